@@ -44,7 +44,7 @@ def table() -> str:
     }
     runs = len(SHORTCUTS) * SEEDS
     total = sum(runs * hours for hours in each.values())
-    lines = ["| layers | runs | hours a run, one thread |", "|---|---|---|"]
+    lines = ["| layers | runs | hours per run, one thread |", "|---|---|---|"]
     lines += [f"| {depth} | {runs} | {hours:.2f} |" for depth, hours in each.items()]
     lines += ["", "| threads | hours |", "|---|---|"]
     for threads in THREADS:

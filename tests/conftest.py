@@ -1,4 +1,4 @@
-"""What many tests need: a small data set on disk, a small network, records made by hand."""
+"""Fixtures of many tests: a small data set, a small study, and settings of the test process."""
 
 from __future__ import annotations
 
@@ -10,8 +10,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault(
     "OMP_WAIT_POLICY", "PASSIVE"
 )  # a run of two threads shares the cores with other tests
-# No test, and no process that one starts, meets the cache or the configuration of the person who
-# runs the tests.
+# No test, nor a process that it starts, uses the cache or the configuration of the user.
 os.environ["RESNETLAB_CACHE"] = tempfile.mkdtemp(prefix="resnetlab-cache-")
 os.environ["XDG_CONFIG_HOME"] = os.environ["RESNETLAB_CACHE"] + "/config"
 os.environ["RESNETLAB_OFFLINE"] = "0"
@@ -30,15 +29,15 @@ from hypothesis import settings
 if TYPE_CHECKING:
     from resnetlab.studies.plan import Plan
 
-# In the fast suite the same few examples each time, so that a change is never blamed for what it
-# did not do; `make test-all` asks for the other profile, which looks for new ones.
+# The fast suite uses the same few examples each time, so that it fails only because of a change;
+# `make test-all` uses the other profile, which searches for new examples.
 settings.register_profile("fast", max_examples=25, derandomize=True, deadline=None)
 settings.register_profile("all", max_examples=200, deadline=None)
 settings.load_profile("fast")
 
 atexit.register(shutil.rmtree, os.environ["RESNETLAB_CACHE"], ignore_errors=True)
 
-# What kills processes finds them in /proc; signals and process groups are those of POSIX.
+# These tests find processes in /proc and use signals and process groups of POSIX.
 collect_ignore = (
     []
     if sys.platform == "linux"
@@ -85,9 +84,7 @@ def small_arrays(
 
 
 def pytest_collection_finish() -> None:
-    """Keep what was imported out of collections of garbage: each of them would look through all of
-    torch.
-    """
+    """Exclude imported modules from garbage collection, which would visit all objects of torch."""
     gc.collect()
     gc.freeze()
     atexit.register(gc.unfreeze)
@@ -95,9 +92,7 @@ def pytest_collection_finish() -> None:
 
 @pytest.fixture(autouse=True, scope="session")
 def _one_core() -> Iterator[None]:
-    """Runs in the processes of the tests compute in one thread, for those processes share the
-    cores.
-    """
+    """Limit runs in test processes to one thread, because the processes share the cores."""
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr("resnetlab.training.resolve.available_cpus", lambda: 1)
         yield
@@ -105,20 +100,18 @@ def _one_core() -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def train_here() -> Callable[[Plan, Path], None]:
-    """Train the runs of a plan in this process: a worker would only add the seconds in which it
-    imports torch.
-    """
+    """Train the runs of a plan in this process, which saves the import of torch in a worker."""
 
     def train(plan: Plan, root: Path) -> None:
         from resnetlab.recipes.numerics import Placement
         from resnetlab.studies.executors.base import Job, encode_job
         from resnetlab.studies.executors.worker import JobRunner
 
-        said: list[dict[str, object]] = []
-        bench = JobRunner(lambda: False, lambda **message: said.append(message))
+        messages: list[dict[str, object]] = []
+        runner = JobRunner(lambda: False, lambda **message: messages.append(message))
         for run in plan.runs:
-            bench.run(encode_job(Job(run.id, run.file), root, Placement()))
-            assert said[-1]["kind"] == "finished", said[-1]
+            runner.run(encode_job(Job(run.id, run.file), root, Placement()))
+            assert messages[-1]["kind"] == "finished", messages[-1]
 
     return train
 
@@ -133,7 +126,7 @@ def small_npz(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def study_text(small_npz: Path) -> str:
-    """A study of two conditions and two seeds, a second or two a run."""
+    """A study of two conditions and two seeds; a run takes one or two seconds."""
     return STUDY.format(data=small_npz)
 
 
@@ -147,9 +140,7 @@ def study_file(tmp_path: Path, study_text: str) -> Path:
 
 @pytest.fixture
 def calls() -> Callable[[Callable[[], object]], int]:
-    """Count the calls of functions that an action makes: its work, whatever else the machine does
-    meanwhile.
-    """
+    """Count the function calls of an action: its work, whatever else the machine does."""
 
     def count(action: Callable[[], object]) -> int:
         made = 0
@@ -158,7 +149,7 @@ def calls() -> Callable[[Callable[[], object]], int]:
             nonlocal made
             made += event in ("call", "c_call")
 
-        action()  # what is imported or built once is no part of it
+        action()  # the first call also imports modules
         sys.setprofile(called)
         try:
             action()

@@ -17,8 +17,8 @@ from resnetlab.studies.executors.base import RunEvent
 def test_every_public_name_is_there_and_explains_itself() -> None:
     assert set(rl.__all__) <= set(dir(rl))
     for name in rl.__all__:
-        held = getattr(rl, name)
-        assert inspect.getdoc(held), name
+        value = getattr(rl, name)
+        assert inspect.getdoc(value), name
     with pytest.raises(AttributeError):
         _ = rl.nothing_of_the_kind
 

@@ -165,12 +165,12 @@ def test_a_file_has_the_permissions_that_the_umask_gives(tmp_path: Path) -> None
 RACER = """
 import os, sys, time
 from pathlib import Path
-from resnetlab.files import create_once
+from resnetlab.files import write_once
 place, me = Path(sys.argv[1]), sys.argv[2]
 (place / f"ready-{me}").touch()
 while not (place / "go").exists():
     time.sleep(0.001)
-print([index for index in range(25) if create_once(place / f"result-{index}", me)])
+print([index for index in range(25) if write_once(place / f"result-{index}", me)])
 """
 
 
@@ -327,8 +327,8 @@ def test_a_text_has_the_same_bytes_on_every_system(
 HOLDER = """
 import sys, time
 from pathlib import Path
-from resnetlab.files import locked
-with locked(Path(sys.argv[1])) as mine:
+from resnetlab.files import try_lock
+with try_lock(Path(sys.argv[1])) as mine:
     print(mine, flush=True)
     time.sleep(600)
 """
@@ -430,9 +430,9 @@ def test_a_full_disk_while_appending_is_named(
 APPENDER = """
 import itertools, sys
 from pathlib import Path
-from resnetlab.files import append_lines
+from resnetlab.files import append_jsonl
 for step in itertools.count(int(sys.argv[2])):
-    append_lines(Path(sys.argv[1]), {"step": step, "words": "w" * 5000})
+    append_jsonl(Path(sys.argv[1]), {"step": step, "words": "w" * 5000})
     print(step, flush=True)
 """
 

@@ -12,6 +12,7 @@ import pytest
 
 import resnetlab as rl
 from resnetlab.analysis.study_data import load
+from resnetlab.cli.main import main
 from resnetlab.errors import InputError
 from resnetlab.recipes.numerics import Numerics
 from resnetlab.replication import Replication, format_replication, sample_runs, summary, verify
@@ -56,31 +57,33 @@ def test_a_run_that_is_made_again_on_the_same_machine_has_the_same_digits(
     assert summary(repeated).startswith("2 of 2 repeated runs hold. One new run in twenty")
 
 
-def test_a_report_that_says_something_else_does_not_hold(
+def test_a_report_with_other_numbers_is_not_reproduced(
     result: Path, tmp_path: Path, small_npz: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    held = load(result)
+    study_data = load(result)
     rows = tuple(
-        replace(row, test_error_pct=1.0 + 0.01 * row.seed, test_loss_nats=0.1) for row in held.rows
+        replace(row, test_error_pct=1.0 + 0.01 * row.seed, test_loss_nats=0.1)
+        for row in study_data.rows
     )
-    write(replace(held, rows=rows), tmp_path / "told")
-    items = list(verify(tmp_path / "told", tmp_path, num_runs=1, data=str(small_npz)))
+    write(replace(study_data, rows=rows), tmp_path / "altered")
+    items = list(verify(tmp_path / "altered", tmp_path, num_runs=1, data=str(small_npz)))
     assert not items[0].is_consistent
     assert (
         "(other digits, though torch, processor and data are the same); a new run is foreseen in"
         in format_replication(items[0])
     )
     assert format_replication(items[0]).endswith(": does not hold")
-    from resnetlab.cli import work
-
     monkeypatch.setattr("resnetlab.replication.verify", lambda *_, **__: iter(items))
-    assert work.verify_result(tmp_path / "told", None, 1, 0, "") == 5
+    monkeypatch.setattr("sys.argv", ["resnetlab", "verify", str(tmp_path / "altered")])
+    with pytest.raises(SystemExit) as end:
+        main()
+    assert end.value.code == 5
 
 
 def test_the_same_digits_hold_wherever_other_runs_lie(repeated: list[Replication]) -> None:
     outlier = replace(repeated[0], prediction_interval=Interval(1.0, 2.0))
     assert outlier.is_consistent
-    other = replace(outlier, again=replace(outlier.repeated, test_loss_nats=0.123))
+    other = replace(outlier, repeated=replace(outlier.repeated, test_loss_nats=0.123))
     assert not other.is_consistent
     assert format_replication(other).endswith(
         "a new run is foreseen in [1.00, 2.00]: does not hold"

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
         LoadedStudy,
         StudyOutcome,
         UnfinishedError,
+        evaluate,
         load_study,
         open_study,
         resume,
@@ -35,7 +36,6 @@ if TYPE_CHECKING:
     from resnetlab.studies.claims import Claim
     from resnetlab.studies.parsing.study_file import load_recipe
     from resnetlab.studies.study import Condition, Study
-    from resnetlab.use import evaluate
 
 # Names are looked up on first use: `import resnetlab` alone takes no seconds for torch.
 _NAMES_BY_MODULE = {
@@ -43,12 +43,13 @@ _NAMES_BY_MODULE = {
         "LoadedStudy",
         "StudyOutcome",
         "UnfinishedError",
+        "evaluate",
         "load_study",
         "open_study",
         "resume",
         "train",
     ),
-    "data.config": ("Data",),
+    "data.config": ("DataConfig",),
     "deploy.predict": ("Classifier", "Prediction", "load_model"),
     "errors": ("InputError", "ResnetlabError", "ResourceError"),
     "inspection.diagnostics_config": ("DiagnosticsConfig",),
@@ -56,12 +57,12 @@ _NAMES_BY_MODULE = {
     "models.configs": ("CifarConfig", "cifar_config"),
     "runs.records": ("Evaluation", "Result", "RunRecord", "Scores"),
     "studies.claims": ("Claim",),
-    "studies.parsing.study_file": ("Condition", "Study", "load_recipe"),
+    "studies.parsing.study_file": ("load_recipe",),
+    "studies.study": ("Condition", "Study"),
     "recipes.numerics": ("Numerics", "Placement"),
     "recipes.train": ("SGD", "Adam", "AdamW", "RMSprop", "Recipe"),
-    "use": ("evaluate",),
 }
-_MODULE_BY_NAME = {name: home for home, names in _NAMES_BY_MODULE.items() for name in names}
+_MODULE_BY_NAME = {name: module for module, names in _NAMES_BY_MODULE.items() for name in names}
 
 __all__ = [
     "SGD",

@@ -15,15 +15,17 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from resnetlab.analysis.analyze import analyze
 from resnetlab.analysis.interim import next_seed_counts, with_looks
 from resnetlab.analysis.study_data import collect
 from resnetlab.bundle.licenses import check_commercial_use, find_license
 from resnetlab.data.config import DataConfig
+from resnetlab.data.photo_loader import LOADER_BATCH_SIZE, Tta
 from resnetlab.errors import Problem, ResnetlabError, input_error
 from resnetlab.inspection.diagnostics_config import DiagnosticsConfig
+from resnetlab.messages import ItemCallback, Notify, silent
 from resnetlab.models.configs import ModelConfig
 from resnetlab.models.flops import model_cost
 from resnetlab.recipes.finetune import AnyRecipe
@@ -46,6 +48,14 @@ from resnetlab.studies.run import load_data_facts, plan_study, read_plan, read_r
 from resnetlab.studies.study import Study
 from resnetlab.training.resolve import resolve_numerics
 
+if TYPE_CHECKING:
+    from resnetlab.deploy.inputs import LabeledImages, SplitName
+    from resnetlab.deploy.predict import Classifier
+    from resnetlab.deploy.results import EvaluationResult
+
+MAX_REPORTED_MISTAKES = 24
+"""Number of misclassified images on the page of an evaluation."""
+
 REPORT_TIME_FRACTION = 0.02
 """Largest share of the time since the last partial report that writing the next one may take."""
 
@@ -54,10 +64,6 @@ ShouldStop = Callable[[], bool]
 
 def _never() -> bool:
     return False
-
-
-def _silent(_message: str) -> None:
-    """Ignore a progress message."""
 
 
 class UnfinishedError(ResnetlabError):
@@ -109,12 +115,22 @@ class LoadedStudy:
     def plan(
         self,
         output: str | Path = ".",
-        notify: Callable[[str], None] = _silent,
+        notify: Notify = silent,
         executor: Executor | None = None,
     ) -> Plan:
-        """Open the data and list the runs of the study under `output`.
+        """Open the data and list the runs of the study. Trains nothing.
 
-        Trains nothing. Raises InputError.
+        Args:
+            output: Folder that contains `runs` and `studies`; the plan is written there.
+            notify: Function that receives notes about the data.
+            executor: Machines of the runs, which resolve `auto` in the numerics; None for this
+                machine.
+
+        Returns:
+            The plan: every run with its id.
+
+        Raises:
+            InputError: The data cannot be read, or a network does not fit them.
         """
         return plan_study(
             self.study, Path(output), executor or _local_executor(output), notify, self.command
@@ -123,20 +139,26 @@ class LoadedStudy:
     def plan_rounds(
         self,
         output: str | Path = ".",
-        notify: Callable[[str], None] = _silent,
+        notify: Notify = silent,
         max_seeds: int | None = None,
         executor: Executor | None = None,
         accept_license: bool = False,
     ) -> Iterator[Plan]:
-        """Yield the plans of the study. The caller executes each plan before it asks for the next
-        one.
+        """Yield the plans of the study. The caller executes each plan before it asks for the next.
 
-        Without `most_seeds` there is one plan. With it there is one plan for each interim analysis,
-        at 3, 5 and 10 seeds a condition: only conditions of claims that are still undecided get
+        Without `max_seeds` there is one plan. With it there is one plan for each interim analysis,
+        at 3, 5 and 10 seeds per condition: only conditions of claims that are still undecided get
         more seeds.
 
-        Pre-trained weights whose license forbids commercial use need `accept_license`. Raises
-        InputError.
+        Args:
+            output: Folder that contains `runs` and `studies`.
+            notify: Function that receives notes about the data.
+            max_seeds: Largest number of seeds per condition; None for the seeds of the study.
+            executor: Machines of the runs; None for this machine.
+            accept_license: Accept pre-trained weights whose license forbids commercial use.
+
+        Raises:
+            InputError: The data are invalid, or a license was not accepted.
         """
         if not accept_license:
             _check_licenses(self.study)
@@ -165,11 +187,23 @@ class LoadedStudy:
         executor: Executor | None = None,
         should_stop: ShouldStop = _never,
     ) -> Iterator[RunEvent]:
-        """Execute the missing runs of `plan`, yield their events, and keep the report up to date.
+        """Execute the missing runs of a plan, yield their events, and keep the report up to date.
 
         A partial report follows each run, unless writing it would take more than 2 % of the time
         since the last one. Another thread writes it, so that no worker waits for its next run.
-        Raises ResourceError when the disk is full; finished runs are not lost.
+
+        Args:
+            plan: Plan of this study.
+            output: Folder that contains `runs` and `studies`.
+            executor: Machines of the runs; None for worker processes on this machine.
+            should_stop: Function that is called between steps. If it returns True, each run writes
+                a checkpoint and the iterator ends.
+
+        Yields:
+            Progress, ends and failures of the runs.
+
+        Raises:
+            ResourceError: The disk is full. Finished runs are not lost.
         """
         root, written, cost = Path(output), time.monotonic(), 0.0
 
@@ -189,8 +223,14 @@ class LoadedStudy:
                     report = pool.submit(timed)
 
     def report(self, plan: Plan, output: str | Path = ".") -> StudyOutcome:
-        """Write the report of the results that the runs' folders contain now, and return the
-        outcome.
+        """Write the report of the runs that are finished now.
+
+        Args:
+            plan: Plan of this study.
+            output: Folder that contains `runs` and `studies`.
+
+        Returns:
+            The outcome: the state of every run, the answer, the claims and the path of the report.
         """
         root = Path(output)
         record = read_record(plan, root)
@@ -204,8 +244,14 @@ class LoadedStudy:
         return StudyOutcome(record, report.answer, page, claims)
 
     def latex(self, plan: Plan, output: str | Path = ".") -> Path:
-        """Write the report as LaTeX, with booktabs tables and PDF figures, and return the path of
-        its .tex file.
+        """Write the report as LaTeX with booktabs tables and PDF figures.
+
+        Args:
+            plan: Plan of this study.
+            output: Folder that contains `runs` and `studies`.
+
+        Returns:
+            Path of the .tex file.
         """
         root = Path(output)
         return write_latex(
@@ -231,12 +277,15 @@ class LoadedStudy:
         Args:
             output: Folder that contains `runs` and `studies`.
             workers: Number of processes on this machine; 0 chooses it from the number of cores.
-            stop: Function that is asked between steps; training ends with a checkpoint once it
-                returns True.
-            most_seeds: Largest number of seeds a condition. Seeds are added at interim analyses
+            should_stop: Function that is called between steps; training ends with a checkpoint once
+                it returns True.
+            max_seeds: Largest number of seeds per condition. Seeds are added at interim analyses
                 until every claim is decided.
-            backend: Executor of the runs, instead of processes on this machine.
+            executor: Machines of the runs, instead of processes on this machine.
             accept_license: Accept pre-trained weights whose license forbids commercial use.
+
+        Returns:
+            The outcome: the state of every run, the answer, the claims and the path of the report.
 
         Raises:
             InputError: The study, its data or an option is invalid.
@@ -271,6 +320,9 @@ def load_study(
         settings: Values for single fields, such as `"recipe.epochs=2"`.
         seeds: Seeds that replace those of the study; the number 3 stands for the seeds 0, 1 and 2.
 
+    Returns:
+        The study, ready to run.
+
     Raises:
         InputError: The study or an argument is invalid. The error lists every mistake.
     """
@@ -283,12 +335,8 @@ def load_study(
     )
     study = read_study(source, Overrides(data=data, settings=tuple(settings), seeds=numbers))
     # A report prints this command, and an absolute path of this machine does not help its reader.
-    words = [
-        "resnetlab",
-        "study",
-        "run",
-        strip_folders(str(source)) if Path(source).is_absolute() else str(source),
-    ]
+    name = strip_folders(str(source)) if Path(source).is_absolute() else str(source)
+    words = ["resnetlab", "study", "run", name]
     words += ["--data", strip_folders(data)] if data else []
     words += [word for setting in settings for word in ("--set", _without_folder(setting))]
     if numbers is not None:
@@ -314,7 +362,17 @@ def _without_folder(setting: str) -> str:
 
 
 def open_study(folder: str | Path) -> tuple[LoadedStudy, Plan]:
-    """Open a started study from the folder of its report. Raises InputError."""
+    """Open a started study from the folder of its report.
+
+    Args:
+        folder: Folder of the report, for example `studies/digits`.
+
+    Returns:
+        The study and its plan.
+
+    Raises:
+        InputError: The folder contains no plan.
+    """
     plan = read_plan(Path(folder))
     return LoadedStudy(plan.study, plan.command), plan
 
@@ -328,13 +386,9 @@ def plan_run(
     settings: Sequence[str] = (),
     diagnostics: DiagnosticsConfig | None = None,
     output: str | Path = ".",
-    notify: Callable[[str], None] = _silent,
+    notify: Notify = silent,
 ) -> Plan:
-    """Return the plan of one run, which uses all cores and makes the measurements that
-    `diagnostics` list.
-
-    Raises InputError.
-    """
+    """Return the plan of one run on all cores of this machine; `train` has the same arguments."""
     parts = {"model": model, "data": data, "recipe": recipe}
     tables = {name: part if isinstance(part, str) else encode(part) for name, part in parts.items()}
     tables |= {
@@ -371,15 +425,18 @@ def train(
 
     Args:
         model: Name in the catalog, TOML file, or config of the network.
-        data: Name of a data set, path of an .npz file or a folder, or a `Data` config.
+        data: Name of a data set, path of an .npz file or a folder, or a `DataConfig`.
         recipe: Name in the catalog, TOML file, or config of the training recipe.
         seed: Seed of the initial weights, the order of the images and the augmentation.
         settings: Values for single fields, such as `"recipe.epochs=2"` or
             `"numerics.precision=fp32"`.
         diagnostics: Measurements during and after training.
         output: Folder that contains `runs`.
-        stop: Function that is asked between steps; training ends with a checkpoint once it returns
-            True.
+        should_stop: Function that is called between steps; training ends with a checkpoint once it
+            returns True.
+
+    Returns:
+        The record of the run: its config, its metrics by epoch and its result.
 
     Raises:
         InputError: An argument or the data are invalid.
@@ -419,10 +476,22 @@ def resume(
     data: str | None = None,
     should_stop: ShouldStop = _never,
 ) -> RunRecord:
-    """Resume the run in `folder` from its last checkpoint, or from the one of `from_step` (0: from
-    the start).
+    """Resume an interrupted run.
 
-    `data` is the present path of the data, if it has changed. Raises the same errors as `train`.
+    Args:
+        folder: Folder of the run.
+        from_step: Step of the checkpoint to resume from; None for the last one, 0 for a new start.
+        data: Present path of the data, if it has changed.
+        should_stop: Function that is called between steps; training ends with a checkpoint once it
+            returns True.
+
+    Returns:
+        The record of the run.
+
+    Raises:
+        InputError: The folder contains no run, or the data are invalid.
+        ResourceError: The disk is full.
+        UnfinishedError: The run has no result.
     """
     job, root = resume_job(folder, from_step=from_step, data=data)
     return _run_job(job, root, should_stop)
@@ -472,3 +541,72 @@ def _interrupt_as_stop() -> Iterator[ShouldStop]:
         yield lambda: count > 0
     finally:
         signal.signal(signal.SIGINT, previous)
+
+
+def evaluate(
+    model: Classifier,
+    data: str,
+    *,
+    split: SplitName = "test",
+    manifest: Path | None = None,
+    tta: Tta = "none",
+    batch_size: int = LOADER_BATCH_SIZE,
+    cache: str | Path = "cache",
+    out: str | Path | None = None,
+    notify: Notify = silent,
+    on_item: ItemCallback = lambda *_: None,
+) -> EvaluationResult:
+    """Evaluate a trained network: `rl.evaluate(rl.load_model("pets"), "photos").top1`.
+
+    Args:
+        model: Network from `load_model`.
+        data: Folder of photographs, an `.npz` file or a named data set.
+        split: Split of the data to evaluate on.
+        manifest: Manifest that defines the splits of a folder.
+        tta: Test-time augmentation.
+        batch_size: Number of photographs in a batch.
+        cache: Folder of the manifest of a folder without a test split.
+        out: Folder for a page with the most confident mistakes and its tables; None writes no page.
+        notify: Function that gets a line about each step.
+        on_item: Callback for the progress of long steps.
+
+    Raises:
+        InputError: The data are invalid, or the model lacks one of their classes.
+    """
+    from resnetlab.deploy.inputs import open_labeled_images
+
+    labeled = open_labeled_images(data, split, Path(cache), notify, manifest_path=manifest)
+    return evaluate_images(
+        model, labeled, tta=tta, batch_size=batch_size, out=out, notify=notify, on_item=on_item
+    )
+
+
+def evaluate_images(
+    model: Classifier,
+    images: LabeledImages,
+    *,
+    tta: Tta = "none",
+    batch_size: int = LOADER_BATCH_SIZE,
+    out: str | Path | None = None,
+    notify: Notify = silent,
+    on_item: ItemCallback = lambda *_: None,
+) -> EvaluationResult:
+    """Evaluate a trained network on labeled images that are already listed; see `evaluate`."""
+    from resnetlab.deploy.evaluate import evaluate, predict_all
+    from resnetlab.deploy.mistakes import draw_mistakes
+    from resnetlab.reports import evaluation as page
+
+    predictions = predict_all(model, images, tta=tta, batch_size=batch_size, on_item=on_item)
+    result = evaluate(model, images, predictions, tta)
+    if out is not None:
+        mistakes = result.mistakes[:MAX_REPORTED_MISTAKES]
+        drawings = draw_mistakes(model, mistakes, predictions, notify, on_item)
+        uris = {
+            name: page.MistakeImages(
+                page.data_uri(drawing.image),
+                page.data_uri(drawing.heatmap) if drawing.heatmap else "",
+            )
+            for name, drawing in drawings.items()
+        }
+        page.write(result, uris, Path(out))
+    return result

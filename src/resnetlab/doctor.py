@@ -1,6 +1,6 @@
 """Inspection of this machine and of the files of resnetlab on it.
 
-Imports torch only in `look_at_torch`.
+Imports torch only in `inspect_torch`.
 """
 
 from __future__ import annotations
@@ -90,7 +90,7 @@ class DiskInfo:
     free_bytes: int
     writable: bool
     write_mb_per_second: float | None
-    """Write speed in megabytes (10^6 bytes) a second, with the flush; None if the folder is not
+    """Write speed in megabytes (10^6 bytes) per second, with the flush; None if the folder is not
     writable.
     """
 
@@ -192,7 +192,7 @@ def inspect_disk(folder: Path) -> DiskInfo:
 
 
 def _write_speed(folder: Path) -> float | None:
-    """Measure the write speed in megabytes a second; return None if the folder is not writable."""
+    """Measure the write speed in megabytes per second; None if the folder is not writable."""
     probe = folder / f".resnetlab-doctor.{secrets.token_hex(8)}.part"
     block = os.urandom(1_000_000)
     start = time.perf_counter()

@@ -17,6 +17,7 @@ from typing import Any
 from resnetlab.analysis.study_data import Machine, RunRow, StudyData, collect, load
 from resnetlab.api import LoadedStudy
 from resnetlab.errors import input_error
+from resnetlab.messages import Notify, silent
 from resnetlab.recipes.numerics import Numerics
 from resnetlab.schema import encode
 from resnetlab.stats.intervals import Interval
@@ -68,7 +69,7 @@ class Replication:
 
 
 def sample_runs(study_data: StudyData, num_runs: int, seed: int) -> tuple[RunRow, ...]:
-    """Draw `cells` finished runs of a result by `seed`. Raises InputError if there are none."""
+    """Draw `num_runs` finished runs of a result by `seed`. Raises InputError if there are none."""
     finished = [
         row for row in study_data.rows if row.status in ("trained", "at chance", "diverged")
     ]
@@ -88,7 +89,7 @@ def verify(
     num_runs: int = 2,
     seed: int = 0,
     data: str = "",
-    notify: Callable[[str], None] = lambda _: None,
+    notify: Notify = silent,
     train: Callable[[LoadedStudy, Plan], bool] | None = None,
 ) -> Iterator[Replication]:
     """Repeat some runs of a report and yield each comparison as soon as the run is finished.
@@ -96,10 +97,10 @@ def verify(
     Args:
         folder: Folder of the committed report.
         root: Output folder of the repetitions.
-        cells: Number of runs to repeat.
+        num_runs: Number of runs to repeat.
         seed: Seed of the draw of these runs.
         data: Path of the data on this machine; empty for the path of the study.
-        say: Function that gets a line about each run.
+        notify: Function that gets a line about each run.
         train: Function that trains a plan, for a caller that shows progress. It returns False to
             stop.
 
@@ -166,23 +167,23 @@ def format_replication(replication: Replication) -> str:
     if replication.repeated.status != replication.reported.status:
         return (
             f"{head}reported {replication.reported.status}, here {replication.repeated.status}: "
-            "does not hold"
+            "is not reproduced"
         )
     accuracy, reported = _accuracy(replication.repeated), _accuracy(replication.reported)
     if accuracy is None or reported is None:
-        return f"{head}{replication.repeated.status} again: holds"
+        return f"{head}{replication.repeated.status} again: reproduced"
     text = f"{head}reported {reported:.2f} %, here {accuracy:.2f} %"
     if replication.same_digits:
-        return f"{text} (the same to the last digit): holds"
-    text += " (other digits" + (
+        return f"{text} (the same to the last digit): reproduced"
+    text += " (different digits" + (
         ", though torch, processor and data are the same)" if replication.same_environment else ")"
     )
     if replication.prediction_interval is None:
-        return f"{text}; too few reported runs to foresee a new one"
+        return f"{text}; too few reported runs to predict a new one"
     low, high = replication.prediction_interval
     return (
-        f"{text}; a new run is foreseen in [{low:.2f}, {high:.2f}]: "
-        f"{'holds' if replication.is_consistent else 'does not hold'}"
+        f"{text}; predicted for a new run: [{low:.2f}, {high:.2f}]: "
+        f"{'reproduced' if replication.is_consistent else 'is not reproduced'}"
     )
 
 
@@ -191,7 +192,7 @@ def summary(replications: Sequence[Replication]) -> str:
     count = sum(item.is_consistent for item in replications)
     return (
         f"{count} of {len(replications)} repeated run{'s' * (len(replications) != 1)} "
-        f"{'holds' if count == 1 else 'hold'}. "
+        f"{'is' if count == 1 else 'are'} reproduced. "
         "One new run in twenty lies outside its 95 % prediction interval by chance, and few "
         "runs cannot confirm a mean."
     )

@@ -36,7 +36,13 @@ def network(model: ModelConfig, classes: int = 3, seed: int = 0) -> nn.Module:
 
 def described(model: ModelConfig, **fields: object) -> ModelFile:
     return ModelFile(
-        **{"name": "pets", "model": model, "classes": ("cat", "dog", "newt"), "view": VIEW} | fields
+        **{
+            "name": "pets",
+            "model": model,
+            "classes": ("cat", "dog", "newt"),
+            "eval_transform": VIEW,
+        }
+        | fields
     )  # type: ignore[arg-type]
 
 
@@ -158,7 +164,8 @@ def test_weights_that_another_program_has_open_are_told_in_a_line_and_the_model_
 
     monkeypatch.setattr(store, "replace_file", refused)
     with pytest.raises(
-        InputError, match=r"weights\.safetensors: is open in another program\. Fix: end the program"
+        InputError,
+        match=r"weights\.safetensors: is open in another program\. Fix: close the program",
     ):
         save_bundle(folder, network(SMALL, seed=5), described(SMALL, name="newer"))
     assert load_bundle(folder).file.name == "older"
@@ -171,7 +178,7 @@ def test_weights_that_another_program_has_open_are_told_in_a_line_and_the_model_
 
 def test_a_folder_of_something_else_is_never_replaced(tmp_path: Path) -> None:
     (tmp_path / "thesis.txt").write_text("years of work")
-    with pytest.raises(InputError, match="is there and is no model's folder"):
+    with pytest.raises(InputError, match="exists and is not a model folder"):
         save_bundle(tmp_path, network(SMALL), described(SMALL))
     assert (tmp_path / "thesis.txt").read_text() == "years of work"
 
@@ -211,12 +218,12 @@ def test_the_card_says_what_the_file_says_and_takes_no_markup_from_names(tmp_pat
 
 
 def test_what_is_no_model_is_told_in_a_line(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="no model in it"):
+    with pytest.raises(InputError, match="contains no model"):
         load_bundle(tmp_path)
-    with pytest.raises(InputError, match="no model in it"):
+    with pytest.raises(InputError, match="contains no model"):
         load_bundle(tmp_path / "absent")
     write_weights(tmp_path / "weights.safetensors", {"a": torch.zeros(2)}, {})
-    with pytest.raises(InputError, match="does not say of which network it is"):
+    with pytest.raises(InputError, match="does not name its network"):
         load_bundle(tmp_path)
     (tmp_path / "model.json").write_text(json.dumps({"schema": 99}))
     with pytest.raises(InputError, match="another schema"):
@@ -249,7 +256,7 @@ def test_a_finished_run_is_a_model_and_is_shown_the_pixels_that_it_trained_on(
     assert record.result is not None
     assert held.file.weights_sha256 == record.result.weights_sha256
     (tmp_path / "runs" / record.id / "weights.safetensors").unlink()
-    with pytest.raises(InputError, match="a run that keeps no weights"):
+    with pytest.raises(InputError, match="a run without weights"):
         load_bundle(tmp_path / "runs" / record.id)
 
 
@@ -265,5 +272,5 @@ def test_a_run_on_crops_is_shown_the_center_and_a_whitened_one_is_refused(
     record = rl.train(
         SMALL, str(small_npz), "adam", settings=[*cropped, "recipe.normalize=zca"], output=tmp_path
     )
-    with pytest.raises(InputError, match="scaled by zca"):
+    with pytest.raises(InputError, match="normalized by zca"):
         read_model_file(tmp_path / "runs" / record.id)

@@ -1,6 +1,4 @@
-"""The command line called in this process, and a folder in which every command has something to
-work on.
-"""
+"""Fixtures: the command line in this process, and a folder with files for every command."""
 
 from __future__ import annotations
 
@@ -21,7 +19,7 @@ Resnetlab = Callable[..., tuple[int, str, str]]
 def resnetlab(
     monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], tmp_path: Path
 ) -> Resnetlab:
-    """Call the command line in an empty folder; exit code, output and errors."""
+    """Return a function that runs a command in an empty folder: exit code, output and errors."""
     from resnetlab.cli.main import main
 
     (tmp_path / "here").mkdir()
@@ -39,9 +37,7 @@ def resnetlab(
 
 @pytest.fixture(scope="session")
 def workspace(tmp_path_factory: pytest.TempPathFactory, small_npz: Path, study_text: str) -> Path:
-    """A folder with a study that was run, photographs, a pre-trained network and the weights of
-    another.
-    """
+    """A folder with a finished study, photographs, a fine-tuned model and a pre-trained network."""
     import torch
 
     from helpers.stripes import QUICK

@@ -1,16 +1,20 @@
-"""What the commands say, in this process; what they do to runs is proven in tests/promises."""
+"""Output of the commands, run in this process. tests/promises tests their effect on runs."""
 
 from __future__ import annotations
 
 import json
+import os
 import re
-from collections.abc import Callable, Iterator
+import signal
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from resnetlab.api import LoadedStudy, StudyOutcome
 from resnetlab.cli.main import main
-from resnetlab.studies.parsing.study_file import study_names
+from resnetlab.studies.parsing.toml_tables import catalog_names
 
 Resnetlab = Callable[..., tuple[int, str, str]]
 
@@ -64,7 +68,7 @@ def test_a_mistake_is_one_line_with_its_fix_and_leaves_nothing_behind(
     assert not [path for path in Path().rglob("*") if path.is_file()]
 
 
-def test_a_study_file_with_three_mistakes_tells_three(
+def test_three_mistakes_in_a_study_file_are_three_lines(
     resnetlab: Resnetlab, tmp_path: Path, study_text: str
 ) -> None:
     path = tmp_path / "three.toml"
@@ -83,7 +87,7 @@ def test_a_study_file_with_three_mistakes_tells_three(
     )
 
 
-def test_debug_shows_where_a_mistake_was_found(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_debug_prints_the_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
     from resnetlab.errors import InputError
 
     monkeypatch.setattr("sys.argv", ["resnetlab", "study", "run", "digitz", "--debug"])
@@ -91,22 +95,20 @@ def test_debug_shows_where_a_mistake_was_found(monkeypatch: pytest.MonkeyPatch) 
         main()
 
 
-def test_what_was_not_foreseen_is_a_line_too(
+def test_an_unexpected_error_is_one_line_too(
     resnetlab: Resnetlab, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(*_: object) -> None:
         raise ZeroDivisionError("by \x1b[31mzero")
 
-    monkeypatch.setattr("resnetlab.cli.catalog.list_models", fail)
+    monkeypatch.setattr("resnetlab.models.registry.registered_models", fail)
     code, _, err = resnetlab("models")
     assert code == 1
-    assert err.startswith(
-        "resnetlab: error: unforeseen: ZeroDivisionError: by \\x1b[31mzero. Fix: "
-    )
+    assert err.startswith("resnetlab: error: unexpected ZeroDivisionError: by \\x1b[31mzero. Fix: ")
     assert len(err.splitlines()) == 1
 
 
-def test_models_are_listed_with_what_they_cost(resnetlab: Resnetlab) -> None:
+def test_models_are_listed_with_parameters_and_multiply_adds(resnetlab: Resnetlab) -> None:
     code, out, _ = resnetlab("models")
     assert code == 0
     assert re.search(r"^cifar-resnet20 +269,722 +40,551,040 .*He et al", out, re.M)
@@ -119,17 +121,17 @@ def test_models_are_listed_with_what_they_cost(resnetlab: Resnetlab) -> None:
 def test_the_catalog_is_listed(resnetlab: Resnetlab) -> None:
     code, out, _ = resnetlab("study", "list")
     assert code == 0
-    assert [line.split()[0] for line in out.splitlines()] == ["study", *study_names()]
+    assert [line.split()[0] for line in out.splitlines()] == ["study", *catalog_names("studies")]
 
 
-def test_data_check_counts_what_is_there(resnetlab: Resnetlab, small_npz: Path) -> None:
+def test_data_check_counts_the_images(resnetlab: Resnetlab, small_npz: Path) -> None:
     code, out, _ = resnetlab("data", "check", small_npz)
     assert code == 0
     assert "left" in out
     assert "120" in out
 
 
-def test_one_run_is_trained_stopped_by_nothing_and_read_again(
+def test_a_finished_run_is_read_and_not_trained_again(
     resnetlab: Resnetlab, small_npz: Path
 ) -> None:
     arguments = (
@@ -156,7 +158,9 @@ def test_one_run_is_trained_stopped_by_nothing_and_read_again(
     assert resnetlab("resume", folder[1])[1].splitlines()[:-1] == out.splitlines()[:-1]
 
 
-def test_a_study_is_run_said_and_reported_again(resnetlab: Resnetlab, study_file: Path) -> None:
+def test_a_study_is_run_and_its_status_report_and_plan_are_printed(
+    resnetlab: Resnetlab, study_file: Path
+) -> None:
     code, out, err = resnetlab("study", "run", study_file, "--seeds", "1")
     assert code == 0, err
     assert "2 of 2 runs to do" in err
@@ -175,15 +179,17 @@ def test_a_study_is_run_said_and_reported_again(resnetlab: Resnetlab, study_file
     assert Path(out.splitlines()[-1]).read_text().startswith("\\documentclass")
     code, out, _ = resnetlab("study", "plan", study_file)
     assert code == 0
-    assert "4 runs, 2 of them finished" in out
-    assert re.search(r"2 runs, 1 to do, about \d+ s each", out)
-    assert "2 seeds a condition find a difference of" in out
+    assert "4 runs, 2 finished" in out
+    assert re.search(r"2 runs, 1 to do, about \d+ s per run", out)
+    assert "With 2 seeds per condition a difference of" in out
     code, out, err = resnetlab("study", "status", study_file)
-    assert f"As it was begun in studies/{report.parent.name}" in err
+    assert f"Using the started study in studies/{report.parent.name}" in err
     assert "2 of 2 runs finished" in out
 
 
-def test_a_plan_says_what_its_seeds_cannot_decide(resnetlab: Resnetlab, study_file: Path) -> None:
+def test_a_plan_warns_about_claims_that_its_seeds_cannot_decide(
+    resnetlab: Resnetlab, study_file: Path
+) -> None:
     text = study_file.read_text()
     same = text[text.index("[[claim]]") :].replace(
         "[[claim]]", '[[claim]]\nkind = "equal"\nmargin = 1.0'
@@ -199,7 +205,7 @@ def test_a_plan_says_what_its_seeds_cannot_decide(resnetlab: Resnetlab, study_fi
     assert out.count("one seed cannot decide it, whatever they give; 2 can") == 2
 
 
-def test_weights_that_are_not_whole_are_refused_with_what_is_missing(
+def test_incomplete_weights_are_refused_with_the_missing_names(
     resnetlab: Resnetlab, tmp_path: Path
 ) -> None:
     import torch
@@ -216,27 +222,20 @@ def test_weights_that_are_not_whole_are_refused_with_what_is_missing(
     assert len(err.splitlines()) == 1
 
 
-def test_a_signal_between_two_looks_is_not_taken_for_the_end(
+def test_ctrl_c_after_an_interim_analysis_does_not_end_an_undecided_study_as_finished(
     resnetlab: Resnetlab, study_file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The runs of a look are all finished, its claims are not decided, and Ctrl-C was pressed."""
-    import os
-    import signal
+    """All runs of the first round are finished, but its claim is undecided and needs more seeds."""
+    report = LoadedStudy.report
 
-    from resnetlab.api import LoadedStudy, StudyOutcome
+    def report_then_interrupt(*arguments: Any) -> StudyOutcome:
+        outcome = report(*arguments)
+        if outcome.finished:
+            os.kill(os.getpid(), signal.SIGINT)
+        return outcome
 
-    def stages(*_: object) -> Iterator[None]:
-        yield None
-        raise AssertionError("another look was begun after the signal")
-
-    def run_plan(*_: object) -> None:
-        os.kill(os.getpid(), signal.SIGINT)
-
-    finished = StudyOutcome.__new__(StudyOutcome)
-    monkeypatch.setattr(StudyOutcome, "finished", True)
-    monkeypatch.setattr("resnetlab.cli.work._run_plan", run_plan)
-    monkeypatch.setattr(LoadedStudy, "plan_rounds", stages)
-    monkeypatch.setattr(LoadedStudy, "report", lambda *_: finished)
+    monkeypatch.setattr(LoadedStudy, "report", report_then_interrupt)
     code, out, err = resnetlab("study", "run", study_file, "--until-decided")
     assert (code, out) == (130, "")
-    assert "To go on: resnetlab study run" in err
+    assert "To continue: resnetlab study run" in err
+    assert len(list(Path("runs").glob("*/result.json"))) == 2 * 3

@@ -1,4 +1,4 @@
-"""`resnetlab doctor` describes the machine, and finds what is damaged."""
+"""`resnetlab doctor` describes the machine and finds damaged files."""
 
 from __future__ import annotations
 
@@ -35,21 +35,21 @@ def test_a_sound_machine_is_described(resnetlab: Resnetlab, root: Path) -> None:
     assert not list(root.glob(".*"))
 
 
-def test_the_facts_are_those_of_the_machine(resnetlab: Resnetlab, root: Path) -> None:
+def test_the_facts_agree_with_other_sources(resnetlab: Resnetlab, root: Path) -> None:
     _, out, _ = resnetlab("doctor", "--output", root, "--json")
-    found = json.loads(out)
-    assert found["torch"]["version"] == torch.__version__
-    assert found["torch"]["cpu_capability"].startswith(torch.backends.cpu.get_cpu_capability())
-    assert len(found["torch"]["gpus"]) == torch.cuda.device_count()
-    whole = next(cache for cache in found["caches"] if cache["path"] == str(root / "cache"))
+    facts = json.loads(out)
+    assert facts["torch"]["version"] == torch.__version__
+    assert facts["torch"]["cpu_capability"].startswith(torch.backends.cpu.get_cpu_capability())
+    assert len(facts["torch"]["gpus"]) == torch.cuda.device_count()
+    whole = next(cache for cache in facts["caches"] if cache["path"] == str(root / "cache"))
     sizes = [path.stat().st_size for path in (root / "cache").rglob("*") if path.is_file()]
     assert (whole["bytes"], whole["files"]) == (sum(sizes), len(sizes))
-    assert found["disk"]["write_mb_per_second"] > 0
+    assert facts["disk"]["write_mb_per_second"] > 0
     if sys.platform == "linux" and "avx2" in Path("/proc/cpuinfo").read_text():
-        assert "AVX2" in found["processor"]["features"]
+        assert "AVX2" in facts["processor"]["features"]
 
 
-def test_a_damaged_run_is_printed_with_its_mending_and_the_exit_code_says_so(
+def test_a_damaged_run_is_printed_with_its_repair_and_gives_exit_code_5(
     resnetlab: Resnetlab, root: Path
 ) -> None:
     run = sorted((root / "runs").iterdir())[0]
@@ -67,13 +67,13 @@ def test_a_damaged_run_is_printed_with_its_mending_and_the_exit_code_says_so(
     ]
 
 
-def test_mend_mends_the_named_run_alone(resnetlab: Resnetlab, root: Path) -> None:
+def test_repair_changes_only_the_given_run(resnetlab: Resnetlab, root: Path) -> None:
     one, other = sorted((root / "runs").iterdir())[:2]
     for run in (one, other):
         with (run / "metrics.jsonl").open("a") as file:
             file.write("{")
     code, out, _ = resnetlab("doctor", one, "--repair")
-    assert (code, out.splitlines()[0]) == (0, f"mended: {one / 'metrics.jsonl'}")
+    assert (code, out.splitlines()[0]) == (0, f"repaired: {one / 'metrics.jsonl'}")
     assert resnetlab("doctor", other)[0] == 5
     code, _, err = resnetlab("doctor", "--repair")
     assert code == 2
@@ -81,11 +81,12 @@ def test_mend_mends_the_named_run_alone(resnetlab: Resnetlab, root: Path) -> Non
 
 
 def test_the_first_lines_come_before_torch(root: Path) -> None:
-    """Torch takes seconds; what needs none of it is printed before."""
+    """Facts that need no torch are printed before torch is imported, which takes seconds."""
     code = (
         "import sys\nfrom resnetlab import doctor\n"
-        "def late():\n    assert 'torch' not in sys.modules\n    raise SystemExit(0)\n"
-        "doctor.look_at_torch = late\nsys.argv = ['resnetlab', 'doctor', '--output', sys.argv[1]]\n"
+        "def assert_no_torch():\n    assert 'torch' not in sys.modules\n    raise SystemExit(0)\n"
+        "doctor.inspect_torch = assert_no_torch\n"
+        "sys.argv = ['resnetlab', 'doctor', '--output', sys.argv[1]]\n"
         "from resnetlab.cli.main import main\nmain()"
     )
     done = subprocess.run(

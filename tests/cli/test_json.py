@@ -1,4 +1,4 @@
-"""Every command that has --json prints one documented shape, which every JSON reader takes."""
+"""Every command with --json prints valid JSON with the documented keys."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ CASES = {
     "study run": ["study", "run", "small.toml", "--data", "bands.npz"],
     "study status": ["study", "status", "small.toml", "--data", "bands.npz"],
     "study report": ["study", "report", "small.toml", "--data", "bands.npz"],
-    "study references": ["study", "published", "small.toml"],
+    "study references": ["study", "references", "small.toml"],
     "train": TRAIN,
     "resume": ["resume", "RUN"],
     "compare": ["compare", "runs/*-resnet8+*", "runs/*-plain8+*"],
@@ -69,7 +69,7 @@ CASES = {
     "inspect model": ["inspect", "model", "cifar-resnet8"],
     "inspect conv": ["inspect", "conv", "--input", "32x32x3", "--kernel", "3"],
     "inspect pool": ["inspect", "pool", "--input", "32x32x3"],
-    "inspect table": ["inspect", "family", "depth-report"],
+    "inspect table": ["inspect", "table", "depth-report"],
     "inspect fully-convolutional": [
         "inspect",
         "fully-convolutional",
@@ -78,7 +78,7 @@ CASES = {
         "1x40x40",
     ],
     "inspect identity": ["inspect", "identity", "--seeds", "1", "--steps", "1"],
-    "inspect block-ablation": ["inspect", "drop-blocks", "RUN", "--data", "bands.npz"],
+    "inspect block-ablation": ["inspect", "block-ablation", "RUN", "--data", "bands.npz"],
     "inspect gradients": ["inspect", "gradients", "cifar-resnet8", "--data", "bands.npz"],
     "inspect filters": ["inspect", "filters", "RUN", "--data", "bands.npz"],
     "doctor": ["doctor"],
@@ -86,37 +86,42 @@ CASES = {
 
 
 def options(command: Any, path: str = "") -> Iterator[tuple[str, list[str]]]:
-    """Every command that is shown, with its options."""
-    for name, below in getattr(command, "commands", {}).items():
-        if not below.hidden:
-            yield from options(below, f"{path} {name}".strip())
+    """Yield every command that help shows, with its options."""
+    for name, subcommand in getattr(command, "commands", {}).items():
+        if not subcommand.hidden:
+            yield from options(subcommand, f"{path} {name}".strip())
     if path and not getattr(command, "commands", None):
         yield path, [word for param in command.params for word in param.opts]
 
 
-def documented() -> dict[str, list[str]]:
-    """The keys that the page names, by command."""
+def documented() -> dict[str, dict[str, set[str]]]:
+    """Return the keys that the page names, by command, each with the keys of its inner tables."""
     section = PAGE.read_text(encoding="utf-8").partition("\n## JSON\n")[2].partition("\n## ")[0]
-    found: dict[str, list[str]] = {}
+    keys: dict[str, dict[str, set[str]]] = {}
     for part in section.split("\n### ")[1:]:
-        head, _, text = part.partition("\n")
-        for name in re.findall(r"`([^`]+)`", head):
-            found[name] = re.findall(r"^\| `(\w+)` \|", text, re.M)
-    return found
+        heading, _, text = part.partition("\n")
+        rows = re.findall(r"^\| `(\w+)` \| (.*) \|$", text, re.M)
+        inner = {
+            key: set(re.findall(r"`(\w+)`", meaning.partition("each with ")[2]))
+            for key, meaning in rows
+        }
+        keys |= dict.fromkeys(re.findall(r"`([^`]+)`", heading), inner)
+    return keys
 
 
 def refuse(constant: str) -> None:
     raise AssertionError(f"{constant} is not JSON")
 
 
-def test_every_command_that_prints_a_result_has_json_and_a_section_in_the_page() -> None:
-    every = dict(options(build_command()))
-    assert {name for name in every if "--json" not in every[name]} == {"serve"}
-    assert set(documented()) == set(CASES) == {name for name in every if "--json" in every[name]}
+def test_every_command_except_serve_has_json_and_the_page_documents_it() -> None:
+    commands = dict(options(build_command()))
+    assert {name for name in commands if "--json" not in commands[name]} == {"serve"}
+    with_json = {name for name in commands if "--json" in commands[name]}
+    assert set(documented()) == set(CASES) == with_json
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_a_result_as_json_has_the_keys_of_the_page(
+def test_json_has_the_documented_keys(
     resnetlab: Resnetlab, workspace: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
     monkeypatch.chdir(workspace)
@@ -148,3 +153,6 @@ def test_a_result_as_json_has_the_keys_of_the_page(
     for row in rows:
         assert set(row) == set(documented()[name])
         assert all(re.fullmatch(r"[a-z0-9_]+", key) for key in row)
+        for key, inner_keys in documented()[name].items():
+            if inner_keys and row[key]:
+                assert inner_keys == set(row[key][0]), key

@@ -7,14 +7,15 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from resnetlab.cli.manners import EXIT_CODES
+from resnetlab.cli.manners import EXIT_CODES, RENAMED
+from resnetlab.errors import InputError, Problem
 
 Resnetlab = Callable[..., tuple[int, str, str]]
 ROOT = Path(__file__).parents[2]
@@ -28,7 +29,7 @@ def test_the_version_is_printed(resnetlab: Resnetlab, words: list[str]) -> None:
 @pytest.mark.parametrize(
     "words", [[], ["-h"], ["help"], ["study"], ["study", "run", "-h"], ["help", "study", "run"]]
 )
-def test_help_is_printed_and_is_no_mistake(resnetlab: Resnetlab, words: list[str]) -> None:
+def test_help_is_printed_and_ends_with_exit_code_0(resnetlab: Resnetlab, words: list[str]) -> None:
     code, out, err = resnetlab(*words)
     assert (code, err) == (0, "")
     assert out.startswith("Usage: resnetlab")
@@ -38,12 +39,52 @@ def test_help_is_printed_and_is_no_mistake(resnetlab: Resnetlab, words: list[str
     assert "--verbose" in out
 
 
-def test_exit_codes_stand_in_help_and_in_the_page(resnetlab: Resnetlab) -> None:
+def test_help_and_documentation_list_the_exit_codes(resnetlab: Resnetlab) -> None:
     _, out, _ = resnetlab("--help")
     page = (ROOT / "docs" / "command-line.md").read_text(encoding="utf-8")
     for code, meaning in EXIT_CODES.items():
         assert f"{code} {meaning}" in " ".join(out.split())
         assert f"| {code} | {meaning} |" in page
+
+
+OLD_WORDS = {
+    "study published": ["study", "published", "digits"],
+    "--cells": ["verify", "results/digits", "--cells=2"],
+    "--mend": ["doctor", "--mend", "runs/x"],
+}
+
+
+@pytest.mark.parametrize("old", OLD_WORDS)
+def test_a_renamed_command_or_option_is_refused_with_its_new_name(
+    resnetlab: Resnetlab, old: str
+) -> None:
+    code, out, err = resnetlab(*OLD_WORDS[old])
+    assert (code, out) == (2, "")
+    assert err == f"resnetlab: error: {old}: was renamed. Fix: {RENAMED[old]}\n"
+
+
+def test_new_names_of_commands_and_options_exist_and_old_ones_do_not() -> None:
+    from resnetlab.cli.main import build_command
+
+    group: Any = build_command()
+    options = {
+        option
+        for command in (
+            *group.commands.values(),
+            *group.commands["study"].commands.values(),
+            *group.commands["data"].commands.values(),
+        )
+        for parameter in command.params
+        for option in parameter.opts
+    }
+    for old, new in RENAMED.items():
+        if old.startswith("--"):
+            assert new in options
+            assert old not in options
+        else:
+            _, name, command = new.split()
+            assert command in group.commands[name].commands
+            assert old.split()[1] not in group.commands[name].commands
 
 
 # Quiet, verbose
@@ -64,13 +105,13 @@ def test_quiet_hides_no_error(resnetlab: Resnetlab) -> None:
     assert err.startswith("resnetlab: error: digitz: unknown study")
 
 
-def test_quiet_is_of_one_command_and_not_of_the_next(resnetlab: Resnetlab) -> None:
+def test_quiet_affects_one_command_only(resnetlab: Resnetlab) -> None:
     words = ("inspect", "conv", "--input", "9x9x1", "--kernel", "3", "--draw", "a.svg")
     assert resnetlab(*words, "-q")[2] == ""
     assert resnetlab(*words)[2] == "wrote a.svg\n"
 
 
-def test_verbose_shows_where_a_mistake_was_found(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_verbose_prints_the_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
     from resnetlab.cli.main import main
     from resnetlab.errors import InputError
 
@@ -89,7 +130,7 @@ def test_a_dry_run_of_a_study_prints_its_plan_and_trains_nothing(
     code, out, err = resnetlab("study", "run", study_file, "--dry-run")
     assert code == 0, err
     assert out == resnetlab("study", "plan", study_file)[1]
-    assert "4 runs, 0 of them finished" in out
+    assert "4 runs, 0 finished" in out
     assert not list(Path().glob("runs/*"))
 
 
@@ -101,7 +142,7 @@ def test_a_dry_run_of_training_names_the_run_and_trains_nothing(
     assert code == 0, err
     folder = re.match(r"Run: (.*)\n", out)
     assert folder
-    assert "1 runs, 0 of them finished" in out
+    assert "1 runs, 0 finished" in out
     assert not Path(folder[1]).exists()
     assert f"Run: {folder[1]}" in resnetlab(*words)[1]
 
@@ -112,7 +153,7 @@ def test_a_dry_run_of_training_names_the_run_and_trains_nothing(
 
 @pytest.fixture
 def opened(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """What the browser was asked to open, on a machine with a display."""
+    """Addresses that the browser was asked to open, on a machine with a display."""
     addresses: list[str] = []
     monkeypatch.setattr("webbrowser.open", lambda address: bool(addresses.append(address)) or True)
     monkeypatch.delenv("CI", raising=False)
@@ -129,7 +170,7 @@ def test_open_shows_the_page_of_a_report(
 
 
 @pytest.mark.parametrize("why", ["CI", "no display"])
-def test_open_says_where_the_page_is_when_there_is_no_browser(
+def test_open_prints_the_path_when_there_is_no_browser(
     resnetlab: Resnetlab,
     workspace: Path,
     opened: list[str],
@@ -193,25 +234,28 @@ def test_every_command_that_computes_refuses_a_bad_device_in_the_same_words(
     )
 
 
-def test_the_index_of_a_gpu_is_a_matter_of_place_and_not_of_identity(
+def test_the_index_of_a_gpu_is_part_of_the_placement_and_not_of_the_run(
     resnetlab: Resnetlab, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    asked: list[Any] = []
-
-    def note(*words: Any, **_: Any) -> int:
-        asked.append(words)
-        return 0
-
-    monkeypatch.setattr("resnetlab.cli.work.train_one", note)
-    monkeypatch.setattr("resnetlab.cli.work.run_study", note)
+    trained: list[dict[str, Any]] = []
+    monkeypatch.setattr(
+        "resnetlab.cli.single_run.train", lambda *_, **options: trained.append(options)
+    )
     assert resnetlab("train", "cifar-resnet8", "--device", "cuda:1")[0] == 0
-    settings, placement = asked[0][3], asked[0][7]
-    assert settings == ["numerics.device=cuda"]
-    assert placement.device_index == 1
-    assert resnetlab("study", "run", "digits", "--device", "cuda:1")[0] == 0
-    loaded, backend = asked[1][0], asked[1][2]
+    assert trained[0]["settings"] == ["numerics.device=cuda"]
+    assert trained[0]["placement"].device_index == 1
+
+    planned: list[tuple[Any, ...]] = []
+
+    def plan_rounds(*arguments: Any) -> Iterator[None]:
+        planned.append(arguments)
+        raise InputError(Problem("", "planned", ""))
+
+    monkeypatch.setattr("resnetlab.api.LoadedStudy.plan_rounds", plan_rounds)
+    assert resnetlab("study", "run", "digits", "--device", "cuda:1")[0] == 2
+    loaded, _, _, _, executor, _ = planned[0]
     assert loaded.study.numerics.device == "cuda"
-    assert backend.placement.device_index == 1
+    assert executor.placement.device_index == 1
 
 
 def test_a_gpu_that_is_not_there_is_refused_before_a_run_is_begun(
@@ -253,7 +297,7 @@ def test_a_run_is_not_resumed_on_another_kind_of_device(
 
 
 def complete(line: str) -> list[str]:
-    """What bash is told for the last word of a line, and whether torch was imported for it."""
+    """Return the completions of the last word of a line, without an import of torch."""
     words = line.split(" ")
     code = (
         "import sys; sys.argv = ['resnetlab']\nfrom resnetlab.cli.main import main\ntry:\n    "
@@ -279,13 +323,13 @@ def complete(line: str) -> list[str]:
     ("line", "expected"),
     [
         ("resnetlab stu", ["study"]),
-        ("resnetlab study r", ["run", "report"]),
+        ("resnetlab study r", ["run", "report", "references"]),
         ("resnetlab study run --until", ["--until-decided"]),
         ("resnetlab study run digi", ["digits"]),
         ("resnetlab train cifar-resnet20-", ["cifar-resnet20-b", "cifar-resnet20-c"]),
         ("resnetlab train cifar-resnet20 --recipe ada", ["adam"]),
         ("resnetlab train cifar-resnet20 --device cu", ["cuda"]),
-        ("resnetlab doctor --men", ["--repair"]),
+        ("resnetlab doctor --rep", ["--repair"]),
     ],
 )
 def test_commands_options_and_names_are_completed_without_torch(

@@ -1,6 +1,4 @@
-"""What a command imports before it answers, in real processes: a mistake waits for no package that
-it does not need.
-"""
+"""Imports of commands, in real processes: a mistake is reported without heavy imports."""
 
 from __future__ import annotations
 
@@ -54,7 +52,7 @@ def here(tmp_path_factory: pytest.TempPathFactory) -> Path:
             )
     save(root / "photo.jpg", picture(1, 60, 50))
     (root / "text.jpg").write_text("no picture")
-    (root / "typo.toml").write_text('source = "timm/mobilenetv2_100"\nstd = [0.5, 0.5, 0.5]\n')
+    (root / "typo.toml").write_text('source = "timm/mobilenetv2_100"\nstdev = [0.5, 0.5, 0.5]\n')
     (root / "bad.toml").write_text("source = \n")
     return root
 
@@ -93,7 +91,7 @@ MISTAKES = {
     "predict with an unknown view": ("predict pets photo.jpg --tta twice", "--tta"),
     "evaluate with a folder that is no model": ("evaluate nosuch photos", "nosuch: no model in it"),
     "evaluate on data that are not there": ("evaluate pets nosuch", "nosuch"),
-    "average with a folder that is no model": (
+    "ensemble with a folder that is no model": (
         "ensemble pets nosuch --data photos",
         "nosuch: no model in it",
     ),
@@ -118,16 +116,19 @@ MISTAKES = {
         "import-weights nosuch.pth --as cifar-resnet20",
         "nosuch.pth: no such file",
     ),
-    "look at blocks of what is no run": (
+    "ablate blocks of a folder that is no run": (
         "inspect block-ablation nosuch",
         "nosuch: no finished run",
     ),
-    "look at filters of what is no run": ("inspect filters nosuch", "nosuch: no finished run"),
+    "print filters of a folder that is no run": (
+        "inspect filters nosuch",
+        "nosuch: no finished run",
+    ),
 }
 
 
 @pytest.mark.parametrize("mistake", MISTAKES)
-def test_a_mistake_is_told_before_anything_heavy_is_imported(here: Path, mistake: str) -> None:
+def test_a_mistake_is_reported_before_heavy_imports(here: Path, mistake: str) -> None:
     words, expected = MISTAKES[mistake]
     code, out, err, imported = command(here, *words.split())
     assert (code, out, imported) == (2, "", [])
@@ -138,7 +139,7 @@ def test_a_mistake_is_told_before_anything_heavy_is_imported(here: Path, mistake
 @pytest.mark.parametrize(
     "words", ["--help", "models", "study references imagenet-tables", "data check photos"]
 )
-def test_what_needs_no_network_imports_nothing_heavy(here: Path, words: str) -> None:
+def test_commands_without_a_network_import_nothing_heavy(here: Path, words: str) -> None:
     code, out, _, imported = command(here, *words.split())
     assert (code, imported) == (0, [])
     assert out
@@ -147,7 +148,7 @@ def test_what_needs_no_network_imports_nothing_heavy(here: Path, words: str) -> 
 @pytest.mark.parametrize(
     "words", ["predict pets photo.jpg", "explain pets photo.jpg", "evaluate pets photos"]
 )
-def test_a_network_of_ours_needs_torch_alone(here: Path, words: str) -> None:
+def test_an_own_network_needs_only_torch(here: Path, words: str) -> None:
     code, out, err, imported = command(here, *words.split())
     assert (code, imported) == (0, ["torch"])
     assert out
@@ -171,7 +172,7 @@ def test_a_network_of_timm_needs_neither_compiler_nor_scikit_learn(here: Path) -
     assert set(imported) <= {"torch", "torchvision", "timm", "sympy"}
 
 
-def test_json_comes_without_a_word_beside_it(here: Path) -> None:
+def test_json_output_has_no_other_text(here: Path) -> None:
     code, out, err, _ = command(here, "predict", "pets", "photo.jpg", "--json")
     assert (code, err) == (0, "")
     assert json.loads(out)["path"] == "photo.jpg"
@@ -208,7 +209,7 @@ print(torch._dynamo.__file__.endswith("__init__.py"), supported)
 """
 
 
-def test_the_compiler_comes_when_it_is_needed_and_changes_no_bit(tmp_path: Path) -> None:
+def test_the_deferred_compiler_is_imported_when_needed_and_changes_no_bit(tmp_path: Path) -> None:
     def lines(how: str) -> list[str]:
         words = [sys.executable, "-W", "ignore", "-c", COMPILER, how]
         return subprocess.run(
@@ -227,18 +228,18 @@ def test_the_compiler_comes_when_it_is_needed_and_changes_no_bit(tmp_path: Path)
 LEAVING = """
 import atexit, sys, tempfile, threading, time
 from pathlib import Path
-from resnetlab.cli.leaving import leave
+from resnetlab.cli.leaving import exit_process
 folder = tempfile.TemporaryDirectory()
 print(folder.name)
 atexit.register(lambda: print("an exit function"))
 threading.Thread(target=lambda: (time.sleep(0.3), print("a thread"))).start()
 sys.stderr.write("an error without an end of line")
 print("x" * 100000)
-leave(7)
+exit_process(7)
 """
 
 
-def test_a_process_that_leaves_early_loses_nothing() -> None:
+def test_a_fast_exit_loses_no_output() -> None:
     done = subprocess.run([sys.executable, "-c", LEAVING], capture_output=True, text=True)
     lines = done.stdout.splitlines()
     assert done.returncode == 7
@@ -248,8 +249,8 @@ def test_a_process_that_leaves_early_loses_nothing() -> None:
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
-def test_output_that_cannot_be_written_is_no_success() -> None:
-    leaving = "from resnetlab.cli.leaving import leave; print('lost'); leave(0)"
+def test_output_that_cannot_be_written_gives_an_error_code() -> None:
+    leaving = "from resnetlab.cli.leaving import exit_process; print('lost'); exit_process(0)"
     buffered = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
     with Path("/dev/full").open("w") as full:
         assert (
@@ -258,14 +259,14 @@ def test_output_that_cannot_be_written_is_no_success() -> None:
         )
 
 
-def test_a_reader_that_has_enough_sees_no_traceback(here: Path) -> None:
+def test_a_closed_pipe_gives_no_traceback(here: Path) -> None:
     words = f"{sys.executable} -m resnetlab models | head -1"
     done = subprocess.run(["bash", "-c", words], capture_output=True, text=True, cwd=here)
     assert len(done.stdout.splitlines()) == 1
     assert done.stderr == ""
 
 
-def test_a_long_step_tells_how_far_it_is(
+def test_a_long_step_prints_its_progress(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     from resnetlab.cli import loading
@@ -282,7 +283,7 @@ def test_a_long_step_tells_how_far_it_is(
     ]
 
 
-def test_threads_sleep_while_they_wait_unless_a_person_says_otherwise(here: Path) -> None:
+def test_waiting_threads_sleep_unless_the_environment_says_otherwise(here: Path) -> None:
     asked = (
         "import os, sys, atexit; atexit.register(lambda: print(os.environ.get('OMP_WAIT_POLICY'), "
         "file=sys.stderr))\n"

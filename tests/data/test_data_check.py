@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 
 from helpers.pictures import picture, save, split_tree
-from resnetlab.data.check import ImageSizes, UnusedFile, audit_source
+from resnetlab.data.check import ImageSizes, audit_source
 from resnetlab.data.sources import open_source
+from resnetlab.data.sources.folder_types import SkippedFile
 from resnetlab.errors import InputError
 
 
@@ -23,9 +24,9 @@ def test_a_folder_is_counted_measured_and_accounted_for(tmp_path: Path) -> None:
     assert audit.counts == {"train": (5, 4), "test": (2, 2)}
     assert (audit.num_images, audit.shape) == (13, (8, 8, 3))
     assert audit.sizes == ImageSizes((16, 16, 20), (24, 24, 50))
-    assert audit.skipped == (UnusedFile("train/cat/.DS_Store", "hidden"),)
+    assert audit.skipped == (SkippedFile("train/cat/.DS_Store", "hidden"),)
     assert audit.bad == (
-        UnusedFile("test/dog/bad.png", "not an image (allowed: JPEG, PNG, WEBP, BMP, GIF)"),
+        SkippedFile("test/dog/bad.png", "not an image (allowed: JPEG, PNG, WEBP, BMP, GIF)"),
     )
     assert (
         audit.sha256

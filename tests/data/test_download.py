@@ -4,16 +4,23 @@ seem.
 
 from __future__ import annotations
 
+import csv
 import hashlib
 import io
+import re
 import tarfile
 from collections import Counter
+from collections.abc import Iterator
+from dataclasses import replace
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
 
 import numpy as np
 import pytest
 import scipy.io
-from torchvision.datasets import Flowers102, OxfordIIITPet
+from torchvision.datasets import OxfordIIITPet
 
 from helpers.pictures import encoded, picture
 from resnetlab.data import download as module
@@ -39,8 +46,14 @@ def mat(**columns: object) -> bytes:
     return file.getvalue()
 
 
-def md5(path: Path) -> str:
-    return hashlib.md5(path.read_bytes()).hexdigest()
+def trust_files(monkeypatch: pytest.MonkeyPatch, name: str, downloads: Path) -> None:
+    """Take the hashes of the files that the test made for those of their source."""
+    image_set = module.REGISTRY[name]
+    remotes = []
+    for remote in image_set.remote_files:
+        digest = hashlib.sha256((downloads / remote.name).read_bytes()).hexdigest()
+        remotes.append(replace(remote, known_hash=f"sha256:{digest}"))
+    monkeypatch.setitem(module.REGISTRY, name, replace(image_set, remote_files=tuple(remotes)))
 
 
 def splits(root: Path, cache: Path) -> Counter[tuple[str, str | None]]:
@@ -55,7 +68,7 @@ def cells(names: list[str]) -> np.ndarray:
 
 
 def test_stanford_dogs_come_from_their_archives_with_the_splits_of_their_lists(
-    tmp_path: Path,
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     breeds = ("n02085620-Chihuahua", "n02086240-Shih-Tzu")
     names = [f"{breed}/{breed[:9]}_{number}.jpg" for breed in breeds for number in range(4)]
@@ -69,6 +82,7 @@ def test_stanford_dogs_come_from_their_archives_with_the_splits_of_their_lists(
         "test_list.mat": mat(file_list=cells(test)),
     }
     tar(downloads / "lists.tar", lists)
+    trust_files(monkeypatch, "stanford-dogs", downloads)
     root = download_dataset("stanford-dogs", tmp_path)
     assert root == tmp_path / "stanford-dogs"
     assert splits(root, tmp_path / "cache") == {
@@ -77,10 +91,10 @@ def test_stanford_dogs_come_from_their_archives_with_the_splits_of_their_lists(
     }
     said: list[str] = []
     download_dataset("stanford-dogs", tmp_path, said.append)
-    assert said == [f"{root} is there already"]
+    assert said == [f"{root} exists already"]
 
 
-def test_oxford_pets_are_read_by_torchvision_from_archives_that_are_checked(
+def test_oxford_pets_come_from_their_archives_as_torchvision_reads_them(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     names = [f"{breed}_{number}" for breed in ("Abyssinian", "beagle") for number in range(4)]
@@ -91,16 +105,22 @@ def test_oxford_pets_are_read_by_torchvision_from_archives_that_are_checked(
         "annotations/trainval.txt": "\n".join(lines[:3] + lines[4:7]).encode(),
         "annotations/test.txt": "\n".join([lines[3], lines[7]]).encode(),
     }
-    first = tar(downloads / "images.tar.gz", images, "w:gz")
-    second = tar(downloads / "annotations.tar.gz", notes, "w:gz")
-    resources = [(f"https://example.org/{path.name}", md5(path)) for path in (first, second)]
-    monkeypatch.setattr(OxfordIIITPet, "_RESOURCES", tuple(resources))
-    assert splits(download_dataset("oxford-pets", tmp_path), tmp_path / "cache") == {
+    tar(downloads / "images.tar.gz", images, "w:gz")
+    tar(downloads / "annotations.tar.gz", notes, "w:gz")
+    trust_files(monkeypatch, "oxford-pets", downloads)
+    root = download_dataset("oxford-pets", tmp_path)
+    assert splits(root, tmp_path / "cache") == {
         ("Abyssinian", "train"): 3,
         ("Abyssinian", "test"): 1,
         ("Beagle", "train"): 3,
         ("Beagle", "test"): 1,
     }
+    with (root / "labels.csv").open(newline="") as file:
+        rows = {Path(row["path"]).stem: row["label"] for row in csv.DictReader(file)}
+    for split in ("trainval", "test"):
+        reference = OxfordIIITPet(root, split)
+        labels = [reference.classes[label] for label in reference._labels]
+        assert [rows[path.stem] for path in reference._images] == labels
 
 
 def test_flowers_keep_their_validation_split(
@@ -110,18 +130,13 @@ def test_flowers_keep_their_validation_split(
     images = {
         f"jpg/image_{number:05d}.jpg": encoded(picture(number), "JPEG") for number in range(1, 9)
     }
-    archive = tar(downloads / "102flowers.tgz", images, "w:gz")
+    tar(downloads / "102flowers.tgz", images, "w:gz")
     labels, sets = downloads / "imagelabels.mat", downloads / "setid.mat"
     labels.write_bytes(mat(labels=np.array([1, 1, 1, 1, 2, 2, 2, 2])))
     sets.write_bytes(
         mat(trnid=np.array([1, 2, 5, 6]), valid=np.array([3, 7]), tstid=np.array([4, 8]))
     )
-    held = {
-        "image": (archive.name, md5(archive)),
-        "label": (labels.name, md5(labels)),
-        "setid": (sets.name, md5(sets)),
-    }
-    monkeypatch.setattr(Flowers102, "_file_dict", held)
+    trust_files(monkeypatch, "flowers", downloads)
     found = splits(download_dataset("flowers", tmp_path), tmp_path / "cache")
     assert found == {
         (name, split): count
@@ -130,10 +145,68 @@ def test_flowers_keep_their_validation_split(
     }
 
 
+@pytest.fixture
+def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """Folder of a web server that has the files of the dogs; their hashes are trusted."""
+    folder = tmp_path / "server"
+    name = "n02085620-Chihuahua/n02085620_1.jpg"
+    tar(folder / "images.tar", {f"Images/{name}": encoded(picture(0), "JPEG")})
+    lists = {f"{split}_list.mat": mat(file_list=cells([name])) for split in ("train", "test")}
+    tar(folder / "lists.tar", lists)
+    trust_files(monkeypatch, "stanford-dogs", folder)
+    web = ThreadingHTTPServer(("127.0.0.1", 0), partial(QuietHandler, directory=str(folder)))
+    Thread(target=web.serve_forever, daemon=True).start()
+    point_to(monkeypatch, f"http://127.0.0.1:{web.server_port}/")
+    monkeypatch.setattr(module, "RETRIES", 0)
+    yield folder
+    web.shutdown()
+    web.server_close()
+
+
+class QuietHandler(SimpleHTTPRequestHandler):
+    """Web server that prints nothing."""
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+def point_to(monkeypatch: pytest.MonkeyPatch, base: str) -> None:
+    """Download the files of the dogs from another address."""
+    dogs = module.REGISTRY["stanford-dogs"]
+    remotes = tuple(replace(remote, url=base + remote.name) for remote in dogs.remote_files)
+    monkeypatch.setitem(module.REGISTRY, "stanford-dogs", replace(dogs, remote_files=remotes))
+
+
+def test_files_are_downloaded_once_with_their_progress_and_others_may_read_them(
+    tmp_path: Path, server: Path
+) -> None:
+    downloads = tmp_path / "person" / "downloads" / "stanford-dogs"
+    messages: list[str] = []
+    download_dataset("stanford-dogs", tmp_path, messages.append)
+    assert (downloads / "images.tar").read_bytes() == (server / "images.tar").read_bytes()
+    assert (downloads / "images.tar").stat().st_mode & 0o044 == 0o044
+    assert messages[0] == f"downloading stanford-dogs: about 757 MB into {downloads}"
+    assert "images.tar: 100 %" in messages
+    (server / "images.tar").unlink()  # nothing asks for it again
+    assert download_dataset("stanford-dogs", tmp_path / "again") == tmp_path / "again/stanford-dogs"
+
+
+def test_a_download_with_another_hash_is_refused_and_leaves_no_file(
+    tmp_path: Path, server: Path
+) -> None:
+    (server / "lists.tar").write_bytes(b"not what the source published")
+    with pytest.raises(InputError, match=r"lists.tar: cannot be downloaded: .* hash ") as caught:
+        download_dataset("stanford-dogs", tmp_path)
+    assert len(str(caught.value).splitlines()) == 1
+    downloads = tmp_path / "person" / "downloads" / "stanford-dogs"
+    assert [path.name for path in downloads.iterdir()] == ["images.tar"], "which is not lost"
+
+
 def test_without_a_network_one_line_says_where_to_put_which_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "_DOGS", "http://127.0.0.1:9/")
+    point_to(monkeypatch, "http://127.0.0.1:9/")
+    monkeypatch.setattr(module, "RETRIES", 0)
     with pytest.raises(InputError) as caught:
         download_dataset("stanford-dogs", tmp_path)
     place = tmp_path / "person" / "downloads" / "stanford-dogs"
@@ -144,11 +217,18 @@ def test_without_a_network_one_line_says_where_to_put_which_file(
     assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
 
 
-def test_an_archive_with_another_md5_is_refused(tmp_path: Path) -> None:
+def test_every_file_has_an_https_address_and_a_hash() -> None:
+    for image_set in module.REGISTRY.values():
+        for remote in image_set.remote_files:
+            assert remote.url.startswith("https://")
+            assert re.fullmatch("md5:[0-9a-f]{32}|sha256:[0-9a-f]{64}", remote.known_hash)
+
+
+def test_an_archive_with_another_hash_is_refused(tmp_path: Path) -> None:
     downloads = tmp_path / "person" / "downloads" / "oxford-pets"
-    for url, _ in OxfordIIITPet._RESOURCES:
-        tar(downloads / Path(url).name, {"images/a.jpg": b""}, "w:gz")
-    with pytest.raises(InputError, match="differs from the MD5 that its source tells"):
+    for remote in module.REGISTRY["oxford-pets"].remote_files:
+        tar(downloads / remote.name, {"images/a.jpg": b""}, "w:gz")
+    with pytest.raises(InputError, match="its md5 differs from the one that its source gives"):
         download_dataset("oxford-pets", tmp_path)
 
 
@@ -193,7 +273,7 @@ def test_links_and_devices_are_refused(tmp_path: Path, kind: bytes) -> None:
 
 def test_a_bomb_and_a_member_that_is_there_twice_are_refused(tmp_path: Path) -> None:
     bomb = tar(tmp_path / "bomb.tgz", {"Images/zeros": bytes(30_000_000)}, "w:gz")
-    with pytest.raises(InputError, match="goes over a bound"):
+    with pytest.raises(InputError, match="exceeds a limit"):
         unpack(bomb, tmp_path / "into")
     with tarfile.open(tmp_path / "twice.tar", "w") as archive:
         for _ in range(2):
@@ -207,7 +287,7 @@ def test_a_truncated_archive_and_one_without_its_folder_are_refused(tmp_path: Pa
     noise = np.random.default_rng(0).bytes(50_000)
     whole = tar(tmp_path / "whole.tgz", {"Images/a.jpg": noise}, "w:gz")
     (tmp_path / "part.tgz").write_bytes(whole.read_bytes()[:20_000])
-    with pytest.raises(InputError, match="not a whole tar file"):
+    with pytest.raises(InputError, match="not a complete tar file"):
         unpack(tmp_path / "part.tgz", tmp_path / "into")
     with pytest.raises(InputError, match='has no folder "jpg"'):
         unpack(whole, tmp_path / "into", "jpg")

@@ -23,7 +23,16 @@ def plan(
     return draw_epoch(images, side, held, partial(make_generator, seed, "epoch", epoch))
 
 
-PARTS = ("order", "corner", "mirror", "hole", "operation", "opposite", "share", "mate")
+PARTS = (
+    "order",
+    "crop_offset",
+    "hflip",
+    "cutout_center",
+    "op",
+    "op_flip",
+    "mix_lambda",
+    "mix_partner",
+)
 EVERYTHING: dict[str, Any] = {
     "padding": 0,
     "crop": 5,

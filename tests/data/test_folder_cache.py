@@ -86,7 +86,7 @@ def test_a_damaged_cache_is_noticed_and_built_again(tmp_path: Path, ending: str)
     said: list[str] = []
     kept.unlink()
     kept.write_bytes(whole[:-9])
-    opened(root, image_size=8, say=said.append)
+    opened(root, image_size=8, notify=said.append)
     assert any("is damaged: decoding the images again" in line for line in said)
 
 

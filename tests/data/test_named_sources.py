@@ -251,7 +251,7 @@ import pathlib, sys
 from resnetlab.data import check; from resnetlab.data import splits
 from resnetlab.data.sources import torchvision_sets
 for source in ("digits", "{tmp_path}/set.npz", "{tmp_path}/pets"):
-    check.check(source, cache=pathlib.Path("{tmp_path}/cache"))
+    check.audit_source(source, cache=pathlib.Path("{tmp_path}/cache"))
 assert "torch" not in sys.modules, "torch was imported"
 """
     subprocess.run(

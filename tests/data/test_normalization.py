@@ -50,12 +50,12 @@ def images(count: int = 40, side: int = 6, channels: int = 3, seed: int = 0) -> 
     ],
 )
 def test_given_numbers_are_applied_as_they_are(
-    how: Any, mean: list[float], deviation: list[float]
+    how: Any, mean: list[float], std: list[float]
 ) -> None:
     held = images()
     scale = fit_normalizer(how, held, 0, CPU)
-    assert export_normalizer(scale) == ({"mean": mean, "std": deviation}, {})
-    expected = (held.pixels / 255 - mean) / deviation
+    assert export_normalizer(scale) == ({"mean": mean, "std": std}, {})
+    expected = (held.pixels / 255 - mean) / std
     assert (
         np.abs(scale(torch.from_numpy(held.pixels)).numpy() - expected.transpose(0, 3, 1, 2)).max()
         < 1e-5
@@ -174,12 +174,12 @@ def test_whitening_is_fitted_once_a_process_and_again_for_other_images(
     [
         ("zac", "recipe.normalize: unknown value"),
         (3, "recipe.normalize: unknown value"),
-        ({"mean": [0.5]}, "recipe.normalize.deviation: missing"),
+        ({"mean": [0.5]}, "recipe.normalize.std: missing"),
         (
             {"mean": [0.5], "std": [0.5, 0.5]},
-            "recipe.normalize.mean: 1 means and 2 deviations",
+            "recipe.normalize.mean: 1 means and 2 standard deviations",
         ),
-        ({"mean": [0.5], "std": [0.0]}, "recipe.normalize.deviation[0]: out of range"),
+        ({"mean": [0.5], "std": [0.0]}, "recipe.normalize.std[0]: out of range"),
         ({"mean": [0.5], "sd": [0.5], "std": [0.5]}, "recipe.normalize.sd: unknown field"),
     ],
 )

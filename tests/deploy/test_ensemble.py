@@ -74,9 +74,9 @@ def test_members_are_the_same_whatever_the_order_of_their_outputs(
 def test_models_of_other_classes_are_no_ensemble(pets: Path, photos: Path, tmp_path: Path) -> None:
     other = write_model(tmp_path / "other", classes=("cat", "dog", "emu", "newt", "owl", "pig"))
     data = open_labeled_images(str(photos), "test", tmp_path / "cache")
-    with pytest.raises(InputError, match="have other classes: emu, rat"):
+    with pytest.raises(InputError, match="have different classes: emu, rat"):
         evaluate_ensemble([load_model(pets), load_model(other)], data)
-    with pytest.raises(InputError, match="one model is no ensemble"):
+    with pytest.raises(InputError, match="needs two models"):
         evaluate_ensemble([load_model(pets)], data)
 
 
@@ -107,4 +107,4 @@ def test_the_command_says_the_gain_or_gives_it_as_json(
     commands.ensemble([pets, other], str(photos), output=tmp_path, json=True)
     held = json.loads(capsys.readouterr().out)
     assert held["names"] == ["pets", "pets-2"]
-    assert held["together"]["images"] == 14
+    assert held["ensemble"]["images"] == 14

@@ -9,17 +9,18 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from scipy.stats import binomtest
 from sklearn.metrics import confusion_matrix, log_loss, top_k_accuracy_score
 
 import resnetlab as rl
 from helpers.pictures import picture, tree
 from helpers.small import CLASSES, NET, write_model
+from resnetlab.data.photo_loader import LazyImage
 from resnetlab.deploy.evaluate import PredictionSet, evaluate
-from resnetlab.deploy.inputs import LabeledImages, LazyImage, open_labeled_images
+from resnetlab.deploy.inputs import LabeledImages, open_labeled_images
 from resnetlab.deploy.predict import load_model
 from resnetlab.errors import InputError
 from resnetlab.reports.evaluation import make_confusion_matrix
-from resnetlab.stats.intervals import wilson
 
 
 class Known:
@@ -43,7 +44,7 @@ def planted(
     pictures = tuple(LazyImage(f"{k}.jpg", lambda: picture(0)) for k in range(images))
     labels = tuple(CLASSES[k] for k in truth)
     data = LabeledImages("planted", "test", CLASSES[:4], pictures, labels)
-    return Known(folder), data, PredictionSet(pictures, probabilities, truth, ())
+    return Known(folder), data, PredictionSet(probabilities, truth, pictures)
 
 
 def test_the_scores_are_those_of_scikit_learn(pets: Path) -> None:
@@ -52,7 +53,7 @@ def test_the_scores_are_those_of_scikit_learn(pets: Path) -> None:
     truth, p = answers.labels, answers.probabilities
     assert found.top1.pct == pytest.approx(100 * (p.argmax(1) == truth).mean())
     assert (found.top1.low, found.top1.high) == pytest.approx(
-        tuple(100 * x for x in wilson(found.top1.count, 400))
+        tuple(100 * x for x in binomtest(found.top1.count, 400).proportion_ci(method="exact"))
     )
     assert found.top5.pct == pytest.approx(
         100 * top_k_accuracy_score(truth, p, k=5, labels=range(6))
@@ -155,7 +156,7 @@ def test_a_class_that_the_model_lacks_is_a_line_each(pets: Path, tmp_path: Path)
         rl.evaluate(rl.load_model(pets), str(data), cache=tmp_path / "cache")
     lines = str(caught.value).splitlines()
     assert lines[0].startswith(
-        'photos: class "dgo" is none of the model\'s 6 classes. Fix: did you mean "dog"?'
+        'photos: class "dgo" is not one of the model\'s 6 classes. Fix: did you mean "dog"?'
     )
     assert len(lines) == 2
 
@@ -192,7 +193,7 @@ def test_a_manifest_says_which_images_are_of_the_split(tmp_path: Path) -> None:
     assert {one.name for one in found.images} == {
         row.path for row in rows if row.split == "validation"
     }
-    with pytest.raises(InputError, match="is no folder"):
+    with pytest.raises(InputError, match="is not a folder"):
         open_labeled_images(
             "digits", "test", tmp_path / "cache", manifest_path=tmp_path / "split.csv"
         )
@@ -216,7 +217,7 @@ def test_broken_files_count_nowhere_and_are_listed(
 def test_a_split_that_is_not_there_is_told(photos: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no validation images"):
         open_labeled_images(str(photos), "validation", tmp_path)
-    with pytest.raises(InputError, match="no such split"):
+    with pytest.raises(InputError, match="unknown split"):
         open_labeled_images(str(photos), "tset", tmp_path)  # type: ignore[arg-type]
 
 

@@ -86,7 +86,7 @@ def test_the_picture_shows_what_the_network_saw_beside_the_heat(pets: Path, tmp_
     commands.explain(pets, tmp_path / "photo.png", tmp_path / "why.png", "newt")
     with Image.open(tmp_path / "why.png") as drawn:
         assert drawn.size == (48, 24)
-    with pytest.raises(InputError, match="no PNG by its name"):
+    with pytest.raises(InputError, match="not a name that ends in"):
         commands.explain(pets, tmp_path / "photo.png", tmp_path / "why.pdf")
     (tmp_path / "text.jpg").write_text("no picture")
     with pytest.raises(InputError, match=r"text\.jpg: not an image"):
@@ -148,7 +148,9 @@ def test_a_model_of_whole_photographs_is_explained_too(tmp_path: Path) -> None:
     from resnetlab.data.transforms.eval_transform import EvalTransform
 
     whole = EvalTransform(crop_mode="whole", size=40, mean=(0.5,) * 3, std=(0.5,) * 3)
-    found = explain(load_model(write_model(tmp_path / "whole", view=whole)), picture(1, 60, 45))
+    found = explain(
+        load_model(write_model(tmp_path / "whole", eval_transform=whole)), picture(1, 60, 45)
+    )
     assert found.heat_map.shape == (30, 40)
 
 

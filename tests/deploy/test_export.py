@@ -66,7 +66,7 @@ def test_the_file_says_how_it_is_used_and_under_which_license(tmp_path: Path) ->
     held = onnx.load(tmp_path / "wsl.onnx", load_external_data=False)
     told = {item.key: item.value for item in held.metadata_props}
     assert json.loads(told["classes"]) == list(CLASSES)
-    assert json.loads(told["view"])["resize"] == 28
+    assert json.loads(told["eval_transform"])["resize"] == 28
     assert told["license"] == "CC-BY-NC-4.0"
     assert json.loads(told["non_commercial"]) is True
     assert json.loads(told["caveats"]) == ["Has seen the test images."]
@@ -106,12 +106,12 @@ def test_a_file_that_differs_is_not_kept(
 
 def test_what_cannot_be_exported_is_a_line(pets: Path, tmp_path: Path) -> None:
     whole = EvalTransform(crop_mode="whole", size=40, mean=(0.5,) * 3, std=(0.5,) * 3)
-    folder = write_model(tmp_path / "whole", view=whole)
-    with pytest.raises(InputError, match="sees whole photographs"):
+    folder = write_model(tmp_path / "whole", eval_transform=whole)
+    with pytest.raises(InputError, match="takes whole images"):
         commands.export(folder, "onnx", tmp_path / "a.onnx")
     with pytest.raises(InputError, match="allowed: onnx, torch-export"):
         commands.export(pets, "tflite", tmp_path / "a.tflite")
     (tmp_path / "few").mkdir()
-    with pytest.raises(InputError, match="0 photographs, of the 8"):
+    with pytest.raises(InputError, match="has 0 photographs; the comparison needs 8"):
         commands.export(pets, "onnx", tmp_path / "a.onnx", tmp_path / "few")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["few", "whole"]

@@ -24,9 +24,10 @@ from helpers.small import CLASSES, write_model
 from resnetlab.bundle.spec import License
 from resnetlab.bundle.store import load_bundle
 from resnetlab.cli.main import main
+from resnetlab.data.photo_loader import augmented_views
 from resnetlab.data.transforms.eval_transform import EvalTransform
 from resnetlab.deploy.inputs import find_images
-from resnetlab.deploy.predict import augmented_views, load_model
+from resnetlab.deploy.predict import load_model
 from resnetlab.errors import InputError, ResourceError
 
 HALF = {"mean": (0.5,) * 3, "std": (0.5,) * 3}
@@ -93,8 +94,10 @@ def test_the_ten_crops_are_torchvisions(width: int, height: int, size: int, more
 
 
 def test_ten_crops_need_a_model_that_crops(tmp_path: Path) -> None:
-    whole = write_model(tmp_path / "whole", view=EvalTransform(crop_mode="whole", size=32, **HALF))
-    with pytest.raises(InputError, match="leave no corners"):
+    whole = write_model(
+        tmp_path / "whole", eval_transform=EvalTransform(crop_mode="whole", size=32, **HALF)
+    )
+    with pytest.raises(InputError, match="no corner crops"):
         load_model(whole).predict([picture(0)], tta="ten-crop")
     with pytest.raises(InputError, match="allowed: none, flip, ten-crop"):
         load_model(whole).predict([picture(0)], tta="five")  # type: ignore[arg-type]
@@ -102,7 +105,9 @@ def test_ten_crops_need_a_model_that_crops(tmp_path: Path) -> None:
 
 def test_whole_photographs_of_many_shapes_are_named_as_if_each_came_alone(tmp_path: Path) -> None:
     model = load_model(
-        write_model(tmp_path / "whole", view=EvalTransform(crop_mode="whole", size=32, **HALF))
+        write_model(
+            tmp_path / "whole", eval_transform=EvalTransform(crop_mode="whole", size=32, **HALF)
+        )
     )
     images = [picture(seed, 20 + 7 * seed, 60 - 5 * seed) for seed in range(6)]
     together = model.predict(images)
@@ -152,8 +157,8 @@ def test_broken_files_are_told_and_left_out_and_the_exit_code_says_so(
     assert [Path(line["path"]).name for line in lines] == ["a.png", "b.jpg", "c.jpg", "d.png"]
     assert [line["error"] is not None for line in lines] == [False, True, True, False]
     assert "b.jpg: truncated JPEG" in done.stderr
-    assert "2 of 4 files are no images" in done.stderr
-    assert "passed over: 1 not an image by its name" in done.stderr
+    assert "2 of 4 files are not images" in done.stderr
+    assert "skipped: 1 not an image by its name" in done.stderr
     nothing = run("predict", pets, tmp_path / "in" / "c.jpg", tmp_path / "absent.jpg")
     assert nothing.returncode == 2
     assert "absent.jpg: cannot be read: no such file or directory" in nothing.stderr

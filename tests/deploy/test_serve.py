@@ -130,7 +130,7 @@ def test_the_routes_are_described_as_openapi(service: TestClient) -> None:
         (b"a text", 422, "not an image"),
         (b"%PDF-1.7 in disguise", 422, "a PDF"),
         (PHOTO[: len(PHOTO) // 2], 422, "truncated PNG"),
-        (encoded(Image.new("L", (5000, 4001))), 413, "20.0 megapixels, at most 20"),
+        (encoded(Image.new("L", (5000, 4001))), 413, "20.0 megapixels; at most 20"),
         (b"x" * 10_000_001, 413, "larger than 10 MB"),
     ],
 )
@@ -208,7 +208,9 @@ def test_an_unforeseen_error_is_a_line_too(
         raise ZeroDivisionError("secret")
 
     monkeypatch.setattr(serve.Service, "predict", broken)
-    assert told(service.post("/predict", content=PHOTO), 500) == "unforeseen: ZeroDivisionError"
+    assert (
+        told(service.post("/predict", content=PHOTO), 500) == "unexpected error: ZeroDivisionError"
+    )
 
 
 def test_a_real_process_serves_a_photograph_and_ends_on_a_signal(

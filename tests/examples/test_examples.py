@@ -194,7 +194,7 @@ def test_the_networks_of_the_shortcut_report_have_the_counts_of_he_et_al(option:
 @pytest.mark.parametrize(
     ("spec", "said"),
     [
-        (external("depth_report:plain", depth=9), "depth = 9 is none of 8, 14, 18, 34, 50"),
+        (external("depth_report:plain", depth=9), "depth = 9 is not one of 8, 14, 18, 34, 50"),
         (
             external("depth_report:plain", run="as ran"),
             'run = "as ran" is neither "as described" nor "as run"',

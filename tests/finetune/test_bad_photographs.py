@@ -15,7 +15,8 @@ from PIL import Image
 
 from helpers.stripes import QUICK, texture
 from resnetlab.errors import InputError
-from resnetlab.finetune.api import FinetuneRequest, finetune
+from resnetlab.finetune.api import finetune
+from resnetlab.finetune.request import FinetuneRequest
 
 
 def jpeg(seed: int, mode: str = "RGB", **options: object) -> bytes:

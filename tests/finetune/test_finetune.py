@@ -10,6 +10,7 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -20,11 +21,13 @@ from helpers.stripes import KINDS, QUICK, folder, texture
 from resnetlab.bundle.store import load_bundle
 from resnetlab.data.device_images import DeviceImages
 from resnetlab.data.transforms.eval_transform import EvalTransform, apply_eval_transform
+from resnetlab.data.transforms.photo_train import Augmentation
 from resnetlab.errors import InputError
-from resnetlab.finetune.api import FinetuneRequest, finetune, prepare_job
-from resnetlab.finetune.dataset import PhotoSplit, open_photographs
+from resnetlab.finetune.api import finetune, prepare_job
+from resnetlab.finetune.dataset import PhotoDataset, PhotoSplit, open_photographs
 from resnetlab.finetune.model import FinetuneModel
 from resnetlab.finetune.pipeline import Predictions, StoppedError, compare, predict_photos
+from resnetlab.finetune.request import FinetuneRequest
 from resnetlab.finetune.stage import (
     balanced_class_weights,
     enable_grad_checkpointing,
@@ -35,6 +38,7 @@ from resnetlab.models.configs import ExternalConfig
 from resnetlab.recipes.finetune import (
     FinetuneRecipe,
     Stage,
+    Trainable,
     finetune_recipe_names,
     load_finetune_recipe,
 )
@@ -47,34 +51,48 @@ NUMERICS = Numerics(device="cpu", precision="fp32", memory_format="channels_last
 CPU = torch.device("cpu")
 
 
-def told(photos: Path, backbone: Path, **more: object) -> FinetuneRequest:
+def request(photos: Path, backbone: Path, **more: Any) -> FinetuneRequest:
     return FinetuneRequest(
         folder=photos, model=str(backbone), train_size=24, output=photos.parent / "out", **more
-    )  # type: ignore[arg-type]
+    )
 
 
-def subject(spec: ExternalConfig, seed: int = 0) -> FinetuneModel:
+def make_model(spec: ExternalConfig, seed: int = 0) -> FinetuneModel:
     return FinetuneModel(spec, None, KINDS, seed, NUMERICS, CPU)
 
 
-def stage(**fields: object) -> Stage:
+def stage(**fields: Any) -> Stage:
     recipe = Recipe(batch_size=8, epochs=2, optimizer=Adam(lr=1e-2))
-    return Stage(**({"name": "stage", "recipe": recipe} | fields))  # type: ignore[arg-type]
+    settings: dict[str, Any] = {"name": "stage", "recipe": recipe} | fields
+    return Stage(**settings)
 
 
-def opened(photos: Path) -> object:
+def open_data(photos: Path) -> PhotoDataset:
     return open_photographs(photos, cache=photos.parent / "cache")
 
 
-def views(one: FinetuneModel) -> dict[str, EvalTransform]:
-    return {"train": one.eval_transform(24), "test": one.eval_transform(24)}
+def batch_norm(model: FinetuneModel) -> torch.nn.BatchNorm2d:
+    """Return the last batch norm of the network."""
+    norm = model.model.get_submodule("blocks.1.norm2")
+    assert isinstance(norm, torch.nn.BatchNorm2d)
+    return norm
+
+
+def running_mean(norm: torch.nn.BatchNorm2d) -> torch.Tensor:
+    """Return the running mean of a batch norm (C,)."""
+    assert norm.running_mean is not None
+    return norm.running_mean
+
+
+def views(model: FinetuneModel) -> dict[str, EvalTransform]:
+    return {"train": model.eval_transform(24), "test": model.eval_transform(24)}
 
 
 def test_a_folder_becomes_a_model_that_loads_and_tells_the_kinds_apart(
     photos: Path, backbone: Path
 ) -> None:
     said: list[str] = []
-    done = finetune(told(photos, backbone, recipe="probe"), notify=said.append)
+    done = finetune(request(photos, backbone, recipe="probe"), notify=said.append)
     assert sorted(path.name for path in done.model_folder.iterdir()) == [
         "README.md",
         "model.json",
@@ -105,23 +123,23 @@ def test_a_folder_becomes_a_model_that_loads_and_tells_the_kinds_apart(
 def test_a_stage_repeated_has_the_same_bits_whatever_the_threads_that_decode(
     photos: Path,
     spec: ExternalConfig,
-    trains: object,
-    augment: str,
+    trainable: Trainable,
+    augment: Augmentation,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    held = opened(photos)
+    data = open_data(photos)
     states = []
     for workers in (1, 5):
-        one = subject(spec)
+        model = make_model(spec)
         monkeypatch.setattr(
             "resnetlab.finetune.stage.default_workers", lambda workers=workers: workers
         )
-        fit(one, stage(trains=trains, augment=augment), held, views(one), 3)  # type: ignore[arg-type]
-        states.append({name: tensor.clone() for name, tensor in one.model.state_dict().items()})
+        fit(model, stage(trainable=trainable, augment=augment), data, views(model), 3)
+        states.append({name: tensor.clone() for name, tensor in model.model.state_dict().items()})
     assert states[0].keys() == states[1].keys()
     for name, tensor in states[0].items():
         assert torch.equal(tensor, states[1][name]), name
-    fresh = subject(spec).model.state_dict()
+    fresh = make_model(spec).model.state_dict()
     changed = {
         name.split(".")[0]
         for name, tensor in states[0].items()
@@ -132,27 +150,28 @@ def test_a_stage_repeated_has_the_same_bits_whatever_the_threads_that_decode(
         "last norm": {"head", "blocks"},
         "all": {"head", "blocks", "stem", "norm"},
     }
-    assert changed == expected.get(str(trains), {"head", "blocks"})
+    assert changed == expected.get(str(trainable), {"head", "blocks"})
 
 
 def test_constant_features_give_the_predictions_of_the_whole_network(
     photos: Path, spec: ExternalConfig
 ) -> None:
-    held, one = opened(photos), subject(spec)
-    view = one.eval_transform(24)
-    whole = torch.from_numpy(predict_photos(one.model, held.test, view, CPU).probabilities)  # type: ignore[attr-defined]
-    for trains in ("classifier", "last norm", 2):
-        halves = one.split_for_training(trains, 24)  # type: ignore[arg-type]
-        rows = one.features_or_pixels(halves, held.test, view)  # type: ignore[attr-defined]
+    data, model = open_data(photos), make_model(spec)
+    view = model.eval_transform(24)
+    whole = torch.from_numpy(predict_photos(model.model, data.test, view, CPU).probabilities)
+    parts: tuple[Trainable, ...] = ("classifier", "last norm", 2)
+    for trainable in parts:
+        halves = model.split_for_training(trainable, 24)
+        rows = model.features_or_pixels(halves, data.test, view)
         assert rows.pixels.dtype == torch.float32
-        scored = evaluate(halves.tail, lambda x, halves=halves: halves.tail(x), rows)
+        scored = evaluate(halves.tail, halves.tail, rows)
         torch.testing.assert_close(
             torch.softmax(scored.logits.double(), 1), whole, rtol=0, atol=1e-5
         )
 
 
 def test_training_on_constant_features_is_training_on_the_photographs(
-    photos: Path, spec: ExternalConfig
+    photos: Path, spec: ExternalConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The same steps with the frozen part run each time: predictions within 1e-5."""
 
@@ -162,58 +181,59 @@ def test_training_on_constant_features_is_training_on_the_photographs(
             torch.from_numpy(part.labels),
         )
 
-    held, found = opened(photos), []
+    data, found = open_data(photos), []
     for cached in (True, False):
-        one = subject(spec)
+        model = make_model(spec)
         if not cached:
-            one.features_or_pixels = fresh  # type: ignore[method-assign]
-            one.feature_cache.add = lambda *_: None  # type: ignore[method-assign]
-        fit(one, stage(augment="none"), held, views(one), 0)  # type: ignore[arg-type]
+            monkeypatch.setattr(model, "features_or_pixels", fresh)
+            monkeypatch.setattr(model.feature_cache, "add", lambda *_: None)
+        fit(model, stage(augment="none"), data, views(model), 0)
         found.append(
-            predict_photos(one.model, held.test, one.eval_transform(24), CPU).probabilities
-        )  # type: ignore[attr-defined]
+            predict_photos(model.model, data.test, model.eval_transform(24), CPU).probabilities
+        )
     assert np.abs(found[0] - found[1]).max() < 1e-5
 
 
 def test_a_network_that_cannot_be_cut_is_trained_whole_with_the_same_result(
     photos: Path, spec: ExternalConfig
 ) -> None:
-    held, found = opened(photos), []
+    data, found = open_data(photos), []
     for source in ("helpers.tiny:tiny", "helpers.tiny:asking"):
-        one = subject(replace(spec, source=source))
-        assert (one.split_for_training("classifier", 24).trunk is None) == (
+        model = make_model(replace(spec, source=source))
+        assert (model.split_for_training("classifier", 24).trunk is None) == (
             source == "helpers.tiny:asking"
         )
-        fit(one, stage(augment="standard"), held, views(one), 0)  # type: ignore[arg-type]
+        fit(model, stage(augment="standard"), data, views(model), 0)
         found.append(
-            predict_photos(one.model, held.test, one.eval_transform(24), CPU).probabilities
-        )  # type: ignore[attr-defined]
+            predict_photos(model.model, data.test, model.eval_transform(24), CPU).probabilities
+        )
     assert np.abs(found[0] - found[1]).max() < 1e-5
 
 
 def test_a_batch_cut_into_pieces_gives_the_gradient_of_the_whole(
     photos: Path, spec: ExternalConfig
 ) -> None:
-    held, one = opened(photos), subject(spec)
-    view, found = one.eval_transform(24), []
+    data, model = open_data(photos), make_model(spec)
+    view, found = model.eval_transform(24), []
     for pieces in (1, 3):
-        halves = one.split_for_training("classifier", 24)
-        told = stage(grad_accum_steps=pieces)
+        halves = model.split_for_training("classifier", 24)
+        settings = stage(grad_accum_steps=pieces)
         tuner = FinetuneState(
-            one,
+            model,
             halves,
-            told,
-            told.recipe,
+            settings,
+            settings.recipe,
             view,
             0,
-            held.train,
-            balanced_class_weights(held.train.labels, 3),
-        )  # type: ignore[attr-defined]
+            data.train,
+            balanced_class_weights(data.train.labels, 3),
+        )
         halves.tail.eval()  # without dropout
         rows = torch.randn(7, 12, generator=torch.Generator().manual_seed(0))
         loss, logits = forward_backward(tuner, rows, torch.tensor([0, 1, 2, 0, 1, 2, 0]), 7)
-        grad = one.model.get_submodule("head").weight.grad
-        found.append((loss.clone(), logits.clone(), grad.clone()))  # type: ignore[union-attr]
+        grad = model.model.get_parameter("head.weight").grad
+        assert grad is not None
+        found.append((loss.clone(), logits.clone(), grad.clone()))
     for one_way, other in zip(*found, strict=True):
         torch.testing.assert_close(one_way, other, rtol=1e-5, atol=1e-6)
 
@@ -221,19 +241,23 @@ def test_a_batch_cut_into_pieces_gives_the_gradient_of_the_whole(
 def test_computing_parts_again_on_the_way_back_gives_the_same_gradients(
     photos: Path, spec: ExternalConfig
 ) -> None:
-    held, found = opened(photos), []
+    data, found = open_data(photos), []
     for again in (False, True):
-        one = subject(spec)
-        halves, told_ = one.split_for_training("all", 24), stage(trains="all")
+        model = make_model(spec)
+        halves, settings = model.split_for_training("all", 24), stage(trainable="all")
         if again:
             enable_grad_checkpointing(halves.tail)
         tuner = FinetuneState(
-            one, halves, told_, told_.recipe, one.eval_transform(24), 0, held.train, None
-        )  # type: ignore[attr-defined]
+            model, halves, settings, settings.recipe, model.eval_transform(24), 0, data.train, None
+        )
         torch.manual_seed(0)
         forward_backward(tuner, torch.randn(8, 3, 24, 24), torch.arange(8) % 3, 8)
         found.append(
-            {name: p.grad.clone() for name, p in one.model.named_parameters() if p.grad is not None}
+            {
+                name: p.grad.clone()
+                for name, p in model.model.named_parameters()
+                if p.grad is not None
+            }
         )
     assert found[0].keys() == found[1].keys()
     for name, grad in found[0].items():
@@ -250,90 +274,100 @@ def test_classes_weigh_alike_when_balanced() -> None:
 def test_a_loss_that_is_not_finite_leaves_the_weights_of_before(
     photos: Path, spec: ExternalConfig
 ) -> None:
-    held, one = opened(photos), subject(spec)
-    before = {name: tensor.clone() for name, tensor in one.model.state_dict().items()}
+    data, model = open_data(photos), make_model(spec)
+    before = {name: tensor.clone() for name, tensor in model.model.state_dict().items()}
     wild = stage(
-        recipe=Recipe(batch_size=8, epochs=1, optimizer=Adam(lr=1e30)), trains="all", augment="none"
+        recipe=Recipe(batch_size=8, epochs=1, optimizer=Adam(lr=1e30)),
+        trainable="all",
+        augment="none",
     )
-    fitted = fit(one, wild, held, views(one), 0)  # type: ignore[arg-type]
+    fitted = fit(model, wild, data, views(model), 0)
     assert fitted.diverged
-    for name, tensor in one.model.state_dict().items():
+    for name, tensor in model.model.state_dict().items():
         assert torch.equal(tensor, before[name]), name
 
 
 def test_folded_statistics_stay_and_the_affine_part_learns(
     photos: Path, spec: ExternalConfig
 ) -> None:
-    held, one = opened(photos), subject(spec)
-    norm = one.model.get_submodule("blocks.1.norm2")
-    for module in one.model.modules():
+    data, model = open_data(photos), make_model(spec)
+    norm = batch_norm(model)
+    for module in model.model.modules():
         if isinstance(module, torch.nn.BatchNorm2d):
-            module.running_mean.zero_()  # type: ignore[union-attr]
-            module.running_var.fill_(1 - module.eps)  # type: ignore[union-attr]
-    mean, weight = norm.running_mean.clone(), norm.weight.detach().clone()  # type: ignore[union-attr, operator]
-    fit(one, stage(trains="last norm", augment="test-like"), held, views(one), 0)  # type: ignore[arg-type]
-    assert torch.equal(norm.running_mean, mean)  # type: ignore[arg-type]
-    assert not torch.equal(norm.weight, weight)  # type: ignore[arg-type]
-    other = subject(spec)
-    own = other.model.get_submodule("blocks.1.norm2")
-    before = own.running_mean.clone()  # type: ignore[union-attr, operator]
-    fit(other, stage(trains="last norm", augment="test-like"), held, views(other), 0)  # type: ignore[arg-type]
-    assert not torch.equal(own.running_mean, before)  # type: ignore[arg-type]
+            assert module.running_mean is not None
+            assert module.running_var is not None
+            module.running_mean.zero_()
+            module.running_var.fill_(1 - module.eps)
+    mean, weight = running_mean(norm).clone(), norm.weight.detach().clone()
+    fit(model, stage(trainable="last norm", augment="test-like"), data, views(model), 0)
+    assert torch.equal(running_mean(norm), mean)
+    assert not torch.equal(norm.weight, weight)
+    other = make_model(spec)
+    own = batch_norm(other)
+    before = running_mean(own).clone()
+    fit(other, stage(trainable="last norm", augment="test-like"), data, views(other), 0)
+    assert not torch.equal(running_mean(own), before)
 
 
 def test_the_test_split_chooses_nothing(photos: Path, backbone: Path) -> None:
     """With other labels on the test images, the same weights come out."""
-    first = finetune(told(photos, backbone, recipe="fixres", epochs=2))
+    first = finetune(request(photos, backbone, recipe="fixres", epochs=2))
     weights = (first.model_folder / "weights.safetensors").read_bytes()
     names = sorted((photos / "test" / "across").iterdir())
     for path in names:
         path.rename(photos / "test" / "down" / f"moved-{path.name}")
     texture("across", 1).save(photos / "test" / "across" / "one.png")
     again = finetune(
-        replace(told(photos, backbone, recipe="fixres", epochs=2), output=photos.parent / "again")
+        replace(
+            request(photos, backbone, recipe="fixres", epochs=2), output=photos.parent / "again"
+        )
     )
     assert (again.model_folder / "weights.safetensors").read_bytes() == weights
     assert again.result.test.correct < first.result.test.correct
 
 
 def test_an_earlier_model_is_compared_on_the_same_images(photos: Path, backbone: Path) -> None:
-    first = finetune(told(photos, backbone, recipe=QUICK))
+    first = finetune(request(photos, backbone, recipe=QUICK))
     second = finetune(
-        told(photos, backbone, recipe="proof-of-concept", epochs=1), baseline=first.model_folder
+        request(photos, backbone, recipe="proof-of-concept", epochs=1), baseline=first.model_folder
     )
-    held = second.result.comparison
-    assert held is not None
-    assert held.baseline == first.model_folder.name
-    assert held.baseline_accuracy_pct == pytest.approx(first.result.test.accuracy_pct)
+    comparison = second.result.comparison
+    assert comparison is not None
+    assert comparison.baseline == first.model_folder.name
+    assert comparison.baseline_accuracy_pct == pytest.approx(first.result.test.accuracy_pct)
     difference = second.result.test.correct - first.result.test.correct
-    assert held.only_this - held.only_baseline == difference
+    assert comparison.only_this - comparison.only_baseline == difference
 
 
 def test_mcnemar_counts_the_images_that_one_alone_gets_right() -> None:
     labels = np.array([0, 0, 1, 1, 0])
     ours = Predictions(np.eye(2)[[0, 0, 1, 0, 1]], labels)
     theirs = Predictions(np.eye(2)[[1, 1, 1, 1, 1]], labels)
-    held = compare(ours, theirs)
-    assert (held.only_this, held.only_baseline) == (2, 1)
-    assert held.p == 1.0  # of three coins, two or more one way or the other
+    comparison = compare(ours, theirs)
+    assert (comparison.only_this, comparison.only_baseline) == (2, 1)
+    assert comparison.p == 1.0  # of three coins, two or more one way or the other
 
 
 def test_a_budget_that_is_over_ends_with_a_usable_model(photos: Path, backbone: Path) -> None:
     said: list[str] = []
-    done = finetune(told(photos, backbone, recipe="full"), budget_seconds=1e-6, notify=said.append)
+    done = finetune(
+        request(photos, backbone, recipe="full"), budget_seconds=1e-6, notify=said.append
+    )
     assert [item.name for item in done.result.stages] == ["probe"]
-    (left_out,) = [line for line in said if "left out" in line]
-    assert left_out.startswith('stage "all layers" was left out: the budget of 0 s was over after ')
-    assert left_out in done.result.caveats
-    assert left_out in load_bundle(done.model_folder).file.caveats
+    (skipped,) = [line for line in said if "was skipped" in line]
+    assert skipped.startswith(
+        'stage "all layers" was skipped: the time limit of 0 s was over after '
+    )
+    assert skipped in done.result.caveats
+    assert skipped in load_bundle(done.model_folder).file.caveats
 
 
-def test_each_stage_is_told_when_it_begins_and_each_long_step_as_it_goes(
+def test_each_stage_is_announced_when_it_begins_and_each_long_step_as_it_goes(
     photos: Path, backbone: Path
 ) -> None:
     said: list[str] = []
     seen: dict[str, list[tuple[int, int]]] = {}
-    asked = told(photos, backbone, recipe="full", epochs=2)
+    asked = request(photos, backbone, recipe="full", epochs=2)
     finetune(
         asked,
         budget_seconds=600,
@@ -343,7 +377,7 @@ def test_each_stage_is_told_when_it_begins_and_each_long_step_as_it_goes(
     begins = [line for line in said if "begins at 24 pixels" in line]
     assert [line.partition(":")[0] for line in begins] == ["probe", "all layers"]
     assert any(line.startswith("all layers: an epoch takes about ") for line in said)
-    assert said.index("scoring 18 test images") > said.index(begins[-1])
+    assert said.index("evaluating 18 test images") > said.index(begins[-1])
     assert {
         "photographs read",
         "features computed",
@@ -357,7 +391,7 @@ def test_each_stage_is_told_when_it_begins_and_each_long_step_as_it_goes(
 def test_what_is_stopped_before_its_first_epoch_writes_nothing(
     photos: Path, backbone: Path
 ) -> None:
-    asked = told(photos, backbone, recipe="proof-of-concept")
+    asked = request(photos, backbone, recipe="proof-of-concept")
     with pytest.raises(StoppedError, match="nothing was written"):
         finetune(asked, should_stop=lambda: True)
     assert not (asked.output / "models").exists()
@@ -366,7 +400,7 @@ def test_what_is_stopped_before_its_first_epoch_writes_nothing(
 def test_every_recipe_of_the_catalog_runs(photos: Path, backbone: Path) -> None:
     assert finetune_recipe_names() == ["fixres", "full", "probe", "proof-of-concept", "stage-one"]
     for name in ("fixres", "full", "proof-of-concept"):
-        done = finetune(told(photos, backbone, recipe=name, epochs=1))
+        done = finetune(request(photos, backbone, recipe=name, epochs=1))
         assert len(done.result.stages) == len(load_finetune_recipe(name).stages)
         assert sum(item.selected for item in done.result.stages) == 1
 
@@ -388,22 +422,22 @@ def test_what_is_wrong_is_one_line_with_its_fix_and_leaves_nothing_half_written(
 ) -> None:
     assert (
         "unknown fine-tuning recipe (allowed: fixres, full, probe, proof-of-concept, stage-one)"
-        in refused(told(photos, backbone, recipe="fixre"))
+        in refused(request(photos, backbone, recipe="fixre"))
     )
     assert "--freeze: unknown (got most; allowed: backbone, none, a number of parts)" in refused(
-        told(photos, backbone, freeze="most")
+        request(photos, backbone, freeze="most")
     )
     assert "freeze: 5 of its 5 parts leave nothing to train" in refused(
-        told(photos, backbone, freeze="5", recipe="proof-of-concept")
+        request(photos, backbone, freeze="5", recipe="proof-of-concept")
     )
-    assert "no such folder" in refused(told(tmp_path / "absent", backbone))
+    assert "no such folder" in refused(request(tmp_path / "absent", backbone))
     backbone.write_text(backbone.read_text() + "\nlayers = 3\n")
-    assert "layers: unknown field" in refused(told(photos, backbone))
+    assert "layers: unknown field" in refused(request(photos, backbone))
 
 
 def test_weights_of_another_network_are_refused(photos: Path, backbone: Path) -> None:
     asked = replace(
-        told(photos, backbone),
+        request(photos, backbone),
         model="torchvision/resnet18",
         weights=backbone.with_suffix(".safetensors"),
     )
@@ -412,32 +446,34 @@ def test_weights_of_another_network_are_refused(photos: Path, backbone: Path) ->
 
 def test_a_size_below_what_the_network_takes_is_refused(photos: Path, backbone: Path) -> None:
     backbone.write_text('source = "torchvision/alexnet"\n')
-    assert "does not take images of 24 x 24" in refused(told(photos, backbone))
+    assert "does not take images of 24 x 24" in refused(request(photos, backbone))
 
 
 def test_non_commercial_weights_need_a_word(photos: Path, backbone: Path) -> None:
     backbone.write_text(backbone.read_text().replace("Apache-2.0", "CC-BY-NC-4.0"))
-    assert "no commercial use. Fix: --accept-license" in refused(told(photos, backbone))
-    done = finetune(told(photos, backbone, recipe=QUICK, accept_license=True))
+    assert "forbids commercial use: CC-BY-NC-4.0" in refused(request(photos, backbone))
+    done = finetune(request(photos, backbone, recipe=QUICK, accept_license=True))
     assert load_bundle(done.model_folder).file.license.non_commercial
 
 
 def test_a_class_in_test_that_train_lacks_is_named(photos: Path, backbone: Path) -> None:
     (photos / "test" / "dots").mkdir()
     texture("plain", 5).save(photos / "test" / "dots" / "a.png")
-    assert f"{photos}/test/dots: a class that is not in train" in refused(told(photos, backbone))
+    assert f"{photos}/test/dots: a class that is not in train" in refused(request(photos, backbone))
 
 
 def test_a_broken_photograph_is_named_and_left_out_on_request(photos: Path, backbone: Path) -> None:
     (photos / "train" / "plain" / "zz.jpg").write_text("words")
-    assert "not an image (allowed: JPEG" in refused(told(photos, backbone))
-    assert finetune(told(photos, backbone, recipe=QUICK, skip_bad=True)).result.train_images == 30
+    assert "not an image (allowed: JPEG" in refused(request(photos, backbone))
+    assert (
+        finetune(request(photos, backbone, recipe=QUICK, skip_bad=True)).result.train_images == 30
+    )
 
 
 def test_a_bare_folder_is_cut_and_its_validation_is_cut_from_train(tmp_path: Path) -> None:
     flat = folder(tmp_path / "flat", {"": 20})
-    held = open_photographs(flat, cache=tmp_path / "cache")
-    assert (len(held.train), len(held.validation), len(held.test)) == (42, 9, 9)
+    data = open_photographs(flat, cache=tmp_path / "cache")
+    assert (len(data.train), len(data.validation), len(data.test)) == (42, 9, 9)
     two = folder(tmp_path / "two", {"train": 20, "test": 4})
     cut = open_photographs(two, cache=tmp_path / "cache")
     assert (len(cut.train), len(cut.validation), len(cut.test)) == (51, 9, 12)
@@ -451,7 +487,7 @@ def test_classes_with_imagenet_names_are_a_caveat_in_the_model(
     for split in ("train", "val", "test"):
         for number, kind in enumerate(KINDS):
             (root / split / kind).rename(root / split / f"n0208562{number}-{kind}")
-    done = finetune(told(root, backbone, recipe=QUICK))
+    done = finetune(request(root, backbone, recipe=QUICK))
     assert "ImageNet" in load_bundle(done.model_folder).file.caveats[0]
     assert "ImageNet" in (done.model_folder / "README.md").read_text()
 
@@ -484,17 +520,27 @@ def test_the_bare_command_ends_with_the_line_that_uses_the_model(
     assert lines[-2].startswith("resnetlab predict models/stripes-tiny-full ")
     assert "RESNETLAB_WEIGHTS: tiny.toml" in done.stderr
     (shown,) = [
-        line.removeprefix("as pictures: ") for line in lines if line.startswith("as pictures: ")
+        line.removeprefix("to see the mistakes: ")
+        for line in lines
+        if line.startswith("to see the mistakes: ")
     ] or ["resnetlab evaluate models/stripes-tiny-full stripes --out mistakes"]
     again = [sys.executable, "-m", *shlex.split(shown), "--json"]
     scored = subprocess.run(
         again, capture_output=True, text=True, cwd=photos.parent, env=env, timeout=120
     )
     assert scored.returncode == 0, scored.stderr
-    found = json.loads(
+    test = json.loads(
         (photos.parent / "reports" / "stripes-tiny-full" / "finetune.json").read_text()
     )["test"]
-    assert json.loads(scored.stdout)["top1"]["pct"] == pytest.approx(found["accuracy_pct"])
+    top1 = json.loads(scored.stdout)["top1"]
+    assert (top1["pct"], top1["low"], top1["high"]) == pytest.approx(
+        (test["accuracy_pct"], test["low_pct"], test["high_pct"])
+    )
+    printed = subprocess.run(
+        again[:-1], capture_output=True, text=True, cwd=photos.parent, env=env, timeout=120
+    ).stdout
+    (interval,) = [line.partition(" of ")[0] for line in lines if line.startswith("test ")]
+    assert f"top-1 {interval.removeprefix('test ')}, " in printed
     assert (photos.parent / "mistakes" / "report.html").exists()
 
 
@@ -529,13 +575,13 @@ def test_whole_photographs_can_be_probed(photos: Path, backbone: Path, tmp_path:
         "steps = 20 }\n"
     )
     recipe = tmp_path / "whole.toml"
-    recipe.write_text('view = "whole"\n' + text)
+    recipe.write_text('crop_mode = "whole"\n' + text)
     texture("plain", 77, 80, 33).save(photos / "train" / "plain" / "wide.png")
-    done = finetune(told(photos, backbone, recipe=str(recipe)))
+    done = finetune(request(photos, backbone, recipe=str(recipe)))
     assert load_bundle(done.model_folder).file.eval_transform.crop_mode == "whole"
 
 
 def test_everything_is_read_before_anything_is_trained(photos: Path, backbone: Path) -> None:
-    job = prepare_job(told(photos, backbone, recipe="fixres", test_size=32), lambda _: None)
+    job = prepare_job(request(photos, backbone, recipe="fixres", test_size=32), lambda _: None)
     assert (job.recipe.train_size, job.recipe.test_size) == (24, 32)
     assert (len(job.photos.train), job.photos.name) == (30, "stripes")

@@ -16,8 +16,9 @@ from resnetlab.bundle.store import load_bundle
 from resnetlab.cli.main import main
 from resnetlab.errors import InputError
 from resnetlab.finetune import resolution_sweep as module
-from resnetlab.finetune.api import FinetuneRequest, fixres
+from resnetlab.finetune.api import fixres
 from resnetlab.finetune.apparent_size import apparent_size_ratio
+from resnetlab.finetune.request import FinetuneRequest
 from resnetlab.finetune.results import ResolutionTable
 from resnetlab.reports.fixres import page, rebuild, write
 

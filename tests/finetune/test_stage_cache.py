@@ -13,15 +13,17 @@ import threading
 import time
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
 from helpers.processes import environment
 from helpers.stripes import KINDS
-from resnetlab.finetune.api import FinetuneRequest, fixres
+from resnetlab.finetune.api import fixres
 from resnetlab.finetune.dataset import PhotoDataset, open_photographs
 from resnetlab.finetune.model import FinetuneModel
+from resnetlab.finetune.request import FinetuneRequest
 from resnetlab.finetune.results import ResolutionTable
 from resnetlab.finetune.stage import StageResult, fit
 from resnetlab.finetune.stage_cache import (
@@ -33,7 +35,7 @@ from resnetlab.finetune.stage_cache import (
     trainable_state,
 )
 from resnetlab.models.configs import ExternalConfig
-from resnetlab.recipes.finetune import Stage
+from resnetlab.recipes.finetune import Stage, Trainable
 from resnetlab.recipes.numerics import Numerics
 from resnetlab.recipes.train import Adam, Recipe
 from resnetlab.schema import config_hash
@@ -51,9 +53,10 @@ recipe = { batch_size = 8, epochs = 25, optimizer = { name = "adam" } }
 """
 
 
-def stage(**fields: object) -> Stage:
+def stage(**fields: Any) -> Stage:
     recipe = Recipe(batch_size=8, epochs=2, optimizer=Adam(lr=1e-2))
-    return Stage(**({"name": "stage", "recipe": recipe} | fields))  # type: ignore[arg-type]
+    settings: dict[str, Any] = {"name": "stage", "recipe": recipe} | fields
+    return Stage(**settings)
 
 
 def subject(spec: ExternalConfig, seed: int = 0) -> FinetuneModel:
@@ -81,9 +84,9 @@ def fitted(
 
 @pytest.mark.parametrize("trainable", ["classifier", "last norm", "all", 2])
 def test_a_kept_stage_leaves_the_bits_of_the_computed_one_and_its_history(
-    trains: object, spec: ExternalConfig, held: PhotoDataset, tmp_path: Path
+    trainable: Trainable, spec: ExternalConfig, held: PhotoDataset, tmp_path: Path
 ) -> None:
-    kept, what = StageCache(tmp_path / "stages"), stage(trains=trains)
+    kept, what = StageCache(tmp_path / "stages"), stage(trainable=trainable)
     first, second = subject(spec), subject(spec)
     computed, read = fitted(kept, first, what, held), fitted(kept, second, what, held)
     assert (computed[1], read[1]) == (1, 0)
@@ -105,7 +108,7 @@ def test_whatever_decides_the_bits_is_another_stage(
         basis,
         basis.with_stage(stage(), view),
         basis.with_stage(stage(), smaller),
-        basis.with_stage(stage(trains="all"), view),
+        basis.with_stage(stage(trainable="all"), view),
         basis.with_stage(stage(), view).with_stage(stage(), view),
         replace(basis, numerics=replace(NUMERICS, threads=2)),
         stage_key(subject(spec, seed=1), held.sha256, "none"),
@@ -143,7 +146,7 @@ def test_of_two_that_ask_at_once_one_computes_and_who_will_not_wait_is_told(
 
     def ask() -> None:
         computed.append(
-            fitted(StageCache(tmp_path / "stages"), subject(spec), stage(trains="all"), held)[1]
+            fitted(StageCache(tmp_path / "stages"), subject(spec), stage(trainable="all"), held)[1]
         )
 
     threads = [threading.Thread(target=ask) for _ in range(2)]

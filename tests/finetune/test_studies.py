@@ -13,6 +13,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from resnetlab.cli.status import show_status
+from resnetlab.cli.work import show_plan
 from safetensors.numpy import load_file
 from torchvision.transforms.v2 import functional as TF
 
@@ -22,8 +24,6 @@ from resnetlab.analysis.study_data import collect
 from resnetlab.api import LoadedStudy, load_study, plan_run, resume_job
 from resnetlab.bundle.licenses import find_license
 from resnetlab.bundle.store import load_bundle
-from resnetlab.cli.status import show_status
-from resnetlab.cli.work import show_plan
 from resnetlab.data.transforms.eval_transform import EvalTransform, resize_image, ten_crops
 from resnetlab.errors import InputError
 from resnetlab.finetune import pipeline
@@ -445,7 +445,7 @@ def test_weights_that_are_not_for_commerce_are_fitted_only_by_those_who_say_that
     backbone.write_text(backbone.read_text().replace("Apache-2.0", "CC-BY-NC-4.0"))
     study = loaded(photos, backbone)
     with pytest.raises(
-        InputError, match=r"CC-BY-NC-4\.0.*no commercial use. Fix: --accept-license"
+        InputError, match=r"forbids commercial use: CC-BY-NC-4\.0.*Fix: --accept-license"
     ):
         next(study.plan_rounds(tmp_path))
     assert len(next(study.plan_rounds(tmp_path, accept_license=True)).runs) == 4

@@ -56,9 +56,9 @@ def test_two_processes_fit_a_network_as_one_does(
     )
     assert len(one["stages"]) == len(two["stages"]) > 1
     for alone, shared in zip(one["stages"], two["stages"], strict=True):
-        assert (alone["name"], alone["trained"], alone["epochs"]) == (
+        assert (alone["name"], alone["trainable_parameters"], alone["epochs"]) == (
             shared["name"],
-            shared["trained"],
+            shared["trainable_parameters"],
             shared["epochs"],
         )
     frozen = [found["stages"][0]["validation"]["loss_nats"] for found in (one, two)]

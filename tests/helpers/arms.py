@@ -9,7 +9,9 @@ from resnetlab.stats.verdict import Arm
 def arm(values=(), whole=None, chance=10.0, **others):
     """An arm with these trained values, and others given as outcome = values."""
     runs = [("trained", value) for value in values]
-    for outcome, held in others.items():
-        runs += [(outcome.replace("_", " "), value) for value in held]
-    held = summarize(runs, chance)
-    return Arm(held.counts, held.converged_pct, chance, *([Interval(*whole)] if whole else []))
+    for outcome, other_values in others.items():
+        runs += [(outcome.replace("_", " "), value) for value in other_values]
+    summary = summarize(runs, chance)
+    return Arm(
+        summary.counts, summary.converged_pct, chance, *([Interval(*whole)] if whole else [])
+    )

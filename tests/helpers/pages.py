@@ -10,12 +10,12 @@ HOSTILE = "<script>alert(1)</script>\x1b[31m\u202e|`x`$a$ ![x](https://evil.exam
 
 
 def hostile_record():
-    """Every name that a person or a data set gives is hostile."""
+    """Return a study record in which every name of a user or a data set is hostile."""
     study = load_study("digits")
     labels = {condition.label: condition.label + HOSTILE for condition in study.conditions}
     conditions = tuple(replace(c, label=labels[c.label]) for c in study.conditions)
     claims = tuple(
-        replace(c, says=HOSTILE, source=HOSTILE, left=labels[c.left], right=labels[c.right])
+        replace(c, statement=HOSTILE, source=HOSTILE, left=labels[c.left], right=labels[c.right])
         for c in study.claims
     )
     study = replace(

@@ -1,4 +1,4 @@
-"""The environment of processes that the tests start, and how far they are."""
+"""Environment and progress of processes that the tests start."""
 
 from __future__ import annotations
 
@@ -26,8 +26,9 @@ def environment(**variables: str) -> dict[str, str]:
 
 
 def has_trained(root: Path, run: str = "*") -> bool:
-    """Return whether a run of that pattern has an evaluation after its first step: before, no
-    checkpoint is written.
+    """Return True if a run of that pattern has an evaluation after its first step.
+
+    Before that no checkpoint is written.
     """
     lines = [
         line

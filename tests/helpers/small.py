@@ -19,18 +19,18 @@ CLASSES = ("cat", "dog", "newt", "owl", "pig", "rat")
 def write_model(
     folder: Path, seed: int = 0, classes: tuple[str, ...] = CLASSES, **fields: object
 ) -> Path:
-    """A model with random weights, large enough that its opinions differ."""
+    """A model with random weights, large enough that its predictions differ."""
     module = build_model(
         NET, 3, len(classes), lambda name: torch.Generator().manual_seed(seed + len(name))
     )
     with torch.no_grad():
         module.get_parameter("head.weight").mul_(4)
-    view = EvalTransform(size=24, resize=28, mean=(0.4, 0.5, 0.6), std=(0.2, 0.25, 0.3))
+    transform = EvalTransform(size=24, resize=28, mean=(0.4, 0.5, 0.6), std=(0.2, 0.25, 0.3))
     table = {
         "name": folder.name,
         "model": NET,
         "classes": classes,
-        "view": view,
+        "eval_transform": transform,
         "license": License(name="MIT"),
     }
     save_bundle(folder, module, ModelFile(**(table | fields)))  # type: ignore[arg-type]

@@ -10,11 +10,11 @@ from PIL import Image
 KINDS = ("across", "down", "plain")
 
 QUICK = str(Path(__file__).with_name("quick.toml"))
-"""A recipe that takes no time."""
+"""Recipe that takes a second."""
 
 
 def texture(kind: str, seed: int, width: int = 40, height: int = 32) -> Image.Image:
-    """Stripes one way, the other, or none, in colors of their own, with noise."""
+    """Draw horizontal stripes, vertical stripes or none, in random colors with noise."""
     rng = np.random.default_rng(seed)
     y, x = np.mgrid[:height, :width]
     wave = {"across": np.sin(y / 2), "down": np.sin(x / 2), "plain": np.zeros((height, width))}[
@@ -27,7 +27,7 @@ def texture(kind: str, seed: int, width: int = 40, height: int = 32) -> Image.Im
 
 
 def folder(root: Path, counts: dict[str, int], **size: int) -> Path:
-    """`counts` photographs of each kind in each split, or flat where the split is ''."""
+    """Write `counts` photographs of each kind to each split, or without a split folder for ''."""
     for split, count in counts.items():
         for kind in KINDS:
             place = root / split / kind

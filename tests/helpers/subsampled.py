@@ -24,7 +24,7 @@ NETWORKS = {
 
 
 class _Strided(nn.Module):
-    """A network of somebody else, whose first layer is the affected one."""
+    """Network of another package, whose first layer is affected."""
 
     def __init__(self, classes: int) -> None:
         super().__init__()

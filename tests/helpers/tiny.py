@@ -1,4 +1,4 @@
-"""A small residual network, reached as a person's own is: `helpers.tiny:tiny`."""
+"""Small residual network, used like a user's own network: `helpers.tiny:tiny`."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ class Block(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        held = F.relu(self.norm1(self.conv1(x)))
-        return F.relu(self.norm2(self.conv2(held)) + x)
+        features = F.relu(self.norm1(self.conv1(x)))
+        return F.relu(self.norm2(self.conv2(features)) + x)
 
 
 class Tiny(nn.Module):
@@ -40,23 +40,23 @@ class Tiny(nn.Module):
         self.head = nn.Linear(12, num_classes)
 
     def forward(self, x: Tensor) -> Tensor:
-        held: Tensor = self.blocks(F.relu(self.norm(self.stem(x))))
-        out: Tensor = self.head(self.drop(held.mean((2, 3))))
+        features: Tensor = self.blocks(F.relu(self.norm(self.stem(x))))
+        out: Tensor = self.head(self.drop(features.mean((2, 3))))
         return out
 
 
 class Asking(Tiny):
-    """The same, in a way that cannot be traced: it looks at the values that pass."""
+    """The same network with control flow that depends on values, so that it cannot be traced."""
 
     def forward(self, x: Tensor) -> Tensor:
         return super().forward(x) if bool(torch.isfinite(x).all()) else x
 
 
 def tiny(num_classes: int = 10) -> nn.Module:
-    """The network."""
+    """Return the network."""
     return Tiny(num_classes)
 
 
 def asking(num_classes: int = 10) -> nn.Module:
-    """The network that cannot be traced."""
+    """Return the network that cannot be traced."""
     return Asking(num_classes)

@@ -45,7 +45,7 @@ def test_drop_blocks_of_a_run(call: Call, small_npz: Path, tmp_path: Path) -> No
         table, str(small_npz), "digits", settings=["recipe.epochs=1"], output=tmp_path
     )
     folder = tmp_path / "runs" / record.id
-    code, out, _ = call("drop-blocks", str(folder), "--json")
+    code, out, _ = call("block-ablation", str(folder), "--json")
     rows = json.loads(out)["rows"]
     assert code == 0
     assert [row["without"] for row in rows] == ["nothing", "stages.0.0", "stages.1.0", "stages.2.0"]
@@ -57,6 +57,6 @@ def test_drop_blocks_of_a_run(call: Call, small_npz: Path, tmp_path: Path) -> No
 def test_a_folder_that_holds_no_finished_run_is_one_line_and_exit_2(
     call: Call, tmp_path: Path
 ) -> None:
-    code, out, err = call("drop-blocks", str(tmp_path))
+    code, out, err = call("block-ablation", str(tmp_path))
     assert (code, out, err.count("\n")) == (2, "", 1)
     assert "no finished run" in err

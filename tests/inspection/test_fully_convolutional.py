@@ -85,7 +85,7 @@ def test_a_network_that_cannot_be_read_so_is_told_in_a_line() -> None:
             out: torch.Tensor = self.head(x.mean((2, 3)))
             return out
 
-    with pytest.raises(InputError, match="cannot be read as convolutions"):
+    with pytest.raises(InputError, match="cannot be converted to convolutions"):
         FullyConvolutional(Mean(), (3, 8, 8))
 
 

@@ -230,11 +230,13 @@ def test_a_size_that_a_network_of_others_cannot_take_names_the_layer_and_a_size_
 ):
     with torch.device("meta"):
         model = nn.Sequential(nn.Conv2d(3, 4, 7), nn.Flatten(), nn.Linear(4 * 10 * 10, 2))
-    with pytest.raises(InputError, match=r"layer 2 cannot take .* 16x16 pixels|no square image"):
+    with pytest.raises(
+        InputError, match=r"layer 2 does not accept .* 16x16 pixels|no square image"
+    ):
         trace_module(model, (3, 32, 32))
     with (
         torch.device("meta"),
-        pytest.raises(InputError, match=r"smallest images that it took.* are 7x7"),
+        pytest.raises(InputError, match=r"smallest images .* are 7x7"),
     ):
         trace_module(nn.Sequential(nn.Conv2d(3, 4, 5)), (3, 2, 2))
 

@@ -92,7 +92,7 @@ def test_draw_writes_a_file_and_refuses_what_cannot_be_seen(call: Call, tmp_path
     assert ET.parse(file).getroot().tag.endswith("svg")
     code, out, err = call("conv", "--input", "224x224x3", "--kernel", "3", "--draw", str(file))
     assert (code, out) == (2, "")
-    assert "cannot be told apart" in err
+    assert "too many to draw" in err
 
 
 @pytest.mark.parametrize(

@@ -115,7 +115,7 @@ def test_a_local_file_goes_there_and_back_with_classes_and_preprocessing(
     again = build(spec, seed=5).state_dict()
     assert all(torch.equal(again[name], tensor) for name, tensor in model.state_dict().items())
     assert weights_metadata(spec) == WeightsMetadata(("a", "b"), (0.5,), (0.25,), 8)
-    said = replace(spec, mean=(0.1,), deviation=(0.2,), class_names=("x", "y"))
+    said = replace(spec, mean=(0.1,), std=(0.2,), class_names=("x", "y"))
     assert weights_metadata(said) == WeightsMetadata(("x", "y"), (0.1,), (0.2,), 8)
 
 
@@ -251,7 +251,7 @@ def test_what_cannot_be_built_is_one_line(spec: ExternalConfig, start: str) -> N
         ),
         (
             {"source": "timm/a", "mean": [0.5]},
-            "model.mean: mean and deviation differ in length. Fix: give both a channel",
+            "model.mean: mean and std differ in length. Fix: give one value per channel in both",
         ),
         (
             {"source": "a:b", "weights": "hub"},

@@ -15,7 +15,7 @@ from typer.main import get_command
 
 from resnetlab.analysis.study_data import load
 from resnetlab.cli.main import app
-from resnetlab.studies.parsing.study_file import study_names
+from resnetlab.studies.parsing.toml_tables import catalog_names
 
 ROOT = Path(__file__).resolve().parents[2]
 HELD = tomllib.loads((ROOT / "docs" / "coverage.toml").read_text(encoding="utf-8"))
@@ -65,13 +65,13 @@ def test_every_command_is_understood_and_every_study_and_test_is_there(
     )  # raises where an option or argument is unknown
     assert not context.args
     if name := study(entry):
-        assert name in study_names(), source
+        assert name in catalog_names("studies"), source
         assert "state" not in entry, "follows from results/"
     else:
         assert entry["state"] in ("full protocol", "published only")
         assert "test" in entry
     if "study" in words and not name:
-        assert words[3] in study_names()
+        assert words[3] in catalog_names("studies")
     if test := entry.get("test"):
         path, _, function = test.partition("::")
         assert (
@@ -121,4 +121,4 @@ def test_every_study_of_a_source_is_named() -> None:
         "he2016-200-epochs",
         "imagenet-tables",
     }  # the last by its published numbers
-    assert set(study_names()) - ours <= {study(entry) for _, entry in ENTRIES}
+    assert set(catalog_names("studies")) - ours <= {study(entry) for _, entry in ENTRIES}

@@ -1,6 +1,4 @@
-"""What README and docs say is true: their commands run, their files load, their links lead
-somewhere.
-"""
+"""README and docs are true: their commands run, their files load, and their links have targets."""
 
 from __future__ import annotations
 
@@ -10,13 +8,19 @@ import shlex
 import subprocess
 import sys
 import tomllib
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-import typer
 import yaml
+
+from helpers.pictures import picture, save, tree
+from helpers.small import CLASSES, write_model
+from resnetlab.cli.main import build_command, main
+from resnetlab.models.parse import parse_model
+from resnetlab.models.registry import get_model_config
+from resnetlab.studies.parsing.overrides import Overrides
+from resnetlab.studies.parsing.study_file import load_recipe, load_study, parse_study
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = [
@@ -27,8 +31,8 @@ PAGES = [
     ROOT / "results" / "README.md",
 ]
 
-PLACES = (ROOT, ROOT / "src" / "resnetlab")
-"""Folders that paths in CONTRIBUTING.md begin at."""
+ROOTS = (ROOT, ROOT / "src" / "resnetlab")
+"""Folders that the paths in CONTRIBUTING.md are relative to."""
 
 
 def blocks(page: Path, language: str) -> list[str]:
@@ -46,14 +50,14 @@ def commands(word: str) -> list[str]:
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-def test_links_lead_to_files_that_are_there(page: Path) -> None:
+def test_links_lead_to_existing_files(page: Path) -> None:
     text = re.sub(r"^```.*?^```", "", page.read_text(encoding="utf-8"), flags=re.M | re.S)
     for target in re.findall(r"\]\(([^)#]+)\)", text):
         if "://" not in target:
             assert (page.parent / target).exists(), target
 
 
-def test_the_citation_is_of_this_version_and_these_authors() -> None:
+def test_the_citation_names_this_version_and_its_authors() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     citation = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
     assert citation["cff-version"] == "1.2.0"
@@ -72,7 +76,7 @@ def test_the_glossary_has_its_words_in_order_and_a_sentence_for_each() -> None:
     assert [word for word, meaning in rows if not re.match(r"[A-Z].*\.$", meaning)] == []
 
 
-def test_the_files_that_contributing_names_are_there() -> None:
+def test_the_files_that_contributing_names_exist() -> None:
     text = re.sub(
         r"^```.*?^```",
         "",
@@ -84,12 +88,10 @@ def test_the_files_that_contributing_names_are_there() -> None:
         "catalog/references/NAME.toml",
     }
     assert len(named) > 20
-    assert (
-        sorted(path for path in named if not any((root / path).exists() for root in PLACES)) == []
-    )
+    assert sorted(path for path in named if not any((root / path).exists() for root in ROOTS)) == []
 
 
-def test_every_make_target_that_is_named_exists_and_explains_itself() -> None:
+def test_every_make_target_in_the_documents_exists_and_has_a_description() -> None:
     done = subprocess.run(
         ["make", "-C", str(ROOT), "help"], capture_output=True, text=True, check=True
     )
@@ -99,98 +101,112 @@ def test_every_make_target_that_is_named_exists_and_explains_itself() -> None:
     assert named <= explained
 
 
-@pytest.fixture
-def spied(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[[str], list[str]]:
-    """Give a command of the documents to the command line, whose work is replaced by a note of what
-    was asked.
-    """
-    from resnetlab.api import LoadedStudy
-    from resnetlab.cli import main as module
-    from resnetlab.cli import work
+# Commands
+# --------------------------------------------------------------------------------------------------
 
-    called: list[str] = []
-
-    def note(name: str) -> Callable[..., Any]:
-        def act(*_: Any, **__: Any) -> int:
-            called.append(name)
-            return 0
-
-        return act
-
-    def opened(*_: Any) -> None:
-        raise typer.Exit
-
-    monkeypatch.setattr("resnetlab.studies.compare.compare", lambda *_: None)
-    monkeypatch.setattr("resnetlab.studies.compare.format_lines", lambda _: [])
-    monkeypatch.setattr("resnetlab.runs.load.open_run", opened)
-    monkeypatch.setattr("resnetlab.runs.directory.check_finished", opened)
-    monkeypatch.setattr("resnetlab.deploy.request.check_model", lambda *_, **__: opened())
-    monkeypatch.setattr("resnetlab.inspection.render_table.render", lambda *_, **__: "")
-    monkeypatch.setattr("resnetlab.models.convert.import_weights", lambda *_: "weights.safetensors")
-    monkeypatch.setattr(work, "choose_executor", lambda *_: None)
-    for name in ("run_study", "show_plan", "train_one", "resume_one", "verify_result"):
-        monkeypatch.setattr(work, name, note(name))
-    monkeypatch.setattr("resnetlab.cli.status.show_status", note("show_status"))
-    monkeypatch.setattr("resnetlab.studies.plan.folder_name", lambda _: "")
-    monkeypatch.setattr(LoadedStudy, "plan", note("plan"))
-    monkeypatch.setattr(
-        "resnetlab.data.check.audit_source",
-        lambda *_, **__: type("Audit", (), {"lines": list, "bad": ()})(),
-    )
-    monkeypatch.setattr(
-        "resnetlab.data.summary.summarize_folder",
-        lambda *_, **__: type("Found", (), {"lines": list}),
-    )
-    monkeypatch.setattr("resnetlab.reports.dataset.write", lambda *_: "")
-    survey = type("Survey", (), {"rows": (), "notes": ()})
-    monkeypatch.setattr("resnetlab.data.sources.folder.scan_folder", lambda *_, **__: survey)
-    monkeypatch.setattr("resnetlab.data.download.download_dataset", lambda *_: "")
-    tuned = type("Done", (), {"record": None, "model": None, "report": None})
-    monkeypatch.setattr("resnetlab.finetune.api.finetune", lambda *_, **__: tuned)
-    monkeypatch.setattr("resnetlab.cli.finetune.summary_lines", lambda *_: [])
-    monkeypatch.setattr("resnetlab.cli.finetune._check_folder", lambda _: None)
-    monkeypatch.setattr("resnetlab.finetune.api.fixres", lambda *_, **__: [(None, None)])
-    monkeypatch.setattr("resnetlab.finetune.apparent_size.draw_crops", lambda *_: "")
-    monkeypatch.setattr("resnetlab.reports.fixres.write", lambda *_: "")
-    monkeypatch.setattr("resnetlab.reports.fixres.page", lambda _: type("Page", (), {"answer": ""}))
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "resnet20.th").touch()
-    (tmp_path / "my-depth.toml").write_text(blocks(ROOT / "README.md", "toml")[0])
-
-    def call(line: str) -> list[str]:
-        called.clear()
-        monkeypatch.setattr("sys.argv", shlex.split(line))
-        with pytest.raises(SystemExit) as done:
-            module.main()
-        assert not done.value.code, line
-        return called
-
-    return call
+SHORT = (
+    "study list",
+    "study references",
+    "study check",
+    "study new",
+    "models",
+    "inspect model",
+    "inspect conv",
+    "inspect table",
+    "inspect gradients",
+    "data check",
+    "data describe",
+    "data split",
+    "doctor",
+    "predict",
+    "explain",
+    "evaluate",
+)
+"""Commands of the documents that take seconds. The tests run them."""
 
 
-@pytest.mark.parametrize("line", [line for line in commands("resnetlab") if "studies/" not in line])
-def test_every_command_of_the_documents_is_understood(
-    spied: Callable[[str], list[str]], line: str
+def is_short(line: str) -> bool:
+    """Return True if the command takes seconds and needs no weights from the network."""
+    return line.startswith(tuple(f"resnetlab {name}" for name in SHORT)) and "_32x48d" not in line
+
+
+LINES = sorted({line for line in commands("resnetlab") if "studies/" not in line})
+
+
+@pytest.fixture(scope="module")
+def workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the files that the commands of the documents name."""
+    root = tmp_path_factory.mktemp("documents")
+    (root / "my-depth.toml").write_text(blocks(ROOT / "README.md", "toml")[0], encoding="utf-8")
+    tree(root / "photos", {f"{split}/{kind}": 6 for split in ("train", "test") for kind in CLASSES})
+    tree(root / "holiday", {"": 1})
+    save(root / "photo.jpg", picture(1))
+    write_model(root / "pets")
+    return root
+
+
+def parse(line: str) -> tuple[str, dict[str, Any]]:
+    """Parse a command by the parser of the command line. Return its name and its parameters."""
+    command, words, names = build_command(), shlex.split(line)[1:], []
+    while hasattr(command, "commands"):
+        names.append(words.pop(0))
+        assert names[-1] in command.commands, line
+        command = command.commands[names[-1]]
+    return " ".join(names), command.make_context(names[-1], words).params
+
+
+@pytest.mark.parametrize("line", [line for line in LINES if is_short(line)])
+def test_short_commands_of_the_documents_run(
+    workspace: Path, monkeypatch: pytest.MonkeyPatch, line: str
 ) -> None:
-    called = spied(line)
-    verb = " ".join(shlex.split(line)[1:3])
-    expected = {
-        "study run": "show_plan" if "--dry-run" in line else "run_study",
-        "study status": "show_status",
-    }.get(verb)
-    expected = expected or {"train": "train_one", "resume": "resume_one"}.get(shlex.split(line)[1])
-    assert expected is None or expected in called
+    monkeypatch.chdir(workspace)
+    monkeypatch.setattr("sys.argv", shlex.split(line))
+    with pytest.raises(SystemExit) as end:
+        main()
+    assert not end.value.code, line
 
 
-def test_what_torchrun_is_given_in_the_documents_is_understood(
-    spied: Callable[[str], list[str]],
+@pytest.mark.parametrize(
+    "line", [line for line in LINES if not is_short(line)] + commands("torchrun")
+)
+def test_long_commands_of_the_documents_are_valid(
+    workspace: Path, monkeypatch: pytest.MonkeyPatch, line: str
 ) -> None:
-    lines = commands("torchrun")
-    assert [list(spied(line.partition(" -m ")[2])) for line in lines] == [
-        ["train_one"],
-        ["resume_one"],
-        [],
-    ]
+    """The options exist, and studies, networks, recipes and settings are accepted by their code."""
+    monkeypatch.chdir(workspace)
+    name, options = parse(line.partition(" -m ")[2] or line)
+    settings = tuple(options.get("settings", ()))
+    match name:
+        case "study run" | "study plan" | "study status":
+            overrides = Overrides(data=options["data"] or None, settings=settings)
+            assert load_study(options["source"], overrides).conditions
+        case "train":
+            table = {key: options[key] for key in ("model", "data", "recipe")}
+            table |= {"name": "train", "question": "", "seeds": [options["seed"]]}
+            assert parse_study(table, "", Overrides(settings=settings)).conditions
+        case "finetune" | "fixres":
+            assert load_recipe(options["recipe"])
+            assert not options["model"] or parse_model(options["model"], "")
+        case "import-weights":
+            assert get_model_config(options["as_model"], "", "")
+        case _:
+            assert name in LONG
+
+
+LONG = (
+    "study report",
+    "verify",
+    "compare",
+    "resume",
+    "inspect model",
+    "inspect block-ablation",
+    "inspect filters",
+    "ensemble",
+    "export",
+    "serve",
+    "data fetch",
+)
+"""Commands whose files only a long run or a download makes. Their options alone are checked."""
 
 
 def test_the_table_of_the_page_on_scale_is_that_of_the_committed_results() -> None:
@@ -201,23 +217,17 @@ def test_the_table_of_the_page_on_scale_is_that_of_the_committed_results() -> No
     )
 
 
-def test_the_page_of_studies_has_the_table_that_the_command_writes(
-    capsys: pytest.CaptureFixture[str],
+def test_the_page_of_studies_has_the_table_that_the_command_prints(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from resnetlab.cli.catalog import list_studies
-
-    list_studies(markdown=True)
-    assert (
-        (ROOT / "docs" / "studies.md")
-        .read_text(encoding="utf-8")
-        .endswith(f"\n\n{capsys.readouterr().out}")
-    )
+    monkeypatch.setattr("sys.argv", ["resnetlab", "study", "list", "--markdown"])
+    with pytest.raises(SystemExit):
+        main()
+    page = (ROOT / "docs" / "studies.md").read_text(encoding="utf-8")
+    assert page.endswith(f"\n\n{capsys.readouterr().out}")
 
 
-def test_the_study_file_of_the_readme_loads_and_judges_two_of_its_conditions() -> None:
-    from resnetlab.studies.parsing.overrides import Overrides
-    from resnetlab.studies.parsing.study_file import parse_study
-
+def test_the_study_file_of_the_readme_loads_and_its_claim_compares_two_conditions() -> None:
     study = parse_study(
         tomllib.loads(blocks(ROOT / "README.md", "toml")[0]), "README.md", Overrides()
     )
@@ -230,10 +240,7 @@ def test_the_study_file_of_the_readme_loads_and_judges_two_of_its_conditions() -
     assert (study.claims[0].left, study.claims[0].right) == ("residual 20 (A)", "residual 8 (A)")
 
 
-def test_the_ladder_of_the_page_on_study_files_loads_and_claims_what_the_page_says() -> None:
-    from resnetlab.studies.parsing.overrides import Overrides
-    from resnetlab.studies.parsing.study_file import parse_study
-
+def test_the_ladder_of_the_page_on_study_files_loads() -> None:
     (text,) = [
         block for block in blocks(ROOT / "docs" / "study-files.md", "toml") if "[[rung]]" in block
     ]
@@ -247,7 +254,7 @@ def test_the_ladder_of_the_page_on_study_files_loads_and_claims_what_the_page_sa
     assert len(study.claims) == 2
 
 
-def test_every_field_of_a_spec_stands_in_the_page_on_study_files() -> None:
+def test_the_page_on_study_files_names_every_field() -> None:
     import dataclasses
 
     import resnetlab as rl

@@ -97,8 +97,8 @@ def whole(tmp_path_factory: pytest.TempPathFactory, study_text: str) -> tuple[Pa
     folder = tmp_path_factory.mktemp("whole")
     study = folder / "small.toml"
     study.write_text(study_text)
-    said = finish(study, folder / "out", "-j", "1", *LONGER)
-    assert "Report:" in said
+    output = finish(study, folder / "out", "-j", "1", *LONGER)
+    assert "Report:" in output
     return study, outcomes(folder / "out")
 
 
@@ -189,10 +189,10 @@ def test_a_signal_writes_checkpoints_says_how_to_go_on_and_leaves_no_orphan(
     process = start(study, tmp_path, *more, *LONGER)
     assert wait_for(lambda: has_trained(tmp_path), 60)
     process.send_signal(number)
-    _, said = process.communicate(timeout=30)
+    _, output = process.communicate(timeout=30)
     assert process.returncode == code
-    assert "Traceback" not in said
-    assert f"resnetlab study run {study}" in said
+    assert "Traceback" not in output
+    assert f"resnetlab study run {study}" in output
     assert not workers_of(tmp_path)
     assert list(tmp_path.glob("runs/*/checkpoints/*/MANIFEST.json"))
     assert (next(tmp_path.glob("studies/*")) / "report.html").exists()
@@ -207,9 +207,9 @@ def test_a_worker_that_is_killed_takes_its_attempt_and_no_other_run(
     process = start(study, tmp_path, "-j", "1", *LONGER)
     assert wait_for(lambda: any(tmp_path.glob("runs/*/metrics.jsonl")), 60)
     os.kill(workers_of(tmp_path)[0], signal.SIGKILL)
-    _, said = process.communicate(timeout=240)
-    assert process.returncode == 0, said
-    assert "killed by signal 9" in said
+    _, output = process.communicate(timeout=240)
+    assert process.returncode == 0, output
+    assert "killed by signal 9" in output
     assert outcomes(tmp_path) == expected
     events = [
         event for path in tmp_path.glob("runs/*/provenance.jsonl") for event in events_of(path)
@@ -225,8 +225,8 @@ def test_two_drivers_on_one_study_record_each_run_once(
     study, expected = whole
     drivers = [start(study, tmp_path, "-j", "1", *LONGER) for _ in range(2)]
     for driver in drivers:
-        _, said = driver.communicate(timeout=240)
-        assert driver.returncode == 0, said
+        _, output = driver.communicate(timeout=240)
+        assert driver.returncode == 0, output
     assert outcomes(tmp_path) == expected
     for path in tmp_path.glob("runs/*/provenance.jsonl"):
         assert events_of(path) == ["start"]
@@ -251,11 +251,11 @@ def fill_and_go_on(disk: Path, study: Path, expected: dict[str, Any], room: int)
     with filler.open("wb") as file:
         file.write(bytes(free.f_bavail * free.f_frsize - room))
     process = start(study, disk, *LONGER)
-    _, said = process.communicate(timeout=240)
-    assert process.returncode == 4, said
-    assert said.splitlines()[-1].startswith("resnetlab: error: ")
-    assert "the disk is full" in said
-    assert "Fix: free some space, then" in said
+    _, output = process.communicate(timeout=240)
+    assert process.returncode == 4, output
+    assert output.splitlines()[-1].startswith("resnetlab: error: ")
+    assert "the disk is full" in output
+    assert "Fix: free some space, then" in output
     assert not workers_of(disk)
     filler.unlink()
     before = finished(disk)

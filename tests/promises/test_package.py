@@ -27,11 +27,11 @@ def test_a_wheel_holds_every_module_catalog_file_and_template(tmp_path: Path) ->
     ]
     done = subprocess.run(command, capture_output=True, text=True, timeout=280)
     assert done.returncode == 0, done.stderr
-    held = set(zipfile.ZipFile(next(tmp_path.glob("*.whl"))).namelist())
+    names = set(zipfile.ZipFile(next(tmp_path.glob("*.whl"))).namelist())
     package = ROOT / "src" / "resnetlab"
     wanted = {
         f"resnetlab/{path.relative_to(package)}"
         for path in package.rglob("*")
         if path.is_file() and "__pycache__" not in path.parts
     }
-    assert wanted <= held
+    assert wanted <= names

@@ -35,10 +35,10 @@ def words(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     """
     place, draw = tmp_path_factory.mktemp("bars"), np.random.default_rng(0)
     labels = {"train": np.arange(100) % 4, "test": np.arange(40) % 4}
-    arrays = {f"y_{split}": held for split, held in labels.items()}
-    for split, held in labels.items():
-        images = draw.integers(0, 120, (len(held), 28, 28))
-        for number, label in enumerate(held):
+    arrays = {f"y_{split}": split_labels for split, split_labels in labels.items()}
+    for split, split_labels in labels.items():
+        images = draw.integers(0, 120, (len(split_labels), 28, 28))
+        for number, label in enumerate(split_labels):
             images[number, :, 7 * label : 7 * label + 7] += 100
         arrays[f"x_{split}"] = images.astype(np.uint8)
     np.savez(place / "bars.npz", **arrays)
@@ -75,9 +75,9 @@ def launch(size: int, *words: str, restarts: int = 0) -> subprocess.Popen[str]:
 
 
 def done(process: subprocess.Popen[str], code: int = 0) -> str:
-    said, _ = process.communicate(timeout=240)
-    assert process.returncode == code, said
-    return said
+    output_text, _ = process.communicate(timeout=240)
+    assert process.returncode == code, output_text
+    return output_text
 
 
 @pytest.fixture(scope="module")
@@ -107,8 +107,8 @@ def curve(record: RunRecord) -> list[tuple[int, str, float | None]]:
 def test_two_processes_learn_as_one_does_on_the_whole_batch(
     words: list[str], by_two: tuple[Path, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    output, said = by_two
-    assert said.count("of training") == 1  # the first alone speaks
+    output, output_text = by_two
+    assert output_text.count("of training") == 1  # the first alone speaks
     two, whole = past_runs(output)[0], one(words, tmp_path / "one", monkeypatch)
     parted = one([*words, "--set", "numerics.grad_accum_steps=2"], tmp_path / "parts", monkeypatch)
     expected = curve(whole)

@@ -30,7 +30,8 @@ from resnetlab.recipes.finetune import FinetuneRecipe
 from resnetlab.recipes.train import Recipe
 from resnetlab.studies.claims import condition_labels
 from resnetlab.studies.parsing.overrides import Overrides
-from resnetlab.studies.parsing.study_file import load_study, parse_study, study_names
+from resnetlab.studies.parsing.study_file import load_study, parse_study
+from resnetlab.studies.parsing.toml_tables import catalog_names
 from resnetlab.studies.plan import Plan
 from resnetlab.studies.run import read_record
 from resnetlab.studies.study import Condition, Study
@@ -46,7 +47,7 @@ def opening(name: str) -> str:
     )
 
 
-@pytest.mark.parametrize("name", study_names())
+@pytest.mark.parametrize("name", catalog_names("studies"))
 def test_every_study_of_the_catalog_loads_and_opens_with_source_command_duration_and_result(
     name: str,
 ) -> None:
@@ -171,7 +172,7 @@ def shrunken(
     return replace(study, conditions=tuple(map(cut, study.conditions)), seeds=(0, 1))
 
 
-@pytest.mark.parametrize("name", study_names())
+@pytest.mark.parametrize("name", catalog_names("studies"))
 def test_every_study_plans_and_its_smallest_claim_runs_as_a_shrunken_copy_to_its_report(
     name: str,
     images: dict[str, Path],
@@ -209,7 +210,9 @@ def test_every_study_plans_and_its_smallest_claim_runs_as_a_shrunken_copy_to_its
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", [name for name in study_names() if load_study(name).ladder])
+@pytest.mark.parametrize(
+    "name", [name for name in catalog_names("studies") if load_study(name).ladder]
+)
 def test_every_rung_of_a_ladder_trains_and_has_its_row(
     name: str,
     images: dict[str, Path],
@@ -302,7 +305,7 @@ def test_a_condition_may_be_picked_by_a_table_that_is_a_value_of_the_grid() -> N
 
 
 @pytest.mark.parametrize(
-    "name", [name for name in study_names() if name.startswith(("depth", "shortcuts"))]
+    "name", [name for name in catalog_names("studies") if name.startswith(("depth", "shortcuts"))]
 )
 def test_a_study_of_a_source_pins_its_precision_and_reports_the_last_epoch_of_all_train_images(
     name: str,

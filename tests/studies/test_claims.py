@@ -63,7 +63,7 @@ def claim(text: str, **changes: Any) -> Any:
     return found
 
 
-def told(*claims: str, **changes: Any) -> list[str]:
+def error_lines(*claims: str, **changes: Any) -> list[str]:
     with pytest.raises(InputError) as caught:
         study(*claims, **changes)
     return [line.removeprefix("study.toml: ") for line in str(caught.value).splitlines()]
@@ -132,10 +132,10 @@ def every() -> Study:
 
 
 def test_each_kind_finds_its_conditions_in_the_grid() -> None:
-    held = {found.kind: condition_labels(found) for found in every().claims}
+    labels_by_kind = {found.kind: condition_labels(found) for found in every().claims}
     two = (RESIDUAL[2], PLAIN[2])
     pairs = tuple(label for pair in zip(RESIDUAL, PLAIN, strict=True) for label in pair)
-    assert held == {
+    assert labels_by_kind == {
         "greater": two,
         "about": two,
         "equal": two,
@@ -167,9 +167,9 @@ def test_every_kind_is_written_and_read_back_the_same_and_said_in_a_line() -> No
 
 
 def test_a_size_has_a_margin_of_half_of_it_and_of_a_fifth_of_a_point_at_least() -> None:
-    assert claim('kind = "about"\nsize = 3.0\n' + TWO).allowed == 1.5
-    assert claim('kind = "about"\nsize = -0.1\n' + TWO).allowed == 0.2
-    assert claim('kind = "about"\nsize = 3.0\nmargin = 1.0\n' + TWO).allowed == 1.0
+    assert claim('kind = "about"\nsize = 3.0\n' + TWO).effective_margin == 1.5
+    assert claim('kind = "about"\nsize = -0.1\n' + TWO).effective_margin == 0.2
+    assert claim('kind = "about"\nsize = 3.0\nmargin = 1.0\n' + TWO).effective_margin == 1.0
 
 
 def test_steps_along_an_axis_go_by_their_number_and_not_by_the_order_of_the_file() -> None:
@@ -209,7 +209,7 @@ def test_steps_along_an_axis_go_by_their_number_and_not_by_the_order_of_the_file
         (
             'kind = "fails-and-trains"\nsplit = "train"\n' + TWO,
             (
-                "claim[0].split: unknown field (allowed: kind, left, right, says, source). "
+                "claim[0].split: unknown field (allowed: kind, left, right, source, statement). "
                 'Fix: did you mean "left"?'
             ),
         ),
@@ -318,14 +318,14 @@ def test_steps_along_an_axis_go_by_their_number_and_not_by_the_order_of_the_file
     ],
 )
 def test_what_cannot_be_answered_is_refused_in_a_line(text: str, line: str) -> None:
-    assert told(text) == [line]
+    assert error_lines(text) == [line]
 
 
 HE = """
 name = "he"
 title = "He et al. 2016"
 citation = "He et al. 2016"
-protocol = { said = "as it was" }
+protocol = { summary = "as it was" }
 [[value]]
 label = "plain"
 model = "cifar-plain20"
@@ -336,7 +336,7 @@ label = "residual"
 model = "cifar-resnet20"
 quantity = "error"
 value = 8.0
-m = 5
+num_runs = 5
 sd = 0.4
 """
 
@@ -351,21 +351,23 @@ def test_a_margin_below_what_the_spread_of_the_source_allows_is_refused_and_the_
 ) -> None:
     source = beside(tmp_path)
     equal = 'kind = "equal"\nmargin = 0.5\n' + TWO
-    said = (
+    line = (
         "claim[0].margin: 5 seeds cannot confirm ± 0.5 at a standard deviation of 0.4 "
         "(residual 20 (A): He et al. "
         "2016). Fix: margin = 0.59, or 7 seeds, or an expected_sd of your own"
     )
-    assert told(equal, published=source) == [said]
-    assert claim(equal + "expected_sd = 0.2", published=source).expected_sd == 0.2
-    assert claim(equal.replace("0.5", "0.6"), published=source).margin == 0.6
+    assert error_lines(equal, references=source) == [line]
+    assert claim(equal + "expected_sd = 0.2", references=source).expected_sd == 0.2
+    assert claim(equal.replace("0.5", "0.6"), references=source).margin == 0.6
     for elsewhere in ('metric = "loss"\n', 'split = "train"\n'):  # no spread of that is published
-        assert claim(equal + elsewhere, published=source).margin == 0.5
+        assert claim(equal + elsewhere, references=source).margin == 0.5
 
 
 def test_the_runs_of_a_source_give_its_spread(tmp_path: Path) -> None:
-    source = beside(tmp_path, HE.replace("m = 5\nsd = 0.4", "m = 3\nruns = [7.6, 8.0, 8.4]"))
-    (line,) = told('kind = "about"\nsize = 1.0\n' + TWO, published=source)
+    source = beside(
+        tmp_path, HE.replace("num_runs = 5\nsd = 0.4", "num_runs = 3\nrun_values = [7.6, 8.0, 8.4]")
+    )
+    (line,) = error_lines('kind = "about"\nsize = 1.0\n' + TWO, references=source)
     assert (
         "cannot confirm ± 0.5 at a standard deviation of 0.4 (residual 20 (A): He et al. 2016)"
         in line
@@ -380,28 +382,28 @@ def test_a_ratio_has_the_spread_of_the_source_in_percent_of_its_level(tmp_path: 
     r = 1.25
     nu = 4 * (1 + r**2) ** 2 / (1 + r**4)
     reach = stats.t.ppf(0.975, nu) * 5 * math.sqrt((1 + r**2) / 5)
-    (line,) = told(f"{text}margin = {reach - 0.01:.2f}", published=beside(tmp_path))
+    (line,) = error_lines(f"{text}margin = {reach - 0.01:.2f}", references=beside(tmp_path))
     assert "at a standard deviation of 0.4 (residual 20 (A): He et al. 2016)" in line
     assert (
-        claim(f"{text}margin = {reach + 0.01:.2f}", published=beside(tmp_path)).kind == "relative"
+        claim(f"{text}margin = {reach + 0.01:.2f}", references=beside(tmp_path)).kind == "relative"
     )
 
 
 def test_one_seed_confirms_no_margin() -> None:
-    (line,) = told('kind = "equal"\nmargin = 5.0\nexpected_sd = 1.0\n' + TWO, seeds=[0])
+    (line,) = error_lines('kind = "equal"\nmargin = 5.0\nexpected_sd = 1.0\n' + TWO, seeds=[0])
     assert line.startswith(
         "claim[0].margin: 1 seed cannot confirm ± 5 at a standard deviation of 1. Fix: 2 seeds"
     )
 
 
 def test_every_mistake_of_claims_is_told_with_those_of_the_file() -> None:
-    lines = told(
+    lines = error_lines(
         'kind = "about"\nleft = 3\nright = { model.depth = 8 }\nsize = 0.0\n',
         'kind = "best"\nleft = { x = 1 }',
         seeds=[],
     )
     assert [line.split(":")[0] for line in lines] == ["seeds", "claim[0].left", "claim[0].size"]
-    lines = told(
+    lines = error_lines(
         'kind = "about"\nleft = 3\nright = { model.depth = 8 }\nsize = 0.0\n',
         'kind = "best"\nleft = { x = 1 }',
     )
@@ -437,16 +439,16 @@ def test_runs_of_one_training_are_pairs() -> None:
 
 
 def test_what_so_few_seeds_cannot_decide_is_said_before_they_are_run() -> None:
-    held = every()
-    assert [line.split(": ")[1] for line in plan_warnings(held.claims, 5)] == [
+    labels_by_kind = every()
+    assert [line.split(": ")[1] for line in plan_warnings(labels_by_kind.claims, 5)] == [
         (
             "neither an expected_sd nor a published one, so nothing says whether 5 seeds can "
             "confirm its margin"
         )
     ] * 2
-    few = plan_warnings(held.claims, 3)
+    few = plan_warnings(labels_by_kind.claims, 3)
     assert "3 seeds cannot decide it, whatever they give; 4 can" in few[-1]
-    assert len(plan_warnings(held.claims, 1)) == len(held.claims)
+    assert len(plan_warnings(labels_by_kind.claims, 1)) == len(labels_by_kind.claims)
 
 
 FIELDS = st.sampled_from(

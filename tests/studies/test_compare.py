@@ -16,7 +16,7 @@ from resnetlab.files import write_json
 from resnetlab.runs.config import RunConfig, run_id
 from resnetlab.runs.directory import RunDirectory
 from resnetlab.runs.records import Result, RunFile, Status
-from resnetlab.schema import encode
+from resnetlab.schema import SCHEMA, encode
 from resnetlab.studies.compare import compare, format_lines
 
 SPEC = RunConfig(
@@ -34,7 +34,7 @@ def write(
 ) -> Path:
     """A finished run, or with None one that is not."""
     file = RunFile(
-        schema=1,
+        schema=SCHEMA,
         run=spec,
         data_name="digits",
         data=rl.DataConfig(source="digits"),
@@ -46,7 +46,7 @@ def write(
     write_json(directory.path / "run.json", encode(file))
     if accuracy_pct is not None:
         scores = rl.Scores(images=4, loss_nats=0.5, top1_error_pct=100 - accuracy_pct)
-        directory.commit(Result(schema=1, status=status, step=1, selected_step=1, test=scores))
+        directory.commit(Result(schema=SCHEMA, status=status, step=1, selected_step=1, test=scores))
     return directory.path
 
 
@@ -87,7 +87,7 @@ def test_each_warning_is_given_where_it_fits(tmp_path: Path) -> None:
     hashes = [run_id(replace(SPEC, seed=seed), "digits") for seed in range(4)]
     for name in hashes:
         (tmp_path / "runs" / name).rename(tmp_path / "runs" / f"first-{name}")
-    said = " ".join(compare(f"{tmp_path}/runs/first-*", f"{tmp_path}/runs/digits-*").warnings)
+    warnings = " ".join(compare(f"{tmp_path}/runs/first-*", f"{tmp_path}/runs/digits-*").warnings)
     for words in (
         "the data differ",
         "2 of 3 runs",
@@ -96,7 +96,7 @@ def test_each_warning_is_given_where_it_fits(tmp_path: Path) -> None:
         "first weights",
         "numerics",
     ):
-        assert words in said
+        assert words in warnings
 
 
 def test_two_networks_are_compared_image_by_image(tmp_path: Path) -> None:

@@ -13,13 +13,13 @@ from torch import Tensor
 import resnetlab as rl
 from helpers.outcomes import outcome
 from resnetlab.api import plan_run
-from resnetlab.cli.work import choose_executor
 from resnetlab.data.config import LabeledImages
 from resnetlab.data.device_images import DeviceImageCache, DeviceImages
 from resnetlab.data.splits import load_dataset
 from resnetlab.errors import InputError
 from resnetlab.runs.directory import RunDirectory
 from resnetlab.studies.executors.base import Job, JobQueue, encode_job
+from resnetlab.studies.executors.factory import make_executor
 from resnetlab.studies.executors.worker import JobRunner
 from resnetlab.training.interleave import round_robin
 from resnetlab.training.state import ScratchTrainState
@@ -74,11 +74,11 @@ def alone(
 
 
 def test_runs_take_turns_step_by_step_and_end_each_with_its_own() -> None:
-    said: list[str] = []
+    names: list[str] = []
 
     def run(name: str, steps: int) -> Generator[None, None, str]:
         for _ in range(steps):
-            said.append(name)
+            names.append(name)
             yield
         return name.upper()
 
@@ -87,7 +87,7 @@ def test_runs_take_turns_step_by_step_and_end_each_with_its_own() -> None:
         (2, "C"),
         (0, "A"),
     ]
-    assert "".join(said) == "abcaca"
+    assert "".join(names) == "abcaca"
 
 
 def test_an_error_that_one_raises_closes_the_others() -> None:
@@ -134,7 +134,7 @@ def test_runs_that_were_stopped_side_by_side_go_on_side_by_side_or_alone_with_th
     jobs, expected = alone
     count = iter(range(1_000_000))
     last = work(tmp_path, jobs, stop=lambda: next(count) >= asked)
-    assert {word["kind"] for word in last.values()} == {"stopped"}
+    assert {word["kind"] for word in last.values()} == {"interrupted"}
     assert all(any(RunDirectory.find(tmp_path, job.id).checkpoints.iterdir()) for job in jobs)
     work(tmp_path, [jobs[0]], jobs[1:])
     assert [outcome_of(tmp_path, job) for job in jobs] == expected
@@ -214,15 +214,15 @@ def test_the_data_are_on_the_device_once(
     work(tmp_path, jobs)
     dataset = load_dataset(jobs[0].file.data, tmp_path / "cache")
     assert copied.count(len(dataset.test)) == 1
-    held = DeviceImageCache()
-    assert held.get(dataset.train, torch.device("cpu")) is held.get(
+    cache = DeviceImageCache()
+    assert cache.get(dataset.train, torch.device("cpu")) is cache.get(
         dataset.train, torch.device("cpu")
     )
 
 
 def test_a_cluster_has_no_runs_side_by_side(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="abreast: runs side by side are not for Ray"):
-        choose_executor("ray", tmp_path, rl.Placement(parallel_seeds=2), "")
+    with pytest.raises(InputError, match="parallel_seeds: not supported with Ray"):
+        make_executor("ray", tmp_path, rl.Placement(parallel_seeds=2), "")
 
 
 def test_only_untried_runs_of_one_condition_stand_side_by_side(

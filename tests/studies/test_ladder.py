@@ -73,7 +73,7 @@ def parse(raw: dict[str, Any], **overrides: Any) -> Study:
     return parse_study(raw, "study.toml", Overrides(**overrides))
 
 
-def told(raw: dict[str, Any], **overrides: Any) -> str:
+def error_text(raw: dict[str, Any], **overrides: Any) -> str:
     with pytest.raises(InputError) as caught:
         parse(raw, **overrides)
     return str(caught.value)
@@ -86,8 +86,8 @@ def by_name(study: Study) -> dict[str, Condition]:
 def test_a_rung_adds_to_the_one_before_and_a_side_rung_to_the_parent_of_the_one_it_stands_for() -> (
     None
 ):
-    held = by_name(parse(tables()))
-    assert list(held) == [
+    conditions = by_name(parse(tables()))
+    assert list(conditions) == [
         "baseline",
         "+ normalization",
         "halves",
@@ -95,8 +95,8 @@ def test_a_rung_adds_to_the_one_before_and_a_side_rung_to_the_parent_of_the_one_
         "Adam",
         "+ dropout",
     ]
-    recipes = {name: condition.recipe for name, condition in held.items()}
-    assert [recipes[name].normalize for name in held] == [
+    recipes = {name: condition.recipe for name, condition in conditions.items()}
+    assert [recipes[name].normalize for name in conditions] == [
         "none",
         "train",
         "half",
@@ -112,10 +112,12 @@ def test_a_rung_adds_to_the_one_before_and_a_side_rung_to_the_parent_of_the_one_
     )
     assert recipes["+ momentum"].schedule == recipes["+ dropout"].schedule == Exponential()
     assert (recipes["Adam"].optimizer, recipes["Adam"].schedule) == (Adam(), Cosine())
-    assert [condition.model.dropout for condition in held.values()] == [0.0] * 5 + [0.1]  # type: ignore[union-attr]
+    assert [condition.model.dropout for condition in conditions.values()] == [0.0] * 5 + [0.1]  # type: ignore[union-attr]
     assert [recipe.augment.flip for recipe in recipes.values()] == [False] * 5 + [True]
-    assert {condition.recipe.epochs for condition in held.values()} == {2}
-    assert [condition.values for condition in held.values()] == [{"rung": name} for name in held]
+    assert {condition.recipe.epochs for condition in conditions.values()} == {2}
+    assert [condition.values for condition in conditions.values()] == [
+        {"rung": name} for name in conditions
+    ]
 
 
 def test_every_rung_knows_its_parent_and_what_it_added() -> None:
@@ -178,7 +180,7 @@ def test_a_command_changes_what_all_rungs_share_and_no_field_that_a_rung_sets() 
         ("recipe.normalize=half", "+ normalization"),
         ("recipe.schedule={name='cosine'}", "+ momentum"),
     ):
-        assert f'is set by the rung "{rung}"' in told(tables(), settings=(key,))
+        assert f'is set by the rung "{rung}"' in error_text(tables(), settings=(key,))
 
 
 def test_selected_rungs_keep_their_parents_and_the_dropped_claims_are_named() -> None:
@@ -192,9 +194,9 @@ def test_selected_rungs_keep_their_parents_and_the_dropped_claims_are_named() ->
         "“+ normalization” is more accurate than “baseline”."
     ]
     assert len(study.left_out) == 3
-    line = told(tables(), settings=('grid.rung=["baseline", "Adam"]',))
+    line = error_text(tables(), settings=('grid.rung=["baseline", "Adam"]',))
     assert '"Adam" stands upon "+ normalization", which is left out' in line
-    assert "not a value of the axis" in told(tables(), settings=('grid.rung=["basline"]',))
+    assert "not a value of the axis" in error_text(tables(), settings=('grid.rung=["basline"]',))
     kept = load_study("ladder", Overrides(settings=('grid.rung=["baseline", "+ normalization"]',)))
     assert {pair.condition for pair in kept.references} == {"baseline", "+ normalization"}
 
@@ -205,7 +207,7 @@ def test_a_plan_keeps_its_ladder() -> None:
 
 
 @pytest.mark.parametrize(
-    ("raw", "said"),
+    ("raw", "message"),
     [
         (
             changed(1, adds={"recipe.normalize": "none"}),
@@ -217,8 +219,8 @@ def test_a_plan_keeps_its_ladder() -> None:
         ),
         (changed(1, adds={}), "rung[1].adds: changes nothing"),
         (
-            changed(1, adds={"recipe.normalize": "train"}),
-            "rung[1].adds.recipe.normalize: unknown field",
+            changed(1, adds={"recipe.normalise": "train"}),
+            "rung[1].adds.recipe.normalise: unknown field",
         ),
         (
             changed(1, adds={"recipe.normalize": "trian"}),
@@ -229,7 +231,7 @@ def test_a_plan_keeps_its_ladder() -> None:
             "rung[1].adds.recipes.normalize: not a field of model, data",
         ),
         (changed(3, name="baseline"), "rung[3].name: a name stands twice"),
-        (changed(2, instead_of="+ normalization"), "rung[2].instead_of: no such rung before it"),
+        (changed(2, instead_of="+ normalisation"), "rung[2].instead_of: no such rung before it"),
         (changed(2, instead_of="baseline"), "rung[2].instead_of: no such rung before it"),
         (changed(2, instead_of="+ dropout"), "rung[2].instead_of: no such rung before it"),
         (changed(5, instead_of="Adam"), "rung[5].instead_of: no such rung before it"),
@@ -243,7 +245,7 @@ def test_a_plan_keeps_its_ladder() -> None:
         (changed(1, whys="?"), "rung[1].whys: unknown field"),
         (tables(grid={"model.depth": [8, 14]}), "rung: given beside [grid]"),
         (tables(rung={"name": "x"}), "rung: not tables"),
-        (tables(recipe={"epochs": 2, "normalize": "none"}), "recipe.normalize: unknown field"),
+        (tables(recipe={"epochs": 2, "normalise": "none"}), "recipe.normalise: unknown field"),
         (tables(model=None), "model: missing"),
         (
             tables(claim=[{"statement": "?", "left": {"rung": "Adma"}, "right": {"rung": "Adam"}}]),
@@ -252,18 +254,18 @@ def test_a_plan_keeps_its_ladder() -> None:
     ],
 )
 def test_a_mistake_in_a_ladder_is_told_with_its_place_and_its_remedy(
-    raw: dict[str, Any], said: str
+    raw: dict[str, Any], message: str
 ) -> None:
     raw = {key: value for key, value in raw.items() if value is not None}
-    lines = told(raw).splitlines()
-    found = [line for line in lines if said in line]
+    lines = error_text(raw).splitlines()
+    found = [line for line in lines if message in line]
     assert found, lines
     assert "Fix: " in found[0]
 
 
 def test_a_mistake_below_is_told_once_and_not_again_of_every_rung_above() -> None:
-    assert len(told(tables(recipe={"epochs": 0})).splitlines()) == 1
-    assert len(told(changed(1, adds={"recipe.normalize": "trian"})).splitlines()) == 1
+    assert len(error_text(tables(recipe={"epochs": 0})).splitlines()) == 1
+    assert len(error_text(changed(1, adds={"recipe.normalize": "trian"})).splitlines()) == 1
 
 
 def test_the_ladder_of_the_catalog_is_the_practicals() -> None:
@@ -277,8 +279,8 @@ def test_the_ladder_of_the_catalog_is_the_practicals() -> None:
         "+ dropout",
         "+ batch norm",
     ]
-    held = by_name(study)
-    last = held["+ batch norm"]
+    conditions = by_name(study)
+    last = conditions["+ batch norm"]
     assert (last.recipe.normalize, last.recipe.augment.crop, last.recipe.augment.flip) == (
         "train",
         28,
@@ -289,7 +291,7 @@ def test_the_ladder_of_the_catalog_is_the_practicals() -> None:
         Exponential(gamma=0.95),
     )
     assert (last.model.dropout, last.model.batch_norm, last.model.ceil_mode) == (0.5, True, True)  # type: ignore[union-attr]
-    assert held["baseline"].recipe.optimizer == SGD(lr=0.1, momentum=0.0)
+    assert conditions["baseline"].recipe.optimizer == SGD(lr=0.1, momentum=0.0)
     beside = {
         pair.condition: pair.value.value for pair in study.references if not pair.value.selected_on
     }

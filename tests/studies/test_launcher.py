@@ -120,7 +120,7 @@ def test_a_run_has_the_same_bits_in_a_launched_worker_a_new_process_and_the_call
     tmp_path: Path, jobs: list[Job], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     list(LocalExecutor(tmp_path / "launched", rl.Placement(workers=2)).run(jobs, lambda: False))
-    monkeypatch.setattr("resnetlab.studies.executors.local.can_launch", lambda: False)
+    monkeypatch.setattr("resnetlab.studies.executors.local.can_fork_workers", lambda: False)
     list(LocalExecutor(tmp_path / "new", rl.Placement(workers=1)).run(jobs[:1], lambda: False))
     run_in_process(jobs[0], tmp_path / "here", rl.Placement(), lambda: False, lambda _: None)
     folders = [

@@ -68,7 +68,7 @@ def jobs(small_npz: Path, tmp_path_factory: pytest.TempPathFactory) -> list[Job]
     return [Job(plan.runs[0].id, plan.runs[0].file) for plan in plans]
 
 
-def told(events: Iterator[RunEvent]) -> list[tuple[str, str]]:
+def kinds(events: Iterator[RunEvent]) -> list[tuple[str, str]]:
     return [(event.kind, event.id) for event in events if event.kind not in ("tick", "progress")]
 
 
@@ -84,7 +84,7 @@ def events_of(root: Path, job: Job) -> list[str]:
 def test_jobs_are_done_once_each_in_their_order(
     backend: Callable[..., Iterator[RunEvent]], jobs: list[Job]
 ) -> None:
-    assert told(backend(jobs, FINISH)) == [("finished", job.id) for job in jobs]
+    assert kinds(backend(jobs, FINISH)) == [("finished", job.id) for job in jobs]
 
 
 def test_a_run_whose_process_dies_is_tried_three_times_and_then_missing(
@@ -92,14 +92,14 @@ def test_a_run_whose_process_dies_is_tried_three_times_and_then_missing(
 ) -> None:
     victim, others = jobs[0], jobs[1:]
     act = f'os.kill(os.getpid(), 9) if run == "{victim.id}" else {FINISH}'
-    said = list(backend(jobs, act))
-    assert sorted(told(iter(said))) == sorted(
+    events = list(backend(jobs, act))
+    assert sorted(kinds(iter(events))) == sorted(
         [("failed", victim.id)] * 2
         + [("missing", victim.id)]
         + [("finished", job.id) for job in others]
     )
     assert events_of(tmp_path, victim) == ["failed", "failed", "failed", "gave up"]
-    reason = next(event.reason for event in said if event.kind == "missing")
+    reason = next(event.reason for event in events if event.kind == "missing")
     assert "killed by signal 9" in reason
     assert str(tmp_path) not in reason
 
@@ -108,7 +108,7 @@ def test_a_run_that_dies_once_is_finished_at_its_second_attempt(
     backend: Callable[..., Iterator[RunEvent]], jobs: list[Job], tmp_path: Path
 ) -> None:
     act = f"os._exit(7) if attempt == 1 else {FINISH}"
-    assert told(backend(jobs[:1], act)) == [("failed", jobs[0].id), ("finished", jobs[0].id)]
+    assert kinds(backend(jobs[:1], act)) == [("failed", jobs[0].id), ("finished", jobs[0].id)]
     assert events_of(tmp_path, jobs[0]) == ["failed"]
 
 
@@ -116,7 +116,7 @@ def test_a_mistake_that_another_attempt_would_repeat_is_not_tried_again(
     backend: Callable[..., Iterator[RunEvent]], jobs: list[Job], tmp_path: Path
 ) -> None:
     act = 'tell(kind="failed", id=run, reason="ValueError: no", exit_code=1, again=False)'
-    assert told(backend(jobs[:2], act)) == [("missing", job.id) for job in jobs[:2]]
+    assert kinds(backend(jobs[:2], act)) == [("missing", job.id) for job in jobs[:2]]
     assert events_of(tmp_path, jobs[0]) == ["failed", "gave up"]
 
 
@@ -127,7 +127,9 @@ def test_an_error_of_the_system_is_tried_again(
         'tell(kind="failed", id=run, reason="EIO", exit_code=1, again=True) if attempt < 3 else '
         f"{FINISH}"
     )
-    assert told(backend(jobs[:1], act)) == [("failed", jobs[0].id)] * 2 + [("finished", jobs[0].id)]
+    assert kinds(backend(jobs[:1], act)) == [("failed", jobs[0].id)] * 2 + [
+        ("finished", jobs[0].id)
+    ]
 
 
 def test_a_full_disk_ends_the_study_and_counts_for_no_run(
@@ -147,8 +149,8 @@ def test_a_process_that_the_system_killed_for_want_of_memory_gives_an_out_of_mem
 ) -> None:
     killed = tmp_path / jobs[0].id
     monkeypatch.setattr(local, "_memory_kills", lambda: int(killed.exists()))
-    said = [e for e in backend(jobs[:1], "os.kill(os.getpid(), 9)") if e.kind == "finished"]
-    assert [event.status for event in said] == ["out of memory"]
+    events = [e for e in backend(jobs[:1], "os.kill(os.getpid(), 9)") if e.kind == "finished"]
+    assert [event.status for event in events] == ["out of memory"]
     result = RunDirectory.find(tmp_path, jobs[0].id).result()
     assert result is not None
     assert result.status == "out of memory"
@@ -158,7 +160,7 @@ def test_a_run_that_another_driver_holds_is_waited_for(
     backend: Callable[..., Iterator[RunEvent]], jobs: list[Job]
 ) -> None:
     act = f'tell(kind="busy", id=run) if attempt == 1 and run == "{jobs[0].id}" else {FINISH}'
-    assert told(backend(jobs[:2], act)) == [("finished", jobs[1].id), ("finished", jobs[0].id)]
+    assert kinds(backend(jobs[:2], act)) == [("finished", jobs[1].id), ("finished", jobs[0].id)]
 
 
 def test_stopping_waits_for_each_worker_and_leaves_none(
@@ -166,9 +168,9 @@ def test_stopping_waits_for_each_worker_and_leaves_none(
 ) -> None:
     monkeypatch.setattr(local, "STOP_TIMEOUT_SECONDS", 5.0)
     began = time.monotonic()
-    act = 'sys.stdin.readline(); tell(kind="stopped", id=run); sys.exit()'
-    said = told(backend(jobs, act, workers=2, stop=lambda: time.monotonic() - began > 1))
-    assert sorted(said) == sorted([("stopped", job.id) for job in jobs[:2]])
+    act = 'sys.stdin.readline(); tell(kind="interrupted", id=run); sys.exit()'
+    events = kinds(backend(jobs, act, workers=2, stop=lambda: time.monotonic() - began > 1))
+    assert sorted(events) == sorted([("interrupted", job.id) for job in jobs[:2]])
 
 
 def test_a_worker_that_hangs_is_killed_after_its_time(
@@ -176,7 +178,7 @@ def test_a_worker_that_hangs_is_killed_after_its_time(
 ) -> None:
     monkeypatch.setattr(local, "STOP_TIMEOUT_SECONDS", 0.5)
     began = time.monotonic()
-    assert told(backend(jobs, "time.sleep(60)", stop=lambda: time.monotonic() - began > 1)) == []
+    assert kinds(backend(jobs, "time.sleep(60)", stop=lambda: time.monotonic() - began > 1)) == []
 
 
 def test_no_more_threads_are_given_out_than_there_are_cores(

@@ -32,10 +32,10 @@ DRIVER = """
 import sys
 from pathlib import Path
 import resnetlab as rl
-from resnetlab.studies.executors.ray import RayBackend
+from resnetlab.studies.executors.ray import RayExecutor
 study, output, address = sys.argv[1:]
-backend = RayBackend(Path(output), rl.Placement(checkpoint_seconds=0), address)
-outcome = rl.load_study(study).run(output, backend=backend)
+executor = RayExecutor(Path(output), rl.Placement(checkpoint_seconds=0), address)
+outcome = rl.load_study(study).run(output, executor=executor)
 sys.exit(0 if outcome.finished else 3)
 """
 
@@ -101,8 +101,8 @@ def test_a_study_on_a_cluster_that_loses_a_machine_has_the_bits_of_one_on_this_m
     driver = begin(study, tmp_path / "ray", cluster.address)
     wait_for(lambda: len(checkpointed(tmp_path / "ray")) == 2, driver)
     cluster.remove_node(second, allow_graceful=False)
-    said, _ = driver.communicate(timeout=200)
-    assert driver.returncode == 0, said
+    output_text, _ = driver.communicate(timeout=200)
+    assert driver.returncode == 0, output_text
     events = [
         json.loads(line)
         for path in (tmp_path / "ray").glob("runs/*/provenance.jsonl")
@@ -145,9 +145,9 @@ def test_a_driver_may_stop_or_die_and_another_goes_on(
     stopped = drive()
     wait_for(lambda: list(output.glob("runs/*/metrics.jsonl")), stopped)
     stopped.send_signal(signal.SIGINT)
-    said, _ = stopped.communicate(timeout=60)
-    assert stopped.returncode == 130, said
-    assert "To go on: resnetlab study run" in said
+    output_text, _ = stopped.communicate(timeout=60)
+    assert stopped.returncode == 130, output_text
+    assert "To continue: resnetlab study run" in output_text
     assert checkpointed(output)
 
     killed = drive()
@@ -156,14 +156,14 @@ def test_a_driver_may_stop_or_die_and_another_goes_on(
     killed.communicate()
 
     last = drive()
-    said, _ = last.communicate(timeout=200)
-    assert last.returncode == 0, said
+    output_text, _ = last.communicate(timeout=200)
+    assert last.returncode == 0, output_text
     rl.load_study(study, seeds=2).run(tmp_path / "local", workers=1)
     assert bits(past_runs(output)) == bits(past_runs(tmp_path / "local"))
 
 
 @pytest.mark.parametrize(
-    ("words", "said"),
+    ("words", "output_text"),
     [
         (
             ["--backend", "slurm"],
@@ -173,7 +173,7 @@ def test_a_driver_may_stop_or_die_and_another_goes_on(
     ],
 )
 def test_a_backend_that_is_not_there_is_one_line(
-    words: list[str], said: str, tmp_path: Path
+    words: list[str], output_text: str, tmp_path: Path
 ) -> None:
     command = [
         sys.executable,
@@ -188,7 +188,7 @@ def test_a_backend_that_is_not_there_is_one_line(
     ]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 2
-    assert said in done.stderr
+    assert output_text in done.stderr
     assert len(done.stderr.splitlines()) == 1
 
 

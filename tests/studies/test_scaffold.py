@@ -18,8 +18,8 @@ TWO = ("model.depth=20,56", "model.shortcut=none,A")
 
 
 def answers(*vary: str, **changes: object) -> StudyOptions:
-    held = {"question": "Is deeper better?", "data": "digits", "recipe": "digits", "seeds": 3}
-    return StudyOptions(vary=vary, **(held | changes))
+    defaults = {"question": "Is deeper better?", "data": "digits", "recipe": "digits", "seeds": 3}
+    return StudyOptions(vary=vary, **(defaults | changes))
 
 
 def test_the_file_is_a_study_of_the_axes_that_were_asked_for(tmp_path: Path) -> None:
@@ -72,7 +72,7 @@ def test_values_are_read_as_toml_and_a_list_may_be_one_value() -> None:
 
 
 @pytest.mark.parametrize(
-    ("vary", "said"),
+    ("vary", "message"),
     [
         (("depth=20,56",), r"--vary: not FIELD=VALUE,VALUE \(got depth=20,56"),
         (("model.depth",), "--vary: not FIELD=VALUE,VALUE"),
@@ -82,9 +82,9 @@ def test_values_are_read_as_toml_and_a_list_may_be_one_value() -> None:
     ],
 )
 def test_a_mistake_is_told_and_nothing_is_written(
-    tmp_path: Path, vary: tuple[str, ...], said: str
+    tmp_path: Path, vary: tuple[str, ...], message: str
 ) -> None:
-    with pytest.raises(InputError, match=said):
+    with pytest.raises(InputError, match=message):
         write_study(answers(*vary), tmp_path / "x.toml")
     assert not list(tmp_path.iterdir())
 
@@ -92,7 +92,7 @@ def test_a_mistake_is_told_and_nothing_is_written(
 def test_a_file_that_is_there_stays_as_it_is(tmp_path: Path) -> None:
     path = tmp_path / "mine.toml"
     path.write_text("# mine\n")
-    with pytest.raises(InputError, match="is there already"):
+    with pytest.raises(InputError, match="already exists"):
         write_study(answers(*TWO), path)
     assert path.read_text() == "# mine\n"
 
@@ -100,7 +100,7 @@ def test_a_file_that_is_there_stays_as_it_is(tmp_path: Path) -> None:
 def test_bare_in_a_terminal_it_asks_and_asks_again_where_an_answer_cannot_be(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from resnetlab.cli.scaffold import prompt_answers
+    from resnetlab.cli.scaffold import prompt_options
 
     monkeypatch.setattr("sys.stdin.isatty", lambda: True, raising=False)
     typed = iter(
@@ -117,7 +117,7 @@ def test_bare_in_a_terminal_it_asks_and_asks_again_where_an_answer_cannot_be(
         ]
     )
     monkeypatch.setattr("typer.prompt", lambda *_, type=str, **__: type(next(typed)))
-    found, out = prompt_answers(answers(), Path("study.toml"))
+    found, out = prompt_options(answers(), Path("study.toml"))
     assert found == answers(
         "model.depth=8,14", "model.shortcut=A,B", question="Is it so?", recipe="adam", seeds=4
     )

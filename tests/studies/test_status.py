@@ -62,8 +62,8 @@ def test_runs_in_every_state_are_counted_as_the_careful_reader_counts_them(few: 
         file.write(json.dumps({"event": "gave up", "reason": "its process was killed"}) + "\n{torn")
     (runs[3] / "run.json").unlink()
     runs[4].rename(runs[4].with_name(runs[4].name.replace("digits-", "other-")))
-    held = json.loads((runs[6] / "result.json").read_text())
-    (runs[6] / "result.json").write_text(json.dumps(held | {"status": "at chance"}))
+    result = json.loads((runs[6] / "result.json").read_text())
+    (runs[6] / "result.json").write_text(json.dumps(result | {"status": "at chance"}))
     with (runs[5] / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         found, record = study_status(few, root), read_record(read_plan(few), root)
@@ -95,7 +95,7 @@ def test_runs_in_every_state_are_counted_as_the_careful_reader_counts_them(few: 
         ("result", "{}", "result.json: schema: missing"),
         (
             "result",
-            '{"schema": 1, "status": "fine", "step": 1, "chosen_step": 1}',
+            '{"schema": 2, "status": "fine", "step": 1, "selected_step": 1}',
             "result.json: status: unknown value",
         ),
     ],
@@ -135,15 +135,15 @@ def test_a_study_file_that_was_changed_since_is_planned_anew(
 
     file = few.parents[1] / "fabricated.toml"
     (few / "report.json").write_text("{}")
-    for seeds, said in (("[0, 1, 2, 3]", "8 of 8"), ("[0, 1, 2]", "6 of 6")):
-        if said != "8 of 8":
+    for seeds, counts in (("[0, 1, 2, 3]", "8 of 8"), ("[0, 1, 2]", "6 of 6")):
+        if counts != "8 of 8":
             file.write_text(file.read_text().replace("[0, 1, 2, 3]", seeds))
         monkeypatch.setattr(
             "sys.argv", ["resnetlab", "study", "status", str(file), "--output", str(file.parent)]
         )
         with pytest.raises(SystemExit):
             main()
-        assert f"{said} runs finished" in capfd.readouterr().out
+        assert f"{counts} runs finished" in capfd.readouterr().out
 
 
 def test_four_times_the_runs_take_no_more_than_five_times_the_work(

@@ -1,6 +1,4 @@
-"""Study files: what they say becomes conditions and claims, and every mistake in them is told at
-once.
-"""
+"""Study files: they become conditions and claims, and every mistake in them is reported at once."""
 
 from __future__ import annotations
 
@@ -24,7 +22,6 @@ from resnetlab.studies.parsing.study_file import (
     load_recipe,
     load_study,
     parse_study,
-    study_names,
 )
 from resnetlab.studies.parsing.toml_tables import catalog_names
 from resnetlab.studies.study import Study
@@ -63,7 +60,7 @@ def parse(raw: dict[str, Any], **overrides: Any) -> Study:
     return parse_study(raw, "study.toml", Overrides(**overrides))
 
 
-def told(raw: dict[str, Any], **overrides: Any) -> list[str]:
+def error_lines(raw: dict[str, Any], **overrides: Any) -> list[str]:
     with pytest.raises(InputError) as caught:
         parse(raw, **overrides)
     assert len(str(caught.value).splitlines()) == len(caught.value.problems)
@@ -192,7 +189,7 @@ def test_a_file_is_read_from_its_path(tmp_path: Path) -> None:
 # --------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", study_names())
+@pytest.mark.parametrize("name", catalog_names("studies"))
 def test_every_study_of_the_catalog_loads_and_says_its_source_and_limits(name: str) -> None:
     study = load_study(name)
     assert study.name == name
@@ -384,18 +381,18 @@ def test_a_study_is_the_same_after_it_was_read_with_overrides() -> None:
     ids=range(15),
 )
 def test_an_override_that_cannot_be_is_told(settings_: str, line: str) -> None:
-    assert any(line in found for found in told(tables(), settings=(settings_,)))
+    assert any(line in found for found in error_lines(tables(), settings=(settings_,)))
 
 
 def test_two_mistaken_overrides_are_two_lines() -> None:
-    assert len(told(tables(), settings=("epochs=2", "model.depth=20"))) == 2
+    assert len(error_lines(tables(), settings=("epochs=2", "model.depth=20"))) == 2
 
 
 @pytest.mark.parametrize(
     "grid", [{"data": ["digits", "mnist"]}, {"data.source": ["digits", "mnist"]}]
 )
 def test_data_that_are_an_axis_are_not_overridden_in_silence(grid: dict[str, Any]) -> None:
-    assert told(single(grid=grid), data="cifar10")[0].startswith(
+    assert error_lines(single(grid=grid), data="cifar10")[0].startswith(
         "--data: data is an axis of the study's grid"
     )
 
@@ -406,16 +403,15 @@ def test_data_that_are_an_axis_are_not_overridden_in_silence(grid: dict[str, Any
 
 def test_a_study_with_three_mistakes_tells_three() -> None:
     known = (
-        "about, claim, data, distance, ensemble, grid, diagnostics, limits, model, name, "
-        "numerics, published, "
-        "question, recipe, rung, seeds"
+        "about, claim, data, diagnostics, distance, ensemble, grid, limits, model, name, "
+        "numerics, question, recipe, references, rung, seeds"
     )
     raw = tables(
         seed=3,
         recipe={"base": "digits", "epochs": "ten"},
         grid={"model.depth": [21], "model.shortcut": ["A"]},
     )
-    assert told(raw) == [
+    assert error_lines(raw) == [
         f'study.toml: seed: unknown field (allowed: {known}). Fix: did you mean "seeds"?',
         "study.toml: model.depth: 21 is not 6n + 2. Fix: 20 or 26",
         (
@@ -495,7 +491,7 @@ def test_a_study_with_three_mistakes_tells_three() -> None:
 def test_a_mistake_is_told_with_its_remedy(
     changes: dict[str, Any], lines: list[str] | None
 ) -> None:
-    found = told(tables(**changes))
+    found = error_lines(tables(**changes))
     if lines is not None:
         assert found == [f"study.toml: {line}" for line in lines]
 
@@ -564,7 +560,7 @@ RESIDUAL, PLAIN = (
     ],
 )
 def test_a_claim_about_what_is_not_there_is_told(changes: dict[str, Any], line: str) -> None:
-    assert told(tables(**changes)) == [f"study.toml: {line}"]
+    assert error_lines(tables(**changes)) == [f"study.toml: {line}"]
 
 
 def test_two_mistaken_claims_are_told_together() -> None:
@@ -574,11 +570,14 @@ def test_two_mistaken_claims_are_told_together() -> None:
             {"statement": "b", "left": RESIDUAL, "right": {}},
         ]
     )
-    assert [line.split(":")[1] for line in told(raw)] == [" claim[0].left", " claim[1].right"]
+    assert [line.split(":")[1] for line in error_lines(raw)] == [
+        " claim[0].left",
+        " claim[1].right",
+    ]
 
 
 def test_a_claim_in_a_study_without_a_grid_is_told_what_is_missing() -> None:
-    (line, _) = told(single(**claim({"model.depth": 8}, {"model.depth": 14})))
+    (line, _) = error_lines(single(**claim({"model.depth": 8}, {"model.depth": 14})))
     assert line.endswith("Fix: add a [grid]")
 
 
@@ -588,9 +587,8 @@ def test_a_claim_in_a_study_without_a_grid_is_told_what_is_missing() -> None:
         (
             "digit",
             (
-                f"unknown study (got digit; allowed: {', '.join(study_names())}). Fix: did "
-                "you mean "
-                '"digits"?'
+                f"unknown study (got digit; allowed: {', '.join(catalog_names('studies'))}). "
+                'Fix: did you mean "digits"?'
             ),
         ),
         ("absent.toml", "absent.toml: cannot be read: no such file or directory. Fix: "),

@@ -23,27 +23,27 @@ def describe_transform(file: ModelFile) -> str:
     view = file.eval_transform
     match view.crop_mode:
         case "crop":
-            cut = (
-                f"the shorter side is resized to {view.shorter_side} pixels, the center "
-                f"{view.size} kept"
+            crop = (
+                f"the shorter side is resized to {view.shorter_side} pixels, then the center "
+                f"square of {view.size} pixels is cropped"
             )
         case "whole":
-            cut = f"the longer side is resized to {view.size} pixels, and nothing is cut off"
+            crop = f"the longer side is resized to {view.size} pixels, without a crop"
         case "square":
-            cut = f"the largest center square is resized to {view.size} x {view.size} pixels"
+            crop = f"the largest center square is resized to {view.size} x {view.size} pixels"
     color = "gray" if view.channels == 1 else "RGB"
     mean, deviation = (
         ", ".join(f"{value:.4g}" for value in values) for values in (view.mean, view.std)
     )
-    return f"Upright, {color}; {cut} ({view.interpolation}); (x / 255 - [{mean}]) / [{deviation}]."
+    return f"Upright, {color}; {crop} ({view.interpolation}); (x / 255 - [{mean}]) / [{deviation}]."
 
 
 def _sections(file: ModelFile) -> Iterator[str]:
     yield f"# {_escape(file.name)}"
     yield (
         f"An image classifier: {_escape(file.model.title)}, {file.parameters:,} parameters, "
-        f"{len(file.classes):,} classes. Written by resnetlab; `model.json` has all of this "
-        "as data."
+        f"{len(file.classes):,} classes. Written by resnetlab; `model.json` contains the same "
+        "facts as data."
     )
     yield "## Use"
     yield "\n".join(
@@ -58,9 +58,9 @@ def _sections(file: ModelFile) -> Iterator[str]:
     yield (
         '```python\nimport resnetlab as rl\n\nprint(rl.load_model(".").predict(["photo.jpg"]))\n```'
     )
-    yield f"What the network is shown of a photograph: {describe_transform(file)}"
+    yield f"Preprocessing of a photograph: {describe_transform(file)}"
     yield "## License"
-    source = f" Said in {_escape(file.license.source)}." if file.license.source else ""
+    source = f" Source: {_escape(file.license.source)}." if file.license.source else ""
     yield f"{_escape(str(file.license))}.{source}" + (
         " **No commercial use.**" if file.license.non_commercial else ""
     )
@@ -68,7 +68,7 @@ def _sections(file: ModelFile) -> Iterator[str]:
         yield "## Caveats"
         yield "\n".join(f"- {_escape(line)}" for line in file.caveats)
     if file.metrics:
-        yield "## Measured"
+        yield "## Metrics"
         yield "\n".join(_metrics_table(file.metrics))
     yield "## Classes"
     names = ", ".join(_escape(name) for name in file.classes[:MAX_LISTED_CLASSES])
@@ -87,7 +87,7 @@ def _sections(file: ModelFile) -> Iterator[str]:
 
 
 def _metrics_table(metrics: tuple[Metric, ...]) -> Iterator[str]:
-    yield "| what | value | 95 % interval over images | data | split | images |"
+    yield "| metric | value | 95 % interval over images | data | split | images |"
     yield "| --- | ---: | ---: | --- | --- | ---: |"
     for metric in metrics:
         span = (

@@ -15,14 +15,14 @@ def find_license(spec: ModelConfig) -> License:
     unknown one.
     """
     name = spec.name if isinstance(spec, ExternalConfig) else spec.slug
-    of = f"the pre-trained weights of {spec.slug}"
+    subject = f"the pre-trained weights of {spec.slug}"
     if isinstance(spec, ExternalConfig) and spec.license:
-        return License(name=spec.license, applies_to=of)
+        return License(name=spec.license, applies_to=subject)
     if any(word in name for word in NON_COMMERCIAL_NAMES):
         return License(
-            name="CC-BY-NC-4.0", applies_to=of, source="github.com/facebookresearch/WSL-Images"
+            name="CC-BY-NC-4.0", applies_to=subject, source="github.com/facebookresearch/WSL-Images"
         )
-    return License(applies_to=of)
+    return License(applies_to=subject)
 
 
 def check_commercial_use(spec: ModelConfig, weights_license: License) -> None:
@@ -30,6 +30,6 @@ def check_commercial_use(spec: ModelConfig, weights_license: License) -> None:
     explicitly.
     """
     if weights_license.non_commercial:
-        what = f"its weights are under {weights_license}: no commercial use"
-        fix = "--accept-license (study run, finetune, fixres), if you keep to it, or another model"
+        what = f"the license of its weights forbids commercial use: {weights_license}"
+        fix = "--accept-license, if your use is not commercial, or another model"
         raise input_error(spec.slug, what, fix)

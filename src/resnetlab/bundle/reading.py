@@ -28,7 +28,7 @@ It becomes valid once the new weights are in place.
 """
 
 EXPECTED_FOLDER = (
-    "a model's folder: one with model.json, a run's, or what `resnetlab import-weights` wrote"
+    "give a folder with model.json, of a finished run, or of `resnetlab import-weights`"
 )
 
 
@@ -43,11 +43,11 @@ def read_model_file(folder: Path) -> ModelFile:
     if (folder / "run.json").is_file() and not path.is_file():
         raise input_error(
             str(folder),
-            "a run that keeps no weights",
-            "give a run that ended as trained or at chance",
+            "a run without weights",
+            "give a run with the status trained or at chance",
         )
     if not path.is_file():
-        raise input_error(str(folder), "no model in it", EXPECTED_FOLDER)
+        raise input_error(str(folder), "contains no model", EXPECTED_FOLDER)
     return _describe_folder(folder, read_metadata(path))
 
 
@@ -69,7 +69,7 @@ def check_license(folder: Path, file: ModelFile, accept_license: bool) -> None:
     if file.license.non_commercial and not accept_license:
         fix = "if your use is not commercial: --accept-license (in Python, accept_license=True)"
         raise input_error(
-            str(folder), f"the license of the weights rules out commercial use: {file.license}", fix
+            str(folder), f"the license of the weights forbids commercial use: {file.license}", fix
         )
 
 
@@ -77,11 +77,11 @@ def _describe_folder(folder: Path, metadata: Mapping[str, Any]) -> ModelFile:
     """Build the description of a folder without model.json from the metadata of its weights."""
     where = str(folder / WEIGHTS_FILE)
     if "model" not in metadata:
-        raise input_error(where, "does not say of which network it is", EXPECTED_FOLDER)
+        raise input_error(where, "does not name its network", EXPECTED_FOLDER)
     if "normalize" in metadata:
         what = (
-            f"a network whose pixels are scaled by {metadata['normalize']}, which a model's "
-            "folder cannot say"
+            f"a network whose pixels are normalized by {metadata['normalize']}, which model.json "
+            "cannot describe"
         )
         raise input_error(where, what, 'train it with recipe.normalize = "train"')
     resize = (

@@ -51,7 +51,7 @@ class License:
         return "NC" in re.split(r"[^A-Z]+", self.name.upper())
 
     def __str__(self) -> str:
-        return f"{self.name or 'not known'}{f' ({self.applies_to})' if self.applies_to else ''}"
+        return f"{self.name or 'unknown'}{f' ({self.applies_to})' if self.applies_to else ''}"
 
 
 @strict_dataclass
@@ -82,7 +82,7 @@ class ModelFile:
         if len(set(self.classes)) != len(self.classes):
             twice = next(name for name in self.classes if self.classes.count(name) > 1)
             raise FieldError(
-                "classes", f'"{twice}" stands there twice', "give each output a name of its own"
+                "classes", f'"{twice}" occurs twice', "give each output a different name"
             )
         if not self.classes:
-            raise FieldError("classes", "no class", "name the outputs in their order")
+            raise FieldError("classes", "empty", "name the outputs in their order")

@@ -65,7 +65,7 @@ def save_bundle(folder: Path, module: nn.Module, file: ModelFile) -> ModelFile:
         ResourceError: The disk is full.
     """
     if folder.exists() and not _is_model_folder(folder) and not _is_empty(folder):
-        raise input_error(str(folder), "is there and is no model's folder", "give a new folder")
+        raise input_error(str(folder), "exists and is not a model folder", "give a new folder")
     state = {name: tensor.detach().cpu() for name, tensor in module.state_dict().items()}
     file = replace(file, schema=SCHEMA, model=without_weights_source(file.model, len(file.classes)))
     rebuilt = _build_with_weights(
@@ -115,7 +115,7 @@ def _replace_files(new: Path, folder: Path) -> None:
         (folder / PENDING_FILE).unlink()
         if not is_in_use(error):
             raise
-        fix = "end the program that uses the model, then give the same command again"
+        fix = "close the program that uses the model, then repeat the command"
         raise input_error(str(folder / WEIGHTS_FILE), "is open in another program", fix) from None
     replace_file(new / CARD_FILE, folder / CARD_FILE)
     fsync_folder(folder)
@@ -137,7 +137,7 @@ def load_bundle(folder: Path) -> Bundle:
         raise input_error(
             str(path),
             "differs from its SHA-256",
-            "restore the folder from a copy, or make it again",
+            "restore the folder from a copy, or create it again",
         )
     tensors, _ = read_weights(path)
     return Bundle(_build_with_weights(file, tensors, str(path)).eval().requires_grad_(False), file)

@@ -14,16 +14,18 @@ from resnetlab.cli.manners import CHECK_FAILED, DONE, Json, notify, print_json
 from resnetlab.cli.manners import OutputDir as Output
 
 data = typer.Typer(
-    no_args_is_help=True, rich_markup_mode=None, help="Look at a data set before training on it."
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    help="Check and describe a data set before training.",
 )
 
-Folder = Annotated[Path, typer.Argument(help="A folder of photographs.", metavar="DIR")]
-Seed = Annotated[int, typer.Option(help="Names the streams that draw the splits.", min=0)]
+Folder = Annotated[Path, typer.Argument(help="Folder of photographs.", metavar="DIR")]
+Seed = Annotated[int, typer.Option(help="Seed of the random split.", min=0)]
 SplitOption = Annotated[
     str,
     typer.Option(
-        help="Train, validation and test as counts (12240,4200,4140) or shares (.6,.2,.2), or a "
-        "manifest."
+        help="Split into train, validation and test: counts (12240,4200,4140), fractions "
+        "(.6,.2,.2), or a manifest (a CSV file)."
     ),
 ]
 
@@ -31,15 +33,18 @@ SplitOption = Annotated[
 @data.command("check")
 def data_check(
     source: Annotated[
-        str, typer.Argument(help="A name, an .npz or a folder of images.", metavar="DATA")
+        str,
+        typer.Argument(
+            help="Name of a data set, an .npz file, or a folder of images.", metavar="DATA"
+        ),
     ],
     img_size: Annotated[
-        int | None, typer.Option(help="Side in pixels for a folder of photographs.")
+        int | None, typer.Option(help="Side in pixels to which photographs are resized.")
     ] = None,
     output: Output = Path(),
     json: Json = False,
 ) -> None:
-    """Read every file; count images by class and split; list broken files and duplicates."""
+    """Read every file, count images by class and split, and list broken files and duplicates."""
     from resnetlab.data.check import audit_source
 
     audit = audit_source(source, image_size=img_size, cache=output / "cache", notify=notify)
@@ -56,12 +61,12 @@ def data_describe(
     folder: Folder,
     split: SplitOption = "",
     out: Annotated[
-        Path | None, typer.Option(help="Write describe.md with figures there.", metavar="DIR")
+        Path | None, typer.Option(help="Folder for describe.md and its figures.", metavar="DIR")
     ] = None,
     output: Output = Path(),
     json: Json = False,
 ) -> None:
-    """Print sizes, broken files, copies across splits and overlap with ImageNet.
+    """Print sizes, broken files, duplicates across splits and the overlap with ImageNet.
 
     Example:  resnetlab data describe photos
     """
@@ -96,12 +101,13 @@ def data_describe(
 def data_split(
     folder: Folder,
     fractions: Annotated[
-        str, typer.Option(help="Of train, validation and test; they add up to 1.")
+        str, typer.Option(help="Fractions of train, validation and test; their sum is 1.")
     ] = ".6,.2,.2",
-    split: Annotated[str, typer.Option(help="Counts in place of shares: 12240,4200,4140.")] = "",
+    split: Annotated[str, typer.Option(help="Counts instead of fractions: 12240,4200,4140.")] = "",
     seed: Seed = 0,
     out: Annotated[
-        Path | None, typer.Option(help="The manifest; else <folder>-split.csv.", metavar="FILE")
+        Path | None,
+        typer.Option(help="Manifest to write; the default is <folder>-split.csv.", metavar="FILE"),
     ] = None,
     output: Output = Path(),
     json: Json = False,
@@ -113,14 +119,15 @@ def data_split(
     from resnetlab.data.sources import manifest
     from resnetlab.data.sources.folder import DEFAULT_IMAGE_SIZE, scan_folder
 
-    cut = manifest.SplitSpec.parse(split or fractions, seed, "--split" if split else "--fractions")
+    option = "--split" if split else "--fractions"
+    split_spec = manifest.SplitSpec.parse(split or fractions, seed, option)
     listing = scan_folder(
         folder,
         image_size=DEFAULT_IMAGE_SIZE,
         cache=output / "cache",
         notify=notify,
         skip_bad=True,
-        split=cut,
+        split=split_spec,
     )
     path = out or Path(f"{folder.resolve().name}-split.csv")
     manifest.write_manifest(path, listing.rows)
@@ -147,12 +154,15 @@ def data_split(
 @data.command("fetch")
 def data_fetch(
     name: Annotated[
-        str, typer.Argument(help="stanford-dogs, oxford-pets or flowers.", metavar="NAME")
+        str, typer.Argument(help="Data set: stanford-dogs, oxford-pets or flowers.", metavar="NAME")
     ],
-    out: Annotated[Path, typer.Option(help="Where its folder goes.", metavar="DIR")] = Path(),
+    out: Annotated[
+        Path,
+        typer.Option(help="Folder in which to create the folder of the data set.", metavar="DIR"),
+    ] = Path(),
     json: Json = False,
 ) -> None:
-    """Download a known set of photographs, with its splits.
+    """Download a known data set of photographs with its splits.
 
     Example:  resnetlab data fetch oxford-pets --out photographs
     """

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from resnetlab.cli.finetune import format_p
 from resnetlab.cli.loading import ProgressLine, announce_loading
 from resnetlab.cli.manners import (
     BAD_INPUT,
@@ -37,60 +38,72 @@ if TYPE_CHECKING:
 MAX_PROBLEMS = 20
 
 Model = Annotated[
-    Path, typer.Argument(help="A model's folder, or a finished run's.", metavar="MODEL")
+    Path, typer.Argument(help="Folder of a model or of a finished run.", metavar="MODEL")
 ]
 DataArgument = Annotated[
-    str, typer.Argument(help="A folder of photographs, an .npz or a name.", metavar="DATA")
+    str,
+    typer.Argument(help="Folder of photographs, .npz file or name of a data set.", metavar="DATA"),
 ]
-Top = Annotated[int, typer.Option(help="Classes a picture.", min=1)]
+Top = Annotated[int, typer.Option(help="Number of classes per image.", min=1)]
 TtaOption = Annotated[
-    str, typer.Option("--tta", help="none, flip or ten-crop: views to average.", metavar="TTA")
+    str,
+    typer.Option("--tta", help="Test-time augmentation: none, flip or ten-crop.", metavar="TTA"),
 ]
-Batch = Annotated[int, typer.Option("-b", "--batch-size", help="Pictures at a time.", min=1)]
+Batch = Annotated[
+    int, typer.Option("-b", "--batch-size", help="Number of images in a batch.", min=1)
+]
 AcceptLicense = Annotated[
-    bool, typer.Option("--accept-license", help="Use weights that are not for commerce.")
+    bool,
+    typer.Option("--accept-license", help="Accept weights whose license forbids commercial use."),
 ]
 Split = Annotated[
-    str, typer.Option("--split", help="train, validation, test or all.", metavar="SPLIT")
+    str,
+    typer.Option(
+        "--split", help="Split to evaluate on: train, validation, test or all.", metavar="SPLIT"
+    ),
 ]
 Manifest = Annotated[
     Path | None,
-    typer.Option("--manifest", help="Of resnetlab data split: which image is of which split."),
+    typer.Option("--manifest", help="Manifest of splits, from `resnetlab data split`."),
 ]
 
 
 def predict(
     model: Model,
     files: Annotated[
-        list[Path], typer.Argument(help="Photographs, or folders of them.", metavar="FILES|DIR")
+        list[Path],
+        typer.Argument(help="Photographs or folders of photographs.", metavar="FILES|DIR"),
     ],
     top: Top = 5,
     tta: TtaOption = "none",
     batch_size: Batch = 32,
     device: Device = "auto",
     accept_license: AcceptLicense = False,
-    json: Annotated[bool, typer.Option("--json", help="A JSON object a line.")] = False,
+    json: Annotated[bool, typer.Option("--json", help="Print one JSON object per line.")] = False,
     csv: Annotated[
-        bool, typer.Option("--csv", help="A line a class: path,rank,class,probability,error.")
+        bool,
+        typer.Option(
+            "--csv", help="Print one CSV line per class: path,rank,class,probability,error."
+        ),
     ] = False,
 ) -> None:
     """Predict the classes of photographs.
 
-    A file that is not an image is reported and left out, and the exit code is 3 (2 if no image
+    Files that are not images are listed and skipped; the exit code is then 3 (2 if no image
     remains).
 
     Example:  resnetlab predict pets photo.jpg --top 2
     """
     check_device(device)
     if json and csv:
-        raise input_error("--json, --csv", "more than one form", "give one of them")
+        raise input_error("--json, --csv", "two output formats", "give one of them")
     from resnetlab.deploy.inputs import find_images, summarize_skipped
     from resnetlab.deploy.request import check_model
 
     file = check_model(model, accept_license, tta)
-    pictures, passed = find_images(files)
-    if passed:
-        notify(f"passed over: {summarize_skipped(passed)}")
+    images, skipped = find_images(files)
+    if skipped:
+        notify(f"skipped: {summarize_skipped(skipped)}")
     missing = [path for path in files if not path.exists()]
     if len(missing) == len(files):
         raise InputError(
@@ -99,9 +112,9 @@ def predict(
                 for path in missing[:MAX_PROBLEMS]
             )
         )
-    if not pictures:
+    if not images:
         raise input_error(
-            str(files[0]), "no photographs in it", "give photographs, or a folder of them"
+            str(files[0]), "contains no photographs", "give photographs, or a folder of them"
         )
     _announce_loading(file, quiet=json)
     from resnetlab.deploy.predict import load_model
@@ -111,7 +124,7 @@ def predict(
     if csv:
         typer.echo("path,rank,class,probability,error")
     failed = done = 0
-    for result in loaded.predict_images(pictures, tta=tta, batch_size=batch_size):  # type: ignore[arg-type]
+    for result in loaded.predict_images(images, tta=tta, batch_size=batch_size):  # type: ignore[arg-type]
         if result.reason:
             failed += 1
             typer.echo(f"resnetlab: {result.image.name}: {result.reason}", err=True)
@@ -120,7 +133,7 @@ def predict(
         for line in write(result.image.name, prediction, result.reason):
             typer.echo(line)
     if failed:
-        typer.echo(f"{failed:,} of {len(pictures):,} files are no images", err=True)
+        typer.echo(f"{failed:,} of {len(images):,} files are not images", err=True)
         raise typer.Exit(UNFINISHED if done else BAD_INPUT)
 
 
@@ -132,7 +145,10 @@ def evaluate(
     tta: TtaOption = "none",
     out: Annotated[
         Path | None,
-        typer.Option(help="Folder for a page with the surest mistakes, and tables.", metavar="DIR"),
+        typer.Option(
+            help="Folder for a page with the most confident mistakes, and for tables.",
+            metavar="DIR",
+        ),
     ] = None,
     json: Json = False,
     batch_size: Batch = 32,
@@ -143,14 +159,14 @@ def evaluate(
 ) -> None:
     """Evaluate a model on labeled photographs.
 
-    Accuracy with its interval, by class, calibration, confusions, mistakes. The page of --out
-    contains photographs: publish it only if you may publish them.
+    Print the accuracy with its interval, the recall of classes and the confusions. The page of
+    --out contains photographs: publish it only if you may publish them.
 
     Example:  resnetlab evaluate pets photos --out scores
     """
     check_device(device)
     if open_report and out is None:
-        raise input_error("--open", "no page without --out", "--out scores --open")
+        raise input_error("--open", "no page is written without --out", "--out scores --open")
     from resnetlab.deploy.inputs import open_labeled_images
     from resnetlab.deploy.request import check_model, match_classes
 
@@ -158,12 +174,12 @@ def evaluate(
     labeled = open_labeled_images(data, split, output / "cache", notify, manifest_path=manifest)  # type: ignore[arg-type]
     match_classes(file.classes, labeled)
     _announce_loading(file, quiet=json)
-    from resnetlab import use
+    from resnetlab import api
     from resnetlab.deploy.predict import load_model
     from resnetlab.schema import encode
 
     loaded = load_model(model, device=device, accept_license=accept_license)
-    result = use.evaluate_on(
+    result = api.evaluate_images(
         loaded,
         labeled,
         tta=tta,  # type: ignore[arg-type]
@@ -192,7 +208,9 @@ def ensemble(
     ],
     data: Annotated[
         str,
-        typer.Option("--data", help="A folder of photographs, an .npz or a name.", metavar="DATA"),
+        typer.Option(
+            "--data", help="Folder of photographs, .npz file or name of a data set.", metavar="DATA"
+        ),
     ],
     split: Split = "test",
     manifest: Manifest = None,
@@ -236,25 +254,29 @@ def ensemble(
     )
     best = result.names[result.best]
     typer.echo(
-        f"against the best member, {best}: {_format_gain(result.over_best)}; McNemar p = "
-        f"{result.p:.3g}"
+        f"against the best member, {best}: {_format_gain(result.over_best)}; McNemar "
+        f"{format_p(result.p)}"
     )
     typer.echo(f"against the mean of the members: {_format_gain(result.over_mean)}")
     typer.echo(f"all members agree on {_format_proportion(result.agreement)}")
     typer.echo(
-        "Intervals are over images, of these very models; the best was chosen on these "
-        "images, which flatters it."
+        "Intervals are exact 95 % intervals over images, for these models only. The best member "
+        "was chosen on these images, so its accuracy is optimistic."
     )
 
 
 def explain(
     model: Model,
-    image: Annotated[Path, typer.Argument(help="A photograph.", metavar="IMAGE")],
+    image: Annotated[Path, typer.Argument(help="Photograph.", metavar="IMAGE")],
     out: Annotated[
-        Path | None, typer.Option(help="Else <name>-explained.png, here.", metavar="PNG")
+        Path | None,
+        typer.Option(help="PNG file to write; the default is <name>-explained.png.", metavar="PNG"),
     ] = None,
     label: Annotated[
-        str, typer.Option("--class", help="Else what the model says.", metavar="NAME")
+        str,
+        typer.Option(
+            "--class", help="Class to explain; the default is the predicted one.", metavar="NAME"
+        ),
     ] = "",
     device: Device = "auto",
     accept_license: AcceptLicense = False,
@@ -265,14 +287,14 @@ def explain(
     Example:  resnetlab explain pets photo.jpg --out why.png
     """
     check_device(device)
+    from resnetlab.data.photo_loader import image_from_file
     from resnetlab.data.sources.image_decoder import BadImageError, suppress_pillow_warnings
-    from resnetlab.deploy.inputs import image_from_file
     from resnetlab.deploy.request import check_label, check_model
     from resnetlab.files import atomic_write
 
     path = out or Path(f"{image.stem}-explained.png")
     if path.suffix.lower() != ".png":
-        raise input_error("--out", "no PNG by its name", "--out why.png", got=path)
+        raise input_error("--out", "not a name that ends in .png", "--out why.png", got=path)
     file = check_model(model, accept_license)
     check_label(label, file.classes)
     try:
@@ -303,22 +325,22 @@ def explain(
 
 def export(
     model: Model,
-    to: Annotated[str, typer.Option(help="onnx or torch-export.", metavar="FORM")],
-    out: Annotated[Path, typer.Option(help="The file.", metavar="FILE")],
+    to: Annotated[str, typer.Option(help="Format: onnx or torch-export.", metavar="FORMAT")],
+    out: Annotated[Path, typer.Option(help="File to write.", metavar="FILE")],
     check: Annotated[
         Path | None,
         typer.Option(
             "--check-on",
-            help="Folder of photographs for the check of parity; else pictures are generated.",
+            help="Folder of photographs for the comparison; the default is generated images.",
             metavar="DIR",
         ),
     ] = None,
     accept_license: AcceptLicense = False,
     json: Json = False,
 ) -> None:
-    """Write a model for other programs: ONNX or torch.export.
+    """Export a model to ONNX or torch.export.
 
-    The outputs of the file are compared with PyTorch before it is written.
+    The outputs of the exported model are compared with PyTorch before the file is written.
 
     Example:  resnetlab export pets --to onnx --out pets.onnx
     """
@@ -346,14 +368,17 @@ def export(
         print_json(facts | {"largest_difference": parity.max_difference})
         return
     images = f"{parity.num_images} {parity.image_kind} in batches of {parity.batch_sizes}"
-    typer.echo(f"{out}: {images}, at most {parity.max_difference:.1e} apart")
+    typer.echo(f"{out}: {images}, largest difference {parity.max_difference:.1e}")
 
 
 def serve(
     model: Model,
-    port: Annotated[int, typer.Option(help="0 takes one that is free.", min=0, max=65535)] = 8000,
+    port: Annotated[int, typer.Option(help="Port; 0 takes a free one.", min=0, max=65535)] = 8000,
     host: Annotated[
-        str, typer.Option(help="0.0.0.0 lets others on your network in, a phone say.")
+        str,
+        typer.Option(
+            help="Address to listen on; 0.0.0.0 admits the other devices of your network."
+        ),
     ] = "127.0.0.1",
     device: Device = "auto",
     accept_license: AcceptLicense = False,
@@ -376,14 +401,16 @@ def serve(
 
     open_browser = [open_report]
 
-    def say(line: str) -> None:
+    def print_line(line: str) -> None:
         typer.echo(line)
         address = re.search(r"http://\S+", line)
         if address and open_browser.pop():
             open_page(address[0].replace("0.0.0.0", "127.0.0.1"))
         open_browser.append(False)
 
-    run_server(load_model(model, device=device, accept_license=accept_license), host, port, say)
+    run_server(
+        load_model(model, device=device, accept_license=accept_license), host, port, print_line
+    )
 
 
 def _announce_loading(file: ModelFile, quiet: bool = False) -> None:
@@ -426,11 +453,10 @@ def _csv_lines(name: str, prediction: Prediction | None, reason: str) -> Iterato
 
 
 def _summary(result: EvaluationResult) -> Iterator[str]:
-    yield f"{result.model} on {result.data}, {result.split}: {result.top1.images:,} pictures"
+    yield f"{result.model} on {result.data}, {result.split}: {result.top1.images:,} images"
     yield (
         f"top-1 {_format_proportion(result.top1)}, top-5 {_format_proportion(result.top5)} "
-        "(95 % intervals over "
-        "images)"
+        "(exact 95 % intervals over images)"
     )
     yield (
         f"expected calibration error {result.ece_pct:.1f} %, cross-entropy {result.loss_nats:.3f} "
@@ -439,11 +465,11 @@ def _summary(result: EvaluationResult) -> Iterator[str]:
     for scores in sorted(result.classes, key=lambda scores: scores.recall.pct)[:5]:
         yield f"  {scores.name:32} {_format_proportion(scores.recall)} of {scores.recall.images:,}"
     for pair in result.confusions[:3]:
-        yield f"  {pair.images:,} x {pair.true} called {pair.predicted}"
+        yield f"  {pair.images:,} x {pair.true} predicted as {pair.predicted}"
     for line in (*result.caveats, *result.notes):
         yield f"note: {line}"
     for name, reason in result.bad_files:
-        yield f"not read: {name}: {reason}"
+        yield f"skipped: {name}: {reason}"
 
 
 def _format_proportion(proportion: Proportion) -> str:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from types import TracebackType
+from typing import TYPE_CHECKING
 
 from rich.console import Console, Group
 from rich.live import Live
@@ -14,10 +16,15 @@ from rich.table import Table
 from rich.text import Text
 
 from resnetlab.cli.manners import VERBOSITY
+from resnetlab.runs.directory import RunDirectory
 from resnetlab.runs.records import Result
 from resnetlab.studies.eta import TimeEstimator
-from resnetlab.studies.executors.base import RunEvent
-from resnetlab.studies.plan import PlannedRun
+from resnetlab.studies.executors.base import Executor, Job, RunEvent
+from resnetlab.studies.plan import Plan, PlannedRun
+from resnetlab.studies.run import pending_runs
+
+if TYPE_CHECKING:
+    from resnetlab.api import LoadedStudy
 
 LINE_SECONDS = 60.0
 """Time between two progress lines if the output is not a terminal."""
@@ -36,7 +43,7 @@ class _RunProgress:
 
 
 class Display:
-    """Progress display of a plan: `with Display(...) as display: display.see(event)`."""
+    """Progress display of a plan: `with Display(...) as display: display.update(event)`."""
 
     def __init__(
         self,
@@ -61,8 +68,8 @@ class Display:
 
     def __enter__(self) -> Display:
         remaining = len(self.runs) - len(self.finished)
-        done = f", {len(self.finished)} finished before" if self.finished else ""
-        self.print_line(f"{self.title}: {remaining} of {len(self.runs)} runs to do{done}")
+        note = f", {len(self.finished)} already finished" if self.finished else ""
+        self.print_line(f"{self.title}: {remaining} of {len(self.runs)} runs to do{note}")
         if self.live:
             self.live.start()
         return self
@@ -108,7 +115,7 @@ class Display:
             and (seconds := self.time_estimator.seconds_left()) is not None
         ):
             self.estimate_printed = True
-            self.print_line(f"about {format_clock(seconds)} for all of it")
+            self.print_line(f"about {format_clock(seconds)} for all runs")
         if self.live:
             self.live.update(self._render(), refresh=True)
         elif now - self.last_line_time >= LINE_SECONDS and self.active:
@@ -124,11 +131,9 @@ class Display:
     def _end_line(self, event: RunEvent) -> str:
         count = f"[{len(self.finished):>{len(str(len(self.runs)))}}/{len(self.runs)}]"
         if event.kind == "interrupted":
-            return f"{self._run_name(event.id)}: stopped, to be gone on with"
+            return f"{self._run_name(event.id)}: interrupted; it can be continued"
         if event.kind == "failed":
-            return (
-                f"{self._run_name(event.id)}: an attempt failed, it is tried again ({event.reason})"
-            )
+            return f"{self._run_name(event.id)}: an attempt failed and is repeated ({event.reason})"
         if event.kind == "missing":
             return f"{count} {self._run_name(event.id)}: missing ({event.reason})"
         result = self.load_result(event.id)
@@ -144,7 +149,7 @@ class Display:
         pace = (
             f"about {format_clock(seconds)} left"
             if seconds is not None
-            else f"{format_clock(time.monotonic() - self.start_time)} gone"
+            else f"{format_clock(time.monotonic() - self.start_time)} elapsed"
         )
         parts = [f"{len(self.finished)} of {len(self.runs)} runs", pace]
         parts += [f"{speed:,.0f} images/s"] if speed else []
@@ -188,3 +193,24 @@ def format_clock(seconds: float) -> str:
     if seconds < 3600:
         return f"{int(seconds) // 60}:{int(seconds) % 60:02d} min"
     return f"{int(seconds) // 3600}:{int(seconds) % 3600 // 60:02d} h"
+
+
+def result_loader(root: Path) -> Callable[[str], Result | None]:
+    """Return a function that reads the result of a run under `root`."""
+    return lambda run_id: RunDirectory.find(root, run_id).result()
+
+
+def execute_with_display(
+    loaded: LoadedStudy,
+    plan: Plan,
+    root: Path,
+    executor: Executor,
+    should_stop: Callable[[], bool],
+) -> None:
+    """Execute the missing runs of a plan and display their progress."""
+    pending = pending_runs(plan, root)
+    finished = {run.id for run in plan.runs} - {run.id for run in pending}
+    count = executor.max_parallel([Job(run.id, run.file) for run in pending])
+    with Display(plan.study.name, plan.runs, finished, count, result_loader(root)) as display:
+        for event in loaded.execute(plan, root, executor, should_stop):
+            display.update(event)

@@ -30,46 +30,50 @@ def cache_folders(output: Path) -> tuple[Path, ...]:
 def doctor(
     runs: Annotated[
         list[Path] | None,
-        typer.Argument(help="Folders of runs; without any, all of DIR/runs.", metavar="RUN..."),
+        typer.Argument(help="Folders of runs; the default is all of DIR/runs.", metavar="RUN..."),
     ] = None,
     output: OutputDir = Path(),
-    mend: Annotated[
-        bool, typer.Option("--repair", help="Remove temporary files and torn lines from the RUNs.")
+    repair: Annotated[
+        bool,
+        typer.Option("--repair", help="Remove temporary files and incomplete lines of the RUNs."),
     ] = False,
     json: Json = False,
 ) -> None:
-    """Print the capabilities of this machine and the damaged files.
+    """Print facts about this machine, and the damaged files of runs.
 
-    Processor, torch, GPUs, disk, caches, and every damaged file of a run with the command that
-    mends it.
+    The facts are about the processor, torch, GPUs, the disk and the caches. Each damaged file comes
+    with the command that repairs it.
 
     Example:  resnetlab doctor
     """
-    from resnetlab import doctor as looks
+    from resnetlab import doctor as checks
 
     folders = tuple(runs or ())
-    if mend and not folders:
+    if repair and not folders:
         raise input_error("--repair", "no run was named", "resnetlab doctor RUN --repair")
-    if mend:
-        from resnetlab.runs.damage import repair as mended
+    if repair:
+        from resnetlab.runs import damage
 
         for folder in folders:
-            for path in mended(folder):
-                typer.echo(f"mended: {escape_controls(path)}", err=json)
-    program = {"version": looks.resnetlab_version(), "python": platform.python_version()}
-    program["platform"] = platform.platform()
+            for path in damage.repair(folder):
+                typer.echo(f"repaired: {escape_controls(path)}", err=json)
+    program = {
+        "version": checks.resnetlab_version(),
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+    }
     is_general = not folders
     if is_general and not json:
         typer.echo("resnetlab {version}, Python {python}, {platform}".format(**program))
-    processor = looks.inspect_processor() if is_general else None
-    disk = looks.inspect_disk(output) if is_general else None
-    caches = looks.inspect_caches(cache_folders(output)) if is_general else ()
+    processor = checks.inspect_processor() if is_general else None
+    disk = checks.inspect_disk(output) if is_general else None
+    caches = checks.inspect_caches(cache_folders(output)) if is_general else ()
     if processor and disk and not json:
         _print_machine(processor, disk, caches)
-    torch = looks.inspect_torch() if is_general else None
+    torch = checks.inspect_torch() if is_general else None
     if torch and not json:
         _print_torch(torch)
-    checked = list(looks.check_runs(folders or looks.run_folders(output)))
+    checked = list(checks.check_runs(folders or checks.run_folders(output)))
     damaged = any(run.damage for run in checked) or (disk is not None and not disk.writable)
     if json:
         counts = {
@@ -81,9 +85,9 @@ def doctor(
             for run in checked
             if run.resume_command
         ]
-        damage = [item for run in checked for item in run.damage]
+        damages = [item for run in checked for item in run.damage]
         parts = {"processor": processor, "torch": torch, "disk": disk, "caches": caches}
-        print_json(program | parts | {"runs": counts, "unfinished": unfinished, "damage": damage})
+        print_json(program | parts | {"runs": counts, "unfinished": unfinished, "damage": damages})
     else:
         _print_runs(checked)
     raise typer.Exit(CHECK_FAILED if damaged else DONE)
@@ -115,19 +119,17 @@ def _print_machine(processor: Processor, disk: DiskInfo, caches: tuple[CacheFold
             f"{escape_controls(cache.clear)}"
         )
     if caches:
-        typer.echo("           what is cleared is made or downloaded again when it is needed")
+        typer.echo("           cleared files are computed or downloaded again when they are needed")
 
 
 def _print_torch(torch: TorchInfo) -> None:
-    build = f"CUDA {torch.cuda}" if torch.cuda else "for the processor alone"
+    build = f"CUDA {torch.cuda}" if torch.cuda else "no CUDA"
     typer.echo(
         f"torch      {torch.version}, {build}; on the processor: {torch.cpu_capability}, "
         f"{torch.threads} threads"
     )
     native = (
-        "multiplies bf16 itself"
-        if torch.bf16_on_cpu
-        else "does not multiply bf16 itself: fp32 is faster"
+        "has bf16 instructions" if torch.bf16_on_cpu else "has no bf16 instructions: fp32 is faster"
     )
     typer.echo(f"           this processor {native}")
     for gpu in torch.gpus:
@@ -139,7 +141,7 @@ def _print_torch(torch: TorchInfo) -> None:
         kind = f", compute capability {gpu.capability}" if gpu.capability else ""
         typer.echo(f"GPU        {gpu.device}: {gpu.name}{memory}{kind}")
     if not torch.gpus:
-        typer.echo("GPU        none that torch can use")
+        typer.echo("GPU        torch finds none")
     typer.echo(f"auto       --device auto is {torch.device}, its precision {torch.precision}")
 
 

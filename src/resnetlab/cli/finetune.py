@@ -23,21 +23,24 @@ if TYPE_CHECKING:
     from resnetlab.finetune.results import FinetuneResult
 
 Folder = Annotated[
-    Path, typer.Argument(help="A folder of photographs, in folders of classes.", metavar="DIR")
+    Path, typer.Argument(help="Folder of photographs, with a folder per class.", metavar="DIR")
 ]
 ModelName = Annotated[
     str,
     typer.Option(
-        "--model", help="timm/NAME, torchvision/NAME or a TOML file; else what is at hand."
+        "--model",
+        help="timm/NAME, torchvision/NAME or a TOML file; the default is a downloaded one.",
     ),
 ]
 Weights = Annotated[
-    Path | None, typer.Option("--weights", help="A safetensors file.", metavar="FILE")
+    Path | None,
+    typer.Option("--weights", help="Safetensors file of pre-trained weights.", metavar="FILE"),
 ]
-Seed = Annotated[int, typer.Option(help="Names every random stream.", min=0)]
-SkipBad = Annotated[bool, typer.Option("--skip-bad", help="Leave out broken files.")]
+Seed = Annotated[int, typer.Option(help="Seed of all random numbers.", min=0)]
+SkipBad = Annotated[bool, typer.Option("--skip-bad", help="Skip damaged files.")]
 AcceptLicense = Annotated[
-    bool, typer.Option("--accept-license", help="Keep to a license that forbids commercial use.")
+    bool,
+    typer.Option("--accept-license", help="Accept weights whose license forbids commercial use."),
 ]
 
 
@@ -46,25 +49,31 @@ def finetune(
     model: ModelName = "",
     weights: Weights = None,
     recipe: Annotated[
-        str, typer.Option(help="full, probe, fixres, proof-of-concept or a TOML file.")
+        str, typer.Option(help="Recipe: full, probe, fixres, proof-of-concept or a TOML file.")
     ] = "full",
     freeze: Annotated[
-        str, typer.Option(help="backbone, none, or so many of the first parts; of every stage.")
+        str,
+        typer.Option(
+            help="Frozen part in every stage: backbone, none, or a number of first parts."
+        ),
     ] = "",
     train_size: Annotated[
-        int | None, typer.Option(help="Pixels a side while training.", min=8)
+        int | None, typer.Option(help="Image size in training, in pixels.", min=8)
     ] = None,
     test_size: Annotated[
-        int | None, typer.Option(help="Pixels a side in use; else as the train size.", min=8)
+        int | None,
+        typer.Option(
+            help="Image size in evaluation, in pixels; the default is the train size.", min=8
+        ),
     ] = None,
-    epochs: Annotated[int | None, typer.Option(help="Of each stage, at most.", min=1)] = None,
-    budget: Annotated[
-        str, typer.Option(help="Time for all of it: 90s, 10m, 2h; 0 for none.")
-    ] = "10m",
+    epochs: Annotated[
+        int | None, typer.Option(help="Maximum number of epochs of each stage.", min=1)
+    ] = None,
+    budget: Annotated[str, typer.Option(help="Time limit: 90s, 10m, 2h, or 0 for none.")] = "10m",
     split: SplitOption = "",
     seed: Seed = 0,
     baseline: Annotated[
-        Path | None, typer.Option(help="An earlier model, compared on the same test images.")
+        Path | None, typer.Option(help="Earlier model to compare with on the same test images.")
     ] = None,
     skip_bad: SkipBad = False,
     accept_license: AcceptLicense = False,
@@ -79,7 +88,7 @@ def finetune(
     seconds = _parse_budget(budget)
     check_device(device)
     _check_folder(folder)
-    from resnetlab.cli.work import SignalFlag
+    from resnetlab.cli.signals import SignalFlag
     from resnetlab.data.sources.manifest import parse_split
     from resnetlab.finetune import api
     from resnetlab.finetune.request import FinetuneRequest
@@ -126,7 +135,9 @@ def finetune(
         raise typer.Exit(128 + interrupt.number)
 
 
-SizesOption = Annotated[str, typer.Option(help="Pixels a side, with commas.", metavar="SIZES")]
+SizesOption = Annotated[
+    str, typer.Option(help="Image sizes in pixels, separated by commas.", metavar="SIZES")
+]
 
 
 def fixres(
@@ -136,13 +147,15 @@ def fixres(
     model: ModelName = "",
     weights: Weights = None,
     recipe: Annotated[
-        str, typer.Option(help="fixres, proof-of-concept or a TOML file.")
+        str, typer.Option(help="Recipe: fixres, proof-of-concept or a TOML file.")
     ] = "fixres",
-    epochs: Annotated[int | None, typer.Option(help="Of each stage, at most.", min=1)] = None,
+    epochs: Annotated[
+        int | None, typer.Option(help="Maximum number of epochs of each stage.", min=1)
+    ] = None,
     split: SplitOption = "",
     seed: Seed = 0,
     preview: Annotated[
-        Path | None, typer.Option(help="Draw this photograph as both sizes see it, no more.")
+        Path | None, typer.Option(help="Draw the train and test crops of this photograph and stop.")
     ] = None,
     skip_bad: SkipBad = False,
     accept_license: AcceptLicense = False,
@@ -171,7 +184,7 @@ def fixres(
             typer.echo(drawn)
         return
     _check_folder(folder)
-    from resnetlab.cli.work import SignalFlag
+    from resnetlab.cli.signals import SignalFlag
     from resnetlab.data.sources.manifest import parse_split
     from resnetlab.finetune import api
     from resnetlab.finetune.request import FinetuneRequest
@@ -216,7 +229,7 @@ def fixres(
 def _check_folder(folder: Path) -> None:
     if not folder.is_dir():
         raise input_error(
-            str(folder), "no such folder", "give a folder of photographs, in folders of classes"
+            str(folder), "no such folder", "give a folder of photographs, with a folder per class"
         )
 
 
@@ -226,7 +239,7 @@ def _parse_sizes(text: str, option: str) -> tuple[int, ...]:
         set(parts)
     ) < len(parts):
         raise input_error(
-            option, "not sizes from 8 to 4096, each once", f"{option} 128,224", got=text
+            option, "not distinct sizes from 8 to 4096", f"{option} 128,224", got=text
         )
     return tuple(int(part) for part in parts)
 
@@ -241,43 +254,51 @@ def _command() -> str:
 
 def summary_lines(report: FinetuneResult, model: Path, folder: Path, split: str) -> list[str]:
     """Summarize a fine-tuning in lines. The last line is a command for the user's next step."""
-    text = []
+    lines = []
     for stage in report.stages:
-        chosen = " (chosen)" if stage.selected else ""
+        chosen = " (selected)" if stage.selected else ""
         state = (
-            "diverged; the weights before it stay"
+            "diverged; the previous weights are kept"
             if stage.diverged
             else f"epoch {stage.best_epoch}"
         )
-        text.append(
+        lines.append(
             f"{stage.name:12} validation {stage.validation.accuracy_pct:5.1f} %, {state}{chosen}"
         )
     test = report.test
     interval = f"[{test.low_pct:.1f}, {test.high_pct:.1f}]"
-    text.append(
-        f"test {test.accuracy_pct:.1f} % {interval} of {test.images:,} images, 95 % interval "
+    lines.append(
+        f"test {test.accuracy_pct:.1f} % {interval} of {test.images:,} images, exact 95 % interval "
         "over images"
     )
     if report.comparison:
         other = report.comparison
-        text.append(
-            f"{other.baseline} {other.baseline_accuracy_pct:.1f} %: this model alone is right "
-            f"on {other.only_this}, "
-            f"that one alone on {other.only_baseline}: McNemar, exact, p = {other.p:.4f}"
+        lines.append(
+            f"{other.baseline} {other.baseline_accuracy_pct:.1f} %: {other.only_this} images are "
+            f"correct only with this model, {other.only_baseline} only with {other.baseline}; "
+            f"exact McNemar test {format_p(other.p)}"
         )
-    text += [f"caveat: {caveat}" for caveat in report.caveats]
+    lines += [f"caveat: {caveat}" for caveat in report.caveats]
     if report.worst:
-        text.append("most confident mistakes:")
-        text += [
+        lines.append("most confident mistakes:")
+        lines += [
             f"  {item.path}: {item.label} predicted as {item.predicted} "
             f"({100 * item.probability:.0f} %)"
             for item in report.worst[:5]
         ]
     if report.worst and not split:  # with another split, `evaluate` would use other images
         words = ["resnetlab", "evaluate", str(model), str(folder), "--out", "mistakes"]
-        text.append(f"as pictures: {command_line(words)}")
-    text.append(command_line(["resnetlab", "predict", str(model), str(folder / report.example)]))
-    return text
+        lines.append(f"to see the mistakes: {command_line(words)}")
+    lines.append(command_line(["resnetlab", "predict", str(model), str(folder / report.example)]))
+    return lines
+
+
+def format_p(p: float) -> str:
+    """Format a p-value with its relation: `p = 0.012`, `p < 0.0001`."""
+    from resnetlab.reports.format import format_p_value
+
+    text = format_p_value(p)
+    return f"p {text}" if text.startswith("<") else f"p = {text}"
 
 
 def _parse_budget(text: str) -> float | None:

@@ -1,4 +1,4 @@
-"""Common parts of all commands: messages, JSON output, pages in a browser, exit codes.
+"""Common parts of all commands: options, messages, JSON output, pages in a browser, exit codes.
 
 Fast to import.
 """
@@ -19,14 +19,31 @@ DONE, INTERNAL_ERROR, BAD_INPUT, UNFINISHED, OUT_OF_RESOURCES, CHECK_FAILED = ra
 
 EXIT_CODES = {
     DONE: "done",
-    INTERNAL_ERROR: "an error that resnetlab did not foresee",
-    BAD_INPUT: "an option, a file or the data are not as they must be; nothing was begun",
+    INTERNAL_ERROR: "an unexpected error of resnetlab",
+    BAD_INPUT: "an option, a file or the data are invalid; nothing was started",
     UNFINISHED: "unfinished: a run has no result, or some files could not be read",
     OUT_OF_RESOURCES: "the disk is full, or memory ran out",
-    CHECK_FAILED: "checked, and not in order: verify, data check, doctor",
+    CHECK_FAILED: "a check failed: verify, data check, doctor",
     130: "interrupted by Ctrl-C (143: by SIGTERM); the same command continues",
 }
 """Exit codes of every command, with their meaning."""
+
+RENAMED = {
+    "study published": "resnetlab study references",
+    "inspect drop-blocks": "resnetlab inspect block-ablation",
+    "inspect family": "resnetlab inspect table",
+    "inspect fully-conv": "resnetlab inspect fully-convolutional",
+    "--abreast": "--parallel-seeds",
+    "--accept-licence": "--accept-license",
+    "--cells": "--runs",
+    "--drop-blocks": "--ablate-blocks",
+    "--from": "--from-step",
+    "--gradients": "--gradient-norms",
+    "--mend": "--repair",
+    "--picture": "--preview",
+    "--shares": "--fractions",
+}
+"""New names of commands and options, by their old names."""
 
 Json = Annotated[
     bool, typer.Option("--json", help="Print the result as JSON (keys: docs/command-line.md).")
@@ -36,18 +53,49 @@ Device = Annotated[
     str,
     typer.Option(
         "--device",
-        help="auto, cpu, cuda, cuda:1 (the second GPU) or mps.",
+        help="Device: auto, cpu, cuda, cuda:1 (the second GPU) or mps.",
         metavar="DEVICE",
         autocompletion=completion.devices,
     ),
 ]
-DryRun = Annotated[bool, typer.Option("--dry-run", help="Print the plan and stop; trains nothing.")]
-OUTPUT_HELP = "Folder that holds runs/, studies/, models/, reports/ and cache/."
-OutputDir = Annotated[Path, typer.Option("--output", help=OUTPUT_HELP, metavar="DIR")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Print the plan without training.")]
+OutputDir = Annotated[
+    Path,
+    typer.Option(
+        "--output",
+        help="Folder of runs/, studies/, models/, reports/ and cache/.",
+        metavar="DIR",
+    ),
+]
 """Option `--output`, the folder of all files.
 
 The option `--out` is the file or folder of one result.
 """
+DataSource = Annotated[
+    str,
+    typer.Option(
+        "--data",
+        help="Data set: digits, cifar10, ..., an .npz file, or a folder of images.",
+        metavar="DATA",
+    ),
+]
+SettingsOption = Annotated[
+    list[str],
+    typer.Option(
+        "--set", help="Change a field: recipe.epochs=2. May be repeated.", metavar="FIELD=VALUE"
+    ),
+]
+SkipBad = Annotated[
+    bool, typer.Option("--skip-bad", help="Leave out the broken files of a folder of images.")
+]
+RecipeName = Annotated[
+    str,
+    typer.Option(
+        help="Name of a recipe in the catalog, or a TOML file.",
+        metavar="RECIPE",
+        autocompletion=completion.recipes,
+    ),
+]
 
 
 @dataclass
@@ -68,8 +116,9 @@ def notify(line: str) -> None:
 
 
 def check_device(device: str) -> None:
-    """Raise InputError for a device that no machine has, before torch is imported; an empty one is
-    left to `auto`.
+    """Raise InputError for an invalid name of a device, before torch is imported.
+
+    An empty name means `auto`.
     """
     from resnetlab.recipes.numerics import parse_device
 
@@ -85,10 +134,7 @@ def print_json(value: Any, indent: int | None = 1) -> None:
 
 
 def open_page(page: Path | str) -> bool:
-    """Open a page in the browser, and return True.
-
-    Without a browser, or in CI, print its path instead.
-    """
+    """Open a page in the browser and return True; without a browser, print its path."""
     address = page if isinstance(page, str) else page.resolve().as_uri()
     if _has_browser():
         import webbrowser
@@ -121,7 +167,7 @@ def _common_options(
         typer.Option(
             "--quiet",
             "-q",
-            help="Print errors and the result only.",
+            help="Print only errors and the result.",
             callback=_set_quiet,
             is_eager=True,
             expose_value=False,
@@ -132,7 +178,7 @@ def _common_options(
         typer.Option(
             "--verbose",
             "--debug",
-            help="On an error, print the Python traceback.",
+            help="Print the Python traceback of an error.",
             callback=_set_verbose,
             is_eager=True,
             expose_value=False,

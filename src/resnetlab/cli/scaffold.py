@@ -12,35 +12,30 @@ from resnetlab.errors import InputError, input_error
 from resnetlab.studies.scaffold import StudyOptions, parse_axes
 
 
-def prompt_answers(answers: StudyOptions, out: Path) -> tuple[StudyOptions, Path]:
-    """Ask the user for the parts of a study and repeat a question after an invalid answer.
+def prompt_options(options: StudyOptions, out: Path) -> tuple[StudyOptions, Path]:
+    """Ask the user for the parts of a study, with `options` as defaults.
 
-    Raises InputError if there is no terminal.
+    A question is repeated after an invalid answer. Raises InputError if there is no terminal.
     """
     if not sys.stdin.isatty():
-        raise input_error(
-            "--vary", "missing", "--vary model.depth=20,56, or answer questions in a terminal"
-        )
-    question = typer.prompt(
-        "What do you want to know?", default=answers.question or "Does depth help?"
-    )
+        fix = "--vary model.depth=20,56, or answer the questions in a terminal"
+        raise input_error("--vary", "missing", fix)
+    question = typer.prompt("Question of the study", default=options.question or "Does depth help?")
     typer.echo(
-        "What varies? One field and its values a line; an empty line ends. "
-        "model.shortcut=none,A is another."
+        "Fields to vary: one per line with its values, such as model.shortcut=none,A. "
+        "An empty line ends the list."
     )
     vary = [_prompt_axis("model.depth=8,20")]
     while line := _prompt_axis(""):
         vary.append(line)
     return replace(
-        answers,
+        options,
         question=question,
         vary=tuple(vary),
-        data=typer.prompt("On which data? (a name, an .npz, a folder)", default=answers.data),
-        recipe=typer.prompt(
-            "Trained how? (digits, adam, cifar, ... or a file)", default=answers.recipe
-        ),
-        seeds=typer.prompt("How many seeds?", default=answers.seeds, type=int),
-    ), Path(typer.prompt("Into which file?", default=str(out)))
+        data=typer.prompt("Data (a name, an .npz file or a folder)", default=options.data),
+        recipe=typer.prompt("Recipe (digits, adam, cifar, ... or a file)", default=options.recipe),
+        seeds=typer.prompt("Number of seeds", default=options.seeds, type=int),
+    ), Path(typer.prompt("File to write", default=str(out)))
 
 
 def _prompt_axis(default: str) -> str:

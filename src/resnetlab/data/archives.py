@@ -4,10 +4,9 @@ size.
 
 from __future__ import annotations
 
-import shutil
 import tarfile
 import tempfile
-from pathlib import Path, PurePosixPath, PureWindowsPath
+from pathlib import Path, PureWindowsPath
 
 from resnetlab.errors import InputError, input_error
 from resnetlab.files import disk_full_as_error, retry_while_in_use
@@ -20,9 +19,9 @@ MAX_COMPRESSION_RATIO = 200
 
 
 def unpack(archive: Path, target: Path, subfolder: str = "") -> None:
-    """Unpack a tar file, compressed or not, as the new folder `into`, atomically.
+    """Unpack a tar file, compressed or not, as the new folder `target`, atomically.
 
-    With `top`, the archive's folder of that name becomes `into`. Raises InputError.
+    With `subfolder`, the archive's folder of that name becomes `target`. Raises InputError.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
     with (
@@ -42,7 +41,7 @@ def unpack(archive: Path, target: Path, subfolder: str = "") -> None:
             ):
                 raise
             fix = "remove it, and give the same command again"
-            raise input_error(str(archive), f"not a whole tar file: {error}", fix) from None
+            raise input_error(str(archive), f"not a complete tar file: {error}", fix) from None
         if not (unpacked / subfolder).is_dir():
             raise input_error(
                 str(archive), f'has no folder "{subfolder}"', "get the archive from its source"
@@ -55,27 +54,22 @@ def unpack(archive: Path, target: Path, subfolder: str = "") -> None:
 def _extract_members(tar: tarfile.TarFile, archive: Path, target_root: Path) -> None:
     total, limit = 0, min(MAX_BYTES, max(1_000_000, MAX_COMPRESSION_RATIO * archive.stat().st_size))
     for count, member in enumerate(tar, 1):
-        path = PurePosixPath(member.name)
         total += member.size
-        is_absolute = path.is_absolute() or PureWindowsPath(member.name).drive
-        if is_absolute or ".." in path.parts or "\\" in member.name or "\0" in member.name:
-            raise _unsafe_member_error(archive, member, "leads out of its folder")
         if not (member.isreg() or member.isdir()):
             raise _unsafe_member_error(archive, member, "is a link or a device")
+        # The filter `data` strips a leading slash, and looks for backslashes on Windows only.
+        if PureWindowsPath(member.name).anchor or set(member.name) & set("\\\0"):
+            raise _unsafe_member_error(archive, member, "leads out of its folder")
         if count > MAX_MEMBERS or member.size > MAX_MEMBER_BYTES or total > limit:
             raise _unsafe_member_error(
-                archive, member, f"goes over a bound ({count:,} members, {total:,} bytes)"
+                archive, member, f"exceeds a limit ({count:,} members, {total:,} bytes)"
             )
-        target = target_root / path
-        if member.isdir():
-            target.mkdir(parents=True, exist_ok=True)
-            continue
-        content = tar.extractfile(member)
-        if content is None or target.exists():
+        if member.isreg() and (target_root / member.name).exists():
             raise _unsafe_member_error(archive, member, "is there twice")
-        target.parent.mkdir(parents=True, exist_ok=True)
-        with target.open("xb") as file:
-            shutil.copyfileobj(content, file)
+        try:
+            tar.extract(member, target_root, set_attrs=False, filter="data")
+        except tarfile.FilterError:
+            raise _unsafe_member_error(archive, member, "leads out of its folder") from None
 
 
 def _unsafe_member_error(archive: Path, member: tarfile.TarInfo, problem: str) -> InputError:

@@ -15,19 +15,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from resnetlab.data.config import LabeledImages, Source, Split
-from resnetlab.data.sources import SOURCE_NAMES, Notify, open_source, silent
+from resnetlab.data.sources import SOURCE_NAMES, open_source
+from resnetlab.data.sources.folder_types import SkippedFile
 from resnetlab.errors import escape_controls
+from resnetlab.messages import Notify, silent
 
 if TYPE_CHECKING:
     from resnetlab.data.sources.folder import FolderScan
-
-
-@dataclass(frozen=True)
-class UnusedFile:
-    """File that is not used, with the reason."""
-
-    path: str
-    reason: str
 
 
 @dataclass(frozen=True)
@@ -40,7 +34,7 @@ class ImageSizes:
 
 @dataclass(frozen=True)
 class Audit:
-    """Result of `check`.
+    """Result of `audit_source`.
 
     `shape` is (H, W, C) of a training image; counts are by class, in class order.
     """
@@ -51,8 +45,8 @@ class Audit:
     classes: tuple[str, ...]
     counts: Mapping[Split, tuple[int, ...]]
     sizes: ImageSizes
-    skipped: tuple[UnusedFile, ...]
-    bad: tuple[UnusedFile, ...]
+    skipped: tuple[SkippedFile, ...]
+    bad: tuple[SkippedFile, ...]
     duplicates: tuple[tuple[str, ...], ...]
     """Groups of images with the same pixels in more than one split, by path or by `split[index]`.
     """
@@ -82,9 +76,9 @@ class Audit:
             ),
             *_table(self.classes, self.counts, limit),
         ]
-        for title, left_out in (("skipped", self.skipped), ("bad", self.bad)):
-            lines.append(f"{title}: {len(left_out):,}")
-            lines += _truncate_lines([f"  {item.path}: {item.reason}" for item in left_out], limit)
+        for title, skipped in (("skipped", self.skipped), ("bad", self.bad)):
+            lines.append(f"{title}: {len(skipped):,}")
+            lines += _truncate_lines([f"  {item.path}: {item.reason}" for item in skipped], limit)
         lines.append(f"same pixels in more than one split: {len(self.duplicates):,}")
         lines += _truncate_lines(["  " + " = ".join(group) for group in self.duplicates], limit)
         return [
@@ -122,7 +116,7 @@ def _scan_and_audit(root: Path, image_size: int | None, cache: Path, notify: Not
 
 
 def audit_folder(scan: FolderScan) -> Audit:
-    """Return the audit of a surveyed folder."""
+    """Return the audit of a scanned folder."""
     from resnetlab.data.sources.folder import to_source
 
     names = defaultdict(list)
@@ -130,18 +124,17 @@ def audit_folder(scan: FolderScan) -> Audit:
         names[row.split].append(row.path)
     sizes_stored = np.array([sorted(row.size) for row in scan.rows])
     sizes = ImageSizes(_min_median_max(sizes_stored[:, 0]), _min_median_max(sizes_stored[:, 1]))
-    passed = tuple(UnusedFile(item.path, item.reason) for item in scan.skipped)
-    bad = tuple(UnusedFile(item.path, item.reason) for item in scan.bad)
+    bad = tuple(SkippedFile(item.path, item.reason) for item in scan.bad)
     by_split = {split: paths for split, paths in names.items() if split is not None}
-    return _build_audit(to_source(scan), by_split, sizes, passed, bad)
+    return _build_audit(to_source(scan), by_split, sizes, scan.skipped, bad)
 
 
 def _build_audit(
     source: Source,
     names: Mapping[Split, Sequence[str]],
     sizes: ImageSizes,
-    skipped: tuple[UnusedFile, ...],
-    bad: tuple[UnusedFile, ...],
+    skipped: tuple[SkippedFile, ...],
+    bad: tuple[SkippedFile, ...],
 ) -> Audit:
     splits = _splits(source)
     counts = {

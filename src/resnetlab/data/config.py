@@ -80,8 +80,8 @@ class ChannelStats:
 
     def __post_init__(self) -> None:
         if len(self.mean) != len(self.std) or len(self.mean) not in (1, 3):
-            problem = f"{len(self.mean)} means and {len(self.std)} deviations"
-            raise FieldError("mean", problem, "give one of each a channel, 1 or 3")
+            problem = f"{len(self.mean)} means and {len(self.std)} standard deviations"
+            raise FieldError("mean", problem, "give one of each per channel, 1 or 3")
 
 
 NormalizeMode = (

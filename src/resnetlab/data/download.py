@@ -1,30 +1,29 @@
 """Downloads of known image sets: archives go into the cache, images into a folder with
 `labels.csv`.
 
-An archive that the user placed there is used as it is. torchvision only reads its own lists; it
-downloads and unpacks nothing here.
+An archive that the user put into the cache is used as it is, if it has the hash of its source.
 """
 
 from __future__ import annotations
 
 import csv
-import hashlib
 import io
-import urllib.error
-import urllib.request
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from resnetlab.data.archives import unpack
-from resnetlab.data.sources import Notify, silent
 from resnetlab.data.sources.folder_types import LABELS_FILE
 from resnetlab.errors import input_error, suggest
-from resnetlab.files import atomic_write
+from resnetlab.files import atomic_write, disk_full_as_error
+from resnetlab.messages import Notify, silent
 from resnetlab.settings import check_downloads_allowed, downloads_dir
 
 TIMEOUT_SECONDS = 30.0
 """Timeout of a network operation in seconds."""
+RETRIES = 2
+"""Number of further attempts after a failed download of a file."""
 
 LabelRow = tuple[str, str, str]
 """Path below the folder, class, split."""
@@ -32,17 +31,17 @@ LabelRow = tuple[str, str, str]
 
 @dataclass(frozen=True)
 class RemoteFile:
-    """File of an image set: its URL, its path below the folder, and its MD5 if the source publishes
-    one.
+    """File of an image set: its URL, its hash (`md5:...` or `sha256:...`), and its path below the
+    folder.
     """
 
     url: str
+    known_hash: str
     path: str
     subfolder: str | None = None
-    """Folder of an archive that becomes `place`, or '' for the whole archive; None for a file that
-    is copied.
+    """Folder of the archive that becomes `path`, or '' for the complete archive; None for a file
+    that is copied.
     """
-    md5: str = ""
 
     @property
     def name(self) -> str:
@@ -54,37 +53,56 @@ class RemoteFile:
 class RemoteDataset:
     """Known image set: its files, the reader of its lists, and its terms of use."""
 
-    remote_files: Callable[[], tuple[RemoteFile, ...]]
+    remote_files: tuple[RemoteFile, ...]
     label_rows: Callable[[Path], Iterable[LabelRow]]
     megabytes: int
     terms_of_use: str
 
 
 def download_dataset(name: str, out: Path, notify: Notify = silent) -> Path:
-    """Download an image set into the folder `out`/`name` with `labels.csv`, unless it exists, and
-    return the folder.
+    """Download an image set into the folder `out`/`name` with `labels.csv`, unless it exists.
 
-    Raises InputError and ResourceError.
+    A download that was interrupted continues with the first file that is not complete.
+
+    Args:
+        name: Name of the set, a key of `REGISTRY`.
+        out: Folder in which the folder of the set is made.
+        notify: Receives messages about slow work.
+
+    Returns:
+        The folder of the set.
+
+    Raises:
+        InputError: The set is unknown, or a file cannot be downloaded, has another hash, or is
+            damaged.
+        ResourceError: The disk is full.
     """
     image_set = REGISTRY.get(name)
     if image_set is None:
         fix = suggest(name, REGISTRY) or "resnetlab data fetch stanford-dogs"
-        raise input_error(name, "unknown set of photographs", fix, allowed=", ".join(REGISTRY))
+        raise input_error(name, "unknown image set", fix, allowed=", ".join(REGISTRY))
     root = out / name
     if (root / LABELS_FILE).is_file():
-        notify(f"{root} is there already")
+        notify(f"{root} exists already")
         return root
-    remotes, downloads = image_set.remote_files(), downloads_dir() / name
+    remotes, downloads = image_set.remote_files, downloads_dir() / name
     missing = [remote for remote in remotes if not (downloads / remote.name).is_file()]
     if missing:
-        check_downloads_allowed(name, _manual_instruction(remotes, downloads))
+        instruction = _manual_instruction(remotes, downloads)
+        check_downloads_allowed(name, instruction)
         notify(f"downloading {name}: about {image_set.megabytes} MB into {downloads}")
-    for remote in missing:
-        _download(remote, downloads, remotes)
+        for remote in missing:
+            _download(remote, downloads, instruction, notify)
     for remote in remotes:
-        _check_md5(remote, downloads)
+        if remote not in missing:
+            _check_hash(downloads / remote.name, remote.known_hash)
         _install(downloads / remote.name, root / remote.path, remote.subfolder, notify)
-    _write_labels(root, image_set.label_rows(root))
+    try:
+        rows = sorted(image_set.label_rows(root))
+    except Exception as error:  # scipy's reader raises many kinds of errors for a damaged file
+        problem = f"the lists of {name} cannot be read: {str(error)[:100]}"
+        raise input_error(str(root), problem, f"remove {root}, and fetch the set again") from None
+    _write_labels(root, rows)
     notify(f"{name}: {image_set.terms_of_use}")
     return root
 
@@ -98,19 +116,42 @@ def _install(file: Path, target: Path, subfolder: str | None, notify: Notify) ->
         unpack(file, target, subfolder)
 
 
-def _download(remote: RemoteFile, folder: Path, remotes: tuple[RemoteFile, ...]) -> None:
+class _Progress:
+    """Progress of a download for pooch: one message per tenth of the file."""
+
+    def __init__(self, name: str, notify: Notify) -> None:
+        self.name, self.notify, self.total, self.num_bytes = name, notify, 0, 0
+
+    def update(self, num_bytes: int) -> None:
+        before = self.num_bytes
+        self.num_bytes += num_bytes
+        if self.total and (tenths := 10 * self.num_bytes // self.total) > 10 * before // self.total:
+            self.notify(f"{self.name}: {min(10 * tenths, 100)} %")
+
+    def reset(self) -> None:
+        """Do nothing: pooch calls `reset`, `update(total)` and `close` after the last byte."""
+        self.total = 0
+
+    def close(self) -> None:
+        pass
+
+
+def _download(remote: RemoteFile, folder: Path, instruction: str, notify: Notify) -> None:
+    import pooch  # its import takes 100 ms
+
+    pooch.get_logger().setLevel("WARNING")
+    registry, urls = {remote.name: remote.known_hash}, {remote.name: remote.url}
+    cache = pooch.create(folder, "", registry=registry, urls=urls, retry_if_failed=RETRIES)
+    downloader = pooch.HTTPDownloader(
+        progressbar=_Progress(remote.name, notify), chunk_size=1 << 20, timeout=TIMEOUT_SECONDS
+    )
     try:
-        with (
-            urllib.request.urlopen(remote.url, timeout=TIMEOUT_SECONDS) as response,
-            atomic_write(folder / remote.name, "wb") as file,
-        ):
-            while block := response.read(1 << 20):
-                file.write(block)
-    except (urllib.error.URLError, OSError) as error:
-        reason = str(getattr(error, "reason", "") or error)[:120]
-        raise input_error(
-            remote.url, f"cannot be downloaded: {reason}", _manual_instruction(remotes, folder)
-        ) from None
+        with disk_full_as_error(folder / remote.name):
+            path = Path(cache.fetch(remote.name, downloader=downloader))
+            path.chmod(0o644)  # pooch's files cannot be read by other users of a shared cache
+    except (OSError, ValueError) as error:  # ValueError: another hash
+        problem = f"cannot be downloaded: {str(error)[:200]}"
+        raise input_error(remote.url, problem, instruction) from None
 
 
 def _manual_instruction(remotes: tuple[RemoteFile, ...], folder: Path) -> str:
@@ -119,18 +160,19 @@ def _manual_instruction(remotes: tuple[RemoteFile, ...], folder: Path) -> str:
     return f"put {names} into {folder}, then give the same command again"
 
 
-def _check_md5(remote: RemoteFile, downloads: Path) -> None:
-    if not remote.md5:
-        return
-    with (downloads / remote.name).open("rb") as file:
-        digest = hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
-    if digest != remote.md5:
-        problem = "differs from the MD5 that its source tells"
+def _check_hash(path: Path, known_hash: str) -> None:
+    """Raise InputError if a file that was there before has another hash than its source gives."""
+    import pooch
+
+    algorithm, _, expected = known_hash.partition(":")
+    digest = pooch.file_hash(str(path), alg=algorithm)
+    if digest != expected:
         raise input_error(
-            str(downloads / remote.name),
-            problem,
+            str(path),
+            f"its {algorithm} differs from the one that its source gives",
             "remove it, and give the same command again",
             got=digest,
+            allowed=expected,
         )
 
 
@@ -138,92 +180,113 @@ def _write_labels(root: Path, rows: Iterable[LabelRow]) -> None:
     text = io.StringIO(newline="")
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(("path", "label", "split"))
-    writer.writerows(sorted(rows))
+    writer.writerows(rows)
     with atomic_write(root / LABELS_FILE) as file:
         file.write(text.getvalue())
 
 
 # Files and lists of each image set
 
-_DOGS = "http://vision.stanford.edu/aditya86/ImageNetDogs/"
 
+def _read_mat(path: Path, name: str) -> list[Any]:
+    """Return the values of the variable `name` of a MATLAB file."""
+    from scipy.io import loadmat
 
-def _dogs_remotes() -> tuple[RemoteFile, ...]:
-    return RemoteFile(_DOGS + "images.tar", "Images", "Images"), RemoteFile(
-        _DOGS + "lists.tar", "lists", ""
-    )
+    values: list[Any] = loadmat(path)[name].ravel().tolist()
+    return values
 
 
 def _dogs_rows(root: Path) -> Iterator[LabelRow]:
-    from scipy.io import loadmat
-
     for split in ("train", "test"):
-        path = root / "lists" / f"{split}_list.mat"
-        try:
-            names = [str(entry.item()) for entry in loadmat(path)["file_list"].ravel()]
-            yield from ((f"Images/{name}", name.split("/")[0], split) for name in names)
-        except Exception as error:  # scipy's reader raises many kinds of errors for a damaged file
-            problem = f"not the list of files that its source gives: {str(error)[:100]}"
-            raise input_error(
-                str(path), problem, f"remove {root}, and fetch the set again"
-            ) from None
-
-
-def _pets_remotes() -> tuple[RemoteFile, ...]:
-    from torchvision.datasets import OxfordIIITPet
-
-    tops = ("images", "annotations")
-    pairs = zip(OxfordIIITPet._RESOURCES, tops, strict=True)
-    return tuple(RemoteFile(url, f"oxford-iiit-pet/{top}", top, md5) for (url, md5), top in pairs)
+        for entry in _read_mat(root / "lists" / f"{split}_list.mat", "file_list"):
+            name = str(entry.item())
+            yield f"Images/{name}", name.split("/")[0], split
 
 
 def _pets_rows(root: Path) -> Iterator[LabelRow]:
-    from torchvision.datasets import OxfordIIITPet
-
-    for torchvision_split, split in (("trainval", "train"), ("test", "test")):
-        dataset = OxfordIIITPet(root, torchvision_split)
-        yield from _label_rows(
-            root, dataset._images, (dataset.classes[label] for label in dataset._labels), split
-        )
-
-
-def _flowers_remotes() -> tuple[RemoteFile, ...]:
-    from torchvision.datasets import Flowers102
-
-    (archive, md5), *lists = Flowers102._file_dict.values()
-    base = Flowers102._download_url_prefix
-    return (
-        RemoteFile(base + archive, "flowers-102/jpg", "jpg", md5),
-        *(RemoteFile(base + name, f"flowers-102/{name}", None, digest) for name, digest in lists),
-    )
+    folder = "oxford-iiit-pet"
+    for source_split, split in (("trainval", "train"), ("test", "test")):
+        text = (root / folder / "annotations" / f"{source_split}.txt").read_text("utf-8")
+        for line in text.splitlines():
+            name = line.split()[0]  # such as `great_pyrenees_12`
+            breed = name.rpartition("_")[0].replace("_", " ").title()
+            yield f"{folder}/images/{name}.jpg", breed, split
 
 
 def _flowers_rows(root: Path) -> Iterator[LabelRow]:
-    from torchvision.datasets import Flowers102
+    from torchvision.datasets import Flowers102  # the files have no names of the classes
 
-    for torchvision_split, split in (("train", "train"), ("val", "validation"), ("test", "test")):
-        dataset = Flowers102(root, torchvision_split)
-        yield from _label_rows(
-            root, dataset._image_files, (dataset.classes[label] for label in dataset._labels), split
-        )
-
-
-def _label_rows(
-    root: Path, paths: Iterable[Path], labels: Iterable[str], split: str
-) -> Iterator[LabelRow]:
-    for path, label in zip(paths, labels, strict=True):
-        yield path.relative_to(root).as_posix(), label, split
+    folder = root / "flowers-102"
+    labels = _read_mat(folder / "imagelabels.mat", "labels")
+    for source_split, split in (("trnid", "train"), ("valid", "validation"), ("tstid", "test")):
+        for number in _read_mat(folder / "setid.mat", source_split):  # images and labels from 1
+            label = Flowers102.classes[labels[number - 1] - 1]
+            yield f"flowers-102/jpg/image_{number:05d}.jpg", label, split
 
 
+_DOGS = "https://vision.stanford.edu/aditya86/ImageNetDogs/"
+_PETS = "https://www.robots.ox.ac.uk/~vgg/data/pets/data/"
+_FLOWERS = "https://www.robots.ox.ac.uk/~vgg/data/flowers/102/"
+
+# The hashes are those of TensorFlow Datasets (dogs) and torchvision (pets and flowers).
 REGISTRY = {
     "stanford-dogs": RemoteDataset(
-        _dogs_remotes, _dogs_rows, 757, "images of ImageNet, for research; cite Khosla et al. 2011"
+        (
+            RemoteFile(
+                _DOGS + "images.tar",
+                "sha256:a443fc2f9a851aa1a7b8e4fa4af94b8459fce2c9f5a2f4dd4669cf9673a4ec58",
+                "Images",
+                "Images",
+            ),
+            RemoteFile(
+                _DOGS + "lists.tar",
+                "sha256:34b47cacd9a98b5d150e084f24d29391c084c55272295ec65c85651bc35f4d6c",
+                "lists",
+                "",
+            ),
+        ),
+        _dogs_rows,
+        757,
+        "images of ImageNet, for research; cite Khosla et al. 2011",
     ),
     "oxford-pets": RemoteDataset(
-        _pets_remotes, _pets_rows, 811, "CC BY-SA 4.0; cite Parkhi et al. 2012"
+        (
+            RemoteFile(
+                _PETS + "images.tar.gz",
+                "md5:5c4f3ee8e5d25df40f4fd59a7f44e54c",
+                "oxford-iiit-pet/images",
+                "images",
+            ),
+            RemoteFile(
+                _PETS + "annotations.tar.gz",
+                "md5:95a8c909bbe2e81eed6a22bccdf3f68f",
+                "oxford-iiit-pet/annotations",
+                "annotations",
+            ),
+        ),
+        _pets_rows,
+        811,
+        "CC BY-SA 4.0; cite Parkhi et al. 2012",
     ),
     "flowers": RemoteDataset(
-        _flowers_remotes,
+        (
+            RemoteFile(
+                _FLOWERS + "102flowers.tgz",
+                "md5:52808999861908f626f3c1f4e79d11fa",
+                "flowers-102/jpg",
+                "jpg",
+            ),
+            RemoteFile(
+                _FLOWERS + "imagelabels.mat",
+                "md5:e0620be6f572b9609742df49c70aed4d",
+                "flowers-102/imagelabels.mat",
+            ),
+            RemoteFile(
+                _FLOWERS + "setid.mat",
+                "md5:a5357ecc9cb78c4bef273ce3793fc85c",
+                "flowers-102/setid.mat",
+            ),
+        ),
         _flowers_rows,
         345,
         "no license is stated; cite Nilsback and Zisserman 2008",

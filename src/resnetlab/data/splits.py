@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 
 from resnetlab.data import stratify
 from resnetlab.data.config import DataConfig, DataIdentity, Dataset, LabeledImages, Source
-from resnetlab.data.sources import Notify, open_source, silent
+from resnetlab.data.sources import open_source
 from resnetlab.errors import input_error
+from resnetlab.messages import Notify, silent
 
 
 def load_dataset(data: DataConfig, cache: Path, notify: Notify = silent) -> Dataset:

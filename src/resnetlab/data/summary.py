@@ -16,10 +16,10 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from resnetlab.data.check import Audit, audit_folder
-from resnetlab.data.sources import Notify, silent
 from resnetlab.data.sources.folder import DEFAULT_IMAGE_SIZE, FolderScan, scan_folder
 from resnetlab.data.sources.manifest import ManifestRow, SplitSpec
 from resnetlab.errors import escape_controls
+from resnetlab.messages import Notify, silent
 
 MAX_NEAR_DUPLICATE_BITS = 40
 """Maximum Hamming distance, of 256 bits, between near duplicates.

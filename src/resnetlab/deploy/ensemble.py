@@ -7,12 +7,13 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from resnetlab.data.photo_loader import LOADER_BATCH_SIZE, Tta
 from resnetlab.deploy.ensemble_stats import EnsembleResult, ensemble_result
-from resnetlab.deploy.evaluate import ItemCallback, PredictionSet, predict_all
+from resnetlab.deploy.evaluate import PredictionSet, predict_all
 from resnetlab.deploy.inputs import LabeledImages
-from resnetlab.deploy.predict import PREDICT_BATCH_SIZE, Classifier
-from resnetlab.deploy.request import Tta
+from resnetlab.deploy.predict import Classifier
 from resnetlab.errors import input_error
+from resnetlab.messages import ItemCallback, silent
 
 
 def evaluate_ensemble(
@@ -20,8 +21,8 @@ def evaluate_ensemble(
     data: LabeledImages,
     *,
     tta: Tta = "none",
-    batch_size: int = PREDICT_BATCH_SIZE,
-    on_item: ItemCallback = lambda *_: None,
+    batch_size: int = LOADER_BATCH_SIZE,
+    on_item: ItemCallback = silent,
 ) -> EnsembleResult:
     """Evaluate the members and the mean of their probabilities on `data`.
 
@@ -29,16 +30,16 @@ def evaluate_ensemble(
     """
     first = models[0]
     if len(models) < 2:
-        raise input_error("MODELS", "one model is no ensemble", "give two or more")
+        raise input_error("MODELS", "an ensemble needs two models", "give two or more")
     for other in models[1:]:
         if set(other.classes) != set(first.classes):
             names = sorted(set(other.classes) ^ set(first.classes))
             more = f" and {len(names) - 5} more" if names[5:] else ""
             what = (
-                f"{other.file.name} and {first.file.name} have other classes: "
+                f"{other.file.name} and {first.file.name} have different classes: "
                 f"{', '.join(names[:5])}{more}"
             )
-            raise input_error("MODELS", what, "models of one data set")
+            raise input_error("MODELS", what, "give models of one data set")
     results = [
         predict_all(model, data, tta=tta, batch_size=batch_size, on_item=on_item)
         for model in models

@@ -51,7 +51,7 @@ def ensemble_result(
     Args:
         names: Name of each member.
         probabilities: Probabilities (N, K) of each member for the same images in the same order.
-        truth: Class index of each image (N,).
+        labels: Class index of each image (N,).
     """
     predicted = np.stack([each.argmax(1) for each in probabilities])  # (members, N)
     correct = predicted == labels

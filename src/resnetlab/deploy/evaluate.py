@@ -1,19 +1,22 @@
-"""Evaluation of a model on labeled images: accuracy with its interval, by class, calibration,
-confusions, mistakes.
+"""Evaluation of a model on labeled images: accuracy, per-class recall, calibration, confusions and
+mistakes.
+
+Intervals are Clopper-Pearson intervals over the images, as in fine-tuning.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from resnetlab.deploy.inputs import LabeledImages, LazyImage
-from resnetlab.deploy.predict import PREDICT_BATCH_SIZE, Classifier
-from resnetlab.deploy.request import Tta, match_classes
+from resnetlab.data.photo_loader import LOADER_BATCH_SIZE, LazyImage, Tta
+from resnetlab.deploy.inputs import LabeledImages
+from resnetlab.deploy.predict import Classifier
+from resnetlab.deploy.request import match_classes
 from resnetlab.deploy.results import (
     CalibrationBin,
     ClassScore,
@@ -23,24 +26,19 @@ from resnetlab.deploy.results import (
     proportion,
 )
 from resnetlab.errors import input_error
+from resnetlab.messages import ItemCallback, silent
+from resnetlab.training.photo_predictions import Predictions
 
 NUM_BINS = 15
 """Number of bins of equal width over the highest probability (Guo et al. 2017, sec. 4)."""
 
-ItemCallback = Callable[[str, int, int], None]
-"""Callback with the name of the step, the number of finished items and their total."""
-
 
 @dataclass(frozen=True)
-class PredictionSet:
-    """Predictions: probabilities (N, K) and class indices (N,) of the readable images, and the bad
-    files.
-    """
+class PredictionSet(Predictions):
+    """Predictions with the readable images they belong to, and the files that are not readable."""
 
     images: tuple[LazyImage, ...]
-    probabilities: NDArray[np.float64]
-    labels: NDArray[np.int64]
-    bad_files: tuple[tuple[str, str], ...]
+    bad_files: tuple[tuple[str, str], ...] = ()
 
 
 def predict_all(
@@ -48,46 +46,42 @@ def predict_all(
     data: LabeledImages,
     *,
     tta: Tta = "none",
-    batch_size: int = PREDICT_BATCH_SIZE,
-    on_item: ItemCallback = lambda *_: None,
+    batch_size: int = LOADER_BATCH_SIZE,
+    on_item: ItemCallback = silent,
 ) -> PredictionSet:
     """Predict all images of `data`. Raises InputError if the model lacks a class of the data."""
-    index = match_classes(model.classes, data)
-    readable, rows, bad = [], [], list(data.bad_files)
-    for done, prediction in enumerate(
-        model.predict_images(data.images, tta=tta, batch_size=batch_size), 1
-    ):
+    class_index = match_classes(model.classes, data)
+    images, labels, rows, bad = [], [], [], list(data.bad_files)
+    predictions = model.predict_images(data.images, tta=tta, batch_size=batch_size)
+    for done, (prediction, label) in enumerate(zip(predictions, data.labels, strict=True), 1):
         if prediction.probabilities is None:
             bad.append((prediction.image.name, prediction.reason))
         else:
-            readable.append(done - 1)
+            images.append(prediction.image)
+            labels.append(class_index[label])
             rows.append(prediction.probabilities)
-        on_item("pictures", done, len(data.images))
+        on_item("photographs", done, len(data.images))
     if not rows:
-        fix = "give whole photographs"
         raise input_error(
             data.name,
             f"none of {len(bad):,} files is an image (first: {bad[0][0]}: {bad[0][1]})",
-            fix,
+            "give whole photographs",
         )
-    truth = np.array([index[data.labels[k]] for k in readable], np.int64)
-    return PredictionSet(tuple(data.images[k] for k in readable), np.stack(rows), truth, tuple(bad))
+    return PredictionSet(np.stack(rows), np.array(labels, np.int64), tuple(images), tuple(bad))
 
 
 def evaluate(
     model: Classifier, data: LabeledImages, predictions: PredictionSet, tta: Tta = "none"
 ) -> EvaluationResult:
     """Compute the metrics of the model's predictions on `data`."""
-    names, probabilities, truth = model.classes, predictions.probabilities, predictions.labels
-    predicted = probabilities.argmax(1)
-    correct = predicted == truth
-    rows = np.arange(len(truth))
-    true_probability = probabilities[rows, truth]
-    rank = (probabilities > true_probability[:, None]).sum(1)
-    confidence = probabilities[rows, predicted]
+    names, probabilities, labels = model.classes, predictions.probabilities, predictions.labels
+    predicted, correct = predictions.predicted, predictions.correct
+    label_probability = predictions.label_probabilities
+    rank = (probabilities > label_probability[:, None]).sum(1)
+    confidence = probabilities.max(1)
     bins = tuple(_calibration_bins(confidence, correct))
-    pairs = Counter(zip(truth[~correct].tolist(), predicted[~correct].tolist(), strict=True))
-    by_confidence = sorted(
+    pairs = Counter(zip(labels[~correct].tolist(), predicted[~correct].tolist(), strict=True))
+    mistakes = sorted(
         np.flatnonzero(~correct).tolist(),
         key=lambda k: (-confidence[k], predictions.images[k].name),
     )
@@ -101,25 +95,25 @@ def evaluate(
         tta=tta,
         top1=proportion(int(correct.sum()), len(correct)),
         top5=proportion(int((rank < 5).sum()), len(correct)),
-        loss_nats=float(-np.log(np.maximum(true_probability, np.finfo(np.float64).tiny)).mean()),
+        loss_nats=predictions.loss_nats,
         ece_pct=sum(item.images * abs(item.accuracy_pct - item.confidence_pct) for item in bins)
         / len(correct),
         outputs=len(names),
-        classes=tuple(_class_scores(names, truth, predicted)),
+        classes=tuple(_class_scores(names, labels, predicted)),
         bins=bins,
         confusions=tuple(
-            Confusion(true=names[t], predicted=names[s], images=n)
-            for (t, s), n in pairs.most_common()
+            Confusion(true=names[true], predicted=names[other], images=images)
+            for (true, other), images in pairs.most_common()
         ),
         mistakes=tuple(
             Misclassification(
                 name=predictions.images[k].name,
-                true=names[truth[k]],
+                true=names[labels[k]],
                 predicted=names[predicted[k]],
                 probability=float(confidence[k]),
-                true_probability=float(true_probability[k]),
+                true_probability=float(label_probability[k]),
             )
-            for k in by_confidence
+            for k in mistakes
         ),
         bad_files=predictions.bad_files,
         notes=data.notes,

@@ -9,7 +9,6 @@ import logging
 import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 from typing import Any, Literal
 
@@ -20,7 +19,7 @@ from PIL import Image
 from torch import Tensor
 
 from resnetlab.bundle.card import describe_transform
-from resnetlab.data.sources.image_decoder import BadImageError, suppress_pillow_warnings
+from resnetlab.data.photo_loader import load_batches
 from resnetlab.data.transforms.eval_transform import apply_eval_transform
 from resnetlab.deploy.inputs import find_images
 from resnetlab.deploy.optional_imports import optional_import
@@ -28,10 +27,10 @@ from resnetlab.deploy.predict import Classifier
 from resnetlab.deploy.request import NUM_CHECK_IMAGES, check_export_format, too_few_images_error
 from resnetlab.errors import input_error
 from resnetlab.files import atomic_write
+from resnetlab.messages import Notify, silent
 from resnetlab.schema import encode
 
-ImageKind = Literal["photographs", "generated pictures"]
-Notify = Callable[[str], None]
+ImageKind = Literal["photographs", "generated images"]
 InferenceFunction = Callable[[NDArray[np.float32]], NDArray[np.float32]]
 """Function from images (N, C, H, W) to logits (N, K)."""
 
@@ -65,7 +64,7 @@ def export(
     export_format: str,
     out: Path,
     check_on: Path | None = None,
-    notify: Notify = lambda _: None,
+    notify: Notify = silent,
 ) -> ExportCheck:
     """Export the model to the file `out`: a function from fp32 images (N, C, H, W), for any N, to
     logits (N, K).
@@ -98,13 +97,17 @@ def export(
             f"cannot be written as {export_format}: "
             f"{(str(error).strip().splitlines() or ['?'])[0][:200]}"
         )
-        raise input_error(model.file.name, what, "another network, or the other form") from None
+        raise input_error(
+            model.file.name, what, "choose another network, or the other format"
+        ) from None
     if not largest <= TOLERANCE:  # also true for NaN
-        what = f"the {export_format} differs from PyTorch by {largest:.1e}; it was not kept"
+        what = (
+            f"the {export_format} output differs from PyTorch by {largest:.1e}; nothing was written"
+        )
         raise input_error(
             model.file.name,
             what,
-            "another version of torch or onnxruntime",
+            "install another version of torch or onnxruntime",
             allowed=f"{TOLERANCE:g}",
         )
     with atomic_write(out, "wb") as file:
@@ -131,21 +134,21 @@ def metadata(model: Classifier) -> dict[str, str]:
 
 def _check_images(
     model: Classifier, folder: Path | None
-) -> tuple[NDArray[np.uint8], Literal["photographs", "generated pictures"]]:
+) -> tuple[NDArray[np.uint8], Literal["photographs", "generated images"]]:
     """Return eight images (N, H, W, C) after the evaluation transform."""
-    view = model.file.eval_transform
+
+    def transform(image: Image.Image) -> NDArray[np.uint8]:
+        return apply_eval_transform(image, model.file.eval_transform)
+
     if folder is None:
-        return np.stack(
-            [apply_eval_transform(image, view) for image in _generate_images()]
-        ), "generated pictures"
-    images = []
-    with suppress_pillow_warnings():
-        for picture in islice(find_images([folder])[0], 10 * NUM_CHECK_IMAGES):
-            with contextlib.suppress(BadImageError):
-                images.append(apply_eval_transform(picture.load(), view))
-            if len(images) == NUM_CHECK_IMAGES:
-                return np.stack(images), "photographs"
-    raise too_few_images_error(folder, len(images))
+        return np.stack([transform(image) for image in _generate_images()]), "generated images"
+    images: list[NDArray[np.uint8]] = []
+    candidates = find_images([folder])[0][: 10 * NUM_CHECK_IMAGES]
+    for batch in load_batches(candidates, transform, NUM_CHECK_IMAGES):
+        images += [loaded.pixels for loaded in batch if loaded.pixels is not None]
+    if len(images) < NUM_CHECK_IMAGES:
+        raise too_few_images_error(folder, len(images))
+    return np.stack(images[:NUM_CHECK_IMAGES]), "photographs"
 
 
 def _generate_images() -> Iterator[Image.Image]:
@@ -188,7 +191,7 @@ def _write_onnx(model: Classifier, example: Tensor) -> bytes:
     optional_import("onnxscript", "export")
     onnx = optional_import("onnx", "export")
     if 4 * model.file.parameters >= ONNX_BYTES:
-        what = f"{model.file.parameters:,} parameters are more than one ONNX file holds"
+        what = f"{model.file.parameters:,} parameters do not fit in one ONNX file"
         raise input_error(model.file.name, what, "--to torch-export")
     program = torch.onnx.export(
         model.module,

@@ -1,4 +1,4 @@
-"""Input images of a model, each with a name and a function that decodes it later.
+"""Input images of a model: files, folders, and the labeled images of a data set.
 
 Does not import torch.
 """
@@ -6,7 +6,7 @@ Does not import torch.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -14,14 +14,8 @@ from typing import Literal, get_args
 
 from PIL import Image
 
-from resnetlab.data.sources import (
-    Notify,
-    decode_cache,
-    image_decoder,
-    manifest,
-    open_source,
-    silent,
-)
+from resnetlab.data.photo_loader import LazyImage, image_from_file
+from resnetlab.data.sources import decode_cache, manifest, open_source
 from resnetlab.data.sources.folder_layout import (
     IMAGE_SUFFIXES,
     UNSUPPORTED_SUFFIXES,
@@ -32,17 +26,9 @@ from resnetlab.data.sources.folder_layout import (
 from resnetlab.data.sources.folder_types import SkippedFile
 from resnetlab.data.sources.manifest import ManifestRow
 from resnetlab.errors import escape_controls, input_error
+from resnetlab.messages import Notify, silent
 
 SplitName = Literal["train", "validation", "test", "all"]
-
-
-@dataclass(frozen=True)
-class LazyImage:
-    """Image with a name. `load` decodes it or raises BadImageError."""
-
-    name: str
-    """Path with escaped unprintable characters."""
-    load: Callable[[], Image.Image]
 
 
 @dataclass(frozen=True)
@@ -59,36 +45,31 @@ class LabeledImages:
     notes: tuple[str, ...] = ()
 
 
-def image_from_file(path: Path) -> LazyImage:
-    """Return the photograph in a file."""
-    return LazyImage(escape_controls(str(path)), partial(_load_image, path))
-
-
 def find_images(paths: Sequence[Path]) -> tuple[list[LazyImage], list[SkippedFile]]:
     """List the images among files and folders, and the skipped files of folders with the reason.
 
     A file in a folder is an image if its suffix says so; a file that is named directly is always
     taken.
     """
-    pictures: list[LazyImage] = []
+    images: list[LazyImage] = []
     skipped: list[SkippedFile] = []
     for path in paths:
         if not path.is_dir():
-            pictures.append(image_from_file(path))
+            images.append(image_from_file(path))
             continue
         for entry in sorted(walk(path)[0], key=lambda entry: entry.path):
             hidden = any(part.startswith(".") for part in entry.path.split("/"))
-            foreign = (
+            other_type = (
                 ""
                 if entry.path.lower().endswith(IMAGE_SUFFIXES + UNSUPPORTED_SUFFIXES)
                 else "not an image by its name"
             )
-            reason = "hidden" if hidden else entry.skip_reason or foreign
+            reason = "hidden" if hidden else entry.skip_reason or other_type
             if reason:
                 skipped.append(SkippedFile(f"{path}/{entry.path}", reason))
             else:
-                pictures.append(image_from_file(path / entry.path))
-    return pictures, skipped
+                images.append(image_from_file(path / entry.path))
+    return images, skipped
 
 
 def summarize_skipped(skipped: Iterable[SkippedFile]) -> str:
@@ -109,14 +90,14 @@ def open_labeled_images(
 ) -> LabeledImages:
     """Open the labeled images of `split` in a folder, an `.npz` file or a named data set.
 
-    The manifest `by` defines the splits of a folder, or without it the folder's own layout. A
+    The manifest at `manifest_path` defines the splits of a folder, or else the folder's layout. A
     folder without a test split is split by the manifest in `cache`, as in training, so that a model
     is not tested on its train images. Raises InputError.
     """
     if split not in get_args(SplitName):
         raise input_error(
             "--split",
-            "no such split",
+            "unknown split",
             "--split test",
             got=split,
             allowed=", ".join(get_args(SplitName)),
@@ -125,13 +106,9 @@ def open_labeled_images(
         return _open_folder(Path(data), split, cache, notify, manifest_path)
     if manifest_path is not None:
         raise input_error(
-            "--manifest", f"{data} is no folder of photographs", "leave it out", got=manifest_path
+            "--manifest", f"{data} is not a folder of photographs", "omit it", got=manifest_path
         )
     return _open_arrays(data, split, cache, notify)
-
-
-def _load_image(path: Path) -> Image.Image:
-    return image_decoder.decode(image_decoder.read_bytes(path))
 
 
 def _open_folder(
@@ -156,7 +133,7 @@ def _open_folder(
             str(root), "no usable image", "give a folder of photographs in folders of classes"
         )
     notes: tuple[str, ...] = (
-        (f"passed over: {summarize_skipped(listing.skipped)}",) if listing.skipped else ()
+        (f"skipped: {summarize_skipped(listing.skipped)}",) if listing.skipped else ()
     )
     if manifest_path is not None:
         rows = manifest.apply_manifest(rows, root, manifest_path)
@@ -166,8 +143,8 @@ def _open_folder(
     split_rows = [row for row in rows if split in ("all", row.split)]
     if not split_rows:
         raise input_error(str(root), f"no {split} images", "--split test, or --split all")
-    pictures = tuple(
-        LazyImage(escape_controls(row.path), partial(_load_image, root / row.path))
+    images = tuple(
+        LazyImage(escape_controls(row.path), image_from_file(root / row.path).load)
         for row in split_rows
     )
     labels = tuple(row.label for row in split_rows)
@@ -175,7 +152,7 @@ def _open_folder(
         root.resolve().name,
         split,
         listing.classes,
-        pictures,
+        images,
         labels,
         _bad_files_of_split(bad, split, listing),
         notes,
@@ -186,13 +163,13 @@ def _bad_files_of_split(
     bad_files: tuple[tuple[str, str], ...], split: SplitName, listing: FolderListing
 ) -> tuple[tuple[str, str], ...]:
     """Return the bad files of the split. A file without a known split counts for every split."""
-    of = {escape_controls(file.path): file.split for file in listing.files}
-    return tuple(item for item in bad_files if split == "all" or of[item[0]] in (None, split))
+    split_of = {escape_controls(file.path): file.split for file in listing.files}
+    return tuple(item for item in bad_files if split == "all" or split_of[item[0]] in (None, split))
 
 
 def _open_arrays(data: str, split: SplitName, cache: Path, notify: Notify) -> LabeledImages:
     source = open_source(data, cache=cache, notify=notify)
-    pictures: list[LazyImage] = []
+    images: list[LazyImage] = []
     labels: list[str] = []
     for name, part in (
         ("train", source.train),
@@ -202,13 +179,13 @@ def _open_arrays(data: str, split: SplitName, cache: Path, notify: Notify) -> La
         if part is None or split not in ("all", name):
             continue
         pixels = part.pixels[..., 0] if part.pixels.shape[3] == 1 else part.pixels
-        pictures += [
+        images += [
             LazyImage(f"{name}/{k}", partial(Image.fromarray, array))
             for k, array in enumerate(pixels)
         ]
         labels += [source.classes[k] for k in part.labels]
-    if not pictures:
+    if not images:
         raise input_error(data, f"no {split} images", "--split test")
     return LabeledImages(
-        source.name, split, source.classes, tuple(pictures), tuple(labels), (), source.notes
+        source.name, split, source.classes, tuple(images), tuple(labels), (), source.notes
     )

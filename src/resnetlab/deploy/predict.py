@@ -1,16 +1,9 @@
-"""Prediction of the classes of images with a trained network. All inference uses this module.
-
-Threads decode and transform the images one batch ahead of the network. No image stays in memory
-after its batch.
-"""
+"""Prediction of the classes of images with a trained network."""
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -20,18 +13,19 @@ from PIL import Image
 
 from resnetlab.bundle.spec import ModelFile
 from resnetlab.bundle.store import Bundle, load_bundle
+from resnetlab.data.photo_loader import LOADER_BATCH_SIZE, LazyImage, Tta, image_from_file
 from resnetlab.data.sources import image_decoder
-from resnetlab.data.sources.decode_cache import default_workers
 from resnetlab.data.transforms.augment import normalize
-from resnetlab.data.transforms.eval_transform import EvalTransform, apply_eval_transform, ten_crops
-from resnetlab.deploy.inputs import LazyImage, image_from_file
-from resnetlab.deploy.request import Tta, check_model, check_tta
+from resnetlab.deploy.request import check_model, check_tta
 from resnetlab.errors import InputError, Problem, ResourceError
 from resnetlab.recipes.numerics import Numerics, parse_device
 from resnetlab.training.device import setup_device
+from resnetlab.training.photo_predictions import (
+    ImagePrediction,
+    make_predict_proba,
+    predict_images,
+)
 from resnetlab.training.resolve import resolve_numerics
-
-PREDICT_BATCH_SIZE = 32
 
 
 @dataclass(frozen=True)
@@ -50,15 +44,6 @@ class Prediction:
     top_classes: tuple[ClassProbability, ...]
 
 
-@dataclass(frozen=True)
-class ImagePrediction:
-    """Image with the probability of each class (K,), or the reason why it cannot be decoded."""
-
-    image: LazyImage
-    probabilities: NDArray[np.float64] | None
-    reason: str = ""
-
-
 class Classifier:
     """Trained network for images: `load_model("pets").predict(["cat.jpg"])`."""
 
@@ -68,9 +53,10 @@ class Classifier:
         self.numerics = resolve_numerics(Numerics(device=kind, precision="fp32"), single_run=True)  # type: ignore[arg-type]
         self.device = setup_device(self.numerics, index)
         self.module = bundle.module.to(self.device)
+        transform = bundle.file.eval_transform
+        self._predict_proba = make_predict_proba(self.module, transform, self.device)
         self._mean, self._std = (
-            torch.tensor(values, device=self.device)
-            for values in (bundle.file.eval_transform.mean, bundle.file.eval_transform.std)
+            torch.tensor(values, device=self.device) for values in (transform.mean, transform.std)
         )
 
     @property
@@ -109,7 +95,7 @@ class Classifier:
         images: Iterable[LazyImage],
         *,
         tta: Tta = "none",
-        batch_size: int = PREDICT_BATCH_SIZE,
+        batch_size: int = LOADER_BATCH_SIZE,
     ) -> Iterator[ImagePrediction]:
         """Yield the probabilities of each image, or the reason why it cannot be decoded, in order.
 
@@ -117,36 +103,20 @@ class Classifier:
         fit in memory.
         """
         check_tta(self.file.eval_transform, tta)
-        for chunk in _prefetch(images, self.file.eval_transform, tta, batch_size):
-            by_shape = defaultdict(list)  # whole photographs differ in shape
-            for index, (_, views) in enumerate(chunk):
-                if not isinstance(views, str):
-                    by_shape[views.shape].append(index)
-            probabilities: dict[int, NDArray[np.float64]] = {}
-            for indices in by_shape.values():
-                stacked = np.stack(
-                    [views for index in indices if not isinstance(views := chunk[index][1], str)]
-                )
-                probabilities |= zip(indices, self.predict_proba(stacked), strict=True)
-            for index, (image, views) in enumerate(chunk):
-                yield ImagePrediction(
-                    image, probabilities.get(index), views if isinstance(views, str) else ""
-                )
+        yield from predict_images(
+            self.predict_proba, images, self.file.eval_transform, tta, batch_size
+        )
 
     def predict_proba(self, views: NDArray[np.uint8]) -> NDArray[np.float64]:
         """Return the probabilities (N, K), averaged over the V views of each image (N, V, H, W, C)
         uint8.
         """
-        count, per_picture = views.shape[:2]
         try:
-            with torch.inference_mode():
-                logits = self.module(self.preprocess(views.reshape(-1, *views.shape[2:])))
-                mean = logits.double().softmax(1).view(count, per_picture, -1).mean(1)
-                return mean.cpu().numpy()  # type: ignore[no-any-return]
+            return self._predict_proba(views)
         except torch.OutOfMemoryError as error:
-            what = f"a batch of {count} pictures does not fit in the device's memory"
+            what = f"a batch of {len(views)} photographs does not fit in the device's memory"
             raise ResourceError(
-                Problem(self.file.name, what, "a smaller --batch-size, or --device cpu")
+                Problem(self.file.name, what, "give a smaller --batch-size, or --device cpu")
             ) from error
 
     def preprocess(self, pixels: NDArray[np.uint8]) -> torch.Tensor:
@@ -167,47 +137,6 @@ def load_model(
     """
     check_model(Path(folder), accept_license)
     return Classifier(load_bundle(Path(folder)), device)
-
-
-def augmented_views(image: Image.Image, transform: EvalTransform, tta: Tta) -> NDArray[np.uint8]:
-    """Return the V views of a photograph for test-time augmentation, (V, H, W, C) uint8."""
-    match tta:
-        case "none":
-            return apply_eval_transform(image, transform)[np.newaxis]
-        case "flip":
-            pixels = apply_eval_transform(image, transform)
-            return np.stack([pixels, pixels[:, ::-1]])
-        case "ten-crop":
-            return ten_crops(image, transform)
-
-
-def _prefetch(
-    images: Iterable[LazyImage], transform: EvalTransform, tta: Tta, batch_size: int
-) -> Iterator[list[tuple[LazyImage, NDArray[np.uint8] | str]]]:
-    """Yield batches of images as views, or as the reason why an image cannot be decoded.
-
-    Threads decode the next batch while the caller uses the present one.
-    """
-
-    def prepared(image: LazyImage) -> NDArray[np.uint8] | str:
-        try:
-            return augmented_views(image.load(), transform, tta)
-        except image_decoder.BadImageError as error:
-            return str(error)
-
-    waiting = iter(images)
-    with (
-        image_decoder.suppress_pillow_warnings(),
-        ThreadPoolExecutor(max_workers=min(default_workers(), 16)) as pool,
-    ):
-
-        def submit() -> list[tuple[LazyImage, Future[NDArray[np.uint8] | str]]]:
-            return [(image, pool.submit(prepared, image)) for image in islice(waiting, batch_size)]
-
-        following = submit()
-        while following:
-            current, following = following, submit()
-            yield [(image, future.result()) for image, future in current]
 
 
 def _to_lazy_image(item: str | Path | Image.Image, number: int) -> LazyImage:

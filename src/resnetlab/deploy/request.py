@@ -1,4 +1,4 @@
-"""Checks of a command before torch is imported: model folder, classes, views and export formats.
+"""Checks of a command before torch is imported: model folder, classes, augmentation, format.
 
 Does not import torch.
 """
@@ -11,14 +11,10 @@ from typing import Literal, get_args
 
 from resnetlab.bundle.reading import check_license, read_model_file
 from resnetlab.bundle.spec import ModelFile
+from resnetlab.data.photo_loader import Tta
 from resnetlab.data.transforms.eval_transform import EvalTransform
 from resnetlab.deploy.inputs import LabeledImages, find_images
 from resnetlab.errors import InputError, Problem, input_error, suggest
-
-Tta = Literal["none", "flip", "ten-crop"]
-"""Test-time augmentation: average the probabilities over the image and its mirror image, or over
-ten crops.
-"""
 
 ExportFormat = Literal["onnx", "torch-export"]
 """Format of an exported model."""
@@ -42,15 +38,19 @@ def check_model(folder: Path, accept_license: bool, tta: str = "none") -> ModelF
 
 
 def check_tta(transform: EvalTransform, tta: str) -> None:
-    """Raise InputError unless `tta` exists and suits `view`."""
+    """Raise InputError unless `tta` exists and suits `transform`."""
     if tta not in get_args(Tta):
         raise input_error(
-            "--tta", "unknown", "--tta flip", got=tta, allowed=", ".join(get_args(Tta))
+            "--tta",
+            "unknown test-time augmentation",
+            "--tta flip",
+            got=tta,
+            allowed=", ".join(get_args(Tta)),
         )
     if tta == "ten-crop" and transform.crop_mode != "crop":
         raise input_error(
             "--tta",
-            f"the model is shown {transform.crop_mode} photographs, which leave no corners",
+            f"the model takes {transform.crop_mode} images, which have no corner crops",
             "--tta flip",
         )
 
@@ -60,7 +60,7 @@ def check_label(label: str, classes: Sequence[str]) -> None:
     if label and label not in classes:
         fix = suggest(label, classes) or "give a class of model.json"
         raise input_error(
-            "--class", f"none of the model's {len(classes):,} classes", fix, got=label
+            "--class", f"not one of the model's {len(classes):,} classes", fix, got=label
         )
 
 
@@ -69,15 +69,15 @@ def check_export_format(file: ModelFile, export_format: str) -> None:
     if export_format not in get_args(ExportFormat):
         raise input_error(
             "--to",
-            "unknown",
+            "unknown export format",
             "--to onnx",
             got=export_format,
             allowed=", ".join(get_args(ExportFormat)),
         )
     if file.eval_transform.crop_mode == "whole":
-        fix = "a model that crops, or predict and serve, which take every shape"
+        fix = "choose a model that crops, or use predict or serve, which take every shape"
         raise input_error(
-            file.name, "sees whole photographs, so that its input has no one shape", fix
+            file.name, "takes whole images, so that its input has no fixed shape", fix
         )
 
 
@@ -90,8 +90,8 @@ def check_export_images(folder: Path) -> None:
 
 def too_few_images_error(folder: Path, count: int) -> InputError:
     """Return the error of a folder with too few photographs for the check of an export."""
-    what = f"{count} photographs, of the {NUM_CHECK_IMAGES} that the check needs"
-    return input_error(str(folder), what, "leave --check-on out")
+    what = f"has {count} photographs; the comparison needs {NUM_CHECK_IMAGES}"
+    return input_error(str(folder), what, "add photographs, or omit --check-on")
 
 
 def match_classes(classes: Sequence[str], data: LabeledImages) -> dict[str, int]:
@@ -106,8 +106,8 @@ def match_classes(classes: Sequence[str], data: LabeledImages) -> dict[str, int]
         problems = [
             Problem(
                 data.name,
-                f'class "{name}" is none of {options}',
-                suggest(name, classes) or "rename its folder, or leave it out",
+                f'class "{name}" is not one of {options}',
+                suggest(name, classes) or "rename its folder, or remove it",
             )
             for name in missing[:MAX_LISTED_PROBLEMS]
         ]
@@ -115,8 +115,8 @@ def match_classes(classes: Sequence[str], data: LabeledImages) -> dict[str, int]
             problems.append(
                 Problem(
                     data.name,
-                    f"and {len(missing) - MAX_LISTED_PROBLEMS:,} classes more",
-                    "mend these first",
+                    f"{len(missing) - MAX_LISTED_PROBLEMS:,} more classes are missing",
+                    "correct these first",
                 )
             )
         raise InputError(*problems)

@@ -7,23 +7,24 @@ from __future__ import annotations
 
 from resnetlab.bundle.spec import License
 from resnetlab.schema import strict_dataclass
-from resnetlab.stats.intervals import wilson
+from resnetlab.stats.intervals import clopper_pearson
 
 
 @strict_dataclass
 class Proportion:
-    """Percentage of `images` with a property, with Wilson's 95 % interval over the images."""
+    """Percentage of `images` with a property, with its Clopper-Pearson 95 % interval."""
 
     count: int
     images: int
     pct: float
     low: float
+    """Lower end of the interval in percent."""
     high: float
 
 
 def proportion(count: int, images: int) -> Proportion:
-    """Return a percentage with Wilson's 95 % interval."""
-    low, high = wilson(count, images)
+    """Return a percentage with its Clopper-Pearson 95 % interval."""
+    low, high = clopper_pearson(count, images)
     return Proportion(
         count=count, images=images, pct=100 * count / images, low=100 * low, high=100 * high
     )
@@ -54,7 +55,7 @@ class CalibrationBin:
 
 @strict_dataclass
 class Confusion:
-    """Number of images of class `true` that the model predicts as `said`."""
+    """Number of images of class `true` that the model predicts as `predicted`."""
 
     true: str
     predicted: str

@@ -31,14 +31,16 @@ from PIL import Image
 from starlette.exceptions import HTTPException
 from starlette.formparsers import MultiPartException, MultiPartParser
 
+from resnetlab.data.photo_loader import LazyImage, augmented_views
 from resnetlab.data.sources import image_decoder
 from resnetlab.data.transforms.eval_transform import apply_eval_transform
 from resnetlab.deploy import pages
 from resnetlab.deploy.explain import Explainer, explain
-from resnetlab.deploy.inputs import LazyImage
 from resnetlab.deploy.limits import Limits
-from resnetlab.deploy.predict import Classifier, ImagePrediction, augmented_views
+from resnetlab.deploy.predict import Classifier
 from resnetlab.errors import InputError, input_error
+from resnetlab.messages import Notify
+from resnetlab.training.photo_predictions import ImagePrediction
 
 FORM_FIELD = "photograph"
 """Documented name of the form field; any other name works too."""
@@ -82,24 +84,24 @@ class Service:
     def __init__(self, model: Classifier, limits: Limits) -> None:
         self.model, self.limits, self.explainer = model, limits, Explainer(model)
         self.num_requests = 0
-        self.pool = ThreadPoolExecutor(max_workers=1, thread_name_prefix="look")
+        self.pool = ThreadPoolExecutor(max_workers=1, thread_name_prefix="predict")
 
     async def handle(self, request: Request, top: int, with_heat_map: bool) -> PredictResponse:
         """Read a photograph from a request and predict its classes within the limits."""
         if self.num_requests >= self.limits.max_requests:
             raise HTTPException(
                 503,
-                f"busy: {self.limits.max_requests} photographs are waiting; try again in a moment",
+                f"busy: {self.limits.max_requests} photographs are waiting; try again later",
             )
         self.num_requests += 1
         try:
             async with asyncio.timeout(self.limits.seconds):
                 raw = await _read_body(request, int(self.limits.megabytes * 1e6))
-            looking = self.pool.submit(partial(self.predict, raw, top, with_heat_map))
+            prediction = self.pool.submit(partial(self.predict, raw, top, with_heat_map))
             try:
-                return await asyncio.wait_for(asyncio.wrap_future(looking), self.limits.seconds)
+                return await asyncio.wait_for(asyncio.wrap_future(prediction), self.limits.seconds)
             finally:
-                looking.cancel()  # has an effect only before the prediction starts
+                prediction.cancel()  # has an effect only before the prediction starts
         except TimeoutError:
             raise HTTPException(
                 408, f"took longer than {self.limits.seconds:g} s; send a smaller photograph"
@@ -116,7 +118,7 @@ class Service:
             augmented_views(photograph, self.model.file.eval_transform, "none")[np.newaxis]
         )[0]
         result = ImagePrediction(LazyImage("photograph", lambda: photograph), probabilities)
-        guesses = [
+        classes = [
             PredictedClass(guess.label, guess.probability)
             for guess in self.model.top_k(result, top).top_classes
         ]
@@ -131,7 +133,7 @@ class Service:
                 raise HTTPException(501, str(error)) from None
         file = self.model.file
         return PredictResponse(
-            file.name, str(file.license), guesses, round(time.monotonic() - start, 3), heat
+            file.name, str(file.license), classes, round(time.monotonic() - start, 3), heat
         )
 
     def _decode(self, raw: bytes) -> Image.Image:
@@ -139,8 +141,8 @@ class Service:
             height, width = image_decoder.read_size(raw)
             if height * width > self.limits.megapixels * 1e6:
                 what = (
-                    f"{height * width / 1e6:.1f} megapixels, at most {self.limits.megapixels:g} "
-                    "are taken"
+                    f"{height * width / 1e6:.1f} megapixels; at most {self.limits.megapixels:g} "
+                    "are allowed"
                 )
                 raise HTTPException(413, f"{what}; send a smaller photograph")
             return image_decoder.decode(raw)
@@ -170,7 +172,7 @@ def create_app(model: Classifier, limits: Limits | None = None, host: str = "127
         docs_url=None,
         redoc_url=None,
         lifespan=life,
-        summary="Names what is in a photograph.",
+        summary="Predicts the classes of a photograph.",
     )
     page = pages.start_page(model.file, service.limits)
 
@@ -185,21 +187,21 @@ def create_app(model: Classifier, limits: Limits | None = None, host: str = "127
             reference_page.html, headers={"Content-Security-Policy": reference_page.policy}
         )
 
-    @app.get("/health", summary="Whether the service is up, and with which model.")
+    @app.get("/health", summary="Report that the service runs, and its model.")
     async def health() -> HealthResponse:
         file = model.file
         return HealthResponse("ok", file.name, len(file.classes), str(file.license))
 
     @app.post(
         "/predict",
-        summary="Name what is in a photograph.",
+        summary="Predict the classes of a photograph.",
         openapi_extra={"requestBody": _request_body()},
     )
     async def predict(
         request: Request,
-        top: Annotated[int, Query(ge=1, le=100, description="Classes.")] = 5,
+        top: Annotated[int, Query(ge=1, le=100, description="Number of classes.")] = 5,
         explain: Annotated[
-            bool, Query(description="With where the first class was seen (Grad-CAM).")
+            bool, Query(description="Add the Grad-CAM heat map of the first class.")
         ] = False,
     ) -> PredictResponse:
         """Predict the classes of the photograph in the body: the file itself, or a form with one
@@ -211,14 +213,14 @@ def create_app(model: Classifier, limits: Limits | None = None, host: str = "127
     return app
 
 
-def run_server(model: Classifier, host: str, port: int, notify: Callable[[str], None]) -> None:
+def run_server(model: Classifier, host: str, port: int, notify: Notify) -> None:
     """Serve until a signal ends the process. Raises InputError if the port is in use."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
         listening = socket.create_server((host, port), family=family)
     except OSError as error:
         what = f"{host}:{port} cannot be bound: {(error.strerror or str(error)).lower()}"
-        raise input_error("--port", what, "--port 0 takes one that is free") from None
+        raise input_error("--port", what, "--port 0 takes a free one") from None
     with listening:
         config = uvicorn.Config(
             create_app(model, host=host),
@@ -232,12 +234,12 @@ def run_server(model: Classifier, host: str, port: int, notify: Callable[[str], 
         bound = listening.getsockname()[1]
         notify(
             f"{model.file.name}: http://{f'[{host}]' if ':' in host else host}:{bound} "
-            "(Ctrl-C ends it)"
+            "(Ctrl-C stops it)"
         )
         if host in ("0.0.0.0", "::"):
             notify(
-                f"Whoever reaches this machine can use it: http://{_local_address()}:{bound} on "
-                "your network."
+                "Every device that reaches this machine can use it: "
+                f"http://{_local_address()}:{bound} on your network."
             )
         uvicorn.Server(config).run(sockets=[listening])
 
@@ -274,7 +276,7 @@ def _add_security_checks(app: FastAPI, host: str) -> None:
         if not allowed_host(host_header, host):
             return _error(
                 403,
-                f"not served under the name {host_header[:100]}; use the address of this machine",
+                f"the service has no name {host_header[:100]}; use the address of this machine",
             )
         if origin is not None and origin.partition("://")[2] != host_header:
             return _error(403, "a page of another site may not use this service")
@@ -299,7 +301,7 @@ def _add_security_checks(app: FastAPI, host: str) -> None:
 
     @app.exception_handler(Exception)
     async def unexpected(_: Request, error: Exception) -> Response:
-        return _error(500, f"unforeseen: {type(error).__name__}")
+        return _error(500, f"unexpected error: {type(error).__name__}")
 
 
 def _error(status: int, message: str) -> Response:

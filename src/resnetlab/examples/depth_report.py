@@ -46,7 +46,7 @@ def residual(depth: int = 8, run: str = "as run", num_classes: int = 10) -> nn.M
 
 
 def parse_run(run: str) -> frozenset[str]:
-    """Return those of `INGREDIENTS` that `run` names. Raises ValueError for another text."""
+    """Return those of `CODE_DIFFERENCES` that `run` names. Raises ValueError for another text."""
     if run in ("as described", "as run"):
         return frozenset(CODE_DIFFERENCES if run == "as run" else ())
     names = frozenset(run.split(" + "))
@@ -68,7 +68,7 @@ class Network(nn.Module):
     ) -> None:
         super().__init__()
         if depth not in BLOCKS:
-            raise ValueError(f"depth = {depth} is none of {', '.join(map(str, BLOCKS))}")
+            raise ValueError(f"depth = {depth} is not one of {', '.join(map(str, BLOCKS))}")
         self.double_softmax, self.evaluation_mode = (
             "double softmax" in differences,
             "evaluation mode" in differences,

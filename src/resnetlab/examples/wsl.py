@@ -1,5 +1,4 @@
-"""ResNeXt-101 32x48d of Mahajan et al. 2018, which no library builds, for its authors' weights in a
-file.
+"""ResNeXt-101 32x48d of Mahajan et al. 2018, which no library provides, for its authors' weights.
 
 `resnetlab import-weights FILE --as resnext101_32x48d --out resnext101_32x48d --license
 CC-BY-NC-4.0` converts their checkpoint to the tensor names of this package's own network, which

@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from resnetlab.files import write_json
-from resnetlab.finetune.progress import ItemCallback, silent
 from resnetlab.finetune.request import CheckedRequest, FinetuneRequest, read_request
 from resnetlab.finetune.results import FinetuneResult, ResolutionTable
+from resnetlab.messages import ItemCallback, Notify, silent
 from resnetlab.models.configs import ExternalConfig
 from resnetlab.recipes.numerics import Numerics, parse_device, torchrun_env
 from resnetlab.schema import encode
@@ -24,8 +24,6 @@ if TYPE_CHECKING:
     from resnetlab.finetune.pipeline import FinetuneJob
     from resnetlab.finetune.stage_cache import StageCache
     from resnetlab.training.distributed import World
-
-Notify = Callable[[str], None]
 
 
 @dataclass(frozen=True)
@@ -43,7 +41,7 @@ def finetune(
     budget_seconds: float | None = None,
     baseline: Path | None = None,
     should_stop: Callable[[], bool] = lambda: False,
-    notify: Notify = lambda _: None,
+    notify: Notify = silent,
     on_item: ItemCallback = silent,
 ) -> FinetuneOutcome:
     """Fine-tune a network on a folder of photographs and write the model and the record.
@@ -61,7 +59,7 @@ def finetune(
         ResourceError: The disk is full.
     """
     if torchrun_env()[0] > 0:  # only the first process prints progress
-        notify, on_item = lambda _: None, silent
+        notify = on_item = silent
     checked = _read_request(request, notify)
     from resnetlab.finetune.pipeline import run_finetuning
     from resnetlab.training.distributed import process_group, torchrun_world
@@ -95,7 +93,7 @@ def fixres(
     *,
     command: str,
     should_stop: Callable[[], bool] = lambda: False,
-    notify: Notify = lambda _: None,
+    notify: Notify = silent,
     on_item: ItemCallback = silent,
 ) -> Iterator[tuple[ResolutionTable, Path]]:
     """Sweep train and test resolutions. Yields the table after each cell, and the folder of its

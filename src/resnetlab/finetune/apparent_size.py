@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw
 
+from resnetlab.data.photo_loader import image_from_file
 from resnetlab.data.sources import image_decoder
 from resnetlab.data.transforms.eval_transform import EvalTransform, center_crop, resize_image
 from resnetlab.data.transforms.photo_train import draw_photo_epoch, random_resized_crop_box
@@ -44,9 +45,9 @@ def draw_crops(photo: Path, train_size: int, test_size: int, out: Path) -> str:
     """
     try:
         with image_decoder.suppress_pillow_warnings():
-            image = image_decoder.decode(image_decoder.read_bytes(photo)).convert("RGB")
+            image = image_from_file(photo).load().convert("RGB")
     except image_decoder.BadImageError as error:
-        raise input_error(str(photo), str(error), "give a whole photograph") from None
+        raise input_error(str(photo), str(error), "give an undamaged photograph") from None
     draws = draw_photo_epoch(4, partial(make_generator, 0, "apparent"))
     tiles = []
     for index in range(4):
@@ -60,10 +61,10 @@ def draw_crops(photo: Path, train_size: int, test_size: int, out: Path) -> str:
     sheet = Image.new(
         "RGB", (sum(tile.width for tile in tiles) + 60, max(train_size, test_size) + 30), "white"
     )
-    left, pen = 10, ImageDraw.Draw(sheet)
+    left, draw = 10, ImageDraw.Draw(sheet)
     for index, tile in enumerate(tiles):
         sheet.paste(tile, (left, 25))
-        pen.text(
+        draw.text(
             (left, 6), f"train {train_size}" if index < 4 else f"test {test_size}", fill="black"
         )
         left += tile.width + 10
@@ -73,7 +74,7 @@ def draw_crops(photo: Path, train_size: int, test_size: int, out: Path) -> str:
         target.write(file.getvalue())
     value = apparent_size_ratio(image.width, image.height, train_size, test_size)
     return (
-        f"train {train_size}, test {test_size}: things look {value:.2f} times as large in "
+        f"train {train_size}, test {test_size}: objects appear {value:.2f} times as large in "
         "training as in evaluation "
         f"(median of {NUM_CROPS:,} crops); {out}"
     )

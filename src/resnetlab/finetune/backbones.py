@@ -67,8 +67,8 @@ def _find_local(weights: Path | None) -> Backbone:
         if not files:
             raise input_error(
                 f"{WEIGHTS_ENV_VAR}={folder}",
-                "no .toml and no .safetensors in it",
-                "put weights there, or unset it",
+                "contains no .toml and no .safetensors file",
+                "put weights there, or unset the variable",
             )
         return (_from_toml if files[0].suffix == ".toml" else _from_weights_file)(
             files[0], weights, f"{WEIGHTS_ENV_VAR}: {files[0].name}"
@@ -89,9 +89,7 @@ def _from_weights_file(path: Path, weights: Path | None, origin: str) -> Backbon
     """
     model = read_metadata(path).get("model")
     if model is None and not path.stem.isidentifier():
-        raise input_error(
-            str(path), "does not say of which network it is", "name it: --model timm/NAME"
-        )
+        raise input_error(str(path), "does not name its network", "name it: --model timm/NAME")
     spec = parse_model(model or f"timm/{path.stem}", str(path))
     return Backbone(spec, weights or path, find_license(spec), origin)
 
@@ -107,9 +105,7 @@ def _preferred_torchvision_model() -> tuple[str, str]:
     return (
         PREFERRED_MODELS[0],
         (
-            f"asking the hub for torchvision/{PREFERRED_MODELS[0]}; --weights or "
-            f"{WEIGHTS_ENV_VAR} give one "
-            "that is "
-            "here"
+            f"downloading torchvision/{PREFERRED_MODELS[0]}; --weights or {WEIGHTS_ENV_VAR} "
+            "name a local file instead"
         ),
     )

@@ -9,9 +9,8 @@ import contextlib
 import hashlib
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 
 import numpy as np
@@ -20,14 +19,13 @@ from PIL import Image
 
 from resnetlab.data import stratify
 from resnetlab.data.config import DataConfig, DataIdentity, Split
-from resnetlab.data.sources import Notify, image_decoder, silent
-from resnetlab.data.sources.decode_cache import default_workers
+from resnetlab.data.photo_loader import LazyImage, load_batches
+from resnetlab.data.sources import image_decoder
 from resnetlab.data.sources.folder import DEFAULT_IMAGE_SIZE, folder_sha256, scan_folder
 from resnetlab.data.sources.manifest import ManifestRow, SplitSpec, parse_split
 from resnetlab.data.summary import imagenet_overlap
 from resnetlab.errors import InputError, Problem, input_error
-from resnetlab.finetune.progress import ItemCallback
-from resnetlab.finetune.progress import silent as silent_pulse
+from resnetlab.messages import ItemCallback, Notify, silent
 
 VALIDATION_FRACTION = 0.15
 """Fraction of the train images for validation, if a folder has no validation split.
@@ -96,24 +94,24 @@ class PhotoSplit:
         """Decode the photograph at `index` with sides reduced by the factor that `reduction`
         returns.
 
-        A cache keeps decoded photographs from epoch to epoch, up to ALBUM_BYTES. Raises InputError
-        like `load`.
+        A cache keeps decoded photographs from epoch to epoch, up to IMAGE_CACHE_BYTES. Raises
+        InputError like `load`.
 
         Returns:
             The photograph (H, W, 3), and the full width and height.
         """
-        album = self._image_cache
+        cache = self._image_cache
         if (
-            index in album.sizes
-            and (cached := album.arrays.get((index, reduction(*album.sizes[index])))) is not None
+            index in cache.sizes
+            and (cached := cache.arrays.get((index, reduction(*cache.sizes[index])))) is not None
         ):
-            return cached, album.sizes[index]
+            return cached, cache.sizes[index]
         with self._with_path(index):
             raw = self._read(index)
             size = image_decoder.upright_size(raw)
             image = image_decoder.decode(raw, reduction(*size))
         photo = np.array(image if image.mode == "RGB" else image.convert("RGB"))
-        album.add(index, reduction(*size), photo, size)
+        cache.add(index, reduction(*size), photo, size)
         return photo, size
 
     @cached_property
@@ -132,27 +130,24 @@ class PhotoSplit:
         try:
             yield
         except image_decoder.BadImageError as error:
-            where = f"{self.root}/{self.rows[index].path}"
-            raise input_error(
-                where, str(error), "restore it, then give the command again"
-            ) from None
+            path = f"{self.root}/{self.rows[index].path}"
+            raise input_error(path, str(error), "restore it, then repeat the command") from None
+
+    @property
+    def images(self) -> list[LazyImage]:
+        """Return the photographs; loading one raises InputError if it is damaged or has changed."""
+        return [LazyImage(row.path, partial(self.load, k)) for k, row in enumerate(self.rows)]
 
     def stack(
         self,
         transform: Callable[[Image.Image], NDArray[np.uint8]],
-        on_item: ItemCallback = silent_pulse,
+        on_item: ItemCallback = silent,
     ) -> NDArray[np.uint8]:
-        """Decode all photographs, apply `show` to each, and stack the results (N, H, W, C) of equal
-        shape.
-        """
-        arrays = []
-        with (
-            image_decoder.suppress_pillow_warnings(),
-            ThreadPoolExecutor(default_workers()) as pool,
-        ):
-            for array in pool.map(lambda index: transform(self.load(index)), range(len(self))):
-                arrays.append(array)
-                on_item("photographs read", len(arrays), len(self))
+        """Load all photographs and return their transformed pixels (N, H, W, C) uint8."""
+        arrays: list[NDArray[np.uint8]] = []
+        for batch in load_batches(self.images, transform):
+            arrays += [loaded.pixels for loaded in batch if loaded.pixels is not None]
+            on_item("photographs read", len(arrays), len(self))
         return np.stack(arrays)
 
 
@@ -187,12 +182,12 @@ def load_photographs(data: DataConfig, cache: Path, notify: Notify = silent) -> 
     """
     root = Path(data.source)
     if not root.is_dir():
-        what = "no folder of photographs, which a recipe of fine-tuning needs"
+        what = "not a folder of photographs, which a fine-tuning recipe needs"
         fix = "--data DIR; resnetlab data fetch NAME brings stanford-dogs, oxford-pets or flowers"
         raise input_error("data", what, fix, field="source", got=data.source)
-    cut = parse_split(data.split or "", "data.split")
+    split_spec = parse_split(data.split or "", "data.split")
     return open_photographs(
-        root, cache=cache, split_spec=cut, skip_bad=data.skip_bad, notify=notify
+        root, cache=cache, split_spec=split_spec, skip_bad=data.skip_bad, notify=notify
     )
 
 
@@ -210,7 +205,7 @@ def open_photographs(
     """
     if not root.is_dir():
         raise input_error(
-            str(root), "no such folder", "give a folder of photographs, in folders of classes"
+            str(root), "no such folder", "give a folder of photographs, with a folder per class"
         )
     listing = scan_folder(
         root,
@@ -220,15 +215,12 @@ def open_photographs(
         skip_bad=skip_bad,
         split=split_spec,
     )
-    notes = [
-        note for note in listing.notes if "resized to" not in note
-    ]  # only for training from scratch
-    rows = listing.rows
+    notes, rows = list(listing.notes), listing.rows
     if not any(row.split == "validation" for row in rows):
         rows = _split_off_validation(rows, listing.classes, str(root))
         notes.append(
-            f"{root} has no validation split: {VALIDATION_FRACTION:.0%} of train were set apart, "
-            "by class"
+            f"{root} has no validation split: {VALIDATION_FRACTION:.0%} of the train images were "
+            "set apart for it, stratified by class"
         )
     number = {name: k for k, name in enumerate(listing.classes)}
 
@@ -269,11 +261,15 @@ def _check_split_sizes(
 ) -> None:
     """Raise InputError if a class has no train image or the validation split is empty."""
     without = [name for k, name in enumerate(classes) if not (train.labels == k).any()]
-    fix = "add train images, or leave the class out"
+    fix = "add train images, or remove the class"
     problems = [Problem(str(root), f'class "{name}" has no train image', fix) for name in without]
     if not len(validation):
         problems.append(
-            Problem(str(root), "no validation images", "give a share of them: --split .6,.2,.2")
+            Problem(
+                str(root),
+                "no validation images",
+                "give a fraction for each split: --split .6,.2,.2",
+            )
         )
     if problems:
         raise InputError(*problems)

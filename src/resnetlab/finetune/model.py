@@ -13,11 +13,12 @@ import torch
 from torch import Tensor, nn
 
 from resnetlab.data.device_images import DeviceImages
+from resnetlab.data.photo_loader import load_batches
 from resnetlab.data.transforms.augment import normalize
 from resnetlab.data.transforms.eval_transform import EvalTransform, apply_eval_transform
 from resnetlab.errors import input_error
 from resnetlab.finetune.dataset import PhotoSplit
-from resnetlab.finetune.progress import ItemCallback, silent
+from resnetlab.messages import ItemCallback, silent
 from resnetlab.models.configs import ExternalConfig, ModelConfig
 from resnetlab.models.external import weights_metadata
 from resnetlab.models.transfer import (
@@ -167,6 +168,10 @@ class FinetuneModel:
         trunk, tail = split or (None, self.model)
         return SplitModel(at if split else "", trunk, tail)
 
+    def clone_state(self) -> dict[str, Tensor]:
+        """Return a copy of the network's tensors by name."""
+        return {name: tensor.detach().clone() for name, tensor in self.model.state_dict().items()}
+
     def preprocess(self, pixels: Tensor) -> Tensor:
         """Convert uint8 pixels (B, H, W, C) on any device to normalized images (B, C, H, W) on the
         model's device.
@@ -234,17 +239,13 @@ class FinetuneModel:
         if split_model.trunk is None:
             what = "whole images differ in shape, and this network is not cut before its classifier"
             raise input_error(self.spec.slug, what, 'crop_mode = "crop"', field="crop_mode")
-        rows = []
-        for index in range(len(photo_split)):
-            rows.append(
-                self.features(
-                    split_model,
-                    torch.from_numpy(apply_eval_transform(photo_split.load(index), transform))[
-                        None
-                    ],
-                )
-            )
-            self.on_item("features computed", index + 1, len(photo_split))
+        rows: list[Tensor] = []
+        for batch in load_batches(
+            photo_split.images, lambda image: apply_eval_transform(image, transform)
+        ):
+            for loaded in batch:
+                rows.append(self.features(split_model, torch.from_numpy(loaded.pixels)[None]))
+                self.on_item("features computed", len(rows), len(photo_split))
         return DeviceImages(torch.cat(rows), labels.to(self.device))
 
     def make_forward(

@@ -7,25 +7,22 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import nn
 
 from resnetlab.bundle.spec import Metric, ModelFile
 from resnetlab.bundle.store import load_bundle, save_bundle
-from resnetlab.data.sources import image_decoder
-from resnetlab.data.transforms.augment import normalize
-from resnetlab.data.transforms.eval_transform import EvalTransform, apply_eval_transform, ten_crops
+from resnetlab.data.photo_loader import Tta
+from resnetlab.data.transforms.eval_transform import EvalTransform
 from resnetlab.errors import Problem, ResnetlabError, input_error
 from resnetlab.finetune.backbones import Backbone
 from resnetlab.finetune.dataset import PhotoDataset, PhotoSplit
 from resnetlab.finetune.model import FEATURE_BATCH_SIZE, FinetuneModel, SplitModel
-from resnetlab.finetune.progress import ItemCallback, silent
 from resnetlab.finetune.results import (
     AccuracyEstimate,
     Comparison,
@@ -35,7 +32,7 @@ from resnetlab.finetune.results import (
 )
 from resnetlab.finetune.stage import EventCallback, StageResult, balanced_class_weights, fit
 from resnetlab.finetune.stage_cache import StageCache, StageLockedError, stage_key
-from resnetlab.models.transfer import forward_in_eval_mode
+from resnetlab.messages import ItemCallback, Notify, silent
 from resnetlab.recipes.finetune import FinetuneRecipe, Stage
 from resnetlab.recipes.numerics import Numerics
 from resnetlab.runs.provenance import provenance_event
@@ -45,8 +42,8 @@ from resnetlab.stats.intervals import clopper_pearson
 from resnetlab.training.device import setup_device
 from resnetlab.training.distributed import SINGLE_PROCESS, World
 from resnetlab.training.evaluate import evaluate
+from resnetlab.training.photo_predictions import Predictions, make_predict_proba, predict_images
 
-Notify = Callable[[str], None]
 MAX_MISCLASSIFIED = 12
 """Number of mistakes in the record, the most confident first."""
 
@@ -71,107 +68,124 @@ class FinetuneJob:
     """Index of the GPU, if one process does all the work."""
 
 
-@dataclass(frozen=True)
-class Predictions:
-    """Predictions of a network on a split: probabilities (N, K) and labels (N,)."""
-
-    probabilities: NDArray[np.float64]
-    labels: NDArray[np.int64]
-
-    @property
-    def predicted(self) -> NDArray[np.int64]:
-        """Return the most probable class of each image (N,)."""
-        classes: NDArray[np.int64] = self.probabilities.argmax(1)
-        return classes
-
-    @property
-    def correct(self) -> NDArray[np.bool_]:
-        """Return True for each image whose most probable class is its label (N,)."""
-        correct: NDArray[np.bool_] = self.predicted == self.labels
-        return correct
-
-
 def run_stages(
     job: FinetuneJob,
     finetune_model: FinetuneModel,
     cache: StageCache,
     *,
     should_stop: Callable[[], bool] = lambda: False,
-    notify: Notify = lambda _: None,
+    notify: Notify = silent,
     on_event: EventCallback = lambda _: None,
     adjust_stage: Callable[[Stage, dict[str, EvalTransform]], Stage] = lambda stage, _: stage,
 ) -> Iterator[tuple[StageResult, Predictions]]:
     """Train the stages one after another. Yields each finished stage with its predictions on
     validation.
 
-    After each stage the network has the weights of its best epoch. Returns early if `stop()`
-    becomes true before a stage or within its first epoch; a stage that is stopped later has `whole`
-    = False.
+    After each stage the network has the weights of its best epoch. Returns early if `should_stop()`
+    becomes true before a stage or within its first epoch; a stage that is stopped later has
+    `complete` = False.
 
     Args:
         job: Fine-tuning job.
-        subject: Network to train.
+        finetune_model: Network to train.
         cache: Cache of finished stages.
-        stop: Function that is asked between steps; training ends once it returns True.
-        say: Function that gets a line about each stage.
-        watch: Callback for each pause of the training loop.
-        adjusted: Function that returns a stage with the number of epochs that the time limit
+        should_stop: Function that is called between steps; training ends once it returns True.
+        notify: Function that gets a line about each stage.
+        on_event: Callback for each pause of the training loop.
+        adjust_stage: Function that returns a stage with the number of epochs that the time limit
             allows.
 
     Raises:
-        TakenError: Another process trains the stage, and the time to wait for it is over.
+        StageLockedError: Another process trains the stage, and the time to wait for it is over.
     """
-    tuning, photos, team = job.recipe, job.photos, finetune_model.world
-    views = {
-        "train": finetune_model.eval_transform(tuning.train_size),
-        "test": finetune_model.eval_transform(tuning.test_size, tuning.crop_mode),
+    recipe, photos, world = job.recipe, job.photos, finetune_model.world
+    transforms = {
+        "train": finetune_model.eval_transform(recipe.train_size),
+        "test": finetune_model.eval_transform(recipe.test_size, recipe.crop_mode),
     }
     weights = None
-    if tuning.class_weights != "none":
+    if recipe.class_weights != "none":
         weights = balanced_class_weights(photos.train.labels, len(photos.classes)).to(
             finetune_model.device
         )
-    basis = stage_key(finetune_model, photos.sha256, tuning.class_weights)
-    for stage in tuning.resolved_stages:
-        if team.all_reduce_any(should_stop()):
+    key = stage_key(finetune_model, photos.sha256, recipe.class_weights)
+    for stage in recipe.resolved_stages:
+        if world.all_reduce_any(should_stop()):
             return
-        stage = adjust_stage(stage, views)
+        stage = adjust_stage(stage, transforms)
         count = stage.recipe.epochs
         epochs = f", {count} {'epoch' if count == 1 else 'epochs'} at most" if count else ""
-        notify(f"{stage.name}: begins at {views[stage.size].size} pixels{epochs}")
-        basis = basis.with_stage(stage, views[stage.size])
-        fitting = partial(
+        notify(f"{stage.name}: begins at {transforms[stage.size].size} pixels{epochs}")
+        key = key.with_stage(stage, transforms[stage.size])
+        train_stage = partial(
             fit,
             finetune_model,
             stage,
             photos,
-            views,
+            transforms,
             job.seed,
             class_weights=weights,
             should_stop=should_stop,
             notify=notify,
             on_event=on_event,
         )
-        fitted = cache.load_or_train(basis, finetune_model, fitting, should_stop)
-        if not fitted.epochs and not fitted.complete:
+        result = cache.load_or_train(key, finetune_model, train_stage, should_stop)
+        if not result.epochs and not result.complete:
             notify(
-                f"{stage.name}: stopped after {fitted.seconds:.0f} s, within its first epoch: "
-                "it changes nothing"
+                f"{stage.name}: stopped after {result.seconds:.0f} s, within its first epoch; "
+                "the weights did not change"
             )
             return
-        halves = finetune_model.split_for_training("classifier", tuning.test_size)
-        scores = predict_from_features(finetune_model, halves, photos.validation, views["test"])
-        accuracy = 100 * float(scores.correct.mean())
-        notify(
-            f"{stage.name}: validation {accuracy:.1f} % at {tuning.test_size} pixels, "
-            f"{fitted.seconds:.0f} s"
+        split_model = finetune_model.split_for_training("classifier", recipe.test_size)
+        predictions = predict_from_features(
+            finetune_model, split_model, photos.validation, transforms["test"]
         )
-        yield fitted, scores
+        accuracy = 100 * float(predictions.correct.mean())
+        notify(
+            f"{stage.name}: validation {accuracy:.1f} % at {recipe.test_size} pixels, "
+            f"{result.seconds:.0f} s"
+        )
+        yield result, predictions
 
 
 def selection_key(estimate: AccuracyEstimate) -> tuple[float, float]:
     """Return the sort key of an estimate: a higher accuracy is better, then a lower loss."""
     return estimate.accuracy_pct, -estimate.loss_nats
+
+
+@dataclass
+class TimeLimit:
+    """Time limit of a fine-tuning, and the estimated seconds of an epoch by stage."""
+
+    seconds: float | None
+    start: float
+    """Time on the monotonic clock."""
+    epoch_seconds: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def elapsed(self) -> float:
+        """Return the seconds since the start."""
+        return time.monotonic() - self.start
+
+    @property
+    def over(self) -> bool:
+        """Return True once the limit has passed."""
+        return self.seconds is not None and self.elapsed > self.seconds
+
+    def skipped_stages(self, stages: Sequence[Stage]) -> tuple[str, ...]:
+        """Return a line with the reason for each stage that was skipped."""
+        reason = "fine-tuning was stopped"
+        if self.over:
+            reason = f"the time limit of {self.seconds:.0f} s was over after {self.elapsed:.0f} s"
+        return tuple(
+            f'stage "{stage.name}" was skipped: {reason}'
+            + (
+                f"; an epoch of it takes about {self.epoch_seconds[stage.name]:.0f} s here"
+                if stage.name in self.epoch_seconds
+                else ""
+            )
+            for stage in stages
+        )
 
 
 def run_finetuning(
@@ -182,7 +196,7 @@ def run_finetuning(
     budget_seconds: float | None = None,
     baseline: Path | None = None,
     should_stop: Callable[[], bool] = lambda: False,
-    notify: Notify = lambda _: None,
+    notify: Notify = silent,
     on_item: ItemCallback = silent,
     world: World = SINGLE_PROCESS,
 ) -> FinetuneResult:
@@ -198,106 +212,107 @@ def run_finetuning(
         cache: Cache of finished stages, which are not trained again.
         budget_seconds: Time limit.
         baseline: Folder of an earlier model to compare with on the test images.
-        stop: Function that is asked between steps; training ends once it returns True.
-        say: Function that gets a line about each stage.
-        pulse: Callback for the progress of long steps.
-        team: Processes that train together. The first one writes the files.
+        should_stop: Function that is called between steps; training ends once it returns True.
+        notify: Function that gets a line about each stage.
+        on_item: Callback for the progress of long steps.
+        world: Processes that train together. The first one writes the files.
 
     Raises:
         InputError: The baseline is invalid, or the network does not accept the image size.
         ResourceError: The disk is full.
         StoppedError: Training was stopped before the first epoch.
     """
-    start = time.monotonic()
+    limit = TimeLimit(budget_seconds, time.monotonic())
     earlier = _evaluate_baseline(baseline, job.photos, on_item) if baseline else None
     device = setup_device(job.numerics, world.local_rank if world.size > 1 else job.device_index)
-    spec, weights, classes = job.backbone.spec, job.backbone.weights, job.photos.classes
-    subject = FinetuneModel(spec, weights, classes, job.seed, job.numerics, device, world, on_item)
-    tuning, photos = job.recipe, job.photos
-    view = subject.eval_transform(tuning.test_size, tuning.crop_mode)
-    done: list[tuple[StageResult, AccuracyEstimate]] = []
+    finetune_model = FinetuneModel(
+        job.backbone.spec,
+        job.backbone.weights,
+        job.photos.classes,
+        job.seed,
+        job.numerics,
+        device,
+        world,
+        on_item,
+    )
+    recipe, photos = job.recipe, job.photos
+    transform = finetune_model.eval_transform(recipe.test_size, recipe.crop_mode)
+    stages = _train_and_save(
+        job, finetune_model, transform, folder, cache, limit, should_stop, notify
+    )
+    skipped = limit.skipped_stages(recipe.resolved_stages[len(stages) :])
+    for line in skipped:
+        notify(line)
+    notify(f"evaluating {len(photos.test):,} test images")
+    predictions = predict_photos(
+        finetune_model.model, photos.test, transform, device, recipe.crops, on_item
+    )
+    result = _make_result(job, folder, stages, predictions, earlier, limit.elapsed)
+    result = replace(result, caveats=(*result.caveats, *skipped))
+    if world.is_main_process:
+        metrics = (
+            accuracy_metric("validation", result.validation, photos.name),
+            accuracy_metric("test", result.test, photos.name),
+        )
+        save_model(job, finetune_model, transform, folder, metrics, skipped)
+    return result
+
+
+def _train_and_save(
+    job: FinetuneJob,
+    finetune_model: FinetuneModel,
+    transform: EvalTransform,
+    folder: Path,
+    cache: StageCache,
+    limit: TimeLimit,
+    should_stop: Callable[[], bool],
+    notify: Notify,
+) -> list[tuple[StageResult, AccuracyEstimate]]:
+    """Train the stages, write each model that is the best so far, and load the best one.
+
+    Returns:
+        The results of the stages, each with its accuracy on validation. Raises StoppedError if
+        there is none.
+    """
+    world, stages = finetune_model.world, list[tuple[StageResult, AccuracyEstimate]]()
     best: dict[str, torch.Tensor] = {}
 
-    pace: dict[str, float] = {}
-    """Estimated seconds of an epoch by stage name."""
+    def should_end() -> bool:
+        return should_stop() or (bool(stages) and limit.over)
 
-    def ended() -> bool:
-        return should_stop() or (
-            bool(done) and budget_seconds is not None and time.monotonic() - start > budget_seconds
-        )
-
-    def adjusted(stage: Stage, views: dict[str, EvalTransform]) -> Stage:
-        if not done:
+    def fit_to_limit(stage: Stage, transforms: dict[str, EvalTransform]) -> Stage:
+        if not stages:
             return stage
         stage, epoch_seconds = world.broadcast(
-            _fit_to_budget(stage, subject, photos, views, budget_seconds, start)
+            _fit_to_budget(stage, finetune_model, job.photos, transforms, limit)
         )
         if epoch_seconds:
-            pace[stage.name] = epoch_seconds
+            limit.epoch_seconds[stage.name] = epoch_seconds
             notify(f"{stage.name}: an epoch takes about {epoch_seconds:.0f} s here")
         return stage
 
     with contextlib.suppress(StageLockedError):  # stopped while another process trained the stage
-        for fitted, predictions in run_stages(
-            job, subject, cache, should_stop=ended, notify=notify, adjust_stage=adjusted
+        for result, predictions in run_stages(
+            job,
+            finetune_model,
+            cache,
+            should_stop=should_end,
+            notify=notify,
+            adjust_stage=fit_to_limit,
         ):
-            look = accuracy_estimate(predictions)
-            if not done or selection_key(look) > max(selection_key(other) for _, other in done):
-                best = {
-                    name: tensor.detach().clone()
-                    for name, tensor in subject.model.state_dict().items()
-                }
+            estimate = accuracy_estimate(predictions)
+            if not stages or selection_key(estimate) > max(selection_key(e) for _, e in stages):
+                best = finetune_model.clone_state()
                 if world.is_main_process:
-                    save_model(
-                        job,
-                        subject,
-                        view,
-                        folder,
-                        (accuracy_metric("validation", look, photos.name),),
-                    )
+                    metric = accuracy_metric("validation", estimate, job.photos.name)
+                    save_model(job, finetune_model, transform, folder, (metric,))
                 notify(f"usable from now on: {folder}")
-            done.append((fitted, look))
-    if not done:
-        raise StoppedError(
-            Problem(
-                str(folder), "stopped before the first epoch; nothing was written", "start again"
-            )
-        )
-    left_out = _left_out(
-        tuning.resolved_stages[len(done) :], time.monotonic() - start, budget_seconds, pace
-    )
-    for line in left_out:
-        notify(line)
-    subject.model.load_state_dict(best)
-    notify(f"scoring {len(photos.test):,} test images")
-    scores = predict_photos(subject.model, photos.test, view, device, tuning.crops, on_item)
-    record = _make_result(job, folder, done, scores, earlier, time.monotonic() - start)
-    record = replace(record, caveats=(*record.caveats, *left_out))
-    metrics = (
-        accuracy_metric("validation", record.validation, photos.name),
-        accuracy_metric("test", record.test, photos.name),
-    )
-    if world.is_main_process:
-        save_model(job, subject, view, folder, metrics, left_out)
-    return record
-
-
-def _left_out(
-    stages: Sequence[Stage], seconds: float, budget: float | None, epoch_seconds: dict[str, float]
-) -> tuple[str, ...]:
-    """Return a line with the reason for each stage that was left out."""
-    reason = "it was told to stop"
-    if budget is not None and seconds > budget:
-        reason = f"the budget of {budget:.0f} s was over after {seconds:.0f} s"
-    return tuple(
-        f'stage "{stage.name}" was left out: {reason}'
-        + (
-            f"; an epoch of it takes about {epoch_seconds[stage.name]:.0f} s here"
-            if stage.name in epoch_seconds
-            else ""
-        )
-        for stage in stages
-    )
+            stages.append((result, estimate))
+    if not stages:
+        problem = "stopped before the first epoch; nothing was written"
+        raise StoppedError(Problem(str(folder), problem, "start again"))
+    finetune_model.model.load_state_dict(best)
+    return stages
 
 
 def predict_photos(
@@ -308,35 +323,20 @@ def predict_photos(
     crops: int = 1,
     on_item: ItemCallback = silent,
 ) -> Predictions:
-    """Predict every photograph of `part` in fp32, like `predict`.
+    """Predict every photograph of a split in fp32, as the command `evaluate` does.
 
-    With 10 `crops`, average the probabilities.
+    With 10 `crops`, average the probabilities over ten crops.
     """
-    mean, deviation = (
-        torch.tensor(values, device=device) for values in (transform.mean, transform.std)
-    )
-    batches = []
-    batch = (
-        FEATURE_BATCH_SIZE if transform.crop_mode == "crop" else 1
-    )  # whole photographs differ in shape
-    with image_decoder.suppress_pillow_warnings():
-        for begin in range(0, len(photo_split), batch):
-            indices = range(begin, min(begin + batch, len(photo_split)))
-            photos = [photo_split.load(index) for index in indices]
-            views = [
-                ten_crops(photo, transform)
-                if crops == 10
-                else apply_eval_transform(photo, transform)[None]
-                for photo in photos
-            ]
-            pixels = np.concatenate(views)
-            logits = forward_in_eval_mode(
-                model, normalize(torch.from_numpy(pixels).to(device), mean, deviation)
-            )
-            probabilities = torch.softmax(logits.double(), 1).view(len(photos), crops, -1)
-            batches.append(probabilities.mean(1).cpu().numpy())
-            on_item("photographs scored", indices.stop, len(photo_split))
-    return Predictions(np.concatenate(batches), photo_split.labels)
+    predict_proba = make_predict_proba(model, transform, device)
+    tta: Tta = "ten-crop" if crops == 10 else "none"
+    # Whole photographs differ in shape, so that each is a batch of its own.
+    batch_size = FEATURE_BATCH_SIZE if transform.crop_mode == "crop" else 1
+    rows = []
+    for prediction in predict_images(predict_proba, photo_split.images, transform, tta, batch_size):
+        assert prediction.probabilities is not None, "a damaged photograph raises InputError"
+        rows.append(prediction.probabilities)
+        on_item("photographs scored", len(rows), len(photo_split))
+    return Predictions(np.stack(rows), photo_split.labels)
 
 
 def compare(ours: Predictions, theirs: Predictions) -> Comparison:
@@ -352,20 +352,18 @@ def compare(ours: Predictions, theirs: Predictions) -> Comparison:
 
 
 def accuracy_estimate(predictions: Predictions) -> AccuracyEstimate:
-    """Return accuracy, its exact (Clopper-Pearson) 95 % interval over the images, and the mean
-    loss.
+    """Return the accuracy of predictions, its Clopper-Pearson 95 % interval over the images, and
+    the mean loss.
     """
-    right, count = int(predictions.correct.sum()), len(predictions.labels)
-    low, high = clopper_pearson(right, count)
-    picked = predictions.probabilities[np.arange(count), predictions.labels]
-    loss = float(-np.log(np.maximum(picked, 1e-300)).mean())
+    correct, images = int(predictions.correct.sum()), len(predictions.labels)
+    low, high = clopper_pearson(correct, images)
     return AccuracyEstimate(
-        images=count,
-        correct=right,
-        accuracy_pct=100 * right / count,
+        images=images,
+        correct=correct,
+        accuracy_pct=100 * correct / images,
         low_pct=100 * low,
         high_pct=100 * high,
-        loss_nats=loss,
+        loss_nats=predictions.loss_nats,
     )
 
 
@@ -380,13 +378,9 @@ def predict_from_features(
     """
     inputs = finetune_model.features_or_pixels(split_model, photo_split, transform)
 
-    def judge(rows: torch.Tensor) -> torch.Tensor:
-        logits: torch.Tensor = split_model.tail(rows)
-        return logits
-
     scored = evaluate(
         finetune_model.model,
-        finetune_model.make_forward(split_model, judge),
+        finetune_model.make_forward(split_model, split_model.tail),
         inputs,
         finetune_model.world,
         batch_size=FEATURE_BATCH_SIZE,
@@ -398,9 +392,8 @@ def _fit_to_budget(
     stage: Stage,
     finetune_model: FinetuneModel,
     photos: PhotoDataset,
-    views: dict[str, EvalTransform],
-    budget: float | None,
-    start: float,
+    transforms: dict[str, EvalTransform],
+    limit: TimeLimit,
 ) -> tuple[Stage, float]:
     """Reduce the epochs of a stage to fit the time limit, so that its learning rate schedule is
     complete.
@@ -408,25 +401,23 @@ def _fit_to_budget(
     Returns:
         The stage, and the estimated seconds of an epoch (0 if there is no estimate).
     """
-    if budget is None or stage.recipe.epochs is None or stage.augment == "none":
+    if limit.seconds is None or stage.recipe.epochs is None or stage.augment == "none":
         return stage, 0.0
-    view, timer = views[stage.size], time.monotonic()
+    start = time.monotonic()
     sample = replace(
         photos.validation,
         rows=photos.validation.rows[:FEATURE_BATCH_SIZE],
         labels=photos.validation.labels[:FEATURE_BATCH_SIZE],
     )
-    predict_photos(finetune_model.model, sample, view, finetune_model.device)
-    passes = (
-        1 if stage.trainable in ("classifier", "last norm") else 3
-    )  # forward; forward and backward
-    pace = (time.monotonic() - timer) / len(sample)
-    epoch = pace * (passes * len(photos.train) + len(photos.validation))
-    remaining = (
-        budget - (time.monotonic() - start) - pace * (len(photos.test) + len(photos.validation))
-    )
-    epochs = max(1, min(stage.recipe.epochs, int(remaining / epoch)))
-    return replace(stage, recipe=replace(stage.recipe, epochs=epochs)), epoch
+    predict_photos(finetune_model.model, sample, transforms[stage.size], finetune_model.device)
+    image_seconds = (time.monotonic() - start) / len(sample)
+    # A frozen trunk needs the forward pass alone; the backward pass costs two more.
+    passes = 1 if stage.trainable in ("classifier", "last norm") else 3
+    epoch_seconds = image_seconds * (passes * len(photos.train) + len(photos.validation))
+    evaluation_seconds = image_seconds * (len(photos.test) + len(photos.validation))
+    remaining = limit.seconds - limit.elapsed - evaluation_seconds
+    epochs = max(1, min(stage.recipe.epochs, int(remaining / epoch_seconds)))
+    return replace(stage, recipe=replace(stage.recipe, epochs=epochs)), epoch_seconds
 
 
 def save_model(
@@ -435,25 +426,25 @@ def save_model(
     transform: EvalTransform,
     folder: Path,
     metrics: tuple[Metric, ...],
-    left_out: tuple[str, ...] = (),
+    skipped: tuple[str, ...] = (),
 ) -> None:
-    """Write the network with its present weights as a model folder; `left_out` lists the stages
-    left out.
+    """Write the network with its present weights as a model folder; `skipped` has a caveat for
+    each skipped stage.
     """
-    line = provenance_event("finetune", 0, job.numerics, job.photos.sha256)
+    provenance = provenance_event("finetune", 0, job.numerics, job.photos.sha256)
     file = ModelFile(
         name=folder.name,
         model=finetune_model.spec,
         classes=job.photos.classes,
         eval_transform=transform,
         license=job.backbone.license,
-        caveats=(*caveats(job), *left_out),
+        caveats=(*caveats(job), *skipped),
         metrics=metrics,
         provenance={
             "recipe": encode(job.recipe),
             "seed": job.seed,
             "data": job.photos.name,
-            **line,
+            **provenance,
         },
     )
     save_bundle(folder, finetune_model.model, file)
@@ -461,10 +452,7 @@ def save_model(
 
 def caveats(job: FinetuneJob) -> tuple[str, ...]:
     """Return the caveats that a reader of the numbers must know."""
-    lines = []
-    if job.photos.pretraining_overlap:
-        lines.append(job.photos.pretraining_overlap)
-    return tuple(lines)
+    return (job.photos.pretraining_overlap,) if job.photos.pretraining_overlap else ()
 
 
 def accuracy_metric(split: str, estimate: AccuracyEstimate, data: str) -> Metric:
@@ -490,14 +478,14 @@ def _evaluate_baseline(
     bundle = load_bundle(folder)
     if set(bundle.file.classes) != set(photos.classes):
         unknown = sorted(set(bundle.file.classes) ^ set(photos.classes))
-        what = f"knows other classes than {photos.root}: {', '.join(unknown[:3])}"
-        raise input_error(str(folder), what, "a model of these classes as --baseline")
+        what = f"has other classes than {photos.root}: {', '.join(unknown[:3])}"
+        raise input_error(str(folder), what, "give a model of the same classes to --baseline")
     device = torch.device("cpu")
-    scores = predict_photos(
+    predictions = predict_photos(
         bundle.module, photos.test, bundle.file.eval_transform, device, on_item=on_item
     )
     order = [bundle.file.classes.index(name) for name in photos.classes]
-    return folder.name, Predictions(scores.probabilities[:, order], photos.test.labels)
+    return folder.name, Predictions(predictions.probabilities[:, order], photos.test.labels)
 
 
 def _make_result(
@@ -512,30 +500,30 @@ def _make_result(
     best = max(range(len(stage_results)), key=lambda k: selection_key(stage_results[k][1]))
     stages = tuple(
         StageRecord(
-            name=fitted.stage,
-            lr=fitted.lr,
-            trainable_parameters=fitted.trainable_parameters,
-            epochs=len(fitted.epochs),
-            best_epoch=fitted.best.epoch,
-            validation=look,
-            seconds=round(fitted.seconds, 1),
-            diverged=fitted.diverged,
+            name=result.stage,
+            lr=result.lr,
+            trainable_parameters=result.trainable_parameters,
+            epochs=len(result.epochs),
+            best_epoch=result.best.epoch,
+            validation=estimate,
+            seconds=round(result.seconds, 1),
+            diverged=result.diverged,
             selected=index == best,
         )
-        for index, (fitted, look) in enumerate(stage_results)
+        for index, (result, estimate) in enumerate(stage_results)
     )
-    confident = predictions.probabilities.max(1)
-    wrong = sorted(
-        np.flatnonzero(~predictions.correct), key=lambda index: (-confident[index], index)
+    confidence = predictions.probabilities.max(1)
+    mistakes = sorted(
+        np.flatnonzero(~predictions.correct), key=lambda index: (-confidence[index], index)
     )
     worst = tuple(
         Misclassification(
             path=photos.test.rows[index].path,
             label=photos.classes[predictions.labels[index]],
             predicted=photos.classes[predictions.predicted[index]],
-            probability=float(confident[index]),
+            probability=float(confidence[index]),
         )
-        for index in wrong[:MAX_MISCLASSIFIED]
+        for index in mistakes[:MAX_MISCLASSIFIED]
     )
     comparison = (
         replace(compare(predictions, baseline[1]), baseline=baseline[0]) if baseline else None

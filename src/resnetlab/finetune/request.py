@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -10,10 +9,9 @@ from resnetlab.data.sources.manifest import SplitSpec
 from resnetlab.errors import input_error
 from resnetlab.finetune.backbones import Backbone, select_backbone
 from resnetlab.finetune.dataset import PhotoDataset, open_photographs
+from resnetlab.messages import Notify, silent
 from resnetlab.models.frozen import Freeze, parse_freeze
 from resnetlab.recipes.finetune import FinetuneRecipe, Stage, Trainable, load_finetune_recipe
-
-Notify = Callable[[str], None]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,13 +43,13 @@ class CheckedRequest:
     recipe: FinetuneRecipe
 
 
-def read_request(request: FinetuneRequest, notify: Notify = lambda _: None) -> CheckedRequest:
+def read_request(request: FinetuneRequest, notify: Notify = silent) -> CheckedRequest:
     """Read and check the parts of a request that need no torch. Raises InputError."""
     if not request.folder.is_dir():
         raise input_error(
             str(request.folder),
             "no such folder",
-            "give a folder of photographs, in folders of classes",
+            "give a folder of photographs, with a folder per class",
         )
     tuning = apply_options(load_finetune_recipe(request.recipe), request)
     backbone = select_backbone(request.model, request.weights, request.accept_license)

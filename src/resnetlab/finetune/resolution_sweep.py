@@ -21,7 +21,6 @@ from resnetlab.errors import input_error
 from resnetlab.finetune.model import FinetuneModel
 from resnetlab.finetune.pipeline import (
     FinetuneJob,
-    Predictions,
     accuracy_estimate,
     accuracy_metric,
     caveats,
@@ -30,16 +29,16 @@ from resnetlab.finetune.pipeline import (
     save_model,
     selection_key,
 )
-from resnetlab.finetune.progress import ItemCallback, silent
 from resnetlab.finetune.results import Comparison, ResolutionCell, ResolutionTable, TrainResolution
 from resnetlab.finetune.stage import StageResult, fit
 from resnetlab.finetune.stage_cache import StageCache, StageKey, StageLockedError, stage_key
+from resnetlab.messages import ItemCallback, Notify, silent
 from resnetlab.models.flops import count_parameters
 from resnetlab.runs.provenance import provenance_event
 from resnetlab.training.device import setup_device
 from resnetlab.training.memory import is_out_of_memory, peak_memory
+from resnetlab.training.photo_predictions import Predictions
 
-Notify = Callable[[str], None]
 StateDict = dict[str, Tensor]
 
 
@@ -105,7 +104,7 @@ class _Sweep:
         row = replace(row, seconds=seconds, peak_bytes=max(row.peak_bytes, peak.bytes))
         self.notify(f"train {train_size}: stage one, {summary}, {row.seconds:.0f} s")
         yield row
-        state = _clone_state(self.finetune_model)
+        state = self.finetune_model.clone_state()
         for test_size in test_sizes:
             if row.status != "done" or self.should_stop():
                 status = "out of memory" if row.status == "out of memory" else "not evaluated"
@@ -205,7 +204,7 @@ class _Sweep:
             self.best = _Best(
                 score,
                 (cell.train_size, cell.test_size),
-                _clone_state(self.finetune_model),
+                self.finetune_model.clone_state(),
                 predictions[1],
             )
 
@@ -219,7 +218,7 @@ def sweep(
     *,
     command: str,
     should_stop: Callable[[], bool] = lambda: False,
-    notify: Notify = lambda _: None,
+    notify: Notify = silent,
     on_item: ItemCallback = silent,
 ) -> Iterator[ResolutionTable]:
     """Yield the table after each row and cell, and write the best network to the folder `model`.
@@ -254,7 +253,7 @@ def sweep(
         count_parameters(subject.model),
     )
     basis = stage_key(subject, job.photos.sha256, "none")
-    progress = _Sweep(job, subject, cache, basis, should_stop, notify, _clone_state(subject))
+    progress = _Sweep(job, subject, cache, basis, should_stop, notify, subject.clone_state())
     rows = {size: TrainResolution(train_size=size) for size in train_sizes}
     cells = {
         (a, b): ResolutionCell(train_size=a, test_size=b) for a in train_sizes for b in test_sizes
@@ -313,9 +312,3 @@ def sweep(
             (accuracy_metric("test", look, job.photos.name),),
         )
     yield table()
-
-
-def _clone_state(finetune_model: FinetuneModel) -> StateDict:
-    return {
-        name: tensor.detach().clone() for name, tensor in finetune_model.model.state_dict().items()
-    }

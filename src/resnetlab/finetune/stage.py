@@ -19,6 +19,7 @@ from resnetlab.data.transforms.eval_transform import EvalTransform
 from resnetlab.finetune.dataset import PhotoDataset
 from resnetlab.finetune.model import FEATURE_BATCH_SIZE, FinetuneModel, SplitModel
 from resnetlab.finetune.state import FinetuneState
+from resnetlab.messages import Notify, silent
 from resnetlab.models.transfer import list_parts
 from resnetlab.recipes.finetune import Stage
 from resnetlab.recipes.train import Recipe
@@ -26,7 +27,6 @@ from resnetlab.training.eager_step import EagerStep
 from resnetlab.training.evaluate import EvalResult, evaluate
 from resnetlab.training.events import TrainEvent, train_events
 
-Notify = Callable[[str], None]
 EventCallback = Callable[[TrainEvent], None]
 """Callback for each event of the training loop."""
 
@@ -75,7 +75,7 @@ def fit(
     *,
     class_weights: Tensor | None = None,
     should_stop: Callable[[], bool] = lambda: False,
-    notify: Notify = lambda _: None,
+    notify: Notify = silent,
     on_event: EventCallback = lambda _: None,
 ) -> StageResult:
     """Train a stage and load the weights of its best epoch into the model.

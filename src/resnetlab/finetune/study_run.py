@@ -25,7 +25,6 @@ from resnetlab.finetune.pipeline import (
     run_stages,
     selection_key,
 )
-from resnetlab.finetune.pipeline import Predictions as Probabilities
 from resnetlab.finetune.stage import StageResult
 from resnetlab.finetune.stage_cache import StageCache, StageLockedError
 from resnetlab.recipes.numerics import Placement
@@ -43,6 +42,7 @@ from resnetlab.training.device import setup_device
 from resnetlab.training.distributed import SINGLE_PROCESS, World
 from resnetlab.training.evaluate import MAX_CLASSES_WITHOUT_TOP5
 from resnetlab.training.events import TrainEvent
+from resnetlab.training.photo_predictions import Predictions as Probabilities
 
 WAIT_SECONDS = 20.0
 """Time to wait for a stage that another worker trains before this worker does another run first."""

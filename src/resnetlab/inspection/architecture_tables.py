@@ -102,7 +102,7 @@ def _depth_report(channels: int, classes: int, side: int, images: int) -> list[d
         rows.append({"blocks": f"MACs, {kind}"} | {depth: cost[1] for depth, cost in costs.items()})
         if images:
             share = {depth: cost[0] / images for depth, cost in costs.items()}
-            rows.append({"blocks": f"parameters a training image, {kind}"} | share)
+            rows.append({"blocks": f"parameters per train image, {kind}"} | share)
     return rows
 
 
@@ -124,7 +124,7 @@ def _imagenet(channels: int, classes: int, side: int, images: int) -> list[dict[
                 "flops_stride_on_middle": 2 * middle[1],
                 "parameters": middle[0],
             }
-            | ({"parameters_a_training_image": middle[0] / images} if images else {})
+            | ({"parameters_per_train_image": middle[0] / images} if images else {})
         )
     return rows
 

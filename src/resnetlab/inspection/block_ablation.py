@@ -1,6 +1,6 @@
 """Block ablation: accuracy of a trained network without one of its blocks.
 
-A residual block without its branch returns its shortcut. A plain block passes its input on, with a
+A residual block without its branch returns its shortcut. A plain block returns its input, with a
 stride and zero channels where the shape changes. No weight is changed, and nothing is trained again
 (Veit et al. 2016, sec. 4.1).
 """
@@ -45,17 +45,17 @@ def without_branch(block: BasicBlock | Block) -> Iterator[None]:
         def branch(x: Tensor) -> Tensor:
             return torch.zeros_like(original_branch(x))
 
-    vars(block)["branch"] = branch
+    vars(block)["residual"] = branch
     try:
         yield
     finally:
-        del vars(block)["branch"]
+        del vars(block)["residual"]
 
 
 def ablate_blocks(state: ScratchTrainState, test: DeviceImages) -> BlockAblations:
     """Measure top-1 accuracy on the test split, for the complete network and without each block.
 
-    The weights are those with which `learner` is evaluated (the EMA, if there is one).
+    The weights are those that `state` evaluates (the EMA, if there is one).
     """
 
     def accuracy() -> float:
@@ -65,12 +65,12 @@ def ablate_blocks(state: ScratchTrainState, test: DeviceImages) -> BlockAblation
     rows = [BlockAblation(without="nothing", accuracy_pct=full_accuracy, accuracy_drop=0.0)]
     for name, block in named_blocks(state.model).items():
         with without_branch(block):
-            accuracy_left = accuracy()
+            ablated_accuracy = accuracy()
         rows.append(
             BlockAblation(
                 without=name,
-                accuracy_pct=accuracy_left,
-                accuracy_drop=full_accuracy - accuracy_left,
+                accuracy_pct=ablated_accuracy,
+                accuracy_drop=full_accuracy - ablated_accuracy,
             )
         )
     return BlockAblations(images=len(test), blocks=tuple(rows))

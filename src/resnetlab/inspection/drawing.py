@@ -51,9 +51,9 @@ def draw_network(layers: LayerTrace) -> str:
     rows = layers.rows
     column = longest_path(rows)
     position_of = {row: position for position, row in enumerate(column)} | {-1: -1}
-    ways = assign_lanes(find_shortcuts(rows, column), position_of)
-    has_boxes = any(way.rows for way in ways)
-    lanes = 1 + max((way.lane for way in ways), default=-1)
+    shortcuts = assign_lanes(find_shortcuts(rows, column), position_of)
+    has_boxes = any(shortcut.rows for shortcut in shortcuts)
+    lanes = 1 + max((shortcut.lane for shortcut in shortcuts), default=-1)
     lane_width = SIDE_BOX_WIDTH if has_boxes and lanes > 1 else LANE_WIDTH
     width = (
         LEFT_MARGIN
@@ -79,7 +79,7 @@ def draw_network(layers: LayerTrace) -> str:
             "multiply-adds</text>"
         ),
         *_draw_stages(rows, column, width),
-        *(_draw_shortcut(rows, way, position_of, lane_width) for way in ways),
+        *(_draw_shortcut(rows, shortcut, position_of, lane_width) for shortcut in shortcuts),
     ]
     for position, row in enumerate(column):
         y = _row_center(position)
@@ -93,7 +93,7 @@ def draw_network(layers: LayerTrace) -> str:
             if rows[row].kind in JOIN_SYMBOLS
             else _box(rows[row], LEFT_MARGIN, y, BOX_WIDTH, "layer")
         )
-    return "\n".join([*parts, *_legend(rows, ways, height), "</svg>"]) + "\n"
+    return "\n".join([*parts, *_legend(rows, shortcuts, height), "</svg>"]) + "\n"
 
 
 def longest_path(rows: list[Layer]) -> list[int]:
@@ -122,19 +122,19 @@ def find_shortcuts(rows: list[Layer], column: list[int]) -> list[ShortcutPath]:
     for number, row in enumerate(rows):
         for source in row.inputs:
             users.setdefault(source, []).append(number)
-    ways = []
+    shortcuts = []
     for number, row in enumerate(rows):
         for source in row.inputs:
             if number in in_column:
                 if source in in_column | {-1} and (source, number) not in column_edges:
-                    ways.append(ShortcutPath(source, number, ()))
+                    shortcuts.append(ShortcutPath(source, number, ()))
             elif source in in_column | {-1}:
                 chain = [number]
                 while len(users.get(chain[-1], [])) == 1 and users[chain[-1]][0] not in in_column:
                     chain.append(users[chain[-1]][0])
                 ends = [user for user in users.get(chain[-1], []) if user in in_column]
-                ways += [ShortcutPath(source, end, tuple(chain)) for end in ends]
-    return ways
+                shortcuts += [ShortcutPath(source, end, tuple(chain)) for end in ends]
+    return shortcuts
 
 
 def assign_lanes(shortcuts: list[ShortcutPath], position_of: dict[int, int]) -> list[ShortcutPath]:
@@ -143,17 +143,20 @@ def assign_lanes(shortcuts: list[ShortcutPath], position_of: dict[int, int]) -> 
     """
     lanes: list[list[tuple[int, int]]] = []
     placed = []
-    for way in sorted(
+    for shortcut in sorted(
         shortcuts,
-        key=lambda way: (position_of[way.last] - position_of[way.first], position_of[way.first]),
+        key=lambda shortcut: (
+            position_of[shortcut.last] - position_of[shortcut.first],
+            position_of[shortcut.first],
+        ),
     ):
-        low, high = position_of[way.first], position_of[way.last]
+        low, high = position_of[shortcut.first], position_of[shortcut.last]
         free = [all(high <= a or b <= low for a, b in lane) for lane in lanes]
         lane = free.index(True) if True in free else len(lanes)
         if lane == len(lanes):
             lanes.append([])
         lanes[lane].append((low, high))
-        placed.append(ShortcutPath(way.first, way.last, way.rows, lane))
+        placed.append(ShortcutPath(shortcut.first, shortcut.last, shortcut.rows, lane))
     return placed
 
 
@@ -231,7 +234,7 @@ def _tooltip(layer: Layer) -> str:
         if layer.receptive_field
         else ""
     )
-    summary = f"{layer.name}: {_label(layer)}; gives {format_size(layer.output)}"
+    summary = f"{layer.name}: {_label(layer)}; output {format_size(layer.output)}"
     return (
         f"<title>{escape(summary)}; {layer.parameters:,} parameters, {layer.macs:,} "
         f"multiply-adds{field}</title>"
@@ -307,13 +310,18 @@ def _legend(rows: list[Layer], shortcuts: list[ShortcutPath], height: int) -> li
         if any(row.kind == kind for row in rows)
     ]
     lines = [
-        "A box: window, kind, maps that it gives, /stride; darker where it strides. "
+        "A box: window, kind, number of output maps, /stride; darker if the stride is above 1. "
         + ", ".join(joins)
     ]
     if shortcuts:
-        text = "Orange: ways around; dashed where they change size or maps"
+        text = "Orange: shortcuts; dashed where they change the size or the number of maps"
         lines.append(
-            text + (", boxed where they project." if any(way.rows for way in shortcuts) else ".")
+            text
+            + (
+                ", with a box where they have layers."
+                if any(shortcut.rows for shortcut in shortcuts)
+                else "."
+            )
         )
     return [
         f'<text class="muted" x="16" y="{height - 40 + 16 * n}">{line}</text>'

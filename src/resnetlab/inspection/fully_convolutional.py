@@ -43,8 +43,8 @@ class FullyConvolutional(nn.Module):
         parameter = next(self.net.parameters())
         unsupported = input_error(
             name,
-            "cannot be read as convolutions",
-            "a network whose maps are flattened or pooled once",
+            "cannot be converted to convolutions",
+            "choose a network whose maps are flattened or pooled once",
         )
         try:
             with torch.no_grad(), _AsConvolutions(self, record_sizes=True):
@@ -68,8 +68,8 @@ class FullyConvolutional(nn.Module):
         except RuntimeError as error:
             size = "x".join(map(str, images.shape[1:]))
             reason = str(error).splitlines()[0][:160]
-            fix = "an image at least as large as that of the training"
-            raise input_error(self.name, f"cannot take {size}: {reason}", fix) from None
+            fix = "give an image at least as large as in training"
+            raise input_error(self.name, f"does not accept {size}: {reason}", fix) from None
         return scores
 
     def layers(self) -> list[tuple[str, int, Pair, int]]:
@@ -143,7 +143,7 @@ class _AsConvolutions(TorchFunctionMode):
                 raise input_error(
                     self.network.name,
                     "pools into cells at this size",
-                    "--train-input of the size it is for",
+                    "give --train-input the size that it was made for",
                 )
             self.network.windows.append(window)
         self.num_pools += 1

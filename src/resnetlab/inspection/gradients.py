@@ -92,11 +92,17 @@ class _ActivationRecorder(TorchFunctionMode):
 def measure_layer_norms(
     model: nn.Module, images: Tensor, labels: Tensor
 ) -> tuple[float | None, tuple[LayerNorms, ...]]:
-    """Return the loss of one batch in training mode, and the norms of each used convolution and
-    linear layer, in order.
+    """Measure one batch in training mode, layer by layer.
 
-    images: (N, C, H, W), labels: (N,). The network stays unchanged; only random draws (dropout)
-    advance.
+    The network stays unchanged; only random draws (dropout) advance.
+
+    Args:
+        model: Network to measure.
+        images: Images (N, C, H, W).
+        labels: Class indices (N,).
+
+    Returns:
+        The loss in nats, and the norms of each used convolution and linear layer, in order.
     """
     layers = {n: m for n, m in model.named_modules() if isinstance(m, nn.Conv2d | nn.Linear)}
     with preserve_buffers_and_mode(model), torch.enable_grad():
@@ -123,7 +129,7 @@ def measure_layer_norms(
 def measure_gradients(
     state: ScratchTrainState, train: DeviceImages, max_images: int = MAX_IMAGES
 ) -> GradientNorms:
-    """Return the norms at the current training weights of `learner`, in fp32.
+    """Return the norms at the current training weights of `state`, in fp32.
 
     The network and its random state stay unchanged. The batch is the start of an order drawn from
     the run's seed, so that conditions with the same seed use the same images.

@@ -1,5 +1,5 @@
-"""Identity mapping experiment: does a stack of blocks learn the identity? A residual block needs F
-= 0, a plain one F = x.
+"""Identity mapping experiment: how well a stack of blocks learns the identity. A residual block
+needs F = 0, a plain one F = x.
 
 He et al. 2016, sec. 3.1: if the identity were the best map, pushing a residual to zero should be
 easier than fitting the identity with a stack of layers. This module measures it on random maps,
@@ -81,8 +81,8 @@ def measure_identity_mapping(
     """Return one row per depth and kind: unexplained variance before and after training, in per
     cent.
 
-    A row has the mean, minimum and maximum over the seeds, at the learning rate of `rates` with the
-    lowest mean. Seconds are the total of all seeds and rates.
+    A row has the mean, minimum and maximum over the seeds, at the learning rate of `lrs` with the
+    lowest mean. Seconds are the total of all seeds and learning rates.
     """
     rows = []
     for blocks in depths:

@@ -1,4 +1,4 @@
-"""Layers of a network as rows, the result of `read_layers`. Free of torch."""
+"""Layers of a network as rows, the result of `trace_layers`. Free of torch."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class LayerTrace:
     rows: list[Layer]
     parameters: int
     uncounted: dict[str, int]
-    """Operations without a cost, and how many numbers they compute for one image."""
+    """Number of outputs for one image of each operation whose cost is not counted."""
     unused: int = 0
     """Number of parameters that no operation used."""
 

@@ -20,7 +20,7 @@ def layer_rows(layers: LayerTrace) -> list[dict[str, Any]]:
     """
     rows = []
     for row in layers.rows:
-        paths = row.receptive_field
+        field = row.receptive_field
         rows.append(
             {
                 "layer": row.name,
@@ -32,9 +32,9 @@ def layer_rows(layers: LayerTrace) -> list[dict[str, Any]]:
                 "parameters": row.parameters,
                 "macs": row.macs,
                 "flops": row.flops,
-                "field": format_square_size(paths.size) if paths else "?",
-                "smallest_field": format_square_size(paths.smallest_size) if paths else "?",
-                "jump": format_square_size(paths.jump) if paths and len(row.output) == 3 else "",
+                "field": format_square_size(field.size) if field else "?",
+                "smallest_field": format_square_size(field.smallest_size) if field else "?",
+                "jump": format_square_size(field.jump) if field and len(row.output) == 3 else "",
                 "activation_bytes": row.activation_bytes,
                 "then": ", ".join(row.followed_by),
             }
@@ -77,20 +77,18 @@ def pretrained_metadata(model: ModelConfig) -> dict[str, Any]:
 
 NOTES = (
     (
-        "MACs are multiply-adds of convolutions and linear layers for one image; FLOPs are "
-        "twice as "
-        "many."
+        "MACs are multiply-adds of convolutions and linear layers for one image; FLOPs are twice "
+        "as many."
     ),
-    "not in macs: numbers that other operations give, of which no cost is counted.",
+    "not in macs: number of outputs of the operations whose cost is not counted.",
     (
-        "field: pixels along a side that an output depends on, padding included, by the "
-        "largest way "
-        "through the shortcuts."
+        "field: pixels along a side that an output depends on, padding included, along the "
+        "longest path through the shortcuts."
     ),
-    "smallest field: by the smallest way.",
+    "smallest field: the same along the shortest path.",
     (
-        "activation bytes: every number that a layer and what follows it give, fp32, one image, "
-        "nothing freed."
+        "activation bytes: all outputs of a layer and of the operations that follow it, fp32, "
+        "one image, nothing freed."
     ),
 )
 
@@ -111,11 +109,11 @@ def compare_with_slides(name: str, slides_flops: float) -> str:
     first, middle = (_macs(name, option) for option in ("first", "middle"))
     if first == middle:
         return (
-            f"The slides say {slides_flops:.3g} FLOPs for {name}: {middle:,} multiply-adds; "
-            "basic blocks, one place to stride"
+            f"The slides state {slides_flops:.3g} FLOPs for {name}: {middle:,} multiply-adds; "
+            "a basic block has one place for its stride"
         )
     return (
-        f"The slides say {slides_flops:.3g} FLOPs for {name}: {first:,} multiply-adds with "
+        f"The slides state {slides_flops:.3g} FLOPs for {name}: {first:,} multiply-adds with "
         "the stride on the first 1x1 "
         "convolution of a block (stride_on = first, the paper); on the 3x3 (middle, "
         f"torchvision) {middle:,}"

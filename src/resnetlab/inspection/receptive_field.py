@@ -37,12 +37,12 @@ class AxisReceptiveField:
         return AxisReceptiveField(first, last, self.jump * stride)
 
     def after_slice(self, start: int, step: int = 1) -> AxisReceptiveField:
-        """Return the span after slicing: output p is input p x step + places."""
+        """Return the span after slicing: output p is input p x step + start."""
         offset = start * self.jump
         return AxisReceptiveField(self.first + offset, self.last + offset, self.jump * step)
 
     def pixels(self, position: int, side: int) -> range:
-        """Return the pixels inside an image of `side` on which output `place` depends."""
+        """Return the pixels inside an image of `side` on which output `position` depends."""
         return range(
             max(0, position * self.jump + self.first),
             min(side, position * self.jump + self.last + 1),
@@ -61,7 +61,7 @@ class ReceptiveField:
     def after_window(
         self, kernel: Pair, stride: Pair, padding: Pair, dilation: Pair
     ) -> ReceptiveField:
-        """Return the paths after a convolution or a pooling."""
+        """Return the receptive field after a convolution or a pooling."""
 
         def through(
             spans: tuple[AxisReceptiveField, AxisReceptiveField],
@@ -75,8 +75,8 @@ class ReceptiveField:
         return ReceptiveField(through(self.largest), through(self.smallest))
 
     def after_slice(self, axis: int, start: int, step: int) -> ReceptiveField:
-        """Return the paths after taking every `step`-th output from `start` on, down (0) or across
-        (1).
+        """Return the receptive field after taking every `step`-th output from `start` on, down (0)
+        or across (1).
         """
 
         def through(
@@ -91,7 +91,9 @@ class ReceptiveField:
         return ReceptiveField(through(self.largest), through(self.smallest))
 
     def after_padding(self, pads: tuple[int, ...]) -> ReceptiveField:
-        """Return the paths after zero padding (left, right, top, bottom, ..., as in torch)."""
+        """Return the receptive field after zero padding (left, right, top, bottom, ..., as in
+        torch).
+        """
         left, top = pads[0] if pads else 0, pads[2] if len(pads) > 2 else 0
         return self.after_slice(1, -left, 1).after_slice(0, -top, 1)
 
@@ -120,27 +122,27 @@ SINGLE_PIXEL = ReceptiveField(
 def merge_receptive_fields(
     receptive_fields: Sequence[ReceptiveField | None],
 ) -> ReceptiveField | None:
-    """Return the paths where several paths join: the largest covers them all, the smallest is the
-    smallest of them.
+    """Return the receptive field of a sum or concatenation: the largest covers all inputs, the
+    smallest is the smallest of them.
 
-    Return None if the maps do not align, or if a path is unknown.
+    Return None if the maps do not align, or if the receptive field of an input is unknown.
     """
-    paths = [path for path in receptive_fields if path is not None]
-    if len(paths) < len(receptive_fields) or not paths:
+    fields = [field for field in receptive_fields if field is not None]
+    if len(fields) < len(receptive_fields) or not fields:
         return None
-    if len({path.jump for path in paths}) > 1:
+    if len({field.jump for field in fields}) > 1:
         # A vector of scales beside its maps (squeeze and excitation) depends on all maps from which
         # it was pooled.
         return None
     largest = tuple(
         replace(
-            paths[0].largest[axis],
-            first=min(path.largest[axis].first for path in paths),
-            last=max(path.largest[axis].last for path in paths),
+            fields[0].largest[axis],
+            first=min(field.largest[axis].first for field in fields),
+            last=max(field.largest[axis].last for field in fields),
         )
         for axis in (0, 1)
     )
     smallest = min(
-        (path.smallest for path in paths), key=lambda spans: (spans[0].size, spans[1].size)
+        (field.smallest for field in fields), key=lambda spans: (spans[0].size, spans[1].size)
     )
     return ReceptiveField((largest[0], largest[1]), smallest)

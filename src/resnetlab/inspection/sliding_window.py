@@ -161,11 +161,11 @@ def draw_window(window: SlidingWindow) -> str:
         side + 2 * window.padding for side in (window.height, window.width)
     )
     if max(input_height, input_width) > MAX_DRAWN_PIXELS:
-        problem = f"{input_height}x{input_width} squares cannot be told apart"
+        problem = f"{input_height}x{input_width} squares are too many to draw"
         raise input_error(
             "--draw",
             problem,
-            f"--input of at most {MAX_DRAWN_PIXELS} pixels a side, padding included",
+            f"--input of at most {MAX_DRAWN_PIXELS} pixels per side, padding included",
         )
     cell, margin, gap = 22, 16, 40
     row, column = min(1, down - 1), min(1, across - 1)

@@ -84,7 +84,7 @@ class Stage:
         if self.decode == "scaled" and self.augment == "none":
             raise FieldError(
                 "decode",
-                "without augmentation, photographs are decoded as in evaluation",
+                "without augmentation photographs are decoded as in evaluation",
                 'decode = "exact"',
             )
         if not self.layer_decay:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -10,6 +9,7 @@ from resnetlab.data.config import Dataset
 from resnetlab.data.device_images import DeviceImages
 from resnetlab.data.splits import load_dataset
 from resnetlab.errors import input_error
+from resnetlab.messages import Notify, silent
 from resnetlab.models.weights import load_weights, read_weights
 from resnetlab.runs.directory import RunDirectory, check_finished
 from resnetlab.runs.kinds import scratch_recipe
@@ -38,9 +38,7 @@ class LoadedRun:
         return DeviceImages.from_images(self.dataset.test, self.state.device)
 
 
-def open_run(
-    folder: Path, data: str = "", notify: Callable[[str], None] = lambda _: None
-) -> LoadedRun:
+def open_run(folder: Path, data: str = "", notify: Notify = silent) -> LoadedRun:
     """Open the finished run in `folder`. `data` is the path of its data if they moved.
 
     Raises InputError if the run is not finished or the data differ.

@@ -104,7 +104,7 @@ class Equal(_ClaimText):
 
 @strict_dataclass
 class FailsAndTrains(_ClaimText):
-    """Claim that most runs of `left` die or diverge and most runs of `right` do not."""
+    """Claim that most runs of `left` end at chance or diverge and most runs of `right` do not."""
 
     kind: Literal["fails-and-trains"] = "fails-and-trains"
     left: str

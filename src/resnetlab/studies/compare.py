@@ -21,7 +21,7 @@ from resnetlab.stats.outcomes import Outcome
 from resnetlab.studies.parsing.toml_tables import flatten
 
 FEW_RUNS = 5
-"""Number of runs a set below which a warning says that the interval is wide."""
+"""Number of runs per set below which a warning says that the interval is wide."""
 
 
 @dataclass(frozen=True)
@@ -154,7 +154,7 @@ def _warnings(a: RunSet, b: RunSet, effect: Effect | None) -> tuple[str, ...]:
         warnings.append("the data differ (another SHA-256): the difference is also one of images")
     elif left.data != right.data:
         warnings.append(
-            "the same images are cut otherwise: the networks did not learn from the same "
+            "the images are split differently: the networks were not trained on the same "
             "train split"
         )
     for runs in (a, b):
@@ -162,27 +162,27 @@ def _warnings(a: RunSet, b: RunSet, effect: Effect | None) -> tuple[str, ...]:
         if counts.trained < counts.finished:
             warnings.append(
                 f"{counts.trained} of {counts.finished} runs of {runs.name} trained: the "
-                "means are of those alone"
+                "mean is of these runs only"
             )
         if counts.waiting:
             warnings.append(f"{counts.waiting} runs of {runs.name} are not finished")
     if effect is None:
-        warnings.append("fewer than two trained runs a set: no interval and no test of means")
+        warnings.append("fewer than two trained runs per set: no interval and no test of means")
     elif min(len(runs.summary.converged_pct) for runs in (a, b)) < FEW_RUNS:
-        warnings.append(
-            f"fewer than {FEW_RUNS} trained runs a set: the interval is wide, and honest"
-        )
+        warnings.append(f"fewer than {FEW_RUNS} trained runs per set: the interval is wide")
     shared = {record.file.run.seed for record in a.records} & {
         record.file.run.seed for record in b.records
     }
     if shared and left.model == right.model:
         warnings.append(
-            f"{len(shared)} seeds are common to both sets and so are those runs' first weights; "
-            "Welch's test takes the sets as independent"
+            f"{len(shared)} seeds are in both sets, so their runs have the same initial weights; "
+            "Welch's test assumes independent sets"
         )
     if left.numerics != right.numerics:
-        warnings.append("the numerics differ: part of the difference may be arithmetic")
-    warnings.append("no claim was declared before looking: an exploration, not a verdict")
+        warnings.append("the numerics differ and may cause part of the difference")
+    warnings.append(
+        "no claim was declared before the comparison, so this is an exploration and no verdict"
+    )
     return tuple(warnings)
 
 
@@ -220,12 +220,12 @@ def format_lines(comparison: Comparison) -> Sequence[str]:
         text.append(
             f"{letter}: {runs.name}: {mean}, {counts.trained} of {counts.planned} runs trained"
         )
-    text += [f"differs in {field}" for field in comparison.differing_fields]
+    text += [f"different {field}" for field in comparison.differing_fields]
     effect = comparison.effect
     if effect is not None and effect.deterministic:
         text.append(
-            f"A - B: {effect.estimate:+.1f} points: both sets are constant, a deterministic "
-            "difference"
+            f"A - B: {effect.estimate:+.1f} points: both sets are constant, so the "
+            "difference is deterministic"
         )
     elif effect is not None and comparison.p is not None:
         low, high = effect.interval()
@@ -237,10 +237,9 @@ def format_lines(comparison: Comparison) -> Sequence[str]:
     if comparison.disagreement is not None:
         pair = comparison.disagreement
         text.append(
-            f"of {pair.images:,} test images A alone is right on {pair.only_a:,}, B alone on "
-            f"{pair.only_b:,}: "
-            f"McNemar, exact, p = {pair.p:.4f}. It says whether these two networks differ, "
-            "nothing of their recipes"
+            f"of {pair.images:,} test images only A is correct on {pair.only_a:,} and only B on "
+            f"{pair.only_b:,}: McNemar, exact, p = {pair.p:.4f}. The test compares these two "
+            "networks, not their recipes"
         )
     return [*text, *(f"note: {warning}" for warning in comparison.warnings)]
 
@@ -272,6 +271,6 @@ def _run_set_to_dict(runs: RunSet) -> dict[str, Any]:
         "test_accuracy_pct": summary.mean_pct,
         "sd_pct": summary.sd_pct,
         "interval_pct": summary.interval_pct,
-        "converged_pct": summary.converged_pct,
+        "accuracies_pct": summary.converged_pct,
         "folders": [record.folder for record in runs.records],
     }

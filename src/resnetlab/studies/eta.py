@@ -32,7 +32,7 @@ class _Throughput:
 
     @property
     def seconds_per_step(self) -> float:
-        """Return the mean seconds a step."""
+        """Return the mean seconds per step."""
         return (self.time - self.first_time) / (self.step - self.first_step)
 
 
@@ -59,11 +59,11 @@ class TimeEstimator:
         self.unfinished.discard(run_id)
 
     def seconds_left(self) -> float | None:
-        """Return the seconds for all runs that are left, on all workers; None until a run has taken
-        20 steps.
+        """Return the seconds for all unfinished runs on all workers; None until a run has taken 20
+        steps.
 
-        The time of a condition comes from its own runs. For a condition that has not begun, it
-        comes from the other runs, in proportion to multiply-adds.
+        The time of a condition comes from its own runs. For a condition without such a run,
+        it comes from the other runs, in proportion to multiply-adds.
         """
         known = {run_id: pace for run_id, pace in self.throughputs.items() if pace.has_enough_steps}
         if not known:

@@ -45,11 +45,11 @@ class Outlook:
     workers: int
     conditions: tuple[ConditionOutlook, ...]
     detectable_effect_sds: float | None
-    """Smallest difference that the seeds detect with 80 % power, in sds of a run; None for one
-    seed.
+    """Smallest difference that the seeds detect with 80 % power, in standard
+    deviations of a run; None for one seed.
     """
     seeds_for_one_sd: int
-    """Seeds a condition that detect a difference of one standard deviation with the same power."""
+    """Seeds per condition that detect one standard deviation with 80 % power."""
     warnings: tuple[str, ...]
     """Claims that the seeds may not decide."""
 
@@ -74,7 +74,9 @@ def outlook(
     unfinished_ids: Collection[str],
     workers: int,
 ) -> Outlook:
-    """Return the outlook on a plan whose runs `left` are still to do, on `workers` processes."""
+    """Return the outlook on a plan whose runs `unfinished_ids` are to do, on `workers`
+    processes.
+    """
     conditions = []
     for condition in plan.study.conditions:
         runs = [run for run in plan.runs if run.condition == condition.label]

@@ -152,7 +152,7 @@ def make_record(
 ) -> StudyRecord:
     """Return the record of a study.
 
-    `read` returns the record of a run, or None if the run has not begun.
+    `read_run` returns the record of a run, or None if the run was not started.
     """
     cells = []
     for run in plan.runs:

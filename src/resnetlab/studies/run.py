@@ -12,6 +12,7 @@ from pathlib import Path
 
 from resnetlab.errors import InputError, Problem, input_error
 from resnetlab.files import MAX_GENERATED_BYTES, is_locked, read_json, write_json
+from resnetlab.messages import Notify
 from resnetlab.models.configs.external import ExternalConfig
 from resnetlab.models.flops import model_cost
 from resnetlab.runs.directory import RunDirectory
@@ -36,14 +37,15 @@ def plan_study(
     study: Study,
     root: Path,
     executor: Executor,
-    notify: Callable[[str], None],
+    notify: Notify,
     command: str = "",
     seed_counts: Mapping[str, int] | None = None,
 ) -> Plan:
-    """Open the study's data, resolve the numerics for the backend's machines, plan the runs and
-    write plan.json.
+    """Open the study's data, resolve the numerics for the executor's machines, plan the runs
+    and write plan.json.
 
-    `counts` has the number of seeds of each condition so far, if seeds are added in looks. Raises
+    `seed_counts` has the number of seeds of each condition so far, if seeds are added at interim
+    analyses. Raises
     InputError if the data cannot be read or a network does not fit them.
     """
     check_weights_exist(study)
@@ -69,18 +71,16 @@ def check_weights_exist(study: Study) -> None:
             and model.weights != "hub"
             and not Path(model.weights).expanduser().is_file()
         ):
-            fix = "put the file there; resnetlab import-weights makes one of a checkpoint of others"
+            fix = "put the file there, or convert a checkpoint with resnetlab import-weights"
             raise input_error(
                 study.name, "no such file of weights", fix, field="model.weights", got=model.weights
             )
 
 
-def load_data_facts(
-    study: Study, root: Path, notify: Callable[[str], None]
-) -> dict[DataKey, DataFacts]:
+def load_data_facts(study: Study, root: Path, notify: Notify) -> dict[DataKey, DataFacts]:
     """Open the study's data and return the facts that the plan needs.
 
-    `say` receives notes about reading them.
+    `notify` receives notes about reading them.
     """
     facts: dict[DataKey, DataFacts] = {}
     for condition in study.conditions:
@@ -91,7 +91,7 @@ def load_data_facts(
 
 
 def check_class_counts(study: Study, facts: Mapping[DataKey, DataFacts]) -> None:
-    """Raise InputError if the data of a published table have another number of classes.
+    """Raise InputError if the data have another number of classes than a published table.
 
     Such numbers cannot be compared with the study.
     """
@@ -121,7 +121,7 @@ def read_plan(folder: Path) -> Plan:
     """Read the plan of a report's folder. Raises InputError if there is none."""
     path = folder / "plan.json"
     if not path.exists():
-        raise input_error(str(folder), "no study was begun there", "resnetlab study run STUDY")
+        raise input_error(str(folder), "no study was started there", "resnetlab study run STUDY")
     plan: Plan = decode(Plan, read_json(path, MAX_GENERATED_BYTES), str(path))
     return plan
 
@@ -154,7 +154,7 @@ def past_runs(root: Path) -> list[RunRecord]:
 def run_plan(
     plan: Plan, root: Path, executor: Executor, should_stop: Callable[[], bool]
 ) -> Iterator[RunEvent]:
-    """Run the missing runs of a plan and yield their events."""
+    """Execute the missing runs of a plan and yield their events."""
     yield from executor.run(
         [Job(run.id, run.file) for run in pending_runs(plan, root)], should_stop
     )

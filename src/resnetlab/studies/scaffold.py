@@ -73,17 +73,13 @@ def study_text(options: StudyOptions, path: Path) -> str:
         f"# Command:  resnetlab study run {command_line([str(path)])}",
         (
             f"# Duration: not measured; `resnetlab study plan {command_line([str(path)])}` "
-            "says what "
-            "past runs tell"
+            "estimates it from past runs"
         ),
         "# Result:   not run",
         f"name = {_to_toml(path.stem)}",
         f"question = {_to_toml(options.question)}",
-        (
-            'about = ""                           # what the study is, in a sentence: the report '
-            "prints it"
-        ),
-        'limits = ""                          # what it does not show',
+        'about = ""                           # description, which the report prints',
+        'limits = ""                          # limitations',
         f"data = {_to_toml(options.data)}",
         f"recipe = {_to_toml(options.recipe)}",
         *([] if named else [f"model = {_to_toml(options.model)}"]),
@@ -117,7 +113,7 @@ def write_study(options: StudyOptions, path: Path) -> None:
     text = study_text(options, path)
     if not write_once(path, text):
         raise InputError(
-            *input_error(str(path), "is there already", "give another --out, or remove it").problems
+            *input_error(str(path), "already exists", "give another --out, or remove it").problems
         )
 
 
@@ -138,11 +134,11 @@ def _example(grid: Mapping[str, Sequence[Any]]) -> list[str]:
     )
     return [
         (
-            "# A claim is a sentence that the report judges; docs/study-files.md lists its kinds. "
-            "State it before you run."
+            "# A claim is a sentence that the report tests; docs/study-files.md lists its kinds. "
+            "Write it before the runs."
         ),
         "# [[claim]]",
-        f"# says = {_to_toml(sentence)}",
+        f"# statement = {_to_toml(sentence)}",
         *(
             f"# {side} = {{ {', '.join(f'{a} = {_to_toml(v)}' for a, v in at.items())} }}"
             for side, at in sides.items()

@@ -44,7 +44,7 @@ def study_status(folder: Path, root: Path) -> StudyStatus:
     """
     path = folder / "plan.json"
     if not path.exists():
-        raise input_error(str(folder), "no study was begun there", "resnetlab study run STUDY")
+        raise input_error(str(folder), "no study was started there", "resnetlab study run STUDY")
     plan = read_json(path, MAX_GENERATED_BYTES)
     try:
         folders = locate_runs(root, [run["id"] for run in plan["runs"]])
@@ -108,7 +108,7 @@ def _check_status(status: object) -> str:
 
 @dataclass(frozen=True)
 class StartedStudy:
-    """Study that was begun: the folders of its plan and reports."""
+    """Folders of the plan and the reports of a started study."""
 
     plan_folder: Path | None = None
     """Report folder of the unchanged study; None if it has no plan or the study file is newer than

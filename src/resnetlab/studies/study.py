@@ -107,9 +107,9 @@ class Rung:
         if not self.parent or self.expect == "none":
             return None
         if self.expect == "equal" and self.margin is not None:
-            says = f"{name} and {parent_name} are within {self.margin:g} points."
+            statement = f"{name} and {parent_name} are within {self.margin:g} points."
             return Equal(
-                statement=says,
+                statement=statement,
                 source=self.source,
                 left=self.condition,
                 right=self.parent,
@@ -148,9 +148,7 @@ class Study:
     """Published numbers of the same sources that belong to no condition."""
     numerics: Numerics = Numerics()
     looks: tuple[PositiveInt, ...] = ()
-    """Seeds a condition at each look, if seeds are added until the claims are decided; empty for
-    all seeds at once.
-    """
+    """Seeds per condition at each interim analysis; empty if all seeds run at once."""
     diagnostics: DiagnosticsConfig = DiagnosticsConfig()
     """Additional measurements during its runs."""
     overrides: tuple[str, ...] = ()

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator
+from collections.abc import Generator
 from pathlib import Path
 from typing import Any, Protocol
 
 from resnetlab.data.config import DataConfig
 from resnetlab.data.splits import load_dataset
 from resnetlab.finetune.dataset import load_photographs
+from resnetlab.messages import Notify
 from resnetlab.runs.kinds import BAG_OF_WORDS, FINE_TUNING, FROM_SCRATCH, RunKind
 from resnetlab.runs.records import Result
 from resnetlab.studies.plan import DataFacts
-
-Notify = Callable[[str], None]
 
 
 class Trainer(Protocol):

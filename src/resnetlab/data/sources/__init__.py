@@ -7,12 +7,12 @@ train image, and every file of a folder was used or has a stated reason.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 from resnetlab.data.config import Source
 from resnetlab.errors import InputError, input_error, suggest
+from resnetlab.messages import Notify, silent
 from resnetlab.shell import is_path
 
 TORCHVISION_NAMES = ("cifar10", "cifar100", "mnist", "fashion-mnist", "svhn")
@@ -21,12 +21,6 @@ SOURCE_NAMES = ("digits", *TORCHVISION_NAMES)
 
 A folder of such a name is reached as `./digits`.
 """
-
-Notify = Callable[[str], None]
-
-
-def silent(line: str) -> None:
-    """Ignore a message."""
 
 
 def open_source(

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from resnetlab import files
 from resnetlab.data.sources import image_decoder
 from resnetlab.errors import InputError
+from resnetlab.messages import Notify
 
 
 @dataclass(frozen=True)
@@ -67,7 +68,7 @@ def decode(
     *,
     cache: Path,
     workers: int,
-    notify: Callable[[str], None],
+    notify: Notify,
 ) -> DecodedImages:
     """Decode the files as squares of `side` pixels, or load them if the cache has them all."""
     if not paths:

@@ -23,19 +23,13 @@ from numpy.typing import NDArray
 
 from resnetlab import files
 from resnetlab.data.config import LabeledImages, Source, Split
-from resnetlab.data.sources import (
-    Notify,
-    decode_cache,
-    folder_cache,
-    image_decoder,
-    manifest,
-    silent,
-)
+from resnetlab.data.sources import decode_cache, folder_cache, image_decoder, manifest
 from resnetlab.data.sources.folder_cache import CachedFolder
 from resnetlab.data.sources.folder_layout import FolderListing, list_folder
 from resnetlab.data.sources.folder_types import SkippedFile
 from resnetlab.data.sources.manifest import ManifestRow, SplitSpec
 from resnetlab.errors import InputError, Problem, input_error
+from resnetlab.messages import Notify, silent
 from resnetlab.settings import CACHE_VARIABLE, cache_dir
 
 SPLITS: tuple[Split, ...] = get_args(Split)

@@ -17,9 +17,10 @@ from typing import Any
 import numpy as np
 
 from resnetlab.data.config import LabeledImages, Source
-from resnetlab.data.sources import Notify, content_hash
+from resnetlab.data.sources import content_hash
 from resnetlab.errors import Problem, ResourceError, input_error
 from resnetlab.files import DISK_FULL_ERRNOS
+from resnetlab.messages import Notify
 from resnetlab.settings import check_downloads_allowed, downloads_dir
 
 LOCAL_DATA_FOLDER = Path(".data")

@@ -62,7 +62,9 @@ class ExternalConfig:
         if not (_LIBRARY.fullmatch(self.source) or _FUNCTION.fullmatch(self.source)):
             raise FieldError("source", "names no network", 'source = "torchvision/resnet18"')
         if len(self.mean) != len(self.std):
-            raise FieldError("mean", "mean and deviation differ in length", "give both a channel")
+            raise FieldError(
+                "mean", "mean and std differ in length", "give one value per channel in both"
+            )
         if self.weights == "hub" and self.library == "":
             raise FieldError("weights", "a function has no hub", "the path of a safetensors file")
 

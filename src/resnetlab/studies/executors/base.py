@@ -1,4 +1,4 @@
-"""Jobs, events and the queue that all backends share. Free of torch."""
+"""Jobs, events and the queue that all executors share. Free of torch."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ LOCK_RETRY_SECONDS = 2.0
 
 @dataclass(frozen=True)
 class Job:
-    """Job: a run to train."""
+    """Run to train, and the checkpoint to start from."""
 
     id: str
     file: RunFile
@@ -39,7 +39,7 @@ class Job:
 
 @dataclass(frozen=True)
 class RunEvent:
-    """Event of a run. A `tick` belongs to no run; it only says that time has passed."""
+    """Event of a run. A `tick` belongs to no run and marks only that time has passed."""
 
     kind: Literal["tick", "progress", "finished", "interrupted", "failed", "missing"]
     id: str = ""
@@ -53,10 +53,10 @@ class RunEvent:
 
 
 class Executor(Protocol):
-    """Backend: the machines that train the runs of a study."""
+    """Machines that train the runs of a study."""
 
     def resolve_numerics(self, numerics: Numerics) -> Numerics:
-        """Return `numerics` with `auto` resolved for the machines of this backend.
+        """Return `numerics` with `auto` resolved for the machines of this executor.
 
         Raises InputError.
         """
@@ -67,7 +67,7 @@ class Executor(Protocol):
     def run(self, jobs: Sequence[Job], should_stop: Callable[[], bool]) -> Iterator[RunEvent]:
         """Run the jobs in their order as machines become free, and yield their events.
 
-        It ends early if `stop()` returns true. Raises ResourceError if the disk is full.
+        It ends early if `should_stop()` returns true. Raises ResourceError if the disk is full.
         """
 
 
@@ -93,8 +93,8 @@ class JobQueue:
         return self.waiting
 
     def next_jobs(self, max_jobs: int) -> list[Job]:
-        """Take the next job, with others of its condition that may run beside it, up to `most` in
-        all.
+        """Take the next job, with others of its condition that may run beside it: at most
+        `max_jobs`.
 
         A job that was tried before runs alone, so that its failure cannot end another job.
         """
@@ -115,8 +115,8 @@ class JobQueue:
         """Return the event for a worker's last message about `job`, and put `job` into the queue
         again if it may retry.
 
-        `message` is None if the worker was lost; `lost` is then the reason. Raises ResourceError if
-        a disk is full.
+        `message` is None if the worker was lost; `lost_reason` is then the reason. Raises
+        ResourceError if a disk is full.
         """
         if message is not None and message["kind"] == "busy":
             self.delayed.append((time.monotonic() + LOCK_RETRY_SECONDS, job))
@@ -146,7 +146,7 @@ class JobQueue:
         with directory.lock() as acquired:
             if not acquired:
                 return None
-            reason = "the system killed the process for want of memory"
+            reason = "the system killed the process for lack of memory"
             commit_result(directory, "out of memory", reason)
             return RunEvent("finished", job.id, status="out of memory", reason=reason)
 

@@ -21,22 +21,21 @@ def run_in_process(
     should_stop: Callable[[], bool],
     on_event: Callable[[RunEvent], None],
 ) -> None:
-    """Train one run under `root` in this process, and pass its events to `see`.
+    """Train one run under `root` in this process, and pass its events to `on_event`.
 
-    It waits while another process trains the run. It ends early, with a checkpoint, if `stop()`
-    returns true. torch's settings are restored at the end. Raises ResourceError if the disk is
-    full.
+    It waits while another process trains the run. It ends early, with a checkpoint, if
+    `should_stop()` returns true. torch's settings are restored at the end. Raises
+    ResourceError if the disk is full.
     """
-    from resnetlab.studies.executors.worker import (
-        JobRunner,
-    )  # imports torch; mistakes are reported before
+    # It imports torch; mistakes are reported before.
+    from resnetlab.studies.executors.worker import JobRunner
     from resnetlab.training.device import restored_settings
 
     queued = JobQueue(root, [job])
     log = root / "cache" / "logs" / f"{job.id}.log"
     last: dict[str, Any] = {}
 
-    def tell(**message: Any) -> None:
+    def on_message(**message: Any) -> None:
         if message["kind"] == "progress":
             on_event(decode_event(message))
         else:
@@ -50,5 +49,5 @@ def run_in_process(
                 continue
             (ready,) = queued.next_jobs(1)
             last.clear()
-            JobRunner(should_stop, tell, log=log).run(encode_job(ready, root, placement))
+            JobRunner(should_stop, on_message, log=log).run(encode_job(ready, root, placement))
             on_event(queued.finish(ready, last))

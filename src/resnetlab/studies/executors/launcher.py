@@ -145,8 +145,8 @@ class ForkedWorker:
 
 
 def main(socket_fd: int) -> None:
-    """Start a worker for each request that comes through the socket `number`, and report the end of
-    each.
+    """Start a worker for each request from the socket `socket_fd`, and report the end of each
+    worker.
     """
     driver = socket.socket(fileno=socket_fd)
     from resnetlab.studies.executors import worker  # imports torch, once for all workers

@@ -35,7 +35,7 @@ COMMAND = (sys.executable, "-m", "resnetlab.studies.executors.worker")
 
 
 class LocalExecutor:
-    """Backend of worker processes on this machine, each with the threads that its run asks for."""
+    """Executor with worker processes on this machine, each with the threads of its runs."""
 
     def __init__(self, root: Path, placement: Placement) -> None:
         self.root, self.placement = root, placement
@@ -68,13 +68,11 @@ class LocalExecutor:
     def run(self, jobs: Sequence[Job], should_stop: Callable[[], bool]) -> Iterator[RunEvent]:
         """Run the jobs in their order as workers become free, and yield their events.
 
-        It ends early if `stop()` returns true. When the generator ends, every worker has ended.
-        Raises ResourceError if the disk is full.
+        It ends early if `should_stop()` returns true. When the generator ends, every worker has
+        ended. Raises ResourceError if the disk is full.
         """
-        queued, count = (
-            JobQueue(self.root, list(jobs)),
-            math.ceil(self.max_parallel(jobs) / self.placement.parallel_seeds),
-        )
+        queued = JobQueue(self.root, list(jobs))
+        count = math.ceil(self.max_parallel(jobs) / self.placement.parallel_seeds)
         numerics = jobs[0].file.run.numerics if jobs else Numerics()
         workers = [_Worker(self, number, numerics.threads) for number in range(count)]
         if count > 1 and numerics.device == "cpu" and can_fork_workers():
@@ -100,9 +98,8 @@ class LocalExecutor:
                     yield decode_event(message)
                 else:
                     event = queued.finish(worker.jobs.pop(message["id"]), message)
-                    if (
-                        not should_stop()
-                    ):  # the caller may write a report now; no worker should wait meanwhile
+                    # The caller may write a report now; no worker should wait meanwhile.
+                    if not should_stop():
                         self._assign_jobs(queued, workers)
                     yield event
         finally:
@@ -162,7 +159,7 @@ class LocalExecutor:
 
 @dataclass
 class _Worker:
-    """Worker process of the backend, with its present jobs by run id."""
+    """Worker process of the executor, with its present jobs by run id."""
 
     executor: LocalExecutor
     number: int

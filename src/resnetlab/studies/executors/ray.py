@@ -1,9 +1,9 @@
-"""Backend for a Ray cluster. This is the only module that imports ray.
+"""Executor for a Ray cluster. This is the only module that imports ray.
 
 The folders of the runs are the record. They are on storage that all machines share, so another
 driver can go on if one dies. Each job is a Ray task with its processors and GPUs. Ray itself does
-not retry tasks: a run that lost its machine resumes elsewhere from its last checkpoint, and `Queue`
-counts this as an attempt.
+not retry tasks: a run that lost its machine resumes elsewhere from its last checkpoint, and
+`JobQueue` counts this as an attempt.
 """
 
 from __future__ import annotations
@@ -41,11 +41,11 @@ from resnetlab.studies.executors.base import (
 
 POLL_SECONDS = 0.3
 STOP_POLL_SECONDS = 1.0
-"""Seconds between two questions of a task whether it should stop."""
+"""Seconds between two checks of a task for a request to stop."""
 
 
 class RayExecutor:
-    """Backend that runs jobs under `root` on a Ray cluster.
+    """Executor that runs jobs under `root` on a Ray cluster.
 
     `address` is that of a cluster, `auto` for one that runs on this machine, or empty to start one.
     """
@@ -93,7 +93,7 @@ class RayExecutor:
     def run(self, jobs: Sequence[Job], should_stop: Callable[[], bool]) -> Iterator[RunEvent]:
         """Run the jobs as the cluster has free resources, and yield their events.
 
-        It ends early if `stop()` returns true. Raises ResourceError if a disk is full.
+        It ends early if `should_stop()` returns true. Raises ResourceError if a disk is full.
         """
         queued, running = JobQueue(self.root, list(jobs)), dict[Any, Job]()
         on_driver = NodeAffinitySchedulingStrategy(
@@ -141,7 +141,7 @@ class RayExecutor:
         text = self.cluster_marker.read_text(encoding="utf-8")
         return {
             "folder": str(Path.cwd()),
-            "mark": str(self.cluster_marker),
+            "marker": str(self.cluster_marker),
             "text": text,
             **_versions(),
             **personal,
@@ -152,7 +152,7 @@ class RayExecutor:
             return queued.finish(job, ray.get(ref))
         except ray.exceptions.OutOfMemoryError:
             return queued.record_out_of_memory(job) or queued.finish(
-                job, None, "its process was killed for want of memory"
+                job, None, "its process was killed for lack of memory"
             )
         except ray.exceptions.RayError as error:
             return queued.finish(
@@ -239,15 +239,17 @@ def _enter_driver_environment(driver_environment: dict[str, str]) -> None:
                 got=version,
                 allowed=driver_environment[name],
             )
-    mark = Path(driver_environment["mark"])
-    if not mark.is_file() or mark.read_text(encoding="utf-8") != driver_environment["text"]:
+    marker = Path(driver_environment["marker"])
+    if not marker.is_file() or marker.read_text(encoding="utf-8") != driver_environment["text"]:
         raise input_error(
             node,
-            f"does not see {mark.parent.parent}",
+            f"does not see {marker.parent.parent}",
             "give --output on storage that all machines share",
         )
     os.chdir(
-        driver_environment["folder"] if Path(driver_environment["folder"]).is_dir() else mark.parent
+        driver_environment["folder"]
+        if Path(driver_environment["folder"]).is_dir()
+        else marker.parent
     )
     os.environ.update(
         {
@@ -278,7 +280,7 @@ def _run_job(job: dict[str, Any], board: Any, driver_environment: dict[str, str]
     last: dict[str, Any] = {}
     stop = threading.Event()
 
-    def tell(**message: Any) -> None:
+    def on_message(**message: Any) -> None:
         last.update(message)
         if message["kind"] == "progress":
             board.send.remote(message)
@@ -301,6 +303,6 @@ def _run_job(job: dict[str, Any], board: Any, driver_environment: dict[str, str]
             "again": False,
         }
     threading.Thread(target=listen, daemon=True).start()
-    JobRunner(stop.is_set, tell).run(job)
+    JobRunner(stop.is_set, on_message).run(job)
     stop.set()
     return last

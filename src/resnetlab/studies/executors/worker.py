@@ -35,9 +35,8 @@ from resnetlab.training.interleave import round_robin
 def main() -> None:
     """Serve the driver through standard input and output."""
     defer_compiler()  # optimizers would import the compiler
-    signal.signal(
-        signal.SIGINT, signal.SIG_IGN
-    )  # Ctrl-C reaches the whole terminal; the driver decides
+    # Ctrl-C reaches all processes of a terminal; only the driver handles it.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     out = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # the output of libraries must not mix with the messages to the driver
     stop, jobs = threading.Event(), queue.Queue[dict[str, Any] | None]()
@@ -45,9 +44,9 @@ def main() -> None:
     threading.Thread(target=_listen, args=(stop, jobs), daemon=True).start()
     driver = _DriverConnection(out, stop)
     driver.send(kind="ready")
-    bench = JobRunner(stop.is_set, driver.send)
+    runner = JobRunner(stop.is_set, driver.send)
     while (job := jobs.get()) is not None and not stop.is_set():
-        bench.run(*job["jobs"])
+        runner.run(*job["jobs"])
     os._exit(0)  # the listening thread may still block on standard input; nothing is left to close
 
 
@@ -90,15 +89,15 @@ class JobRunner:
         self.image_cache = DeviceImageCache()
 
     def run(self, *jobs: dict[str, Any]) -> None:
-        """Run jobs of `message_of`, several of them side by side, and send messages about them.
+        """Run jobs of `encode_job`, several of them side by side, and send messages about them.
 
-        The last message about each is busy, failed, stopped or finished. A job that lacked memory
-        beside the others runs alone after them.
+        The last message about each is busy, failed, interrupted or finished. A job that lacked
+        memory beside the others runs alone after them.
         """
-        beside = len(jobs) > 1
+        shared_device = len(jobs) > 1
         crowded = [
             index
-            for index, alone in round_robin(self._run_job(job, beside) for job in jobs)
+            for index, alone in round_robin(self._run_job(job, shared_device) for job in jobs)
             if alone
         ]
         if crowded:
@@ -107,9 +106,9 @@ class JobRunner:
             self.run(jobs[index] | {"from_step": None})
 
     def _run_job(self, job: dict[str, Any], shared_device: bool) -> Generator[None, None, bool]:
-        """Run a job and yield after each step if others run `beside` it.
+        """Run a job and yield after each step.
 
-        Return true if it must run alone.
+        Return True if it needs the memory of a device that others share, so that it must run alone.
         """
         run_id, root = job["id"], Path(job["root"])
         try:

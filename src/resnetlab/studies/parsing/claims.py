@@ -43,23 +43,23 @@ def parse_claims(
 ) -> tuple[list[AnyClaim], tuple[Problem, ...]]:
     """Parse `[[claim]]` tables, look up their conditions, and return the claims and every mistake.
 
-    A margin may be too small for the spread of the `published` numbers of the conditions. Without
+    A margin may be too small for the spread of the `references` of the conditions. Without
     `conditions` (the caller passes none if they have mistakes), only the form of the tables is
     checked.
     """
     claims: list[AnyClaim] = []
     problems: list[Problem] = []
     for index, table in enumerate(tables):
-        picker = _ConditionSelector(conditions, where, f"claim[{index}]")
-        resolved = picker.resolve({"kind": "greater"} | table)
-        problems += picker.problems
+        selector = _ConditionSelector(conditions, where, f"claim[{index}]")
+        resolved = selector.resolve({"kind": "greater"} | table)
+        problems += selector.problems
         try:
-            claim = decode(Claim, resolved, where, picker.field)
+            claim = decode(Claim, resolved, where, selector.field)
         except InputError as error:
             problems += error.problems
             continue
-        if conditions and not picker.problems:
-            problems += check_claim(claim, conditions, seeds, references, where, picker.field)
+        if conditions and not selector.problems:
+            problems += check_claim(claim, conditions, seeds, references, where, selector.field)
             claims.append(claim)
     return claims, tuple(problems)
 
@@ -89,14 +89,18 @@ def parse_distances(
     """Parse `[[distance]]` tables, look up their pairs of conditions, and return the distances and
     every mistake.
     """
-    followed = {condition.label for condition in conditions if condition.data.test_curve}
+    recorded = {condition.label for condition in conditions if condition.data.test_curve}
 
-    def read(picker: _ConditionSelector, table: dict[str, Any]) -> Distance:
+    def read(selector: _ConditionSelector, table: dict[str, Any]) -> Distance:
         if "left" in table and "right" in table:
-            table["left"], table["right"] = picker.matched_pairs(table["left"], table["right"])
-        distance: Distance = decode(Distance, table, where, picker.field)
-        if conditions and not picker.problems and not {*distance.left, *distance.right} <= followed:
-            picker.add_problem(
+            table["left"], table["right"] = selector.matched_pairs(table["left"], table["right"])
+        distance: Distance = decode(Distance, table, where, selector.field)
+        if (
+            conditions
+            and not selector.problems
+            and not {*distance.left, *distance.right} <= recorded
+        ):
+            selector.add_problem(
                 "curves of the test images are not recorded", "data.test_curve = true"
             )
         return distance
@@ -112,13 +116,13 @@ def parse_ensembles(
     """
     known = {condition.label: condition for condition in conditions}
 
-    def read(picker: _ConditionSelector, table: dict[str, Any]) -> Ensemble:
+    def read(selector: _ConditionSelector, table: dict[str, Any]) -> Ensemble:
         if "conditions" in table:
-            table["conditions"] = picker.select(table["conditions"], "conditions") or ["?"]
-        ensemble: Ensemble = decode(Ensemble, table, where, picker.field)
+            table["conditions"] = selector.select(table["conditions"], "conditions") or ["?"]
+        ensemble: Ensemble = decode(Ensemble, table, where, selector.field)
         members = [known[label] for label in ensemble.conditions if label in known]
         if any(condition.data != members[0].data for condition in members):
-            picker.add_problem(
+            selector.add_problem(
                 "conditions of other data",
                 "pick conditions that are tested on the same images",
                 "conditions",
@@ -126,9 +130,9 @@ def parse_ensembles(
         if svms := [
             condition.label for condition in members if not condition.kind.has_probabilities
         ]:
-            picker.add_problem(
-                "the scores of an SVM are no probabilities",
-                "pick networks alone",
+            selector.add_problem(
+                "the scores of an SVM are not probabilities",
+                "pick only networks",
                 "conditions",
                 got=svms[0],
             )
@@ -164,17 +168,17 @@ def _parse_tables(
 ) -> tuple[tuple[T, ...], tuple[Problem, ...]]:
     """Read a copy of each table with `read`.
 
-    Return the results and every mistake, added to the picker or raised.
+    Return the results and every mistake, added to the selector or raised.
     """
     results: list[T] = []
     problems: list[Problem] = []
     for index, table in enumerate(tables):
-        picker = _ConditionSelector(conditions, where, f"{name}[{index}]")
+        selector = _ConditionSelector(conditions, where, f"{name}[{index}]")
         try:
-            results.append(read(picker, dict(table)))
-            problems += picker.problems
+            results.append(read(selector, dict(table)))
+            problems += selector.problems
         except InputError as error:
-            problems += [*picker.problems, *error.problems]
+            problems += [*selector.problems, *error.problems]
     return tuple(results), tuple(problems)
 
 
@@ -214,7 +218,7 @@ class _ConditionSelector:
             and resolved.get("left") == resolved.get("right") != "?"
         )
         if same and self.conditions and "left" in resolved and not self.problems:
-            self.add_problem("left and right are one condition", "compare two")
+            self.add_problem("left and right are the same condition", "compare two")
         return resolved
 
     def add_problem(

@@ -37,7 +37,7 @@ class _RungTable:
             raise FieldError("name", f"{len(self.name)} letters", "1 to 64 letters")
         if (self.expect == "equal") != (self.margin is not None):
             raise FieldError(
-                "margin", 'goes with expect = "equal", and that with it', "margin = 1.0"
+                "margin", 'requires expect = "equal", which requires a margin', "margin = 1.0"
             )
 
 
@@ -64,7 +64,9 @@ def parse_rungs(
     for index, table in enumerate(parsed):
         problems += _rung_problems(table, parsed[:index], where, f"rung[{index}]")
     if tables.get("grid"):
-        problems.append(Problem(where, "given beside [grid]", "keep one of the two", field="rung"))
+        problems.append(
+            Problem(where, "not allowed together with [grid]", "keep one of the two", field="rung")
+        )
     main = [table.name for table in parsed if not table.instead_of]
     parents = dict(zip(main[1:], main, strict=False))
     rungs = tuple(
@@ -91,8 +93,8 @@ def _rung_problems(
     if table.name in [other.name for other in earlier_rungs]:
         yield Problem(
             where,
-            "a name stands twice",
-            "give each rung a name of its own",
+            "given twice",
+            "give each rung another name",
             f"{field}.name",
             table.name,
         )
@@ -101,7 +103,7 @@ def _rung_problems(
         yield Problem(
             where,
             what,
-            "put it into those, and give the first rung a name and a why",
+            "set these fields there; the first rung has only a name and a why",
             f"{field}.adds",
         )
     if earlier_rungs and not table.adds:
@@ -110,8 +112,8 @@ def _rung_problems(
         )
     known = [other.name for other in earlier_rungs if not other.instead_of][1:]
     if earlier_rungs and table.instead_of and table.instead_of not in known:
-        fix = suggest(table.instead_of, known) or "name a rung before it that is built upon another"
-        what, allowed = "no such rung before it", ", ".join(known)
+        fix = suggest(table.instead_of, known) or "name an earlier rung that has a parent"
+        what, allowed = "no such earlier rung", ", ".join(known)
         yield Problem(
             where, what, fix, f"{field}.instead_of", got=table.instead_of, allowed=allowed
         )
@@ -169,7 +171,7 @@ def select_rungs(
     return selected, tuple(
         Problem(
             "--set",
-            f'"{rung.condition}" stands upon "{rung.parent}", which is left out',
+            f'"{rung.condition}" needs its parent "{rung.parent}", which is left out',
             "keep both",
             "grid.rung",
         )

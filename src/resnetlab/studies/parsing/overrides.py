@@ -5,6 +5,7 @@ Free of torch.
 
 from __future__ import annotations
 
+import copy
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -13,13 +14,15 @@ from resnetlab.schema import MAX_DEPTH, parse_toml
 from resnetlab.shell import strip_folders
 from resnetlab.studies.parsing.ladder import rung_axis, rung_setting
 from resnetlab.studies.parsing.toml_tables import (
-    deep_copy,
     get_field,
     grid_of,
     has_subfield,
     recipe_table,
     set_field,
 )
+
+PARTS = ("model", "data", "recipe", "numerics")
+"""Tables of a study file whose fields `--set` may change."""
 
 
 @dataclass(frozen=True)
@@ -46,92 +49,104 @@ class OverrideResult(NamedTuple):
 
 
 def apply_overrides(raw: dict[str, Any], where: str, overrides: Overrides) -> OverrideResult:
-    """Return the tables with the changes of a command.
+    """Return the tables of a study file with the changes of a command.
 
     Raises InputError with every mistake of the command.
     """
-    tables = deep_copy(raw)
-    grid = grid_of(tables)
-    later: dict[str, Any] = {}
-    axes = grid | rung_axis(tables)
-    axis_values: dict[str, list[Any]] = {}
-    changes, problems = [], []
+    editor = _TableEditor(raw, where)
     if overrides.data is not None:
-        changes.append(f"data = {strip_folders(overrides.data)}")
-        if "data" in grid or "data.source" in grid:
-            problems.append(
-                Problem(
-                    "--data", "data is an axis of the study's grid", "edit a copy of the study file"
-                )
-            )
-        elif isinstance(tables.get("data"), dict):
-            tables["data"]["source"] = overrides.data
-        else:
-            tables["data"] = {"source": overrides.data}
+        editor.set_data(overrides.data)
     if overrides.seeds is not None:
-        changes.append(f"seeds = {list(overrides.seeds)}")
-        tables["seeds"] = list(overrides.seeds)
+        editor.tables["seeds"] = list(overrides.seeds)
+        editor.summary.append(f"seeds = {list(overrides.seeds)}")
     for setting in overrides.settings:
+        editor.apply(setting)
+    if editor.problems:
+        raise InputError(*editor.problems)
+    return OverrideResult(editor.tables, editor.deferred, editor.axis_subset, tuple(editor.summary))
+
+
+class _TableEditor:
+    """Editor of a copy of a study file's tables. It collects every mistake of the settings."""
+
+    def __init__(self, raw: dict[str, Any], where: str) -> None:
+        self.where = where
+        self.tables = copy.deepcopy(raw)
+        self.grid = grid_of(self.tables)
+        self.axes = self.grid | rung_axis(self.tables)
+        self.deferred: dict[str, Any] = {}
+        self.axis_subset: dict[str, list[Any]] = {}
+        self.summary: list[str] = []
+        self.problems: list[Problem] = []
+
+    def set_data(self, source: str) -> None:
+        """Replace the source of the data."""
+        self.summary.append(f"data = {strip_folders(source)}")
+        if "data" in self.grid or "data.source" in self.grid:
+            self._add_problem(
+                "data is an axis of the study's grid", "edit a copy of the study file", "--data"
+            )
+        elif isinstance(self.tables.get("data"), dict):
+            self.tables["data"]["source"] = source
+        else:
+            self.tables["data"] = {"source": source}
+
+    def apply(self, setting: str) -> None:
+        """Apply a setting FIELD=VALUE."""
         key, _, text = (part.strip() for part in setting.partition("="))
-        root, value = key.split(".")[0], toml_value(text)
-        axis = next((axis for axis in grid if axis == key or key.startswith(f"{axis}.")), "")
-        if root == "grid" and text:
-            part = key.removeprefix("grid.")
-            if problem := _axis_problem(part, value, axes):
-                problems.append(problem)
-            else:
-                axis_values[part] = list(value)
-                changes.append(f"{key} = {text} (was {len(axes[part])} values)")
-        elif (
-            text and key in ("model", "recipe") and key not in grid and not has_subfield(key, grid)
-        ):
-            previous = tables.get(key)
-            tables[key] = value
-            changes.append(
-                f"{key} = {strip_folders(text) if text.endswith('.toml') else text}"
-                + (f" (was {previous})" if previous else "")
-            )
-        elif (
-            not text
-            or not 1 <= key.count(".") <= MAX_DEPTH
-            or root not in ("model", "data", "recipe", "numerics")
-        ):
-            fix = suggest(root, ["model", "data", "recipe", "numerics"]) or "--set recipe.epochs=2"
-            allowed = "model.*, data.*, recipe.*, numerics.*, grid.*"
-            problems.append(
-                Problem("--set", "not FIELD=VALUE", fix, got=setting[:60], allowed=allowed)
-            )
-        elif key in grid or has_subfield(key, grid):
+        part, value = key.split(".")[0], toml_value(text)
+        is_axis = key in self.grid or has_subfield(key, self.grid)
+        if part == "grid" and text:
+            self._select_axis_values(key.removeprefix("grid."), value, text)
+        elif text and key in ("model", "recipe") and not is_axis:
+            self._replace_part(key, value, text)
+        elif not text or part not in PARTS or not 1 <= key.count(".") <= MAX_DEPTH:
+            fix = suggest(part, PARTS) or "--set recipe.epochs=2"
+            allowed = ", ".join(f"{name}.*" for name in (*PARTS, "grid"))
+            self._add_problem("not FIELD=VALUE", fix, got=setting[:60], allowed=allowed)
+        elif is_axis:
             fix = (
                 f"--set 'grid.{key}=[...]' keeps some of its values; for others edit a copy of "
                 "the study file"
             )
-            problems.append(Problem("--set", f"{key} is an axis of the study's grid", fix))
-        elif rung := rung_setting(tables, key):
-            problems.append(
-                Problem(
-                    "--set", f'{key} is set by the rung "{rung}"', "edit a copy of the study file"
-                )
-            )
-        elif axis:
-            later[key] = value
-            changes.append(f"{key} = {text}")
+            self._add_problem(f"{key} is an axis of the study's grid", fix)
+        elif rung := rung_setting(self.tables, key):
+            self._add_problem(f'{key} is set by the rung "{rung}"', "edit a copy of the study file")
+        elif any(key.startswith(f"{axis}.") for axis in self.grid):
+            self.deferred[key] = value
+            self.summary.append(f"{key} = {text}")
         else:
-            if root == "recipe":
-                tables["recipe"] = recipe_table(tables.get("recipe"), where, "recipe")
-            previous = get_field(tables, key)
-            if key.endswith(".name") and previous not in (None, value):
-                set_field(
-                    tables, key.removesuffix(".name"), {"name": value}, where
-                )  # another kind has other fields, so the old table is replaced
-            else:
-                set_field(tables, key, value, where)
-            changes.append(
-                f"{key} = {text}" + (f" (was {previous})" if previous is not None else "")
-            )
-    if problems:
-        raise InputError(*problems)
-    return OverrideResult(tables, later, axis_values, tuple(changes))
+            self._set_field(key, value, text)
+
+    def _select_axis_values(self, axis: str, value: Any, text: str) -> None:
+        if problem := _axis_problem(axis, value, self.axes):
+            self.problems.append(problem)
+            return
+        self.axis_subset[axis] = list(value)
+        self.summary.append(f"grid.{axis} = {text} (was {len(self.axes[axis])} values)")
+
+    def _replace_part(self, part: str, value: Any, text: str) -> None:
+        previous = self.tables.get(part)
+        self.tables[part] = value
+        shown = strip_folders(text) if text.endswith(".toml") else text
+        self.summary.append(f"{part} = {shown}" + (f" (was {previous})" if previous else ""))
+
+    def _set_field(self, key: str, value: Any, text: str) -> None:
+        if key.startswith("recipe."):
+            self.tables["recipe"] = recipe_table(self.tables.get("recipe"), self.where, "recipe")
+        previous = get_field(self.tables, key)
+        if key.endswith(".name") and previous not in (None, value):
+            # Another kind has other fields, so the old table is replaced.
+            set_field(self.tables, key.removesuffix(".name"), {"name": value}, self.where)
+        else:
+            set_field(self.tables, key, value, self.where)
+        note = f" (was {previous})" if previous is not None else ""
+        self.summary.append(f"{key} = {text}{note}")
+
+    def _add_problem(
+        self, what: str, fix: str, option: str = "--set", got: str = "", allowed: str = ""
+    ) -> None:
+        self.problems.append(Problem(option, what, fix, got=got, allowed=allowed))
 
 
 def _axis_problem(axis: str, value: Any, grid: dict[str, Any]) -> Problem | None:

@@ -41,8 +41,8 @@ def check_claim(
     where: str,
     field: str,
 ) -> list[Problem]:
-    """Return a problem for each part of a claim that the plan cannot decide, whatever its runs
-    give.
+    """Return a problem for each part of a claim that the plan cannot decide, whatever the results
+    of its runs.
     """
     problems = []
     by_label = {condition.label: condition for condition in conditions}
@@ -78,16 +78,16 @@ def check_claim(
         and claim.paired
         and not share_training(by_label[claim.left], by_label[claim.right])
     ):
-        what = "runs of left and right share nothing but a seed, which is not a pair"
+        what = "runs of left and right share only a seed, so they are not pairs"
         problems.append(
             Problem(where, what, "remove it: Welch's test compares them", f"{field}.paired")
         )
     if isinstance(claim, Faster):
-        followed = [by_label[label].data for label in (claim.left, claim.right)]
-        if not all(data.test_curve for data in followed) and not all(
-            data.validation for data in followed
+        data_configs = [by_label[label].data for label in (claim.left, claim.right)]
+        if not all(data.test_curve for data in data_configs) and not all(
+            data.validation for data in data_configs
         ):
-            what = "no split is followed over the epochs in both conditions"
+            what = "no split is evaluated at each epoch in both conditions"
             problems.append(
                 Problem(where, what, "data.validation = 0.1, or data.test_curve = true", field)
             )
@@ -95,7 +95,7 @@ def check_claim(
 
 
 class _RunVariance(NamedTuple):
-    """Variances of a run of each arm, as `smallest_margin` takes them, and their origin as text."""
+    """Variance of a run of each arm, for `minimum_confirmable_margin`, and the origin as text."""
 
     variances: tuple[float, ...]
     origin: str
@@ -203,17 +203,14 @@ def plan_warnings(
         min_seeds = {"faster": 4, "fails-and-trains": 3}.get(claim.kind, 2)
         if seeds < min_seeds:
             count = "one seed" if seeds == 1 else f"{seeds} seeds"
-            notes.append(
-                f"{claim.statement}: {count} cannot decide it, whatever they give; {min_seeds} can"
-            )
+            notes.append(f"{claim.statement}: {count} cannot decide it; {min_seeds} can")
         elif (
             isinstance(claim, ClaimWithMargin)
             and not claim.expected_sd
             and not _run_variance(claim, references)
         ):
             notes.append(
-                f"{claim.statement}: neither an expected_sd nor a published one, so nothing says "
-                f"whether {seeds} seeds can "
-                "confirm its margin"
+                f"{claim.statement}: without an expected_sd or a published standard deviation it "
+                f"is unknown if {seeds} seeds can confirm its margin"
             )
     return tuple(notes)

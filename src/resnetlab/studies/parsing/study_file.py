@@ -6,6 +6,7 @@ conditions, and reports every mistake of a file at once.
 
 from __future__ import annotations
 
+import copy
 import itertools
 from collections.abc import Callable, Mapping
 from dataclasses import field, replace
@@ -36,8 +37,6 @@ from resnetlab.studies.parsing.ladder import parse_rungs, resolve_rungs, select_
 from resnetlab.studies.parsing.overrides import Overrides, apply_overrides
 from resnetlab.studies.parsing.references import parse_references
 from resnetlab.studies.parsing.toml_tables import (
-    catalog_names,
-    deep_copy,
     grid_of,
     has_subfield,
     read_named,
@@ -74,15 +73,10 @@ class _StudyFile:
     diagnostics: DiagnosticsConfig = DiagnosticsConfig()
 
 
-def study_names() -> list[str]:
-    """Return the names of the studies of the catalog."""
-    return catalog_names("studies")
-
-
 def load_recipe(value: object, where: str = "", field: str = "recipe") -> AnyRecipe:
     """Read a recipe from a table, a catalog name or a TOML file. Raises InputError.
 
-    A recipe with stages is one of fine-tuning.
+    A recipe with stages is a fine-tuning recipe.
     """
     table = recipe_table(value, where, field)
     recipe: AnyRecipe = decode(FinetuneRecipe if "stages" in table else Recipe, table, where, field)
@@ -104,7 +98,7 @@ def parse_study(raw: dict[str, Any], where: str, overrides: Overrides) -> Study:
 
     `where` names the tables in errors.
     """
-    tables, later, axis_values, changes = apply_overrides(raw, where, overrides)
+    tables, deferred, axis_values, changes = apply_overrides(raw, where, overrides)
     file, problems = _collect_problems(lambda: decode(_StudyFile, tables, where))
     # The parts are read even if the outline has mistakes, so that a person has to correct a file
     # only once.
@@ -112,14 +106,14 @@ def parse_study(raw: dict[str, Any], where: str, overrides: Overrides) -> Study:
     if "rung" in tables:
         rungs, conditions, more = _rungs(tables, where)
     else:
-        conditions, more = _conditions(tables, where, later)
+        conditions, more = _conditions(tables, where, deferred)
     problems += more
     if "seeds" not in tables:
         problems += (Problem(where, "missing", "seeds = [0, 1, 2]", field="seeds"),)
     if file is not None and not file.seeds:
         problems += (Problem(where, "empty", "seeds = [0, 1, 2]", field="seeds"),)
     if file is not None and len(set(file.seeds)) < len(file.seeds):
-        problems += (Problem(where, "a seed stands twice", "give each seed once", field="seeds"),)
+        problems += (Problem(where, "contains a seed twice", "give each seed once", field="seeds"),)
     claim_tables = tables.get("claim", [])
     claims_in_file = (
         [table for table in claim_tables if isinstance(table, dict)]
@@ -187,10 +181,8 @@ def _check_instruments(
     The epochs are checked only if the recipes give their number.
     """
     if diagnostics != DiagnosticsConfig() and any(c.kind.has_stages for c in conditions):
-        what = "measured while a network is trained from its first weights alone"
-        return (
-            Problem(where, what, "remove them: a recipe is of fine-tuning", field="diagnostics"),
-        )
+        what = "not available with a fine-tuning recipe"
+        return (Problem(where, what, "remove them", field="diagnostics"),)
     epochs = [condition.recipe.epochs for condition in conditions]
     last = max((epoch for epoch in epochs if epoch is not None), default=0)
     late = [epoch for epoch in diagnostics.gradient_norms if epoch > last]
@@ -213,8 +205,8 @@ def _conditions(
 ) -> tuple[list[Condition], tuple[Problem, ...]]:
     """Return the conditions of a grid and every mistake.
 
-    `later` has the fields that a command sets below an axis (`recipe.epochs` below `recipe`). They
-    are set after the axis's value.
+    `deferred` has the fields that a command sets below an axis (`recipe.epochs` below `recipe`).
+    They are set after the axis's value.
     """
     grid = grid_of(tables)
     problems: tuple[Problem, ...] = ()
@@ -226,7 +218,7 @@ def _conditions(
         elif any(value in values[:index] for index, value in enumerate(values)):
             problems += (
                 Problem(
-                    where, "a value stands twice", "give each value once", field=f"grid.{axis}"
+                    where, "contains a value twice", "give each value once", field=f"grid.{axis}"
                 ),
             )
         if axis.split(".")[0] not in CONDITION_PARTS:
@@ -299,7 +291,7 @@ def _rungs(
         if rung.parent and rung.parent not in conditions:
             continue  # the mistakes of its parent must be corrected first
         condition, more = _resolve_condition(
-            deep_copy(parts_by_rung[rung.condition]), {"rung": rung.condition}, where
+            copy.deepcopy(parts_by_rung[rung.condition]), {"rung": rung.condition}, where
         )
         field = f"rung[{index}].adds" if rung.parent else ""
         problems += tuple(
@@ -324,7 +316,7 @@ def _is_same(left: Condition, right: Condition) -> bool:
 def _condition(
     bases: Mapping[str, Any], values: dict[str, Any], where: str, deferred: Mapping[str, Any]
 ) -> tuple[Condition | None, tuple[Problem, ...]]:
-    parts = {name: deep_copy(base) for name, base in bases.items()}
+    parts = {name: copy.deepcopy(base) for name, base in bases.items()}
     problems: tuple[Problem, ...] = ()
     for axis, value in sorted(
         values.items(), key=lambda item: item[0].count(".")
@@ -361,7 +353,7 @@ def _resolve_condition(
             return None, problems
         label = model.name if isinstance(model, ExternalConfig) else label
     elif data.split is not None:
-        what = "cuts photographs for fine-tuning alone, and this recipe is none"
+        what = "only for fine-tuning recipes"
         return None, (
             Problem(where, what, 'data.validation = 0.1, or recipe = "fixres"', field="data.split"),
         )
@@ -371,13 +363,11 @@ def _resolve_condition(
 
 
 def finetune_conflicts(model: ModelConfig, data: DataConfig, where: str) -> tuple[Problem, ...]:
-    """Return the reasons that a recipe of fine-tuning cannot use this network and these data; empty
-    if it can.
-    """
+    """Return the problems of this network and these data with a fine-tuning recipe."""
     problems = []
     if not (isinstance(model, ExternalConfig) and model.weights):
         fix = "timm/NAME, torchvision/NAME, or a TOML file that names weights"
-        what = "has no pre-trained weights, from which a recipe of fine-tuning begins"
+        what = "has no pre-trained weights, which a fine-tuning recipe needs"
         problems.append(Problem(where, what, fix, field="model", got=model.slug))
     allowed_data = DataConfig(source=data.source, skip_bad=data.skip_bad, split=data.split)
     unused = [name for name, value in vars(data).items() if value != getattr(allowed_data, name)]
@@ -385,13 +375,13 @@ def finetune_conflicts(model: ModelConfig, data: DataConfig, where: str) -> tupl
         fix = (
             "recipe.train_size"
             if name == "image_size"
-            else "remove it; data.split cuts a folder of photographs"
+            else "remove it; data.split splits a folder of photographs"
         )
         problems.append(
-            Problem(where, "has no place with a recipe of fine-tuning", fix, field=f"data.{name}")
+            Problem(where, "not available with a fine-tuning recipe", fix, field=f"data.{name}")
         )
     if data.source in SOURCE_NAMES or data.source.endswith(".npz"):
-        what = "arrays, where a recipe of fine-tuning needs a folder of photographs"
+        what = "arrays, but a fine-tuning recipe needs a folder of photographs"
         problems.append(Problem(where, what, "--data DIR", field="data.source", got=data.source))
     return tuple(problems)
 
@@ -404,7 +394,7 @@ def _assign_labels(conditions: list[Condition]) -> list[Condition]:
     short_names = {
         "train_size": "train",
         "test_size": "test",
-    }  # axes of a recipe of fine-tuning, whose name describes the rest
+    }  # axes of a fine-tuning recipe, whose name describes the rest
     if len(set(labels)) == len(labels):
         return conditions
     hidden = ("model", "model.depth", "model.shortcut", "model.blocks", "model.name")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Iterable, Mapping
 from importlib import resources
@@ -80,7 +81,7 @@ def flatten(table: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
             and all(isinstance(item, dict) for item in value)
             and key == "stages"
         ):
-            # The stages of a recipe of fine-tuning.
+            # The stages of a fine-tuning recipe.
             value = {str(number): stage for number, stage in enumerate(value)}
         dotted |= (
             flatten(value, f"{prefix}{key}.")
@@ -88,13 +89,6 @@ def flatten(table: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
             else {f"{prefix}{key}": value}
         )
     return dotted
-
-
-def deep_copy(value: Any) -> Any:
-    """Return a deep copy of tables and lists."""
-    if isinstance(value, dict):
-        return {key: deep_copy(item) for key, item in value.items()}
-    return [deep_copy(item) for item in value] if isinstance(value, list) else value
 
 
 def deep_merge(base: dict[str, Any], table: Mapping[str, Any]) -> dict[str, Any]:
@@ -106,7 +100,9 @@ def deep_merge(base: dict[str, Any], table: Mapping[str, Any]) -> dict[str, Any]
     for key, value in table.items():
         base_value: Any = result.get(key)
         result[key] = (
-            deep_merge(base_value, value) if _is_same_kind(base_value, value) else deep_copy(value)
+            deep_merge(base_value, value)
+            if _is_same_kind(base_value, value)
+            else copy.deepcopy(value)
         )
     return result
 
@@ -143,7 +139,7 @@ def set_field(tables: dict[str, Any], key: str, value: object, where: str) -> No
             path = ".".join(parts[: depth + 1])
             raise input_error(
                 where,
-                f"not a table, so that {key} has no place in it",
+                f"not a table, so {key} cannot be set in it",
                 f"remove {path}",
                 field=path,
             )

@@ -1,0 +1,165 @@
+"""Training of one run from the command line, with progress, signals and the printed result."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import typer
+
+from resnetlab import api
+from resnetlab.cli.display import Display, format_clock, result_loader
+from resnetlab.cli.manners import UNFINISHED, notify, print_json
+from resnetlab.cli.signals import SignalFlag
+from resnetlab.errors import Problem, input_error
+from resnetlab.inspection.diagnostics_config import DiagnosticsConfig
+from resnetlab.recipes.numerics import Placement, parse_device, torchrun_env
+from resnetlab.runs.directory import PROFILE, RunDirectory
+from resnetlab.runs.records import Result, to_dict
+from resnetlab.shell import resume_command
+from resnetlab.studies.executors.base import Job, RunEvent, decode_event, encode_job
+from resnetlab.studies.executors.here import run_in_process
+from resnetlab.studies.plan import PlannedRun
+from resnetlab.training.resolve import check_device_index
+
+
+def train(
+    model: str,
+    data: str,
+    recipe: str,
+    *,
+    seed: int,
+    settings: Sequence[str],
+    diagnostics: DiagnosticsConfig,
+    output: Path,
+    placement: Placement,
+    as_json: bool = False,
+    dry_run: bool = False,
+) -> None:
+    """Train one network and print its result, or with `dry_run` print its plan."""
+    rank, size, _ = torchrun_env()
+    plan = api.plan_run(
+        model,
+        data,
+        recipe,
+        seed=seed,
+        settings=[*settings, *([f"numerics.world_size={size}"] if size > 1 else [])],
+        diagnostics=diagnostics,
+        output=output,
+        notify=notify if rank == 0 else lambda _: None,
+    )
+    run = plan.runs[0]
+    check_device_index(run.file.run.numerics.device, placement.device_index)
+    if dry_run:
+        from resnetlab.cli.outlook import print_outlook
+
+        if not as_json:
+            typer.echo(f"Run: {RunDirectory.find(output, run.id).path}")
+        print_outlook(plan, output, 1, as_json=as_json, power=False)
+        return
+    _execute(Job(run.id, run.file), output, placement, as_json)
+
+
+def resume(
+    folder: Path, from_step: int | None, data: str | None, device: str = "", *, as_json: bool
+) -> None:
+    """Resume one run, on the GPU that `device` names, and print its result."""
+    job, root = api.resume_job(folder, from_step=from_step, data=data)
+    own_device = job.file.run.numerics.device
+    kind, index = parse_device(device) if device else ("auto", 0)
+    if kind not in ("auto", own_device):
+        fix = "leave the option out: the device is part of the identity of a run"
+        raise input_error("--device", "not the run's device", fix, got=kind, allowed=own_device)
+    check_device_index(own_device, index)
+    _execute(job, root, Placement(device_index=index), as_json)
+
+
+def _execute(job: Job, root: Path, placement: Placement, as_json: bool) -> None:
+    directory = RunDirectory.find(root, job.id)
+    if torchrun_env()[1] > 1:
+        _execute_distributed(job, directory, root, placement, as_json)
+        return
+    needs_work = directory.needs_work(job.file)
+    if placement.profile and not needs_work:
+        notify("The run is finished, so nothing is profiled. Give another --seed or --output.")
+        placement = replace(placement, profile=False)
+    reason = ""
+    with SignalFlag().installed() as interrupt:
+        if needs_work:
+            with _display(job, root) as display:
+
+                def on_event(event: RunEvent) -> None:
+                    nonlocal reason
+                    display.update(event)
+                    reason = event.reason if event.kind == "missing" else reason
+
+                run_in_process(job, root, placement, interrupt.is_set, on_event)
+    result = directory.result()
+    if result is None and interrupt.is_set():
+        print(f"Nothing is lost. To continue: {resume_command(directory.path)}", file=sys.stderr)
+        raise typer.Exit(interrupt.exit_code)
+    if result is None:
+        problem = Problem(str(directory.path), reason, resume_command(directory.path))
+        raise api.UnfinishedError(problem)
+    _print_result(directory, result, placement.profile, as_json)
+
+
+def _execute_distributed(
+    job: Job, directory: RunDirectory, root: Path, placement: Placement, as_json: bool
+) -> None:
+    """Train this process's part of a run that torchrun started."""
+    from resnetlab.studies.executors.worker import JobRunner
+    from resnetlab.training.distributed import process_group, torchrun_world
+
+    world, last = torchrun_world(), dict[str, Any]()
+    with contextlib.ExitStack() as stack:
+        interrupt = stack.enter_context(SignalFlag().installed())
+        stack.enter_context(process_group(world, job.file.run.numerics.device))
+        display = stack.enter_context(_display(job, root)) if world.is_main_process else None
+
+        def on_message(**message: Any) -> None:
+            last.update(message)
+            if display:
+                display.update(decode_event(message))
+
+        placement = replace(placement, device_index=world.local_rank)
+        JobRunner(interrupt.is_set, on_message, world).run(encode_job(job, root, placement))
+    if last["kind"] in ("failed", "busy"):
+        reason = last.get("reason", "another process trains this run")
+        raise api.UnfinishedError(Problem(str(directory.path), reason, "see above"))
+    if last["kind"] == "interrupted":
+        raise typer.Exit(interrupt.exit_code if interrupt.is_set() else UNFINISHED)
+    if world.is_main_process and (result := directory.result()):
+        _print_result(directory, result, placement.profile, as_json)
+
+
+def _display(job: Job, root: Path) -> Display:
+    run = job.file.run
+    planned = PlannedRun(condition=run.model.title, seed=run.seed, id=job.id, file=job.file, macs=1)
+    return Display(job.id, (planned,), set(), 1, result_loader(root))
+
+
+def _print_result(directory: RunDirectory, result: Result, profiled: bool, as_json: bool) -> None:
+    trace = directory.path / PROFILE if profiled else None
+    if as_json and (record := directory.record()) is not None:
+        print_json(to_dict(record) | {"profile": trace and str(trace)})
+        return
+    typer.echo(f"{result.status}{f': {result.reason}' if result.reason else ''}")
+    scores_by_split = {
+        "train": result.train,
+        "validation": result.validation,
+        "test": result.test,
+    }
+    for split, scores in scores_by_split.items():
+        if scores is not None:
+            accuracy_pct = 100 - scores.top1_error_pct
+            typer.echo(f"{split:10} {accuracy_pct:5.1f} % of {scores.images:,} images")
+    clock, speed = format_clock(result.train_seconds), f"{result.images_per_second:,.0f} images/s"
+    typer.echo(f"{clock} of training, {speed}")
+    if trace:
+        typer.echo(f"\n{directory.profile()}\nTrace: {trace}")
+    typer.echo(f"Run: {directory.path}")

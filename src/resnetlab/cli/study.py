@@ -1,0 +1,437 @@
+"""Commands of `resnetlab study`: parse, call one function, print.
+
+Heavy imports stay inside them.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from resnetlab.cli import completion
+from resnetlab.cli.finetune import AcceptLicense
+from resnetlab.cli.manners import (
+    UNFINISHED,
+    DataSource,
+    Device,
+    DryRun,
+    Json,
+    Open,
+    RecipeName,
+    SettingsOption,
+    SkipBad,
+    notify,
+    open_page,
+    print_json,
+)
+from resnetlab.cli.manners import OutputDir as Output
+from resnetlab.errors import Problem, ResourceError, input_error
+from resnetlab.shell import command_line
+
+if TYPE_CHECKING:
+    from resnetlab.api import LoadedStudy
+    from resnetlab.studies.executors.base import Executor
+    from resnetlab.studies.plan import Plan
+
+study = typer.Typer(
+    rich_markup_mode=None, help="Run a study over several seeds and write its report."
+)
+
+StudyName = Annotated[
+    str,
+    typer.Argument(
+        help="Name of a study in the catalog, or a TOML file.",
+        metavar="STUDY",
+        autocompletion=completion.studies,
+    ),
+]
+StudyOrFolder = Annotated[
+    str, typer.Argument(help="Study, or the folder of its report.", metavar="STUDY")
+]
+Seeds = Annotated[
+    str,
+    typer.Option(
+        help="Number of seeds (3 means 0, 1 and 2), or a list of seeds (0,1,7).", metavar="SEEDS"
+    ),
+]
+Workers = Annotated[
+    int,
+    typer.Option(
+        "-j", "--workers", help="Number of processes; 0 chooses it from the cores.", min=0
+    ),
+]
+
+
+@study.command("run")
+def study_run(
+    source: StudyName,
+    data: DataSource = "",
+    settings: SettingsOption = [],  # noqa: B006
+    seeds: Seeds = "",
+    output: Output = Path(),
+    workers: Workers = 0,
+    device: Device = "",
+    skip_bad: SkipBad = False,
+    parallel_seeds: Annotated[
+        int,
+        typer.Option(
+            help="Number of seeds of a condition that a worker trains in turn on one GPU.", min=1
+        ),
+    ] = 1,
+    until_decided: Annotated[
+        bool,
+        typer.Option(
+            "--until-decided",
+            help="Add seeds to the conditions of undecided claims, up to 3, 5 and 10 seeds.",
+        ),
+    ] = False,
+    max_seeds: Annotated[
+        int, typer.Option(help="Largest number of seeds per condition with --until-decided.")
+    ] = 10,
+    backend: Annotated[
+        str, typer.Option(help="Where runs are trained: local, or ray for a cluster.")
+    ] = "local",
+    address: Annotated[
+        str,
+        typer.Option(
+            help="Address of a Ray cluster; auto finds the one of this machine; empty starts one."
+        ),
+    ] = "",
+    gpus_per_run: Annotated[
+        float, typer.Option(help="GPUs per run with Ray, for example 2 or 0.25.")
+    ] = 1.0,
+    accept_license: AcceptLicense = False,
+    dry_run: DryRun = False,
+    json: Json = False,
+    open_report: Open = False,
+) -> None:
+    """Run the missing runs of a study and write its report."""
+    from resnetlab.recipes.numerics import Placement, parse_device
+    from resnetlab.studies.executors.factory import make_executor
+
+    placement = Placement(
+        workers=workers,
+        gpus_per_run=gpus_per_run,
+        parallel_seeds=parallel_seeds,
+        device_index=parse_device(device)[1] if device else 0,
+    )
+    executor = make_executor(backend, output, placement, address)
+    settings = [*settings, *(["data.skip_bad=true"] if skip_bad else [])]
+    loaded = _load(source, data, settings, seeds, device)
+    if dry_run:
+        from resnetlab.cli.outlook import print_outlook
+
+        print_outlook(loaded.plan(output, notify, executor), output, workers, as_json=json)
+        return
+    _run(
+        loaded,
+        output,
+        executor,
+        max_seeds if until_decided else None,
+        accept_license=accept_license,
+        as_json=json,
+        open_report=open_report,
+    )
+
+
+def _run(
+    loaded: LoadedStudy,
+    output: Path,
+    executor: Executor,
+    max_seeds: int | None,
+    *,
+    accept_license: bool,
+    as_json: bool,
+    open_report: bool,
+) -> None:
+    """Run a study, print its answer, and end with the exit code of what remained unfinished."""
+    from resnetlab.cli.display import execute_with_display
+    from resnetlab.cli.signals import SignalFlag
+
+    command = command_line(["resnetlab", *sys.argv[1:]])
+    with SignalFlag().installed() as interrupt:
+        for plan in loaded.plan_rounds(output, notify, max_seeds, executor, accept_license):
+            try:
+                execute_with_display(loaded, plan, output, executor, interrupt.is_set)
+            except ResourceError as error:
+                fix = f"free some space, then: {command}"
+                raise ResourceError(
+                    *(Problem(problem.where, problem.what, fix) for problem in error.problems)
+                ) from None
+            outcome = loaded.report(plan, output)
+            if interrupt.is_set():
+                break
+    # With `max_seeds`, more seeds may follow after an interim analysis.
+    if interrupt.is_set() and (max_seeds is not None or not outcome.finished):
+        print(f"No finished run is lost. To continue: {command}", file=sys.stderr)
+        raise typer.Exit(interrupt.exit_code)
+    if as_json:
+        print_json(outcome.to_dict())
+    else:
+        typer.echo(outcome.answer)
+        typer.echo(f"Report: {outcome.report}")
+    if open_report:
+        open_page(outcome.report)
+    if not outcome.finished:
+        raise typer.Exit(UNFINISHED)
+
+
+@study.command("plan")
+def study_plan(
+    source: StudyName,
+    data: DataSource = "",
+    settings: SettingsOption = [],  # noqa: B006
+    seeds: Seeds = "",
+    output: Output = Path(),
+    workers: Workers = 0,
+    device: Device = "",
+    json: Json = False,
+) -> None:
+    """Estimate the time and the statistical power of a study, without training."""
+    loaded = _load(source, data, settings, seeds, device)
+    from resnetlab.cli.outlook import print_outlook
+
+    print_outlook(loaded.plan(output, notify), output, workers, as_json=json)
+
+
+@study.command("status")
+def study_status(
+    source: StudyOrFolder,
+    data: DataSource = "",
+    settings: SettingsOption = [],  # noqa: B006
+    seeds: Seeds = "",
+    output: Output = Path(),
+    device: Device = "",
+    json: Json = False,
+) -> None:
+    """Print how many runs of a study are finished, running, missing or waiting."""
+    from resnetlab.stats.outcomes import OUTCOMES
+    from resnetlab.studies import status as statuses
+
+    folder, root = _find_started(source, any((data, settings, seeds, device)), output)
+    if folder is None:
+        from resnetlab.studies.plan import folder_name
+
+        plan = _load(source, data, settings, seeds, device).plan(output, notify)
+        folder = output / "studies" / folder_name(plan)
+    status = statuses.study_status(folder, root)
+    if json:
+        print_json(statuses.to_dict(status, folder))
+        return
+    for label, counts in status.counts.items():
+        text = ", ".join(f"{counts[outcome]} {outcome}" for outcome in OUTCOMES if counts[outcome])
+        typer.echo(f"{label:24} {counts.total()} planned: {text}")
+    command = f"; {status.command}" if status.finished < status.planned else ""
+    typer.echo(f"{status.finished} of {status.planned} runs finished{command}")
+
+
+@study.command("report")
+def study_report(
+    source: StudyOrFolder,
+    data: DataSource = "",
+    settings: SettingsOption = [],  # noqa: B006
+    seeds: Seeds = "",
+    output: Output = Path(),
+    device: Device = "",
+    latex: Annotated[
+        bool, typer.Option("--latex", help="Write the report as LaTeX with PDF figures too.")
+    ] = False,
+    json: Json = False,
+    open_report: Open = False,
+) -> None:
+    """Write the report again from the finished runs."""
+    loaded, plan, root = _open_or_plan(source, data, settings, seeds, device, output)
+    outcome = loaded.report(plan, root)
+    tex = loaded.latex(plan, root) if latex else None
+    if json:
+        print_json(outcome.to_dict() | {"latex": tex})
+    else:
+        typer.echo(outcome.report)
+        if tex:
+            typer.echo(tex)
+    if open_report:
+        open_page(outcome.report)
+
+
+@study.command("list")
+def study_list(
+    markdown: Annotated[
+        bool, typer.Option("--markdown", help="Print Markdown with sources (docs/studies.md).")
+    ] = False,
+    json: Json = False,
+) -> None:
+    """List the studies of the catalog with their questions."""
+    from resnetlab.inspection.render_table import render
+    from resnetlab.studies.parsing.toml_tables import summarize_studies
+
+    rows = summarize_studies()
+    if json:
+        print_json(rows)
+    elif markdown:
+        typer.echo(render(rows, "markdown"))
+    else:
+        shown = [{name: row[name] for name in row if name != "source"} for row in rows]
+        typer.echo(render(shown, "text"))
+
+
+@study.command("check")
+def study_check(
+    source: StudyName,
+    data: DataSource = "",
+    settings: SettingsOption = [],  # noqa: B006
+    seeds: Seeds = "",
+    json: Json = False,
+) -> None:
+    """Read a study file and print every mistake in it, without training."""
+    from resnetlab.studies.claims import describe_claim
+
+    loaded = _load(source, data, settings, seeds, "").study
+    labels = [condition.label for condition in loaded.conditions]
+    runs = len(labels) * len(loaded.seeds)
+    if json:
+        claims = [
+            {"claim": claim.statement, "kind": claim.kind, "compares": describe_claim(claim)}
+            for claim in loaded.claims
+        ]
+        print_json(
+            {
+                "study": loaded.name,
+                "question": loaded.question,
+                "conditions": labels,
+                "seeds": loaded.seeds,
+                "runs": runs,
+                "claims": claims,
+            }
+        )
+        return
+    typer.echo(f"{source}: {len(labels)} conditions x {len(loaded.seeds)} seeds = {runs} runs")
+    for label in labels:
+        typer.echo(f"  {label}")
+    for claim in loaded.claims:
+        typer.echo(f"  claim: {claim.statement} ({describe_claim(claim)})")
+
+
+@study.command("new")
+def study_new(
+    question: Annotated[str, typer.Option(help="Question that the report answers.")] = "",
+    vary: Annotated[
+        list[str],
+        typer.Option(
+            help="Field to vary, with its values: model.depth=20,56. May be repeated.",
+            metavar="FIELD=VALUES",
+        ),
+    ] = [],  # noqa: B006
+    data: DataSource = "digits",
+    recipe: RecipeName = "adam",
+    model: Annotated[
+        str, typer.Option(help="Network of the study, unless --vary names it.", metavar="MODEL")
+    ] = "cifar-resnet20",
+    seeds: Annotated[int, typer.Option(help="Number of seeds per condition.", min=1, max=1000)] = 5,
+    out: Annotated[
+        Path,
+        typer.Option(
+            help="File to write; its name without .toml is the name of the study.", metavar="FILE"
+        ),
+    ] = Path("study.toml"),
+    json: Json = False,
+) -> None:
+    """Write a study file from options or from answers to questions."""
+    from resnetlab.studies.scaffold import StudyOptions, write_study
+
+    options = StudyOptions(
+        question=question, vary=tuple(vary), data=data, recipe=recipe, seeds=seeds, model=model
+    )
+    if not vary:
+        from resnetlab.cli.scaffold import prompt_options
+
+        options, out = prompt_options(options, out)
+    write_study(options, out)
+    command = command_line(["resnetlab", "study", "check", str(out)])
+    if json:
+        print_json({"file": out, "command": command})
+    else:
+        typer.echo(f"wrote {out}; next: {command}")
+
+
+@study.command("references")
+def study_references(
+    source: StudyName,
+    json: Json = False,
+    csv: Annotated[bool, typer.Option("--csv", help="Print CSV.")] = False,
+    markdown: Annotated[bool, typer.Option("--markdown", help="Print Markdown.")] = False,
+) -> None:
+    """Compare the networks of a study with published ones, without data."""
+    from resnetlab.cli.inspect import output_format
+    from resnetlab.inspection.render_table import render
+    from resnetlab.studies.parsing.study_file import load_study
+    from resnetlab.studies.reference_costs import cost_rows
+
+    form, loaded = output_format(json, csv, markdown), load_study(source)
+    from resnetlab.models.flops import model_cost  # imports torch, so only after the checks
+
+    notes = ["Parameters and multiply-adds were counted here; published values were not measured."]
+    typer.echo(render(cost_rows(loaded, model_cost), form, notes=notes))
+
+
+# Studies by name or folder
+# --------------------------------------------------------------------------------------------------
+
+
+def _load(source: str, data: str, settings: list[str], seeds: str, device: str) -> LoadedStudy:
+    from resnetlab.api import load_study
+
+    if device:
+        from resnetlab.recipes.numerics import parse_device
+
+        settings = [*settings, f"numerics.device={parse_device(device)[0]}"]
+    return load_study(source, data=data or None, settings=settings, seeds=_parse_seeds(seeds))
+
+
+def _parse_seeds(text: str) -> int | list[int] | None:
+    """Parse `--seeds`: a number of seeds, a list of seeds, or nothing. Raises InputError."""
+    if not text:
+        return None
+    parts = text.split(",")
+    if not all(part.strip().isdigit() for part in parts) or (
+        len(parts) == 1 and not 1 <= int(text) <= 1000
+    ):
+        what, fix = "not a number or a list of seeds", "--seeds 3, or --seeds 0,1,7"
+        raise input_error("--seeds", what, fix, got=text)
+    return int(text) if len(parts) == 1 else [int(part) for part in parts]
+
+
+def _open_or_plan(
+    source: str, data: str, settings: list[str], seeds: str, device: str, output: Path
+) -> tuple[LoadedStudy, Plan, Path]:
+    """Return a study, its plan and its output folder, from a report's folder or by name."""
+    folder, root = _find_started(source, any((data, settings, seeds, device)), output)
+    if folder is not None:
+        from resnetlab.api import open_study
+
+        return *open_study(folder), root
+    loaded = _load(source, data, settings, seeds, device)
+    return loaded, loaded.plan(output, notify), output
+
+
+def _find_started(source: str, overridden: bool, output: Path) -> tuple[Path | None, Path]:
+    """Find the report folder of a started study, and its output folder.
+
+    The folder is None if the study must be planned first. A name finds the study even if options
+    changed it when it was started. If there are several such studies, the unchanged one is used.
+    """
+    from resnetlab.studies.status import find_started
+
+    if (Path(source) / "plan.json").exists():
+        return Path(source), Path(source).resolve().parent.parent
+    if overridden:
+        return None, output
+    started = find_started(source, output)
+    if not started.has_report and len(started.overridden_folders) == 1:
+        notify(f"Using the started study in {started.overridden_folders[0]}")
+        return started.overridden_folders[0], output
+    for folder in started.overridden_folders:
+        notify(f"Also started, with other options: {folder}")
+    return started.plan_folder, output

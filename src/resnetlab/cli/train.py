@@ -1,0 +1,132 @@
+"""Commands `train` and `resume`: parse, call one function, print.
+
+Heavy imports stay inside them.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from resnetlab.cli import completion
+from resnetlab.cli.manners import (
+    DataSource,
+    Device,
+    DryRun,
+    Json,
+    RecipeName,
+    SettingsOption,
+    SkipBad,
+)
+from resnetlab.cli.manners import OutputDir as Output
+from resnetlab.errors import input_error
+
+
+def train(
+    model: Annotated[
+        str,
+        typer.Argument(
+            help="Name such as cifar-resnet20 (`resnetlab models` lists them), or your own "
+            "MODULE:FUNCTION.",
+            autocompletion=completion.models,
+        ),
+    ],
+    data: DataSource = "digits",
+    recipe: RecipeName = "cifar",
+    settings: SettingsOption = [],  # noqa: B006
+    epochs: Annotated[
+        int | None, typer.Option(help="Number of epochs: short for --set recipe.epochs=N.")
+    ] = None,
+    batch_size: Annotated[
+        int | None, typer.Option("-b", "--batch-size", help="Images per step.")
+    ] = None,
+    lr: Annotated[float | None, typer.Option(help="Learning rate, before the schedule.")] = None,
+    opt: Annotated[str | None, typer.Option(help="Optimizer: sgd, adam, adamw or rmsprop.")] = None,
+    sched: Annotated[
+        str | None,
+        typer.Option(
+            help="Learning rate schedule: constant, step, exponential, cosine or one-cycle."
+        ),
+    ] = None,
+    weight_decay: Annotated[float | None, typer.Option(help="Weight decay.")] = None,
+    img_size: Annotated[
+        int | None, typer.Option(help="Side in pixels for a folder of photographs.")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Seed of all random numbers.", min=0)] = 0,
+    gradient_norms: Annotated[
+        str,
+        typer.Option(
+            help="Save the gradient norm of each layer after these epochs (0: before training).",
+            metavar="EPOCHS",
+        ),
+    ] = "",
+    ablate_blocks: Annotated[
+        bool,
+        typer.Option("--ablate-blocks", help="Test the trained network without each block."),
+    ] = False,
+    profile: Annotated[
+        bool, typer.Option("--profile", help="Print the time per operation and save a trace.")
+    ] = False,
+    skip_bad: SkipBad = False,
+    output: Output = Path(),
+    device: Device = "",
+    dry_run: DryRun = False,
+    json: Json = False,
+) -> None:
+    """Train one network."""
+    from resnetlab.inspection.diagnostics_config import DiagnosticsConfig
+    from resnetlab.recipes.numerics import Placement, parse_device
+
+    if not all(part.strip().isdigit() for part in gradient_norms.split(",") if gradient_norms):
+        what, fix = "not a list of epochs", "--gradient-norms 0,1,5"
+        raise input_error("--gradient-norms", what, fix, got=gradient_norms)
+    norm_epochs = dict.fromkeys(int(part) for part in gradient_norms.split(",") if part)
+    kind, index = parse_device(device) if device else (None, 0)
+    fields = {
+        "recipe.epochs": epochs,
+        "recipe.batch_size": batch_size,
+        "recipe.optimizer.name": opt,
+        "recipe.optimizer.lr": lr,
+        "recipe.optimizer.weight_decay": weight_decay,
+        "recipe.schedule.name": sched,
+        "data.image_size": img_size,
+        "numerics.device": kind,
+        "data.skip_bad": "true" if skip_bad else None,
+    }
+    given = [f"{field}={value}" for field, value in fields.items() if value is not None]
+    from resnetlab.cli import single_run
+
+    single_run.train(
+        model,
+        data,
+        recipe,
+        seed=seed,
+        settings=[*given, *settings],
+        diagnostics=DiagnosticsConfig(
+            gradient_norms=tuple(norm_epochs), ablate_blocks=ablate_blocks
+        ),
+        output=output,
+        placement=Placement(profile=profile, device_index=index),
+        as_json=json,
+        dry_run=dry_run,
+    )
+
+
+def resume(
+    run: Annotated[Path, typer.Argument(help="Folder of the run.", metavar="RUN")],
+    from_step: Annotated[
+        int | None,
+        typer.Option(
+            "--from-step", help="Step of the checkpoint to resume from; 0 starts again.", min=0
+        ),
+    ] = None,
+    data: DataSource = "",
+    device: Device = "",
+    json: Json = False,
+) -> None:
+    """Continue an interrupted run."""
+    from resnetlab.cli import single_run
+
+    single_run.resume(run, from_step, data or None, device, as_json=json)

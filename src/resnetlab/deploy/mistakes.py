@@ -1,0 +1,58 @@
+"""Images of misclassified photographs, with Grad-CAM heat maps of the predicted classes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from PIL import Image
+
+from resnetlab.data.photo_loader import load_batches
+from resnetlab.data.transforms.eval_transform import apply_eval_transform
+from resnetlab.deploy.evaluate import PredictionSet
+from resnetlab.deploy.explain import Explainer
+from resnetlab.deploy.predict import Classifier
+from resnetlab.deploy.results import Misclassification
+from resnetlab.errors import InputError
+from resnetlab.messages import ItemCallback
+
+
+@dataclass(frozen=True)
+class MistakeDrawing:
+    """Network's input image, and the heat map on it (None if the network supports no Grad-CAM)."""
+
+    image: Image.Image
+    heatmap: Image.Image | None = None
+
+
+def draw_mistakes(
+    model: Classifier,
+    mistakes: tuple[Misclassification, ...],
+    predictions: PredictionSet,
+    notify: Callable[[str], None],
+    on_item: ItemCallback,
+) -> dict[str, MistakeDrawing]:
+    """Draw misclassified images, by name. A network without spatial feature maps gets no heat
+    maps.
+    """
+    if not mistakes:
+        return {}
+    notify(f"drawing the {len(mistakes)} most confident mistakes with Grad-CAM")
+    by_name = {image.name: image for image in predictions.images}
+    batches = load_batches(
+        [by_name[mistake.name] for mistake in mistakes],
+        lambda image: apply_eval_transform(image, model.file.eval_transform),
+    )
+    pixels = [loaded.pixels for batch in batches for loaded in batch if loaded.pixels is not None]
+    heatmaps: list[Image.Image | None] = [None] * len(mistakes)
+    try:
+        explanations = Explainer(model).explain(pixels, [item.predicted for item in mistakes])
+        for index, explanation in enumerate(explanations):
+            heatmaps[index] = explanation.overlay()
+            on_item("mistakes drawn", index + 1, len(mistakes))
+    except InputError as error:  # the network has no spatial feature maps
+        notify(f"without heat maps: {error}")
+    return {
+        mistake.name: MistakeDrawing(Image.fromarray(array.squeeze()), heatmap)
+        for mistake, array, heatmap in zip(mistakes, pixels, heatmaps, strict=True)
+    }
