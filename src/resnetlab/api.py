@@ -28,7 +28,7 @@ from resnetlab.inspection.diagnostics_config import DiagnosticsConfig
 from resnetlab.messages import ItemCallback, Notify, silent
 from resnetlab.models.configs import ModelConfig
 from resnetlab.models.flops import model_cost
-from resnetlab.recipes.finetune import AnyRecipe, FinetuneRecipe
+from resnetlab.recipes.finetune import AnyRecipe
 from resnetlab.recipes.numerics import Placement
 from resnetlab.reports.render.latex import write_latex
 from resnetlab.reports.study.assemble import build_report
@@ -347,7 +347,7 @@ def load_study(
 
 def _check_licenses(study: Study) -> None:
     for condition in study.conditions:
-        if isinstance(condition.recipe, FinetuneRecipe):
+        if condition.kind.uses_photos:
             check_commercial_use(condition.model, find_license(condition.model))
 
 

@@ -122,8 +122,8 @@ def test_labels_csv_says_what_is_what(tmp_path: Path) -> None:
     assert len(source.test) == 3
     assert source.notes == (
         (
-            "images differ in size or are not square: resized to 64 pixels (set image_size to change "
-            "it)"
+            "images differ in size or are not square: resized to 64 pixels "
+            "(set image_size to change it)"
         ),
         "1 file skipped: 1 not in labels.csv",
     )

@@ -30,11 +30,11 @@ from resnetlab.finetune.model import FinetuneModel
 from resnetlab.finetune.pipeline import StoppedError
 from resnetlab.finetune.request import FinetuneRequest
 from resnetlab.finetune.stage import (
-    FinetuneState,
     balanced_class_weights,
     enable_grad_checkpointing,
     fit,
 )
+from resnetlab.finetune.state import FinetuneState
 from resnetlab.models.configs import ExternalConfig
 from resnetlab.recipes.finetune import (
     FinetuneRecipe,
@@ -47,6 +47,7 @@ from resnetlab.recipes.numerics import Numerics
 from resnetlab.recipes.train import Adam, Recipe
 from resnetlab.training.evaluate import evaluate
 from resnetlab.training.photo_predictions import Predictions
+from resnetlab.training.step import forward_backward
 
 NUMERICS = Numerics(device="cpu", precision="fp32", memory_format="channels_last", threads=1)
 CPU = torch.device("cpu")
@@ -231,7 +232,7 @@ def test_a_batch_cut_into_pieces_gives_the_gradient_of_the_whole(
         )
         halves.tail.eval()  # without dropout
         rows = torch.randn(7, 12, generator=torch.Generator().manual_seed(0))
-        loss, logits, _ = tuner._forward_backward(rows, torch.tensor([0, 1, 2, 0, 1, 2, 0]))
+        loss, logits = forward_backward(tuner, rows, torch.tensor([0, 1, 2, 0, 1, 2, 0]), 7)
         grad = model.model.get_parameter("head.weight").grad
         assert grad is not None
         found.append((loss.clone(), logits.clone(), grad.clone()))
@@ -252,7 +253,7 @@ def test_computing_parts_again_on_the_way_back_gives_the_same_gradients(
             model, halves, settings, settings.recipe, model.eval_transform(24), 0, data.train, None
         )
         torch.manual_seed(0)
-        tuner._forward_backward(torch.randn(8, 3, 24, 24), torch.arange(8) % 3)
+        forward_backward(tuner, torch.randn(8, 3, 24, 24), torch.arange(8) % 3, 8)
         found.append(
             {
                 name: p.grad.clone()
@@ -422,7 +423,7 @@ def test_what_is_wrong_is_one_line_with_its_fix_and_leaves_nothing_half_written(
     photos: Path, backbone: Path, tmp_path: Path
 ) -> None:
     assert (
-        "unknown recipe of fine-tuning (allowed: fixres, full, probe, proof-of-concept, stage-one)"
+        "unknown fine-tuning recipe (allowed: fixres, full, probe, proof-of-concept, stage-one)"
         in refused(request(photos, backbone, recipe="fixre"))
     )
     assert "--freeze: unknown (got most; allowed: backbone, none, a number of parts)" in refused(

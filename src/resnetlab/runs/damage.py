@@ -17,7 +17,7 @@ from resnetlab.errors import InputError, input_error
 from resnetlab.files import MAX_GENERATED_BYTES, atomic_write, is_locked, read_json, sha256
 from resnetlab.inspection.diagnostics_config import BlockAblations, GradientNorms
 from resnetlab.runs.directory import RunDirectory
-from resnetlab.runs.paths import LOCK
+from resnetlab.runs.paths import LOCK, LOGITS, WEIGHTS
 from resnetlab.runs.records import Result
 from resnetlab.schema import decode
 from resnetlab.shell import command_line
@@ -196,7 +196,7 @@ def _diagnostics(folder: Path) -> Iterator[Damage]:
 
 def _tensors(folder: Path, result: Result) -> Iterator[Damage]:
     """Yield the damage of the weights and the logits of a finished run."""
-    weights, logits = folder / "weights.safetensors", folder / "logits-test.safetensors"
+    weights, logits = folder / WEIGHTS, folder / LOGITS
     if result.weights_sha256:
         if not weights.exists():
             yield Damage(

@@ -12,7 +12,7 @@ from resnetlab.errors import Problem, ResnetlabError, input_error
 from resnetlab.runs.checkpoint import saved_steps
 from resnetlab.runs.directory import RunDirectory
 from resnetlab.runs.records import Result, RunFile
-from resnetlab.schema import SCHEMA
+from resnetlab.runs.writer import commit_result
 from resnetlab.shell import command_line
 from resnetlab.training.distributed import SINGLE_PROCESS, World
 from resnetlab.training.memory import is_out_of_memory
@@ -23,7 +23,7 @@ class RunLockedError(ResnetlabError):
 
 
 class SharedDeviceOutOfMemoryError(ResnetlabError):
-    """Error of a run that has too little memory beside other runs. Alone it may have enough."""
+    """Error of a run that has too little memory beside other runs; alone it may have enough."""
 
 
 def run_once(
@@ -88,15 +88,8 @@ def run_once(
                     )
                 ) from None
             step = max(saved_steps(directory.checkpoints), default=0)
-            result = Result(
-                schema=SCHEMA,
-                status="out of memory",
-                reason=str(error).splitlines()[0][:200],
-                step=step,
-                selected_step=step,
-            )
-            directory.commit(result)
-            return result
+            reason = str(error).splitlines()[0][:200]
+            return commit_result(directory, "out of memory", reason, step=step)
 
 
 def check_world_size(file: RunFile, world: World, directory: RunDirectory) -> None:
