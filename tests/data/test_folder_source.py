@@ -121,10 +121,7 @@ def test_labels_csv_says_what_is_what(tmp_path: Path) -> None:
     assert source.train.labels.tolist() == [1, 0, 1, 0]
     assert len(source.test) == 3
     assert source.notes == (
-        (
-            "images differ in size or are not square: resized to 64 pixels "
-            "(set image_size to change it)"
-        ),
+        "images differ in size or are not square: resized to 64 pixels (change: image_size)",
         "1 file skipped: 1 not in labels.csv",
     )
 

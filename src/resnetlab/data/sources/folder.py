@@ -288,7 +288,7 @@ def _choose_side(
         return height, ()
     note = (
         f"images differ in size or are not square: resized to {DEFAULT_IMAGE_SIZE} pixels "
-        "(set image_size to change it)"
+        "(change: image_size)"
     )
     return DEFAULT_IMAGE_SIZE, (note,) if sizes else ()
 
