@@ -15,7 +15,7 @@ def hostile_record():
     labels = {condition.label: condition.label + HOSTILE for condition in study.conditions}
     conditions = tuple(replace(c, label=labels[c.label]) for c in study.conditions)
     claims = tuple(
-        replace(c, says=HOSTILE, source=HOSTILE, left=labels[c.left], right=labels[c.right])
+        replace(c, statement=HOSTILE, source=HOSTILE, left=labels[c.left], right=labels[c.right])
         for c in study.claims
     )
     study = replace(

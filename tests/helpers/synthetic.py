@@ -98,7 +98,7 @@ def _planned(study, facts):
     key = repr((study, facts))
     if key not in PLANS:
         PLANS[key] = make_plan(
-            study, {c.opened: facts for c in study.conditions}, lambda _: NUMERICS, model_cost
+            study, {c.data_key: facts for c in study.conditions}, lambda _: NUMERICS, model_cost
         )
     return PLANS[key]
 

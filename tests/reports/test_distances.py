@@ -29,7 +29,7 @@ def curves(held, label, field):
     """An array (runs, epochs) of the trained runs, without step 0."""
     seeds = [row.seed for row in held.rows if row.condition == label and row.status == "trained"]
     told: dict[int, list[float]] = {seed: [] for seed in seeds}
-    for point in held.points:
+    for point in held.curve_points:
         if (point.condition, point.split) == (label, "test") and point.seed in told and point.step:
             told[point.seed].append(getattr(point, field))
     return seeds, np.array([told[seed] for seed in seeds])

@@ -158,21 +158,21 @@ OUTLINE = {
     ("changed", "said"),
     [
         (
-            {"ensemble": [{"of": {"model.depth": 20}}]},
-            "ensemble[0].of: no condition with model.depth = 20",
+            {"ensemble": [{"conditions": {"model.depth": 20}}]},
+            "ensemble[0].conditions: no condition with model.depth = 20",
         ),
         ({"ensemble": [{"off": {}}]}, "ensemble[0].off"),
         (
             {
                 "grid": {"data.split_seed": [0, 1]},
                 "model": "cifar-resnet8",
-                "ensemble": [{"of": {}}],
+                "ensemble": [{"conditions": {}}],
             },
-            "ensemble[0].of: conditions of other data",
+            "ensemble[0].conditions: conditions of other data",
         ),
         (
-            {"grid": {"model": ["bow-svm", "cifar-resnet8"]}, "ensemble": [{"of": {}}]},
-            "ensemble[0].of: the scores of an SVM are no probabilities",
+            {"grid": {"model": ["bow-svm", "cifar-resnet8"]}, "ensemble": [{"conditions": {}}]},
+            "ensemble[0].conditions: the scores of an SVM are no probabilities",
         ),
     ],
 )

@@ -268,7 +268,7 @@ def test_a_report_of_every_kind_is_built_again_from_its_files(tmp_path):
 
 def test_the_order_of_seeds_changes_no_verdict(report):
     record = study_record(TRUTH, study=planted())
-    other = reports.build_report_from_record(replace(record, cells=record.runs[::-1]))
+    other = reports.build_report_from_record(replace(record, runs=record.runs[::-1]))
     assert [cell.badge for cell in other.verdicts] == [cell.badge for cell in report.verdicts]
 
 
@@ -276,16 +276,16 @@ def test_the_forest_plot_has_a_row_a_claim_with_its_failed_runs(report):
     held = {row.label: row for row in report.forest.rows}
     assert set(held) == set(CLAIMS)
     assert held["a size"].region == (2.5, 7.5)
-    assert held["a size"].low < held["a size"].d < held["a size"].high
-    assert (held["failed runs"].conditional, held["failed runs"].said[1:]) == (
+    assert held["a size"].low < held["a size"].effect < held["a size"].high
+    assert (held["failed runs"].conditional, held["failed runs"].texts[1:]) == (
         True,
         ("5/5 and 3/5 trained", "1 at chance, 1 diverged"),
     )
-    assert held["out of memory"].said[2] == "1 at chance, 1 diverged, 5 out of memory"
-    assert (held["it fails"].d, held["it fails"].said[0]) == (None, "5 of 5 fail")
+    assert held["out of memory"].texts[2] == "1 at chance, 1 diverged, 5 out of memory"
+    assert (held["it fails"].effect, held["it fails"].texts[0]) == (None, "5 of 5 fail")
     assert {row.unit for row in held.values()} == {"points", "nats", "%", ""}
     for name in CLAIMS:
-        assert f"{name} {held[name].said[0]}: {held[name].word}" in report.forest.alt
+        assert f"{name} {held[name].texts[0]}: {held[name].verdict}" in report.forest.alt
 
 
 def test_the_forest_plot_stands_in_the_page_and_in_the_document(tmp_path):

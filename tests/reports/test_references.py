@@ -28,7 +28,7 @@ PROTOCOL = Protocol(summary="as it was", data="digits", epochs=10, fields={"reci
 def report(value, *, protocol=PROTOCOL, condition=RESIDUAL, truth=TRUTH, **changes):
     held = replace(
         load_study("digits"),
-        published=(
+        references=(
             MatchedReference(
                 condition=condition, title="A source", citation="", protocol=protocol, value=value
             ),
@@ -40,7 +40,7 @@ def report(value, *, protocol=PROTOCOL, condition=RESIDUAL, truth=TRUTH, **chang
 
 def row(report):
     return dict(
-        zip([column.name for column in report.beside.columns], report.beside.rows[0], strict=True)
+        zip([column.name for column in report.references.columns], report.references.rows[0], strict=True)
     )
 
 
@@ -69,7 +69,7 @@ def test_a_compatible_number_stands_with_its_interval_and_as_a_diamond():
 
 
 def test_a_distant_number_is_incompatible_and_stays_on_the_axis():
-    held = report(error(12.0, m=5, sd=0.3))
+    held = report(error(12.0, num_runs=5, sd=0.3))
     assert row(held)["Badge"].badge == "incompatible"
     assert "mean of 5; sd 0.30" in row(held)["Published"].note
     assert held.dot_plot.low_pct < 88
@@ -116,7 +116,7 @@ def test_no_badge_where_the_number_is_of_something_else_and_the_reason_is_told(
 def test_a_source_links_to_its_work_and_only_by_an_address_that_is_one(tmp_path):
     held = replace(
         load_study("digits"),
-        published=(
+        references=(
             MatchedReference(
                 condition=RESIDUAL,
                 title="Mine, table 1",
@@ -164,7 +164,7 @@ def test_a_published_top_5_error_stands_beside_the_measured_one():
     held = study_record(
         study=replace(
             load_study("digits"),
-            published=(
+            references=(
                 MatchedReference(
                     condition=RESIDUAL,
                     title="A source",
@@ -214,7 +214,7 @@ def test_differences_of_the_protocol_are_told_beside_a_badge():
         "recipe.optimizer.name": "sgd",
         "recipe.optimizer.momentum": 0.9,
     }
-    told = row(report(error(chosen="test"), protocol=replace(PROTOCOL, epochs=5, fields=fields)))
+    told = row(report(error(selected_on="test"), protocol=replace(PROTOCOL, epochs=5, fields=fields)))
     assert told["Badge"].badge == "compatible"
     assert told["What differs"].text == (
         "10 epochs (published 5); batch_size 64 (published 128); optimizer.name adam "
@@ -272,7 +272,7 @@ def test_a_rebuilt_copy_of_the_data_is_told_and_compared():
     value = MatchedReference(
         condition=RESIDUAL, title="A source", citation="", protocol=PROTOCOL, value=error()
     )
-    evidence = reports.collect(study_record(study=replace(record.study, published=(value,))))
+    evidence = reports.collect(study_record(study=replace(record.study, references=(value,))))
     evidence = replace(
         evidence, data=tuple(replace(facts, name="digits-rebuilt") for facts in evidence.data)
     )
@@ -289,14 +289,14 @@ def test_what_no_field_says_of_a_protocol_stands_in_words_in_every_file(tmp_path
         ),
         ProtocolDifference(reference="ten epochs", here="never", unless={"recipe.epochs": 10}),
     )
-    protocol = replace(PROTOCOL, differs=differs)
+    protocol = replace(PROTOCOL, differences=differs)
     beside = tuple(
         MatchedReference(
             condition=label, title="a source", citation="", protocol=protocol, value=error()
         )
         for label in (RESIDUAL, "plain 56")
     )
-    evidence = reports.collect(study_record(study=replace(load_study("digits"), published=beside)))
+    evidence = reports.collect(study_record(study=replace(load_study("digits"), references=beside)))
     held = reports.build_report(evidence)
     assert [(fact.term, fact.text) for fact in held.protocols] == [
         ("A source, the protocol", "as it was"),
@@ -325,7 +325,7 @@ def test_a_partial_study_and_one_run_get_no_badge():
 
 
 def test_dependent_runs_get_a_badge_by_their_mean():
-    value = error(2.0, m=2, runs=(1.9, 2.1), independent=False)
+    value = error(2.0, num_runs=2, run_values=(1.9, 2.1), independent=False)
     told = row(report(value))
     assert told["Badge"].badge == "compatible"
     assert "runs not independent" in told["Published"].note
@@ -335,7 +335,7 @@ def test_numbers_of_a_source_that_nothing_was_measured_beside_are_published_only
     other = ReferenceValue(label="FPNet-20", quantity="error", value=7.9, num_runs=3, sd=0.2)
     held = replace(
         load_study("digits"),
-        published=(
+        references=(
             MatchedReference(
                 condition=RESIDUAL, title="A source", citation="", protocol=PROTOCOL, value=error()
             ),
@@ -370,7 +370,7 @@ def test_numbers_of_a_source_that_nothing_was_measured_beside_are_published_only
 def test_the_table_is_in_every_file_and_survives_a_rebuild(tmp_path):
     held = replace(
         load_study("digits"),
-        published=(
+        references=(
             MatchedReference(
                 condition=RESIDUAL, title="A source", citation="", protocol=PROTOCOL, value=error()
             ),
@@ -405,7 +405,7 @@ def known_effect(**changes):
         condition=RESIDUAL, title="A source", citation="", protocol=PROTOCOL, value=error()
     )
     pair = tuple(replace(held, **changes.get(held.title, {})) for held in (residual, PLAIN))
-    held = replace(study, claims=(changes.get("claim", claim), back), published=pair)
+    held = replace(study, claims=(changes.get("claim", claim), back), references=pair)
     return reports.build_report_from_record(study_record(study=held)).forest
 
 
@@ -432,7 +432,7 @@ def test_the_effect_in_published_numbers_stands_in_the_forest_plot():
         {"Another": {"value": replace(PLAIN.value, quantity="loss", value=1.2)}},
         {"Another": {"value": replace(PLAIN.value, split="train")}},
         {"Another": {"value": replace(PLAIN.value, value=None, status="not trained")}},
-        {"Another": {"value": replace(PLAIN.value, m=5, statistic="best")}},
+        {"Another": {"value": replace(PLAIN.value, num_runs=5, statistic="best")}},
         {
             "Another": {"protocol": replace(PROTOCOL, data="cifar10")},
             "A source": {"protocol": replace(PROTOCOL, data="cifar10")},
@@ -451,7 +451,7 @@ def test_one_source_is_compared_within_itself_where_it_has_both_numbers():
     residual = MatchedReference(
         condition=RESIDUAL, title="A source", citation="", protocol=PROTOCOL, value=error()
     )
-    held = replace(study, claims=(study.claims[0],) * 2, published=(PLAIN, own, residual))
+    held = replace(study, claims=(study.claims[0],) * 2, references=(PLAIN, own, residual))
     (known,) = (
         reports.build_report_from_record(study_record(study=held)).forest.rows[0].reference_effects
     )
