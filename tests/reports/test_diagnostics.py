@@ -100,9 +100,9 @@ def test_each_epoch_has_a_figure_by_depth_and_projections_are_left_out(measured:
     assert "19 of 20 runs" in second.caption
     titles = [quantity.title for quantity in first.quantities]
     assert not any(title.startswith("Never") for title in titles)
-    assert "No unit was cut off" in first.caption
+    assert "Every unit was active" in first.caption
     assert second.quantities[-1].title.startswith("Never")
-    assert "No unit was cut off" not in second.caption
+    assert "Every unit was active" not in second.caption
 
 
 def test_blocks_are_drawn_by_number_with_the_places_where_stages_begin(measured: StudyData) -> None:

@@ -149,7 +149,7 @@ def report():
 
 def rows(report):
     """Rows of the table of claims by what they say; a direction's stands after its claim's."""
-    return {row[0].text: row for row in report.claims.rows if row[0].text != "Its direction"}
+    return {row[0].text: row for row in report.claims.rows if row[0].text != "Direction of this claim"}
 
 
 @pytest.mark.parametrize("name", CLAIMS)
@@ -182,8 +182,8 @@ def test_a_missing_run_like_the_others_would_have_decided_what_a_dead_one_does_n
 def test_a_direction_stands_below_its_size(report):
     table = report.claims.rows
     index = next(index for index, row in enumerate(table) if row[0].text == "a size, half")
-    assert (table[index + 1][0].text, table[index + 1][-1].badge) == ("Its direction", "reproduced")
-    assert sum(row[0].text == "Its direction" for row in table) == 3
+    assert (table[index + 1][0].text, table[index + 1][-1].badge) == ("Direction of this claim", "reproduced")
+    assert sum(row[0].text == "Direction of this claim" for row in table) == 3
 
 
 def test_each_claim_says_what_it_compares_and_in_which_unit(report):
@@ -228,9 +228,9 @@ def test_a_claim_on_the_train_images_is_judged_there_and_says_so():
 
 def test_failed_and_missing_runs_qualify_and_are_named(report):
     held = rows(report)
-    assert held["failed runs"][-1].note == "conditional on convergence"
+    assert held["failed runs"][-1].note == "trained runs only"
     assert held["a dead arm"][-1].note.endswith("5 of 5 against 0 of 5 trained")
-    assert "seeds a condition" in held["missing runs that matter"][-1].note
+    assert "seeds per condition" in held["missing runs that matter"][-1].note
     assert "memory" in held["out of memory"][-1].note
 
 

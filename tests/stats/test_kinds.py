@@ -266,7 +266,7 @@ def test_fewer_epochs_to_a_level():
     assert word(faster((2, 6, 3, 9, 4), (6, 3, 7, 4, 5))) == "inconclusive"
     assert (
         compute_verdicts([faster((INF,) * 5, (INF,) * 5)])[0].reason
-        == "no run of either condition reached the level"
+        == "no run of either condition reached the accuracy"
     )
 
 
@@ -322,7 +322,7 @@ def test_a_loss_has_no_upper_end():
     left = arm((-0.2, -0.21, -0.19), whole=(-INF, 0), chance=-2.3, at_chance=[-2.3])
     right = arm((-0.8, -0.81, -0.79), whole=(-INF, 0), chance=-2.3)
     found = compute_verdicts([MeansHypothesis((left, right))])[0]
-    assert found.qualified_label == "reproduced (conditional on convergence)"
+    assert found.qualified_label == "reproduced (trained runs only)"
 
 
 def test_benjamini_hochberg_of_four():

@@ -14,7 +14,7 @@ from resnetlab.studies.parsing.toml_tables import read_named
 from resnetlab.studies.study import Study
 
 HE = (
-    'name = "x"\ntitle = "X"\ncitation = "Y"\n[protocol]\nsummary = "as it was"\n'
+    'name = "x"\nsource = "X, table 1"\n[protocol]\nsummary = "as it was"\n'
     '[[value]]\nlabel = "a"\nmodel = "cifar-resnet20"\nquantity = "error"\n'
 )
 
@@ -76,7 +76,10 @@ def test_a_value_keeps_what_its_source_says_of_it():
         (HE, "neither or both of value and status"),
         (HE + 'value = 8.75\nstatus = "at chance"\n', "neither or both"),
         (HE + "value = 8.75\nrun_values = [8.7, 8.8]\n", r"num_runs: 1 for 2 runs"),
-        (HE + "value = 8.75\nnum_runs = 2\nrun_values = [8.0, 8.1]\n", "the mean of the runs is 8.05"),
+        (
+            HE + "value = 8.75\nnum_runs = 2\nrun_values = [8.0, 8.1]\n",
+            "the mean of the runs is 8.05",
+        ),
         (HE.replace("resnet20", "resnet21") + "value = 8.75\n", r"value\[0\].model: 21 is not 6n"),
         (HE.replace('quantity = "error"', 'quantity = "eror"') + "value = 8.75\n", "error"),
     ],

@@ -294,6 +294,7 @@ class Fact:
 
     term: str
     text: str
+    url: str = ""
 
 
 @dataclass(frozen=True)
@@ -339,6 +340,8 @@ class Report:
     """Figures of layers and blocks, if the study asks for these measurements."""
     costs: tuple[ScatterPlot, ...] = ()
     """Figures of accuracy against cost."""
+    sources: tuple[Fact, ...] = ()
+    """Works that the study cites, with their addresses."""
 
     @property
     def plots(self) -> tuple[AnyPlot, ...]:

@@ -133,36 +133,34 @@ def page(resolution_table: ResolutionTable) -> Page:
     """Return the content of the report in words; fixres.json has every number of it."""
     train, validation, test = resolution_table.images
     limits = (
-        f"One seed: the intervals are over the {test:,} test images, and say nothing of what "
-        "another seed would give. "
-        "The p-values are McNemar's, exact, on the same test images, one a cell and not "
-        "corrected for their number."
+        f"One seed: the intervals are over the {test:,} test images and do not cover other seeds. "
+        "The p-values are those of McNemar's exact test on the same test images, one per cell and "
+        "not corrected for their number."
     )
     chosen = (
-        "each cell is measured once on it, and it chooses nothing: validation chooses epochs and "
-        "the best pair"
+        "each cell is evaluated once on it, and it selects nothing: the validation images select "
+        "the epochs and the best pair"
     )
     shared = (
-        "as they were: rows of the frozen part are computed once a test size and shared by "
-        "the cells that follow; "
-        "memory is the peak of the whole process, or of the GPU"
+        "as measured: features of the frozen layers are computed once per test size and shared by "
+        "the cells that follow; memory is the peak of the whole process, or of the GPU"
     )
     data = (
         f"{resolution_table.data}: {train:,} train, {validation:,} validation, {test:,} test; "
-        f"{resolution_table.classes} classes, the "
-        f"largest {resolution_table.chance_pct:.1f} % of test"
+        f"{resolution_table.classes} classes; always guessing the most frequent class is correct "
+        f"for {resolution_table.chance_pct:.1f} % of the test images"
     )
     facts = (
         (
             "Network",
             (
                 f"{resolution_table.model}: {resolution_table.trainable_parameters:,} of "
-                f"{resolution_table.parameters:,} parameters learn in "
-                "stage one"
+                f"{resolution_table.parameters:,} parameters are "
+                "trained in stage one"
             ),
         ),
         ("License of the weights", resolution_table.license),
-        ("Photographs", data),
+        ("Images", data),
         (
             "Recipe",
             (
@@ -204,7 +202,7 @@ def _code_facts(provenance: dict[str, Any]) -> tuple[tuple[str, str], ...]:
                 f"{packages}"
             ),
         ),
-        ("SHA-256 of the photographs", provenance["data_sha256"]),
+        ("SHA-256 of the images", provenance["data_sha256"]),
     )
 
 
@@ -224,17 +222,20 @@ def _answer(resolution_table: ResolutionTable) -> str:
     )
     estimate = (cell.stage_two if use_two and cell.stage_two else cell.stage_one)[1]
     text = (
-        f"By validation the best pair is train {cell.train_size}, test {cell.test_size}, "
+        f"The pair with the highest validation accuracy is train {cell.train_size}, test "
+        f"{cell.test_size}, "
         f"stage {'two' if use_two else 'one'}: {_format_accuracy(estimate)} on test."
     )
     if resolution_table.best_paired is not None:
         best = resolution_table.best_paired
-        word = "differs from" if best.p < 0.05 else "is not told apart from"
+        word = (
+            "differs significantly from" if best.p < 0.05 else "does not differ significantly from"
+        )
         text += (
             f" On the same images it {word} {best.baseline} "
-            f"({format.format_pct(best.baseline_accuracy_pct)}): it alone is "
-            f"right on {best.only_this}, that one alone on {best.only_baseline}, p = "
-            f"{format.format_p_value(best.p)}."
+            f"({format.format_pct(best.baseline_accuracy_pct)}): {best.only_this} images are "
+            f"correct only here, {best.only_baseline} only there, p "
+            f"{format.format_p_relation(best.p)}."
         )
     return text
 
@@ -258,10 +259,10 @@ def _cell_table(resolution_table: ResolutionTable) -> Table:
     columns = tuple(
         Column(name, numeric)
         for name, numeric in (
-            ("train → test", False),
+            ("train → test size", False),
             ("stage one, test", True),
             ("stage two, test", True),
-            ("two against one", False),
+            ("stage two against one", False),
             ("validation", True),
             ("time", True),
             ("peak memory", True),
@@ -271,7 +272,8 @@ def _cell_table(resolution_table: ResolutionTable) -> Table:
     for cell in resolution_table.cells:
         best = (cell.train_size, cell.test_size) == resolution_table.best
         first = Shown(
-            f"{cell.train_size} → {cell.test_size}", note="best by validation" if best else ""
+            f"{cell.train_size} → {cell.test_size}",
+            note="highest validation accuracy" if best else "",
         )
         if cell.stage_one is None:
             state = Shown(cell.status, badge=cell.status)
@@ -287,7 +289,7 @@ def _cell_table(resolution_table: ResolutionTable) -> Table:
         paired = format.DASH
         if cell.paired:
             paired = f"+{cell.paired.only_this} {format.MINUS}{cell.paired.only_baseline} images"
-        note = f"p = {format.format_p_value(cell.paired.p)}" if cell.paired else ""
+        note = f"p {format.format_p_relation(cell.paired.p)}" if cell.paired else ""
         rows.append(
             (
                 first,
@@ -335,12 +337,12 @@ def _format_memory(size: int) -> str:
 # --------------------------------------------------------------------------------------------------
 
 CAPTIONS = {
-    "heat": "Test accuracy by train and test size, stage two where there is one. A frame marks the "
-    "best by validation.",
-    "sizes": "Test accuracy by test size, a line a train size: solid stage two, faint stage one.",
-    "cost": "Test accuracy by the pixels that the network is shown of a photograph, as a "
-    "share of 224 "
-    "x 224.",
+    "heat": "Test accuracy in percent by train and test size, after stage two if there is one. The "
+    "frame marks the pair with the highest validation accuracy.",
+    "sizes": "Test accuracy by test size, with one color per train size. Thick lines: after stage "
+    "two; thin pale lines: after stage one.",
+    "cost": "Test accuracy by the number of pixels of the network's input, in multiples of "
+    "224 x 224.",
 }
 
 
@@ -474,8 +476,8 @@ def _markdown(content: Page) -> str:
     parts = [f"# {escape(content.title)}", "*resnetlab fixres*", escape(content.answer)]
     parts += [f"![{escape(CAPTIONS['heat'])}](figures/heat.svg)", escape(CAPTIONS["heat"])]
     parts += [
-        f"**What this does not show.** {escape(content.limits)}",
-        "## Cells",
+        f"**Limitations.** {escape(content.limits)}",
+        "## Accuracy by train and test size",
         *markdown.table(content.table),
     ]
     for key in ("sizes", "cost"):
@@ -483,7 +485,7 @@ def _markdown(content: Page) -> str:
     parts += [
         "## Stage one",
         *markdown.table(content.stage_table),
-        "## How to repeat it",
+        "## Reproduction",
         f"```sh\n{content.command}\n```",
     ]
     parts.append("\n".join(f"- {escape(term)}: {escape(fact)}" for term, fact in content.facts))

@@ -169,15 +169,11 @@ class Verdict:
 
     @property
     def qualified_label(self) -> str:
-        """Return the word with its condition, for example `reproduced (conditional on
-        convergence)`.
+        """Return the word with its condition, for example `reproduced (trained runs
+        only)`.
         """
         decided = self.label in ("reproduced", "partly reproduced", "contradicted")
-        return (
-            f"{self.label} (conditional on convergence)"
-            if self.conditional and decided
-            else self.label
-        )
+        return f"{self.label} (trained runs only)" if self.conditional and decided else self.label
 
 
 def region_test(effect: Effect, region: Region) -> tuple[float, float]:
@@ -221,9 +217,7 @@ def compute_verdicts(hypotheses: Sequence[Hypothesis], *, finished: bool = True)
     could be tested instead, so the verdict is inconclusive and names the success rates.
     """
     if not finished:
-        return [
-            Verdict("waiting", "not judged before the last run of the study") for _ in hypotheses
-        ]
+        return [Verdict("waiting", "tested after the last run of the study") for _ in hypotheses]
     return _corrected_verdicts([[question] for question in hypotheses], SINGLE_LOOK)
 
 
@@ -244,7 +238,7 @@ def compute_sequential_verdicts(
             for arm in question.arms:
                 if looks.look_index(arm.counts.planned) != number and not once:
                     raise ValueError(
-                        f"look {number + 1} is at {looks.seeds[number]} seeds a condition"
+                        f"look {number + 1} is at {looks.seeds[number]} seeds per condition"
                     )
     return _corrected_verdicts(history, looks)
 
@@ -390,7 +384,9 @@ def _test_means(hypothesis: MeansHypothesis, trained: Sequence[tuple[float, ...]
         inside = all(region.low < span.low and span.high < region.high for span in spans)
         if (side == "in" and outside) or (side == "out" and inside):
             return _TestResult(
-                "none", 1.0, "trained runs say one thing and the mean over all runs another"
+                "none",
+                1.0,
+                "the trained runs and the mean over all runs lead to different verdicts",
             )
     return _TestResult(side, min(1.0, 2 * min(p_in, p_out)))
 
@@ -437,7 +433,7 @@ def _time_scenarios(arm: Arm, epochs: tuple[float, ...]) -> list[tuple[float, ..
 
 def _test_speed(left: tuple[float, ...], right: tuple[float, ...]) -> _TestResult:
     if not any(math.isfinite(x) for x in (*left, *right)):
-        return _TestResult("none", 1.0, "no run of either condition reached the level")
+        return _TestResult("none", 1.0, "no run of either condition reached the accuracy")
     sooner, later, _ = exact.time_to_accuracy_rank_test(left, right)
     return _TestResult("in" if sooner <= later else "out", min(1.0, 2 * min(sooner, later)))
 

@@ -10,6 +10,7 @@ from resnetlab.models.configs import ModelConfig
 from resnetlab.recipes.finetune import AnyRecipe, FinetuneRecipe
 from resnetlab.recipes.numerics import Numerics
 from resnetlab.schema import Name, NonNegativeInt, PositiveFloat, PositiveInt, strict_dataclass
+from resnetlab.studies.bibliography import Citation
 from resnetlab.studies.claims import Claim, Equal, Greater
 from resnetlab.studies.references import MatchedReference
 
@@ -45,7 +46,7 @@ class Distance:
 
     statement: str
     """Statement of a source about it."""
-    source: str = ""
+    source: Citation = ""
     left: tuple[str, ...]
     """Labels of conditions. A study file gives axes that pick them."""
     right: tuple[str, ...]
@@ -62,7 +63,7 @@ class Ensemble:
 
     statement: str = ""
     """Statement of a source about it."""
-    source: str = ""
+    source: Citation = ""
     conditions: tuple[str, ...]
     """Labels of conditions. A study file gives axes that pick them."""
 
@@ -87,7 +88,7 @@ class Rung:
     """Fields that the rung sets: `recipe.normalize = train`."""
     why: str = ""
     """Explanation in a sentence: its effect and the reason that it should help."""
-    source: str = ""
+    source: Citation = ""
     expect: Expect = "greater"
     margin: PositiveFloat | None = None
     """Margin in points, for `equal`."""

@@ -105,7 +105,7 @@ def render(report: Report) -> str:
         )
         parts.append(f"\\begin{{itemize}}\n{items}\n\\end{{itemize}}")
     parts += [escape(report.answer), *_plot(report.dot_plot)]
-    parts.append(rf"\textbf{{What this does not show.}} {escape(report.limits)}")
+    parts.append(rf"\textbf{{Limitations.}} {escape(report.limits)}")
     if report.ladder:
         parts += [
             r"\section*{Ladder}",
@@ -113,7 +113,7 @@ def render(report: Report) -> str:
             *_table(report.ladder.table),
         ]
     parts += [r"\section*{Conditions}", escape(report.about), *_table(report.conditions)]
-    parts += [r"\subsection*{What became of the runs}", *_table(report.outcomes)]
+    parts += [r"\subsection*{Run outcomes}", *_table(report.outcomes)]
     if report.claims:
         parts += [
             r"\section*{Claims}",
@@ -122,16 +122,19 @@ def render(report: Report) -> str:
         ]
     if report.references:
         parts += [
-            r"\section*{Published beside measured}",
+            r"\section*{Comparison with published results}",
             *_table(report.references),
             _facts(report.protocols),
         ]
     if report.unmatched_references:
-        parts += [r"\subsection*{Published only}", *_table(report.unmatched_references)]
+        parts += [
+            r"\subsection*{Published results without a measurement}",
+            *_table(report.unmatched_references),
+        ]
     if report.ensembles:
         parts += [r"\section*{Ensembles}", *_table(report.ensembles)]
     if report.exploratory:
-        parts += [r"\section*{Exploration}", *_table(report.exploratory)]
+        parts += [r"\section*{Exploratory analysis}", *_table(report.exploratory)]
     if report.costs:
         parts.append(r"\section*{Accuracy and cost}")
         for scatter in report.costs:
@@ -141,30 +144,35 @@ def render(report: Report) -> str:
         for curve in report.curves:
             parts += [rf"\subsection*{{{escape(curve.title)}}}", *_plot(curve)]
     if report.distances:
-        parts += [r"\subsection*{How far apart curves lie}", *_table(report.distances)]
+        parts += [r"\subsection*{Distances between learning curves}", *_table(report.distances)]
     if report.diagnostics:
-        parts.append(r"\section*{Inside the networks}")
+        parts.append(r"\section*{Layers and blocks}")
         for picture in report.diagnostics:
             parts += [rf"\subsection*{{{escape(picture.title)}}}", *_plot(picture)]
     parts += [
-        r"\section*{Ledger of runs}",
+        r"\section*{All runs}",
         *_table(report.run_table),
-        r"\section*{How to repeat it}",
+        r"\section*{Reproduction}",
     ]
     parts += [rf"{{\ttfamily\raggedright {escape(report.command)}\par}}", escape(report.test_split)]
     parts.append(_facts(report.facts))
     if report.differing:
-        parts += [r"\subsection*{Where the conditions differ}", *_table(report.differing)]
+        parts += [r"\subsection*{Settings that differ}", *_table(report.differing)]
     parts += [
-        r"\subsection*{What all conditions share}",
+        r"\subsection*{Settings of all conditions}",
         *_table(report.common),
-        escape(report.made_by),
     ]
+    if report.sources:
+        parts += [r"\section*{Sources}", _facts(report.sources)]
+    parts.append(escape(report.made_by))
     return "\n\n".join(part for part in [*parts, r"\end{document}"] if part) + "\n"
 
 
 def _facts(facts: tuple[Fact, ...]) -> str:
-    items = "\n".join(rf"\item[{{{escape(fact.term)}}}] {escape(fact.text)}" for fact in facts)
+    items = "\n".join(
+        rf"\item[{{{escape(fact.term)}}}] {escape(' '.join((fact.text, fact.url)).strip())}"
+        for fact in facts
+    )
     return f"{{\\small\\begin{{description}}\n{items}\n\\end{{description}}}}" if items else ""
 
 

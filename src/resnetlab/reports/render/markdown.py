@@ -20,11 +20,11 @@ def render(report: Report) -> str:
             "\n".join(f"- **{escape(item.note)}**: {escape(item.text)}" for item in report.verdicts)
         )
     parts += [escape(report.answer), *_plot(report.dot_plot)]
-    parts.append(f"**What this does not show.** {escape(report.limits)}")
+    parts.append(f"**Limitations.** {escape(report.limits)}")
     if report.ladder:
         parts += ["## Ladder", *_plot(report.ladder.plot), *table(report.ladder.table)]
     parts += ["## Conditions", escape(report.about), *table(report.conditions)]
-    parts += ["### What became of the runs", *table(report.outcomes)]
+    parts += ["### Run outcomes", *table(report.outcomes)]
     if report.claims:
         parts += [
             "## Claims",
@@ -33,16 +33,19 @@ def render(report: Report) -> str:
         ]
     if report.references:
         parts += [
-            "## Published beside measured",
+            "## Comparison with published results",
             *table(report.references),
             _facts(report.protocols),
         ]
     if report.unmatched_references:
-        parts += ["### Published only", *table(report.unmatched_references)]
+        parts += [
+            "### Published results without a measurement",
+            *table(report.unmatched_references),
+        ]
     if report.ensembles:
         parts += ["## Ensembles", *table(report.ensembles)]
     if report.exploratory:
-        parts += ["## Exploration", *table(report.exploratory)]
+        parts += ["## Exploratory analysis", *table(report.exploratory)]
     if report.costs:
         parts.append("## Accuracy and cost")
         for scatter in report.costs:
@@ -52,22 +55,25 @@ def render(report: Report) -> str:
         for curve in report.curves:
             parts += [f"### {escape(curve.title)}", *_plot(curve)]
     if report.distances:
-        parts += ["### How far apart curves lie", *table(report.distances)]
+        parts += ["### Distances between learning curves", *table(report.distances)]
     if report.diagnostics:
-        parts.append("## Inside the networks")
+        parts.append("## Layers and blocks")
         for picture in report.diagnostics:
             parts += [f"### {escape(picture.title)}", *_plot(picture)]
     parts += [
-        "## Ledger of runs",
+        "## All runs",
         *table(report.run_table),
-        "## How to repeat it",
+        "## Reproduction",
         _code_block(report.command),
     ]
     parts.append(escape(report.test_split))
     parts.append(_facts(report.facts))
     if report.differing:
-        parts += ["### Where the conditions differ", *table(report.differing)]
-    parts += ["### What all conditions share", *table(report.common), escape(report.made_by)]
+        parts += ["### Settings that differ", *table(report.differing)]
+    parts += ["### Settings of all conditions", *table(report.common)]
+    if report.sources:
+        parts += ["## Sources", _facts(report.sources)]
+    parts.append(escape(report.made_by))
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
@@ -83,7 +89,11 @@ def escape(text: str) -> str:
 
 
 def _facts(facts: tuple[Fact, ...]) -> str:
-    return "\n".join(f"- {escape(fact.term)}: {escape(fact.text)}" for fact in facts)
+    return "\n".join(f"- {escape(fact.term)}: {_linked(fact.text, fact.url)}" for fact in facts)
+
+
+def _linked(text: str, url: str) -> str:
+    return f"[{escape(text)}]({url})" if url else escape(text)
 
 
 def _plot(plot: Plot) -> list[str]:

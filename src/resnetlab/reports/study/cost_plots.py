@@ -42,7 +42,7 @@ def _measured_plots(analysis: StudyAnalysis) -> tuple[ScatterPlot, ...]:
             by_speed.append(ScatterPoint(images / mean(seconds), *rest))
     caption = (
         "Mean test accuracy of the trained runs; line: its 95 % t-interval over the seeds, cut "
-        "at the edge."
+        "at the edge of the scale."
     )
     plots = []
     if len({spot.x for spot in by_parameters}) > 1:
@@ -52,12 +52,12 @@ def _measured_plots(analysis: StudyAnalysis) -> tuple[ScatterPlot, ...]:
             )
         )
     if len({spot.x for spot in by_speed}) > 1:
-        unit = "test photographs scored a second"
+        unit = "test images per second"
         speed_caption = (
             f"{caption} Decoding is included, and other runs may have shared the machine."
         )
         plots.append(
-            _scatter("speed", "Accuracy against images a second", unit, speed_caption, by_speed)
+            _scatter("speed", "Accuracy against images per second", unit, speed_caption, by_speed)
         )
     return tuple(plots)
 
@@ -83,7 +83,7 @@ def _reference_plots(analysis: StudyAnalysis) -> tuple[ScatterPlot, ...]:
             for pair in pairs
         ]
         sources = join_words(list(dict.fromkeys(pair.title for pair in pairs)))
-        caption = f"Published only, nothing here was measured: accuracy on {data} ({sources})."
+        caption = f"Published numbers, not measured here: accuracy on {data} ({sources})."
         title = f"Published accuracy on {data} against parameters"
         plots.append(
             _scatter(f"published-{data}", title, "parameters", caption, spots, published=True)

@@ -66,17 +66,16 @@ def table(analysis: StudyAnalysis) -> Table | None:
         Column("ν"),
         Column("p, Benjamini-Hochberg"),
     )
-    selection = "Every pair of which a condition is in no claim"
+    selection = "The table has each pair with a condition that no claim names"
     if against_best:
         selection = (
-            f"Each condition against {best}, the best in the mean, which was chosen after looking"
+            f"The table compares each condition with {best}, which has the highest mean here"
         )
     note = (
-        f"No claim declared these differences, so none is judged. {selection}: left less "
-        "right in test accuracy, over "
-        f"trained runs, by Welch's t; p corrected over {format_count(len(tested), 'difference')} "
-        "for their false discovery "
-        "rate (Benjamini and Hochberg 1995), each interval for itself."
+        f"No claim declared these differences, so there is no verdict. {selection}: left minus "
+        "right in test accuracy over trained runs, by Welch's t. p is corrected over "
+        f"{format_count(len(tested), 'difference')} for the false discovery rate (Benjamini and "
+        "Hochberg 1995); the intervals are not corrected."
     )
     if len(rows) > MAX_ROWS:
         note += f" {format_count(len(rows) - MAX_ROWS, 'row')} with a larger p are left out."
