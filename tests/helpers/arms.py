@@ -12,4 +12,4 @@ def arm(values=(), whole=None, chance=10.0, **others):
     for outcome, held in others.items():
         runs += [(outcome.replace("_", " "), value) for value in held]
     held = summarize(runs, chance)
-    return Arm(held.counts, held.converged_pct, chance, *([Interval(*whole)] if whole else []))
+    return Arm(held.counts, held.trained_pct, chance, *([Interval(*whole)] if whole else []))

@@ -149,7 +149,9 @@ def report():
 
 def rows(report):
     """Rows of the table of claims by what they say; a direction's stands after its claim's."""
-    return {row[0].text: row for row in report.claims.rows if row[0].text != "Direction of this claim"}
+    return {
+        row[0].text: row for row in report.claims.rows if row[0].text != "Direction of this claim"
+    }
 
 
 @pytest.mark.parametrize("name", CLAIMS)
@@ -182,7 +184,10 @@ def test_a_missing_run_like_the_others_would_have_decided_what_a_dead_one_does_n
 def test_a_direction_stands_below_its_size(report):
     table = report.claims.rows
     index = next(index for index, row in enumerate(table) if row[0].text == "a size, half")
-    assert (table[index + 1][0].text, table[index + 1][-1].badge) == ("Direction of this claim", "reproduced")
+    assert (table[index + 1][0].text, table[index + 1][-1].badge) == (
+        "Direction of this claim",
+        "reproduced",
+    )
     assert sum(row[0].text == "Direction of this claim" for row in table) == 3
 
 

@@ -377,7 +377,9 @@ def test_the_table_is_in_every_file_and_survives_a_rebuild(tmp_path):
     page = reports.write(reports.collect(study_record(study=held)), tmp_path)
     before = page.read_bytes()
     assert b"Comparison with published results" in before
-    assert "## Comparison with published results" in (tmp_path / "report.md").read_text(encoding="utf-8")
+    assert "## Comparison with published results" in (tmp_path / "report.md").read_text(
+        encoding="utf-8"
+    )
     assert reports.rebuild(tmp_path).read_bytes() == before
     assert reports.build_report_from_record(study_record()).references is None
     told = (tmp_path / "figures" / "accuracy.csv").read_text(encoding="utf-8").splitlines()

@@ -20,7 +20,6 @@ from resnetlab.stats.verdict import (
     MeansHypothesis,
     Region,
     SpeedHypothesis,
-    benjamini_hochberg,
     compute_verdicts,
 )
 
@@ -323,15 +322,6 @@ def test_a_loss_has_no_upper_end():
     right = arm((-0.8, -0.81, -0.79), whole=(-INF, 0), chance=-2.3)
     found = compute_verdicts([MeansHypothesis((left, right))])[0]
     assert found.qualified_label == "reproduced (trained runs only)"
-
-
-def test_benjamini_hochberg_of_four():
-    assert benjamini_hochberg((0.01, 0.04, 0.03, 0.005)) == pytest.approx((0.02, 0.04, 0.04, 0.02))
-
-
-@given(st.lists(st.floats(0, 1), min_size=1, max_size=8))
-def test_benjamini_hochberg_equals_scipys(p):
-    assert benjamini_hochberg(p) == pytest.approx(stats.false_discovery_control(p))
 
 
 @given(st.floats(-5, 5), st.floats(0.1, 8))

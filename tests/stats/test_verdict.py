@@ -44,7 +44,7 @@ def arm(values=(), **others):
     for outcome, held in others.items():
         runs += [(outcome.replace("_", " "), value) for value in held]
     held = summarize(runs, 10.0)
-    return Arm(held.counts, held.converged_pct, held.chance_pct)
+    return Arm(held.counts, held.trained_pct, held.chance_pct)
 
 
 def greater(left, right):

@@ -147,7 +147,7 @@ def _run_plan(
     finished = {run.id for run in plan.runs} - {run.id for run in remaining}
     count = executor.max_parallel([Job(run.id, run.file) for run in remaining])
     with Display(plan.study.name, plan.runs, finished, count, _result_loader(output)) as display:
-        for event in loaded.execute(plan, output, executor, interrupt.is_set):
+        for event in loaded.execute(plan, output, executor, interrupt.is_set, remaining):
             display.update(event)
 
 

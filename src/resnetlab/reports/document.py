@@ -38,7 +38,7 @@ class Column:
 
 @dataclass(frozen=True)
 class Table:
-    """Table of rows of cells. `narrow` is its form on a phone."""
+    """Table of rows of cells. `narrow_layout` is its form on a phone."""
 
     key: str
     columns: tuple[Column, ...]
@@ -219,7 +219,7 @@ class LadderSection:
 @dataclass(frozen=True)
 class LayerQuantity:
     """Quantity by depth, with a panel for each condition, on one scale; the scale is logarithmic if
-    `log` is true.
+    `log_scale` is true.
     """
 
     title: str

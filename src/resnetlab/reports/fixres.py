@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from resnetlab.files import read_json, write_json, write_text
 from resnetlab.finetune.results import AccuracyEstimate, ResolutionCell, ResolutionTable
 from resnetlab.reports import format
-from resnetlab.reports.document import Cell as Shown
+from resnetlab.reports.document import Cell as TableCell
 from resnetlab.reports.document import Column, Table
 from resnetlab.reports.figures import to_standalone_svg, to_themed_svg
 from resnetlab.reports.figures.canvas import (
@@ -271,17 +271,17 @@ def _cell_table(resolution_table: ResolutionTable) -> Table:
     rows = []
     for cell in resolution_table.cells:
         best = (cell.train_size, cell.test_size) == resolution_table.best
-        first = Shown(
+        first = TableCell(
             f"{cell.train_size} → {cell.test_size}",
             note="highest validation accuracy" if best else "",
         )
         if cell.stage_one is None:
-            state = Shown(cell.status, badge=cell.status)
+            state = TableCell(cell.status, badge=cell.status)
             memory = (
                 _format_memory(cell.peak_bytes) if cell.status == "out of memory" else format.DASH
             )
-            blank = Shown(format.DASH)
-            rows.append((first, state, blank, blank, blank, blank, Shown(memory)))
+            blank = TableCell(format.DASH)
+            rows.append((first, state, blank, blank, blank, blank, TableCell(memory)))
             continue
         validation = " / ".join(
             f"{pair[0].accuracy_pct:.1f}" for pair in (cell.stage_one, cell.stage_two) if pair
@@ -294,19 +294,19 @@ def _cell_table(resolution_table: ResolutionTable) -> Table:
             (
                 first,
                 _accuracy_cell(cell.stage_one[1]),
-                _accuracy_cell(cell.stage_two[1]) if cell.stage_two else Shown("–"),
-                Shown(paired, note),
-                Shown(f"{validation} %"),
-                Shown(format.format_duration(cell.seconds)),
-                Shown(_format_memory(cell.peak_bytes)),
+                _accuracy_cell(cell.stage_two[1]) if cell.stage_two else TableCell("–"),
+                TableCell(paired, note),
+                TableCell(f"{validation} %"),
+                TableCell(format.format_duration(cell.seconds)),
+                TableCell(_format_memory(cell.peak_bytes)),
             )
         )
     note = "Intervals: 95 %, exact, over the test images. Validation: stage one / stage two."
     return Table("cells", columns, tuple(rows), note)
 
 
-def _accuracy_cell(estimate: AccuracyEstimate) -> Shown:
-    return Shown(
+def _accuracy_cell(estimate: AccuracyEstimate) -> TableCell:
+    return TableCell(
         format.format_pct(estimate.accuracy_pct),
         format.format_interval(Interval(estimate.low_pct, estimate.high_pct)),
     )
@@ -318,11 +318,11 @@ def _stage_table(resolution_table: ResolutionTable) -> Table:
     )
     rows = tuple(
         (
-            Shown(str(row.train_size), note="" if row.status == "done" else row.status),
-            Shown(str(row.epochs)),
-            Shown(str(row.best_epoch)),
-            Shown(format.format_duration(row.seconds)),
-            Shown(_format_memory(row.peak_bytes)),
+            TableCell(str(row.train_size), note="" if row.status == "done" else row.status),
+            TableCell(str(row.epochs)),
+            TableCell(str(row.best_epoch)),
+            TableCell(format.format_duration(row.seconds)),
+            TableCell(_format_memory(row.peak_bytes)),
         )
         for row in resolution_table.rows
     )
@@ -364,23 +364,27 @@ def _draw_heatmap(ax: Axes, resolution_table: ResolutionTable, _: str, narrow: b
     trains = sorted({cell.train_size for cell in resolution_table.cells})
     tests = sorted({cell.test_size for cell in resolution_table.cells})
     values = [
-        look.accuracy_pct for cell in resolution_table.cells if (look := _test_estimate(cell))
+        estimate.accuracy_pct
+        for cell in resolution_table.cells
+        if (estimate := _test_estimate(cell))
     ]
     low, high = min(values, default=0.0), max(values, default=1.0)
     for cell in resolution_table.cells:
         x, y = tests.index(cell.test_size), trains.index(cell.train_size)
-        look = _test_estimate(cell)
-        share = (look.accuracy_pct - low) / max(1e-9, high - low) if look else 0.0
+        estimate = _test_estimate(cell)
+        share = (estimate.accuracy_pct - low) / max(1e-9, high - low) if estimate else 0.0
         best = (cell.train_size, cell.test_size) == resolution_table.best
         box: dict[str, Any] = (
-            {"facecolor": SERIES[1], "alpha": 0.08 + 0.5 * share} if look else {"facecolor": "none"}
+            {"facecolor": SERIES[1], "alpha": 0.08 + 0.5 * share}
+            if estimate
+            else {"facecolor": "none"}
         )
         ax.add_patch(_cell_patch(x, y, **box))
         if best:
             ax.add_patch(
                 _cell_patch(x, y, facecolor="none", edgecolor=INK, linewidth=2.4, zorder=4)
             )
-        text = f"{look.accuracy_pct:.1f}" if look else cell.status.replace(" ", "\n")
+        text = f"{estimate.accuracy_pct:.1f}" if estimate else cell.status.replace(" ", "\n")
         ax.text(
             x,
             y,
@@ -388,7 +392,7 @@ def _draw_heatmap(ax: Axes, resolution_table: ResolutionTable, _: str, narrow: b
             ha="center",
             va="center",
             color=INK,
-            fontsize=11 if narrow and not look else 13,
+            fontsize=11 if narrow and not estimate else 13,
         )
     ax.set(
         xlim=(-0.5, len(tests) - 0.5),

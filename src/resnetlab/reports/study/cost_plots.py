@@ -45,13 +45,13 @@ def _measured_plots(analysis: StudyAnalysis) -> tuple[ScatterPlot, ...]:
         "at the edge of the scale."
     )
     plots = []
-    if len({spot.x for spot in by_parameters}) > 1:
+    if len({point.x for point in by_parameters}) > 1:
         plots.append(
             _scatter(
                 "parameters", "Accuracy against parameters", "parameters", caption, by_parameters
             )
         )
-    if len({spot.x for spot in by_speed}) > 1:
+    if len({point.x for point in by_speed}) > 1:
         unit = "test images per second"
         speed_caption = (
             f"{caption} Decoding is included, and other runs may have shared the machine."
@@ -71,7 +71,7 @@ def _reference_plots(analysis: StudyAnalysis) -> tuple[ScatterPlot, ...]:
     plots = []
     for data in dict.fromkeys(pair.protocol.data for pair in references):
         pairs = [pair for pair in references if pair.protocol.data == data]
-        spots = [
+        points = [
             ScatterPoint(
                 float(pair.value.parameters or 0),
                 pair.value.label,
@@ -86,7 +86,7 @@ def _reference_plots(analysis: StudyAnalysis) -> tuple[ScatterPlot, ...]:
         caption = f"Published numbers, not measured here: accuracy on {data} ({sources})."
         title = f"Published accuracy on {data} against parameters"
         plots.append(
-            _scatter(f"published-{data}", title, "parameters", caption, spots, published=True)
+            _scatter(f"published-{data}", title, "parameters", caption, points, published=True)
         )
     return tuple(plots)
 
@@ -96,17 +96,18 @@ def _scatter(
     title: str,
     unit: str,
     caption: str,
-    spots: list[ScatterPoint],
+    points: list[ScatterPoint],
     published: bool = False,
 ) -> ScatterPlot:
-    values = [spot.y_pct for spot in spots]
+    values = [point.y_pct for point in points]
     pad = max(1.0, 0.35 * (max(values) - min(values)))
     alt = (
         f"{title}. "
         + "; ".join(
-            f"{spot.label}: {format_number(spot.x, 0)}, {format_pct(spot.y_pct)}" for spot in spots
+            f"{point.label}: {format_number(point.x, 0)}, {format_pct(point.y_pct)}"
+            for point in points
         )
         + "."
     )
     ends = max(0.0, min(values) - pad), min(100.5, max(values) + pad)
-    return ScatterPlot(key, title, caption, alt, unit, tuple(spots), *ends, published)
+    return ScatterPlot(key, title, caption, alt, unit, tuple(points), *ends, published)

@@ -33,8 +33,8 @@ QUANTITIES = {
 def diagnostic_plots(analysis: StudyAnalysis) -> tuple[DepthPlot | AblationPlot, ...]:
     """Return a figure by depth for each measured epoch, then the figure of block ablations."""
     epochs = sorted({norm.epoch for norm in analysis.study_data.gradient_norms})
-    worths = _ablation_plot(analysis)
-    return (*(_depth_plot(analysis, epoch) for epoch in epochs), *([worths] if worths else []))
+    plot = _ablation_plot(analysis)
+    return (*(_depth_plot(analysis, epoch) for epoch in epochs), *([plot] if plot else []))
 
 
 def _depth_plot(analysis: StudyAnalysis, epoch: float) -> DepthPlot:
@@ -125,14 +125,14 @@ def _run_count_text(measured: int, planned: int) -> str:
 
 
 def _ablation_plot(analysis: StudyAnalysis) -> AblationPlot | None:
-    worths = tuple(
-        worth
+    ablations = tuple(
+        ablation
         for label in analysis.summaries
-        if (worth := _ablation_panel(analysis, label)) is not None
+        if (ablation := _ablation_panel(analysis, label)) is not None
     )
-    if not worths:
+    if not ablations:
         return None
-    measured = sum(len(worth.panel.runs) for worth in worths)
+    measured = sum(len(ablation.panel.runs) for ablation in ablations)
     caption = (
         f"Test accuracy with one block switched off, block by block from the image on, of "
         f"{_run_count_text(measured, len(analysis.study_data.rows))}; nothing is trained again. A "
@@ -144,9 +144,9 @@ def _ablation_plot(analysis: StudyAnalysis) -> AblationPlot | None:
     )
     alt = (
         "Test accuracy without each block, one panel per condition. "
-        f"{'; '.join(map(_ablation_text, worths))}."
+        f"{'; '.join(map(_ablation_text, ablations))}."
     )
-    return AblationPlot("blocks", "Without one block", caption, alt, worths)
+    return AblationPlot("blocks", "Without one block", caption, alt, ablations)
 
 
 def _ablation_panel(analysis: StudyAnalysis, label: str) -> AblationPanel | None:

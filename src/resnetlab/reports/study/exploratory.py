@@ -18,7 +18,6 @@ from resnetlab.reports.format import (
 )
 from resnetlab.stats.contrasts import Effect, welch
 from resnetlab.stats.intervals import Summary
-from resnetlab.stats.verdict import benjamini_hochberg
 from resnetlab.studies.claims import condition_labels
 
 if TYPE_CHECKING:
@@ -50,10 +49,12 @@ def table(analysis: StudyAnalysis) -> Table | None:
             for label in comparable
             if label != best and not claimed.issuperset((best, label))
         ]
-    effects = [welch(comparable[a].converged_pct, comparable[b].converged_pct) for a, b in pairs]
+    from scipy.stats import false_discovery_control
+
+    effects = [welch(comparable[a].trained_pct, comparable[b].trained_pct) for a, b in pairs]
     tested = [effect for effect in effects if not effect.deterministic]
     p_values = [min(1.0, 2 * min(effect.p_above(0), effect.p_below(0))) for effect in tested]
-    adjusted = iter(benjamini_hochberg(p_values))
+    adjusted = iter(false_discovery_control(p_values).tolist())
     rows = [
         (pair, effect, None if effect.deterministic else next(adjusted))
         for pair, effect in zip(pairs, effects, strict=True)
@@ -87,7 +88,7 @@ def table(analysis: StudyAnalysis) -> Table | None:
 
 
 def _is_comparable(summary: Summary) -> bool:
-    return len(summary.converged_pct) >= 2 and not summary.counts.out_of_memory
+    return len(summary.trained_pct) >= 2 and not summary.counts.out_of_memory
 
 
 def _row(

@@ -40,7 +40,7 @@ def _effect(analysis: StudyAnalysis, rung: Rung) -> Effect | None:
     """
     if not rung.parent or not analysis.counts.complete:
         return None
-    arms = [analysis.summaries[label].converged_pct for label in (rung.condition, rung.parent)]
+    arms = [analysis.summaries[label].trained_pct for label in (rung.condition, rung.parent)]
     return welch(*arms) if min(map(len, arms)) >= 2 else None
 
 

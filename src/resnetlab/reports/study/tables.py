@@ -158,11 +158,7 @@ def claims(analysis: StudyAnalysis) -> Table | None:
         for triple in judged_claims
         for row in _claim_rows(*triple, one_unit, citation_link(analysis, triple[0].source))
     )
-    lines = (
-        "claims"
-        if len(rows) == len(analysis.study.claims)
-        else "tests, directions included"
-    )
+    lines = "claims" if len(rows) == len(analysis.study.claims) else "tests, directions included"
     family = (
         f"corrected over the study's {len(rows)} {lines} (Holm 1979)"
         if len(rows) > 1

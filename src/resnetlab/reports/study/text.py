@@ -244,7 +244,8 @@ def made_by(analysis: StudyAnalysis) -> str:
 
 
 def dot_plot_caption(analysis: StudyAnalysis, chance_hidden: bool) -> str:
-    """Return the caption of the first figure. `hidden` is true if chance is outside its scale."""
+    """Return the caption of the first figure. `chance_hidden` is true if chance is
+    outside its scale."""
     text = "Each planned run. Bar: mean of the trained runs; line: its 95 % t-interval"
     chances = sorted({round(summary.chance_pct, 1) for summary in analysis.summaries.values()})
     guess = (
