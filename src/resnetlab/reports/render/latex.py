@@ -14,6 +14,7 @@ from resnetlab import files
 from resnetlab.analysis.study_data import StudyData
 from resnetlab.reports import figures
 from resnetlab.reports.document import Cell, Fact, Plot, Report, Table
+from resnetlab.reports.render.outline import Block, Command, Heading, sections
 from resnetlab.reports.study.assemble import build_report
 
 PREAMBLE = r"""\documentclass[10pt,a4paper]{article}
@@ -106,66 +107,26 @@ def render(report: Report) -> str:
         parts.append(f"\\begin{{itemize}}\n{items}\n\\end{{itemize}}")
     parts += [escape(report.answer), *_plot(report.dot_plot)]
     parts.append(rf"\textbf{{Limitations.}} {escape(report.limits)}")
-    if report.ladder:
-        parts += [
-            r"\section*{Ladder}",
-            *_plot(report.ladder.plot),
-            *_table(report.ladder.table),
-        ]
-    parts += [r"\section*{Conditions}", escape(report.about), *_table(report.conditions)]
-    parts += [r"\subsection*{Run outcomes}", *_table(report.outcomes)]
-    if report.claims:
-        parts += [
-            r"\section*{Claims}",
-            *(_plot(report.forest) if report.forest else []),
-            *_table(report.claims),
-        ]
-    if report.references:
-        parts += [
-            r"\section*{Comparison with published results}",
-            *_table(report.references),
-            _facts(report.protocols),
-        ]
-    if report.unmatched_references:
-        parts += [
-            r"\subsection*{Published results without a measurement}",
-            *_table(report.unmatched_references),
-        ]
-    if report.ensembles:
-        parts += [r"\section*{Ensembles}", *_table(report.ensembles)]
-    if report.exploratory:
-        parts += [r"\section*{Exploratory analysis}", *_table(report.exploratory)]
-    if report.costs:
-        parts.append(r"\section*{Accuracy and cost}")
-        for scatter in report.costs:
-            parts += [rf"\subsection*{{{escape(scatter.title)}}}", *_plot(scatter)]
-    if report.curves:
-        parts.append(r"\section*{Learning curves}")
-        for curve in report.curves:
-            parts += [rf"\subsection*{{{escape(curve.title)}}}", *_plot(curve)]
-    if report.distances:
-        parts += [r"\subsection*{Distances between learning curves}", *_table(report.distances)]
-    if report.diagnostics:
-        parts.append(r"\section*{Layers and blocks}")
-        for picture in report.diagnostics:
-            parts += [rf"\subsection*{{{escape(picture.title)}}}", *_plot(picture)]
-    parts += [
-        r"\section*{All runs}",
-        *_table(report.run_table),
-        r"\section*{Reproduction}",
-    ]
-    parts += [rf"{{\ttfamily\raggedright {escape(report.command)}\par}}", escape(report.test_split)]
-    parts.append(_facts(report.facts))
-    if report.differing:
-        parts += [r"\subsection*{Settings that differ}", *_table(report.differing)]
-    parts += [
-        r"\subsection*{Settings of all conditions}",
-        *_table(report.common),
-    ]
-    if report.sources:
-        parts += [r"\section*{Sources}", _facts(report.sources)]
-    parts.append(escape(report.made_by))
+    for block in sections(report):
+        parts += _render_block(block)
     return "\n\n".join(part for part in [*parts, r"\end{document}"] if part) + "\n"
+
+
+def _render_block(block: Block) -> list[str]:
+    match block:
+        case Heading():
+            command = "section" if block.level == 2 else "subsection"
+            return [rf"\{command}*{{{escape(block.text)}}}"]
+        case Command():
+            return [rf"{{\ttfamily\raggedright {escape(block.text)}\par}}"]
+        case Plot():
+            return _plot(block)
+        case Table():
+            return _table(block)
+        case str():
+            return [escape(block)]
+        case _:
+            return [_facts(block)]
 
 
 def _facts(facts: tuple[Fact, ...]) -> str:

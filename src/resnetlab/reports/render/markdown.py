@@ -8,6 +8,7 @@ import html
 import re
 
 from resnetlab.reports.document import Cell, Fact, Plot, Report, Table
+from resnetlab.reports.render.outline import Block, Command, Heading, sections
 
 
 def render(report: Report) -> str:
@@ -21,60 +22,25 @@ def render(report: Report) -> str:
         )
     parts += [escape(report.answer), *_plot(report.dot_plot)]
     parts.append(f"**Limitations.** {escape(report.limits)}")
-    if report.ladder:
-        parts += ["## Ladder", *_plot(report.ladder.plot), *table(report.ladder.table)]
-    parts += ["## Conditions", escape(report.about), *table(report.conditions)]
-    parts += ["### Run outcomes", *table(report.outcomes)]
-    if report.claims:
-        parts += [
-            "## Claims",
-            *(_plot(report.forest) if report.forest else []),
-            *table(report.claims),
-        ]
-    if report.references:
-        parts += [
-            "## Comparison with published results",
-            *table(report.references),
-            _facts(report.protocols),
-        ]
-    if report.unmatched_references:
-        parts += [
-            "### Published results without a measurement",
-            *table(report.unmatched_references),
-        ]
-    if report.ensembles:
-        parts += ["## Ensembles", *table(report.ensembles)]
-    if report.exploratory:
-        parts += ["## Exploratory analysis", *table(report.exploratory)]
-    if report.costs:
-        parts.append("## Accuracy and cost")
-        for scatter in report.costs:
-            parts += [f"### {escape(scatter.title)}", *_plot(scatter)]
-    if report.curves:
-        parts.append("## Learning curves")
-        for curve in report.curves:
-            parts += [f"### {escape(curve.title)}", *_plot(curve)]
-    if report.distances:
-        parts += ["### Distances between learning curves", *table(report.distances)]
-    if report.diagnostics:
-        parts.append("## Layers and blocks")
-        for picture in report.diagnostics:
-            parts += [f"### {escape(picture.title)}", *_plot(picture)]
-    parts += [
-        "## All runs",
-        *table(report.run_table),
-        "## Reproduction",
-        _code_block(report.command),
-    ]
-    parts.append(escape(report.test_split))
-    parts.append(_facts(report.facts))
-    if report.differing:
-        parts += ["### Settings that differ", *table(report.differing)]
-    parts += ["### Settings of all conditions", *table(report.common)]
-    if report.sources:
-        parts += ["## Sources", _facts(report.sources)]
-    parts.append(escape(report.made_by))
+    for block in sections(report):
+        parts += _render_block(block)
     return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _render_block(block: Block) -> list[str]:
+    match block:
+        case Heading():
+            return [f"{'#' * block.level} {escape(block.text)}"]
+        case Command():
+            return [_code_block(block.text)]
+        case Plot():
+            return _plot(block)
+        case Table():
+            return table(block)
+        case str():
+            return [escape(block)]
+        case _:
+            return [_facts(block)]
 
 
 def escape(text: str) -> str:

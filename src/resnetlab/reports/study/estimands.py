@@ -123,8 +123,8 @@ def claims_note(declared_claims: Sequence[AnyClaim], correction: str) -> str:
     )
     return (
         "Difference: how much better left is, in accuracy, or how much lower in error or loss, "
-        f"over trained runs, by Welch's t with ν degrees of freedom. Tests: {how}. If p "
-        f"({correction}) is below 0.05, the claim is reproduced or contradicted; otherwise it is "
+        f"over trained runs, by Welch's t with ν degrees of freedom. Tests: {how}. If p, "
+        f"{correction}, is below 0.05, the claim is reproduced or contradicted; otherwise it is "
         f"inconclusive.{paired}"
     )
 

@@ -469,7 +469,7 @@ def _differences(
         for item in analysis.study.overrides
         if not item.startswith(("seeds = ", "grid.", *same))
     ]
-    reductions += [f"changed by the command: {item}" for item in changed]
+    reductions += [f"changed by the command: {join_words(changed)}"] if changed else []
     return tuple(differences), f"reduced protocol: {join_words(reductions)}" if reductions else ""
 
 

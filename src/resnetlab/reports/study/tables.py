@@ -162,11 +162,11 @@ def claims(analysis: StudyAnalysis) -> Table | None:
     family = (
         f"corrected over the study's {len(rows)} {lines} (Holm 1979)"
         if len(rows) > 1
-        else "one claim: uncorrected"
+        else "not corrected, as there is one claim"
     )
     note = (
         "Difference: left minus right over trained runs, by Welch's t with ν degrees of freedom. "
-        f"If p ({family}) is below 0.05, a difference above 0 reproduces the claim that left is "
+        f"If p, {family}, is below 0.05, a difference above 0 reproduces the claim that left is "
         "greater, and one below 0 contradicts it. Otherwise the claim is inconclusive."
     )
     return Table(
