@@ -52,6 +52,9 @@ if TYPE_CHECKING:
 
 
 TOP5: Quantity = "top-5 error"
+_NUMBER = {"steps": ",", "epochs": "g", "train images": ","}
+"""Formats of numbers by unit."""
+_UNKNOWN_EPOCH = "the last, or not described"
 
 
 @dataclass(frozen=True)
@@ -284,11 +287,10 @@ def marks_caption(rows: tuple[DotRow, ...]) -> str:
 def _compare(analysis: StudyAnalysis, reference: MatchedReference) -> ReferenceComparison:
     value = reference.value
     measured = _measured_values(analysis, reference)
-    differences, reduction = _differences(analysis, reference)
     why = (
         value.status
         or _not_measured_reason(analysis, reference)
-        or reduction
+        or _reduction(analysis, reference)
         or _no_interval_reason(analysis, reference, measured)
     )
     badge, interval = None, None
@@ -299,7 +301,9 @@ def _compare(analysis: StudyAnalysis, reference: MatchedReference) -> ReferenceC
             measured, replace(source, half_width=source.half_width + subset_error)
         )
     drawn = not _mismatch_reason(analysis, reference) and value.accuracy_pct is not None
-    return ReferenceComparison(reference, measured, badge, interval, why, differences, drawn)
+    return ReferenceComparison(
+        reference, measured, badge, interval, why, _differences(analysis, reference), drawn
+    )
 
 
 def _measured_values(analysis: StudyAnalysis, reference: MatchedReference) -> tuple[float, ...]:
@@ -398,18 +402,11 @@ def _no_interval_reason(
     return f"a best {reference.value.quantity}: there is no interval for it" if lower_best else ""
 
 
-def _differences(
-    analysis: StudyAnalysis, reference: MatchedReference
-) -> tuple[tuple[str, ...], str]:
-    """Return the differences from the source's protocol, and the reason that this one is reduced,
-    if it is.
-    """
-    condition, facts, protocol = (
-        analysis.study.condition(reference.condition),
-        analysis.data(reference.condition),
-        reference.protocol,
-    )
-    recipe, differences, reductions = condition.recipe, [], []
+def _differences(analysis: StudyAnalysis, reference: MatchedReference) -> tuple[str, ...]:
+    """Return the differences from the source's protocol."""
+    condition = analysis.study.condition(reference.condition)
+    facts, protocol = analysis.data(reference.condition), reference.protocol
+    recipe, differences = condition.recipe, []
     if facts.name == f"{protocol.data}-rebuilt":
         differences.append(f"data {facts.name} (published {protocol.data})")
     if reference.value.split == "train" and facts.train_subset_images:
@@ -417,60 +414,53 @@ def _differences(
             f"{facts.train_subset_images:,} of the train images, which widens the interval "
             "(published: all)"
         )
+    lengths = (
+        (recipe.total_steps(facts.train_images), protocol.steps, "steps"),
+        (recipe.num_epochs(facts.train_images), protocol.epochs, "epochs"),
+        (facts.train_images, protocol.train_images, "train images"),
+    )
+    for here, published, unit in lengths:
+        if published is not None and here != published:
+            numbers = f"{here:{_NUMBER[unit]}} {unit} (published {published:{_NUMBER[unit]}})"
+            differences.append(numbers)
     fields = flatten_condition(condition)
-    steps = recipe.total_steps(facts.train_images)
+    for key, value in protocol.fields.items():
+        if key in fields and fields[key] != value:
+            name, here_text = key.split(".", 1)[-1], _setting_text(fields[key])
+            differences.append(f"{name} {here_text} (published {_setting_text(value)})")
+    selected_on = reference.value.selected_on
+    if selected_on != ("validation" if recipe.select == "best" else ""):
+        published_text = f"by the {selected_on} images" if selected_on else _UNKNOWN_EPOCH
+        here_text = "by validation" if recipe.select == "best" else "the last"
+        differences.append(f"the epoch: {here_text} (published {published_text})")
+    counts = analysis.summaries[reference.condition].counts
+    if counts.trained < counts.finished:
+        differences.append("trained runs only")
+    return tuple(differences)
+
+
+def _reduction(analysis: StudyAnalysis, reference: MatchedReference) -> str:
+    """Return the reason that the protocol here is a reduced one; empty if it is not."""
+    condition = analysis.study.condition(reference.condition)
+    facts, protocol = analysis.data(reference.condition), reference.protocol
+    recipe, reductions = condition.recipe, []
     if protocol.steps is not None:
-        published_images = protocol.steps * int(
-            protocol.fields.get("recipe.batch_size", recipe.batch_size)
-        )
-        if steps != protocol.steps:
-            differences.append(f"{steps:,} steps (published {protocol.steps:,})")
-        if steps * recipe.batch_size < published_images:
+        batch_size = int(protocol.fields.get("recipe.batch_size", recipe.batch_size))
+        images = recipe.total_steps(facts.train_images) * recipe.batch_size
+        if images < protocol.steps * batch_size:
             reductions.append("fewer steps than the published one")
-    if protocol.epochs is not None:
-        epochs = recipe.num_epochs(facts.train_images)
-        if epochs != protocol.epochs:
-            differences.append(f"{epochs:g} epochs (published {protocol.epochs:g})")
-        if epochs < protocol.epochs:
-            reductions.append("fewer epochs than the published one")
-    if protocol.train_images is not None and protocol.train_images != facts.train_images:
-        differences.append(
-            f"{facts.train_images:,} train images (published {protocol.train_images:,})"
-        )
-        if facts.train_images < protocol.train_images:
-            reductions.append("fewer train images than the published one")
+    if protocol.epochs is not None and recipe.num_epochs(facts.train_images) < protocol.epochs:
+        reductions.append("fewer epochs than the published one")
+    if protocol.train_images is not None and facts.train_images < protocol.train_images:
+        reductions.append("fewer train images than the published one")
     if condition.data.train_images is not None:
         reductions.append(f"trained on only {condition.data.train_images:,} images")
-    for key, published_value in protocol.fields.items():
-        if key in fields and fields[key] != published_value:
-            differences.append(
-                f"{key.split('.', 1)[-1]} {_setting_text(fields[key])} (published "
-                f"{_setting_text(published_value)})"
-            )
-    if reference.value.selected_on != ("validation" if recipe.select == "best" else ""):
-        published = (
-            f"by the {reference.value.selected_on} images"
-            if reference.value.selected_on
-            else "the last, or not described"
-        )
-        differences.append(
-            f"the epoch: {'by validation' if recipe.select == 'best' else 'the last'} "
-            f"(published {published})"
-        )
-    if (
-        analysis.summaries[reference.condition].counts.trained
-        < analysis.summaries[reference.condition].counts.finished
-    ):
-        differences.append("trained runs only")
     # The data may be the same, only in another folder: then `--data` is no change of the protocol.
     same = ("data = ",) if facts.name in (protocol.data, f"{protocol.data}-rebuilt") else ()
-    changed = [
-        item
-        for item in analysis.study.overrides
-        if not item.startswith(("seeds = ", "grid.", *same))
-    ]
+    unchanged = ("seeds = ", "grid.", *same)
+    changed = [item for item in analysis.study.overrides if not item.startswith(unchanged)]
     reductions += [f"changed by the command: {join_words(changed)}"] if changed else []
-    return tuple(differences), f"reduced protocol: {join_words(reductions)}" if reductions else ""
+    return f"reduced protocol: {join_words(reductions)}" if reductions else ""
 
 
 def _setting_text(value: object) -> str:
