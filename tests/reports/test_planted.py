@@ -242,7 +242,7 @@ def test_failed_and_missing_runs_qualify_and_are_named(report):
 def test_the_note_explains_the_kinds_that_are_there_and_counts_the_lines(report):
     assert f"corrected over the study's {len(CLAIMS) + 3} tests" in report.claims.note
     few = reports.build_report_from_record(study_record(TRUTH, study=planted(("a chain",)))).claims
-    assert "weakest link" in few.note
+    assert "the step with the largest p" in few.note
     assert "Boschloo" not in few.note
 
 

@@ -228,7 +228,7 @@ def test_differences_of_the_protocol_are_told_beside_a_badge():
 def test_failed_runs_are_told():
     told = row(report(error(70.0), condition="plain 56"))
     assert told["Measured"].note == "n = 3"
-    assert "trained runs alone" in told["Differences"].text
+    assert "trained runs only" in told["Differences"].text
 
 
 @pytest.mark.parametrize("epoch", [None, 9.0])
@@ -357,7 +357,7 @@ def test_numbers_of_a_source_that_nothing_was_measured_beside_are_published_only
         "resnetlab does not run it",
         "not a condition of this study",
     ]
-    assert "Published only: 2 more numbers of these sources" in page
+    assert "Without a measurement: 2 more published numbers" in page
     assert "### Published only" in (tmp_path / "report.md").read_text(encoding="utf-8")
     assert "Published only" in latex.render(
         reports.build_report(reports.collect(study_record(study=held)))

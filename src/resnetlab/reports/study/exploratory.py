@@ -70,7 +70,7 @@ def table(analysis: StudyAnalysis) -> Table | None:
     selection = "The table has each pair with a condition that no claim names"
     if against_best:
         selection = (
-            f"The table compares each condition with {best}, which has the highest mean here"
+            f"The table compares each condition with {best}, selected after the runs (highest mean)"
         )
     note = (
         f"No claim declared these differences, so there is no verdict. {selection}: left minus "

@@ -162,7 +162,7 @@ def claims(analysis: StudyAnalysis) -> Table | None:
     family = (
         f"corrected over the study's {len(rows)} {lines} (Holm 1979)"
         if len(rows) > 1
-        else "not corrected, as there is one claim"
+        else "not corrected because there is one claim"
     )
     note = (
         "Difference: left minus right over trained runs, by Welch's t with ν degrees of freedom. "
