@@ -77,7 +77,7 @@ def test_a_large_grid_is_set_against_its_best_and_cut():
     best = max(truth, key=lambda label: np.mean([value for _, value in truth[label]]))
     assert len(table.rows) == 20
     assert all(row[0].text.startswith(f"{best} − ") for row in table.rows)
-    assert f"against {best}, the best in the mean, which was chosen after looking" in table.note
+    assert f"each condition with {best}, selected after the runs (highest mean)" in table.note
     assert "over 29 differences" in table.note
     assert "9 rows with a larger p are left out" in table.note
 
