@@ -43,8 +43,15 @@ from resnetlab.studies.executors.local import LocalExecutor
 from resnetlab.studies.parsing.overrides import Overrides
 from resnetlab.studies.parsing.study_file import load_study as read_study
 from resnetlab.studies.parsing.study_file import parse_study
-from resnetlab.studies.plan import Plan, StudyRecord, folder_name, make_plan
-from resnetlab.studies.run import load_data_facts, plan_study, read_plan, read_record, run_plan
+from resnetlab.studies.plan import Plan, PlannedRun, StudyRecord, folder_name, make_plan
+from resnetlab.studies.run import (
+    execute_runs,
+    load_data_facts,
+    pending_runs,
+    plan_study,
+    read_plan,
+    read_record,
+)
 from resnetlab.studies.study import Study
 from resnetlab.training.resolve import resolve_numerics
 
@@ -186,6 +193,7 @@ class LoadedStudy:
         output: str | Path = ".",
         executor: Executor | None = None,
         should_stop: ShouldStop = _never,
+        pending: Sequence[PlannedRun] | None = None,
     ) -> Iterator[RunEvent]:
         """Execute the missing runs of a plan, yield their events, and keep the report up to date.
 
@@ -198,6 +206,7 @@ class LoadedStudy:
             executor: Machines of the runs; None for worker processes on this machine.
             should_stop: Function that is called between steps. If it returns True, each run writes
                 a checkpoint and the iterator ends.
+            pending: Missing runs of the plan, if the caller has determined them.
 
         Yields:
             Progress, ends and failures of the runs.
@@ -214,7 +223,8 @@ class LoadedStudy:
 
         with ThreadPoolExecutor(1) as pool:
             report: Future[tuple[float, float]] | None = None
-            for event in run_plan(plan, root, executor or _local_executor(root), should_stop):
+            runs = pending_runs(plan, root) if pending is None else pending
+            for event in execute_runs(runs, executor or _local_executor(root), should_stop):
                 yield event
                 if report is not None and report.done():
                     (written, cost), report = report.result(), None
@@ -235,8 +245,8 @@ class LoadedStudy:
         root = Path(output)
         record = read_record(plan, root)
         evidence = collect(record, plan.command)
-        page = write(evidence, root / "studies" / folder_name(plan))
         report = build_report(evidence)
+        page = write(evidence, root / "studies" / folder_name(plan), report)
         claims = tuple(
             {"claim": item.text, "verdict": item.badge, "explanation": item.note}
             for item in report.verdicts

@@ -19,7 +19,7 @@ from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Annotated, Any, TypeVar, dataclass_transform
 
-from pydantic import Field, TypeAdapter, ValidationError
+from pydantic import AfterValidator, Field, TypeAdapter, ValidationError
 from pydantic_core import ErrorDetails
 
 from resnetlab.errors import InputError, Problem, input_error, suggest
@@ -57,6 +57,11 @@ def strict_dataclass(cls: type[T]) -> type[T]:
     """Make a class a frozen, keyword-only dataclass whose decoding rejects unknown fields."""
     cls.__pydantic_config__ = {"extra": "forbid", "strict": True}  # type: ignore[attr-defined]
     return dataclasses.dataclass(frozen=True, kw_only=True)(cls)
+
+
+def checked_by(check: Callable[[T], T]) -> Any:
+    """Return the annotation of a type whose values `check` returns, or refuses by FieldError."""
+    return AfterValidator(check)
 
 
 def discriminated_by(field: str) -> Any:

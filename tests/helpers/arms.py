@@ -12,6 +12,4 @@ def arm(values=(), whole=None, chance=10.0, **others):
     for outcome, other_values in others.items():
         runs += [(outcome.replace("_", " "), value) for value in other_values]
     summary = summarize(runs, chance)
-    return Arm(
-        summary.counts, summary.converged_pct, chance, *([Interval(*whole)] if whole else [])
-    )
+    return Arm(summary.counts, summary.trained_pct, chance, *([Interval(*whole)] if whole else []))

@@ -15,6 +15,7 @@ from typer.main import get_command
 
 from resnetlab.analysis.study_data import load
 from resnetlab.cli.main import app
+from resnetlab.studies.bibliography import bibliography
 from resnetlab.studies.parsing.toml_tables import catalog_names
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -111,6 +112,10 @@ def test_every_source_is_covered_with_its_errata_and_the_unmapped_are_counted() 
     assert counts["unmapped"] == UNMAPPED, [
         entry["item"] for _, entry in ENTRIES if "command" not in entry
     ]
+
+
+def test_every_source_is_a_work_of_the_bibliography() -> None:
+    assert set(HELD["sources"].values()) <= set(bibliography())
 
 
 def test_every_study_of_a_source_is_named() -> None:

@@ -72,7 +72,7 @@ def measured() -> StudyData:
     study = replace(
         evidence.study, diagnostics=DiagnosticsConfig(gradient_norms=(0, 2), ablate_blocks=True)
     )
-    return replace(evidence, study=study, norms=tuple(norms), blocks=tuple(blocks))
+    return replace(evidence, study=study, gradient_norms=tuple(norms), blocks=tuple(blocks))
 
 
 def test_a_study_that_did_not_ask_has_no_such_figure() -> None:
@@ -100,9 +100,9 @@ def test_each_epoch_has_a_figure_by_depth_and_projections_are_left_out(measured:
     assert "19 of 20 runs" in second.caption
     titles = [quantity.title for quantity in first.quantities]
     assert not any(title.startswith("Never") for title in titles)
-    assert "No unit was cut off" in first.caption
+    assert "Every unit was active" in first.caption
     assert second.quantities[-1].title.startswith("Never")
-    assert "No unit was cut off" not in second.caption
+    assert "Every unit was active" not in second.caption
 
 
 def test_blocks_are_drawn_by_number_with_the_places_where_stages_begin(measured: StudyData) -> None:
@@ -141,7 +141,7 @@ def test_a_run_in_which_nothing_is_finite_has_no_line(measured: StudyData) -> No
         replace(n, weight_gradient_norm=None) if n.condition == "plain 56" else n
         for n in measured.gradient_norms
     )
-    first = build_report(replace(measured, norms=norms)).diagnostics[0]
+    first = build_report(replace(measured, gradient_norms=norms)).diagnostics[0]
     assert isinstance(first, DepthPlot)
     panel = next(panel for panel in first.quantities[0].panels if panel.label == "plain 56")
     assert panel.mean is None

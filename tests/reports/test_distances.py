@@ -1,4 +1,4 @@
-"""How far apart curves lie: sums of squared residuals, as a table that judges nothing."""
+"""Distances between learning curves: sums of squared residuals, as a table that judges nothing."""
 
 from dataclasses import replace
 from itertools import combinations
@@ -29,7 +29,7 @@ def curves(held, label, field):
     """An array (runs, epochs) of the trained runs, without step 0."""
     seeds = [row.seed for row in held.rows if row.condition == label and row.status == "trained"]
     told: dict[int, list[float]] = {seed: [] for seed in seeds}
-    for point in held.points:
+    for point in held.curve_points:
         if (point.condition, point.split) == (label, "test") and point.seed in told and point.step:
             told[point.seed].append(getattr(point, field))
     return seeds, np.array([told[seed] for seed in seeds])
@@ -68,7 +68,7 @@ def test_the_table_is_in_every_file_and_in_none_of_a_study_that_asks_for_none(tm
         (tmp_path / "report.md").read_text(encoding="utf-8"),
         latex.render(reports.build_report(held)),
     ):
-        assert "How far apart curves lie" in text
+        assert "Distances between learning curves" in text
     assert reports.build_report_from_record(study_record()).distances is None
     failed = TRUTH | {"plain 8": [("at chance", 10.0)] * 5}
     study = replace(load_study("digits"), distances=(PAIRS,))

@@ -102,7 +102,7 @@ def test_one_of_each_condition_answers_together_for_every_seed_that_all_have(tmp
     gains = [joint.gain for joint in across]
     assert row[0].text == "One of each: plain 8 and plain 56"
     assert row[0].note == "Together they are better.; a slide"
-    assert (row[1].text, row[1].note) == ("2", "3 ensembles, one a seed")
+    assert (row[1].text, row[1].note) == ("2", "3 ensembles, one per seed")
     assert float(row[4].text) == pytest.approx(np.mean(gains), abs=0.06)
     low, high = (float(part.replace("\u2212", "-")) for part in row[5].text.strip("[]").split(", "))
     assert (low, high) == pytest.approx(interval(gains), abs=0.06)
@@ -120,7 +120,7 @@ def test_a_report_is_rebuilt_without_the_runs(tmp_path):
         latex.render(reports.build_report(held)),
     ):
         assert "Ensembles" in text
-        assert "not that other trainings" in text
+        assert "but not other trainings" in text
 
 
 def test_a_report_of_runs_without_outputs_has_no_number_and_one_that_asks_for_none_no_table(
@@ -158,21 +158,21 @@ OUTLINE = {
     ("changed", "said"),
     [
         (
-            {"ensemble": [{"of": {"model.depth": 20}}]},
-            "ensemble[0].of: no condition with model.depth = 20",
+            {"ensemble": [{"conditions": {"model.depth": 20}}]},
+            "ensemble[0].conditions: no condition with model.depth = 20",
         ),
         ({"ensemble": [{"off": {}}]}, "ensemble[0].off"),
         (
             {
                 "grid": {"data.split_seed": [0, 1]},
                 "model": "cifar-resnet8",
-                "ensemble": [{"of": {}}],
+                "ensemble": [{"conditions": {}}],
             },
-            "ensemble[0].of: conditions of other data",
+            "ensemble[0].conditions: conditions of other data",
         ),
         (
-            {"grid": {"model": ["bow-svm", "cifar-resnet8"]}, "ensemble": [{"of": {}}]},
-            "ensemble[0].of: the scores of an SVM are no probabilities",
+            {"grid": {"model": ["bow-svm", "cifar-resnet8"]}, "ensemble": [{"conditions": {}}]},
+            "ensemble[0].conditions: the scores of an SVM are no probabilities",
         ),
     ],
 )

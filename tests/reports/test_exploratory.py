@@ -38,7 +38,7 @@ def test_a_study_without_claims_explores_every_pair_by_welch_and_benjamini_hochb
         )
         notes = [f"{k} of 5 runs of {name}" for name in (a, b) if (k := len(accuracies(name))) < 5]
         assert row[0].note == (f"of trained runs alone: {' and '.join(notes)}" if notes else "")
-    assert "so none is judged" in table.note
+    assert "so there is no verdict" in table.note
     assert "over 6 differences" in table.note
 
 
@@ -77,7 +77,7 @@ def test_a_large_grid_is_set_against_its_best_and_cut():
     best = max(truth, key=lambda label: np.mean([value for _, value in truth[label]]))
     assert len(table.rows) == 20
     assert all(row[0].text.startswith(f"{best} − ") for row in table.rows)
-    assert f"against {best}, the best in the mean, which was chosen after looking" in table.note
+    assert f"each condition with {best}, selected after the runs (highest mean)" in table.note
     assert "over 29 differences" in table.note
     assert "9 rows with a larger p are left out" in table.note
 
@@ -116,5 +116,5 @@ def written(tmp_path_factory):
 @pytest.mark.parametrize("form", ["html", "md", "tex"])
 def test_every_form_of_a_report_labels_it_an_exploration(written, form):
     text = (written / f"report.{form}").read_text(encoding="utf-8")
-    assert "Exploration" in text
+    assert "Exploratory analysis" in text
     assert "No claim declared these differences" in text

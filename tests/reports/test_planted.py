@@ -150,7 +150,9 @@ def report():
 
 def rows(report):
     """Rows of the table of claims by what they say; a direction's stands after its claim's."""
-    return {row[0].text: row for row in report.claims.rows if row[0].text != "Its direction"}
+    return {
+        row[0].text: row for row in report.claims.rows if row[0].text != "Direction of this claim"
+    }
 
 
 @pytest.mark.parametrize("name", CLAIMS)
@@ -183,8 +185,11 @@ def test_a_missing_run_like_the_others_would_have_decided_what_a_dead_one_does_n
 def test_a_direction_stands_below_its_size(report):
     table = report.claims.rows
     index = next(index for index, row in enumerate(table) if row[0].text == "a size, half")
-    assert (table[index + 1][0].text, table[index + 1][-1].badge) == ("Its direction", "reproduced")
-    assert sum(row[0].text == "Its direction" for row in table) == 3
+    assert (table[index + 1][0].text, table[index + 1][-1].badge) == (
+        "Direction of this claim",
+        "reproduced",
+    )
+    assert sum(row[0].text == "Direction of this claim" for row in table) == 3
 
 
 def test_each_claim_says_what_it_compares_and_in_which_unit(report):
@@ -229,16 +234,16 @@ def test_a_claim_on_the_train_images_is_judged_there_and_says_so():
 
 def test_failed_and_missing_runs_qualify_and_are_named(report):
     held = rows(report)
-    assert held["failed runs"][-1].note == "conditional on convergence"
+    assert held["failed runs"][-1].note == "trained runs only"
     assert held["a dead arm"][-1].note.endswith("5 of 5 against 0 of 5 trained")
-    assert "seeds a condition" in held["missing runs that matter"][-1].note
+    assert "seeds per condition" in held["missing runs that matter"][-1].note
     assert "memory" in held["out of memory"][-1].note
 
 
 def test_the_note_explains_the_kinds_that_are_there_and_counts_the_lines(report):
-    assert f"corrected over the study's {len(CLAIMS) + 3} lines" in report.claims.note
+    assert f"corrected over the study's {len(CLAIMS) + 3} tests" in report.claims.note
     few = reports.build_report_from_record(study_record(TRUTH, study=planted(("a chain",)))).claims
-    assert "weakest link" in few.note
+    assert "the step with the largest p" in few.note
     assert "Boschloo" not in few.note
 
 
@@ -269,7 +274,7 @@ def test_a_report_of_every_kind_is_built_again_from_its_files(tmp_path):
 
 def test_the_order_of_seeds_changes_no_verdict(report):
     record = study_record(TRUTH, study=planted())
-    other = reports.build_report_from_record(replace(record, cells=record.runs[::-1]))
+    other = reports.build_report_from_record(replace(record, runs=record.runs[::-1]))
     assert [cell.badge for cell in other.verdicts] == [cell.badge for cell in report.verdicts]
 
 
@@ -277,16 +282,16 @@ def test_the_forest_plot_has_a_row_a_claim_with_its_failed_runs(report):
     held = {row.label: row for row in report.forest.rows}
     assert set(held) == set(CLAIMS)
     assert held["a size"].region == (2.5, 7.5)
-    assert held["a size"].low < held["a size"].d < held["a size"].high
-    assert (held["failed runs"].conditional, held["failed runs"].said[1:]) == (
+    assert held["a size"].low < held["a size"].effect < held["a size"].high
+    assert (held["failed runs"].conditional, held["failed runs"].texts[1:]) == (
         True,
         ("5/5 and 3/5 trained", "1 at chance, 1 diverged"),
     )
-    assert held["out of memory"].said[2] == "1 at chance, 1 diverged, 5 out of memory"
-    assert (held["it fails"].d, held["it fails"].said[0]) == (None, "5 of 5 fail")
+    assert held["out of memory"].texts[2] == "1 at chance, 1 diverged, 5 out of memory"
+    assert (held["it fails"].effect, held["it fails"].texts[0]) == (None, "5 of 5 fail")
     assert {row.unit for row in held.values()} == {"points", "nats", "%", ""}
     for name in CLAIMS:
-        assert f"{name} {held[name].said[0]}: {held[name].word}" in report.forest.alt
+        assert f"{name} {held[name].texts[0]}: {held[name].verdict}" in report.forest.alt
 
 
 def test_the_forest_plot_stands_in_the_page_and_in_the_document(tmp_path):

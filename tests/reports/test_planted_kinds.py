@@ -132,7 +132,7 @@ def test_each_truth_is_found_by_each_kind(kind, truth, word):
         and word in ("reproduced", "partly reproduced")
         and kind not in ("fails-and-trains", "faster")
     ):
-        assert "conditional on convergence" in report.verdicts[0].note
+        assert "trained runs only" in report.verdicts[0].note
 
 
 def test_every_kind_meets_every_verdict_that_it_can_give():

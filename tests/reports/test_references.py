@@ -1,4 +1,4 @@
-"""Published beside measured: the badge, its interval, and when there is none."""
+"""Comparison with published results: the badge, its interval, and when there is none."""
 
 from dataclasses import replace
 
@@ -28,9 +28,9 @@ PROTOCOL = Protocol(summary="as it was", data="digits", epochs=10, fields={"reci
 def report(value, *, protocol=PROTOCOL, condition=RESIDUAL, truth=TRUTH, **changes):
     held = replace(
         load_study("digits"),
-        published=(
+        references=(
             MatchedReference(
-                condition=condition, title="A source", citation="", protocol=protocol, value=value
+                condition=condition, source="A source", protocol=protocol, value=value
             ),
         ),
         **changes,
@@ -40,7 +40,11 @@ def report(value, *, protocol=PROTOCOL, condition=RESIDUAL, truth=TRUTH, **chang
 
 def row(report):
     return dict(
-        zip([column.name for column in report.beside.columns], report.beside.rows[0], strict=True)
+        zip(
+            [column.name for column in report.references.columns],
+            report.references.rows[0],
+            strict=True,
+        )
     )
 
 
@@ -59,7 +63,7 @@ def test_a_compatible_number_stands_with_its_interval_and_as_a_diamond():
     assert (told["Measured"].text, told["Measured"].note) == ("97.2 %", "n = 5")
     assert told["95 % prediction interval"].text == f"[{97.16 - half:.1f}, {97.16 + half:.1f}]"
     assert told["Badge"].badge == "compatible"
-    assert told["What differs"].text == "nothing that the source says"
+    assert told["Differences"].text == "none that the source describes"
     marks = {row.label: row.reference_marks for row in held.dot_plot.rows}
     assert [mark.value_pct for mark in marks[RESIDUAL]] == [pytest.approx(97.16)]
     assert marks[RESIDUAL][0].low_pct == pytest.approx(97.16 - half)
@@ -69,7 +73,7 @@ def test_a_compatible_number_stands_with_its_interval_and_as_a_diamond():
 
 
 def test_a_distant_number_is_incompatible_and_stays_on_the_axis():
-    held = report(error(12.0, m=5, sd=0.3))
+    held = report(error(12.0, num_runs=5, sd=0.3))
     assert row(held)["Badge"].badge == "incompatible"
     assert "mean of 5; sd 0.30" in row(held)["Published"].note
     assert held.dot_plot.low_pct < 88
@@ -82,20 +86,20 @@ def test_a_distant_number_is_incompatible_and_stays_on_the_axis():
         (
             error(),
             replace(PROTOCOL, epochs=200),
-            "a shrunken protocol: fewer epochs than the published one",
+            "reduced protocol: fewer epochs than the published one",
         ),
-        (error(), replace(PROTOCOL, epochs=None, steps=64000), "a shrunken protocol: fewer steps"),
-        (error(), replace(PROTOCOL, train_images=45000), "a shrunken protocol: fewer train images"),
+        (error(), replace(PROTOCOL, epochs=None, steps=64000), "reduced protocol: fewer steps"),
+        (error(), replace(PROTOCOL, train_images=45000), "reduced protocol: fewer train images"),
         (error(), replace(PROTOCOL, data="cifar10"), "measured on cifar10, here on digits"),
         (
             error(epoch=5.0),
             PROTOCOL,
-            "measured on the test images at epoch 5, of which nothing is recorded here",
+            "measured on the test images at epoch 5, which are not recorded here",
         ),
         (
             error(split="train", epoch=5.5),
             PROTOCOL,
-            "measured on the train images at epoch 5.5, of which nothing",
+            "measured on the train images at epoch 5.5, which are not",
         ),
         (replace(error(), value=None, status="not trained"), PROTOCOL, "not trained"),
         (
@@ -116,19 +120,17 @@ def test_no_badge_where_the_number_is_of_something_else_and_the_reason_is_told(
 def test_a_source_links_to_its_work_and_only_by_an_address_that_is_one(tmp_path):
     held = replace(
         load_study("digits"),
-        published=(
+        references=(
             MatchedReference(
                 condition=RESIDUAL,
-                title="Mine, table 1",
-                citation="",
+                source="Mine, table 1",
                 url="https://example.org/mine",
                 protocol=PROTOCOL,
                 value=error(),
             ),
             MatchedReference(
                 condition=RESIDUAL,
-                title="Theirs, table 2",
-                citation="",
+                source="Theirs, table 2",
                 protocol=PROTOCOL,
                 value=error(),
             ),
@@ -150,11 +152,10 @@ def test_a_source_links_to_its_work_and_only_by_an_address_that_is_one(tmp_path)
                 ReferenceSource,
                 {
                     "name": "mine",
-                    "title": "Mine",
-                    "citation": "",
+                    "source": "Mine, table 1",
                     "url": bad,
                     "value": [],
-                    "protocol": {"said": ""},
+                    "protocol": {"summary": ""},
                 },
                 "mine.toml",
             )
@@ -164,11 +165,10 @@ def test_a_published_top_5_error_stands_beside_the_measured_one():
     held = study_record(
         study=replace(
             load_study("digits"),
-            published=(
+            references=(
                 MatchedReference(
                     condition=RESIDUAL,
-                    title="A source",
-                    citation="",
+                    source="A source",
                     protocol=PROTOCOL,
                     value=replace(error(4.49), quantity="top-5 error"),
                 ),
@@ -198,14 +198,14 @@ def test_what_a_command_changed_costs_the_badge_and_more_seeds_do_not():
     told = row(report(error(), overrides=("recipe.optimizer.lr = 0.1 (was 0.001)",)))["Badge"]
     assert (
         told.note
-        == "a shrunken protocol: changed by the command: recipe.optimizer.lr = 0.1 (was 0.001)"
+        == "reduced protocol: changed by the command: recipe.optimizer.lr = 0.1 (was 0.001)"
     )
 
 
 def test_a_shrunken_data_set_costs_the_badge():
     study = load_study("digits")
     kept = tuple(replace(c, data=replace(c.data, train_images=500)) for c in study.conditions)
-    assert "trained on 500 images alone" in row(report(error(), conditions=kept))["Badge"].note
+    assert "trained on only 500 images" in row(report(error(), conditions=kept))["Badge"].note
 
 
 def test_differences_of_the_protocol_are_told_beside_a_badge():
@@ -214,9 +214,11 @@ def test_differences_of_the_protocol_are_told_beside_a_badge():
         "recipe.optimizer.name": "sgd",
         "recipe.optimizer.momentum": 0.9,
     }
-    told = row(report(error(chosen="test"), protocol=replace(PROTOCOL, epochs=5, fields=fields)))
+    told = row(
+        report(error(selected_on="test"), protocol=replace(PROTOCOL, epochs=5, fields=fields))
+    )
     assert told["Badge"].badge == "compatible"
-    assert told["What differs"].text == (
+    assert told["Differences"].text == (
         "10 epochs (published 5); batch_size 64 (published 128); optimizer.name adam "
         "(published sgd); "
         "the epoch: the last (published by the test images)"
@@ -226,7 +228,7 @@ def test_differences_of_the_protocol_are_told_beside_a_badge():
 def test_failed_runs_are_told():
     told = row(report(error(70.0), condition="plain 56"))
     assert told["Measured"].note == "n = 3"
-    assert "trained runs alone" in told["What differs"].text
+    assert "trained runs only" in told["Differences"].text
 
 
 @pytest.mark.parametrize("epoch", [None, 9.0])
@@ -263,22 +265,22 @@ def test_a_number_of_the_train_images_stands_beside_the_train_images_at_its_epoc
     assert told["Measured"].note == "n = 5; train images" + ("; after epoch 9" if epoch else "")
     assert told["95 % prediction interval"].text == f"[{middle - half:.1f}, {middle + half:.1f}]"
     assert told["Badge"].badge == ("compatible" if abs(middle - 97.0) < half else "incompatible")
-    assert f"{facts.train_subset_images:,} of the train images" in told["What differs"].text
+    assert f"{facts.train_subset_images:,} of the train images" in told["Differences"].text
     assert not any(row.reference_marks for row in held.dot_plot.rows)
 
 
 def test_a_rebuilt_copy_of_the_data_is_told_and_compared():
     record = study_record()
     value = MatchedReference(
-        condition=RESIDUAL, title="A source", citation="", protocol=PROTOCOL, value=error()
+        condition=RESIDUAL, source="A source", protocol=PROTOCOL, value=error()
     )
-    evidence = reports.collect(study_record(study=replace(record.study, published=(value,))))
+    evidence = reports.collect(study_record(study=replace(record.study, references=(value,))))
     evidence = replace(
         evidence, data=tuple(replace(facts, name="digits-rebuilt") for facts in evidence.data)
     )
     told = row(reports.build_report(evidence))
     assert told["Badge"].badge == "compatible"
-    assert told["What differs"].text == "data digits-rebuilt (published digits)"
+    assert told["Differences"].text == "data digits-rebuilt (published digits)"
 
 
 def test_what_no_field_says_of_a_protocol_stands_in_words_in_every_file(tmp_path):
@@ -289,19 +291,17 @@ def test_what_no_field_says_of_a_protocol_stands_in_words_in_every_file(tmp_path
         ),
         ProtocolDifference(reference="ten epochs", here="never", unless={"recipe.epochs": 10}),
     )
-    protocol = replace(PROTOCOL, differs=differs)
+    protocol = replace(PROTOCOL, differences=differs)
     beside = tuple(
-        MatchedReference(
-            condition=label, title="a source", citation="", protocol=protocol, value=error()
-        )
+        MatchedReference(condition=label, source="a source", protocol=protocol, value=error())
         for label in (RESIDUAL, "plain 56")
     )
-    evidence = reports.collect(study_record(study=replace(load_study("digits"), published=beside)))
+    evidence = reports.collect(study_record(study=replace(load_study("digits"), references=beside)))
     held = reports.build_report(evidence)
     assert [(fact.term, fact.text) for fact in held.protocols] == [
         ("A source, the protocol", "as it was"),
-        ("What differs", "published: weights shared; here: weights of each seed"),
-        ("What differs", "published: plain by batch; here: plain by running (plain 56)"),
+        ("Difference", "published: weights shared; here: weights of each seed"),
+        ("Difference", "published: plain by batch; here: plain by running (plain 56)"),
     ]
     page = reports.write(evidence, tmp_path).read_text(encoding="utf-8")
     for text in (page, (tmp_path / "report.md").read_text(encoding="utf-8"), latex.render(held)):
@@ -325,7 +325,7 @@ def test_a_partial_study_and_one_run_get_no_badge():
 
 
 def test_dependent_runs_get_a_badge_by_their_mean():
-    value = error(2.0, m=2, runs=(1.9, 2.1), independent=False)
+    value = error(2.0, num_runs=2, run_values=(1.9, 2.1), independent=False)
     told = row(report(value))
     assert told["Badge"].badge == "compatible"
     assert "runs not independent" in told["Published"].note
@@ -335,15 +335,13 @@ def test_numbers_of_a_source_that_nothing_was_measured_beside_are_published_only
     other = ReferenceValue(label="FPNet-20", quantity="error", value=7.9, num_runs=3, sd=0.2)
     held = replace(
         load_study("digits"),
-        published=(
+        references=(
             MatchedReference(
-                condition=RESIDUAL, title="A source", citation="", protocol=PROTOCOL, value=error()
+                condition=RESIDUAL, source="A source", protocol=PROTOCOL, value=error()
             ),
         ),
         unmatched_references=tuple(
-            MatchedReference(
-                condition="", title="A source", citation="", protocol=PROTOCOL, value=value
-            )
+            MatchedReference(condition="", source="A source", protocol=PROTOCOL, value=value)
             for value in (other, error(3.0))
         ),
     )
@@ -357,9 +355,9 @@ def test_numbers_of_a_source_that_nothing_was_measured_beside_are_published_only
     ]
     assert [row[-1].note for row in table.rows] == [
         "resnetlab does not run it",
-        "of no condition of this study",
+        "not a condition of this study",
     ]
-    assert "Published only: 2 more numbers of these sources" in page
+    assert "Without a measurement: 2 more published numbers" in page
     assert "### Published only" in (tmp_path / "report.md").read_text(encoding="utf-8")
     assert "Published only" in latex.render(
         reports.build_report(reports.collect(study_record(study=held)))
@@ -370,16 +368,18 @@ def test_numbers_of_a_source_that_nothing_was_measured_beside_are_published_only
 def test_the_table_is_in_every_file_and_survives_a_rebuild(tmp_path):
     held = replace(
         load_study("digits"),
-        published=(
+        references=(
             MatchedReference(
-                condition=RESIDUAL, title="A source", citation="", protocol=PROTOCOL, value=error()
+                condition=RESIDUAL, source="A source", protocol=PROTOCOL, value=error()
             ),
         ),
     )
     page = reports.write(reports.collect(study_record(study=held)), tmp_path)
     before = page.read_bytes()
-    assert b"Published beside measured" in before
-    assert "## Published beside measured" in (tmp_path / "report.md").read_text(encoding="utf-8")
+    assert b"Comparison with published results" in before
+    assert "## Comparison with published results" in (tmp_path / "report.md").read_text(
+        encoding="utf-8"
+    )
     assert reports.rebuild(tmp_path).read_bytes() == before
     assert reports.build_report_from_record(study_record()).references is None
     told = (tmp_path / "figures" / "accuracy.csv").read_text(encoding="utf-8").splitlines()
@@ -389,8 +389,7 @@ def test_the_table_is_in_every_file_and_survives_a_rebuild(tmp_path):
 
 PLAIN = MatchedReference(
     condition="plain 56",
-    title="Another",
-    citation="",
+    source="Another",
     protocol=PROTOCOL,
     value=ReferenceValue(label="plain", model="cifar-plain56", quantity="accuracy", value=30.0),
 )
@@ -402,10 +401,10 @@ def known_effect(**changes):
     claim = study.claims[0]
     back = replace(claim, statement="Back.", left=claim.right, right=claim.left)
     residual = MatchedReference(
-        condition=RESIDUAL, title="A source", citation="", protocol=PROTOCOL, value=error()
+        condition=RESIDUAL, source="A source", protocol=PROTOCOL, value=error()
     )
-    pair = tuple(replace(held, **changes.get(held.title, {})) for held in (residual, PLAIN))
-    held = replace(study, claims=(changes.get("claim", claim), back), published=pair)
+    pair = tuple(replace(held, **changes.get(held.source, {})) for held in (residual, PLAIN))
+    held = replace(study, claims=(changes.get("claim", claim), back), references=pair)
     return reports.build_report_from_record(study_record(study=held)).forest
 
 
@@ -432,7 +431,7 @@ def test_the_effect_in_published_numbers_stands_in_the_forest_plot():
         {"Another": {"value": replace(PLAIN.value, quantity="loss", value=1.2)}},
         {"Another": {"value": replace(PLAIN.value, split="train")}},
         {"Another": {"value": replace(PLAIN.value, value=None, status="not trained")}},
-        {"Another": {"value": replace(PLAIN.value, m=5, statistic="best")}},
+        {"Another": {"value": replace(PLAIN.value, num_runs=5, statistic="best")}},
         {
             "Another": {"protocol": replace(PROTOCOL, data="cifar10")},
             "A source": {"protocol": replace(PROTOCOL, data="cifar10")},
@@ -447,11 +446,11 @@ def test_no_effect_is_made_of_numbers_that_were_measured_otherwise(changes):
 
 def test_one_source_is_compared_within_itself_where_it_has_both_numbers():
     study = load_study("digits")
-    own = replace(PLAIN, title="A source", value=replace(PLAIN.value, value=40.0))
+    own = replace(PLAIN, source="A source", value=replace(PLAIN.value, value=40.0))
     residual = MatchedReference(
-        condition=RESIDUAL, title="A source", citation="", protocol=PROTOCOL, value=error()
+        condition=RESIDUAL, source="A source", protocol=PROTOCOL, value=error()
     )
-    held = replace(study, claims=(study.claims[0],) * 2, published=(PLAIN, own, residual))
+    held = replace(study, claims=(study.claims[0],) * 2, references=(PLAIN, own, residual))
     (known,) = (
         reports.build_report_from_record(study_record(study=held)).forest.rows[0].reference_effects
     )

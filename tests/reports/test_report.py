@@ -29,7 +29,7 @@ def test_the_answer_names_both_arms_their_intervals_their_rates_and_the_verdict(
         "Residual 56 (A) reached 97.2 % [96.2, 98.1] test accuracy (5 of 5 trained)"
     )
     assert f"28.9 % [{low:.1f}, {high:.1f}] for plain 56 (3 of 5)" in report.answer
-    assert report.answer.endswith("reproduced, conditional on convergence.")
+    assert report.answer.endswith("reproduced, trained runs only.")
     assert [cell.badge for cell in report.verdicts] == ["reproduced"]
 
 
@@ -70,7 +70,7 @@ def test_planted_verdicts_are_told():
     same = TRUTH | {"plain 56": [("trained", x) for x in (97.4, 96.2, 98.0, 97.0, 97.1)]}
     report = reports.build_report_from_record(study_record(same))
     assert report.verdicts[0].badge == "inconclusive"
-    assert "seeds a condition" in report.claims.rows[0][-1].note
+    assert "seeds per condition" in report.claims.rows[0][-1].note
     swapped = TRUTH | {"plain 56": TRUTH["residual 56 (A)"], "residual 56 (A)": TRUTH["plain 56"]}
     assert (
         reports.build_report_from_record(study_record(swapped)).verdicts[0].badge == "contradicted"
@@ -124,7 +124,7 @@ def test_conditions_show_the_specified_estimates():
     assert (row[1].text, row[1].note) == ("3 of 5", f"[{100 * low:.0f}, {100 * high:.0f}] %")
     hurdle = hurdle_interval(values, 5, 10.11)
     assert row[5].text == f"{sum(every) / 5:.1f} %"
-    assert f"[{hurdle.low:.1f}, {hurdle.high:.1f}] hurdle" in row[5].note
+    assert f"[{hurdle.low:.1f}, {hurdle.high:.1f}] with failed runs" in row[5].note
     assert "runs 10.3 to 35.8" in row[5].note
     assert (
         row[0].note
@@ -152,7 +152,7 @@ def test_a_study_that_has_not_begun_has_a_report(tmp_path):
     assert reports.write(reports.collect(record), tmp_path).exists()
     assert (
         reports.build_report_from_record(record).answer
-        == "0 of 20 runs are finished: no claim is judged before the last one."
+        == "0 of 20 runs are finished: claims are tested after the last run."
     )
 
 
@@ -183,7 +183,7 @@ def test_bands_are_named_as_what_they_are():
 def test_the_test_curve_is_drawn_when_it_was_recorded_and_chose_nothing():
     report = reports.build_report_from_record(study_record(test_curve=True))
     assert [curve.key for curve in report.curves] == ["train-loss", "test-error"]
-    assert "nothing was chosen by it" in report.test_split
+    assert "it selected nothing" in report.test_split
     assert [curve.key for curve in reports.build_report_from_record(study_record()).curves] == [
         "train-loss",
         "validation-error",
@@ -229,7 +229,7 @@ def test_several_claims_and_none():
     lost = reports.build_report_from_record(
         study_record(study=replace(study, claims=(), left_out=(claim.statement,)))
     )
-    assert "its claims need what was left out, so none is judged" in lost.answer
+    assert "its claims need conditions that were left out, so there is no verdict" in lost.answer
 
 
 @pytest.mark.parametrize(

@@ -86,7 +86,7 @@ def test_28_percent_less_error_is_plus_28_percent():
 
 
 def test_one_value_is_too_few():
-    with pytest.raises(ValueError, match="2 runs an arm"):
+    with pytest.raises(ValueError, match="2 runs per arm"):
         contrast(((1.0, 2.0), (1.0,)), (1, -1))
 
 

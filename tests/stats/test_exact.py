@@ -9,7 +9,6 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from resnetlab.stats.exact import (
-    binomial_test_below_half,
     boschloo,
     decision_power,
     mcnemar,
@@ -66,12 +65,6 @@ def test_the_power_of_a_claim_that_a_network_fails_is_that_of_every_outcome_enum
             decided = 2 * j <= n and 2 * p < alpha
         power += decided * stats.binom.pmf(k, n, rate_a) * stats.binom.pmf(j, n, rate_b)
     assert decision_power(n, rate_a, rate_b, alpha) == pytest.approx(power, abs=1e-9)
-
-
-def test_the_upper_bound_of_none_dead_of_five_is_below_a_half():
-    assert stats.binomtest(0, 5).proportion_ci(0.90).high == pytest.approx(0.451, abs=5e-4)
-    assert binomial_test_below_half(0, 5) == pytest.approx(1 / 32)
-    assert binomial_test_below_half(1, 5) > 0.05
 
 
 def test_mcnemars_exact_test_reads_only_the_images_on_which_two_checkpoints_differ():

@@ -83,7 +83,7 @@ def test_a_diverged_run_changes_the_success_rate_and_never_lowers_n(values):
     before, after = summarize(runs, 10.0), summarize([*runs, ("diverged", None)], 10.0)
     assert after.success_rate < before.success_rate == 1
     assert after.counts.planned == before.counts.planned + 1
-    assert after.converged_pct == before.converged_pct
+    assert after.trained_pct == before.trained_pct
     assert after.all_pct == tuple(sorted([*values, 10.0]))
 
 

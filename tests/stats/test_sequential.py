@@ -66,15 +66,15 @@ def test_seeds_off_the_schedule_raise():
 
 
 def test_a_failed_run_counts_as_a_seed_of_its_look():
-    late = MeansHypothesis((arm(HIGH[:2], dead=[10.0]), arm(LOW[:3])))
+    late = MeansHypothesis((arm(HIGH[:2], at_chance=[10.0]), arm(LOW[:3])))
     assert compute_sequential_verdicts([[late]], LOOKS)[0].conditional
 
 
 def test_a_network_that_fails_is_judged_once_and_spends_nothing():
-    fails = FailureHypothesis((arm(dead=[10.0] * 5), arm(HIGH)))
+    fails = FailureHypothesis((arm(at_chance=[10.0] * 5), arm(HIGH)))
     found = compute_sequential_verdicts([[fails]], LOOKS)[0]
     assert (found.label, found.p) == ("reproduced", compute_verdicts([fails])[0].p)
     with pytest.raises(ValueError, match="one look"):
         compute_sequential_verdicts(
-            [[FailureHypothesis((arm(dead=[10.0] * 3), arm(HIGH[:3]))), fails]], LOOKS
+            [[FailureHypothesis((arm(at_chance=[10.0] * 3), arm(HIGH[:3]))), fails]], LOOKS
         )

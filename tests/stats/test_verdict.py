@@ -44,7 +44,7 @@ def arm(values=(), **others):
     for outcome, held in others.items():
         runs += [(outcome.replace("_", " "), value) for value in held]
     held = summarize(runs, 10.0)
-    return Arm(held.counts, held.converged_pct, held.chance_pct)
+    return Arm(held.counts, held.trained_pct, held.chance_pct)
 
 
 def greater(left, right):
@@ -149,19 +149,21 @@ def test_out_of_memory_makes_a_claim_untestable():
 
 
 def test_failed_runs_make_a_verdict_conditional_on_convergence():
-    found = verdict(arm((97.0, 96.5, 97.5)), arm((30.0, 25.0, 36.0), dead=[10.0], diverged=[None]))
-    assert found.qualified_label == "reproduced (conditional on convergence)"
+    found = verdict(
+        arm((97.0, 96.5, 97.5)), arm((30.0, 25.0, 36.0), at_chance=[10.0], diverged=[None])
+    )
+    assert found.qualified_label == "reproduced (trained runs only)"
 
 
 def test_too_few_converged_runs_give_the_success_rates_and_no_verdict():
-    found = verdict(arm((97.0, 96.5, 97.5)), arm((30.0,), dead=[10.0, 11.0]))
+    found = verdict(arm((97.0, 96.5, 97.5)), arm((30.0,), at_chance=[10.0, 11.0]))
     assert found.label == "inconclusive"
     assert "3 of 3 against 1 of 3" in found.reason
     assert (found.effect, found.p, found.forecast) == (None, None, None)
 
 
 def test_converged_runs_cannot_overrule_the_mean_over_all_runs():
-    left = arm((60.0, 61.0), dead=[10.0] * 200)  # better when it learns, which is hardly ever
+    left = arm((60.0, 61.0), at_chance=[10.0] * 200)  # better when it learns, which is hardly ever
     right = arm([50.0 + i / 10 for i in range(20)])
     assert verdict(left, right).label == "inconclusive"
 

@@ -59,7 +59,7 @@ def test_every_study_of_the_catalog_loads_and_opens_with_source_command_duration
     lines = [line for line in opening(name).splitlines() if line.startswith("#")]
     parts = dict(re.findall(r"^# (Source|Command|Duration|Result): +(.+)$", "\n".join(lines), re.M))
     assert list(parts) == ["Source", "Command", "Duration", "Result"]
-    assert re.match(rf"resnetlab study (run|published) {name}\b", parts["Command"])
+    assert re.match(rf"resnetlab study (run|references) {name}\b", parts["Command"])
     assert "two cores" in parts["Duration"]
     assert "one GPU" in parts["Duration"]
     assert re.search(r"results/[\w-]+|not run", parts["Result"])
@@ -144,7 +144,7 @@ def shrunken(
         stages = tuple(
             replace(
                 stage,
-                rates=stage.lrs[:2],
+                lrs=stage.lrs[:2],
                 recipe=replace(stage.recipe, steps=stage.recipe.steps and 20),
             )
             for stage in tuning.stages
@@ -196,7 +196,7 @@ def test_every_study_plans_and_its_smallest_claim_runs_as_a_shrunken_copy_to_its
         conditions=tuple(map(whole.condition, kept)),
         claims=(claim,) if claim else (),
         ladder=(),
-        published=tuple(pair for pair in whole.references if pair.condition in kept),
+        references=tuple(pair for pair in whole.references if pair.condition in kept),
     )
     loaded = LoadedStudy(part)
     plan = loaded.plan(tmp_path)

@@ -14,7 +14,7 @@ from resnetlab.studies.parsing.toml_tables import read_named
 from resnetlab.studies.study import Study
 
 HE = (
-    'name = "x"\ntitle = "X"\ncitation = "Y"\n[protocol]\nsummary = "as it was"\n'
+    'name = "x"\nsource = "X, table 1"\n[protocol]\nsummary = "as it was"\n'
     '[[value]]\nlabel = "a"\nmodel = "cifar-resnet20"\nquantity = "error"\n'
 )
 
@@ -75,8 +75,11 @@ def test_a_value_keeps_what_its_source_says_of_it():
         (HE + "value = 8.75\nsplitt = 1\n", r"value\[0\].splitt: unknown field"),
         (HE, "neither or both of value and status"),
         (HE + 'value = 8.75\nstatus = "at chance"\n', "neither or both"),
-        (HE + "value = 8.75\nruns = [8.7, 8.8]\n", r"m: 1 for 2 runs"),
-        (HE + "value = 8.75\nm = 2\nruns = [8.0, 8.1]\n", "the mean of the runs is 8.05"),
+        (HE + "value = 8.75\nrun_values = [8.7, 8.8]\n", r"num_runs: 1 for 2 runs"),
+        (
+            HE + "value = 8.75\nnum_runs = 2\nrun_values = [8.0, 8.1]\n",
+            "the mean of the runs is 8.05",
+        ),
         (HE.replace("resnet20", "resnet21") + "value = 8.75\n", r"value\[0\].model: 21 is not 6n"),
         (HE.replace('quantity = "error"', 'quantity = "eror"') + "value = 8.75\n", "error"),
     ],
@@ -91,7 +94,7 @@ def test_mistakes_are_told_in_a_line(tmp_path, text, said):
 
 def study(published, **changes):
     raw, where = read_named("studies", "degradation", "study")
-    return parse_study(raw | {"published": published} | changes, where, Overrides())
+    return parse_study(raw | {"references": published} | changes, where, Overrides())
 
 
 def test_a_number_stands_beside_the_condition_of_its_network():
@@ -100,7 +103,7 @@ def test_a_number_stands_beside_the_condition_of_its_network():
     assert told == [("residual 20 (A)", 8.75), ("residual 56 (A)", 6.97)]
     assert len(study(["he2016-cifar10", "he2016-figure6"]).references) == 4
     assert load_study("digits").references == load_study("digits").unmatched_references == ()
-    assert not {"published", "published_only"} & set(without_defaults(load_study("digits")))
+    assert not {"references", "unmatched_references"} & set(without_defaults(load_study("digits")))
 
 
 def test_numbers_that_no_condition_has_are_kept_apart():

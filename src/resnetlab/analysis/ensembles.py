@@ -49,7 +49,7 @@ class EnsembleRow:
 def ensemble_rows(
     ensembles: Sequence[Ensemble], study_runs: Sequence[StudyRun]
 ) -> tuple[EnsembleRow, ...]:
-    """Return the ensembles of a study, made from the trained runs among `cells`."""
+    """Return the ensembles of a study, made from the trained runs among `study_runs`."""
     return tuple(
         joint
         for index, ensemble in enumerate(ensembles)

@@ -23,12 +23,11 @@ from resnetlab.studies.claims import FailsAndTrains, condition_labels
 from resnetlab.studies.study import Study
 
 ALPHA_SPENDING = {3: 0.2, 5: 0.3, 10: 0.5}
-"""Share of the error that each look may spend, by the seeds a condition at that look."""
+"""Share of the error that each look may spend, by the seeds per condition at that look."""
 
 
 def with_looks(study: Study, max_seeds: int) -> Study:
-    """Return the study with looks at up to `most` seeds a condition and with the seeds that the
-    looks need.
+    """Return the study with looks at up to `max_seeds` seeds per condition, and with their seeds.
 
     The study's own seeds come first, then new ones. A claim that a network fails is tested once, at
     five seeds, so a study with such a claim has its first look there. Raises InputError if the
@@ -72,7 +71,7 @@ def with_looks(study: Study, max_seeds: int) -> Study:
 def next_seed_counts(
     study: Study, seed_counts: Mapping[str, int], verdicts: Iterable[Verdict]
 ) -> dict[str, int] | None:
-    """Return the seeds a condition after a look, or None if all claims are decided.
+    """Return the seeds per condition after a look, or None if all claims are decided.
 
     Only the conditions of undecided claims get more seeds.
     """

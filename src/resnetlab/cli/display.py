@@ -212,5 +212,5 @@ def execute_with_display(
     finished = {run.id for run in plan.runs} - {run.id for run in pending}
     count = executor.max_parallel([Job(run.id, run.file) for run in pending])
     with Display(plan.study.name, plan.runs, finished, count, result_loader(root)) as display:
-        for event in loaded.execute(plan, root, executor, should_stop):
+        for event in loaded.execute(plan, root, executor, should_stop, pending):
             display.update(event)

@@ -38,7 +38,7 @@ class Column:
 
 @dataclass(frozen=True)
 class Table:
-    """Table of rows of cells. `narrow` is its form on a phone."""
+    """Table of rows of cells. `narrow_layout` is its form on a phone."""
 
     key: str
     columns: tuple[Column, ...]
@@ -219,7 +219,7 @@ class LadderSection:
 @dataclass(frozen=True)
 class LayerQuantity:
     """Quantity by depth, with a panel for each condition, on one scale; the scale is logarithmic if
-    `log` is true.
+    `log_scale` is true.
     """
 
     title: str
@@ -294,6 +294,7 @@ class Fact:
 
     term: str
     text: str
+    url: str = ""
 
 
 @dataclass(frozen=True)
@@ -339,6 +340,8 @@ class Report:
     """Figures of layers and blocks, if the study asks for these measurements."""
     costs: tuple[ScatterPlot, ...] = ()
     """Figures of accuracy against cost."""
+    sources: tuple[Fact, ...] = ()
+    """Works that the study cites, with their addresses."""
 
     @property
     def plots(self) -> tuple[AnyPlot, ...]:

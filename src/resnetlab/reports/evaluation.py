@@ -50,7 +50,7 @@ class ConfusionMatrix:
 
 
 def render(result: EvaluationResult, images: Mapping[str, MistakeImages]) -> str:
-    """Return the page as HTML. `shots` has the images of the mistakes to show, by name."""
+    """Return the page as HTML. `images` has the images of the mistakes to show, by name."""
     from resnetlab.reports.render.html import jinja_environment
 
     mistakes = [mistake for mistake in result.mistakes if mistake.name in images]

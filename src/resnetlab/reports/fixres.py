@@ -8,35 +8,19 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from resnetlab.files import read_json, write_json, write_text
 from resnetlab.finetune.results import AccuracyEstimate, ResolutionCell, ResolutionTable
 from resnetlab.reports import format
-from resnetlab.reports.document import Cell as Shown
+from resnetlab.reports.document import Cell as TableCell
 from resnetlab.reports.document import Column, Table
 from resnetlab.reports.figures import to_standalone_svg, to_themed_svg
-from resnetlab.reports.figures.canvas import (
-    CARD,
-    INK,
-    LINE_STYLES,
-    MARKERS,
-    MUTED,
-    NARROW_PX,
-    SERIES,
-    WIDE_PX,
-    figure_style,
-    new_figure,
-    to_svg,
-)
+from resnetlab.reports.figures.resolution import CAPTIONS, draw_svg
 from resnetlab.reports.figures.values import csv_text
 from resnetlab.reports.render import markdown
 from resnetlab.schema import decode, encode
 from resnetlab.stats.intervals import Interval
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-
 
 FIXRES_FILE = "fixres.json"
 
@@ -61,8 +45,7 @@ def write(resolution_table: ResolutionTable, folder: Path) -> Path:
     """
     content = page(resolution_table)
     drawings = {
-        key: [_figure_svg(key, resolution_table, small) for small in (False, True)]
-        for key in CAPTIONS
+        key: [draw_svg(key, resolution_table, small) for small in (False, True)] for key in CAPTIONS
     }
     write_json(folder / FIXRES_FILE, encode(resolution_table))
     write_text(folder / "cells.csv", csv_text(CSV_COLUMNS, map(_csv_row, resolution_table.cells)))
@@ -133,36 +116,34 @@ def page(resolution_table: ResolutionTable) -> Page:
     """Return the content of the report in words; fixres.json has every number of it."""
     train, validation, test = resolution_table.images
     limits = (
-        f"One seed: the intervals are over the {test:,} test images, and say nothing of what "
-        "another seed would give. "
-        "The p-values are McNemar's, exact, on the same test images, one a cell and not "
-        "corrected for their number."
+        f"One seed: the intervals are over the {test:,} test images and do not cover other seeds. "
+        "The p-values are those of McNemar's exact test on the same test images, one per cell and "
+        "not corrected for their number."
     )
     chosen = (
-        "each cell is measured once on it, and it chooses nothing: validation chooses epochs and "
-        "the best pair"
+        "each cell is evaluated once on it, and it selects nothing: the validation images select "
+        "the epochs and the best pair"
     )
     shared = (
-        "as they were: rows of the frozen part are computed once a test size and shared by "
-        "the cells that follow; "
-        "memory is the peak of the whole process, or of the GPU"
+        "as measured: features of the frozen layers are computed once per test size and shared by "
+        "the cells that follow; memory is the peak of the whole process, or of the GPU"
     )
     data = (
         f"{resolution_table.data}: {train:,} train, {validation:,} validation, {test:,} test; "
-        f"{resolution_table.classes} classes, the "
-        f"largest {resolution_table.chance_pct:.1f} % of test"
+        f"{resolution_table.classes} classes; always guessing the most frequent class is correct "
+        f"for {resolution_table.chance_pct:.1f} % of the test images"
     )
     facts = (
         (
             "Network",
             (
                 f"{resolution_table.model}: {resolution_table.trainable_parameters:,} of "
-                f"{resolution_table.parameters:,} parameters learn in "
-                "stage one"
+                f"{resolution_table.parameters:,} parameters are "
+                "trained in stage one"
             ),
         ),
         ("License of the weights", resolution_table.license),
-        ("Photographs", data),
+        ("Images", data),
         (
             "Recipe",
             (
@@ -204,7 +185,7 @@ def _code_facts(provenance: dict[str, Any]) -> tuple[tuple[str, str], ...]:
                 f"{packages}"
             ),
         ),
-        ("SHA-256 of the photographs", provenance["data_sha256"]),
+        ("SHA-256 of the images", provenance["data_sha256"]),
     )
 
 
@@ -224,17 +205,20 @@ def _answer(resolution_table: ResolutionTable) -> str:
     )
     estimate = (cell.stage_two if use_two and cell.stage_two else cell.stage_one)[1]
     text = (
-        f"By validation the best pair is train {cell.train_size}, test {cell.test_size}, "
+        f"The pair with the highest validation accuracy is train {cell.train_size}, test "
+        f"{cell.test_size}, "
         f"stage {'two' if use_two else 'one'}: {_format_accuracy(estimate)} on test."
     )
     if resolution_table.best_paired is not None:
         best = resolution_table.best_paired
-        word = "differs from" if best.p < 0.05 else "is not told apart from"
+        word = (
+            "differs significantly from" if best.p < 0.05 else "does not differ significantly from"
+        )
         text += (
             f" On the same images it {word} {best.baseline} "
-            f"({format.format_pct(best.baseline_accuracy_pct)}): it alone is "
-            f"right on {best.only_this}, that one alone on {best.only_baseline}, p = "
-            f"{format.format_p_value(best.p)}."
+            f"({format.format_pct(best.baseline_accuracy_pct)}): {best.only_this} images are "
+            f"correct only here, {best.only_baseline} only there, p "
+            f"{format.format_p_relation(best.p)}."
         )
     return text
 
@@ -258,10 +242,10 @@ def _cell_table(resolution_table: ResolutionTable) -> Table:
     columns = tuple(
         Column(name, numeric)
         for name, numeric in (
-            ("train → test", False),
+            ("train → test size", False),
             ("stage one, test", True),
             ("stage two, test", True),
-            ("two against one", False),
+            ("stage two against one", False),
             ("validation", True),
             ("time", True),
             ("peak memory", True),
@@ -270,16 +254,17 @@ def _cell_table(resolution_table: ResolutionTable) -> Table:
     rows = []
     for cell in resolution_table.cells:
         best = (cell.train_size, cell.test_size) == resolution_table.best
-        first = Shown(
-            f"{cell.train_size} → {cell.test_size}", note="best by validation" if best else ""
+        first = TableCell(
+            f"{cell.train_size} → {cell.test_size}",
+            note="highest validation accuracy" if best else "",
         )
         if cell.stage_one is None:
-            state = Shown(cell.status, badge=cell.status)
+            state = TableCell(cell.status, badge=cell.status)
             memory = (
                 _format_memory(cell.peak_bytes) if cell.status == "out of memory" else format.DASH
             )
-            blank = Shown(format.DASH)
-            rows.append((first, state, blank, blank, blank, blank, Shown(memory)))
+            blank = TableCell(format.DASH)
+            rows.append((first, state, blank, blank, blank, blank, TableCell(memory)))
             continue
         validation = " / ".join(
             f"{pair[0].accuracy_pct:.1f}" for pair in (cell.stage_one, cell.stage_two) if pair
@@ -287,24 +272,24 @@ def _cell_table(resolution_table: ResolutionTable) -> Table:
         paired = format.DASH
         if cell.paired:
             paired = f"+{cell.paired.only_this} {format.MINUS}{cell.paired.only_baseline} images"
-        note = f"p = {format.format_p_value(cell.paired.p)}" if cell.paired else ""
+        note = f"p {format.format_p_relation(cell.paired.p)}" if cell.paired else ""
         rows.append(
             (
                 first,
                 _accuracy_cell(cell.stage_one[1]),
-                _accuracy_cell(cell.stage_two[1]) if cell.stage_two else Shown("–"),
-                Shown(paired, note),
-                Shown(f"{validation} %"),
-                Shown(format.format_duration(cell.seconds)),
-                Shown(_format_memory(cell.peak_bytes)),
+                _accuracy_cell(cell.stage_two[1]) if cell.stage_two else TableCell("–"),
+                TableCell(paired, note),
+                TableCell(f"{validation} %"),
+                TableCell(format.format_duration(cell.seconds)),
+                TableCell(_format_memory(cell.peak_bytes)),
             )
         )
     note = "Intervals: 95 %, exact, over the test images. Validation: stage one / stage two."
     return Table("cells", columns, tuple(rows), note)
 
 
-def _accuracy_cell(estimate: AccuracyEstimate) -> Shown:
-    return Shown(
+def _accuracy_cell(estimate: AccuracyEstimate) -> TableCell:
+    return TableCell(
         format.format_pct(estimate.accuracy_pct),
         format.format_interval(Interval(estimate.low_pct, estimate.high_pct)),
     )
@@ -316,11 +301,11 @@ def _stage_table(resolution_table: ResolutionTable) -> Table:
     )
     rows = tuple(
         (
-            Shown(str(row.train_size), note="" if row.status == "done" else row.status),
-            Shown(str(row.epochs)),
-            Shown(str(row.best_epoch)),
-            Shown(format.format_duration(row.seconds)),
-            Shown(_format_memory(row.peak_bytes)),
+            TableCell(str(row.train_size), note="" if row.status == "done" else row.status),
+            TableCell(str(row.epochs)),
+            TableCell(str(row.best_epoch)),
+            TableCell(format.format_duration(row.seconds)),
+            TableCell(_format_memory(row.peak_bytes)),
         )
         for row in resolution_table.rows
     )
@@ -329,121 +314,6 @@ def _stage_table(resolution_table: ResolutionTable) -> Table:
 
 def _format_memory(size: int) -> str:
     return f"{size / 2**20:,.0f} MiB" if size < 10 * 2**30 else f"{size / 2**30:.1f} GiB"
-
-
-# Figures
-# --------------------------------------------------------------------------------------------------
-
-CAPTIONS = {
-    "heat": "Test accuracy by train and test size, stage two where there is one. A frame marks the "
-    "best by validation.",
-    "sizes": "Test accuracy by test size, a line a train size: solid stage two, faint stage one.",
-    "cost": "Test accuracy by the pixels that the network is shown of a photograph, as a "
-    "share of 224 "
-    "x 224.",
-}
-
-
-def _figure_svg(key: str, resolution_table: ResolutionTable, narrow: bool) -> str:
-    with figure_style():
-        width = NARROW_PX if narrow else WIDE_PX
-        figure = new_figure(width, 300 if key == "heat" else 330)
-        ax = figure.add_axes((0.16 if narrow else 0.09, 0.2, 0.8 if narrow else 0.87, 0.74))
-        (_draw_heatmap if key == "heat" else _draw_lines)(ax, resolution_table, key, narrow)
-        return to_svg(figure, f"{key}-{narrow:d}")
-
-
-def _test_estimate(cell: ResolutionCell) -> AccuracyEstimate | None:
-    pair = cell.stage_two or cell.stage_one
-    return pair[1] if pair else None
-
-
-def _draw_heatmap(ax: Axes, resolution_table: ResolutionTable, _: str, narrow: bool) -> None:
-    trains = sorted({cell.train_size for cell in resolution_table.cells})
-    tests = sorted({cell.test_size for cell in resolution_table.cells})
-    values = [
-        look.accuracy_pct for cell in resolution_table.cells if (look := _test_estimate(cell))
-    ]
-    low, high = min(values, default=0.0), max(values, default=1.0)
-    for cell in resolution_table.cells:
-        x, y = tests.index(cell.test_size), trains.index(cell.train_size)
-        look = _test_estimate(cell)
-        share = (look.accuracy_pct - low) / max(1e-9, high - low) if look else 0.0
-        best = (cell.train_size, cell.test_size) == resolution_table.best
-        box: dict[str, Any] = (
-            {"facecolor": SERIES[1], "alpha": 0.08 + 0.5 * share} if look else {"facecolor": "none"}
-        )
-        ax.add_patch(_cell_patch(x, y, **box))
-        if best:
-            ax.add_patch(
-                _cell_patch(x, y, facecolor="none", edgecolor=INK, linewidth=2.4, zorder=4)
-            )
-        text = f"{look.accuracy_pct:.1f}" if look else cell.status.replace(" ", "\n")
-        ax.text(
-            x,
-            y,
-            text,
-            ha="center",
-            va="center",
-            color=INK,
-            fontsize=11 if narrow and not look else 13,
-        )
-    ax.set(
-        xlim=(-0.5, len(tests) - 0.5),
-        ylim=(-0.5, len(trains) - 0.5),
-        xlabel="test size",
-        ylabel="train size",
-    )
-    ax.set_xticks(range(len(tests)), map(str, tests))
-    ax.set_yticks(range(len(trains)), map(str, trains))
-
-
-def _cell_patch(x: float, y: float, **form: Any) -> Any:
-    from matplotlib.patches import Rectangle
-
-    return Rectangle((x - 0.48, y - 0.48), 0.96, 0.96, **({"linewidth": 0} | form))
-
-
-def _draw_lines(ax: Axes, resolution_table: ResolutionTable, key: str, narrow: bool) -> None:
-    for index, size in enumerate(sorted({cell.train_size for cell in resolution_table.cells})):
-        cells = sorted(
-            (cell for cell in resolution_table.cells if cell.train_size == size),
-            key=lambda cell: cell.test_size,
-        )
-        color, mark = SERIES[index % len(SERIES)], MARKERS[index % len(MARKERS)]
-        for stage, faint in (("stage_one", True), ("stage_two", False)):
-            points = [
-                (cell.test_size, pair[1].accuracy_pct)
-                for cell in cells
-                if (pair := getattr(cell, stage))
-            ]
-            if not points:
-                continue
-            x = [(edge / 224) ** 2 if key == "cost" else edge for edge, _ in points]
-            label = (
-                f"train {size}"
-                if stage == "stage_two" or not any(cell.stage_two for cell in cells)
-                else None
-            )
-            ax.plot(
-                x,
-                [value for _, value in points],
-                color=color,
-                marker=mark,
-                ms=6,
-                lw=1.2 if faint else 2.2,
-                alpha=0.45 if faint and label is None else 1,
-                ls=LINE_STYLES[index % len(LINE_STYLES)],
-                mec=CARD,
-                label=label,
-            )
-    if key == "sizes":
-        sides = sorted({cell.test_size for cell in resolution_table.cells})
-        ax.set_xticks(sides, map(str, sides))
-    ax.grid(axis="y")
-    ax.yaxis.set_major_formatter(lambda value, _: f"{value:g} %")
-    ax.set_xlabel("pixels, 1 is 224 x 224" if key == "cost" else "test size")
-    ax.legend(loc="lower right", fontsize=11 if narrow else 12, labelcolor=MUTED)
 
 
 # Renderers
@@ -474,8 +344,8 @@ def _markdown(content: Page) -> str:
     parts = [f"# {escape(content.title)}", "*resnetlab fixres*", escape(content.answer)]
     parts += [f"![{escape(CAPTIONS['heat'])}](figures/heat.svg)", escape(CAPTIONS["heat"])]
     parts += [
-        f"**What this does not show.** {escape(content.limits)}",
-        "## Cells",
+        f"**Limitations.** {escape(content.limits)}",
+        "## Accuracy by train and test size",
         *markdown.table(content.table),
     ]
     for key in ("sizes", "cost"):
@@ -483,7 +353,7 @@ def _markdown(content: Page) -> str:
     parts += [
         "## Stage one",
         *markdown.table(content.stage_table),
-        "## How to repeat it",
+        "## Reproduction",
         f"```sh\n{content.command}\n```",
     ]
     parts.append("\n".join(f"- {escape(term)}: {escape(fact)}" for term, fact in content.facts))

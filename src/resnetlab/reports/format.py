@@ -57,6 +57,12 @@ def format_p_value(p: float | None) -> str:
     return "< 0.0001" if p < 0.0001 else f"{p:.4f}" if p < 0.001 else f"{p:.3f}"
 
 
+def format_p_relation(p: float) -> str:
+    """Format a p-value with its relation, to follow the letter p: `= 0.012`, `< 0.0001`."""
+    text = format_p_value(p)
+    return text if text.startswith("<") else f"= {text}"
+
+
 def format_duration(seconds: float) -> str:
     """Format a duration: `8.4 s`, `3 min 20 s`, `2 h 05 min`."""
     if seconds < 60:
@@ -85,11 +91,12 @@ def capitalize_first(text: str) -> str:
 
 
 def format_forecast(forecast: SeedForecast) -> str:
-    """Format a forecast: `about 12 seeds a condition would decide it (7 to 30)`."""
+    """Format a forecast: `about 12 seeds per condition would decide it (95 % range: 7 to 30)`."""
     if forecast.estimate is None:
-        return f"more than {MAX_SEEDS} seeds a condition would be needed: not affordable"
-    if forecast.low == forecast.high:  # no range is known
-        return f"about {forecast.estimate} seeds a condition would decide it, by what was seen"
+        return f"more than {MAX_SEEDS} seeds per condition would be needed to decide it"
+    if forecast.low == forecast.high:  # there is no range
+        return f"about {forecast.estimate} seeds per condition would decide it"
     low = forecast.low or forecast.estimate
     high = f"more than {MAX_SEEDS}" if forecast.high is None else str(forecast.high)
-    return f"about {forecast.estimate} seeds a condition would decide it ({low} to {high})"
+    count = f"about {forecast.estimate} seeds per condition"
+    return f"{count} would decide it (95 % range: {low} to {high})"

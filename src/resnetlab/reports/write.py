@@ -9,18 +9,26 @@ from pathlib import Path
 from resnetlab import files
 from resnetlab.analysis.study_data import StudyData, load, save
 from resnetlab.reports import figures
+from resnetlab.reports.document import Report
 from resnetlab.reports.figures import values
 from resnetlab.reports.render import html, markdown
 from resnetlab.reports.study.assemble import build_report
 
 
-def write(study_data: StudyData, folder: Path) -> Path:
+def write(study_data: StudyData, folder: Path, report: Report | None = None) -> Path:
     """Write the report into `folder`, each file atomically. Return the path of `report.html`.
 
-    The page is written last, so that its numbers are always there first. Raises ResourceError if
-    the disk is full.
+    The page is written last, so that its numbers are always there first.
+
+    Args:
+        study_data: Results of the study.
+        folder: Folder of the report's files.
+        report: Report of the same results, if the caller has already built it.
+
+    Raises:
+        ResourceError: The disk is full.
     """
-    report = build_report(study_data)
+    report = report or build_report(study_data)
     drawings = {picture.key: figures.draw(picture) for picture in report.plots}
     save(study_data, folder)
     for key, drawing in drawings.items():

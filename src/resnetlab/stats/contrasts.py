@@ -16,9 +16,9 @@ from resnetlab.stats.intervals import Interval, mean, t_quantile, variance
 
 @dataclass(frozen=True)
 class Effect:
-    """Effect estimate `d` with standard error `se` and `nu` degrees of freedom.
+    """Effect estimate with standard error `se` and `df` degrees of freedom.
 
-    Constant arms have no error: `se` is 0, `nu` is None, and the effect is `deterministic`.
+    Constant arms have no error: `se` is 0, `df` is None, and the effect is `deterministic`.
     """
 
     estimate: float
@@ -66,7 +66,7 @@ def contrast(arms: Sequence[Sequence[float]], weights: Sequence[float]) -> Effec
     """
     used = [(c, arm) for c, arm in zip(weights, arms, strict=True) if c]
     if min(len(arm) for _, arm in used) < 2:
-        raise ValueError("Welch's test needs 2 runs an arm")
+        raise ValueError("Welch's test needs 2 runs per arm")
     d = math.fsum(c * mean(arm) for c, arm in used)
     return satterthwaite_effect(
         d, [(c * c * variance(arm) / len(arm), len(arm)) for c, arm in used]
@@ -110,9 +110,9 @@ def relative_difference(arms: Sequence[Sequence[float]]) -> Effect:
 
 
 def satterthwaite_effect(estimate: float, variance_terms: Sequence[tuple[float, int]]) -> Effect:
-    """Return the effect `d` whose variance is the sum of `parts` (Satterthwaite 1946).
+    """Return the effect whose variance is the sum of `variance_terms` (Satterthwaite 1946).
 
-    Each part is a variance and the number of runs that it was estimated from.
+    Each term is a variance and the number of runs that it was estimated from.
     """
     total = math.fsum(share for share, _ in variance_terms)
     if total == 0:

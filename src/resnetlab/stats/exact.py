@@ -54,13 +54,6 @@ def decision_power(runs: int, rate_a: float, rate_b: float, alpha: float) -> flo
     )
 
 
-def binomial_test_below_half(failed: int, runs: int) -> float:
-    """Return the one-sided exact p of "fewer than half of the runs fail"."""
-    from scipy.special import bdtr
-
-    return float(bdtr(failed, runs, 0.5))
-
-
 def mcnemar(only_a: int, only_b: int) -> float:
     """Return the two-sided exact p of "these two checkpoints differ" (McNemar 1947).
 

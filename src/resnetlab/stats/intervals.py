@@ -39,7 +39,7 @@ def variance(values: Sequence[float]) -> float:
 
 
 def t_quantile(p: float, df: float) -> float:
-    """Return the `p` quantile of Student's t distribution with `nu` degrees of freedom."""
+    """Return the `p` quantile of Student's t distribution with `df` degrees of freedom."""
     from scipy.special import stdtrit
 
     return float(stdtrit(df, p))
@@ -99,9 +99,9 @@ def hurdle_interval(
 ) -> Interval:
     """Return the 95 % interval of the mean over all runs if some runs did not learn.
 
-    A run converges with probability pi; otherwise it stays at chance: mu = c + pi (mu_converged -
-    c). A 97.5 % exact interval of pi and a 97.5 % t-interval of mu_converged together cover 95 %
-    (Bonferroni). With fewer than 2 trained runs nothing is known about mu_converged, and the
+    A run is trained with probability pi; otherwise it stays at chance: mu = c + pi (mu_trained -
+    c). A 97.5 % exact interval of pi and a 97.5 % t-interval of mu_trained together cover 95 %
+    (Bonferroni). With fewer than 2 trained runs nothing is known about mu_trained, and the
     interval is the full range.
 
     Args:
@@ -128,12 +128,12 @@ class Summary:
 
     A diverged run counts with the accuracy of a guess. Runs out of memory and missing runs have no
     accuracy, but they stay in every denominator. While runs are missing, the interval of the
-    success rate covers both cases: they converge, or they do not.
+    success rate covers both cases: they are trained, or they are not.
     """
 
     counts: OutcomeCounts
     chance_pct: float
-    converged_pct: tuple[float, ...]
+    trained_pct: tuple[float, ...]
     all_pct: tuple[float, ...]
     """Accuracies of the trained, at chance and diverged runs."""
     mean_pct: float | None
@@ -170,7 +170,7 @@ def summarize(runs: Sequence[tuple[Outcome, float | None]], chance_pct: float) -
     return Summary(
         counts=counts,
         chance_pct=chance_pct,
-        converged_pct=trained,
+        trained_pct=trained,
         all_pct=accuracies,
         mean_pct=mean(trained) if trained else None,
         sd_pct=math.sqrt(variance(trained)) if len(trained) > 1 else None,

@@ -87,7 +87,7 @@ class OutcomeCounts:
 
     @property
     def failed(self) -> int:
-        """Return the number of runs that ended and did not converge. Each of them is a result."""
+        """Return the number of runs that ended without being trained. Each of them is a result."""
         return self.at_chance + self.diverged + self.out_of_memory
 
     @property

@@ -18,7 +18,7 @@ MAX_SEEDS = 50
 
 
 class SeedForecast(NamedTuple):
-    """Number of seeds an arm for 80 % power: the estimate and its range.
+    """Number of seeds per arm for 80 % power: the estimate and its range.
 
     None stands for more than 50.
     """
@@ -31,19 +31,19 @@ class SeedForecast(NamedTuple):
 def forecast_seeds(
     effect: Effect, arm_sizes: Sequence[int], region_bounds: Sequence[float], alpha: float = ALPHA
 ) -> SeedForecast:
-    """Return the seeds an arm that give 80 % power if the observed effect is the true one.
+    """Return the seeds per arm that give 80 % power if the observed effect is the true one.
 
-    For two arms n = 2 ((t_{1 - alpha / 2} + t_{.8}) s / Delta)^2. Delta is the distance from d to
-    the nearest of the claim's `edges`, and s is the standard deviation of a run; the range comes
-    from its 95 % chi-square interval. In general 2 s^2 is n se^2, where n is the harmonic mean of
-    the arms' `sizes`.
+    For two arms n = 2 ((t_{1 - alpha / 2} + t_{.8}) s / Delta)^2. Delta is the distance from the
+    effect to the nearest of the claim's `region_bounds`, and s is the standard deviation of a run;
+    the range comes from its 95 % chi-square interval. In general 2 s^2 is n se^2, where n is the
+    harmonic mean of `arm_sizes`.
     """
     from scipy.special import chdtri
 
     nu = effect.df or 1.0
     run_se = effect.se * math.sqrt(
         len(arm_sizes) / sum(1 / n for n in arm_sizes)
-    )  # standard error with one run an arm
+    )  # standard error with one run per arm
     delta = min(abs(effect.estimate - edge) for edge in region_bounds if math.isfinite(edge))
     narrow, wide = (run_se * math.sqrt(nu / float(chdtri(nu, tail))) for tail in (0.025, 0.975))
     min_runs = min(arm_sizes) + 1  # the present seeds did not decide
@@ -66,7 +66,7 @@ def _required_seeds(
 
 
 def smallest_sufficient_seeds(is_sufficient: Callable[[int], bool], min_runs: int) -> SeedForecast:
-    """Return the smallest number of seeds an arm, from `min_runs` on, that is enough.
+    """Return the smallest number of seeds per arm, from `min_runs` on, that is enough.
 
     It has no range.
     """
@@ -76,10 +76,10 @@ def smallest_sufficient_seeds(is_sufficient: Callable[[int], bool], min_runs: in
 
 
 def rank_test_seeds(win_probability: float, alpha: float, min_runs: int) -> SeedForecast:
-    """Return the seeds an arm that give a rank test 80 % power (Noether 1987).
+    """Return the seeds per arm that give a rank test 80 % power (Noether 1987).
 
     n = (z_{1 - alpha / 2} + z_{.8})^2 / (6 (P - 1 / 2)^2), where a run of one arm beats a run of
-    the other with probability P = `beats`.
+    the other with probability P = `win_probability`.
     """
     from scipy.special import ndtri
 
@@ -90,10 +90,10 @@ def rank_test_seeds(win_probability: float, alpha: float, min_runs: int) -> Seed
 
 
 def minimum_confirmable_margin(runs: int, variances: Sequence[float] = (1.0, 1.0)) -> float:
-    """Return the smallest margin that `runs` runs an arm can confirm: half the width of the
+    """Return the smallest margin that `runs` runs per arm can confirm: half the width of the
     interval.
 
-    This holds if the true effect is exactly the claimed one. `variances` has one value an arm: the
+    This holds if the true effect is exactly the claimed one. `variances` has one value per arm: the
     variance of a run times the square of the arm's weight in the effect.
     """
     total = math.fsum(variances)
@@ -104,7 +104,7 @@ def minimum_confirmable_margin(runs: int, variances: Sequence[float] = (1.0, 1.0
 
 
 def power(effect: float, runs: float, sd: float = 1.0) -> float:
-    """Return the power to detect a difference with `runs` runs an arm, by the noncentral t (Cohen
+    """Return the power to detect a difference with `runs` runs per arm, by the noncentral t (Cohen
     1988).
     """
     from scipy.special import nctdtr
@@ -118,12 +118,15 @@ def power(effect: float, runs: float, sd: float = 1.0) -> float:
 
 
 def minimum_detectable_effect(runs: int, sd: float = 1.0, target_power: float = 0.8) -> float:
-    """Return the difference that `runs` runs an arm (at least 2) detect with the power `chance`."""
+    """Return the difference that `runs` runs per arm detect with the power `target_power`.
+
+    `runs` is at least 2.
+    """
     return sd * bisect_increasing(lambda effect: power(effect, runs), target_power, 0.0, 100.0)
 
 
 def required_runs(effect: float, sd: float = 1.0, target_power: float = 0.8) -> float:
-    """Return the runs an arm that detect a difference with the power `chance`.
+    """Return the runs per arm that detect a difference with the power `target_power`.
 
     The result is a real number; it is inf above ten thousand.
     """

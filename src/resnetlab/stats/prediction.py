@@ -88,8 +88,8 @@ def prediction_interval(
     interval is mean +- [t s sqrt(1 / n + 1 / m) + r] (Spence and Stanley 2016), where s is the
     standard deviation of the n runs here, m is the number of runs behind the published value, and r
     is its rounding. For the best of m runs the center is shifted by the expected excess c s, and
-    `best_half_width` replaces t sqrt(1 / n + 1 / m). Raises ValueError if an arm has fewer than 2
-    runs.
+    `maximum_prediction_half_width` replaces t sqrt(1 / n + 1 / m). Raises ValueError if an
+    arm has fewer than 2 runs.
     """
     d, parts, rounding = (
         contrast([values for values, _ in arms], (1, -1)[: len(arms)]).estimate,

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Looks:
-    """Seeds an arm at each look, and the share of the error that each look may spend.
+    """Seeds per arm at each look, and the share of the error that each look may spend.
 
     The p of a claim after several looks is the smallest p_k / w_k. By Bonferroni its error over all
     looks stays within alpha. A test at every look without this correction has an error of 10 to 21
@@ -38,7 +38,7 @@ class Looks:
         return self.seeds.index(seeds)
 
     def next_seeds(self, seeds: int) -> int | None:
-        """Return the seeds a condition at the look after the one with `seeds`, or None after the
+        """Return the seeds per condition at the look after the one with `seeds`, or None after the
         last look.
         """
         following = self.seeds[self.look_index(seeds) + 1 :]

@@ -169,15 +169,11 @@ class Verdict:
 
     @property
     def qualified_label(self) -> str:
-        """Return the word with its condition, for example `reproduced (conditional on
-        convergence)`.
+        """Return the word with its condition, for example `reproduced (trained runs
+        only)`.
         """
         decided = self.label in ("reproduced", "partly reproduced", "contradicted")
-        return (
-            f"{self.label} (conditional on convergence)"
-            if self.conditional and decided
-            else self.label
-        )
+        return f"{self.label} (trained runs only)" if self.conditional and decided else self.label
 
 
 def region_test(effect: Effect, region: Region) -> tuple[float, float]:
@@ -199,18 +195,6 @@ def holm(p: Sequence[float]) -> list[float]:
     return adjusted
 
 
-def benjamini_hochberg(p: Sequence[float]) -> list[float]:
-    """Return p-values adjusted to control the false discovery rate (Benjamini and Hochberg 1995).
-
-    They are for exploratory grids, never for declared claims.
-    """
-    adjusted, smallest = [0.0] * len(p), 1.0
-    for rank, index in enumerate(sorted(range(len(p)), key=lambda i: -p[i])):
-        smallest = min(smallest, p[index] * len(p) / (len(p) - rank))
-        adjusted[index] = smallest
-    return adjusted
-
-
 def compute_verdicts(hypotheses: Sequence[Hypothesis], *, finished: bool = True) -> list[Verdict]:
     """Return the verdict of each claim of a study; `finished` is true if every planned run of the
     study is finished.
@@ -221,9 +205,7 @@ def compute_verdicts(hypotheses: Sequence[Hypothesis], *, finished: bool = True)
     could be tested instead, so the verdict is inconclusive and names the success rates.
     """
     if not finished:
-        return [
-            Verdict("waiting", "not judged before the last run of the study") for _ in hypotheses
-        ]
+        return [Verdict("waiting", "tested after the last run of the study") for _ in hypotheses]
     return _corrected_verdicts([[question] for question in hypotheses], SINGLE_LOOK)
 
 
@@ -244,7 +226,7 @@ def compute_sequential_verdicts(
             for arm in question.arms:
                 if looks.look_index(arm.counts.planned) != number and not once:
                     raise ValueError(
-                        f"look {number + 1} is at {looks.seeds[number]} seeds a condition"
+                        f"look {number + 1} is at {looks.seeds[number]} seeds per condition"
                     )
     return _corrected_verdicts(history, looks)
 
@@ -390,7 +372,9 @@ def _test_means(hypothesis: MeansHypothesis, trained: Sequence[tuple[float, ...]
         inside = all(region.low < span.low and span.high < region.high for span in spans)
         if (side == "in" and outside) or (side == "out" and inside):
             return _TestResult(
-                "none", 1.0, "trained runs say one thing and the mean over all runs another"
+                "none",
+                1.0,
+                "the trained runs and the mean over all runs lead to different verdicts",
             )
     return _TestResult(side, min(1.0, 2 * min(p_in, p_out)))
 
@@ -419,7 +403,9 @@ def _test_failure(hypothesis: FailureHypothesis, failed: Sequence[int]) -> _Test
     """
     (k_a, k_b), (n_a, n_b) = failed, [arm.counts.finished for arm in hypothesis.arms]
     if 2 * k_a < n_a:
-        return _TestResult("out", exact.binomial_test_below_half(k_a, n_a))
+        from scipy.stats import binomtest
+
+        return _TestResult("out", float(binomtest(k_a, n_a, alternative="less").pvalue))
     if 2 * k_b > n_b:
         return _TestResult("none", 1.0, "both conditions fail in most of their runs")
     return _TestResult("in", min(1.0, 2 * exact.boschloo(k_a, n_a, k_b, n_b)))
@@ -437,7 +423,7 @@ def _time_scenarios(arm: Arm, epochs: tuple[float, ...]) -> list[tuple[float, ..
 
 def _test_speed(left: tuple[float, ...], right: tuple[float, ...]) -> _TestResult:
     if not any(math.isfinite(x) for x in (*left, *right)):
-        return _TestResult("none", 1.0, "no run of either condition reached the level")
+        return _TestResult("none", 1.0, "no run of either condition reached the accuracy")
     sooner, later, _ = exact.time_to_accuracy_rank_test(left, right)
     return _TestResult("in" if sooner <= later else "out", min(1.0, 2 * min(sooner, later)))
 

@@ -14,6 +14,7 @@ import math
 from typing import Annotated, Literal, assert_never
 
 from resnetlab.schema import FieldError, PositiveFloat, discriminated_by, strict_dataclass
+from resnetlab.studies.bibliography import Citation
 
 Metric = Literal["top1", "error", "loss"]
 """Metric of a claim: accuracy in percent, error in percent or loss in nats. For error and loss,
@@ -28,7 +29,7 @@ evaluation mode.
 @strict_dataclass
 class _ClaimText:
     statement: str
-    source: str = ""
+    source: Citation = ""
 
 
 @strict_dataclass

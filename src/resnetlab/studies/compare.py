@@ -73,8 +73,8 @@ def compare(a: str, b: str) -> Comparison:
     """
     left, right = read_run_set(a), read_run_set(b)
     effect = None
-    if min(len(left.summary.converged_pct), len(right.summary.converged_pct)) >= 2:
-        effect = welch(left.summary.converged_pct, right.summary.converged_pct)
+    if min(len(left.summary.trained_pct), len(right.summary.trained_pct)) >= 2:
+        effect = welch(left.summary.trained_pct, right.summary.trained_pct)
     tested = effect is not None and not effect.deterministic
     p = (
         min(1.0, 2 * min(effect.p_above(0), effect.p_below(0)))
@@ -168,7 +168,7 @@ def _warnings(a: RunSet, b: RunSet, effect: Effect | None) -> tuple[str, ...]:
             warnings.append(f"{counts.waiting} runs of {runs.name} are not finished")
     if effect is None:
         warnings.append("fewer than two trained runs per set: no interval and no test of means")
-    elif min(len(runs.summary.converged_pct) for runs in (a, b)) < FEW_RUNS:
+    elif min(len(runs.summary.trained_pct) for runs in (a, b)) < FEW_RUNS:
         warnings.append(f"fewer than {FEW_RUNS} trained runs per set: the interval is wide")
     shared = {record.file.run.seed for record in a.records} & {
         record.file.run.seed for record in b.records
@@ -271,6 +271,6 @@ def _run_set_to_dict(runs: RunSet) -> dict[str, Any]:
         "test_accuracy_pct": summary.mean_pct,
         "sd_pct": summary.sd_pct,
         "interval_pct": summary.interval_pct,
-        "accuracies_pct": summary.converged_pct,
+        "accuracies_pct": summary.trained_pct,
         "folders": [record.folder for record in runs.records],
     }

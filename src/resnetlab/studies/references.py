@@ -22,6 +22,7 @@ from resnetlab.schema import (
     strict_dataclass,
 )
 from resnetlab.stats.prediction import ReportedResult
+from resnetlab.studies.bibliography import Citation, format_citation
 
 Quantity = Literal["accuracy", "error", "loss", "top-5 error", "multiply-adds"]
 """Quantity in percent (accuracy, errors), nats (loss) or 10^9 (multiply-adds).
@@ -192,11 +193,9 @@ class ReferenceSource:
     """Source of published numbers: a file of the catalog."""
 
     name: Name
-    title: str
-    """Short title for a column: `He et al. 2016, table 6`."""
-    citation: str
+    source: Citation
     url: HttpsUrl = ""
-    """Address of the work, if it is public."""
+    """Address of a work that the bibliography does not have."""
     protocol: Protocol
     value: tuple[ReferenceValue, ...]
 
@@ -221,8 +220,7 @@ class ReferenceSource:
         protocol = replace(self.protocol, epochs=value.epochs) if value.epochs else self.protocol
         return MatchedReference(
             condition=condition,
-            title=self.title,
-            citation=self.citation,
+            source=self.source,
             url=self.url,
             protocol=protocol,
             value=value,
@@ -235,8 +233,12 @@ class MatchedReference:
 
     condition: str
     """Label of the condition; empty for a number without one."""
-    title: str
-    citation: str
+    source: Citation
     url: HttpsUrl = ""
     protocol: Protocol
     value: ReferenceValue
+
+    @property
+    def title(self) -> str:
+        """Return the source as a report prints it: `He et al. 2016, table 6`."""
+        return format_citation(self.source)

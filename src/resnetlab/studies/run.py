@@ -6,7 +6,7 @@ It writes no report.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -151,10 +151,8 @@ def past_runs(root: Path) -> list[RunRecord]:
     return records
 
 
-def run_plan(
-    plan: Plan, root: Path, executor: Executor, should_stop: Callable[[], bool]
+def execute_runs(
+    runs: Iterable[PlannedRun], executor: Executor, should_stop: Callable[[], bool]
 ) -> Iterator[RunEvent]:
-    """Execute the missing runs of a plan and yield their events."""
-    yield from executor.run(
-        [Job(run.id, run.file) for run in pending_runs(plan, root)], should_stop
-    )
+    """Execute runs of a plan and yield their events."""
+    yield from executor.run([Job(run.id, run.file) for run in runs], should_stop)

@@ -11,6 +11,7 @@ from resnetlab.recipes.finetune import AnyRecipe
 from resnetlab.recipes.numerics import Numerics
 from resnetlab.runs.kinds import RunKind, kind_of
 from resnetlab.schema import Name, NonNegativeInt, PositiveFloat, PositiveInt, strict_dataclass
+from resnetlab.studies.bibliography import Citation
 from resnetlab.studies.claims import Claim, Equal, Greater
 from resnetlab.studies.references import MatchedReference
 
@@ -51,7 +52,7 @@ class Distance:
 
     statement: str
     """Statement of a source about it."""
-    source: str = ""
+    source: Citation = ""
     left: tuple[str, ...]
     """Labels of conditions. A study file gives axes that pick them."""
     right: tuple[str, ...]
@@ -68,7 +69,7 @@ class Ensemble:
 
     statement: str = ""
     """Statement of a source about it."""
-    source: str = ""
+    source: Citation = ""
     conditions: tuple[str, ...]
     """Labels of conditions. A study file gives axes that pick them."""
 
@@ -93,7 +94,7 @@ class Rung:
     """Fields that the rung sets: `recipe.normalize = train`."""
     why: str = ""
     """Explanation in a sentence: its effect and the reason that it should help."""
-    source: str = ""
+    source: Citation = ""
     expect: Expect = "greater"
     margin: PositiveFloat | None = None
     """Margin in points, for `equal`."""

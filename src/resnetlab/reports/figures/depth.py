@@ -51,13 +51,13 @@ def draw(plot: DepthPlot, narrow: bool) -> Figure:
 
 def draw_ablations(plot: AblationPlot, narrow: bool) -> Figure:
     """Draw block ablations as a grid of panels on one scale of accuracy."""
-    grid = _PanelGrid([worth.panel.label for worth in plot.ablations], narrow)
+    grid = _PanelGrid([ablation.panel.label for ablation in plot.ablations], narrow)
     height = grid.height + BOTTOM_PX + 16
     figure = new_figure(_width_px(narrow), height)
-    for ax, worth in zip(
+    for ax, ablation in zip(
         grid.add_axes(figure, height - 16, height, True), plot.ablations, strict=True
     ):
-        _draw_ablation_panel(ax, worth)
+        _draw_ablation_panel(ax, ablation)
     figure.text(
         LEFT_PX / _width_px(narrow), 6 / height, "block switched off", color=MUTED, fontsize=12
     )

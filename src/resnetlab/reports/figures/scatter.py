@@ -33,7 +33,7 @@ def draw(plot: ScatterPlot, narrow: bool) -> Figure:
 
     width = NARROW_PX if narrow else WIDE_PX
     names = (
-        [f"{number} {spot.label}" for number, spot in enumerate(plot.points, 1)] if narrow else []
+        [f"{number} {point.label}" for number, point in enumerate(plot.points, 1)] if narrow else []
     )
     foot = BOTTOM_PX + 17 * len(names)
     height = AXES_HEIGHT_PX + foot + 14
@@ -41,7 +41,7 @@ def draw(plot: ScatterPlot, narrow: bool) -> Figure:
     ax = figure.add_axes(
         (LEFT_PX / width, foot / height, 1 - (LEFT_PX + 20) / width, AXES_HEIGHT_PX / height)
     )
-    costs = [spot.x for spot in plot.points]
+    costs = [point.x for point in plot.points]
     ax.set(
         xscale="log",
         xlim=(min(costs) / 1.35, max(costs) * 1.35),
@@ -54,26 +54,26 @@ def draw(plot: ScatterPlot, narrow: bool) -> Figure:
     ax.xaxis.set_minor_formatter(NullFormatter())
     ax.tick_params(which="minor", size=0)
     ax.yaxis.set_major_formatter(lambda value, _: f"{value:g} %")
-    for number, spot in enumerate(plot.points, 1):
+    for number, point in enumerate(plot.points, 1):
         form: dict[str, Any] = REFERENCE_STYLE if plot.published else {"ls": "none", "ms": 8}
         if not plot.published:
-            color = SERIES[spot.series_index % len(SERIES)]
+            color = SERIES[point.series_index % len(SERIES)]
             form = form | {
-                "marker": MARKERS[spot.series_index % len(MARKERS)],
+                "marker": MARKERS[point.series_index % len(MARKERS)],
                 "mfc": color,
                 "mec": color,
             }
-        if spot.low_pct is not None and spot.high_pct is not None:
-            ends = [max(plot.low_pct, spot.low_pct), min(plot.high_pct, spot.high_pct)]
-            ax.plot([spot.x] * 2, ends, color=INK, lw=1.6, zorder=3)
-        ax.plot(spot.x, spot.y_pct, zorder=4, **form)
-        label = str(number) if narrow else spot.label
+        if point.low_pct is not None and point.high_pct is not None:
+            ends = [max(plot.low_pct, point.low_pct), min(plot.high_pct, point.high_pct)]
+            ax.plot([point.x] * 2, ends, color=INK, lw=1.6, zorder=3)
+        ax.plot(point.x, point.y_pct, zorder=4, **form)
+        label = str(number) if narrow else point.label
         away, side = (
-            (9, "left") if narrow or spot.x <= middle else (-9, "right")
+            (9, "left") if narrow or point.x <= middle else (-9, "right")
         )  # so names stay within the figure
         ax.annotate(
             label,
-            (spot.x, spot.y_pct),
+            (point.x, point.y_pct),
             (away, 0),
             textcoords="offset points",
             ha=side,

@@ -96,8 +96,8 @@ def plot_csv(plot: AnyPlot) -> str:
             return csv_text(
                 names,
                 (
-                    [spot.label, spot.x, spot.y_pct, spot.low_pct, spot.high_pct, published]
-                    for spot in plot.points
+                    [point.label, point.x, point.y_pct, point.low_pct, point.high_pct, published]
+                    for point in plot.points
                 ),
             )
         case _:

@@ -14,6 +14,7 @@ from resnetlab import files
 from resnetlab.analysis.study_data import StudyData
 from resnetlab.reports import figures
 from resnetlab.reports.document import Cell, Fact, Plot, Report, Table
+from resnetlab.reports.render.outline import Block, Command, Heading, sections
 from resnetlab.reports.study.assemble import build_report
 
 PREAMBLE = r"""\documentclass[10pt,a4paper]{article}
@@ -105,66 +106,34 @@ def render(report: Report) -> str:
         )
         parts.append(f"\\begin{{itemize}}\n{items}\n\\end{{itemize}}")
     parts += [escape(report.answer), *_plot(report.dot_plot)]
-    parts.append(rf"\textbf{{What this does not show.}} {escape(report.limits)}")
-    if report.ladder:
-        parts += [
-            r"\section*{Ladder}",
-            *_plot(report.ladder.plot),
-            *_table(report.ladder.table),
-        ]
-    parts += [r"\section*{Conditions}", escape(report.about), *_table(report.conditions)]
-    parts += [r"\subsection*{What became of the runs}", *_table(report.outcomes)]
-    if report.claims:
-        parts += [
-            r"\section*{Claims}",
-            *(_plot(report.forest) if report.forest else []),
-            *_table(report.claims),
-        ]
-    if report.references:
-        parts += [
-            r"\section*{Published beside measured}",
-            *_table(report.references),
-            _facts(report.protocols),
-        ]
-    if report.unmatched_references:
-        parts += [r"\subsection*{Published only}", *_table(report.unmatched_references)]
-    if report.ensembles:
-        parts += [r"\section*{Ensembles}", *_table(report.ensembles)]
-    if report.exploratory:
-        parts += [r"\section*{Exploration}", *_table(report.exploratory)]
-    if report.costs:
-        parts.append(r"\section*{Accuracy and cost}")
-        for scatter in report.costs:
-            parts += [rf"\subsection*{{{escape(scatter.title)}}}", *_plot(scatter)]
-    if report.curves:
-        parts.append(r"\section*{Learning curves}")
-        for curve in report.curves:
-            parts += [rf"\subsection*{{{escape(curve.title)}}}", *_plot(curve)]
-    if report.distances:
-        parts += [r"\subsection*{How far apart curves lie}", *_table(report.distances)]
-    if report.diagnostics:
-        parts.append(r"\section*{Inside the networks}")
-        for picture in report.diagnostics:
-            parts += [rf"\subsection*{{{escape(picture.title)}}}", *_plot(picture)]
-    parts += [
-        r"\section*{Ledger of runs}",
-        *_table(report.run_table),
-        r"\section*{How to repeat it}",
-    ]
-    parts += [rf"{{\ttfamily\raggedright {escape(report.command)}\par}}", escape(report.test_split)]
-    parts.append(_facts(report.facts))
-    if report.differing:
-        parts += [r"\subsection*{Where the conditions differ}", *_table(report.differing)]
-    parts += [
-        r"\subsection*{What all conditions share}",
-        *_table(report.common),
-        escape(report.made_by),
-    ]
+    parts.append(rf"\textbf{{Limitations.}} {escape(report.limits)}")
+    for block in sections(report):
+        parts += _render_block(block)
     return "\n\n".join(part for part in [*parts, r"\end{document}"] if part) + "\n"
 
 
+def _render_block(block: Block) -> list[str]:
+    match block:
+        case Heading():
+            command = "section" if block.level == 2 else "subsection"
+            return [rf"\{command}*{{{escape(block.text)}}}"]
+        case Command():
+            return [rf"{{\ttfamily\raggedright {escape(block.text)}\par}}"]
+        case Plot():
+            return _plot(block)
+        case Table():
+            return _table(block)
+        case str():
+            return [escape(block)]
+        case _:
+            return [_facts(block)]
+
+
 def _facts(facts: tuple[Fact, ...]) -> str:
-    items = "\n".join(rf"\item[{{{escape(fact.term)}}}] {escape(fact.text)}" for fact in facts)
+    items = "\n".join(
+        rf"\item[{{{escape(fact.term)}}}] {escape(' '.join((fact.text, fact.url)).strip())}"
+        for fact in facts
+    )
     return f"{{\\small\\begin{{description}}\n{items}\n\\end{{description}}}}" if items else ""
 
 

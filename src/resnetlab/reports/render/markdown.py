@@ -8,6 +8,7 @@ import html
 import re
 
 from resnetlab.reports.document import Cell, Fact, Plot, Report, Table
+from resnetlab.reports.render.outline import Block, Command, Heading, sections
 
 
 def render(report: Report) -> str:
@@ -20,55 +21,26 @@ def render(report: Report) -> str:
             "\n".join(f"- **{escape(item.note)}**: {escape(item.text)}" for item in report.verdicts)
         )
     parts += [escape(report.answer), *_plot(report.dot_plot)]
-    parts.append(f"**What this does not show.** {escape(report.limits)}")
-    if report.ladder:
-        parts += ["## Ladder", *_plot(report.ladder.plot), *table(report.ladder.table)]
-    parts += ["## Conditions", escape(report.about), *table(report.conditions)]
-    parts += ["### What became of the runs", *table(report.outcomes)]
-    if report.claims:
-        parts += [
-            "## Claims",
-            *(_plot(report.forest) if report.forest else []),
-            *table(report.claims),
-        ]
-    if report.references:
-        parts += [
-            "## Published beside measured",
-            *table(report.references),
-            _facts(report.protocols),
-        ]
-    if report.unmatched_references:
-        parts += ["### Published only", *table(report.unmatched_references)]
-    if report.ensembles:
-        parts += ["## Ensembles", *table(report.ensembles)]
-    if report.exploratory:
-        parts += ["## Exploration", *table(report.exploratory)]
-    if report.costs:
-        parts.append("## Accuracy and cost")
-        for scatter in report.costs:
-            parts += [f"### {escape(scatter.title)}", *_plot(scatter)]
-    if report.curves:
-        parts.append("## Learning curves")
-        for curve in report.curves:
-            parts += [f"### {escape(curve.title)}", *_plot(curve)]
-    if report.distances:
-        parts += ["### How far apart curves lie", *table(report.distances)]
-    if report.diagnostics:
-        parts.append("## Inside the networks")
-        for picture in report.diagnostics:
-            parts += [f"### {escape(picture.title)}", *_plot(picture)]
-    parts += [
-        "## Ledger of runs",
-        *table(report.run_table),
-        "## How to repeat it",
-        _code_block(report.command),
-    ]
-    parts.append(escape(report.test_split))
-    parts.append(_facts(report.facts))
-    if report.differing:
-        parts += ["### Where the conditions differ", *table(report.differing)]
-    parts += ["### What all conditions share", *table(report.common), escape(report.made_by)]
+    parts.append(f"**Limitations.** {escape(report.limits)}")
+    for block in sections(report):
+        parts += _render_block(block)
     return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _render_block(block: Block) -> list[str]:
+    match block:
+        case Heading():
+            return [f"{'#' * block.level} {escape(block.text)}"]
+        case Command():
+            return [_code_block(block.text)]
+        case Plot():
+            return _plot(block)
+        case Table():
+            return table(block)
+        case str():
+            return [escape(block)]
+        case _:
+            return [_facts(block)]
 
 
 def escape(text: str) -> str:
@@ -83,7 +55,11 @@ def escape(text: str) -> str:
 
 
 def _facts(facts: tuple[Fact, ...]) -> str:
-    return "\n".join(f"- {escape(fact.term)}: {escape(fact.text)}" for fact in facts)
+    return "\n".join(f"- {escape(fact.term)}: {_linked(fact.text, fact.url)}" for fact in facts)
+
+
+def _linked(text: str, url: str) -> str:
+    return f"[{escape(text)}]({url})" if url else escape(text)
 
 
 def _plot(plot: Plot) -> list[str]:

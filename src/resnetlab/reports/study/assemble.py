@@ -64,5 +64,6 @@ def build_report(study_data: StudyData) -> Report:
         exploratory=exploratory.table(analysis),
         diagnostics=diagnostics.diagnostic_plots(analysis),
         costs=cost_plots.scatter_plots(analysis),
+        sources=references.source_list(analysis),
     )
     return escape_strings(report)

@@ -42,22 +42,22 @@ def _measured_plots(analysis: StudyAnalysis) -> tuple[ScatterPlot, ...]:
             by_speed.append(ScatterPoint(images / mean(seconds), *rest))
     caption = (
         "Mean test accuracy of the trained runs; line: its 95 % t-interval over the seeds, cut "
-        "at the edge."
+        "at the edge of the scale."
     )
     plots = []
-    if len({spot.x for spot in by_parameters}) > 1:
+    if len({point.x for point in by_parameters}) > 1:
         plots.append(
             _scatter(
                 "parameters", "Accuracy against parameters", "parameters", caption, by_parameters
             )
         )
-    if len({spot.x for spot in by_speed}) > 1:
-        unit = "test photographs scored a second"
+    if len({point.x for point in by_speed}) > 1:
+        unit = "test images per second"
         speed_caption = (
             f"{caption} Decoding is included, and other runs may have shared the machine."
         )
         plots.append(
-            _scatter("speed", "Accuracy against images a second", unit, speed_caption, by_speed)
+            _scatter("speed", "Accuracy against images per second", unit, speed_caption, by_speed)
         )
     return tuple(plots)
 
@@ -71,7 +71,7 @@ def _reference_plots(analysis: StudyAnalysis) -> tuple[ScatterPlot, ...]:
     plots = []
     for data in dict.fromkeys(pair.protocol.data for pair in references):
         pairs = [pair for pair in references if pair.protocol.data == data]
-        spots = [
+        points = [
             ScatterPoint(
                 float(pair.value.parameters or 0),
                 pair.value.label,
@@ -83,10 +83,10 @@ def _reference_plots(analysis: StudyAnalysis) -> tuple[ScatterPlot, ...]:
             for pair in pairs
         ]
         sources = join_words(list(dict.fromkeys(pair.title for pair in pairs)))
-        caption = f"Published only, nothing here was measured: accuracy on {data} ({sources})."
+        caption = f"Published numbers, not measured here: accuracy on {data} ({sources})."
         title = f"Published accuracy on {data} against parameters"
         plots.append(
-            _scatter(f"published-{data}", title, "parameters", caption, spots, published=True)
+            _scatter(f"published-{data}", title, "parameters", caption, points, published=True)
         )
     return tuple(plots)
 
@@ -96,17 +96,18 @@ def _scatter(
     title: str,
     unit: str,
     caption: str,
-    spots: list[ScatterPoint],
+    points: list[ScatterPoint],
     published: bool = False,
 ) -> ScatterPlot:
-    values = [spot.y_pct for spot in spots]
+    values = [point.y_pct for point in points]
     pad = max(1.0, 0.35 * (max(values) - min(values)))
     alt = (
         f"{title}. "
         + "; ".join(
-            f"{spot.label}: {format_number(spot.x, 0)}, {format_pct(spot.y_pct)}" for spot in spots
+            f"{point.label}: {format_number(point.x, 0)}, {format_pct(point.y_pct)}"
+            for point in points
         )
         + "."
     )
     ends = max(0.0, min(values) - pad), min(100.5, max(values) + pad)
-    return ScatterPlot(key, title, caption, alt, unit, tuple(spots), *ends, published)
+    return ScatterPlot(key, title, caption, alt, unit, tuple(points), *ends, published)

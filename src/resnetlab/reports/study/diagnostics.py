@@ -33,8 +33,8 @@ QUANTITIES = {
 def diagnostic_plots(analysis: StudyAnalysis) -> tuple[DepthPlot | AblationPlot, ...]:
     """Return a figure by depth for each measured epoch, then the figure of block ablations."""
     epochs = sorted({norm.epoch for norm in analysis.study_data.gradient_norms})
-    worths = _ablation_plot(analysis)
-    return (*(_depth_plot(analysis, epoch) for epoch in epochs), *([worths] if worths else []))
+    plot = _ablation_plot(analysis)
+    return (*(_depth_plot(analysis, epoch) for epoch in epochs), *([plot] if plot else []))
 
 
 def _depth_plot(analysis: StudyAnalysis, epoch: float) -> DepthPlot:
@@ -56,19 +56,16 @@ def _depth_plot(analysis: StudyAnalysis, epoch: float) -> DepthPlot:
         "left out; one batch of "
         f"{batch} train images in training mode, on "
         f"{_run_count_text(measured, len(analysis.study_data.rows))}. "
-        "Thin lines: runs, dashed where they did not converge. Bold: the median of all of "
-        "them. Gray: the other "
-        "conditions. A response "
-        "is what a layer gives after its normalization (He et al. 2016, fig. 7); an "
-        "activation, what follows it before "
-        "the next layer."
+        "Thin lines: runs, dashed if not trained. Bold: median of all runs. Gray: the other "
+        "conditions. Response: output of a layer after its normalization (He et al. 2016, fig. 7). "
+        "Activation: input of the next layer."
     )
     if not any(norm.never_active_pct for norm in norms):
-        caption += " No unit was cut off at every place of every image."
+        caption += " Every unit was active at some position of some image."
     ranges = [
         f"{quantity.title}, first to last layer: {_range_text(quantity)}" for quantity in drawn
     ]
-    alt = f"Layers by depth {when}, a panel a condition. {'. '.join(ranges)}."
+    alt = f"Layers by depth {when}, one panel per condition. {'. '.join(ranges)}."
     return DepthPlot(f"depth-epoch-{epoch:g}", f"Layer by layer, {when}", caption, alt, drawn)
 
 
@@ -128,29 +125,28 @@ def _run_count_text(measured: int, planned: int) -> str:
 
 
 def _ablation_plot(analysis: StudyAnalysis) -> AblationPlot | None:
-    worths = tuple(
-        worth
+    ablations = tuple(
+        ablation
         for label in analysis.summaries
-        if (worth := _ablation_panel(analysis, label)) is not None
+        if (ablation := _ablation_panel(analysis, label)) is not None
     )
-    if not worths:
+    if not ablations:
         return None
-    measured = sum(len(worth.panel.runs) for worth in worths)
+    measured = sum(len(ablation.panel.runs) for ablation in ablations)
     caption = (
         f"Test accuracy with one block switched off, block by block from the image on, of "
         f"{_run_count_text(measured, len(analysis.study_data.rows))}; nothing is trained again. A "
-        "residual block then gives what "
-        "goes around it, a plain one passes its input on (Veit et al. 2016). Small dots: "
-        "runs; large: their median, on "
-        "a line from the whole network's, which is dashed; dotted: chance. At a gray line a "
-        "stage begins, with a block "
-        "that changes size and maps."
+        "residual block then "
+        "outputs its shortcut, a plain block its input (Veit et al. 2016). Small dots: runs; "
+        "large dots: their median. Dashed line: the whole network; dotted line: chance. A gray "
+        "line marks the start of a stage, whose first block changes the size and the number of "
+        "channels."
     )
     alt = (
-        "Test accuracy without each block, a panel a condition. "
-        f"{'; '.join(map(_ablation_text, worths))}."
+        "Test accuracy without each block, one panel per condition. "
+        f"{'; '.join(map(_ablation_text, ablations))}."
     )
-    return AblationPlot("blocks", "Without one block", caption, alt, worths)
+    return AblationPlot("blocks", "Without one block", caption, alt, ablations)
 
 
 def _ablation_panel(analysis: StudyAnalysis, label: str) -> AblationPanel | None:

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 
 from resnetlab.reports.document import Cell, Column, Table
 from resnetlab.reports.format import DASH, format_count, format_number
-from resnetlab.reports.study.references import citation_url
+from resnetlab.reports.study.references import citation_link
 from resnetlab.stats.intervals import mean
+from resnetlab.studies.bibliography import format_citation
 from resnetlab.studies.study import Distance
 
 if TYPE_CHECKING:
@@ -28,19 +29,17 @@ def table(analysis: StudyAnalysis) -> Table | None:
     )
     columns = (
         Column("Curves", numeric=False),
-        Column("Said", numeric=False),
+        Column("Statement", numeric=False),
         Column("SSR of the means"),
         Column("SSR of runs"),
         Column("SSR within the first"),
     )
     note = (
-        "SSR: the sum over epochs, without step 0, of the squared difference of two test "
-        "curves of trained runs. "
-        "Of runs: each against the other condition's run of the same seed; their mean, and "
-        "the least and the greatest. "
-        "Within the first: the mean over pairs of its own runs, which is what chance alone "
-        "sets apart. Curves of means "
-        "lie closer together than those of runs."
+        "SSR: the sum over epochs, without step 0, of the squared difference of two test curves of "
+        "trained runs. SSR of runs: each run and the run of the other condition with the same "
+        "seed; mean, smallest and largest value. SSR within the first: the mean over pairs of runs "
+        "of the first condition, a difference due to the seed alone. Curves of means are closer "
+        "than curves of runs."
     )
     return Table("distances", columns, rows, note) if rows else None
 
@@ -68,9 +67,9 @@ def _row(analysis: StudyAnalysis, distance: Distance, left: str, right: str) -> 
         Cell(f"{left} and {right}", "test loss" if loss else "test accuracy"),
         Cell(
             distance.statement,
-            distance.source,
-            cited=distance.source,
-            url=citation_url(analysis, distance.source),
+            format_citation(distance.source),
+            "",
+            *citation_link(analysis, distance.source),
         ),
         Cell(
             with_unit(_sum_squared_differences(_mean_curve(a), _mean_curve(b))) if a and b else DASH

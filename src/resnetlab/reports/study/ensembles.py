@@ -17,8 +17,9 @@ from resnetlab.reports.format import (
     format_signed,
     join_words,
 )
-from resnetlab.reports.study.references import citation_url
+from resnetlab.reports.study.references import citation_link
 from resnetlab.stats.intervals import Interval, mean, t_interval
+from resnetlab.studies.bibliography import format_citation
 from resnetlab.studies.study import Ensemble
 
 if TYPE_CHECKING:
@@ -45,15 +46,12 @@ def table(analysis: StudyAnalysis) -> Table | None:
         Column("The interval covers", numeric=False),
     )
     note = (
-        "Converged runs that answer together, by the mean of their probabilities, on the test "
-        "images; the gain is over "
-        "the mean accuracy of the members. Of one ensemble the interval is paired over the "
-        "test images (Student's t): "
-        "it covers other images of the same kind, and not that other trainings of its members "
-        "would gain another "
-        "amount. Where each seed gives an ensemble, it is Student's t over seeds: it covers "
-        "other trainings, on these "
-        "test images."
+        "An ensemble predicts the class with the highest mean probability of its members, which "
+        "are trained runs. Gain: accuracy of the ensemble minus the mean accuracy of its members, "
+        "on the test images. The interval of one ensemble is paired over the test images "
+        "(Student's t): it covers other images of the same kind, but not other trainings of the "
+        "members. With an ensemble per seed the interval is Student's t over seeds: it covers "
+        "other trainings, on these test images."
     )
     return Table("ensembles", columns, rows, note) if rows else None
 
@@ -84,17 +82,16 @@ def _rows(analysis: StudyAnalysis, index: int, ensemble: Ensemble) -> Iterator[t
     }
     for label in ensemble.conditions:
         yield _row(
-            Cell(label, "its seeds together"),
+            Cell(label, "all its seeds"),
             [by_condition[label]] if label in by_condition else [],
         )
     if len(ensemble.conditions) > 1:
-        source_text = "; ".join(part for part in (ensemble.statement, ensemble.source) if part)
-        url = citation_url(analysis, ensemble.source)
+        citation = format_citation(ensemble.source)
         name = Cell(
             f"One of each: {join_words(ensemble.conditions)}",
-            source_text,
-            cited=ensemble.source,
-            url=url,
+            "; ".join(part for part in (ensemble.statement, citation) if part),
+            "",
+            *citation_link(analysis, ensemble.source),
         )
         yield _row(name, _across_conditions(analysis, index))
 
@@ -113,7 +110,7 @@ def _row(name: Cell, ensemble_rows: Sequence[EnsembleRow]) -> tuple[Cell, ...]:
     gain, interval, covers = _gain(ensemble_rows)
     digits = decimals(interval)
     several = (
-        f"{format_count(len(ensemble_rows), 'ensemble')}, one a seed"
+        f"{format_count(len(ensemble_rows), 'ensemble')}, one per seed"
         if len(ensemble_rows) > 1
         else ""
     )

@@ -91,23 +91,19 @@ def counts_cell(hypothesis: FailureHypothesis | SpeedHypothesis) -> Cell:
 
 _TEST_DESCRIPTIONS = {
     "greater": "greater: the difference is above 0",
-    "about": "a size: the difference is in the region that the claim declares, and its "
-    "direction is "
-    "judged apart; "
-    "where the direction holds and the size is contradicted, the claim is partly reproduced",
+    "about": "a size: the difference is in the region that the claim declares; the direction has a "
+    "test of its own, and if only the direction is reproduced, the claim is partly reproduced",
     "equal": "equal: the difference is within the margin, by two one-sided tests",
-    "fails-and-trains": "fails and trains: Boschloo's exact test of at chance and diverged runs, "
-    "with half or more of "
-    "the "
-    "first condition's and half or fewer of the second's; contradicted where surely fewer than "
-    "half fail",
+    "fails-and-trains": "fails and trains: Boschloo's exact test of the runs that diverged or "
+    "stayed at chance, if at least half of the first condition's runs fail and at most half of the "
+    "second's; contradicted if significantly fewer than half fail",
     "average": "average: a contrast over the conditions (Satterthwaite's degrees of freedom)",
     "relative": "relative: the mean of ratios, its variance by the delta method",
-    "monotone": "a chain: every step is above 0, by its weakest link, which is shown (Berger 1982)",
-    "best": "best: above every rival, by the closest of them, which is shown (Berger 1982)",
-    "faster": "faster: the rank test of Gehan (1965), exact; a run that never arrives is "
-    "behind all "
-    "that do",
+    "monotone": "monotone: every step is above 0, by the step with the largest p, which is "
+    "shown (Berger 1982)",
+    "best": "best: above every rival, by the closest rival, which is shown (Berger 1982)",
+    "faster": "faster: the exact rank test of Gehan (1965); a run that never reaches the accuracy "
+    "ranks behind all that do",
 }
 
 
@@ -121,16 +117,15 @@ def claims_note(declared_claims: Sequence[AnyClaim], correction: str) -> str:
             ". The train images: a fixed part of the train split, evaluated as the test images are"
         )
     paired = (
-        " Pairs: runs of one training, compared within themselves."
+        " Paired: the two results of the same training run are compared."
         if any(_is_paired(c) for c in declared_claims)
         else ""
     )
     return (
-        "Differences say how much better left is: accuracy, or how much lower error or loss, "
-        "over trained runs by "
-        f"Welch's t with ν degrees of freedom. How each claim is judged - {how}. Where p "
-        f"({correction}) is below 0.05, the "
-        f"claim is reproduced or contradicted; otherwise it is inconclusive.{paired}"
+        "Difference: how much better left is, in accuracy, or how much lower in error or loss, "
+        f"over trained runs, by Welch's t with ν degrees of freedom. Tests: {how}. If p, "
+        f"{correction}, is below 0.05, the claim is reproduced or contradicted; otherwise it is "
+        f"inconclusive.{paired}"
     )
 
 

@@ -18,7 +18,6 @@ from resnetlab.reports.format import (
 )
 from resnetlab.stats.contrasts import Effect, welch
 from resnetlab.stats.intervals import Summary
-from resnetlab.stats.verdict import benjamini_hochberg
 from resnetlab.studies.claims import condition_labels
 
 if TYPE_CHECKING:
@@ -50,10 +49,12 @@ def table(analysis: StudyAnalysis) -> Table | None:
             for label in comparable
             if label != best and not claimed.issuperset((best, label))
         ]
-    effects = [welch(comparable[a].converged_pct, comparable[b].converged_pct) for a, b in pairs]
+    from scipy.stats import false_discovery_control
+
+    effects = [welch(comparable[a].trained_pct, comparable[b].trained_pct) for a, b in pairs]
     tested = [effect for effect in effects if not effect.deterministic]
     p_values = [min(1.0, 2 * min(effect.p_above(0), effect.p_below(0))) for effect in tested]
-    adjusted = iter(benjamini_hochberg(p_values))
+    adjusted = iter(false_discovery_control(p_values).tolist())
     rows = [
         (pair, effect, None if effect.deterministic else next(adjusted))
         for pair, effect in zip(pairs, effects, strict=True)
@@ -66,17 +67,16 @@ def table(analysis: StudyAnalysis) -> Table | None:
         Column("ν"),
         Column("p, Benjamini-Hochberg"),
     )
-    selection = "Every pair of which a condition is in no claim"
+    selection = "The table has each pair with a condition that no claim names"
     if against_best:
         selection = (
-            f"Each condition against {best}, the best in the mean, which was chosen after looking"
+            f"The table compares each condition with {best}, selected after the runs (highest mean)"
         )
     note = (
-        f"No claim declared these differences, so none is judged. {selection}: left less "
-        "right in test accuracy, over "
-        f"trained runs, by Welch's t; p corrected over {format_count(len(tested), 'difference')} "
-        "for their false discovery "
-        "rate (Benjamini and Hochberg 1995), each interval for itself."
+        f"No claim declared these differences, so there is no verdict. {selection}: left minus "
+        "right in test accuracy over trained runs, by Welch's t. p is corrected over "
+        f"{format_count(len(tested), 'difference')} for the false discovery rate (Benjamini and "
+        "Hochberg 1995); the intervals are not corrected."
     )
     if len(rows) > MAX_ROWS:
         note += f" {format_count(len(rows) - MAX_ROWS, 'row')} with a larger p are left out."
@@ -88,7 +88,7 @@ def table(analysis: StudyAnalysis) -> Table | None:
 
 
 def _is_comparable(summary: Summary) -> bool:
-    return len(summary.converged_pct) >= 2 and not summary.counts.out_of_memory
+    return len(summary.trained_pct) >= 2 and not summary.counts.out_of_memory
 
 
 def _row(

@@ -40,7 +40,7 @@ def _effect(analysis: StudyAnalysis, rung: Rung) -> Effect | None:
     """
     if not rung.parent or not analysis.counts.complete:
         return None
-    arms = [analysis.summaries[label].converged_pct for label in (rung.condition, rung.parent)]
+    arms = [analysis.summaries[label].trained_pct for label in (rung.condition, rung.parent)]
     return welch(*arms) if min(map(len, arms)) >= 2 else None
 
 
@@ -72,17 +72,13 @@ def _table(analysis: StudyAnalysis) -> Table:
         _row(analysis, rung, verdicts.get(rung.condition)) for rung in analysis.study.ladder
     )
     note = (
-        "Mean accuracies of trained runs, and the difference to the parent's test accuracy "
-        "in points; brackets: "
-        "95 % intervals, Student's t for a mean, Welch's for a difference. A rung adds to the "
-        "one before; a side "
-        "rung starts from the same parent as the one it stands for, and nothing is built upon "
-        "it. A rung of which "
-        "something is expected is a claim, corrected with all of the study (Holm 1979); the "
-        "others are "
-        "explorations, whose intervals are not corrected. Train accuracy is that of a fixed "
-        "part of the train "
-        "images in evaluation mode: what it has above the test images is learned by heart."
+        "Mean accuracies of trained runs, and the difference to the test accuracy of the parent in "
+        "points. Brackets: 95 % intervals, by Student's t for a mean and by Welch's t for a "
+        "difference. A rung adds to the rung before it. A side rung has the same parent as the "
+        "rung that it replaces, and no rung adds to it. A rung with an expected result is a claim, "
+        "corrected with all claims of the study (Holm 1979); the others are exploratory, and their "
+        "intervals are not corrected. Train accuracy: a fixed part of the train images in "
+        "evaluation mode; its excess over the test accuracy is overfitting."
     )
     return Table("ladder", columns, rows, note)
 
@@ -91,7 +87,11 @@ def _row(analysis: StudyAnalysis, rung: Rung, verdict: Verdict | None) -> tuple[
     summary, effect = analysis.summaries[rung.condition], _effect(analysis, rung)
     counts, digits = summary.counts, decimals(summary.interval_pct)
     train = _train_pct(analysis, rung.condition)
-    side = f"side rung: instead of {rung.instead_of}, upon {rung.parent}" if rung.instead_of else ""
+    side = (
+        f"side rung: instead of {rung.instead_of}, added to {rung.parent}"
+        if rung.instead_of
+        else ""
+    )
     changes = (
         "; ".join(part for part in (side, *rung.adds) if part)
         or "model, data and recipe of the study"
@@ -146,12 +146,10 @@ def _plot(analysis: StudyAnalysis) -> LadderPlot:
     low, high = min(values, default=0.0), max(values, default=100.0)
     pad = 0.06 * (high - low) + 0.3
     caption = (
-        "Each rung's mean test accuracy with its 95 % interval. The line leads from a rung to "
-        "those that start from "
-        "it; the bar is what a rung adds to its parent, or takes. Squares: side rungs, upon "
-        "which nothing is built. "
-        "Triangles: accuracy on the train images; the way from a point to its triangle is "
-        "what was learned by heart."
+        "Mean test accuracy of each rung with its 95 % interval. A line connects a rung with the "
+        "rungs that add to it; a bar is the difference to the parent. Squares: side rungs. "
+        "Triangles: accuracy on the train images; the distance from a point to its triangle is "
+        "overfitting."
     )
     descriptions = [
         f"{row.label}{', a side rung' if row.is_side_rung else ''}: "

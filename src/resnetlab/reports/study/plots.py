@@ -115,11 +115,9 @@ def forest_plot(analysis: StudyAnalysis) -> ForestPlot | None:
         for claim, question, verdict in judged_claims
     )
     caption = (
-        "Shaded: the region in which a claim holds. Dot: the effect, how much better left is; "
-        "line: its interval as in "
-        "the table, cut where it leaves the scale. An open dot compares trained runs alone, "
-        "where others failed or "
-        "are missing."
+        "Shaded: the region in which a claim is true. Dot: the effect (how much better left is); "
+        "line: its interval as in the table, cut at the edge of the scale. Open dot: only trained "
+        "runs are compared, because others failed or are missing."
     )
     if sources := list(
         dict.fromkeys(
@@ -243,7 +241,7 @@ def _curves(analysis: StudyAnalysis, split: str, quantity: str) -> LearningCurve
     caption = _caption(analysis, panels, left_out, split, quantity, reference, cut)
     finals = [f"{p.label} {p.mean.y[-1]:.2f}" for p in panels if p.mean]
     alt = (
-        f"{title} by epoch, a panel a condition. Last value of the mean: "
+        f"{title} by epoch, one panel per condition. Last value of the mean: "
         f"{'; '.join(finals) or 'none yet'}."
     )
     label = f"ln {max(classes)}" if reference else ""
@@ -262,27 +260,25 @@ def _caption(
     is_cut: bool,
 ) -> str:
     """Return the caption of a figure of learning curves."""
-    converged_runs = [
+    trained_runs = [
         sum(line.outcome == "trained" for line in panel.runs) for panel in panels if panel.band
     ]
     kinds = []
-    if any(n >= MIN_T_BAND_RUNS for n in converged_runs):
+    if any(n >= MIN_T_BAND_RUNS for n in trained_runs):
         kinds.append("a pointwise 95 % t-interval of the mean")
-    if any(n < MIN_T_BAND_RUNS for n in converged_runs):
-        kinds.append(f"the range of the runs where fewer than {MIN_T_BAND_RUNS} trained")
-    sentences = [
-        "Thin lines: runs, dashed where they did not converge. Bold: mean of the trained runs."
-    ]
+    if any(n < MIN_T_BAND_RUNS for n in trained_runs):
+        kinds.append(f"the range of the runs if fewer than {MIN_T_BAND_RUNS} trained")
+    sentences = ["Thin lines: runs, dashed if not trained. Bold: mean of the trained runs."]
     sentences += [f"Band: {', and '.join(kinds)}."] if kinds else []
     if any(panel.other_split_mean for panel in panels):
         sentences.append(
-            "Dashed: mean error on the fixed train images, whose way to the bold line is what "
-            "was overfitted."
+            "Dashed: mean error on the fixed train images; its distance to the bold line is "
+            "overfitting."
         )
     if omitted_conditions:
         sentences.append(
             f"The first {len(panels)} of {len(panels) + omitted_conditions} conditions; "
-            "curves.csv holds all."
+            "curves.csv has all."
         )
     elif sum(panel.mean is not None for panel in panels) > 1:
         sentences.append("Gray: the means of the other conditions.")
@@ -294,17 +290,16 @@ def _caption(
         )
     if split == "validation" and has_finetuning(analysis):
         sentences.append(
-            "The stages of a fine-tuning stand one after another, each judged at the size at "
-            "which it learns."
+            "The stages of fine-tuning follow one another; each is evaluated at its train size."
         )
     if uniform_loss:
         sentences.append(f"Dotted: {uniform_loss:.2f} nats, the loss of a uniform guess.")
     if quantity == "error" and split == "test":
-        sentences.append("Nothing was chosen by this curve.")
+        sentences.append("This curve selected nothing.")
     return " ".join(
         [
             *sentences,
-            *(["A triangle at the top stands for a mean above the scale."] if is_cut else []),
+            *(["A triangle at the top marks a mean above the scale."] if is_cut else []),
         ]
     )
 

@@ -33,6 +33,7 @@ from resnetlab.reports.format import (
 )
 from resnetlab.stats.intervals import Interval, mean
 from resnetlab.stats.prediction import CompatibilityBadge, compare_with_reported
+from resnetlab.studies.bibliography import bibliography, cited_works
 from resnetlab.studies.claims import (
     About,
     AnyClaim,
@@ -43,7 +44,7 @@ from resnetlab.studies.claims import (
     Relative,
     condition_labels,
 )
-from resnetlab.studies.parsing.references import citation_urls, flatten_condition, has_fields
+from resnetlab.studies.parsing.references import flatten_condition, has_fields
 from resnetlab.studies.references import MatchedReference, Quantity
 
 if TYPE_CHECKING:
@@ -51,6 +52,9 @@ if TYPE_CHECKING:
 
 
 TOP5: Quantity = "top-5 error"
+_NUMBER = {"steps": ",", "epochs": "g", "train images": ","}
+"""Formats of numbers by unit."""
+_UNKNOWN_EPOCH = "the last, or not described"
 
 
 @dataclass(frozen=True)
@@ -81,7 +85,7 @@ def compare_references(analysis: StudyAnalysis) -> tuple[ReferenceComparison, ..
 def table(analysis: StudyAnalysis) -> Table | None:
     """Return the table of published and measured numbers, or None if the study names none."""
     rows = tuple(
-        _row(item, citation_url(analysis, item.reference.title))
+        _row(item, citation_link(analysis, item.reference.source))
         for item in compare_references(analysis)
     )
     if not rows:
@@ -93,17 +97,15 @@ def table(analysis: StudyAnalysis) -> Table | None:
         Column("Measured"),
         Column("95 % prediction interval"),
         Column("Badge", numeric=False),
-        Column("What differs", numeric=False),
+        Column("Differences", numeric=False),
     )
     note = (
-        "Test accuracy, where nothing else is said. A published number is compatible where it "
-        "falls into the interval "
-        "in which it would fall if nothing differed, from n trained runs here and m runs "
-        "behind it, its rounding "
-        "included (Spence and Stanley 2016); where the source gives independent runs, by "
-        "Welch's t. A badge is not a "
-        "verdict, and a shrunken protocol gets none. What a source does not say of its "
-        "protocol is not compared."
+        "Test accuracy unless another quantity is named. A published number is compatible if it "
+        "lies in the 95 % prediction interval: the interval for such a number if nothing differed, "
+        "from n trained runs here and m published runs, rounding included (Spence and Stanley "
+        "2016). If the source gives independent runs, Welch's t decides. A badge is not a verdict, "
+        "and a reduced protocol has no badge. Settings that the source does not describe are not "
+        "compared."
     )
     return Table("beside", columns, rows, note, "scroll")
 
@@ -113,11 +115,11 @@ def unmatched_table(analysis: StudyAnalysis) -> Table | None:
     rows = tuple(
         (
             Cell(pair.value.label),
-            Cell(pair.title, cited=pair.title, url=citation_url(analysis, pair.title)),
+            Cell(pair.title, "", "", *citation_link(analysis, pair.source)),
             _reference_cell(pair),
             Cell(
                 "Published only",
-                "of no condition of this study"
+                "not a condition of this study"
                 if pair.value.model
                 else "resnetlab does not run it",
                 "published only",
@@ -132,8 +134,8 @@ def unmatched_table(analysis: StudyAnalysis) -> Table | None:
         Column("Here", numeric=False),
     )
     note = (
-        "Numbers of the sources named above beside which nothing was measured here: they are "
-        "repeated, not tested."
+        "Numbers of the sources above without a measurement in this study. They are listed, not "
+        "tested."
     )
     return Table("alone", columns, rows, note) if rows else None
 
@@ -158,19 +160,34 @@ def protocol_facts(analysis: StudyAnalysis) -> tuple[Fact, ...]:
             where = f" ({join_words(affected)})" if len(affected) < len(labeled) else ""
             if affected:
                 facts.append(
-                    Fact("What differs", f"published: {item.reference}; here: {item.here}{where}")
+                    Fact("Difference", f"published: {item.reference}; here: {item.here}{where}")
                 )
     return tuple(facts)
 
 
-def citation_url(analysis: StudyAnalysis, source: str) -> str:
-    """Return the address of a cited work, or empty text if it is not known.
+def citation_link(analysis: StudyAnalysis, source: str) -> tuple[str, str]:
+    """Return the first citation of a source that has an address, and the address.
 
-    `source` names the work before the first comma, then its table or figure.
+    Both are empty if no work of the source has one. A work that the bibliography does not have is
+    known by its name before the first comma, if the study has published numbers of it.
     """
     pairs = (*analysis.study.references, *analysis.study.unmatched_references)
-    known = citation_urls() | {pair.title.partition(",")[0]: pair.url for pair in pairs if pair.url}
-    return known.get(source.partition(",")[0], "")
+    own = {pair.title.partition(",")[0]: pair.url for pair in pairs if pair.url}
+    for key, text in cited_works(source):
+        url = bibliography()[key].url if key else own.get(text.partition(",")[0], "")
+        if url:
+            return text, url
+    return "", ""
+
+
+def source_list(analysis: StudyAnalysis) -> tuple[Fact, ...]:
+    """Return the works that the study cites, each with title, authors, year and address."""
+    study = analysis.study
+    claimed = (*study.claims, *study.ladder, *study.distances, *study.ensembles)
+    sources = [part.source for part in (*claimed, *study.references, *study.unmatched_references)]
+    keys = dict.fromkeys(key for source in sources for key, _ in cited_works(source) if key)
+    works = [bibliography()[key] for key in keys]
+    return tuple(Fact(capitalize_first(work.short), work.full, work.url) for work in works)
 
 
 def reference_marks(analysis: StudyAnalysis, label: str) -> tuple[ReferenceMark, ...]:
@@ -261,18 +278,19 @@ def marks_caption(rows: tuple[DotRow, ...]) -> str:
     text = " Diamond: a published number"
     text += ", its line the 95 % prediction interval" if intervals else ""
     return text + (
-        "; one without a line has no badge, and the table says why." if without_interval else "."
+        "; without a line there is no badge, and the table gives the reason."
+        if without_interval
+        else "."
     )
 
 
 def _compare(analysis: StudyAnalysis, reference: MatchedReference) -> ReferenceComparison:
     value = reference.value
     measured = _measured_values(analysis, reference)
-    differences, reduction = _differences(analysis, reference)
     why = (
         value.status
         or _not_measured_reason(analysis, reference)
-        or reduction
+        or _reduction(analysis, reference)
         or _no_interval_reason(analysis, reference, measured)
     )
     badge, interval = None, None
@@ -283,7 +301,9 @@ def _compare(analysis: StudyAnalysis, reference: MatchedReference) -> ReferenceC
             measured, replace(source, half_width=source.half_width + subset_error)
         )
     drawn = not _mismatch_reason(analysis, reference) and value.accuracy_pct is not None
-    return ReferenceComparison(reference, measured, badge, interval, why, differences, drawn)
+    return ReferenceComparison(
+        reference, measured, badge, interval, why, _differences(analysis, reference), drawn
+    )
 
 
 def _measured_values(analysis: StudyAnalysis, reference: MatchedReference) -> tuple[float, ...]:
@@ -353,7 +373,7 @@ def _not_measured_reason(analysis: StudyAnalysis, reference: MatchedReference) -
         if p.condition == reference.condition and p.epoch == value.epoch
     }
     if value.epoch and analysis.counts.complete and value.split not in recorded:
-        return f"measured on the {value.split} images{at}, of which nothing is recorded here"
+        return f"measured on the {value.split} images{at}, which are not recorded here"
     return ""
 
 
@@ -379,93 +399,75 @@ def _no_interval_reason(
     if len(measured) < 2:
         return f"{format_count(len(measured), 'trained run')}: no interval"
     lower_best = reference.value.quantity in ("loss", TOP5) and reference.value.statistic == "best"
-    return (
-        f"a best {reference.value.quantity}, for which no interval is known" if lower_best else ""
-    )
+    return f"a best {reference.value.quantity}: there is no interval for it" if lower_best else ""
 
 
-def _differences(
-    analysis: StudyAnalysis, reference: MatchedReference
-) -> tuple[tuple[str, ...], str]:
-    """Return the differences from the source's protocol, and the reason that this one is reduced,
-    if it is.
-    """
-    condition, facts, protocol = (
-        analysis.study.condition(reference.condition),
-        analysis.data(reference.condition),
-        reference.protocol,
-    )
-    recipe, differences, reductions = condition.recipe, [], []
+def _differences(analysis: StudyAnalysis, reference: MatchedReference) -> tuple[str, ...]:
+    """Return the differences from the source's protocol."""
+    condition = analysis.study.condition(reference.condition)
+    facts, protocol = analysis.data(reference.condition), reference.protocol
+    recipe, differences = condition.recipe, []
     if facts.name == f"{protocol.data}-rebuilt":
         differences.append(f"data {facts.name} (published {protocol.data})")
     if reference.value.split == "train" and facts.train_subset_images:
         differences.append(
-            f"{facts.train_subset_images:,} of the train images, for which the interval "
-            "allows (published: all)"
+            f"{facts.train_subset_images:,} of the train images, which widens the interval "
+            "(published: all)"
         )
+    lengths = (
+        (recipe.total_steps(facts.train_images), protocol.steps, "steps"),
+        (recipe.num_epochs(facts.train_images), protocol.epochs, "epochs"),
+        (facts.train_images, protocol.train_images, "train images"),
+    )
+    for here, published, unit in lengths:
+        if published is not None and here != published:
+            numbers = f"{here:{_NUMBER[unit]}} {unit} (published {published:{_NUMBER[unit]}})"
+            differences.append(numbers)
     fields = flatten_condition(condition)
-    steps = recipe.total_steps(facts.train_images)
+    for key, value in protocol.fields.items():
+        if key in fields and fields[key] != value:
+            name, here_text = key.split(".", 1)[-1], _setting_text(fields[key])
+            differences.append(f"{name} {here_text} (published {_setting_text(value)})")
+    selected_on = reference.value.selected_on
+    if selected_on != ("validation" if recipe.select == "best" else ""):
+        published_text = f"by the {selected_on} images" if selected_on else _UNKNOWN_EPOCH
+        here_text = "by validation" if recipe.select == "best" else "the last"
+        differences.append(f"the epoch: {here_text} (published {published_text})")
+    counts = analysis.summaries[reference.condition].counts
+    if counts.trained < counts.finished:
+        differences.append("trained runs only")
+    return tuple(differences)
+
+
+def _reduction(analysis: StudyAnalysis, reference: MatchedReference) -> str:
+    """Return the reason that the protocol here is a reduced one; empty if it is not."""
+    condition = analysis.study.condition(reference.condition)
+    facts, protocol = analysis.data(reference.condition), reference.protocol
+    recipe, reductions = condition.recipe, []
     if protocol.steps is not None:
-        published_images = protocol.steps * int(
-            protocol.fields.get("recipe.batch_size", recipe.batch_size)
-        )
-        if steps != protocol.steps:
-            differences.append(f"{steps:,} steps (published {protocol.steps:,})")
-        if steps * recipe.batch_size < published_images:
+        batch_size = int(protocol.fields.get("recipe.batch_size", recipe.batch_size))
+        images = recipe.total_steps(facts.train_images) * recipe.batch_size
+        if images < protocol.steps * batch_size:
             reductions.append("fewer steps than the published one")
-    if protocol.epochs is not None:
-        epochs = recipe.num_epochs(facts.train_images)
-        if epochs != protocol.epochs:
-            differences.append(f"{epochs:g} epochs (published {protocol.epochs:g})")
-        if epochs < protocol.epochs:
-            reductions.append("fewer epochs than the published one")
-    if protocol.train_images is not None and protocol.train_images != facts.train_images:
-        differences.append(
-            f"{facts.train_images:,} train images (published {protocol.train_images:,})"
-        )
-        if facts.train_images < protocol.train_images:
-            reductions.append("fewer train images than the published one")
+    if protocol.epochs is not None and recipe.num_epochs(facts.train_images) < protocol.epochs:
+        reductions.append("fewer epochs than the published one")
+    if protocol.train_images is not None and facts.train_images < protocol.train_images:
+        reductions.append("fewer train images than the published one")
     if condition.data.train_images is not None:
-        reductions.append(f"trained on {condition.data.train_images:,} images alone")
-    for key, published_value in protocol.fields.items():
-        if key in fields and fields[key] != published_value:
-            differences.append(
-                f"{key.split('.', 1)[-1]} {_setting_text(fields[key])} (published "
-                f"{_setting_text(published_value)})"
-            )
-    if reference.value.selected_on != ("validation" if recipe.select == "best" else ""):
-        published = (
-            f"by the {reference.value.selected_on} images"
-            if reference.value.selected_on
-            else "the last, or not said"
-        )
-        differences.append(
-            f"the epoch: {'by validation' if recipe.select == 'best' else 'the last'} "
-            f"(published {published})"
-        )
-    if (
-        analysis.summaries[reference.condition].counts.trained
-        < analysis.summaries[reference.condition].counts.finished
-    ):
-        differences.append("trained runs alone")
+        reductions.append(f"trained on only {condition.data.train_images:,} images")
     # The data may be the same, only in another folder: then `--data` is no change of the protocol.
     same = ("data = ",) if facts.name in (protocol.data, f"{protocol.data}-rebuilt") else ()
-    changed = [
-        item
-        for item in analysis.study.overrides
-        if not item.startswith(("seeds = ", "grid.", *same))
-    ]
-    reductions += [f"changed by the command: {item}" for item in changed]
-    return tuple(
-        differences
-    ), f"a shrunken protocol: {join_words(reductions)}" if reductions else ""
+    unchanged = ("seeds = ", "grid.", *same)
+    changed = [item for item in analysis.study.overrides if not item.startswith(unchanged)]
+    reductions += [f"changed by the command: {join_words(changed)}"] if changed else []
+    return f"reduced protocol: {join_words(reductions)}" if reductions else ""
 
 
 def _setting_text(value: object) -> str:
     return {True: "on", False: "off"}[value] if isinstance(value, bool) else f"{value}"
 
 
-def _row(comparison: ReferenceComparison, url: str) -> tuple[Cell, ...]:
+def _row(comparison: ReferenceComparison, link: tuple[str, str]) -> tuple[Cell, ...]:
     value, measured = comparison.reference.value, comparison.measured
     digits = 3 if value.quantity == "loss" else decimals(comparison.interval)
     measured_cell = Cell(DASH, "n = 0")
@@ -482,12 +484,12 @@ def _row(comparison: ReferenceComparison, url: str) -> tuple[Cell, ...]:
     )
     return (
         Cell(comparison.reference.condition),
-        Cell(comparison.reference.title, value.label, cited=comparison.reference.title, url=url),
+        Cell(comparison.reference.title, value.label, "", *link),
         _reference_cell(comparison.reference),
         measured_cell,
         Cell(format_interval(comparison.interval, digits)),
         word,
-        Cell("; ".join(comparison.differences) or "nothing that the source says"),
+        Cell("; ".join(comparison.differences) or "none that the source describes"),
     )
 
 

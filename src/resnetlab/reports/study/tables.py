@@ -24,17 +24,25 @@ from resnetlab.reports.format import (
     join_words,
 )
 from resnetlab.reports.study import estimands, finetune
-from resnetlab.reports.study.references import citation_url
+from resnetlab.reports.study.references import citation_link
 from resnetlab.schema import encode
 from resnetlab.stats.intervals import Summary, mean
 from resnetlab.stats.outcomes import OUTCOMES, OutcomeCounts
 from resnetlab.stats.power import ALPHA
 from resnetlab.stats.verdict import GREATER, Hypothesis, MeansHypothesis, Verdict
+from resnetlab.studies.bibliography import format_citation
 from resnetlab.studies.claims import AnyClaim, Greater
 from resnetlab.studies.parsing.study_file import CONDITION_PARTS
 
 if TYPE_CHECKING:
     from resnetlab.analysis.analyze import StudyAnalysis
+
+_ALL_RUNS = {
+    "t": "by Student's t",
+    "hurdle": "with failed runs",
+    "whole range": "(fewer than 2 trained)",
+}
+"""Methods of the interval over all runs, in words."""
 
 SINGLE_LOOK_CONFIDENCE = 1 - ALPHA
 """Confidence of the intervals of a study with a single look."""
@@ -44,26 +52,24 @@ def conditions(analysis: StudyAnalysis) -> Table:
     """Return the table of accuracies of each condition, over trained runs and over all runs."""
     columns = (
         Column("Condition", numeric=False),
-        Column("Converged"),
+        Column("Trained"),
         Column("Mean of trained"),
         Column("sd"),
         Column("95 % CI"),
         Column("Mean of all runs"),
-        Column("Training, a run"),
+        Column("Training time per run"),
     )
     rows = tuple(
         _condition_row(label, summary, analysis.rows(label))
         for label, summary in analysis.summaries.items()
     )
     note = (
-        "Test accuracy. Under the success rate, its 95 % Wilson interval. CI of the mean of "
-        "the trained runs: "
-        "Student's t. The mean of all runs counts a diverged run as a guess; its interval is "
-        "Student's t where all "
-        "runs ended alike, else it joins an exact interval of the success rate with the "
-        "t-interval (hurdle), and is "
-        "the whole range below 2 trained runs. Training time: mean of the finished runs, "
-        "without evaluation."
+        "Test accuracy. Below the number of trained runs: the 95 % Wilson interval of their share. "
+        "95 % CI: Student's t-interval of the mean of the trained runs. Mean of all runs: a "
+        "diverged run counts with the accuracy of a constant guess. Its interval is Student's t if "
+        "all runs had the same outcome. Otherwise it combines an exact interval of the share of "
+        "trained runs with a t-interval of their mean; with fewer than 2 trained runs it is 0 to "
+        "100 %. Training time: mean of the finished runs, without evaluation."
     )
     return Table("conditions", columns, rows, note)
 
@@ -80,7 +86,9 @@ def _condition_row(label: str, summary: Summary, runs: Sequence[RunRow]) -> tupl
         rate = Cell(DASH)
     parts = []
     if summary.all_interval_pct:
-        parts.append(f"{format_interval(summary.all_interval_pct, digits)} {summary.all_rule}")
+        parts.append(
+            f"{format_interval(summary.all_interval_pct, digits)} {_ALL_RUNS[summary.all_rule]}"
+        )
     if summary.all_range_pct:
         low, high = summary.all_range_pct
         parts.append(f"runs {format_number(low, digits)} to {format_number(high, digits)}")
@@ -112,9 +120,12 @@ def outcomes(analysis: StudyAnalysis) -> Table:
 
     rows = [row(label, summary.counts) for label, summary in analysis.summaries.items()]
     note = (
-        "Dead: never above what a guess reaches by luck. Diverged: a loss that is not a "
-        "number. Missing: three "
-        "attempts were broken from outside. No seed is replaced, and none leaves the denominators."
+        "Trained: above chance by a binomial test. The best accuracy of the run is higher than "
+        "always guessing the most frequent class reaches by luck, with a probability of error of 1 "
+        "in 10,000 over all evaluations of the run. A trained run may still have a low accuracy. "
+        "At chance: never above this level. Diverged: the loss was not a finite number. Out of "
+        "memory: the network did not fit. Missing: three attempts were interrupted. No seed is "
+        "replaced, and every planned run counts."
     )
     return Table("outcomes", columns, (*rows, row("all", analysis.counts)), note, "scroll")
 
@@ -145,24 +156,18 @@ def claims(analysis: StudyAnalysis) -> Table | None:
     rows = tuple(
         row
         for triple in judged_claims
-        for row in _claim_rows(*triple, one_unit, citation_url(analysis, triple[0].source))
+        for row in _claim_rows(*triple, one_unit, citation_link(analysis, triple[0].source))
     )
-    lines = (
-        "claims"
-        if len(rows) == len(analysis.study.claims)
-        else "lines, of which directions are ones of their own,"
-    )
+    lines = "claims" if len(rows) == len(analysis.study.claims) else "tests, directions included"
     family = (
         f"corrected over the study's {len(rows)} {lines} (Holm 1979)"
         if len(rows) > 1
-        else "one claim: uncorrected"
+        else "not corrected because there is one claim"
     )
     note = (
-        "Left less right, over trained runs, by Welch's t with ν degrees of freedom. Where "
-        f"p ({family}) is below "
-        "0.05, the claim that left is greater is reproduced by a difference above 0 and "
-        "contradicted by one below; "
-        "otherwise it is inconclusive."
+        "Difference: left minus right over trained runs, by Welch's t with ν degrees of freedom. "
+        f"If p, {family}, is below 0.05, a difference above 0 reproduces the claim that left is "
+        "greater, and one below 0 contradicts it. Otherwise the claim is inconclusive."
     )
     return Table(
         "claims",
@@ -173,12 +178,12 @@ def claims(analysis: StudyAnalysis) -> Table | None:
 
 
 def _claim_rows(
-    claim: AnyClaim, hypothesis: Hypothesis, verdict: Verdict, one_unit: bool, url: str
+    claim: AnyClaim, hypothesis: Hypothesis, verdict: Verdict, one_unit: bool, link: tuple[str, str]
 ) -> Iterable[tuple[Cell, ...]]:
     """Yield the row of a claim, and a second row for the direction of a claim about a size."""
     compared = estimands.describe_estimand(claim)
-    note = f"{compared} · {claim.source}" if claim.source else compared
-    says = Cell(claim.statement, note, cited=claim.source, url=url)
+    note = " · ".join(filter(None, (compared, format_citation(claim.source))))
+    says = Cell(claim.statement, note, "", *link)
     digits = decimals(verdict.effect.interval()) if verdict.effect else 1
     unit = estimands.unit(claim)
     numbers = _effect_cells(
@@ -190,7 +195,7 @@ def _claim_rows(
     if verdict.direction is not None and isinstance(hypothesis, MeansHypothesis):
         side = "above" if hypothesis.direction == GREATER else "below"
         _, _, nu, p, p_holm = _effect_cells(verdict.direction, digits, "")
-        direction = Cell("Its direction", f"{side} 0, a line of its own")
+        direction = Cell("Direction of this claim", f"{side} 0, tested separately")
         yield (direction, Cell(DASH), Cell(DASH), nu, p, p_holm, _verdict_cell(verdict.direction))
 
 
@@ -198,7 +203,9 @@ def _verdict_cell(verdict: Verdict) -> Cell:
     why = verdict.reason or (format_forecast(verdict.forecast) if verdict.forecast else "")
     if verdict.effect is not None and verdict.effect.deterministic:
         why = "; ".join(
-            part for part in (why, "deterministic difference: no run of an arm differs") if part
+            part
+            for part in (why, "deterministic difference: all runs of a condition are equal")
+            if part
         )
     word = Cell(
         capitalize_first(verdict.label),
@@ -210,7 +217,7 @@ def _verdict_cell(verdict: Verdict) -> Cell:
         and verdict.label in ("reproduced", "partly reproduced", "contradicted")
         and why
     ):
-        word = Cell(word.text, f"conditional on convergence; {why}", word.badge)
+        word = Cell(word.text, f"trained runs only; {why}", word.badge)
     return word
 
 
@@ -255,7 +262,7 @@ def run_table(analysis: StudyAnalysis) -> Table:
         for label in analysis.summaries
         for row in analysis.rows(label)
     )
-    note = "An attempt is a start or a resumption. Every column of every run is in results.csv."
+    note = "An attempt is a start or a resumption. results.csv has all columns of all runs."
     return Table("ledger", columns, rows, note, "scroll")
 
 

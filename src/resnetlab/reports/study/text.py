@@ -45,7 +45,7 @@ def answer(analysis: StudyAnalysis) -> str:
     claims, verdicts = analysis.study.claims, analysis.verdicts
     if not analysis.counts.complete:
         progress = f"{analysis.counts.finished:,} of {format_count(analysis.counts.planned, 'run')}"
-        reason = "no claim is judged before the last one" if claims else "the means may still move"
+        reason = "claims are tested after the last run" if claims else "the means may still change"
         return f"{progress} {'is' if analysis.counts.finished == 1 else 'are'} finished: {reason}."
     if not claims:
         return _without_claims(analysis)
@@ -130,7 +130,7 @@ def describe_accuracy(label: str, summary: Summary) -> str:
     if counts.out_of_memory:
         return f"{label} ran out of memory"
     if summary.mean_pct is None:
-        return f"{label} learned in no run ({rate})"
+        return f"{label} has no trained run ({rate})"
     if summary.interval_pct is None:
         return f"{label} reached {format_pct(summary.mean_pct)} in its one trained run ({rate})"
     digits = decimals(summary.interval_pct)
@@ -151,11 +151,11 @@ def _without_claims(analysis: StudyAnalysis) -> str:
     )
     together = ensembles.ensemble_sentence(analysis)
     why = (
-        "its claims need what was left out"
+        "its claims need conditions that were left out"
         if analysis.study.left_out
         else "the study declares no claim"
     )
-    return f"{capitalize_first(accuracies)}{more}; {why}, so none is judged." + (
+    return f"{capitalize_first(accuracies)}{more}; {why}, so there is no verdict." + (
         together and f" {together}"
     )
 
@@ -170,8 +170,9 @@ def limits(analysis: StudyAnalysis) -> str:
     if parts:
         sentences.append(f"Not all conditions of the study file: {'; '.join(parts)}.")
     if analysis.study.left_out:
+        skipped = " ".join(analysis.study.left_out)
         sentences.append(
-            f"Claims that need the others, and are not judged: {' '.join(analysis.study.left_out)}"
+            f"Claims without a verdict because their conditions are left out: {skipped}"
         )
     sentences += [
         f"About {data.name}: {data.about.strip().rstrip('.')}."
@@ -185,11 +186,11 @@ def limits(analysis: StudyAnalysis) -> str:
     }
     if train_images:
         sentences.append(
-            "A shrunken protocol: trained on "
-            f"{join_words([f'{n:,}' for n in sorted(train_images)])} images alone."
+            "Reduced protocol: trained on only "
+            f"{join_words([f'{n:,}' for n in sorted(train_images)])} images."
         )
     if not sentences:
-        sentences.append("Other data, other recipes, longer training: nothing here speaks of them.")
+        sentences.append("These results do not cover other data, other recipes or longer training.")
     return " ".join(sentences)
 
 
@@ -198,19 +199,19 @@ def test_split_note(analysis: StudyAnalysis) -> str:
     best = any(condition.recipe.select == "best" for condition in analysis.study.conditions)
     if has_finetuning(analysis):
         return (
-            "The test photographs chose nothing: validation chose the epoch, the learning "
-            "rate where several are "
-            "tried, and the stage, and they are tested once, at the end."
+            "The test images selected nothing: the validation images selected the epoch, the "
+            "learning rate if several are tried, and the stage. The test images are evaluated "
+            "once, at the end."
         )
     selection = (
-        "the weights with the least validation error are kept"
+        "the weights with the lowest validation error are used"
         if best
-        else "the last weights are kept"
+        else "the last weights are used"
     )
     if any(condition.data.test_curve for condition in analysis.study.conditions):
-        curve = "Their curve was recorded because the study asks for it; nothing was chosen by it."
-        return f"The test images chose nothing: {selection}. {curve}"
-    return f"The test images chose nothing: {selection}, and they are tested once, at the end."
+        curve = "Their curve was recorded because the study asks for it; it selected nothing."
+        return f"The test images selected nothing: {selection}. {curve}"
+    return f"The test images selected nothing: {selection}. They are evaluated once, at the end."
 
 
 def command(analysis: StudyAnalysis) -> str:
@@ -243,19 +244,19 @@ def made_by(analysis: StudyAnalysis) -> str:
 
 
 def dot_plot_caption(analysis: StudyAnalysis, chance_hidden: bool) -> str:
-    """Return the caption of the first figure. `hidden` is true if chance is outside its scale."""
-    text = (
-        "Every planned run. The bar is the mean of the trained runs, the line its 95 % t-interval"
-    )
+    """Return the caption of the first figure. `chance_hidden` is true if chance is
+    outside its scale.
+    """
+    text = "Each planned run. Bar: mean of the trained runs; line: its 95 % t-interval"
     chances = sorted({round(summary.chance_pct, 1) for summary in analysis.summaries.values()})
     guess = (
-        "chance, the share of the largest class, is "
+        "chance, the share of the most frequent class, is "
         f"{join_words([format_pct(chance) for chance in chances])}"
     )
-    guess += ", off the scale" if chance_hidden else ""
-    extra = "; a diverged run stands at chance" if analysis.counts.diverged else ""
+    guess += ", outside the scale" if chance_hidden else ""
+    extra = "; a diverged run is drawn at chance" if analysis.counts.diverged else ""
     edge = analysis.counts.out_of_memory + analysis.counts.missing
-    extra += "; runs without an accuracy stand at the left edge" if edge else ""
+    extra += "; runs without an accuracy are drawn at the left edge" if edge else ""
     return f"{text}; {guess}{extra}."
 
 

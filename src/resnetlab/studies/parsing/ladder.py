@@ -13,6 +13,7 @@ from typing import Any
 
 from resnetlab.errors import InputError, Problem, suggest
 from resnetlab.schema import FieldError, PositiveFloat, decode, strict_dataclass
+from resnetlab.studies.bibliography import Citation
 from resnetlab.studies.parsing.toml_tables import deep_merge, flatten, has_subfield
 from resnetlab.studies.study import Expect, Rung
 
@@ -28,7 +29,7 @@ class _RungTable:
     why: str
     adds: dict[str, Any] = field(default_factory=dict)
     instead_of: str = ""
-    source: str = ""
+    source: Citation = ""
     expect: Expect = "greater"
     margin: PositiveFloat | None = None
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from functools import cache
 from typing import Any
 
 from resnetlab.errors import InputError, Problem, suggest
@@ -17,21 +16,6 @@ from resnetlab.studies.study import Condition
 def reference_names() -> list[str]:
     """Return the names of the catalog's sources of published numbers."""
     return catalog_names("references")
-
-
-@cache
-def citation_urls() -> dict[str, str]:
-    """Return the address of each work with numbers in the catalog, if it is public, by its short
-    citation.
-
-    A short citation is for example `He et al. 2016`.
-    """
-    tables = [read_named("references", name, "reference")[0] for name in reference_names()]
-    return {
-        str(table["title"]).partition(",")[0]: str(table["url"])
-        for table in tables
-        if "url" in table
-    }
 
 
 def load_reference_source(

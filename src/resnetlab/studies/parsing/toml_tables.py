@@ -13,6 +13,7 @@ from resnetlab.errors import input_error, suggest
 from resnetlab.recipes.finetune import finetune_recipe_names, finetune_recipe_table
 from resnetlab.schema import parse_toml, read_toml
 from resnetlab.shell import is_path
+from resnetlab.studies.bibliography import format_citation
 
 
 def read_named(
@@ -52,7 +53,8 @@ def study_source(study: str) -> str:
     ...`.
     """
     path = resources.files("resnetlab.catalog") / "studies" / f"{study}.toml"
-    return path.read_text(encoding="utf-8").partition("\n")[0].partition("Source:")[2].strip()
+    line = path.read_text(encoding="utf-8").partition("\n")[0]
+    return format_citation(line.partition("Source:")[2].strip())
 
 
 def summarize_studies() -> list[dict[str, Any]]:
