@@ -1,6 +1,6 @@
-"""One loop in a process of its own.
+"""Training loop of one contender in its own process.
 
-Reads seconds, trains as long, answers with images and seconds; `steps.py` asks.
+Reads seconds, trains for that time, and answers with images and seconds. `steps.py` starts it.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ from resnetlab.models.build import build_model
 from resnetlab.models.configs.cifar import cifar_config
 from resnetlab.recipes.numerics import Numerics
 from resnetlab.recipes.train import SGD, Recipe
-from resnetlab.training.cuda_graphs import build_steps
+from resnetlab.training.cuda_graphs import make_step
 from resnetlab.training.device import setup_device
-from resnetlab.training.loop import train
+from resnetlab.training.events import train_events
 from resnetlab.training.resolve import resolve_numerics
 from resnetlab.training.rng import make_generator
 from resnetlab.training.state import ScratchTrainState
@@ -31,12 +31,12 @@ SHAPES = {"cifar10": (32, 3, 50_000), "digits": (8, 1, 1_437)}
 
 
 def images(shape: str) -> LabeledImages:
-    """Random pixels (N, H, W, C) and labels (N,) of that shape."""
+    """Return random pixels (N, H, W, C) and labels (N,) of that shape."""
     return LabeledImages(*stock.made(*SHAPES[shape]))
 
 
 def stock_loop(depth: int, batch: int, shape: str, *, tuned: bool, workers: int) -> Iterator[int]:
-    """The images of each step."""
+    """Yield the number of images of each step of a stock loop."""
     held, device = images(shape), torch.device("cpu")
     model = build_model(
         cifar_config(depth), held.pixels.shape[3], 10, lambda name: make_generator(0, "init", name)
@@ -49,24 +49,23 @@ def stock_loop(depth: int, batch: int, shape: str, *, tuned: bool, workers: int)
 def our_loop(
     depth: int, batch: int, shape: str, *, single: bool, **numerics_asked: Any
 ) -> Iterator[int]:
-    """The images between two pauses of resnetlab's own loop."""
-    held, side = images(shape), SHAPES[shape][0]
+    """Yield the number of images between two events of resnetlab's own loop."""
+    train_images, side = images(shape), SHAPES[shape][0]
     numerics = resolve_numerics(Numerics(device="cpu", **numerics_asked), single_run=single)
     device = setup_device(numerics)
     sgd = SGD(lr=0.1, momentum=0.9, weight_decay=1e-4)
     augment = Augment(crop_padding=side // 8, flip=True)
     recipe = Recipe(batch_size=batch, epochs=10_000, optimizer=sgd, augment=augment)
-    learner = ScratchTrainState(cifar_config(depth), recipe, numerics, 0, held, 10, device)
+    state = ScratchTrainState(cifar_config(depth), recipe, numerics, 0, train_images, 10, device)
     seen = 0
-    for progress in train(
-        learner, build_steps(learner, DeviceImages.from_images(held, device)), lambda: False
-    ):
-        yield progress.images_processed - seen
-        seen = progress.images_processed
+    step = make_step(state, DeviceImages.from_images(train_images, device))
+    for event in train_events(state, step, lambda: False):
+        yield event.images_processed - seen
+        seen = event.images_processed
 
 
 def main() -> None:
-    """`contender.py NAME DEPTH BATCH SHAPE`, a name of `steps.CONTENDERS`."""
+    """Run `contender.py NAME DEPTH BATCH SHAPE`, with a name of `steps.CONTENDERS`."""
     name, depth, batch, shape = sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), sys.argv[4]
     kind, *words = name.split("-")
     if kind in ("stock", "tuned"):
@@ -79,9 +78,7 @@ def main() -> None:
 
 
 def answer(steps: Iterator[int]) -> None:
-    """Train for the seconds that a line of the input asks for, and say images and seconds; line by
-    line.
-    """
+    """Train for the seconds that each line of the input gives, and print images and seconds."""
     next(steps)
     print("ready", flush=True)
     for line in sys.stdin:

@@ -1,8 +1,7 @@
-"""A study of many runs, made up to time what reads it: one run is trained, and its record stands in
-every folder.
+"""Synthetic study of many runs, to time the commands that read a study.
 
-Each made-up run says so in its provenance, which the report shows. Nothing about networks can be
-read from it.
+One run is trained, and its record is copied into every folder. The provenance of each copy says
+so, and the report shows it. The numbers mean nothing.
 """
 
 from __future__ import annotations
@@ -60,7 +59,7 @@ def fabricate(root: Path, runs: int) -> Path:
 
 
 def _trained(plan: Plan, root: Path) -> Result:
-    """Train the first run, and give its result."""
+    """Train the first run and return its result."""
     first = plan.runs[0]
     dataset = load_dataset(first.file.data, root / "cache")
     result = execute(
@@ -71,7 +70,7 @@ def _trained(plan: Plan, root: Path) -> Result:
 
 
 def _copy(plan: Plan, root: Path, result: Result) -> None:
-    """Put the record of the first run into the folders of all others."""
+    """Copy the record of the first run into the folders of all others."""
     first = RunDirectory.find(root, plan.runs[0].id)
     metrics, provenance = (
         (first.path / name).read_text() for name in ("metrics.jsonl", "provenance.jsonl")

@@ -1,8 +1,7 @@
-"""How long a folder of 60,000 small images takes to open: first, and once it was seen: `python
-benchmarks/folder.py`.
+"""Time to open a folder of 60,000 small images, for the first and the second time.
 
-Prints both, writes `benchmarks/folder.json`, and ends with 1 where the second takes a second or
-more.
+Run `python benchmarks/folder.py`. It prints both times, writes `benchmarks/folder.json`, and exits
+with 1 if the second one is a second or more.
 """
 
 from __future__ import annotations
@@ -36,7 +35,7 @@ print(time.monotonic() - began, len(source.train) + len(source.test), source.sha
 
 
 def main() -> int:
-    """Measure, print, write; the exit code."""
+    """Measure, print, write; return the exit code."""
     with tempfile.TemporaryDirectory() as place:
         root, cache = Path(place) / "images", Path(place) / "cache"
         write(root)
@@ -59,7 +58,7 @@ def main() -> int:
 
 
 def write(root: Path) -> None:
-    """Half PNG, half JPEG, five sixths train; an hour old."""
+    """Write a folder of images: half PNG, half JPEG, five sixths for training, an hour old."""
     draw = np.random.default_rng(0)
     kinds = [("png", "PNG"), ("jpg", "JPEG")]
     files = [
@@ -76,7 +75,7 @@ def write(root: Path) -> None:
 
 
 def encoded(pixels: np.ndarray[tuple[int, ...], np.dtype[np.uint8]], kind: str) -> bytes:
-    """A picture as a file of that kind."""
+    """Encode an image as a file of that format."""
     file = io.BytesIO()
     Image.fromarray(pixels).save(file, kind)
     return file.getvalue()

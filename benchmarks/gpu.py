@@ -1,5 +1,5 @@
-"""resnetlab on one GPU against a stock loop, captured steps against plain ones, five seeds abreast
-against one.
+"""resnetlab on one GPU against a stock loop, captured steps against eager ones, and
+five seeds in parallel against one.
 
     PYTHONPATH=src python benchmarks/gpu.py            about 8 minutes; benchmarks/gpu.json and a
     dated page PYTHONPATH=src python benchmarks/gpu.py --grid DIR a part of the shortcut report's
@@ -39,14 +39,15 @@ from resnetlab.models.configs.cifar import cifar_config
 from resnetlab.recipes.numerics import Numerics, available_cpus
 from resnetlab.recipes.train import SGD, Adam, AdamW, Cosine, Recipe, RMSprop
 from resnetlab.schema import encode
-from resnetlab.training.cuda_graphs import build_steps
+from resnetlab.training.batches import InMemoryBatches
+from resnetlab.training.cuda_graphs import make_step
 from resnetlab.training.device import setup_device
+from resnetlab.training.eager_step import EagerStep
+from resnetlab.training.events import train_events
 from resnetlab.training.interleave import round_robin
-from resnetlab.training.loop import train
 from resnetlab.training.resolve import resolve_numerics
 from resnetlab.training.rng import make_generator
 from resnetlab.training.state import ScratchTrainState
-from resnetlab.training.steps import EagerSteps
 
 HERE = Path(__file__).parent
 SIDE, CHANNELS, CLASSES = 32, 3, 10
@@ -56,16 +57,16 @@ WARM_STEPS = 20
 SEEDS = 5
 GRID_STUDY = "shortcuts"
 
-Manner = Literal["plain", "captured"]
+StepKind = Literal["eager", "captured"]
 
 
 def made(count: int, seed: int = 0) -> LabeledImages:
-    """Random images of CIFAR-10's shape."""
+    """Return random images of CIFAR-10's shape."""
     return LabeledImages(*stock.made(SIDE, CHANNELS, count, seed))
 
 
 class Bench:
-    """Loops on one device over one set of images."""
+    """Training loops on one device over one set of images."""
 
     def __init__(self, device: str, images: LabeledImages, seconds: float) -> None:
         self.numerics = resolve_numerics(Numerics(device=device), single_run=False)  # type: ignore[arg-type]
@@ -74,25 +75,25 @@ class Bench:
         self.began = time.monotonic()
 
     def learner(self, model: ModelConfig, recipe: Recipe, seed: int = 0) -> ScratchTrainState:
-        """A learner in the very form that can be captured."""
+        """Return a training state whose steps can be captured."""
         return ScratchTrainState(
             model, recipe, self.numerics, seed, self.images, CLASSES, self.device
         )
 
-    def ours(self, learner: ScratchTrainState, manner: Manner = "captured") -> Iterator[int]:
-        """The images of each step of resnetlab's own loop, captured where it can be, or plain."""
+    def ours(self, state: ScratchTrainState, kind: StepKind = "captured") -> Iterator[int]:
+        """Yield the number of images of each step of resnetlab's own loop, captured or eager."""
         seen = 0
-        steps = (
-            build_steps(learner, self.resident)
-            if manner == "captured"
-            else EagerSteps(learner, self.resident)
+        step = (
+            make_step(state, self.resident)
+            if kind == "captured"
+            else EagerStep(state, InMemoryBatches(state, self.resident))
         )
-        for progress in train(learner, steps, lambda: False, yield_every_step=True):
-            yield progress.images_processed - seen
-            seen = progress.images_processed
+        for event in train_events(state, step, lambda: False, yield_every_step=True):
+            yield event.images_processed - seen
+            seen = event.images_processed
 
     def stock(self, model: ModelConfig, batch: int, *, tuned: bool) -> Iterator[int]:
-        """The images of each step of a loop as tutorials write it."""
+        """Yield the number of images of each step of a loop as tutorials write it."""
         built = build_model(model, CHANNELS, CLASSES, lambda name: make_generator(0, "init", name))
         pixels, labels = self.images.pixels, self.images.labels
         workers = min(8, available_cpus() - 1)
@@ -100,15 +101,17 @@ class Bench:
             built, pixels, labels, batch, tuned=tuned, device=self.device, workers=workers
         )
 
-    def abreast(self, model: ModelConfig, recipe: Recipe, seeds: int = SEEDS) -> Iterator[int]:
-        """The images of each step of several seeds that take turns."""
+    def parallel_seeds(
+        self, model: ModelConfig, recipe: Recipe, seeds: int = SEEDS
+    ) -> Iterator[int]:
+        """Yield the number of images of each step of several seeds in a round robin."""
         loops = [self.ours(self.learner(model, recipe, seed)) for seed in range(seeds)]
         while True:
             for loop in loops:
                 yield next(loop)
 
     def pace(self, steps: Iterator[int]) -> float:
-        """Images a second, after a warm-up, with the device's work done."""
+        """Return images per second after a warm-up, when the device has finished its work."""
         with contextlib.closing(steps) as loop:  # type: ignore[type-var]
             for _ in range(WARM_STEPS * SEEDS):
                 next(loop)
@@ -125,12 +128,12 @@ class Bench:
 
     @property
     def late(self) -> bool:
-        """Whether the budget is spent."""
+        """True if the budget is spent."""
         return time.monotonic() - self.began > BUDGET_SECONDS
 
 
 def training(batch: int, **settings: Any) -> Recipe:
-    """Without end, as the classic recipes have it."""
+    """Return a classic recipe without an end."""
     classic = {
         "optimizer": SGD(lr=0.1, momentum=0.9, weight_decay=1e-4),
         "augment": Augment(crop_padding=4, flip=True),
@@ -150,7 +153,7 @@ EQUAL: dict[str, dict[str, Any]] = {
 
 
 def differing(left: ScratchTrainState, right: ScratchTrainState) -> list[str]:
-    """The tensors of two learners that differ in a bit."""
+    """Return the names of the tensors in which two training states differ."""
     other = right.state_dict()
     return [
         name for name, tensor in left.state_dict().items() if not torch.equal(tensor, other[name])
@@ -158,12 +161,10 @@ def differing(left: ScratchTrainState, right: ScratchTrainState) -> list[str]:
 
 
 def bits(bench: Bench, model: ModelConfig, batch: int, steps: int) -> dict[str, str]:
-    """Captured against plain for each optimizer, and seeds abreast against each alone: OK,
-    DIFFERENT or PLAIN.
-    """
+    """Compare captured steps with eager ones by optimizer, and seeds in parallel with one alone."""
 
-    def run(learner: ScratchTrainState, manner: Manner = "captured") -> ScratchTrainState:
-        for _ in bench.ours(learner, manner):
+    def run(learner: ScratchTrainState, kind: StepKind = "captured") -> ScratchTrainState:
+        for _ in bench.ours(learner, kind):
             pass
         return learner
 
@@ -171,28 +172,28 @@ def bits(bench: Bench, model: ModelConfig, batch: int, steps: int) -> dict[str, 
     for name, settings in EQUAL.items():
         recipe = training(batch, **settings | {"epochs": None, "steps": steps})
         captured = run(bench.learner(model, recipe))
-        same = not differing(captured, run(bench.learner(model, recipe), "plain"))
-        found[f"captured = plain, {name}"] = verdict(same, captured.eager_reason)
+        same = not differing(captured, run(bench.learner(model, recipe), "eager"))
+        found[f"captured = eager, {name}"] = verdict(same, captured.eager_reason)
     recipe = training(batch, epochs=None, steps=steps)
     together = [bench.learner(model, recipe, seed) for seed in range(SEEDS)]
-    list(round_robin(_turns(bench.ours(learner)) for learner in together))
+    list(round_robin(_yield_every_step(bench.ours(learner)) for learner in together))
     same = all(
         not differing(learner, run(bench.learner(model, recipe, seed)))
         for seed, learner in enumerate(together)
     )
-    found[f"{SEEDS} abreast = alone"] = verdict(same, together[0].eager_reason)
+    found[f"{SEEDS} in parallel = alone"] = verdict(same, together[0].eager_reason)
     return found
 
 
-def _turns(steps: Iterator[int]) -> Any:
+def _yield_every_step(steps: Iterator[int]) -> Any:
     for _ in steps:
         yield
 
 
-def verdict(same: bool, why_plain: str) -> str:
-    """In one word, with the reason where steps were plain after all."""
+def verdict(same: bool, eager_reason: str) -> str:
+    """Return OK or DIFFERENT, with the reason if the steps were eager."""
     word = "OK" if same else "DIFFERENT"
-    return f"{word}, but plain: {why_plain}" if why_plain else word
+    return f"{word}, but eager: {eager_reason}" if eager_reason else word
 
 
 # Speed
@@ -200,31 +201,31 @@ def verdict(same: bool, why_plain: str) -> str:
 
 
 def speeds(bench: Bench, depth: int, batch: int) -> dict[str, float]:
-    """Images a second of each contender."""
+    """Return the images per second of each contender."""
     model, recipe = cifar_config(depth), training(batch)
     contenders: dict[str, Callable[[], Iterator[int]]] = {
         "stock": lambda: bench.stock(model, batch, tuned=False),
         "tuned": lambda: bench.stock(model, batch, tuned=True),
-        "plain": lambda: bench.ours(bench.learner(model, recipe), "plain"),
+        "eager": lambda: bench.ours(bench.learner(model, recipe), "eager"),
         "captured": lambda: bench.ours(bench.learner(model, recipe)),
-        "abreast": lambda: bench.parallel_seeds(model, recipe),
+        "parallel": lambda: bench.parallel_seeds(model, recipe),
     }
     return {name: bench.pace(start()) for name, start in contenders.items() if not bench.late}
 
 
 def ratios(pace: dict[str, float]) -> dict[str, float]:
-    """Speed of captured steps over each other kind, and of five seeds side by side."""
+    """Return the speed of captured steps over each other kind, and of five seeds in parallel."""
     captured = pace.get("captured")
     if not captured:
         return {}
     found = {
         name: round(captured / pace[name], 3)
-        for name in ("stock", "tuned", "plain")
+        for name in ("stock", "tuned", "eager")
         if name in pace
     }
-    if "abreast" in pace:
-        found["five abreast to stock"] = round(pace["abreast"] / pace["stock"], 3)
-        found["time of five abreast"] = round(SEEDS * captured / pace["abreast"], 3)
+    if "parallel" in pace:
+        found["five in parallel to stock"] = round(pace["parallel"] / pace["stock"], 3)
+        found["time of five in parallel"] = round(SEEDS * captured / pace["parallel"], 3)
     return found
 
 
@@ -254,7 +255,7 @@ def grid(bench: Bench) -> dict[str, Any]:
 
 
 def page(found: dict[str, Any]) -> str:
-    """The figures as Markdown."""
+    """Return the figures as Markdown."""
     lines = [
         f"# On a GPU, {found['time'][:10]}",
         "",
@@ -268,7 +269,7 @@ def page(found: dict[str, Any]) -> str:
         "## Images per second",
         "",
     ]
-    names = ("stock", "tuned", "plain", "captured", "abreast")
+    names = ("stock", "tuned", "eager", "captured", "parallel")
     lines += ["| network, batch | " + " | ".join(names) + " |", "|---" * (len(names) + 1) + "|"]
     for case, pace in found["images_per_second"].items():
         cells = [f"{pace[name]:,.0f}" if name in pace else "not measured" for name in names]
@@ -293,7 +294,7 @@ def page(found: dict[str, Any]) -> str:
 
 
 def measure() -> dict[str, Any]:
-    """All of it, within the budget."""
+    """Measure everything within the budget."""
     bench = Bench("cuda", made(50_000), seconds=6.0)
     found: dict[str, Any] = {
         **machine(),
@@ -364,7 +365,7 @@ def really_run(folder: Path, seconds: float) -> int:
 
 
 def main() -> int:
-    """Measure, and write what was found."""
+    """Measure and write the results."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

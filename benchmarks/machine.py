@@ -1,4 +1,4 @@
-"""On what a benchmark ran."""
+"""Description of the machine on which a benchmark ran."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ NAMES = (
 
 
 def machine() -> dict[str, Any]:
-    """When, from which commit, with which packages and processor, and how busy it was before."""
+    """Return the time, commit, packages and processor, and the load before the benchmark."""
     line = provenance_event("benchmark", 0, Numerics(device="cpu", threads=1), "")
     return {
         **{name: line[name] for name in NAMES},

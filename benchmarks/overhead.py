@@ -1,11 +1,10 @@
-"""What of a study's time is neither training nor evaluation: `python benchmarks/overhead.py [STUDY
-[SEEDS]]`.
+"""Share of a study's time that is neither training nor evaluation.
 
-Gives `resnetlab study run STUDY --seeds SEEDS` (`digits`, as many as take more than twenty minutes
-of two cores) as a person does, in a temporary folder, and reads from the runs' records what was
-trained and evaluated. All the rest is counted: start-up, planning, what lies between runs, idle
-workers, partial reports and the last one. Prints a table, writes `benchmarks/overhead.json`, and
-ends with 1 above the limit.
+Run `python benchmarks/overhead.py [STUDY [SEEDS]]`. It runs `resnetlab study run STUDY --seeds
+SEEDS` in a temporary folder (by default `digits`, with seeds for twenty minutes on two cores), and
+reads the times of training and evaluation from the records. The rest is start-up, planning, time
+between runs, idle workers, and reports. It prints a table, writes `benchmarks/overhead.json`, and
+exits with 1 above the limit.
 """
 
 from __future__ import annotations
@@ -28,7 +27,7 @@ LIMIT_PCT = 3.0
 
 
 def main(study: str = "digits", seeds: str = "126") -> int:
-    """Measure, print, write; the exit code."""
+    """Measure, print, write; return the exit code."""
     with tempfile.TemporaryDirectory() as place:
         root, about = Path(place), machine()
         began, clock = time.monotonic(), time.time()

@@ -1,13 +1,12 @@
-"""Training crops of photographs a second, beside torchvision's ImageFolder: `python
-benchmarks/photographs.py`.
+"""Training crops of photographs per second, compared with torchvision's ImageFolder.
 
-Theirs: `ImageFolder`, `RandomResizedCrop(224)` and a `DataLoader`, in the calling process and with
-two workers; and the same with the flips and colors of ours. Ours: what a stage of fine-tuning
-shows, with its flips and colors, decoded exactly and scaled, for ten epochs: in the first nothing
-was decoded before, in the later ones what fits the bound was kept. Windows alternate, each side in
-a new process, for photographs of several sizes. Prints medians and ratios to the better loader,
-writes `benchmarks/photographs.json`, and ends with 1 where ten epochs of scaled decoding are below
-the target.
+Run `python benchmarks/photographs.py`. Their side is `ImageFolder`, `RandomResizedCrop(224)` and a
+`DataLoader`, in the calling process and with two workers, and the same with our flips and colors.
+Our side is the loader of a fine-tuning stage, with exact and with scaled decoding, for ten epochs:
+nothing is decoded before the first one, and the later ones find what fits in the cache. Windows
+alternate, each in a new process, for photographs of several sizes. It prints medians and ratios to
+the better loader, writes `benchmarks/photographs.json`, and exits with 1 if ten epochs of scaled
+decoding are below the target.
 """
 
 from __future__ import annotations
@@ -38,7 +37,7 @@ from resnetlab.data.transforms.eval_transform import EvalTransform
 from resnetlab.data.transforms.photo_train import draw_photo_epoch
 from resnetlab.files import sha256
 from resnetlab.finetune.dataset import PhotoSplit
-from resnetlab.finetune.stage import _PrefetchLoader
+from resnetlab.finetune.state import PhotoLoader
 from resnetlab.training.memory import retain_freed_memory
 from resnetlab.training.rng import make_generator
 
@@ -54,7 +53,7 @@ SIDES = ("theirs", "ours")
 
 
 def main() -> int:
-    """Measure, print, write; the exit code."""
+    """Measure, print, write; return the exit code."""
     found = {
         f"{width}x{height}": measure(width, height, count)
         for (width, height), count in SIZES.items()
@@ -73,7 +72,7 @@ def main() -> int:
 
 
 def measure(width: int, height: int, count: int) -> dict[str, dict[str, float]]:
-    """Images a second and their ratios, for photographs of that size."""
+    """Return images per second and their ratios, for photographs of that size."""
     taken: dict[str, list[float]] = {}
     with tempfile.TemporaryDirectory() as root:
         write(Path(root), width, height, count)
@@ -111,7 +110,7 @@ def measure(width: int, height: int, count: int) -> dict[str, dict[str, float]]:
 
 
 def side(name: str, root: Path, width: int, height: int, window: int) -> dict[str, float]:
-    """Images a second of one side, measured in this process."""
+    """Return images per second of one side, measured in this process."""
     torch.set_num_threads(1)
     found = {}
     if name == "theirs":
@@ -136,7 +135,7 @@ def side(name: str, root: Path, width: int, height: int, window: int) -> dict[st
 
 
 def timed(epoch: Callable[[], int]) -> tuple[int, float]:
-    """How many photographs an epoch showed, and its seconds."""
+    """Return the number of photographs of an epoch, and its seconds."""
     began = time.monotonic()
     return epoch(), time.monotonic() - began
 
@@ -162,22 +161,27 @@ def loader(
 
 
 def ours(photographs: PhotoSplit, decode: str, number: int, window: int) -> int:
-    """An epoch of a stage's batches."""
-    view = EvalTransform(size=SIZE, mean=(0.5,) * 3, std=(0.5,) * 3)
+    """Load the batches of an epoch of a stage, and return the number of photographs."""
+    transform = EvalTransform(size=SIZE, mean=(0.5,) * 3, std=(0.5,) * 3)
     stage = SimpleNamespace(augment="standard", decode=decode, name="all")
-    halves = SimpleNamespace(trunk=None, at="")
-    subject = SimpleNamespace(images=lambda pixels: pixels, device=torch.device("cpu"))
+    split_model = SimpleNamespace(trunk=None, split_point="")
+    model = SimpleNamespace(preprocess=lambda pixels: pixels, device=torch.device("cpu"))
     recipe = SimpleNamespace(batch_size=BATCH)
-    tuner = SimpleNamespace(
-        view=view, stage=stage, halves=halves, subject=subject, recipe=recipe, seed=0
+    state = SimpleNamespace(
+        transform=transform,
+        stage=stage,
+        split_model=split_model,
+        finetune_model=model,
+        recipe=recipe,
+        seed=0,
     )
     draws = draw_photo_epoch(len(photographs), partial(make_generator, window, "pass", number))
-    batches = _PrefetchLoader(tuner, photographs, draws, number)  # type: ignore[arg-type]
+    batches = PhotoLoader(state, photographs, draws, number)  # type: ignore[arg-type]
     return sum(len(batches(slice(at, at + BATCH))[1]) for at in range(0, len(photographs), BATCH))
 
 
 def part(root: Path, shape: tuple[int, int]) -> PhotoSplit:
-    """The photographs as fine-tuning reads them, none of them decoded yet."""
+    """Return the photographs as fine-tuning reads them; none is decoded yet."""
     paths = sorted(root.rglob("*.jpg"))
     rows = [
         ManifestRow(str(p.relative_to(root)), p.parent.name, "train", sha256(p), shape)
@@ -187,7 +191,7 @@ def part(root: Path, shape: tuple[int, int]) -> PhotoSplit:
 
 
 def write(root: Path, width: int, height: int, count: int) -> None:
-    """Photographs of two classes made of smooth random fields and grain, as JPEG of quality 90."""
+    """Write JPEG photographs of two classes, made of smooth random fields and grain."""
     for number, image in zip(range(count), scenes(width, height), strict=False):
         path = root / f"class-{number % 2}" / f"{number:03}.jpg"
         path.parent.mkdir(parents=True, exist_ok=True)

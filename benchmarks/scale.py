@@ -1,8 +1,7 @@
-"""How long `study status` and `study report` take, by the number of runs: `python
-benchmarks/scale.py`.
+"""Time of `study status` and `study report` by the number of runs.
 
-Prints a table, writes `benchmarks/scale.json`, and ends with 1 where the cost of a run grows with
-their number.
+Run `python benchmarks/scale.py`. It prints a table, writes `benchmarks/scale.json`, and exits with
+1 if the cost per run grows with the number of runs.
 """
 
 from __future__ import annotations
@@ -28,7 +27,7 @@ LINEAR = 1.5
 
 
 def main() -> int:
-    """Measure, print, write; the exit code."""
+    """Measure, print, write; return the exit code."""
     rows = []
     for count in COUNTS:
         with tempfile.TemporaryDirectory() as root:

@@ -1,4 +1,4 @@
-"""Photographs made up of smooth random fields and grain."""
+"""Synthetic photographs, made of smooth random fields and grain."""
 
 from __future__ import annotations
 

@@ -1,9 +1,9 @@
-"""How long a person waits for a command: `python benchmarks/startup.py`.
+"""Start-up time of the commands.
 
-Every command runs in fresh processes, five times in turn with `python -c "import torch"`, to which
-it is compared, since most of what a command costs is that. Prints the medians, writes
-`benchmarks/startup.json`, and ends with 1 where a limit is exceeded. `--only predict` looks at the
-commands whose names begin so, and writes nothing.
+Run `python benchmarks/startup.py`. Every command runs in fresh processes, five times, in turn with
+`python -c "import torch"`, which is most of the cost of a command and to which it is compared. It
+prints the medians, writes `benchmarks/startup.json`, and exits with 1 if a limit is exceeded.
+`--only predict` runs the commands whose names begin with `predict`, and writes nothing.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ BEGUN = "study run digits, until it trains"
 
 @dataclass(frozen=True)
 class Case:
-    """A command, and the most that it may take of the time in which torch is imported."""
+    """Command with the most time that it may take, as a multiple of the import of torch."""
 
     words: tuple[str, ...]
     limit: float | None = None
@@ -135,7 +135,7 @@ def main() -> int:
 
 
 def prepare(root: Path) -> None:
-    """A small model, a small folder of photographs, and a study that was planned."""
+    """Make a small model, a small folder of photographs and a planned study."""
     draw = np.random.default_rng(0)
     for split, count in (("train", 8), ("test", 4)):
         for name in ("cat", "dog", "owl"):
@@ -163,12 +163,12 @@ def prepare(root: Path) -> None:
 
 
 def program() -> list[str]:
-    """What starts the command line of this working tree."""
+    """Return the command line of this working tree."""
     return [sys.executable, "-m", "resnetlab"]
 
 
 def measured(name: str, case: Case, root: Path, number: int) -> Timed:
-    """One process of a command. Raises RuntimeError when it ends otherwise than it should."""
+    """Time one process of a command. Raises RuntimeError if it ends with another exit code."""
     folder = root
     if case.fresh:
         folder = root / f"{list(CASES).index(name)}-{number}"
@@ -181,7 +181,7 @@ def measured(name: str, case: Case, root: Path, number: int) -> Timed:
 
 
 def run(words: list[str], folder: Path, until: Callable[[], bool] | None = None) -> Timed:
-    """A process to its end, or to the moment when `until()` is so, at which it is told to stop."""
+    """Run a process to its end, or stop it when `until()` is true."""
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parents[1] / "src")}
     began = time.monotonic()
     process = subprocess.Popen(
@@ -224,7 +224,7 @@ def run(words: list[str], folder: Path, until: Callable[[], bool] | None = None)
 def judged(
     timed: dict[str, list[Timed]], cases: dict[str, Case]
 ) -> tuple[dict[str, dict[str, object]], list[str]]:
-    """Medians of each command, and a line for each limit that is exceeded."""
+    """Return the medians of each command, and a line for each limit that is exceeded."""
     torch_wall = median(timed[TORCH], "wall")
     torch_cpu = median(timed[TORCH], "cpu")
     rows: dict[str, dict[str, object]] = {}
@@ -260,12 +260,12 @@ def judged(
 
 
 def median(held: list[Timed], field: str) -> float:
-    """The median over the rounds."""
+    """Return the median over the rounds."""
     return statistics.median(getattr(one, field) for one in held)
 
 
 def show(rows: dict[str, dict[str, object]]) -> None:
-    """The table, as text."""
+    """Return the table as text."""
     heads = ("wall s", "CPU s", "first line s", "to prompt s", "x torch", "limit")
     print(f"{'':36}" + "".join(f"{head:>13}" for head in heads))
     for name, row in rows.items():

@@ -1,9 +1,9 @@
-"""How fast resnetlab trains on the processor, beside loops as people write them. `make bench` runs
-it.
+"""Speed of training on the CPU, compared with loops as people write them (`make bench`).
 
-Every contender is a process that stays. They train in turns, a window each, so that a machine that
-grows slower does so for all; the medians of the windows are compared. Writes `latest.json` and a
-dated page. `--only WORD` takes the cells whose name holds the word, and writes neither.
+Every contender is a process of its own. They train in a round robin, one window each, so that a
+machine that becomes slower does so for all, and the medians of the windows are compared. Writes
+`latest.json` and a dated page. `--only WORD` runs the cells whose name contains the word, and
+writes nothing.
 """
 
 from __future__ import annotations
@@ -65,18 +65,18 @@ NOTE = (
 
 
 def cell_name(depth: int, batch: int, shape: str) -> str:
-    """`resnet20-b128`, of other shapes than CIFAR-10's `resnet20-b128-digits`."""
+    """Return a name like `resnet20-b128`, with the shape unless it is CIFAR-10's."""
     return f"resnet{depth}-b{batch}" + ("" if shape == "cifar10" else f"-{shape}")
 
 
 @dataclass
 class Contender:
-    """The processes of one contender; all of them train in its windows."""
+    """Processes of one contender, which all train in its windows."""
 
     processes: list[subprocess.Popen[str]]
 
     def window(self, seconds: float) -> float:
-        """Images per second of a window, summed over the processes."""
+        """Return images per second of a window, summed over the processes."""
         for process in self.processes:
             assert process.stdin is not None
             process.stdin.write(f"{seconds}\n")
@@ -96,7 +96,7 @@ def _answer(process: subprocess.Popen[str]) -> tuple[float, float]:
 def commands(
     names: Iterable[str], depth: int, batch: int, shape: str
 ) -> dict[str, list[list[str]]]:
-    """What starts each contender: a command a process."""
+    """Return the commands that start each contender, one for each process."""
     script = [sys.executable, str(HERE / "contender.py")]
     return {
         name: [[*script, name, str(depth), str(batch), shape]]
@@ -107,7 +107,7 @@ def commands(
 
 @contextmanager
 def started(commands: Mapping[str, list[list[str]]]) -> Iterator[dict[str, Contender]]:
-    """The contenders, all started at once, then warmed up one by one; ended with the context."""
+    """Start all contenders, warm them up one by one, and end them on exit."""
     held: dict[str, Contender] = {}
     try:
         for name, each in commands.items():
@@ -135,7 +135,7 @@ def started(commands: Mapping[str, list[list[str]]]) -> Iterator[dict[str, Conte
 
 
 def measure(commands: Mapping[str, list[list[str]]]) -> dict[str, list[float]]:
-    """Images per second by contender, window by window."""
+    """Return images per second by contender and window."""
     rates: dict[str, list[float]] = {name: [] for name in commands}
     with started(commands) as held:
         order = list(held)
@@ -147,7 +147,7 @@ def measure(commands: Mapping[str, list[list[str]]]) -> dict[str, list[float]]:
 
 
 def ratios(rates: dict[str, list[float]]) -> dict[str, float]:
-    """Of medians, by the names of RATIOS."""
+    """Return the ratios of medians, by the names of RATIOS."""
     medians = {name: statistics.median(held) for name, held in rates.items()}
     medians["stock"] = max(medians["stock-w0"], medians["stock-w2"])
     return {
@@ -156,7 +156,7 @@ def ratios(rates: dict[str, list[float]]) -> dict[str, float]:
 
 
 def page(found: dict[str, dict[str, list[float]]], about: dict[str, Any], day: str) -> str:
-    """The dated page: every ratio and every rate."""
+    """Return the dated page with every ratio and every rate."""
     lines = [f"# Training steps on a processor, {day}", "", "Written by `make bench`.", ""]
     lines += [f"- {key}: {value}" for key, value in about.items() if key != "packages"]
     lines.append(
@@ -200,7 +200,7 @@ def _head(names: Iterable[str]) -> list[str]:
 
 
 def main() -> None:
-    """Measure every cell, print the ratios, write what was found."""
+    """Measure every cell, print the ratios and write the results."""
     asked = argparse.ArgumentParser(description=__doc__)
     asked.add_argument(
         "--only", default="", help="a word that the cell's name holds: resnet20-b128"

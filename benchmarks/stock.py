@@ -1,6 +1,4 @@
-"""Training loops as people write them, to measure resnetlab against: a Dataset of PIL images in a
-DataLoader.
-"""
+"""Training loops as people write them, with a Dataset of PIL images in a DataLoader."""
 
 from __future__ import annotations
 
@@ -31,7 +29,7 @@ def made(
 
 
 class Pictures(Dataset[tuple[torch.Tensor, int]]):
-    """What torchvision's CIFAR10 does for each image: array to PIL, then the transforms."""
+    """Dataset that converts each image to PIL and transforms it, as torchvision's CIFAR10 does."""
 
     def __init__(self, pixels: NDArray[np.uint8], labels: NDArray[np.int64]) -> None:
         side, channels = pixels.shape[1], pixels.shape[3]

@@ -1,10 +1,9 @@
-"""What was tried to make a step on the processor faster, each in a process of its own: `python
-benchmarks/tries.py`.
+"""Variants that were tried to make a step on the CPU faster, each in its own process.
 
-ResNet-20 at batch 128, one thread, as resnetlab comes. Every variant in turns with the others;
-prints images per second and the ratio to the variant that is kept, and writes `tries.json`, or
-`tries-avx2.json` where torch uses AVX2. To look at AVX2 on another processor:
-`ONEDNN_MAX_CPU_ISA=AVX2 ATEN_CPU_CAPABILITY=avx2 python benchmarks/tries.py`.
+Run `python benchmarks/tries.py`: ResNet-20 at batch 128 with one thread and default settings. All
+variants train in a round robin. It prints images per second and the ratio to the chosen variant,
+and writes `tries.json`, or `tries-avx2.json` where torch uses AVX2. To measure AVX2 on another
+processor: `ONEDNN_MAX_CPU_ISA=AVX2 ATEN_CPU_CAPABILITY=avx2 python benchmarks/tries.py`.
 """
 
 from __future__ import annotations
@@ -31,7 +30,7 @@ VARIANTS = {
 
 
 def change(variant: str) -> dict[str, str]:
-    """Make this process that variant; what it changes of the numerics."""
+    """Change this process into a variant, and return what it changes in the numerics."""
     import torch.nn.functional as F
 
     from resnetlab.models.nets import blocks, cifar, shortcuts
@@ -59,10 +58,8 @@ def change(variant: str) -> dict[str, str]:
 
 
 def main() -> None:
-    """Measure all variants in turns."""
-    rates = steps.measure_identity_mapping(
-        {name: [[sys.executable, __file__, name]] for name in VARIANTS}
-    )
+    """Measure all variants in a round robin."""
+    rates = steps.measure({name: [[sys.executable, __file__, name]] for name in VARIANTS})
     medians = {name: statistics.median(held) for name, held in rates.items()}
     for name, rate in medians.items():
         low, high = min(rates[name]), max(rates[name])
@@ -77,7 +74,7 @@ def main() -> None:
 
 
 def train(variant: str) -> None:
-    """Be that variant, and train when asked."""
+    """Train as a variant when asked."""
     changed = change(variant)
     import contender  # after what is changed in this process
 

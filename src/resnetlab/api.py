@@ -28,7 +28,7 @@ from resnetlab.inspection.diagnostics_config import DiagnosticsConfig
 from resnetlab.messages import ItemCallback, Notify, silent
 from resnetlab.models.configs import ModelConfig
 from resnetlab.models.flops import model_cost
-from resnetlab.recipes.finetune import AnyRecipe, FinetuneRecipe
+from resnetlab.recipes.finetune import AnyRecipe
 from resnetlab.recipes.numerics import Placement
 from resnetlab.reports.render.latex import write_latex
 from resnetlab.reports.study.assemble import build_report
@@ -347,7 +347,7 @@ def load_study(
 
 def _check_licenses(study: Study) -> None:
     for condition in study.conditions:
-        if isinstance(condition.recipe, FinetuneRecipe):
+        if condition.kind.uses_photos:
             check_commercial_use(condition.model, find_license(condition.model))
 
 
@@ -554,7 +554,7 @@ def evaluate(
     cache: str | Path = "cache",
     out: str | Path | None = None,
     notify: Notify = silent,
-    on_item: ItemCallback = lambda *_: None,
+    on_item: ItemCallback = silent,
 ) -> EvaluationResult:
     """Evaluate a trained network: `rl.evaluate(rl.load_model("pets"), "photos").top1`.
 
@@ -589,7 +589,7 @@ def evaluate_images(
     batch_size: int = LOADER_BATCH_SIZE,
     out: str | Path | None = None,
     notify: Notify = silent,
-    on_item: ItemCallback = lambda *_: None,
+    on_item: ItemCallback = silent,
 ) -> EvaluationResult:
     """Evaluate a trained network on labeled images that are already listed; see `evaluate`."""
     from resnetlab.deploy.evaluate import evaluate, predict_all

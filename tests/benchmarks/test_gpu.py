@@ -19,23 +19,23 @@ TINY = CifarConfig(blocks=(1, 1, 1), widths=(4, 4, 4))
 def _tiny(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(gpu, "WARM_STEPS", 1)
     monkeypatch.setattr(gpu, "SIDE", 8)
-    monkeypatch.setattr(gpu, "cifar", lambda _: TINY)
+    monkeypatch.setattr(gpu, "cifar_config", lambda _: TINY)
 
 
 def test_each_contender_has_a_pace_and_the_page_tells_all() -> None:
-    bench = gpu.JobRunner("cpu", gpu.made(40), seconds=0.05)
+    bench = gpu.Bench("cpu", gpu.made(40), seconds=0.05)
     pace = gpu.speeds(bench, 20, 8)
-    assert list(pace) == ["stock", "tuned", "plain", "captured", "abreast"]
+    assert list(pace) == ["stock", "tuned", "eager", "captured", "parallel"]
     assert min(pace.values()) > 0
     told = gpu.ratios(
-        {"stock": 100.0, "tuned": 200.0, "plain": 400.0, "captured": 1000.0, "abreast": 4000.0}
+        {"stock": 100.0, "tuned": 200.0, "eager": 400.0, "captured": 1000.0, "parallel": 4000.0}
     )
     assert told == {
         "stock": 10.0,
         "tuned": 5.0,
-        "plain": 2.5,
-        "five abreast to stock": 40.0,
-        "time of five abreast": 1.25,
+        "eager": 2.5,
+        "five in parallel to stock": 40.0,
+        "time of five in parallel": 1.25,
     }
     page = gpu.page(
         {
@@ -48,24 +48,24 @@ def test_each_contender_has_a_pace_and_the_page_tells_all() -> None:
             "grid": {"study": "shortcuts"},
         }
     )
-    assert "- resnet20-b8: time of five abreast 1.25" in page
+    assert "- resnet20-b8: time of five in parallel 1.25" in page
     bench.began -= gpu.BUDGET_SECONDS
     assert gpu.speeds(bench, 20, 8) == {}, "what does not fit into the budget is left out"
 
 
 def test_bits_are_compared_and_a_difference_is_said() -> None:
-    bench = gpu.JobRunner("cpu", gpu.made(40), seconds=0.05)
+    bench = gpu.Bench("cpu", gpu.made(40), seconds=0.05)
     found = gpu.bits(bench, TINY, 8, 6)
     assert len(found) == len(gpu.EQUAL) + 1
-    assert set(found.values()) == {"OK, but plain: steps are captured on GPUs alone"}
+    assert set(found.values()) == {"OK, but eager: only steps on a GPU are captured"}
     learners = [bench.learner(TINY, gpu.training(8), seed) for seed in (0, 1)]
     assert gpu.differing(*learners)
-    assert gpu.verdict(same=False, graph_blocker="") == "DIFFERENT"
+    assert gpu.verdict(same=False, eager_reason="") == "DIFFERENT"
 
 
 def test_the_grid_is_that_of_the_shortcut_report(monkeypatch: pytest.MonkeyPatch) -> None:
-    bench = gpu.JobRunner("cpu", gpu.made(40), seconds=0.05)
-    monkeypatch.setattr(gpu.JobRunner, "pace", lambda *_: 10_000.0)
+    bench = gpu.Bench("cpu", gpu.made(40), seconds=0.05)
+    monkeypatch.setattr(gpu.Bench, "pace", lambda *_: 10_000.0)
     minutes = 12 * 5 * 10 * 50_000 / 10_000 / 60
     assert gpu.grid(bench) == {
         "study": "shortcuts",

@@ -25,15 +25,16 @@ from resnetlab.data.transforms.photo_train import Augmentation
 from resnetlab.errors import InputError
 from resnetlab.finetune.api import finetune, prepare_job
 from resnetlab.finetune.dataset import PhotoDataset, PhotoSplit, open_photographs
+from resnetlab.finetune.evaluation import compare, predict_photos
 from resnetlab.finetune.model import FinetuneModel
-from resnetlab.finetune.pipeline import Predictions, StoppedError, compare, predict_photos
+from resnetlab.finetune.pipeline import StoppedError
 from resnetlab.finetune.request import FinetuneRequest
 from resnetlab.finetune.stage import (
-    FinetuneState,
     balanced_class_weights,
     enable_grad_checkpointing,
     fit,
 )
+from resnetlab.finetune.state import FinetuneState
 from resnetlab.models.configs import ExternalConfig
 from resnetlab.recipes.finetune import (
     FinetuneRecipe,
@@ -45,6 +46,8 @@ from resnetlab.recipes.finetune import (
 from resnetlab.recipes.numerics import Numerics
 from resnetlab.recipes.train import Adam, Recipe
 from resnetlab.training.evaluate import evaluate
+from resnetlab.training.photo_predictions import Predictions
+from resnetlab.training.step import forward_backward
 
 NUMERICS = Numerics(device="cpu", precision="fp32", memory_format="channels_last", threads=1)
 CPU = torch.device("cpu")
@@ -90,8 +93,8 @@ def views(model: FinetuneModel) -> dict[str, EvalTransform]:
 def test_a_folder_becomes_a_model_that_loads_and_tells_the_kinds_apart(
     photos: Path, backbone: Path
 ) -> None:
-    said: list[str] = []
-    done = finetune(request(photos, backbone, recipe="probe"), notify=said.append)
+    messages: list[str] = []
+    done = finetune(request(photos, backbone, recipe="probe"), notify=messages.append)
     assert sorted(path.name for path in done.model_folder.iterdir()) == [
         "README.md",
         "model.json",
@@ -113,7 +116,7 @@ def test_a_folder_becomes_a_model_that_loads_and_tells_the_kinds_apart(
     assert done.result.test.images == 18
     assert done.result.test.low_pct < done.result.test.accuracy_pct <= done.result.test.high_pct
     assert done.result.test.accuracy_pct > done.result.chance_pct + 20
-    assert "usable from now on" in " ".join(said)
+    assert "usable from now on" in " ".join(messages)
     assert json.loads((done.report_folder / "finetune.json").read_text())["test"]["images"] == 18
 
 
@@ -229,7 +232,7 @@ def test_a_batch_cut_into_pieces_gives_the_gradient_of_the_whole(
         )
         halves.tail.eval()  # without dropout
         rows = torch.randn(7, 12, generator=torch.Generator().manual_seed(0))
-        loss, logits, _ = tuner._forward_backward(rows, torch.tensor([0, 1, 2, 0, 1, 2, 0]))
+        loss, logits = forward_backward(tuner, rows, torch.tensor([0, 1, 2, 0, 1, 2, 0]), 7)
         grad = model.model.get_parameter("head.weight").grad
         assert grad is not None
         found.append((loss.clone(), logits.clone(), grad.clone()))
@@ -250,7 +253,7 @@ def test_computing_parts_again_on_the_way_back_gives_the_same_gradients(
             model, halves, settings, settings.recipe, model.eval_transform(24), 0, data.train, None
         )
         torch.manual_seed(0)
-        tuner._forward_backward(torch.randn(8, 3, 24, 24), torch.arange(8) % 3)
+        forward_backward(tuner, torch.randn(8, 3, 24, 24), torch.arange(8) % 3, 8)
         found.append(
             {
                 name: p.grad.clone()
@@ -348,12 +351,12 @@ def test_mcnemar_counts_the_images_that_one_alone_gets_right() -> None:
 
 
 def test_a_budget_that_is_over_ends_with_a_usable_model(photos: Path, backbone: Path) -> None:
-    said: list[str] = []
+    messages: list[str] = []
     done = finetune(
-        request(photos, backbone, recipe="full"), budget_seconds=1e-6, notify=said.append
+        request(photos, backbone, recipe="full"), budget_seconds=1e-6, notify=messages.append
     )
     assert [item.name for item in done.result.stages] == ["probe"]
-    (skipped,) = [line for line in said if "was skipped" in line]
+    (skipped,) = [line for line in messages if "was skipped" in line]
     assert skipped.startswith(
         'stage "all layers" was skipped: the time limit of 0 s was over after '
     )
@@ -364,19 +367,19 @@ def test_a_budget_that_is_over_ends_with_a_usable_model(photos: Path, backbone: 
 def test_each_stage_is_announced_when_it_begins_and_each_long_step_as_it_goes(
     photos: Path, backbone: Path
 ) -> None:
-    said: list[str] = []
+    messages: list[str] = []
     seen: dict[str, list[tuple[int, int]]] = {}
     asked = request(photos, backbone, recipe="full", epochs=2)
     finetune(
         asked,
         budget_seconds=600,
-        notify=said.append,
+        notify=messages.append,
         on_item=lambda what, done, total: seen.setdefault(what, []).append((done, total)),
     )
-    begins = [line for line in said if "begins at 24 pixels" in line]
+    begins = [line for line in messages if "begins at 24 pixels" in line]
     assert [line.partition(":")[0] for line in begins] == ["probe", "all layers"]
-    assert any(line.startswith("all layers: an epoch takes about ") for line in said)
-    assert said.index("evaluating 18 test images") > said.index(begins[-1])
+    assert any(line.startswith("all layers: an epoch takes about ") for line in messages)
+    assert messages.index("evaluating 18 test images") > messages.index(begins[-1])
     assert {
         "photographs read",
         "features computed",
@@ -420,7 +423,7 @@ def test_what_is_wrong_is_one_line_with_its_fix_and_leaves_nothing_half_written(
     photos: Path, backbone: Path, tmp_path: Path
 ) -> None:
     assert (
-        "unknown recipe of fine-tuning (allowed: fixres, full, probe, proof-of-concept, stage-one)"
+        "unknown fine-tuning recipe (allowed: fixres, full, probe, proof-of-concept, stage-one)"
         in refused(request(photos, backbone, recipe="fixre"))
     )
     assert "--freeze: unknown (got most; allowed: backbone, none, a number of parts)" in refused(

@@ -28,7 +28,7 @@ from resnetlab.data.transforms.eval_transform import EvalTransform, resize_image
 from resnetlab.errors import InputError
 from resnetlab.finetune import pipeline
 from resnetlab.finetune.dataset import load_photographs, open_photographs
-from resnetlab.finetune.pipeline import predict_photos
+from resnetlab.finetune.evaluation import predict_photos
 from resnetlab.finetune.study_run import run_finetune_attempt
 from resnetlab.models.configs import ExternalConfig
 from resnetlab.models.flops import traced_cost
@@ -190,7 +190,7 @@ def test_a_finished_run_is_a_model_that_gives_the_answers_which_the_run_kept(
     splits = [
         json.loads(line)["split"] for line in (folder / "metrics.jsonl").read_text().splitlines()
     ]
-    assert splits == ["validation", "running"] * 9
+    assert splits == ["validation", "train epoch"] * 9
     with pytest.raises(InputError, match=r"a run of fine-tuning.*resnetlab predict"):
         open_run(folder)
 
@@ -307,10 +307,10 @@ def test_what_decides_a_run_is_in_its_name_and_nothing_else(
     with (
         monkeypatch.context() as later
     ):  # what the code of fine-tuning means, apart from that of other runs
-        later.setattr("resnetlab.studies.plan.TUNING_VERSION", 99)
+        later.setattr("resnetlab.runs.config.FINETUNE_VERSION", 99)
         assert not before & hashes()
-        later.exit_stack()
-        later.setattr("resnetlab.studies.plan.ALGORITHM_VERSION", 99)
+        later.undo()
+        later.setattr("resnetlab.runs.config.ALGORITHM_VERSION", 99)
         assert hashes() == before
     file = loaded(photos, backbone).plan(tmp_path).runs[0].file
     assert decode(RunFile, encode(file), "run.json") == file
@@ -467,7 +467,7 @@ def test_networks_are_drawn_against_what_they_cost_beside_published_ones(
         recipe=probe,
         grid={"model": [str(backbone), str(other)]},
         claim=[],
-        published=["fixres-imagenet", "fixres-figure1"],
+        references=["fixres-imagenet", "fixres-figure1"],
     )
     assert {pair.value.label for pair in study.study.unmatched_references} >= {
         "FixEfficientNet-L2",

@@ -136,7 +136,7 @@ def test_a_temporary_file_of_a_write_that_was_killed_is_found(
     with contextlib.suppress(ZeroDivisionError), files.atomic_write(run / "result.json") as file:
         file.write("{")
         raise ZeroDivisionError
-    monkeypatch.exit_stack()
+    monkeypatch.undo()
     (found,) = check_run(run).damage
     assert (found.kind, Path(found.path).parent) == ("leftover", run)
     assert shlex.split(found.fix) == ["resnetlab", "doctor", str(run), "--repair"]

@@ -58,7 +58,7 @@ HOLD = """
 import sys, time
 from pathlib import Path
 from resnetlab.runs.directory import RunDirectory
-with RunDirectory(Path(sys.argv[1])).claimed() as mine:
+with RunDirectory(Path(sys.argv[1])).lock() as mine:
     print(mine, flush=True)
     time.sleep(60)
 """

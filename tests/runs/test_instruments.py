@@ -25,7 +25,7 @@ EVERY_STEP = rl.Placement(checkpoint_seconds=0, max_checkpoint_seconds=0)
 
 @pytest.fixture(autouse=True)
 def pulses(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("resnetlab.training.loop.TICK_SECONDS", -1.0)
+    monkeypatch.setattr("resnetlab.training.events.TICK_SECONDS", -1.0)
 
 
 class Run:
@@ -195,9 +195,9 @@ def test_a_study_file_asks_its_runs_and_a_mistake_in_it_is_told(
     for said, line in (
         (
             "gradient_norms = [0, 99]",
-            "diagnostics.gradients: after the last epoch (got 99). Fix: epochs from 0",
+            "diagnostics.gradient_norms: after the last epoch (got 99). Fix: epochs from 0",
         ),
-        ("gradient_norms = [1, 1]", "diagnostics.gradients: an epoch stands twice"),
+        ("gradient_norms = [1, 1]", "diagnostics.gradient_norms: an epoch is given twice"),
         ("drop_block = true", "diagnostics.drop_block: unknown field"),
     ):
         with pytest.raises(InputError, match=line.replace("(", r"\(").replace(")", r"\)")):
@@ -232,7 +232,7 @@ def test_train_takes_epochs_and_blocks(
     code, out, _ = _call(monkeypatch, capsys, "inspect", "gradients", str(run), "--json")
     rows = json.loads(out)["rows"]
     assert {row["epoch"] for row in rows} == {0, 1}
-    code, out, _ = _call(monkeypatch, capsys, "inspect", "drop-blocks", str(run), "--json")
+    code, out, _ = _call(monkeypatch, capsys, "inspect", "block-ablation", str(run), "--json")
     assert json.loads(out)["rows"][0]["without"] == "nothing"
     code, _, err = _call(monkeypatch, capsys, "train", "cifar-resnet8", "--gradient-norms", "one")
     assert (code, err.count("\n")) == (2, 1)

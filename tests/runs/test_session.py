@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 from collections.abc import Callable
 from dataclasses import replace
@@ -15,6 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import resnetlab as rl
+from helpers.fake_cuda_graphs import FakeCudaGraphs
 from helpers.outcomes import outcome
 from resnetlab.errors import InputError, ResourceError
 from resnetlab.runs import session as module
@@ -24,7 +24,7 @@ from resnetlab.runs.lifecycle import RunLockedError
 from resnetlab.runs.records import Result
 from resnetlab.runs.session import execute
 from resnetlab.studies.plan import Plan
-from resnetlab.training.loop import TrainEvent
+from resnetlab.training.events import TrainEvent
 from resnetlab.training.state import ScratchTrainState
 
 EVERY_STEP = rl.Placement(checkpoint_seconds=0, max_checkpoint_seconds=0)
@@ -34,7 +34,7 @@ RECIPE = 'recipe.optimizer={name="adam",lr=0.003}'
 @pytest.fixture(autouse=True)
 def pulses(monkeypatch: pytest.MonkeyPatch) -> None:
     """A pulse after each step, so that every step may be a checkpoint's."""
-    monkeypatch.setattr("resnetlab.training.loop.TICK_SECONDS", -1.0)
+    monkeypatch.setattr("resnetlab.training.events.TICK_SECONDS", -1.0)
 
 
 def plan_of(data: Path, *settings: str, seed: int = 0, output: Path) -> Plan:
@@ -198,7 +198,7 @@ def test_a_run_leaves_the_files_that_its_readers_expect(tmp_path: Path, small_np
     assert {line.split for line in record.metrics if line.step} == {
         "train",
         "validation",
-        "running",
+        "train epoch",
     }
 
 
@@ -274,33 +274,16 @@ def test_best_keeps_the_weights_with_the_least_validation_error(
 def test_a_run_whose_steps_come_to_be_plain_says_why(
     tmp_path: Path, small_npz: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    class Graphs:
-        """A GPU's, as far as a network that draws gets."""
-
-        lane = staticmethod(contextlib.nullcontext)
-
-        def __init__(self, device: torch.device) -> None:
-            pass
-
-        def follow(self) -> None:
-            pass
-
-        def rest(self) -> None:
-            pass
-
-        def random_state(self) -> list[torch.Tensor]:
-            return [torch.get_rng_state()]
-
-    monkeypatch.setattr("resnetlab.training.cuda_graphs.CudaGraphs", Graphs)
+    monkeypatch.setattr("resnetlab.training.cuda_graphs.CudaGraphs", FakeCudaGraphs)
     runner = Runner(small_npz, tmp_path)
-    numerics = replace(runner.run.file.run.numerics, capture="on")
+    numerics = replace(runner.run.file.run.numerics, cuda_graphs="on")
     file = replace(runner.run.file, run=replace(runner.run.file.run, numerics=numerics))
     runner.run = replace(runner.run, file=file)
     assert runner() is not None
     record = runner.directory.record()
     assert record is not None
     noted = [(line["event"], line.get("reason"), line["step"]) for line in record.provenance]
-    assert noted == [("start", None, 0), ("plain steps", "a layer draws random numbers", 1)]
+    assert noted == [("start", None, 0), ("eager steps", "a layer draws random numbers", 1)]
 
 
 def test_a_run_that_another_process_holds_is_left_alone(tmp_path: Path, small_npz: Path) -> None:
@@ -316,14 +299,14 @@ def poison(
     monkeypatch: pytest.MonkeyPatch, step: int, act: Callable[[ScratchTrainState], None]
 ) -> None:
     """Let `act` happen after `step` of training."""
-    plain = ScratchTrainState.train_step
+    plain = ScratchTrainState.record
 
-    def train_step(self: ScratchTrainState, images: torch.Tensor, labels: torch.Tensor) -> None:
-        plain(self, images, labels)
+    def record(self: ScratchTrainState, metrics: torch.Tensor) -> None:
+        plain(self, metrics)
         if self.step == step:
             act(self)
 
-    monkeypatch.setattr(ScratchTrainState, "train_step", train_step)
+    monkeypatch.setattr(ScratchTrainState, "record", record)
 
 
 @pytest.mark.parametrize("step", [1, 4, 13, 21])

@@ -16,9 +16,9 @@ import torch
 import resnetlab as rl
 from helpers.processes import has_trained
 from resnetlab.errors import Problem
+from resnetlab.runs import session
 from resnetlab.runs.directory import RunDirectory
 from resnetlab.runs.lifecycle import RunLockedError
-from resnetlab.studies.executors import worker
 from resnetlab.studies.executors.local import LocalExecutor
 from resnetlab.training.state import ScratchTrainState
 
@@ -74,7 +74,7 @@ def test_an_unforeseen_error_is_one_line_with_the_traceback_in_a_log(
     def fail(*_: object, **__: object) -> None:
         raise TypeError("planted")
 
-    monkeypatch.setattr(ScratchTrainState, "train_step", fail)
+    monkeypatch.setattr(ScratchTrainState, "record", fail)
     with pytest.raises(
         rl.UnfinishedError, match=r"TypeError: planted \(more in .*\.log\)"
     ) as caught:
@@ -95,7 +95,7 @@ def test_a_run_that_another_process_trains_is_waited_for(
 ) -> None:
     monkeypatch.setattr("resnetlab.studies.executors.base.LOCK_RETRY_SECONDS", 0.01)
     attempts: list[int] = []
-    real = worker.run_attempt
+    real = session.run_attempt
 
     def attempt(*arguments: object, **more: object) -> object:
         attempts.append(1)
@@ -103,7 +103,7 @@ def test_a_run_that_another_process_trains_is_waited_for(
             raise RunLockedError(Problem("run", "another process trains this run", "wait for it"))
         return real(*arguments, **more)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(worker, "run_attempt", attempt)
+    monkeypatch.setattr(session, "run_attempt", attempt)
     assert train(small_npz, tmp_path).result is not None
     assert len(attempts) == 3
 

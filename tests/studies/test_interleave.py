@@ -114,13 +114,13 @@ def test_parallel_seeds_have_the_bits_of_single_runs(
 ) -> None:
     jobs, expected = alone
     steps: list[int] = []
-    plain = ScratchTrainState.train_step
+    plain = ScratchTrainState.record
 
-    def train_step(self: ScratchTrainState, images: Tensor, labels: Tensor) -> None:
+    def record(self: ScratchTrainState, metrics: Tensor) -> None:
         steps.append(self.seed)
-        plain(self, images, labels)
+        plain(self, metrics)
 
-    monkeypatch.setattr(ScratchTrainState, "train_step", train_step)
+    monkeypatch.setattr(ScratchTrainState, "record", record)
     last = work(tmp_path, jobs)
     assert {word["kind"] for word in last.values()} == {"finished"}
     assert [outcome_of(tmp_path, job) for job in jobs] == expected
@@ -144,14 +144,14 @@ def act_in(
     monkeypatch: pytest.MonkeyPatch, seed: int, act: Callable[[ScratchTrainState], None]
 ) -> None:
     """Let `act` happen after the fifth step of the run of that seed."""
-    plain = ScratchTrainState.train_step
+    plain = ScratchTrainState.record
 
-    def train_step(self: ScratchTrainState, images: Tensor, labels: Tensor) -> None:
-        plain(self, images, labels)
+    def record(self: ScratchTrainState, metrics: Tensor) -> None:
+        plain(self, metrics)
         if self.seed == seed and self.step == 5:
             act(self)
 
-    monkeypatch.setattr(ScratchTrainState, "train_step", train_step)
+    monkeypatch.setattr(ScratchTrainState, "record", record)
 
 
 def test_a_diverged_run_does_not_end_the_parallel_ones(

@@ -1,14 +1,7 @@
-"""Captured steps have the bits of plain ones: on the processor, with a stand-in that records
-operations as a GPU would.
-
-Like a CUDA graph it replays operations on the memory that they had, runs no Python again, keeps the
-numbers that Python gave, and refuses whatever asks the device. What only a GPU can show (its
-kernels, streams and pools) it cannot.
-"""
+"""Captured steps have the bits of eager ones: on the CPU, with a stand-in for CUDA graphs."""
 
 from __future__ import annotations
 
-import contextlib
 import importlib
 from collections.abc import Callable
 from typing import Any
@@ -16,9 +9,8 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves, tree_map_only
 
+from helpers.fake_cuda_graphs import FakeCudaGraphs
 from resnetlab.data.config import Augment, RandAugment
 from resnetlab.data.device_images import DeviceImages
 from resnetlab.models.configs import CifarConfig
@@ -26,104 +18,17 @@ from resnetlab.models.configs.dense import DenseNetConfig
 from resnetlab.recipes.numerics import Numerics
 from resnetlab.recipes.train import SGD, Adam, AdamW, Cosine, OneCycle, Recipe, RMSprop
 from resnetlab.training import cuda_graphs
-from resnetlab.training.cuda_graphs import build_steps, graph_blocker
+from resnetlab.training.cuda_graphs import graph_blocker
 from resnetlab.training.distributed import World
-from resnetlab.training.loop import train
 from resnetlab.training.state import ScratchTrainState
 
 Same = Callable[[dict[str, Tensor], dict[str, Tensor]], None]
 
 
-def place(tensor: Tensor) -> int:
-    return tensor.untyped_storage().data_ptr()
-
-
-class Recorder(TorchDispatchMode):
-    """Notes each operation with its very tensors, and keeps what those from outside held."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.calls: list[tuple[Any, Any, Any, list[tuple[int, Tensor]]]] = []
-        self.made: set[int] = set()
-        self.outside: dict[int, tuple[torch.UntypedStorage, torch.UntypedStorage]] = {}
-
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        if func is torch.ops.aten._local_scalar_dense.default:
-            raise RuntimeError("operation not permitted when stream is capturing")
-        given = [leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)]
-        for tensor in given:
-            if place(tensor) not in self.made | self.outside.keys():
-                storage = tensor.untyped_storage()
-                self.outside[place(tensor)] = storage, storage.clone()
-        out = func(*args, **(kwargs or {}))
-        views = {place(tensor) for tensor in given}
-        leaves = enumerate(tree_leaves(out))
-        fresh = [
-            (index, leaf)
-            for index, leaf in leaves
-            if isinstance(leaf, Tensor) and place(leaf) not in views
-        ]
-        self.made |= {place(tensor) for _, tensor in fresh}
-        if fresh or func._schema.is_mutable:
-            self.calls.append((func, args, kwargs or {}, fresh))
-        return out
-
-
-class StandIn:
-    """What `capture.CudaGraphs` is on a GPU.
-
-    `frozen` names buffers whose later changes its replays do not see.
-    """
-
-    recorded = replayed = 0
-    frozen: tuple[Callable[[ScratchTrainState], Tensor], ...] = ()
-
-    def __init__(self, device: torch.device) -> None:
-        assert device.type == "cpu"
-
-    def lane(self) -> contextlib.AbstractContextManager[None]:
-        return contextlib.nullcontext()
-
-    def follow(self) -> None:
-        pass
-
-    def rest(self) -> None:
-        pass
-
-    def random_state(self) -> list[Tensor]:
-        return [torch.get_rng_state()]
-
-    def record(self, work: Callable[[], None]) -> Callable[[], None]:
-        kind = type(self)
-        recorder = Recorder()
-        steps = work.__self__  # type: ignore[attr-defined]
-        try:
-            with recorder:
-                work()
-        finally:
-            for storage, before in recorder.outside.values():
-                storage.copy_(before)
-        kind.recorded += 1
-        stale = {id(find(steps)): find(steps).clone() for find in self.frozen}
-
-        def replay() -> None:
-            kind.replayed += 1
-            with torch.no_grad():
-                for func, args, kwargs, fresh in recorder.calls:
-                    seen = tree_map_only(
-                        Tensor, lambda tensor: stale.get(id(tensor), tensor), (args, kwargs)
-                    )
-                    out = tree_leaves(func(*seen[0], **seen[1]))
-                    for index, tensor in fresh:
-                        tensor.copy_(out[index])
-
-        return replay
-
-
 @pytest.fixture
-def stand_in(monkeypatch: pytest.MonkeyPatch) -> type[StandIn]:
-    """The processor as if it could capture, RMSprop's capturable form included."""
-    kind = type("Fresh", (StandIn,), {})
+def stand_in(monkeypatch: pytest.MonkeyPatch) -> type[FakeCudaGraphs]:
+    """Let the CPU capture steps, and RMSprop take its capturable form."""
+    kind = type("Fresh", (FakeCudaGraphs,), {})
     monkeypatch.setattr(cuda_graphs, "CudaGraphs", kind)
     monkeypatch.setattr(
         importlib.import_module("torch.optim.rmsprop"),
@@ -187,7 +92,7 @@ class Gpu:
     def plain(self, recipe: Recipe, **options: Any) -> ScratchTrainState:
         """The same, trained to its end by plain steps, which are the definition."""
         learner = self.learner(recipe, **options)
-        self.small.run(learner, make_steps=cuda_graphs.EagerSteps)
+        self.small.run(learner, make_step=self.small.eager)
         return learner
 
 
@@ -203,20 +108,20 @@ def gpu(small: Any) -> Gpu:
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 @pytest.mark.parametrize("case", CASES)
 def test_a_captured_run_has_the_bits_of_a_plain_one(
-    small: Any, gpu: Gpu, same: Same, stand_in: type[StandIn], case: str, precision: str
+    small: Any, gpu: Gpu, same: Same, stand_in: type[FakeCudaGraphs], case: str, precision: str
 ) -> None:
     plain = gpu.plain(CASES[case], precision=precision)
     learner = gpu.learner(CASES[case], precision=precision)
     small.run(learner)
     assert learner.eager_reason == ""
     # 14 steps: 3 of them short, 3 to warm up, the others replayed.
-    assert (stand_in.recorded, stand_in.replayed) == (1, 8)
+    assert (stand_in.captured, stand_in.replayed) == (1, 8)
     same(learner.state_dict(), plain.state_dict())
     assert learner.train_metrics() == plain.train_metrics()
 
 
 def test_parts_of_a_batch_that_are_computed_one_after_another_are_captured_too(
-    small: Any, gpu: Gpu, same: Same, stand_in: type[StandIn]
+    small: Any, gpu: Gpu, same: Same, stand_in: type[FakeCudaGraphs]
 ) -> None:
     learner = gpu.learner(CASES["augmented"], grad_accum_steps=2)
     small.run(learner)
@@ -236,7 +141,12 @@ def test_parts_of_a_batch_that_are_computed_one_after_another_are_captured_too(
     ],
 )
 def test_other_networks_and_scales_are_captured_too(
-    small: Any, gpu: Gpu, same: Same, stand_in: type[StandIn], model: Any, settings: dict[str, Any]
+    small: Any,
+    gpu: Gpu,
+    same: Same,
+    stand_in: type[FakeCudaGraphs],
+    model: Any,
+    settings: dict[str, Any],
 ) -> None:
     recipe = Recipe(optimizer=SGD(lr=0.05), **SHORT, **settings)
     learner = gpu.learner(recipe, model=model)
@@ -247,7 +157,7 @@ def test_other_networks_and_scales_are_captured_too(
 
 @pytest.mark.parametrize("case", ["adam", "average, clipped"])
 def test_a_run_stopped_between_replays_and_restored_has_the_bits_of_one_that_never_stopped(
-    small: Any, gpu: Gpu, same: Same, stand_in: type[StandIn], case: str
+    small: Any, gpu: Gpu, same: Same, stand_in: type[FakeCudaGraphs], case: str
 ) -> None:
     whole = gpu.plain(CASES[case])
     first = gpu.learner(CASES[case])
@@ -262,11 +172,11 @@ def test_a_run_stopped_between_replays_and_restored_has_the_bits_of_one_that_nev
 
 
 def test_what_the_callers_body_does_between_replays_changes_no_bit(
-    small: Any, gpu: Gpu, same: Same, stand_in: type[StandIn]
+    small: Any, gpu: Gpu, same: Same, stand_in: type[FakeCudaGraphs]
 ) -> None:
     learner = gpu.learner(CASES["average, clipped"])
     held = DeviceImages.from_images(small.images(), small.cpu)
-    for _ in train(learner, build_steps(learner, held), lambda: False, yield_every_step=True):
+    for _ in small.events(learner, yield_every_step=True):
         torch.rand(7)
         with torch.no_grad():
             learner.model.eval()
@@ -280,23 +190,27 @@ def test_what_the_callers_body_does_between_replays_changes_no_bit(
 # ------------------------------------------------------------------------------
 
 STALE: dict[str, Callable[[Any], Tensor]] = {
-    "the learning rate": lambda steps: steps.learner.optimizer.param_groups[0]["lr"],
-    "the place in the epoch": lambda steps: steps.place,
-    "the order of the epoch": lambda steps: steps.plan.order,
-    "the crops of the epoch": lambda steps: steps.plan.corner,
+    "the learning rate": lambda step: step.state.optimizer.param_groups[0]["lr"],
+    "the place in the epoch": lambda step: step.batch_start,
+    "the order of the epoch": lambda step: step.draws.order,
+    "the crops of the epoch": lambda step: step.draws.crop_offset,
 }
 
 
 @pytest.mark.parametrize("stale", STALE)
 def test_the_comparison_of_bits_sees_a_replay_that_does_not_see_a_change(
-    small: Any, gpu: Gpu, stand_in: type[StandIn], monkeypatch: pytest.MonkeyPatch, stale: str
+    small: Any,
+    gpu: Gpu,
+    stand_in: type[FakeCudaGraphs],
+    monkeypatch: pytest.MonkeyPatch,
+    stale: str,
 ) -> None:
     """These tests can fail: without the steps taken both ways a broken capture ends with other
     bits.
     """
     monkeypatch.setattr(cuda_graphs, "VERIFY_STEPS", 0)
     plain = gpu.plain(CASES["augmented"])
-    stand_in.frozen = (STALE[stale],)
+    stand_in.stale = (STALE[stale],)
     learner = gpu.learner(CASES["augmented"])
     small.run(learner)
     assert stand_in.replayed == 8
@@ -308,18 +222,22 @@ def test_the_comparison_of_bits_sees_a_replay_that_does_not_see_a_change(
 
 @pytest.mark.parametrize("stale", ["the learning rate", "the place in the epoch"])
 def test_a_step_taken_both_ways_finds_it_and_the_run_goes_on_plain(
-    small: Any, gpu: Gpu, same: Same, stand_in: type[StandIn], stale: str
+    small: Any, gpu: Gpu, same: Same, stand_in: type[FakeCudaGraphs], stale: str
 ) -> None:
-    stand_in.frozen = (STALE[stale],)
+    stand_in.stale = (STALE[stale],)
     learner = gpu.learner(CASES["augmented"])
     small.run(learner)
-    assert learner.eager_reason.startswith("a replayed step differs from a plain one in model/")
+    assert learner.eager_reason.startswith("a replayed step differs from an eager one in model/")
     assert stand_in.replayed == 2, "the first has the recorded step's own batch and rate"
     same(learner.state_dict(), gpu.plain(CASES["augmented"]).state_dict())
 
 
 def test_what_asks_the_device_in_the_middle_of_a_step_leaves_it_plain(
-    small: Any, gpu: Gpu, same: Same, stand_in: type[StandIn], monkeypatch: pytest.MonkeyPatch
+    small: Any,
+    gpu: Gpu,
+    same: Same,
+    stand_in: type[FakeCudaGraphs],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     plain = gpu.plain(CASES["momentum, falling rate"])
     loss = ScratchTrainState.loss
@@ -334,7 +252,7 @@ def test_what_asks_the_device_in_the_middle_of_a_step_leaves_it_plain(
     small.run(learner)
     assert (
         learner.eager_reason
-        == "a step cannot be recorded: operation not permitted when stream is capturing"
+        == "a step cannot be captured: operation not permitted when stream is capturing"
     )
     assert stand_in.replayed == 0
     same(learner.state_dict(), plain.state_dict())
@@ -345,7 +263,7 @@ def test_where_memory_does_not_hold_both_the_recorded_step_goes(
     small: Any,
     gpu: Gpu,
     same: Same,
-    stand_in: type[StandIn],
+    stand_in: type[FakeCudaGraphs],
     monkeypatch: pytest.MonkeyPatch,
     step: int,
 ) -> None:
@@ -354,7 +272,7 @@ def test_where_memory_does_not_hold_both_the_recorded_step_goes(
 
     def short(self: ScratchTrainState, logits: Tensor, labels: Tensor) -> Tensor:
         # After the forward pass, which has moved the running statistics.
-        if stand_in.recorded and self.step == step and not raised:
+        if stand_in.captured and self.step == step and not raised:
             raised.append(step)
             raise torch.OutOfMemoryError("CUDA out of memory.")
         return loss(self, logits, labels)
@@ -363,22 +281,24 @@ def test_where_memory_does_not_hold_both_the_recorded_step_goes(
     learner = gpu.learner(CASES["augmented"])
     small.run(learner)
     assert raised
-    assert learner.eager_reason == "memory does not hold a recorded step beside a plain one"
+    assert (
+        learner.eager_reason == "there is too little memory for a captured step beside an eager one"
+    )
     same(learner.state_dict(), plain.state_dict())
 
 
 def test_a_network_that_draws_goes_the_plain_way(
-    small: Any, gpu: Gpu, same: Same, stand_in: type[StandIn]
+    small: Any, gpu: Gpu, same: Same, stand_in: type[FakeCudaGraphs]
 ) -> None:
     dropping = CifarConfig(blocks=(1, 1, 1), widths=(4, 6, 8), dropout=0.3)
     learner = gpu.learner(CASES["augmented"], model=dropping)
     small.run(learner)
-    assert (learner.eager_reason, stand_in.recorded) == ("a layer draws random numbers", 0)
+    assert (learner.eager_reason, stand_in.captured) == ("a layer draws random numbers", 0)
     same(learner.state_dict(), gpu.plain(CASES["augmented"], model=dropping).state_dict())
 
 
 def test_a_step_whose_loss_is_not_finite_is_the_same_both_ways(
-    small: Any, gpu: Gpu, stand_in: type[StandIn]
+    small: Any, gpu: Gpu, stand_in: type[FakeCudaGraphs]
 ) -> None:
     learner = gpu.learner(Recipe(optimizer=SGD(lr=1e30), **SHORT))
     small.run(learner)
@@ -393,7 +313,7 @@ def test_a_step_whose_loss_is_not_finite_is_the_same_both_ways(
 def test_each_reason_for_plain_steps_has_its_words(small: Any, gpu: Gpu) -> None:
     recipe = CASES["augmented"]
     assert graph_blocker(gpu.learner(recipe)) == ""
-    assert graph_blocker(small.learner(recipe)) == "steps are captured on GPUs alone"
+    assert graph_blocker(small.learner(recipe)) == "only steps on a GPU are captured"
     drawn = Recipe(augment=Augment(randaugment=RandAugment()), **SHORT)
     assert (
         graph_blocker(gpu.learner(drawn)) == "RandAugment's operations are chosen on the processor"
@@ -406,5 +326,5 @@ def test_each_reason_for_plain_steps_has_its_words(small: Any, gpu: Gpu) -> None
 def test_on_the_processor_the_rate_stays_a_number_and_nothing_is_captured(small: Any) -> None:
     learner = small.learner(CASES["adam"])
     small.run(learner)
-    assert learner.plain == "steps are captured on GPUs alone"
+    assert learner.eager_reason == "only steps on a GPU are captured"
     assert all(isinstance(group["lr"], float) for group in learner.optimizer.param_groups)

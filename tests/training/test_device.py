@@ -80,7 +80,7 @@ def test_a_gpu_takes_bf16_where_it_has_the_units_and_one_thread(
     )
     assert resolve_numerics(found, single_run=False) == found
     assert resolve_numerics(Numerics(cuda_graphs="off"), single_run=True) == replace(
-        found, capture="off"
+        found, cuda_graphs="off"
     )
 
 
@@ -88,7 +88,8 @@ def test_on_the_processor_nothing_is_captured_and_a_runs_identity_says_nothing_o
     assert resolve_numerics(
         Numerics(device="cpu", cuda_graphs="off"), single_run=True
     ) == resolve_numerics(Numerics(device="cpu"), single_run=True)
-    with pytest.raises(InputError, match=r"numerics\.capture: only steps on a GPU are captured"):
+    message = r"numerics\.cuda_graphs: only steps on a GPU are captured"
+    with pytest.raises(InputError, match=message):
         resolve_numerics(Numerics(device="cpu", cuda_graphs="on"), single_run=True)
 
 

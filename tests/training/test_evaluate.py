@@ -159,7 +159,7 @@ def test_evaluation_leaves_a_learner_with_the_bits_that_it_had(small: Any) -> No
     before, state = small.snapshot(learner), torch.get_rng_state()
     gradients = [p.grad.clone() for p in learner.model.parameters()]
     evaluate(learner.model, learner.forward, DeviceImages.from_images(images, CPU))
-    assert all(torch.equal(before[name], tensor) for name, tensor in learner.tensors().items())
+    assert all(torch.equal(before[name], tensor) for name, tensor in learner.state_dict().items())
     assert torch.equal(torch.get_rng_state(), state)
     assert learner.model.training
     for parameter, gradient in zip(learner.model.parameters(), gradients, strict=True):

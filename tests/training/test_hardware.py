@@ -15,10 +15,10 @@ ASK = """
 import json, sys
 from resnetlab.recipes.numerics import Numerics
 from resnetlab.schema import encode
-from resnetlab.training.resolve import resolve
+from resnetlab.training.resolve import resolve_numerics
 if {first!r}:
     import torch
-answer = encode(resolve(Numerics(), single=False))
+answer = encode(resolve_numerics(Numerics(), single_run=False))
 print(json.dumps([answer, "torch" in sys.modules]))
 """
 

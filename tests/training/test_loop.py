@@ -18,9 +18,7 @@ from resnetlab.data.config import Augment, LabeledImages
 from resnetlab.data.device_images import DeviceImages
 from resnetlab.models.configs import CifarConfig
 from resnetlab.recipes.train import SGD, Adam, AdamW, Cosine, OneCycle, Recipe
-from resnetlab.training import loop
-from resnetlab.training.cuda_graphs import build_steps
-from resnetlab.training.loop import train
+from resnetlab.training import events
 
 Same = Callable[[dict[str, Tensor], dict[str, Tensor]], None]
 
@@ -40,7 +38,9 @@ def numbers(batch: Tensor) -> list[int]:
 
 def test_it_yields_a_start_and_then_each_epoch(small: Any) -> None:
     learner = small.learner(Recipe(batch_size=8, epochs=3))  # 20 images: 3 steps an epoch
-    found = [(p.moment, p.step, p.total, p.epoch, p.images) for p in small.run(learner)]
+    found = [
+        (p.kind, p.step, p.total_steps, p.epoch, p.images_processed) for p in small.run(learner)
+    ]
     assert found == [
         ("start", 0, 9, 0.0, 0),
         ("epoch", 3, 9, 1.0, 20),
@@ -51,16 +51,16 @@ def test_it_yields_a_start_and_then_each_epoch(small: Any) -> None:
 
 def test_steps_that_are_no_whole_epochs_end_with_the_run(small: Any) -> None:
     learner = small.learner(Recipe(batch_size=8, steps=7))
-    found = [(p.moment, p.step, p.images) for p in small.run(learner)]
+    found = [(p.kind, p.step, p.images_processed) for p in small.run(learner)]
     assert found == [("start", 0, 0), ("epoch", 3, 20), ("epoch", 6, 40), ("epoch", 7, 48)]
 
 
 def test_it_pauses_for_those_who_watch_when_time_has_passed(
     small: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(loop, "TICK_SECONDS", -1.0)
+    monkeypatch.setattr(events, "TICK_SECONDS", -1.0)
     learner = small.learner(Recipe(batch_size=8, steps=4))
-    assert [p.moment for p in small.run(learner)] == ["start", "pulse", "pulse", "epoch", "epoch"]
+    assert [p.kind for p in small.run(learner)] == ["start", "tick", "tick", "epoch", "epoch"]
 
 
 def test_stop_is_asked_before_each_step_and_ends_the_loop(small: Any) -> None:
@@ -71,17 +71,16 @@ def test_stop_is_asked_before_each_step_and_ends_the_loop(small: Any) -> None:
         return learner.step >= 4
 
     learner = small.learner(Recipe(batch_size=8, epochs=3))
-    steps = build_steps(learner, DeviceImages.from_images(small.images(), small.cpu))
-    found = [(p.kind, p.step) for p in train(learner, steps, stop)]
-    assert found == [("start", 0), ("epoch", 3), ("stopped", 4)]
+    found = [(p.kind, p.step) for p in small.events(learner, should_stop=stop)]
+    assert found == [("start", 0), ("epoch", 3), ("interrupted", 4)]
     assert asked == [0, 1, 2, 3, 4]
 
 
 def test_a_stop_before_the_first_step_trains_nothing(small: Any) -> None:
     learner = small.learner(Recipe(batch_size=8, epochs=1))
     before = small.snapshot(learner)
-    assert [p.moment for p in small.run(learner, until=0)] == ["start", "stopped"]
-    assert all(torch.equal(before[name], tensor) for name, tensor in learner.tensors().items())
+    assert [p.kind for p in small.run(learner, until=0)] == ["start", "interrupted"]
+    assert all(torch.equal(before[name], tensor) for name, tensor in learner.state_dict().items())
 
 
 def test_a_run_that_goes_on_does_not_start_again_and_a_finished_one_does_nothing(
@@ -89,7 +88,7 @@ def test_a_run_that_goes_on_does_not_start_again_and_a_finished_one_does_nothing
 ) -> None:
     learner = small.learner(Recipe(batch_size=8, epochs=2))
     small.run(learner, until=2)
-    assert [(p.moment, p.step, p.images) for p in small.run(learner)] == [
+    assert [(p.kind, p.step, p.images_processed) for p in small.run(learner)] == [
         ("epoch", 3, 4),
         ("epoch", 6, 24),
     ]
@@ -100,20 +99,16 @@ def test_seconds_are_those_of_training_and_not_of_the_body_of_the_callers_loop(
     small: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     clock = [0.0]
-    monkeypatch.setattr(loop.time, "monotonic", lambda: clock[0])
-    monkeypatch.setattr(loop, "TICK_SECONDS", 1e9)
+    monkeypatch.setattr(events.time, "monotonic", lambda: clock[0])
+    monkeypatch.setattr(events, "TICK_SECONDS", 1e9)
     learner = small.learner(Recipe(batch_size=8, epochs=3))
-    step = learner.train_step
 
-    def slow(images: Tensor, labels: Tensor) -> None:
+    def slow(*_: Tensor) -> None:
         clock[0] += 1.0
-        step(images, labels)
 
-    learner.train_step = slow
+    learner.before_step = slow
     seconds = []
-    for progress in train(
-        learner, build_steps(learner, DeviceImages.from_images(small.images(), small.cpu)), never
-    ):
+    for progress in small.events(learner):
         seconds.append(progress.seconds)
         clock[0] += 1000.0
     assert seconds == [0.0, 3.0, 6.0, 9.0]
@@ -125,9 +120,7 @@ def test_the_random_state_of_the_process_is_put_back(small: Any, how: str) -> No
     learner = small.learner(Recipe(batch_size=8, epochs=1), model=model)
     torch.manual_seed(11)
     before = torch.get_rng_state()
-    running = train(
-        learner, build_steps(learner, DeviceImages.from_images(small.images(), small.cpu)), never
-    )
+    running = small.events(learner)
     if how == "to the end":
         list(running)
     elif how == "closed":
@@ -164,7 +157,7 @@ def test_a_last_batch_of_one_image_is_left_out(
     batches = small.watched(learner)
     yielded = small.run(learner, images)
     assert [len(labels) for _, labels in batches] == sizes * 2
-    assert yielded[-1].images == sum(sizes) * 2
+    assert yielded[-1].images_processed == sum(sizes) * 2
 
 
 def test_every_image_of_an_epoch_is_met_once_with_its_label_and_each_epoch_in_an_order_of_its_own(
@@ -283,10 +276,10 @@ def test_a_run_stopped_at_any_step_and_restored_has_the_bits_of_one_that_never_s
         torch.rand(step)  # the process's own state is nobody's business
         second = small.learner(recipe, **options)
         second.load_state_dict(held, step)
-        assert second.running() == first.running()
+        assert second.train_metrics() == first.train_metrics()
         small.run(second)
-        same(second.tensors(), whole.tensors())
-        assert second.running() == whole.running()
+        same(second.state_dict(), whole.state_dict())
+        assert second.train_metrics() == whole.train_metrics()
         assert second.step == whole.step == 8
 
 
@@ -299,12 +292,12 @@ def test_a_run_stopped_at_every_step_has_the_bits_of_one_that_never_stopped(
     learner = small.learner(recipe, model=model)
     for step in itertools.count(1):
         small.run(learner, until=step)
-        if learner.step == learner.total:
+        if learner.step == learner.total_steps:
             break
         fresh = small.learner(recipe, model=model)
         fresh.load_state_dict(small.snapshot(learner), learner.step)
         learner = fresh
-    same(learner.tensors(), whole.tensors())
+    same(learner.state_dict(), whole.state_dict())
 
 
 def test_what_the_callers_body_does_between_steps_changes_no_bit(small: Any, same: Same) -> None:
@@ -312,14 +305,14 @@ def test_what_the_callers_body_does_between_steps_changes_no_bit(small: Any, sam
     calm, busy = (small.learner(recipe, model=model) for _ in range(2))
     small.run(calm)
     held = DeviceImages.from_images(small.images(), small.cpu)
-    for _ in train(busy, build_steps(busy, held), never):
+    for _ in small.events(busy):
         torch.manual_seed(3)
         torch.rand(7)
         with torch.no_grad():
             busy.model.eval()
             busy.forward(held.pixels)
             busy.model.train()
-    same(busy.tensors(), calm.tensors())
+    same(busy.state_dict(), calm.state_dict())
 
 
 def test_two_learners_of_one_seed_are_equal_and_of_two_seeds_are_not(small: Any) -> None:
@@ -337,10 +330,10 @@ def test_a_restored_learner_owns_its_tensors(small: Any) -> None:
     first = small.learner(recipe)
     small.run(first, until=3)
     second = small.learner(recipe)
-    second.load_state_dict(first.tensors(), 3)
+    second.load_state_dict(first.state_dict(), 3)
     before = small.snapshot(first)
     small.run(second)
-    assert all(torch.equal(before[name], tensor) for name, tensor in first.tensors().items())
+    assert all(torch.equal(before[name], tensor) for name, tensor in first.state_dict().items())
 
 
 @pytest.mark.parametrize("case", CASES)
@@ -350,8 +343,8 @@ def test_a_checkpoint_names_each_tensor_once_and_holds_all_that_a_step_changes(
     recipe, model = CASES[case]
     learner = small.learner(recipe, model=model)
     small.run(learner, until=2)
-    held = learner.tensors()
-    assert {name.split("/")[0] for name in held} <= {"model", "optimizer", "average", "epoch"}
+    held = learner.state_dict()
+    assert {name.split("/")[0] for name in held} <= {"model", "optimizer", "ema", "epoch"}
     places = [tensor.data_ptr() for tensor in held.values()]
     assert len(set(places)) == len(places)
     assert all(f"model/{name}" in held for name in learner.model.state_dict())
@@ -367,8 +360,8 @@ def test_the_running_loss_and_error_are_means_over_the_images_of_the_epoch_so_fa
 ) -> None:
     images = small.images(count)
     learner = small.learner(Recipe(batch_size=8, epochs=2, label_smoothing=0.1), images)
-    assert learner.running() == (0.0, 0.0)
-    step, sums = learner.train_step, []
+    assert learner.train_metrics() == (0.0, 0.0)
+    sums = []
 
     def watch(pixels: Tensor, labels: Tensor) -> None:
         with torch.no_grad():
@@ -377,16 +370,17 @@ def test_the_running_loss_and_error_are_means_over_the_images_of_the_epoch_so_fa
         if learner.step % learner.steps_per_epoch == 0:
             sums.clear()
         sums.append((float(loss), int((logits.argmax(1) != labels).sum()), len(labels)))
-        step(pixels, labels)
+
+    learner.before_step = watch
+    for event in small.events(learner, images, yield_every_step=True):
+        if event.kind == "start":
+            continue
         seen = sum(size for _, _, size in sums)
-        assert learner.running() == (
+        assert learner.train_metrics() == (
             pytest.approx(sum(loss for loss, _, _ in sums) / seen, rel=1e-5),
             pytest.approx(100 * sum(wrong for _, wrong, _ in sums) / seen),
         )
-
-    learner.train_step = watch
-    small.run(learner, images)
-    assert learner.step == learner.total
+    assert learner.step == learner.total_steps
 
 
 @pytest.mark.parametrize("bad", [1, 2, 3, 5, 6])
@@ -395,17 +389,14 @@ def test_the_first_step_whose_loss_is_not_finite_is_found(
     small: Any, bad: int, value: float
 ) -> None:
     learner = small.learner(Recipe(batch_size=8, epochs=2))
-    step = learner.train_step
 
-    def plant(images: Tensor, labels: Tensor) -> None:
+    def plant(*_: Tensor) -> None:
         if learner.step + 1 == bad:
             with torch.no_grad():
                 learner.model.head.bias[0] = value
-        step(images, labels)
 
-    learner.train_step = plant
-    steps = build_steps(learner, DeviceImages.from_images(small.images(), small.cpu))
-    found = [learner.first_nonfinite_step() for _ in train(learner, steps, never)]
+    learner.before_step = plant
+    found = [learner.first_nonfinite_step() for _ in small.events(learner)]
     epoch = math.ceil(bad / 3)
     assert found[: epoch + 1] == [None] * epoch + [bad]
 
@@ -436,7 +427,7 @@ def test_a_learner_is_judged_by_its_average_where_it_has_one(small: Any) -> None
     judged.load_state_dict(learner.eval_state_dict())
     learner.model.eval()
     held = DeviceImages.from_images(images, small.cpu)
-    x = learner.scale(held.pixels)
+    x = learner.normalizer(held.pixels)
     with torch.no_grad():
         torch.testing.assert_close(learner.forward(held.pixels), judged(x), rtol=1e-4, atol=1e-5)
         assert not torch.allclose(learner.model(x), judged(x), rtol=1e-3, atol=1e-3)
@@ -462,7 +453,7 @@ def test_a_network_trained_on_crops_is_judged_on_centers(
         middle = held.pixels[:, edge:-edge, edge:-edge]
         learner.model.eval()
         torch.testing.assert_close(
-            learner.forward(held.pixels), learner.model(learner.scale(middle))
+            learner.forward(held.pixels), learner.model(learner.normalizer(middle))
         )
 
 
@@ -470,7 +461,7 @@ def test_with_mixup_the_running_numbers_are_those_of_mixtures_and_of_their_large
     small: Any,
 ) -> None:
     learner = small.learner(Recipe(batch_size=8, epochs=1, augment=Augment(mixup=1.0)))
-    step, sums = learner.train_step, []
+    sums = []
 
     def watch(images: torch.Tensor, labels: torch.Tensor) -> None:
         model = copy.deepcopy(learner.model)
@@ -480,13 +471,12 @@ def test_with_mixup_the_running_numbers_are_those_of_mixtures_and_of_their_large
         sums.append(
             (float(loss.sum()), int((logits.argmax(1) != labels.argmax(1)).sum()), len(labels))
         )
-        step(images, labels)
 
-    learner.train_step = watch
+    learner.before_step = watch
     small.run(learner)
     seen = sum(count for *_, count in sums)
     loss, wrong = (sum(row[place] for row in sums) for place in (0, 1))
-    assert learner.running() == (pytest.approx(loss / seen, rel=1e-5), 100 * wrong / seen)
+    assert learner.train_metrics() == (pytest.approx(loss / seen, rel=1e-5), 100 * wrong / seen)
 
 
 def test_images_of_one_gray_are_trained_on_without_a_division_by_zero(small: Any) -> None:

@@ -36,8 +36,8 @@ def test_a_watch_within_another_hides_no_peak_from_it() -> None:
 
 KEPT = f"""
 import torch
-from resnetlab.training.memory import keep_freed_memory, peak_memory
-keep_freed_memory()
+from resnetlab.training.memory import retain_freed_memory, peak_memory
+retain_freed_memory()
 torch.ones({SIZE // 4})
 for size in (4, {SIZE // 4}):
     with peak_memory(torch.device("cpu")) as peak:

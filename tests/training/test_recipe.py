@@ -17,10 +17,13 @@ from resnetlab.schema import decode
     ("table", "line"),
     [
         ({}, "epochs: missing. Fix: add epochs = 10"),
-        ({"epochs": 1, "steps": 1}, "epochs: given beside steps. Fix: keep one of the two"),
+        (
+            {"epochs": 1, "steps": 1},
+            "epochs: given together with steps. Fix: remove one of the two",
+        ),
         (
             {"epochs": 1, "batch_size": 1},
-            "batch_size: 1 leaves batch normalization no batch. Fix: batch_size = 2",
+            "batch_size: batch normalization needs two images. Fix: batch_size = 2",
         ),
         (
             {"epochs": 1, "optimizer": {"name": "sgd", "momentum": 0.0, "nesterov": True}},
@@ -28,7 +31,7 @@ from resnetlab.schema import decode
         ),
         (
             {"epochs": 1, "schedule": {"name": "one-cycle", "peak": 0}},
-            "schedule.peak: 0 leaves no way up. Fix: peak = 0.3",
+            "schedule.peak: the learning rate needs time to rise. Fix: peak = 0.3",
         ),
         (
             {"epochs": 1, "optimizer": {"name": "adam", "lrr": 0.1}},

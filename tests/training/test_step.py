@@ -14,11 +14,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from resnetlab.data.device_images import DeviceImages
 from resnetlab.models.configs import CifarConfig
 from resnetlab.recipes.train import SGD, Adam, AdamW, Recipe, RMSprop, Step
-from resnetlab.training.cuda_graphs import build_steps
-from resnetlab.training.loop import train
 from resnetlab.training.lr_schedule import lr_factor
 from resnetlab.training.optimizer import (
     build_optimizer,
@@ -147,7 +144,7 @@ def test_steps_are_those_of_the_textbook(small: Any, name: str, batch_norm: bool
             torch.randint(4, (8,), generator=draw),
         )
         loss = by_hand.train_step(images, labels, lr_factor(recipe.schedule, step, 6, 3))
-        learner.train_step(images, labels)
+        small.step(learner, images, labels)
         assert learner.losses[step % learner.steps_per_epoch] == pytest.approx(loss, rel=1e-5)
     assert learner.step == 4
     for key, parameter in by_hand.model.named_parameters():
@@ -172,10 +169,7 @@ def test_a_step_in_each_layout_and_precision_goes_downhill(small: Any, precision
     for layout in ("contiguous", "channels_last"):
         recipe = Recipe(batch_size=10, epochs=15, optimizer=Adam(lr=0.01))
         learner = small.learner(recipe, images, precision=precision, layout=layout)
-        held = DeviceImages.from_images(images, small.cpu)
-        losses = [
-            learner.running()[0] for _ in train(learner, build_steps(learner, held), lambda: False)
-        ]
+        losses = [learner.train_metrics()[0] for _ in small.events(learner, images)]
         assert losses[-1] < 0.6 * math.log(4) < losses[1]
         assert all(p.dtype == torch.float32 for p in learner.model.parameters())
 
@@ -189,7 +183,7 @@ def test_logits_in_bf16_are_judged_in_fp32(small: Any) -> None:
     with torch.autocast("cpu", torch.bfloat16):
         logits = model(images)
     assert logits.dtype == torch.bfloat16
-    learner.train_step(images, labels)
+    small.step(learner, images, labels)
     assert float(learner.losses[0]) == float(F.cross_entropy(logits.float(), labels).detach())
 
 
@@ -205,7 +199,7 @@ def test_the_rate_that_a_step_takes_is_the_schedules(small: Any) -> None:
     batch = torch.randn(8, 1, 8, 8), torch.zeros(8, dtype=torch.int64)
     taken = []
     for _ in range(6):
-        learner.train_step(*batch)
+        small.step(learner, *batch)
         taken.append({group["lr"] for group in learner.optimizer.param_groups})
     assert [list(rates) for rates in taken] == [
         [pytest.approx(r)] for r in (0.2, 0.2, 0.2, 0.02, 0.02, 0.02)
@@ -277,7 +271,7 @@ def test_what_dropout_drops_follows_from_seed_and_step(small: Any) -> None:
         learner = small.learner(recipe, seed=seed, model=model)
         for _ in range(3):
             disturb()
-            learner.train_step(*batch)
+            small.step(learner, *batch)
         return learner.losses.tolist()
 
     with torch.random.fork_rng():
@@ -294,5 +288,5 @@ def test_each_step_drops_anew(small: Any, dropout: float) -> None:
     batch = torch.randn(8, 1, 8, 8, generator=torch.Generator().manual_seed(0)), torch.arange(8) % 4
     with torch.random.fork_rng():
         for _ in range(5):
-            learner.train_step(*batch)
+            small.step(learner, *batch)
     assert len({round(loss, 4) for loss in learner.losses.tolist()}) == (5 if dropout else 1)

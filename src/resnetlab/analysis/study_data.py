@@ -26,7 +26,6 @@ from resnetlab.data.config import Split
 from resnetlab.errors import input_error
 from resnetlab.inspection.diagnostics_config import BlockAblation, LayerNorms
 from resnetlab.models.configs.external import ExternalConfig
-from resnetlab.recipes.finetune import FinetuneRecipe
 from resnetlab.recipes.numerics import Numerics
 from resnetlab.runs.records import RunRecord
 from resnetlab.schema import SCHEMA, check_schema, decode, strict_dataclass, without_defaults
@@ -221,12 +220,9 @@ def _run_row(study_run: StudyRun) -> RunRow:
             reason="; ".join(broken),
         )
     recipe, last = run.file.run.recipe, record.metrics[-1] if record and record.metrics else None
-    # Stages of fine-tuning may have different batch sizes, so the epochs cannot be computed from
-    # the steps.
-    tuned = last.epoch if last else 0.0
-    per_epoch = (
-        0 if isinstance(recipe, FinetuneRecipe) else recipe.steps_per_epoch(run.file.train_images)
-    )
+    epochs = recipe.epochs_at(result.step, run.file.train_images)
+    if epochs is None:
+        epochs = last.epoch if last else 0.0
     scores = {
         f"{split}_{name}": _finite(getattr(evaluation, field))
         for split, evaluation in (
@@ -249,7 +245,7 @@ def _run_row(study_run: StudyRun) -> RunRow:
         attempts=attempts,
         parameters=parameters,
         steps=result.step,
-        epochs=result.step / per_epoch if per_epoch else tuned,
+        epochs=epochs,
         train_seconds=result.train_seconds,
         evaluation_seconds=result.evaluation_seconds,
         images_per_second=result.images_per_second,

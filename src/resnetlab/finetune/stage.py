@@ -1,49 +1,34 @@
-"""Fine-tuning stage: the loop of `training` on photographs or constant features, with the best
-epoch selected.
-"""
+"""Fine-tuning stage: training on photographs or features, and selection of the best epoch."""
 
 from __future__ import annotations
 
 import contextlib
-import math
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, replace
-from functools import partial
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from resnetlab.data.device_images import DeviceImages
 from resnetlab.data.sources import image_decoder
-from resnetlab.data.sources.decode_cache import default_workers
 from resnetlab.data.transforms.eval_transform import EvalTransform
-from resnetlab.data.transforms.photo_train import (
-    PhotoDraws,
-    apply_train_transform,
-    draw_photo_epoch,
-    jpeg_draft_factor,
-)
-from resnetlab.finetune.dataset import PhotoDataset, PhotoSplit
+from resnetlab.finetune.dataset import PhotoDataset
 from resnetlab.finetune.model import FEATURE_BATCH_SIZE, FinetuneModel, SplitModel
+from resnetlab.finetune.state import FinetuneState
 from resnetlab.messages import Notify, silent
 from resnetlab.models.transfer import list_parts
 from resnetlab.recipes.finetune import Stage
 from resnetlab.recipes.train import Recipe
+from resnetlab.training.eager_step import EagerStep
 from resnetlab.training.evaluate import EvalResult, evaluate
-from resnetlab.training.loop import TrainEvent, train
-from resnetlab.training.optimizer import build_optimizer
-from resnetlab.training.rng import make_generator
-from resnetlab.training.state import Batches, TrainState
-from resnetlab.training.steps import EagerSteps
+from resnetlab.training.events import TrainEvent, train_events
 
 EventCallback = Callable[[TrainEvent], None]
-"""Callback for each pause of the training loop."""
+"""Callback for each event of the training loop."""
 
 
 @dataclass(frozen=True)
@@ -81,135 +66,6 @@ class StageResult:
     """Peak memory during the stage."""
 
 
-class FinetuneState(TrainState[PhotoSplit]):
-    """Training state of the tail of a network on the photographs of a split."""
-
-    can_shard_batches = True
-
-    def __init__(
-        self,
-        finetune_model: FinetuneModel,
-        split_model: SplitModel,
-        stage: Stage,
-        recipe: Recipe,
-        transform: EvalTransform,
-        seed: int,
-        photos: PhotoSplit,
-        class_weights: Tensor | None,
-    ) -> None:
-        optimizer = build_optimizer(
-            recipe, split_model.tail, layer_decay_scales(split_model.tail, stage.layer_decay)
-        )
-        numerics = replace(finetune_model.numerics, grad_accum_steps=stage.grad_accum_steps)
-        super().__init__(
-            split_model.tail,
-            optimizer,
-            recipe,
-            numerics,
-            seed,
-            len(photos),
-            finetune_model.device,
-            finetune_model.world,
-        )
-        self.finetune_model, self.split_model, self.stage, self.transform, self.class_weights = (
-            finetune_model,
-            split_model,
-            stage,
-            transform,
-            class_weights,
-        )
-
-    def batches(self, images: PhotoSplit, epoch: int) -> Batches:
-        """Return the batches of an epoch: augmented images, or constant features in a new order."""
-        draws = draw_photo_epoch(
-            len(images),
-            partial(make_generator, self.seed, "finetune", self.stage.name, "epoch", epoch),
-        )
-        if self.stage.augment == "none" and self.split_model.trunk is not None:
-            inputs = self.finetune_model.features_or_pixels(
-                self.split_model, images, self.transform
-            )
-            if inputs.pixels.dtype != torch.uint8:
-                order = draws.order.to(inputs.pixels.device)
-                return lambda part: (inputs.pixels[order[part]], inputs.labels[order[part]])
-        return _PrefetchLoader(self, images, draws, epoch)
-
-    def loss(self, logits: Tensor, labels: Tensor) -> Tensor:
-        """Return the mean cross-entropy of logits (B, K) and labels (B,), with class weights."""
-        smoothing = self.recipe.label_smoothing
-        each = F.cross_entropy(
-            logits.float(),
-            labels,
-            weight=self.class_weights,
-            label_smoothing=smoothing,
-            reduction="none",
-        )
-        return (
-            each.mean()
-        )  # over images, not over weights, so that microbatches add up to the batch
-
-    def _to_memory_format(self, images: Tensor) -> Tensor:
-        return super()._to_memory_format(images) if images.dim() == 4 else images
-
-
-class _PrefetchLoader:
-    """Batch loader of an epoch, whose threads decode and augment one batch ahead of the network."""
-
-    def __init__(
-        self, state: FinetuneState, photos: PhotoSplit, draws: PhotoDraws, epoch: int
-    ) -> None:
-        self.state, self.photos, self.draws, self.epoch = state, photos, draws, epoch
-        # Otherwise torch would start as many threads again within each of these threads.
-        self.pool = ThreadPoolExecutor(
-            default_workers(), initializer=torch.set_num_threads, initargs=(1,)
-        )
-        self.pending: dict[int, Future[Tensor]] = {}
-
-    def __call__(self, part: slice) -> tuple[Tensor, Tensor]:
-        subject, halves = self.state.finetune_model, self.state.split_model
-        key = (
-            halves.split_point,
-            self.state.transform,
-            self.state.stage.name,
-            self.state.seed,
-            self.epoch,
-            part.start,
-        )
-        if halves.trunk is not None and key in subject.feature_cache.entries:
-            return subject.feature_cache.entries[key]
-        ahead = slice(
-            part.start + self.state.recipe.batch_size, part.stop + self.state.recipe.batch_size
-        )
-        for index in torch.cat([self.draws.order[part], self.draws.order[ahead]]).tolist():
-            if index not in self.pending:
-                self.pending[index] = self.pool.submit(self._load_and_augment, index)
-        order = self.draws.order[part]
-        pixels = torch.stack(
-            [self.pending.pop(index).result() for index in order.tolist()]
-        ).permute(0, 2, 3, 1)
-        labels = torch.from_numpy(self.photos.labels)[order].to(subject.device)
-        if halves.trunk is None:
-            return subject.preprocess(pixels), labels
-        rows = torch.cat(
-            [subject.features(halves, piece) for piece in torch.split(pixels, FEATURE_BATCH_SIZE)]
-        )
-        subject.feature_cache.add(key, rows, labels)
-        return rows, labels
-
-    def _load_and_augment(self, index: int) -> Tensor:
-        view, stage = self.state.transform, self.state.stage
-
-        def factor(width: int, height: int) -> int:
-            return (
-                jpeg_draft_factor(view, stage.augment, self.draws, index, width, height)
-                if stage.decode == "scaled"
-                else 1
-            )
-
-        photo, full_size = self.photos.load_reduced(index, factor)
-        return apply_train_transform(photo, view, stage.augment, self.draws, index, full_size)
-
-
 def fit(
     finetune_model: FinetuneModel,
     stage: Stage,
@@ -222,142 +78,138 @@ def fit(
     notify: Notify = silent,
     on_event: EventCallback = lambda _: None,
 ) -> StageResult:
-    """Train a stage and load the weights of its best epoch into the network.
+    """Train a stage and load the weights of its best epoch into the model.
 
     The best epoch has the highest validation accuracy, then the lowest loss, over all learning
-    rates of the stage. A stage that is stopped keeps its best epoch so far.
+    rates of the stage. A stage that is stopped has its best epoch so far.
 
     Args:
-        subject: Network to train.
+        finetune_model: Network to train.
         stage: Stage to train.
         photos: Data set.
         views: Evaluation transforms at the train size and at the test size.
         seed: Seed of the run.
-        weights: Weight of each class in the loss (K,).
-        stop: Function that is asked between steps; training ends once it returns True.
-        say: Function that gets a line about each learning rate.
-        watch: Callback for each pause of the training loop.
+        class_weights: Weight of each class in the loss (K,).
+        should_stop: Function that is called between steps; training ends once it returns True.
+        notify: Function that gets a line about each learning rate.
+        on_event: Callback for each event of the training loop.
     """
     start = time.monotonic()
-    view = views[stage.size]
-    halves = finetune_model.split_for_training(stage.trainable, view.size)
+    transform, world = views[stage.size], finetune_model.world
+    split_model = finetune_model.split_for_training(stage.trainable, transform.size)
+    tail = split_model.tail
     if stage.grad_checkpointing:
-        enable_grad_checkpointing(halves.tail)
-    validation = finetune_model.features_or_pixels(halves, photos.validation, view)
-    state = {name: tensor.detach().clone() for name, tensor in halves.tail.state_dict().items()}
-    tries = [_with_lr(stage.recipe, rate) for rate in stage.lrs] or [stage.recipe]
-    best: (
-        tuple[tuple[float, float], EpochResult, tuple[EpochResult, ...], float, dict[str, Tensor]]
-        | None
-    ) = None
-    constant, complete = stage.augment == "none" and halves.trunk is not None, True
-    for recipe in tries:
-        halves.tail.load_state_dict(state)
-        tuner = FinetuneState(
-            finetune_model, halves, stage, recipe, view, seed, photos.train, class_weights
+        enable_grad_checkpointing(tail)
+    validation = finetune_model.features_or_pixels(split_model, photos.validation, transform)
+    initial = {name: tensor.detach().clone() for name, tensor in tail.state_dict().items()}
+    recipes = [_with_lr(stage.recipe, lr) for lr in stage.lrs] or [stage.recipe]
+    constant = stage.augment == "none" and split_model.trunk is not None
+    best: _LrResult | None = None
+    for recipe in recipes:
+        tail.load_state_dict(initial)
+        state = FinetuneState(
+            finetune_model, split_model, stage, recipe, transform, seed, photos.train, class_weights
         )
         with _threads(1 if constant else finetune_model.numerics.threads):
-            epochs, best_weights, complete = _train_one_lr(
-                tuner, photos.train, validation, start, should_stop, on_event
-            )
-        if epochs:
-            top = max(epochs, key=_selection_key)
+            result = _train_one_lr(state, validation, start, should_stop, on_event)
+        if result.epochs:
+            top = result.best_epoch
             notify(
                 f"{stage.name}: rate {recipe.optimizer.lr:g}, validation "
                 f"{top.accuracy_pct:.1f} % at epoch {top.epoch}"
             )
-        if best_weights is not None and epochs and (best is None or _selection_key(top) > best[0]):
-            best = _selection_key(top), top, tuple(epochs), recipe.optimizer.lr, best_weights
+            if best is None or _selection_key(top) > _selection_key(best.best_epoch):
+                best = result
+        complete = result.complete
+        if complete and recipe is not recipes[-1]:
+            complete = not world.all_reduce_any(should_stop())
         if not complete:
             break
-        if recipe is not tries[-1] and finetune_model.world.all_reduce_any(should_stop()):
-            complete = False
-            break
-    trained = sum(p.numel() for p in halves.tail.parameters() if p.requires_grad)
-    halves.tail.load_state_dict(best[4] if best else state)
-    invalidate_features(finetune_model, halves, stage)
+    trainable = sum(p.numel() for p in tail.parameters() if p.requires_grad)
+    tail.load_state_dict(best.weights if best else initial)
+    invalidate_features(finetune_model, split_model, stage)
     seconds = time.monotonic() - start
     if best is None:
-        forward = finetune_model.make_forward(halves, tuner.eval_forward)
-        before = _epoch_result(
-            0,
-            evaluate(
-                halves.tail,
-                forward,
-                validation,
-                finetune_model.world,
-                batch_size=FEATURE_BATCH_SIZE,
-            ),
-            seconds,
-        )
-        rate = tries[0].optimizer.lr
+        forward = finetune_model.make_forward(split_model, state.eval_forward)
+        scores = evaluate(tail, forward, validation, world, batch_size=FEATURE_BATCH_SIZE)
+        before, lr = _epoch_result(0, scores, seconds), recipes[0].optimizer.lr
         return StageResult(
-            stage.name, before, (), rate, trained, seconds, diverged=complete, complete=complete
+            stage.name, before, (), lr, trainable, seconds, diverged=complete, complete=complete
         )
-    return StageResult(stage.name, best[1], best[2], best[3], trained, seconds, complete=complete)
+    epochs = tuple(best.epochs)
+    return StageResult(
+        stage.name, best.best_epoch, epochs, best.lr, trainable, seconds, complete=complete
+    )
 
 
 def invalidate_features(
     finetune_model: FinetuneModel, split_model: SplitModel, stage: Stage
 ) -> None:
-    """Remove the cached features that a finished stage made invalid."""
+    """Remove the cached features that a finished stage has made invalid."""
     finetune_model.feature_cache.remove_stale(
         split_model.split_point if stage.trainable in ("classifier", "last norm") else "",
         stage.trainable != "classifier",
     )
 
 
+@dataclass
+class _LrResult:
+    """Result of a stage with one learning rate."""
+
+    lr: float
+    epochs: list[EpochResult] = field(default_factory=list)
+    """Complete epochs with a finite loss."""
+    weights: dict[str, Tensor] = field(default_factory=dict)
+    """Weights of the best epoch."""
+    complete: bool = True
+    """False if the training was stopped."""
+
+    @property
+    def best_epoch(self) -> EpochResult:
+        return max(self.epochs, key=_selection_key)
+
+
 def _train_one_lr(
     state: FinetuneState,
-    photos: PhotoSplit,
     validation: DeviceImages,
     start: float,
     should_stop: Callable[[], bool],
     on_event: EventCallback,
-) -> tuple[list[EpochResult], dict[str, Tensor] | None, bool]:
-    """Train with one learning rate.
-
-    Returns:
-        The epochs, the weights of the best one (None without a complete epoch of finite loss), and
-        False if the training was stopped.
-    """
-    epochs: list[EpochResult] = []
-    best_weights: dict[str, Tensor] | None = None
+) -> _LrResult:
+    """Train with one learning rate, until the loss is not finite or no longer falls."""
+    result = _LrResult(state.recipe.optimizer.lr)
     forward = state.finetune_model.make_forward(state.split_model, state.eval_forward)
+    batch_size = FEATURE_BATCH_SIZE if validation.pixels.dtype == torch.uint8 else 500
     with image_decoder.suppress_pillow_warnings():
-        for progress in train(state, EagerSteps(state, photos), should_stop):
-            on_event(progress)
-            if progress.kind in ("tick", "epoch"):
+        for event in train_events(state, EagerStep(state, state.load_epoch), should_stop):
+            on_event(event)
+            if event.kind in ("tick", "epoch"):
                 state.finetune_model.on_item(
-                    f"{state.stage.name}: steps", progress.step, progress.total_steps
+                    f"{state.stage.name}: steps", event.step, event.total_steps
                 )
-            if progress.kind == "interrupted":
-                return epochs, best_weights, False
-            if progress.kind != "epoch":
+            if event.kind == "interrupted":
+                result.complete = False
+                break
+            if event.kind != "epoch":
                 continue
             if state.first_nonfinite_step() is not None:
                 break
-            scored = evaluate(
-                state.model,
-                forward,
-                validation,
-                state.world,
-                batch_size=FEATURE_BATCH_SIZE if validation.pixels.dtype == torch.uint8 else 500,
-            )
-            if not scored.is_finite:
+            scores = evaluate(state.model, forward, validation, state.world, batch_size=batch_size)
+            if not scores.is_finite:
                 break
             epoch = _epoch_result(
-                round(progress.epoch), scored, time.monotonic() - start, state.train_metrics()
+                round(event.epoch), scores, time.monotonic() - start, state.train_metrics()
             )
-            if not epochs or _selection_key(epoch) > max(map(_selection_key, epochs)):
-                best_weights = {
+            if not result.epochs or _selection_key(epoch) > _selection_key(result.best_epoch):
+                result.weights = {
                     name: tensor.detach().clone()
                     for name, tensor in state.eval_state_dict().items()
                 }
-            epochs.append(epoch)
-            if state.stage.patience and _epochs_since_best_loss(epochs) >= state.stage.patience:
+            result.epochs.append(epoch)
+            patience = state.stage.patience
+            if patience and _epochs_since_best_loss(result.epochs) >= patience:
                 break
-    return epochs, best_weights, True
+    return result
 
 
 @contextlib.contextmanager
@@ -395,24 +247,6 @@ def _epochs_since_best_loss(epochs: list[EpochResult]) -> int:
 
 def _with_lr(recipe: Recipe, lr: float) -> Recipe:
     return replace(recipe, optimizer=replace(recipe.optimizer, lr=lr))
-
-
-def layer_decay_scales(model: nn.Module, decay: float) -> Callable[[str], float]:
-    """Return a function from parameter name to learning rate scale: `decay` per part, from the last
-    to the first.
-    """
-    named_parts = list_parts(model) if decay < 1 else []
-    depth = {
-        f"{name}.": len(named_parts) - 1 - index for index, (name, _) in enumerate(named_parts)
-    }
-
-    def share(name: str) -> float:
-        return math.pow(
-            decay,
-            next((exponent for prefix, exponent in depth.items() if name.startswith(prefix)), 0),
-        )
-
-    return share
 
 
 def enable_grad_checkpointing(model: nn.Module) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable, Generator
 from dataclasses import replace
@@ -15,34 +14,28 @@ from resnetlab.bundle.licenses import find_license
 from resnetlab.data.device_images import DeviceImageCache
 from resnetlab.data.transforms.eval_transform import EvalTransform
 from resnetlab.errors import input_error
-from resnetlab.files import sha256
 from resnetlab.finetune.backbones import Backbone
 from resnetlab.finetune.dataset import PhotoDataset
+from resnetlab.finetune.evaluation import accuracy_estimate, predict_photos, selection_key
 from resnetlab.finetune.model import FinetuneModel
-from resnetlab.finetune.pipeline import (
-    FinetuneJob,
-    accuracy_estimate,
-    caveats,
-    predict_photos,
-    run_stages,
-    selection_key,
-)
+from resnetlab.finetune.pipeline import FinetuneJob, caveats, run_stages
 from resnetlab.finetune.stage import StageResult
 from resnetlab.finetune.stage_cache import StageCache, StageLockedError
-from resnetlab.recipes.finetune import FinetuneRecipe
 from resnetlab.recipes.numerics import Placement
-from resnetlab.runs.checkpoint import write_tensors
+from resnetlab.runs.checkpoint import write_outputs
 from resnetlab.runs.directory import RunDirectory
+from resnetlab.runs.kinds import is_fine_tuning
 from resnetlab.runs.lifecycle import RunLockedError, check_world_size, run_once
 from resnetlab.runs.provenance import provenance_event
 from resnetlab.runs.records import Evaluation, Result, RunFile, Scores, Status
 from resnetlab.runs.session import ProgressCallback
-from resnetlab.schema import SCHEMA, encode
+from resnetlab.runs.writer import commit_result
+from resnetlab.schema import encode
 from resnetlab.stats.outcomes import is_at_chance
 from resnetlab.training.device import setup_device
 from resnetlab.training.distributed import SINGLE_PROCESS, World
 from resnetlab.training.evaluate import MAX_CLASSES_WITHOUT_TOP5
-from resnetlab.training.loop import TrainEvent
+from resnetlab.training.events import TrainEvent
 from resnetlab.training.photo_predictions import Predictions as Probabilities
 
 WAIT_SECONDS = 20.0
@@ -111,7 +104,7 @@ class FinetuneSession:
         world: World,
     ) -> None:
         run = file.run
-        assert isinstance(run.recipe, FinetuneRecipe), run.recipe
+        assert is_fine_tuning(run.recipe), run.recipe
         self.directory, self.file, self.photos, self.world, self.recipe = (
             directory,
             file,
@@ -135,6 +128,7 @@ class FinetuneSession:
         self.selected: tuple[Probabilities, int] | None = None
 
     def run(self, should_stop: Callable[[], bool], on_progress: ProgressCallback) -> Result | None:
+        """Train the stages and return the result, or None if `should_stop()` ended the training."""
         best: dict[str, torch.Tensor] = {}
         total, done = self.recipe.total_steps(len(self.photos.train)), 0
 
@@ -276,15 +270,9 @@ class FinetuneSession:
             "caveats": caveats(self.job),
             "run": self.directory.path.name,
         }
-        metadata = {"resnetlab": json.dumps(description)}
-        write_tensors(
-            self.directory.path / "weights.safetensors",
-            self.finetune_model.model.state_dict(),
-            metadata,
-        )
         logits = torch.from_numpy(np.log(np.maximum(test.probabilities, 1e-300))).float()
-        outputs = {"logits": logits, "labels": torch.from_numpy(test.labels)}
-        write_tensors(self.directory.path / "logits-test.safetensors", outputs)
+        weights, labels = self.finetune_model.model.state_dict(), torch.from_numpy(test.labels)
+        write_outputs(self.directory.path, description, weights, logits, labels)
 
     def _commit(
         self,
@@ -292,27 +280,20 @@ class FinetuneSession:
         reason: str,
         predictions: dict[str, Probabilities],
         evaluation_seconds: float = 0.0,
-    ) -> Result:
-        split_scores = {name: _to_scores(part) for name, part in predictions.items()}
-        images = self.epoch * len(self.photos.train)
-        result = Result(
-            schema=SCHEMA,
-            status=status,
-            reason=reason,
+    ) -> Result | None:
+        if not self.world.is_main_process:
+            return None
+        return commit_result(
+            self.directory,
+            status,
+            reason,
             step=self.step,
             selected_step=self.selected[1] if self.selected else self.step,
-            validation=split_scores.get("validation"),
-            test=split_scores.get("test"),
-            train_seconds=round(self.seconds, 3),
-            evaluation_seconds=round(evaluation_seconds, 3),
-            images_per_second=round(images / self.seconds, 1) if self.seconds else 0.0,
-            weights_sha256=sha256(self.directory.path / "weights.safetensors")
-            if predictions
-            else "",
+            scores={name: _to_scores(part) for name, part in predictions.items()},
+            train_seconds=self.seconds,
+            evaluation_seconds=evaluation_seconds,
+            images_processed=self.epoch * len(self.photos.train),
         )
-        if self.world.is_main_process:
-            self.directory.commit(result)
-        return result
 
 
 def _transform_metadata(transform: EvalTransform) -> dict[str, object]:

@@ -50,7 +50,7 @@ class Stage:
     recipe: Recipe
     """Optimizer, schedule, batch size, epochs and EMA.
 
-    `augment`, `normalize` and `choose` must be left out.
+    `augment`, `normalize` and `select` must be left out.
     """
     lrs: tuple[PositiveFloat, ...] = ()
     """Learning rates to try in place of the recipe's; the validation result selects one."""
@@ -79,16 +79,16 @@ class Stage:
             "last",
         ):
             raise FieldError(
-                "recipe", "its augment, normalize and choose have no place here", "leave them out"
+                "recipe", "a stage cannot set augment, normalize or select", "remove them"
             )
         if self.decode == "scaled" and self.augment == "none":
             raise FieldError(
                 "decode",
-                "without augmentation photographs are shown as in evaluation",
+                "without augmentation photographs are decoded as in evaluation",
                 'decode = "exact"',
             )
         if not self.layer_decay:
-            raise FieldError("layer_decay", "0 leaves one part to train", "layer_decay = 0.8")
+            raise FieldError("layer_decay", "0 would train the last part only", "layer_decay = 0.8")
 
 
 @strict_dataclass
@@ -123,11 +123,9 @@ class FinetuneRecipe:
 
     def __post_init__(self) -> None:
         if not self.stages:
-            raise FieldError("stages", "none", "give one at least")
+            raise FieldError("stages", "there are none", "give at least one")
         if len({stage.name for stage in self.stages}) < len(self.stages):
-            raise FieldError(
-                "stages", "two of one name, which would draw alike", "give each a name of its own"
-            )
+            raise FieldError("stages", "two have the same name", "give each its own name")
         if self.crop_mode == "whole" and any(
             stage.trainable != "classifier" or stage.augment != "none" for stage in self.stages
         ):
@@ -137,7 +135,7 @@ class FinetuneRecipe:
             )
             raise FieldError("crop_mode", what, 'crop_mode = "crop"')
         if self.crop_mode == "whole" and self.crops != 1:
-            raise FieldError("crops", "whole images leave no corners", "crops = 1")
+            raise FieldError("crops", "whole images cannot be cropped", "crops = 1")
 
     @property
     def resolved_stages(self) -> tuple[Stage, ...]:
@@ -152,6 +150,16 @@ class FinetuneRecipe:
         return tuple(map(shortened, self.stages))
 
     @property
+    def identity(self) -> FinetuneRecipe:
+        """Recipe without the fields that change no result."""
+        return replace(self, name="", about="")
+
+    @property
+    def training(self) -> FinetuneRecipe:
+        """Recipe without the fields that change the evaluation alone."""
+        return replace(self, crops=1)
+
+    @property
     def batch_size(self) -> int:
         """Batch size of the first stage."""
         return self.stages[0].recipe.batch_size
@@ -163,11 +171,14 @@ class FinetuneRecipe:
         return self.test_size
 
     def total_steps(self, num_images: int) -> int:
-        """Return the steps of all stages over `images` train images, for one learning rate each."""
+        """Return the steps of all stages over `num_images` images, for one learning rate each."""
         return sum(stage.recipe.total_steps(num_images) for stage in self.resolved_stages)
 
+    def epochs_at(self, _step: int, _num_images: int) -> None:
+        """Return None: stages differ in batch size, so the step does not give the epochs."""
+
     def num_epochs(self, num_images: int) -> float:
-        """Return the epochs of all stages over `images` train images."""
+        """Return the epochs of all stages over `num_images` train images."""
         return sum(stage.recipe.num_epochs(num_images) for stage in self.resolved_stages)
 
 
@@ -196,7 +207,7 @@ def load_finetune_recipe(source: str) -> FinetuneRecipe:
     else:
         fix = suggest(source, finetune_recipe_names()) or "a name, or a TOML file"
         raise input_error(
-            source, "unknown recipe of fine-tuning", fix, allowed=", ".join(finetune_recipe_names())
+            source, "unknown fine-tuning recipe", fix, allowed=", ".join(finetune_recipe_names())
         )
     recipe: FinetuneRecipe = decode(FinetuneRecipe, table, source)
     return recipe

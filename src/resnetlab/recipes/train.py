@@ -6,6 +6,7 @@ A default that is taken from a paper names its source.
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import Annotated, Literal
 
 from resnetlab.data.config import CHANNEL_STATS_PRESETS, Augment, ChannelStats, NormalizeMode
@@ -132,7 +133,7 @@ class OneCycle:
 
     def __post_init__(self) -> None:
         if not self.peak:
-            raise FieldError("peak", "0 leaves no way up", "peak = 0.3")
+            raise FieldError("peak", "the learning rate needs time to rise", "peak = 0.3")
 
 
 Schedule = Annotated[Constant | Step | Exponential | Cosine | OneCycle, discriminated_by("name")]
@@ -170,22 +171,30 @@ class Recipe:
 
     def __post_init__(self) -> None:
         if self.epochs is not None and self.steps is not None:
-            raise FieldError("epochs", "given beside steps", "keep one of the two")
+            raise FieldError("epochs", "given together with steps", "remove one of the two")
         if self.epochs is None and self.steps is None:
             raise FieldError("epochs", "missing", "add epochs = 10")
         if self.batch_size == 1:
-            raise FieldError(
-                "batch_size", "1 leaves batch normalization no batch", "batch_size = 2"
-            )
+            raise FieldError("batch_size", "batch normalization needs two images", "batch_size = 2")
         if (
             (self.epochs or 0) > 100_000
             or (self.steps or 0) > 100_000_000
             or self.batch_size > 1_000_000
         ):
-            raise FieldError("", "larger than any machine's lifetime", "epochs up to 100000")
+            raise FieldError("", "training would never end", "epochs up to 100000")
+
+    @property
+    def identity(self) -> Recipe:
+        """Recipe without the fields that change no result."""
+        return self
+
+    @property
+    def training(self) -> Recipe:
+        """Recipe without the fields that change the evaluation alone."""
+        return replace(self, select="last")
 
     def input_size(self, side: int, channels: int) -> int:
-        """Return the side in pixels of the network's input for images of `side` pixels.
+        """Return the side in pixels of the network's input for images of that side.
 
         Raises InputError if they do not fit.
         """
@@ -194,7 +203,7 @@ class Recipe:
             fix = f"recipe.augment.crop = {side * 7 // 8}, or 0 for none"
             raise input_error(
                 "recipe",
-                f"larger than the images, which have {side} pixels a side",
+                f"the images have {side} pixels per side only",
                 fix,
                 field="augment.crop",
                 got=crop,
@@ -210,16 +219,20 @@ class Recipe:
         return crop or side
 
     def steps_per_epoch(self, num_images: int) -> int:
-        """Return the batches per epoch over `images` train images.
+        """Return the batches per epoch over `num_images` train images.
 
         A last batch of one image is left out.
         """
         return max(1, math.ceil((num_images - 1) / self.batch_size))
 
     def total_steps(self, num_images: int) -> int:
-        """Return the steps of the whole run over `images` train images."""
+        """Return the steps of the whole run over `num_images` train images."""
         return self.steps or (self.epochs or 0) * self.steps_per_epoch(num_images)
 
+    def epochs_at(self, step: int, num_images: int) -> float | None:
+        """Return the epochs over `num_images` train images after `step` steps."""
+        return step / self.steps_per_epoch(num_images)
+
     def num_epochs(self, num_images: int) -> float:
-        """Return the epochs of the whole run over `images` train images."""
+        """Return the epochs of the whole run over `num_images` train images."""
         return self.total_steps(num_images) / self.steps_per_epoch(num_images)

@@ -4,42 +4,78 @@ run.
 
 from __future__ import annotations
 
-import json
 import time
+from collections.abc import Callable, Generator
+from pathlib import Path
 
 import numpy as np
 import torch
 
 from resnetlab.baselines.bag_of_words import FittedBagOfWords, fit
 from resnetlab.data.config import Dataset, LabeledImages
-from resnetlab.files import sha256
+from resnetlab.data.device_images import DeviceImageCache
 from resnetlab.models.configs.bag_of_words import BagOfWordsConfig
-from resnetlab.runs.checkpoint import write_tensors
+from resnetlab.recipes.numerics import Placement
+from resnetlab.runs.checkpoint import write_outputs
 from resnetlab.runs.directory import RunDirectory
+from resnetlab.runs.lifecycle import check_world_size, run_once
 from resnetlab.runs.provenance import provenance_event
 from resnetlab.runs.records import Evaluation, Result, RunFile, Scores
-from resnetlab.schema import SCHEMA, encode
+from resnetlab.runs.writer import commit_result
+from resnetlab.schema import encode
 from resnetlab.stats.outcomes import is_at_chance
+from resnetlab.training.distributed import SINGLE_PROCESS, World
 
 
-def execute_bag_of_words(
-    model: BagOfWordsConfig, directory: RunDirectory, file: RunFile, dataset: Dataset
-) -> Result:
+def run_bag_of_words_attempt(
+    run_id: str,
+    file: RunFile,
+    dataset: Dataset,
+    root: Path,
+    _placement: Placement,
+    _should_stop: Callable[[], bool],
+    _on_progress: Callable[..., None],
+    _from_step: int | None = None,
+    world: World = SINGLE_PROCESS,
+    shared_image_cache: DeviceImageCache | None = None,
+) -> Generator[None, None, Result | None]:
+    """Fit the model of a run under `root`/runs and return the result.
+
+    A finished run is read, not run again. The arguments and errors are those of
+    `session.run_attempt`; a run cannot be stopped before its end.
+    """
+    directory = RunDirectory.find(root, run_id)
+    check_world_size(file, world, directory)
+
+    def fit_and_evaluate() -> Generator[None, None, Result | None]:
+        yield from ()
+        return _fit_and_evaluate(directory, file, dataset) if world.is_main_process else None
+
+    shared = shared_image_cache is not None
+    return (
+        yield from run_once(
+            directory, file, dataset.identity, fit_and_evaluate, world, shared_device=shared
+        )
+    )
+
+
+def _fit_and_evaluate(directory: RunDirectory, file: RunFile, dataset: Dataset) -> Result:
     """Fit the model, evaluate it and write the result.
 
     The result has no loss, because the outputs of an SVM are not probabilities.
     """
     run = file.run
+    assert isinstance(run.model, BagOfWordsConfig), run.model
     directory.log_event(provenance_event("start", 0, run.numerics, run.data.sha256))
     start = time.monotonic()
-    learned = fit(model, dataset.train, run.seed)
+    fitted = fit(run.model, dataset.train, run.seed)
     train_seconds = time.monotonic() - start
     start = time.monotonic()
     images = {"train": dataset.train, "test": dataset.test}
     images |= {"validation": dataset.validation} if dataset.validation is not None else {}
-    outputs = learned.decision_function(dataset.test.pixels)
+    outputs = fitted.decision_function(dataset.test.pixels)
     scores = {
-        name: _scores(learned, part, outputs if name == "test" else None)
+        name: _scores(fitted, part, outputs if name == "test" else None)
         for name, part in images.items()
     }
     directory.truncate_metrics(-1)
@@ -53,50 +89,28 @@ def execute_bag_of_words(
             seconds=round(train_seconds, 3),
         )
     )
-    _write_outputs(directory, file, learned, outputs, dataset.test)
+    parts = ("mean", "whitening", "dictionary", "weights", "bias")
+    write_outputs(
+        directory.path,
+        {"model": encode(run.model), "classes": file.classes},
+        {name: torch.from_numpy(np.ascontiguousarray(getattr(fitted, name))) for name in parts},
+        torch.from_numpy(outputs).float(),
+        torch.from_numpy(dataset.test.labels),
+    )
     accuracy, count = 100 - scores["test"].top1_error_pct, len(dataset.test)
     at_chance = is_at_chance(accuracy, file.class_share, count, 1)
-    result = Result(
-        schema=SCHEMA,
-        status="at chance" if at_chance else "trained",
-        step=0,
-        selected_step=0,
-        reason=f"never above chance: {accuracy:.1f} % of {count:,} test images"
-        if at_chance
-        else "",
-        train=scores["train"],
-        validation=scores.get("validation"),
-        test=scores["test"],
-        train_seconds=round(train_seconds, 3),
-        evaluation_seconds=round(time.monotonic() - start, 3),
-        images_per_second=round(len(dataset.train) / train_seconds, 1),
-        weights_sha256=sha256(directory.path / "weights.safetensors"),
+    return commit_result(
+        directory,
+        "at chance" if at_chance else "trained",
+        f"never above chance: {accuracy:.1f} % of {count:,} test images" if at_chance else "",
+        scores=scores,
+        train_seconds=train_seconds,
+        evaluation_seconds=time.monotonic() - start,
+        images_processed=len(dataset.train),
     )
-    directory.commit(result)
-    return result
 
 
 def _scores(fitted: FittedBagOfWords, images: LabeledImages, outputs: np.ndarray | None) -> Scores:
     scores = fitted.decision_function(images.pixels) if outputs is None else outputs
     error = 100 * float((scores.argmax(axis=1) != images.labels).mean())
     return Scores(images=len(images), loss_nats=None, top1_error_pct=error)
-
-
-def _write_outputs(
-    directory: RunDirectory,
-    file: RunFile,
-    fitted: FittedBagOfWords,
-    outputs: np.ndarray,
-    test: LabeledImages,
-) -> None:
-    parts = ("mean", "whitening", "dictionary", "weights", "bias")
-    metadata = {"resnetlab": json.dumps({"model": encode(file.run.model), "classes": file.classes})}
-    tensors = {
-        name: torch.from_numpy(np.ascontiguousarray(getattr(fitted, name))) for name in parts
-    }
-    write_tensors(directory.path / "weights.safetensors", tensors, metadata)
-    test_outputs = {
-        "logits": torch.from_numpy(outputs).float(),
-        "labels": torch.from_numpy(test.labels),
-    }
-    write_tensors(directory.path / "logits-test.safetensors", test_outputs)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from resnetlab.files import (
     write_json,
 )
 from resnetlab.runs.directory import free_bytes
+from resnetlab.runs.paths import LOGITS, WEIGHTS
 from resnetlab.shell import resume_command
 
 CHECKPOINTS_TO_KEEP = 2
@@ -132,6 +134,26 @@ def write_tensors(
         file.write(safetensors.torch.save(plain, metadata))
 
 
+def write_outputs(
+    folder: Path,
+    description: dict[str, Any],
+    tensors: dict[str, Tensor],
+    logits: Tensor,
+    labels: Tensor,
+) -> None:
+    """Write the evaluated weights of a run and its outputs for the test images.
+
+    Args:
+        folder: Folder of the run.
+        description: Description of the model and its inputs, for the metadata of the weights.
+        tensors: Weights.
+        logits: Outputs for the test images (N, K) fp32, in the order of the split.
+        labels: Labels of the test images (N,) int64.
+    """
+    write_tensors(folder / WEIGHTS, tensors, {"resnetlab": json.dumps(description)})
+    write_tensors(folder / LOGITS, {"logits": logits, "labels": labels})
+
+
 def read_tensors(path: Path) -> dict[str, Tensor]:
     """Read the tensors of a safetensors file into memory. Windows cannot remove a memory-mapped
     file.
@@ -142,7 +164,7 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
         tensors: dict[str, Tensor] = safetensors.torch.load(path.read_bytes())
     except (SafetensorError, OSError) as error:
         raise input_error(
-            str(path), f"not a whole safetensors file: {error}", "restore it from a copy"
+            str(path), f"not a complete safetensors file: {error}", "restore it from a copy"
         ) from None
     return tensors
 

@@ -7,11 +7,11 @@ from dataclasses import replace
 
 from resnetlab.data.config import DataIdentity
 from resnetlab.models.configs import ModelConfig
-from resnetlab.models.configs.bag_of_words import BagOfWordsConfig
 from resnetlab.models.configs.external import ExternalConfig
-from resnetlab.recipes.finetune import AnyRecipe, FinetuneRecipe
+from resnetlab.recipes.finetune import AnyRecipe
 from resnetlab.recipes.numerics import Numerics
 from resnetlab.recipes.train import Recipe
+from resnetlab.runs.kinds import RunKind, kind_of
 from resnetlab.schema import NonNegativeInt, config_hash, strict_dataclass
 
 ALGORITHM_VERSION = 1
@@ -47,14 +47,22 @@ class RunConfig:
         These are the path of a weights file (its content counts) and its license, the name of a
         fine-tuning recipe, and the recipe of a bag of words, which does not use it.
         """
-        model, recipe = self.model, self.recipe
-        if isinstance(model, BagOfWordsConfig):
+        model, recipe = self.model, self.recipe.identity
+        if not self.kind.uses_recipe:
             recipe = Recipe(epochs=1)
         if isinstance(model, ExternalConfig):
             model = replace(model, license=None, weights="file" if model.sha256 else model.weights)
-        if isinstance(recipe, FinetuneRecipe):
-            recipe = replace(recipe, name="", about="")
         return replace(self, model=model, recipe=recipe)
+
+    @property
+    def kind(self) -> RunKind:
+        """Kind of the run."""
+        return kind_of(self.model, self.recipe)
+
+
+def algorithm_version(kind: RunKind) -> int:
+    """Return the version of the algorithm that trains a run of this kind."""
+    return FINETUNE_VERSION if kind.has_stages else ALGORITHM_VERSION
 
 
 def run_id(run: RunConfig, data_name: str) -> str:

@@ -17,7 +17,7 @@ from resnetlab.errors import InputError, input_error
 from resnetlab.files import MAX_GENERATED_BYTES, atomic_write, is_locked, read_json, sha256
 from resnetlab.inspection.diagnostics_config import BlockAblations, GradientNorms
 from resnetlab.runs.directory import RunDirectory
-from resnetlab.runs.paths import LOCK
+from resnetlab.runs.paths import LOCK, LOGITS, WEIGHTS
 from resnetlab.runs.records import Result
 from resnetlab.schema import decode
 from resnetlab.shell import command_line
@@ -196,7 +196,7 @@ def _diagnostics(folder: Path) -> Iterator[Damage]:
 
 def _tensors(folder: Path, result: Result) -> Iterator[Damage]:
     """Yield the damage of the weights and the logits of a finished run."""
-    weights, logits = folder / "weights.safetensors", folder / "logits-test.safetensors"
+    weights, logits = folder / WEIGHTS, folder / LOGITS
     if result.weights_sha256:
         if not weights.exists():
             yield Damage(
@@ -270,7 +270,7 @@ def safetensors_problem(path: Path) -> str:
         with path.open("rb") as file:
             (length,) = struct.unpack("<Q", file.read(8))
             if length > size:
-                return "not a whole safetensors file: its header is longer than the file"
+                return "not a complete safetensors file: its header is longer than the file"
             header = json.loads(file.read(length))
         ends = [
             entry["data_offsets"][1] for name, entry in header.items() if name != "__metadata__"
@@ -279,5 +279,7 @@ def safetensors_problem(path: Path) -> str:
         return "not a safetensors file"
     expected = 8 + length + max(ends, default=0)
     return (
-        "" if size == expected else f"not a whole safetensors file: {size:,} bytes of {expected:,}"
+        ""
+        if size == expected
+        else f"not a complete safetensors file: {size:,} bytes of {expected:,}"
     )

@@ -23,8 +23,7 @@ from resnetlab.files import (
     write_text,
 )
 from resnetlab.inspection.diagnostics_config import BlockAblations, GradientNorms
-from resnetlab.models.configs.bag_of_words import BagOfWordsConfig
-from resnetlab.runs.paths import LOCK, locate_runs
+from resnetlab.runs.paths import LOCK, LOGITS, WEIGHTS, locate_runs
 from resnetlab.runs.records import Evaluation, Result, RunFile, RunRecord
 from resnetlab.schema import check_schema, decode, encode
 
@@ -54,6 +53,7 @@ class RunDirectory:
 
     @property
     def checkpoints(self) -> Path:
+        """Folder of the checkpoints."""
         return self.path / "checkpoints"
 
     @contextlib.contextmanager
@@ -176,7 +176,7 @@ class RunDirectory:
         """Return predicted probabilities (N, K) and labels (N,) of the test images, or None without
         a result.
         """
-        path = self.path / "logits-test.safetensors"
+        path = self.path / LOGITS
         if not path.exists():
             return None
         from safetensors.numpy import load_file
@@ -192,10 +192,8 @@ class RunDirectory:
         """
         if not (self.path / "result.json").exists():
             return True
-        has_weights = (self.path / "weights.safetensors").exists()
-        requested = file.diagnostics.ablate_blocks and not isinstance(
-            file.run.model, BagOfWordsConfig
-        )
+        has_weights = (self.path / WEIGHTS).exists()
+        requested = file.diagnostics.ablate_blocks and file.run.kind.has_diagnostics
         return (
             requested
             and has_weights
@@ -256,7 +254,7 @@ def _differing(left: Any, right: Any, path: str = "") -> list[str]:
 
 def check_finished(folder: Path) -> None:
     """Raise InputError unless `folder` belongs to a finished run with weights."""
-    if not (folder / "weights.safetensors").exists():
+    if not (folder / WEIGHTS).exists():
         raise input_error(
             str(folder), "no finished run", "give the folder of a run that has weights.safetensors"
         )

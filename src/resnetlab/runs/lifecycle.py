@@ -12,7 +12,7 @@ from resnetlab.errors import Problem, ResnetlabError, input_error
 from resnetlab.runs.checkpoint import saved_steps
 from resnetlab.runs.directory import RunDirectory
 from resnetlab.runs.records import Result, RunFile
-from resnetlab.schema import SCHEMA
+from resnetlab.runs.writer import commit_result
 from resnetlab.shell import command_line
 from resnetlab.training.distributed import SINGLE_PROCESS, World
 from resnetlab.training.memory import is_out_of_memory
@@ -23,7 +23,7 @@ class RunLockedError(ResnetlabError):
 
 
 class SharedDeviceOutOfMemoryError(ResnetlabError):
-    """Error of a run that has too little memory beside other runs. Alone it may have enough."""
+    """Error of a run that has too little memory beside other runs; alone it may have enough."""
 
 
 def run_once(
@@ -42,14 +42,14 @@ def run_once(
         directory: Folder of the run.
         file: Configuration of the run.
         identity: Identity of the loaded data.
-        do: Generator that executes the run and returns its result, or None if it was stopped.
-        team: Processes that train the run together.
-        again: Function for a finished run that lacks a requested measurement.
-        beside: True if other runs use the same device.
+        body: Generator that executes the run and returns its result, or None if it was stopped.
+        world: Processes that train the run together.
+        complete: Function for a finished run that lacks a requested measurement.
+        shared_device: True if other runs use the same device.
 
     Raises:
-        BusyError: Another process trains this run.
-        CrowdedError: The memory is exhausted while other runs use the device.
+        RunLockedError: Another process trains this run.
+        SharedDeviceOutOfMemoryError: The memory is exhausted while other runs use the device.
         InputError: The data differ from the data of the run.
     """
     with directory.lock() if world.is_main_process else contextlib.nullcontext(True) as acquired:
@@ -88,15 +88,8 @@ def run_once(
                     )
                 ) from None
             step = max(saved_steps(directory.checkpoints), default=0)
-            result = Result(
-                schema=SCHEMA,
-                status="out of memory",
-                reason=str(error).splitlines()[0][:200],
-                step=step,
-                selected_step=step,
-            )
-            directory.commit(result)
-            return result
+            reason = str(error).splitlines()[0][:200]
+            return commit_result(directory, "out of memory", reason, step=step)
 
 
 def check_world_size(file: RunFile, world: World, directory: RunDirectory) -> None:

@@ -11,9 +11,9 @@ from resnetlab.data.splits import load_dataset
 from resnetlab.errors import input_error
 from resnetlab.messages import Notify, silent
 from resnetlab.models.weights import load_weights, read_weights
-from resnetlab.recipes.finetune import FinetuneRecipe
-from resnetlab.recipes.train import Recipe
 from resnetlab.runs.directory import RunDirectory, check_finished
+from resnetlab.runs.kinds import scratch_recipe
+from resnetlab.runs.paths import WEIGHTS
 from resnetlab.runs.records import RunFile
 from resnetlab.training.device import setup_device
 from resnetlab.training.state import ScratchTrainState
@@ -21,7 +21,7 @@ from resnetlab.training.state import ScratchTrainState
 
 @dataclass(frozen=True)
 class LoadedRun:
-    """Finished run: its configuration, its data, and a learner with the evaluated weights."""
+    """Finished run: its configuration, its data and its evaluated weights."""
 
     file: RunFile
     dataset: Dataset
@@ -29,24 +29,24 @@ class LoadedRun:
 
     @property
     def train(self) -> DeviceImages:
-        """Return the train split on the learner's device."""
+        """Return the train split on the device."""
         return DeviceImages.from_images(self.dataset.train, self.state.device)
 
     @property
     def test(self) -> DeviceImages:
-        """Return the test split on the learner's device."""
+        """Return the test split on the device."""
         return DeviceImages.from_images(self.dataset.test, self.state.device)
 
 
 def open_run(folder: Path, data: str = "", notify: Notify = silent) -> LoadedRun:
-    """Open the finished run in `folder`. `data` is the present path of its data.
+    """Open the finished run in `folder`. `data` is the path of its data if they moved.
 
     Raises InputError if the run is not finished or the data differ.
     """
     directory = RunDirectory(folder)
     check_finished(folder)
     file = directory.file()
-    recipe_of(file)
+    scratch_recipe(file.run.recipe, file.data_name)
     source = replace(file.data, source=data) if data else file.data
     dataset = load_dataset(source, folder.resolve().parent.parent / "cache", notify)
     if dataset.identity != file.run.data:
@@ -59,31 +59,15 @@ def open_run(folder: Path, data: str = "", notify: Notify = silent) -> LoadedRun
 
 
 def load_run(directory: RunDirectory, file: RunFile, dataset: Dataset) -> LoadedRun:
-    """Open a finished run from its configuration and its loaded data; see `open_finished`."""
+    """Open a finished run from its configuration and its loaded data; see `open_run`."""
     run = file.run
     device = setup_device(run.numerics)
-    recipe = recipe_of(file)
-    learner = ScratchTrainState(
+    recipe = scratch_recipe(run.recipe, file.data_name)
+    state = ScratchTrainState(
         run.model, recipe, run.numerics, run.seed, dataset.train, len(dataset.classes), device
     )
-    load_weights(
-        learner.model, read_weights(directory.path / "weights.safetensors")[0], str(directory.path)
-    )
-    learner.ema_weights = []  # the saved weights are already the evaluated ones
+    load_weights(state.model, read_weights(directory.path / WEIGHTS)[0], str(directory.path))
+    state.ema = None  # the saved weights are already the evaluated ones
     result = directory.result()
-    learner.step = result.selected_step if result else learner.total_steps
-    return LoadedRun(file, dataset, learner)
-
-
-def recipe_of(file: RunFile) -> Recipe:
-    """Return the recipe of a run that trains from scratch.
-
-    Raises InputError for a fine-tuning run.
-    """
-    recipe = file.run.recipe
-    if isinstance(recipe, FinetuneRecipe):
-        what = "a run of fine-tuning, which has no steps of training from first weights"
-        raise input_error(
-            file.data_name, what, "resnetlab predict, evaluate or explain take its folder"
-        )
-    return recipe
+    state.step = result.selected_step if result else state.total_steps
+    return LoadedRun(file, dataset, state)

@@ -12,6 +12,9 @@ from pathlib import Path
 LOCK = "lock"
 """Name of the lock file that the process of a run locks."""
 
+WEIGHTS, LOGITS = "weights.safetensors", "logits-test.safetensors"
+"""Names of the files with the evaluated weights, and with the outputs for the test images."""
+
 
 def locate_runs(root: Path, run_ids: Iterable[str]) -> dict[str, Path]:
     """Return the folder of each run under `root` after one listing of all folders.

@@ -5,27 +5,22 @@ Writes all files of the run.
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable, Generator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from resnetlab.data.config import Dataset, LabeledImages, Split
-from resnetlab.data.device_images import DeviceImageCache, DeviceImages
+from resnetlab.data.config import Dataset
+from resnetlab.data.device_images import DeviceImageCache
 from resnetlab.data.transforms.normalization import export_normalizer
 from resnetlab.errors import input_error
-from resnetlab.files import sha256
 from resnetlab.inspection.block_ablation import ablate_blocks
 from resnetlab.inspection.gradients import measure_gradients
-from resnetlab.models.configs.bag_of_words import BagOfWordsConfig
 from resnetlab.models.weights import NORMALIZER_PREFIX
 from resnetlab.recipes.numerics import Placement
-from resnetlab.runs.bag_of_words import execute_bag_of_words
 from resnetlab.runs.checkpoint import (
     Checkpoint,
     delete_after,
@@ -33,29 +28,29 @@ from resnetlab.runs.checkpoint import (
     save_checkpoint,
     saved_steps,
     torch_version,
-    write_tensors,
+    write_outputs,
 )
 from resnetlab.runs.directory import PROFILE, RunDirectory
+from resnetlab.runs.evaluator import BestWeights, RunEvaluator
+from resnetlab.runs.kinds import scratch_recipe
 from resnetlab.runs.lifecycle import check_world_size, run_once
-from resnetlab.runs.load import load_run, recipe_of
+from resnetlab.runs.load import load_run
 from resnetlab.runs.provenance import provenance_event, utc_now
 from resnetlab.runs.records import Evaluation, Result, RunFile, Scores, Status
-from resnetlab.schema import SCHEMA, encode
+from resnetlab.runs.writer import commit_result
+from resnetlab.schema import encode
 from resnetlab.shell import resume_command
-from resnetlab.stats.outcomes import is_at_chance
-from resnetlab.training.cuda_graphs import build_steps, graph_blocker
+from resnetlab.training.cuda_graphs import graph_blocker, make_step
 from resnetlab.training.device import setup_device
 from resnetlab.training.distributed import SINGLE_PROCESS, World
-from resnetlab.training.evaluate import EvalResult, evaluate
+from resnetlab.training.events import TrainEvent, train_events
 from resnetlab.training.interleave import round_robin
-from resnetlab.training.loop import TrainEvent, train
 from resnetlab.training.memory import is_out_of_memory
 from resnetlab.training.profiler import NullProfiler, RunProfiler
-from resnetlab.training.rng import make_generator
 from resnetlab.training.state import ScratchTrainState
 
 ProgressCallback = Callable[[TrainEvent, tuple[Evaluation, ...]], None]
-"""Callback for each pause of the training loop, with the evaluations at that moment."""
+"""Callback for each event of the training loop, with its evaluations."""
 
 
 def execute(
@@ -69,11 +64,11 @@ def execute(
     from_step: int | None = None,
     world: World = SINGLE_PROCESS,
 ) -> Result | None:
-    """Run `attempt` to its end and return the result."""
-    attempted = run_attempt(
+    """Run `run_attempt` to its end and return the result."""
+    attempt = run_attempt(
         run_id, file, dataset, root, placement, should_stop, on_progress, from_step, world
     )
-    ((_, result),) = round_robin([attempted])
+    ((_, result),) = round_robin([attempt])
     return result
 
 
@@ -89,8 +84,7 @@ def run_attempt(
     world: World = SINGLE_PROCESS,
     shared_image_cache: DeviceImageCache | None = None,
 ) -> Generator[None, None, Result | None]:
-    """Train the run under `root`/runs and return its result, or None if `stop()` ended the training
-    before.
+    """Train the run under `root`/runs; return its result, or None if it was stopped.
 
     A finished run is read, not run again.
 
@@ -100,19 +94,19 @@ def run_attempt(
         dataset: Data of the run.
         root: Folder that contains `runs`.
         placement: Device index, workers and checkpoint interval.
-        stop: Function that is asked between steps; the training ends with a checkpoint once it
+        should_stop: Function that is called between steps. Training ends with a checkpoint once it
             returns True.
-        say: Callback for progress and evaluations.
+        on_progress: Callback for progress and evaluations.
         from_step: Step of the checkpoint to resume from (0: from the start); None for the last
             checkpoint.
-        team: Processes that train the run together. The first one reads and writes the folder.
-        beside: Data of other runs that share the device with this one. The generator then yields
-            after each step.
+        world: Processes that train the run together. The first one reads and writes the folder.
+        shared_image_cache: Data of other runs that share the device with this one. The generator
+            then yields after each step.
 
     Raises:
-        BusyError: Another process trains the run.
-        CrowdedError: The memory is exhausted while other runs share the device. This is not a
-            result of the run.
+        RunLockedError: Another process trains the run.
+        SharedDeviceOutOfMemoryError: The memory is exhausted while other runs share the device.
+            This is not a result of the run.
         InputError: The data or the number of processes differ from the run's, or a checkpoint is
             damaged.
         ResourceError: The disk is full.
@@ -120,58 +114,29 @@ def run_attempt(
     directory = RunDirectory.find(root, run_id)
     _check_batch_size(file, len(dataset.train), world, directory)
 
-    def training() -> Generator[None, None, Result | None]:
-        if isinstance(file.run.model, BagOfWordsConfig):
-            return (
-                execute_bag_of_words(file.run.model, directory, file, dataset)
-                if world.is_main_process
-                else None
-            )
-        device = setup_device(file.run.numerics, placement.device_index)
-        session = RunSession(
-            directory,
-            file,
-            dataset,
-            placement,
-            device,
-            world,
-            shared_image_cache or DeviceImageCache(),
-        )
-        with session.phases:
-            return (
-                yield from session.run(
-                    should_stop,
-                    on_progress,
-                    from_step,
-                    yield_each_step=shared_image_cache is not None,
-                )
-            )
+    shared = shared_image_cache is not None
 
-    def again(
-        result: Result,
-    ) -> Result:  # the block ablation was requested after the run had finished
-        opened = load_run(directory, file, dataset)
-        directory.save_block_ablation(ablate_blocks(opened.state, opened.test))
+    def training() -> Generator[None, None, Result | None]:
+        device = setup_device(file.run.numerics, placement.device_index)
+        image_cache = shared_image_cache or DeviceImageCache()
+        session = RunSession(directory, file, dataset, placement, device, world, image_cache)
+        with session.profiler:
+            return (yield from session.run(should_stop, on_progress, from_step, shared))
+
+    def ablate(result: Result) -> Result:
+        """Measure a block ablation that was requested after the run had finished."""
+        run = load_run(directory, file, dataset)
+        directory.save_block_ablation(ablate_blocks(run.state, run.test))
         return result
 
-    return (
-        yield from run_once(
-            directory,
-            file,
-            dataset.identity,
-            training,
-            world,
-            again,
-            shared_image_cache is not None,
-        )
-    )
+    return (yield from run_once(directory, file, dataset.identity, training, world, ablate, shared))
 
 
 def _check_batch_size(
     file: RunFile, image_count: int, world: World, directory: RunDirectory
 ) -> None:
     """Raise InputError if the run's batches are too small for its number of processes."""
-    numerics, recipe = file.run.numerics, recipe_of(file)
+    numerics, recipe = file.run.numerics, scratch_recipe(file.run.recipe, file.data_name)
     check_world_size(file, world, directory)
     parts = numerics.world_size * numerics.grad_accum_steps
     least = min(
@@ -179,23 +144,17 @@ def _check_batch_size(
         image_count - (recipe.steps_per_epoch(image_count) - 1) * recipe.batch_size,
     )
     if parts > 1 and least // parts < 2:
-        what = (
-            f"a batch of {least} images (of {image_count:,}) leaves a part of it without two images"
+        problem = (
+            f"a batch of {least} images (of {image_count:,}) is too small for {parts} microbatches "
+            "of two images"
         )
         raise input_error(
-            "", what, "another batch size", field="recipe.batch_size", got=recipe.batch_size
+            "", problem, "another batch size", field="recipe.batch_size", got=recipe.batch_size
         )
-
-
-@dataclass
-class _BestWeights:
-    step: int
-    error_pct: float
-    weights: dict[str, Tensor]
 
 
 class RunSession:
-    """Session of a run in this process."""
+    """Session of a run in this process, from its last checkpoint to its result or a stop."""
 
     def __init__(
         self,
@@ -207,136 +166,112 @@ class RunSession:
         world: World,
         image_cache: DeviceImageCache,
     ) -> None:
-        self.directory, self.file, self.dataset, self.placement = (
-            directory,
-            file,
-            dataset,
-            placement,
-        )
-        self.world = world
-        run, self.recipe = file.run, recipe_of(file)
+        self.directory, self.file, self.dataset = directory, file, dataset
+        self.placement, self.world, run = placement, world, file.run
+        recipe = scratch_recipe(run.recipe, file.data_name)
+        num_classes = len(dataset.classes)
         self.state = ScratchTrainState(
-            run.model,
-            self.recipe,
-            run.numerics,
-            run.seed,
-            dataset.train,
-            len(dataset.classes),
-            device,
-            world,
+            run.model, recipe, run.numerics, run.seed, dataset.train, num_classes, device, world
         )
-        self.train = image_cache.get(dataset.train, device)
-        self.splits: dict[Split, DeviceImages] = {
-            "train": _train_subset(dataset.train, run.data.split_seed, device)
-        }
-        if dataset.validation is not None:
-            self.splits["validation"] = image_cache.get(dataset.validation, device)
-        self.test = image_cache.get(dataset.test, device)
-        if run.data.test_curve:
-            self.splits["test"] = self.test
+        self.train_images = image_cache.get(dataset.train, device)
+        self.evaluator = RunEvaluator(self.state, file, dataset, image_cache)
         profiled = placement.profile and world.is_main_process
-        self.phases = (
+        self.profiler = (
             RunProfiler(self.state, directory.path / PROFILE) if profiled else NullProfiler()
         )
-        self.best: _BestWeights | None = None
         self.eager_reason = ""  # reason for eager steps, as last written to provenance.jsonl
-        self.latest_results: dict[Split, EvalResult] = {}
-        self.train_seconds = self.evaluation_seconds = (
-            0.0  # of earlier sessions, and of evaluations in this one
-        )
-        self.images_processed = 0
+        self.train_seconds, self.images_processed = 0.0, 0  # of earlier sessions too
 
     def run(
         self,
         should_stop: Callable[[], bool],
         on_progress: ProgressCallback,
         from_step: int | None,
-        *,
-        yield_each_step: bool,
+        yield_every_step: bool,
     ) -> Generator[None, None, Result | None]:
+        """Train to the end and return the result, or None after a stop."""
         if self.world.is_main_process:
             self._restore(from_step)
         self._broadcast_state()
-        steps = self.phases.wrap_steps(build_steps(self.state, self.train))
-        saved, base_seconds, base_images = (
-            time.monotonic(),
-            self.train_seconds,
-            self.images_processed,
-        )
-        for progress in train(self.state, steps, should_stop, yield_every_step=yield_each_step):
-            if progress.kind == "step":
+        step = self.profiler.wrap_step(make_step(self.state, self.train_images))
+        last_save, base_seconds = time.monotonic(), self.train_seconds
+        base_images = self.images_processed
+        for event in train_events(self.state, step, should_stop, yield_every_step=yield_every_step):
+            if event.kind == "step":
                 yield
                 continue
-            self.train_seconds, self.images_processed = (
-                base_seconds + progress.seconds,
-                base_images + progress.images_processed,
-            )
-            evaluations: tuple[Evaluation, ...] = ()
-            if progress.kind in ("start", "epoch"):
-                with self.phases.phase("evaluation"):
-                    evaluations = self._evaluate(progress)
-            if self.world.is_main_process:
-                self.directory.append_metrics(*evaluations)
-                if progress.epoch in self.file.diagnostics.gradient_norms:
-                    self._save_gradient_norms()
-                on_progress(progress, evaluations)
-                self._log_eager_reason()
-            waited = time.monotonic() - saved
-            should_save = {
-                "start": False,
-                "tick": waited >= self.placement.max_checkpoint_seconds,
-                "epoch": waited >= self.placement.checkpoint_seconds
-                and progress.step < progress.total_steps,
-                "interrupted": progress.step > 0,
-            }[progress.kind]
-            # Check this before saving, so that no checkpoint contains a value that is not finite.
-            # Several processes end
-            # together at the end of an epoch, because they have different clocks for the other
-            # checkpoints.
-            bad_step = self._nonfinite_step() if should_save or progress.kind == "epoch" else None
-            if bad_step is not None and (self.world.size == 1 or progress.kind == "epoch"):
-                return self._commit_diverged(bad_step) if self.world.is_main_process else None
-            if should_save and bad_step is None and self.world.is_main_process:
-                with self.phases.phase("checkpoints"):
-                    self._save_checkpoint()
-                saved = time.monotonic()
-            if progress.kind == "interrupted":
+            self.train_seconds = base_seconds + event.seconds
+            self.images_processed = base_images + event.images_processed
+            self._record(event, on_progress)
+            should_save = self._should_save(event, time.monotonic() - last_save)
+            # Check this first, so that no checkpoint has a value that is not finite. Several
+            # processes end together at the end of an epoch, because their clocks differ.
+            if should_save or event.kind == "epoch":
+                bad_step = self.evaluator.first_nonfinite_step()
+                if bad_step is not None and (self.world.size == 1 or event.kind == "epoch"):
+                    return self._commit_diverged(bad_step)
+                if should_save and bad_step is None and self.world.is_main_process:
+                    with self.profiler.phase("checkpoints"):
+                        self._save_checkpoint()
+                    last_save = time.monotonic()
+            if event.kind == "interrupted":
                 return None
-            if yield_each_step:
+            if yield_every_step:
                 yield
         return self._finish()
 
+    def _should_save(self, event: TrainEvent, seconds: float) -> bool:
+        """Return True if a checkpoint is due, `seconds` after the last one."""
+        match event.kind:
+            case "interrupted":
+                return event.step > 0
+            case "tick":
+                return seconds >= self.placement.max_checkpoint_seconds
+            case "epoch":
+                due = seconds >= self.placement.checkpoint_seconds
+                return due and event.step < event.total_steps
+            case _:
+                return False
+
+    def _record(self, event: TrainEvent, on_progress: ProgressCallback) -> None:
+        """Evaluate if an epoch ended, and write and report what is new."""
+        evaluations: tuple[Evaluation, ...] = ()
+        if event.kind in ("start", "epoch"):
+            with self.profiler.phase("evaluation"):
+                evaluations = self.evaluator.evaluate(event, self.train_seconds)
+        if not self.world.is_main_process:
+            return
+        self.directory.append_metrics(*evaluations)
+        if event.epoch in self.file.diagnostics.gradient_norms:
+            self._save_gradient_norms()
+        on_progress(event, evaluations)
+        if self.state.eager_reason != self.eager_reason:  # CUDA graphs were given up
+            self.eager_reason = self.state.eager_reason
+            line = {"event": "eager steps", "time": utc_now()}
+            self.directory.log_event(line | {"step": self.state.step, "reason": self.eager_reason})
+
     def _restore(self, from_step: int | None) -> None:
+        """Load a checkpoint, by default the last one, and remove what was written after it."""
         steps = saved_steps(self.directory.checkpoints)
         step = from_step if from_step is not None else max(steps, default=0)
         path = str(self.directory.path)
         if step and step not in steps:
             available = ", ".join(map(str, steps)) or "none"
-            raise input_error(
-                path,
-                f"no checkpoint of step {step}",
-                "--from-step 0 starts again",
-                allowed=available,
-            )
+            problem, fix = f"no checkpoint of step {step}", "--from-step 0 starts again"
+            raise input_error(path, problem, fix, allowed=available)
         if step:
             checkpoint = load_checkpoint(self.directory.checkpoints, step)
             facts = checkpoint.metadata
             if facts["torch"] != torch_version():
-                fix = (
-                    f"install torch {facts['torch']}, or "
-                    f"{resume_command(path, '--from-step', '0')} to "
-                    "start again"
-                )
-                raise input_error(
-                    path,
-                    f"torch: the checkpoint has {facts['torch']}, here is {torch_version()}",
-                    fix,
-                )
+                restart = resume_command(path, "--from-step", "0")
+                fix = f"install torch {facts['torch']}, or {restart} to start again"
+                problem = f"torch: the checkpoint has {facts['torch']}, here is {torch_version()}"
+                raise input_error(path, problem, fix)
             self.state.load_state_dict(checkpoint.tensors["state"], step)
             self.train_seconds, self.images_processed = facts["train_seconds"], facts["images"]
-            self.evaluation_seconds = facts["evaluation_seconds"]
+            self.evaluator.seconds = facts["evaluation_seconds"]
             if "best" in checkpoint.tensors:
-                self.best = _BestWeights(
+                self.evaluator.best = BestWeights(
                     facts["best"]["step"], facts["best"]["error_pct"], checkpoint.tensors["best"]
                 )
         delete_after(self.directory.checkpoints, step)
@@ -344,7 +279,7 @@ class RunSession:
         run = self.file.run
         self.eager_reason = graph_blocker(self.state)
         extra = (
-            {"steps": f"plain: {self.eager_reason}" if self.eager_reason else "captured"}
+            {"steps": f"eager: {self.eager_reason}" if self.eager_reason else "captured"}
             if run.numerics.device == "cuda"
             else {}
         )
@@ -354,52 +289,13 @@ class RunSession:
             )
         )
 
-    def _log_eager_reason(self) -> None:
-        """Write the reason to provenance.jsonl if CUDA graphs were given up for eager steps."""
-        if self.state.eager_reason != self.eager_reason:
-            self.eager_reason = self.state.eager_reason
-            self.directory.log_event(
-                {
-                    "event": "plain steps",
-                    "time": utc_now(),
-                    "step": self.state.step,
-                    "reason": self.eager_reason,
-                }
-            )
-
     def _broadcast_state(self) -> None:
         """Send the restored state of the first process to all other processes."""
         if self.world.size == 1:
             return
-        first_state = self.state.state_dict(), self.state.step, self.best
-        tensors, step, self.best = self.world.broadcast(first_state)
+        restored = self.state.state_dict(), self.state.step, self.evaluator.best
+        tensors, step, self.evaluator.best = self.world.broadcast(restored)
         self.state.load_state_dict(tensors, step)
-
-    def _evaluate(self, progress: TrainEvent) -> tuple[Evaluation, ...]:
-        start = time.monotonic()
-        self.latest_results = {
-            name: self._evaluate_split(images) for name, images in self.splits.items()
-        }
-        self.evaluation_seconds += time.monotonic() - start
-        validation = self.latest_results.get("validation")
-        if self.recipe.select == "best" and validation is not None and progress.kind == "epoch":
-            better = self.best is None or validation.top1_error_pct < self.best.error_pct
-            if better and validation.is_finite:
-                weights = {
-                    name: t.detach().clone() for name, t in self.state.eval_state_dict().items()
-                }
-                self.best = _BestWeights(progress.step, validation.top1_error_pct, weights)
-        lines = [
-            _evaluation(progress, name, scored.loss_nats, scored.top1_error_pct, self.train_seconds)
-            for name, scored in self.latest_results.items()
-        ]
-        if progress.kind == "epoch":
-            lines.append(
-                _evaluation(
-                    progress, "train epoch", *self.state.train_metrics(), self.train_seconds
-                )
-            )
-        return tuple(lines)
 
     def _save_gradient_norms(self) -> None:
         """Save the gradient norms of the layers.
@@ -408,169 +304,78 @@ class RunSession:
         """
         start = time.monotonic()
         try:
-            self.directory.save_gradient_norms(measure_gradients(self.state, self.train))
+            self.directory.save_gradient_norms(measure_gradients(self.state, self.train_images))
         except RuntimeError as error:
             if not is_out_of_memory(error):
                 raise
-        self.evaluation_seconds += time.monotonic() - start
-
-    def _evaluate_split(self, images: DeviceImages) -> EvalResult:
-        return evaluate(self.state.model, self.state.forward, images, self.world)
-
-    def _nonfinite_step(self) -> int | None:
-        bad_step = self.state.first_nonfinite_step()
-        if bad_step is None and not all(
-            scored.is_finite for scored in self.latest_results.values()
-        ):
-            bad_step = self.state.step
-        return bad_step
+        self.evaluator.seconds += time.monotonic() - start
 
     def _save_checkpoint(self) -> None:
         facts = {
             "step": self.state.step,
             "torch": torch_version(),
             "train_seconds": self.train_seconds,
-            "evaluation_seconds": self.evaluation_seconds,
+            "evaluation_seconds": self.evaluator.seconds,
             "images": self.images_processed,
         }
-        tensors = {"state": self.state.state_dict()}
-        if self.best is not None:
-            facts["best"] = {"step": self.best.step, "error_pct": self.best.error_pct}
-            tensors["best"] = self.best.weights
+        tensors, best = {"state": self.state.state_dict()}, self.evaluator.best
+        if best is not None:
+            facts["best"] = {"step": best.step, "error_pct": best.error_pct}
+            tensors["best"] = best.weights
         save_checkpoint(self.directory.checkpoints, Checkpoint(tensors, facts))
 
-    def _commit_diverged(self, step: int) -> Result:
-        return self._commit(
-            "diverged", f"the loss or a weight is not finite at step {step}", step, {}
-        )
-
     def _finish(self) -> Result | None:
-        scores = dict(self.latest_results)
-        if self.best is not None and self.best.step != self.state.step:
-            self.state.ema_weights = []
-            self.state.model.load_state_dict(self.best.weights)
-            scores = {}
-        start = time.monotonic()
-        splits: dict[Split, DeviceImages] = {**self.splits, "test": self.test}
-        with self.phases.phase("evaluation"):
-            scores |= {
-                name: self._evaluate_split(images)
-                for name, images in splits.items()
-                if name not in scores
-            }
-        self.evaluation_seconds += time.monotonic() - start
+        """Evaluate the selected weights, write them and their outputs, and commit the result."""
+        with self.profiler.phase("evaluation"):
+            results = self.evaluator.evaluate_selected()
         if not self.world.is_main_process:
             return None
-        if not all(scored.is_finite for scored in scores.values()):
+        if not all(result.is_finite for result in results.values()):
             return self._commit_diverged(self.state.step)
-        status, reason = self._status(scores["test"])
-        self._write_outputs(scores["test"])
+        test = results["test"]
+        status, reason = self.evaluator.status(self.directory.metrics(), test)
+        weights, description = self._export()
+        labels = self.evaluator.test.labels
+        write_outputs(self.directory.path, description, weights, test.logits, labels)
         if self.file.diagnostics.ablate_blocks:
-            self.directory.save_block_ablation(ablate_blocks(self.state, self.test))
-        return self._commit(status, reason, self.state.step, scores)
+            ablations = ablate_blocks(self.state, self.evaluator.test)
+            self.directory.save_block_ablation(ablations)
+        return self._commit(status, reason, self.state.step, self.evaluator.scores(results))
 
-    def _status(self, test: EvalResult) -> tuple[Status, str]:
-        """Return the status and its reason: at chance if no evaluation of that split rose above
-        chance.
-        """
-        watched: Split = "validation" if "validation" in self.splits else "test"
-        errors = [line.top1_error_pct for line in self.directory.metrics() if line.split == watched]
-        errors = errors or [
-            test.top1_error_pct
-        ]  # no split was evaluated each epoch: one evaluation, at the end
-        images = len(self.splits.get(watched, self.test))
-        best = 100 - min(errors)
-        if is_at_chance(best, self.file.class_share, images, len(errors)):
-            return (
-                "at chance",
-                f"never above chance: at best {best:.1f} % of {images:,} {watched} images",
-            )
-        return "trained", ""
-
-    def _write_outputs(self, test: EvalResult) -> None:
-        how, fitted = export_normalizer(self.state.normalizer)
-        side, crop = self.dataset.image_size, self.recipe.augment.crop
+    def _export(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        """Return the evaluated weights with the normalizer, and a description of the model."""
+        normalization, fitted = export_normalizer(self.state.normalizer)
+        side, crop = self.dataset.image_size, self.state.recipe.augment.crop
         description = {
             "model": encode(self.file.run.model),
             "classes": self.file.classes,
             "channels": self.dataset.channels,
             "side": crop or side,
             **({"resize": side} if crop else {}),
-            **how,
+            **normalization,
             "run": self.directory.path.name,
         }
-        metadata = {"resnetlab": json.dumps(description)}
-        tensors = self.state.eval_state_dict() | {
+        weights = self.state.eval_state_dict() | {
             f"{NORMALIZER_PREFIX}{name}": tensor for name, tensor in fitted.items()
         }
-        write_tensors(self.directory.path / "weights.safetensors", tensors, metadata)
-        outputs = {"logits": test.logits, "labels": self.test.labels}
-        write_tensors(self.directory.path / "logits-test.safetensors", outputs)
+        return weights, description
 
-    def _commit(
-        self, status: Status, reason: str, step: int, scores: dict[Split, EvalResult]
-    ) -> Result:
-        sizes = {
-            "train": len(self.splits["train"]),
-            "validation": len(self.splits.get("validation", ())),
-            "test": len(self.test),
-        }
-        split_scores = {
-            name: Scores(
-                images=sizes[name],
-                loss_nats=scored.loss_nats,
-                top1_error_pct=scored.top1_error_pct,
-                top5_error_pct=scored.top5_error_pct,
-            )
-            for name, scored in scores.items()
-        }
-        weights = self.directory.path / "weights.safetensors"
-        result = Result(
-            schema=SCHEMA,
-            status=status,
-            reason=reason,
+    def _commit_diverged(self, step: int) -> Result | None:
+        if not self.world.is_main_process:
+            return None
+        reason = f"the loss or a weight is not finite at step {step}"
+        return self._commit("diverged", reason, step, {})
+
+    def _commit(self, status: Status, reason: str, step: int, scores: dict[str, Scores]) -> Result:
+        best = self.evaluator.best
+        return commit_result(
+            self.directory,
+            status,
+            reason,
             step=step,
-            selected_step=self.best.step if self.best else step,
-            train=split_scores.get("train"),
-            validation=split_scores.get("validation"),
-            test=split_scores.get("test"),
-            train_seconds=round(self.train_seconds, 3),
-            evaluation_seconds=round(self.evaluation_seconds, 3),
-            images_per_second=round(self.images_processed / self.train_seconds, 1)
-            if self.train_seconds
-            else 0.0,
-            weights_sha256=sha256(weights) if scores else "",
+            selected_step=best.step if best else step,
+            scores=scores,
+            train_seconds=self.train_seconds,
+            evaluation_seconds=self.evaluator.seconds,
+            images_processed=self.images_processed,
         )
-        self.directory.commit(result)
-        return result
-
-
-def _train_subset(images: LabeledImages, split_seed: int, device: torch.device) -> DeviceImages:
-    """Draw the fixed subset of the train split for evaluation: a twentieth, 500 to 5,000 images."""
-    count = min(len(images), max(500, min(5_000, len(images) // 20)))
-    indices = (
-        torch.randperm(len(images), generator=make_generator(split_seed, "train subset"))[:count]
-        .sort()
-        .values.numpy()
-    )
-    return DeviceImages.from_images(
-        LabeledImages(images.pixels[indices], images.labels[indices]), device
-    )
-
-
-def _evaluation(
-    progress: TrainEvent,
-    split: Split | Literal["train epoch"],
-    loss: float,
-    error: float,
-    seconds: float,
-) -> Evaluation:
-    finite = loss if abs(loss) < float("inf") else None  # false for nan too
-    return Evaluation(
-        step=progress.step,
-        epoch=round(progress.epoch, 6),
-        split=split,
-        loss_nats=finite,
-        top1_error_pct=error,
-        seconds=round(seconds, 3),
-    )

@@ -14,9 +14,8 @@ from typing import Literal, TypeVar
 from resnetlab.data.config import DataIdentity
 from resnetlab.inspection.diagnostics_config import DiagnosticsConfig
 from resnetlab.models.configs import ModelConfig
-from resnetlab.recipes.finetune import FinetuneRecipe
 from resnetlab.recipes.numerics import Numerics
-from resnetlab.runs.config import ALGORITHM_VERSION, FINETUNE_VERSION, RunConfig, run_id
+from resnetlab.runs.config import RunConfig, algorithm_version, run_id
 from resnetlab.runs.records import RunFile, RunRecord
 from resnetlab.schema import SCHEMA, strict_dataclass
 from resnetlab.studies.study import Condition, DataKey, Study
@@ -183,11 +182,8 @@ def _plan_run(
     cost: CostFunction,
     diagnostics: DiagnosticsConfig,
 ) -> PlannedRun:
-    version = (
-        FINETUNE_VERSION if isinstance(condition.recipe, FinetuneRecipe) else ALGORITHM_VERSION
-    )
     run = RunConfig(
-        algorithm_version=version,
+        algorithm_version=algorithm_version(condition.kind),
         model=condition.model,
         data=facts.identity,
         recipe=condition.recipe,

@@ -10,15 +10,11 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from resnetlab.data.config import DataConfig
-from resnetlab.data.splits import load_dataset
 from resnetlab.errors import InputError, Problem, input_error
 from resnetlab.files import MAX_GENERATED_BYTES, is_locked, read_json, write_json
-from resnetlab.finetune.dataset import load_photographs
 from resnetlab.messages import Notify
 from resnetlab.models.configs.external import ExternalConfig
 from resnetlab.models.flops import model_cost
-from resnetlab.recipes.finetune import FinetuneRecipe
 from resnetlab.runs.directory import RunDirectory
 from resnetlab.runs.paths import LOCK, locate_runs
 from resnetlab.runs.records import RunRecord
@@ -34,6 +30,7 @@ from resnetlab.studies.plan import (
     make_record,
 )
 from resnetlab.studies.study import DataKey, Study
+from resnetlab.studies.trainers import trainer_of
 
 
 def plan_study(
@@ -67,7 +64,7 @@ def check_weights_exist(study: Study) -> None:
     The content of that file is part of the ids of its runs.
     """
     for model in dict.fromkeys(
-        c.model for c in study.conditions if isinstance(c.recipe, FinetuneRecipe)
+        condition.model for condition in study.conditions if condition.kind.uses_photos
     ):
         if (
             isinstance(model, ExternalConfig)
@@ -88,45 +85,9 @@ def load_data_facts(study: Study, root: Path, notify: Notify) -> dict[DataKey, D
     facts: dict[DataKey, DataFacts] = {}
     for condition in study.conditions:
         if condition.data_key not in facts:
-            read_facts = (
-                photo_facts if isinstance(condition.recipe, FinetuneRecipe) else array_facts
-            )
-            facts[condition.data_key] = read_facts(condition.data, root, notify)
+            trainer = trainer_of(condition.kind)
+            facts[condition.data_key] = trainer.data_facts(condition.data, root / "cache", notify)
     return facts
-
-
-def array_facts(data: DataConfig, root: Path, notify: Notify) -> DataFacts:
-    """Return the facts about data whose images all have one size."""
-    dataset = load_dataset(data, root / "cache", notify)
-    for note in dataset.notes:
-        notify(note)
-    return DataFacts(
-        name=dataset.name,
-        identity=dataset.identity,
-        classes=dataset.classes,
-        channels=dataset.channels,
-        side=dataset.image_size,
-        train_images=len(dataset.train),
-        class_share=float(dataset.class_shares.max()),
-        about=dataset.about,
-    )
-
-
-def photo_facts(data: DataConfig, root: Path, notify: Notify) -> DataFacts:
-    """Return the facts about a folder of photographs, which a recipe resizes itself."""
-    photos = load_photographs(data, root / "cache", notify)
-    for note in photos.notes:
-        notify(note)
-    return DataFacts(
-        name=photos.name,
-        identity=photos.identity,
-        classes=photos.classes,
-        channels=3,
-        side=0,
-        train_images=len(photos.train),
-        class_share=photos.chance_accuracy,
-        about=photos.pretraining_overlap,
-    )
 
 
 def check_class_counts(study: Study, facts: Mapping[DataKey, DataFacts]) -> None:

@@ -7,8 +7,9 @@ from typing import Any, Literal
 from resnetlab.data.config import DataConfig
 from resnetlab.inspection.diagnostics_config import DiagnosticsConfig
 from resnetlab.models.configs import ModelConfig
-from resnetlab.recipes.finetune import AnyRecipe, FinetuneRecipe
+from resnetlab.recipes.finetune import AnyRecipe
 from resnetlab.recipes.numerics import Numerics
+from resnetlab.runs.kinds import RunKind, kind_of
 from resnetlab.schema import Name, NonNegativeInt, PositiveFloat, PositiveInt, strict_dataclass
 from resnetlab.studies.claims import Claim, Equal, Greater
 from resnetlab.studies.references import MatchedReference
@@ -34,7 +35,12 @@ class Condition:
     @property
     def data_key(self) -> DataKey:
         """Return the data in the form that the recipe needs."""
-        return self.data, isinstance(self.recipe, FinetuneRecipe)
+        return self.data, self.kind.uses_photos
+
+    @property
+    def kind(self) -> RunKind:
+        """Kind of the condition's runs."""
+        return kind_of(self.model, self.recipe)
 
 
 @strict_dataclass

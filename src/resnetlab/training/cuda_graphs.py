@@ -1,11 +1,10 @@
-"""Training steps as CUDA graphs: a step is captured once and replayed, with the same bits as an
-eager step.
+"""CUDA graphs: a training step is captured once and replayed, with the same bits as an eager step.
 
-Everything that changes from step to step lies in tensors at fixed addresses: the plan of the epoch,
-the position of the batch in it, and the learning rates. The first steps of a process are eager
-(libraries choose their kernels and allocate memory; the optimizer creates its state). Then one step
-is captured, which trains nothing, and the next two steps are taken both ways. If a bit differs, or
-the step cannot be captured, the rest of the run is eager and records the reason.
+Everything that changes from step to step is in tensors at fixed addresses: the random draws of the
+epoch, the position of the batch in it, and the learning rates. The first steps of a process are
+eager, because libraries choose their kernels and the optimizer creates its state. Then one step is
+captured, which trains nothing, and the next two steps are taken both ways. If a bit differs, or the
+step cannot be captured, the rest of the run is eager and records the reason.
 
 The code follows torch's notes on CUDA graphs (CUDA semantics, "CUDA Graphs"): warm-up, capture and
 replays use one side stream; gradients are None before the capture, so that they lie in the graph's
@@ -26,9 +25,11 @@ from torch import Tensor
 from resnetlab.data.device_images import DeviceImages
 from resnetlab.data.transforms.epoch_draws import EpochDraws
 from resnetlab.models.configs.external import ExternalConfig
+from resnetlab.training.batches import InMemoryBatches
+from resnetlab.training.eager_step import EagerStep
 from resnetlab.training.memory import is_out_of_memory
 from resnetlab.training.state import ScratchTrainState
-from resnetlab.training.steps import EagerSteps
+from resnetlab.training.step import train_step
 
 WARMUP_STEPS = 3
 """Number of eager steps before the capture, as torch's notes ask."""
@@ -41,11 +42,9 @@ The second one has another batch and another learning rate than the captured one
 
 
 def graph_blocker(state: ScratchTrainState) -> str:
-    """Return the reason why the steps of `learner` cannot be captured, or "" if they can, as far as
-    is known before training.
-    """
+    """Return the reason why steps cannot be captured, or "" if none is known before training."""
     reasons = {
-        "steps are captured on GPUs alone": state.numerics.cuda_graphs == "auto",
+        "only steps on a GPU are captured": state.numerics.cuda_graphs == "auto",
         "numerics.cuda_graphs is off": state.numerics.cuda_graphs == "off",
         "several processes share each batch": state.world.size > 1,
         "RandAugment's operations are chosen on the processor": state.recipe.augment.randaugment
@@ -60,8 +59,8 @@ def graph_blocker(state: ScratchTrainState) -> str:
 class CudaGraphs:
     """Side stream of the GPU with the CUDA graphs that are captured on it.
 
-    Each learner has its own: graphs of one stream share the workspace of cuBLAS, and a graph that
-    is deleted frees it.
+    Each run has its own: graphs of one stream share the workspace of cuBLAS, and a graph that is
+    deleted frees it.
     """
 
     def __init__(self, device: torch.device) -> None:
@@ -83,7 +82,7 @@ class CudaGraphs:
         self.stream.synchronize()
 
     def capture(self, function: Callable[[], None]) -> Callable[[], None]:
-        """Capture `work` without running it and return a function that runs it.
+        """Capture `function` without running it and return a function that replays it.
 
         Raises RuntimeError if it cannot be captured.
         """
@@ -100,76 +99,75 @@ class CudaGraphs:
         return [torch.get_rng_state(), torch.cuda.get_rng_state(self.device)]
 
 
-class GraphedSteps(EagerSteps[DeviceImages]):
-    """Steps that replay a CUDA graph for each full batch of images on the device; a shorter last
-    batch is eager.
+class GraphedStep(EagerStep):
+    """Step that replays a CUDA graph for each full batch of images on the device.
+
+    A shorter last batch is eager.
     """
 
     state: ScratchTrainState
-    draws: EpochDraws
+    draws: EpochDraws | None = None
 
-    def __init__(self, state: ScratchTrainState, images: DeviceImages, graphs: CudaGraphs) -> None:
-        super().__init__(state, images)
-        self.graphs = graphs
+    def __init__(
+        self, state: ScratchTrainState, batches: InMemoryBatches, graphs: CudaGraphs
+    ) -> None:
+        super().__init__(state, batches)
+        self.batches, self.graphs = batches, graphs
         self.warmup_left, self.checks_left = WARMUP_STEPS, VERIFY_STEPS
         self.replay: Callable[[], None] | None = None
-        self.batch_start = torch.zeros(
-            1, dtype=torch.int64, device=state.device
-        )  # index of the batch's first image
+        # Index in the epoch of the batch's first image, and offsets of all its images from there.
+        self.batch_start = torch.zeros(1, dtype=torch.int64, device=state.device)
         self.batch_offsets = torch.arange(state.recipe.batch_size, device=state.device)
-        self.has_draws = False
         graphs.wait_for_current_stream()
 
     def start_epoch(self, epoch: int) -> None:
-        """Copy the plan of `epoch` into the tensors that the captured step reads."""
+        """Copy the random draws of an epoch into the tensors that the captured step reads."""
         with self.graphs.on_stream():
-            plan = self.state.epoch_draws(self.images, epoch)
-            if not self.has_draws:
-                self.draws, self.has_draws = plan, True
-                self.batches = partial(self.state.batch, self.images, plan)
-                return
-            for field in fields(plan):
-                getattr(self.draws, field.name).copy_(getattr(plan, field.name))
+            draws = self.batches.draws(epoch)
+            if self.draws is None:
+                self.draws = draws
+            else:
+                for field in fields(draws):
+                    getattr(self.draws, field.name).copy_(getattr(draws, field.name))
+        self.load = partial(self.batches.batch, self.draws)
 
-    def step(self, batch_slice: slice, batch_size: int) -> None:
-        """Take a step on `part` of the epoch, which has `size` images."""
-        learner = self.state
+    def step(self, batch: slice) -> None:
+        """Take a step on a slice of the epoch."""
+        state = self.state
         with self.graphs.on_stream():
-            if learner.eager_reason or batch_size < learner.recipe.batch_size:
-                super().step(batch_slice, batch_size)
+            if state.eager_reason or batch.stop - batch.start < state.recipe.batch_size:
+                super().step(batch)
                 return
             if self.warmup_left:
-                self._warmup_step(batch_slice, batch_size)
+                self._warmup_step(batch)
                 return
-            self.batch_start.fill_(batch_slice.start)
-            learner.set_lr()
+            self.batch_start.fill_(batch.start)
+            state.set_lr()
             if self.replay is None:
                 self._capture()
             if self.replay is None:
-                super().step(batch_slice, batch_size)
+                super().step(batch)
             elif self.checks_left:
-                self._verify_replay(batch_slice, batch_size)
+                self._verify_replay(batch)
             else:
                 self.replay()
-                learner.step += 1
+                state.step += 1
 
     def synchronize(self) -> None:
         """Wait until the side stream has finished its work."""
         self.graphs.synchronize()
 
     def wait_for_current_stream(self) -> None:
-        """Let the side stream wait for evaluations and all other GPU work that the caller queued
-        meanwhile.
-        """
+        """Let the side stream wait for the GPU work that the caller queued meanwhile."""
         self.graphs.wait_for_current_stream()
 
-    def _warmup_step(self, batch_slice: slice, batch_size: int) -> None:
+    def _warmup_step(self, batch: slice) -> None:
         """Take an eager step and detect random draws of a layer.
 
         Such draws depend on the step number, which a replay does not have.
         """
         step = self.state.step
-        super().step(batch_slice, batch_size)
+        super().step(batch)
         state_after_step = self.graphs.rng_state()
         self.state.seed_dropout(step)
         if not all(map(torch.equal, state_after_step, self.graphs.rng_state())):
@@ -177,37 +175,37 @@ class GraphedSteps(EagerSteps[DeviceImages]):
         self.warmup_left -= 1
 
     def _capture(self) -> None:
-        """Capture a step; on failure store the reason, so that the run goes on with eager steps."""
+        """Capture a step. If that fails, store the reason: the run goes on with eager steps."""
         self.state.optimizer.zero_grad()
         try:
             self.replay = self.graphs.capture(self._captured_step)
         except RuntimeError as error:
             # Too little memory, or a layer that waits for the device. The run goes on, only slower.
             self.state.eager_reason = (
-                f"a step cannot be recorded: {str(error).splitlines()[0][:160]}"
+                f"a step cannot be captured: {str(error).splitlines()[0][:160]}"
             )
 
     def _captured_step(self) -> None:
-        """Train on the batch at `self.place` and store its loss and error count."""
-        learner = self.state
-        scores = learner.forward_backward_update(
-            *learner.batch(self.images, self.draws, self.batch_start + self.batch_offsets)
-        )
-        index = self.batch_start // learner.recipe.batch_size
-        learner.losses.index_copy_(0, index, scores[:1])
-        learner.error_counts.index_copy_(0, index, scores[1:].long())
+        """Train on the batch at `batch_start` and store its loss and number of errors."""
+        state = self.state
+        assert self.draws is not None
+        positions = self.batch_start + self.batch_offsets
+        metrics = train_step(state, *self.batches.batch(self.draws, positions))
+        index = self.batch_start // state.recipe.batch_size
+        state.losses.index_copy_(0, index, metrics[:1])
+        state.error_counts.index_copy_(0, index, metrics[1:].long())
 
-    def _verify_replay(self, batch_slice: slice, batch_size: int) -> None:
+    def _verify_replay(self, batch: slice) -> None:
         """Take a step both ways; if the replay differs from the eager step, discard the graph."""
         step = self.state.step
-        reason = self._compare_with_eager(batch_slice, batch_size)
+        reason = self._compare_with_eager(batch)
         if reason:
             self.state.eager_reason, self.replay = reason, None
         if self.state.step == step:  # again, now that the memory of the graph is free
-            super().step(batch_slice, batch_size)
+            super().step(batch)
         self.checks_left -= 1
 
-    def _compare_with_eager(self, batch_slice: slice, batch_size: int) -> str:
+    def _compare_with_eager(self, batch: slice) -> str:
         """Replay a step, undo it, and take it eagerly.
 
         Return the reason why the replay must not be used, or "". The copies lie in CPU memory, so
@@ -220,16 +218,16 @@ class GraphedSteps(EagerSteps[DeviceImages]):
         replayed = _copy_to_cpu(tensors)
         _restore(tensors, before)
         try:
-            super().step(batch_slice, batch_size)
+            super().step(batch)
         except RuntimeError as error:
             if not is_out_of_memory(error):
                 raise
             _restore(tensors, before)
-            return "memory does not hold a recorded step beside a plain one"
+            return "there is too little memory for a captured step beside an eager one"
         differing = [
             name for name, tensor in tensors.items() if not _same_bits(tensor.cpu(), replayed[name])
         ]
-        return f"a replayed step differs from a plain one in {differing[0]}" if differing else ""
+        return f"a replayed step differs from an eager one in {differing[0]}" if differing else ""
 
 
 def _copy_to_cpu(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -247,13 +245,13 @@ def _same_bits(left: Tensor, right: Tensor) -> bool:
     return torch.equal(left.reshape(-1).view(torch.uint8), right.reshape(-1).view(torch.uint8))
 
 
-def build_steps(state: ScratchTrainState, images: DeviceImages) -> EagerSteps[DeviceImages]:
-    """Return captured steps if `learner` allows them, else eager steps; `learner.plain` holds the
-    reason.
+def make_step(state: ScratchTrainState, images: DeviceImages) -> EagerStep:
+    """Return a step over `images` that is a CUDA graph if possible, else an eager one.
+
+    `state.eager_reason` then holds the reason.
     """
+    batches = InMemoryBatches(state, images)
     state.eager_reason = graph_blocker(state)
-    return (
-        EagerSteps(state, images)
-        if state.eager_reason
-        else GraphedSteps(state, images, CudaGraphs(state.device))
-    )
+    if state.eager_reason:
+        return EagerStep(state, batches)
+    return GraphedStep(state, batches, CudaGraphs(state.device))

@@ -6,6 +6,7 @@ import contextlib
 from collections.abc import Iterator
 
 import torch
+from torch import Tensor
 
 from resnetlab.recipes.numerics import Numerics
 from resnetlab.training.memory import release_freed_memory, retain_freed_memory
@@ -36,9 +37,7 @@ def setup_device(numerics: Numerics, device_index: int = 0) -> torch.device:
 
 @contextlib.contextmanager
 def restored_settings() -> Iterator[None]:
-    """Restore on exit what `prepare` changes for the whole process: threads, cuDNN settings, and
-    glibc's memory options.
-    """
+    """Restore on exit what `setup_device` changes: threads, cuDNN settings, memory options."""
     threads, cudnn = torch.get_num_threads(), torch.backends.cudnn
     flags = (
         cudnn.benchmark,
@@ -77,3 +76,10 @@ def memory_format(numerics: Numerics) -> torch.memory_format:
         if numerics.memory_format == "channels_last"
         else torch.contiguous_format
     )
+
+
+def to_memory_format(images: Tensor, numerics: Numerics) -> Tensor:
+    """Return images (B, C, H, W) in the memory format of the run; features (B, F) are unchanged."""
+    if images.dim() != 4:
+        return images
+    return images.contiguous(memory_format=memory_format(numerics))

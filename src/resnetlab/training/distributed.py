@@ -1,12 +1,13 @@
-"""Processes that share one run (torch.distributed). torchrun starts them; they exchange gradients
-and scores.
+"""Processes that share one run (torch.distributed). torchrun starts them, and they exchange
+gradients and scores.
 """
 
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import TypeVar
@@ -22,17 +23,16 @@ from resnetlab.recipes.numerics import torchrun_env
 
 T = TypeVar("T")
 
+STOP_SYNC_STEPS = 8
+"""Number of steps between two checks whether any process of the run was asked to stop."""
+
 TIMEOUT = timedelta(minutes=10)
 """Time limit for a process that waits for another one that hangs."""
 
 
 @dataclass(frozen=True)
 class World:
-    """Rank of this process and number of processes of the run: `rank` of `size`, `local` on its
-    machine.
-
-    The default is a single process.
-    """
+    """Rank of this process and number of processes of the run; by default a single process."""
 
     rank: int = 0
     size: int = 1
@@ -44,9 +44,7 @@ class World:
         return self.rank == 0
 
     def microbatches(self, batch_size: int, grad_accum_steps: int) -> list[slice]:
-        """Return this process's slices of a batch of `images`: `accumulate` slices, one after
-        another.
-        """
+        """Return this process's `grad_accum_steps` slices of a batch, one after another."""
         sizes = [
             len(part)
             for part in torch.arange(batch_size).tensor_split(self.size * grad_accum_steps)
@@ -85,14 +83,26 @@ class World:
 SINGLE_PROCESS = World()
 
 
+def collective_stop(world: World, should_stop: Callable[[], bool]) -> Callable[[], bool]:
+    """Return a function that is true once `should_stop` is true in any process of the run.
+
+    Every process must call it at the same steps. It asks the others at every STOP_SYNC_STEPS-th
+    call only.
+    """
+    if world.size == 1:
+        return should_stop
+    calls = itertools.count()
+    return lambda: next(calls) % STOP_SYNC_STEPS == 0 and world.all_reduce_any(should_stop())
+
+
 def torchrun_world() -> World:
-    """Return the team that torchrun's variables describe, or `ALONE` without torchrun."""
+    """Return the world that torchrun's variables describe, or a single process."""
     return World(*torchrun_env())
 
 
 @contextlib.contextmanager
 def process_group(world: World, device: str) -> Iterator[None]:
-    """Connect to the other processes of `team` for the `with` block.
+    """Connect to the other processes of `world` for the `with` block.
 
     Raises InputError for a device other than cpu and cuda.
     """

@@ -16,7 +16,7 @@ from resnetlab.training.preserve import preserve_buffers_and_mode
 from resnetlab.training.rng import make_generator
 
 MAX_CLASSES_WITHOUT_TOP5 = 10
-"""Largest number of classes without a top-5 error, which would say little there."""
+"""Largest number of classes for which no top-5 error is computed."""
 
 EVAL_BATCH_SIZE = 500
 """Images in a batch, unless the model declares its own number as `stateful_evaluation`."""
@@ -47,9 +47,9 @@ def evaluate(
     world: World = SINGLE_PROCESS,
     batch_size: int = EVAL_BATCH_SIZE,
 ) -> EvalResult:
-    """Evaluate `images` with `forward`, which maps `batch` images of pixels to logits (B, K).
+    """Evaluate `images` with `forward`, which maps pixels to logits (B, K).
 
-    The batches are distributed over the processes of `team`, and every process gets all results.
+    The batches are distributed over the processes of `world`, and every process gets all results.
 
     Batches come in a fixed shuffled order, so that a model whose outputs depend on the batch sees
     all classes; such a model declares its batch size as `stateful_evaluation`. Every buffer and the

@@ -1,4 +1,4 @@
-"""The learning rate as a pure function of the step."""
+"""Learning rate schedules: the learning rate as a function of the step."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from resnetlab.recipes.train import Constant, Cosine, Exponential, OneCycle, Sch
 
 
 def lr_factor(schedule: Schedule, step: int, total_steps: int, steps_per_epoch: int) -> float:
-    """Return the factor of the full learning rate at `step`, counted from 0, of `total` steps."""
+    """Return the factor of the full learning rate at `step`, counted from 0, of `total_steps`."""
     progress = step / total_steps
     if not isinstance(schedule, OneCycle) and progress < schedule.warmup:
         return (step + 1) / (schedule.warmup * total_steps + 1)

@@ -103,9 +103,7 @@ def retain_freed_memory() -> None:
 
 
 def release_freed_memory() -> None:
-    """Restore glibc's defaults (mallopt(3)) after `keep_freed_memory` and return free memory to the
-    system.
-    """
+    """Undo `retain_freed_memory` (mallopt(3)) and return free memory to the system."""
     _set_malloc_options(max_mapped=65_536, trim_threshold=128 * 1024, top_pad=128 * 1024)
     with suppress(AttributeError, OSError, TypeError):
         ctypes.CDLL(None).malloc_trim(0)

@@ -20,10 +20,9 @@ def build_optimizer(
 ) -> torch.optim.Optimizer:
     """Return the recipe's optimizer over the trainable parameters.
 
-    It runs one fused kernel a step where torch has one. `share` maps a parameter's name to its
-    fraction of the full learning rate. `capturable` asks for the form that a captured step needs,
-    in which everything that changes from step to step lies on the GPU; fused SGD needs no such
-    option.
+    It runs one fused kernel a step where torch has one. `lr_scale` maps a parameter's name to
+    its fraction of the full learning rate. With `capturable`, everything that changes from step to
+    step is on the GPU, as a CUDA graph needs; fused SGD needs no such option.
     """
     settings = recipe.optimizer
     by_group: dict[tuple[bool, float], list[nn.Parameter]] = {}
@@ -111,8 +110,9 @@ def optimizer_state_dict(optimizer: torch.optim.Optimizer, model: nn.Module) -> 
 def load_optimizer_state_dict(
     optimizer: torch.optim.Optimizer, model: nn.Module, tensors: dict[str, Tensor]
 ) -> None:
-    """Restore the state that `optimizer_tensors` returned; each tensor takes its parameter's device
-    and layout.
+    """Restore the state that `optimizer_state_dict` returned.
+
+    Each tensor gets the device and the memory format of its parameter.
     """
     for name, parameter in model.named_parameters():
         prefix = f"{name}/"

@@ -10,15 +10,14 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
 from torch.profiler import profile
 
 from resnetlab.files import replace_file, write_text
-from resnetlab.training.state import Batches, TrainState
-from resnetlab.training.steps import EagerSteps
+from resnetlab.training.eager_step import Batch, EagerStep
+from resnetlab.training.state import TrainState
 
 SKIPPED_STEPS, TRACED_STEPS = 5, 20
 """Numbers of steps: those before the trace begins, while allocators and kernels settle, and those
@@ -35,7 +34,7 @@ TABLE_FILE, TRACE_FILE = "table.txt", "trace.json.gz"
 
 
 class NullProfiler:
-    """No-op profiler with the interface of `Profile`."""
+    """No-op profiler with the interface of `RunProfiler`."""
 
     def __enter__(self) -> NullProfiler:
         return self
@@ -48,20 +47,20 @@ class NullProfiler:
         """Mark the `with` block as one of PHASES."""
         yield
 
-    def wrap_steps(self, steps: EagerSteps[Any]) -> EagerSteps[Any]:
-        """Return the steps unchanged."""
-        return steps
+    def wrap_step(self, step: EagerStep) -> EagerStep:
+        """Return the step unchanged."""
+        return step
 
 
 class RunProfiler(NullProfiler):
     """Profiler of the phases of a run.
 
-    It measures `learner` while the context is open and writes its results to `folder`. On an
+    It measures `state` while the context is open and writes its results to `folder`. On an
     accelerator it waits for the device between phases, so the same work takes a little longer. A
     captured step is one replay, so all of its time counts as "rest of a step".
     """
 
-    def __init__(self, state: TrainState[Any], folder: Path) -> None:
+    def __init__(self, state: TrainState, folder: Path) -> None:
         self.state, self.folder = state, folder
         self.seconds: dict[str, float] = defaultdict(float)
         self.current_phase, self.phase_start, self.num_steps = OTHER_PHASE, time.monotonic(), 0
@@ -75,20 +74,19 @@ class RunProfiler(NullProfiler):
         self.exit_stack = contextlib.ExitStack()
 
     def __enter__(self) -> RunProfiler:
-        learner = self.state
+        state = self.state
         for handle in (
-            learner.model.register_forward_pre_hook(lambda *_: self._switch_within_step("forward")),
-            learner.optimizer.register_step_pre_hook(
+            state.model.register_forward_pre_hook(lambda *_: self._switch_within_step("forward")),
+            state.optimizer.register_step_pre_hook(
                 lambda *_: self._switch_within_step("optimizer")
             ),
-            learner.optimizer.register_step_post_hook(
+            state.optimizer.register_step_post_hook(
                 lambda *_: self._switch_within_step("rest of a step")
             ),
         ):
             self.exit_stack.callback(handle.remove)
-        for name, timed in (("batches", self._timed_batches), ("loss", self._timed_loss)):
-            setattr(learner, name, timed(getattr(learner, name)))
-            self.exit_stack.callback(delattr, learner, name)
+        state.loss = self._timed_loss(state.loss)  # type: ignore[method-assign, assignment]
+        self.exit_stack.callback(delattr, state, "loss")
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -131,23 +129,6 @@ class RunProfiler(NullProfiler):
         if self.current_phase in STEP_PHASES:
             self._switch(name)
 
-    def _timed_batches(
-        self, batches: Callable[[Any, int], Batches]
-    ) -> Callable[[Any, int], Batches]:
-        """Wrap `batches` so that its time counts as data."""
-
-        def timed(images: Any, epoch: int) -> Batches:
-            with self.phase("data"):
-                next_batch = batches(images, epoch)
-
-            def batch(part: slice) -> tuple[Tensor, Tensor]:
-                with self.phase("data"):
-                    return next_batch(part)
-
-            return batch
-
-        return timed
-
     def _timed_loss(
         self, loss: Callable[[Tensor, Tensor], Tensor]
     ) -> Callable[[Tensor, Tensor], Tensor]:
@@ -160,23 +141,35 @@ class RunProfiler(NullProfiler):
 
         return timed
 
-    def wrap_steps(self, steps: EagerSteps[Any]) -> EagerSteps[Any]:
-        """Return the steps with a `step` that is counted, timed, and traced for RECORDED steps."""
-        step = steps.step
+    def wrap_step(self, step: EagerStep) -> EagerStep:
+        """Time the batches and steps of `step`, and trace TRACED_STEPS of them."""
+        start_epoch, take = step.start_epoch, step.step
 
-        def timed_step(batch_slice: slice, batch_size: int) -> None:
+        def timed_start_epoch(epoch: int) -> None:
+            with self.phase("data"):
+                start_epoch(epoch)
+            load = step.load
+
+            def timed_load(batch: slice) -> Batch:
+                with self.phase("data"):
+                    return load(batch)
+
+            step.load = timed_load
+
+        def timed_step(batch: slice) -> None:
             if self.num_steps == SKIPPED_STEPS:
                 self.torch_profiler.start()
                 self.is_tracing = True
             with self.phase("rest of a step"):
-                step(batch_slice, batch_size)
+                take(batch)
             self.num_steps += 1
             self.num_traced_steps += self.is_tracing
             if self.num_traced_steps == TRACED_STEPS:
                 self._end_trace()
 
-        steps.step = timed_step  # type: ignore[method-assign]
-        return steps
+        step.start_epoch = timed_start_epoch  # type: ignore[method-assign]
+        step.step = timed_step  # type: ignore[method-assign]
+        return step
 
     def _end_trace(self) -> None:
         if self.is_tracing:

@@ -22,9 +22,9 @@ from resnetlab.training.hardware import (
 def resolve_numerics(numerics: Numerics, *, single_run: bool) -> Numerics:
     """Return `numerics` with every `auto` replaced.
 
-    With `single`, one run takes all cores; in a study each run takes one thread. Raises InputError
-    if this machine lacks the requested device, or if bf16 is requested on a processor that only
-    emulates it.
+    With `single_run`, one run uses all cores; in a study each run uses one thread. Raises
+    InputError if this machine lacks the requested device, or if bf16 is requested on a processor
+    that only emulates it.
     """
     device = _resolve_device(numerics.device)
     precision = numerics.precision

@@ -16,5 +16,5 @@ def derive_seed(seed: int, *names: str | int) -> int:
 
 
 def make_generator(seed: int, *names: str | int) -> torch.Generator:
-    """Return a CPU generator for a named stream, for example `stream(seed, "epoch", 12)`."""
+    """Return a CPU generator for a named stream, as in `make_generator(seed, "epoch", 12)`."""
     return torch.Generator().manual_seed(derive_seed(seed, *names))

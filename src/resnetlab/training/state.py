@@ -1,30 +1,21 @@
-"""Training state: a network with its optimizer and step, and a subclass that trains on images on
-the device.
-"""
+"""Training state: a model with its optimizer, EMA, step and metrics."""
 
 from __future__ import annotations
-
-from abc import ABC, abstractmethod
-from collections.abc import Callable
-from contextlib import nullcontext
-from functools import partial
-from typing import Generic, TypeVar
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from resnetlab.data.config import LabeledImages as ImageArrays
-from resnetlab.data.device_images import DeviceImages
-from resnetlab.data.transforms.augment import center_crop, train_batch, train_labels
-from resnetlab.data.transforms.epoch_draws import EpochDraws, draw_epoch
+from resnetlab.data.config import LabeledImages
+from resnetlab.data.transforms.augment import center_crop
 from resnetlab.data.transforms.normalization import fit_normalizer
 from resnetlab.models.build import build_model
 from resnetlab.models.configs import ModelConfig
 from resnetlab.recipes.numerics import Numerics
 from resnetlab.recipes.train import Recipe
-from resnetlab.training.device import autocast, memory_format
+from resnetlab.training.device import autocast, memory_format, to_memory_format
 from resnetlab.training.distributed import SINGLE_PROCESS, World
+from resnetlab.training.ema import EMA
 from resnetlab.training.lr_schedule import lr_factor
 from resnetlab.training.optimizer import (
     build_optimizer,
@@ -35,26 +26,18 @@ from resnetlab.training.optimizer import (
 )
 from resnetlab.training.rng import derive_seed, make_generator
 
-ImagesT = TypeVar("ImagesT")
-"""Type of the data from which a trainee takes its batches."""
 
+class TrainState:
+    """Training state of a model: weights, optimizer, EMA, and the metrics of the epoch so far.
 
-Batches = Callable[[slice], tuple[Tensor, Tensor]]
-"""Function from a slice of an epoch to images (B, C, H, W) and labels (B,) or class probabilities
-(B, K).
-"""
-
-
-class TrainState(ABC, Generic[ImagesT]):
-    """Training state of one network: weights, optimizer, EMA, and the metrics of the epoch so far.
-
-    Parameters with `requires_grad` are trained. A subclass defines the batches.
+    The parameters with `requires_grad` are trained. A module that is in eval mode at the start
+    stays so.
     """
 
     can_shard_batches = False
     """True if a slice of a batch can be loaded without the rest of it.
 
-    A process that shares the run then loads only its own slices.
+    A process that shares the run then loads only its own slice.
     """
 
     def __init__(
@@ -70,81 +53,108 @@ class TrainState(ABC, Generic[ImagesT]):
     ) -> None:
         self.model, self.optimizer = model, optimizer
         self.ddp_model = nn.parallel.DistributedDataParallel(model) if world.size > 1 else model
-        self.recipe, self.numerics, self.seed, self.device, self.world = (
-            recipe,
-            numerics,
-            seed,
-            device,
-            world,
-        )
-        self.base_lrs = [group["lr"] for group in self.optimizer.param_groups]
-        self.ema_weights = (
-            [p.detach().clone() for _, p in self.trainable_parameters()] if recipe.ema else []
-        )
+        self.recipe, self.numerics, self.seed = recipe, numerics, seed
+        self.device, self.world = device, world
+        self.trainable = {n: p for n, p in model.named_parameters() if p.requires_grad}
+        self.eval_modules = [module for module in model.modules() if not module.training]
+        self.ema = EMA(self.trainable.values(), recipe.ema) if recipe.ema else None
+        self.base_lrs = [group["lr"] for group in optimizer.param_groups]
         self.step = 0
+        self.num_train_images = num_train_images
         self.total_steps = recipe.total_steps(num_train_images)
         self.steps_per_epoch = recipe.steps_per_epoch(num_train_images)
         self.losses = torch.zeros(self.steps_per_epoch, device=device)  # one per step of this epoch
         self.error_counts = torch.zeros(self.steps_per_epoch, dtype=torch.int64, device=device)
-        self.num_train_images = num_train_images
 
-    @abstractmethod
-    def batches(self, images: ImagesT, epoch: int) -> Batches:
-        """Return the batches of an epoch over `images`.
+    def loss(self, logits: Tensor, labels: Tensor) -> Tensor:
+        """Return the mean cross-entropy; the labels may be class probabilities (B, K)."""
+        return F.cross_entropy(logits.float(), labels, label_smoothing=self.recipe.label_smoothing)
 
-        They depend on the seed and the epoch alone.
+    def set_train_mode(self) -> None:
+        """Set the model to training mode, except the modules that stay in eval mode."""
+        if self.model.training:
+            return
+        self.model.train()
+        for module in self.eval_modules:
+            module.training = False
+
+    def set_lr(self) -> None:
+        """Set the optimizer's learning rates for this step."""
+        factor = lr_factor(self.recipe.schedule, self.step, self.total_steps, self.steps_per_epoch)
+        set_lr(self.optimizer, [lr * factor for lr in self.base_lrs])
+
+    def seed_dropout(self, step: int) -> None:
+        """Seed the random draws of layers from the step, so that a resumed run draws the same."""
+        rank = (self.world.rank,) if self.world.rank else ()
+        seed = derive_seed(self.seed, "step", step, *rank)
+        if self.device.type == "cpu":  # torch.manual_seed is slower: it seeds every kind of device
+            torch.default_generator.manual_seed(seed)
+        else:
+            torch.manual_seed(seed)
+
+    def record(self, metrics: Tensor) -> None:
+        """Store the metrics of a step, summed over the processes, and count the step.
+
+        Args:
+            metrics: Loss and number of errors of this process, (2,) fp32, from `train_step`.
         """
+        index = self.step % self.steps_per_epoch
+        self.losses[index], self.error_counts[index] = self.world.all_reduce_sum(metrics)
+        self.step += 1
 
-    def trainable_parameters(self) -> list[tuple[str, nn.Parameter]]:
-        """Return the trainable parameters with their names."""
-        return [(name, p) for name, p in self.model.named_parameters() if p.requires_grad]
+    @property
+    def images_processed(self) -> int:
+        """Number of train images in the steps so far."""
+        epochs, steps = divmod(self.step, self.steps_per_epoch)
+        per_epoch = self._images_in(self.steps_per_epoch)
+        return epochs * per_epoch + self._images_in(steps)
+
+    def _images_in(self, steps: int) -> int:
+        return min(self.num_train_images, steps * self.recipe.batch_size)
+
+    def _steps_of_epoch(self) -> int:
+        return (self.step - 1) % self.steps_per_epoch + 1 if self.step else 0
 
     def eval_forward(self, images: Tensor) -> Tensor:
-        """Return logits (B, K) of prepared images (B, C, H, W), with the EMA weights if there are
-        any.
-        """
+        """Return logits (B, K) of prepared images (B, C, H, W), with the EMA if there is one."""
+        inputs = to_memory_format(images, self.numerics)
         with autocast(self.numerics):
-            if not self.ema_weights:
-                logits: Tensor = self.model(self._to_memory_format(images))
-                return logits
-            names = [name for name, _ in self.trainable_parameters()]
-            weights = dict(zip(names, self.ema_weights, strict=True))
-            ema_logits: Tensor = torch.func.functional_call(
-                self.model, weights, (self._to_memory_format(images),)
+            logits: Tensor = (
+                torch.func.functional_call(self.model, self._ema_by_name(), (inputs,))
+                if self.ema
+                else self.model(inputs)
             )
-            return ema_logits
+        return logits
+
+    def _ema_by_name(self) -> dict[str, Tensor]:
+        weights = self.ema.weights if self.ema else []
+        return dict(zip(self.trainable, weights, strict=bool(self.ema)))
 
     def eval_state_dict(self) -> dict[str, Tensor]:
-        """Return the state dict for evaluation: buffers, and the EMA in place of the trained
-        weights.
-        """
-        state = dict(self.model.state_dict())
-        names = [name for name, _ in self.trainable_parameters()]
-        return state | dict(zip(names, self.ema_weights, strict=False))
+        """Return the state dict for evaluation, with the EMA in place of the trained weights."""
+        return dict(self.model.state_dict()) | self._ema_by_name()
 
     def train_metrics(self) -> tuple[float, float]:
-        """Return the mean training loss in nats and the top-1 error in per cent over the epoch so
-        far.
+        """Return the mean loss in nats and the top-1 error in percent over the epoch so far.
 
         Both are measured in training mode. With mixup, the loss is that of the mixed images, and a
         prediction is correct if it is the class with the largest share.
         """
-        steps = (self.step - 1) % self.steps_per_epoch + 1 if self.step else 0
+        steps = self._steps_of_epoch()
         sizes = torch.full((steps,), float(self.recipe.batch_size), dtype=torch.float64)
-        images_done = min(self.num_train_images, steps * self.recipe.batch_size)
+        images = self._images_in(steps)
         if steps:
-            sizes[-1] -= steps * self.recipe.batch_size - images_done
-        losses, wrong = self.losses[:steps].cpu().double(), self.error_counts[:steps].cpu()
-        return float((losses * sizes).sum() / max(1, images_done)), 100 * int(wrong.sum()) / max(
-            1, images_done
-        )
+            sizes[-1] -= steps * self.recipe.batch_size - images
+        losses, errors = self.losses[:steps].cpu().double(), self.error_counts[:steps].cpu()
+        loss = (losses * sizes).sum() / max(1, images)
+        return float(loss), 100 * int(errors.sum()) / max(1, images)
 
     def first_nonfinite_step(self) -> int | None:
         """Return the first step of this epoch whose loss is not finite, or None.
 
         If all losses are finite but a weight is not, return the current step.
         """
-        steps = (self.step - 1) % self.steps_per_epoch + 1 if self.step else 0
+        steps = self._steps_of_epoch()
         bad_steps = torch.nonzero(~torch.isfinite(self.losses[:steps]))
         if len(bad_steps):
             return self.step - steps + int(bad_steps[0]) + 1
@@ -169,128 +179,27 @@ class TrainState(ABC, Generic[ImagesT]):
             f"optimizer/{name}": t
             for name, t in optimizer_state_dict(self.optimizer, self.model).items()
         }
-        tensors |= {f"average/{index}": tensor for index, tensor in enumerate(self.ema_weights)}
-        return tensors | {"epoch/losses": self.losses, "epoch/wrong": self.error_counts}
+        tensors |= {f"ema/{name}": tensor for name, tensor in self._ema_by_name().items()}
+        return tensors | {"epoch/losses": self.losses, "epoch/error_counts": self.error_counts}
 
     def load_state_dict(self, tensors: dict[str, Tensor], step: int) -> None:
-        """Restore the tensors that `tensors` returned at `step`."""
-        parts: dict[str, dict[str, Tensor]] = {
-            "model": {},
-            "optimizer": {},
-            "average": {},
-            "epoch": {},
-        }
+        """Restore the tensors that `state_dict` returned at `step`."""
+        parts: dict[str, dict[str, Tensor]] = {"model": {}, "optimizer": {}, "ema": {}, "epoch": {}}
         for name, tensor in tensors.items():
             part, _, rest = name.partition("/")
             parts[part][rest] = tensor
         self.model.load_state_dict(parts["model"])
         load_optimizer_state_dict(self.optimizer, self.model, parts["optimizer"])
         with torch.no_grad():
-            for index, tensor in enumerate(self.ema_weights):
-                tensor.copy_(parts["average"][str(index)])
+            for name, tensor in self._ema_by_name().items():
+                tensor.copy_(parts["ema"][name])
             self.losses.copy_(parts["epoch"]["losses"])
-            self.error_counts.copy_(parts["epoch"]["wrong"])
+            self.error_counts.copy_(parts["epoch"]["error_counts"])
         self.step = step
 
-    def train_step(self, images: Tensor, labels: Tensor, global_batch_size: int = 0) -> None:
-        """Take one optimizer step on images (B, C, H, W) and labels (B,) or class probabilities (B,
-        K).
 
-        The images may be only this process's slice of a batch of `whole` images. Every faster way
-        of taking a step must give the same bits as this one.
-        """
-        self.set_lr()
-        self.seed_dropout(self.step)
-        index = self.step % self.steps_per_epoch
-        self.losses[index], self.error_counts[index] = self.world.all_reduce_sum(
-            self.forward_backward_update(images, labels, global_batch_size)
-        )
-        self.step += 1
-
-    def set_lr(self) -> None:
-        """Set the optimizer's learning rates for this step."""
-        factor = lr_factor(self.recipe.schedule, self.step, self.total_steps, self.steps_per_epoch)
-        set_lr(self.optimizer, [full * factor for full in self.base_lrs])
-
-    def seed_dropout(self, step: int) -> None:
-        """Seed the random draws of layers (dropout) from the step, so that a resumed run draws the
-        same numbers.
-        """
-        rank = (self.world.rank,) if self.world.rank else ()
-        number = derive_seed(self.seed, "step", step, *rank)
-        if self.device.type == "cpu":
-            torch.default_generator.manual_seed(
-                number
-            )  # torch.manual_seed is slower: it seeds every kind of device
-        else:
-            torch.manual_seed(number)
-
-    def forward_backward_update(
-        self, images: Tensor, labels: Tensor, global_batch_size: int = 0
-    ) -> Tensor:
-        """Compute the device part of a step; return the batch's loss and its number of wrong
-        predictions, (2,) fp32.
-
-        It never waits for the device, so that it can be captured as a CUDA graph.
-        """
-        loss, logits, own_labels = self._forward_backward(images, labels, global_batch_size)
-        if self.recipe.clip_norm:
-            nn.utils.clip_grad_norm_(
-                [p for _, p in self.trainable_parameters()], self.recipe.clip_norm
-            )
-        self.optimizer.step()
-        with torch.no_grad():
-            if self.ema_weights:
-                weights = [p.detach() for _, p in self.trainable_parameters()]
-                torch._foreach_lerp_(self.ema_weights, weights, 1 - self.recipe.ema)
-            targets = own_labels.argmax(1) if own_labels.dim() > 1 else own_labels
-            return torch.stack([loss.detach(), (logits.argmax(1) != targets).sum()])
-
-    def _forward_backward(
-        self, images: Tensor, labels: Tensor, global_batch_size: int = 0
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """Compute the gradients of the batch; they replace those of the last step.
-
-        Return this process's contribution to the batch's loss, and the logits (B, K) and labels of
-        its slices.
-        """
-        self.optimizer.zero_grad()
-        losses, scores = [], []
-        parts = self.world.microbatches(
-            global_batch_size or len(images), self.numerics.grad_accum_steps
-        )
-        if global_batch_size:  # `images` holds this process's slices only
-            parts = [
-                slice(part.start - parts[0].start, part.stop - parts[0].start) for part in parts
-            ]
-        for part in parts:
-            # Gradients are averaged over the processes once, in the backward pass of the last part.
-            synchronize = part is parts[-1] or self.world.size == 1
-            with nullcontext() if synchronize else self.ddp_model.no_sync():  # type: ignore[operator]
-                with autocast(self.numerics):
-                    logits: Tensor = self.ddp_model(self._to_memory_format(images[part]))
-                loss = self.loss(logits, labels[part]) * (
-                    (part.stop - part.start) / (global_batch_size or len(images))
-                )
-                (loss * self.world.size).backward()
-            losses.append(loss.detach())
-            scores.append(logits.detach())
-        return torch.stack(losses).sum(), torch.cat(scores), labels[parts[0].start : parts[-1].stop]
-
-    def loss(self, logits: Tensor, labels: Tensor) -> Tensor:
-        """Return the mean cross-entropy of logits (B, K) for labels (B,) or class probabilities (B,
-        K).
-        """
-        return F.cross_entropy(logits.float(), labels, label_smoothing=self.recipe.label_smoothing)
-
-    def _to_memory_format(self, images: Tensor) -> Tensor:
-        return images.contiguous(memory_format=memory_format(self.numerics))
-
-
-class ScratchTrainState(TrainState[DeviceImages]):
-    """Training state of a network that is built from its config and trained on images that stay on
-    the device.
-    """
+class ScratchTrainState(TrainState):
+    """Training state of a model that is built from its config and takes uint8 images."""
 
     def __init__(
         self,
@@ -298,7 +207,7 @@ class ScratchTrainState(TrainState[DeviceImages]):
         recipe: Recipe,
         numerics: Numerics,
         seed: int,
-        train: ImageArrays,
+        train: LabeledImages,
         num_classes: int,
         device: torch.device,
         world: World = SINGLE_PROCESS,
@@ -310,46 +219,23 @@ class ScratchTrainState(TrainState[DeviceImages]):
         if numerics.batch_norm == "synchronized":
             built = nn.SyncBatchNorm.convert_sync_batchnorm(built)  # type: ignore[no-untyped-call]
         network: nn.Module = built.to(device).to(memory_format=memory_format(numerics))
-        self.spec, self.eager_reason = model, ""
+        self.spec, self.num_classes = model, num_classes
+        self.eager_reason = ""  # reason why steps are eager although CUDA graphs are faster
         optimizer = build_optimizer(recipe, network, capturable=numerics.cuda_graphs == "on")
         super().__init__(network, optimizer, recipe, numerics, seed, len(train), device, world)
         if numerics.cuda_graphs == "on":
             lrs_to_device(optimizer, device)
         self.normalizer = fit_normalizer(recipe.normalize, train, recipe.augment.crop, device)
-        self.num_classes = num_classes
 
     def forward(self, pixels: Tensor) -> Tensor:
-        """Return logits (B, K) of uint8 images (B, H, W, C) for evaluation, with the EMA weights if
-        there are any.
+        """Return logits (B, K) of uint8 images (B, H, W, C) for evaluation, with the EMA if there
+        is one.
         """
         return self.eval_forward(self.preprocess(pixels))
 
     def preprocess(self, pixels: Tensor) -> Tensor:
-        """Return uint8 images (B, H, W, C) as the network's input for evaluation, (B, C, H, W):
-        cropped and scaled, not augmented.
+        """Return uint8 images (B, H, W, C) as inputs for evaluation (B, C, H, W): cropped and
+        normalized, not augmented.
         """
-        return self._to_memory_format(
-            self.normalizer(center_crop(pixels, self.recipe.augment.crop))
-        )
-
-    def batches(self, images: DeviceImages, epoch: int) -> Batches:
-        """Return the batches of `images`, augmented and scaled."""
-        return partial(self.batch, images, self.epoch_draws(images, epoch))
-
-    def epoch_draws(self, images: DeviceImages, epoch: int) -> EpochDraws:
-        """Return the order and the random draws of an epoch, on the device."""
-        draw = partial(make_generator, self.seed, "epoch", epoch)
-        return draw_epoch(len(images), images.pixels.shape[1], self.recipe.augment, draw).to(
-            self.device
-        )
-
-    def batch(
-        self, images: DeviceImages, draws: EpochDraws, positions: slice | Tensor
-    ) -> tuple[Tensor, Tensor]:
-        """Return a part of an epoch, augmented and scaled.
-
-        `part` is a slice or a tensor of positions (B,) int64.
-        """
-        augment = self.recipe.augment
-        batch = train_batch(images.pixels, draws, positions, augment, self.normalizer)
-        return batch, train_labels(images.labels, draws, positions, augment, self.num_classes)
+        images = self.normalizer(center_crop(pixels, self.recipe.augment.crop))
+        return to_memory_format(images, self.numerics)

@@ -11,6 +11,7 @@ from resnetlab.bundle.licenses import find_license
 from resnetlab.recipes.finetune import FinetuneRecipe, Stage
 from resnetlab.reports.document import Fact
 from resnetlab.reports.format import format_count, join_words
+from resnetlab.runs.kinds import is_fine_tuning
 from resnetlab.schema import encode, without_defaults
 
 if TYPE_CHECKING:
@@ -32,18 +33,16 @@ _AUGMENTATION = {
 
 def has_finetuning(analysis: StudyAnalysis) -> bool:
     """Return whether the study has a recipe of fine-tuning."""
-    return any(
-        isinstance(condition.recipe, FinetuneRecipe) for condition in analysis.study.conditions
-    )
+    return any(condition.kind.has_stages for condition in analysis.study.conditions)
 
 
 def facts(analysis: StudyAnalysis) -> tuple[Fact, ...]:
     """Return the protocol of each fine-tuning recipe and the license of each network's weights."""
-    tuned = [c for c in analysis.study.conditions if isinstance(c.recipe, FinetuneRecipe)]
     protocols: dict[str, list[str]] = {}
     licenses: dict[str, list[str]] = {}
-    for condition in tuned:
-        assert isinstance(condition.recipe, FinetuneRecipe), condition.recipe
+    for condition in analysis.study.conditions:
+        if not is_fine_tuning(condition.recipe):
+            continue
         protocols.setdefault(describe_protocol(condition.recipe), []).append(condition.label)
         license_ = find_license(condition.model)
         restriction = ", which rules out commercial use" if license_.non_commercial else ""
@@ -60,14 +59,13 @@ def settings(condition: Condition) -> dict[str, dict[str, Any]]:
     """Return the data and recipe of a fine-tuning condition as tables, without the fields that it
     does not use.
     """
-    if not isinstance(condition.recipe, FinetuneRecipe):
+    recipe = condition.recipe
+    if not is_fine_tuning(recipe):
         return {}
-    stages = {
-        stage.name: without_defaults(stage) | {"name": None} for stage in condition.recipe.stages
-    }
-    recipe = encode(condition.recipe) | {"about": None, "stages": stages}
+    stages = {stage.name: without_defaults(stage) | {"name": None} for stage in recipe.stages}
+    table = encode(recipe) | {"about": None, "stages": stages}
     data = {name: getattr(condition.data, name) for name in ("source", "split", "skip_bad")}
-    return {"recipe": recipe, "data": data}
+    return {"recipe": table, "data": data}
 
 
 def describe_protocol(recipe: FinetuneRecipe) -> str:

@@ -13,8 +13,9 @@ from resnetlab.errors import Problem, ResourceError
 from resnetlab.recipes.numerics import Numerics, Placement
 from resnetlab.runs.config import RunConfig
 from resnetlab.runs.directory import RunDirectory
-from resnetlab.runs.records import Evaluation, Result, RunFile, Status
-from resnetlab.schema import SCHEMA, decode, encode
+from resnetlab.runs.records import Evaluation, RunFile, Status
+from resnetlab.runs.writer import commit_result
+from resnetlab.schema import decode, encode
 
 MAX_ATTEMPTS = 3
 """Number of attempts for a run before it counts as missing."""
@@ -146,10 +147,7 @@ class JobQueue:
             if not acquired:
                 return None
             reason = "the system killed the process for lack of memory"
-            result = Result(
-                schema=SCHEMA, status="out of memory", reason=reason, step=0, selected_step=0
-            )
-            directory.commit(result)
+            commit_result(directory, "out of memory", reason)
             return RunEvent("finished", job.id, status="out of memory", reason=reason)
 
     def _log_event(self, job: Job, event: str, reason: str) -> None:

@@ -20,19 +20,16 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from resnetlab.data.device_images import DeviceImageCache
-from resnetlab.data.splits import load_dataset
 from resnetlab.errors import ResnetlabError
-from resnetlab.finetune.dataset import load_photographs
 from resnetlab.lazy_compiler import defer_compiler
-from resnetlab.recipes.finetune import FinetuneRecipe
 from resnetlab.recipes.numerics import Placement
 from resnetlab.runs.lifecycle import RunLockedError, SharedDeviceOutOfMemoryError
-from resnetlab.runs.records import Evaluation, Result, RunFile
-from resnetlab.runs.session import run_attempt
+from resnetlab.runs.records import Evaluation, RunFile
 from resnetlab.schema import decode, encode
+from resnetlab.studies.trainers import trainer_of
 from resnetlab.training.distributed import SINGLE_PROCESS, World
+from resnetlab.training.events import TrainEvent
 from resnetlab.training.interleave import round_robin
-from resnetlab.training.loop import TrainEvent
 
 
 def main() -> None:
@@ -118,11 +115,6 @@ class JobRunner:
             file = decode(RunFile, job["file"], "job")
             placement = decode(Placement, job["placement"], "job")
             data = self._load_data(file, root)
-            run: Callable[..., Generator[None, None, Result | None]] = run_attempt
-            if isinstance(file.run.recipe, FinetuneRecipe):
-                from resnetlab.finetune.study_run import (
-                    run_finetune_attempt as run,
-                )  # torchvision takes seconds to import
 
             def on_progress(progress: TrainEvent, evaluations: tuple[Evaluation, ...]) -> None:
                 self.send(
@@ -137,7 +129,7 @@ class JobRunner:
                     evaluations=[encode(evaluation) for evaluation in evaluations],
                 )
 
-            result = yield from run(
+            result = yield from trainer_of(file.run.kind).attempt(
                 run_id,
                 file,
                 data,
@@ -182,14 +174,15 @@ class JobRunner:
         return f" (more in {self.log})"
 
     def _load_data(self, file: RunFile, root: Path) -> Any:
-        """Return the data of a run in the form that its recipe needs."""
-        load = load_photographs if isinstance(file.run.recipe, FinetuneRecipe) else load_dataset
-        if self.cached_data is None or self.cached_data[0] != (file.data, load):
+        """Return the data of a run; keep them for the next run, which may use the same."""
+        key = file.data, file.run.kind.uses_photos
+        if self.cached_data is None or self.cached_data[0] != key:
             self.cached_data, self.image_cache = (
                 None,
                 DeviceImageCache(),
             )  # free the old data before the new ones are loaded
-            self.cached_data = (file.data, load), load(file.data, root / "cache")
+            trainer = trainer_of(file.run.kind)
+            self.cached_data = key, trainer.load_data(file.data, root / "cache")
         return self.cached_data[1]
 
 

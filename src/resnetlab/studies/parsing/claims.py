@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from resnetlab.errors import InputError, Problem, suggest
-from resnetlab.models.configs.bag_of_words import BagOfWordsConfig
 from resnetlab.schema import decode
 from resnetlab.studies.claims import AnyClaim, Claim
 from resnetlab.studies.parsing.power_checks import check_claim
@@ -129,9 +128,7 @@ def parse_ensembles(
                 "conditions",
             )
         if svms := [
-            condition.label
-            for condition in members
-            if isinstance(condition.model, BagOfWordsConfig)
+            condition.label for condition in members if not condition.kind.has_probabilities
         ]:
             selector.add_problem(
                 "the scores of an SVM are no probabilities",

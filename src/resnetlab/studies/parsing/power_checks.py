@@ -11,7 +11,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
 from resnetlab.errors import Problem
-from resnetlab.recipes.finetune import AnyRecipe, FinetuneRecipe
+from resnetlab.recipes.finetune import AnyRecipe
 from resnetlab.stats.intervals import mean
 from resnetlab.stats.power import MAX_SEEDS, minimum_confirmable_margin
 from resnetlab.studies.claims import (
@@ -189,13 +189,7 @@ def share_training(left: Condition, right: Condition) -> bool:
     """
 
     def plain(c: Condition) -> tuple[ModelConfig, DataConfig, AnyRecipe]:
-        recipe: AnyRecipe = c.recipe
-        recipe = (
-            replace(recipe, crops=1)
-            if isinstance(recipe, FinetuneRecipe)
-            else replace(recipe, select="last")
-        )
-        return c.model, replace(c.data, test_curve=False), recipe
+        return c.model, replace(c.data, test_curve=False), c.recipe.training
 
     return plain(left) == plain(right)
 

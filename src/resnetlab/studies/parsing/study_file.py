@@ -23,6 +23,7 @@ from resnetlab.models.parse import parse_model, with_hub_weights
 from resnetlab.recipes.finetune import AnyRecipe, FinetuneRecipe, finetune_recipe_names
 from resnetlab.recipes.numerics import Numerics
 from resnetlab.recipes.train import Recipe
+from resnetlab.runs.kinds import kind_of
 from resnetlab.schema import Name, NonNegativeInt, decode, strict_dataclass
 from resnetlab.shell import strip_folders
 from resnetlab.studies.parsing.claims import (
@@ -179,9 +180,7 @@ def _check_instruments(
 
     The epochs are checked only if the recipes give their number.
     """
-    if diagnostics != DiagnosticsConfig() and any(
-        isinstance(condition.recipe, FinetuneRecipe) for condition in conditions
-    ):
+    if diagnostics != DiagnosticsConfig() and any(c.kind.has_stages for c in conditions):
         what = "not available with a fine-tuning recipe"
         return (Problem(where, what, "remove them", field="diagnostics"),)
     epochs = [condition.recipe.epochs for condition in conditions]
@@ -347,7 +346,8 @@ def _resolve_condition(
     if problems or model is None:
         return None, problems
     label = model.title
-    if isinstance(recipe, FinetuneRecipe):
+    assert recipe is not None  # otherwise there are problems
+    if kind_of(model, recipe).uses_photos:
         model = with_hub_weights(model)
         if problems := finetune_conflicts(model, data, where):
             return None, problems
@@ -406,10 +406,7 @@ def _assign_labels(conditions: list[Condition]) -> list[Condition]:
         ]
         for c in conditions
     ]
-    tuned = (
-        all(isinstance(condition.recipe, FinetuneRecipe) for condition in conditions)
-        and len(set(labels)) == 1
-    )
+    tuned = all(condition.kind.has_stages for condition in conditions) and len(set(labels)) == 1
     candidates = [
         ", ".join([*([] if tuned else [c.label]), *map(_axis_text, axes)])
         for c, axes in zip(conditions, open_axes, strict=True)

@@ -1,0 +1,160 @@
+"""Evaluation of a run: its splits, its curve, its best weights and its status."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from resnetlab.data.config import Dataset, LabeledImages, Split
+from resnetlab.data.device_images import DeviceImageCache, DeviceImages
+from resnetlab.runs.records import Evaluation, RunFile, Scores, Status
+from resnetlab.stats.outcomes import is_at_chance
+from resnetlab.training.evaluate import EvalResult, evaluate
+from resnetlab.training.events import TrainEvent
+from resnetlab.training.rng import make_generator
+from resnetlab.training.state import ScratchTrainState
+
+
+@dataclass
+class BestWeights:
+    """Weights with the lowest validation error so far."""
+
+    step: int
+    error_pct: float
+    weights: dict[str, Tensor]
+
+
+class RunEvaluator:
+    """Evaluator of a run's splits.
+
+    Args:
+        state: Training state of the run.
+        file: Configuration of the run.
+        dataset: Data of the run.
+        image_cache: Splits that are on the device already.
+    """
+
+    def __init__(
+        self,
+        state: ScratchTrainState,
+        file: RunFile,
+        dataset: Dataset,
+        image_cache: DeviceImageCache,
+    ) -> None:
+        self.state, self.file = state, file
+        data, device = file.run.data, state.device
+        self.splits: dict[Split, DeviceImages] = {
+            "train": _train_subset(dataset.train, data.split_seed, device)
+        }
+        if dataset.validation is not None:
+            self.splits["validation"] = image_cache.get(dataset.validation, device)
+        self.test = image_cache.get(dataset.test, device)
+        if data.test_curve:
+            self.splits["test"] = self.test
+        self.best: BestWeights | None = None
+        self.latest: dict[Split, EvalResult] = {}
+        self.seconds = 0.0
+        """Time of all evaluations of the run, of earlier sessions too."""
+
+    def evaluate(self, event: TrainEvent, train_seconds: float) -> tuple[Evaluation, ...]:
+        """Evaluate the splits of the curve, and keep the weights if they are the best so far."""
+        start = time.monotonic()
+        self.latest = {name: self._evaluate(images) for name, images in self.splits.items()}
+        self.seconds += time.monotonic() - start
+        validation = self.latest.get("validation")
+        is_epoch = event.kind == "epoch"
+        if self.state.recipe.select == "best" and validation is not None and is_epoch:
+            better = self.best is None or validation.top1_error_pct < self.best.error_pct
+            if better and validation.is_finite:
+                weights = {
+                    name: t.detach().clone() for name, t in self.state.eval_state_dict().items()
+                }
+                self.best = BestWeights(event.step, validation.top1_error_pct, weights)
+        values: dict[Split | Literal["train epoch"], tuple[float, float]] = {
+            name: (result.loss_nats, result.top1_error_pct) for name, result in self.latest.items()
+        }
+        if is_epoch:
+            values["train epoch"] = self.state.train_metrics()
+        return tuple(
+            Evaluation(
+                step=event.step,
+                epoch=round(event.epoch, 6),
+                split=name,
+                loss_nats=loss if abs(loss) < float("inf") else None,  # false for NaN too
+                top1_error_pct=error,
+                seconds=round(train_seconds, 3),
+            )
+            for name, (loss, error) in values.items()
+        )
+
+    def evaluate_selected(self) -> dict[Split, EvalResult]:
+        """Load the selected weights and evaluate all splits with them."""
+        results = dict(self.latest)
+        if self.best is not None and self.best.step != self.state.step:
+            self.state.ema = None
+            self.state.model.load_state_dict(self.best.weights)
+            results = {}
+        start = time.monotonic()
+        splits: dict[Split, DeviceImages] = {**self.splits, "test": self.test}
+        results |= {
+            name: self._evaluate(images) for name, images in splits.items() if name not in results
+        }
+        self.seconds += time.monotonic() - start
+        return results
+
+    def _evaluate(self, images: DeviceImages) -> EvalResult:
+        return evaluate(self.state.model, self.state.forward, images, self.state.world)
+
+    def first_nonfinite_step(self) -> int | None:
+        """Return the first step of this epoch with a loss or weight that is not finite, or None."""
+        step = self.state.first_nonfinite_step()
+        if step is None and not all(result.is_finite for result in self.latest.values()):
+            return self.state.step
+        return step
+
+    def status(self, curve: list[Evaluation], test: EvalResult) -> tuple[Status, str]:
+        """Return the status and its reason: "at chance" if no evaluation was above chance.
+
+        Args:
+            curve: Evaluations of the run so far.
+            test: Result on the test split, which counts if no split was evaluated each epoch.
+        """
+        split: Split = "validation" if "validation" in self.splits else "test"
+        errors = [line.top1_error_pct for line in curve if line.split == split]
+        errors = errors or [test.top1_error_pct]
+        images = len(self.splits.get(split, self.test))
+        best = 100 - min(errors)
+        if is_at_chance(best, self.file.class_share, images, len(errors)):
+            reason = f"never above chance: at best {best:.1f} % of {images:,} {split} images"
+            return "at chance", reason
+        return "trained", ""
+
+    def scores(self, results: dict[Split, EvalResult]) -> dict[str, Scores]:
+        """Return results as the scores of result.json."""
+        splits = {**self.splits, "test": self.test}
+        return {
+            name: Scores(
+                images=len(splits[name]),
+                loss_nats=result.loss_nats,
+                top1_error_pct=result.top1_error_pct,
+                top5_error_pct=result.top5_error_pct,
+            )
+            for name, result in results.items()
+        }
+
+
+def _train_subset(images: LabeledImages, split_seed: int, device: torch.device) -> DeviceImages:
+    """Draw the fixed subset of the train split for evaluation: a twentieth, 500 to 5,000 images."""
+    count = min(len(images), max(500, min(5_000, len(images) // 20)))
+    indices = (
+        torch.randperm(len(images), generator=make_generator(split_seed, "train subset"))[:count]
+        .sort()
+        .values.numpy()
+    )
+    return DeviceImages.from_images(
+        LabeledImages(images.pixels[indices], images.labels[indices]), device
+    )

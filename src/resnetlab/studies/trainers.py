@@ -1,0 +1,106 @@
+"""Trainers of the three kinds of runs: each opens the data of a run and trains it."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from pathlib import Path
+from typing import Any, Protocol
+
+from resnetlab.data.config import DataConfig
+from resnetlab.data.splits import load_dataset
+from resnetlab.finetune.dataset import load_photographs
+from resnetlab.messages import Notify
+from resnetlab.runs.kinds import BAG_OF_WORDS, FINE_TUNING, FROM_SCRATCH, RunKind
+from resnetlab.runs.records import Result
+from resnetlab.studies.plan import DataFacts
+
+
+class Trainer(Protocol):
+    """Functions that differ from one kind of run to another."""
+
+    def load_data(self, data: DataConfig, cache: Path, notify: Notify = ...) -> Any:
+        """Open the data of a run."""
+
+    def data_facts(self, data: DataConfig, cache: Path, notify: Notify) -> DataFacts:
+        """Open data and return what a plan needs to know about them."""
+
+    def attempt(self, *arguments: Any) -> Generator[None, None, Result | None]:
+        """Train a run to its end or until it is stopped. See `runs.session.run_attempt`."""
+
+
+class ScratchTrainer:
+    """Trainer of models from scratch, on arrays of images of one size."""
+
+    load_data = staticmethod(load_dataset)
+
+    def data_facts(self, data: DataConfig, cache: Path, notify: Notify) -> DataFacts:
+        """Open data and return what a plan needs to know about them."""
+        dataset = load_dataset(data, cache, notify)
+        for note in dataset.notes:
+            notify(note)
+        return DataFacts(
+            name=dataset.name,
+            identity=dataset.identity,
+            classes=dataset.classes,
+            channels=dataset.channels,
+            side=dataset.image_size,
+            train_images=len(dataset.train),
+            class_share=float(dataset.class_shares.max()),
+            about=dataset.about,
+        )
+
+    def attempt(self, *arguments: Any) -> Generator[None, None, Result | None]:
+        """Train a run from scratch."""
+        from resnetlab.runs.session import run_attempt
+
+        return run_attempt(*arguments)
+
+
+class BagOfWordsTrainer(ScratchTrainer):
+    """Trainer of a bag of visual words."""
+
+    def attempt(self, *arguments: Any) -> Generator[None, None, Result | None]:
+        """Fit a bag of visual words."""
+        from resnetlab.runs.bag_of_words import run_bag_of_words_attempt
+
+        return run_bag_of_words_attempt(*arguments)
+
+
+class FinetuneTrainer:
+    """Trainer of pre-trained models, on photographs that a recipe resizes itself."""
+
+    load_data = staticmethod(load_photographs)
+
+    def data_facts(self, data: DataConfig, cache: Path, notify: Notify) -> DataFacts:
+        """Open photographs and return what a plan needs to know about them."""
+        photos = load_photographs(data, cache, notify)
+        for note in photos.notes:
+            notify(note)
+        return DataFacts(
+            name=photos.name,
+            identity=photos.identity,
+            classes=photos.classes,
+            channels=3,
+            side=0,
+            train_images=len(photos.train),
+            class_share=photos.chance_accuracy,
+            about=photos.pretraining_overlap,
+        )
+
+    def attempt(self, *arguments: Any) -> Generator[None, None, Result | None]:
+        """Fine-tune a model."""
+        from resnetlab.finetune.study_run import run_finetune_attempt  # torchvision takes seconds
+
+        return run_finetune_attempt(*arguments)
+
+
+_TRAINERS: dict[RunKind, Trainer] = {
+    FROM_SCRATCH: ScratchTrainer(),
+    FINE_TUNING: FinetuneTrainer(),
+    BAG_OF_WORDS: BagOfWordsTrainer(),
+}
+
+
+def trainer_of(kind: RunKind) -> Trainer:
+    """Return the trainer of a kind of run."""
+    return _TRAINERS[kind]

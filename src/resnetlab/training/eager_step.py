@@ -1,0 +1,66 @@
+"""Eager step: load the next batch and train on it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from resnetlab.training.state import TrainState
+from resnetlab.training.step import train_step
+
+Batch = tuple[Tensor, Tensor]
+"""Images (B, C, H, W) or features (B, F), with labels (B,) int64 or class probabilities (B, K)."""
+
+BatchLoader = Callable[[slice], Batch]
+"""Function from a slice of an epoch to the batch of those images."""
+
+
+class EagerStep:
+    """Step that loads the next batch of the epoch and trains on it.
+
+    Args:
+        state: Training state.
+        load_epoch: Function from the number of an epoch, from 0, to the loader of its batches.
+    """
+
+    load: BatchLoader
+
+    def __init__(self, state: TrainState, load_epoch: Callable[[int], BatchLoader]) -> None:
+        self.state, self.load_epoch, self.epoch = state, load_epoch, -1
+
+    def __call__(self) -> None:
+        """Take the step that follows `state.step`."""
+        state = self.state
+        epoch, index = divmod(state.step, state.steps_per_epoch)
+        if epoch != self.epoch:
+            self.start_epoch(epoch)
+            self.epoch = epoch
+        start = index * state.recipe.batch_size
+        self.step(slice(start, min(start + state.recipe.batch_size, state.num_train_images)))
+
+    def start_epoch(self, epoch: int) -> None:
+        """Begin an epoch: the next steps use its batches."""
+        self.load = self.load_epoch(epoch)
+
+    def step(self, batch: slice) -> None:
+        """Take a step on a slice of the epoch."""
+        state, size = self.state, batch.stop - batch.start
+        parts = state.world.microbatches(size, state.numerics.grad_accum_steps)
+        own = slice(parts[0].start, parts[-1].stop)  # the images of this process
+        if state.can_shard_batches:
+            images, labels = self.load(slice(batch.start + own.start, batch.start + own.stop))
+        else:
+            images, labels = (tensor[own] for tensor in self.load(batch))
+        state.set_lr()
+        state.seed_dropout(state.step)
+        state.record(train_step(state, images, labels, size))
+
+    def synchronize(self) -> None:
+        """Wait until the device has finished the queued steps, so that a clock counts them."""
+        if self.state.device.type == "cuda":
+            torch.cuda.current_stream(self.state.device).synchronize()
+
+    def wait_for_current_stream(self) -> None:
+        """Continue after a pause in which the caller may have used the device."""
