@@ -89,7 +89,10 @@ MISTAKES = {
         "nosuch.jpg: no such file",
     ),
     "predict with an unknown view": ("predict pets photo.jpg --tta twice", "--tta"),
-    "evaluate with a folder that is no model": ("evaluate nosuch photos", "nosuch: contains no model"),
+    "evaluate with a folder that is no model": (
+        "evaluate nosuch photos",
+        "nosuch: contains no model",
+    ),
     "evaluate on data that are not there": ("evaluate pets nosuch", "nosuch"),
     "ensemble with a folder that is no model": (
         "ensemble pets nosuch --data photos",
