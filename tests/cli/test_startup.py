@@ -82,18 +82,21 @@ def command(here: Path, *words: str) -> tuple[int, str, str, list[str]]:
 MISTAKES = {
     "predict with a folder that is no model": (
         "predict nosuch photo.jpg",
-        "nosuch: no model in it",
+        "nosuch: contains no model",
     ),
     "predict a photograph that is not there": (
         "predict pets nosuch.jpg",
         "nosuch.jpg: no such file",
     ),
     "predict with an unknown view": ("predict pets photo.jpg --tta twice", "--tta"),
-    "evaluate with a folder that is no model": ("evaluate nosuch photos", "nosuch: no model in it"),
+    "evaluate with a folder that is no model": (
+        "evaluate nosuch photos",
+        "nosuch: contains no model",
+    ),
     "evaluate on data that are not there": ("evaluate pets nosuch", "nosuch"),
     "ensemble with a folder that is no model": (
         "ensemble pets nosuch --data photos",
-        "nosuch: no model in it",
+        "nosuch: contains no model",
     ),
     "explain what is no picture": ("explain pets text.jpg", "text.jpg: not an image"),
     "explain an unknown class": ("explain pets photo.jpg --class newts", 'did you mean "newt"?'),
@@ -101,7 +104,7 @@ MISTAKES = {
         "export pets --to tflite --out a.tflite",
         "allowed: onnx, torch-export",
     ),
-    "serve a folder that is no model": ("serve nosuch", "nosuch: no model in it"),
+    "serve a folder that is no model": ("serve nosuch", "nosuch: contains no model"),
     "fine-tune on a folder that is not there": ("finetune nosuch", "nosuch: no such folder"),
     "fine-tune with a typo in TOML": ("finetune photos --model typo.toml", "unknown field"),
     "fine-tune with a file that is no TOML": ("finetune photos --model bad.toml", "bad.toml"),
