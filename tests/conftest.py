@@ -140,7 +140,7 @@ def study_file(tmp_path: Path, study_text: str) -> Path:
 
 @pytest.fixture
 def calls() -> Callable[[Callable[[], object]], int]:
-    """Count the function calls of an action: its work, whatever else the machine does."""
+    """Count the function calls of an action: its work, independent of the load of the machine."""
 
     def count(action: Callable[[], object]) -> int:
         made = 0

@@ -1,6 +1,4 @@
-"""`resnetlab verify`: a result that was made here holds, to the last digit; one that says something
-else does not.
-"""
+"""`resnetlab verify`: a result of this machine is reproduced; one with other numbers is not."""
 
 from __future__ import annotations
 
@@ -53,8 +51,10 @@ def test_a_run_that_is_made_again_on_the_same_machine_has_the_same_digits(
         assert item.is_consistent
         assert item.same_environment
         assert item.same_digits
-        assert format_replication(item).endswith("(the same to the last digit): holds")
-    assert summary(repeated).startswith("2 of 2 repeated runs hold. One new run in twenty")
+        assert format_replication(item).endswith("(the same to the last digit): reproduced")
+    assert summary(repeated).startswith(
+        "2 of 2 repeated runs are reproduced. One new run in twenty"
+    )
 
 
 def test_a_report_with_other_numbers_is_not_reproduced(
@@ -69,10 +69,10 @@ def test_a_report_with_other_numbers_is_not_reproduced(
     items = list(verify(tmp_path / "altered", tmp_path, num_runs=1, data=str(small_npz)))
     assert not items[0].is_consistent
     assert (
-        "(other digits, though torch, processor and data are the same); a new run is foreseen in"
-        in format_replication(items[0])
+        "(different digits, though torch, processor and data are the same); 95 % prediction "
+        "interval [" in format_replication(items[0])
     )
-    assert format_replication(items[0]).endswith(": does not hold")
+    assert format_replication(items[0]).endswith(": not reproduced")
     monkeypatch.setattr("resnetlab.replication.verify", lambda *_, **__: iter(items))
     monkeypatch.setattr("sys.argv", ["resnetlab", "verify", str(tmp_path / "altered")])
     with pytest.raises(SystemExit) as end:
@@ -80,25 +80,25 @@ def test_a_report_with_other_numbers_is_not_reproduced(
     assert end.value.code == 5
 
 
-def test_the_same_digits_hold_wherever_other_runs_lie(repeated: list[Replication]) -> None:
+def test_equal_digits_are_reproduced_outside_the_prediction_interval(
+    repeated: list[Replication],
+) -> None:
     outlier = replace(repeated[0], prediction_interval=Interval(1.0, 2.0))
     assert outlier.is_consistent
     other = replace(outlier, repeated=replace(outlier.repeated, test_loss_nats=0.123))
     assert not other.is_consistent
     assert format_replication(other).endswith(
-        "a new run is foreseen in [1.00, 2.00]: does not hold"
+        "95 % prediction interval [1.00, 2.00]: not reproduced"
     )
 
 
-def test_a_run_that_ended_otherwise_does_not_hold(repeated: list[Replication]) -> None:
+def test_a_run_with_another_status_is_not_reproduced(repeated: list[Replication]) -> None:
     dead = replace(repeated[0], reported=replace(repeated[0].reported, status="at chance"))
     assert not dead.is_consistent
-    assert format_replication(dead).endswith("reported at chance, here trained: does not hold")
+    assert format_replication(dead).endswith("reported at chance, here trained: not reproduced")
 
 
-def test_the_cells_are_drawn_by_the_seed_and_never_more_than_there_are(
-    result: Path, tmp_path: Path
-) -> None:
+def test_runs_are_drawn_by_the_seed_and_at_most_all(result: Path, tmp_path: Path) -> None:
     evidence = load(result)
     assert sample_runs(evidence, 2, 3) == sample_runs(evidence, 2, 3)
     assert len(sample_runs(evidence, 99, 0)) == len(evidence.rows)
@@ -121,7 +121,9 @@ def test_a_result_in_bf16_is_refused_by_name_where_it_would_be_emulated(
     assert str(result) in str(caught.value)
 
 
-def test_whoever_trains_the_runs_may_stop(result: Path, tmp_path: Path, small_npz: Path) -> None:
+def test_the_caller_that_trains_the_runs_may_stop(
+    result: Path, tmp_path: Path, small_npz: Path
+) -> None:
     asked: list[str] = []
 
     def train(_: object, plan: Plan) -> bool:

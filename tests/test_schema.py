@@ -8,6 +8,7 @@ import dataclasses
 import hashlib
 import json
 import math
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -24,9 +25,14 @@ import resnetlab.runs.config
 import resnetlab.runs.records
 import resnetlab.studies.parsing.study_file
 from resnetlab import files, schema
+from resnetlab.analysis import study_data
+from resnetlab.bundle.reading import read_model_file
 from resnetlab.data.config import Augment, ChannelStats, DataConfig, DataIdentity, RandAugment
 from resnetlab.errors import InputError
+from resnetlab.inspection.diagnostics_config import DiagnosticsConfig
 from resnetlab.models.configs import CifarConfig
+from resnetlab.models.configs.external import ExternalConfig
+from resnetlab.recipes.finetune import FinetuneRecipe, Stage
 from resnetlab.recipes.numerics import Numerics, Placement
 from resnetlab.recipes.train import (
     SGD,
@@ -40,6 +46,7 @@ from resnetlab.recipes.train import (
     Step,
 )
 from resnetlab.runs.config import RunConfig
+from resnetlab.runs.directory import RunDirectory
 from resnetlab.schema import (
     FieldError,
     Name,
@@ -52,7 +59,8 @@ from resnetlab.schema import (
     strict_dataclass,
 )
 from resnetlab.studies.claims import Greater
-from resnetlab.studies.study import Condition, Study
+from resnetlab.studies.references import Protocol, ProtocolDifference, ReferenceValue
+from resnetlab.studies.study import Condition, Distance, Ensemble, Study
 
 MODULES = [
     resnetlab.data.config,
@@ -228,7 +236,7 @@ def test_thousands_of_mistakes_are_counted_with_work_in_proportion_to_their_numb
     )
     assert more < 5 * fewer
     lines = told(House, {f"x{index}": 1 for index in range(80_000)})
-    assert lines[-1] == "house.toml: and 79,901 mistakes more. Fix: mend these first"
+    assert lines[-1] == "house.toml: and 79,901 more mistakes. Fix: correct these first"
     assert len(lines) == 101
 
 
@@ -447,7 +455,7 @@ recipes = st.builds(
     decay_norm_and_bias=st.booleans(),
     ema=fraction,
     clip_norm=fraction,
-    choose=st.sampled_from(["last", "best"]),
+    select=st.sampled_from(["last", "best"]),
 )
 models = st.builds(
     CifarConfig,
@@ -548,7 +556,7 @@ def test_the_identity_of_a_run_is_what_it_was() -> None:
         '"schedule":{"milestones":[0.5],"name":"step"}},"seed":3}'
     )
     assert hashlib.sha256(canonical.encode()).hexdigest() == config_hash(RUN)
-    assert config_hash(RUN) == "9e297b21eb6be165996ebccf097916bf2109125bfdbaad7d204619c2f3c31bf1"
+    assert config_hash(RUN) == "244d8a9195e0c6cfe6ad72f985fd5d4e10f14e6de568d6268d5f8b91b39153c8"
 
 
 def test_the_kind_of_a_part_stands_in_the_canonical_form_even_by_default() -> None:
@@ -638,3 +646,107 @@ def test_a_file_that_is_no_json_is_told_in_a_line(tmp_path: Path, content: bytes
 def test_any_text_is_toml_or_told(text: str) -> None:
     with contextlib.suppress(InputError):
         assert isinstance(schema.parse_toml(text, "a.toml"), dict)
+
+
+# Schema 2
+# --------------------------------------------------------------------------------------------------
+
+FILE = resnetlab.studies.parsing.study_file._StudyFile
+RENAMED_KEYS = [
+    (Placement, "abreast", "parallel_seeds"),
+    (Placement, "longest_loss_seconds", "max_checkpoint_seconds"),
+    (Numerics, "accumulate", "grad_accum_steps"),
+    (Numerics, "capture", "cuda_graphs"),
+    (Numerics, "ranks", "world_size"),
+    (Stage, "accumulate", "grad_accum_steps"),
+    (Stage, "checkpoint_parts", "grad_checkpointing"),
+    (Stage, "depth_decay", "layer_decay"),
+    (Stage, "rates", "lrs"),
+    (Stage, "trains", "trainable"),
+    (FinetuneRecipe, "view", "crop_mode"),
+    (Recipe, "choose", "select"),
+    (Recipe, "normalise", "normalize"),
+    (Recipe, "optimiser", "optimizer"),
+    (ChannelStats, "deviation", "std"),
+    (ExternalConfig, "deviation", "std"),
+    (ExternalConfig, "licence", "license"),
+    (DiagnosticsConfig, "drop_blocks", "ablate_blocks"),
+    (DiagnosticsConfig, "gradients", "gradient_norms"),
+    (FILE, "instruments", "diagnostics"),
+    (FILE, "published", "references"),
+    (Greater, "says", "statement"),
+    (Distance, "says", "statement"),
+    (Ensemble, "of", "conditions"),
+    (Ensemble, "says", "statement"),
+    (Protocol, "differs", "differences"),
+    (Protocol, "said", "summary"),
+    (ProtocolDifference, "published", "reference"),
+    (ReferenceValue, "chosen", "selected_on"),
+    (ReferenceValue, "m", "num_runs"),
+    (ReferenceValue, "runs", "run_values"),
+]
+"""Class of a table, its key in schema 1, its key in schema 2."""
+
+
+@pytest.mark.parametrize(("form", "old", "new"), RENAMED_KEYS)
+def test_a_key_of_schema_1_is_refused_in_one_line_with_its_new_name(
+    form: type, old: str, new: str
+) -> None:
+    (line,) = [line for line in told(form, {old: 1}) if "unknown field" in line]
+    assert line.startswith(f"house.toml: {old}: unknown field (allowed: ")
+    assert line.endswith(f". Fix: write {new}: the field was renamed in schema 2")
+
+
+@pytest.mark.parametrize(("old", "new"), [("deviation", "std"), ("licence", "license")])
+def test_a_table_of_a_model_is_told_the_new_name_too(old: str, new: str) -> None:
+    with pytest.raises(InputError) as caught:
+        resnetlab.models.parse.parse_model(
+            {"family": "external", "source": "timm/resnet18", old: 1}, "model.toml"
+        )
+    line = str(caught.value).splitlines()[0]
+    assert line.startswith(f"model.toml: model.{old}: unknown field (allowed: ")
+    assert line.endswith(f". Fix: write {new}: the field was renamed in schema 2")
+
+
+def test_the_changelog_and_these_tests_have_every_renamed_key() -> None:
+    assert set(schema.RENAMED_FIELDS) == {(old, new) for _, old, new in RENAMED_KEYS}
+    changelog = (Path(__file__).parents[1] / "CHANGELOG.md").read_text(encoding="utf-8")
+    assert {
+        (old, new)
+        for old, new in schema.RENAMED_FIELDS
+        if not re.search(rf"^\| `{old}` \| `{new}` \|", changelog, re.MULTILINE)
+    } == set()
+
+
+def read_run(folder: Path) -> object:
+    return RunDirectory(folder).file()
+
+
+@pytest.mark.parametrize(
+    ("name", "read"),
+    [("run.json", read_run), ("model.json", read_model_file), ("report.json", study_data.load)],
+)
+@pytest.mark.parametrize(
+    ("table", "problem", "got"),
+    [
+        ({"licence": ""}, "written by an older resnetlab: fields were renamed in schema 2", "1"),
+        ({"schema": 1}, "written by an older resnetlab: fields were renamed in schema 2", "1"),
+        ({"schema": 3}, "has another schema version", "3"),
+        ({"schema": "two"}, "has another schema version", "two"),
+    ],
+)
+def test_a_file_of_another_schema_is_refused_in_one_line(
+    tmp_path: Path,
+    name: str,
+    read: Callable[[Path], object],
+    table: dict[str, Any],
+    problem: str,
+    got: str,
+) -> None:
+    (tmp_path / name).write_text(json.dumps(table), encoding="utf-8")
+    with pytest.raises(InputError) as caught:
+        read(tmp_path)
+    (line,) = str(caught.value).splitlines()
+    assert line.startswith(f"{tmp_path / name}: schema: {problem}")
+    assert f"(got {got}; allowed: 2). Fix: " in line
+    assert "the resnetlab that wrote it" in line or "the version that wrote it" in line

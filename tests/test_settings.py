@@ -54,7 +54,7 @@ def test_the_home_of_a_person_is_written_as_a_wave(monkeypatch: pytest.MonkeyPat
     monkeypatch.setenv(settings.CACHE_VARIABLE, "~/big/cache")
     assert settings.cache_dir() == Path.home() / "big" / "cache"
     monkeypatch.setenv(settings.CACHE_VARIABLE, "~nobody-of-that-name/cache")
-    assert "names the home of a person who does not exist" in refused(settings.cache_dir)
+    assert "names the home folder of an unknown user" in refused(settings.cache_dir)
 
 
 @pytest.mark.parametrize(
@@ -171,7 +171,7 @@ def test_a_cache_inside_the_folder_of_images_is_refused(
     monkeypatch.setenv(settings.CACHE_VARIABLE, str(tmp_path / "pets" / "cache"))
     line = refused(open_source, str(tmp_path / "pets"), cache=tmp_path / "out")
     assert (
-        "pets/cache/images lies in the folder of images. Fix: give RESNETLAB_CACHE a folder "
+        "pets/cache/images is inside the folder of images. Fix: give RESNETLAB_CACHE a folder "
         "outside it" in line
     )
 

@@ -554,7 +554,7 @@ def evaluate(
     cache: str | Path = "cache",
     out: str | Path | None = None,
     notify: Notify = silent,
-    on_item: ItemCallback = lambda *_: None,
+    on_item: ItemCallback = silent,
 ) -> EvaluationResult:
     """Evaluate a trained network: `rl.evaluate(rl.load_model("pets"), "photos").top1`.
 
@@ -589,7 +589,7 @@ def evaluate_images(
     batch_size: int = LOADER_BATCH_SIZE,
     out: str | Path | None = None,
     notify: Notify = silent,
-    on_item: ItemCallback = lambda *_: None,
+    on_item: ItemCallback = silent,
 ) -> EvaluationResult:
     """Evaluate a trained network on labeled images that are already listed; see `evaluate`."""
     from resnetlab.deploy.evaluate import evaluate, predict_all

@@ -121,7 +121,7 @@ def remove_tree(folder: Path) -> None:
 
 
 def retry_while_in_use(operation: Callable[[], T]) -> T:
-    """Call `act` and return its result.
+    """Call `operation` and return its result.
 
     Retry it for two seconds while Windows reports a file in use.
     """
@@ -226,6 +226,7 @@ def try_lock(path: Path) -> Iterator[bool]:
     process dies. The existence of a lock file means nothing, because the file of a killed process
     would remain.
     """
+    # filelock.FileLock would fall back to the existence of the file where flock is missing.
     from filelock import lock_descriptor, unlock_descriptor  # its import takes 20 ms
 
     with path.open("ab") as file:
@@ -291,7 +292,7 @@ def disk_full_as_error(path: Path) -> Iterator[None]:
             raise
         fix = "free some space, then give the same command again"
         raise ResourceError(
-            Problem(str(path), "the disk is full; what was there before is whole", fix)
+            Problem(str(path), "the disk is full; files that were there before are complete", fix)
         ) from error
 
 

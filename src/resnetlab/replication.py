@@ -167,7 +167,7 @@ def format_replication(replication: Replication) -> str:
     if replication.repeated.status != replication.reported.status:
         return (
             f"{head}reported {replication.reported.status}, here {replication.repeated.status}: "
-            "is not reproduced"
+            "not reproduced"
         )
     accuracy, reported = _accuracy(replication.repeated), _accuracy(replication.reported)
     if accuracy is None or reported is None:
@@ -182,8 +182,8 @@ def format_replication(replication: Replication) -> str:
         return f"{text}; too few reported runs to predict a new one"
     low, high = replication.prediction_interval
     return (
-        f"{text}; predicted for a new run: [{low:.2f}, {high:.2f}]: "
-        f"{'reproduced' if replication.is_consistent else 'is not reproduced'}"
+        f"{text}; 95 % prediction interval [{low:.2f}, {high:.2f}]: "
+        f"{'reproduced' if replication.is_consistent else 'not reproduced'}"
     )
 
 
@@ -204,21 +204,21 @@ def to_dict(replications: Sequence[Replication]) -> dict[str, Any]:
         {
             "condition": item.reported.condition,
             "seed": item.reported.seed,
-            "holds": item.is_consistent,
+            "reproduced": item.is_consistent,
             "reported_status": item.reported.status,
             "status": item.repeated.status,
             "reported_accuracy_pct": _accuracy(item.reported),
             "accuracy_pct": _accuracy(item.repeated),
             "prediction_interval_pct": item.prediction_interval,
             "same_digits": item.same_digits,
-            "same_setting": item.same_environment,
+            "same_environment": item.same_environment,
         }
         for item in replications
     ]
     return {
         "repeated": repeated,
-        "holding": sum(item.is_consistent for item in replications),
-        "holds": all(i.is_consistent for i in replications),
+        "num_reproduced": sum(item.is_consistent for item in replications),
+        "all_reproduced": all(item.is_consistent for item in replications),
     }
 
 

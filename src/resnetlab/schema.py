@@ -15,7 +15,7 @@ import re
 import tomllib
 import types
 import typing
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Annotated, Any, TypeVar, dataclass_transform
 
@@ -60,8 +60,9 @@ def strict_dataclass(cls: type[T]) -> type[T]:
 
 
 def discriminated_by(field: str) -> Any:
-    """Declare the discriminator field of a union of dataclasses: `Annotated[SGD | Adam,
-    tagged("name")]`.
+    """Declare the discriminator field of a union of dataclasses.
+
+    Example: `Annotated[SGD | Adam, discriminated_by("name")]`.
     """
     return Field(discriminator=field)
 
@@ -78,36 +79,53 @@ def _type_adapter(type_: Any) -> TypeAdapter[Any]:
 SCHEMA = 2
 """Version of the names in files. Schema 2 gave fields and statuses the field's standard names."""
 
-RENAMED_FIELDS = {
-    "abreast": "parallel_seeds",
-    "accumulate": "grad_accum_steps",
-    "capture": "cuda_graphs",
-    "checkpoint_parts": "grad_checkpointing",
-    "choose": "select",
-    "chosen": "selected_on",
-    "depth_decay": "layer_decay",
-    "deviation": "std",
-    "differs": "differences",
-    "drop_blocks": "ablate_blocks",
-    "gradients": "gradient_norms",
-    "instruments": "diagnostics",
-    "licence": "license",
-    "longest_loss_seconds": "max_checkpoint_seconds",
-    "m": "num_runs",
-    "normalise": "normalize",
-    "of": "conditions",
-    "optimiser": "optimizer",
-    "published": "references",
-    "ranks": "world_size",
-    "rates": "lrs",
-    "rule": "crop_mode",
-    "runs": "run_values",
-    "said": "summary",
-    "says": "statement",
-    "trains": "trainable",
-    "view": "crop_mode",
-}
-"""Names of fields in schema 1, and in schema 2."""
+RENAMED_FIELDS = (
+    ("abreast", "parallel_seeds"),
+    ("accumulate", "grad_accum_steps"),
+    ("capture", "cuda_graphs"),
+    ("checkpoint_parts", "grad_checkpointing"),
+    ("choose", "select"),
+    ("chosen", "selected_on"),
+    ("depth_decay", "layer_decay"),
+    ("deviation", "std"),
+    ("differs", "differences"),
+    ("drop_blocks", "ablate_blocks"),
+    ("gradients", "gradient_norms"),
+    ("instruments", "diagnostics"),
+    ("licence", "license"),
+    ("longest_loss_seconds", "max_checkpoint_seconds"),
+    ("m", "num_runs"),
+    ("normalise", "normalize"),
+    ("of", "conditions"),
+    ("optimiser", "optimizer"),
+    ("published", "reference"),
+    ("published", "references"),
+    ("ranks", "world_size"),
+    ("rates", "lrs"),
+    ("runs", "run_values"),
+    ("said", "summary"),
+    ("says", "statement"),
+    ("trains", "trainable"),
+    ("view", "crop_mode"),
+)
+"""Keys of TOML files in schema 1, and in schema 2. The JSON files of schema 1 are not read."""
+
+
+def unknown_field(where: str, field: str, name: str, known: Collection[str]) -> Problem:
+    """Return the problem of a table's unknown key, with its new name if schema 2 renamed it.
+
+    Args:
+        where: File of the table.
+        field: Path of the key in the file, such as `recipe.optimiser`.
+        name: The key.
+        known: Keys that the table may have.
+    """
+    renamed = next((new for old, new in RENAMED_FIELDS if old == name and new in known), "")
+    if renamed:
+        fix = f"write {renamed}: the field was renamed in schema {SCHEMA}"
+    else:
+        fix = suggest(name, known) or "remove it"
+    return Problem(where, "unknown field", fix, field=field, allowed=", ".join(known))
 
 
 def check_schema(table: object, where: str) -> None:
@@ -117,14 +135,14 @@ def check_schema(table: object, where: str) -> None:
         return
     if isinstance(schema, int) and schema < SCHEMA:
         what = f"written by an older resnetlab: fields were renamed in schema {SCHEMA} (CHANGELOG)"
-        fix = "run it again, or read it with the version that wrote it"
+        fix = "create it again, or read it with the version that wrote it"
     else:
-        what, fix = "another schema", "read it with the resnetlab that wrote it"
+        what, fix = "has another schema version", "read it with the resnetlab that wrote it"
     raise input_error(where, what, fix, field="schema", got=schema, allowed=str(SCHEMA))
 
 
 def decode(type_: Any, value: object, where: str, field: str = "") -> Any:
-    """Decode `value` (plain tables, lists, strings and numbers) as an instance of the type `form`.
+    """Decode `value` (plain tables, lists, strings and numbers) as an instance of `type_`.
 
     `where` and `field` name the file and the field for errors. Raises InputError with every
     mistake.
@@ -136,7 +154,9 @@ def decode(type_: Any, value: object, where: str, field: str = "") -> Any:
         RecursionError,
     ):  # a number of thousands of digits; tables within tables within tables
         fix = "a specification is a small table"
-        raise input_error(where, "holds what cannot be written as JSON", fix, field=field) from None
+        raise input_error(
+            where, "has a value that cannot be written as JSON", fix, field=field
+        ) from None
     try:
         return _type_adapter(type_).validate_json(text, strict=True)
     except ValidationError as error:
@@ -146,11 +166,11 @@ def decode(type_: Any, value: object, where: str, field: str = "") -> Any:
             _to_problem(type_, detail, where, field) for detail in details[:MAX_LISTED_PROBLEMS]
         )
         if len(details) > MAX_LISTED_PROBLEMS:
-            fix = "mend these first"
+            fix = "correct these first"
             problems |= {
                 Problem(
                     where,
-                    f"and {len(details) - MAX_LISTED_PROBLEMS:,} mistakes more",
+                    f"and {len(details) - MAX_LISTED_PROBLEMS:,} more mistakes",
                     fix,
                     field=field,
                 ): None
@@ -230,7 +250,7 @@ def parse_toml(text: str, where: str) -> dict[str, Any]:
     # tomllib's time and memory grow with the square of the parts of a dotted key.
     if sum(line.count(".") ** 2 for line in text.splitlines()) > 4_000_000:
         raise input_error(
-            where, "a key of thousands of parts", "a specification is a small text file"
+            where, "has a key of thousands of parts", "a specification is a small text file"
         )
     try:
         tables = tomllib.loads(text.removeprefix("\ufeff"))  # some editors write a byte order mark
@@ -278,15 +298,10 @@ def _to_problem(type_: Any, detail: ErrorDetails, where: str, prefix: str) -> Pr
     match detail["type"]:
         case "unexpected_keyword_argument" | "extra_forbidden":
             known = sorted(item.name for item in dataclasses.fields(holder)) if holder else []
-            renamed = RENAMED_FIELDS.get(last)
-            if renamed in known:
-                fix = f"write {renamed}: the field was renamed in schema {SCHEMA}"
-            else:
-                fix = suggest(last, known) or "remove it"
-            return Problem(where, "unknown field", fix, field=field, allowed=", ".join(known))
+            return unknown_field(where, field, last, known)
         case "missing" | "missing_argument" | "missing_keyword_only_argument":
             fix = (
-                "give one value more"
+                "give one more value"
                 if last.startswith("[")
                 else f"add {last} = {_example_value(field_type)}"
             )
@@ -327,7 +342,7 @@ def _to_problem(type_: Any, detail: ErrorDetails, where: str, prefix: str) -> Pr
                 fix = f"{last} = {_example_value(field_type)}"
             return Problem(where, "not a table", fix, field=field, got=got)
         case "json_invalid":
-            return Problem(where, "holds text that is not UTF-8", "give it in UTF-8", field=field)
+            return Problem(where, "has text that is not UTF-8", "give it in UTF-8", field=field)
     allowed = _describe_allowed(field_type)
     what = "out of range" if "than" in detail["type"] else "not allowed"
     example = _short_json(default) if default is not None else _example_value(field_type)
@@ -348,7 +363,7 @@ def _is_relevant(detail: ErrorDetails) -> bool:
 
 
 def _resolve_location(type_: Any, loc: tuple[int | str, ...]) -> tuple[list[str], Any, Any]:
-    """Resolve the error location `loc` in the type `form`.
+    """Resolve the error location `loc` in the type `type_`.
 
     Returns:
         The field names along the location, the dataclass of the last field, and the type of the

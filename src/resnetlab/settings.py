@@ -49,7 +49,7 @@ def cache_dir() -> Path:
     try:
         return Path(folder).expanduser().absolute()
     except RuntimeError:  # the path begins with ~name of an unknown user
-        what, fix = "names the home of a person who does not exist", "give the path of a folder"
+        what, fix = "names the home folder of an unknown user", "give the path of a folder"
         raise input_error(
             f"{CACHE_VARIABLE}, or cache in {config_file()}", what, fix, got=folder
         ) from None

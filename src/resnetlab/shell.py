@@ -27,7 +27,7 @@ def resume_command(run: object, *extra_arguments: str) -> str:
 
 
 def is_path(text: str) -> bool:
-    """Return True if `text` is a path, of this system or with a Windows drive (`C:\\photos`), and
+    r"""Return True if `text` is a path, of this system or with a Windows drive (`C:\photos`), and
     not a name.
     """
     return "/" in text or os.sep in text or _has_drive(text)
@@ -46,7 +46,7 @@ def strip_folders(text: str) -> str:
 
 
 def _has_drive(text: str) -> bool:
-    """Return True if `text` starts like a Windows path: `C:\\`, `C:/` or `\\\\server\\share`."""
+    r"""Return True if `text` starts like a Windows path: `C:\`, `C:/` or `\\server\share`."""
     return bool(re.match(r"[A-Za-z]:[\\/]|\\\\[^\\]", text))
 
 

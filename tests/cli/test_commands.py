@@ -198,11 +198,11 @@ def test_a_plan_warns_about_claims_that_its_seeds_cannot_decide(
     code, out, err = resnetlab("study", "plan", study_file)
     assert code == 0, err
     assert (
-        "neither an expected_sd nor a published one, so nothing says whether 2 seeds can "
+        "without an expected_sd or a published standard deviation it is unknown if 2 seeds can "
         "confirm its margin" in out
     )
     code, out, _ = resnetlab("study", "plan", study_file, "--seeds", "1")
-    assert out.count("one seed cannot decide it, whatever they give; 2 can") == 2
+    assert out.count("one seed cannot decide it; 2 can") == 2
 
 
 def test_incomplete_weights_are_refused_with_the_missing_names(

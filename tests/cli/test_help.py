@@ -46,7 +46,7 @@ def test_help_groups_all_commands_by_purpose() -> None:
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["study", "--help"], ["train", "--help"]])
-def test_help_imports_nothing_heavy_and_of_resnetlab_the_command_line_alone(
+def test_help_imports_only_the_command_line(
     arguments: list[str],
 ) -> None:
     code = IMPORTED.format(arguments=arguments)

@@ -208,7 +208,7 @@ DEVICES = {
 
 
 @pytest.mark.parametrize("device", ["gpu", "cuda:", "cuda:x", "cpu:1", "cuda:-1"])
-def test_a_device_that_is_none_is_one_line_with_what_is_allowed(
+def test_an_invalid_device_is_refused_with_the_allowed_ones(
     resnetlab: Resnetlab, device: str
 ) -> None:
     code, out, err = resnetlab("train", "cifar-resnet8", "--device", device)
@@ -355,7 +355,7 @@ def on_path(tmp_path: Path) -> dict[str, str]:
     ("shell", "first"),
     [("bash", "_resnetlab_completion"), ("zsh", "#compdef"), ("fish", "complete")],
 )
-def test_the_source_of_completion_is_what_the_shell_reads(
+def test_the_shell_accepts_the_completion_script(
     on_path: dict[str, str], shell: str, first: str
 ) -> None:
     asked = on_path | {"_RESNETLAB_COMPLETE": f"source_{shell}"}
@@ -464,7 +464,7 @@ def test_a_network_of_the_current_folder_is_found_by_the_installed_command(
     assert "test" in done.stdout
 
 
-def test_what_is_installed_comes_before_a_file_of_the_same_name(tmp_path: Path) -> None:
+def test_installed_packages_have_priority_over_files_of_the_current_folder(tmp_path: Path) -> None:
     program, here = tmp_path / "bin" / "program.py", tmp_path / "here"
     program.parent.mkdir()
     here.mkdir()

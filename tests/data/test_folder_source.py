@@ -121,8 +121,11 @@ def test_labels_csv_says_what_is_what(tmp_path: Path) -> None:
     assert source.train.labels.tolist() == [1, 0, 1, 0]
     assert len(source.test) == 3
     assert source.notes == (
-        "images differ in size or are not square: resized to 64 pixels (image_size says otherwise)",
-        "1 file passed over: 1 not in labels.csv",
+        (
+            "images differ in size or are not square: resized to 64 pixels "
+            "(set image_size to change it)"
+        ),
+        "1 file skipped: 1 not in labels.csv",
     )
 
 
@@ -152,7 +155,7 @@ def test_mistakes_of_labels_csv_are_told_with_their_lines(tmp_path: Path) -> Non
         f'{where}:7: "a/000.png" a second time. Fix: keep one row for each file',
         f'{where}:8: "a/001.png" has no label. Fix: give it one, or remove the row',
         f'{where}:9: split "tran" is none of train, validation, test. Fix: did you mean "train"?',
-        f"{where}:10: more or fewer values than columns. Fix: quote a value that holds a comma",
+        f"{where}:10: more or fewer values than columns. Fix: quote a value that contains a comma",
     ]
 
 
@@ -186,7 +189,7 @@ def test_a_folder_of_gray_images_has_one_channel_and_one_color_makes_three(tmp_p
     np.testing.assert_array_equal(mixed.train.pixels[..., 1:2], gray.train.pixels)
 
 
-# What is passed over
+# Skipped files
 # --------------------------------------------------------------------------------------------------
 
 
@@ -233,7 +236,7 @@ def test_every_file_that_is_no_image_is_listed_with_its_reason(tmp_path: Path) -
     }
     assert len(found.rows) == 12
     assert found.bad == ()
-    assert found.notes[0].startswith("15 files passed over: 4 a link, 3 hidden, 2 ")
+    assert found.notes[0].startswith("15 files skipped: 4 a link, 3 hidden, 2 ")
 
 
 def test_names_that_are_not_utf8_or_hold_control_characters_are_used(tmp_path: Path) -> None:
@@ -306,7 +309,7 @@ def test_skipped_bad_files_are_counted_and_hashed_and_the_rest_is_as_without_the
     spoil(root)
     skipped = opened(root, image_size=8, skip_bad=True)
     np.testing.assert_array_equal(skipped.train.pixels, clean.train.pixels)
-    assert skipped.notes[0].startswith("3 bad files left out (first: test/dog/scan.tiff: a TIFF")
+    assert skipped.notes[0].startswith("3 bad files skipped (first: test/dog/scan.tiff: a TIFF")
     (root / "train/dog/empty.png").unlink()
     assert (
         len({clean.sha256, skipped.sha256, opened(root, image_size=8, skip_bad=True).sha256}) == 3
@@ -440,7 +443,7 @@ def test_of_any_tree_every_file_is_used_or_listed_or_the_folder_is_refused(
 def test_the_output_may_not_lie_in_the_folder_of_images(tmp_path: Path) -> None:
     root = split_tree(tmp_path / "pets")
     (line,) = refused(root, cache=root / "output" / "cache")
-    assert line.startswith(f"{root}: {root}/output/cache lies in the folder of images. Fix: ")
+    assert line.startswith(f"{root}: {root}/output/cache is inside the folder of images. Fix: ")
     assert not (root / "output").exists()
 
 

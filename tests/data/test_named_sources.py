@@ -98,7 +98,7 @@ def test_a_name_goes_before_a_folder_of_that_name_and_says_how_to_reach_the_fold
     named = open_source("digits", cache=tmp_path)
     assert (named.sha256, named.notes[-1]) == (
         DIGITS,
-        "digits is the data set of that name; the folder beside it is ./digits",
+        "digits is the data set of that name; the folder of the same name is ./digits",
     )
     assert open_source("./digits", cache=tmp_path).classes == ("cat", "dog")
 

@@ -147,7 +147,7 @@ def test_three_mistakes_are_three_lines(tmp_path: Path) -> None:
                 for kind in "xy"
                 for word in ("val", "valid")
             },
-            "x_valid: a second validation split beside x_val",
+            "x_valid: a second validation split, besides x_val",
         ),
     ],
 )

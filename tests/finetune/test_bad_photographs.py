@@ -74,7 +74,7 @@ def put(root: Path) -> tuple[set[str], set[str]]:
     return used, found
 
 
-def told(photos: Path, backbone: Path, *, skip_bad: bool) -> FinetuneRequest:
+def request(photos: Path, backbone: Path, *, skip_bad: bool) -> FinetuneRequest:
     return FinetuneRequest(
         folder=photos,
         model=str(backbone),
@@ -89,8 +89,8 @@ def told(photos: Path, backbone: Path, *, skip_bad: bool) -> FinetuneRequest:
 def listed(photos: Path) -> set[str]:
     """The names in the list that is written beside the cache."""
     (file,) = (photos.parent / "out" / "cache").glob("*-bad.csv")
-    with file.open(newline="", encoding="utf-8") as held:
-        return {Path(row["path"]).name for row in csv.DictReader(held) if row["reason"]}
+    with file.open(newline="", encoding="utf-8") as stream:
+        return {Path(row["path"]).name for row in csv.DictReader(stream) if row["reason"]}
 
 
 def test_bad_files_are_told_in_one_line_and_listed_with_reasons_and_no_model_is_written(
@@ -98,7 +98,7 @@ def test_bad_files_are_told_in_one_line_and_listed_with_reasons_and_no_model_is_
 ) -> None:
     _, bad = put(photos)
     with pytest.raises(InputError) as caught:
-        finetune(told(photos, backbone, skip_bad=False))
+        finetune(request(photos, backbone, skip_bad=False))
     (line,) = str(caught.value).splitlines()
     assert f"(1 of {len(bad)} bad files, listed in" in line
     assert line.endswith("Fix: replace them, or --skip-bad")
@@ -112,12 +112,12 @@ def test_without_them_the_odd_ones_are_learned_from_and_what_was_left_out_is_tol
     good = len(list((photos / "train" / "plain").iterdir()))
     used, bad = put(photos)
     notes: list[str] = []
-    done = finetune(told(photos, backbone, skip_bad=True), notify=notes.append)
+    done = finetune(request(photos, backbone, skip_bad=True), notify=notes.append)
     assert done.result.train_images == 3 * good + len(used)
     assert listed(photos) == bad
-    assert any(f"{len(bad)} bad files left out" in note for note in notes)
+    assert any(f"{len(bad)} bad files skipped" in note for note in notes)
     assert any(
-        "6 files passed over: 3 hidden, 2 a link, 1 not a regular file" in note for note in notes
+        "6 files skipped: 3 hidden, 2 a link, 1 not a regular file" in note for note in notes
     )
 
 
@@ -127,7 +127,7 @@ def test_a_name_that_is_no_text_and_two_that_differ_in_case_alone_are_photograph
     place = photos / "train" / "plain"
     for name in ("case.jpg", "CASE.jpg", os.fsdecode(b"\xff.jpg")):
         (place / name).write_bytes(jpeg(51))
-    done = finetune(told(photos, backbone, skip_bad=False))
+    done = finetune(request(photos, backbone, skip_bad=False))
     assert done.result.train_images == 33
     assert (
         json.loads((done.report_folder / "finetune.json").read_text(encoding="utf-8"))[

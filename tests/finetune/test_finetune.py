@@ -25,8 +25,9 @@ from resnetlab.data.transforms.photo_train import Augmentation
 from resnetlab.errors import InputError
 from resnetlab.finetune.api import finetune, prepare_job
 from resnetlab.finetune.dataset import PhotoDataset, PhotoSplit, open_photographs
+from resnetlab.finetune.evaluation import compare, predict_photos
 from resnetlab.finetune.model import FinetuneModel
-from resnetlab.finetune.pipeline import Predictions, StoppedError, compare, predict_photos
+from resnetlab.finetune.pipeline import StoppedError
 from resnetlab.finetune.request import FinetuneRequest
 from resnetlab.finetune.stage import (
     balanced_class_weights,
@@ -45,6 +46,7 @@ from resnetlab.recipes.finetune import (
 from resnetlab.recipes.numerics import Numerics
 from resnetlab.recipes.train import Adam, Recipe
 from resnetlab.training.evaluate import evaluate
+from resnetlab.training.photo_predictions import Predictions
 from resnetlab.training.step import forward_backward
 
 NUMERICS = Numerics(device="cpu", precision="fp32", memory_format="channels_last", threads=1)
@@ -91,8 +93,8 @@ def views(model: FinetuneModel) -> dict[str, EvalTransform]:
 def test_a_folder_becomes_a_model_that_loads_and_tells_the_kinds_apart(
     photos: Path, backbone: Path
 ) -> None:
-    said: list[str] = []
-    done = finetune(request(photos, backbone, recipe="probe"), notify=said.append)
+    messages: list[str] = []
+    done = finetune(request(photos, backbone, recipe="probe"), notify=messages.append)
     assert sorted(path.name for path in done.model_folder.iterdir()) == [
         "README.md",
         "model.json",
@@ -114,7 +116,7 @@ def test_a_folder_becomes_a_model_that_loads_and_tells_the_kinds_apart(
     assert done.result.test.images == 18
     assert done.result.test.low_pct < done.result.test.accuracy_pct <= done.result.test.high_pct
     assert done.result.test.accuracy_pct > done.result.chance_pct + 20
-    assert "usable from now on" in " ".join(said)
+    assert "usable from now on" in " ".join(messages)
     assert json.loads((done.report_folder / "finetune.json").read_text())["test"]["images"] == 18
 
 
@@ -350,12 +352,12 @@ def test_mcnemar_counts_the_images_that_one_alone_gets_right() -> None:
 
 
 def test_a_budget_that_is_over_ends_with_a_usable_model(photos: Path, backbone: Path) -> None:
-    said: list[str] = []
+    messages: list[str] = []
     done = finetune(
-        request(photos, backbone, recipe="full"), budget_seconds=1e-6, notify=said.append
+        request(photos, backbone, recipe="full"), budget_seconds=1e-6, notify=messages.append
     )
     assert [item.name for item in done.result.stages] == ["probe"]
-    (skipped,) = [line for line in said if "was skipped" in line]
+    (skipped,) = [line for line in messages if "was skipped" in line]
     assert skipped.startswith(
         'stage "all layers" was skipped: the time limit of 0 s was over after '
     )
@@ -366,19 +368,19 @@ def test_a_budget_that_is_over_ends_with_a_usable_model(photos: Path, backbone: 
 def test_each_stage_is_announced_when_it_begins_and_each_long_step_as_it_goes(
     photos: Path, backbone: Path
 ) -> None:
-    said: list[str] = []
+    messages: list[str] = []
     seen: dict[str, list[tuple[int, int]]] = {}
     asked = request(photos, backbone, recipe="full", epochs=2)
     finetune(
         asked,
         budget_seconds=600,
-        notify=said.append,
+        notify=messages.append,
         on_item=lambda what, done, total: seen.setdefault(what, []).append((done, total)),
     )
-    begins = [line for line in said if "begins at 24 pixels" in line]
+    begins = [line for line in messages if "begins at 24 pixels" in line]
     assert [line.partition(":")[0] for line in begins] == ["probe", "all layers"]
-    assert any(line.startswith("all layers: an epoch takes about ") for line in said)
-    assert said.index("evaluating 18 test images") > said.index(begins[-1])
+    assert any(line.startswith("all layers: an epoch takes about ") for line in messages)
+    assert messages.index("evaluating 18 test images") > messages.index(begins[-1])
     assert {
         "photographs read",
         "features computed",

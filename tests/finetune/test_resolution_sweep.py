@@ -23,9 +23,11 @@ from resnetlab.finetune.results import ResolutionTable
 from resnetlab.reports.fixres import page, rebuild, write
 
 
-def told(photos: Path, backbone: Path, **more: object) -> FinetuneRequest:
-    held = {"recipe": "fixres", "epochs": 1} | more
-    return FinetuneRequest(folder=photos, model=str(backbone), output=photos.parent / "out", **held)  # type: ignore[arg-type]
+def request(photos: Path, backbone: Path, **more: object) -> FinetuneRequest:
+    settings = {"recipe": "fixres", "epochs": 1} | more
+    return FinetuneRequest(
+        folder=photos, model=str(backbone), output=photos.parent / "out", **settings
+    )  # type: ignore[arg-type]
 
 
 def swept(asked: FinetuneRequest, **more: object) -> tuple[ResolutionTable, Path]:
@@ -38,7 +40,7 @@ def swept(asked: FinetuneRequest, **more: object) -> tuple[ResolutionTable, Path
 @pytest.fixture(scope="module")
 def table(fitting: Path) -> tuple[ResolutionTable, Path]:
     """The whole table and the folder of its report."""
-    return swept(told(fitting / "stripes", fitting / "tiny.toml"))
+    return swept(request(fitting / "stripes", fitting / "tiny.toml"))
 
 
 def test_every_cell_has_both_stages_and_the_best_by_validation_is_the_model(
@@ -80,7 +82,7 @@ def test_a_row_does_not_depend_on_the_rows_before_it(
 ) -> None:
     """Shared rows of the frozen part are those that each train size would have computed."""
     together, _ = table
-    alone = list(fixres(told(photos, backbone), (24,), (16, 24, 32), command=""))[-1][0]
+    alone = list(fixres(request(photos, backbone), (24,), (16, 24, 32), command=""))[-1][0]
     for left, right in zip(together.cells[3:], alone.cells, strict=True):
         assert replace(left, seconds=0.0, peak_bytes=0) == replace(right, seconds=0.0, peak_bytes=0)
 
@@ -98,7 +100,7 @@ def test_a_cell_that_runs_out_of_memory_is_a_result_and_the_others_go_on(
         return real(self, cell)
 
     monkeypatch.setattr(module._Sweep, "_evaluate_stages", short)
-    found, report = swept(told(photos, backbone))
+    found, report = swept(request(photos, backbone))
     assert [cell.status for cell in found.cells] == ["done", "done", "out of memory"] * 2
     assert all(cell.peak_bytes > 0 for cell in found.cells)
     write(found, report)
@@ -107,7 +109,7 @@ def test_a_cell_that_runs_out_of_memory_is_a_result_and_the_others_go_on(
     monkeypatch.setattr(
         module, "fit", lambda *_, **__: (_ for _ in ()).throw(torch.OutOfMemoryError("CUDA"))
     )
-    found, report = swept(told(photos, backbone, seed=1))
+    found, report = swept(request(photos, backbone, seed=1))
     assert {cell.status for cell in found.cells} == {"out of memory"}
     assert found.best is None
     assert "No cell has been measured." in page(found).answer
@@ -116,7 +118,11 @@ def test_a_cell_that_runs_out_of_memory_is_a_result_and_the_others_go_on(
 def test_what_was_not_reached_is_not_evaluated(photos: Path, backbone: Path) -> None:
     seen: list[ResolutionTable] = []
     for found, _ in fixres(
-        told(photos, backbone), (16, 24), (16, 24), command="", should_stop=lambda: len(seen) >= 3
+        request(photos, backbone),
+        (16, 24),
+        (16, 24),
+        command="",
+        should_stop=lambda: len(seen) >= 3,
     ):
         seen.append(found)
     assert [cell.status for cell in seen[-1].cells] == [
@@ -128,15 +134,15 @@ def test_what_was_not_reached_is_not_evaluated(photos: Path, backbone: Path) -> 
 
 
 def test_the_first_stage_alone_is_a_recipe_too(photos: Path, backbone: Path) -> None:
-    found, _ = swept(told(photos, backbone, recipe="proof-of-concept"))
+    found, _ = swept(request(photos, backbone, recipe="proof-of-concept"))
     assert all(cell.stage_two is None and cell.stage_one is not None for cell in found.cells)
     assert found.trainable_parameters == 12 * 3 + 3
     recipe = photos.parent / "three.toml"
     recipe.write_text(
         "".join(f'[[stages]]\nname = "{name}"\nrecipe = {{ epochs = 1 }}\n' for name in "xyz")
     )
-    with pytest.raises(InputError, match="--recipe fixres, or proof-of-concept"):
-        swept(told(photos, backbone, recipe=str(recipe)))
+    with pytest.raises(InputError, match="--recipe fixres, or --recipe proof-of-concept"):
+        swept(request(photos, backbone, recipe=str(recipe)))
 
 
 def test_the_report_is_built_again_byte_for_byte_and_holds_the_numbers_of_the_table(
@@ -204,4 +210,4 @@ def test_the_command_writes_the_table_and_the_picture_and_refuses_sizes_that_are
     for bad in ("128,", "7", "16,16", "a"):
         code, _, err = call("--train-sizes", bad)
         assert code == 2
-        assert "--train-sizes: not sizes from 8 to 4096, each once" in err
+        assert "--train-sizes: not distinct sizes from 8 to 4096" in err

@@ -59,12 +59,12 @@ def stage(**fields: Any) -> Stage:
     return Stage(**settings)
 
 
-def subject(spec: ExternalConfig, seed: int = 0) -> FinetuneModel:
+def make_model(spec: ExternalConfig, seed: int = 0) -> FinetuneModel:
     return FinetuneModel(spec, None, KINDS, seed, NUMERICS, torch.device("cpu"))
 
 
 @pytest.fixture
-def held(photos: Path, tmp_path: Path) -> PhotoDataset:
+def data(photos: Path, tmp_path: Path) -> PhotoDataset:
     return open_photographs(photos, cache=tmp_path / "cache")
 
 
@@ -84,26 +84,26 @@ def fitted(
 
 @pytest.mark.parametrize("trainable", ["classifier", "last norm", "all", 2])
 def test_a_kept_stage_leaves_the_bits_of_the_computed_one_and_its_history(
-    trainable: Trainable, spec: ExternalConfig, held: PhotoDataset, tmp_path: Path
+    trainable: Trainable, spec: ExternalConfig, data: PhotoDataset, tmp_path: Path
 ) -> None:
     kept, what = StageCache(tmp_path / "stages"), stage(trainable=trainable)
-    first, second = subject(spec), subject(spec)
-    computed, read = fitted(kept, first, what, held), fitted(kept, second, what, held)
+    first, second = make_model(spec), make_model(spec)
+    computed, read = fitted(kept, first, what, data), fitted(kept, second, what, data)
     assert (computed[1], read[1]) == (1, 0)
     assert computed[0] == read[0]
     assert state_dict_hash(first.model.state_dict()) == state_dict_hash(second.model.state_dict())
     assert state_dict_hash(first.model.state_dict()) != state_dict_hash(
-        subject(spec).model.state_dict()
+        make_model(spec).model.state_dict()
     )
     assert set(trainable_state(first.model)) <= set(first.model.state_dict())
 
 
 def test_whatever_decides_the_bits_is_another_stage(
-    spec: ExternalConfig, held: PhotoDataset
+    spec: ExternalConfig, data: PhotoDataset
 ) -> None:
-    one = subject(spec)
+    one = make_model(spec)
     view, smaller = one.eval_transform(24), one.eval_transform(16)
-    basis = stage_key(one, held.sha256, "none")
+    basis = stage_key(one, data.sha256, "none")
     others: list[StageKey] = [
         basis,
         basis.with_stage(stage(), view),
@@ -111,42 +111,44 @@ def test_whatever_decides_the_bits_is_another_stage(
         basis.with_stage(stage(trainable="all"), view),
         basis.with_stage(stage(), view).with_stage(stage(), view),
         replace(basis, numerics=replace(NUMERICS, threads=2)),
-        stage_key(subject(spec, seed=1), held.sha256, "none"),
+        stage_key(make_model(spec, seed=1), data.sha256, "none"),
         stage_key(one, "other", "none"),
-        stage_key(one, held.sha256, "balanced"),
+        stage_key(one, data.sha256, "balanced"),
         replace(basis, packages=basis.packages | {"torch": "0"}),
     ]
     with torch.no_grad():
         next(one.model.parameters()).add_(1)
-    others.append(stage_key(one, held.sha256, "none"))
+    others.append(stage_key(one, data.sha256, "none"))
     assert len({config_hash(other) for other in others}) == len(others)
 
 
 @pytest.mark.parametrize("harm", ["cut", "flipped", "empty"])
 def test_a_file_that_is_not_as_written_counts_as_absent(
-    harm: str, spec: ExternalConfig, held: PhotoDataset, tmp_path: Path
+    harm: str, spec: ExternalConfig, data: PhotoDataset, tmp_path: Path
 ) -> None:
-    kept, one = StageCache(tmp_path / "stages"), subject(spec)
-    fitted(kept, one, stage(), held)
+    kept, one = StageCache(tmp_path / "stages"), make_model(spec)
+    fitted(kept, one, stage(), data)
     (path,) = kept.folder.glob("*.safetensors")
     whole = path.read_bytes()
     path.write_bytes(
         {"cut": whole[:-3], "flipped": whole[:-1] + bytes([whole[-1] ^ 1]), "empty": b""}[harm]
     )
-    again = subject(spec)
-    assert fitted(kept, again, stage(), held)[1] == 1
+    again = make_model(spec)
+    assert fitted(kept, again, stage(), data)[1] == 1
     assert state_dict_hash(again.model.state_dict()) == state_dict_hash(one.model.state_dict())
-    assert fitted(kept, subject(spec), stage(), held)[1] == 0
+    assert fitted(kept, make_model(spec), stage(), data)[1] == 0
 
 
 def test_of_two_that_ask_at_once_one_computes_and_who_will_not_wait_is_told(
-    spec: ExternalConfig, held: PhotoDataset, tmp_path: Path
+    spec: ExternalConfig, data: PhotoDataset, tmp_path: Path
 ) -> None:
     computed: list[int] = []
 
     def ask() -> None:
         computed.append(
-            fitted(StageCache(tmp_path / "stages"), subject(spec), stage(trainable="all"), held)[1]
+            fitted(StageCache(tmp_path / "stages"), make_model(spec), stage(trainable="all"), data)[
+                1
+            ]
         )
 
     threads = [threading.Thread(target=ask) for _ in range(2)]
@@ -155,9 +157,9 @@ def test_of_two_that_ask_at_once_one_computes_and_who_will_not_wait_is_told(
     for thread in threads:
         thread.join(120)
     assert sorted(computed) == [0, 1]
-    kept, one = StageCache(tmp_path / "other", wait_seconds=0.1), subject(spec)
+    kept, one = StageCache(tmp_path / "other", wait_seconds=0.1), make_model(spec)
     view = one.eval_transform(24)
-    basis = stage_key(one, held.sha256, "none").with_stage(stage(), view)
+    basis = stage_key(one, data.sha256, "none").with_stage(stage(), view)
 
     def within() -> StageResult:
         kept.load_or_train(basis, one, within)  # asks for what it holds itself
@@ -168,9 +170,9 @@ def test_of_two_that_ask_at_once_one_computes_and_who_will_not_wait_is_told(
 
 
 def test_a_stage_that_was_cut_short_is_not_kept(
-    spec: ExternalConfig, held: PhotoDataset, tmp_path: Path
+    spec: ExternalConfig, data: PhotoDataset, tmp_path: Path
 ) -> None:
-    kept, one = StageCache(tmp_path / "stages"), subject(spec)
+    kept, one = StageCache(tmp_path / "stages"), make_model(spec)
     view, asked = one.eval_transform(24), []
 
     def stop() -> bool:
@@ -178,9 +180,9 @@ def test_a_stage_that_was_cut_short_is_not_kept(
         return len(asked) > 6
 
     views = {"train": view, "test": view}
-    basis = stage_key(one, held.sha256, "none").with_stage(stage(), view)
+    basis = stage_key(one, data.sha256, "none").with_stage(stage(), view)
     cut = kept.load_or_train(
-        basis, one, lambda: fit(one, stage(), held, views, 0, should_stop=stop)
+        basis, one, lambda: fit(one, stage(), data, views, 0, should_stop=stop)
     )
     assert not cut.complete
     assert not list(kept.folder.glob("*.safetensors"))
@@ -190,10 +192,10 @@ def test_a_table_of_sizes_that_was_interrupted_goes_on_and_is_the_table_of_one_t
     photos: Path, backbone: Path, tmp_path: Path
 ) -> None:
     def table(root: Path, until: int = 99) -> ResolutionTable:
-        told = FinetuneRequest(
+        request = FinetuneRequest(
             folder=photos, model=str(backbone), output=root, recipe="fixres", epochs=1
         )
-        rows = fixres(told, (16, 24), (16, 24), command="")
+        rows = fixres(request, (16, 24), (16, 24), command="")
         return [found for _, (found, _) in zip(range(until), rows, strict=False)][-1]
 
     whole = table(tmp_path / "whole")

@@ -13,8 +13,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from resnetlab.cli.status import show_status
-from resnetlab.cli.work import show_plan
 from safetensors.numpy import load_file
 from torchvision.transforms.v2 import functional as TF
 
@@ -24,11 +22,13 @@ from resnetlab.analysis.study_data import collect
 from resnetlab.api import LoadedStudy, load_study, plan_run, resume_job
 from resnetlab.bundle.licenses import find_license
 from resnetlab.bundle.store import load_bundle
+from resnetlab.cli.outlook import print_outlook
+from resnetlab.cli.study import study_status
 from resnetlab.data.transforms.eval_transform import EvalTransform, resize_image, ten_crops
 from resnetlab.errors import InputError
 from resnetlab.finetune import pipeline
 from resnetlab.finetune.dataset import load_photographs, open_photographs
-from resnetlab.finetune.pipeline import predict_photos
+from resnetlab.finetune.evaluation import predict_photos
 from resnetlab.finetune.study_run import run_finetune_attempt
 from resnetlab.models.configs import ExternalConfig
 from resnetlab.models.flops import traced_cost
@@ -133,8 +133,8 @@ def test_a_study_of_sizes_is_run_by_workers_shares_first_stages_and_reports_its_
         assert said in text, said
     assert str(tmp_path) not in text + (folder / "report.json").read_text()
     plan = study.plan(root)
-    show_status(folder, root)
-    show_plan(plan, root, 1)
+    study_status(str(folder))
+    print_outlook(plan, root, 1)
     said = capsys.readouterr().out
     assert "test 16                  2 planned: " in said
     assert "4 runs, 4 finished" in said
@@ -142,7 +142,7 @@ def test_a_study_of_sizes_is_run_by_workers_shares_first_stages_and_reports_its_
         run.condition: RunDirectory.find(root, run.id).path for run in plan.runs if run.seed == 0
     }
     told = format_lines(compare(str(runs["test 24"]), str(runs["test 16"])))
-    assert any(line == "differs in recipe.test_size: 24 against 16" for line in told)
+    assert any(line == "different recipe.test_size: 24 against 16" for line in told)
     job, where = resume_job(runs["test 16"])
     last: dict[str, object] = {}
     JobRunner(lambda: False, lambda **message: last.update(message)).run(
@@ -354,7 +354,7 @@ def test_an_interrupted_run_goes_on_after_its_last_stage_and_memory_that_ran_out
     [
         (
             {"model": "torchvision/resnet18", "data": "digits"},
-            r"data\.source: arrays, where a recipe of fine-tuning",
+            r"data\.source: arrays, but a fine-tuning recipe",
         ),
         (
             {"model": "cifar-resnet20"},
@@ -363,15 +363,15 @@ def test_an_interrupted_run_goes_on_after_its_last_stage_and_memory_that_ran_out
         ({"model": "helpers.tiny:tiny"}, r"model: has no pre-trained weights"),
         (
             {"data": {"source": "photos", "image_size": 32}},
-            r"data\.image_size: has no place.*recipe\.train_size",
+            r"data\.image_size: not available.*recipe\.train_size",
         ),
         (
             {"data": {"source": "photos", "validation": 0.2}},
-            r"data\.validation: has no place.*data\.split cuts",
+            r"data\.validation: not available.*data\.split splits",
         ),
         (
             {"diagnostics": {"ablate_blocks": True}},
-            "diagnostics: measured while a network is trained",
+            "diagnostics: not available with a fine-tuning recipe",
         ),
         (
             {"recipe": {"base": "fixres", "train_sise": 16}},
@@ -381,7 +381,7 @@ def test_an_interrupted_run_goes_on_after_its_last_stage_and_memory_that_ran_out
         ({"recipe": "fixers"}, r"unknown recipe.*fixres"),
         (
             {"recipe": "adam", "data": {"source": "x", "split": ".6,.2,.2"}, "grid": {}},
-            r"data\.split: cuts photographs",
+            r"data\.split: only for fine-tuning recipes",
         ),
     ],
 )

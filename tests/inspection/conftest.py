@@ -13,7 +13,7 @@ Call = Callable[..., tuple[int, str, str]]
 
 @pytest.fixture
 def call(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Call:
-    """`code, out, err = call("model", "lenet5")` runs `resnetlab inspect model lenet5`."""
+    """Caller of the command `inspect` that returns exit code, output and errors."""
 
     def run(*arguments: str) -> tuple[int, str, str]:
         monkeypatch.setattr("sys.argv", ["resnetlab", "inspect", *arguments])

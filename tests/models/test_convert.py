@@ -136,7 +136,7 @@ def test_a_checkpoint_of_another_network_lists_five_names_and_how_many(
     assert line.count("stages.") == 5
     assert "(60 tensors). Fix: " in line
     (line,) = told(tmp_path / "resnet20.th", "cifar-resnet14", tmp_path / "out").splitlines()
-    assert "has no place in the network: stages.0.2.conv1.weight" in line
+    assert "is unknown to the network: stages.0.2.conv1.weight" in line
     assert "(36 tensors)" in line
     assert not (tmp_path / "out").exists()
 
@@ -153,8 +153,8 @@ def test_a_file_that_would_run_something_is_refused_and_runs_nothing(
     torch.save({"state_dict": Trap()}, "bad.th")
     line = told(Path("bad.th"), "cifar-resnet20", tmp_path / "out")
     assert line == (
-        "bad.th: holds more than weights, or is not a file of torch's; nothing in it was run. "
-        "Fix: save it again as a state_dict, with torch.save"
+        "bad.th: contains more than weights, or is not a file of torch; nothing in it was "
+        "executed. Fix: save it again as a state_dict, with torch.save"
     )
     assert not Path("trapped").exists()
 
@@ -193,5 +193,5 @@ def test_the_license_of_what_is_imported_goes_with_it(theirs: nn.Module, tmp_pat
         assert json.loads(file.metadata()["resnetlab"])["license"] == "CC-BY-NC-4.0"
     from resnetlab.deploy.predict import load_model
 
-    with pytest.raises(InputError, match="rules out commercial use"):
+    with pytest.raises(InputError, match="forbids commercial use"):
         load_model(tmp_path / "out")

@@ -169,7 +169,7 @@ def test_what_is_no_weights_file_is_told(own: str, tmp_path: Path, content: byte
         path.write_bytes(content)
     line = told(ExternalConfig(source=own, weights=str(path)))
     assert line.startswith(
-        f"{path}: " + ("no such file" if content is None else "not a whole safetensors file")
+        f"{path}: " + ("no such file" if content is None else "not a complete safetensors file")
     )
     assert len(line.splitlines()) == 1
 

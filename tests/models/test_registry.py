@@ -138,7 +138,7 @@ def test_a_table_may_name_a_network_and_say_what_differs(
     [
         (
             {"depth": 20, "blocks": [3, 3, 3]},
-            ["depth: given beside blocks. Fix: keep one of the two"],
+            ["depth: given together with blocks. Fix: keep one of the two"],
         ),
         ({"blocks": [3, 3]}, ["blocks: 2 stages of blocks for 3 widths. Fix: give 3 numbers"]),
         (

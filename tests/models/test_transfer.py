@@ -151,7 +151,7 @@ def test_sizes_that_a_network_does_not_take_and_freezing_all_of_it_are_told() ->
         InputError, match=f"freeze: {count} of its {count} parts leave nothing to train"
     ):
         freeze(model, count, "alexnet")
-    with pytest.raises(InputError, match="does not end in a linear layer"):
+    with pytest.raises(InputError, match="the model has no final linear layer to replace"):
         build_with_new_head(ExternalConfig(source="torchvision/squeezenet1_0"), 3, generator)
 
 

@@ -131,14 +131,14 @@ def kill_and_go_on(
 
 
 @pytest.mark.slow
-def test_after_kill_9_nothing_finished_is_run_again_and_the_rest_has_the_same_bits(
+def test_after_kill_9_finished_runs_are_kept_and_the_others_have_the_same_bits(
     tmp_path: Path, whole: tuple[Path, dict[str, Any]]
 ) -> None:
     kill_and_go_on(tmp_path, *whole, [0.4])
 
 
 @pytest.mark.slow
-def test_seeds_side_by_side_that_are_killed_go_on_side_by_side_with_the_bits_that_they_have_alone(
+def test_killed_parallel_seeds_resume_with_the_bits_of_single_runs(
     tmp_path: Path, whole: tuple[Path, dict[str, Any]]
 ) -> None:
     kill_and_go_on(tmp_path, *whole, [0.4], "-j", "1", "--parallel-seeds", "2")
@@ -200,7 +200,7 @@ def test_a_signal_writes_checkpoints_says_how_to_go_on_and_leaves_no_orphan(
     assert outcomes(tmp_path) == expected
 
 
-def test_a_worker_that_is_killed_takes_its_attempt_and_no_other_run(
+def test_a_killed_worker_costs_only_its_attempt(
     tmp_path: Path, whole: tuple[Path, dict[str, Any]]
 ) -> None:
     study, expected = whole
@@ -266,7 +266,7 @@ def fill_and_go_on(disk: Path, study: Path, expected: dict[str, Any], room: int)
 
 @pytest.mark.slow
 @pytest.mark.parametrize("room", [120_000])
-def test_a_full_disk_leaves_what_is_there_whole_and_the_study_goes_on_when_there_is_room(
+def test_after_a_full_disk_the_study_continues_without_loss(
     small_disk: Path, whole: tuple[Path, dict[str, Any]], room: int
 ) -> None:
     fill_and_go_on(small_disk, *whole, room=room)

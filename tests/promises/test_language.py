@@ -1,38 +1,51 @@
-"""The code is written in plain words: no docstring opens with a question word, no local variable is
-a metaphor.
-"""
+"""The code is written in plain words. ruff checks the form of docstrings, these tests the words."""
 
 from __future__ import annotations
 
 import ast
 import itertools
 import re
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 SOURCE = Path(__file__).parents[2] / "src" / "resnetlab"
 FILES = sorted(SOURCE.rglob("*.py"))
-VAGUE = {
-    "held",
-    "found",
-    "told",
-    "said",
-    "stand",
-    "stands",
-    "place",
-    "kept",
-    "shown",
-    "mine",
-    "lent",
-    "whole",
-    "apart",
-}
-"""Names that say nothing about a value; docs/glossary.md and the field have better ones."""
-OPENING = re.compile(r"^(What|Where|Which|Whether|How|Why|Of|As|That|Those|The same|Who|When)\b")
+TOML_FILES = sorted(SOURCE.rglob("*.toml"))
 
-Definition = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef | ast.Module
+OPENING = re.compile(r"(What|Where|Which|Whether|How|Why|Of|As|That|Those|The same|Who|When)\b")
+VAGUE = frozenset(
+    """
+    apart fate fates found held hindrance kept lent mine place said shown spared stand
+    standing stands told twin whole
+    """.split()  # noqa: SIM905
+)
+"""Names that do not describe a value; docs/glossary.md and the field have better ones."""
+METAPHORS = frozenset(
+    """
+    abreast beside fate fates found held hold holds kept lend lends lent meet meets met mend
+    said stand stands tell tells told
+    """.split()  # noqa: SIM905
+)
+"""Words that are no part of a name of a class, function, parameter or field."""
+VAGUE_FUNCTIONS = frozenset(
+    """
+    apply check close count do get give go handle have make move out part process put
+    see set show take use work
+    """.split()  # noqa: SIM905
+)
+"""Verbs and nouns that are not enough as the name of a public function of a module."""
+BRITISH = re.compile(
+    r"analys(e|ing|ed)(_|$)|artefact|behaviour|catalogue|centre|colour|favour|flavour|grey|honour"
+    r"|initialis|judgement|labell|licence|metre(_|$)|modell|neighbour|normalis|optimis|organis"
+    r"|quantis|serialis|summaris|synchronis|visualis"
+)
+
+Function = ast.FunctionDef | ast.AsyncFunctionDef
+Definition = Function | ast.ClassDef | ast.Module
 
 
 def docstrings(tree: ast.Module) -> Iterator[tuple[int, str]]:
@@ -51,17 +64,59 @@ def docstrings(tree: ast.Module) -> Iterator[tuple[int, str]]:
                 yield text_node.lineno, text_node.value.value
 
 
-def local_names(tree: ast.Module) -> Iterator[tuple[int, str]]:
-    """The variables that functions assign to, with their lines."""
-    for function in ast.walk(tree):
-        if isinstance(function, ast.FunctionDef | ast.AsyncFunctionDef):
-            for node in ast.walk(function):
-                if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
-                    yield node.lineno, node.id
+def declared_names(tree: ast.Module) -> Iterator[tuple[int, str]]:
+    """The names of classes, functions, parameters and fields, with their lines."""
+    for node in ast.walk(tree):
+        if isinstance(node, Function | ast.ClassDef):
+            yield node.lineno, node.name
+        elif isinstance(node, ast.arg):
+            yield node.lineno, node.arg
+        if isinstance(node, ast.ClassDef):
+            for field in node.body:
+                if isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name):
+                    yield field.lineno, field.target.id
+
+
+def variables(tree: ast.Module) -> Iterator[tuple[int, str]]:
+    """The variables that something is assigned to, with their lines."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+            yield node.lineno, node.id
+
+
+def words(name: str) -> set[str]:
+    """The words of an identifier in lower case: `{"model", "config"}` of `ModelConfig`."""
+    return set(re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name).lower().split("_"))
+
+
+def keys(value: Any) -> Iterator[str]:
+    """The keys of a table and of the tables in it."""
+    if isinstance(value, dict):
+        yield from value
+        for item in value.values():
+            yield from keys(item)
+    elif isinstance(value, list):
+        for item in value:
+            yield from keys(item)
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(SOURCE)))
-def test_docstrings_begin_with_a_verb_or_a_noun_and_locals_say_what_they_are(path: Path) -> None:
-    tree = ast.parse(path.read_text(encoding="utf-8"))
+def test_docstrings_and_names_are_plain(path: Path) -> None:
+    text = path.read_text(encoding="utf-8")
+    tree = ast.parse(text)
     assert [(line, text[:60]) for line, text in docstrings(tree) if OPENING.match(text)] == []
-    assert [(line, name) for line, name in local_names(tree) if name in VAGUE] == []
+    declared = list(declared_names(tree))
+    names = [*declared, *variables(tree)]
+    assert [(line, name) for line, name in names if name.lower().strip("_") in VAGUE] == []
+    assert [(line, name) for line, name in declared if words(name) & METAPHORS] == []
+    assert [(line, name) for line, name in names if BRITISH.search(name.lower())] == []
+    functions = [node.name for node in tree.body if isinstance(node, Function)]
+    assert [name for name in functions if name in VAGUE_FUNCTIONS] == []
+    assert "# fmt: skip" not in text
+    assert "# fmt: off" not in text
+
+
+@pytest.mark.parametrize("path", TOML_FILES, ids=lambda path: str(path.relative_to(SOURCE)))
+def test_keys_of_toml_files_are_spelled_as_americans_do(path: Path) -> None:
+    tables = tomllib.loads(path.read_text(encoding="utf-8"))
+    assert [key for key in keys(tables) if BRITISH.search(key.lower())] == []

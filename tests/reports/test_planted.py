@@ -1,5 +1,6 @@
 """A study of every kind of claim whose truth is known: an effect, none, an equivalence, a dead arm,
-a missing run, a condition out of memory."""
+a missing run, a condition out of memory.
+"""
 
 from __future__ import annotations
 

@@ -1,5 +1,6 @@
 """Every kind of claim against every kind of truth: an effect, its opposite, noise, a dead arm, a
-missing run, a condition out of memory. Each claim is alone in its study."""
+missing run, a condition out of memory. Each claim is alone in its study.
+"""
 
 from __future__ import annotations
 

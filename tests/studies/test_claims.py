@@ -160,7 +160,7 @@ def test_a_claim_without_a_kind_is_greater() -> None:
     assert (found.kind, found.metric, found.paired) == ("greater", "top1", False)
 
 
-def test_every_kind_is_written_and_read_back_the_same_and_said_in_a_line() -> None:
+def test_every_kind_of_claim_survives_encoding_and_has_a_description() -> None:
     for found in every().claims:
         assert decode(Claim, without_defaults(found), "report.json") == found
         assert RESIDUAL[2] in describe_claim(found) or PLAIN[2] in describe_claim(found)
@@ -202,7 +202,7 @@ def test_steps_along_an_axis_go_by_their_number_and_not_by_the_order_of_the_file
         (
             'kind = "faster"\naccuracy_pct = 90.0\n' + TWO,
             (
-                "claim[0]: no split is followed over the epochs in both conditions. "
+                "claim[0]: no split is evaluated at each epoch in both conditions. "
                 "Fix: data.validation = 0.1, or data.test_curve = true"
             ),
         ),
@@ -289,8 +289,8 @@ def test_steps_along_an_axis_go_by_their_number_and_not_by_the_order_of_the_file
         (
             "paired = true\n" + TWO,
             (
-                "claim[0].paired: runs of left and right share nothing but a seed, which is "
-                "not a pair. "
+                "claim[0].paired: runs of left and right share only a seed, so they are "
+                "not pairs. "
                 "Fix: remove it: Welch's test compares them"
             ),
         ),
@@ -317,7 +317,7 @@ def test_steps_along_an_axis_go_by_their_number_and_not_by_the_order_of_the_file
         ),
     ],
 )
-def test_what_cannot_be_answered_is_refused_in_a_line(text: str, line: str) -> None:
+def test_a_claim_that_cannot_be_answered_is_refused(text: str, line: str) -> None:
     assert error_lines(text) == [line]
 
 
@@ -346,7 +346,7 @@ def beside(folder: Path, text: str = HE) -> str:
     return str(folder / "he.toml")
 
 
-def test_a_margin_below_what_the_spread_of_the_source_allows_is_refused_and_the_source_named(
+def test_a_margin_too_small_for_the_spread_of_a_source_is_refused(
     tmp_path: Path,
 ) -> None:
     source = beside(tmp_path)
@@ -396,7 +396,7 @@ def test_one_seed_confirms_no_margin() -> None:
     )
 
 
-def test_every_mistake_of_claims_is_told_with_those_of_the_file() -> None:
+def test_mistakes_of_claims_are_reported_with_those_of_the_file() -> None:
     lines = error_lines(
         'kind = "about"\nleft = 3\nright = { model.depth = 8 }\nsize = 0.0\n',
         'kind = "best"\nleft = { x = 1 }',
@@ -438,16 +438,16 @@ def test_runs_of_one_training_are_pairs() -> None:
     assert asked.pairs == (2.0, 2.5, 2.0)
 
 
-def test_what_so_few_seeds_cannot_decide_is_said_before_they_are_run() -> None:
+def test_a_plan_warns_about_claims_that_few_seeds_cannot_decide() -> None:
     labels_by_kind = every()
     assert [line.split(": ")[1] for line in plan_warnings(labels_by_kind.claims, 5)] == [
         (
-            "neither an expected_sd nor a published one, so nothing says whether 5 seeds can "
+            "without an expected_sd or a published standard deviation it is unknown if 5 seeds can "
             "confirm its margin"
         )
     ] * 2
     few = plan_warnings(labels_by_kind.claims, 3)
-    assert "3 seeds cannot decide it, whatever they give; 4 can" in few[-1]
+    assert "3 seeds cannot decide it; 4 can" in few[-1]
     assert len(plan_warnings(labels_by_kind.claims, 1)) == len(labels_by_kind.claims)
 
 
@@ -514,7 +514,7 @@ def test_less_loss_and_less_error_are_better() -> None:
     assert effect.estimate == pytest.approx(100 * (1 - (9.1 / 3) / (18.1 / 3)))
 
 
-def test_a_claim_on_the_train_images_is_judged_by_what_the_runs_reached_there() -> None:
+def test_a_claim_on_the_train_images_uses_the_train_scores() -> None:
     text = 'kind = "{}"\nsplit = "train"\nmetric = "error"\n'
     found = [
         claim(text.format(kind) + EVERY[kind].replace('metric = "loss"', ""))

@@ -71,7 +71,7 @@ def test_the_effect_is_welchs(tmp_path: Path) -> None:
     assert found.differing_fields == ("model.shortcut: A against none",)
     assert any(line.startswith("A - B: +3.0 points") for line in format_lines(found))
     assert found.warnings == (
-        "no claim was declared before looking: an exploration, not a verdict",
+        "no claim was declared before the comparison, so this is an exploration and no verdict",
     )
 
 
@@ -93,7 +93,7 @@ def test_each_warning_is_given_where_it_fits(tmp_path: Path) -> None:
         "2 of 3 runs",
         "1 runs",
         "fewer than 5 trained",
-        "first weights",
+        "initial weights",
         "numerics",
     ):
         assert words in warnings
@@ -116,10 +116,10 @@ def test_two_networks_are_compared_image_by_image(tmp_path: Path) -> None:
     assert found.disagreement is not None
     assert (found.disagreement.only_a, found.disagreement.only_b) == (10, 3)
     assert found.disagreement.p == pytest.approx(stats.binomtest(3, 13, 0.5).pvalue)
-    assert any("nothing of their recipes" in line for line in format_lines(found))
+    assert any("not their recipes" in line for line in format_lines(found))
 
 
-def test_what_holds_no_finished_run_is_a_mistake(tmp_path: Path) -> None:
+def test_a_path_without_a_finished_run_is_a_mistake(tmp_path: Path) -> None:
     write(tmp_path, SPEC, None)
     for pattern in (f"{tmp_path}/runs/*", f"{tmp_path}/nothing", f"{tmp_path}"):
         with pytest.raises(rl.InputError, match="no finished run there"):
@@ -131,4 +131,4 @@ def test_two_constant_sets_have_a_difference_and_no_p(tmp_path: Path) -> None:
     many(tmp_path, PLAIN, [80.0, 80.0])
     found = compare(f"{tmp_path}/runs/*resnet8*", f"{tmp_path}/runs/*plain8*")
     assert found.p is None
-    assert any("deterministic difference" in line for line in format_lines(found))
+    assert any("the difference is deterministic" in line for line in format_lines(found))

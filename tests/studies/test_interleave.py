@@ -73,7 +73,7 @@ def alone(
     return jobs, found
 
 
-def test_runs_take_turns_step_by_step_and_end_each_with_its_own() -> None:
+def test_round_robin_alternates_steps_and_returns_each_result() -> None:
     names: list[str] = []
 
     def run(name: str, steps: int) -> Generator[None, None, str]:
@@ -109,7 +109,7 @@ def test_an_error_that_one_raises_closes_the_others() -> None:
     assert closed == ["closed"]
 
 
-def test_each_run_has_the_bits_that_it_has_alone(
+def test_parallel_seeds_have_the_bits_of_single_runs(
     tmp_path: Path, alone: tuple[list[Job], list[tuple[Any, ...]]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     jobs, expected = alone
@@ -128,7 +128,7 @@ def test_each_run_has_the_bits_that_it_has_alone(
 
 
 @pytest.mark.parametrize("asked", [10, 31, 55])
-def test_runs_that_were_stopped_side_by_side_go_on_side_by_side_or_alone_with_the_same_bits(
+def test_interrupted_parallel_seeds_resume_in_parallel_or_singly_with_the_same_bits(
     tmp_path: Path, alone: tuple[list[Job], list[tuple[Any, ...]]], asked: int
 ) -> None:
     jobs, expected = alone
@@ -154,7 +154,7 @@ def act_in(
     monkeypatch.setattr(ScratchTrainState, "record", record)
 
 
-def test_one_that_diverges_ends_alone(
+def test_a_diverged_run_does_not_end_the_parallel_ones(
     tmp_path: Path, alone: tuple[list[Job], list[tuple[Any, ...]]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     jobs, expected = alone
@@ -166,7 +166,7 @@ def test_one_that_diverges_ends_alone(
 
 
 @pytest.mark.parametrize("also_alone", [False, True])
-def test_want_of_memory_beside_others_is_no_result_and_alone_it_is(
+def test_out_of_memory_is_a_result_only_for_a_run_without_parallel_ones(
     tmp_path: Path,
     alone: tuple[list[Job], list[tuple[Any, ...]]],
     monkeypatch: pytest.MonkeyPatch,
@@ -189,7 +189,7 @@ def test_want_of_memory_beside_others_is_no_result_and_alone_it_is(
     assert [outcome_of(tmp_path, job) for job in jobs][also_alone:] == expected[also_alone:]
 
 
-def test_a_mistake_of_one_run_is_told_and_the_others_go_on(
+def test_an_error_of_one_run_is_reported_and_the_others_continue(
     tmp_path: Path, alone: tuple[list[Job], list[tuple[Any, ...]]]
 ) -> None:
     jobs, expected = alone
@@ -220,14 +220,12 @@ def test_the_data_are_on_the_device_once(
     )
 
 
-def test_a_cluster_has_no_runs_side_by_side(tmp_path: Path) -> None:
+def test_ray_refuses_parallel_seeds(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="parallel_seeds: not supported with Ray"):
         make_executor("ray", tmp_path, rl.Placement(parallel_seeds=2), "")
 
 
-def test_only_untried_runs_of_one_condition_stand_side_by_side(
-    small_npz: Path, tmp_path: Path
-) -> None:
+def test_only_new_runs_of_one_condition_share_a_worker(small_npz: Path, tmp_path: Path) -> None:
     first = jobs_of(small_npz, tmp_path)
     other = jobs_of(small_npz, tmp_path, "recipe.batch_size=8")
     mixed = [job for pair in zip(first, other, strict=True) for job in pair]

@@ -83,9 +83,7 @@ def by_name(study: Study) -> dict[str, Condition]:
     return {condition.label: condition for condition in study.conditions}
 
 
-def test_a_rung_adds_to_the_one_before_and_a_side_rung_to_the_parent_of_the_one_it_stands_for() -> (
-    None
-):
+def test_a_rung_adds_to_the_one_before_and_a_side_rung_to_the_same_parent() -> None:
     conditions = by_name(parse(tables()))
     assert list(conditions) == [
         "baseline",
@@ -120,7 +118,7 @@ def test_a_rung_adds_to_the_one_before_and_a_side_rung_to_the_parent_of_the_one_
     ]
 
 
-def test_every_rung_knows_its_parent_and_what_it_added() -> None:
+def test_every_rung_has_its_parent_and_its_changes() -> None:
     rungs = {rung.condition: rung for rung in parse(tables()).ladder}
     assert {name: rung.parent for name, rung in rungs.items()} == {
         "baseline": "",
@@ -138,7 +136,7 @@ def test_every_rung_knows_its_parent_and_what_it_added() -> None:
     assert rungs["+ dropout"].adds == ("model.dropout = 0.1", "recipe.augment.flip = true")
 
 
-def test_a_rung_claims_what_is_expected_of_it_against_its_parent() -> None:
+def test_the_expected_effect_of_a_rung_becomes_a_claim() -> None:
     first, second, third, fourth = parse(tables()).claims
     assert (first, second) == (
         Greater(
@@ -172,7 +170,7 @@ def test_claims_of_a_file_pick_rungs_by_name_and_come_after_those_of_the_rungs()
     assert len(study.claims) == 5
 
 
-def test_a_command_changes_what_all_rungs_share_and_no_field_that_a_rung_sets() -> None:
+def test_a_command_changes_only_fields_that_no_rung_sets() -> None:
     study = parse(tables(), settings=("recipe.epochs=3", "data.train_images=500"), seeds=(0, 1, 2))
     assert {(c.recipe.epochs, c.data.train_images) for c in study.conditions} == {(3, 500)}
     assert study.seeds == (0, 1, 2)
@@ -195,13 +193,13 @@ def test_selected_rungs_keep_their_parents_and_the_dropped_claims_are_named() ->
     ]
     assert len(study.left_out) == 3
     line = error_text(tables(), settings=('grid.rung=["baseline", "Adam"]',))
-    assert '"Adam" stands upon "+ normalization", which is left out' in line
+    assert '"Adam" needs its parent "+ normalization", which is left out' in line
     assert "not a value of the axis" in error_text(tables(), settings=('grid.rung=["basline"]',))
     kept = load_study("ladder", Overrides(settings=('grid.rung=["baseline", "+ normalization"]',)))
     assert {pair.condition for pair in kept.references} == {"baseline", "+ normalization"}
 
 
-def test_a_plan_keeps_its_ladder() -> None:
+def test_a_ladder_survives_encoding() -> None:
     study = parse(tables())
     assert decode(Study, encode(study), "plan.json") == study
 
@@ -230,20 +228,20 @@ def test_a_plan_keeps_its_ladder() -> None:
             changed(1, adds={"recipes.normalize": "train"}),
             "rung[1].adds.recipes.normalize: not a field of model, data",
         ),
-        (changed(3, name="baseline"), "rung[3].name: a name stands twice"),
-        (changed(2, instead_of="+ normalisation"), "rung[2].instead_of: no such rung before it"),
-        (changed(2, instead_of="baseline"), "rung[2].instead_of: no such rung before it"),
-        (changed(2, instead_of="+ dropout"), "rung[2].instead_of: no such rung before it"),
-        (changed(5, instead_of="Adam"), "rung[5].instead_of: no such rung before it"),
+        (changed(3, name="baseline"), "rung[3].name: given twice"),
+        (changed(2, instead_of="+ normalisation"), "rung[2].instead_of: no such earlier rung"),
+        (changed(2, instead_of="baseline"), "rung[2].instead_of: no such earlier rung"),
+        (changed(2, instead_of="+ dropout"), "rung[2].instead_of: no such earlier rung"),
+        (changed(5, instead_of="Adam"), "rung[5].instead_of: no such earlier rung"),
         (
             changed(0, adds={"recipe.normalize": "half"}),
             "rung[0].adds: the first rung is the baseline",
         ),
         (changed(1, expect="better"), "rung[1].expect: unknown value"),
-        (changed(1, expect="equal"), "rung[1].margin: goes with expect"),
-        (changed(1, margin=1.0), "rung[1].margin: goes with expect"),
+        (changed(1, expect="equal"), "rung[1].margin: requires expect"),
+        (changed(1, margin=1.0), "rung[1].margin: requires expect"),
         (changed(1, whys="?"), "rung[1].whys: unknown field"),
-        (tables(grid={"model.depth": [8, 14]}), "rung: given beside [grid]"),
+        (tables(grid={"model.depth": [8, 14]}), "rung: not allowed together with [grid]"),
         (tables(rung={"name": "x"}), "rung: not tables"),
         (tables(recipe={"epochs": 2, "normalise": "none"}), "recipe.normalise: unknown field"),
         (tables(model=None), "model: missing"),
@@ -253,7 +251,7 @@ def test_a_plan_keeps_its_ladder() -> None:
         ),
     ],
 )
-def test_a_mistake_in_a_ladder_is_told_with_its_place_and_its_remedy(
+def test_a_mistake_in_a_ladder_is_reported_with_its_field_and_fix(
     raw: dict[str, Any], message: str
 ) -> None:
     raw = {key: value for key, value in raw.items() if value is not None}
@@ -263,7 +261,7 @@ def test_a_mistake_in_a_ladder_is_told_with_its_place_and_its_remedy(
     assert "Fix: " in found[0]
 
 
-def test_a_mistake_below_is_told_once_and_not_again_of_every_rung_above() -> None:
+def test_a_mistake_of_a_parent_is_reported_once() -> None:
     assert len(error_text(tables(recipe={"epochs": 0})).splitlines()) == 1
     assert len(error_text(changed(1, adds={"recipe.normalize": "trian"})).splitlines()) == 1
 

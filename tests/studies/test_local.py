@@ -202,7 +202,7 @@ def test_no_more_threads_are_given_out_than_there_are_cores(
     assert LocalExecutor(Path(), rl.Placement()).max_parallel([]) == 0
 
 
-def test_a_worker_is_ready_without_what_photographs_alone_need() -> None:
+def test_a_worker_starts_without_imports_for_photographs() -> None:
     code = "import sys, resnetlab.studies.executors.worker; print('torchvision' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"

@@ -36,7 +36,7 @@ def plan_of(study: Study, numerics: rl.Numerics = RESOLVED) -> Plan:
     )
 
 
-def test_every_condition_meets_every_seed_once_and_the_costliest_of_a_seed_comes_first() -> None:
+def test_every_condition_has_every_seed_once_and_costly_runs_come_first() -> None:
     plan = plan_of(load_study("digits"))
     assert len(plan.runs) == len({run.id for run in plan.runs}) == 20
     assert {(run.condition, run.seed) for run in plan.runs} == {
@@ -50,7 +50,7 @@ def test_every_condition_meets_every_seed_once_and_the_costliest_of_a_seed_comes
         assert costs == sorted(costs, reverse=True)
 
 
-def test_the_id_of_a_run_is_what_it_was() -> None:
+def test_the_id_of_a_run_does_not_change() -> None:
     """A change here orphans every run that people have: raise ALGORITHM_VERSION, or find what
     moved.
     """
@@ -66,7 +66,7 @@ def test_the_id_of_a_run_is_what_it_was() -> None:
         Overrides(seeds=(7,)),
     ],
 )
-def test_what_changes_a_result_changes_the_run(changed: Overrides) -> None:
+def test_a_setting_that_changes_a_result_changes_the_id(changed: Overrides) -> None:
     before = {run.id for run in plan_of(load_study("digits")).runs}
     assert not before & {run.id for run in plan_of(load_study("digits", changed)).runs}
 
@@ -129,7 +129,7 @@ def test_numerics_as_an_axis_are_conditions_of_their_own_and_the_rest_is_the_stu
         )
 
 
-def test_where_the_data_lie_and_what_they_are_called_is_not() -> None:
+def test_the_path_and_the_name_of_the_data_are_not_part_of_a_run() -> None:
     study, moved = (
         load_study("digits"),
         load_study("digits", Overrides(data="elsewhere/digits.npz")),
@@ -173,7 +173,7 @@ def test_a_run_without_a_folder_waits() -> None:
     assert [cell.run.seed for cell in numerics_by_condition.runs_of("plain 8")] == [0, 1, 2, 3, 4]
 
 
-def test_the_time_that_is_left_is_what_a_steady_machine_takes() -> None:
+def test_the_estimated_time_is_exact_for_a_constant_speed() -> None:
     """Two workers, a tenth of a microsecond a multiply-add: the estimate after 20 steps is the
     truth.
     """
@@ -196,14 +196,14 @@ def test_the_time_that_is_left_is_what_a_steady_machine_takes() -> None:
 def test_an_unreadable_plan_is_a_mistake_with_its_file(tmp_path: Path) -> None:
     from resnetlab.studies.run import read_plan
 
-    with pytest.raises(rl.InputError, match="no study was begun there"):
+    with pytest.raises(rl.InputError, match="no study was started there"):
         read_plan(tmp_path)
     (tmp_path / "plan.json").write_text("{")
     with pytest.raises(rl.InputError, match=r"plan\.json: not JSON"):
         read_plan(tmp_path)
 
 
-def test_past_runs_tell_how_long_a_study_takes() -> None:
+def test_the_time_of_a_study_is_estimated_from_past_runs() -> None:
     from resnetlab.runs.records import Result, RunRecord
     from resnetlab.studies.eta import expected_seconds
 

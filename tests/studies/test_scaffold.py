@@ -53,7 +53,7 @@ def test_the_claim_that_it_proposes_holds_once_a_person_removes_the_marks() -> N
     st.lists(st.sampled_from([8, 14, 20, 26, 32]), min_size=1, max_size=4, unique=True),
     st.lists(st.sampled_from(["none", "A", "B", "C"]), min_size=1, max_size=4, unique=True),
 )
-def test_whatever_is_asked_the_file_says_it(
+def test_a_written_study_file_contains_the_options(
     question: str, depths: list[int], shortcuts: list[str]
 ) -> None:
     vary = (f"model.depth={','.join(map(str, depths))}", f"model.shortcut={','.join(shortcuts)}")
@@ -81,7 +81,7 @@ def test_values_are_read_as_toml_and_a_list_may_be_one_value() -> None:
         (("recipe.epoch=1,2",), 'unknown field .*did you mean "epochs"'),
     ],
 )
-def test_a_mistake_is_told_and_nothing_is_written(
+def test_after_a_mistake_no_file_is_written(
     tmp_path: Path, vary: tuple[str, ...], message: str
 ) -> None:
     with pytest.raises(InputError, match=message):

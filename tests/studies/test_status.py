@@ -100,7 +100,7 @@ def test_runs_in_every_state_are_counted_as_the_careful_reader_counts_them(few: 
         ),
     ],
 )
-def test_a_file_that_is_not_as_it_was_written_is_told_by_name_and_field(
+def test_a_damaged_file_is_reported_by_name_and_field(
     few: Path, place: str, text: str, words: str
 ) -> None:
     root = few.parents[1]

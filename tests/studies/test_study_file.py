@@ -125,7 +125,7 @@ def test_models_data_and_recipes_may_be_axes_by_name() -> None:
     assert {c.model for c in study.conditions} == {cifar_config(8, "none"), cifar_config(8)}
 
 
-def test_a_field_below_an_axis_is_set_after_it_in_whatever_order_they_stand() -> None:
+def test_a_field_below_an_axis_is_set_after_the_axis_in_any_order() -> None:
     grid = {"model.dropout": [0.0, 0.5], "model": ["cifar-plain8", "cifar-resnet8"]}
     study = parse(tables(grid=grid, claim=None))
     assert [(c.model.shortcut, c.model.dropout) for c in study.conditions] == [
@@ -169,7 +169,7 @@ def test_a_recipe_may_be_a_name_a_table_or_a_table_with_a_base() -> None:
     assert load_recipe({"epochs": 3}) == Recipe(epochs=3)
 
 
-def test_another_kind_of_optimizer_takes_no_field_of_the_base_with_it() -> None:
+def test_another_optimizer_has_no_field_of_the_base() -> None:
     changed = load_recipe({"base": "he2016", "optimizer": {"name": "adam"}})
     assert changed.optimizer == Adam()
     assert changed.schedule == Step()
@@ -245,7 +245,7 @@ def test_the_recipe_of_the_paper_is_the_papers() -> None:
 # --------------------------------------------------------------------------------------------------
 
 
-def test_a_command_changes_data_seeds_and_fields_and_says_what_was() -> None:
+def test_a_command_changes_data_seeds_and_fields_and_records_old_values() -> None:
     study = parse(
         tables(),
         data="cifar10",
@@ -265,7 +265,7 @@ def test_a_command_changes_data_seeds_and_fields_and_says_what_was() -> None:
     )
 
 
-def test_an_override_of_data_keeps_how_it_is_cut_and_does_not_tell_a_path() -> None:
+def test_an_override_of_data_keeps_the_split_and_records_no_path() -> None:
     raw = tables(data={"source": "digits", "validation": 0.0})
     study = parse(raw, data="/home/me/pets.npz")
     assert study.conditions[0].data.source == "/home/me/pets.npz"
@@ -305,7 +305,7 @@ def test_numerics_can_be_set() -> None:
     )
 
 
-def test_what_is_set_below_an_axis_holds_for_each_of_its_values() -> None:
+def test_a_field_set_below_an_axis_applies_to_each_value() -> None:
     grid = {"model": ["cifar-plain8", "cifar-resnet8"], "recipe": ["digits", "cifar"]}
     study = parse(
         tables(grid=grid, claim=None),
@@ -380,7 +380,7 @@ def test_a_study_is_the_same_after_it_was_read_with_overrides() -> None:
     ],
     ids=range(15),
 )
-def test_an_override_that_cannot_be_is_told(settings_: str, line: str) -> None:
+def test_an_invalid_override_is_reported(settings_: str, line: str) -> None:
     assert any(line in found for found in error_lines(tables(), settings=(settings_,)))
 
 
@@ -427,7 +427,7 @@ def test_a_study_with_three_mistakes_tells_three() -> None:
     [
         ({"seeds": None}, ["seeds: missing. Fix: seeds = [0, 1, 2]"]),
         ({"seeds": []}, ["seeds: empty. Fix: seeds = [0, 1, 2]"]),
-        ({"seeds": [1, 1]}, ["seeds: a seed stands twice. Fix: give each seed once"]),
+        ({"seeds": [1, 1]}, ["seeds: contains a seed twice. Fix: give each seed once"]),
         ({"name": None}, ['name: missing. Fix: add name = "..."']),
         ({"data": None}, ['data: missing. Fix: data = "digits"']),
         ({"recipe": None}, ['recipe: missing. Fix: recipe = "adam"']),
@@ -461,7 +461,7 @@ def test_a_study_with_three_mistakes_tells_three() -> None:
         ),
         (
             {"grid": {"model.depth": [8, 8]}},
-            ["grid.model.depth: a value stands twice. Fix: give each value once"],
+            ["grid.model.depth: contains a value twice. Fix: give each value once"],
         ),
         (
             {"grid": {"modle.depth": [8]}, "model": "cifar-resnet8"},
@@ -488,7 +488,7 @@ def test_a_study_with_three_mistakes_tells_three() -> None:
     ],
     ids=range(18),
 )
-def test_a_mistake_is_told_with_its_remedy(
+def test_a_mistake_is_reported_with_its_fix(
     changes: dict[str, Any], lines: list[str] | None
 ) -> None:
     found = error_lines(tables(**changes))
@@ -544,7 +544,10 @@ RESIDUAL, PLAIN = (
                 "Fix: name one condition by its axes"
             ),
         ),
-        (claim(RESIDUAL, RESIDUAL), "claim[0]: left and right are one condition. Fix: compare two"),
+        (
+            claim(RESIDUAL, RESIDUAL),
+            "claim[0]: left and right are the same condition. Fix: compare two",
+        ),
         (
             claim(RESIDUAL, PLAIN, kind="grater"),
             (
@@ -559,11 +562,11 @@ RESIDUAL, PLAIN = (
         ),
     ],
 )
-def test_a_claim_about_what_is_not_there_is_told(changes: dict[str, Any], line: str) -> None:
+def test_a_claim_about_an_unknown_condition_is_reported(changes: dict[str, Any], line: str) -> None:
     assert error_lines(tables(**changes)) == [f"study.toml: {line}"]
 
 
-def test_two_mistaken_claims_are_told_together() -> None:
+def test_two_mistaken_claims_are_reported_together() -> None:
     raw = tables(
         claim=[
             {"statement": "a", "left": {"x": 1}, "right": PLAIN},
@@ -576,7 +579,7 @@ def test_two_mistaken_claims_are_told_together() -> None:
     ]
 
 
-def test_a_claim_in_a_study_without_a_grid_is_told_what_is_missing() -> None:
+def test_a_claim_in_a_study_without_a_grid_is_refused() -> None:
     (line, _) = error_lines(single(**claim({"model.depth": 8}, {"model.depth": 14})))
     assert line.endswith("Fix: add a [grid]")
 
@@ -596,7 +599,7 @@ def test_a_claim_in_a_study_without_a_grid_is_told_what_is_missing() -> None:
         ("a\0/b", "cannot be read: embedded null byte"),
     ],
 )
-def test_a_study_that_is_not_there_is_told(
+def test_a_missing_study_is_reported(
     source: str, line: str, tmp_path: Path, monkeypatch: Any
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -678,7 +681,7 @@ commands = st.builds(
 )
 
 
-def reads_or_says_why(changed: dict[str, Any], overrides: Overrides) -> None:
+def parses_or_raises_input_error(changed: dict[str, Any], overrides: Overrides) -> None:
     refused: InputError | None = None
     try:
         study = parse_study(tomllib.loads(RIGHT) | changed, "study.toml", overrides)
@@ -693,19 +696,19 @@ def reads_or_says_why(changed: dict[str, Any], overrides: Overrides) -> None:
 
 
 @given(changes, commands)
-def test_any_table_is_a_study_or_told_why_not(
+def test_any_table_is_a_study_or_an_input_error(
     changed: dict[str, Any], overrides: Overrides
 ) -> None:
-    reads_or_says_why(changed, overrides)
+    parses_or_raises_input_error(changed, overrides)
 
 
 @pytest.mark.slow
 @settings(max_examples=2000)
 @given(changes, commands)
-def test_any_table_is_a_study_or_told_why_not_many_times(
+def test_any_table_is_a_study_or_an_input_error_many_times(
     changed: dict[str, Any], overrides: Overrides
 ) -> None:
-    reads_or_says_why(changed, overrides)
+    parses_or_raises_input_error(changed, overrides)
 
 
 def test_a_label_shows_a_file_by_its_name_and_never_where_it_lay(tmp_path: Path) -> None:
@@ -727,7 +730,7 @@ def test_a_label_shows_a_file_by_its_name_and_never_where_it_lay(tmp_path: Path)
     assert labels == ["data a.npz, 1", "data b.npz, 2", "data b.npz, 3"]
 
 
-def test_a_recipe_that_a_study_names_lies_beside_it(
+def test_the_path_of_a_recipe_is_relative_to_the_study(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "studies").mkdir()

@@ -50,7 +50,7 @@ def test_step_is_torchs_with_milestones_as_shares_of_the_run() -> None:
 
 @pytest.mark.parametrize(("peak", "total"), [(0.3, 40), (0.5, 31), (0.25, 80)])
 def test_one_cycle_is_torchs(peak: float, total: int) -> None:
-    """torch puts the peak at pct_start * total_steps - 1 and the end at total_steps - 1: one step
+    """Torch puts the peak at pct_start * total_steps - 1 and the end at total_steps - 1: one step
     more, so shifted.
     """
     expected = torch_rates(

@@ -44,7 +44,10 @@ def data_check(
     output: Output = Path(),
     json: Json = False,
 ) -> None:
-    """Read every file, count images by class and split, and list broken files and duplicates."""
+    """Count images and list broken files and duplicates.
+
+    Reads every file. The counts are by class and split.
+    """
     from resnetlab.data.check import audit_source
 
     audit = audit_source(source, image_size=img_size, cache=output / "cache", notify=notify)
@@ -66,7 +69,7 @@ def data_describe(
     output: Output = Path(),
     json: Json = False,
 ) -> None:
-    """Print sizes, broken files, duplicates across splits and the overlap with ImageNet.
+    """Print sizes, broken files, duplicates and ImageNet overlap.
 
     Example:  resnetlab data describe photos
     """
@@ -112,7 +115,7 @@ def data_split(
     output: Output = Path(),
     json: Json = False,
 ) -> None:
-    """Split a folder into train, validation and test by class, and write a manifest.
+    """Split photographs by class and write a manifest.
 
     Example:  resnetlab data split photos --fractions .6,.2,.2
     """

@@ -6,14 +6,18 @@ Heavy imports stay inside them.
 from __future__ import annotations
 
 import os
-import re
-from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from resnetlab.cli.finetune import format_p
+from resnetlab.cli.deploy_output import (
+    csv_lines,
+    ensemble_lines,
+    evaluation_lines,
+    json_lines,
+    text_lines,
+)
 from resnetlab.cli.loading import ProgressLine, announce_loading
 from resnetlab.cli.manners import (
     BAD_INPUT,
@@ -32,8 +36,6 @@ from resnetlab.errors import InputError, Problem, input_error
 
 if TYPE_CHECKING:
     from resnetlab.bundle.spec import ModelFile
-    from resnetlab.deploy.predict import Prediction
-    from resnetlab.deploy.results import EvaluationResult, Proportion
 
 MAX_PROBLEMS = 20
 
@@ -120,7 +122,7 @@ def predict(
     from resnetlab.deploy.predict import load_model
 
     loaded = load_model(model, device=device, accept_license=accept_license)
-    write = _json_lines if json else _csv_lines if csv else _text_lines
+    lines = json_lines if json else csv_lines if csv else text_lines
     if csv:
         typer.echo("path,rank,class,probability,error")
     failed = done = 0
@@ -130,7 +132,7 @@ def predict(
             typer.echo(f"resnetlab: {result.image.name}: {result.reason}", err=True)
         prediction = None if result.reason else loaded.top_k(result, top)
         done += prediction is not None
-        for line in write(result.image.name, prediction, result.reason):
+        for line in lines(result.image.name, prediction, result.reason):
             typer.echo(line)
     if failed:
         typer.echo(f"{failed:,} of {len(images):,} files are not images", err=True)
@@ -192,7 +194,7 @@ def evaluate(
     if json:
         print_json(encode(result) | {"page": page})
     else:
-        for line in _summary(result):
+        for line in evaluation_lines(result):
             typer.echo(line)
         if page is not None:
             typer.echo(f"Page: {page}")
@@ -246,23 +248,8 @@ def ensemble(
     if json:
         print_json(result)
         return
-    for name, member in zip(result.names, result.members, strict=True):
-        typer.echo(f"{name:24} {_format_proportion(member)}")
-    typer.echo(
-        f"{'ensemble':24} {_format_proportion(result.ensemble)} of {result.ensemble.images:,} "
-        "images"
-    )
-    best = result.names[result.best]
-    typer.echo(
-        f"against the best member, {best}: {_format_gain(result.over_best)}; McNemar "
-        f"{format_p(result.p)}"
-    )
-    typer.echo(f"against the mean of the members: {_format_gain(result.over_mean)}")
-    typer.echo(f"all members agree on {_format_proportion(result.agreement)}")
-    typer.echo(
-        "Intervals are exact 95 % intervals over images, for these models only. The best member "
-        "was chosen on these images, so its accuracy is optimistic."
-    )
+    for line in ensemble_lines(result):
+        typer.echo(line)
 
 
 def explain(
@@ -399,18 +386,9 @@ def serve(
     from resnetlab.deploy.predict import load_model
     from resnetlab.deploy.serve import run_server
 
-    open_browser = [open_report]
-
-    def print_line(line: str) -> None:
-        typer.echo(line)
-        address = re.search(r"http://\S+", line)
-        if address and open_browser.pop():
-            open_page(address[0].replace("0.0.0.0", "127.0.0.1"))
-        open_browser.append(False)
-
-    run_server(
-        load_model(model, device=device, accept_license=accept_license), host, port, print_line
-    )
+    loaded = load_model(model, device=device, accept_license=accept_license)
+    on_ready = open_page if open_report else lambda _: None
+    run_server(loaded, host, port, typer.echo, on_ready)
 
 
 def _announce_loading(file: ModelFile, quiet: bool = False) -> None:
@@ -422,60 +400,3 @@ def _announce_loading(file: ModelFile, quiet: bool = False) -> None:
     """
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     announce_loading(file.model, quiet)
-
-
-def _text_lines(name: str, prediction: Prediction | None, _: str) -> Iterator[str]:
-    if prediction is not None:
-        yield name
-        for guess in prediction.top_classes:
-            yield f"  {100 * guess.probability:5.1f} %  {guess.label}"
-
-
-def _json_lines(name: str, prediction: Prediction | None, reason: str) -> Iterator[str]:
-    from resnetlab.schema import to_json
-
-    guesses = prediction.top_classes if prediction else ()
-    classes = [{"class": guess.label, "probability": guess.probability} for guess in guesses]
-    yield to_json({"path": name, "guesses": classes, "error": reason or None}, None)
-
-
-def _csv_lines(name: str, prediction: Prediction | None, reason: str) -> Iterator[str]:
-    import csv
-    import io
-
-    text = io.StringIO()
-    write = csv.writer(text, lineterminator="\n").writerow
-    for rank, guess in enumerate(prediction.top_classes if prediction else (), 1):
-        write((name, rank, guess.label, guess.probability, ""))
-    if prediction is None:
-        write((name, "", "", "", reason))
-    yield text.getvalue().rstrip("\n")
-
-
-def _summary(result: EvaluationResult) -> Iterator[str]:
-    yield f"{result.model} on {result.data}, {result.split}: {result.top1.images:,} images"
-    yield (
-        f"top-1 {_format_proportion(result.top1)}, top-5 {_format_proportion(result.top5)} "
-        "(exact 95 % intervals over images)"
-    )
-    yield (
-        f"expected calibration error {result.ece_pct:.1f} %, cross-entropy {result.loss_nats:.3f} "
-        "nats"
-    )
-    for scores in sorted(result.classes, key=lambda scores: scores.recall.pct)[:5]:
-        yield f"  {scores.name:32} {_format_proportion(scores.recall)} of {scores.recall.images:,}"
-    for pair in result.confusions[:3]:
-        yield f"  {pair.images:,} x {pair.true} predicted as {pair.predicted}"
-    for line in (*result.caveats, *result.notes):
-        yield f"note: {line}"
-    for name, reason in result.bad_files:
-        yield f"skipped: {name}: {reason}"
-
-
-def _format_proportion(proportion: Proportion) -> str:
-    return f"{proportion.pct:.1f} % [{proportion.low:.1f}, {proportion.high:.1f}]"
-
-
-def _format_gain(gain: Any) -> str:
-    span = f" [{gain.interval.low:+.1f}, {gain.interval.high:+.1f}]" if gain.interval else ""
-    return f"{gain.points:+.1f} points{span}"

@@ -168,7 +168,7 @@ def fixres(
 
     Example:  resnetlab fixres photos --train-sizes 128,224 --test-sizes 128,224,288
     """
-    trains, tests = (
+    train_list, test_list = (
         _parse_sizes(train_sizes, "--train-sizes"),
         _parse_sizes(test_sizes, "--test-sizes"),
     )
@@ -177,11 +177,11 @@ def fixres(
         from resnetlab.finetune.apparent_size import draw_crops
 
         path = output / "reports" / "picture.png"
-        drawn = draw_crops(preview, trains[0], tests[0], path)
+        summary = draw_crops(preview, train_list[0], test_list[0], path)
         if json:
-            print_json({"picture": path, "answer": drawn})
+            print_json({"picture": path, "answer": summary})
         else:
-            typer.echo(drawn)
+            typer.echo(summary)
         return
     _check_folder(folder)
     from resnetlab.cli.signals import SignalFlag
@@ -207,8 +207,8 @@ def fixres(
     with SignalFlag().installed() as interrupt:
         for table, report_folder in api.fixres(
             request,
-            trains,
-            tests,
+            train_list,
+            test_list,
             command=_command(),
             should_stop=interrupt.is_set,
             notify=_notify,

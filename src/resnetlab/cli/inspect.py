@@ -20,18 +20,20 @@ if TYPE_CHECKING:
     from resnetlab.inspection.render_table import TableFormat
 
 inspect = typer.Typer(
-    no_args_is_help=True, rich_markup_mode=None, help="Look inside a network or a run."
+    no_args_is_help=True, rich_markup_mode=None, help="Inspect a network or a run."
 )
 
 ModelName = Annotated[
-    str, typer.Argument(help="A name of `resnetlab models`, or timm/NAME.", metavar="MODEL")
+    str, typer.Argument(help="Name from `resnetlab models`, or timm/NAME.", metavar="MODEL")
 ]
 Input = Annotated[
     str, typer.Option("--input", help="Channels x height x width of an image.", metavar="CxHxW")
 ]
-Classes = Annotated[int, typer.Option("--classes", help="Outputs; 0: as the source has.", min=0)]
-Csv = Annotated[bool, typer.Option("--csv", help="As CSV.")]
-Markdown = Annotated[bool, typer.Option("--markdown", help="As Markdown.")]
+Classes = Annotated[
+    int, typer.Option("--classes", help="Number of classes; 0 for the number of the source.", min=0)
+]
+Csv = Annotated[bool, typer.Option("--csv", help="Print CSV.")]
+Markdown = Annotated[bool, typer.Option("--markdown", help="Print Markdown.")]
 
 
 @inspect.command("model")
@@ -40,13 +42,19 @@ def model(
     image: Input = "",
     classes: Classes = 0,
     stride_on: Annotated[
-        str, typer.Option(help="Of a bottleneck: first (the paper) or middle.")
+        str,
+        typer.Option(
+            help="Convolution with the stride of a bottleneck: first (the paper) or middle."
+        ),
     ] = "",
     draw: Annotated[
         Path | None, typer.Option("--draw", help="Write the network as SVG.", metavar="FILE")
     ] = None,
     freeze: Annotated[
-        str, typer.Option(help="Count what learns: backbone, none, or so many frozen parts.")
+        str,
+        typer.Option(
+            help="Frozen part, to count trainable parameters: backbone, none, or a number."
+        ),
     ] = "",
     json: Json = False,
     csv: Csv = False,
@@ -75,8 +83,11 @@ def model(
 
 
 def output_format(json: bool, csv: bool, markdown: bool) -> TableFormat:
+    """Return the format of the one given option. Raises InputError for more than one."""
     if json + csv + markdown > 1:
-        raise input_error("--json, --csv, --markdown", "more than one form", "give one of them")
+        raise input_error(
+            "--json, --csv, --markdown", "more than one output format", "give one of them"
+        )
     return "json" if json else "csv" if csv else "markdown" if markdown else "text"
 
 
@@ -127,14 +138,19 @@ Draw = Annotated[
 @inspect.command("conv")
 def conv(
     image: Annotated[
-        str, typer.Option("--input", help="Height x width x maps, as 32x32x3.", metavar="HxWxD")
+        str,
+        typer.Option(
+            "--input", help="Height x width x maps of the input: 32x32x3.", metavar="HxWxD"
+        ),
     ],
     kernel: Kernel,
-    filters: Annotated[int, typer.Option(help="Maps of the output.")] = 1,
-    stride: Annotated[int, typer.Option(help="Pixels of a step.")] = 1,
-    padding: Annotated[int, typer.Option(help="Rows of zeros on each side.")] = 0,
-    keep_size: Annotated[bool, typer.Option("--keep-size", help="Solve for the padding.")] = False,
-    bias: Annotated[bool, typer.Option(help="One more weight a filter.")] = True,
+    filters: Annotated[int, typer.Option(help="Number of output maps.")] = 1,
+    stride: Annotated[int, typer.Option(help="Stride in pixels.")] = 1,
+    padding: Annotated[int, typer.Option(help="Number of rows of zeros on each side.")] = 0,
+    keep_size: Annotated[
+        bool, typer.Option("--keep-size", help="Compute the padding that keeps height and width.")
+    ] = False,
+    bias: Annotated[bool, typer.Option(help="Count one more weight per filter.")] = True,
     draw: Draw = None,
     json: Json = False,
     csv: Csv = False,
@@ -157,11 +173,16 @@ def conv(
 @inspect.command("pool")
 def pool(
     image: Annotated[
-        str, typer.Option("--input", help="Height x width x maps, as 32x32x32.", metavar="HxWxD")
+        str,
+        typer.Option(
+            "--input", help="Height x width x maps of the input: 32x32x32.", metavar="HxWxD"
+        ),
     ],
     kernel: Kernel = 2,
-    stride: Annotated[int, typer.Option(help="Pixels of a step; 0: as the kernel.")] = 0,
-    padding: Annotated[int, typer.Option(help="Rows on each side.")] = 0,
+    stride: Annotated[
+        int, typer.Option(help="Stride in pixels; 0 for the size of the kernel.")
+    ] = 0,
+    padding: Annotated[int, typer.Option(help="Number of rows on each side.")] = 0,
     draw: Draw = None,
     json: Json = False,
     csv: Csv = False,
@@ -224,9 +245,11 @@ def _print_window(
 
 @inspect.command("table")
 def architecture_table(
-    name: Annotated[str, typer.Argument(help="depth-report or imagenet.", metavar="FAMILY")],
+    name: Annotated[
+        str, typer.Argument(help="Family of networks: depth-report or imagenet.", metavar="FAMILY")
+    ],
     data: Annotated[
-        str, typer.Option("--data", help="Add parameters for each image of its training part.")
+        str, typer.Option("--data", help="Data set, to add parameters per train image.")
     ] = "",
     output: OutputDir = Path(),
     json: Json = False,
@@ -255,9 +278,11 @@ def architecture_table(
 @inspect.command("fully-convolutional")
 def fully_convolutional(
     name: ModelName,
-    image: Annotated[str, typer.Option("--input", help="The larger image.", metavar="CxHxW")],
+    image: Annotated[
+        str, typer.Option("--input", help="Size of the larger image.", metavar="CxHxW")
+    ],
     train_input: Annotated[
-        str, typer.Option(help="The image it is made for.", metavar="CxHxW")
+        str, typer.Option(help="Image size that the network was made for.", metavar="CxHxW")
     ] = "",
     classes: Classes = 0,
     json: Json = False,
@@ -268,7 +293,10 @@ def fully_convolutional(
     if size[0] != trained[0] or size[1] < trained[1] or size[2] < trained[2]:
         least = "x".join(map(str, trained))
         raise input_error(
-            "--input", "smaller than, or unlike, the training image", f"at least {least}", got=image
+            "--input",
+            "smaller than the training image, or of other channels",
+            f"at least {least}",
+            got=image,
         )
     announce_loading(spec, quiet=json)
     from resnetlab.inspection.fully_convolutional import score_map
@@ -288,8 +316,10 @@ def fully_convolutional(
 
 @inspect.command("identity")
 def identity(
-    seeds: Annotated[int, typer.Option(help="Stacks of each kind.", min=1, max=20)] = 3,
-    steps: Annotated[int, typer.Option(help="Of Adam, 32 maps each.", min=1, max=2000)] = 120,
+    seeds: Annotated[int, typer.Option(help="Number of stacks of each kind.", min=1, max=20)] = 3,
+    steps: Annotated[
+        int, typer.Option(help="Number of Adam steps, with 32 maps each.", min=1, max=2000)
+    ] = 120,
     json: Json = False,
     csv: Csv = False,
     markdown: Markdown = False,
@@ -302,20 +332,19 @@ def identity(
 
     notes = [
         (
-            "before, after: the share of the maps' variance that a stack gets wrong, in per cent; "
-            "least and most of seeds."
+            "before, after: the unexplained share of the maps' variance, in percent; least and "
+            "most: over the seeds."
         ),
         "A residual stack has to learn F = 0, a plain one F = x; both start from the same weights.",
-        (
-            "Each stack is judged at the best of the learning rates "
-            f"{', '.join(map(str, LEARNING_RATES))}."
-        ),
+        (f"Each stack has the best of the learning rates {', '.join(map(str, LEARNING_RATES))}."),
     ]
     typer.echo(render(measure_identity_mapping(seeds=seeds, steps=steps), form, notes=notes))
 
 
-Run = Annotated[Path, typer.Argument(help="A finished run's folder.", metavar="RUN")]
-DataOption = Annotated[str, typer.Option("--data", help="Where the data lie now.", metavar="DATA")]
+Run = Annotated[Path, typer.Argument(help="Folder of a finished run.", metavar="RUN")]
+DataOption = Annotated[
+    str, typer.Option("--data", help="Present location of the data.", metavar="DATA")
+]
 
 
 @inspect.command("block-ablation")
@@ -346,7 +375,10 @@ def block_ablation(
             str(run), "its network has no blocks", "give the run of a residual or plain network"
         )
     notes = [
-        f"Of {ablations.images:,} test images, in percentage points; nothing is trained again."
+        (
+            f"Accuracy on {ablations.images:,} test images in percent, drop in percentage points; "
+            "no network is trained again."
+        )
     ]
     typer.echo(render([encode(block) for block in ablations.blocks], form, notes=notes))
 
@@ -356,14 +388,17 @@ def gradients(
     name: Annotated[
         str,
         typer.Argument(
-            help="A name of `resnetlab models`, or a run's folder.", metavar="MODEL|RUN"
+            help="Name from `resnetlab models`, or folder of a run.", metavar="MODEL|RUN"
         ),
     ],
     data: Annotated[
-        str, typer.Option("--data", help="digits, cifar10, an .npz or a folder.", metavar="DATA")
+        str,
+        typer.Option(
+            "--data", help="Data set: digits, cifar10, an .npz file or a folder.", metavar="DATA"
+        ),
     ] = "",
-    images: Annotated[int, typer.Option(help="Of one batch.", min=2)] = 128,
-    seed: Annotated[int, typer.Option(help="Of the first weights of a MODEL.", min=0)] = 0,
+    images: Annotated[int, typer.Option(help="Number of images in the batch.", min=2)] = 128,
+    seed: Annotated[int, typer.Option(help="Seed of the initial weights of a MODEL.", min=0)] = 0,
     output: OutputDir = Path(),
     json: Json = False,
     csv: Csv = False,
@@ -394,19 +429,18 @@ def gradients(
         )
     else:
         raise input_error(
-            "--data", "missing", "--data digits, or the folder of a run in place of MODEL"
+            "--data", "missing", "give --data digits, or the folder of a run instead of MODEL"
         )
     rows = [{"epoch": at.epoch} | encode(layer) for at in measured for layer in at.layers]
     notes = [
         f"One batch of {measured[0].images} train images, training mode, fp32: {source}.",
         "Norms are over the whole batch, gradients of its mean loss.",
         (
-            "response: what a layer gives, after its normalization; its sd is that of He et "
-            "al. 2016, "
-            "fig. 7."
+            "response: output of a layer after its normalization; its sd is that of He et al. "
+            "2016, fig. 7."
         ),
-        "activation: what the activation after it gives, before another layer.",
-        "never active: cut off by the ReLU after it at every place of every image.",
+        "activation: output of the activation that follows, before another layer.",
+        "never active: set to 0 by the following ReLU at every position of every image.",
     ]
     typer.echo(render(rows, form, notes=notes))
 
@@ -443,10 +477,10 @@ def _gradients_at_init(spec: Any, data: str, output: Path, seed: int, images: in
     model_cost(spec, dataset.channels, len(dataset.classes), dataset.image_size)
     numerics = Numerics(device="cpu", precision="fp32", memory_format="contiguous", threads=1)
     recipe = Recipe(batch_size=images, epochs=1)
-    learner = ScratchTrainState(
+    state = ScratchTrainState(
         spec, recipe, numerics, seed, dataset.train, len(dataset.classes), device
     )
-    return measure_gradients(learner, DeviceImages.from_images(dataset.train, device), images)
+    return measure_gradients(state, DeviceImages.from_images(dataset.train, device), images)
 
 
 @inspect.command("filters")
@@ -454,9 +488,9 @@ def filters(
     run: Run,
     data: DataOption = "",
     images: Annotated[
-        str, typer.Option(help="Numbers of test images, from 0.", metavar="LIST")
+        str, typer.Option(help="Indices of test images, from 0.", metavar="LIST")
     ] = "0,1,2",
-    out: Annotated[Path, typer.Option(help="Folder for the picture.", metavar="DIR")] = Path(),
+    out: Annotated[Path, typer.Option(help="Folder for the figure.", metavar="DIR")] = Path(),
     json: Json = False,
     csv: Csv = False,
     markdown: Markdown = False,
@@ -492,13 +526,13 @@ def filters(
             got=max(numbers),
         )
     batch = DeviceImages(opened.test.pixels[numbers], opened.test.labels[numbers])
-    learner = opened.state
-    result = first_filters(learner.model, learner.preprocess(batch.pixels), str(run))
-    predicted = evaluate(learner.model, learner.forward, batch).logits.argmax(1).tolist()
+    state = opened.state
+    result = first_filters(state.model, state.preprocess(batch.pixels), str(run))
+    predicted = evaluate(state.model, state.forward, batch).logits.argmax(1).tolist()
     captioned = [
         CaptionedImage(
             test.pixels[number],
-            f"test image {number}: {classes[test.labels[number]]}, taken for {classes[guess]}",
+            f"test image {number}: {classes[test.labels[number]]}, predicted as {classes[guess]}",
         )
         for number, guess in zip(numbers, predicted, strict=True)
     ]

@@ -50,6 +50,7 @@ class ProgressLine:
         )
 
     def __call__(self, title: str, done: int, total: int) -> None:
+        """Show the progress of the task `title` in items."""
         if VERBOSITY.quiet:
             return
         now = time.monotonic()

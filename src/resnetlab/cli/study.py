@@ -190,7 +190,7 @@ def study_plan(
     device: Device = "",
     json: Json = False,
 ) -> None:
-    """Estimate the time and the statistical power of a study, without training."""
+    """Estimate the time and the statistical power of a study."""
     loaded = _load(source, data, settings, seeds, device)
     from resnetlab.cli.outlook import print_outlook
 
@@ -207,7 +207,7 @@ def study_status(
     device: Device = "",
     json: Json = False,
 ) -> None:
-    """Print how many runs of a study are finished, running, missing or waiting."""
+    """Print the number of finished, running and missing runs."""
     from resnetlab.stats.outcomes import OUTCOMES
     from resnetlab.studies import status as statuses
 
@@ -273,8 +273,8 @@ def study_list(
     elif markdown:
         typer.echo(render(rows, "markdown"))
     else:
-        shown = [{name: row[name] for name in row if name != "source"} for row in rows]
-        typer.echo(render(shown, "text"))
+        columns = [{name: row[name] for name in row if name != "source"} for row in rows]
+        typer.echo(render(columns, "text"))
 
 
 @study.command("check")
@@ -285,7 +285,7 @@ def study_check(
     seeds: Seeds = "",
     json: Json = False,
 ) -> None:
-    """Read a study file and print every mistake in it, without training."""
+    """Read a study file and print every mistake in it."""
     from resnetlab.studies.claims import describe_claim
 
     loaded = _load(source, data, settings, seeds, "").study
@@ -363,7 +363,7 @@ def study_references(
     csv: Annotated[bool, typer.Option("--csv", help="Print CSV.")] = False,
     markdown: Annotated[bool, typer.Option("--markdown", help="Print Markdown.")] = False,
 ) -> None:
-    """Compare the networks of a study with published ones, without data."""
+    """Compare the networks of a study with published ones."""
     from resnetlab.cli.inspect import output_format
     from resnetlab.inspection.render_table import render
     from resnetlab.studies.parsing.study_file import load_study

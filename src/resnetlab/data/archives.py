@@ -65,7 +65,7 @@ def _extract_members(tar: tarfile.TarFile, archive: Path, target_root: Path) -> 
                 archive, member, f"exceeds a limit ({count:,} members, {total:,} bytes)"
             )
         if member.isreg() and (target_root / member.name).exists():
-            raise _unsafe_member_error(archive, member, "is there twice")
+            raise _unsafe_member_error(archive, member, "occurs twice")
         try:
             tar.extract(member, target_root, set_attrs=False, filter="data")
         except tarfile.FilterError:

@@ -114,7 +114,7 @@ class RandAugment:
 
 @strict_dataclass
 class Augment:
-    """Augmentation that is drawn anew for each train image in each epoch."""
+    """Augmentation that is drawn for each train image in each epoch."""
 
     crop_padding: NonNegativeInt = 0
     """Padding in black pixels on each side, before a random crop of the image's own size."""
@@ -137,7 +137,7 @@ class Augment:
 
     def __post_init__(self) -> None:
         if self.crop and self.crop_padding:
-            raise FieldError("crop", "given beside crop_padding", "keep one of the two")
+            raise FieldError("crop", "given together with crop_padding", "keep one of the two")
 
 
 @strict_dataclass

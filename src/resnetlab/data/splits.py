@@ -20,7 +20,7 @@ from resnetlab.messages import Notify, silent
 
 
 def load_dataset(data: DataConfig, cache: Path, notify: Notify = silent) -> Dataset:
-    """Open `data.source` and split it. Raises InputError, as `open_source` and `cut` do."""
+    """Open `data.source` and split it. Raises InputError."""
     source = open_source(
         data.source, image_size=data.image_size, cache=cache, notify=notify, skip_bad=data.skip_bad
     )
@@ -28,7 +28,7 @@ def load_dataset(data: DataConfig, cache: Path, notify: Notify = silent) -> Data
 
 
 def split_dataset(source: Source, data: DataConfig) -> Dataset:
-    """Split a source as `data` asks: first validation, then `train_images` of the rest.
+    """Split a source by the fields of `data`: first validation, then `train_images` of the rest.
 
     A source's own validation split is used if there is one. Otherwise round(validation N) train
     images become the validation split, by class, and one image of each class stays in train. The

@@ -101,7 +101,7 @@ def draw_test_split(
 def split_three_ways(
     labels: NDArray[np.int64], classes: Sequence[str], fraction: float, where: str
 ) -> tuple[Split, ...]:
-    """Return a split for each image: a fraction `share` each for test and validation, the rest for
+    """Return a split for each image: `fraction` each for test and validation, the rest for
     train; split seed 0.
     """
     validation, test = round(fraction * len(labels)), max(1, round(fraction * len(labels)))

@@ -44,7 +44,9 @@ class NearDuplicate:
 
 @dataclass(frozen=True)
 class FolderSummary:
-    """Result of `describe`; `rows` has each usable image with its height and width as stored."""
+    """Result of `summarize_folder`; `rows` has each usable image with its height and width as
+    stored.
+    """
 
     audit: Audit
     rows: tuple[ManifestRow, ...]

@@ -78,9 +78,9 @@ class Explainer:
     def explain(
         self, inputs: Sequence[NDArray[np.uint8]], labels: Sequence[str]
     ) -> Iterator[Explanation]:
-        """Explain the class `labels` of each image; an empty label stands for the predicted class.
+        """Explain one class of each image; an empty label stands for the predicted class.
 
-        `inputs` has the network's input (H, W, C) of each image, as `eval_transform.show` returns
+        `inputs` has the network's input (H, W, C) of each image, as `apply_eval_transform` returns
         it. Yields the explanations in order, one batch after another. Raises InputError for a class
         that the model lacks, and for a network without a convolutional stage.
         """
@@ -145,7 +145,7 @@ def grad_cam(
         features: Feature maps (N, C, h, w) from which the logits were computed.
         logits: Logits (N, K).
         classes: Class index of each image.
-        side: Height and width of the heat maps.
+        size: Height and width of the heat maps.
     """
     selected = logits[torch.arange(len(logits)), torch.tensor(classes)]
     (gradient,) = torch.autograd.grad(selected.sum(), features)
@@ -179,8 +179,8 @@ def last_spatial_layer(module: nn.Module, images: Tensor, where: str) -> tuple[s
     """
     stages: list[tuple[str, nn.Module]] = []
 
-    def watch(name: str, part: nn.Module) -> Any:
-        def note(_: nn.Module, __: Any, output: Any) -> None:
+    def add_hook(name: str, part: nn.Module) -> Any:
+        def record(_: nn.Module, __: Any, output: Any) -> None:
             if (
                 isinstance(output, Tensor)
                 and output.ndim == 4
@@ -188,9 +188,9 @@ def last_spatial_layer(module: nn.Module, images: Tensor, where: str) -> tuple[s
             ):
                 stages.append((name, part))
 
-        return part.register_forward_hook(note)
+        return part.register_forward_hook(record)
 
-    hooks = [watch(name, part) for name, part in module.named_modules() if part is not module]
+    hooks = [add_hook(name, part) for name, part in module.named_modules() if part is not module]
     try:
         with torch.inference_mode():
             module(images)
@@ -200,8 +200,8 @@ def last_spatial_layer(module: nn.Module, images: Tensor, where: str) -> tuple[s
     if not stages:
         raise input_error(
             where,
-            "no convolutional stage with more than one place",
-            "Grad-CAM needs one: a larger image",
+            "no convolutional stage with more than one position, which Grad-CAM needs",
+            "give a larger image",
         )
     return stages[-1]
 
@@ -209,13 +209,12 @@ def last_spatial_layer(module: nn.Module, images: Tensor, where: str) -> tuple[s
 def forward_with_features(
     module: nn.Module, layer: nn.Module, images: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """Return the output of `stage` for the images, and the logits that are computed from it."""
+    """Return the output of `layer` for the images, and the logits that are computed from it."""
     outputs: list[Tensor] = []
     hook = layer.register_forward_hook(lambda _, __, output: outputs.append(output))
     try:
-        with (
-            torch.enable_grad()
-        ):  # the weights have requires_grad=False, so the images must have True
+        # The weights have requires_grad=False, so the images must have True.
+        with torch.enable_grad():
             logits = module(images.clone().requires_grad_(True))
     finally:
         hook.remove()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 from PIL import Image
@@ -14,7 +13,7 @@ from resnetlab.deploy.explain import Explainer
 from resnetlab.deploy.predict import Classifier
 from resnetlab.deploy.results import Misclassification
 from resnetlab.errors import InputError
-from resnetlab.messages import ItemCallback
+from resnetlab.messages import ItemCallback, Notify
 
 
 @dataclass(frozen=True)
@@ -29,7 +28,7 @@ def draw_mistakes(
     model: Classifier,
     mistakes: tuple[Misclassification, ...],
     predictions: PredictionSet,
-    notify: Callable[[str], None],
+    notify: Notify,
     on_item: ItemCallback,
 ) -> dict[str, MistakeDrawing]:
     """Draw misclassified images, by name. A network without spatial feature maps gets no heat

@@ -213,8 +213,25 @@ def create_app(model: Classifier, limits: Limits | None = None, host: str = "127
     return app
 
 
-def run_server(model: Classifier, host: str, port: int, notify: Notify) -> None:
-    """Serve until a signal ends the process. Raises InputError if the port is in use."""
+def run_server(
+    model: Classifier,
+    host: str,
+    port: int,
+    notify: Notify,
+    on_ready: Callable[[str], object] = lambda _: None,
+) -> None:
+    """Serve until a signal ends the process.
+
+    Args:
+        model: Network that predicts.
+        host: Address to listen on.
+        port: Port to listen on; 0 takes a free one.
+        notify: Function that gets a line for the user.
+        on_ready: Function that gets the URL of the start page once the port is bound.
+
+    Raises:
+        InputError: The port is in use.
+    """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
         listening = socket.create_server((host, port), family=family)
@@ -232,10 +249,9 @@ def run_server(model: Classifier, host: str, port: int, notify: Notify) -> None:
             timeout_graceful_shutdown=5,
         )
         bound = listening.getsockname()[1]
-        notify(
-            f"{model.file.name}: http://{f'[{host}]' if ':' in host else host}:{bound} "
-            "(Ctrl-C stops it)"
-        )
+        name = f"[{host}]" if family == socket.AF_INET6 else host
+        notify(f"{model.file.name}: http://{name}:{bound} (Ctrl-C stops it)")
+        on_ready(f"http://{'127.0.0.1' if host == '0.0.0.0' else name}:{bound}")
         if host in ("0.0.0.0", "::"):
             notify(
                 "Every device that reaches this machine can use it: "

@@ -48,11 +48,11 @@ def finetune(
 
     Args:
         request: Request of the user.
-        budget_seconds: Time limit; later stages are shortened or left out to meet it.
+        budget_seconds: Time limit; later stages are shortened or skipped to meet it.
         baseline: Folder of an earlier model to compare with on the test images.
-        stop: Function that is asked between steps; training ends once it returns True.
-        say: Function that gets a line about each stage.
-        pulse: Callback for the progress of long steps.
+        should_stop: Function that is asked between steps; training ends once it returns True.
+        notify: Function that receives a line about each stage.
+        on_item: Callback for the progress of long steps.
 
     Raises:
         InputError: The request, the weights or the photographs are invalid.
@@ -64,11 +64,11 @@ def finetune(
     from resnetlab.finetune.pipeline import run_finetuning
     from resnetlab.training.distributed import process_group, torchrun_world
 
-    team = torchrun_world()
-    job = prepare_job(request, notify, team, checked)
+    world = torchrun_world()
+    job = prepare_job(request, notify, world, checked)
     name = folder_name(job)
     model, report = request.output / "models" / name, request.output / "reports" / name
-    with process_group(team, job.numerics.device):
+    with process_group(world, job.numerics.device):
         record = run_finetuning(
             job,
             model,
@@ -78,9 +78,9 @@ def finetune(
             should_stop=should_stop,
             notify=notify,
             on_item=on_item,
-            world=team,
+            world=world,
         )
-    if team.is_main_process:
+    if world.is_main_process:
         report.mkdir(parents=True, exist_ok=True)
         write_json(report / "finetune.json", encode(record))
     return FinetuneOutcome(record, model, report)

@@ -55,7 +55,7 @@ FEATURE_CACHE_BYTES = 3_000_000_000
 
 @dataclass
 class FeatureCache:
-    """Cache of the features of a frozen trunk, by cut point and input, up to a size limit."""
+    """Cache of the features of a frozen trunk, by split point and input, up to a size limit."""
 
     entries: dict[tuple[object, ...], tuple[Tensor, Tensor]] = field(default_factory=dict)
     total_bytes: int = 0
@@ -68,8 +68,8 @@ class FeatureCache:
             self.total_bytes += size
 
     def remove_stale(self, split_point: str, weights_changed: bool) -> None:
-        """Remove the features of every cut point other than `at`, if a layer `learned` since they
-        were computed.
+        """Remove the features of every split point other than `split_point` if weights changed
+        since they were computed.
         """
         for key in [key for key in self.entries if weights_changed and key[0] != split_point]:
             rows, _ = self.entries.pop(key)
@@ -136,37 +136,37 @@ class FinetuneModel:
         return EvalTransform(crop_mode=crop_mode, size=size, mean=self.mean, std=self.std)  # type: ignore[arg-type]
 
     def split_for_training(self, trainable: Trainable, side: int) -> SplitModel:
-        """Split the network for training the part `trains`, and set train modes and
+        """Split the network for training the part `trainable`, and set train modes and
         `requires_grad`.
 
         The two parts share their modules with the network. Batch norm with folded statistics keeps
         its mean and variance and trains only its weight and bias. Raises InputError if no layer
         would be trainable.
         """
-        where = self.spec.slug
-        head_name, _ = classifier(self.model, where)
-        at = head_name
+        name = self.spec.slug
+        head_name, _ = classifier(self.model, name)
+        split_point = head_name
         match trainable:
             case "classifier":
-                freeze(self.model, "backbone", where)
+                freeze(self.model, "backbone", name)
             case "last norm":
-                freeze(self.model, "backbone", where)
-                at = last_batch_norm(self.model, side) or head_name
-                self.model.get_submodule(at).train().requires_grad_(True)
+                freeze(self.model, "backbone", name)
+                split_point = last_batch_norm(self.model, side) or head_name
+                self.model.get_submodule(split_point).train().requires_grad_(True)
             case "all":
-                freeze(self.model, "none", where)
-                at = ""
+                freeze(self.model, "none", name)
+                split_point = ""
             case int():
-                freeze(self.model, trainable, where)
-                at = list_parts(self.model)[trainable][0] if trainable else ""
+                freeze(self.model, trainable, name)
+                split_point = list_parts(self.model)[trainable][0] if trainable else ""
             case _:
                 assert_never(trainable)
         for module in self.model.modules():
             if isinstance(module, nn.BatchNorm2d) and is_folded(module):
                 module.eval()
-        split = split_at(self.model, at, side) if at else None
+        split = split_at(self.model, split_point, side) if split_point else None
         trunk, tail = split or (None, self.model)
-        return SplitModel(at if split else "", trunk, tail)
+        return SplitModel(split_point if split else "", trunk, tail)
 
     def clone_state(self) -> dict[str, Tensor]:
         """Return a copy of the network's tensors by name."""
@@ -237,7 +237,9 @@ class FinetuneModel:
         Only the features before a classifier have the same shape for all of them.
         """
         if split_model.trunk is None:
-            what = "whole images differ in shape, and this network is not cut before its classifier"
+            what = (
+                "whole images differ in shape, and this network cannot be split at its classifier"
+            )
             raise input_error(self.spec.slug, what, 'crop_mode = "crop"', field="crop_mode")
         rows: list[Tensor] = []
         for batch in load_batches(
@@ -251,8 +253,9 @@ class FinetuneModel:
     def make_forward(
         self, split_model: SplitModel, tail_forward: Callable[[Tensor], Tensor]
     ) -> Callable[[Tensor], Tensor]:
-        """Return a function from features or uint8 pixels to logits; `judge` maps the tail's inputs
-        to logits.
+        """Return a function from features or uint8 pixels to logits.
+
+        `tail_forward` maps the inputs of the tail to logits.
         """
         return lambda inputs: tail_forward(
             self.features(split_model, inputs) if inputs.dtype == torch.uint8 else inputs

@@ -13,19 +13,24 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch import nn
 
 from resnetlab.bundle.spec import Metric, ModelFile
 from resnetlab.bundle.store import load_bundle, save_bundle
-from resnetlab.data.photo_loader import Tta
 from resnetlab.data.transforms.eval_transform import EvalTransform
 from resnetlab.errors import Problem, ResnetlabError, input_error
 from resnetlab.finetune.backbones import Backbone
-from resnetlab.finetune.dataset import PhotoDataset, PhotoSplit
-from resnetlab.finetune.model import FEATURE_BATCH_SIZE, FinetuneModel, SplitModel
+from resnetlab.finetune.dataset import PhotoDataset
+from resnetlab.finetune.evaluation import (
+    accuracy_estimate,
+    accuracy_metric,
+    compare,
+    predict_from_features,
+    predict_photos,
+    selection_key,
+)
+from resnetlab.finetune.model import FEATURE_BATCH_SIZE, FinetuneModel
 from resnetlab.finetune.results import (
     AccuracyEstimate,
-    Comparison,
     FinetuneResult,
     Misclassification,
     StageRecord,
@@ -37,12 +42,9 @@ from resnetlab.recipes.finetune import FinetuneRecipe, Stage
 from resnetlab.recipes.numerics import Numerics
 from resnetlab.runs.provenance import provenance_event
 from resnetlab.schema import encode
-from resnetlab.stats.exact import mcnemar
-from resnetlab.stats.intervals import clopper_pearson
 from resnetlab.training.device import setup_device
 from resnetlab.training.distributed import SINGLE_PROCESS, World
-from resnetlab.training.evaluate import evaluate
-from resnetlab.training.photo_predictions import Predictions, make_predict_proba, predict_images
+from resnetlab.training.photo_predictions import Predictions
 
 MAX_MISCLASSIFIED = 12
 """Number of mistakes in the record, the most confident first."""
@@ -146,11 +148,6 @@ def run_stages(
             f"{result.seconds:.0f} s"
         )
         yield result, predictions
-
-
-def selection_key(estimate: AccuracyEstimate) -> tuple[float, float]:
-    """Return the sort key of an estimate: a higher accuracy is better, then a lower loss."""
-    return estimate.accuracy_pct, -estimate.loss_nats
 
 
 @dataclass
@@ -315,79 +312,6 @@ def _train_and_save(
     return stages
 
 
-def predict_photos(
-    model: nn.Module,
-    photo_split: PhotoSplit,
-    transform: EvalTransform,
-    device: torch.device,
-    crops: int = 1,
-    on_item: ItemCallback = silent,
-) -> Predictions:
-    """Predict every photograph of a split in fp32, as the command `evaluate` does.
-
-    With 10 `crops`, average the probabilities over ten crops.
-    """
-    predict_proba = make_predict_proba(model, transform, device)
-    tta: Tta = "ten-crop" if crops == 10 else "none"
-    # Whole photographs differ in shape, so that each is a batch of its own.
-    batch_size = FEATURE_BATCH_SIZE if transform.crop_mode == "crop" else 1
-    rows = []
-    for prediction in predict_images(predict_proba, photo_split.images, transform, tta, batch_size):
-        assert prediction.probabilities is not None, "a damaged photograph raises InputError"
-        rows.append(prediction.probabilities)
-        on_item("photographs scored", len(rows), len(photo_split))
-    return Predictions(np.stack(rows), photo_split.labels)
-
-
-def compare(ours: Predictions, theirs: Predictions) -> Comparison:
-    """Compare two networks on the same images with McNemar's exact test."""
-    only_ours = int((ours.correct & ~theirs.correct).sum())
-    only_theirs = int((theirs.correct & ~ours.correct).sum())
-    return Comparison(
-        baseline_accuracy_pct=100 * float(theirs.correct.mean()),
-        only_this=only_ours,
-        only_baseline=only_theirs,
-        p=mcnemar(only_ours, only_theirs),
-    )
-
-
-def accuracy_estimate(predictions: Predictions) -> AccuracyEstimate:
-    """Return the accuracy of predictions, its Clopper-Pearson 95 % interval over the images, and
-    the mean loss.
-    """
-    correct, images = int(predictions.correct.sum()), len(predictions.labels)
-    low, high = clopper_pearson(correct, images)
-    return AccuracyEstimate(
-        images=images,
-        correct=correct,
-        accuracy_pct=100 * correct / images,
-        low_pct=100 * low,
-        high_pct=100 * high,
-        loss_nats=predictions.loss_nats,
-    )
-
-
-def predict_from_features(
-    finetune_model: FinetuneModel,
-    split_model: SplitModel,
-    photo_split: PhotoSplit,
-    transform: EvalTransform,
-) -> Predictions:
-    """Predict a split with the present weights, from cached features of the frozen trunk if there
-    are any.
-    """
-    inputs = finetune_model.features_or_pixels(split_model, photo_split, transform)
-
-    scored = evaluate(
-        finetune_model.model,
-        finetune_model.make_forward(split_model, split_model.tail),
-        inputs,
-        finetune_model.world,
-        batch_size=FEATURE_BATCH_SIZE,
-    )
-    return Predictions(torch.softmax(scored.logits.double(), 1).numpy(), photo_split.labels)
-
-
 def _fit_to_budget(
     stage: Stage,
     finetune_model: FinetuneModel,
@@ -453,19 +377,6 @@ def save_model(
 def caveats(job: FinetuneJob) -> tuple[str, ...]:
     """Return the caveats that a reader of the numbers must know."""
     return (job.photos.pretraining_overlap,) if job.photos.pretraining_overlap else ()
-
-
-def accuracy_metric(split: str, estimate: AccuracyEstimate, data: str) -> Metric:
-    """Convert an accuracy estimate to the form of model.json."""
-    return Metric(
-        name="top1_accuracy_pct",
-        value=estimate.accuracy_pct,
-        low=estimate.low_pct,
-        high=estimate.high_pct,
-        data=data,
-        split=split,
-        images=estimate.images,
-    )
 
 
 def _evaluate_baseline(

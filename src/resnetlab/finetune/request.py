@@ -51,7 +51,7 @@ def read_request(request: FinetuneRequest, notify: Notify = silent) -> CheckedRe
             "no such folder",
             "give a folder of photographs, with a folder per class",
         )
-    tuning = apply_options(load_finetune_recipe(request.recipe), request)
+    recipe = apply_options(load_finetune_recipe(request.recipe), request)
     backbone = select_backbone(request.model, request.weights, request.accept_license)
     photos = open_photographs(
         request.folder,
@@ -67,19 +67,19 @@ def read_request(request: FinetuneRequest, notify: Notify = silent) -> CheckedRe
         f"{len(photos.classes)} classes, {len(photos.train):,} train images; "
         f"{backbone.spec.slug}{origin}"
     )
-    return CheckedRequest(photos, backbone, tuning)
+    return CheckedRequest(photos, backbone, recipe)
 
 
 def apply_options(recipe: FinetuneRecipe, request: FinetuneRequest) -> FinetuneRecipe:
     """Apply the image sizes, the epochs and the frozen part of a request to a recipe."""
     train = request.train_size or recipe.train_size
     test = request.test_size or request.train_size or recipe.test_size
-    trains = _trainable_parts(request.freeze)
+    trainable = _trainable_parts(request.freeze)
 
     def changed(stage: Stage) -> Stage:
         return (
-            replace(stage, trainable=trains)
-            if trains is not None and stage.augment == "standard"
+            replace(stage, trainable=trainable)
+            if trainable is not None and stage.augment == "standard"
             else stage
         )
 

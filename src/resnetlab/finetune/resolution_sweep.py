@@ -18,17 +18,15 @@ from torch import Tensor
 
 from resnetlab.data.transforms.eval_transform import EvalTransform
 from resnetlab.errors import input_error
-from resnetlab.finetune.model import FinetuneModel
-from resnetlab.finetune.pipeline import (
-    FinetuneJob,
+from resnetlab.finetune.evaluation import (
     accuracy_estimate,
     accuracy_metric,
-    caveats,
     compare,
     predict_from_features,
-    save_model,
     selection_key,
 )
+from resnetlab.finetune.model import FinetuneModel
+from resnetlab.finetune.pipeline import FinetuneJob, caveats, save_model
 from resnetlab.finetune.results import Comparison, ResolutionCell, ResolutionTable, TrainResolution
 from resnetlab.finetune.stage import StageResult, fit
 from resnetlab.finetune.stage_cache import StageCache, StageKey, StageLockedError, stage_key
@@ -81,19 +79,20 @@ class _Sweep:
         self.finetune_model.model.load_state_dict(self.initial_state)
         with peak_memory(self.finetune_model.device) as peak:
             try:
-                view = self.finetune_model.eval_transform(train_size)
-                views = {"train": view, "test": view}
-                fitted = self._run_stage(
-                    self.initial_key.with_stage(stage, view), views, self.should_stop
+                transform = self.finetune_model.eval_transform(train_size)
+                result = self._run_stage(
+                    self.initial_key.with_stage(stage, transform),
+                    {"train": transform, "test": transform},
+                    self.should_stop,
                 )
                 row = replace(
                     row,
                     status="done",
-                    epochs=len(fitted.epochs),
-                    best_epoch=fitted.best.epoch,
-                    peak_bytes=fitted.peak_bytes,
+                    epochs=len(result.epochs),
+                    best_epoch=result.best.epoch,
+                    peak_bytes=result.peak_bytes,
                 )
-                summary = f"validation {fitted.best.accuracy_pct:.1f} %"
+                summary = f"validation {result.best.accuracy_pct:.1f} %"
             except StageLockedError:
                 summary = "stopped"
             except (MemoryError, RuntimeError) as error:
@@ -143,66 +142,64 @@ class _Sweep:
         return cell
 
     def _evaluate_stages(self, cell: ResolutionCell) -> ResolutionCell:
-        photos, tuning, subject = self.job.photos, self.job.recipe, self.finetune_model
-        views = {
-            "train": subject.eval_transform(cell.train_size),
-            "test": subject.eval_transform(cell.test_size),
+        photos, recipe, finetune_model = self.job.photos, self.job.recipe, self.finetune_model
+        transforms = {
+            "train": finetune_model.eval_transform(cell.train_size),
+            "test": finetune_model.eval_transform(cell.test_size),
         }
-        halves = subject.split_for_training("last norm", cell.test_size)
 
-        def predictions() -> tuple[Predictions, Predictions]:
-            view = views["test"]
-            return predict_from_features(
-                subject, halves, photos.validation, view
-            ), predict_from_features(subject, halves, photos.test, view)
+        def predict() -> tuple[Predictions, Predictions]:
+            """Predict validation and test with the present weights."""
+            split_model = finetune_model.split_for_training("last norm", cell.test_size)
+            validation, test = (
+                predict_from_features(finetune_model, split_model, split, transforms["test"])
+                for split in (photos.validation, photos.test)
+            )
+            return validation, test
 
-        first_scores = predictions()
-        self._update_best(cell, first_scores)
+        first = predict()
+        self._update_best(cell, first)
         if cell.train_size == cell.test_size:
-            self.same_size_predictions[cell.train_size] = first_scores[1]
-        cell = replace(
-            cell,
-            status="done",
-            stage_one=(accuracy_estimate(first_scores[0]), accuracy_estimate(first_scores[1])),
-        )
-        if len(tuning.stages) < 2:
+            self.same_size_predictions[cell.train_size] = first[1]
+        estimates = accuracy_estimate(first[0]), accuracy_estimate(first[1])
+        cell = replace(cell, status="done", stage_one=estimates)
+        if len(recipe.stages) < 2:
             return cell
-        first, second = tuning.resolved_stages
-        basis = self.initial_key.with_stage(first, views["train"]).with_stage(
-            second, views[second.size]
+        stage_one, stage_two = recipe.resolved_stages
+        key = self.initial_key.with_stage(stage_one, transforms["train"]).with_stage(
+            stage_two, transforms[stage_two.size]
         )
-        self._run_stage(basis, views, lambda: False)
-        halves = subject.split_for_training("last norm", cell.test_size)
-        second_scores = predictions()
-        self._update_best(cell, second_scores)
-        estimates = accuracy_estimate(second_scores[0]), accuracy_estimate(second_scores[1])
-        return replace(cell, stage_two=estimates, paired=compare(second_scores[1], first_scores[1]))
+        self._run_stage(key, transforms, lambda: False)
+        second = predict()
+        self._update_best(cell, second)
+        estimates = accuracy_estimate(second[0]), accuracy_estimate(second[1])
+        return replace(cell, stage_two=estimates, paired=compare(second[1], first[1]))
 
     def _run_stage(
-        self, key: StageKey, views: dict[str, EvalTransform], should_stop: Callable[[], bool]
+        self, key: StageKey, transforms: dict[str, EvalTransform], should_stop: Callable[[], bool]
     ) -> StageResult:
-        """Return the last stage of `basis`, trained or from the cache."""
+        """Return the last stage of `key`, trained or from the cache."""
         start = time.monotonic()
-        fitting = partial(
+        train_stage = partial(
             fit,
             self.finetune_model,
             key.stages[-1],
             self.job.photos,
-            views,
+            transforms,
             self.job.seed,
             should_stop=should_stop,
         )
-        fitted = self.cache.load_or_train(key, self.finetune_model, fitting, self.should_stop)
-        self.cached_seconds = max(0.0, fitted.seconds - (time.monotonic() - start))
-        return fitted
+        result = self.cache.load_or_train(key, self.finetune_model, train_stage, self.should_stop)
+        self.cached_seconds = max(0.0, result.seconds - (time.monotonic() - start))
+        return result
 
     def _update_best(
         self, cell: ResolutionCell, predictions: tuple[Predictions, Predictions]
     ) -> None:
-        score = selection_key(accuracy_estimate(predictions[0]))
-        if self.best is None or score > self.best.selection_key:
+        key = selection_key(accuracy_estimate(predictions[0]))
+        if self.best is None or key > self.best.selection_key:
             self.best = _Best(
-                score,
+                key,
                 (cell.train_size, cell.test_size),
                 self.finetune_model.clone_state(),
                 predictions[1],
@@ -231,12 +228,12 @@ def sweep(
         raise input_error(
             job.recipe.name,
             "more than two stages",
-            "--recipe fixres, or proof-of-concept",
+            "give --recipe fixres, or --recipe proof-of-concept",
             field="stages",
         )
     start = time.monotonic()
     device = setup_device(job.numerics, job.device_index)
-    subject = FinetuneModel(
+    finetune_model = FinetuneModel(
         job.backbone.spec,
         job.backbone.weights,
         job.photos.classes,
@@ -246,19 +243,21 @@ def sweep(
         on_item=on_item,
     )
     for size in sorted({*train_sizes, *test_sizes}):
-        subject.eval_transform(size)
-    subject.split_for_training(job.recipe.stages[0].trainable, train_sizes[0])
-    trained, total = (
-        count_parameters(subject.model, trainable=True),
-        count_parameters(subject.model),
+        finetune_model.eval_transform(size)
+    finetune_model.split_for_training(job.recipe.stages[0].trainable, train_sizes[0])
+    trainable, total = (
+        count_parameters(finetune_model.model, trainable=True),
+        count_parameters(finetune_model.model),
     )
-    basis = stage_key(subject, job.photos.sha256, "none")
-    progress = _Sweep(job, subject, cache, basis, should_stop, notify, subject.clone_state())
+    key = stage_key(finetune_model, job.photos.sha256, "none")
+    progress = _Sweep(
+        job, finetune_model, cache, key, should_stop, notify, finetune_model.clone_state()
+    )
     rows = {size: TrainResolution(train_size=size) for size in train_sizes}
     cells = {
         (a, b): ResolutionCell(train_size=a, test_size=b) for a in train_sizes for b in test_sizes
     }
-    line = provenance_event("fixres", 0, job.numerics, job.photos.sha256)
+    provenance = provenance_event("fixres", 0, job.numerics, job.photos.sha256)
 
     def table() -> ResolutionTable:
         photos, best = job.photos, progress.best
@@ -281,15 +280,15 @@ def sweep(
             cells=tuple(cells.values()),
             best=best.sizes if best else None,
             best_paired=paired,
-            trainable_parameters=trained,
+            trainable_parameters=trainable,
             parameters=total,
             precision=job.numerics.precision,
-            machine=str(line["processor"]),
+            machine=str(provenance["processor"]),
             license=str(job.backbone.license),
             caveats=caveats(job),
             command=command,
             seconds=round(time.monotonic() - start, 1),
-            provenance=line,
+            provenance=provenance,
         )
 
     for train_size in train_sizes:
@@ -302,13 +301,13 @@ def sweep(
         if should_stop():
             break
     if progress.best is not None:
-        subject.model.load_state_dict(progress.best.state)
-        look = accuracy_estimate(progress.best.test_predictions)
+        finetune_model.model.load_state_dict(progress.best.state)
+        estimate = accuracy_estimate(progress.best.test_predictions)
         save_model(
             job,
-            subject,
-            subject.eval_transform(progress.best.sizes[1]),
+            finetune_model,
+            finetune_model.eval_transform(progress.best.sizes[1]),
             model,
-            (accuracy_metric("test", look, job.photos.name),),
+            (accuracy_metric("test", estimate, job.photos.name),),
         )
     yield table()

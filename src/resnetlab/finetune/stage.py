@@ -84,7 +84,7 @@ def fit(
     rates of the stage. A stage that is stopped has its best epoch so far.
 
     Args:
-        finetune_model: Model to train.
+        finetune_model: Network to train.
         stage: Stage to train.
         photos: Data set.
         views: Evaluation transforms at the train size and at the test size.

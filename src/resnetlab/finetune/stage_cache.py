@@ -2,8 +2,8 @@
 
 Each stage has one file under `cache/stages` with the tensors that the stage may have changed; its
 metadata contain the result of the stage. Files are written atomically, and a damaged file counts as
-absent. Every file may be removed, since a missing stage is trained again. The cache never removes
-files itself.
+absent. Every file may be removed, since a missing stage is trained again. The cache itself removes
+no file.
 """
 
 from __future__ import annotations
@@ -105,37 +105,38 @@ class StageCache:
         fit: Callable[[], StageResult],
         should_stop: Callable[[], bool] = lambda: False,
     ) -> StageResult:
-        """Return the last stage of `basis`, from the cache or trained by `fit`, and load its
-        weights.
+        """Return the last stage of `key`, from the cache or trained by `fit`, and load its weights.
 
         Only one of several concurrent processes trains the stage. A stage that was stopped is not
-        cached. Raises TakenError if another process trains the stage for longer than
+        cached. Raises StageLockedError if another process trains the stage for longer than
         `wait_seconds`.
         """
         path = self.folder / f"{config_hash(key)[:32]}.safetensors"
-        team, stage, side = finetune_model.world, key.stages[-1], key.eval_transforms[-1].size
-        stop_waiting = (
-            should_stop if team.size == 1 else None
-        )  # one process of a team must not give up while the others wait
-        with self._locked(path, stop_waiting) if team.is_main_process else contextlib.nullcontext():
-            cached = team.broadcast(_read_stage(path) if team.is_main_process else None)
+        world, stage, size = finetune_model.world, key.stages[-1], key.eval_transforms[-1].size
+        # One of several processes must not give up while the others wait.
+        stop_waiting = should_stop if world.size == 1 else None
+        with (
+            self._locked(path, stop_waiting) if world.is_main_process else contextlib.nullcontext()
+        ):
+            cached = world.broadcast(_read_stage(path) if world.is_main_process else None)
             if cached is None:
                 with peak_memory(finetune_model.device) as peak:
-                    fitted = fit()
-                fitted = replace(fitted, peak_bytes=peak.bytes)
-                if team.is_main_process and fitted.complete and fitted.epochs:
-                    _write_stage(path, trainable_state(finetune_model.model), fitted)
-                return fitted
-        tensors, fitted = cached
-        halves = finetune_model.split_for_training(stage.trainable, side)
+                    result = fit()
+                result = replace(result, peak_bytes=peak.bytes)
+                if world.is_main_process and result.complete and result.epochs:
+                    _write_stage(path, trainable_state(finetune_model.model), result)
+                return result
+        tensors, result = cached
+        split_model = finetune_model.split_for_training(stage.trainable, size)
         finetune_model.model.load_state_dict(tensors, strict=False)
-        invalidate_features(finetune_model, halves, stage)
-        return fitted
+        invalidate_features(finetune_model, split_model, stage)
+        return result
 
     @contextlib.contextmanager
     def _locked(self, path: Path, should_stop: Callable[[], bool] | None) -> Iterator[None]:
-        """Acquire the lock of the stage at `path` for the `with` block. Without `stop`, wait
-        without limit.
+        """Acquire the lock of the stage at `path` for the `with` block.
+
+        Without `should_stop`, wait without limit.
 
         The system releases the lock when a process dies.
         """
@@ -186,7 +187,7 @@ def _read_stage(path: Path) -> tuple[dict[str, Tensor], StageResult] | None:
         with safe_open(path, "pt") as file:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
             facts = json.loads(file.metadata()["resnetlab"])
-        fitted: StageResult = decode(StageResult, facts["fitted"], str(path))
+        result: StageResult = decode(StageResult, facts["fitted"], str(path))
     except (SafetensorError, OSError, InputError, ValueError, KeyError, TypeError):
         return None
-    return (tensors, fitted) if state_dict_hash(tensors) == facts["tensors"] else None
+    return (tensors, result) if state_dict_hash(tensors) == facts["tensors"] else None

@@ -105,6 +105,7 @@ class PhotoLoader:
         self.pending: dict[int, Future[Tensor]] = {}
 
     def __call__(self, part: slice) -> Batch:
+        """Return the images or features, and the labels, of a slice of the epoch."""
         state = self.state
         model, split_model = state.finetune_model, state.split_model
         split_point, stage_name = split_model.split_point, state.stage.name

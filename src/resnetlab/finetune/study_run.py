@@ -16,15 +16,9 @@ from resnetlab.data.transforms.eval_transform import EvalTransform
 from resnetlab.errors import input_error
 from resnetlab.finetune.backbones import Backbone
 from resnetlab.finetune.dataset import PhotoDataset
+from resnetlab.finetune.evaluation import accuracy_estimate, predict_photos, selection_key
 from resnetlab.finetune.model import FinetuneModel
-from resnetlab.finetune.pipeline import (
-    FinetuneJob,
-    accuracy_estimate,
-    caveats,
-    predict_photos,
-    run_stages,
-    selection_key,
-)
+from resnetlab.finetune.pipeline import FinetuneJob, caveats, run_stages
 from resnetlab.finetune.stage import StageResult
 from resnetlab.finetune.stage_cache import StageCache, StageLockedError
 from resnetlab.recipes.numerics import Placement
@@ -134,6 +128,7 @@ class FinetuneSession:
         self.selected: tuple[Probabilities, int] | None = None
 
     def run(self, should_stop: Callable[[], bool], on_progress: ProgressCallback) -> Result | None:
+        """Train the stages and return the result, or None if `should_stop()` ended the training."""
         best: dict[str, torch.Tensor] = {}
         total, done = self.recipe.total_steps(len(self.photos.train)), 0
 

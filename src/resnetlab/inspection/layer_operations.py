@@ -131,6 +131,7 @@ def _pooling(
 
 
 def output_shape(tensor: Tensor) -> tuple[int, ...]:
+    """Return the shape of one image's output: the shape of `tensor` without its batch axis."""
     return tuple(tensor.shape[1:])
 
 

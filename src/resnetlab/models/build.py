@@ -35,10 +35,14 @@ from resnetlab.models.nets.subsample import replace_unsafe_convs
 def build_model(
     spec: ModelConfig, channels: int, num_classes: int, generator_for: GeneratorFor
 ) -> nn.Module:
-    """Build the network of `spec` for images of `channels` and `classes` outputs, on the CPU, in
-    fp32.
+    """Build the network of `spec` on the CPU, in fp32.
 
-    `draw` returns a generator for each parameter name: `lambda name: stream(seed, "init", name)`.
+    Args:
+        spec: Model to build.
+        channels: Number of channels of the images.
+        num_classes: Number of outputs.
+        generator_for: Function that returns the generator of a parameter, by its name:
+            `lambda name: stream(seed, "init", name)`.
     """
     if isinstance(spec, ExternalConfig):
         return load_external(spec, channels, num_classes, generator_for)

@@ -69,7 +69,8 @@ def import_weights(file: Path, model_name: str, out: Path, license: str = "") ->
     that path.
 
     The file is loaded without executing code from it. Class names, preprocessing and `license` go
-    into the metadata. Raises InputError when the file is no checkpoint, or not one of `as_model`.
+    into the metadata. Raises InputError when the file is no checkpoint, or not one of the model
+    `model_name`.
     """
     spec = get_model_config(model_name, "--as", "")
     if not isinstance(spec, CifarConfig | ImageNetConfig):
@@ -85,7 +86,7 @@ def import_weights(file: Path, model_name: str, out: Path, license: str = "") ->
         raise input_error(
             str(file),
             "no classifier, neither fc.weight nor linear.weight",
-            "the file of a whole network",
+            "give the file of a complete network",
         )
     stem = tensors.get("stem.weight")
     channels = stem.shape[1] if stem is not None and stem.ndim == 4 else 3
@@ -122,7 +123,9 @@ def _read_checkpoint(file: Path) -> dict[str, Tensor]:
     except FileNotFoundError:
         raise input_error(str(file), "no such file", fix) from None
     except pickle.UnpicklingError:
-        problem = "holds more than weights, or is not a file of torch's; nothing in it was run"
+        problem = (
+            "contains more than weights, or is not a file of torch; nothing in it was executed"
+        )
         raise input_error(
             str(file), problem, "save it again as a state_dict, with torch.save"
         ) from None
@@ -139,7 +142,7 @@ def _read_checkpoint(file: Path) -> dict[str, Tensor]:
         or not checkpoint
         or not all(isinstance(t, Tensor) for t in checkpoint.values())
     ):
-        raise input_error(str(file), "holds no weights by name", fix)
+        raise input_error(str(file), "contains no named weights", fix)
     return {str(name): tensor for name, tensor in checkpoint.items()}
 
 

@@ -30,7 +30,9 @@ def model_cost(spec: ModelConfig, channels: int, num_classes: int, side: int) ->
 
 @functools.lru_cache(maxsize=256)  # a study asks once for each run
 def traced_cost(spec: ModelConfig, channels: int, num_classes: int, side: int) -> tuple[int, int]:
-    """Build the network on the meta device and count the same numbers as `cost`."""
+    """Build the network on the meta device and count its parameters and multiply-adds, as
+    `cost` of a built-in config does without building it.
+    """
     import torch
     from torch.utils.flop_counter import FlopCounterMode
 

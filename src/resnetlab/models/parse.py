@@ -16,7 +16,7 @@ from resnetlab.models.configs.dense import DenseNetConfig
 from resnetlab.models.configs.external import ExternalConfig, with_weights_hash
 from resnetlab.models.configs.imagenet import ImageNetConfig
 from resnetlab.models.registry import get_model_config
-from resnetlab.schema import FieldError, decode, read_toml, without_defaults
+from resnetlab.schema import FieldError, decode, read_toml, unknown_field, without_defaults
 
 _FAMILIES: dict[str, Any] = {
     "cifar": CifarConfig,
@@ -80,12 +80,7 @@ def parse_model(value: object, where: str, field: str = "model") -> ModelConfig:
     names = [f.name for f in dataclass_fields(config_class)]
     allowed_keys = sorted({*names, "name", *(["depth"] if config_class is CifarConfig else [])})
     for key in [key for key in table if key not in allowed_keys]:
-        fix = suggest(str(key), allowed_keys) or "remove it"
-        problems.append(
-            Problem(
-                where, "unknown field", fix, field=f"{field}.{key}", allowed=", ".join(allowed_keys)
-            )
-        )
+        problems.append(unknown_field(where, f"{field}.{key}", str(key), allowed_keys))
         del table[key]
     if base is not None and base.family == family:
         table = {
@@ -150,7 +145,7 @@ def _with_blocks(table: dict[Any, Any], where: str, field: str) -> dict[Any, Any
         return table
     if "blocks" in table:
         raise input_error(
-            where, "given beside blocks", "keep one of the two", field=f"{field}.depth"
+            where, "given together with blocks", "keep one of the two", field=f"{field}.depth"
         )
     depth = table.pop("depth")
     try:

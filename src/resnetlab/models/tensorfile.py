@@ -39,5 +39,5 @@ def open_safetensors(path: Path, framework: Literal["pt", "np"]) -> Iterator[Any
         ) from None
     except (SafetensorError, OSError, ValueError) as error:
         raise input_error(
-            str(path), f"not a whole safetensors file: {error}", "restore it from a copy"
+            str(path), f"not a complete safetensors file: {error}", "restore it from a copy"
         ) from None

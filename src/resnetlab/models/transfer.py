@@ -27,12 +27,12 @@ from resnetlab.models.weights import load_weights, read_weights
 def build_with_new_head(
     spec: ModelConfig, num_classes: int, generator_for: GeneratorFor
 ) -> nn.Module:
-    """Return the network of `spec` for 3 channels and `classes` outputs, with pre-trained weights
-    and a new classifier.
+    """Return the network of `spec` for 3 channels and `num_classes` outputs, with pre-trained
+    weights and a new classifier.
 
-    The classifier's weights are uniform in +-1 / sqrt(fan-in), from `draw`. A network of this
-    package is freshly initialized; `load_backbone` loads its pre-trained weights. Raises InputError
-    when the weights belong to another network.
+    The classifier's weights are uniform in +-1 / sqrt(fan-in), from `generator_for`. A network of
+    this package is freshly initialized; `load_backbone` loads its pre-trained weights. Raises
+    InputError when the weights belong to another network.
     """
     if not isinstance(spec, ExternalConfig):
         return build_model(spec, 3, num_classes, generator_for)
@@ -91,8 +91,8 @@ def classifier(model: nn.Module, where: str) -> tuple[str, nn.Linear]:
     if not linear:
         raise input_error(
             where,
-            "does not end in a linear layer",
-            "another network: its classifier cannot be replaced",
+            "the model has no final linear layer to replace",
+            "choose a model whose classifier is a linear layer",
         )
     return linear[-1]
 
@@ -215,7 +215,7 @@ def is_folded(norm: nn.Module) -> bool:
 
 
 class TrainableTail(nn.Module):
-    """Second half of a cut network: maps the output (B, F) of `Trunk` to logits (B, K)."""
+    """Second half of a cut network: maps the output (B, F) of `FrozenTrunk` to logits (B, K)."""
 
     def __init__(self, rest: nn.Module, shapes: tuple[torch.Size, ...]) -> None:
         super().__init__()
@@ -255,7 +255,7 @@ class FrozenTrunk(nn.Module):
 def split_at(
     model: nn.Module, module_name: str, side: int
 ) -> tuple[FrozenTrunk, TrainableTail] | None:
-    """Split `model` before the module named `at`, for images of `side` pixels.
+    """Split `model` before the module `module_name`, for images of `side` pixels.
 
     Return None if the model cannot be traced. Both halves use the model's own modules.
     """

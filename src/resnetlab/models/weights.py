@@ -36,7 +36,7 @@ class WeightsMetadata:
     std: tuple[float, ...] = ()
     side: int = 0
     normalize: str = ""
-    """Kind of normalization, if it is not by `mean` and `deviation`: `per-image` or `zca`."""
+    """Kind of normalization, if it is not by `mean` and `std`: `per-image` or `zca`."""
     whitening: dict[str, Tensor] = field(default_factory=dict)
     """Tensors of ZCA whitening: `mean` (D,) and `matrix` (D, D)."""
 
@@ -85,15 +85,15 @@ def load_weights(model: nn.Module, tensors: dict[str, Tensor], where: str) -> No
     defaults = {
         n: torch.zeros_like(t) for n, t in expected.items() if n.endswith("num_batches_tracked")
     }
-    given = {**defaults, **tensors}
+    state = {**defaults, **tensors}
     misshapen = [
-        f"{name} {_format_shape(given[name])} for {_format_shape(expected[name])}"
+        f"{name} {_format_shape(state[name])} for {_format_shape(expected[name])}"
         for name in expected
-        if name in given and given[name].shape != expected[name].shape
+        if name in state and state[name].shape != expected[name].shape
     ]
     groups = {
-        "is missing": [name for name in expected if name not in given],
-        "has no place in the network:": [name for name in given if name not in expected],
+        "is missing": [name for name in expected if name not in state],
+        "is unknown to the network:": [name for name in state if name not in expected],
         "has another shape:": misshapen,
     }
     fix = "give the file of this network, or the network of this file"
@@ -104,7 +104,7 @@ def load_weights(model: nn.Module, tensors: dict[str, Tensor], where: str) -> No
     ]
     if problems:
         raise InputError(*problems)
-    model.load_state_dict(given)
+    model.load_state_dict(state)
 
 
 def _format_shape(tensor: Tensor) -> str:

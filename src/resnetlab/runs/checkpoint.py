@@ -164,7 +164,7 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
         tensors: dict[str, Tensor] = safetensors.torch.load(path.read_bytes())
     except (SafetensorError, OSError) as error:
         raise input_error(
-            str(path), f"not a whole safetensors file: {error}", "restore it from a copy"
+            str(path), f"not a complete safetensors file: {error}", "restore it from a copy"
         ) from None
     return tensors
 

@@ -270,7 +270,7 @@ def safetensors_problem(path: Path) -> str:
         with path.open("rb") as file:
             (length,) = struct.unpack("<Q", file.read(8))
             if length > size:
-                return "not a whole safetensors file: its header is longer than the file"
+                return "not a complete safetensors file: its header is longer than the file"
             header = json.loads(file.read(length))
         ends = [
             entry["data_offsets"][1] for name, entry in header.items() if name != "__metadata__"
@@ -279,5 +279,7 @@ def safetensors_problem(path: Path) -> str:
         return "not a safetensors file"
     expected = 8 + length + max(ends, default=0)
     return (
-        "" if size == expected else f"not a whole safetensors file: {size:,} bytes of {expected:,}"
+        ""
+        if size == expected
+        else f"not a complete safetensors file: {size:,} bytes of {expected:,}"
     )

@@ -53,6 +53,7 @@ class RunDirectory:
 
     @property
     def checkpoints(self) -> Path:
+        """Folder of the checkpoints."""
         return self.path / "checkpoints"
 
     @contextlib.contextmanager

@@ -105,12 +105,11 @@ def hurdle_interval(
     interval is the full range.
 
     Args:
-        trained: values of the trained runs, by default accuracies in percent.
-        runs: number of all runs.
-        chance: value of a constant guess.
-        unknown: number of those runs whose outcome is not known.
-        whole: range of possible values.
-
+        trained: Values of the trained runs, by default accuracies in percent.
+        runs: Number of all runs.
+        chance: Value of a constant guess.
+        unknown_runs: Number of those runs whose outcome is not known.
+        value_range: Range of possible values.
     """
     inner = t_interval(trained, 0.975)
     if inner is None:

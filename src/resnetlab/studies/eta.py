@@ -27,7 +27,7 @@ class _Throughput:
 
     @property
     def has_enough_steps(self) -> bool:
-        """Return whether the run has taken enough steps for an estimate."""
+        """Return True if the run has taken enough steps for an estimate."""
         return self.step - self.first_step >= MIN_STEPS
 
     @property

@@ -31,12 +31,18 @@ def open_source(
     notify: Notify = silent,
     skip_bad: bool = False,
 ) -> Source:
-    """Open `source`: one of `NAMES`, an `.npz` or a folder.
+    """Open a data set by its name, an `.npz` file or a folder of images.
 
-    `image_size` is the side in pixels of a folder's images. `cache` is the folder for split files
-    and lists of bad files (downloads and decoded images lie in the user's cache:
-    `settings.cache_dir`). `say` receives messages about slow work. With `skip_bad` a folder's
-    broken files are skipped, counted and hashed. Raises InputError with every mistake found.
+    Args:
+        source: One of `SOURCE_NAMES`, or a path.
+        image_size: Side of a folder's images in pixels.
+        cache: Folder for split files and lists of bad files. Downloads and decoded images are in
+            the user's cache, `settings.cache_dir`.
+        notify: Receives messages about slow work.
+        skip_bad: Skip, count and hash the broken files of a folder instead of refusing them.
+
+    Raises:
+        InputError: The source does not exist or is invalid. The error lists every mistake.
     """
     path = Path(source)
     try:
@@ -46,7 +52,7 @@ def open_source(
         raise input_error(source, problem, "give a path that you may read") from error
     if source in SOURCE_NAMES:
         data = _open_named(source, image_size, notify)
-        note = f"{source} is the data set of that name; the folder beside it is ./{source}"
+        note = f"{source} is the data set of that name; the folder of the same name is ./{source}"
         return replace(data, notes=(*data.notes, note)) if is_folder else data
     if is_folder:
         from resnetlab.data.sources.folder import open_folder

@@ -38,7 +38,7 @@ def build_source(
 
 
 def make_images(pixels: NDArray[np.uint8], labels: NDArray[np.generic]) -> LabeledImages:
-    """Return `Images` of pixels (N, H, W) or (N, H, W, C) uint8 and integer labels (N,)."""
+    """Return `LabeledImages` of pixels (N, H, W) or (N, H, W, C) uint8 and integer labels (N,)."""
     if pixels.ndim == 3:
         pixels = pixels[..., np.newaxis]
     return LabeledImages(np.ascontiguousarray(pixels), np.ascontiguousarray(labels, dtype=np.int64))

@@ -49,7 +49,7 @@ class BadFile:
 
 @dataclass(frozen=True)
 class FolderScan:
-    """Survey of a folder that accounts for every file: used as `rows` and `pixels` (N, S, S, C),
+    """Scan of a folder that accounts for every file: used as `rows` and `pixels` (N, S, S, C),
     skipped, or bad.
     """
 
@@ -94,7 +94,7 @@ def open_folder(
     )
     images = folder_cache.load(cache_path, fingerprint)
     if images is None:
-        surveyed = scan_folder(
+        scan = scan_folder(
             root,
             image_size=image_size,
             cache=cache,
@@ -102,15 +102,15 @@ def open_folder(
             skip_bad=skip_bad,
             workers=workers,
         )
-        images = _to_cached_folder(surveyed)
+        images = _to_cached_folder(scan)
         folder_cache.save(
-            cache_path, fingerprint, images, surveyed.pixels_key, _dependencies(surveyed, cache)
+            cache_path, fingerprint, images, scan.pixels_key, _dependencies(scan, cache)
         )
     return _to_source(root, images)
 
 
 def to_source(scan: FolderScan) -> Source:
-    """Return the Source of a surveyed folder."""
+    """Return the Source of a scanned folder."""
     return _to_source(scan.root, _to_cached_folder(scan))
 
 
@@ -168,8 +168,8 @@ def _check_outside(cache: Path, root: Path) -> None:
     for path, fix in fixes.items():
         if path.resolve().is_relative_to(
             root.resolve()
-        ):  # the next survey would list and hash what is written there
-            raise input_error(str(root), f"{path} lies in the folder of images", fix)
+        ):  # the next scan would list and hash what is written there
+            raise input_error(str(root), f"{path} is inside the folder of images", fix)
 
 
 def scan_folder(
@@ -183,12 +183,21 @@ def scan_folder(
     split: SplitSpec | Path | None = None,
     rehash: bool = False,
 ) -> FolderScan:
-    """List, hash, decode and split a folder. Raises InputError.
+    """List, hash, decode and split a folder. The pixels go to the user's cache.
 
-    With a `Cut` the splits are drawn anew; with a path they follow that manifest; with None they
-    follow the folder's layout. A file with the same size and time as when it was hashed is not read
-    again, unless with `anew`. Pixels go to the user's cache; `cache` is for files that belong to
-    the output: the manifest and the list of bad files.
+    Args:
+        root: Folder of images.
+        image_size: Side of the decoded images in pixels; None for their own size or the default.
+        cache: Folder of files that belong to the output: the manifest and the list of bad files.
+        notify: Receives messages about slow work.
+        skip_bad: Skip bad files instead of refusing them.
+        workers: Number of decoding processes; None for the number of processors.
+        split: Fractions by which new splits are drawn, or the path of a manifest that they
+            follow, or None for the splits of the folder's layout.
+        rehash: Hash every file again, also those of unchanged size and time.
+
+    Raises:
+        InputError: The folder, the manifest or a file is invalid.
     """
     _check_outside(cache, root)
     workers = workers or decode_cache.default_workers()
@@ -279,8 +288,7 @@ def _choose_side(
         return height, ()
     note = (
         f"images differ in size or are not square: resized to {DEFAULT_IMAGE_SIZE} pixels "
-        "(image_size "
-        "says otherwise)"
+        "(set image_size to change it)"
     )
     return DEFAULT_IMAGE_SIZE, (note,) if sizes else ()
 
@@ -307,7 +315,7 @@ def _collect_problems(
         first, files_ = bad[0], f"1 of {len(bad)} bad files" if len(bad) > 1 else "the one bad file"
         if skip_bad:
             notes.append(
-                f"{_count_files(len(bad), 'bad file')} left out (first: {first.path}: "
+                f"{_count_files(len(bad), 'bad file')} skipped (first: {first.path}: "
                 f"{first.reason}); listed in {path}"
             )
         else:
@@ -321,7 +329,7 @@ def _collect_problems(
     if listing.skipped:
         kinds = Counter(item.reason for item in listing.skipped)
         summary = ", ".join(f"{number} {reason}" for reason, number in kinds.most_common())
-        notes.append(f"{_count_files(len(listing.skipped), 'file')} passed over: {summary}")
+        notes.append(f"{_count_files(len(listing.skipped), 'file')} skipped: {summary}")
     notes += _case_collisions(listing)
     return tuple(notes)
 

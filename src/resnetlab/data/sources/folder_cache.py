@@ -123,8 +123,8 @@ def save(
     """Write the folder's images to the cache at `path`; their pixels are in the cache under the
     name `pixels`.
 
-    `beside` are other files of the cache that the result depends on: if one is written again, the
-    folder is read again.
+    `dependencies` are other files of the cache that the result depends on: if one is written again,
+    the folder is read again.
     """
     if fingerprint.is_stable:
         facts = {
@@ -141,8 +141,8 @@ def save(
 def read_headers(
     root: Path, paths: Sequence[str], workers: int, cache: Path, *, rehash: bool = False
 ) -> list[FileHeader]:
-    """Hash those files that changed since the last call, as `decode_cache.probe`; with `anew`, hash
-    all files.
+    """Hash those files that changed since the last call, as `decode_cache.probe`; with `rehash`,
+    hash all files.
     """
     began, cache_path = time.time_ns(), file_headers_path(root, cache)
     stamps = {path: _stamp(root / path) for path in paths}
@@ -167,7 +167,7 @@ def read_headers(
 
 
 def folder_cache_path(root: Path, cache: Path, kind: str, *options: object) -> Path:
-    """Return the cache path for a folder; `what` and `asked` distinguish the questions."""
+    """Return the cache path for a folder; `kind` and `options` distinguish the results."""
     resolved = root.resolve()
     name = re.sub(r"[^A-Za-z0-9._-]", "_", resolved.name) or "root"
     key = hashlib.sha256(
@@ -210,7 +210,7 @@ def _write(path: Path, facts: dict[str, Any], **arrays: NDArray[Any]) -> None:
 
 
 def _read(path: Path) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
-    """Return the facts and arrays that `_write` wrote, or nothing if the archive is damaged (its
+    """Return the metadata and arrays of a cached archive, or nothing if the archive is damaged (its
     checksums show it).
     """
     try:

@@ -277,8 +277,8 @@ def _check_classes(root: Path, classes: list[str]) -> None:
         if not _is_text(name)
     ]
     if len(classes) < 2:
-        names_found = ", ".join(classes) or "none"
-        problems.append(Problem(str(root), "fewer than two classes", LAYOUT_HINT, got=names_found))
+        class_names = ", ".join(classes) or "none"
+        problems.append(Problem(str(root), "fewer than two classes", LAYOUT_HINT, got=class_names))
     if problems:
         raise InputError(*problems)
 

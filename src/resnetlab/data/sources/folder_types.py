@@ -20,7 +20,7 @@ LABELS_FILE = "labels.csv"
 
 @dataclass(frozen=True)
 class ScannedFile:
-    """File of a folder; `hindrance` is the reason why it cannot be an image, or empty."""
+    """File of a folder; `skip_reason` is the reason why it cannot be an image, or empty."""
 
     path: str
     skip_reason: str = ""
@@ -28,8 +28,8 @@ class ScannedFile:
 
 @dataclass(frozen=True)
 class LabeledFile:
-    """File that should be an image of class `label`; `split` is None if the folder does not tell
-    it.
+    """File that should be an image of class `label`; `split` is None if the folder does not
+    determine it.
     """
 
     path: str

@@ -115,7 +115,7 @@ def read_size(raw: bytes) -> tuple[int, int]:
 def decode(raw: bytes, draft_factor: int = 1) -> Image.Image:
     """Return the complete image, upright, in mode L or RGB. Raises BadImageError otherwise.
 
-    With a `reduction` of 2, 4 or 8 a JPEG is decoded at that fraction of its sides, rounded up:
+    With a `draft_factor` of 2, 4 or 8 a JPEG is decoded at that fraction of its sides, rounded up:
     libjpeg skips the frequencies that such an image cannot show, and most of the work. Other
     formats are decoded at full size.
     """

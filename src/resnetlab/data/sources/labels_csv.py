@@ -48,7 +48,7 @@ def read_labels(
     if len(problems) > MAX_LISTED_PROBLEMS:
         problems[MAX_LISTED_PROBLEMS:] = [
             Problem(
-                where, f"{len(problems) - MAX_LISTED_PROBLEMS} more mistakes", "mend these first"
+                where, f"{len(problems) - MAX_LISTED_PROBLEMS} more mistakes", "correct these first"
             )
         ]
     if len({file.split is None for file in files.values()}) > 1:
@@ -104,7 +104,7 @@ def _parse_row(
 ) -> tuple[LabeledFile | None, tuple[str, str] | None]:
     """Return the file of a row, or a problem and its fix."""
     if None in row or None in row.values():
-        return None, ("more or fewer values than columns", "quote a value that holds a comma")
+        return None, ("more or fewer values than columns", "quote a value that contains a comma")
     path, label, split = row["path"].removeprefix("./"), row["label"], row.get("split", "")
     entry = entry_at.get(
         path

@@ -143,7 +143,8 @@ def fill_missing_splits(
 def resplit(
     rows: Sequence[ManifestRow], classes: Sequence[str], root: Path, split_spec: SplitSpec
 ) -> tuple[ManifestRow, ...]:
-    """Return the rows with new splits drawn by class as `cut` asks, whatever splits they had.
+    """Return the rows with new splits drawn by class as `split_spec` requires, whatever splits they
+    had.
 
     Raises InputError.
     """

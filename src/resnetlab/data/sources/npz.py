@@ -165,7 +165,7 @@ def _splits(check: _FileCheck) -> dict[str, str]:
     if len(validation_words) > 1:
         check.add(
             f"x_{validation_words[1]}",
-            f"a second validation split beside x_{validation_words[0]}",
+            f"a second validation split, besides x_{validation_words[0]}",
             "keep one of them",
         )
     splits = {"train": "train", "test": "test"} | (
@@ -307,7 +307,7 @@ def _checked_classes(
             check.add(
                 f"y_{aliases[split]}",
                 "no such class",
-                "mend the labels",
+                "correct the labels",
                 got=example,
                 allowed=f"0 to {bound - 1}",
             )

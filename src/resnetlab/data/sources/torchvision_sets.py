@@ -2,7 +2,7 @@
 once.
 
 torchvision is imported only in the function that needs it. A failed download is reported in one
-line that tells where to put the file.
+line that says where to put the file.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ TORCHVISION_SETS = {
 
 
 def open_torchvision_set(name: str, *, notify: Notify) -> Source:
-    """Return the Source of a name in `HUB`.
+    """Return the Source of a name in `TORCHVISION_SETS`.
 
     Raises InputError when it is neither on this machine nor downloadable. Files that a user put
     into `settings.downloads_dir()` by hand are read as if they had been downloaded.
@@ -66,17 +66,17 @@ def open_torchvision_set(name: str, *, notify: Notify) -> Source:
         from resnetlab.data.sources.npz import open_npz
 
         return open_npz(nearby, name, (f"{name} was read from {nearby}",))
-    hub, root = TORCHVISION_SETS[name], downloads_dir()
+    root = downloads_dir()
     import torchvision.datasets
 
-    dataset_class = getattr(torchvision.datasets, hub.class_name)
+    dataset_class = getattr(torchvision.datasets, TORCHVISION_SETS[name].class_name)
     try:
         train, test = (
             _split(dataset_class, name, root, split, download=False) for split in ("train", "test")
         )
     except Exception:  # missing or incomplete: torchvision raises many kinds of errors for both
         check_downloads_allowed(name, _manual_instruction(name, root))
-        notify(f"downloading {name}: about {hub.megabytes} MB into {root}")
+        notify(f"downloading {name}: about {TORCHVISION_SETS[name].megabytes} MB into {root}")
         train, test = _download(dataset_class, name, root)
     return content_hash.build_source(
         name, _classes(name, train), train=_images(name, train), test=_images(name, test)

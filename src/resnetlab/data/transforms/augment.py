@@ -15,11 +15,14 @@ from resnetlab.data.transforms.epoch_draws import EpochDraws
 def crop_and_hflip(
     pixels: Tensor, crop_offset: Tensor | None, hflip: Tensor | None, padding: int, size: int = 0
 ) -> Tensor:
-    """Crop each image of (B, H, W, C) at its corner, with `padding` black pixels around it, and
-    flip some images.
+    """Crop each image and flip some horizontally. One gather does both.
 
-    `corner` (B, 2) int64 holds top and left, `mirror` (B,) bool; None skips that operation. The
-    crop has `size` pixels a side, 0 for the size of the image. One gather does both.
+    Args:
+        pixels: Images (B, H, W, C).
+        crop_offset: Top and left of each crop in the padded image (B, 2) int64; None for no crop.
+        hflip: True for each image to flip (B,) bool; None for no flip.
+        padding: Number of black pixels around each image.
+        size: Side of the crop in pixels; 0 for the size of the image.
     """
     if crop_offset is None and hflip is None:
         return pixels
@@ -47,8 +50,8 @@ def center_crop(pixels: Tensor, size: int) -> Tensor:
 
 
 def cutout(images: Tensor, cutout_center: Tensor, size: int) -> Tensor:
-    """Set a square of `size` pixels around `hole` (B, 2) to 0, the mean, in each image of (B, C, H,
-    W); it may overlap the border.
+    """Set a square of `size` pixels around `cutout_center` (B, 2) to 0, the mean, in each image of
+    (B, C, H, W); it may overlap the border.
     """
     height, width = images.shape[2:]
     rows = torch.arange(height, device=images.device)[None, :] - cutout_center[:, :1] + size // 2
@@ -60,15 +63,15 @@ def cutout(images: Tensor, cutout_center: Tensor, size: int) -> Tensor:
 
 
 def normalize(pixels: Tensor, mean: Tensor, std: Tensor) -> Tensor:
-    """Return (x / 255 - mean) / deviation: (B, H, W, C) uint8 to (B, C, H, W) fp32, channels-last
+    """Return (x / 255 - mean) / std: (B, H, W, C) uint8 to (B, C, H, W) fp32, channels-last
     in memory.
     """
     return ((pixels.float() - 255 * mean) / (255 * std)).permute(0, 3, 1, 2)
 
 
 def mixup(values: Tensor, mix_lambda: Tensor, mix_partner: Tensor) -> Tensor:
-    """Mix each of (B, ...) with another item of the batch; `share` is its own weight, `mate` (B,)
-    orders the partners.
+    """Mix each of (B, ...) with another item of the batch; `mix_lambda` is its own
+    weight, `mix_partner` (B,) orders the partners.
 
     Zhang et al. 2018, sec. 2, with one weight per image and partners from the same batch, as they
     recommend.
@@ -84,9 +87,7 @@ def train_batch(
     augment: Augment,
     normalizer: Callable[[Tensor], Tensor],
 ) -> Tensor:
-    """Return a part of an epoch, augmented and normalized by `scale`: (B, C, H, W), from the whole
-    split (N, H, W, C).
-    """
+    """Return a batch (B, C, H, W) of the split (N, H, W, C), augmented and normalized."""
     corner = draws.crop_offset[positions] if augment.crop_padding or augment.crop else None
     mirror = draws.hflip[positions] if augment.flip else None
     batch = crop_and_hflip(

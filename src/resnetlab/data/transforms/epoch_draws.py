@@ -45,11 +45,16 @@ def draw_epoch(
     augment: Augment,
     generator_for: Callable[[str], torch.Generator],
 ) -> EpochDraws:
-    """Draw an epoch over `images` train images of `side` pixels; `draw` returns a generator for
-    each kind of draw.
+    """Draw the random numbers of an epoch.
 
-    Each kind has its own stream, so that a recipe with flips has the same batches and crops as one
-    without.
+    Each kind of draw has its own stream, so that a recipe with flips has the same batches and
+    crops as one without.
+
+    Args:
+        num_images: Number of train images.
+        image_size: Side of the images in pixels.
+        augment: Augmentation of the recipe.
+        generator_for: Function that returns the generator of a kind of draw.
     """
     margin = image_size - augment.crop if augment.crop else 2 * augment.crop_padding
     rounds = augment.randaugment.operations if augment.randaugment else 0

@@ -67,7 +67,7 @@ class EvalTransform:
 
 
 def resize_image(image: Image.Image, transform: EvalTransform) -> Image.Image:
-    """Return the image in the mode and at the scale of `view`, before the crop.
+    """Return the image in the mode and at the scale of `transform`, before the crop.
 
     The other side is int(side x long / short), as in torchvision's Resize.
     """

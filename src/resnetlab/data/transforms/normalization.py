@@ -1,4 +1,4 @@
-"""Normalization of pixels, as a recipe asks for it."""
+"""Normalization of pixels by the mode of a recipe."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from resnetlab.data.transforms.zca import ZCAWhitening
 
 @dataclass(frozen=True)
 class ChannelNormalizer:
-    """Normalization by channel: (x - mean) / deviation."""
+    """Normalization by channel: (x - mean) / std."""
 
     values: tuple[list[float], list[float]]
-    """Mean and deviation as Python numbers; they are rounded to fp32 only when they are applied."""
+    """Mean and std as Python numbers; they are rounded to fp32 only when they are applied."""
     mean: Tensor
     std: Tensor
 
@@ -42,10 +42,11 @@ class ChannelNormalizer:
 
 @dataclass(frozen=True)
 class PerImageNormalizer:
-    """Normalization of each image by its own mean and deviation over all its pixels and channels.
+    """Normalization of each image by its own mean and standard deviation over all its pixels and
+    channels.
 
-    The deviation has a lower bound: that of an image with a single value one step of 255 off. So a
-    uniform image stays uniform, as in TensorFlow's `per_image_standardization`.
+    The standard deviation has a lower bound: that of an image with a single value one step of 255
+    off. So a uniform image stays uniform, as in TensorFlow's `per_image_standardization`.
     """
 
     def __call__(self, pixels: Tensor) -> Tensor:
@@ -66,16 +67,16 @@ Normalizer = ChannelNormalizer | PerImageNormalizer | ZCAWhitening
 def fit_normalizer(
     mode: NormalizeMode, train: LabeledImages, crop_size: int, device: torch.device
 ) -> Normalizer:
-    """Return the normalization `how` on `device`, fitted to the train images if necessary.
+    """Return the normalization `mode` on `device`, fitted to the train images if necessary.
 
-    `crop` is the side of the network's input, 0 for whole images: whitening is fitted to center
-    crops of that size.
+    `crop_size` is the side of the network's input in pixels, or 0 for uncropped images: whitening
+    is fitted to center crops of that size.
     """
     channels = train.pixels.shape[3]
     match mode:
         case "train":
             mean, deviation = channel_statistics(train)
-            # The deviation 1.0 keeps a constant channel constant.
+            # A std of 1.0 keeps a constant channel constant.
             return ChannelNormalizer.from_stats(mean, [value or 1.0 for value in deviation], device)
         case "half":
             return ChannelNormalizer.from_stats([0.5] * channels, [0.5] * channels, device)

@@ -45,7 +45,7 @@ JITTER_STRENGTH = {"none": 0.0, "standard": 0.3, "test-like": 0.05}
 class PhotoDraws:
     """Random draws of one epoch; row i belongs to image i.
 
-    All lie between 0 and 1 except `order` and `turns`.
+    All lie between 0 and 1 except `order` and `jitter_order`.
     """
 
     order: Tensor  # (N,) int64: image indices in the order of use
@@ -59,7 +59,7 @@ class PhotoDraws:
 def draw_photo_epoch(
     num_images: int, generator_for: Callable[[str], torch.Generator]
 ) -> PhotoDraws:
-    """Draw an epoch over `count` images; `draw` returns a generator for each kind of draw."""
+    """Draw the random numbers of an epoch; `generator_for` returns the generator of a kind."""
     return PhotoDraws(
         order=torch.randperm(num_images, generator=generator_for("order")),
         crop=torch.rand(
@@ -107,10 +107,15 @@ def apply_train_transform(
     index: int,
     original_size: tuple[int, int] | None = None,
 ) -> Tensor:
-    """Return the augmented photograph number `place`, (H, W, 3), as (C, S, S) uint8; S is the size
-    of `view`.
+    """Return an augmented photograph as (C, S, S) uint8, where S is the size of `transform`.
 
-    `photo` may have been decoded at a reduction; `whole` is then its original width and height.
+    Args:
+        photo: Photograph (H, W, 3); it may have been decoded at a reduced size.
+        transform: Evaluation transform that the network was made for.
+        augmentation: Augmentation of the stage.
+        draws: Random draws of the epoch.
+        index: Number of the photograph, which is its row in `draws`.
+        original_size: Width and height in pixels before a reduced decoding.
     """
     match augmentation:
         case "none":
@@ -147,8 +152,8 @@ def _random_crop(
     tries: list[list[float]],
     original_size: tuple[int, int],
 ) -> Tensor:
-    """Return a random crop (C, S, S) of a photograph (H, W, 3) whose size was `original` before it
-    was decoded.
+    """Return a random crop (C, S, S) of a photograph (H, W, 3) whose size was `original_size`
+    before a reduced decoding.
     """
     top, left, height, width = random_resized_crop_box(original_size[1], original_size[0], tries)
     y, x = photo.shape[0] / original_size[1], photo.shape[1] / original_size[0]
@@ -189,8 +194,8 @@ def random_resized_crop_box(
 
 
 def shifted_center_crop(image: Image.Image, side: int, position: float) -> Image.Image:
-    """Return a square of `side` pixels, centered along the shorter side, at position `share` (0 to
-    1) along the longer.
+    """Return a square of `side` pixels, centered along the shorter side, at `position` (0 to 1)
+    along the longer side.
     """
     margin_x, margin_y = image.width - side, image.height - side
     along_x = margin_x >= margin_y
@@ -201,7 +206,7 @@ def shifted_center_crop(image: Image.Image, side: int, position: float) -> Image
 
 def _jitter_colors(image: Tensor, strength: float, draws: list[float], order: list[int]) -> Tensor:
     """Multiply brightness, contrast and saturation by 1 - strength to 1 + strength each, in the
-    order of `turns`.
+    order of `order`.
     """
     adjustments = (TF.adjust_brightness, TF.adjust_contrast, TF.adjust_saturation)
     for kind in order:

@@ -53,8 +53,8 @@ SIGNED_OPERATIONS = range(1, 10)
 
 
 def rand_augment(pixels: Tensor, op: Tensor, op_flip: Tensor, magnitude: int) -> Tensor:
-    """Apply to each image of (B, H, W, C) uint8 the operations that `operation` and `opposite` (B,
-    R) give it.
+    """Apply to each image of (B, H, W, C) uint8 the operations that `op` and `op_flip` (B, R)
+    give it.
 
     `magnitude` is from 0 to 30. Images with the same operation are processed together.
     """

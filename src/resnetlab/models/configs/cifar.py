@@ -192,7 +192,7 @@ def cifar_config(depth: int, shortcut: Shortcut = "A", **fields: Any) -> CifarCo
 def blocks_for_depth(
     depth: object, num_stages: int, field: str, layers_per_block: int = 2
 ) -> tuple[int, ...]:
-    """Return equal numbers of blocks for `stages` that give `depth`.
+    """Return equal numbers of blocks for `num_stages` stages that give `depth`.
 
     Raises FieldError with the nearest possible depths.
     """

@@ -91,7 +91,8 @@ class CostCounter:
 def count_cost(
     name: str, count_layers: Callable[[CostCounter], None], channels: int, side: int
 ) -> tuple[int, int]:
-    """Return the parameters and multiply-adds of the layers that `walk` adds to its tally.
+    """Return the parameters and multiply-adds of the layers that `count_layers` adds to its
+    counter.
 
     Raises InputError that names the layer that cannot take images of `side`, and the smallest size
     that works.

@@ -93,10 +93,10 @@ class JobQueue:
         return self.waiting
 
     def next_jobs(self, max_jobs: int) -> list[Job]:
-        """Take the next job, with others of its condition that may run beside it: at most
-        `max_jobs`.
+        """Take the next job, with others of its condition that may run at the same time: at
+        most `max_jobs`.
 
-        A job that was tried before runs alone, so that its failure cannot end another job.
+        A job that has failed before runs alone, so that its failure cannot end another job.
         """
         first = self.waiting.pop(0)
         if max_jobs == 1 or first.id in self.attempts:

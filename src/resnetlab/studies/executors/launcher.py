@@ -25,7 +25,7 @@ POLL_SECONDS = 0.1
 
 
 def can_fork_workers() -> bool:
-    """Return whether this system can copy a process and pass it open files."""
+    """Return True if this system can copy a process and pass it open files."""
     return hasattr(os, "fork") and hasattr(socket, "send_fds") and hasattr(socket, "AF_UNIX")
 
 

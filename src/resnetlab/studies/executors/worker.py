@@ -92,7 +92,7 @@ class JobRunner:
         """Run jobs of `encode_job`, several of them side by side, and send messages about them.
 
         The last message about each is busy, failed, interrupted or finished. A job that lacked
-        memory beside the others runs alone after them.
+        memory on the shared device runs alone after the others.
         """
         shared_device = len(jobs) > 1
         crowded = [

@@ -131,7 +131,7 @@ def parse_ensembles(
             condition.label for condition in members if not condition.kind.has_probabilities
         ]:
             selector.add_problem(
-                "the scores of an SVM are not probabilities",
+                "the scores of an SVM are no probabilities",
                 "pick only networks",
                 "conditions",
                 got=svms[0],

@@ -128,8 +128,8 @@ class _TableEditor:
     def _replace_part(self, part: str, value: Any, text: str) -> None:
         previous = self.tables.get(part)
         self.tables[part] = value
-        shown = strip_folders(text) if text.endswith(".toml") else text
-        self.summary.append(f"{part} = {shown}" + (f" (was {previous})" if previous else ""))
+        value_text = strip_folders(text) if text.endswith(".toml") else text
+        self.summary.append(f"{part} = {value_text}" + (f" (was {previous})" if previous else ""))
 
     def _set_field(self, key: str, value: Any, text: str) -> None:
         if key.startswith("recipe."):

@@ -170,7 +170,7 @@ def _reference_sds(
 
 
 def _is_comparable(claim: ClaimWithMargin, value: ReferenceValue) -> bool:
-    """Return whether a published value has the claim's metric and split."""
+    """Return True if a published value has the claim's metric and split."""
     quantities = ("loss",) if claim.metric == "loss" else ("accuracy", "error")
     return value.quantity in quantities and value.split == claim.split
 
@@ -184,7 +184,7 @@ def _value_in_metric(claim: ClaimWithMargin, value: ReferenceValue) -> float | N
 
 
 def share_training(left: Condition, right: Condition) -> bool:
-    """Return whether runs of one seed share their whole training, so that only its evaluation
+    """Return True if runs of one seed share their whole training, so that only its evaluation
     differs.
     """
 

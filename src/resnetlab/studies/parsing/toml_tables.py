@@ -176,5 +176,5 @@ def grid_of(tables: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def has_subfield(name: str, keys: Iterable[str]) -> bool:
-    """Return whether any of `keys` is a field of `name`."""
+    """Return True if any of `keys` is a field of `name`."""
     return any(key.startswith(f"{name}.") for key in keys)

@@ -1,0 +1,92 @@
+"""Output of the commands that use a trained network, as lines of text, JSON or CSV."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from resnetlab.cli.finetune import format_p
+
+if TYPE_CHECKING:
+    from resnetlab.deploy.ensemble_stats import AccuracyGain, EnsembleResult
+    from resnetlab.deploy.predict import Prediction
+    from resnetlab.deploy.results import EvaluationResult, Proportion
+
+
+def text_lines(name: str, prediction: Prediction | None, _: str) -> Iterator[str]:
+    """Yield a prediction as text; a file that cannot be read gets no line."""
+    if prediction is not None:
+        yield name
+        for guess in prediction.top_classes:
+            yield f"  {100 * guess.probability:5.1f} %  {guess.label}"
+
+
+def json_lines(name: str, prediction: Prediction | None, reason: str) -> Iterator[str]:
+    """Yield a prediction, or the reason why there is none, as one line of JSON."""
+    from resnetlab.schema import to_json
+
+    guesses = prediction.top_classes if prediction else ()
+    classes = [{"class": guess.label, "probability": guess.probability} for guess in guesses]
+    yield to_json({"path": name, "guesses": classes, "error": reason or None}, None)
+
+
+def csv_lines(name: str, prediction: Prediction | None, reason: str) -> Iterator[str]:
+    """Yield a prediction, or the reason why there is none, as lines of CSV."""
+    import csv
+    import io
+
+    text = io.StringIO()
+    write = csv.writer(text, lineterminator="\n").writerow
+    for rank, guess in enumerate(prediction.top_classes if prediction else (), 1):
+        write((name, rank, guess.label, guess.probability, ""))
+    if prediction is None:
+        write((name, "", "", "", reason))
+    yield text.getvalue().rstrip("\n")
+
+
+def evaluation_lines(result: EvaluationResult) -> Iterator[str]:
+    """Yield the summary of an evaluation."""
+    yield f"{result.model} on {result.data}, {result.split}: {result.top1.images:,} images"
+    yield (
+        f"top-1 {_format_proportion(result.top1)}, top-5 {_format_proportion(result.top5)} "
+        "(exact 95 % intervals over images)"
+    )
+    yield (
+        f"expected calibration error {result.ece_pct:.1f} %, cross-entropy {result.loss_nats:.3f} "
+        "nats"
+    )
+    for scores in sorted(result.classes, key=lambda scores: scores.recall.pct)[:5]:
+        yield f"  {scores.name:32} {_format_proportion(scores.recall)} of {scores.recall.images:,}"
+    for pair in result.confusions[:3]:
+        yield f"  {pair.images:,} x {pair.true} predicted as {pair.predicted}"
+    for line in (*result.caveats, *result.notes):
+        yield f"note: {line}"
+    for name, reason in result.bad_files:
+        yield f"skipped: {name}: {reason}"
+
+
+def ensemble_lines(result: EnsembleResult) -> Iterator[str]:
+    """Yield the summary of an ensemble against its members."""
+    for name, member in zip(result.names, result.members, strict=True):
+        yield f"{name:24} {_format_proportion(member)}"
+    ensemble = result.ensemble
+    yield f"{'ensemble':24} {_format_proportion(ensemble)} of {ensemble.images:,} images"
+    yield (
+        f"against the best member, {result.names[result.best]}: {_format_gain(result.over_best)}; "
+        f"McNemar {format_p(result.p)}"
+    )
+    yield f"against the mean of the members: {_format_gain(result.over_mean)}"
+    yield f"all members agree on {_format_proportion(result.agreement)}"
+    yield (
+        "Intervals are exact 95 % intervals over images, for these models only. The best member "
+        "was chosen on these images, so its accuracy is optimistic."
+    )
+
+
+def _format_proportion(proportion: Proportion) -> str:
+    return f"{proportion.pct:.1f} % [{proportion.low:.1f}, {proportion.high:.1f}]"
+
+
+def _format_gain(gain: AccuracyGain) -> str:
+    span = f" [{gain.interval.low:+.1f}, {gain.interval.high:+.1f}]" if gain.interval else ""
+    return f"{gain.points:+.1f} points{span}"
