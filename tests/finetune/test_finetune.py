@@ -134,7 +134,7 @@ def test_a_stage_repeated_has_the_same_bits_whatever_the_threads_that_decode(
     for workers in (1, 5):
         model = make_model(spec)
         monkeypatch.setattr(
-            "resnetlab.finetune.stage.default_workers", lambda workers=workers: workers
+            "resnetlab.finetune.state.default_workers", lambda workers=workers: workers
         )
         fit(model, stage(trainable=trainable, augment=augment), data, views(model), 3)
         states.append({name: tensor.clone() for name, tensor in model.model.state_dict().items()})
@@ -232,6 +232,7 @@ def test_a_batch_cut_into_pieces_gives_the_gradient_of_the_whole(
         )
         halves.tail.eval()  # without dropout
         rows = torch.randn(7, 12, generator=torch.Generator().manual_seed(0))
+        tuner.optimizer.zero_grad()
         loss, logits = forward_backward(tuner, rows, torch.tensor([0, 1, 2, 0, 1, 2, 0]), 7)
         grad = model.model.get_parameter("head.weight").grad
         assert grad is not None
@@ -565,7 +566,7 @@ def test_without_weights_and_without_a_network_one_line_says_what_to_do(
 
 def test_a_recipe_says_what_it_cannot_take() -> None:
     recipe = Recipe(epochs=1)
-    with pytest.raises(ValueError, match="no place here"):
+    with pytest.raises(ValueError, match="cannot set augment"):
         stage(recipe=replace(recipe, normalize="half"))
     with pytest.raises(ValueError, match="whole images differ in shape"):
         FinetuneRecipe(name="a", crop_mode="whole", stages=(stage(),))
