@@ -62,7 +62,7 @@ def model(
 ) -> None:
     """List the layers of a network: sizes, parameters, cost, receptive field, memory."""
     form = output_format(json, csv, markdown)
-    spec = _parse_model(name, stride_on)
+    spec = _parse_model(name, stride_on, classes)
     size, count = _input_size(name, image), classes or _default_input(name)[3]
     announce_loading(spec, quiet=json)
     from resnetlab.inspection.layer_table import layer_rows, notes, pretrained_metadata, totals
@@ -91,10 +91,12 @@ def output_format(json: bool, csv: bool, markdown: bool) -> TableFormat:
     return "json" if json else "csv" if csv else "markdown" if markdown else "text"
 
 
-def _parse_model(name: str, stride_on: str = "") -> Any:
+def _parse_model(name: str, stride_on: str = "", classes: int = 0) -> Any:
+    from resnetlab.models.configs.external import with_num_classes
     from resnetlab.models.parse import parse_model
 
-    return parse_model({"name": name, "stride_on": stride_on} if stride_on else name, "MODEL", "")
+    spec = parse_model({"name": name, "stride_on": stride_on} if stride_on else name, "MODEL", "")
+    return with_num_classes(spec, classes) if classes else spec
 
 
 def _default_input(name: str) -> tuple[int, int, int, int]:
@@ -288,7 +290,7 @@ def fully_convolutional(
     json: Json = False,
 ) -> None:
     """Convert dense layers to convolutions and print scores on a larger image."""
-    spec = _parse_model(name)
+    spec = _parse_model(name, classes=classes)
     size, trained = _input_size(name, image), _input_size(name, train_input)
     if size[0] != trained[0] or size[1] < trained[1] or size[2] < trained[2]:
         least = "x".join(map(str, trained))

@@ -363,17 +363,18 @@ def study_references(
     csv: Annotated[bool, typer.Option("--csv", help="Print CSV.")] = False,
     markdown: Annotated[bool, typer.Option("--markdown", help="Print Markdown.")] = False,
 ) -> None:
-    """Compare the networks of a study with published ones."""
+    """Print all published numbers of a study, with their protocols, errata and networks' costs."""
     from resnetlab.cli.inspect import output_format
     from resnetlab.inspection.render_table import render
     from resnetlab.studies.parsing.study_file import load_study
-    from resnetlab.studies.reference_costs import cost_rows
+    from resnetlab.studies.reference_costs import NOTES, cost_rows, source_details, source_lines
 
     form, loaded = output_format(json, csv, markdown), load_study(source)
     from resnetlab.models.flops import model_cost  # imports torch, so only after the checks
 
-    notes = ["Parameters and multiply-adds were counted here; published values were not measured."]
-    typer.echo(render(cost_rows(loaded, model_cost), form, notes=notes))
+    facts = {"sources": source_details(loaded)} if json else {}
+    notes = [*NOTES, *([] if json else source_lines(loaded))]
+    typer.echo(render(cost_rows(loaded, model_cost), form, facts=facts, notes=notes))
 
 
 # Studies by name or folder

@@ -17,6 +17,7 @@ from torch.fx.passes.split_module import split_module
 from resnetlab.errors import input_error
 from resnetlab.models.build import build_model, build_module
 from resnetlab.models.configs import ExternalConfig, ModelConfig
+from resnetlab.models.configs.external import with_num_classes
 from resnetlab.models.external import hub_weights, weights_file
 from resnetlab.models.flops import count_parameters
 from resnetlab.models.frozen import Freeze, parse_freeze
@@ -36,9 +37,11 @@ def build_with_new_head(
     """
     if not isinstance(spec, ExternalConfig):
         return build_model(spec, 3, num_classes, generator_for)
-    kwargs = spec.kwargs | ({"num_classes": num_classes} if "num_classes" in spec.kwargs else {})
     model = build_model(
-        replace(spec, weights="", sha256="", kwargs=kwargs), 3, num_classes, generator_for
+        replace(with_num_classes(spec, num_classes), weights="", sha256=""),
+        3,
+        num_classes,
+        generator_for,
     )
     name, head = classifier(model, spec.slug)
     if head.out_features != num_classes:

@@ -14,6 +14,7 @@ from typing import Literal, TypeVar
 from resnetlab.data.config import DataIdentity
 from resnetlab.inspection.diagnostics_config import DiagnosticsConfig
 from resnetlab.models.configs import ModelConfig
+from resnetlab.models.configs.external import with_num_classes
 from resnetlab.recipes.numerics import Numerics
 from resnetlab.runs.config import RunConfig, algorithm_version, run_id
 from resnetlab.runs.records import RunFile, RunRecord
@@ -191,7 +192,10 @@ def _plan_run(
         seed=seed,
     )
     side = condition.recipe.input_size(facts.side, facts.channels)
-    parameters, macs = cost(condition.model, facts.channels, len(facts.classes), side)
+    model, num_classes = condition.model, len(facts.classes)
+    if condition.kind.uses_photos:
+        model = with_num_classes(model, num_classes)  # the new classifier, not the pre-trained one
+    parameters, macs = cost(model, facts.channels, num_classes, side)
     file = RunFile(
         schema=SCHEMA,
         run=run,

@@ -196,6 +196,8 @@ class ReferenceSource:
     source: Citation
     url: HttpsUrl = ""
     """Address of a work that the bibliography does not have."""
+    errata: tuple[str, ...] = ()
+    """Statements of the source that are wrong or easily misread, each corrected in a sentence."""
     protocol: Protocol
     value: tuple[ReferenceValue, ...]
 
@@ -222,6 +224,7 @@ class ReferenceSource:
             condition=condition,
             source=self.source,
             url=self.url,
+            errata=self.errata,
             protocol=protocol,
             value=value,
         )
@@ -235,6 +238,7 @@ class MatchedReference:
     """Label of the condition; empty for a number without one."""
     source: Citation
     url: HttpsUrl = ""
+    errata: tuple[str, ...] = ()
     protocol: Protocol
     value: ReferenceValue
 

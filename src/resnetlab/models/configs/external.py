@@ -114,6 +114,18 @@ def with_weights_hash(model: T) -> T:
     return model
 
 
+def with_num_classes(model: T, num_classes: int) -> T:
+    """Return `model` with `num_classes` outputs, as it is fine-tuned.
+
+    The arguments of a pre-trained network may name the classes that it was trained for. Every
+    other network has the number of outputs that it is built with.
+    """
+    if isinstance(model, ExternalConfig) and "num_classes" in model.kwargs:
+        kwargs = model.kwargs | {"num_classes": num_classes}
+        return dataclasses.replace(model, kwargs=kwargs)
+    return model
+
+
 def is_external(name: str) -> bool:
     """Return True if `name` has the form of an external network."""
     return bool(_LIBRARY.fullmatch(name) or _FUNCTION.fullmatch(name))

@@ -141,8 +141,8 @@ def unmatched_table(analysis: StudyAnalysis) -> Table | None:
 
 
 def protocol_facts(analysis: StudyAnalysis) -> tuple[Fact, ...]:
-    """Return the protocol of each source, and its differences that no field of a condition
-    describes.
+    """Return the protocol of each source, its differences that no field of a condition describes,
+    and its errata.
     """
     sources: dict[str, list[MatchedReference]] = {}
     for pair in analysis.study.references:
@@ -162,6 +162,7 @@ def protocol_facts(analysis: StudyAnalysis) -> tuple[Fact, ...]:
                 facts.append(
                     Fact("Difference", f"published: {item.reference}; here: {item.here}{where}")
                 )
+        facts += [Fact("Erratum", text) for text in pairs[0].errata]
     return tuple(facts)
 
 
