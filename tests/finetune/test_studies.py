@@ -419,7 +419,8 @@ def test_the_network_of_the_source_s_study_is_the_one_that_its_report_counts() -
     assert find_license(model).name == "CC-BY-NC-4.0"
     beside = {pair.value.label: pair.condition for pair in load_study("fixres").study.references}
     assert beside["train 320, test 224"] == "proof-of-concept, train 320, test 224"
-    assert len(beside) == 8
+    assert beside["train 320, test 224, validation"] == beside["train 320, test 224"]
+    assert len(beside) == 9
 
 
 def test_a_network_that_a_library_names_begins_from_its_weights_and_an_option_changes_it(

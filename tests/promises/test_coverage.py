@@ -1,5 +1,5 @@
-"""docs/coverage.toml: what it names is there, its states are true, and nothing of the sources is
-left out unsaid.
+"""docs/coverage.toml: what it names is there, its commands show what it promises, its states are
+true, and nothing of the sources is left out unsaid.
 """
 
 from __future__ import annotations
@@ -7,23 +7,44 @@ from __future__ import annotations
 import shlex
 import tomllib
 from collections import Counter
+from collections.abc import Callable
+from dataclasses import replace
+from fnmatch import fnmatchcase
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import pytest
 from typer.main import get_command
+from typer.testing import CliRunner
 
-from resnetlab.analysis.study_data import load
+from helpers.pictures import tree
+from resnetlab.analysis.study_data import StudyData, load
 from resnetlab.cli.main import app
+from resnetlab.recipes.train import Recipe
 from resnetlab.studies.bibliography import bibliography
+from resnetlab.studies.parsing.study_file import load_study
 from resnetlab.studies.parsing.toml_tables import catalog_names
+from resnetlab.studies.study import Condition, Study
 
 ROOT = Path(__file__).resolve().parents[2]
 HELD = tomllib.loads((ROOT / "docs" / "coverage.toml").read_text(encoding="utf-8"))
 ENTRIES = [(source, entry) for source in HELD["sources"] for entry in HELD[source]]
-STATES = ("full protocol", "shrunken", "published only", "not run")
-UNMAPPED = 0
+STATES = ("full protocol", "reduced", "published only", "not run")
+FIELDS = "item what command test state bonus star note conditions epochs shows"
+UNMAPPED = 12
 """Entries that wait for a command; each says for what. Lower it with every one that is mapped."""
+WITHOUT_OUTPUT = (
+    "study run",
+    "train",
+    "finetune",
+    "fixres",
+    "evaluate",
+    "inspect block-ablation",
+    "inspect identity",
+    "data check cifar10",
+)
+"""Commands that train, need a trained network, or need data that are not part of the package."""
 
 
 def study(entry: dict[str, Any]) -> str:
@@ -32,17 +53,51 @@ def study(entry: dict[str, Any]) -> str:
     return words[3] if words[1:3] == ["study", "run"] else ""
 
 
+@cache
+def catalog_study(name: str) -> Study:
+    return load_study(name)
+
+
+@cache
+def results(name: str) -> StudyData | None:
+    folder = ROOT / "results" / name
+    return load(folder) if (folder / "report.json").exists() else None
+
+
+def needed_conditions(entry: dict[str, Any]) -> list[Condition]:
+    """The conditions of the catalog's study that an entry names; every pattern has one."""
+    conditions = catalog_study(study(entry)).conditions
+    chosen = []
+    for pattern in entry["conditions"]:
+        matching = [c for c in conditions if fnmatchcase(c.label, pattern)]
+        assert matching, f"{entry['item']}: no condition is {pattern!r}"
+        chosen += [condition for condition in matching if condition not in chosen]
+    return chosen
+
+
+def state_by_results(name: str, needed: list[Condition], found: StudyData | None) -> str:
+    """The state of an entry that needs these conditions of a study, by the study's results."""
+    if found is None:
+        return "not run"
+    measured = {condition.label: condition for condition in found.study.conditions}
+    if not all(condition.label in measured for condition in needed):
+        return "not run"
+    finished = Counter(row.condition for row in found.rows if row.status != "missing")
+    for condition in needed:
+        other = measured[condition.label]
+        same_data = replace(other.data, source=condition.data.source) == condition.data
+        seeds = len(catalog_study(name).seeds)
+        if other.recipe != condition.recipe or not same_data or finished[other.label] < seeds:
+            return "reduced"
+    return "full protocol"
+
+
 def state(entry: dict[str, Any]) -> str:
     """As it is given, or as the results of its study stand."""
-    if not study(entry):
+    name = study(entry)
+    if not name:
         return str(entry.get("state", ""))
-    folder = ROOT / "results" / study(entry)
-    if not (folder / "report.json").exists():
-        return "not run"
-    changed = [
-        item for item in load(folder).study.overrides if not item.startswith("data = ")
-    ]  # where they lie
-    return "shrunken" if changed else "full protocol"
+    return state_by_results(name, needed_conditions(entry), results(name))
 
 
 def named(entries: list[tuple[str, dict[str, Any]]]) -> Any:
@@ -68,7 +123,12 @@ def test_every_command_is_understood_and_every_study_and_test_is_there(
     if name := study(entry):
         assert name in catalog_names("studies"), source
         assert "state" not in entry, "follows from results/"
+        longest = [
+            c.recipe.epochs for c in needed_conditions(entry) if isinstance(c.recipe, Recipe)
+        ]
+        assert entry.get("epochs") == max(longest, key=lambda n: n or 0, default=None)
     else:
+        assert not {"conditions", "epochs"} & set(entry)
         assert entry["state"] in ("full protocol", "published only")
         assert "test" in entry
     if "study" in words and not name:
@@ -82,11 +142,77 @@ def test_every_command_is_understood_and_every_study_and_test_is_there(
         )
 
 
+@pytest.fixture(scope="module")
+def output_of(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], str]:
+    """A function that runs a command in a folder with photographs; single spaces in its output."""
+    here = tmp_path_factory.mktemp("here")
+    classes = ("n02085620-Chihuahua", "n02086240-Shih-Tzu")
+    counts = {f"{split}/{name}": 4 for split in ("train", "test") for name in classes}
+    tree(here / "photos", counts)
+
+    @cache
+    def run(command: str) -> str:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.chdir(here)
+            done = CliRunner().invoke(app, shlex.split(command)[1:])
+        assert done.exit_code == 0, done.output
+        return " ".join(done.output.split())
+
+    return run
+
+
+@named([pair for pair in ENTRIES if "shows" in pair[1]])
+def test_the_output_of_every_command_has_what_the_entry_promises(
+    source: str, entry: dict[str, Any], output_of: Callable[[str], str]
+) -> None:
+    output = output_of(entry["command"])
+    missing = [text for text in entry["shows"] if text not in output]
+    assert entry["shows"], source
+    assert not missing, output
+
+
+def test_every_command_that_needs_no_training_shows_something() -> None:
+    for source, entry in ENTRIES:
+        command = entry.get("command", "").removeprefix("resnetlab ")
+        runs = bool(command) and not command.startswith(WITHOUT_OUTPUT)
+        assert runs == ("shows" in entry), f"{source} {entry['item']}"
+
+
+def test_a_state_follows_from_the_conditions_their_recipe_their_images_and_their_seeds() -> None:
+    found = results("ladder-mnist")
+    assert found is not None
+    needed = list(catalog_study("ladder-mnist").conditions)
+
+    def changed(**changes: Any) -> StudyData:
+        """The results with other fields in the first condition."""
+        first, *rest = found.study.conditions
+        conditions = (replace(first, **changes), *rest)
+        return replace(found, study=replace(found.study, conditions=conditions))
+
+    first = found.study.conditions[0]
+    shorter = replace(first.recipe, epochs=4)
+    fewer = replace(first.data, train_images=100)
+    cases = {
+        "full protocol": [found, changed(data=replace(first.data, source="elsewhere.npz"))],
+        "reduced": [
+            changed(recipe=shorter),
+            changed(data=fewer),
+            replace(found, rows=found.rows[1:]),
+        ],
+        "not run": [changed(label="another"), None],
+    }
+    for expected, variants in cases.items():
+        for variant in variants:
+            assert state_by_results("ladder-mnist", needed, variant) == expected
+    one = [c for c in needed if c.label == "+ flip"]
+    assert state_by_results("ladder-mnist", one, changed(recipe=shorter)) == "full protocol"
+
+
 @named(ENTRIES)
 def test_every_entry_is_short_and_has_one_of_four_states_or_says_what_it_waits_for(
     source: str, entry: dict[str, Any]
 ) -> None:
-    assert set(entry) <= {"item", "what", "command", "test", "state", "bonus", "note"}, source
+    assert set(entry) <= set(FIELDS.split()), source
     assert 0 < len(entry["what"]) <= 130
     if "command" in entry:
         assert state(entry) in STATES
@@ -99,6 +225,10 @@ def test_all_questions_of_the_practical_stand_there_and_three_are_bonus() -> Non
     assert [f"question {n}" in items for n in range(1, 35)] == [True] * 34
     assert [item for item, entry in items.items() if entry.get("bonus")] == [
         f"question {n}" for n in (21, 25, 28)
+    ]
+    assert [item for item, entry in items.items() if entry.get("star")] == [
+        *(f"question {n}" for n in (2, 3, 4, 10, 14, 16, 18)),
+        "part 3, a sentence per method",
     ]
 
 

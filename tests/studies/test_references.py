@@ -5,12 +5,14 @@ import math
 import pytest
 
 from resnetlab.errors import InputError
+from resnetlab.models.flops import model_cost
 from resnetlab.schema import decode, encode, without_defaults
 from resnetlab.stats.intervals import mean, variance
 from resnetlab.studies.parsing.overrides import Overrides
 from resnetlab.studies.parsing.references import load_reference_source, reference_names
 from resnetlab.studies.parsing.study_file import load_study, parse_study
 from resnetlab.studies.parsing.toml_tables import read_named
+from resnetlab.studies.reference_costs import cost_rows, source_details, source_lines
 from resnetlab.studies.study import Study
 
 HE = (
@@ -43,6 +45,12 @@ def test_each_file_loads_and_is_named_as_its_file(name):
         ("he2016b-cifar10", "full preactivation", 6.37),
         ("fixres-dogs", "train 320, test 224", 94.73),
         ("he2015-imagenet", "ResNet-152, top-5", 4.49),
+        ("he2015-imagenet", "VGG (ILSVRC'14), top-5", 8.43),
+        ("he2015-imagenet", "GoogLeNet (ILSVRC'14), top-5", 7.89),
+        ("fixres-dogs", "train 320, test 224, validation", 94.24),
+        ("fixres-dogs", "baseline InceptionResNetV2", 91.0),
+        ("fixres-figure1", "FixEfficientNet-L2", 88.5),
+        ("fixres-figure1", "ResNeXt-101 32x48d", 85.4),
         ("practical-mnist", "LeNet-5", 98.62),
         ("amartyn-cifar10", "plain 56, epoch 10", 62.3),
     ],
@@ -67,6 +75,116 @@ def test_a_value_keeps_what_its_source_says_of_it():
     assert value("fixres-dogs", "train 320, test 380").status == "out of memory"
     assert value("he2016-figure6", "plain 20").rounding_half_width == 0.5
     assert value("depth-report", "plain 8").split == "train"
+
+
+def test_errata_agree_with_the_values():
+    """28 and 43 % are ratios of means over three depths; 22.6 and 33.6 % are means over four."""
+    accuracy = {
+        (kind, depth): mean(value("shortcut-report", f"{kind.format(depth)}").run_values)
+        for kind in ("ResNet {} A", "plain {}")
+        for depth in (20, 32, 44, 56)
+    }
+    loss = {
+        (kind, depth): mean(value("shortcut-report", f"{kind.format(depth)}, loss").run_values)
+        for kind in ("ResNet {} A", "ResNet {} B", "plain {}")
+        for depth in (20, 32, 44, 56)
+    }
+
+    def of_means(table, depths):
+        left, right = (
+            mean([table[kind, depth] for depth in depths]) for kind in ("ResNet {} A", "plain {}")
+        )
+        return 100 * abs(left / right - 1)
+
+    def mean_gain(table, depths):
+        pairs = [(table["ResNet {} A", depth], table["plain {}", depth]) for depth in depths]
+        return mean([100 * abs(left / right - 1) for left, right in pairs])
+
+    assert of_means(accuracy, (32, 44, 56)) == pytest.approx(28.2, abs=0.05)
+    assert of_means(loss, (32, 44, 56)) == pytest.approx(43.7, abs=0.05)
+    assert mean_gain(accuracy, (20, 32, 44, 56)) == pytest.approx(22.6, abs=0.05)
+    assert mean_gain(loss, (20, 32, 44, 56)) == pytest.approx(33.6, abs=0.05)
+    assert all(loss["ResNet {} B", d] < loss["ResNet {} A", d] for d in (20, 32, 44, 56))
+    errata = " ".join(load_reference_source("shortcut-report").errata)
+    for text in (
+        "Padding of 4",
+        "1202 layers against 152",
+        "34 to 56",
+        "1.28 million train images",
+    ):
+        assert text in errata
+    assert "28 % and 43 % are over depths 32, 44, 56" in errata
+    assert "22.6 % and 33.6 %" in errata
+    assert "five runs are not independent" in errata
+
+
+def test_sources_state_their_errata():
+    """Errata go with each number, so that a report needs no catalog, and agree with the values."""
+    held = load_study("imagenet-tables")
+    for pair in (*held.references, *held.unmatched_references):
+        assert pair.errata == load_reference_source("he2015-imagenet").errata
+    same = {
+        value("he2015-imagenet", label).value
+        for label in ("PReLU-net, top-5", "ResNet-34 B, top-5")
+    }
+    assert same == {5.71}
+    assert any("ties with PReLU-net" in text for text in pair.errata)
+    assert value("he2015-imagenet", "ensemble of six, top-5").split == "test"
+    assert any("on the test images" in text for text in pair.errata)
+    depth = load_reference_source("depth-report")
+    epochs = {held.epoch for held in depth.value if held.value is not None}
+    assert epochs == {9.0}
+    for text in ("train images at epoch 9", "flipped kernel", "BN-Inception"):
+        assert any(text in erratum for erratum in depth.errata), text
+
+
+@pytest.mark.parametrize(
+    ("name", "rows", "lines"),
+    [
+        (
+            "shortcuts",
+            [("plain 20", "78.77 % accuracy", "test", "of 10"), (None, "76.11 % accuracy")],
+            ["Erratum: Padding of 4", "Difference: published: evaluated in training mode"],
+        ),
+        (
+            "depth",
+            [("plain 8 (depth report)", "49.4 % accuracy", "train", "9 of 10")],
+            ["Protocol: 10 epochs, one run per network", "recipe.batch_size = 128"],
+        ),
+        (
+            "imagenet-tables",
+            [(None, "8.43 % top-5 error", "test"), (None, "7.89 % top-5 error", "validation")],
+            ["1.28 million train images"],
+        ),
+        (
+            "ladder",
+            [("baseline", "72.7 % accuracy", "test", "best on test images, of 40")],
+            [".247, .243, .262"],
+        ),
+    ],
+)
+def test_all_that_is_typed_is_printed(name, rows, lines):
+    held = load_study(name)
+    table = cost_rows(held, model_cost)
+    assert len(table) >= len(held.references) + len(held.unmatched_references)
+    keys = ("condition", "reference", "split", "epoch")
+    found = [tuple(row[key] for key in keys) for row in table]
+    for row in rows:
+        assert any(other[: len(row)] == row for other in found), row
+    text = "\n".join(source_lines(held))
+    for line in lines:
+        assert line in text
+    details = source_details(held)
+    assert [item["source"] for item in details] == list(
+        dict.fromkeys(p.title for p in (*held.references, *held.unmatched_references))
+    )
+
+
+def test_fine_tuned_networks_are_counted_with_their_new_classifier():
+    rows = cost_rows(load_study("fixres"), model_cost)
+    assert {(row["classes"], row["parameters"]) for row in rows if row["condition"]} == {
+        (120, 826_608_056)
+    }
 
 
 @pytest.mark.parametrize(
