@@ -18,6 +18,7 @@ from torchvision.transforms.v2 import functional as TF
 
 import resnetlab as rl
 from helpers.processes import import_path
+from helpers.tiny import tiny
 from resnetlab.analysis.study_data import collect
 from resnetlab.api import LoadedStudy, load_study, plan_run, resume_job
 from resnetlab.bundle.licenses import find_license
@@ -523,10 +524,13 @@ def test_a_recipe_axis_compares_protocols_and_their_shared_stage_is_trained_once
 
 
 def test_train_takes_a_recipe_of_fine_tuning(photos: Path, backbone: Path, tmp_path: Path) -> None:
+    with backbone.open("a") as file:
+        file.write("kwargs = { num_classes = 5 }\n")
     plan = plan_run(
         str(backbone), str(photos), "probe", settings=["recipe.train_size=16"], output=tmp_path
     )
     assert plan.runs[0].file.train_images == 30
+    assert plan.runs[0].file.parameters == sum(p.numel() for p in tiny(3).parameters())
     assert plan.runs[0].id.startswith("stripes-helpers.tiny-tiny")
 
 

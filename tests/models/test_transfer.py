@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -11,12 +12,14 @@ from torch import nn
 from resnetlab.errors import InputError
 from resnetlab.models.build import build_module
 from resnetlab.models.configs import ExternalConfig
-from resnetlab.models.flops import count_parameters
+from resnetlab.models.configs.external import with_num_classes
+from resnetlab.models.flops import count_parameters, model_cost
 from resnetlab.models.registry import get_model_config
 from resnetlab.models.transfer import (
     build_with_new_head,
     check_side,
     classifier,
+    count_trainable_parameters,
     forward_in_eval_mode,
     freeze,
     is_folded,
@@ -111,6 +114,23 @@ def test_the_source_s_parameters_are_counted_on_the_meta_device() -> None:
         245_880,
         826_608_056,
     )
+
+
+def test_a_network_is_counted_with_the_classifier_that_it_is_fine_tuned_with() -> None:
+    """Weights of 1,001 classes: their head of 1,282,281 parameters gives way to one of 12,810."""
+    kwargs: dict[str, Any] = {"num_classes": 1001, "pad_type": "same"}
+    spec = ExternalConfig(source="timm/mobilenetv2_100", kwargs=kwargs)
+    fitted = build_with_new_head(spec, 10, generator)
+    parameters = sum(parameter.numel() for parameter in fitted.parameters())
+    assert parameters == 2_236_682
+    assert model_cost(with_num_classes(spec, 10), 3, 10, 96)[0] == parameters
+    trained = model_cost(spec, 3, 10, 96)
+    assert trained[0] - parameters == 991 * 1281
+    assert trained[1] - model_cost(with_num_classes(spec, 10), 3, 10, 96)[1] == 991 * 1280
+    assert count_trainable_parameters(with_num_classes(spec, 10), 3, 10, "backbone") == 12_810
+    assert spec.kwargs["num_classes"] == 1001
+    plain = ExternalConfig(source="torchvision/resnet18")
+    assert with_num_classes(plain, 10) == plain
 
 
 def test_what_is_frozen_has_no_gradient_and_its_statistics_do_not_drift() -> None:

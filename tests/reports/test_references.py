@@ -6,6 +6,7 @@ import pytest
 
 from helpers.synthetic import TRUTH, study_record
 from resnetlab import reports
+from resnetlab.analysis.study_data import load
 from resnetlab.errors import InputError
 from resnetlab.reports import figures
 from resnetlab.reports.figures import values
@@ -70,6 +71,24 @@ def test_a_compatible_number_stands_with_its_interval_and_as_a_diamond():
     assert not marks["plain 56"]
     assert "Diamond: a published number" in held.dot_plot.caption
     assert ">published<" in figures.draw(held.dot_plot).wide
+
+
+def test_errata_of_a_source_stand_once_in_the_report(tmp_path):
+    pairs = tuple(
+        MatchedReference(
+            condition=label,
+            source="A source",
+            errata=("56 layers: the text says 34.",),
+            protocol=PROTOCOL,
+            value=error(),
+        )
+        for label in (RESIDUAL, "plain 56")
+    )
+    held = replace(load_study("digits"), references=pairs)
+    page = reports.write(reports.collect(study_record(study=held)), tmp_path)
+    for path in (page, tmp_path / "report.md"):
+        assert path.read_text(encoding="utf-8").count("56 layers: the text says 34.") == 1
+    assert load(tmp_path).study.references == pairs
 
 
 def test_a_distant_number_is_incompatible_and_stays_on_the_axis():
