@@ -191,7 +191,7 @@ def test_a_finished_run_is_a_model_that_gives_the_answers_which_the_run_kept(
         json.loads(line)["split"] for line in (folder / "metrics.jsonl").read_text().splitlines()
     ]
     assert splits == ["validation", "train epoch"] * 9
-    with pytest.raises(InputError, match=r"a run of fine-tuning.*resnetlab predict"):
+    with pytest.raises(InputError, match=r"a fine-tuning run.*resnetlab predict"):
         open_run(folder)
 
 
@@ -396,7 +396,7 @@ def test_parts_that_do_not_go_together_have_a_line_with_its_fix(
 def test_a_folder_that_is_not_there_says_how_one_is_got(tmp_path: Path) -> None:
     study = loaded(Path("stanford-dogs"), "torchvision/resnet18", claim=[])
     with pytest.raises(
-        InputError, match=r"no folder of photographs.*--data DIR; resnetlab data fetch NAME"
+        InputError, match=r"not a folder of photographs.*--data DIR; resnetlab data fetch NAME"
     ):
         study.plan(tmp_path)
 
