@@ -127,7 +127,7 @@ def test_a_study_of_sizes_is_run_by_workers_shares_first_stages_and_reports_its_
         "Stage two: the classifier and the last batch norm learn at the test size",
         "for at most 8 epochs, ended after 9 epochs without a lower validation loss",
         "Apache-2.0 (the pre-trained weights of helpers.tiny:tiny+)",
-        "validation chose the epoch, the learning rate where several are tried, and the stage",
+        "the validation images selected the epoch",
         "30 train, 12 validation and 18 test images",
     ):
         assert said in text, said
@@ -498,7 +498,7 @@ def test_networks_are_drawn_against_what_they_cost_beside_published_ones(
     assert known["FixEfficientNet-L2"] == (480e6, 88.5)
     assert known["ResNeXt-101 32x48d"] == (829e6, 85.4)
     text = (page.parent / "report.md").read_text()
-    assert "Published only, nothing here was measured" in text
+    assert "Published results without a measurement" in text
     assert write_latex(replace(held, rows=rows), tmp_path / "latex").is_file()
 
 

@@ -58,9 +58,9 @@ def cited_works(source: str) -> list[tuple[str, str]]:
     """
     pairs = []
     for part in filter(None, source.split("; ")):
-        key, comma, place = part.partition(",")
+        key, comma, location = part.partition(",")
         work = bibliography().get(key)
-        pairs.append((key, f"{work.short}{comma}{place}") if work else ("", part))
+        pairs.append((key, f"{work.short}{comma}{location}") if work else ("", part))
     return pairs
 
 
