@@ -198,7 +198,7 @@ def test_a_mistake_in_a_scale_is_told_in_one_line(value: object, said: str) -> N
             Recipe(epochs=1, augment=Augment(crop=28)),
             8,
             1,
-            "recipe: augment.crop: larger than the images",
+            "recipe: augment.crop: the images have 8 pixels per side only",
         ),
         (
             Recipe(epochs=1, normalize="imagenet"),

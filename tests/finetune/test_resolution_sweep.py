@@ -200,7 +200,7 @@ def test_the_command_writes_the_table_and_the_picture_and_refuses_sizes_that_are
         "--model", "tiny.toml", "--train-sizes", "16", "--test-sizes", "16,24", "--epochs", "1"
     )
     assert code == 0, err
-    assert out.startswith("By validation the best pair is train 16, test ")
+    assert out.startswith("The pair with the highest validation accuracy is train 16, test ")
     assert (photos.parent / "reports" / "stripes-tiny-fixres" / "report.html").is_file()
     texture("plain", 1, 300, 200).save(photos.parent / "one.png")
     code, out, err = call("--preview", "one.png", "--train-sizes", "64", "--test-sizes", "64")

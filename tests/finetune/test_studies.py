@@ -128,7 +128,7 @@ def test_a_study_of_sizes_is_run_by_workers_shares_first_stages_and_reports_its_
         "Stage two: the classifier and the last batch norm learn at the test size",
         "for at most 8 epochs, ended after 9 epochs without a lower validation loss",
         "Apache-2.0 (the pre-trained weights of helpers.tiny:tiny+)",
-        "validation chose the epoch, the learning rate where several are tried, and the stage",
+        "the validation images selected the epoch",
         "30 train, 12 validation and 18 test images",
     ):
         assert said in text, said
@@ -192,7 +192,7 @@ def test_a_finished_run_is_a_model_that_gives_the_answers_which_the_run_kept(
         json.loads(line)["split"] for line in (folder / "metrics.jsonl").read_text().splitlines()
     ]
     assert splits == ["validation", "train epoch"] * 9
-    with pytest.raises(InputError, match=r"a run of fine-tuning.*resnetlab predict"):
+    with pytest.raises(InputError, match=r"a fine-tuning run.*resnetlab predict"):
         open_run(folder)
 
 
@@ -397,7 +397,7 @@ def test_parts_that_do_not_go_together_have_a_line_with_its_fix(
 def test_a_folder_that_is_not_there_says_how_one_is_got(tmp_path: Path) -> None:
     study = loaded(Path("stanford-dogs"), "torchvision/resnet18", claim=[])
     with pytest.raises(
-        InputError, match=r"no folder of photographs.*--data DIR; resnetlab data fetch NAME"
+        InputError, match=r"not a folder of photographs.*--data DIR; resnetlab data fetch NAME"
     ):
         study.plan(tmp_path)
 
@@ -500,7 +500,7 @@ def test_networks_are_drawn_against_what_they_cost_beside_published_ones(
     assert known["FixEfficientNet-L2"] == (480e6, 88.5)
     assert known["ResNeXt-101 32x48d"] == (829e6, 85.4)
     text = (page.parent / "report.md").read_text()
-    assert "Published only, nothing here was measured" in text
+    assert "Published results without a measurement" in text
     assert write_latex(replace(held, rows=rows), tmp_path / "latex").is_file()
 
 

@@ -271,7 +271,7 @@ def test_the_difference_to_the_slides_is_explained_where_they_have_the_network(c
         ),
         (("model", "cifar-resnt20"), 'did you mean "cifar-resnet20"?'),
         (("model", "lenet5", "--input", "28x28"), "not three sizes"),
-        (("model", "lenet5", "--json", "--csv"), "more than one form"),
+        (("model", "lenet5", "--json", "--csv"), "more than one output format"),
         (("model", "lenet5", "--stride-on", "first"), "unknown field"),
     ],
 )

@@ -222,7 +222,7 @@ def test_dropout_drops_whole_channels_of_the_branch_in_training_and_nothing_in_e
     x = torch.rand(8, 64, 6, 6, generator=torch.Generator().manual_seed(0)) + 0.1
     torch.manual_seed(0)
     block.train()
-    branch = block.branch(x)
+    branch = block.residual(x)
     dead = (branch == 0).flatten(2)
     assert torch.equal(dead.any(2), dead.all(2)), "a channel is dropped whole or not at all"
     assert 0.4 < dead.all(2).float().mean() < 0.6
@@ -230,7 +230,7 @@ def test_dropout_drops_whole_channels_of_the_branch_in_training_and_nothing_in_e
     torch.testing.assert_close(branch, torch.where(dead.all(2)[:, :, None, None], 0.0, 2 * whole))
     block.eval()
     whole = block.norm2(block.conv2(F.relu(block.norm1(block.conv1(x)))))
-    assert torch.equal(block.branch(x), whole)
+    assert torch.equal(block.residual(x), whole)
 
 
 def test_dropout_leaves_names_and_first_weights_as_they_are() -> None:

@@ -46,14 +46,14 @@ def stopped(tmp_path: Path, small_npz: Path) -> Path:
     plan = rl.api.plan_run(
         "cifar-resnet8", str(small_npz), "adam", settings=settings, output=tmp_path
     )
+    from helpers.attempts import train_run
     from resnetlab.data.splits import load_dataset
     from resnetlab.recipes.numerics import Placement
-    from resnetlab.runs.session import execute
 
     planned = plan.runs[0]
     dataset = load_dataset(planned.file.data, tmp_path / "cache", lambda _: None)
     often = Placement(checkpoint_seconds=0, max_checkpoint_seconds=1e6)
-    result = execute(
+    result = train_run(
         planned.id,
         planned.file,
         dataset,

@@ -13,11 +13,11 @@ from types import SimpleNamespace
 import pytest
 
 import resnetlab as rl
+from helpers.attempts import train_run
 from resnetlab.api import plan_run
 from resnetlab.data.splits import load_dataset
 from resnetlab.files import sha256
 from resnetlab.runs.directory import RunDirectory
-from resnetlab.runs.session import execute
 from resnetlab.training.profiler import PHASES, TRACE_FILE, TRACED_STEPS
 
 
@@ -39,7 +39,7 @@ def trained(
         rl.Placement(checkpoint_seconds=0, profile=profile),
         load_dataset(run.file.data, root / "cache"),
     )
-    execute(
+    train_run(
         run.id,
         run.file,
         dataset,

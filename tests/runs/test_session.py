@@ -14,6 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import resnetlab as rl
+from helpers.attempts import train_run
 from helpers.fake_cuda_graphs import FakeCudaGraphs
 from helpers.outcomes import outcome
 from resnetlab.errors import InputError, ResourceError
@@ -22,7 +23,6 @@ from resnetlab.runs.checkpoint import read_tensors, saved_steps
 from resnetlab.runs.directory import RunDirectory
 from resnetlab.runs.lifecycle import RunLockedError
 from resnetlab.runs.records import Result
-from resnetlab.runs.session import execute
 from resnetlab.studies.plan import Plan
 from resnetlab.training.events import TrainEvent
 from resnetlab.training.state import ScratchTrainState
@@ -81,7 +81,7 @@ class Runner:
         def stop() -> bool:
             return until is not None and bool(self.seen) and self.seen[-1] >= until
 
-        return execute(
+        return train_run(
             self.run.id, self.run.file, self.dataset, self.root, placement, stop, say, from_step
         )
 

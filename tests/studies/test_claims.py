@@ -323,8 +323,7 @@ def test_a_claim_that_cannot_be_answered_is_refused(text: str, line: str) -> Non
 
 HE = """
 name = "he"
-title = "He et al. 2016"
-citation = "He et al. 2016"
+source = "he2016"
 protocol = { summary = "as it was" }
 [[value]]
 label = "plain"

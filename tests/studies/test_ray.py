@@ -196,11 +196,11 @@ def test_the_cache_that_the_driver_names_is_that_of_every_machine(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     backend = pytest.importorskip("resnetlab.studies.executors.ray")
-    mark = tmp_path / "cluster"
-    mark.write_text("7")
+    marker = tmp_path / "cluster"
+    marker.write_text("7")
     monkeypatch.setenv("RESNETLAB_CACHE", "/of/this/machine")
     monkeypatch.chdir(tmp_path)
-    here = {"folder": str(tmp_path), "mark": str(mark), "text": "7", **backend._versions()}
+    here = {"folder": str(tmp_path), "marker": str(marker), "text": "7", **backend._versions()}
     backend._enter_driver_environment(here)
     assert os.environ["RESNETLAB_CACHE"] == "/of/this/machine"
     backend._enter_driver_environment(here | {"RESNETLAB_CACHE": str(tmp_path / "shared")})
@@ -209,8 +209,8 @@ def test_the_cache_that_the_driver_names_is_that_of_every_machine(
 
 def test_a_machine_that_differs_from_the_drivers_says_how(tmp_path: Path) -> None:
     backend = pytest.importorskip("resnetlab.studies.executors.ray")
-    mark = tmp_path / "cache" / "cluster"
-    here = {"folder": str(tmp_path), "mark": str(mark), "text": "7", **backend._versions()}
+    marker = tmp_path / "cache" / "cluster"
+    here = {"folder": str(tmp_path), "marker": str(marker), "text": "7", **backend._versions()}
     with pytest.raises(rl.InputError, match=r"does not see .* storage that all machines share"):
         backend._enter_driver_environment(here)
     with pytest.raises(rl.InputError, match=r"another torch than the driver's .*allowed: 1\.0"):

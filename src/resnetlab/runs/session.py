@@ -44,32 +44,12 @@ from resnetlab.training.cuda_graphs import graph_blocker, make_step
 from resnetlab.training.device import setup_device
 from resnetlab.training.distributed import SINGLE_PROCESS, World
 from resnetlab.training.events import TrainEvent, train_events
-from resnetlab.training.interleave import round_robin
 from resnetlab.training.memory import is_out_of_memory
 from resnetlab.training.profiler import NullProfiler, RunProfiler
 from resnetlab.training.state import ScratchTrainState
 
 ProgressCallback = Callable[[TrainEvent, tuple[Evaluation, ...]], None]
 """Callback for each event of the training loop, with its evaluations."""
-
-
-def execute(
-    run_id: str,
-    file: RunFile,
-    dataset: Dataset,
-    root: Path,
-    placement: Placement,
-    should_stop: Callable[[], bool],
-    on_progress: ProgressCallback,
-    from_step: int | None = None,
-    world: World = SINGLE_PROCESS,
-) -> Result | None:
-    """Run `run_attempt` to its end and return the result."""
-    attempt = run_attempt(
-        run_id, file, dataset, root, placement, should_stop, on_progress, from_step, world
-    )
-    ((_, result),) = round_robin([attempt])
-    return result
 
 
 def run_attempt(

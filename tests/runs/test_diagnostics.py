@@ -11,12 +11,12 @@ from pathlib import Path
 import pytest
 
 import resnetlab as rl
+from helpers.attempts import train_run
 from resnetlab.api import plan_run
 from resnetlab.data.splits import load_dataset
 from resnetlab.errors import InputError
 from resnetlab.runs.directory import RunDirectory
 from resnetlab.runs.records import Result, RunFile
-from resnetlab.runs.session import execute
 
 ALL = rl.DiagnosticsConfig(gradient_norms=(0, 1, 3), ablate_blocks=True)
 FIXED = ("numerics.threads=1", "numerics.precision=fp32", "recipe.batch_size=16", "recipe.epochs=3")
@@ -51,7 +51,7 @@ class Run:
         self, until: int | None = None, from_step: int | None = None, file: RunFile | None = None
     ) -> Result | None:
         seen: list[int] = []
-        return execute(
+        return train_run(
             self.directory.path.name,
             file or self.file,
             self.dataset,
@@ -80,7 +80,7 @@ class Run:
         ),
     ],
 )
-def test_instruments_change_no_bit_of_a_run_and_no_letter_of_its_name(
+def test_diagnostics_change_no_bit_of_a_run_and_no_letter_of_its_name(
     tmp_path: Path, small_npz: Path, settings: tuple[str, ...]
 ) -> None:
     watched = Run(small_npz, tmp_path / "watched", ALL, *settings)
