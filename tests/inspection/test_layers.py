@@ -84,7 +84,7 @@ def test_the_practical_s_question_10_layer_by_layer() -> None:
 def test_a_network_is_read_with_work_in_proportion_to_its_layers_the_deepest_too(
     calls: Callable[[Callable[[], object]], int],
 ) -> None:
-    assert len(trace_layers(parse_model("cifar-resnet1202", "test"), (3, 32, 32), 10).rows) == 1803
+    assert len(trace_layers(parse_model("cifar-resnet1202", "test"), (3, 32, 32), 10).rows) == 1805
     fewer, more = (
         calls(lambda name=name: trace_layers(parse_model(name, "test"), (3, 32, 32), 10))
         for name in ("cifar-resnet32", "cifar-resnet122")
@@ -271,7 +271,7 @@ def test_the_difference_to_the_slides_is_explained_where_they_have_the_network(c
         ),
         (("model", "cifar-resnt20"), 'did you mean "cifar-resnet20"?'),
         (("model", "lenet5", "--input", "28x28"), "not three sizes"),
-        (("model", "lenet5", "--json", "--csv"), "more than one form"),
+        (("model", "lenet5", "--json", "--csv"), "more than one output format"),
         (("model", "lenet5", "--stride-on", "first"), "unknown field"),
     ],
 )

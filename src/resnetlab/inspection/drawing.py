@@ -1,7 +1,8 @@
 """Drawing of a network as SVG: its layers in a column by stage, with the shortcuts beside it.
 
-Free of torch. The column shows the longest path from the image to the output. A layer off that
-path, such as a projection, is drawn on its shortcut. A shortcut that changes the size or the number
+Free of torch. The column shows the longest path from the image to the output, with each operation
+in the order of a forward pass. A layer off that path, such as a projection or the padding of
+shortcut option A, is drawn on its shortcut. A shortcut that changes the size or the number
 of maps is dashed (He et al. 2016, fig. 3).
 """
 
@@ -221,7 +222,8 @@ def _label(layer: Layer) -> str:
     )
     kernel = kernel or (f"{format_size(layer.kernel)} " if layer.kernel else "")
     kind, _, detail = layer.kind.partition(", ")
-    parts = [kernel + kind, str(layer.output[0]) if layer.layer_parameters else "", detail]
+    has_maps = layer.layer_parameters or layer.kind == "pad"
+    parts = [kernel + kind, str(layer.output[0]) if has_maps else "", detail]
     if layer.stride and max(layer.stride) > 1:
         parts.append(f"/{format_square_size(layer.stride)}")
     return ", ".join(part for part in parts if part)
@@ -234,7 +236,8 @@ def _tooltip(layer: Layer) -> str:
         if layer.receptive_field
         else ""
     )
-    summary = f"{layer.name}: {_label(layer)}; output {format_size(layer.output)}"
+    operations = ", then ".join([_label(layer), *layer.followed_by])
+    summary = f"{layer.name}: {operations}; output {format_size(layer.output)}"
     return (
         f"<title>{escape(summary)}; {layer.parameters:,} parameters, {layer.macs:,} "
         f"multiply-adds{field}</title>"
