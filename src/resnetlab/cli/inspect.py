@@ -38,7 +38,13 @@ Markdown = Annotated[bool, typer.Option("--markdown", help="Print Markdown.")]
 
 @inspect.command("model")
 def model(
-    name: ModelName,
+    names: Annotated[
+        list[str],
+        typer.Argument(
+            help="Name from `resnetlab models`, timm/NAME or a model file; several are compared.",
+            metavar="MODEL...",
+        ),
+    ],
     image: Input = "",
     classes: Classes = 0,
     stride_on: Annotated[
@@ -48,7 +54,12 @@ def model(
         ),
     ] = "",
     draw: Annotated[
-        Path | None, typer.Option("--draw", help="Write the network as SVG.", metavar="FILE")
+        Path | None,
+        typer.Option(
+            "--draw",
+            help="Write the network as SVG; several networks stand side by side.",
+            metavar="FILE",
+        ),
     ] = None,
     freeze: Annotated[
         str,
@@ -56,30 +67,78 @@ def model(
             help="Frozen part, to count trainable parameters: backbone, none, or a number."
         ),
     ] = "",
+    data: Annotated[
+        str,
+        typer.Option("--data", help="Data set, to add parameters per training image."),
+    ] = "",
+    train_images: Annotated[
+        int,
+        typer.Option(help="Number of training images, to add parameters per image.", min=0),
+    ] = 0,
+    output: OutputDir = Path(),
     json: Json = False,
     csv: Csv = False,
     markdown: Markdown = False,
 ) -> None:
-    """List the layers of a network: sizes, parameters, cost, receptive field, memory."""
+    """List the layers of a network: sizes, parameters and their shares, cost, receptive field."""
     form = output_format(json, csv, markdown)
-    spec = _parse_model(name, stride_on)
-    size, count = _input_size(name, image), classes or _default_input(name)[3]
-    announce_loading(spec, quiet=json)
-    from resnetlab.inspection.layer_table import layer_rows, notes, pretrained_metadata, totals
+    if data and train_images:
+        raise input_error("--data, --train-images", "given together", "keep one of the two")
+    specs = [_parse_model(name, stride_on) for name in names]
+    announce_loading(specs[0], quiet=json)
+    from resnetlab.inspection import layer_table
     from resnetlab.inspection.layers import trace_layers
     from resnetlab.inspection.render_table import render
 
-    layers = trace_layers(spec, size, count)
-    facts = totals(layers) | pretrained_metadata(spec)
-    if freeze:
-        from resnetlab.models.transfer import count_trainable_parameters
+    dataset = _open_source(data, output) if data else None
+    train_images = len(dataset.train) if dataset else train_images
+    traces = []
+    for name, spec in zip(names, specs, strict=True):
+        channels, height, width, default_classes = _default_input(name)
+        if dataset:
+            channels, height, width = dataset.channels, dataset.image_size, dataset.image_size
+            default_classes = len(dataset.classes)
+        size = _input_size(name, image) if image else (channels, height, width)
+        traces.append(trace_layers(spec, size, classes or default_classes))
+    if len(names) > 1:
+        rows = [
+            layer_table.network_row(trace, getattr(spec, "depth", None))
+            | (
+                layer_table.parameters_per_image(trace.parameters, train_images)
+                if train_images
+                else {}
+            )
+            for trace, spec in zip(traces, specs, strict=True)
+        ]
+        typer.echo(render(rows, form))
+    else:
+        layers, spec = traces[0], specs[0]
+        facts = layer_table.totals(layers) | layer_table.pretrained_metadata(spec)
+        if train_images:
+            facts |= layer_table.parameters_per_image(layers.parameters, train_images)
+        if freeze:
+            from resnetlab.models.transfer import count_trainable_parameters
 
-        facts["trainable"] = count_trainable_parameters(spec, size[0], count, freeze)
-    typer.echo(render(layer_rows(layers), form, facts=facts, notes=notes(spec, size)))
+            facts["trainable"] = count_trainable_parameters(
+                spec, layers.image_shape[0], classes or _default_input(names[0])[3], freeze
+            )
+        rows = layer_table.layer_rows(layers)
+        notes = layer_table.notes(spec, layers.image_shape, layers)
+        if form == "text":
+            rows = layer_table.compact_rows(rows)
+        typer.echo(render(rows, form, facts=facts, notes=notes))
     if draw:
-        from resnetlab.inspection.drawing import draw_network as drawn
+        from resnetlab.inspection.drawing import draw_networks
 
-        _write_svg(draw, drawn(layers))
+        _write_svg(draw, draw_networks(traces))
+
+
+def _open_source(data: str, output: Path) -> Any:
+    """Return a data set with all of its training images, none of them held out for validation."""
+    from resnetlab.data.config import DataConfig
+    from resnetlab.data.splits import load_dataset
+
+    return load_dataset(DataConfig(source=data, validation=0.0), output / "cache", notify)
 
 
 def output_format(json: bool, csv: bool, markdown: bool) -> TableFormat:
@@ -249,7 +308,7 @@ def architecture_table(
         str, typer.Argument(help="Family of networks: depth-report or imagenet.", metavar="FAMILY")
     ],
     data: Annotated[
-        str, typer.Option("--data", help="Data set, to add parameters per train image.")
+        str, typer.Option("--data", help="Data set, to add parameters per training image.")
     ] = "",
     output: OutputDir = Path(),
     json: Json = False,
@@ -263,10 +322,7 @@ def architecture_table(
 
     rows, facts = architecture_table(name), {}
     if data:
-        from resnetlab.data.config import DataConfig
-        from resnetlab.data.splits import load_dataset
-
-        dataset = load_dataset(DataConfig(source=data), output / "cache", notify)
+        dataset = _open_source(data, output)
         images = len(dataset.train)
         rows = architecture_table(
             name, dataset.channels, len(dataset.classes), dataset.image_size, images
@@ -311,7 +367,14 @@ def fully_convolutional(
         lambda part: make_generator(0, "init", part),
     )
     facts = score_map(model, trained, size, name)
-    typer.echo(render([], "json" if json else "text", facts=facts))
+    unchanged = facts.pop("unchanged_layers")
+    rows = [
+        {"layer of the unchanged network": layer, f"accepts {image}": reason}
+        for layer, reason in unchanged.items()
+    ]
+    if json:
+        rows, facts = [], facts | {"unchanged_layers": unchanged}
+    typer.echo(render(rows, "json" if json else "text", facts=facts))
 
 
 @inspect.command("identity")

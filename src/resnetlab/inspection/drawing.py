@@ -8,6 +8,8 @@ of maps is dashed (He et al. 2016, fig. 3).
 
 from __future__ import annotations
 
+import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
 from itertools import groupby
@@ -21,6 +23,8 @@ LEFT_MARGIN, TOP_MARGIN, LANE_WIDTH, SIDE_BOX_WIDTH = 176, 58, 26, 196
 """Sizes in pixels: space left of the column and above it, distance between lanes, width of a box
 beside the column with its gap.
 """
+GAP = 24
+"""Space in pixels between networks side by side."""
 MIN_WIDTH = 540
 """Minimum width in pixels of the text below the drawing."""
 JOIN_SYMBOLS = {"add": "+", "concatenate": "c"}
@@ -95,6 +99,25 @@ def draw_network(layers: LayerTrace) -> str:
             else _box(rows[row], LEFT_MARGIN, y, BOX_WIDTH, "layer")
         )
     return "\n".join([*parts, *_legend(rows, shortcuts, height), "</svg>"]) + "\n"
+
+
+def draw_networks(networks: Sequence[LayerTrace]) -> str:
+    """Return networks side by side as one SVG, their first layers at the same height."""
+    drawings = [draw_network(layers) for layers in networks]
+    if len(drawings) == 1:
+        return drawings[0]
+    sizes = [re.search(r'width="(\d+)" height="(\d+)"', drawing) for drawing in drawings]
+    widths = [int(size[1]) for size in sizes if size]
+    height = max(int(size[2]) for size in sizes if size)
+    lefts = [sum(widths[:number]) + GAP * number for number in range(len(widths))]
+    size = f'width="{lefts[-1] + widths[-1]}" height="{height}"'
+    placed = [
+        drawing.replace("<svg ", f'<svg x="{left}" y="0" ', 1).rstrip()
+        for left, drawing in zip(lefts, drawings, strict=True)
+    ]
+    title = " beside ".join(escape(layers.name) for layers in networks)
+    head = f'<svg xmlns="http://www.w3.org/2000/svg" {size} role="img"><title>{title}</title>'
+    return "\n".join([head, f'<rect {size} rx="6" fill="#fff"/>', *placed, "</svg>"]) + "\n"
 
 
 def longest_path(rows: list[Layer]) -> list[int]:
