@@ -390,10 +390,16 @@ def identity(
     """Measure how well plain and residual stacks learn the identity mapping."""
     form = output_format(json, csv, markdown)
     announce_loading(quiet=json)
-    from resnetlab.inspection.identity_mapping import LEARNING_RATES, measure_identity_mapping
+    from resnetlab.inspection.identity_mapping import (
+        LEARNING_RATES,
+        identity_sentences,
+        measure_identity_mapping,
+    )
     from resnetlab.inspection.render_table import render
 
+    rows = measure_identity_mapping(seeds=seeds, steps=steps, notify=notify)
     notes = [
+        *identity_sentences(rows),
         (
             "before, after: the unexplained share of the maps' variance, in percent; least and "
             "most: over the seeds."
@@ -401,7 +407,7 @@ def identity(
         "A residual stack has to learn F = 0, a plain one F = x; both start from the same weights.",
         (f"Each stack has the best of the learning rates {', '.join(map(str, LEARNING_RATES))}."),
     ]
-    typer.echo(render(measure_identity_mapping(seeds=seeds, steps=steps), form, notes=notes))
+    typer.echo(render(rows, form, notes=notes))
 
 
 Run = Annotated[Path, typer.Argument(help="Folder of a finished run.", metavar="RUN")]
@@ -448,10 +454,11 @@ def block_ablation(
 
 @inspect.command("gradients")
 def gradients(
-    name: Annotated[
-        str,
+    names: Annotated[
+        list[str],
         typer.Argument(
-            help="Name from `resnetlab models`, or folder of a run.", metavar="MODEL|RUN"
+            help="Name from `resnetlab models`, or folder of a run; two stand side by side.",
+            metavar="MODEL|RUN...",
         ),
     ],
     data: Annotated[
@@ -462,6 +469,10 @@ def gradients(
     ] = "",
     images: Annotated[int, typer.Option(help="Number of images in the batch.", min=2)] = 128,
     seed: Annotated[int, typer.Option(help="Seed of the initial weights of a MODEL.", min=0)] = 0,
+    draw: Annotated[
+        Path | None,
+        typer.Option("--draw", help="Write the norms by layer as SVG.", metavar="FILE"),
+    ] = None,
     output: OutputDir = Path(),
     json: Json = False,
     csv: Csv = False,
@@ -472,31 +483,38 @@ def gradients(
     They are those of the initial weights of MODEL, or those that RUN has saved.
     """
     form = output_format(json, csv, markdown)
+    from resnetlab.inspection.gradient_summary import (
+        MeasuredNetwork,
+        draw_gradients,
+        gradient_rows,
+        gradient_sentences,
+        side_by_side_rows,
+    )
     from resnetlab.inspection.render_table import render
-    from resnetlab.schema import encode
 
-    run = Path(name)
-    if (run / "run.json").exists():
-        from resnetlab.runs.directory import RunDirectory
+    networks = []
+    for name in names:
+        run = Path(name)
+        if (run / "run.json").exists():
+            from resnetlab.runs.directory import RunDirectory
 
-        measured = RunDirectory(run).gradient_norms() or (
-            _gradients_of_run(run, data, images, json),
-        )
-        source = run.name
-    elif data:
-        spec = _parse_model(name)
-        announce_loading(spec, quiet=json)
-        measured, source = (
-            (_gradients_at_init(spec, data, output, seed, images),),
-            f"{name}, seed {seed}",
-        )
-    else:
-        raise input_error(
-            "--data", "missing", "give --data digits, or the folder of a run instead of MODEL"
-        )
-    rows = [{"epoch": at.epoch} | encode(layer) for at in measured for layer in at.layers]
+            saved = RunDirectory(run).gradient_norms()
+            norms = saved or (_gradients_of_run(run, data, images, json),)
+            networks.append(MeasuredNetwork(run.resolve().name, norms))
+        elif data:
+            spec = _parse_model(name)
+            announce_loading(spec, quiet=json)
+            norms = (_gradients_at_init(spec, data, output, seed, images),)
+            networks.append(MeasuredNetwork(name, norms))
+        else:
+            raise input_error(
+                "--data", "missing", "give --data digits, or the folder of a run instead of MODEL"
+            )
+    sources = [f"{network.name} ({network.norms[0].images} images)" for network in networks]
     notes = [
-        f"One batch of {measured[0].images} train images, training mode, fp32: {source}.",
+        *gradient_sentences(networks),
+        f"One batch of training images, training mode, fp32: {', '.join(sources)}.",
+        f"The initial weights of a MODEL are those of seed {seed}.",
         "Norms are over the whole batch, gradients of its mean loss.",
         (
             "response: output of a layer after its normalization; its sd is that of He et al. "
@@ -505,7 +523,11 @@ def gradients(
         "activation: output of the activation that follows, before another layer.",
         "never active: set to 0 by the following ReLU at every position of every image.",
     ]
+    compact = form == "text" and len(networks) > 1
+    rows = side_by_side_rows(networks) if compact else gradient_rows(networks)
     typer.echo(render(rows, form, notes=notes))
+    if draw:
+        _write_svg(draw, draw_gradients(networks))
 
 
 def _gradients_of_run(run_folder: Path, data: str, images: int, quiet: bool) -> GradientNorms:
