@@ -99,19 +99,20 @@ def test_the_parameters_of_the_stages_are_all_of_the_network(name: str) -> None:
     assert sum(int(number.replace(",", "")) for number in said) + single == layers.parameters
 
 
+CALLS: dict[Any, str] = {
+    F.conv2d: "conv",
+    F.batch_norm: "norm",
+    F.relu: "relu",
+    Tensor.add: "add",
+    F.adaptive_avg_pool2d: "average pool",
+    F.linear: "linear",
+}
+
+
 class CallRecorder(TorchFunctionMode):
     """The operations of a forward pass in the order of their calls, and for each addition the
     number of operations before the tensor that came around the branch.
     """
-
-    NAMES = {
-        F.conv2d: "conv",
-        F.batch_norm: "norm",
-        F.relu: "relu",
-        Tensor.add: "add",
-        F.adaptive_avg_pool2d: "average pool",
-        F.linear: "linear",
-    }
 
     def __init__(self) -> None:
         super().__init__()
@@ -122,10 +123,10 @@ class CallRecorder(TorchFunctionMode):
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         out = func(*args, **(kwargs or {}))
-        if func in self.NAMES:
+        if func in CALLS:
             if func is Tensor.add:
                 self.starts.append(min(self.made_by.get(id(tensor), 0) for tensor in args))
-            self.names.append(self.NAMES[func])
+            self.names.append(CALLS[func])
             self.made_by[id(out)] = len(self.names)
             self.kept.append(out)  # so that no id is used twice
         return out
@@ -142,7 +143,9 @@ def drawn_operations(svg: str) -> tuple[list[str], list[int]]:
         texts = list(group.iter(f"{namespace}text"))
         if group.get("class", "").startswith("layer"):
             label, *then = ["".join(texts[0].itertext())]
-            bare = re.match(r"(?:\d+x\d+ )?(average pool|[a-z]+)(?:, \d+)?(?:, /\d+)?(?: (.*))?$", label)
+            bare = re.match(
+                r"(?:\d+x\d+ )?(average pool|[a-z]+)(?:, \d+)?(?:, /\d+)?(?: (.*))?$", label
+            )
             assert bare, label
             then = (bare[2] or "").split(", ")
             heights.append((float(texts[0].get("y", "")), [bare[1], *then]))

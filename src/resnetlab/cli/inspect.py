@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
@@ -18,6 +18,8 @@ from resnetlab.errors import input_error
 if TYPE_CHECKING:
     from resnetlab.inspection.diagnostics_config import GradientNorms
     from resnetlab.inspection.render_table import TableFormat
+    from resnetlab.inspection.sliding_window import SlidingWindow
+    from resnetlab.inspection.window_examples import PoolMode
 
 inspect = typer.Typer(
     no_args_is_help=True, rich_markup_mode=None, help="Inspect a network or a run."
@@ -210,23 +212,25 @@ def conv(
         bool, typer.Option("--keep-size", help="Compute the padding that keeps height and width.")
     ] = False,
     bias: Annotated[bool, typer.Option(help="Count one more weight per filter.")] = True,
+    flip_kernel: Annotated[
+        bool,
+        typer.Option(
+            "--flip-kernel",
+            help="Compare the layer's cross-correlation with a convolution, on a small example.",
+        ),
+    ] = False,
     draw: Draw = None,
     json: Json = False,
     csv: Csv = False,
     markdown: Markdown = False,
 ) -> None:
     """Compute the output and the weights of a convolution, against a dense layer."""
-    _print_window(
-        image,
-        kernel,
-        stride,
-        padding,
-        filters,
-        keep_size,
-        bias,
-        draw,
-        output_format(json, csv, markdown),
-    )
+    form = output_format(json, csv, markdown)
+    from resnetlab.inspection.window_examples import flipped_kernel_facts
+
+    window = _window(image, kernel, stride, padding, filters, keep_size, bias)
+    more = flipped_kernel_facts(kernel) if flip_kernel else {}
+    _print_window(window, more, draw, form)
 
 
 @inspect.command("pool")
@@ -242,26 +246,26 @@ def pool(
         int, typer.Option(help="Stride in pixels; 0 for the size of the kernel.")
     ] = 0,
     padding: Annotated[int, typer.Option(help="Number of rows on each side.")] = 0,
+    mode: Annotated[
+        str, typer.Option(help="Value of a window: max, its largest, or average, its mean.")
+    ] = "max",
     draw: Draw = None,
     json: Json = False,
     csv: Csv = False,
     markdown: Markdown = False,
 ) -> None:
-    """Compute the output size of a pooling, and its share of the input size."""
-    _print_window(
-        image,
-        kernel,
-        stride or kernel,
-        padding,
-        None,
-        False,
-        True,
-        draw,
-        output_format(json, csv, markdown),
-    )
+    """Compute the output size of a pooling, and what it changes."""
+    form = output_format(json, csv, markdown)
+    from resnetlab.inspection.window_examples import pooling_facts
+
+    window = _window(image, kernel, stride or kernel, padding, None, False, True)
+    if mode not in ("max", "average"):
+        raise input_error("--mode", "unknown", "--mode max", got=mode, allowed="max, average")
+    more = pooling_facts(kernel, stride or kernel, padding, cast("PoolMode", mode))
+    _print_window(window, more, draw, form)
 
 
-def _print_window(
+def _window(
     image: str,
     kernel: int,
     stride: int,
@@ -269,35 +273,34 @@ def _print_window(
     filters: int | None,
     solve_padding: bool,
     bias: bool,
-    svg_path: Path | None,
-    output_format: TableFormat,
-) -> None:
-    from resnetlab.inspection.render_table import format_size, render
-    from resnetlab.inspection.sliding_window import (
-        SlidingWindow,
-        draw_window,
-        pad_to_same_size,
-        window_facts,
-    )
+) -> SlidingWindow:
+    from resnetlab.inspection.sliding_window import SlidingWindow, pad_to_same_size
 
     height, width, depth = _parse_sizes(image, "--input", "--input 32x32x3")
-    if solve_padding:  # solve for the padding, starting from one with which the window fits
-        fits = max(padding, kernel)
-        window = pad_to_same_size(
-            SlidingWindow(height, width, depth, kernel, stride, fits, filters, bias)
-        )
-    else:
-        window = SlidingWindow(height, width, depth, kernel, stride, padding, filters, bias)
+    if not solve_padding:
+        return SlidingWindow(height, width, depth, kernel, stride, padding, filters, bias)
+    fits = max(padding, kernel)  # solve for the padding, starting from one with which it fits
+    return pad_to_same_size(
+        SlidingWindow(height, width, depth, kernel, stride, fits, filters, bias)
+    )
+
+
+def _print_window(
+    window: SlidingWindow, more: dict[str, Any], svg_path: Path | None, form: TableFormat
+) -> None:
+    from resnetlab.inspection.render_table import format_size, render
+    from resnetlab.inspection.sliding_window import draw_window, window_facts
+
     picture = draw_window(window) if svg_path else ""
-    geometry = window_facts(window)
-    if output_format == "text" or output_format == "json":
-        typer.echo(render([], output_format, facts=geometry))
+    facts = window_facts(window) | more
+    if form == "text" or form == "json":
+        typer.echo(render([], form, facts=facts))
     else:
         rows = [
             {"what": name, "value": format_size(v) if isinstance(v, tuple) else v}
-            for name, v in geometry.items()
+            for name, v in facts.items()
         ]
-        typer.echo(render(rows, output_format))
+        typer.echo(render(rows, form))
     if svg_path:
         _write_svg(svg_path, picture)
 

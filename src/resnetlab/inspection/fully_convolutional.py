@@ -37,8 +37,8 @@ class FullyConvolutional(nn.Module):
         self.net = copy.deepcopy(model).eval()
         self.name = name
         if hasattr(self.net, "spec"):
-            vars(self.net)["spec"] = (
-                _AnySize(self.net.spec)
+            vars(self.net)["spec"] = _AnySize(
+                self.net.spec
             )  # the size check of the linear layers does not apply to the copy
         self.kernels: dict[int, Pair] = {}
         self.windows: list[Pair] = []

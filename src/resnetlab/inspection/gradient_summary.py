@@ -144,31 +144,30 @@ def draw_gradients(networks: Sequence[MeasuredNetwork]) -> str:
     """Return an SVG with the norms by layer: weight gradients, and gradients of the outputs."""
     import matplotlib as mpl
 
-    settings = {
+    settings: Any = {
         "font.size": 9,
         "font.family": "DejaVu Sans",
         "svg.hashsalt": "gradients",
         "svg.fonttype": "none",
-        "text.parse_math": False,
     }
     with mpl.rc_context(settings):
-        from matplotlib.backends.backend_svg import FigureCanvasSVG
         from matplotlib.figure import Figure
 
         figure = Figure(figsize=(9, 3.8), layout="constrained")
-        FigureCanvasSVG(figure)
-        panels = {
+        panels: dict[str, Callable[[LayerNorms], float | None]] = {
             "Gradient of the weights": _weight_gradient,
             "Gradient of the layer's output": lambda layer: layer.response_gradient_norm,
         }
         for number, (title, value) in enumerate(panels.items(), 1):
             ax = figure.add_subplot(1, 2, number)
+            axis_values: list[float] = []
             for network in networks:
                 for norms in network.norms:
                     label = network.name
                     label += f", epoch {norms.epoch:g}" if len(network.norms) > 1 else ""
                     points = [(layer.depth, value(layer)) for layer in norms.layers]
                     known = [(depth, norm) for depth, norm in points if norm]
+                    axis_values += [norm for _, norm in known]
                     ax.plot(
                         [depth for depth, _ in known],
                         [norm for _, norm in known],
@@ -179,7 +178,10 @@ def draw_gradients(networks: Sequence[MeasuredNetwork]) -> str:
                     )
             ax.set_yscale("log")
             ax.set_title(title, loc="left", fontsize=10)
-            ax.set_xlabel("layer, from the input (1) to the output")
+            ax.yaxis.set_major_formatter(lambda tick, _: f"{tick:g}")
+            if axis_values and max(axis_values) < 10 * min(axis_values):
+                ax.yaxis.set_minor_formatter(lambda tick, _: f"{tick:.2g}")
+            ax.set_xlabel("layer (1 is the first)")
             ax.set_ylabel("Euclidean norm, log scale")
             ax.grid(alpha=0.3)
             if number == 1:

@@ -86,7 +86,7 @@ def measure_identity_mapping(
     A row has the mean, minimum and maximum over the seeds, at the learning rate of `lrs` with the
     lowest mean. Seconds are the total of all seeds and learning rates.
     """
-    rows = []
+    rows: list[dict[str, Any]] = []
     for blocks in depths:
         for kind in ("plain", "residual"):
             start_time = time.monotonic()

@@ -106,7 +106,9 @@ def _largest(counts: list[int], rows: list[Layer], total: int, unit: str) -> str
     first, others = rows[counts.index(largest)].name, counts.count(largest) - 1
     if not others:
         return f"{first} has {share}, the largest share."
-    plural = "another layer of its size have" if others == 1 else f"{others} others of its size have"
+    plural = (
+        "another layer of its size have" if others == 1 else f"{others} others of its size have"
+    )
     return f"{first} and {plural} {share} each, the largest share."
 
 
