@@ -87,6 +87,7 @@ def test_questions_10_and_11_are_answered_in_shares_and_parameters_per_image(cal
     code, text, _ = call("model", "alexnet-cifar", "--train-images", "50000")
     assert code == 0
     assert "fc4 has 86.0 % of the parameters, the largest share." in text  # 1,025,000 / 1,191,170
+    assert "From conv3 on, the receptive field (32x32) is as large as the image (32x32)" in text
     assert re.search(r"parameters per training image +23\.8\n", text)
     held = json.loads(call("model", "alexnet-cifar", "--json")[1])["rows"]
     assert [row["share_of_parameters_pct"] for row in held] == [
@@ -136,7 +137,7 @@ def test_a_dropout_that_is_a_call_is_a_row_too() -> None:
     assert [(row.kind, row.output) for row in rows] == [("dropout 0.2", (12,)), ("linear", (2,))]
 
 
-@pytest.mark.parametrize("name", ["alexnet-cifar", "cifar-resnet56", "vgg16", "resnet34"])
+@pytest.mark.parametrize("name", ["alexnet-cifar", "cifar-resnet56-b", "vgg16", "plain34"])
 def test_the_table_of_a_network_fits_a_hundred_columns(call: Call, name: str) -> None:
     table, _, _ = call("model", name)[1].partition("\n\n")
     assert max(map(len, table.splitlines())) <= 100

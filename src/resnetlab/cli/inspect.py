@@ -94,14 +94,15 @@ def model(
 
     dataset = _open_source(data, output) if data else None
     train_images = len(dataset.train) if dataset else train_images
-    traces = []
+    traces, num_classes = [], 0
     for name, spec in zip(names, specs, strict=True):
         channels, height, width, default_classes = _default_input(name)
         if dataset:
             channels, height, width = dataset.channels, dataset.image_size, dataset.image_size
             default_classes = len(dataset.classes)
         size = _input_size(name, image) if image else (channels, height, width)
-        traces.append(trace_layers(spec, size, classes or default_classes))
+        num_classes = classes or default_classes
+        traces.append(trace_layers(spec, size, num_classes))
     if len(names) > 1:
         rows = [
             layer_table.network_row(trace, getattr(spec, "depth", None))
@@ -122,7 +123,7 @@ def model(
             from resnetlab.models.transfer import count_trainable_parameters
 
             facts["trainable"] = count_trainable_parameters(
-                spec, layers.image_shape[0], classes or _default_input(names[0])[3], freeze
+                spec, layers.image_shape[0], num_classes, freeze
             )
         rows = layer_table.layer_rows(layers)
         notes = layer_table.notes(spec, layers.image_shape, layers)
@@ -159,12 +160,16 @@ def _parse_model(name: str, stride_on: str = "") -> Any:
 
 
 def _default_input(name: str) -> tuple[int, int, int, int]:
-    """Return the default channels, height, width and number of classes of a network."""
+    """Return the default channels, height, width and number of classes of a network: those of its
+    registered name, or of the first network of its family.
+    """
     from resnetlab.models.registry import registered_models
 
-    for entry in registered_models():
-        if entry.name == name:
-            return entry.channels, entry.side, entry.side, entry.num_classes
+    entries = registered_models()
+    family = _parse_model(name).family if name.endswith(".toml") else ""
+    same = [entry for entry in entries if name == entry.name or family == entry.model.family]
+    if same:
+        return same[0].channels, same[0].side, same[0].side, same[0].num_classes
     return (3, 224, 224, 1000) if "/" in name else (3, 32, 32, 10)
 
 

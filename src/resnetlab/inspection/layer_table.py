@@ -8,7 +8,7 @@ from typing import Any
 from resnetlab.errors import InputError
 from resnetlab.inspection.architecture_tables import SLIDES_FLOPS
 from resnetlab.inspection.layer_rows import Layer, LayerTrace
-from resnetlab.inspection.render_table import format_square_size
+from resnetlab.inspection.render_table import format_size, format_square_size
 from resnetlab.models.configs import ExternalConfig, ImageNetConfig, ModelConfig, VGGConfig
 from resnetlab.models.configs.imagenet import IMAGENET
 from resnetlab.models.external import weights_metadata
@@ -54,13 +54,13 @@ def compact_rows(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
         lines.append(
             {
                 "layer": row["layer"],
-                "operations": ", ".join(part for part in (row["kind"], row["then"]) if part),
+                "operations": " ".join([row["kind"], row["then"].replace(", ", " ")]).rstrip(),
                 "output": row["output"],
-                "kernel, stride, padding": ", ".join(part for part in window if part),
+                "k/s/p": "/".join(part or "-" for part in window) if any(window) else "",
                 "parameters": row["parameters"],
-                "share, %": f"{row['share_of_parameters_pct']:.1f}",
+                "share %": f"{row['share_of_parameters_pct']:.1f}",
                 "macs": row["macs"],
-                "receptive field": largest if smallest == largest else f"{smallest} to {largest}",
+                "receptive field": largest if smallest == largest else f"{smallest}-{largest}",
             }
         )
     return lines
@@ -99,6 +99,18 @@ def largest_layer(layers: LayerTrace) -> str:
     if layers.macs:
         sentences.append(_largest([row.macs for row in rows], rows, layers.macs, "MACs"))
     return " ".join(sentences)
+
+
+def _field_against_image(layers: LayerTrace) -> list[str]:
+    """Return a sentence about the first row whose receptive field is as large as the image."""
+    height, width = layers.image_shape[1:]
+    for row in layers.rows:
+        field = row.receptive_field
+        if field and field.size[0] >= height and field.size[1] >= width:
+            size, image = format_size(field.size), format_size((height, width))
+            start = f"From {row.name} on, the receptive field ({size})"
+            return [f"{start} is as large as the image ({image}) or larger."]
+    return []
 
 
 def _largest(counts: list[int], rows: list[Layer], total: int, unit: str) -> str:
@@ -152,6 +164,10 @@ NOTES = (
     ),
     "not in macs: number of outputs of the operations whose cost is not counted.",
     (
+        "share: of the parameters of the network, in percent; k/s/p: kernel, stride and padding in "
+        "pixels."
+    ),
+    (
         "receptive field: pixels along a side that an output depends on, padding included; with "
         "shortcuts, along the shortest and the longest path."
     ),
@@ -164,7 +180,7 @@ NOTES = (
 
 def notes(model: ModelConfig, image: tuple[int, int, int], layers: LayerTrace) -> list[str]:
     """Return notes that explain the table, and the slides' number if they have the network."""
-    slide_notes = [largest_layer(layers)]
+    slide_notes = [largest_layer(layers), *_field_against_image(layers)]
     if any(row.kind.startswith(("dropout", "alpha dropout")) for row in layers.rows):
         slide_notes.append(
             "dropout: acts in training mode only, where it sets each value (dropout2d: each map) "
