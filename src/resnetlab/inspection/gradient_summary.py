@@ -95,7 +95,7 @@ def gradient_sentences(networks: Sequence[MeasuredNetwork]) -> list[str]:
             (network.name, growth_towards_input(network.norms[-1].layers, _weight_gradient))
             for network in networks
         ]
-        phrases = [f"{describe_growth(found[2])} in {name}" for name, found in factors if found]
+        phrases = [f"{describe_growth(growth[2])} in {name}" for name, growth in factors if growth]
         if len(phrases) > 1:
             sentences.append(
                 "Towards the input the weight gradient norm "
