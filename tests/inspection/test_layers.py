@@ -130,11 +130,18 @@ def test_a_dropout_that_is_a_call_is_a_row_too() -> None:
             self.head = nn.Linear(12, 2)
 
         def forward(self, x: Tensor) -> Tensor:
-            out: Tensor = self.head(nn.functional.dropout(x.flatten(1), 0.2, self.training))
+            x = x.flatten(1).tanh()
+            dropped = nn.functional.dropout(x, 0.2, self.training)
+            out: Tensor = self.head(dropped + x)
             return out
 
     rows = trace_module(Net(), (3, 2, 2)).rows
-    assert [(row.kind, row.output) for row in rows] == [("dropout 0.2", (12,)), ("linear", (2,))]
+    assert [(row.kind, row.inputs) for row in rows] == [
+        ("tanh", (-1,)),
+        ("dropout 0.2", (0,)),
+        ("add", (1, 0)),  # the other summand is not dropped
+        ("linear", (2,)),
+    ]
 
 
 @pytest.mark.parametrize("name", ["alexnet-cifar", "cifar-resnet56-b", "vgg16", "plain34"])

@@ -171,6 +171,8 @@ class _DropoutRecorder(TorchFunctionMode):
         if func in _DROPOUT:
             probability = args[1] if len(args) > 1 else kwargs.get("p", 0.5)
             if probability:
+                # A view of its own, so that other users of the input do not seem to follow it.
+                out = out.view(out.shape) if out is args[0] else out
                 self.tracer.record_dropout(func.__name__, probability, args[0], out)
         return out
 
@@ -378,7 +380,8 @@ def _group_into_rows(operations: list[_Operation]) -> list[Layer]:
         inputs = tuple(dict.fromkeys(row_of[source] for source in operation.sources))
         last = max(operation.sources, key=lambda source: (row_of[source], source))
         row, layer = row_of[last], operation.layer
-        if layer is None and (row < 0 or num_users[last] > 1):
+        parts = num_users[last] > 1 and operation.name != "clone"  # a copy computes nothing
+        if layer is None and (row < 0 or parts):
             layer = Layer(
                 "",
                 operation.name,
