@@ -125,8 +125,8 @@ def fields() -> list[str]:
         "output",
         "parameters",
         "macs",
-        "field",
-        "smallest_field",
+        "receptive_field",
+        "smallest_receptive_field",
         "jump",
         "activation_bytes",
     )

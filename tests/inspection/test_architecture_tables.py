@@ -34,14 +34,14 @@ def test_the_depth_report_s_table_1_comes_from_the_specs() -> None:
     assert rows["weighted layers"] == (8, 14, 16, 34, 50)
 
 
-def test_data_adds_parameters_per_train_image(call: Call, small_npz: Path) -> None:
+def test_data_adds_parameters_per_training_image(call: Call, small_npz: Path) -> None:
     code, out, _ = call("table", "depth-report", "--data", str(small_npz), "--csv")
     rows = {row["blocks"]: row for row in csv.DictReader(out.splitlines())}
     assert code == 0
     images = float(rows["parameters, plain"]["8"]) / float(
-        rows["parameters per train image, plain"]["8"]
+        rows["parameters per training image, plain"]["8"]
     )
-    assert images == pytest.approx(108)  # nine tenths of 120
+    assert images == pytest.approx(120)  # none held out for validation
     assert "weighted layers" in call("table", "depth-report")[1]
 
 

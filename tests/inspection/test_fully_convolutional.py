@@ -11,7 +11,11 @@ import pytest
 import torch
 
 from resnetlab.errors import InputError
-from resnetlab.inspection.fully_convolutional import FullyConvolutional
+from resnetlab.inspection.fully_convolutional import (
+    FullyConvolutional,
+    acceptance_sentence,
+    layers_of_unchanged_network,
+)
 from resnetlab.models.build import build_model
 from resnetlab.models.parse import parse_model
 from resnetlab.training.rng import make_generator
@@ -97,3 +101,31 @@ def test_fully_conv_prints_the_map_of_scores(call: Call) -> None:
     code, _, err = call("fully-convolutional", "alexnet-cifar", "--input", "3x16x96")
     assert (code, err.count("\n")) == (2, 1)
     assert "at least 3x32x32" in err
+
+
+@pytest.mark.parametrize("adaptive_pool", [False, True])
+def test_question_4_names_the_layers_that_take_a_larger_image(adaptive_pool: bool) -> None:
+    table = {"family": "vgg", "hidden": 8, "widths": [2] * 5, "adaptive_pool": adaptive_pool}
+    model = build_model(
+        parse_model(table, "test"), 3, 5, lambda part: make_generator(0, "init", part)
+    )
+    network = FullyConvolutional(model, (3, 224, 224))
+    layers = layers_of_unchanged_network(network, (3, 256, 256))
+    refusing = [layer.layer for layer in layers if not layer.accepts]
+    sentence = acceptance_sentence(layers, (3, 256, 256))
+    if adaptive_pool:
+        assert refusing == []
+        assert "every layer accepts 3x256x256" in sentence
+    else:
+        assert refusing == ["fc1", "fc2", "fc3"]
+        assert sentence == (
+            "Unchanged, 13 convolution layers and 5 max pooling layers accept 3x256x256, but 3 "
+            "linear layers do not: fc1 takes 98 numbers and gets 128."  # 2 maps of 7x7, of 8x8
+        )
+    # The network itself agrees.
+    images = torch.zeros(1, 3, 256, 256)
+    if adaptive_pool:
+        assert model.eval()(images).shape == (1, 5)
+    else:
+        with pytest.raises(InputError, match="layer fc1 takes maps of 7x7 and gets 8x8"):
+            model.eval()(images)

@@ -71,7 +71,7 @@ def test_receptive_fields_of_the_golden_table_are_those_that_are_known(
     network: str, layer: str, field: int, jump: int
 ) -> None:
     row = next(row for row in held("fields") if (row["network"], row["layer"]) == (network, layer))
-    assert (row["field"], row["jump"]) == (str(field), str(jump))
+    assert (row["receptive_field"], row["jump"]) == (str(field), str(jump))
 
 
 def test_the_depth_report_s_table_1_is_in_the_golden_table() -> None:

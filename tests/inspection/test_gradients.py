@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import json
+import xml.etree.ElementTree as ET
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import nn
 
+from resnetlab.inspection.diagnostics_config import GradientNorms, LayerNorms
+from resnetlab.inspection.gradient_summary import MeasuredNetwork, gradient_sentences
 from resnetlab.inspection.gradients import measure_layer_norms
 
 Call = Callable[..., tuple[int, str, str]]
@@ -85,3 +89,71 @@ def test_inspect_gradients_has_a_row_a_layer(call: Call, small_npz: Path) -> Non
     assert code == 0
     assert [row["depth"] for row in rows] == list(range(1, 17))  # 14, and two projections
     assert all(row["weight_gradient_norm"] > 0 for row in rows)
+
+
+def network(name: str, *gradients: float, never_active: tuple[float | None, ...] = ()) -> Any:
+    """A network whose layers have these weight gradient norms, from the input on."""
+    shares = never_active or (None,) * len(gradients)
+    layers = tuple(
+        LayerNorms(
+            depth=depth,
+            layer=f"layer{depth}",
+            weight_gradient_norm=gradient,
+            weight_norm=1.0,
+            response_gradient_norm=gradient / 10,
+            response_norm=1.0,
+            response_sd=1.0,
+            activation_norm=None,
+            never_active_pct=share,
+        )
+        for depth, (gradient, share) in enumerate(zip(gradients, shares, strict=True), 1)
+    )
+    norms = GradientNorms(epoch=0.0, step=0, images=8, loss_nats=2.3, layers=layers)
+    return MeasuredNetwork(name, (norms,))
+
+
+@pytest.mark.parametrize(
+    ("gradients", "phrase"),
+    [
+        ((33.0, 5.0, 1.0), "grows 33-fold: 1 at layer3 (layer 3), 33 at layer1 (layer 1)"),
+        ((0.25, 5.0, 1.0), "shrinks 4-fold: 1 at layer3 (layer 3), 0.25 at layer1 (layer 1)"),
+        ((1.2, 5.0, 1.0), "stays about the same (1.20-fold)"),
+    ],
+)
+def test_a_sentence_says_if_gradients_grow_or_shrink_towards_the_input(
+    gradients: tuple[float, ...], phrase: str
+) -> None:
+    sentences = gradient_sentences([network("net", *gradients)])
+    assert sentences[0].startswith(f"net: towards the input the weight gradient norm {phrase}")
+    assert "no layer is followed by a ReLU" in sentences[1]
+
+
+def test_two_networks_are_compared_and_never_active_units_counted() -> None:
+    plain = network("plain", 8.0, 2.0, never_active=(25.0, 75.0))
+    sentences = gradient_sentences([plain, network("residual", 1.0, 1.0)])
+    assert (
+        "plain: on average 50.0 % of a layer's units are never active in this batch (2 layers "
+        "followed by a ReLU; most in layer2, 75.0 %)."
+    ) in sentences
+    assert sentences[-1] == (
+        "Towards the input the weight gradient norm grows 4-fold in plain, and it stays about the "
+        "same (1.00-fold) in residual, each at the last epoch measured."
+    )
+
+
+def test_two_networks_stand_side_by_side_in_the_table_and_in_the_picture(
+    call: Call, small_npz: Path, tmp_path: Path
+) -> None:
+    names = ("cifar-plain8", "cifar-resnet8-b")
+    given = (*names, "--data", str(small_npz), "--images", "16")
+    code, out, _ = call("gradients", *given, "--draw", str(tmp_path / "norms.svg"))
+    assert code == 0
+    assert "stages.1.0.shortcut.conv" in out
+    assert f"in {names[0]}, and it" in out
+    picture = "".join(ET.parse(tmp_path / "norms.svg").getroot().itertext())
+    assert all(name in picture for name in names)
+    alone = {
+        name: json.loads(call("gradients", name, *given[2:], "--json")[1])["rows"] for name in names
+    }
+    both = json.loads(call("gradients", *given, "--json")[1])["rows"]
+    assert both == [{"network": name} | row for name in names for row in alone[name]]

@@ -7,7 +7,12 @@ from collections.abc import Callable
 
 import torch
 
-from resnetlab.inspection.identity_mapping import build_stack, measure_identity_mapping, random_maps
+from resnetlab.inspection.identity_mapping import (
+    build_stack,
+    identity_sentences,
+    measure_identity_mapping,
+    random_maps,
+)
 
 Call = Callable[..., tuple[int, str, str]]
 
@@ -40,6 +45,28 @@ def test_a_residual_stack_whose_branches_are_zero_is_the_identity() -> None:
 
 
 def test_inspect_identity_has_both_kinds_of_stack(call: Call) -> None:
-    code, out, _ = call("identity", "--seeds", "1", "--steps", "2", "--json")
+    code, out, err = call("identity", "--seeds", "1", "--steps", "2", "--json")
     assert code == 0
+    assert "8 blocks, residual: 3 stacks, 2 steps each (6 of 6)" in err
     assert {row["stack"] for row in json.loads(out)["rows"]} == {"plain", "residual"}
+
+
+def test_the_conclusion_follows_from_the_rows() -> None:
+    def row(blocks: int, stack: str, after: float, least: float, most: float) -> dict[str, object]:
+        values = {"after_pct": after, "least_pct": least, "most_pct": most}
+        return {"blocks": blocks, "stack": stack, **values}
+
+    sentences = identity_sentences(
+        [
+            row(1, "plain", 20, 18, 22),
+            row(1, "residual", 5, 4, 6),
+            row(4, "plain", 30, 10, 50),
+            row(4, "residual", 20, 15, 25),
+            row(8, "plain", 10, 9, 11),
+            row(8, "residual", 40, 30, 50),
+        ]
+    )
+    assert sentences[0].endswith("the residual stack is nearer to the identity, 4 times.")
+    assert sentences[1].endswith("their seeds overlap, so that neither is nearer to the identity.")
+    assert sentences[2].endswith("the plain stack is nearer to the identity, 4 times.")
+    assert sentences[3].startswith("The residual stack learns the identity better at 1 of 3 depths")

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 import subprocess
 import sys
+import xml.etree.ElementTree as ET
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -81,10 +83,92 @@ def test_the_practical_s_question_10_layer_by_layer() -> None:
     ]
 
 
+def test_questions_10_and_11_are_answered_in_shares_and_parameters_per_image(call: Call) -> None:
+    code, text, _ = call("model", "alexnet-cifar", "--train-images", "50000")
+    assert code == 0
+    assert "fc4 has 86.0 % of the parameters, the largest share." in text  # 1,025,000 / 1,191,170
+    assert "From conv3 on, the receptive field (32x32) is as large as the image (32x32)" in text
+    assert re.search(r"parameters per training image +23\.8\n", text)
+    held = json.loads(call("model", "alexnet-cifar", "--json")[1])["rows"]
+    assert [row["share_of_parameters_pct"] for row in held] == [
+        pytest.approx(100 * row["parameters"] / 1_191_170) for row in held
+    ]
+    assert [row["receptive_field"] for row in held][:3] == ["5", "6", "14"]
+
+
+def test_data_gives_the_number_of_training_images_and_the_input(
+    call: Call, small_npz: Path
+) -> None:
+    facts = json.loads(call("model", "cifar-resnet8", "--data", str(small_npz), "--json")[1])
+    assert facts["training_images"] == 120
+    assert facts["parameters_per_training_image"] == round(facts["parameters"] / 120, 1)
+    code, _, err = call("model", "lenet5", "--data", "digits", "--train-images", "3")
+    assert (code, err.count("\n")) == (2, 1)
+
+
+def test_dropout_is_a_row_where_it_acts(call: Call, tmp_path: Path) -> None:
+    file = tmp_path / "alexnet.toml"
+    file.write_text('name = "alexnet-cifar"\ndropout = 0.5\n')
+    rows = json.loads(call("model", str(file), "--json")[1])["rows"]
+    kinds = [row["kind"] for row in rows]
+    assert kinds[-3:] == ["linear", "dropout 0.5", "linear"]
+    assert rows[-3]["then"] == "relu"  # before the dropout
+    assert "dropout" not in str(json.loads(call("model", "alexnet-cifar", "--json")[1])["rows"])
+    depth_report = trace_layers(parse_model("depth-report-resnet8", "test"), (3, 32, 32), 10)
+    names = [(row.name, row.kind) for row in depth_report.rows]
+    assert names[3:6] == [
+        ("stages.1.0.dropout", "dropout2d 0.5"),  # after the branch, before the addition
+        ("stages.1.0.shortcut.conv", "conv"),
+        ("stages.1.0.add", "add"),
+    ]
+
+
+def test_a_dropout_that_is_a_call_is_a_row_too() -> None:
+    class Net(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.head = nn.Linear(12, 2)
+
+        def forward(self, x: Tensor) -> Tensor:
+            x = x.flatten(1).tanh()
+            dropped = nn.functional.dropout(x, 0.2, self.training)
+            out: Tensor = self.head(dropped + x)
+            return out
+
+    rows = trace_module(Net(), (3, 2, 2)).rows
+    assert [(row.kind, row.inputs) for row in rows] == [
+        ("tanh", (-1,)),
+        ("dropout 0.2", (0,)),
+        ("add", (1, 0)),  # the other summand is not dropped
+        ("linear", (2,)),
+    ]
+
+
+@pytest.mark.parametrize("name", ["alexnet-cifar", "cifar-resnet56-b", "vgg16", "plain34"])
+def test_the_table_of_a_network_fits_a_hundred_columns(call: Call, name: str) -> None:
+    table, _, _ = call("model", name)[1].partition("\n\n")
+    assert max(map(len, table.splitlines())) <= 100
+
+
+def test_several_networks_have_a_row_each(call: Call, tmp_path: Path) -> None:
+    names = ("cifar-plain20", "cifar-resnet20")
+    file = tmp_path / "both.svg"
+    code, out, _ = call("model", *names, "--json", "--draw", str(file))
+    rows = json.loads(out)["rows"]
+    assert code == 0
+    assert [row["network"] for row in rows] == list(names)
+    assert [(row["weighted_layers"], row["shortcuts"]) for row in rows] == [(20, 0), (20, 9)]
+    assert [row["parameters"] for row in rows] == [269_722, 269_722]
+    drawings = ET.parse(file).getroot().findall("{http://www.w3.org/2000/svg}svg")
+    lefts = [int(drawing.get("x", "-1")) for drawing in drawings]
+    assert lefts[0] == 0
+    assert lefts[1] > int(drawings[0].get("width", "0"))
+
+
 def test_a_network_is_read_with_work_in_proportion_to_its_layers_the_deepest_too(
     calls: Callable[[Callable[[], object]], int],
 ) -> None:
-    assert len(trace_layers(parse_model("cifar-resnet1202", "test"), (3, 32, 32), 10).rows) == 1803
+    assert len(trace_layers(parse_model("cifar-resnet1202", "test"), (3, 32, 32), 10).rows) == 1805
     fewer, more = (
         calls(lambda name=name: trace_layers(parse_model(name, "test"), (3, 32, 32), 10))
         for name in ("cifar-resnet32", "cifar-resnet122")

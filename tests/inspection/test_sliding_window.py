@@ -7,12 +7,23 @@ import xml.etree.ElementTree as ET
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
-from torch import nn
+import torch.nn.functional as F
+from torch import Tensor, nn
 
 from resnetlab.errors import InputError
 from resnetlab.inspection.sliding_window import SlidingWindow, draw_window, pad_to_same_size
+from resnetlab.inspection.window_examples import (
+    PoolMode,
+    changes_by_shift,
+    convolve,
+    cross_correlate,
+    flipped_kernel_facts,
+    pool_map,
+    unchanged_by_shift,
+)
 
 Call = Callable[..., tuple[int, str, str]]
 
@@ -111,3 +122,66 @@ def test_what_cannot_be_is_one_line_and_exit_2(
     code, out, err = call(*arguments)
     assert (code, out, err.count("\n")) == (2, "", 1)
     assert said in err
+
+
+def test_a_layer_is_a_cross_correlation_and_its_flipped_kernel_a_convolution(call: Call) -> None:
+    draw = np.random.default_rng(1)
+    image, kernel = draw.normal(size=(6, 7)), draw.normal(size=(3, 2))
+    layer = F.conv2d(torch.tensor(image)[None, None], torch.tensor(kernel)[None, None])[0, 0]
+    np.testing.assert_allclose(cross_correlate(image.tolist(), kernel.tolist()), layer)
+    # The convolution of polynomials in one variable, row by row, is numpy's.
+    row, weights = image[:1], kernel[:1]
+    np.testing.assert_allclose(
+        convolve(row.tolist(), weights.tolist())[0], np.convolve(row[0], weights[0], "valid")
+    )
+    facts = flipped_kernel_facts(2)
+    assert facts["cross_correlation"].startswith("37 47 / 67 77 ")  # 1 + 2*2 + 4*3 + 5*4 = 37
+    assert facts["convolution"].startswith("23 33 / 53 63 ")  # 1*4 + 2*3 + 4*2 + 5*1 = 23
+    assert flipped_kernel_facts(1)["difference"].startswith("0 of 4 values differ")
+    code, out, _ = call("conv", "--input", "8x8x1", "--kernel", "3", "--flip-kernel")
+    assert code == 0
+    assert "348 393 / 528 573 (a layer computes this)" in out
+
+
+def pooled(values: Tensor, kernel: int, stride: int, padding: int, mode: PoolMode) -> Tensor:
+    function = F.max_pool2d if mode == "max" else F.avg_pool2d
+    return function(values[None, None], kernel, stride, padding)[0, 0]
+
+
+@pytest.mark.parametrize("mode", ["max", "average"])
+@pytest.mark.parametrize("sizes", [(2, 2, 0), (3, 2, 1), (3, 1, 1), (2, 3, 0), (4, 2, 2)])
+def test_a_pooling_and_its_answer_to_a_shift_are_those_of_torch(
+    mode: PoolMode, sizes: tuple[int, int, int]
+) -> None:
+    kernel, stride, _ = sizes
+    values = torch.randn(9, 11, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    np.testing.assert_allclose(pool_map(values.numpy(), *sizes, mode), pooled(values, *sizes, mode))
+    unchanged = 0
+    for column in range(12, 12 + stride):
+        maps = torch.zeros(2, 31, 31, dtype=torch.float64)
+        maps[0, 15, column], maps[1, 15, column + 1] = 1, 1
+        # A whole period of the windows, so that each row is seen by some window where k < s.
+        one, other = (pooled(image, *sizes, mode) for image in maps)
+        unchanged += int(torch.equal(one, other))
+    assert unchanged_by_shift(*sizes) == unchanged
+    wide = torch.tensor(np.random.default_rng(0).normal(size=(32 + kernel, 33 + kernel)))
+    before, after = changes_by_shift(*sizes, mode)
+    one, other = (pooled(part, *sizes, mode) for part in (wide[:, :-1], wide[:, 1:]))
+    assert before == pytest.approx(
+        float((wide[:, :-1] - wide[:, 1:]).abs().mean() / wide[:, :-1].std(correction=0))
+    )
+    assert after == pytest.approx(float((one - other).abs().mean() / one.std(correction=0)))
+
+
+def test_conv_and_pool_say_in_words_what_their_numbers_mean(call: Call) -> None:
+    out = call("conv", "--input", "32x32x3", "--kernel", "3")[1]
+    assert "x' = (x + 2p - k) // s + 1" in out
+    # (32 x 32 x 3 + 1) x 30 x 30 = 2,765,700 against 28
+    assert "a fully connected layer has 98,775 times as many weights as the convolution" in out
+    assert "27 of 3,072 inputs (0.88 %), with the same weights at each of 900 positions" in out
+    out = call("pool", "--input", "32x32x32", "--mode", "average")[1]
+    assert "an output is the mean of a 2x2 window of one map" in out
+    assert "the pooled map stays the same from 1 of 2 positions (50 %)" in out
+    code, _, err = call("pool", "--input", "32x32x32", "--mode", "min")
+    assert (code, err.count("\n")) == (2, 1)
+    assert "allowed: max, average" in err

@@ -246,3 +246,23 @@ def test_a_name_and_what_differs_make_another_network() -> None:
         "alexnet-cifar+",
         "AlexNet for CIFAR (ceil mode, dropout 0.5)",
     )
+
+
+def test_vgg16_of_the_paper_is_vgg16_without_the_pooling_before_its_linear_layers() -> None:
+    small = {"widths": [2] * 5, "hidden": 8}
+    ours, paper = (
+        build_model(
+            parse_model({"name": name, **small}, ""),
+            3,
+            5,
+            lambda part: make_generator(0, "init", part),
+        ).eval()
+        for name in ("vgg16", "vgg16-paper")
+    )
+    images = torch.randn(1, 3, 224, 224, generator=torch.Generator().manual_seed(0))
+    assert torch.equal(ours(images), paper(images))
+    assert ours(torch.zeros(1, 3, 256, 256)).shape == (1, 5)
+    with pytest.raises(InputError, match="layer fc1 takes maps of 7x7 and gets 8x8"):
+        paper(torch.zeros(1, 3, 256, 256))
+    assert parse_model("vgg16-paper", "").cost(3, 1000, 224)[0] == 138_357_544
+    assert parse_model("vgg19", "").cost(3, 1000, 224)[0] == 143_667_240  # torchvision's

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
@@ -18,6 +18,8 @@ from resnetlab.errors import input_error
 if TYPE_CHECKING:
     from resnetlab.inspection.diagnostics_config import GradientNorms
     from resnetlab.inspection.render_table import TableFormat
+    from resnetlab.inspection.sliding_window import SlidingWindow
+    from resnetlab.inspection.window_examples import PoolMode
 
 inspect = typer.Typer(
     no_args_is_help=True, rich_markup_mode=None, help="Inspect a network or a run."
@@ -38,7 +40,13 @@ Markdown = Annotated[bool, typer.Option("--markdown", help="Print Markdown.")]
 
 @inspect.command("model")
 def model(
-    name: ModelName,
+    names: Annotated[
+        list[str],
+        typer.Argument(
+            help="Name from `resnetlab models`, timm/NAME or a model file; several are compared.",
+            metavar="MODEL...",
+        ),
+    ],
     image: Input = "",
     classes: Classes = 0,
     stride_on: Annotated[
@@ -48,7 +56,12 @@ def model(
         ),
     ] = "",
     draw: Annotated[
-        Path | None, typer.Option("--draw", help="Write the network as SVG.", metavar="FILE")
+        Path | None,
+        typer.Option(
+            "--draw",
+            help="Write the network as SVG; several networks stand side by side.",
+            metavar="FILE",
+        ),
     ] = None,
     freeze: Annotated[
         str,
@@ -56,30 +69,79 @@ def model(
             help="Frozen part, to count trainable parameters: backbone, none, or a number."
         ),
     ] = "",
+    data: Annotated[
+        str,
+        typer.Option("--data", help="Data set, to add parameters per training image."),
+    ] = "",
+    train_images: Annotated[
+        int,
+        typer.Option(help="Number of training images, to add parameters per image.", min=0),
+    ] = 0,
+    output: OutputDir = Path(),
     json: Json = False,
     csv: Csv = False,
     markdown: Markdown = False,
 ) -> None:
-    """List the layers of a network: sizes, parameters, cost, receptive field, memory."""
+    """List the layers of a network: sizes, parameters and their shares, cost, receptive field."""
     form = output_format(json, csv, markdown)
-    spec = _parse_model(name, stride_on, classes)
-    size, count = _input_size(name, image), classes or _default_input(name)[3]
-    announce_loading(spec, quiet=json)
-    from resnetlab.inspection.layer_table import layer_rows, notes, pretrained_metadata, totals
+    if data and train_images:
+        raise input_error("--data, --train-images", "given together", "keep one of the two")
+    specs = [_parse_model(name, stride_on, classes) for name in names]
+    announce_loading(specs[0], quiet=json)
+    from resnetlab.inspection import layer_table
     from resnetlab.inspection.layers import trace_layers
     from resnetlab.inspection.render_table import render
 
-    layers = trace_layers(spec, size, count)
-    facts = totals(layers) | pretrained_metadata(spec)
-    if freeze:
-        from resnetlab.models.transfer import count_trainable_parameters
+    dataset = _open_source(data, output) if data else None
+    train_images = len(dataset.train) if dataset else train_images
+    traces, num_classes = [], 0
+    for name, spec in zip(names, specs, strict=True):
+        channels, height, width, default_classes = _default_input(name)
+        if dataset:
+            channels, height, width = dataset.channels, dataset.image_size, dataset.image_size
+            default_classes = len(dataset.classes)
+        size = _input_size(name, image) if image else (channels, height, width)
+        num_classes = classes or default_classes
+        traces.append(trace_layers(spec, size, num_classes))
+    if len(names) > 1:
+        rows = [
+            layer_table.network_row(trace, getattr(spec, "depth", None))
+            | (
+                layer_table.parameters_per_image(trace.parameters, train_images)
+                if train_images
+                else {}
+            )
+            for trace, spec in zip(traces, specs, strict=True)
+        ]
+        typer.echo(render(rows, form))
+    else:
+        layers, spec = traces[0], specs[0]
+        facts = layer_table.totals(layers) | layer_table.pretrained_metadata(spec)
+        if train_images:
+            facts |= layer_table.parameters_per_image(layers.parameters, train_images)
+        if freeze:
+            from resnetlab.models.transfer import count_trainable_parameters
 
-        facts["trainable"] = count_trainable_parameters(spec, size[0], count, freeze)
-    typer.echo(render(layer_rows(layers), form, facts=facts, notes=notes(spec, size)))
+            facts["trainable"] = count_trainable_parameters(
+                spec, layers.image_shape[0], num_classes, freeze
+            )
+        rows = layer_table.layer_rows(layers)
+        notes = layer_table.notes(spec, layers.image_shape, layers)
+        if form == "text":
+            rows = layer_table.compact_rows(rows)
+        typer.echo(render(rows, form, facts=facts, notes=notes))
     if draw:
-        from resnetlab.inspection.drawing import draw_network as drawn
+        from resnetlab.inspection.drawing import draw_networks
 
-        _write_svg(draw, drawn(layers))
+        _write_svg(draw, draw_networks(traces))
+
+
+def _open_source(data: str, output: Path) -> Any:
+    """Return a data set with all of its training images, none of them held out for validation."""
+    from resnetlab.data.config import DataConfig
+    from resnetlab.data.splits import load_dataset
+
+    return load_dataset(DataConfig(source=data, validation=0.0), output / "cache", notify)
 
 
 def output_format(json: bool, csv: bool, markdown: bool) -> TableFormat:
@@ -100,12 +162,16 @@ def _parse_model(name: str, stride_on: str = "", classes: int = 0) -> Any:
 
 
 def _default_input(name: str) -> tuple[int, int, int, int]:
-    """Return the default channels, height, width and number of classes of a network."""
+    """Return the default channels, height, width and number of classes of a network: those of its
+    registered name, or of the first network of its family.
+    """
     from resnetlab.models.registry import registered_models
 
-    for entry in registered_models():
-        if entry.name == name:
-            return entry.channels, entry.side, entry.side, entry.num_classes
+    entries = registered_models()
+    family = _parse_model(name).family if name.endswith(".toml") else ""
+    same = [entry for entry in entries if name == entry.name or family == entry.model.family]
+    if same:
+        return same[0].channels, same[0].side, same[0].side, same[0].num_classes
     return (3, 224, 224, 1000) if "/" in name else (3, 32, 32, 10)
 
 
@@ -153,23 +219,25 @@ def conv(
         bool, typer.Option("--keep-size", help="Compute the padding that keeps height and width.")
     ] = False,
     bias: Annotated[bool, typer.Option(help="Count one more weight per filter.")] = True,
+    flip_kernel: Annotated[
+        bool,
+        typer.Option(
+            "--flip-kernel",
+            help="Compare the layer's cross-correlation with a convolution, on a small example.",
+        ),
+    ] = False,
     draw: Draw = None,
     json: Json = False,
     csv: Csv = False,
     markdown: Markdown = False,
 ) -> None:
     """Compute the output and the weights of a convolution, against a dense layer."""
-    _print_window(
-        image,
-        kernel,
-        stride,
-        padding,
-        filters,
-        keep_size,
-        bias,
-        draw,
-        output_format(json, csv, markdown),
-    )
+    form = output_format(json, csv, markdown)
+    from resnetlab.inspection.window_examples import flipped_kernel_facts
+
+    window = _window(image, kernel, stride, padding, filters, keep_size, bias)
+    more = flipped_kernel_facts(kernel) if flip_kernel else {}
+    _print_window(window, more, draw, form)
 
 
 @inspect.command("pool")
@@ -185,26 +253,26 @@ def pool(
         int, typer.Option(help="Stride in pixels; 0 for the size of the kernel.")
     ] = 0,
     padding: Annotated[int, typer.Option(help="Number of rows on each side.")] = 0,
+    mode: Annotated[
+        str, typer.Option(help="Value of a window: max, its largest, or average, its mean.")
+    ] = "max",
     draw: Draw = None,
     json: Json = False,
     csv: Csv = False,
     markdown: Markdown = False,
 ) -> None:
-    """Compute the output size of a pooling, and its share of the input size."""
-    _print_window(
-        image,
-        kernel,
-        stride or kernel,
-        padding,
-        None,
-        False,
-        True,
-        draw,
-        output_format(json, csv, markdown),
-    )
+    """Compute the output size of a pooling, and what it changes."""
+    form = output_format(json, csv, markdown)
+    from resnetlab.inspection.window_examples import pooling_facts
+
+    window = _window(image, kernel, stride or kernel, padding, None, False, True)
+    if mode not in ("max", "average"):
+        raise input_error("--mode", "unknown", "--mode max", got=mode, allowed="max, average")
+    more = pooling_facts(kernel, stride or kernel, padding, cast("PoolMode", mode))
+    _print_window(window, more, draw, form)
 
 
-def _print_window(
+def _window(
     image: str,
     kernel: int,
     stride: int,
@@ -212,35 +280,34 @@ def _print_window(
     filters: int | None,
     solve_padding: bool,
     bias: bool,
-    svg_path: Path | None,
-    output_format: TableFormat,
-) -> None:
-    from resnetlab.inspection.render_table import format_size, render
-    from resnetlab.inspection.sliding_window import (
-        SlidingWindow,
-        draw_window,
-        pad_to_same_size,
-        window_facts,
-    )
+) -> SlidingWindow:
+    from resnetlab.inspection.sliding_window import SlidingWindow, pad_to_same_size
 
     height, width, depth = _parse_sizes(image, "--input", "--input 32x32x3")
-    if solve_padding:  # solve for the padding, starting from one with which the window fits
-        fits = max(padding, kernel)
-        window = pad_to_same_size(
-            SlidingWindow(height, width, depth, kernel, stride, fits, filters, bias)
-        )
-    else:
-        window = SlidingWindow(height, width, depth, kernel, stride, padding, filters, bias)
+    if not solve_padding:
+        return SlidingWindow(height, width, depth, kernel, stride, padding, filters, bias)
+    fits = max(padding, kernel)  # solve for the padding, starting from one with which it fits
+    return pad_to_same_size(
+        SlidingWindow(height, width, depth, kernel, stride, fits, filters, bias)
+    )
+
+
+def _print_window(
+    window: SlidingWindow, more: dict[str, Any], svg_path: Path | None, form: TableFormat
+) -> None:
+    from resnetlab.inspection.render_table import format_size, render
+    from resnetlab.inspection.sliding_window import draw_window, window_facts
+
     picture = draw_window(window) if svg_path else ""
-    geometry = window_facts(window)
-    if output_format == "text" or output_format == "json":
-        typer.echo(render([], output_format, facts=geometry))
+    facts = window_facts(window) | more
+    if form == "text" or form == "json":
+        typer.echo(render([], form, facts=facts))
     else:
         rows = [
             {"what": name, "value": format_size(v) if isinstance(v, tuple) else v}
-            for name, v in geometry.items()
+            for name, v in facts.items()
         ]
-        typer.echo(render(rows, output_format))
+        typer.echo(render(rows, form))
     if svg_path:
         _write_svg(svg_path, picture)
 
@@ -251,7 +318,7 @@ def architecture_table(
         str, typer.Argument(help="Family of networks: depth-report or imagenet.", metavar="FAMILY")
     ],
     data: Annotated[
-        str, typer.Option("--data", help="Data set, to add parameters per train image.")
+        str, typer.Option("--data", help="Data set, to add parameters per training image.")
     ] = "",
     output: OutputDir = Path(),
     json: Json = False,
@@ -265,10 +332,7 @@ def architecture_table(
 
     rows, facts = architecture_table(name), {}
     if data:
-        from resnetlab.data.config import DataConfig
-        from resnetlab.data.splits import load_dataset
-
-        dataset = load_dataset(DataConfig(source=data), output / "cache", notify)
+        dataset = _open_source(data, output)
         images = len(dataset.train)
         rows = architecture_table(
             name, dataset.channels, len(dataset.classes), dataset.image_size, images
@@ -313,7 +377,14 @@ def fully_convolutional(
         lambda part: make_generator(0, "init", part),
     )
     facts = score_map(model, trained, size, name)
-    typer.echo(render([], "json" if json else "text", facts=facts))
+    unchanged = facts.pop("unchanged_layers")
+    rows = [
+        {"layer of the unchanged network": layer, f"accepts {image}": reason}
+        for layer, reason in unchanged.items()
+    ]
+    if json:
+        rows, facts = [], facts | {"unchanged_layers": unchanged}
+    typer.echo(render(rows, "json" if json else "text", facts=facts))
 
 
 @inspect.command("identity")
@@ -329,10 +400,16 @@ def identity(
     """Measure how well plain and residual stacks learn the identity mapping."""
     form = output_format(json, csv, markdown)
     announce_loading(quiet=json)
-    from resnetlab.inspection.identity_mapping import LEARNING_RATES, measure_identity_mapping
+    from resnetlab.inspection.identity_mapping import (
+        LEARNING_RATES,
+        identity_sentences,
+        measure_identity_mapping,
+    )
     from resnetlab.inspection.render_table import render
 
+    rows = measure_identity_mapping(seeds=seeds, steps=steps, notify=notify)
     notes = [
+        *identity_sentences(rows),
         (
             "before, after: the unexplained share of the maps' variance, in percent; least and "
             "most: over the seeds."
@@ -340,7 +417,7 @@ def identity(
         "A residual stack has to learn F = 0, a plain one F = x; both start from the same weights.",
         (f"Each stack has the best of the learning rates {', '.join(map(str, LEARNING_RATES))}."),
     ]
-    typer.echo(render(measure_identity_mapping(seeds=seeds, steps=steps), form, notes=notes))
+    typer.echo(render(rows, form, notes=notes))
 
 
 Run = Annotated[Path, typer.Argument(help="Folder of a finished run.", metavar="RUN")]
@@ -387,10 +464,11 @@ def block_ablation(
 
 @inspect.command("gradients")
 def gradients(
-    name: Annotated[
-        str,
+    names: Annotated[
+        list[str],
         typer.Argument(
-            help="Name from `resnetlab models`, or folder of a run.", metavar="MODEL|RUN"
+            help="Name from `resnetlab models`, or folder of a run; two stand side by side.",
+            metavar="MODEL|RUN...",
         ),
     ],
     data: Annotated[
@@ -401,6 +479,10 @@ def gradients(
     ] = "",
     images: Annotated[int, typer.Option(help="Number of images in the batch.", min=2)] = 128,
     seed: Annotated[int, typer.Option(help="Seed of the initial weights of a MODEL.", min=0)] = 0,
+    draw: Annotated[
+        Path | None,
+        typer.Option("--draw", help="Write the norms by layer as SVG.", metavar="FILE"),
+    ] = None,
     output: OutputDir = Path(),
     json: Json = False,
     csv: Csv = False,
@@ -411,31 +493,38 @@ def gradients(
     They are those of the initial weights of MODEL, or those that RUN has saved.
     """
     form = output_format(json, csv, markdown)
+    from resnetlab.inspection.gradient_summary import (
+        MeasuredNetwork,
+        draw_gradients,
+        gradient_rows,
+        gradient_sentences,
+        side_by_side_rows,
+    )
     from resnetlab.inspection.render_table import render
-    from resnetlab.schema import encode
 
-    run = Path(name)
-    if (run / "run.json").exists():
-        from resnetlab.runs.directory import RunDirectory
+    networks = []
+    for name in names:
+        run = Path(name)
+        if (run / "run.json").exists():
+            from resnetlab.runs.directory import RunDirectory
 
-        measured = RunDirectory(run).gradient_norms() or (
-            _gradients_of_run(run, data, images, json),
-        )
-        source = run.name
-    elif data:
-        spec = _parse_model(name)
-        announce_loading(spec, quiet=json)
-        measured, source = (
-            (_gradients_at_init(spec, data, output, seed, images),),
-            f"{name}, seed {seed}",
-        )
-    else:
-        raise input_error(
-            "--data", "missing", "give --data digits, or the folder of a run instead of MODEL"
-        )
-    rows = [{"epoch": at.epoch} | encode(layer) for at in measured for layer in at.layers]
+            saved = RunDirectory(run).gradient_norms()
+            norms = saved or (_gradients_of_run(run, data, images, json),)
+            networks.append(MeasuredNetwork(run.resolve().name, norms))
+        elif data:
+            spec = _parse_model(name)
+            announce_loading(spec, quiet=json)
+            norms = (_gradients_at_init(spec, data, output, seed, images),)
+            networks.append(MeasuredNetwork(name, norms))
+        else:
+            raise input_error(
+                "--data", "missing", "give --data digits, or the folder of a run instead of MODEL"
+            )
+    sources = [f"{network.name} ({network.norms[0].images} images)" for network in networks]
     notes = [
-        f"One batch of {measured[0].images} train images, training mode, fp32: {source}.",
+        *gradient_sentences(networks),
+        f"One batch of training images, training mode, fp32: {', '.join(sources)}.",
+        f"The initial weights of a MODEL are those of seed {seed}.",
         "Norms are over the whole batch, gradients of its mean loss.",
         (
             "response: output of a layer after its normalization; its sd is that of He et al. "
@@ -444,7 +533,11 @@ def gradients(
         "activation: output of the activation that follows, before another layer.",
         "never active: set to 0 by the following ReLU at every position of every image.",
     ]
+    compact = form == "text" and len(networks) > 1
+    rows = side_by_side_rows(networks) if compact else gradient_rows(networks)
     typer.echo(render(rows, form, notes=notes))
+    if draw:
+        _write_svg(draw, draw_gradients(networks))
 
 
 def _gradients_of_run(run_folder: Path, data: str, images: int, quiet: bool) -> GradientNorms:

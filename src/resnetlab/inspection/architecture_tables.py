@@ -54,7 +54,7 @@ def architecture_table(
 ) -> list[dict[str, Any]]:
     """Return the table of a family of networks.
 
-    With `images`, the number of train images of a data set, it has parameters per train image too.
+    With `images`, the number of training images, it has parameters per training image too.
     The ImageNet table is for 224x224 images and 1,000 classes, as in the source, unless images are
     given.
     """
@@ -102,7 +102,7 @@ def _depth_report(channels: int, classes: int, side: int, images: int) -> list[d
         rows.append({"blocks": f"MACs, {kind}"} | {depth: cost[1] for depth, cost in costs.items()})
         if images:
             share = {depth: cost[0] / images for depth, cost in costs.items()}
-            rows.append({"blocks": f"parameters per train image, {kind}"} | share)
+            rows.append({"blocks": f"parameters per training image, {kind}"} | share)
     return rows
 
 
@@ -124,7 +124,7 @@ def _imagenet(channels: int, classes: int, side: int, images: int) -> list[dict[
                 "flops_stride_on_middle": 2 * middle[1],
                 "parameters": middle[0],
             }
-            | ({"parameters_per_train_image": middle[0] / images} if images else {})
+            | ({"parameters_per_training_image": middle[0] / images} if images else {})
         )
     return rows
 

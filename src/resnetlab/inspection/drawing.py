@@ -1,12 +1,15 @@
 """Drawing of a network as SVG: its layers in a column by stage, with the shortcuts beside it.
 
-Free of torch. The column shows the longest path from the image to the output. A layer off that
-path, such as a projection, is drawn on its shortcut. A shortcut that changes the size or the number
+Free of torch. The column shows the longest path from the image to the output, with each operation
+in the order of a forward pass. A layer off that path, such as a projection or the padding of
+shortcut option A, is drawn on its shortcut. A shortcut that changes the size or the number
 of maps is dashed (He et al. 2016, fig. 3).
 """
 
 from __future__ import annotations
 
+import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
 from itertools import groupby
@@ -20,6 +23,8 @@ LEFT_MARGIN, TOP_MARGIN, LANE_WIDTH, SIDE_BOX_WIDTH = 176, 58, 26, 196
 """Sizes in pixels: space left of the column and above it, distance between lanes, width of a box
 beside the column with its gap.
 """
+GAP = 24
+"""Space in pixels between networks side by side."""
 MIN_WIDTH = 540
 """Minimum width in pixels of the text below the drawing."""
 JOIN_SYMBOLS = {"add": "+", "concatenate": "c"}
@@ -94,6 +99,25 @@ def draw_network(layers: LayerTrace) -> str:
             else _box(rows[row], LEFT_MARGIN, y, BOX_WIDTH, "layer")
         )
     return "\n".join([*parts, *_legend(rows, shortcuts, height), "</svg>"]) + "\n"
+
+
+def draw_networks(networks: Sequence[LayerTrace]) -> str:
+    """Return networks side by side as one SVG, their first layers at the same height."""
+    drawings = [draw_network(layers) for layers in networks]
+    if len(drawings) == 1:
+        return drawings[0]
+    sizes = [re.search(r'width="(\d+)" height="(\d+)"', drawing) for drawing in drawings]
+    widths = [int(size[1]) for size in sizes if size]
+    height = max(int(size[2]) for size in sizes if size)
+    lefts = [sum(widths[:number]) + GAP * number for number in range(len(widths))]
+    size = f'width="{lefts[-1] + widths[-1]}" height="{height}"'
+    placed = [
+        drawing.replace("<svg ", f'<svg x="{left}" y="0" ', 1).rstrip()
+        for left, drawing in zip(lefts, drawings, strict=True)
+    ]
+    title = " beside ".join(escape(layers.name) for layers in networks)
+    head = f'<svg xmlns="http://www.w3.org/2000/svg" {size} role="img"><title>{title}</title>'
+    return "\n".join([head, f'<rect {size} rx="6" fill="#fff"/>', *placed, "</svg>"]) + "\n"
 
 
 def longest_path(rows: list[Layer]) -> list[int]:
@@ -221,7 +245,8 @@ def _label(layer: Layer) -> str:
     )
     kernel = kernel or (f"{format_size(layer.kernel)} " if layer.kernel else "")
     kind, _, detail = layer.kind.partition(", ")
-    parts = [kernel + kind, str(layer.output[0]) if layer.layer_parameters else "", detail]
+    has_maps = layer.layer_parameters or layer.kind == "pad"
+    parts = [kernel + kind, str(layer.output[0]) if has_maps else "", detail]
     if layer.stride and max(layer.stride) > 1:
         parts.append(f"/{format_square_size(layer.stride)}")
     return ", ".join(part for part in parts if part)
@@ -234,7 +259,8 @@ def _tooltip(layer: Layer) -> str:
         if layer.receptive_field
         else ""
     )
-    summary = f"{layer.name}: {_label(layer)}; output {format_size(layer.output)}"
+    operations = ", then ".join([_label(layer), *layer.followed_by])
+    summary = f"{layer.name}: {operations}; output {format_size(layer.output)}"
     return (
         f"<title>{escape(summary)}; {layer.parameters:,} parameters, {layer.macs:,} "
         f"multiply-adds{field}</title>"

@@ -9,7 +9,9 @@ of that size (practical 5-6, questions 4 to 6).
 from __future__ import annotations
 
 import copy
+from collections import Counter
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -35,8 +37,8 @@ class FullyConvolutional(nn.Module):
         self.net = copy.deepcopy(model).eval()
         self.name = name
         if hasattr(self.net, "spec"):
-            vars(self.net)["spec"] = (
-                _AnySize()
+            vars(self.net)["spec"] = _AnySize(
+                self.net.spec
             )  # the size check of the linear layers does not apply to the copy
         self.kernels: dict[int, Pair] = {}
         self.windows: list[Pair] = []
@@ -86,7 +88,13 @@ class FullyConvolutional(nn.Module):
 
 
 class _AnySize:
-    """Config that accepts images of any size."""
+    """Config that accepts images of any size, and is `spec` in all else."""
+
+    def __init__(self, spec: Any) -> None:
+        self._spec = spec
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._spec, name)
 
     def cost(self, *_: int) -> None:
         """Accept any image."""
@@ -150,6 +158,111 @@ class _AsConvolutions(TorchFunctionMode):
         return self.network.windows[self.num_pools - 1]
 
 
+@dataclass(frozen=True)
+class LayerAcceptance:
+    """Layer of an unchanged network with its output for a larger image."""
+
+    layer: str
+    kind: str
+    accepts: bool
+    reason: str
+
+
+_LAYER_KINDS: dict[Any, str] = {
+    F.conv2d: "convolution",
+    torch.conv2d: "convolution",
+    F.linear: "linear",
+    F.max_pool2d: "max pooling",
+    torch.max_pool2d: "max pooling",
+    F.avg_pool2d: "average pooling",
+    F.adaptive_avg_pool2d: "adaptive average pooling",
+}
+
+
+class _AcceptanceRecorder(TorchFunctionMode):
+    """Function mode that records the layers that accept a larger image.
+
+    A layer that does not accept its input returns zeros of its usual size, so that the pass goes
+    on.
+    """
+
+    def __init__(self, names: dict[int, str]) -> None:
+        super().__init__()
+        self.names = names
+        self.layers: list[LayerAcceptance] = []
+        self.failed = ""
+
+    def __torch_function__(
+        self,
+        func: Callable[..., Any],
+        types: Any,
+        args: tuple[Any, ...] = (),
+        kwargs: dict[str, Any] | None = None,
+    ) -> Any:
+        kind = _LAYER_KINDS.get(func)
+        if kind is None:
+            return func(*args, **(kwargs or {}))
+        x = args[0]
+        name = self.names.get(id(args[1]), kind) if len(args) > 1 else kind
+        if kind.endswith("pooling"):
+            name = f"{kind} {1 + sum(layer.kind == kind for layer in self.layers)}"
+        if kind == "linear" and x.shape[-1] != args[1].shape[1]:
+            reason = f"takes {args[1].shape[1]:,} numbers and gets {x.shape[-1]:,}"
+            self.layers.append(LayerAcceptance(name, kind, False, reason))
+            self.failed = self.failed or name
+            return x.new_zeros(*x.shape[:-1], args[1].shape[0])
+        out = func(*args, **(kwargs or {}))
+        sizes = " to ".join("x".join(map(str, tensor.shape[1:])) for tensor in (x, out))
+        reason = f"follows {self.failed}" if self.failed else sizes
+        self.layers.append(LayerAcceptance(name, kind, not self.failed, reason))
+        return out
+
+
+def layers_of_unchanged_network(
+    network: FullyConvolutional, image_shape: tuple[int, int, int]
+) -> list[LayerAcceptance]:
+    """Return the layers of the unchanged network in order, and if each accepts this image (C, H,
+    W).
+    """
+    parameter = next(network.net.parameters())
+    recorder = _AcceptanceRecorder(
+        {
+            id(module.weight): name
+            for name, module in network.net.named_modules()
+            if isinstance(module, nn.Conv2d | nn.Linear)
+        }
+    )
+    images = torch.zeros(1, *image_shape, device=parameter.device, dtype=parameter.dtype)
+    with torch.no_grad(), recorder:
+        network.net(images)
+    return recorder.layers
+
+
+def acceptance_sentence(layers: list[LayerAcceptance], image_shape: tuple[int, int, int]) -> str:
+    """Return one sentence that says which layers of the unchanged network accept this image."""
+    size = "x".join(map(str, image_shape))
+    refusing = [layer for layer in layers if not layer.accepts]
+
+    def counts(chosen: list[LayerAcceptance]) -> str:
+        kinds = Counter(f"{layer.kind} layer" for layer in chosen)
+        return " and ".join(f"{n} {kind}{'s' if n > 1 else ''}" for kind, n in kinds.items())
+
+    accepting = [layer for layer in layers if layer.accepts]
+    if not refusing:
+        pools = [layer for layer in layers if layer.kind.startswith("adaptive")]
+        because = (
+            f": {pools[-1].layer} gives the linear layers the same number of values at every size"
+            if pools
+            else ""
+        )
+        return f"Unchanged, every layer accepts {size} ({counts(layers)}){because}."
+    first = refusing[0]
+    return (
+        f"Unchanged, {counts(accepting)} accept {size}, but {counts(refusing)} do not: "
+        f"{first.layer} {first.reason}."
+    )
+
+
 def score_map(
     model: nn.Module,
     train_image_shape: tuple[int, int, int],
@@ -168,6 +281,7 @@ def score_map(
         largest_difference = (model.eval()(small) - as_convolutions(small).flatten(1)).abs().max()
         scores = as_convolutions(torch.randn(1, *image_shape, generator=generator))
     down, across = scores.shape[2:]
+    unchanged = layers_of_unchanged_network(as_convolutions, image_shape)
     layers = {
         name: f"{window[0]}x{window[1]} convolution, {in_maps} to {out_maps} maps"
         for name, in_maps, window, out_maps in as_convolutions.layers()
@@ -176,6 +290,11 @@ def score_map(
         "model": name,
         "training_input": train_image_shape,
         "input": image_shape,
+        "unchanged_network": acceptance_sentence(unchanged, image_shape),
+        "unchanged_layers": {
+            layer.layer: f"{'yes' if layer.accepts else 'no'}, {layer.reason}"
+            for layer in unchanged
+        },
         "layers": layers,
         "scores": tuple(scores.shape[1:]),
         "places": f"{down * across} windows of the training size in one pass",

@@ -15,6 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from resnetlab.messages import Notify, silent
 from resnetlab.models.nets.blocks import BasicBlock
 from resnetlab.models.nets.init import init_weights
 from resnetlab.training.rng import make_generator
@@ -77,6 +78,7 @@ def measure_identity_mapping(
     seeds: int = 3,
     steps: int = 120,
     lrs: tuple[float, ...] = LEARNING_RATES,
+    notify: Notify = silent,
 ) -> list[dict[str, Any]]:
     """Return one row per depth and kind: unexplained variance before and after training, in per
     cent.
@@ -84,10 +86,15 @@ def measure_identity_mapping(
     A row has the mean, minimum and maximum over the seeds, at the learning rate of `lrs` with the
     lowest mean. Seconds are the total of all seeds and learning rates.
     """
-    rows = []
+    rows: list[dict[str, Any]] = []
     for blocks in depths:
         for kind in ("plain", "residual"):
             start_time = time.monotonic()
+            count = f"{blocks} block{'s' if blocks > 1 else ''}"
+            notify(
+                f"{count}, {kind}: {seeds * len(lrs)} stacks, {steps} steps each "
+                f"({len(rows) + 1} of {2 * len(depths)})"
+            )
             results = {
                 lr: [
                     unexplained_variance(blocks, kind == "residual", seed, steps, lr)
@@ -112,3 +119,33 @@ def measure_identity_mapping(
                 }
             )
     return rows
+
+
+def identity_sentences(rows: list[dict[str, Any]]) -> list[str]:
+    """Return the conclusion that the rows of `measure_identity_mapping` support, by rule."""
+    sentences, wins = [], []
+    by_depth = {
+        row["blocks"]: {other["stack"]: other for other in rows if other["blocks"] == row["blocks"]}
+        for row in rows
+    }
+    for blocks, pair in by_depth.items():
+        plain, residual = pair["plain"], pair["residual"]
+        count = f"{blocks} block{'s' if blocks > 1 else ''}"
+        low, high = sorted((plain, residual), key=lambda row: row["after_pct"])
+        separate = low["most_pct"] < high["least_pct"]
+        wins.append(separate and low is residual)
+        times = high["after_pct"] / low["after_pct"] if low["after_pct"] else float("inf")
+        sentences.append(
+            f"With {count} the plain stack leaves {plain['after_pct']:.3g} % unexplained and the "
+            f"residual stack {residual['after_pct']:.3g} %: "
+            + (
+                f"the {low['stack']} stack is nearer to the identity, {times:.3g} times."
+                if separate
+                else "their seeds overlap, so that neither is nearer to the identity."
+            )
+        )
+    sentences.append(
+        f"The residual stack learns the identity better at {sum(wins)} of {len(wins)} depths, for "
+        "every seed of both."
+    )
+    return sentences

@@ -52,6 +52,9 @@ OP_NAMES = {
     "constant_pad_nd": "pad",
     "hardtanh": "clip",
     "relu_": "relu",
+    "mul": "multiply",
+    "mul_": "multiply",
+    "rsub": "subtract",
 }
 
 

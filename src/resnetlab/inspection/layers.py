@@ -1,9 +1,11 @@
 """Layer tracing: the layers of a network from one pass of an empty image on the meta device,
 without weights or memory.
 
-A row is an operation with weights, a pooling, a sum or a concatenation; elementwise operations that
-follow a row (normalization, activation) belong to it. Tracing works on operations, not on module
-types, so that networks of other packages are read alike.
+A row is an operation with weights, a pooling, a dropout, a sum or a concatenation. An elementwise
+operation (normalization, activation) belongs to the row whose output it takes, unless another
+operation takes that output too: there the paths part, and the operation has a row of its own on its
+path (the ReLU of a pre-activation, the padding of shortcut option A). Tracing works on operations,
+not on module types, so that networks of other packages are read alike.
 """
 
 from __future__ import annotations
@@ -11,10 +13,13 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map
 
@@ -95,7 +100,7 @@ def trace_module(
     images = torch.zeros(1, *image_shape, device=device)
     tracer.register_input(images)
     try:
-        with torch.no_grad(), tracer.track_modules(), tracer:
+        with torch.no_grad(), tracer.track_modules(), _DropoutRecorder(tracer), tracer:
             model(images)
     except InputError:
         raise
@@ -127,6 +132,51 @@ def _suggest_side(model: nn.Module, image_shape: tuple[int, int, int]) -> str:
     )
 
 
+@dataclass
+class _Operation:
+    """Operation of a forward pass; `layer` is set if it has a row of its own in any case."""
+
+    name: str
+    sources: tuple[int, ...]
+    """Operations whose output it takes; -1 is the image."""
+    output: tuple[int, ...]
+    receptive_field: ReceptiveField | None
+    layer: Layer | None
+    parameters: int
+    activation_bytes: int
+    module: str
+    stride: tuple[int, int] | None = None
+    """Step of the subsampling before it, if its input was subsampled."""
+
+
+_DROPOUT = {F.dropout, F.dropout1d, F.dropout2d, F.dropout3d, F.alpha_dropout}
+
+
+class _DropoutRecorder(TorchFunctionMode):
+    """Function mode that records dropout, which computes nothing in evaluation mode."""
+
+    def __init__(self, tracer: _LayerTracer) -> None:
+        super().__init__()
+        self.tracer = tracer
+
+    def __torch_function__(
+        self,
+        func: Callable[..., Any],
+        types: Any,
+        args: tuple[Any, ...] = (),
+        kwargs: dict[str, Any] | None = None,
+    ) -> Any:
+        kwargs = kwargs or {}
+        out = func(*args, **kwargs)
+        if func in _DROPOUT:
+            probability = args[1] if len(args) > 1 else kwargs.get("p", 0.5)
+            if probability:
+                # A view of its own, so that other users of the input do not seem to follow it.
+                out = out.view(out.shape) if out is args[0] else out
+                self.tracer.record_dropout(func.__name__, probability, args[0], out)
+        return out
+
+
 class _LayerTracer(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Dispatch mode that records each operation.
 
@@ -139,11 +189,12 @@ class _LayerTracer(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self.stack: list[str] = []
         self.current_module = ""
         self.tensors: list[Tensor] = []
-        self.row_of: dict[int, int] = {}
+        self.operation_of: dict[int, int] = {}
         self.receptive_fields: dict[int, ReceptiveField | None] = {}
+        self.steps: dict[int, tuple[int, int]] = {}
         self.weight_of: dict[int, Tensor] = {id(p): p for p in model.parameters()}
         self.counted: set[int] = set()
-        self.rows: list[Layer] = []
+        self.operations: list[_Operation] = []
         self.uncounted: Counter[str] = Counter()
         self.results: dict[Any, Any] = {}
 
@@ -158,7 +209,7 @@ class _LayerTracer(TorchDispatchMode):  # type: ignore[no-untyped-call]
         return LayerTrace(
             name,
             image_shape,
-            self.rows,
+            _group_into_rows(self.operations),
             sum(p.numel() for p in parameters),
             dict(self.uncounted),
             unused,
@@ -187,9 +238,25 @@ class _LayerTracer(TorchDispatchMode):  # type: ignore[no-untyped-call]
     def _leave(self, *_: Any) -> None:
         self.stack.pop()
 
-    def _register(self, tensor: Tensor, row: int, receptive_field: ReceptiveField | None) -> None:
+    def _register(
+        self, tensor: Tensor, operation: int, receptive_field: ReceptiveField | None
+    ) -> None:
         self.tensors.append(tensor)
-        self.row_of[id(tensor)], self.receptive_fields[id(tensor)] = row, receptive_field
+        self.operation_of[id(tensor)] = operation
+        self.receptive_fields[id(tensor)] = receptive_field
+
+    def record_dropout(self, name: str, probability: float, x: Tensor, out: Tensor) -> None:
+        """Record a dropout of `x`, with its probability."""
+        if id(x) not in self.operation_of:
+            return
+        field = self.receptive_fields[id(x)]
+        kind = f"{name.replace('_', ' ')} {probability:g}"
+        layer = Layer("", kind, output_shape(out), receptive_field=field)
+        sources = (self.operation_of[id(x)],)
+        self.operations.append(
+            _Operation("dropout", sources, output_shape(out), field, layer, 0, 0, self._module())
+        )
+        self._register(out, len(self.operations) - 1, field)
 
     def __torch_dispatch__(
         self,
@@ -202,7 +269,7 @@ class _LayerTracer(TorchDispatchMode):  # type: ignore[no-untyped-call]
         out = self._run_or_reuse(func, args, kwargs)
         outputs = [leaf for leaf in tree_leaves(out) if isinstance(leaf, Tensor)]
         tensors = [leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)]
-        data = [tensor for tensor in tensors if id(tensor) in self.row_of]
+        data = [tensor for tensor in tensors if id(tensor) in self.operation_of]
         weights = [self.weight_of[id(tensor)] for tensor in tensors if id(tensor) in self.weight_of]
         if not outputs:
             return out
@@ -245,93 +312,102 @@ class _LayerTracer(TorchDispatchMode):  # type: ignore[no-untyped-call]
         weights: list[Tensor],
         outputs: list[Tensor],
     ) -> None:
-        """Add an operation: a row of its own, or a part of the row before it."""
+        """Add an operation, or pass a view on as its input."""
         op = func.overloadpacket.__name__
-        x = data[0]
+        x, y = data[0], outputs[0]
         if op in VIEW_OPS:
             for tensor in outputs:
-                self._register(
-                    tensor,
-                    self.row_of[id(x)],
-                    after_view_op(op, args, self.receptive_fields[id(x)], x, tensor),
-                )
+                field = after_view_op(op, args, self.receptive_fields[id(x)], x, tensor)
+                self._register(tensor, self.operation_of[id(x)], field)
+                self._note_step(op, args, x, tensor)
             return
         fields = [self.receptive_fields[id(tensor)] for tensor in data]
+        sources = tuple(dict.fromkeys(self.operation_of[id(tensor)] for tensor in data))
         layer = make_layer(func, args, kwargs, data, fields, outputs, bool(weights))
-        if layer is None:
-            self._append_to_row(op, args, data, fields, weights, outputs)
-            return
-        layer.inputs = tuple(dict.fromkeys(self.row_of[id(tensor)] for tensor in data))
-        part = "pool" if layer.kind.endswith("pool") else layer.kind if op in JOIN_OPS else ""
-        if part:
-            self.uncounted[layer.kind] += outputs[0].numel()
-        row = self._add_row(layer, part)
-        self._count(row, weights, outputs[0], is_layer=True)
-        for tensor in outputs:
-            self._register(tensor, row, layer.receptive_field)
-
-    def _append_to_row(
-        self,
-        op: str,
-        args: tuple[Any, ...],
-        data: list[Tensor],
-        receptive_fields: list[ReceptiveField | None],
-        weights: list[Tensor],
-        outputs: list[Tensor],
-    ) -> None:
-        """Add an elementwise operation to the row before it."""
-        x, y = data[0], outputs[0]
-        name = OP_NAMES.get(op, op.strip("_").replace("_", " "))
-        new_field = merge_receptive_fields(receptive_fields)
-        if op == "constant_pad_nd" and new_field is not None and x.dim() == 4:
-            new_field = new_field.after_padding(tuple(args[1]))
-        elif x.dim() == 4 and y.dim() == 4 and x.shape[2:] != y.shape[2:] and len(data) == 1:
-            new_field = None  # an operation that moves pixels in an unknown way
-        rows = list(dict.fromkeys(self.row_of[id(tensor)] for tensor in data))
-        row = self._row_before(name, max(rows), y, new_field)
-        layer = self.rows[row]
-        layer.inputs = tuple(
-            dict.fromkeys([*layer.inputs, *(source for source in rows if source != row)])
-        )
-        self.uncounted[name] += y.numel()
-        self._count(row, weights, y, is_layer=False)
-        for tensor in outputs:
-            self._register(tensor, row, new_field)
-
-    def _add_row(self, layer: Layer, part: str) -> int:
-        """Name a layer after its module, append it and return its index."""
-        layer.name = (
-            ".".join(piece for piece in (self.stack[-1] if self.stack else "", part) if piece)
-            or layer.kind
-        )
-        if part and layer.name.split(".")[-2:] == [part, part]:
-            layer.name = layer.name.rpartition(".")[0]
-        if (
-            part == "pool"
-            and self.stack
-            and self.stack[-1].rpartition(".")[2].rstrip("0123456789").endswith("pool")
-        ):
-            layer.name = self.stack[-1]
-        self.rows.append(layer)
-        return len(self.rows) - 1
-
-    def _row_before(
-        self, name: str, row: int, y: Tensor, receptive_field: ReceptiveField | None
-    ) -> int:
-        """Return the row that an operation belongs to; before the first layer a new row is made."""
-        if row < 0:
-            return self._add_row(
-                Layer("", name, output_shape(y), receptive_field=receptive_field, inputs=(-1,)),
-                name,
-            )
-        if name not in self.rows[row].followed_by:
-            self.rows[row].followed_by.append(name)
-        return row
-
-    def _count(self, row: int, weights: list[Tensor], y: Tensor, is_layer: bool) -> None:
-        """Add parameters and activation memory of an operation to its row."""
+        if layer is not None:
+            name = "pool" if layer.kind.endswith("pool") else layer.kind if op in JOIN_OPS else ""
+            field = layer.receptive_field
+            if name:
+                self.uncounted[layer.kind] += y.numel()
+        else:
+            name = OP_NAMES.get(op, op.strip("_").replace("_", " "))
+            field = merge_receptive_fields(fields)
+            if op == "constant_pad_nd" and field is not None and x.dim() == 4:
+                field = field.after_padding(tuple(args[1]))
+            elif x.dim() == 4 and y.dim() == 4 and x.shape[2:] != y.shape[2:] and len(data) == 1:
+                field = None  # an operation that moves pixels in an unknown way
+            self.uncounted[name] += y.numel()
         new = {id(p): p.numel() for p in weights if id(p) not in self.counted}
         self.counted |= new.keys()
-        self.rows[row].parameters += sum(new.values())
-        self.rows[row].layer_parameters += sum(new.values()) if is_layer else 0
-        self.rows[row].activation_bytes += BYTES_PER_VALUE * y.numel()
+        operation = _Operation(
+            name,
+            sources,
+            output_shape(y),
+            field,
+            layer,
+            sum(new.values()),
+            BYTES_PER_VALUE * y.numel(),
+            self._module(),
+            self.steps.get(id(x)),
+        )
+        self.operations.append(operation)
+        for tensor in outputs:
+            self._register(tensor, len(self.operations) - 1, field)
+
+    def _module(self) -> str:
+        """Return the name of the module that runs."""
+        return self.stack[-1] if self.stack else ""
+
+    def _note_step(self, op: str, args: tuple[Any, ...], x: Tensor, y: Tensor) -> None:
+        """Note the step of a view that takes every s-th pixel."""
+        down, across = self.steps.get(id(x), (1, 1))
+        step = args[4] if op == "slice" and len(args) > 4 else 1
+        axis = args[1] % x.dim() if step > 1 else 0
+        step_after = (down * (step if axis == 2 else 1), across * (step if axis == 3 else 1))
+        if step_after != (1, 1):
+            self.steps[id(y)] = step_after
+
+
+def _group_into_rows(operations: list[_Operation]) -> list[Layer]:
+    """Return the rows of the operations, each with the elementwise operations that follow it.
+
+    An operation follows the row of its last input if it alone takes that input.
+    """
+    num_users = Counter(source for operation in operations for source in operation.sources)
+    rows: list[Layer] = []
+    row_of = {-1: -1}
+    for number, operation in enumerate(operations):
+        inputs = tuple(dict.fromkeys(row_of[source] for source in operation.sources))
+        last = max(operation.sources, key=lambda source: (row_of[source], source))
+        row, layer = row_of[last], operation.layer
+        parts = num_users[last] > 1 and operation.name != "clone"  # a copy computes nothing
+        if layer is None and (row < 0 or parts):
+            layer = Layer(
+                "",
+                operation.name,
+                operation.output,
+                stride=operation.stride,
+                receptive_field=operation.receptive_field,
+            )
+        if layer is not None:
+            part = operation.name
+            layer.name, layer.inputs = _row_name(operation.module, part) or layer.kind, inputs
+            layer.layer_parameters = operation.parameters
+            rows.append(layer)
+            row = len(rows) - 1
+        else:
+            rows[row].followed_by.append(operation.name)
+            others = (source for source in inputs if source != row)
+            rows[row].inputs = tuple(dict.fromkeys([*rows[row].inputs, *others]))
+        rows[row].parameters += operation.parameters
+        rows[row].activation_bytes += operation.activation_bytes
+        row_of[number] = row
+    return rows
+
+
+def _row_name(module: str, part: str) -> str:
+    """Return the name of a row: its module, and its part where the module has another name."""
+    own_name = module.rpartition(".")[2].rstrip("0123456789")
+    if own_name.endswith(part):
+        return module
+    return ".".join(piece for piece in (module, part) if piece)

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import csv
 import io
+import re
+import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 from resnetlab.schema import to_json
 
 TableFormat = Literal["text", "markdown", "csv", "json"]
+
+MAX_WIDTH = 100
+"""Number of characters in a line of text above which titles are wrapped."""
 
 TableRow = Mapping[str, Any]
 """Row of a table: a text, a number, a tuple of sizes, or None for each column."""
@@ -45,16 +50,41 @@ def render(
             [*lines, *([""] if below or notes else []), *below, *(f"- {note}" for note in notes)]
         )
     widths = [max(len(line[index]) for line in [titles, *cells]) for index in range(len(names))]
-    right_aligned = [
-        all(isinstance(row[name], int | float | None) for row in rows) for name in names
-    ]
-    lines = [_line(line, widths, right_aligned) for line in [titles, *cells]] if rows else []
+    heads = [titles]
+    if sum(widths) + 2 * len(widths) > MAX_WIDTH:
+        widths, heads = _wrap_titles(titles, cells)
+    right_aligned = [all(_is_number(row[name]) for row in rows) for name in names]
+    lines = [_line(line, widths, right_aligned) for line in [*heads, *cells]] if rows else []
     name_width = max((len(name) for name in facts), default=0)
     below = [
         f"{name.replace('_', ' '):{name_width}}  {_format_value(value)}"
         for name, value in facts.items()
     ]
     return "\n".join([*lines, *([""] if lines and (below or notes) else []), *below, *notes])
+
+
+def _wrap_titles(
+    titles: Sequence[str], cells: Sequence[Sequence[str]]
+) -> tuple[list[int], list[list[str]]]:
+    """Return the widths of the columns and the lines of their titles, each title in as many lines
+    as its column is narrow.
+    """
+    widths, columns = [], []
+    for index, title in enumerate(titles):
+        words = title.split() or [""]
+        width = max(map(len, [*words, *(line[index] for line in cells)]))
+        widths.append(width)
+        columns.append(textwrap.wrap(title, width) or [""])
+    height = max(map(len, columns))
+    padded = [[""] * (height - len(column)) + column for column in columns]
+    return widths, [list(line) for line in zip(*padded, strict=True)]
+
+
+def _is_number(value: Any) -> bool:
+    """Return True for a number, a text that is one, or nothing."""
+    if isinstance(value, str):
+        return re.fullmatch(r"-?[0-9][0-9,]*\.?[0-9]*", value) is not None
+    return isinstance(value, int | float | None)
 
 
 def format_size(size: Sequence[int] | None) -> str:

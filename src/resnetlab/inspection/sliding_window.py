@@ -117,6 +117,9 @@ def pad_to_same_size(window: SlidingWindow) -> SlidingWindow:
 def window_facts(window: SlidingWindow) -> dict[str, Any]:
     """Return the numbers that the practical asks about a layer: output size, weights, weights of a
     fully connected layer.
+
+    In the formulas an input has x rows, y columns and z maps; the window has side k, stride s and
+    padding p.
     """
     down, across, depth = window.output
     k, s, p = window.kernel, window.stride, window.padding
@@ -127,6 +130,7 @@ def window_facts(window: SlidingWindow) -> dict[str, Any]:
         "stride": s,
         "padding": p,
         "output": (down, across, depth),
+        "formula": "x' = (x + 2p - k) // s + 1, y' = (y + 2p - k) // s + 1; // rounds down",
         "how": f"({window.height} + 2x{p} - {k}) // {s} + 1 = {down}"
         + (
             f", ({window.width} + 2x{p} - {k}) // {s} + 1 = {across}"
@@ -138,15 +142,27 @@ def window_facts(window: SlidingWindow) -> dict[str, Any]:
     if window.filters is None:
         return values | {
             "weights": 0,
+            "values_before": window.height * window.width * window.depth,
             "values": down * across * depth,
             "share_kept": down * across * depth / (window.height * window.width * window.depth),
         }
+    times = window.fully_connected_weights / window.weights
+    times_text = f"{times:,.0f}" if times >= 10 else f"{times:.2g}"
+    seen, all_inputs = k * k * window.depth, window.height * window.width * window.depth
+    bias = " + 1" if window.bias else ""
+    share = 100 * min(1.0, seen / all_inputs)
     return values | {
         "weights": window.weights,
+        "weights_formula": f"(k k z{bias}) x filters = ({k}x{k}x{window.depth}{bias}) x {depth}",
         "macs": window.macs,
         "flops": 2 * window.macs,
         "fully_connected_weights": window.fully_connected_weights,
-        "times_more": window.fully_connected_weights / window.weights,
+        "fully_connected_formula": f"(x y z{bias}) x' y' filters = ({window.height}x{window.width}"
+        f"x{window.depth}{bias}) x {down}x{across}x{depth}",
+        "comparison": f"a fully connected layer has {times_text} times as many weights as the "
+        "convolution",
+        "reach": f"an output depends on {seen:,} of {all_inputs:,} inputs ({share:.2g} %), with "
+        f"the same weights at each of {down * across:,} positions",
     }
 
 

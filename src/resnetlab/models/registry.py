@@ -15,7 +15,13 @@ from resnetlab.models.configs.cifar import (
     cifar_config,
     depth_report_config,
 )
-from resnetlab.models.configs.classic import AlexNetCifarConfig, LeNet5Config, VGGConfig
+from resnetlab.models.configs.classic import (
+    VGG16_PAPER,
+    VGG19,
+    AlexNetCifarConfig,
+    LeNet5Config,
+    VGGConfig,
+)
 from resnetlab.models.configs.dense import DenseNetConfig
 from resnetlab.models.configs.external import ExternalConfig, is_external
 from resnetlab.models.configs.imagenet import IMAGENET
@@ -81,6 +87,15 @@ def registered_models() -> list[RegisteredModel]:
         RegisteredModel(
             "vgg16", VGGConfig(), "Simonyan and Zisserman 2015, table 1 D", 3, 224, 1000
         ),
+        RegisteredModel(
+            "vgg16-paper",
+            VGG16_PAPER,
+            "Simonyan and Zisserman 2015, table 1 D, without adaptive pooling",
+            3,
+            224,
+            1000,
+        ),
+        RegisteredModel("vgg19", VGG19, "Simonyan and Zisserman 2015, table 1 E", 3, 224, 1000),
     ]
 
 

@@ -111,8 +111,9 @@ class AlexNetCifarConfig:
 class VGGConfig:
     """VGG: stages of 3x3 convolutions, each followed by a 2x2 max pooling, and three linear layers.
 
-    Source: Simonyan and Zisserman 2015. Feature maps are averaged to 7x7 before the first linear
-    layer. For images of 224 pixels that changes nothing, and it allows other sizes.
+    Source: Simonyan and Zisserman 2015. With `adaptive_pool`, feature maps are averaged to 7x7
+    before the first linear layer. For images of 224 pixels that changes nothing, and it allows
+    other sizes.
     """
 
     family: Literal["vgg"] = "vgg"
@@ -126,6 +127,9 @@ class VGGConfig:
     """Batch normalization after each convolution, before its ReLU."""
     dropout: UnitInterval = 0.5
     """Probability of dropping a unit after the first and the second linear layer."""
+    adaptive_pool: bool = True
+    """Average pooling to maps of 7x7 before the first linear layer, as in torchvision; the paper's
+    network has none."""
     init: Literal["he", "pytorch"] = "he"
 
     shortcut = "none"
@@ -151,12 +155,15 @@ class VGGConfig:
     @property
     def slug(self) -> str:
         """Common name of the network, with a `+` if the config differs from the classic one."""
-        return "vgg16" if self == VGGConfig() else f"vgg{self.depth}+"
+        names = {"vgg16": VGGConfig(), "vgg19": VGG19, "vgg16-paper": VGG16_PAPER}
+        return next((name for name, spec in names.items() if spec == self), f"vgg{self.depth}+")
 
     @property
     def title(self) -> str:
         """Title for a table or a figure."""
-        return f"VGG-{self.depth}" + (" (batch norm)" if self.batch_norm else "")
+        options = {"batch norm": self.batch_norm, "no adaptive pooling": not self.adaptive_pool}
+        names = [name for name, present in options.items() if present]
+        return f"VGG-{self.depth}" + (f" ({', '.join(names)})" if names else "")
 
     def cost(self, channels: int, num_classes: int, side: int) -> tuple[int, int]:
         """Return the parameters, and the multiply-adds of convolutions and linear layers for one
@@ -174,6 +181,15 @@ class VGGConfig:
                 counter.conv(f"stages.{stage}.{layer}.conv", width, 3, 1, 1, bias=True)
                 counter.norm(self.batch_norm)
             counter.pool(f"pool {stage + 1}", 2, 2)
-        counter.channels, counter.side = counter.channels * 49, 1
+        if self.adaptive_pool:
+            counter.side = 7
+        counter.flatten("fc1", 7)
         for out in (self.hidden, self.hidden, num_classes):
             counter.linear(out)
+
+
+VGG19 = VGGConfig(convolutions=(2, 2, 4, 4, 4))
+"""VGG-19 (Simonyan and Zisserman 2015, table 1 E)."""
+
+VGG16_PAPER = VGGConfig(adaptive_pool=False)
+"""VGG-16 as in the paper, for images of 224 pixels only."""

@@ -99,7 +99,7 @@ class VGGNetwork(nn.Module):
         x = images
         for stage in self.stages:
             x = F.max_pool2d(stage(x), 2)
-        x = F.adaptive_avg_pool2d(x, 7).flatten(1)
+        x = (F.adaptive_avg_pool2d(x, 7) if self.spec.adaptive_pool else x).flatten(1)
         x = self.dropout(F.relu(self.fc1(x)))
         x = self.dropout(F.relu(self.fc2(x)))
         logits: Tensor = self.fc3(x)
