@@ -51,15 +51,17 @@ def train(
         diagnostics=diagnostics,
         output=output,
         notify=notify if rank == 0 else lambda _: None,
+        download=not dry_run,
     )
     run = plan.runs[0]
     check_device_index(run.file.run.numerics.device, placement.device_index)
     if dry_run:
         from resnetlab.cli.outlook import print_outlook
+        from resnetlab.studies.run import absent_data
 
-        if not as_json:
+        if not as_json and not absent_data(plan.study):
             typer.echo(f"Run: {RunDirectory.find(output, run.id).path}")
-        print_outlook(plan, output, 1, as_json=as_json, power=False)
+        print_outlook(plan, output, 1, as_json=as_json, is_study=False)
         return
     _execute(Job(run.id, run.file), output, placement, as_json)
 
