@@ -257,7 +257,9 @@ def study_status(
         print_json(statuses.to_dict(status, folder))
         return
     for label, counts in status.counts.items():
-        text = ", ".join(f"{counts[outcome]} {outcome}" for outcome in statuses.STATUSES if counts[outcome])
+        text = ", ".join(
+            f"{counts[outcome]} {outcome}" for outcome in statuses.STATUSES if counts[outcome]
+        )
         typer.echo(f"{label:24} {counts.total()} planned: {text}")
     command = f"; {status.command}" if status.finished < status.planned else ""
     typer.echo(f"{status.finished} of {status.planned} runs finished{command}")

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from statistics import median
 from typing import Literal
 
-from resnetlab.runs.records import Result, RunRecord
+from resnetlab.data.config import Split
+from resnetlab.runs.records import Result, RunRecord, Scores
 from resnetlab.studies.plan import PlannedRun
 
 MIN_STEPS = 20
@@ -176,7 +177,11 @@ def _evaluated_images(record: RunRecord, result: Result) -> int:
     It is 0 for a run whose curve is not recorded.
     """
     limit = record.file.data.curve_images
-    images = {"train": result.train, "validation": result.validation, "test": result.test}
+    images: dict[Split, Scores | None] = {
+        "train": result.train,
+        "validation": result.validation,
+        "test": result.test,
+    }
     counts = Counter(line.split for line in record.metrics)
     total = 0
     for split, scores in images.items():

@@ -129,8 +129,8 @@ def make_plan(
     """Return the plan of a study: every condition with every seed, seed by seed, the costliest run
     of a seed first.
 
-    `cost` counts a network; for an external one this means to build it. `seed_counts` has the number of
-    seeds of each condition at a look, by label; None stands for all seeds.
+    `cost` counts a network; for an external one this means to build it. `seed_counts`
+    has the number of seeds of each condition at a look, by label; None stands for all seeds.
     """
     runs = []
     for number, seed in enumerate(study.seeds):

@@ -5,12 +5,12 @@ Free of torch.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from typing import Any
 
 from resnetlab.shell import command_line
 from resnetlab.studies.claims import condition_labels, describe_claim
+from resnetlab.studies.parsing.toml_tables import to_toml
 from resnetlab.studies.study import Study
 
 
@@ -27,16 +27,7 @@ def axes_of(study: Study) -> dict[str, list[Any]]:
 
 def set_option(axis: str, values: list[Any]) -> str:
     """Return the option of a command that keeps these values of an axis."""
-    return command_line(["--set", f"grid.{axis}={toml_text(values)}"])
-
-
-def toml_text(value: Any) -> str:
-    """Return a value as TOML in a line."""
-    if isinstance(value, dict):
-        return "{ " + ", ".join(f"{key} = {toml_text(v)}" for key, v in value.items()) + " }"
-    if isinstance(value, list | tuple):
-        return "[" + ", ".join(map(toml_text, value)) + "]"
-    return json.dumps(value, ensure_ascii=False)  # the same for strings, numbers and booleans
+    return command_line(["--set", f"grid.{axis}={to_toml(values)}"])
 
 
 def describe_study(study: Study) -> dict[str, Any]:

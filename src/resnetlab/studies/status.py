@@ -64,15 +64,18 @@ def count_runs(plan: Mapping[str, Any], root: Path) -> StudyStatus:
     A table that is not valid raises one of `INVALID_TABLE_ERRORS`.
     """
     folders = locate_runs(root, [run["id"] for run in plan["runs"]])
-    counts = {
-        str(condition["label"]): Counter[str]() for condition in plan["study"]["conditions"]
-    }
+    counts = {str(condition["label"]): Counter[str]() for condition in plan["study"]["conditions"]}
     finished = 0
     for run in plan["runs"]:
         outcome, is_result = _outcome(folders[run["id"]])
         counts[run["condition"]][outcome] += 1
         finished += is_result
-    return StudyStatus(counts, finished, len(plan["runs"]), str(plan.get("resume_command") or plan.get("command", "")))
+    return StudyStatus(
+        counts,
+        finished,
+        len(plan["runs"]),
+        str(plan.get("resume_command") or plan.get("command", "")),
+    )
 
 
 def to_dict(status: StudyStatus, folder: Path) -> dict[str, Any]:
