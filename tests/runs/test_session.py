@@ -295,7 +295,10 @@ def test_rarer_evaluation_changes_no_weight_and_leaves_the_other_evaluations_as_
 
     # The planned number of evaluated images is that of the lines, and of the last evaluation.
     for run, result in zip((every, rare, small), results, strict=True):
-        assert result is not None and result.train and result.validation and result.test
+        assert result is not None
+        assert result.train
+        assert result.validation
+        assert result.test
         sizes = {
             "train": result.train.images,
             "validation": result.validation.images,

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
+import random
 import subprocess
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 
@@ -31,9 +31,9 @@ def test_the_process_that_measures_gives_each_network_a_speed_and_keeps_it(
     plan: Plan, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     notes: list[str] = []
-    before = torch.get_rng_state(), np.random.get_state()[1].tolist(), torch.get_num_threads()
+    before = torch.get_rng_state(), random.getstate(), torch.get_num_threads()
     timings = time_runs(plan.runs, notes.append, measure=True)
-    after = torch.get_rng_state(), np.random.get_state()[1].tolist(), torch.get_num_threads()
+    after = torch.get_rng_state(), random.getstate(), torch.get_num_threads()
     assert torch.equal(before[0], after[0])
     assert before[1:] == after[1:]
     assert set(timings) == {run.id for run in plan.runs}
