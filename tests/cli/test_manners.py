@@ -176,7 +176,7 @@ def test_a_dry_run_of_training_names_the_run_and_trains_nothing(
     assert code == 0, err
     folder = re.match(r"Run: (.*)\n", out)
     assert folder
-    assert "1 runs, 0 finished" in out
+    assert "1 run, 0 finished" in out
     assert not Path(folder[1]).exists()
     assert f"Run: {folder[1]}" in resnetlab(*words)[1]
 

@@ -91,7 +91,7 @@ def _download_lines(absent: Sequence[str]) -> Iterator[str]:
 
 
 def _time_lines(result: outlook.Outlook) -> Iterator[str]:
-    yield f"{result.study}: {result.runs} runs, {result.finished} finished"
+    yield f"{result.study}: {_count_runs(result.runs)}, {result.finished} finished"
     width = max([24, *(len(condition.label) for condition in result.conditions)])
     for condition in result.conditions:
         estimate = condition.time
@@ -102,7 +102,8 @@ def _time_lines(result: outlook.Outlook) -> Iterator[str]:
                 f"({format_clock(estimate.evaluation_seconds)} of it evaluation), "
                 f"{format_clock(condition.to_do * estimate.seconds)} for all"
             )
-        yield f"  {condition.label:{width}} {condition.runs} runs, {condition.to_do} to do, {pace}"
+        runs = _count_runs(condition.runs)
+        yield f"  {condition.label:{width}} {runs}, {condition.to_do} to do, {pace}"
     if result.finished == result.runs:
         return
     if result.wall_seconds is None or result.seconds is None:
@@ -123,7 +124,13 @@ def _time_lines(result: outlook.Outlook) -> Iterator[str]:
 
 def _hours(seconds: float) -> str:
     hours = seconds / 3600
-    return f"{hours:,.0f} hours" if hours >= 10 else f"{hours:.2g} hours"
+    if hours < 1:
+        return format_clock(seconds)
+    return f"{hours:,.0f} hours" if hours >= 10 else f"{hours:.1f} hours"
+
+
+def _count_runs(count: int) -> str:
+    return f"{count} run" if count == 1 else f"{count} runs"
 
 
 def _power_lines(result: outlook.Outlook) -> Iterator[str]:

@@ -73,7 +73,7 @@ def study_text(options: StudyOptions, path: Path) -> str:
         f"# Command:  resnetlab study run {command_line([str(path)])}",
         (
             f"# Duration: not measured; `resnetlab study plan {command_line([str(path)])}` "
-            "estimates it from past runs"
+            "estimates it"
         ),
         "# Result:   not run",
         f"name = {to_toml(path.stem)}",
