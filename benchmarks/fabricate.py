@@ -19,7 +19,7 @@ from resnetlab.schema import encode
 from resnetlab.studies.executors.local import LocalExecutor
 from resnetlab.studies.parsing.study_file import load_study
 from resnetlab.studies.plan import Plan, folder_name
-from resnetlab.studies.run import plan_study
+from resnetlab.studies.run import plan_study, save_plan
 
 SEEDS = 10
 
@@ -53,6 +53,7 @@ def fabricate(root: Path, runs: int) -> Path:
     plan = plan_study(
         load_study(file), root, backend, lambda _: None, "resnetlab study run fabricated.toml"
     )
+    save_plan(plan, root)
     result = _trained(plan, root)
     _copy(plan, root, result)
     return root / "studies" / folder_name(plan)

@@ -69,7 +69,7 @@ CASES = {
     "study check digits": Case(("study", "check", "digits"), 0.3),
     "models": Case(("models",), 0.3),
     "data check": Case(("data", "check", "photos"), 0.3),
-    "study plan digits": Case(("study", "plan", "digits"), 0.5, fresh=True),
+    "study plan digits": Case(("study", "plan", "digits", "--no-timing"), 0.5, fresh=True),
     "study status digits": Case(("study", "status", "digits"), 0.3),
     "finetune nosuch": Case(("finetune", "nosuch"), 0.3, (2,)),
     "predict nosuch x.jpg": Case(("predict", "nosuch", "x.jpg"), 0.3, (2,)),
@@ -159,7 +159,7 @@ def prepare(root: Path) -> None:
             license=License(name="MIT"),
         ),
     )
-    run([*program(), "study", "plan", "digits"], root)
+    run([*program(), "study", "report", "digits"], root)
 
 
 def program() -> list[str]:

@@ -9,7 +9,7 @@ import contextlib
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
@@ -51,6 +51,7 @@ from resnetlab.studies.run import (
     plan_study,
     read_plan,
     read_record,
+    save_plan,
 )
 from resnetlab.studies.study import Study
 from resnetlab.training.resolve import resolve_numerics
@@ -118,20 +119,25 @@ class LoadedStudy:
     study: Study
     command: str = ""
     """Command line that repeats the study; the report prints it."""
+    resume_command: str = ""
+    """Command line that continues the study on this machine, with all paths."""
 
     def plan(
         self,
         output: str | Path = ".",
         notify: Notify = silent,
         executor: Executor | None = None,
+        download: bool = True,
     ) -> Plan:
-        """Open the data and list the runs of the study. Trains nothing.
+        """Open the data and list the runs of the study. Trains and writes nothing.
 
         Args:
-            output: Folder that contains `runs` and `studies`; the plan is written there.
+            output: Folder that contains `runs` and `studies`.
             notify: Function that receives notes about the data.
             executor: Machines of the runs, which resolve `auto` in the numerics; None for this
                 machine.
+            download: Download data that are not on this machine. Otherwise the ids of their runs
+                are not final.
 
         Returns:
             The plan: every run with its id.
@@ -140,7 +146,13 @@ class LoadedStudy:
             InputError: The data cannot be read, or a network does not fit them.
         """
         return plan_study(
-            self.study, Path(output), executor or _local_executor(output), notify, self.command
+            self.study,
+            Path(output),
+            executor or _local_executor(output),
+            notify,
+            self.command,
+            resume_command=_with_output(self.resume_command, output),
+            download=download,
         )
 
     def plan_rounds(
@@ -177,9 +189,16 @@ class LoadedStudy:
             condition.label: study.looks[0] for condition in study.conditions
         }
         while counts is not None:
-            command = f"{self.command} --until-decided --max-seeds {max_seeds}"
+            extra = f" --until-decided --max-seeds {max_seeds}"
+            resume = _with_output(self.resume_command, output)
             plan = plan_study(
-                study, Path(output), executor or _local_executor(output), notify, command, counts
+                study,
+                Path(output),
+                executor or _local_executor(output),
+                notify,
+                self.command + extra,
+                counts,
+                resume if "--until-decided" in resume else resume + extra,
             )
             yield plan
             record = read_record(plan, Path(output))
@@ -215,6 +234,7 @@ class LoadedStudy:
             ResourceError: The disk is full. Finished runs are not lost.
         """
         root, written, cost = Path(output), time.monotonic(), 0.0
+        save_plan(plan, root)
 
         def timed() -> tuple[float, float]:
             start = time.monotonic()
@@ -246,7 +266,10 @@ class LoadedStudy:
         record = read_record(plan, root)
         evidence = collect(record, plan.command)
         report = build_report(evidence)
-        page = write(evidence, root / "studies" / folder_name(plan), report)
+        folder = root / "studies" / folder_name(plan)
+        if not (folder / "plan.json").exists():
+            save_plan(plan, root)
+        page = write(evidence, folder, report)
         claims = tuple(
             {"claim": item.text, "verdict": item.badge, "explanation": item.note}
             for item in report.verdicts
@@ -344,15 +367,30 @@ def load_study(
         else None
     )
     study = read_study(source, Overrides(data=data, settings=tuple(settings), seeds=numbers))
-    # A report prints this command, and an absolute path of this machine does not help its reader.
-    name = strip_folders(str(source)) if Path(source).is_absolute() else str(source)
-    words = ["resnetlab", "study", "run", name]
-    words += ["--data", strip_folders(data)] if data else []
-    words += [word for setting in settings for word in ("--set", _without_folder(setting))]
+    seed_words = []
     if numbers is not None:
         consecutive = numbers == tuple(range(len(numbers)))
-        words += ["--seeds", str(len(numbers)) if consecutive else ",".join(map(str, numbers))]
-    return LoadedStudy(study, command_line(words))
+        seed_words = ["--seeds", str(len(numbers)) if consecutive else ",".join(map(str, numbers))]
+
+    def command(name: str, data: str | None, settings: Iterable[str]) -> str:
+        words = ["resnetlab", "study", "run", name, *(["--data", data] if data else [])]
+        words += [word for setting in settings for word in ("--set", setting)]
+        return command_line([*words, *seed_words])
+
+    # A report prints this command, and an absolute path of this machine does not help its reader.
+    name = strip_folders(str(source)) if Path(source).is_absolute() else str(source)
+    return LoadedStudy(
+        study,
+        command(name, strip_folders(data) if data else None, map(_without_folder, settings)),
+        command(str(source), data, settings),
+    )
+
+
+def _with_output(command: str, output: str | Path) -> str:
+    """Return a command with the option --output, unless it has it or does not need it."""
+    if not command or Path(output) == Path() or "--output" in command:
+        return command
+    return f"{command} {command_line(['--output', str(output)])}"
 
 
 def _check_licenses(study: Study) -> None:
@@ -384,7 +422,7 @@ def open_study(folder: str | Path) -> tuple[LoadedStudy, Plan]:
         InputError: The folder contains no plan.
     """
     plan = read_plan(Path(folder))
-    return LoadedStudy(plan.study, plan.command), plan
+    return LoadedStudy(plan.study, plan.command, plan.resume_command), plan
 
 
 def plan_run(
@@ -397,8 +435,12 @@ def plan_run(
     diagnostics: DiagnosticsConfig | None = None,
     output: str | Path = ".",
     notify: Notify = silent,
+    download: bool = True,
 ) -> Plan:
-    """Return the plan of one run on all cores of this machine; `train` has the same arguments."""
+    """Return the plan of one run on all cores of this machine; `train` has the same arguments.
+
+    Without `download`, the id of a run whose data are not on this machine is not final.
+    """
     parts = {"model": model, "data": data, "recipe": recipe}
     tables = {name: part if isinstance(part, str) else encode(part) for name, part in parts.items()}
     tables |= {
@@ -411,7 +453,7 @@ def plan_run(
     _check_licenses(study)
     return make_plan(
         study,
-        load_data_facts(study, Path(output), notify),
+        load_data_facts(study, Path(output), notify, download=download),
         partial(resolve_numerics, single_run=True),
         model_cost,
     )

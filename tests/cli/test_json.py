@@ -24,6 +24,7 @@ CASES = {
     "study list": ["study", "list"],
     "study new": ["study", "new", "--vary", "model.depth=8,20", "--out", "new.toml"],
     "study check": ["study", "check", "small.toml"],
+    "study show": ["study", "show", "small.toml"],
     "study plan": ["study", "plan", "small.toml", "--data", "bands.npz"],
     "study run": ["study", "run", "small.toml", "--data", "bands.npz"],
     "study status": ["study", "status", "small.toml", "--data", "bands.npz"],

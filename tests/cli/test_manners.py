@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
@@ -129,9 +130,42 @@ def test_a_dry_run_of_a_study_prints_its_plan_and_trains_nothing(
 ) -> None:
     code, out, err = resnetlab("study", "run", study_file, "--dry-run")
     assert code == 0, err
-    assert out == resnetlab("study", "plan", study_file)[1]
+    assert out == resnetlab("study", "plan", study_file, "--no-timing")[1]
+    assert not list(Path().iterdir())
     assert "4 runs, 0 finished" in out
     assert not list(Path().glob("runs/*"))
+
+
+def test_a_plan_downloads_nothing_writes_nothing_and_says_what_it_would_cost(
+    resnetlab: Resnetlab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise AssertionError("a plan downloads nothing")
+
+    monkeypatch.setattr("resnetlab.data.sources.torchvision_sets._download", fail)
+    kept = 'grid.model=["depth-report-plain8", "depth-report-resnet8"]'
+    words = ("study", "plan", "depth", "--set", kept, "--no-timing")
+    code, out, err = resnetlab(*words)
+    assert (code, err) == (0, "")
+    assert "10 claims need conditions that --set left out" in out
+    assert "cifar10 is not on this machine: a run downloads about 170 MB" in out
+    plan = json.loads(resnetlab(*words, "--json")[1])
+    assert plan["downloads"] == [{"data": "cifar10", "megabytes": 170}]
+    assert (plan["runs"], plan["ids"], len(plan["claims_left_out"])) == (10, [], 10)
+    assert plan["report_folder"].startswith(str(Path("studies") / "depth-"))
+    assert not list(Path().iterdir())
+
+
+def test_the_status_of_a_study_that_was_not_started_is_all_waiting_and_writes_nothing(
+    resnetlab: Resnetlab, study_file: Path, small_npz: Path
+) -> None:
+    words = (study_file, "--data", small_npz, "--output", "results here")
+    status = json.loads(resnetlab("study", "status", *words, "--json")[1])
+    assert [(row["planned"], row["waiting"]) for row in status["conditions"]] == [(2, 2), (2, 2)]
+    assert status["command"] == (
+        f"resnetlab study run {study_file} --data {small_npz} --output 'results here'"
+    )
+    assert not list(Path().iterdir())
 
 
 def test_a_dry_run_of_training_names_the_run_and_trains_nothing(
@@ -142,7 +176,7 @@ def test_a_dry_run_of_training_names_the_run_and_trains_nothing(
     assert code == 0, err
     folder = re.match(r"Run: (.*)\n", out)
     assert folder
-    assert "1 runs, 0 finished" in out
+    assert "1 run, 0 finished" in out
     assert not Path(folder[1]).exists()
     assert f"Run: {folder[1]}" in resnetlab(*words)[1]
 

@@ -253,6 +253,77 @@ def test_the_test_split_is_not_looked_at_before_the_end_unless_its_curve_is_aske
     assert all(torch.equal(tensor, weights[1][name]) for name, tensor in weights[0].items())
 
 
+def test_rarer_evaluation_changes_no_weight_and_leaves_the_other_evaluations_as_they_are(
+    tmp_path: Path, small_npz: Path
+) -> None:
+    every, rare, small = (
+        Runner(small_npz, tmp_path / name, "recipe.epochs=5", "data.test_curve=true", *options)
+        for name, options in {
+            "every": (),
+            "rare": ("recipe.eval_every_epochs=2",),
+            "small": ("data.curve_images=7",),
+        }.items()
+    )
+    results = [run() for run in (every, rare, small)]
+    whole, *others = results
+    assert whole is not None
+    for result in others:
+        assert result is not None
+        assert (result.test, result.train, result.validation) == (
+            whole.test,
+            whole.train,
+            whole.validation,
+        )
+
+    weights = [
+        read_tensors(run.directory.path / "weights.safetensors") for run in (every, rare, small)
+    ]
+    for other in weights[1:]:
+        assert all(torch.equal(other[name], tensor) for name, tensor in weights[0].items())
+
+    def curve(run: Runner, split: str) -> dict[float, float]:
+        lines = run.directory.metrics()
+        return {line.epoch: line.top1_error_pct for line in lines if line.split == split}
+
+    for split in ("train", "validation", "test"):
+        full = curve(every, split)
+        assert list(full) == [0, 1, 2, 3, 4, 5]
+        assert curve(rare, split) == {epoch: full[epoch] for epoch in (0, 2, 4, 5)}
+        shares = [error * 7 / 100 for error in curve(small, split).values()]
+        assert shares == pytest.approx([round(share) for share in shares])
+    assert curve(rare, "train epoch") == curve(every, "train epoch")
+
+    # The planned number of evaluated images is that of the lines, and of the last evaluation.
+    for run, result in zip((every, rare, small), results, strict=True):
+        assert result is not None
+        assert result.train
+        assert result.validation
+        assert result.test
+        sizes = {
+            "train": result.train.images,
+            "validation": result.validation.images,
+            "test": result.test.images,
+        }
+        limit = run.run.file.data.curve_images
+        lines = [line for line in run.directory.metrics() if line.split != "train epoch"]
+        images = sum(min(limit or 10**9, sizes[line.split]) for line in lines)
+        assert run.run.evaluation_images == images + (sum(sizes.values()) if limit else 0)
+
+
+def test_a_run_with_rare_evaluations_may_stop_anywhere(tmp_path: Path, small_npz: Path) -> None:
+    options = ("recipe.epochs=4", "recipe.eval_every_epochs=3", "data.curve_images=5")
+    whole, parts = (Runner(small_npz, tmp_path / name, *options) for name in ("a", "b"))
+    result = whole()
+    assert result is not None
+    stop = 0
+    while (pieces := parts(until=stop)) is None:
+        stop += 3
+    assert pieces.weights_sha256 == result.weights_sha256
+    assert [replace(line, seconds=0) for line in parts.directory.metrics()] == [
+        replace(line, seconds=0) for line in whole.directory.metrics()
+    ]
+
+
 def test_best_keeps_the_weights_with_the_least_validation_error(
     tmp_path: Path, small_npz: Path
 ) -> None:

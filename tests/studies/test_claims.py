@@ -401,7 +401,13 @@ def test_mistakes_of_claims_are_reported_with_those_of_the_file() -> None:
         'kind = "best"\nleft = { x = 1 }',
         seeds=[],
     )
-    assert [line.split(":")[0] for line in lines] == ["seeds", "claim[0].left", "claim[0].size"]
+    assert [line.split(":")[0] for line in lines] == [
+        "seeds",
+        "claim[0].left",
+        "claim[0].right",
+        "claim[0].size",
+        "claim[1].left",
+    ]
     lines = error_lines(
         'kind = "about"\nleft = 3\nright = { model.depth = 8 }\nsize = 0.0\n',
         'kind = "best"\nleft = { x = 1 }',

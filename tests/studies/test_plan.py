@@ -15,7 +15,7 @@ from resnetlab.studies.eta import TimeEstimator
 from resnetlab.studies.parsing.overrides import Overrides
 from resnetlab.studies.parsing.study_file import load_study, parse_study
 from resnetlab.studies.plan import DataFacts, Plan, folder_name, make_plan, make_record
-from resnetlab.studies.run import read_plan
+from resnetlab.studies.run import read_plan, save_plan
 from resnetlab.studies.study import Study
 
 FACTS = DataFacts(
@@ -204,8 +204,8 @@ def test_an_unreadable_plan_is_a_mistake_with_its_file(tmp_path: Path) -> None:
 
 
 def test_the_time_of_a_study_is_estimated_from_past_runs() -> None:
-    from resnetlab.runs.records import Result, RunRecord
-    from resnetlab.studies.eta import expected_seconds
+    from resnetlab.runs.records import Evaluation, Result, RunRecord, Scores
+    from resnetlab.studies.eta import Timing, expected_time
 
     def finished(run: int, speed: float) -> RunRecord:
         result = Result(
@@ -215,17 +215,54 @@ def test_the_time_of_a_study_is_estimated_from_past_runs() -> None:
 
     plan = plan_of(load_study("digits"))
     deep, shallow = plan.runs[0], plan.runs[3]
-    assert expected_seconds(deep, []) is None
+    assert expected_time(deep, []) is None
     images = deep.macs / deep.file.macs
-    assert expected_seconds(deep, [finished(0, 100.0), finished(4, 300.0)]) == pytest.approx(
-        images / 200
-    )
-    assert expected_seconds(deep, [finished(3, 100.0)]) == pytest.approx(
+    same = expected_time(deep, [finished(0, 100.0), finished(4, 300.0)])
+    assert same is not None
+    assert (same.train_seconds, same.basis) == (pytest.approx(images / 200), "past runs")
+    other_network = expected_time(deep, [finished(3, 100.0)])
+    assert other_network is not None
+    assert other_network.basis == "past runs of other networks"
+    assert other_network.train_seconds == pytest.approx(
         images / (100.0 * shallow.file.macs / deep.file.macs)
     )
     other = replace(deep.file.run, numerics=replace(RESOLVED, precision="bf16"))
     moved = replace(deep, file=replace(deep.file, run=other))
-    assert expected_seconds(moved, [finished(0, 100.0)]) is None
+    assert expected_time(moved, [finished(0, 100.0)]) is None
+
+    # A timing is better than a run of another network and worse than one of the same network.
+    timing = Timing(train_images_per_second=50.0, evaluation_images_per_second=400.0)
+    timed = expected_time(deep, [finished(3, 100.0)], timing)
+    assert timed is not None
+    assert timed.basis == "timed steps"
+    assert timed.seconds == pytest.approx(images / 50 + deep.evaluation_images / 400)
+    assert expected_time(deep, [finished(0, 100.0)], timing) == expected_time(
+        deep, [finished(0, 100.0)]
+    )
+
+    # A run of 3 evaluations of 500 + 100 images and a final one of 300 has 2,100 in 42 seconds.
+    def scores(images: int) -> Scores:
+        return Scores(images=images, loss_nats=1.0, top1_error_pct=50.0)
+
+    record = finished(0, 100.0)
+    assert record.result is not None
+    lines = tuple(
+        Evaluation(
+            step=step, epoch=step, split=split, loss_nats=1.0, top1_error_pct=50.0, seconds=1.0
+        )
+        for step in range(3)
+        for split in ("train", "validation")
+    )
+    result = replace(
+        record.result,
+        train=scores(500),
+        validation=scores(100),
+        test=scores(300),
+        evaluation_seconds=42.0,
+    )
+    measured = expected_time(deep, [replace(record, metrics=lines, result=result)])
+    assert measured is not None
+    assert measured.evaluation_seconds == pytest.approx(deep.evaluation_images * 42 / 2_100)
 
 
 def test_a_weights_file_is_part_of_a_run_by_its_content_and_not_by_its_path() -> None:
@@ -250,6 +287,8 @@ def test_a_weights_file_is_part_of_a_run_by_its_content_and_not_by_its_path() ->
 def test_a_plan_of_a_thousand_runs_is_read_back(study_file: Path, tmp_path: Path) -> None:
     loaded = rl.load_study(study_file, seeds=500)
     plan = loaded.plan(tmp_path)
+    assert not (tmp_path / "studies").exists()
+    save_plan(plan, tmp_path)
     folder = next((tmp_path / "studies").iterdir())
     assert (folder / "plan.json").stat().st_size > 1_000_000
     assert read_plan(folder) == plan

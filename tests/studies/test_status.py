@@ -85,6 +85,26 @@ def test_runs_in_every_state_are_counted_as_the_careful_reader_counts_them(few: 
     assert found.command == "resnetlab study run fabricated.toml"
 
 
+def test_a_run_with_a_checkpoint_that_nobody_trains_is_interrupted(few: Path) -> None:
+    root = few.parents[1]
+    runs = [root / "runs" / run.id for run in read_plan(few).runs]
+    for run, step in zip(runs[:3], ("100", "200", "300"), strict=True):
+        (run / "result.json").unlink()
+        (run / "checkpoints" / step).mkdir(parents=True)
+        if step != "300":  # a checkpoint without a manifest is not complete
+            (run / "checkpoints" / step / "MANIFEST.json").write_text("{}")
+    with (runs[1] / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        status = study_status(few, root)
+    assert sum(status.counts.values(), Counter()) == {
+        "trained": 5,
+        "interrupted": 1,
+        "running": 1,
+        "waiting": 1,
+    }
+    assert status.finished == 5
+
+
 @pytest.mark.parametrize(
     ("place", "text", "words"),
     [

@@ -401,6 +401,49 @@ def test_data_that_are_an_axis_are_not_overridden_in_silence(grid: dict[str, Any
 # --------------------------------------------------------------------------------------------------
 
 
+def test_mistakes_of_all_parts_are_told_at_once() -> None:
+    """Name, data, recipe, grid and claims: a person corrects the file once."""
+    raw = tables(
+        name="my study",
+        data="digit",
+        recipe="digit",
+        grid={"model.depth": [21], "model.shortcut": ["D"]},
+        claim=[
+            {
+                "statement": "x",
+                "left": {"model.depth": 57, "model.shortcut": "D"},
+                "right": {"model.dept": 21},
+            }
+        ],
+    )
+    places = [line.split(": ")[1] for line in error_lines(raw)]
+    assert sorted(places) == [
+        "claim[0].left",
+        "claim[0].right",
+        "data",
+        "model.depth",
+        "model.shortcut",
+        "name",
+        "recipe",
+    ]
+
+
+def test_two_mistakes_of_one_kind_on_an_axis_are_two_lines() -> None:
+    lines = error_lines(single(grid={"recipe.epochs": ["ten", "six"]}))
+    assert [line.split("got ")[1][:5] for line in lines] == ['"ten"', '"six"']
+
+
+def test_a_folder_that_is_elsewhere_is_no_mistake_of_a_study_of_the_catalog(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert load_study("fixres").conditions[0].data.source == "stanford-dogs"
+    with pytest.raises(InputError, match="no such name, file or folder"):
+        load_study("fixres", Overrides(data="nowhere"))
+    (tmp_path / "nowhere").mkdir()
+    load_study("fixres", Overrides(data="nowhere"))
+
+
 def test_a_study_with_three_mistakes_tells_three() -> None:
     known = (
         "about, claim, data, diagnostics, distance, ensemble, grid, limits, model, name, "
@@ -410,6 +453,7 @@ def test_a_study_with_three_mistakes_tells_three() -> None:
         seed=3,
         recipe={"base": "digits", "epochs": "ten"},
         grid={"model.depth": [21], "model.shortcut": ["A"]},
+        claim=[],
     )
     assert error_lines(raw) == [
         f'study.toml: seed: unknown field (allowed: {known}). Fix: did you mean "seeds"?',

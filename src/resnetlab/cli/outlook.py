@@ -2,52 +2,135 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import typer
 
 from resnetlab.cli.display import format_clock
-from resnetlab.cli.manners import print_json
+from resnetlab.cli.manners import notify, print_json
+from resnetlab.data.sources.torchvision_sets import TORCHVISION_SETS
 from resnetlab.recipes.numerics import Placement
+from resnetlab.settings import downloads_dir
 from resnetlab.studies import outlook
+from resnetlab.studies.eta import Timing, expected_time
 from resnetlab.studies.executors.base import Job
 from resnetlab.studies.executors.local import LocalExecutor
-from resnetlab.studies.plan import Plan
-from resnetlab.studies.run import past_runs, pending_runs, read_record
+from resnetlab.studies.plan import Plan, PlannedRun, folder_name
+from resnetlab.studies.run import absent_data, past_runs, pending_runs, read_record
+from resnetlab.studies.timing import time_runs
 
 
 def print_outlook(
-    plan: Plan, output: Path, workers: int, *, as_json: bool = False, power: bool = True
+    plan: Plan,
+    output: Path,
+    workers: int,
+    *,
+    as_json: bool = False,
+    is_study: bool = True,
+    measure: bool = False,
 ) -> None:
-    """Print the expected time of a plan and, with `power`, its statistical power."""
+    """Print the expected time of a plan and, for a study, its report's folder and its power.
+
+    With `measure`, networks that no past run tells about are timed on this machine. Otherwise
+    only earlier timings are used.
+    """
     pending = pending_runs(plan, output)
     jobs = [Job(run.id, run.file) for run in pending]
     count = LocalExecutor(output, Placement(workers=workers)).max_parallel(jobs)
+    past = past_runs(output)
+    first_runs: dict[str, PlannedRun] = {}
+    for run in pending:
+        estimate = None if run.condition in first_runs else expected_time(run, past)
+        if estimate is None or estimate.basis != "past runs":
+            first_runs.setdefault(run.condition, run)
+    by_id = time_runs(first_runs.values(), notify, measure)
+    timings: dict[str, Timing] = {
+        label: by_id[run.id] for label, run in first_runs.items() if run.id in by_id
+    }
     result = outlook.outlook(
-        plan, read_record(plan, output), past_runs(output), {run.id for run in pending}, count
+        plan,
+        read_record(plan, output),
+        past,
+        {run.id for run in pending},
+        count,
+        timings,
+        str(output / "studies" / folder_name(plan)) if is_study else "",
     )
+    absent = absent_data(plan.study)
     if as_json:
-        print_json(outlook.to_dict(result) | {"ids": [run.id for run in plan.runs]})
+        downloads = [
+            {"data": name, "megabytes": TORCHVISION_SETS[name].megabytes} for name in absent
+        ]
+        ids = [] if absent else [run.id for run in plan.runs]
+        print_json(outlook.to_dict(result) | {"downloads": downloads, "ids": ids})
         return
-    for line in (*_time_lines(result), *(_power_lines(result) if power else ())):
+    lines = [*_time_lines(result), *_download_lines(absent)]
+    if is_study:
+        lines += [*left_out_lines(result.left_out), *_power_lines(result)]
+        lines += [f"Folder of the report: {result.folder}"] if not absent else []
+    for line in lines:
         typer.echo(line)
 
 
+def left_out_lines(left_out: Sequence[str]) -> Iterator[str]:
+    """Yield lines about the claims whose conditions a command left out."""
+    if left_out:
+        noun = "claim needs" if len(left_out) == 1 else "claims need"
+        yield f"{len(left_out)} {noun} conditions that --set left out, and cannot be tested:"
+        yield from (f"  {statement}" for statement in left_out)
+
+
+def _download_lines(absent: Sequence[str]) -> Iterator[str]:
+    for name in absent:
+        yield (
+            f"{name} is not on this machine: a run downloads about "
+            f"{TORCHVISION_SETS[name].megabytes} MB into {downloads_dir()}, or give a file with "
+            "--data FILE.npz"
+        )
+
+
 def _time_lines(result: outlook.Outlook) -> Iterator[str]:
-    yield f"{result.study}: {result.runs} runs, {result.finished} finished"
+    yield f"{result.study}: {_count_runs(result.runs)}, {result.finished} finished"
+    width = max([24, *(len(condition.label) for condition in result.conditions)])
     for condition in result.conditions:
-        seconds = condition.seconds
-        pace = "time unknown" if seconds is None else f"about {format_clock(seconds)} per run"
-        yield f"  {condition.label:24} {condition.runs} runs, {condition.to_do} to do, {pace}"
+        estimate = condition.time
+        pace = "time unknown"
+        if estimate is not None:
+            pace = (
+                f"about {format_clock(estimate.seconds)} per run "
+                f"({format_clock(estimate.evaluation_seconds)} of it evaluation), "
+                f"{format_clock(condition.to_do * estimate.seconds)} for all"
+            )
+        runs = _count_runs(condition.runs)
+        yield f"  {condition.label:{width}} {runs}, {condition.to_do} to do, {pace}"
     if result.finished == result.runs:
         return
-    if result.seconds is None:
-        yield "The time is unknown for runs that resemble no finished run under --output."
+    if result.wall_seconds is None or result.seconds is None:
+        yield (
+            "The total is unknown: for some runs there is neither a timing nor a finished run "
+            "under --output that resembles them."
+        )
         return
-    clock = format_clock(result.seconds / result.workers)
-    hours = f"{result.seconds / 3600:.2f} worker-hours"
-    yield f"Training takes about {clock} on {result.workers} workers ({hours})."
+    bases = dict.fromkeys(c.time.basis for c in result.conditions if c.to_do and c.time)
+    share = 100 * (result.evaluation_seconds or 0.0) / result.seconds if result.seconds else 0.0
+    noun = "worker" if result.workers == 1 else "workers"
+    yield (
+        f"Estimate for this machine: {_hours(result.wall_seconds)} on {result.workers} {noun} "
+        f"({_hours(result.seconds)} of one worker, {share:.0f} % of it evaluation), "
+        f"from {' and '.join(bases)}."
+    )
+
+
+def _hours(seconds: float) -> str:
+    hours = seconds / 3600
+    if hours < 1:
+        return format_clock(seconds)
+    return f"{hours:,.0f} hours" if hours >= 10 else f"{hours:.1f} hours"
+
+
+def _count_runs(count: int) -> str:
+    return f"{count} run" if count == 1 else f"{count} runs"
 
 
 def _power_lines(result: outlook.Outlook) -> Iterator[str]:

@@ -51,15 +51,17 @@ def train(
         diagnostics=diagnostics,
         output=output,
         notify=notify if rank == 0 else lambda _: None,
+        download=not dry_run,
     )
     run = plan.runs[0]
     check_device_index(run.file.run.numerics.device, placement.device_index)
     if dry_run:
         from resnetlab.cli.outlook import print_outlook
+        from resnetlab.studies.run import absent_data
 
-        if not as_json:
+        if not as_json and not absent_data(plan.study):
             typer.echo(f"Run: {RunDirectory.find(output, run.id).path}")
-        print_outlook(plan, output, 1, as_json=as_json, power=False)
+        print_outlook(plan, output, 1, as_json=as_json, is_study=False)
         return
     _execute(Job(run.id, run.file), output, placement, as_json)
 
@@ -75,11 +77,18 @@ def resume(
         fix = "leave the option out: the device is part of the identity of a run"
         raise input_error("--device", "not the run's device", fix, got=kind, allowed=own_device)
     check_device_index(own_device, index)
-    _execute(job, root, Placement(device_index=index), as_json)
+    options = (*(("--data", data) if data else ()), *(("--device", device) if device else ()))
+    _execute(job, root, Placement(device_index=index), as_json, options)
 
 
-def _execute(job: Job, root: Path, placement: Placement, as_json: bool) -> None:
+def _execute(
+    job: Job, root: Path, placement: Placement, as_json: bool, options: Sequence[str] = ()
+) -> None:
+    """Train a run and print its result. `options` are those of the command that resumes it."""
     directory = RunDirectory.find(root, job.id)
+    if not options and placement.device_index:
+        options = ("--device", f"{job.file.run.numerics.device}:{placement.device_index}")
+    command = resume_command(directory.path, *options)
     if torchrun_env()[1] > 1:
         _execute_distributed(job, directory, root, placement, as_json)
         return
@@ -100,10 +109,10 @@ def _execute(job: Job, root: Path, placement: Placement, as_json: bool) -> None:
                 run_in_process(job, root, placement, interrupt.is_set, on_event)
     result = directory.result()
     if result is None and interrupt.is_set():
-        print(f"Nothing is lost. To continue: {resume_command(directory.path)}", file=sys.stderr)
+        print(f"Nothing is lost. To continue: {command}", file=sys.stderr)
         raise typer.Exit(interrupt.exit_code)
     if result is None:
-        problem = Problem(str(directory.path), reason, resume_command(directory.path))
+        problem = Problem(str(directory.path), reason, command)
         raise api.UnfinishedError(problem)
     _print_result(directory, result, placement.profile, as_json)
 

@@ -6,6 +6,7 @@ Heavy imports stay inside them.
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -124,7 +125,8 @@ def study_run(
     if dry_run:
         from resnetlab.cli.outlook import print_outlook
 
-        print_outlook(loaded.plan(output, notify, executor), output, workers, as_json=json)
+        plan = loaded.plan(output, notify, executor, download=False)
+        print_outlook(plan, output, workers, as_json=json)
         return
     _run(
         loaded,
@@ -149,9 +151,13 @@ def _run(
 ) -> None:
     """Run a study, print its answer, and end with the exit code of what remained unfinished."""
     from resnetlab.cli.display import execute_with_display
+    from resnetlab.cli.outlook import left_out_lines
     from resnetlab.cli.signals import SignalFlag
 
+    for line in left_out_lines(loaded.study.left_out):
+        notify(line)
     command = command_line(["resnetlab", *sys.argv[1:]])
+    loaded = replace(loaded, resume_command=command)
     with SignalFlag().installed() as interrupt:
         for plan in loaded.plan_rounds(output, notify, max_seeds, executor, accept_license):
             try:
@@ -188,13 +194,39 @@ def study_plan(
     output: Output = Path(),
     workers: Workers = 0,
     device: Device = "",
+    no_timing: Annotated[
+        bool,
+        typer.Option(
+            "--no-timing", help="Time no training steps; use only finished runs and old timings."
+        ),
+    ] = False,
     json: Json = False,
 ) -> None:
-    """Estimate the time and the statistical power of a study."""
+    """Estimate the time and the statistical power of a study, without training or downloading."""
     loaded = _load(source, data, settings, seeds, device)
     from resnetlab.cli.outlook import print_outlook
 
-    print_outlook(loaded.plan(output, notify), output, workers, as_json=json)
+    plan = loaded.plan(output, notify, download=False)
+    print_outlook(plan, output, workers, as_json=json, measure=not no_timing)
+
+
+@study.command("show")
+def study_show(
+    source: StudyName,
+    data: DataSource = "",
+    settings: SettingsOption = [],  # noqa: B006
+    seeds: Seeds = "",
+    json: Json = False,
+) -> None:
+    """Print the question, conditions, axes, claims, seeds, data and references of a study."""
+    from resnetlab.studies.show import describe_study, summary_lines
+
+    loaded = _load(source, data, settings, seeds, "").study
+    if json:
+        print_json(describe_study(loaded))
+        return
+    for line in summary_lines(loaded):
+        typer.echo(line)
 
 
 @study.command("status")
@@ -208,21 +240,26 @@ def study_status(
     json: Json = False,
 ) -> None:
     """Print the number of finished, running and missing runs."""
-    from resnetlab.stats.outcomes import OUTCOMES
     from resnetlab.studies import status as statuses
 
     folder, root = _find_started(source, any((data, settings, seeds, device)), output)
     if folder is None:
+        from resnetlab.schema import encode
         from resnetlab.studies.plan import folder_name
 
-        plan = _load(source, data, settings, seeds, device).plan(output, notify)
+        loaded = _load(source, data, settings, seeds, device)
+        plan = loaded.plan(output, notify, download=False)
         folder = output / "studies" / folder_name(plan)
-    status = statuses.study_status(folder, root)
+        status = statuses.count_runs(encode(plan), root)
+    else:
+        status = statuses.study_status(folder, root)
     if json:
         print_json(statuses.to_dict(status, folder))
         return
     for label, counts in status.counts.items():
-        text = ", ".join(f"{counts[outcome]} {outcome}" for outcome in OUTCOMES if counts[outcome])
+        text = ", ".join(
+            f"{counts[outcome]} {outcome}" for outcome in statuses.STATUSES if counts[outcome]
+        )
         typer.echo(f"{label:24} {counts.total()} planned: {text}")
     command = f"; {status.command}" if status.finished < status.planned else ""
     typer.echo(f"{status.finished} of {status.planned} runs finished{command}")
@@ -413,8 +450,12 @@ def _open_or_plan(
         from resnetlab.api import open_study
 
         return *open_study(folder), root
+    from resnetlab.studies.run import save_plan
+
     loaded = _load(source, data, settings, seeds, device)
-    return loaded, loaded.plan(output, notify), output
+    plan = loaded.plan(output, notify)
+    save_plan(plan, output)
+    return loaded, plan, output
 
 
 def _find_started(source: str, overridden: bool, output: Path) -> tuple[Path | None, Path]:

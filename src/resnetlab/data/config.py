@@ -44,6 +44,12 @@ class DataConfig:
 
     It is never used for a choice.
     """
+    curve_images: PositiveInt | None = None
+    """Number of images of each split that are evaluated during training: the same random ones each
+    time; None for all.
+
+    The result of a run is always of all images of a split.
+    """
     train_images: PositiveInt | None = None
     """Number of train images to use, by class.
 
@@ -148,6 +154,7 @@ class DataIdentity:
     validation: UnitInterval = 0.1
     split_seed: NonNegativeInt = 0
     test_curve: bool = False
+    curve_images: PositiveInt | None = None
     train_images: PositiveInt | None = None
 
 

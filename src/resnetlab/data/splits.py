@@ -60,6 +60,7 @@ def split_dataset(source: Source, data: DataConfig) -> Dataset:
         validation=fraction,
         split_seed=data.split_seed,
         test_curve=data.test_curve,
+        curve_images=data.curve_images,
         train_images=data.train_images,
     )
     return Dataset(

@@ -50,7 +50,7 @@ class Stage:
     recipe: Recipe
     """Optimizer, schedule, batch size, epochs and EMA.
 
-    `augment`, `normalize` and `select` must be left out.
+    `augment`, `normalize`, `select` and `eval_every_epochs` must be left out.
     """
     lrs: tuple[PositiveFloat, ...] = ()
     """Learning rates to try in place of the recipe's; the validation result selects one."""
@@ -73,14 +73,15 @@ class Stage:
 
     def __post_init__(self) -> None:
         recipe = self.recipe
-        if (recipe.augment, recipe.normalize, recipe.select) != (
-            type(recipe.augment)(),
-            "train",
-            "last",
-        ):
-            raise FieldError(
-                "recipe", "a stage cannot set augment, normalize or select", "remove them"
-            )
+        defaults = {
+            "augment": type(recipe.augment)(),
+            "normalize": "train",
+            "select": "last",
+            "eval_every_epochs": 1,
+        }
+        if any(getattr(recipe, name) != value for name, value in defaults.items()):
+            what = "a stage cannot set augment, normalize, select or eval_every_epochs"
+            raise FieldError("recipe", what, "remove them")
         if self.decode == "scaled" and self.augment == "none":
             raise FieldError(
                 "decode",

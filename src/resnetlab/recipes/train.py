@@ -168,6 +168,8 @@ class Recipe:
 
     They are saved and tested.
     """
+    eval_every_epochs: PositiveInt = 1
+    """Epochs from one evaluation to the next. The start and the last epoch are always evaluated."""
 
     def __post_init__(self) -> None:
         if self.epochs is not None and self.steps is not None:
@@ -191,7 +193,7 @@ class Recipe:
     @property
     def training(self) -> Recipe:
         """Recipe without the fields that change the evaluation alone."""
-        return replace(self, select="last")
+        return replace(self, select="last", eval_every_epochs=1)
 
     def input_size(self, side: int, channels: int) -> int:
         """Return the side in pixels of the network's input for images of that side.
@@ -233,6 +235,22 @@ class Recipe:
         """Return the epochs over `num_images` train images after `step` steps."""
         return step / self.steps_per_epoch(num_images)
 
+    def is_evaluated(self, step: int, num_images: int) -> bool:
+        """Return True if the splits are evaluated after `step` steps, at the end of an epoch."""
+        epochs, rest = divmod(step, self.steps_per_epoch(num_images))
+        is_due = not rest and epochs % self.eval_every_epochs == 0
+        return is_due or step == self.total_steps(num_images)
+
+    def evaluations(self, num_images: int) -> int:
+        """Return the number of evaluations of a run, before its first step and after epochs."""
+        epochs = math.ceil(self.num_epochs(num_images))
+        return 1 + math.ceil(epochs / self.eval_every_epochs)
+
     def num_epochs(self, num_images: int) -> float:
         """Return the epochs of the whole run over `num_images` train images."""
         return self.total_steps(num_images) / self.steps_per_epoch(num_images)
+
+
+def train_subset_size(num_images: int) -> int:
+    """Return the number of train images that are evaluated: a twentieth, 500 to 5,000 images."""
+    return min(num_images, max(500, min(5_000, num_images // 20)))

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from resnetlab.data.config import Dataset, LabeledImages, Split
 from resnetlab.data.device_images import DeviceImageCache, DeviceImages
+from resnetlab.recipes.train import train_subset_size
 from resnetlab.runs.records import Evaluation, RunFile, Scores, Status
 from resnetlab.stats.outcomes import is_at_chance
 from resnetlab.training.evaluate import EvalResult, evaluate
@@ -55,28 +56,25 @@ class RunEvaluator:
         self.test = image_cache.get(dataset.test, device)
         if data.test_curve:
             self.splits["test"] = self.test
+        self.curve_splits: dict[Split, DeviceImages] = {
+            name: _curve_subset(images, data.curve_images, data.split_seed)
+            for name, images in self.splits.items()
+        }
         self.best: BestWeights | None = None
         self.latest: dict[Split, EvalResult] = {}
         self.seconds = 0.0
         """Time of all evaluations of the run, of earlier sessions too."""
 
     def evaluate(self, event: TrainEvent, train_seconds: float) -> tuple[Evaluation, ...]:
-        """Evaluate the splits of the curve, and keep the weights if they are the best so far."""
-        start = time.monotonic()
-        self.latest = {name: self._evaluate(images) for name, images in self.splits.items()}
-        self.seconds += time.monotonic() - start
-        validation = self.latest.get("validation")
+        """Evaluate the splits of the curve, and keep the weights if they are the best so far.
+
+        After an epoch without an evaluation, only the metrics of its train batches are returned.
+        """
         is_epoch = event.kind == "epoch"
-        if self.state.recipe.select == "best" and validation is not None and is_epoch:
-            better = self.best is None or validation.top1_error_pct < self.best.error_pct
-            if better and validation.is_finite:
-                weights = {
-                    name: t.detach().clone() for name, t in self.state.eval_state_dict().items()
-                }
-                self.best = BestWeights(event.step, validation.top1_error_pct, weights)
-        values: dict[Split | Literal["train epoch"], tuple[float, float]] = {
-            name: (result.loss_nats, result.top1_error_pct) for name, result in self.latest.items()
-        }
+        values: dict[Split | Literal["train epoch"], tuple[float, float]] = {}
+        recipe, num_images = self.state.recipe, self.state.num_train_images
+        if not is_epoch or recipe.is_evaluated(event.step, num_images):
+            values |= self._evaluate_curve(event, is_epoch)
         if is_epoch:
             values["train epoch"] = self.state.train_metrics()
         return tuple(
@@ -91,9 +89,32 @@ class RunEvaluator:
             for name, (loss, error) in values.items()
         )
 
+    def _evaluate_curve(
+        self, event: TrainEvent, is_epoch: bool
+    ) -> dict[Split | Literal["train epoch"], tuple[float, float]]:
+        """Evaluate the curve's images and return the loss and the error of each split."""
+        start = time.monotonic()
+        self.latest = {name: self._evaluate(images) for name, images in self.curve_splits.items()}
+        self.seconds += time.monotonic() - start
+        validation = self.latest.get("validation")
+        if self.state.recipe.select == "best" and validation is not None and is_epoch:
+            better = self.best is None or validation.top1_error_pct < self.best.error_pct
+            if better and validation.is_finite:
+                weights = {
+                    name: t.detach().clone() for name, t in self.state.eval_state_dict().items()
+                }
+                self.best = BestWeights(event.step, validation.top1_error_pct, weights)
+        return {
+            name: (result.loss_nats, result.top1_error_pct) for name, result in self.latest.items()
+        }
+
     def evaluate_selected(self) -> dict[Split, EvalResult]:
         """Load the selected weights and evaluate all splits with them."""
-        results = dict(self.latest)
+        results = {
+            name: result
+            for name, result in self.latest.items()
+            if len(self.curve_splits[name]) == len(self.splits[name])
+        }
         if self.best is not None and self.best.step != self.state.step:
             self.state.ema = None
             self.state.model.load_state_dict(self.best.weights)
@@ -125,8 +146,9 @@ class RunEvaluator:
         """
         split: Split = "validation" if "validation" in self.splits else "test"
         errors = [line.top1_error_pct for line in curve if line.split == split]
+        from_curve = bool(errors)
         errors = errors or [test.top1_error_pct]
-        images = len(self.splits.get(split, self.test))
+        images = len((self.curve_splits if from_curve else self.splits).get(split, self.test))
         best = 100 - min(errors)
         if is_at_chance(best, self.file.class_share, images, len(errors)):
             reason = f"never above chance: at best {best:.1f} % of {images:,} {split} images"
@@ -147,9 +169,18 @@ class RunEvaluator:
         }
 
 
+def _curve_subset(images: DeviceImages, count: int | None, split_seed: int) -> DeviceImages:
+    """Draw the fixed subset of a split that is evaluated during training."""
+    if count is None or count >= len(images):
+        return images
+    order = torch.randperm(len(images), generator=make_generator(split_seed, "curve subset"))
+    indices = order[:count].sort().values.to(images.pixels.device)
+    return DeviceImages(images.pixels[indices], images.labels[indices])
+
+
 def _train_subset(images: LabeledImages, split_seed: int, device: torch.device) -> DeviceImages:
-    """Draw the fixed subset of the train split for evaluation: a twentieth, 500 to 5,000 images."""
-    count = min(len(images), max(500, min(5_000, len(images) // 20)))
+    """Draw the fixed subset of the train split for evaluation."""
+    count = train_subset_size(len(images))
     indices = (
         torch.randperm(len(images), generator=make_generator(split_seed, "train subset"))[:count]
         .sort()

@@ -5,11 +5,14 @@ Before a study begins they use past runs; while it runs they use its own steps.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from statistics import median
+from typing import Literal
 
-from resnetlab.runs.records import RunRecord
+from resnetlab.data.config import Split
+from resnetlab.runs.records import Result, RunRecord, Scores
 from resnetlab.studies.plan import PlannedRun
 
 MIN_STEPS = 20
@@ -92,34 +95,98 @@ class TimeEstimator:
         return max(longest, seconds / self.workers)
 
 
-def expected_seconds(run: PlannedRun, past_records: Sequence[RunRecord]) -> float | None:
-    """Return the seconds that a run will take, from the throughput of finished runs with the same
-    numerics.
+@dataclass(frozen=True)
+class Timing:
+    """Measured speed of a network on this machine."""
 
-    If there are runs of the same network on the same images, only they count. Otherwise all runs
-    count, in proportion to multiply-adds. The result is None if there is no such run.
+    train_images_per_second: float
+    evaluation_images_per_second: float
+
+
+Basis = Literal["past runs", "timed steps", "past runs of other networks"]
+"""Basis of an estimate, from the best to the worst."""
+
+
+@dataclass(frozen=True)
+class TimeEstimate:
+    """Estimate of the time of one run, in seconds."""
+
+    train_seconds: float
+    evaluation_seconds: float
+    basis: Basis
+
+    @property
+    def seconds(self) -> float:
+        """Return the seconds of training and evaluation together."""
+        return self.train_seconds + self.evaluation_seconds
+
+
+def expected_time(
+    run: PlannedRun, past_records: Sequence[RunRecord], timing: Timing | None = None
+) -> TimeEstimate | None:
+    """Return the time that a run will take, or None if nothing tells it.
+
+    Finished runs of the same network on the same images with the same numerics tell it best, then
+    a timing on this machine, then finished runs of other networks, in proportion to multiply-adds.
     """
     file = run.file
-    comparable = [
-        record
+    if not file.macs:
+        return None
+    images = run.macs / file.macs
+    results = [
+        (record, record.result)
         for record in past_records
-        if record.file.run.numerics == file.run.numerics and record.result is not None
-    ]
-    speeds = [
-        (record.file, record.result.images_per_second) for record in comparable if record.result
+        if record.file.run.numerics == file.run.numerics
+        and record.result is not None
+        and record.result.images_per_second
+        and record.file.macs
     ]
     same = [
-        speed
-        for other, speed in speeds
-        if speed
-        and other.run.model == file.run.model
-        and other.run.data.sha256 == file.run.data.sha256
+        (record, result)
+        for record, result in results
+        if record.file.run.model == file.run.model
+        and record.file.run.data.sha256 == file.run.data.sha256
     ]
-    if same:
-        speed = median(same)
-    else:
-        rates = [speed * other.macs for other, speed in speeds if speed and other.macs]
-        if not rates or not file.macs:
-            return None
-        speed = median(rates) / file.macs
-    return run.macs / file.macs / speed if file.macs else None
+    if not same and timing is not None:
+        return TimeEstimate(
+            images / timing.train_images_per_second,
+            run.evaluation_images / timing.evaluation_images_per_second,
+            "timed steps",
+        )
+    used = same or results
+    if not used:
+        return None
+    # The speeds are multiply-adds per second; for the same network the factor cancels.
+    speed = median(result.images_per_second * record.file.macs for record, result in used)
+    speed /= file.macs
+    paces = [
+        result.evaluation_seconds / (evaluated * record.file.macs)
+        for record, result in used
+        if (evaluated := _evaluated_images(record, result))
+    ]
+    evaluation = median(paces) * file.macs * run.evaluation_images if paces else 0.0
+    if same and not run.evaluation_images:
+        evaluation = median(result.evaluation_seconds for _, result in same)
+    basis: Basis = "past runs" if same else "past runs of other networks"
+    return TimeEstimate(images / speed, evaluation, basis)
+
+
+def _evaluated_images(record: RunRecord, result: Result) -> int:
+    """Return the number of images in all evaluations of a finished run.
+
+    It is 0 for a run whose curve is not recorded.
+    """
+    limit = record.file.data.curve_images
+    images: dict[Split, Scores | None] = {
+        "train": result.train,
+        "validation": result.validation,
+        "test": result.test,
+    }
+    counts = Counter(line.split for line in record.metrics)
+    total = 0
+    for split, scores in images.items():
+        if scores is not None:
+            part = min(scores.images, limit or scores.images)
+            total += counts[split] * part
+            total += scores.images if part < scores.images or not counts[split] else 0
+    return total if counts else 0

@@ -6,14 +6,14 @@ Free of torch.
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from resnetlab.runs.records import RunRecord
 from resnetlab.stats.intervals import variance
 from resnetlab.stats.power import minimum_detectable_effect, required_runs
-from resnetlab.studies.eta import expected_seconds
+from resnetlab.studies.eta import TimeEstimate, Timing, expected_time
 from resnetlab.studies.parsing.power_checks import plan_warnings
 from resnetlab.studies.plan import Plan, StudyRecord
 
@@ -25,10 +25,8 @@ class ConditionOutlook:
     label: str
     runs: int
     to_do: int
-    seconds: float | None
-    """Expected seconds to train a run, from the throughput of past runs; None without a comparable
-    run.
-    """
+    time: TimeEstimate | None
+    """Expected time of a run with its evaluations; None if nothing tells it."""
     sd_points: float | None
     """Standard deviation of the test accuracy of its trained runs; None for fewer than two."""
     measured_runs: int
@@ -52,19 +50,42 @@ class Outlook:
     """Seeds per condition that detect one standard deviation with 80 % power."""
     warnings: tuple[str, ...]
     """Claims that the seeds may not decide."""
+    left_out: tuple[str, ...] = ()
+    """Claims that need conditions which the command left out."""
+    folder: str = ""
+    """Folder of the report."""
 
     @property
     def seconds(self) -> float | None:
-        """Return the training seconds of all runs to do on one worker, or None if one of the times
-        is unknown.
+        """Return the seconds of all runs to do on one worker, with their evaluations, or None if
+        one of the times is unknown.
         """
+        times = self._times()
+        return None if times is None else sum(number * time.seconds for number, time in times)
+
+    @property
+    def evaluation_seconds(self) -> float | None:
+        """Return the part of `seconds` that evaluations take."""
+        times = self._times()
+        if times is None:
+            return None
+        return sum(number * time.evaluation_seconds for number, time in times)
+
+    @property
+    def wall_seconds(self) -> float | None:
+        """Return the seconds from start to end on all workers: no less than the longest run."""
+        times = self._times()
+        if times is None:
+            return None
+        longest = max((time.seconds for _, time in times), default=0.0)
+        total = sum(number * time.seconds for number, time in times)
+        return max(longest, total / max(1, self.workers))
+
+    def _times(self) -> list[tuple[int, TimeEstimate]] | None:
+        """Return the number of runs to do and their time, for each condition with such runs."""
         unfinished = [condition for condition in self.conditions if condition.to_do]
-        known = [
-            condition.to_do * condition.seconds
-            for condition in unfinished
-            if condition.seconds is not None
-        ]
-        return sum(known) if len(known) == len(unfinished) else None
+        times = [(c.to_do, c.time) for c in unfinished if c.time is not None]
+        return times if len(times) == len(unfinished) else None
 
 
 def outlook(
@@ -73,9 +94,13 @@ def outlook(
     past_records: Sequence[RunRecord],
     unfinished_ids: Collection[str],
     workers: int,
+    timings: Mapping[str, Timing] | None = None,
+    folder: str = "",
 ) -> Outlook:
-    """Return the outlook on a plan whose runs `unfinished_ids` are to do, on `workers`
-    processes.
+    """Return the outlook on a plan whose runs `unfinished_ids` are to do, on `workers` processes.
+
+    `timings` has the measured speed of each condition that was timed, by label; `folder` is the
+    folder of the report.
     """
     conditions = []
     for condition in plan.study.conditions:
@@ -93,7 +118,7 @@ def outlook(
                 condition.label,
                 len(runs),
                 sum(run.id in unfinished_ids for run in runs),
-                expected_seconds(runs[0], past_records),
+                expected_time(runs[0], past_records, (timings or {}).get(condition.label)),
                 variance(values) ** 0.5 if len(values) > 1 else None,
                 len(values),
             )
@@ -108,6 +133,8 @@ def outlook(
         minimum_detectable_effect(seeds) if seeds > 1 else None,
         math.ceil(required_runs(1.0)),
         plan_warnings(plan.study.claims, seeds, plan.study.references),
+        plan.study.left_out,
+        folder,
     )
 
 
@@ -119,7 +146,9 @@ def to_dict(plan_outlook: Outlook) -> dict[str, Any]:
             "condition": row.label,
             "runs": row.runs,
             "to_do": row.to_do,
-            "train_seconds_each": row.seconds,
+            "train_seconds_each": row.time.train_seconds if row.time else None,
+            "evaluation_seconds_each": row.time.evaluation_seconds if row.time else None,
+            "basis": row.time.basis if row.time else None,
             "sd_points": row.sd_points,
             "smallest_difference_points": smallest * row.sd_points
             if smallest and row.sd_points is not None
@@ -127,17 +156,19 @@ def to_dict(plan_outlook: Outlook) -> dict[str, Any]:
         }
         for row in plan_outlook.conditions
     ]
-    seconds = plan_outlook.seconds
     return {
         "study": plan_outlook.study,
         "runs": plan_outlook.runs,
         "finished": plan_outlook.finished,
         "to_do": plan_outlook.runs - plan_outlook.finished,
         "workers": plan_outlook.workers,
-        "worker_seconds": seconds,
-        "train_seconds": seconds / max(1, plan_outlook.workers) if seconds is not None else None,
+        "worker_seconds": plan_outlook.seconds,
+        "evaluation_worker_seconds": plan_outlook.evaluation_seconds,
+        "wall_seconds": plan_outlook.wall_seconds,
         "smallest_difference_sds": smallest,
         "seeds_for_one_sd": plan_outlook.seeds_for_one_sd,
         "conditions": conditions,
         "notes": plan_outlook.warnings,
+        "claims_left_out": plan_outlook.left_out,
+        "report_folder": plan_outlook.folder or None,
     }

@@ -16,6 +16,7 @@ from resnetlab.inspection.diagnostics_config import DiagnosticsConfig
 from resnetlab.models.configs import ModelConfig
 from resnetlab.models.configs.external import with_num_classes
 from resnetlab.recipes.numerics import Numerics
+from resnetlab.recipes.train import Recipe, train_subset_size
 from resnetlab.runs.config import RunConfig, algorithm_version, run_id
 from resnetlab.runs.records import RunFile, RunRecord
 from resnetlab.schema import SCHEMA, strict_dataclass
@@ -44,6 +45,8 @@ class DataFacts:
     train_images: int
     class_share: float
     about: str = ""
+    validation_images: int = 0
+    test_images: int = 0
 
 
 @strict_dataclass
@@ -58,6 +61,12 @@ class PlannedRun:
     """Multiply-adds of the forward passes of the whole training: proportional to the cost of the
     run.
     """
+    evaluation_images: int = 0
+    """Images of all evaluations of the run; 0 if they are unknown."""
+    channels: int = 0
+    """Channels of the images; 0 if they are unknown."""
+    side: int = 0
+    """Height and width of the images in pixels; 0 for photographs of any size."""
 
 
 @strict_dataclass
@@ -70,7 +79,9 @@ class Plan:
     study: Study
     runs: tuple[PlannedRun, ...]
     command: str = ""
-    """Command that repeats the study."""
+    """Command that repeats the study, without paths of this machine."""
+    resume_command: str = ""
+    """Command that continues the study on this machine, with every option as it was given."""
 
 
 RunState = Literal["waiting", "running", "missing", "finished"]
@@ -119,8 +130,8 @@ def make_plan(
     """Return the plan of a study: every condition with every seed, seed by seed, the costliest run
     of a seed first.
 
-    `cost` counts a network; for an external one this means to build it. `counts` has the number of
-    seeds of each condition at a look, by label; None stands for all seeds.
+    `cost` counts a network; for an external one this means to build it. `seed_counts`
+    has the number of seeds of each condition at a look, by label; None stands for all seeds.
     """
     runs = []
     for number, seed in enumerate(study.seeds):
@@ -216,4 +227,21 @@ def _plan_run(
         id=run_id(run, facts.name),
         file=file,
         macs=macs * steps * condition.recipe.batch_size,
+        evaluation_images=_evaluation_images(condition, facts),
+        channels=facts.channels,
+        side=facts.side,
     )
+
+
+def _evaluation_images(condition: Condition, facts: DataFacts) -> int:
+    """Return the images of all evaluations of a run that trains from scratch, and 0 for others."""
+    recipe, data = condition.recipe, condition.data
+    if condition.kind.has_stages or not isinstance(recipe, Recipe):
+        return 0
+    splits = [train_subset_size(facts.train_images), facts.validation_images]
+    splits += [facts.test_images] if data.test_curve else []
+    curve = [min(images, data.curve_images or images) for images in splits]
+    evaluations = recipe.evaluations(facts.train_images)
+    again = sum(full for full, part in zip(splits, curve, strict=True) if full > part)
+    test = 0 if data.test_curve else facts.test_images
+    return evaluations * sum(curve) + again + test

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 
+from resnetlab.data.sources.torchvision_sets import is_download
 from resnetlab.errors import InputError, Problem, input_error
 from resnetlab.files import MAX_GENERATED_BYTES, is_locked, read_json, write_json
 from resnetlab.messages import Notify
@@ -30,7 +31,7 @@ from resnetlab.studies.plan import (
     make_record,
 )
 from resnetlab.studies.study import DataKey, Study
-from resnetlab.studies.trainers import trainer_of
+from resnetlab.studies.trainers import facts_without_data, trainer_of
 
 
 def plan_study(
@@ -40,22 +41,29 @@ def plan_study(
     notify: Notify,
     command: str = "",
     seed_counts: Mapping[str, int] | None = None,
+    resume_command: str = "",
+    download: bool = True,
 ) -> Plan:
-    """Open the study's data, resolve the numerics for the executor's machines, plan the runs
-    and write plan.json.
+    """Open the study's data, resolve the numerics for the executor's machines and plan the runs.
 
-    `seed_counts` has the number of seeds of each condition so far, if seeds are added at interim
-    analyses. Raises
-    InputError if the data cannot be read or a network does not fit them.
+    Without `download`, the facts about data that are not on this machine come from a table, and
+    the ids of their runs are not final. `seed_counts` has the number of seeds of each condition so
+    far, if seeds are added at interim analyses. Raises InputError if the data cannot be read or a
+    network does not fit them.
     """
     check_weights_exist(study)
-    facts = load_data_facts(study, root, notify)
+    facts = load_data_facts(study, root, notify, download=download)
     check_class_counts(study, facts)
-    plan = replace(
-        make_plan(study, facts, executor.resolve_numerics, model_cost, seed_counts), command=command
+    return replace(
+        make_plan(study, facts, executor.resolve_numerics, model_cost, seed_counts),
+        command=command,
+        resume_command=resume_command,
     )
+
+
+def save_plan(plan: Plan, root: Path) -> None:
+    """Write a plan as plan.json into the folder of its report."""
     write_json(root / "studies" / folder_name(plan) / "plan.json", encode(plan))
-    return plan
 
 
 def check_weights_exist(study: Study) -> None:
@@ -77,14 +85,28 @@ def check_weights_exist(study: Study) -> None:
             )
 
 
-def load_data_facts(study: Study, root: Path, notify: Notify) -> dict[DataKey, DataFacts]:
+def absent_data(study: Study) -> tuple[str, ...]:
+    """Return the names of the study's data sets that a run would have to download."""
+    sources = dict.fromkeys(
+        condition.data.source for condition in study.conditions if not condition.kind.uses_photos
+    )
+    return tuple(source for source in sources if is_download(source))
+
+
+def load_data_facts(
+    study: Study, root: Path, notify: Notify, *, download: bool = True
+) -> dict[DataKey, DataFacts]:
     """Open the study's data and return the facts that the plan needs.
 
+    Without `download`, the facts about data that are not on this machine come from a table.
     `notify` receives notes about reading them.
     """
+    absent = () if download else absent_data(study)
     facts: dict[DataKey, DataFacts] = {}
     for condition in study.conditions:
-        if condition.data_key not in facts:
+        if condition.data.source in absent:
+            facts[condition.data_key] = facts_without_data(condition.data)
+        elif condition.data_key not in facts:
             trainer = trainer_of(condition.kind)
             facts[condition.data_key] = trainer.data_facts(condition.data, root / "cache", notify)
     return facts

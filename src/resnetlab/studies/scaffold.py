@@ -5,7 +5,6 @@ A file has comments, is checked before it is written, and never replaces another
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +16,7 @@ from resnetlab.schema import parse_toml
 from resnetlab.shell import command_line
 from resnetlab.studies.parsing.overrides import Overrides, toml_value
 from resnetlab.studies.parsing.study_file import CONDITION_PARTS, parse_study
+from resnetlab.studies.parsing.toml_tables import to_toml
 
 MODEL_AXES = ("model", "model.name", "model.depth", "model.blocks")
 """Axes that name the network, so that the file needs no `model`."""
@@ -73,20 +73,20 @@ def study_text(options: StudyOptions, path: Path) -> str:
         f"# Command:  resnetlab study run {command_line([str(path)])}",
         (
             f"# Duration: not measured; `resnetlab study plan {command_line([str(path)])}` "
-            "estimates it from past runs"
+            "estimates it"
         ),
         "# Result:   not run",
-        f"name = {_to_toml(path.stem)}",
-        f"question = {_to_toml(options.question)}",
+        f"name = {to_toml(path.stem)}",
+        f"question = {to_toml(options.question)}",
         'about = ""                           # description, which the report prints',
         'limits = ""                          # limitations',
-        f"data = {_to_toml(options.data)}",
-        f"recipe = {_to_toml(options.recipe)}",
-        *([] if named else [f"model = {_to_toml(options.model)}"]),
-        f"seeds = {_to_toml(list(range(options.seeds)))}",
+        f"data = {to_toml(options.data)}",
+        f"recipe = {to_toml(options.recipe)}",
+        *([] if named else [f"model = {to_toml(options.model)}"]),
+        f"seeds = {to_toml(list(range(options.seeds)))}",
         "",
         "[grid]                               # conditions: the product of the axes",
-        *(f"{axis} = {_to_toml(values)}" for axis, values in grid.items()),
+        *(f"{axis} = {to_toml(values)}" for axis, values in grid.items()),
         "",
         *_example(grid),
     ]
@@ -138,27 +138,13 @@ def _example(grid: Mapping[str, Sequence[Any]]) -> list[str]:
             "Write it before the runs."
         ),
         "# [[claim]]",
-        f"# statement = {_to_toml(sentence)}",
+        f"# statement = {to_toml(sentence)}",
         *(
-            f"# {side} = {{ {', '.join(f'{a} = {_to_toml(v)}' for a, v in at.items())} }}"
+            f"# {side} = {{ {', '.join(f'{a} = {to_toml(v)}' for a, v in at.items())} }}"
             for side, at in sides.items()
         ),
     ]
 
 
 def _value_text(value: Any) -> str:
-    return value if isinstance(value, str) else _to_toml(value)
-
-
-def _to_toml(value: Any) -> str:
-    """Return a value as TOML.
-
-    For strings, numbers, booleans and lists of them, JSON text is valid TOML.
-    """
-    if isinstance(value, dict):
-        return f"{{ {', '.join(f'{key} = {_to_toml(item)}' for key, item in value.items())} }}"
-    if isinstance(value, list):
-        return f"[{', '.join(map(_to_toml, value))}]"
-    return json.dumps(value, ensure_ascii=False).replace(
-        "\x7f", "\\u007f"
-    )  # TOML needs this character escaped; JSON does not escape it
+    return value if isinstance(value, str) else to_toml(value)

@@ -24,13 +24,18 @@ INVALID_TABLE_ERRORS = (KeyError, TypeError, AttributeError)
 """Errors that an invalid table raises when it is read without its schema."""
 
 
+STATUSES = (*OUTCOMES, "interrupted")
+"""Statuses of planned runs: the outcomes, and `interrupted` for a run that is not running and has a
+checkpoint. No file contains the last one.
+"""
+
+
 @dataclass(frozen=True)
 class StudyStatus:
     """Status of a study: numbers of its runs by outcome."""
 
     counts: Mapping[str, Counter[str]]
-    """Number of planned runs of each condition by status: an outcome, or missing, running, waiting.
-    """
+    """Number of planned runs of each condition by status, one of `STATUSES`."""
     finished: int
     planned: int
     command: str
@@ -47,26 +52,37 @@ def study_status(folder: Path, root: Path) -> StudyStatus:
         raise input_error(str(folder), "no study was started there", "resnetlab study run STUDY")
     plan = read_json(path, MAX_GENERATED_BYTES)
     try:
-        folders = locate_runs(root, [run["id"] for run in plan["runs"]])
-        counts = {
-            str(condition["label"]): Counter[str]() for condition in plan["study"]["conditions"]
-        }
-        finished = 0
-        for run in plan["runs"]:
-            outcome, is_result = _outcome(folders[run["id"]])
-            counts[run["condition"]][outcome] += 1
-            finished += is_result
-        return StudyStatus(counts, finished, len(plan["runs"]), str(plan.get("command", "")))
+        return count_runs(plan, root)
     except INVALID_TABLE_ERRORS:
         _raise_parse_error(plan, path, root)
         raise
+
+
+def count_runs(plan: Mapping[str, Any], root: Path) -> StudyStatus:
+    """Return the status of the runs under `root` of a plan, given as its tables.
+
+    A table that is not valid raises one of `INVALID_TABLE_ERRORS`.
+    """
+    folders = locate_runs(root, [run["id"] for run in plan["runs"]])
+    counts = {str(condition["label"]): Counter[str]() for condition in plan["study"]["conditions"]}
+    finished = 0
+    for run in plan["runs"]:
+        outcome, is_result = _outcome(folders[run["id"]])
+        counts[run["condition"]][outcome] += 1
+        finished += is_result
+    return StudyStatus(
+        counts,
+        finished,
+        len(plan["runs"]),
+        str(plan.get("resume_command") or plan.get("command", "")),
+    )
 
 
 def to_dict(status: StudyStatus, folder: Path) -> dict[str, Any]:
     """Return the status as plain values, for `--json`."""
     conditions = []
     for label, counts in status.counts.items():
-        by_outcome = {outcome.replace(" ", "_"): counts[outcome] for outcome in OUTCOMES}
+        by_outcome = {outcome.replace(" ", "_"): counts[outcome] for outcome in STATUSES}
         conditions.append({"condition": label, "planned": counts.total(), **by_outcome})
     return {
         "folder": str(folder),
@@ -97,7 +113,10 @@ def _outcome(run: Path) -> tuple[str, bool]:
     if is_locked(run / LOCK):
         return "running", False
     events = read_jsonl(run / "provenance.jsonl")
-    return ("missing" if events and events[-1].get("event") == "gave up" else "waiting"), False
+    if events and events[-1].get("event") == "gave up":
+        return "missing", False
+    has_checkpoint = any((run / "checkpoints").glob("*/MANIFEST.json"))
+    return ("interrupted" if has_checkpoint else "waiting"), False
 
 
 def _check_status(status: object) -> str:

@@ -6,7 +6,8 @@ from collections.abc import Generator
 from pathlib import Path
 from typing import Any, Protocol
 
-from resnetlab.data.config import DataConfig
+from resnetlab.data.config import DataConfig, DataIdentity
+from resnetlab.data.sources.torchvision_sets import TORCHVISION_SETS
 from resnetlab.data.splits import load_dataset
 from resnetlab.finetune.dataset import load_photographs
 from resnetlab.messages import Notify
@@ -47,6 +48,8 @@ class ScratchTrainer:
             train_images=len(dataset.train),
             class_share=float(dataset.class_shares.max()),
             about=dataset.about,
+            validation_images=len(dataset.validation) if dataset.validation is not None else 0,
+            test_images=len(dataset.test),
         )
 
     def attempt(self, *arguments: Any) -> Generator[None, None, Result | None]:
@@ -85,6 +88,8 @@ class FinetuneTrainer:
             train_images=len(photos.train),
             class_share=photos.chance_accuracy,
             about=photos.pretraining_overlap,
+            validation_images=len(photos.validation),
+            test_images=len(photos.test),
         )
 
     def attempt(self, *arguments: Any) -> Generator[None, None, Result | None]:
@@ -92,6 +97,34 @@ class FinetuneTrainer:
         from resnetlab.finetune.study_run import run_finetune_attempt  # torchvision takes seconds
 
         return run_finetune_attempt(*arguments)
+
+
+def facts_without_data(data: DataConfig) -> DataFacts:
+    """Return the facts about a named data set from the table of known sets.
+
+    The content of the images is unknown, so the ids of the planned runs are not final.
+    """
+    known = TORCHVISION_SETS[data.source]
+    validation = round(data.validation * known.train_images)
+    train = known.train_images - validation
+    return DataFacts(
+        name=data.source,
+        identity=DataIdentity(
+            sha256="",
+            validation=data.validation,
+            split_seed=data.split_seed,
+            test_curve=data.test_curve,
+            curve_images=data.curve_images,
+            train_images=data.train_images,
+        ),
+        classes=tuple(map(str, range(known.classes))),
+        channels=known.channels,
+        side=known.side,
+        train_images=min(train, data.train_images or train),
+        class_share=1 / known.classes,
+        validation_images=validation,
+        test_images=known.test_images,
+    )
 
 
 _TRAINERS: dict[RunKind, Trainer] = {

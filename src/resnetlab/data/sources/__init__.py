@@ -11,7 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from resnetlab.data.config import Source
-from resnetlab.errors import InputError, input_error, suggest
+from resnetlab.errors import InputError, Problem, input_error, suggest
 from resnetlab.messages import Notify, silent
 from resnetlab.shell import is_path
 
@@ -88,6 +88,13 @@ def _check_no_image_size(source: str, image_size: int | None) -> None:
             field="image_size",
             got=image_size,
         )
+
+
+def unknown_source(source: str) -> Problem | None:
+    """Return the problem of a source that is neither a known name nor a path, or None."""
+    if source in SOURCE_NAMES or is_path(source) or source.endswith((".npz", ".csv")):
+        return None
+    return None if Path(source).exists() else _unknown_source_error(source).problems[0]
 
 
 def _unknown_source_error(source: str) -> InputError:

@@ -33,26 +33,64 @@ Without it a network that drops packets would block the command for minutes.
 
 @dataclass(frozen=True)
 class TorchvisionSet:
-    """Entry of torchvision: its class name, the size of the download in megabytes, and the path for
-    files placed by hand.
+    """Entry of torchvision: its class name, the size of the download in megabytes, the path for
+    files placed by hand, the folder of the unpacked files, and facts about the images.
     """
 
     class_name: str
     megabytes: int
     manual_path: str
+    folder: str
+    """Path that exists after a download."""
+    train_images: int
+    test_images: int
+    classes: int
+    channels: int
+    side: int
+    """Height and width of an image in pixels."""
 
 
 TORCHVISION_SETS = {
-    "cifar10": TorchvisionSet("CIFAR10", 170, "cifar-10-python.tar.gz"),
-    "cifar100": TorchvisionSet("CIFAR100", 169, "cifar-100-python.tar.gz"),
+    "cifar10": TorchvisionSet(
+        "CIFAR10", 170, "cifar-10-python.tar.gz", "cifar-10-batches-py", 50_000, 10_000, 10, 3, 32
+    ),
+    "cifar100": TorchvisionSet(
+        "CIFAR100", 169, "cifar-100-python.tar.gz", "cifar-100-python", 50_000, 10_000, 100, 3, 32
+    ),
     "mnist": TorchvisionSet(
-        "MNIST", 12, "MNIST/raw/{train,t10k}-{images-idx3,labels-idx1}-ubyte.gz"
+        "MNIST",
+        12,
+        "MNIST/raw/{train,t10k}-{images-idx3,labels-idx1}-ubyte.gz",
+        "MNIST/raw",
+        60_000,
+        10_000,
+        10,
+        1,
+        28,
     ),
     "fashion-mnist": TorchvisionSet(
-        "FashionMNIST", 31, "FashionMNIST/raw/{train,t10k}-{images-idx3,labels-idx1}-ubyte.gz"
+        "FashionMNIST",
+        31,
+        "FashionMNIST/raw/{train,t10k}-{images-idx3,labels-idx1}-ubyte.gz",
+        "FashionMNIST/raw",
+        60_000,
+        10_000,
+        10,
+        1,
+        28,
     ),
-    "svhn": TorchvisionSet("SVHN", 246, "{train,test}_32x32.mat"),
+    "svhn": TorchvisionSet(
+        "SVHN", 246, "{train,test}_32x32.mat", "test_32x32.mat", 73_257, 26_032, 10, 3, 32
+    ),
 }
+
+
+def is_download(name: str) -> bool:
+    """Return True if `name` is a data set of torchvision that is not on this machine."""
+    if name not in TORCHVISION_SETS or (LOCAL_DATA_FOLDER / f"{name}.npz").is_file():
+        return False
+    known, root = TORCHVISION_SETS[name], downloads_dir()
+    return not (root / known.folder).exists() and not (root / known.manual_path).is_file()
 
 
 def open_torchvision_set(name: str, *, notify: Notify) -> Source:

@@ -282,7 +282,11 @@ def _caption(
         )
     elif sum(panel.mean is not None for panel in panels) > 1:
         sentences.append("Gray: the means of the other conditions.")
-    if split == "train":
+    limits = {condition.data.curve_images for condition in analysis.study.conditions} - {None}
+    if limits:
+        count = " or ".join(f"{limit:,}" for limit in sorted(n for n in limits if n))
+        sentences.append(f"During training, at most {count} fixed images were evaluated.")
+    elif split == "train":
         images = {facts.train_subset_images for facts in analysis.study_data.data} - {None}
         of = f" of {max(n for n in images if n):,} images" if len(images) == 1 else ""
         sentences.append(

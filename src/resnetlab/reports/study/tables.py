@@ -69,13 +69,15 @@ def conditions(analysis: StudyAnalysis) -> Table:
         "diverged run counts with the accuracy of a constant guess. Its interval is Student's t if "
         "all runs had the same outcome. Otherwise it combines an exact interval of the share of "
         "trained runs with a t-interval of their mean; with fewer than 2 trained runs it is 0 to "
-        "100 %. Training time: mean of the finished runs, without evaluation."
+        "100 %. Training time: mean of the finished runs; below it, that of "
+        "their evaluations, which is additional."
     )
     return Table("conditions", columns, rows, note)
 
 
 def _condition_row(label: str, summary: Summary, runs: Sequence[RunRow]) -> tuple[Cell, ...]:
     seconds = [row.train_seconds for row in runs if row.train_seconds > 0]
+    evaluation = [row.evaluation_seconds for row in runs if row.evaluation_seconds > 0]
     parameters = runs[0].parameters
     digits = decimals(summary.interval_pct)
     counts = summary.counts
@@ -100,7 +102,10 @@ def _condition_row(label: str, summary: Summary, runs: Sequence[RunRow]) -> tupl
         Cell(DASH if summary.sd_pct is None else format_number(summary.sd_pct, 2)),
         Cell(format_interval(summary.interval_pct, digits)),
         everything,
-        Cell(format_duration(mean(seconds)) if seconds else DASH),
+        Cell(
+            format_duration(mean(seconds)) if seconds else DASH,
+            f"evaluation: {format_duration(mean(evaluation))}" if seconds and evaluation else "",
+        ),
     )
 
 

@@ -6,7 +6,8 @@ It looks up conditions by their axes and reports every mistake at once.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from resnetlab.errors import InputError, Problem, suggest
@@ -14,11 +15,10 @@ from resnetlab.schema import decode
 from resnetlab.studies.claims import AnyClaim, Claim
 from resnetlab.studies.parsing.power_checks import check_claim
 from resnetlab.studies.parsing.toml_tables import flatten
-from resnetlab.studies.study import Distance, Ensemble
+from resnetlab.studies.study import Condition, Distance, Ensemble
 
 if TYPE_CHECKING:
     from resnetlab.studies.references import MatchedReference
-    from resnetlab.studies.study import Condition
 
 T = TypeVar("T")
 
@@ -34,19 +34,28 @@ _DERIVED_FIELDS = {"monotone": "order", "best": "rivals"}
 """Fields that a file must not give, because they follow from other fields."""
 
 
+@dataclass(frozen=True)
+class GridPoint:
+    """Point of the grid in a file whose conditions have mistakes."""
+
+    label: str
+    values: Mapping[str, Any]
+
+
 def parse_claims(
     tables: Iterable[dict[str, Any]],
-    conditions: Sequence[Condition],
+    conditions: Sequence[Condition] | Sequence[GridPoint],
     seeds: int,
     where: str,
     references: Sequence[MatchedReference] = (),
 ) -> tuple[list[AnyClaim], tuple[Problem, ...]]:
     """Parse `[[claim]]` tables, look up their conditions, and return the claims and every mistake.
 
-    A margin may be too small for the spread of the `references` of the conditions. Without
-    `conditions` (the caller passes none if they have mistakes), only the form of the tables is
-    checked.
+    A margin may be too small for the spread of the `references` of the conditions. If conditions
+    have mistakes, the caller passes points of the grid, and only the names of the axes and their
+    values are checked. Without any, only the form of the tables is checked.
     """
+    complete = [item for item in conditions if isinstance(item, Condition)]
     claims: list[AnyClaim] = []
     problems: list[Problem] = []
     for index, table in enumerate(tables):
@@ -58,8 +67,8 @@ def parse_claims(
         except InputError as error:
             problems += error.problems
             continue
-        if conditions and not selector.problems:
-            problems += check_claim(claim, conditions, seeds, references, where, selector.field)
+        if complete and not selector.problems:
+            problems += check_claim(claim, complete, seeds, references, where, selector.field)
             claims.append(claim)
     return claims, tuple(problems)
 
@@ -185,7 +194,9 @@ def _parse_tables(
 class _ConditionSelector:
     """Lookup of the conditions that a table names. It collects every mistake in the names."""
 
-    def __init__(self, conditions: Sequence[Condition], where: str, field: str) -> None:
+    def __init__(
+        self, conditions: Sequence[Condition] | Sequence[GridPoint], where: str, field: str
+    ) -> None:
         self.conditions, self.where, self.field = conditions, where, field
         self.problems: list[Problem] = []
         self.axes = list(conditions[0].values) if conditions else []
@@ -228,7 +239,7 @@ class _ConditionSelector:
         path = f"{self.field}.{field}" if field else self.field
         self.problems.append(Problem(self.where, what, fix, path, got=got, allowed=allowed))
 
-    def _find_conditions(self, axes: object, field: str) -> tuple[list[Condition], str]:
+    def _find_conditions(self, axes: object, field: str) -> tuple[list[Condition | GridPoint], str]:
         """Return the conditions with these values of the axes, and the axes as text.
 
         If there is none, the result is empty and the problem is recorded.
@@ -252,7 +263,7 @@ class _ConditionSelector:
             )
             self.add_problem(f"{unknown[0]} is not an axis of the grid", fix, field, known)
             return [], ""
-        conditions = [
+        conditions: list[Condition | GridPoint] = [
             c
             for c in self.conditions
             if all(c.values.get(axis) == value for axis, value in wanted.items())

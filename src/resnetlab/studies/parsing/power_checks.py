@@ -189,7 +189,7 @@ def share_training(left: Condition, right: Condition) -> bool:
     """
 
     def plain(c: Condition) -> tuple[ModelConfig, DataConfig, AnyRecipe]:
-        return c.model, replace(c.data, test_curve=False), c.recipe.training
+        return c.model, replace(c.data, test_curve=False, curve_images=None), c.recipe.training
 
     return plain(left) == plain(right)
 

@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import copy
 import itertools
-from collections.abc import Callable, Mapping
+import math
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import field, replace
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
 from resnetlab.data.config import DataConfig
-from resnetlab.data.sources import SOURCE_NAMES
+from resnetlab.data.sources import SOURCE_NAMES, unknown_source
 from resnetlab.errors import InputError, Problem, suggest
 from resnetlab.inspection.diagnostics_config import DiagnosticsConfig
 from resnetlab.models.configs import ExternalConfig, ModelConfig
@@ -27,16 +28,23 @@ from resnetlab.runs.kinds import kind_of
 from resnetlab.schema import Name, NonNegativeInt, decode, strict_dataclass
 from resnetlab.shell import strip_folders
 from resnetlab.studies.parsing.claims import (
+    GridPoint,
     answerable_claims,
     answerable_tables,
     parse_claims,
     parse_distances,
     parse_ensembles,
 )
-from resnetlab.studies.parsing.ladder import parse_rungs, resolve_rungs, select_rungs
+from resnetlab.studies.parsing.ladder import (
+    parse_rungs,
+    resolve_rungs,
+    rung_axis,
+    select_rungs,
+)
 from resnetlab.studies.parsing.overrides import Overrides, apply_overrides
 from resnetlab.studies.parsing.references import parse_references
 from resnetlab.studies.parsing.toml_tables import (
+    catalog_names,
     grid_of,
     has_subfield,
     read_named,
@@ -90,13 +98,18 @@ def load_study(source: str | Path, overrides: Overrides | None = None) -> Study:
     built, claims about conditions that do not exist.
     """
     raw, where = read_named("studies", str(source), "study")
-    return parse_study(raw, where, overrides or Overrides())
+    overrides = overrides or Overrides()
+    # A study of the catalog may name a folder of photographs that a user has elsewhere.
+    check_data = str(source) not in catalog_names("studies") or overrides.data is not None
+    return parse_study(raw, where, overrides, check_data=check_data)
 
 
-def parse_study(raw: dict[str, Any], where: str, overrides: Overrides) -> Study:
+def parse_study(
+    raw: dict[str, Any], where: str, overrides: Overrides, *, check_data: bool = True
+) -> Study:
     """Parse a study from tables, as `load_study` does from a file.
 
-    `where` names the tables in errors.
+    `where` names the tables in errors. With `check_data`, an unknown name of data is a mistake.
     """
     tables, deferred, axis_values, changes = apply_overrides(raw, where, overrides)
     file, problems = _collect_problems(lambda: decode(_StudyFile, tables, where))
@@ -107,6 +120,9 @@ def parse_study(raw: dict[str, Any], where: str, overrides: Overrides) -> Study:
         rungs, conditions, more = _rungs(tables, where)
     else:
         conditions, more = _conditions(tables, where, deferred)
+    if check_data:
+        more += _unknown_data(tables, where)
+    are_complete = not more and file is not None and bool(file.seeds)
     problems += more
     if "seeds" not in tables:
         problems += (Problem(where, "missing", "seeds = [0, 1, 2]", field="seeds"),)
@@ -121,9 +137,11 @@ def parse_study(raw: dict[str, Any], where: str, overrides: Overrides) -> Study:
         else []
     )
     seeds = len(file.seeds) if file is not None else 0
-    known = [] if problems else conditions
+    known = conditions if are_complete else []
     references, reference_problems = parse_references(tables.get("references", []), known, where)
-    claims, more = parse_claims(claims_in_file, known, seeds, where, references)
+    has_valid_grid = not any(problem.field.startswith(("grid", "rung")) for problem in problems)
+    points = _grid_points(tables) if has_valid_grid and not known else known
+    claims, more = parse_claims(claims_in_file, points, seeds, where, references)
     problems += more + reference_problems
     distance_tables, ensemble_tables = (
         (file.distance, file.ensemble) if file is not None else ((), ())
@@ -151,7 +169,9 @@ def parse_study(raw: dict[str, Any], where: str, overrides: Overrides) -> Study:
         )
     problems += _check_instruments(file.diagnostics, conditions, where) if file is not None else ()
     if problems or file is None:
-        raise InputError(*{(problem.field, problem.what): problem for problem in problems}.values())
+        raise InputError(
+            *{(problem.field, problem.what, problem.got): problem for problem in problems}.values()
+        )
     return Study(
         name=file.name,
         question=file.question,
@@ -210,7 +230,8 @@ def _conditions(
     """
     grid = grid_of(tables)
     problems: tuple[Problem, ...] = ()
-    for axis, values in grid.items():
+    for axis, values in list(grid.items()):
+        count = len(problems)
         if not isinstance(values, list) or not values:
             problems += (
                 Problem(where, "not a list of values", f"{axis} = [1, 2]", field=f"grid.{axis}"),
@@ -228,10 +249,12 @@ def _conditions(
                     where, f"not a field of {', '.join(CONDITION_PARTS)}", fix, field=f"grid.{axis}"
                 ),
             )
-    bases, more = _bases(tables, where, grid)
+        if len(problems) > count:
+            del grid[axis]
+    # The rest is read without the parts that have mistakes already.
+    bases, more = _bases(tables, where, grid_of(tables))
+    broken = {problem.field.removeprefix("grid.").split(".")[0] for problem in (*problems, *more)}
     problems += more
-    if problems:
-        return [], problems
     size = 1
     for values in grid.values():
         size *= len(values)
@@ -242,11 +265,41 @@ def _conditions(
     conditions = []
     for point in itertools.product(*grid.values()):
         values = dict(zip(grid, point, strict=True))
-        condition, more = _condition(bases, values, where, deferred)
+        condition, more = _condition(bases, values, where, deferred, broken)
         problems += more
         if condition:
             conditions.append(condition)
     return _assign_labels(conditions), problems
+
+
+def _grid_points(tables: Mapping[str, Any]) -> list[GridPoint]:
+    """Return the points of a grid, or the rungs of a ladder, without a check of their fields.
+
+    There are none if the grid itself has mistakes.
+    """
+    axes = grid_of(tables) | rung_axis(tables)
+    if not all(isinstance(values, list) and values for values in axes.values()):
+        return []
+    if math.prod(map(len, axes.values())) > MAX_CONDITIONS or not axes:
+        return []
+    points = (dict(zip(axes, point, strict=True)) for point in itertools.product(*axes.values()))
+    return [GridPoint(", ".join(map(_axis_text, values.items())), values) for values in points]
+
+
+def _unknown_data(tables: Mapping[str, Any], where: str) -> tuple[Problem, ...]:
+    """Return problems for data that are neither a known name nor a path."""
+    data, grid = tables.get("data"), grid_of(tables)
+    sources = {"data": data, "data.source": data.get("source") if isinstance(data, dict) else None}
+    named = [(field, source) for field, source in sources.items() if isinstance(source, str)]
+    for axis in ("data", "data.source"):
+        values = grid.get(axis)
+        if isinstance(values, list):
+            named += [(f"grid.{axis}", value) for value in values if isinstance(value, str)]
+    return tuple(
+        replace(problem, where=where, field=field, got=source)
+        for field, source in named
+        if source and (problem := unknown_source(source)) is not None
+    )
 
 
 def _bases(
@@ -314,29 +367,48 @@ def _is_same(left: Condition, right: Condition) -> bool:
 
 
 def _condition(
-    bases: Mapping[str, Any], values: dict[str, Any], where: str, deferred: Mapping[str, Any]
+    bases: Mapping[str, Any],
+    values: dict[str, Any],
+    where: str,
+    deferred: Mapping[str, Any],
+    broken: Collection[str],
 ) -> tuple[Condition | None, tuple[Problem, ...]]:
     parts = {name: copy.deepcopy(base) for name, base in bases.items()}
     problems: tuple[Problem, ...] = ()
     for axis, value in sorted(
         values.items(), key=lambda item: item[0].count(".")
     ):  # a table before its fields
-        problems += _collect_problems(partial(set_field, parts, axis, value, where))[1]
+        if axis.split(".")[0] not in broken:
+            problems += _collect_problems(partial(set_field, parts, axis, value, where))[1]
     for key, value in deferred.items():
-        problems += _collect_problems(partial(set_field, parts, key, value, where))[1]
-    return (None, problems) if problems else _resolve_condition(parts, values, where)
+        if key.split(".")[0] not in broken:
+            problems += _collect_problems(partial(set_field, parts, key, value, where))[1]
+    return (None, problems) if problems else _resolve_condition(parts, values, where, broken)
 
 
 def _resolve_condition(
-    parts: dict[str, Any], values: dict[str, Any], where: str
+    parts: dict[str, Any], values: dict[str, Any], where: str, broken: Collection[str] = ()
 ) -> tuple[Condition | None, tuple[Problem, ...]]:
-    """Return the condition of these tables, with its network as label, and every mistake."""
+    """Return the condition of these tables, with its network as label, and every mistake.
+
+    The parts in `broken` have mistakes that are listed already; the others are checked.
+    """
     if isinstance(parts["data"], str):
         parts["data"] = {"source": parts["data"]}
-    model, more = _collect_problems(lambda: parse_model(parts["model"], where))
-    data, more_data = _collect_problems(lambda: decode(DataConfig, parts["data"], where, "data"))
-    recipe, more_recipe = _collect_problems(lambda: load_recipe(parts["recipe"], where))
-    problems: tuple[Problem, ...] = more + more_data + more_recipe
+    readers: dict[str, Callable[[], Any]] = {
+        "model": lambda: parse_model(parts["model"], where),
+        "data": lambda: decode(DataConfig, parts["data"], where, "data"),
+        "recipe": lambda: load_recipe(parts["recipe"], where),
+    }
+    problems: tuple[Problem, ...] = ()
+    resolved: dict[str, Any] = {}
+    for name, read in readers.items():
+        if name not in broken:
+            resolved[name], more = _collect_problems(read)
+            problems += more
+    if broken:
+        return None, problems
+    model, data, recipe = resolved["model"], resolved["data"], resolved["recipe"]
     numerics = None
     if has_subfield("numerics", values):
         numerics, more = _collect_problems(

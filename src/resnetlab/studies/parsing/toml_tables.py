@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 import math
 from collections.abc import Iterable, Mapping
 from importlib import resources
@@ -180,3 +181,17 @@ def grid_of(tables: Mapping[str, Any]) -> dict[str, Any]:
 def has_subfield(name: str, keys: Iterable[str]) -> bool:
     """Return True if any of `keys` is a field of `name`."""
     return any(key.startswith(f"{name}.") for key in keys)
+
+
+def to_toml(value: Any) -> str:
+    """Return a value as TOML.
+
+    For strings, numbers, booleans and lists of them, JSON text is valid TOML.
+    """
+    if isinstance(value, dict):
+        return f"{{ {', '.join(f'{key} = {to_toml(item)}' for key, item in value.items())} }}"
+    if isinstance(value, list):
+        return f"[{', '.join(map(to_toml, value))}]"
+    return json.dumps(value, ensure_ascii=False).replace(
+        "\x7f", "\\u007f"
+    )  # TOML needs this character escaped; JSON does not escape it

@@ -1,0 +1,241 @@
+"""Timing of networks on this machine: a few training steps and one evaluation of random images.
+
+A process of its own measures, so that neither torch nor a changed random state or setting comes
+into the process that plans. Its results are kept in the user's cache, one file for each machine
+and network.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import platform
+import subprocess
+import sys
+import time
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, replace
+from importlib import metadata
+from pathlib import Path
+
+from resnetlab.errors import InputError
+from resnetlab.files import read_json, write_json
+from resnetlab.messages import Notify
+from resnetlab.models.configs import ModelConfig
+from resnetlab.recipes.numerics import Numerics
+from resnetlab.recipes.train import Constant, Recipe
+from resnetlab.runs.kinds import FROM_SCRATCH
+from resnetlab.schema import config_hash, decode, encode, strict_dataclass
+from resnetlab.settings import cache_dir
+from resnetlab.studies.eta import Timing
+from resnetlab.studies.plan import PlannedRun
+
+STEP_SECONDS = 1.0
+"""Time for the training steps of a network."""
+EVALUATION_SECONDS = 0.5
+"""Largest expected time for the evaluation of a network."""
+MAX_SECONDS = 30.0
+"""Time after which the timing of a network is given up."""
+START_SECONDS = 60.0
+"""Time for the start of the process that measures."""
+FIRST_BATCH = 8
+"""Images of the first steps on a processor; they tell how many images fit into STEP_SECONDS."""
+WARMUP_STEPS = 8
+"""Steps on a GPU before the clock starts, so that a CUDA graph is captured and verified."""
+
+
+@strict_dataclass
+class TimedNetwork:
+    """Network, with everything that its speed depends on."""
+
+    model: ModelConfig
+    recipe: Recipe
+    numerics: Numerics
+    channels: int
+    side: int
+    """Height and width of an image in pixels."""
+    classes: int
+
+
+def timed_network(run: PlannedRun) -> TimedNetwork | None:
+    """Return the network of a run, or None for a run that is not timed.
+
+    Runs that fine-tune, runs without a network and runs of several processes are not timed.
+    """
+    config = run.file.run
+    recipe = config.recipe
+    is_timed = config.kind is FROM_SCRATCH and config.numerics.world_size == 1 and run.channels
+    if not is_timed or not isinstance(recipe, Recipe):
+        return None
+    # Fields that change no speed get their defaults. Fitting ZCA to random images takes a minute,
+    # and its product costs little beside the network.
+    recipe = replace(
+        recipe,
+        epochs=None,
+        steps=1,
+        optimizer=type(recipe.optimizer)(),
+        schedule=Constant(),
+        label_smoothing=0.0,
+        normalize="train" if recipe.normalize == "zca" else recipe.normalize,
+        select="last",
+        eval_every_epochs=1,
+    )
+    return TimedNetwork(
+        model=config.model,
+        recipe=recipe,
+        numerics=config.numerics,
+        channels=run.channels,
+        side=run.side,
+        classes=len(run.file.classes),
+    )
+
+
+def time_runs(runs: Iterable[PlannedRun], notify: Notify, measure: bool) -> dict[str, Timing]:
+    """Return the speed of each run's network on this machine, by the id of the run.
+
+    Without `measure` only speeds in the user's cache are returned. A network that cannot be timed
+    is left out.
+    """
+    networks = {run.id: network for run in runs if (network := timed_network(run)) is not None}
+    timings: dict[TimedNetwork, Timing] = {}
+    keys = {network: _cache_file(network) for network in networks.values()}
+    for network, path in keys.items():
+        with contextlib.suppress(InputError, OSError):
+            if path.exists():
+                timings[network] = decode_timing(read_json(path))
+    missing = [network for network in keys if network not in timings]
+    if missing and measure:
+        noun = "network" if len(missing) == 1 else "networks"
+        notify(
+            f"Timing {len(missing)} {noun} on this machine, a few seconds each "
+            "(--no-timing leaves it out)"
+        )
+        for network, timing in _measure_in_process(missing):
+            timings[network] = timing
+            with contextlib.suppress(OSError):
+                write_json(keys[network], asdict(timing))
+    return {run: timings[network] for run, network in networks.items() if network in timings}
+
+
+def decode_timing(table: dict[str, float]) -> Timing:
+    """Return the timing of a table. Raises InputError if a number is missing or not positive."""
+    try:
+        timing = Timing(**{name: float(value) for name, value in table.items()})
+    except (TypeError, ValueError):
+        raise InputError() from None
+    if not min(timing.train_images_per_second, timing.evaluation_images_per_second) > 0:
+        raise InputError()
+    return timing
+
+
+def _cache_file(network: TimedNetwork) -> Path:
+    machine = (platform.node(), platform.machine(), platform.processor(), os.cpu_count())
+    version = ""
+    with contextlib.suppress(metadata.PackageNotFoundError):
+        version = metadata.version("torch")
+    name = config_hash(_CacheKey(network=network, machine=repr(machine), torch=version))
+    return cache_dir() / "timings" / f"{name[:20]}.json"
+
+
+@strict_dataclass
+class _CacheKey:
+    network: TimedNetwork
+    machine: str
+    torch: str
+
+
+def _measure_in_process(networks: list[TimedNetwork]) -> Iterator[tuple[TimedNetwork, Timing]]:
+    """Measure networks in a new process, and yield those that were measured in time."""
+    command = [sys.executable, "-m", "resnetlab.studies.timing"]
+    text = json.dumps([encode(network) for network in networks])
+    timeout = START_SECONDS + MAX_SECONDS * len(networks)
+    try:
+        output: str | bytes | None = subprocess.run(
+            command, input=text, text=True, capture_output=True, timeout=timeout
+        ).stdout
+    except subprocess.TimeoutExpired as error:
+        output = error.stdout
+    lines = (output.decode() if isinstance(output, bytes) else output or "").splitlines()
+    for line in lines:
+        with contextlib.suppress(InputError, ValueError, KeyError, IndexError, TypeError):
+            table = json.loads(line)
+            yield networks[table.pop("index")], decode_timing(table)
+
+
+def measure(network: TimedNetwork) -> Timing:
+    """Time training steps and an evaluation of a network in this process. Changes its settings."""
+    import torch
+
+    from resnetlab.data.config import LabeledImages
+    from resnetlab.data.device_images import DeviceImages
+    from resnetlab.training.cuda_graphs import make_step
+    from resnetlab.training.device import setup_device
+    from resnetlab.training.evaluate import EVAL_BATCH_SIZE, evaluate
+    from resnetlab.training.state import ScratchTrainState
+
+    device = setup_device(network.numerics)
+    on_gpu = device.type != "cpu"
+
+    def random_images(count: int) -> LabeledImages:
+        import numpy as np
+
+        random = np.random.default_rng(0)
+        shape = (count, network.side, network.side, network.channels)
+        pixels = random.integers(0, 256, shape, dtype=np.uint8)
+        return LabeledImages(pixels, random.integers(0, network.classes, count))
+
+    def train(batch: int, seconds: float) -> tuple[ScratchTrainState, float]:
+        """Return the state after steps of `batch` images, and the images per second."""
+        images = random_images(4 * batch)
+        recipe = replace(network.recipe, batch_size=batch, steps=1_000_000)
+        state = ScratchTrainState(
+            network.model, recipe, network.numerics, 0, images, network.classes, device
+        )
+        step = make_step(state, DeviceImages.from_images(images, device))
+        for _ in range(WARMUP_STEPS if on_gpu else 1):
+            step()
+        step.synchronize()
+        start, steps = time.perf_counter(), 0
+        while (elapsed := time.perf_counter() - start) < seconds or not steps:
+            for _ in range(10 if on_gpu else 1):
+                step()
+                steps += 1
+            step.synchronize()
+        elapsed = time.perf_counter() - start
+        return state, steps * batch / elapsed
+
+    batch = network.recipe.batch_size
+    first = min(batch, FIRST_BATCH * network.numerics.grad_accum_steps)
+    if on_gpu:
+        state, speed = train(batch, STEP_SECONDS)
+    else:
+        state, speed = train(first, 0.0)
+        affordable = min(batch, int(speed * STEP_SECONDS))
+        if affordable > first:
+            state, speed = train(affordable, STEP_SECONDS)
+    # The forward pass is about a third of a step.
+    count = max(16, min(EVAL_BATCH_SIZE, int(3 * speed * EVALUATION_SECONDS)))
+    images = DeviceImages.from_images(random_images(count), device)
+    evaluate(state.model, state.forward, images)
+    start = time.perf_counter()
+    evaluate(state.model, state.forward, images)
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    return Timing(speed, count / (time.perf_counter() - start))
+
+
+def main() -> None:
+    """Measure the networks that standard input lists, and print a line for each."""
+    for index, table in enumerate(json.load(sys.stdin)):
+        network: TimedNetwork = decode(TimedNetwork, table, "timing")
+        try:
+            timing = measure(network)
+        except Exception as error:
+            print(f"{network.model.slug}: {error}", file=sys.stderr, flush=True)
+            continue
+        print(json.dumps({"index": index} | asdict(timing)), flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,50 @@
+"""Description of a study: its options work, and its claims name the conditions that they need."""
+
+from __future__ import annotations
+
+import shlex
+
+import pytest
+
+import resnetlab as rl
+from resnetlab.studies.parsing.overrides import Overrides
+from resnetlab.studies.parsing.study_file import load_study
+from resnetlab.studies.parsing.toml_tables import catalog_names
+from resnetlab.studies.show import axes_of, describe_study, set_option, summary_lines
+
+
+@pytest.mark.parametrize("name", catalog_names("studies"))
+def test_the_printed_options_keep_what_they_say(name: str) -> None:
+    study = load_study(name)
+    facts = describe_study(study)
+    options = [shlex.split(axis["set"]) for axis in facts["axes"]]
+    whole = load_study(name, Overrides(settings=tuple(setting for _, setting in options)))
+    assert whole.conditions == study.conditions
+    assert whole.left_out == ()
+    axis, values = next(iter(axes_of(study).items()))
+    first = load_study(name, Overrides(settings=(shlex.split(set_option(axis, values[:1]))[1],)))
+    assert first.conditions == tuple(c for c in study.conditions if c.values[axis] == values[0])
+
+
+def test_a_claim_falls_away_exactly_if_a_condition_that_it_names_does() -> None:
+    study = load_study("depth")
+    kept = ["depth-report-plain8", "depth-report-resnet8", "depth-report-resnet14"]
+    part = load_study("depth", Overrides(settings=(shlex.split(set_option("model", kept))[1],)))
+    labels = {condition.label for condition in part.conditions}
+    needed = {claim["claim"]: claim["conditions"] for claim in describe_study(study)["claims"]}
+    gone = {statement for statement, conditions in needed.items() if not labels >= {*conditions}}
+    assert set(describe_study(part)["claims_left_out"]) == gone
+    text = "\n".join(summary_lines(part))
+    assert all(statement in text for statement in needed)
+
+
+def test_a_study_shows_its_question_data_seeds_and_references() -> None:
+    text = "\n".join(summary_lines(rl.load_study("depth", seeds=3).study))
+    for words in (
+        "does depth hurt a plain network",
+        "Data: cifar10",
+        "Seeds: 0, 1, 2",
+        "Conditions: 10, so 30 runs",
+        "depth report, tables 2 and 3 (10 of 10 conditions)",
+    ):
+        assert words in text

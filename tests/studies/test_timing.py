@@ -1,0 +1,111 @@
+"""Timing of networks: positive speeds in another process, kept per network, left out if asked."""
+
+from __future__ import annotations
+
+import json
+import random
+import subprocess
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+import resnetlab as rl
+from resnetlab.errors import InputError
+from resnetlab.studies import timing as module
+from resnetlab.studies.eta import Timing
+from resnetlab.studies.plan import Plan
+from resnetlab.studies.timing import decode_timing, measure, time_runs, timed_network
+
+
+@pytest.fixture
+def plan(study_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Plan:
+    monkeypatch.setenv("RESNETLAB_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(module, "STEP_SECONDS", 0.02)
+    return rl.load_study(study_file).plan(tmp_path)
+
+
+def test_the_process_that_measures_gives_each_network_a_speed_and_keeps_it(
+    plan: Plan, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    notes: list[str] = []
+    before = torch.get_rng_state(), random.getstate(), torch.get_num_threads()
+    timings = time_runs(plan.runs, notes.append, measure=True)
+    after = torch.get_rng_state(), random.getstate(), torch.get_num_threads()
+    assert torch.equal(before[0], after[0])
+    assert before[1:] == after[1:]
+    assert set(timings) == {run.id for run in plan.runs}
+    # Two networks, each of two seeds.
+    assert len(set(timings.values())) == 2
+    assert notes[0].startswith("Timing 2 networks on this machine")
+
+    def fail(*_: Any, **__: Any) -> None:
+        raise AssertionError("the speeds are known")
+
+    monkeypatch.setattr(subprocess, "run", fail)
+    assert time_runs(plan.runs, notes.append, measure=True) == timings
+    assert time_runs(plan.runs, notes.append, measure=False) == timings
+
+
+def test_nothing_is_measured_unless_asked(plan: Plan, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_measure_in_process", lambda _: pytest.fail("measured"))
+    assert time_runs(plan.runs, pytest.fail, measure=False) == {}
+
+
+def test_networks_that_differ_in_no_cost_are_timed_once(plan: Plan) -> None:
+    run = plan.runs[0]
+    recipe = run.file.run.recipe
+    assert isinstance(recipe, rl.Recipe)
+
+    def with_recipe(**changes: Any) -> Any:
+        config = replace(run.file.run, recipe=replace(recipe, **changes))
+        return timed_network(replace(run, file=replace(run.file, run=config)))
+
+    assert with_recipe(epochs=90, optimizer=rl.Adam(lr=0.5)) == timed_network(run)
+    assert with_recipe(batch_size=17) != timed_network(run)
+    assert with_recipe(optimizer=rl.SGD()) != timed_network(run)
+
+
+def test_a_network_of_twice_the_work_is_slower(plan: Plan) -> None:
+    network = timed_network(plan.runs[0])
+    assert network is not None
+    small = replace(network, model=rl.CifarConfig(blocks=(1, 1, 1), widths=(4, 8, 16)), side=16)
+    large = replace(small, model=rl.CifarConfig(blocks=(5, 5, 5), widths=(16, 32, 64)))
+    threads = torch.get_num_threads()
+    try:
+        speeds = [measure(one) for one in (small, large)]
+    finally:
+        torch.set_num_threads(threads)
+    assert speeds[0].train_images_per_second > 2 * speeds[1].train_images_per_second
+    assert speeds[0].evaluation_images_per_second > 2 * speeds[1].evaluation_images_per_second
+
+
+def test_a_process_that_hangs_gives_what_it_measured_before(
+    plan: Plan, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    line = {"train_images_per_second": 7.0, "evaluation_images_per_second": 21.0}
+
+    def hang(command: list[str], timeout: float, **_: Any) -> None:
+        output = (json.dumps({"index": 0} | line) + '\n{"index": 1, "tra').encode()
+        raise subprocess.TimeoutExpired(command, timeout, output)
+
+    monkeypatch.setattr(subprocess, "run", hang)
+    timings = time_runs(plan.runs, lambda _: None, measure=True)
+    assert set(timings.values()) == {Timing(7.0, 21.0)}
+    assert len(timings) == 2
+
+
+@pytest.mark.parametrize(
+    "table",
+    [
+        {},
+        {"train_images_per_second": 1.0},
+        {"train_images_per_second": 0.0, "evaluation_images_per_second": 1.0},
+        {"train_images_per_second": "x", "evaluation_images_per_second": 1.0},
+    ],
+)
+def test_a_damaged_file_of_the_cache_is_measured_again(table: Any) -> None:
+    with pytest.raises(InputError):
+        decode_timing(table)
