@@ -248,8 +248,8 @@ class LoadedStudy:
         report = build_report(evidence)
         page = write(evidence, root / "studies" / folder_name(plan), report)
         claims = tuple(
-            {"claim": item.text, "verdict": item.badge, "explanation": item.note}
-            for item in report.verdicts
+            encode(verdict) | {"explanation": item.note}
+            for verdict, item in zip(report.claim_verdicts, report.verdicts, strict=True)
         )
         return StudyOutcome(record, report.answer, page, claims)
 

@@ -173,7 +173,7 @@ def test_a_name_alone_finds_the_study_that_was_begun_with_looks(
 
     assert folder.name.startswith("three-")
     out, err = told("status")
-    assert err == f"As it was begun in {folder}\n"
+    assert err == f"Using the started study in {folder}\n"
     assert "30 of 30 runs finished" in out
     assert told("report")[0] == f"{folder / 'report.html'}\n"
     assert not (tmp_path / "studies" / "three").exists()

@@ -358,7 +358,9 @@ def test_numbers_of_a_source_that_nothing_was_measured_beside_are_published_only
         "not a condition of this study",
     ]
     assert "Without a measurement: 2 more published numbers" in page
-    assert "### Published only" in (tmp_path / "report.md").read_text(encoding="utf-8")
+    assert "### Published results without a measurement" in (tmp_path / "report.md").read_text(
+        encoding="utf-8"
+    )
     assert "Published only" in latex.render(
         reports.build_report(reports.collect(study_record(study=held)))
     )

@@ -9,6 +9,7 @@ import dataclasses
 from dataclasses import dataclass
 from typing import Any, Literal, TypeVar
 
+from resnetlab.analysis.study_data import ClaimVerdict
 from resnetlab.errors import escape_controls
 from resnetlab.stats.outcomes import Outcome
 
@@ -171,6 +172,8 @@ class ForestRow:
     may be empty.
     """
     reference_effects: tuple[ReferenceEffect, ...] = ()
+    training_share: tuple[float | None, float | None] = (None, None)
+    """Lowest and highest share of the training behind the verdict, if it is not all of it."""
 
 
 @dataclass(frozen=True)
@@ -308,6 +311,8 @@ class Report:
     """Note that the study is not finished; empty once it is."""
     verdicts: tuple[Cell, ...]
     """Sentence and verdict of each claim, with a badge."""
+    claim_verdicts: tuple[ClaimVerdict, ...]
+    """The same verdicts for other programs."""
     answer: str
     dot_plot: DotPlot
     limits: str

@@ -43,6 +43,8 @@ class DataFacts:
     train_images: int
     class_share: float
     about: str = ""
+    available_train_images: int = 0
+    """Number of train images before `data.train_images` takes a part of them."""
 
 
 @strict_dataclass
@@ -200,6 +202,7 @@ def _plan_run(
         data=condition.data,
         classes=facts.classes,
         train_images=facts.train_images,
+        available_train_images=facts.available_train_images,
         parameters=parameters,
         macs=macs,
         class_share=facts.class_share,

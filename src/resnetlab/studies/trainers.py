@@ -47,6 +47,7 @@ class ScratchTrainer:
             train_images=len(dataset.train),
             class_share=float(dataset.class_shares.max()),
             about=dataset.about,
+            available_train_images=dataset.available_train_images,
         )
 
     def attempt(self, *arguments: Any) -> Generator[None, None, Result | None]:

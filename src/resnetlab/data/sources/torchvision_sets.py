@@ -33,25 +33,29 @@ Without it a network that drops packets would block the command for minutes.
 
 @dataclass(frozen=True)
 class TorchvisionSet:
-    """Entry of torchvision: its class name, the size of the download in megabytes, and the path for
-    files placed by hand.
+    """Entry of torchvision: its class name, the size of the download in megabytes, the path for
+    files placed by hand, and the number of train images.
     """
 
     class_name: str
     megabytes: int
     manual_path: str
+    train_images: int
 
 
 TORCHVISION_SETS = {
-    "cifar10": TorchvisionSet("CIFAR10", 170, "cifar-10-python.tar.gz"),
-    "cifar100": TorchvisionSet("CIFAR100", 169, "cifar-100-python.tar.gz"),
+    "cifar10": TorchvisionSet("CIFAR10", 170, "cifar-10-python.tar.gz", 50_000),
+    "cifar100": TorchvisionSet("CIFAR100", 169, "cifar-100-python.tar.gz", 50_000),
     "mnist": TorchvisionSet(
-        "MNIST", 12, "MNIST/raw/{train,t10k}-{images-idx3,labels-idx1}-ubyte.gz"
+        "MNIST", 12, "MNIST/raw/{train,t10k}-{images-idx3,labels-idx1}-ubyte.gz", 60_000
     ),
     "fashion-mnist": TorchvisionSet(
-        "FashionMNIST", 31, "FashionMNIST/raw/{train,t10k}-{images-idx3,labels-idx1}-ubyte.gz"
+        "FashionMNIST",
+        31,
+        "FashionMNIST/raw/{train,t10k}-{images-idx3,labels-idx1}-ubyte.gz",
+        60_000,
     ),
-    "svhn": TorchvisionSet("SVHN", 246, "{train,test}_32x32.mat"),
+    "svhn": TorchvisionSet("SVHN", 246, "{train,test}_32x32.mat", 73_257),
 }
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from resnetlab.analysis.analyze import analyze
-from resnetlab.analysis.study_data import StudyData, collect
+from resnetlab.analysis.study_data import ClaimVerdict, StudyData, collect
 from resnetlab.reports.document import Cell, Report, escape_strings
 from resnetlab.reports.study import (
     cost_plots,
@@ -37,8 +37,20 @@ def build_report(study_data: StudyData) -> Report:
         about=study_data.study.about,
         banner=text.banner(analysis),
         verdicts=tuple(
-            Cell(claim.statement, badge=verdict.label, note=verdict.qualified_label)
+            Cell(claim.statement, badge=verdict.badge, note=verdict.qualified_phrase)
             for claim, verdict in zip(study_data.study.claims, analysis.verdicts, strict=True)
+        ),
+        claim_verdicts=tuple(
+            ClaimVerdict(
+                claim=claim.statement,
+                verdict=verdict.phrase,
+                direction=verdict.direction.phrase if verdict.direction else "",
+                training_share_low=share.low if share else None,
+                training_share_high=share.high if share else None,
+            )
+            for claim, verdict, share in zip(
+                study_data.study.claims, analysis.verdicts, analysis.shares, strict=True
+            )
         ),
         answer=text.answer(analysis),
         dot_plot=plots.dot_plot(analysis),

@@ -34,8 +34,11 @@ from resnetlab.studies.claims import AnyClaim
 if TYPE_CHECKING:
     from resnetlab.analysis.analyze import StudyAnalysis
 
-MAX_PANELS = 20
+MAX_PANELS = 24
 """Largest number of panels; a larger figure is hard to read and takes very long to draw."""
+
+MAX_NAMED = 12
+"""Largest number of conditions without a panel that a caption names."""
 
 MIN_T_BAND_RUNS = 5
 """Number of runs from which a t-band is more informative than the range of the runs."""
@@ -109,10 +112,13 @@ def forest_plot(analysis: StudyAnalysis) -> ForestPlot | None:
     claims = analysis.study.claims
     if not analysis.counts.complete or len(claims) < 2:
         return None
-    judged_claims = zip(claims, analysis.hypotheses, analysis.verdicts, strict=True)
+    tested = zip(claims, analysis.hypotheses, analysis.verdicts, analysis.shares, strict=True)
     rows = tuple(
-        _forest_row(claim, question, verdict, references.reference_effects(analysis, claim))
-        for claim, question, verdict in judged_claims
+        replace(
+            _forest_row(claim, question, verdict, references.reference_effects(analysis, claim)),
+            training_share=(share.low, share.high) if share else (None, None),
+        )
+        for claim, question, verdict, share in tested
     )
     caption = (
         "Shaded: the region in which a claim is true. Dot: the effect (how much better left is); "
@@ -174,7 +180,7 @@ def _forest_row(
             None,
             None,
             None,
-            verdict.label,
+            verdict.phrase,
             False,
             (effect_text, *run_texts),
         )
@@ -189,7 +195,7 @@ def _forest_row(
         region,
         effect.estimate,
         *interval,
-        verdict.label,
+        verdict.phrase,
         verdict.conditional,
         (effect_text, *run_texts),
         reference_effects,
@@ -212,11 +218,19 @@ def learning_curves(analysis: StudyAnalysis) -> tuple[LearningCurves, ...]:
     return tuple(figures)
 
 
+def _panel_labels(analysis: StudyAnalysis) -> tuple[list[str], list[str]]:
+    """Return the conditions with a panel and those without one, each in the order of the study.
+
+    The main rungs of a ladder come before its side rungs.
+    """
+    labels = list(analysis.summaries)
+    side = {rung.condition for rung in analysis.study.ladder if rung.instead_of}
+    shown = set(sorted(labels, key=side.__contains__)[:MAX_PANELS])
+    return [label for label in labels if label in shown], [x for x in labels if x not in shown]
+
+
 def _curves(analysis: StudyAnalysis, split: str, quantity: str) -> LearningCurves:
-    labels, left_out = (
-        list(analysis.summaries)[:MAX_PANELS],
-        max(0, len(analysis.summaries) - MAX_PANELS),
-    )
+    labels, left_out = _panel_labels(analysis)
     panels = tuple(_panel(analysis, label, split, quantity) for label in labels)
     if analysis.study.ladder and (split, quantity) == ("test", "error"):
         train = [_panel(analysis, label, "train", quantity).mean for label in labels]
@@ -246,14 +260,23 @@ def _curves(analysis: StudyAnalysis, split: str, quantity: str) -> LearningCurve
     )
     label = f"ln {max(classes)}" if reference else ""
     return LearningCurves(
-        f"{split}-{quantity}", title, caption, alt, unit, panels, reference, label, top, left_out
+        f"{split}-{quantity}",
+        title,
+        caption,
+        alt,
+        unit,
+        panels,
+        reference,
+        label,
+        top,
+        len(left_out),
     )
 
 
 def _caption(
     analysis: StudyAnalysis,
     panels: tuple[Panel, ...],
-    omitted_conditions: int,
+    without_panel: list[str],
     split: str,
     quantity: str,
     uniform_loss: float | None,
@@ -275,10 +298,12 @@ def _caption(
             "Dashed: mean error on the fixed train images; its distance to the bold line is "
             "overfitting."
         )
-    if omitted_conditions:
+    if without_panel:
+        names = join_words(without_panel[:MAX_NAMED])
+        more = len(without_panel) - MAX_NAMED
         sentences.append(
-            f"The first {len(panels)} of {len(panels) + omitted_conditions} conditions; "
-            "curves.csv has all."
+            f"{len(panels)} of {len(panels) + len(without_panel)} conditions; curves.csv has also "
+            f"{names}{f', and {more:,} more' if more > 0 else ''}."
         )
     elif sum(panel.mean is not None for panel in panels) > 1:
         sentences.append("Gray: the means of the other conditions.")

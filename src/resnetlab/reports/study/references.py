@@ -52,8 +52,6 @@ if TYPE_CHECKING:
 
 
 TOP5: Quantity = "top-5 error"
-_NUMBER = {"steps": ",", "epochs": "g", "train images": ","}
-"""Formats of numbers by unit."""
 _UNKNOWN_EPOCH = "the last, or not described"
 
 
@@ -415,14 +413,13 @@ def _differences(analysis: StudyAnalysis, reference: MatchedReference) -> tuple[
             "(published: all)"
         )
     lengths = (
-        (recipe.total_steps(facts.train_images), protocol.steps, "steps"),
-        (recipe.num_epochs(facts.train_images), protocol.epochs, "epochs"),
-        (facts.train_images, protocol.train_images, "train images"),
+        (recipe.total_steps(facts.train_images), protocol.steps, "step"),
+        (recipe.num_epochs(facts.train_images), protocol.epochs, "epoch"),
+        (facts.train_images, protocol.train_images, "train image"),
     )
     for here, published, unit in lengths:
         if published is not None and here != published:
-            numbers = f"{here:{_NUMBER[unit]}} {unit} (published {published:{_NUMBER[unit]}})"
-            differences.append(numbers)
+            differences.append(f"{format_count(here, unit)} (published {published:,.10g})")
     fields = flatten_condition(condition)
     for key, value in protocol.fields.items():
         if key in fields and fields[key] != value:

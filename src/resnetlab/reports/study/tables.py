@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from resnetlab.analysis.study_data import Machine, RunRow
@@ -25,6 +26,7 @@ from resnetlab.reports.format import (
 )
 from resnetlab.reports.study import estimands, finetune
 from resnetlab.reports.study.references import citation_link
+from resnetlab.reports.study.text import protocol_sentence
 from resnetlab.schema import encode
 from resnetlab.stats.intervals import Summary, mean
 from resnetlab.stats.outcomes import OUTCOMES, OutcomeCounts
@@ -169,11 +171,9 @@ def claims(analysis: StudyAnalysis) -> Table | None:
         f"If p, {family}, is below 0.05, a difference above 0 reproduces the claim that left is "
         "greater, and one below 0 contradicts it. Otherwise the claim is inconclusive."
     )
+    note = note if only_simple else estimands.claims_note(analysis.study.claims, family)
     return Table(
-        "claims",
-        columns,
-        rows,
-        note if only_simple else estimands.claims_note(analysis.study.claims, family),
+        "claims", columns, rows, " ".join(filter(None, (note, protocol_sentence(analysis))))
     )
 
 
@@ -191,6 +191,7 @@ def _claim_rows(
     )
     if verdict.label != "waiting" and not isinstance(hypothesis, MeansHypothesis):
         numbers[0] = estimands.counts_cell(hypothesis)
+    numbers[-2] = replace(numbers[-2], note=estimands.test_name(claim, verdict))
     yield (says, *numbers, _verdict_cell(verdict))
     if verdict.direction is not None and isinstance(hypothesis, MeansHypothesis):
         side = "above" if hypothesis.direction == GREATER else "below"
@@ -208,9 +209,9 @@ def _verdict_cell(verdict: Verdict) -> Cell:
             if part
         )
     word = Cell(
-        capitalize_first(verdict.label),
-        why or verdict.qualified_label[len(verdict.label) :].strip(" ()"),
-        verdict.label,
+        capitalize_first(verdict.phrase),
+        why or verdict.qualified_phrase[len(verdict.phrase) :].strip(" ()"),
+        verdict.badge,
     )
     if (
         verdict.conditional

@@ -43,7 +43,7 @@ from resnetlab.studies.parsing.toml_tables import (
     recipe_table,
     set_field,
 )
-from resnetlab.studies.study import Condition, Rung, Study
+from resnetlab.studies.study import Condition, FileProtocol, Rung, Study
 
 MAX_CONDITIONS = 1_000
 
@@ -149,6 +149,9 @@ def parse_study(raw: dict[str, Any], where: str, overrides: Overrides) -> Study:
             *(rung.claim.statement for rung in all_rungs if rung.claim and rung not in rungs),
             *left_out,
         )
+    if overrides.data is not None or overrides.settings:
+        own_data = {"data": raw.get("data") or {"source": overrides.data}}
+        conditions = _with_file_protocols(conditions, raw | own_data, where)
     problems += _check_instruments(file.diagnostics, conditions, where) if file is not None else ()
     if problems or file is None:
         raise InputError(*{(problem.field, problem.what): problem for problem in problems}.values())
@@ -170,6 +173,22 @@ def parse_study(raw: dict[str, Any], where: str, overrides: Overrides) -> Study:
         ensembles=ensembles,
         ladder=rungs,
     )
+
+
+def _with_file_protocols(
+    conditions: list[Condition], raw: dict[str, Any], where: str
+) -> list[Condition]:
+    """Return the conditions with the data and recipe that they have without the command.
+
+    A file that cannot be read without its command asks for nothing else than the command does.
+    """
+    unchanged = _rungs(raw, where)[1] if "rung" in raw else _conditions(raw, where, {})[0]
+
+    def file_protocol(condition: Condition) -> FileProtocol:
+        file = next((c for c in unchanged if c.values == condition.values), condition)
+        return FileProtocol(data=file.data, recipe=file.recipe)
+
+    return [replace(c, file_protocol=file_protocol(c)) for c in conditions]
 
 
 def _check_instruments(
