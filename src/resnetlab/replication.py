@@ -23,7 +23,7 @@ from resnetlab.messages import Notify, silent
 from resnetlab.recipes.numerics import Numerics
 from resnetlab.reports.format import format_count, join_words
 from resnetlab.schema import encode
-from resnetlab.stats.intervals import Interval
+from resnetlab.stats.intervals import ACCURACY_RANGE_PCT, Interval, within_range
 from resnetlab.stats.prediction import ReportedResult, prediction_interval
 from resnetlab.studies.plan import Plan
 from resnetlab.studies.run import read_record
@@ -247,7 +247,10 @@ def _accuracy(row: RunRow) -> float | None:
 
 
 def _prediction_interval(trained: Sequence[float]) -> Interval | None:
-    return prediction_interval([(trained, ReportedResult(value=0.0))]) if len(trained) > 1 else None
+    if len(trained) < 2:
+        return None
+    interval = prediction_interval([(trained, ReportedResult(value=0.0))])
+    return within_range(interval, ACCURACY_RANGE_PCT)
 
 
 def _with_data(condition: Condition, data: str) -> Condition:

@@ -347,6 +347,8 @@ class Report:
     """Figures of accuracy against cost."""
     sources: tuple[Fact, ...] = ()
     """Works that the study cites, with their addresses."""
+    files: tuple[Fact, ...] = ()
+    """Files of values and figures beside the report, with their relative paths."""
 
     @property
     def plots(self) -> tuple[AnyPlot, ...]:

@@ -95,7 +95,7 @@ def counts_cell(hypothesis: FailureHypothesis | SpeedHypothesis) -> Cell:
 _TEST_DESCRIPTIONS = {
     "greater": "greater: the difference is above 0",
     "about": "a size: the difference is in the region that the claim declares; the direction has a "
-    "test of its own, and if only the direction is reproduced, the claim is partly reproduced",
+    "test of its own, and runs that reproduce the direction alone reproduce the claim partly",
     "equal": "equal: the difference is within the margin, by two one-sided tests",
     "fails-and-trains": "fails and trains, of the runs that diverged or stayed at chance: if at "
     "least half of the first condition's runs fail and at most half of the second's, Boschloo's "
@@ -148,7 +148,7 @@ def claims_note(declared_claims: Sequence[AnyClaim], correction: str) -> str:
     return (
         "Difference: how much better left is, in accuracy, or how much lower in error or loss, "
         f"over trained runs, by Welch's t with ν degrees of freedom. Tests: {how}. If p, "
-        f"{correction}, is below 0.05, the claim is reproduced or contradicted; otherwise it is "
+        f"{correction}, is below 0.05, the runs reproduce or contradict the claim; otherwise it is "
         f"inconclusive.{paired}"
     )
 

@@ -79,8 +79,8 @@ def _table(analysis: StudyAnalysis) -> Table:
         "rung that it replaces, and no rung adds to it. A rung with an expected result is a claim, "
         "corrected with all claims of the study (Holm 1979); the others are exploratory, and their "
         "intervals are not corrected. Train accuracy: a fixed part of the train images in "
-        "evaluation mode; its excess over the test accuracy is overfitting. Explanation: why the rung "
-        "should help, by its source; these runs do not test it."
+        "evaluation mode; its excess over the test accuracy is overfitting. Explanation: why the "
+        "rung should help, by its source; these runs do not test it."
     )
     return Table("ladder", columns, rows, note)
 

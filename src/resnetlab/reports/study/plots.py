@@ -27,7 +27,14 @@ from resnetlab.reports.format import (
 )
 from resnetlab.reports.study import estimands, references, text
 from resnetlab.reports.study.finetune import has_finetuning
-from resnetlab.stats.intervals import Summary, mean, t_interval
+from resnetlab.stats.intervals import (
+    ACCURACY_RANGE_PCT,
+    Interval,
+    Summary,
+    mean,
+    t_interval,
+    within_range,
+)
 from resnetlab.stats.verdict import Hypothesis, MeansHypothesis, Verdict
 from resnetlab.studies.claims import AnyClaim
 
@@ -353,7 +360,11 @@ def _panel(analysis: StudyAnalysis, label: str, split: str, quantity: str) -> Pa
     band = None
     if len(trained) >= 2:
         use_t = len(trained) >= MIN_T_BAND_RUNS
-        edges = [t_interval(column) if use_t else (min(column), max(column)) for column in columns]
-        pairs = [edge for edge in edges if edge is not None]
-        band = (tuple(max(0.0, low) for low, _ in pairs), tuple(high for _, high in pairs))
+        edges = [
+            t_interval(column) if use_t else Interval(min(column), max(column))
+            for column in columns
+        ]
+        possible = ACCURACY_RANGE_PCT if quantity == "error" else Interval(0.0, math.inf)
+        pairs = [edge for pair in edges if (edge := within_range(pair, possible)) is not None]
+        band = (tuple(low for low, _ in pairs), tuple(high for _, high in pairs))
     return Panel(label, style, tuple(runs), average, band)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from typing import TYPE_CHECKING
 
@@ -18,7 +19,14 @@ from resnetlab.reports.format import (
 from resnetlab.reports.study import ensembles
 from resnetlab.reports.study.finetune import has_finetuning
 from resnetlab.shell import command_line
-from resnetlab.stats.intervals import Summary, mean, t_interval
+from resnetlab.stats.intervals import (
+    ACCURACY_RANGE_PCT,
+    Interval,
+    Summary,
+    mean,
+    t_interval,
+    within_range,
+)
 from resnetlab.stats.verdict import Verdict
 from resnetlab.studies.claims import (
     About,
@@ -137,7 +145,8 @@ def _loss_or_train_comparison(analysis: StudyAnalysis, claim: Greater | About | 
         values = [value if loss else 100 - value for value in recorded if value is not None]
         if not values:
             return claim.statement.strip().rstrip(".")
-        interval = t_interval(values)
+        possible = Interval(0.0, math.inf) if loss else ACCURACY_RANGE_PCT
+        interval = within_range(t_interval(values), possible)
         digits = 3 if loss else decimals(interval)
         reached = (
             f"{format_number(mean(values), digits)} nats"
@@ -207,12 +216,14 @@ def limits(analysis: StudyAnalysis) -> str:
     if changed:
         sentences.append(f"Not the protocol of the study file: {'; '.join(changed)}.")
     if parts:
-        sentences.append(f"Not all conditions of the study file: {'; '.join(parts)}.")
-    if analysis.study.left_out:
+        count = format_count(len(analysis.study.conditions), "condition")
+        sentences.append(f"Not all conditions of the study file, only {count} of it.")
+    if analysis.study.left_out and not analysis.study.claims:
         skipped = " ".join(analysis.study.left_out)
-        sentences.append(
-            f"Claims without a verdict because their conditions are left out: {skipped}"
-        )
+        sentences.append(f"Claims without a verdict, as their conditions are left out: {skipped}")
+    elif analysis.study.left_out:
+        count = format_count(len(analysis.study.left_out), "claim")
+        sentences.append(f"{count} without a verdict, listed below the table of claims.")
     sentences += [
         f"About {data.name}: {data.about.strip().rstrip('.')}."
         for data in analysis.study_data.data
@@ -223,7 +234,7 @@ def limits(analysis: StudyAnalysis) -> str:
         for condition in analysis.study.conditions
         if condition.data.train_images
     }
-    if train_images:
+    if train_images and not any(item.startswith("data.train_images") for item in changed):
         sentences.append(
             "Reduced protocol: trained on only "
             f"{join_words([f'{n:,}' for n in sorted(train_images)])} images."

@@ -340,7 +340,8 @@ def _condition(
     for axis, value in sorted(
         values.items(), key=lambda item: item[0].count(".")
     ):  # a table before its fields
-        problems += _collect_problems(partial(set_field, parts, axis, value, where))[1]
+        own = copy.deepcopy(value)  # a field below the axis must not change the value of the axis
+        problems += _collect_problems(partial(set_field, parts, axis, own, where))[1]
     for key, value in deferred.items():
         problems += _collect_problems(partial(set_field, parts, key, value, where))[1]
     return (None, problems) if problems else _resolve_condition(parts, values, where)
