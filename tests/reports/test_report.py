@@ -182,11 +182,17 @@ def test_bands_are_named_as_what_they_are():
 
 def test_the_test_curve_is_drawn_when_it_was_recorded_and_chose_nothing():
     report = reports.build_report_from_record(study_record(test_curve=True))
-    assert [curve.key for curve in report.curves] == ["train-loss", "test-error"]
+    assert [curve.key for curve in report.curves] == [
+        "train-loss",
+        "test-loss",
+        "test-error",
+        "test-error-pairs",
+    ]
     assert "it selected nothing" in report.test_split
     assert [curve.key for curve in reports.build_report_from_record(study_record()).curves] == [
         "train-loss",
         "validation-error",
+        "validation-error-pairs",
     ]
 
 

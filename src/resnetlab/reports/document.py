@@ -126,6 +126,8 @@ class Panel:
     band: tuple[tuple[float, ...], tuple[float, ...]] | None
     other_split_mean: Line | None = None
     """Mean of another split, drawn thinner."""
+    partner: Panel | None = None
+    """Other condition of a claim, drawn into the same panel."""
 
 
 @dataclass(frozen=True)
@@ -312,7 +314,7 @@ class Report:
     verdicts: tuple[Cell, ...]
     """Sentence and verdict of each claim, with a badge."""
     claim_verdicts: tuple[ClaimVerdict, ...]
-    """The same verdicts for other programs."""
+    """Verdicts with the shares of their training, for other programs."""
     answer: str
     dot_plot: DotPlot
     limits: str

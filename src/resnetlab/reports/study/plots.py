@@ -36,7 +36,7 @@ from resnetlab.stats.intervals import (
     within_range,
 )
 from resnetlab.stats.verdict import Hypothesis, MeansHypothesis, Verdict
-from resnetlab.studies.claims import AnyClaim
+from resnetlab.studies.claims import AnyClaim, Best, Monotone, condition_labels
 
 if TYPE_CHECKING:
     from resnetlab.analysis.analyze import StudyAnalysis
@@ -218,11 +218,61 @@ def learning_curves(analysis: StudyAnalysis) -> tuple[LearningCurves, ...]:
     if any(point.split == "train" for point in points):
         figures.append(_curves(analysis, "train", "loss"))
     recorded = {point.split for point in points}
+    if any(point.split == "test" and point.loss_nats is not None for point in points):
+        figures.append(_curves(analysis, "test", "loss"))
     for split in ("test", "validation", "train"):
         if split in recorded:
             figures.append(_curves(analysis, split, "error"))
+            pairs = _pairs(analysis, split)
+            figures += [_pair_curves(analysis, pairs, split, figures[-1])] if pairs else []
             break
     return tuple(figures)
+
+
+def _pairs(analysis: StudyAnalysis, split: str) -> list[Panel]:
+    """Return a panel for each two conditions that a claim compares, if both have curves."""
+    compared: dict[frozenset[str], tuple[str, str]] = {}
+    for claim in analysis.study.claims:
+        if not isinstance(claim, Monotone | Best):
+            labels = condition_labels(claim)
+            for pair in zip(labels[::2], labels[1::2], strict=True):
+                compared.setdefault(frozenset(pair), pair)
+    panels = []
+    for left, right in compared.values():
+        upper, lower = (_panel(analysis, label, split, "error") for label in (left, right))
+        if upper.runs and lower.runs:
+            partner = replace(lower, series_index=0)
+            panels.append(
+                replace(upper, label=f"{left} and {right}", series_index=1, partner=partner)
+            )
+    return panels[:MAX_PANELS]
+
+
+def _pair_curves(
+    analysis: StudyAnalysis, panels: list[Panel], split: str, single: LearningCurves
+) -> LearningCurves:
+    """Return the figure of the pairs of claims, on the scale of the figure of all conditions."""
+    caption = _caption(analysis, tuple(panels), [], split, None, False).replace(
+        " Gray: the means of the other conditions.", ""
+    )
+    finals = [
+        f"{panel.label} {panel.mean.y[-1]:.2f} and {panel.partner.mean.y[-1]:.2f}"
+        for panel in panels
+        if panel.mean and panel.partner and panel.partner.mean
+    ]
+    title = f"{single.title} of the two conditions of a claim"
+    return LearningCurves(
+        f"{split}-error-pairs",
+        title,
+        "The two conditions of a claim in one panel: the first solid, the second dashed. "
+        + caption,
+        f"{title}. Last value of the means: {'; '.join(finals) or 'none yet'}.",
+        single.unit,
+        tuple(panels),
+        None,
+        "",
+        single.y_max,
+    )
 
 
 def _panel_labels(analysis: StudyAnalysis) -> tuple[list[str], list[str]]:
@@ -232,8 +282,8 @@ def _panel_labels(analysis: StudyAnalysis) -> tuple[list[str], list[str]]:
     """
     labels = list(analysis.summaries)
     side = {rung.condition for rung in analysis.study.ladder if rung.instead_of}
-    shown = set(sorted(labels, key=side.__contains__)[:MAX_PANELS])
-    return [label for label in labels if label in shown], [x for x in labels if x not in shown]
+    with_panel = set(sorted(labels, key=side.__contains__)[:MAX_PANELS])
+    return [x for x in labels if x in with_panel], [x for x in labels if x not in with_panel]
 
 
 def _curves(analysis: StudyAnalysis, split: str, quantity: str) -> LearningCurves:
@@ -256,10 +306,10 @@ def _curves(analysis: StudyAnalysis, split: str, quantity: str) -> LearningCurve
         top = min(100.0, top)
     unit = "nats" if quantity == "loss" else "%"
     title = {
-        "loss": "Loss on the train subset",
+        "loss": "Test loss" if split == "test" else "Loss on the train subset",
         "error": f"{'Train subset' if split == 'train' else split.capitalize()} error",
     }[quantity]
-    caption = _caption(analysis, panels, left_out, split, quantity, reference, cut)
+    caption = _caption(analysis, panels, left_out, split, reference, cut)
     finals = [f"{p.label} {p.mean.y[-1]:.2f}" for p in panels if p.mean]
     alt = (
         f"{title} by epoch, one panel per condition. Last value of the mean: "
@@ -285,7 +335,6 @@ def _caption(
     panels: tuple[Panel, ...],
     without_panel: list[str],
     split: str,
-    quantity: str,
     uniform_loss: float | None,
     is_cut: bool,
 ) -> str:
@@ -326,7 +375,7 @@ def _caption(
         )
     if uniform_loss:
         sentences.append(f"Dotted: {uniform_loss:.2f} nats, the loss of a uniform guess.")
-    if quantity == "error" and split == "test":
+    if split == "test":
         sentences.append("This curve selected nothing.")
     return " ".join(
         [

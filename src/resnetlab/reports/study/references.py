@@ -121,8 +121,8 @@ def table(analysis: StudyAnalysis) -> Table | None:
     )
     if shared:
         note += f" Differences of every row: {'; '.join(shared)}."
-    for reason, key in reasons.items():
-        note += f" {capitalize_first(key)}: {reason}."
+    for number, reason in enumerate(reasons, 1):
+        note += f" No badge, reason {number}: {reason}."
     return Table("beside", columns, rows, note, "scroll")
 
 
@@ -138,7 +138,7 @@ def _shared_reasons(comparisons: Sequence[ReferenceComparison]) -> dict[str, str
     """Return the reasons that many rows have, each with the short words for the rows."""
     counts = Counter(item.no_badge_reason for item in comparisons if item.no_badge_reason)
     shared = [text for text, n in counts.items() if n >= MIN_SHARED_ROWS and len(text) > 40]
-    return {text: f"no badge, reason {number}" for number, text in enumerate(shared, 1)}
+    return {text: f"reason {number}, below the table" for number, text in enumerate(shared, 1)}
 
 
 def unmatched_table(analysis: StudyAnalysis) -> Table | None:
