@@ -271,8 +271,8 @@ class LoadedStudy:
             save_plan(plan, root)
         page = write(evidence, folder, report)
         claims = tuple(
-            {"claim": item.text, "verdict": item.badge, "explanation": item.note}
-            for item in report.verdicts
+            encode(verdict) | {"explanation": item.note}
+            for verdict, item in zip(report.claim_verdicts, report.verdicts, strict=True)
         )
         return StudyOutcome(record, report.answer, page, claims)
 

@@ -14,13 +14,16 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from resnetlab.analysis.analyze import data_by_condition
 from resnetlab.analysis.study_data import Machine, RunRow, StudyData, collect, load
+from resnetlab.analysis.training_share import TrainingShare, training_share
 from resnetlab.api import LoadedStudy
 from resnetlab.errors import input_error
 from resnetlab.messages import Notify, silent
 from resnetlab.recipes.numerics import Numerics
+from resnetlab.reports.format import format_count, join_words
 from resnetlab.schema import encode
-from resnetlab.stats.intervals import Interval
+from resnetlab.stats.intervals import ACCURACY_RANGE_PCT, Interval, within_range
 from resnetlab.stats.prediction import ReportedResult, prediction_interval
 from resnetlab.studies.plan import Plan
 from resnetlab.studies.run import read_record
@@ -36,6 +39,8 @@ class Replication:
     repeated: RunRow
     prediction_interval: Interval | None
     """Prediction interval of a single new run; None if fewer than two reported runs trained."""
+    share: TrainingShare | None
+    """Share of the study file's training that both had; None for all of it."""
     same_environment: bool
     """True if torch, processor, data and numerics equal those of a reported run."""
 
@@ -58,6 +63,14 @@ class Replication:
         ):
             return True
         return self.prediction_interval.low <= accuracy <= self.prediction_interval.high
+
+    @property
+    def phrase(self) -> str:
+        """Return the result of the repetition with its protocol, for example `at 4 % of the
+        training: reproduced`.
+        """
+        word = "reproduced" if self.is_consistent else "not reproduced"
+        return f"{self.share.text}: {word}" if self.share else word
 
     @property
     def same_digits(self) -> bool:
@@ -140,6 +153,7 @@ def verify(
             row,
             now.rows[0],
             _prediction_interval(trained),
+            training_share(evidence.study, data_by_condition(evidence), [row.condition]),
             _is_same_environment(evidence, now, plan, row),
         )
 
@@ -167,32 +181,37 @@ def format_replication(replication: Replication) -> str:
     if replication.repeated.status != replication.reported.status:
         return (
             f"{head}reported {replication.reported.status}, here {replication.repeated.status}: "
-            "not reproduced"
+            f"{replication.phrase}"
         )
     accuracy, reported = _accuracy(replication.repeated), _accuracy(replication.reported)
     if accuracy is None or reported is None:
-        return f"{head}{replication.repeated.status} again: reproduced"
+        return f"{head}{replication.repeated.status} again: {replication.phrase}"
     text = f"{head}reported {reported:.2f} %, here {accuracy:.2f} %"
     if replication.same_digits:
-        return f"{text} (the same to the last digit): reproduced"
+        return f"{text} (the same to the last digit): {replication.phrase}"
     text += " (different digits" + (
         ", though torch, processor and data are the same)" if replication.same_environment else ")"
     )
     if replication.prediction_interval is None:
         return f"{text}; too few reported runs to predict a new one"
     low, high = replication.prediction_interval
-    return (
-        f"{text}; 95 % prediction interval [{low:.2f}, {high:.2f}]: "
-        f"{'reproduced' if replication.is_consistent else 'not reproduced'}"
-    )
+    return f"{text}; 95 % prediction interval [{low:.2f}, {high:.2f}]: {replication.phrase}"
 
 
 def summary(replications: Sequence[Replication]) -> str:
     """Summarize the repetitions and state the limits of the evidence."""
     count = sum(item.is_consistent for item in replications)
+    shares = sorted({item.share.text for item in replications if item.share})
+    limited = (
+        " This is no verdict on a claim: the reported runs themselves are "
+        f"{join_words(shares)} that the study file asks for."
+        if shares
+        else ""
+    )
+    verdict = f"“{shares[0]}: reproduced”" if len(shares) == 1 else "reproduced"
     return (
-        f"{count} of {len(replications)} repeated run{'s' * (len(replications) != 1)} "
-        f"{'is' if count == 1 else 'are'} reproduced. "
+        f"{count} of {format_count(len(replications), 'repeated run')} "
+        f"{'is' if count == 1 else 'are'} {verdict}.{limited} "
         "One new run in twenty lies outside its 95 % prediction interval by chance, and few "
         "runs cannot confirm a mean."
     )
@@ -204,7 +223,8 @@ def to_dict(replications: Sequence[Replication]) -> dict[str, Any]:
         {
             "condition": item.reported.condition,
             "seed": item.reported.seed,
-            "reproduced": item.is_consistent,
+            "consistent": item.is_consistent,
+            "result": item.phrase,
             "reported_status": item.reported.status,
             "status": item.repeated.status,
             "reported_accuracy_pct": _accuracy(item.reported),
@@ -217,8 +237,8 @@ def to_dict(replications: Sequence[Replication]) -> dict[str, Any]:
     ]
     return {
         "repeated": repeated,
-        "num_reproduced": sum(item.is_consistent for item in replications),
-        "all_reproduced": all(item.is_consistent for item in replications),
+        "num_consistent": sum(item.is_consistent for item in replications),
+        "all_consistent": all(item.is_consistent for item in replications),
     }
 
 
@@ -227,7 +247,10 @@ def _accuracy(row: RunRow) -> float | None:
 
 
 def _prediction_interval(trained: Sequence[float]) -> Interval | None:
-    return prediction_interval([(trained, ReportedResult(value=0.0))]) if len(trained) > 1 else None
+    if len(trained) < 2:
+        return None
+    interval = prediction_interval([(trained, ReportedResult(value=0.0))])
+    return within_range(interval, ACCURACY_RANGE_PCT)
 
 
 def _with_data(condition: Condition, data: str) -> Condition:

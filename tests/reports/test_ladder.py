@@ -95,6 +95,7 @@ def test_each_rung_is_set_against_its_parent_by_welch() -> None:
         assert rows[name][3].text == gained
         assert rows[name][3].note == f"[{interval.low:.1f}, {interval.high:.1f}]".replace("-", "−")
     assert rows["baseline"][3].text == rows["baseline"][4].text == "–"
+    assert rows["halves"][5].text == "The study file's explanation: Without statistics."
     assert rows["baseline"][1].text == "80.2 %"
 
 

@@ -4,11 +4,13 @@ import re
 from dataclasses import replace
 
 import pytest
+from scipy import stats
 
 from helpers.synthetic import EVENT, EVERY_STATUS, TRUTH, study_record
 from resnetlab import reports
 from resnetlab.models.flops import model_cost
 from resnetlab.stats.intervals import hurdle_interval, t_interval, wilson
+from resnetlab.studies.claims import FailsAndTrains
 from resnetlab.studies.parsing.overrides import Overrides
 from resnetlab.studies.parsing.study_file import load_study
 
@@ -182,11 +184,17 @@ def test_bands_are_named_as_what_they_are():
 
 def test_the_test_curve_is_drawn_when_it_was_recorded_and_chose_nothing():
     report = reports.build_report_from_record(study_record(test_curve=True))
-    assert [curve.key for curve in report.curves] == ["train-loss", "test-error"]
+    assert [curve.key for curve in report.curves] == [
+        "train-loss",
+        "test-loss",
+        "test-error",
+        "test-error-pairs",
+    ]
     assert "it selected nothing" in report.test_split
     assert [curve.key for curve in reports.build_report_from_record(study_record()).curves] == [
         "train-loss",
         "validation-error",
+        "validation-error-pairs",
     ]
 
 
@@ -249,3 +257,55 @@ def test_numbers_are_rounded_and_never_a_negative_zero():
         for row in table.rows:
             for cell in row:
                 assert not re.search(r"\d\.\d{4,}(?! )|-0\.0\b|nan|inf", cell.text)
+
+
+@pytest.mark.parametrize(
+    ("failed", "name"), [(1, "binomial test, one-sided"), (4, "Boschloo's test")]
+)
+def test_a_p_value_names_its_test(failed, name):
+    """A claim that a network fails has two tests, and each p-value is that of the named one."""
+    study = load_study("digits")
+    claim = FailsAndTrains(statement="It fails.", left="plain 56", right="residual 56 (A)")
+    study = replace(study, claims=(claim, *study.claims))
+    runs = [("at chance", 10.0)] * failed + [("trained", 30.0 + k) for k in range(5 - failed)]
+    table = reports.build_report_from_record(
+        study_record(TRUTH | {"plain 56": runs}, study=study)
+    ).claims
+    if failed == 1:
+        p = stats.binomtest(failed, 5, alternative="less").pvalue
+    else:
+        p = 2 * stats.boschloo_exact([[failed, 0], [5 - failed, 5]], alternative="greater").pvalue
+    cell = table.rows[0][[column.name for column in table.columns].index("p")]
+    assert (cell.text, cell.note) == (f"{p:.3f}", name)
+    assert table.rows[1][4].note == ("Welch's t-test" if failed == 1 else "")
+    assert "one-sided binomial test" in table.note
+    assert "Boschloo" in table.note
+
+
+def test_no_interval_of_an_accuracy_leaves_0_to_100_percent(tmp_path):
+    high, low = (99.9, 97.0, 99.8, 99.9, 99.9), (1.0, 0.2, 6.0, 0.5, 0.7)
+    truth = TRUTH | {
+        "residual 56 (A)": [("trained", x) for x in high],
+        "plain 56": [("trained", x) for x in low],
+    }
+    assert t_interval(high).high > 100
+    assert t_interval(low).low < 0
+    record = study_record(truth, test_curve=True)
+    report = reports.build_report_from_record(record)
+    cells = {row[0].text: row[4] for row in report.conditions.rows}
+    top, bottom = cells["residual 56 (A)"], cells["plain 56"]
+    assert (top.text, top.note) == (f"[{t_interval(high).low:.1f}, 100.0]", "cut at 100 %")
+    assert (bottom.text, bottom.note) == (f"[0.0, {t_interval(low).high:.1f}]", "cut at 0 %")
+    assert f"[{t_interval(high).low:.1f}, 100.0]" in report.answer
+    for row in report.dot_plot.rows:
+        assert row.low_pct is None or 0 <= row.low_pct <= row.high_pct <= 100
+    for figure in report.curves:
+        for panel in figure.panels if figure.unit == "%" else ():
+            assert min(panel.band[0]) >= 0
+            assert max(panel.band[1]) <= 100
+    reports.write(reports.collect(record), tmp_path)
+    text = (tmp_path / "report.md").read_text(encoding="utf-8")
+    points = text.index("## Claims")  # differences are in points
+    for low_end, high_end in re.findall(r"\\\[([−\d.]+), ([−\d.]+)\\\]", text[:points]):
+        assert not low_end.startswith("−")
+        assert float(high_end) <= 100

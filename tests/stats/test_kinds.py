@@ -321,7 +321,7 @@ def test_a_loss_has_no_upper_end():
     left = arm((-0.2, -0.21, -0.19), whole=(-INF, 0), chance=-2.3, at_chance=[-2.3])
     right = arm((-0.8, -0.81, -0.79), whole=(-INF, 0), chance=-2.3)
     found = compute_verdicts([MeansHypothesis((left, right))])[0]
-    assert found.qualified_label == "reproduced (trained runs only)"
+    assert found.qualified_phrase == "reproduced (trained runs only)"
 
 
 @given(st.floats(-5, 5), st.floats(0.1, 8))

@@ -152,7 +152,7 @@ def test_failed_runs_make_a_verdict_conditional_on_convergence():
     found = verdict(
         arm((97.0, 96.5, 97.5)), arm((30.0, 25.0, 36.0), at_chance=[10.0], diverged=[None])
     )
-    assert found.qualified_label == "reproduced (trained runs only)"
+    assert found.qualified_phrase == "reproduced (trained runs only)"
 
 
 def test_too_few_converged_runs_give_the_success_rates_and_no_verdict():

@@ -5,15 +5,17 @@ looks.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 from resnetlab.analysis.hypotheses import ConditionRuns, RunOutcome
 from resnetlab.analysis.interim import claim_verdicts
 from resnetlab.analysis.study_data import CurvePoint, DatasetInfo, RunRow, StudyData
+from resnetlab.analysis.training_share import TrainingShare, training_share
 from resnetlab.stats.intervals import Summary, summarize
 from resnetlab.stats.outcomes import OutcomeCounts, count_outcomes
 from resnetlab.stats.verdict import Hypothesis, Verdict
+from resnetlab.studies.claims import condition_labels
 from resnetlab.studies.plan import group_by
 from resnetlab.studies.study import Condition, Study
 
@@ -30,6 +32,8 @@ class StudyAnalysis:
     hypotheses: tuple[Hypothesis, ...]
     """Claims of the study as questions for the statistics, in their order."""
     verdicts: tuple[Verdict, ...]
+    shares: tuple[TrainingShare | None, ...] = ()
+    """Share of the training behind each verdict; None for the training of the study file."""
 
     @property
     def study(self) -> Study:
@@ -105,9 +109,19 @@ def analyze(study_data: StudyData) -> StudyAnalysis:
             condition, data[label], condition_rows, points.get(label, [])
         )
     counts = count_outcomes(row.status for row in study_data.rows)
-    return StudyAnalysis(
-        study_data, counts, summaries, *claim_verdicts(study_data.study, by_label, counts.complete)
-    )
+    study = study_data.study
+    hypotheses, verdicts = claim_verdicts(study, by_label, counts.complete)
+    shares = tuple(training_share(study, data, condition_labels(claim)) for claim in study.claims)
+    limited = tuple(_limit(verdict, share) for verdict, share in zip(verdicts, shares, strict=True))
+    return StudyAnalysis(study_data, counts, summaries, hypotheses, limited, shares)
+
+
+def _limit(verdict: Verdict, share: TrainingShare | None) -> Verdict:
+    """Limit a verdict and that of its direction to the share of the training, if it is not all."""
+    if share is None:
+        return verdict
+    direction = verdict.direction and replace(verdict.direction, protocol=share.text)
+    return replace(verdict, protocol=share.text, direction=direction)
 
 
 def _condition_of(row: RunRow | CurvePoint) -> str:

@@ -22,7 +22,7 @@ from typing import Any, TypeVar
 
 from resnetlab import files
 from resnetlab.analysis.ensembles import EnsembleRow, ensemble_rows
-from resnetlab.data.config import Split
+from resnetlab.data.config import DataConfig, Split
 from resnetlab.errors import input_error
 from resnetlab.inspection.diagnostics_config import BlockAblation, LayerNorms
 from resnetlab.models.configs.external import ExternalConfig
@@ -120,6 +120,8 @@ class DatasetInfo:
     classes: tuple[str, ...]
     class_share: float
     train_images: int
+    available_train_images: int | None = None
+    """Number of train images before `data.train_images` takes a part; None in older reports."""
     train_subset_images: int | None = None
     """Number of images of the fixed train subset whose loss is plotted."""
     validation_images: int | None = None
@@ -145,6 +147,22 @@ class Machine:
 
 
 @strict_dataclass
+class ClaimVerdict:
+    """Verdict on a claim in report.json, for other programs. A report computes it from the runs."""
+
+    claim: str
+    verdict: str
+    """Verdict with its protocol: `at 4 % of the training: contradicted`."""
+    direction: str = ""
+    """Verdict on the direction, for a claim about a size."""
+    training_share_low: float | None = None
+    """Lowest share of the study file's training that a condition of the claim had, from 0 to 1;
+    None for all of it, or if it is not known.
+    """
+    training_share_high: float | None = None
+
+
+@strict_dataclass
 class StudyData:
     """Evidence of a study: a report is built from it alone."""
 
@@ -159,6 +177,8 @@ class StudyData:
     ended: str = ""
     command: str = ""
     """Command that repeats the study."""
+    verdicts: tuple[ClaimVerdict, ...] = ()
+    """Verdicts on the claims, in their order."""
     rows: tuple[RunRow, ...] = ()
     curve_points: tuple[CurvePoint, ...] = ()
     gradient_norms: tuple[GradientNormRow, ...] = ()
@@ -328,6 +348,7 @@ def _dataset_info(study_runs: Sequence[StudyRun]) -> DatasetInfo:
         classes=file.classes,
         class_share=file.class_share,
         train_images=file.train_images,
+        available_train_images=file.available_train_images or None,
         train_subset_images=images("train"),
         validation_images=images("validation"),
         test_images=images("test"),
@@ -367,15 +388,19 @@ def _without_paths(study: Study) -> Study:
     The folders of one machine are private, and they do not help to repeat the study on another one.
     """
 
-    def bare(condition: Condition) -> Condition:
-        data, model = condition.data, condition.model
+    def without_folders(data: DataConfig) -> DataConfig:
         source = strip_folders(data.source)
         data = replace(data, source=source if source.strip("./\\") else "data")
-        if data.split is not None:
-            data = replace(data, split=strip_folders(data.split))
+        return data if data.split is None else replace(data, split=strip_folders(data.split))
+
+    def bare(condition: Condition) -> Condition:
+        data, model = condition.data, condition.model
         if isinstance(model, ExternalConfig):
             model = replace(model, weights=strip_folders(model.weights))
-        return replace(condition, data=data, model=model)
+        file = condition.file_protocol
+        if file is not None:
+            file = replace(file, data=without_folders(file.data))
+        return replace(condition, data=without_folders(data), model=model, file_protocol=file)
 
     return replace(study, conditions=tuple(map(bare, study.conditions)))
 
@@ -410,6 +435,7 @@ def load(folder: Path) -> StudyData:
     evidence: StudyData = decode(StudyData, table, str(path))
     return replace(
         evidence,
+        verdicts=(),  # they follow from the runs
         rows=_read_csv(RunRow, folder / "results.csv"),
         curve_points=_read_csv(CurvePoint, folder / "curves.csv"),
         gradient_norms=_read_csv(GradientNormRow, folder / "layers.csv", optional=True),

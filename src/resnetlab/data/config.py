@@ -207,6 +207,8 @@ class Dataset:
     identity: DataIdentity
     notes: tuple[str, ...] = ()
     about: str = ""
+    available_train_images: int = 0
+    """Number of train images before `train_images` takes a part of them."""
 
     @property
     def channels(self) -> int:

@@ -53,6 +53,7 @@ def split_dataset(source: Source, data: DataConfig) -> Dataset:
             _select_images(train, ~drawn),
             _select_images(train, drawn) if total else None,
         )
+    available = len(train)
     if data.train_images is not None:
         train = _subsample(source, train, data.train_images, data.split_seed)
     identity = DataIdentity(
@@ -72,6 +73,7 @@ def split_dataset(source: Source, data: DataConfig) -> Dataset:
         identity,
         source.notes,
         source.about,
+        available,
     )
 
 

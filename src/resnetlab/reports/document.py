@@ -9,6 +9,7 @@ import dataclasses
 from dataclasses import dataclass
 from typing import Any, Literal, TypeVar
 
+from resnetlab.analysis.study_data import ClaimVerdict
 from resnetlab.errors import escape_controls
 from resnetlab.stats.outcomes import Outcome
 
@@ -125,6 +126,8 @@ class Panel:
     band: tuple[tuple[float, ...], tuple[float, ...]] | None
     other_split_mean: Line | None = None
     """Mean of another split, drawn thinner."""
+    partner: Panel | None = None
+    """Other condition of a claim, drawn into the same panel."""
 
 
 @dataclass(frozen=True)
@@ -171,6 +174,8 @@ class ForestRow:
     may be empty.
     """
     reference_effects: tuple[ReferenceEffect, ...] = ()
+    training_share: tuple[float | None, float | None] = (None, None)
+    """Lowest and highest share of the training behind the verdict, if it is not all of it."""
 
 
 @dataclass(frozen=True)
@@ -308,6 +313,8 @@ class Report:
     """Note that the study is not finished; empty once it is."""
     verdicts: tuple[Cell, ...]
     """Sentence and verdict of each claim, with a badge."""
+    claim_verdicts: tuple[ClaimVerdict, ...]
+    """Verdicts with the shares of their training, for other programs."""
     answer: str
     dot_plot: DotPlot
     limits: str
@@ -342,6 +349,8 @@ class Report:
     """Figures of accuracy against cost."""
     sources: tuple[Fact, ...] = ()
     """Works that the study cites, with their addresses."""
+    files: tuple[Fact, ...] = ()
+    """Files of values and figures beside the report, with their relative paths."""
 
     @property
     def plots(self) -> tuple[AnyPlot, ...]:

@@ -75,9 +75,9 @@ def format_duration(seconds: float) -> str:
     )
 
 
-def format_count(count: int, noun: str) -> str:
-    """Format a count with its noun: `1 run`, `1,200 runs`."""
-    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
+def format_count(count: float, noun: str) -> str:
+    """Format a count with its noun: `1 run`, `1,200 runs`, `2.5 epochs`."""
+    return f"{count:,.10g} {noun}" if count == 1 else f"{count:,.10g} {noun}s"
 
 
 def join_words(items: Sequence[str]) -> str:

@@ -4,6 +4,7 @@ built from.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from resnetlab import files
@@ -30,7 +31,7 @@ def write(study_data: StudyData, folder: Path, report: Report | None = None) -> 
     """
     report = report or build_report(study_data)
     drawings = {picture.key: figures.draw(picture) for picture in report.plots}
-    save(study_data, folder)
+    save(replace(study_data, verdicts=report.claim_verdicts), folder)
     for key, drawing in drawings.items():
         files.write_text(folder / "figures" / f"{key}.svg", figures.to_standalone_svg(drawing.wide))
     for picture in report.plots:

@@ -81,6 +81,8 @@ class RunFile:
     classes: tuple[str, ...]
     train_images: int
     """Number of images of the train split."""
+    available_train_images: int = 0
+    """Number of train images before `data.train_images` takes a part; 0 in old files."""
     parameters: int = 0
     """Number of parameters of the network; 0 in old files without this count."""
     macs: int = 0

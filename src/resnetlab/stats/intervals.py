@@ -54,6 +54,17 @@ def t_interval(values: Sequence[float], confidence: float = 0.95) -> Interval | 
     return Interval(mean(values) - half, mean(values) + half)
 
 
+def within_range(interval: Interval | None, value_range: Interval) -> Interval | None:
+    """Return the interval cut at the ends of the range of possible values.
+
+    A mean cannot lie outside this range, so the interval covers it as often as before.
+    """
+    if interval is None:
+        return None
+    low, high = value_range
+    return Interval(min(max(interval.low, low), high), max(min(interval.high, high), low))
+
+
 def clopper_pearson(successes: int, runs: int, confidence: float = 0.95) -> Interval:
     """Return the exact interval of a success rate from 0 to 1 (Clopper and Pearson 1934).
 
@@ -139,7 +150,8 @@ class Summary:
     mean_pct: float | None
     """Mean of the trained runs.
 
-    They also give `sd_pct` (divisor n - 1) and `interval_pct` (95 %, Student's t).
+    They also give `sd_pct` (divisor n - 1) and `interval_pct` (95 %, Student's t, cut at 0 and
+    100 %).
     """
     sd_pct: float | None
     interval_pct: Interval | None
@@ -174,7 +186,7 @@ def summarize(runs: Sequence[tuple[Outcome, float | None]], chance_pct: float) -
         all_pct=accuracies,
         mean_pct=mean(trained) if trained else None,
         sd_pct=math.sqrt(variance(trained)) if len(trained) > 1 else None,
-        interval_pct=t_interval(trained),
+        interval_pct=within_range(t_interval(trained), ACCURACY_RANGE_PCT),
         success_rate=counts.trained / counts.finished if counts.finished else None,
         success_wilson=Interval(wilson(counts.trained, counts.finished).low, reachable.high),
         all_mean_pct=mean(accuracies) if accuracies else None,
@@ -193,7 +205,7 @@ def _interval_over_all_runs(
     if not accuracies or not counts.complete or counts.out_of_memory:
         return None, "none"
     if counts.finished in (counts.trained, counts.at_chance, counts.diverged):
-        interval = t_interval(accuracies)
+        interval = within_range(t_interval(accuracies), ACCURACY_RANGE_PCT)
         return interval, "t" if interval else "none"
     rule: Literal["hurdle", "whole range"] = "hurdle" if len(trained) > 1 else "whole range"
     return hurdle_interval(trained, counts.finished, chance_pct, counts.missing), rule

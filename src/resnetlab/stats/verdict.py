@@ -158,6 +158,8 @@ class Verdict:
     effect: Effect | None = None
     """Effect over the trained runs; of several contrasts, the one that supports the claim least.
     """
+    test: str = ""
+    """Name of the test of p, for a claim about failures, which has two."""
     p: float | None = None
     p_holm: float | None = None
     forecast: SeedForecast | None = None
@@ -166,14 +168,30 @@ class Verdict:
     look: int = 1
     confidence: float = 1 - ALPHA
     """Confidence level of the interval at this look."""
+    protocol: str = ""
+    """Protocol to which the verdict is limited: `at 4 % of the training`; empty for the study's."""
 
     @property
-    def qualified_label(self) -> str:
-        """Return the word with its condition, for example `reproduced (trained runs
-        only)`.
+    def phrase(self) -> str:
+        """Return the label with its protocol: `at 4 % of the training: contradicted`.
+
+        It is the only form in which readers see a verdict.
         """
+        tested = self.protocol and self.label not in ("untestable", "waiting")
+        return f"{self.protocol}: {self.label}" if tested else self.label
+
+    @property
+    def badge(self) -> str:
+        """Return the key of the badge's colors: the label, or `at this protocol` for all verdicts
+        that say nothing of the source's claim.
+        """
+        return self.label if self.phrase == self.label else "at this protocol"
+
+    @property
+    def qualified_phrase(self) -> str:
+        """Return the phrase with its condition, for example `reproduced (trained runs only)`."""
         decided = self.label in ("reproduced", "partly reproduced", "contradicted")
-        return f"{self.label} (trained runs only)" if self.conditional and decided else self.label
+        return f"{self.phrase} (trained runs only)" if self.conditional and decided else self.phrase
 
 
 def region_test(effect: Effect, region: Region) -> tuple[float, float]:
@@ -275,6 +293,7 @@ class _TestResult(NamedTuple):
     reason: str = ""
     label: VerdictLabel = "inconclusive"
     effect: Effect | None = None
+    test: str = ""
 
 
 def _test(hypothesis: Hypothesis) -> _TestResult:
@@ -405,10 +424,12 @@ def _test_failure(hypothesis: FailureHypothesis, failed: Sequence[int]) -> _Test
     if 2 * k_a < n_a:
         from scipy.stats import binomtest
 
-        return _TestResult("out", float(binomtest(k_a, n_a, alternative="less").pvalue))
+        p = float(binomtest(k_a, n_a, alternative="less").pvalue)
+        return _TestResult("out", p, test="binomial test, one-sided")
     if 2 * k_b > n_b:
         return _TestResult("none", 1.0, "both conditions fail in most of their runs")
-    return _TestResult("in", min(1.0, 2 * exact.boschloo(k_a, n_a, k_b, n_b)))
+    p = min(1.0, 2 * exact.boschloo(k_a, n_a, k_b, n_b))
+    return _TestResult("in", p, test="Boschloo's test")
 
 
 def _time_scenarios(arm: Arm, epochs: tuple[float, ...]) -> list[tuple[float, ...]]:
@@ -452,6 +473,7 @@ def _verdict(
         reason=result.reason if word in ("inconclusive", "untestable") else "",
         conditional=means
         and any(arm.counts.trained < arm.counts.finished for arm in question.arms),
+        test=result.test if tested else "",
         p=p if tested else None,
         p_holm=p_holm if tested else None,
         forecast=_forecast(question, effect, ALPHA / lines)

@@ -47,6 +47,8 @@ class DataFacts:
     about: str = ""
     validation_images: int = 0
     test_images: int = 0
+    available_train_images: int = 0
+    """Number of train images before `data.train_images` takes a part of them."""
 
 
 @strict_dataclass
@@ -215,6 +217,7 @@ def _plan_run(
         data=condition.data,
         classes=facts.classes,
         train_images=facts.train_images,
+        available_train_images=facts.available_train_images,
         parameters=parameters,
         macs=macs,
         class_share=facts.class_share,

@@ -20,6 +20,14 @@ DataKey = tuple[DataConfig, bool]
 
 
 @strict_dataclass
+class FileProtocol:
+    """Training that a study file asks for without the changes of a command."""
+
+    data: DataConfig
+    recipe: AnyRecipe
+
+
+@strict_dataclass
 class Condition:
     """Condition of a study: a model, data and a recipe."""
 
@@ -32,6 +40,8 @@ class Condition:
     recipe: AnyRecipe
     numerics: Numerics | None = None
     """Numerics of the condition, if the grid varies them; None for those of the study."""
+    file_protocol: FileProtocol | None = None
+    """Training by the file alone; None if a command changed nothing, or in an older report."""
 
     @property
     def data_key(self) -> DataKey:
@@ -108,7 +118,8 @@ class Rung:
         if not self.parent or self.expect == "none":
             return None
         if self.expect == "equal" and self.margin is not None:
-            statement = f"{name} and {parent_name} are within {self.margin:g} points."
+            noun = "point" if self.margin == 1 else "points"
+            statement = f"{name} and {parent_name} are within {self.margin:g} {noun}."
             return Equal(
                 statement=statement,
                 source=self.source,

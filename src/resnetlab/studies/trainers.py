@@ -50,6 +50,7 @@ class ScratchTrainer:
             about=dataset.about,
             validation_images=len(dataset.validation) if dataset.validation is not None else 0,
             test_images=len(dataset.test),
+            available_train_images=dataset.available_train_images,
         )
 
     def attempt(self, *arguments: Any) -> Generator[None, None, Result | None]:

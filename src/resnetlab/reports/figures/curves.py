@@ -58,7 +58,6 @@ def draw(plot: LearningCurves, narrow: bool) -> Figure:
 
 
 def _draw_panel(ax: Axes, panel: Panel, plot: LearningCurves) -> None:
-    color = SERIES[panel.series_index % len(SERIES)]
     if plot.uniform_loss is not None:
         ax.axhline(plot.uniform_loss, color=MUTED, lw=1.2, ls=(0, (1.5, 2)), zorder=1)
         ax.text(
@@ -71,8 +70,10 @@ def _draw_panel(ax: Axes, panel: Panel, plot: LearningCurves) -> None:
             va="bottom",
             fontsize=12,
         )
+    if panel.partner:
+        _draw_condition(ax, panel.partner, plot, (0, (4, 2)))
     for other in plot.panels if not plot.omitted_conditions else ():
-        if other is not panel and other.mean:
+        if other is not panel and other.mean and not panel.partner:
             ax.plot(
                 other.mean.x,
                 _mask_above_scale(other.mean, plot.y_max),
@@ -81,6 +82,13 @@ def _draw_panel(ax: Axes, panel: Panel, plot: LearningCurves) -> None:
                 alpha=0.45,
                 zorder=1,
             )
+    dashes = "-" if panel.partner else LINE_STYLES[panel.series_index % len(LINE_STYLES)]
+    _draw_condition(ax, panel, plot, dashes)
+
+
+def _draw_condition(ax: Axes, panel: Panel, plot: LearningCurves, dashes: Any) -> None:
+    """Draw the runs of a condition, their mean in the style of `dashes`, and its band."""
+    color = SERIES[panel.series_index % len(SERIES)]
     if panel.mean and panel.band:
         within_scale = [high <= plot.y_max for high in panel.band[1]]
         ax.fill_between(
@@ -98,10 +106,7 @@ def _draw_panel(ax: Axes, panel: Panel, plot: LearningCurves) -> None:
             zorder=4,
         )
     if panel.mean:
-        means, dashes = (
-            _mask_above_scale(panel.mean, plot.y_max),
-            LINE_STYLES[panel.series_index % len(LINE_STYLES)],
-        )
+        means = _mask_above_scale(panel.mean, plot.y_max)
         ax.plot(panel.mean.x, means, color=color, lw=2.6, ls=dashes, zorder=4)
         cut_x = [x for x, y in zip(panel.mean.x, means, strict=True) if math.isnan(y)]
         ax.plot(

@@ -64,6 +64,11 @@ def draw(plot: ForestPlot, narrow: bool) -> Figure:
     return figure
 
 
+def _smaller(line: str) -> dict[str, Any]:
+    """Return a smaller size of letters for a line that is wider than the margin."""
+    return {"fontsize": 11 if len(line) <= 44 else 10} if len(line) > 36 else {}
+
+
 def _scale(rows: list[ForestRow]) -> tuple[float, float]:
     """Return the ends of the scale: it contains every effect, zero and the finite ends of regions.
 
@@ -144,4 +149,4 @@ def _draw_row(ax: Axes, row: ForestRow, index: int, height: int, narrow: bool) -
     )
     for number, (line, shade, weight) in enumerate(lines):
         below = height / 2 + 19 * (number - (len(lines) - 1) / 2)
-        ax.text(1.03, y(below), line, color=shade, fontweight=weight, **text)
+        ax.text(1.03, y(below), line, color=shade, fontweight=weight, **_smaller(line), **text)

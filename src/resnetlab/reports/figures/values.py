@@ -39,6 +39,8 @@ def plot_csv(plot: AnyPlot) -> str:
                 "low",
                 "high",
                 "verdict",
+                "training_share_low",
+                "training_share_high",
                 "runs",
                 "failed",
                 "published",
@@ -119,6 +121,7 @@ def _effect_values(row: ForestRow, reference_effect: ReferenceEffect | None) -> 
         row.low,
         row.high,
         row.verdict,
+        *row.training_share,
         *row.texts[1:],
     ]
     return (

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from resnetlab.reports import figures
 from resnetlab.reports.document import Report
+from resnetlab.reports.render.outline import contents
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -26,7 +27,8 @@ def render(report: Report, drawings: Mapping[str, figures.Drawing]) -> str:
             f'<div class="wide">{figures.to_themed_svg(drawing.wide, label)}</div>'
             f'<div class="narrow">{figures.to_themed_svg(drawing.narrow, label)}</div>'
         )
-    return jinja_environment().get_template("report.html").render(report=report, pictures=pictures)
+    template = jinja_environment().get_template("report.html")
+    return template.render(report=report, pictures=pictures, contents=contents(report))
 
 
 def jinja_environment() -> Environment:

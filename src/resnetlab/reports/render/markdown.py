@@ -8,7 +8,7 @@ import html
 import re
 
 from resnetlab.reports.document import Cell, Fact, Plot, Report, Table
-from resnetlab.reports.render.outline import Block, Command, Heading, sections
+from resnetlab.reports.render.outline import Block, Command, Heading, contents, sections
 
 
 def render(report: Report) -> str:
@@ -22,6 +22,8 @@ def render(report: Report) -> str:
         )
     parts += [escape(report.answer), *_plot(report.dot_plot)]
     parts.append(f"**Limitations.** {escape(report.limits)}")
+    links = [f"[{heading.text}](#{heading.anchor})" for heading in contents(report)]
+    parts.append(f"Contents: {' · '.join(links)}")
     for block in sections(report):
         parts += _render_block(block)
     return "\n\n".join(part for part in parts if part) + "\n"

@@ -15,6 +15,11 @@ class Heading:
     text: str
     level: int = 2
 
+    @property
+    def anchor(self) -> str:
+        """Id of the heading, to which a table of contents links: `all-runs`."""
+        return self.text.lower().replace(" ", "-")
+
 
 @dataclass(frozen=True)
 class Command:
@@ -24,6 +29,12 @@ class Command:
 
 
 Block = Heading | Command | AnyPlot | Table | tuple[Fact, ...] | str
+
+
+def contents(report: Report) -> tuple[Heading, ...]:
+    """Return the headings of the sections, for a table of contents."""
+    blocks = sections(report)
+    return tuple(block for block in blocks if isinstance(block, Heading) and block.level == 2)
 
 
 def sections(report: Report) -> Iterator[Block]:
@@ -38,7 +49,8 @@ def sections(report: Report) -> Iterator[Block]:
         yield from (Heading("Comparison with published results"), report.references)
         yield report.protocols
     if report.unmatched_references:
-        yield Heading("Published results without a measurement", 3)
+        level = 3 if report.references else 2
+        yield Heading("Published results without a measurement", level)
         yield report.unmatched_references
     if report.ensembles:
         yield from (Heading("Ensembles"), report.ensembles)
@@ -56,6 +68,7 @@ def sections(report: Report) -> Iterator[Block]:
     yield from (Heading("Settings of all conditions", 3), report.common)
     if report.sources:
         yield from (Heading("Sources"), report.sources)
+    yield from (Heading("Files"), report.files)
     yield report.made_by
 
 

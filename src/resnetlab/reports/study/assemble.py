@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from resnetlab.analysis.analyze import analyze
-from resnetlab.analysis.study_data import StudyData, collect
-from resnetlab.reports.document import Cell, Report, escape_strings
+from resnetlab.analysis.study_data import ClaimVerdict, StudyData, collect
+from resnetlab.reports.document import Cell, Fact, Report, escape_strings
+from resnetlab.reports.figures.values import plot_csv
+from resnetlab.reports.format import capitalize_first
 from resnetlab.reports.study import (
     cost_plots,
     diagnostics,
@@ -37,8 +41,20 @@ def build_report(study_data: StudyData) -> Report:
         about=study_data.study.about,
         banner=text.banner(analysis),
         verdicts=tuple(
-            Cell(claim.statement, badge=verdict.label, note=verdict.qualified_label)
+            Cell(claim.statement, badge=verdict.badge, note=verdict.qualified_phrase)
             for claim, verdict in zip(study_data.study.claims, analysis.verdicts, strict=True)
+        ),
+        claim_verdicts=tuple(
+            ClaimVerdict(
+                claim=claim.statement,
+                verdict=verdict.phrase,
+                direction=verdict.direction.phrase if verdict.direction else "",
+                training_share_low=share.low if share else None,
+                training_share_high=share.high if share else None,
+            )
+            for claim, verdict, share in zip(
+                study_data.study.claims, analysis.verdicts, analysis.shares, strict=True
+            )
         ),
         answer=text.answer(analysis),
         dot_plot=plots.dot_plot(analysis),
@@ -66,4 +82,23 @@ def build_report(study_data: StudyData) -> Report:
         costs=cost_plots.scatter_plots(analysis),
         sources=references.source_list(analysis),
     )
-    return escape_strings(report)
+    return escape_strings(replace(report, files=_files(report, study_data)))
+
+
+def _files(report: Report, study_data: StudyData) -> tuple[Fact, ...]:
+    """Return the files that are written beside the report, with their relative paths."""
+    measured = {
+        "results.csv": "a row for each planned run",
+        "curves.csv": "a row for each evaluation of a run",
+        "layers.csv": "a row for each layer and epoch" if study_data.gradient_norms else "",
+        "blocks.csv": "a row for each block" if study_data.blocks else "",
+        "ensembles.csv": "a row for each ensemble" if study_data.ensembles else "",
+        "report.json": "the study, its data and machines, and its verdicts",
+    }
+    files = [Fact(text, path, path) for path, text in measured.items() if text]
+    for plot in report.plots:
+        path = f"figures/{plot.key}"
+        files.append(Fact(f"Figure, {plot.title}", f"{path}.svg", f"{path}.svg"))
+        if plot_csv(plot):
+            files.append(Fact(f"Values, {plot.title}", f"{path}.csv", f"{path}.csv"))
+    return tuple(replace(fact, term=capitalize_first(fact.term)) for fact in files)

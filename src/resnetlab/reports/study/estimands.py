@@ -9,7 +9,7 @@ from typing import assert_never
 
 from resnetlab.reports.document import Cell
 from resnetlab.reports.format import DASH, format_number, join_words
-from resnetlab.stats.verdict import FailureHypothesis, SpeedHypothesis
+from resnetlab.stats.verdict import FailureHypothesis, SpeedHypothesis, Verdict
 from resnetlab.studies import claims
 from resnetlab.studies.claims import AnyClaim, MetricClaim
 
@@ -37,7 +37,10 @@ def describe_estimand(claim: AnyClaim) -> str:
             return f"{compared}: from {ends[0]} to {ends[1]} {unit(claim)}"
         case claims.Equal():
             compared = _difference_text(claim.left, claim.right, claim) + _paired_text(claim.paired)
-            return f"{compared}: within ± {claim.margin:g} {unit(claim)}"
+            amount = f"{claim.margin:g} {unit(claim)}"
+            return (
+                f"{compared}: within ± {amount.removesuffix('s') if claim.margin == 1 else amount}"
+            )
         case claims.FailsAndTrains():
             return f"runs that fail, {claim.left} against {claim.right}"
         case claims.Average():
@@ -84,7 +87,7 @@ def counts_cell(hypothesis: FailureHypothesis | SpeedHypothesis) -> Cell:
         DASH if math.isnan(m) else "never" if math.isinf(m) else f"{m:g}" for m in medians
     ]
     return Cell(
-        f"{median_texts[0]} against {median_texts[1]} epochs",
+        f"{median_texts[0]} against {median_texts[1]} {'epoch' if medians[1] == 1 else 'epochs'}",
         f"medians; never: {never[0]} against {never[1]}",
     )
 
@@ -92,11 +95,13 @@ def counts_cell(hypothesis: FailureHypothesis | SpeedHypothesis) -> Cell:
 _TEST_DESCRIPTIONS = {
     "greater": "greater: the difference is above 0",
     "about": "a size: the difference is in the region that the claim declares; the direction has a "
-    "test of its own, and if only the direction is reproduced, the claim is partly reproduced",
+    "test of its own, and runs that reproduce the direction alone reproduce the claim partly",
     "equal": "equal: the difference is within the margin, by two one-sided tests",
-    "fails-and-trains": "fails and trains: Boschloo's exact test of the runs that diverged or "
-    "stayed at chance, if at least half of the first condition's runs fail and at most half of the "
-    "second's; contradicted if significantly fewer than half fail",
+    "fails-and-trains": "fails and trains, of the runs that diverged or stayed at chance: if at "
+    "least half of the first condition's runs fail and at most half of the second's, Boschloo's "
+    "exact test that the first one fails more often; if fewer than half of the first one's fail, a "
+    "one-sided binomial test that its rate of failures is below one half, which contradicts the "
+    "claim",
     "average": "average: a contrast over the conditions (Satterthwaite's degrees of freedom)",
     "relative": "relative: the mean of ratios, its variance by the delta method",
     "monotone": "monotone: every step is above 0, by the step with the largest p, which is "
@@ -105,6 +110,25 @@ _TEST_DESCRIPTIONS = {
     "faster": "faster: the exact rank test of Gehan (1965); a run that never reaches the accuracy "
     "ranks behind all that do",
 }
+
+
+def test_name(claim: AnyClaim, verdict: Verdict) -> str:
+    """Return the name of the test behind the p-value of a claim; empty if it has none."""
+    if verdict.p is None:
+        return ""
+    if verdict.test:
+        return verdict.test
+    match claim:
+        case claims.Greater() | claims.About() | claims.Equal():
+            return "paired t-test" if claim.paired else "Welch's t-test"
+        case claims.Faster():
+            return "Gehan's rank test"
+        case claims.Relative():
+            return "t-test of a mean ratio"
+        case claims.Average():
+            return "t-test of a contrast"
+        case _:
+            return "Welch's t-test, the weakest"
 
 
 def claims_note(declared_claims: Sequence[AnyClaim], correction: str) -> str:
@@ -124,7 +148,7 @@ def claims_note(declared_claims: Sequence[AnyClaim], correction: str) -> str:
     return (
         "Difference: how much better left is, in accuracy, or how much lower in error or loss, "
         f"over trained runs, by Welch's t with ν degrees of freedom. Tests: {how}. If p, "
-        f"{correction}, is below 0.05, the claim is reproduced or contradicted; otherwise it is "
+        f"{correction}, is below 0.05, the runs reproduce or contradict the claim; otherwise it is "
         f"inconclusive.{paired}"
     )
 

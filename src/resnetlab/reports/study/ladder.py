@@ -9,6 +9,7 @@ from resnetlab.reports.format import (
     DASH,
     capitalize_first,
     decimals,
+    format_count,
     format_interval,
     format_p_value,
     format_pct,
@@ -65,7 +66,7 @@ def _table(analysis: StudyAnalysis) -> Table:
         Column("Train"),
         Column("Difference"),
         Column("Verdict", numeric=False),
-        Column("Why", numeric=False),
+        Column("Explanation", numeric=False),
     )
     verdicts = _verdicts(analysis)
     rows = tuple(
@@ -78,7 +79,8 @@ def _table(analysis: StudyAnalysis) -> Table:
         "rung that it replaces, and no rung adds to it. A rung with an expected result is a claim, "
         "corrected with all claims of the study (Holm 1979); the others are exploratory, and their "
         "intervals are not corrected. Train accuracy: a fixed part of the train images in "
-        "evaluation mode; its excess over the test accuracy is overfitting."
+        "evaluation mode; its excess over the test accuracy is overfitting. Explanation: why the "
+        "rung should help, by its source; these runs do not test it."
     )
     return Table("ladder", columns, rows, note)
 
@@ -114,9 +116,9 @@ def _row(analysis: StudyAnalysis, rung: Rung, verdict: Verdict | None) -> tuple[
     if verdict is not None:
         p = f"p {format_p_value(verdict.p_holm)}, Holm" if verdict.p_holm is not None else ""
         word = Cell(
-            capitalize_first(verdict.label),
+            capitalize_first(verdict.phrase),
             "; ".join(filter(None, (p, _expectation_text(rung)))),
-            verdict.label,
+            verdict.badge,
         )
     return (
         Cell(rung.condition, changes),
@@ -127,12 +129,20 @@ def _row(analysis: StudyAnalysis, rung: Rung, verdict: Verdict | None) -> tuple[
         ),
         difference,
         word,
-        Cell(rung.why),
+        Cell(_explanation(rung)),
     )
 
 
+def _explanation(rung: Rung) -> str:
+    """Return the explanation of a rung with its author, so that it is not read as a finding of
+    these runs.
+    """
+    author = "The source's explanation" if rung.source else "The study file's explanation"
+    return f"{author}: {rung.why}" if rung.why else ""
+
+
 def _expectation_text(rung: Rung) -> str:
-    within = f"within {rung.margin:g} points" if rung.margin else ""
+    within = f"within {format_count(rung.margin, 'point')}" if rung.margin else ""
     return (
         "expected: "
         f"{'better' if rung.expect == 'greater' else 'worse' if rung.expect == 'less' else within}"

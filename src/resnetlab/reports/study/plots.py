@@ -27,15 +27,25 @@ from resnetlab.reports.format import (
 )
 from resnetlab.reports.study import estimands, references, text
 from resnetlab.reports.study.finetune import has_finetuning
-from resnetlab.stats.intervals import Summary, mean, t_interval
+from resnetlab.stats.intervals import (
+    ACCURACY_RANGE_PCT,
+    Interval,
+    Summary,
+    mean,
+    t_interval,
+    within_range,
+)
 from resnetlab.stats.verdict import Hypothesis, MeansHypothesis, Verdict
-from resnetlab.studies.claims import AnyClaim
+from resnetlab.studies.claims import AnyClaim, Best, Monotone, condition_labels
 
 if TYPE_CHECKING:
     from resnetlab.analysis.analyze import StudyAnalysis
 
-MAX_PANELS = 20
+MAX_PANELS = 24
 """Largest number of panels; a larger figure is hard to read and takes very long to draw."""
+
+MAX_NAMED = 12
+"""Largest number of conditions without a panel that a caption names."""
 
 MIN_T_BAND_RUNS = 5
 """Number of runs from which a t-band is more informative than the range of the runs."""
@@ -109,10 +119,13 @@ def forest_plot(analysis: StudyAnalysis) -> ForestPlot | None:
     claims = analysis.study.claims
     if not analysis.counts.complete or len(claims) < 2:
         return None
-    judged_claims = zip(claims, analysis.hypotheses, analysis.verdicts, strict=True)
+    tested = zip(claims, analysis.hypotheses, analysis.verdicts, analysis.shares, strict=True)
     rows = tuple(
-        _forest_row(claim, question, verdict, references.reference_effects(analysis, claim))
-        for claim, question, verdict in judged_claims
+        replace(
+            _forest_row(claim, question, verdict, references.reference_effects(analysis, claim)),
+            training_share=(share.low, share.high) if share else (None, None),
+        )
+        for claim, question, verdict, share in tested
     )
     caption = (
         "Shaded: the region in which a claim is true. Dot: the effect (how much better left is); "
@@ -174,7 +187,7 @@ def _forest_row(
             None,
             None,
             None,
-            verdict.label,
+            verdict.phrase,
             False,
             (effect_text, *run_texts),
         )
@@ -189,7 +202,7 @@ def _forest_row(
         region,
         effect.estimate,
         *interval,
-        verdict.label,
+        verdict.phrase,
         verdict.conditional,
         (effect_text, *run_texts),
         reference_effects,
@@ -205,18 +218,76 @@ def learning_curves(analysis: StudyAnalysis) -> tuple[LearningCurves, ...]:
     if any(point.split == "train" for point in points):
         figures.append(_curves(analysis, "train", "loss"))
     recorded = {point.split for point in points}
+    if any(point.split == "test" and point.loss_nats is not None for point in points):
+        figures.append(_curves(analysis, "test", "loss"))
     for split in ("test", "validation", "train"):
         if split in recorded:
             figures.append(_curves(analysis, split, "error"))
+            pairs = _pairs(analysis, split)
+            figures += [_pair_curves(analysis, pairs, split, figures[-1])] if pairs else []
             break
     return tuple(figures)
 
 
-def _curves(analysis: StudyAnalysis, split: str, quantity: str) -> LearningCurves:
-    labels, left_out = (
-        list(analysis.summaries)[:MAX_PANELS],
-        max(0, len(analysis.summaries) - MAX_PANELS),
+def _pairs(analysis: StudyAnalysis, split: str) -> list[Panel]:
+    """Return a panel for each two conditions that a claim compares, if both have curves."""
+    compared: dict[frozenset[str], tuple[str, str]] = {}
+    for claim in analysis.study.claims:
+        if not isinstance(claim, Monotone | Best):
+            labels = condition_labels(claim)
+            for pair in zip(labels[::2], labels[1::2], strict=True):
+                compared.setdefault(frozenset(pair), pair)
+    panels = []
+    for left, right in compared.values():
+        upper, lower = (_panel(analysis, label, split, "error") for label in (left, right))
+        if upper.runs and lower.runs:
+            partner = replace(lower, series_index=0)
+            panels.append(
+                replace(upper, label=f"{left} and {right}", series_index=1, partner=partner)
+            )
+    return panels[:MAX_PANELS]
+
+
+def _pair_curves(
+    analysis: StudyAnalysis, panels: list[Panel], split: str, single: LearningCurves
+) -> LearningCurves:
+    """Return the figure of the pairs of claims, on the scale of the figure of all conditions."""
+    caption = _caption(analysis, tuple(panels), [], split, None, False).replace(
+        " Gray: the means of the other conditions.", ""
     )
+    finals = [
+        f"{panel.label} {panel.mean.y[-1]:.2f} and {panel.partner.mean.y[-1]:.2f}"
+        for panel in panels
+        if panel.mean and panel.partner and panel.partner.mean
+    ]
+    title = f"{single.title} of the two conditions of a claim"
+    return LearningCurves(
+        f"{split}-error-pairs",
+        title,
+        "The two conditions of a claim in one panel: the first solid, the second dashed. "
+        + caption,
+        f"{title}. Last value of the means: {'; '.join(finals) or 'none yet'}.",
+        single.unit,
+        tuple(panels),
+        None,
+        "",
+        single.y_max,
+    )
+
+
+def _panel_labels(analysis: StudyAnalysis) -> tuple[list[str], list[str]]:
+    """Return the conditions with a panel and those without one, each in the order of the study.
+
+    The main rungs of a ladder come before its side rungs.
+    """
+    labels = list(analysis.summaries)
+    side = {rung.condition for rung in analysis.study.ladder if rung.instead_of}
+    with_panel = set(sorted(labels, key=side.__contains__)[:MAX_PANELS])
+    return [x for x in labels if x in with_panel], [x for x in labels if x not in with_panel]
+
+
+def _curves(analysis: StudyAnalysis, split: str, quantity: str) -> LearningCurves:
+    labels, left_out = _panel_labels(analysis)
     panels = tuple(_panel(analysis, label, split, quantity) for label in labels)
     if analysis.study.ladder and (split, quantity) == ("test", "error"):
         train = [_panel(analysis, label, "train", quantity).mean for label in labels]
@@ -235,10 +306,10 @@ def _curves(analysis: StudyAnalysis, split: str, quantity: str) -> LearningCurve
         top = min(100.0, top)
     unit = "nats" if quantity == "loss" else "%"
     title = {
-        "loss": "Loss on the train subset",
+        "loss": "Test loss" if split == "test" else "Loss on the train subset",
         "error": f"{'Train subset' if split == 'train' else split.capitalize()} error",
     }[quantity]
-    caption = _caption(analysis, panels, left_out, split, quantity, reference, cut)
+    caption = _caption(analysis, panels, left_out, split, reference, cut)
     finals = [f"{p.label} {p.mean.y[-1]:.2f}" for p in panels if p.mean]
     alt = (
         f"{title} by epoch, one panel per condition. Last value of the mean: "
@@ -246,16 +317,24 @@ def _curves(analysis: StudyAnalysis, split: str, quantity: str) -> LearningCurve
     )
     label = f"ln {max(classes)}" if reference else ""
     return LearningCurves(
-        f"{split}-{quantity}", title, caption, alt, unit, panels, reference, label, top, left_out
+        f"{split}-{quantity}",
+        title,
+        caption,
+        alt,
+        unit,
+        panels,
+        reference,
+        label,
+        top,
+        len(left_out),
     )
 
 
 def _caption(
     analysis: StudyAnalysis,
     panels: tuple[Panel, ...],
-    omitted_conditions: int,
+    without_panel: list[str],
     split: str,
-    quantity: str,
     uniform_loss: float | None,
     is_cut: bool,
 ) -> str:
@@ -275,10 +354,12 @@ def _caption(
             "Dashed: mean error on the fixed train images; its distance to the bold line is "
             "overfitting."
         )
-    if omitted_conditions:
+    if without_panel:
+        names = join_words(without_panel[:MAX_NAMED])
+        more = len(without_panel) - MAX_NAMED
         sentences.append(
-            f"The first {len(panels)} of {len(panels) + omitted_conditions} conditions; "
-            "curves.csv has all."
+            f"{len(panels)} of {len(panels) + len(without_panel)} conditions; curves.csv has also "
+            f"{names}{f', and {more:,} more' if more > 0 else ''}."
         )
     elif sum(panel.mean is not None for panel in panels) > 1:
         sentences.append("Gray: the means of the other conditions.")
@@ -298,7 +379,7 @@ def _caption(
         )
     if uniform_loss:
         sentences.append(f"Dotted: {uniform_loss:.2f} nats, the loss of a uniform guess.")
-    if quantity == "error" and split == "test":
+    if split == "test":
         sentences.append("This curve selected nothing.")
     return " ".join(
         [
@@ -332,7 +413,11 @@ def _panel(analysis: StudyAnalysis, label: str, split: str, quantity: str) -> Pa
     band = None
     if len(trained) >= 2:
         use_t = len(trained) >= MIN_T_BAND_RUNS
-        edges = [t_interval(column) if use_t else (min(column), max(column)) for column in columns]
-        pairs = [edge for edge in edges if edge is not None]
-        band = (tuple(max(0.0, low) for low, _ in pairs), tuple(high for _, high in pairs))
+        edges = [
+            t_interval(column) if use_t else Interval(min(column), max(column))
+            for column in columns
+        ]
+        possible = ACCURACY_RANGE_PCT if quantity == "error" else Interval(0.0, math.inf)
+        pairs = [edge for pair in edges if (edge := within_range(pair, possible)) is not None]
+        band = (tuple(low for low, _ in pairs), tuple(high for _, high in pairs))
     return Panel(label, style, tuple(runs), average, band)

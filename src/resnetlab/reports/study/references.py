@@ -8,6 +8,8 @@ images, or if the protocol here is a reduced one.
 from __future__ import annotations
 
 import math
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from statistics import NormalDist
 from typing import TYPE_CHECKING
@@ -31,7 +33,7 @@ from resnetlab.reports.format import (
     format_pct,
     join_words,
 )
-from resnetlab.stats.intervals import Interval, mean
+from resnetlab.stats.intervals import ACCURACY_RANGE_PCT, Interval, mean, within_range
 from resnetlab.stats.prediction import CompatibilityBadge, compare_with_reported
 from resnetlab.studies.bibliography import bibliography, cited_works
 from resnetlab.studies.claims import (
@@ -52,8 +54,8 @@ if TYPE_CHECKING:
 
 
 TOP5: Quantity = "top-5 error"
-_NUMBER = {"steps": ",", "epochs": "g", "train images": ","}
-"""Formats of numbers by unit."""
+MIN_SHARED_ROWS = 4
+"""Number of rows from which a clause that they share stands in the note of the table."""
 _UNKNOWN_EPOCH = "the last, or not described"
 
 
@@ -84,9 +86,19 @@ def compare_references(analysis: StudyAnalysis) -> tuple[ReferenceComparison, ..
 
 def table(analysis: StudyAnalysis) -> Table | None:
     """Return the table of published and measured numbers, or None if the study names none."""
+    comparisons = compare_references(analysis)
+    shared, reasons = _shared_differences(comparisons), _shared_reasons(comparisons)
     rows = tuple(
-        _row(item, citation_link(analysis, item.reference.source))
-        for item in compare_references(analysis)
+        _row(
+            replace(
+                item,
+                no_badge_reason=reasons.get(item.no_badge_reason, item.no_badge_reason),
+                differences=tuple(x for x in item.differences if x not in shared),
+            ),
+            citation_link(analysis, item.reference.source),
+            "those of every row" if shared else "none that the source describes",
+        )
+        for item in comparisons
     )
     if not rows:
         return None
@@ -107,7 +119,26 @@ def table(analysis: StudyAnalysis) -> Table | None:
         "and a reduced protocol has no badge. Settings that the source does not describe are not "
         "compared."
     )
+    if shared:
+        note += f" Differences of every row: {'; '.join(shared)}."
+    for number, reason in enumerate(reasons, 1):
+        note += f" No badge, reason {number}: {reason}."
     return Table("beside", columns, rows, note, "scroll")
+
+
+def _shared_differences(comparisons: Sequence[ReferenceComparison]) -> tuple[str, ...]:
+    """Return the differences that all of many rows have; they stand in the note of the table."""
+    if len(comparisons) < MIN_SHARED_ROWS:
+        return ()
+    first, *others = (item.differences for item in comparisons)
+    return tuple(text for text in first if all(text in other for other in others))
+
+
+def _shared_reasons(comparisons: Sequence[ReferenceComparison]) -> dict[str, str]:
+    """Return the reasons that many rows have, each with the short words for the rows."""
+    counts = Counter(item.no_badge_reason for item in comparisons if item.no_badge_reason)
+    shared = [text for text, n in counts.items() if n >= MIN_SHARED_ROWS and len(text) > 40]
+    return {text: f"reason {number}, below the table" for number, text in enumerate(shared, 1)}
 
 
 def unmatched_table(analysis: StudyAnalysis) -> Table | None:
@@ -301,6 +332,8 @@ def _compare(analysis: StudyAnalysis, reference: MatchedReference) -> ReferenceC
         badge, interval, _ = compare_with_reported(
             measured, replace(source, half_width=source.half_width + subset_error)
         )
+        possible = Interval(0.0, math.inf) if value.quantity == "loss" else ACCURACY_RANGE_PCT
+        interval = within_range(interval, possible)
     drawn = not _mismatch_reason(analysis, reference) and value.accuracy_pct is not None
     return ReferenceComparison(
         reference, measured, badge, interval, why, _differences(analysis, reference), drawn
@@ -416,14 +449,13 @@ def _differences(analysis: StudyAnalysis, reference: MatchedReference) -> tuple[
             "(published: all)"
         )
     lengths = (
-        (recipe.total_steps(facts.train_images), protocol.steps, "steps"),
-        (recipe.num_epochs(facts.train_images), protocol.epochs, "epochs"),
-        (facts.train_images, protocol.train_images, "train images"),
+        (recipe.total_steps(facts.train_images), protocol.steps, "step"),
+        (recipe.num_epochs(facts.train_images), protocol.epochs, "epoch"),
+        (facts.train_images, protocol.train_images, "train image"),
     )
     for here, published, unit in lengths:
         if published is not None and here != published:
-            numbers = f"{here:{_NUMBER[unit]}} {unit} (published {published:{_NUMBER[unit]}})"
-            differences.append(numbers)
+            differences.append(f"{format_count(here, unit)} (published {published:,.10g})")
     fields = flatten_condition(condition)
     for key, value in protocol.fields.items():
         if key in fields and fields[key] != value:
@@ -468,7 +500,9 @@ def _setting_text(value: object) -> str:
     return {True: "on", False: "off"}[value] if isinstance(value, bool) else f"{value}"
 
 
-def _row(comparison: ReferenceComparison, link: tuple[str, str]) -> tuple[Cell, ...]:
+def _row(
+    comparison: ReferenceComparison, link: tuple[str, str], no_difference: str
+) -> tuple[Cell, ...]:
     value, measured = comparison.reference.value, comparison.measured
     digits = 3 if value.quantity == "loss" else decimals(comparison.interval)
     measured_cell = Cell(DASH, "n = 0")
@@ -490,7 +524,7 @@ def _row(comparison: ReferenceComparison, link: tuple[str, str]) -> tuple[Cell, 
         measured_cell,
         Cell(format_interval(comparison.interval, digits)),
         word,
-        Cell("; ".join(comparison.differences) or "none that the source describes"),
+        Cell("; ".join(comparison.differences) or no_difference),
     )
 
 

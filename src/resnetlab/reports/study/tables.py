@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from resnetlab.analysis.study_data import Machine, RunRow
@@ -25,8 +26,9 @@ from resnetlab.reports.format import (
 )
 from resnetlab.reports.study import estimands, finetune
 from resnetlab.reports.study.references import citation_link
+from resnetlab.reports.study.text import protocol_sentence
 from resnetlab.schema import encode
-from resnetlab.stats.intervals import Summary, mean
+from resnetlab.stats.intervals import ACCURACY_RANGE_PCT, Interval, Summary, mean
 from resnetlab.stats.outcomes import OUTCOMES, OutcomeCounts
 from resnetlab.stats.power import ALPHA
 from resnetlab.stats.verdict import GREATER, Hypothesis, MeansHypothesis, Verdict
@@ -64,13 +66,13 @@ def conditions(analysis: StudyAnalysis) -> Table:
         for label, summary in analysis.summaries.items()
     )
     note = (
-        "Test accuracy. Below the number of trained runs: the 95 % Wilson interval of their share. "
-        "95 % CI: Student's t-interval of the mean of the trained runs. Mean of all runs: a "
-        "diverged run counts with the accuracy of a constant guess. Its interval is Student's t if "
-        "all runs had the same outcome. Otherwise it combines an exact interval of the share of "
-        "trained runs with a t-interval of their mean; with fewer than 2 trained runs it is 0 to "
-        "100 %. Training time: mean of the finished runs; below it, that of "
-        "their evaluations, which is additional."
+        "Test accuracy. Below the number of trained runs: the 95 % Wilson interval of their "
+        "share. 95 % CI: Student's t-interval of the mean of the trained runs, cut at 0 and 100 "
+        "%. Mean of all runs: a diverged run counts with the accuracy of a constant guess. Its "
+        "interval is Student's t if all runs had the same outcome. Otherwise it combines an "
+        "exact interval of the share of trained runs with a t-interval of their mean; with "
+        "fewer than 2 trained runs it is 0 to 100 %. Training time: mean of the finished runs; "
+        "below it, that of their evaluations, which is additional."
     )
     return Table("conditions", columns, rows, note)
 
@@ -100,13 +102,21 @@ def _condition_row(label: str, summary: Summary, runs: Sequence[RunRow]) -> tupl
         rate,
         Cell(format_pct(summary.mean_pct, digits)),
         Cell(DASH if summary.sd_pct is None else format_number(summary.sd_pct, 2)),
-        Cell(format_interval(summary.interval_pct, digits)),
+        Cell(format_interval(summary.interval_pct, digits), _cut_text(summary.interval_pct)),
         everything,
         Cell(
             format_duration(mean(seconds)) if seconds else DASH,
             f"evaluation: {format_duration(mean(evaluation))}" if seconds and evaluation else "",
         ),
     )
+
+
+def _cut_text(interval: Interval | None) -> str:
+    """Say where an interval was cut; empty if it was not."""
+    if interval is None or interval.low == interval.high:
+        return ""
+    ends = sorted({*interval} & {*ACCURACY_RANGE_PCT})
+    return f"cut at {join_words([f'{end:g}' for end in ends])} %" if ends else ""
 
 
 def outcomes(analysis: StudyAnalysis) -> Table:
@@ -174,12 +184,11 @@ def claims(analysis: StudyAnalysis) -> Table | None:
         f"If p, {family}, is below 0.05, a difference above 0 reproduces the claim that left is "
         "greater, and one below 0 contradicts it. Otherwise the claim is inconclusive."
     )
-    return Table(
-        "claims",
-        columns,
-        rows,
-        note if only_simple else estimands.claims_note(analysis.study.claims, family),
-    )
+    note = note if only_simple else estimands.claims_note(analysis.study.claims, family)
+    skipped = " ".join(analysis.study.left_out)
+    left_out = f"Claims without a verdict, as their conditions are left out: {skipped}"
+    parts = (note, protocol_sentence(analysis), left_out if skipped else "")
+    return Table("claims", columns, rows, " ".join(filter(None, parts)))
 
 
 def _claim_rows(
@@ -196,6 +205,7 @@ def _claim_rows(
     )
     if verdict.label != "waiting" and not isinstance(hypothesis, MeansHypothesis):
         numbers[0] = estimands.counts_cell(hypothesis)
+    numbers[-2] = replace(numbers[-2], note=estimands.test_name(claim, verdict))
     yield (says, *numbers, _verdict_cell(verdict))
     if verdict.direction is not None and isinstance(hypothesis, MeansHypothesis):
         side = "above" if hypothesis.direction == GREATER else "below"
@@ -213,9 +223,9 @@ def _verdict_cell(verdict: Verdict) -> Cell:
             if part
         )
     word = Cell(
-        capitalize_first(verdict.label),
-        why or verdict.qualified_label[len(verdict.label) :].strip(" ()"),
-        verdict.label,
+        capitalize_first(verdict.phrase),
+        why or verdict.qualified_phrase[len(verdict.phrase) :].strip(" ()"),
+        verdict.badge,
     )
     if (
         verdict.conditional

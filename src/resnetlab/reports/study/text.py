@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from typing import TYPE_CHECKING
 
+from resnetlab.analysis.training_share import file_images_seen, images_seen
 from resnetlab.reports.format import (
     capitalize_first,
     decimals,
@@ -17,9 +19,23 @@ from resnetlab.reports.format import (
 from resnetlab.reports.study import ensembles
 from resnetlab.reports.study.finetune import has_finetuning
 from resnetlab.shell import command_line
-from resnetlab.stats.intervals import Summary, mean, t_interval
+from resnetlab.stats.intervals import (
+    ACCURACY_RANGE_PCT,
+    Interval,
+    Summary,
+    mean,
+    t_interval,
+    within_range,
+)
 from resnetlab.stats.verdict import Verdict
-from resnetlab.studies.claims import About, AnyClaim, Equal, FailsAndTrains, Greater
+from resnetlab.studies.claims import (
+    About,
+    AnyClaim,
+    Equal,
+    FailsAndTrains,
+    Greater,
+    condition_labels,
+)
 
 if TYPE_CHECKING:
     from resnetlab.analysis.analyze import StudyAnalysis
@@ -50,22 +66,53 @@ def answer(analysis: StudyAnalysis) -> str:
     if not claims:
         return _without_claims(analysis)
     first = _comparison(analysis, claims[0], verdicts[0])
+    protocol = protocol_sentence(analysis)
     if len(claims) == 1:
-        return f"{capitalize_first(first)}."
-    words = Counter(verdict.label for verdict in verdicts)
+        return " ".join(filter(None, (f"{capitalize_first(first)}.", protocol)))
+    words = Counter(_quoted(verdict) for verdict in verdicts)
     summary = join_words(
         [f"{number} {'is' if number == 1 else 'are'} {word}" for word, number in words.items()]
     )
     summary = (
         f"Of {len(claims)} claims, {summary}"
         if len(words) > 1
-        else f"All {len(claims)} claims are {verdicts[0].label}"
+        else f"All {len(claims)} claims are {_quoted(verdicts[0])}"
     )
-    return f"{summary}; the first: {first}."
+    return " ".join(filter(None, (f"{summary}; the first: {first}.", protocol)))
+
+
+def _quoted(verdict: Verdict) -> str:
+    """Return the phrase of a verdict, in quotes if it names a protocol."""
+    return verdict.label if verdict.phrase == verdict.label else f"“{verdict.phrase}”"
+
+
+def protocol_sentence(analysis: StudyAnalysis) -> str:
+    """Explain verdicts at a reduced training; empty if no claim has one."""
+    limited = [
+        claim
+        for claim, share in zip(analysis.study.claims, analysis.shares, strict=True)
+        if share is not None
+    ]
+    if not limited:
+        return ""
+    images = {
+        (images_seen(condition.recipe, facts.train_images), file_images_seen(condition, facts))
+        for claim in limited
+        for label in condition_labels(claim)
+        for condition, facts in [(analysis.study.condition(label), analysis.data(label))]
+    }
+    here, full = next(iter(images))
+    seen = "its runs saw fewer images than the study file asks for"
+    if len(images) == 1 and full is not None and here < full:
+        seen = f"a run saw {here:,.0f} images, and the study file asks for {full:,.0f}"
+    return (
+        "A verdict at a share of the training is one on the claim at this protocol, not on the "
+        f"claim of its source: {seen} (an image counts as often as it is seen)."
+    )
 
 
 def _comparison(analysis: StudyAnalysis, claim: AnyClaim, verdict: Verdict) -> str:
-    word = verdict.qualified_label.replace(" (", ", ").removesuffix(")")
+    word = verdict.qualified_phrase.replace(" (", ", ").removesuffix(")")
     why = f" ({verdict.reason})" if verdict.reason else ""
     if not isinstance(claim, Greater | About | Equal | FailsAndTrains):
         return f"{claim.statement.strip().rstrip('.')}: {word}{why}"
@@ -98,7 +145,8 @@ def _loss_or_train_comparison(analysis: StudyAnalysis, claim: Greater | About | 
         values = [value if loss else 100 - value for value in recorded if value is not None]
         if not values:
             return claim.statement.strip().rstrip(".")
-        interval = t_interval(values)
+        possible = Interval(0.0, math.inf) if loss else ACCURACY_RANGE_PCT
+        interval = within_range(t_interval(values), possible)
         digits = 3 if loss else decimals(interval)
         reached = (
             f"{format_number(mean(values), digits)} nats"
@@ -168,12 +216,14 @@ def limits(analysis: StudyAnalysis) -> str:
     if changed:
         sentences.append(f"Not the protocol of the study file: {'; '.join(changed)}.")
     if parts:
-        sentences.append(f"Not all conditions of the study file: {'; '.join(parts)}.")
-    if analysis.study.left_out:
+        count = format_count(len(analysis.study.conditions), "condition")
+        sentences.append(f"Not all conditions of the study file, only {count} of it.")
+    if analysis.study.left_out and not analysis.study.claims:
         skipped = " ".join(analysis.study.left_out)
-        sentences.append(
-            f"Claims without a verdict because their conditions are left out: {skipped}"
-        )
+        sentences.append(f"Claims without a verdict, as their conditions are left out: {skipped}")
+    elif analysis.study.left_out:
+        count = format_count(len(analysis.study.left_out), "claim")
+        sentences.append(f"{count} without a verdict, listed below the table of claims.")
     sentences += [
         f"About {data.name}: {data.about.strip().rstrip('.')}."
         for data in analysis.study_data.data
@@ -184,7 +234,7 @@ def limits(analysis: StudyAnalysis) -> str:
         for condition in analysis.study.conditions
         if condition.data.train_images
     }
-    if train_images:
+    if train_images and not any(item.startswith("data.train_images") for item in changed):
         sentences.append(
             "Reduced protocol: trained on only "
             f"{join_words([f'{n:,}' for n in sorted(train_images)])} images."

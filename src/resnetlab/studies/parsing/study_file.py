@@ -51,7 +51,7 @@ from resnetlab.studies.parsing.toml_tables import (
     recipe_table,
     set_field,
 )
-from resnetlab.studies.study import Condition, Rung, Study
+from resnetlab.studies.study import Condition, FileProtocol, Rung, Study
 
 MAX_CONDITIONS = 1_000
 
@@ -167,6 +167,9 @@ def parse_study(
             *(rung.claim.statement for rung in all_rungs if rung.claim and rung not in rungs),
             *left_out,
         )
+    if overrides.data is not None or overrides.settings:
+        own_data = {"data": raw.get("data") or {"source": overrides.data}}
+        conditions = _with_file_protocols(conditions, raw | own_data, where)
     problems += _check_instruments(file.diagnostics, conditions, where) if file is not None else ()
     if problems or file is None:
         raise InputError(
@@ -190,6 +193,22 @@ def parse_study(
         ensembles=ensembles,
         ladder=rungs,
     )
+
+
+def _with_file_protocols(
+    conditions: list[Condition], raw: dict[str, Any], where: str
+) -> list[Condition]:
+    """Return the conditions with the data and recipe that they have without the command.
+
+    A file that cannot be read without its command asks for nothing else than the command does.
+    """
+    unchanged = _rungs(raw, where)[1] if "rung" in raw else _conditions(raw, where, {})[0]
+
+    def file_protocol(condition: Condition) -> FileProtocol:
+        file = next((c for c in unchanged if c.values == condition.values), condition)
+        return FileProtocol(data=file.data, recipe=file.recipe)
+
+    return [replace(c, file_protocol=file_protocol(c)) for c in conditions]
 
 
 def _check_instruments(
@@ -379,7 +398,8 @@ def _condition(
         values.items(), key=lambda item: item[0].count(".")
     ):  # a table before its fields
         if axis.split(".")[0] not in broken:
-            problems += _collect_problems(partial(set_field, parts, axis, value, where))[1]
+            own = copy.deepcopy(value)  # a field below the axis must not change the axis itself
+            problems += _collect_problems(partial(set_field, parts, axis, own, where))[1]
     for key, value in deferred.items():
         if key.split(".")[0] not in broken:
             problems += _collect_problems(partial(set_field, parts, key, value, where))[1]

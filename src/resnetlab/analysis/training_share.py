@@ -1,0 +1,107 @@
+"""Share of the training that a study had: the images that its runs see, of those that its file asks
+for. Free of torch.
+
+A command may shorten a study (`--set recipe.epochs=2`, `--set data.train_images=10000`, a smaller
+data set). A verdict of such a study says so in its words, because it is a verdict on the claim at
+this protocol, not on the claim of its source.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from resnetlab.analysis.study_data import DatasetInfo
+from resnetlab.data.sources.torchvision_sets import TORCHVISION_SETS
+from resnetlab.recipes.finetune import AnyRecipe
+from resnetlab.studies.study import Condition, Study
+
+FULL_SHARE = 0.999
+"""Share from which a training counts as full: a few unreadable images do not shorten it."""
+
+_SHORTENING = ("recipe = ", "recipe.epochs = ", "recipe.steps = ", "data.train_images = ")
+"""Changes by a command that may shorten the training, as `Study.overrides` has them."""
+
+
+@dataclass(frozen=True)
+class TrainingShare:
+    """Share of the training, from 0 to 1: the lowest and the highest of some conditions.
+
+    Both are None if the share is not known, for a report of an older version.
+    """
+
+    low: float | None = None
+    high: float | None = None
+
+    @property
+    def text(self) -> str:
+        """Return the share as the words of a verdict: `at 4 % of the training`."""
+        if self.low is None or self.high is None:
+            return "at a reduced training"
+        low, high = _format_share(self.low), _format_share(self.high)
+        return f"at {low if low == high else f'{low} to {high}'} % of the training"
+
+
+def _format_share(share: float) -> str:
+    """Format a share in percent: whole percent from 1 % on, else two significant digits. A share
+    below 1 is never 100 %.
+    """
+    percent = 100 * share
+    if percent < 1:
+        return f"{percent:.2g}"
+    return f"{percent:.0f}" if share >= 1 else f"{min(99, round(percent))}"
+
+
+def training_share(
+    study: Study, data: dict[str, DatasetInfo], labels: Iterable[str]
+) -> TrainingShare | None:
+    """Return the share of the training of some conditions, or None if none of them is shortened.
+
+    Args:
+        study: Study of the conditions.
+        data: Data of each condition, by its label.
+        labels: Labels of the conditions.
+    """
+    shares = [
+        share
+        for label in dict.fromkeys(labels)
+        for share in [_condition_share(study, study.condition(label), data[label])]
+    ]
+    known = [share for share in shares if share is not None]
+    if len(known) < len(shares):
+        return TrainingShare()
+    return TrainingShare(min(known), max(known)) if min(known, default=1.0) < FULL_SHARE else None
+
+
+def images_seen(recipe: AnyRecipe, train_images: int) -> float:
+    """Return the number of images that a run sees, each as often as it is seen."""
+    return recipe.num_epochs(train_images) * train_images
+
+
+def file_images_seen(condition: Condition, facts: DatasetInfo) -> float | None:
+    """Return the number of images that a run would see by the study file unchanged.
+
+    None if the number of train images is not recorded.
+    """
+    file = condition.file_protocol
+    if file is None:
+        return images_seen(condition.recipe, facts.train_images)
+    available = file.data.train_images
+    if available is None and file.data.source != condition.data.source:
+        named = TORCHVISION_SETS.get(file.data.source)
+        if named is not None:
+            available = named.train_images - round(file.data.validation * named.train_images)
+    if available is None:
+        cut = condition.data.train_images is not None
+        available = facts.available_train_images if cut else facts.train_images
+    return images_seen(file.recipe, available) if available else None
+
+
+def _condition_share(study: Study, condition: Condition, facts: DatasetInfo) -> float | None:
+    """Return the share of a condition, at most 1; None if it is shortened by an unknown share."""
+    if condition.file_protocol is None:
+        return None if any(change.startswith(_SHORTENING) for change in study.overrides) else 1.0
+    full = file_images_seen(condition, facts)
+    return (
+        None if full is None else min(1.0, images_seen(condition.recipe, facts.train_images) / full)
+    )
