@@ -14,12 +14,13 @@ from resnetlab.data.splits import load_dataset
 from resnetlab.recipes.numerics import Placement
 from resnetlab.runs.directory import RunDirectory
 from resnetlab.runs.records import Result
-from resnetlab.runs.session import execute
+from resnetlab.runs.session import run_attempt
 from resnetlab.schema import encode
 from resnetlab.studies.executors.local import LocalExecutor
 from resnetlab.studies.parsing.study_file import load_study
 from resnetlab.studies.plan import Plan, folder_name
 from resnetlab.studies.run import plan_study, save_plan
+from resnetlab.training.interleave import round_robin
 
 SEEDS = 10
 
@@ -63,9 +64,10 @@ def _trained(plan: Plan, root: Path) -> Result:
     """Train the first run and return its result."""
     first = plan.runs[0]
     dataset = load_dataset(first.file.data, root / "cache")
-    result = execute(
+    attempt = run_attempt(
         first.id, first.file, dataset, root, Placement(), lambda: False, lambda *_: None
     )
+    ((_, result),) = round_robin([attempt])
     assert result is not None
     return result
 

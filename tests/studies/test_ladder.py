@@ -152,7 +152,7 @@ def test_the_expected_effect_of_a_rung_becomes_a_claim() -> None:
         ),
     )
     assert third == Equal(
-        statement="“Adam” and “+ normalization” are within 1 points.",
+        statement="“Adam” and “+ normalization” are within 1 point.",
         left="Adam",
         right="+ normalization",
         margin=1.0,

@@ -104,6 +104,7 @@ def _unknown_source_error(source: str) -> InputError:
     return input_error(
         source,
         problem,
-        suggestion or "give a name, an .npz or a folder that exists",
+        suggestion
+        or "give a name, an .npz or a folder that exists; resnetlab data fetch gets photographs",
         allowed=", ".join(SOURCE_NAMES),
     )
