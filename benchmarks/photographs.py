@@ -37,7 +37,7 @@ from resnetlab.data.transforms.eval_transform import EvalTransform
 from resnetlab.data.transforms.photo_train import draw_photo_epoch
 from resnetlab.files import sha256
 from resnetlab.finetune.dataset import PhotoSplit
-from resnetlab.finetune.state import PhotoLoader
+from resnetlab.finetune.state import PhotoBatches
 from resnetlab.training.memory import retain_freed_memory
 from resnetlab.training.rng import make_generator
 
@@ -176,7 +176,7 @@ def ours(photographs: PhotoSplit, decode: str, number: int, window: int) -> int:
         seed=0,
     )
     draws = draw_photo_epoch(len(photographs), partial(make_generator, window, "pass", number))
-    batches = PhotoLoader(state, photographs, draws, number)  # type: ignore[arg-type]
+    batches = PhotoBatches(state, photographs, draws, number)  # type: ignore[arg-type]
     return sum(len(batches(slice(at, at + BATCH))[1]) for at in range(0, len(photographs), BATCH))
 
 

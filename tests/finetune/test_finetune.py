@@ -134,7 +134,7 @@ def test_a_stage_repeated_has_the_same_bits_whatever_the_threads_that_decode(
     for workers in (1, 5):
         model = make_model(spec)
         monkeypatch.setattr(
-            "resnetlab.finetune.state.default_workers", lambda workers=workers: workers
+            "resnetlab.data.photo_loader.default_workers", lambda workers=workers: workers
         )
         fit(model, stage(trainable=trainable, augment=augment), data, views(model), 3)
         states.append({name: tensor.clone() for name, tensor in model.model.state_dict().items()})

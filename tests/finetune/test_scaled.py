@@ -31,7 +31,7 @@ from resnetlab.errors import InputError
 from resnetlab.files import sha256
 from resnetlab.finetune import dataset as module
 from resnetlab.finetune.dataset import PhotoSplit
-from resnetlab.finetune.state import PhotoLoader
+from resnetlab.finetune.state import PhotoBatches
 from resnetlab.recipes.finetune import FinetuneRecipe, Stage, load_finetune_recipe
 from resnetlab.schema import decode, without_defaults
 from resnetlab.training.rng import make_generator
@@ -174,7 +174,7 @@ def test_threads_that_decode_compute_alone_whatever_the_network_has(tmp_path: Pa
     torch.set_num_threads(3)
     try:
         tuner = SimpleNamespace(recipe=SimpleNamespace(batch_size=2))
-        threads = PhotoLoader(tuner, part, draws(2, 0), 0).pool  # type: ignore[arg-type]
+        threads = PhotoBatches(tuner, part, draws(2, 0), 0).prefetcher.pool  # type: ignore[arg-type]
         assert threads.submit(torch.get_num_threads).result() == 1
         assert torch.get_num_threads() == 3
     finally:

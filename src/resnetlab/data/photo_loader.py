@@ -1,18 +1,18 @@
 """Photograph loader: threads decode and transform photographs one batch ahead of the network.
 
-Training reads its validation images with it, and evaluation and prediction read all images with it.
-Does not import torch.
+Training, evaluation and prediction load their photographs with it. Does not import torch.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import Literal
+from typing import Generic, Literal, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,6 +27,9 @@ LOADER_BATCH_SIZE = 32
 """Default number of photographs in a batch."""
 
 MAX_THREADS = 16
+
+Item = TypeVar("Item")
+Loaded = TypeVar("Loaded")
 
 Tta = Literal["none", "flip", "ten-crop"]
 """Test-time augmentation: average the probabilities over the image and its mirror image, or over
@@ -61,6 +64,36 @@ def _load_file(path: Path) -> Image.Image:
     return image_decoder.decode(image_decoder.read_bytes(path))
 
 
+class Prefetcher(Generic[Item, Loaded]):
+    """Threads that load items ahead of their use. Items and results are in the same order.
+
+    Args:
+        load: Function that a thread calls with an item.
+        initializer: Function that each thread calls once, before its first item.
+    """
+
+    def __init__(
+        self, load: Callable[[Item], Loaded], initializer: Callable[[], None] | None = None
+    ) -> None:
+        self._load = load
+        self.pool = ThreadPoolExecutor(min(default_workers(), MAX_THREADS), initializer=initializer)
+        self._futures: dict[int, Future[Loaded]] = {}
+
+    def submit(self, items: Iterable[tuple[int, Item]]) -> None:
+        """Start to load items, given with their positions; skip positions that are loading."""
+        for position, item in items:
+            if position not in self._futures:
+                self._futures[position] = self.pool.submit(self._load, item)
+
+    def take(self, positions: Iterable[int]) -> list[Loaded]:
+        """Wait for the results at these positions, remove them from memory, and return them."""
+        return [self._futures.pop(position).result() for position in positions]
+
+    def close(self) -> None:
+        """Wait for the threads and end them."""
+        self.pool.shutdown()
+
+
 def load_batches(
     images: Iterable[LazyImage],
     transform: Callable[[Image.Image], NDArray[np.uint8]],
@@ -83,19 +116,18 @@ def load_batches(
         except image_decoder.BadImageError as error:
             return LoadedImage(image, None, str(error))
 
-    remaining = iter(images)
-    with (
-        image_decoder.suppress_pillow_warnings(),
-        ThreadPoolExecutor(min(default_workers(), MAX_THREADS)) as pool,
-    ):
+    remaining = enumerate(images)
+    with image_decoder.suppress_pillow_warnings(), closing(Prefetcher(load)) as prefetcher:
 
-        def submit_batch() -> list[Future[LoadedImage]]:
-            return [pool.submit(load, image) for image in islice(remaining, batch_size)]
+        def submit_batch() -> list[int]:
+            batch = list(islice(remaining, batch_size))
+            prefetcher.submit(batch)
+            return [position for position, _ in batch]
 
         following = submit_batch()
         while following:
             current, following = following, submit_batch()
-            yield [future.result() for future in current]
+            yield prefetcher.take(current)
 
 
 def augmented_views(image: Image.Image, transform: EvalTransform, tta: Tta) -> NDArray[np.uint8]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
 
@@ -12,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from resnetlab.data.sources.decode_cache import default_workers
+from resnetlab.data.photo_loader import Prefetcher
 from resnetlab.data.transforms.eval_transform import EvalTransform
 from resnetlab.data.transforms.photo_train import (
     PhotoDraws,
@@ -74,7 +73,7 @@ class FinetuneState(TrainState):
             if inputs.pixels.dtype != torch.uint8:
                 order = draws.order.to(inputs.pixels.device)
                 return lambda part: (inputs.pixels[order[part]], inputs.labels[order[part]])
-        return PhotoLoader(self, photos, draws, epoch)
+        return PhotoBatches(self, photos, draws, epoch)
 
     def loss(self, logits: Tensor, labels: Tensor) -> Tensor:
         """Return the mean cross-entropy of logits (B, K) and labels (B,), with class weights."""
@@ -91,7 +90,7 @@ class FinetuneState(TrainState):
         )  # over images, not over weights, so that microbatches add up to the batch
 
 
-class PhotoLoader:
+class PhotoBatches:
     """Batch loader of an epoch. Its threads decode and augment the next batch during a step."""
 
     def __init__(
@@ -99,10 +98,7 @@ class PhotoLoader:
     ) -> None:
         self.state, self.photos, self.draws, self.epoch = state, photos, draws, epoch
         # Otherwise torch would start as many threads again within each of these threads.
-        self.pool = ThreadPoolExecutor(
-            default_workers(), initializer=torch.set_num_threads, initargs=(1,)
-        )
-        self.pending: dict[int, Future[Tensor]] = {}
+        self.prefetcher = Prefetcher(self._load_and_augment, partial(torch.set_num_threads, 1))
 
     def __call__(self, part: slice) -> Batch:
         """Return the images or features, and the labels, of a slice of the epoch."""
@@ -114,13 +110,10 @@ class PhotoLoader:
             return model.feature_cache.entries[key]
         batch_size = state.recipe.batch_size
         ahead = slice(part.start + batch_size, part.stop + batch_size)
-        for index in torch.cat([self.draws.order[part], self.draws.order[ahead]]).tolist():
-            if index not in self.pending:
-                self.pending[index] = self.pool.submit(self._load_and_augment, index)
         order = self.draws.order[part]
-        pixels = torch.stack(
-            [self.pending.pop(index).result() for index in order.tolist()]
-        ).permute(0, 2, 3, 1)
+        indices = torch.cat([order, self.draws.order[ahead]]).tolist()
+        self.prefetcher.submit((index, index) for index in indices)
+        pixels = torch.stack(self.prefetcher.take(order.tolist())).permute(0, 2, 3, 1)
         labels = torch.from_numpy(self.photos.labels)[order].to(model.device)
         if split_model.trunk is None:
             return model.preprocess(pixels), labels
