@@ -58,8 +58,8 @@ def test_a_process_that_a_test_kills_fails_the_run_with_the_name_of_the_test_and
         done = subprocess.run(
             command, capture_output=True, text=True, cwd=tmp_path, timeout=120, check=False
         )
-        # pytest-xdist may ask a process for tests in the instant in which it dies. It then ends with
-        # this error, and the run has failed as well, but names no test.
+        # pytest-xdist may ask a process for tests in the instant in which it dies. It then ends
+        # with this error: the run has failed as well, but names no test.
         if "cannot send (already closed?)" not in done.stdout + done.stderr:
             break
     assert done.returncode == 1, done.stdout + done.stderr
