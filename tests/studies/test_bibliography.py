@@ -12,7 +12,7 @@ from resnetlab import reports
 from resnetlab.errors import InputError
 from resnetlab.studies.bibliography import bibliography, cited_works, format_citation
 from resnetlab.studies.parsing.overrides import Overrides
-from resnetlab.studies.parsing.references import load_reference_source, reference_names
+from resnetlab.studies.parsing.references import load_reference_source
 from resnetlab.studies.parsing.study_file import load_study, parse_study
 from resnetlab.studies.parsing.toml_tables import catalog_names, read_named
 
@@ -36,7 +36,7 @@ def test_every_claim_of_the_catalog_cites_a_work_or_resnetlab(name: str) -> None
 
 
 def test_all_published_numbers_cite_a_work() -> None:
-    for name in reference_names():
+    for name in catalog_names("references"):
         assert all(key for key, _ in cited_works(load_reference_source(name).source)), name
 
 

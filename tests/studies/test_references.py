@@ -9,9 +9,9 @@ from resnetlab.models.flops import model_cost
 from resnetlab.schema import decode, encode, without_defaults
 from resnetlab.stats.intervals import mean, variance
 from resnetlab.studies.parsing.overrides import Overrides
-from resnetlab.studies.parsing.references import load_reference_source, reference_names
+from resnetlab.studies.parsing.references import load_reference_source
 from resnetlab.studies.parsing.study_file import load_study, parse_study
-from resnetlab.studies.parsing.toml_tables import read_named
+from resnetlab.studies.parsing.toml_tables import catalog_names, read_named
 from resnetlab.studies.reference_costs import cost_rows, source_details, source_lines
 from resnetlab.studies.study import Study
 
@@ -25,7 +25,7 @@ def value(source, label):
     return next(held for held in load_reference_source(source).value if held.label == label)
 
 
-@pytest.mark.parametrize("name", reference_names())
+@pytest.mark.parametrize("name", catalog_names("references"))
 def test_each_file_loads_and_is_named_as_its_file(name):
     source = load_reference_source(name)
     assert source.name == name

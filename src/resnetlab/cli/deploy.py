@@ -23,6 +23,7 @@ from resnetlab.cli.manners import (
     BAD_INPUT,
     DONE,
     UNFINISHED,
+    AcceptLicense,
     Device,
     Json,
     Open,
@@ -53,10 +54,6 @@ TtaOption = Annotated[
 ]
 Batch = Annotated[
     int, typer.Option("-b", "--batch-size", help="Number of images in a batch.", min=1)
-]
-AcceptLicense = Annotated[
-    bool,
-    typer.Option("--accept-license", help="Accept weights whose license forbids commercial use."),
 ]
 Split = Annotated[
     str,

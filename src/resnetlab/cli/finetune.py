@@ -14,7 +14,17 @@ import typer
 
 from resnetlab.cli.data import SplitOption
 from resnetlab.cli.loading import ProgressLine
-from resnetlab.cli.manners import Device, Json, Open, check_device, notify, open_page, print_json
+from resnetlab.cli.manners import (
+    AcceptLicense,
+    Device,
+    Json,
+    Open,
+    SkipBad,
+    check_device,
+    notify,
+    open_page,
+    print_json,
+)
 from resnetlab.cli.manners import OutputDir as Output
 from resnetlab.errors import escape_controls, input_error
 from resnetlab.shell import command_line, strip_folders
@@ -37,11 +47,6 @@ Weights = Annotated[
     typer.Option("--weights", help="Safetensors file of pre-trained weights.", metavar="FILE"),
 ]
 Seed = Annotated[int, typer.Option(help="Seed of all random numbers.", min=0)]
-SkipBad = Annotated[bool, typer.Option("--skip-bad", help="Skip damaged files.")]
-AcceptLicense = Annotated[
-    bool,
-    typer.Option("--accept-license", help="Accept weights whose license forbids commercial use."),
-]
 
 
 def finetune(

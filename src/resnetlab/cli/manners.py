@@ -86,7 +86,11 @@ SettingsOption = Annotated[
     ),
 ]
 SkipBad = Annotated[
-    bool, typer.Option("--skip-bad", help="Leave out the broken files of a folder of images.")
+    bool, typer.Option("--skip-bad", help="Skip the damaged files of a folder of images.")
+]
+AcceptLicense = Annotated[
+    bool,
+    typer.Option("--accept-license", help="Accept weights whose license forbids commercial use."),
 ]
 RecipeName = Annotated[
     str,

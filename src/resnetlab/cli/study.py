@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from resnetlab.cli import completion
-from resnetlab.cli.finetune import AcceptLicense
 from resnetlab.cli.manners import (
     UNFINISHED,
+    AcceptLicense,
     DataSource,
     Device,
     DryRun,

@@ -30,6 +30,7 @@ from resnetlab.schema import config_hash, decode, encode, strict_dataclass
 from resnetlab.settings import cache_dir
 from resnetlab.studies.eta import Timing
 from resnetlab.studies.plan import PlannedRun
+from resnetlab.training.hardware import read_cpuinfo
 
 STEP_SECONDS = 1.0
 """Time for the training steps of a network."""
@@ -130,12 +131,17 @@ def decode_timing(table: dict[str, float]) -> Timing:
 
 
 def _cache_file(network: TimedNetwork) -> Path:
-    machine = (platform.node(), platform.machine(), platform.processor(), os.cpu_count())
+    # Two processors of one name may have other instructions, and these variables leave some out.
+    name, flags = read_cpuinfo()
+    limits = [
+        os.environ.get(variable) for variable in ("ONEDNN_MAX_CPU_ISA", "ATEN_CPU_CAPABILITY")
+    ]
+    machine = (platform.node(), name, sorted(flags or ()), limits, os.cpu_count())
     version = ""
     with contextlib.suppress(metadata.PackageNotFoundError):
         version = metadata.version("torch")
-    name = config_hash(_CacheKey(network=network, machine=repr(machine), torch=version))
-    return cache_dir() / "timings" / f"{name[:20]}.json"
+    key = config_hash(_CacheKey(network=network, machine=repr(machine), torch=version))
+    return cache_dir() / "timings" / f"{key[:20]}.json"
 
 
 @strict_dataclass

@@ -8,14 +8,9 @@ from typing import Any
 from resnetlab.errors import InputError, Problem, suggest
 from resnetlab.models.parse import parse_model
 from resnetlab.schema import decode, encode
-from resnetlab.studies.parsing.toml_tables import catalog_names, flatten, read_named
+from resnetlab.studies.parsing.toml_tables import flatten, read_named
 from resnetlab.studies.references import MatchedReference, ReferenceSource, ReferenceValue
 from resnetlab.studies.study import Condition
-
-
-def reference_names() -> list[str]:
-    """Return the names of the catalog's sources of published numbers."""
-    return catalog_names("references")
 
 
 def load_reference_source(
