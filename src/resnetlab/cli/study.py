@@ -29,6 +29,7 @@ from resnetlab.cli.manners import (
     print_json,
 )
 from resnetlab.cli.manners import OutputDir as Output
+from resnetlab.cli.tables import Csv, Markdown, output_format
 from resnetlab.errors import Problem, ResourceError, input_error
 from resnetlab.shell import command_line
 
@@ -397,11 +398,10 @@ def study_new(
 def study_references(
     source: StudyName,
     json: Json = False,
-    csv: Annotated[bool, typer.Option("--csv", help="Print CSV.")] = False,
-    markdown: Annotated[bool, typer.Option("--markdown", help="Print Markdown.")] = False,
+    csv: Csv = False,
+    markdown: Markdown = False,
 ) -> None:
     """Print all published numbers of a study, with their protocols, errata and networks' costs."""
-    from resnetlab.cli.inspect import output_format
     from resnetlab.inspection.render_table import render
     from resnetlab.studies.parsing.study_file import load_study
     from resnetlab.studies.reference_costs import NOTES, cost_rows, source_details, source_lines

@@ -1,0 +1,225 @@
+"""Commands of `resnetlab inspect` about networks: their layers, sizes and costs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from resnetlab.cli.inspect.options import (
+    Classes,
+    Input,
+    ModelName,
+    default_input,
+    input_size,
+    open_images,
+    parse_name,
+    write_svg,
+)
+from resnetlab.cli.loading import announce_loading
+from resnetlab.cli.manners import Json, OutputDir, notify
+from resnetlab.cli.tables import Csv, Markdown, output_format
+from resnetlab.errors import input_error
+
+
+def model(
+    names: Annotated[
+        list[str],
+        typer.Argument(
+            help="Name from `resnetlab models`, timm/NAME or a model file; several are compared.",
+            metavar="MODEL...",
+        ),
+    ],
+    image: Input = "",
+    classes: Classes = 0,
+    stride_on: Annotated[
+        str,
+        typer.Option(
+            help="Convolution with the stride of a bottleneck: first (the paper) or middle."
+        ),
+    ] = "",
+    draw: Annotated[
+        Path | None,
+        typer.Option(
+            "--draw",
+            help="Write the network as SVG; several networks stand side by side.",
+            metavar="FILE",
+        ),
+    ] = None,
+    freeze: Annotated[
+        str,
+        typer.Option(
+            help="Frozen part, to count trainable parameters: backbone, none, or a number."
+        ),
+    ] = "",
+    data: Annotated[
+        str,
+        typer.Option("--data", help="Data set, to add parameters per training image."),
+    ] = "",
+    train_images: Annotated[
+        int,
+        typer.Option(help="Number of training images, to add parameters per image.", min=0),
+    ] = 0,
+    output: OutputDir = Path(),
+    json: Json = False,
+    csv: Csv = False,
+    markdown: Markdown = False,
+) -> None:
+    """List the layers of a network: sizes, parameters and their shares, cost, receptive field."""
+    form = output_format(json, csv, markdown)
+    if data and train_images:
+        raise input_error("--data, --train-images", "given together", "keep one of the two")
+    specs = [parse_name(name, stride_on, classes) for name in names]
+    announce_loading(specs[0], quiet=json)
+    from resnetlab.inspection import layer_table
+    from resnetlab.inspection.layers import trace_layers
+    from resnetlab.inspection.render_table import render
+
+    dataset = open_images(data, output) if data else None
+    train_images = len(dataset.train) if dataset else train_images
+    traces, num_classes = [], 0
+    for name, spec in zip(names, specs, strict=True):
+        channels, height, width, default_classes = default_input(name)
+        if dataset:
+            channels, height, width = dataset.channels, dataset.image_size, dataset.image_size
+            default_classes = len(dataset.classes)
+        size = input_size(name, image) if image else (channels, height, width)
+        num_classes = classes or default_classes
+        traces.append(trace_layers(spec, size, num_classes))
+    if len(names) > 1:
+        rows = [
+            layer_table.network_row(trace, getattr(spec, "depth", None))
+            | (
+                layer_table.parameters_per_image(trace.parameters, train_images)
+                if train_images
+                else {}
+            )
+            for trace, spec in zip(traces, specs, strict=True)
+        ]
+        typer.echo(render(rows, form))
+    else:
+        layers, spec = traces[0], specs[0]
+        facts = layer_table.totals(layers) | layer_table.pretrained_metadata(spec)
+        if train_images:
+            facts |= layer_table.parameters_per_image(layers.parameters, train_images)
+        if freeze:
+            from resnetlab.models.transfer import count_trainable_parameters
+
+            facts["trainable"] = count_trainable_parameters(
+                spec, layers.image_shape[0], num_classes, freeze
+            )
+        rows = layer_table.layer_rows(layers)
+        notes = layer_table.notes(spec, layers.image_shape, layers)
+        if form == "text":
+            rows = layer_table.compact_rows(rows)
+        typer.echo(render(rows, form, facts=facts, notes=notes))
+    if draw:
+        from resnetlab.inspection.drawing import draw_networks
+
+        write_svg(draw, draw_networks(traces))
+
+
+def architecture_table(
+    name: Annotated[
+        str, typer.Argument(help="Family of networks: depth-report or imagenet.", metavar="FAMILY")
+    ],
+    data: Annotated[
+        str, typer.Option("--data", help="Data set, to add parameters per training image.")
+    ] = "",
+    output: OutputDir = Path(),
+    json: Json = False,
+    csv: Csv = False,
+    markdown: Markdown = False,
+) -> None:
+    """Print the table of networks of a source, from their configs."""
+    form = output_format(json, csv, markdown)
+    from resnetlab.inspection.architecture_tables import NOTES, architecture_table
+    from resnetlab.inspection.render_table import render
+
+    rows, facts = architecture_table(name), {}
+    if data:
+        dataset = open_images(data, output)
+        images = len(dataset.train)
+        rows = architecture_table(
+            name, dataset.channels, len(dataset.classes), dataset.image_size, images
+        )
+        facts = {"data": dataset.name, "training_images": images}
+    typer.echo(render(rows, form, facts=facts, notes=NOTES[name]))
+
+
+def fully_convolutional(
+    name: ModelName,
+    image: Annotated[
+        str, typer.Option("--input", help="Size of the larger image.", metavar="CxHxW")
+    ],
+    train_input: Annotated[
+        str, typer.Option(help="Image size that the network was made for.", metavar="CxHxW")
+    ] = "",
+    classes: Classes = 0,
+    json: Json = False,
+) -> None:
+    """Convert dense layers to convolutions and print scores on a larger image."""
+    spec = parse_name(name, classes=classes)
+    size, trained = input_size(name, image), input_size(name, train_input)
+    if size[0] != trained[0] or size[1] < trained[1] or size[2] < trained[2]:
+        least = "x".join(map(str, trained))
+        raise input_error(
+            "--input",
+            "smaller than the training image, or of other channels",
+            f"at least {least}",
+            got=image,
+        )
+    announce_loading(spec, quiet=json)
+    from resnetlab.inspection.fully_convolutional import score_map
+    from resnetlab.inspection.render_table import render
+    from resnetlab.models.build import build_model
+    from resnetlab.training.rng import make_generator
+
+    model = build_model(
+        spec,
+        trained[0],
+        classes or default_input(name)[3],
+        lambda part: make_generator(0, "init", part),
+    )
+    facts = score_map(model, trained, size, name)
+    unchanged = facts.pop("unchanged_layers")
+    rows = [
+        {"layer of the unchanged network": layer, f"accepts {image}": reason}
+        for layer, reason in unchanged.items()
+    ]
+    if json:
+        rows, facts = [], facts | {"unchanged_layers": unchanged}
+    typer.echo(render(rows, "json" if json else "text", facts=facts))
+
+
+def identity(
+    seeds: Annotated[int, typer.Option(help="Number of stacks of each kind.", min=1, max=20)] = 3,
+    steps: Annotated[
+        int, typer.Option(help="Number of Adam steps, with 32 maps each.", min=1, max=2000)
+    ] = 120,
+    json: Json = False,
+    csv: Csv = False,
+    markdown: Markdown = False,
+) -> None:
+    """Measure how well plain and residual stacks learn the identity mapping."""
+    form = output_format(json, csv, markdown)
+    announce_loading(quiet=json)
+    from resnetlab.inspection.identity_mapping import (
+        LEARNING_RATES,
+        identity_sentences,
+        measure_identity_mapping,
+    )
+    from resnetlab.inspection.render_table import render
+
+    rows = measure_identity_mapping(seeds=seeds, steps=steps, notify=notify)
+    notes = [
+        *identity_sentences(rows),
+        (
+            "before, after: the unexplained share of the maps' variance, in percent; least and "
+            "most: over the seeds."
+        ),
+        "A residual stack has to learn F = 0, a plain one F = x; both start from the same weights.",
+        (f"Each stack has the best of the learning rates {', '.join(map(str, LEARNING_RATES))}."),
+    ]
+    typer.echo(render(rows, form, notes=notes))

@@ -1,0 +1,82 @@
+"""Arguments that the commands of `resnetlab inspect` share, and how they are read."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from resnetlab.cli.manners import notify
+from resnetlab.errors import input_error
+
+ModelName = Annotated[
+    str, typer.Argument(help="Name from `resnetlab models`, or timm/NAME.", metavar="MODEL")
+]
+Input = Annotated[
+    str, typer.Option("--input", help="Channels x height x width of an image.", metavar="CxHxW")
+]
+Classes = Annotated[
+    int, typer.Option("--classes", help="Number of classes; 0 for the number of the source.", min=0)
+]
+Run = Annotated[Path, typer.Argument(help="Folder of a finished run.", metavar="RUN")]
+DataOption = Annotated[
+    str, typer.Option("--data", help="Present location of the data.", metavar="DATA")
+]
+
+
+def open_images(data: str, output: Path) -> Any:
+    """Return a data set with all of its training images, none of them held out for validation."""
+    from resnetlab.data.config import DataConfig
+    from resnetlab.data.splits import load_dataset
+
+    return load_dataset(DataConfig(source=data, validation=0.0), output / "cache", notify)
+
+
+def parse_name(name: str, stride_on: str = "", classes: int = 0) -> Any:
+    """Return the model config of a name. Raises InputError."""
+    from resnetlab.models.configs.external import with_num_classes
+    from resnetlab.models.parse import parse_model
+
+    spec = parse_model({"name": name, "stride_on": stride_on} if stride_on else name, "MODEL", "")
+    return with_num_classes(spec, classes) if classes else spec
+
+
+def default_input(name: str) -> tuple[int, int, int, int]:
+    """Return the default channels, height, width and number of classes of a network: those of its
+    registered name, or of the first network of its family.
+    """
+    from resnetlab.models.registry import registered_models
+
+    entries = registered_models()
+    family = parse_name(name).family if name.endswith(".toml") else ""
+    same = [entry for entry in entries if name == entry.name or family == entry.model.family]
+    if same:
+        return same[0].channels, same[0].side, same[0].side, same[0].num_classes
+    return (3, 224, 224, 1000) if "/" in name else (3, 32, 32, 10)
+
+
+def input_size(name: str, text: str) -> tuple[int, int, int]:
+    """Return channels, height and width of `--input`, or those of the network if it is empty."""
+    return parse_sizes(text, "--input", "--input 3x32x32") if text else default_input(name)[:3]
+
+
+def parse_sizes(text: str, where: str, fix: str) -> tuple[int, int, int]:
+    """Parse three sizes such as `3x32x32`. Raises InputError, with `where` and `fix`."""
+    match = re.fullmatch(r"([0-9]{1,5})[xX*]([0-9]{1,5})[xX*]([0-9]{1,5})", text.strip())
+    sizes = tuple(map(int, match.groups())) if match else ()
+    if len(sizes) != 3 or 0 in sizes:
+        raise input_error(where, "not three sizes, each at least 1", fix, got=text)
+    return sizes[0], sizes[1], sizes[2]
+
+
+def write_svg(path: Path, text: str) -> None:
+    """Write a drawing and print its path. Raises InputError if the path is a folder."""
+    from resnetlab.files import write_text
+
+    if path.is_dir():
+        raise input_error(str(path), "is a folder", "name a file in it")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_text(path, text)
+    notify(f"wrote {path}")

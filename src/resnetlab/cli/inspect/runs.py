@@ -1,0 +1,233 @@
+"""Commands of `resnetlab inspect` about trained weights: ablation, gradients, filters."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from resnetlab.cli.inspect.options import DataOption, Run, parse_name, write_svg
+from resnetlab.cli.loading import announce_loading
+from resnetlab.cli.manners import Json, OutputDir, notify
+from resnetlab.cli.tables import Csv, Markdown, output_format
+from resnetlab.errors import input_error
+
+if TYPE_CHECKING:
+    from resnetlab.inspection.diagnostics_config import GradientNorms
+
+
+def block_ablation(
+    run: Run,
+    data: DataOption = "",
+    json: Json = False,
+    csv: Csv = False,
+    markdown: Markdown = False,
+) -> None:
+    """Print the accuracy of a run without each of its blocks (block ablation)."""
+    form = output_format(json, csv, markdown)
+    from resnetlab.inspection.render_table import render
+    from resnetlab.runs.directory import RunDirectory, check_finished
+    from resnetlab.schema import encode
+
+    ablations = RunDirectory(run).block_ablation()
+    if ablations is None:
+        check_finished(run)
+        announce_loading(quiet=json)
+        from resnetlab.inspection.block_ablation import ablate_blocks as dropped
+        from resnetlab.runs.load import open_run
+
+        opened = open_run(run, data, notify)
+        ablations = dropped(opened.state, opened.test)
+    if len(ablations.blocks) == 1:
+        raise input_error(
+            str(run), "its network has no blocks", "give the run of a residual or plain network"
+        )
+    notes = [
+        (
+            f"Accuracy on {ablations.images:,} test images in percent, drop in percentage points; "
+            "no network is trained again."
+        )
+    ]
+    typer.echo(render([encode(block) for block in ablations.blocks], form, notes=notes))
+
+
+def gradients(
+    names: Annotated[
+        list[str],
+        typer.Argument(
+            help="Name from `resnetlab models`, or folder of a run; two stand side by side.",
+            metavar="MODEL|RUN...",
+        ),
+    ],
+    data: Annotated[
+        str,
+        typer.Option(
+            "--data", help="Data set: digits, cifar10, an .npz file or a folder.", metavar="DATA"
+        ),
+    ] = "",
+    images: Annotated[int, typer.Option(help="Number of images in the batch.", min=2)] = 128,
+    seed: Annotated[int, typer.Option(help="Seed of the initial weights of a MODEL.", min=0)] = 0,
+    draw: Annotated[
+        Path | None,
+        typer.Option("--draw", help="Write the norms by layer as SVG.", metavar="FILE"),
+    ] = None,
+    output: OutputDir = Path(),
+    json: Json = False,
+    csv: Csv = False,
+    markdown: Markdown = False,
+) -> None:
+    """Print norms of gradients, weights, responses and activations by layer.
+
+    They are those of the initial weights of MODEL, or those that RUN has saved.
+    """
+    form = output_format(json, csv, markdown)
+    from resnetlab.inspection.gradient_summary import (
+        MeasuredNetwork,
+        draw_gradients,
+        gradient_rows,
+        gradient_sentences,
+        side_by_side_rows,
+    )
+    from resnetlab.inspection.render_table import render
+
+    networks = []
+    for name in names:
+        run = Path(name)
+        if (run / "run.json").exists():
+            from resnetlab.runs.directory import RunDirectory
+
+            saved = RunDirectory(run).gradient_norms()
+            norms = saved or (_gradients_of_run(run, data, images, json),)
+            networks.append(MeasuredNetwork(run.resolve().name, norms))
+        elif data:
+            spec = parse_name(name)
+            announce_loading(spec, quiet=json)
+            norms = (_gradients_at_init(spec, data, output, seed, images),)
+            networks.append(MeasuredNetwork(name, norms))
+        else:
+            raise input_error(
+                "--data", "missing", "give --data digits, or the folder of a run instead of MODEL"
+            )
+    sources = [f"{network.name} ({network.norms[0].images} images)" for network in networks]
+    notes = [
+        *gradient_sentences(networks),
+        f"One batch of training images, training mode, fp32: {', '.join(sources)}.",
+        f"The initial weights of a MODEL are those of seed {seed}.",
+        "Norms are over the whole batch, gradients of its mean loss.",
+        (
+            "response: output of a layer after its normalization; its sd is that of He et al. "
+            "2016, fig. 7."
+        ),
+        "activation: output of the activation that follows, before another layer.",
+        "never active: set to 0 by the following ReLU at every position of every image.",
+    ]
+    compact = form == "text" and len(networks) > 1
+    rows = side_by_side_rows(networks) if compact else gradient_rows(networks)
+    typer.echo(render(rows, form, notes=notes))
+    if draw:
+        write_svg(draw, draw_gradients(networks))
+
+
+def _gradients_of_run(run_folder: Path, data: str, images: int, quiet: bool) -> GradientNorms:
+    """Measure the gradients at the final weights of a run that saved none during training."""
+    from resnetlab.runs.directory import check_finished
+
+    check_finished(run_folder)
+    announce_loading(quiet=quiet)
+    from resnetlab.inspection.gradients import measure_gradients
+    from resnetlab.runs.load import open_run
+
+    opened = open_run(run_folder, data, notify)
+    return measure_gradients(opened.state, opened.train, images)
+
+
+def _gradients_at_init(spec: Any, data: str, output: Path, seed: int, images: int) -> GradientNorms:
+    import torch
+
+    from resnetlab.data.config import DataConfig
+    from resnetlab.data.device_images import DeviceImages
+    from resnetlab.data.splits import load_dataset
+    from resnetlab.inspection.gradients import measure_gradients
+    from resnetlab.models.flops import model_cost
+    from resnetlab.recipes.numerics import Numerics
+    from resnetlab.recipes.train import Recipe
+    from resnetlab.training.state import ScratchTrainState
+
+    dataset, device = (
+        load_dataset(DataConfig(source=data), output / "cache", notify),
+        torch.device("cpu"),
+    )
+    model_cost(spec, dataset.channels, len(dataset.classes), dataset.image_size)
+    numerics = Numerics(device="cpu", precision="fp32", memory_format="contiguous", threads=1)
+    recipe = Recipe(batch_size=images, epochs=1)
+    state = ScratchTrainState(
+        spec, recipe, numerics, seed, dataset.train, len(dataset.classes), device
+    )
+    return measure_gradients(state, DeviceImages.from_images(dataset.train, device), images)
+
+
+def filters(
+    run: Run,
+    data: DataOption = "",
+    images: Annotated[
+        str, typer.Option(help="Indices of test images, from 0.", metavar="LIST")
+    ] = "0,1,2",
+    out: Annotated[Path, typer.Option(help="Folder for the figure.", metavar="DIR")] = Path(),
+    json: Json = False,
+    csv: Csv = False,
+    markdown: Markdown = False,
+) -> None:
+    """Draw the filters of a run's first layer and their feature maps as a PNG."""
+    form = output_format(json, csv, markdown)
+    if not all(part.strip().isdigit() for part in images.split(",")):
+        raise input_error("--images", "not a list of numbers", "--images 0,1,2", got=images)
+    numbers = [int(part) for part in images.split(",")]
+    from resnetlab.runs.directory import check_finished
+
+    check_finished(run)
+    announce_loading(quiet=json)
+    from resnetlab.data.device_images import DeviceImages
+    from resnetlab.files import atomic_write
+    from resnetlab.inspection.filters import (
+        CaptionedImage,
+        filter_rows,
+        first_filters,
+        render_figure,
+    )
+    from resnetlab.inspection.render_table import render
+    from resnetlab.runs.load import open_run
+    from resnetlab.training.evaluate import evaluate
+
+    opened = open_run(run, data, notify)
+    test, classes = opened.dataset.test, opened.dataset.classes
+    if max(numbers) >= len(test):
+        raise input_error(
+            "--images",
+            f"the test split has {len(test):,} images",
+            f"0 to {len(test) - 1}",
+            got=max(numbers),
+        )
+    batch = DeviceImages(opened.test.pixels[numbers], opened.test.labels[numbers])
+    state = opened.state
+    result = first_filters(state.model, state.preprocess(batch.pixels), str(run))
+    predicted = evaluate(state.model, state.forward, batch).logits.argmax(1).tolist()
+    captioned = [
+        CaptionedImage(
+            test.pixels[number],
+            f"test image {number}: {classes[test.labels[number]]}, predicted as {classes[guess]}",
+        )
+        for number, guess in zip(numbers, predicted, strict=True)
+    ]
+    drawn = render_figure(result, captioned, run.resolve().name)
+    typer.echo(
+        render(
+            filter_rows(result),
+            form,
+            notes=[f"{result.layer}, over the images {images} in evaluation mode."],
+        )
+    )
+    path = out / f"{run.resolve().name}-filters.png"
+    with atomic_write(path, "wb") as file:
+        file.write(drawn)
+    notify(f"wrote {path}")
