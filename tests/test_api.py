@@ -75,7 +75,7 @@ def test_a_run_that_cannot_be_done_says_why_and_how_to_go_on(
 
 
 def test_models_recipes_and_data_may_be_given_as_values(tmp_path: Path, small_npz: Path) -> None:
-    from resnetlab.api import plan_run
+    from resnetlab.studies.single_run import plan_run
 
     recipe = rl.Recipe(epochs=3, optimizer=rl.SGD(lr=0.05))
     data = rl.DataConfig(source=str(small_npz), validation=0.2)

@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from resnetlab.api import (
         LoadedStudy,
         StudyOutcome,
-        UnfinishedError,
         evaluate,
         load_study,
         open_study,
@@ -26,7 +25,7 @@ if TYPE_CHECKING:
     )
     from resnetlab.data.config import DataConfig
     from resnetlab.deploy.predict import Classifier, Prediction, load_model
-    from resnetlab.errors import InputError, ResnetlabError, ResourceError
+    from resnetlab.errors import InputError, ResnetlabError, ResourceError, UnfinishedError
     from resnetlab.inspection.diagnostics_config import DiagnosticsConfig
     from resnetlab.models.build import build_model
     from resnetlab.models.configs import CifarConfig, cifar_config
@@ -42,7 +41,6 @@ _NAMES_BY_MODULE = {
     "api": (
         "LoadedStudy",
         "StudyOutcome",
-        "UnfinishedError",
         "evaluate",
         "load_study",
         "open_study",
@@ -51,7 +49,7 @@ _NAMES_BY_MODULE = {
     ),
     "data.config": ("DataConfig",),
     "deploy.predict": ("Classifier", "Prediction", "load_model"),
-    "errors": ("InputError", "ResnetlabError", "ResourceError"),
+    "errors": ("InputError", "ResnetlabError", "ResourceError", "UnfinishedError"),
     "inspection.diagnostics_config": ("DiagnosticsConfig",),
     "models.build": ("build_model",),
     "models.configs": ("CifarConfig", "cifar_config"),

@@ -5,56 +5,44 @@ Each command of the command line calls one of these functions.
 
 from __future__ import annotations
 
-import contextlib
-import signal
-import threading
-import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, replace
-from functools import partial
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType
 from typing import TYPE_CHECKING, Any
 
-from resnetlab.analysis.analyze import analyze
-from resnetlab.analysis.interim import next_seed_counts, with_looks
+from resnetlab.analysis.interim import with_looks
+from resnetlab.analysis.rounds import plan_rounds
 from resnetlab.analysis.study_data import collect
-from resnetlab.bundle.licenses import check_commercial_use, find_license
 from resnetlab.data.config import DataConfig
 from resnetlab.data.photo_loader import LOADER_BATCH_SIZE, Tta
-from resnetlab.errors import Problem, ResnetlabError, input_error
 from resnetlab.inspection.diagnostics_config import DiagnosticsConfig
 from resnetlab.messages import ItemCallback, Notify, silent
 from resnetlab.models.configs import ModelConfig
-from resnetlab.models.flops import model_cost
 from resnetlab.recipes.finetune import AnyRecipe
 from resnetlab.recipes.numerics import Placement
+from resnetlab.reports.partial import with_partial_reports
 from resnetlab.reports.render.latex import write_latex
 from resnetlab.reports.study.assemble import build_report
 from resnetlab.reports.write import write
-from resnetlab.runs.directory import RunDirectory
 from resnetlab.runs.records import RunRecord
 from resnetlab.schema import encode
-from resnetlab.shell import command_line, resume_command, strip_folders
+from resnetlab.studies.commands import continue_command, repeat_command, with_output
 from resnetlab.studies.executors.base import Executor, Job, RunEvent
-from resnetlab.studies.executors.here import run_in_process
 from resnetlab.studies.executors.local import LocalExecutor
 from resnetlab.studies.parsing.overrides import Overrides
 from resnetlab.studies.parsing.study_file import load_study as read_study
-from resnetlab.studies.parsing.study_file import parse_study
-from resnetlab.studies.plan import Plan, PlannedRun, StudyRecord, folder_name, make_plan
+from resnetlab.studies.plan import Plan, PlannedRun, StudyRecord, folder_name
 from resnetlab.studies.run import (
+    check_licenses,
     execute_runs,
-    load_data_facts,
     pending_runs,
     plan_study,
     read_plan,
     read_record,
     save_plan,
 )
+from resnetlab.studies.single_run import plan_run, resume_job, run_job
 from resnetlab.studies.study import Study
-from resnetlab.training.resolve import resolve_numerics
 
 if TYPE_CHECKING:
     from resnetlab.deploy.inputs import LabeledImages, SplitName
@@ -64,20 +52,11 @@ if TYPE_CHECKING:
 MAX_REPORTED_MISTAKES = 24
 """Number of misclassified images on the page of an evaluation."""
 
-REPORT_TIME_FRACTION = 0.02
-"""Largest share of the time since the last partial report that writing the next one may take."""
-
 ShouldStop = Callable[[], bool]
 
 
 def _never() -> bool:
     return False
-
-
-class UnfinishedError(ResnetlabError):
-    """Error of a run that was started and has no result; `problems` give the reasons."""
-
-    exit_code = 3
 
 
 @dataclass(frozen=True)
@@ -151,7 +130,7 @@ class LoadedStudy:
             executor or _local_executor(output),
             notify,
             self.command,
-            resume_command=_with_output(self.resume_command, output),
+            resume_command=self._continue_command(output),
             download=download,
         )
 
@@ -180,31 +159,18 @@ class LoadedStudy:
             InputError: The data are invalid, or a license was not accepted.
         """
         if not accept_license:
-            _check_licenses(self.study)
+            check_licenses(self.study)
         if max_seeds is None:
             yield self.plan(output, notify, executor)
             return
-        study = with_looks(self.study, max_seeds)
-        counts: dict[str, int] | None = {
-            condition.label: study.looks[0] for condition in study.conditions
-        }
-        while counts is not None:
-            extra = f" --until-decided --max-seeds {max_seeds}"
-            resume = _with_output(self.resume_command, output)
-            plan = plan_study(
-                study,
-                Path(output),
-                executor or _local_executor(output),
-                notify,
-                self.command + extra,
-                counts,
-                resume if "--until-decided" in resume else resume + extra,
-            )
-            yield plan
-            record = read_record(plan, Path(output))
-            if any(cell.state != "finished" and cell.state != "missing" for cell in record.runs):
-                return
-            counts = next_seed_counts(study, counts, analyze(collect(record)).verdicts)
+        yield from plan_rounds(
+            with_looks(self.study, max_seeds),
+            Path(output),
+            executor or _local_executor(output),
+            notify,
+            f"{self.command} --until-decided --max-seeds {max_seeds}",
+            self._continue_command(output, max_seeds),
+        )
 
     def execute(
         self,
@@ -233,24 +199,11 @@ class LoadedStudy:
         Raises:
             ResourceError: The disk is full. Finished runs are not lost.
         """
-        root, written, cost = Path(output), time.monotonic(), 0.0
+        root = Path(output)
         save_plan(plan, root)
-
-        def timed() -> tuple[float, float]:
-            start = time.monotonic()
-            self.report(plan, root)
-            return time.monotonic(), time.monotonic() - start
-
-        with ThreadPoolExecutor(1) as pool:
-            report: Future[tuple[float, float]] | None = None
-            runs = pending_runs(plan, root) if pending is None else pending
-            for event in execute_runs(runs, executor or _local_executor(root), should_stop):
-                yield event
-                if report is not None and report.done():
-                    (written, cost), report = report.result(), None
-                affordable = cost <= REPORT_TIME_FRACTION * (time.monotonic() - written)
-                if event.kind in ("finished", "missing") and affordable and report is None:
-                    report = pool.submit(timed)
+        runs = pending_runs(plan, root) if pending is None else pending
+        events = execute_runs(runs, executor or _local_executor(root), should_stop)
+        yield from with_partial_reports(events, lambda: self.report(plan, root))
 
     def report(self, plan: Plan, output: str | Path = ".") -> StudyOutcome:
         """Write the report of the runs that are finished now.
@@ -333,6 +286,12 @@ class LoadedStudy:
             outcome = self.report(plan, output)
         return outcome
 
+    def _continue_command(self, output: str | Path, max_seeds: int | None = None) -> str:
+        command = with_output(self.resume_command, output)
+        if max_seeds is None or "--until-decided" in command:
+            return command
+        return f"{command} --until-decided --max-seeds {max_seeds}"
+
 
 def _local_executor(output: str | Path) -> Executor:
     return LocalExecutor(Path(output), Placement())
@@ -367,46 +326,8 @@ def load_study(
         else None
     )
     study = read_study(source, Overrides(data=data, settings=tuple(settings), seeds=numbers))
-    seed_words = []
-    if numbers is not None:
-        consecutive = numbers == tuple(range(len(numbers)))
-        seed_words = ["--seeds", str(len(numbers)) if consecutive else ",".join(map(str, numbers))]
-
-    def command(name: str, data: str | None, settings: Iterable[str]) -> str:
-        words = ["resnetlab", "study", "run", name, *(["--data", data] if data else [])]
-        words += [word for setting in settings for word in ("--set", setting)]
-        return command_line([*words, *seed_words])
-
-    # A report prints this command, and an absolute path of this machine does not help its reader.
-    name = strip_folders(str(source)) if Path(source).is_absolute() else str(source)
-    return LoadedStudy(
-        study,
-        command(name, strip_folders(data) if data else None, map(_without_folder, settings)),
-        command(str(source), data, settings),
-    )
-
-
-def _with_output(command: str, output: str | Path) -> str:
-    """Return a command with the option --output, unless it has it or does not need it."""
-    if not command or Path(output) == Path() or "--output" in command:
-        return command
-    return f"{command} {command_line(['--output', str(output)])}"
-
-
-def _check_licenses(study: Study) -> None:
-    for condition in study.conditions:
-        if condition.kind.uses_photos:
-            check_commercial_use(condition.model, find_license(condition.model))
-
-
-def _without_folder(setting: str) -> str:
-    """Return a setting without the folder of the file that it names."""
-    key, _, value = setting.partition("=")
-    return (
-        f"{key}={strip_folders(value.strip())}"
-        if value.strip().endswith((".toml", ".csv"))
-        else setting
-    )
+    words = (data, settings, numbers)
+    return LoadedStudy(study, repeat_command(source, *words), continue_command(source, *words))
 
 
 def open_study(folder: str | Path) -> tuple[LoadedStudy, Plan]:
@@ -423,40 +344,6 @@ def open_study(folder: str | Path) -> tuple[LoadedStudy, Plan]:
     """
     plan = read_plan(Path(folder))
     return LoadedStudy(plan.study, plan.command, plan.resume_command), plan
-
-
-def plan_run(
-    model: str | ModelConfig,
-    data: str | DataConfig,
-    recipe: str | AnyRecipe,
-    *,
-    seed: int = 0,
-    settings: Sequence[str] = (),
-    diagnostics: DiagnosticsConfig | None = None,
-    output: str | Path = ".",
-    notify: Notify = silent,
-    download: bool = True,
-) -> Plan:
-    """Return the plan of one run on all cores of this machine; `train` has the same arguments.
-
-    Without `download`, the id of a run whose data are not on this machine is not final.
-    """
-    parts = {"model": model, "data": data, "recipe": recipe}
-    tables = {name: part if isinstance(part, str) else encode(part) for name, part in parts.items()}
-    tables |= {
-        "name": "train",
-        "question": "",
-        "seeds": [seed],
-        "diagnostics": encode(diagnostics or DiagnosticsConfig()),
-    }
-    study = parse_study(tables, "", Overrides(settings=tuple(settings)))
-    _check_licenses(study)
-    return make_plan(
-        study,
-        load_data_facts(study, Path(output), notify, download=download),
-        partial(resolve_numerics, single_run=True),
-        model_cost,
-    )
 
 
 def train(
@@ -498,27 +385,7 @@ def train(
     plan = plan_run(
         model, data, recipe, seed=seed, settings=settings, diagnostics=diagnostics, output=output
     )
-    return _run_job(Job(plan.runs[0].id, plan.runs[0].file), Path(output), should_stop)
-
-
-def resume_job(
-    folder: str | Path, *, from_step: int | None = None, data: str | None = None
-) -> tuple[Job, Path]:
-    """Return the job that resumes the run in `folder`, and the output folder of the run.
-
-    Raises InputError.
-    """
-    directory = RunDirectory(Path(folder))
-    if not (directory.path / "run.json").exists():
-        raise input_error(
-            str(folder),
-            "not a run's folder",
-            "give a folder such as runs/digits-cifar-resnet56-s0-...",
-        )
-    file = directory.file()
-    if data is not None:
-        file = replace(file, data=replace(file.data, source=data))
-    return Job(directory.path.name, file, from_step), directory.path.resolve().parent.parent
+    return run_job(Job(plan.runs[0].id, plan.runs[0].file), Path(output), should_stop)
 
 
 def resume(
@@ -546,53 +413,7 @@ def resume(
         UnfinishedError: The run has no result.
     """
     job, root = resume_job(folder, from_step=from_step, data=data)
-    return _run_job(job, root, should_stop)
-
-
-def _run_job(job: Job, root: Path, should_stop: ShouldStop) -> RunRecord:
-    reasons = ["it was stopped"]
-
-    def note_reason(event: RunEvent) -> None:
-        if event.kind == "missing":
-            reasons.append(event.reason)
-
-    directory = RunDirectory.find(root, job.id)
-    with _interrupt_as_stop() as interrupted:
-        if directory.needs_work(job.file):
-            run_in_process(
-                job, root, Placement(), lambda: interrupted() or should_stop(), note_reason
-            )
-    record = directory.record()
-    if record is None or record.result is None:
-        if interrupted():
-            raise KeyboardInterrupt
-        path = str(directory.path)
-        raise UnfinishedError(Problem(path, reasons[-1], resume_command(path)))
-    return record
-
-
-@contextlib.contextmanager
-def _interrupt_as_stop() -> Iterator[ShouldStop]:
-    """End training with a checkpoint at the first Ctrl-C, and at once at the second.
-
-    Yields a function that returns True after the first one.
-    """
-    count = 0
-
-    def on_interrupt(number: int, frame: FrameType | None) -> None:
-        nonlocal count
-        count += 1
-        if count > 1:
-            signal.default_int_handler(number, frame)
-
-    if threading.current_thread() is not threading.main_thread():
-        yield lambda: False
-        return
-    previous = signal.signal(signal.SIGINT, on_interrupt)
-    try:
-        yield lambda: count > 0
-    finally:
-        signal.signal(signal.SIGINT, previous)
+    return run_job(job, root, should_stop)
 
 
 def evaluate(
@@ -652,13 +473,5 @@ def evaluate_images(
     result = evaluate(model, images, predictions, tta)
     if out is not None:
         mistakes = result.mistakes[:MAX_REPORTED_MISTAKES]
-        drawings = draw_mistakes(model, mistakes, predictions, notify, on_item)
-        uris = {
-            name: page.MistakeImages(
-                page.data_uri(drawing.image),
-                page.data_uri(drawing.heatmap) if drawing.heatmap else "",
-            )
-            for name, drawing in drawings.items()
-        }
-        page.write(result, uris, Path(out))
+        page.write(result, draw_mistakes(model, mistakes, predictions, notify, on_item), Path(out))
     return result

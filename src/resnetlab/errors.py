@@ -53,6 +53,12 @@ class InputError(ResnetlabError):
     exit_code = 2
 
 
+class UnfinishedError(ResnetlabError):
+    """Error of a run that was started and has no result; `problems` give the reasons."""
+
+    exit_code = 3
+
+
 class ResourceError(ResnetlabError):
     """Error of a full disk or exhausted memory. Files that were written before are complete."""
 

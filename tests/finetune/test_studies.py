@@ -20,7 +20,7 @@ import resnetlab as rl
 from helpers.processes import import_path
 from helpers.tiny import tiny
 from resnetlab.analysis.study_data import collect
-from resnetlab.api import LoadedStudy, load_study, plan_run, resume_job
+from resnetlab.api import LoadedStudy, load_study
 from resnetlab.bundle.licenses import find_license
 from resnetlab.bundle.store import load_bundle
 from resnetlab.cli.outlook import print_outlook
@@ -48,6 +48,7 @@ from resnetlab.studies.parsing.overrides import Overrides
 from resnetlab.studies.parsing.study_file import parse_study
 from resnetlab.studies.plan import Plan
 from resnetlab.studies.run import read_record
+from resnetlab.studies.single_run import plan_run, resume_job
 from resnetlab.training.interleave import round_robin
 
 FIXRES = {"base": "fixres", "epochs": 1, "train_size": 16}

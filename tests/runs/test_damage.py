@@ -16,6 +16,7 @@ from resnetlab import files
 from resnetlab.errors import InputError, ResnetlabError
 from resnetlab.runs.damage import check_run, repair
 from resnetlab.runs.directory import RunDirectory
+from resnetlab.studies.single_run import plan_run
 
 
 @pytest.fixture(scope="module")
@@ -43,9 +44,7 @@ def stopped(tmp_path: Path, small_npz: Path) -> Path:
     """A run that was stopped, with two checkpoints."""
     asked = iter([False] * 20)
     settings = ("recipe.epochs=4", "recipe.batch_size=16")
-    plan = rl.api.plan_run(
-        "cifar-resnet8", str(small_npz), "adam", settings=settings, output=tmp_path
-    )
+    plan = plan_run("cifar-resnet8", str(small_npz), "adam", settings=settings, output=tmp_path)
     from helpers.attempts import train_run
     from resnetlab.data.splits import load_dataset
     from resnetlab.recipes.numerics import Placement

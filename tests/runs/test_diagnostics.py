@@ -12,11 +12,11 @@ import pytest
 
 import resnetlab as rl
 from helpers.attempts import train_run
-from resnetlab.api import plan_run
 from resnetlab.data.splits import load_dataset
 from resnetlab.errors import InputError
 from resnetlab.runs.directory import RunDirectory
 from resnetlab.runs.records import Result, RunFile
+from resnetlab.studies.single_run import plan_run
 
 ALL = rl.DiagnosticsConfig(gradient_norms=(0, 1, 3), ablate_blocks=True)
 FIXED = ("numerics.threads=1", "numerics.precision=fp32", "recipe.batch_size=16", "recipe.epochs=3")

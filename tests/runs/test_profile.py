@@ -14,10 +14,10 @@ import pytest
 
 import resnetlab as rl
 from helpers.attempts import train_run
-from resnetlab.api import plan_run
 from resnetlab.data.splits import load_dataset
 from resnetlab.files import sha256
 from resnetlab.runs.directory import RunDirectory
+from resnetlab.studies.single_run import plan_run
 from resnetlab.training.profiler import PHASES, TRACE_FILE, TRACED_STEPS
 
 

@@ -38,7 +38,7 @@ def pulses(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def plan_of(data: Path, *settings: str, seed: int = 0, output: Path) -> Plan:
-    from resnetlab.api import plan_run
+    from resnetlab.studies.single_run import plan_run
 
     model = rl.CifarConfig(blocks=(1, 1), widths=(4, 8), dropout=0.1)
     fixed = (

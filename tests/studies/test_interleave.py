@@ -12,7 +12,6 @@ from torch import Tensor
 
 import resnetlab as rl
 from helpers.outcomes import outcome
-from resnetlab.api import plan_run
 from resnetlab.data.config import LabeledImages
 from resnetlab.data.device_images import DeviceImageCache, DeviceImages
 from resnetlab.data.splits import load_dataset
@@ -21,6 +20,7 @@ from resnetlab.runs.directory import RunDirectory
 from resnetlab.studies.executors.base import Job, JobQueue, encode_job
 from resnetlab.studies.executors.factory import make_executor
 from resnetlab.studies.executors.worker import JobRunner
+from resnetlab.studies.single_run import plan_run
 from resnetlab.training.interleave import round_robin
 from resnetlab.training.state import ScratchTrainState
 

@@ -14,7 +14,6 @@ from pathlib import Path
 import pytest
 
 import resnetlab as rl
-from resnetlab.api import plan_run
 from resnetlab.files import sha256
 from resnetlab.runs.directory import RunDirectory
 from resnetlab.studies.executors import launcher as module
@@ -22,6 +21,7 @@ from resnetlab.studies.executors.base import Job, RunEvent
 from resnetlab.studies.executors.here import run_in_process
 from resnetlab.studies.executors.launcher import ForkedWorker, Launcher
 from resnetlab.studies.executors.local import LocalExecutor
+from resnetlab.studies.single_run import plan_run
 
 pytestmark = pytest.mark.skipif(
     not module.can_fork_workers(), reason="this system cannot copy a process"

@@ -14,12 +14,12 @@ from pathlib import Path
 import pytest
 
 import resnetlab as rl
-from resnetlab.api import plan_run
 from resnetlab.errors import ResourceError
 from resnetlab.runs.directory import RunDirectory
 from resnetlab.studies.executors import local
 from resnetlab.studies.executors.base import Job, RunEvent
 from resnetlab.studies.executors.local import LocalExecutor
+from resnetlab.studies.single_run import plan_run
 
 WORKER = """
 import json, os, sys, time

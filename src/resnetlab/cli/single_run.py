@@ -11,11 +11,10 @@ from typing import Any
 
 import typer
 
-from resnetlab import api
 from resnetlab.cli.display import Display, format_clock, result_loader
 from resnetlab.cli.manners import UNFINISHED, notify, print_json
 from resnetlab.cli.signals import SignalFlag
-from resnetlab.errors import Problem, input_error
+from resnetlab.errors import Problem, UnfinishedError, input_error
 from resnetlab.inspection.diagnostics_config import DiagnosticsConfig
 from resnetlab.recipes.numerics import Placement, parse_device, torchrun_env
 from resnetlab.runs.directory import PROFILE, RunDirectory
@@ -24,6 +23,7 @@ from resnetlab.shell import resume_command
 from resnetlab.studies.executors.base import Job, RunEvent, decode_event, encode_job
 from resnetlab.studies.executors.here import run_in_process
 from resnetlab.studies.plan import PlannedRun
+from resnetlab.studies.single_run import plan_run, resume_job
 from resnetlab.training.resolve import check_device_index
 
 
@@ -42,7 +42,7 @@ def train(
 ) -> None:
     """Train one network and print its result, or with `dry_run` print its plan."""
     rank, size, _ = torchrun_env()
-    plan = api.plan_run(
+    plan = plan_run(
         model,
         data,
         recipe,
@@ -70,7 +70,7 @@ def resume(
     folder: Path, from_step: int | None, data: str | None, device: str = "", *, as_json: bool
 ) -> None:
     """Resume one run, on the GPU that `device` names, and print its result."""
-    job, root = api.resume_job(folder, from_step=from_step, data=data)
+    job, root = resume_job(folder, from_step=from_step, data=data)
     own_device = job.file.run.numerics.device
     kind, index = parse_device(device) if device else ("auto", 0)
     if kind not in ("auto", own_device):
@@ -113,7 +113,7 @@ def _execute(
         raise typer.Exit(interrupt.exit_code)
     if result is None:
         problem = Problem(str(directory.path), reason, command)
-        raise api.UnfinishedError(problem)
+        raise UnfinishedError(problem)
     _print_result(directory, result, placement.profile, as_json)
 
 
@@ -139,7 +139,7 @@ def _execute_distributed(
         JobRunner(interrupt.is_set, on_message, world).run(encode_job(job, root, placement))
     if last["kind"] in ("failed", "busy"):
         reason = last.get("reason", "another process trains this run")
-        raise api.UnfinishedError(Problem(str(directory.path), reason, "see above"))
+        raise UnfinishedError(Problem(str(directory.path), reason, "see above"))
     if last["kind"] == "interrupted":
         raise typer.Exit(interrupt.exit_code if interrupt.is_set() else UNFINISHED)
     if world.is_main_process and (result := directory.result()):

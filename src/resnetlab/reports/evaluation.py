@@ -11,7 +11,7 @@ import io
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from resnetlab.files import write_json, write_text
 from resnetlab.reports import format
@@ -30,12 +30,16 @@ MAX_CONFUSION_PAIRS = 20
 OTHER_CLASS = "another class"
 
 
-@dataclass(frozen=True)
-class MistakeImages:
-    """Data URIs of the network's input image and of the heat map on it (empty if there is none)."""
+class MistakeImages(Protocol):
+    """Images of a misclassified photograph."""
 
-    image: str
-    heatmap: str = ""
+    @property
+    def image(self) -> Image:
+        """Input image of the network."""
+
+    @property
+    def heatmap(self) -> Image | None:
+        """Heat map on the image; None if the network supports no Grad-CAM."""
 
 
 @dataclass(frozen=True)
@@ -60,6 +64,7 @@ def render(result: EvaluationResult, images: Mapping[str, MistakeImages]) -> str
         .render(
             result=result,
             images=images,
+            data_uri=_data_uri,
             worst=mistakes,
             matrix=make_confusion_matrix(result),
             pairs=result.confusions[:MAX_CONFUSION_PAIRS],
@@ -142,7 +147,7 @@ def write(result: EvaluationResult, images: Mapping[str, MistakeImages], folder:
     return page
 
 
-def data_uri(image: Image) -> str:
+def _data_uri(image: Image) -> str:
     """Encode an image as a JPEG data URI for a page."""
     file = io.BytesIO()
     image.convert("RGB").save(file, "JPEG", quality=85)

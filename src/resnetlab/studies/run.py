@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 
+from resnetlab.bundle.licenses import check_commercial_use, find_license
 from resnetlab.data.sources.torchvision_sets import is_download
 from resnetlab.errors import InputError, Problem, input_error
 from resnetlab.files import MAX_GENERATED_BYTES, is_locked, read_json, write_json
@@ -83,6 +84,13 @@ def check_weights_exist(study: Study) -> None:
             raise input_error(
                 study.name, "no such file of weights", fix, field="model.weights", got=model.weights
             )
+
+
+def check_licenses(study: Study) -> None:
+    """Raise InputError if the license of pre-trained weights forbids commercial use."""
+    for condition in study.conditions:
+        if condition.kind.uses_photos:
+            check_commercial_use(condition.model, find_license(condition.model))
 
 
 def absent_data(study: Study) -> tuple[str, ...]:

@@ -1,0 +1,39 @@
+"""Rounds of a study whose seeds are added at interim looks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from resnetlab.analysis.analyze import analyze
+from resnetlab.analysis.interim import next_seed_counts
+from resnetlab.analysis.study_data import collect
+from resnetlab.messages import Notify
+from resnetlab.studies.executors.base import Executor
+from resnetlab.studies.plan import Plan
+from resnetlab.studies.run import plan_study, read_record
+from resnetlab.studies.study import Study
+
+
+def plan_rounds(
+    study: Study,
+    root: Path,
+    executor: Executor,
+    notify: Notify,
+    command: str,
+    resume_command: str,
+) -> Iterator[Plan]:
+    """Yield a plan for each look of `study`, until its claims are decided or a run is unfinished.
+
+    The caller executes each plan before it asks for the next.
+    """
+    counts: dict[str, int] | None = {
+        condition.label: study.looks[0] for condition in study.conditions
+    }
+    while counts is not None:
+        plan = plan_study(study, root, executor, notify, command, counts, resume_command)
+        yield plan
+        record = read_record(plan, root)
+        if any(cell.state != "finished" and cell.state != "missing" for cell in record.runs):
+            return
+        counts = next_seed_counts(study, counts, analyze(collect(record)).verdicts)

@@ -1,0 +1,50 @@
+"""Command lines that repeat or continue a study."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from resnetlab.shell import command_line, strip_folders
+
+
+def repeat_command(
+    source: str | Path, data: str | None, settings: Sequence[str], seeds: Sequence[int] | None
+) -> str:
+    """Return the command that repeats a study, without absolute paths of this machine.
+
+    A report prints it, and such paths do not help its reader.
+    """
+    name = strip_folders(str(source)) if Path(source).is_absolute() else str(source)
+    return continue_command(
+        name, strip_folders(data) if data else None, list(map(_without_folder, settings)), seeds
+    )
+
+
+def continue_command(
+    source: str | Path, data: str | None, settings: Sequence[str], seeds: Sequence[int] | None
+) -> str:
+    """Return the command that continues a study on this machine."""
+    words = ["resnetlab", "study", "run", str(source), *(["--data", data] if data else [])]
+    words += [word for setting in settings for word in ("--set", setting)]
+    if seeds is not None:
+        consecutive = tuple(seeds) == tuple(range(len(seeds)))
+        words += ["--seeds", str(len(seeds)) if consecutive else ",".join(map(str, seeds))]
+    return command_line(words)
+
+
+def with_output(command: str, output: str | Path) -> str:
+    """Return a command with the option --output, unless it has it or does not need it."""
+    if not command or Path(output) == Path() or "--output" in command:
+        return command
+    return f"{command} {command_line(['--output', str(output)])}"
+
+
+def _without_folder(setting: str) -> str:
+    """Return a setting without the folder of the file that it names."""
+    key, _, value = setting.partition("=")
+    return (
+        f"{key}={strip_folders(value.strip())}"
+        if value.strip().endswith((".toml", ".csv"))
+        else setting
+    )
