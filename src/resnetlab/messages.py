@@ -1,4 +1,4 @@
-"""Callbacks for messages and progress of slow work. Imports no other module of resnetlab."""
+"""Messages and progress of slow work. Imports no other module of resnetlab."""
 
 from __future__ import annotations
 
@@ -13,3 +13,8 @@ ItemCallback = Callable[[str, int, int], None]
 
 def silent(*_: object) -> None:
     """Ignore a message or a report of progress."""
+
+
+def format_count(count: float, noun: str) -> str:
+    """Format a count with its noun: `1 run`, `1,200 runs`, `2.5 epochs`."""
+    return f"{count:,.10g} {noun}" if count == 1 else f"{count:,.10g} {noun}s"

@@ -37,6 +37,7 @@ from resnetlab.errors import InputError, Problem, input_error
 
 if TYPE_CHECKING:
     from resnetlab.bundle.spec import ModelFile
+    from resnetlab.data.photo_loader import LazyImage
 
 MAX_PROBLEMS = 20
 
@@ -96,25 +97,10 @@ def predict(
     check_device(device)
     if json and csv:
         raise input_error("--json, --csv", "two output formats", "give one of them")
-    from resnetlab.deploy.inputs import find_images, summarize_skipped
     from resnetlab.deploy.request import check_model
 
     file = check_model(model, accept_license, tta)
-    images, skipped = find_images(files)
-    if skipped:
-        notify(f"skipped: {summarize_skipped(skipped)}")
-    missing = [path for path in files if not path.exists()]
-    if len(missing) == len(files):
-        raise InputError(
-            *(
-                Problem(str(path), "no such file", "give photographs")
-                for path in missing[:MAX_PROBLEMS]
-            )
-        )
-    if not images:
-        raise input_error(
-            str(files[0]), "contains no photographs", "give photographs, or a folder of them"
-        )
+    images = _find_images(files)
     _announce_loading(file, quiet=json)
     from resnetlab.deploy.predict import load_model
 
@@ -134,6 +120,28 @@ def predict(
     if failed:
         typer.echo(f"{failed:,} of {len(images):,} files are not images", err=True)
         raise typer.Exit(UNFINISHED if done else BAD_INPUT)
+
+
+def _find_images(files: list[Path]) -> list[LazyImage]:
+    """List the photographs in files and folders. Raises InputError if there are none."""
+    from resnetlab.deploy.inputs import find_images, summarize_skipped
+
+    images, skipped = find_images(files)
+    if skipped:
+        notify(f"skipped: {summarize_skipped(skipped)}")
+    missing = [path for path in files if not path.exists()]
+    if len(missing) == len(files):
+        raise InputError(
+            *(
+                Problem(str(path), "no such file", "give photographs")
+                for path in missing[:MAX_PROBLEMS]
+            )
+        )
+    if not images:
+        raise input_error(
+            str(files[0]), "contains no photographs", "give photographs, or a folder of them"
+        )
+    return images
 
 
 def evaluate(
@@ -191,10 +199,8 @@ def evaluate(
     if json:
         print_json(encode(result) | {"page": page})
     else:
-        for line in evaluation_lines(result):
-            typer.echo(line)
-        if page is not None:
-            typer.echo(f"Page: {page}")
+        lines = [*evaluation_lines(result), *([f"Page: {page}"] if page is not None else [])]
+        typer.echo("\n".join(lines))
     if open_report and page is not None:
         open_page(page)
     raise typer.Exit(UNFINISHED if result.bad_files else DONE)

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import platform
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -76,21 +76,28 @@ def doctor(
     checked = list(checks.check_runs(folders or checks.run_folders(output)))
     damaged = any(run.damage for run in checked) or (disk is not None and not disk.writable)
     if json:
-        counts = {
-            state: sum(run.state == state for run in checked)
-            for state in ("finished", "unfinished", "running")
-        }
-        unfinished = [
-            {"folder": run.folder, "command": run.resume_command}
-            for run in checked
-            if run.resume_command
-        ]
-        damages = [item for run in checked for item in run.damage]
         parts = {"processor": processor, "torch": torch, "disk": disk, "caches": caches}
-        print_json(program | parts | {"runs": counts, "unfinished": unfinished, "damage": damages})
+        print_json(program | parts | _runs_as_dict(checked))
     else:
         _print_runs(checked)
     raise typer.Exit(CHECK_FAILED if damaged else DONE)
+
+
+def _count_states(checked: list[RunCheck]) -> dict[str, int]:
+    states = ("finished", "unfinished", "running")
+    return {state: sum(run.state == state for run in checked) for state in states}
+
+
+def _runs_as_dict(checked: list[RunCheck]) -> dict[str, Any]:
+    return {
+        "runs": _count_states(checked),
+        "unfinished": [
+            {"folder": run.folder, "command": run.resume_command}
+            for run in checked
+            if run.resume_command
+        ],
+        "damage": [item for run in checked for item in run.damage],
+    }
 
 
 def _print_machine(processor: Processor, disk: DiskInfo, caches: tuple[CacheFolder, ...]) -> None:
@@ -146,10 +153,7 @@ def _print_torch(torch: TorchInfo) -> None:
 
 
 def _print_runs(checked: list[RunCheck]) -> None:
-    counts = [
-        (state, sum(run.state == state for run in checked))
-        for state in ("finished", "unfinished", "running")
-    ]
+    counts = _count_states(checked).items()
     text = ", ".join(f"{count:,} {state}" for state, count in counts if count) or "none"
     typer.echo(f"runs       {text}")
     for run in checked:

@@ -15,6 +15,7 @@ import typer
 from resnetlab.cli.data import SplitOption
 from resnetlab.cli.loading import ProgressLine
 from resnetlab.cli.manners import (
+    DONE,
     AcceptLicense,
     Device,
     Json,
@@ -30,7 +31,9 @@ from resnetlab.errors import escape_controls, input_error
 from resnetlab.shell import command_line, strip_folders
 
 if TYPE_CHECKING:
-    from resnetlab.finetune.results import FinetuneResult
+    from resnetlab.finetune.api import FinetuneOutcome
+    from resnetlab.finetune.request import FinetuneRequest
+    from resnetlab.finetune.results import FinetuneResult, ResolutionTable
 
 Folder = Annotated[
     Path, typer.Argument(help="Folder of photographs, with a folder per class.", metavar="DIR")
@@ -47,39 +50,45 @@ Weights = Annotated[
     typer.Option("--weights", help="Safetensors file of pre-trained weights.", metavar="FILE"),
 ]
 Seed = Annotated[int, typer.Option(help="Seed of all random numbers.", min=0)]
+FinetuneRecipe = Annotated[
+    str, typer.Option(help="Recipe: full, probe, fixres, proof-of-concept or a TOML file.")
+]
+FixresRecipe = Annotated[str, typer.Option(help="Recipe: fixres, proof-of-concept or a TOML file.")]
+FrozenPart = Annotated[
+    str,
+    typer.Option(help="Frozen part in every stage: backbone, none, or a number of first parts."),
+]
+TrainSize = Annotated[int | None, typer.Option(help="Image size in training, in pixels.", min=8)]
+TestSize = Annotated[
+    int | None,
+    typer.Option(help="Image size in evaluation, in pixels; the default is the train size.", min=8),
+]
+SizesOption = Annotated[
+    str, typer.Option(help="Image sizes in pixels, separated by commas.", metavar="SIZES")
+]
+Epochs = Annotated[int | None, typer.Option(help="Maximum number of epochs of each stage.", min=1)]
+Budget = Annotated[str, typer.Option(help="Time limit: 90s, 10m, 2h, or 0 for none.")]
+Baseline = Annotated[
+    Path | None, typer.Option(help="Earlier model to compare with on the same test images.")
+]
+Preview = Annotated[
+    Path | None, typer.Option(help="Draw the train and test crops of this photograph and stop.")
+]
 
 
 def finetune(
     folder: Folder,
     model: ModelName = "",
     weights: Weights = None,
-    recipe: Annotated[
-        str, typer.Option(help="Recipe: full, probe, fixres, proof-of-concept or a TOML file.")
-    ] = "full",
-    freeze: Annotated[
-        str,
-        typer.Option(
-            help="Frozen part in every stage: backbone, none, or a number of first parts."
-        ),
-    ] = "",
-    train_size: Annotated[
-        int | None, typer.Option(help="Image size in training, in pixels.", min=8)
-    ] = None,
-    test_size: Annotated[
-        int | None,
-        typer.Option(
-            help="Image size in evaluation, in pixels; the default is the train size.", min=8
-        ),
-    ] = None,
-    epochs: Annotated[
-        int | None, typer.Option(help="Maximum number of epochs of each stage.", min=1)
-    ] = None,
-    budget: Annotated[str, typer.Option(help="Time limit: 90s, 10m, 2h, or 0 for none.")] = "10m",
+    recipe: FinetuneRecipe = "full",
+    freeze: FrozenPart = "",
+    train_size: TrainSize = None,
+    test_size: TestSize = None,
+    epochs: Epochs = None,
+    budget: Budget = "10m",
     split: SplitOption = "",
     seed: Seed = 0,
-    baseline: Annotated[
-        Path | None, typer.Option(help="Earlier model to compare with on the same test images.")
-    ] = None,
+    baseline: Baseline = None,
     skip_bad: SkipBad = False,
     accept_license: AcceptLicense = False,
     device: Device = "",
@@ -97,8 +106,6 @@ def finetune(
     from resnetlab.data.sources.manifest import parse_split
     from resnetlab.finetune import api
     from resnetlab.finetune.request import FinetuneRequest
-    from resnetlab.recipes.numerics import torchrun_env
-    from resnetlab.schema import encode
 
     request = FinetuneRequest(
         folder=folder,
@@ -125,24 +132,25 @@ def finetune(
             notify=_notify,
             on_item=ProgressLine(),
         )
+    _print_outcome(outcome, folder, split, json)
+    if interrupt.is_set():
+        raise typer.Exit(interrupt.exit_code)
+
+
+def _print_outcome(outcome: FinetuneOutcome, folder: Path, split: str, as_json: bool) -> None:
+    """Print the summary or the record. With torchrun, only the first process prints."""
+    from resnetlab.recipes.numerics import torchrun_env
+    from resnetlab.schema import encode
+
     if torchrun_env()[0] > 0:
         return
-    if json:
-        print_json(
-            encode(outcome.result)
-            | {"model_folder": outcome.model_folder, "report_folder": outcome.report_folder}
-        )
-    else:
-        for line in summary_lines(outcome.result, outcome.model_folder, folder, split):
-            typer.echo(escape_controls(line))
-        typer.echo(f"Report: {outcome.report_folder}")
-    if interrupt.is_set():
-        raise typer.Exit(128 + interrupt.number)
-
-
-SizesOption = Annotated[
-    str, typer.Option(help="Image sizes in pixels, separated by commas.", metavar="SIZES")
-]
+    if as_json:
+        folders = {"model_folder": outcome.model_folder, "report_folder": outcome.report_folder}
+        print_json(encode(outcome.result) | folders)
+        return
+    for line in summary_lines(outcome.result, outcome.model_folder, folder, split):
+        typer.echo(escape_controls(line))
+    typer.echo(f"Report: {outcome.report_folder}")
 
 
 def fixres(
@@ -151,17 +159,11 @@ def fixres(
     test_sizes: SizesOption = "128,224,288",
     model: ModelName = "",
     weights: Weights = None,
-    recipe: Annotated[
-        str, typer.Option(help="Recipe: fixres, proof-of-concept or a TOML file.")
-    ] = "fixres",
-    epochs: Annotated[
-        int | None, typer.Option(help="Maximum number of epochs of each stage.", min=1)
-    ] = None,
+    recipe: FixresRecipe = "fixres",
+    epochs: Epochs = None,
     split: SplitOption = "",
     seed: Seed = 0,
-    preview: Annotated[
-        Path | None, typer.Option(help="Draw the train and test crops of this photograph and stop.")
-    ] = None,
+    preview: Preview = None,
     skip_bad: SkipBad = False,
     accept_license: AcceptLicense = False,
     device: Device = "",
@@ -173,28 +175,15 @@ def fixres(
 
     Example:  resnetlab fixres photos --train-sizes 128,224 --test-sizes 128,224,288
     """
-    train_list, test_list = (
-        _parse_sizes(train_sizes, "--train-sizes"),
-        _parse_sizes(test_sizes, "--test-sizes"),
-    )
+    train_list = _parse_sizes(train_sizes, "--train-sizes")
+    test_list = _parse_sizes(test_sizes, "--test-sizes")
     check_device(device)
     if preview is not None:
-        from resnetlab.finetune.apparent_size import draw_crops
-
-        path = output / "reports" / "picture.png"
-        summary = draw_crops(preview, train_list[0], test_list[0], path)
-        if json:
-            print_json({"picture": path, "answer": summary})
-        else:
-            typer.echo(summary)
+        _draw_preview(preview, train_list[0], test_list[0], output, json)
         return
     _check_folder(folder)
-    from resnetlab.cli.signals import SignalFlag
     from resnetlab.data.sources.manifest import parse_split
-    from resnetlab.finetune import api
     from resnetlab.finetune.request import FinetuneRequest
-    from resnetlab.reports.fixres import page, write
-    from resnetlab.schema import encode
 
     request = FinetuneRequest(
         folder=folder,
@@ -209,26 +198,63 @@ def fixres(
         device=device or "auto",
         output=output,
     )
+    table, report, exit_code = _sweep(request, train_list, test_list)
+    _print_table(table, report, json)
+    if open_report:
+        open_page(report)
+    raise typer.Exit(exit_code)
+
+
+def _sweep(
+    request: FinetuneRequest, train_sizes: tuple[int, ...], test_sizes: tuple[int, ...]
+) -> tuple[ResolutionTable, Path, int]:
+    """Run the sweep and write its report after each cell.
+
+    Returns:
+        The table, the path of the report, and the exit code, which is not 0 after a signal.
+    """
+    from resnetlab.cli.signals import SignalFlag
+    from resnetlab.finetune import api
+    from resnetlab.reports.fixres import write
+
     with SignalFlag().installed() as interrupt:
-        for table, report_folder in api.fixres(
+        for table, folder in api.fixres(
             request,
-            train_list,
-            test_list,
+            train_sizes,
+            test_sizes,
             command=_command(),
             should_stop=interrupt.is_set,
             notify=_notify,
             on_item=ProgressLine(),
         ):
-            report = write(table, report_folder)
-    if json:
-        print_json(encode(table) | {"answer": page(table).answer, "report": report})
+            report = write(table, folder)
+    return table, report, interrupt.exit_code if interrupt.is_set() else DONE
+
+
+def _draw_preview(
+    photo: Path, train_size: int, test_size: int, output: Path, as_json: bool
+) -> None:
+    """Draw the train and test crops of a photograph, and print what they show."""
+    from resnetlab.finetune.apparent_size import draw_crops
+
+    path = output / "reports" / "crops.png"
+    summary = draw_crops(photo, train_size, test_size, path)
+    if as_json:
+        print_json({"image": path, "answer": summary})
     else:
-        typer.echo(escape_controls(page(table).answer))
+        typer.echo(summary)
+
+
+def _print_table(table: ResolutionTable, report: Path, as_json: bool) -> None:
+    from resnetlab.reports.fixres import page
+    from resnetlab.schema import encode
+
+    answer = page(table).answer
+    if as_json:
+        print_json(encode(table) | {"answer": answer, "report": report})
+    else:
+        typer.echo(escape_controls(answer))
         typer.echo(f"Report: {report}")
-    if open_report:
-        open_page(report)
-    if interrupt.is_set():
-        raise typer.Exit(128 + interrupt.number)
 
 
 def _check_folder(folder: Path) -> None:

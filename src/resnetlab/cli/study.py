@@ -66,6 +66,31 @@ Workers = Annotated[
     ),
 ]
 
+ParallelSeeds = Annotated[
+    int,
+    typer.Option(
+        help="Number of seeds of a condition that a worker trains in turn on one GPU.", min=1
+    ),
+]
+UntilDecided = Annotated[
+    bool,
+    typer.Option(
+        "--until-decided",
+        help="Add seeds to the conditions of undecided claims, up to 3, 5 and 10 seeds.",
+    ),
+]
+MaxSeeds = Annotated[
+    int, typer.Option(help="Largest number of seeds per condition with --until-decided.")
+]
+Backend = Annotated[str, typer.Option(help="Where runs are trained: local, or ray for a cluster.")]
+Address = Annotated[
+    str,
+    typer.Option(
+        help="Address of a Ray cluster; auto finds the one of this machine; empty starts one."
+    ),
+]
+GpusPerRun = Annotated[float, typer.Option(help="GPUs per run with Ray, for example 2 or 0.25.")]
+
 
 @study.command("run")
 def study_run(
@@ -77,34 +102,12 @@ def study_run(
     workers: Workers = 0,
     device: Device = "",
     skip_bad: SkipBad = False,
-    parallel_seeds: Annotated[
-        int,
-        typer.Option(
-            help="Number of seeds of a condition that a worker trains in turn on one GPU.", min=1
-        ),
-    ] = 1,
-    until_decided: Annotated[
-        bool,
-        typer.Option(
-            "--until-decided",
-            help="Add seeds to the conditions of undecided claims, up to 3, 5 and 10 seeds.",
-        ),
-    ] = False,
-    max_seeds: Annotated[
-        int, typer.Option(help="Largest number of seeds per condition with --until-decided.")
-    ] = 10,
-    backend: Annotated[
-        str, typer.Option(help="Where runs are trained: local, or ray for a cluster.")
-    ] = "local",
-    address: Annotated[
-        str,
-        typer.Option(
-            help="Address of a Ray cluster; auto finds the one of this machine; empty starts one."
-        ),
-    ] = "",
-    gpus_per_run: Annotated[
-        float, typer.Option(help="GPUs per run with Ray, for example 2 or 0.25.")
-    ] = 1.0,
+    parallel_seeds: ParallelSeeds = 1,
+    until_decided: UntilDecided = False,
+    max_seeds: MaxSeeds = 10,
+    backend: Backend = "local",
+    address: Address = "",
+    gpus_per_run: GpusPerRun = 1.0,
     accept_license: AcceptLicense = False,
     dry_run: DryRun = False,
     json: Json = False,

@@ -23,52 +23,58 @@ from resnetlab.cli.manners import (
 from resnetlab.cli.manners import OutputDir as Output
 from resnetlab.errors import input_error
 
+ModelName = Annotated[
+    str,
+    typer.Argument(
+        help="Name such as cifar-resnet20 (`resnetlab models` lists them), or your own "
+        "MODULE:FUNCTION.",
+        autocompletion=completion.models,
+    ),
+]
+Epochs = Annotated[
+    int | None, typer.Option(help="Number of epochs: short for --set recipe.epochs=N.")
+]
+BatchSize = Annotated[int | None, typer.Option("-b", "--batch-size", help="Images per step.")]
+LearningRate = Annotated[float | None, typer.Option(help="Learning rate, before the schedule.")]
+OptimizerName = Annotated[str | None, typer.Option(help="Optimizer: sgd, adam, adamw or rmsprop.")]
+Schedule = Annotated[
+    str | None,
+    typer.Option(help="Learning rate schedule: constant, step, exponential, cosine or one-cycle."),
+]
+WeightDecay = Annotated[float | None, typer.Option(help="Weight decay.")]
+ImageSize = Annotated[int | None, typer.Option(help="Side in pixels for a folder of photographs.")]
+Seed = Annotated[int, typer.Option(help="Seed of all random numbers.", min=0)]
+GradientNorms = Annotated[
+    str,
+    typer.Option(
+        help="Save the gradient norm of each layer after these epochs (0: before training).",
+        metavar="EPOCHS",
+    ),
+]
+AblateBlocks = Annotated[
+    bool, typer.Option("--ablate-blocks", help="Test the trained network without each block.")
+]
+Profile = Annotated[
+    bool, typer.Option("--profile", help="Print the time per operation and save a trace.")
+]
+
 
 def train(
-    model: Annotated[
-        str,
-        typer.Argument(
-            help="Name such as cifar-resnet20 (`resnetlab models` lists them), or your own "
-            "MODULE:FUNCTION.",
-            autocompletion=completion.models,
-        ),
-    ],
+    model: ModelName,
     data: DataSource = "digits",
     recipe: RecipeName = "cifar",
     settings: SettingsOption = [],  # noqa: B006
-    epochs: Annotated[
-        int | None, typer.Option(help="Number of epochs: short for --set recipe.epochs=N.")
-    ] = None,
-    batch_size: Annotated[
-        int | None, typer.Option("-b", "--batch-size", help="Images per step.")
-    ] = None,
-    lr: Annotated[float | None, typer.Option(help="Learning rate, before the schedule.")] = None,
-    opt: Annotated[str | None, typer.Option(help="Optimizer: sgd, adam, adamw or rmsprop.")] = None,
-    sched: Annotated[
-        str | None,
-        typer.Option(
-            help="Learning rate schedule: constant, step, exponential, cosine or one-cycle."
-        ),
-    ] = None,
-    weight_decay: Annotated[float | None, typer.Option(help="Weight decay.")] = None,
-    img_size: Annotated[
-        int | None, typer.Option(help="Side in pixels for a folder of photographs.")
-    ] = None,
-    seed: Annotated[int, typer.Option(help="Seed of all random numbers.", min=0)] = 0,
-    gradient_norms: Annotated[
-        str,
-        typer.Option(
-            help="Save the gradient norm of each layer after these epochs (0: before training).",
-            metavar="EPOCHS",
-        ),
-    ] = "",
-    ablate_blocks: Annotated[
-        bool,
-        typer.Option("--ablate-blocks", help="Test the trained network without each block."),
-    ] = False,
-    profile: Annotated[
-        bool, typer.Option("--profile", help="Print the time per operation and save a trace.")
-    ] = False,
+    epochs: Epochs = None,
+    batch_size: BatchSize = None,
+    lr: LearningRate = None,
+    opt: OptimizerName = None,
+    sched: Schedule = None,
+    weight_decay: WeightDecay = None,
+    img_size: ImageSize = None,
+    seed: Seed = 0,
+    gradient_norms: GradientNorms = "",
+    ablate_blocks: AblateBlocks = False,
+    profile: Profile = False,
     skip_bad: SkipBad = False,
     output: Output = Path(),
     device: Device = "",
@@ -79,10 +85,7 @@ def train(
     from resnetlab.inspection.diagnostics_config import DiagnosticsConfig
     from resnetlab.recipes.numerics import Placement, parse_device
 
-    if not all(part.strip().isdigit() for part in gradient_norms.split(",") if gradient_norms):
-        what, fix = "not a list of epochs", "--gradient-norms 0,1,5"
-        raise input_error("--gradient-norms", what, fix, got=gradient_norms)
-    norm_epochs = dict.fromkeys(int(part) for part in gradient_norms.split(",") if part)
+    norm_epochs = _parse_epochs(gradient_norms)
     kind, index = parse_device(device) if device else (None, 0)
     fields = {
         "recipe.epochs": epochs,
@@ -104,14 +107,21 @@ def train(
         recipe,
         seed=seed,
         settings=[*given, *settings],
-        diagnostics=DiagnosticsConfig(
-            gradient_norms=tuple(norm_epochs), ablate_blocks=ablate_blocks
-        ),
+        diagnostics=DiagnosticsConfig(gradient_norms=norm_epochs, ablate_blocks=ablate_blocks),
         output=output,
         placement=Placement(profile=profile, device_index=index),
         as_json=json,
         dry_run=dry_run,
     )
+
+
+def _parse_epochs(text: str) -> tuple[int, ...]:
+    """Parse `--gradient-norms`: a list of epochs, or nothing. Raises InputError."""
+    parts = text.split(",") if text else []
+    if not all(part.strip().isdigit() for part in parts):
+        fix = "--gradient-norms 0,1,5"
+        raise input_error("--gradient-norms", "not a list of epochs", fix, got=text)
+    return tuple(dict.fromkeys(map(int, parts)))
 
 
 def resume(

@@ -21,7 +21,7 @@ from resnetlab.recipes.numerics import Numerics, parse_device, torchrun_env
 from resnetlab.schema import encode
 
 if TYPE_CHECKING:
-    from resnetlab.finetune.pipeline import FinetuneJob
+    from resnetlab.finetune.job import FinetuneJob
     from resnetlab.finetune.stage_cache import StageCache
     from resnetlab.training.distributed import World
 
@@ -155,7 +155,7 @@ def prepare_job(
     `checked` is the request if it is already read.
     """
     checked = checked or _read_request(request, notify)
-    from resnetlab.finetune.pipeline import FinetuneJob
+    from resnetlab.finetune.job import FinetuneJob
     from resnetlab.training.resolve import resolve_numerics
 
     device, index = parse_device(request.device)

@@ -6,19 +6,17 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 import torch
 
-from resnetlab.bundle.spec import Metric, ModelFile
-from resnetlab.bundle.store import load_bundle, save_bundle
+from resnetlab.bundle.store import load_bundle
 from resnetlab.data.transforms.eval_transform import EvalTransform
 from resnetlab.errors import Problem, ResnetlabError, input_error
-from resnetlab.finetune.backbones import Backbone
 from resnetlab.finetune.dataset import PhotoDataset
 from resnetlab.finetune.evaluation import (
     accuracy_estimate,
@@ -28,7 +26,8 @@ from resnetlab.finetune.evaluation import (
     predict_photos,
     selection_key,
 )
-from resnetlab.finetune.model import FEATURE_BATCH_SIZE, FinetuneModel
+from resnetlab.finetune.job import FinetuneJob, save_model
+from resnetlab.finetune.model import FinetuneModel
 from resnetlab.finetune.results import (
     AccuracyEstimate,
     FinetuneResult,
@@ -37,12 +36,9 @@ from resnetlab.finetune.results import (
 )
 from resnetlab.finetune.stage import EventCallback, StageResult, balanced_class_weights, fit
 from resnetlab.finetune.stage_cache import StageCache, StageLockedError, stage_key
-from resnetlab.messages import ItemCallback, Notify, silent
-from resnetlab.recipes.finetune import FinetuneRecipe, Stage
-from resnetlab.recipes.numerics import Numerics
-from resnetlab.runs.provenance import provenance_event
-from resnetlab.schema import encode
-from resnetlab.training.device import setup_device
+from resnetlab.finetune.time_limit import TimeLimit, fit_to_limit
+from resnetlab.messages import ItemCallback, Notify, format_count, silent
+from resnetlab.recipes.finetune import Stage
 from resnetlab.training.distributed import SINGLE_PROCESS, World
 from resnetlab.training.photo_predictions import Predictions
 
@@ -54,20 +50,6 @@ class StoppedError(ResnetlabError):
     """Error of a fine-tuning that was stopped before it had any result."""
 
     exit_code = 130
-
-
-@dataclass(frozen=True)
-class FinetuneJob:
-    """Fine-tuning job: everything that determines the result."""
-
-    photos: PhotoDataset
-    backbone: Backbone
-    recipe: FinetuneRecipe
-    seed: int
-    numerics: Numerics
-    """Resolved numerics, without `auto`."""
-    device_index: int = 0
-    """Index of the GPU, if one process does all the work."""
 
 
 def run_stages(
@@ -94,8 +76,7 @@ def run_stages(
         should_stop: Function that is called between steps; training ends once it returns True.
         notify: Function that gets a line about each stage.
         on_event: Callback for each pause of the training loop.
-        adjust_stage: Function that returns a stage with the number of epochs that the time limit
-            allows.
+        adjust_stage: Function that shortens a stage to the time limit.
 
     Raises:
         StageLockedError: Another process trains the stage, and the time to wait for it is over.
@@ -105,32 +86,18 @@ def run_stages(
         "train": finetune_model.eval_transform(recipe.train_size),
         "test": finetune_model.eval_transform(recipe.test_size, recipe.crop_mode),
     }
-    weights = None
-    if recipe.class_weights != "none":
-        weights = balanced_class_weights(photos.train.labels, len(photos.classes)).to(
-            finetune_model.device
-        )
+    weights = _class_weights(job, finetune_model.device)
     key = stage_key(finetune_model, photos.sha256, recipe.class_weights)
+    train = partial(fit, finetune_model, should_stop=should_stop, notify=notify, on_event=on_event)
     for stage in recipe.resolved_stages:
         if world.all_reduce_any(should_stop()):
             return
         stage = adjust_stage(stage, transforms)
         count = stage.recipe.epochs
-        epochs = f", {count} {'epoch' if count == 1 else 'epochs'} at most" if count else ""
+        epochs = f", {format_count(count, 'epoch')} at most" if count else ""
         notify(f"{stage.name}: begins at {transforms[stage.size].size} pixels{epochs}")
         key = key.with_stage(stage, transforms[stage.size])
-        train_stage = partial(
-            fit,
-            finetune_model,
-            stage,
-            photos,
-            transforms,
-            job.seed,
-            class_weights=weights,
-            should_stop=should_stop,
-            notify=notify,
-            on_event=on_event,
-        )
+        train_stage = partial(train, stage, photos, transforms, job.seed, class_weights=weights)
         result = cache.load_or_train(key, finetune_model, train_stage, should_stop)
         if not result.epochs and not result.complete:
             notify(
@@ -138,51 +105,23 @@ def run_stages(
                 "the weights did not change"
             )
             return
-        split_model = finetune_model.split_for_training("classifier", recipe.test_size)
-        predictions = predict_from_features(
-            finetune_model, split_model, photos.validation, transforms["test"]
-        )
-        accuracy = 100 * float(predictions.correct.mean())
-        notify(
-            f"{stage.name}: validation {accuracy:.1f} % at {recipe.test_size} pixels, "
-            f"{result.seconds:.0f} s"
-        )
+        predictions = _predict_validation(job, finetune_model, transforms["test"])
+        accuracy = f"{100 * float(predictions.correct.mean()):.1f} % at {recipe.test_size} pixels"
+        notify(f"{stage.name}: validation {accuracy}, {result.seconds:.0f} s")
         yield result, predictions
 
 
-@dataclass
-class TimeLimit:
-    """Time limit of a fine-tuning, and the estimated seconds of an epoch by stage."""
+def _class_weights(job: FinetuneJob, device: torch.device) -> torch.Tensor | None:
+    if job.recipe.class_weights == "none":
+        return None
+    return balanced_class_weights(job.photos.train.labels, len(job.photos.classes)).to(device)
 
-    seconds: float | None
-    start: float
-    """Time on the monotonic clock."""
-    epoch_seconds: dict[str, float] = field(default_factory=dict)
 
-    @property
-    def elapsed(self) -> float:
-        """Return the seconds since the start."""
-        return time.monotonic() - self.start
-
-    @property
-    def over(self) -> bool:
-        """Return True once the limit has passed."""
-        return self.seconds is not None and self.elapsed > self.seconds
-
-    def skipped_stages(self, stages: Sequence[Stage]) -> tuple[str, ...]:
-        """Return a line with the reason for each stage that was skipped."""
-        reason = "fine-tuning was stopped"
-        if self.over:
-            reason = f"the time limit of {self.seconds:.0f} s was over after {self.elapsed:.0f} s"
-        return tuple(
-            f'stage "{stage.name}" was skipped: {reason}'
-            + (
-                f"; an epoch of it takes about {self.epoch_seconds[stage.name]:.0f} s here"
-                if stage.name in self.epoch_seconds
-                else ""
-            )
-            for stage in stages
-        )
+def _predict_validation(
+    job: FinetuneJob, finetune_model: FinetuneModel, transform: EvalTransform
+) -> Predictions:
+    split_model = finetune_model.split_for_training("classifier", job.recipe.test_size)
+    return predict_from_features(finetune_model, split_model, job.photos.validation, transform)
 
 
 def run_finetuning(
@@ -221,17 +160,7 @@ def run_finetuning(
     """
     limit = TimeLimit(budget_seconds, time.monotonic())
     earlier = _evaluate_baseline(baseline, job.photos, on_item) if baseline else None
-    device = setup_device(job.numerics, world.local_rank if world.size > 1 else job.device_index)
-    finetune_model = FinetuneModel(
-        job.backbone.spec,
-        job.backbone.weights,
-        job.photos.classes,
-        job.seed,
-        job.numerics,
-        device,
-        world,
-        on_item,
-    )
+    finetune_model = job.setup_model(world, on_item)
     recipe, photos = job.recipe, job.photos
     transform = finetune_model.eval_transform(recipe.test_size, recipe.crop_mode)
     stages = _train_and_save(
@@ -242,7 +171,7 @@ def run_finetuning(
         notify(line)
     notify(f"evaluating {len(photos.test):,} test images")
     predictions = predict_photos(
-        finetune_model.model, photos.test, transform, device, recipe.crops, on_item
+        finetune_model.model, photos.test, transform, finetune_model.device, recipe.crops, on_item
     )
     result = _make_result(job, folder, stages, predictions, earlier, limit.elapsed)
     result = replace(result, caveats=(*result.caveats, *skipped))
@@ -277,11 +206,11 @@ def _train_and_save(
     def should_end() -> bool:
         return should_stop() or (bool(stages) and limit.over)
 
-    def fit_to_limit(stage: Stage, transforms: dict[str, EvalTransform]) -> Stage:
+    def adjust_stage(stage: Stage, transforms: dict[str, EvalTransform]) -> Stage:
         if not stages:
             return stage
         stage, epoch_seconds = world.broadcast(
-            _fit_to_budget(stage, finetune_model, job.photos, transforms, limit)
+            fit_to_limit(stage, finetune_model, job.photos, transforms, limit)
         )
         if epoch_seconds:
             limit.epoch_seconds[stage.name] = epoch_seconds
@@ -295,7 +224,7 @@ def _train_and_save(
             cache,
             should_stop=should_end,
             notify=notify,
-            adjust_stage=fit_to_limit,
+            adjust_stage=adjust_stage,
         ):
             estimate = accuracy_estimate(predictions)
             if not stages or selection_key(estimate) > max(selection_key(e) for _, e in stages):
@@ -310,73 +239,6 @@ def _train_and_save(
         raise StoppedError(Problem(str(folder), problem, "start again"))
     finetune_model.model.load_state_dict(best)
     return stages
-
-
-def _fit_to_budget(
-    stage: Stage,
-    finetune_model: FinetuneModel,
-    photos: PhotoDataset,
-    transforms: dict[str, EvalTransform],
-    limit: TimeLimit,
-) -> tuple[Stage, float]:
-    """Reduce the epochs of a stage to fit the time limit, so that its learning rate schedule is
-    complete.
-
-    Returns:
-        The stage, and the estimated seconds of an epoch (0 if there is no estimate).
-    """
-    if limit.seconds is None or stage.recipe.epochs is None or stage.augment == "none":
-        return stage, 0.0
-    start = time.monotonic()
-    sample = replace(
-        photos.validation,
-        rows=photos.validation.rows[:FEATURE_BATCH_SIZE],
-        labels=photos.validation.labels[:FEATURE_BATCH_SIZE],
-    )
-    predict_photos(finetune_model.model, sample, transforms[stage.size], finetune_model.device)
-    image_seconds = (time.monotonic() - start) / len(sample)
-    # A frozen trunk needs the forward pass alone; the backward pass costs two more.
-    passes = 1 if stage.trainable in ("classifier", "last norm") else 3
-    epoch_seconds = image_seconds * (passes * len(photos.train) + len(photos.validation))
-    evaluation_seconds = image_seconds * (len(photos.test) + len(photos.validation))
-    remaining = limit.seconds - limit.elapsed - evaluation_seconds
-    epochs = max(1, min(stage.recipe.epochs, int(remaining / epoch_seconds)))
-    return replace(stage, recipe=replace(stage.recipe, epochs=epochs)), epoch_seconds
-
-
-def save_model(
-    job: FinetuneJob,
-    finetune_model: FinetuneModel,
-    transform: EvalTransform,
-    folder: Path,
-    metrics: tuple[Metric, ...],
-    skipped: tuple[str, ...] = (),
-) -> None:
-    """Write the network with its present weights as a model folder; `skipped` has a caveat for
-    each skipped stage.
-    """
-    provenance = provenance_event("finetune", 0, job.numerics, job.photos.sha256)
-    file = ModelFile(
-        name=folder.name,
-        model=finetune_model.spec,
-        classes=job.photos.classes,
-        eval_transform=transform,
-        license=job.backbone.license,
-        caveats=(*caveats(job), *skipped),
-        metrics=metrics,
-        provenance={
-            "recipe": encode(job.recipe),
-            "seed": job.seed,
-            "data": job.photos.name,
-            **provenance,
-        },
-    )
-    save_bundle(folder, finetune_model.model, file)
-
-
-def caveats(job: FinetuneJob) -> tuple[str, ...]:
-    """Return the caveats that a reader of the numbers must know."""
-    return (job.photos.pretraining_overlap,) if job.photos.pretraining_overlap else ()
 
 
 def _evaluate_baseline(
@@ -423,19 +285,6 @@ def _make_result(
         )
         for index, (result, estimate) in enumerate(stage_results)
     )
-    confidence = predictions.probabilities.max(1)
-    mistakes = sorted(
-        np.flatnonzero(~predictions.correct), key=lambda index: (-confidence[index], index)
-    )
-    worst = tuple(
-        Misclassification(
-            path=photos.test.rows[index].path,
-            label=photos.classes[predictions.labels[index]],
-            predicted=photos.classes[predictions.predicted[index]],
-            probability=float(confidence[index]),
-        )
-        for index in mistakes[:MAX_MISCLASSIFIED]
-    )
     comparison = (
         replace(compare(predictions, baseline[1]), baseline=baseline[0]) if baseline else None
     )
@@ -448,9 +297,9 @@ def _make_result(
         stages=stages,
         validation=stage_results[best][1],
         test=accuracy_estimate(predictions),
-        worst=worst,
+        worst=_confident_mistakes(photos, predictions),
         example=photos.test.rows[0].path,
-        caveats=caveats(job),
+        caveats=job.caveats,
         comparison=comparison,
         seconds=round(seconds, 1),
         train_size=job.recipe.train_size,
@@ -458,4 +307,22 @@ def _make_result(
         seed=job.seed,
         recipe=job.recipe.name,
         chance_pct=100 * photos.chance_accuracy,
+    )
+
+
+def _confident_mistakes(
+    photos: PhotoDataset, predictions: Predictions
+) -> tuple[Misclassification, ...]:
+    confidence = predictions.probabilities.max(1)
+    mistakes = sorted(
+        np.flatnonzero(~predictions.correct), key=lambda index: (-confidence[index], index)
+    )
+    return tuple(
+        Misclassification(
+            path=photos.test.rows[index].path,
+            label=photos.classes[predictions.labels[index]],
+            predicted=photos.classes[predictions.predicted[index]],
+            probability=float(confidence[index]),
+        )
+        for index in mistakes[:MAX_MISCLASSIFIED]
     )

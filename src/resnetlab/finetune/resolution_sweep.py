@@ -25,15 +25,14 @@ from resnetlab.finetune.evaluation import (
     predict_from_features,
     selection_key,
 )
+from resnetlab.finetune.job import FinetuneJob, save_model
 from resnetlab.finetune.model import FinetuneModel
-from resnetlab.finetune.pipeline import FinetuneJob, caveats, save_model
 from resnetlab.finetune.results import Comparison, ResolutionCell, ResolutionTable, TrainResolution
 from resnetlab.finetune.stage import StageResult, fit
 from resnetlab.finetune.stage_cache import StageCache, StageKey, StageLockedError, stage_key
 from resnetlab.messages import ItemCallback, Notify, silent
 from resnetlab.models.flops import count_parameters
 from resnetlab.runs.provenance import provenance_event
-from resnetlab.training.device import setup_device
 from resnetlab.training.memory import is_out_of_memory, peak_memory
 from resnetlab.training.photo_predictions import Predictions
 
@@ -205,6 +204,38 @@ class _Sweep:
                 predictions[1],
             )
 
+    def update_table(
+        self, table: ResolutionTable, entry: TrainResolution | ResolutionCell, seconds: float
+    ) -> ResolutionTable:
+        """Return the table with a new row or cell, and with the best pair of sizes so far."""
+        if isinstance(entry, TrainResolution):
+            rows = {row.train_size: row for row in table.rows} | {entry.train_size: entry}
+            table = replace(table, rows=tuple(rows.values()))
+        else:
+            cells = {(cell.train_size, cell.test_size): cell for cell in table.cells}
+            cells[entry.train_size, entry.test_size] = entry
+            table = replace(table, cells=tuple(cells.values()))
+        best = self.best.sizes if self.best else None
+        paired = self._compare_best()
+        return replace(table, best=best, best_paired=paired, seconds=round(seconds, 1))
+
+    def _compare_best(self) -> Comparison | None:
+        """Compare the best pair of sizes with stage one at its train size."""
+        if self.best is None or self.best.sizes[0] not in self.same_size_predictions:
+            return None
+        size = self.best.sizes[0]
+        paired = compare(self.best.test_predictions, self.same_size_predictions[size])
+        return replace(paired, baseline=f"stage one, train and test {size}")
+
+    def save_best(self, folder: Path) -> None:
+        """Write the network of the best pair of sizes as a model folder."""
+        assert self.best is not None
+        self.finetune_model.model.load_state_dict(self.best.state)
+        estimate = accuracy_estimate(self.best.test_predictions)
+        metrics = (accuracy_metric("test", estimate, self.job.photos.name),)
+        transform = self.finetune_model.eval_transform(self.best.sizes[1])
+        save_model(self.job, self.finetune_model, transform, folder, metrics)
+
 
 def sweep(
     job: FinetuneJob,
@@ -232,82 +263,59 @@ def sweep(
             field="stages",
         )
     start = time.monotonic()
-    device = setup_device(job.numerics, job.device_index)
-    finetune_model = FinetuneModel(
-        job.backbone.spec,
-        job.backbone.weights,
-        job.photos.classes,
-        job.seed,
-        job.numerics,
-        device,
-        on_item=on_item,
-    )
+    finetune_model = job.setup_model(on_item=on_item)
     for size in sorted({*train_sizes, *test_sizes}):
         finetune_model.eval_transform(size)
     finetune_model.split_for_training(job.recipe.stages[0].trainable, train_sizes[0])
-    trainable, total = (
-        count_parameters(finetune_model.model, trainable=True),
-        count_parameters(finetune_model.model),
-    )
+    table = _empty_table(job, finetune_model, train_sizes, test_sizes, command)
     key = stage_key(finetune_model, job.photos.sha256, "none")
     progress = _Sweep(
         job, finetune_model, cache, key, should_stop, notify, finetune_model.clone_state()
     )
-    rows = {size: TrainResolution(train_size=size) for size in train_sizes}
-    cells = {
-        (a, b): ResolutionCell(train_size=a, test_size=b) for a in train_sizes for b in test_sizes
-    }
-    provenance = provenance_event("fixres", 0, job.numerics, job.photos.sha256)
-
-    def table() -> ResolutionTable:
-        photos, best = job.photos, progress.best
-        paired: Comparison | None = None
-        if best is not None and best.sizes[0] in progress.same_size_predictions:
-            baseline = f"stage one, train and test {best.sizes[0]}"
-            paired = replace(
-                compare(best.test_predictions, progress.same_size_predictions[best.sizes[0]]),
-                baseline=baseline,
-            )
-        return ResolutionTable(
-            model=job.backbone.spec.slug,
-            recipe=job.recipe.name,
-            data=photos.name,
-            classes=len(photos.classes),
-            images=(len(photos.train), len(photos.validation), len(photos.test)),
-            seed=job.seed,
-            chance_pct=100 * photos.chance_accuracy,
-            rows=tuple(rows.values()),
-            cells=tuple(cells.values()),
-            best=best.sizes if best else None,
-            best_paired=paired,
-            trainable_parameters=trainable,
-            parameters=total,
-            precision=job.numerics.precision,
-            machine=str(provenance["processor"]),
-            license=str(job.backbone.license),
-            caveats=caveats(job),
-            command=command,
-            seconds=round(time.monotonic() - start, 1),
-            provenance=provenance,
-        )
-
     for train_size in train_sizes:
         for entry in progress.evaluate_row(train_size, test_sizes):
-            if isinstance(entry, TrainResolution):
-                rows[train_size] = entry
-            else:
-                cells[entry.train_size, entry.test_size] = entry
-            yield table()
+            table = progress.update_table(table, entry, time.monotonic() - start)
+            yield table
         if should_stop():
             break
     if progress.best is not None:
-        finetune_model.model.load_state_dict(progress.best.state)
-        estimate = accuracy_estimate(progress.best.test_predictions)
-        save_model(
-            job,
-            finetune_model,
-            finetune_model.eval_transform(progress.best.sizes[1]),
-            model,
-            (accuracy_metric("test", estimate, job.photos.name),),
-        )
-    yield table()
+        progress.save_best(model)
+    yield replace(table, seconds=round(time.monotonic() - start, 1))
+
+
+def _empty_table(
+    job: FinetuneJob,
+    finetune_model: FinetuneModel,
+    train_sizes: tuple[int, ...],
+    test_sizes: tuple[int, ...],
+    command: str,
+) -> ResolutionTable:
+    """Return the table before the first row, with the settings of the sweep."""
+    photos = job.photos
+    provenance = provenance_event("fixres", 0, job.numerics, photos.sha256)
+    return ResolutionTable(
+        model=job.backbone.spec.slug,
+        recipe=job.recipe.name,
+        data=photos.name,
+        classes=len(photos.classes),
+        images=(len(photos.train), len(photos.validation), len(photos.test)),
+        seed=job.seed,
+        chance_pct=100 * photos.chance_accuracy,
+        rows=tuple(TrainResolution(train_size=size) for size in train_sizes),
+        cells=tuple(
+            ResolutionCell(train_size=train_size, test_size=test_size)
+            for train_size in train_sizes
+            for test_size in test_sizes
+        ),
+        best=None,
+        best_paired=None,
+        trainable_parameters=count_parameters(finetune_model.model, trainable=True),
+        parameters=count_parameters(finetune_model.model),
+        precision=job.numerics.precision,
+        machine=str(provenance["processor"]),
+        license=str(job.backbone.license),
+        caveats=job.caveats,
+        command=command,
+        seconds=0.0,
+        provenance=provenance,
+    )

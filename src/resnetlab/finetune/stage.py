@@ -20,6 +20,7 @@ from resnetlab.finetune.dataset import PhotoDataset
 from resnetlab.finetune.model import FEATURE_BATCH_SIZE, FinetuneModel, SplitModel
 from resnetlab.finetune.state import FinetuneState
 from resnetlab.messages import Notify, silent
+from resnetlab.models.flops import count_parameters
 from resnetlab.models.transfer import list_parts
 from resnetlab.recipes.finetune import Stage
 from resnetlab.recipes.train import Recipe
@@ -43,6 +44,9 @@ class EpochResult:
     train_metrics: tuple[float, float] = (0.0, 0.0)
     """Mean loss in nats and top-1 error in percent over the batches of the epoch, in training mode.
     """
+
+    def __str__(self) -> str:
+        return f"validation {self.accuracy_pct:.1f} % at epoch {self.epoch}"
 
 
 @dataclass(frozen=True)
@@ -81,18 +85,10 @@ def fit(
     """Train a stage and load the weights of its best epoch into the model.
 
     The best epoch has the highest validation accuracy, then the lowest loss, over all learning
-    rates of the stage. A stage that is stopped has its best epoch so far.
-
-    Args:
-        finetune_model: Network to train.
-        stage: Stage to train.
-        photos: Data set.
-        views: Evaluation transforms at the train size and at the test size.
-        seed: Seed of the run.
-        class_weights: Weight of each class in the loss (K,).
-        should_stop: Function that is called between steps; training ends once it returns True.
-        notify: Function that gets a line about each learning rate.
-        on_event: Callback for each event of the training loop.
+    rates of the stage. Training ends once `should_stop()` returns True between two steps, with the
+    best epoch so far. `views` has the evaluation transforms at the train size and at the test size,
+    `class_weights` (K,) the weight of each class in the loss. `notify` gets a line about each
+    learning rate.
     """
     start = time.monotonic()
     transform, world = views[stage.size], finetune_model.world
@@ -103,42 +99,36 @@ def fit(
     validation = finetune_model.features_or_pixels(split_model, photos.validation, transform)
     initial = {name: tensor.detach().clone() for name, tensor in tail.state_dict().items()}
     recipes = [_with_lr(stage.recipe, lr) for lr in stage.lrs] or [stage.recipe]
-    constant = stage.augment == "none" and split_model.trunk is not None
     best: _LrResult | None = None
     for recipe in recipes:
         tail.load_state_dict(initial)
         state = FinetuneState(
             finetune_model, split_model, stage, recipe, transform, seed, photos.train, class_weights
         )
-        with _threads(1 if constant else finetune_model.numerics.threads):
-            result = _train_one_lr(state, validation, start, should_stop, on_event)
+        result = _train_one_lr(state, validation, start, should_stop, on_event)
         if result.epochs:
-            top = result.best_epoch
-            notify(
-                f"{stage.name}: rate {recipe.optimizer.lr:g}, validation "
-                f"{top.accuracy_pct:.1f} % at epoch {top.epoch}"
-            )
-            if best is None or _selection_key(top) > _selection_key(best.best_epoch):
+            notify(f"{stage.name}: rate {result.lr:g}, {result.best_epoch}")
+            if best is None or _selection_key(result.best_epoch) > _selection_key(best.best_epoch):
                 best = result
-        complete = result.complete
-        if complete and recipe is not recipes[-1]:
-            complete = not world.all_reduce_any(should_stop())
+        is_last = recipe is recipes[-1]
+        complete = result.complete and (is_last or not world.all_reduce_any(should_stop()))
         if not complete:
             break
-    trainable = sum(p.numel() for p in tail.parameters() if p.requires_grad)
     tail.load_state_dict(best.weights if best else initial)
     invalidate_features(finetune_model, split_model, stage)
     seconds = time.monotonic() - start
     if best is None:
         forward = finetune_model.make_forward(split_model, state.eval_forward)
         scores = evaluate(tail, forward, validation, world, batch_size=FEATURE_BATCH_SIZE)
-        before, lr = _epoch_result(0, scores, seconds), recipes[0].optimizer.lr
-        return StageResult(
-            stage.name, before, (), lr, trainable, seconds, diverged=complete, complete=complete
-        )
-    epochs = tuple(best.epochs)
     return StageResult(
-        stage.name, best.best_epoch, epochs, best.lr, trainable, seconds, complete=complete
+        stage.name,
+        best.best_epoch if best else _epoch_result(0, scores, seconds),
+        tuple(best.epochs) if best else (),
+        best.lr if best else recipes[0].optimizer.lr,
+        count_parameters(tail, trainable=True),
+        seconds,
+        diverged=best is None and complete,
+        complete=complete,
     )
 
 
@@ -180,7 +170,9 @@ def _train_one_lr(
     result = _LrResult(state.recipe.optimizer.lr)
     forward = state.finetune_model.make_forward(state.split_model, state.eval_forward)
     batch_size = FEATURE_BATCH_SIZE if validation.pixels.dtype == torch.uint8 else 500
-    with image_decoder.suppress_pillow_warnings():
+    constant = state.stage.augment == "none" and state.split_model.trunk is not None
+    threads = 1 if constant else state.finetune_model.numerics.threads
+    with _threads(threads), image_decoder.suppress_pillow_warnings():
         for event in train_events(state, EagerStep(state, state.load_epoch), should_stop):
             on_event(event)
             if event.kind in ("tick", "epoch"):

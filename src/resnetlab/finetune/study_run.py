@@ -17,8 +17,8 @@ from resnetlab.errors import input_error
 from resnetlab.finetune.backbones import Backbone
 from resnetlab.finetune.dataset import PhotoDataset
 from resnetlab.finetune.evaluation import accuracy_estimate, predict_photos, selection_key
-from resnetlab.finetune.model import FinetuneModel
-from resnetlab.finetune.pipeline import FinetuneJob, caveats, run_stages
+from resnetlab.finetune.job import FinetuneJob
+from resnetlab.finetune.pipeline import run_stages
 from resnetlab.finetune.stage import StageResult
 from resnetlab.finetune.stage_cache import StageCache, StageLockedError
 from resnetlab.recipes.numerics import Placement
@@ -32,7 +32,6 @@ from resnetlab.runs.session import ProgressCallback
 from resnetlab.runs.writer import commit_result
 from resnetlab.schema import encode
 from resnetlab.stats.outcomes import is_at_chance
-from resnetlab.training.device import setup_device
 from resnetlab.training.distributed import SINGLE_PROCESS, World
 from resnetlab.training.evaluate import MAX_CLASSES_WITHOUT_TOP5
 from resnetlab.training.events import TrainEvent
@@ -112,12 +111,12 @@ class FinetuneSession:
             world,
             run.recipe,
         )
-        self.device = setup_device(run.numerics, placement.device_index)
-        self.finetune_model = FinetuneModel(
-            run.model, None, photos.classes, run.seed, run.numerics, self.device, world
-        )
         backbone = Backbone(run.model, None, find_license(run.model), "")
-        self.job = FinetuneJob(photos, backbone, run.recipe, run.seed, run.numerics)
+        self.job = FinetuneJob(
+            photos, backbone, run.recipe, run.seed, run.numerics, placement.device_index
+        )
+        self.finetune_model = self.job.setup_model(world)
+        self.device = self.finetune_model.device
         self.cache = StageCache(root / "cache" / "stages", WAIT_SECONDS)
         self.transform = self.finetune_model.eval_transform(
             run.recipe.test_size, run.recipe.crop_mode
@@ -267,7 +266,7 @@ class FinetuneSession:
             "eval_transform": encode(self.transform),
             **_transform_metadata(self.transform),
             "license": license.name,
-            "caveats": caveats(self.job),
+            "caveats": self.job.caveats,
             "run": self.directory.path.name,
         }
         logits = torch.from_numpy(np.log(np.maximum(test.probabilities, 1e-300))).float()

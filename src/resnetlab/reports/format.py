@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from resnetlab.messages import format_count as format_count
 from resnetlab.stats.intervals import Interval
 from resnetlab.stats.power import MAX_SEEDS, SeedForecast
 
@@ -73,11 +74,6 @@ def format_duration(seconds: float) -> str:
         if minutes < 60
         else f"{minutes // 60} h {minutes % 60:02d} min"
     )
-
-
-def format_count(count: float, noun: str) -> str:
-    """Format a count with its noun: `1 run`, `1,200 runs`, `2.5 epochs`."""
-    return f"{count:,.10g} {noun}" if count == 1 else f"{count:,.10g} {noun}s"
 
 
 def join_words(items: Sequence[str]) -> str:

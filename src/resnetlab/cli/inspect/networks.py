@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -22,45 +22,51 @@ from resnetlab.cli.manners import Json, OutputDir, notify
 from resnetlab.cli.tables import Csv, Markdown, output_format
 from resnetlab.errors import input_error
 
+if TYPE_CHECKING:
+    from resnetlab.inspection.layer_rows import LayerTrace
+    from resnetlab.inspection.render_table import TableFormat
+    from resnetlab.models.configs import ModelConfig
+
+ModelNames = Annotated[
+    list[str],
+    typer.Argument(
+        help="Name from `resnetlab models`, timm/NAME or a model file; several are compared.",
+        metavar="MODEL...",
+    ),
+]
+StrideOn = Annotated[
+    str,
+    typer.Option(help="Convolution with the stride of a bottleneck: first (the paper) or middle."),
+]
+Draw = Annotated[
+    Path | None,
+    typer.Option(
+        "--draw",
+        help="Write the network as SVG; several networks stand side by side.",
+        metavar="FILE",
+    ),
+]
+Freeze = Annotated[
+    str,
+    typer.Option(help="Frozen part, to count trainable parameters: backbone, none, or a number."),
+]
+Data = Annotated[
+    str, typer.Option("--data", help="Data set, to add parameters per training image.")
+]
+TrainImages = Annotated[
+    int, typer.Option(help="Number of training images, to add parameters per image.", min=0)
+]
+
 
 def model(
-    names: Annotated[
-        list[str],
-        typer.Argument(
-            help="Name from `resnetlab models`, timm/NAME or a model file; several are compared.",
-            metavar="MODEL...",
-        ),
-    ],
+    names: ModelNames,
     image: Input = "",
     classes: Classes = 0,
-    stride_on: Annotated[
-        str,
-        typer.Option(
-            help="Convolution with the stride of a bottleneck: first (the paper) or middle."
-        ),
-    ] = "",
-    draw: Annotated[
-        Path | None,
-        typer.Option(
-            "--draw",
-            help="Write the network as SVG; several networks stand side by side.",
-            metavar="FILE",
-        ),
-    ] = None,
-    freeze: Annotated[
-        str,
-        typer.Option(
-            help="Frozen part, to count trainable parameters: backbone, none, or a number."
-        ),
-    ] = "",
-    data: Annotated[
-        str,
-        typer.Option("--data", help="Data set, to add parameters per training image."),
-    ] = "",
-    train_images: Annotated[
-        int,
-        typer.Option(help="Number of training images, to add parameters per image.", min=0),
-    ] = 0,
+    stride_on: StrideOn = "",
+    draw: Draw = None,
+    freeze: Freeze = "",
+    data: Data = "",
+    train_images: TrainImages = 0,
     output: OutputDir = Path(),
     json: Json = False,
     csv: Csv = False,
@@ -72,9 +78,7 @@ def model(
         raise input_error("--data, --train-images", "given together", "keep one of the two")
     specs = [parse_name(name, stride_on, classes) for name in names]
     announce_loading(specs[0], quiet=json)
-    from resnetlab.inspection import layer_table
     from resnetlab.inspection.layers import trace_layers
-    from resnetlab.inspection.render_table import render
 
     dataset = open_images(data, output) if data else None
     train_images = len(dataset.train) if dataset else train_images
@@ -88,45 +92,65 @@ def model(
         num_classes = classes or default_classes
         traces.append(trace_layers(spec, size, num_classes))
     if len(names) > 1:
-        rows = [
-            layer_table.network_row(trace, getattr(spec, "depth", None))
-            | (
-                layer_table.parameters_per_image(trace.parameters, train_images)
-                if train_images
-                else {}
-            )
-            for trace, spec in zip(traces, specs, strict=True)
-        ]
-        typer.echo(render(rows, form))
+        typer.echo(_compare_networks(specs, traces, train_images, form))
     else:
-        layers, spec = traces[0], specs[0]
-        facts = layer_table.totals(layers) | layer_table.pretrained_metadata(spec)
-        if train_images:
-            facts |= layer_table.parameters_per_image(layers.parameters, train_images)
+        trainable = {}
         if freeze:
             from resnetlab.models.transfer import count_trainable_parameters
 
-            facts["trainable"] = count_trainable_parameters(
-                spec, layers.image_shape[0], num_classes, freeze
+            channels = traces[0].image_shape[0]
+            trainable["trainable"] = count_trainable_parameters(
+                specs[0], channels, num_classes, freeze
             )
-        rows = layer_table.layer_rows(layers)
-        notes = layer_table.notes(spec, layers.image_shape, layers)
-        if form == "text":
-            rows = layer_table.compact_rows(rows)
-        typer.echo(render(rows, form, facts=facts, notes=notes))
+        typer.echo(_list_layers(specs[0], traces[0], train_images, trainable, form))
     if draw:
         from resnetlab.inspection.drawing import draw_networks
 
         write_svg(draw, draw_networks(traces))
 
 
+def _compare_networks(
+    specs: list[ModelConfig], traces: list[LayerTrace], train_images: int, form: TableFormat
+) -> str:
+    """Return a table with a row for each network."""
+    from resnetlab.inspection import layer_table
+    from resnetlab.inspection.render_table import render
+
+    rows = []
+    for spec, trace in zip(specs, traces, strict=True):
+        row = layer_table.network_row(trace, getattr(spec, "depth", None))
+        if train_images:
+            row |= layer_table.parameters_per_image(trace.parameters, train_images)
+        rows.append(row)
+    return render(rows, form)
+
+
+def _list_layers(
+    spec: ModelConfig,
+    trace: LayerTrace,
+    train_images: int,
+    trainable: dict[str, int],
+    form: TableFormat,
+) -> str:
+    """Return a table with a row for each layer of a network."""
+    from resnetlab.inspection import layer_table
+    from resnetlab.inspection.render_table import render
+
+    facts = layer_table.totals(trace) | layer_table.pretrained_metadata(spec)
+    if train_images:
+        facts |= layer_table.parameters_per_image(trace.parameters, train_images)
+    rows = layer_table.layer_rows(trace)
+    notes = layer_table.notes(spec, trace.image_shape, trace)
+    if form == "text":
+        rows = layer_table.compact_rows(rows)
+    return render(rows, form, facts=facts | trainable, notes=notes)
+
+
 def architecture_table(
     name: Annotated[
         str, typer.Argument(help="Family of networks: depth-report or imagenet.", metavar="FAMILY")
     ],
-    data: Annotated[
-        str, typer.Option("--data", help="Data set, to add parameters per training image.")
-    ] = "",
+    data: Data = "",
     output: OutputDir = Path(),
     json: Json = False,
     csv: Csv = False,

@@ -15,6 +15,7 @@ from resnetlab.errors import input_error
 
 if TYPE_CHECKING:
     from resnetlab.inspection.diagnostics_config import GradientNorms
+    from resnetlab.inspection.gradient_summary import MeasuredNetwork
 
 
 def block_ablation(
@@ -91,27 +92,20 @@ def gradients(
     )
     from resnetlab.inspection.render_table import render
 
-    networks = []
-    for name in names:
-        run = Path(name)
-        if (run / "run.json").exists():
-            from resnetlab.runs.directory import RunDirectory
+    networks = [
+        MeasuredNetwork(*_named_norms(name, data, images, seed, output, json)) for name in names
+    ]
+    notes = [*gradient_sentences(networks), *_gradient_notes(networks, seed)]
+    compact = form == "text" and len(networks) > 1
+    rows = side_by_side_rows(networks) if compact else gradient_rows(networks)
+    typer.echo(render(rows, form, notes=notes))
+    if draw:
+        write_svg(draw, draw_gradients(networks))
 
-            saved = RunDirectory(run).gradient_norms()
-            norms = saved or (_gradients_of_run(run, data, images, json),)
-            networks.append(MeasuredNetwork(run.resolve().name, norms))
-        elif data:
-            spec = parse_name(name)
-            announce_loading(spec, quiet=json)
-            norms = (_gradients_at_init(spec, data, output, seed, images),)
-            networks.append(MeasuredNetwork(name, norms))
-        else:
-            raise input_error(
-                "--data", "missing", "give --data digits, or the folder of a run instead of MODEL"
-            )
+
+def _gradient_notes(networks: list[MeasuredNetwork], seed: int) -> list[str]:
     sources = [f"{network.name} ({network.norms[0].images} images)" for network in networks]
-    notes = [
-        *gradient_sentences(networks),
+    return [
         f"One batch of training images, training mode, fp32: {', '.join(sources)}.",
         f"The initial weights of a MODEL are those of seed {seed}.",
         "Norms are over the whole batch, gradients of its mean loss.",
@@ -122,11 +116,25 @@ def gradients(
         "activation: output of the activation that follows, before another layer.",
         "never active: set to 0 by the following ReLU at every position of every image.",
     ]
-    compact = form == "text" and len(networks) > 1
-    rows = side_by_side_rows(networks) if compact else gradient_rows(networks)
-    typer.echo(render(rows, form, notes=notes))
-    if draw:
-        write_svg(draw, draw_gradients(networks))
+
+
+def _named_norms(
+    name: str, data: str, images: int, seed: int, output: Path, quiet: bool
+) -> tuple[str, tuple[GradientNorms, ...]]:
+    """Return the name of a network, and the norms that a run has saved or that are measured now."""
+    run = Path(name)
+    if (run / "run.json").exists():
+        from resnetlab.runs.directory import RunDirectory
+
+        saved = RunDirectory(run).gradient_norms()
+        return run.resolve().name, saved or (_gradients_of_run(run, data, images, quiet),)
+    if not data:
+        raise input_error(
+            "--data", "missing", "give --data digits, or the folder of a run instead of MODEL"
+        )
+    spec = parse_name(name)
+    announce_loading(spec, quiet=quiet)
+    return name, (_gradients_at_init(spec, data, output, seed, images),)
 
 
 def _gradients_of_run(run_folder: Path, data: str, images: int, quiet: bool) -> GradientNorms:
@@ -180,9 +188,7 @@ def filters(
 ) -> None:
     """Draw the filters of a run's first layer and their feature maps as a PNG."""
     form = output_format(json, csv, markdown)
-    if not all(part.strip().isdigit() for part in images.split(",")):
-        raise input_error("--images", "not a list of numbers", "--images 0,1,2", got=images)
-    numbers = [int(part) for part in images.split(",")]
+    indices = _parse_indices(images)
     from resnetlab.runs.directory import check_finished
 
     check_finished(run)
@@ -201,33 +207,32 @@ def filters(
 
     opened = open_run(run, data, notify)
     test, classes = opened.dataset.test, opened.dataset.classes
-    if max(numbers) >= len(test):
-        raise input_error(
-            "--images",
-            f"the test split has {len(test):,} images",
-            f"0 to {len(test) - 1}",
-            got=max(numbers),
-        )
-    batch = DeviceImages(opened.test.pixels[numbers], opened.test.labels[numbers])
+    if max(indices) >= len(test):
+        problem, fix = f"the test split has {len(test):,} images", f"0 to {len(test) - 1}"
+        raise input_error("--images", problem, fix, got=max(indices))
+    batch = DeviceImages(opened.test.pixels[indices], opened.test.labels[indices])
     state = opened.state
     result = first_filters(state.model, state.preprocess(batch.pixels), str(run))
     predicted = evaluate(state.model, state.forward, batch).logits.argmax(1).tolist()
     captioned = [
         CaptionedImage(
-            test.pixels[number],
-            f"test image {number}: {classes[test.labels[number]]}, predicted as {classes[guess]}",
+            test.pixels[index],
+            f"test image {index}: {classes[test.labels[index]]}, predicted as {classes[label]}",
         )
-        for number, guess in zip(numbers, predicted, strict=True)
+        for index, label in zip(indices, predicted, strict=True)
     ]
     drawn = render_figure(result, captioned, run.resolve().name)
-    typer.echo(
-        render(
-            filter_rows(result),
-            form,
-            notes=[f"{result.layer}, over the images {images} in evaluation mode."],
-        )
-    )
+    notes = [f"{result.layer}, over the images {images} in evaluation mode."]
+    typer.echo(render(filter_rows(result), form, notes=notes))
     path = out / f"{run.resolve().name}-filters.png"
     with atomic_write(path, "wb") as file:
         file.write(drawn)
     notify(f"wrote {path}")
+
+
+def _parse_indices(text: str) -> list[int]:
+    """Parse `--images`: a list of indices. Raises InputError."""
+    parts = text.split(",")
+    if not all(part.strip().isdigit() for part in parts):
+        raise input_error("--images", "not a list of numbers", "--images 0,1,2", got=text)
+    return [int(part) for part in parts]

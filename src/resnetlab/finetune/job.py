@@ -1,0 +1,84 @@
+"""Fine-tuning job: everything that determines the result, its network, and the model folder."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from resnetlab.bundle.spec import Metric, ModelFile
+from resnetlab.bundle.store import save_bundle
+from resnetlab.data.transforms.eval_transform import EvalTransform
+from resnetlab.finetune.backbones import Backbone
+from resnetlab.finetune.dataset import PhotoDataset
+from resnetlab.finetune.model import FinetuneModel
+from resnetlab.messages import ItemCallback, silent
+from resnetlab.recipes.finetune import FinetuneRecipe
+from resnetlab.recipes.numerics import Numerics
+from resnetlab.runs.provenance import provenance_event
+from resnetlab.schema import encode
+from resnetlab.training.device import setup_device
+from resnetlab.training.distributed import SINGLE_PROCESS, World
+
+
+@dataclass(frozen=True)
+class FinetuneJob:
+    """Fine-tuning job: everything that determines the result."""
+
+    photos: PhotoDataset
+    backbone: Backbone
+    recipe: FinetuneRecipe
+    seed: int
+    numerics: Numerics
+    """Resolved numerics, without `auto`."""
+    device_index: int = 0
+    """Index of the GPU, if one process does all the work."""
+
+    @property
+    def caveats(self) -> tuple[str, ...]:
+        """Caveats that a reader of the numbers must know."""
+        return (self.photos.pretraining_overlap,) if self.photos.pretraining_overlap else ()
+
+    def setup_model(
+        self, world: World = SINGLE_PROCESS, on_item: ItemCallback = silent
+    ) -> FinetuneModel:
+        """Set up the device of the job and return its network there, before the first stage."""
+        return FinetuneModel(
+            self.backbone.spec,
+            self.backbone.weights,
+            self.photos.classes,
+            self.seed,
+            self.numerics,
+            setup_device(self.numerics, world.local_rank if world.size > 1 else self.device_index),
+            world,
+            on_item,
+        )
+
+
+def save_model(
+    job: FinetuneJob,
+    finetune_model: FinetuneModel,
+    transform: EvalTransform,
+    folder: Path,
+    metrics: tuple[Metric, ...],
+    skipped: tuple[str, ...] = (),
+) -> None:
+    """Write the network with its present weights as a model folder; `skipped` has a caveat for
+    each skipped stage.
+    """
+    provenance = provenance_event("finetune", 0, job.numerics, job.photos.sha256)
+    file = ModelFile(
+        name=folder.name,
+        model=finetune_model.spec,
+        classes=job.photos.classes,
+        eval_transform=transform,
+        license=job.backbone.license,
+        caveats=(*job.caveats, *skipped),
+        metrics=metrics,
+        provenance={
+            "recipe": encode(job.recipe),
+            "seed": job.seed,
+            "data": job.photos.name,
+            **provenance,
+        },
+    )
+    save_bundle(folder, finetune_model.model, file)
