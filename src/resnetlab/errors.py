@@ -12,10 +12,10 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Problem:
-    """Problem with one field or file: `WHERE[: FIELD]: WHAT (got X; allowed Y). Fix: Z`."""
+    """Problem with one field or file: `WHERE[: FIELD]: MESSAGE (got X; allowed Y). Fix: Z`."""
 
     where: str
-    what: str
+    message: str
     fix: str
     field: str = ""
     got: str = ""
@@ -30,7 +30,7 @@ class Problem:
             f"allowed: {self.allowed}" if self.allowed else "",
         ]
         details = "; ".join(fact for fact in facts if fact)
-        line = f"{location}: {self.what}" + (f" ({details})" if details else "")
+        line = f"{location}: {self.message}" + (f" ({details})" if details else "")
         return escape_controls(f"{line}. Fix: {self.fix}" if self.fix else line)
 
 
@@ -66,12 +66,12 @@ class ResourceError(ResnetlabError):
 
 
 def input_error(
-    where: str, what: str, fix: str, *, field: str = "", got: object = "", allowed: str = ""
+    where: str, message: str, fix: str, *, field: str = "", got: object = "", allowed: str = ""
 ) -> InputError:
     """Return an `InputError` with one problem. The value `got` is cut to 300 characters."""
     text = str(got)
     shortened = text if len(text) <= 300 else text[:297] + "..."
-    return InputError(Problem(where, what, fix, field=field, got=shortened, allowed=allowed))
+    return InputError(Problem(where, message, fix, field=field, got=shortened, allowed=allowed))
 
 
 def suggest(name: str, known_names: Iterable[str]) -> str:

@@ -16,5 +16,6 @@ def silent(*_: object) -> None:
 
 
 def format_count(count: float, noun: str) -> str:
-    """Format a count with its noun: `1 run`, `1,200 runs`, `2.5 epochs`."""
-    return f"{count:,.10g} {noun}" if count == 1 else f"{count:,.10g} {noun}s"
+    """Format a count with its noun: `1 run`, `1,200 runs`, `2.5 epochs`, `3 classes`."""
+    ending = "" if count == 1 else "es" if noun.endswith(("s", "ch")) else "s"
+    return f"{count:,.10g} {noun}{ending}"

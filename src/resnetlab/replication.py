@@ -169,9 +169,12 @@ def _check_bf16_support(numerics: Numerics, where: str) -> None:
     hours.
     """
     if numerics.device == "cpu" and numerics.precision == "bf16" and not processor_has_bf16():
-        what = "its runs were trained in bf16, for which this processor has no instructions"
+        message = "its runs were trained in bf16, for which this processor has no instructions"
         raise input_error(
-            where, what, "verify it on a processor with avx512_bf16 or amx_bf16", field="precision"
+            where,
+            message,
+            "verify it on a processor with avx512_bf16 or amx_bf16",
+            field="precision",
         )
 
 

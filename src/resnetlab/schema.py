@@ -45,9 +45,9 @@ HttpsUrl = Annotated[str, Field(pattern=r"^(https://[A-Za-z0-9._/-]{1,200})?$")]
 class FieldError(ValueError):
     """Error that a `__post_init__` raises: the field, the problem with its value, and the fix."""
 
-    def __init__(self, field: str, what: str, fix: str) -> None:
-        super().__init__(f"{field}: {what}. Fix: {fix}" if field else f"{what}. Fix: {fix}")
-        self.field, self.what, self.fix = field, what, fix
+    def __init__(self, field: str, message: str, fix: str) -> None:
+        super().__init__(f"{field}: {message}. Fix: {fix}" if field else f"{message}. Fix: {fix}")
+        self.field, self.message, self.fix = field, message, fix
 
 
 @dataclass_transform(
@@ -139,11 +139,13 @@ def check_schema(table: object, where: str) -> None:
     if schema == SCHEMA:
         return
     if isinstance(schema, int) and schema < SCHEMA:
-        what = f"written by an older resnetlab: fields were renamed in schema {SCHEMA} (CHANGELOG)"
+        message = (
+            f"written by an older resnetlab: fields were renamed in schema {SCHEMA} (CHANGELOG)"
+        )
         fix = "create it again, or read it with the version that wrote it"
     else:
-        what, fix = "has another schema version", "read it with the resnetlab that wrote it"
-    raise input_error(where, what, fix, field="schema", got=schema, allowed=str(SCHEMA))
+        message, fix = "has another schema version", "read it with the resnetlab that wrote it"
+    raise input_error(where, message, fix, field="schema", got=schema, allowed=str(SCHEMA))
 
 
 def decode(type_: Any, value: object, where: str, field: str = "") -> Any:
@@ -336,7 +338,7 @@ def _to_problem(type_: Any, detail: ErrorDetails, where: str, prefix: str) -> Pr
         case "value_error" if isinstance(context.get("error"), FieldError):
             error = context["error"]
             path = f"{field}.{error.field}" if field and error.field else field or error.field
-            return Problem(where, error.what, error.fix, field=path)
+            return Problem(where, error.message, error.fix, field=path)
         case "dataclass_type" | "dict_type":
             fix = (
                 f"write it as [{last}] with its fields below"
@@ -349,12 +351,12 @@ def _to_problem(type_: Any, detail: ErrorDetails, where: str, prefix: str) -> Pr
         case "json_invalid":
             return Problem(where, "has text that is not UTF-8", "give it in UTF-8", field=field)
     allowed = _describe_allowed(field_type)
-    what = "out of range" if "than" in detail["type"] else "not allowed"
+    message = "out of range" if "than" in detail["type"] else "not allowed"
     example = _short_json(default) if default is not None else _example_value(field_type)
     fix = (
         f"give {allowed}" if "..." in example or not last.isidentifier() else f"{last} = {example}"
     )
-    return Problem(where, what, fix, field=field, got=got, allowed=allowed)
+    return Problem(where, message, fix, field=field, got=got, allowed=allowed)
 
 
 def _is_relevant(detail: ErrorDetails) -> bool:

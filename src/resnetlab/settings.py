@@ -49,9 +49,9 @@ def cache_dir() -> Path:
     try:
         return Path(folder).expanduser().absolute()
     except RuntimeError:  # the path begins with ~name of an unknown user
-        what, fix = "names the home folder of an unknown user", "give the path of a folder"
+        message, fix = "names the home folder of an unknown user", "give the path of a folder"
         raise input_error(
-            f"{CACHE_VARIABLE}, or cache in {config_file()}", what, fix, got=folder
+            f"{CACHE_VARIABLE}, or cache in {config_file()}", message, fix, got=folder
         ) from None
 
 

@@ -202,7 +202,7 @@ def test_a_plan_warns_about_claims_that_its_seeds_cannot_decide(
         "confirm its margin" in out
     )
     code, out, _ = resnetlab("study", "plan", study_file, "--seeds", "1")
-    assert out.count("one seed cannot decide it; 2 can") == 2
+    assert out.count("1 seed cannot decide it; 2 can") == 2
 
 
 def test_incomplete_weights_are_refused_with_the_missing_names(

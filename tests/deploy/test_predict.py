@@ -157,7 +157,7 @@ def test_broken_files_are_told_and_left_out_and_the_exit_code_says_so(
     assert [Path(line["path"]).name for line in lines] == ["a.png", "b.jpg", "c.jpg", "d.png"]
     assert [line["error"] is not None for line in lines] == [False, True, True, False]
     assert "b.jpg: truncated JPEG" in done.stderr
-    assert "2 of 4 files are not images" in done.stderr
+    assert "not an image: 2 of 4 files" in done.stderr
     assert "skipped: 1 not an image by its name" in done.stderr
     nothing = run("predict", pets, tmp_path / "in" / "c.jpg", tmp_path / "absent.jpg")
     assert nothing.returncode == 2

@@ -15,6 +15,8 @@ import pytest
 SOURCE = Path(__file__).parents[2] / "src" / "resnetlab"
 FILES = sorted(SOURCE.rglob("*.py"))
 TOML_FILES = sorted(SOURCE.rglob("*.toml"))
+ROOT = SOURCE.parents[1]
+TEST_FILES = sorted([*(ROOT / "tests").rglob("*.py"), *(ROOT / "benchmarks").rglob("*.py")])
 
 OPENING = re.compile(r"(What|Where|Which|Whether|How|Why|Of|As|That|Those|The same|Who|When)\b")
 VAGUE = frozenset(
@@ -31,6 +33,14 @@ METAPHORS = frozenset(
     """.split()  # noqa: SIM905
 )
 """Words that are no part of a name of a class, function, parameter or field."""
+OLD_WORDS = frozenset(
+    """
+    asked guess guesses held learner learners moment own said says subject team told wanted what
+    """.split()  # noqa: SIM905
+)
+"""Words that are no part of a name of this project, its tests or its benchmarks."""
+SENTENCE_WORDS = frozenset({"own", "says", "what"})
+"""Old words that the name of a test may have, since it is a sentence."""
 VAGUE_FUNCTIONS = frozenset(
     """
     apply check close count do get give go handle have make move out part process put
@@ -109,11 +119,25 @@ def test_docstrings_and_names_are_plain(path: Path) -> None:
     names = [*declared, *variables(tree)]
     assert [(line, name) for line, name in names if name.lower().strip("_") in VAGUE] == []
     assert [(line, name) for line, name in declared if words(name) & METAPHORS] == []
+    assert [(line, name) for line, name in names if words(name) & OLD_WORDS] == []
     assert [(line, name) for line, name in names if BRITISH.search(name.lower())] == []
     functions = [node.name for node in tree.body if isinstance(node, Function)]
     assert [name for name in functions if name in VAGUE_FUNCTIONS] == []
     assert "# fmt: skip" not in text
     assert "# fmt: off" not in text
+
+
+def test_names_in_tests_and_benchmarks_have_no_old_words() -> None:
+    def old_words(name: str) -> set[str]:
+        return words(name) & OLD_WORDS - (SENTENCE_WORDS if name.startswith("test_") else set())
+
+    old_names = []
+    for path in TEST_FILES:
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        for line, name in [*declared_names(tree), *variables(tree)]:
+            if old_words(name):
+                old_names.append(f"{path.relative_to(ROOT)}:{line} {name}")
+    assert old_names == []
 
 
 @pytest.mark.parametrize("path", TOML_FILES, ids=lambda path: str(path.relative_to(SOURCE)))

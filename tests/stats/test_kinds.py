@@ -152,7 +152,7 @@ def test_an_undecided_failure_says_how_many_seeds_would_decide_it():
     assert about == enough[0] > 5
     assert (
         compute_verdicts([fails(3, 2, other_dead=2)])[0].forecast.estimate is None
-    )  # 60 % against 40 %: not affordable
+    )  # 60 % against 40 %: more than MAX_SEEDS
     assert compute_verdicts([fails(5, 0)])[0].forecast is None
     assert (
         compute_verdicts([fails(5, 0, other_dead=4)])[0].forecast is None

@@ -24,7 +24,6 @@ def test_the_error_is_shared_among_the_looks():
     assert LOOKS.corrected_p([0.04]) == (pytest.approx(0.2), 0)
     assert LOOKS.corrected_p([0.04, 0.012]) == (pytest.approx(0.04), 1)
     assert LOOKS.corrected_p([0.004, 0.9, 0.9]) == (pytest.approx(0.02), 0)
-    assert [LOOKS.next_seeds(n) for n in (3, 5, 10)] == [5, 10, None]
 
 
 @pytest.mark.parametrize(

@@ -312,7 +312,7 @@ def test_steps_along_an_axis_go_by_their_number_and_not_by_the_order_of_the_file
             'kind = "about"\nsize = 0.4\nexpected_sd = 2.0\n' + TWO,
             (
                 "claim[0].margin: 5 seeds cannot confirm ± 0.2 at a standard deviation of 2. "
-                "Fix: margin = 2.92, or more than 50 seeds, which is not affordable"
+                "Fix: margin = 2.92, or more than 50 seeds"
             ),
         ),
     ],

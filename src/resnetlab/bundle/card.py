@@ -8,6 +8,7 @@ import re
 from collections.abc import Iterator
 
 from resnetlab.bundle.spec import Metric, ModelFile
+from resnetlab.messages import format_count
 from resnetlab.schema import encode
 
 MAX_LISTED_CLASSES = 120
@@ -42,7 +43,8 @@ def _sections(file: ModelFile) -> Iterator[str]:
     yield f"# {_escape(file.name)}"
     yield (
         f"An image classifier: {_escape(file.model.title)}, {file.parameters:,} parameters, "
-        f"{len(file.classes):,} classes. Written by resnetlab; `model.json` contains the same "
+        f"{format_count(len(file.classes), 'class')}. Written by resnetlab; "
+        "`model.json` contains the same "
         "facts as data."
     )
     yield "## Use"

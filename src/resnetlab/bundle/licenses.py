@@ -15,14 +15,16 @@ def find_license(spec: ModelConfig) -> License:
     unknown one.
     """
     name = spec.name if isinstance(spec, ExternalConfig) else spec.slug
-    subject = f"the pre-trained weights of {spec.slug}"
+    weights_name = f"the pre-trained weights of {spec.slug}"
     if isinstance(spec, ExternalConfig) and spec.license:
-        return License(name=spec.license, applies_to=subject)
+        return License(name=spec.license, applies_to=weights_name)
     if any(word in name for word in NON_COMMERCIAL_NAMES):
         return License(
-            name="CC-BY-NC-4.0", applies_to=subject, source="github.com/facebookresearch/WSL-Images"
+            name="CC-BY-NC-4.0",
+            applies_to=weights_name,
+            source="github.com/facebookresearch/WSL-Images",
         )
-    return License(applies_to=subject)
+    return License(applies_to=weights_name)
 
 
 def check_commercial_use(spec: ModelConfig, weights_license: License) -> None:
@@ -30,6 +32,6 @@ def check_commercial_use(spec: ModelConfig, weights_license: License) -> None:
     explicitly.
     """
     if weights_license.non_commercial:
-        what = f"the license of its weights forbids commercial use: {weights_license}"
+        message = f"the license of its weights forbids commercial use: {weights_license}"
         fix = "--accept-license, if your use is not commercial, or another model"
-        raise input_error(spec.slug, what, fix)
+        raise input_error(spec.slug, message, fix)

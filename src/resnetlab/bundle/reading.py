@@ -79,11 +79,11 @@ def _describe_folder(folder: Path, metadata: Mapping[str, Any]) -> ModelFile:
     if "model" not in metadata:
         raise input_error(where, "does not name its network", EXPECTED_FOLDER)
     if "normalize" in metadata:
-        what = (
+        message = (
             f"a network whose pixels are normalized by {metadata['normalize']}, which model.json "
             "cannot describe"
         )
-        raise input_error(where, what, 'train it with recipe.normalize = "train"')
+        raise input_error(where, message, 'train it with recipe.normalize = "train"')
     resize = (
         {"crop_mode": "crop", "resize": metadata["resize"]}
         if "resize" in metadata

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from resnetlab.cli.manners import CHECK_FAILED, DataSource, Json, notify, print_json
+from resnetlab.messages import format_count
 
 if TYPE_CHECKING:
     from resnetlab.api import LoadedStudy
@@ -89,7 +90,9 @@ def verify(
             if output
             else "The unfinished run is lost; --output DIR would keep it."
         )
-        print(f"Stopped after {len(items)} of {runs} runs. {advice}", file=sys.stderr)
+        print(
+            f"Stopped after {len(items)} of {format_count(runs, 'run')}. {advice}", file=sys.stderr
+        )
         raise typer.Exit(interrupt.exit_code)
     if json:
         print_json(replication.to_dict(items))

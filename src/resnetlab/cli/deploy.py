@@ -34,6 +34,7 @@ from resnetlab.cli.manners import (
 )
 from resnetlab.cli.manners import OutputDir as Output
 from resnetlab.errors import InputError, Problem, input_error
+from resnetlab.messages import format_count
 
 if TYPE_CHECKING:
     from resnetlab.bundle.spec import ModelFile
@@ -118,7 +119,7 @@ def predict(
         for line in lines(result.image.name, prediction, result.reason):
             typer.echo(line)
     if failed:
-        typer.echo(f"{failed:,} of {len(images):,} files are not images", err=True)
+        typer.echo(f"not an image: {failed:,} of {format_count(len(images), 'file')}", err=True)
         raise typer.Exit(UNFINISHED if done else BAD_INPUT)
 
 
@@ -305,7 +306,7 @@ def explain(
         facts |= {
             "probability": explanation.probability,
             "layer": explanation.layer,
-            "picture": path,
+            "heatmap": path,
         }
         print_json(facts)
         return
@@ -350,8 +351,8 @@ def export(
     if json:
         facts = {
             "file": out,
-            "form": to,
-            "pictures": parity.num_images,
+            "format": to,
+            "images": parity.num_images,
             "kind": parity.image_kind,
             "batches": parity.batch_sizes,
         }

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from resnetlab.cli.finetune import format_p
+from resnetlab.messages import format_count
 
 if TYPE_CHECKING:
     from resnetlab.deploy.ensemble_stats import AccuracyGain, EnsembleResult
@@ -17,17 +18,17 @@ def text_lines(name: str, prediction: Prediction | None, _: str) -> Iterator[str
     """Yield a prediction as text; a file that cannot be read gets no line."""
     if prediction is not None:
         yield name
-        for guess in prediction.top_classes:
-            yield f"  {100 * guess.probability:5.1f} %  {guess.label}"
+        for item in prediction.top_classes:
+            yield f"  {100 * item.probability:5.1f} %  {item.label}"
 
 
 def json_lines(name: str, prediction: Prediction | None, reason: str) -> Iterator[str]:
     """Yield a prediction, or the reason why there is none, as one line of JSON."""
     from resnetlab.schema import to_json
 
-    guesses = prediction.top_classes if prediction else ()
-    classes = [{"class": guess.label, "probability": guess.probability} for guess in guesses]
-    yield to_json({"path": name, "guesses": classes, "error": reason or None}, None)
+    top_classes = prediction.top_classes if prediction else ()
+    classes = [{"class": item.label, "probability": item.probability} for item in top_classes]
+    yield to_json({"path": name, "predictions": classes, "error": reason or None}, None)
 
 
 def csv_lines(name: str, prediction: Prediction | None, reason: str) -> Iterator[str]:
@@ -37,8 +38,8 @@ def csv_lines(name: str, prediction: Prediction | None, reason: str) -> Iterator
 
     text = io.StringIO()
     write = csv.writer(text, lineterminator="\n").writerow
-    for rank, guess in enumerate(prediction.top_classes if prediction else (), 1):
-        write((name, rank, guess.label, guess.probability, ""))
+    for rank, item in enumerate(prediction.top_classes if prediction else (), 1):
+        write((name, rank, item.label, item.probability, ""))
     if prediction is None:
         write((name, "", "", "", reason))
     yield text.getvalue().rstrip("\n")
@@ -46,7 +47,10 @@ def csv_lines(name: str, prediction: Prediction | None, reason: str) -> Iterator
 
 def evaluation_lines(result: EvaluationResult) -> Iterator[str]:
     """Yield the summary of an evaluation."""
-    yield f"{result.model} on {result.data}, {result.split}: {result.top1.images:,} images"
+    yield (
+        f"{result.model} on {result.data}, {result.split}: "
+        f"{format_count(result.top1.images, 'image')}"
+    )
     yield (
         f"top-1 {_format_proportion(result.top1)}, top-5 {_format_proportion(result.top5)} "
         "(exact 95 % intervals over images)"
@@ -70,7 +74,10 @@ def ensemble_lines(result: EnsembleResult) -> Iterator[str]:
     for name, member in zip(result.names, result.members, strict=True):
         yield f"{name:24} {_format_proportion(member)}"
     ensemble = result.ensemble
-    yield f"{'ensemble':24} {_format_proportion(ensemble)} of {ensemble.images:,} images"
+    yield (
+        f"{'ensemble':24} {_format_proportion(ensemble)} of "
+        f"{format_count(ensemble.images, 'image')}"
+    )
     yield (
         f"against the best member, {result.names[result.best]}: {_format_gain(result.over_best)}; "
         f"McNemar {format_p(result.p)}"

@@ -16,6 +16,7 @@ from rich.table import Table
 from rich.text import Text
 
 from resnetlab.cli.manners import VERBOSITY
+from resnetlab.messages import format_count
 from resnetlab.runs.directory import RunDirectory
 from resnetlab.runs.records import Result
 from resnetlab.studies.eta import TimeEstimator
@@ -69,7 +70,9 @@ class Display:
     def __enter__(self) -> Display:
         remaining = len(self.runs) - len(self.finished)
         note = f", {len(self.finished)} already finished" if self.finished else ""
-        self.print_line(f"{self.title}: {remaining} of {len(self.runs)} runs to do{note}")
+        self.print_line(
+            f"{self.title}: {remaining} of {format_count(len(self.runs), 'run')} to do{note}"
+        )
         if self.live:
             self.live.start()
         return self
@@ -151,7 +154,7 @@ class Display:
             if seconds is not None
             else f"{format_clock(time.monotonic() - self.start_time)} elapsed"
         )
-        parts = [f"{len(self.finished)} of {len(self.runs)} runs", pace]
+        parts = [f"{len(self.finished)} of {format_count(len(self.runs), 'run')}", pace]
         parts += [f"{speed:,.0f} images/s"] if speed else []
         return ", ".join(parts) if self.active else f"{parts[0]}, starting"
 

@@ -12,6 +12,7 @@ import typer
 
 from resnetlab.cli.manners import CHECK_FAILED, DONE, Json, OutputDir, print_json
 from resnetlab.errors import escape_controls, input_error
+from resnetlab.messages import format_count
 
 if TYPE_CHECKING:
     from resnetlab.doctor import CacheFolder, DiskInfo, Processor, TorchInfo
@@ -106,7 +107,8 @@ def _print_machine(processor: Processor, disk: DiskInfo, caches: tuple[CacheFold
         features = ", ".join(processor.features) or "none known"
     memory = f", {_format_size(processor.memory_bytes)} of memory" if processor.memory_bytes else ""
     typer.echo(
-        f"processor  {processor.model} ({processor.architecture}), {processor.cores} cores{memory}"
+        f"processor  {processor.model} ({processor.architecture}), "
+        f"{format_count(processor.cores, 'core')}{memory}"
     )
     typer.echo(f"           {features}")
     speed = (
@@ -120,7 +122,7 @@ def _print_machine(processor: Processor, disk: DiskInfo, caches: tuple[CacheFold
         f"free, {speed}"
     )
     for cache in caches:
-        size = f"{_format_size(cache.bytes)} in {cache.files:,} files"
+        size = f"{_format_size(cache.bytes)} in {format_count(cache.files, 'file')}"
         typer.echo(
             f"cache      {escape_controls(cache.path)}: {size}; to clear it: "
             f"{escape_controls(cache.clear)}"
@@ -133,7 +135,7 @@ def _print_torch(torch: TorchInfo) -> None:
     build = f"CUDA {torch.cuda}" if torch.cuda else "no CUDA"
     typer.echo(
         f"torch      {torch.version}, {build}; on the processor: {torch.cpu_capability}, "
-        f"{torch.threads} threads"
+        f"{format_count(torch.threads, 'thread')}"
     )
     native = (
         "has bf16 instructions" if torch.bf16_on_cpu else "has no bf16 instructions: fp32 is faster"
@@ -164,7 +166,7 @@ def _print_runs(checked: list[RunCheck]) -> None:
             )
         for item in run.damage:
             typer.echo(
-                f"damage     {escape_controls(item.path)}: {escape_controls(item.what)}. Fix: "
+                f"damage     {escape_controls(item.path)}: {escape_controls(item.message)}. Fix: "
                 f"{escape_controls(item.fix)}"
             )
 

@@ -28,6 +28,7 @@ from resnetlab.cli.manners import (
 )
 from resnetlab.cli.manners import OutputDir as Output
 from resnetlab.errors import escape_controls, input_error
+from resnetlab.messages import format_count
 from resnetlab.shell import command_line, strip_folders
 
 if TYPE_CHECKING:
@@ -299,7 +300,8 @@ def summary_lines(report: FinetuneResult, model: Path, folder: Path, split: str)
     test = report.test
     interval = f"[{test.low_pct:.1f}, {test.high_pct:.1f}]"
     lines.append(
-        f"test {test.accuracy_pct:.1f} % {interval} of {test.images:,} images, exact 95 % interval "
+        f"test {test.accuracy_pct:.1f} % {interval} of "
+        f"{format_count(test.images, 'image')}, exact 95 % interval "
         "over images"
     )
     if report.comparison:

@@ -6,12 +6,13 @@ Heavy imports stay inside them.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from resnetlab.cli.manners import Json, print_json
 from resnetlab.errors import input_error
+from resnetlab.messages import format_count
 
 
 def models(json: Json = False) -> None:
@@ -21,7 +22,7 @@ def models(json: Json = False) -> None:
     """
     from resnetlab.models import registry
 
-    rows = []
+    rows: list[dict[str, Any]] = []
     for entry in registry.registered_models():
         parameters, macs = entry.model.cost(entry.channels, entry.num_classes, entry.side)
         rows.append(
@@ -47,7 +48,8 @@ def models(json: Json = False) -> None:
     for row in rows:
         typer.echo(
             f"{row['name']:{name_width}} {row['parameters']:>12,} {row['macs']:>15,}  "
-            f"{row['source']:{source_width}}  {row['input']}, {row['classes']} classes"
+            f"{row['source']:{source_width}}  {row['input']}, "
+            f"{format_count(row['classes'], 'class')}"
         )
     typer.echo(
         "\nNames of other depths 6n + 2 follow the same rule: cifar-plain14, cifar-resnet164-b."

@@ -10,6 +10,7 @@ import typer
 from resnetlab.cli.display import format_clock
 from resnetlab.cli.manners import notify, print_json
 from resnetlab.data.sources.torchvision_sets import TORCHVISION_SETS
+from resnetlab.messages import format_count
 from resnetlab.recipes.numerics import Placement
 from resnetlab.settings import downloads_dir
 from resnetlab.studies import outlook
@@ -91,7 +92,7 @@ def _download_lines(absent: Sequence[str]) -> Iterator[str]:
 
 
 def _time_lines(result: outlook.Outlook) -> Iterator[str]:
-    yield f"{result.study}: {_count_runs(result.runs)}, {result.finished} finished"
+    yield f"{result.study}: {format_count(result.runs, 'run')}, {result.finished} finished"
     width = max([24, *(len(condition.label) for condition in result.conditions)])
     for condition in result.conditions:
         estimate = condition.time
@@ -102,7 +103,7 @@ def _time_lines(result: outlook.Outlook) -> Iterator[str]:
                 f"({format_clock(estimate.evaluation_seconds)} of it evaluation), "
                 f"{format_clock(condition.to_do * estimate.seconds)} for all"
             )
-        runs = _count_runs(condition.runs)
+        runs = format_count(condition.runs, "run")
         yield f"  {condition.label:{width}} {runs}, {condition.to_do} to do, {pace}"
     if result.finished == result.runs:
         return
@@ -114,9 +115,9 @@ def _time_lines(result: outlook.Outlook) -> Iterator[str]:
         return
     bases = dict.fromkeys(c.time.basis for c in result.conditions if c.to_do and c.time)
     share = 100 * (result.evaluation_seconds or 0.0) / result.seconds if result.seconds else 0.0
-    noun = "worker" if result.workers == 1 else "workers"
     yield (
-        f"Estimate for this machine: {_hours(result.wall_seconds)} on {result.workers} {noun} "
+        f"Estimate for this machine: {_hours(result.wall_seconds)} on "
+        f"{format_count(result.workers, 'worker')} "
         f"({_hours(result.seconds)} of one worker, {share:.0f} % of it evaluation), "
         f"from {' and '.join(bases)}."
     )
@@ -129,25 +130,22 @@ def _hours(seconds: float) -> str:
     return f"{hours:,.0f} hours" if hours >= 10 else f"{hours:.1f} hours"
 
 
-def _count_runs(count: int) -> str:
-    return f"{count} run" if count == 1 else f"{count} runs"
-
-
 def _power_lines(result: outlook.Outlook) -> Iterator[str]:
     effect = result.detectable_effect_sds
     if effect is None:
         yield "One seed gives no interval and no test; use at least two."
     else:
         yield (
-            f"With {result.conditions[0].runs} seeds per condition a difference of {effect:.1f} "
+            f"With {format_count(result.conditions[0].runs, 'seed')} per "
+            f"condition a difference of {effect:.1f} "
             "standard deviations is detected with 80 % power; to detect 1.0 standard deviation "
-            f"takes {result.seeds_for_one_sd} seeds."
+            f"takes {format_count(result.seeds_for_one_sd, 'seed')}."
         )
         for condition in result.conditions:
             if condition.sd_points is not None:
                 yield (
                     f"  {condition.label:24} standard deviation {condition.sd_points:.2f} points "
-                    f"in {condition.measured_runs} runs so far: a difference of "
+                    f"in {format_count(condition.measured_runs, 'run')} so far: a difference of "
                     f"{effect * condition.sd_points:.1f} points is detected"
                 )
     yield from result.warnings

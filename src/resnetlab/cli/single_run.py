@@ -16,6 +16,7 @@ from resnetlab.cli.manners import UNFINISHED, notify, print_json
 from resnetlab.cli.signals import SignalFlag
 from resnetlab.errors import Problem, UnfinishedError, input_error
 from resnetlab.inspection.diagnostics_config import DiagnosticsConfig
+from resnetlab.messages import format_count
 from resnetlab.recipes.numerics import Placement, parse_device, torchrun_env
 from resnetlab.runs.directory import PROFILE, RunDirectory
 from resnetlab.runs.records import Result, to_dict
@@ -71,12 +72,12 @@ def resume(
 ) -> None:
     """Resume one run, on the GPU that `device` names, and print its result."""
     job, root = resume_job(folder, from_step=from_step, data=data)
-    own_device = job.file.run.numerics.device
+    run_device = job.file.run.numerics.device
     kind, index = parse_device(device) if device else ("auto", 0)
-    if kind not in ("auto", own_device):
+    if kind not in ("auto", run_device):
         fix = "leave the option out: the device is part of the identity of a run"
-        raise input_error("--device", "not the run's device", fix, got=kind, allowed=own_device)
-    check_device_index(own_device, index)
+        raise input_error("--device", "not the run's device", fix, got=kind, allowed=run_device)
+    check_device_index(run_device, index)
     options = (*(("--data", data) if data else ()), *(("--device", device) if device else ()))
     _execute(job, root, Placement(device_index=index), as_json, options)
 
@@ -166,7 +167,9 @@ def _print_result(directory: RunDirectory, result: Result, profiled: bool, as_js
     for split, scores in scores_by_split.items():
         if scores is not None:
             accuracy_pct = 100 - scores.top1_error_pct
-            typer.echo(f"{split:10} {accuracy_pct:5.1f} % of {scores.images:,} images")
+            typer.echo(
+                f"{split:10} {accuracy_pct:5.1f} % of {format_count(scores.images, 'image')}"
+            )
     clock, speed = format_clock(result.train_seconds), f"{result.images_per_second:,.0f} images/s"
     typer.echo(f"{clock} of training, {speed}")
     if trace:

@@ -31,6 +31,7 @@ from resnetlab.cli.manners import (
 from resnetlab.cli.manners import OutputDir as Output
 from resnetlab.cli.tables import Csv, Markdown, output_format
 from resnetlab.errors import Problem, ResourceError, input_error
+from resnetlab.messages import format_count
 from resnetlab.shell import command_line
 
 if TYPE_CHECKING:
@@ -169,7 +170,7 @@ def _run(
             except ResourceError as error:
                 fix = f"free some space, then: {command}"
                 raise ResourceError(
-                    *(Problem(problem.where, problem.what, fix) for problem in error.problems)
+                    *(Problem(problem.where, problem.message, fix) for problem in error.problems)
                 ) from None
             outcome = loaded.report(plan, output)
             if interrupt.is_set():
@@ -266,7 +267,7 @@ def study_status(
         )
         typer.echo(f"{label:24} {counts.total()} planned: {text}")
     command = f"; {status.command}" if status.finished < status.planned else ""
-    typer.echo(f"{status.finished} of {status.planned} runs finished{command}")
+    typer.echo(f"{status.finished} of {format_count(status.planned, 'run')} finished{command}")
 
 
 @study.command("report")
@@ -348,7 +349,10 @@ def study_check(
             }
         )
         return
-    typer.echo(f"{source}: {len(labels)} conditions x {len(loaded.seeds)} seeds = {runs} runs")
+    typer.echo(
+        f"{source}: {format_count(len(labels), 'condition')} x "
+        f"{format_count(len(loaded.seeds), 'seed')} = {format_count(runs, 'run')}"
+    )
     for label in labels:
         typer.echo(f"  {label}")
     for claim in loaded.claims:
@@ -409,12 +413,12 @@ def study_references(
     from resnetlab.studies.parsing.study_file import load_study
     from resnetlab.studies.reference_costs import NOTES, cost_rows, source_details, source_lines
 
-    form, loaded = output_format(json, csv, markdown), load_study(source)
+    table_format, loaded = output_format(json, csv, markdown), load_study(source)
     from resnetlab.models.flops import model_cost  # imports torch, so only after the checks
 
     facts = {"sources": source_details(loaded)} if json else {}
     notes = [*NOTES, *([] if json else source_lines(loaded))]
-    typer.echo(render(cost_rows(loaded, model_cost), form, facts=facts, notes=notes))
+    typer.echo(render(cost_rows(loaded, model_cost), table_format, facts=facts, notes=notes))
 
 
 # Studies by name or folder
@@ -439,8 +443,8 @@ def _parse_seeds(text: str) -> int | list[int] | None:
     if not all(part.strip().isdigit() for part in parts) or (
         len(parts) == 1 and not 1 <= int(text) <= 1000
     ):
-        what, fix = "not a number or a list of seeds", "--seeds 3, or --seeds 0,1,7"
-        raise input_error("--seeds", what, fix, got=text)
+        message, fix = "not a number or a list of seeds", "--seeds 3, or --seeds 0,1,7"
+        raise input_error("--seeds", message, fix, got=text)
     return int(text) if len(parts) == 1 else [int(part) for part in parts]
 
 

@@ -18,7 +18,7 @@ from resnetlab.data.config import LabeledImages, Source, Split
 from resnetlab.data.sources import SOURCE_NAMES, open_source
 from resnetlab.data.sources.folder_types import SkippedFile
 from resnetlab.errors import escape_controls
-from resnetlab.messages import Notify, silent
+from resnetlab.messages import Notify, format_count, silent
 
 if TYPE_CHECKING:
     from resnetlab.data.sources.folder import FolderScan
@@ -64,7 +64,8 @@ class Audit:
         height, width, channels = self.shape
         lines = [
             (
-                f"{self.name}: {self.num_images:,} images of {len(self.classes)} classes, "
+                f"{self.name}: {format_count(self.num_images, 'image')} of "
+                f"{format_count(len(self.classes), 'class')}, "
                 f"{height} x "
                 f"{width} x {channels}"
             ),

@@ -35,11 +35,11 @@ def evaluate_ensemble(
         if set(other.classes) != set(first.classes):
             names = sorted(set(other.classes) ^ set(first.classes))
             more = f" and {len(names) - 5} more" if names[5:] else ""
-            what = (
+            message = (
                 f"{other.file.name} and {first.file.name} have different classes: "
                 f"{', '.join(names[:5])}{more}"
             )
-            raise input_error("MODELS", what, "give models of one data set")
+            raise input_error("MODELS", message, "give models of one data set")
     results = [
         predict_all(model, data, tta=tta, batch_size=batch_size, on_item=on_item)
         for model in models

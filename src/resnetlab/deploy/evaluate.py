@@ -26,7 +26,7 @@ from resnetlab.deploy.results import (
     proportion,
 )
 from resnetlab.errors import input_error
-from resnetlab.messages import ItemCallback, silent
+from resnetlab.messages import ItemCallback, format_count, silent
 from resnetlab.training.photo_predictions import Predictions
 
 NUM_BINS = 15
@@ -64,7 +64,8 @@ def predict_all(
     if not rows:
         raise input_error(
             data.name,
-            f"none of {len(bad):,} files is an image (first: {bad[0][0]}: {bad[0][1]})",
+            f"none of {format_count(len(bad), 'file')} is an image (first: "
+            f"{bad[0][0]}: {bad[0][1]})",
             "give whole photographs",
         )
     return PredictionSet(np.stack(rows), np.array(labels, np.int64), tuple(images), tuple(bad))

@@ -93,11 +93,13 @@ class Explainer:
                 by_shape[inputs[index].shape].append(index)
             explanations: dict[int, Explanation] = {}
             for indices in by_shape.values():
-                pixels, wanted = (
+                pixels, class_indices = (
                     np.stack([inputs[index] for index in indices]),
                     [labels[index] for index in indices],
                 )
-                explanations |= zip(indices, self._explain_batch(pixels, wanted), strict=True)
+                explanations |= zip(
+                    indices, self._explain_batch(pixels, class_indices), strict=True
+                )
             yield from (explanations[index] for index in batch)
 
     def _explain_batch(
@@ -112,12 +114,12 @@ class Explainer:
         name, stage = self.layer_by_shape[images.shape[1:]]
         features, logits = forward_with_features(self.model.module, stage, images)
         probabilities = logits.detach().double().softmax(1).cpu().numpy()
-        wanted = [
+        class_indices = [
             classes.index(label) if label else int(row.argmax())
             for label, row in zip(labels, probabilities, strict=True)
         ]
-        heat = grad_cam(features, logits, wanted, (images.shape[2], images.shape[3]))
-        for position, index in enumerate(wanted):
+        heat = grad_cam(features, logits, class_indices, (images.shape[2], images.shape[3]))
+        for position, index in enumerate(class_indices):
             probability = float(probabilities[position, index])
             yield Explanation(classes[index], probability, name, inputs[position], heat[position])
 

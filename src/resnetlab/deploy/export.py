@@ -93,20 +93,20 @@ def export(
             notify(f"comparing it with PyTorch on {len(images)} {kind}")
             largest = _compare(model, read(raw), images)
     except (RuntimeError, torch.onnx.OnnxExporterError) as error:
-        what = (
+        message = (
             f"cannot be written as {export_format}: "
             f"{(str(error).strip().splitlines() or ['?'])[0][:200]}"
         )
         raise input_error(
-            model.file.name, what, "choose another network, or the other format"
+            model.file.name, message, "choose another network, or the other format"
         ) from None
     if not largest <= TOLERANCE:  # also true for NaN
-        what = (
+        message = (
             f"the {export_format} output differs from PyTorch by {largest:.1e}; nothing was written"
         )
         raise input_error(
             model.file.name,
-            what,
+            message,
             "install another version of torch or onnxruntime",
             allowed=f"{TOLERANCE:g}",
         )
@@ -191,8 +191,8 @@ def _write_onnx(model: Classifier, example: Tensor) -> bytes:
     optional_import("onnxscript", "export")
     onnx = optional_import("onnx", "export")
     if 4 * model.file.parameters >= ONNX_BYTES:
-        what = f"{model.file.parameters:,} parameters do not fit in one ONNX file"
-        raise input_error(model.file.name, what, "--to torch-export")
+        message = f"{model.file.parameters:,} parameters do not fit in one ONNX file"
+        raise input_error(model.file.name, message, "--to torch-export")
     program = torch.onnx.export(
         model.module,
         (example.contiguous(),),

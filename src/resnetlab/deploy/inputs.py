@@ -26,7 +26,7 @@ from resnetlab.data.sources.folder_layout import (
 from resnetlab.data.sources.folder_types import SkippedFile
 from resnetlab.data.sources.manifest import ManifestRow
 from resnetlab.errors import escape_controls, input_error
-from resnetlab.messages import Notify, silent
+from resnetlab.messages import Notify, format_count, silent
 
 SplitName = Literal["train", "validation", "test", "all"]
 
@@ -116,7 +116,7 @@ def _open_folder(
 ) -> LabeledImages:
     listing = list_folder(root)
     paths = [file.path for file in listing.files]
-    notify(f"reading {len(paths):,} files of {root}")
+    notify(f"reading {format_count(len(paths), 'file')} of {root}")
     probes = decode_cache.read_headers(root, paths, decode_cache.default_workers())
     bad = tuple(
         (escape_controls(path), probe.reason)

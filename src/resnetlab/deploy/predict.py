@@ -18,6 +18,7 @@ from resnetlab.data.sources import image_decoder
 from resnetlab.data.transforms.augment import normalize
 from resnetlab.deploy.request import check_model, check_tta
 from resnetlab.errors import InputError, Problem, ResourceError
+from resnetlab.messages import format_count
 from resnetlab.recipes.numerics import Numerics, parse_device
 from resnetlab.training.device import setup_device
 from resnetlab.training.photo_predictions import (
@@ -85,10 +86,10 @@ class Classifier:
         """Return the `top` most probable classes of an image from its probabilities."""
         assert result.probabilities is not None, result.reason
         order = np.argsort(-result.probabilities, kind="stable")[:top]
-        guesses = tuple(
+        top_classes = tuple(
             ClassProbability(self.classes[k], float(result.probabilities[k])) for k in order
         )
-        return Prediction(result.image.name, guesses)
+        return Prediction(result.image.name, top_classes)
 
     def predict_images(
         self,
@@ -114,9 +115,12 @@ class Classifier:
         try:
             return self._predict_proba(views)
         except torch.OutOfMemoryError as error:
-            what = f"a batch of {len(views)} photographs does not fit in the device's memory"
+            message = (
+                f"a batch of {format_count(len(views), 'photograph')} does "
+                "not fit in the device's memory"
+            )
             raise ResourceError(
-                Problem(self.file.name, what, "give a smaller --batch-size, or --device cpu")
+                Problem(self.file.name, message, "give a smaller --batch-size, or --device cpu")
             ) from error
 
     def preprocess(self, pixels: NDArray[np.uint8]) -> torch.Tensor:

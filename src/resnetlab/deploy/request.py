@@ -15,6 +15,7 @@ from resnetlab.data.photo_loader import Tta
 from resnetlab.data.transforms.eval_transform import EvalTransform
 from resnetlab.deploy.inputs import LabeledImages, find_images
 from resnetlab.errors import InputError, Problem, input_error, suggest
+from resnetlab.messages import format_count
 
 ExportFormat = Literal["onnx", "torch-export"]
 """Format of an exported model."""
@@ -90,8 +91,8 @@ def check_export_images(folder: Path) -> None:
 
 def too_few_images_error(folder: Path, count: int) -> InputError:
     """Return the error of a folder with too few photographs for the check of an export."""
-    what = f"has {count} photographs; the comparison needs {NUM_CHECK_IMAGES}"
-    return input_error(str(folder), what, "add photographs, or omit --check-on")
+    message = f"has {format_count(count, 'photograph')}; the comparison needs {NUM_CHECK_IMAGES}"
+    return input_error(str(folder), message, "add photographs, or omit --check-on")
 
 
 def match_classes(classes: Sequence[str], data: LabeledImages) -> dict[str, int]:

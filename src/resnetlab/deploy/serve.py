@@ -119,8 +119,8 @@ class Service:
         )[0]
         result = ImagePrediction(LazyImage("photograph", lambda: photograph), probabilities)
         classes = [
-            PredictedClass(guess.label, guess.probability)
-            for guess in self.model.top_k(result, top).top_classes
+            PredictedClass(item.label, item.probability)
+            for item in self.model.top_k(result, top).top_classes
         ]
         heat = ""
         if with_heat_map:
@@ -140,11 +140,11 @@ class Service:
         try:
             height, width = image_decoder.read_size(raw)
             if height * width > self.limits.megapixels * 1e6:
-                what = (
+                message = (
                     f"{height * width / 1e6:.1f} megapixels; at most {self.limits.megapixels:g} "
                     "are allowed"
                 )
-                raise HTTPException(413, f"{what}; send a smaller photograph")
+                raise HTTPException(413, f"{message}; send a smaller photograph")
             return image_decoder.decode(raw)
         except image_decoder.BadImageError as error:
             raise HTTPException(422, f"{error}; send a whole photograph") from None
@@ -236,8 +236,8 @@ def run_server(
     try:
         listening = socket.create_server((host, port), family=family)
     except OSError as error:
-        what = f"{host}:{port} cannot be bound: {(error.strerror or str(error)).lower()}"
-        raise input_error("--port", what, "--port 0 takes a free one") from None
+        message = f"{host}:{port} cannot be bound: {(error.strerror or str(error)).lower()}"
+        raise input_error("--port", message, "--port 0 takes a free one") from None
     with listening:
         config = uvicorn.Config(
             create_app(model, host=host),
@@ -271,8 +271,8 @@ def allowed_host(header: str, bound: str) -> bool:
         if header.startswith("[")
         else header.partition(":")[0]
     )
-    own = socket.gethostname().lower()
-    if name.lower() in {"localhost", own, f"{own}.local", bound.lower()}:
+    host_name = socket.gethostname().lower()
+    if name.lower() in {"localhost", host_name, f"{host_name}.local", bound.lower()}:
         return True
     try:
         ip_address(name)

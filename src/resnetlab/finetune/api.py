@@ -159,8 +159,8 @@ def prepare_job(
     from resnetlab.training.resolve import resolve_numerics
 
     device, index = parse_device(request.device)
-    asked = Numerics(device=device, world_size=world.size if world else 1)  # type: ignore[arg-type]
-    numerics = resolve_numerics(asked, single_run=True)
+    requested = Numerics(device=device, world_size=world.size if world else 1)  # type: ignore[arg-type]
+    numerics = resolve_numerics(requested, single_run=True)
     return FinetuneJob(
         checked.photos, checked.backbone, checked.recipe, request.seed, numerics, index
     )

@@ -182,9 +182,9 @@ def load_photographs(data: DataConfig, cache: Path, notify: Notify = silent) -> 
     """
     root = Path(data.source)
     if not root.is_dir():
-        what = "not a folder of photographs, which a fine-tuning recipe needs"
+        message = "not a folder of photographs, which a fine-tuning recipe needs"
         fix = "--data DIR; resnetlab data fetch NAME brings stanford-dogs, oxford-pets or flowers"
-        raise input_error("data", what, fix, field="source", got=data.source)
+        raise input_error("data", message, fix, field="source", got=data.source)
     split_spec = parse_split(data.split or "", "data.split")
     return open_photographs(
         root, cache=cache, split_spec=split_spec, skip_bad=data.skip_bad, notify=notify

@@ -237,10 +237,10 @@ class FinetuneModel:
         Only the features before a classifier have the same shape for all of them.
         """
         if split_model.trunk is None:
-            what = (
+            message = (
                 "whole images differ in shape, and this network cannot be split at its classifier"
             )
-            raise input_error(self.spec.slug, what, 'crop_mode = "crop"', field="crop_mode")
+            raise input_error(self.spec.slug, message, 'crop_mode = "crop"', field="crop_mode")
         rows: list[Tensor] = []
         for batch in load_batches(
             photo_split.images, lambda image: apply_eval_transform(image, transform)

@@ -169,7 +169,7 @@ def run_finetuning(
     skipped = limit.skipped_stages(recipe.resolved_stages[len(stages) :])
     for line in skipped:
         notify(line)
-    notify(f"evaluating {len(photos.test):,} test images")
+    notify(f"evaluating {format_count(len(photos.test), 'test image')}")
     predictions = predict_photos(
         finetune_model.model, photos.test, transform, finetune_model.device, recipe.crops, on_item
     )
@@ -251,8 +251,8 @@ def _evaluate_baseline(
     bundle = load_bundle(folder)
     if set(bundle.file.classes) != set(photos.classes):
         unknown = sorted(set(bundle.file.classes) ^ set(photos.classes))
-        what = f"has other classes than {photos.root}: {', '.join(unknown[:3])}"
-        raise input_error(str(folder), what, "give a model of the same classes to --baseline")
+        message = f"has other classes than {photos.root}: {', '.join(unknown[:3])}"
+        raise input_error(str(folder), message, "give a model of the same classes to --baseline")
     device = torch.device("cpu")
     predictions = predict_photos(
         bundle.module, photos.test, bundle.file.eval_transform, device, on_item=on_item

@@ -9,7 +9,7 @@ from resnetlab.data.sources.manifest import SplitSpec
 from resnetlab.errors import input_error
 from resnetlab.finetune.backbones import Backbone, select_backbone
 from resnetlab.finetune.dataset import PhotoDataset, open_photographs
-from resnetlab.messages import Notify, silent
+from resnetlab.messages import Notify, format_count, silent
 from resnetlab.models.frozen import Freeze, parse_freeze
 from resnetlab.recipes.finetune import FinetuneRecipe, Stage, Trainable, load_finetune_recipe
 
@@ -64,7 +64,8 @@ def read_request(request: FinetuneRequest, notify: Notify = silent) -> CheckedRe
         notify(f"note: {note}")
     origin = f" ({backbone.origin})" if backbone.origin else ""
     notify(
-        f"{len(photos.classes)} classes, {len(photos.train):,} train images; "
+        f"{format_count(len(photos.classes), 'class')}, "
+        f"{format_count(len(photos.train), 'train image')}; "
         f"{backbone.spec.slug}{origin}"
     )
     return CheckedRequest(photos, backbone, recipe)

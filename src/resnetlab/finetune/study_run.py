@@ -21,6 +21,7 @@ from resnetlab.finetune.job import FinetuneJob
 from resnetlab.finetune.pipeline import run_stages
 from resnetlab.finetune.stage import StageResult
 from resnetlab.finetune.stage_cache import StageCache, StageLockedError
+from resnetlab.messages import format_count
 from resnetlab.recipes.numerics import Placement
 from resnetlab.runs.checkpoint import write_outputs
 from resnetlab.runs.directory import RunDirectory
@@ -65,8 +66,8 @@ def run_finetune_attempt(
     directory = RunDirectory.find(root, run_id)
     check_world_size(file, world, directory)
     if from_step:
-        what = "a run of fine-tuning goes on from its stages, not from a step"
-        raise input_error(str(directory.path), what, "leave --from-step out", got=from_step)
+        message = "a run of fine-tuning goes on from its stages, not from a step"
+        raise input_error(str(directory.path), message, "leave --from-step out", got=from_step)
     if placement.profile:
         raise input_error(
             str(directory.path), "a run of fine-tuning is not profiled", "leave --profile out"
@@ -169,9 +170,9 @@ class FinetuneSession:
         except StageLockedError:
             if should_stop():
                 return None
-            what, fix = "another process computes a stage of this run", "wait for it"
+            message, fix = "another process computes a stage of this run", "wait for it"
             raise RunLockedError(
-                input_error(str(self.directory.path), what, fix).problems[0]
+                input_error(str(self.directory.path), message, fix).problems[0]
             ) from None
         if done < len(self.recipe.stages):
             return None
@@ -253,7 +254,7 @@ class FinetuneSession:
             reason = (
                 f"never above chance: at best {best:.1f} % of {count:,} validation images, "
                 f"{reached:.1f} % of "
-                f"{len(self.photos.test):,} test images"
+                f"{format_count(len(self.photos.test), 'test image')}"
             )
             return self._commit("at chance", reason, scored, seconds)
         return self._commit("trained", "", scored, seconds)

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from resnetlab.errors import input_error
+from resnetlab.messages import format_count
 
 Pair = tuple[int, int]
 
@@ -245,7 +246,7 @@ def acceptance_sentence(layers: list[LayerAcceptance], image_shape: tuple[int, i
 
     def counts(chosen: list[LayerAcceptance]) -> str:
         kinds = Counter(f"{layer.kind} layer" for layer in chosen)
-        return " and ".join(f"{n} {kind}{'s' if n > 1 else ''}" for kind, n in kinds.items())
+        return " and ".join(format_count(n, kind) for kind, n in kinds.items())
 
     accepting = [layer for layer in layers if layer.accepts]
     if not refusing:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from resnetlab.inspection.diagnostics_config import GradientNorms, LayerNorms
+from resnetlab.messages import format_count
 from resnetlab.schema import encode
 
 UNCHANGED_FACTOR = 1.5
@@ -133,7 +134,7 @@ def _sentences(norms: GradientNorms) -> list[str]:
         most, layer = max(shares, key=lambda pair: pair[0])
         mean = sum(share for share, _ in shares) / len(shares)
         text = f"on average {mean:.1f} % of a layer's units are never active in this batch"
-        text += f" ({len(shares)} layers followed by a ReLU"
+        text += f" ({format_count(len(shares), 'layer')} followed by a ReLU"
         sentences.append(text + (f"; most in {layer.layer}, {most:.1f} %)." if most else ")."))
     else:
         sentences.append("no layer is followed by a ReLU, so that no unit counts as never active.")

@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from resnetlab.messages import Notify, silent
+from resnetlab.messages import Notify, format_count, silent
 from resnetlab.models.nets.blocks import BasicBlock
 from resnetlab.models.nets.init import init_weights
 from resnetlab.training.rng import make_generator
@@ -90,9 +90,10 @@ def measure_identity_mapping(
     for blocks in depths:
         for kind in ("plain", "residual"):
             start_time = time.monotonic()
-            count = f"{blocks} block{'s' if blocks > 1 else ''}"
+            count = format_count(blocks, "block")
             notify(
-                f"{count}, {kind}: {seeds * len(lrs)} stacks, {steps} steps each "
+                f"{count}, {kind}: {format_count(seeds * len(lrs), 'stack')}, "
+                f"{format_count(steps, 'step')} each "
                 f"({len(rows) + 1} of {2 * len(depths)})"
             )
             results = {
@@ -130,7 +131,7 @@ def identity_sentences(rows: list[dict[str, Any]]) -> list[str]:
     }
     for blocks, pair in by_depth.items():
         plain, residual = pair["plain"], pair["residual"]
-        count = f"{blocks} block{'s' if blocks > 1 else ''}"
+        count = format_count(blocks, "block")
         low, high = sorted((plain, residual), key=lambda row: row["after_pct"])
         separate = low["most_pct"] < high["least_pct"]
         wins.append(separate and low is residual)

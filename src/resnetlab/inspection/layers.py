@@ -407,7 +407,7 @@ def _group_into_rows(operations: list[_Operation]) -> list[Layer]:
 
 def _row_name(module: str, part: str) -> str:
     """Return the name of a row: its module, and its part where the module has another name."""
-    own_name = module.rpartition(".")[2].rstrip("0123456789")
-    if own_name.endswith(part):
+    last_name = module.rpartition(".")[2].rstrip("0123456789")
+    if last_name.endswith(part):
         return module
     return ".".join(piece for piece in (module, part) if piece)

@@ -153,5 +153,5 @@ def _with_blocks(table: dict[Any, Any], where: str, field: str) -> dict[Any, Any
             depth, _stage_count(table), "depth", 3 if table.get("block") == "bottleneck" else 2
         )
     except FieldError as error:
-        raise input_error(where, error.what, error.fix, field=f"{field}.{error.field}") from None
+        raise input_error(where, error.message, error.fix, field=f"{field}.{error.field}") from None
     return table | {"blocks": blocks}

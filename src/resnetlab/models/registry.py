@@ -114,7 +114,7 @@ def get_model_config(name: str, where: str, field: str) -> ModelConfig:
                 return DenseNetConfig(depth=int(dense_match[1]), growth=int(dense_match[2]))
         except ValueError as error:
             problem, fix = (
-                getattr(error, "what", str(error)),
+                getattr(error, "message", str(error)),
                 getattr(error, "fix", "cifar-resnet20"),
             )
             raise input_error(where, problem, fix, field=field) from None

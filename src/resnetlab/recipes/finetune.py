@@ -80,8 +80,8 @@ class Stage:
             "eval_every_epochs": 1,
         }
         if any(getattr(recipe, name) != value for name, value in defaults.items()):
-            what = "a stage cannot set augment, normalize, select or eval_every_epochs"
-            raise FieldError("recipe", what, "remove them")
+            message = "a stage cannot set augment, normalize, select or eval_every_epochs"
+            raise FieldError("recipe", message, "remove them")
         if self.decode == "scaled" and self.augment == "none":
             raise FieldError(
                 "decode",
@@ -130,11 +130,11 @@ class FinetuneRecipe:
         if self.crop_mode == "whole" and any(
             stage.trainable != "classifier" or stage.augment != "none" for stage in self.stages
         ):
-            what = (
+            message = (
                 "whole images differ in shape, so only a classifier on constant features can be "
                 "trained on them"
             )
-            raise FieldError("crop_mode", what, 'crop_mode = "crop"')
+            raise FieldError("crop_mode", message, 'crop_mode = "crop"')
         if self.crop_mode == "whole" and self.crops != 1:
             raise FieldError("crops", "whole images cannot be cropped", "crops = 1")
 

@@ -36,7 +36,7 @@ class Damage:
 
     path: str
     kind: DamageKind
-    what: str
+    message: str
     fix: str
     """Command that repairs the file."""
 
@@ -78,9 +78,9 @@ def check_run(folder: Path) -> RunCheck:
             if path.name != LOCK and not _TEMPORARY_FILE.fullmatch(path.name)
         ]
         if others:
-            what = "missing, so nothing says which run this is"
+            message = "missing, so nothing says which run this is"
             damage.insert(
-                0, Damage(str(folder / "run.json"), "missing", what, _remove_and_repeat(folder))
+                0, Damage(str(folder / "run.json"), "missing", message, _remove_and_repeat(folder))
             )
         return RunCheck(str(folder), "empty", tuple(damage))
     try:
@@ -88,7 +88,7 @@ def check_run(folder: Path) -> RunCheck:
     except InputError as error:
         fix = _remove_and_repeat(folder)
         damage.insert(
-            0, Damage(str(folder / "run.json"), "unreadable", error.problems[0].what, fix)
+            0, Damage(str(folder / "run.json"), "unreadable", error.problems[0].message, fix)
         )
         return RunCheck(str(folder), "unfinished", tuple(damage))
     if not (folder / "result.json").exists():
@@ -99,7 +99,7 @@ def check_run(folder: Path) -> RunCheck:
     except InputError as error:
         fix = _repeat_command(folder)
         damage.append(
-            Damage(str(folder / "result.json"), "unreadable", error.problems[0].what, fix)
+            Damage(str(folder / "result.json"), "unreadable", error.problems[0].message, fix)
         )
         return RunCheck(str(folder), "finished", tuple(damage))
     if result is not None:
@@ -156,11 +156,11 @@ def _repeat_command(folder: Path) -> str:
 def _leftovers(folder: Path) -> Iterator[Damage]:
     for path in sorted(folder.rglob("*.part")):
         if _TEMPORARY_FILE.fullmatch(path.name):
-            what = (
+            message = (
                 f"a temporary file of {path.stat().st_size:,} bytes, left by a write that was cut "
                 "short"
             )
-            yield Damage(str(path), "leftover", what, _repair_command(folder))
+            yield Damage(str(path), "leftover", message, _repair_command(folder))
 
 
 def _torn_lines(folder: Path) -> Iterator[Damage]:
@@ -169,11 +169,11 @@ def _torn_lines(folder: Path) -> Iterator[Damage]:
         lines = path.read_bytes().splitlines() if path.exists() else []
         torn = [number for number, line in enumerate(lines, 1) if not _is_record(line)]
         if torn:
-            what = (
+            message = (
                 f"line {', '.join(map(str, torn[:5]))} of {len(lines)} is not a JSON record and "
                 "is not read"
             )
-            yield Damage(str(path), "torn line", what, _repair_command(folder))
+            yield Damage(str(path), "torn line", message, _repair_command(folder))
 
 
 def _is_record(line: bytes) -> bool:
@@ -185,13 +185,13 @@ def _is_record(line: bytes) -> bool:
 
 def _diagnostics(folder: Path) -> Iterator[Damage]:
     forms = (("gradient-norms-*.json", GradientNorms), ("block-ablation.json", BlockAblations))
-    for pattern, form in forms:
+    for pattern, reader in forms:
         for path in sorted((folder / "diagnostics").glob(pattern)):
             try:
-                decode(form, read_json(path, MAX_GENERATED_BYTES), str(path))
+                decode(reader, read_json(path, MAX_GENERATED_BYTES), str(path))
             except InputError as error:
                 fix = f"remove {command_line([str(path)])}; no report needs it"
-                yield Damage(str(path), "unreadable", error.problems[0].what, fix)
+                yield Damage(str(path), "unreadable", error.problems[0].message, fix)
 
 
 def _tensors(folder: Path, result: Result) -> Iterator[Damage]:

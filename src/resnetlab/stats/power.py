@@ -14,7 +14,7 @@ from resnetlab.stats.intervals import t_quantile
 
 ALPHA = 0.05
 MAX_SEEDS = 50
-"""Largest number of seeds that a forecast considers affordable."""
+"""Largest number of seeds per condition for which a forecast is computed."""
 
 
 class SeedForecast(NamedTuple):

@@ -322,13 +322,13 @@ def _test(hypothesis: Hypothesis) -> _TestResult:
                     "none", 1.0, f"too few trained runs for a test of means: {rates} trained"
                 )
             if short or (hypothesis.pairs is not None and len(hypothesis.pairs) < 2):
-                what = (
+                message = (
                     f"{len(short)} of the {len(arms)} conditions have"
                     if short
                     else "the pairs have"
                 )
                 return _TestResult(
-                    "none", 1.0, f"too few trained runs for a test of means: {what} fewer than 2"
+                    "none", 1.0, f"too few trained runs for a test of means: {message} fewer than 2"
                 )
             results = [
                 _test_means(hypothesis, cases)

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from resnetlab.errors import input_error
+from resnetlab.messages import format_count
 from resnetlab.runs.directory import RunDirectory
 from resnetlab.runs.records import RunRecord
 from resnetlab.schema import encode
@@ -161,11 +162,12 @@ def _warnings(a: RunSet, b: RunSet, effect: Effect | None) -> tuple[str, ...]:
         counts = runs.summary.counts
         if counts.trained < counts.finished:
             warnings.append(
-                f"{counts.trained} of {counts.finished} runs of {runs.name} trained: the "
+                f"{counts.trained} of {format_count(counts.finished, 'run')} of "
+                f"{runs.name} trained: the "
                 "mean is of these runs only"
             )
         if counts.waiting:
-            warnings.append(f"{counts.waiting} runs of {runs.name} are not finished")
+            warnings.append(f"not finished: {format_count(counts.waiting, 'run')} of {runs.name}")
     if effect is None:
         warnings.append("fewer than two trained runs per set: no interval and no test of means")
     elif min(len(runs.summary.trained_pct) for runs in (a, b)) < FEW_RUNS:
@@ -175,7 +177,8 @@ def _warnings(a: RunSet, b: RunSet, effect: Effect | None) -> tuple[str, ...]:
     }
     if shared and left.model == right.model:
         warnings.append(
-            f"{len(shared)} seeds are in both sets, so their runs have the same initial weights; "
+            f"the sets share {format_count(len(shared), 'seed')}, so their runs "
+            "have the same initial weights; "
             "Welch's test assumes independent sets"
         )
     if left.numerics != right.numerics:
@@ -218,7 +221,8 @@ def format_lines(comparison: Comparison) -> Sequence[str]:
         )
         counts = summary.counts
         text.append(
-            f"{letter}: {runs.name}: {mean}, {counts.trained} of {counts.planned} runs trained"
+            f"{letter}: {runs.name}: {mean}, {counts.trained} of "
+            f"{format_count(counts.planned, 'run')} trained"
         )
     text += [f"different {field}" for field in comparison.differing_fields]
     effect = comparison.effect

@@ -96,8 +96,8 @@ class ReferenceValue:
             best = min(self.run_values) if lower else max(self.run_values)
             expected = statistics.mean(self.run_values) if self.statistic == "mean" else best
             if abs(expected - self.value) > 1.01 * self.rounding_half_width:
-                what = f"the {self.statistic} of the runs is {expected:.{self.decimals + 1}f}"
-                raise FieldError("value", what, f"value = {expected:.{self.decimals}f}")
+                message = f"the {self.statistic} of the runs is {expected:.{self.decimals + 1}f}"
+                raise FieldError("value", message, f"value = {expected:.{self.decimals}f}")
 
     @property
     def models(self) -> tuple[Any, ...]:

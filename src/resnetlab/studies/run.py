@@ -14,7 +14,7 @@ from resnetlab.bundle.licenses import check_commercial_use, find_license
 from resnetlab.data.sources.torchvision_sets import is_download
 from resnetlab.errors import InputError, Problem, input_error
 from resnetlab.files import MAX_GENERATED_BYTES, is_locked, read_json, write_json
-from resnetlab.messages import Notify
+from resnetlab.messages import Notify, format_count
 from resnetlab.models.configs.external import ExternalConfig
 from resnetlab.models.flops import model_cost
 from resnetlab.runs.directory import RunDirectory
@@ -132,8 +132,9 @@ def check_class_counts(study: Study, facts: Mapping[DataKey, DataFacts]) -> None
             pair.protocol.classes,
         )
         if classes is not None and len(facts_of_data.classes) != classes:
-            what = (
-                f"{pair.title} is of {classes} classes, and {facts_of_data.name} has "
+            message = (
+                f"{pair.title} is of {format_count(classes, 'class')}, and "
+                f"{facts_of_data.name} has "
                 f"{len(facts_of_data.classes)}"
             )
             fix = (
@@ -141,7 +142,7 @@ def check_class_counts(study: Study, facts: Mapping[DataKey, DataFacts]) -> None
                 "the study file"
             )
             problems[pair.title, facts_of_data.name] = Problem(
-                study.name, what, fix, field="references"
+                study.name, message, fix, field="references"
             )
     if problems:
         raise InputError(*problems.values())

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+from resnetlab.messages import format_count
 from resnetlab.shell import command_line
 from resnetlab.studies.claims import condition_labels, describe_claim
 from resnetlab.studies.parsing.toml_tables import to_toml
@@ -81,7 +82,7 @@ def summary_lines(study: Study) -> Iterator[str]:
     yield ""
     yield f"Data: {', '.join(facts['data'])}"
     yield f"Seeds: {seeds}"
-    yield f"Conditions: {len(study.conditions)}, so {runs} runs"
+    yield f"Conditions: {len(study.conditions)}, so {format_count(runs, 'run')}"
     yield from (f"  {condition.label}" for condition in study.conditions)
     if facts["axes"]:
         yield ""
@@ -101,4 +102,7 @@ def summary_lines(study: Study) -> Iterator[str]:
         yield "References:"
         for reference in facts["references"]:
             count = len(reference["conditions"])
-            yield f"  {reference['reference']} ({count} of {len(study.conditions)} conditions)"
+            yield (
+                f"  {reference['reference']} ({count} of "
+                f"{format_count(len(study.conditions), 'condition')})"
+            )

@@ -21,7 +21,7 @@ from pathlib import Path
 
 from resnetlab.errors import InputError
 from resnetlab.files import read_json, write_json
-from resnetlab.messages import Notify
+from resnetlab.messages import Notify, format_count
 from resnetlab.models.configs import ModelConfig
 from resnetlab.recipes.numerics import Numerics
 from resnetlab.recipes.train import Constant, Recipe
@@ -107,9 +107,8 @@ def time_runs(runs: Iterable[PlannedRun], notify: Notify, measure: bool) -> dict
                 timings[network] = decode_timing(read_json(path))
     missing = [network for network in keys if network not in timings]
     if missing and measure:
-        noun = "network" if len(missing) == 1 else "networks"
         notify(
-            f"Timing {len(missing)} {noun} on this machine, a few seconds each "
+            f"Timing {format_count(len(missing), 'network')} on this machine, a few seconds each "
             "(--no-timing leaves it out)"
         )
         for network, timing in _measure_in_process(missing):

@@ -50,8 +50,8 @@ class World:
             for part in torch.arange(batch_size).tensor_split(self.size * grad_accum_steps)
         ]
         starts = [sum(sizes[:index]) for index in range(len(sizes))]
-        own = range(self.rank * grad_accum_steps, (self.rank + 1) * grad_accum_steps)
-        return [slice(starts[index], starts[index] + sizes[index]) for index in own]
+        indices = range(self.rank * grad_accum_steps, (self.rank + 1) * grad_accum_steps)
+        return [slice(starts[index], starts[index] + sizes[index]) for index in indices]
 
     def all_reduce_sum(self, values: Tensor) -> Tensor:
         """Sum `values` over the processes, in place."""

@@ -48,11 +48,13 @@ class EagerStep:
         """Take a step on a slice of the epoch."""
         state, size = self.state, batch.stop - batch.start
         parts = state.world.microbatches(size, state.numerics.grad_accum_steps)
-        own = slice(parts[0].start, parts[-1].stop)  # the images of this process
+        local_part = slice(parts[0].start, parts[-1].stop)  # the images of this process
         if state.can_shard_batches:
-            images, labels = self.load(slice(batch.start + own.start, batch.start + own.stop))
+            images, labels = self.load(
+                slice(batch.start + local_part.start, batch.start + local_part.stop)
+            )
         else:
-            images, labels = (tensor[own] for tensor in self.load(batch))
+            images, labels = (tensor[local_part] for tensor in self.load(batch))
         state.set_lr()
         state.seed_dropout(state.step)
         state.record(train_step(state, images, labels, size))

@@ -62,10 +62,10 @@ def evaluate(
     with preserve_buffers_and_mode(model), torch.inference_mode():
         model.eval()
         batches = torch.split(order, size)
-        own_logits = [
+        local_logits = [
             forward(images.pixels[part]).float().cpu() for part in batches[world.rank :: world.size]
         ]
-    by_rank = world.all_gather(own_logits)
+    by_rank = world.all_gather(local_logits)
     shuffled = torch.cat(
         [by_rank[index % world.size][index // world.size] for index in range(len(batches))]
     )

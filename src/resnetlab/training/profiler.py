@@ -16,6 +16,7 @@ from torch import Tensor
 from torch.profiler import profile
 
 from resnetlab.files import replace_file, write_text
+from resnetlab.messages import format_count
 from resnetlab.training.eager_step import Batch, EagerStep
 from resnetlab.training.state import TrainState
 
@@ -178,7 +179,7 @@ class RunProfiler(NullProfiler):
 
     def _table_lines(self) -> Iterator[str]:
         total_seconds = sum(self.seconds.values())
-        yield f"{total_seconds:9.2f} s  100.0 %  the run, {self.num_steps:,} steps"
+        yield f"{total_seconds:9.2f} s  100.0 %  the run, {format_count(self.num_steps, 'step')}"
         for name in PHASES:
             yield (
                 f"{self.seconds[name]:9.2f} s  {100 * self.seconds[name] / total_seconds:5.1f} %  "
@@ -190,21 +191,21 @@ class RunProfiler(NullProfiler):
         yield ""
         averages = self.torch_profiler.key_averages()
         on_device = self.state.device.type == "cuda"
-        own_time = {
+        self_time = {
             item.key: float(item.self_device_time_total if on_device else item.self_cpu_time_total)
             for item in averages
         }
-        calls, total = {item.key: item.count for item in averages}, sum(own_time.values()) or 1.0
+        calls, total = {item.key: item.count for item in averages}, sum(self_time.values()) or 1.0
         yield (
             f"a step        share  calls  operator (of {self.num_traced_steps} steps, its own "
             "time alone)"
         )
-        for name in sorted(own_time, key=lambda name: -own_time[name])[:MAX_OPERATORS]:
+        for name in sorted(self_time, key=lambda name: -self_time[name])[:MAX_OPERATORS]:
             milliseconds, count = (
-                own_time[name] / 1e3 / self.num_traced_steps,
+                self_time[name] / 1e3 / self.num_traced_steps,
                 calls[name] / self.num_traced_steps,
             )
             yield (
-                f"{milliseconds:9.3f} ms  {100 * own_time[name] / total:5.1f} %  {count:5.0f}  "
+                f"{milliseconds:9.3f} ms  {100 * self_time[name] / total:5.1f} %  {count:5.0f}  "
                 f"{name[:60]}"
             )

@@ -73,7 +73,7 @@ def model(
     markdown: Markdown = False,
 ) -> None:
     """List the layers of a network: sizes, parameters and their shares, cost, receptive field."""
-    form = output_format(json, csv, markdown)
+    table_format = output_format(json, csv, markdown)
     if data and train_images:
         raise input_error("--data, --train-images", "given together", "keep one of the two")
     specs = [parse_name(name, stride_on, classes) for name in names]
@@ -92,7 +92,7 @@ def model(
         num_classes = classes or default_classes
         traces.append(trace_layers(spec, size, num_classes))
     if len(names) > 1:
-        typer.echo(_compare_networks(specs, traces, train_images, form))
+        typer.echo(_compare_networks(specs, traces, train_images, table_format))
     else:
         trainable = {}
         if freeze:
@@ -102,7 +102,7 @@ def model(
             trainable["trainable"] = count_trainable_parameters(
                 specs[0], channels, num_classes, freeze
             )
-        typer.echo(_list_layers(specs[0], traces[0], train_images, trainable, form))
+        typer.echo(_list_layers(specs[0], traces[0], train_images, trainable, table_format))
     if draw:
         from resnetlab.inspection.drawing import draw_networks
 
@@ -110,7 +110,7 @@ def model(
 
 
 def _compare_networks(
-    specs: list[ModelConfig], traces: list[LayerTrace], train_images: int, form: TableFormat
+    specs: list[ModelConfig], traces: list[LayerTrace], train_images: int, table_format: TableFormat
 ) -> str:
     """Return a table with a row for each network."""
     from resnetlab.inspection import layer_table
@@ -122,7 +122,7 @@ def _compare_networks(
         if train_images:
             row |= layer_table.parameters_per_image(trace.parameters, train_images)
         rows.append(row)
-    return render(rows, form)
+    return render(rows, table_format)
 
 
 def _list_layers(
@@ -130,7 +130,7 @@ def _list_layers(
     trace: LayerTrace,
     train_images: int,
     trainable: dict[str, int],
-    form: TableFormat,
+    table_format: TableFormat,
 ) -> str:
     """Return a table with a row for each layer of a network."""
     from resnetlab.inspection import layer_table
@@ -141,9 +141,9 @@ def _list_layers(
         facts |= layer_table.parameters_per_image(trace.parameters, train_images)
     rows = layer_table.layer_rows(trace)
     notes = layer_table.notes(spec, trace.image_shape, trace)
-    if form == "text":
+    if table_format == "text":
         rows = layer_table.compact_rows(rows)
-    return render(rows, form, facts=facts | trainable, notes=notes)
+    return render(rows, table_format, facts=facts | trainable, notes=notes)
 
 
 def architecture_table(
@@ -157,7 +157,7 @@ def architecture_table(
     markdown: Markdown = False,
 ) -> None:
     """Print the table of networks of a source, from their configs."""
-    form = output_format(json, csv, markdown)
+    table_format = output_format(json, csv, markdown)
     from resnetlab.inspection.architecture_tables import NOTES, architecture_table
     from resnetlab.inspection.render_table import render
 
@@ -169,7 +169,7 @@ def architecture_table(
             name, dataset.channels, len(dataset.classes), dataset.image_size, images
         )
         facts = {"data": dataset.name, "training_images": images}
-    typer.echo(render(rows, form, facts=facts, notes=NOTES[name]))
+    typer.echo(render(rows, table_format, facts=facts, notes=NOTES[name]))
 
 
 def fully_convolutional(
@@ -227,7 +227,7 @@ def identity(
     markdown: Markdown = False,
 ) -> None:
     """Measure how well plain and residual stacks learn the identity mapping."""
-    form = output_format(json, csv, markdown)
+    table_format = output_format(json, csv, markdown)
     announce_loading(quiet=json)
     from resnetlab.inspection.identity_mapping import (
         LEARNING_RATES,
@@ -246,4 +246,4 @@ def identity(
         "A residual stack has to learn F = 0, a plain one F = x; both start from the same weights.",
         (f"Each stack has the best of the learning rates {', '.join(map(str, LEARNING_RATES))}."),
     ]
-    typer.echo(render(rows, form, notes=notes))
+    typer.echo(render(rows, table_format, notes=notes))

@@ -12,6 +12,7 @@ from resnetlab.cli.loading import announce_loading
 from resnetlab.cli.manners import Json, OutputDir, notify
 from resnetlab.cli.tables import Csv, Markdown, output_format
 from resnetlab.errors import input_error
+from resnetlab.messages import format_count
 
 if TYPE_CHECKING:
     from resnetlab.inspection.diagnostics_config import GradientNorms
@@ -26,7 +27,7 @@ def block_ablation(
     markdown: Markdown = False,
 ) -> None:
     """Print the accuracy of a run without each of its blocks (block ablation)."""
-    form = output_format(json, csv, markdown)
+    table_format = output_format(json, csv, markdown)
     from resnetlab.inspection.render_table import render
     from resnetlab.runs.directory import RunDirectory, check_finished
     from resnetlab.schema import encode
@@ -50,7 +51,7 @@ def block_ablation(
             "no network is trained again."
         )
     ]
-    typer.echo(render([encode(block) for block in ablations.blocks], form, notes=notes))
+    typer.echo(render([encode(block) for block in ablations.blocks], table_format, notes=notes))
 
 
 def gradients(
@@ -82,7 +83,7 @@ def gradients(
 
     They are those of the initial weights of MODEL, or those that RUN has saved.
     """
-    form = output_format(json, csv, markdown)
+    table_format = output_format(json, csv, markdown)
     from resnetlab.inspection.gradient_summary import (
         MeasuredNetwork,
         draw_gradients,
@@ -96,15 +97,17 @@ def gradients(
         MeasuredNetwork(*_named_norms(name, data, images, seed, output, json)) for name in names
     ]
     notes = [*gradient_sentences(networks), *_gradient_notes(networks, seed)]
-    compact = form == "text" and len(networks) > 1
+    compact = table_format == "text" and len(networks) > 1
     rows = side_by_side_rows(networks) if compact else gradient_rows(networks)
-    typer.echo(render(rows, form, notes=notes))
+    typer.echo(render(rows, table_format, notes=notes))
     if draw:
         write_svg(draw, draw_gradients(networks))
 
 
 def _gradient_notes(networks: list[MeasuredNetwork], seed: int) -> list[str]:
-    sources = [f"{network.name} ({network.norms[0].images} images)" for network in networks]
+    sources = [
+        f"{network.name} ({format_count(network.norms[0].images, 'image')})" for network in networks
+    ]
     return [
         f"One batch of training images, training mode, fp32: {', '.join(sources)}.",
         f"The initial weights of a MODEL are those of seed {seed}.",
@@ -187,7 +190,7 @@ def filters(
     markdown: Markdown = False,
 ) -> None:
     """Draw the filters of a run's first layer and their feature maps as a PNG."""
-    form = output_format(json, csv, markdown)
+    table_format = output_format(json, csv, markdown)
     indices = _parse_indices(images)
     from resnetlab.runs.directory import check_finished
 
@@ -223,7 +226,7 @@ def filters(
     ]
     drawn = render_figure(result, captioned, run.resolve().name)
     notes = [f"{result.layer}, over the images {images} in evaluation mode."]
-    typer.echo(render(filter_rows(result), form, notes=notes))
+    typer.echo(render(filter_rows(result), table_format, notes=notes))
     path = out / f"{run.resolve().name}-filters.png"
     with atomic_write(path, "wb") as file:
         file.write(drawn)

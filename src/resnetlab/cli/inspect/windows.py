@@ -51,12 +51,12 @@ def conv(
     markdown: Markdown = False,
 ) -> None:
     """Compute the output and the weights of a convolution, against a dense layer."""
-    form = output_format(json, csv, markdown)
+    table_format = output_format(json, csv, markdown)
     from resnetlab.inspection.window_examples import flipped_kernel_facts
 
     window = _window(image, kernel, stride, padding, filters, keep_size, bias)
     more = flipped_kernel_facts(kernel) if flip_kernel else {}
-    _print_window(window, more, draw, form)
+    _print_window(window, more, draw, table_format)
 
 
 def pool(
@@ -80,14 +80,14 @@ def pool(
     markdown: Markdown = False,
 ) -> None:
     """Compute the output size of a pooling, and what it changes."""
-    form = output_format(json, csv, markdown)
+    table_format = output_format(json, csv, markdown)
     from resnetlab.inspection.window_examples import pooling_facts
 
     window = _window(image, kernel, stride or kernel, padding, None, False, True)
     if mode not in ("max", "average"):
         raise input_error("--mode", "unknown", "--mode max", got=mode, allowed="max, average")
     more = pooling_facts(kernel, stride or kernel, padding, cast("PoolMode", mode))
-    _print_window(window, more, draw, form)
+    _print_window(window, more, draw, table_format)
 
 
 def _window(
@@ -111,20 +111,20 @@ def _window(
 
 
 def _print_window(
-    window: SlidingWindow, more: dict[str, Any], svg_path: Path | None, form: TableFormat
+    window: SlidingWindow, more: dict[str, Any], svg_path: Path | None, table_format: TableFormat
 ) -> None:
     from resnetlab.inspection.render_table import format_size, render
     from resnetlab.inspection.sliding_window import draw_window, window_facts
 
-    picture = draw_window(window) if svg_path else ""
+    svg = draw_window(window) if svg_path else ""
     facts = window_facts(window) | more
-    if form == "text" or form == "json":
-        typer.echo(render([], form, facts=facts))
+    if table_format == "text" or table_format == "json":
+        typer.echo(render([], table_format, facts=facts))
     else:
         rows = [
             {"what": name, "value": format_size(v) if isinstance(v, tuple) else v}
             for name, v in facts.items()
         ]
-        typer.echo(render(rows, form))
+        typer.echo(render(rows, table_format))
     if svg_path:
-        write_svg(svg_path, picture)
+        write_svg(svg_path, svg)

@@ -98,9 +98,9 @@ def unknown_source(source: str) -> Problem | None:
 
 
 def _unknown_source_error(source: str) -> InputError:
-    looks_like_path = is_path(source) or source.endswith(".npz")
-    suggestion = "" if looks_like_path else suggest(source, SOURCE_NAMES)
-    problem = "no such file or folder" if looks_like_path else "no such name, file or folder"
+    is_path_like = is_path(source) or source.endswith(".npz")
+    suggestion = "" if is_path_like else suggest(source, SOURCE_NAMES)
+    problem = "no such file or folder" if is_path_like else "no such name, file or folder"
     return input_error(
         source,
         problem,

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from resnetlab import files
 from resnetlab.data.sources import image_decoder
 from resnetlab.errors import InputError
-from resnetlab.messages import Notify
+from resnetlab.messages import Notify, format_count
 
 
 @dataclass(frozen=True)
@@ -79,7 +79,7 @@ def decode(
         return cached
     if pixels_path(cache, key).exists():
         notify(f"{pixels_path(cache, key)} is damaged: decoding the images again")
-    notify(f"decoding {len(paths):,} images to {side} x {side} pixels")
+    notify(f"decoding {format_count(len(paths), 'image')} to {side} x {side} pixels")
     decoded = _decode(root, paths, hashes, side, workers)
     with files.atomic_write(pixels_path(cache, key), "wb") as file:
         np.save(file, decoded.pixels)

@@ -29,7 +29,7 @@ from resnetlab.data.sources.folder_layout import FolderListing, list_folder
 from resnetlab.data.sources.folder_types import SkippedFile
 from resnetlab.data.sources.manifest import ManifestRow, SplitSpec
 from resnetlab.errors import InputError, Problem, input_error
-from resnetlab.messages import Notify, silent
+from resnetlab.messages import Notify, format_count, silent
 from resnetlab.settings import CACHE_VARIABLE, cache_dir
 
 SPLITS: tuple[Split, ...] = get_args(Split)
@@ -203,7 +203,7 @@ def scan_folder(
     workers = workers or decode_cache.default_workers()
     listing = list_folder(root)
     paths = [file.path for file in listing.files]
-    notify(f"reading {len(paths):,} files of {root}")
+    notify(f"reading {format_count(len(paths), 'file')} of {root}")
     probes = folder_cache.read_headers(root, paths, workers, _image_cache_dir(), rehash=rehash)
     readable = [index for index, probe in enumerate(probes) if not probe.reason]
     sizes = {probes[index].size for index in readable}
@@ -315,7 +315,7 @@ def _collect_problems(
         first, files_ = bad[0], f"1 of {len(bad)} bad files" if len(bad) > 1 else "the one bad file"
         if skip_bad:
             notes.append(
-                f"{_count_files(len(bad), 'bad file')} skipped (first: {first.path}: "
+                f"{format_count(len(bad), 'bad file')} skipped (first: {first.path}: "
                 f"{first.reason}); listed in {path}"
             )
         else:
@@ -329,7 +329,7 @@ def _collect_problems(
     if listing.skipped:
         kinds = Counter(item.reason for item in listing.skipped)
         summary = ", ".join(f"{number} {reason}" for reason, number in kinds.most_common())
-        notes.append(f"{_count_files(len(listing.skipped), 'file')} skipped: {summary}")
+        notes.append(f"{format_count(len(listing.skipped), 'file')} skipped: {summary}")
     notes += _case_collisions(listing)
     return tuple(notes)
 
@@ -368,10 +368,6 @@ def _case_collisions(listing: FolderListing) -> list[str]:
         if twins
         else []
     )
-
-
-def _count_files(count: int, noun: str) -> str:
-    return f"{count:,} {noun}{'s' if count > 1 else ''}"
 
 
 def _write_bad_files(path: Path, bad: tuple[BadFile, ...]) -> None:

@@ -24,6 +24,7 @@ from resnetlab import files
 from resnetlab.data import stratify
 from resnetlab.data.config import Split
 from resnetlab.errors import InputError, Problem, input_error
+from resnetlab.messages import format_count
 
 DEFAULT_FRACTION = 0.15
 COLUMNS = ("path", "label", "split", "sha256")
@@ -84,7 +85,7 @@ class SplitSpec:
         if train + validation + test != images:
             problem = (
                 f"{train:,} + {validation:,} + {test:,} = {train + validation + test:,}, of "
-                f"{images:,} images"
+                f"{format_count(images, 'image')}"
             )
             raise input_error(
                 where, problem, "counts that add up, or shares such as .6,.2,.2", field="split"

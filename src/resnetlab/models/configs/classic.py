@@ -138,8 +138,10 @@ class VGGConfig:
         if not self.widths:
             raise FieldError("widths", "empty", "widths = [64, 128, 256, 512, 512]")
         if len(self.convolutions) != len(self.widths):
-            what = f"{len(self.convolutions)} stages of convolutions for {len(self.widths)} widths"
-            raise FieldError("convolutions", what, f"give {len(self.widths)} numbers")
+            message = (
+                f"{len(self.convolutions)} stages of convolutions for {len(self.widths)} widths"
+            )
+            raise FieldError("convolutions", message, f"give {len(self.widths)} numbers")
         if self.depth > 1000:
             raise FieldError(
                 "convolutions",

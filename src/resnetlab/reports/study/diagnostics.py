@@ -43,7 +43,7 @@ def _depth_plot(analysis: StudyAnalysis, epoch: float) -> DepthPlot:
         for norm in analysis.study_data.gradient_norms
         if norm.epoch == epoch and _is_on_main_path(norm.layer)
     ]
-    quantities = [_quantity(analysis, norms, field, *form) for field, form in QUANTITIES.items()]
+    quantities = [_quantity(analysis, norms, field, *words) for field, words in QUANTITIES.items()]
     drawn = tuple(
         q for q in quantities if any(y for panel in q.panels for line in panel.runs for y in line.y)
     )

@@ -204,9 +204,9 @@ def citation_link(analysis: StudyAnalysis, source: str) -> tuple[str, str]:
     known by its name before the first comma, if the study has published numbers of it.
     """
     pairs = (*analysis.study.references, *analysis.study.unmatched_references)
-    own = {pair.title.partition(",")[0]: pair.url for pair in pairs if pair.url}
+    urls = {pair.title.partition(",")[0]: pair.url for pair in pairs if pair.url}
     for key, text in cited_works(source):
-        url = bibliography()[key].url if key else own.get(text.partition(",")[0], "")
+        url = bibliography()[key].url if key else urls.get(text.partition(",")[0], "")
         if url:
             return text, url
     return "", ""

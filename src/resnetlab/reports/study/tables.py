@@ -197,7 +197,7 @@ def _claim_rows(
     """Yield the row of a claim, and a second row for the direction of a claim about a size."""
     compared = estimands.describe_estimand(claim)
     note = " · ".join(filter(None, (compared, format_citation(claim.source))))
-    says = Cell(claim.statement, note, "", *link)
+    statement = Cell(claim.statement, note, "", *link)
     digits = decimals(verdict.effect.interval()) if verdict.effect else 1
     unit = estimands.unit(claim)
     numbers = _effect_cells(
@@ -206,7 +206,7 @@ def _claim_rows(
     if verdict.label != "waiting" and not isinstance(hypothesis, MeansHypothesis):
         numbers[0] = estimands.counts_cell(hypothesis)
     numbers[-2] = replace(numbers[-2], note=estimands.test_name(claim, verdict))
-    yield (says, *numbers, _verdict_cell(verdict))
+    yield (statement, *numbers, _verdict_cell(verdict))
     if verdict.direction is not None and isinstance(hypothesis, MeansHypothesis):
         side = "above" if hypothesis.direction == GREATER else "below"
         _, _, nu, p, p_holm = _effect_cells(verdict.direction, digits, "")

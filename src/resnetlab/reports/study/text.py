@@ -299,15 +299,15 @@ def dot_plot_caption(analysis: StudyAnalysis, chance_hidden: bool) -> str:
     """
     text = "Each planned run. Bar: mean of the trained runs; line: its 95 % t-interval"
     chances = sorted({round(summary.chance_pct, 1) for summary in analysis.summaries.values()})
-    guess = (
+    chance_text = (
         "chance, the share of the most frequent class, is "
         f"{join_words([format_pct(chance) for chance in chances])}"
     )
-    guess += ", outside the scale" if chance_hidden else ""
+    chance_text += ", outside the scale" if chance_hidden else ""
     extra = "; a diverged run is drawn at chance" if analysis.counts.diverged else ""
     edge = analysis.counts.out_of_memory + analysis.counts.missing
     extra += "; runs without an accuracy are drawn at the left edge" if edge else ""
-    return f"{text}; {guess}{extra}."
+    return f"{text}; {chance_text}{extra}."
 
 
 def dot_plot_alt(analysis: StudyAnalysis) -> str:

@@ -19,11 +19,11 @@ def make_executor(name: str, root: Path, placement: Placement, address: str) -> 
     if name == "local":
         return LocalExecutor(root, placement)
     if name != "ray":
-        what, fix = "no such backend", "--backend local"
-        raise input_error("", what, fix, field="backend", got=name, allowed="local, ray")
+        message, fix = "no such backend", "--backend local"
+        raise input_error("", message, fix, field="backend", got=name, allowed="local, ray")
     if placement.parallel_seeds > 1:
-        what, fix = "not supported with Ray", "--gpus-per-run 0.2 shares a GPU between runs"
-        raise input_error("", what, fix, field="parallel_seeds")
+        message, fix = "not supported with Ray", "--gpus-per-run 0.2 shares a GPU between runs"
+        raise input_error("", message, fix, field="parallel_seeds")
     try:
         from resnetlab.studies.executors.ray import RayExecutor
     except ImportError:

@@ -233,11 +233,11 @@ class _ConditionSelector:
         return resolved
 
     def add_problem(
-        self, what: str, fix: str, field: str = "", allowed: str = "", got: str = ""
+        self, message: str, fix: str, field: str = "", allowed: str = "", got: str = ""
     ) -> None:
         """Record a problem."""
         path = f"{self.field}.{field}" if field else self.field
-        self.problems.append(Problem(self.where, what, fix, path, got=got, allowed=allowed))
+        self.problems.append(Problem(self.where, message, fix, path, got=got, allowed=allowed))
 
     def _find_conditions(self, axes: object, field: str) -> tuple[list[Condition | GridPoint], str]:
         """Return the conditions with these values of the axes, and the axes as text.
@@ -252,12 +252,12 @@ class _ConditionSelector:
                 got=str(axes)[:60],
             )
             return [], ""
-        wanted = self._flatten_axes(axes)
-        text = ", ".join(f"{axis} = {value}" for axis, value in wanted.items()) or "nothing"
+        expected = self._flatten_axes(axes)
+        text = ", ".join(f"{axis} = {value}" for axis, value in expected.items()) or "nothing"
         if not self.conditions:
             return [], ""
         known = ", ".join(self.axes)
-        if unknown := [axis for axis in wanted if axis not in self.axes]:
+        if unknown := [axis for axis in expected if axis not in self.axes]:
             fix = suggest(unknown[0], self.axes) or (
                 f"choose from {known}" if known else "add a [grid]"
             )
@@ -266,7 +266,7 @@ class _ConditionSelector:
         conditions: list[Condition | GridPoint] = [
             c
             for c in self.conditions
-            if all(c.values.get(axis) == value for axis, value in wanted.items())
+            if all(c.values.get(axis) == value for axis, value in expected.items())
         ]
         if not conditions:
             self.add_problem(f"no condition with {text}", "use values of the grid", field, known)
@@ -284,11 +284,11 @@ class _ConditionSelector:
     def _select_one(self, axes: object, field: str) -> str:
         conditions, text = self._find_conditions(axes, field)
         if len(conditions) > 1:
-            what, fix = (
+            message, fix = (
                 f"{len(conditions)} conditions with {text}",
                 "name one condition by its axes",
             )
-            self.add_problem(what, fix, field, ", ".join(self.axes))
+            self.add_problem(message, fix, field, ", ".join(self.axes))
         return conditions[0].label if len(conditions) == 1 else "?"
 
     def select(self, axes: object, field: str) -> list[str]:
@@ -312,12 +312,12 @@ class _ConditionSelector:
         if any(len(keys) < len(side) for keys, side in zip(keyed, sides, strict=True)) or (
             keyed[0].keys() != keyed[1].keys() or set(keyed[0].values()) & set(keyed[1].values())
         ):
-            what = (
+            message = (
                 f"{len(sides[0])} conditions on the left and {len(sides[1])} on the right are no "
                 "pairs"
             )
             self.add_problem(
-                what,
+                message,
                 "name the same axes on both sides, with other values",
                 allowed=", ".join(self.axes),
             )

@@ -100,10 +100,10 @@ def _rung_problems(
             table.name,
         )
     if not earlier_rungs and (table.adds or table.instead_of):
-        what = "the first rung is the baseline, which is the file's model, data and recipe"
+        message = "the first rung is the baseline, which is the file's model, data and recipe"
         yield Problem(
             where,
-            what,
+            message,
             "set these fields there; the first rung has only a name and a why",
             f"{field}.adds",
         )
@@ -114,9 +114,9 @@ def _rung_problems(
     known = [other.name for other in earlier_rungs if not other.instead_of][1:]
     if earlier_rungs and table.instead_of and table.instead_of not in known:
         fix = suggest(table.instead_of, known) or "name an earlier rung that has a parent"
-        what, allowed = "no such earlier rung", ", ".join(known)
+        message, allowed = "no such earlier rung", ", ".join(known)
         yield Problem(
-            where, what, fix, f"{field}.instead_of", got=table.instead_of, allowed=allowed
+            where, message, fix, f"{field}.instead_of", got=table.instead_of, allowed=allowed
         )
     for key in table.adds:
         if (root := key.split(".")[0]) not in BARE_NAME_FIELDS:

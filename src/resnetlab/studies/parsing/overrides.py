@@ -144,9 +144,9 @@ class _TableEditor:
         self.summary.append(f"{key} = {text}{note}")
 
     def _add_problem(
-        self, what: str, fix: str, option: str = "--set", got: str = "", allowed: str = ""
+        self, message: str, fix: str, option: str = "--set", got: str = "", allowed: str = ""
     ) -> None:
-        self.problems.append(Problem(option, what, fix, got=got, allowed=allowed))
+        self.problems.append(Problem(option, message, fix, got=got, allowed=allowed))
 
 
 def _axis_problem(axis: str, value: Any, grid: dict[str, Any]) -> Problem | None:
@@ -159,8 +159,8 @@ def _axis_problem(axis: str, value: Any, grid: dict[str, Any]) -> Problem | None
         return Problem(
             "--set", "not an axis of the study's grid", fix, field, allowed=", ".join(grid)
         )
-    own_values = grid[axis] if isinstance(grid[axis], list) else []
-    allowed = ", ".join(map(str, own_values))[:200]
+    values = grid[axis] if isinstance(grid[axis], list) else []
+    allowed = ", ".join(map(str, values))[:200]
     if not isinstance(value, list) or not value:
         return Problem(
             "--set",
@@ -170,7 +170,7 @@ def _axis_problem(axis: str, value: Any, grid: dict[str, Any]) -> Problem | None
             str(value)[:60],
             allowed,
         )
-    unknown = [str(item)[:60] for item in value if item not in own_values]
+    unknown = [str(item)[:60] for item in value if item not in values]
     if unknown:
         return Problem(
             "--set", "not a value of the axis", "keep some of its own", field, unknown[0], allowed

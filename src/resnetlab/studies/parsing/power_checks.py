@@ -11,6 +11,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
 from resnetlab.errors import Problem
+from resnetlab.messages import format_count
 from resnetlab.recipes.finetune import AnyRecipe
 from resnetlab.stats.intervals import mean
 from resnetlab.stats.power import MAX_SEEDS, minimum_confirmable_margin
@@ -57,39 +58,37 @@ def check_claim(
                 ),
                 None,
             )
-            more = (
-                f"{enough} seeds"
-                if enough
-                else f"more than {MAX_SEEDS} seeds, which is not affordable"
-            )
+            more = f"{enough} seeds" if enough else f"more than {MAX_SEEDS} seeds"
             wider = (
                 f"margin = {math.ceil(100 * reach) / 100:g}, or " if math.isfinite(reach) else ""
             )
-            own = "" if claim.expected_sd else ", or an expected_sd of your own"
-            what = (
-                f"{seeds} seed{'s' * (seeds > 1)} cannot confirm ± {claim.effective_margin:g} at a "
+            alternative = "" if claim.expected_sd else ", or an expected_sd of your own"
+            message = (
+                f"{format_count(seeds, 'seed')} cannot confirm ± {claim.effective_margin:g} at a "
                 "standard deviation of "
             )
             problems.append(
-                Problem(where, what + spread.origin, f"{wider}{more}{own}", f"{field}.margin")
+                Problem(
+                    where, message + spread.origin, f"{wider}{more}{alternative}", f"{field}.margin"
+                )
             )
     if (
         isinstance(claim, Greater | About | Equal)
         and claim.paired
         and not share_training(by_label[claim.left], by_label[claim.right])
     ):
-        what = "runs of left and right share only a seed, so they are not pairs"
+        message = "runs of left and right share only a seed, so they are not pairs"
         problems.append(
-            Problem(where, what, "remove it: Welch's test compares them", f"{field}.paired")
+            Problem(where, message, "remove it: Welch's test compares them", f"{field}.paired")
         )
     if isinstance(claim, Faster):
         data_configs = [by_label[label].data for label in (claim.left, claim.right)]
         if not all(data.test_curve for data in data_configs) and not all(
             data.validation for data in data_configs
         ):
-            what = "no split is evaluated at each epoch in both conditions"
+            message = "no split is evaluated at each epoch in both conditions"
             problems.append(
-                Problem(where, what, "data.validation = 0.1, or data.test_curve = true", field)
+                Problem(where, message, "data.validation = 0.1, or data.test_curve = true", field)
             )
     return problems
 
@@ -202,7 +201,7 @@ def plan_warnings(
     for claim in claims:
         min_seeds = {"faster": 4, "fails-and-trains": 3}.get(claim.kind, 2)
         if seeds < min_seeds:
-            count = "one seed" if seeds == 1 else f"{seeds} seeds"
+            count = format_count(seeds, "seed")
             notes.append(f"{claim.statement}: {count} cannot decide it; {min_seeds} can")
         elif (
             isinstance(claim, ClaimWithMargin)

@@ -74,10 +74,15 @@ def parse_references(
         ):  # a source that names no network has no condition anyway
             slug = conditions[0].model.slug
             fix = suggest(slug, known) or f"remove {item}, or add a condition that it has"
-            what = f"no number of {item} is of a condition of this study"
+            message = f"no number of {item} is of a condition of this study"
             problems += (
                 Problem(
-                    where, what, fix, field="references", got=slug, allowed=", ".join(known)[:200]
+                    where,
+                    message,
+                    fix,
+                    field="references",
+                    got=slug,
+                    allowed=", ".join(known)[:200],
                 ),
             )
         pairs += matches

@@ -19,6 +19,7 @@ from resnetlab.data.config import DataConfig
 from resnetlab.data.sources import SOURCE_NAMES, unknown_source
 from resnetlab.errors import InputError, Problem, suggest
 from resnetlab.inspection.diagnostics_config import DiagnosticsConfig
+from resnetlab.messages import format_count
 from resnetlab.models.configs import ExternalConfig, ModelConfig
 from resnetlab.models.parse import parse_model, with_hub_weights
 from resnetlab.recipes.finetune import AnyRecipe, FinetuneRecipe, finetune_recipe_names
@@ -168,12 +169,14 @@ def parse_study(
             *left_out,
         )
     if overrides.data is not None or overrides.settings:
-        own_data = {"data": raw.get("data") or {"source": overrides.data}}
-        conditions = _with_file_protocols(conditions, raw | own_data, where)
+        study_data = {"data": raw.get("data") or {"source": overrides.data}}
+        conditions = _with_file_protocols(conditions, raw | study_data, where)
     problems += _check_instruments(file.diagnostics, conditions, where) if file is not None else ()
     if problems or file is None:
         raise InputError(
-            *{(problem.field, problem.what, problem.got): problem for problem in problems}.values()
+            *{
+                (problem.field, problem.message, problem.got): problem for problem in problems
+            }.values()
         )
     return Study(
         name=file.name,
@@ -220,8 +223,8 @@ def _check_instruments(
     The epochs are checked only if the recipes give their number.
     """
     if diagnostics != DiagnosticsConfig() and any(c.kind.has_stages for c in conditions):
-        what = "not available with a fine-tuning recipe"
-        return (Problem(where, what, "remove them", field="diagnostics"),)
+        message = "not available with a fine-tuning recipe"
+        return (Problem(where, message, "remove them", field="diagnostics"),)
     epochs = [condition.recipe.epochs for condition in conditions]
     last = max((epoch for epoch in epochs if epoch is not None), default=0)
     late = [epoch for epoch in diagnostics.gradient_norms if epoch > last]
@@ -279,7 +282,12 @@ def _conditions(
         size *= len(values)
     if size > MAX_CONDITIONS:
         return [], (
-            Problem(where, f"{size:,} conditions", f"at most {MAX_CONDITIONS:,}", field="grid"),
+            Problem(
+                where,
+                format_count(size, "condition"),
+                f"at most {MAX_CONDITIONS:,}",
+                field="grid",
+            ),
         )
     conditions = []
     for point in itertools.product(*grid.values()):
@@ -373,11 +381,11 @@ def _rungs(
             continue
         conditions[rung.condition] = condition = replace(condition, label=rung.condition)
         if rung.parent and _is_same(condition, conditions[rung.parent]):
-            what, fix = (
+            message, fix = (
                 f"changes nothing of {rung.parent}",
                 "give a field another value than its parent has",
             )
-            problems += (Problem(where, what, fix, field=field, got="; ".join(rung.adds)),)
+            problems += (Problem(where, message, fix, field=field, got="; ".join(rung.adds)),)
     return rungs, list(conditions.values()), problems
 
 
@@ -398,8 +406,8 @@ def _condition(
         values.items(), key=lambda item: item[0].count(".")
     ):  # a table before its fields
         if axis.split(".")[0] not in broken:
-            own = copy.deepcopy(value)  # a field below the axis must not change the axis itself
-            problems += _collect_problems(partial(set_field, parts, axis, own, where))[1]
+            copied = copy.deepcopy(value)  # a field below the axis must not change the axis itself
+            problems += _collect_problems(partial(set_field, parts, axis, copied, where))[1]
     for key, value in deferred.items():
         if key.split(".")[0] not in broken:
             problems += _collect_problems(partial(set_field, parts, key, value, where))[1]
@@ -445,9 +453,11 @@ def _resolve_condition(
             return None, problems
         label = model.name if isinstance(model, ExternalConfig) else label
     elif data.split is not None:
-        what = "only for fine-tuning recipes"
+        message = "only for fine-tuning recipes"
         return None, (
-            Problem(where, what, 'data.validation = 0.1, or recipe = "fixres"', field="data.split"),
+            Problem(
+                where, message, 'data.validation = 0.1, or recipe = "fixres"', field="data.split"
+            ),
         )
     return Condition(
         label=label, values=values, model=model, data=data, recipe=recipe, numerics=numerics
@@ -459,8 +469,8 @@ def finetune_conflicts(model: ModelConfig, data: DataConfig, where: str) -> tupl
     problems = []
     if not (isinstance(model, ExternalConfig) and model.weights):
         fix = "timm/NAME, torchvision/NAME, or a TOML file that names weights"
-        what = "has no pre-trained weights, which a fine-tuning recipe needs"
-        problems.append(Problem(where, what, fix, field="model", got=model.slug))
+        message = "has no pre-trained weights, which a fine-tuning recipe needs"
+        problems.append(Problem(where, message, fix, field="model", got=model.slug))
     allowed_data = DataConfig(source=data.source, skip_bad=data.skip_bad, split=data.split)
     unused = [name for name, value in vars(data).items() if value != getattr(allowed_data, name)]
     for name in unused:
@@ -473,8 +483,8 @@ def finetune_conflicts(model: ModelConfig, data: DataConfig, where: str) -> tupl
             Problem(where, "not available with a fine-tuning recipe", fix, field=f"data.{name}")
         )
     if data.source in SOURCE_NAMES or data.source.endswith(".npz"):
-        what = "arrays, but a fine-tuning recipe needs a folder of photographs"
-        problems.append(Problem(where, what, "--data DIR", field="data.source", got=data.source))
+        message = "arrays, but a fine-tuning recipe needs a folder of photographs"
+        problems.append(Problem(where, message, "--data DIR", field="data.source", got=data.source))
     return tuple(problems)
 
 
