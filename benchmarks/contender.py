@@ -37,21 +37,30 @@ def images(shape: str) -> LabeledImages:
 
 def stock_loop(depth: int, batch: int, shape: str, *, tuned: bool, workers: int) -> Iterator[int]:
     """Yield the number of images of each step of a stock loop."""
-    held, device = images(shape), torch.device("cpu")
+    image_set, device = images(shape), torch.device("cpu")
     model = build_model(
-        cifar_config(depth), held.pixels.shape[3], 10, lambda name: make_generator(0, "init", name)
+        cifar_config(depth),
+        image_set.pixels.shape[3],
+        10,
+        lambda name: make_generator(0, "init", name),
     )
     return stock.epochs(
-        model, held.pixels, held.labels, batch, tuned=tuned, device=device, workers=workers
+        model,
+        image_set.pixels,
+        image_set.labels,
+        batch,
+        tuned=tuned,
+        device=device,
+        workers=workers,
     )
 
 
 def our_loop(
-    depth: int, batch: int, shape: str, *, single: bool, **numerics_asked: Any
+    depth: int, batch: int, shape: str, *, single: bool, **numerics_options: Any
 ) -> Iterator[int]:
     """Yield the number of images between two events of resnetlab's own loop."""
     train_images, side = images(shape), SHAPES[shape][0]
-    numerics = resolve_numerics(Numerics(device="cpu", **numerics_asked), single_run=single)
+    numerics = resolve_numerics(Numerics(device="cpu", **numerics_options), single_run=single)
     device = setup_device(numerics)
     sgd = SGD(lr=0.1, momentum=0.9, weight_decay=1e-4)
     augment = Augment(crop_padding=side // 8, flip=True)
@@ -82,8 +91,8 @@ def answer(steps: Iterator[int]) -> None:
     next(steps)
     print("ready", flush=True)
     for line in sys.stdin:
-        began, seen, asked = time.monotonic(), 0, float(line)
-        while (spent := time.monotonic() - began) < asked:
+        began, seen, requested = time.monotonic(), 0, float(line)
+        while (spent := time.monotonic() - began) < requested:
             seen += next(steps)
         print(seen, spent, flush=True)
 

@@ -46,14 +46,14 @@ def main() -> int:
         f"{IMAGES:,} images of {SIDE} pixels: {first:.1f} s when they are decoded, "
         f"{again:.2f} s once they were seen"
     )
-    held = {
+    contents = {
         **machine(),
         "images": IMAGES,
         "side": SIDE,
         "first_seconds": first,
         "seen_seconds": again,
     }
-    Path(__file__).with_suffix(".json").write_text(json.dumps(held, indent=1) + "\n")
+    Path(__file__).with_suffix(".json").write_text(json.dumps(contents, indent=1) + "\n")
     return int(again >= LIMIT)
 
 
@@ -89,8 +89,8 @@ def opened(root: Path, cache: Path) -> tuple[float, str]:
         [sys.executable, "-c", OPEN, str(root), str(cache)],
         os.environ | {"RESNETLAB_CACHE": str(cache)},
     )
-    said = subprocess.run(words, check=True, capture_output=True, text=True, env=person).stdout
-    seconds, content = said.split(maxsplit=1)
+    output = subprocess.run(words, check=True, capture_output=True, text=True, env=person).stdout
+    seconds, content = output.split(maxsplit=1)
     return float(seconds), content
 
 

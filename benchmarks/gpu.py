@@ -74,7 +74,7 @@ class Bench:
         self.resident = DeviceImages.from_images(images, self.device)
         self.began = time.monotonic()
 
-    def learner(self, model: ModelConfig, recipe: Recipe, seed: int = 0) -> ScratchTrainState:
+    def train_state(self, model: ModelConfig, recipe: Recipe, seed: int = 0) -> ScratchTrainState:
         """Return a training state whose steps can be captured."""
         return ScratchTrainState(
             model, recipe, self.numerics, seed, self.images, CLASSES, self.device
@@ -105,7 +105,7 @@ class Bench:
         self, model: ModelConfig, recipe: Recipe, seeds: int = SEEDS
     ) -> Iterator[int]:
         """Yield the number of images of each step of several seeds in a round robin."""
-        loops = [self.ours(self.learner(model, recipe, seed)) for seed in range(seeds)]
+        loops = [self.ours(self.train_state(model, recipe, seed)) for seed in range(seeds)]
         while True:
             for loop in loops:
                 yield next(loop)
@@ -163,23 +163,23 @@ def differing(left: ScratchTrainState, right: ScratchTrainState) -> list[str]:
 def bits(bench: Bench, model: ModelConfig, batch: int, steps: int) -> dict[str, str]:
     """Compare captured steps with eager ones by optimizer, and seeds in parallel with one alone."""
 
-    def run(learner: ScratchTrainState, kind: StepKind = "captured") -> ScratchTrainState:
-        for _ in bench.ours(learner, kind):
+    def run(train_state: ScratchTrainState, kind: StepKind = "captured") -> ScratchTrainState:
+        for _ in bench.ours(train_state, kind):
             pass
-        return learner
+        return train_state
 
     found = {}
     for name, settings in EQUAL.items():
         recipe = training(batch, **settings | {"epochs": None, "steps": steps})
-        captured = run(bench.learner(model, recipe))
-        same = not differing(captured, run(bench.learner(model, recipe), "eager"))
+        captured = run(bench.train_state(model, recipe))
+        same = not differing(captured, run(bench.train_state(model, recipe), "eager"))
         found[f"captured = eager, {name}"] = verdict(same, captured.eager_reason)
     recipe = training(batch, epochs=None, steps=steps)
-    together = [bench.learner(model, recipe, seed) for seed in range(SEEDS)]
-    list(round_robin(_yield_every_step(bench.ours(learner)) for learner in together))
+    together = [bench.train_state(model, recipe, seed) for seed in range(SEEDS)]
+    list(round_robin(_yield_every_step(bench.ours(train_state)) for train_state in together))
     same = all(
-        not differing(learner, run(bench.learner(model, recipe, seed)))
-        for seed, learner in enumerate(together)
+        not differing(train_state, run(bench.train_state(model, recipe, seed)))
+        for seed, train_state in enumerate(together)
     )
     found[f"{SEEDS} in parallel = alone"] = verdict(same, together[0].eager_reason)
     return found
@@ -206,8 +206,8 @@ def speeds(bench: Bench, depth: int, batch: int) -> dict[str, float]:
     contenders: dict[str, Callable[[], Iterator[int]]] = {
         "stock": lambda: bench.stock(model, batch, tuned=False),
         "tuned": lambda: bench.stock(model, batch, tuned=True),
-        "eager": lambda: bench.ours(bench.learner(model, recipe), "eager"),
-        "captured": lambda: bench.ours(bench.learner(model, recipe)),
+        "eager": lambda: bench.ours(bench.train_state(model, recipe), "eager"),
+        "captured": lambda: bench.ours(bench.train_state(model, recipe)),
         "parallel": lambda: bench.parallel_seeds(model, recipe),
     }
     return {name: bench.pace(start()) for name, start in contenders.items() if not bench.late}
@@ -277,8 +277,8 @@ def page(found: dict[str, Any]) -> str:
     lines += ["", "## Ratios", ""]
     lines += [
         f"- {case}: {name} {ratio:g}"
-        for case, held in found["ratios"].items()
-        for name, ratio in held.items()
+        for case, values in found["ratios"].items()
+        for name, ratio in values.items()
     ]
     lines += [
         "",
@@ -373,12 +373,12 @@ def main() -> int:
         "--grid", type=Path, metavar="DIR", help="run the grid there, a part a call"
     )
     parser.add_argument("--seconds", type=float, default=500.0, help="of one call of --grid")
-    asked = parser.parse_args()
+    arguments = parser.parse_args()
     if not torch.cuda.is_available():
         print("benchmarks/gpu.py: no CUDA GPU is here: nothing is measured", file=sys.stderr)
         return 4
-    if asked.grid is not None:
-        return really_run(asked.grid, asked.seconds)
+    if arguments.grid is not None:
+        return really_run(arguments.grid, arguments.seconds)
     found = measure()
     write_json(HERE / "gpu.json", found)
     name = HERE / f"gpu-{found['time'][:10]}.md"

@@ -50,33 +50,33 @@ def main(study: str = "digits", seeds: str = "126") -> int:
             [Job(run.id, run.file) for run in plan.runs]
         )
         folders = [RunDirectory.find(root, run.id) for run in plan.runs]
-        results = [held for folder in folders if (held := folder.result())]
+        results = [result for folder in folders if (result := folder.result())]
         first = min((folder.path / "run.json").stat().st_mtime for folder in folders)
         last = max((folder.path / "result.json").stat().st_mtime for folder in folders)
     seconds = {
-        what: sum(getattr(held, f"{what}_seconds") for held in results)
-        for what in ("train", "evaluation")
+        name: sum(getattr(result, f"{name}_seconds") for result in results)
+        for name in ("train", "evaluation")
     }
     seconds["before the first run"] = workers * (first - clock)
     seconds["after the last run"] = workers * (wall - (last - clock))
     seconds["between"] = workers * wall - sum(seconds.values())
-    for what, each in seconds.items():
-        print(f"{each:8.1f} s  {100 * each / (workers * wall):5.2f} %  {what}")
+    for name, each in seconds.items():
+        print(f"{each:8.1f} s  {100 * each / (workers * wall):5.2f} %  {name}")
     beside = 100 * (1 - (seconds["train"] + seconds["evaluation"]) / (workers * wall))
     print(
         f"{len(results)} runs on {workers} workers in {wall:.0f} s: {beside:.2f} % beside "
         "training and evaluation"
     )
-    held = {
+    result = {
         **about,
         "command": " ".join(["resnetlab", *command[3:-2]]),
         "runs": len(results),
         "workers": workers,
         "wall_seconds": round(wall, 1),
-        "worker_seconds": {what: round(each, 1) for what, each in seconds.items()},
+        "worker_seconds": {name: round(each, 1) for name, each in seconds.items()},
         "beside_pct": round(beside, 2),
     }
-    Path(__file__).with_suffix(".json").write_text(json.dumps(held, indent=1) + "\n")
+    Path(__file__).with_suffix(".json").write_text(json.dumps(result, indent=1) + "\n")
     return int(beside > LIMIT_PCT)
 
 

@@ -58,14 +58,14 @@ def main() -> int:
         f"{width}x{height}": measure(width, height, count)
         for (width, height), count in SIZES.items()
     }
-    held = {
+    contents = {
         **machine(),
         "photographs": {f"{w}x{h}": count for (w, h), count in SIZES.items()},
         "windows": WINDOWS,
         "epochs": EPOCHS,
         "sizes": found,
     }
-    Path(__file__).with_suffix(".json").write_text(json.dumps(held, indent=1) + "\n")
+    Path(__file__).with_suffix(".json").write_text(json.dumps(contents, indent=1) + "\n")
     return int(
         min(size["ratios"][f"ours, scaled, {EPOCHS} epochs"] for size in found.values()) < TARGET
     )
@@ -87,8 +87,8 @@ def measure(width: int, height: int, count: int) -> dict[str, dict[str, float]]:
                     str(height),
                     str(window),
                 ]
-                told = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
-                for name, images in json.loads(told).items():
+                text = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
+                for name, images in json.loads(text).items():
                     taken.setdefault(name, []).append(images)
     pace = {name: round(statistics.median(each), 1) for name, each in taken.items()}
     best, alike = (
@@ -116,8 +116,10 @@ def side(name: str, root: Path, width: int, height: int, window: int) -> dict[st
     if name == "theirs":
         for workers in (0, 2):
             for kind, more in (("ImageFolder", ()), ("with colors", COLORS)):
-                held = loader(root, workers, *more)
-                count, seconds = timed(lambda held=held: sum(len(labels) for _, labels in held))  # type: ignore[misc]
+                batches = loader(root, workers, *more)
+                count, seconds = timed(
+                    lambda batches=batches: sum(len(labels) for _, labels in batches)
+                )  # type: ignore[misc]
                 found[f"{kind}, {workers} workers"] = count / seconds
     else:
         retain_freed_memory()  # as training does
@@ -147,7 +149,7 @@ def loader(
     ahead.
     """
     shown = transforms.Compose([transforms.RandomResizedCrop(SIZE), *more, transforms.ToTensor()])
-    held = DataLoader(
+    batches = DataLoader(
         ImageFolder(root, shown),
         BATCH,
         shuffle=True,
@@ -155,9 +157,9 @@ def loader(
         persistent_workers=workers > 0,
     )
     if workers:
-        for _ in held:
+        for _ in batches:
             pass
-    return held
+    return batches
 
 
 def ours(photographs: PhotoSplit, decode: str, number: int, window: int) -> int:
@@ -201,7 +203,7 @@ def write(root: Path, width: int, height: int, count: int) -> None:
 if __name__ == "__main__":
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     if sys.argv[1:]:
-        asked, place, *numbers = sys.argv[1:]
-        print(json.dumps(side(asked, Path(place), *map(int, numbers))))
+        loader_name, place, *numbers = sys.argv[1:]
+        print(json.dumps(side(loader_name, Path(place), *map(int, numbers))))
     else:
         sys.exit(main())

@@ -38,14 +38,14 @@ def main() -> int:
                     **{name: value for verb in LIMITS for name, value in taken(verb, folder)},
                 }
             )
-        told = ", ".join(
+        text = ", ".join(
             f"{verb} {rows[-1][verb]:.2f} s ({rows[-1][f'{verb} cpu']:.2f} s of CPU)"
             for verb in LIMITS
         )
-        print(f"{count:5} runs: {told}", flush=True)
+        print(f"{count:5} runs: {text}", flush=True)
     problems = [problem for verb, limit in LIMITS.items() for problem in judged(verb, limit, rows)]
-    held = {**machine(), "tries": TRIES, "seconds": rows, "problems": problems}
-    Path(__file__).with_suffix(".json").write_text(json.dumps(held, indent=1) + "\n")
+    record = {**machine(), "tries": TRIES, "seconds": rows, "problems": problems}
+    Path(__file__).with_suffix(".json").write_text(json.dumps(record, indent=1) + "\n")
     print("\n".join(problems) or "within the limits, and linear in runs")
     return 1 if problems else 0
 
@@ -84,17 +84,17 @@ def judged(verb: str, limit: float, rows: list[dict[str, float]]) -> list[str]:
     cpu = f"{verb} cpu"
     early = (middle[cpu] - first[cpu]) / (middle["runs"] - first["runs"])
     late = (last[cpu] - middle[cpu]) / (last["runs"] - middle["runs"])
-    said = (
+    text = (
         [f"{verb}: {last[verb]:.2f} s for {last['runs']:,} runs, over {limit} s"]
         if last[verb] > limit
         else []
     )
     if late > LINEAR * early:
-        said.append(
+        text.append(
             f"{verb}: a run costs {1e3 * early:.2f} ms among the first, {1e3 * late:.2f} ms "
             "among the last"
         )
-    return said
+    return text
 
 
 if __name__ == "__main__":

@@ -108,26 +108,26 @@ def main() -> int:
         "--only", default="", help="names of commands that begin so; writes nothing"
     )
     parser.add_argument("--rounds", type=int, default=ROUNDS)
-    told = parser.parse_args()
-    cases = {name: case for name, case in CASES.items() if name.startswith(told.only)}
+    options = parser.parse_args()
+    cases = {name: case for name, case in CASES.items() if name.startswith(options.only)}
     facts = machine()
     with tempfile.TemporaryDirectory() as place:
         root = Path(place)
         prepare(root)
         timed: dict[str, list[Timed]] = {name: [] for name in (TORCH, *cases)}
-        for number in range(told.rounds):
+        for number in range(options.rounds):
             timed[TORCH].append(run([sys.executable, "-c", "import torch"], root))
             for name, case in cases.items():
                 timed[name].append(measured(name, case, root, number))
-            print(f"round {number + 1} of {told.rounds}", file=sys.stderr, flush=True)
+            print(f"round {number + 1} of {options.rounds}", file=sys.stderr, flush=True)
     rows, broken = judged(timed, cases)
     show(rows)
     for line in broken:
         print(line)
-    if not told.only:
+    if not options.only:
         facts |= {
             "instructions": torch.backends.cpu.get_cpu_capability(),
-            "rounds": told.rounds,
+            "rounds": options.rounds,
             "commands": rows,
         }
         Path(__file__).with_suffix(".json").write_text(json.dumps(facts, indent=1) + "\n")
@@ -229,8 +229,8 @@ def judged(
     torch_cpu = median(timed[TORCH], "cpu")
     rows: dict[str, dict[str, object]] = {}
     broken = []
-    for name, held in timed.items():
-        wall, cpu, first, end = (median(held, field) for field in ("wall", "cpu", "first", "end"))
+    for name, values in timed.items():
+        wall, cpu, first, end = (median(values, field) for field in ("wall", "cpu", "first", "end"))
         case = cases.get(name, Case(()))
         ratio = wall / torch_wall
         rows[name] = {
@@ -241,12 +241,14 @@ def judged(
             "wall_of_torch": round(ratio, 3),
             "cpu_of_torch": round(cpu / torch_cpu, 3),
             "limit_of_torch": case.limit,
-            "codes": sorted({one.code for one in held}),
-            "each": [{key: round(value, 3) for key, value in asdict(one).items()} for one in held],
+            "codes": sorted({one.code for one in values}),
+            "each": [
+                {key: round(value, 3) for key, value in asdict(one).items()} for one in values
+            ],
         }
         if name == TORCH:
             continue
-        if any(one.code not in case.codes for one in held):
+        if any(one.code not in case.codes for one in values):
             broken.append(f"{name}: ended with {rows[name]['codes']}, not with {list(case.codes)}")
         if case.limit is not None and ratio > case.limit:
             broken.append(f"{name}: {ratio:.2f} x the import of torch, at most {case.limit:g}")
@@ -259,9 +261,9 @@ def judged(
     return rows, broken
 
 
-def median(held: list[Timed], field: str) -> float:
+def median(collected: list[Timed], field: str) -> float:
     """Return the median over the rounds."""
-    return statistics.median(getattr(one, field) for one in held)
+    return statistics.median(getattr(one, field) for one in collected)
 
 
 def show(rows: dict[str, dict[str, object]]) -> None:

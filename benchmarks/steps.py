@@ -108,10 +108,10 @@ def commands(
 @contextmanager
 def started(commands: Mapping[str, list[list[str]]]) -> Iterator[dict[str, Contender]]:
     """Start all contenders, warm them up one by one, and end them on exit."""
-    held: dict[str, Contender] = {}
+    contents: dict[str, Contender] = {}
     try:
         for name, each in commands.items():
-            held[name] = Contender(
+            contents[name] = Contender(
                 [
                     subprocess.Popen(
                         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
@@ -119,16 +119,16 @@ def started(commands: Mapping[str, list[list[str]]]) -> Iterator[dict[str, Conte
                     for command in each
                 ]
             )
-        for name, contender in held.items():
+        for name, contender in contents.items():
             for process in contender.processes:
                 assert process.stdout is not None
                 if process.stdout.readline() != "ready\n":
                     sys.exit(f"a contender did not start: {name}")
-        for contender in held.values():
+        for contender in contents.values():
             contender.window(2.0)
-        yield held
+        yield contents
     finally:
-        for contender in held.values():
+        for contender in contents.values():
             for process in contender.processes:
                 process.kill()
                 process.communicate()
@@ -137,18 +137,18 @@ def started(commands: Mapping[str, list[list[str]]]) -> Iterator[dict[str, Conte
 def measure(commands: Mapping[str, list[list[str]]]) -> dict[str, list[float]]:
     """Return images per second by contender and window."""
     rates: dict[str, list[float]] = {name: [] for name in commands}
-    with started(commands) as held:
-        order = list(held)
+    with started(commands) as processes:
+        order = list(processes)
         for window in range(WINDOWS):
             turn = window % len(order)
             for name in order[turn:] + order[:turn]:
-                rates[name].append(held[name].window(WINDOW_SECONDS))
+                rates[name].append(processes[name].window(WINDOW_SECONDS))
     return rates
 
 
 def ratios(rates: dict[str, list[float]]) -> dict[str, float]:
     """Return the ratios of medians, by the names of RATIOS."""
-    medians = {name: statistics.median(held) for name, held in rates.items()}
+    medians = {name: statistics.median(values) for name, values in rates.items()}
     medians["stock"] = max(medians["stock-w0"], medians["stock-w2"])
     return {
         key: round(medians[ours] / medians[theirs], 2) for key, (ours, theirs) in RATIOS.items()
@@ -187,32 +187,32 @@ def page(found: dict[str, dict[str, list[float]]], about: dict[str, Any], day: s
     ]
     for name, rates in found.items():
         shown = [
-            f"{statistics.median(held):,.0f} [{min(held):,.0f}, {max(held):,.0f}]"
-            for held in rates.values()
+            f"{statistics.median(values):,.0f} [{min(values):,.0f}, {max(values):,.0f}]"
+            for values in rates.values()
         ]
         lines.append(f"| {name} | " + " | ".join(shown) + " |")
     return "\n".join([*lines, "", *(f"- {key}: {value}" for key, value in CONTENDERS.items()), ""])
 
 
 def _head(names: Iterable[str]) -> list[str]:
-    held = list(names)
-    return ["| | " + " | ".join(held) + " |", "|---|" + "---:|" * len(held)]
+    contents = list(names)
+    return ["| | " + " | ".join(contents) + " |", "|---|" + "---:|" * len(contents)]
 
 
 def main() -> None:
     """Measure every cell, print the ratios and write the results."""
-    asked = argparse.ArgumentParser(description=__doc__)
-    asked.add_argument(
+    arguments = argparse.ArgumentParser(description=__doc__)
+    arguments.add_argument(
         "--only", default="", help="a word that the cell's name holds: resnet20-b128"
     )
-    only = asked.parse_args().only
+    only = arguments.parse_args().only
     about, found = machine(), {}
     for depth, batch, shape in CELLS:
         name = cell_name(depth, batch, shape)
         if only not in name:
             continue
         found[name] = measure(commands(CONTENDERS, depth, batch, shape))
-        rates = {key: round(statistics.median(held)) for key, held in found[name].items()}
+        rates = {key: round(statistics.median(values)) for key, values in found[name].items()}
         print(name, ratios(found[name]), rates, sep="\n  ", flush=True)
     if only:
         return

@@ -60,7 +60,7 @@ def change(variant: str) -> dict[str, str]:
 def main() -> None:
     """Measure all variants in a round robin."""
     rates = steps.measure({name: [[sys.executable, __file__, name]] for name in VARIANTS})
-    medians = {name: statistics.median(held) for name, held in rates.items()}
+    medians = {name: statistics.median(values) for name, values in rates.items()}
     for name, rate in medians.items():
         low, high = min(rates[name]), max(rates[name])
         print(

@@ -60,8 +60,8 @@ def test_exit_codes_tell_what_went_wrong() -> None:
 
 @given(st.tuples(*[st.text()] * 6))
 def test_whatever_a_problem_holds_it_is_one_printable_line(parts: tuple[str, ...]) -> None:
-    where, what, fix, field, got, allowed = parts
-    line = str(Problem(where, what, fix, field=field, got=got, allowed=allowed))
+    where, message, fix, field, got, allowed = parts
+    line = str(Problem(where, message, fix, field=field, got=got, allowed=allowed))
     assert line.isprintable()
     line.encode("utf-8")
 

@@ -228,7 +228,7 @@ def in_use(*_: object) -> None:
     raise error
 
 
-def test_a_file_that_another_program_has_open_for_a_moment_is_replaced_after_it(
+def test_a_file_that_another_program_has_open_briefly_is_replaced_after_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path, tries, real = tmp_path / "a.txt", [], Path.replace
@@ -378,8 +378,8 @@ def test_a_torn_tail_takes_no_acknowledged_line_with_it(
         assert files.read_jsonl(path) in ([*before], [*before, torn])
         for record in after:
             files.append_jsonl(path, record)
-        held = [torn] if tail == line else []
-        assert files.read_jsonl(path) == [*before, *held, *after]
+        collected = [torn] if tail == line else []
+        assert files.read_jsonl(path) == [*before, *collected, *after]
 
 
 @pytest.mark.parametrize(
@@ -447,7 +447,7 @@ def test_writers_that_are_killed_lose_no_acknowledged_line(tmp_path: Path) -> No
         assert writer.stdout.readline().strip() == str(first).encode()
         time.sleep(0.003 * kill)
         writer.send_signal(signal.SIGKILL)
-        said = [
+        messages = [
             first,
             *(
                 int(line)
@@ -457,8 +457,8 @@ def test_writers_that_are_killed_lose_no_acknowledged_line(tmp_path: Path) -> No
         ]
         writer.stdout.close()
         writer.wait()
-        acknowledged += said
-        first = said[-1] + 1000
+        acknowledged += messages
+        first = messages[-1] + 1000
     found = {record["step"] for record in files.read_jsonl(path)}
     assert set(acknowledged) <= found
 

@@ -124,11 +124,11 @@ def test_a_result_in_bf16_is_refused_by_name_where_it_would_be_emulated(
 def test_the_caller_that_trains_the_runs_may_stop(
     result: Path, tmp_path: Path, small_npz: Path
 ) -> None:
-    asked: list[str] = []
+    calls: list[str] = []
 
     def train(_: object, plan: Plan) -> bool:
-        asked.append(plan.runs[0].id)
+        calls.append(plan.runs[0].id)
         return False
 
     assert list(verify(result, tmp_path, num_runs=2, data=str(small_npz), train=train)) == []
-    assert len(asked) == 1
+    assert len(calls) == 1

@@ -73,12 +73,12 @@ MODULES = [
 ]
 SPECS = sorted(
     {
-        held
+        values
         for module in MODULES
-        for held in vars(module).values()
-        if isinstance(held, type)
-        and dataclasses.is_dataclass(held)
-        and "__pydantic_config__" in vars(held)
+        for values in vars(module).values()
+        if isinstance(values, type)
+        and dataclasses.is_dataclass(values)
+        and "__pydantic_config__" in vars(values)
     },
     key=lambda cls: cls.__name__,
 )
@@ -115,7 +115,7 @@ FIELDS = "animal, animals, color, floors, label, share, street"
 NAMES = "a string, 1 to 64 letters, digits, '.', '_' or '-'"
 
 
-def told(form: Any, value: object, field: str = "") -> list[str]:
+def error_text(form: Any, value: object, field: str = "") -> list[str]:
     with pytest.raises(InputError) as caught:
         decode(form, value, "house.toml", field)
     return str(caught.value).splitlines()
@@ -203,12 +203,14 @@ def told(form: Any, value: object, field: str = "") -> list[str]:
         ),
     ],
 )
-def test_a_mistake_is_told_with_place_got_allowed_and_fix(table: dict[str, Any], line: str) -> None:
-    assert told(House, table) == [line]
+def test_a_mistake_is_reported_with_place_got_allowed_and_fix(
+    table: dict[str, Any], line: str
+) -> None:
+    assert error_text(House, table) == [line]
 
 
-def test_all_mistakes_are_told_at_once() -> None:
-    lines = told(
+def test_all_mistakes_are_reported_at_once() -> None:
+    lines = error_text(
         House,
         {"colr": 1, "share": 2, "animal": {"kind": "cat", "lives": 0}, "animals": [{"kind": "x"}]},
     )
@@ -222,7 +224,7 @@ def test_all_mistakes_are_told_at_once() -> None:
 
 
 def test_a_place_within_a_file_is_named_from_the_top() -> None:
-    assert told(House, {"street": "a", "share": 2}, "city.house")[0].startswith(
+    assert error_text(House, {"street": "a", "share": 2}, "city.house")[0].startswith(
         "house.toml: city.house.share: "
     )
 
@@ -231,11 +233,11 @@ def test_thousands_of_mistakes_are_counted_with_work_in_proportion_to_their_numb
     calls: Callable[[Callable[[], object]], int],
 ) -> None:
     fewer, more = (
-        calls(lambda count=count: told(House, {f"x{index}": 1 for index in range(count)}))
+        calls(lambda count=count: error_text(House, {f"x{index}": 1 for index in range(count)}))
         for count in (1_000, 4_000)
     )
     assert more < 5 * fewer
-    lines = told(House, {f"x{index}": 1 for index in range(80_000)})
+    lines = error_text(House, {f"x{index}": 1 for index in range(80_000)})
     assert lines[-1] == "house.toml: and 79,901 more mistakes. Fix: correct these first"
     assert len(lines) == 101
 
@@ -245,17 +247,17 @@ class Ring:
     bell: Literal["soft", "loud"] | Literal["never"]
 
 
-def test_a_choice_made_of_two_choices_is_told_as_one() -> None:
+def test_a_choice_made_of_two_choices_is_reported_as_one() -> None:
     line = (
         'house.toml: bell: unknown value (got "sof"; allowed: soft, loud, never). Fix: did you '
         'mean "soft"?'
     )
-    assert told(Ring, {"bell": "sof"}) == [line]
+    assert error_text(Ring, {"bell": "sof"}) == [line]
 
 
 @pytest.mark.parametrize("value", [[], 3, "house", None, True])
-def test_what_is_no_table_is_told(value: object) -> None:
-    assert len(told(House, value)) == 1
+def test_what_is_no_table_is_reported(value: object) -> None:
+    assert len(error_text(House, value)) == 1
 
 
 @pytest.mark.parametrize(
@@ -272,7 +274,7 @@ def test_what_is_no_table_is_told(value: object) -> None:
     ],
 )
 def test_a_value_of_another_type_is_never_converted(form: Any, table: object) -> None:
-    told(form, table, "field")
+    error_text(form, table, "field")
 
 
 @pytest.mark.parametrize(
@@ -282,19 +284,19 @@ def test_a_value_of_another_type_is_never_converted(form: Any, table: object) ->
     "form", [schema.NonNegativeFloat, schema.PositiveFloat, schema.UnitInterval]
 )
 def test_what_is_not_a_finite_number_is_refused(form: Any, number: float) -> None:
-    told(form, number, "lr")
+    error_text(form, number, "lr")
 
 
 @pytest.mark.parametrize("value", [10**5000, {"a": "\udcff"}], ids=["huge", "not UTF-8"])
 def test_what_json_cannot_hold_is_a_mistake_and_not_a_crash(value: object) -> None:
-    told(House, {"street": value})
+    error_text(House, {"street": value})
 
 
 def test_a_table_nested_without_end_is_a_mistake_and_not_a_crash() -> None:
     value: Any = 1
     for _ in range(100_000):
         value = [value]
-    told(House, {"street": value})
+    error_text(House, {"street": value})
 
 
 # Any table
@@ -353,7 +355,7 @@ STUDY = Study(
 )
 
 
-def decodes_or_says_why(form: type, value: object) -> None:
+def decodes_or_raises(form: type, value: object) -> None:
     refused: InputError | None = None
     try:
         assert isinstance(decode(form, value, "x.toml"), form)
@@ -375,11 +377,11 @@ def test_any_table_decodes_or_is_refused_in_lines_that_a_person_can_read(
     form: type, data: st.DataObject
 ) -> None:
     names = st.sampled_from([item.name for item in dataclasses.fields(form)]) | st.text(max_size=6)
-    decodes_or_says_why(form, data.draw(st.dictionaries(names, json_like, max_size=6) | json_like))
+    decodes_or_raises(form, data.draw(st.dictionaries(names, json_like, max_size=6) | json_like))
 
 
 @pytest.mark.parametrize("value", [None, 3, "x", []])
-def test_what_stands_where_one_of_several_tables_belongs_is_told_once(value: object) -> None:
+def test_what_stands_where_one_of_several_tables_belongs_is_reported_once(value: object) -> None:
     with pytest.raises(InputError) as caught:
         decode(type(RUN), encode(RUN) | {"recipe": value}, "x.toml")
     assert [problem.field for problem in caught.value.problems] == ["recipe"]
@@ -408,7 +410,7 @@ def spoil(whole: Any, data: st.DataObject) -> None:
             st.sampled_from(sorted(holder) if isinstance(holder, dict) else range(len(holder)))
         )
     holder[key] = data.draw(json_like)
-    decodes_or_says_why(type(whole), table)
+    decodes_or_raises(type(whole), table)
 
 
 # There and back
@@ -502,12 +504,12 @@ def test_a_change_of_any_one_field_changes_the_digest(
     run: RunConfig, other: RunConfig, data: st.DataObject
 ) -> None:
     path: list[str] = []
-    held, theirs = run, other
-    while dataclasses.is_dataclass(held) and type(held) is type(theirs):
-        name = data.draw(st.sampled_from([item.name for item in dataclasses.fields(held)]))
-        path, held, theirs = [*path, name], getattr(held, name), getattr(theirs, name)
+    values, theirs = run, other
+    while dataclasses.is_dataclass(values) and type(values) is type(theirs):
+        name = data.draw(st.sampled_from([item.name for item in dataclasses.fields(values)]))
+        path, values, theirs = [*path, name], getattr(values, name), getattr(theirs, name)
     changed = _with(run, path, theirs)
-    assert (config_hash(run) == config_hash(changed)) == (held == theirs)
+    assert (config_hash(run) == config_hash(changed)) == (values == theirs)
 
 
 def _with(value: Any, path: list[str], new: object) -> Any:
@@ -601,7 +603,7 @@ def test_placement_is_no_part_of_a_run() -> None:
     ],
     ids=range(14),
 )
-def test_a_file_that_is_no_toml_is_told_in_a_line(
+def test_a_file_that_is_no_toml_is_reported_in_a_line(
     tmp_path: Path, content: bytes, line: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What would take the parser minutes, or all memory, is refused before the parser meets it."""
@@ -623,7 +625,7 @@ def test_toml_is_read_whatever_editor_wrote_it(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["absent.toml", ".", "a\0b"])
-def test_a_path_that_cannot_be_read_is_told(tmp_path: Path, name: str) -> None:
+def test_a_path_that_cannot_be_read_is_reported(tmp_path: Path, name: str) -> None:
     with pytest.raises(InputError, match="cannot be read"):
         schema.read_toml(tmp_path / name)
 
@@ -634,7 +636,7 @@ def test_a_device_without_end_is_refused_and_not_read() -> None:
 
 
 @pytest.mark.parametrize("content", [b"{", b"", b"[" * 100_000, b"9" * 5000, b"\xff"], ids=range(5))
-def test_a_file_that_is_no_json_is_told_in_a_line(tmp_path: Path, content: bytes) -> None:
+def test_a_file_that_is_no_json_is_reported_in_a_line(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "run.json"
     path.write_bytes(content)
     with pytest.raises(InputError) as caught:
@@ -643,7 +645,7 @@ def test_a_file_that_is_no_json_is_told_in_a_line(tmp_path: Path, content: bytes
 
 
 @given(st.text(st.sampled_from("ab.=[]{}\"'0_1\n#, -:TZé\\")))
-def test_any_text_is_toml_or_told(text: str) -> None:
+def test_any_text_is_toml_or_reported(text: str) -> None:
     with contextlib.suppress(InputError):
         assert isinstance(schema.parse_toml(text, "a.toml"), dict)
 
@@ -692,13 +694,13 @@ RENAMED_KEYS = [
 def test_a_key_of_schema_1_is_refused_in_one_line_with_its_new_name(
     form: type, old: str, new: str
 ) -> None:
-    (line,) = [line for line in told(form, {old: 1}) if "unknown field" in line]
+    (line,) = [line for line in error_text(form, {old: 1}) if "unknown field" in line]
     assert line.startswith(f"house.toml: {old}: unknown field (allowed: ")
     assert line.endswith(f". Fix: write {new}: the field was renamed in schema 2")
 
 
 @pytest.mark.parametrize(("old", "new"), [("deviation", "std"), ("licence", "license")])
-def test_a_table_of_a_model_is_told_the_new_name_too(old: str, new: str) -> None:
+def test_a_table_of_a_model_is_reported_the_new_name_too(old: str, new: str) -> None:
     with pytest.raises(InputError) as caught:
         resnetlab.models.parse.parse_model(
             {"family": "external", "source": "timm/resnet18", old: 1}, "model.toml"

@@ -58,7 +58,7 @@ def test_the_home_of_a_person_is_written_as_a_wave(monkeypatch: pytest.MonkeyPat
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "expected"),
     [
         ("cache = ", "not TOML: "),
         (
@@ -73,11 +73,11 @@ def test_the_home_of_a_person_is_written_as_a_wave(monkeypatch: pytest.MonkeyPat
     ],
 )
 def test_a_mistake_in_the_file_is_one_line_that_names_it(
-    config: Path, text: str, told: str
+    config: Path, text: str, expected: str
 ) -> None:
     config.write_text(text)
     line = refused(settings.cache_dir)
-    assert line.startswith(f"{config}: {told}")
+    assert line.startswith(f"{config}: {expected}")
     assert ". Fix: " in line
     assert "\n" not in line
 
@@ -156,10 +156,12 @@ def test_two_folders_of_output_share_what_was_decoded(
             folder = tmp_path / "pets" / split / name
             folder.mkdir(parents=True)
             Image.new("RGB", (16, 16), (90 * number, len(split) * 20, 7)).save(folder / "1.png")
-    said: list[str] = []
+    messages: list[str] = []
     for output in ("one", "two"):
-        open_source(str(tmp_path / "pets"), cache=tmp_path / output / "cache", notify=said.append)
-    assert [line for line in said if line.startswith("decoding")] == [
+        open_source(
+            str(tmp_path / "pets"), cache=tmp_path / output / "cache", notify=messages.append
+        )
+    assert [line for line in messages if line.startswith("decoding")] == [
         "decoding 4 images to 16 x 16 pixels"
     ]
 

@@ -157,7 +157,7 @@ def test_a_name_alone_finds_the_study_that_was_begun_with_looks(
         run(study, tmp_path, lambda _, seed: 90 + seed / 10)[-1], tmp_path
     ).report.parent
 
-    def told(*arguments: str) -> tuple[str, str]:
+    def run_study_command(*arguments: str) -> tuple[str, str]:
         words = [
             "resnetlab",
             "study",
@@ -172,12 +172,12 @@ def test_a_name_alone_finds_the_study_that_was_begun_with_looks(
         return capfd.readouterr()
 
     assert folder.name.startswith("three-")
-    out, err = told("status")
+    out, err = run_study_command("status")
     assert err == f"Using the started study in {folder}\n"
     assert "30 of 30 runs finished" in out
-    assert told("report")[0] == f"{folder / 'report.html'}\n"
+    assert run_study_command("report")[0] == f"{folder / 'report.html'}\n"
     assert not (tmp_path / "studies" / "three").exists()
     study.report(study.plan(tmp_path), tmp_path)
-    out, err = told("status")
+    out, err = run_study_command("status")
     assert f"Also started, with other options: {folder}" in err
     assert "6 of 6 runs finished" in out

@@ -30,9 +30,9 @@ def pictures(count: int = 40, side: int = 8, channels: int = 1) -> LabeledImages
 
 def test_scores_are_those_of_a_loop_over_images_and_patches() -> None:
     images = pictures()
-    held = fit(SMALL, images, 0)
+    model = fit(SMALL, images, 0)
     for pixels, scores in zip(
-        images.pixels[:5], held.decision_function(images.pixels)[:5], strict=True
+        images.pixels[:5], model.decision_function(images.pixels)[:5], strict=True
     ):
         counts = np.zeros((2, 2, 5))
         for row in range(3):
@@ -44,19 +44,20 @@ def test_scores_are_those_of_a_loop_over_images_and_patches() -> None:
                 )
                 patch = corner.reshape(-1) - corner.mean()
                 patch = patch / np.sqrt(patch.var() + CONTRAST_EPSILON)
-                distances = ((held.dictionary - (patch - held.mean) @ held.whitening) ** 2).sum(
+                distances = ((model.dictionary - (patch - model.mean) @ model.whitening) ** 2).sum(
                     axis=1
                 )
                 counts[row * 2 // 3, column * 2 // 3, distances.argmin()] += 1 / 9
         np.testing.assert_allclose(
-            held.weights @ np.sqrt(counts.reshape(-1)) + held.bias, scores, atol=1e-9
+            model.weights @ np.sqrt(counts.reshape(-1)) + model.bias, scores, atol=1e-9
         )
 
 
 def test_its_cost_counts_what_was_learned() -> None:
-    held = fit(SMALL, pictures(), 0)
+    model = fit(SMALL, pictures(), 0)
     learned = sum(
-        part.size for part in (held.mean, held.whitening, held.dictionary, held.weights, held.bias)
+        part.size
+        for part in (model.mean, model.whitening, model.dictionary, model.weights, model.bias)
     )
     assert SMALL.cost(1, 2, 8)[0] == learned
 
@@ -94,7 +95,7 @@ def test_it_runs_as_a_run_with_a_record(small_npz: Path, tmp_path: Path) -> None
     assert not (folder / "diagnostics").exists()  # it has no blocks, and is not opened for them
 
 
-def test_what_it_is_not_is_told_in_a_line() -> None:
+def test_what_it_is_not_is_reported_in_a_line() -> None:
     with pytest.raises(
         InputError, match=r"bow-svm: has no layers: it is no network\. Fix: name a network"
     ):

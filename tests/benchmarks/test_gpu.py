@@ -27,10 +27,10 @@ def test_each_contender_has_a_pace_and_the_page_tells_all() -> None:
     pace = gpu.speeds(bench, 20, 8)
     assert list(pace) == ["stock", "tuned", "eager", "captured", "parallel"]
     assert min(pace.values()) > 0
-    told = gpu.ratios(
+    values = gpu.ratios(
         {"stock": 100.0, "tuned": 200.0, "eager": 400.0, "captured": 1000.0, "parallel": 4000.0}
     )
-    assert told == {
+    assert values == {
         "stock": 10.0,
         "tuned": 5.0,
         "eager": 2.5,
@@ -44,7 +44,7 @@ def test_each_contender_has_a_pace_and_the_page_tells_all() -> None:
             "seconds each": 1.0,
             "bits": {"sgd": "OK"},
             "images_per_second": {"resnet20-b8": pace},
-            "ratios": {"resnet20-b8": told},
+            "ratios": {"resnet20-b8": values},
             "grid": {"study": "shortcuts"},
         }
     )
@@ -53,13 +53,13 @@ def test_each_contender_has_a_pace_and_the_page_tells_all() -> None:
     assert gpu.speeds(bench, 20, 8) == {}, "what does not fit into the budget is left out"
 
 
-def test_bits_are_compared_and_a_difference_is_said() -> None:
+def test_bits_are_compared_and_a_difference_is_reported() -> None:
     bench = gpu.Bench("cpu", gpu.made(40), seconds=0.05)
     found = gpu.bits(bench, TINY, 8, 6)
     assert len(found) == len(gpu.EQUAL) + 1
     assert set(found.values()) == {"OK, but eager: only steps on a GPU are captured"}
-    learners = [bench.learner(TINY, gpu.training(8), seed) for seed in (0, 1)]
-    assert gpu.differing(*learners)
+    train_states = [bench.train_state(TINY, gpu.training(8), seed) for seed in (0, 1)]
+    assert gpu.differing(*train_states)
     assert gpu.verdict(same=False, eager_reason="") == "DIFFERENT"
 
 

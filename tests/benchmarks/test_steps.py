@@ -34,8 +34,8 @@ def test_the_page_shows_every_ratio_and_every_rate() -> None:
     )
     for value in steps.ratios(rates).values():
         assert f"{value:.2f}" in text
-    for held in rates.values():
-        assert f"{held[1]:,.0f} [{held[0]:,.0f}, {held[2]:,.0f}]" in text
+    for values in rates.values():
+        assert f"{values[1]:,.0f} [{values[0]:,.0f}, {values[2]:,.0f}]" in text
 
 
 @pytest.mark.parametrize("tuned", [False, True])
@@ -66,13 +66,13 @@ def test_our_loop_counts_the_images_that_it_trained() -> None:
 
 
 @pytest.mark.slow
-def test_contenders_train_when_they_are_asked() -> None:
+def test_contenders_train_when_they_are_requested() -> None:
     """Real processes: a stock loop with workers and one of ours answer with images and seconds, and
     are ended.
     """
-    with steps.started(steps.commands(["stock-w2", "study-fp32"], 8, 32, "digits")) as held:
-        assert all(one.window(1.0) > 0 for one in held.values())
-        processes = [process for one in held.values() for process in one.processes]
+    with steps.started(steps.commands(["stock-w2", "study-fp32"], 8, 32, "digits")) as contents:
+        assert all(one.window(1.0) > 0 for one in contents.values())
+        processes = [process for one in contents.values() for process in one.processes]
     assert all(process.poll() is not None for process in processes)
 
 

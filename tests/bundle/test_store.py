@@ -57,12 +57,12 @@ def test_a_model_comes_back_from_its_folder_with_the_same_outputs(
     kwargs = {"num_classes": 3} if isinstance(model, ExternalConfig) else {}
     module = network(replace(model, kwargs=kwargs) if isinstance(model, ExternalConfig) else model)
     save_bundle(tmp_path / "pets", module, described(model))
-    held = load_bundle(tmp_path / "pets")
+    bundle = load_bundle(tmp_path / "pets")
     images = torch.randn(2, 3, 64, 64, generator=torch.Generator().manual_seed(1))
     with torch.inference_mode():
-        assert torch.equal(held.module(images), module(images))
-    assert not held.module.training
-    assert held.file.parameters == sum(p.numel() for p in module.parameters())
+        assert torch.equal(bundle.module(images), module(images))
+    assert not bundle.module.training
+    assert bundle.file.parameters == sum(p.numel() for p in module.parameters())
 
 
 def test_no_path_of_the_machine_that_made_it_stands_in_a_models_folder(tmp_path: Path) -> None:
@@ -134,11 +134,11 @@ def test_a_save_that_is_killed_at_any_step_leaves_the_old_model_or_the_new_one(
     with pytest.raises(KeyboardInterrupt):
         save_bundle(folder, network(SMALL, seed=5), described(SMALL, name="newer"))
     monkeypatch.setattr(store, "replace_file", real)
-    held = load_bundle(folder)
-    expected = network(SMALL) if held.file.name == "older" else network(SMALL, seed=5)
-    assert held.file.name == ("older" if step < 2 else "newer")
+    bundle = load_bundle(folder)
+    expected = network(SMALL) if bundle.file.name == "older" else network(SMALL, seed=5)
+    assert bundle.file.name == ("older" if step < 2 else "newer")
     for name, tensor in expected.state_dict().items():
-        assert torch.equal(held.module.state_dict()[name], tensor)
+        assert torch.equal(bundle.module.state_dict()[name], tensor)
     save_bundle(folder, network(SMALL, seed=9), described(SMALL, name="newest"))
     assert load_bundle(folder).file.name == "newest"
     assert sorted(path.name for path in folder.iterdir()) == [
@@ -148,7 +148,7 @@ def test_a_save_that_is_killed_at_any_step_leaves_the_old_model_or_the_new_one(
     ]
 
 
-def test_weights_that_another_program_has_open_are_told_in_a_line_and_the_model_stays(
+def test_weights_that_another_program_has_open_are_reported_in_a_line_and_the_model_stays(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Windows replaces no file that is mapped: one that `resnetlab serve` has open elsewhere."""
@@ -205,19 +205,19 @@ def test_the_card_says_what_the_file_says_and_takes_no_markup_from_names(tmp_pat
     )
     save_bundle(tmp_path / "pets", network(SMALL), file)
     text = (tmp_path / "pets" / "README.md").read_text()
-    for said in (
+    for message in (
         "CC-BY-NC-4.0",
         "No commercial use",
         "saw the test images",
         "| 12.5 | [8.1, 18.2] |",
         "photos-s0",
     ):
-        assert said in text
+        assert message in text
     assert "<script>" not in text
     assert r"a\|b, \*c\*, d" in text
 
 
-def test_what_is_no_model_is_told_in_a_line(tmp_path: Path) -> None:
+def test_what_is_no_model_is_reported_in_a_line(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="contains no model"):
         load_bundle(tmp_path)
     with pytest.raises(InputError, match="contains no model"):
@@ -245,16 +245,16 @@ def test_a_finished_run_is_a_model_and_is_shown_the_pixels_that_it_trained_on(
     import resnetlab as rl
 
     record = rl.train(SMALL, str(small_npz), "adam", settings=["recipe.epochs=1"], output=tmp_path)
-    held = load_bundle(tmp_path / "runs" / record.id)
-    assert held.file.classes == ("left", "right", "middle")
+    bundle = load_bundle(tmp_path / "runs" / record.id)
+    assert bundle.file.classes == ("left", "right", "middle")
     assert (
-        held.file.eval_transform.crop_mode,
-        held.file.eval_transform.size,
-        held.file.eval_transform.channels,
+        bundle.file.eval_transform.crop_mode,
+        bundle.file.eval_transform.size,
+        bundle.file.eval_transform.channels,
     ) == ("square", 8, 1)
-    assert held.file.provenance["run"] == record.id
+    assert bundle.file.provenance["run"] == record.id
     assert record.result is not None
-    assert held.file.weights_sha256 == record.result.weights_sha256
+    assert bundle.file.weights_sha256 == record.result.weights_sha256
     (tmp_path / "runs" / record.id / "weights.safetensors").unlink()
     with pytest.raises(InputError, match="a run without weights"):
         load_bundle(tmp_path / "runs" / record.id)

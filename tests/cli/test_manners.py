@@ -392,8 +392,10 @@ def on_path(tmp_path: Path) -> dict[str, str]:
 def test_the_shell_accepts_the_completion_script(
     on_path: dict[str, str], shell: str, first: str
 ) -> None:
-    asked = on_path | {"_RESNETLAB_COMPLETE": f"source_{shell}"}
-    done = subprocess.run(["resnetlab"], env=asked, capture_output=True, text=True, timeout=60)
+    environment = on_path | {"_RESNETLAB_COMPLETE": f"source_{shell}"}
+    done = subprocess.run(
+        ["resnetlab"], env=environment, capture_output=True, text=True, timeout=60
+    )
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip().startswith(first)
     if shutil.which(shell):
@@ -453,7 +455,7 @@ def test_the_list_of_studies_builds_none(
     assert resnetlab("study", "list")[0] == 0
 
 
-OWN = """
+CUSTOM = """
 from torch import nn
 
 def tiny(num_classes: int = 10) -> nn.Module:
@@ -476,7 +478,7 @@ def test_a_network_of_the_current_folder_is_found_by_the_installed_command(
     program.write_text(
         "from resnetlab.cli.main import main\n\nif __name__ == '__main__':\n    main()\n"
     )
-    (here / "ownnet_of_here.py").write_text(OWN)
+    (here / "ownnet_of_here.py").write_text(CUSTOM)
     words = [
         "train",
         "ownnet_of_here:small",

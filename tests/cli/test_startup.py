@@ -287,11 +287,11 @@ def test_a_long_step_prints_its_progress(
 
 
 def test_waiting_threads_sleep_unless_the_environment_says_otherwise(here: Path) -> None:
-    asked = (
+    command = (
         "import os, sys, atexit; atexit.register(lambda: print(os.environ.get('OMP_WAIT_POLICY'), "
         "file=sys.stderr))\n"
     )
-    driver = f"{asked}from resnetlab.cli.leaving import run; run()"
+    driver = f"{command}from resnetlab.cli.leaving import run; run()"
     words = [sys.executable, "-c", driver, "predict", "pets", "photo.jpg", "--json"]
     for given, expected in ({}, "PASSIVE"), ({"OMP_WAIT_POLICY": "ACTIVE"}, "ACTIVE"):
         plain = {name: value for name, value in os.environ.items() if name != "OMP_WAIT_POLICY"}

@@ -34,7 +34,7 @@ def test_a_folder_is_counted_measured_and_accounted_for(tmp_path: Path) -> None:
     )
 
 
-def test_copies_across_splits_are_found_even_in_another_format_and_copies_within_one_are_not_told(
+def test_copies_across_splits_are_found_in_any_format_and_copies_within_one_are_not_reported(
     tmp_path: Path,
 ) -> None:
     root = split_tree(tmp_path / "pets")

@@ -24,7 +24,7 @@ GOLDEN_CUT = [3, 5, 8, 15, 17]
 
 
 def source_of(
-    counts: list[int], own_validation: bool = False, order: list[int] | None = None
+    counts: list[int], with_validation: bool = False, order: list[int] | None = None
 ) -> Source:
     """A source whose images carry their own number; `order` renumbers the classes without moving an
     image.
@@ -37,7 +37,7 @@ def source_of(
     pixels = np.zeros((len(labels), 4, 4, 1), np.uint8)
     pixels[:, 0, :4, 0] = np.arange(len(labels), dtype="<u4").view(np.uint8).reshape(-1, 4)
     images = content_hash.make_images(pixels, labels)
-    validation = images if own_validation else None
+    validation = images if with_validation else None
     return content_hash.build_source(
         "numbers", names, train=images, test=images, validation=validation
     )

@@ -52,11 +52,11 @@ def test_a_constant_channel_has_deviation_zero() -> None:
 
 def test_a_resident_split_is_the_arrays_of_its_images() -> None:
     images = images_of((5, 4, 4, 3))
-    held = DeviceImages.from_images(images, torch.device("cpu"))
-    assert len(held) == len(images) == 5
-    assert (held.pixels.dtype, held.labels.dtype) == (torch.uint8, torch.int64)
-    assert np.array_equal(held.pixels.numpy(), images.pixels)
-    assert np.array_equal(held.labels.numpy(), images.labels)
-    assert held.pixels.data_ptr() == images.pixels.ctypes.data, (
+    device_images = DeviceImages.from_images(images, torch.device("cpu"))
+    assert len(device_images) == len(images) == 5
+    assert (device_images.pixels.dtype, device_images.labels.dtype) == (torch.uint8, torch.int64)
+    assert np.array_equal(device_images.pixels.numpy(), images.pixels)
+    assert np.array_equal(device_images.labels.numpy(), images.labels)
+    assert device_images.pixels.data_ptr() == images.pixels.ctypes.data, (
         "shared, not copied, on the processor"
     )

@@ -62,9 +62,9 @@ def splits(root: Path, cache: Path) -> Counter[tuple[str, str | None]]:
 
 
 def cells(names: list[str]) -> np.ndarray:
-    held = np.empty((len(names), 1), object)
-    held[:, 0] = names
-    return held
+    contents = np.empty((len(names), 1), object)
+    contents[:, 0] = names
+    return contents
 
 
 def test_stanford_dogs_come_from_their_archives_with_the_splits_of_their_lists(
@@ -89,9 +89,9 @@ def test_stanford_dogs_come_from_their_archives_with_the_splits_of_their_lists(
         **{(breed, "train"): 3 for breed in breeds},
         **{(breed, "test"): 1 for breed in breeds},
     }
-    said: list[str] = []
-    download_dataset("stanford-dogs", tmp_path, said.append)
-    assert said == [f"{root} exists already"]
+    messages: list[str] = []
+    download_dataset("stanford-dogs", tmp_path, messages.append)
+    assert messages == [f"{root} exists already"]
 
 
 def test_oxford_pets_come_from_their_archives_as_torchvision_reads_them(
@@ -232,7 +232,7 @@ def test_an_archive_with_another_hash_is_refused(tmp_path: Path) -> None:
         download_dataset("oxford-pets", tmp_path)
 
 
-def test_an_unknown_set_is_told_the_nearest_name(tmp_path: Path) -> None:
+def test_an_unknown_set_is_reported_the_nearest_name(tmp_path: Path) -> None:
     with pytest.raises(InputError, match='Fix: did you mean "flowers"'):
         download_dataset("flower", tmp_path)
 

@@ -19,8 +19,8 @@ from resnetlab.training.rng import make_generator
 def plan(
     images: int = 60, side: int = 8, padding: int = 4, seed: int = 0, epoch: int = 0, **augment: Any
 ) -> EpochDraws:
-    held = Augment(**({"crop_padding": padding} | augment))
-    return draw_epoch(images, side, held, partial(make_generator, seed, "epoch", epoch))
+    augmentation = Augment(**({"crop_padding": padding} | augment))
+    return draw_epoch(images, side, augmentation, partial(make_generator, seed, "epoch", epoch))
 
 
 PARTS = (
@@ -134,7 +134,7 @@ def test_operations_are_drawn_alike_and_each_with_its_direction() -> None:
     assert drawn.op.shape == drawn.op_flip.shape == (28_000, 2)
 
 
-def test_what_is_not_asked_for_is_not_drawn() -> None:
+def test_what_is_not_requested_for_is_not_drawn() -> None:
     drawn = plan()
     assert (
         drawn.op.numel(),

@@ -83,11 +83,11 @@ def test_a_damaged_cache_is_noticed_and_built_again(tmp_path: Path, ending: str)
             again = opened(root, image_size=8)
             assert again.sha256 == first.sha256
             np.testing.assert_array_equal(again.train.pixels, pixels)
-    said: list[str] = []
+    messages: list[str] = []
     kept.unlink()
     kept.write_bytes(whole[:-9])
-    opened(root, image_size=8, notify=said.append)
-    assert any("is damaged: decoding the images again" in line for line in said)
+    opened(root, image_size=8, notify=messages.append)
+    assert any("is damaged: decoding the images again" in line for line in messages)
 
 
 def test_pixels_that_were_exchanged_are_noticed(tmp_path: Path) -> None:
@@ -113,12 +113,12 @@ def aged(root: Path, seconds: int = 60) -> Path:
 @pytest.fixture
 def reads(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
     """The files of images that are opened."""
-    held: list[Path] = []
+    collected: list[Path] = []
     read = image_decoder.read_bytes
     monkeypatch.setattr(
-        image_decoder, "read_bytes", lambda path: held.append(Path(path)) or read(path)
+        image_decoder, "read_bytes", lambda path: collected.append(Path(path)) or read(path)
     )
-    return held
+    return collected
 
 
 @pytest.mark.parametrize("tree", [split_tree, class_tree])
@@ -165,8 +165,8 @@ def test_of_a_folder_that_changed_only_the_new_files_are_opened_for_their_hash(
 def decoded_hashes(root: Path, tmp_path: Path) -> list[str]:
     paths = sorted(str(path.relative_to(root)) for path in root.rglob("*.png"))
     return [
-        held.sha256
-        for held in folder_cache.read_headers(root, paths, 2, tmp_path / "person" / "images")
+        values.sha256
+        for values in folder_cache.read_headers(root, paths, 2, tmp_path / "person" / "images")
     ]
 
 
@@ -214,9 +214,9 @@ def test_other_content_of_the_same_size_and_time_is_noticed_in_a_young_file_and_
     whole = path.read_bytes()
     path.write_bytes(whole + b"1")  # behind its end a picture may hold anything
     aged(root, seconds)
-    first, held = opened(root, image_size=8).sha256, path.stat()
+    first, contents = opened(root, image_size=8).sha256, path.stat()
     path.write_bytes(whole + b"2")
-    os.utime(path, ns=(held.st_mtime_ns, held.st_mtime_ns))
+    os.utime(path, ns=(contents.st_mtime_ns, contents.st_mtime_ns))
     assert (opened(root, image_size=8).sha256 != first) is noticed
     assert audit_source(str(root), image_size=8, cache=tmp_path / "cache").sha256 != first
     assert opened(root, image_size=8).sha256 != first

@@ -126,7 +126,7 @@ def test_labels_csv_says_what_is_what(tmp_path: Path) -> None:
     )
 
 
-def test_mistakes_of_labels_csv_are_told_with_their_lines(tmp_path: Path) -> None:
+def test_mistakes_of_labels_csv_are_reported_with_their_lines(tmp_path: Path) -> None:
     root = tree(tmp_path / "pets", {"a": 3})
     (root / "link.png").symlink_to(root / "a" / "000.png")
     save(tmp_path / "outside.png", picture(1))
@@ -254,7 +254,7 @@ def test_names_that_are_not_utf8_or_hold_control_characters_are_used(tmp_path: P
     assert line.isprintable()
 
 
-def test_names_that_differ_in_case_only_are_all_used_and_told(tmp_path: Path) -> None:
+def test_names_that_differ_in_case_only_are_all_used_and_reported(tmp_path: Path) -> None:
     root = split_tree(tmp_path / "pets")
     save(root / "train/cat/000.PNG", picture(50))
     if len(list((root / "train/cat").iterdir())) == 4:
@@ -286,8 +286,8 @@ def test_bad_files_are_one_line_that_names_the_first_and_the_list(tmp_path: Path
     spoil(root)
     (line,) = refused(root)
     (listed,) = (tmp_path / "cache").glob("pets-*-bad.csv")
-    what = f"a TIFF (allowed: JPEG, PNG, WEBP, BMP, GIF) (1 of 3 bad files, listed in {listed})"
-    assert line == f"{root}/test/dog/scan.tiff: {what}. Fix: replace them, or --skip-bad"
+    message = f"a TIFF (allowed: JPEG, PNG, WEBP, BMP, GIF) (1 of 3 bad files, listed in {listed})"
+    assert line == f"{root}/test/dog/scan.tiff: {message}. Fix: replace them, or --skip-bad"
     assert [
         (row["path"], row["reason"].partition(" (")[0])
         for row in csv.DictReader(listed.read_text().splitlines())
@@ -354,7 +354,7 @@ def test_a_split_without_a_usable_image_is_a_mistake(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("counts", "what"),
+    ("counts", "message"),
     [
         ({}, "no folders of images in it"),
         ({"cat": 9}, "fewer than two classes (got cat)"),
@@ -368,13 +368,13 @@ def test_a_split_without_a_usable_image_is_a_mistake(tmp_path: Path) -> None:
     ],
 )
 def test_a_folder_of_another_layout_is_one_line(
-    tmp_path: Path, counts: dict[str, int], what: str
+    tmp_path: Path, counts: dict[str, int], message: str
 ) -> None:
     root = tree(tmp_path / "pets", counts)
     root.mkdir(exist_ok=True)
     lines = refused(root, skip_bad=True)
     assert len(lines) == 1
-    assert what in lines[0]
+    assert message in lines[0]
     assert ". Fix: " in lines[0]
 
 

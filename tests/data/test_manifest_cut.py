@@ -125,7 +125,7 @@ def test_what_is_no_cut_is_refused_with_the_two_forms(text: str) -> None:
         SplitSpec.parse(text)
 
 
-def test_counts_that_do_not_add_up_are_told_with_their_sum(tmp_path: Path) -> None:
+def test_counts_that_do_not_add_up_are_reported_with_their_sum(tmp_path: Path) -> None:
     root = tree(tmp_path / "pets", {"cat": 4, "dog": 4})
     with pytest.raises(InputError, match="4 \\+ 2 \\+ 3 = 9, of 8 images"):
         surveyed(root, SplitSpec.parse("4,2,3"))

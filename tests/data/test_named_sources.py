@@ -119,9 +119,9 @@ def test_an_npz_in_dot_data_stands_for_the_name(tmp_path: Path, name: str) -> No
 def test_a_failed_download_is_one_line_that_says_where_to_put_which_file(
     tmp_path: Path, name: str
 ) -> None:
-    said: list[str] = []
+    messages: list[str] = []
     with pytest.raises(InputError) as caught:
-        open_source(name, cache=tmp_path / "cache", notify=said.append)
+        open_source(name, cache=tmp_path / "cache", notify=messages.append)
     root = tmp_path / "person" / "downloads"
     (line,) = lines_of(caught.value)
     assert line.startswith(f"{name}: can be neither read nor downloaded: ")
@@ -130,7 +130,7 @@ def test_a_failed_download_is_one_line_that_says_where_to_put_which_file(
         "an .npz: "
         f"--data FILE.npz (or .data/{name}.npz here)"
     )
-    assert said == [
+    assert messages == [
         (
             f"downloading {name}: about {torchvision_sets.TORCHVISION_SETS[name].megabytes} MB "
             f"into {root}"

@@ -52,29 +52,31 @@ def images(count: int = 40, side: int = 6, channels: int = 3, seed: int = 0) -> 
 def test_given_numbers_are_applied_as_they_are(
     how: Any, mean: list[float], std: list[float]
 ) -> None:
-    held = images()
-    scale = fit_normalizer(how, held, 0, CPU)
+    image_set = images()
+    scale = fit_normalizer(how, image_set, 0, CPU)
     assert export_normalizer(scale) == ({"mean": mean, "std": std}, {})
-    expected = (held.pixels / 255 - mean) / std
+    expected = (image_set.pixels / 255 - mean) / std
     assert (
-        np.abs(scale(torch.from_numpy(held.pixels)).numpy() - expected.transpose(0, 3, 1, 2)).max()
+        np.abs(
+            scale(torch.from_numpy(image_set.pixels)).numpy() - expected.transpose(0, 3, 1, 2)
+        ).max()
         < 1e-5
     )
 
 
 def test_the_train_split_is_normalized_by_its_own_mean_and_sd() -> None:
-    held = images()
-    scale = fit_normalizer("train", held, 0, CPU)
+    image_set = images()
+    scale = fit_normalizer("train", image_set, 0, CPU)
     assert isinstance(scale, ChannelNormalizer)
-    assert scale.values[0] == pytest.approx((held.pixels / 255).mean((0, 1, 2)))
-    assert scale.values[1] == pytest.approx((held.pixels / 255).std((0, 1, 2)))
+    assert scale.values[0] == pytest.approx((image_set.pixels / 255).mean((0, 1, 2)))
+    assert scale.values[1] == pytest.approx((image_set.pixels / 255).std((0, 1, 2)))
 
 
 def test_per_image_each_image_has_mean_0_and_sd_1_and_an_even_one_is_0() -> None:
-    held = images()
-    pixels = torch.from_numpy(np.concatenate([held.pixels, held.pixels[:1] * 0 + 77]))
+    image_set = images()
+    pixels = torch.from_numpy(np.concatenate([image_set.pixels, image_set.pixels[:1] * 0 + 77]))
     got = PerImageNormalizer()(pixels)
-    for image, one in zip(got[:-1], held.pixels, strict=True):
+    for image, one in zip(got[:-1], image_set.pixels, strict=True):
         expected = (one - one.astype(float).mean()) / one.astype(float).std()
         np.testing.assert_allclose(image.numpy(), expected.transpose(2, 0, 1), atol=1e-5)
     assert torch.equal(got[-1], torch.zeros(3, 6, 6))
@@ -88,14 +90,14 @@ def naive_zca(pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def test_whitening_is_that_of_its_definition() -> None:
-    held = images(count=300)
-    mean, matrix = naive_zca(held.pixels)
-    scale = zca.fit(held.pixels)
+    image_set = images(count=300)
+    mean, matrix = naive_zca(image_set.pixels)
+    scale = zca.fit(image_set.pixels)
     np.testing.assert_allclose(scale.mean.numpy(), mean, atol=1e-6)
     np.testing.assert_allclose(scale.matrix.numpy(), matrix, atol=1e-5)
-    got = scale(torch.from_numpy(held.pixels))
+    got = scale(torch.from_numpy(image_set.pixels))
     expected = (
-        ((held.pixels.reshape(300, -1) / 255 - mean) @ matrix)
+        ((image_set.pixels.reshape(300, -1) / 255 - mean) @ matrix)
         .reshape(300, 6, 6, 3)
         .transpose(0, 3, 1, 2)
     )
@@ -104,36 +106,40 @@ def test_whitening_is_that_of_its_definition() -> None:
 
 
 def test_whitened_directions_have_the_variance_that_epsilon_leaves() -> None:
-    held = images(count=400)
+    image_set = images(count=400)
     flat = (
-        zca.fit(held.pixels)(torch.from_numpy(held.pixels))
+        zca.fit(image_set.pixels)(torch.from_numpy(image_set.pixels))
         .permute(0, 2, 3, 1)
         .flatten(1)
         .double()
         .numpy()
     )
-    before = np.linalg.eigvalsh(np.cov(held.pixels.reshape(400, -1) / 255, rowvar=False, bias=True))
+    before = np.linalg.eigvalsh(
+        np.cov(image_set.pixels.reshape(400, -1) / 255, rowvar=False, bias=True)
+    )
     after = np.linalg.eigvalsh(np.cov(flat, rowvar=False, bias=True))
     np.testing.assert_allclose(after, np.sort(before / (before + 0.1)), atol=1e-4)
 
 
 def test_moments_are_exact_whatever_the_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
-    held = images(count=70)
-    mean, covariance = zca.mean_and_covariance(held.pixels)
+    image_set = images(count=70)
+    mean, covariance = zca.mean_and_covariance(image_set.pixels)
     monkeypatch.setattr(zca, "BLOCK_IMAGES", 7)
-    again = zca.mean_and_covariance(held.pixels[::-1].copy())
+    again = zca.mean_and_covariance(image_set.pixels[::-1].copy())
     assert torch.equal(mean, again[0])
     assert torch.equal(covariance, again[1])
     np.testing.assert_allclose(
-        covariance, np.cov(held.pixels.reshape(70, -1) / 255, rowvar=False, bias=True), atol=1e-12
+        covariance,
+        np.cov(image_set.pixels.reshape(70, -1) / 255, rowvar=False, bias=True),
+        atol=1e-12,
     )
 
 
 def test_whitening_sees_what_the_network_sees() -> None:
-    held = images()
-    small = fit_normalizer("zca", held, 4, CPU)
-    assert torch.equal(small.matrix, zca.fit(held.pixels[:, 1:5, 1:5]).matrix)  # type: ignore[union-attr]
-    assert small(center_crop(torch.from_numpy(held.pixels), 4)).shape == (40, 3, 4, 4)
+    image_set = images()
+    small = fit_normalizer("zca", image_set, 4, CPU)
+    assert torch.equal(small.matrix, zca.fit(image_set.pixels[:, 1:5, 1:5]).matrix)  # type: ignore[union-attr]
+    assert small(center_crop(torch.from_numpy(image_set.pixels), 4)).shape == (40, 3, 4, 4)
 
 
 def test_whitening_has_the_same_bits_in_another_process() -> None:
@@ -170,7 +176,7 @@ def test_whitening_is_fitted_once_a_process_and_again_for_other_images(
 
 
 @pytest.mark.parametrize(
-    ("value", "said"),
+    ("value", "message"),
     [
         ("zac", "recipe.normalize: unknown value"),
         (3, "recipe.normalize: unknown value"),
@@ -183,16 +189,16 @@ def test_whitening_is_fitted_once_a_process_and_again_for_other_images(
         ({"mean": [0.5], "sd": [0.5], "std": [0.5]}, "recipe.normalize.sd: unknown field"),
     ],
 )
-def test_a_mistake_in_a_scale_is_told_in_one_line(value: object, said: str) -> None:
+def test_a_mistake_in_a_scale_is_reported_in_one_line(value: object, message: str) -> None:
     with pytest.raises(InputError) as caught:
         decode(Recipe, {"epochs": 1, "normalize": value}, "study.toml", "recipe")
     (line,) = str(caught.value).splitlines()
-    assert said in line
+    assert message in line
     assert "Fix: " in line
 
 
 @pytest.mark.parametrize(
-    ("recipe", "side", "channels", "said"),
+    ("recipe", "side", "channels", "message"),
     [
         (
             Recipe(epochs=1, augment=Augment(crop=28)),
@@ -215,9 +221,9 @@ def test_a_mistake_in_a_scale_is_told_in_one_line(value: object, said: str) -> N
     ],
 )
 def test_a_recipe_that_does_not_fit_the_images_says_so(
-    recipe: Recipe, side: int, channels: int, said: str
+    recipe: Recipe, side: int, channels: int, message: str
 ) -> None:
-    with pytest.raises(InputError, match=said):
+    with pytest.raises(InputError, match=message):
         recipe.input_size(side, channels)
     assert Recipe(epochs=1, augment=Augment(crop=28), normalize="practical").input_size(32, 3) == 28
     assert Recipe(epochs=1).input_size(32, 3) == 32

@@ -154,9 +154,9 @@ def test_three_mistakes_are_three_lines(tmp_path: Path) -> None:
 def test_each_mistake_is_one_line_with_its_fix(
     tmp_path: Path, changes: dict[str, object], line: str
 ) -> None:
-    (told,) = mistakes(tmp_path, **changes)
-    assert told.startswith(line)
-    assert ". Fix: " in told
+    (expected,) = mistakes(tmp_path, **changes)
+    assert expected.startswith(line)
+    assert ". Fix: " in expected
 
 
 def test_a_pickle_is_not_opened(tmp_path: Path) -> None:
@@ -223,13 +223,13 @@ def test_a_changed_pixel_label_class_or_split_changes_the_hash(tmp_path: Path) -
     pixels, labels = arrays()["x_train"].copy(), arrays()["y_train"].copy()
     pixels[0, 0, 0, 0] ^= 1
     labels[:2] = labels[1::-1]
-    own = {"x_val": arrays()["x_test"], "y_val": arrays()["y_test"]}
+    custom = {"x_val": arrays()["x_test"], "y_val": arrays()["y_test"]}
     changes = [
         {},
         {"x_train": pixels},
         {"y_train": labels},
         {"classes": np.array(["ant", "bee", "cow"])},
-        own,
+        custom,
     ]
     assert len({opened(tmp_path, **change).sha256 for change in changes}) == len(changes)
 
@@ -244,7 +244,7 @@ def test_neither_name_place_compression_nor_dtype_of_labels_changes_the_hash(
     assert open_source(str(tmp_path / "other.npz"), cache=tmp_path).sha256 == first
 
 
-def test_arrays_that_are_not_used_are_told(tmp_path: Path) -> None:
+def test_arrays_that_are_not_used_are_reported(tmp_path: Path) -> None:
     assert opened(tmp_path, extra=np.zeros(3)).notes == (
         f"{tmp_path / 'set.npz'}: arrays not used: extra",
     )

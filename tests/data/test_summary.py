@@ -60,7 +60,7 @@ def test_another_version_of_a_photograph_in_another_split_is_found_and_others_ar
     }
 
 
-def test_exact_copies_are_told_as_such_and_not_again_as_near_ones(tmp_path: Path) -> None:
+def test_exact_copies_are_reported_as_such_and_not_again_as_near_ones(tmp_path: Path) -> None:
     root = split_tree(tmp_path / "pets")
     save(root / "test/cat/copy.bmp", picture(1))
     found = summarize_folder(root, cache=tmp_path / "cache")

@@ -56,8 +56,8 @@ def test_members_are_the_same_whatever_the_order_of_their_outputs(
     order = [3, 1, 5, 0, 2, 4]
     with torch.no_grad():
         for name in ("head.weight", "head.bias"):
-            held = first.module.get_parameter(name)
-            held.copy_(held[order].clone())
+            parameter = first.module.get_parameter(name)
+            parameter.copy_(parameter[order].clone())
     from dataclasses import replace
 
     save_bundle(
@@ -87,11 +87,11 @@ def test_the_paired_interval_keeps_its_promise_where_few_images_differ() -> None
         rest = 1 - only_a - only_b
         counts = draw.multinomial(200, [only_a, only_b, rest], 4_000)
         truth = 100 * (only_a - only_b)
-        held = [
+        collected = [
             low <= truth <= high
             for low, high in (paired_interval(a, b, 200) for a, b, _ in counts.tolist())
         ]
-        assert np.mean(held) > 0.94
+        assert np.mean(collected) > 0.94
     low, high = paired_interval(0, 0, 50)
     assert low < 0 < high  # nothing differed, and that is not certainty
 
@@ -101,10 +101,10 @@ def test_the_command_says_the_gain_or_gives_it_as_json(
 ) -> None:
     other = write_model(tmp_path / "pets-2", seed=9)
     commands.ensemble([pets, other], str(photos), output=tmp_path)
-    said = capsys.readouterr().out
-    assert "against the best member" in said
-    assert "McNemar p" in said
+    output = capsys.readouterr().out
+    assert "against the best member" in output
+    assert "McNemar p" in output
     commands.ensemble([pets, other], str(photos), output=tmp_path, json=True)
-    held = json.loads(capsys.readouterr().out)
-    assert held["names"] == ["pets", "pets-2"]
-    assert held["ensemble"]["images"] == 14
+    result = json.loads(capsys.readouterr().out)
+    assert result["names"] == ["pets", "pets-2"]
+    assert result["ensemble"]["images"] == 14

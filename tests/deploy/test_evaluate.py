@@ -129,9 +129,9 @@ def test_an_evaluation_leaves_a_page_and_its_tables(
         "mistakes.csv",
         "report.html",
     ]
-    held = json.loads((tmp_path / "out" / "evaluation.json").read_text())
-    assert held["top1"]["images"] == 14
-    assert held["license"]["name"] == "MIT"
+    result = json.loads((tmp_path / "out" / "evaluation.json").read_text())
+    assert result["top1"]["images"] == 14
+    assert result["license"]["name"] == "MIT"
     page = (tmp_path / "out" / "report.html").read_text()
     shown = min(24, len(found.mistakes))
     assert page.count('<img src="data:image/jpeg;base64,') == 2 * shown  # each with its heat
@@ -214,7 +214,7 @@ def test_broken_files_count_nowhere_and_are_listed(
     assert [name for name, _ in found.bad_files] == ["test/cat/000.jpg", "test/dog/000.jpg"]
 
 
-def test_a_split_that_is_not_there_is_told(photos: Path, tmp_path: Path) -> None:
+def test_a_split_that_is_not_there_is_reported(photos: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no validation images"):
         open_labeled_images(str(photos), "validation", tmp_path)
     with pytest.raises(InputError, match="unknown split"):

@@ -24,8 +24,8 @@ LEFT = {"evaluate": "scores/report.html", "explain": "why.png", "export": "pets.
 def test_the_example_in_the_help_of_a_command_runs(
     command: str, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    said = CliRunner().invoke(app, [command, "--help"]).output
-    found = re.search(r"Example:\s+resnetlab (.+)", said)
+    output = CliRunner().invoke(app, [command, "--help"]).output
+    found = re.search(r"Example:\s+resnetlab (.+)", output)
     assert found is not None
     monkeypatch.chdir(tmp_path)
     write_model(Path("pets"))

@@ -36,14 +36,16 @@ def test_the_heat_is_grad_cam(pets: Path) -> None:
     model, image = load_model(pets), picture(11, 60, 50)
     found = explain(model, image, "owl")
     module = load_bundle(pets).module
-    held: list[torch.Tensor] = []
+    collected: list[torch.Tensor] = []
     stage = module.get_submodule(found.layer)
-    hook = stage.register_forward_hook(lambda _, __, output: held.append(output))
+    hook = stage.register_forward_hook(lambda _, __, output: collected.append(output))
     images = model.preprocess(found.input_pixels[None]).requires_grad_(True)
     logits = module(images)
     hook.remove()
-    (gradient,) = torch.autograd.grad(logits[0, CLASSES.index("owl")], held[0])
-    heat = F.relu((gradient.mean((2, 3), keepdim=True) * held[0]).sum(1, keepdim=True)).detach()
+    (gradient,) = torch.autograd.grad(logits[0, CLASSES.index("owl")], collected[0])
+    heat = F.relu(
+        (gradient.mean((2, 3), keepdim=True) * collected[0]).sum(1, keepdim=True)
+    ).detach()
     heat = F.interpolate(heat, size=(24, 24), mode="bilinear", align_corners=False)[0, 0].numpy()
     heat = (heat - heat.min()) / (heat.max() - heat.min() + 1e-7)
     assert found.heat_map.shape == (24, 24)
@@ -67,7 +69,7 @@ def test_the_last_stage_with_places_is_found_in_well_known_networks(
     assert last_spatial_layer(module, torch.zeros(1, 3, 224, 224), "x")[0] == stage
 
 
-def test_a_network_without_places_is_told() -> None:
+def test_a_network_without_places_is_reported() -> None:
     flat = nn.Sequential(nn.Flatten(), nn.Linear(12, 3))
     with pytest.raises(InputError, match="no convolutional stage"):
         last_spatial_layer(flat, torch.zeros(1, 3, 2, 2), "flat")
@@ -94,7 +96,7 @@ def test_the_picture_shows_what_the_network_saw_beside_the_heat(pets: Path, tmp_
     assert not (tmp_path / "no.png").exists()
 
 
-def test_a_class_that_the_model_lacks_is_told_with_the_nearest(pets: Path) -> None:
+def test_a_class_that_the_model_lacks_is_reported_with_the_nearest(pets: Path) -> None:
     with pytest.raises(InputError, match='did you mean "newt"'):
         explain(load_model(pets), picture(0), "newts")
 
@@ -130,18 +132,18 @@ def test_an_evaluation_of_a_network_without_places_has_a_page_without_heat(
         return last_spatial_layer(nn.Sequential(nn.Flatten()), torch.zeros(1, 3, 2, 2), where)
 
     monkeypatch.setattr(explaining, "last_spatial_layer", without)
-    said: list[str] = []
+    messages: list[str] = []
     rl.evaluate(
         rl.load_model(pets),
         str(photos),
         cache=tmp_path / "cache",
         out=tmp_path / "out",
-        notify=said.append,
+        notify=messages.append,
     )
     page = (tmp_path / "out" / "report.html").read_text()
     assert '<img src="data:image/jpeg' in page
     assert "Grad-CAM" not in page
-    assert any("without heat maps" in line for line in said)
+    assert any("without heat maps" in line for line in messages)
 
 
 def test_a_model_of_whole_photographs_is_explained_too(tmp_path: Path) -> None:
@@ -201,14 +203,14 @@ def test_the_stage_of_an_evaluation_s_mistakes_is_looked_for_once(
     import resnetlab as rl
     from resnetlab.deploy import explain as explaining
 
-    asked: list[str] = []
+    calls: list[str] = []
     monkeypatch.setattr(
         explaining,
         "last_spatial_layer",
-        lambda *given: asked.append(given[2]) or last_spatial_layer(*given),
+        lambda *given: calls.append(given[2]) or last_spatial_layer(*given),
     )
     found = rl.evaluate(
         rl.load_model(pets), str(photos), cache=tmp_path / "cache", out=tmp_path / "out"
     )
     assert len(found.mistakes) > 1
-    assert asked == ["pets"]
+    assert calls == ["pets"]

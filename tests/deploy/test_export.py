@@ -52,7 +52,7 @@ def test_another_program_names_photographs_as_predict_does(
     )[0]
     probabilities = torch.from_numpy(logits).double().softmax(1).numpy()
     for row, found in zip(probabilities, load_model(pets).predict(images, top=6), strict=True):
-        given = {guess.label: guess.probability for guess in found.top_classes}
+        given = {item.label: item.probability for item in found.top_classes}
         assert np.allclose([given[name] for name in CLASSES], row, atol=1e-4)
 
 
@@ -63,14 +63,14 @@ def test_the_file_says_how_it_is_used_and_under_which_license(tmp_path: Path) ->
         caveats=("Has seen the test images.",),
     )
     export(load_model(folder, device="cpu", accept_license=True), "onnx", tmp_path / "wsl.onnx")
-    held = onnx.load(tmp_path / "wsl.onnx", load_external_data=False)
-    told = {item.key: item.value for item in held.metadata_props}
-    assert json.loads(told["classes"]) == list(CLASSES)
-    assert json.loads(told["eval_transform"])["resize"] == 28
-    assert told["license"] == "CC-BY-NC-4.0"
-    assert json.loads(told["non_commercial"]) is True
-    assert json.loads(told["caveats"]) == ["Has seen the test images."]
-    assert all(not tensor.external_data for tensor in held.graph.initializer)
+    saved = onnx.load(tmp_path / "wsl.onnx", load_external_data=False)
+    values = {item.key: item.value for item in saved.metadata_props}
+    assert json.loads(values["classes"]) == list(CLASSES)
+    assert json.loads(values["eval_transform"])["resize"] == 28
+    assert values["license"] == "CC-BY-NC-4.0"
+    assert json.loads(values["non_commercial"]) is True
+    assert json.loads(values["caveats"]) == ["Has seen the test images."]
+    assert all(not tensor.external_data for tensor in saved.graph.initializer)
     assert [path.name for path in tmp_path.iterdir() if path.is_file()] == ["wsl.onnx"]
 
 

@@ -69,8 +69,8 @@ def test_a_photograph_is_named_as_torchvision_would_show_it_to_the_network(pets:
     image = picture(5, 61, 45)
     expected = by_torchvision(pets, image)
     found = load_model(pets).predict([image], top=6)[0]
-    assert {guess.label for guess in found.top_classes} == set(CLASSES)
-    given = [guess.probability for guess in found.top_classes]
+    assert {item.label for item in found.top_classes} == set(CLASSES)
+    given = [item.probability for item in found.top_classes]
     assert np.allclose(given, sorted(expected.tolist(), reverse=True), atol=1e-6)
     assert found.top_classes[0].label == CLASSES[int(expected.argmax())]
 
@@ -79,7 +79,7 @@ def test_flip_averages_the_probabilities_of_a_photograph_and_its_mirror_image(pe
     image = picture(5, 61, 45)
     expected = (by_torchvision(pets, image) + by_torchvision(pets, image, mirror=True)) / 2
     found = load_model(pets).predict([image], top=6, tta="flip")[0]
-    given = {guess.label: guess.probability for guess in found.top_classes}
+    given = {item.label: item.probability for item in found.top_classes}
     assert np.allclose([given[name] for name in CLASSES], expected.numpy(), atol=1e-6)
 
 
@@ -113,7 +113,7 @@ def test_whole_photographs_of_many_shapes_are_named_as_if_each_came_alone(tmp_pa
     together = model.predict(images)
     alone = [model.predict([image])[0] for image in images]
     for a, b in zip(together, alone, strict=True):
-        assert [guess.label for guess in a.top_classes] == [guess.label for guess in b.top_classes]
+        assert [item.label for item in a.top_classes] == [item.label for item in b.top_classes]
         assert np.allclose(
             [g.probability for g in a.top_classes],
             [g.probability for g in b.top_classes],
@@ -142,7 +142,7 @@ def test_a_photograph_is_turned_upright_before_it_is_named(pets: Path, tmp_path:
     assert plain.top_classes == turned.top_classes
 
 
-def test_broken_files_are_told_and_left_out_and_the_exit_code_says_so(
+def test_broken_files_are_reported_and_left_out_and_the_exit_code_says_so(
     pets: Path, tmp_path: Path, run: Run
 ) -> None:
     save(tmp_path / "in" / "a.png", picture(0))
@@ -227,5 +227,5 @@ def test_an_import_of_torchvisions_weights_is_a_model(tmp_path: Path) -> None:
     with torch.inference_mode():
         expected = theirs(transform(image)[None]).double().softmax(1)[0]
     found = load_model(tmp_path / "r18").predict([image], top=4)[0]
-    given = {guess.label: guess.probability for guess in found.top_classes}
+    given = {item.label: item.probability for item in found.top_classes}
     assert np.allclose([given[f"class {k}"] for k in range(4)], expected.numpy(), atol=1e-5)

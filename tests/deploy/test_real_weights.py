@@ -69,8 +69,8 @@ def test_a_real_network_names_real_photographs(real: tuple[Classifier, list[Lazy
     """
     model, found = real
     truth = [str(BREEDS[Path(one.name).parent.name.split("-")[0]] + 1) for one in found]
-    said = [model.top_k(seen, 1).top_classes[0].label for seen in model.predict_images(found)]
-    assert sum(a == b for a, b in zip(said, truth, strict=True)) >= 18
+    labels = [model.top_k(seen, 1).top_classes[0].label for seen in model.predict_images(found)]
+    assert sum(a == b for a, b in zip(labels, truth, strict=True)) >= 18
 
 
 def test_a_real_network_is_explained_and_exported(

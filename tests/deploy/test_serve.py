@@ -42,17 +42,17 @@ def client(model: Path, limits: Limits | None = None) -> TestClient:
 
 @pytest.fixture(scope="module")
 def service(pets: Path) -> Iterator[TestClient]:
-    with client(pets) as held:
-        yield held
+    with client(pets) as connection:
+        yield connection
 
 
-def told(response: httpx.Response, status: int) -> str:
+def error_text(response: httpx.Response, status: int) -> str:
     """An error is one line of JSON."""
     assert response.status_code == status, response.text
     assert list(response.json()) == ["error"]
-    said = str(response.json()["error"])
-    assert "\n" not in said
-    return said
+    text = str(response.json()["error"])
+    assert "\n" not in text
+    return text
 
 
 def test_a_photograph_gets_what_predict_says_of_it(
@@ -66,32 +66,32 @@ def test_a_photograph_gets_what_predict_says_of_it(
         service.post("/predict?top=3", content=PHOTO),
         service.post("/predict?top=3", files={"photograph": ("photo.png", PHOTO)}),
     ):
-        held = response.json()
+        result = response.json()
         assert response.status_code == 200
-        assert [one["name"] for one in held["classes"]] == [guess.label for guess in expected]
-        assert [one["probability"] for one in held["classes"]] == pytest.approx(
+        assert [one["name"] for one in result["classes"]] == [item.label for item in expected]
+        assert [one["probability"] for one in result["classes"]] == pytest.approx(
             [g.probability for g in expected]
         )
-        assert (held["model"], held["license"], held["grad_cam"]) == ("pets", "MIT", "")
+        assert (result["model"], result["license"], result["grad_cam"]) == ("pets", "MIT", "")
 
 
-def test_the_heat_comes_as_a_picture_where_it_is_asked_for(service: TestClient) -> None:
-    held = service.post("/predict?explain=true", content=PHOTO).json()
-    kind, _, text = held["grad_cam"].partition(",")
+def test_the_heat_comes_as_a_picture_where_it_is_requested_for(service: TestClient) -> None:
+    result = service.post("/predict?explain=true", content=PHOTO).json()
+    kind, _, text = result["grad_cam"].partition(",")
     assert kind == "data:image/png;base64"
     assert Image.open(io.BytesIO(base64.b64decode(text))).size == (24, 24)
 
 
 def test_health_says_which_model_is_served_and_its_license(tmp_path: Path) -> None:
     folder = write_model(tmp_path / "wsl", license=License(name="CC-BY-NC-4.0"))
-    with client(folder) as held:
-        assert held.get("/health").json() == {
+    with client(folder) as connection:
+        assert connection.get("/health").json() == {
             "status": "ok",
             "model": "wsl",
             "classes": len(CLASSES),
             "license": "CC-BY-NC-4.0",
         }
-        assert "No commercial use" in held.get("/").text
+        assert "No commercial use" in connection.get("/").text
 
 
 @pytest.mark.parametrize("path", ["/", "/docs"])
@@ -124,7 +124,7 @@ def test_the_routes_are_described_as_openapi(service: TestClient) -> None:
 
 
 @pytest.mark.parametrize(
-    ("content", "status", "said"),
+    ("content", "status", "message"),
     [
         (b"", 422, "empty file"),
         (b"a text", 422, "not an image"),
@@ -135,10 +135,12 @@ def test_the_routes_are_described_as_openapi(service: TestClient) -> None:
     ],
 )
 def test_what_is_no_photograph_is_a_line(
-    service: TestClient, content: bytes, status: int, said: str
+    service: TestClient, content: bytes, status: int, message: str
 ) -> None:
-    assert said in told(service.post("/predict", content=content), status)
-    assert said in told(service.post("/predict", files={"photograph": ("a.jpg", content)}), status)
+    assert message in error_text(service.post("/predict", content=content), status)
+    assert message in error_text(
+        service.post("/predict", files={"photograph": ("a.jpg", content)}), status
+    )
 
 
 def test_a_body_that_does_not_say_its_length_is_cut_off_at_the_limit(service: TestClient) -> None:
@@ -146,25 +148,29 @@ def test_a_body_that_does_not_say_its_length_is_cut_off_at_the_limit(service: Te
         for _ in range(12):
             yield b"x" * 1_000_000
 
-    assert "larger than 10 MB" in told(service.post("/predict", content=long()), 413)
+    assert "larger than 10 MB" in error_text(service.post("/predict", content=long()), 413)
 
 
 def test_mistakes_in_a_request_are_a_line(service: TestClient) -> None:
-    assert "top" in told(service.post("/predict?top=0", content=PHOTO), 422)
-    assert "without a file" in told(service.post("/predict", files={"a": (None, "text")}), 422)
+    assert "top" in error_text(service.post("/predict?top=0", content=PHOTO), 422)
+    assert "without a file" in error_text(
+        service.post("/predict", files={"a": (None, "text")}), 422
+    )
     broken = {"Content-Type": "multipart/form-data"}
-    assert "not a form" in told(service.post("/predict", content=b"x", headers=broken), 422)
-    told(service.get("/predict"), 405)
-    told(service.get("/weights.safetensors"), 404)
-    told(service.get("/../model.json"), 404)
+    assert "not a form" in error_text(service.post("/predict", content=b"x", headers=broken), 422)
+    error_text(service.get("/predict"), 405)
+    error_text(service.get("/weights.safetensors"), 404)
+    error_text(service.get("/../model.json"), 404)
 
 
 def test_only_this_machine_under_its_own_name_and_its_own_page_are_answered(
     service: TestClient,
 ) -> None:
-    assert "evil.example" in told(service.get("/health", headers={"Host": "evil.example"}), 403)
+    assert "evil.example" in error_text(
+        service.get("/health", headers={"Host": "evil.example"}), 403
+    )
     for origin in ("http://evil.example", "null"):
-        assert "another site" in told(
+        assert "another site" in error_text(
             service.post("/predict", content=PHOTO, headers={"Origin": origin}), 403
         )
     assert service.post("/predict", content=PHOTO, headers={"Origin": HERE}).status_code == 200
@@ -174,7 +180,7 @@ def test_only_this_machine_under_its_own_name_and_its_own_page_are_answered(
         assert not allowed_host(name, "127.0.0.1")
 
 
-def test_those_above_the_limit_are_told_to_wait_and_what_takes_long_is_ended(
+def test_those_above_the_limit_are_requested_to_wait_and_what_takes_long_is_ended(
     pets: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     release, looking = threading.Event(), threading.Event()
@@ -186,19 +192,19 @@ def test_those_above_the_limit_are_told_to_wait_and_what_takes_long_is_ended(
         return look(self, raw, top, explained)
 
     monkeypatch.setattr(serve.Service, "predict", slow)
-    with client(pets, Limits(seconds=2, max_requests=1)) as held:
+    with client(pets, Limits(seconds=2, max_requests=1)) as connection:
         answers: list[httpx.Response] = []
         first = threading.Thread(
-            target=lambda: answers.append(held.post("/predict", content=PHOTO))
+            target=lambda: answers.append(connection.post("/predict", content=PHOTO))
         )
         first.start()
         assert looking.wait(20)
-        assert "busy" in told(held.post("/predict", content=PHOTO), 503)
+        assert "busy" in error_text(connection.post("/predict", content=PHOTO), 503)
         first.join(20)
-        assert "took longer than 2 s" in told(answers[0], 408)
+        assert "took longer than 2 s" in error_text(answers[0], 408)
         release.set()
         time.sleep(0.2)
-        assert held.get("/health").status_code == 200
+        assert connection.get("/health").status_code == 200
 
 
 def test_an_unforeseen_error_is_a_line_too(
@@ -209,7 +215,8 @@ def test_an_unforeseen_error_is_a_line_too(
 
     monkeypatch.setattr(serve.Service, "predict", broken)
     assert (
-        told(service.post("/predict", content=PHOTO), 500) == "unexpected error: ZeroDivisionError"
+        error_text(service.post("/predict", content=PHOTO), 500)
+        == "unexpected error: ZeroDivisionError"
     )
 
 
@@ -228,9 +235,9 @@ def test_a_real_process_serves_a_photograph_and_ends_on_a_signal(
         try:
             found = re.search(r"http://127\.0\.0\.1:(\d+)", process.stdout.readline())
             assert found is not None
-            with httpx.Client(base_url=found[0], timeout=60) as held:
-                assert held.get("/health").json()["model"] == "pets"
-                answer = held.post(
+            with httpx.Client(base_url=found[0], timeout=60) as connection:
+                assert connection.get("/health").json()["model"] == "pets"
+                answer = connection.post(
                     "/predict?explain=true", content=(tmp_path / "photo.png").read_bytes()
                 )
                 assert answer.status_code == 200, answer.text

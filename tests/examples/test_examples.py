@@ -192,7 +192,7 @@ def test_the_networks_of_the_shortcut_report_have_the_counts_of_he_et_al(option:
 
 
 @pytest.mark.parametrize(
-    ("spec", "said"),
+    ("spec", "message"),
     [
         (external("depth_report:plain", depth=9), "depth = 9 is not one of 8, 14, 18, 34, 50"),
         (
@@ -207,9 +207,9 @@ def test_the_networks_of_the_shortcut_report_have_the_counts_of_he_et_al(option:
     ],
 )
 def test_an_argument_that_is_not_of_the_report_is_refused_in_a_line(
-    spec: ExternalConfig, said: str
+    spec: ExternalConfig, message: str
 ) -> None:
-    with pytest.raises(InputError, match=said.replace("(", r"\(")) as caught:
+    with pytest.raises(InputError, match=message.replace("(", r"\(")) as caught:
         built(spec)
     assert "\n" not in str(caught.value)
 

@@ -93,7 +93,7 @@ def listed(photos: Path) -> set[str]:
         return {Path(row["path"]).name for row in csv.DictReader(stream) if row["reason"]}
 
 
-def test_bad_files_are_told_in_one_line_and_listed_with_reasons_and_no_model_is_written(
+def test_bad_files_are_reported_in_one_line_and_listed_with_reasons_and_no_model_is_written(
     photos: Path, backbone: Path
 ) -> None:
     _, bad = put(photos)
@@ -106,7 +106,7 @@ def test_bad_files_are_told_in_one_line_and_listed_with_reasons_and_no_model_is_
     assert not (photos.parent / "out" / "models").exists()
 
 
-def test_without_them_the_odd_ones_are_learned_from_and_what_was_left_out_is_told(
+def test_without_them_the_odd_ones_are_learned_from_and_what_was_left_out_is_reported(
     photos: Path, backbone: Path
 ) -> None:
     good = len(list((photos / "train" / "plain").iterdir()))

@@ -306,10 +306,10 @@ def test_folded_statistics_stay_and_the_affine_part_learns(
     assert torch.equal(running_mean(norm), mean)
     assert not torch.equal(norm.weight, weight)
     other = make_model(spec)
-    own = batch_norm(other)
-    before = running_mean(own).clone()
+    ours = batch_norm(other)
+    before = running_mean(ours).clone()
     fit(other, stage(trainable="last norm", augment="test-like"), data, views(other), 0)
-    assert not torch.equal(running_mean(own), before)
+    assert not torch.equal(running_mean(ours), before)
 
 
 def test_the_test_split_chooses_nothing(photos: Path, backbone: Path) -> None:
@@ -370,12 +370,12 @@ def test_each_stage_is_announced_when_it_begins_and_each_long_step_as_it_goes(
 ) -> None:
     messages: list[str] = []
     seen: dict[str, list[tuple[int, int]]] = {}
-    asked = request(photos, backbone, recipe="full", epochs=2)
+    requested = request(photos, backbone, recipe="full", epochs=2)
     finetune(
-        asked,
+        requested,
         budget_seconds=600,
         notify=messages.append,
-        on_item=lambda what, done, total: seen.setdefault(what, []).append((done, total)),
+        on_item=lambda task, done, total: seen.setdefault(task, []).append((done, total)),
     )
     begins = [line for line in messages if "begins at 24 pixels" in line]
     assert [line.partition(":")[0] for line in begins] == ["probe", "all layers"]
@@ -394,10 +394,10 @@ def test_each_stage_is_announced_when_it_begins_and_each_long_step_as_it_goes(
 def test_what_is_stopped_before_its_first_epoch_writes_nothing(
     photos: Path, backbone: Path
 ) -> None:
-    asked = request(photos, backbone, recipe="proof-of-concept")
+    requested = request(photos, backbone, recipe="proof-of-concept")
     with pytest.raises(StoppedError, match="nothing was written"):
-        finetune(asked, should_stop=lambda: True)
-    assert not (asked.output / "models").exists()
+        finetune(requested, should_stop=lambda: True)
+    assert not (requested.output / "models").exists()
 
 
 def test_every_recipe_of_the_catalog_runs(photos: Path, backbone: Path) -> None:
@@ -412,11 +412,11 @@ def test_every_recipe_of_the_catalog_runs(photos: Path, backbone: Path) -> None:
 # --------------------------------------------------------------------------------------------------
 
 
-def refused(asked: FinetuneRequest) -> str:
+def refused(requested: FinetuneRequest) -> str:
     with pytest.raises(InputError) as caught:
-        finetune(asked)
-    assert not (asked.output / "models").exists()
-    assert not (asked.output / "reports").exists()
+        finetune(requested)
+    assert not (requested.output / "models").exists()
+    assert not (requested.output / "reports").exists()
     return str(caught.value)
 
 
@@ -439,12 +439,12 @@ def test_what_is_wrong_is_one_line_with_its_fix_and_leaves_nothing_half_written(
 
 
 def test_weights_of_another_network_are_refused(photos: Path, backbone: Path) -> None:
-    asked = replace(
+    requested = replace(
         request(photos, backbone),
         model="torchvision/resnet18",
         weights=backbone.with_suffix(".safetensors"),
     )
-    assert "Fix: give the file of this network, or the network of this file" in refused(asked)
+    assert "Fix: give the file of this network, or the network of this file" in refused(requested)
 
 
 def test_a_size_below_what_the_network_takes_is_refused(photos: Path, backbone: Path) -> None:

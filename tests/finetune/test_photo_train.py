@@ -63,7 +63,10 @@ def test_random_crops_are_spread_as_torchvisions() -> None:
     square, scale, ratio = torch.empty(3, 1000, 1000), [0.08, 1.0], [3 / 4, 4 / 3]
     theirs = np.array([TVCrop.get_params(square, scale, ratio) for _ in range(8000)], dtype=float)
     ours = np.array(
-        [random_resized_crop_box(1000, 1000, held) for held in draws(8000).crop.tolist()],
+        [
+            random_resized_crop_box(1000, 1000, epoch_draws)
+            for epoch_draws in draws(8000).crop.tolist()
+        ],
         dtype=float,
     )
     for boxes in (ours, theirs):
@@ -79,9 +82,9 @@ def test_random_crops_are_spread_as_torchvisions() -> None:
 def test_a_shifted_crop_moves_along_the_longer_side_alone() -> None:
     wide = Image.fromarray(np.broadcast_to(np.arange(40, dtype=np.uint8), (26, 40)).copy())
     for share, left in ((0.0, 0), (0.5, 8), (0.999, 16)):
-        held = np.asarray(shifted_center_crop(wide, 24, share))
-        assert held.shape == (24, 24)
-        assert (held[0, 0], held[0, -1]) == (left, left + 23)
+        contents = np.asarray(shifted_center_crop(wide, 24, share))
+        assert contents.shape == (24, 24)
+        assert (contents[0, 0], contents[0, -1]) == (left, left + 23)
     tall = np.asarray(shifted_center_crop(wide.transpose(Image.Transpose.ROTATE_90), 24, 0.0))
     assert tall.shape == (24, 24)
 
@@ -137,10 +140,10 @@ def test_the_same_place_of_the_same_epoch_is_the_same_whatever_came_before(how: 
 
 def test_colors_of_stage_two_move_by_a_twentieth_at_most() -> None:
     gray = Image.new("RGB", (48, 40), (100, 100, 100))
-    held = np.stack([shown(gray, "test-like", place) for place in range(50)])
-    assert held.min() >= 94
-    assert held.max() <= 106
-    assert np.ptp(held) > 4
+    contents = np.stack([shown(gray, "test-like", place) for place in range(50)])
+    assert contents.min() >= 94
+    assert contents.max() <= 106
+    assert np.ptp(contents) > 4
     wild = np.stack([shown(gray, "standard", place) for place in range(50)])
     assert wild.min() < 85
     assert wild.max() > 115

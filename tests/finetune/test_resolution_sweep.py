@@ -30,11 +30,11 @@ def request(photos: Path, backbone: Path, **more: object) -> FinetuneRequest:
     )  # type: ignore[arg-type]
 
 
-def swept(asked: FinetuneRequest, **more: object) -> tuple[ResolutionTable, Path]:
+def swept(requested: FinetuneRequest, **more: object) -> tuple[ResolutionTable, Path]:
     """The whole table of 16 and 24 by 16, 24 and 32."""
-    return list(fixres(asked, (16, 24), (16, 24, 32), command="resnetlab fixres stripes", **more))[
-        -1
-    ]  # type: ignore[arg-type]
+    return list(
+        fixres(requested, (16, 24), (16, 24, 32), command="resnetlab fixres stripes", **more)
+    )[-1]  # type: ignore[arg-type]
 
 
 @pytest.fixture(scope="module")

@@ -72,7 +72,7 @@ def draws(count: int, epoch: int) -> PhotoDraws:
 
 
 @pytest.mark.parametrize("how", ["standard", "test-like"])
-def test_crops_of_scaled_photographs_have_the_moments_of_exact_ones(
+def test_crops_of_scaled_photographs_have_the_times_of_exact_ones(
     tmp_path: Path, how: Augmentation
 ) -> None:
     """Of levels, of their spread within a crop, and of the steps from pixel to pixel, which tell
@@ -102,9 +102,9 @@ def test_crops_of_scaled_photographs_have_the_moments_of_exact_ones(
 def test_no_crop_is_decoded_smaller_than_it_is_shown(
     width: int, height: int, epoch: int, how: Augmentation
 ) -> None:
-    held = draws(1, epoch)
-    by = jpeg_draft_factor(VIEW, how, held, 0, width, height)
-    _, _, h, w = random_resized_crop_box(height, width, held.crop[0].tolist())
+    epoch_draws = draws(1, epoch)
+    by = jpeg_draft_factor(VIEW, how, epoch_draws, 0, width, height)
+    _, _, h, w = random_resized_crop_box(height, width, epoch_draws.crop[0].tolist())
     shown, side = (
         (VIEW.size, min(h, w)) if how == "standard" else (VIEW.shorter_side, min(width, height))
     )
@@ -115,9 +115,10 @@ def test_no_crop_is_decoded_smaller_than_it_is_shown(
 def test_most_crops_of_a_photograph_are_taken_from_the_same_part_of_it() -> None:
     """So that what is kept serves the next epoch; the rest are small crops, which need more."""
     for width, height, usual in ((400, 300, 2), (1500, 1000, 8), (640, 480, 4)):
-        held = draws(1000, 0)
+        epoch_draws = draws(1000, 0)
         found = Counter(
-            jpeg_draft_factor(VIEW, "standard", held, place, width, height) for place in range(1000)
+            jpeg_draft_factor(VIEW, "standard", epoch_draws, place, width, height)
+            for place in range(1000)
         )
         assert max(found) == usual
         assert found[usual] > 800
@@ -143,10 +144,10 @@ def test_what_is_kept_in_memory_changes_no_bit_and_stays_within_its_bound(
         monkeypatch.setattr(module, "IMAGE_CACHE_BYTES", bound)
         part = PhotoSplit(first.root, first.rows, first.labels)
         once = [crops(part, "standard", scaled, draws(6, 0)) for _ in range(3)]
-        held = part._image_cache.arrays
+        contents = part._image_cache.arrays
         assert (
             0
-            < sum(3 * kept.shape[0] * kept.shape[1] for kept in held.values())
+            < sum(3 * kept.shape[0] * kept.shape[1] for kept in contents.values())
             == part._image_cache.total_bytes
             <= bound
         )
@@ -184,16 +185,16 @@ def test_threads_that_decode_compute_alone_whatever_the_network_has(tmp_path: Pa
 def test_evaluation_decodes_whole_photographs(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    part, asked = part_of(tmp_path, 2), []
+    part, calls = part_of(tmp_path, 2), []
     whole = image_decoder.decode
     monkeypatch.setattr(
-        image_decoder, "decode", lambda raw, by=1: asked.append(by) or whole(raw, by)
+        image_decoder, "decode", lambda raw, by=1: calls.append(by) or whole(raw, by)
     )
     crops(part, "test-like", True, draws(2, 0))
-    assert asked == [8, 8]
-    asked.clear()
+    assert calls == [8, 8]
+    calls.clear()
     part.stack(lambda image: np.zeros(image.size))
-    assert asked == [1, 1]
+    assert calls == [1, 1]
 
 
 def test_how_photographs_are_decoded_is_part_of_a_recipe_and_exact_leaves_it_as_it_was() -> None:
@@ -202,8 +203,8 @@ def test_how_photographs_are_decoded_is_part_of_a_recipe_and_exact_leaves_it_as_
     for stage in table["stages"]:
         if stage.get("augment") != "none":
             stage["decode"] = "scaled"
-    held = decode(FinetuneRecipe, table, "full")
-    assert "scaled" in str(without_defaults(held))
+    recipe = decode(FinetuneRecipe, table, "full")
+    assert "scaled" in str(without_defaults(recipe))
     with pytest.raises(InputError, match=r'decode: without augmentation .* Fix: decode = "exact"'):
         decode(
             Stage,

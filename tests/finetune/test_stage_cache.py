@@ -69,16 +69,16 @@ def data(photos: Path, tmp_path: Path) -> PhotoDataset:
 
 
 def fitted(
-    kept: StageCache, one: FinetuneModel, what: Stage, photos: PhotoDataset
+    kept: StageCache, one: FinetuneModel, one_stage: Stage, photos: PhotoDataset
 ) -> tuple[StageResult, int]:
     """The stage as it is kept or computed, and how often it was computed."""
     view, calls = one.eval_transform(24), []
 
     def compute() -> StageResult:
         calls.append(1)
-        return fit(one, what, photos, {"train": view, "test": view}, one.seed)
+        return fit(one, one_stage, photos, {"train": view, "test": view}, one.seed)
 
-    basis = stage_key(one, photos.sha256, "none").with_stage(what, view)
+    basis = stage_key(one, photos.sha256, "none").with_stage(one_stage, view)
     return kept.load_or_train(basis, one, compute), len(calls)
 
 
@@ -86,9 +86,9 @@ def fitted(
 def test_a_kept_stage_leaves_the_bits_of_the_computed_one_and_its_history(
     trainable: Trainable, spec: ExternalConfig, data: PhotoDataset, tmp_path: Path
 ) -> None:
-    kept, what = StageCache(tmp_path / "stages"), stage(trainable=trainable)
+    kept, one_stage = StageCache(tmp_path / "stages"), stage(trainable=trainable)
     first, second = make_model(spec), make_model(spec)
-    computed, read = fitted(kept, first, what, data), fitted(kept, second, what, data)
+    computed, read = fitted(kept, first, one_stage, data), fitted(kept, second, one_stage, data)
     assert (computed[1], read[1]) == (1, 0)
     assert computed[0] == read[0]
     assert state_dict_hash(first.model.state_dict()) == state_dict_hash(second.model.state_dict())
@@ -139,7 +139,7 @@ def test_a_file_that_is_not_as_written_counts_as_absent(
     assert fitted(kept, make_model(spec), stage(), data)[1] == 0
 
 
-def test_of_two_that_ask_at_once_one_computes_and_who_will_not_wait_is_told(
+def test_of_two_that_ask_at_once_one_computes_and_who_will_not_wait_is_reported(
     spec: ExternalConfig, data: PhotoDataset, tmp_path: Path
 ) -> None:
     computed: list[int] = []
@@ -173,11 +173,11 @@ def test_a_stage_that_was_cut_short_is_not_kept(
     spec: ExternalConfig, data: PhotoDataset, tmp_path: Path
 ) -> None:
     kept, one = StageCache(tmp_path / "stages"), make_model(spec)
-    view, asked = one.eval_transform(24), []
+    view, calls = one.eval_transform(24), []
 
     def stop() -> bool:
-        asked.append(1)
-        return len(asked) > 6
+        calls.append(1)
+        return len(calls) > 6
 
     views = {"train": view, "test": view}
     basis = stage_key(one, data.sha256, "none").with_stage(stage(), view)
@@ -269,7 +269,7 @@ def test_after_kill_9_in_a_stage_a_fine_tuning_goes_on_from_the_last_one_with_th
     photos: Path, tmp_path: Path
 ) -> None:
     (tmp_path / "slow.toml").write_text(SLOW)
-    asked = (
+    words = (
         "finetune",
         "stripes",
         "--model",
@@ -281,12 +281,12 @@ def test_after_kill_9_in_a_stage_a_fine_tuning_goes_on_from_the_last_one_with_th
         "--budget",
         "0",
     )
-    finished(command(photos, tmp_path / "whole", *asked))
+    finished(command(photos, tmp_path / "whole", *words))
     root = tmp_path / "killed"
-    killed(command(photos, root, *asked), root, 0.3)
+    killed(command(photos, root, *words), root, 0.3)
     (first,) = root.glob("cache/stages/*.safetensors")
     written = first.stat().st_mtime_ns
-    finished(command(photos, root, *asked))
+    finished(command(photos, root, *words))
     assert first.stat().st_mtime_ns == written
     assert weights(root) == weights(tmp_path / "whole")
     assert len(weights(root)) == 1
@@ -302,12 +302,12 @@ def test_after_kill_9_a_study_of_fine_tunings_goes_on_with_the_same_bits(
         'name = "kills"\nquestion = "Which?"\ndata = "stripes"\nmodel = "tiny.toml"\nseeds = [0]\n'
         'recipe = { base = "slow.toml", train_size = 24 }\n[grid]\n"recipe.test_size" = [16, 24]\n'
     )
-    asked = ("study", "run", "study.toml", "-j", "2")
-    finished(command(photos, tmp_path / "whole", *asked))
+    words = ("study", "run", "study.toml", "-j", "2")
+    finished(command(photos, tmp_path / "whole", *words))
     root = tmp_path / "killed"
-    killed(command(photos, root, *asked), root, 0.3)
+    killed(command(photos, root, *words), root, 0.3)
     written = {path: path.stat().st_mtime_ns for path in root.glob("cache/stages/*.safetensors")}
-    finished(command(photos, root, *asked))
+    finished(command(photos, root, *words))
     assert written == {path: path.stat().st_mtime_ns for path in written}
     assert weights(root) == weights(tmp_path / "whole")
     assert len(weights(root)) == 2

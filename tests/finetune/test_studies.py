@@ -124,7 +124,7 @@ def test_a_study_of_sizes_is_run_by_workers_shares_first_stages_and_reports_its_
     assert {row["condition"] for row in rows} == {"test 16", "test 24"}
     assert {row["epochs"] for row in rows} == {"9.0"}  # of both stages
     text = (folder / "report.md").read_text()
-    for said in (
+    for expected_text in (
         "Stage one: the classifier learns at the train size, on random crops",
         "Stage two: the classifier and the last batch norm learn at the test size",
         "for at most 8 epochs, ended after 9 epochs without a lower validation loss",
@@ -132,19 +132,19 @@ def test_a_study_of_sizes_is_run_by_workers_shares_first_stages_and_reports_its_
         "the validation images selected the epoch",
         "30 train, 12 validation and 18 test images",
     ):
-        assert said in text, said
+        assert expected_text in text, expected_text
     assert str(tmp_path) not in text + (folder / "report.json").read_text()
     plan = study.plan(root)
     study_status(str(folder))
     print_outlook(plan, root, 1)
-    said = capsys.readouterr().out
-    assert "test 16                  2 planned: " in said
-    assert "4 runs, 4 finished" in said
+    expected_text = capsys.readouterr().out
+    assert "test 16                  2 planned: " in expected_text
+    assert "4 runs, 4 finished" in expected_text
     runs = {
         run.condition: RunDirectory.find(root, run.id).path for run in plan.runs if run.seed == 0
     }
-    told = format_lines(compare(str(runs["test 24"]), str(runs["test 16"])))
-    assert any(line == "different recipe.test_size: 24 against 16" for line in told)
+    output = format_lines(compare(str(runs["test 24"]), str(runs["test 16"])))
+    assert any(line == "different recipe.test_size: 24 against 16" for line in output)
     job, where = resume_job(runs["test 16"])
     last: dict[str, object] = {}
     JobRunner(lambda: False, lambda **message: last.update(message)).run(
@@ -184,11 +184,11 @@ def test_a_finished_run_is_a_model_that_gives_the_answers_which_the_run_kept(
     folder = RunDirectory.find(tmp_path, plan.runs[0].id).path
     bundle = load_bundle(folder)
     assert bundle.file.license.name == "Apache-2.0"
-    held = load_file(folder / "logits-test.safetensors")
+    saved = load_file(folder / "logits-test.safetensors")
     test = open_photographs(photos, cache=tmp_path / "cache").test
     again = predict_photos(bundle.module, test, bundle.file.eval_transform, torch.device("cpu"))
-    np.testing.assert_allclose(np.log(again.probabilities), held["logits"], atol=1e-4)
-    assert (held["labels"] == test.labels).all()
+    np.testing.assert_allclose(np.log(again.probabilities), saved["logits"], atol=1e-4)
+    assert (saved["labels"] == test.labels).all()
     splits = [
         json.loads(line)["split"] for line in (folder / "metrics.jsonl").read_text().splitlines()
     ]
@@ -209,9 +209,9 @@ def test_a_run_is_dead_where_neither_validation_nor_test_rose_above_luck(
             (RunDirectory.find(tmp_path, run.id).path / "metrics.jsonl").read_text().splitlines()
         )
         looks = [
-            100 - held["top1_error_pct"]
-            for held in map(json.loads, lines)
-            if held["split"] == "validation"
+            100 - content["top1_error_pct"]
+            for content in map(json.loads, lines)
+            if content["split"] == "validation"
         ]
         lucky = (
             is_at_chance(max(looks), 1 / 3, 12, len(looks)),
@@ -352,7 +352,7 @@ def test_an_interrupted_run_goes_on_after_its_last_stage_and_memory_that_ran_out
 
 
 @pytest.mark.parametrize(
-    ("changed", "said"),
+    ("changed", "message"),
     [
         (
             {"model": "torchvision/resnet18", "data": "digits"},
@@ -388,10 +388,10 @@ def test_an_interrupted_run_goes_on_after_its_last_stage_and_memory_that_ran_out
     ],
 )
 def test_parts_that_do_not_go_together_have_a_line_with_its_fix(
-    changed: dict[str, object], said: str
+    changed: dict[str, object], message: str
 ) -> None:
     tables = TABLES | {"data": "photos", "model": "torchvision/resnet18"} | changed
-    with pytest.raises(InputError, match=said):
+    with pytest.raises(InputError, match=message):
         parse_study(tables, "x.toml", Overrides())
 
 
@@ -400,7 +400,7 @@ def test_a_folder_that_is_not_there_says_how_one_is_got(tmp_path: Path) -> None:
         loaded(Path("stanford-dogs"), "torchvision/resnet18", claim=[]).plan(tmp_path)
 
 
-def test_weights_that_are_not_there_are_told_before_anything_is_opened(tmp_path: Path) -> None:
+def test_weights_that_are_not_there_are_reported_before_anything_is_opened(tmp_path: Path) -> None:
     study = loaded(
         tmp_path,
         {"family": "external", "source": "helpers.tiny:tiny", "weights": "absent.safetensors"},
@@ -475,8 +475,8 @@ def test_networks_are_drawn_against_what_they_cost_beside_published_ones(
     }
     plan = study.plan(tmp_path)
     do(plan, tmp_path)
-    held = collect(read_record(plan, tmp_path))
-    first = held.rows[0].condition
+    study_data = collect(read_record(plan, tmp_path))
+    first = study_data.rows[0].condition
     rows = tuple(
         replace(
             row,
@@ -484,9 +484,9 @@ def test_networks_are_drawn_against_what_they_cost_beside_published_ones(
             status="trained",
             evaluation_seconds=2.0 if row.condition == first else 4.0,
         )
-        for row in held.rows
+        for row in study_data.rows
     )
-    page = write(replace(held, rows=rows), tmp_path / "report")
+    page = write(replace(study_data, rows=rows), tmp_path / "report")
     found = {}
     for key in ("parameters", "speed", "published-imagenet"):
         with (page.parent / "figures" / f"{key}.csv").open() as file:
@@ -499,7 +499,7 @@ def test_networks_are_drawn_against_what_they_cost_beside_published_ones(
     assert known["ResNeXt-101 32x48d"] == (829e6, 85.4)
     text = (page.parent / "report.md").read_text()
     assert "Published results without a measurement" in text
-    assert write_latex(replace(held, rows=rows), tmp_path / "latex").is_file()
+    assert write_latex(replace(study_data, rows=rows), tmp_path / "latex").is_file()
 
 
 def test_a_recipe_axis_compares_protocols_and_their_shared_stage_is_trained_once(

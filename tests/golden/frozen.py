@@ -211,15 +211,15 @@ def _is_number(cell: str) -> bool:
 
 def main() -> None:
     """Measure all of it here and write frozen.json; keep what other processors gave."""
-    held = json.loads(FILE.read_text()) if FILE.exists() else {"runs": {}, "bits": {}}
-    held["streams"], held["results"] = streams(), committed()
+    result = json.loads(FILE.read_text()) if FILE.exists() else {"runs": {}, "bits": {}}
+    result["streams"], result["results"] = streams(), committed()
     with tempfile.TemporaryDirectory() as folder:
         data = images(Path(folder) / "quarters.npz")
         for name in RUNS:
             measured = train(name, Path(folder), data)
-            held["bits"].setdefault(processor(), {})[name] = measured.pop("sha256")
-            held["runs"].setdefault(name, measured)
-    FILE.write_text(json.dumps(held, indent=1) + "\n")
+            result["bits"].setdefault(processor(), {})[name] = measured.pop("sha256")
+            result["runs"].setdefault(name, measured)
+    FILE.write_text(json.dumps(result, indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -133,11 +133,11 @@ def fields() -> list[str]:
     lines = ["\t".join(("network", *names))]
     for name in FIELDS:
         entry = next(entry for entry in registered_models() if entry.name == name)
-        held = trace_layers(
+        layers = trace_layers(
             entry.model, (entry.channels, entry.side, entry.side), entry.num_classes
         )
         lines += [
-            "\t".join((name, *(_cell(row[key]) for key in names))) for row in layer_rows(held)
+            "\t".join((name, *(_cell(row[key]) for key in names))) for row in layer_rows(layers)
         ]
     return lines
 
@@ -160,9 +160,9 @@ def windows() -> list[str]:
     given = ("output", "weights", "macs", "fully_connected_weights")
     lines = ["\t".join((*names, *given))]
     for *sizes, filters in WINDOWS:
-        held = window_facts(SlidingWindow(*sizes, filters or None))
+        window = window_facts(SlidingWindow(*sizes, filters or None))
         lines.append(
-            "\t".join((*map(str, (*sizes, filters)), *(_cell(held.get(name)) for name in given)))
+            "\t".join((*map(str, (*sizes, filters)), *(_cell(window.get(name)) for name in given)))
         )
     return lines
 

@@ -80,14 +80,14 @@ def study_record(
     identity = DataIdentity(sha256="d" * 64, test_curve=test_curve)
     facts = DataFacts("digits", identity, classes, 1, 8, 1294, 0.1011)
     plan = _planned(study, facts)
-    held, running = {}, set()
+    values, running = {}, set()
     for run in plan.runs:
         outcome, accuracy = truth[run.condition][study.seeds.index(run.seed)]
         if outcome == "running":
             running.add(run.id)
         if outcome != "waiting":
-            held[run.id] = _record(run, outcome, accuracy, events, test_curve)
-    return StudyRecord(study, make_record(plan, held.get, frozenset(running)).runs)
+            values[run.id] = _record(run, outcome, accuracy, events, test_curve)
+    return StudyRecord(study, make_record(plan, values.get, frozenset(running)).runs)
 
 
 PLANS = {}
@@ -129,10 +129,10 @@ def _metrics(outcome, accuracy, generator, test_curve):
     rate = 0.9 if final > 90 else 0.25
     for epoch in range(last + 1):
         share = (1 - math.exp(-rate * epoch)) / (1 - math.exp(-rate * EPOCHS))
-        held = (
+        contents = (
             10 + (final - 10) * share + (generator.normal(0, 1.2 * (1.05 - share)) if epoch else 0)
         )
-        loss = 2.35 * (1 - held / 100) ** 0.8 + abs(generator.normal(0, 0.03))
+        loss = 2.35 * (1 - contents / 100) ** 0.8 + abs(generator.normal(0, 0.03))
         for split in ("train", "validation", *(["test"] if test_curve else [])):
             yield Evaluation(
                 step=epoch * STEPS,
@@ -140,7 +140,7 @@ def _metrics(outcome, accuracy, generator, test_curve):
                 split=split,
                 loss_nats=loss,
                 seconds=epoch * 0.8,
-                top1_error_pct=100 - min(100.0, held + (0.6 if split == "train" else 0.0)),
+                top1_error_pct=100 - min(100.0, contents + (0.6 if split == "train" else 0.0)),
             )
 
 

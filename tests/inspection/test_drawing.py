@@ -94,9 +94,9 @@ def test_inspect_model_writes_the_picture(call: Call, tmp_path: Path) -> None:
 def test_the_parameters_of_the_stages_are_all_of_the_network(name: str) -> None:
     entry = next(entry for entry in registered_models() if entry.name == name)
     layers = trace_layers(entry.model, (entry.channels, entry.side, entry.side), entry.num_classes)
-    said = re.findall(r">([\d,]+) parameters<", draw_network(layers))
+    texts = re.findall(r">([\d,]+) parameters<", draw_network(layers))
     single = sum(row.parameters for row in layers.rows if row.name in ("stem", "head"))
-    assert sum(int(number.replace(",", "")) for number in said) + single == layers.parameters
+    assert sum(int(number.replace(",", "")) for number in texts) + single == layers.parameters
 
 
 CALLS: dict[Any, str] = {

@@ -65,7 +65,7 @@ def test_maps_are_those_of_the_first_convolution_whatever_its_shape(
     assert len(set(drawn.convert("L").tobytes())) > 8  # something is drawn
 
 
-def test_a_network_without_a_convolution_is_told() -> None:
+def test_a_network_without_a_convolution_is_reported() -> None:
     with pytest.raises(InputError, match="its network has no convolution"):
         first_filters(nn.Flatten(), torch.zeros(1, 3, 4, 4), "runs/x")
 
@@ -80,15 +80,15 @@ def test_inspect_filters_of_a_run(call: Call, small_npz: Path, tmp_path: Path) -
         "filters", str(folder), "--images", "0,4", "--out", str(tmp_path / "seen"), "--json"
     )
     assert code == 0
-    held = json.loads(out)["rows"]
-    assert len(held) == 4
+    result = json.loads(out)["rows"]
+    assert len(result) == 4
     path = tmp_path / "seen" / f"{record.id}-filters.png"
     assert err.endswith(f"wrote {path}\n")
     before = path.read_bytes()
     assert Image.open(io.BytesIO(before)).format == "PNG"
     call("filters", str(folder), "--images", "0,4", "--out", str(tmp_path / "seen"))
     assert path.read_bytes() == before
-    for images, said in (("0,999", "the test split has"), ("first", "not a list of numbers")):
+    for images, message in (("0,999", "the test split has"), ("first", "not a list of numbers")):
         code, out, err = call("filters", str(folder), "--images", images)
         assert (code, out, err.count("\n")) == (2, "", 1)
-        assert said in err
+        assert message in err

@@ -52,8 +52,12 @@ def test_vgg_s_layers_become_the_windows_that_its_maps_had() -> None:
         5,
         lambda part: make_generator(0, "init", part),
     )
-    held = FullyConvolutional(model, (3, 224, 224))
-    assert held.layers() == [("fc1", 512, (7, 7), 8), ("fc2", 8, (1, 1), 8), ("fc3", 8, (1, 1), 5)]
+    converted = FullyConvolutional(model, (3, 224, 224))
+    assert converted.layers() == [
+        ("fc1", 512, (7, 7), 8),
+        ("fc2", 8, (1, 1), 8),
+        ("fc3", 8, (1, 1), 5),
+    ]
 
 
 def test_the_map_on_a_larger_image_is_the_network_on_each_of_its_windows() -> None:
@@ -79,7 +83,7 @@ def test_the_map_on_a_larger_image_is_the_network_on_each_of_its_windows() -> No
                 )
 
 
-def test_a_network_that_cannot_be_read_so_is_told_in_a_line() -> None:
+def test_a_network_that_cannot_be_read_so_is_reported_in_a_line() -> None:
     class Mean(torch.nn.Module):
         def __init__(self) -> None:
             super().__init__()
@@ -95,9 +99,9 @@ def test_a_network_that_cannot_be_read_so_is_told_in_a_line() -> None:
 
 def test_fully_conv_prints_the_map_of_scores(call: Call) -> None:
     code, out, _ = call("fully-convolutional", "alexnet-cifar", "--input", "3x64x96", "--json")
-    held = json.loads(out)
-    assert (code, held["scores"]) == (0, [10, 5, 9])
-    assert held["largest_difference_at_training_size"] < 1e-5
+    result = json.loads(out)
+    assert (code, result["scores"]) == (0, [10, 5, 9])
+    assert result["largest_difference_at_training_size"] < 1e-5
     code, _, err = call("fully-convolutional", "alexnet-cifar", "--input", "3x16x96")
     assert (code, err.count("\n")) == (2, 1)
     assert "at least 3x32x32" in err

@@ -15,7 +15,7 @@ from torch import nn
 GOLDEN = Path(__file__).parent.parent / "golden"
 
 
-def held(name: str) -> list[dict[str, str]]:
+def golden_rows(name: str) -> list[dict[str, str]]:
     head, *lines = [line.split("\t") for line in (GOLDEN / f"{name}.tsv").read_text().splitlines()]
     return [dict(zip(head, line, strict=True)) for line in lines]
 
@@ -41,7 +41,9 @@ def test_every_table_in_the_folder_is_made_by_the_command(regenerate: ModuleType
     assert {path.stem for path in GOLDEN.glob("*.tsv")} == set(regenerate.TABLES)
 
 
-@pytest.mark.parametrize("row", held("windows"), ids=lambda row: "-".join(list(row.values())[:7]))
+@pytest.mark.parametrize(
+    "row", golden_rows("windows"), ids=lambda row: "-".join(list(row.values())[:7])
+)
 def test_a_window_of_the_golden_table_is_that_of_torch(row: dict[str, str]) -> None:
     names = ("height", "width", "depth", "kernel", "stride", "padding", "filters")
     height, width, depth, kernel, stride, padding, filters = (int(row[name]) for name in names)
@@ -70,14 +72,16 @@ def test_a_window_of_the_golden_table_is_that_of_torch(row: dict[str, str]) -> N
 def test_receptive_fields_of_the_golden_table_are_those_that_are_known(
     network: str, layer: str, field: int, jump: int
 ) -> None:
-    row = next(row for row in held("fields") if (row["network"], row["layer"]) == (network, layer))
+    row = next(
+        row for row in golden_rows("fields") if (row["network"], row["layer"]) == (network, layer)
+    )
     assert (row["receptive_field"], row["jump"]) == (str(field), str(jump))
 
 
 def test_the_depth_report_s_table_1_is_in_the_golden_table() -> None:
     rows = {
         (r["row"], r["column"]): r["value"]
-        for r in held("families")
+        for r in golden_rows("families")
         if r["family"] == "depth-report"
     }
     depths = ("8", "14", "18", "34", "50")

@@ -27,11 +27,11 @@ def test_norms_are_those_of_a_backward_pass_and_a_dead_unit_is_seen() -> None:
         model[0].bias[1] = -1e3
     images, labels = torch.randn(6, 1, 8, 8), torch.tensor([0, 1, 2, 0, 1, 2])
     loss, rows = measure_layer_norms(model, images, labels)
-    held = [images]
+    collected = [images]
     for module in model:
-        held.append(module(held[-1]))
-        held[-1].retain_grad()
-    expected = F.cross_entropy(held[-1], labels)
+        collected.append(module(collected[-1]))
+        collected[-1].retain_grad()
+    expected = F.cross_entropy(collected[-1], labels)
     expected.backward()
     assert loss == pytest.approx(float(expected.detach()))
     assert [(row.depth, row.layer) for row in rows] == [(1, "0"), (2, "3")]
@@ -41,13 +41,13 @@ def test_norms_are_those_of_a_backward_pass_and_a_dead_unit_is_seen() -> None:
             float(model[at].weight.grad.norm()), rel=1e-5
         )
         assert row.weight_norm == pytest.approx(float(model[at].weight.detach().norm()))
-        given = held[at + 1]
+        given = collected[at + 1]
         assert given.grad is not None
         assert row.response_gradient_norm == pytest.approx(float(given.grad.norm()), rel=1e-5)
         assert row.response_norm == pytest.approx(float(given.detach().norm()), rel=1e-5)
         assert row.response_sd == pytest.approx(float(given.detach().std()), rel=1e-5)
     assert [row.never_active_pct for row in rows] == [25.0, None]
-    assert rows[0].activation_norm == pytest.approx(float(held[2].detach().norm()), rel=1e-5)
+    assert rows[0].activation_norm == pytest.approx(float(collected[2].detach().norm()), rel=1e-5)
     assert rows[1].activation_norm is None
 
 

@@ -89,11 +89,11 @@ def test_questions_10_and_11_are_answered_in_shares_and_parameters_per_image(cal
     assert "fc4 has 86.0 % of the parameters, the largest share." in text  # 1,025,000 / 1,191,170
     assert "From conv3 on, the receptive field (32x32) is as large as the image (32x32)" in text
     assert re.search(r"parameters per training image +23\.8\n", text)
-    held = json.loads(call("model", "alexnet-cifar", "--json")[1])["rows"]
-    assert [row["share_of_parameters_pct"] for row in held] == [
-        pytest.approx(100 * row["parameters"] / 1_191_170) for row in held
+    result = json.loads(call("model", "alexnet-cifar", "--json")[1])["rows"]
+    assert [row["share_of_parameters_pct"] for row in result] == [
+        pytest.approx(100 * row["parameters"] / 1_191_170) for row in result
     ]
-    assert [row["receptive_field"] for row in held][:3] == ["5", "6", "14"]
+    assert [row["receptive_field"] for row in result][:3] == ["5", "6", "14"]
 
 
 def test_data_gives_the_number_of_training_images_and_the_input(
@@ -186,7 +186,7 @@ def test_the_slides_flops_are_multiply_adds_with_the_stride_on_the_first_convolu
         "resnet152": 11.3,
     }
     assert all(
-        abs(first[name] - said) < 0.075e9 for name, said in SLIDES_FLOPS.items()
+        abs(first[name] - published) < 0.075e9 for name, published in SLIDES_FLOPS.items()
     )  # cut, not rounded, in the table
     assert first["resnet101"] == pytest.approx(7.57e9, rel=1e-3)
 
@@ -219,11 +219,13 @@ def _support(
     """Rows and columns of the image to which the output of the module `layer` at `place` has a
     gradient.
     """
-    held: list[Tensor] = []
-    dict(model.named_modules())[layer].register_forward_hook(lambda *given: held.append(given[2]))
+    collected: list[Tensor] = []
+    dict(model.named_modules())[layer].register_forward_hook(
+        lambda *given: collected.append(given[2])
+    )
     images = torch.ones(1, channels, side, side, dtype=torch.float64, requires_grad=True)
     model(images)
-    held[0][0, :, place[0], place[1]].sum().backward()
+    collected[0][0, :, place[0], place[1]].sum().backward()
     assert images.grad is not None
     seen = images.grad[0].abs().sum(0).nonzero()
     (top, left), (bottom, right) = seen.min(0).values.tolist(), seen.max(0).values.tolist()
@@ -272,15 +274,15 @@ def test_the_smallest_field_is_what_is_left_when_the_branches_are_zero(
 
 def _paths(spec: Any, row: str, side: int) -> ReceptiveField:
     paths = next(
-        held.receptive_field
-        for held in trace_layers(spec, (3, side, side), 10).rows
-        if held.name == row
+        layers.receptive_field
+        for layers in trace_layers(spec, (3, side, side), 10).rows
+        if layers.name == row
     )
     assert paths
     return paths
 
 
-def test_networks_of_others_are_read_alike_and_what_cannot_be_told_is_not_guessed() -> None:
+def test_networks_of_others_are_read_alike_and_what_cannot_be_known_is_not_guessed() -> None:
     model = nn.Sequential(
         nn.Conv2d(1, 4, (3, 5), (1, 2), (1, 2)),
         nn.ReLU(),
@@ -347,7 +349,7 @@ def test_the_difference_to_the_slides_is_explained_where_they_have_the_network(c
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "message"),
     [
         (
             ("model", "lenet5", "--input", "1x20x20"),
@@ -360,11 +362,11 @@ def test_the_difference_to_the_slides_is_explained_where_they_have_the_network(c
     ],
 )
 def test_bad_input_is_one_line_and_exit_2(
-    call: Call, arguments: tuple[str, ...], said: str
+    call: Call, arguments: tuple[str, ...], message: str
 ) -> None:
     code, out, err = call(*arguments)
     assert (code, out, err.count("\n")) == (2, "", 1)
-    assert said in err
+    assert message in err
 
 
 def test_help_of_inspect_imports_no_torch(tmp_path: Path) -> None:
@@ -407,7 +409,7 @@ def test_every_network_with_a_name_is_read_and_drawn_without_torchvision(
 
 def test_inspect_model_tells_what_a_library_says_of_its_weights(call: Call) -> None:
     code, out, _ = call("model", "timm/resnet18", "--json")
-    held = json.loads(out)
-    assert (code, held["weights_side"], held["weights_mean"]) == (0, 224, "0.485, 0.456, 0.406")
+    result = json.loads(out)
+    assert (code, result["weights_side"], result["weights_mean"]) == (0, 224, "0.485, 0.456, 0.406")
     assert json.loads(call("model", "torchvision/resnet18", "--json")[1])["weights_classes"] == 1000
     assert "weights_mean" not in json.loads(call("model", "resnet18", "--json")[1])

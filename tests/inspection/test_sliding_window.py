@@ -49,20 +49,20 @@ def test_the_practical_s_first_convolution_against_a_fully_connected_layer(call:
     code, out, _ = call(
         "conv", "--input", "32x32x3", "--kernel", "5", "--padding", "2", "--filters", "32", "--json"
     )
-    held = json.loads(out)
+    result = json.loads(out)
     assert code == 0
-    assert (held["output"], held["weights"]) == ([32, 32, 32], 2432)
-    assert held["fully_connected_weights"] == (32 * 32 * 3 + 1) * 32 * 32 * 32
+    assert (result["output"], result["weights"]) == ([32, 32, 32], 2432)
+    assert result["fully_connected_weights"] == (32 * 32 * 3 + 1) * 32 * 32 * 32
     assert "weights" in call("pool", "--input", "32x32x32", "--markdown")[1]
     assert call("pool", "--input", "32x32x32")[1].startswith("input ")
 
 
 @pytest.mark.parametrize(("kernel", "stride"), [(3, 1), (5, 1), (7, 1), (1, 1), (3, 2), (4, 2)])
 def test_keep_size_finds_the_padding_that_keeps_the_size(kernel: int, stride: int) -> None:
-    held = pad_to_same_size(SlidingWindow(8, 8, 3, kernel, stride, 7, 4))
-    out = nn.Conv2d(3, 4, kernel, stride, held.padding)(torch.zeros(1, 3, 8, 8))
+    window = pad_to_same_size(SlidingWindow(8, 8, 3, kernel, stride, 7, 4))
+    out = nn.Conv2d(3, 4, kernel, stride, window.padding)(torch.zeros(1, 3, 8, 8))
     assert tuple(out.shape[2:]) == (8, 8)
-    assert stride > 1 or held.padding == (kernel - 1) // 2
+    assert stride > 1 or window.padding == (kernel - 1) // 2
 
 
 def test_keep_size_says_where_no_padding_does() -> None:
@@ -107,7 +107,7 @@ def test_draw_writes_a_file_and_refuses_what_cannot_be_seen(call: Call, tmp_path
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "message"),
     [
         (("conv", "--input", "2x2x3", "--kernel", "5"), "the smallest side that works is 5"),
         (("conv", "--input", "8x8", "--kernel", "3"), "not three sizes"),
@@ -117,11 +117,11 @@ def test_draw_writes_a_file_and_refuses_what_cannot_be_seen(call: Call, tmp_path
     ],
 )
 def test_what_cannot_be_is_one_line_and_exit_2(
-    call: Call, arguments: tuple[str, ...], said: str
+    call: Call, arguments: tuple[str, ...], message: str
 ) -> None:
     code, out, err = call(*arguments)
     assert (code, out, err.count("\n")) == (2, "", 1)
-    assert said in err
+    assert message in err
 
 
 def test_a_layer_is_a_cross_correlation_and_its_flipped_kernel_a_convolution(call: Call) -> None:

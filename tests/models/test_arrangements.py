@@ -144,7 +144,8 @@ def test_without_batch_norm_a_network_still_builds_and_costs_what_it_says(
 @pytest.mark.parametrize("arrangement", ARRANGEMENTS[1:])
 def test_arrangements_of_one_seed_start_from_the_same_convolutions(arrangement: Any) -> None:
     one, two = (
-        build(cifar_config(8, arrangement=held)).state_dict() for held in ("original", arrangement)
+        build(cifar_config(8, arrangement=saved)).state_dict()
+        for saved in ("original", arrangement)
     )
     convolutions = [
         name for name in one if "conv" in name or "stem.weight" in name or "head.weight" in name

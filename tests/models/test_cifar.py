@@ -356,8 +356,13 @@ def test_pytorch_weights_and_biases_have_the_law_of_torchs_own_default(who: str)
 def test_normalisation_starts_as_the_identity() -> None:
     for module in build(cifar_config(8, "B")).modules():
         if isinstance(module, nn.BatchNorm2d):
-            held = [module.weight, module.running_var, 1 + module.bias, 1 + module.running_mean]
-            assert all(torch.equal(tensor, torch.ones_like(tensor)) for tensor in held)
+            collected = [
+                module.weight,
+                module.running_var,
+                1 + module.bias,
+                1 + module.running_mean,
+            ]
+            assert all(torch.equal(tensor, torch.ones_like(tensor)) for tensor in collected)
             assert module.num_batches_tracked == 0
 
 

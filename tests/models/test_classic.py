@@ -79,12 +79,12 @@ def vgg(s: dict[str, Tensor], x: Tensor) -> Tensor:
 def dense(s: dict[str, Tensor], x: Tensor) -> Tensor:
     x = conv(s, "stem", x, 1)
     for block in range(3):
-        held = [x]
+        collected = [x]
         for layer in range(2):
             name = f"blocks.{block}.{layer}"
-            taken = norm(s, f"{name}.norm", torch.cat(held, 1)).relu()
-            held.append(conv(s, f"{name}.conv", taken, 1))
-        x = torch.cat(held, 1)
+            taken = norm(s, f"{name}.norm", torch.cat(collected, 1)).relu()
+            collected.append(conv(s, f"{name}.conv", taken, 1))
+        x = torch.cat(collected, 1)
         if block < 2:
             name = f"transitions.{block}"
             x = F.avg_pool2d(conv(s, f"{name}.conv", norm(s, f"{name}.norm", x).relu(), 0), 2)
@@ -183,9 +183,9 @@ def test_an_image_that_cannot_be_taken_names_the_layer_and_the_smallest_that_can
     name: str, side: int, line: str
 ) -> None:
     spec = parse_model(name, "")
-    with pytest.raises(InputError) as told:
+    with pytest.raises(InputError) as error:
         spec.cost(3, 10, side)
-    assert str(told.value) == line
+    assert str(error.value) == line
     if name != "vgg16":
         with pytest.raises(InputError) as raised:
             build(spec)(torch.zeros(1, 3, side, side, dtype=torch.float64))
@@ -193,7 +193,7 @@ def test_an_image_that_cannot_be_taken_names_the_layer_and_the_smallest_that_can
 
 
 @pytest.mark.parametrize(("name", "low", "high"), [("lenet5", 28, 31), ("alexnet-cifar", 32, 39)])
-def test_sizes_that_are_said_to_work_do(name: str, low: int, high: int) -> None:
+def test_sizes_that_are_accepted_do(name: str, low: int, high: int) -> None:
     spec = parse_model(name, "")
     model = build(spec)
     for side in (low, high):
@@ -233,10 +233,10 @@ def test_sizes_that_are_said_to_work_do(name: str, low: int, high: int) -> None:
         ("lenet", 'model: unknown model (got lenet). Fix: did you mean "lenet5"?'),
     ],
 )
-def test_mistakes_in_other_families_are_told(value: Any, line: str) -> None:
-    with pytest.raises(InputError) as told:
+def test_mistakes_in_other_families_are_reported(value: Any, line: str) -> None:
+    with pytest.raises(InputError) as error:
         parse_model(value, "s.toml")
-    assert str(told.value) == f"s.toml: {line}"
+    assert str(error.value) == f"s.toml: {line}"
 
 
 def test_a_name_and_what_differs_make_another_network() -> None:

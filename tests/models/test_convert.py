@@ -75,7 +75,7 @@ def built(name: str, path: Path, classes: int = 10) -> nn.Module:
     return model.eval()
 
 
-def told(file: Path, name: str, out: Path) -> str:
+def error_text(file: Path, name: str, out: Path) -> str:
     with pytest.raises(InputError) as caught:
         import_weights(file, name, out)
     return str(caught.value)
@@ -105,11 +105,11 @@ def test_class_names_preprocessing_and_origin_stand_beside_the_weights(
     torch.save(theirs.state_dict(), tmp_path / "resnet20.th")
     path = import_weights(tmp_path / "resnet20.th", "cifar-resnet20", tmp_path)
     with safe_open(path, framework="pt") as file:
-        held = json.loads(file.metadata()["resnetlab"])
-    assert decode(ModelConfig, held["model"], "") == parse_model("cifar-resnet20", "")
-    assert tuple(held["classes"]) == CIFAR10_CLASSES
-    assert (held["channels"], held["side"], held["mean"]) == (3, 32, [0.485, 0.456, 0.406])
-    assert (held["imported_from"], len(held["imported_sha256"])) == ("resnet20.th", 64)
+        result = json.loads(file.metadata()["resnetlab"])
+    assert decode(ModelConfig, result["model"], "") == parse_model("cifar-resnet20", "")
+    assert tuple(result["classes"]) == CIFAR10_CLASSES
+    assert (result["channels"], result["side"], result["mean"]) == (3, 32, [0.485, 0.456, 0.406])
+    assert (result["imported_from"], len(result["imported_sha256"])) == ("resnet20.th", 64)
     assert read_weights(path)[1].class_names == CIFAR10_CLASSES
 
 
@@ -131,11 +131,11 @@ def test_a_checkpoint_of_another_network_lists_five_names_and_how_many(
     theirs: nn.Module, tmp_path: Path
 ) -> None:
     torch.save(theirs.state_dict(), tmp_path / "resnet20.th")
-    (line,) = told(tmp_path / "resnet20.th", "cifar-resnet32", tmp_path / "out").splitlines()
+    (line,) = error_text(tmp_path / "resnet20.th", "cifar-resnet32", tmp_path / "out").splitlines()
     assert line.startswith(f"{tmp_path / 'resnet20.th'}: is missing stages.0.3.conv1.weight, ")
     assert line.count("stages.") == 5
     assert "(60 tensors). Fix: " in line
-    (line,) = told(tmp_path / "resnet20.th", "cifar-resnet14", tmp_path / "out").splitlines()
+    (line,) = error_text(tmp_path / "resnet20.th", "cifar-resnet14", tmp_path / "out").splitlines()
     assert "is unknown to the network: stages.0.2.conv1.weight" in line
     assert "(36 tensors)" in line
     assert not (tmp_path / "out").exists()
@@ -151,7 +151,7 @@ def test_a_file_that_would_run_something_is_refused_and_runs_nothing(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     torch.save({"state_dict": Trap()}, "bad.th")
-    line = told(Path("bad.th"), "cifar-resnet20", tmp_path / "out")
+    line = error_text(Path("bad.th"), "cifar-resnet20", tmp_path / "out")
     assert line == (
         "bad.th: contains more than weights, or is not a file of torch; nothing in it was "
         "executed. Fix: save it again as a state_dict, with torch.save"
@@ -164,22 +164,22 @@ def test_what_is_no_checkpoint_is_one_line(tmp_path: Path, content: bytes | None
     path = tmp_path / "x.th"
     if content is not None:
         path.write_bytes(content)
-    line = told(path, "cifar-resnet20", tmp_path / "out")
+    line = error_text(path, "cifar-resnet20", tmp_path / "out")
     assert line.startswith(f"{path}: ")
     assert ". Fix: " in line
     assert len(line.splitlines()) == 1
 
 
 @pytest.mark.parametrize(
-    "held", [{}, [], {"a": 1}, {"state_dict": {"x": "y"}}, {"conv1.weight": torch.zeros(1)}]
+    "values", [{}, [], {"a": 1}, {"state_dict": {"x": "y"}}, {"conv1.weight": torch.zeros(1)}]
 )
-def test_a_checkpoint_without_a_network_is_told(tmp_path: Path, held: Any) -> None:
-    torch.save(held, tmp_path / "x.th")
-    assert ". Fix: " in told(tmp_path / "x.th", "cifar-resnet20", tmp_path / "out")
+def test_a_checkpoint_without_a_network_is_reported(tmp_path: Path, values: Any) -> None:
+    torch.save(values, tmp_path / "x.th")
+    assert ". Fix: " in error_text(tmp_path / "x.th", "cifar-resnet20", tmp_path / "out")
 
 
-def test_a_family_without_known_repositories_is_told(tmp_path: Path) -> None:
-    assert told(tmp_path / "x.th", "lenet5", tmp_path).startswith(
+def test_a_family_without_known_repositories_is_reported(tmp_path: Path) -> None:
+    assert error_text(tmp_path / "x.th", "lenet5", tmp_path).startswith(
         "--as: no weights of this family are known"
     )
 

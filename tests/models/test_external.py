@@ -48,14 +48,14 @@ def tiny(num_classes: int = 2, width: int = 4, channels: int = 3) -> nn.Module:
 
 
 @pytest.fixture
-def own(monkeypatch: pytest.MonkeyPatch) -> str:
+def custom_model(monkeypatch: pytest.MonkeyPatch) -> str:
     module: Any = types.ModuleType("ownpackage")
     module.tiny, module.wrong, module.fixed = tiny, lambda: 5, lambda: tiny(3)
     monkeypatch.setitem(sys.modules, "ownpackage", module)
     return "ownpackage:tiny"
 
 
-def told(spec: ExternalConfig) -> str:
+def error_text(spec: ExternalConfig) -> str:
     with pytest.raises(InputError) as caught:
         build(spec)
     return str(caught.value)
@@ -95,34 +95,36 @@ def test_first_weights_follow_from_the_seed_and_the_process_draws_as_before() ->
     assert not torch.equal(one["features.0.weight"], other["features.0.weight"])
 
 
-def test_a_function_of_a_persons_own_is_called_with_kwargs_and_classes(own: str) -> None:
-    spec = ExternalConfig(source=own, kwargs={"width": 6})
+def test_a_function_of_a_persons_own_is_called_with_kwargs_and_classes(custom_model: str) -> None:
+    spec = ExternalConfig(source=custom_model, kwargs={"width": 6})
     assert build(spec)[3].weight.shape == (7, 6)
     assert model_cost(spec, 3, 7, 8) == (6 * 27 + 6 + 7 * 6 + 7, 6 * 27 * 36 + 42)
     assert build(ExternalConfig(source="ownpackage:fixed"))[3].weight.shape == (3, 4)
 
 
 def test_a_local_file_goes_there_and_back_with_classes_and_preprocessing(
-    own: str, tmp_path: Path
+    custom_model: str, tmp_path: Path
 ) -> None:
-    model, path = build(ExternalConfig(source=own)), tmp_path / "w.safetensors"
+    model, path = build(ExternalConfig(source=custom_model)), tmp_path / "w.safetensors"
     write_weights(
         path,
         model.state_dict(),
         {"classes": ["a", "b"], "mean": [0.5], "std": [0.25], "side": 8},
     )
-    spec = ExternalConfig(source=own, weights=str(path), sha256=sha256(path))
+    spec = ExternalConfig(source=custom_model, weights=str(path), sha256=sha256(path))
     again = build(spec, seed=5).state_dict()
     assert all(torch.equal(again[name], tensor) for name, tensor in model.state_dict().items())
     assert weights_metadata(spec) == WeightsMetadata(("a", "b"), (0.5,), (0.25,), 8)
-    said = replace(spec, mean=(0.1,), std=(0.2,), class_names=("x", "y"))
-    assert weights_metadata(said) == WeightsMetadata(("x", "y"), (0.1,), (0.2,), 8)
+    config = replace(spec, mean=(0.1,), std=(0.2,), class_names=("x", "y"))
+    assert weights_metadata(config) == WeightsMetadata(("x", "y"), (0.1,), (0.2,), 8)
 
 
-def test_a_file_that_is_not_the_one_of_the_spec_is_refused(own: str, tmp_path: Path) -> None:
+def test_a_file_that_is_not_the_one_of_the_spec_is_refused(
+    custom_model: str, tmp_path: Path
+) -> None:
     path = tmp_path / "w.safetensors"
-    write_weights(path, build(ExternalConfig(source=own)).state_dict(), {})
-    line = told(ExternalConfig(source=own, weights=str(path), sha256="0" * 64))
+    write_weights(path, build(ExternalConfig(source=custom_model)).state_dict(), {})
+    line = error_text(ExternalConfig(source=custom_model, weights=str(path), sha256="0" * 64))
     assert (
         line
         == f"{path}: differs from the SHA-256 of the spec. Fix: give the file that the spec was "
@@ -130,13 +132,18 @@ def test_a_file_that_is_not_the_one_of_the_spec_is_refused(own: str, tmp_path: P
     )
 
 
-def test_a_file_that_misses_or_adds_names_lists_five_and_how_many(own: str, tmp_path: Path) -> None:
-    path, state = tmp_path / "w.safetensors", build(ExternalConfig(source=own)).state_dict()
-    held = {f"more.{index}": torch.zeros(1) for index in range(1234)} | {
+def test_a_file_that_misses_or_adds_names_lists_five_and_how_many(
+    custom_model: str, tmp_path: Path
+) -> None:
+    path, state = (
+        tmp_path / "w.safetensors",
+        build(ExternalConfig(source=custom_model)).state_dict(),
+    )
+    contents = {f"more.{index}": torch.zeros(1) for index in range(1234)} | {
         "0.weight": torch.zeros(2, 2)
     }
-    write_weights(path, held, {})
-    lines = told(ExternalConfig(source=own, weights=str(path))).splitlines()
+    write_weights(path, contents, {})
+    lines = error_text(ExternalConfig(source=custom_model, weights=str(path))).splitlines()
     assert lines[0].startswith(f"{path}: is missing 0.bias, 3.weight, 3.bias (3 tensors). Fix: ")
     assert ".0" in lines[1]
     assert lines[1].count("more.") == 5
@@ -148,26 +155,28 @@ def test_a_file_that_misses_or_adds_names_lists_five_and_how_many(own: str, tmp_
 @pytest.mark.parametrize(
     "path", ["~nobody-of-that-name/w.safetensors", "a" * 5000, "nul\0", "/", "."]
 )
-def test_a_path_that_cannot_be_is_told_when_it_is_read(own: str, path: str) -> None:
-    spec = parse_model({"name": own, "weights": path}, "x")
+def test_a_path_that_cannot_be_is_reported_when_it_is_read(custom_model: str, path: str) -> None:
+    spec = parse_model({"name": custom_model, "weights": path}, "x")
     assert isinstance(spec, ExternalConfig)
     assert spec.sha256 == ""
-    assert len(told(spec).splitlines()) == 1
+    assert len(error_text(spec).splitlines()) == 1
 
 
 @pytest.mark.parametrize("facts", [[], {"classes": 3}, {"mean": ["x"]}, {"side": None}])
-def test_facts_of_another_program_are_none(own: str, tmp_path: Path, facts: Any) -> None:
+def test_facts_of_another_program_are_none(custom_model: str, tmp_path: Path, facts: Any) -> None:
     path = tmp_path / "w.safetensors"
-    write_weights(path, build(ExternalConfig(source=own)).state_dict(), facts)
+    write_weights(path, build(ExternalConfig(source=custom_model)).state_dict(), facts)
     assert read_weights(path)[1] == WeightsMetadata()
 
 
 @pytest.mark.parametrize("content", [None, b"", b"no tensors", b"\xff" * 100])
-def test_what_is_no_weights_file_is_told(own: str, tmp_path: Path, content: bytes | None) -> None:
+def test_what_is_no_weights_file_is_reported(
+    custom_model: str, tmp_path: Path, content: bytes | None
+) -> None:
     path = tmp_path / "w.safetensors"
     if content is not None:
         path.write_bytes(content)
-    line = told(ExternalConfig(source=own, weights=str(path)))
+    line = error_text(ExternalConfig(source=custom_model, weights=str(path)))
     assert line.startswith(
         f"{path}: " + ("no such file" if content is None else "not a complete safetensors file")
     )
@@ -187,7 +196,7 @@ def test_a_hub_that_cannot_be_reached_names_the_file_to_place_and_where(
     monkeypatch.setattr("torch.hub.urlopen", refuse)
     spec = replace(SMALL, weights="hub")
     folder = tmp_path / "weights" / "torchvision"
-    line = told(spec)
+    line = error_text(spec)
     assert line == (
         "torchvision/squeezenet1_1+: the hub of torchvision cannot be reached: <urlopen error "
         "no route to host>. "
@@ -205,7 +214,7 @@ def test_a_hub_that_cannot_be_reached_names_the_file_to_place_and_where(
 
 def test_a_library_that_is_not_installed_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "timm", None)
-    line = told(ExternalConfig(source="timm/resnet18"))
+    line = error_text(ExternalConfig(source="timm/resnet18"))
     assert line == 'timm/resnet18: timm is not installed. Fix: pip install "resnetlab[timm]"'
 
 
@@ -236,7 +245,7 @@ def test_a_library_that_is_not_installed_names_the_extra(monkeypatch: pytest.Mon
 )
 @pytest.mark.usefixtures("own")
 def test_what_cannot_be_built_is_one_line(spec: ExternalConfig, start: str) -> None:
-    line = told(spec)
+    line = error_text(spec)
     assert line.startswith(start)
     assert len(line.splitlines()) == 1
     assert ". Fix: " in line
@@ -260,7 +269,7 @@ def test_what_cannot_be_built_is_one_line(spec: ExternalConfig, start: str) -> N
         ({"source": "a:b", "kwargs": 3}, "model.kwargs: not a table "),
     ],
 )
-def test_mistakes_in_the_table_of_a_network_of_others_are_told(
+def test_mistakes_in_the_table_of_a_network_of_others_are_reported(
     table: dict[str, Any], line: str
 ) -> None:
     with pytest.raises(InputError) as caught:
@@ -268,7 +277,7 @@ def test_mistakes_in_the_table_of_a_network_of_others_are_told(
     assert str(caught.value).startswith("s.toml: " + line.split("(")[0])
 
 
-def test_an_image_that_a_network_of_others_cannot_take_is_told() -> None:
+def test_an_image_that_a_network_of_others_cannot_take_is_reported() -> None:
     with pytest.raises(InputError) as caught:
         model_cost(SMALL, 3, 7, 4)
     assert str(caught.value).startswith("torchvision/squeezenet1_1: cannot take images of 3x4x4: ")
@@ -276,15 +285,15 @@ def test_an_image_that_a_network_of_others_cannot_take_is_told() -> None:
 
 
 def test_a_weights_file_named_in_a_study_is_part_of_what_the_network_is(
-    own: str, tmp_path: Path
+    custom_model: str, tmp_path: Path
 ) -> None:
     path = tmp_path / "w.safetensors"
-    write_weights(path, build(ExternalConfig(source=own)).state_dict(), {})
-    table = {"name": own, "weights": str(path)}
+    write_weights(path, build(ExternalConfig(source=custom_model)).state_dict(), {})
+    table = {"name": custom_model, "weights": str(path)}
     spec = parse_model(table, "x")
     assert isinstance(spec, ExternalConfig)
     assert spec.sha256 == sha256(path)
-    write_weights(path, build(ExternalConfig(source=own), seed=1).state_dict(), {})
+    write_weights(path, build(ExternalConfig(source=custom_model), seed=1).state_dict(), {})
     assert config_hash(parse_model(table, "x")) != config_hash(spec)
 
 

@@ -77,7 +77,7 @@ def test_a_spec_costs_what_its_network_costs_or_the_network_cannot_take_the_imag
     spec: ModelConfig, channels: int, classes: int, side: int
 ) -> None:
     try:
-        told = spec.cost(channels, classes, side)
+        cost = spec.cost(channels, classes, side)
     except InputError as error:
         with pytest.raises((RuntimeError, InputError)):
             traced_cost.__wrapped__(spec, channels, classes, side)
@@ -87,7 +87,7 @@ def test_a_spec_costs_what_its_network_costs_or_the_network_cannot_take_the_imag
             spec, channels, classes, smallest
         )
         return
-    assert told == traced_cost(spec, channels, classes, side)
+    assert cost == traced_cost(spec, channels, classes, side)
 
 
 @given(spec=SPECS)

@@ -109,8 +109,8 @@ def test_multiply_adds_are_those_of_the_slides_when_the_first_convolution_halves
     name: str, macs: float
 ) -> None:
     table = {"name": name, "stride_on": "first"}
-    told = parse_model(table, "").cost(3, 1000, 224)[1]
-    assert told == pytest.approx(macs, rel=0.02 if macs < 3.8e9 else 0.002)
+    cost = parse_model(table, "").cost(3, 1000, 224)[1]
+    assert cost == pytest.approx(macs, rel=0.02 if macs < 3.8e9 else 0.002)
 
 
 def test_layers_of_the_practical_are_as_in_its_question_10() -> None:

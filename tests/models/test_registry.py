@@ -14,7 +14,7 @@ from resnetlab.models.parse import parse_model
 from resnetlab.models.registry import get_model_config, registered_models
 
 
-def told(value: object) -> list[str]:
+def error_text(value: object) -> list[str]:
     with pytest.raises(InputError) as caught:
         parse_model(value, "study.toml")
     return str(caught.value).splitlines()
@@ -66,13 +66,13 @@ def test_every_name_in_the_list_gives_its_network() -> None:
         ("cifar_resnet20_c", "cifar-resnet20-c"),
     ],
 )
-def test_an_unknown_name_is_told_with_the_nearest_known_one(name: str, fix: str) -> None:
-    (line,) = told(name)
+def test_an_unknown_name_is_reported_with_the_nearest_known_one(name: str, fix: str) -> None:
+    (line,) = error_text(name)
     assert line == f'study.toml: model: unknown model (got {name}). Fix: did you mean "{fix}"?'
 
 
-def test_a_name_that_resembles_nothing_is_told_where_to_look() -> None:
-    assert told("zzz") == [
+def test_a_name_that_resembles_nothing_is_reported_where_to_look() -> None:
+    assert error_text("zzz") == [
         "study.toml: model: unknown model (got zzz). Fix: resnetlab models lists the names"
     ]
 
@@ -92,8 +92,8 @@ def test_a_name_that_resembles_nothing_is_told_where_to_look() -> None:
     ],
     ids=range(9),
 )
-def test_a_depth_that_is_none_is_told_with_its_neighbors(depth: object, remedy: str) -> None:
-    assert told({"depth": depth}) == [f"study.toml: {remedy}"]
+def test_a_depth_that_is_none_is_reported_with_its_neighbors(depth: object, remedy: str) -> None:
+    assert error_text({"depth": depth}) == [f"study.toml: {remedy}"]
 
 
 @given(st.integers(-10, 2000))
@@ -107,7 +107,7 @@ def test_a_remedy_for_a_depth_is_a_depth(depth: int) -> None:
 
 def test_a_depth_counts_the_stages_that_the_widths_give() -> None:
     assert parse_model({"depth": 18, "widths": [8, 16, 32, 64]}, "x").blocks == (2, 2, 2, 2)
-    assert told({"depth": 20, "widths": [8, 16, 32, 64]}) == [
+    assert error_text({"depth": 20, "widths": [8, 16, 32, 64]}) == [
         "study.toml: model.depth: 20 is not 8n + 2. Fix: 18 or 26"
     ]
 
@@ -165,12 +165,12 @@ def test_a_table_may_name_a_network_and_say_what_differs(
         ),
     ],
 )
-def test_a_network_that_cannot_be_is_told(table: dict[str, Any], lines: list[str]) -> None:
-    assert told(table) == [f"study.toml: model.{line}" for line in lines]
+def test_a_network_that_cannot_be_is_reported(table: dict[str, Any], lines: list[str]) -> None:
+    assert error_text(table) == [f"study.toml: model.{line}" for line in lines]
 
 
 def test_three_mistakes_in_a_model_are_three_lines() -> None:
-    lines = told({"deph": 1, "depth": 21, "shortcut": "D"})
+    lines = error_text({"deph": 1, "depth": 21, "shortcut": "D"})
     assert [line.split(":")[1] for line in lines] == [
         " model.deph",
         " model.depth",
@@ -180,8 +180,8 @@ def test_three_mistakes_in_a_model_are_three_lines() -> None:
 
 
 @pytest.mark.parametrize("value", [5, [], None, True])
-def test_what_is_no_model_is_told(value: object) -> None:
-    assert told(value) == [
+def test_what_is_no_model_is_reported(value: object) -> None:
+    assert error_text(value) == [
         f'study.toml: model: not a model (got {value}). Fix: model = "cifar-resnet20"'
     ]
 

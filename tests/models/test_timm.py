@@ -75,12 +75,12 @@ def test_timms_weights_load_and_give_timms_logits(name: str) -> None:
 
 def test_a_network_of_timms_is_built_with_the_arguments_of_the_spec() -> None:
     model, images = build(SMALL), torch.randn(2, 3, 64, 64)
-    own = timm.create_model("mobilenetv2_035", num_classes=11, pad_type="same").eval()
-    load_weights(own, dict(model.state_dict()), "own")
+    ours = timm.create_model("mobilenetv2_035", num_classes=11, pad_type="same").eval()
+    load_weights(ours, dict(model.state_dict()), "own")
     with torch.no_grad():
-        assert torch.equal(model(images), own(images))
+        assert torch.equal(model(images), ours(images))
     assert type(model.conv_stem).__name__ == "Conv2dSame"
-    assert model_cost(SMALL, 3, 7, 64)[0] == sum(p.numel() for p in own.parameters())
+    assert model_cost(SMALL, 3, 7, 64)[0] == sum(p.numel() for p in ours.parameters())
     gray = build(ExternalConfig(source="timm/resnet18"), channels=1)
     assert gray(torch.zeros(1, 1, 32, 32)).shape == (1, 7)
 

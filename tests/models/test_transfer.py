@@ -65,11 +65,11 @@ def test_the_backbone_keeps_its_weights_and_the_classifier_is_new_and_the_same_e
     assert 0 < head.weight.abs().max() <= head.in_features**-0.5
     for key, tensor in model.state_dict().items():
         assert torch.equal(tensor, again.state_dict()[key]), key
-    held = build_with_new_head(
+    converted = build_with_new_head(
         ExternalConfig(source=source, weights=spec.weights), 7, generator
     ).state_dict()
     for key, tensor in model.state_dict().items():
-        assert key.startswith(f"{name}.") or torch.equal(tensor, held[key]), key
+        assert key.startswith(f"{name}.") or torch.equal(tensor, converted[key]), key
 
 
 @pytest.mark.parametrize("source", SOURCES)
@@ -90,8 +90,8 @@ def test_the_halves_of_a_network_give_what_the_whole_gives(source: str, place: s
         rows = trunk(images)
         assert rows.dim() == 2
         torch.testing.assert_close(tail(rows), model(images), rtol=1e-5, atol=1e-5)
-    own = {id(p) for p in tail.parameters()}
-    assert own < {id(p) for p in model.parameters()}  # shared, not copied
+    ids = {id(p) for p in tail.parameters()}
+    assert ids < {id(p) for p in model.parameters()}  # shared, not copied
 
 
 def test_the_last_norm_is_the_one_that_comes_last_on_the_way_not_in_the_list_of_modules() -> None:
@@ -135,8 +135,8 @@ def test_a_network_is_counted_with_the_classifier_that_it_is_fine_tuned_with() -
 
 def test_what_is_frozen_has_no_gradient_and_its_statistics_do_not_drift() -> None:
     model = build_with_new_head(ExternalConfig(source="torchvision/resnet18"), 3, generator)
-    for what, trained in (("backbone", {"fc"}), (9, {"layer4.1", "fc"})):
-        freeze(model, what, "")
+    for freeze_option, trained in (("backbone", {"fc"}), (9, {"layer4.1", "fc"})):
+        freeze(model, freeze_option, "")
         assert {
             n.rpartition(".")[0].split(".conv")[0].split(".bn")[0]
             for n, p in model.named_parameters()
@@ -146,8 +146,8 @@ def test_what_is_frozen_has_no_gradient_and_its_statistics_do_not_drift() -> Non
         before = [m.running_mean.clone() for m in frozen]  # type: ignore[union-attr]
         model(torch.randn(4, 3, 32, 32)).sum().backward()
         assert frozen
-        for module, held in zip(frozen, before, strict=True):
-            assert torch.equal(module.running_mean, held)  # type: ignore[arg-type]
+        for module, values in zip(frozen, before, strict=True):
+            assert torch.equal(module.running_mean, values)  # type: ignore[arg-type]
             assert module.weight.grad is None
         model.zero_grad(set_to_none=True)
 
@@ -162,7 +162,7 @@ def test_weights_of_another_architecture_are_refused_by_name(tmp_path: Path) -> 
         )
 
 
-def test_sizes_that_a_network_does_not_take_and_freezing_all_of_it_are_told() -> None:
+def test_sizes_that_a_network_does_not_take_and_freezing_all_of_it_are_reported() -> None:
     model = build_with_new_head(ExternalConfig(source="torchvision/alexnet"), 3, generator)
     with pytest.raises(InputError, match=r"does not take images of 32 x 32: .*Fix: a larger size"):
         check_side(model, 32, "torchvision/alexnet")

@@ -28,8 +28,8 @@ from resnetlab.studies.parsing.toml_tables import catalog_names
 from resnetlab.studies.study import Condition, Study
 
 ROOT = Path(__file__).resolve().parents[2]
-HELD = tomllib.loads((ROOT / "docs" / "coverage.toml").read_text(encoding="utf-8"))
-ENTRIES = [(source, entry) for source in HELD["sources"] for entry in HELD[source]]
+COMMITTED = tomllib.loads((ROOT / "docs" / "coverage.toml").read_text(encoding="utf-8"))
+ENTRIES = [(source, entry) for source in COMMITTED["sources"] for entry in COMMITTED[source]]
 STATES = ("full protocol", "reduced", "published only", "not run")
 FIELDS = "item what command test state bonus star note conditions epochs shows"
 UNMAPPED = 12
@@ -221,7 +221,7 @@ def test_every_entry_is_short_and_has_one_of_four_states_or_says_what_it_waits_f
 
 
 def test_all_questions_of_the_practical_stand_there_and_three_are_bonus() -> None:
-    items = {entry["item"]: entry for entry in HELD["practical"]}
+    items = {entry["item"]: entry for entry in COMMITTED["practical"]}
     assert [f"question {n}" in items for n in range(1, 35)] == [True] * 34
     assert [item for item, entry in items.items() if entry.get("bonus")] == [
         f"question {n}" for n in (21, 25, 28)
@@ -233,8 +233,8 @@ def test_all_questions_of_the_practical_stand_there_and_three_are_bonus() -> Non
 
 
 def test_every_source_is_covered_with_its_errata_and_the_unmapped_are_counted() -> None:
-    for source in HELD["sources"]:
-        items = [entry["item"] for entry in HELD[source]]
+    for source in COMMITTED["sources"]:
+        items = [entry["item"] for entry in COMMITTED[source]]
         assert len(items) == len(set(items))
         assert any(item.startswith("erratum") for item in items), source
     counts = Counter(state(entry) if "command" in entry else "unmapped" for _, entry in ENTRIES)
@@ -245,7 +245,7 @@ def test_every_source_is_covered_with_its_errata_and_the_unmapped_are_counted() 
 
 
 def test_every_source_is_a_work_of_the_bibliography() -> None:
-    assert set(HELD["sources"].values()) <= set(bibliography())
+    assert set(COMMITTED["sources"].values()) <= set(bibliography())
 
 
 def test_every_study_of_a_source_is_named() -> None:

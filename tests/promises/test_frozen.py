@@ -27,7 +27,7 @@ def _module() -> ModuleType:
 
 
 frozen = _module()
-HELD: dict[str, Any] = json.loads((GOLDEN / "frozen.json").read_text())
+COMMITTED: dict[str, Any] = json.loads((GOLDEN / "frozen.json").read_text())
 
 
 @pytest.fixture(scope="module")
@@ -39,17 +39,17 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize("name", list(frozen.RUNS))
 def test_a_run_has_the_weights_that_it_had(name: str, data: Path, tmp_path: Path) -> None:
     measured = frozen.train(name, tmp_path, data)
-    bits, expected = measured.pop("sha256"), HELD["runs"][name]
+    bits, expected = measured.pop("sha256"), COMMITTED["runs"][name]
     tolerance = 0.05 if name == "bf16" else 0.01
     assert measured == {key: pytest.approx(value, rel=tolerance) for key, value in expected.items()}
-    known = HELD["bits"].get(frozen.processor())
+    known = COMMITTED["bits"].get(frozen.processor())
     if known is not None:  # another processor adds in another order
         assert bits == known[name]
 
 
 def test_the_random_streams_are_those_of_ever() -> None:
-    assert frozen.streams() == HELD["streams"]
+    assert frozen.streams() == COMMITTED["streams"]
 
 
 def test_committed_results_hold_the_same_numbers() -> None:
-    assert frozen.committed() == HELD["results"]
+    assert frozen.committed() == COMMITTED["results"]

@@ -29,9 +29,9 @@ def test_a_wheel_holds_every_module_catalog_file_and_template(tmp_path: Path) ->
     assert done.returncode == 0, done.stderr
     names = set(zipfile.ZipFile(next(tmp_path.glob("*.whl"))).namelist())
     package = ROOT / "src" / "resnetlab"
-    wanted = {
+    expected = {
         f"resnetlab/{path.relative_to(package)}"
         for path in package.rglob("*")
         if path.is_file() and "__pycache__" not in path.parts
     }
-    assert wanted <= names
+    assert expected <= names

@@ -219,10 +219,10 @@ SMALL = ("--set", "grid.model.depth=[8]", "--set", "recipe.epochs=2")
 def test_a_study_runs_and_its_report_is_written_again(
     here: Path, environment: dict[str, str], more: tuple[str, ...]
 ) -> None:
-    said = run(here, environment, "study", "run", "digits", "--seeds", 1, *more)
+    output = run(here, environment, "study", "run", "digits", "--seeds", 1, *more)
     (page,) = [
         here / line.removeprefix("Report: ")
-        for line in said.splitlines()
+        for line in output.splitlines()
         if line.startswith("Report: ")
     ]
     before = page.read_bytes()
@@ -290,8 +290,8 @@ def test_a_run_that_was_interrupted_and_killed_goes_on_from_its_checkpoint(
     kill_all(here)  # whoever held the run's lock let go of it
     second.wait(60)
     assert not (folder / "result.json").exists()
-    said = run(here, environment, "resume", folder)
-    assert f"Run: {folder}" in said
+    output = run(here, environment, "resume", folder)
+    assert f"Run: {folder}" in output
     assert events() == ["start", "resume", "resume"]
     assert not (folder / "checkpoints").exists()
 
@@ -311,7 +311,7 @@ def test_a_network_is_fitted_to_photographs_used_and_scored(
     )
     words = ("finetune", photos, "--model", "tiny.toml", "--recipe", QUICK, "--train-size", 32)
     model = here / "models" / f"stripes-tiny-{Path(QUICK).stem}"
-    _, said, named, scored = run_all(
+    _, output, named, scored = run_all(
         here,
         environment,
         words,
@@ -319,7 +319,7 @@ def test_a_network_is_fitted_to_photographs_used_and_scored(
         ("predict", model, photos / "test" / "across" / "00.png"),
         ("evaluate", model, photos, "--json"),
     )
-    assert "resnetlab predict" in said
+    assert "resnetlab predict" in output
     assert "across" in named
     assert json.loads(scored[scored.index("{") :].partition("\n}")[0] + "\n}")
     assert list((here / "cache of a person" / "images").glob("*.npy"))

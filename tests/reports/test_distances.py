@@ -25,28 +25,32 @@ def evidence(distance=PAIRS):
     return reports.collect(study_record(TRUTH, study=study, test_curve=True))
 
 
-def curves(held, label, field):
+def curves(values, label, field):
     """An array (runs, epochs) of the trained runs, without step 0."""
-    seeds = [row.seed for row in held.rows if row.condition == label and row.status == "trained"]
-    told: dict[int, list[float]] = {seed: [] for seed in seeds}
-    for point in held.curve_points:
-        if (point.condition, point.split) == (label, "test") and point.seed in told and point.step:
-            told[point.seed].append(getattr(point, field))
-    return seeds, np.array([told[seed] for seed in seeds])
+    seeds = [row.seed for row in values.rows if row.condition == label and row.status == "trained"]
+    result: dict[int, list[float]] = {seed: [] for seed in seeds}
+    for point in values.curve_points:
+        if (
+            (point.condition, point.split) == (label, "test")
+            and point.seed in result
+            and point.step
+        ):
+            result[point.seed].append(getattr(point, field))
+    return seeds, np.array([result[seed] for seed in seeds])
 
 
 @pytest.mark.parametrize(
     ("metric", "field", "digits"), [("top1", "top1_error_pct", 1), ("loss", "loss_nats", 4)]
 )
 def test_the_sums_are_those_of_the_curves(metric, field, digits):
-    held = evidence(replace(PAIRS, metric=metric))
-    rows = reports.build_report(held).distances.rows
+    study_data = evidence(replace(PAIRS, metric=metric))
+    rows = reports.build_report(study_data).distances.rows
     assert [row[0].text for row in rows] == [
         "residual 8 (A) and plain 8",
         "plain 56 and residual 56 (A)",
     ]
     for row, left, right in zip(rows, PAIRS.left, PAIRS.right, strict=True):
-        (seeds, a), (others, b) = curves(held, left, field), curves(held, right, field)
+        (seeds, a), (others, b) = curves(study_data, left, field), curves(study_data, right, field)
         each = [((a[seeds.index(s)] - b[others.index(s)]) ** 2).sum() for s in seeds if s in others]
         within = [((a[i] - a[j]) ** 2).sum() for i, j in combinations(range(len(seeds)), 2)]
         means = ((a.mean(0) - b.mean(0)) ** 2).sum()
@@ -61,12 +65,12 @@ def test_the_sums_are_those_of_the_curves(metric, field, digits):
 
 
 def test_the_table_is_in_every_file_and_in_none_of_a_study_that_asks_for_none(tmp_path):
-    held = evidence()
-    page = reports.write(held, tmp_path).read_text(encoding="utf-8")
+    study_data = evidence()
+    page = reports.write(study_data, tmp_path).read_text(encoding="utf-8")
     for text in (
         page,
         (tmp_path / "report.md").read_text(encoding="utf-8"),
-        latex.render(reports.build_report(held)),
+        latex.render(reports.build_report(study_data)),
     ):
         assert "Distances between learning curves" in text
     assert reports.build_report_from_record(study_record()).distances is None

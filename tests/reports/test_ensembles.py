@@ -31,10 +31,10 @@ def planted(folder, ensemble=PAIR, truth=TRUTH):
     """Run s of `plain 8` is unsure and wrong on every fifth image from s; `plain 56` likewise on
     every third.
     """
-    held = study_record(truth, study=replace(load_study("digits"), ensembles=(ensemble,)))
+    record = study_record(truth, study=replace(load_study("digits"), ensembles=(ensemble,)))
     labels = np.arange(IMAGES) % 10
     cells = []
-    for cell in held.runs:
+    for cell in record.runs:
         every = {"plain 8": 5, "plain 56": 3}.get(cell.run.condition)
         if every and cell.record:
             wrong = np.arange(IMAGES) % every == cell.run.seed % every
@@ -46,7 +46,7 @@ def planted(folder, ensemble=PAIR, truth=TRUTH):
             save_file({"logits": logits, "labels": labels}, place / "logits-test.safetensors")
             cell = replace(cell, record=replace(cell.record, folder=str(place)))
         cells.append(cell)
-    return reports.collect(StudyRecord(held.study, tuple(cells)))
+    return reports.collect(StudyRecord(record.study, tuple(cells)))
 
 
 def interval(gains):
@@ -91,14 +91,14 @@ def test_the_interval_of_one_ensemble_is_students_over_images(tmp_path):
 
 
 def test_one_of_each_condition_answers_together_for_every_seed_that_all_have(tmp_path):
-    held = planted(tmp_path)
-    across = [joint for joint in held.ensembles if not joint.condition]
+    record = planted(tmp_path)
+    across = [joint for joint in record.ensembles if not joint.condition]
     assert [(joint.seed, joint.members) for joint in across] == [
         (0, 2),
         (1, 2),
         (3, 2),
     ]  # two of plain 56 died
-    row = reports.build_report(held).ensembles.rows[-1]
+    row = reports.build_report(record).ensembles.rows[-1]
     gains = [joint.gain for joint in across]
     assert row[0].text == "One of each: plain 8 and plain 56"
     assert row[0].note == "Together they are better.; a slide"
@@ -110,14 +110,14 @@ def test_one_of_each_condition_answers_together_for_every_seed_that_all_have(tmp
 
 
 def test_a_report_is_rebuilt_without_the_runs(tmp_path):
-    held = planted(tmp_path / "runs")
-    page = reports.write(held, tmp_path / "first").read_bytes()
+    record = planted(tmp_path / "runs")
+    page = reports.write(record, tmp_path / "first").read_bytes()
     assert rebuild(tmp_path / "first", tmp_path / "again").read_bytes() == page
-    assert load(tmp_path / "again") == held
+    assert load(tmp_path / "again") == record
     for text in (
         page.decode(),
         (tmp_path / "first" / "report.md").read_text(),
-        latex.render(reports.build_report(held)),
+        latex.render(reports.build_report(record)),
     ):
         assert "Ensembles" in text
         assert "but not other trainings" in text
@@ -138,8 +138,8 @@ def test_a_report_of_runs_without_outputs_has_no_number_and_one_that_asks_for_no
 
 
 def test_a_study_without_claims_says_in_words_what_the_depths_reach_together(tmp_path):
-    held = planted(tmp_path)
-    answer = reports.build_report(replace(held, study=replace(held.study, claims=()))).answer
+    record = planted(tmp_path)
+    answer = reports.build_report(replace(record, study=replace(record.study, claims=()))).answer
     assert "Plain 8 and plain 56 together reach" in answer
     assert answer.endswith("over the mean of the members.")
 
@@ -155,7 +155,7 @@ OUTLINE = {
 
 
 @pytest.mark.parametrize(
-    ("changed", "said"),
+    ("changed", "message"),
     [
         (
             {"ensemble": [{"conditions": {"model.depth": 20}}]},
@@ -176,10 +176,10 @@ OUTLINE = {
         ),
     ],
 )
-def test_an_ensemble_that_cannot_be_is_refused_at_load(changed, said):
+def test_an_ensemble_that_cannot_be_is_refused_at_load(changed, message):
     with pytest.raises(InputError) as caught:
         parse_study(OUTLINE | changed, "mine.toml", Overrides())
-    assert any(said in str(problem) for problem in caught.value.problems), caught.value.problems
+    assert any(message in str(problem) for problem in caught.value.problems), caught.value.problems
 
 
 def test_a_part_of_the_grid_keeps_the_ensemble_of_its_conditions():

@@ -28,11 +28,11 @@ def test_a_study_without_claims_explores_every_pair_by_welch_and_benjamini_hochb
     names = [row[0].text.split(" − ") for row in table.rows]
     assert len(names) == 6
     p = [stats.ttest_ind(accuracies(a), accuracies(b), equal_var=False).pvalue for a, b in names]
-    wanted = stats.false_discovery_control(p)
-    assert wanted.tolist() == sorted(wanted)
-    for row, (a, b), corrected in zip(table.rows, names, wanted, strict=True):
-        wanted_difference = np.mean(accuracies(a)) - np.mean(accuracies(b))
-        assert float(row[1].text.replace("−", "-")) == pytest.approx(wanted_difference, abs=0.051)
+    expected = stats.false_discovery_control(p)
+    assert expected.tolist() == sorted(expected)
+    for row, (a, b), corrected in zip(table.rows, names, expected, strict=True):
+        expected_difference = np.mean(accuracies(a)) - np.mean(accuracies(b))
+        assert float(row[1].text.replace("−", "-")) == pytest.approx(expected_difference, abs=0.051)
         assert row[-1].text == (
             "< 0.0001" if corrected < 1e-4 else f"{corrected:.{4 if corrected < 1e-3 else 3}f}"
         )

@@ -76,9 +76,9 @@ def test_names_are_text_in_html_and_markdown(tmp_path):
     assert "<script" not in text + document
     assert "![x]" not in document
     drawn = [path.read_text(encoding="utf-8") for path in (tmp_path / "figures").iterdir()]
-    for held in (text, document, *drawn):
-        assert not re.search("[\x00-\x08\x0b-\x1f\u202e]", held)
-        assert "<script" not in held
+    for values in (text, document, *drawn):
+        assert not re.search("[\x00-\x08\x0b-\x1f\u202e]", values)
+        assert "<script" not in values
 
 
 def test_the_page_loads_nothing_from_elsewhere(folder):
@@ -198,8 +198,8 @@ def test_a_damaged_file_is_named(folder, tmp_path):
     (tmp_path / "results.csv").write_text(text.replace("trained", "splendid"), encoding="utf-8")
     with pytest.raises(InputError, match=r"results\.csv:2"):
         reports.rebuild(tmp_path)
-    held = json.loads((tmp_path / "report.json").read_text(encoding="utf-8")) | {"schema": 99}
-    (tmp_path / "report.json").write_text(json.dumps(held), encoding="utf-8")
+    result = json.loads((tmp_path / "report.json").read_text(encoding="utf-8")) | {"schema": 99}
+    (tmp_path / "report.json").write_text(json.dumps(result), encoding="utf-8")
     with pytest.raises(InputError, match="schema"):
         reports.rebuild(tmp_path)
 

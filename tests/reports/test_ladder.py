@@ -79,9 +79,9 @@ def values(name: str) -> list[float]:
 
 
 def test_each_rung_is_set_against_its_parent_by_welch() -> None:
-    held = report().ladder
-    assert held is not None
-    rows = {row[0].text: row for row in held.table.rows}
+    ladder = report().ladder
+    assert ladder is not None
+    rows = {row[0].text: row for row in ladder.table.rows}
     for name, parent in (
         ("+ normalization", "baseline"),
         ("halves", "baseline"),
@@ -100,10 +100,10 @@ def test_each_rung_is_set_against_its_parent_by_welch() -> None:
 
 
 def test_what_is_expected_is_judged_and_the_rest_is_shown_without_a_verdict() -> None:
-    told = report()
-    assert told.ladder is not None
-    assert told.claims is not None
-    rows = {row[0].text: row for row in told.ladder.table.rows}
+    document = report()
+    assert document.ladder is not None
+    assert document.claims is not None
+    rows = {row[0].text: row for row in document.ladder.table.rows}
     assert (rows["+ normalization"][4].badge, rows["+ normalization"][4].note.split("; ")[-1]) == (
         "reproduced",
         "expected: better",
@@ -116,19 +116,19 @@ def test_what_is_expected_is_judged_and_the_rest_is_shown_without_a_verdict() ->
         for a, b in (("+ normalization", "baseline"), ("+ momentum", "+ normalization"))
     ]
     assert max(p) < 0.001, "far from the line in either order of Holm"
-    assert "no claim" not in {row[-1].text for row in told.claims.rows}
-    assert len(told.claims.rows) == 2
+    assert "no claim" not in {row[-1].text for row in document.claims.rows}
+    assert len(document.claims.rows) == 2
 
 
 def test_overfitting_shows_as_what_train_has_above_test() -> None:
-    held = report()
-    assert held.ladder is not None
-    row = held.ladder.table.rows[0]
+    document = report()
+    assert document.ladder is not None
+    row = document.ladder.table.rows[0]
     errors = [100 - value for value in values("baseline")]
     train = 100 - 0.9 * statistics.mean(errors)  # as the synthetic runs have it
     assert row[2].text == f"{train:.1f} %"
     assert row[2].note == f"{train - statistics.mean(values('baseline')):+.1f} to test"
-    (error,) = [curves for curves in held.curves if curves.key == "test-error"]
+    (error,) = [curves for curves in document.curves if curves.key == "test-error"]
     for panel in error.panels:
         assert panel.other_split_mean is not None
         assert panel.mean is not None
@@ -137,45 +137,49 @@ def test_overfitting_shows_as_what_train_has_above_test() -> None:
 
 
 def test_the_figure_leads_from_parents_and_marks_side_rungs() -> None:
-    held = report().ladder
-    assert held is not None
-    assert [(row.label, row.is_side_rung, row.parent) for row in held.plot.rows] == [
+    ladder = report().ladder
+    assert ladder is not None
+    assert [(row.label, row.is_side_rung, row.parent) for row in ladder.plot.rows] == [
         ("baseline", False, None),
         ("+ normalization", False, 0),
         ("halves", True, 0),
         ("+ momentum", False, 1),
     ]
-    drawing = draw(held.plot)
+    drawing = draw(ladder.plot)
     for svg in (drawing.wide, drawing.narrow):
-        for row in held.plot.rows:
+        for row in ladder.plot.rows:
             assert f">{row.label}<" in svg
 
 
 def test_failed_runs_have_their_denominator() -> None:
-    held = report().ladder
-    assert held is not None
-    assert "3 of 5 trained" in held.table.rows[3][1].note
+    ladder = report().ladder
+    assert ladder is not None
+    assert "3 of 5 trained" in ladder.table.rows[3][1].note
 
 
 @pytest.mark.parametrize("left", ["waiting", "running"])
 def test_nothing_is_judged_before_the_last_run(left: str) -> None:
-    held = report(TRUTH | {"halves": [*TRUTH["halves"][:4], (left, None)]}).ladder
-    assert held is not None
-    assert {row[3].text for row in held.table.rows} == {"–"}
-    assert {row[4].text for row in held.table.rows} == {"–", "Waiting", "no claim"}
+    ladder = report(TRUTH | {"halves": [*TRUTH["halves"][:4], (left, None)]}).ladder
+    assert ladder is not None
+    assert {row[3].text for row in ladder.table.rows} == {"–"}
+    assert {row[4].text for row in ladder.table.rows} == {"–", "Waiting", "no claim"}
 
 
 def test_a_rung_that_never_learned_is_drawn_without_a_point() -> None:
-    held = report(TRUTH | {"+ momentum": [("at chance", 10.0)] * 5}).ladder
-    assert held is not None
-    assert held.plot.rows[3].mean_pct is None
-    assert "no trained run" in draw(held.plot).wide
+    ladder = report(TRUTH | {"+ momentum": [("at chance", 10.0)] * 5}).ladder
+    assert ladder is not None
+    assert ladder.plot.rows[3].mean_pct is None
+    assert "no trained run" in draw(ladder.plot).wide
 
 
 def test_all_renderers_show_the_ladder_and_other_studies_have_none(tmp_path: Path) -> None:
-    told = report()
-    drawings = {picture.key: draw(picture) for picture in told.plots}
-    for text in (html.render(told, drawings), markdown.render(told), latex.render(told)):
+    document = report()
+    drawings = {picture.key: draw(picture) for picture in document.plots}
+    for text in (
+        html.render(document, drawings),
+        markdown.render(document),
+        latex.render(document),
+    ):
         for why in (
             "Where it begins.",
             "One rate suits all directions.",

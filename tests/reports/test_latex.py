@@ -85,8 +85,8 @@ def test_colors_of_a_pdf_are_fixed(evidence):
 
     with mpl.rc_context({"pdf.compression": 0}):
         drawn = "".join(
-            figures.draw_pdf(held).decode("latin-1")
-            for held in reports.build_report(evidence).plots
+            figures.draw_pdf(document).decode("latin-1")
+            for document in reports.build_report(evidence).plots
         )
     sentinels = {tuple(int(name[i : i + 2], 16) for i in (1, 3, 5)) for name in figures.COLORS}
     used = re.findall(r"([\d.]+) ([\d.]+) ([\d.]+) (?:rg|RG)", drawn)
@@ -95,7 +95,7 @@ def test_colors_of_a_pdf_are_fixed(evidence):
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message"),
     [
         ("100 % of $a_1$ & #2", r"100 \% of \$a\_1\$ \& \#2"),
         (r"\input{x}", r"\textbackslash{}input\{x\}"),
@@ -104,8 +104,8 @@ def test_colors_of_a_pdf_are_fixed(evidence):
         ("\N{CJK UNIFIED IDEOGRAPH-4E2D}", "{[}U+4E2D{]}"),
     ],
 )
-def test_text_is_text(text, said):
-    assert latex.escape(text) == said
+def test_text_is_text(text, message):
+    assert latex.escape(text) == message
 
 
 def test_no_name_becomes_a_command():

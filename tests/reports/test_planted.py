@@ -157,9 +157,9 @@ def rows(report):
 
 @pytest.mark.parametrize("name", CLAIMS)
 def test_each_planted_truth_is_found(report, name):
-    wanted = CLAIMS[name][0]
-    assert rows(report)[name][-1].badge == wanted
-    assert next(cell.badge for cell in report.verdicts if cell.text == name) == wanted
+    expected = CLAIMS[name][0]
+    assert rows(report)[name][-1].badge == expected
+    assert next(cell.badge for cell in report.verdicts if cell.text == name) == expected
 
 
 @pytest.mark.parametrize(
@@ -193,14 +193,17 @@ def test_a_direction_stands_below_its_size(report):
 
 
 def test_each_claim_says_what_it_compares_and_in_which_unit(report):
-    held = rows(report)
-    assert held["an effect in loss"][0].note == "plain 14 − residual 14 (A) in test loss"
-    assert held["an effect in loss"][1].text.endswith(" nats")
-    assert held["a size"][0].note == "residual 14 (A) − plain 14: from 2.50 to 7.50 points"
-    assert held["a ratio"][1].text.endswith(" %")
-    assert (held["it fails"][1].text, held["it fails"][1].note) == ("5 of 5 fail", "against 0 of 5")
-    assert held["a race"][1].note == "medians; never: 0 of 5 against 0 of 5"
-    assert held["a broken chain"][0].note.endswith("every step worsens test accuracy")
+    rows_by_label = rows(report)
+    assert rows_by_label["an effect in loss"][0].note == "plain 14 − residual 14 (A) in test loss"
+    assert rows_by_label["an effect in loss"][1].text.endswith(" nats")
+    assert rows_by_label["a size"][0].note == "residual 14 (A) − plain 14: from 2.50 to 7.50 points"
+    assert rows_by_label["a ratio"][1].text.endswith(" %")
+    assert (rows_by_label["it fails"][1].text, rows_by_label["it fails"][1].note) == (
+        "5 of 5 fail",
+        "against 0 of 5",
+    )
+    assert rows_by_label["a race"][1].note == "medians; never: 0 of 5 against 0 of 5"
+    assert rows_by_label["a broken chain"][0].note.endswith("every step worsens test accuracy")
 
 
 def test_a_claim_on_the_train_images_is_judged_there_and_says_so():
@@ -233,11 +236,11 @@ def test_a_claim_on_the_train_images_is_judged_there_and_says_so():
 
 
 def test_failed_and_missing_runs_qualify_and_are_named(report):
-    held = rows(report)
-    assert held["failed runs"][-1].note == "trained runs only"
-    assert held["a dead arm"][-1].note.endswith("5 of 5 against 0 of 5 trained")
-    assert "seeds per condition" in held["missing runs that matter"][-1].note
-    assert "memory" in held["out of memory"][-1].note
+    rows_by_label = rows(report)
+    assert rows_by_label["failed runs"][-1].note == "trained runs only"
+    assert rows_by_label["a dead arm"][-1].note.endswith("5 of 5 against 0 of 5 trained")
+    assert "seeds per condition" in rows_by_label["missing runs that matter"][-1].note
+    assert "memory" in rows_by_label["out of memory"][-1].note
 
 
 def test_the_note_explains_the_kinds_that_are_there_and_counts_the_lines(report):
@@ -279,19 +282,27 @@ def test_the_order_of_seeds_changes_no_verdict(report):
 
 
 def test_the_forest_plot_has_a_row_a_claim_with_its_failed_runs(report):
-    held = {row.label: row for row in report.forest.rows}
-    assert set(held) == set(CLAIMS)
-    assert held["a size"].region == (2.5, 7.5)
-    assert held["a size"].low < held["a size"].effect < held["a size"].high
-    assert (held["failed runs"].conditional, held["failed runs"].texts[1:]) == (
+    rows_by_label = {row.label: row for row in report.forest.rows}
+    assert set(rows_by_label) == set(CLAIMS)
+    assert rows_by_label["a size"].region == (2.5, 7.5)
+    assert (
+        rows_by_label["a size"].low < rows_by_label["a size"].effect < rows_by_label["a size"].high
+    )
+    assert (rows_by_label["failed runs"].conditional, rows_by_label["failed runs"].texts[1:]) == (
         True,
         ("5/5 and 3/5 trained", "1 at chance, 1 diverged"),
     )
-    assert held["out of memory"].texts[2] == "1 at chance, 1 diverged, 5 out of memory"
-    assert (held["it fails"].effect, held["it fails"].texts[0]) == (None, "5 of 5 fail")
-    assert {row.unit for row in held.values()} == {"points", "nats", "%", ""}
+    assert rows_by_label["out of memory"].texts[2] == "1 at chance, 1 diverged, 5 out of memory"
+    assert (rows_by_label["it fails"].effect, rows_by_label["it fails"].texts[0]) == (
+        None,
+        "5 of 5 fail",
+    )
+    assert {row.unit for row in rows_by_label.values()} == {"points", "nats", "%", ""}
     for name in CLAIMS:
-        assert f"{name} {held[name].texts[0]}: {held[name].verdict}" in report.forest.alt
+        assert (
+            f"{name} {rows_by_label[name].texts[0]}: {rows_by_label[name].verdict}"
+            in report.forest.alt
+        )
 
 
 def test_the_forest_plot_stands_in_the_page_and_in_the_document(tmp_path):

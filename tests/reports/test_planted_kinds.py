@@ -118,15 +118,15 @@ def test_each_truth_is_found_by_each_kind(kind, truth, word):
         tomllib.loads(f'{STUDY}kind = "{kind}"\n{CLAIMS[kind]}'), "study.toml", Overrides()
     )
     runs = {
-        label: around(held) if isinstance(held, float) else held
-        for label, held in zip(CONDITIONS, truth, strict=True)
+        label: around(values) if isinstance(values, float) else values
+        for label, values in zip(CONDITIONS, truth, strict=True)
     }
     report = reports.build_report_from_record(study_record(runs, study=study))
     assert report.verdicts[0].badge == word
-    told = {row[0].text: [cell.text for cell in row[1:]] for row in report.outcomes.rows}
-    assert told["all"][0] == "20"  # whatever became of them
-    assert all(int(row[0]) == sum(map(int, row[1:])) for row in told.values())
-    failed = [outcome for held in runs.values() for outcome, _ in held if outcome != "trained"]
+    cells = {row[0].text: [cell.text for cell in row[1:]] for row in report.outcomes.rows}
+    assert cells["all"][0] == "20"  # whatever became of them
+    assert all(int(row[0]) == sum(map(int, row[1:])) for row in cells.values())
+    failed = [outcome for values in runs.values() for outcome, _ in values if outcome != "trained"]
     if (
         failed
         and word in ("reproduced", "partly reproduced")
@@ -136,7 +136,7 @@ def test_each_truth_is_found_by_each_kind(kind, truth, word):
 
 
 def test_every_kind_meets_every_verdict_that_it_can_give():
-    found = {kind: {word for held, _, word in TRUTHS if held == kind} for kind in CLAIMS}
+    found = {kind: {word for values, _, word in TRUTHS if values == kind} for kind in CLAIMS}
     words = {"reproduced", "contradicted", "inconclusive", "untestable"}
     assert found == {
         kind: words | ({"partly reproduced"} if kind in ("about", "relative") else set())

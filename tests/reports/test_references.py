@@ -27,7 +27,7 @@ PROTOCOL = Protocol(summary="as it was", data="digits", epochs=10, fields={"reci
 
 
 def report(value, *, protocol=PROTOCOL, condition=RESIDUAL, truth=TRUTH, **changes):
-    held = replace(
+    changed_study = replace(
         load_study("digits"),
         references=(
             MatchedReference(
@@ -36,7 +36,7 @@ def report(value, *, protocol=PROTOCOL, condition=RESIDUAL, truth=TRUTH, **chang
         ),
         **changes,
     )
-    return reports.build_report_from_record(study_record(truth, study=held))
+    return reports.build_report_from_record(study_record(truth, study=changed_study))
 
 
 def row(report):
@@ -56,21 +56,21 @@ def error(value=2.84, **fields):
 
 
 def test_a_compatible_number_stands_with_its_interval_and_as_a_diamond():
-    held = report(error())
-    told = row(held)
+    document = report(error())
+    cells = row(document)
     half = t_quantile(0.975, 4) * 0.7402702209328702 * (1 / 5 + 1) ** 0.5 + 0.005
-    assert told["Published"].text == "97.16 %"
-    assert "error 2.84 in the source" in told["Published"].note
-    assert (told["Measured"].text, told["Measured"].note) == ("97.2 %", "n = 5")
-    assert told["95 % prediction interval"].text == f"[{97.16 - half:.1f}, {97.16 + half:.1f}]"
-    assert told["Badge"].badge == "compatible"
-    assert told["Differences"].text == "none that the source describes"
-    marks = {row.label: row.reference_marks for row in held.dot_plot.rows}
+    assert cells["Published"].text == "97.16 %"
+    assert "error 2.84 in the source" in cells["Published"].note
+    assert (cells["Measured"].text, cells["Measured"].note) == ("97.2 %", "n = 5")
+    assert cells["95 % prediction interval"].text == f"[{97.16 - half:.1f}, {97.16 + half:.1f}]"
+    assert cells["Badge"].badge == "compatible"
+    assert cells["Differences"].text == "none that the source describes"
+    marks = {row.label: row.reference_marks for row in document.dot_plot.rows}
     assert [mark.value_pct for mark in marks[RESIDUAL]] == [pytest.approx(97.16)]
     assert marks[RESIDUAL][0].low_pct == pytest.approx(97.16 - half)
     assert not marks["plain 56"]
-    assert "Diamond: a published number" in held.dot_plot.caption
-    assert ">published<" in figures.draw(held.dot_plot).wide
+    assert "Diamond: a published number" in document.dot_plot.caption
+    assert ">published<" in figures.draw(document.dot_plot).wide
 
 
 def test_errata_of_a_source_stand_once_in_the_report(tmp_path):
@@ -84,19 +84,19 @@ def test_errata_of_a_source_stand_once_in_the_report(tmp_path):
         )
         for label in (RESIDUAL, "plain 56")
     )
-    held = replace(load_study("digits"), references=pairs)
-    page = reports.write(reports.collect(study_record(study=held)), tmp_path)
+    changed_study = replace(load_study("digits"), references=pairs)
+    page = reports.write(reports.collect(study_record(study=changed_study)), tmp_path)
     for path in (page, tmp_path / "report.md"):
         assert path.read_text(encoding="utf-8").count("56 layers: the text says 34.") == 1
     assert load(tmp_path).study.references == pairs
 
 
 def test_a_distant_number_is_incompatible_and_stays_on_the_axis():
-    held = report(error(12.0, num_runs=5, sd=0.3))
-    assert row(held)["Badge"].badge == "incompatible"
-    assert "mean of 5; sd 0.30" in row(held)["Published"].note
-    assert held.dot_plot.low_pct < 88
-    assert held.verdicts[0].badge == "reproduced"  # a badge is no verdict
+    document = report(error(12.0, num_runs=5, sd=0.3))
+    assert row(document)["Badge"].badge == "incompatible"
+    assert "mean of 5; sd 0.30" in row(document)["Published"].note
+    assert document.dot_plot.low_pct < 88
+    assert document.verdicts[0].badge == "reproduced"  # a badge is no verdict
 
 
 @pytest.mark.parametrize(
@@ -128,16 +128,16 @@ def test_a_distant_number_is_incompatible_and_stays_on_the_axis():
         ),
     ],
 )
-def test_no_badge_where_the_number_is_of_something_else_and_the_reason_is_told(
+def test_no_badge_where_the_number_is_of_something_else_and_the_reason_is_reported(
     value, protocol, why
 ):
-    told = row(report(value, protocol=protocol))["Badge"]
-    assert (told.text, told.badge) == ("None", "")
-    assert told.note.startswith(why)
+    cells = row(report(value, protocol=protocol))["Badge"]
+    assert (cells.text, cells.badge) == ("None", "")
+    assert cells.note.startswith(why)
 
 
 def test_a_source_links_to_its_work_and_only_by_an_address_that_is_one(tmp_path):
-    held = replace(
+    changed_study = replace(
         load_study("digits"),
         references=(
             MatchedReference(
@@ -155,7 +155,7 @@ def test_a_source_links_to_its_work_and_only_by_an_address_that_is_one(tmp_path)
             ),
         ),
     )
-    page = reports.write(reports.collect(study_record(study=held)), tmp_path).read_text(
+    page = reports.write(reports.collect(study_record(study=changed_study)), tmp_path).read_text(
         encoding="utf-8"
     )
     assert '<a href="https://example.org/mine" rel="noopener">Mine, table 1</a>' in page
@@ -181,7 +181,7 @@ def test_a_source_links_to_its_work_and_only_by_an_address_that_is_one(tmp_path)
 
 
 def test_a_published_top_5_error_stands_beside_the_measured_one():
-    held = study_record(
+    record = study_record(
         study=replace(
             load_study("digits"),
             references=(
@@ -194,18 +194,18 @@ def test_a_published_top_5_error_stands_beside_the_measured_one():
             ),
         )
     )
-    found = reports.collect(held)
+    found = reports.collect(record)
     seen = iter((4.0, 4.4, 4.2, 4.6, 4.3))
     rows = [
         replace(row, test_top5_error_pct=next(seen)) if row.condition == RESIDUAL else row
         for row in found.rows
     ]
-    told = row(reports.build_report(replace(found, rows=tuple(rows))))
+    cells = row(reports.build_report(replace(found, rows=tuple(rows))))
     half = t_quantile(0.975, 4) * 0.2236067977499790 * (1 / 5 + 1) ** 0.5 + 0.005
-    assert told["Published"].text == "4.49 % top-5 error"
-    assert told["Measured"].text == "4.3 % top-5 error"
-    assert told["95 % prediction interval"].text == f"[{4.3 - half:.1f}, {4.3 + half:.1f}]"
-    assert told["Badge"].badge == "compatible"
+    assert cells["Published"].text == "4.49 % top-5 error"
+    assert cells["Measured"].text == "4.3 % top-5 error"
+    assert cells["95 % prediction interval"].text == f"[{4.3 - half:.1f}, {4.3 + half:.1f}]"
+    assert cells["Badge"].badge == "compatible"
 
 
 def test_what_a_command_changed_costs_the_badge_and_more_seeds_do_not():
@@ -214,9 +214,9 @@ def test_what_a_command_changed_costs_the_badge_and_more_seeds_do_not():
     )
     elsewhere = row(report(error(), overrides=("data = mine.npz",)))  # named as the source's
     assert elsewhere["Badge"].badge == "compatible"
-    told = row(report(error(), overrides=("recipe.optimizer.lr = 0.1 (was 0.001)",)))["Badge"]
+    cells = row(report(error(), overrides=("recipe.optimizer.lr = 0.1 (was 0.001)",)))["Badge"]
     assert (
-        told.note
+        cells.note
         == "reduced protocol: changed by the command: recipe.optimizer.lr = 0.1 (was 0.001)"
     )
 
@@ -227,27 +227,27 @@ def test_a_shrunken_data_set_costs_the_badge():
     assert "trained on only 500 images" in row(report(error(), conditions=kept))["Badge"].note
 
 
-def test_differences_of_the_protocol_are_told_beside_a_badge():
+def test_differences_of_the_protocol_are_reported_beside_a_badge():
     fields = {
         "recipe.batch_size": 128,
         "recipe.optimizer.name": "sgd",
         "recipe.optimizer.momentum": 0.9,
     }
-    told = row(
+    cells = row(
         report(error(selected_on="test"), protocol=replace(PROTOCOL, epochs=5, fields=fields))
     )
-    assert told["Badge"].badge == "compatible"
-    assert told["Differences"].text == (
+    assert cells["Badge"].badge == "compatible"
+    assert cells["Differences"].text == (
         "10 epochs (published 5); batch_size 64 (published 128); optimizer.name adam "
         "(published sgd); "
         "the epoch: the last (published by the test images)"
     )
 
 
-def test_failed_runs_are_told():
-    told = row(report(error(70.0), condition="plain 56"))
-    assert told["Measured"].note == "n = 3"
-    assert "trained runs only" in told["Differences"].text
+def test_failed_runs_are_reported():
+    cells = row(report(error(70.0), condition="plain 56"))
+    assert cells["Measured"].note == "n = 3"
+    assert "trained runs only" in cells["Differences"].text
 
 
 @pytest.mark.parametrize("epoch", [None, 9.0])
@@ -255,7 +255,7 @@ def test_a_number_of_the_train_images_stands_beside_the_train_images_at_its_epoc
     """Its interval allows for the part of the train images on which it is measured here, and no
     diamond is drawn.
     """
-    held = report(
+    document = report(
         ReferenceValue(
             label="train",
             model="cifar-resnet56",
@@ -265,7 +265,7 @@ def test_a_number_of_the_train_images_stands_beside_the_train_images_at_its_epoc
             epoch=epoch,
         )
     )
-    told, evidence = row(held), reports.collect(study_record())
+    cells, evidence = row(document), reports.collect(study_record())
     rows = [100 - line.train_error_pct for line in evidence.rows if line.condition == RESIDUAL]
     read = {
         line.seed: 100 - line.top1_error_pct
@@ -280,17 +280,17 @@ def test_a_number_of_the_train_images_stands_beside_the_train_images_at_its_epoc
     slack = 1.959964 * (middle * (100 - middle) / facts.train_subset_images * (1 - part)) ** 0.5
     sd = (sum((value - middle) ** 2 for value in values) / 4) ** 0.5
     half = t_quantile(0.975, 4) * sd * (1 / 5 + 1) ** 0.5 + 0.005 + slack
-    assert told["Measured"].text == f"{middle:.1f} %"
-    assert told["Measured"].note == "n = 5; train images" + ("; after epoch 9" if epoch else "")
-    assert told["95 % prediction interval"].text == (
+    assert cells["Measured"].text == f"{middle:.1f} %"
+    assert cells["Measured"].note == "n = 5; train images" + ("; after epoch 9" if epoch else "")
+    assert cells["95 % prediction interval"].text == (
         f"[{middle - half:.1f}, {min(100.0, middle + half):.1f}]"
     )
-    assert told["Badge"].badge == ("compatible" if abs(middle - 97.0) < half else "incompatible")
-    assert f"{facts.train_subset_images:,} of the train images" in told["Differences"].text
-    assert not any(row.reference_marks for row in held.dot_plot.rows)
+    assert cells["Badge"].badge == ("compatible" if abs(middle - 97.0) < half else "incompatible")
+    assert f"{facts.train_subset_images:,} of the train images" in cells["Differences"].text
+    assert not any(row.reference_marks for row in document.dot_plot.rows)
 
 
-def test_a_rebuilt_copy_of_the_data_is_told_and_compared():
+def test_a_rebuilt_copy_of_the_data_is_reported_and_compared():
     record = study_record()
     value = MatchedReference(
         condition=RESIDUAL, source="A source", protocol=PROTOCOL, value=error()
@@ -299,9 +299,9 @@ def test_a_rebuilt_copy_of_the_data_is_told_and_compared():
     evidence = replace(
         evidence, data=tuple(replace(facts, name="digits-rebuilt") for facts in evidence.data)
     )
-    told = row(reports.build_report(evidence))
-    assert told["Badge"].badge == "compatible"
-    assert told["Differences"].text == "data digits-rebuilt (published digits)"
+    cells = row(reports.build_report(evidence))
+    assert cells["Badge"].badge == "compatible"
+    assert cells["Differences"].text == "data digits-rebuilt (published digits)"
 
 
 def test_what_no_field_says_of_a_protocol_stands_in_words_in_every_file(tmp_path):
@@ -318,14 +318,18 @@ def test_what_no_field_says_of_a_protocol_stands_in_words_in_every_file(tmp_path
         for label in (RESIDUAL, "plain 56")
     )
     evidence = reports.collect(study_record(study=replace(load_study("digits"), references=beside)))
-    held = reports.build_report(evidence)
-    assert [(fact.term, fact.text) for fact in held.protocols] == [
+    document = reports.build_report(evidence)
+    assert [(fact.term, fact.text) for fact in document.protocols] == [
         ("A source, the protocol", "as it was"),
         ("Difference", "published: weights shared; here: weights of each seed"),
         ("Difference", "published: plain by batch; here: plain by running (plain 56)"),
     ]
     page = reports.write(evidence, tmp_path).read_text(encoding="utf-8")
-    for text in (page, (tmp_path / "report.md").read_text(encoding="utf-8"), latex.render(held)):
+    for text in (
+        page,
+        (tmp_path / "report.md").read_text(encoding="utf-8"),
+        latex.render(document),
+    ):
         assert "published: plain by batch; here: plain by running (plain 56)" in text
 
 
@@ -333,9 +337,9 @@ def test_losses_are_compared_with_losses():
     loss = ReferenceValue(
         label="loss", model="cifar-resnet56", quantity="loss", value=0.134, decimals=3
     )
-    told = row(report(loss))
-    assert (told["Published"].text, told["Badge"].badge) == ("0.134 nats", "compatible")
-    assert told["Measured"].text.endswith("nats")
+    cells = row(report(loss))
+    assert (cells["Published"].text, cells["Badge"].badge) == ("0.134 nats", "compatible")
+    assert cells["Measured"].text.endswith("nats")
 
 
 def test_a_partial_study_and_one_run_get_no_badge():
@@ -347,14 +351,14 @@ def test_a_partial_study_and_one_run_get_no_badge():
 
 def test_dependent_runs_get_a_badge_by_their_mean():
     value = error(2.0, num_runs=2, run_values=(1.9, 2.1), independent=False)
-    told = row(report(value))
-    assert told["Badge"].badge == "compatible"
-    assert "runs not independent" in told["Published"].note
+    cells = row(report(value))
+    assert cells["Badge"].badge == "compatible"
+    assert "runs not independent" in cells["Published"].note
 
 
 def test_numbers_of_a_source_that_nothing_was_measured_beside_are_published_only(tmp_path):
     other = ReferenceValue(label="FPNet-20", quantity="error", value=7.9, num_runs=3, sd=0.2)
-    held = replace(
+    changed_study = replace(
         load_study("digits"),
         references=(
             MatchedReference(
@@ -366,10 +370,12 @@ def test_numbers_of_a_source_that_nothing_was_measured_beside_are_published_only
             for value in (other, error(3.0))
         ),
     )
-    page = reports.write(reports.collect(study_record(study=held)), tmp_path).read_text(
+    page = reports.write(reports.collect(study_record(study=changed_study)), tmp_path).read_text(
         encoding="utf-8"
     )
-    table = reports.build_report(reports.collect(study_record(study=held))).unmatched_references
+    table = reports.build_report(
+        reports.collect(study_record(study=changed_study))
+    ).unmatched_references
     assert [[cell.text for cell in row] for row in table.rows] == [
         ["FPNet-20", "A source", "92.10 %", "Published only"],
         ["its name", "A source", "97.00 %", "Published only"],
@@ -383,13 +389,13 @@ def test_numbers_of_a_source_that_nothing_was_measured_beside_are_published_only
         encoding="utf-8"
     )
     assert "Published only" in latex.render(
-        reports.build_report(reports.collect(study_record(study=held)))
+        reports.build_report(reports.collect(study_record(study=changed_study)))
     )
     assert reports.build_report_from_record(study_record()).unmatched_references is None
 
 
 def test_the_table_is_in_every_file_and_survives_a_rebuild(tmp_path):
-    held = replace(
+    changed_study = replace(
         load_study("digits"),
         references=(
             MatchedReference(
@@ -397,7 +403,7 @@ def test_the_table_is_in_every_file_and_survives_a_rebuild(tmp_path):
             ),
         ),
     )
-    page = reports.write(reports.collect(study_record(study=held)), tmp_path)
+    page = reports.write(reports.collect(study_record(study=changed_study)), tmp_path)
     before = page.read_bytes()
     assert b"Comparison with published results" in before
     assert "## Comparison with published results" in (tmp_path / "report.md").read_text(
@@ -405,9 +411,9 @@ def test_the_table_is_in_every_file_and_survives_a_rebuild(tmp_path):
     )
     assert reports.rebuild(tmp_path).read_bytes() == before
     assert reports.build_report_from_record(study_record()).references is None
-    told = (tmp_path / "figures" / "accuracy.csv").read_text(encoding="utf-8").splitlines()
-    assert told[0].startswith("condition,mean_pct")
-    assert [line.split(",")[0] for line in told[1:]] == [RESIDUAL]
+    text = (tmp_path / "figures" / "accuracy.csv").read_text(encoding="utf-8").splitlines()
+    assert text[0].startswith("condition,mean_pct")
+    assert [line.split(",")[0] for line in text[1:]] == [RESIDUAL]
 
 
 PLAIN = MatchedReference(
@@ -426,23 +432,28 @@ def known_effect(**changes):
     residual = MatchedReference(
         condition=RESIDUAL, source="A source", protocol=PROTOCOL, value=error()
     )
-    pair = tuple(replace(held, **changes.get(held.source, {})) for held in (residual, PLAIN))
-    held = replace(study, claims=(changes.get("claim", claim), back), references=pair)
-    return reports.build_report_from_record(study_record(study=held)).forest
+    pair = tuple(replace(values, **changes.get(values.source, {})) for values in (residual, PLAIN))
+    values = replace(study, claims=(changes.get("claim", claim), back), references=pair)
+    return reports.build_report_from_record(study_record(study=values)).forest
 
 
 def test_the_effect_in_published_numbers_stands_in_the_forest_plot():
-    held = known_effect()
-    assert [known.effect for row in held.rows for known in row.reference_effects] == pytest.approx(
-        [67.16, -67.16]
+    contents = known_effect()
+    assert [
+        known.effect for row in contents.rows for known in row.reference_effects
+    ] == pytest.approx([67.16, -67.16])
+    assert contents.rows[0].reference_effects[0].sources == ("A source", "Another")
+    assert contents.caption.endswith(
+        "Diamond: the effect in published numbers (A source and Another)."
     )
-    assert held.rows[0].reference_effects[0].sources == ("A source", "Another")
-    assert held.caption.endswith("Diamond: the effect in published numbers (A source and Another).")
-    assert "published +67.16 (A source and Another)" in held.alt
-    line = values.plot_csv(held).splitlines()[1]
+    assert "published +67.16 (A source and Another)" in contents.alt
+    line = values.plot_csv(contents).splitlines()[1]
     assert line.endswith(",A source; Another")
     assert float(line.split(",")[-2]) == pytest.approx(67.16)
-    before, after = figures.draw(known_effect(Another={"condition": "plain 8"})), figures.draw(held)
+    before, after = (
+        figures.draw(known_effect(Another={"condition": "plain 8"})),
+        figures.draw(contents),
+    )
     assert len(after.wide) > len(before.wide)  # a mark more in each row
 
 
@@ -469,13 +480,17 @@ def test_no_effect_is_made_of_numbers_that_were_measured_otherwise(changes):
 
 def test_one_source_is_compared_within_itself_where_it_has_both_numbers():
     study = load_study("digits")
-    own = replace(PLAIN, source="A source", value=replace(PLAIN.value, value=40.0))
+    custom = replace(PLAIN, source="A source", value=replace(PLAIN.value, value=40.0))
     residual = MatchedReference(
         condition=RESIDUAL, source="A source", protocol=PROTOCOL, value=error()
     )
-    held = replace(study, claims=(study.claims[0],) * 2, references=(PLAIN, own, residual))
+    changed_study = replace(
+        study, claims=(study.claims[0],) * 2, references=(PLAIN, custom, residual)
+    )
     (known,) = (
-        reports.build_report_from_record(study_record(study=held)).forest.rows[0].reference_effects
+        reports.build_report_from_record(study_record(study=changed_study))
+        .forest.rows[0]
+        .reference_effects
     )
     assert (known.sources, known.effect) == (("A source",), pytest.approx(57.16))
 

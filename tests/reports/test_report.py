@@ -36,7 +36,7 @@ def test_the_answer_names_both_arms_their_intervals_their_rates_and_the_verdict(
 
 
 @pytest.mark.parametrize(
-    ("metric", "split", "said"),
+    ("metric", "split", "message"),
     [
         (
             "top1",
@@ -50,13 +50,13 @@ def test_the_answer_names_both_arms_their_intervals_their_rates_and_the_verdict(
         ),
     ],
 )
-def test_the_answer_about_other_images_or_the_loss_has_their_means(metric, split, said):
+def test_the_answer_about_other_images_or_the_loss_has_their_means(metric, split, message):
     study = load_study("digits")
     study = replace(study, claims=(replace(study.claims[0], metric=metric, split=split),))
     errors = [100 - accuracy for _, accuracy in TRUTH["residual 56 (A)"]]
     values = [100 - 0.9 * e if metric == "top1" else 2.35 * (e / 100) ** 0.8 for e in errors]
     answer = reports.build_report_from_record(study_record(study=study)).answer
-    assert answer.startswith(said.format(sum(values) / 5, *t_interval(values)))
+    assert answer.startswith(message.format(sum(values) / 5, *t_interval(values)))
     assert (
         f" {split} {'loss' if metric == 'loss' else 'accuracy'} (5 of 5 trained), against "
         in answer
@@ -68,7 +68,7 @@ def test_the_answer_about_other_images_or_the_loss_has_their_means(metric, split
     )
 
 
-def test_planted_verdicts_are_told():
+def test_planted_verdicts_are_reported():
     same = TRUTH | {"plain 56": [("trained", x) for x in (97.4, 96.2, 98.0, 97.0, 97.1)]}
     report = reports.build_report_from_record(study_record(same))
     assert report.verdicts[0].badge == "inconclusive"
@@ -99,11 +99,11 @@ def test_no_status_leaves_a_denominator(truth):
     report = reports.build_report_from_record(study_record(truth))
     names = [column.name.lower() for column in report.outcomes.columns]
     for row, (label, runs) in zip(texts(report.outcomes), truth.items(), strict=False):
-        held = dict(zip(names, row, strict=True))
-        assert held["condition"] == label
-        assert int(held["planned"]) == len(runs) == sum(int(cell) for cell in row[2:])
+        contents = dict(zip(names, row, strict=True))
+        assert contents["condition"] == label
+        assert int(contents["planned"]) == len(runs) == sum(int(cell) for cell in row[2:])
         for outcome in {outcome for outcome, _ in runs}:
-            assert int(held[outcome]) == sum(o == outcome for o, _ in runs)
+            assert int(contents[outcome]) == sum(o == outcome for o, _ in runs)
     assert texts(report.outcomes)[-1][:2] == ["all", "20"]
     assert len(report.run_table.rows) == 20
     assert [row[2] for row in texts(report.run_table)] == [
@@ -135,7 +135,7 @@ def test_conditions_show_the_specified_estimates():
     )
 
 
-def test_a_diverged_run_counts_as_a_guess_and_says_so():
+def test_a_diverged_run_counts_as_chance_and_says_so():
     report = reports.build_report_from_record(study_record(FINISHED))
     row = next(row for row in report.run_table.rows if row[2].text == "diverged")
     assert (row[3].text, row[3].note) == ("10.1 %", "counted as a guess")
@@ -206,7 +206,7 @@ def test_all_machines_and_commits_are_named():
         "processor": "Another processor",
     }
     report = reports.build_report_from_record(study_record(events=(EVENT, moved)))
-    said = " ".join(fact.text for fact in report.facts)
+    text = " ".join(fact.text for fact in report.facts)
     for part in (
         "abc1234",
         "fff9999 with uncommitted changes",
@@ -215,7 +215,7 @@ def test_all_machines_and_commits_are_named():
         "d" * 64,
         "1,294",
     ):
-        assert part in said
+        assert part in text
     assert {row[7] for row in texts(report.run_table)} == {"2"}
 
 
@@ -243,12 +243,12 @@ def test_several_claims_and_none():
 @pytest.mark.parametrize(
     "place", ["/home/someone/secret/", "C:\\Users\\someone\\", "\\\\server\\someone\\"]
 )
-def test_no_path_of_the_machine_is_told(tmp_path, place):
+def test_no_path_of_the_machine_is_printed(tmp_path, place):
     study = load_study("digits", Overrides(data=f"{place}pictures.npz"))
     folder = reports.write(reports.collect(study_record(study=study)), tmp_path).parent
-    said = "".join(path.read_text(encoding="utf-8") for path in folder.rglob("*.*"))
-    assert "someone" not in said
-    assert "pictures.npz" in said
+    text = "".join(path.read_text(encoding="utf-8") for path in folder.rglob("*.*"))
+    assert "someone" not in text
+    assert "pictures.npz" in text
 
 
 def test_numbers_are_rounded_and_never_a_negative_zero():

@@ -31,8 +31,8 @@ def checkpoint(step: int) -> Checkpoint:
 def same(left: Checkpoint, right: Checkpoint) -> bool:
     return left.metadata == right.metadata and all(
         torch.equal(tensor, right.tensors[part][name])
-        for part, held in left.tensors.items()
-        for name, tensor in held.items()
+        for part, values in left.tensors.items()
+        for name, tensor in values.items()
     )
 
 
@@ -124,16 +124,16 @@ def faulty_calls(place: Path, monkeypatch: pytest.MonkeyPatch, fail_at: int, cod
         try:
             save_checkpoint(place, checkpoint(2))
         except ResourceError:
-            told = errno.ENOSPC
+            code_of_error = errno.ENOSPC
         except OSError:
-            told = errno.EIO
+            code_of_error = errno.EIO
         else:
-            told = code
-    assert told == code
+            code_of_error = code
+    assert code_of_error == code
     return seen + 1
 
 
-def test_no_room_is_said_before_anything_is_written(
+def test_no_room_is_reported_before_anything_is_written(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     save_checkpoint(tmp_path, checkpoint(1))

@@ -42,7 +42,7 @@ def run(finished: Path, tmp_path: Path) -> Path:
 @pytest.fixture
 def stopped(tmp_path: Path, small_npz: Path) -> Path:
     """A run that was stopped, with two checkpoints."""
-    asked = iter([False] * 20)
+    calls = iter([False] * 20)
     settings = ("recipe.epochs=4", "recipe.batch_size=16")
     plan = plan_run("cifar-resnet8", str(small_npz), "adam", settings=settings, output=tmp_path)
     from helpers.attempts import train_run
@@ -58,7 +58,7 @@ def stopped(tmp_path: Path, small_npz: Path) -> Path:
         dataset,
         tmp_path,
         often,
-        lambda: next(asked, True),
+        lambda: next(calls, True),
         lambda *_: None,
     )
     assert result is None

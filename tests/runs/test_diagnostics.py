@@ -125,7 +125,7 @@ def test_a_run_that_begins_again_forgets_what_it_had_measured(
     run(until=steps + 1)
     assert len(run.directory.gradient_norms()) == 2
     run(until=1, from_step=0)
-    assert [held.epoch for held in run.directory.gradient_norms()] == [0]
+    assert [norms.epoch for norms in run.directory.gradient_norms()] == [0]
 
 
 def test_a_measurement_has_a_row_a_layer_and_the_blocks_begin_with_the_run_s_own_accuracy(
@@ -137,7 +137,7 @@ def test_a_measurement_has_a_row_a_layer_and_the_blocks_begin_with_the_run_s_own
     assert record
     assert result
     assert result.test
-    assert [held.epoch for held in record.gradient_norms] == [0, 1, 3]
+    assert [norms.epoch for norms in record.gradient_norms] == [0, 1, 3]
     layers = record.gradient_norms[0].layers
     assert [layer.depth for layer in layers] == list(range(1, 7))
     assert (layers[0].layer, layers[-1].layer) == ("stem", "head")
@@ -154,24 +154,24 @@ def test_a_measurement_has_a_row_a_layer_and_the_blocks_begin_with_the_run_s_own
     )
 
 
-def test_blocks_may_be_asked_for_after_the_end_and_nothing_is_trained_again(
+def test_blocks_may_be_requested_for_after_the_end_and_nothing_is_trained_again(
     tmp_path: Path, small_npz: Path
 ) -> None:
     run = Run(small_npz, tmp_path, rl.DiagnosticsConfig())
     result = run()
-    asked = replace(run.file, diagnostics=rl.DiagnosticsConfig(ablate_blocks=True))
-    assert run.directory.needs_work(asked)
+    requested = replace(run.file, diagnostics=rl.DiagnosticsConfig(ablate_blocks=True))
+    assert run.directory.needs_work(requested)
     assert not run.directory.needs_work(run.file)
     before = (run.directory.path / "metrics.jsonl").read_bytes()
-    assert run(file=asked) == result
+    assert run(file=requested) == result
     assert (run.directory.path / "metrics.jsonl").read_bytes() == before
-    assert not run.directory.needs_work(asked)
+    assert not run.directory.needs_work(requested)
     whole = Run(small_npz, tmp_path / "whole")
     whole()
     assert run.measured()["block-ablation.json"] == whole.measured()["block-ablation.json"]
 
 
-def test_what_is_asked_of_a_run_on_its_way_is_what_a_resume_finds(
+def test_what_is_requested_of_a_run_on_its_way_is_what_a_resume_finds(
     tmp_path: Path, small_npz: Path
 ) -> None:
     run = Run(small_npz, tmp_path, rl.DiagnosticsConfig())
@@ -180,7 +180,7 @@ def test_what_is_asked_of_a_run_on_its_way_is_what_a_resume_finds(
     assert run.directory.file().diagnostics == ALL
 
 
-def test_a_study_file_asks_its_runs_and_a_mistake_in_it_is_told(
+def test_a_study_file_asks_its_runs_and_a_mistake_in_it_is_reported(
     tmp_path: Path, study_text: str
 ) -> None:
     file = tmp_path / "s.toml"
@@ -190,9 +190,9 @@ def test_a_study_file_asks_its_runs_and_a_mistake_in_it_is_told(
     assert [cell.run.id for cell in outcome.record.runs] == [run.id for run in plain.runs]
     for cell in outcome.record.runs:
         assert cell.record
-        assert [held.epoch for held in cell.record.gradient_norms] == [0, 1]
+        assert [norms.epoch for norms in cell.record.gradient_norms] == [0, 1]
         assert cell.record.block_ablation
-    for said, line in (
+    for message, line in (
         (
             "gradient_norms = [0, 99]",
             "diagnostics.gradient_norms: after the last epoch (got 99). Fix: epochs from 0",
@@ -201,7 +201,9 @@ def test_a_study_file_asks_its_runs_and_a_mistake_in_it_is_told(
         ("drop_block = true", "diagnostics.drop_block: unknown field"),
     ):
         with pytest.raises(InputError, match=line.replace("(", r"\(").replace(")", r"\)")):
-            rl.load_study(_written(tmp_path / "bad.toml", f"{study_text}\n[diagnostics]\n{said}\n"))
+            rl.load_study(
+                _written(tmp_path / "bad.toml", f"{study_text}\n[diagnostics]\n{message}\n")
+            )
 
 
 def test_train_takes_epochs_and_blocks(
@@ -254,5 +256,5 @@ def _call(
         main()
     except SystemExit as ended:
         code = int(ended.code or 0)
-    said = capsys.readouterr()
-    return code, said.out, said.err
+    output = capsys.readouterr()
+    return code, output.out, output.err

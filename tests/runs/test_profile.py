@@ -74,14 +74,14 @@ def test_the_table_adds_up_and_the_trace_holds_its_steps(
     """
     clock = SimpleNamespace(monotonic=lambda: 1000 * time.monotonic())
     monkeypatch.setattr("resnetlab.training.profiler.time", clock)
-    held = trained(tmp_path, small_npz, True)
-    lines = held.profile().splitlines()
+    directory = trained(tmp_path, small_npz, True)
+    lines = directory.profile().splitlines()
     assert len(lines) < 30
     found = [
         re.fullmatch(r" *([\d.]+) s +([\d.]+) %  (.*)", line) for line in lines[: 1 + len(PHASES)]
     ]
     seconds = {match[3]: float(match[1]) for match in found if match}
-    result = held.result()
+    result = directory.result()
     assert result is not None
     whole = seconds.pop(f"the run, {result.step} steps")
     assert list(seconds) == list(PHASES)
@@ -94,7 +94,7 @@ def test_the_table_adds_up_and_the_trace_holds_its_steps(
         min(seconds["forward"], seconds["backward"], seconds["optimizer"], seconds["evaluation"])
         > 0
     )
-    events = json.loads(gzip.decompress((held.path / "profile" / TRACE_FILE).read_bytes()))[
+    events = json.loads(gzip.decompress((directory.path / "profile" / TRACE_FILE).read_bytes()))[
         "traceEvents"
     ]
     names = Counter(event.get("name") for event in events)
@@ -109,10 +109,10 @@ def test_a_run_that_is_resumed_is_profiled_from_there(tmp_path: Path, small_npz:
 
 
 def test_a_run_of_few_steps_says_that_it_has_no_trace(tmp_path: Path, small_npz: Path) -> None:
-    held = trained(tmp_path, small_npz, True, "recipe.batch_size=64")
+    directory = trained(tmp_path, small_npz, True, "recipe.batch_size=64")
     assert (
-        "No trace: it begins after 5 steps." in held.profile()
-        or (held.path / "profile" / TRACE_FILE).exists()
+        "No trace: it begins after 5 steps." in directory.profile()
+        or (directory.path / "profile" / TRACE_FILE).exists()
     )
     short = trained(tmp_path, small_npz, True, "recipe.batch_size=64", "recipe.epochs=1")
     assert short.profile().splitlines()[-1] == "No trace: it begins after 5 steps."

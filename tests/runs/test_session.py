@@ -234,11 +234,11 @@ def test_the_weights_file_holds_all_that_a_prediction_needs(
             x = (x - torch.tensor(facts.mean)) / torch.tensor(facts.std)
     with torch.inference_mode():
         logits = model(x.permute(0, 3, 1, 2))
-    held = read_tensors(runner.directory.path / "logits-test.safetensors")["logits"]
-    torch.testing.assert_close(logits, held, rtol=1e-3, atol=1e-4)
+    saved = read_tensors(runner.directory.path / "logits-test.safetensors")["logits"]
+    torch.testing.assert_close(logits, saved, rtol=1e-3, atol=1e-4)
 
 
-def test_the_test_split_is_not_looked_at_before_the_end_unless_its_curve_is_asked_for(
+def test_the_test_split_is_not_looked_at_before_the_end_unless_its_curve_is_requested_for(
     tmp_path: Path, small_npz: Path
 ) -> None:
     quiet, curve = Runner(small_npz, tmp_path), Runner(small_npz, tmp_path, "data.test_curve=true")
@@ -401,7 +401,9 @@ def test_a_loss_that_is_not_finite_ends_the_run_as_diverged_before_a_good_checkp
 
     monkeypatch.setattr(module, "save_checkpoint", save)
     poison(
-        monkeypatch, step, lambda learner: next(learner.model.parameters()).data.fill_(float("nan"))
+        monkeypatch,
+        step,
+        lambda train_state: next(train_state.model.parameters()).data.fill_(float("nan")),
     )
     result = runner()
     assert result is not None
@@ -453,7 +455,7 @@ def test_other_errors_are_not_taken_for_results(
     assert runner.directory.result() is None
 
 
-def test_a_full_disk_is_said_before_a_checkpoint_is_written_and_the_run_goes_on_later(
+def test_a_full_disk_is_reported_before_a_checkpoint_is_written_and_the_run_goes_on_later(
     tmp_path: Path, small_npz: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole, runner = Runner(small_npz, tmp_path / "whole"), Runner(small_npz, tmp_path / "full")

@@ -25,9 +25,9 @@ from resnetlab.stats.verdict import (
 DRAWS = 20_000
 
 
-def told(capsys: pytest.CaptureFixture[str], what: str, share_pct: float) -> float:
+def printed_share(capsys: pytest.CaptureFixture[str], name: str, share_pct: float) -> float:
     with capsys.disabled():
-        print(f"\n  {what}: {share_pct:.2f} %", end="")
+        print(f"\n  {name}: {share_pct:.2f} %", end="")
     return share_pct
 
 
@@ -41,11 +41,11 @@ def prediction_coverage(draws: int, n: int, source: ReportedResult) -> float:
         generator.normal(90, 0.5, (draws, source.runs)),
     )
     values = theirs.max(1) if source.is_best else theirs.mean(1)
-    held = 0
+    covered = 0
     for runs, value in zip(ours.tolist(), values.tolist(), strict=True):
         low, high = prediction_interval([(runs, source)])
-        held += low <= value <= high
-    return 100 * held / draws
+        covered += low <= value <= high
+    return 100 * covered / draws
 
 
 def test_prediction_intervals_cover():
@@ -56,16 +56,16 @@ def test_prediction_intervals_cover():
 @pytest.mark.parametrize("runs", [1, 3, 5])
 def test_prediction_intervals_cover_in_many_draws(capsys, runs):
     share = prediction_coverage(DRAWS, 5, ReportedResult(0.0, runs))
-    assert told(capsys, f"prediction interval of a mean of {runs}, 5 runs", share) == pytest.approx(
-        95, abs=0.6
-    )
+    assert printed_share(
+        capsys, f"prediction interval of a mean of {runs}, 5 runs", share
+    ) == pytest.approx(95, abs=0.6)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("n", "m"), [(3, 5), (5, 5), (10, 5), (5, 3), (5, 10)])
 def test_prediction_intervals_of_a_best_cover_in_many_draws(capsys, n, m):
     share = prediction_coverage(DRAWS, n, ReportedResult(0.0, m, is_best=True))
-    assert told(
+    assert printed_share(
         capsys, f"prediction interval of the best of {m}, {n} runs", share
     ) == pytest.approx(95, abs=0.6)
 
@@ -78,8 +78,8 @@ def test_weighted_looks_err_as_seldom_as_they_say(capsys, unequal):
     p = np.array([_welch_p(a[:, :n], b[:, :n]) for n in looks.seeds])
     naive = 100 * np.mean(p.min(0) < 0.05)
     weighted = 100 * np.mean((p / np.array(looks.weights)[:, None]).min(0) < 0.05)
-    told(capsys, f"three looks, each at 5 %, sd {unequal} to 1", naive)
-    assert told(capsys, "three looks that share 5 %", weighted) <= 5
+    printed_share(capsys, f"three looks, each at 5 %, sd {unequal} to 1", naive)
+    assert printed_share(capsys, "three looks that share 5 %", weighted) <= 5
     for row in range(0, DRAWS, 4_000):  # the vectors above are what the library computes
         ours = [2 * min(region_test(welch(a[row, :n], b[row, :n]), GREATER)) for n in looks.seeds]
         assert looks.corrected_p(ours)[0] == pytest.approx(
@@ -102,7 +102,7 @@ def test_a_race_of_equals_is_seldom_decided(capsys):
     wrong = sum(
         2 * min(time_to_accuracy_rank_test(row[:5], row[5:])[:2]) < 0.05 for row in times.tolist()
     )
-    assert told(capsys, "race of equals, 5 runs an arm", 100 * wrong / len(times)) <= 5
+    assert printed_share(capsys, "race of equals, 5 runs an arm", 100 * wrong / len(times)) <= 5
 
 
 def family_error(studies: int, claims: int, seed: int) -> float:
@@ -139,7 +139,7 @@ def test_a_family_of_null_claims_seldom_gives_a_verdict():
 @pytest.mark.timeout(1800)
 def test_a_family_of_null_claims_seldom_gives_a_verdict_in_many_studies(capsys):
     assert (
-        told(
+        printed_share(
             capsys,
             "family of eight null claims with looks, 2,000 studies",
             family_error(2_000, 8, 6),
@@ -162,6 +162,8 @@ def test_equality_is_seldom_confirmed_at_the_edge_of_its_margin(capsys):
         for x, y in zip(a, b, strict=True)
     ]
     assert (
-        told(capsys, "equality confirmed at the edge of the margin", 100 * sum(equal) / draws)
+        printed_share(
+            capsys, "equality confirmed at the edge of the margin", 100 * sum(equal) / draws
+        )
         <= 2.5 + 0.5
     )

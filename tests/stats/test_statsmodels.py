@@ -34,7 +34,7 @@ from resnetlab.stats.verdict import (
 SAME = {"rel": 1e-7, "abs": 1e-9}
 
 values = st.lists(st.floats(1, 100).map(lambda x: round(x, 2)), min_size=2, max_size=10).filter(
-    lambda held: np.std(held) > 0.01
+    lambda x: np.std(x) > 0.01
 )
 rates = st.integers(1, 80).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n)))
 p_values = st.lists(st.floats(1e-9, 1), min_size=1, max_size=12)
@@ -97,10 +97,10 @@ def test_two_one_sided_tests_of_pairs(pairs, margin):
 
 @given(st.lists(st.tuples(values, st.floats(-3, 3)), min_size=2, max_size=4))
 def test_a_contrast_has_the_error_of_a_regression_on_arms_with_variances_apart(terms):
-    arms, weights = [held for held, _ in terms], [weight for _, weight in terms]
+    arms, weights = [item for item, _ in terms], [weight for _, weight in terms]
     assume(max(map(abs, weights)) > 0.01)
     design = np.concatenate(
-        [np.tile(np.eye(len(arms))[k], (len(held), 1)) for k, held in enumerate(arms)]
+        [np.tile(np.eye(len(arms))[k], (len(item), 1)) for k, item in enumerate(arms)]
     )
     fit = OLS(np.concatenate(arms), design).fit(
         cov_type="HC2"
@@ -121,9 +121,9 @@ def test_correction_of_many_tests(p):
 @given(st.floats(0.05, 4), st.integers(2, 40))
 def test_power_and_what_it_takes(effect, n):
     theirs = TTestIndPower()
-    wanted = theirs.power(effect, n, 0.05)
-    if np.isfinite(wanted):  # theirs is NaN where scipy's noncentral t has no lower tail left
-        assert power(effect, n) == pytest.approx(wanted, **SAME)
+    expected = theirs.power(effect, n, 0.05)
+    if np.isfinite(expected):  # theirs is NaN where scipy's noncentral t has no lower tail left
+        assert power(effect, n) == pytest.approx(expected, **SAME)
     assert theirs.power(minimum_detectable_effect(n), n, 0.05) == pytest.approx(0.8, abs=1e-7)
 
 

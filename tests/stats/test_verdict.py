@@ -41,10 +41,10 @@ arms = st.lists(st.floats(0, 100).map(lambda x: round(x, 1)), min_size=2, max_si
 def arm(values=(), **others):
     """An arm with these trained accuracies, and others given as outcome = accuracies."""
     runs = [("trained", value) for value in values]
-    for outcome, held in others.items():
-        runs += [(outcome.replace("_", " "), value) for value in held]
-    held = summarize(runs, 10.0)
-    return Arm(held.counts, held.trained_pct, held.chance_pct)
+    for outcome, item in others.items():
+        runs += [(outcome.replace("_", " "), value) for value in item]
+    item = summarize(runs, 10.0)
+    return Arm(item.counts, item.trained_pct, item.chance_pct)
 
 
 def greater(left, right):

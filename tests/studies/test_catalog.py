@@ -77,7 +77,7 @@ def images(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
         "digits": (10, 8, 1),
         "imagenet": (1000, 8, 3),
     }
-    held = {}
+    contents = {}
     for name, (classes, side, channels) in forms.items():
         draw = np.random.default_rng(0)
         arrays = {}
@@ -86,9 +86,9 @@ def images(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
             pixels = draw.integers(0, 100, (count, side, side, channels))
             pixels[np.arange(count), labels % side] += 120
             arrays |= {f"x_{split}": pixels.astype(np.uint8), f"y_{split}": labels}
-        held[name] = folder / f"{name}.npz"
-        np.savez(held[name], **arrays)
-    return held
+        contents[name] = folder / f"{name}.npz"
+        np.savez(contents[name], **arrays)
+    return contents
 
 
 @pytest.fixture(scope="session")
@@ -185,7 +185,7 @@ def test_every_study_plans_and_its_smallest_claim_runs_as_a_shrunken_copy_to_its
         monkeypatch.setattr("resnetlab.training.resolve.processor_has_bf16", lambda: True)
     whole = shrunken(name, images, photographs)
     assert len(LoadedStudy(whole).plan(tmp_path).runs) == 2 * len(whole.conditions)
-    claim = min(whole.claims, key=lambda held: len(condition_labels(held)), default=None)
+    claim = min(whole.claims, key=lambda values: len(condition_labels(values)), default=None)
     kept = (
         condition_labels(claim)
         if claim
@@ -236,7 +236,7 @@ def test_a_claim_that_is_turned_round_comes_out_contradicted(
     tmp_path: Path, train_here: Train
 ) -> None:
     """Planted: a network that has learned its digits, and one that has begun."""
-    held = {
+    contents = {
         "name": "reversed",
         "question": "Does training help?",
         "seeds": [0, 1, 2],
@@ -257,7 +257,7 @@ def test_a_claim_that_is_turned_round_comes_out_contradicted(
             },
         ],
     }
-    loaded = LoadedStudy(parse_study(held, "reversed.toml", Overrides()))
+    loaded = LoadedStudy(parse_study(contents, "reversed.toml", Overrides()))
     plan = loaded.plan(tmp_path)
     train_here(plan, tmp_path)
     words = [verdict.label for verdict in analyze(collect(read_record(plan, tmp_path))).verdicts]

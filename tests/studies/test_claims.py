@@ -438,9 +438,9 @@ def test_runs_of_one_training_are_pairs() -> None:
             condition_labels(found), ((1.0, 2.0, 3.0), (3.0, 4.5, 5.0)), strict=True
         )
     }
-    asked = to_hypothesis(found, runs)
-    assert isinstance(asked, MeansHypothesis)
-    assert asked.pairs == (2.0, 2.5, 2.0)
+    hypothesis_of = to_hypothesis(found, runs)
+    assert isinstance(hypothesis_of, MeansHypothesis)
+    assert hypothesis_of.pairs == (2.0, 2.5, 2.0)
 
 
 def test_a_plan_warns_about_claims_that_few_seeds_cannot_decide() -> None:
@@ -491,7 +491,7 @@ def runs(*errors: float, epochs: float = 10.0, **more: Any) -> ConditionRuns:
     )
 
 
-def asked(kind: str) -> Any:
+def hypothesis_of(kind: str) -> Any:
     found = next(found for found in every().claims if found.kind == kind)
     good, bad = runs(3.0, 3.2, 2.9), runs(6.0, 6.3, 5.8)
     return to_hypothesis(
@@ -500,21 +500,24 @@ def asked(kind: str) -> Any:
 
 
 def test_regions_and_directions_are_those_of_the_claims() -> None:
-    assert asked("about").region == Region(1.5, 4.5)
-    assert (asked("about").direction, asked("equal").direction) == (GREATER, None)
-    assert asked("equal").region == Region(-0.5, 0.5)
-    assert (asked("relative").region, asked("relative").relative) == (Region(18, 38), True)
+    assert hypothesis_of("about").region == Region(1.5, 4.5)
+    assert (hypothesis_of("about").direction, hypothesis_of("equal").direction) == (GREATER, None)
+    assert hypothesis_of("equal").region == Region(-0.5, 0.5)
+    assert (hypothesis_of("relative").region, hypothesis_of("relative").relative) == (
+        Region(18, 38),
+        True,
+    )
     negative = claim('kind = "about"\nsize = -3.0\n' + TWO)
     both = {RESIDUAL[2]: runs(3.0, 3.1), PLAIN[2]: runs(6.0, 6.1)}
     assert to_hypothesis(negative, both).direction == LESS  # type: ignore[union-attr]
 
 
 def test_less_loss_and_less_error_are_better() -> None:
-    found = asked("greater")  # by loss
+    found = hypothesis_of("greater")  # by loss
     assert found.arms[0].trained == pytest.approx((-0.032, -0.03, -0.029))
     assert found.arms[0].chance == -math.log(10)
     assert compute_verdicts([found])[0].label == "reproduced"
-    effect = compute_verdicts([asked("relative")])[0].effect
+    effect = compute_verdicts([hypothesis_of("relative")])[0].effect
     assert effect is not None
     assert effect.estimate == pytest.approx(100 * (1 - (9.1 / 3) / (18.1 / 3)))
 
@@ -549,16 +552,16 @@ def test_a_claim_on_the_test_images_says_nothing_of_its_split_in_a_report() -> N
 
 
 def test_weights_of_averages_chains_and_rivals() -> None:
-    assert asked("average").weights == (pytest.approx((1 / 3, -1 / 3) * 3),)
-    assert asked("monotone").weights == (
+    assert hypothesis_of("average").weights == (pytest.approx((1 / 3, -1 / 3) * 3),)
+    assert hypothesis_of("monotone").weights == (
         (1.0, -1.0, 0.0),
         (0.0, 1.0, -1.0),
     )  # worsens: each better than the next
-    assert asked("best").weights[1] == (1.0, 0.0, -1.0, 0.0, 0.0, 0.0)
+    assert hypothesis_of("best").weights[1] == (1.0, 0.0, -1.0, 0.0, 0.0, 0.0)
 
 
 def test_failing_counts_runs_and_no_accuracy() -> None:
-    assert isinstance(asked("fails-and-trains"), FailureHypothesis)
+    assert isinstance(hypothesis_of("fails-and-trains"), FailureHypothesis)
 
 
 def test_a_race_is_run_within_the_epochs_of_both_and_nobody_leaves_it() -> None:
@@ -577,11 +580,11 @@ def test_a_race_is_run_within_the_epochs_of_both_and_nobody_leaves_it() -> None:
         10,
         30.0,
     )
-    asked = to_hypothesis(
+    hypothesis_of = to_hypothesis(
         found, {RESIDUAL[2]: left, PLAIN[2]: runs(1.0, 1.0, curves=late, epochs=10.0)}
     )
-    assert isinstance(asked, Race)
-    assert asked.epochs == (
+    assert isinstance(hypothesis_of, Race)
+    assert hypothesis_of.epochs == (
         (2.0, math.inf, math.inf, math.inf),
         (math.inf, math.inf),
     )  # 30 is beyond the other's 10

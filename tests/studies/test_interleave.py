@@ -127,13 +127,13 @@ def test_parallel_seeds_have_the_bits_of_single_runs(
     assert steps == list(SEEDS) * (len(steps) // len(SEEDS)), "a step each, in turn"
 
 
-@pytest.mark.parametrize("asked", [10, 31, 55])
+@pytest.mark.parametrize("requested", [10, 31, 55])
 def test_interrupted_parallel_seeds_resume_in_parallel_or_singly_with_the_same_bits(
-    tmp_path: Path, alone: tuple[list[Job], list[tuple[Any, ...]]], asked: int
+    tmp_path: Path, alone: tuple[list[Job], list[tuple[Any, ...]]], requested: int
 ) -> None:
     jobs, expected = alone
     count = iter(range(1_000_000))
-    last = work(tmp_path, jobs, stop=lambda: next(count) >= asked)
+    last = work(tmp_path, jobs, stop=lambda: next(count) >= requested)
     assert {word["kind"] for word in last.values()} == {"interrupted"}
     assert all(any(RunDirectory.find(tmp_path, job.id).checkpoints.iterdir()) for job in jobs)
     work(tmp_path, [jobs[0]], jobs[1:])
@@ -158,7 +158,7 @@ def test_a_diverged_run_does_not_end_the_parallel_ones(
     tmp_path: Path, alone: tuple[list[Job], list[tuple[Any, ...]]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     jobs, expected = alone
-    act_in(monkeypatch, 1, lambda learner: learner.losses.fill_(float("nan")))
+    act_in(monkeypatch, 1, lambda train_state: train_state.losses.fill_(float("nan")))
     last = work(tmp_path, jobs)
     first, _, third = (result["status"] for _, _, result in expected)
     assert [last[job.id]["status"] for job in jobs] == [first, "diverged", third]
@@ -175,8 +175,8 @@ def test_out_of_memory_is_a_result_only_for_a_run_without_parallel_ones(
     jobs, expected = alone
     times: list[int] = []
 
-    def runs_out(learner: ScratchTrainState) -> None:
-        times.append(learner.step)
+    def runs_out(train_state: ScratchTrainState) -> None:
+        times.append(train_state.step)
         if also_alone or len(times) == 1:
             raise torch.OutOfMemoryError("CUDA out of memory.")
 

@@ -164,8 +164,8 @@ def test_the_expected_effect_of_a_rung_becomes_a_claim() -> None:
 
 
 def test_claims_of_a_file_pick_rungs_by_name_and_come_after_those_of_the_rungs() -> None:
-    own = {"statement": "Adam wins.", "left": {"rung": "Adam"}, "right": {"rung": "baseline"}}
-    study = parse(tables(claim=[own]))
+    custom = {"statement": "Adam wins.", "left": {"rung": "Adam"}, "right": {"rung": "baseline"}}
+    study = parse(tables(claim=[custom]))
     assert (study.claims[-1].left, study.claims[-1].right) == ("Adam", "baseline")  # type: ignore[union-attr]
     assert len(study.claims) == 5
 

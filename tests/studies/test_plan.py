@@ -103,7 +103,7 @@ def test_numerics_as_an_axis_are_conditions_of_their_own_and_the_rest_is_the_stu
     plan = make_plan(
         study,
         {c.data_key: FACTS for c in study.conditions},
-        lambda asked: replace(asked, device="cpu"),
+        lambda requested: replace(requested, device="cpu"),
         model_cost,
     )
     numerics_by_condition = {run.condition: run.file.run.numerics for run in plan.runs}

@@ -69,9 +69,9 @@ def checkpointed(output: Path) -> list[Path]:
     return [run for run in runs if not (run / "result.json").exists()]
 
 
-def wait_for(what: Any, process: subprocess.Popen[str]) -> None:
+def wait_for(condition: Any, process: subprocess.Popen[str]) -> None:
     deadline = time.monotonic() + 120
-    while not what():
+    while not condition():
         assert process.poll() is None, process.stdout and process.stdout.read()
         assert time.monotonic() < deadline
         time.sleep(0.05)

@@ -22,16 +22,16 @@ HE = (
 
 
 def value(source, label):
-    return next(held for held in load_reference_source(source).value if held.label == label)
+    return next(values for values in load_reference_source(source).value if values.label == label)
 
 
 @pytest.mark.parametrize("name", catalog_names("references"))
 def test_each_file_loads_and_is_named_as_its_file(name):
     source = load_reference_source(name)
     assert source.name == name
-    for held in source.value:
-        if held.run_values and held.sd:
-            assert math.sqrt(variance(held.run_values)) == pytest.approx(held.sd, abs=0.006)
+    for values in source.value:
+        if values.run_values and values.sd:
+            assert math.sqrt(variance(values.run_values)) == pytest.approx(values.sd, abs=0.006)
 
 
 @pytest.mark.parametrize(
@@ -60,7 +60,7 @@ def test_values_are_those_of_the_source(source, label, number):
 
 
 def test_a_value_keeps_what_its_source_says_of_it():
-    best, own = (
+    best, custom = (
         value("he2016-cifar10", "ResNet-110, best of 5").as_reported_result(),
         value("shortcut-report", "plain 20"),
     )
@@ -70,8 +70,8 @@ def test_a_value_keeps_what_its_source_says_of_it():
         True,
         0.005,
     )
-    assert not own.independent
-    assert mean(own.run_values) == pytest.approx(own.value, abs=0.005)
+    assert not custom.independent
+    assert mean(custom.run_values) == pytest.approx(custom.value, abs=0.005)
     assert value("fixres-dogs", "train 320, test 380").status == "out of memory"
     assert value("he2016-figure6", "plain 20").rounding_half_width == 0.5
     assert value("depth-report", "plain 8").split == "train"
@@ -120,8 +120,8 @@ def test_errata_agree_with_the_values():
 
 def test_sources_state_their_errata():
     """Errata go with each number, so that a report needs no catalog, and agree with the values."""
-    held = load_study("imagenet-tables")
-    for pair in (*held.references, *held.unmatched_references):
+    changed_study = load_study("imagenet-tables")
+    for pair in (*changed_study.references, *changed_study.unmatched_references):
         assert pair.errata == load_reference_source("he2015-imagenet").errata
     same = {
         value("he2015-imagenet", label).value
@@ -132,7 +132,9 @@ def test_sources_state_their_errata():
     assert value("he2015-imagenet", "ensemble of six, top-5").split == "test"
     assert any("on the test images" in text for text in pair.errata)
     depth = load_reference_source("depth-report")
-    epochs = {held.epoch for held in depth.value if held.value is not None}
+    epochs = {
+        changed_study.epoch for changed_study in depth.value if changed_study.value is not None
+    }
     assert epochs == {9.0}
     for text in ("train images at epoch 9", "flipped kernel", "BN-Inception"):
         assert any(text in erratum for erratum in depth.errata), text
@@ -164,19 +166,21 @@ def test_sources_state_their_errata():
     ],
 )
 def test_all_that_is_typed_is_printed(name, rows, lines):
-    held = load_study(name)
-    table = cost_rows(held, model_cost)
-    assert len(table) >= len(held.references) + len(held.unmatched_references)
+    changed_study = load_study(name)
+    table = cost_rows(changed_study, model_cost)
+    assert len(table) >= len(changed_study.references) + len(changed_study.unmatched_references)
     keys = ("condition", "reference", "split", "epoch")
     found = [tuple(row[key] for key in keys) for row in table]
     for row in rows:
         assert any(other[: len(row)] == row for other in found), row
-    text = "\n".join(source_lines(held))
+    text = "\n".join(source_lines(changed_study))
     for line in lines:
         assert line in text
-    details = source_details(held)
+    details = source_details(changed_study)
     assert [item["source"] for item in details] == list(
-        dict.fromkeys(p.title for p in (*held.references, *held.unmatched_references))
+        dict.fromkeys(
+            p.title for p in (*changed_study.references, *changed_study.unmatched_references)
+        )
     )
 
 
@@ -188,7 +192,7 @@ def test_fine_tuned_networks_are_counted_with_their_new_classifier():
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message"),
     [
         (HE + "value = 8.75\nsplitt = 1\n", r"value\[0\].splitt: unknown field"),
         (HE, "neither or both of value and status"),
@@ -202,10 +206,10 @@ def test_fine_tuned_networks_are_counted_with_their_new_classifier():
         (HE.replace('quantity = "error"', 'quantity = "eror"') + "value = 8.75\n", "error"),
     ],
 )
-def test_mistakes_are_told_in_a_line(tmp_path, text, said):
+def test_mistakes_are_reported_in_a_line(tmp_path, text, message):
     path = tmp_path / "x.toml"
     path.write_text(text, encoding="utf-8")
-    with pytest.raises(InputError, match=said) as caught:
+    with pytest.raises(InputError, match=message) as caught:
         load_reference_source(str(path))
     assert all("\n" not in str(problem) for problem in caught.value.problems)
 
@@ -216,25 +220,25 @@ def study(published, **changes):
 
 
 def test_a_number_stands_beside_the_condition_of_its_network():
-    held = study("he2016-cifar10").references
-    told = [(item.condition, item.value.value) for item in held]
-    assert told == [("residual 20 (A)", 8.75), ("residual 56 (A)", 6.97)]
+    changed_study = study("he2016-cifar10").references
+    values = [(item.condition, item.value.value) for item in changed_study]
+    assert values == [("residual 20 (A)", 8.75), ("residual 56 (A)", 6.97)]
     assert len(study(["he2016-cifar10", "he2016-figure6"]).references) == 4
     assert load_study("digits").references == load_study("digits").unmatched_references == ()
     assert not {"references", "unmatched_references"} & set(without_defaults(load_study("digits")))
 
 
 def test_numbers_that_no_condition_has_are_kept_apart():
-    held = study(["he2016-cifar10", "he2016-figure6"])
-    told = {pair.value.label for pair in held.unmatched_references}
-    assert {"ResNet-32", "ResNet-110, mean of 5", "plain 44"} <= told
-    assert not told & {pair.value.label for pair in held.references}
-    assert {pair.condition for pair in held.unmatched_references} == {""}
-    assert decode(Study, encode(held), "report.json") == held
+    changed_study = study(["he2016-cifar10", "he2016-figure6"])
+    values = {pair.value.label for pair in changed_study.unmatched_references}
+    assert {"ResNet-32", "ResNet-110, mean of 5", "plain 44"} <= values
+    assert not values & {pair.value.label for pair in changed_study.references}
+    assert {pair.condition for pair in changed_study.unmatched_references} == {""}
+    assert decode(Study, encode(changed_study), "report.json") == changed_study
 
 
 @pytest.mark.parametrize(
-    ("published", "said"),
+    ("published", "message"),
     [
         ("he2016-cifar11", 'did you mean "he2016-cifar10"'),
         ("fixres-dogs", "no number of fixres-dogs is of a condition"),
@@ -242,8 +246,8 @@ def test_numbers_that_no_condition_has_are_kept_apart():
         (["he2016-cifar10", "he2016-cifar10"], "a source stands twice"),
     ],
 )
-def test_a_study_that_names_no_number_is_refused(published, said):
-    with pytest.raises(InputError, match=said):
+def test_a_study_that_names_no_number_is_refused(published, message):
+    with pytest.raises(InputError, match=message):
         study(published)
 
 
@@ -275,5 +279,7 @@ def test_a_number_of_a_network_that_is_built_in_several_ways_stands_beside_each(
 
 
 def test_the_runs_of_the_shortcut_report_average_to_its_losses():
-    told = [value("shortcut-report", f"ResNet {depth} B, loss").value for depth in (20, 32, 44, 56)]
-    assert told == [0.583, 0.567, 0.564, 0.555]
+    values = [
+        value("shortcut-report", f"ResNet {depth} B, loss").value for depth in (20, 32, 44, 56)
+    ]
+    assert values == [0.583, 0.567, 0.564, 0.555]

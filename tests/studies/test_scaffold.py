@@ -22,7 +22,7 @@ def answers(*vary: str, **changes: object) -> StudyOptions:
     return StudyOptions(vary=vary, **(defaults | changes))
 
 
-def test_the_file_is_a_study_of_the_axes_that_were_asked_for(tmp_path: Path) -> None:
+def test_the_file_is_a_study_of_the_axes_that_were_requested_for(tmp_path: Path) -> None:
     path = tmp_path / "deeper.toml"
     write_study(answers(*TWO), path)
     study = load_study(path)

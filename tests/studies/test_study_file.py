@@ -401,7 +401,7 @@ def test_data_that_are_an_axis_are_not_overridden_in_silence(grid: dict[str, Any
 # --------------------------------------------------------------------------------------------------
 
 
-def test_mistakes_of_all_parts_are_told_at_once() -> None:
+def test_mistakes_of_all_parts_are_reported_at_once() -> None:
     """Name, data, recipe, grid and claims: a person corrects the file once."""
     raw = tables(
         name="my study",

@@ -49,7 +49,7 @@ def test_the_process_that_measures_gives_each_network_a_speed_and_keeps_it(
     assert time_runs(plan.runs, notes.append, measure=False) == timings
 
 
-def test_nothing_is_measured_unless_asked(plan: Plan, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_nothing_is_measured_unless_requested(plan: Plan, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "_measure_in_process", lambda _: pytest.fail("measured"))
     assert time_runs(plan.runs, pytest.fail, measure=False) == {}
 

@@ -48,7 +48,7 @@ class Small:
         )
         return LabeledImages(pixels.copy(), np.arange(count) % 4)
 
-    def learner(
+    def train_state(
         self,
         recipe: Recipe,
         images: LabeledImages | None = None,

@@ -74,7 +74,7 @@ class Gpu:
     def __init__(self, small: Any) -> None:
         self.small = small
 
-    def learner(
+    def train_state(
         self, recipe: Recipe, model: Any = NETWORK, precision: str = "fp32", **more: Any
     ) -> ScratchTrainState:
         """As `small.learner`, with `capture` on."""
@@ -91,9 +91,9 @@ class Gpu:
 
     def plain(self, recipe: Recipe, **options: Any) -> ScratchTrainState:
         """The same, trained to its end by plain steps, which are the definition."""
-        learner = self.learner(recipe, **options)
-        self.small.run(learner, make_step=self.small.eager)
-        return learner
+        train_state = self.train_state(recipe, **options)
+        self.small.run(train_state, make_step=self.small.eager)
+        return train_state
 
 
 @pytest.fixture
@@ -111,22 +111,22 @@ def test_a_captured_run_has_the_bits_of_a_plain_one(
     small: Any, gpu: Gpu, same: Same, stand_in: type[FakeCudaGraphs], case: str, precision: str
 ) -> None:
     plain = gpu.plain(CASES[case], precision=precision)
-    learner = gpu.learner(CASES[case], precision=precision)
-    small.run(learner)
-    assert learner.eager_reason == ""
+    train_state = gpu.train_state(CASES[case], precision=precision)
+    small.run(train_state)
+    assert train_state.eager_reason == ""
     # 14 steps: 3 of them short, 3 to warm up, the others replayed.
     assert (stand_in.captured, stand_in.replayed) == (1, 8)
-    same(learner.state_dict(), plain.state_dict())
-    assert learner.train_metrics() == plain.train_metrics()
+    same(train_state.state_dict(), plain.state_dict())
+    assert train_state.train_metrics() == plain.train_metrics()
 
 
 def test_parts_of_a_batch_that_are_computed_one_after_another_are_captured_too(
     small: Any, gpu: Gpu, same: Same, stand_in: type[FakeCudaGraphs]
 ) -> None:
-    learner = gpu.learner(CASES["augmented"], grad_accum_steps=2)
-    small.run(learner)
+    train_state = gpu.train_state(CASES["augmented"], grad_accum_steps=2)
+    small.run(train_state)
     assert stand_in.replayed == 8
-    same(learner.state_dict(), gpu.plain(CASES["augmented"], grad_accum_steps=2).state_dict())
+    same(train_state.state_dict(), gpu.plain(CASES["augmented"], grad_accum_steps=2).state_dict())
 
 
 @pytest.mark.parametrize(
@@ -149,10 +149,10 @@ def test_other_networks_and_scales_are_captured_too(
     settings: dict[str, Any],
 ) -> None:
     recipe = Recipe(optimizer=SGD(lr=0.05), **SHORT, **settings)
-    learner = gpu.learner(recipe, model=model)
-    small.run(learner)
-    assert (learner.eager_reason, stand_in.replayed) == ("", 8)
-    same(learner.state_dict(), gpu.plain(recipe, model=model).state_dict())
+    train_state = gpu.train_state(recipe, model=model)
+    small.run(train_state)
+    assert (train_state.eager_reason, stand_in.replayed) == ("", 8)
+    same(train_state.state_dict(), gpu.plain(recipe, model=model).state_dict())
 
 
 @pytest.mark.parametrize("case", ["adam", "average, clipped"])
@@ -160,10 +160,10 @@ def test_a_run_stopped_between_replays_and_restored_has_the_bits_of_one_that_nev
     small: Any, gpu: Gpu, same: Same, stand_in: type[FakeCudaGraphs], case: str
 ) -> None:
     whole = gpu.plain(CASES[case])
-    first = gpu.learner(CASES[case])
+    first = gpu.train_state(CASES[case])
     for step in range(SHORT["steps"] + 1):
         small.run(first, until=step)
-        second = gpu.learner(CASES[case])
+        second = gpu.train_state(CASES[case])
         second.load_state_dict(small.snapshot(first), step)
         assert second.train_metrics() == first.train_metrics()
         small.run(second)
@@ -174,16 +174,16 @@ def test_a_run_stopped_between_replays_and_restored_has_the_bits_of_one_that_nev
 def test_what_the_callers_body_does_between_replays_changes_no_bit(
     small: Any, gpu: Gpu, same: Same, stand_in: type[FakeCudaGraphs]
 ) -> None:
-    learner = gpu.learner(CASES["average, clipped"])
-    held = DeviceImages.from_images(small.images(), small.cpu)
-    for _ in small.events(learner, yield_every_step=True):
+    train_state = gpu.train_state(CASES["average, clipped"])
+    device_images = DeviceImages.from_images(small.images(), small.cpu)
+    for _ in small.events(train_state, yield_every_step=True):
         torch.rand(7)
         with torch.no_grad():
-            learner.model.eval()
-            learner.forward(held.pixels)
-            learner.model.train()
+            train_state.model.eval()
+            train_state.forward(device_images.pixels)
+            train_state.model.train()
     assert stand_in.replayed == 8
-    same(learner.state_dict(), gpu.plain(CASES["average, clipped"]).state_dict())
+    same(train_state.state_dict(), gpu.plain(CASES["average, clipped"]).state_dict())
 
 
 # A capture that is not what it should be
@@ -211,12 +211,12 @@ def test_the_comparison_of_bits_sees_a_replay_that_does_not_see_a_change(
     monkeypatch.setattr(cuda_graphs, "VERIFY_STEPS", 0)
     plain = gpu.plain(CASES["augmented"])
     stand_in.stale = (STALE[stale],)
-    learner = gpu.learner(CASES["augmented"])
-    small.run(learner)
+    train_state = gpu.train_state(CASES["augmented"])
+    small.run(train_state)
     assert stand_in.replayed == 8
     assert any(
         not torch.equal(tensor, plain.state_dict()[name])
-        for name, tensor in learner.state_dict().items()
+        for name, tensor in train_state.state_dict().items()
     )
 
 
@@ -225,11 +225,13 @@ def test_a_step_taken_both_ways_finds_it_and_the_run_goes_on_plain(
     small: Any, gpu: Gpu, same: Same, stand_in: type[FakeCudaGraphs], stale: str
 ) -> None:
     stand_in.stale = (STALE[stale],)
-    learner = gpu.learner(CASES["augmented"])
-    small.run(learner)
-    assert learner.eager_reason.startswith("a replayed step differs from an eager one in model/")
+    train_state = gpu.train_state(CASES["augmented"])
+    small.run(train_state)
+    assert train_state.eager_reason.startswith(
+        "a replayed step differs from an eager one in model/"
+    )
     assert stand_in.replayed == 2, "the first has the recorded step's own batch and rate"
-    same(learner.state_dict(), gpu.plain(CASES["augmented"]).state_dict())
+    same(train_state.state_dict(), gpu.plain(CASES["augmented"]).state_dict())
 
 
 def test_what_asks_the_device_in_the_middle_of_a_step_leaves_it_plain(
@@ -248,14 +250,14 @@ def test_what_asks_the_device_in_the_middle_of_a_step_leaves_it_plain(
         return found
 
     monkeypatch.setattr(ScratchTrainState, "loss", asks)
-    learner = gpu.learner(CASES["momentum, falling rate"])
-    small.run(learner)
+    train_state = gpu.train_state(CASES["momentum, falling rate"])
+    small.run(train_state)
     assert (
-        learner.eager_reason
+        train_state.eager_reason
         == "a step cannot be captured: operation not permitted when stream is capturing"
     )
     assert stand_in.replayed == 0
-    same(learner.state_dict(), plain.state_dict())
+    same(train_state.state_dict(), plain.state_dict())
 
 
 @pytest.mark.parametrize("step", [4, 5])
@@ -278,32 +280,33 @@ def test_where_memory_does_not_hold_both_the_recorded_step_goes(
         return loss(self, logits, labels)
 
     monkeypatch.setattr(ScratchTrainState, "loss", short)
-    learner = gpu.learner(CASES["augmented"])
-    small.run(learner)
+    train_state = gpu.train_state(CASES["augmented"])
+    small.run(train_state)
     assert raised
     assert (
-        learner.eager_reason == "there is too little memory for a captured step beside an eager one"
+        train_state.eager_reason
+        == "there is too little memory for a captured step beside an eager one"
     )
-    same(learner.state_dict(), plain.state_dict())
+    same(train_state.state_dict(), plain.state_dict())
 
 
 def test_a_network_that_draws_goes_the_plain_way(
     small: Any, gpu: Gpu, same: Same, stand_in: type[FakeCudaGraphs]
 ) -> None:
     dropping = CifarConfig(blocks=(1, 1, 1), widths=(4, 6, 8), dropout=0.3)
-    learner = gpu.learner(CASES["augmented"], model=dropping)
-    small.run(learner)
-    assert (learner.eager_reason, stand_in.captured) == ("a layer draws random numbers", 0)
-    same(learner.state_dict(), gpu.plain(CASES["augmented"], model=dropping).state_dict())
+    train_state = gpu.train_state(CASES["augmented"], model=dropping)
+    small.run(train_state)
+    assert (train_state.eager_reason, stand_in.captured) == ("a layer draws random numbers", 0)
+    same(train_state.state_dict(), gpu.plain(CASES["augmented"], model=dropping).state_dict())
 
 
 def test_a_step_whose_loss_is_not_finite_is_the_same_both_ways(
     small: Any, gpu: Gpu, stand_in: type[FakeCudaGraphs]
 ) -> None:
-    learner = gpu.learner(Recipe(optimizer=SGD(lr=1e30), **SHORT))
-    small.run(learner)
-    assert learner.first_nonfinite_step() is not None
-    assert (learner.eager_reason, stand_in.replayed) == ("", 8)
+    train_state = gpu.train_state(Recipe(optimizer=SGD(lr=1e30), **SHORT))
+    small.run(train_state)
+    assert train_state.first_nonfinite_step() is not None
+    assert (train_state.eager_reason, stand_in.replayed) == ("", 8)
 
 
 # What is not captured
@@ -312,19 +315,20 @@ def test_a_step_whose_loss_is_not_finite_is_the_same_both_ways(
 
 def test_each_reason_for_plain_steps_has_its_words(small: Any, gpu: Gpu) -> None:
     recipe = CASES["augmented"]
-    assert graph_blocker(gpu.learner(recipe)) == ""
-    assert graph_blocker(small.learner(recipe)) == "only steps on a GPU are captured"
+    assert graph_blocker(gpu.train_state(recipe)) == ""
+    assert graph_blocker(small.train_state(recipe)) == "only steps on a GPU are captured"
     drawn = Recipe(augment=Augment(randaugment=RandAugment()), **SHORT)
     assert (
-        graph_blocker(gpu.learner(drawn)) == "RandAugment's operations are chosen on the processor"
+        graph_blocker(gpu.train_state(drawn))
+        == "RandAugment's operations are chosen on the processor"
     )
-    learner = gpu.learner(recipe)
-    learner.world = World(0, 2, 0)
-    assert graph_blocker(learner) == "several processes share each batch"
+    train_state = gpu.train_state(recipe)
+    train_state.world = World(0, 2, 0)
+    assert graph_blocker(train_state) == "several processes share each batch"
 
 
 def test_on_the_processor_the_rate_stays_a_number_and_nothing_is_captured(small: Any) -> None:
-    learner = small.learner(CASES["adam"])
-    small.run(learner)
-    assert learner.eager_reason == "only steps on a GPU are captured"
-    assert all(isinstance(group["lr"], float) for group in learner.optimizer.param_groups)
+    train_state = small.train_state(CASES["adam"])
+    small.run(train_state)
+    assert train_state.eager_reason == "only steps on a GPU are captured"
+    assert all(isinstance(group["lr"], float) for group in train_state.optimizer.param_groups)

@@ -31,12 +31,12 @@ def no_accelerator(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_nothing_is_left_to_choose_and_what_was_chosen_stays(
     precision: typing.Any, memory_format: typing.Any, threads: int, single: bool
 ) -> None:
-    asked = Numerics(
+    requested = Numerics(
         device="cpu", precision=precision, memory_format=memory_format, threads=threads
     )
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr("resnetlab.training.resolve.available_cpus", lambda: 7)
-        found = resolve_numerics(asked, single_run=single)
+        found = resolve_numerics(requested, single_run=single)
     assert "auto" not in (found.device, found.precision, found.memory_format)
     assert found.threads == (threads or (7 if single else 1))
     assert precision in ("auto", found.precision) or (
@@ -55,7 +55,7 @@ def test_auto_on_a_machine_without_accelerator_is_the_processor() -> None:
 
 @pytest.mark.usefixtures("no_accelerator")
 @pytest.mark.parametrize("device", ["cuda", "mps"])
-def test_a_device_that_is_not_here_is_told_in_a_line(device: typing.Any) -> None:
+def test_a_device_that_is_not_here_is_reported_in_a_line(device: typing.Any) -> None:
     with pytest.raises(InputError) as caught:
         resolve_numerics(Numerics(device=device), single_run=True)
     expected = f"device: no {device} device on this machine (allowed: cpu). Fix: --device auto"
@@ -114,15 +114,15 @@ def test_bf16_without_its_instructions_is_refused_in_a_line_and_never_planned_or
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_f": True}, raising=False)
-    asked = Numerics(device="cpu", precision="bf16")
+    requested = Numerics(device="cpu", precision="bf16")
     expected = (
         r"numerics\.precision: this processor has no instructions for bf16.*Fix: --set "
         r"numerics.precision=fp32"
     )
     with pytest.raises(InputError, match=expected):
-        resolve_numerics(asked, single_run=True)
+        resolve_numerics(requested, single_run=True)
     with pytest.raises(InputError, match=expected):
-        setup_device(replace(asked, memory_format="contiguous", threads=1))
+        setup_device(replace(requested, memory_format="contiguous", threads=1))
 
 
 @pytest.mark.parametrize(("has", "found"), [(True, "bf16"), (False, "bf16-emulated")])
@@ -177,7 +177,7 @@ def test_prepare_sets_the_threads_of_the_run() -> None:
 @pytest.mark.parametrize(
     ("precision", "dtype"), [("fp32", torch.float32), ("bf16", torch.bfloat16)]
 )
-def test_the_context_computes_in_the_precision_asked_for(
+def test_the_context_computes_in_the_precision_requested_for(
     precision: typing.Any, dtype: torch.dtype
 ) -> None:
     with autocast(Numerics(device="cpu", precision=precision)):

@@ -76,15 +76,15 @@ def test_the_order_is_shuffled_and_always_the_same() -> None:
 
 def test_scores_are_those_of_a_plain_loop(small: Any) -> None:
     images = small.images(60)
-    learner = small.learner(Recipe(batch_size=8, epochs=2), images)
-    small.run(learner, images)
-    held = DeviceImages.from_images(images, CPU)
-    scored = evaluate(learner.model, learner.forward, held)
-    learner.model.eval()
+    train_state = small.train_state(Recipe(batch_size=8, epochs=2), images)
+    small.run(train_state, images)
+    device_images = DeviceImages.from_images(images, CPU)
+    scored = evaluate(train_state.model, train_state.forward, device_images)
+    train_state.model.eval()
     loss = wrong = 0.0
-    for pixels, label in zip(held.pixels, images.labels, strict=True):
+    for pixels, label in zip(device_images.pixels, images.labels, strict=True):
         with torch.no_grad():
-            logits = learner.forward(pixels[None])[0].double()
+            logits = train_state.forward(pixels[None])[0].double()
         loss -= float(logits[label] - torch.log(torch.exp(logits).sum()))
         wrong += int(logits.argmax()) != label
     assert scored.loss_nats == pytest.approx(loss / 60, rel=1e-5)
@@ -100,7 +100,9 @@ def test_a_network_that_knows_nothing_scores_ln_k_nats() -> None:
 
 
 @pytest.mark.parametrize("classes", [10, 11])
-def test_the_five_best_guesses_count_where_there_are_more_than_ten_classes(classes: int) -> None:
+def test_the_five_best_predictions_count_where_there_are_more_than_ten_classes(
+    classes: int,
+) -> None:
     draw = torch.Generator().manual_seed(0)
     logits = torch.randn(90, classes, generator=draw)
     images = numbered(90)  # of classes 0, 1 and 2
@@ -115,7 +117,7 @@ def test_the_five_best_guesses_count_where_there_are_more_than_ten_classes(class
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf])
-def test_logits_that_are_not_finite_are_said_to_be_so(value: float) -> None:
+def test_logits_that_are_not_finite_are_reported(value: float) -> None:
     scored = evaluate(
         nn.Identity(), lambda pixels: torch.full((len(pixels), 3), value), numbered(30)
     )
@@ -152,18 +154,20 @@ def test_mode_and_buffers_are_put_back_whatever_the_network_does(
     assert model.count == 0
 
 
-def test_evaluation_leaves_a_learner_with_the_bits_that_it_had(small: Any) -> None:
+def test_evaluation_leaves_a_train_state_with_the_bits_that_it_had(small: Any) -> None:
     images = small.images()
-    learner = small.learner(Recipe(batch_size=8, epochs=1, ema=0.9), images)
-    small.run(learner, images)
-    before, state = small.snapshot(learner), torch.get_rng_state()
-    gradients = [p.grad.clone() for p in learner.model.parameters()]
-    evaluate(learner.model, learner.forward, DeviceImages.from_images(images, CPU))
-    assert all(torch.equal(before[name], tensor) for name, tensor in learner.state_dict().items())
+    train_state = small.train_state(Recipe(batch_size=8, epochs=1, ema=0.9), images)
+    small.run(train_state, images)
+    before, state = small.snapshot(train_state), torch.get_rng_state()
+    gradients = [p.grad.clone() for p in train_state.model.parameters()]
+    evaluate(train_state.model, train_state.forward, DeviceImages.from_images(images, CPU))
+    assert all(
+        torch.equal(before[name], tensor) for name, tensor in train_state.state_dict().items()
+    )
     assert torch.equal(torch.get_rng_state(), state)
-    assert learner.model.training
-    for parameter, gradient in zip(learner.model.parameters(), gradients, strict=True):
+    assert train_state.model.training
+    for parameter, gradient in zip(train_state.model.parameters(), gradients, strict=True):
         assert torch.equal(parameter.grad, gradient)
         assert not parameter.is_inference()
-    assert not any(buffer.is_inference() for buffer in learner.model.buffers())
-    small.run(learner, images)
+    assert not any(buffer.is_inference() for buffer in train_state.model.buffers())
+    small.run(train_state, images)

@@ -45,19 +45,19 @@ def test_a_process_without_torch_resolves_numerics_as_one_with_torch_does() -> N
     sys.platform != "linux" or torch.cuda.is_available(),
     reason="a GPU, or another system, is asked of torch",
 )
-def test_on_linux_without_a_gpu_nothing_is_asked_of_torch() -> None:
+def test_on_linux_without_a_gpu_torch_is_not_called() -> None:
     assert ask(torch_first=False)[1] is False
 
 
 def test_a_file_of_a_gpu_driver_sends_the_question_to_torch(
     monkeypatch: pytest.MonkeyPatch, tmp_path: object
 ) -> None:
-    asked: list[str] = []
+    calls: list[str] = []
 
     class Cuda:
         @staticmethod
         def is_available() -> bool:
-            asked.append("cuda")
+            calls.append("cuda")
             return True
 
     monkeypatch.setattr(hardware, "_torch_is_loaded", lambda: False)
@@ -65,7 +65,7 @@ def test_a_file_of_a_gpu_driver_sends_the_question_to_torch(
     monkeypatch.setattr(hardware, "GPU_FILES", ("/nothing",))
     monkeypatch.setattr("sys.platform", "linux")
     assert not hardware.has_cuda()
-    assert asked == []
+    assert calls == []
     monkeypatch.setattr(hardware, "GPU_FILES", ("/nothing", str(tmp_path)))
     assert hardware.has_cuda()
-    assert asked == ["cuda"]
+    assert calls == ["cuda"]

@@ -37,9 +37,9 @@ def numbers(batch: Tensor) -> list[int]:
 
 
 def test_it_yields_a_start_and_then_each_epoch(small: Any) -> None:
-    learner = small.learner(Recipe(batch_size=8, epochs=3))  # 20 images: 3 steps an epoch
+    train_state = small.train_state(Recipe(batch_size=8, epochs=3))  # 20 images: 3 steps an epoch
     found = [
-        (p.kind, p.step, p.total_steps, p.epoch, p.images_processed) for p in small.run(learner)
+        (p.kind, p.step, p.total_steps, p.epoch, p.images_processed) for p in small.run(train_state)
     ]
     assert found == [
         ("start", 0, 9, 0.0, 0),
@@ -50,8 +50,8 @@ def test_it_yields_a_start_and_then_each_epoch(small: Any) -> None:
 
 
 def test_steps_that_are_no_whole_epochs_end_with_the_run(small: Any) -> None:
-    learner = small.learner(Recipe(batch_size=8, steps=7))
-    found = [(p.kind, p.step, p.images_processed) for p in small.run(learner)]
+    train_state = small.train_state(Recipe(batch_size=8, steps=7))
+    found = [(p.kind, p.step, p.images_processed) for p in small.run(train_state)]
     assert found == [("start", 0, 0), ("epoch", 3, 20), ("epoch", 6, 40), ("epoch", 7, 48)]
 
 
@@ -59,40 +59,42 @@ def test_it_pauses_for_those_who_watch_when_time_has_passed(
     small: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(events, "TICK_SECONDS", -1.0)
-    learner = small.learner(Recipe(batch_size=8, steps=4))
-    assert [p.kind for p in small.run(learner)] == ["start", "tick", "tick", "epoch", "epoch"]
+    train_state = small.train_state(Recipe(batch_size=8, steps=4))
+    assert [p.kind for p in small.run(train_state)] == ["start", "tick", "tick", "epoch", "epoch"]
 
 
-def test_stop_is_asked_before_each_step_and_ends_the_loop(small: Any) -> None:
-    asked = []
+def test_stop_is_called_before_each_step_and_ends_the_loop(small: Any) -> None:
+    calls = []
 
     def stop() -> bool:
-        asked.append(learner.step)
-        return learner.step >= 4
+        calls.append(train_state.step)
+        return train_state.step >= 4
 
-    learner = small.learner(Recipe(batch_size=8, epochs=3))
-    found = [(p.kind, p.step) for p in small.events(learner, should_stop=stop)]
+    train_state = small.train_state(Recipe(batch_size=8, epochs=3))
+    found = [(p.kind, p.step) for p in small.events(train_state, should_stop=stop)]
     assert found == [("start", 0), ("epoch", 3), ("interrupted", 4)]
-    assert asked == [0, 1, 2, 3, 4]
+    assert calls == [0, 1, 2, 3, 4]
 
 
 def test_a_stop_before_the_first_step_trains_nothing(small: Any) -> None:
-    learner = small.learner(Recipe(batch_size=8, epochs=1))
-    before = small.snapshot(learner)
-    assert [p.kind for p in small.run(learner, until=0)] == ["start", "interrupted"]
-    assert all(torch.equal(before[name], tensor) for name, tensor in learner.state_dict().items())
+    train_state = small.train_state(Recipe(batch_size=8, epochs=1))
+    before = small.snapshot(train_state)
+    assert [p.kind for p in small.run(train_state, until=0)] == ["start", "interrupted"]
+    assert all(
+        torch.equal(before[name], tensor) for name, tensor in train_state.state_dict().items()
+    )
 
 
 def test_a_run_that_goes_on_does_not_start_again_and_a_finished_one_does_nothing(
     small: Any,
 ) -> None:
-    learner = small.learner(Recipe(batch_size=8, epochs=2))
-    small.run(learner, until=2)
-    assert [(p.kind, p.step, p.images_processed) for p in small.run(learner)] == [
+    train_state = small.train_state(Recipe(batch_size=8, epochs=2))
+    small.run(train_state, until=2)
+    assert [(p.kind, p.step, p.images_processed) for p in small.run(train_state)] == [
         ("epoch", 3, 4),
         ("epoch", 6, 24),
     ]
-    assert small.run(learner) == []
+    assert small.run(train_state) == []
 
 
 def test_seconds_are_those_of_training_and_not_of_the_body_of_the_callers_loop(
@@ -101,14 +103,14 @@ def test_seconds_are_those_of_training_and_not_of_the_body_of_the_callers_loop(
     clock = [0.0]
     monkeypatch.setattr(events.time, "monotonic", lambda: clock[0])
     monkeypatch.setattr(events, "TICK_SECONDS", 1e9)
-    learner = small.learner(Recipe(batch_size=8, epochs=3))
+    train_state = small.train_state(Recipe(batch_size=8, epochs=3))
 
     def slow(*_: Tensor) -> None:
         clock[0] += 1.0
 
-    learner.before_step = slow
+    train_state.before_step = slow
     seconds = []
-    for progress in small.events(learner):
+    for progress in small.events(train_state):
         seconds.append(progress.seconds)
         clock[0] += 1000.0
     assert seconds == [0.0, 3.0, 6.0, 9.0]
@@ -117,10 +119,10 @@ def test_seconds_are_those_of_training_and_not_of_the_body_of_the_callers_loop(
 @pytest.mark.parametrize("how", ["to the end", "closed", "a body that raises"])
 def test_the_random_state_of_the_process_is_put_back(small: Any, how: str) -> None:
     model = CifarConfig(blocks=(1, 1, 1), widths=(4, 6, 8), dropout=0.3)
-    learner = small.learner(Recipe(batch_size=8, epochs=1), model=model)
+    train_state = small.train_state(Recipe(batch_size=8, epochs=1), model=model)
     torch.manual_seed(11)
     before = torch.get_rng_state()
-    running = small.events(learner)
+    running = small.events(train_state)
     if how == "to the end":
         list(running)
     elif how == "closed":
@@ -153,9 +155,9 @@ def test_a_last_batch_of_one_image_is_left_out(
     small: Any, count: int, batch: int, sizes: list[int]
 ) -> None:
     images = small.numbered(count)
-    learner = small.learner(Recipe(batch_size=batch, epochs=2), images)
-    batches = small.watched(learner)
-    yielded = small.run(learner, images)
+    train_state = small.train_state(Recipe(batch_size=batch, epochs=2), images)
+    batches = small.watched(train_state)
+    yielded = small.run(train_state, images)
     assert [len(labels) for _, labels in batches] == sizes * 2
     assert yielded[-1].images_processed == sum(sizes) * 2
 
@@ -164,9 +166,9 @@ def test_every_image_of_an_epoch_is_met_once_with_its_label_and_each_epoch_in_an
     small: Any,
 ) -> None:
     images = small.numbered(30)
-    learner = small.learner(Recipe(batch_size=8, epochs=3, normalize="none"), images)
-    batches = small.watched(learner)
-    small.run(learner, images)
+    train_state = small.train_state(Recipe(batch_size=8, epochs=3, normalize="none"), images)
+    batches = small.watched(train_state)
+    small.run(train_state, images)
     orders = []
     for epoch in range(3):
         met = [n for batch, _ in batches[4 * epoch : 4 * epoch + 4] for n in numbers(batch)]
@@ -181,9 +183,9 @@ def order_of(
     small: Any, recipe: Recipe, seed: int = 0, model: CifarConfig | None = None
 ) -> list[int]:
     images = small.numbered(30)
-    learner = small.learner(recipe, images, seed=seed, model=model or small.network)
-    batches = small.watched(learner)
-    small.run(learner, images)
+    train_state = small.train_state(recipe, images, seed=seed, model=model or small.network)
+    batches = small.watched(train_state)
+    small.run(train_state, images)
     return [n for batch, _ in batches for n in numbers(batch)]
 
 
@@ -207,11 +209,11 @@ def test_conditions_of_one_seed_meet_the_same_batches_down_to_the_pixel(small: A
     recipe = Recipe(batch_size=8, epochs=2, augment=Augment(crop_padding=2, flip=True, cutout=3))
     met = []
     for shortcut in ("none", "A"):
-        learner = small.learner(
+        train_state = small.train_state(
             recipe, model=CifarConfig(blocks=(1, 1, 1), widths=(4, 6, 8), shortcut=shortcut)
         )
-        batches = small.watched(learner)
-        small.run(learner)
+        batches = small.watched(train_state)
+        small.run(train_state)
         met.append(batches)
     for (left, left_labels), (right, right_labels) in zip(*met, strict=True):
         assert torch.equal(left, right)
@@ -221,9 +223,9 @@ def test_conditions_of_one_seed_meet_the_same_batches_down_to_the_pixel(small: A
 def test_an_image_is_augmented_anew_each_epoch(small: Any) -> None:
     recipe = Recipe(batch_size=20, epochs=6, augment=Augment(crop_padding=2, flip=True))
     images = LabeledImages(small.images(1).pixels.repeat(20, 0), small.images(20).labels)
-    learner = small.learner(recipe, images)
-    batches = small.watched(learner)
-    small.run(learner, images)
+    train_state = small.train_state(recipe, images)
+    batches = small.watched(train_state)
+    small.run(train_state, images)
     seen = Counter(image.contiguous().numpy().tobytes() for batch, _ in batches for image in batch)
     assert len(seen) > 35, "of 25 corners times 2 sides"
 
@@ -267,15 +269,15 @@ def test_a_run_stopped_at_any_step_and_restored_has_the_bits_of_one_that_never_s
 ) -> None:
     recipe, model = CASES[case]
     options = {"precision": precision, "layout": layout, "model": model, "seed": 5}
-    whole = small.learner(recipe, **options)
+    whole = small.train_state(recipe, **options)
     small.run(whole)
-    first = small.learner(recipe, **options)
+    first = small.train_state(recipe, **options)
     for step in range(recipe.steps + 1):
         small.run(first, until=step)
-        held = small.snapshot(first)
+        saved = small.snapshot(first)
         torch.rand(step)  # the process's own state is nobody's business
-        second = small.learner(recipe, **options)
-        second.load_state_dict(held, step)
+        second = small.train_state(recipe, **options)
+        second.load_state_dict(saved, step)
         assert second.train_metrics() == first.train_metrics()
         small.run(second)
         same(second.state_dict(), whole.state_dict())
@@ -287,49 +289,49 @@ def test_a_run_stopped_at_every_step_has_the_bits_of_one_that_never_stopped(
     small: Any, same: Same
 ) -> None:
     recipe, model = CASES["augmented"]
-    whole = small.learner(recipe, model=model)
+    whole = small.train_state(recipe, model=model)
     small.run(whole)
-    learner = small.learner(recipe, model=model)
+    train_state = small.train_state(recipe, model=model)
     for step in itertools.count(1):
-        small.run(learner, until=step)
-        if learner.step == learner.total_steps:
+        small.run(train_state, until=step)
+        if train_state.step == train_state.total_steps:
             break
-        fresh = small.learner(recipe, model=model)
-        fresh.load_state_dict(small.snapshot(learner), learner.step)
-        learner = fresh
-    same(learner.state_dict(), whole.state_dict())
+        fresh = small.train_state(recipe, model=model)
+        fresh.load_state_dict(small.snapshot(train_state), train_state.step)
+        train_state = fresh
+    same(train_state.state_dict(), whole.state_dict())
 
 
 def test_what_the_callers_body_does_between_steps_changes_no_bit(small: Any, same: Same) -> None:
     recipe, model = CASES["average"]
-    calm, busy = (small.learner(recipe, model=model) for _ in range(2))
+    calm, busy = (small.train_state(recipe, model=model) for _ in range(2))
     small.run(calm)
-    held = DeviceImages.from_images(small.images(), small.cpu)
+    device_images = DeviceImages.from_images(small.images(), small.cpu)
     for _ in small.events(busy):
         torch.manual_seed(3)
         torch.rand(7)
         with torch.no_grad():
             busy.model.eval()
-            busy.forward(held.pixels)
+            busy.forward(device_images.pixels)
             busy.model.train()
     same(busy.state_dict(), calm.state_dict())
 
 
-def test_two_learners_of_one_seed_are_equal_and_of_two_seeds_are_not(small: Any) -> None:
+def test_two_train_states_of_one_seed_are_equal_and_of_two_seeds_are_not(small: Any) -> None:
     recipe = Recipe(batch_size=8, steps=4)
-    learners = [small.learner(recipe, seed=seed) for seed in (0, 0, 1)]
-    for learner in learners:
-        small.run(learner)
-    states = [learner.model.state_dict() for learner in learners]
+    train_states = [small.train_state(recipe, seed=seed) for seed in (0, 0, 1)]
+    for train_state in train_states:
+        small.run(train_state)
+    states = [train_state.model.state_dict() for train_state in train_states]
     assert all(torch.equal(states[0][name], states[1][name]) for name in states[0])
     assert not torch.equal(states[0]["head.weight"], states[2]["head.weight"])
 
 
-def test_a_restored_learner_owns_its_tensors(small: Any) -> None:
+def test_a_restored_train_state_owns_its_tensors(small: Any) -> None:
     recipe = Recipe(batch_size=8, steps=6, optimizer=Adam(), ema=0.5)
-    first = small.learner(recipe)
+    first = small.train_state(recipe)
     small.run(first, until=3)
-    second = small.learner(recipe)
+    second = small.train_state(recipe)
     second.load_state_dict(first.state_dict(), 3)
     before = small.snapshot(first)
     small.run(second)
@@ -341,13 +343,13 @@ def test_a_checkpoint_names_each_tensor_once_and_holds_all_that_a_step_changes(
     small: Any, case: str
 ) -> None:
     recipe, model = CASES[case]
-    learner = small.learner(recipe, model=model)
-    small.run(learner, until=2)
-    held = learner.state_dict()
-    assert {name.split("/")[0] for name in held} <= {"model", "optimizer", "ema", "epoch"}
-    places = [tensor.data_ptr() for tensor in held.values()]
+    train_state = small.train_state(recipe, model=model)
+    small.run(train_state, until=2)
+    saved = train_state.state_dict()
+    assert {name.split("/")[0] for name in saved} <= {"model", "optimizer", "ema", "epoch"}
+    places = [tensor.data_ptr() for tensor in saved.values()]
     assert len(set(places)) == len(places)
-    assert all(f"model/{name}" in held for name in learner.model.state_dict())
+    assert all(f"model/{name}" in saved for name in train_state.model.state_dict())
 
 
 # What it tells of itself
@@ -359,28 +361,28 @@ def test_the_running_loss_and_error_are_means_over_the_images_of_the_epoch_so_fa
     small: Any, count: int
 ) -> None:
     images = small.images(count)
-    learner = small.learner(Recipe(batch_size=8, epochs=2, label_smoothing=0.1), images)
-    assert learner.train_metrics() == (0.0, 0.0)
+    train_state = small.train_state(Recipe(batch_size=8, epochs=2, label_smoothing=0.1), images)
+    assert train_state.train_metrics() == (0.0, 0.0)
     sums = []
 
     def watch(pixels: Tensor, labels: Tensor) -> None:
         with torch.no_grad():
-            logits = copy.deepcopy(learner.model).train()(pixels)
+            logits = copy.deepcopy(train_state.model).train()(pixels)
         loss = F.cross_entropy(logits, labels, label_smoothing=0.1, reduction="sum")
-        if learner.step % learner.steps_per_epoch == 0:
+        if train_state.step % train_state.steps_per_epoch == 0:
             sums.clear()
         sums.append((float(loss), int((logits.argmax(1) != labels).sum()), len(labels)))
 
-    learner.before_step = watch
-    for event in small.events(learner, images, yield_every_step=True):
+    train_state.before_step = watch
+    for event in small.events(train_state, images, yield_every_step=True):
         if event.kind == "start":
             continue
         seen = sum(size for _, _, size in sums)
-        assert learner.train_metrics() == (
+        assert train_state.train_metrics() == (
             pytest.approx(sum(loss for loss, _, _ in sums) / seen, rel=1e-5),
             pytest.approx(100 * sum(wrong for _, wrong, _ in sums) / seen),
         )
-    assert learner.step == learner.total_steps
+    assert train_state.step == train_state.total_steps
 
 
 @pytest.mark.parametrize("bad", [1, 2, 3, 5, 6])
@@ -388,15 +390,15 @@ def test_the_running_loss_and_error_are_means_over_the_images_of_the_epoch_so_fa
 def test_the_first_step_whose_loss_is_not_finite_is_found(
     small: Any, bad: int, value: float
 ) -> None:
-    learner = small.learner(Recipe(batch_size=8, epochs=2))
+    train_state = small.train_state(Recipe(batch_size=8, epochs=2))
 
     def plant(*_: Tensor) -> None:
-        if learner.step + 1 == bad:
+        if train_state.step + 1 == bad:
             with torch.no_grad():
-                learner.model.head.bias[0] = value
+                train_state.model.head.bias[0] = value
 
-    learner.before_step = plant
-    found = [learner.first_nonfinite_step() for _ in small.events(learner)]
+    train_state.before_step = plant
+    found = [train_state.first_nonfinite_step() for _ in small.events(train_state)]
     epoch = math.ceil(bad / 3)
     assert found[: epoch + 1] == [None] * epoch + [bad]
 
@@ -405,32 +407,36 @@ def test_the_first_step_whose_loss_is_not_finite_is_found(
 def test_a_weight_that_is_not_finite_is_found_even_when_no_loss_shows_it(
     small: Any, value: float
 ) -> None:
-    learner = small.learner(Recipe(batch_size=8, epochs=1))
-    small.run(learner)
-    learner.model.register_buffer("nothing", torch.empty(0))
+    train_state = small.train_state(Recipe(batch_size=8, epochs=1))
+    small.run(train_state)
+    train_state.model.register_buffer("nothing", torch.empty(0))
     for place, tensor in (("stem_norm", "running_var"), ("head", "weight")):
-        assert learner.first_nonfinite_step() is None
-        held = getattr(getattr(learner.model, place), tensor).detach().view(-1)
-        before = held[-1].item()
-        held[-1] = value
-        assert learner.first_nonfinite_step() == 3
-        held[-1] = 3e38  # large, and finite
-        assert learner.first_nonfinite_step() is None
-        held[-1] = before
+        assert train_state.first_nonfinite_step() is None
+        contents = getattr(getattr(train_state.model, place), tensor).detach().view(-1)
+        before = contents[-1].item()
+        contents[-1] = value
+        assert train_state.first_nonfinite_step() == 3
+        contents[-1] = 3e38  # large, and finite
+        assert train_state.first_nonfinite_step() is None
+        contents[-1] = before
 
 
-def test_a_learner_is_judged_by_its_average_where_it_has_one(small: Any) -> None:
+def test_a_train_state_is_judged_by_its_average_where_it_has_one(small: Any) -> None:
     images = small.images()
-    learner = small.learner(Recipe(batch_size=8, epochs=2, ema=0.9, optimizer=SGD(lr=0.3)), images)
-    small.run(learner, images)
-    judged = copy.deepcopy(learner.model).eval()
-    judged.load_state_dict(learner.eval_state_dict())
-    learner.model.eval()
-    held = DeviceImages.from_images(images, small.cpu)
-    x = learner.normalizer(held.pixels)
+    train_state = small.train_state(
+        Recipe(batch_size=8, epochs=2, ema=0.9, optimizer=SGD(lr=0.3)), images
+    )
+    small.run(train_state, images)
+    judged = copy.deepcopy(train_state.model).eval()
+    judged.load_state_dict(train_state.eval_state_dict())
+    train_state.model.eval()
+    device_images = DeviceImages.from_images(images, small.cpu)
+    x = train_state.normalizer(device_images.pixels)
     with torch.no_grad():
-        torch.testing.assert_close(learner.forward(held.pixels), judged(x), rtol=1e-4, atol=1e-5)
-        assert not torch.allclose(learner.model(x), judged(x), rtol=1e-3, atol=1e-3)
+        torch.testing.assert_close(
+            train_state.forward(device_images.pixels), judged(x), rtol=1e-4, atol=1e-5
+        )
+        assert not torch.allclose(train_state.model(x), judged(x), rtol=1e-3, atol=1e-3)
 
 
 @pytest.mark.parametrize(
@@ -443,28 +449,29 @@ def test_a_learner_is_judged_by_its_average_where_it_has_one(small: Any) -> None
 def test_a_network_trained_on_crops_is_judged_on_centers(
     small: Any, recipe: Recipe, seen: int
 ) -> None:
-    learner = small.learner(recipe)
-    held = DeviceImages.from_images(small.images(), small.cpu)
+    train_state = small.train_state(recipe)
+    device_images = DeviceImages.from_images(small.images(), small.cpu)
     edge = (8 - seen) // 2
-    changed = held.pixels.clone()
+    changed = device_images.pixels.clone()
     changed[:, :edge] = changed[:, -edge:] = 255
     with torch.no_grad():
-        assert torch.equal(learner.forward(held.pixels), learner.forward(changed))
-        middle = held.pixels[:, edge:-edge, edge:-edge]
-        learner.model.eval()
+        assert torch.equal(train_state.forward(device_images.pixels), train_state.forward(changed))
+        middle = device_images.pixels[:, edge:-edge, edge:-edge]
+        train_state.model.eval()
         torch.testing.assert_close(
-            learner.forward(held.pixels), learner.model(learner.normalizer(middle))
+            train_state.forward(device_images.pixels),
+            train_state.model(train_state.normalizer(middle)),
         )
 
 
 def test_with_mixup_the_running_numbers_are_those_of_mixtures_and_of_their_larger_label(
     small: Any,
 ) -> None:
-    learner = small.learner(Recipe(batch_size=8, epochs=1, augment=Augment(mixup=1.0)))
+    train_state = small.train_state(Recipe(batch_size=8, epochs=1, augment=Augment(mixup=1.0)))
     sums = []
 
     def watch(images: torch.Tensor, labels: torch.Tensor) -> None:
-        model = copy.deepcopy(learner.model)
+        model = copy.deepcopy(train_state.model)
         with torch.no_grad():
             logits = model(images).double()
         loss = -(labels.double() * logits.log_softmax(1)).sum(1)
@@ -472,15 +479,15 @@ def test_with_mixup_the_running_numbers_are_those_of_mixtures_and_of_their_large
             (float(loss.sum()), int((logits.argmax(1) != labels.argmax(1)).sum()), len(labels))
         )
 
-    learner.before_step = watch
-    small.run(learner)
+    train_state.before_step = watch
+    small.run(train_state)
     seen = sum(count for *_, count in sums)
     loss, wrong = (sum(row[place] for row in sums) for place in (0, 1))
-    assert learner.train_metrics() == (pytest.approx(loss / seen, rel=1e-5), 100 * wrong / seen)
+    assert train_state.train_metrics() == (pytest.approx(loss / seen, rel=1e-5), 100 * wrong / seen)
 
 
 def test_images_of_one_gray_are_trained_on_without_a_division_by_zero(small: Any) -> None:
     images = LabeledImages(small.images().pixels * 0 + 9, small.images().labels)
-    learner = small.learner(Recipe(batch_size=8, epochs=1), images)
-    small.run(learner, images)
-    assert learner.first_nonfinite_step() is None
+    train_state = small.train_state(Recipe(batch_size=8, epochs=1), images)
+    small.run(train_state, images)
+    assert train_state.first_nonfinite_step() is None

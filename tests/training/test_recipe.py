@@ -43,7 +43,7 @@ from resnetlab.schema import decode
         ),
     ],
 )
-def test_a_recipe_that_cannot_be_is_told(table: dict[str, Any], line: str) -> None:
+def test_a_recipe_that_cannot_be_is_reported(table: dict[str, Any], line: str) -> None:
     with pytest.raises(InputError) as caught:
         decode(Recipe, table, "study.toml", "recipe")
     assert str(caught.value) == f"study.toml: recipe.{line}"

@@ -77,8 +77,8 @@ class ByHand:
             )
             return
         if isinstance(settings, RMSprop):
-            held = self.second.get(name, torch.zeros_like(gradient))
-            self.second[name] = settings.alpha * held + (1 - settings.alpha) * gradient**2
+            contents = self.second.get(name, torch.zeros_like(gradient))
+            self.second[name] = settings.alpha * contents + (1 - settings.alpha) * gradient**2
             parameter -= lr * gradient / (self.second[name].sqrt() + settings.eps)
             return
         beta1, beta2 = settings.betas
@@ -133,10 +133,10 @@ RECIPES = {
 @pytest.mark.parametrize("name", RECIPES)
 def test_steps_are_those_of_the_textbook(small: Any, name: str, batch_norm: bool) -> None:
     recipe = RECIPES[name]
-    learner = small.learner(
+    train_state = small.train_state(
         recipe, model=CifarConfig(blocks=(1, 1), widths=(4, 6), shortcut="B", batch_norm=batch_norm)
     )
-    by_hand = ByHand(learner.model, recipe)
+    by_hand = ByHand(train_state.model, recipe)
     draw = torch.Generator().manual_seed(1)
     for step in range(4):
         images, labels = (
@@ -144,21 +144,23 @@ def test_steps_are_those_of_the_textbook(small: Any, name: str, batch_norm: bool
             torch.randint(4, (8,), generator=draw),
         )
         loss = by_hand.train_step(images, labels, lr_factor(recipe.schedule, step, 6, 3))
-        small.step(learner, images, labels)
-        assert learner.losses[step % learner.steps_per_epoch] == pytest.approx(loss, rel=1e-5)
-    assert learner.step == 4
+        small.step(train_state, images, labels)
+        assert train_state.losses[step % train_state.steps_per_epoch] == pytest.approx(
+            loss, rel=1e-5
+        )
+    assert train_state.step == 4
     for key, parameter in by_hand.model.named_parameters():
         torch.testing.assert_close(
-            dict(learner.model.named_parameters())[key].double(),
+            dict(train_state.model.named_parameters())[key].double(),
             parameter,
             rtol=1e-6,
             atol=2e-6,
         )
     for key, buffer in by_hand.model.named_buffers():
         torch.testing.assert_close(
-            dict(learner.model.named_buffers())[key].to(buffer), buffer, rtol=1e-5, atol=1e-5
+            dict(train_state.model.named_buffers())[key].to(buffer), buffer, rtol=1e-5, atol=1e-5
         )
-    judged = learner.eval_state_dict()
+    judged = train_state.eval_state_dict()
     for key, tensor in (by_hand.average if recipe.ema else {}).items():
         torch.testing.assert_close(judged[key].double(), tensor, rtol=1e-6, atol=2e-6)
 
@@ -168,23 +170,25 @@ def test_a_step_in_each_layout_and_precision_goes_downhill(small: Any, precision
     images = small.images()
     for layout in ("contiguous", "channels_last"):
         recipe = Recipe(batch_size=10, epochs=15, optimizer=Adam(lr=0.01))
-        learner = small.learner(recipe, images, precision=precision, layout=layout)
-        losses = [learner.train_metrics()[0] for _ in small.events(learner, images)]
+        train_state = small.train_state(recipe, images, precision=precision, layout=layout)
+        losses = [train_state.train_metrics()[0] for _ in small.events(train_state, images)]
         assert losses[-1] < 0.6 * math.log(4) < losses[1]
-        assert all(p.dtype == torch.float32 for p in learner.model.parameters())
+        assert all(p.dtype == torch.float32 for p in train_state.model.parameters())
 
 
 def test_logits_in_bf16_are_judged_in_fp32(small: Any) -> None:
     """The loss of logits that bf16 rounds is their own, not rounded once more."""
-    learner = small.learner(Recipe(batch_size=8, steps=3, optimizer=SGD(lr=1e-9)), precision="bf16")
+    train_state = small.train_state(
+        Recipe(batch_size=8, steps=3, optimizer=SGD(lr=1e-9)), precision="bf16"
+    )
     draw = torch.Generator().manual_seed(0)
     images, labels = torch.randn(8, 1, 8, 8, generator=draw), torch.randint(4, (8,), generator=draw)
-    model = copy.deepcopy(learner.model)
+    model = copy.deepcopy(train_state.model)
     with torch.autocast("cpu", torch.bfloat16):
         logits = model(images)
     assert logits.dtype == torch.bfloat16
-    small.step(learner, images, labels)
-    assert float(learner.losses[0]) == float(F.cross_entropy(logits.float(), labels).detach())
+    small.step(train_state, images, labels)
+    assert float(train_state.losses[0]) == float(F.cross_entropy(logits.float(), labels).detach())
 
 
 def test_the_rate_that_a_step_takes_is_the_schedules(small: Any) -> None:
@@ -195,12 +199,12 @@ def test_the_rate_that_a_step_takes_is_the_schedules(small: Any) -> None:
         schedule=Step(milestones=(0.5,)),
         decay_norm_and_bias=False,
     )
-    learner = small.learner(recipe)
+    train_state = small.train_state(recipe)
     batch = torch.randn(8, 1, 8, 8), torch.zeros(8, dtype=torch.int64)
     taken = []
     for _ in range(6):
-        small.step(learner, *batch)
-        taken.append({group["lr"] for group in learner.optimizer.param_groups})
+        small.step(train_state, *batch)
+        taken.append({group["lr"] for group in train_state.optimizer.param_groups})
     assert [list(rates) for rates in taken] == [
         [pytest.approx(r)] for r in (0.2, 0.2, 0.2, 0.02, 0.02, 0.02)
     ]
@@ -217,7 +221,7 @@ def test_the_rate_that_a_step_takes_is_the_schedules(small: Any) -> None:
 def test_norms_and_biases_decay_only_where_the_recipe_says_so(
     small: Any, settings: Any, everything: bool
 ) -> None:
-    model = small.learner(Recipe(steps=1)).model
+    model = small.train_state(Recipe(steps=1)).model
     optimizer = build_optimizer(
         Recipe(steps=1, optimizer=settings, decay_norm_and_bias=everything), model
     )
@@ -236,7 +240,7 @@ def test_norms_and_biases_decay_only_where_the_recipe_says_so(
 
 def test_an_optimizer_restored_goes_on_as_if_never_stopped(small: Any) -> None:
     for settings in (SGD(), SGD(momentum=0.0), Adam(), AdamW(), RMSprop()):
-        models = [small.learner(Recipe(steps=1)).model for _ in range(2)]
+        models = [small.train_state(Recipe(steps=1)).model for _ in range(2)]
         one, two = (build_optimizer(Recipe(steps=1, optimizer=settings), model) for model in models)
         draw = torch.Generator().manual_seed(0)
         gradients = [
@@ -268,11 +272,11 @@ def test_what_dropout_drops_follows_from_seed_and_step(small: Any) -> None:
     batch = torch.randn(8, 1, 8, 8), torch.zeros(8, dtype=torch.int64)
 
     def losses(seed: int, disturb: Callable[[], object]) -> list[float]:
-        learner = small.learner(recipe, seed=seed, model=model)
+        train_state = small.train_state(recipe, seed=seed, model=model)
         for _ in range(3):
             disturb()
-            small.step(learner, *batch)
-        return learner.losses.tolist()
+            small.step(train_state, *batch)
+        return train_state.losses.tolist()
 
     with torch.random.fork_rng():
         calm = losses(0, lambda: None)
@@ -284,9 +288,11 @@ def test_what_dropout_drops_follows_from_seed_and_step(small: Any) -> None:
 @pytest.mark.parametrize("dropout", [0.0, 0.5])
 def test_each_step_drops_anew(small: Any, dropout: float) -> None:
     model = CifarConfig(blocks=(1, 1, 1), widths=(4, 6, 8), dropout=dropout)
-    learner = small.learner(Recipe(batch_size=4, steps=5, optimizer=SGD(lr=1e-12)), model=model)
+    train_state = small.train_state(
+        Recipe(batch_size=4, steps=5, optimizer=SGD(lr=1e-12)), model=model
+    )
     batch = torch.randn(8, 1, 8, 8, generator=torch.Generator().manual_seed(0)), torch.arange(8) % 4
     with torch.random.fork_rng():
         for _ in range(5):
-            small.step(learner, *batch)
-    assert len({round(loss, 4) for loss in learner.losses.tolist()}) == (5 if dropout else 1)
+            small.step(train_state, *batch)
+    assert len({round(loss, 4) for loss in train_state.losses.tolist()}) == (5 if dropout else 1)

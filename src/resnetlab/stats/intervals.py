@@ -145,8 +145,6 @@ class Summary:
     counts: OutcomeCounts
     chance_pct: float
     trained_pct: tuple[float, ...]
-    all_pct: tuple[float, ...]
-    """Accuracies of the trained, at chance and diverged runs."""
     mean_pct: float | None
     """Mean of the trained runs.
 
@@ -155,10 +153,10 @@ class Summary:
     """
     sd_pct: float | None
     interval_pct: Interval | None
-    success_rate: float | None
-    """Share of finished runs that trained; None if no run is finished."""
     success_wilson: Interval
+    """Wilson interval of the share of finished runs that trained."""
     all_mean_pct: float | None
+    """Mean of the trained, at chance and diverged runs."""
     all_range_pct: Interval | None
     """Accuracies of the lowest and the highest run."""
     all_interval_pct: Interval | None
@@ -183,11 +181,9 @@ def summarize(runs: Sequence[tuple[Outcome, float | None]], chance_pct: float) -
         counts=counts,
         chance_pct=chance_pct,
         trained_pct=trained,
-        all_pct=accuracies,
         mean_pct=mean(trained) if trained else None,
         sd_pct=math.sqrt(variance(trained)) if len(trained) > 1 else None,
         interval_pct=within_range(t_interval(trained), ACCURACY_RANGE_PCT),
-        success_rate=counts.trained / counts.finished if counts.finished else None,
         success_wilson=Interval(wilson(counts.trained, counts.finished).low, reachable.high),
         all_mean_pct=mean(accuracies) if accuracies else None,
         all_range_pct=Interval(accuracies[0], accuracies[-1]) if accuracies else None,
