@@ -47,7 +47,7 @@ def test_no_worker_waits_for_a_partial_report(
     study = rl.load_study(study_file)
     plan, free, waited = study.plan(tmp_path), threading.Event(), []
     monkeypatch.setattr(
-        "resnetlab.api.execute_runs",
+        "resnetlab.loaded_study.execute_runs",
         lambda *_: iter([RunEvent("finished", str(k)) for k in range(4)]),
     )
     monkeypatch.setattr(rl.LoadedStudy, "report", lambda *_: waited.append(not free.wait(30)))

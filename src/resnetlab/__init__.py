@@ -15,8 +15,6 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from resnetlab.api import (
-        LoadedStudy,
-        StudyOutcome,
         evaluate,
         load_study,
         open_study,
@@ -27,6 +25,7 @@ if TYPE_CHECKING:
     from resnetlab.deploy.predict import Classifier, Prediction, load_model
     from resnetlab.errors import InputError, ResnetlabError, ResourceError, UnfinishedError
     from resnetlab.inspection.diagnostics_config import DiagnosticsConfig
+    from resnetlab.loaded_study import LoadedStudy, StudyOutcome
     from resnetlab.models.build import build_model
     from resnetlab.models.configs import CifarConfig, cifar_config
     from resnetlab.recipes.numerics import Numerics, Placement
@@ -39,8 +38,6 @@ if TYPE_CHECKING:
 # Names are looked up on first use: `import resnetlab` alone takes no seconds for torch.
 _NAMES_BY_MODULE = {
     "api": (
-        "LoadedStudy",
-        "StudyOutcome",
         "evaluate",
         "load_study",
         "open_study",
@@ -51,6 +48,7 @@ _NAMES_BY_MODULE = {
     "deploy.predict": ("Classifier", "Prediction", "load_model"),
     "errors": ("InputError", "ResnetlabError", "ResourceError", "UnfinishedError"),
     "inspection.diagnostics_config": ("DiagnosticsConfig",),
+    "loaded_study": ("LoadedStudy", "StudyOutcome"),
     "models.build": ("build_model",),
     "models.configs": ("CifarConfig", "cifar_config"),
     "runs.records": ("Evaluation", "Result", "RunRecord", "Scores"),

@@ -5,44 +5,27 @@ Each command of the command line calls one of these functions.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from resnetlab.analysis.interim import with_looks
-from resnetlab.analysis.rounds import plan_rounds
-from resnetlab.analysis.study_data import collect
 from resnetlab.data.config import DataConfig
 from resnetlab.data.photo_loader import LOADER_BATCH_SIZE, Tta
 from resnetlab.inspection.diagnostics_config import DiagnosticsConfig
+from resnetlab.loaded_study import LoadedStudy
 from resnetlab.messages import ItemCallback, Notify, silent
 from resnetlab.models.configs import ModelConfig
 from resnetlab.recipes.finetune import AnyRecipe
-from resnetlab.recipes.numerics import Placement
-from resnetlab.reports.partial import with_partial_reports
-from resnetlab.reports.render.latex import write_latex
-from resnetlab.reports.study.assemble import build_report
-from resnetlab.reports.write import write
 from resnetlab.runs.records import RunRecord
-from resnetlab.schema import encode
-from resnetlab.studies.commands import continue_command, repeat_command, with_output
-from resnetlab.studies.executors.base import Executor, Job, RunEvent
-from resnetlab.studies.executors.local import LocalExecutor
+from resnetlab.studies.commands import continue_command, repeat_command
+from resnetlab.studies.executors.base import Job
 from resnetlab.studies.parsing.overrides import Overrides
 from resnetlab.studies.parsing.study_file import load_study as read_study
-from resnetlab.studies.plan import Plan, PlannedRun, StudyRecord, folder_name
+from resnetlab.studies.plan import Plan
 from resnetlab.studies.run import (
-    check_licenses,
-    execute_runs,
-    pending_runs,
-    plan_study,
     read_plan,
-    read_record,
-    save_plan,
 )
 from resnetlab.studies.single_run import plan_run, resume_job, run_job
-from resnetlab.studies.study import Study
 
 if TYPE_CHECKING:
     from resnetlab.deploy.inputs import LabeledImages, SplitName
@@ -51,250 +34,6 @@ if TYPE_CHECKING:
 
 MAX_REPORTED_MISTAKES = 24
 """Number of misclassified images on the page of an evaluation."""
-
-ShouldStop = Callable[[], bool]
-
-
-def _never() -> bool:
-    return False
-
-
-@dataclass(frozen=True)
-class StudyOutcome:
-    """Outcome of a study: its runs, the answer to its question, and its report."""
-
-    record: StudyRecord
-    answer: str
-    """Answer to the study's question, in one or two sentences."""
-    report: Path
-    """Path of the HTML report."""
-    claims: tuple[dict[str, Any], ...] = ()
-    """Text and verdict of each claim."""
-
-    @property
-    def finished(self) -> bool:
-        """Return True if every planned run has a result."""
-        return all(cell.state == "finished" for cell in self.record.runs)
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the outcome as plain values, for `--json`."""
-        states = [cell.state for cell in self.record.runs]
-        return {
-            "study": self.record.study.name,
-            "answer": self.answer,
-            "report": str(self.report),
-            "folder": str(self.report.parent),
-            "runs": len(states),
-            "finished": states.count("finished"),
-            "missing": states.count("missing"),
-            "claims": self.claims,
-        }
-
-
-@dataclass(frozen=True)
-class LoadedStudy:
-    """Study that was read and checked, ready to run: `rl.load_study("digits").run()`."""
-
-    study: Study
-    command: str = ""
-    """Command line that repeats the study; the report prints it."""
-    resume_command: str = ""
-    """Command line that continues the study on this machine, with all paths."""
-
-    def plan(
-        self,
-        output: str | Path = ".",
-        notify: Notify = silent,
-        executor: Executor | None = None,
-        download: bool = True,
-    ) -> Plan:
-        """Open the data and list the runs of the study. Trains and writes nothing.
-
-        Args:
-            output: Folder that contains `runs` and `studies`.
-            notify: Function that receives notes about the data.
-            executor: Machines of the runs, which resolve `auto` in the numerics; None for this
-                machine.
-            download: Download data that are not on this machine. Otherwise the ids of their runs
-                are not final.
-
-        Returns:
-            The plan: every run with its id.
-
-        Raises:
-            InputError: The data cannot be read, or a network does not fit them.
-        """
-        return plan_study(
-            self.study,
-            Path(output),
-            executor or _local_executor(output),
-            notify,
-            self.command,
-            resume_command=self._continue_command(output),
-            download=download,
-        )
-
-    def plan_rounds(
-        self,
-        output: str | Path = ".",
-        notify: Notify = silent,
-        max_seeds: int | None = None,
-        executor: Executor | None = None,
-        accept_license: bool = False,
-    ) -> Iterator[Plan]:
-        """Yield the plans of the study. The caller executes each plan before it asks for the next.
-
-        Without `max_seeds` there is one plan. With it there is one plan for each interim analysis,
-        at 3, 5 and 10 seeds per condition: only conditions of claims that are still undecided get
-        more seeds.
-
-        Args:
-            output: Folder that contains `runs` and `studies`.
-            notify: Function that receives notes about the data.
-            max_seeds: Largest number of seeds per condition; None for the seeds of the study.
-            executor: Machines of the runs; None for this machine.
-            accept_license: Accept pre-trained weights whose license forbids commercial use.
-
-        Raises:
-            InputError: The data are invalid, or a license was not accepted.
-        """
-        if not accept_license:
-            check_licenses(self.study)
-        if max_seeds is None:
-            yield self.plan(output, notify, executor)
-            return
-        yield from plan_rounds(
-            with_looks(self.study, max_seeds),
-            Path(output),
-            executor or _local_executor(output),
-            notify,
-            f"{self.command} --until-decided --max-seeds {max_seeds}",
-            self._continue_command(output, max_seeds),
-        )
-
-    def execute(
-        self,
-        plan: Plan,
-        output: str | Path = ".",
-        executor: Executor | None = None,
-        should_stop: ShouldStop = _never,
-        pending: Sequence[PlannedRun] | None = None,
-    ) -> Iterator[RunEvent]:
-        """Execute the missing runs of a plan, yield their events, and keep the report up to date.
-
-        A partial report follows each run, unless writing it would take more than 2 % of the time
-        since the last one. Another thread writes it, so that no worker waits for its next run.
-
-        Args:
-            plan: Plan of this study.
-            output: Folder that contains `runs` and `studies`.
-            executor: Machines of the runs; None for worker processes on this machine.
-            should_stop: Function that is called between steps. If it returns True, each run writes
-                a checkpoint and the iterator ends.
-            pending: Missing runs of the plan, if the caller has determined them.
-
-        Yields:
-            Progress, ends and failures of the runs.
-
-        Raises:
-            ResourceError: The disk is full. Finished runs are not lost.
-        """
-        root = Path(output)
-        save_plan(plan, root)
-        runs = pending_runs(plan, root) if pending is None else pending
-        events = execute_runs(runs, executor or _local_executor(root), should_stop)
-        yield from with_partial_reports(events, lambda: self.report(plan, root))
-
-    def report(self, plan: Plan, output: str | Path = ".") -> StudyOutcome:
-        """Write the report of the runs that are finished now.
-
-        Args:
-            plan: Plan of this study.
-            output: Folder that contains `runs` and `studies`.
-
-        Returns:
-            The outcome: the state of every run, the answer, the claims and the path of the report.
-        """
-        root = Path(output)
-        record = read_record(plan, root)
-        evidence = collect(record, plan.command)
-        report = build_report(evidence)
-        folder = root / "studies" / folder_name(plan)
-        if not (folder / "plan.json").exists():
-            save_plan(plan, root)
-        page = write(evidence, folder, report)
-        claims = tuple(
-            encode(verdict) | {"explanation": item.note}
-            for verdict, item in zip(report.claim_verdicts, report.verdicts, strict=True)
-        )
-        return StudyOutcome(record, report.answer, page, claims)
-
-    def latex(self, plan: Plan, output: str | Path = ".") -> Path:
-        """Write the report as LaTeX with booktabs tables and PDF figures.
-
-        Args:
-            plan: Plan of this study.
-            output: Folder that contains `runs` and `studies`.
-
-        Returns:
-            Path of the .tex file.
-        """
-        root = Path(output)
-        return write_latex(
-            collect(read_record(plan, root), plan.command), root / "studies" / folder_name(plan)
-        )
-
-    def run(
-        self,
-        output: str | Path = ".",
-        *,
-        workers: int = 0,
-        should_stop: ShouldStop = _never,
-        max_seeds: int | None = None,
-        executor: Executor | None = None,
-        accept_license: bool = False,
-    ) -> StudyOutcome:
-        """Run the missing runs of the study under `output`/runs and write its report under
-        `output`/studies.
-
-        Finished runs are read, not run again. An interrupted run continues from its last
-        checkpoint.
-
-        Args:
-            output: Folder that contains `runs` and `studies`.
-            workers: Number of processes on this machine; 0 chooses it from the number of cores.
-            should_stop: Function that is called between steps; training ends with a checkpoint once
-                it returns True.
-            max_seeds: Largest number of seeds per condition. Seeds are added at interim analyses
-                until every claim is decided.
-            executor: Machines of the runs, instead of processes on this machine.
-            accept_license: Accept pre-trained weights whose license forbids commercial use.
-
-        Returns:
-            The outcome: the state of every run, the answer, the claims and the path of the report.
-
-        Raises:
-            InputError: The study, its data or an option is invalid.
-            ResourceError: The disk is full.
-        """
-        executor = executor or LocalExecutor(Path(output), Placement(workers=workers))
-        for plan in self.plan_rounds(
-            output, max_seeds=max_seeds, executor=executor, accept_license=accept_license
-        ):
-            for _ in self.execute(plan, output, executor, should_stop):
-                pass
-            outcome = self.report(plan, output)
-        return outcome
-
-    def _continue_command(self, output: str | Path, max_seeds: int | None = None) -> str:
-        command = with_output(self.resume_command, output)
-        if max_seeds is None or "--until-decided" in command:
-            return command
-        return f"{command} --until-decided --max-seeds {max_seeds}"
-
-
-def _local_executor(output: str | Path) -> Executor:
-    return LocalExecutor(Path(output), Placement())
 
 
 def load_study(
@@ -355,7 +94,7 @@ def train(
     settings: Sequence[str] = (),
     diagnostics: DiagnosticsConfig | None = None,
     output: str | Path = ".",
-    should_stop: ShouldStop = _never,
+    should_stop: Callable[[], bool] = lambda: False,
 ) -> RunRecord:
     """Train one network and return its record: `rl.train("cifar-resnet20", "digits",
     "digits").result.test`.
@@ -393,7 +132,7 @@ def resume(
     *,
     from_step: int | None = None,
     data: str | None = None,
-    should_stop: ShouldStop = _never,
+    should_stop: Callable[[], bool] = lambda: False,
 ) -> RunRecord:
     """Resume an interrupted run.
 

@@ -17,8 +17,8 @@ from typing import Any
 from resnetlab.analysis.analyze import data_by_condition
 from resnetlab.analysis.study_data import Machine, RunRow, StudyData, collect, load
 from resnetlab.analysis.training_share import TrainingShare, training_share
-from resnetlab.api import LoadedStudy
 from resnetlab.errors import input_error
+from resnetlab.loaded_study import LoadedStudy
 from resnetlab.messages import Notify, silent
 from resnetlab.recipes.numerics import Numerics
 from resnetlab.reports.format import format_count, join_words

@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
-from resnetlab.api import LoadedStudy, StudyOutcome
 from resnetlab.cli.main import main
+from resnetlab.loaded_study import LoadedStudy, StudyOutcome
 from resnetlab.studies.parsing.toml_tables import catalog_names
 
 Resnetlab = Callable[..., tuple[int, str, str]]

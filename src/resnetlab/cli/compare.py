@@ -17,7 +17,7 @@ from resnetlab.cli.manners import CHECK_FAILED, DataSource, Json, notify, print_
 from resnetlab.messages import format_count
 
 if TYPE_CHECKING:
-    from resnetlab.api import LoadedStudy
+    from resnetlab.loaded_study import LoadedStudy
     from resnetlab.studies.plan import Plan
 
 

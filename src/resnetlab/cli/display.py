@@ -25,7 +25,7 @@ from resnetlab.studies.plan import Plan, PlannedRun
 from resnetlab.studies.run import pending_runs
 
 if TYPE_CHECKING:
-    from resnetlab.api import LoadedStudy
+    from resnetlab.loaded_study import LoadedStudy
 
 LINE_SECONDS = 60.0
 """Time between two progress lines if the output is not a terminal."""

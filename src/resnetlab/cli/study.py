@@ -35,7 +35,7 @@ from resnetlab.messages import format_count
 from resnetlab.shell import command_line
 
 if TYPE_CHECKING:
-    from resnetlab.api import LoadedStudy
+    from resnetlab.loaded_study import LoadedStudy
     from resnetlab.studies.executors.base import Executor
     from resnetlab.studies.plan import Plan
 
