@@ -342,7 +342,7 @@ def test_best_keeps_the_weights_with_the_least_validation_error(
     assert result.validation.top1_error_pct == min(errors.values())
 
 
-def test_a_run_whose_steps_come_to_be_plain_says_why(
+def test_a_run_whose_steps_become_eager_says_why(
     tmp_path: Path, small_npz: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("resnetlab.training.cuda_graphs.CudaGraphs", FakeCudaGraphs)

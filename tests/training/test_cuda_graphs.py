@@ -89,8 +89,8 @@ class Gpu:
             model, recipe, numerics, 5, self.small.images(), 4, self.small.cpu, **more
         )
 
-    def plain(self, recipe: Recipe, **options: Any) -> ScratchTrainState:
-        """The same, trained to its end by plain steps, which are the definition."""
+    def eager(self, recipe: Recipe, **options: Any) -> ScratchTrainState:
+        """The same, trained to its end by eager steps, which are the definition."""
         train_state = self.train_state(recipe, **options)
         self.small.run(train_state, make_step=self.small.eager)
         return train_state
@@ -107,17 +107,17 @@ def gpu(small: Any) -> Gpu:
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 @pytest.mark.parametrize("case", CASES)
-def test_a_captured_run_has_the_bits_of_a_plain_one(
+def test_a_captured_run_has_the_bits_of_an_eager_one(
     small: Any, gpu: Gpu, same: Same, stand_in: type[FakeCudaGraphs], case: str, precision: str
 ) -> None:
-    plain = gpu.plain(CASES[case], precision=precision)
+    eager = gpu.eager(CASES[case], precision=precision)
     train_state = gpu.train_state(CASES[case], precision=precision)
     small.run(train_state)
     assert train_state.eager_reason == ""
     # 14 steps: 3 of them short, 3 to warm up, the others replayed.
     assert (stand_in.captured, stand_in.replayed) == (1, 8)
-    same(train_state.state_dict(), plain.state_dict())
-    assert train_state.train_metrics() == plain.train_metrics()
+    same(train_state.state_dict(), eager.state_dict())
+    assert train_state.train_metrics() == eager.train_metrics()
 
 
 def test_parts_of_a_batch_that_are_computed_one_after_another_are_captured_too(
@@ -126,7 +126,7 @@ def test_parts_of_a_batch_that_are_computed_one_after_another_are_captured_too(
     train_state = gpu.train_state(CASES["augmented"], grad_accum_steps=2)
     small.run(train_state)
     assert stand_in.replayed == 8
-    same(train_state.state_dict(), gpu.plain(CASES["augmented"], grad_accum_steps=2).state_dict())
+    same(train_state.state_dict(), gpu.eager(CASES["augmented"], grad_accum_steps=2).state_dict())
 
 
 @pytest.mark.parametrize(
@@ -152,14 +152,14 @@ def test_other_networks_and_scales_are_captured_too(
     train_state = gpu.train_state(recipe, model=model)
     small.run(train_state)
     assert (train_state.eager_reason, stand_in.replayed) == ("", 8)
-    same(train_state.state_dict(), gpu.plain(recipe, model=model).state_dict())
+    same(train_state.state_dict(), gpu.eager(recipe, model=model).state_dict())
 
 
 @pytest.mark.parametrize("case", ["adam", "average, clipped"])
 def test_a_run_stopped_between_replays_and_restored_has_the_bits_of_one_that_never_stopped(
     small: Any, gpu: Gpu, same: Same, stand_in: type[FakeCudaGraphs], case: str
 ) -> None:
-    whole = gpu.plain(CASES[case])
+    whole = gpu.eager(CASES[case])
     first = gpu.train_state(CASES[case])
     for step in range(SHORT["steps"] + 1):
         small.run(first, until=step)
@@ -183,7 +183,7 @@ def test_what_the_callers_body_does_between_replays_changes_no_bit(
             train_state.forward(device_images.pixels)
             train_state.model.train()
     assert stand_in.replayed == 8
-    same(train_state.state_dict(), gpu.plain(CASES["average, clipped"]).state_dict())
+    same(train_state.state_dict(), gpu.eager(CASES["average, clipped"]).state_dict())
 
 
 # A capture that is not what it should be
@@ -209,19 +209,19 @@ def test_the_comparison_of_bits_sees_a_replay_that_does_not_see_a_change(
     bits.
     """
     monkeypatch.setattr(cuda_graphs, "VERIFY_STEPS", 0)
-    plain = gpu.plain(CASES["augmented"])
+    eager = gpu.eager(CASES["augmented"])
     stand_in.stale = (STALE[stale],)
     train_state = gpu.train_state(CASES["augmented"])
     small.run(train_state)
     assert stand_in.replayed == 8
     assert any(
-        not torch.equal(tensor, plain.state_dict()[name])
+        not torch.equal(tensor, eager.state_dict()[name])
         for name, tensor in train_state.state_dict().items()
     )
 
 
 @pytest.mark.parametrize("stale", ["the learning rate", "the place in the epoch"])
-def test_a_step_taken_both_ways_finds_it_and_the_run_goes_on_plain(
+def test_a_step_taken_both_ways_finds_it_and_the_run_stays_eager(
     small: Any, gpu: Gpu, same: Same, stand_in: type[FakeCudaGraphs], stale: str
 ) -> None:
     stand_in.stale = (STALE[stale],)
@@ -231,17 +231,17 @@ def test_a_step_taken_both_ways_finds_it_and_the_run_goes_on_plain(
         "a replayed step differs from an eager one in model/"
     )
     assert stand_in.replayed == 2, "the first has the recorded step's own batch and rate"
-    same(train_state.state_dict(), gpu.plain(CASES["augmented"]).state_dict())
+    same(train_state.state_dict(), gpu.eager(CASES["augmented"]).state_dict())
 
 
-def test_what_asks_the_device_in_the_middle_of_a_step_leaves_it_plain(
+def test_what_asks_the_device_in_the_middle_of_a_step_leaves_it_eager(
     small: Any,
     gpu: Gpu,
     same: Same,
     stand_in: type[FakeCudaGraphs],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    plain = gpu.plain(CASES["momentum, falling rate"])
+    eager = gpu.eager(CASES["momentum, falling rate"])
     loss = ScratchTrainState.loss
 
     def asks(self: ScratchTrainState, logits: Tensor, labels: Tensor) -> Tensor:
@@ -257,7 +257,7 @@ def test_what_asks_the_device_in_the_middle_of_a_step_leaves_it_plain(
         == "a step cannot be captured: operation not permitted when stream is capturing"
     )
     assert stand_in.replayed == 0
-    same(train_state.state_dict(), plain.state_dict())
+    same(train_state.state_dict(), eager.state_dict())
 
 
 @pytest.mark.parametrize("step", [4, 5])
@@ -269,7 +269,7 @@ def test_where_memory_does_not_hold_both_the_recorded_step_goes(
     monkeypatch: pytest.MonkeyPatch,
     step: int,
 ) -> None:
-    plain, loss = gpu.plain(CASES["augmented"]), ScratchTrainState.loss
+    eager, loss = gpu.eager(CASES["augmented"]), ScratchTrainState.loss
     raised: list[int] = []
 
     def short(self: ScratchTrainState, logits: Tensor, labels: Tensor) -> Tensor:
@@ -287,17 +287,17 @@ def test_where_memory_does_not_hold_both_the_recorded_step_goes(
         train_state.eager_reason
         == "there is too little memory for a captured step beside an eager one"
     )
-    same(train_state.state_dict(), plain.state_dict())
+    same(train_state.state_dict(), eager.state_dict())
 
 
-def test_a_network_that_draws_goes_the_plain_way(
+def test_a_network_that_draws_stays_eager(
     small: Any, gpu: Gpu, same: Same, stand_in: type[FakeCudaGraphs]
 ) -> None:
     dropping = CifarConfig(blocks=(1, 1, 1), widths=(4, 6, 8), dropout=0.3)
     train_state = gpu.train_state(CASES["augmented"], model=dropping)
     small.run(train_state)
     assert (train_state.eager_reason, stand_in.captured) == ("a layer draws random numbers", 0)
-    same(train_state.state_dict(), gpu.plain(CASES["augmented"], model=dropping).state_dict())
+    same(train_state.state_dict(), gpu.eager(CASES["augmented"], model=dropping).state_dict())
 
 
 def test_a_step_whose_loss_is_not_finite_is_the_same_both_ways(
@@ -313,7 +313,7 @@ def test_a_step_whose_loss_is_not_finite_is_the_same_both_ways(
 # -------------------------------------------------------------------------------------------------
 
 
-def test_each_reason_for_plain_steps_has_its_words(small: Any, gpu: Gpu) -> None:
+def test_each_reason_for_eager_steps_has_its_words(small: Any, gpu: Gpu) -> None:
     recipe = CASES["augmented"]
     assert graph_blocker(gpu.train_state(recipe)) == ""
     assert graph_blocker(small.train_state(recipe)) == "only steps on a GPU are captured"
