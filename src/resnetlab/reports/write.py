@@ -30,13 +30,13 @@ def write(study_data: StudyData, folder: Path, report: Report | None = None) -> 
         ResourceError: The disk is full.
     """
     report = report or build_report(study_data)
-    drawings = {plot.key: figures.draw(plot) for plot in report.plots}
+    drawings = {picture.key: figures.draw(picture) for picture in report.plots}
     save(replace(study_data, verdicts=report.claim_verdicts), folder)
     for key, drawing in drawings.items():
         files.write_text(folder / "figures" / f"{key}.svg", figures.to_standalone_svg(drawing.wide))
-    for plot in report.plots:
-        if csv_values := values.plot_csv(plot):
-            files.write_text(folder / "figures" / f"{plot.key}.csv", csv_values)
+    for picture in report.plots:
+        if csv_values := values.plot_csv(picture):
+            files.write_text(folder / "figures" / f"{picture.key}.csv", csv_values)
     files.write_text(folder / "report.md", markdown.render(report))
     page = folder / "report.html"
     files.write_text(page, html.render(report, drawings))

@@ -104,7 +104,7 @@ def _draw_row(ax: Axes, row: RungRow, rows: tuple[RungRow, ...], y: float) -> No
     if row.low_pct is not None and row.high_pct is not None:
         ends = [max(low, row.low_pct), min(high, row.high_pct)]
         ax.plot(ends, [y] * 2, color=INK, lw=1.8, solid_capstyle="butt", zorder=4)
-    style: dict[str, Any] = {"ls": "none", "zorder": 5, "clip_on": False}
+    form: dict[str, Any] = {"ls": "none", "zorder": 5, "clip_on": False}
     face = CARD if row.is_side_rung else color
     ax.plot(
         row.mean_pct,
@@ -114,10 +114,10 @@ def _draw_row(ax: Axes, row: RungRow, rows: tuple[RungRow, ...], y: float) -> No
         mfc=face,
         mec=color,
         mew=1.8,
-        **style,
+        **form,
     )
     if row.train_pct is not None:
-        ax.plot(row.train_pct, y, marker="^", ms=6.5, mfc="none", mec=MUTED, mew=1.2, **style)
+        ax.plot(row.train_pct, y, marker="^", ms=6.5, mfc="none", mec=MUTED, mew=1.2, **form)
 
 
 def _draw_labels(ax: Axes, row: RungRow, index: int, narrow: bool, height: int) -> None:
@@ -170,8 +170,8 @@ def _legend(rows: tuple[RungRow, ...]) -> list[Any]:
         ),
     ]
     handles = [
-        Line2D([], [], ls="none", ms=7.5, label=text, **style)
-        for present, text, style in marks
+        Line2D([], [], ls="none", ms=7.5, label=text, **form)
+        for present, text, form in marks
         if present
     ]
     return [*handles, Line2D([], [], color=INK, lw=1.8, label="95 % interval")]

@@ -92,10 +92,10 @@ def _draw_heatmap(ax: Axes, resolution_table: ResolutionTable, _: str, narrow: b
     ax.set_yticks(range(len(trains)), map(str, trains))
 
 
-def _cell_patch(x: float, y: float, **style: Any) -> Any:
+def _cell_patch(x: float, y: float, **form: Any) -> Any:
     from matplotlib.patches import Rectangle
 
-    return Rectangle((x - 0.48, y - 0.48), 0.96, 0.96, **({"linewidth": 0} | style))
+    return Rectangle((x - 0.48, y - 0.48), 0.96, 0.96, **({"linewidth": 0} | form))
 
 
 def _draw_lines(ax: Axes, resolution_table: ResolutionTable, key: str, narrow: bool) -> None:

@@ -55,10 +55,10 @@ def draw(plot: ScatterPlot, narrow: bool) -> Figure:
     ax.tick_params(which="minor", size=0)
     ax.yaxis.set_major_formatter(lambda value, _: f"{value:g} %")
     for number, point in enumerate(plot.points, 1):
-        style: dict[str, Any] = REFERENCE_STYLE if plot.published else {"ls": "none", "ms": 8}
+        form: dict[str, Any] = REFERENCE_STYLE if plot.published else {"ls": "none", "ms": 8}
         if not plot.published:
             color = SERIES[point.series_index % len(SERIES)]
-            style = style | {
+            form = form | {
                 "marker": MARKERS[point.series_index % len(MARKERS)],
                 "mfc": color,
                 "mec": color,
@@ -66,7 +66,7 @@ def draw(plot: ScatterPlot, narrow: bool) -> Figure:
         if point.low_pct is not None and point.high_pct is not None:
             ends = [max(plot.low_pct, point.low_pct), min(plot.high_pct, point.high_pct)]
             ax.plot([point.x] * 2, ends, color=INK, lw=1.6, zorder=3)
-        ax.plot(point.x, point.y_pct, zorder=4, **style)
+        ax.plot(point.x, point.y_pct, zorder=4, **form)
         label = str(number) if narrow else point.label
         away, side = (
             (9, "left") if narrow or point.x <= middle else (-9, "right")

@@ -84,9 +84,9 @@ def write_latex(report_or_data: Report | StudyData, folder: Path) -> Path:
     report = (
         build_report(report_or_data) if isinstance(report_or_data, StudyData) else report_or_data
     )
-    for plot in report.plots:
-        drawing = figures.draw_pdf(plot)
-        with files.atomic_write(folder / "figures" / f"{plot.key}.pdf", "wb") as file:
+    for picture in report.plots:
+        drawing = figures.draw_pdf(picture)
+        with files.atomic_write(folder / "figures" / f"{picture.key}.pdf", "wb") as file:
             file.write(drawing)
     path = folder / "report.tex"
     files.write_text(path, render(report))
