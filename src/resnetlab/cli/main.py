@@ -168,6 +168,10 @@ def main() -> None:
     except KeyboardInterrupt:
         print("resnetlab: interrupted", file=sys.stderr)
         sys.exit(130)
+    except SystemExit as end:
+        if end.__context__ and isinstance(end.__context__.__cause__, KeyboardInterrupt):
+            print("resnetlab: interrupted", file=sys.stderr)  # Typer ends without a word
+        raise
     except BrokenPipeError:  # `resnetlab ... | head`
         sys.stderr.close()
         sys.exit(0)

@@ -8,8 +8,6 @@ minute, would keep its connections for as long as they like ("Slowloris" attack)
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
-from typing import Any
 
 import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol
@@ -60,9 +58,7 @@ class LimitedProtocol(H11Protocol):
         super().connection_lost(exc)
 
     def _start_header_timer(self) -> None:
-        self.header_timer = self.loop.call_later(
-            self.limits.header_seconds, self.transport.abort
-        )
+        self.header_timer = self.loop.call_later(self.limits.header_seconds, self.transport.abort)
 
     def _stop_header_timer(self) -> None:
         if self.header_timer is not None:
@@ -70,7 +66,6 @@ class LimitedProtocol(H11Protocol):
             self.header_timer = None
 
 
-def limited_protocol(limits: Limits) -> Callable[..., asyncio.Protocol]:
+def limited_protocol(limits: Limits) -> type[asyncio.Protocol]:
     """Return the protocol class with these limits, for `uvicorn.Config(http=...)`."""
-    members: dict[str, Any] = {"limits": limits}
-    return type("LimitedProtocol", (LimitedProtocol,), members)
+    return type("LimitedProtocol", (LimitedProtocol,), {"limits": limits})

@@ -94,14 +94,15 @@ class Service:
     async def handle(self, request: Request, top: int, with_heat_map: bool) -> PredictResponse:
         """Read a photograph from a request and predict its classes within the limits."""
         if self.num_requests >= self.limits.max_requests:
-            raise await self._busy(request, f"{self.num_requests} photographs are waiting")
+            await self._discard_body(request)
+            raise self._busy(f"{self.num_requests} photographs are waiting")
         self.num_requests += 1
         size = 0
         try:
             async with asyncio.timeout(self.limits.seconds):
                 raw = await _read_body(request, int(self.limits.megabytes * 1e6))
             if self.waiting_bytes + len(raw) > self.limits.waiting_megabytes * 1e6:
-                raise await self._busy(request, f"{self.waiting_bytes / 1e6:.0f} MB are waiting")
+                raise self._busy(f"{self.waiting_bytes / 1e6:.0f} MB are waiting")
             size = len(raw)
             self.waiting_bytes += size
             prediction = self.pool.submit(partial(self.predict, raw, top, with_heat_map))
@@ -121,14 +122,16 @@ class Service:
             self.num_requests -= 1
             self.waiting_bytes -= size
 
-    async def _busy(self, request: Request, reason: str) -> HTTPException:
-        """Return the error 503. Reads and drops the body first, so that the client, which may still
-        be sending, gets the answer instead of a broken connection.
+    async def _discard_body(self, request: Request) -> None:
+        """Read the body and drop it, so that a client that is still sending gets the answer instead
+        of a broken connection.
         """
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(self.limits.header_seconds):
                 async for _ in request.stream():
                     pass
+
+    def _busy(self, reason: str) -> HTTPException:
         seconds = max(1, round(self.num_requests * self.seconds_per_image))
         return HTTPException(
             503,
