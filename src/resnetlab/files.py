@@ -269,10 +269,10 @@ def _temporary_file(path: Path, mode: str) -> Iterator[tuple[IO[Any], str]]:
         # tempfile ignores the umask: its files cannot be read by other users of a group.
         name = str(path.parent / f".{path.name[:100]}.{secrets.token_hex(8)}.part")
         try:
-            options = (
-                {} if "b" in mode else {"encoding": "utf-8", "newline": "\n"}
-            )  # the same bytes on every system
-            with open(name, mode.replace("w", "x"), **options) as file:  # type: ignore[call-overload]  # noqa: PTH123
+            # Text has the same bytes on every system. A binary file is opened for reading too:
+            # numpy writes to others in C, and then reports a full disk without its error number.
+            options = {} if "b" in mode else {"encoding": "utf-8", "newline": "\n"}
+            with open(name, "x+b" if "b" in mode else "x", **options) as file:  # type: ignore[call-overload]  # noqa: PTH123
                 yield file, name
         finally:
             with contextlib.suppress(FileNotFoundError):
