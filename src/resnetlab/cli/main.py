@@ -27,7 +27,7 @@ from resnetlab.cli.manners import (
 )
 from resnetlab.cli.study import study
 from resnetlab.errors import ResnetlabError, escape_controls, input_error
-from resnetlab.files import disk_full_as_error
+from resnetlab.files import disk_errors_as_resource_error
 
 SECTIONS = {
     "Experiments": ("study", "train", "resume", "compare", "verify"),
@@ -159,7 +159,7 @@ def main() -> None:
     _add_current_folder_to_path()
     try:
         _check_renamed(sys.argv[1:])
-        with disk_full_as_error(Path.cwd()):
+        with disk_errors_as_resource_error(Path.cwd()):
             build_command()(sys.argv[1:], prog_name="resnetlab")
     except ResnetlabError as error:
         if VERBOSITY.verbose:
