@@ -16,6 +16,21 @@ from helpers.outcomes import outcome
 from promises.conftest import ShortRun
 
 
+def test_a_file_gets_its_name_only_when_it_is_on_the_disk(
+    short_run: ShortRun, tmp_path: Path
+) -> None:
+    trial = short_run.train(tmp_path, root=str(tmp_path))
+    operations = [name.split(" ", 1) for name in trial.operations]
+    named = [index for index, (kind, _) in enumerate(operations) if kind in ("replace", "link")]
+    assert len(named) > 5
+    for index in named:
+        _, file = operations[index]
+        before = [kind for kind, name in operations[:index] if name == file]
+        assert before[-1] == "fsync", f"{file}: {before}"
+        assert "write" in before
+        assert operations[index + 1][0] == "fsync", operations[index : index + 2]  # its folder
+
+
 def test_one_fault_at_any_file_operation_costs_no_checkpoint(
     short_run: ShortRun,
     expected: Any,
