@@ -124,6 +124,7 @@ def fails_without(safeguard: Safeguard, folder: Path) -> bool:
         env=os.environ | {"PYTHONPATH": str(source)},
         capture_output=True,
         text=True,
+        check=False,
     )
     if done.returncode not in (0, 1):
         sys.exit(f"{safeguard.name}: pytest ended with {done.returncode}\n{done.stdout}")

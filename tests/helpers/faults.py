@@ -56,7 +56,9 @@ class FaultLayer:
         return called
 
     def _is_inside(self, path: Any) -> bool:
-        return isinstance(path, (str, os.PathLike)) and os.path.abspath(path).startswith(self.root)
+        return isinstance(path, (str, os.PathLike)) and str(Path(path).absolute()).startswith(
+            self.root
+        )
 
     def perform(
         self,
