@@ -10,7 +10,7 @@ READY := .venv/ready
 # The tests start hundreds of processes. Without compiled files each of them would compile all modules again.
 export PYTHONDONTWRITEBYTECODE :=
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-all lint style types format bench bench-gpu bench-startup pins results clean
+.PHONY: help demo test test-all lint style types format bench bench-gpu bench-startup reliability sabotage pins results clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -42,6 +42,13 @@ format: $(READY) ## Format the code
 
 bench-gpu: $(READY) ## Compare with a stock loop on one CUDA GPU (9 minutes); writes benchmarks/gpu.json
 	PYTHONPATH=src $(BIN)/python benchmarks/gpu.py
+
+reliability: $(READY) ## Run every promise in full (an hour) and write docs/reliability.md
+	$(BIN)/python -m pytest tests/promises --hypothesis-profile all --junitxml .cache/promises.xml
+	$(BIN)/python docs/reliability.py .cache/promises.xml
+
+sabotage: $(READY) ## Remove each safeguard in turn and show that the tests of the promises fail
+	$(BIN)/python tests/sabotage.py
 
 pins: $(READY) ## Write constraints.txt from the installed packages
 	@echo '# Exact versions that the tests ran with. Written by `make pins`; used by `make` and .ci/run.' > constraints.txt

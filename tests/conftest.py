@@ -83,6 +83,27 @@ def small_arrays(
     return parts
 
 
+@pytest.fixture(scope="session")
+def amount() -> Callable[[int], int]:
+    """Return the number of trials of a promise: all in `make test-all`, else a tenth."""
+    full = settings.get_current_profile_name() == "all"
+    return lambda trials: trials if full else max(1, trials // 10)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Print the figures that tests of promises recorded."""
+    figures = [
+        (report.nodeid, text)
+        for report in terminalreporter.getreports("passed")
+        for name, text in report.user_properties
+        if name == "figures"
+    ]
+    if figures:
+        terminalreporter.section("figures of promises")
+    for node, text in sorted(figures):
+        terminalreporter.write_line(f"{node}: {text}")
+
+
 def pytest_collection_finish() -> None:
     """Exclude imported modules from garbage collection, which would visit all objects of torch."""
     gc.collect()

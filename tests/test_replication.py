@@ -98,6 +98,23 @@ def test_a_run_with_another_status_is_not_reproduced(repeated: list[Replication]
     assert format_replication(dead).endswith("reported at chance, here trained: not reproduced")
 
 
+def test_two_runs_at_chance_are_not_compared_with_the_interval_of_trained_ones(
+    repeated: list[Replication],
+) -> None:
+    first = repeated[0]
+    pair = [
+        replace(row, status="at chance", test_error_pct=error)
+        for row, error in ((first.reported, 86.63), (first.repeated, 88.0))
+    ]
+    replication = replace(
+        first, reported=pair[0], repeated=pair[1], prediction_interval=Interval(16.71, 28.23)
+    )
+    assert replication.is_consistent
+    line = format_replication(replication)
+    assert "reported 13.37 %, here 12.00 %, at chance again: reproduced" in line
+    assert "interval" not in line
+
+
 def test_runs_are_drawn_by_the_seed_and_at_most_all(result: Path, tmp_path: Path) -> None:
     evidence = load(result)
     assert sample_runs(evidence, 2, 3) == sample_runs(evidence, 2, 3)

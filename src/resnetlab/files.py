@@ -148,7 +148,7 @@ def append_jsonl(path: Path, *values: object) -> None:
 
     End an incomplete last line first, which a killed process may have left.
     """
-    with disk_full_as_error(path), path.open("ab+") as file:
+    with disk_errors_as_resource_error(path), path.open("ab+") as file:
         size = file.seek(0, os.SEEK_END)
         torn = False
         if size:
@@ -264,15 +264,15 @@ def fsync_folder(folder: Path) -> None:
 
 @contextlib.contextmanager
 def _temporary_file(path: Path, mode: str) -> Iterator[tuple[IO[Any], str]]:
-    with disk_full_as_error(path):
+    with disk_errors_as_resource_error(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         # tempfile ignores the umask: its files cannot be read by other users of a group.
         name = str(path.parent / f".{path.name[:100]}.{secrets.token_hex(8)}.part")
         try:
-            options = (
-                {} if "b" in mode else {"encoding": "utf-8", "newline": "\n"}
-            )  # the same bytes on every system
-            with open(name, mode.replace("w", "x"), **options) as file:  # type: ignore[call-overload]  # noqa: PTH123
+            # Text has the same bytes on every system. A binary file is opened for reading too:
+            # numpy writes to others in C, and then reports a full disk without its error number.
+            options = {} if "b" in mode else {"encoding": "utf-8", "newline": "\n"}
+            with open(name, "x+b" if "b" in mode else "x", **options) as file:  # type: ignore[call-overload]  # noqa: PTH123
                 yield file, name
         finally:
             with contextlib.suppress(FileNotFoundError):
@@ -280,20 +280,25 @@ def _temporary_file(path: Path, mode: str) -> Iterator[tuple[IO[Any], str]]:
 
 
 @contextlib.contextmanager
-def disk_full_as_error(path: Path) -> Iterator[None]:
-    """Convert the error of a full disk into a ResourceError that names `path`.
+def disk_errors_as_resource_error(path: Path) -> Iterator[None]:
+    """Convert the error of a full or failing disk into a ResourceError that names `path`.
 
     Other errors pass unchanged.
     """
     try:
         yield
     except OSError as error:
-        if error.errno not in DISK_FULL_ERRNOS:
+        if error.errno in DISK_FULL_ERRNOS:
+            problem, fix = "the disk is full", "free some space, then give the same command again"
+        elif error.errno == errno.EIO:
+            problem, fix = (
+                "the disk reports an input/output error",
+                "check the disk, then give the same command again",
+            )
+        else:
             raise
-        fix = "free some space, then give the same command again"
-        raise ResourceError(
-            Problem(str(path), "the disk is full; files that were there before are complete", fix)
-        ) from error
+        complete = "files that were there before are complete"
+        raise ResourceError(Problem(str(path), f"{problem}; {complete}", fix)) from error
 
 
 def _to_json(value: object, indent: int | None = None) -> str:

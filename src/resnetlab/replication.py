@@ -190,6 +190,8 @@ def format_replication(replication: Replication) -> str:
     if accuracy is None or reported is None:
         return f"{head}{replication.repeated.status} again: {replication.phrase}"
     text = f"{head}reported {reported:.2f} %, here {accuracy:.2f} %"
+    if replication.repeated.status != "trained":  # the interval is one of trained runs
+        return f"{text}, {replication.repeated.status} again: {replication.phrase}"
     if replication.same_digits:
         return f"{text} (the same to the last digit): {replication.phrase}"
     text += " (different digits" + (

@@ -26,7 +26,7 @@ from resnetlab.bundle.reading import (
 from resnetlab.bundle.spec import CARD_FILE, MODEL_FILE, WEIGHTS_FILE, ModelFile
 from resnetlab.errors import input_error
 from resnetlab.files import (
-    disk_full_as_error,
+    disk_errors_as_resource_error,
     fsync_folder,
     is_in_use,
     replace_file,
@@ -75,7 +75,7 @@ def save_bundle(folder: Path, module: nn.Module, file: ModelFile) -> ModelFile:
     mark = secrets.token_hex(8)
     new = folder.parent / f".{folder.name}.{mark}.part"
     try:
-        with disk_full_as_error(folder):
+        with disk_errors_as_resource_error(folder):
             new.mkdir()
             write_weights(new / WEIGHTS_FILE, state, _weights_metadata(file))
             file = replace(

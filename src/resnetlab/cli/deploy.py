@@ -6,6 +6,8 @@ Heavy imports stay inside them.
 from __future__ import annotations
 
 import os
+import signal
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -392,6 +394,7 @@ def serve(
 
     loaded = load_model(model, device=device, accept_license=accept_license)
     on_ready = open_page if open_report else lambda _: None
+    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
     run_server(loaded, host, port, typer.echo, on_ready)
 
 

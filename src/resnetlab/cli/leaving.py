@@ -16,15 +16,18 @@ from resnetlab.lazy_compiler import defer_compiler
 
 def run() -> None:
     """Run the program `resnetlab`. Other Python programs should call `cli.main.main` instead."""
-    from resnetlab.cli.main import main
-
-    defer_compiler()
     try:
+        from resnetlab.cli.main import main
+
+        defer_compiler()
         main()
     except SystemExit as end:
         if _is_debugged():
             raise
         exit_process(_exit_code(end))
+    except KeyboardInterrupt:  # while the command line itself was loading
+        print("resnetlab: interrupted", file=sys.stderr)
+        exit_process(130)
     if not _is_debugged():
         exit_process(0)
 

@@ -27,6 +27,7 @@ from resnetlab.cli.manners import (
 )
 from resnetlab.cli.study import study
 from resnetlab.errors import ResnetlabError, escape_controls, input_error
+from resnetlab.files import disk_errors_as_resource_error
 
 SECTIONS = {
     "Experiments": ("study", "train", "resume", "compare", "verify"),
@@ -158,7 +159,8 @@ def main() -> None:
     _add_current_folder_to_path()
     try:
         _check_renamed(sys.argv[1:])
-        build_command()(sys.argv[1:], prog_name="resnetlab")
+        with disk_errors_as_resource_error(Path.cwd()):
+            build_command()(sys.argv[1:], prog_name="resnetlab")
     except ResnetlabError as error:
         if VERBOSITY.verbose:
             raise
@@ -168,6 +170,10 @@ def main() -> None:
     except KeyboardInterrupt:
         print("resnetlab: interrupted", file=sys.stderr)
         sys.exit(130)
+    except SystemExit as end:
+        if end.__context__ and isinstance(end.__context__.__cause__, KeyboardInterrupt):
+            print("resnetlab: interrupted", file=sys.stderr)  # Typer ends without a word
+        raise
     except BrokenPipeError:  # `resnetlab ... | head`
         sys.stderr.close()
         sys.exit(0)

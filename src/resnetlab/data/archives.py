@@ -9,7 +9,7 @@ import tempfile
 from pathlib import Path, PureWindowsPath
 
 from resnetlab.errors import InputError, input_error
-from resnetlab.files import disk_full_as_error, retry_while_in_use
+from resnetlab.files import disk_errors_as_resource_error, retry_while_in_use
 
 MAX_MEMBERS = 1_000_000
 MAX_BYTES = 20_000_000_000
@@ -25,7 +25,7 @@ def unpack(archive: Path, target: Path, subfolder: str = "") -> None:
     """
     target.parent.mkdir(parents=True, exist_ok=True)
     with (
-        disk_full_as_error(target),
+        disk_errors_as_resource_error(target),
         tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{target.name}-") as name,
     ):
         unpacked = Path(name) / "unpacked"

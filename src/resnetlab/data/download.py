@@ -16,7 +16,7 @@ from typing import Any
 from resnetlab.data.archives import unpack
 from resnetlab.data.sources.folder_types import LABELS_FILE
 from resnetlab.errors import input_error, suggest
-from resnetlab.files import atomic_write, disk_full_as_error
+from resnetlab.files import atomic_write, disk_errors_as_resource_error
 from resnetlab.messages import Notify, silent
 from resnetlab.settings import check_downloads_allowed, downloads_dir
 
@@ -146,7 +146,7 @@ def _download(remote: RemoteFile, folder: Path, instruction: str, notify: Notify
         progressbar=_Progress(remote.name, notify), chunk_size=1 << 20, timeout=TIMEOUT_SECONDS
     )
     try:
-        with disk_full_as_error(folder / remote.name):
+        with disk_errors_as_resource_error(folder / remote.name):
             path = Path(cache.fetch(remote.name, downloader=downloader))
             path.chmod(0o644)  # pooch's files cannot be read by other users of a shared cache
     except (OSError, ValueError) as error:  # ValueError: another hash

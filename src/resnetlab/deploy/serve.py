@@ -14,7 +14,7 @@ import contextlib
 import io
 import socket
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -30,11 +30,13 @@ from fastapi.responses import HTMLResponse, JSONResponse, Response
 from PIL import Image
 from starlette.exceptions import HTTPException
 from starlette.formparsers import MultiPartException, MultiPartParser
+from starlette.requests import ClientDisconnect
 
 from resnetlab.data.photo_loader import LazyImage, augmented_views
 from resnetlab.data.sources import image_decoder
 from resnetlab.data.transforms.eval_transform import apply_eval_transform
 from resnetlab.deploy import pages
+from resnetlab.deploy.connections import limited_protocol
 from resnetlab.deploy.explain import Explainer, explain
 from resnetlab.deploy.limits import Limits
 from resnetlab.deploy.predict import Classifier
@@ -79,35 +81,63 @@ class HealthResponse:
 
 
 class Service:
-    """Prediction service: a model, one thread for inference, and the number of waiting requests."""
+    """Prediction service: a model, one thread for inference, and a bounded queue of requests."""
 
     def __init__(self, model: Classifier, limits: Limits) -> None:
         self.model, self.limits, self.explainer = model, limits, Explainer(model)
         self.num_requests = 0
+        self.waiting_bytes = 0
+        self.seconds_per_image = 0.1
+        """Duration of the last prediction, for the header Retry-After."""
         self.pool = ThreadPoolExecutor(max_workers=1, thread_name_prefix="predict")
 
     async def handle(self, request: Request, top: int, with_heat_map: bool) -> PredictResponse:
         """Read a photograph from a request and predict its classes within the limits."""
         if self.num_requests >= self.limits.max_requests:
-            raise HTTPException(
-                503,
-                f"busy: {self.limits.max_requests} photographs are waiting; try again later",
-            )
+            await self._discard_body(request)
+            raise self._busy(f"{self.num_requests} photographs are waiting")
         self.num_requests += 1
+        size = 0
         try:
             async with asyncio.timeout(self.limits.seconds):
                 raw = await _read_body(request, int(self.limits.megabytes * 1e6))
+            if self.waiting_bytes + len(raw) > self.limits.waiting_megabytes * 1e6:
+                raise self._busy(f"{self.waiting_bytes / 1e6:.0f} MB are waiting")
+            size = len(raw)
+            self.waiting_bytes += size
             prediction = self.pool.submit(partial(self.predict, raw, top, with_heat_map))
             try:
-                return await asyncio.wait_for(asyncio.wrap_future(prediction), self.limits.seconds)
+                response = await asyncio.wait_for(
+                    asyncio.wrap_future(prediction), self.limits.seconds
+                )
             finally:
                 prediction.cancel()  # has an effect only before the prediction starts
+            self.seconds_per_image = response.seconds
+            return response
         except TimeoutError:
             raise HTTPException(
                 408, f"took longer than {self.limits.seconds:g} s; send a smaller photograph"
             ) from None
         finally:
             self.num_requests -= 1
+            self.waiting_bytes -= size
+
+    async def _discard_body(self, request: Request) -> None:
+        """Read the body and drop it, so that a client that is still sending gets the answer instead
+        of a broken connection.
+        """
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(self.limits.header_seconds):
+                async for _ in request.stream():
+                    pass
+
+    def _busy(self, reason: str) -> HTTPException:
+        seconds = max(1, round(self.num_requests * self.seconds_per_image))
+        return HTTPException(
+            503,
+            f"busy: {reason}; try again in {seconds} s",
+            headers={"Retry-After": str(seconds)},
+        )
 
     def predict(self, raw: bytes, top: int, with_heat_map: bool) -> PredictResponse:
         """Predict the classes of the photograph in the bytes `raw`."""
@@ -239,14 +269,15 @@ def run_server(
         message = f"{host}:{port} cannot be bound: {(error.strerror or str(error)).lower()}"
         raise input_error("--port", message, "--port 0 takes a free one") from None
     with listening:
+        limits = Limits()
         config = uvicorn.Config(
-            create_app(model, host=host),
-            log_level="warning",
+            create_app(model, limits, host),
+            http=limited_protocol(limits),
+            log_level="critical",
             access_log=False,
             server_header=False,
             timeout_keep_alive=5,
-            limit_concurrency=64,
-            timeout_graceful_shutdown=5,
+            timeout_graceful_shutdown=3,
         )
         bound = listening.getsockname()[1]
         name = f"[{host}]" if family == socket.AF_INET6 else host
@@ -308,7 +339,11 @@ def _add_security_checks(app: FastAPI, host: str) -> None:
 
     @app.exception_handler(HTTPException)
     async def http_error(_: Request, error: HTTPException) -> Response:
-        return _error(error.status_code, str(error.detail))
+        return _error(error.status_code, str(error.detail), error.headers)
+
+    @app.exception_handler(ClientDisconnect)
+    async def disconnected(_: Request, __: Exception) -> Response:
+        return _error(400, "the client closed the connection")  # nobody reads it
 
     @app.exception_handler(RequestValidationError)
     async def invalid(_: Request, error: RequestValidationError) -> Response:
@@ -320,8 +355,10 @@ def _add_security_checks(app: FastAPI, host: str) -> None:
         return _error(500, f"unexpected error: {type(error).__name__}")
 
 
-def _error(status: int, message: str) -> Response:
-    return JSONResponse({"error": " ".join(message.split())}, status_code=status)
+def _error(status: int, message: str, headers: Mapping[str, str] | None = None) -> Response:
+    return JSONResponse(
+        {"error": " ".join(message.split())}, status_code=status, headers=dict(headers or {})
+    )
 
 
 async def _read_body(request: Request, limit: int) -> bytes:

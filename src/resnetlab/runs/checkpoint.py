@@ -15,7 +15,7 @@ from torch import Tensor
 from resnetlab.errors import Problem, ResourceError, input_error
 from resnetlab.files import (
     atomic_write,
-    disk_full_as_error,
+    disk_errors_as_resource_error,
     fsync_folder,
     read_json,
     remove_tree,
@@ -59,7 +59,7 @@ def save_checkpoint(folder: Path, checkpoint: Checkpoint) -> None:
         raise ResourceError(
             Problem(str(folder), f"no room for a checkpoint of {needed:,} bytes", fix)
         )
-    with disk_full_as_error(folder):
+    with disk_errors_as_resource_error(folder):
         _write_checkpoint(folder, checkpoint)
 
 

@@ -1,0 +1,137 @@
+"""Trials of the command line in fresh processes, fast: a server process imports torch once and
+starts a copy of itself for each trial.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import traceback
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from helpers.processes import environment
+
+
+@dataclass(frozen=True)
+class Trial:
+    """Result of one trial."""
+
+    code: int
+    """Exit code; negative for the number of the signal that killed the process."""
+    output: str
+    """Text on standard output and standard error."""
+    operations: tuple[str, ...] = ()
+    """File operations that the fault layer counted; none if it was killed."""
+
+
+class TrialServer:
+    """Process that runs commands of resnetlab in copies of itself."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "helpers.trials", str(folder)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            env=environment(MKL_NUM_THREADS="1"),
+        )
+
+    def start(self, *arguments: str, fault: str = "", at: int = -1, root: str = "") -> None:
+        """Start a trial. `wait` returns its result."""
+        request = {"arguments": arguments, "fault": fault, "at": at, "root": root}
+        assert self.process.stdin is not None
+        self.process.stdin.write(json.dumps(request) + "\n")
+        self.process.stdin.flush()
+        assert self.process.stdout is not None
+        self.pid = int(self.process.stdout.readline())
+
+    def kill(self, number: signal.Signals = signal.SIGKILL) -> None:
+        """Send a signal to the trial that runs."""
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(self.pid, number)
+
+    def wait(self) -> Trial:
+        """Wait for the trial that runs."""
+        assert self.process.stdout is not None
+        reply: dict[str, Any] = json.loads(self.process.stdout.readline())
+        return Trial(reply["code"], reply["output"], tuple(reply["operations"]))
+
+    def run(self, *arguments: str, fault: str = "", at: int = -1, root: str = "") -> Trial:
+        """Run a command to its end."""
+        self.start(*arguments, fault=fault, at=at, root=root)
+        return self.wait()
+
+    def close(self) -> None:
+        """End the server."""
+        assert self.process.stdin is not None
+        self.process.stdin.close()
+        self.process.wait(30)
+        assert self.process.stdout is not None
+        self.process.stdout.close()
+
+
+def _serve(folder: Path) -> None:
+    import torch
+
+    from resnetlab.runs.session import RunSession
+
+    torch.set_num_threads(1)
+    # A run of a second would write no checkpoint: they are 30 seconds apart.
+    RunSession._should_save = (  # type: ignore[method-assign]
+        lambda _, event, __: event.kind != "step" and 0 < event.step < event.total_steps
+    )
+    output, counts = folder / "trial.log", folder / "operations.json"
+    for line in sys.stdin:
+        request = json.loads(line)
+        counts.unlink(missing_ok=True)
+        pid = os.fork()
+        if pid == 0:
+            _run(request, output, counts)
+        print(pid, flush=True)
+        _, status = os.waitpid(pid, 0)
+        counted = counts.read_text() if counts.exists() else ""  # empty after a kill
+        operations = json.loads(counted or "[]")
+        text = output.read_text(errors="replace") if output.exists() else ""
+        code = os.waitstatus_to_exitcode(status)
+        reply = {"code": code, "output": text, "operations": operations}
+        print(json.dumps(reply), flush=True)
+
+
+def _run(request: dict[str, Any], output: Path, counts: Path) -> None:
+    """Run the command in this copy of the process, and end it."""
+    from helpers.faults import FaultLayer
+    from resnetlab.cli.main import main
+
+    with output.open("w") as file:
+        os.dup2(file.fileno(), 1)
+        os.dup2(file.fileno(), 2)
+    os.setsid()
+    layer = FaultLayer(request["root"], request["fault"], request["at"])
+    record = counts.open("w")
+    if request["root"]:
+        layer.install()
+    sys.argv = ["resnetlab", *request["arguments"]]
+    code = 0
+    try:
+        main()
+    except SystemExit as end:
+        code = end.code if isinstance(end.code, int) else 1
+    except BaseException:
+        traceback.print_exc()
+        code = 1
+    record.write(json.dumps(layer.operations))
+    record.close()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
+
+
+if __name__ == "__main__":
+    _serve(Path(sys.argv[1]))

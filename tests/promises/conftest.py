@@ -1,0 +1,71 @@
+"""Fixtures of the promises: short runs that are killed, stopped or hindered, and their right
+outcome.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from helpers.outcomes import outcome
+from helpers.trials import Trial, TrialServer
+
+
+@dataclass
+class ShortRun:
+    """Training run of about a second, with a checkpoint after each epoch."""
+
+    server: TrialServer
+    data: Path
+
+    def arguments(self, root: Path, epochs: int = 4) -> tuple[str, ...]:
+        """Return the command that trains it under `root`, or goes on with it."""
+        command = f"train cifar-plain8 --data {self.data} -b 16 --epochs {epochs} --seed 1"
+        return (*command.split(), "--set", "model.widths=[4,4,8]", "--output", str(root))
+
+    def train(self, root: Path, **fault: Any) -> Trial:
+        """Train it to its end, or until it is broken."""
+        return self.server.run(*self.arguments(root), **fault)
+
+    def folder(self, root: Path) -> Path:
+        """Return the folder of the run."""
+        (folder,) = (root / "runs").iterdir()
+        return folder
+
+    def checkpoints(self, root: Path) -> list[int]:
+        """Return the steps of the complete checkpoints."""
+        return sorted(
+            int(path.parent.name) for path in root.glob("runs/*/checkpoints/*/MANIFEST.json")
+        )
+
+    def last_start(self, root: Path) -> int:
+        """Return the step from which the last process started."""
+        lines = (self.folder(root) / "provenance.jsonl").read_text().splitlines()
+        events = [json.loads(line) for line in lines]
+        return int([event for event in events if event["event"] in ("start", "resume")][-1]["step"])
+
+
+@pytest.fixture(scope="module")
+def short_run(tmp_path_factory: pytest.TempPathFactory, small_npz: Path) -> Iterator[ShortRun]:
+    server = TrialServer(tmp_path_factory.mktemp("trials"))
+    yield ShortRun(server, small_npz)
+    server.close()
+
+
+@pytest.fixture(scope="module")
+def expected(tmp_path_factory: pytest.TempPathFactory, short_run: ShortRun) -> Any:
+    """Outcome of the run that nothing interrupted."""
+    root = tmp_path_factory.mktemp("uninterrupted")
+    assert short_run.train(root).code == 0
+    return outcome(short_run.folder(root))
+
+
+@pytest.fixture
+def figures(record_property: Callable[[str, object], None]) -> Callable[[str], None]:
+    """Record a line of figures, which the end of the test run prints."""
+    return lambda text: record_property("figures", text)

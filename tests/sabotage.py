@@ -1,0 +1,147 @@
+"""Show that the tests of the promises can fail: remove each safeguard in turn, in a copy of the
+source, and run the tests that guard it. `make sabotage`.
+
+Ends with 1 if some tests pass without their safeguard.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+PROMISES = "tests/promises"
+FAULTS = f"{PROMISES}/test_faults_of_files_cost_no_checkpoint.py"
+KILLS = f"{PROMISES}/test_killed_runs_resume_bit_for_bit.py"
+
+
+@dataclass(frozen=True)
+class Safeguard:
+    """Safeguard of the source with the text that removes it."""
+
+    name: str
+    file: str
+    """Path of the module below src/resnetlab."""
+    text: str
+    """Text of the safeguard, which stands once in the module."""
+    without: str
+    """Text that takes its place."""
+    tests: str
+    """Tests that must fail without it."""
+
+
+SAFEGUARDS = (
+    Safeguard(
+        "fsync of files",
+        "files.py",
+        "    file.flush()\n    os.fsync(file.fileno())",
+        "    file.flush()",
+        FAULTS,
+    ),
+    Safeguard(
+        "fsync of folders",
+        "files.py",
+        "        os.fsync(handle)",
+        "        pass",
+        FAULTS,
+    ),
+    Safeguard(
+        "rename of complete files",
+        "files.py",
+        'name = str(path.parent / f".{path.name[:100]}.{secrets.token_hex(8)}.part")',
+        "name = str(path)",
+        FAULTS,
+    ),
+    Safeguard(
+        "random names of temporary files",
+        "files.py",
+        "{secrets.token_hex(8)}",
+        "0",
+        "tests/test_files.py",
+    ),
+    Safeguard(
+        "SHA-256 of checkpoints",
+        "runs/checkpoint.py",
+        " or sha256(path) != digest",
+        "",
+        "tests/runs/test_checkpoint.py",
+    ),
+    Safeguard(
+        "MANIFEST.json of checkpoints",
+        "runs/checkpoint.py",
+        'if p.name.isdigit() and (p / "MANIFEST.json").exists()',
+        "if p.name.isdigit()",
+        FAULTS,
+    ),
+    Safeguard(
+        "lock of a run",
+        "files.py",
+        "acquired = lock_descriptor(file.fileno(), blocking=False)",
+        "lock_descriptor(file.fileno(), blocking=False)\n        acquired = True",
+        "tests/test_files.py",
+    ),
+    Safeguard(
+        "random streams by name, for each epoch anew",
+        "training/rng.py",
+        "return torch.Generator().manual_seed(derive_seed(seed, *names))",
+        "return _STREAMS.setdefault(\n"
+        "        (seed, names[0]), torch.Generator().manual_seed(derive_seed(seed, *names))\n"
+        "    )\n\n\n"
+        "_STREAMS: dict[tuple[int, str | int], torch.Generator] = {}",
+        KILLS,
+    ),
+    Safeguard(
+        "check of finite losses and weights",
+        "runs/evaluator.py",
+        "        step = self.state.first_nonfinite_step()\n",
+        "        return None\n",
+        "tests/runs/test_session.py",
+    ),
+)
+
+
+def fails_without(safeguard: Safeguard, folder: Path) -> bool:
+    """Return True if the tests fail in a copy of the source that lacks the safeguard."""
+    source = folder / "src"
+    shutil.rmtree(source, ignore_errors=True)
+    shutil.copytree(ROOT / "src", source, ignore=shutil.ignore_patterns("__pycache__"))
+    module = source / "resnetlab" / safeguard.file
+    text = module.read_text(encoding="utf-8")
+    if text.count(safeguard.text) != 1:
+        sys.exit(
+            f"{safeguard.name}: its text stands {text.count(safeguard.text)} times in {module}"
+        )
+    module.write_text(text.replace(safeguard.text, safeguard.without), encoding="utf-8")
+    command = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider"]
+    done = subprocess.run(
+        [*command, "-m", "not slow", safeguard.tests],
+        cwd=ROOT,
+        env=os.environ | {"PYTHONPATH": str(source)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode not in (0, 1):
+        sys.exit(f"{safeguard.name}: pytest ended with {done.returncode}\n{done.stdout}")
+    return done.returncode == 1
+
+
+def main() -> int:
+    """Remove each safeguard, print a line about it, and return the exit code."""
+    missed = 0
+    with tempfile.TemporaryDirectory() as folder:
+        for safeguard in SAFEGUARDS:
+            failed = fails_without(safeguard, Path(folder))
+            missed += not failed
+            verdict = "the tests fail" if failed else "THE TESTS PASS"
+            print(f"without {safeguard.name}: {verdict} ({safeguard.tests})", flush=True)
+    return 1 if missed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
