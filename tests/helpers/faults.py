@@ -46,7 +46,9 @@ class FaultLayer:
 
     def _wrapped(self, name: str, original: Callable[..., Any]) -> Callable[..., Any]:
         def called(target: Any, *arguments: Any, **options: Any) -> Any:
-            path = os.readlink(f"/proc/self/fd/{target}") if isinstance(target, int) else target
+            path = target
+            if isinstance(target, int):  # an open file
+                path = Path(f"/proc/self/fd/{target}").readlink()
             if not self._is_inside(path):
                 return original(target, *arguments, **options)
             return self.perform(
