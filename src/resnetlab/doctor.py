@@ -77,9 +77,7 @@ class TorchInfo:
     precision: str
     """Precision that `precision = "auto"` selects on that device."""
     bf16_on_cpu: bool
-    """True if the processor has instructions for bf16; otherwise bf16 is emulated and slower than
-    fp32.
-    """
+    """True if the processor has instructions for bf16; emulated bf16 is slower than fp32."""
 
 
 @dataclass(frozen=True)
@@ -90,9 +88,7 @@ class DiskInfo:
     free_bytes: int
     writable: bool
     write_mb_per_second: float | None
-    """Write speed in megabytes (10^6 bytes) per second, with the flush; None if the folder is not
-    writable.
-    """
+    """Write speed in megabytes (10^6 bytes) per second with the flush; None if not writable."""
 
 
 @dataclass(frozen=True)

@@ -68,9 +68,7 @@ class _Finder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
 
 
 def _disable(fn: Any = None, recursive: bool = True, **options: Any) -> Any:
-    """Mark a function as not to be compiled, like `torch._dynamo.disable`, once the compiler is
-    imported.
-    """
+    """Mark a function as not to be compiled, once the compiler is imported."""
     if fn is None:
         return functools.partial(_disable, recursive=recursive, **options)
     if not isinstance(fn, types.FunctionType):

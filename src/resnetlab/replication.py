@@ -1,5 +1,4 @@
-"""Replication of a committed result: repeat some of its runs here and compare them with the
-reported ones.
+"""Replication: repeat some runs of a committed result here and compare them with the report.
 
 The 95 % prediction interval of one new run is mean +- t s sqrt(1 + 1 / n), from the n reported
 trained runs of its condition. One run proves nothing about a mean, and one in twenty lies outside
@@ -66,9 +65,7 @@ class Replication:
 
     @property
     def phrase(self) -> str:
-        """Return the result of the repetition with its protocol, for example `at 4 % of the
-        training: reproduced`.
-        """
+        """Return the result with its protocol: `at 4 % of the training: reproduced`."""
         word = "reproduced" if self.is_consistent else "not reproduced"
         return f"{self.share.text}: {word}" if self.share else word
 
@@ -165,9 +162,7 @@ def _train(loaded: LoadedStudy, plan: Plan, root: Path) -> bool:
 
 
 def _check_bf16_support(numerics: Numerics, where: str) -> None:
-    """Raise InputError if the run was trained in bf16, which this processor would emulate for
-    hours.
-    """
+    """Raise InputError if the run used bf16, which this processor would emulate for hours."""
     if numerics.device == "cpu" and numerics.precision == "bf16" and not processor_has_bf16():
         what = "its runs were trained in bf16, for which this processor has no instructions"
         raise input_error(
@@ -268,8 +263,7 @@ def _matching_numerics(study_data: StudyData, condition: Condition) -> Numerics:
 
 
 def _is_same_environment(reported: StudyData, repeated: StudyData, plan: Plan, row: RunRow) -> bool:
-    """Return True if the repetition had the same configuration, processor and torch as the reported
-    run.
+    """Return True if the repetition had the reported configuration, processor and torch.
 
     The id of a run ends in the hash of its configuration, data and numerics.
     """

@@ -358,9 +358,7 @@ def _to_problem(type_: Any, detail: ErrorDetails, where: str, prefix: str) -> Pr
 
 
 def _is_relevant(detail: ErrorDetails) -> bool:
-    """Return True if an error belongs to the member of a union that the user meant: a word or a
-    table.
-    """
+    """Return True if an error belongs to the member of a union that the user meant."""
     step = str(detail["loc"][-1]) if detail["loc"] else ""
     if step.startswith("literal["):
         return not isinstance(detail["input"], dict)

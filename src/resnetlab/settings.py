@@ -18,9 +18,7 @@ from resnetlab.files import read_text
 CACHE_VARIABLE = "RESNETLAB_CACHE"
 """Environment variable with the folder of the cache."""
 OFFLINE_VARIABLE = "RESNETLAB_OFFLINE"
-"""Environment variable: 1 forbids downloads, 0 allows them even if the configuration file forbids
-them.
-"""
+"""Environment variable: 1 forbids downloads, 0 allows them whatever the configuration file says."""
 
 CONFIG_KEYS: dict[str, type] = {"cache": str, "offline": bool}
 BOOLEAN_WORDS = {

@@ -1,5 +1,4 @@
-"""Interim looks: seeds are added until the claims are decided, at looks declared beforehand. Free
-of torch.
+"""Interim looks, declared beforehand: seeds are added until the claims are decided.
 
 Each look spends its share of the error, so the error over all looks stays within 5 %
 (`resnetlab.stats.sequential`).

@@ -1,5 +1,4 @@
-"""Data of a study as plain values: a report is built from them, and they can be committed and read
-back.
+"""Data of a study as plain values that can be committed, read back and reported.
 
 `report.json` holds the study, its data and the machines. `results.csv` has a row for each planned
 run, and `curves.csv` has a row for each evaluation. If the study asks for them, `layers.csv` has a
@@ -98,9 +97,7 @@ class _EpochKey(_RunKey):
 
 @strict_dataclass
 class GradientNormRow(LayerNorms, _EpochKey):
-    """Gradient norms of a layer after an epoch: a line of layers.csv, if the study asks for
-    gradients.
-    """
+    """Gradient norms of a layer after an epoch: a line of layers.csv."""
 
 
 @strict_dataclass
@@ -156,9 +153,7 @@ class ClaimVerdict:
     direction: str = ""
     """Verdict on the direction, for a claim about a size."""
     training_share_low: float | None = None
-    """Lowest share of the study file's training that a condition of the claim had, from 0 to 1;
-    None for all of it, or if it is not known.
-    """
+    """Lowest share of its training, 0 to 1, of a condition of the claim; None: all or unknown."""
     training_share_high: float | None = None
 
 
@@ -288,9 +283,7 @@ def _curve_points(study_run: StudyRun) -> Iterable[CurvePoint]:
 
 
 def _gradient_norm_rows(study_run: StudyRun, study: Study) -> Iterable[GradientNormRow]:
-    """Yield the norms of the epochs that this study asks for; another study that shares the run may
-    ask for more.
-    """
+    """Yield the norms of the epochs that this study asks for; a shared run may have more."""
     for norms in study_run.record.gradient_norms if study_run.record else ():
         if norms.epoch in study.diagnostics.gradient_norms:
             for layer in norms.layers:
@@ -410,9 +403,7 @@ def _without_paths(study: Study) -> Study:
 
 
 def save(study_data: StudyData, folder: Path) -> None:
-    """Write `report.json`, `results.csv`, `curves.csv` and the files of optional measurements, each
-    atomically.
-    """
+    """Write report.json, results.csv, curves.csv and optional files, each atomically."""
     without_tables = replace(
         study_data, rows=(), curve_points=(), gradient_norms=(), blocks=(), ensembles=()
     )

@@ -58,9 +58,7 @@ class Audit:
         return sum(sum(counts) for counts in self.counts.values())
 
     def lines(self, limit: int | None = 20) -> list[str]:
-        """Return the findings as lines for a terminal; at most `limit` lines of each list, None for
-        all.
-        """
+        """Return the findings as lines for a terminal: at most `limit` of each list (None: all)."""
         height, width, channels = self.shape
         lines = [
             (

@@ -41,9 +41,7 @@ path{fill:none;stroke:#5b626b;stroke-width:1.3}.shortcut{stroke:#c2540a;stroke-w
 
 @dataclass(frozen=True)
 class ShortcutPath:
-    """Path around part of the column: from row `first` to row `last`, with the rows on it, in a
-    lane.
-    """
+    """Path around part of the column, from row `first` to row `last`, with its rows, in a lane."""
 
     first: int
     last: int
@@ -137,9 +135,7 @@ def longest_path(rows: list[Layer]) -> list[int]:
 
 
 def find_shortcuts(rows: list[Layer], column: list[int]) -> list[ShortcutPath]:
-    """Return every edge that is not in the column; consecutive rows beside the column form one
-    path.
-    """
+    """Return every edge that is not in the column; rows beside the column form one path."""
     in_column = set(column)
     column_edges = set(zip([-1, *column], column, strict=False))
     users: dict[int, list[int]] = {}
@@ -162,9 +158,7 @@ def find_shortcuts(rows: list[Layer], column: list[int]) -> list[ShortcutPath]:
 
 
 def assign_lanes(shortcuts: list[ShortcutPath], position_of: dict[int, int]) -> list[ShortcutPath]:
-    """Return the paths, each in the first lane where it crosses no other; short paths first, so
-    that long ones enclose them.
-    """
+    """Return the paths, each in its first free lane; short paths come first and lie inside."""
     lanes: list[list[tuple[int, int]]] = []
     placed = []
     for shortcut in sorted(
@@ -219,9 +213,7 @@ def _draw_stages(rows: list[Layer], column: list[int], width: int) -> list[str]:
 
 
 def _stages(layers: list[Layer]) -> list[tuple[str, list[Layer]]]:
-    """Return the stages: layers grouped by module name, `stages.1`, or by output size if each
-    name is a single layer.
-    """
+    """Return the stages: layers by module name, `stages.1`, else by output size."""
 
     def by_name(layer: Layer) -> str:
         parts = layer.name.split(".")

@@ -1,6 +1,4 @@
-"""Filters of a network's first convolution, with their responses to given images: a table and a
-figure.
-"""
+"""Filters of a network's first convolution and their responses: a table and a figure."""
 
 from __future__ import annotations
 

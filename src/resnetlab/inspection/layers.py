@@ -1,5 +1,4 @@
-"""Layer tracing: the layers of a network from one pass of an empty image on the meta device,
-without weights or memory.
+"""Layer tracing: one pass of an empty image on the meta device, without weights or memory.
 
 A row is an operation with weights, a pooling, a dropout, a sum or a concatenation. An elementwise
 operation (normalization, activation) belongs to the row whose output it takes, unless another
@@ -91,9 +90,7 @@ def trace_layers(spec: ModelConfig, image_shape: tuple[int, int, int], classes: 
 def trace_module(
     model: nn.Module, image_shape: tuple[int, int, int], name: str = "network"
 ) -> LayerTrace:
-    """Return the layers of `model`: run it once, in evaluation mode, on zeros (1, C, H, W), without
-    a copy.
-    """
+    """Return the layers of `model` from one evaluation of zeros (1, C, H, W), without a copy."""
     model = model.eval()
     device = next((p.device for p in model.parameters()), torch.device("meta"))
     tracer = _LayerTracer(model)
@@ -282,8 +279,7 @@ class _LayerTracer(TorchDispatchMode):  # type: ignore[no-untyped-call]
         return out
 
     def _run_or_reuse(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        """Return the result of `func`, or empty tensors of the same shapes from an earlier equal
-        call.
+        """Return the result of `func`, or empty tensors shaped as an earlier equal call's.
 
         Deep networks repeat themselves, and torch is slow to infer shapes, so the results are
         cached.

@@ -115,8 +115,7 @@ def pad_to_same_size(window: SlidingWindow) -> SlidingWindow:
 
 
 def window_facts(window: SlidingWindow) -> dict[str, Any]:
-    """Return the numbers that the practical asks about a layer: output size, weights, weights of a
-    fully connected layer.
+    """Return a layer's numbers: output size, weights, weights of a fully connected layer.
 
     In the formulas an input has x rows, y columns and z maps; the window has side k, stride s and
     padding p.
@@ -167,8 +166,7 @@ def window_facts(window: SlidingWindow) -> dict[str, Any]:
 
 
 def draw_window(window: SlidingWindow) -> str:
-    """Return an SVG of the sliding window: the input below with its padding, the output above, one
-    window and its output.
+    """Return an SVG of the sliding window: the padded input below, the output above.
 
     The highlighted window is one step from the corner if there is room. One map of each is drawn.
     """

@@ -31,8 +31,7 @@ _FAMILIES: dict[str, Any] = {
 
 
 def parse_model(value: object, where: str, field: str = "model") -> ModelConfig:
-    """Parse a model from a study file or an option: a name, a TOML file, or a table that may begin
-    with a name.
+    """Parse a model: a name, a TOML file, or a table that may begin with a name.
 
     A table with a name holds the fields that differ from that model. Without name and family it
     belongs to the CIFAR family, where `depth` is short for `blocks`. A TOML file is searched next
@@ -106,9 +105,7 @@ def parse_model(value: object, where: str, field: str = "model") -> ModelConfig:
 
 
 def with_hub_weights(model: ModelConfig) -> ModelConfig:
-    """Return a timm or torchvision model without weights with `weights="hub"`; return any other
-    model unchanged.
-    """
+    """Return an external model without weights with `weights="hub"`; any other model unchanged."""
     without_weights = isinstance(model, ExternalConfig) and model.library and not model.weights
     return (
         replace(model, weights="hub")

@@ -59,9 +59,7 @@ class Dot:
 
 @dataclass(frozen=True)
 class ReferenceMark:
-    """Mark of a published number in the first figure, with its prediction interval if it has a
-    badge.
-    """
+    """Mark of a published number in the first figure, with the interval if it has a badge."""
 
     value_pct: float
     low_pct: float | None
@@ -170,9 +168,7 @@ class ForestRow:
     conditional: bool
     """True if only trained runs were compared although others failed."""
     texts: tuple[str, str, str]
-    """Texts beside the row: `+67.3 [59.4, 75.2] points`, `5/5 and 3/5 trained`, `2 at chance`; each
-    may be empty.
-    """
+    """Texts or "": `+67.3 [59.4, 75.2] points`, `5/5 and 3/5 trained`, `2 at chance`."""
     reference_effects: tuple[ReferenceEffect, ...] = ()
     training_share: tuple[float | None, float | None] = (None, None)
     """Lowest and highest share of the training behind the verdict, if it is not all of it."""
@@ -180,9 +176,7 @@ class ForestRow:
 
 @dataclass(frozen=True)
 class ForestPlot(Plot):
-    """Forest plot: a row for each claim with its region, effect and interval, and an axis for each
-    unit.
-    """
+    """Forest plot: a row for each claim with region, effect and interval; an axis for each unit."""
 
     rows: tuple[ForestRow, ...]
 
@@ -204,9 +198,7 @@ class RungRow:
 
 @dataclass(frozen=True)
 class LadderPlot(Plot):
-    """Figure of a ladder: a row for each rung, linked to its parent, on an axis from `low_pct` to
-    `high_pct`.
-    """
+    """Figure of a ladder on an axis from `low_pct` to `high_pct`, a row for each rung."""
 
     rows: tuple[RungRow, ...]
     low_pct: float
@@ -223,9 +215,7 @@ class LadderSection:
 
 @dataclass(frozen=True)
 class LayerQuantity:
-    """Quantity by depth, with a panel for each condition, on one scale; the scale is logarithmic if
-    `log_scale` is true.
-    """
+    """Quantity by depth, with a panel for each condition, on one (perhaps logarithmic) scale."""
 
     title: str
     log_scale: bool
@@ -243,9 +233,7 @@ class DepthPlot(Plot):
 
 @dataclass(frozen=True)
 class AblationPanel:
-    """Block ablation of a condition: accuracy in percent without each block; `x` of a line is the
-    block's number.
-    """
+    """Block ablation of a condition: accuracy in percent without each block; `x` is its number."""
 
     panel: Panel
     full_accuracy_pct: float
@@ -263,9 +251,7 @@ class AblationPlot(Plot):
 
 @dataclass(frozen=True)
 class ScatterPoint:
-    """Point of a network in a scatter plot: its cost, and its accuracy with an interval if there is
-    one.
-    """
+    """Point of a network in a scatter plot: its cost and its accuracy, maybe with an interval."""
 
     x: float
     label: str
@@ -277,9 +263,7 @@ class ScatterPoint:
 
 @dataclass(frozen=True)
 class ScatterPlot(Plot):
-    """Scatter plot of accuracy against cost on a logarithmic axis; `published` is true for numbers
-    from sources.
-    """
+    """Scatter plot of accuracy against cost (logarithmic); `published`: numbers from sources."""
 
     unit: str
     points: tuple[ScatterPoint, ...]

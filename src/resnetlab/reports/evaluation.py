@@ -78,9 +78,7 @@ def format_proportion(proportion: Proportion) -> str:
 
 
 def make_confusion_matrix(result: EvaluationResult) -> ConfusionMatrix | None:
-    """Return the confusion matrix over the classes of the data, or None if there are too many
-    classes.
-    """
+    """Return the confusion matrix of the classes, or None if there are too many."""
     names = [row.name for row in result.classes]
     if len(names) > MAX_MATRIX_CLASSES:
         return None

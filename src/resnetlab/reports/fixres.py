@@ -1,5 +1,4 @@
-"""Report of a table of train and test sizes: a page, a document, a table and figures from
-`fixres.json`.
+"""Report of a table of train and test sizes: pages, table and figures from `fixres.json`.
 
 None of them contains a photograph.
 """

@@ -12,9 +12,7 @@ MINUS = "−"
 
 
 def decimals(interval: Interval | None) -> int:
-    """Return the decimals of an accuracy in percent: one, or two if the interval is narrower than
-    .2 points.
-    """
+    """Return the decimals of an accuracy: two if the interval is below .2 points, else one."""
     return 2 if interval and 0 < interval.high - interval.low < 0.2 else 1
 
 

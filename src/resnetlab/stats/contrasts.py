@@ -1,5 +1,4 @@
-"""Effect estimates with standard errors: contrasts of means, paired differences and ratios of
-means.
+"""Effect estimates with standard errors: contrasts of means, paired differences, ratios of means.
 
 Welch's t is the contrast of two arms. Variances are never pooled. This module computes effects; it
 tests no claim.
@@ -31,9 +30,7 @@ class Effect:
         return self.df is None
 
     def interval(self, confidence: float = 0.95) -> Interval:
-        """Return the confidence interval of the effect; it is a point if the effect is
-        deterministic.
-        """
+        """Return the confidence interval of the effect; a point if it is deterministic."""
         half = 0.0 if self.df is None else t_quantile((1 + confidence) / 2, self.df) * self.se
         return Interval(self.estimate - half, self.estimate + half)
 

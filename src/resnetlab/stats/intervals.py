@@ -79,8 +79,7 @@ def clopper_pearson(successes: int, runs: int, confidence: float = 0.95) -> Inte
 
 
 def wilson(successes: int, runs: int, confidence: float = 0.95) -> Interval:
-    """Return the score interval of a success rate from 0 to 1 (Wilson 1927). Without runs it is [0,
-    1].
+    """Return the score interval of a success rate (Wilson 1927); [0, 1] without runs.
 
     Reports print this interval; decisions use `clopper_pearson`.
     """
@@ -167,8 +166,7 @@ class Summary:
 
 
 def summarize(runs: Sequence[tuple[Outcome, float | None]], chance_pct: float) -> Summary:
-    """Summarize the planned runs of a condition, each given as its outcome and test accuracy in
-    percent.
+    """Summarize a condition's planned runs, each an outcome and test accuracy in percent.
 
     `chance_pct` is the accuracy of the best constant guess. The result does not depend on the order
     of the runs.

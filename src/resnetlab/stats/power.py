@@ -90,8 +90,7 @@ def rank_test_seeds(win_probability: float, alpha: float, min_runs: int) -> Seed
 
 
 def minimum_confirmable_margin(runs: int, variances: Sequence[float] = (1.0, 1.0)) -> float:
-    """Return the smallest margin that `runs` runs per arm can confirm: half the width of the
-    interval.
+    """Return the smallest margin that `runs` per arm can confirm: the interval's half-width.
 
     This holds if the true effect is exactly the claimed one. `variances` has one value per arm: the
     variance of a run times the square of the arm's weight in the effect.
@@ -104,9 +103,7 @@ def minimum_confirmable_margin(runs: int, variances: Sequence[float] = (1.0, 1.0
 
 
 def power(effect: float, runs: float, sd: float = 1.0) -> float:
-    """Return the power to detect a difference with `runs` runs per arm, by the noncentral t (Cohen
-    1988).
-    """
+    """Return the power to detect a difference, by the noncentral t (Cohen 1988)."""
     from scipy.special import nctdtr
 
     nu, shift = 2 * (runs - 1), effect / sd * math.sqrt(runs / 2)
@@ -138,9 +135,7 @@ def required_runs(effect: float, sd: float = 1.0, target_power: float = 0.8) -> 
 def bisect_increasing(
     function: Callable[[float], float], level: float, low: float, high: float
 ) -> float:
-    """Return the point between `low` and `high` at which a rising function reaches `level`, by
-    bisection.
-    """
+    """Return the point from `low` to `high` where a rising function reaches `level`."""
     for _ in range(60):
         middle = (low + high) / 2
         low, high = (middle, high) if function(middle) < level else (low, middle)

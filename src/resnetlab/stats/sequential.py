@@ -38,15 +38,12 @@ class Looks:
         return self.seeds.index(seeds)
 
     def next_seeds(self, seeds: int) -> int | None:
-        """Return the seeds per condition at the look after the one with `seeds`, or None after the
-        last look.
-        """
+        """Return the seeds per condition at the next look, or None after the last."""
         following = self.seeds[self.look_index(seeds) + 1 :]
         return following[0] if following else None
 
     def corrected_p(self, p: Sequence[float]) -> tuple[float, int]:
-        """Return the corrected p of a claim and the index of the look that gives it, the first of
-        equals.
+        """Return the corrected p and the index of the look that gives it, the first of equals.
 
         `p` has the p of each look so far.
         """

@@ -1,5 +1,4 @@
-"""Verdicts on claims. A claim is a region for an effect; a test shows whether the effect lies
-inside or outside.
+"""Verdicts on claims: a test shows whether an effect lies inside or outside the claim's region.
 
 With d, se and nu of the effect and F Student's cdf, p_in = max(1 - F((d - lo) / se), F((d - hi) /
 se)) tests the null hypothesis "the effect is outside", and p_out = min(F((d - lo) / se), 1 - F((d -
@@ -68,16 +67,12 @@ class Arm:
     """Range of possible values."""
 
     def missing_run_scenarios(self) -> list[tuple[float, ...]]:
-        """Return the values in both cases of the missing runs: at chance, and as the mean of the
-        trained ones.
-        """
+        """Return the values with missing runs at chance, and as the mean of the trained."""
         trained, missing = self.trained, self.counts.missing
         return [trained, (*trained, *[mean(trained)] * missing)] if missing else [trained]
 
     def interval_over_all_runs(self, trained: Sequence[float]) -> Interval:
-        """Return the 95 % interval of the mean over all runs, given the values of the trained
-        ones.
-        """
+        """Return the 95 % interval of the mean over all runs, from the trained ones' values."""
         return hurdle_interval(
             trained, self.counts.finished, self.chance, value_range=self.value_range
         )
@@ -152,9 +147,7 @@ class Verdict:
     reason: str = ""
     """Reason of a verdict that does not follow from a p-value."""
     conditional: bool = False
-    """True if an arm has at chance, diverged or missing runs, so that only its trained runs were
-    compared.
-    """
+    """True if an arm has failed or missing runs, so that only its trained runs were compared."""
     effect: Effect | None = None
     """Effect over the trained runs; of several contrasts, the one that supports the claim least.
     """
@@ -214,8 +207,7 @@ def holm(p: Sequence[float]) -> list[float]:
 
 
 def compute_verdicts(hypotheses: Sequence[Hypothesis], *, finished: bool = True) -> list[Verdict]:
-    """Return the verdict of each claim of a study; `finished` is true if every planned run of the
-    study is finished.
+    """Return the verdict of each claim; `finished`: every planned run of the study is.
 
     Holm's correction counts every declared claim. A claim that cannot be tested counts with p = 1.
     A claim about a size counts twice, because its direction gets a verdict of its own. With fewer
@@ -457,9 +449,7 @@ def _verdict(
     looks: Looks,
     lines: int,
 ) -> Verdict:
-    """Return the verdict of a line: the side comes from the deciding look, the effect from the
-    latest look.
-    """
+    """Return a line's verdict: the side of the deciding look, the effect of the latest."""
     question, latest, (p, decided) = line[-1], results[-1], corrected
     result = latest if latest.label == "untestable" else results[decided]
     word, effect = result.label, latest.effect

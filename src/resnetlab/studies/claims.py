@@ -21,9 +21,7 @@ Metric = Literal["top1", "error", "loss"]
 less is better. A difference in error is also one in accuracy; a percentage of an error is not."""
 
 ClaimSplit = Literal["test", "train"]
-"""Images of a comparison: the test images, or the fixed train images that every run evaluates in
-evaluation mode.
-"""
+"""Images of a comparison: the test images, or the fixed train images that every run evaluates."""
 
 
 @strict_dataclass
@@ -84,9 +82,7 @@ class About(_ClaimText):
 
 @strict_dataclass
 class Equal(_ClaimText):
-    """Claim that `left` and `right` differ by less than `margin`, in both directions (two one-sided
-    tests).
-    """
+    """Claim that `left` and `right` differ by less than `margin` (two one-sided tests)."""
 
     kind: Literal["equal"] = "equal"
     left: str
@@ -125,9 +121,7 @@ class Average(_ClaimText):
 
 @strict_dataclass
 class Relative(_ClaimText):
-    """Claim that `left` is better than `right` by about `size` percent of right, on average over
-    pairs.
-    """
+    """Claim that `left` is better by about `size` percent of right, on average over pairs."""
 
     kind: Literal["relative"] = "relative"
     left: tuple[str, ...]
@@ -190,9 +184,7 @@ class Faster(_ClaimText):
     left: str
     right: str
     accuracy_pct: Annotated[PositiveFloat, "percent"]
-    """Accuracy to reach: on the test images if both conditions record a test curve, else on
-    validation.
-    """
+    """Accuracy to reach, on test images if both conditions record them, else on validation."""
 
     def __post_init__(self) -> None:
         if self.accuracy_pct >= 100:
@@ -210,9 +202,7 @@ AnyClaim = MetricClaim | FailsAndTrains | Faster
 
 
 def condition_labels(claim: AnyClaim) -> tuple[str, ...]:
-    """Return the labels of the conditions that a claim compares, in the order of its question's
-    arms.
-    """
+    """Return the labels of the conditions of a claim, in the order of its question's arms."""
     match claim:
         case Average() | Relative():
             return tuple(

@@ -1,6 +1,4 @@
-"""Memory of the process and the GPU: peak use, freed memory that glibc retains, and errors that
-mean out of memory.
-"""
+"""Memory of process and GPU: peak use, freed memory that glibc retains, out-of-memory errors."""
 
 from __future__ import annotations
 

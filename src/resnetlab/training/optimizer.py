@@ -79,17 +79,13 @@ def build_optimizer(
 
 
 def lrs_to_device(optimizer: torch.optim.Optimizer, device: torch.device) -> None:
-    """Store each group's learning rate as an fp32 tensor on `device`; torch's fused kernels take no
-    other type.
-    """
+    """Store learning rates as fp32 tensors on `device`, as torch's fused kernels require."""
     for group in optimizer.param_groups:
         group["lr"] = torch.tensor(group["lr"], dtype=torch.float32, device=device)
 
 
 def set_lr(optimizer: torch.optim.Optimizer, lrs: list[float]) -> None:
-    """Set the learning rate of each group; a rate that is a tensor is filled in place, so that a
-    captured step reads it.
-    """
+    """Set each group's learning rate; a tensor is filled in place, for captured steps."""
     for group, rate in zip(optimizer.param_groups, lrs, strict=True):
         if isinstance(group["lr"], Tensor):
             group["lr"].fill_(rate)

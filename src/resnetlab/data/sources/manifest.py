@@ -31,9 +31,7 @@ COLUMNS = ("path", "label", "split", "sha256")
 
 @dataclass(frozen=True)
 class ManifestRow:
-    """Row of a usable image: path below the root, class, split, SHA-256 of the file, size as
-    stored.
-    """
+    """Row of a usable image: path below the root, class, split, SHA-256, size as stored."""
 
     path: str
     label: str
@@ -44,9 +42,7 @@ class ManifestRow:
 
 @dataclass(frozen=True)
 class SplitSpec:
-    """Split of all images of a folder: train, validation and test, as fractions that add up to 1 or
-    as counts.
-    """
+    """Split of a folder: train, validation and test, as fractions that add up to 1 or as counts."""
 
     lengths: tuple[float, float, float]
     seed: int = 0
@@ -103,9 +99,7 @@ def parse_split(text: str, option: str = "--split") -> SplitSpec | Path | None:
 
 
 def file_stem(root: Path, paths: Sequence[str]) -> str:
-    """Return `<folder-name>-<short hash of the paths>`, the beginning of the names of files about a
-    folder.
-    """
+    """Return `<folder-name>-<short hash of the paths>`, the beginning of names of files."""
     name = re.sub(r"[^A-Za-z0-9._-]", "_", root.resolve().name) or "root"
     return f"{name}-{hashlib.sha256(json.dumps(list(paths)).encode()).hexdigest()[:8]}"
 
@@ -143,8 +137,7 @@ def fill_missing_splits(
 def resplit(
     rows: Sequence[ManifestRow], classes: Sequence[str], root: Path, split_spec: SplitSpec
 ) -> tuple[ManifestRow, ...]:
-    """Return the rows with new splits drawn by class as `split_spec` requires, whatever splits they
-    had.
+    """Return the rows with new splits, drawn by class as `split_spec` requires.
 
     Raises InputError.
     """

@@ -1,5 +1,4 @@
-"""Config of a bag of visual words with a linear classifier, the method before convolutional
-networks.
+"""Config of a bag of visual words with a linear classifier.
 
 Free of torch.
 """
@@ -14,8 +13,7 @@ from resnetlab.schema import PositiveFloat, PositiveInt, strict_dataclass
 
 @strict_dataclass
 class BagOfWordsConfig:
-    """Bag of visual words: each patch is assigned to a word of a dictionary; a linear SVM
-    classifies the counts by region.
+    """Bag of visual words: patches become words; a linear SVM classifies their counts by region.
 
     The words are the centers of k-means over whitened patches of the train images (Csurka et al.
     2004; whitening and regions as Coates and Ng 2011). It has no layers and no epochs, and uses
@@ -57,9 +55,7 @@ class BagOfWordsConfig:
         return (side - self.patch) // self.stride + 1
 
     def cost(self, channels: int, num_classes: int, side: int) -> tuple[int, int]:
-        """Return the learned numbers (whitening, dictionary, SVM), and the multiply-adds for one
-        image of `side` pixels.
-        """
+        """Return learned numbers, and multiply-adds for one image of `side` pixels."""
         patches, length = self.patches_per_side(side) ** 2, channels * self.patch**2
         features = self.regions**2 * self.words
         learned = length * (length + 1) + self.words * length + (features + 1) * num_classes

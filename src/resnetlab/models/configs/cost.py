@@ -1,5 +1,4 @@
-"""Cost of layers by arithmetic: count the parameters and multiply-adds of a network without
-building it.
+"""Parameters and multiply-adds of a network by arithmetic, without building it.
 
 Free of torch.
 """
@@ -91,8 +90,7 @@ class CostCounter:
 def count_cost(
     name: str, count_layers: Callable[[CostCounter], None], channels: int, side: int
 ) -> tuple[int, int]:
-    """Return the parameters and multiply-adds of the layers that `count_layers` adds to its
-    counter.
+    """Return parameters and multiply-adds of the layers that `count_layers` counts.
 
     Raises InputError that names the layer that cannot take images of `side`, and the smallest size
     that works.

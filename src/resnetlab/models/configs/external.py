@@ -46,9 +46,7 @@ class ExternalConfig:
     is read.
     """
     mean: tuple[float, ...] = ()
-    """Mean per channel, for pixels from 0 to 1, that the weights were trained with; empty: as the
-    weights state.
-    """
+    """Mean per channel of the training, for pixels from 0 to 1; empty: as the weights state."""
     std: tuple[PositiveFloat, ...] = ()
     """Standard deviation per channel, as `mean`."""
     class_names: tuple[str, ...] = ()
@@ -87,9 +85,7 @@ class ExternalConfig:
 
     @property
     def title(self) -> str:
-        """Title for a table or a figure: `mobilenetv2_100 (timm)`, or a function with its
-        arguments: `plain (depth 8)`.
-        """
+        """Title for a table or a figure: `mobilenetv2_100 (timm)`, `plain (depth 8)`."""
         if self.kwargs and not self.library:
             arguments = [
                 value if isinstance(value, str) else f"{key} {value}"

@@ -33,17 +33,13 @@ class ImageNetConfig:
     projection where the shape changes; C: projection in every block.
     """
     stride_on: Literal["first", "middle"] = "middle"
-    """Convolution of a bottleneck that halves the image: the first, 1x1 (the paper), or the middle,
-    3x3 (torchvision).
-    """
+    """Convolution of a bottleneck with the stride: 1x1 (the paper) or 3x3 (torchvision)."""
     cardinality: PositiveInt = 1
     """Number of groups of a bottleneck's 3x3 convolution."""
     group_width: PositiveInt = 64
     """Number of channels per group in the stage with 64 channels: `32x48d` is 32 groups of 48."""
     init: Literal["he", "pytorch"] = "he"
-    """Weight initialization. he: normal, sd sqrt(2 / fan-in) (He et al. 2015b); pytorch: the
-    default of torch.nn, uniform.
-    """
+    """Initialization. he: normal, sd sqrt(2 / fan-in) (He et al. 2015b); pytorch: as torch."""
 
     def __post_init__(self) -> None:
         if self.block == "basic" and (self.cardinality, self.group_width) != (1, 64):
@@ -87,9 +83,7 @@ class ImageNetConfig:
         return f"{kind}-{self.depth}{groups}" + (f" ({', '.join(options)})" if options else "")
 
     def cost(self, channels: int, num_classes: int, side: int) -> tuple[int, int]:
-        """Return the parameters, and the multiply-adds of convolutions and classifier for one image
-        of `side` pixels.
-        """
+        """Return parameters, and multiply-adds for one image of `side` pixels."""
         return count_cost(
             self.slug, lambda tally: self._count_layers(tally, num_classes), channels, side
         )

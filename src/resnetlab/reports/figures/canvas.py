@@ -100,9 +100,7 @@ def figure_style() -> Iterator[None]:
 
 
 def to_svg(figure: Figure, name: str) -> str:
-    """Return the SVG element of a figure, with unique ids, so that a page can contain several
-    figures.
-    """
+    """Return the SVG element of a figure; unique ids let a page contain several figures."""
     import matplotlib as mpl
 
     buffer = io.StringIO()
@@ -129,9 +127,7 @@ def to_svg(figure: Figure, name: str) -> str:
 
 
 def new_figure(width: int, height: float) -> Figure:
-    """Return an empty figure of a size in CSS pixels. matplotlib's points become the units of the
-    SVG.
-    """
+    """Return an empty figure of a size in CSS pixels, the units of the SVG."""
     from matplotlib.backends.backend_svg import FigureCanvasSVG
     from matplotlib.figure import Figure
 
@@ -185,9 +181,7 @@ def to_themed_svg(svg: str, label: str) -> str:
 
 
 def to_standalone_svg(svg: str) -> str:
-    """Return the SVG as a file, in fixed colors on a white card, so that it is legible on light and
-    dark pages.
-    """
+    """Return the SVG as a file: fixed colors on a white card, for light and dark pages."""
     box = re.search(r'viewBox="0 0 ([\d.]+) ([\d.]+)"', svg)
     width, height = (box[1], box[2]) if box else ("100%", "100%")
     svg = svg.replace(

@@ -61,9 +61,7 @@ def draw(plot: LadderPlot, narrow: bool) -> Figure:
 
 
 def _draw_parent_lines(ax: Axes, rows: tuple[RungRow, ...], index: int, offset: float) -> None:
-    """Draw the lines from a rung down to its children: solid to the next rung, dotted to the last
-    side rung.
-    """
+    """Draw lines from a rung to its children: solid to the next rung, dotted to side rungs."""
     mean = rows[index].mean_pct
     children = [
         number

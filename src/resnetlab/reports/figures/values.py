@@ -25,9 +25,7 @@ CsvValue = str | float | None
 
 
 def plot_csv(plot: AnyPlot) -> str:
-    """Return the values of a figure as CSV, or empty text if other files of the report have all of
-    them.
-    """
+    """Return the values of a figure as CSV; empty if other files of the report have them."""
     match plot:
         case ForestPlot():
             names = [

@@ -1,6 +1,4 @@
-"""HTML renderer: a report as one file, without scripts or external resources, for light and dark,
-desktop and phone.
-"""
+"""HTML renderer: a report as one file, without scripts or external resources."""
 
 from __future__ import annotations
 

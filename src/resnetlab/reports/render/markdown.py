@@ -1,6 +1,4 @@
-"""Markdown renderer for repository pages: the same words and numbers, with the figures as SVG
-files.
-"""
+"""Markdown renderer for repository pages: the same words and numbers, with SVG figures."""
 
 from __future__ import annotations
 
@@ -46,9 +44,7 @@ def _render_block(block: Block) -> list[str]:
 
 
 def escape(text: str) -> str:
-    """Escape text for Markdown: no Markdown or HTML in it takes effect, and no bare address becomes
-    a link.
-    """
+    """Escape text: no Markdown or HTML takes effect, and no bare address becomes a link."""
     text = html.escape(text, quote=False)
     text = re.sub(r"([\\`*_\[\]|~$])", r"\\\1", text)
     text = re.sub(r"(?<=\w)(://|@)", r"<span>\1</span>", text)

@@ -173,9 +173,7 @@ def _ablation_panel(analysis: StudyAnalysis, label: str) -> AblationPanel | None
 
 
 def _stage_starts(names: Iterable[tuple[int, str]]) -> Iterable[int]:
-    """Yield the number of each block that begins a new stage (`stages.1` in `stages.1.0`), except
-    the first.
-    """
+    """Yield the number of each block that begins a stage (`stages.1` in `stages.1.0`)."""
     before = None
     for number, name in names:
         stage = name.rpartition(".")[0]

@@ -57,9 +57,7 @@ def table(analysis: StudyAnalysis) -> Table | None:
 
 
 def ensemble_sentence(analysis: StudyAnalysis) -> str:
-    """Return the accuracy of ensembles over several conditions in words; empty if there is no such
-    ensemble.
-    """
+    """Return the accuracy of ensembles over conditions in words; empty without one."""
     sentences = []
     for index, ensemble in enumerate(analysis.study.ensembles):
         if across := _across_conditions(analysis, index):

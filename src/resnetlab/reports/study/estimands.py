@@ -22,9 +22,7 @@ def unit(claim: AnyClaim) -> str:
 
 
 def describe_estimand(claim: AnyClaim) -> str:
-    """Describe the estimand and its region: `residual 56 (A) − plain 56`, `...: from 1.0 to 3.0
-    points`.
-    """
+    """Describe the estimand and its region: `residual 56 (A) − plain 56: above 0`."""
     match claim:
         case claims.Greater():
             return _difference_text(claim.left, claim.right, claim) + _paired_text(claim.paired)
@@ -167,9 +165,7 @@ def _metric_text(claim: MetricClaim) -> str:
 
 
 def _difference_text(left: str, right: str, claim: MetricClaim) -> str:
-    """Return the difference in words, in the order for which a value above 0 means that left is
-    better.
-    """
+    """Return the difference in words, in the order in which above 0 means that left is better."""
     if claim.metric == "top1":
         return f"{left} − {right}" + (
             f" in {_metric_text(claim)}" if claim.split == "train" else ""

@@ -56,9 +56,7 @@ def facts(analysis: StudyAnalysis) -> tuple[Fact, ...]:
 
 
 def settings(condition: Condition) -> dict[str, dict[str, Any]]:
-    """Return the data and recipe of a fine-tuning condition as tables, without the fields that it
-    does not use.
-    """
+    """Return the data and recipe of a fine-tuning condition as tables, without unused fields."""
     recipe = condition.recipe
     if not is_fine_tuning(recipe):
         return {}

@@ -36,9 +36,7 @@ def _verdicts(analysis: StudyAnalysis) -> dict[str, Verdict]:
 
 
 def _effect(analysis: StudyAnalysis, rung: Rung) -> Effect | None:
-    """Return the test accuracy of a rung minus that of its parent, in points; None until the study
-    is finished.
-    """
+    """Return the test accuracy of a rung minus its parent's, in points; None until the end."""
     if not rung.parent or not analysis.counts.complete:
         return None
     arms = [analysis.summaries[label].trained_pct for label in (rung.condition, rung.parent)]
@@ -134,9 +132,7 @@ def _row(analysis: StudyAnalysis, rung: Rung, verdict: Verdict | None) -> tuple[
 
 
 def _explanation(rung: Rung) -> str:
-    """Return the explanation of a rung with its author, so that it is not read as a finding of
-    these runs.
-    """
+    """Return the explanation of a rung with its author: it is no finding of these runs."""
     author = "The source's explanation" if rung.source else "The study file's explanation"
     return f"{author}: {rung.why}" if rung.why else ""
 

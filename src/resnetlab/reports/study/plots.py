@@ -210,9 +210,7 @@ def _forest_row(
 
 
 def learning_curves(analysis: StudyAnalysis) -> tuple[LearningCurves, ...]:
-    """Return the curves of the loss on the train subset and of the error on the split with a
-    recorded curve.
-    """
+    """Return the curves of the recorded losses, and of the error on one split."""
     points = analysis.study_data.curve_points
     figures = []
     if any(point.split == "train" for point in points):

@@ -1,5 +1,4 @@
-"""Comparison of published with measured numbers: both values, differences of the protocol, and a
-badge.
+"""Comparison of published with measured numbers: values, differences of protocol, and a badge.
 
 A badge is never a verdict. There is none, but a reason, if the number was measured on other data or
 images, or if the protocol here is a reduced one.
@@ -61,9 +60,7 @@ _UNKNOWN_EPOCH = "the last, or not described"
 
 @dataclass(frozen=True)
 class ReferenceComparison:
-    """Comparison of a published number with trained runs: accuracies or top-5 errors in percent,
-    or nats.
-    """
+    """Comparison of a published number with trained runs: accuracy or top-5 error in %, or nats."""
 
     reference: MatchedReference
     measured: tuple[float, ...]
@@ -172,9 +169,7 @@ def unmatched_table(analysis: StudyAnalysis) -> Table | None:
 
 
 def protocol_facts(analysis: StudyAnalysis) -> tuple[Fact, ...]:
-    """Return the protocol of each source, its differences that no field of a condition describes,
-    and its errata.
-    """
+    """Return each source's protocol, differences that no field describes, and errata."""
     sources: dict[str, list[MatchedReference]] = {}
     for pair in analysis.study.references:
         sources.setdefault(pair.title, []).append(pair)
@@ -370,8 +365,7 @@ def _measured_values(analysis: StudyAnalysis, reference: MatchedReference) -> tu
 
 
 def _subset_error(analysis: StudyAnalysis, reference: MatchedReference, accuracy: float) -> float:
-    """Return the sampling error of an accuracy in percent that was measured on a part of the train
-    images.
+    """Return the sampling error of an accuracy in percent on a part of the train images.
 
     It is half the width of the 95 % interval of the accuracy on all train images; 0 for other
     numbers.
@@ -414,9 +408,7 @@ def _not_measured_reason(analysis: StudyAnalysis, reference: MatchedReference) -
 def _mismatch_reason(
     analysis: StudyAnalysis, reference: MatchedReference, split: ClaimSplit = "test"
 ) -> str:
-    """Return the reason that the number is not comparable with a split at the end of training;
-    empty if it is.
-    """
+    """Return why the number is not comparable with a split at the end; empty if it is."""
     value = reference.value
     if value.split != split:
         return f"measured on the {value.split} images, here on the {split} images"

@@ -237,9 +237,7 @@ def _verdict_cell(verdict: Verdict) -> Cell:
 
 
 def _effect_cells(verdict: Verdict, digits: int, unit: str) -> list[Cell]:
-    """Return cells for difference, interval, degrees of freedom and both p-values; a dash if there
-    is no value.
-    """
+    """Return cells for difference, interval, degrees of freedom and both p-values, or dashes."""
     effect = verdict.effect
     p_values = [Cell(format_p_value(verdict.p)), Cell(format_p_value(verdict.p_holm))]
     if effect is None:
@@ -365,9 +363,7 @@ def _format_time(iso: str) -> str:
 
 
 def settings(analysis: StudyAnalysis) -> tuple[Table, Table | None]:
-    """Return the table of settings that all conditions share, and that of settings that differ
-    (None if none does).
-    """
+    """Return the table of shared settings, and that of differing ones (None if none differs)."""
     flat = {
         condition.label: {
             f"{part}.{name}": value

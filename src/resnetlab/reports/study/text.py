@@ -170,9 +170,7 @@ def _loss_or_train_comparison(analysis: StudyAnalysis, claim: Greater | About | 
 
 
 def describe_accuracy(label: str, summary: Summary) -> str:
-    """Describe the accuracy of a condition: `plain 56 reached 23.4 % [18.2, 28.6] test accuracy (4
-    of 5 trained)`.
-    """
+    """Describe an accuracy: `plain 56 reached 23.4 % [18.2, 28.6] ... (4 of 5 trained)`."""
     counts = summary.counts
     rate = f"{counts.trained} of {counts.finished} trained"
     if counts.out_of_memory:
@@ -294,9 +292,7 @@ def made_by(analysis: StudyAnalysis) -> str:
 
 
 def dot_plot_caption(analysis: StudyAnalysis, chance_hidden: bool) -> str:
-    """Return the caption of the first figure. `chance_hidden` is true if chance is
-    outside its scale.
-    """
+    """Return the caption of the first figure; `chance_hidden`: chance is outside its scale."""
     text = "Each planned run. Bar: mean of the trained runs; line: its 95 % t-interval"
     chances = sorted({round(summary.chance_pct, 1) for summary in analysis.summaries.values()})
     guess = (

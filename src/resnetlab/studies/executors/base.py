@@ -73,9 +73,7 @@ class Executor(Protocol):
 
 @dataclass
 class JobQueue:
-    """Queue of jobs, with delayed jobs (their runs are locked by another driver) and the number of
-    attempts.
-    """
+    """Queue of jobs, with delayed jobs (locked by another driver) and numbers of attempts."""
 
     root: Path
     waiting: list[Job]
@@ -93,8 +91,7 @@ class JobQueue:
         return self.waiting
 
     def next_jobs(self, max_jobs: int) -> list[Job]:
-        """Take the next job, with others of its condition that may run at the same time: at
-        most `max_jobs`.
+        """Take the next job and others of its condition to run beside it: at most `max_jobs`.
 
         A job that has failed before runs alone, so that its failure cannot end another job.
         """
@@ -112,8 +109,7 @@ class JobQueue:
         return [first, *others]
 
     def finish(self, job: Job, message: dict[str, Any] | None, lost_reason: str = "") -> RunEvent:
-        """Return the event for a worker's last message about `job`, and put `job` into the queue
-        again if it may retry.
+        """Return the event of a worker's last message; queue `job` again if it may retry.
 
         `message` is None if the worker was lost; `lost_reason` is then the reason. Raises
         ResourceError if a disk is full.
@@ -139,9 +135,7 @@ class JobQueue:
         return RunEvent("missing", job.id, reason=event.reason)
 
     def record_out_of_memory(self, job: Job) -> RunEvent | None:
-        """Record that the system killed the run's process for lack of memory; None if another
-        process has the run.
-        """
+        """Record a kill for lack of memory; None if another process has the run."""
         directory = RunDirectory.find(self.root, job.id)
         with directory.lock() as acquired:
             if not acquired:

@@ -52,8 +52,7 @@ class LocalExecutor:
         return resolved
 
     def max_parallel(self, jobs: Sequence[Job]) -> int:
-        """Return the number of runs at the same time: the number of processes times the parallel
-        seeds in each.
+        """Return the number of runs at the same time: processes times parallel seeds.
 
         By default there are as many processes as the cores allow, and one on an accelerator.
         """
@@ -250,9 +249,7 @@ def _environment(threads: int) -> dict[str, str]:
 
 
 def _memory_kills() -> int:
-    """Return the number of processes that the system has killed for lack of memory, as far as it
-    reports them.
-    """
+    """Return the number of processes killed for lack of memory, as the system reports it."""
     count = 0
     for path, word in (
         ("/proc/vmstat", "oom_kill "),

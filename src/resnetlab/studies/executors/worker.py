@@ -1,5 +1,4 @@
-"""Worker process: it reads jobs as JSON lines, runs one or several side by side, and writes
-messages as JSON lines.
+"""Worker process: reads jobs and writes messages as JSON lines, runs one or several at a time.
 
 The command is `python -m resnetlab.studies.executors.worker`. It ends when its input ends. So if
 the driver dies, its workers write a checkpoint and end too.

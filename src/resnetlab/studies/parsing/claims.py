@@ -1,5 +1,4 @@
-"""Parser of the `[[claim]]`, `[[distance]]` and `[[ensemble]]` tables of a study file. Free of
-torch.
+"""Parser of a study file's `[[claim]]`, `[[distance]]` and `[[ensemble]]` tables.
 
 It looks up conditions by their axes and reports every mistake at once.
 """
@@ -80,9 +79,7 @@ def answerable_claims(
     where: str,
     references: Sequence[MatchedReference] = (),
 ) -> tuple[list[AnyClaim], tuple[str, ...]]:
-    """Return the claims that need only `conditions`, a part of the grid, and the sentences of the
-    other claims.
-    """
+    """Return the claims that need only `conditions`, and the sentences of the other claims."""
     claims: list[AnyClaim] = []
     left_out = []
     for table in tables:
@@ -95,9 +92,7 @@ def answerable_claims(
 def parse_distances(
     tables: Iterable[dict[str, Any]], conditions: Sequence[Condition], where: str
 ) -> tuple[tuple[Distance, ...], tuple[Problem, ...]]:
-    """Parse `[[distance]]` tables, look up their pairs of conditions, and return the distances and
-    every mistake.
-    """
+    """Parse `[[distance]]` tables: return the distances and every mistake."""
     recorded = {condition.label for condition in conditions if condition.data.test_curve}
 
     def read(selector: _ConditionSelector, table: dict[str, Any]) -> Distance:
@@ -120,9 +115,7 @@ def parse_distances(
 def parse_ensembles(
     tables: Iterable[dict[str, Any]], conditions: Sequence[Condition], where: str
 ) -> tuple[tuple[Ensemble, ...], tuple[Problem, ...]]:
-    """Parse `[[ensemble]]` tables, look up their conditions, and return the ensembles and every
-    mistake.
-    """
+    """Parse `[[ensemble]]` tables: return the ensembles and every mistake."""
     known = {condition.label: condition for condition in conditions}
 
     def read(selector: _ConditionSelector, table: dict[str, Any]) -> Ensemble:

@@ -41,9 +41,7 @@ def check_claim(
     where: str,
     field: str,
 ) -> list[Problem]:
-    """Return a problem for each part of a claim that the plan cannot decide, whatever the results
-    of its runs.
-    """
+    """Return a problem for each part of a claim that no result of the plan can decide."""
     problems = []
     by_label = {condition.label: condition for condition in conditions}
     if isinstance(claim, ClaimWithMargin) and (spread := _run_variance(claim, references)):
@@ -108,9 +106,7 @@ def _smallest_margin(seeds: int, run_variance: _RunVariance) -> float:
 def _run_variance(
     claim: ClaimWithMargin, references: Sequence[MatchedReference]
 ) -> _RunVariance | None:
-    """Return the spread from the claim's expected_sd or the published numbers; None without both,
-    and for pairs.
-    """
+    """Return the spread from expected_sd or published numbers; None without, and for pairs."""
     if not isinstance(claim, Relative) and claim.paired:
         return None
     weights = [1.0] * len(condition_labels(claim))
@@ -184,9 +180,7 @@ def _value_in_metric(claim: ClaimWithMargin, value: ReferenceValue) -> float | N
 
 
 def share_training(left: Condition, right: Condition) -> bool:
-    """Return True if runs of one seed share their whole training, so that only its evaluation
-    differs.
-    """
+    """Return True if runs of one seed share their training and differ in the evaluation."""
 
     def plain(c: Condition) -> tuple[ModelConfig, DataConfig, AnyRecipe]:
         return c.model, replace(c.data, test_curve=False, curve_images=None), c.recipe.training

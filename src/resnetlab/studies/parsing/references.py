@@ -37,8 +37,7 @@ def load_reference_source(
 def parse_references(
     raw_names: object, conditions: Sequence[Condition], where: str
 ) -> tuple[tuple[MatchedReference, ...], tuple[Problem, ...]]:
-    """Parse a study's `published = "he2016-cifar10"` (or a list of names) and assign the numbers to
-    its conditions.
+    """Parse `published = "he2016-cifar10"` (or a list) and assign the numbers to conditions.
 
     A number belongs to the conditions that have its network and the fields in its `at`. A number
     without a condition comes last, with an empty label.

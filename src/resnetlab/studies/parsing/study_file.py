@@ -214,8 +214,7 @@ def _with_file_protocols(
 def _check_instruments(
     diagnostics: DiagnosticsConfig, conditions: list[Condition], where: str
 ) -> tuple[Problem, ...]:
-    """Return problems for measurements that fine-tuning does not have, and for epochs that no run
-    reaches.
+    """Return problems of measurements without fine-tuning, and of epochs that no run reaches.
 
     The epochs are checked only if the recipes give their number.
     """
@@ -324,9 +323,7 @@ def _unknown_data(tables: Mapping[str, Any], where: str) -> tuple[Problem, ...]:
 def _bases(
     tables: Mapping[str, Any], where: str, grid: Mapping[str, Any]
 ) -> tuple[dict[str, Any], tuple[Problem, ...]]:
-    """Return the file's own model, data, recipe and numerics; an axis of the grid may replace each
-    of them.
-    """
+    """Return the file's own model, data, recipe and numerics; an axis may replace each."""
     bases: dict[str, Any] = {name: tables.get(name) for name in ("model", "data", "numerics")}
     bases["recipe"], problems = _collect_problems(
         lambda: (
@@ -479,9 +476,7 @@ def finetune_conflicts(model: ModelConfig, data: DataConfig, where: str) -> tupl
 
 
 def _assign_labels(conditions: list[Condition]) -> list[Condition]:
-    """Give the conditions unique labels: the title of the network, then the axes that the title
-    does not contain.
-    """
+    """Give unique labels: the network's title, then the axes that it does not contain."""
     labels = [condition.label for condition in conditions]
     short_names = {
         "train_size": "train",
