@@ -1,7 +1,4 @@
-"""Config of a bag of visual words with a linear classifier.
-
-Free of torch.
-"""
+"""Config of a bag of visual words with a linear classifier. Free of torch."""
 
 from __future__ import annotations
 

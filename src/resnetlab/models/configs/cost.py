@@ -1,7 +1,4 @@
-"""Parameters and multiply-adds of a network by arithmetic, without building it.
-
-Free of torch.
-"""
+"""Parameters and multiply-adds of a network by arithmetic, without building it. Free of torch."""
 
 from __future__ import annotations
 
