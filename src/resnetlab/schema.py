@@ -305,11 +305,9 @@ def _to_problem(type_: Any, detail: ErrorDetails, where: str, prefix: str) -> Pr
             known = sorted(item.name for item in dataclasses.fields(holder)) if holder else []
             return unknown_field(where, field, last, known)
         case "missing" | "missing_argument" | "missing_keyword_only_argument":
-            fix = (
-                "give one more value"
-                if last.startswith("[")
-                else f"add {last} = {_example_value(field_type)}"
-            )
+            fix = "give one more value"
+            if not last.startswith("["):
+                fix = f"add {last} = {_example_value(field_type)}"
             return Problem(where, "missing", fix, field=field)
         case "union_tag_not_found" | "union_tag_invalid":
             tag = str(context.get("discriminator", "")).strip("'")
@@ -338,11 +336,9 @@ def _to_problem(type_: Any, detail: ErrorDetails, where: str, prefix: str) -> Pr
             path = f"{field}.{error.field}" if field and error.field else field or error.field
             return Problem(where, error.what, error.fix, field=path)
         case "dataclass_type" | "dict_type":
-            fix = (
-                f"write it as [{last}] with its fields below"
-                if last.isidentifier()
-                else "give it as a table"
-            )
+            fix = "give it as a table"
+            if last.isidentifier():
+                fix = f"write it as [{last}] with its fields below"
             if _is_union(_unwrap_annotated(field_type)):
                 fix = f"{last} = {_example_value(field_type)}"
             return Problem(where, "not a table", fix, field=field, got=got)

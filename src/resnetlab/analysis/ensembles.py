@@ -76,11 +76,9 @@ def _rows_of_ensemble(
 def _test_probabilities(study_run: StudyRun) -> Answers | None:
     record = study_run.record
     trained = record is not None and record.result is not None and record.result.status == "trained"
-    return (
-        RunDirectory(Path(record.folder)).test_probabilities()
-        if record is not None and trained and record.folder
-        else None
-    )
+    if record is not None and trained and record.folder:
+        return RunDirectory(Path(record.folder)).test_probabilities()
+    return None
 
 
 def _ensemble_row(

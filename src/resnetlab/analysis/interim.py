@@ -32,11 +32,8 @@ def with_looks(study: Study, max_seeds: int) -> Study:
     five seeds, so a study with such a claim has its first look there. Raises InputError if the
     study has no claim or if no look has so few seeds.
     """
-    first = (
-        5
-        if any(isinstance(claim, FailsAndTrains) for claim in study.claims)
-        else min(ALPHA_SPENDING)
-    )
+    fails = any(isinstance(claim, FailsAndTrains) for claim in study.claims)
+    first = 5 if fails else min(ALPHA_SPENDING)
     looks = tuple(n for n in ALPHA_SPENDING if first <= n <= max_seeds)
     if not study.claims:
         raise input_error(

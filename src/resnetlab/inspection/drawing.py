@@ -230,11 +230,9 @@ def _stages(layers: list[Layer]) -> list[tuple[str, list[Layer]]]:
 
 def _label(layer: Layer) -> str:
     """Return a label such as `3x3 conv, 64, /2`."""
-    kernel = (
-        f"{format_square_size(layer.kernel)}x{format_square_size(layer.kernel)} "
-        if layer.kernel and len(set(layer.kernel)) == 1
-        else ""
-    )
+    kernel = ""
+    if layer.kernel and len(set(layer.kernel)) == 1:
+        kernel = f"{format_square_size(layer.kernel)}x{format_square_size(layer.kernel)} "
     kernel = kernel or (f"{format_size(layer.kernel)} " if layer.kernel else "")
     kind, _, detail = layer.kind.partition(", ")
     has_maps = layer.layer_parameters or layer.kind == "pad"
@@ -246,11 +244,9 @@ def _label(layer: Layer) -> str:
 
 def _tooltip(layer: Layer) -> str:
     """Return a tooltip with all values of the layer's table row."""
-    field = (
-        f", receptive field {format_square_size(layer.receptive_field.size)}"
-        if layer.receptive_field
-        else ""
-    )
+    field = ""
+    if layer.receptive_field:
+        field = f", receptive field {format_square_size(layer.receptive_field.size)}"
     operations = ", then ".join([_label(layer), *layer.followed_by])
     summary = f"{layer.name}: {operations}; output {format_size(layer.output)}"
     return (
@@ -262,16 +258,12 @@ def _tooltip(layer: Layer) -> str:
 def _box(layer: Layer, x: int, y: int, width: int, name: str) -> str:
     strided = layer.stride is not None and max(layer.stride) > 1
     name += " strided" if strided else "" if layer.layer_parameters else " bare"
-    then = (
-        " " + ", ".join(layer.followed_by)
-        if layer.followed_by and len(layer.followed_by) < 4
-        else ""
-    )
-    muted = (
-        f'<tspan class="muted">{escape(then)}</tspan>'
-        if then and len(_label(layer) + then) < 40
-        else ""
-    )
+    then = ""
+    if layer.followed_by and len(layer.followed_by) < 4:
+        then = " " + ", ".join(layer.followed_by)
+    muted = ""
+    if then and len(_label(layer) + then) < 40:
+        muted = f'<tspan class="muted">{escape(then)}</tspan>'
     return (
         f'<g class="{name}">{_tooltip(layer)}<rect x="{x}" y="{y - BOX_HEIGHT // 2}" '
         f'width="{width}" height="{BOX_HEIGHT}" rx="4"/>'

@@ -244,11 +244,10 @@ def acceptance_sentence(layers: list[LayerAcceptance], image_shape: tuple[int, i
     accepting = [layer for layer in layers if layer.accepts]
     if not refusing:
         pools = [layer for layer in layers if layer.kind.startswith("adaptive")]
-        because = (
-            f": {pools[-1].layer} gives the linear layers the same number of values at every size"
-            if pools
-            else ""
-        )
+        because = ""
+        if pools:
+            same = "the same number of values at every size"
+            because = f": {pools[-1].layer} gives the linear layers {same}"
         return f"Unchanged, every layer accepts {size} ({counts(layers)}){because}."
     first = refusing[0]
     return (

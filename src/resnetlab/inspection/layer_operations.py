@@ -177,9 +177,7 @@ def after_view_op(
         )
     if x.dim() == 4 and y.dim() < 4:
         size = (x.shape[2], x.shape[3])
-        return (
-            receptive_field.after_window(size, size, (0, 0), (1, 1))
-            if size != (1, 1)
-            else receptive_field
-        )
+        if size != (1, 1):
+            return receptive_field.after_window(size, size, (0, 0), (1, 1))
+        return receptive_field
     return receptive_field if x.dim() == y.dim() or x.dim() < 4 else None

@@ -74,11 +74,9 @@ class SlidingWindow:
     def macs(self) -> int:
         """Number of multiply-adds for one image."""
         down, across, _ = self.output
-        return (
-            0
-            if self.filters is None
-            else self.kernel**2 * self.depth * self.filters * down * across
-        )
+        if self.filters is None:
+            return 0
+        return self.kernel**2 * self.depth * self.filters * down * across
 
     @property
     def fully_connected_weights(self) -> int:
@@ -102,11 +100,9 @@ def pad_to_same_size(window: SlidingWindow) -> SlidingWindow:
         if padded.output[:2] == (window.height, window.width):
             return padded
     even_kernel = window.kernel % 2 == 0 and window.stride == 1
-    fix = (
-        f"an odd kernel, such as {window.kernel + 1}"
-        if even_kernel
-        else "--stride 1, and an odd kernel"
-    )
+    fix = "--stride 1, and an odd kernel"
+    if even_kernel:
+        fix = f"an odd kernel, such as {window.kernel + 1}"
     problem = (
         f"no padding keeps {window.height}x{window.width} with kernel {window.kernel} and stride "
         f"{window.stride}"

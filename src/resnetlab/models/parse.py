@@ -39,11 +39,9 @@ def parse_model(value: object, where: str, field: str = "model") -> ModelConfig:
     to it. Raises InputError that names `where` and `field`.
     """
     if isinstance(value, str):
-        return (
-            _parse_file(value, where)
-            if value.endswith(".toml")
-            else get_model_config(value, where, field)
-        )
+        if value.endswith(".toml"):
+            return _parse_file(value, where)
+        return get_model_config(value, where, field)
     if not isinstance(value, dict):
         raise input_error(where, "not a model", 'model = "cifar-resnet20"', field=field, got=value)
     # All mistakes are reported at once. Only the file form has `name` and `depth`; the config has
@@ -107,11 +105,9 @@ def parse_model(value: object, where: str, field: str = "model") -> ModelConfig:
 def with_hub_weights(model: ModelConfig) -> ModelConfig:
     """Return an external model without weights with `weights="hub"`; any other model unchanged."""
     without_weights = isinstance(model, ExternalConfig) and model.library and not model.weights
-    return (
-        replace(model, weights="hub")
-        if without_weights and isinstance(model, ExternalConfig)
-        else model
-    )
+    if without_weights and isinstance(model, ExternalConfig):
+        return replace(model, weights="hub")
+    return model
 
 
 def _parse_file(source: str, where: str) -> ModelConfig:

@@ -37,6 +37,16 @@ class Column:
     numeric: bool = True
 
 
+def number_columns(*names: str) -> tuple[Column, ...]:
+    """Return columns of numbers."""
+    return tuple(map(Column, names))
+
+
+def text_columns(*names: str) -> tuple[Column, ...]:
+    """Return columns of words."""
+    return tuple(Column(name, numeric=False) for name in names)
+
+
 @dataclass(frozen=True)
 class Table:
     """Table of rows of cells. `narrow_layout` is its form on a phone."""

@@ -23,11 +23,9 @@ def format_pct(value: float | None, digits: int = 1) -> str:
 
 def format_interval(interval: Interval | None, digits: int = 1) -> str:
     """Format an interval: `[96.2, 98.0]`."""
-    return (
-        DASH
-        if interval is None
-        else f"[{format_number(interval.low, digits)}, {format_number(interval.high, digits)}]"
-    )
+    if interval is None:
+        return DASH
+    return f"[{format_number(interval.low, digits)}, {format_number(interval.high, digits)}]"
 
 
 def format_rate_interval(interval: Interval) -> str:
@@ -66,11 +64,9 @@ def format_duration(seconds: float) -> str:
     if seconds < 60:
         return f"{seconds:.1f} s"
     minutes, rest = divmod(round(seconds), 60)
-    return (
-        f"{minutes} min {rest:02d} s"
-        if minutes < 60
-        else f"{minutes // 60} h {minutes % 60:02d} min"
-    )
+    if minutes < 60:
+        return f"{minutes} min {rest:02d} s"
+    return f"{minutes // 60} h {minutes % 60:02d} min"
 
 
 def format_count(count: float, noun: str) -> str:

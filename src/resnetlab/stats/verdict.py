@@ -99,11 +99,9 @@ class MeansHypothesis:
     @property
     def arm_sizes(self) -> tuple[int, ...]:
         """Return the number of values in each arm, for a forecast."""
-        return (
-            (len(self.pairs),)
-            if self.pairs is not None
-            else tuple(len(arm.trained) for arm in self.arms)
-        )
+        if self.pairs is not None:
+            return (len(self.pairs),)
+        return tuple(len(arm.trained) for arm in self.arms)
 
     def effects(self, values: Sequence[Sequence[float]]) -> list[Effect]:
         """Return the effect of each contrast from the values of the trained runs of each arm."""
@@ -314,11 +312,9 @@ def _test(hypothesis: Hypothesis) -> _TestResult:
                     "none", 1.0, f"too few trained runs for a test of means: {rates} trained"
                 )
             if short or (hypothesis.pairs is not None and len(hypothesis.pairs) < 2):
-                what = (
-                    f"{len(short)} of the {len(arms)} conditions have"
-                    if short
-                    else "the pairs have"
-                )
+                what = "the pairs have"
+                if short:
+                    what = f"{len(short)} of the {len(arms)} conditions have"
                 return _TestResult(
                     "none", 1.0, f"too few trained runs for a test of means: {what} fewer than 2"
                 )
@@ -477,11 +473,9 @@ def _verdict(
 def _forecast(hypothesis: Hypothesis, effect: Effect | None, alpha: float) -> SeedForecast | None:
     """Return the seeds that would decide a claim if the observed effect is the true one."""
     if isinstance(hypothesis, MeansHypothesis):
-        return (
-            forecast_seeds(effect, hypothesis.arm_sizes, hypothesis.region, alpha)
-            if effect
-            else None
-        )
+        if effect:
+            return forecast_seeds(effect, hypothesis.arm_sizes, hypothesis.region, alpha)
+        return None
     min_runs = 1 + min(arm.counts.finished for arm in hypothesis.arms)
     if isinstance(hypothesis, SpeedHypothesis):
         return rank_test_seeds(

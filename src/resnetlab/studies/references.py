@@ -98,13 +98,11 @@ class ReferenceValue:
     @property
     def models(self) -> tuple[Any, ...]:
         """Return the networks of the value."""
-        return (
-            tuple(self.model)
-            if isinstance(self.model, list)
-            else ()
-            if self.model is None
-            else (self.model,)
-        )
+        if isinstance(self.model, list):
+            return tuple(self.model)
+        if self.model is None:
+            return ()
+        return (self.model,)
 
     @property
     def rounding_half_width(self) -> float:

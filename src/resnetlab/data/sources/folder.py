@@ -356,11 +356,11 @@ def _case_collisions(listing: FolderListing) -> list[str]:
         by_folded_path[file.path.casefold()].append(file.path)
     twins = [paths for paths in by_folded_path.values() if len(paths) > 1]
     suffix = f" and {len(twins) - 1:,} more such" if twins[1:] else ""
-    return (
-        [f"files whose names differ in case only are all used: {', '.join(twins[0])}{suffix}"]
-        if twins
-        else []
-    )
+    if twins:
+        return [
+            f"files whose names differ in case only are all used: {', '.join(twins[0])}{suffix}"
+        ]
+    return []
 
 
 def _count_files(count: int, noun: str) -> str:

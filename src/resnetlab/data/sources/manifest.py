@@ -120,11 +120,9 @@ def fill_missing_splits(
     result = stored or _draw_missing_splits(rows, classes, str(root))
     if stored is None:
         write_manifest(path, result)
-    description = (
-        "15 % test and 15 % validation"
-        if rows[0].split is None
-        else "15 % of train as the test split"
-    )
+    description = "15 % of train as the test split"
+    if rows[0].split is None:
+        description = "15 % test and 15 % validation"
     return result, (
         (
             f"{root} has no test split: {description} were set apart, by class, by seed 0; "
@@ -246,8 +244,6 @@ def _read_manifest(path: Path, rows: Sequence[ManifestRow]) -> tuple[ManifestRow
         for row, current in zip(result, rows, strict=True)
     )
     splits = {row.split for row in result}
-    return (
-        result
-        if same and same_splits and splits <= set(get_args(Split)) and {"train", "test"} <= splits
-        else None
-    )
+    if same and same_splits and splits <= set(get_args(Split)) and {"train", "test"} <= splits:
+        return result
+    return None

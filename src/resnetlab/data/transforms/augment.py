@@ -96,11 +96,9 @@ def train_batch(
     images = normalizer(batch)
     if augment.cutout:
         images = cutout(images, draws.cutout_center[positions], augment.cutout)
-    return (
-        mixup(images, draws.mix_lambda[positions], draws.mix_partner[positions])
-        if augment.mixup
-        else images
-    )
+    if augment.mixup:
+        return mixup(images, draws.mix_lambda[positions], draws.mix_partner[positions])
+    return images
 
 
 def train_labels(
@@ -108,12 +106,10 @@ def train_labels(
 ) -> Tensor:
     """Return the labels (B,) of a part of an epoch; with mixup the class probabilities (B, K)."""
     batch = labels[draws.order[positions]]
-    return (
-        mixup(
+    if augment.mixup:
+        return mixup(
             F.one_hot(batch, classes).float(),
             draws.mix_lambda[positions],
             draws.mix_partner[positions],
         )
-        if augment.mixup
-        else batch
-    )
+    return batch

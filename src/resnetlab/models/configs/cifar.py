@@ -110,13 +110,7 @@ class CifarConfig:
         if name := _depth_report_name(replace(self, batch_norm=True)).removeprefix("depth-report-"):
             details = ", ".join(["depth report", *norm])
             return f"{name.replace('plain', 'plain ').replace('resnet', 'residual ')} ({details})"
-        kind = (
-            "plain"
-            if self.shortcut == "none"
-            else "gated"
-            if self.shortcut == "gated"
-            else "residual"
-        )
+        kind = {"none": "plain", "gated": "gated"}.get(self.shortcut, "residual")
         options: list[str] = [self.shortcut] if kind == "residual" else []
         options += ["-".join(map(str, self.widths))] if self.widths != (16, 32, 64) else []
         options += ["bottleneck"] if self.block == "bottleneck" else []

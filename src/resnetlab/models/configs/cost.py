@@ -117,11 +117,9 @@ def _size_error(
         f"layer {error.layer} takes maps of {error.required} and gets {error.side}x{error.side}"
     )
     largest = next((a for a, b in zip(sides, [*sides[1:], 0], strict=True) if b != a + 1), 0)
-    fix = (
-        f"the smallest images that it takes are {sides[0]}x{sides[0]} pixels"
-        if sides
-        else "another network"
-    )
+    fix = "another network"
+    if sides:
+        fix = f"the smallest images that it takes are {sides[0]}x{sides[0]} pixels"
     if sides and largest < MAX_SIDE:
         fix += f", the largest {largest}x{largest}"
     return input_error(name, problem, fix, field=f"images of {side}x{side} pixels")

@@ -70,11 +70,9 @@ class ImageNetConfig:
         """Title in tables and figures: `ResNet-50`, `plain 34 (ImageNet)`, `ResNeXt-101 32x8d`."""
         if self.shortcut == "none":
             return f"plain {self.depth} (ImageNet)"
-        groups = (
-            f" {self.cardinality}x{self.group_width}d"
-            if (self.cardinality, self.group_width) != (1, 64)
-            else ""
-        )
+        groups = ""
+        if (self.cardinality, self.group_width) != (1, 64):
+            groups = f" {self.cardinality}x{self.group_width}d"
         options: list[str] = [] if self.shortcut == "B" else [self.shortcut]
         options += (
             ["stride on first"] if self.stride_on == "first" and self.block == "bottleneck" else []

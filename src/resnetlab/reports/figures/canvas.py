@@ -151,11 +151,9 @@ def apply_fixed_colors(figure: Figure) -> None:
         if getattr(color, "ndim", 1) == 2:
             return [fixed(row) for row in color]
         placeholder = to_hex(color)
-        return (
-            (*to_rgba(COLORS[placeholder][1])[:3], to_rgba(color)[3])
-            if placeholder in COLORS
-            else color
-        )
+        if placeholder in COLORS:
+            return (*to_rgba(COLORS[placeholder][1])[:3], to_rgba(color)[3])
+        return color
 
     figure.canvas.draw()  # matplotlib creates the ticks only when it draws
     artists: list[Any] = figure.findobj()

@@ -35,11 +35,9 @@ def draw(plot: DotPlot, narrow: bool) -> Figure:
     edge = any(dot.outcome in OUTCOMES_AT_EDGE for row in rows for dot in row.dots)
     handles = _legend(rows, any(low <= row.chance_pct <= high for row in rows))
     columns = 2 if narrow else 5
-    extra = (
-        max(len(wrap_lines(row.label, 40)) for row in rows) * 18
-        if max(len(row.label) for row in rows) > 18
-        else 0
-    )
+    extra = 0
+    if max(len(row.label) for row in rows) > 18:
+        extra = max(len(wrap_lines(row.label, 40)) for row in rows) * 18
     foot, row_height = 34 + 19 * -(-len(handles) // columns), 106 + extra if narrow else 68
     row_height += 15 * max(len(row.reference_marks) for row in rows)
     height = row_height * len(rows) + foot + 6

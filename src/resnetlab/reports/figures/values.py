@@ -122,11 +122,9 @@ def _effect_values(row: ForestRow, reference_effect: ReferenceEffect | None) -> 
         *row.training_share,
         *row.texts[1:],
     ]
-    return (
-        [*values, reference_effect.effect, "; ".join(reference_effect.sources)]
-        if reference_effect
-        else [*values, None, None]
-    )
+    if reference_effect:
+        return [*values, reference_effect.effect, "; ".join(reference_effect.sources)]
+    return [*values, None, None]
 
 
 def csv_text(names: Sequence[str], rows: Iterable[Sequence[CsvValue]]) -> str:

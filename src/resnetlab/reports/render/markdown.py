@@ -76,11 +76,9 @@ def table(table: Table) -> list[str]:
 
 def _cell(cell: Cell) -> str:
     text = escape(cell.text) + (f"<br>{escape(cell.note)}" if cell.note else "")
-    return (
-        text.replace(escape(cell.cited), f"[{escape(cell.cited)}]({cell.url})", 1)
-        if cell.url
-        else text
-    )
+    if cell.url:
+        return text.replace(escape(cell.cited), f"[{escape(cell.cited)}]({cell.url})", 1)
+    return text
 
 
 def _code_block(text: str) -> str:

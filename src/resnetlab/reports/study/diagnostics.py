@@ -117,11 +117,9 @@ def _range_text(quantity: LayerQuantity) -> str:
 
 
 def _run_count_text(measured: int, planned: int) -> str:
-    return (
-        format_count(planned, "run")
-        if measured == planned
-        else f"{measured} of {format_count(planned, 'run')}"
-    )
+    if measured == planned:
+        return format_count(planned, "run")
+    return f"{measured} of {format_count(planned, 'run')}"
 
 
 def _ablation_plot(analysis: StudyAnalysis) -> AblationPlot | None:

@@ -138,11 +138,9 @@ def claims_note(declared_claims: Sequence[AnyClaim], correction: str) -> str:
         how += (
             ". The train images: a fixed part of the train split, evaluated as the test images are"
         )
-    paired = (
-        " Paired: the two results of the same training run are compared."
-        if any(_is_paired(c) for c in declared_claims)
-        else ""
-    )
+    paired = ""
+    if any(_is_paired(c) for c in declared_claims):
+        paired = " Paired: the two results of the same training run are compared."
     return (
         "Difference: how much better left is, in accuracy, or how much lower in error or loss, "
         f"over trained runs, by Welch's t with ν degrees of freedom. Tests: {how}. If p, "

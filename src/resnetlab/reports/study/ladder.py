@@ -4,7 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from resnetlab.reports.document import Cell, Column, LadderPlot, LadderSection, RungRow, Table
+from resnetlab.reports.document import (
+    Cell,
+    LadderPlot,
+    LadderSection,
+    RungRow,
+    Table,
+    number_columns,
+    text_columns,
+)
 from resnetlab.reports.format import (
     DASH,
     capitalize_first,
@@ -50,21 +58,16 @@ def _train_pct(analysis: StudyAnalysis, label: str) -> float | None:
         for row in analysis.rows(label)
         if row.status == "trained" and row.train_error_pct is not None
     ]
-    return (
-        mean([100 - row.train_error_pct for row in rows if row.train_error_pct is not None])
-        if rows
-        else None
-    )
+    if rows:
+        return mean([100 - row.train_error_pct for row in rows if row.train_error_pct is not None])
+    return None
 
 
 def _table(analysis: StudyAnalysis) -> Table:
     columns = (
-        Column("Rung", numeric=False),
-        Column("Test"),
-        Column("Train"),
-        Column("Difference"),
-        Column("Verdict", numeric=False),
-        Column("Explanation", numeric=False),
+        *text_columns("Rung"),
+        *number_columns("Test", "Train", "Difference"),
+        *text_columns("Verdict", "Explanation"),
     )
     verdicts = _verdicts(analysis)
     rows = tuple(
@@ -87,11 +90,9 @@ def _row(analysis: StudyAnalysis, rung: Rung, verdict: Verdict | None) -> tuple[
     summary, effect = analysis.summaries[rung.condition], _effect(analysis, rung)
     counts, digits = summary.counts, decimals(summary.interval_pct)
     train = _train_pct(analysis, rung.condition)
-    side = (
-        f"side rung: instead of {rung.instead_of}, added to {rung.parent}"
-        if rung.instead_of
-        else ""
-    )
+    side = ""
+    if rung.instead_of:
+        side = f"side rung: instead of {rung.instead_of}, added to {rung.parent}"
     changes = (
         "; ".join(part for part in (side, *rung.adds) if part)
         or "model, data and recipe of the study"

@@ -175,11 +175,9 @@ def _forest_row(
         rates = f"{trained}/{sum(arm_counts.finished for arm_counts in counts)}"
     run_texts = (f"{rates} trained", failures)
     if effect is None:
-        effect_text = (
-            ""
-            if isinstance(hypothesis, MeansHypothesis)
-            else estimands.counts_cell(hypothesis).text
-        )
+        effect_text = ""
+        if not isinstance(hypothesis, MeansHypothesis):
+            effect_text = estimands.counts_cell(hypothesis).text
         return ForestRow(
             claim.statement,
             "",

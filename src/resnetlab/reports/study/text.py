@@ -196,11 +196,9 @@ def _without_claims(analysis: StudyAnalysis) -> str:
         f", and {format_count(len(labels) - 4, 'condition')} more below" if len(labels) > 4 else ""
     )
     together = ensembles.ensemble_sentence(analysis)
-    why = (
-        "its claims need conditions that were left out"
-        if analysis.study.left_out
-        else "the study declares no claim"
-    )
+    why = "the study declares no claim"
+    if analysis.study.left_out:
+        why = "its claims need conditions that were left out"
     return f"{capitalize_first(accuracies)}{more}; {why}, so there is no verdict." + (
         together and f" {together}"
     )
@@ -251,11 +249,9 @@ def test_split_note(analysis: StudyAnalysis) -> str:
             "learning rate if several are tried, and the stage. The test images are evaluated "
             "once, at the end."
         )
-    selection = (
-        "the weights with the lowest validation error are used"
-        if best
-        else "the last weights are used"
-    )
+    selection = "the last weights are used"
+    if best:
+        selection = "the weights with the lowest validation error are used"
     if any(condition.data.test_curve for condition in analysis.study.conditions):
         curve = "Their curve was recorded because the study asks for it; it selected nothing."
         return f"The test images selected nothing: {selection}. {curve}"

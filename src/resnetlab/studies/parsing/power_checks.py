@@ -120,11 +120,11 @@ def _run_variance(
         sds, origin = [claim.expected_sd] * len(weights), f"{claim.expected_sd:g}{unit}"
     else:
         sds, origin = _reference_sds(claim, references)
-    return (
-        _RunVariance(tuple((w * sd) ** 2 for w, sd in zip(weights, sds, strict=True)), origin)
-        if sds
-        else None
-    )
+    if sds:
+        return _RunVariance(
+            tuple((w * sd) ** 2 for w, sd in zip(weights, sds, strict=True)), origin
+        )
+    return None
 
 
 def _reference_sds(

@@ -461,11 +461,9 @@ def finetune_conflicts(model: ModelConfig, data: DataConfig, where: str) -> tupl
     allowed_data = DataConfig(source=data.source, skip_bad=data.skip_bad, split=data.split)
     unused = [name for name, value in vars(data).items() if value != getattr(allowed_data, name)]
     for name in unused:
-        fix = (
-            "recipe.train_size"
-            if name == "image_size"
-            else "remove it; data.split splits a folder of photographs"
-        )
+        fix = "remove it; data.split splits a folder of photographs"
+        if name == "image_size":
+            fix = "recipe.train_size"
         problems.append(
             Problem(where, "not available with a fine-tuning recipe", fix, field=f"data.{name}")
         )
