@@ -11,12 +11,14 @@ import io
 import re
 import textwrap
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+    from matplotlib.lines import Line2D
 
 # Placeholder: CSS variable, fixed color. Series: Okabe and Ito 2008, darkened where text needs more
 # contrast.
@@ -134,6 +136,45 @@ def new_figure(width: int, height: float) -> Figure:
     figure = Figure(figsize=(width / 72, height / 72), dpi=72)
     FigureCanvasSVG(figure)
     return figure
+
+
+def draw_segment(
+    ax: Axes,
+    xs: Sequence[float],
+    ys: Sequence[float],
+    color: str,
+    lw: float,
+    zorder: float,
+    alpha: float | None = None,
+) -> None:
+    """Draw a line from (xs[0], ys[0]) to (xs[1], ys[1]) that ends exactly there."""
+    ax.plot(xs, ys, color=color, lw=lw, alpha=alpha, solid_capstyle="butt", zorder=zorder)
+
+
+def draw_legend(
+    figure: Figure, handles: list[Line2D], left: float, columns: int, handlelength: float
+) -> None:
+    """Draw a legend at the bottom, from `left` on, a share of the width."""
+    figure.legend(
+        handles=handles,
+        loc="lower left",
+        bbox_to_anchor=(left, 0),
+        borderaxespad=0.2,
+        ncols=columns,
+        fontsize=12,
+        labelcolor=MUTED,
+        handlelength=handlelength,
+        handletextpad=0.5,
+        columnspacing=1.4,
+        borderpad=0,
+    )
+
+
+def format_percent_axis(ax: Axes, narrow: bool) -> None:
+    """Draw the grid and the labels of a horizontal axis in percent."""
+    ax.grid(axis="x")
+    ax.xaxis.set_major_formatter(lambda value, _: f"{value:g} %" if 0 <= value <= 100 else "")
+    ax.locator_params(axis="x", nbins=4 if narrow else 6)
 
 
 def wrap_lines(text: str, max_chars: int) -> list[str]:
