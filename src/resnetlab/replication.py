@@ -26,7 +26,7 @@ from resnetlab.stats.intervals import ACCURACY_RANGE_PCT, Interval, within_range
 from resnetlab.stats.prediction import ReportedResult, prediction_interval
 from resnetlab.studies.plan import Plan
 from resnetlab.studies.run import read_record
-from resnetlab.studies.study import Condition
+from resnetlab.studies.study import Condition, Study
 from resnetlab.training.hardware import processor_has_bf16
 
 
@@ -121,38 +121,38 @@ def verify(
     train = train or (lambda loaded, plan: _train(loaded, plan, root))
     evidence = load(folder)
     for row in sample_runs(evidence, num_runs, seed):
-        condition = evidence.study.condition(row.condition)
-        numerics = _matching_numerics(evidence, condition)
-        _check_bf16_support(numerics, str(folder))
-        study = replace(
-            evidence.study,
-            conditions=(_with_data(condition, data),),
-            seeds=(row.seed,),
-            claims=(),
-            references=(),
-            ladder=(),
-            ensembles=(),
-            numerics=numerics,
-        )
-        loaded = LoadedStudy(study)
+        loaded = LoadedStudy(_study_of_run(evidence, row, data, str(folder)))
         plan = loaded.plan(root, notify)
         notify(f"repeating {row.condition}, seed {row.seed}")
         if not train(loaded, plan):
             return
         now = collect(read_record(plan, root))
-        alike = [
-            other
-            for other in evidence.rows
-            if (other.condition, other.status) == (row.condition, "trained")
-        ]
-        trained = [value for other in alike if (value := _accuracy(other)) is not None]
+        alike = (row.condition, "trained")
+        reported = [_accuracy(r) for r in evidence.rows if (r.condition, r.status) == alike]
         yield Replication(
             row,
             now.rows[0],
-            _prediction_interval(trained),
+            _prediction_interval([value for value in reported if value is not None]),
             training_share(evidence.study, data_by_condition(evidence), [row.condition]),
             _is_same_environment(evidence, now, plan, row),
         )
+
+
+def _study_of_run(evidence: StudyData, row: RunRow, data: str, where: str) -> Study:
+    """Return the study of this run alone, without claims, with the numerics that it had."""
+    condition = evidence.study.condition(row.condition)
+    numerics = _matching_numerics(evidence, condition)
+    _check_bf16_support(numerics, where)
+    return replace(
+        evidence.study,
+        conditions=(_with_data(condition, data),),
+        seeds=(row.seed,),
+        claims=(),
+        references=(),
+        ladder=(),
+        ensembles=(),
+        numerics=numerics,
+    )
 
 
 def _train(loaded: LoadedStudy, plan: Plan, root: Path) -> bool:

@@ -173,9 +173,7 @@ class Verdict:
 
     @property
     def badge(self) -> str:
-        """Return the key of the badge's colors: the label, or `at this protocol` for all verdicts
-        that say nothing of the source's claim.
-        """
+        """Return the key of the badge's colors; all limited protocols have the same."""
         return self.label if self.phrase == self.label else "at this protocol"
 
     @property
@@ -233,9 +231,8 @@ def compute_sequential_verdicts(
                 raise ValueError("a claim that a network fails is judged at one look")
             for arm in question.arms:
                 if looks.look_index(arm.counts.planned) != number and not once:
-                    raise ValueError(
-                        f"look {number + 1} is at {looks.seeds[number]} seeds per condition"
-                    )
+                    seeds = looks.seeds[number]
+                    raise ValueError(f"look {number + 1} is at {seeds} seeds per condition")
     return _corrected_verdicts(history, looks)
 
 
@@ -243,31 +240,25 @@ def _corrected_verdicts(history: Sequence[Sequence[Hypothesis]], looks: Looks) -
     lines: list[Sequence[Hypothesis]] = []
     directions: list[int | None] = []  # index of the line for a claim's direction, if it has one
     for questions in history:
-        size_claims = [
-            q for q in questions if isinstance(q, MeansHypothesis) and q.direction is not None
+        directed = [
+            replace(question, region=question.direction, direction=None)
+            for question in questions
+            if isinstance(question, MeansHypothesis) and question.direction is not None
         ]
-        directions.append(
-            len(history) + sum(index is not None for index in directions) if size_claims else None
-        )
-        lines += (
-            [[replace(q, region=q.direction or GREATER, direction=None) for q in size_claims]]
-            if size_claims
-            else []
-        )
+        directions.append(len(history) + len(lines) if directed else None)
+        lines += [directed] if directed else []
     lines = [*history, *lines]
-    results_by_line = [[_test(question) for question in line] for line in lines]
+    results = [[_test(question) for question in line] for line in lines]
     corrected = [
-        looks.corrected_p([result.p for result in results])
-        if not isinstance(line[0], FailureHypothesis)
-        else (results[0].p, 0)
-        for line, results in zip(lines, results_by_line, strict=True)
+        (tests[0].p, 0)  # it is tested once
+        if isinstance(line[0], FailureHypothesis)
+        else looks.corrected_p([test.p for test in tests])
+        for line, tests in zip(lines, results, strict=True)
     ]
     adjusted = holm([p for p, _ in corrected])
     verdicts = [
-        _verdict(line, results, p, p_holm, looks, len(lines))
-        for line, results, p, p_holm in zip(
-            lines, results_by_line, corrected, adjusted, strict=True
-        )
+        _verdict(*of_line, looks, len(lines))
+        for of_line in zip(lines, results, corrected, adjusted, strict=True)
     ]
     return [
         verdict if index is None else _combine_direction(verdict, verdicts[index])
@@ -286,6 +277,12 @@ class _TestResult(NamedTuple):
     test: str = ""
 
 
+def _undecided(
+    reason: str, label: VerdictLabel = "inconclusive", effect: Effect | None = None
+) -> _TestResult:
+    return _TestResult("none", 1.0, reason, label, effect)
+
+
 def _test(hypothesis: Hypothesis) -> _TestResult:
     """Test a question and return the result with the largest p over all cases of the missing runs.
 
@@ -293,57 +290,42 @@ def _test(hypothesis: Hypothesis) -> _TestResult:
     """
     arms = hypothesis.arms
     if any(arm.counts.out_of_memory for arm in arms):
-        return _TestResult(
-            "none", 1.0, "a condition does not fit into this machine's memory", "untestable"
-        )
+        return _undecided("a condition does not fit into this machine's memory", "untestable")
     if sum(arm.counts.missing > 0 for arm in arms) > MAX_INCOMPLETE_ARMS:
-        return _TestResult(
-            "none", 1.0, f"runs are missing in more than {MAX_INCOMPLETE_ARMS} of the conditions"
-        )
+        return _undecided(f"runs are missing in more than {MAX_INCOMPLETE_ARMS} of the conditions")
     effect: Effect | None = None
     match hypothesis:
         case MeansHypothesis():
-            short = [arm for arm in arms if len(arm.trained) < 2]
-            if short and len(arms) == 2:
-                rates = " against ".join(
-                    f"{arm.counts.trained} of {arm.counts.finished}" for arm in arms
-                )
-                return _TestResult(
-                    "none", 1.0, f"too few trained runs for a test of means: {rates} trained"
-                )
-            if short or (hypothesis.pairs is not None and len(hypothesis.pairs) < 2):
-                what = "the pairs have"
-                if short:
-                    what = f"{len(short)} of the {len(arms)} conditions have"
-                return _TestResult(
-                    "none", 1.0, f"too few trained runs for a test of means: {what} fewer than 2"
-                )
-            results = [
-                _test_means(hypothesis, cases)
-                for cases in product(*(arm.missing_run_scenarios() for arm in arms))
-            ]
-            effect = _weakest_effect(hypothesis, hypothesis.effects([arm.trained for arm in arms]))
+            if short := _too_few_runs(hypothesis):
+                return _undecided(f"too few trained runs for a test of means: {short}")
+            cases = product(*(arm.missing_run_scenarios() for arm in arms))
+            results = [_test_means(hypothesis, case) for case in cases]
+            # Of several contrasts, the effect that supports the claim least.
+            effects = hypothesis.effects([arm.trained for arm in arms])
+            effect = max(effects, key=lambda each: region_test(each, hypothesis.region)[0])
         case FailureHypothesis():
-            failures = [
-                (arm.counts.at_chance + arm.counts.diverged, arm.counts.missing) for arm in arms
-            ]
-            results = [
-                _test_failure(hypothesis, cases)
-                for cases in product(*({k, k + m} for k, m in failures))
-            ]
+            failed = [(arm.counts.at_chance + arm.counts.diverged, arm.counts) for arm in arms]
+            counts = product(*({k, k + counts.missing} for k, counts in failed))
+            results = [_test_failure(hypothesis, case) for case in counts]
         case SpeedHypothesis():
-            results = [
-                _test_speed(*cases)
-                for cases in product(*map(_time_scenarios, arms, hypothesis.epochs))
-            ]
+            times = product(*map(_time_scenarios, arms, hypothesis.epochs))
+            results = [_test_speed(*case) for case in times]
     worst = max(results, key=lambda result: result.p)
     if any(result.side != worst.side for result in results):
-        return _TestResult("none", 1.0, "missing runs could change the verdict", effect=effect)
+        return _undecided("missing runs could change the verdict", effect=effect)
     return worst._replace(effect=effect)
 
 
-def _weakest_effect(hypothesis: MeansHypothesis, effects: Sequence[Effect]) -> Effect:
-    return max(effects, key=lambda effect: region_test(effect, hypothesis.region)[0])
+def _too_few_runs(hypothesis: MeansHypothesis) -> str:
+    """Describe arms or pairs with fewer than two trained runs; empty if there are none."""
+    arms, pairs = hypothesis.arms, hypothesis.pairs
+    short = sum(len(arm.trained) < 2 for arm in arms)
+    if short and len(arms) == 2:
+        rates = [f"{arm.counts.trained} of {arm.counts.finished}" for arm in arms]
+        return f"{' against '.join(rates)} trained"
+    if short:
+        return f"{short} of the {len(arms)} conditions have fewer than 2"
+    return "the pairs have fewer than 2" if pairs is not None and len(pairs) < 2 else ""
 
 
 def _test_means(hypothesis: MeansHypothesis, trained: Sequence[tuple[float, ...]]) -> _TestResult:
@@ -353,35 +335,22 @@ def _test_means(hypothesis: MeansHypothesis, trained: Sequence[tuple[float, ...]
     """
     region, effects = hypothesis.region, hypothesis.effects(trained)
     tests = [region_test(effect, region) for effect in effects]
-    p_in, p_out = (
-        max(test[0] for test in tests),
-        min(1.0, len(tests) * min(test[1] for test in tests)),
-    )
+    p_in = max(inside for inside, _ in tests)
+    p_out = min(1.0, len(tests) * min(outside for _, outside in tests))
     if len(effects) == 1 and effects[0].deterministic and p_in == p_out:
-        return _TestResult(
-            "none", 1.0, "the arms are constant and the difference is on the edge of the claim"
-        )
+        return _undecided("the arms are constant and the difference is on the edge of the claim")
     side: Literal["in", "out"] = "in" if p_in <= p_out else "out"
-    if any(
-        len(values) < arm.counts.finished
-        for values, arm in zip(trained, hypothesis.arms, strict=True)
-    ):
-        overall = [
-            arm.interval_over_all_runs(values)
-            for arm, values in zip(hypothesis.arms, trained, strict=True)
-        ]
-        spans = (
-            [_relative_difference_interval(overall)]
-            if hypothesis.relative
-            else [_contrast_interval(overall, row) for row in hypothesis.weights]
-        )
+    arms = list(zip(hypothesis.arms, trained, strict=True))
+    if any(len(values) < arm.counts.finished for arm, values in arms):
+        overall = [arm.interval_over_all_runs(values) for arm, values in arms]
+        spans = [_contrast_interval(overall, row) for row in hypothesis.weights]
+        if hypothesis.relative:
+            spans = [_relative_difference_interval(overall)]
         outside = any(span.high <= region.low or span.low >= region.high for span in spans)
         inside = all(region.low < span.low and span.high < region.high for span in spans)
         if (side == "in" and outside) or (side == "out" and inside):
-            return _TestResult(
-                "none",
-                1.0,
-                "the trained runs and the mean over all runs lead to different verdicts",
+            return _undecided(
+                "the trained runs and the mean over all runs lead to different verdicts"
             )
     return _TestResult(side, min(1.0, 2 * min(p_in, p_out)))
 
@@ -396,9 +365,7 @@ def _relative_difference_interval(arms: Sequence[Interval]) -> Interval:
     if any(right.low <= 0 <= right.high or math.isinf(right.low) for _, right in pairs):
         return Interval(-math.inf, math.inf)
     corners = [[100 * (a - b) / abs(b) for a in left for b in right] for left, right in pairs]
-    return Interval(
-        mean([min(corner) for corner in corners]), mean([max(corner) for corner in corners])
-    )
+    return Interval(mean(list(map(min, corners))), mean(list(map(max, corners))))
 
 
 def _test_failure(hypothesis: FailureHypothesis, failed: Sequence[int]) -> _TestResult:
@@ -415,7 +382,7 @@ def _test_failure(hypothesis: FailureHypothesis, failed: Sequence[int]) -> _Test
         p = float(binomtest(k_a, n_a, alternative="less").pvalue)
         return _TestResult("out", p, test="binomial test, one-sided")
     if 2 * k_b > n_b:
-        return _TestResult("none", 1.0, "both conditions fail in most of their runs")
+        return _undecided("both conditions fail in most of their runs")
     p = min(1.0, 2 * exact.boschloo(k_a, n_a, k_b, n_b))
     return _TestResult("in", p, test="Boschloo's test")
 
@@ -424,15 +391,13 @@ def _time_scenarios(arm: Arm, epochs: tuple[float, ...]) -> list[tuple[float, ..
     """Return the times in both cases of missing runs: never, and at the time of the median run."""
     missing = arm.counts.missing
     middle = sorted(epochs)[(len(epochs) - 1) // 2] if epochs else math.inf
-    return [
-        (*epochs, *[arrival] * missing)
-        for arrival in ((math.inf, middle) if missing else (math.inf,))
-    ]
+    arrivals = (math.inf, middle) if missing else (math.inf,)
+    return [(*epochs, *[arrival] * missing) for arrival in arrivals]
 
 
 def _test_speed(left: tuple[float, ...], right: tuple[float, ...]) -> _TestResult:
     if not any(math.isfinite(x) for x in (*left, *right)):
-        return _TestResult("none", 1.0, "no run of either condition reached the accuracy")
+        return _undecided("no run of either condition reached the accuracy")
     sooner, later, _ = exact.time_to_accuracy_rank_test(left, right)
     return _TestResult("in" if sooner <= later else "out", min(1.0, 2 * min(sooner, later)))
 
@@ -451,20 +416,18 @@ def _verdict(
     word, effect = result.label, latest.effect
     if result.side != "none" and p_holm < ALPHA:
         word = "reproduced" if result.side == "in" else "contradicted"
-    means = isinstance(question, MeansHypothesis)
+    failed = any(arm.counts.trained < arm.counts.finished for arm in question.arms)
     tested = result.side != "none" and not (effect is not None and effect.deterministic)
+    open_test = word == "inconclusive" and tested
     return Verdict(
         label=word,
         effect=effect,
         reason=result.reason if word in ("inconclusive", "untestable") else "",
-        conditional=means
-        and any(arm.counts.trained < arm.counts.finished for arm in question.arms),
+        conditional=isinstance(question, MeansHypothesis) and failed,
         test=result.test if tested else "",
         p=p if tested else None,
         p_holm=p_holm if tested else None,
-        forecast=_forecast(question, effect, ALPHA / lines)
-        if word == "inconclusive" and tested
-        else None,
+        forecast=_forecast(question, effect, ALPHA / lines) if open_test else None,
         look=len(line),
         confidence=1 - ALPHA * looks.weights[len(line) - 1],
     )
@@ -478,15 +441,12 @@ def _forecast(hypothesis: Hypothesis, effect: Effect | None, alpha: float) -> Se
         return None
     min_runs = 1 + min(arm.counts.finished for arm in hypothesis.arms)
     if isinstance(hypothesis, SpeedHypothesis):
-        return rank_test_seeds(
-            exact.time_to_accuracy_rank_test(*hypothesis.epochs)[2], alpha, min_runs
-        )
-    rates = [
-        (arm.counts.at_chance + arm.counts.diverged) / arm.counts.finished
-        for arm in hypothesis.arms
-    ]
+        _, _, superiority = exact.time_to_accuracy_rank_test(*hypothesis.epochs)
+        return rank_test_seeds(superiority, alpha, min_runs)
+    counts = [arm.counts for arm in hypothesis.arms]
+    left, right = ((arm.at_chance + arm.diverged) / arm.finished for arm in counts)
     return smallest_sufficient_seeds(
-        lambda n: exact.decision_power(n, rates[0], rates[1], alpha) >= 0.8, min_runs
+        lambda n: exact.decision_power(n, left, right, alpha) >= 0.8, min_runs
     )
 
 
