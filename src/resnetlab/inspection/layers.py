@@ -105,12 +105,8 @@ def trace_module(
         reason = (str(error).splitlines() or [type(error).__name__])[0][:200]
         layer = tracer.current_module or "the network"
         problem = f"layer {layer} does not accept its input: {reason}"
-        raise input_error(
-            name,
-            problem,
-            _suggest_side(model, image_shape),
-            field=f"images of {'x'.join(map(str, image_shape))}",
-        ) from None
+        field = f"images of {'x'.join(map(str, image_shape))}"
+        raise input_error(name, problem, _suggest_side(model, image_shape), field=field) from None
     return tracer.layers(name, image_shape)
 
 
@@ -288,10 +284,8 @@ class _LayerTracer(TorchDispatchMode):  # type: ignore[no-untyped-call]
         tensors = [leaf for leaf in leaves if isinstance(leaf, Tensor)]
         if any(not t.is_meta for t in tensors) or any(r.alias_info for r in func._schema.returns):
             return func(*args, **kwargs)
-        key = (
-            func,
-            *(tuple(leaf.shape) if isinstance(leaf, Tensor) else repr(leaf) for leaf in leaves),
-        )
+        shapes = [tuple(leaf.shape) if isinstance(leaf, Tensor) else repr(leaf) for leaf in leaves]
+        key = (func, *shapes)
         if key in self.results:
             return tree_map(
                 lambda t: torch.empty(t.shape, dtype=t.dtype, device="meta"), self.results[key]
@@ -378,16 +372,12 @@ def _group_into_rows(operations: list[_Operation]) -> list[Layer]:
         row, layer = row_of[last], operation.layer
         parts = num_users[last] > 1 and operation.name != "clone"  # a copy computes nothing
         if layer is None and (row < 0 or parts):
-            layer = Layer(
-                "",
-                operation.name,
-                operation.output,
-                stride=operation.stride,
-                receptive_field=operation.receptive_field,
-            )
+            field = operation.receptive_field
+            size = operation.output
+            layer = Layer("", operation.name, size, stride=operation.stride, receptive_field=field)
         if layer is not None:
-            part = operation.name
-            layer.name, layer.inputs = _row_name(operation.module, part) or layer.kind, inputs
+            layer.name = _row_name(operation.module, operation.name) or layer.kind
+            layer.inputs = inputs
             layer.layer_parameters = operation.parameters
             rows.append(layer)
             row = len(rows) - 1
