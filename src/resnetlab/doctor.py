@@ -1,7 +1,4 @@
-"""Inspection of this machine and of the files of resnetlab on it.
-
-Imports torch only in `inspect_torch`.
-"""
+"""Inspection of this machine and of resnetlab's files. Only `inspect_torch` imports torch."""
 
 from __future__ import annotations
 
@@ -147,10 +144,7 @@ def _sysctl(name: str) -> str:
 
 
 def inspect_torch() -> TorchInfo:
-    """Import torch, and return the devices, precision and threads that it allows here.
-
-    Takes seconds.
-    """
+    """Import torch (seconds); return the devices, precision and threads that it allows here."""
     import torch
 
     auto = resolve_numerics(Numerics(), single_run=True)

@@ -1,7 +1,4 @@
-"""Errors that a user can fix, each in one line with the fix.
-
-Imports no other module of resnetlab.
-"""
+"""Errors that a user can fix, each in one line with the fix. Imports nothing of resnetlab."""
 
 from __future__ import annotations
 
@@ -35,10 +32,7 @@ class Problem:
 
 
 class ResnetlabError(Exception):
-    """Base class of the errors that a user can fix.
-
-    `exit_code` is the exit code of the command line.
-    """
+    """Base class of the errors that a user can fix; `exit_code` is that of the command line."""
 
     exit_code = 1
 

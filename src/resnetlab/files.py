@@ -107,18 +107,12 @@ def replace_file(source: Path, target: Path) -> None:
 
 
 def remove_tree(folder: Path) -> None:
-    """Remove `folder` and its content.
-
-    On Windows, wait for a file that another program has open.
-    """
+    """Remove `folder` and its content. On Windows, wait for a file that another program uses."""
     retry_while_in_use(lambda: shutil.rmtree(folder))
 
 
 def retry_while_in_use(operation: Callable[[], T]) -> T:
-    """Call `operation` and return its result.
-
-    Retry it for two seconds while Windows reports a file in use.
-    """
+    """Return the result of `operation`, retried for two seconds while Windows has a file in use."""
     end = time.monotonic() + IN_USE_TIMEOUT_SECONDS
     while True:
         try:
@@ -158,10 +152,7 @@ def append_jsonl(path: Path, *values: object) -> None:
 
 
 def read_jsonl(path: Path) -> list[dict[str, Any]]:
-    """Read the records of a JSON-lines file.
-
-    Return none for an absent file and skip incomplete lines.
-    """
+    """Read the records of a JSON-lines file; none if it is absent, without incomplete lines."""
     if not path.exists():
         return []
     records = []
@@ -275,10 +266,7 @@ def _temporary_file(path: Path, mode: str) -> Iterator[tuple[IO[Any], str]]:
 
 @contextlib.contextmanager
 def disk_full_as_error(path: Path) -> Iterator[None]:
-    """Convert the error of a full disk into a ResourceError that names `path`.
-
-    Other errors pass unchanged.
-    """
+    """Convert the error of a full disk into a ResourceError that names `path`, and no other."""
     try:
         yield
     except OSError as error:
@@ -291,10 +279,7 @@ def disk_full_as_error(path: Path) -> Iterator[None]:
 
 
 def _to_json(value: object, indent: int | None = None) -> str:
-    """Encode `value` as JSON in UTF-8.
-
-    Bytes of a file name that are not UTF-8 survive the round trip.
-    """
+    """Encode `value` as JSON in UTF-8; bytes of a file name that are not UTF-8 survive."""
     text = json.dumps(value, indent=indent, ensure_ascii=False)
     return text.encode(errors="backslashreplace").decode()  # \udcff is an escape of JSON too
 

@@ -25,10 +25,7 @@ DYNAMO_UTILS_MODULE = f"{DYNAMO_MODULE}.utils"
 
 
 def defer_compiler() -> None:
-    """Defer the import of `torch._dynamo` in this process until it is needed.
-
-    Do nothing if it is already imported.
-    """
+    """Defer the import of `torch._dynamo` until it is needed, unless it is imported already."""
     if DYNAMO_MODULE not in sys.modules and not any(
         isinstance(finder, _Finder) for finder in sys.meta_path
     ):

@@ -178,10 +178,7 @@ def encode(value: object) -> Any:
 
 
 def to_json(value: object, indent: int | None = 1) -> str:
-    """Encode plain values and dataclasses as standard JSON.
-
-    A number that is not finite becomes null.
-    """
+    """Encode plain values and dataclasses as standard JSON; a number that is not finite is null."""
     return json.dumps(_to_plain(value), indent=indent, allow_nan=False)
 
 
@@ -202,10 +199,7 @@ def _to_plain(value: Any) -> Any:
 
 
 def without_defaults(value: Any) -> Any:
-    """Encode like `encode`, but omit fields that have their default.
-
-    Discriminators (Literal fields) stay.
-    """
+    """Encode like `encode`, without fields at their default except discriminators (Literal)."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         table = {}
         hints = typing.get_type_hints(type(value))
@@ -229,10 +223,7 @@ def config_hash(value: Any) -> str:
 
 
 def read_toml(path: Path) -> dict[str, Any]:
-    """Read the tables of a TOML file.
-
-    Raises InputError when it is absent, too large or not TOML.
-    """
+    """Read the tables of a TOML file. Raises InputError if absent, too large or not TOML."""
     return parse_toml(read_text(path), str(path))
 
 

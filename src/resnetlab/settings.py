@@ -35,10 +35,7 @@ BOOLEAN_WORDS = {
 
 
 def cache_dir() -> Path:
-    """Return the user's folder for files that can be computed or downloaded again.
-
-    Raises InputError.
-    """
+    """Return the user's folder for files that can be made again. Raises InputError."""
     folder = os.environ.get(CACHE_VARIABLE) or _read_config().get("cache")
     if not folder:
         from platformdirs import user_cache_dir  # its import takes 10 ms
@@ -54,10 +51,7 @@ def cache_dir() -> Path:
 
 
 def downloads_dir() -> Path:
-    """Return the folder of downloaded data sets.
-
-    A user may also put files there. Raises InputError.
-    """
+    """Return the folder of downloads, where a user may put files too. Raises InputError."""
     return cache_dir() / "downloads"
 
 
@@ -79,10 +73,7 @@ def is_offline() -> bool:
 
 
 def check_downloads_allowed(name: str, fix: str) -> None:
-    """Raise InputError if downloads are forbidden.
-
-    `fix` names the file that the user can provide instead.
-    """
+    """Raise InputError if downloads are forbidden; `fix` names a file to provide instead."""
     if is_offline():
         why = (
             f"{OFFLINE_VARIABLE} is set"

@@ -119,10 +119,7 @@ def _curve(run: RunOutcome, split: str) -> tuple[tuple[float, float], ...]:
 
 
 def to_hypothesis(claim: AnyClaim, runs: Mapping[str, ConditionRuns]) -> Hypothesis:
-    """Return a claim as a question for the statistics.
-
-    `runs` has the runs of each condition, by its label.
-    """
+    """Return a claim as a question for the statistics; `runs` has runs by condition."""
     match claim:
         case Greater():
             return _two_arm_hypothesis(claim, runs, GREATER)

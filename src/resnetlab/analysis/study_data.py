@@ -38,10 +38,7 @@ T = TypeVar("T")
 
 @strict_dataclass
 class RunRow:
-    """Planned run: a line of results.csv.
-
-    Error in percent, loss in nats; empty if nothing was measured.
-    """
+    """Planned run, a line of results.csv: error in percent, loss in nats; empty if not measured."""
 
     condition: str
     seed: int

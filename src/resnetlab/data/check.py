@@ -34,10 +34,7 @@ class ImageSizes:
 
 @dataclass(frozen=True)
 class Audit:
-    """Result of `audit_source`.
-
-    `shape` is (H, W, C) of a training image; counts are by class, in class order.
-    """
+    """Result of `audit_source`; `shape` is (H, W, C), and counts are in class order."""
 
     name: str
     sha256: str

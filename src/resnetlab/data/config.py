@@ -38,20 +38,14 @@ class DataConfig:
     split_seed: NonNegativeInt = 0
     """Seed of the random streams that draw the splits; it is independent of the seed of a run."""
     test_curve: bool = False
-    """Test curve: evaluate the test split at every evaluation as well.
-
-    It is never used for a choice.
-    """
+    """Test curve: evaluate the test split at every evaluation as well. It selects nothing."""
     curve_images: PositiveInt | None = None
     """Number of images evaluated during training, the same random ones each time; None for all.
 
     The result of a run is always of all images of a split.
     """
     train_images: PositiveInt | None = None
-    """Number of train images to use, by class.
-
-    It makes a reduced protocol, which the report states.
-    """
+    """Number of train images to use, by class: a reduced protocol, which the report states."""
     image_size: Annotated[int, "pixels"] | None = None
     """Side in pixels of the square to which a folder's images are resized and cropped."""
     skip_bad: bool = False
@@ -162,10 +156,7 @@ class LabeledImages:
 
 @dataclass(frozen=True)
 class Source:
-    """Data set as its source provides it.
-
-    `sha256` covers pixels, labels, classes and split of every image.
-    """
+    """Data set of a source; `sha256` covers pixels, labels, classes and split of every image."""
 
     name: str
     classes: tuple[str, ...]
@@ -181,10 +172,7 @@ class Source:
 
 @dataclass(frozen=True)
 class Dataset:
-    """Data set that is split for training.
-
-    The test split is reported and never used for a choice.
-    """
+    """Data set that is split for training. The test split is never used for a choice."""
 
     name: str
     classes: tuple[str, ...]

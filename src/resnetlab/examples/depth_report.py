@@ -30,18 +30,12 @@ BLOCKS = {8: (0, 1, 1, 1), 14: (1, 2, 1, 2), 18: (2, 2, 2, 2), 34: (3, 4, 6, 3),
 
 
 def plain(depth: int = 8, run: str = "as run", num_classes: int = 10) -> nn.Module:
-    """Return the plain network.
-
-    Raises ValueError for a depth or a run that the report does not have.
-    """
+    """Return the plain network. Raises ValueError for an unknown depth or run."""
     return Network(depth, False, parse_run(run), num_classes)
 
 
 def residual(depth: int = 8, run: str = "as run", num_classes: int = 10) -> nn.Module:
-    """Return the residual network.
-
-    Raises ValueError for a depth or a run that the report does not have.
-    """
+    """Return the residual network. Raises ValueError for an unknown depth or run."""
     return Network(depth, True, parse_run(run), num_classes)
 
 

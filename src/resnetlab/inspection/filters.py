@@ -42,10 +42,7 @@ class CaptionedImage:
 
 
 def first_filters(model: nn.Module, images: Tensor, name: str) -> Filters:
-    """Return the first convolution that is applied to `images` (N, C, H, W).
-
-    Raises InputError if there is none.
-    """
+    """Return the first convolution of `images` (N, C, H, W). Raises InputError without one."""
     calls: list[tuple[str, nn.Conv2d, Tensor]] = []
 
     def make_hook(layer: str) -> Any:

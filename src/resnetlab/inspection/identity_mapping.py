@@ -22,10 +22,7 @@ from resnetlab.training.rng import make_generator
 CHANNELS, SIDE, BATCH_SIZE = 8, 8, 32
 
 LEARNING_RATES = (1e-3, 1e-2, 3e-2)
-"""Learning rates of Adam.
-
-Each kind uses its best one: at the lowest, neither learns much in so few steps.
-"""
+"""Learning rates of Adam. Each kind uses its best: at the lowest, neither learns much."""
 
 
 def build_stack(blocks: int, residual: bool, seed: int) -> nn.Module:

@@ -171,10 +171,7 @@ class _DropoutRecorder(TorchFunctionMode):
 
 
 class _LayerTracer(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Dispatch mode that records each operation.
-
-    It keeps a reference to every known tensor, so that ids stay unique.
-    """
+    """Dispatch mode that records operations. It keeps every known tensor, so ids stay unique."""
 
     def __init__(self, model: nn.Module) -> None:
         super().__init__()  # type: ignore[no-untyped-call]

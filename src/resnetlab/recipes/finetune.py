@@ -188,10 +188,7 @@ def finetune_recipe_names() -> list[str]:
 
 
 def load_finetune_recipe(source: str) -> FinetuneRecipe:
-    """Return the fine-tuning recipe of that name, or of a TOML file.
-
-    Raises InputError with every mistake.
-    """
+    """Return the recipe of that name or TOML file. Raises InputError with every mistake."""
     if source in finetune_recipe_names():
         table = finetune_recipe_table(source)
     elif source.endswith(".toml"):

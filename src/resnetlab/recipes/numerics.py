@@ -1,7 +1,4 @@
-"""Settings that may change the bits of a run (numerics) and settings that must not (placement).
-
-Free of torch.
-"""
+"""Settings that may change the bits of a run (numerics) and that must not (placement)."""
 
 from __future__ import annotations
 
@@ -73,10 +70,7 @@ DEVICES = ("auto", "cpu", "cuda", "mps")
 
 
 def parse_device(text: str) -> tuple[str, int]:
-    """Split `cuda:1` into the device type and the index; the index is 0 if none is given.
-
-    Raises InputError.
-    """
+    """Split `cuda:1` into device type and index, 0 if none is given. Raises InputError."""
     name, colon, index = text.strip().lower().partition(":")
     valid = name in DEVICES and (
         not colon or (name == "cuda" and index.isdecimal() and len(index) < 4)

@@ -156,10 +156,7 @@ class Recipe:
     clip_norm: NonNegativeFloat = 0.0
     """Maximum norm of the gradient of all parameters; 0 for no clipping."""
     select: Literal["last", "best"] = "last"
-    """Checkpoint selection: the last weights, or those with the lowest validation error.
-
-    They are saved and tested.
-    """
+    """Checkpoint that is saved and tested: the last, or that of the lowest validation error."""
     eval_every_epochs: PositiveInt = 1
     """Epochs from one evaluation to the next. The start and the last epoch are always evaluated."""
 
@@ -213,10 +210,7 @@ class Recipe:
         return crop or side
 
     def steps_per_epoch(self, num_images: int) -> int:
-        """Return the batches per epoch over `num_images` train images.
-
-        A last batch of one image is left out.
-        """
+        """Return the batches per epoch over the train images, without a last batch of one."""
         return max(1, math.ceil((num_images - 1) / self.batch_size))
 
     def total_steps(self, num_images: int) -> int:

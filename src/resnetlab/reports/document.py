@@ -1,7 +1,4 @@
-"""Document model of a report: plain values, already rounded and in words, for every renderer.
-
-It draws nothing.
-"""
+"""Document model of a report: plain values, rounded and in words, for every renderer."""
 
 from __future__ import annotations
 
@@ -122,10 +119,7 @@ class Line:
 
 @dataclass(frozen=True)
 class Panel:
-    """Panel with the curves of a condition.
-
-    `mean` and `band` (low, high at the mean's x) are over trained runs.
-    """
+    """Panel of a condition; `mean` and `band` (low, high at its x) are over trained runs."""
 
     label: str
     series_index: int
@@ -150,10 +144,7 @@ class LearningCurves(Plot):
     y_max: float
     """Upper end of the scale."""
     omitted_conditions: int = 0
-    """Number of conditions without a panel.
-
-    If it is not 0, panels omit the many means of other conditions.
-    """
+    """Number of conditions without a panel; if not 0, panels omit the other means."""
 
 
 @dataclass(frozen=True)

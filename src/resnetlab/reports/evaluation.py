@@ -106,10 +106,7 @@ def make_confusion_matrix(result: EvaluationResult) -> ConfusionMatrix | None:
 
 
 def write(result: EvaluationResult, images: Mapping[str, MistakeImages], folder: Path) -> Path:
-    """Write evaluation.json, classes.csv, confusions.csv, mistakes.csv and report.html.
-
-    Return the path of the page.
-    """
+    """Write evaluation.json, three CSV files and report.html; return the path of the page."""
     write_json(folder / "evaluation.json", encode(result))
     classes = [
         (

@@ -38,10 +38,7 @@ class Page:
 
 
 def write(resolution_table: ResolutionTable, folder: Path) -> Path:
-    """Write the report into `folder`, each file atomically and `report.html` last.
-
-    Return the path of `report.html`.
-    """
+    """Write the report into `folder`, atomically, `report.html` last; return its path."""
     content = page(resolution_table)
     drawings = {
         key: [draw_svg(key, resolution_table, small) for small in (False, True)] for key in CAPTIONS

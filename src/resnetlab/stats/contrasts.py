@@ -35,10 +35,7 @@ class Effect:
         return Interval(self.estimate - half, self.estimate + half)
 
     def p_below(self, value: float) -> float:
-        """Return F((d - value) / se), where F is Student's cdf.
-
-        It is small if the effect is clearly below `value`.
-        """
+        """Return F((d - value) / se), F Student's cdf: small if clearly below `value`."""
         from scipy.special import stdtr
 
         if self.df is None:
@@ -79,10 +76,7 @@ def welch(a: Sequence[float], b: Sequence[float]) -> Effect:
 
 
 def paired_difference(differences: Sequence[float]) -> Effect:
-    """Return the mean of the differences within pairs.
-
-    Raises ValueError if there are fewer than 2 pairs.
-    """
+    """Return the mean of the differences within pairs. Raises ValueError below 2 pairs."""
     return contrast((differences,), (1,))
 
 

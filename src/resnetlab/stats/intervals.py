@@ -23,18 +23,12 @@ class Interval(NamedTuple):
 
 
 def mean(values: Sequence[float]) -> float:
-    """Return the correctly rounded mean.
-
-    It does not depend on the order; the mean of a constant is the constant.
-    """
+    """Return the correctly rounded mean, in any order; that of a constant is the constant."""
     return statistics.mean([float(value) for value in values])
 
 
 def variance(values: Sequence[float]) -> float:
-    """Return the sample variance (divisor n - 1) of at least 2 values.
-
-    It is exactly 0 for a constant.
-    """
+    """Return the sample variance (divisor n - 1) of at least 2 values; exactly 0 if equal."""
     return statistics.variance([float(value) for value in values])
 
 

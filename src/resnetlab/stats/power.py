@@ -1,7 +1,4 @@
-"""Power analysis: required seeds and detectable effects.
-
-There are two arms of n runs unless stated otherwise.
-"""
+"""Power analysis: required seeds and detectable effects, for two arms of n runs."""
 
 from __future__ import annotations
 
@@ -18,10 +15,7 @@ MAX_SEEDS = 50
 
 
 class SeedForecast(NamedTuple):
-    """Number of seeds per arm for 80 % power: the estimate and its range.
-
-    None stands for more than 50.
-    """
+    """Seeds per arm for 80 % power: the estimate and its range; None is more than 50."""
 
     low: int | None
     estimate: int | None
@@ -115,10 +109,7 @@ def power(effect: float, runs: float, sd: float = 1.0) -> float:
 
 
 def minimum_detectable_effect(runs: int, sd: float = 1.0, target_power: float = 0.8) -> float:
-    """Return the difference that `runs` runs per arm detect with the power `target_power`.
-
-    `runs` is at least 2.
-    """
+    """Return the difference that `runs` (at least 2) per arm detect with `target_power`."""
     return sd * bisect_increasing(lambda effect: power(effect, runs), target_power, 0.0, 100.0)
 
 

@@ -31,10 +31,7 @@ class ReportedResult:
     half_width: float = 0.0
     values: tuple[float, ...] = ()
     independent: bool = True
-    """False if its runs share initial weights or optimizer states.
-
-    Such runs get a plot and a badge, but no test.
-    """
+    """False if its runs share weights or optimizer states: a badge and a plot, but no test."""
 
 
 @cache

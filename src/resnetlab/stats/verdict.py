@@ -35,10 +35,7 @@ VerdictLabel = Literal[
 ]
 
 MAX_INCOMPLETE_ARMS = 8
-"""Largest number of conditions with missing runs in a claim.
-
-Each doubles the number of cases to test.
-"""
+"""Largest number of conditions with missing runs; each doubles the cases to test."""
 
 
 class Region(NamedTuple):
@@ -54,10 +51,7 @@ LESS = Region(-math.inf, 0.0)
 
 @dataclass(frozen=True)
 class Arm:
-    """Arm of a claim: the runs of a condition.
-
-    Larger values are better (accuracy in percent, minus loss).
-    """
+    """Arm of a claim: a condition's runs, larger being better (accuracy, minus loss)."""
 
     counts: OutcomeCounts
     trained: tuple[float, ...]
@@ -136,10 +130,7 @@ Hypothesis = MeansHypothesis | FailureHypothesis | SpeedHypothesis
 
 @dataclass(frozen=True)
 class Verdict:
-    """Verdict on a claim.
-
-    `p` and `p_holm` are None if there is no test or the difference is deterministic.
-    """
+    """Verdict on a claim; without a test, or if it is deterministic, `p` and `p_holm` are None."""
 
     label: VerdictLabel
     reason: str = ""
@@ -184,10 +175,7 @@ class Verdict:
 
 
 def region_test(effect: Effect, region: Region) -> tuple[float, float]:
-    """Return p_in and p_out.
-
-    A small p_in shows an effect inside the region, a small p_out an effect outside.
-    """
+    """Return p_in, small for an effect inside the region, and p_out, small for one outside."""
     p_in = max(effect.p_above(region.low), effect.p_below(region.high))
     p_out = min(effect.p_below(region.low), effect.p_above(region.high))
     return p_in, p_out

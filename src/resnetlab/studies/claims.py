@@ -41,18 +41,12 @@ class Greater(_ClaimText):
     metric: Metric = "top1"
     split: ClaimSplit = "test"
     paired: bool = False
-    """Compare the runs of each seed pair by pair.
-
-    Allowed only if the two conditions share their whole training.
-    """
+    """Compare runs of a seed pair by pair, if both conditions share their whole training."""
 
 
 @strict_dataclass
 class About(_ClaimText):
-    """Claim that `left` is better than `right` by about `size`.
-
-    Its direction gets a verdict of its own.
-    """
+    """Claim that `left` is better by about `size`; its direction gets an own verdict."""
 
     kind: Literal["about"] = "about"
     left: str
@@ -62,10 +56,7 @@ class About(_ClaimText):
     margin: PositiveFloat | None = None
     """Allowed deviation from the size. None: half of the size, and at least 0.2."""
     expected_sd: PositiveFloat | None = None
-    """Expected standard deviation of a run.
-
-    A margin too small for the seeds is rejected before any run starts.
-    """
+    """Expected standard deviation of a run; a margin too small for it is rejected early."""
     metric: Metric = "top1"
     split: ClaimSplit = "test"
     paired: bool = False
@@ -165,10 +156,7 @@ class Best(_ClaimText):
     kind: Literal["best"] = "best"
     left: str
     rivals: tuple[str, ...]
-    """Labels of the rivals.
-
-    In a study file, `among` picks them; without it they are all other conditions.
-    """
+    """Labels of the rivals; in a file `among` picks them, and without it all others."""
     metric: Metric = "top1"
     split: ClaimSplit = "test"
 

@@ -1,7 +1,4 @@
-"""Outlook on a plan: expected time and the smallest difference that its seeds can detect.
-
-Free of torch.
-"""
+"""Outlook on a plan: expected time and the smallest difference that its seeds can detect."""
 
 from __future__ import annotations
 

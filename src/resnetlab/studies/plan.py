@@ -1,7 +1,4 @@
-"""Plans of studies: from a study to its runs, and from runs back to the record of a study.
-
-Free of torch.
-"""
+"""Plans of studies: from a study to its runs, and from runs back to the record of a study."""
 
 from __future__ import annotations
 
@@ -69,10 +66,7 @@ class PlannedRun:
 
 @strict_dataclass
 class Plan:
-    """Plan of a study: its runs in the order in which they start.
-
-    It is `plan.json` of a report's folder.
-    """
+    """Plan of a study, the report folder's `plan.json`: its runs in the order of their start."""
 
     study: Study
     runs: tuple[PlannedRun, ...]
@@ -157,10 +151,7 @@ def folder_name(plan: Plan) -> str:
 def make_record(
     plan: Plan, read_run: Callable[[str], RunRecord | None], running: frozenset[str] = frozenset()
 ) -> StudyRecord:
-    """Return the record of a study.
-
-    `read_run` returns the record of a run, or None if the run was not started.
-    """
+    """Return the record of a study; `read_run` returns None for a run that did not start."""
     cells = []
     for run in plan.runs:
         run_record = read_run(run.id)

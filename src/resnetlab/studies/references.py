@@ -25,10 +25,7 @@ from resnetlab.stats.prediction import ReportedResult
 from resnetlab.studies.bibliography import Citation, format_citation
 
 Quantity = Literal["accuracy", "error", "loss", "top-5 error", "multiply-adds"]
-"""Quantity in percent (accuracy, errors), nats (loss) or 10^9 (multiply-adds).
-
-Accuracy and error are top-1.
-"""
+"""Quantity in percent (top-1 accuracy, errors), nats (loss) or 10^9 (multiply-adds)."""
 
 
 @strict_dataclass

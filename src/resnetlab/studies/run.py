@@ -1,7 +1,4 @@
-"""Execution of a study: open its data, plan its runs, run them and read their records.
-
-It writes no report.
-"""
+"""Execution of a study: open its data, plan its runs, run them and read their records."""
 
 from __future__ import annotations
 

@@ -98,10 +98,7 @@ class CudaGraphs:
 
 
 class GraphedStep(EagerStep):
-    """Step that replays a CUDA graph for each full batch of images on the device.
-
-    A shorter last batch is eager.
-    """
+    """Step that replays a CUDA graph for each full batch of images on the device."""
 
     state: ScratchTrainState
     draws: EpochDraws | None = None

@@ -96,10 +96,7 @@ def read_cpuinfo() -> tuple[str, frozenset[str] | None]:
 
 
 def _torch_is_loaded() -> bool:
-    """Return True if torch is imported already.
-
-    Its own answer is then used, because it is the most reliable.
-    """
+    """Return True if torch is imported already: its own answer is the most reliable."""
     return "torch" in sys.modules
 
 

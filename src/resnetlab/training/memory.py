@@ -27,10 +27,7 @@ Each new one resets the system's only high-water mark, so it first saves the mar
 
 @contextmanager
 def peak_memory(device: torch.device) -> Iterator[Peak]:
-    """Measure the peak memory of the `with` block, also if it ends in an error.
-
-    Blocks may be nested.
-    """
+    """Measure the peak memory of the `with` block, also after an error; blocks may be nested."""
     peak = Peak()
     gc.collect()
     with suppress(AttributeError, OSError, TypeError):

@@ -1,7 +1,4 @@
-"""Profiler of a run: time by phase over the whole run, time by operator over some steps.
-
-Changes no bit.
-"""
+"""Profiler of a run: time by phase over the run, by operator over some steps. Changes no bit."""
 
 from __future__ import annotations
 

@@ -102,10 +102,7 @@ def read_bytes(path: str | Path) -> bytes:
 
 
 def read_size(raw: bytes) -> tuple[int, int]:
-    """Return height and width in pixels as stored, from the file's header alone.
-
-    Raises BadImageError.
-    """
+    """Return height and width in pixels as stored, from the header. Raises BadImageError."""
     image = _open(raw)
     return image.height, image.width
 

@@ -42,10 +42,7 @@ class BagOfWordsConfig:
         return "bag of words, SVM"
 
     def patches_per_side(self, side: int) -> int:
-        """Return the number of patches along a side of the image.
-
-        Raises InputError if there is none.
-        """
+        """Return the number of patches along a side. Raises InputError if there is none."""
         if side < self.patch:
             problem = f"cannot take images of {side} pixels: a patch has {self.patch}"
             raise input_error(self.slug, problem, f"patch = {side}", field="model.patch")

@@ -1,7 +1,4 @@
-"""Residual and plain networks for small images (He et al. 2016, sec. 4.2; He et al. 2016b).
-
-Free of torch.
-"""
+"""Residual and plain networks for small images (He et al. 2016, sec. 4.2; He et al. 2016b)."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""Config of networks of other packages: by name in timm or torchvision, or by a function.
-
-Free of torch.
-"""
+"""Config of networks of other packages: by name in timm or torchvision, or by a function."""
 
 from __future__ import annotations
 
@@ -23,10 +20,7 @@ _FUNCTION = re.compile(r"[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z_][A-Za-z0-9_]*)*:[A-Za
 
 @strict_dataclass
 class ExternalConfig:
-    """Network that another package builds.
-
-    Its layers and its cost are unknown until it is built.
-    """
+    """Network that another package builds; its layers and cost are unknown until then."""
 
     family: Literal["external"] = "external"
     source: str

@@ -1,7 +1,4 @@
-"""Configs of residual networks for ImageNet (He et al. 2016, table 1; Xie et al. 2017).
-
-Free of torch.
-"""
+"""Configs of residual networks for ImageNet (He et al. 2016, table 1; Xie et al. 2017)."""
 
 from __future__ import annotations
 

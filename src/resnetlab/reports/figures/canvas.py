@@ -211,10 +211,7 @@ def apply_fixed_colors(figure: Figure) -> None:
 
 
 def to_themed_svg(svg: str, label: str) -> str:
-    """Return the SVG for a page that defines the colors as CSS variables.
-
-    `label` is the escaped text alternative.
-    """
+    """Return the SVG for a page that defines the colors; `label` is the escaped alternative."""
     svg = svg.replace("<svg ", f'<svg role="img" aria-label="{label}" ', 1)
     return _replace_placeholders(svg, lambda variable, _: f"var({variable})")
 

@@ -25,10 +25,7 @@ if TYPE_CHECKING:
 
 
 def draw(plot: ForestPlot, narrow: bool) -> Figure:
-    """Draw the rows by unit, each unit with its own axis.
-
-    Claims without an effect come last, without an axis.
-    """
+    """Draw the rows by unit, each unit with its axis; claims without an effect come last."""
     units = list(dict.fromkeys(row.unit for row in sorted(plot.rows, key=lambda row: not row.unit)))
     groups = [[row for row in plot.rows if row.unit == unit] for unit in units]
     width, foot = NARROW_PX if narrow else WIDE_PX, 46

@@ -26,10 +26,7 @@ AXES_HEIGHT_PX, BOTTOM_PX, LEFT_PX = 320, 52, 46
 
 
 def draw(plot: ScatterPlot, narrow: bool) -> Figure:
-    """Draw the plot with a logarithmic cost axis.
-
-    On a phone the marks have numbers, and the names are below.
-    """
+    """Draw the plot with a logarithmic cost axis; on a phone marks have numbers."""
     from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
     width = NARROW_PX if narrow else WIDE_PX

@@ -65,10 +65,7 @@ LATEX_ESCAPES = {
     "\N{RIGHT DOUBLE QUOTATION MARK}": r"\textquotedblright{}",
     "\N{RIGHT SINGLE QUOTATION MARK}": r"\textquoteright{}",
 }
-"""LaTeX code of characters.
-
-Brackets and stars have braces; after the end of a line they would be arguments.
-"""
+"""LaTeX code of characters; a bracket or star after the end of a line would be an argument."""
 
 CHARS_PER_LINE = 150
 """Approximate number of letters of the tables' font size in a line."""

@@ -1,7 +1,4 @@
-"""Facts of a report about fine-tuning: its protocol and the licenses of the weights.
-
-Free of torch.
-"""
+"""Facts of a report about fine-tuning: its protocol and the licenses of the weights."""
 
 from __future__ import annotations
 

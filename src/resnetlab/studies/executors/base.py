@@ -56,10 +56,7 @@ class Executor(Protocol):
     """Machines that train the runs of a study."""
 
     def resolve_numerics(self, numerics: Numerics) -> Numerics:
-        """Return `numerics` with `auto` resolved for the machines of this executor.
-
-        Raises InputError.
-        """
+        """Return `numerics`, resolved for this executor's machines. Raises InputError."""
 
     def max_parallel(self, jobs: Sequence[Job]) -> int:
         """Return the number of `jobs` that run at the same time."""

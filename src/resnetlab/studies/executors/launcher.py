@@ -32,10 +32,7 @@ class Launcher:
     """Launcher in the driver: starts workers that have imported torch already."""
 
     def __init__(self, log: Path, environment: dict[str, str]) -> None:
-        """Start the process.
-
-        It imports torch while the caller goes on, and writes its output to the file `log`.
-        """
+        """Start the process, which imports torch meanwhile and writes to the file `log`."""
         self.log = log
         log.parent.mkdir(parents=True, exist_ok=True)
         self.socket, child_socket = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
@@ -122,10 +119,7 @@ class ForkedWorker:
         self.returncode: int | None = None
 
     def wait(self, timeout: float | None = None) -> int:
-        """Wait for the end and return the exit code, negative for a signal.
-
-        Raises subprocess.TimeoutExpired.
-        """
+        """Return the exit code, negative for a signal. Raises subprocess.TimeoutExpired."""
         with self.state_changed:
             self.state_changed.wait_for(lambda: self.returncode is not None, timeout)
             if self.returncode is None:

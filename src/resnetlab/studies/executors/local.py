@@ -1,7 +1,4 @@
-"""Worker processes on this machine.
-
-If one dies, only the runs that it trains lose their attempt.
-"""
+"""Worker processes on this machine. If one dies, only its runs lose their attempt."""
 
 from __future__ import annotations
 
@@ -43,10 +40,7 @@ class LocalExecutor:
         self.launcher: Launcher | None = None
 
     def resolve_numerics(self, numerics: Numerics) -> Numerics:
-        """Return the numerics resolved for this machine.
-
-        A run has one thread unless they ask for more.
-        """
+        """Return the numerics resolved for this machine: one thread unless they ask for more."""
         resolved = resolve_numerics(numerics, single_run=False)
         check_device_index(resolved.device, self.placement.device_index)
         return resolved

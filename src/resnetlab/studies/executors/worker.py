@@ -161,10 +161,7 @@ class JobRunner:
         return False
 
     def _log_traceback(self) -> str:
-        """Write an unexpected error to the log and return the name of the log.
-
-        A worker logs to standard error.
-        """
+        """Write an unexpected error to the log, standard error, and return its name."""
         if self.log is None:
             traceback.print_exc()
             return ""

@@ -168,10 +168,7 @@ def _parse_tables(
     where: str,
     read: Callable[[_ConditionSelector, dict[str, Any]], T],
 ) -> tuple[tuple[T, ...], tuple[Problem, ...]]:
-    """Read a copy of each table with `read`.
-
-    Return the results and every mistake, added to the selector or raised.
-    """
+    """Read a copy of each table with `read`; return the results and every mistake."""
     results: list[T] = []
     problems: list[Problem] = []
     for index, table in enumerate(tables):
@@ -266,10 +263,7 @@ class _ConditionSelector:
         return conditions, text
 
     def _flatten_axes(self, axes: object) -> dict[str, Any]:
-        """Return the axes as dotted fields.
-
-        A value may be a table, for example a network without a name.
-        """
+        """Return the axes as dotted fields; a value may be a table, such as a network's."""
         table = axes if isinstance(axes, dict) else {}
         values = {key: value for key, value in table.items() if key in self.axes}
         return values | flatten({key: value for key, value in table.items() if key not in values})
@@ -289,10 +283,7 @@ class _ConditionSelector:
         return [condition.label for condition in self._find_conditions(axes, field)[0]]
 
     def matched_pairs(self, left: object, right: object) -> tuple[list[str], list[str]]:
-        """Return the labels of both sides, pair by pair.
-
-        A pair agrees in every axis that neither side names.
-        """
+        """Return the labels of both sides, in pairs that agree in every axis not named."""
         sides = [self._find_conditions(left, "left")[0], self._find_conditions(right, "right")[0]]
         if not all(sides):
             return ["?"], ["?"]

@@ -1,7 +1,4 @@
-"""Checks before a run: claims that a plan cannot decide, and claims that it may not decide.
-
-Free of torch.
-"""
+"""Checks before a run: claims that a plan cannot decide, and claims that it may not decide."""
 
 from __future__ import annotations
 

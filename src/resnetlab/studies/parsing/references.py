@@ -16,10 +16,7 @@ from resnetlab.studies.study import Condition
 def load_reference_source(
     source: str, where: str = "", field: str = "references"
 ) -> ReferenceSource:
-    """Read the published numbers of a catalog name or TOML file.
-
-    Raises InputError with every mistake.
-    """
+    """Read the numbers of a catalog name or TOML file. Raises InputError with every mistake."""
     raw, file = read_named("references", source, "reference", where, field)
     loaded: ReferenceSource = decode(ReferenceSource, raw, file)
     problems: list[Problem] = []

@@ -1,7 +1,4 @@
-"""Statements of a study file about its conditions: claims, distances, ensembles, published numbers.
-
-Free of torch.
-"""
+"""Statements of a study file: claims, distances, ensembles and published numbers."""
 
 from __future__ import annotations
 

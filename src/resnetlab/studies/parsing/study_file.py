@@ -464,10 +464,7 @@ def _assign_labels(conditions: list[Condition]) -> list[Condition]:
 
 
 def _axis_text(axis: tuple[str, Any]) -> str:
-    """Return an axis as text, for example `lr 0.1`.
-
-    A path is shortened to its last part for reports.
-    """
+    """Return an axis as text, such as `lr 0.1`, and only the last part of a path."""
     name, value = axis
     if name == "recipe" and value in finetune_recipe_names():
         return str(value)

@@ -180,10 +180,7 @@ def has_subfield(name: str, keys: Iterable[str]) -> bool:
 
 
 def to_toml(value: Any) -> str:
-    """Return a value as TOML.
-
-    For strings, numbers, booleans and lists of them, JSON text is valid TOML.
-    """
+    """Return a value as TOML; that of a string, number, boolean or list is its JSON."""
     if isinstance(value, dict):
         return f"{{ {', '.join(f'{key} = {to_toml(item)}' for key, item in value.items())} }}"
     if isinstance(value, list):
