@@ -227,7 +227,7 @@ def _input_squares(
 def _square(
     corner: tuple[int, int], x: int, y: int, fill: str, name: str, dashed: bool = False
 ) -> str:
-    place = f'x="{corner[0] + x * _CELL}" y="{corner[1] + y * _CELL}"'
+    corner_text = f'x="{corner[0] + x * _CELL}" y="{corner[1] + y * _CELL}"'
     dash = ' stroke-dasharray="3 2"' if dashed else ""
     size = f'width="{_CELL}" height="{_CELL}"'
-    return f'<rect class="{name}" {place} {size} fill="{fill}" stroke="#555"{dash}/>'
+    return f'<rect class="{name}" {corner_text} {size} fill="{fill}" stroke="#555"{dash}/>'

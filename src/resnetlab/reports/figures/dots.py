@@ -87,12 +87,14 @@ def _draw_row(ax: Axes, row: DotRow, index: int, height: int, label_height: int 
             draw_segment(ax, [mark.low_pct, mark.high_pct], [y_mark] * 2, MUTED, 1.4, 4)
         ax.plot(mark.value_pct, y_mark, **REFERENCE_STYLE, clip_on=False, zorder=5)
     if label_height is None:
-        _write_beside(ax, row, y)
+        _write_wide_labels(ax, row, y)
     else:
-        _write_above(ax, row, y, label_height)
+        _write_narrow_labels(ax, row, y, label_height)
 
 
-def _write_above(ax: Axes, row: DotRow, y: Callable[[float], float], label_height: int) -> None:
+def _write_narrow_labels(
+    ax: Axes, row: DotRow, y: Callable[[float], float], label_height: int
+) -> None:
     """Write label and numbers above the dots, in a narrow figure."""
     rate, numbers = row.texts
     edge = _edge_text(row)
@@ -106,7 +108,7 @@ def _write_above(ax: Axes, row: DotRow, y: Callable[[float], float], label_heigh
     ax.text(1, y(32 + label_height), runs, color=MUTED, ha="right", **text)
 
 
-def _write_beside(ax: Axes, row: DotRow, y: Callable[[float], float]) -> None:
+def _write_wide_labels(ax: Axes, row: DotRow, y: Callable[[float], float]) -> None:
     """Write the label left of the dots and the numbers right of them, in a wide figure."""
     rate, numbers = row.texts
     text: dict[str, Any] = {"transform": ax.get_yaxis_transform(), "va": "center"}

@@ -130,8 +130,8 @@ def parse_study(
     statements, more = parse_statements(statement_tables, known, points, where)
     problems += more
     if axis_values and not problems:
-        kept = axis_values.items()
-        conditions = [c for c in conditions if all(c.values[a] in v for a, v in kept)]
+        selected = axis_values.items()
+        conditions = [c for c in conditions if all(c.values[a] in v for a, v in selected)]
         statements = answerable_statements(statement_tables, conditions, where)
         all_rungs, (rungs, problems) = rungs, select_rungs(rungs, axis_values.get("rung", ()))
         lost = [rung.claim.statement for rung in all_rungs if rung.claim and rung not in rungs]
