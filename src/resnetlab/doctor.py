@@ -1,7 +1,4 @@
-"""Inspection of this machine and of the files of resnetlab on it.
-
-Imports torch only in `inspect_torch`.
-"""
+"""Inspection of this machine and of resnetlab's files. Only `inspect_torch` imports torch."""
 
 from __future__ import annotations
 
@@ -77,9 +74,7 @@ class TorchInfo:
     precision: str
     """Precision that `precision = "auto"` selects on that device."""
     bf16_on_cpu: bool
-    """True if the processor has instructions for bf16; otherwise bf16 is emulated and slower than
-    fp32.
-    """
+    """True if the processor has instructions for bf16; emulated bf16 is slower than fp32."""
 
 
 @dataclass(frozen=True)
@@ -90,9 +85,7 @@ class DiskInfo:
     free_bytes: int
     writable: bool
     write_mb_per_second: float | None
-    """Write speed in megabytes (10^6 bytes) per second, with the flush; None if the folder is not
-    writable.
-    """
+    """Write speed in megabytes (10^6 bytes) per second with the flush; None if not writable."""
 
 
 @dataclass(frozen=True)
@@ -151,10 +144,7 @@ def _sysctl(name: str) -> str:
 
 
 def inspect_torch() -> TorchInfo:
-    """Import torch, and return the devices, precision and threads that it allows here.
-
-    Takes seconds.
-    """
+    """Import torch (seconds); return the devices, precision and threads that it allows here."""
     import torch
 
     auto = resolve_numerics(Numerics(), single_run=True)

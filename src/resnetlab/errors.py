@@ -1,7 +1,4 @@
-"""Errors that a user can fix, each in one line with the fix.
-
-Imports no other module of resnetlab.
-"""
+"""Errors that a user can fix, each in one line with the fix. Imports nothing of resnetlab."""
 
 from __future__ import annotations
 
@@ -35,10 +32,7 @@ class Problem:
 
 
 class ResnetlabError(Exception):
-    """Base class of the errors that a user can fix.
-
-    `exit_code` is the exit code of the command line.
-    """
+    """Base class of the errors that a user can fix; `exit_code` is that of the command line."""
 
     exit_code = 1
 
@@ -75,18 +69,14 @@ def input_error(
 
 
 def suggest(name: str, known_names: Iterable[str]) -> str:
-    """Return `did you mean "lr"?` for the most similar known name, or an empty string if none is
-    similar.
-    """
+    """Return `did you mean "lr"?` for the most similar known name; empty if none is similar."""
     by_lower = {word.lower(): word for word in sorted(known_names)}
     match = difflib.get_close_matches(name.lower(), by_lower, n=1, cutoff=0.4)
     return f'did you mean "{by_lower[match[0]]}"?' if match else ""
 
 
 def escape_controls(text: str) -> str:
-    """Escape control and undecodable characters in `text`, so that a file name cannot control a
-    terminal.
-    """
+    """Escape control and undecodable characters, so that text cannot control a terminal."""
     return "".join(
         c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode() for c in text
     )

@@ -22,9 +22,7 @@ from resnetlab.errors import Problem, ResourceError, input_error
 MAX_BYTES = 1_000_000
 """Maximum size of a file that a person wrote."""
 MAX_GENERATED_BYTES = 500_000_000
-"""Maximum size of a file that grows with the runs of a study: the plan, or the values of the
-report.
-"""
+"""Maximum size of a file that grows with a study's runs: the plan, or the report's values."""
 
 DISK_FULL_ERRNOS = (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC))
 """Error numbers of a full disk or an exceeded quota."""
@@ -41,9 +39,7 @@ NO_HARD_LINK_ERRNOS = (
 """
 
 IN_USE_WINERRORS = (5, 32, 33)
-"""Windows' error codes for a file that another program has open: access denied, sharing violation,
-locked.
-"""
+"""Windows' errors for a file that is open elsewhere: access denied, sharing violation, locked."""
 
 IN_USE_TIMEOUT_SECONDS = 2.0
 """Time to wait for another program to close a file. Search indexes and virus scanners need less."""
@@ -53,8 +49,7 @@ T = TypeVar("T")
 
 @contextlib.contextmanager
 def atomic_write(path: Path, mode: str = "w") -> Iterator[IO[Any]]:
-    """Write `path` atomically: write a temporary file beside it, flush it to the disk, then rename
-    it.
+    """Write `path` atomically: write a temporary file beside it, flush it, then rename it.
 
     Raises ResourceError when the disk is full; an old file then stays unchanged.
     """
@@ -78,8 +73,7 @@ def write_json(path: Path, value: object) -> None:
 
 
 def write_once(path: Path, text: str) -> bool:
-    """Write `text` to `path` unless the file exists. Return True for the one caller whose text was
-    written.
+    """Write `text` to `path` unless it exists; True for the one caller whose text was written.
 
     Several processes may call it at the same time.
     """
@@ -113,18 +107,12 @@ def replace_file(source: Path, target: Path) -> None:
 
 
 def remove_tree(folder: Path) -> None:
-    """Remove `folder` and its content.
-
-    On Windows, wait for a file that another program has open.
-    """
+    """Remove `folder` and its content. On Windows, wait for a file that another program uses."""
     retry_while_in_use(lambda: shutil.rmtree(folder))
 
 
 def retry_while_in_use(operation: Callable[[], T]) -> T:
-    """Call `operation` and return its result.
-
-    Retry it for two seconds while Windows reports a file in use.
-    """
+    """Return the result of `operation`, retried for two seconds while Windows has a file in use."""
     end = time.monotonic() + IN_USE_TIMEOUT_SECONDS
     while True:
         try:
@@ -164,10 +152,7 @@ def append_jsonl(path: Path, *values: object) -> None:
 
 
 def read_jsonl(path: Path) -> list[dict[str, Any]]:
-    """Read the records of a JSON-lines file.
-
-    Return none for an absent file and skip incomplete lines.
-    """
+    """Read the records of a JSON-lines file; none if it is absent, without incomplete lines."""
     if not path.exists():
         return []
     records = []
@@ -302,10 +287,7 @@ def disk_errors_as_resource_error(path: Path) -> Iterator[None]:
 
 
 def _to_json(value: object, indent: int | None = None) -> str:
-    """Encode `value` as JSON in UTF-8.
-
-    Bytes of a file name that are not UTF-8 survive the round trip.
-    """
+    """Encode `value` as JSON in UTF-8; bytes of a file name that are not UTF-8 survive."""
     text = json.dumps(value, indent=indent, ensure_ascii=False)
     return text.encode(errors="backslashreplace").decode()  # \udcff is an escape of JSON too
 

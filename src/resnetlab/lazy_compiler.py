@@ -25,10 +25,7 @@ DYNAMO_UTILS_MODULE = f"{DYNAMO_MODULE}.utils"
 
 
 def defer_compiler() -> None:
-    """Defer the import of `torch._dynamo` in this process until it is needed.
-
-    Do nothing if it is already imported.
-    """
+    """Defer the import of `torch._dynamo` until it is needed, unless it is imported already."""
     if DYNAMO_MODULE not in sys.modules and not any(
         isinstance(finder, _Finder) for finder in sys.meta_path
     ):
@@ -68,9 +65,7 @@ class _Finder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
 
 
 def _disable(fn: Any = None, recursive: bool = True, **options: Any) -> Any:
-    """Mark a function as not to be compiled, like `torch._dynamo.disable`, once the compiler is
-    imported.
-    """
+    """Mark a function as not to be compiled, once the compiler is imported."""
     if fn is None:
         return functools.partial(_disable, recursive=recursive, **options)
     if not isinstance(fn, types.FunctionType):

@@ -1,5 +1,4 @@
-"""Replication of a committed result: repeat some of its runs here and compare them with the
-reported ones.
+"""Replication: repeat some runs of a committed result here and compare them with the report.
 
 The 95 % prediction interval of one new run is mean +- t s sqrt(1 + 1 / n), from the n reported
 trained runs of its condition. One run proves nothing about a mean, and one in twenty lies outside
@@ -27,7 +26,7 @@ from resnetlab.stats.intervals import ACCURACY_RANGE_PCT, Interval, within_range
 from resnetlab.stats.prediction import ReportedResult, prediction_interval
 from resnetlab.studies.plan import Plan
 from resnetlab.studies.run import read_record
-from resnetlab.studies.study import Condition
+from resnetlab.studies.study import Condition, Study
 from resnetlab.training.hardware import processor_has_bf16
 
 
@@ -66,9 +65,7 @@ class Replication:
 
     @property
     def phrase(self) -> str:
-        """Return the result of the repetition with its protocol, for example `at 4 % of the
-        training: reproduced`.
-        """
+        """Return the result with its protocol: `at 4 % of the training: reproduced`."""
         word = "reproduced" if self.is_consistent else "not reproduced"
         return f"{self.share.text}: {word}" if self.share else word
 
@@ -124,38 +121,38 @@ def verify(
     train = train or (lambda loaded, plan: _train(loaded, plan, root))
     evidence = load(folder)
     for row in sample_runs(evidence, num_runs, seed):
-        condition = evidence.study.condition(row.condition)
-        numerics = _matching_numerics(evidence, condition)
-        _check_bf16_support(numerics, str(folder))
-        study = replace(
-            evidence.study,
-            conditions=(_with_data(condition, data),),
-            seeds=(row.seed,),
-            claims=(),
-            references=(),
-            ladder=(),
-            ensembles=(),
-            numerics=numerics,
-        )
-        loaded = LoadedStudy(study)
+        loaded = LoadedStudy(_study_of_run(evidence, row, data, str(folder)))
         plan = loaded.plan(root, notify)
         notify(f"repeating {row.condition}, seed {row.seed}")
         if not train(loaded, plan):
             return
         now = collect(read_record(plan, root))
-        alike = [
-            other
-            for other in evidence.rows
-            if (other.condition, other.status) == (row.condition, "trained")
-        ]
-        trained = [value for other in alike if (value := _accuracy(other)) is not None]
+        alike = (row.condition, "trained")
+        reported = [_accuracy(r) for r in evidence.rows if (r.condition, r.status) == alike]
         yield Replication(
             row,
             now.rows[0],
-            _prediction_interval(trained),
+            _prediction_interval([value for value in reported if value is not None]),
             training_share(evidence.study, data_by_condition(evidence), [row.condition]),
             _is_same_environment(evidence, now, plan, row),
         )
+
+
+def _study_of_run(evidence: StudyData, row: RunRow, data: str, where: str) -> Study:
+    """Return the study of this run alone, without claims, with the numerics that it had."""
+    condition = evidence.study.condition(row.condition)
+    numerics = _matching_numerics(evidence, condition)
+    _check_bf16_support(numerics, where)
+    return replace(
+        evidence.study,
+        conditions=(_with_data(condition, data),),
+        seeds=(row.seed,),
+        claims=(),
+        references=(),
+        ladder=(),
+        ensembles=(),
+        numerics=numerics,
+    )
 
 
 def _train(loaded: LoadedStudy, plan: Plan, root: Path) -> bool:
@@ -165,9 +162,7 @@ def _train(loaded: LoadedStudy, plan: Plan, root: Path) -> bool:
 
 
 def _check_bf16_support(numerics: Numerics, where: str) -> None:
-    """Raise InputError if the run was trained in bf16, which this processor would emulate for
-    hours.
-    """
+    """Raise InputError if the run used bf16, which this processor would emulate for hours."""
     if numerics.device == "cpu" and numerics.precision == "bf16" and not processor_has_bf16():
         message = "its runs were trained in bf16, for which this processor has no instructions"
         raise input_error(
@@ -207,12 +202,12 @@ def summary(replications: Sequence[Replication]) -> str:
     """Summarize the repetitions and state the limits of the evidence."""
     count = sum(item.is_consistent for item in replications)
     shares = sorted({item.share.text for item in replications if item.share})
-    limited = (
-        " This is no verdict on a claim: the reported runs themselves are "
-        f"{join_words(shares)} that the study file asks for."
-        if shares
-        else ""
-    )
+    limited = ""
+    if shares:
+        limited = (
+            " This is no verdict on a claim: the reported runs themselves are "
+            f"{join_words(shares)} that the study file asks for."
+        )
     verdict = f"“{shares[0]}: reproduced”" if len(shares) == 1 else "reproduced"
     return (
         f"{count} of {format_count(len(replications), 'repeated run')} "
@@ -273,8 +268,7 @@ def _matching_numerics(study_data: StudyData, condition: Condition) -> Numerics:
 
 
 def _is_same_environment(reported: StudyData, repeated: StudyData, plan: Plan, row: RunRow) -> bool:
-    """Return True if the repetition had the same configuration, processor and torch as the reported
-    run.
+    """Return True if the repetition had the reported configuration, processor and torch.
 
     The id of a run ends in the hash of its configuration, data and numerics.
     """

@@ -156,14 +156,12 @@ def decode(type_: Any, value: object, where: str, field: str = "") -> Any:
     """
     try:
         text = json.dumps(value, default=str)
-    except (
-        ValueError,
-        RecursionError,
-    ):  # a number of thousands of digits; tables within tables within tables
-        fix = "a specification is a small table"
-        raise input_error(
-            where, "has a value that cannot be written as JSON", fix, field=field
-        ) from None
+    except (ValueError, RecursionError):  # a number of thousands of digits; deeply nested tables
+        message, fix = (
+            "has a value that cannot be written as JSON",
+            "a specification is a small table",
+        )
+        raise input_error(where, message, fix, field=field) from None
     try:
         return _type_adapter(type_).validate_json(text, strict=True)
     except ValidationError as error:
@@ -172,16 +170,10 @@ def decode(type_: Any, value: object, where: str, field: str = "") -> Any:
         problems = dict.fromkeys(
             _to_problem(type_, detail, where, field) for detail in details[:MAX_LISTED_PROBLEMS]
         )
-        if len(details) > MAX_LISTED_PROBLEMS:
-            fix = "correct these first"
-            problems |= {
-                Problem(
-                    where,
-                    f"and {len(details) - MAX_LISTED_PROBLEMS:,} more mistakes",
-                    fix,
-                    field=field,
-                ): None
-            }
+        more = len(details) - MAX_LISTED_PROBLEMS
+        if more > 0:
+            rest = Problem(where, f"and {more:,} more mistakes", "correct these first", field=field)
+            problems[rest] = None
         raise InputError(*problems) from None
 
 
@@ -191,10 +183,7 @@ def encode(value: object) -> Any:
 
 
 def to_json(value: object, indent: int | None = 1) -> str:
-    """Encode plain values and dataclasses as standard JSON.
-
-    A number that is not finite becomes null.
-    """
+    """Encode plain values and dataclasses as standard JSON; a number that is not finite is null."""
     return json.dumps(_to_plain(value), indent=indent, allow_nan=False)
 
 
@@ -215,10 +204,7 @@ def _to_plain(value: Any) -> Any:
 
 
 def without_defaults(value: Any) -> Any:
-    """Encode like `encode`, but omit fields that have their default.
-
-    Discriminators (Literal fields) stay.
-    """
+    """Encode like `encode`, without fields at their default except discriminators (Literal)."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         table = {}
         hints = typing.get_type_hints(type(value))
@@ -235,42 +221,33 @@ def without_defaults(value: Any) -> Any:
 
 def config_hash(value: Any) -> str:
     """Return the SHA-256 of a dataclass's canonical JSON: sorted keys, without defaults."""
-    normalized = decode(
-        type(value), encode(value), type(value).__name__
-    )  # 1 and 1.0 in a float field are one value
-    text = json.dumps(
-        without_defaults(normalized), sort_keys=True, separators=(",", ":"), ensure_ascii=True
-    )
+    # After decoding, 1 and 1.0 in a float field are one value.
+    normalized = without_defaults(decode(type(value), encode(value), type(value).__name__))
+    text = json.dumps(normalized, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
     return hashlib.sha256(text.encode()).hexdigest()
 
 
 def read_toml(path: Path) -> dict[str, Any]:
-    """Read the tables of a TOML file.
-
-    Raises InputError when it is absent, too large or not TOML.
-    """
+    """Read the tables of a TOML file. Raises InputError if absent, too large or not TOML."""
     return parse_toml(read_text(path), str(path))
 
 
 def parse_toml(text: str, where: str) -> dict[str, Any]:
     """Parse a TOML text. `where` names the file in errors. Raises InputError."""
     # tomllib's time and memory grow with the square of the parts of a dotted key.
+    fix = "a specification is a small text file"
+    too_deep = f"a whole number beyond 64 bits, or tables nested deeper than {MAX_DEPTH}"
     if sum(line.count(".") ** 2 for line in text.splitlines()) > 4_000_000:
-        raise input_error(
-            where, "has a key of thousands of parts", "a specification is a small text file"
-        )
+        raise input_error(where, "has a key of thousands of parts", fix)
     try:
         tables = tomllib.loads(text.removeprefix("\ufeff"))  # some editors write a byte order mark
     except tomllib.TOMLDecodeError as error:
         match = re.match(r"(.*) \(at (?:line (\d+), column \d+|end of document)\)", str(error))
         line = f":{match[2]}" if match and match[2] else ""
-        raise input_error(
-            f"{where}{line}", f"not TOML: {match[1] if match else error}", "write it as key = value"
-        ) from None
+        message = f"not TOML: {match[1] if match else error}"
+        raise input_error(f"{where}{line}", message, "write it as key = value") from None
     except (ValueError, RecursionError):
-        raise input_error(
-            where, f"{_TOO_LARGE_OR_DEEP}{MAX_DEPTH}", "a specification is a small text file"
-        ) from None
+        raise input_error(where, too_deep, fix) from None
     level: list[Any] = [tables]
     for _ in range(MAX_DEPTH):
         if any(type(item) is int and not -(2**63) <= item < 2**63 for item in level):
@@ -282,13 +259,8 @@ def parse_toml(text: str, where: str) -> dict[str, Any]:
         ]
         level = [item for items in inside for item in items]
     if level:
-        raise input_error(
-            where, f"{_TOO_LARGE_OR_DEEP}{MAX_DEPTH}", "a specification is a small text file"
-        )
+        raise input_error(where, too_deep, fix)
     return tables
-
-
-_TOO_LARGE_OR_DEEP = "a whole number beyond 64 bits, or tables nested deeper than "
 
 
 # Error messages
@@ -297,54 +269,34 @@ _TOO_LARGE_OR_DEEP = "a whole number beyond 64 bits, or tables nested deeper tha
 
 def _to_problem(type_: Any, detail: ErrorDetails, where: str, prefix: str) -> Problem:
     names, holder, field_type = _resolve_location(type_, detail["loc"])
-    field = ".".join(part for part in (prefix, *names) if part).replace(".[", "[")
+    field = ".".join(filter(None, (prefix, *names))).replace(".[", "[")
+    last = names[-1] if names else ""
     got = _short_json(detail["input"])
     context = detail.get("ctx", {})
-    default = _field_default(holder, names[-1] if names else "")
-    last = names[-1] if names else ""
     match detail["type"]:
         case "unexpected_keyword_argument" | "extra_forbidden":
             known = sorted(item.name for item in dataclasses.fields(holder)) if holder else []
             return unknown_field(where, field, last, known)
         case "missing" | "missing_argument" | "missing_keyword_only_argument":
-            fix = (
-                "give one more value"
-                if last.startswith("[")
-                else f"add {last} = {_example_value(field_type)}"
-            )
+            fix = "give one more value"
+            if not last.startswith("["):
+                fix = f"add {last} = {_example_value(field_type)}"
             return Problem(where, "missing", fix, field=field)
         case "union_tag_not_found" | "union_tag_invalid":
-            tag = str(context.get("discriminator", "")).strip("'")
-            tags = [
-                name.strip("' ")
-                for name in str(context.get("expected_tags", "")).split(",")
-                if name.strip("' ")
-            ]
-            tags = tags or list(_discriminator_options(field_type, tag))
-            got = _short_json(context["tag"]) if "tag" in context else "none"
-            fix = (
-                suggest(str(context.get("tag", "")), tags)
-                or f'{tag} = "{tags[0] if tags else "..."}"'
-            )
-            return Problem(
-                where, "unknown", fix, field=f"{field}.{tag}", got=got, allowed=", ".join(tags)
-            )
+            return _tag_problem(context, field_type, where, field)
         case "literal_error":
             options = [str(option) for option in _literal_values(field_type)]
             fix = suggest(str(detail["input"]), options) or f"{last} = {_short_json(options[0])}"
-            return Problem(
-                where, "unknown value", fix, field=field, got=got, allowed=", ".join(options)
-            )
+            allowed = ", ".join(options)
+            return Problem(where, "unknown value", fix, field=field, got=got, allowed=allowed)
         case "value_error" if isinstance(context.get("error"), FieldError):
             error = context["error"]
             path = f"{field}.{error.field}" if field and error.field else field or error.field
             return Problem(where, error.message, error.fix, field=path)
         case "dataclass_type" | "dict_type":
-            fix = (
-                f"write it as [{last}] with its fields below"
-                if last.isidentifier()
-                else "give it as a table"
-            )
+            fix = "give it as a table"
+            if last.isidentifier():
+                fix = f"write it as [{last}] with its fields below"
             if _is_union(_unwrap_annotated(field_type)):
                 fix = f"{last} = {_example_value(field_type)}"
             return Problem(where, "not a table", fix, field=field, got=got)
@@ -352,17 +304,27 @@ def _to_problem(type_: Any, detail: ErrorDetails, where: str, prefix: str) -> Pr
             return Problem(where, "has text that is not UTF-8", "give it in UTF-8", field=field)
     allowed = _describe_allowed(field_type)
     message = "out of range" if "than" in detail["type"] else "not allowed"
+    default = _field_default(holder, last)
     example = _short_json(default) if default is not None else _example_value(field_type)
-    fix = (
-        f"give {allowed}" if "..." in example or not last.isidentifier() else f"{last} = {example}"
-    )
+    fix = f"{last} = {example}"
+    if "..." in example or not last.isidentifier():
+        fix = f"give {allowed}"
     return Problem(where, message, fix, field=field, got=got, allowed=allowed)
 
 
+def _tag_problem(context: Mapping[str, Any], union: Any, where: str, field: str) -> Problem:
+    """Return the problem of a table whose discriminator names no member of a union."""
+    name = str(context.get("discriminator", "")).strip("'")
+    expected = (tag.strip("' ") for tag in str(context.get("expected_tags", "")).split(","))
+    tags = list(filter(None, expected)) or _discriminator_options(union, name)
+    got = _short_json(context["tag"]) if "tag" in context else "none"
+    fix = suggest(str(context.get("tag", "")), tags) or f'{name} = "{[*tags, "..."][0]}"'
+    allowed = ", ".join(tags)
+    return Problem(where, "unknown", fix, field=f"{field}.{name}", got=got, allowed=allowed)
+
+
 def _is_relevant(detail: ErrorDetails) -> bool:
-    """Return True if an error belongs to the member of a union that the user meant: a word or a
-    table.
-    """
+    """Return True if an error belongs to the member of a union that the user meant."""
     step = str(detail["loc"][-1]) if detail["loc"] else ""
     if step.startswith("literal["):
         return not isinstance(detail["input"], dict)
@@ -383,14 +345,9 @@ def _resolve_location(type_: Any, loc: tuple[int | str, ...]) -> tuple[list[str]
         bare = _unwrap_annotated(field_type)
         if _is_union(bare):
             members = [member for member in typing.get_args(bare) if member is not type(None)]
-            matches = [
-                m
-                for m in members
-                if dataclasses.is_dataclass(m) and part in _discriminator_values(m)
-            ]
-            if (
-                matches
-            ):  # pydantic adds the tag of a union to the location; the file has no such level
+            tables = filter(dataclasses.is_dataclass, members)
+            # pydantic adds the tag of a union to the location; the file has no such level.
+            if matches := [m for m in tables if part in _discriminator_values(m)]:
                 field_type = matches[0]
                 continue
             if isinstance(part, str) and part.startswith("literal["):
@@ -407,9 +364,8 @@ def _resolve_location(type_: Any, loc: tuple[int | str, ...]) -> tuple[list[str]
         else:
             names.append(part)
             holder = bare if dataclasses.is_dataclass(bare) else None
-            field_type = (
-                typing.get_type_hints(bare, include_extras=True).get(part, Any) if holder else Any
-            )
+            hints = typing.get_type_hints(bare, include_extras=True) if holder else {}
+            field_type = hints.get(part, Any)
     return names, holder, field_type
 
 
@@ -427,31 +383,21 @@ def _is_discriminator(type_: Any) -> bool:
 
 def _discriminator_values(cls: Any) -> set[str]:
     hints = typing.get_type_hints(cls).values()
-    return {
-        value
-        for hint in hints
-        if typing.get_origin(hint) is typing.Literal
-        for value in typing.get_args(hint)
-    }
+    literals = [hint for hint in hints if typing.get_origin(hint) is typing.Literal]
+    return {value for literal in literals for value in typing.get_args(literal)}
 
 
 def _literal_values(type_: Any) -> list[Any]:
     """Return the values of a Literal, or of a union of Literals."""
     bare = _unwrap_annotated(type_)
-    return [
-        v
-        for member in typing.get_args(bare)
-        for v in (_literal_values(member) if _is_union(bare) else [member])
-    ]
+    members = list(typing.get_args(bare))
+    return [v for m in members for v in _literal_values(m)] if _is_union(bare) else members
 
 
 def _discriminator_options(type_: Any, discriminator: str) -> list[str]:
     members = typing.get_args(_unwrap_annotated(type_))
-    return [
-        str(v)
-        for m in members
-        for v in typing.get_args(typing.get_type_hints(m).get(discriminator, None))
-    ]
+    literals = [typing.get_type_hints(member).get(discriminator) for member in members]
+    return [str(value) for literal in literals for value in typing.get_args(literal)]
 
 
 def _field_default(owner: Any, name: str) -> Any:

@@ -18,9 +18,7 @@ from resnetlab.files import read_text
 CACHE_VARIABLE = "RESNETLAB_CACHE"
 """Environment variable with the folder of the cache."""
 OFFLINE_VARIABLE = "RESNETLAB_OFFLINE"
-"""Environment variable: 1 forbids downloads, 0 allows them even if the configuration file forbids
-them.
-"""
+"""Environment variable: 1 forbids downloads, 0 allows them whatever the configuration file says."""
 
 CONFIG_KEYS: dict[str, type] = {"cache": str, "offline": bool}
 BOOLEAN_WORDS = {
@@ -37,10 +35,7 @@ BOOLEAN_WORDS = {
 
 
 def cache_dir() -> Path:
-    """Return the user's folder for files that can be computed or downloaded again.
-
-    Raises InputError.
-    """
+    """Return the user's folder for files that can be made again. Raises InputError."""
     folder = os.environ.get(CACHE_VARIABLE) or _read_config().get("cache")
     if not folder:
         from platformdirs import user_cache_dir  # its import takes 10 ms
@@ -56,10 +51,7 @@ def cache_dir() -> Path:
 
 
 def downloads_dir() -> Path:
-    """Return the folder of downloaded data sets.
-
-    A user may also put files there. Raises InputError.
-    """
+    """Return the folder of downloads, where a user may put files too. Raises InputError."""
     return cache_dir() / "downloads"
 
 
@@ -81,10 +73,7 @@ def is_offline() -> bool:
 
 
 def check_downloads_allowed(name: str, fix: str) -> None:
-    """Raise InputError if downloads are forbidden.
-
-    `fix` names the file that the user can provide instead.
-    """
+    """Raise InputError if downloads are forbidden; `fix` names a file to provide instead."""
     if is_offline():
         why = (
             f"{OFFLINE_VARIABLE} is set"

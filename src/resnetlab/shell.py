@@ -1,5 +1,4 @@
-"""Command lines: quoting for the shell of this system, recognition of paths, and removal of folder
-names.
+"""Command lines: quoting for this system's shell, recognition of paths, removal of folder names.
 
 Imports no other module of resnetlab.
 """
@@ -27,16 +26,12 @@ def resume_command(run: object, *extra_arguments: str) -> str:
 
 
 def is_path(text: str) -> bool:
-    r"""Return True if `text` is a path, of this system or with a Windows drive (`C:\photos`), and
-    not a name.
-    """
+    r"""Return True if `text` is a path, of this system or as `C:\photos`, and not a name."""
     return "/" in text or os.sep in text or _has_drive(text)
 
 
 def strip_folders(text: str) -> str:
-    """Remove the folders from the path in `text`: a report shows no path of the machine that wrote
-    it.
-    """
+    """Remove the folders from a path: a report shows no path of its machine."""
     setting = re.match(r"(?:--)?[A-Za-z][\w.-]*=", text)  # --out=/a/b, data.source=/a/b
     if setting:
         return setting[0] + strip_folders(text[setting.end() :])
@@ -51,9 +46,7 @@ def _has_drive(text: str) -> bool:
 
 
 def _quote(word: str) -> str:
-    """Quote a word for cmd and PowerShell, by the rules that Windows programs use to parse a
-    command line.
-    """
+    """Quote a word for cmd and PowerShell, as Windows programs parse a command line."""
     if UNQUOTED_WORD.fullmatch(word):
         return word
     escaped = re.sub(r'(\\*)"', r'\1\1\\"', word)

@@ -1,6 +1,4 @@
-"""Analysis of a study: from collected runs to summaries and verdicts, for reports and interim
-looks.
-"""
+"""Analysis of a study: from collected runs to summaries and verdicts."""
 
 from __future__ import annotations
 
@@ -65,8 +63,7 @@ class StudyAnalysis:
         return data_by_condition(self.study_data)
 
     def style(self, label: str) -> int:
-        """Return the number that selects the color, marker and line style of a condition in
-        figures.
+        """Return the index of a condition's color, marker and line style in figures.
 
         Rungs and side rungs have fixed numbers. If the study varies the shortcut, the shortcut
         gives the number. Otherwise each condition has its own.

@@ -25,9 +25,7 @@ class EnsembleRow:
     ensemble: int
     """Index of the ensemble in the study, from 0."""
     condition: str = ""
-    """Condition whose runs of all seeds are the members; empty if the members are one run of each
-    condition.
-    """
+    """Condition whose seeds are the members; empty if the members are conditions of one seed."""
     seed: int | None = None
     """Seed of the members if they are one run of each condition."""
     members: int
@@ -60,9 +58,7 @@ def ensemble_rows(
 def _rows_of_ensemble(
     index: int, labels: tuple[str, ...], study_runs: Sequence[StudyRun]
 ) -> Iterator[EnsembleRow]:
-    """Yield an ensemble for each condition, then one for each seed that trained in every
-    condition.
-    """
+    """Yield an ensemble for each condition, then one for each seed trained in every condition."""
     answers: dict[str, dict[int, Answers]] = {label: {} for label in labels}
     for cell in study_runs:
         run_answers = _test_probabilities(cell) if cell.run.condition in answers else None
@@ -80,11 +76,9 @@ def _rows_of_ensemble(
 def _test_probabilities(study_run: StudyRun) -> Answers | None:
     record = study_run.record
     trained = record is not None and record.result is not None and record.result.status == "trained"
-    return (
-        RunDirectory(Path(record.folder)).test_probabilities()
-        if record is not None and trained and record.folder
-        else None
-    )
+    if record is not None and trained and record.folder:
+        return RunDirectory(Path(record.folder)).test_probabilities()
+    return None
 
 
 def _ensemble_row(

@@ -42,9 +42,7 @@ from resnetlab.studies.claims import (
 
 @dataclass(frozen=True)
 class RunOutcome:
-    """Planned run of a claim: its outcome and its metrics, on the test images unless the name says
-    otherwise.
-    """
+    """Planned run of a claim: its outcome and its metrics, on the test images unless named."""
 
     seed: int
     outcome: Outcome
@@ -71,9 +69,7 @@ class ConditionRuns:
 
     runs: tuple[RunOutcome, ...]
     class_share: float
-    """Accuracy of the best constant guess on the test images, 0 to 1; the train images are assumed
-    to be alike.
-    """
+    """Accuracy of the best constant guess on the test images, 0 to 1; used for train images too."""
     classes: int
     epochs: float
     """Number of epochs of a run."""
@@ -103,9 +99,7 @@ class ConditionRuns:
     def epochs_to_accuracy(
         self, accuracy_pct: float, split: str, max_epochs: float
     ) -> tuple[float, ...]:
-        """Return the first epoch with that accuracy, for each run that is not missing; inf if it
-        never reached it.
-        """
+        """Return the first epoch with that accuracy for each run; inf if never; none if missing."""
         return tuple(
             next(
                 (
@@ -125,10 +119,7 @@ def _curve(run: RunOutcome, split: str) -> tuple[tuple[float, float], ...]:
 
 
 def to_hypothesis(claim: AnyClaim, runs: Mapping[str, ConditionRuns]) -> Hypothesis:
-    """Return a claim as a question for the statistics.
-
-    `runs` has the runs of each condition, by its label.
-    """
+    """Return a claim as a question for the statistics; `runs` has runs by condition."""
     match claim:
         case Greater():
             return _two_arm_hypothesis(claim, runs, GREATER)
@@ -177,9 +168,7 @@ def to_hypothesis(claim: AnyClaim, runs: Mapping[str, ConditionRuns]) -> Hypothe
 
 
 def curve_split(runs: Iterable[ConditionRuns]) -> str:
-    """Return the split for a comparison of speed: test if every condition recorded its test curve,
-    else validation.
-    """
+    """Return the split that compares speed: test if all conditions recorded it, else validation."""
     recorded = [
         {split for run in condition.runs for split in run.curves or {}} for condition in runs
     ]

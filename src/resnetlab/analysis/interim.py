@@ -1,5 +1,4 @@
-"""Interim looks: seeds are added until the claims are decided, at looks declared beforehand. Free
-of torch.
+"""Interim looks, declared beforehand: seeds are added until the claims are decided.
 
 Each look spends its share of the error, so the error over all looks stays within 5 %
 (`resnetlab.stats.sequential`).
@@ -33,11 +32,8 @@ def with_looks(study: Study, max_seeds: int) -> Study:
     five seeds, so a study with such a claim has its first look there. Raises InputError if the
     study has no claim or if no look has so few seeds.
     """
-    first = (
-        5
-        if any(isinstance(claim, FailsAndTrains) for claim in study.claims)
-        else min(ALPHA_SPENDING)
-    )
+    fails = any(isinstance(claim, FailsAndTrains) for claim in study.claims)
+    first = 5 if fails else min(ALPHA_SPENDING)
     looks = tuple(n for n in ALPHA_SPENDING if first <= n <= max_seeds)
     if not study.claims:
         raise input_error(

@@ -1,5 +1,4 @@
-"""Data of a study as plain values: a report is built from them, and they can be committed and read
-back.
+"""Data of a study as plain values that can be committed, read back and reported.
 
 `report.json` holds the study, its data and the machines. `results.csv` has a row for each planned
 run, and `curves.csv` has a row for each evaluation. If the study asks for them, `layers.csv` has a
@@ -39,10 +38,7 @@ T = TypeVar("T")
 
 @strict_dataclass
 class RunRow:
-    """Planned run: a line of results.csv.
-
-    Error in percent, loss in nats; empty if nothing was measured.
-    """
+    """Planned run, a line of results.csv: error in percent, loss in nats; empty if not measured."""
 
     condition: str
     seed: int
@@ -98,9 +94,7 @@ class _EpochKey(_RunKey):
 
 @strict_dataclass
 class GradientNormRow(LayerNorms, _EpochKey):
-    """Gradient norms of a layer after an epoch: a line of layers.csv, if the study asks for
-    gradients.
-    """
+    """Gradient norms of a layer after an epoch: a line of layers.csv."""
 
 
 @strict_dataclass
@@ -156,9 +150,7 @@ class ClaimVerdict:
     direction: str = ""
     """Verdict on the direction, for a claim about a size."""
     training_share_low: float | None = None
-    """Lowest share of the study file's training that a condition of the claim had, from 0 to 1;
-    None for all of it, or if it is not known.
-    """
+    """Lowest share of its training, 0 to 1, of a condition of the claim; None: all or unknown."""
     training_share_high: float | None = None
 
 
@@ -188,18 +180,13 @@ class StudyData:
 
 def collect(record: StudyRecord, command: str = "") -> StudyData:
     """Collect the evidence of a study from the present state of its runs."""
-    cells = [
-        cell for condition in record.study.conditions for cell in record.runs_of(condition.label)
-    ]
+    study = record.study
+    cells = [cell for condition in study.conditions for cell in record.runs_of(condition.label)]
     records = [cell.record for cell in cells if cell.record is not None]
-    times = sorted(
-        str(event["time"])
-        for run_record in records
-        for event in run_record.provenance
-        if event.get("time")
-    )
+    events = [event for run_record in records for event in run_record.provenance]
+    times = sorted(str(event["time"]) for event in events if event.get("time"))
     return StudyData(
-        study=_without_paths(record.study),
+        study=_without_paths(study),
         data=_dataset_infos(cells),
         machines=_machines(records),
         numerics=tuple(dict.fromkeys(cell.run.file.run.numerics for cell in cells)),
@@ -208,11 +195,9 @@ def collect(record: StudyRecord, command: str = "") -> StudyData:
         command=command,
         rows=tuple(_run_row(cell) for cell in cells),
         curve_points=tuple(point for cell in cells for point in _curve_points(cell)),
-        gradient_norms=tuple(
-            norm for cell in cells for norm in _gradient_norm_rows(cell, record.study)
-        ),
-        blocks=tuple(block for cell in cells for block in _block_rows(cell, record.study)),
-        ensembles=ensemble_rows(record.study.ensembles, cells),
+        gradient_norms=tuple(norm for cell in cells for norm in _gradient_norm_rows(cell, study)),
+        blocks=tuple(block for cell in cells for block in _block_rows(cell, study)),
+        ensembles=ensemble_rows(study.ensembles, cells),
     )
 
 
@@ -222,54 +207,37 @@ def _run_row(study_run: StudyRun) -> RunRow:
     events = record.provenance if record else ()
     attempts = sum(event.get("event") in ("start", "resume") for event in events)
     parameters = run.file.parameters or None
-    broken = dict.fromkeys(str(event["reason"]) for event in events if event.get("reason"))
-    status: Outcome = (
-        result.status if result else "waiting" if study_run.state == "finished" else study_run.state
-    )
-    if result is None:
-        last = record.metrics[-1] if record and record.metrics else None
-        return RunRow(
-            condition=run.condition,
-            seed=run.seed,
-            status=status,
-            run=run.id,
-            attempts=attempts,
-            parameters=parameters,
-            steps=last.step if last else 0,
-            epochs=last.epoch if last else 0.0,
-            reason="; ".join(broken),
-        )
-    recipe, last = run.file.run.recipe, record.metrics[-1] if record and record.metrics else None
-    epochs = recipe.epochs_at(result.step, run.file.train_images)
-    if epochs is None:
-        epochs = last.epoch if last else 0.0
-    scores = {
-        f"{split}_{name}": _finite(getattr(evaluation, field))
-        for split, evaluation in (
-            ("test", result.test),
-            ("validation", result.validation),
-            ("train", result.train),
-        )
-        if evaluation is not None
-        for name, field in (
-            ("error_pct", "top1_error_pct"),
-            ("loss_nats", "loss_nats"),
-            ("top5_error_pct", "top5_error_pct"),
-        )
-    }
-    return RunRow(
+    broken = [str(event["reason"]) for event in events if event.get("reason")]
+    last = record.metrics[-1] if record and record.metrics else None
+    row = RunRow(
         condition=run.condition,
         seed=run.seed,
-        status=status,
+        status="waiting" if study_run.state == "finished" else study_run.state,
         run=run.id,
         attempts=attempts,
         parameters=parameters,
+        steps=last.step if last else 0,
+        epochs=last.epoch if last else 0.0,
+        reason="; ".join(dict.fromkeys(broken)),
+    )
+    if result is None:
+        return row
+    epochs = run.file.run.recipe.epochs_at(result.step, run.file.train_images)
+    scores: dict[str, Any] = {}
+    for split in ("test", "validation", "train"):
+        if (evaluation := getattr(result, split)) is not None:
+            scores[f"{split}_error_pct"] = _finite(evaluation.top1_error_pct)
+            scores[f"{split}_loss_nats"] = _finite(evaluation.loss_nats)
+            scores[f"{split}_top5_error_pct"] = _finite(evaluation.top5_error_pct)
+    return replace(
+        row,
+        status=result.status,
         steps=result.step,
-        epochs=epochs,
+        epochs=row.epochs if epochs is None else epochs,
         train_seconds=result.train_seconds,
         evaluation_seconds=result.evaluation_seconds,
         images_per_second=result.images_per_second,
-        reason="; ".join(dict.fromkeys([*([result.reason] if result.reason else []), *broken])),
+        reason="; ".join(dict.fromkeys(filter(None, (result.reason, *broken)))),
         **scores,
     )
 
@@ -288,27 +256,19 @@ def _curve_points(study_run: StudyRun) -> Iterable[CurvePoint]:
 
 
 def _gradient_norm_rows(study_run: StudyRun, study: Study) -> Iterable[GradientNormRow]:
-    """Yield the norms of the epochs that this study asks for; another study that shares the run may
-    ask for more.
-    """
+    """Yield the norms of the epochs that this study asks for; a shared run may have more."""
+    run: dict[str, Any] = {"condition": study_run.run.condition, "seed": study_run.run.seed}
     for norms in study_run.record.gradient_norms if study_run.record else ():
         if norms.epoch in study.diagnostics.gradient_norms:
-            for layer in norms.layers:
-                yield GradientNormRow(
-                    condition=study_run.run.condition,
-                    seed=study_run.run.seed,
-                    epoch=norms.epoch,
-                    images=norms.images,
-                    **vars(layer),
-                )
+            batch = run | {"epoch": norms.epoch, "images": norms.images}
+            yield from (GradientNormRow(**batch, **vars(layer)) for layer in norms.layers)
 
 
 def _block_rows(study_run: StudyRun, study: Study) -> Iterable[BlockRow]:
     if study.diagnostics.ablate_blocks and study_run.record and study_run.record.block_ablation:
+        run = study_run.run
         for block in study_run.record.block_ablation.blocks:
-            yield BlockRow(
-                condition=study_run.run.condition, seed=study_run.run.seed, **vars(block)
-            )
+            yield BlockRow(condition=run.condition, seed=run.seed, **vars(block))
 
 
 def _finite(value: float | None) -> float | None:
@@ -319,26 +279,19 @@ def _dataset_infos(study_runs: Iterable[StudyRun]) -> tuple[DatasetInfo, ...]:
     cells_by_data: dict[tuple[Any, ...], list[StudyRun]] = {}
     for cell in study_runs:
         file = cell.run.file
-        cells_by_data.setdefault(
-            (file.data_name, file.run.data, file.class_share, file.train_images), []
-        ).append(cell)
+        key = (file.data_name, file.run.data, file.class_share, file.train_images)
+        cells_by_data.setdefault(key, []).append(cell)
     return tuple(map(_dataset_info, cells_by_data.values()))
 
 
 def _dataset_info(study_runs: Sequence[StudyRun]) -> DatasetInfo:
     """Return the data that these runs share."""
     file = study_runs[0].run.file
-    results = [
-        cell.record.result
-        for cell in study_runs
-        if cell.record is not None and cell.record.result is not None
-    ]
+    results = [cell.record.result for cell in study_runs if cell.record and cell.record.result]
 
     def images(split: Split) -> int | None:
-        return next(
-            (scores.images for result in results if (scores := getattr(result, split)) is not None),
-            None,
-        )
+        scores = (getattr(result, split) for result in results)
+        return next((score.images for score in scores if score is not None), None)
 
     return DatasetInfo(
         conditions=tuple(dict.fromkeys(cell.run.condition for cell in study_runs)),
@@ -358,23 +311,14 @@ def _dataset_info(study_runs: Sequence[StudyRun]) -> DatasetInfo:
 def _machines(records: Iterable[RunRecord]) -> tuple[Machine, ...]:
     """Return every environment in which a run was started or resumed, the most used one first."""
     runs: dict[str, tuple[Machine, set[str]]] = {}
-    names = (
-        "version",
-        "commit",
-        "dirty",
-        "python",
-        "platform",
-        "processor",
-        "instruction_set",
-        "device",
-    )
+    software = ("version", "commit", "dirty", "python", "platform")
+    names = (*software, "processor", "instruction_set", "device")
     for record in records:
         for event in record.provenance:
             if event.get("event") in ("start", "resume"):
                 fields = {name: event[name] for name in names if event.get(name) is not None}
-                machine = Machine(
-                    packages=dict(sorted(event.get("packages", {}).items())), runs=0, **fields
-                )
+                packages = dict(sorted(event.get("packages", {}).items()))
+                machine = Machine(packages=packages, runs=0, **fields)
                 runs.setdefault(repr(machine), (machine, set()))[1].add(record.id)
     return tuple(
         replace(machine, runs=len(ids))
@@ -410,9 +354,7 @@ def _without_paths(study: Study) -> Study:
 
 
 def save(study_data: StudyData, folder: Path) -> None:
-    """Write `report.json`, `results.csv`, `curves.csv` and the files of optional measurements, each
-    atomically.
-    """
+    """Write report.json, results.csv, curves.csv and optional files, each atomically."""
     without_tables = replace(
         study_data, rows=(), curve_points=(), gradient_norms=(), blocks=(), ensembles=()
     )
@@ -462,16 +404,8 @@ def _read_csv(row_type: type[T], path: Path, optional: bool = False) -> tuple[T,
     rows: list[T] = []
     for number, line in enumerate(lines, start=2):
         where = f"{path}:{number}"
-        rows.append(
-            decode(
-                row_type,
-                {
-                    name: _parse_cell(hints.get(name), text, where, name)
-                    for name, text in line.items()
-                },
-                where,
-            )
-        )
+        cells = {key: _parse_cell(hints.get(key), text, where, key) for key, text in line.items()}
+        rows.append(decode(row_type, cells, where))
     return tuple(rows)
 
 

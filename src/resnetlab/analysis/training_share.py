@@ -1,5 +1,4 @@
-"""Share of the training that a study had: the images that its runs see, of those that its file asks
-for. Free of torch.
+"""Share of a study's training: the images that its runs see, of those that its file asks for.
 
 A command may shorten a study (`--set recipe.epochs=2`, `--set data.train_images=10000`, a smaller
 data set). A verdict of such a study says so in its words, because it is a verdict on the claim at
@@ -43,9 +42,7 @@ class TrainingShare:
 
 
 def _format_share(share: float) -> str:
-    """Format a share in percent: whole percent from 1 % on, else two significant digits. A share
-    below 1 is never 100 %.
-    """
+    """Format a share: whole percent, below 1 % two significant digits; never 100 % below 1."""
     percent = 100 * share
     if percent < 1:
         return f"{percent:.2g}"

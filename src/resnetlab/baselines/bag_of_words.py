@@ -19,9 +19,7 @@ NUM_PATCHES = 100_000
 IMAGES_PER_BATCH = 250
 """Number of images whose patches are in memory at once."""
 CONTRAST_EPSILON = 10.0
-"""Constant added to a patch's variance before the division, for pixels from 0 to 255 (Coates and Ng
-2011).
-"""
+"""Added to a patch's variance before the division, for pixels 0 to 255 (Coates and Ng 2011)."""
 WHITENING_EPSILON = 0.1
 """Constant added to the variances before whitening divides by them (Coates and Ng 2011)."""
 
@@ -38,9 +36,7 @@ class FittedBagOfWords:
     bias: Floats  # (K,)
 
     def decision_function(self, pixels: NDArray[np.uint8]) -> Floats:
-        """Return the SVM's scores (N, K) of images (N, H, W, C); the largest score is the predicted
-        class.
-        """
+        """Return the SVM's scores (N, K) of images (N, H, W, C); the largest is predicted."""
         return (
             _features(pixels, self.spec, self.mean, self.whitening, self.dictionary)
             @ self.weights.T
@@ -49,8 +45,7 @@ class FittedBagOfWords:
 
 
 def fit(spec: BagOfWordsConfig, train: LabeledImages, seed: int) -> FittedBagOfWords:
-    """Train whitening and dictionary on random patches of the train images, then the SVM on the
-    word counts.
+    """Train whitening and dictionary on random patches, then the SVM on the word counts.
 
     Raises InputError if the images are smaller than a patch.
     """
@@ -96,9 +91,7 @@ def _sample_patches(
 
 
 def _iter_patches(pixels: NDArray[np.uint8], spec: BagOfWordsConfig) -> Iterator[Floats]:
-    """Yield the patches (B, P, D) of batches of images, each with zero mean and normalized
-    contrast.
-    """
+    """Yield the patches (B, P, D) of batches of images, with zero mean and normalized contrast."""
     step = spec.stride
     for start in range(0, len(pixels), IMAGES_PER_BATCH):
         part = pixels[start : start + IMAGES_PER_BATCH]

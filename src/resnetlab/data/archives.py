@@ -1,6 +1,4 @@
-"""Safe unpacking of downloaded archives: no links, no paths outside the folder, and limits on every
-size.
-"""
+"""Safe unpacking of downloaded archives: no links, no paths outside the folder, limits on sizes."""
 
 from __future__ import annotations
 

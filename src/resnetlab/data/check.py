@@ -34,10 +34,7 @@ class ImageSizes:
 
 @dataclass(frozen=True)
 class Audit:
-    """Result of `audit_source`.
-
-    `shape` is (H, W, C) of a training image; counts are by class, in class order.
-    """
+    """Result of `audit_source`; `shape` is (H, W, C), and counts are in class order."""
 
     name: str
     sha256: str
@@ -58,9 +55,7 @@ class Audit:
         return sum(sum(counts) for counts in self.counts.values())
 
     def lines(self, limit: int | None = 20) -> list[str]:
-        """Return the findings as lines for a terminal; at most `limit` lines of each list, None for
-        all.
-        """
+        """Return the findings as lines for a terminal: at most `limit` of each list (None: all)."""
         height, width, channels = self.shape
         lines = [
             (

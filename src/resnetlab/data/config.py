@@ -29,9 +29,7 @@ class DataConfig:
     """Data set config: the source of images and its split into train, validation and test."""
 
     source: str
-    """Source of the images: a name (`digits`, `cifar10`, ...), an `.npz` of arrays, or a folder of
-    images.
-    """
+    """Source of the images: a name (`digits`, `cifar10`, ...), an `.npz` or a folder of images."""
     validation: UnitInterval = 0.1
     """Fraction of the train images that become the validation split, by class; 0 for none.
 
@@ -40,21 +38,14 @@ class DataConfig:
     split_seed: NonNegativeInt = 0
     """Seed of the random streams that draw the splits; it is independent of the seed of a run."""
     test_curve: bool = False
-    """Test curve: evaluate the test split at every evaluation as well.
-
-    It is never used for a choice.
-    """
+    """Test curve: evaluate the test split at every evaluation as well. It selects nothing."""
     curve_images: PositiveInt | None = None
-    """Number of images of each split that are evaluated during training: the same random ones each
-    time; None for all.
+    """Number of images evaluated during training, the same random ones each time; None for all.
 
     The result of a run is always of all images of a split.
     """
     train_images: PositiveInt | None = None
-    """Number of train images to use, by class.
-
-    It makes a reduced protocol, which the report states.
-    """
+    """Number of train images to use, by class: a reduced protocol, which the report states."""
     image_size: Annotated[int, "pixels"] | None = None
     """Side in pixels of the square to which a folder's images are resized and cropped."""
     skip_bad: bool = False
@@ -77,9 +68,7 @@ class DataConfig:
 
 @strict_dataclass
 class ChannelStats:
-    """Fixed normalization: mean and standard deviation per channel that a recipe gives, for pixels
-    from 0 to 1.
-    """
+    """Fixed normalization: mean and standard deviation per channel, for pixels from 0 to 1."""
 
     mean: tuple[NonNegativeFloat, ...]
     std: tuple[PositiveFloat, ...]
@@ -127,13 +116,9 @@ class Augment:
     flip: bool = False
     """Horizontal flip with probability one half."""
     cutout: NonNegativeInt = 0
-    """Cutout: side in pixels of a square that is set to the mean, centered anywhere (DeVries and
-    Taylor 2017).
-    """
+    """Cutout: side in pixels of a square that is set to the mean (DeVries and Taylor 2017)."""
     crop: NonNegativeInt = 0
-    """Side in pixels of a smaller crop without padding: random in training, the center in
-    evaluation; 0 for none.
-    """
+    """Side in pixels of a smaller crop, random in training, else the center; 0 for none."""
     randaugment: RandAugment | None = None
     """RandAugment after crop and flip."""
     mixup: NonNegativeFloat = 0.0
@@ -160,9 +145,7 @@ class DataIdentity:
 
 @dataclass(frozen=True)
 class LabeledImages:
-    """Labeled images: `pixels` (N, H, W, C) uint8, C 1 or 3; `labels` (N,) int64 below the number
-    of classes.
-    """
+    """Labeled images: `pixels` (N, H, W, C) uint8, C 1 or 3; `labels` (N,) int64 class indices."""
 
     pixels: NDArray[np.uint8]
     labels: NDArray[np.int64]
@@ -173,10 +156,7 @@ class LabeledImages:
 
 @dataclass(frozen=True)
 class Source:
-    """Data set as its source provides it.
-
-    `sha256` covers pixels, labels, classes and split of every image.
-    """
+    """Data set of a source; `sha256` covers pixels, labels, classes and split of every image."""
 
     name: str
     classes: tuple[str, ...]
@@ -187,17 +167,12 @@ class Source:
     notes: tuple[str, ...] = ()
     """Notes for the user, such as a split that was written or files that were skipped."""
     about: str = ""
-    """Remark for readers of a report, for example that the images differ from what their name
-    suggests.
-    """
+    """Remark for readers of a report, such as images that differ from what their name suggests."""
 
 
 @dataclass(frozen=True)
 class Dataset:
-    """Data set that is split for training.
-
-    The test split is reported and never used for a choice.
-    """
+    """Data set that is split for training. The test split is never used for a choice."""
 
     name: str
     classes: tuple[str, ...]

@@ -46,8 +46,7 @@ class DeviceImageCache:
 
 
 def channel_statistics(images: LabeledImages) -> tuple[list[float], list[float]]:
-    """Return mean and standard deviation of each channel over all pixels, in units of x from 0 to
-    1, exactly rounded.
+    """Return mean and standard deviation per channel over all pixels, x in 0 to 1, exactly rounded.
 
     They are computed from the histogram of the 256 values, so that no order of summation matters.
     """

@@ -1,5 +1,4 @@
-"""Downloads of known image sets: archives go into the cache, images into a folder with
-`labels.csv`.
+"""Downloads of known image sets: archives to the cache, images to a folder with `labels.csv`.
 
 An archive that the user put into the cache is used as it is, if it has the hash of its source.
 """
@@ -31,17 +30,13 @@ LabelRow = tuple[str, str, str]
 
 @dataclass(frozen=True)
 class RemoteFile:
-    """File of an image set: its URL, its hash (`md5:...` or `sha256:...`), and its path below the
-    folder.
-    """
+    """File of an image set: URL, hash (`md5:...` or `sha256:...`) and path below the folder."""
 
     url: str
     known_hash: str
     path: str
     subfolder: str | None = None
-    """Folder of the archive that becomes `path`, or '' for the complete archive; None for a file
-    that is copied.
-    """
+    """Folder of the archive that becomes `path` ('': all of it); None for a file that is copied."""
 
     @property
     def name(self) -> str:

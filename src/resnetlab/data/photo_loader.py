@@ -32,9 +32,7 @@ Item = TypeVar("Item")
 Loaded = TypeVar("Loaded")
 
 Tta = Literal["none", "flip", "ten-crop"]
-"""Test-time augmentation: average the probabilities over the image and its mirror image, or over
-ten crops.
-"""
+"""Test-time augmentation: average the probabilities over the mirror image or over ten crops."""
 
 
 @dataclass(frozen=True)

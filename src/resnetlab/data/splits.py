@@ -1,5 +1,4 @@
-"""Splits of a source into train, validation and test, by class and by `split_seed` alone, never by
-the seed of a run.
+"""Splits of a source into train, validation and test, by class and by `split_seed` alone.
 
 The draws are those of `stratify.py`. The test split is the source's own. Nothing is ever taken from
 it.

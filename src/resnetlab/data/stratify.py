@@ -35,8 +35,7 @@ def stable_permutation(size: int, purpose: str, seed: int, name: str) -> NDArray
 def allocate_by_largest_remainder(
     counts: NDArray[np.int64], total: int, classes: Sequence[str]
 ) -> NDArray[np.int64]:
-    """Return the number of images to draw of each class (K,): `total` in all, by largest remainder,
-    ties by name.
+    """Return the images to draw of each class (K,): `total` by largest remainder, ties by name.
 
     One image of each class always stays. `total` is at most the sum of `counts - 1` over the
     classes that have any.
@@ -64,8 +63,7 @@ def stratified_mask(
     where: str,
     fix: str,
 ) -> NDArray[np.bool_]:
-    """Mark `total` of the images, stratified by class, and leave one image of each class: (N,)
-    bool, true if drawn.
+    """Mark `total` images by class, leaving at least one of each class: (N,) bool, true if drawn.
 
     Raises InputError, at `where` and with `fix`, when so many cannot be drawn.
     """
@@ -89,9 +87,7 @@ def stratified_mask(
 def draw_test_split(
     labels: NDArray[np.int64], classes: Sequence[str], fraction: float, where: str
 ) -> NDArray[np.bool_]:
-    """Mark round(share N) images, at least one, as the test split, by split seed 0, so that
-    everyone gets the same split.
-    """
+    """Mark round(share N) images, at least one, as test, by split seed 0: the same for everyone."""
     fix = "add images, or give the test images"
     return stratified_mask(
         labels, classes, max(1, round(fraction * len(labels))), "test", 0, where=where, fix=fix
@@ -101,9 +97,7 @@ def draw_test_split(
 def split_three_ways(
     labels: NDArray[np.int64], classes: Sequence[str], fraction: float, where: str
 ) -> tuple[Split, ...]:
-    """Return a split for each image: `fraction` each for test and validation, the rest for
-    train; split seed 0.
-    """
+    """Return a split for each image: `fraction` each for test and validation; split seed 0."""
     validation, test = round(fraction * len(labels)), max(1, round(fraction * len(labels)))
     return split_by_counts(labels, classes, validation, test, 0, where)
 
@@ -116,8 +110,7 @@ def split_by_counts(
     seed: int,
     where: str,
 ) -> tuple[Split, ...]:
-    """Return a split for each image: `test` images by class, then `validation` of the rest; the
-    remaining ones are train.
+    """Return a split for each image: `test` by class, then `validation` of the rest, then train.
 
     Raises InputError, at `where`, when a class would lose its last image of train.
     """

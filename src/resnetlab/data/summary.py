@@ -1,5 +1,4 @@
-"""Description of a folder of images: sizes, broken files, duplicates across splits, overlap with
-pre-training data.
+"""Description of a folder of images: sizes, broken files, duplicates, overlap with other data.
 
 It trains nothing and writes only the survey's cache.
 """
@@ -33,9 +32,7 @@ _SYNSET = re.compile(r"n\d{8}(\W.*|_.*)?", re.S)
 
 @dataclass(frozen=True)
 class NearDuplicate:
-    """Near duplicates: two similar images of different splits, and the number of different bits, of
-    256, in their hashes.
-    """
+    """Near duplicates in different splits, with the number of bits of their 256 that differ."""
 
     left: str
     right: str
@@ -44,9 +41,7 @@ class NearDuplicate:
 
 @dataclass(frozen=True)
 class FolderSummary:
-    """Result of `summarize_folder`; `rows` has each usable image with its height and width as
-    stored.
-    """
+    """Result of `summarize_folder`; `rows` has each usable image with its size as stored."""
 
     audit: Audit
     rows: tuple[ManifestRow, ...]
@@ -65,9 +60,7 @@ class FolderSummary:
         return np.array([row.size[1] for row in self.rows], np.int64)
 
     def lines(self, limit: int | None = 20) -> list[str]:
-        """Return the findings as lines for a terminal; at most `limit` lines of each list, None for
-        all.
-        """
+        """Return the findings as lines for a terminal: at most `limit` of each list (None: all)."""
         aspect = np.quantile(self.widths / self.heights, (0, 0.05, 0.5, 0.95, 1))
         listed = self.near_duplicates if limit is None else self.near_duplicates[:limit]
         lines = [
@@ -104,9 +97,7 @@ def summarize_folder(
 
 
 def imagenet_overlap(classes: Sequence[str]) -> str:
-    """Return a warning if most classes are named after ImageNet's synsets (`n02085620-Chihuahua`);
-    otherwise "".
-    """
+    """Return a warning if most classes have names of ImageNet's synsets (`n02085620-Chihuahua`)."""
     synset_classes = [name for name in classes if _SYNSET.fullmatch(name)]
     if 2 * len(synset_classes) < len(classes):
         return ""
@@ -119,9 +110,7 @@ def imagenet_overlap(classes: Sequence[str]) -> str:
 
 
 def find_near_duplicates(scan: FolderScan) -> tuple[NearDuplicate, ...]:
-    """Return pairs of images across splits whose difference hashes are near and whose pixels
-    differ.
-    """
+    """Return pairs across splits whose difference hashes are near and whose pixels differ."""
     hashes = _difference_hashes(scan.pixels)
     splits = np.array([row.split for row in scan.rows])
     pairs: list[NearDuplicate] = []
@@ -143,9 +132,7 @@ def find_near_duplicates(scan: FolderScan) -> tuple[NearDuplicate, ...]:
 
 
 def _difference_hashes(pixels: NDArray[np.uint8]) -> NDArray[np.uint64]:
-    """Return difference hashes (N, 4): each bit compares one of 16 x 16 cells with the next cell
-    (Krawetz 2013).
-    """
+    """Return hashes (N, 4): a bit compares one of 16 x 16 cells with the next (Krawetz 2013)."""
     images = [
         Image.fromarray(tile[..., 0] if tile.shape[2] == 1 else tile).convert("L")
         for tile in pixels

@@ -30,18 +30,12 @@ BLOCKS = {8: (0, 1, 1, 1), 14: (1, 2, 1, 2), 18: (2, 2, 2, 2), 34: (3, 4, 6, 3),
 
 
 def plain(depth: int = 8, run: str = "as run", num_classes: int = 10) -> nn.Module:
-    """Return the plain network.
-
-    Raises ValueError for a depth or a run that the report does not have.
-    """
+    """Return the plain network. Raises ValueError for an unknown depth or run."""
     return Network(depth, False, parse_run(run), num_classes)
 
 
 def residual(depth: int = 8, run: str = "as run", num_classes: int = 10) -> nn.Module:
-    """Return the residual network.
-
-    Raises ValueError for a depth or a run that the report does not have.
-    """
+    """Return the residual network. Raises ValueError for an unknown depth or run."""
     return Network(depth, True, parse_run(run), num_classes)
 
 
@@ -59,9 +53,7 @@ def parse_run(run: str) -> frozenset[str]:
 
 
 class Network(nn.Module):
-    """Network of the depth report: stem, blocks, average pooling, classifier, for RGB images of 32
-    x 32 pixels.
-    """
+    """Network of the depth report for RGB images of 32 x 32: stem, blocks, pooling, classifier."""
 
     def __init__(
         self, depth: int, residual: bool, differences: frozenset[str], classes: int
@@ -85,15 +77,11 @@ class Network(nn.Module):
         self.train()
 
     def train(self, mode: bool = True) -> Self:
-        """Set the mode as `nn.Module.train` does, but never training mode for a network with
-        "evaluation mode".
-        """
+        """Set the mode, but never training mode for a network with "evaluation mode"."""
         return super().train(mode and not self.evaluation_mode)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Return the input of the cross-entropy (N, K) for images (N, 3, H, W): logits, or
-        probabilities with double softmax.
-        """
+        """Return logits (N, K) of (N, 3, H, W), or probabilities with double softmax."""
         x = self.blocks(F.relu(self.stem_norm(self.stem(images))))
         logits: Tensor = self.head(F.adaptive_avg_pool2d(x, 1).flatten(1))
         return F.softmax(logits, 1) if self.double_softmax else logits

@@ -23,10 +23,7 @@ EVALUATIONS = ("batch statistics", "running statistics")
 def plain(
     depth: int = 20, evaluation: str = "batch statistics", num_classes: int = 10
 ) -> nn.Module:
-    """Return the plain network of `depth` = 6n + 2.
-
-    Raises ValueError for another depth or evaluation.
-    """
+    """Return the plain network of `depth` = 6n + 2. Raises ValueError for another argument."""
     return _network(depth, "none", evaluation, num_classes)
 
 
@@ -36,10 +33,7 @@ def residual(
     evaluation: str = "batch statistics",
     num_classes: int = 10,
 ) -> nn.Module:
-    """Return the residual network of `depth` = 6n + 2 with shortcut option A or B.
-
-    Raises ValueError as `plain`.
-    """
+    """Return the residual network with shortcut option A or B. Raises ValueError as `plain`."""
     return _network(depth, option, evaluation, num_classes)
 
 

@@ -45,9 +45,7 @@ class LayerNorms:
     activation_norm: float | None
     """Norm of the activation that follows the layer, if there is one before the next layer."""
     never_active_pct: float | None
-    """Maps or units, in per cent, for which the following ReLU is 0 at every position of every
-    image.
-    """
+    """Maps or units, in per cent, that the next ReLU sets to 0 everywhere in every image."""
 
 
 @strict_dataclass

@@ -41,9 +41,7 @@ path{fill:none;stroke:#5b626b;stroke-width:1.3}.shortcut{stroke:#c2540a;stroke-w
 
 @dataclass(frozen=True)
 class ShortcutPath:
-    """Path around part of the column: from row `first` to row `last`, with the rows on it, in a
-    lane.
-    """
+    """Path around part of the column, from row `first` to row `last`, with its rows, in a lane."""
 
     first: int
     last: int
@@ -60,44 +58,31 @@ def draw_network(layers: LayerTrace) -> str:
     has_boxes = any(shortcut.rows for shortcut in shortcuts)
     lanes = 1 + max((shortcut.lane for shortcut in shortcuts), default=-1)
     lane_width = SIDE_BOX_WIDTH if has_boxes and lanes > 1 else LANE_WIDTH
-    width = (
-        LEFT_MARGIN
-        + BOX_WIDTH
-        + 20
-        + lane_width * max(0, lanes - 1)
-        + (LANE_WIDTH + SIDE_BOX_WIDTH if has_boxes else LANE_WIDTH if lanes else 0)
-    )
+    last_lane = SIDE_BOX_WIDTH * has_boxes + LANE_WIDTH * bool(lanes)
+    beside = lane_width * max(0, lanes - 1) + last_lane
+    width = max(LEFT_MARGIN + BOX_WIDTH + 20 + beside, MIN_WIDTH)
     height = TOP_MARGIN + ROW_HEIGHT * len(column) + 74
-    width = max(width, MIN_WIDTH)
     size = f'width="{width}" height="{height}"'
     title = f"{layers.name} for {format_size(layers.image_shape)}"
+    box = f'viewBox="0 0 {width} {height}" {size}'
+    cost = f"{layers.parameters:,} parameters, {layers.macs:,} multiply-adds"
     parts = [
-        (
-            f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" {size} '
-            'role="img">'
-        ),
+        f'<svg xmlns="http://www.w3.org/2000/svg" {box} role="img">',
         f"<title>{escape(title)}</title><style>{STYLE}</style>",
         f'<rect {size} rx="6" fill="#fff"/>',
         f'<text class="strong" x="16" y="24">{escape(title)}</text>',
-        (
-            f'<text class="muted" x="16" y="41">{layers.parameters:,} parameters, {layers.macs:,} '
-            "multiply-adds</text>"
-        ),
+        f'<text class="muted" x="16" y="41">{cost}</text>',
         *_draw_stages(rows, column, width),
         *(_draw_shortcut(rows, shortcut, position_of, lane_width) for shortcut in shortcuts),
     ]
+    start = TOP_MARGIN - (ROW_HEIGHT - BOX_HEIGHT) // 2  # of the line into the next layer
     for position, row in enumerate(column):
         y = _row_center(position)
-        radius = 8 if rows[row].kind in JOIN_SYMBOLS else BOX_HEIGHT // 2
-        above = (
-            8 if position and rows[column[position - 1]].kind in JOIN_SYMBOLS else BOX_HEIGHT // 2
-        ) - ROW_HEIGHT
-        parts.append(f'<path d="M{_column_center()},{y + above}V{y - radius}"/>')
-        parts.append(
-            _join(rows[row], y)
-            if rows[row].kind in JOIN_SYMBOLS
-            else _box(rows[row], LEFT_MARGIN, y, BOX_WIDTH, "layer")
-        )
+        joins = rows[row].kind in JOIN_SYMBOLS
+        radius = 8 if joins else BOX_HEIGHT // 2
+        parts.append(f'<path d="M{_column_center()},{start}V{y - radius}"/>')
+        parts.append((_join if joins else _layer_box)(rows[row], y))
+        start = y + radius
     return "\n".join([*parts, *_legend(rows, shortcuts, height), "</svg>"]) + "\n"
 
 
@@ -128,18 +113,14 @@ def longest_path(rows: list[Layer]) -> list[int]:
     row_index, path = len(rows) - 1, []
     while row_index >= 0:
         path.append(row_index)
-        row_index = max(
-            rows[row_index].inputs,
-            key=lambda source: (length[source] if source >= 0 else 0, source),
-            default=-1,
-        )
+        sources = rows[row_index].inputs
+        inputs = [(length[source] if source >= 0 else 0, source) for source in sources]
+        row_index = max(inputs, default=(0, -1))[1]
     return path[::-1]
 
 
 def find_shortcuts(rows: list[Layer], column: list[int]) -> list[ShortcutPath]:
-    """Return every edge that is not in the column; consecutive rows beside the column form one
-    path.
-    """
+    """Return every edge that is not in the column; rows beside the column form one path."""
     in_column = set(column)
     column_edges = set(zip([-1, *column], column, strict=False))
     users: dict[int, list[int]] = {}
@@ -162,19 +143,19 @@ def find_shortcuts(rows: list[Layer], column: list[int]) -> list[ShortcutPath]:
 
 
 def assign_lanes(shortcuts: list[ShortcutPath], position_of: dict[int, int]) -> list[ShortcutPath]:
-    """Return the paths, each in the first lane where it crosses no other; short paths first, so
-    that long ones enclose them.
-    """
+    """Return the paths, each in its first free lane; short paths come first and lie inside."""
     lanes: list[list[tuple[int, int]]] = []
     placed = []
-    for shortcut in sorted(
-        shortcuts,
-        key=lambda shortcut: (
-            position_of[shortcut.last] - position_of[shortcut.first],
-            position_of[shortcut.first],
-        ),
-    ):
-        low, high = position_of[shortcut.first], position_of[shortcut.last]
+
+    def span(shortcut: ShortcutPath) -> tuple[int, int]:
+        return position_of[shortcut.first], position_of[shortcut.last]
+
+    def by_length(shortcut: ShortcutPath) -> tuple[int, int]:
+        low, high = span(shortcut)
+        return high - low, low
+
+    for shortcut in sorted(shortcuts, key=by_length):
+        low, high = span(shortcut)
         free = [all(high <= a or b <= low for a, b in lane) for lane in lanes]
         lane = free.index(True) if True in free else len(lanes)
         if lane == len(lanes):
@@ -198,17 +179,14 @@ def _draw_stages(rows: list[Layer], column: list[int], width: int) -> list[str]:
     for number, (name, layers) in enumerate(_stages([rows[row] for row in column])):
         top, height = TOP_MARGIN + ROW_HEIGHT * position, ROW_HEIGHT * len(layers)
         if number % 2 == 0:
-            parts.append(
-                f'<rect class="band" x="8" y="{top}" width="{width - 16}" height="{height}" '
-                'rx="4"/>'
-            )
+            size = f'width="{width - 16}" height="{height}"'
+            parts.append(f'<rect class="band" x="8" y="{top}" {size} rx="4"/>')
         y = top + 13
         parts.append(f'<text class="strong" x="16" y="{y}">{escape(name)}</text>')
         lines = [format_size(layers[-1].output)] if name != format_size(layers[-1].output) else []
         end_row = column[position + len(layers) - 1] + 1
-        parameters = sum(
-            row.parameters for row in rows[first_row:end_row]
-        )  # including layers beside the column
+        # Layers beside the column are included.
+        parameters = sum(row.parameters for row in rows[first_row:end_row])
         lines += [f"{parameters:,} parameters"] if parameters and len(layers) > 1 else []
         parts += [
             f'<text class="muted" x="16" y="{y + 14 * (n + 1)}">{line}</text>'
@@ -219,9 +197,7 @@ def _draw_stages(rows: list[Layer], column: list[int], width: int) -> list[str]:
 
 
 def _stages(layers: list[Layer]) -> list[tuple[str, list[Layer]]]:
-    """Return the stages: layers grouped by module name, `stages.1`, or by output size if each
-    name is a single layer.
-    """
+    """Return the stages: layers by module name, `stages.1`, else by output size."""
 
     def by_name(layer: Layer) -> str:
         parts = layer.name.split(".")
@@ -238,11 +214,9 @@ def _stages(layers: list[Layer]) -> list[tuple[str, list[Layer]]]:
 
 def _label(layer: Layer) -> str:
     """Return a label such as `3x3 conv, 64, /2`."""
-    kernel = (
-        f"{format_square_size(layer.kernel)}x{format_square_size(layer.kernel)} "
-        if layer.kernel and len(set(layer.kernel)) == 1
-        else ""
-    )
+    kernel = ""
+    if layer.kernel and len(set(layer.kernel)) == 1:
+        kernel = f"{format_square_size(layer.kernel)}x{format_square_size(layer.kernel)} "
     kernel = kernel or (f"{format_size(layer.kernel)} " if layer.kernel else "")
     kind, _, detail = layer.kind.partition(", ")
     has_maps = layer.layer_parameters or layer.kind == "pad"
@@ -254,11 +228,9 @@ def _label(layer: Layer) -> str:
 
 def _tooltip(layer: Layer) -> str:
     """Return a tooltip with all values of the layer's table row."""
-    field = (
-        f", receptive field {format_square_size(layer.receptive_field.size)}"
-        if layer.receptive_field
-        else ""
-    )
+    field = ""
+    if layer.receptive_field:
+        field = f", receptive field {format_square_size(layer.receptive_field.size)}"
     operations = ", then ".join([_label(layer), *layer.followed_by])
     summary = f"{layer.name}: {operations}; output {format_size(layer.output)}"
     return (
@@ -270,22 +242,22 @@ def _tooltip(layer: Layer) -> str:
 def _box(layer: Layer, x: int, y: int, width: int, name: str) -> str:
     strided = layer.stride is not None and max(layer.stride) > 1
     name += " strided" if strided else "" if layer.layer_parameters else " bare"
-    then = (
-        " " + ", ".join(layer.followed_by)
-        if layer.followed_by and len(layer.followed_by) < 4
-        else ""
-    )
-    muted = (
-        f'<tspan class="muted">{escape(then)}</tspan>'
-        if then and len(_label(layer) + then) < 40
-        else ""
-    )
+    then = ""
+    if layer.followed_by and len(layer.followed_by) < 4:
+        then = " " + ", ".join(layer.followed_by)
+    muted = ""
+    if then and len(_label(layer) + then) < 40:
+        muted = f'<tspan class="muted">{escape(then)}</tspan>'
     return (
         f'<g class="{name}">{_tooltip(layer)}<rect x="{x}" y="{y - BOX_HEIGHT // 2}" '
         f'width="{width}" height="{BOX_HEIGHT}" rx="4"/>'
         f'<text class="mid" x="{x + width // 2}" '
         f'y="{y + 4}">{escape(_label(layer))}{muted}</text></g>'
     )
+
+
+def _layer_box(layer: Layer, y: int) -> str:
+    return _box(layer, LEFT_MARGIN, y, BOX_WIDTH, "layer")
 
 
 def _join(layer: Layer, y: int) -> str:
@@ -304,15 +276,10 @@ def _draw_shortcut(
     start = _row_center(position_of[shortcut.first]) + ROW_HEIGHT // 2  # between two boxes
     end = _row_center(position_of[shortcut.last])
     right = LEFT_MARGIN + BOX_WIDTH + 20 + lane_width * shortcut.lane
-    edge = (
-        _column_center() + 8
-        if rows[shortcut.last].kind in JOIN_SYMBOLS
-        else LEFT_MARGIN + BOX_WIDTH
-    )
-    changes = shortcut.first >= 0 and rows[shortcut.first].output != rows[shortcut.last].output
-    name = (
-        "shortcut changes" if changes and rows[shortcut.last].kind != "concatenate" else "shortcut"
-    )
+    last = rows[shortcut.last]
+    edge = _column_center() + 8 if last.kind in JOIN_SYMBOLS else LEFT_MARGIN + BOX_WIDTH
+    changes = shortcut.first >= 0 and rows[shortcut.first].output != last.output
+    name = "shortcut changes" if changes and last.kind != "concatenate" else "shortcut"
     radius = 7
     line = (
         f'<path class="{name}" d="M{_column_center()},{start}H{right - radius}q{radius},0 '
@@ -330,25 +297,16 @@ def _draw_shortcut(
 
 def _legend(rows: list[Layer], shortcuts: list[ShortcutPath], height: int) -> list[str]:
     """Return the legend for the marks that occur in the drawing."""
-    joins = [
-        f"{sign} {kind}"
-        for kind, sign in JOIN_SYMBOLS.items()
-        if any(row.kind == kind for row in rows)
-    ]
+    kinds = {row.kind for row in rows}
+    joins = [f"{sign} {kind}" for kind, sign in JOIN_SYMBOLS.items() if kind in kinds]
     lines = [
         "A box: window, kind, number of output maps, /stride; darker if the stride is above 1. "
         + ", ".join(joins)
     ]
     if shortcuts:
         text = "Orange: shortcuts; dashed where they change the size or the number of maps"
-        lines.append(
-            text
-            + (
-                ", with a box where they have layers."
-                if any(shortcut.rows for shortcut in shortcuts)
-                else "."
-            )
-        )
+        boxes = ", with a box where they have layers" * any(path.rows for path in shortcuts)
+        lines.append(f"{text}{boxes}.")
     return [
         f'<text class="muted" x="16" y="{height - 40 + 16 * n}">{line}</text>'
         for n, line in enumerate(lines)

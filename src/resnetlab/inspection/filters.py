@@ -1,6 +1,4 @@
-"""Filters of a network's first convolution, with their responses to given images: a table and a
-figure.
-"""
+"""Filters of a network's first convolution and their responses: a table and a figure."""
 
 from __future__ import annotations
 
@@ -44,10 +42,7 @@ class CaptionedImage:
 
 
 def first_filters(model: nn.Module, images: Tensor, name: str) -> Filters:
-    """Return the first convolution that is applied to `images` (N, C, H, W).
-
-    Raises InputError if there is none.
-    """
+    """Return the first convolution of `images` (N, C, H, W). Raises InputError without one."""
     calls: list[tuple[str, nn.Conv2d, Tensor]] = []
 
     def make_hook(layer: str) -> Any:

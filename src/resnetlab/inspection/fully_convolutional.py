@@ -1,5 +1,4 @@
-"""Fully convolutional form of a network: linear layers become convolutions, so that it takes larger
-images.
+"""Fully convolutional form of a network: linear layers become convolutions, for larger images.
 
 A linear layer over maps (C, H, W) becomes a convolution with a window of H x W; one over a vector
 becomes a 1x1 convolution; a pooling over the whole training image becomes a pooling with a window
@@ -60,8 +59,7 @@ class FullyConvolutional(nn.Module):
             raise unsupported
 
     def forward(self, images: Tensor) -> Tensor:
-        """Return a map of scores (N, K, H', W') for images (N, C, H, W): 1x1 for images of the
-        training size.
+        """Return scores (N, K, H', W') of (N, C, H, W): 1x1 at the training size.
 
         Raises InputError for an image that is too small.
         """
@@ -105,9 +103,7 @@ _FLATTEN_OPS: set[Any] = {torch.flatten, Tensor.flatten, Tensor.view, Tensor.res
 
 
 class _AsConvolutions(TorchFunctionMode):
-    """Function mode that replaces flattening, adaptive pooling and linear layers by their
-    convolutional forms.
-    """
+    """Function mode that turns flattening, adaptive pooling and linear layers into convolutions."""
 
     def __init__(self, network: FullyConvolutional, record_sizes: bool) -> None:
         super().__init__()
@@ -222,9 +218,7 @@ class _AcceptanceRecorder(TorchFunctionMode):
 def layers_of_unchanged_network(
     network: FullyConvolutional, image_shape: tuple[int, int, int]
 ) -> list[LayerAcceptance]:
-    """Return the layers of the unchanged network in order, and if each accepts this image (C, H,
-    W).
-    """
+    """Return the unchanged network's layers in order, and if each accepts this (C, H, W)."""
     parameter = next(network.net.parameters())
     recorder = _AcceptanceRecorder(
         {
@@ -251,11 +245,10 @@ def acceptance_sentence(layers: list[LayerAcceptance], image_shape: tuple[int, i
     accepting = [layer for layer in layers if layer.accepts]
     if not refusing:
         pools = [layer for layer in layers if layer.kind.startswith("adaptive")]
-        because = (
-            f": {pools[-1].layer} gives the linear layers the same number of values at every size"
-            if pools
-            else ""
-        )
+        because = ""
+        if pools:
+            same = "the same number of values at every size"
+            because = f": {pools[-1].layer} gives the linear layers {same}"
         return f"Unchanged, every layer accepts {size} ({counts(layers)}){because}."
     first = refusing[0]
     return (

@@ -1,7 +1,4 @@
-"""Sentences and a figure about gradient norms by depth, for one network or several side by side.
-
-Free of torch.
-"""
+"""Sentences and a figure about gradient norms by depth, for one or several networks."""
 
 from __future__ import annotations
 

@@ -41,9 +41,7 @@ _SMOOTH_ACTIVATIONS: set[Any] = {
 
 
 class _ActivationRecorder(TorchFunctionMode):
-    """Function mode that measures each layer's output at once, since later operations may overwrite
-    its memory.
-    """
+    """Function mode that measures outputs at once: later operations may overwrite their memory."""
 
     def __init__(self, names: dict[int, str]) -> None:
         super().__init__()

@@ -1,5 +1,4 @@
-"""Identity mapping experiment: how well a stack of blocks learns the identity. A residual block
-needs F = 0, a plain one F = x.
+"""Identity mapping: how well blocks learn it. A residual block needs F = 0, a plain one F = x.
 
 He et al. 2016, sec. 3.1: if the identity were the best map, pushing a residual to zero should be
 easier than fitting the identity with a stack of layers. This module measures it on random maps,
@@ -23,16 +22,11 @@ from resnetlab.training.rng import make_generator
 CHANNELS, SIDE, BATCH_SIZE = 8, 8, 32
 
 LEARNING_RATES = (1e-3, 1e-2, 3e-2)
-"""Learning rates of Adam.
-
-Each kind uses its best one: at the lowest, neither learns much in so few steps.
-"""
+"""Learning rates of Adam. Each kind uses its best: at the lowest, neither learns much."""
 
 
 def build_stack(blocks: int, residual: bool, seed: int) -> nn.Module:
-    """Return basic blocks with batch normalization; a plain and a residual stack start from the
-    same weights.
-    """
+    """Return basic blocks; a plain and a residual stack start from the same weights."""
     model = nn.Sequential(
         *(
             BasicBlock(CHANNELS, CHANNELS, 1, nn.Identity() if residual else None, True, 0.0)
@@ -44,9 +38,7 @@ def build_stack(blocks: int, residual: bool, seed: int) -> nn.Module:
 
 
 def random_maps(seed: int, step: int) -> Tensor:
-    """Return random maps (32, 8, 8, 8), non-negative like the output of a ReLU, so that a block can
-    reproduce them exactly.
-    """
+    """Return random non-negative maps (32, 8, 8, 8), which a block can reproduce exactly."""
     return torch.randn(
         BATCH_SIZE, CHANNELS, SIDE, SIDE, generator=make_generator(seed, "identity", step)
     ).relu()
@@ -55,9 +47,7 @@ def random_maps(seed: int, step: int) -> Tensor:
 def unexplained_variance(
     blocks: int, residual: bool, seed: int, steps: int, lr: float
 ) -> tuple[float, float]:
-    """Return the unexplained fraction of the maps' variance before and after `steps` of Adam, in
-    training mode.
-    """
+    """Return the unexplained fraction of the variance before and after `steps` of Adam."""
     model = build_stack(blocks, residual, seed)
     optimizer = torch.optim.Adam(model.parameters(), lr)
     for step in range(steps):
@@ -80,8 +70,7 @@ def measure_identity_mapping(
     lrs: tuple[float, ...] = LEARNING_RATES,
     notify: Notify = silent,
 ) -> list[dict[str, Any]]:
-    """Return one row per depth and kind: unexplained variance before and after training, in per
-    cent.
+    """Return unexplained variance in per cent before and after training, a row per depth and kind.
 
     A row has the mean, minimum and maximum over the seeds, at the learning rate of `lrs` with the
     lowest mean. Seconds are the total of all seeds and learning rates.

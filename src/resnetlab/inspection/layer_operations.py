@@ -150,9 +150,7 @@ def _is_spatial_mean(args: tuple[Any, ...]) -> bool:
 def _after_adaptive_pool(
     receptive_field: ReceptiveField | None, x: Tensor, y: Tensor
 ) -> ReceptiveField | None:
-    """Return the receptive field after an adaptive pooling, or None if its cells differ in size; a
-    mean has one cell.
-    """
+    """Return the field after an adaptive pooling, or None if its cells differ in size."""
     cells = tuple(y.shape[2:]) if y.dim() == 4 else (1, 1)
     if receptive_field is None or any(
         side % cell for side, cell in zip(x.shape[2:], cells, strict=True)
@@ -179,9 +177,7 @@ def after_view_op(
         )
     if x.dim() == 4 and y.dim() < 4:
         size = (x.shape[2], x.shape[3])
-        return (
-            receptive_field.after_window(size, size, (0, 0), (1, 1))
-            if size != (1, 1)
-            else receptive_field
-        )
+        if size != (1, 1):
+            return receptive_field.after_window(size, size, (0, 0), (1, 1))
+        return receptive_field
     return receptive_field if x.dim() == y.dim() or x.dim() < 4 else None

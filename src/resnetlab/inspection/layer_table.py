@@ -15,9 +15,7 @@ from resnetlab.models.external import weights_metadata
 
 
 def layer_rows(layers: LayerTrace) -> list[dict[str, Any]]:
-    """Return one row per layer; parameters and memory include the normalization and activation that
-    follow it.
-    """
+    """Return one row per layer, with the normalization and activation that follow it."""
     rows = []
     for row in layers.rows:
         field = row.receptive_field
@@ -139,9 +137,7 @@ def totals(layers: LayerTrace) -> dict[str, Any]:
 
 
 def pretrained_metadata(model: ModelConfig) -> dict[str, Any]:
-    """Return the library's facts about the weights of an external network: side, preprocessing,
-    classes.
-    """
+    """Return facts about the weights of an external network: side, preprocessing, classes."""
     if not isinstance(model, ExternalConfig) or not model.library:
         return {}
     try:

@@ -1,5 +1,4 @@
-"""Layer tracing: the layers of a network from one pass of an empty image on the meta device,
-without weights or memory.
+"""Layer tracing: one pass of an empty image on the meta device, without weights or memory.
 
 A row is an operation with weights, a pooling, a dropout, a sum or a concatenation. An elementwise
 operation (normalization, activation) belongs to the row whose output it takes, unless another
@@ -91,9 +90,7 @@ def trace_layers(spec: ModelConfig, image_shape: tuple[int, int, int], classes: 
 def trace_module(
     model: nn.Module, image_shape: tuple[int, int, int], name: str = "network"
 ) -> LayerTrace:
-    """Return the layers of `model`: run it once, in evaluation mode, on zeros (1, C, H, W), without
-    a copy.
-    """
+    """Return the layers of `model` from one evaluation of zeros (1, C, H, W), without a copy."""
     model = model.eval()
     device = next((p.device for p in model.parameters()), torch.device("meta"))
     tracer = _LayerTracer(model)
@@ -108,12 +105,8 @@ def trace_module(
         reason = (str(error).splitlines() or [type(error).__name__])[0][:200]
         layer = tracer.current_module or "the network"
         problem = f"layer {layer} does not accept its input: {reason}"
-        raise input_error(
-            name,
-            problem,
-            _suggest_side(model, image_shape),
-            field=f"images of {'x'.join(map(str, image_shape))}",
-        ) from None
+        field = f"images of {'x'.join(map(str, image_shape))}"
+        raise input_error(name, problem, _suggest_side(model, image_shape), field=field) from None
     return tracer.layers(name, image_shape)
 
 
@@ -178,10 +171,7 @@ class _DropoutRecorder(TorchFunctionMode):
 
 
 class _LayerTracer(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Dispatch mode that records each operation.
-
-    It keeps a reference to every known tensor, so that ids stay unique.
-    """
+    """Dispatch mode that records operations. It keeps every known tensor, so ids stay unique."""
 
     def __init__(self, model: nn.Module) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
@@ -282,8 +272,7 @@ class _LayerTracer(TorchDispatchMode):  # type: ignore[no-untyped-call]
         return out
 
     def _run_or_reuse(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        """Return the result of `func`, or empty tensors of the same shapes from an earlier equal
-        call.
+        """Return the result of `func`, or empty tensors shaped as an earlier equal call's.
 
         Deep networks repeat themselves, and torch is slow to infer shapes, so the results are
         cached.
@@ -292,10 +281,8 @@ class _LayerTracer(TorchDispatchMode):  # type: ignore[no-untyped-call]
         tensors = [leaf for leaf in leaves if isinstance(leaf, Tensor)]
         if any(not t.is_meta for t in tensors) or any(r.alias_info for r in func._schema.returns):
             return func(*args, **kwargs)
-        key = (
-            func,
-            *(tuple(leaf.shape) if isinstance(leaf, Tensor) else repr(leaf) for leaf in leaves),
-        )
+        shapes = [tuple(leaf.shape) if isinstance(leaf, Tensor) else repr(leaf) for leaf in leaves]
+        key = (func, *shapes)
         if key in self.results:
             return tree_map(
                 lambda t: torch.empty(t.shape, dtype=t.dtype, device="meta"), self.results[key]
@@ -382,16 +369,12 @@ def _group_into_rows(operations: list[_Operation]) -> list[Layer]:
         row, layer = row_of[last], operation.layer
         parts = num_users[last] > 1 and operation.name != "clone"  # a copy computes nothing
         if layer is None and (row < 0 or parts):
-            layer = Layer(
-                "",
-                operation.name,
-                operation.output,
-                stride=operation.stride,
-                receptive_field=operation.receptive_field,
-            )
+            field = operation.receptive_field
+            size = operation.output
+            layer = Layer("", operation.name, size, stride=operation.stride, receptive_field=field)
         if layer is not None:
-            part = operation.name
-            layer.name, layer.inputs = _row_name(operation.module, part) or layer.kind, inputs
+            layer.name = _row_name(operation.module, operation.name) or layer.kind
+            layer.inputs = inputs
             layer.layer_parameters = operation.parameters
             rows.append(layer)
             row = len(rows) - 1

@@ -13,9 +13,7 @@ Pair = tuple[int, int]
 
 @dataclass(frozen=True)
 class AxisReceptiveField:
-    """Receptive field along one axis: output p depends on pixels p x jump + first to p x jump +
-    last.
-    """
+    """Receptive field on an axis: output p needs pixels p x jump + first to p x jump + last."""
 
     first: int = 0
     last: int = 0
@@ -29,9 +27,7 @@ class AxisReceptiveField:
     def after_window(
         self, kernel: int, stride: int, padding: int, dilation: int
     ) -> AxisReceptiveField:
-        """Return the span after a window: output p takes inputs from p x stride - padding on, in
-        steps of `dilation`.
-        """
+        """Return the span after a window whose output p starts at p x stride - padding."""
         first = self.first - padding * self.jump
         last = self.last + ((kernel - 1) * dilation - padding) * self.jump
         return AxisReceptiveField(first, last, self.jump * stride)
@@ -51,9 +47,7 @@ class AxisReceptiveField:
 
 @dataclass(frozen=True)
 class ReceptiveField:
-    """Receptive fields down and across, along the largest and the smallest path through the
-    shortcuts.
-    """
+    """Receptive fields down and across, along the largest and the smallest path."""
 
     largest: tuple[AxisReceptiveField, AxisReceptiveField]
     smallest: tuple[AxisReceptiveField, AxisReceptiveField]
@@ -75,9 +69,7 @@ class ReceptiveField:
         return ReceptiveField(through(self.largest), through(self.smallest))
 
     def after_slice(self, axis: int, start: int, step: int) -> ReceptiveField:
-        """Return the receptive field after taking every `step`-th output from `start` on, down (0)
-        or across (1).
-        """
+        """Return the field of every `step`-th output from `start` on, down (0) or across (1)."""
 
         def through(
             spans: tuple[AxisReceptiveField, AxisReceptiveField],
@@ -91,9 +83,7 @@ class ReceptiveField:
         return ReceptiveField(through(self.largest), through(self.smallest))
 
     def after_padding(self, pads: tuple[int, ...]) -> ReceptiveField:
-        """Return the receptive field after zero padding (left, right, top, bottom, ..., as in
-        torch).
-        """
+        """Return the field after zero padding (left, right, top, bottom, ..., as in torch)."""
         left, top = pads[0] if pads else 0, pads[2] if len(pads) > 2 else 0
         return self.after_slice(1, -left, 1).after_slice(0, -top, 1)
 
@@ -122,8 +112,7 @@ SINGLE_PIXEL = ReceptiveField(
 def merge_receptive_fields(
     receptive_fields: Sequence[ReceptiveField | None],
 ) -> ReceptiveField | None:
-    """Return the receptive field of a sum or concatenation: the largest covers all inputs, the
-    smallest is the smallest of them.
+    """Return the field of a sum or concatenation: largest covers all, smallest is the smallest.
 
     Return None if the maps do not align, or if the receptive field of an input is unknown.
     """

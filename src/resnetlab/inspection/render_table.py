@@ -66,9 +66,7 @@ def render(
 def _wrap_titles(
     titles: Sequence[str], cells: Sequence[Sequence[str]]
 ) -> tuple[list[int], list[list[str]]]:
-    """Return the widths of the columns and the lines of their titles, each title in as many lines
-    as its column is narrow.
-    """
+    """Return the columns' widths and the lines of their titles, which are wrapped to fit."""
     widths, columns = [], []
     for index, title in enumerate(titles):
         words = title.split() or [""]

@@ -5,6 +5,8 @@ After Dumoulin and Visin 2016, and questions 1, 8 and 9 of the Deep Learning pra
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -12,6 +14,8 @@ from resnetlab.errors import InputError, input_error
 
 MAX_DRAWN_PIXELS = 32
 """Maximum number of pixels down or across, with the padding; more would be too small to see."""
+_CELL, _MARGIN, _GAP = 22, 16, 40
+"""Sizes of a drawing: a square, the margin, and the space between output and input."""
 
 
 @dataclass(frozen=True)
@@ -74,11 +78,9 @@ class SlidingWindow:
     def macs(self) -> int:
         """Number of multiply-adds for one image."""
         down, across, _ = self.output
-        return (
-            0
-            if self.filters is None
-            else self.kernel**2 * self.depth * self.filters * down * across
-        )
+        if self.filters is None:
+            return 0
+        return self.kernel**2 * self.depth * self.filters * down * across
 
     @property
     def fully_connected_weights(self) -> int:
@@ -92,31 +94,24 @@ def pad_to_same_size(window: SlidingWindow) -> SlidingWindow:
 
     Raises InputError if no padding, equal on all sides, does.
     """
-    for padding in range(
-        ((max(window.height, window.width)) * window.stride + window.kernel) // 2 + 1
-    ):
+    largest = (max(window.height, window.width) * window.stride + window.kernel) // 2
+    for padding in range(largest + 1):
         try:
             padded = replace(window, padding=padding)
         except InputError:  # a window that does not fit yet
             continue
         if padded.output[:2] == (window.height, window.width):
             return padded
-    even_kernel = window.kernel % 2 == 0 and window.stride == 1
-    fix = (
-        f"an odd kernel, such as {window.kernel + 1}"
-        if even_kernel
-        else "--stride 1, and an odd kernel"
-    )
-    problem = (
-        f"no padding keeps {window.height}x{window.width} with kernel {window.kernel} and stride "
-        f"{window.stride}"
-    )
+    fix = "--stride 1, and an odd kernel"
+    if window.kernel % 2 == 0 and window.stride == 1:
+        fix = f"an odd kernel, such as {window.kernel + 1}"
+    size, moves = f"{window.height}x{window.width}", f"stride {window.stride}"
+    problem = f"no padding keeps {size} with kernel {window.kernel} and {moves}"
     raise input_error("--keep-size", problem, fix)
 
 
 def window_facts(window: SlidingWindow) -> dict[str, Any]:
-    """Return the numbers that the practical asks about a layer: output size, weights, weights of a
-    fully connected layer.
+    """Return a layer's numbers: output size, weights, weights of a fully connected layer.
 
     In the formulas an input has x rows, y columns and z maps; the window has side k, stride s and
     padding p.
@@ -167,89 +162,72 @@ def window_facts(window: SlidingWindow) -> dict[str, Any]:
 
 
 def draw_window(window: SlidingWindow) -> str:
-    """Return an SVG of the sliding window: the input below with its padding, the output above, one
-    window and its output.
+    """Return an SVG of the sliding window: the padded input below, the output above.
 
     The highlighted window is one step from the corner if there is room. One map of each is drawn.
     """
     down, across, _ = window.output
-    input_height, input_width = (
-        side + 2 * window.padding for side in (window.height, window.width)
-    )
-    if max(input_height, input_width) > MAX_DRAWN_PIXELS:
-        problem = f"{input_height}x{input_width} squares are too many to draw"
-        raise input_error(
-            "--draw",
-            problem,
-            f"--input of at most {MAX_DRAWN_PIXELS} pixels per side, padding included",
-        )
-    cell, margin, gap = 22, 16, 40
-    row, column = min(1, down - 1), min(1, across - 1)
-    span = max(input_width, across) * cell
-    left_out, left_in = (
-        margin + (span - across * cell) // 2,
-        margin + (span - input_width * cell) // 2,
-    )
-    top_out, top_in = margin + 18, margin + 18 + down * cell + gap
-    size = (span + 2 * margin, top_in + input_height * cell + 24 + margin)
     k, s, p = window.kernel, window.stride, window.padding
+    height, width = window.height + 2 * p, window.width + 2 * p
+    if max(height, width) > MAX_DRAWN_PIXELS:
+        fix = f"--input of at most {MAX_DRAWN_PIXELS} pixels per side, padding included"
+        raise input_error("--draw", f"{height}x{width} squares are too many to draw", fix)
+    span = max(width, across) * _CELL
+    row, column = min(1, down - 1), min(1, across - 1)
+    output = (_MARGIN + (span - across * _CELL) // 2, _MARGIN + 18)
+    below = (_MARGIN + (span - width * _CELL) // 2, output[1] + down * _CELL + _GAP)
+    foot_y = below[1] + height * _CELL + 20
     kind = "pooling" if window.filters is None else "convolution"
-    title = (
-        f"{kind}: kernel {k}, stride {s}, padding {p}; {window.height}x{window.width} to "
-        f"{down}x{across}"
-    )
-    style = (
-        f'width="{size[0]}" height="{size[1]}" role="img" font-family="sans-serif" font-size="12"'
-    )
+    form = f"kernel {k}, stride {s}, padding {p}"
+    shapes = f"{window.height}x{window.width} to {down}x{across}"
+    x, y = span + 2 * _MARGIN, foot_y + 4 + _MARGIN
+    style = f'width="{x}" height="{y}" role="img" font-family="sans-serif" font-size="12"'
     parts = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {size[0]} {size[1]}" {style}>',
-        f"<title>{title}</title>",
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {x} {y}" {style}>',
+        f"<title>{kind}: {form}; {shapes}</title>",
         '<rect width="100%" height="100%" fill="#fff"/>',
-        f'<text x="{margin}" y="{margin + 8}">output {down}x{across}</text>',
+        f'<text x="{_MARGIN}" y="{_MARGIN + 8}">output {down}x{across}</text>',
+        *_output_squares(window, output, (row, column)),
+        *_input_squares(window, below, (row * s, column * s)),
     ]
-
-    def square(x: int, y: int, fill: str, dashed: bool = False, name: str = "") -> str:
-        dash = ' stroke-dasharray="3 2"' if dashed else ""
-        return (
-            f'<rect class="{name}" x="{x}" y="{y}" width="{cell}" height="{cell}" fill="{fill}" '
-            f'stroke="#555"{dash}/>'
-        )
-
-    for y in range(down):
-        for x in range(across):
-            is_highlighted = (y, x) == (row, column)
-            fill = "#1b9e77" if is_highlighted else "#c7e9dc"
-            parts.append(
-                square(
-                    left_out + x * cell,
-                    top_out + y * cell,
-                    fill,
-                    name="given" if is_highlighted else "output",
-                )
-            )
-    for y in range(input_height):
-        for x in range(input_width):
-            inside = p <= y < p + window.height and p <= x < p + window.width
-            in_window = row * s <= y < row * s + k and column * s <= x < column * s + k
-            fill = (
-                "#3182bd"
-                if in_window and inside
-                else "#9ecae1"
-                if inside
-                else "#deebf7"
-                if in_window
-                else "#fff"
-            )
-            name = ("input" if inside else "padding") + (" seen" if in_window else "")
-            parts.append(square(left_in + x * cell, top_in + y * cell, fill, not inside, name))
-    corners = ((0, 0), (1, 0), (0, 1), (1, 1))
-    for right, below in corners:
-        a = (left_out + (column + right) * cell, top_out + (row + below) * cell)
-        b = (left_in + (column * s + right * k) * cell, top_in + (row * s + below * k) * cell)
-        parts.append(
-            f'<line x1="{a[0]}" y1="{a[1]}" x2="{b[0]}" y2="{b[1]}" stroke="#1b9e77" '
-            'stroke-width="1" opacity=".6"/>'
-        )
-    foot = f"kernel {k}, stride {s}, padding {p}"
-    parts.append(f'<text x="{margin}" y="{top_in + input_height * cell + 20}">{foot}</text></svg>')
+    for right, down_ in ((0, 0), (1, 0), (0, 1), (1, 1)):  # the corners of window and output
+        x1, y1 = output[0] + (column + right) * _CELL, output[1] + (row + down_) * _CELL
+        x2 = below[0] + (column * s + right * k) * _CELL
+        y2 = below[1] + (row * s + down_ * k) * _CELL
+        line = f'<line x1="{x1}" y1="{y1}" x2="{x2}" y2="{y2}"'
+        parts.append(f'{line} stroke="#1b9e77" stroke-width="1" opacity=".6"/>')
+    parts.append(f'<text x="{_MARGIN}" y="{foot_y}">{form}</text></svg>')
     return "\n".join(parts) + "\n"
+
+
+def _output_squares(
+    window: SlidingWindow, corner: tuple[int, int], highlighted: tuple[int, int]
+) -> Iterator[str]:
+    """Yield a square for each output; `highlighted` (row, column) belongs to the window."""
+    for y, x in itertools.product(*map(range, window.output[:2])):
+        if (y, x) == highlighted:
+            yield _square(corner, x, y, "#1b9e77", "given")
+        else:
+            yield _square(corner, x, y, "#c7e9dc", "output")
+
+
+def _input_squares(
+    window: SlidingWindow, corner: tuple[int, int], start: tuple[int, int]
+) -> Iterator[str]:
+    """Yield a square for each pixel of the padded input; the window begins at `start`."""
+    k, p = window.kernel, window.padding
+    for y, x in itertools.product(range(window.height + 2 * p), range(window.width + 2 * p)):
+        inside = p <= y < p + window.height and p <= x < p + window.width
+        seen = start[0] <= y < start[0] + k and start[1] <= x < start[1] + k
+        shades = ("#9ecae1", "#3182bd") if inside else ("#fff", "#deebf7")
+        name = ("input" if inside else "padding") + (" seen" if seen else "")
+        yield _square(corner, x, y, shades[seen], name, dashed=not inside)
+
+
+def _square(
+    corner: tuple[int, int], x: int, y: int, fill: str, name: str, dashed: bool = False
+) -> str:
+    corner_text = f'x="{corner[0] + x * _CELL}" y="{corner[1] + y * _CELL}"'
+    dash = ' stroke-dasharray="3 2"' if dashed else ""
+    size = f'width="{_CELL}" height="{_CELL}"'
+    return f'<rect class="{name}" {corner_text} {size} fill="{fill}" stroke="#555"{dash}/>'

@@ -41,16 +41,12 @@ def flip(kernel: Map) -> list[list[float]]:
 
 
 def convolve(image: Map, kernel: Map) -> list[list[float]]:
-    """Return the convolution in the mathematical sense, where the kernel covers the image: a
-    cross-correlation with the flipped kernel.
-    """
+    """Return the mathematical convolution: a cross-correlation with the flipped kernel."""
     return cross_correlate(image, flip(kernel))
 
 
 def flipped_kernel_facts(kernel_side: int) -> dict[str, Any]:
-    """Return an example of cross-correlation and convolution, with an image and a kernel of
-    consecutive numbers.
-    """
+    """Return an example of cross-correlation and convolution of consecutive numbers."""
     side = min(kernel_side, MAX_EXAMPLE_KERNEL)
     image = [
         [row * (side + 1) + column + 1 for column in range(side + 1)] for row in range(side + 1)
@@ -73,9 +69,7 @@ def flipped_kernel_facts(kernel_side: int) -> dict[str, Any]:
 
 
 def pool_map(values: Array, kernel: int, stride: int, padding: int, mode: PoolMode) -> Array:
-    """Return a map (H, W) pooled as in torch: an average counts the zeros of the padding, a maximum
-    ignores them.
-    """
+    """Return a map (H, W) pooled as in torch: an average counts padding, a maximum does not."""
     filler = 0.0 if mode == "average" else -np.inf
     padded = np.pad(values, padding, constant_values=filler)
     windows = sliding_window_view(padded, (kernel, kernel))[::stride, ::stride]

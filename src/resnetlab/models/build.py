@@ -64,9 +64,7 @@ def allocate_on_cpu(model: nn.Module) -> nn.Module:
 
 
 def build_module(spec: ModelConfig, channels: int, num_classes: int) -> nn.Module:
-    """Build the network of `spec` with arbitrary weights; inside `with torch.device("meta")` it
-    takes no memory.
-    """
+    """Build the network of `spec` with arbitrary weights; on device "meta" it takes no memory."""
     return replace_unsafe_convs(_construct(spec, channels, num_classes))
 
 

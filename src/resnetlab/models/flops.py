@@ -17,8 +17,7 @@ if TYPE_CHECKING:
 
 
 def model_cost(spec: ModelConfig, channels: int, num_classes: int, side: int) -> tuple[int, int]:
-    """Return the parameters, and the multiply-adds of convolutions and linear layers for one image
-    of `side` pixels.
+    """Return parameters, and multiply-adds for one image of `side` pixels.
 
     An external network is built to be counted. Raises InputError when the network cannot take such
     images.
@@ -30,9 +29,7 @@ def model_cost(spec: ModelConfig, channels: int, num_classes: int, side: int) ->
 
 @functools.lru_cache(maxsize=256)  # a study asks once for each run
 def traced_cost(spec: ModelConfig, channels: int, num_classes: int, side: int) -> tuple[int, int]:
-    """Build the network on the meta device and count its parameters and multiply-adds, as
-    `cost` of a built-in config does without building it.
-    """
+    """Count parameters and multiply-adds of the network, built on the meta device."""
     import torch
     from torch.utils.flop_counter import FlopCounterMode
 

@@ -31,8 +31,7 @@ _FAMILIES: dict[str, Any] = {
 
 
 def parse_model(value: object, where: str, field: str = "model") -> ModelConfig:
-    """Parse a model from a study file or an option: a name, a TOML file, or a table that may begin
-    with a name.
+    """Parse a model: a name, a TOML file, or a table that may begin with a name.
 
     A table with a name holds the fields that differ from that model. Without name and family it
     belongs to the CIFAR family, where `depth` is short for `blocks`. A TOML file is searched next
@@ -40,11 +39,9 @@ def parse_model(value: object, where: str, field: str = "model") -> ModelConfig:
     to it. Raises InputError that names `where` and `field`.
     """
     if isinstance(value, str):
-        return (
-            _parse_file(value, where)
-            if value.endswith(".toml")
-            else get_model_config(value, where, field)
-        )
+        if value.endswith(".toml"):
+            return _parse_file(value, where)
+        return get_model_config(value, where, field)
     if not isinstance(value, dict):
         raise input_error(where, "not a model", 'model = "cifar-resnet20"', field=field, got=value)
     # All mistakes are reported at once. Only the file form has `name` and `depth`; the config has
@@ -52,50 +49,33 @@ def parse_model(value: object, where: str, field: str = "model") -> ModelConfig:
     table = dict(value)
     problems: list[Problem] = []
     base: ModelConfig | None = None
-    try:
-        base = (
-            get_model_config(table.pop("name"), where, f"{field}.name") if "name" in table else None
-        )
-    except InputError as error:
-        problems += error.problems
-        table = {"blocks": [1] * _stage_count(table)} | {
-            k: v for k, v in table.items() if k != "depth"
-        }
+    if "name" in table:
+        try:
+            base = get_model_config(table.pop("name"), where, f"{field}.name")
+        except InputError as error:
+            problems += error.problems
+            table = {"blocks": _placeholder_blocks(table)} | table
+            table.pop("depth", None)
     family = table.setdefault("family", base.family if base else "cifar")
     config_class = _FAMILIES.get(family) if isinstance(family, str) else None
     if config_class is None:
-        allowed = ", ".join(_FAMILIES)
-        fix = suggest(str(family), _FAMILIES) or 'family = "cifar"'
-        problems.append(
-            Problem(
-                where,
-                "unknown",
-                fix,
-                field=f"{field}.family",
-                got=f'"{family}"'[:60],
-                allowed=allowed,
-            )
-        )
-        raise InputError(*problems)
+        raise InputError(*problems, _unknown_family(family, where, field))
     names = [f.name for f in dataclass_fields(config_class)]
     allowed_keys = sorted({*names, "name", *(["depth"] if config_class is CifarConfig else [])})
     for key in [key for key in table if key not in allowed_keys]:
         problems.append(unknown_field(where, f"{field}.{key}", str(key), allowed_keys))
         del table[key]
     if base is not None and base.family == family:
-        table = {
-            key: field_value
-            for key, field_value in without_defaults(base).items()
-            if key not in _replaced_fields(table)
-        } | table
-    try:
-        if config_class is CifarConfig:
+        replaced = _replaced_fields(table)
+        inherited = without_defaults(base).items()
+        table = {key: item for key, item in inherited if key not in replaced} | table
+    if config_class is CifarConfig:
+        try:
             table = _with_blocks(table, where, field)
-    except InputError as error:
-        problems += error.problems
-        table = {key: field_value for key, field_value in table.items() if key != "depth"} | {
-            "blocks": [1] * _stage_count(table)
-        }
+        except InputError as error:
+            problems += error.problems
+            table["blocks"] = _placeholder_blocks(table)
+            table.pop("depth", None)
     try:
         model: ModelConfig = decode(config_class, table, where, field)
     except InputError as error:
@@ -105,16 +85,23 @@ def parse_model(value: object, where: str, field: str = "model") -> ModelConfig:
     return with_weights_hash(model)
 
 
+def _unknown_family(family: object, where: str, field: str) -> Problem:
+    fix = suggest(str(family), _FAMILIES) or 'family = "cifar"'
+    got, allowed = f'"{family}"'[:60], ", ".join(_FAMILIES)
+    return Problem(where, "unknown", fix, field=f"{field}.family", got=got, allowed=allowed)
+
+
+def _placeholder_blocks(table: dict[str, Any]) -> list[int]:
+    """Return blocks that let the rest of a table be checked if its own are a mistake."""
+    return [1] * _stage_count(table)
+
+
 def with_hub_weights(model: ModelConfig) -> ModelConfig:
-    """Return a timm or torchvision model without weights with `weights="hub"`; return any other
-    model unchanged.
-    """
+    """Return an external model without weights with `weights="hub"`; any other model unchanged."""
     without_weights = isinstance(model, ExternalConfig) and model.library and not model.weights
-    return (
-        replace(model, weights="hub")
-        if without_weights and isinstance(model, ExternalConfig)
-        else model
-    )
+    if without_weights and isinstance(model, ExternalConfig):
+        return replace(model, weights="hub")
+    return model
 
 
 def _parse_file(source: str, where: str) -> ModelConfig:

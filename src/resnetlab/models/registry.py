@@ -34,9 +34,7 @@ _KINDS = (("plain", ""), ("resnet", ""), ("resnet", "-b"), ("resnet", "-c"))
 
 @dataclass(frozen=True)
 class RegisteredModel:
-    """Registry entry: a name, its config, and the image shape for which its cost is listed
-    (`resnetlab models`).
-    """
+    """Registry entry: a name, its config, and the image shape of its listed cost."""
 
     name: str
     model: BuiltinConfig

@@ -15,10 +15,7 @@ from resnetlab.errors import input_error
 
 
 def read_metadata(path: Path) -> dict[str, Any]:
-    """Return the metadata of a safetensors file, or an empty dict if another program wrote it.
-
-    Raises InputError.
-    """
+    """Return the metadata of a safetensors file; {} of another program's. Raises InputError."""
     with open_safetensors(path, "np") as file:
         metadata = json.loads((file.metadata() or {}).get("resnetlab", "{}"))
     return metadata if isinstance(metadata, dict) else {}

@@ -42,10 +42,7 @@ class WeightsMetadata:
 
 
 def read_weights(path: Path) -> tuple[dict[str, Tensor], WeightsMetadata]:
-    """Return the tensors of a safetensors file, on the CPU, and its metadata.
-
-    Raises InputError when it is not one.
-    """
+    """Return tensors, on the CPU, and metadata of a safetensors file. Raises InputError."""
     with open_safetensors(path, "pt") as file:
         tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     metadata = read_metadata(path)

@@ -42,8 +42,7 @@ class Stage:
     random.
     """
     decode: Literal["exact", "scaled"] = "exact"
-    """Resolution at which a JPEG is decoded. scaled: at 1/2, 1/4 or 1/8 of its sides if a training
-    crop needs no more.
+    """Resolution of a decoded JPEG. scaled: 1/2, 1/4 or 1/8 of its sides if a crop needs no more.
 
     Evaluation always decodes exactly.
     """
@@ -58,13 +57,9 @@ class Stage:
     """Epochs without a lower validation loss after which the stage stops; 0 for no early stopping.
     """
     layer_decay: Annotated[UnitInterval, "above 0"] | Literal[1] = 1
-    """Factor of the learning rate from each part of the network to the part before it; 1 for one
-    rate.
-    """
+    """Factor of the learning rate from each part of the network to the part before it."""
     grad_accum_steps: PositiveInt = 1
-    """Number of microbatches that a batch is split into; the optimizer step is that of the full
-    batch.
-    """
+    """Number of microbatches that a batch is split into; the step is that of the full batch."""
     grad_checkpointing: bool = False
     """Activation checkpointing: recompute the activations of each part in the backward pass.
 
@@ -113,9 +108,7 @@ class FinetuneRecipe:
     Validation uses the center crop.
     """
     class_weights: Literal["none", "balanced"] = "none"
-    """Weights of the classes in the loss. balanced: each class weighs as if all had as many train
-    images.
-    """
+    """Weights of the classes in the loss. balanced: as if all classes had as many train images."""
     epochs: PositiveInt | None = None
     """Upper limit for the epochs of each stage that counts in epochs."""
     stages: tuple[Stage, ...]
@@ -166,9 +159,7 @@ class FinetuneRecipe:
         return self.stages[0].recipe.batch_size
 
     def input_size(self, _side: int, _channels: int) -> int:
-        """Return the side in pixels of the network's input in use; it does not depend on the size
-        of the images.
-        """
+        """Return the side in pixels of the network's input, whatever the size of the images."""
         return self.test_size
 
     def total_steps(self, num_images: int) -> int:
@@ -197,10 +188,7 @@ def finetune_recipe_names() -> list[str]:
 
 
 def load_finetune_recipe(source: str) -> FinetuneRecipe:
-    """Return the fine-tuning recipe of that name, or of a TOML file.
-
-    Raises InputError with every mistake.
-    """
+    """Return the recipe of that name or TOML file. Raises InputError with every mistake."""
     if source in finetune_recipe_names():
         table = finetune_recipe_table(source)
     elif source.endswith(".toml"):

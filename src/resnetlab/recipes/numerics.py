@@ -1,7 +1,4 @@
-"""Settings that may change the bits of a run (numerics) and settings that must not (placement).
-
-Free of torch.
-"""
+"""Settings that may change the bits of a run (numerics) and that must not (placement)."""
 
 from __future__ import annotations
 
@@ -38,9 +35,7 @@ class Numerics:
     grad_accum_steps: PositiveInt = 1
     """Number of microbatches that a process computes one after another, to save memory."""
     batch_norm: Literal["local", "synchronized"] = "local"
-    """Scope of batch statistics: a process's part of a batch, or (on GPUs) the parts of all
-    processes.
-    """
+    """Scope of batch statistics: a process's part of a batch, or (on GPUs) all processes."""
     threads: NonNegativeInt = 0
     """CPU threads of a run; 0 means 1 in a study and all cores in a single run."""
     cuda_graphs: Literal["auto", "on", "off"] = "auto"
@@ -75,10 +70,7 @@ DEVICES = ("auto", "cpu", "cuda", "mps")
 
 
 def parse_device(text: str) -> tuple[str, int]:
-    """Split `cuda:1` into the device type and the index; the index is 0 if none is given.
-
-    Raises InputError.
-    """
+    """Split `cuda:1` into device type and index, 0 if none is given. Raises InputError."""
     name, colon, index = text.strip().lower().partition(":")
     valid = name in DEVICES and (
         not colon or (name == "cuda" and index.isdecimal() and len(index) < 4)
@@ -92,9 +84,7 @@ def parse_device(text: str) -> tuple[str, int]:
 
 
 def torchrun_env() -> tuple[int, int, int]:
-    """Return the rank, the number of processes and the local rank that torchrun set, or (0, 1, 0)
-    without torchrun.
-    """
+    """Return rank, number of processes and local rank from torchrun; (0, 1, 0) without it."""
     variables = (("RANK", 0), ("WORLD_SIZE", 1), ("LOCAL_RANK", 0))
     rank, size, local = (int(os.environ.get(name, default)) for name, default in variables)
     return rank, size, local

@@ -61,9 +61,7 @@ class AdamW:
 
 @strict_dataclass
 class RMSprop:
-    """RMSprop: the gradient divided by a moving root mean square of itself (Tieleman and Hinton
-    2012, lecture 6.5).
-    """
+    """RMSprop: the gradient divided by its moving root mean square (Tieleman and Hinton 2012)."""
 
     name: Literal["rmsprop"] = "rmsprop"
     lr: PositiveFloat = 1e-3  # Tieleman and Hinton 2012, lecture 6.5
@@ -87,9 +85,7 @@ class Constant:
 
 @strict_dataclass
 class Step:
-    """Step schedule: the learning rate is multiplied by `gamma` at each milestone, a fraction of
-    the run.
-    """
+    """Step schedule: the rate is multiplied by `gamma` at each milestone, a fraction of the run."""
 
     name: Literal["step"] = "step"
     milestones: tuple[UnitInterval, ...] = (
@@ -120,9 +116,7 @@ class Cosine:
 
 @strict_dataclass
 class OneCycle:
-    """One-cycle schedule: half a cosine up to `peak`, a fraction of the run, then half a cosine
-    down (Smith and Topin 2018).
-    """
+    """One-cycle schedule: half a cosine up to fraction `peak`, then down (Smith and Topin 2018)."""
 
     name: Literal["one-cycle"] = "one-cycle"
     peak: Annotated[UnitInterval, "share of the run"] = 0.3
@@ -158,16 +152,11 @@ class Recipe:
     decay_norm_and_bias: bool = True
     """Weight decay on normalization layers and biases too, as in the classic recipes."""
     ema: UnitInterval = 0.0
-    """Decay per step of an exponential moving average (EMA) of the weights, which is used for
-    evaluation; 0 for none.
-    """
+    """Decay per step of the moving average (EMA) of weights that is evaluated; 0 for none."""
     clip_norm: NonNegativeFloat = 0.0
     """Maximum norm of the gradient of all parameters; 0 for no clipping."""
     select: Literal["last", "best"] = "last"
-    """Checkpoint selection: the last weights, or those with the lowest validation error.
-
-    They are saved and tested.
-    """
+    """Checkpoint that is saved and tested: the last, or that of the lowest validation error."""
     eval_every_epochs: PositiveInt = 1
     """Epochs from one evaluation to the next. The start and the last epoch are always evaluated."""
 
@@ -221,10 +210,7 @@ class Recipe:
         return crop or side
 
     def steps_per_epoch(self, num_images: int) -> int:
-        """Return the batches per epoch over `num_images` train images.
-
-        A last batch of one image is left out.
-        """
+        """Return the batches per epoch over the train images, without a last batch of one."""
         return max(1, math.ceil((num_images - 1) / self.batch_size))
 
     def total_steps(self, num_images: int) -> int:

@@ -27,10 +27,7 @@ MAX_NAMED_CLASSES = 40
 
 
 def write(description: FolderSummary, folder: Path) -> Path:
-    """Write images.csv, the figures and then describe.md into `folder`.
-
-    Return the path of describe.md.
-    """
+    """Write images.csv, the figures and then describe.md into `folder`; return its path."""
     rows = [
         (row.path, row.label, row.split, row.size[1], row.size[0], row.sha256)
         for row in description.rows

@@ -1,7 +1,4 @@
-"""Document model of a report: plain values, already rounded and in words, for every renderer.
-
-It draws nothing.
-"""
+"""Document model of a report: plain values, rounded and in words, for every renderer."""
 
 from __future__ import annotations
 
@@ -37,6 +34,16 @@ class Column:
     numeric: bool = True
 
 
+def number_columns(*names: str) -> tuple[Column, ...]:
+    """Return columns of numbers."""
+    return tuple(map(Column, names))
+
+
+def text_columns(*names: str) -> tuple[Column, ...]:
+    """Return columns of words."""
+    return tuple(Column(name, numeric=False) for name in names)
+
+
 @dataclass(frozen=True)
 class Table:
     """Table of rows of cells. `narrow_layout` is its form on a phone."""
@@ -59,9 +66,7 @@ class Dot:
 
 @dataclass(frozen=True)
 class ReferenceMark:
-    """Mark of a published number in the first figure, with its prediction interval if it has a
-    badge.
-    """
+    """Mark of a published number in the first figure, with the interval if it has a badge."""
 
     value_pct: float
     low_pct: float | None
@@ -114,10 +119,7 @@ class Line:
 
 @dataclass(frozen=True)
 class Panel:
-    """Panel with the curves of a condition.
-
-    `mean` and `band` (low, high at the mean's x) are over trained runs.
-    """
+    """Panel of a condition; `mean` and `band` (low, high at its x) are over trained runs."""
 
     label: str
     series_index: int
@@ -142,10 +144,7 @@ class LearningCurves(Plot):
     y_max: float
     """Upper end of the scale."""
     omitted_conditions: int = 0
-    """Number of conditions without a panel.
-
-    If it is not 0, panels omit the many means of other conditions.
-    """
+    """Number of conditions without a panel; if not 0, panels omit the other means."""
 
 
 @dataclass(frozen=True)
@@ -170,9 +169,7 @@ class ForestRow:
     conditional: bool
     """True if only trained runs were compared although others failed."""
     texts: tuple[str, str, str]
-    """Texts beside the row: `+67.3 [59.4, 75.2] points`, `5/5 and 3/5 trained`, `2 at chance`; each
-    may be empty.
-    """
+    """Texts or "": `+67.3 [59.4, 75.2] points`, `5/5 and 3/5 trained`, `2 at chance`."""
     reference_effects: tuple[ReferenceEffect, ...] = ()
     training_share: tuple[float | None, float | None] = (None, None)
     """Lowest and highest share of the training behind the verdict, if it is not all of it."""
@@ -180,9 +177,7 @@ class ForestRow:
 
 @dataclass(frozen=True)
 class ForestPlot(Plot):
-    """Forest plot: a row for each claim with its region, effect and interval, and an axis for each
-    unit.
-    """
+    """Forest plot: a row for each claim with region, effect and interval; an axis for each unit."""
 
     rows: tuple[ForestRow, ...]
 
@@ -204,9 +199,7 @@ class RungRow:
 
 @dataclass(frozen=True)
 class LadderPlot(Plot):
-    """Figure of a ladder: a row for each rung, linked to its parent, on an axis from `low_pct` to
-    `high_pct`.
-    """
+    """Figure of a ladder on an axis from `low_pct` to `high_pct`, a row for each rung."""
 
     rows: tuple[RungRow, ...]
     low_pct: float
@@ -223,9 +216,7 @@ class LadderSection:
 
 @dataclass(frozen=True)
 class LayerQuantity:
-    """Quantity by depth, with a panel for each condition, on one scale; the scale is logarithmic if
-    `log_scale` is true.
-    """
+    """Quantity by depth, with a panel for each condition, on one (perhaps logarithmic) scale."""
 
     title: str
     log_scale: bool
@@ -243,9 +234,7 @@ class DepthPlot(Plot):
 
 @dataclass(frozen=True)
 class AblationPanel:
-    """Block ablation of a condition: accuracy in percent without each block; `x` of a line is the
-    block's number.
-    """
+    """Block ablation of a condition: accuracy in percent without each block; `x` is its number."""
 
     panel: Panel
     full_accuracy_pct: float
@@ -263,9 +252,7 @@ class AblationPlot(Plot):
 
 @dataclass(frozen=True)
 class ScatterPoint:
-    """Point of a network in a scatter plot: its cost, and its accuracy with an interval if there is
-    one.
-    """
+    """Point of a network in a scatter plot: its cost and its accuracy, maybe with an interval."""
 
     x: float
     label: str
@@ -277,9 +264,7 @@ class ScatterPoint:
 
 @dataclass(frozen=True)
 class ScatterPlot(Plot):
-    """Scatter plot of accuracy against cost on a logarithmic axis; `published` is true for numbers
-    from sources.
-    """
+    """Scatter plot of accuracy against cost (logarithmic); `published`: numbers from sources."""
 
     unit: str
     points: tuple[ScatterPoint, ...]

@@ -83,9 +83,7 @@ def format_proportion(proportion: Proportion) -> str:
 
 
 def make_confusion_matrix(result: EvaluationResult) -> ConfusionMatrix | None:
-    """Return the confusion matrix over the classes of the data, or None if there are too many
-    classes.
-    """
+    """Return the confusion matrix of the classes, or None if there are too many."""
     names = [row.name for row in result.classes]
     if len(names) > MAX_MATRIX_CLASSES:
         return None
@@ -113,10 +111,7 @@ def make_confusion_matrix(result: EvaluationResult) -> ConfusionMatrix | None:
 
 
 def write(result: EvaluationResult, images: Mapping[str, MistakeImages], folder: Path) -> Path:
-    """Write evaluation.json, classes.csv, confusions.csv, mistakes.csv and report.html.
-
-    Return the path of the page.
-    """
+    """Write evaluation.json, three CSV files and report.html; return the path of the page."""
     write_json(folder / "evaluation.json", encode(result))
     classes = [
         (

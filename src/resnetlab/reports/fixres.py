@@ -1,5 +1,4 @@
-"""Report of a table of train and test sizes: a page, a document, a table and figures from
-`fixres.json`.
+"""Report of a table of train and test sizes: pages, table and figures from `fixres.json`.
 
 None of them contains a photograph.
 """
@@ -14,7 +13,7 @@ from resnetlab.files import read_json, write_json, write_text
 from resnetlab.finetune.results import AccuracyEstimate, ResolutionCell, ResolutionTable
 from resnetlab.reports import format
 from resnetlab.reports.document import Cell as TableCell
-from resnetlab.reports.document import Column, Table
+from resnetlab.reports.document import Table, number_columns, text_columns
 from resnetlab.reports.figures import to_standalone_svg, to_themed_svg
 from resnetlab.reports.figures.resolution import CAPTIONS, draw_svg
 from resnetlab.reports.figures.values import csv_text
@@ -39,10 +38,7 @@ class Page:
 
 
 def write(resolution_table: ResolutionTable, folder: Path) -> Path:
-    """Write the report into `folder`, each file atomically and `report.html` last.
-
-    Return the path of `report.html`.
-    """
+    """Write the report into `folder`, atomically, `report.html` last; return its path."""
     content = page(resolution_table)
     drawings = {
         key: [draw_svg(key, resolution_table, small) for small in (False, True)] for key in CAPTIONS
@@ -59,57 +55,33 @@ def write(resolution_table: ResolutionTable, folder: Path) -> Path:
 
 def rebuild(folder: Path, destination: Path | None = None) -> Path:
     """Write the report again from the `fixres.json` of `folder`."""
-    sizes: ResolutionTable = decode(
-        ResolutionTable, read_json(folder / FIXRES_FILE), str(folder / FIXRES_FILE)
-    )
+    path = folder / FIXRES_FILE
+    sizes: ResolutionTable = decode(ResolutionTable, read_json(path), str(path))
     return write(sizes, destination or folder)
 
 
 # Words
 # --------------------------------------------------------------------------------------------------
 
+_STAGE_COLUMNS = ("validation_pct", "test_pct", "low", "high")
 CSV_COLUMNS = (
-    "train_size",
-    "test_size",
-    "status",
-    "one_validation_pct",
-    "one_test_pct",
-    "one_low",
-    "one_high",
-    "two_validation_pct",
-    "two_test_pct",
-    "two_low",
-    "two_high",
-    "only_two",
-    "only_one",
-    "p",
-    "seconds",
-    "peak_bytes",
+    *("train_size", "test_size", "status"),
+    *(f"{stage}_{name}" for stage in ("one", "two") for name in _STAGE_COLUMNS),
+    *("only_two", "only_one", "p", "seconds", "peak_bytes"),
 )
 
 
 def _csv_row(cell: ResolutionCell) -> list[str | float | None]:
-    values: list[str | float | None] = []
+    values: list[str | float | None] = [cell.train_size, cell.test_size, cell.status]
     for pair in (cell.stage_one, cell.stage_two):
-        values += (
-            [pair[0].accuracy_pct, pair[1].accuracy_pct, pair[1].low_pct, pair[1].high_pct]
-            if pair
-            else [None] * 4
-        )
-    paired = (
-        [cell.paired.only_this, cell.paired.only_baseline, cell.paired.p]
-        if cell.paired
-        else [None] * 3
-    )
-    return [
-        cell.train_size,
-        cell.test_size,
-        cell.status,
-        *values,
-        *paired,
-        cell.seconds,
-        cell.peak_bytes,
-    ]
+        if pair:
+            validation, test = pair
+            values += [validation.accuracy_pct, test.accuracy_pct, test.low_pct, test.high_pct]
+        else:
+            values += [None] * 4
+    paired = cell.paired
+    values += [paired.only_this, paired.only_baseline, paired.p] if paired else [None] * 3
+    return [*values, cell.seconds, cell.peak_bytes]
 
 
 def page(resolution_table: ResolutionTable) -> Page:
@@ -133,31 +105,17 @@ def page(resolution_table: ResolutionTable) -> Page:
         f"{resolution_table.classes} classes; always guessing the most frequent class is correct "
         f"for {resolution_table.chance_pct:.1f} % of the test images"
     )
+    trained = (
+        f"{resolution_table.trainable_parameters:,} of {resolution_table.parameters:,} parameters"
+    )
+    seed = f"seed {resolution_table.seed}, {resolution_table.precision}"
+    duration = format.format_duration(resolution_table.seconds)
     facts = (
-        (
-            "Network",
-            (
-                f"{resolution_table.model}: {resolution_table.trainable_parameters:,} of "
-                f"{resolution_table.parameters:,} parameters are "
-                "trained in stage one"
-            ),
-        ),
+        ("Network", f"{resolution_table.model}: {trained} are trained in stage one"),
         ("License of the weights", resolution_table.license),
         ("Images", data),
-        (
-            "Recipe",
-            (
-                f"{resolution_table.recipe}, seed {resolution_table.seed}, "
-                f"{resolution_table.precision}"
-            ),
-        ),
-        (
-            "Machine",
-            (
-                f"{resolution_table.machine}; "
-                f"{format.format_duration(resolution_table.seconds)} in all"
-            ),
-        ),
+        ("Recipe", f"{resolution_table.recipe}, {seed}"),
+        ("Machine", f"{resolution_table.machine}; {duration} in all"),
         ("Test split", chosen),
         ("Time and memory", shared),
         *_code_facts(resolution_table.provenance),
@@ -176,44 +134,28 @@ def page(resolution_table: ResolutionTable) -> Page:
 def _code_facts(provenance: dict[str, Any]) -> tuple[tuple[str, str], ...]:
     packages = ", ".join(f"{name} {version}" for name, version in provenance["packages"].items())
     changed = ", with changes" if provenance["dirty"] else ""
-    return (
-        (
-            "Code",
-            (
-                f"commit {provenance['commit'][:10] or 'unknown'}{changed}; Python "
-                f"{provenance['python']}, "
-                f"{packages}"
-            ),
-        ),
-        ("SHA-256 of the images", provenance["data_sha256"]),
-    )
+    commit = f"commit {provenance['commit'][:10] or 'unknown'}{changed}"
+    code = f"{commit}; Python {provenance['python']}, {packages}"
+    return (("Code", code), ("SHA-256 of the images", provenance["data_sha256"]))
 
 
 def _answer(resolution_table: ResolutionTable) -> str:
-    cell = next(
-        (
-            cell
-            for cell in resolution_table.cells
-            if (cell.train_size, cell.test_size) == resolution_table.best
-        ),
-        None,
-    )
+    cells = {(cell.train_size, cell.test_size): cell for cell in resolution_table.cells}
+    cell = cells.get(resolution_table.best) if resolution_table.best else None
     if cell is None or cell.stage_one is None:
         return "No cell has been measured."
-    use_two = cell.stage_two is not None and _selection_key(cell.stage_two[0]) >= _selection_key(
-        cell.stage_one[0]
-    )
-    estimate = (cell.stage_two if use_two and cell.stage_two else cell.stage_one)[1]
+    stage, (validation, estimate) = "one", cell.stage_one
+    if cell.stage_two and _selection_key(cell.stage_two[0]) >= _selection_key(validation):
+        stage, (_, estimate) = "two", cell.stage_two
+    sizes = f"train {cell.train_size}, test {cell.test_size}, stage {stage}"
     text = (
-        f"The pair with the highest validation accuracy is train {cell.train_size}, test "
-        f"{cell.test_size}, "
-        f"stage {'two' if use_two else 'one'}: {_format_accuracy(estimate)} on test."
+        f"The pair with the highest validation accuracy is {sizes}: "
+        f"{_format_accuracy(estimate)} on test."
     )
     if resolution_table.best_paired is not None:
         best = resolution_table.best_paired
-        word = (
-            "differs significantly from" if best.p < 0.05 else "does not differ significantly from"
-        )
+        verb = "differs" if best.p < 0.05 else "does not differ"
+        word = f"{verb} significantly from"
         text += (
             f" On the same images it {word} {best.baseline} "
             f"({format.format_pct(best.baseline_accuracy_pct)}): {best.only_this} images are "
@@ -232,60 +174,47 @@ def _selection_key(estimate: AccuracyEstimate) -> tuple[float, float]:
 
 
 def _format_accuracy(estimate: AccuracyEstimate) -> str:
-    return (
-        f"{format.format_pct(estimate.accuracy_pct)} "
-        f"{format.format_interval(Interval(estimate.low_pct, estimate.high_pct))}"
-    )
+    cell = _accuracy_cell(estimate)
+    return f"{cell.text} {cell.note}"
 
 
 def _cell_table(resolution_table: ResolutionTable) -> Table:
-    columns = tuple(
-        Column(name, numeric)
-        for name, numeric in (
-            ("train → test size", False),
-            ("stage one, test", True),
-            ("stage two, test", True),
-            ("stage two against one", False),
-            ("validation", True),
-            ("time", True),
-            ("peak memory", True),
-        )
+    columns = (
+        *text_columns("train → test size"),
+        *number_columns("stage one, test", "stage two, test"),
+        *text_columns("stage two against one"),
+        *number_columns("validation", "time", "peak memory"),
     )
     rows = []
     for cell in resolution_table.cells:
         best = (cell.train_size, cell.test_size) == resolution_table.best
-        first = TableCell(
-            f"{cell.train_size} → {cell.test_size}",
-            note="highest validation accuracy" if best else "",
-        )
-        if cell.stage_one is None:
-            state = TableCell(cell.status, badge=cell.status)
-            memory = (
-                _format_memory(cell.peak_bytes) if cell.status == "out of memory" else format.DASH
-            )
-            blank = TableCell(format.DASH)
-            rows.append((first, state, blank, blank, blank, blank, TableCell(memory)))
-            continue
-        validation = " / ".join(
-            f"{pair[0].accuracy_pct:.1f}" for pair in (cell.stage_one, cell.stage_two) if pair
-        )
-        paired = format.DASH
-        if cell.paired:
-            paired = f"+{cell.paired.only_this} {format.MINUS}{cell.paired.only_baseline} images"
-        note = f"p {format.format_p_relation(cell.paired.p)}" if cell.paired else ""
-        rows.append(
-            (
-                first,
-                _accuracy_cell(cell.stage_one[1]),
-                _accuracy_cell(cell.stage_two[1]) if cell.stage_two else TableCell("–"),
-                TableCell(paired, note),
-                TableCell(f"{validation} %"),
-                TableCell(format.format_duration(cell.seconds)),
-                TableCell(_format_memory(cell.peak_bytes)),
-            )
-        )
+        note = "highest validation accuracy" if best else ""
+        sizes = TableCell(f"{cell.train_size} → {cell.test_size}", note)
+        rows.append((sizes, *_measured(cell)))
     note = "Intervals: 95 %, exact, over the test images. Validation: stage one / stage two."
     return Table("cells", columns, tuple(rows), note)
+
+
+def _measured(cell: ResolutionCell) -> tuple[TableCell, ...]:
+    """Return the table's cells of a measured pair of sizes, or its status and dashes."""
+    blank, memory = TableCell(format.DASH), TableCell(_format_memory(cell.peak_bytes))
+    if cell.stage_one is None:
+        state = TableCell(cell.status, badge=cell.status)
+        return (state, *[blank] * 4, memory if cell.status == "out of memory" else blank)
+    stages = [pair for pair in (cell.stage_one, cell.stage_two) if pair]
+    validation = " / ".join(f"{pair[0].accuracy_pct:.1f}" for pair in stages)
+    paired = blank
+    if cell.paired:
+        images = f"+{cell.paired.only_this} {format.MINUS}{cell.paired.only_baseline} images"
+        paired = TableCell(images, f"p {format.format_p_relation(cell.paired.p)}")
+    return (
+        _accuracy_cell(cell.stage_one[1]),
+        _accuracy_cell(cell.stage_two[1]) if cell.stage_two else blank,
+        paired,
+        TableCell(f"{validation} %"),
+        TableCell(format.format_duration(cell.seconds)),
+        memory,
+    )
 
 
 def _accuracy_cell(estimate: AccuracyEstimate) -> TableCell:
@@ -296,9 +225,7 @@ def _accuracy_cell(estimate: AccuracyEstimate) -> TableCell:
 
 
 def _stage_table(resolution_table: ResolutionTable) -> Table:
-    columns = tuple(
-        Column(name) for name in ("train size", "epochs", "best epoch", "time", "peak memory")
-    )
+    columns = number_columns("train size", "epochs", "best epoch", "time", "peak memory")
     rows = tuple(
         (
             TableCell(str(row.train_size), note="" if row.status == "done" else row.status),
@@ -332,11 +259,8 @@ def _html(content: Page, drawings: dict[str, list[str]]) -> str:
         )
         for key, (wide, narrow) in drawings.items()
     }
-    return (
-        jinja_environment()
-        .get_template("fixres.html")
-        .render(page=content, pictures=pictures, captions=CAPTIONS)
-    )
+    template = jinja_environment().get_template("fixres.html")
+    return template.render(page=content, pictures=pictures, captions=CAPTIONS)
 
 
 def _markdown(content: Page) -> str:

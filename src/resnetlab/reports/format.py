@@ -13,9 +13,7 @@ MINUS = "−"
 
 
 def decimals(interval: Interval | None) -> int:
-    """Return the decimals of an accuracy in percent: one, or two if the interval is narrower than
-    .2 points.
-    """
+    """Return the decimals of an accuracy: two if the interval is below .2 points, else one."""
     return 2 if interval and 0 < interval.high - interval.low < 0.2 else 1
 
 
@@ -26,11 +24,9 @@ def format_pct(value: float | None, digits: int = 1) -> str:
 
 def format_interval(interval: Interval | None, digits: int = 1) -> str:
     """Format an interval: `[96.2, 98.0]`."""
-    return (
-        DASH
-        if interval is None
-        else f"[{format_number(interval.low, digits)}, {format_number(interval.high, digits)}]"
-    )
+    if interval is None:
+        return DASH
+    return f"[{format_number(interval.low, digits)}, {format_number(interval.high, digits)}]"
 
 
 def format_rate_interval(interval: Interval) -> str:
@@ -69,11 +65,9 @@ def format_duration(seconds: float) -> str:
     if seconds < 60:
         return f"{seconds:.1f} s"
     minutes, rest = divmod(round(seconds), 60)
-    return (
-        f"{minutes} min {rest:02d} s"
-        if minutes < 60
-        else f"{minutes // 60} h {minutes % 60:02d} min"
-    )
+    if minutes < 60:
+        return f"{minutes} min {rest:02d} s"
+    return f"{minutes // 60} h {minutes % 60:02d} min"
 
 
 def join_words(items: Sequence[str]) -> str:

@@ -1,6 +1,4 @@
-"""Files of a report: an HTML page, a Markdown document with figures, and the values that they are
-built from.
-"""
+"""Files of a report: an HTML page, a Markdown document with figures, and their values."""
 
 from __future__ import annotations
 

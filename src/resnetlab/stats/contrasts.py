@@ -1,5 +1,4 @@
-"""Effect estimates with standard errors: contrasts of means, paired differences and ratios of
-means.
+"""Effect estimates with standard errors: contrasts of means, paired differences, ratios of means.
 
 Welch's t is the contrast of two arms. Variances are never pooled. This module computes effects; it
 tests no claim.
@@ -31,17 +30,12 @@ class Effect:
         return self.df is None
 
     def interval(self, confidence: float = 0.95) -> Interval:
-        """Return the confidence interval of the effect; it is a point if the effect is
-        deterministic.
-        """
+        """Return the confidence interval of the effect; a point if it is deterministic."""
         half = 0.0 if self.df is None else t_quantile((1 + confidence) / 2, self.df) * self.se
         return Interval(self.estimate - half, self.estimate + half)
 
     def p_below(self, value: float) -> float:
-        """Return F((d - value) / se), where F is Student's cdf.
-
-        It is small if the effect is clearly below `value`.
-        """
+        """Return F((d - value) / se), F Student's cdf: small if clearly below `value`."""
         from scipy.special import stdtr
 
         if self.df is None:
@@ -82,10 +76,7 @@ def welch(a: Sequence[float], b: Sequence[float]) -> Effect:
 
 
 def paired_difference(differences: Sequence[float]) -> Effect:
-    """Return the mean of the differences within pairs.
-
-    Raises ValueError if there are fewer than 2 pairs.
-    """
+    """Return the mean of the differences within pairs. Raises ValueError below 2 pairs."""
     return contrast((differences,), (1,))
 
 

@@ -1,6 +1,4 @@
-"""Exact tests for failure rates, for epochs to an accuracy that some runs never reach, and for
-paired predictions.
-"""
+"""Exact tests of failure rates, of epochs to an accuracy (perhaps never), of paired predictions."""
 
 from __future__ import annotations
 
@@ -68,8 +66,7 @@ def mcnemar(only_a: int, only_b: int) -> float:
 
 
 def paired_interval(only_a: int, only_b: int, images: int) -> Interval:
-    """Return the 95 % interval of the accuracy of a minus that of b, in percentage points, on the
-    same images.
+    """Return the 95 % interval of the accuracy of a minus b, in points, on the same images.
 
     It is Wald's interval with one image added to each of the two cells where a and b differ. So it
     covers 95 % even if few images differ, and it has a width even if none does (Bonett and Price
@@ -86,8 +83,7 @@ def paired_interval(only_a: int, only_b: int, images: int) -> Interval:
 def time_to_accuracy_rank_test(
     times_a: Sequence[float], times_b: Sequence[float]
 ) -> tuple[float, float, float]:
-    """Return the one-sided p of "a is faster", the one-sided p of "a is slower", and P(a run of a
-    beats a run of b).
+    """Return one-sided p of "a is faster" and of "a is slower", and P(a run of a beats one of b).
 
     The values are times to an accuracy; a run that never reaches it has inf. It ranks behind all
     runs that do and ties with the others that do not. If all runs train for the same number of

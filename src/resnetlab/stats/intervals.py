@@ -23,18 +23,12 @@ class Interval(NamedTuple):
 
 
 def mean(values: Sequence[float]) -> float:
-    """Return the correctly rounded mean.
-
-    It does not depend on the order; the mean of a constant is the constant.
-    """
+    """Return the correctly rounded mean, in any order; that of a constant is the constant."""
     return statistics.mean([float(value) for value in values])
 
 
 def variance(values: Sequence[float]) -> float:
-    """Return the sample variance (divisor n - 1) of at least 2 values.
-
-    It is exactly 0 for a constant.
-    """
+    """Return the sample variance (divisor n - 1) of at least 2 values; exactly 0 if equal."""
     return statistics.variance([float(value) for value in values])
 
 
@@ -79,8 +73,7 @@ def clopper_pearson(successes: int, runs: int, confidence: float = 0.95) -> Inte
 
 
 def wilson(successes: int, runs: int, confidence: float = 0.95) -> Interval:
-    """Return the score interval of a success rate from 0 to 1 (Wilson 1927). Without runs it is [0,
-    1].
+    """Return the score interval of a success rate (Wilson 1927); [0, 1] without runs.
 
     Reports print this interval; decisions use `clopper_pearson`.
     """
@@ -165,8 +158,7 @@ class Summary:
 
 
 def summarize(runs: Sequence[tuple[Outcome, float | None]], chance_pct: float) -> Summary:
-    """Summarize the planned runs of a condition, each given as its outcome and test accuracy in
-    percent.
+    """Summarize a condition's planned runs, each an outcome and test accuracy in percent.
 
     `chance_pct` is the accuracy of the best constant guess. The result does not depend on the order
     of the runs.

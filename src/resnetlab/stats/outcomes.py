@@ -24,9 +24,7 @@ OUTCOMES: tuple[Outcome, ...] = (
 )
 
 FALSE_POSITIVE_RATE = 1e-4
-"""Probability that a network which learned nothing is called trained, over all evaluations of a
-run.
-"""
+"""Probability, over all evaluations of a run, that a network without learning is called trained."""
 
 
 def chance_upper_bound_pct(class_share: float, images: int, evaluations: int) -> float:
@@ -55,9 +53,7 @@ def chance_upper_bound_pct(class_share: float, images: int, evaluations: int) ->
 def is_at_chance(
     best_accuracy_pct: float, class_share: float, images: int, evaluations: int
 ) -> bool:
-    """Return whether a run never rose above chance: luck explains the best accuracy (in percent) of
-    its evaluations.
-    """
+    """Return True if luck explains the best accuracy (in percent) of a run's evaluations."""
     return (
         best_accuracy_pct <= chance_upper_bound_pct(class_share, images, evaluations) + 1e-9
     )  # 1e-9 allows for rounding

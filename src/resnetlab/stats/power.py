@@ -1,7 +1,4 @@
-"""Power analysis: required seeds and detectable effects.
-
-There are two arms of n runs unless stated otherwise.
-"""
+"""Power analysis: required seeds and detectable effects, for two arms of n runs."""
 
 from __future__ import annotations
 
@@ -18,10 +15,7 @@ MAX_SEEDS = 50
 
 
 class SeedForecast(NamedTuple):
-    """Number of seeds per arm for 80 % power: the estimate and its range.
-
-    None stands for more than 50.
-    """
+    """Seeds per arm for 80 % power: the estimate and its range; None is more than 50."""
 
     low: int | None
     estimate: int | None
@@ -90,8 +84,7 @@ def rank_test_seeds(win_probability: float, alpha: float, min_runs: int) -> Seed
 
 
 def minimum_confirmable_margin(runs: int, variances: Sequence[float] = (1.0, 1.0)) -> float:
-    """Return the smallest margin that `runs` runs per arm can confirm: half the width of the
-    interval.
+    """Return the smallest margin that `runs` per arm can confirm: the interval's half-width.
 
     This holds if the true effect is exactly the claimed one. `variances` has one value per arm: the
     variance of a run times the square of the arm's weight in the effect.
@@ -104,9 +97,7 @@ def minimum_confirmable_margin(runs: int, variances: Sequence[float] = (1.0, 1.0
 
 
 def power(effect: float, runs: float, sd: float = 1.0) -> float:
-    """Return the power to detect a difference with `runs` runs per arm, by the noncentral t (Cohen
-    1988).
-    """
+    """Return the power to detect a difference, by the noncentral t (Cohen 1988)."""
     from scipy.special import nctdtr
 
     nu, shift = 2 * (runs - 1), effect / sd * math.sqrt(runs / 2)
@@ -118,10 +109,7 @@ def power(effect: float, runs: float, sd: float = 1.0) -> float:
 
 
 def minimum_detectable_effect(runs: int, sd: float = 1.0, target_power: float = 0.8) -> float:
-    """Return the difference that `runs` runs per arm detect with the power `target_power`.
-
-    `runs` is at least 2.
-    """
+    """Return the difference that `runs` (at least 2) per arm detect with `target_power`."""
     return sd * bisect_increasing(lambda effect: power(effect, runs), target_power, 0.0, 100.0)
 
 
@@ -138,9 +126,7 @@ def required_runs(effect: float, sd: float = 1.0, target_power: float = 0.8) -> 
 def bisect_increasing(
     function: Callable[[float], float], level: float, low: float, high: float
 ) -> float:
-    """Return the point between `low` and `high` at which a rising function reaches `level`, by
-    bisection.
-    """
+    """Return the point from `low` to `high` where a rising function reaches `level`."""
     for _ in range(60):
         middle = (low + high) / 2
         low, high = (middle, high) if function(middle) < level else (low, middle)

@@ -20,8 +20,7 @@ CompatibilityBadge = Literal["compatible", "incompatible"]
 
 @dataclass(frozen=True)
 class ReportedResult:
-    """Published number: the mean, or the best, of `runs` runs of a source (1 if the source does not
-    say).
+    """Published number: the mean or best of `runs` runs of a source (1 if it does not say).
 
     The source printed it to +- `half_width`. `values` are its single runs, if it gives them.
     """
@@ -32,17 +31,12 @@ class ReportedResult:
     half_width: float = 0.0
     values: tuple[float, ...] = ()
     independent: bool = True
-    """False if its runs share initial weights or optimizer states.
-
-    Such runs get a plot and a badge, but no test.
-    """
+    """False if its runs share weights or optimizer states: a badge and a plot, but no test."""
 
 
 @cache
 def expected_maximum(m: int) -> float:
-    """Return the mean of the largest of m standard normal values: .846 (m = 3), 1.163 (5), 1.539
-    (10).
-    """
+    """Return the mean of the largest of m normal values: .846 (m = 3), 1.163 (5), 1.539 (10)."""
     import numpy as np
     from scipy.special import ndtr
 
@@ -81,8 +75,7 @@ def maximum_prediction_half_width(n: int, m: int, confidence: float) -> float:
 def prediction_interval(
     arms: Sequence[tuple[Sequence[float], ReportedResult]], confidence: float = 0.95
 ) -> Interval:
-    """Return the prediction interval of a published number, or of the first minus the second of
-    two.
+    """Return the prediction interval of a published number, or of a difference of two.
 
     The published number falls into it with probability `confidence` if nothing differs. The
     interval is mean +- [t s sqrt(1 / n + 1 / m) + r] (Spence and Stanley 2016), where s is the
@@ -112,8 +105,7 @@ def prediction_interval(
 def compare_with_reported(
     values: Sequence[float], reported: ReportedResult
 ) -> tuple[CompatibilityBadge, Interval, Effect | None]:
-    """Return the badge, the prediction interval, and Welch's difference if the source gives
-    independent runs.
+    """Return badge, prediction interval, and Welch's difference of independent runs.
 
     The difference then decides the badge: it is compatible if 0 lies within the 95 % interval of
     the difference.

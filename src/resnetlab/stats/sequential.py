@@ -25,10 +25,7 @@ class Looks:
             raise ValueError("weights are above 0 and their sum is at most 1")
 
     def look_index(self, seeds: int) -> int:
-        """Return the index of the look with `seeds` seeds.
-
-        Raises ValueError if the schedule has no such look.
-        """
+        """Return the index of the look with `seeds` seeds. Raises ValueError without one."""
         if seeds not in self.seeds:
             schedule = ", ".join(map(str, self.seeds))
             raise ValueError(
@@ -38,8 +35,7 @@ class Looks:
         return self.seeds.index(seeds)
 
     def corrected_p(self, p: Sequence[float]) -> tuple[float, int]:
-        """Return the corrected p of a claim and the index of the look that gives it, the first of
-        equals.
+        """Return the corrected p and the index of the look that gives it, the first of equals.
 
         `p` has the p of each look so far.
         """

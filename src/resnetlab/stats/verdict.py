@@ -1,5 +1,4 @@
-"""Verdicts on claims. A claim is a region for an effect; a test shows whether the effect lies
-inside or outside.
+"""Verdicts on claims: a test shows whether an effect lies inside or outside the claim's region.
 
 With d, se and nu of the effect and F Student's cdf, p_in = max(1 - F((d - lo) / se), F((d - hi) /
 se)) tests the null hypothesis "the effect is outside", and p_out = min(F((d - lo) / se), 1 - F((d -
@@ -36,10 +35,7 @@ VerdictLabel = Literal[
 ]
 
 MAX_INCOMPLETE_ARMS = 8
-"""Largest number of conditions with missing runs in a claim.
-
-Each doubles the number of cases to test.
-"""
+"""Largest number of conditions with missing runs; each doubles the cases to test."""
 
 
 class Region(NamedTuple):
@@ -55,10 +51,7 @@ LESS = Region(-math.inf, 0.0)
 
 @dataclass(frozen=True)
 class Arm:
-    """Arm of a claim: the runs of a condition.
-
-    Larger values are better (accuracy in percent, minus loss).
-    """
+    """Arm of a claim: a condition's runs, larger being better (accuracy, minus loss)."""
 
     counts: OutcomeCounts
     trained: tuple[float, ...]
@@ -68,16 +61,12 @@ class Arm:
     """Range of possible values."""
 
     def missing_run_scenarios(self) -> list[tuple[float, ...]]:
-        """Return the values in both cases of the missing runs: at chance, and as the mean of the
-        trained ones.
-        """
+        """Return the values with missing runs at chance, and as the mean of the trained."""
         trained, missing = self.trained, self.counts.missing
         return [trained, (*trained, *[mean(trained)] * missing)] if missing else [trained]
 
     def interval_over_all_runs(self, trained: Sequence[float]) -> Interval:
-        """Return the 95 % interval of the mean over all runs, given the values of the trained
-        ones.
-        """
+        """Return the 95 % interval of the mean over all runs, from the trained ones' values."""
         return hurdle_interval(
             trained, self.counts.finished, self.chance, value_range=self.value_range
         )
@@ -104,11 +93,9 @@ class MeansHypothesis:
     @property
     def arm_sizes(self) -> tuple[int, ...]:
         """Return the number of values in each arm, for a forecast."""
-        return (
-            (len(self.pairs),)
-            if self.pairs is not None
-            else tuple(len(arm.trained) for arm in self.arms)
-        )
+        if self.pairs is not None:
+            return (len(self.pairs),)
+        return tuple(len(arm.trained) for arm in self.arms)
 
     def effects(self, values: Sequence[Sequence[float]]) -> list[Effect]:
         """Return the effect of each contrast from the values of the trained runs of each arm."""
@@ -143,18 +130,13 @@ Hypothesis = MeansHypothesis | FailureHypothesis | SpeedHypothesis
 
 @dataclass(frozen=True)
 class Verdict:
-    """Verdict on a claim.
-
-    `p` and `p_holm` are None if there is no test or the difference is deterministic.
-    """
+    """Verdict on a claim; without a test, or if it is deterministic, `p` and `p_holm` are None."""
 
     label: VerdictLabel
     reason: str = ""
     """Reason of a verdict that does not follow from a p-value."""
     conditional: bool = False
-    """True if an arm has at chance, diverged or missing runs, so that only its trained runs were
-    compared.
-    """
+    """True if an arm has failed or missing runs, so that only its trained runs were compared."""
     effect: Effect | None = None
     """Effect over the trained runs; of several contrasts, the one that supports the claim least.
     """
@@ -182,9 +164,7 @@ class Verdict:
 
     @property
     def badge(self) -> str:
-        """Return the key of the badge's colors: the label, or `at this protocol` for all verdicts
-        that say nothing of the source's claim.
-        """
+        """Return the key of the badge's colors; all limited protocols have the same."""
         return self.label if self.phrase == self.label else "at this protocol"
 
     @property
@@ -195,10 +175,7 @@ class Verdict:
 
 
 def region_test(effect: Effect, region: Region) -> tuple[float, float]:
-    """Return p_in and p_out.
-
-    A small p_in shows an effect inside the region, a small p_out an effect outside.
-    """
+    """Return p_in, small for an effect inside the region, and p_out, small for one outside."""
     p_in = max(effect.p_above(region.low), effect.p_below(region.high))
     p_out = min(effect.p_below(region.low), effect.p_above(region.high))
     return p_in, p_out
@@ -214,8 +191,7 @@ def holm(p: Sequence[float]) -> list[float]:
 
 
 def compute_verdicts(hypotheses: Sequence[Hypothesis], *, finished: bool = True) -> list[Verdict]:
-    """Return the verdict of each claim of a study; `finished` is true if every planned run of the
-    study is finished.
+    """Return the verdict of each claim; `finished`: every planned run of the study is.
 
     Holm's correction counts every declared claim. A claim that cannot be tested counts with p = 1.
     A claim about a size counts twice, because its direction gets a verdict of its own. With fewer
@@ -243,9 +219,8 @@ def compute_sequential_verdicts(
                 raise ValueError("a claim that a network fails is judged at one look")
             for arm in question.arms:
                 if looks.look_index(arm.counts.planned) != number and not once:
-                    raise ValueError(
-                        f"look {number + 1} is at {looks.seeds[number]} seeds per condition"
-                    )
+                    seeds = looks.seeds[number]
+                    raise ValueError(f"look {number + 1} is at {seeds} seeds per condition")
     return _corrected_verdicts(history, looks)
 
 
@@ -253,31 +228,25 @@ def _corrected_verdicts(history: Sequence[Sequence[Hypothesis]], looks: Looks) -
     lines: list[Sequence[Hypothesis]] = []
     directions: list[int | None] = []  # index of the line for a claim's direction, if it has one
     for questions in history:
-        size_claims = [
-            q for q in questions if isinstance(q, MeansHypothesis) and q.direction is not None
+        directed = [
+            replace(question, region=question.direction, direction=None)
+            for question in questions
+            if isinstance(question, MeansHypothesis) and question.direction is not None
         ]
-        directions.append(
-            len(history) + sum(index is not None for index in directions) if size_claims else None
-        )
-        lines += (
-            [[replace(q, region=q.direction or GREATER, direction=None) for q in size_claims]]
-            if size_claims
-            else []
-        )
+        directions.append(len(history) + len(lines) if directed else None)
+        lines += [directed] if directed else []
     lines = [*history, *lines]
-    results_by_line = [[_test(question) for question in line] for line in lines]
+    results = [[_test(question) for question in line] for line in lines]
     corrected = [
-        looks.corrected_p([result.p for result in results])
-        if not isinstance(line[0], FailureHypothesis)
-        else (results[0].p, 0)
-        for line, results in zip(lines, results_by_line, strict=True)
+        (tests[0].p, 0)  # it is tested once
+        if isinstance(line[0], FailureHypothesis)
+        else looks.corrected_p([test.p for test in tests])
+        for line, tests in zip(lines, results, strict=True)
     ]
     adjusted = holm([p for p, _ in corrected])
     verdicts = [
-        _verdict(line, results, p, p_holm, looks, len(lines))
-        for line, results, p, p_holm in zip(
-            lines, results_by_line, corrected, adjusted, strict=True
-        )
+        _verdict(*of_line, looks, len(lines))
+        for of_line in zip(lines, results, corrected, adjusted, strict=True)
     ]
     return [
         verdict if index is None else _combine_direction(verdict, verdicts[index])
@@ -296,6 +265,12 @@ class _TestResult(NamedTuple):
     test: str = ""
 
 
+def _undecided(
+    reason: str, label: VerdictLabel = "inconclusive", effect: Effect | None = None
+) -> _TestResult:
+    return _TestResult("none", 1.0, reason, label, effect)
+
+
 def _test(hypothesis: Hypothesis) -> _TestResult:
     """Test a question and return the result with the largest p over all cases of the missing runs.
 
@@ -303,59 +278,42 @@ def _test(hypothesis: Hypothesis) -> _TestResult:
     """
     arms = hypothesis.arms
     if any(arm.counts.out_of_memory for arm in arms):
-        return _TestResult(
-            "none", 1.0, "a condition does not fit into this machine's memory", "untestable"
-        )
+        return _undecided("a condition does not fit into this machine's memory", "untestable")
     if sum(arm.counts.missing > 0 for arm in arms) > MAX_INCOMPLETE_ARMS:
-        return _TestResult(
-            "none", 1.0, f"runs are missing in more than {MAX_INCOMPLETE_ARMS} of the conditions"
-        )
+        return _undecided(f"runs are missing in more than {MAX_INCOMPLETE_ARMS} of the conditions")
     effect: Effect | None = None
     match hypothesis:
         case MeansHypothesis():
-            short = [arm for arm in arms if len(arm.trained) < 2]
-            if short and len(arms) == 2:
-                rates = " against ".join(
-                    f"{arm.counts.trained} of {arm.counts.finished}" for arm in arms
-                )
-                return _TestResult(
-                    "none", 1.0, f"too few trained runs for a test of means: {rates} trained"
-                )
-            if short or (hypothesis.pairs is not None and len(hypothesis.pairs) < 2):
-                message = (
-                    f"{len(short)} of the {len(arms)} conditions have"
-                    if short
-                    else "the pairs have"
-                )
-                return _TestResult(
-                    "none", 1.0, f"too few trained runs for a test of means: {message} fewer than 2"
-                )
-            results = [
-                _test_means(hypothesis, cases)
-                for cases in product(*(arm.missing_run_scenarios() for arm in arms))
-            ]
-            effect = _weakest_effect(hypothesis, hypothesis.effects([arm.trained for arm in arms]))
+            if short := _too_few_runs(hypothesis):
+                return _undecided(f"too few trained runs for a test of means: {short}")
+            cases = product(*(arm.missing_run_scenarios() for arm in arms))
+            results = [_test_means(hypothesis, case) for case in cases]
+            # Of several contrasts, the effect that supports the claim least.
+            effects = hypothesis.effects([arm.trained for arm in arms])
+            effect = max(effects, key=lambda each: region_test(each, hypothesis.region)[0])
         case FailureHypothesis():
-            failures = [
-                (arm.counts.at_chance + arm.counts.diverged, arm.counts.missing) for arm in arms
-            ]
-            results = [
-                _test_failure(hypothesis, cases)
-                for cases in product(*({k, k + m} for k, m in failures))
-            ]
+            failed = [(arm.counts.at_chance + arm.counts.diverged, arm.counts) for arm in arms]
+            counts = product(*({k, k + counts.missing} for k, counts in failed))
+            results = [_test_failure(hypothesis, case) for case in counts]
         case SpeedHypothesis():
-            results = [
-                _test_speed(*cases)
-                for cases in product(*map(_time_scenarios, arms, hypothesis.epochs))
-            ]
+            times = product(*map(_time_scenarios, arms, hypothesis.epochs))
+            results = [_test_speed(*case) for case in times]
     worst = max(results, key=lambda result: result.p)
     if any(result.side != worst.side for result in results):
-        return _TestResult("none", 1.0, "missing runs could change the verdict", effect=effect)
+        return _undecided("missing runs could change the verdict", effect=effect)
     return worst._replace(effect=effect)
 
 
-def _weakest_effect(hypothesis: MeansHypothesis, effects: Sequence[Effect]) -> Effect:
-    return max(effects, key=lambda effect: region_test(effect, hypothesis.region)[0])
+def _too_few_runs(hypothesis: MeansHypothesis) -> str:
+    """Describe arms or pairs with fewer than two trained runs; empty if there are none."""
+    arms, pairs = hypothesis.arms, hypothesis.pairs
+    short = sum(len(arm.trained) < 2 for arm in arms)
+    if short and len(arms) == 2:
+        rates = [f"{arm.counts.trained} of {arm.counts.finished}" for arm in arms]
+        return f"{' against '.join(rates)} trained"
+    if short:
+        return f"{short} of the {len(arms)} conditions have fewer than 2"
+    return "the pairs have fewer than 2" if pairs is not None and len(pairs) < 2 else ""
 
 
 def _test_means(hypothesis: MeansHypothesis, trained: Sequence[tuple[float, ...]]) -> _TestResult:
@@ -365,35 +323,22 @@ def _test_means(hypothesis: MeansHypothesis, trained: Sequence[tuple[float, ...]
     """
     region, effects = hypothesis.region, hypothesis.effects(trained)
     tests = [region_test(effect, region) for effect in effects]
-    p_in, p_out = (
-        max(test[0] for test in tests),
-        min(1.0, len(tests) * min(test[1] for test in tests)),
-    )
+    p_in = max(inside for inside, _ in tests)
+    p_out = min(1.0, len(tests) * min(outside for _, outside in tests))
     if len(effects) == 1 and effects[0].deterministic and p_in == p_out:
-        return _TestResult(
-            "none", 1.0, "the arms are constant and the difference is on the edge of the claim"
-        )
+        return _undecided("the arms are constant and the difference is on the edge of the claim")
     side: Literal["in", "out"] = "in" if p_in <= p_out else "out"
-    if any(
-        len(values) < arm.counts.finished
-        for values, arm in zip(trained, hypothesis.arms, strict=True)
-    ):
-        overall = [
-            arm.interval_over_all_runs(values)
-            for arm, values in zip(hypothesis.arms, trained, strict=True)
-        ]
-        spans = (
-            [_relative_difference_interval(overall)]
-            if hypothesis.relative
-            else [_contrast_interval(overall, row) for row in hypothesis.weights]
-        )
+    arms = list(zip(hypothesis.arms, trained, strict=True))
+    if any(len(values) < arm.counts.finished for arm, values in arms):
+        overall = [arm.interval_over_all_runs(values) for arm, values in arms]
+        spans = [_contrast_interval(overall, row) for row in hypothesis.weights]
+        if hypothesis.relative:
+            spans = [_relative_difference_interval(overall)]
         outside = any(span.high <= region.low or span.low >= region.high for span in spans)
         inside = all(region.low < span.low and span.high < region.high for span in spans)
         if (side == "in" and outside) or (side == "out" and inside):
-            return _TestResult(
-                "none",
-                1.0,
-                "the trained runs and the mean over all runs lead to different verdicts",
+            return _undecided(
+                "the trained runs and the mean over all runs lead to different verdicts"
             )
     return _TestResult(side, min(1.0, 2 * min(p_in, p_out)))
 
@@ -408,9 +353,7 @@ def _relative_difference_interval(arms: Sequence[Interval]) -> Interval:
     if any(right.low <= 0 <= right.high or math.isinf(right.low) for _, right in pairs):
         return Interval(-math.inf, math.inf)
     corners = [[100 * (a - b) / abs(b) for a in left for b in right] for left, right in pairs]
-    return Interval(
-        mean([min(corner) for corner in corners]), mean([max(corner) for corner in corners])
-    )
+    return Interval(mean(list(map(min, corners))), mean(list(map(max, corners))))
 
 
 def _test_failure(hypothesis: FailureHypothesis, failed: Sequence[int]) -> _TestResult:
@@ -427,7 +370,7 @@ def _test_failure(hypothesis: FailureHypothesis, failed: Sequence[int]) -> _Test
         p = float(binomtest(k_a, n_a, alternative="less").pvalue)
         return _TestResult("out", p, test="binomial test, one-sided")
     if 2 * k_b > n_b:
-        return _TestResult("none", 1.0, "both conditions fail in most of their runs")
+        return _undecided("both conditions fail in most of their runs")
     p = min(1.0, 2 * exact.boschloo(k_a, n_a, k_b, n_b))
     return _TestResult("in", p, test="Boschloo's test")
 
@@ -436,15 +379,13 @@ def _time_scenarios(arm: Arm, epochs: tuple[float, ...]) -> list[tuple[float, ..
     """Return the times in both cases of missing runs: never, and at the time of the median run."""
     missing = arm.counts.missing
     middle = sorted(epochs)[(len(epochs) - 1) // 2] if epochs else math.inf
-    return [
-        (*epochs, *[arrival] * missing)
-        for arrival in ((math.inf, middle) if missing else (math.inf,))
-    ]
+    arrivals = (math.inf, middle) if missing else (math.inf,)
+    return [(*epochs, *[arrival] * missing) for arrival in arrivals]
 
 
 def _test_speed(left: tuple[float, ...], right: tuple[float, ...]) -> _TestResult:
     if not any(math.isfinite(x) for x in (*left, *right)):
-        return _TestResult("none", 1.0, "no run of either condition reached the accuracy")
+        return _undecided("no run of either condition reached the accuracy")
     sooner, later, _ = exact.time_to_accuracy_rank_test(left, right)
     return _TestResult("in" if sooner <= later else "out", min(1.0, 2 * min(sooner, later)))
 
@@ -457,28 +398,24 @@ def _verdict(
     looks: Looks,
     lines: int,
 ) -> Verdict:
-    """Return the verdict of a line: the side comes from the deciding look, the effect from the
-    latest look.
-    """
+    """Return a line's verdict: the side of the deciding look, the effect of the latest."""
     question, latest, (p, decided) = line[-1], results[-1], corrected
     result = latest if latest.label == "untestable" else results[decided]
     word, effect = result.label, latest.effect
     if result.side != "none" and p_holm < ALPHA:
         word = "reproduced" if result.side == "in" else "contradicted"
-    means = isinstance(question, MeansHypothesis)
+    failed = any(arm.counts.trained < arm.counts.finished for arm in question.arms)
     tested = result.side != "none" and not (effect is not None and effect.deterministic)
+    open_test = word == "inconclusive" and tested
     return Verdict(
         label=word,
         effect=effect,
         reason=result.reason if word in ("inconclusive", "untestable") else "",
-        conditional=means
-        and any(arm.counts.trained < arm.counts.finished for arm in question.arms),
+        conditional=isinstance(question, MeansHypothesis) and failed,
         test=result.test if tested else "",
         p=p if tested else None,
         p_holm=p_holm if tested else None,
-        forecast=_forecast(question, effect, ALPHA / lines)
-        if word == "inconclusive" and tested
-        else None,
+        forecast=_forecast(question, effect, ALPHA / lines) if open_test else None,
         look=len(line),
         confidence=1 - ALPHA * looks.weights[len(line) - 1],
     )
@@ -487,22 +424,17 @@ def _verdict(
 def _forecast(hypothesis: Hypothesis, effect: Effect | None, alpha: float) -> SeedForecast | None:
     """Return the seeds that would decide a claim if the observed effect is the true one."""
     if isinstance(hypothesis, MeansHypothesis):
-        return (
-            forecast_seeds(effect, hypothesis.arm_sizes, hypothesis.region, alpha)
-            if effect
-            else None
-        )
+        if effect:
+            return forecast_seeds(effect, hypothesis.arm_sizes, hypothesis.region, alpha)
+        return None
     min_runs = 1 + min(arm.counts.finished for arm in hypothesis.arms)
     if isinstance(hypothesis, SpeedHypothesis):
-        return rank_test_seeds(
-            exact.time_to_accuracy_rank_test(*hypothesis.epochs)[2], alpha, min_runs
-        )
-    rates = [
-        (arm.counts.at_chance + arm.counts.diverged) / arm.counts.finished
-        for arm in hypothesis.arms
-    ]
+        _, _, superiority = exact.time_to_accuracy_rank_test(*hypothesis.epochs)
+        return rank_test_seeds(superiority, alpha, min_runs)
+    counts = [arm.counts for arm in hypothesis.arms]
+    left, right = ((arm.at_chance + arm.diverged) / arm.finished for arm in counts)
     return smallest_sufficient_seeds(
-        lambda n: exact.decision_power(n, rates[0], rates[1], alpha) >= 0.8, min_runs
+        lambda n: exact.decision_power(n, left, right, alpha) >= 0.8, min_runs
     )
 
 

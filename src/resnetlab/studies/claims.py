@@ -21,9 +21,7 @@ Metric = Literal["top1", "error", "loss"]
 less is better. A difference in error is also one in accuracy; a percentage of an error is not."""
 
 ClaimSplit = Literal["test", "train"]
-"""Images of a comparison: the test images, or the fixed train images that every run evaluates in
-evaluation mode.
-"""
+"""Images of a comparison: the test images, or the fixed train images that every run evaluates."""
 
 
 @strict_dataclass
@@ -43,18 +41,12 @@ class Greater(_ClaimText):
     metric: Metric = "top1"
     split: ClaimSplit = "test"
     paired: bool = False
-    """Compare the runs of each seed pair by pair.
-
-    Allowed only if the two conditions share their whole training.
-    """
+    """Compare runs of a seed pair by pair, if both conditions share their whole training."""
 
 
 @strict_dataclass
 class About(_ClaimText):
-    """Claim that `left` is better than `right` by about `size`.
-
-    Its direction gets a verdict of its own.
-    """
+    """Claim that `left` is better by about `size`; its direction gets an own verdict."""
 
     kind: Literal["about"] = "about"
     left: str
@@ -64,10 +56,7 @@ class About(_ClaimText):
     margin: PositiveFloat | None = None
     """Allowed deviation from the size. None: half of the size, and at least 0.2."""
     expected_sd: PositiveFloat | None = None
-    """Expected standard deviation of a run.
-
-    A margin too small for the seeds is rejected before any run starts.
-    """
+    """Expected standard deviation of a run; a margin too small for it is rejected early."""
     metric: Metric = "top1"
     split: ClaimSplit = "test"
     paired: bool = False
@@ -84,9 +73,7 @@ class About(_ClaimText):
 
 @strict_dataclass
 class Equal(_ClaimText):
-    """Claim that `left` and `right` differ by less than `margin`, in both directions (two one-sided
-    tests).
-    """
+    """Claim that `left` and `right` differ by less than `margin` (two one-sided tests)."""
 
     kind: Literal["equal"] = "equal"
     left: str
@@ -125,9 +112,7 @@ class Average(_ClaimText):
 
 @strict_dataclass
 class Relative(_ClaimText):
-    """Claim that `left` is better than `right` by about `size` percent of right, on average over
-    pairs.
-    """
+    """Claim that `left` is better by about `size` percent of right, on average over pairs."""
 
     kind: Literal["relative"] = "relative"
     left: tuple[str, ...]
@@ -171,10 +156,7 @@ class Best(_ClaimText):
     kind: Literal["best"] = "best"
     left: str
     rivals: tuple[str, ...]
-    """Labels of the rivals.
-
-    In a study file, `among` picks them; without it they are all other conditions.
-    """
+    """Labels of the rivals; in a file `among` picks them, and without it all others."""
     metric: Metric = "top1"
     split: ClaimSplit = "test"
 
@@ -190,9 +172,7 @@ class Faster(_ClaimText):
     left: str
     right: str
     accuracy_pct: Annotated[PositiveFloat, "percent"]
-    """Accuracy to reach: on the test images if both conditions record a test curve, else on
-    validation.
-    """
+    """Accuracy to reach, on test images if both conditions record them, else on validation."""
 
     def __post_init__(self) -> None:
         if self.accuracy_pct >= 100:
@@ -210,9 +190,7 @@ AnyClaim = MetricClaim | FailsAndTrains | Faster
 
 
 def condition_labels(claim: AnyClaim) -> tuple[str, ...]:
-    """Return the labels of the conditions that a claim compares, in the order of its question's
-    arms.
-    """
+    """Return the labels of the conditions of a claim, in the order of its question's arms."""
     match claim:
         case Average() | Relative():
             return tuple(

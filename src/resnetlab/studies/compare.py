@@ -56,9 +56,7 @@ class Comparison:
     differing_fields: tuple[str, ...]
     """Fields of the configurations that differ, with both values."""
     effect: Effect | None
-    """Difference of the mean test accuracies of trained runs, in points; None if a set has fewer
-    than two.
-    """
+    """Difference of mean test accuracies of trained runs, in points; None below two runs."""
     p: float | None
     """Two-sided p of Welch's test; None if there is no test."""
     disagreement: Disagreement | None
@@ -67,8 +65,7 @@ class Comparison:
 
 
 def compare(a: str, b: str) -> Comparison:
-    """Compare the runs of two paths, each a run's folder or a pattern of folders
-    (`'runs/*-plain56-*'`).
+    """Compare the runs of two paths, each a folder or a pattern (`'runs/*-plain56-*'`).
 
     Raises InputError if a path has no finished run, or if its runs differ in more than their seed.
     """
@@ -190,9 +187,7 @@ def _warnings(a: RunSet, b: RunSet, effect: Effect | None) -> tuple[str, ...]:
 
 
 def _disagreement(path_a: str, path_b: str, a: RunSet, b: RunSet) -> Disagreement | None:
-    """Return McNemar's exact test over the test images, if both runs saved their logits on the same
-    images.
-    """
+    """Return McNemar's exact test, if both runs saved their logits on the same test images."""
     import numpy as np
     from safetensors.numpy import load_file
 
@@ -249,9 +244,7 @@ def format_lines(comparison: Comparison) -> Sequence[str]:
 
 
 def to_dict(comparison: Comparison) -> dict[str, Any]:
-    """Return the comparison as plain values, for `--json`: accuracies in percent, differences A
-    minus B in points.
-    """
+    """Return the comparison as plain values: accuracies in percent, differences A - B in points."""
     effect = comparison.effect
     return {
         "a": _run_set_to_dict(comparison.a),

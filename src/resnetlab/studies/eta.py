@@ -50,9 +50,7 @@ class TimeEstimator:
         self.total_steps: dict[str, int] = {}
 
     def update(self, run_id: str, step: int, total: int, now: float) -> None:
-        """Record that a run has taken `step` of `total` steps at the time `now`, in seconds of any
-        clock.
-        """
+        """Record that a run took `step` of `total` steps at `now`, in seconds of any clock."""
         pace = self.throughputs.setdefault(run_id, _Throughput(step, now, step, now))
         pace.step, pace.time = step, now
         self.total_steps[run_id] = total
@@ -62,8 +60,7 @@ class TimeEstimator:
         self.unfinished.discard(run_id)
 
     def seconds_left(self) -> float | None:
-        """Return the seconds for all unfinished runs on all workers; None until a run has taken 20
-        steps.
+        """Return the seconds for all unfinished runs; None until a run has taken 20 steps.
 
         The time of a condition comes from its own runs. For a condition without such a run,
         it comes from the other runs, in proportion to multiply-adds.

@@ -1,7 +1,4 @@
-"""Outlook on a plan: expected time and the smallest difference that its seeds can detect.
-
-Free of torch.
-"""
+"""Outlook on a plan: expected time and the smallest difference that its seeds can detect."""
 
 from __future__ import annotations
 
@@ -43,9 +40,7 @@ class Outlook:
     workers: int
     conditions: tuple[ConditionOutlook, ...]
     detectable_effect_sds: float | None
-    """Smallest difference that the seeds detect with 80 % power, in standard
-    deviations of a run; None for one seed.
-    """
+    """Smallest difference detected with 80 % power, in standard deviations; None for one seed."""
     seeds_for_one_sd: int
     """Seeds per condition that detect one standard deviation with 80 % power."""
     warnings: tuple[str, ...]
@@ -57,9 +52,7 @@ class Outlook:
 
     @property
     def seconds(self) -> float | None:
-        """Return the seconds of all runs to do on one worker, with their evaluations, or None if
-        one of the times is unknown.
-        """
+        """Return the seconds of all runs on one worker, or None if one of the times is unknown."""
         times = self._times()
         return None if times is None else sum(number * time.seconds for number, time in times)
 

@@ -1,7 +1,4 @@
-"""Plans of studies: from a study to its runs, and from runs back to the record of a study.
-
-Free of torch.
-"""
+"""Plans of studies: from a study to its runs, and from runs back to the record of a study."""
 
 from __future__ import annotations
 
@@ -25,9 +22,7 @@ from resnetlab.studies.study import Condition, DataKey, Study
 Item = TypeVar("Item")
 
 CostFunction = Callable[[ModelConfig, int, int, int], tuple[int, int]]
-"""Function that counts a network's parameters and multiply-adds for one image, given channels,
-classes and side.
-"""
+"""Function that counts parameters and multiply-adds for one image of channels, classes and side."""
 
 ResolveNumerics = Callable[[Numerics], Numerics]
 """Function that replaces `auto` in numerics by the values of the machine that runs them."""
@@ -60,9 +55,7 @@ class PlannedRun:
     id: str
     file: RunFile
     macs: int
-    """Multiply-adds of the forward passes of the whole training: proportional to the cost of the
-    run.
-    """
+    """Multiply-adds of all forward passes of the training: proportional to the cost of the run."""
     evaluation_images: int = 0
     """Images of all evaluations of the run; 0 if they are unknown."""
     channels: int = 0
@@ -73,10 +66,7 @@ class PlannedRun:
 
 @strict_dataclass
 class Plan:
-    """Plan of a study: its runs in the order in which they start.
-
-    It is `plan.json` of a report's folder.
-    """
+    """Plan of a study, the report folder's `plan.json`: its runs in the order of their start."""
 
     study: Study
     runs: tuple[PlannedRun, ...]
@@ -129,8 +119,7 @@ def make_plan(
     cost: CostFunction,
     seed_counts: Mapping[str, int] | None = None,
 ) -> Plan:
-    """Return the plan of a study: every condition with every seed, seed by seed, the costliest run
-    of a seed first.
+    """Return the plan: every condition with every seed, seed by seed, the costliest first.
 
     `cost` counts a network; for an external one this means to build it. `seed_counts`
     has the number of seeds of each condition at a look, by label; None stands for all seeds.
@@ -151,9 +140,7 @@ def make_plan(
 
 
 def folder_name(plan: Plan) -> str:
-    """Return the name of the report's folder: the study's name, with a hash if a command changed
-    the study.
-    """
+    """Return the report folder's name: the study's, with a hash if a command changed it."""
     study = plan.study
     if not study.overrides:
         return study.name
@@ -164,10 +151,7 @@ def folder_name(plan: Plan) -> str:
 def make_record(
     plan: Plan, read_run: Callable[[str], RunRecord | None], running: frozenset[str] = frozenset()
 ) -> StudyRecord:
-    """Return the record of a study.
-
-    `read_run` returns the record of a run, or None if the run was not started.
-    """
+    """Return the record of a study; `read_run` returns None for a run that did not start."""
     cells = []
     for run in plan.runs:
         run_record = read_run(run.id)

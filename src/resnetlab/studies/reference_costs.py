@@ -1,5 +1,4 @@
-"""Published numbers of a study beside the costs of its networks, without any run and without data.
-Free of torch.
+"""Published numbers of a study beside the costs of its networks, without runs or data.
 
 Some tables cannot be measured here, such as those of ImageNet. For them this is all that there is:
 their numbers are *published only*.
@@ -62,9 +61,7 @@ def cost_rows(study: Study, cost: CostFunction) -> list[dict[str, Any]]:
 
 
 def source_details(study: Study) -> list[dict[str, Any]]:
-    """Return the sources of a study's published numbers: work, protocol with its differences, and
-    errata.
-    """
+    """Return the sources of published numbers: work, protocol with differences, errata."""
     details = []
     for pair in _sources(study):
         keys = [key for key, _ in cited_works(pair.source) if key]
@@ -101,9 +98,7 @@ def source_lines(study: Study) -> list[str]:
 
 
 def format_value(value: ReferenceValue) -> str:
-    """Return a value as text: `27.94 % error`, `3.6 x 10^9 multiply-adds`, or the reason that there
-    is no number.
-    """
+    """Return a value as text: `27.94 % error`, `3.6 x 10^9 multiply-adds`, or why it is missing."""
     if value.value is None:
         return value.status
     unit = {"loss": " nats", "multiply-adds": " x 10^9"}.get(value.quantity, " %")

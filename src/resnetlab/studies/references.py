@@ -25,10 +25,7 @@ from resnetlab.stats.prediction import ReportedResult
 from resnetlab.studies.bibliography import Citation, format_citation
 
 Quantity = Literal["accuracy", "error", "loss", "top-5 error", "multiply-adds"]
-"""Quantity in percent (accuracy, errors), nats (loss) or 10^9 (multiply-adds).
-
-Accuracy and error are top-1.
-"""
+"""Quantity in percent (top-1 accuracy, errors), nats (loss) or 10^9 (multiply-adds)."""
 
 
 @strict_dataclass
@@ -50,9 +47,7 @@ class ReferenceValue:
     decimals: NonNegativeInt = 2
     """Number of printed decimals; the rounding half-width is half a unit of the last one."""
     half_width: PositiveFloat | None = None
-    """Half-width of the value if it was read from a figure or is approximate; None for a printed
-    value.
-    """
+    """Half-width of a value read from a figure or approximate; None for a printed value."""
     sd: PositiveFloat | None = None
     run_values: tuple[float, ...] = ()
     """Values of all runs, if the source gives them."""
@@ -67,9 +62,7 @@ class ReferenceValue:
     selected_on: Literal["", "validation", "test"] = ""
     """Split that selected the epoch. Empty: the last epoch, or the source does not say."""
     epochs: PositiveFloat | None = None
-    """Number of epochs of training, if the numbers of the file differ in that; else the protocol
-    has it.
-    """
+    """Number of epochs of training, if the numbers of the file differ; else see the protocol."""
     epoch: PositiveFloat | None = None
     """Epoch of the value, if it was measured before the end of training."""
     parameters: PositiveInt | None = None
@@ -102,13 +95,11 @@ class ReferenceValue:
     @property
     def models(self) -> tuple[Any, ...]:
         """Return the networks of the value."""
-        return (
-            tuple(self.model)
-            if isinstance(self.model, list)
-            else ()
-            if self.model is None
-            else (self.model,)
-        )
+        if isinstance(self.model, list):
+            return tuple(self.model)
+        if self.model is None:
+            return ()
+        return (self.model,)
 
     @property
     def rounding_half_width(self) -> float:
@@ -126,17 +117,13 @@ class ReferenceValue:
 
     @property
     def accuracy_pct(self) -> float | None:
-        """Return a top-1 value as accuracy in percent; None for another quantity or without a
-        value.
-        """
+        """Return a top-1 value as accuracy in percent; None without one."""
         if self.value is None or self.quantity not in ("accuracy", "error"):
             return None
         return self.value if self.quantity == "accuracy" else 100 - self.value
 
     def as_reported_result(self) -> ReportedResult:
-        """Return the value for the statistics: a top-1 value as accuracy in percent, another
-        quantity unchanged.
-        """
+        """Return the value for the statistics: a top-1 value as accuracy, others unchanged."""
         value = self.value if self.accuracy_pct is None else self.accuracy_pct
         assert value is not None, self.label
         runs = (
@@ -216,9 +203,7 @@ class ReferenceSource:
             )
 
     def match(self, value: ReferenceValue, condition: str) -> MatchedReference:
-        """Return a value of the source with the label of its condition; an empty label stands for
-        no condition.
-        """
+        """Return a value of the source with its condition's label, empty for no condition."""
         protocol = replace(self.protocol, epochs=value.epochs) if value.epochs else self.protocol
         return MatchedReference(
             condition=condition,

@@ -1,7 +1,4 @@
-"""Execution of a study: open its data, plan its runs, run them and read their records.
-
-It writes no report.
-"""
+"""Execution of a study: open its data, plan its runs, run them and read their records."""
 
 from __future__ import annotations
 
@@ -165,9 +162,7 @@ def read_record(plan: Plan, root: Path) -> StudyRecord:
 
 
 def pending_runs(plan: Plan, root: Path) -> list[PlannedRun]:
-    """Return the planned runs that have no result or lack a measurement that can still be made, in
-    order.
-    """
+    """Return the planned runs without a result or with a measurement still to be made."""
     folders = locate_runs(root, [run.id for run in plan.runs])
     return [run for run in plan.runs if RunDirectory(folders[run.id]).needs_work(run.file)]
 

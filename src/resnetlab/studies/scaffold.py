@@ -62,10 +62,7 @@ def parse_axes(vary: Sequence[str]) -> dict[str, list[Any]]:
 
 
 def study_text(options: StudyOptions, path: Path) -> str:
-    """Return the text of the study file.
-
-    Raises InputError with every mistake that `study check` would find.
-    """
+    """Return the text of the study file. Raises InputError as `study check` would."""
     grid = parse_axes(options.vary)
     named = any(axis in MODEL_AXES for axis in grid)
     lines = [
@@ -100,10 +97,7 @@ def study_text(options: StudyOptions, path: Path) -> str:
 
 
 def write_study(options: StudyOptions, path: Path) -> None:
-    """Write the study file atomically.
-
-    Raises InputError for a mistake or if the file already exists.
-    """
+    """Write the study file atomically. Raises InputError for a mistake or an existing file."""
     if path.suffix != ".toml":
         raise input_error(
             "--out", "a study file ends in .toml", f"--out {path}.toml", got=str(path)

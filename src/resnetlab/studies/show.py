@@ -1,7 +1,4 @@
-"""Description of a study: its question, conditions, axes, claims, seeds, data and references.
-
-Free of torch.
-"""
+"""Description of a study: its question, conditions, axes, claims, seeds, data and references."""
 
 from __future__ import annotations
 

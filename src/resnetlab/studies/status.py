@@ -130,9 +130,7 @@ class StartedStudy:
     """Folders of the plan and the reports of a started study."""
 
     plan_folder: Path | None = None
-    """Report folder of the unchanged study; None if it has no plan or the study file is newer than
-    the plan.
-    """
+    """Report folder of the unchanged study; None without a plan, or if the file is newer."""
     has_report: bool = False
     """True if the unchanged study has a report, also of an older version of its file."""
     overridden_folders: tuple[Path, ...] = ()

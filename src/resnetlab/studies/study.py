@@ -56,9 +56,7 @@ class Condition:
 
 @strict_dataclass
 class Distance:
-    """Distance between the test curves of `left` and `right`, pair by pair: the sum of squared
-    residuals.
-    """
+    """Distance between test curves of `left` and `right`, by pairs: sum of squared residuals."""
 
     statement: str
     """Statement of a source about it."""
@@ -85,9 +83,7 @@ class Ensemble:
 
 
 Expect = Literal["greater", "less", "equal", "none"]
-"""Expected result of a rung against its parent: better, worse, or equal within a margin; `none`
-makes no claim.
-"""
+"""Expected result of a rung against its parent: better, worse, equal; `none` makes no claim."""
 
 
 @strict_dataclass
@@ -111,9 +107,7 @@ class Rung:
 
     @property
     def claim(self) -> Greater | Equal | None:
-        """Return the claim about the rung, or None for the first rung and for a rung without an
-        expected result.
-        """
+        """Return the claim about the rung, or None if it is the first or expects nothing."""
         name, parent_name = f"“{self.condition}”", f"“{self.parent}”"
         if not self.parent or self.expect == "none":
             return None

@@ -93,17 +93,12 @@ class CudaGraphs:
         return graph.replay
 
     def rng_state(self) -> list[Tensor]:
-        """Return the states of the random generators that a layer could draw from (CPU and this
-        GPU).
-        """
+        """Return the states of the random generators of the CPU and of this GPU."""
         return [torch.get_rng_state(), torch.cuda.get_rng_state(self.device)]
 
 
 class GraphedStep(EagerStep):
-    """Step that replays a CUDA graph for each full batch of images on the device.
-
-    A shorter last batch is eager.
-    """
+    """Step that replays a CUDA graph for each full batch of images on the device."""
 
     state: ScratchTrainState
     draws: EpochDraws | None = None

@@ -71,11 +71,9 @@ def autocast(numerics: Numerics) -> contextlib.AbstractContextManager[object]:
 
 def memory_format(numerics: Numerics) -> torch.memory_format:
     """Return the memory format of images and weights."""
-    return (
-        torch.channels_last
-        if numerics.memory_format == "channels_last"
-        else torch.contiguous_format
-    )
+    if numerics.memory_format == "channels_last":
+        return torch.channels_last
+    return torch.contiguous_format
 
 
 def to_memory_format(images: Tensor, numerics: Numerics) -> Tensor:

@@ -1,6 +1,4 @@
-"""Processes that share one run (torch.distributed). torchrun starts them, and they exchange
-gradients and scores.
-"""
+"""Processes that share one run (torch.distributed), started by torchrun."""
 
 from __future__ import annotations
 

@@ -18,10 +18,7 @@ TICK_SECONDS = 0.5
 
 @dataclass(frozen=True)
 class TrainEvent:
-    """Progress of a run at a pause of its training.
-
-    After an event of kind "step" the device may still be computing.
-    """
+    """Progress of a run at a pause; after a "step" the device may still be computing."""
 
     kind: Literal["start", "step", "tick", "epoch", "interrupted"]
     """Kind of the event, as in `train`; tick: a step after which TICK_SECONDS have passed."""

@@ -49,9 +49,7 @@ def gpu_count() -> int:
 
 
 def gpu_has_bf16() -> bool:
-    """Return True if the CUDA GPU has tensor cores for bf16: compute capability 8 (Ampere) or
-    newer.
-    """
+    """Return True if the GPU has tensor cores for bf16: compute capability 8 or newer."""
     return int(_import_torch().cuda.get_device_capability()[0]) >= 8
 
 
@@ -77,17 +75,13 @@ def processor_has_bf16() -> bool:
 
 
 def instruction_set() -> str:
-    """Return the name of the vector instructions that torch uses on this processor: `AVX2`, `AVX512
-    with bf16`.
-    """
+    """Return the vector instructions that torch uses here: `AVX2`, `AVX512 with bf16`."""
     name: str = _import_torch().backends.cpu.get_cpu_capability()
     return f"{name} with bf16" if processor_has_bf16() else name
 
 
 def read_cpuinfo() -> tuple[str, frozenset[str] | None]:
-    """Return the processor's name and its feature flags as Linux lists them: an empty name and None
-    elsewhere.
-    """
+    """Return the processor's name and flags as Linux lists them; "" and None elsewhere."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:
@@ -102,10 +96,7 @@ def read_cpuinfo() -> tuple[str, frozenset[str] | None]:
 
 
 def _torch_is_loaded() -> bool:
-    """Return True if torch is imported already.
-
-    Its own answer is then used, because it is the most reliable.
-    """
+    """Return True if torch is imported already: its own answer is the most reliable."""
     return "torch" in sys.modules
 
 

@@ -14,8 +14,7 @@ T = TypeVar("T")
 
 
 def round_robin(runs: Iterable[Generator[None, None, T]]) -> Iterator[tuple[int, T]]:
-    """Advance each of `runs` in turn until all have ended; yield (index, return value) as each
-    ends.
+    """Advance `runs` in turn until all have ended; yield (index, return value) of each.
 
     An exception in one run ends them all.
     """

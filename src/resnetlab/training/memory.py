@@ -1,6 +1,4 @@
-"""Memory of the process and the GPU: peak use, freed memory that glibc retains, and errors that
-mean out of memory.
-"""
+"""Memory of process and GPU: peak use, freed memory that glibc retains, out-of-memory errors."""
 
 from __future__ import annotations
 
@@ -29,10 +27,7 @@ Each new one resets the system's only high-water mark, so it first saves the mar
 
 @contextmanager
 def peak_memory(device: torch.device) -> Iterator[Peak]:
-    """Measure the peak memory of the `with` block, also if it ends in an error.
-
-    Blocks may be nested.
-    """
+    """Measure the peak memory of the `with` block, also after an error; blocks may be nested."""
     peak = Peak()
     gc.collect()
     with suppress(AttributeError, OSError, TypeError):

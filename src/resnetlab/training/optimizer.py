@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import assert_never
+from typing import Any, assert_never
 
 import torch
 from torch import Tensor, nn
@@ -38,58 +38,30 @@ def build_optimizer(
         }
         for (no_decay, rate), parameters in sorted(by_group.items(), key=lambda item: item[0])
     ]
+    common: dict[str, Any] = {"params": groups, "lr": settings.lr}
     match settings:
         case SGD():
-            return torch.optim.SGD(
-                groups,
-                lr=settings.lr,
-                momentum=settings.momentum,
-                nesterov=settings.nesterov,
-                fused=True,
-            )
-        case Adam():
-            return torch.optim.Adam(
-                groups,
-                lr=settings.lr,
-                betas=settings.betas,
-                eps=settings.eps,
-                fused=True,
-                capturable=capturable,
-            )
-        case AdamW():
-            return torch.optim.AdamW(
-                groups,
-                lr=settings.lr,
-                betas=settings.betas,
-                eps=settings.eps,
-                fused=True,
-                capturable=capturable,
-            )
+            momentum, nesterov = settings.momentum, settings.nesterov
+            return torch.optim.SGD(**common, momentum=momentum, nesterov=nesterov, fused=True)
+        case Adam() | AdamW():
+            adam = torch.optim.Adam if isinstance(settings, Adam) else torch.optim.AdamW
+            moments: dict[str, Any] = {"betas": settings.betas, "eps": settings.eps}
+            return adam(**common, **moments, fused=True, capturable=capturable)
         case RMSprop():  # torch has no fused kernel for it
-            return torch.optim.RMSprop(
-                groups,
-                lr=settings.lr,
-                alpha=settings.alpha,
-                eps=settings.eps,
-                foreach=True,
-                capturable=capturable,
-            )
+            average: dict[str, Any] = {"alpha": settings.alpha, "eps": settings.eps}
+            return torch.optim.RMSprop(**common, **average, foreach=True, capturable=capturable)
         case _:
             assert_never(settings)
 
 
 def lrs_to_device(optimizer: torch.optim.Optimizer, device: torch.device) -> None:
-    """Store each group's learning rate as an fp32 tensor on `device`; torch's fused kernels take no
-    other type.
-    """
+    """Store learning rates as fp32 tensors on `device`, as torch's fused kernels require."""
     for group in optimizer.param_groups:
         group["lr"] = torch.tensor(group["lr"], dtype=torch.float32, device=device)
 
 
 def set_lr(optimizer: torch.optim.Optimizer, lrs: list[float]) -> None:
-    """Set the learning rate of each group; a rate that is a tensor is filled in place, so that a
-    captured step reads it.
-    """
+    """Set each group's learning rate; a tensor is filled in place, for captured steps."""
     for group, rate in zip(optimizer.param_groups, lrs, strict=True):
         if isinstance(group["lr"], Tensor):
             group["lr"].fill_(rate)

@@ -1,5 +1,4 @@
-"""Predictions of a network on photographs: the one evaluator of fine-tuning, evaluation and
-prediction.
+"""Predictions on photographs: the evaluator of fine-tuning, evaluation and prediction.
 
 Probabilities are the softmax in float64 of fp32 logits.
 """
@@ -113,9 +112,7 @@ def make_predict_proba(
 def _predict_proba(
     model: nn.Module, mean: torch.Tensor, std: torch.Tensor, views: NDArray[np.uint8]
 ) -> NDArray[np.float64]:
-    """Return the probabilities (N, K), averaged over the V views of each image (N, V, H, W, C)
-    uint8.
-    """
+    """Return probabilities (N, K), averaged over V views of images (N, V, H, W, C) uint8."""
     count, num_views = views.shape[:2]
     pixels = torch.from_numpy(views.reshape(-1, *views.shape[2:])).to(mean.device)
     logits = forward_in_eval_mode(model, normalize(pixels, mean, std))

@@ -1,7 +1,4 @@
-"""Profiler of a run: time by phase over the whole run, time by operator over some steps.
-
-Changes no bit.
-"""
+"""Profiler of a run: time by phase over the run, by operator over some steps. Changes no bit."""
 
 from __future__ import annotations
 
@@ -21,9 +18,7 @@ from resnetlab.training.eager_step import Batch, EagerStep
 from resnetlab.training.state import TrainState
 
 SKIPPED_STEPS, TRACED_STEPS = 5, 20
-"""Numbers of steps: those before the trace begins, while allocators and kernels settle, and those
-in the trace.
-"""
+"""Steps before the trace, while allocators and kernels settle, and steps in the trace."""
 
 MAX_OPERATORS = 12
 
@@ -103,9 +98,7 @@ class RunProfiler(NullProfiler):
 
     @contextlib.contextmanager
     def phase(self, name: str) -> Iterator[None]:
-        """Count the time of the `with` block for `name`, one of PHASES; then go back to the phase
-        before.
-        """
+        """Count the time of the `with` block for `name`, one of PHASES."""
         before = self.current_phase
         self._switch(name)
         try:
@@ -124,9 +117,7 @@ class RunProfiler(NullProfiler):
         self.current_phase, self.phase_start = name, now
 
     def _switch_within_step(self, name: str) -> None:
-        """Switch the phase unless the model runs outside a training step, for example in an
-        evaluation.
-        """
+        """Switch the phase unless the model runs outside a training step."""
         if self.current_phase in STEP_PHASES:
             self._switch(name)
 

@@ -1,7 +1,4 @@
-"""Resolution of `auto` settings in numerics for this machine.
-
-Imports torch only if the machine may have a GPU.
-"""
+"""Resolution of `auto` settings in numerics; imports torch only if there may be a GPU."""
 
 from __future__ import annotations
 

@@ -8,9 +8,7 @@ import torch
 
 
 def derive_seed(seed: int, *names: str | int) -> int:
-    """Return a 63-bit seed for the stream of that name: SHA-256 of `seed` and `names`, each
-    preceded by its length.
-    """
+    """Return a 63-bit seed for a stream: SHA-256 of `seed` and `names`, each with its length."""
     text = "".join(f"{len(str(part))}:{part};" for part in (seed, *names))
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> 1
 

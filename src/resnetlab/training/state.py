@@ -228,14 +228,10 @@ class ScratchTrainState(TrainState):
         self.normalizer = fit_normalizer(recipe.normalize, train, recipe.augment.crop, device)
 
     def forward(self, pixels: Tensor) -> Tensor:
-        """Return logits (B, K) of uint8 images (B, H, W, C) for evaluation, with the EMA if there
-        is one.
-        """
+        """Return logits (B, K) of uint8 images (B, H, W, C), with the EMA if there is one."""
         return self.eval_forward(self.preprocess(pixels))
 
     def preprocess(self, pixels: Tensor) -> Tensor:
-        """Return uint8 images (B, H, W, C) as inputs for evaluation (B, C, H, W): cropped and
-        normalized, not augmented.
-        """
+        """Return uint8 (B, H, W, C) as evaluation inputs (B, C, H, W): cropped and normalized."""
         images = self.normalizer(center_crop(pixels, self.recipe.augment.crop))
         return to_memory_format(images, self.numerics)

@@ -17,10 +17,7 @@ from resnetlab.shell import is_path
 
 TORCHVISION_NAMES = ("cifar10", "cifar100", "mnist", "fashion-mnist", "svhn")
 SOURCE_NAMES = ("digits", *TORCHVISION_NAMES)
-"""Names that `source` may have instead of a path.
-
-A folder of such a name is reached as `./digits`.
-"""
+"""Names that `source` may have instead of a path; a folder of such a name is `./digits`."""
 
 
 def open_source(

@@ -1,5 +1,4 @@
-"""Cache of decoded images: threads hash and decode files, and the cache is verified when it is
-read.
+"""Cache of decoded images: threads hash and decode files; reading verifies it.
 
 The result does not depend on the number of threads: each file has its own index.
 """
@@ -25,9 +24,7 @@ from resnetlab.messages import Notify, format_count
 
 @dataclass(frozen=True)
 class FileHeader:
-    """Result of hashing a file: `size` is (height, width) as stored; `reason` is empty for a good
-    header.
-    """
+    """Result of hashing a file: `size` (height, width) as stored; `reason` is empty if good."""
 
     sha256: str
     size: tuple[int, int]
@@ -36,9 +33,7 @@ class FileHeader:
 
 @dataclass(frozen=True)
 class DecodedImages:
-    """Decoded images: `pixels` (N, S, S, C) of the good files, C 1 when all are gray; a `reason`
-    for each file, or ''.
-    """
+    """Decoded images: `pixels` (N, S, S, C) of the good files; a `reason` for each file, or ''."""
 
     pixels: NDArray[np.uint8]
     reasons: tuple[str, ...]
@@ -102,9 +97,7 @@ def pixels_path(cache: Path, key: str) -> Path:
 
 
 def load(cache: Path, key: str) -> DecodedImages | None:
-    """Return the cached images, memory-mapped; None when there are none, or when a byte differs
-    from what was written.
-    """
+    """Return the cached images, memory-mapped; None if there are none or a byte differs."""
     try:
         facts = files.read_json(
             pixels_path(cache, key).with_suffix(".json"), files.MAX_GENERATED_BYTES
@@ -156,7 +149,5 @@ def _checksum(key: str, pixels: NDArray[np.uint8], reasons: list[str]) -> str:
 
 
 def default_workers() -> int:
-    """Return the number of cores: one thread per core, because Pillow releases the GIL while it
-    decodes.
-    """
+    """Return the number of cores: Pillow releases the GIL while it decodes."""
     return os.cpu_count() or 1

@@ -21,8 +21,7 @@ TEST_FRACTION = 0.2
 
 
 def open_digits() -> Source:
-    """Return the digits with pixels (N, 8, 8, 1): round(x 255 / 16), half to even, of the 17
-    levels.
+    """Return the digits, pixels (N, 8, 8, 1): round(x 255 / 16), half to even, of the 17 levels.
 
     20 % of each digit's images are the test split.
     """
@@ -46,8 +45,7 @@ def open_digits() -> Source:
 
 
 def read_digits() -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-    """Read the levels (N, 8, 8) from 0 to 16 and the labels (N,) from the file that scikit-learn
-    ships.
+    """Read scikit-learn's file: levels (N, 8, 8) from 0 to 16 and labels (N,).
 
     The file is read by its path, since importing scikit-learn takes seconds (it imports scipy.stats
     and pandas). If the file has moved, scikit-learn's own function reads it. Raises InputError if

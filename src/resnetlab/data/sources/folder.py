@@ -49,9 +49,7 @@ class BadFile:
 
 @dataclass(frozen=True)
 class FolderScan:
-    """Scan of a folder that accounts for every file: used as `rows` and `pixels` (N, S, S, C),
-    skipped, or bad.
-    """
+    """Scan of a folder: every file is used (`rows`, `pixels` (N, S, S, C)), skipped or bad."""
 
     root: Path
     classes: tuple[str, ...]
@@ -73,8 +71,7 @@ def open_folder(
     skip_bad: bool = False,
     workers: int | None = None,
 ) -> Source:
-    """Return the Source in a folder, memory-mapped from the cache if nothing in the folder changed
-    since it was read.
+    """Return the Source of a folder, memory-mapped from the cache if nothing changed.
 
     Raises InputError with every mistake found; bad files are a mistake unless `skip_bad` is set.
     """
@@ -154,9 +151,7 @@ def _dependencies(scan: FolderScan, cache: Path) -> list[Path]:
 
 
 def _image_cache_dir() -> Path:
-    """Return the folder of the user's cache for decoded images and for what folders contained when
-    they were read.
-    """
+    """Return the cache folder of decoded images and of what folders contained."""
     return cache_dir() / "images"
 
 
@@ -278,9 +273,7 @@ def folder_sha256(scan: FolderScan) -> str:
 def _choose_side(
     image_size: int | None, sizes: set[tuple[int, int]]
 ) -> tuple[int, tuple[str, ...]]:
-    """Return the side of the squares in pixels: as requested, or the images' own when all are equal
-    squares, or the default.
-    """
+    """Return the squares' side in pixels: as asked, or the images' own if all are equal squares."""
     if image_size is not None:
         return image_size, ()
     height, width = next(iter(sizes), (0, 1))
@@ -363,11 +356,11 @@ def _case_collisions(listing: FolderListing) -> list[str]:
         by_folded_path[file.path.casefold()].append(file.path)
     twins = [paths for paths in by_folded_path.values() if len(paths) > 1]
     suffix = f" and {len(twins) - 1:,} more such" if twins[1:] else ""
-    return (
-        [f"files whose names differ in case only are all used: {', '.join(twins[0])}{suffix}"]
-        if twins
-        else []
-    )
+    if twins:
+        return [
+            f"files whose names differ in case only are all used: {', '.join(twins[0])}{suffix}"
+        ]
+    return []
 
 
 def _write_bad_files(path: Path, bad: tuple[BadFile, ...]) -> None:

@@ -1,5 +1,4 @@
-"""Cache of a folder's images, valid while no file in the folder has another path, size or
-modification time.
+"""Cache of a folder's images, valid while no file has another path, size or modification time.
 
 The content of a file is identified by its SHA-256, computed when the file is decoded. A change of
 content with the same size and time is not noticed until `data check` reads all files. A file that
@@ -40,9 +39,7 @@ FileStamp = tuple[int, int]
 
 @dataclass(frozen=True)
 class Fingerprint:
-    """Fingerprint of a folder: hash over path, size and time of all files; and the latest
-    modification time in nanoseconds.
-    """
+    """Hash over path, size and time of all files, and the latest modification time in ns."""
 
     sha256: str
     newest_ns: int
@@ -56,9 +53,7 @@ class Fingerprint:
 
 @dataclass(frozen=True)
 class CachedFolder:
-    """Images of a folder: `pixels` (N, S, S, C), `labels` (N,) and `splits` (N,), as indices of a
-    Split.
-    """
+    """Images of a folder: `pixels` (N, S, S, C), `labels` (N,), and indices of splits (N,)."""
 
     classes: tuple[str, ...]
     pixels: NDArray[np.uint8]
@@ -93,9 +88,7 @@ def fingerprint_folder(root: Path) -> Fingerprint:
 
 
 def load(path: Path, fingerprint: Fingerprint) -> CachedFolder | None:
-    """Return the images cached at `path`, memory-mapped; None if the folder or anything else
-    differs.
-    """
+    """Return the images cached at `path`, memory-mapped; None if anything differs."""
     facts, arrays = _read(path)
     try:
         if facts["look"] != fingerprint.sha256 or facts["beside"] != _stamps(
@@ -120,8 +113,7 @@ def save(
     pixels_key: str,
     dependencies: Iterable[Path],
 ) -> None:
-    """Write the folder's images to the cache at `path`; their pixels are in the cache under the
-    name `pixels`.
+    """Write the folder's images to the cache at `path`; `pixels` names the cache of their pixels.
 
     `dependencies` are other files of the cache that the result depends on: if one is written again,
     the folder is read again.
@@ -141,9 +133,7 @@ def save(
 def read_headers(
     root: Path, paths: Sequence[str], workers: int, cache: Path, *, rehash: bool = False
 ) -> list[FileHeader]:
-    """Hash those files that changed since the last call, as `decode_cache.probe`; with `rehash`,
-    hash all files.
-    """
+    """Hash the files changed since the last call, as `decode_cache.probe`; `rehash`: all files."""
     began, cache_path = time.time_ns(), file_headers_path(root, cache)
     stamps = {path: _stamp(root / path) for path in paths}
     cached = {} if rehash else _load_headers(cache_path)
@@ -210,9 +200,7 @@ def _write(path: Path, facts: dict[str, Any], **arrays: NDArray[Any]) -> None:
 
 
 def _read(path: Path) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
-    """Return the metadata and arrays of a cached archive, or nothing if the archive is damaged (its
-    checksums show it).
-    """
+    """Return metadata and arrays of a cached archive, or nothing if its checksums show damage."""
     try:
         with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
             arrays = dict(archive)

@@ -251,11 +251,9 @@ def _skip_reason(entry: ScannedFile, parts: list[str], depth: int, splits: dict[
         return "outside train, validation and test"
     if len(parts) != depth + 1:
         return "not directly in a class's folder"
-    return (
-        ""
-        if parts[-1].lower().endswith(IMAGE_SUFFIXES + UNSUPPORTED_SUFFIXES)
-        else "not an image by its name"
-    )
+    if parts[-1].lower().endswith(IMAGE_SUFFIXES + UNSUPPORTED_SUFFIXES):
+        return ""
+    return "not an image by its name"
 
 
 def _check_classes(root: Path, classes: list[str]) -> None:

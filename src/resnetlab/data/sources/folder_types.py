@@ -28,9 +28,7 @@ class ScannedFile:
 
 @dataclass(frozen=True)
 class LabeledFile:
-    """File that should be an image of class `label`; `split` is None if the folder does not
-    determine it.
-    """
+    """File that should be an image of class `label`; `split` is None if the folder names none."""
 
     path: str
     label: str

@@ -1,5 +1,4 @@
-"""Image decoder, the only one of the project: one file becomes gray or RGB pixels, upright, or is
-refused.
+"""Image decoder, the only one here: one file becomes gray or RGB pixels, upright, or is refused.
 
 Modes are handled as follows:
 
@@ -75,8 +74,7 @@ class BadImageError(Exception):
 
 @contextlib.contextmanager
 def suppress_pillow_warnings() -> Iterator[None]:
-    """Silence Pillow's warnings (damaged EXIF, large images); the important ones become a reason of
-    BadImageError.
+    """Silence Pillow's warnings; the important ones become a reason of BadImageError.
 
     Enter it around a batch of decoding, in the thread that starts the others, because filters
     belong to the process.
@@ -104,10 +102,7 @@ def read_bytes(path: str | Path) -> bytes:
 
 
 def read_size(raw: bytes) -> tuple[int, int]:
-    """Return height and width in pixels as stored, from the file's header alone.
-
-    Raises BadImageError.
-    """
+    """Return height and width in pixels as stored, from the header. Raises BadImageError."""
     image = _open(raw)
     return image.height, image.width
 
@@ -135,9 +130,7 @@ def decode(raw: bytes, draft_factor: int = 1) -> Image.Image:
 
 
 def upright_size(raw: bytes) -> tuple[int, int]:
-    """Return width and height in pixels of the image that `decode` returns, from the file's header
-    alone.
-    """
+    """Return width and height in pixels of the image that `decode` returns, from its header."""
     image = _open(raw)
     return (image.height, image.width) if _orientation(image) >= 5 else image.size
 

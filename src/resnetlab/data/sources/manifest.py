@@ -32,9 +32,7 @@ COLUMNS = ("path", "label", "split", "sha256")
 
 @dataclass(frozen=True)
 class ManifestRow:
-    """Row of a usable image: path below the root, class, split, SHA-256 of the file, size as
-    stored.
-    """
+    """Row of a usable image: path below the root, class, split, SHA-256, size as stored."""
 
     path: str
     label: str
@@ -45,9 +43,7 @@ class ManifestRow:
 
 @dataclass(frozen=True)
 class SplitSpec:
-    """Split of all images of a folder: train, validation and test, as fractions that add up to 1 or
-    as counts.
-    """
+    """Split of a folder: train, validation and test, as fractions that add up to 1 or as counts."""
 
     lengths: tuple[float, float, float]
     seed: int = 0
@@ -104,9 +100,7 @@ def parse_split(text: str, option: str = "--split") -> SplitSpec | Path | None:
 
 
 def file_stem(root: Path, paths: Sequence[str]) -> str:
-    """Return `<folder-name>-<short hash of the paths>`, the beginning of the names of files about a
-    folder.
-    """
+    """Return `<folder-name>-<short hash of the paths>`, the beginning of names of files."""
     name = re.sub(r"[^A-Za-z0-9._-]", "_", root.resolve().name) or "root"
     return f"{name}-{hashlib.sha256(json.dumps(list(paths)).encode()).hexdigest()[:8]}"
 
@@ -127,11 +121,9 @@ def fill_missing_splits(
     result = stored or _draw_missing_splits(rows, classes, str(root))
     if stored is None:
         write_manifest(path, result)
-    description = (
-        "15 % test and 15 % validation"
-        if rows[0].split is None
-        else "15 % of train as the test split"
-    )
+    description = "15 % of train as the test split"
+    if rows[0].split is None:
+        description = "15 % test and 15 % validation"
     return result, (
         (
             f"{root} has no test split: {description} were set apart, by class, by seed 0; "
@@ -144,8 +136,7 @@ def fill_missing_splits(
 def resplit(
     rows: Sequence[ManifestRow], classes: Sequence[str], root: Path, split_spec: SplitSpec
 ) -> tuple[ManifestRow, ...]:
-    """Return the rows with new splits drawn by class as `split_spec` requires, whatever splits they
-    had.
+    """Return the rows with new splits, drawn by class as `split_spec` requires.
 
     Raises InputError.
     """
@@ -254,8 +245,6 @@ def _read_manifest(path: Path, rows: Sequence[ManifestRow]) -> tuple[ManifestRow
         for row, current in zip(result, rows, strict=True)
     )
     splits = {row.split for row in result}
-    return (
-        result
-        if same and same_splits and splits <= set(get_args(Split)) and {"train", "test"} <= splits
-        else None
-    )
+    if same and same_splits and splits <= set(get_args(Split)) and {"train", "test"} <= splits:
+        return result
+    return None

@@ -192,11 +192,9 @@ def _check_pixels(check: _FileCheck, key: str, reference: str) -> None:
     header = check.headers[key]
     shape, allowed = header.shape, "(N, H, W) or (N, H, W, 1 or 3)"
     if header.dtype != np.uint8:
-        scale = (
-            "(x * 255).round().astype(np.uint8) if x is in [0, 1]"
-            if header.dtype.kind == "f"
-            else "x as uint8"
-        )
+        scale = "x as uint8"
+        if header.dtype.kind == "f":
+            scale = "(x * 255).round().astype(np.uint8) if x is in [0, 1]"
         check.add(
             key,
             "pixels are not uint8",
@@ -210,11 +208,9 @@ def _check_pixels(check: _FileCheck, key: str, reference: str) -> None:
         )
         return
     if len(shape) == 4 and shape[3] not in (1, 3):
-        fix = (
-            f"{key}.transpose(0, 2, 3, 1)"
-            if shape[1] in (1, 3)
-            else "keep 1 or 3 channels, the last axis"
-        )
+        fix = "keep 1 or 3 channels, the last axis"
+        if shape[1] in (1, 3):
+            fix = f"{key}.transpose(0, 2, 3, 1)"
         check.add(key, f"{shape[3]} channels", fix, got=shape, allowed=allowed)
     elif shape[1] != shape[2]:
         check.add(

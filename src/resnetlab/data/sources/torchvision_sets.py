@@ -1,5 +1,4 @@
-"""Data sets by name: an `.npz` in `.data/` of the current folder, or torchvision's copy, downloaded
-once.
+"""Data sets by name: an `.npz` in `.data/` of the current folder, or torchvision's copy.
 
 torchvision is imported only in the function that needs it. A failed download is reported in one
 line that says where to put the file.

@@ -40,9 +40,7 @@ def crop_and_hflip(
 
 
 def center_crop(pixels: Tensor, size: int) -> Tensor:
-    """Return the center crop of (B, H, W, C) with `size` pixels a side, or all of it if `size` is
-    0.
-    """
+    """Return the center crop of (B, H, W, C), `size` pixels a side; all of it if `size` is 0."""
     if not size:
         return pixels
     top, left = ((length - size) // 2 for length in pixels.shape[1:3])
@@ -50,9 +48,7 @@ def center_crop(pixels: Tensor, size: int) -> Tensor:
 
 
 def cutout(images: Tensor, cutout_center: Tensor, size: int) -> Tensor:
-    """Set a square of `size` pixels around `cutout_center` (B, 2) to 0, the mean, in each image of
-    (B, C, H, W); it may overlap the border.
-    """
+    """Set a square around `cutout_center` (B, 2) in each of (B, C, H, W) to 0; borders cut it."""
     height, width = images.shape[2:]
     rows = torch.arange(height, device=images.device)[None, :] - cutout_center[:, :1] + size // 2
     columns = torch.arange(width, device=images.device)[None, :] - cutout_center[:, 1:] + size // 2
@@ -63,15 +59,12 @@ def cutout(images: Tensor, cutout_center: Tensor, size: int) -> Tensor:
 
 
 def normalize(pixels: Tensor, mean: Tensor, std: Tensor) -> Tensor:
-    """Return (x / 255 - mean) / std: (B, H, W, C) uint8 to (B, C, H, W) fp32, channels-last
-    in memory.
-    """
+    """Return (x / 255 - mean) / std: (B, H, W, C) uint8 to (B, C, H, W) fp32, channels-last."""
     return ((pixels.float() - 255 * mean) / (255 * std)).permute(0, 3, 1, 2)
 
 
 def mixup(values: Tensor, mix_lambda: Tensor, mix_partner: Tensor) -> Tensor:
-    """Mix each of (B, ...) with another item of the batch; `mix_lambda` is its own
-    weight, `mix_partner` (B,) orders the partners.
+    """Mix each of (B, ...) with item `mix_partner` (B,); `mix_lambda` is its own weight.
 
     Zhang et al. 2018, sec. 2, with one weight per image and partners from the same batch, as they
     recommend.
@@ -103,26 +96,20 @@ def train_batch(
     images = normalizer(batch)
     if augment.cutout:
         images = cutout(images, draws.cutout_center[positions], augment.cutout)
-    return (
-        mixup(images, draws.mix_lambda[positions], draws.mix_partner[positions])
-        if augment.mixup
-        else images
-    )
+    if augment.mixup:
+        return mixup(images, draws.mix_lambda[positions], draws.mix_partner[positions])
+    return images
 
 
 def train_labels(
     labels: Tensor, draws: EpochDraws, positions: slice | Tensor, augment: Augment, classes: int
 ) -> Tensor:
-    """Return the labels (B,) of a part of an epoch; with mixup the class probabilities (B, K) of
-    each mixture.
-    """
+    """Return the labels (B,) of a part of an epoch; with mixup the class probabilities (B, K)."""
     batch = labels[draws.order[positions]]
-    return (
-        mixup(
+    if augment.mixup:
+        return mixup(
             F.one_hot(batch, classes).float(),
             draws.mix_lambda[positions],
             draws.mix_partner[positions],
         )
-        if augment.mixup
-        else batch
-    )
+    return batch

@@ -1,6 +1,4 @@
-"""Random draws of an epoch, made in advance: the order of images and their augmentation, from seed
-and epoch.
-"""
+"""Random draws of an epoch, made in advance from seed and epoch: the order and the augmentation."""
 
 from __future__ import annotations
 

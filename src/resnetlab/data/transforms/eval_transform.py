@@ -107,9 +107,7 @@ def center_crop(image: Image.Image, side: int) -> Image.Image:
 
 
 def apply_eval_transform(image: Image.Image, transform: EvalTransform) -> NDArray[np.uint8]:
-    """Return the network's input (H, W, C) uint8 for a decoded image; square unless the rule is
-    whole.
-    """
+    """Return the network's input (H, W, C) uint8 of a decoded image; square unless whole."""
     image_resized = resize_image(image, transform)
     return image_to_array(
         center_crop(image_resized, transform.size)
@@ -119,8 +117,7 @@ def apply_eval_transform(image: Image.Image, transform: EvalTransform) -> NDArra
 
 
 def ten_crops(image: Image.Image, transform: EvalTransform) -> NDArray[np.uint8]:
-    """Return ten crops of a decoded image, (10, S, S, C) uint8, in the order of torchvision's
-    TenCrop.
+    """Return ten crops (10, S, S, C) uint8 of an image, in the order of torchvision's TenCrop.
 
     They are the four corners and the center of the resized image, and those of its mirror image.
     """

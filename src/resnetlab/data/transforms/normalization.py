@@ -42,8 +42,7 @@ class ChannelNormalizer:
 
 @dataclass(frozen=True)
 class PerImageNormalizer:
-    """Normalization of each image by its own mean and standard deviation over all its pixels and
-    channels.
+    """Normalization of each image by mean and standard deviation of its own pixels and channels.
 
     The standard deviation has a lower bound: that of an image with a single value one step of 255
     off. So a uniform image stays uniform, as in TensorFlow's `per_image_standardization`.
@@ -97,9 +96,7 @@ def fit_normalizer(
 
 
 def export_normalizer(normalizer: Normalizer) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    """Return the metadata and tensors that a weights file needs to normalize pixels in the same
-    way.
-    """
+    """Return the metadata and tensors by which a weights file normalizes pixels in the same way."""
     match normalizer:
         case ChannelNormalizer(values=(mean, deviation)):
             return {"mean": mean, "std": deviation}, {}

@@ -80,8 +80,7 @@ def jpeg_draft_factor(
     width: int,
     height: int,
 ) -> int:
-    """Return the reduction (1, 2, 4 or 8) at which a photograph may be decoded and still be no
-    smaller than its crop needs.
+    """Return the reduction (1, 2, 4 or 8) at which a photograph may be decoded for this crop.
 
     `width` and `height` are those of the photograph. Large crops get the reduction of usual ones:
     the work is nearly the same, and pixels decoded for one epoch serve the next.
@@ -152,9 +151,7 @@ def _random_crop(
     tries: list[list[float]],
     original_size: tuple[int, int],
 ) -> Tensor:
-    """Return a random crop (C, S, S) of a photograph (H, W, 3) whose size was `original_size`
-    before a reduced decoding.
-    """
+    """Return a random crop (C, S, S) of (H, W, 3), a reduced decoding of `original_size`."""
     top, left, height, width = random_resized_crop_box(original_size[1], original_size[0], tries)
     y, x = photo.shape[0] / original_size[1], photo.shape[1] / original_size[0]
     rows = slice(round(top * y), max(round(top * y) + 1, round((top + height) * y)))
@@ -173,8 +170,7 @@ def _to_chw(array: NDArray[np.uint8]) -> Tensor:
 def random_resized_crop_box(
     height: int, width: int, tries: list[list[float]]
 ) -> tuple[int, int, int, int]:
-    """Return top, left, height and width of a random crop of random shape (Szegedy et al. 2015,
-    sec. 6).
+    """Return top, left, height and width of a random crop (Szegedy et al. 2015, sec. 6).
 
     Each try has a fraction of the area, an aspect ratio (uniform in its logarithm) and a position.
     The first try that fits is used, else the largest center crop with a permitted ratio.
@@ -194,9 +190,7 @@ def random_resized_crop_box(
 
 
 def shifted_center_crop(image: Image.Image, side: int, position: float) -> Image.Image:
-    """Return a square of `side` pixels, centered along the shorter side, at `position` (0 to 1)
-    along the longer side.
-    """
+    """Return a square of `side` pixels at `position` (0 to 1) along the longer side."""
     margin_x, margin_y = image.width - side, image.height - side
     along_x = margin_x >= margin_y
     left = int(position * (margin_x + 1)) if along_x else margin_x // 2
@@ -205,9 +199,7 @@ def shifted_center_crop(image: Image.Image, side: int, position: float) -> Image
 
 
 def _jitter_colors(image: Tensor, strength: float, draws: list[float], order: list[int]) -> Tensor:
-    """Multiply brightness, contrast and saturation by 1 - strength to 1 + strength each, in the
-    order of `order`.
-    """
+    """Multiply brightness, contrast and saturation by 1 +- strength, in the order of `order`."""
     adjustments = (TF.adjust_brightness, TF.adjust_contrast, TF.adjust_saturation)
     for kind in order:
         image = adjustments[kind](image, 1 + strength * (2 * draws[kind] - 1))

@@ -1,6 +1,4 @@
-"""RandAugment (Cubuk et al. 2020) on a batch: torchvision's operations, each on the images that
-drew it.
-"""
+"""RandAugment (Cubuk et al. 2020) on a batch: each operation on the images that drew it."""
 
 from __future__ import annotations
 
@@ -13,9 +11,7 @@ from torch import Tensor
 from torchvision.transforms.v2 import functional as ops
 
 Operation = Callable[[Tensor, float], Any]
-"""Operation on images (B, C, H, W) uint8 with a magnitude from 0 to 1, or from -1 to 1 if it has
-two directions.
-"""
+"""Operation on (B, C, H, W) uint8 with a magnitude from 0 to 1, or -1 to 1 with two directions."""
 
 
 def _translate(images: Tensor, across: float = 0.0, down: float = 0.0) -> Any:
@@ -53,8 +49,7 @@ SIGNED_OPERATIONS = range(1, 10)
 
 
 def rand_augment(pixels: Tensor, op: Tensor, op_flip: Tensor, magnitude: int) -> Tensor:
-    """Apply to each image of (B, H, W, C) uint8 the operations that `op` and `op_flip` (B, R)
-    give it.
+    """Apply to each of (B, H, W, C) uint8 the operations that `op` and `op_flip` (B, R) give it.
 
     `magnitude` is from 0 to 30. Images with the same operation are processed together.
     """

@@ -20,9 +20,7 @@ BLOCK_IMAGES = 1_000
 
 @dataclass(frozen=True)
 class ZCAWhitening:
-    """ZCA whitening: (x - `mean`) times the symmetric `matrix`; `mean` (D,), `matrix` (D, D), fp32,
-    x from 0 to 1, D = H W C.
-    """
+    """ZCA whitening (x - `mean`) `matrix`: (D,), (D, D), fp32, x from 0 to 1, D = H W C."""
 
     mean: Tensor
     matrix: Tensor
@@ -38,8 +36,7 @@ class ZCAWhitening:
 
 
 def mean_and_covariance(pixels: NDArray[np.uint8]) -> tuple[Tensor, Tensor]:
-    """Return mean (D,) and covariance (D, D) of images (N, H, W, C), for pixels from 0 to 1, in
-    fp64.
+    """Return mean (D,) and covariance (D, D) of images (N, H, W, C), pixels 0 to 1, in fp64.
 
     Sums of products of whole numbers stay below 2^53 for 10^11 images, so they are exact in any
     order.
@@ -54,8 +51,7 @@ def mean_and_covariance(pixels: NDArray[np.uint8]) -> tuple[Tensor, Tensor]:
 
 
 def fit(pixels: NDArray[np.uint8]) -> ZCAWhitening:
-    """Fit the whitening of images (N, H, W, C): U (S + epsilon)^(-1/2) U^T of their covariance U S
-    U^T, in fp64.
+    """Fit the whitening U (S + epsilon)^(-1/2) U^T of images with covariance U S U^T, in fp64.
 
     It takes a minute for 50,000 images of CIFAR on one core. The last result is cached, so each
     process computes it once.

@@ -1,8 +1,4 @@
-"""Config of a bag of visual words with a linear classifier, the method before convolutional
-networks.
-
-Free of torch.
-"""
+"""Config of a bag of visual words with a linear classifier. Free of torch."""
 
 from __future__ import annotations
 
@@ -14,8 +10,7 @@ from resnetlab.schema import PositiveFloat, PositiveInt, strict_dataclass
 
 @strict_dataclass
 class BagOfWordsConfig:
-    """Bag of visual words: each patch is assigned to a word of a dictionary; a linear SVM
-    classifies the counts by region.
+    """Bag of visual words: patches become words; a linear SVM classifies their counts by region.
 
     The words are the centers of k-means over whitened patches of the train images (Csurka et al.
     2004; whitening and regions as Coates and Ng 2011). It has no layers and no epochs, and uses
@@ -47,19 +42,14 @@ class BagOfWordsConfig:
         return "bag of words, SVM"
 
     def patches_per_side(self, side: int) -> int:
-        """Return the number of patches along a side of the image.
-
-        Raises InputError if there is none.
-        """
+        """Return the number of patches along a side. Raises InputError if there is none."""
         if side < self.patch:
             problem = f"cannot take images of {side} pixels: a patch has {self.patch}"
             raise input_error(self.slug, problem, f"patch = {side}", field="model.patch")
         return (side - self.patch) // self.stride + 1
 
     def cost(self, channels: int, num_classes: int, side: int) -> tuple[int, int]:
-        """Return the learned numbers (whitening, dictionary, SVM), and the multiply-adds for one
-        image of `side` pixels.
-        """
+        """Return learned numbers, and multiply-adds for one image of `side` pixels."""
         patches, length = self.patches_per_side(side) ** 2, channels * self.patch**2
         features = self.regions**2 * self.words
         learned = length * (length + 1) + self.words * length + (features + 1) * num_classes

@@ -1,8 +1,4 @@
-"""Configs of residual and plain networks for small images (He et al. 2016, sec. 4.2; He et al.
-2016b).
-
-Free of torch.
-"""
+"""Residual and plain networks for small images (He et al. 2016, sec. 4.2; He et al. 2016b)."""
 
 from __future__ import annotations
 
@@ -52,9 +48,7 @@ class CifarConfig:
     dropout: UnitInterval = 0.0
     """Probability of dropping a channel at the end of each block's branch."""
     init: Literal["he", "pytorch"] = "he"
-    """Weight initialization. he: normal, sd sqrt(2 / fan-in) (He et al. 2015b); pytorch: the
-    default of torch.nn, uniform.
-    """
+    """Initialization. he: normal, sd sqrt(2 / fan-in) (He et al. 2015b); pytorch: as torch."""
     block: Literal["basic", "bottleneck"] = "basic"
     """basic: two 3x3 convolutions; bottleneck: 1x1, 3x3, and 1x1 to four times the width."""
     arrangement: Arrangement = "original"
@@ -108,20 +102,12 @@ class CifarConfig:
 
     @property
     def title(self) -> str:
-        """Title for a table or a figure: `residual 56 (A)`, `plain 56`, `residual 8 (A,
-        16-64-128)`.
-        """
+        """Title in tables and figures: `residual 56 (A)`, `plain 56`, `residual 8 (A, 16-64)`."""
         norm = [] if self.batch_norm else ["no batch norm"]
         if name := _depth_report_name(replace(self, batch_norm=True)).removeprefix("depth-report-"):
             details = ", ".join(["depth report", *norm])
             return f"{name.replace('plain', 'plain ').replace('resnet', 'residual ')} ({details})"
-        kind = (
-            "plain"
-            if self.shortcut == "none"
-            else "gated"
-            if self.shortcut == "gated"
-            else "residual"
-        )
+        kind = {"none": "plain", "gated": "gated"}.get(self.shortcut, "residual")
         options: list[str] = [self.shortcut] if kind == "residual" else []
         options += ["-".join(map(str, self.widths))] if self.widths != (16, 32, 64) else []
         options += ["bottleneck"] if self.block == "bottleneck" else []
@@ -130,8 +116,7 @@ class CifarConfig:
         return f"{kind} {self.depth}" + (f" ({', '.join(options)})" if options else "")
 
     def cost(self, channels: int, num_classes: int, side: int) -> tuple[int, int]:
-        """Return the parameters, and the multiply-adds of convolutions and classifier for one image
-        of `side` pixels.
+        """Return parameters, and multiply-adds for one image of `side` pixels.
 
         They are counted from the definition; tests compare them with the built network.
         """
@@ -180,9 +165,7 @@ class CifarConfig:
 
 
 def cifar_config(depth: int, shortcut: Shortcut = "A", **fields: Any) -> CifarConfig:
-    """Return the classic network of `depth` = 6n + 2 weighted layers (9n + 2 with bottlenecks):
-    widths 16, 32, 64.
-    """
+    """Return the network of `depth` 6n + 2 (9n + 2 with bottlenecks), of widths 16, 32, 64."""
     layers = 3 if fields.get("block") == "bottleneck" else 2
     return replace(
         CifarConfig(blocks=blocks_for_depth(depth, 3, "", layers), shortcut=shortcut), **fields

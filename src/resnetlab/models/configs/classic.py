@@ -10,8 +10,7 @@ from resnetlab.schema import FieldError, PositiveInt, UnitInterval, strict_datac
 
 @strict_dataclass
 class LeNet5Config:
-    """LeNet-5 as it is taught today (after LeCun et al. 1998): tanh, max pooling, images of 28x28
-    pixels.
+    """LeNet-5 as taught today (after LeCun et al. 1998): tanh, max pooling, images of 28x28.
 
     5x5 convolutions to 6 (padding 2) and 16 channels, each followed by a 2x2 max pooling, then
     linear layers 400-120-84-classes.
@@ -34,9 +33,7 @@ class LeNet5Config:
         return "LeNet-5"
 
     def cost(self, channels: int, num_classes: int, side: int) -> tuple[int, int]:
-        """Return the parameters, and the multiply-adds of convolutions and linear layers for one
-        image of `side` pixels.
-        """
+        """Return parameters, and multiply-adds for one image of `side` pixels."""
         return count_cost(
             self.slug, lambda tally: self._count_layers(tally, num_classes), channels, side
         )
@@ -53,8 +50,7 @@ class LeNet5Config:
 
 @strict_dataclass
 class AlexNetCifarConfig:
-    """Small AlexNet for CIFAR (Deep Learning practical 5-6, sec. 2.1): three 5x5 convolutions, two
-    linear layers.
+    """Small AlexNet for CIFAR (Deep Learning practical 5-6, sec. 2.1): 3 convolutions, 2 linear.
 
     Convolutions to 32, 64 and 64 channels keep the size; ReLU and a 2x2 max pooling follow each;
     then 1000 units and the classes. Images of 32 pixels, or of 28 with `ceil_mode`, reach the first
@@ -90,9 +86,7 @@ class AlexNetCifarConfig:
         return "AlexNet for CIFAR" + (f" ({', '.join(names)})" if names else "")
 
     def cost(self, channels: int, num_classes: int, side: int) -> tuple[int, int]:
-        """Return the parameters, and the multiply-adds of convolutions and linear layers for one
-        image of `side` pixels.
-        """
+        """Return parameters, and multiply-adds for one image of `side` pixels."""
         return count_cost(
             self.slug, lambda tally: self._count_layers(tally, num_classes), channels, side
         )
@@ -128,8 +122,7 @@ class VGGConfig:
     dropout: UnitInterval = 0.5
     """Probability of dropping a unit after the first and the second linear layer."""
     adaptive_pool: bool = True
-    """Average pooling to maps of 7x7 before the first linear layer, as in torchvision; the paper's
-    network has none."""
+    """Average pooling to 7x7 before the first linear layer, as in torchvision, not in the paper."""
     init: Literal["he", "pytorch"] = "he"
 
     shortcut = "none"
@@ -168,9 +161,7 @@ class VGGConfig:
         return f"VGG-{self.depth}" + (f" ({', '.join(names)})" if names else "")
 
     def cost(self, channels: int, num_classes: int, side: int) -> tuple[int, int]:
-        """Return the parameters, and the multiply-adds of convolutions and linear layers for one
-        image of `side` pixels.
-        """
+        """Return parameters, and multiply-adds for one image of `side` pixels."""
         return count_cost(
             self.slug, lambda tally: self._count_layers(tally, num_classes), channels, side
         )

@@ -1,8 +1,4 @@
-"""Cost of layers by arithmetic: count the parameters and multiply-adds of a network without
-building it.
-
-Free of torch.
-"""
+"""Parameters and multiply-adds of a network by arithmetic, without building it. Free of torch."""
 
 from __future__ import annotations
 
@@ -91,8 +87,7 @@ class CostCounter:
 def count_cost(
     name: str, count_layers: Callable[[CostCounter], None], channels: int, side: int
 ) -> tuple[int, int]:
-    """Return the parameters and multiply-adds of the layers that `count_layers` adds to its
-    counter.
+    """Return parameters and multiply-adds of the layers that `count_layers` counts.
 
     Raises InputError that names the layer that cannot take images of `side`, and the smallest size
     that works.
@@ -122,11 +117,9 @@ def _size_error(
         f"layer {error.layer} takes maps of {error.required} and gets {error.side}x{error.side}"
     )
     largest = next((a for a, b in zip(sides, [*sides[1:], 0], strict=True) if b != a + 1), 0)
-    fix = (
-        f"the smallest images that it takes are {sides[0]}x{sides[0]} pixels"
-        if sides
-        else "another network"
-    )
+    fix = "another network"
+    if sides:
+        fix = f"the smallest images that it takes are {sides[0]}x{sides[0]} pixels"
     if sides and largest < MAX_SIDE:
         fix += f", the largest {largest}x{largest}"
     return input_error(name, problem, fix, field=f"images of {side}x{side} pixels")

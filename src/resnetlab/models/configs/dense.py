@@ -8,15 +8,12 @@ from resnetlab.models.configs.cost import CostCounter, count_cost
 from resnetlab.schema import FieldError, PositiveInt, UnitInterval, strict_dataclass
 
 MAX_DEPTH = 1000
-"""Maximum number of weighted layers: the input of a layer grows with depth, and the cost with its
-square.
-"""
+"""Maximum number of weighted layers: the cost grows with the square of the depth."""
 
 
 @strict_dataclass
 class DenseNetConfig:
-    """DenseNet: each layer takes the feature maps of all layers before it in its block (Huang et
-    al. 2017, sec. 3 and 4.2).
+    """DenseNet: a layer takes all earlier maps of its block (Huang et al. 2017, sec. 3, 4.2).
 
     A 3x3 convolution, three dense blocks of (batch norm, ReLU, 3x3 convolution), between them a 1x1
     convolution and a 2x2 average pooling, a last batch norm, global average pooling, a classifier.
@@ -61,9 +58,7 @@ class DenseNetConfig:
         return f"DenseNet-{self.depth} (k = {self.growth})"
 
     def cost(self, channels: int, num_classes: int, side: int) -> tuple[int, int]:
-        """Return the parameters, and the multiply-adds of convolutions and classifier for one image
-        of `side` pixels.
-        """
+        """Return parameters, and multiply-adds for one image of `side` pixels."""
         return count_cost(
             self.slug, lambda tally: self._count_layers(tally, num_classes), channels, side
         )

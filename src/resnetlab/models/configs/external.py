@@ -1,7 +1,4 @@
-"""Config of networks of other packages: by name in timm or torchvision, or by a function.
-
-Free of torch.
-"""
+"""Config of networks of other packages: by name in timm or torchvision, or by a function."""
 
 from __future__ import annotations
 
@@ -23,10 +20,7 @@ _FUNCTION = re.compile(r"[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z_][A-Za-z0-9_]*)*:[A-Za
 
 @strict_dataclass
 class ExternalConfig:
-    """Network that another package builds.
-
-    Its layers and its cost are unknown until it is built.
-    """
+    """Network that another package builds; its layers and cost are unknown until then."""
 
     family: Literal["external"] = "external"
     source: str
@@ -46,9 +40,7 @@ class ExternalConfig:
     is read.
     """
     mean: tuple[float, ...] = ()
-    """Mean per channel, for pixels from 0 to 1, that the weights were trained with; empty: as the
-    weights state.
-    """
+    """Mean per channel of the training, for pixels from 0 to 1; empty: as the weights state."""
     std: tuple[PositiveFloat, ...] = ()
     """Standard deviation per channel, as `mean`."""
     class_names: tuple[str, ...] = ()
@@ -87,9 +79,7 @@ class ExternalConfig:
 
     @property
     def title(self) -> str:
-        """Title for a table or a figure: `mobilenetv2_100 (timm)`, or a function with its
-        arguments: `plain (depth 8)`.
-        """
+        """Title for a table or a figure: `mobilenetv2_100 (timm)`, `plain (depth 8)`."""
         if self.kwargs and not self.library:
             arguments = [
                 value if isinstance(value, str) else f"{key} {value}"

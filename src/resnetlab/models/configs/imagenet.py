@@ -1,7 +1,4 @@
-"""Configs of residual networks for ImageNet (He et al. 2016, table 1; Xie et al. 2017).
-
-Free of torch.
-"""
+"""Configs of residual networks for ImageNet (He et al. 2016, table 1; Xie et al. 2017)."""
 
 from __future__ import annotations
 
@@ -33,17 +30,13 @@ class ImageNetConfig:
     projection where the shape changes; C: projection in every block.
     """
     stride_on: Literal["first", "middle"] = "middle"
-    """Convolution of a bottleneck that halves the image: the first, 1x1 (the paper), or the middle,
-    3x3 (torchvision).
-    """
+    """Convolution of a bottleneck with the stride: 1x1 (the paper) or 3x3 (torchvision)."""
     cardinality: PositiveInt = 1
     """Number of groups of a bottleneck's 3x3 convolution."""
     group_width: PositiveInt = 64
     """Number of channels per group in the stage with 64 channels: `32x48d` is 32 groups of 48."""
     init: Literal["he", "pytorch"] = "he"
-    """Weight initialization. he: normal, sd sqrt(2 / fan-in) (He et al. 2015b); pytorch: the
-    default of torch.nn, uniform.
-    """
+    """Initialization. he: normal, sd sqrt(2 / fan-in) (He et al. 2015b); pytorch: as torch."""
 
     def __post_init__(self) -> None:
         if self.block == "basic" and (self.cardinality, self.group_width) != (1, 64):
@@ -74,11 +67,9 @@ class ImageNetConfig:
         """Title in tables and figures: `ResNet-50`, `plain 34 (ImageNet)`, `ResNeXt-101 32x8d`."""
         if self.shortcut == "none":
             return f"plain {self.depth} (ImageNet)"
-        groups = (
-            f" {self.cardinality}x{self.group_width}d"
-            if (self.cardinality, self.group_width) != (1, 64)
-            else ""
-        )
+        groups = ""
+        if (self.cardinality, self.group_width) != (1, 64):
+            groups = f" {self.cardinality}x{self.group_width}d"
         options: list[str] = [] if self.shortcut == "B" else [self.shortcut]
         options += (
             ["stride on first"] if self.stride_on == "first" and self.block == "bottleneck" else []
@@ -87,9 +78,7 @@ class ImageNetConfig:
         return f"{kind}-{self.depth}{groups}" + (f" ({', '.join(options)})" if options else "")
 
     def cost(self, channels: int, num_classes: int, side: int) -> tuple[int, int]:
-        """Return the parameters, and the multiply-adds of convolutions and classifier for one image
-        of `side` pixels.
-        """
+        """Return parameters, and multiply-adds for one image of `side` pixels."""
         return count_cost(
             self.slug, lambda tally: self._count_layers(tally, num_classes), channels, side
         )

@@ -35,9 +35,7 @@ class BasicBlock(nn.Module):
         self.shortcut = shortcut
 
     def residual(self, x: Tensor) -> Tensor:
-        """Return the output of the residual branch: (N, C_in, H, W) to (N, C_out, H / stride, W /
-        stride).
-        """
+        """Return the branch: (N, C_in, H, W) to (N, C_out, H / stride, W / stride)."""
         x = F.relu(self.norm1(self.conv1(x)))
         out: Tensor = self.dropout(self.norm2(self.conv2(x)))
         return out
@@ -50,8 +48,7 @@ class BasicBlock(nn.Module):
 
 
 class Block(nn.Module):
-    """Residual or plain block with any number of convolutions, in any arrangement of He et al.
-    2016b, fig. 4.
+    """Residual or plain block of any convolutions, arranged as in He et al. 2016b, fig. 4.
 
     `convolutions` gives channels, kernel size, stride and groups of each. In a network with
     pre-activation, the `first` block does not activate its input, because the stem did. With full
@@ -144,9 +141,7 @@ class Block(nn.Module):
 
 
 def add_shortcut(shortcut: nn.Module | None, x: Tensor, residual: Tensor) -> Tensor:
-    """Return the sum of branch and shortcut, their gated mix, or the branch alone for a plain
-    block.
-    """
+    """Return branch plus shortcut, their gated mix, or the branch of a plain block."""
     match shortcut:
         case None:
             return residual

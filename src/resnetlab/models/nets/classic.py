@@ -68,9 +68,7 @@ class AlexNetCifarNetwork(nn.Module):
 
 
 class VGGNetwork(nn.Module):
-    """VGG: stages of 3x3 convolutions with ReLU, each followed by a max pooling, then three linear
-    layers.
-    """
+    """VGG: stages of 3x3 convolutions, each with a max pooling, then three linear layers."""
 
     def __init__(self, spec: VGGConfig, channels: int, num_classes: int) -> None:
         super().__init__()
@@ -134,9 +132,7 @@ class Transition(nn.Module):
 
 
 class DenseNetwork(nn.Module):
-    """DenseNet: stem, three dense blocks with transitions between them, batch norm, average
-    pooling, classifier.
-    """
+    """DenseNet: stem, three dense blocks with transitions, norm, average pooling, classifier."""
 
     def __init__(self, spec: DenseNetConfig, channels: int, num_classes: int) -> None:
         super().__init__()
@@ -169,8 +165,6 @@ class DenseNetwork(nn.Module):
 def _check_image_size(
     spec: LeNet5Config | AlexNetCifarConfig | VGGConfig | DenseNetConfig, images: Tensor
 ) -> None:
-    """Raise InputError that names the layer that cannot take images of this size, and the smallest
-    size that works.
-    """
+    """Raise InputError with the layer that cannot take such images, and the smallest size."""
     for side in {images.shape[2], images.shape[3]}:
         spec.cost(images.shape[1], 1, side)

@@ -11,10 +11,7 @@ from resnetlab.models.nets.shortcuts import make_shortcut
 
 
 class ImageNetNetwork(nn.Module):
-    """Network for ImageNet: stem, four stages, average pooling, classifier.
-
-    It takes images of any size.
-    """
+    """Network for ImageNet: stem, four stages, average pooling, classifier; images of any size."""
 
     def __init__(self, spec: ImageNetConfig, channels: int, num_classes: int) -> None:
         super().__init__()

@@ -10,9 +10,7 @@ from torch import Tensor, nn
 
 
 class ZeroPadShortcut(nn.Module):
-    """Shortcut option A: every `stride`-th pixel, with zero channels added in equal number at both
-    ends; no parameters.
-    """
+    """Shortcut option A: every `stride`-th pixel, zero channels at both ends; no parameters."""
 
     def __init__(self, channels_in: int, channels_out: int, stride: int) -> None:
         super().__init__()
@@ -84,9 +82,7 @@ class HighwayGate(ZeroPadShortcut):
         self.gate = nn.Conv2d(channels_in, channels_out, 1, stride)
 
     def mix(self, x: Tensor, residual: Tensor) -> Tensor:
-        """Return the gated mix (N, C_out, ...) of the input (N, C_in, H, W) and the branch's
-        output.
-        """
+        """Return the gated mix (N, C_out, ...) of input (N, C_in, H, W) and branch."""
         gate = torch.sigmoid(self.gate(x))
         mixed: Tensor = gate * residual + (1 - gate) * self(x)
         return mixed

@@ -1,6 +1,4 @@
-"""Safe 1x1 convolution with a stride and few input channels, whose gradient corrupts memory in
-oneDNN.
-"""
+"""Safe strided 1x1 convolution: oneDNN's gradient corrupts memory with few input channels."""
 
 from __future__ import annotations
 
@@ -8,14 +6,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 SAFE_CHANNELS = 16
-"""Number of input channels from which the fault does not occur: fp32 numbers in a vector of AVX-512
-(of AVX2: 8).
-"""
+"""Input channels without the fault: fp32 numbers in a vector of AVX-512 (of AVX2: 8)."""
 
 
 class SubsampledConv2d(nn.Conv2d):
-    """A 1x1 convolution that takes every `stride`-th pixel first and then convolves with a stride
-    of one.
+    """A 1x1 convolution that takes every `stride`-th pixel first, then convolves with stride one.
 
     It is the same function with the same parameters as `nn.Conv2d`. The class exists because of a
     fault in oneDNN (torch 2.15, oneDNN 3.13, in `jit_avx2_1x1_convolution_bwd_weights_t` and its
@@ -46,8 +41,7 @@ def is_unsafe_conv(module: nn.Module) -> bool:
 
 
 def replace_unsafe_convs(model: nn.Module) -> nn.Module:
-    """Turn each affected convolution of `model` into a `SubsampledConv2d`, in place, and return the
-    model.
+    """Turn each affected convolution of `model` into a `SubsampledConv2d`; return the model.
 
     Names and tensors of the state dict stay as they are. A subclass of `nn.Conv2d` with a forward
     pass of its own is left alone: it may do more than a convolution.

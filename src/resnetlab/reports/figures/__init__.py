@@ -51,10 +51,7 @@ def draw(plot: document.AnyPlot) -> Drawing:
 
 
 def draw_pdf(plot: document.AnyPlot) -> bytes:
-    """Draw the wide figure as a PDF file with its fonts, in fixed colors.
-
-    The same values give the same bytes.
-    """
+    """Draw the wide figure as PDF with its fonts, in fixed colors; same values, same bytes."""
     import matplotlib as mpl
 
     buffer = io.BytesIO()

@@ -11,12 +11,14 @@ import io
 import re
 import textwrap
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+    from matplotlib.lines import Line2D
 
 # Placeholder: CSS variable, fixed color. Series: Okabe and Ito 2008, darkened where text needs more
 # contrast.
@@ -100,9 +102,7 @@ def figure_style() -> Iterator[None]:
 
 
 def to_svg(figure: Figure, name: str) -> str:
-    """Return the SVG element of a figure, with unique ids, so that a page can contain several
-    figures.
-    """
+    """Return the SVG element of a figure; unique ids let a page contain several figures."""
     import matplotlib as mpl
 
     buffer = io.StringIO()
@@ -129,15 +129,52 @@ def to_svg(figure: Figure, name: str) -> str:
 
 
 def new_figure(width: int, height: float) -> Figure:
-    """Return an empty figure of a size in CSS pixels. matplotlib's points become the units of the
-    SVG.
-    """
+    """Return an empty figure of a size in CSS pixels, the units of the SVG."""
     from matplotlib.backends.backend_svg import FigureCanvasSVG
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(width / 72, height / 72), dpi=72)
     FigureCanvasSVG(figure)
     return figure
+
+
+def draw_segment(
+    ax: Axes,
+    xs: Sequence[float],
+    ys: Sequence[float],
+    color: str,
+    lw: float,
+    zorder: float,
+    alpha: float | None = None,
+) -> None:
+    """Draw a line from (xs[0], ys[0]) to (xs[1], ys[1]) that ends exactly there."""
+    ax.plot(xs, ys, color=color, lw=lw, alpha=alpha, solid_capstyle="butt", zorder=zorder)
+
+
+def draw_legend(
+    figure: Figure, handles: list[Line2D], left: float, columns: int, handlelength: float
+) -> None:
+    """Draw a legend at the bottom, from `left` on, a share of the width."""
+    figure.legend(
+        handles=handles,
+        loc="lower left",
+        bbox_to_anchor=(left, 0),
+        borderaxespad=0.2,
+        ncols=columns,
+        fontsize=12,
+        labelcolor=MUTED,
+        handlelength=handlelength,
+        handletextpad=0.5,
+        columnspacing=1.4,
+        borderpad=0,
+    )
+
+
+def format_percent_axis(ax: Axes, narrow: bool) -> None:
+    """Draw the grid and the labels of a horizontal axis in percent."""
+    ax.grid(axis="x")
+    ax.xaxis.set_major_formatter(lambda value, _: f"{value:g} %" if 0 <= value <= 100 else "")
+    ax.locator_params(axis="x", nbins=4 if narrow else 6)
 
 
 def wrap_lines(text: str, max_chars: int) -> list[str]:
@@ -155,11 +192,9 @@ def apply_fixed_colors(figure: Figure) -> None:
         if getattr(color, "ndim", 1) == 2:
             return [fixed(row) for row in color]
         placeholder = to_hex(color)
-        return (
-            (*to_rgba(COLORS[placeholder][1])[:3], to_rgba(color)[3])
-            if placeholder in COLORS
-            else color
-        )
+        if placeholder in COLORS:
+            return (*to_rgba(COLORS[placeholder][1])[:3], to_rgba(color)[3])
+        return color
 
     figure.canvas.draw()  # matplotlib creates the ticks only when it draws
     artists: list[Any] = figure.findobj()
@@ -176,18 +211,13 @@ def apply_fixed_colors(figure: Figure) -> None:
 
 
 def to_themed_svg(svg: str, label: str) -> str:
-    """Return the SVG for a page that defines the colors as CSS variables.
-
-    `label` is the escaped text alternative.
-    """
+    """Return the SVG for a page that defines the colors; `label` is the escaped alternative."""
     svg = svg.replace("<svg ", f'<svg role="img" aria-label="{label}" ', 1)
     return _replace_placeholders(svg, lambda variable, _: f"var({variable})")
 
 
 def to_standalone_svg(svg: str) -> str:
-    """Return the SVG as a file, in fixed colors on a white card, so that it is legible on light and
-    dark pages.
-    """
+    """Return the SVG as a file: fixed colors on a white card, for light and dark pages."""
     box = re.search(r'viewBox="0 0 ([\d.]+) ([\d.]+)"', svg)
     width, height = (box[1], box[2]) if box else ("100%", "100%")
     svg = svg.replace(

@@ -122,9 +122,7 @@ def _draw_condition(ax: Axes, panel: Panel, plot: LearningCurves, dashes: Any) -
 
 
 def _mask_above_scale(line: Line, y_max: float) -> list[float]:
-    """Return the values of a line, with NaN above the scale, so that a very large loss does not
-    cross the panel.
-    """
+    """Return the values of a line, with NaN above the scale."""
     return [y if y <= y_max else math.nan for y in line.y]
 
 

@@ -14,6 +14,7 @@ from resnetlab.reports.figures.canvas import (
     REFERENCE_STYLE,
     SERIES,
     WIDE_PX,
+    draw_segment,
     new_figure,
     wrap_lines,
 )
@@ -24,22 +25,14 @@ if TYPE_CHECKING:
 
 
 def draw(plot: ForestPlot, narrow: bool) -> Figure:
-    """Draw the rows by unit, each unit with its own axis.
-
-    Claims without an effect come last, without an axis.
-    """
+    """Draw the rows by unit, each unit with its axis; claims without an effect come last."""
     units = list(dict.fromkeys(row.unit for row in sorted(plot.rows, key=lambda row: not row.unit)))
     groups = [[row for row in plot.rows if row.unit == unit] for unit in units]
     width, foot = NARROW_PX if narrow else WIDE_PX, 46
-    row_height = (
-        (126 if narrow else 84)
-        if any(row.texts[2] for row in plot.rows)
-        else (110 if narrow else 66)
-    )
+    failures = any(row.texts[2] for row in plot.rows)
+    row_height = (126 if failures else 110) if narrow else (84 if failures else 66)
     feet = [foot if unit else 8 for unit in units]
-    height = (
-        sum(row_height * len(rows) + below for rows, below in zip(groups, feet, strict=True)) + 4
-    )
+    height = row_height * len(plot.rows) + sum(feet) + 4
     figure = new_figure(width, height)
     left, right = (10 / width, 1 - 14 / width) if narrow else (252 / width, 1 - 276 / width)
     top: float = height - 4
@@ -89,64 +82,46 @@ def _scale(rows: list[ForestRow]) -> tuple[float, float]:
 
 
 def _draw_row(ax: Axes, row: ForestRow, index: int, height: int, narrow: bool) -> None:
+    """Draw the row of a claim, `height` pixels high: its region, its effect and its texts."""
+
     def y(pixels: float) -> float:
         return index - 0.5 + pixels / height
 
-    center, half = y(height - 20 if narrow else height / 2), (12 if narrow else 24) / height
     ax.axhline(index + 0.5, color=GRID, lw=1, zorder=0)
-    low, high = ax.get_xlim()
-    if row.effect is not None and row.low is not None and row.high is not None:
-        ends = (max(low, row.region[0]), min(high, row.region[1]))
-        ax.fill_between(
-            ends, center - half, center + half, color=SERIES[2], alpha=0.16, lw=0, zorder=1
-        )
-        ax.plot(
-            [max(low, row.low), min(high, row.high)],
-            [center] * 2,
-            color=INK,
-            lw=2,
-            solid_capstyle="butt",
-            zorder=3,
-        )
-        for end, beyond, mark in ((low, row.low < low, "<"), (high, row.high > high, ">")):
-            if beyond:
-                ax.plot(
-                    end, center, marker=mark, color=INK, ms=6, ls="none", clip_on=False, zorder=4
-                )
-        face = CARD if row.conditional else INK
-        ax.plot(
-            row.effect, center, marker="o", ms=8, mfc=face, mec=INK, mew=1.6, ls="none", zorder=5
-        )
-        for known in row.reference_effects:
-            ax.plot(known.effect, center + 0.75 * half, **REFERENCE_STYLE, clip_on=False, zorder=4)
+    _draw_effect(ax, row, y(height - 20 if narrow else height / 2), (12 if narrow else 24) / height)
     text: dict[str, Any] = {"transform": ax.get_yaxis_transform(), "va": "center"}
-    lines = [
-        (row.verdict, INK, "bold"),
-        *((line, INK if not n else MUTED, "normal") for n, line in enumerate(row.texts)),
-    ]
+    lines = [(row.verdict, INK, "bold"), (row.texts[0], INK, "normal")]
+    lines += [(line, MUTED, "normal") for line in row.texts[1:]]
     lines = [line for line in lines if line[0]]
     if narrow:
         text["bbox"] = {"facecolor": CARD, "edgecolor": "none", "pad": 1.0}
-        label = wrap_lines(row.label, 42)
-        ax.text(
-            0,
-            y(12),
-            label[0] + ("…" if len(label) > 1 else ""),
-            fontweight="bold",
-            fontsize=12,
-            **text,
-        )
+        label, *more = wrap_lines(row.label, 42)
+        ax.text(0, y(12), label + ("…" if more else ""), fontweight="bold", fontsize=12, **text)
         for number, (line, shade, _) in enumerate(lines):
             ax.text(0, y(29 + 16 * number), line[:56], color=shade, fontsize=12, **text)
         return
-    ax.text(
-        -0.04,
-        y(height / 2),
-        "\n".join(wrap_lines(row.label, 32)),
-        ha="right",
-        linespacing=1.3,
-        **text,
-    )
+    label = "\n".join(wrap_lines(row.label, 32))
+    ax.text(-0.04, y(height / 2), label, ha="right", linespacing=1.3, **text)
     for number, (line, shade, weight) in enumerate(lines):
         below = height / 2 + 19 * (number - (len(lines) - 1) / 2)
         ax.text(1.03, y(below), line, color=shade, fontweight=weight, **_smaller(line), **text)
+
+
+def _draw_effect(ax: Axes, row: ForestRow, center: float, half: float) -> None:
+    """Draw the region of a claim, `half` above and below `center`, and its effect with interval."""
+    if row.effect is None or row.low is None or row.high is None:
+        return
+    low, high = ax.get_xlim()
+    ends = (max(low, row.region[0]), min(high, row.region[1]))
+    region: dict[str, Any] = {"color": SERIES[2], "alpha": 0.16, "lw": 0, "zorder": 1}
+    ax.fill_between(ends, center - half, center + half, **region)
+    draw_segment(ax, [max(low, row.low), min(high, row.high)], [center] * 2, INK, 2, 3)
+    mark: dict[str, Any] = {"color": INK, "ms": 6, "ls": "none", "clip_on": False, "zorder": 4}
+    if row.low < low:
+        ax.plot(low, center, marker="<", **mark)
+    if row.high > high:
+        ax.plot(high, center, marker=">", **mark)
+    face = CARD if row.conditional else INK
+    ax.plot(row.effect, center, marker="o", ms=8, mfc=face, mec=INK, mew=1.6, ls="none", zorder=5)
+    for known in row.reference_effects:
+        ax.plot(known.effect, center + 0.75 * half, **REFERENCE_STYLE, clip_on=False, zorder=4)

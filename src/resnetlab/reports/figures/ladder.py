@@ -13,6 +13,9 @@ from resnetlab.reports.figures.canvas import (
     NARROW_PX,
     SERIES,
     WIDE_PX,
+    draw_legend,
+    draw_segment,
+    format_percent_axis,
     new_figure,
     wrap_lines,
 )
@@ -33,9 +36,7 @@ def draw(plot: LadderPlot, narrow: bool) -> Figure:
     left, right = (10 / width, 1 - 14 / width) if narrow else (232 / width, 1 - 222 / width)
     ax = figure.add_axes((left, foot / height, right - left, row_height * len(rows) / height))
     ax.set(xlim=(plot.low_pct, plot.high_pct), ylim=(len(rows) - 0.5, -0.5), yticks=[])
-    ax.grid(axis="x")
-    ax.xaxis.set_major_formatter(lambda value, _: f"{value:g} %" if 0 <= value <= 100 else "")
-    ax.locator_params(axis="x", nbins=4 if narrow else 6)
+    format_percent_axis(ax, narrow)
     offset = (row_height - 16) / row_height - 0.5 if narrow else 0.0
     for index in range(len(rows)):
         _draw_parent_lines(ax, rows, index, offset)
@@ -44,43 +45,20 @@ def draw(plot: LadderPlot, narrow: bool) -> Figure:
         _draw_row(ax, row, rows, index + offset)
         _draw_labels(ax, row, index, narrow, row_height)
     handles = _legend(rows)
-    figure.legend(
-        handles=handles,
-        loc="lower left",
-        bbox_to_anchor=(4 / width if narrow else left, 0),
-        borderaxespad=0.2,
-        ncols=2 if narrow else len(handles),
-        fontsize=12,
-        labelcolor=MUTED,
-        handlelength=1.2,
-        handletextpad=0.5,
-        columnspacing=1.4,
-        borderpad=0,
-    )
+    columns = 2 if narrow else len(handles)
+    draw_legend(figure, handles, 4 / width if narrow else left, columns, 1.2)
     return figure
 
 
 def _draw_parent_lines(ax: Axes, rows: tuple[RungRow, ...], index: int, offset: float) -> None:
-    """Draw the lines from a rung down to its children: solid to the next rung, dotted to the last
-    side rung.
-    """
+    """Draw lines from a rung to its children: solid to the next rung, dotted to side rungs."""
     mean = rows[index].mean_pct
-    children = [
-        number
-        for number, row in enumerate(rows)
-        if row.parent == index and row.mean_pct is not None
-    ]
+    children = [n for n, row in enumerate(rows) if row.parent == index and row.mean_pct is not None]
     if mean is None or not children:
         return
     main = [number for number in children if not rows[number].is_side_rung]
-    ax.plot(
-        [mean] * 2,
-        [index + offset, max(children) + offset],
-        color=SIDE_COLOR,
-        lw=1.2,
-        ls=(0, (1.5, 2)),
-        zorder=1,
-    )
+    dotted: dict[str, Any] = {"color": SIDE_COLOR, "lw": 1.2, "ls": (0, (1.5, 2)), "zorder": 1}
+    ax.plot([mean] * 2, [index + offset, max(children) + offset], **dotted)
     if main:
         ax.plot([mean] * 2, [index + offset, main[0] + offset], color=MAIN_COLOR, lw=1.8, zorder=2)
 
@@ -91,31 +69,14 @@ def _draw_row(ax: Axes, row: RungRow, rows: tuple[RungRow, ...], y: float) -> No
         return
     start = rows[row.parent].mean_pct if row.parent is not None else None
     if start is not None:
-        ax.plot(
-            [start, row.mean_pct],
-            [y] * 2,
-            color=color,
-            lw=9,
-            alpha=0.3,
-            solid_capstyle="butt",
-            zorder=2,
-        )
+        draw_segment(ax, [start, row.mean_pct], [y] * 2, color, 9, 2, alpha=0.3)
     low, high = ax.get_xlim()
     if row.low_pct is not None and row.high_pct is not None:
         ends = [max(low, row.low_pct), min(high, row.high_pct)]
-        ax.plot(ends, [y] * 2, color=INK, lw=1.8, solid_capstyle="butt", zorder=4)
+        draw_segment(ax, ends, [y] * 2, INK, 1.8, 4)
     form: dict[str, Any] = {"ls": "none", "zorder": 5, "clip_on": False}
-    face = CARD if row.is_side_rung else color
-    ax.plot(
-        row.mean_pct,
-        y,
-        marker="s" if row.is_side_rung else "o",
-        ms=8,
-        mfc=face,
-        mec=color,
-        mew=1.8,
-        **form,
-    )
+    marker, face = ("s", CARD) if row.is_side_rung else ("o", color)
+    ax.plot(row.mean_pct, y, marker=marker, ms=8, mfc=face, mec=color, mew=1.8, **form)
     if row.train_pct is not None:
         ax.plot(row.train_pct, y, marker="^", ms=6.5, mfc="none", mec=MUTED, mew=1.2, **form)
 
@@ -135,16 +96,9 @@ def _draw_labels(ax: Axes, row: RungRow, index: int, narrow: bool, height: int) 
         ax.text(1, y(13), reached, ha="right", **text)
         ax.text(1, y(31), gained, color=MUTED, ha="right", fontsize=12, **text)
         return
-    lines = wrap_lines(row.label, 24 if row.is_side_rung else 26)
-    ax.text(
-        -0.03,
-        y(height / 2),
-        "\n".join(lines[:2]),
-        ha="right",
-        fontweight=weight,
-        linespacing=1.2,
-        **text,
-    )
+    label = wrap_lines(row.label, 24 if row.is_side_rung else 26)[:2]
+    beside: dict[str, Any] = {"ha": "right", "fontweight": weight, "linespacing": 1.2}
+    ax.text(-0.03, y(height / 2), "\n".join(label), **beside, **text)
     ax.text(1.03, y(height / 2), reached, **text)
     ax.text(1.03 + 0.17, y(height / 2), gained, color=MUTED, fontsize=12, **text)
 
@@ -152,26 +106,15 @@ def _draw_labels(ax: Axes, row: RungRow, index: int, narrow: bool, height: int) 
 def _legend(rows: tuple[RungRow, ...]) -> list[Any]:
     from matplotlib.lines import Line2D
 
-    marks: list[tuple[bool, str, dict[str, Any]]] = [
-        (
-            any(not row.is_side_rung for row in rows),
-            "rung",
-            {"marker": "o", "mfc": MAIN_COLOR, "mec": MAIN_COLOR},
-        ),
-        (
-            any(row.is_side_rung for row in rows),
-            "side rung",
-            {"marker": "s", "mfc": CARD, "mec": SIDE_COLOR, "mew": 1.8},
-        ),
-        (
-            any(row.train_pct is not None for row in rows),
-            "train",
-            {"marker": "^", "mfc": "none", "mec": MUTED},
-        ),
-    ]
-    handles = [
-        Line2D([], [], ls="none", ms=7.5, label=text, **form)
-        for present, text, form in marks
-        if present
-    ]
+    def mark(label: str, marker: str, face: str, edge: str, **form: Any) -> Line2D:
+        form |= {"marker": marker, "mfc": face, "mec": edge}
+        return Line2D([], [], ls="none", ms=7.5, label=label, **form)
+
+    handles = []
+    if any(not row.is_side_rung for row in rows):
+        handles.append(mark("rung", "o", MAIN_COLOR, MAIN_COLOR))
+    if any(row.is_side_rung for row in rows):
+        handles.append(mark("side rung", "s", CARD, SIDE_COLOR, mew=1.8))
+    if any(row.train_pct is not None for row in rows):
+        handles.append(mark("train", "^", "none", MUTED))
     return [*handles, Line2D([], [], color=INK, lw=1.8, label="95 % interval")]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from resnetlab.reports.document import ScatterPlot
+from resnetlab.reports.document import ScatterPlot, ScatterPoint
 from resnetlab.reports.figures.canvas import (
     GRID,
     INK,
@@ -18,6 +18,7 @@ from resnetlab.reports.figures.canvas import (
 )
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 AXES_HEIGHT_PX, BOTTOM_PX, LEFT_PX = 320, 52, 46
@@ -25,16 +26,12 @@ AXES_HEIGHT_PX, BOTTOM_PX, LEFT_PX = 320, 52, 46
 
 
 def draw(plot: ScatterPlot, narrow: bool) -> Figure:
-    """Draw the plot with a logarithmic cost axis.
-
-    On a phone the marks have numbers, and the names are below.
-    """
+    """Draw the plot with a logarithmic cost axis; on a phone marks have numbers."""
     from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
     width = NARROW_PX if narrow else WIDE_PX
-    names = (
-        [f"{number} {point.label}" for number, point in enumerate(plot.points, 1)] if narrow else []
-    )
+    numbered = [f"{number} {point.label}" for number, point in enumerate(plot.points, 1)]
+    names = numbered if narrow else []
     foot = BOTTOM_PX + 17 * len(names)
     height = AXES_HEIGHT_PX + foot + 14
     figure = new_figure(width, height)
@@ -47,44 +44,36 @@ def draw(plot: ScatterPlot, narrow: bool) -> Figure:
         xlim=(min(costs) / 1.35, max(costs) * 1.35),
         ylim=(plot.low_pct, plot.high_pct),
     )
-    middle = (min(costs) * max(costs)) ** 0.5
     ax.grid(axis="both")
     ax.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0), numticks=12))
     ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: format_cost(value)))
     ax.xaxis.set_minor_formatter(NullFormatter())
     ax.tick_params(which="minor", size=0)
     ax.yaxis.set_major_formatter(lambda value, _: f"{value:g} %")
+    middle = (min(costs) * max(costs)) ** 0.5
     for number, point in enumerate(plot.points, 1):
-        form: dict[str, Any] = REFERENCE_STYLE if plot.published else {"ls": "none", "ms": 8}
-        if not plot.published:
-            color = SERIES[point.series_index % len(SERIES)]
-            form = form | {
-                "marker": MARKERS[point.series_index % len(MARKERS)],
-                "mfc": color,
-                "mec": color,
-            }
-        if point.low_pct is not None and point.high_pct is not None:
-            ends = [max(plot.low_pct, point.low_pct), min(plot.high_pct, point.high_pct)]
-            ax.plot([point.x] * 2, ends, color=INK, lw=1.6, zorder=3)
-        ax.plot(point.x, point.y_pct, zorder=4, **form)
+        _draw_point(ax, plot, point)
+        # Names stand on the side where they stay within the figure.
+        away, side = (9, "left") if narrow or point.x <= middle else (-9, "right")
         label = str(number) if narrow else point.label
-        away, side = (
-            (9, "left") if narrow or point.x <= middle else (-9, "right")
-        )  # so names stay within the figure
-        ax.annotate(
-            label,
-            (point.x, point.y_pct),
-            (away, 0),
-            textcoords="offset points",
-            ha=side,
-            va="center",
-            fontsize=12,
-        )
+        form: dict[str, Any] = {"ha": side, "va": "center", "fontsize": 12}
+        xy = (point.x, point.y_pct)
+        ax.annotate(label, xy, (away, 0), textcoords="offset points", **form)
     ax.spines["bottom"].set_color(GRID)
     figure.text(LEFT_PX / width, (foot - 34) / height, plot.unit, color=MUTED, fontsize=12)
     for number, name in enumerate(names, 1):
         figure.text(6 / width, (foot - 34 - 17 * number) / height, name, color=INK, fontsize=12)
     return figure
+
+
+def _draw_point(ax: Axes, plot: ScatterPlot, point: ScatterPoint) -> None:
+    if point.low_pct is not None and point.high_pct is not None:
+        ends = [max(plot.low_pct, point.low_pct), min(plot.high_pct, point.high_pct)]
+        ax.plot([point.x] * 2, ends, color=INK, lw=1.6, zorder=3)
+    color = SERIES[point.series_index % len(SERIES)]
+    marker = MARKERS[point.series_index % len(MARKERS)]
+    own: dict[str, Any] = {"ls": "none", "ms": 8, "marker": marker, "mfc": color, "mec": color}
+    ax.plot(point.x, point.y_pct, zorder=4, **(REFERENCE_STYLE if plot.published else own))
 
 
 def format_cost(value: float) -> str:

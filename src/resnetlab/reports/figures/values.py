@@ -7,16 +7,13 @@ from __future__ import annotations
 
 import csv
 import io
-import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from resnetlab.reports.document import (
     AnyPlot,
     DotPlot,
     ForestPlot,
-    ForestRow,
     LadderPlot,
-    ReferenceEffect,
     RungRow,
     ScatterPlot,
 )
@@ -24,111 +21,58 @@ from resnetlab.reports.document import (
 CsvValue = str | float | None
 
 
+_CLAIM_COLUMNS = (
+    "claim unit region_low region_high effect low high verdict training_share_low "
+    "training_share_high runs failed published source"
+)
+_RUNG_COLUMNS = "rung parent side test_pct low_pct high_pct train_pct adds"
+_MARK_COLUMNS = "condition mean_pct low_pct high_pct published_pct predicted_low predicted_high"
+
+
 def plot_csv(plot: AnyPlot) -> str:
-    """Return the values of a figure as CSV, or empty text if other files of the report have all of
-    them.
-    """
+    """Return the values of a figure as CSV; empty if other files of the report have them."""
     match plot:
         case ForestPlot():
-            names = [
-                "claim",
-                "unit",
-                "region_low",
-                "region_high",
-                "effect",
-                "low",
-                "high",
-                "verdict",
-                "training_share_low",
-                "training_share_high",
-                "runs",
-                "failed",
-                "published",
-                "source",
-            ]
-            return csv_text(
-                names,
-                (
-                    _effect_values(row, known)
-                    for row in plot.rows
-                    for known in row.reference_effects or (None,)
-                ),
-            )
+            return csv_text(_CLAIM_COLUMNS.split(), _claim_values(plot))
         case LadderPlot():
-            names = [
-                "rung",
-                "parent",
-                "side",
-                "test_pct",
-                "low_pct",
-                "high_pct",
-                "train_pct",
-                "adds",
-            ]
-            return csv_text(names, (_rung_values(row, plot.rows) for row in plot.rows))
+            return csv_text(_RUNG_COLUMNS.split(), _rung_values(plot.rows))
         case DotPlot() if any(row.reference_marks for row in plot.rows):
-            names = [
-                "condition",
-                "mean_pct",
-                "low_pct",
-                "high_pct",
-                "published_pct",
-                "predicted_low",
-                "predicted_high",
-            ]
-            return csv_text(
-                names,
-                (
-                    [
-                        row.label,
-                        row.mean_pct,
-                        row.low_pct,
-                        row.high_pct,
-                        mark.value_pct,
-                        mark.low_pct,
-                        mark.high_pct,
-                    ]
-                    for row in plot.rows
-                    for mark in row.reference_marks
-                ),
-            )
+            return csv_text(_MARK_COLUMNS.split(), _mark_values(plot))
         case ScatterPlot():
             names = ["network", plot.unit, "accuracy_pct", "low_pct", "high_pct", "published"]
             published = "yes" if plot.published else "no"
             return csv_text(
                 names,
-                (
-                    [point.label, point.x, point.y_pct, point.low_pct, point.high_pct, published]
-                    for point in plot.points
-                ),
+                ((p.label, p.x, p.y_pct, p.low_pct, p.high_pct, published) for p in plot.points),
             )
         case _:
             return ""
 
 
-def _rung_values(row: RungRow, rows: Sequence[RungRow]) -> list[CsvValue]:
-    parent = None if row.parent is None else rows[row.parent].label
-    values: list[CsvValue] = [row.mean_pct, row.low_pct, row.high_pct, row.train_pct, row.texts[1]]
-    return [row.label, parent, "yes" if row.is_side_rung else "no", *values]
+def _claim_values(plot: ForestPlot) -> Iterator[Sequence[CsvValue]]:
+    """Yield a row for each published effect of a claim, and one for a claim without any."""
+    for row in plot.rows:
+        effect = (row.label, row.unit, *row.region, row.effect, row.low, row.high, row.verdict)
+        values = (*effect, *row.training_share, *row.texts[1:])
+        for known in row.reference_effects:
+            yield (*values, known.effect, "; ".join(known.sources))
+        if not row.reference_effects:
+            yield (*values, None, None)
 
 
-def _effect_values(row: ForestRow, reference_effect: ReferenceEffect | None) -> list[CsvValue]:
-    values: list[CsvValue] = [
-        row.label,
-        row.unit,
-        *row.region,
-        row.effect,
-        row.low,
-        row.high,
-        row.verdict,
-        *row.training_share,
-        *row.texts[1:],
-    ]
-    return (
-        [*values, reference_effect.effect, "; ".join(reference_effect.sources)]
-        if reference_effect
-        else [*values, None, None]
-    )
+def _rung_values(rows: Sequence[RungRow]) -> Iterator[Sequence[CsvValue]]:
+    for row in rows:
+        parent = None if row.parent is None else rows[row.parent].label
+        side = "yes" if row.is_side_rung else "no"
+        reached = (row.mean_pct, row.low_pct, row.high_pct, row.train_pct)
+        yield (row.label, parent, side, *reached, row.texts[1])
+
+
+def _mark_values(plot: DotPlot) -> Iterator[Sequence[CsvValue]]:
+    for row in plot.rows:
+        for mark in row.reference_marks:
+            reached = (row.label, row.mean_pct, row.low_pct, row.high_pct)
+            yield (*reached, mark.value_pct, mark.low_pct, mark.high_pct)
 
 
 def csv_text(names: Sequence[str], rows: Iterable[Sequence[CsvValue]]) -> str:
@@ -136,9 +80,6 @@ def csv_text(names: Sequence[str], rows: Iterable[Sequence[CsvValue]]) -> str:
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
     writer.writerow(names)
-    writer.writerows([None if _is_nan(value) else value for value in row] for row in rows)
+    for row in rows:  # NaN is written as an empty cell, as None is
+        writer.writerow([None if value != value else value for value in row])
     return buffer.getvalue()
-
-
-def _is_nan(value: CsvValue) -> bool:
-    return isinstance(value, float) and math.isnan(value)

@@ -1,6 +1,4 @@
-"""HTML renderer: a report as one file, without scripts or external resources, for light and dark,
-desktop and phone.
-"""
+"""HTML renderer: a report as one file, without scripts or external resources."""
 
 from __future__ import annotations
 
@@ -32,10 +30,7 @@ def render(report: Report, drawings: Mapping[str, figures.Drawing]) -> str:
 
 
 def jinja_environment() -> Environment:
-    """Return the Jinja environment of the pages.
-
-    Text is escaped, and a missing value raises an error.
-    """
+    """Return the Jinja environment: text is escaped, and a missing value raises an error."""
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
     def finalize(value: object) -> object:

@@ -1,5 +1,4 @@
-"""LaTeX renderer for papers: the same words, tables (booktabs) and numbers, with the figures as PDF
-files.
+"""LaTeX renderer for papers: the same words, tables (booktabs) and numbers, with PDF figures.
 
 It is used on request only. The document needs only a plain TeX Live: pdflatex, booktabs, longtable,
 Times.
@@ -66,18 +65,14 @@ LATEX_ESCAPES = {
     "\N{RIGHT DOUBLE QUOTATION MARK}": r"\textquotedblright{}",
     "\N{RIGHT SINGLE QUOTATION MARK}": r"\textquoteright{}",
 }
-"""LaTeX code of characters.
-
-Brackets and stars have braces; after the end of a line they would be arguments.
-"""
+"""LaTeX code of characters; a bracket or star after the end of a line would be an argument."""
 
 CHARS_PER_LINE = 150
 """Approximate number of letters of the tables' font size in a line."""
 
 
 def write_latex(report_or_data: Report | StudyData, folder: Path) -> Path:
-    """Write `figures/*.pdf` and then `report.tex` into `folder`, each atomically. Return the path
-    of `report.tex`.
+    """Write `figures/*.pdf`, then `report.tex` into `folder`, each atomically; return its path.
 
     Raises ResourceError if the disk is full.
     """
@@ -138,9 +133,7 @@ def _facts(facts: tuple[Fact, ...]) -> str:
 
 
 def escape(text: str) -> str:
-    """Escape text for LaTeX: no command takes effect, there are no ligatures, and a long word may
-    break.
-    """
+    """Escape text for LaTeX: no commands, no ligatures, and a long word may break."""
     words = re.split(r"(\s+)", text)
     return "".join(
         " " if word.isspace() and "\N{NO-BREAK SPACE}" not in word else _escape_word(word)
@@ -202,9 +195,7 @@ def _table(table: Table) -> list[str]:
 
 
 def _widths(table: Table) -> list[float]:
-    """Return the width of each column as a share of the line: the length of its longest text, at
-    most a third of it.
-    """
+    """Return each column's share of the line: by its longest text, at most a third."""
     natural = []
     for index, column in enumerate(table.columns):
         lines = [

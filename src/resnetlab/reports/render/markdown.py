@@ -1,6 +1,4 @@
-"""Markdown renderer for repository pages: the same words and numbers, with the figures as SVG
-files.
-"""
+"""Markdown renderer for repository pages: the same words and numbers, with SVG figures."""
 
 from __future__ import annotations
 
@@ -46,9 +44,7 @@ def _render_block(block: Block) -> list[str]:
 
 
 def escape(text: str) -> str:
-    """Escape text for Markdown: no Markdown or HTML in it takes effect, and no bare address becomes
-    a link.
-    """
+    """Escape text: no Markdown or HTML takes effect, and no bare address becomes a link."""
     text = html.escape(text, quote=False)
     text = re.sub(r"([\\`*_\[\]|~$])", r"\\\1", text)
     text = re.sub(r"(?<=\w)(://|@)", r"<span>\1</span>", text)
@@ -80,11 +76,9 @@ def table(table: Table) -> list[str]:
 
 def _cell(cell: Cell) -> str:
     text = escape(cell.text) + (f"<br>{escape(cell.note)}" if cell.note else "")
-    return (
-        text.replace(escape(cell.cited), f"[{escape(cell.cited)}]({cell.url})", 1)
-        if cell.url
-        else text
-    )
+    if cell.url:
+        return text.replace(escape(cell.cited), f"[{escape(cell.cited)}]({cell.url})", 1)
+    return text
 
 
 def _code_block(text: str) -> str:

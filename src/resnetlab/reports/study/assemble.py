@@ -25,10 +25,7 @@ from resnetlab.studies.plan import StudyRecord
 
 
 def build_report_from_record(record: StudyRecord, command: str = "") -> Report:
-    """Build the report of a study, finished or not.
-
-    `command` is the command that repeats the study.
-    """
+    """Build the report of a study, finished or not; `command` repeats the study."""
     return build_report(collect(record, command))
 
 

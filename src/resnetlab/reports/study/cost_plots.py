@@ -14,9 +14,7 @@ if TYPE_CHECKING:
 
 
 def scatter_plots(analysis: StudyAnalysis) -> tuple[ScatterPlot, ...]:
-    """Return the plots of a study that compares several pre-trained networks, and those of
-    published networks.
-    """
+    """Return the plots of several pre-trained networks, and those of published networks."""
     return (*_measured_plots(analysis), *_reference_plots(analysis))
 
 

@@ -117,11 +117,9 @@ def _range_text(quantity: LayerQuantity) -> str:
 
 
 def _run_count_text(measured: int, planned: int) -> str:
-    return (
-        format_count(planned, "run")
-        if measured == planned
-        else f"{measured} of {format_count(planned, 'run')}"
-    )
+    if measured == planned:
+        return format_count(planned, "run")
+    return f"{measured} of {format_count(planned, 'run')}"
 
 
 def _ablation_plot(analysis: StudyAnalysis) -> AblationPlot | None:
@@ -173,9 +171,7 @@ def _ablation_panel(analysis: StudyAnalysis, label: str) -> AblationPanel | None
 
 
 def _stage_starts(names: Iterable[tuple[int, str]]) -> Iterable[int]:
-    """Yield the number of each block that begins a new stage (`stages.1` in `stages.1.0`), except
-    the first.
-    """
+    """Yield the number of each block that begins a stage (`stages.1` in `stages.1.0`)."""
     before = None
     for number, name in names:
         stage = name.rpartition(".")[0]

@@ -6,7 +6,7 @@ import itertools
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from resnetlab.reports.document import Cell, Column, Table
+from resnetlab.reports.document import Cell, Table, number_columns, text_columns
 from resnetlab.reports.format import DASH, format_count, format_number
 from resnetlab.reports.study.references import citation_link
 from resnetlab.stats.intervals import mean
@@ -28,11 +28,8 @@ def table(analysis: StudyAnalysis) -> Table | None:
         for left, right in zip(distance.left, distance.right, strict=True)
     )
     columns = (
-        Column("Curves", numeric=False),
-        Column("Statement", numeric=False),
-        Column("SSR of the means"),
-        Column("SSR of runs"),
-        Column("SSR within the first"),
+        *text_columns("Curves", "Statement"),
+        *number_columns("SSR of the means", "SSR of runs", "SSR within the first"),
     )
     note = (
         "SSR: the sum over epochs, without step 0, of the squared difference of two test curves of "

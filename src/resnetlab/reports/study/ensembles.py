@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from resnetlab.analysis.ensembles import EnsembleRow
-from resnetlab.reports.document import Cell, Column, Table
+from resnetlab.reports.document import Cell, Table, number_columns, text_columns
 from resnetlab.reports.format import (
     DASH,
     capitalize_first,
@@ -37,13 +37,10 @@ def table(analysis: StudyAnalysis) -> Table | None:
         for row in _rows(analysis, index, ensemble)
     )
     columns = (
-        Column("Ensemble", numeric=False),
-        Column("Networks"),
-        Column("Accuracy"),
-        Column("Mean of its members"),
-        Column("Gain, points"),
-        Column("95 % CI of the gain"),
-        Column("The interval covers", numeric=False),
+        *text_columns("Ensemble"),
+        *number_columns("Networks", "Accuracy", "Mean of its members"),
+        *number_columns("Gain, points", "95 % CI of the gain"),
+        *text_columns("The interval covers"),
     )
     note = (
         "An ensemble predicts the class with the highest mean probability of its members, which "
@@ -57,9 +54,7 @@ def table(analysis: StudyAnalysis) -> Table | None:
 
 
 def ensemble_sentence(analysis: StudyAnalysis) -> str:
-    """Return the accuracy of ensembles over several conditions in words; empty if there is no such
-    ensemble.
-    """
+    """Return the accuracy of ensembles over conditions in words; empty without one."""
     sentences = []
     for index, ensemble in enumerate(analysis.study.ensembles):
         if across := _across_conditions(analysis, index):
@@ -109,11 +104,9 @@ def _row(name: Cell, ensemble_rows: Sequence[EnsembleRow]) -> tuple[Cell, ...]:
         return (name, *[Cell(DASH)] * 6)
     gain, interval, covers = _gain(ensemble_rows)
     digits = decimals(interval)
-    several = (
-        f"{format_count(len(ensemble_rows), 'ensemble')}, one per seed"
-        if len(ensemble_rows) > 1
-        else ""
-    )
+    several = ""
+    if len(ensemble_rows) > 1:
+        several = f"{format_count(len(ensemble_rows), 'ensemble')}, one per seed"
     return (
         name,
         Cell(str(ensemble_rows[0].members), several),

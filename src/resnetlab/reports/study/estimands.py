@@ -22,9 +22,7 @@ def unit(claim: AnyClaim) -> str:
 
 
 def describe_estimand(claim: AnyClaim) -> str:
-    """Describe the estimand and its region: `residual 56 (A) − plain 56`, `...: from 1.0 to 3.0
-    points`.
-    """
+    """Describe the estimand and its region: `residual 56 (A) − plain 56: above 0`."""
     match claim:
         case claims.Greater():
             return _difference_text(claim.left, claim.right, claim) + _paired_text(claim.paired)
@@ -140,11 +138,9 @@ def claims_note(declared_claims: Sequence[AnyClaim], correction: str) -> str:
         how += (
             ". The train images: a fixed part of the train split, evaluated as the test images are"
         )
-    paired = (
-        " Paired: the two results of the same training run are compared."
-        if any(_is_paired(c) for c in declared_claims)
-        else ""
-    )
+    paired = ""
+    if any(_is_paired(c) for c in declared_claims):
+        paired = " Paired: the two results of the same training run are compared."
     return (
         "Difference: how much better left is, in accuracy, or how much lower in error or loss, "
         f"over trained runs, by Welch's t with ν degrees of freedom. Tests: {how}. If p, "
@@ -167,9 +163,7 @@ def _metric_text(claim: MetricClaim) -> str:
 
 
 def _difference_text(left: str, right: str, claim: MetricClaim) -> str:
-    """Return the difference in words, in the order for which a value above 0 means that left is
-    better.
-    """
+    """Return the difference in words, in the order in which above 0 means that left is better."""
     if claim.metric == "top1":
         return f"{left} − {right}" + (
             f" in {_metric_text(claim)}" if claim.split == "train" else ""

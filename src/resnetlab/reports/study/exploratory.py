@@ -5,7 +5,7 @@ from __future__ import annotations
 from itertools import combinations
 from typing import TYPE_CHECKING
 
-from resnetlab.reports.document import Cell, Column, Table
+from resnetlab.reports.document import Cell, Table, number_columns, text_columns
 from resnetlab.reports.format import (
     DASH,
     decimals,
@@ -61,11 +61,8 @@ def table(analysis: StudyAnalysis) -> Table | None:
     ]
     rows.sort(key=lambda row: -1.0 if row[2] is None else row[2])
     columns = (
-        Column("Conditions", numeric=False),
-        Column("Difference, points"),
-        Column("95 % CI"),
-        Column("ν"),
-        Column("p, Benjamini-Hochberg"),
+        *text_columns("Conditions"),
+        *number_columns("Difference, points", "95 % CI", "ν", "p, Benjamini-Hochberg"),
     )
     selection = "The table has each pair with a condition that no claim names"
     if against_best:

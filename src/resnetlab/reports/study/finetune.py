@@ -1,7 +1,4 @@
-"""Facts of a report about fine-tuning: its protocol and the licenses of the weights.
-
-Free of torch.
-"""
+"""Facts of a report about fine-tuning: its protocol and the licenses of the weights."""
 
 from __future__ import annotations
 
@@ -56,9 +53,7 @@ def facts(analysis: StudyAnalysis) -> tuple[Fact, ...]:
 
 
 def settings(condition: Condition) -> dict[str, dict[str, Any]]:
-    """Return the data and recipe of a fine-tuning condition as tables, without the fields that it
-    does not use.
-    """
+    """Return the data and recipe of a fine-tuning condition as tables, without unused fields."""
     recipe = condition.recipe
     if not is_fine_tuning(recipe):
         return {}
@@ -71,11 +66,9 @@ def settings(condition: Condition) -> dict[str, dict[str, Any]]:
 def describe_protocol(recipe: FinetuneRecipe) -> str:
     """Describe the protocol of a recipe of fine-tuning in sentences."""
     sentences = [_describe_stage(stage) for stage in recipe.resolved_stages]
-    view = (
-        "whole"
-        if recipe.crop_mode == "whole"
-        else "by the shorter side at int(256/224 x test size) and the center crop"
-    )
+    view = "by the shorter side at int(256/224 x test size) and the center crop"
+    if recipe.crop_mode == "whole":
+        view = "whole"
     if recipe.crops > 1:
         view += f"; the test photographs by the mean probabilities of {recipe.crops} crops"
     balance = " Each class weighs alike in the loss." if recipe.class_weights == "balanced" else ""
@@ -95,11 +88,11 @@ def _describe_stage(stage: Stage) -> str:
         else format_count(recipe.steps or 0, "step")
     )
     scaled = ", JPEGs decoded no further than a crop needs" if stage.decode == "scaled" else ""
-    until = (
-        f", ended after {format_count(stage.patience, 'epoch')} without a lower validation loss"
-        if stage.patience
-        else ""
-    )
+    until = ""
+    if stage.patience:
+        until = (
+            f", ended after {format_count(stage.patience, 'epoch')} without a lower validation loss"
+        )
     prefix = "at most " if stage.patience else ""
     method = (
         f"by {optimizer.name} {rate} ({recipe.schedule.name}), in batches of {recipe.batch_size}"

@@ -4,7 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from resnetlab.reports.document import Cell, Column, LadderPlot, LadderSection, RungRow, Table
+from resnetlab.reports.document import (
+    Cell,
+    LadderPlot,
+    LadderSection,
+    RungRow,
+    Table,
+    number_columns,
+    text_columns,
+)
 from resnetlab.reports.format import (
     DASH,
     capitalize_first,
@@ -36,9 +44,7 @@ def _verdicts(analysis: StudyAnalysis) -> dict[str, Verdict]:
 
 
 def _effect(analysis: StudyAnalysis, rung: Rung) -> Effect | None:
-    """Return the test accuracy of a rung minus that of its parent, in points; None until the study
-    is finished.
-    """
+    """Return the test accuracy of a rung minus its parent's, in points; None until the end."""
     if not rung.parent or not analysis.counts.complete:
         return None
     arms = [analysis.summaries[label].trained_pct for label in (rung.condition, rung.parent)]
@@ -52,21 +58,16 @@ def _train_pct(analysis: StudyAnalysis, label: str) -> float | None:
         for row in analysis.rows(label)
         if row.status == "trained" and row.train_error_pct is not None
     ]
-    return (
-        mean([100 - row.train_error_pct for row in rows if row.train_error_pct is not None])
-        if rows
-        else None
-    )
+    if rows:
+        return mean([100 - row.train_error_pct for row in rows if row.train_error_pct is not None])
+    return None
 
 
 def _table(analysis: StudyAnalysis) -> Table:
     columns = (
-        Column("Rung", numeric=False),
-        Column("Test"),
-        Column("Train"),
-        Column("Difference"),
-        Column("Verdict", numeric=False),
-        Column("Explanation", numeric=False),
+        *text_columns("Rung"),
+        *number_columns("Test", "Train", "Difference"),
+        *text_columns("Verdict", "Explanation"),
     )
     verdicts = _verdicts(analysis)
     rows = tuple(
@@ -89,11 +90,9 @@ def _row(analysis: StudyAnalysis, rung: Rung, verdict: Verdict | None) -> tuple[
     summary, effect = analysis.summaries[rung.condition], _effect(analysis, rung)
     counts, digits = summary.counts, decimals(summary.interval_pct)
     train = _train_pct(analysis, rung.condition)
-    side = (
-        f"side rung: instead of {rung.instead_of}, added to {rung.parent}"
-        if rung.instead_of
-        else ""
-    )
+    side = ""
+    if rung.instead_of:
+        side = f"side rung: instead of {rung.instead_of}, added to {rung.parent}"
     changes = (
         "; ".join(part for part in (side, *rung.adds) if part)
         or "model, data and recipe of the study"
@@ -134,9 +133,7 @@ def _row(analysis: StudyAnalysis, rung: Rung, verdict: Verdict | None) -> tuple[
 
 
 def _explanation(rung: Rung) -> str:
-    """Return the explanation of a rung with its author, so that it is not read as a finding of
-    these runs.
-    """
+    """Return the explanation of a rung with its author: it is no finding of these runs."""
     author = "The source's explanation" if rung.source else "The study file's explanation"
     return f"{author}: {rung.why}" if rung.why else ""
 

@@ -16,7 +16,6 @@ from resnetlab.reports.document import (
     LearningCurves,
     Line,
     Panel,
-    ReferenceEffect,
 )
 from resnetlab.reports.format import (
     decimals,
@@ -35,6 +34,7 @@ from resnetlab.stats.intervals import (
     t_interval,
     within_range,
 )
+from resnetlab.stats.outcomes import OutcomeCounts
 from resnetlab.stats.verdict import Hypothesis, MeansHypothesis, Verdict
 from resnetlab.studies.claims import AnyClaim, Best, Monotone, condition_labels
 
@@ -58,10 +58,8 @@ def dot_plot(analysis: StudyAnalysis) -> DotPlot:
     )
     low, high = _accuracy_scale(rows)
     hidden = all(row.chance_pct < low for row in rows)
-    caption, alt = (
-        text.dot_plot_caption(analysis, hidden) + references.marks_caption(rows),
-        text.dot_plot_alt(analysis),
-    )
+    caption = text.dot_plot_caption(analysis, hidden) + references.marks_caption(rows)
+    alt = text.dot_plot_alt(analysis)
     return DotPlot("accuracy", "Test accuracy", caption, alt, rows, low, high)
 
 
@@ -74,10 +72,9 @@ def _accuracy_scale(rows: tuple[DotRow, ...]) -> tuple[float, float]:
     low, high = min(values), max(values)
     spread = max(high - low, 1.0)
     # Intervals of few runs may be far wider than the runs. They are cut; the text has their ends.
-    low = max([low - spread, min([low, *(row.low_pct for row in rows if row.low_pct is not None)])])
-    high = min(
-        [high + spread, max([high, *(row.high_pct for row in rows if row.high_pct is not None)])]
-    )
+    lows = [row.low_pct for row in rows if row.low_pct is not None]
+    highs = [row.high_pct for row in rows if row.high_pct is not None]
+    low, high = max(low - spread, min([low, *lows])), min(high + spread, max([high, *highs]))
     chance = min(row.chance_pct for row in rows)
     low = min(low, chance) if low - chance < 3 * spread else low
     pad = 0.05 * (high - low) + 0.1
@@ -88,9 +85,8 @@ def _dot_row(analysis: StudyAnalysis, label: str, summary: Summary) -> DotRow:
     dots = []
     for row in analysis.rows(label):
         accuracy = None if row.test_error_pct is None else 100 - row.test_error_pct
-        dots.append(
-            Dot(row.seed, row.status, summary.chance_pct if row.status == "diverged" else accuracy)
-        )
+        value = summary.chance_pct if row.status == "diverged" else accuracy
+        dots.append(Dot(row.seed, row.status, value))
     counts, digits = summary.counts, decimals(summary.interval_pct)
     pending = f", {counts.running + counts.waiting} to come" if not counts.complete else ""
     mean_text = "" if summary.mean_pct is None else format_pct(summary.mean_pct, digits)
@@ -120,26 +116,22 @@ def forest_plot(analysis: StudyAnalysis) -> ForestPlot | None:
     if not analysis.counts.complete or len(claims) < 2:
         return None
     tested = zip(claims, analysis.hypotheses, analysis.verdicts, analysis.shares, strict=True)
-    rows = tuple(
-        replace(
-            _forest_row(claim, question, verdict, references.reference_effects(analysis, claim)),
-            training_share=(share.low, share.high) if share else (None, None),
-        )
-        for claim, question, verdict, share in tested
-    )
+    rows = []
+    for claim, hypothesis, verdict, share in tested:
+        known = references.reference_effects(analysis, claim) if verdict.effect else ()
+        trained_share = (share.low, share.high) if share else (None, None)
+        row = _forest_row(claim, hypothesis, verdict)
+        rows.append(replace(row, reference_effects=known, training_share=trained_share))
     caption = (
         "Shaded: the region in which a claim is true. Dot: the effect (how much better left is); "
         "line: its interval as in the table, cut at the edge of the scale. Open dot: only trained "
         "runs are compared, because others failed or are missing."
     )
-    if sources := list(
-        dict.fromkeys(
-            title for row in rows for known in row.reference_effects for title in known.sources
-        )
-    ):
+    effects = [effect for row in rows for effect in row.reference_effects]
+    if sources := list(dict.fromkeys(title for effect in effects for title in effect.sources)):
         caption += f" Diamond: the effect in published numbers ({join_words(sources)})."
     alt = "Effect of each claim. " + "; ".join(map(_forest_alt, rows)) + "."
-    return ForestPlot("claims", "Claims", caption, alt, rows)
+    return ForestPlot("claims", "Claims", caption, alt, tuple(rows))
 
 
 def _forest_alt(row: ForestRow) -> str:
@@ -151,68 +143,45 @@ def _forest_alt(row: ForestRow) -> str:
     return f"{row.label} {row.texts[0]}: {row.verdict}" + "".join(known)
 
 
-def _forest_row(
-    claim: AnyClaim,
-    hypothesis: Hypothesis,
-    verdict: Verdict,
-    reference_effects: tuple[ReferenceEffect, ...],
-) -> ForestRow:
-    effect, unit = verdict.effect, estimands.unit(claim)
-    region = (
-        (hypothesis.region.low, hypothesis.region.high)
-        if isinstance(hypothesis, MeansHypothesis)
-        else (math.nan, math.nan)
-    )
-    counts = [arm.counts for arm in hypothesis.arms]
-    failed = {
-        name: sum(getattr(arm_counts, name.replace(" ", "_")) for arm_counts in counts)
-        for name in ("at chance", "diverged", "out of memory", "missing")
-    }
-    failures = ", ".join(f"{number} {name}" for name, number in failed.items() if number)
-    rates = " and ".join(f"{arm_counts.trained}/{arm_counts.finished}" for arm_counts in counts)
-    if len(counts) > 2:
-        trained = sum(arm_counts.trained for arm_counts in counts)
-        rates = f"{trained}/{sum(arm_counts.finished for arm_counts in counts)}"
-    run_texts = (f"{rates} trained", failures)
-    if effect is None:
-        effect_text = (
-            ""
-            if isinstance(hypothesis, MeansHypothesis)
-            else estimands.counts_cell(hypothesis).text
-        )
-        return ForestRow(
-            claim.statement,
-            "",
-            region,
-            None,
-            None,
-            None,
-            verdict.phrase,
-            False,
-            (effect_text, *run_texts),
-        )
-    interval = effect.interval(verdict.confidence)
-    digits = 3 if unit == "nats" else decimals(interval)
-    effect_text = (
-        f"{format_signed(effect.estimate, digits)} {format_interval(interval, digits)} {unit}"
-    )
+def _forest_row(claim: AnyClaim, hypothesis: Hypothesis, verdict: Verdict) -> ForestRow:
+    effect, unit, region = verdict.effect, "", (math.nan, math.nan)
+    text, estimate = "", None
+    low: float | None = None
+    high: float | None = None
+    if isinstance(hypothesis, MeansHypothesis):
+        region = (hypothesis.region.low, hypothesis.region.high)
+    elif effect is None:
+        text = estimands.counts_cell(hypothesis).text
+    if effect is not None:
+        unit, estimate = estimands.unit(claim), effect.estimate
+        low, high = interval = effect.interval(verdict.confidence)
+        digits = 3 if unit == "nats" else decimals(interval)
+        text = f"{format_signed(estimate, digits)} {format_interval(interval, digits)} {unit}"
     return ForestRow(
-        claim.statement,
-        unit,
-        region,
-        effect.estimate,
-        *interval,
-        verdict.phrase,
-        verdict.conditional,
-        (effect_text, *run_texts),
-        reference_effects,
+        label=claim.statement,
+        unit=unit,
+        region=region,
+        effect=estimate,
+        low=low,
+        high=high,
+        verdict=verdict.phrase,
+        conditional=effect is not None and verdict.conditional,
+        texts=(text, *_run_texts([arm.counts for arm in hypothesis.arms])),
     )
+
+
+def _run_texts(counts: list[OutcomeCounts]) -> tuple[str, str]:
+    """Return texts of the runs of a claim: `5/5 and 3/5 trained`, `2 at chance`."""
+    rates = " and ".join(f"{arm.trained}/{arm.finished}" for arm in counts)
+    if len(counts) > 2:
+        rates = f"{sum(arm.trained for arm in counts)}/{sum(arm.finished for arm in counts)}"
+    names = ("at chance", "diverged", "out of memory", "missing")
+    failed = {name: sum(getattr(arm, name.replace(" ", "_")) for arm in counts) for name in names}
+    return f"{rates} trained", ", ".join(f"{n} {name}" for name, n in failed.items() if n)
 
 
 def learning_curves(analysis: StudyAnalysis) -> tuple[LearningCurves, ...]:
-    """Return the curves of the loss on the train subset and of the error on the split with a
-    recorded curve.
-    """
+    """Return the curves of the recorded losses, and of the error on one split."""
     points = analysis.study_data.curve_points
     figures = []
     if any(point.split == "train" for point in points):

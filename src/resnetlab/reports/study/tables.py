@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from resnetlab.analysis.study_data import Machine, RunRow
 from resnetlab.recipes.numerics import Numerics
-from resnetlab.reports.document import Cell, Column, Fact, Table
+from resnetlab.reports.document import Cell, Fact, Table, number_columns, text_columns
 from resnetlab.reports.format import (
     DASH,
     capitalize_first,
@@ -35,6 +35,7 @@ from resnetlab.stats.verdict import GREATER, Hypothesis, MeansHypothesis, Verdic
 from resnetlab.studies.bibliography import format_citation
 from resnetlab.studies.claims import AnyClaim, Greater
 from resnetlab.studies.parsing.study_file import CONDITION_PARTS
+from resnetlab.studies.study import Condition
 
 if TYPE_CHECKING:
     from resnetlab.analysis.analyze import StudyAnalysis
@@ -53,13 +54,9 @@ SINGLE_LOOK_CONFIDENCE = 1 - ALPHA
 def conditions(analysis: StudyAnalysis) -> Table:
     """Return the table of accuracies of each condition, over trained runs and over all runs."""
     columns = (
-        Column("Condition", numeric=False),
-        Column("Trained"),
-        Column("Mean of trained"),
-        Column("sd"),
-        Column("95 % CI"),
-        Column("Mean of all runs"),
-        Column("Training time per run"),
+        *text_columns("Condition"),
+        *number_columns("Trained", "Mean of trained", "sd", "95 % CI"),
+        *number_columns("Mean of all runs", "Training time per run"),
     )
     rows = tuple(
         _condition_row(label, summary, analysis.rows(label))
@@ -83,20 +80,22 @@ def _condition_row(label: str, summary: Summary, runs: Sequence[RunRow]) -> tupl
     parameters = runs[0].parameters
     digits = decimals(summary.interval_pct)
     counts = summary.counts
-    rate = Cell(
-        f"{counts.trained} of {counts.finished}", format_rate_interval(summary.success_wilson)
-    )
-    if not counts.finished:
-        rate = Cell(DASH)
+    rate = Cell(DASH)
+    if counts.finished:
+        share = format_rate_interval(summary.success_wilson)
+        rate = Cell(f"{counts.trained} of {counts.finished}", share)
     parts = []
     if summary.all_interval_pct:
-        parts.append(
-            f"{format_interval(summary.all_interval_pct, digits)} {_ALL_RUNS[summary.all_rule]}"
-        )
+        text = format_interval(summary.all_interval_pct, digits)
+        parts.append(f"{text} {_ALL_RUNS[summary.all_rule]}")
     if summary.all_range_pct:
         low, high = summary.all_range_pct
         parts.append(f"runs {format_number(low, digits)} to {format_number(high, digits)}")
     everything = Cell(format_pct(summary.all_mean_pct, digits), "; ".join(parts))
+    time = Cell(DASH)
+    if seconds:
+        note = f"evaluation: {format_duration(mean(evaluation))}" if evaluation else ""
+        time = Cell(format_duration(mean(seconds)), note)
     return (
         Cell(label, format_count(parameters, "parameter") if parameters else ""),
         rate,
@@ -104,10 +103,7 @@ def _condition_row(label: str, summary: Summary, runs: Sequence[RunRow]) -> tupl
         Cell(DASH if summary.sd_pct is None else format_number(summary.sd_pct, 2)),
         Cell(format_interval(summary.interval_pct, digits), _cut_text(summary.interval_pct)),
         everything,
-        Cell(
-            format_duration(mean(seconds)) if seconds else DASH,
-            f"evaluation: {format_duration(mean(evaluation))}" if seconds and evaluation else "",
-        ),
+        time,
     )
 
 
@@ -124,9 +120,8 @@ def outcomes(analysis: StudyAnalysis) -> Table:
     partial = not analysis.counts.complete
     names = [name for name in OUTCOMES if partial or name not in ("running", "waiting")]
     columns = (
-        Column("Condition", numeric=False),
-        Column("Planned"),
-        *(Column(capitalize_first(name)) for name in names),
+        *text_columns("Condition"),
+        *number_columns("Planned", *map(capitalize_first, names)),
     )
 
     def row(label: str, counts: OutcomeCounts) -> tuple[Cell, ...]:
@@ -158,14 +153,11 @@ def claims(analysis: StudyAnalysis) -> Table | None:
         verdict.look > 1 or verdict.confidence != SINGLE_LOOK_CONFIDENCE
         for verdict in analysis.verdicts
     )
+    difference = "Difference, points" if one_unit else "Difference"
     columns = (
-        Column("Claim", numeric=False),
-        Column("Difference, points" if one_unit else "Difference"),
-        Column("CI" if looked else "95 % CI"),
-        Column("ν"),
-        Column("p"),
-        Column("p, Holm"),
-        Column("Verdict", numeric=False),
+        *text_columns("Claim"),
+        *number_columns(difference, "CI" if looked else "95 % CI", "ν", "p", "p, Holm"),
+        *text_columns("Verdict"),
     )
     judged_claims = zip(analysis.study.claims, analysis.hypotheses, analysis.verdicts, strict=True)
     rows = tuple(
@@ -173,18 +165,20 @@ def claims(analysis: StudyAnalysis) -> Table | None:
         for triple in judged_claims
         for row in _claim_rows(*triple, one_unit, citation_link(analysis, triple[0].source))
     )
-    lines = "claims" if len(rows) == len(analysis.study.claims) else "tests, directions included"
-    family = (
-        f"corrected over the study's {len(rows)} {lines} (Holm 1979)"
-        if len(rows) > 1
-        else "not corrected because there is one claim"
-    )
-    note = (
-        "Difference: left minus right over trained runs, by Welch's t with ν degrees of freedom. "
-        f"If p, {family}, is below 0.05, a difference above 0 reproduces the claim that left is "
-        "greater, and one below 0 contradicts it. Otherwise the claim is inconclusive."
-    )
-    note = note if only_simple else estimands.claims_note(analysis.study.claims, family)
+    family = "not corrected because there is one claim"
+    if len(rows) > 1:
+        directed = len(rows) > len(analysis.study.claims)
+        lines = "tests, directions included" if directed else "claims"
+        family = f"corrected over the study's {len(rows)} {lines} (Holm 1979)"
+    if only_simple:
+        note = (
+            "Difference: left minus right over trained runs, by Welch's t with ν degrees of "
+            f"freedom. If p, {family}, is below 0.05, a difference above 0 reproduces the claim "
+            "that left is greater, and one below 0 contradicts it. Otherwise the claim is "
+            "inconclusive."
+        )
+    else:
+        note = estimands.claims_note(analysis.study.claims, family)
     skipped = " ".join(analysis.study.left_out)
     left_out = f"Claims without a verdict, as their conditions are left out: {skipped}"
     parts = (note, protocol_sentence(analysis), left_out if skipped else "")
@@ -217,40 +211,27 @@ def _claim_rows(
 def _verdict_cell(verdict: Verdict) -> Cell:
     why = verdict.reason or (format_forecast(verdict.forecast) if verdict.forecast else "")
     if verdict.effect is not None and verdict.effect.deterministic:
-        why = "; ".join(
-            part
-            for part in (why, "deterministic difference: all runs of a condition are equal")
-            if part
-        )
-    word = Cell(
-        capitalize_first(verdict.phrase),
-        why or verdict.qualified_phrase[len(verdict.phrase) :].strip(" ()"),
-        verdict.badge,
-    )
-    if (
-        verdict.conditional
-        and verdict.label in ("reproduced", "partly reproduced", "contradicted")
-        and why
-    ):
-        word = Cell(word.text, f"trained runs only; {why}", word.badge)
-    return word
+        equal = "deterministic difference: all runs of a condition are equal"
+        why = f"{why}; {equal}" if why else equal
+    decided = verdict.label in ("reproduced", "partly reproduced", "contradicted")
+    if not why:
+        why = verdict.qualified_phrase[len(verdict.phrase) :].strip(" ()")
+    elif verdict.conditional and decided:
+        why = f"trained runs only; {why}"
+    return Cell(capitalize_first(verdict.phrase), why, verdict.badge)
 
 
 def _effect_cells(verdict: Verdict, digits: int, unit: str) -> list[Cell]:
-    """Return cells for difference, interval, degrees of freedom and both p-values; a dash if there
-    is no value.
-    """
+    """Return cells for difference, interval, degrees of freedom and both p-values, or dashes."""
     effect = verdict.effect
     p_values = [Cell(format_p_value(verdict.p)), Cell(format_p_value(verdict.p_holm))]
     if effect is None:
         return [Cell(DASH), Cell(DASH), Cell(DASH), *p_values]
     interval = None if effect.deterministic else effect.interval(verdict.confidence)
     nu = DASH if effect.df is None else format_number(effect.df)
-    look = (
-        ""
-        if verdict.confidence == SINGLE_LOOK_CONFIDENCE
-        else f"{100 * verdict.confidence:g} %, look {verdict.look}"
-    )
+    look = f"{100 * verdict.confidence:g} %, look {verdict.look}"
+    if verdict.confidence == SINGLE_LOOK_CONFIDENCE:
+        look = ""
     return [
         Cell(format_signed(effect.estimate, digits) + unit),
         Cell(format_interval(interval, digits), look),
@@ -262,15 +243,11 @@ def _effect_cells(verdict: Verdict, digits: int, unit: str) -> list[Cell]:
 def run_table(analysis: StudyAnalysis) -> Table:
     """Return the table of every planned run."""
     columns = (
-        Column("Condition", numeric=False),
-        Column("Seed"),
-        Column("Status", numeric=False),
-        Column("Test accuracy"),
-        Column("Train loss, nats"),
-        Column("Epochs"),
-        Column("Training"),
-        Column("Attempts"),
-        Column("Run", numeric=False),
+        *text_columns("Condition"),
+        *number_columns("Seed"),
+        *text_columns("Status"),
+        *number_columns("Test accuracy", "Train loss, nats", "Epochs", "Training", "Attempts"),
+        *text_columns("Run"),
     )
     rows = tuple(
         _run_row(row, analysis.summaries[label].chance_pct)
@@ -282,12 +259,9 @@ def run_table(analysis: StudyAnalysis) -> Table:
 
 
 def _run_row(row: RunRow, chance_pct: float) -> tuple[Cell, ...]:
+    accuracy = Cell(format_pct(None if row.test_error_pct is None else 100 - row.test_error_pct))
     if row.status == "diverged":
         accuracy = Cell(format_pct(chance_pct), "counted as a guess")
-    else:
-        accuracy = Cell(
-            DASH if row.test_error_pct is None else format_pct(100 - row.test_error_pct)
-        )
     return (
         Cell(row.condition),
         Cell(str(row.seed)),
@@ -307,35 +281,27 @@ def facts(analysis: StudyAnalysis) -> tuple[Fact, ...]:
     facts = []
     for data in evidence.data:
         where = f" ({join_words(data.conditions)})" if len(evidence.data) > 1 else ""
-        counts = [
-            (data.train_images, "train"),
-            (data.validation_images, "validation"),
-            (data.test_images, "test"),
-        ]
+        splits = ("train", "validation", "test")
+        counts = [(getattr(data, f"{split}_images"), split) for split in splits]
         images = join_words([f"{n:,} {split}" for n, split in counts if n])
         names = ", ".join(data.classes[:12]) + (", …" if len(data.classes) > 12 else "")
-        facts += [
-            Fact(
-                f"Data{where}",
-                f"{data.name}; {images} images; {len(data.classes):,} classes ({names})",
-            ),
-            Fact("SHA-256 of the data", data.sha256),
-        ]
+        text = f"{data.name}; {images} images; {len(data.classes):,} classes ({names})"
+        facts += [Fact(f"Data{where}", text), Fact("SHA-256 of the data", data.sha256)]
     facts += finetune.facts(analysis)
     for machine in evidence.machines:
         where = f", {format_count(machine.runs, 'run')}" if len(evidence.machines) > 1 else ""
         facts += _machine_facts(machine, where)
     for numerics in evidence.numerics:
         defaults = encode(Numerics())
-        changed = {
-            name: value for name, value in encode(numerics).items() if value != defaults[name]
-        }
-        text = ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in changed.items())
-        facts.append(Fact("Numerics", text))
+        changed = [
+            f"{name.replace('_', ' ')} {value}"
+            for name, value in encode(numerics).items()
+            if value != defaults[name]
+        ]
+        facts.append(Fact("Numerics", ", ".join(changed)))
     if evidence.began:
-        facts.append(
-            Fact("Run", f"{_format_time(evidence.began)} to {_format_time(evidence.ended)} UTC")
-        )
+        began, ended = (iso[:16].replace("T", " ") for iso in (evidence.began, evidence.ended))
+        facts.append(Fact("Run", f"{began} to {ended} UTC"))
     return tuple(facts)
 
 
@@ -343,65 +309,41 @@ def _machine_facts(machine: Machine, suffix: str) -> list[Fact]:
     commit = f", commit {machine.commit}" if machine.commit else ""
     dirty = " with uncommitted changes" if machine.dirty else ""
     device = machine.device if machine.device != "cpu" else ""
-    hardware = join_words(
-        [
-            part
-            for part in dict.fromkeys((machine.processor, machine.instruction_set, device))
-            if part
-        ]
-    )
+    parts = dict.fromkeys((machine.processor, machine.instruction_set, device))
+    hardware = join_words([part for part in parts if part])
     packages = ", ".join(f"{name} {version}" for name, version in machine.packages.items())
     lines = [
         (f"Software{suffix}", f"resnetlab {machine.version}{commit}{dirty}"),
         (f"Packages{suffix}", packages),
-        (f"Machine{suffix}", ", ".join(part for part in (hardware, machine.platform) if part)),
+        (f"Machine{suffix}", ", ".join(filter(None, (hardware, machine.platform)))),
         (f"Python{suffix}", machine.python),
     ]
     return [Fact(term, text) for term, text in lines if text]
 
 
-def _format_time(iso: str) -> str:
-    return iso[:16].replace("T", " ")
-
-
 def settings(analysis: StudyAnalysis) -> tuple[Table, Table | None]:
-    """Return the table of settings that all conditions share, and that of settings that differ
-    (None if none does).
-    """
-    flat = {
-        condition.label: {
-            f"{part}.{name}": value
-            for part in CONDITION_PARTS
-            if getattr(condition, part) is not None
-            for name, value in _flatten(
-                finetune.settings(condition).get(part) or encode(getattr(condition, part))
-            ).items()
-        }
-        for condition in analysis.study.conditions
-    }
+    """Return the table of shared settings, and that of differing ones (None if none differs)."""
+    flat = {c.label: _condition_settings(c) for c in analysis.study.conditions}
     names = list(dict.fromkeys(name for fields in flat.values() for name in fields))
-    same = [
-        name for name in names if len({fields.get(name, DASH) for fields in flat.values()}) == 1
-    ]
-    first = next(iter(flat.values()))
-    common = Table(
-        "common",
-        (Column("Field", numeric=False), Column("All conditions", numeric=False)),
-        tuple((Cell(name), Cell(first[name])) for name in same),
-        narrow_layout="scroll",
-    )
-    differing = [name for name in names if name not in same]
+    values = {name: {fields.get(name, DASH) for fields in flat.values()} for name in names}
+    rows = tuple((Cell(name), Cell(*values[name])) for name in names if len(values[name]) == 1)
+    columns = text_columns("Field", "All conditions")
+    common = Table("common", columns, rows, narrow_layout="scroll")
+    differing = [name for name in names if len(values[name]) > 1]
     if not differing:
         return common, None
-    columns = (
-        Column("Condition", numeric=False),
-        *(Column(name, numeric=False) for name in differing),
-    )
-    rows = tuple(
+    columns = text_columns("Condition", *differing)
+    cells = tuple(
         (Cell(label), *(Cell(fields.get(name, DASH)) for name in differing))
         for label, fields in flat.items()
     )
-    return common, Table("differing", columns, rows, narrow_layout="scroll")
+    return common, Table("differing", columns, cells, narrow_layout="scroll")
+
+
+def _condition_settings(condition: Condition) -> dict[str, str]:
+    """Return the settings of a condition by dotted name; fine-tuning lists only those it uses."""
+    tables = {part: encode(getattr(condition, part)) for part in CONDITION_PARTS}
+    return _flatten(tables | finetune.settings(condition))
 
 
 def _flatten(table: dict[str, Any], prefix: str = "") -> dict[str, str]:
@@ -418,8 +360,6 @@ def _flatten(table: dict[str, Any], prefix: str = "") -> dict[str, str]:
 def _format_value(value: object) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
-    return (
-        ", ".join(_format_value(item) for item in value)
-        if isinstance(value, list | tuple)
-        else f"{value}"
-    )
+    if isinstance(value, list | tuple):
+        return ", ".join(map(_format_value, value))
+    return f"{value}"

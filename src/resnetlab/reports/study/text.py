@@ -46,14 +46,10 @@ def banner(analysis: StudyAnalysis) -> str:
     counts = analysis.counts
     if counts.complete:
         return ""
-    remaining = [
-        f"{counts.running:,} running" if counts.running else "",
-        f"{counts.waiting:,} waiting",
-    ]
-    return (
-        f"Partial report: {counts.finished:,} of {format_count(counts.planned, 'run')} finished, "
-        + join_words([part for part in remaining if part and not part.startswith("0 ")])
-    )
+    pairs = ((counts.running, "running"), (counts.waiting, "waiting"))
+    remaining = join_words([f"{number:,} {name}" for number, name in pairs if number])
+    total = format_count(counts.planned, "run")
+    return f"Partial report: {counts.finished:,} of {total} finished, {remaining}"
 
 
 def answer(analysis: StudyAnalysis) -> str:
@@ -70,14 +66,10 @@ def answer(analysis: StudyAnalysis) -> str:
     if len(claims) == 1:
         return " ".join(filter(None, (f"{capitalize_first(first)}.", protocol)))
     words = Counter(_quoted(verdict) for verdict in verdicts)
-    summary = join_words(
-        [f"{number} {'is' if number == 1 else 'are'} {word}" for word, number in words.items()]
-    )
-    summary = (
-        f"Of {len(claims)} claims, {summary}"
-        if len(words) > 1
-        else f"All {len(claims)} claims are {_quoted(verdicts[0])}"
-    )
+    summary = f"All {len(claims)} claims are {_quoted(verdicts[0])}"
+    if len(words) > 1:
+        numbers = [f"{n} {'is' if n == 1 else 'are'} {word}" for word, n in words.items()]
+        summary = f"Of {len(claims)} claims, {join_words(numbers)}"
     return " ".join(filter(None, (f"{summary}; the first: {first}.", protocol)))
 
 
@@ -139,27 +131,18 @@ def _loss_or_train_comparison(analysis: StudyAnalysis, claim: Greater | About | 
     sides = []
     for label in (claim.left, claim.right):
         rows = [row for row in analysis.rows(label) if row.status == "trained"]
-        recorded = [
-            getattr(row, f"{claim.split}_{'loss_nats' if loss else 'error_pct'}") for row in rows
-        ]
+        field = f"{claim.split}_{'loss_nats' if loss else 'error_pct'}"
+        recorded = [getattr(row, field) for row in rows]
         values = [value if loss else 100 - value for value in recorded if value is not None]
         if not values:
             return claim.statement.strip().rstrip(".")
         possible = Interval(0.0, math.inf) if loss else ACCURACY_RANGE_PCT
         interval = within_range(t_interval(values), possible)
         digits = 3 if loss else decimals(interval)
-        reached = (
-            f"{format_number(mean(values), digits)} nats"
-            if loss
-            else format_pct(mean(values), digits)
-        )
-        sides.append(
-            " ".join(
-                part
-                for part in (reached, format_interval(interval, digits) if interval else "")
-                if part
-            )
-        )
+        reached = format_pct(mean(values), digits)
+        if loss:
+            reached = f"{format_number(mean(values), digits)} nats"
+        sides.append(f"{reached} {format_interval(interval, digits)}" if interval else reached)
     counts = [analysis.summaries[label].counts for label in (claim.left, claim.right)]
     left_rate, right_rate = (f"{side.trained} of {side.finished}" for side in counts)
     metric = f"{claim.split} {'loss' if loss else 'accuracy'} ({left_rate} trained)"
@@ -170,9 +153,7 @@ def _loss_or_train_comparison(analysis: StudyAnalysis, claim: Greater | About | 
 
 
 def describe_accuracy(label: str, summary: Summary) -> str:
-    """Describe the accuracy of a condition: `plain 56 reached 23.4 % [18.2, 28.6] test accuracy (4
-    of 5 trained)`.
-    """
+    """Describe an accuracy: `plain 56 reached 23.4 % [18.2, 28.6] ... (4 of 5 trained)`."""
     counts = summary.counts
     rate = f"{counts.trained} of {counts.finished} trained"
     if counts.out_of_memory:
@@ -191,18 +172,14 @@ def describe_accuracy(label: str, summary: Summary) -> str:
 
 def _without_claims(analysis: StudyAnalysis) -> str:
     labels = list(analysis.summaries)
-    accuracies = join_words(
-        [describe_accuracy(label, analysis.summaries[label]) for label in labels[:4]]
-    )
-    more = (
-        f", and {format_count(len(labels) - 4, 'condition')} more below" if len(labels) > 4 else ""
-    )
+    described = [describe_accuracy(label, analysis.summaries[label]) for label in labels[:4]]
+    accuracies = join_words(described)
+    hidden = len(labels) - 4
+    more = f", and {format_count(hidden, 'condition')} more below" if hidden > 0 else ""
     together = ensembles.ensemble_sentence(analysis)
-    why = (
-        "its claims need conditions that were left out"
-        if analysis.study.left_out
-        else "the study declares no claim"
-    )
+    why = "the study declares no claim"
+    if analysis.study.left_out:
+        why = "its claims need conditions that were left out"
     return f"{capitalize_first(accuracies)}{more}; {why}, so there is no verdict." + (
         together and f" {together}"
     )
@@ -253,11 +230,9 @@ def test_split_note(analysis: StudyAnalysis) -> str:
             "learning rate if several are tried, and the stage. The test images are evaluated "
             "once, at the end."
         )
-    selection = (
-        "the weights with the lowest validation error are used"
-        if best
-        else "the last weights are used"
-    )
+    selection = "the last weights are used"
+    if best:
+        selection = "the weights with the lowest validation error are used"
     if any(condition.data.test_curve for condition in analysis.study.conditions):
         curve = "Their curve was recorded because the study asks for it; it selected nothing."
         return f"The test images selected nothing: {selection}. {curve}"
@@ -284,19 +259,13 @@ def command(analysis: StudyAnalysis) -> str:
 
 def made_by(analysis: StudyAnalysis) -> str:
     """Return the last line of the report."""
-    versions = join_words(
-        list(dict.fromkeys(m.version for m in analysis.study_data.machines if m.version))
-    )
-    return (
-        f"Written by resnetlab {versions}".strip()
-        + " from results.csv, curves.csv and report.json beside it."
-    )
+    versions = dict.fromkeys(m.version for m in analysis.study_data.machines if m.version)
+    author = f"resnetlab {join_words(list(versions))}".strip()
+    return f"Written by {author} from results.csv, curves.csv and report.json beside it."
 
 
 def dot_plot_caption(analysis: StudyAnalysis, chance_hidden: bool) -> str:
-    """Return the caption of the first figure. `chance_hidden` is true if chance is
-    outside its scale.
-    """
+    """Return the caption of the first figure; `chance_hidden`: chance is outside its scale."""
     text = "Each planned run. Bar: mean of the trained runs; line: its 95 % t-interval"
     chances = sorted({round(summary.chance_pct, 1) for summary in analysis.summaries.values()})
     chance_text = (
@@ -315,13 +284,11 @@ def dot_plot_alt(analysis: StudyAnalysis) -> str:
     parts = []
     for label, summary in analysis.summaries.items():
         digits = decimals(summary.interval_pct)
-        interval = (
-            f" {format_interval(summary.interval_pct, digits)}" if summary.interval_pct else ""
-        )
-        mean = f"mean {format_pct(summary.mean_pct, digits)}{interval}"
+        reached = "no mean"
+        if summary.mean_pct is not None:
+            reached = f"mean {format_pct(summary.mean_pct, digits)}"
+            if summary.interval_pct:
+                reached += f" {format_interval(summary.interval_pct, digits)}"
         counts = summary.counts
-        parts.append(
-            f"{label}: {mean if summary.mean_pct is not None else 'no mean'}, "
-            f"{counts.trained} of {counts.planned} trained"
-        )
+        parts.append(f"{label}: {reached}, {counts.trained} of {counts.planned} trained")
     return "Test accuracy of every run by condition. " + "; ".join(parts) + "."

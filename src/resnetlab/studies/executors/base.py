@@ -56,10 +56,7 @@ class Executor(Protocol):
     """Machines that train the runs of a study."""
 
     def resolve_numerics(self, numerics: Numerics) -> Numerics:
-        """Return `numerics` with `auto` resolved for the machines of this executor.
-
-        Raises InputError.
-        """
+        """Return `numerics`, resolved for this executor's machines. Raises InputError."""
 
     def max_parallel(self, jobs: Sequence[Job]) -> int:
         """Return the number of `jobs` that run at the same time."""
@@ -73,9 +70,7 @@ class Executor(Protocol):
 
 @dataclass
 class JobQueue:
-    """Queue of jobs, with delayed jobs (their runs are locked by another driver) and the number of
-    attempts.
-    """
+    """Queue of jobs, with delayed jobs (locked by another driver) and numbers of attempts."""
 
     root: Path
     waiting: list[Job]
@@ -93,8 +88,7 @@ class JobQueue:
         return self.waiting
 
     def next_jobs(self, max_jobs: int) -> list[Job]:
-        """Take the next job, with others of its condition that may run at the same time: at
-        most `max_jobs`.
+        """Take the next job and others of its condition to run beside it: at most `max_jobs`.
 
         A job that has failed before runs alone, so that its failure cannot end another job.
         """
@@ -112,8 +106,7 @@ class JobQueue:
         return [first, *others]
 
     def finish(self, job: Job, message: dict[str, Any] | None, lost_reason: str = "") -> RunEvent:
-        """Return the event for a worker's last message about `job`, and put `job` into the queue
-        again if it may retry.
+        """Return the event of a worker's last message; queue `job` again if it may retry.
 
         `message` is None if the worker was lost; `lost_reason` is then the reason. Raises
         ResourceError if a disk is full.
@@ -139,9 +132,7 @@ class JobQueue:
         return RunEvent("missing", job.id, reason=event.reason)
 
     def record_out_of_memory(self, job: Job) -> RunEvent | None:
-        """Record that the system killed the run's process for lack of memory; None if another
-        process has the run.
-        """
+        """Record a kill for lack of memory; None if another process has the run."""
         directory = RunDirectory.find(self.root, job.id)
         with directory.lock() as acquired:
             if not acquired:

@@ -1,5 +1,4 @@
-"""Launcher process that imports torch once and forks workers, so that a second worker needs no
-second import.
+"""Launcher: imports torch once and forks workers, which need no import of their own.
 
 The driver talks to it through a Unix socket. A request carries the three files that a worker reads
 and writes; the answer is the worker's process id, and later the code with which it ended. Where a
@@ -33,10 +32,7 @@ class Launcher:
     """Launcher in the driver: starts workers that have imported torch already."""
 
     def __init__(self, log: Path, environment: dict[str, str]) -> None:
-        """Start the process.
-
-        It imports torch while the caller goes on, and writes its output to the file `log`.
-        """
+        """Start the process, which imports torch meanwhile and writes to the file `log`."""
         self.log = log
         log.parent.mkdir(parents=True, exist_ok=True)
         self.socket, child_socket = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
@@ -58,9 +54,7 @@ class Launcher:
         threading.Thread(target=self._listen, daemon=True).start()
 
     def start(self, log: Path) -> ForkedWorker:
-        """Ask for a worker whose standard error is the file `log`; it comes as soon as torch is
-        imported.
-        """
+        """Ask for a worker with standard error `log`; it comes once torch is imported."""
         (stdin, to_worker), (from_worker, stdout) = os.pipe(), os.pipe()
         worker = ForkedWorker(
             self.state_changed,
@@ -125,10 +119,7 @@ class ForkedWorker:
         self.returncode: int | None = None
 
     def wait(self, timeout: float | None = None) -> int:
-        """Wait for the end and return the exit code, negative for a signal.
-
-        Raises subprocess.TimeoutExpired.
-        """
+        """Return the exit code, negative for a signal. Raises subprocess.TimeoutExpired."""
         with self.state_changed:
             self.state_changed.wait_for(lambda: self.returncode is not None, timeout)
             if self.returncode is None:
@@ -136,18 +127,14 @@ class ForkedWorker:
             return self.returncode
 
     def kill(self) -> None:
-        """End the process at once; one that has not started yet ends by itself, since its input is
-        closed.
-        """
+        """End the process at once; one that has not started ends as its input is closed."""
         with self.state_changed, contextlib.suppress(ProcessLookupError):
             if self.pid is not None and self.returncode is None:
                 os.kill(self.pid, 9)
 
 
 def main(socket_fd: int) -> None:
-    """Start a worker for each request from the socket `socket_fd`, and report the end of each
-    worker.
-    """
+    """Start a worker for each request from the socket `socket_fd`, and report its end."""
     driver = socket.socket(fileno=socket_fd)
     from resnetlab.studies.executors import worker  # imports torch, once for all workers
 

@@ -1,7 +1,4 @@
-"""Worker processes on this machine.
-
-If one dies, only the runs that it trains lose their attempt.
-"""
+"""Worker processes on this machine. If one dies, only its runs lose their attempt."""
 
 from __future__ import annotations
 
@@ -43,17 +40,13 @@ class LocalExecutor:
         self.launcher: Launcher | None = None
 
     def resolve_numerics(self, numerics: Numerics) -> Numerics:
-        """Return the numerics resolved for this machine.
-
-        A run has one thread unless they ask for more.
-        """
+        """Return the numerics resolved for this machine: one thread unless they ask for more."""
         resolved = resolve_numerics(numerics, single_run=False)
         check_device_index(resolved.device, self.placement.device_index)
         return resolved
 
     def max_parallel(self, jobs: Sequence[Job]) -> int:
-        """Return the number of runs at the same time: the number of processes times the parallel
-        seeds in each.
+        """Return the number of runs at the same time: processes times parallel seeds.
 
         By default there are as many processes as the cores allow, and one on an accelerator.
         """
@@ -250,9 +243,7 @@ def _environment(threads: int) -> dict[str, str]:
 
 
 def _memory_kills() -> int:
-    """Return the number of processes that the system has killed for lack of memory, as far as it
-    reports them.
-    """
+    """Return the number of processes killed for lack of memory, as the system reports it."""
     count = 0
     for path, word in (
         ("/proc/vmstat", "oom_kill "),

@@ -185,10 +185,7 @@ def _wait_for_ended(running: dict[Any, Job]) -> list[Any]:
 
 
 def _check_reachable(address: str) -> None:
-    """Raise OSError if nothing listens at HOST:PORT.
-
-    Ray itself would notice it only after minutes.
-    """
+    """Raise OSError if nothing listens at HOST:PORT, which Ray would notice after minutes."""
     host, _, port = address.rpartition(":")
     if host and port.isdecimal():
         socket.create_connection((host, int(port)), timeout=10).close()
@@ -224,10 +221,7 @@ def _versions() -> dict[str, str]:
 
 
 def _enter_driver_environment(driver_environment: dict[str, str]) -> None:
-    """Enter the driver's folder and settings.
-
-    Raises InputError if this machine differs from the driver's.
-    """
+    """Enter the driver's folder and settings. Raises InputError if the machine differs."""
     node = ray.util.get_node_ip_address()
     for name, version in _versions().items():
         if version != driver_environment[name]:

@@ -1,5 +1,4 @@
-"""Worker process: it reads jobs as JSON lines, runs one or several side by side, and writes
-messages as JSON lines.
+"""Worker process: reads jobs and writes messages as JSON lines, runs one or several at a time.
 
 The command is `python -m resnetlab.studies.executors.worker`. It ends when its input ends. So if
 the driver dies, its workers write a checkpoint and end too.
@@ -162,10 +161,7 @@ class JobRunner:
         return False
 
     def _log_traceback(self) -> str:
-        """Write an unexpected error to the log and return the name of the log.
-
-        A worker logs to standard error.
-        """
+        """Write an unexpected error to the log, standard error, and return its name."""
         if self.log is None:
             traceback.print_exc()
             return ""

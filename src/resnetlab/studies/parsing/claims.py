@@ -1,5 +1,4 @@
-"""Parser of the `[[claim]]`, `[[distance]]` and `[[ensemble]]` tables of a study file. Free of
-torch.
+"""Parser of a study file's `[[claim]]`, `[[distance]]` and `[[ensemble]]` tables.
 
 It looks up conditions by their axes and reports every mistake at once.
 """
@@ -80,9 +79,7 @@ def answerable_claims(
     where: str,
     references: Sequence[MatchedReference] = (),
 ) -> tuple[list[AnyClaim], tuple[str, ...]]:
-    """Return the claims that need only `conditions`, a part of the grid, and the sentences of the
-    other claims.
-    """
+    """Return the claims that need only `conditions`, and the sentences of the other claims."""
     claims: list[AnyClaim] = []
     left_out = []
     for table in tables:
@@ -95,9 +92,7 @@ def answerable_claims(
 def parse_distances(
     tables: Iterable[dict[str, Any]], conditions: Sequence[Condition], where: str
 ) -> tuple[tuple[Distance, ...], tuple[Problem, ...]]:
-    """Parse `[[distance]]` tables, look up their pairs of conditions, and return the distances and
-    every mistake.
-    """
+    """Parse `[[distance]]` tables: return the distances and every mistake."""
     recorded = {condition.label for condition in conditions if condition.data.test_curve}
 
     def read(selector: _ConditionSelector, table: dict[str, Any]) -> Distance:
@@ -120,9 +115,7 @@ def parse_distances(
 def parse_ensembles(
     tables: Iterable[dict[str, Any]], conditions: Sequence[Condition], where: str
 ) -> tuple[tuple[Ensemble, ...], tuple[Problem, ...]]:
-    """Parse `[[ensemble]]` tables, look up their conditions, and return the ensembles and every
-    mistake.
-    """
+    """Parse `[[ensemble]]` tables: return the ensembles and every mistake."""
     known = {condition.label: condition for condition in conditions}
 
     def read(selector: _ConditionSelector, table: dict[str, Any]) -> Ensemble:
@@ -175,10 +168,7 @@ def _parse_tables(
     where: str,
     read: Callable[[_ConditionSelector, dict[str, Any]], T],
 ) -> tuple[tuple[T, ...], tuple[Problem, ...]]:
-    """Read a copy of each table with `read`.
-
-    Return the results and every mistake, added to the selector or raised.
-    """
+    """Read a copy of each table with `read`; return the results and every mistake."""
     results: list[T] = []
     problems: list[Problem] = []
     for index, table in enumerate(tables):
@@ -273,10 +263,7 @@ class _ConditionSelector:
         return conditions, text
 
     def _flatten_axes(self, axes: object) -> dict[str, Any]:
-        """Return the axes as dotted fields.
-
-        A value may be a table, for example a network without a name.
-        """
+        """Return the axes as dotted fields; a value may be a table, such as a network's."""
         table = axes if isinstance(axes, dict) else {}
         values = {key: value for key, value in table.items() if key in self.axes}
         return values | flatten({key: value for key, value in table.items() if key not in values})
@@ -296,10 +283,7 @@ class _ConditionSelector:
         return [condition.label for condition in self._find_conditions(axes, field)[0]]
 
     def matched_pairs(self, left: object, right: object) -> tuple[list[str], list[str]]:
-        """Return the labels of both sides, pair by pair.
-
-        A pair agrees in every axis that neither side names.
-        """
+        """Return the labels of both sides, in pairs that agree in every axis not named."""
         sides = [self._find_conditions(left, "left")[0], self._find_conditions(right, "right")[0]]
         if not all(sides):
             return ["?"], ["?"]

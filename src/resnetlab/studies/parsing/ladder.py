@@ -1,5 +1,4 @@
-"""Parser of ladders: rungs that each add to the rung before, and side rungs with another rung's
-parent. Free of torch.
+"""Parser of ladders: rungs that add to the rung before, and side rungs. Free of torch.
 
 This module defines the `[[rung]]` tables of a study file and turns them into the tables of their
 conditions. It builds no condition itself.
@@ -45,9 +44,7 @@ class _RungTable:
 def parse_rungs(
     tables: Mapping[str, Any], where: str
 ) -> tuple[tuple[Rung, ...], tuple[Problem, ...]]:
-    """Parse the rungs of a study file, side rungs included, and return them in order with every
-    mistake.
-    """
+    """Parse a study file's rungs, side rungs included: return them in order and every mistake."""
     rung_tables = tables["rung"]
     if not isinstance(rung_tables, list) or not all(
         isinstance(table, dict) for table in rung_tables

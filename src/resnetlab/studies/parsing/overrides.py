@@ -1,7 +1,4 @@
-"""Overrides of a study file by options of a command: `--data`, `--set`, `--seeds`.
-
-Free of torch.
-"""
+"""Overrides of a study file by options of a command: `--data`, `--set`, `--seeds`."""
 
 from __future__ import annotations
 

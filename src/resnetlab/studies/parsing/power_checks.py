@@ -1,7 +1,4 @@
-"""Checks before a run: claims that a plan cannot decide, and claims that it may not decide.
-
-Free of torch.
-"""
+"""Checks before a run: claims that a plan cannot decide, and claims that it may not decide."""
 
 from __future__ import annotations
 
@@ -42,9 +39,7 @@ def check_claim(
     where: str,
     field: str,
 ) -> list[Problem]:
-    """Return a problem for each part of a claim that the plan cannot decide, whatever the results
-    of its runs.
-    """
+    """Return a problem for each part of a claim that no result of the plan can decide."""
     problems = []
     by_label = {condition.label: condition for condition in conditions}
     if isinstance(claim, ClaimWithMargin) and (spread := _run_variance(claim, references)):
@@ -107,9 +102,7 @@ def _smallest_margin(seeds: int, run_variance: _RunVariance) -> float:
 def _run_variance(
     claim: ClaimWithMargin, references: Sequence[MatchedReference]
 ) -> _RunVariance | None:
-    """Return the spread from the claim's expected_sd or the published numbers; None without both,
-    and for pairs.
-    """
+    """Return the spread from expected_sd or published numbers; None without, and for pairs."""
     if not isinstance(claim, Relative) and claim.paired:
         return None
     weights = [1.0] * len(condition_labels(claim))
@@ -123,11 +116,11 @@ def _run_variance(
         sds, origin = [claim.expected_sd] * len(weights), f"{claim.expected_sd:g}{unit}"
     else:
         sds, origin = _reference_sds(claim, references)
-    return (
-        _RunVariance(tuple((w * sd) ** 2 for w, sd in zip(weights, sds, strict=True)), origin)
-        if sds
-        else None
-    )
+    if sds:
+        return _RunVariance(
+            tuple((w * sd) ** 2 for w, sd in zip(weights, sds, strict=True)), origin
+        )
+    return None
 
 
 def _reference_sds(
@@ -183,9 +176,7 @@ def _value_in_metric(claim: ClaimWithMargin, value: ReferenceValue) -> float | N
 
 
 def share_training(left: Condition, right: Condition) -> bool:
-    """Return True if runs of one seed share their whole training, so that only its evaluation
-    differs.
-    """
+    """Return True if runs of one seed share their training and differ in the evaluation."""
 
     def plain(c: Condition) -> tuple[ModelConfig, DataConfig, AnyRecipe]:
         return c.model, replace(c.data, test_curve=False, curve_images=None), c.recipe.training

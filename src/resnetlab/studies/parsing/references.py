@@ -16,10 +16,7 @@ from resnetlab.studies.study import Condition
 def load_reference_source(
     source: str, where: str = "", field: str = "references"
 ) -> ReferenceSource:
-    """Read the published numbers of a catalog name or TOML file.
-
-    Raises InputError with every mistake.
-    """
+    """Read the numbers of a catalog name or TOML file. Raises InputError with every mistake."""
     raw, file = read_named("references", source, "reference", where, field)
     loaded: ReferenceSource = decode(ReferenceSource, raw, file)
     problems: list[Problem] = []
@@ -37,8 +34,7 @@ def load_reference_source(
 def parse_references(
     raw_names: object, conditions: Sequence[Condition], where: str
 ) -> tuple[tuple[MatchedReference, ...], tuple[Problem, ...]]:
-    """Parse a study's `published = "he2016-cifar10"` (or a list of names) and assign the numbers to
-    its conditions.
+    """Parse `published = "he2016-cifar10"` (or a list) and assign the numbers to conditions.
 
     A number belongs to the conditions that have its network and the fields in its `at`. A number
     without a condition comes last, with an empty label.

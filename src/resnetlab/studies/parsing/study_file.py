@@ -9,7 +9,7 @@ from __future__ import annotations
 import copy
 import itertools
 import math
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import field, replace
 from functools import partial
 from pathlib import Path
@@ -28,14 +28,7 @@ from resnetlab.recipes.train import Recipe
 from resnetlab.runs.kinds import kind_of
 from resnetlab.schema import Name, NonNegativeInt, decode, strict_dataclass
 from resnetlab.shell import strip_folders
-from resnetlab.studies.parsing.claims import (
-    GridPoint,
-    answerable_claims,
-    answerable_tables,
-    parse_claims,
-    parse_distances,
-    parse_ensembles,
-)
+from resnetlab.studies.parsing.claims import GridPoint
 from resnetlab.studies.parsing.ladder import (
     parse_rungs,
     resolve_rungs,
@@ -43,7 +36,11 @@ from resnetlab.studies.parsing.ladder import (
     select_rungs,
 )
 from resnetlab.studies.parsing.overrides import Overrides, apply_overrides
-from resnetlab.studies.parsing.references import parse_references
+from resnetlab.studies.parsing.statements import (
+    StatementTables,
+    answerable_statements,
+    parse_statements,
+)
 from resnetlab.studies.parsing.toml_tables import (
     catalog_names,
     grid_of,
@@ -124,60 +121,28 @@ def parse_study(
     if check_data:
         more += _unknown_data(tables, where)
     are_complete = not more and file is not None and bool(file.seeds)
-    problems += more
-    if "seeds" not in tables:
-        problems += (Problem(where, "missing", "seeds = [0, 1, 2]", field="seeds"),)
-    if file is not None and not file.seeds:
-        problems += (Problem(where, "empty", "seeds = [0, 1, 2]", field="seeds"),)
-    if file is not None and len(set(file.seeds)) < len(file.seeds):
-        problems += (Problem(where, "contains a seed twice", "give each seed once", field="seeds"),)
-    claim_tables = tables.get("claim", [])
-    claims_in_file = (
-        [table for table in claim_tables if isinstance(table, dict)]
-        if isinstance(claim_tables, list)
-        else []
-    )
-    seeds = len(file.seeds) if file is not None else 0
+    problems += more + _seed_problems(tables, file, where)
     known = conditions if are_complete else []
-    references, reference_problems = parse_references(tables.get("references", []), known, where)
     has_valid_grid = not any(problem.field.startswith(("grid", "rung")) for problem in problems)
-    points = _grid_points(tables) if has_valid_grid and not known else known
-    claims, more = parse_claims(claims_in_file, points, seeds, where, references)
-    problems += more + reference_problems
-    distance_tables, ensemble_tables = (
-        (file.distance, file.ensemble) if file is not None else ((), ())
-    )
-    distances, more = parse_distances(distance_tables, known, where)
-    ensembles, ensemble_problems = parse_ensembles(ensemble_tables, known, where)
-    problems += more + ensemble_problems
-    left_out: tuple[str, ...] = ()
+    points: Sequence[Condition] | Sequence[GridPoint] = known
+    if has_valid_grid and not known:
+        points = _grid_points(tables)
+    statement_tables = _statement_tables(tables, file)
+    statements, more = parse_statements(statement_tables, known, points, where)
+    problems += more
     if axis_values and not problems:
-        conditions = [
-            c
-            for c in conditions
-            if all(c.values[axis] in values for axis, values in axis_values.items())
-        ]
-        references, _ = parse_references(
-            tables.get("references", []), conditions, where
-        )  # no problem here: a source may lose all its numbers
-        claims, left_out = answerable_claims(claims_in_file, conditions, seeds, where, references)
-        distances = answerable_tables(parse_distances, distance_tables, conditions, where)
-        ensembles = answerable_tables(parse_ensembles, ensemble_tables, conditions, where)
+        selected = axis_values.items()
+        conditions = [c for c in conditions if all(c.values[a] in v for a, v in selected)]
+        statements = answerable_statements(statement_tables, conditions, where)
         all_rungs, (rungs, problems) = rungs, select_rungs(rungs, axis_values.get("rung", ()))
-        left_out = (
-            *(rung.claim.statement for rung in all_rungs if rung.claim and rung not in rungs),
-            *left_out,
-        )
+        lost = [rung.claim.statement for rung in all_rungs if rung.claim and rung not in rungs]
+        statements = replace(statements, left_out=(*lost, *statements.left_out))
     if overrides.data is not None or overrides.settings:
         study_data = {"data": raw.get("data") or {"source": overrides.data}}
         conditions = _with_file_protocols(conditions, raw | study_data, where)
     problems += _check_instruments(file.diagnostics, conditions, where) if file is not None else ()
     if problems or file is None:
-        raise InputError(
-            *{
-                (problem.field, problem.message, problem.got): problem for problem in problems
-            }.values()
-        )
+        raise InputError(*{(p.field, p.message, p.got): p for p in problems}.values())
     return Study(
         name=file.name,
         question=file.question,
@@ -185,16 +150,41 @@ def parse_study(
         limits=file.limits,
         conditions=tuple(conditions),
         seeds=file.seeds,
-        claims=(*(rung.claim for rung in rungs if rung.claim), *claims),
-        references=tuple(pair for pair in references if pair.condition),
-        unmatched_references=tuple(pair for pair in references if not pair.condition),
+        claims=(*(rung.claim for rung in rungs if rung.claim), *statements.claims),
+        references=tuple(pair for pair in statements.references if pair.condition),
+        unmatched_references=tuple(pair for pair in statements.references if not pair.condition),
         numerics=file.numerics,
         diagnostics=file.diagnostics,
         overrides=changes,
-        left_out=left_out,
-        distances=distances,
-        ensembles=ensembles,
+        left_out=statements.left_out,
+        distances=statements.distances,
+        ensembles=statements.ensembles,
         ladder=rungs,
+    )
+
+
+def _seed_problems(
+    tables: Mapping[str, Any], file: _StudyFile | None, where: str
+) -> tuple[Problem, ...]:
+    example = "seeds = [0, 1, 2]"
+    if "seeds" not in tables:
+        return (Problem(where, "missing", example, field="seeds"),)
+    if file is not None and not file.seeds:
+        return (Problem(where, "empty", example, field="seeds"),)
+    if file is not None and len(set(file.seeds)) < len(file.seeds):
+        return (Problem(where, "contains a seed twice", "give each seed once", field="seeds"),)
+    return ()
+
+
+def _statement_tables(tables: Mapping[str, Any], file: _StudyFile | None) -> StatementTables:
+    """Return the tables that make statements, as far as a file with mistakes has them."""
+    claims = tables.get("claim", [])
+    return StatementTables(
+        claims=[t for t in claims if isinstance(t, dict)] if isinstance(claims, list) else [],
+        distances=file.distance if file is not None else (),
+        ensembles=file.ensemble if file is not None else (),
+        references=tables.get("references", []),
+        seeds=len(file.seeds) if file is not None else 0,
     )
 
 
@@ -217,8 +207,7 @@ def _with_file_protocols(
 def _check_instruments(
     diagnostics: DiagnosticsConfig, conditions: list[Condition], where: str
 ) -> tuple[Problem, ...]:
-    """Return problems for measurements that fine-tuning does not have, and for epochs that no run
-    reaches.
+    """Return problems of measurements without fine-tuning, and of epochs that no run reaches.
 
     The epochs are checked only if the recipes give their number.
     """
@@ -231,11 +220,8 @@ def _check_instruments(
     if not late or None in epochs or not epochs:
         return ()
     fix = f"epochs from 0 (before training) to {last}"
-    return (
-        Problem(
-            where, "after the last epoch", fix, field="diagnostics.gradient_norms", got=str(late[0])
-        ),
-    )
+    field = "diagnostics.gradient_norms"
+    return (Problem(where, "after the last epoch", fix, field=field, got=str(late[0])),)
 
 
 # Parts of a file
@@ -253,42 +239,17 @@ def _conditions(
     grid = grid_of(tables)
     problems: tuple[Problem, ...] = ()
     for axis, values in list(grid.items()):
-        count = len(problems)
-        if not isinstance(values, list) or not values:
-            problems += (
-                Problem(where, "not a list of values", f"{axis} = [1, 2]", field=f"grid.{axis}"),
-            )
-        elif any(value in values[:index] for index, value in enumerate(values)):
-            problems += (
-                Problem(
-                    where, "contains a value twice", "give each value once", field=f"grid.{axis}"
-                ),
-            )
-        if axis.split(".")[0] not in CONDITION_PARTS:
-            fix = suggest(axis.split(".")[0], CONDITION_PARTS) or "model.depth = [20, 56]"
-            problems += (
-                Problem(
-                    where, f"not a field of {', '.join(CONDITION_PARTS)}", fix, field=f"grid.{axis}"
-                ),
-            )
-        if len(problems) > count:
+        if more := _axis_problems(axis, values, where):
+            problems += more
             del grid[axis]
     # The rest is read without the parts that have mistakes already.
     bases, more = _bases(tables, where, grid_of(tables))
     broken = {problem.field.removeprefix("grid.").split(".")[0] for problem in (*problems, *more)}
     problems += more
-    size = 1
-    for values in grid.values():
-        size *= len(values)
+    size = math.prod(map(len, grid.values()))
     if size > MAX_CONDITIONS:
-        return [], (
-            Problem(
-                where,
-                format_count(size, "condition"),
-                f"at most {MAX_CONDITIONS:,}",
-                field="grid",
-            ),
-        )
+        fix = f"at most {MAX_CONDITIONS:,}"
+        return [], (Problem(where, format_count(size, "condition"), fix, field="grid"),)
     conditions = []
     for point in itertools.product(*grid.values()):
         values = dict(zip(grid, point, strict=True))
@@ -297,6 +258,20 @@ def _conditions(
         if condition:
             conditions.append(condition)
     return _assign_labels(conditions), problems
+
+
+def _axis_problems(axis: str, values: object, where: str) -> tuple[Problem, ...]:
+    """Return the mistakes of an axis of the grid."""
+    problems = []
+    if not isinstance(values, list) or not values:
+        problems.append(("not a list of values", f"{axis} = [1, 2]"))
+    elif any(value in values[:index] for index, value in enumerate(values)):
+        problems.append(("contains a value twice", "give each value once"))
+    part = axis.split(".")[0]
+    if part not in CONDITION_PARTS:
+        fix = suggest(part, CONDITION_PARTS) or "model.depth = [20, 56]"
+        problems.append((f"not a field of {', '.join(CONDITION_PARTS)}", fix))
+    return tuple(Problem(where, message, fix, field=f"grid.{axis}") for message, fix in problems)
 
 
 def _grid_points(tables: Mapping[str, Any]) -> list[GridPoint]:
@@ -332,24 +307,17 @@ def _unknown_data(tables: Mapping[str, Any], where: str) -> tuple[Problem, ...]:
 def _bases(
     tables: Mapping[str, Any], where: str, grid: Mapping[str, Any]
 ) -> tuple[dict[str, Any], tuple[Problem, ...]]:
-    """Return the file's own model, data, recipe and numerics; an axis of the grid may replace each
-    of them.
-    """
+    """Return the file's own model, data, recipe and numerics; an axis may replace each."""
     bases: dict[str, Any] = {name: tables.get(name) for name in ("model", "data", "numerics")}
-    bases["recipe"], problems = _collect_problems(
-        lambda: (
-            recipe_table(tables.get("recipe"), where, "recipe")
-            if tables.get("recipe") is not None
-            else None
-        )
-    )
+    recipe = tables.get("recipe")
+    problems: tuple[Problem, ...] = ()
+    if recipe is not None:
+        recipe, problems = _collect_problems(lambda: recipe_table(recipe, where, "recipe"))
+    bases["recipe"] = recipe
     for name, example in (("model", "cifar-resnet20"), ("data", "digits"), ("recipe", "adam")):
         fix = f'{name} = "{example}"'
-        if (
-            tables.get(name) is None
-            and name not in grid
-            and (name == "recipe" or not has_subfield(name, grid))
-        ):
+        is_varied = name in grid or (name != "recipe" and has_subfield(name, grid))
+        if tables.get(name) is None and not is_varied:
             problems += (Problem(where, "missing", fix, field=name),)
         elif name != "recipe" and not isinstance(tables.get(name), str | dict | None):
             problems += (Problem(where, "neither a name nor a table", fix, field=name),)
@@ -374,17 +342,13 @@ def _rungs(
             copy.deepcopy(parts_by_rung[rung.condition]), {"rung": rung.condition}, where
         )
         field = f"rung[{index}].adds" if rung.parent else ""
-        problems += tuple(
-            replace(p, field=".".join(part for part in (field, p.field) if part)) for p in more
-        )
+        problems += tuple(replace(p, field=".".join(filter(None, (field, p.field)))) for p in more)
         if condition is None:
             continue
         conditions[rung.condition] = condition = replace(condition, label=rung.condition)
         if rung.parent and _is_same(condition, conditions[rung.parent]):
-            message, fix = (
-                f"changes nothing of {rung.parent}",
-                "give a field another value than its parent has",
-            )
+            message = f"changes nothing of {rung.parent}"
+            fix = "give a field another value than its parent has"
             problems += (Problem(where, message, fix, field=field, got="; ".join(rung.adds)),)
     return rungs, list(conditions.values()), problems
 
@@ -402,13 +366,9 @@ def _condition(
 ) -> tuple[Condition | None, tuple[Problem, ...]]:
     parts = {name: copy.deepcopy(base) for name, base in bases.items()}
     problems: tuple[Problem, ...] = ()
-    for axis, value in sorted(
-        values.items(), key=lambda item: item[0].count(".")
-    ):  # a table before its fields
-        if axis.split(".")[0] not in broken:
-            copied = copy.deepcopy(value)  # a field below the axis must not change the axis itself
-            problems += _collect_problems(partial(set_field, parts, axis, copied, where))[1]
-    for key, value in deferred.items():
+    # A table comes before its fields. A field below an axis must not change the axis itself.
+    axes = sorted(values.items(), key=lambda item: item[0].count("."))
+    for key, value in (*((key, copy.deepcopy(value)) for key, value in axes), *deferred.items()):
         if key.split(".")[0] not in broken:
             problems += _collect_problems(partial(set_field, parts, key, value, where))[1]
     return (None, problems) if problems else _resolve_condition(parts, values, where, broken)
@@ -439,9 +399,8 @@ def _resolve_condition(
     model, data, recipe = resolved["model"], resolved["data"], resolved["recipe"]
     numerics = None
     if has_subfield("numerics", values):
-        numerics, more = _collect_problems(
-            lambda: decode(Numerics, parts["numerics"], where, "numerics")
-        )
+        read_numerics = partial(decode, Numerics, parts["numerics"], where, "numerics")
+        numerics, more = _collect_problems(read_numerics)
         problems += more
     if problems or model is None:
         return None, problems
@@ -453,12 +412,8 @@ def _resolve_condition(
             return None, problems
         label = model.name if isinstance(model, ExternalConfig) else label
     elif data.split is not None:
-        message = "only for fine-tuning recipes"
-        return None, (
-            Problem(
-                where, message, 'data.validation = 0.1, or recipe = "fixres"', field="data.split"
-            ),
-        )
+        fix = 'data.validation = 0.1, or recipe = "fixres"'
+        return None, (Problem(where, "only for fine-tuning recipes", fix, field="data.split"),)
     return Condition(
         label=label, values=values, model=model, data=data, recipe=recipe, numerics=numerics
     ), ()
@@ -472,16 +427,12 @@ def finetune_conflicts(model: ModelConfig, data: DataConfig, where: str) -> tupl
         message = "has no pre-trained weights, which a fine-tuning recipe needs"
         problems.append(Problem(where, message, fix, field="model", got=model.slug))
     allowed_data = DataConfig(source=data.source, skip_bad=data.skip_bad, split=data.split)
-    unused = [name for name, value in vars(data).items() if value != getattr(allowed_data, name)]
-    for name in unused:
-        fix = (
-            "recipe.train_size"
-            if name == "image_size"
-            else "remove it; data.split splits a folder of photographs"
-        )
-        problems.append(
-            Problem(where, "not available with a fine-tuning recipe", fix, field=f"data.{name}")
-        )
+    message = "not available with a fine-tuning recipe"
+    for name, value in vars(data).items():
+        if value != getattr(allowed_data, name):
+            fix = "remove it; data.split splits a folder of photographs"
+            fix = "recipe.train_size" if name == "image_size" else fix
+            problems.append(Problem(where, message, fix, field=f"data.{name}"))
     if data.source in SOURCE_NAMES or data.source.endswith(".npz"):
         message = "arrays, but a fine-tuning recipe needs a folder of photographs"
         problems.append(Problem(where, message, "--data DIR", field="data.source", got=data.source))
@@ -489,45 +440,32 @@ def finetune_conflicts(model: ModelConfig, data: DataConfig, where: str) -> tupl
 
 
 def _assign_labels(conditions: list[Condition]) -> list[Condition]:
-    """Give the conditions unique labels: the title of the network, then the axes that the title
-    does not contain.
-    """
+    """Give unique labels: the network's title, then the axes that it does not contain."""
     labels = [condition.label for condition in conditions]
-    short_names = {
-        "train_size": "train",
-        "test_size": "test",
-    }  # axes of a fine-tuning recipe, whose name describes the rest
+    # Axes of a fine-tuning recipe, whose name describes the rest.
+    short_names = {"train_size": "train", "test_size": "test"}
     if len(set(labels)) == len(labels):
         return conditions
     hidden = ("model", "model.depth", "model.shortcut", "model.blocks", "model.name")
-    open_axes = [
-        [
-            (short_names.get(name := axis.split(".")[-1], name), v)
-            for axis, v in c.values.items()
-            if axis not in hidden
-        ]
-        for c in conditions
-    ]
     tuned = all(condition.kind.has_stages for condition in conditions) and len(set(labels)) == 1
-    candidates = [
-        ", ".join([*([] if tuned else [c.label]), *map(_axis_text, axes)])
-        for c, axes in zip(conditions, open_axes, strict=True)
-    ]
+    candidates = []
+    for condition in conditions:
+        words = [] if tuned else [condition.label]
+        for axis, value in condition.values.items():
+            name = axis.split(".")[-1]
+            if axis not in hidden:
+                words.append(_axis_text((short_names.get(name, name), value)))
+        candidates.append(", ".join(words))
     if len(set(candidates)) < len(candidates):
         candidates = [", ".join(map(_axis_text, c.values.items())) for c in conditions]
     if len(set(candidates)) < len(candidates):  # two files have the same name
         candidates = [f"{label}, {number}" for number, label in enumerate(candidates, 1)]
-    return [
-        replace(condition, label=label)
-        for condition, label in zip(conditions, candidates, strict=True)
-    ]
+    pairs = zip(conditions, candidates, strict=True)
+    return [replace(condition, label=label) for condition, label in pairs]
 
 
 def _axis_text(axis: tuple[str, Any]) -> str:
-    """Return an axis as text, for example `lr 0.1`.
-
-    A path is shortened to its last part for reports.
-    """
+    """Return an axis as text, such as `lr 0.1`, and only the last part of a path."""
     name, value = axis
     if name == "recipe" and value in finetune_recipe_names():
         return str(value)

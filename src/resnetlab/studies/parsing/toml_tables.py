@@ -50,17 +50,14 @@ def catalog_names(kind: str) -> list[str]:
 
 
 def study_source(study: str) -> str:
-    """Return the source of a study of the catalog, from the first line of its file: `# Source:
-    ...`.
-    """
+    """Return the source of a catalog study, from its file's first line: `# Source: ...`."""
     path = resources.files("resnetlab.catalog") / "studies" / f"{study}.toml"
     line = path.read_text(encoding="utf-8").partition("\n")[0]
     return format_citation(line.partition("Source:")[2].strip())
 
 
 def summarize_studies() -> list[dict[str, Any]]:
-    """Count the conditions and seeds of each study of the catalog, and give its question and its
-    source.
+    """Count conditions and seeds of each catalog study; give its question and source.
 
     It reads only the tables and builds no condition, so it is fast. A test compares the counts with
     the parsed studies.
@@ -125,8 +122,7 @@ def get_field(tables: Mapping[str, Any], key: str) -> Any:
 
 
 def set_field(tables: dict[str, Any], key: str, value: object, where: str) -> None:
-    """Set a dotted field. A part that is a bare name (`model = "cifar-resnet20"`) becomes a table
-    with that name.
+    """Set a dotted field; a bare name (`model = "cifar-resnet20"`) becomes a table with it.
 
     Raises InputError if a part is neither a name nor a table.
     """
@@ -184,10 +180,7 @@ def has_subfield(name: str, keys: Iterable[str]) -> bool:
 
 
 def to_toml(value: Any) -> str:
-    """Return a value as TOML.
-
-    For strings, numbers, booleans and lists of them, JSON text is valid TOML.
-    """
+    """Return a value as TOML; that of a string, number, boolean or list is its JSON."""
     if isinstance(value, dict):
         return f"{{ {', '.join(f'{key} = {to_toml(item)}' for key, item in value.items())} }}"
     if isinstance(value, list):

@@ -1,0 +1,218 @@
+"""Comparison of published numbers with trained runs: badge, prediction interval and differences.
+
+A badge is never a verdict. There is none, but a reason, if the number was measured on other data or
+images, or if the protocol here is a reduced one.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from statistics import NormalDist
+from typing import TYPE_CHECKING
+
+from resnetlab.reports.format import format_count, join_words
+from resnetlab.stats.intervals import ACCURACY_RANGE_PCT, Interval, mean, within_range
+from resnetlab.stats.prediction import CompatibilityBadge, compare_with_reported
+from resnetlab.studies.claims import ClaimSplit
+from resnetlab.studies.parsing.references import flatten_condition
+from resnetlab.studies.references import MatchedReference, Quantity
+
+if TYPE_CHECKING:
+    from resnetlab.analysis.analyze import StudyAnalysis
+
+TOP5: Quantity = "top-5 error"
+_UNKNOWN_EPOCH = "the last, or not described"
+
+
+@dataclass(frozen=True)
+class ReferenceComparison:
+    """Comparison of a published number with trained runs: accuracy or top-5 error in %, or nats."""
+
+    reference: MatchedReference
+    measured: tuple[float, ...]
+    badge: CompatibilityBadge | None
+    interval: Interval | None
+    """Prediction interval of the published number if nothing differs; None without a badge."""
+    no_badge_reason: str
+    """Reason that there is no badge."""
+    differences: tuple[str, ...]
+    is_plotted: bool
+    """True if the number is of the same images, so that figures of them can contain it."""
+
+
+def compare_references(analysis: StudyAnalysis) -> tuple[ReferenceComparison, ...]:
+    """Compare every published number of the study with its runs, in the order of the conditions."""
+    order = list(analysis.summaries)
+    pairs = sorted(analysis.study.references, key=lambda pair: order.index(pair.condition))
+    return tuple(_compare(analysis, pair) for pair in pairs)
+
+
+def _compare(analysis: StudyAnalysis, reference: MatchedReference) -> ReferenceComparison:
+    value = reference.value
+    measured = _measured_values(analysis, reference)
+    why = (
+        value.status
+        or _not_measured_reason(analysis, reference)
+        or _reduction(analysis, reference)
+        or _no_interval_reason(analysis, reference, measured)
+    )
+    badge, interval = None, None
+    if not why:
+        source = value.as_reported_result()
+        subset_error = _subset_error(analysis, reference, mean(measured))
+        badge, interval, _ = compare_with_reported(
+            measured, replace(source, half_width=source.half_width + subset_error)
+        )
+        possible = Interval(0.0, math.inf) if value.quantity == "loss" else ACCURACY_RANGE_PCT
+        interval = within_range(interval, possible)
+    drawn = not mismatch_reason(analysis, reference) and value.accuracy_pct is not None
+    return ReferenceComparison(
+        reference, measured, badge, interval, why, _differences(analysis, reference), drawn
+    )
+
+
+def _measured_values(analysis: StudyAnalysis, reference: MatchedReference) -> tuple[float, ...]:
+    """Return the values of the trained runs on the split and at the epoch of a published number.
+
+    They are losses in nats, top-5 errors in percent, or accuracies in percent.
+    """
+    value, measured = reference.value, []
+    points = {(p.seed, p.split, p.epoch): p for p in analysis.points(reference.condition)}
+    for row in analysis.rows(reference.condition):
+        if row.status != "trained":
+            continue
+        if value.epoch:
+            point = points.get((row.seed, value.split, value.epoch))
+            error, loss, top5 = (
+                (point.top1_error_pct, point.loss_nats, None) if point else (None, None, None)
+            )
+        else:
+            error, loss, top5 = (
+                getattr(row, f"{value.split}_{name}")
+                for name in ("error_pct", "loss_nats", "top5_error_pct")
+            )
+        right = None if error is None else 100 - error
+        measured.append({"loss": loss, TOP5: top5}.get(value.quantity, right))
+    return tuple(number for number in measured if number is not None)
+
+
+def _subset_error(analysis: StudyAnalysis, reference: MatchedReference, accuracy: float) -> float:
+    """Return the sampling error of an accuracy in percent on a part of the train images.
+
+    It is half the width of the 95 % interval of the accuracy on all train images; 0 for other
+    numbers.
+    """
+    facts = analysis.data(reference.condition)
+    part, all_images = facts.train_subset_images, facts.train_images
+    if reference.value.split != "train" or reference.value.accuracy_pct is None or not part:
+        return 0.0
+    variance = accuracy * (100 - accuracy) / part * (1 - part / all_images)
+    return NormalDist().inv_cdf(0.975) * math.sqrt(variance)
+
+
+def _not_measured_reason(analysis: StudyAnalysis, reference: MatchedReference) -> str:
+    """Return the reason why this quantity was not measured here; empty if it was."""
+    value, published_data = reference.value, reference.protocol.data
+    name = analysis.data(reference.condition).name
+    rows = analysis.rows(reference.condition)
+    top5_measured = any(getattr(row, f"{value.split}_top5_error_pct") is not None for row in rows)
+    if value.quantity == "multiply-adds" or (
+        value.quantity == TOP5 and analysis.counts.complete and not top5_measured
+    ):
+        return f"{value.quantity}, which is not measured here"
+    if published_data and name not in (published_data, f"{published_data}-rebuilt"):
+        return f"measured on {published_data}, here on {name}"
+    recorded = {(p.split, p.epoch) for p in analysis.points(reference.condition)}
+    read_at = (value.split, value.epoch)
+    if value.epoch and analysis.counts.complete and read_at not in recorded:
+        where = f"the {value.split} images at epoch {value.epoch:g}"
+        return f"measured on {where}, which are not recorded here"
+    return ""
+
+
+def mismatch_reason(
+    analysis: StudyAnalysis, reference: MatchedReference, split: ClaimSplit = "test"
+) -> str:
+    """Return why the number is not comparable with a split at the end; empty if it is."""
+    value = reference.value
+    if value.split != split:
+        return f"measured on the {value.split} images, here on the {split} images"
+    return _not_measured_reason(analysis, reference) or (
+        f"read at epoch {value.epoch:g}, before the end" if value.epoch else ""
+    )
+
+
+def _no_interval_reason(
+    analysis: StudyAnalysis, reference: MatchedReference, measured: tuple[float, ...]
+) -> str:
+    if not analysis.counts.complete:
+        return "waiting for the last run"
+    if len(measured) < 2:
+        return f"{format_count(len(measured), 'trained run')}: no interval"
+    lower_best = reference.value.quantity in ("loss", TOP5) and reference.value.statistic == "best"
+    return f"a best {reference.value.quantity}: there is no interval for it" if lower_best else ""
+
+
+def _differences(analysis: StudyAnalysis, reference: MatchedReference) -> tuple[str, ...]:
+    """Return the differences from the source's protocol."""
+    condition = analysis.study.condition(reference.condition)
+    facts, protocol = analysis.data(reference.condition), reference.protocol
+    recipe, differences = condition.recipe, []
+    if facts.name == f"{protocol.data}-rebuilt":
+        differences.append(f"data {facts.name} (published {protocol.data})")
+    if reference.value.split == "train" and facts.train_subset_images:
+        differences.append(
+            f"{facts.train_subset_images:,} of the train images, which widens the interval "
+            "(published: all)"
+        )
+    lengths = (
+        (recipe.total_steps(facts.train_images), protocol.steps, "step"),
+        (recipe.num_epochs(facts.train_images), protocol.epochs, "epoch"),
+        (facts.train_images, protocol.train_images, "train image"),
+    )
+    for here, published, unit in lengths:
+        if published is not None and here != published:
+            differences.append(f"{format_count(here, unit)} (published {published:,.10g})")
+    fields = flatten_condition(condition)
+    for key, value in protocol.fields.items():
+        if key in fields and fields[key] != value:
+            name, here_text = key.split(".", 1)[-1], _setting_text(fields[key])
+            differences.append(f"{name} {here_text} (published {_setting_text(value)})")
+    selected_on = reference.value.selected_on
+    if selected_on != ("validation" if recipe.select == "best" else ""):
+        published_text = f"by the {selected_on} images" if selected_on else _UNKNOWN_EPOCH
+        here_text = "by validation" if recipe.select == "best" else "the last"
+        differences.append(f"the epoch: {here_text} (published {published_text})")
+    counts = analysis.summaries[reference.condition].counts
+    if counts.trained < counts.finished:
+        differences.append("trained runs only")
+    return tuple(differences)
+
+
+def _reduction(analysis: StudyAnalysis, reference: MatchedReference) -> str:
+    """Return the reason that the protocol here is a reduced one; empty if it is not."""
+    condition = analysis.study.condition(reference.condition)
+    facts, protocol = analysis.data(reference.condition), reference.protocol
+    recipe, reductions = condition.recipe, []
+    if protocol.steps is not None:
+        batch_size = int(protocol.fields.get("recipe.batch_size", recipe.batch_size))
+        images = recipe.total_steps(facts.train_images) * recipe.batch_size
+        if images < protocol.steps * batch_size:
+            reductions.append("fewer steps than the published one")
+    if protocol.epochs is not None and recipe.num_epochs(facts.train_images) < protocol.epochs:
+        reductions.append("fewer epochs than the published one")
+    if protocol.train_images is not None and facts.train_images < protocol.train_images:
+        reductions.append("fewer train images than the published one")
+    if condition.data.train_images is not None:
+        reductions.append(f"trained on only {condition.data.train_images:,} images")
+    # The data may be the same, only in another folder: then `--data` is no change of the protocol.
+    same = ("data = ",) if facts.name in (protocol.data, f"{protocol.data}-rebuilt") else ()
+    unchanged = ("seeds = ", "grid.", *same)
+    changed = [item for item in analysis.study.overrides if not item.startswith(unchanged)]
+    reductions += [f"changed by the command: {join_words(changed)}"] if changed else []
+    return f"reduced protocol: {join_words(reductions)}" if reductions else ""
+
+
+def _setting_text(value: object) -> str:
+    return {True: "on", False: "off"}[value] if isinstance(value, bool) else f"{value}"
