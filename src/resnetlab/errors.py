@@ -79,8 +79,11 @@ def suggest(name: str, known_names: Iterable[str]) -> str:
 
 def escape_controls(text: str) -> str:
     """Escape control and undecodable characters in `text`, so that a file name cannot control a
-    terminal.
+    terminal. A no-break space is kept: French text needs it.
     """
     return "".join(
-        c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode() for c in text
+        c
+        if c.isprintable() or c == "\N{NO-BREAK SPACE}"
+        else c.encode("unicode_escape", "surrogatepass").decode()
+        for c in text
     )

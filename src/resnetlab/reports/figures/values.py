@@ -15,6 +15,7 @@ from resnetlab.reports.document import (
     DotPlot,
     ForestPlot,
     ForestRow,
+    HeatMap,
     LadderPlot,
     ReferenceEffect,
     RungRow,
@@ -90,6 +91,15 @@ def plot_csv(plot: AnyPlot) -> str:
                     ]
                     for row in plot.rows
                     for mark in row.reference_marks
+                ),
+            )
+        case HeatMap():
+            names = [plot.row_axis, plot.column_axis, "mean_pct", "low_pct", "high_pct"]
+            return csv_text(
+                [*names, "failed", "runs"],
+                (
+                    [c.row, c.column, c.mean_pct, c.low_pct, c.high_pct, c.failed, c.runs]
+                    for c in plot.cells
                 ),
             )
         case ScatterPlot():
