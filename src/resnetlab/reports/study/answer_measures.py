@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from resnetlab.analysis import run_measures
 from resnetlab.analysis.first_converged import first_converged, ordering_groups
-from resnetlab.analysis.two_axes import TwoAxes, two_axes
+from resnetlab.analysis.two_axes import TwoAxes, axis_names, two_axes
 from resnetlab.reports.format import decimals
 from resnetlab.reports.study.answer_claims import Finding, accuracy_text
 from resnetlab.reports.study.answer_writer import AnswerWriter
@@ -199,13 +199,16 @@ def grid_finding(writer: AnswerWriter, analysis: StudyAnalysis) -> Finding:
         (label for label in labels if analysis.summaries[label].mean_pct is not None),
         key=lambda label: -(analysis.summaries[label].mean_pct or 0.0),
     )
-    names = [axis.rsplit(".", 1)[-1] for axis in (axes.row_axis, axes.column_axis)]
+    names = [writer.say(*axis_names(axis)) for axis in (axes.row_axis, axes.column_axis)]
     parts = [_best_cell(writer, analysis, ranked)]
     cells = []
     for column, (row, summary) in best_rows.items():
         label = axes.labels[row, column]
         reached = accuracy_text(writer, analysis, label)
-        shown = (writer.count(f"{names[1]} {column:g}", column), writer.count(label, row))
+        shown = (
+            writer.count(f"{axes.column_axis} {column:g}", column),
+            writer.count(f"{axes.row_axis} {row:g}", row),
+        )
         cells.append(
             writer.say(
                 f"{names[1]} {shown[0]}: {names[0]} {shown[1]} with {reached}",
@@ -216,7 +219,7 @@ def grid_finding(writer: AnswerWriter, analysis: StudyAnalysis) -> Finding:
     parts.append(
         writer.say(
             f"The best {names[0]} for each {names[1]}: {writer.join(cells)}.",
-            f"Le meilleur {names[0]} pour chaque {names[1]} : {writer.join(cells)}.",
+            f"Le meilleur {names[0]} pour chaque valeur de « {names[1]} » : {writer.join(cells)}.",
         )
     )
     parts.append(_diagonal(writer, axes, {c: row for c, (row, _) in best_rows.items()}, names))
@@ -267,33 +270,31 @@ def _diagonal(
     steps = [right - left for left, right in itertools.pairwise(rows)]
     if not steps:
         return ""
-    if all(step == 0 for step in steps):
-        return writer.say(
-            f"The best {names[0]} is the same for every {names[1]}.",
-            f"Le meilleur {names[0]} est le même pour chaque {names[1]}.",
-        )
-    if all(step >= 0 for step in steps):
-        ratios = [best[column] / column for column in axes.columns if best.get(column) and column]
-        ends = [
-            writer.count(f"ratio {i}", float(f"{r:.2g}"))
-            for i, r in enumerate((min(ratios), max(ratios)))
-        ]
-        return writer.say(
-            f"The best {names[0]} rises with {names[1]}: the best cells lie along the diagonal of "
-            f"the grid, where {names[0]} divided by {names[1]} is {ends[0]} to {ends[1]}.",
-            f"Le meilleur {names[0]} croît avec {names[1]} : les meilleures cases suivent la "
-            f"diagonale de la grille, où {names[0]} divisé par {names[1]} va de {ends[0]} à "
-            f"{ends[1]}.",
-        )
-    if all(step <= 0 for step in steps):
-        return writer.say(
-            f"The best {names[0]} falls as {names[1]} rises.",
-            f"Le meilleur {names[0]} décroît quand {names[1]} croît.",
-        )
-    return writer.say(
-        f"The best {names[0]} follows no single direction as {names[1]} rises.",
-        f"Le meilleur {names[0]} ne suit pas une seule direction quand {names[1]} croît.",
+    start = writer.say(
+        f"By these means, the best {names[0]}", f"D'après ces moyennes, le meilleur {names[0]}"
     )
+    if all(step == 0 for step in steps):
+        end = writer.say(f"is the same for every {names[1]}.", "est toujours le même.")
+    elif all(step >= 0 for step in steps):
+        ratios = [best[column] / column for column in axes.columns if best.get(column) and column]
+        low, high = (
+            writer.count(f"{end} ratio", float(f"{ratio:.2g}"))
+            for end, ratio in (("lowest", min(ratios)), ("highest", max(ratios)))
+        )
+        end = writer.say(
+            f"rises with {names[1]}: the best cells lie along the diagonal of the grid, where "
+            f"{names[0]} divided by {names[1]} is {low} to {high}.",
+            f"croît avec « {names[1]} » : les meilleures cases suivent la diagonale de la grille, "
+            f"où le quotient des deux va de {low} à {high}.",
+        )
+    elif all(step <= 0 for step in steps):
+        end = writer.say(f"falls as {names[1]} rises.", f"décroît quand « {names[1]} » croît.")
+    else:
+        end = writer.say(
+            f"follows no single direction as {names[1]} rises.",
+            f"ne suit pas une seule direction quand « {names[1]} » croît.",
+        )
+    return f"{start} {end}"
 
 
 def ensemble_findings(writer: AnswerWriter, analysis: StudyAnalysis) -> Iterator[Finding]:

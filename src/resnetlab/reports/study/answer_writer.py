@@ -50,9 +50,9 @@ class AnswerWriter:
         high = self.number(f"{name}, high", interval.high, digits)
         return f" [{low}{', ' if self.language == 'en' else ' ; '}{high}]"
 
-    def points_fr(self, value: float) -> str:
-        """Return the French unit of a difference: the plural begins at 2."""
-        return "point" if abs(value) < 2 else "points"
+    def points_fr(self, value: float, unit: str = "point") -> str:
+        """Return the French unit of a number: the plural begins at 2."""
+        return unit if abs(value) < 2 else f"{unit}s"
 
     def label(self, label: str) -> str:
         """Quote the label of a condition or the statement of a claim."""

@@ -40,6 +40,7 @@ def answers(analysis: StudyAnalysis) -> tuple[QuestionAnswer, ...]:
 
 
 def answer_question(analysis: StudyAnalysis, question: Question) -> QuestionAnswer:
+    """Return the answer to a question from the values of a study's runs."""
     measured: dict[str, str] = {}
     values: dict[str, float] = {}
     statuses: tuple[str, ...] = ()

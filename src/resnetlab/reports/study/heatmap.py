@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from resnetlab.analysis.two_axes import TwoAxes, two_axes
+from resnetlab.analysis.two_axes import TwoAxes, axis_names, two_axes
 from resnetlab.reports.document import Cell, Column, GridSection, HeatCell, HeatMap, Table
 from resnetlab.reports.format import DASH, decimals, format_interval, format_pct
 from resnetlab.stats.intervals import Interval
@@ -18,7 +18,7 @@ def grid_section(analysis: StudyAnalysis) -> GridSection | None:
     axes = two_axes(analysis)
     if axes is None:
         return None
-    names = [_axis_name(axis) for axis in (axes.row_axis, axes.column_axis)]
+    names = [axis_names(axis)[0] for axis in (axes.row_axis, axes.column_axis)]
     cells = tuple(
         _cell(analysis, axes, row, column)
         for row in axes.rows
@@ -39,12 +39,6 @@ def grid_section(analysis: StudyAnalysis) -> GridSection | None:
     title = f"Accuracy by {names[0]} and {names[1]}"
     plot = HeatMap("grid", title, caption, alt, names[0], names[1], axes.rows, axes.columns, cells)
     return GridSection(_table(plot), plot)
-
-
-def _axis_name(axis: str) -> str:
-    """Return the last part of an axis in words: `batch size` of `recipe.batch_size`."""
-    name = axis.rsplit(".", 1)[-1].replace("_", " ")
-    return {"lr": "learning rate"}.get(name, name)
 
 
 def _cell(analysis: StudyAnalysis, axes: TwoAxes, row: float, column: float) -> HeatCell:

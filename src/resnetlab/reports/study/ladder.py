@@ -67,9 +67,9 @@ def _table(analysis: StudyAnalysis) -> Table:
         Column("Test"),
         Column("Train"),
         Column("Difference"),
-        Column("Spread of the last epochs"),
         Column("Verdict", numeric=False),
         Column("Explanation", numeric=False),
+        Column("Spread of the last epochs"),
     )
     verdicts = _verdicts(analysis)
     rows = tuple(
@@ -134,9 +134,9 @@ def _row(analysis: StudyAnalysis, rung: Rung, verdict: Verdict | None) -> tuple[
             "" if gap_to_test is None else f"{format_signed(gap_to_test)} to test",
         ),
         difference,
-        _spread_cell(analysis, rung),
         word,
         Cell(_explanation(rung)),
+        _spread_cell(analysis, rung),
     )
 
 
