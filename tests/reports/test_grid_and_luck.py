@@ -191,8 +191,7 @@ def test_the_counted_tables_are_those_of_every_order_of_the_runs() -> None:
     assert group.labels == ("net 8", "net 14", "net 18")
     assert group.tables == 2 * 3 * 1
     counted = Counter(
-        " > ".join(sorted(trial, key=lambda label: -trial[label][0]))
-        for trial in trials
+        " > ".join(sorted(trial, key=lambda label: -trial[label][0])) for trial in trials
     )
     shares = {item.text: item.tables / group.tables for item in group.orderings}
     assert shares == pytest.approx({text: n / len(trials) for text, n in counted.items()})

@@ -303,7 +303,8 @@ def study_report(
 @study.command("answers")
 def study_answers(
     folder: Annotated[
-        Path, typer.Argument(help="Folder of a study's report.", metavar="STUDY_FOLDER")
+        Path,
+        typer.Argument(help="Folder of a report, or its name in studies.", metavar="STUDY_FOLDER"),
     ],
     lang: Lang = "en",
     json: Json = False,
@@ -314,6 +315,8 @@ def study_answers(
     from resnetlab.reports.study.assemble import build_report
     from resnetlab.schema import encode
 
+    if not (folder / "report.json").is_file() and len(folder.parts) == 1:
+        folder = Path("studies") / folder
     if not (folder / "report.json").is_file():
         fix = "give the folder of a report: studies/NAME"
         raise input_error(str(folder), "no report.json in it", fix)
