@@ -24,7 +24,7 @@ from resnetlab.studies.claims import condition_labels
 from resnetlab.studies.parsing.overrides import Overrides
 from resnetlab.studies.parsing.study_file import load_study, parse_study
 from resnetlab.studies.parsing.toml_tables import catalog_names
-from resnetlab.studies.questions import Evidence, Question, catalog_questions
+from resnetlab.studies.questions import Evidence, EvidenceKind, Question, catalog_questions
 
 ROOT = Path(__file__).resolve().parents[2]
 RESULTS = sorted(path.parent for path in (ROOT / "results").glob("*/report.json"))
@@ -217,8 +217,16 @@ def every_answer() -> list[QuestionAnswer]:
         asked = catalog_questions(name, load_study(name).question)
         found += [answer_question(planted(), item) for item in asked]
     labels = tuple(TRUTH)
-    for kind in ("accuracy", "overfitting", "stability", "first loss", "parameters", "time"):
-        evidence = Evidence(kind=kind, conditions=labels)  # type: ignore[arg-type]
+    kinds: tuple[EvidenceKind, ...] = (
+        "accuracy",
+        "overfitting",
+        "stability",
+        "first loss",
+        "parameters",
+        "time",
+    )
+    for kind in kinds:
+        evidence = Evidence(kind=kind, conditions=labels)
         found.append(answer_question(planted(), question(evidence)))
     return found
 

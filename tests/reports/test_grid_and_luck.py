@@ -36,7 +36,7 @@ from resnetlab.studies.parsing.study_file import load_study, parse_study
 RATES, BATCHES = (0.001, 0.01, 0.1, 0.5), (16, 64, 128, 512)
 
 
-def accuracy(rate: float, batch: int) -> float:
+def accuracy(rate: float, batch: float) -> float:
     """Highest along the diagonal on which the rate divided by the batch size is 0.0008."""
     return 70 - 6 * (math.log10(rate / batch) + 3.1) ** 2
 
@@ -138,7 +138,9 @@ def test_stability_is_the_deviation_of_the_last_epochs_of_each_trained_run() -> 
 
 def test_overfitting_is_train_above_test_and_the_first_loss_that_of_step_0() -> None:
     analysis = digits_analysis()
-    gaps = [0.1 * row.test_error_pct for row in analysis.rows("plain 8")]  # as the synthetic runs
+    gaps = [
+        0.1 * (row.test_error_pct or 0) for row in analysis.rows("plain 8")
+    ]  # as the synthetic runs
     assert overfitting_gaps(analysis, "plain 8") == pytest.approx(gaps)
     losses = first_losses(analysis, "plain 8")
     points = [p for p in analysis.points("plain 8") if (p.step, p.split) == (0, "train")]

@@ -8,7 +8,7 @@ from __future__ import annotations
 import sys
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -31,7 +31,6 @@ from resnetlab.cli.manners import (
 from resnetlab.cli.manners import OutputDir as Output
 from resnetlab.errors import Problem, ResourceError, input_error
 from resnetlab.shell import command_line
-from resnetlab.studies.questions import Language
 
 if TYPE_CHECKING:
     from resnetlab.api import LoadedStudy
@@ -54,7 +53,7 @@ StudyOrFolder = Annotated[
     str, typer.Argument(help="Study, or the folder of its report.", metavar="STUDY")
 ]
 Lang = Annotated[
-    Language,
+    Literal["en", "fr"],
     typer.Option("--lang", help="Language of the answers to the sources' questions: en or fr."),
 ]
 Seeds = Annotated[
