@@ -76,7 +76,13 @@ def suggest(name: str, known_names: Iterable[str]) -> str:
 
 
 def escape_controls(text: str) -> str:
-    """Escape control and undecodable characters, so that text cannot control a terminal."""
+    """Escape control and undecodable characters, so that text cannot control a terminal.
+
+    A no-break space is kept: French text needs it.
+    """
     return "".join(
-        c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode() for c in text
+        c
+        if c.isprintable() or c == "\N{NO-BREAK SPACE}"
+        else c.encode("unicode_escape", "surrogatepass").decode()
+        for c in text
     )

@@ -21,6 +21,7 @@ from resnetlab.studies.commands import with_output
 from resnetlab.studies.executors.base import Executor, RunEvent
 from resnetlab.studies.executors.local import LocalExecutor
 from resnetlab.studies.plan import Plan, PlannedRun, StudyRecord, folder_name
+from resnetlab.studies.questions import Language
 from resnetlab.studies.run import (
     check_licenses,
     execute_runs,
@@ -49,6 +50,8 @@ class StudyOutcome:
     """Path of the HTML report."""
     claims: tuple[dict[str, Any], ...] = ()
     """Text and verdict of each claim."""
+    first_loss: tuple[str, ...] = ()
+    """Loss before the first step beside ln K in words, for each number of classes."""
 
     @property
     def finished(self) -> bool:
@@ -61,6 +64,7 @@ class StudyOutcome:
         return {
             "study": self.record.study.name,
             "answer": self.answer,
+            "first_loss": self.first_loss,
             "report": str(self.report),
             "folder": str(self.report.parent),
             "runs": len(states),
@@ -184,12 +188,15 @@ class LoadedStudy:
         events = execute_runs(runs, executor or _local_executor(root), should_stop)
         yield from with_partial_reports(events, lambda: self.report(plan, root))
 
-    def report(self, plan: Plan, output: str | Path = ".") -> StudyOutcome:
+    def report(
+        self, plan: Plan, output: str | Path = ".", language: Language = "en"
+    ) -> StudyOutcome:
         """Write the report of the runs that are finished now.
 
         Args:
             plan: Plan of this study.
             output: Folder that contains `runs` and `studies`.
+            language: Language of its answers to the questions of the study's sources.
 
         Returns:
             The outcome: the state of every run, the answer, the claims and the path of the report.
@@ -197,7 +204,7 @@ class LoadedStudy:
         root = Path(output)
         record = read_record(plan, root)
         evidence = collect(record, plan.command)
-        report = build_report(evidence)
+        report = build_report(evidence, language)
         folder = root / "studies" / folder_name(plan)
         if not (folder / "plan.json").exists():
             save_plan(plan, root)
@@ -206,22 +213,24 @@ class LoadedStudy:
             encode(verdict) | {"explanation": item.note}
             for verdict, item in zip(report.claim_verdicts, report.verdicts, strict=True)
         )
-        return StudyOutcome(record, report.answer, page, claims)
+        first_loss = tuple(fact.text for fact in report.facts if fact.term == "First loss")
+        return StudyOutcome(record, report.answer, page, claims, first_loss)
 
-    def latex(self, plan: Plan, output: str | Path = ".") -> Path:
+    def latex(self, plan: Plan, output: str | Path = ".", language: Language = "en") -> Path:
         """Write the report as LaTeX with booktabs tables and PDF figures.
 
         Args:
             plan: Plan of this study.
             output: Folder that contains `runs` and `studies`.
+            language: Language of its answers to the questions of the study's sources.
 
         Returns:
             Path of the .tex file.
         """
         root = Path(output)
-        return write_latex(
-            collect(read_record(plan, root), plan.command), root / "studies" / folder_name(plan)
-        )
+        evidence = collect(read_record(plan, root), plan.command)
+        report = build_report(evidence, language)
+        return write_latex(report, root / "studies" / folder_name(plan))
 
     def run(
         self,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import re
 import shutil
@@ -178,7 +179,14 @@ def test_a_dry_run_of_training_names_the_run_and_trains_nothing(
     assert folder
     assert "1 run, 0 finished" in out
     assert not Path(folder[1]).exists()
-    assert f"Run: {folder[1]}" in resnetlab(*words)[1]
+    trained = resnetlab(*words)[1]
+    assert f"Run: {folder[1]}" in trained
+    shown = re.search(r"^First loss ([\d.]+) nats, ln (\d+) = ([\d.]+)$", trained, re.M)
+    assert shown
+    lines = (Path(folder[1]) / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
+    first = next(line for line in map(json.loads, lines) if line["split"] == "train")
+    assert (first["step"], f"{first['loss_nats']:.3f}") == (0, shown[1])
+    assert f"{math.log(int(shown[2])):.3f}" == shown[3]
 
 
 # Pages

@@ -305,7 +305,8 @@ def test_no_interval_of_an_accuracy_leaves_0_to_100_percent(tmp_path):
             assert max(panel.band[1]) <= 100
     reports.write(reports.collect(record), tmp_path)
     text = (tmp_path / "report.md").read_text(encoding="utf-8")
-    points = text.index("## Claims")  # differences are in points
-    for low_end, high_end in re.findall(r"\\\[([−\d.]+), ([−\d.]+)\\\]", text[:points]):
+    points = text.index("## Claims")  # differences are in points, and so are those of answers
+    accuracies = text[: text.index("## Answers")] + text[text.index("## Conditions") : points]
+    for low_end, high_end in re.findall(r"\\\[([−\d.]+), ([−\d.]+)\\\]", accuracies):
         assert not low_end.startswith("−")
         assert float(high_end) <= 100

@@ -56,10 +56,11 @@ class StudyAnalysis:
 
     def data(self, label: str) -> DatasetInfo:
         """Return the data of a condition."""
-        return self._data[label]
+        return self.data_by_label[label]
 
     @cached_property
-    def _data(self) -> dict[str, DatasetInfo]:
+    def data_by_label(self) -> dict[str, DatasetInfo]:
+        """Data of each condition, by its label."""
         return data_by_condition(self.study_data)
 
     def style(self, label: str) -> int:

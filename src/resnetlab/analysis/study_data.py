@@ -15,7 +15,7 @@ import math
 import types
 import typing
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
+from dataclasses import field, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -155,6 +155,36 @@ class ClaimVerdict:
 
 
 @strict_dataclass
+class QuestionAnswer:
+    """Answer to a question of a source, in English (`en`) and in French (`fr`).
+
+    A report writes it from the runs.
+    """
+
+    number: dict[str, str]
+    """Number or place of the question in its source, by language."""
+    source: str
+    mark: str = ""
+    """Mark that the source gives to the question: `star`, `bonus` or nothing."""
+    statuses: tuple[str, ...] = ()
+    """Result of each piece of evidence: `supported`, `not run`, `at 4 % of the training:
+    inconclusive`; empty if the explanation alone answers the question.
+    """
+    question: dict[str, str]
+    """Question by language."""
+    measured: dict[str, str]
+    """Sentences about the runs by language; empty if the question asks for none."""
+    explanation: dict[str, str]
+    """General explanation by language. It states no result of the runs."""
+    values: dict[str, float] = field(default_factory=dict)
+    """All numbers of the sentences about the runs, by name."""
+
+    def text(self, language: str) -> str:
+        """Return the answer in a language: what the runs show, and then the explanation."""
+        return " ".join(filter(None, (self.measured[language], self.explanation[language])))
+
+
+@strict_dataclass
 class StudyData:
     """Evidence of a study: a report is built from it alone."""
 
@@ -171,6 +201,8 @@ class StudyData:
     """Command that repeats the study."""
     verdicts: tuple[ClaimVerdict, ...] = ()
     """Verdicts on the claims, in their order."""
+    answers: tuple[QuestionAnswer, ...] = ()
+    """Answers to the questions of the study's sources."""
     rows: tuple[RunRow, ...] = ()
     curve_points: tuple[CurvePoint, ...] = ()
     gradient_norms: tuple[GradientNormRow, ...] = ()
@@ -377,7 +409,8 @@ def load(folder: Path) -> StudyData:
     evidence: StudyData = decode(StudyData, table, str(path))
     return replace(
         evidence,
-        verdicts=(),  # they follow from the runs
+        verdicts=(),  # they follow from the runs, as the answers do
+        answers=(),
         rows=_read_csv(RunRow, folder / "results.csv"),
         curve_points=_read_csv(CurvePoint, folder / "curves.csv"),
         gradient_norms=_read_csv(GradientNormRow, folder / "layers.csv", optional=True),

@@ -18,6 +18,7 @@ from resnetlab.errors import Problem, UnfinishedError, input_error
 from resnetlab.inspection.diagnostics_config import DiagnosticsConfig
 from resnetlab.messages import format_count
 from resnetlab.recipes.numerics import Placement, parse_device, torchrun_env
+from resnetlab.reports.format import capitalize_first, format_first_loss
 from resnetlab.runs.directory import PROFILE, RunDirectory
 from resnetlab.runs.records import Result, to_dict
 from resnetlab.shell import resume_command
@@ -153,6 +154,20 @@ def _display(job: Job, root: Path) -> Display:
     return Display(job.id, (planned,), set(), 1, result_loader(root))
 
 
+def _first_loss(directory: RunDirectory) -> str:
+    """Return the loss on the train subset before the first step beside ln K, in words; empty text
+    if it was not recorded or was not finite.
+    """
+    losses = [
+        line.loss_nats
+        for line in directory.metrics()
+        if line.step == 0 and line.split == "train" and line.loss_nats is not None
+    ]
+    if not losses:
+        return ""
+    return capitalize_first(format_first_loss(losses, len(directory.file().classes)))
+
+
 def _print_result(directory: RunDirectory, result: Result, profiled: bool, as_json: bool) -> None:
     trace = directory.path / PROFILE if profiled else None
     if as_json and (record := directory.record()) is not None:
@@ -170,6 +185,8 @@ def _print_result(directory: RunDirectory, result: Result, profiled: bool, as_js
             typer.echo(
                 f"{split:10} {accuracy_pct:5.1f} % of {format_count(scores.images, 'image')}"
             )
+    if first_loss := _first_loss(directory):
+        typer.echo(first_loss)
     clock, speed = format_clock(result.train_seconds), f"{result.images_per_second:,.0f} images/s"
     typer.echo(f"{clock} of training, {speed}")
     if trace:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import sys
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -53,6 +53,10 @@ StudyName = Annotated[
 ]
 StudyOrFolder = Annotated[
     str, typer.Argument(help="Study, or the folder of its report.", metavar="STUDY")
+]
+Lang = Annotated[
+    Literal["en", "fr"],
+    typer.Option("--lang", help="Language of the answers to the sources' questions: en or fr."),
 ]
 Seeds = Annotated[
     str,
@@ -182,7 +186,8 @@ def _run(
     if as_json:
         print_json(outcome.to_dict())
     else:
-        typer.echo(outcome.answer)
+        for line in (outcome.answer, *outcome.first_loss):
+            typer.echo(line[:1].upper() + line[1:])
         typer.echo(f"Report: {outcome.report}")
     if open_report:
         open_page(outcome.report)
@@ -281,13 +286,14 @@ def study_report(
     latex: Annotated[
         bool, typer.Option("--latex", help="Write the report as LaTeX with PDF figures too.")
     ] = False,
+    lang: Lang = "en",
     json: Json = False,
     open_report: Open = False,
 ) -> None:
     """Write the report again from the finished runs."""
     loaded, plan, root = _open_or_plan(source, data, settings, seeds, device, output)
-    outcome = loaded.report(plan, root)
-    tex = loaded.latex(plan, root) if latex else None
+    outcome = loaded.report(plan, root, lang)
+    tex = loaded.latex(plan, root, lang) if latex else None
     if json:
         print_json(outcome.to_dict() | {"latex": tex})
     else:
@@ -296,6 +302,36 @@ def study_report(
             typer.echo(tex)
     if open_report:
         open_page(outcome.report)
+
+
+@study.command("answers")
+def study_answers(
+    folder: Annotated[
+        Path,
+        typer.Argument(help="Folder of a report, or its name in studies.", metavar="STUDY_FOLDER"),
+    ],
+    lang: Lang = "en",
+    json: Json = False,
+) -> None:
+    """Print the answers to the questions of a study's sources."""
+    from resnetlab.analysis.study_data import load
+    from resnetlab.reports.render.outline import answers
+    from resnetlab.reports.study.assemble import build_report
+    from resnetlab.schema import encode
+
+    if not (folder / "report.json").is_file() and len(folder.parts) == 1:
+        folder = Path("studies") / folder
+    if not (folder / "report.json").is_file():
+        fix = "give the folder of a report: studies/NAME"
+        raise input_error(str(folder), "no report.json in it", fix)
+    report = build_report(load(folder), lang)
+    if not report.answers:
+        what = "a study without questions of a source"
+        raise input_error(str(folder), what, "give the report of a study of the catalog")
+    if json:
+        print_json([encode(answer) for answer in report.answers])
+        return
+    typer.echo("\n\n".join("\n".join(filter(None, pair)) for pair in answers(report)))
 
 
 @study.command("list")

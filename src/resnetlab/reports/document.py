@@ -6,7 +6,7 @@ import dataclasses
 from dataclasses import dataclass
 from typing import Any, Literal, TypeVar
 
-from resnetlab.analysis.study_data import ClaimVerdict
+from resnetlab.analysis.study_data import ClaimVerdict, QuestionAnswer
 from resnetlab.errors import escape_controls
 from resnetlab.stats.outcomes import Outcome
 
@@ -207,6 +207,38 @@ class LadderPlot(Plot):
 
 
 @dataclass(frozen=True)
+class HeatCell:
+    """Cell of a heat map: the mean of its trained runs, and how many of its runs failed."""
+
+    row: float
+    column: float
+    mean_pct: float | None
+    low_pct: float | None
+    high_pct: float | None
+    failed: int
+    runs: int
+
+
+@dataclass(frozen=True)
+class HeatMap(Plot):
+    """Heat map of accuracy on a grid of two axes with numbers."""
+
+    row_axis: str
+    column_axis: str
+    rows: tuple[float, ...]
+    columns: tuple[float, ...]
+    cells: tuple[HeatCell, ...]
+
+
+@dataclass(frozen=True)
+class GridSection:
+    """Section on a grid of two axes: a heat map and its table."""
+
+    table: Table
+    plot: HeatMap
+
+
+@dataclass(frozen=True)
 class LadderSection:
     """Section on a ladder: a table and a figure of its rungs."""
 
@@ -274,7 +306,14 @@ class ScatterPlot(Plot):
 
 
 AnyPlot = (
-    DotPlot | LearningCurves | ForestPlot | LadderPlot | DepthPlot | AblationPlot | ScatterPlot
+    DotPlot
+    | LearningCurves
+    | ForestPlot
+    | LadderPlot
+    | HeatMap
+    | DepthPlot
+    | AblationPlot
+    | ScatterPlot
 )
 
 
@@ -326,6 +365,13 @@ class Report:
     unmatched_references: Table | None = None
     """Table of published numbers without a measured one."""
     ladder: LadderSection | None = None
+    grid: GridSection | None = None
+    answers: tuple[QuestionAnswer, ...] = ()
+    """Answers to the questions of the study's sources, in every language."""
+    language: Literal["en", "fr"] = "en"
+    """Language of the answers in the report."""
+    first_converged: tuple[Table, ...] = ()
+    """Tables on the bias of keeping the first run that converged."""
     exploratory: Table | None = None
     """Table of differences that no claim declared."""
     diagnostics: tuple[DepthPlot | AblationPlot, ...] = ()
@@ -340,7 +386,7 @@ class Report:
     @property
     def plots(self) -> tuple[AnyPlot, ...]:
         """Return all figures, in order."""
-        steps = [self.ladder.plot] if self.ladder else []
+        steps = [section.plot for section in (self.ladder, self.grid) if section]
         forest = [self.forest] if self.forest else []
         return (self.dot_plot, *steps, *forest, *self.costs, *self.curves, *self.diagnostics)
 
@@ -355,6 +401,8 @@ def escape_strings(value: T) -> T:
         escaped = escape_controls(escaped)
     elif isinstance(escaped, tuple):
         escaped = tuple(escape_strings(item) for item in escaped)
+    elif isinstance(escaped, dict):
+        escaped = {escape_strings(key): escape_strings(item) for key, item in escaped.items()}
     elif dataclasses.is_dataclass(escaped) and not isinstance(escaped, type):
         escaped = type(escaped)(
             **{

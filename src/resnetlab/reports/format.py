@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 from resnetlab.messages import format_count as format_count
@@ -68,6 +69,15 @@ def format_duration(seconds: float) -> str:
     if minutes < 60:
         return f"{minutes} min {rest:02d} s"
     return f"{minutes // 60} h {minutes % 60:02d} min"
+
+
+def format_first_loss(losses: Sequence[float], classes: int) -> str:
+    """Format losses before the first step beside that of a uniform guess: `first loss 2.304 nats,
+    ln 10 = 2.303`.
+    """
+    low, high = f"{min(losses):.3f}", f"{max(losses):.3f}"
+    shown = low if low == high else f"{low} to {high}"
+    return f"first loss {shown} nats, ln {classes} = {math.log(classes):.3f}"
 
 
 def join_words(items: Sequence[str]) -> str:

@@ -29,7 +29,8 @@ def write(study_data: StudyData, folder: Path, report: Report | None = None) -> 
     """
     report = report or build_report(study_data)
     drawings = {picture.key: figures.draw(picture) for picture in report.plots}
-    save(replace(study_data, verdicts=report.claim_verdicts), folder)
+    evidence = replace(study_data, verdicts=report.claim_verdicts, answers=report.answers)
+    save(evidence, folder)
     for key, drawing in drawings.items():
         files.write_text(folder / "figures" / f"{key}.svg", figures.to_standalone_svg(drawing.wide))
     for picture in report.plots:

@@ -13,11 +13,12 @@ from resnetlab.reports.document import (
     DepthPlot,
     DotPlot,
     ForestPlot,
+    HeatMap,
     LadderPlot,
     LearningCurves,
     ScatterPlot,
 )
-from resnetlab.reports.figures import curves, depth, dots, forest, ladder, scatter
+from resnetlab.reports.figures import curves, depth, dots, forest, heatmap, ladder, scatter
 from resnetlab.reports.figures.canvas import (
     COLORS,
     apply_fixed_colors,
@@ -70,6 +71,7 @@ def _draw_figure(plot: document.AnyPlot, narrow: bool) -> Figure:
         LearningCurves: curves.draw,
         ForestPlot: forest.draw,
         LadderPlot: ladder.draw,
+        HeatMap: heatmap.draw,
         DepthPlot: depth.draw,
         AblationPlot: depth.draw_ablations,
         ScatterPlot: scatter.draw,

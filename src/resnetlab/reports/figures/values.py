@@ -13,6 +13,7 @@ from resnetlab.reports.document import (
     AnyPlot,
     DotPlot,
     ForestPlot,
+    HeatMap,
     LadderPlot,
     RungRow,
     ScatterPlot,
@@ -38,6 +39,13 @@ def plot_csv(plot: AnyPlot) -> str:
             return csv_text(_RUNG_COLUMNS.split(), _rung_values(plot.rows))
         case DotPlot() if any(row.reference_marks for row in plot.rows):
             return csv_text(_MARK_COLUMNS.split(), _mark_values(plot))
+        case HeatMap():
+            names = [plot.row_axis, plot.column_axis, "mean_pct", "low_pct", "high_pct"]
+            values = (
+                [c.row, c.column, c.mean_pct, c.low_pct, c.high_pct, c.failed, c.runs]
+                for c in plot.cells
+            )
+            return csv_text([*names, "failed", "runs"], values)
         case ScatterPlot():
             names = ["network", plot.unit, "accuracy_pct", "low_pct", "high_pct", "published"]
             published = "yes" if plot.published else "no"

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from resnetlab.reports import figures
 from resnetlab.reports.document import Report
-from resnetlab.reports.render.outline import contents
+from resnetlab.reports.render.outline import answers, contents
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -26,7 +26,12 @@ def render(report: Report, drawings: Mapping[str, figures.Drawing]) -> str:
             f'<div class="narrow">{figures.to_themed_svg(drawing.narrow, label)}</div>'
         )
     template = jinja_environment().get_template("report.html")
-    return template.render(report=report, pictures=pictures, contents=contents(report))
+    return template.render(
+        report=report,
+        pictures=pictures,
+        contents=contents(report),
+        answers=tuple(answers(report)),
+    )
 
 
 def jinja_environment() -> Environment:

@@ -64,6 +64,10 @@ LATEX_ESCAPES = {
     "\N{LEFT DOUBLE QUOTATION MARK}": r"\textquotedblleft{}",
     "\N{RIGHT DOUBLE QUOTATION MARK}": r"\textquotedblright{}",
     "\N{RIGHT SINGLE QUOTATION MARK}": r"\textquoteright{}",
+    "\N{LEFT-POINTING DOUBLE ANGLE QUOTATION MARK}": r"\guillemotleft{}",
+    "\N{RIGHT-POINTING DOUBLE ANGLE QUOTATION MARK}": r"\guillemotright{}",
+    "\N{LATIN SMALL LIGATURE OE}": r"\oe{}",
+    "\N{BLACK STAR}": r"\ensuremath{\star}",
 }
 """LaTeX code of characters; a bracket or star after the end of a line would be an argument."""
 

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from resnetlab.reports.document import AnyPlot, Fact, Report, Table
+from resnetlab.reports.format import capitalize_first
 
 
 @dataclass(frozen=True)
@@ -37,10 +38,43 @@ def contents(report: Report) -> tuple[Heading, ...]:
     return tuple(block for block in blocks if isinstance(block, Heading) and block.level == 2)
 
 
+def answers(report: Report) -> Iterator[tuple[str, str]]:
+    """Yield the section of answers in the report's language: an introduction without a title, and
+    then the title and the text of each answer. A report without answers yields nothing.
+    """
+    french = report.language == "fr"
+    if report.answers:
+        yield "", _ANSWERS_INTRODUCTION[report.language]
+    for answer in report.answers:
+        mark = {"star": "★", "bonus": "bonus"}.get(answer.mark, "")
+        place = ", ".join(filter(None, (answer.source, answer.number[report.language], mark)))
+        colon = "\N{NO-BREAK SPACE}:" if french else ":"
+        yield (
+            f"{capitalize_first(place)}{colon} {answer.question[report.language]}",
+            answer.text(report.language),
+        )
+
+
+_ANSWERS_INTRODUCTION = {
+    "en": "Answers to the questions of the sources, written from the values of the runs. Brackets "
+    "are 95 % intervals. A sentence that begins with “In general” explains; it is no result of "
+    "these runs.",
+    "fr": "Réponses aux questions des sources, écrites à partir des valeurs des essais. Les "
+    "crochets sont des intervalles à 95\N{NO-BREAK SPACE}%. Une phrase qui commence par "
+    "«\N{NO-BREAK SPACE}En général\N{NO-BREAK SPACE}» explique\N{NO-BREAK SPACE}; elle n’est pas "
+    "un résultat de ces essais.",
+}
+
+
 def sections(report: Report) -> Iterator[Block]:
     """Yield the blocks of a report after its limitations, in order. A block may be empty."""
     if report.ladder:
         yield from (Heading("Ladder"), report.ladder.plot, report.ladder.table)
+    if report.grid:
+        yield from (Heading("Grid"), report.grid.plot, report.grid.table)
+    for title, text in answers(report):
+        yield Heading(title, 3) if title else Heading("Answers")
+        yield text
     yield from (Heading("Conditions"), report.about, report.conditions)
     yield from (Heading("Run outcomes", 3), report.outcomes)
     if report.claims:
@@ -56,6 +90,9 @@ def sections(report: Report) -> Iterator[Block]:
         yield from (Heading("Ensembles"), report.ensembles)
     if report.exploratory:
         yield from (Heading("Exploratory analysis"), report.exploratory)
+    if report.first_converged:
+        yield Heading("The first run that converged")
+        yield from report.first_converged
     yield from _plots("Accuracy and cost", report.costs)
     yield from _plots("Learning curves", report.curves)
     if report.distances:

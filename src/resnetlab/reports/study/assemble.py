@@ -10,11 +10,14 @@ from resnetlab.reports.document import Cell, Fact, Report, escape_strings
 from resnetlab.reports.figures.values import plot_csv
 from resnetlab.reports.format import capitalize_first
 from resnetlab.reports.study import (
+    answers,
     cost_plots,
     diagnostics,
     distances,
     ensembles,
     exploratory,
+    first_converged,
+    heatmap,
     ladder,
     plots,
     references,
@@ -22,6 +25,7 @@ from resnetlab.reports.study import (
     text,
 )
 from resnetlab.studies.plan import StudyRecord
+from resnetlab.studies.questions import Language
 
 
 def build_report_from_record(record: StudyRecord, command: str = "") -> Report:
@@ -29,8 +33,13 @@ def build_report_from_record(record: StudyRecord, command: str = "") -> Report:
     return build_report(collect(record, command))
 
 
-def build_report(study_data: StudyData) -> Report:
-    """Build a report from evidence. The same evidence gives the same report."""
+def build_report(study_data: StudyData, language: Language = "en") -> Report:
+    """Build a report from evidence. The same evidence gives the same report.
+
+    Args:
+        study_data: Evidence of the study.
+        language: Language of the answers to the questions of its sources; the rest is English.
+    """
     analysis = analyze(study_data)
     report = Report(
         name=study_data.study.name,
@@ -74,6 +83,10 @@ def build_report(study_data: StudyData) -> Report:
         ensembles=ensembles.table(analysis),
         unmatched_references=references.unmatched_table(analysis),
         ladder=ladder.ladder_section(analysis),
+        grid=heatmap.grid_section(analysis),
+        answers=answers.answers(analysis),
+        language=language,
+        first_converged=first_converged.tables(analysis),
         exploratory=exploratory.table(analysis),
         diagnostics=diagnostics.diagnostic_plots(analysis),
         costs=cost_plots.scatter_plots(analysis),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from resnetlab.analysis.run_measures import num_last_epochs, spreads_of_last_epochs
 from resnetlab.reports.document import (
     Cell,
     LadderPlot,
@@ -19,6 +20,7 @@ from resnetlab.reports.format import (
     decimals,
     format_count,
     format_interval,
+    format_number,
     format_p_value,
     format_pct,
     format_signed,
@@ -68,6 +70,7 @@ def _table(analysis: StudyAnalysis) -> Table:
         *text_columns("Rung"),
         *number_columns("Test", "Train", "Difference"),
         *text_columns("Verdict", "Explanation"),
+        *number_columns("Spread of the last epochs"),
     )
     verdicts = _verdicts(analysis)
     rows = tuple(
@@ -80,8 +83,11 @@ def _table(analysis: StudyAnalysis) -> Table:
         "rung that it replaces, and no rung adds to it. A rung with an expected result is a claim, "
         "corrected with all claims of the study (Holm 1979); the others are exploratory, and their "
         "intervals are not corrected. Train accuracy: a fixed part of the train images in "
-        "evaluation mode; its excess over the test accuracy is overfitting. Explanation: why the "
-        "rung should help, by its source; these runs do not test it."
+        "evaluation mode; its excess over the test accuracy is overfitting. Spread of the last "
+        "epochs: the standard deviation of a run's accuracy over its last "
+        f"{num_last_epochs(analysis)} epochs, in points, mean of the trained runs; below it, the "
+        "difference to the parent. It measures stability, and a curve that still rises spreads "
+        "as well. Explanation: why the rung should help, by its source; these runs do not test it."
     )
     return Table("ladder", columns, rows, note)
 
@@ -129,7 +135,22 @@ def _row(analysis: StudyAnalysis, rung: Rung, verdict: Verdict | None) -> tuple[
         difference,
         word,
         Cell(_explanation(rung)),
+        _spread_cell(analysis, rung),
     )
+
+
+def _spread_cell(analysis: StudyAnalysis, rung: Rung) -> Cell:
+    """Return the spread of the last epochs and its difference to the parent."""
+    spreads = spreads_of_last_epochs(analysis, rung.condition)
+    if not spreads:
+        return Cell(DASH)
+    note = ""
+    parents = spreads_of_last_epochs(analysis, rung.parent) if rung.parent else []
+    if analysis.counts.complete and min(len(spreads), len(parents)) >= 2:
+        effect = welch(spreads, parents)
+        interval = effect.interval()
+        note = f"{format_signed(effect.estimate, 2)} {format_interval(interval, 2)} to the parent"
+    return Cell(format_number(mean(spreads), 2), note)
 
 
 def _explanation(rung: Rung) -> str:

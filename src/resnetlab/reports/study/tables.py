@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from resnetlab.analysis.run_measures import first_losses
 from resnetlab.analysis.study_data import Machine, RunRow
 from resnetlab.recipes.numerics import Numerics
 from resnetlab.reports.document import Cell, Fact, Table, number_columns, text_columns
@@ -15,6 +16,7 @@ from resnetlab.reports.format import (
     decimals,
     format_count,
     format_duration,
+    format_first_loss,
     format_forecast,
     format_interval,
     format_number,
@@ -288,6 +290,7 @@ def facts(analysis: StudyAnalysis) -> tuple[Fact, ...]:
         text = f"{data.name}; {images} images; {len(data.classes):,} classes ({names})"
         facts += [Fact(f"Data{where}", text), Fact("SHA-256 of the data", data.sha256)]
     facts += finetune.facts(analysis)
+    facts += _first_loss_facts(analysis)
     for machine in evidence.machines:
         where = f", {format_count(machine.runs, 'run')}" if len(evidence.machines) > 1 else ""
         facts += _machine_facts(machine, where)
@@ -303,6 +306,19 @@ def facts(analysis: StudyAnalysis) -> tuple[Fact, ...]:
         began, ended = (iso[:16].replace("T", " ") for iso in (evidence.began, evidence.ended))
         facts.append(Fact("Run", f"{began} to {ended} UTC"))
     return tuple(facts)
+
+
+def _first_loss_facts(analysis: StudyAnalysis) -> list[Fact]:
+    """Return the loss before the first step beside ln K, one fact for each number of classes."""
+    losses: dict[int, list[float]] = {}
+    for label in analysis.summaries:
+        classes = len(analysis.data(label).classes)
+        losses.setdefault(classes, []).extend(first_losses(analysis, label))
+    return [
+        Fact("First loss", format_first_loss(values, classes))
+        for classes, values in losses.items()
+        if values
+    ]
 
 
 def _machine_facts(machine: Machine, suffix: str) -> list[Fact]:

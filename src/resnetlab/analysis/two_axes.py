@@ -1,0 +1,65 @@
+"""Grid of exactly two axes with numbers, such as learning rate by batch size. Free of torch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from resnetlab.stats.intervals import Summary
+
+if TYPE_CHECKING:
+    from resnetlab.analysis.analyze import StudyAnalysis
+
+
+_AXIS_NAMES = {
+    "lr": ("learning rate", "pas d'apprentissage"),
+    "batch_size": ("batch size", "taille de mini-batch"),
+}
+"""Names of axes in English and in French."""
+
+
+def axis_names(axis: str) -> tuple[str, str]:
+    """Return the name of an axis in English and in French: that of its last part."""
+    last = axis.rsplit(".", 1)[-1]
+    return _AXIS_NAMES.get(last, (last.replace("_", " "),) * 2)
+
+
+@dataclass(frozen=True)
+class TwoAxes:
+    """Conditions of a study on two axes with numbers, each in ascending order."""
+
+    row_axis: str
+    column_axis: str
+    rows: tuple[float, ...]
+    columns: tuple[float, ...]
+    labels: dict[tuple[float, float], str]
+    """Label of the condition of each row and column; a cell may be absent."""
+
+    def best_rows(self, summaries: dict[str, Summary]) -> dict[float, tuple[float, Summary]]:
+        """Return, for each column with a mean, the row with the highest mean and its summary."""
+        best: dict[float, tuple[float, Summary]] = {}
+        for column in self.columns:
+            for row in self.rows:
+                label = self.labels.get((row, column))
+                if label is None or summaries[label].mean_pct is None:
+                    continue
+                known = best[column][1].mean_pct if column in best else None
+                if known is None or (summaries[label].mean_pct or 0.0) > known:
+                    best[column] = (row, summaries[label])
+        return best
+
+
+def two_axes(analysis: StudyAnalysis) -> TwoAxes | None:
+    """Return the grid of a study with exactly two axes that have at least two numbers each, or
+    None for another study.
+    """
+    conditions = analysis.study.conditions
+    axes = list(conditions[0].values) if conditions and not analysis.study.ladder else []
+    if len(axes) != 2 or any(list(c.values) != axes for c in conditions):
+        return None
+    values = [sorted({c.values[axis] for c in conditions}, key=str) for axis in axes]
+    numbers = [[v for v in axis if type(v) in (int, float)] for axis in values]
+    if numbers != values or min(map(len, values)) < 2:
+        return None
+    labels = {(c.values[axes[0]], c.values[axes[1]]): c.label for c in conditions}
+    return TwoAxes(axes[0], axes[1], tuple(sorted(values[0])), tuple(sorted(values[1])), labels)

@@ -1,0 +1,332 @@
+"""Sentences about claims and comparisons, by rule from verdicts, estimates and intervals."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+from resnetlab.reports.format import decimals
+from resnetlab.reports.study.answer_verdicts import conclusion
+from resnetlab.reports.study.answer_writer import AnswerWriter
+from resnetlab.stats.contrasts import Effect, welch
+from resnetlab.stats.intervals import ACCURACY_RANGE_PCT, Interval, mean, t_interval, within_range
+from resnetlab.stats.verdict import FailureHypothesis, Hypothesis, SpeedHypothesis, Verdict
+from resnetlab.studies import claims
+from resnetlab.studies.claims import AnyClaim, condition_labels
+
+if TYPE_CHECKING:
+    from resnetlab.analysis.analyze import StudyAnalysis
+    from resnetlab.studies.questions import Evidence
+
+STATUSES = {
+    "reproduced": "supported",
+    "partly reproduced": "partly supported",
+    "untestable": "not testable",
+    "waiting": "not finished",
+}
+"""Status of an answer by the label of its verdict, where the two differ."""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """Piece of an answer: its status, its sentences, and the conditions that it is about."""
+
+    status: str
+    text: str
+    conditions: tuple[str, ...] = ()
+    missing_condition: str = ""
+    """Condition that was not run, for a finding without text."""
+    missing_claim: str = ""
+    """Statement of a claim whose conditions were not all run, for a finding without text."""
+
+
+def claim_findings(
+    writer: AnswerWriter, analysis: StudyAnalysis, evidence: Evidence
+) -> Iterator[Finding]:
+    """Yield a finding for each claim whose statement begins as the evidence says."""
+    for beginning in evidence.claims:
+        found = [
+            index
+            for index, claim in enumerate(analysis.study.claims)
+            if claim.statement.startswith(beginning)
+        ]
+        for index in found:
+            yield _claim_finding(writer, analysis, index)
+        left_out = [text for text in analysis.study.left_out if text.startswith(beginning)]
+        for statement in left_out if left_out or found else [beginning]:
+            yield Finding("not run", "", missing_claim=statement)
+
+
+def comparison_finding(
+    writer: AnswerWriter, analysis: StudyAnalysis, label: str, against: str
+) -> Finding:
+    """Compare the test accuracy of two conditions: by the claim about them if there is one, and
+    without a verdict if not.
+    """
+    for index, claim in enumerate(analysis.study.claims):
+        if (
+            isinstance(claim, claims.Greater | claims.Equal | claims.About)
+            and {claim.left, claim.right} == {label, against}
+            and (claim.metric, claim.split) == ("top1", "test")
+        ):
+            return _claim_finding(writer, analysis, index)
+    sides = _sides(writer, analysis, label, against, "top1", "test")
+    values = [analysis.summaries[name].trained_pct for name in (label, against)]
+    if min(map(len, values)) < 2:
+        text = writer.say(
+            "There are too few trained runs for a comparison.",
+            "Il y a trop peu d'essais entraînés pour une comparaison.",
+        )
+        return Finding("inconclusive", f"{sides} {text}", (label, against))
+    effect = welch(*values)
+    direction = _sign_sentence(writer, effect.interval(), label, against)
+    note = writer.say(
+        "No claim declares this comparison, so its interval is not corrected for the number of "
+        "comparisons.",
+        "Aucune affirmation ne déclare cette comparaison : son intervalle n'est pas corrigé du "
+        "nombre de comparaisons.",
+    )
+    difference = _difference(writer, effect)
+    return Finding("exploratory", f"{sides} {difference} {direction} {note}", (label, against))
+
+
+def accuracy_text(writer: AnswerWriter, analysis: StudyAnalysis, label: str) -> str:
+    """Return the mean test accuracy of a condition in words: `47.1 % [45.0, 49.2] (5 of 5 runs
+    trained)`.
+    """
+    return _accuracy(writer, analysis, label, "top1", "test")
+
+
+def _sign_sentence(writer: AnswerWriter, interval: Interval, label: str, against: str) -> str:
+    better, worse = (label, against) if interval.low > 0 else (against, label)
+    if interval.low <= 0 <= interval.high:
+        return writer.say(
+            "The interval contains zero: these runs do not show which of the two is more accurate.",
+            "L'intervalle contient zéro : ces essais ne montrent pas lequel des deux est le plus "
+            "précis.",
+        )
+    return writer.say(
+        f"In these runs {writer.label(better)} is more accurate than {writer.label(worse)}.",
+        f"Dans ces essais, {writer.label(better)} est plus précis que {writer.label(worse)}.",
+    )
+
+
+def _claim_finding(writer: AnswerWriter, analysis: StudyAnalysis, index: int) -> Finding:
+    claim, verdict = analysis.study.claims[index], analysis.verdicts[index]
+    values = _claim_values(writer, analysis, claim, analysis.hypotheses[index], verdict)
+    decided = verdict.label in ("reproduced", "partly reproduced", "contradicted")
+    trained_only = (
+        writer.say("Only trained runs are compared.", "Seuls les essais entraînés sont comparés.")
+        if verdict.conditional and decided
+        else ""
+    )
+    text = " ".join(filter(None, (values, conclusion(writer, claim, verdict), trained_only)))
+    status = "equivalent" if verdict.label == "reproduced" and claim.kind == "equal" else ""
+    return Finding(
+        status or STATUSES.get(verdict.label, verdict.label), text, condition_labels(claim)
+    )
+
+
+def _claim_values(
+    writer: AnswerWriter,
+    analysis: StudyAnalysis,
+    claim: AnyClaim,
+    hypothesis: Hypothesis,
+    verdict: Verdict,
+) -> str:
+    match claim:
+        case claims.FailsAndTrains() if isinstance(hypothesis, FailureHypothesis):
+            return _failures(writer, claim, hypothesis)
+        case claims.Faster() if isinstance(hypothesis, SpeedHypothesis):
+            return _times(writer, claim, hypothesis)
+        case claims.Greater() | claims.Equal() | claims.About():
+            start = _sides(writer, analysis, claim.left, claim.right, claim.metric, claim.split)
+        case claims.Average() | claims.Relative():
+            start = _pairs(writer, claim)
+        case claims.Monotone():
+            order = writer.labels(claim.order)
+            start = writer.say(
+                f"In the order {order}, this is the step that supports the claim least.",
+                f"Dans l'ordre {order}, voici le pas le moins favorable à l'affirmation.",
+            )
+        case claims.Best():
+            left = writer.label(claim.left)
+            start = writer.say(
+                f"{left} is compared with each of {writer.labels(claim.rivals)}; this is the "
+                "closest one.",
+                f"{left} est comparé à chacun de {writer.labels(claim.rivals)} ; voici le plus "
+                "proche.",
+            )
+    if verdict.effect is None:
+        return start
+    metric = getattr(claim, "metric", "top1")
+    unit: Unit = "%" if isinstance(claim, claims.Relative) else "points"
+    if metric == "loss" and unit == "points":
+        unit = "nats"
+    return f"{start} {_difference(writer, verdict.effect, unit, verdict, metric != 'top1')}"
+
+
+Unit = Literal["points", "nats", "%"]
+"""Unit of a difference; % is of the second condition's value."""
+
+
+def _difference(
+    writer: AnswerWriter,
+    effect: Effect,
+    unit: Unit = "points",
+    verdict: Verdict | None = None,
+    decrease: bool = False,
+) -> str:
+    """Return the difference, its interval and its corrected p-value in a sentence.
+
+    With `decrease` it is how much lower the first one is.
+    """
+    interval = (
+        None if effect.deterministic else effect.interval(verdict.confidence if verdict else 0.95)
+    )
+    digits = 3 if unit == "nats" else decimals(interval)
+    size = writer.number("difference", effect.estimate, digits, signed=True)
+    ends = writer.interval("difference", interval, digits)
+    p = "" if verdict is None else _p_text(writer, verdict.p_holm)
+    units = {
+        "points": ("points", writer.points_fr(effect.estimate)),
+        "nats": ("nats", "nat" if abs(effect.estimate) < 2 else "nats"),
+        "%": ("% of the second one", "% du second"),
+    }[unit]
+    names = ("The decrease", "La baisse") if decrease else ("The difference", "L'écart")
+    return writer.say(
+        f"{names[0]} is {size} {units[0]}{ends}{p}.",
+        f"{names[1]} est de {size} {units[1]}{ends}{p}.",
+    )
+
+
+def _p_text(writer: AnswerWriter, p: float | None) -> str:
+    if p is None:
+        return ""
+    small = p < 0.001
+    shown = writer.number("corrected p" + (", below" if small else ""), 0.001 if small else p, 3)
+    relation = "<" if small else "="
+    return writer.say(
+        f", p {relation} {shown} after the correction for several claims",
+        f", p {relation} {shown} après correction pour plusieurs affirmations",
+    )
+
+
+_METRICS = {
+    ("top1", "test"): ("test accuracy", "précision sur les images de test"),
+    ("top1", "train"): ("train accuracy", "précision sur les images d'entraînement"),
+    ("error", "test"): ("test error", "erreur sur les images de test"),
+    ("error", "train"): ("train error", "erreur sur les images d'entraînement"),
+    ("loss", "test"): ("test loss", "perte sur les images de test"),
+    ("loss", "train"): ("train loss", "perte sur les images d'entraînement"),
+}
+"""Names of a metric on a split in English and French."""
+
+
+def _sides(
+    writer: AnswerWriter, analysis: StudyAnalysis, left: str, right: str, metric: str, split: str
+) -> str:
+    """Say what both conditions of a comparison reached."""
+    reached = [_accuracy(writer, analysis, label, metric, split) for label in (left, right)]
+    metric_en, metric_fr = _METRICS[metric, split]
+    return writer.say(
+        f"{writer.label(left)} reached a {metric_en} of {reached[0]}, and {writer.label(right)} "
+        f"one of {reached[1]}.",
+        f"{writer.label(left)} atteint une {metric_fr} de {reached[0]}, et {writer.label(right)} "
+        f"de {reached[1]}.",
+    )
+
+
+def _accuracy(
+    writer: AnswerWriter, analysis: StudyAnalysis, label: str, metric: str, split: str
+) -> str:
+    rows = [row for row in analysis.rows(label) if row.status == "trained"]
+    loss = metric == "loss"
+    recorded = [getattr(row, f"{split}_{'loss_nats' if loss else 'error_pct'}") for row in rows]
+    values = [100 - value if metric == "top1" else value for value in recorded if value is not None]
+    counts = analysis.summaries[label].counts
+    of_runs = (
+        writer.count(f"trained runs of {label}", counts.trained),
+        writer.count(f"finished runs of {label}", counts.finished),
+    )
+    if not values:
+        return writer.say(
+            f"no value ({of_runs[0]} of {of_runs[1]} runs trained)",
+            f"aucune valeur ({of_runs[0]} sur {of_runs[1]} essais entraînés)",
+        )
+    possible = Interval(0.0, math.inf) if loss else ACCURACY_RANGE_PCT
+    interval = within_range(t_interval(values), possible)
+    digits = 3 if loss else decimals(interval)
+    name = f"{split} {'loss' if loss else 'accuracy' if metric == 'top1' else 'error'} of {label}"
+    size = writer.number(name, mean(values), digits)
+    ends = writer.interval(name, interval, digits)
+    return writer.say(
+        f"{size} {'nats' if loss else '%'}{ends} ({of_runs[0]} of {of_runs[1]} runs trained)",
+        f"{size} {'nats' if loss else '%'}{ends} ({of_runs[0]} sur {of_runs[1]} essais entraînés)",
+    )
+
+
+def _pairs(writer: AnswerWriter, claim: claims.Average | claims.Relative) -> str:
+    pairs = list(zip(claim.left, claim.right, strict=True))
+    shown = writer.join(
+        [
+            writer.say(
+                f"{writer.label(left)} against {writer.label(right)}",
+                f"{writer.label(left)} contre {writer.label(right)}",
+            )
+            for left, right in pairs
+        ]
+    )
+    count = writer.count("pairs", len(pairs))
+    metric_en, metric_fr = _METRICS[claim.metric, claim.split]
+    return writer.say(
+        f"The {metric_en} is averaged over {count} pairs of conditions: {shown}.",
+        f"La {metric_fr} est moyennée sur {count} paires de conditions : {shown}.",
+    )
+
+
+def _failures(
+    writer: AnswerWriter, claim: claims.FailsAndTrains, hypothesis: FailureHypothesis
+) -> str:
+    parts = []
+    for label, arm in zip((claim.left, claim.right), hypothesis.arms, strict=True):
+        counts = arm.counts
+        failed = writer.count(f"failed runs of {label}", counts.at_chance + counts.diverged)
+        finished = writer.count(f"finished runs of {label}", counts.finished)
+        parts.append(
+            writer.say(
+                f"{failed} of {finished} runs of {writer.label(label)}",
+                f"{failed} sur {finished} pour {writer.label(label)}",
+            )
+        )
+    return writer.say(
+        f"Failed runs (at chance or diverged): {parts[0]} and {parts[1]}.",
+        f"Essais échoués (au niveau du hasard ou divergents) : {parts[0]} et {parts[1]}.",
+    )
+
+
+def _times(writer: AnswerWriter, claim: claims.Faster, hypothesis: SpeedHypothesis) -> str:
+    goal = writer.count("accuracy to reach", claim.accuracy_pct)
+    parts = []
+    for label, times in zip((claim.left, claim.right), hypothesis.epochs, strict=True):
+        median = statistics.median_high(times) if times else math.inf
+        shown = (
+            writer.say("more epochs than it had", "plus d'époques qu'il n'en a eu")
+            if math.isinf(median)
+            else writer.say(
+                f"{writer.count(f'median epochs of {label}', median)} epochs",
+                f"{writer.count(f'median epochs of {label}', median)} époques",
+            )
+        )
+        parts.append(
+            writer.say(
+                f"{writer.label(label)} needs {shown}", f"{writer.label(label)} demande {shown}"
+            )
+        )
+    return writer.say(
+        f"To reach {goal} % accuracy, {parts[0]} and {parts[1]} (medians).",
+        f"Pour atteindre {goal} % de précision, {parts[0]} et {parts[1]} (médianes).",
+    )

@@ -1,0 +1,378 @@
+"""Sentences about measures that no claim compares: overfitting, stability, first loss, costs, the
+grid of two axes, ensembles, and the first run that converged.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING
+
+from resnetlab.analysis import run_measures
+from resnetlab.analysis.first_converged import first_converged, ordering_groups
+from resnetlab.analysis.two_axes import TwoAxes, axis_names, two_axes
+from resnetlab.reports.format import decimals
+from resnetlab.reports.study.answer_claims import Finding, accuracy_text
+from resnetlab.reports.study.answer_writer import AnswerWriter
+from resnetlab.stats.contrasts import welch
+from resnetlab.stats.intervals import Interval, mean, t_interval
+
+if TYPE_CHECKING:
+    from resnetlab.analysis.analyze import StudyAnalysis
+
+Measure = Callable[[AnswerWriter, "StudyAnalysis", str], tuple[str, str]]
+"""Function that returns the status and the sentences about a condition."""
+
+
+def accuracy(writer: AnswerWriter, analysis: StudyAnalysis, label: str) -> tuple[str, str]:
+    """Say what a condition reached on the test images."""
+    reached = accuracy_text(writer, analysis, label)
+    return "measured", writer.say(
+        f"{writer.label(label)} reached a test accuracy of {reached}.",
+        f"{writer.label(label)} atteint une précision sur les images de test de {reached}.",
+    )
+
+
+def overfitting(writer: AnswerWriter, analysis: StudyAnalysis, label: str) -> tuple[str, str]:
+    """Say how far the train accuracy of a condition is above its test accuracy, and what the
+    interval shows.
+    """
+    gaps = run_measures.overfitting_gaps(analysis, label)
+    interval = t_interval(gaps)
+    if interval is None:
+        return "inconclusive", _too_few(writer, label)
+    digits = decimals(interval)
+    gap = writer.number(f"gap of {label}", mean(gaps), digits, signed=True)
+    ends = writer.interval(f"gap of {label}", interval, digits)
+    if interval.low > 0:
+        conclusion = writer.say(
+            "The train accuracy is above the test accuracy, so the network overfits.",
+            "La précision d'entraînement dépasse celle de test : il y a sur-apprentissage.",
+        )
+    else:
+        conclusion = writer.say(
+            "So these runs show no overfitting.",
+            "Ces essais ne montrent donc pas de sur-apprentissage.",
+        )
+    text = writer.say(
+        f"The accuracy of {writer.label(label)} on the train images minus that on the test images "
+        f"is {gap} points{ends}.",
+        f"La précision de {writer.label(label)} sur les images d'entraînement moins celle sur les "
+        f"images de test est de {gap} {writer.points_fr(mean(gaps))}{ends}.",
+    )
+    status = "overfits" if interval.low > 0 else "no overfitting shown"
+    return status, f"{text} {conclusion}"
+
+
+def stability(writer: AnswerWriter, analysis: StudyAnalysis, label: str) -> tuple[str, str]:
+    """Say how much the accuracy of a condition varies over its last epochs."""
+    spreads = run_measures.spreads_of_last_epochs(analysis, label)
+    interval = t_interval(spreads)
+    if interval is None:
+        return "inconclusive", _too_few(writer, label)
+    epochs = writer.count("last epochs", run_measures.num_last_epochs(analysis))
+    spread = writer.number(f"spread of {label}", mean(spreads), 2)
+    ends = writer.interval(f"spread of {label}", Interval(max(0.0, interval.low), interval.high), 2)
+    counts = analysis.summaries[label].counts
+    failed = writer.count(f"failed runs of {label}", counts.diverged + counts.at_chance)
+    finished = writer.count(f"finished runs of {label}", counts.finished)
+    return "measured", writer.say(
+        f"Over its last {epochs} epochs the accuracy of {writer.label(label)} has a standard "
+        f"deviation of {spread} points{ends}, mean of its trained runs; failed runs: {failed} of "
+        f"{finished}.",
+        f"Sur ses {epochs} dernières époques, la précision de {writer.label(label)} a un "
+        f"écart-type de {spread} {writer.points_fr(mean(spreads))}{ends}, en moyenne sur les "
+        f"essais entraînés ; essais échoués : {failed} sur {finished}.",
+    )
+
+
+def first_loss(writer: AnswerWriter, analysis: StudyAnalysis, label: str) -> tuple[str, str]:
+    """Say the loss before the first step beside ln K."""
+    losses = run_measures.first_losses(analysis, label)
+    classes = len(analysis.data(label).classes)
+    if not losses:
+        return "inconclusive", _too_few(writer, label)
+    loss = writer.number(f"first loss of {label}", mean(losses), 3)
+    uniform = writer.number("loss of a uniform guess", run_measures.uniform_loss(classes), 3)
+    number = writer.count("classes", classes)
+    return "measured", writer.say(
+        f"The first loss of {writer.label(label)} is {loss} nats, and ln {number} = {uniform}.",
+        f"La première perte de {writer.label(label)} est de {loss} nats, et ln {number} = "
+        f"{uniform}.",
+    )
+
+
+def parameters(writer: AnswerWriter, analysis: StudyAnalysis, label: str) -> tuple[str, str]:
+    """Say how many parameters a condition has, and how many for each train image."""
+    rows = analysis.rows(label)
+    number = rows[0].parameters if rows else None
+    if number is None:
+        return "inconclusive", _too_few(writer, label)
+    images = analysis.data(label).train_images
+    count = writer.count(f"parameters of {label}", number)
+    share = writer.number(f"parameters of {label} per train image", number / images)
+    return "measured", writer.say(
+        f"{writer.label(label)} has {count} parameters, {share} for each train image.",
+        f"{writer.label(label)} a {count} paramètres, soit {share} par image d'entraînement.",
+    )
+
+
+def time(writer: AnswerWriter, analysis: StudyAnalysis, label: str) -> tuple[str, str]:
+    """Say how long a run of a condition trains on the machine of the report."""
+    seconds = [row.train_seconds for row in analysis.rows(label) if row.train_seconds > 0]
+    if not seconds:
+        return "inconclusive", _too_few(writer, label)
+    minutes = writer.number(f"minutes of {label}", mean(seconds) / 60)
+    return "measured", writer.say(
+        f"A run of {writer.label(label)} trains for {minutes} minutes on the machine of this "
+        "report, on average.",
+        f"Un essai de {writer.label(label)} s'entraîne en {minutes} minutes sur la machine de ce "
+        "rapport, en moyenne.",
+    )
+
+
+MAX_GROUPS = 3
+"""Largest number of groups of networks in the answer; the report's table has all of them."""
+
+MEASURES: dict[str, Measure] = {
+    "accuracy": accuracy,
+    "overfitting": overfitting,
+    "stability": stability,
+    "first loss": first_loss,
+    "parameters": parameters,
+    "time": time,
+}
+"""Measures of single conditions, by the kind of evidence."""
+
+
+def measure_comparison(
+    writer: AnswerWriter, analysis: StudyAnalysis, kind: str, label: str, against: str
+) -> Finding:
+    """Compare the overfitting or the stability of two conditions, run by run, by Welch's t."""
+    of_runs = {
+        "overfitting": run_measures.overfitting_gaps,
+        "stability": run_measures.spreads_of_last_epochs,
+    }[kind]
+    values = [of_runs(analysis, name) for name in (label, against)]
+    if min(map(len, values)) < 2:
+        return Finding("inconclusive", _too_few(writer, label, against), (label, against))
+    effect = welch(*values)
+    interval = effect.interval()
+    digits = 2 if kind == "stability" else decimals(interval)
+    size = writer.number("difference", effect.estimate, digits, signed=True)
+    ends = writer.interval("difference", interval, digits)
+    better = writer.label(label if interval.high < 0 else against)
+    if interval.low <= 0 <= interval.high:
+        conclusion = writer.say(
+            "The interval contains zero: these runs do not show a difference.",
+            "L'intervalle contient zéro : ces essais ne montrent pas de différence.",
+        )
+    elif kind == "stability":
+        conclusion = writer.say(
+            f"In these runs {better} is the more stable one.",
+            f"Dans ces essais, {better} est le plus stable.",
+        )
+    else:
+        conclusion = writer.say(
+            f"In these runs {better} has the smaller one of the two.",
+            f"Dans ces essais, {better} a le plus petit des deux.",
+        )
+    text = writer.say(
+        f"The difference between {writer.label(label)} and {writer.label(against)} is {size} "
+        f"points{ends}.",
+        f"L'écart entre {writer.label(label)} et {writer.label(against)} est de {size} "
+        f"{writer.points_fr(effect.estimate)}{ends}.",
+    )
+    return Finding("exploratory", f"{text} {conclusion}", (label, against))
+
+
+def grid_finding(writer: AnswerWriter, analysis: StudyAnalysis) -> Finding:
+    """Say which cell of the grid of two axes is the best, and how the best row changes with the
+    column.
+    """
+    axes = two_axes(analysis)
+    labels = tuple(analysis.summaries)
+    best_rows = axes.best_rows(analysis.summaries) if axes else {}
+    if axes is None or not best_rows:
+        return Finding("inconclusive", _too_few(writer, *labels[:1]), labels)
+    ranked = sorted(
+        (label for label in labels if analysis.summaries[label].mean_pct is not None),
+        key=lambda label: -(analysis.summaries[label].mean_pct or 0.0),
+    )
+    names = [writer.say(*axis_names(axis)) for axis in (axes.row_axis, axes.column_axis)]
+    parts = [_best_cell(writer, analysis, ranked)]
+    cells = []
+    for column, (row, summary) in best_rows.items():
+        label = axes.labels[row, column]
+        reached = accuracy_text(writer, analysis, label)
+        shown = (
+            writer.count(f"{axes.column_axis} {column:g}", column),
+            writer.count(f"{axes.row_axis} {row:g}", row),
+        )
+        cells.append(
+            writer.say(
+                f"{names[1]} {shown[0]}: {names[0]} {shown[1]} with {reached}",
+                f"{names[1]} {shown[0]} : {names[0]} {shown[1]} avec {reached}",
+            )
+        )
+        assert summary.mean_pct is not None
+    parts.append(
+        writer.say(
+            f"The best {names[0]} for each {names[1]}: {writer.join(cells)}.",
+            f"Le meilleur {names[0]} pour chaque valeur de « {names[1]} » : {writer.join(cells)}.",
+        )
+    )
+    parts.append(_diagonal(writer, axes, {c: row for c, (row, _) in best_rows.items()}, names))
+    counts = analysis.counts
+    failed = writer.count("failed runs", counts.at_chance + counts.diverged)
+    finished = writer.count("finished runs", counts.finished)
+    parts.append(
+        writer.say(
+            f"Failed runs (at chance or diverged): {failed} of {finished}.",
+            f"Essais échoués (au niveau du hasard ou divergents) : {failed} sur {finished}.",
+        )
+    )
+    return Finding("exploratory", " ".join(parts), labels)
+
+
+def _best_cell(writer: AnswerWriter, analysis: StudyAnalysis, ranked: list[str]) -> str:
+    best = ranked[0]
+    reached = accuracy_text(writer, analysis, best)
+    text = writer.say(
+        f"{writer.label(best)} has the highest mean, {reached}, selected after the runs.",
+        f"{writer.label(best)} a la moyenne la plus élevée, {reached}, choisie après les essais.",
+    )
+    if len(ranked) < 2:
+        return text
+    arms = [analysis.summaries[label].trained_pct for label in ranked[:2]]
+    if min(map(len, arms)) < 2:
+        return text
+    effect = welch(*arms)
+    interval = effect.interval()
+    digits = decimals(interval)
+    size = writer.number("difference to the second", effect.estimate, digits, signed=True)
+    ends = writer.interval("difference to the second", interval, digits)
+    separated = interval.low > 0
+    return f"{text} " + writer.say(
+        f"It is {size} points{ends} above the second, {writer.label(ranked[1])}"
+        + ("." if separated else "; the interval contains zero, so the two are not separated."),
+        f"Elle est à {size} {writer.points_fr(effect.estimate)}{ends} de la deuxième, "
+        + writer.label(ranked[1])
+        + ("." if separated else " ; l'intervalle contient zéro, les deux ne sont pas séparés."),
+    )
+
+
+def _diagonal(
+    writer: AnswerWriter, axes: TwoAxes, best: dict[float, float], names: list[str]
+) -> str:
+    """Say whether the best row rises with the column, falls, stays the same or does none of it."""
+    rows = [best[column] for column in axes.columns if column in best]
+    steps = [right - left for left, right in itertools.pairwise(rows)]
+    if not steps:
+        return ""
+    start = writer.say(
+        f"By these means, the best {names[0]}", f"D'après ces moyennes, le meilleur {names[0]}"
+    )
+    if all(step == 0 for step in steps):
+        end = writer.say(f"is the same for every {names[1]}.", "est toujours le même.")
+    elif all(step >= 0 for step in steps):
+        ratios = [best[column] / column for column in axes.columns if best.get(column) and column]
+        low, high = (
+            writer.count(f"{end} ratio", float(f"{ratio:.2g}"))
+            for end, ratio in (("lowest", min(ratios)), ("highest", max(ratios)))
+        )
+        end = writer.say(
+            f"rises with {names[1]}: the best cells lie along the diagonal of the grid, where "
+            f"{names[0]} divided by {names[1]} is {low} to {high}.",
+            f"croît avec « {names[1]} » : les meilleures cases suivent la diagonale de la grille, "
+            f"où le quotient des deux va de {low} à {high}.",
+        )
+    elif all(step <= 0 for step in steps):
+        end = writer.say(f"falls as {names[1]} rises.", f"décroît quand « {names[1]} » croît.")
+    else:
+        end = writer.say(
+            f"follows no single direction as {names[1]} rises.",
+            f"ne suit pas une seule direction quand « {names[1]} » croît.",
+        )
+    return f"{start} {end}"
+
+
+def ensemble_findings(writer: AnswerWriter, analysis: StudyAnalysis) -> Iterator[Finding]:
+    """Yield a finding for the ensembles over several conditions, and for those of each one."""
+    rows = analysis.study_data.ensembles
+    for condition in dict.fromkeys(row.condition for row in rows):
+        same = [row for row in rows if row.condition == condition]
+        gains = [row.gain for row in same]
+        interval = (
+            t_interval(gains) if len(same) > 1 else Interval(same[0].gain_low, same[0].gain_high)
+        )
+        digits = decimals(interval)
+        name = condition or "one run of each condition"
+        size = writer.number(f"gain of {name}", mean(gains), digits, signed=True)
+        ends = writer.interval(f"gain of {name}", interval, digits)
+        accuracy_pct = writer.number(
+            f"accuracy of the ensemble of {name}", mean([row.accuracy_pct for row in same]), digits
+        )
+        members = (
+            writer.say(
+                f"All seeds of {writer.label(condition)}",
+                f"Toutes les graines de {writer.label(condition)}",
+            )
+            if condition
+            else writer.say("One run of each condition", "Un essai de chaque condition")
+        )
+        text = writer.say(
+            f"{members} together reach {accuracy_pct} %, {size} points{ends} above the mean of "
+            "the members.",
+            f"{members}, ensemble : {accuracy_pct} %, soit {size} "
+            f"{writer.points_fr(mean(gains))}{ends} par rapport à la moyenne des membres.",
+        )
+        yield Finding("measured", text, (condition,) if condition else ())
+
+
+def first_converged_finding(writer: AnswerWriter, analysis: StudyAnalysis) -> Finding:
+    """Say how often the rule of the first trained run gives another ordering than the means, in
+    the groups where it does so most often, and its largest bias.
+    """
+    conditions = first_converged(analysis)
+    labels = tuple(condition.label for condition in conditions)
+    shares = [
+        (same / group.tables, same, group)
+        for group in ordering_groups(conditions)
+        if group.orderings
+        for same in [sum(o.tables for o in group.orderings if o.text == group.mean_ordering)]
+    ]
+    parts = []
+    for _, same, group in sorted(shares, key=lambda item: item[0])[:MAX_GROUPS]:
+        total = writer.count("tables", group.tables)
+        agreeing = writer.count("tables with the ordering of the means", same)
+        parts.append(
+            writer.say(
+                f"For {writer.labels(group.labels)} the rule could have given {total} tables, of "
+                f"which {agreeing} have the ordering of the means of all runs.",
+                f"Pour {writer.labels(group.labels)}, la règle aurait pu donner {total} tableaux, "
+                f"dont {agreeing} ont l'ordre des moyennes de tous les essais.",
+            )
+        )
+    biased = max(conditions, key=lambda item: abs(item.bias or 0.0), default=None)
+    if biased is not None and biased.bias:
+        bias = writer.number(f"bias of {biased.label}", biased.bias, 1, signed=True)
+        parts.append(
+            writer.say(
+                f"Its largest bias is {bias} points, for {writer.label(biased.label)}: expected "
+                "accuracy of the rule minus the mean of all runs.",
+                f"Son plus grand biais est de {bias} {writer.points_fr(biased.bias)}, pour "
+                f"{writer.label(biased.label)} : précision attendue de la règle moins moyenne de "
+                "tous les essais.",
+            )
+        )
+    if not parts:
+        return Finding("inconclusive", _too_few(writer, *labels[:1]), labels)
+    return Finding("measured", " ".join(parts), labels)
+
+
+def _too_few(writer: AnswerWriter, *labels: str) -> str:
+    return writer.say(
+        f"There are too few values of {writer.labels(labels)}.",
+        f"Il y a trop peu de valeurs de {writer.labels(labels)}.",
+    )

@@ -1,0 +1,213 @@
+"""Sentences about the verdict on a claim, chosen by the verdict alone."""
+
+from __future__ import annotations
+
+from typing import assert_never
+
+from resnetlab.reports.study.answer_writer import AnswerWriter
+from resnetlab.stats.verdict import Verdict
+from resnetlab.studies import claims
+from resnetlab.studies.claims import AnyClaim
+
+
+def conclusion(writer: AnswerWriter, claim: AnyClaim, verdict: Verdict) -> str:
+    """Say what the verdict means, in a sentence that is chosen by the verdict alone."""
+    if verdict.label in ("inconclusive", "untestable", "waiting"):
+        return _undecided(writer, claim, verdict)
+    supported = verdict.label == "reproduced"
+    match claim:
+        case claims.Equal():
+            margin_en, margin_fr = _margin(writer, claim)
+            return writer.say(
+                f"The two are equivalent: they differ by less than {margin_en}."
+                if supported
+                else f"The two are not equivalent: they differ by more than {margin_en}.",
+                f"Les deux sont équivalents : ils diffèrent de moins de {margin_fr}."
+                if supported
+                else f"Les deux ne sont pas équivalents : ils diffèrent de plus de {margin_fr}.",
+            )
+        case claims.About() | claims.Relative():
+            return _size_sentence(writer, claim, verdict)
+        case claims.FailsAndTrains():
+            left, right = writer.label(claim.left), writer.label(claim.right)
+            return writer.say(
+                f"The runs support the claim that {left} fails and {right} trains."
+                if supported
+                else f"The runs speak against the claim: {left} does not fail in most of its runs.",
+                f"Les essais appuient l'affirmation : {left} échoue et {right} apprend."
+                if supported
+                else f"Les essais vont contre l'affirmation : {left} n'échoue pas dans la plupart "
+                "de ses essais.",
+            )
+        case claims.Monotone():
+            return writer.say(
+                "The runs support the claim: every step goes in the claimed direction."
+                if supported
+                else "The runs speak against the claim: a step goes in the other direction.",
+                "Les essais appuient l'affirmation : chaque pas va dans le sens annoncé."
+                if supported
+                else "Les essais vont contre l'affirmation : un pas va dans l'autre sens.",
+            )
+        case claims.Average():
+            return writer.say(
+                f"The runs {_verb_en(supported)} the claim: the first ones are "
+                f"{'better' if supported else 'worse'}, on average.",
+                f"Les essais {_verb_fr(supported)} l'affirmation : les premiers sont "
+                f"{'meilleurs' if supported else 'moins bons'} en moyenne.",
+            )
+        case claims.Faster():
+            name = writer.label(claim.left if supported else claim.right)
+            return writer.say(
+                f"The runs {_verb_en(supported)} the claim: {name} is the faster one.",
+                f"Les essais {_verb_fr(supported)} l'affirmation : {name} est le plus rapide.",
+            )
+        case claims.Best() if not supported:
+            return writer.say(
+                f"The runs speak against the claim: a rival is better than "
+                f"{writer.label(claim.left)}.",
+                f"Les essais vont contre l'affirmation : un rival dépasse "
+                f"{writer.label(claim.left)}.",
+            )
+        case _:
+            right = getattr(claim, "right", claim.left)
+            name = writer.label(claim.left if supported else right)
+            lower = claim.metric != "top1"
+            return writer.say(
+                f"The runs {_verb_en(supported)} the claim: {name} "
+                f"{f'has the lower {claim.metric}' if lower else 'is the more accurate one'}.",
+                f"Les essais {_verb_fr(supported)} l'affirmation : {name} "
+                f"{'a la valeur la plus basse' if lower else 'est le plus précis'}.",
+            )
+
+
+def _margin(writer: AnswerWriter, claim: claims.Equal) -> tuple[str, str]:
+    """Return the margin with its unit in English and in French."""
+    margin = writer.count("margin", claim.margin)
+    unit = "nat" if claim.metric == "loss" else "point"
+    english = unit if claim.margin == 1 else f"{unit}s"
+    return f"{margin} {english}", f"{margin} {writer.points_fr(claim.margin, unit)}"
+
+
+def _verb_en(supported: bool) -> str:
+    return "support" if supported else "speak against"
+
+
+def _verb_fr(supported: bool) -> str:
+    return "appuient" if supported else "vont contre"
+
+
+def _size_sentence(
+    writer: AnswerWriter, claim: claims.About | claims.Relative, verdict: Verdict
+) -> str:
+    claimed = _claimed_size(writer, claim)
+    if verdict.label == "reproduced":
+        return writer.say(
+            f"The runs support the claimed size of {claimed}.",
+            f"Les essais appuient la taille annoncée de {claimed}.",
+        )
+    if verdict.label == "partly reproduced":
+        return writer.say(
+            f"The runs support the direction, but not the claimed size of {claimed}.",
+            f"Les essais appuient le sens, mais pas la taille annoncée de {claimed}.",
+        )
+    return writer.say(
+        f"The runs speak against the claimed size of {claimed}.",
+        f"Les essais vont contre la taille annoncée de {claimed}.",
+    )
+
+
+def _claimed_size(writer: AnswerWriter, claim: claims.About | claims.Relative) -> str:
+    size = writer.count("claimed size", claim.size)
+    margin = writer.count("margin", claim.effective_margin)
+    unit = "%" if isinstance(claim, claims.Relative) else "points"
+    if isinstance(claim, claims.About) and claim.metric == "loss":
+        unit = "nats"
+    return f"{size} ± {margin} {unit}"
+
+
+_REASONS = {
+    "a condition does not fit": (
+        "a condition does not fit into memory",
+        "une condition ne tient pas en mémoire",
+    ),
+    "runs are missing": ("runs are missing", "des essais manquent"),
+    "too few trained runs": (
+        "too few runs trained",
+        "trop peu d'essais sont entraînés",
+    ),
+    "missing runs": (
+        "the missing runs could change the verdict",
+        "les essais manquants pourraient changer le verdict",
+    ),
+    "the trained runs and": (
+        "the trained runs and the mean over all runs disagree",
+        "les essais entraînés et la moyenne de tous les essais se contredisent",
+    ),
+    "both conditions fail": (
+        "both conditions fail in most of their runs",
+        "les deux conditions échouent dans la plupart de leurs essais",
+    ),
+    "no run of either": (
+        "no run reached the accuracy",
+        "aucun essai n'a atteint cette précision",
+    ),
+    "the arms are constant": (
+        "the difference lies on the edge of the claim",
+        "l'écart est à la limite de l'affirmation",
+    ),
+    "tested after": ("the study is not finished", "l'étude n'est pas terminée"),
+}
+"""Reasons of verdicts in both languages, by their beginning."""
+
+
+def _undecided(writer: AnswerWriter, claim: AnyClaim, verdict: Verdict) -> str:
+    reason = next(
+        (words for start, words in _REASONS.items() if verdict.reason.startswith(start)), None
+    )
+    why = writer.say(f", as {reason[0]}", f", car {reason[1]}") if reason else ""
+    english, french = _what_is_open(writer, claim)
+    return writer.say(
+        f"These runs do not decide {english}{why}.",
+        f"Ces essais ne permettent pas de décider {french}{why}.",
+    )
+
+
+def _what_is_open(writer: AnswerWriter, claim: AnyClaim) -> tuple[str, str]:
+    """Return what a claim leaves open while it is undecided, in English and in French."""
+    match claim:
+        case claims.Equal():
+            margin_en, margin_fr = _margin(writer, claim)
+            return (
+                f"whether the two differ by less than {margin_en}",
+                f"si les deux diffèrent de moins de {margin_fr}",
+            )
+        case claims.About() | claims.Relative():
+            claimed = _claimed_size(writer, claim)
+            return f"whether the size is {claimed}", f"si la taille est de {claimed}"
+        case claims.FailsAndTrains():
+            left, right = writer.label(claim.left), writer.label(claim.right)
+            return (
+                f"whether {left} fails and {right} trains",
+                f"si {left} échoue et si {right} apprend",
+            )
+        case claims.Average():
+            return "which of the two sides is better", "lequel des deux côtés est le meilleur"
+        case claims.Monotone():
+            return "whether every step has that direction", "si chaque pas va dans ce sens"
+        case claims.Best():
+            left = writer.label(claim.left)
+            return f"whether {left} is the best", f"si {left} est le meilleur"
+        case claims.Faster():
+            return "which of the two is faster", "lequel des deux est le plus rapide"
+        case claims.Greater():
+            lower = claim.metric != "top1"
+            return (
+                f"which of the two has the lower {claim.metric}"
+                if lower
+                else "which of the two is more accurate",
+                "lequel des deux a la valeur la plus basse"
+                if lower
+                else "lequel des deux est le plus précis",
+            )
+        case _:
+            assert_never(claim)

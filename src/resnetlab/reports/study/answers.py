@@ -1,0 +1,216 @@
+"""Answers to the questions of a study's sources, written by rule from the values of its runs.
+
+A sentence about the runs is chosen by a verdict or an interval, and its numbers are theirs. The
+explanation of a question comes from the catalog; it states no result.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from fnmatch import fnmatchcase
+from typing import TYPE_CHECKING
+
+from resnetlab.analysis.study_data import QuestionAnswer
+from resnetlab.analysis.training_share import TrainingShare, training_share
+from resnetlab.reports.study.answer_claims import Finding, claim_findings, comparison_finding
+from resnetlab.reports.study.answer_measures import (
+    MEASURES,
+    ensemble_findings,
+    first_converged_finding,
+    grid_finding,
+    measure_comparison,
+)
+from resnetlab.reports.study.answer_writer import AnswerWriter, typeset_french
+from resnetlab.shell import command_line
+from resnetlab.studies.bibliography import format_citation
+from resnetlab.studies.questions import Evidence, Language, Question, catalog_questions
+
+if TYPE_CHECKING:
+    from resnetlab.analysis.analyze import StudyAnalysis
+
+LANGUAGES: tuple[Language, ...] = ("en", "fr")
+
+
+def answers(analysis: StudyAnalysis) -> tuple[QuestionAnswer, ...]:
+    """Return the answer to each question of the study's sources; none for a study of another file
+    than the catalog's.
+    """
+    questions = catalog_questions(analysis.study.name, analysis.study.question)
+    return tuple(answer_question(analysis, question) for question in questions)
+
+
+def answer_question(analysis: StudyAnalysis, question: Question) -> QuestionAnswer:
+    """Return the answer to a question from the values of a study's runs."""
+    measured: dict[str, str] = {}
+    values: dict[str, float] = {}
+    statuses: tuple[str, ...] = ()
+    for language in LANGUAGES:
+        writer = AnswerWriter(language)
+        measured[language], statuses = _measured(writer, analysis, question)
+        values |= writer.values
+    why_fr = question.why_fr[:1].lower() + question.why_fr[1:]
+    return QuestionAnswer(
+        number={
+            "en": question.number,
+            "fr": typeset_french(question.number_fr or question.number),
+        },
+        source=format_citation(question.source),
+        mark=question.mark,
+        statuses=statuses,
+        question={"en": question.en, "fr": typeset_french(question.fr)},
+        measured=measured,
+        explanation={
+            "en": f"In general: {question.why_en}",
+            "fr": typeset_french(f"En général : {why_fr}"),
+        },
+        values=values,
+    )
+
+
+def _measured(
+    writer: AnswerWriter, analysis: StudyAnalysis, question: Question
+) -> tuple[str, tuple[str, ...]]:
+    """Return the sentences about the runs and the status of each piece of evidence."""
+    if not question.evidence:
+        return "", ()
+    if not analysis.counts.complete:
+        finished = writer.count("finished runs", analysis.counts.finished)
+        planned = writer.count("planned runs", analysis.counts.planned)
+        text = writer.say(
+            f"Not answered yet: {finished} of {planned} runs are finished.",
+            f"Pas encore de réponse : {finished} essais sur {planned} sont terminés.",
+        )
+        return text, ("not finished",)
+    findings = []
+    for evidence in question.evidence:
+        for finding in _findings(writer, analysis, evidence):
+            findings.append(finding)
+            writer.prefix = f"{len(findings) + 1}. "
+    share = _share(analysis, findings)
+    statuses = tuple(
+        finding.status
+        if share is None or finding.status == "not run"
+        else f"{share.text}: {finding.status}"
+        for finding in findings
+    )
+    writer.prefix = ""
+    parts = [
+        _opening(writer, share),
+        *(finding.text for finding in findings),
+        *_not_run(writer, analysis, findings),
+    ]
+    return " ".join(filter(None, parts)), statuses
+
+
+def _findings(
+    writer: AnswerWriter, analysis: StudyAnalysis, evidence: Evidence
+) -> Iterator[Finding]:
+    match evidence.kind:
+        case "claims":
+            yield from claim_findings(writer, analysis, evidence)
+        case "grid":
+            yield grid_finding(writer, analysis)
+        case "ensemble":
+            yield from ensemble_findings(writer, analysis)
+        case "first that converged":
+            yield first_converged_finding(writer, analysis)
+        case _:
+            yield from _condition_findings(writer, analysis, evidence)
+
+
+def _condition_findings(
+    writer: AnswerWriter, analysis: StudyAnalysis, evidence: Evidence
+) -> Iterator[Finding]:
+    """Yield the findings about the conditions that the evidence names, or that were not run."""
+    labels = list(analysis.summaries)
+    pairs: list[tuple[str, str]] = []
+    for pattern in evidence.conditions:
+        matching = [label for label in labels if fnmatchcase(label, pattern)]
+        if not matching:
+            yield Finding("not run", "", missing_condition=pattern)
+        for label in matching:
+            if evidence.kind in MEASURES:
+                status, text = MEASURES[evidence.kind](writer, analysis, label)
+                yield Finding(status, text, (label,))
+            pairs.append((label, evidence.against))
+    if not evidence.against:
+        return
+    if evidence.against not in labels:
+        if pairs:
+            yield Finding("not run", "", missing_condition=evidence.against)
+        return
+    for label, against in pairs:
+        if evidence.kind == "compare":
+            yield comparison_finding(writer, analysis, label, against)
+        elif label != against:
+            status, text = MEASURES[evidence.kind](writer, analysis, against)
+            yield Finding(status, text, (against,))
+            yield measure_comparison(writer, analysis, evidence.kind, label, against)
+
+
+def _share(analysis: StudyAnalysis, findings: list[Finding]) -> TrainingShare | None:
+    """Return the share of the training of all conditions of the findings, None for all of it."""
+    labels = [label for finding in findings for label in finding.conditions]
+    return training_share(analysis.study, analysis.data_by_label, labels) if labels else None
+
+
+def _opening(writer: AnswerWriter, share: TrainingShare | None) -> str:
+    """Say at which share of the source's training the answer holds; empty for all of it."""
+    if share is None:
+        return ""
+    if share.low is None or share.high is None:
+        return writer.say(
+            "At a reduced training, the runs show this; it is no answer at the source's protocol.",
+            "Avec un entraînement réduit, les essais montrent ceci ; ce n'est pas une réponse au "
+            "protocole de la source.",
+        )
+    percents = [100 * value for value in (share.low, share.high)]
+    # A share below 1 is never shown as 100 %.
+    texts = [
+        writer.count("share of the training, %", float(f"{p:.2g}") if p < 1 else float(whole))
+        for p in percents
+        for whole in [min(99, round(p)) if p < 100 else 100]
+    ]
+    shown = (
+        texts[0]
+        if texts[0] == texts[1]
+        else writer.say(f"{texts[0]} to {texts[1]}", f"{texts[0]} à {texts[1]}")
+    )
+    return writer.say(
+        f"At {shown} % of the source's training, the runs show this; it is no answer at its full "
+        "protocol.",
+        f"À {shown} % de l'entraînement de la source, les essais montrent ceci ; ce n'est pas une "
+        "réponse à son protocole complet.",
+    )
+
+
+def _not_run(
+    writer: AnswerWriter, analysis: StudyAnalysis, findings: list[Finding]
+) -> Iterator[str]:
+    """Yield what is not answered because a condition was not run, and the command that runs it."""
+    conditions = [item.missing_condition for item in findings if item.missing_condition]
+    statements = [item.missing_claim.rstrip(".") for item in findings if item.missing_claim]
+    if conditions:
+        names = writer.labels(list(dict.fromkeys(conditions)))
+        one = len(set(conditions)) == 1
+        yield writer.say(
+            f"Not answered: the condition {names} was not run."
+            if one
+            else f"Not answered: the conditions {names} were not run.",
+            f"Sans réponse : la condition {names} n'a pas été entraînée."
+            if one
+            else f"Sans réponse : les conditions {names} n'ont pas été entraînées.",
+        )
+    if statements:
+        names = writer.labels(statements)
+        yield (
+            writer.say(
+                f"Not answered, as not all of their conditions were run: {names}",
+                f"Sans réponse, car leurs conditions n'ont pas toutes été entraînées : {names}",
+            )
+            + "."
+        )
+    if conditions or statements:
+        command = command_line(["resnetlab", "study", "run", analysis.study.name])
+        shown = writer.label(command)
+        yield writer.say(f"Command: {shown}.", f"Commande : {shown}.")

@@ -1,0 +1,121 @@
+"""Tables of a report on the bias of keeping the first run that converged."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from resnetlab.analysis.first_converged import (
+    MAX_TABLES,
+    FirstConverged,
+    OrderingGroup,
+    first_converged,
+    ordering_groups,
+)
+from resnetlab.reports.document import Cell, Column, Table
+from resnetlab.reports.format import (
+    DASH,
+    format_count,
+    format_number,
+    format_pct,
+    format_signed,
+    join_words,
+)
+from resnetlab.studies.questions import catalog_questions
+
+if TYPE_CHECKING:
+    from resnetlab.analysis.analyze import StudyAnalysis
+
+MAX_ORDERINGS = 6
+"""Largest number of orderings in a row of the table; a note has the number of the others."""
+
+
+def tables(analysis: StudyAnalysis) -> tuple[Table, ...]:
+    """Return a table by condition and a table of orderings, if a question of the study's sources
+    asks for them and its runs are finished.
+    """
+    questions = catalog_questions(analysis.study.name, analysis.study.question)
+    kinds = {evidence.kind for question in questions for evidence in question.evidence}
+    if "first that converged" not in kinds or not analysis.counts.complete:
+        return ()
+    conditions = first_converged(analysis)
+    groups = ordering_groups(conditions)
+    by_condition = _condition_table(conditions)
+    return (by_condition, _ordering_table(groups)) if groups else (by_condition,)
+
+
+def _condition_table(conditions: tuple[FirstConverged, ...]) -> Table:
+    columns = (
+        Column("Condition", numeric=False),
+        Column("Trained"),
+        Column("Expected runs until one is trained"),
+        Column("Expected accuracy of that run"),
+        Column("Mean of all runs"),
+        Column("Bias, points"),
+    )
+    note = (
+        "Rule: a network is trained again until a run is trained, and that run is reported. The "
+        "runs of a condition are taken in all orders, each with the same probability, so each "
+        "trained run is equally likely to be the first one. These values are exact for these runs. "
+        "Bias: expected accuracy of the rule minus the mean of all runs, in which failed runs "
+        "count."
+    )
+    rows = tuple(
+        (
+            Cell(item.label),
+            Cell(f"{len(item.trained_pct)} of {item.finished}"),
+            Cell("never" if item.expected_runs is None else format_number(item.expected_runs, 2)),
+            Cell(
+                format_pct(item.expected_pct),
+                f"{format_number(min(item.trained_pct))} to {format_number(max(item.trained_pct))}"
+                if len(item.trained_pct) > 1
+                else "",
+            ),
+            Cell(format_pct(item.all_mean_pct)),
+            Cell(DASH if item.bias is None else format_signed(item.bias)),
+        )
+        for item in conditions
+    )
+    return Table("first-converged", columns, rows, note)
+
+
+def _ordering_table(groups: tuple[OrderingGroup, ...]) -> Table:
+    columns = (
+        Column("Networks", numeric=False),
+        Column("Ordering, the most accurate first", numeric=False),
+        Column("Tables"),
+        Column("Share"),
+    )
+    rows = tuple(row for group in groups for row in _ordering_rows(group))
+    note = (
+        "Every table that the rule could have given, counted by complete enumeration: one trained "
+        "run of each network. All tables of a row group are equally likely. A network without a "
+        "trained run is in no table."
+    )
+    return Table("first-converged-orderings", columns, rows, note)
+
+
+def _ordering_rows(group: OrderingGroup) -> list[tuple[Cell, ...]]:
+    name = Cell(join_words(group.labels), format_count(group.tables, "table"))
+    if not group.orderings:
+        text = f"not enumerated: more than {MAX_TABLES:,} tables"
+        return [(name, Cell(text), Cell(DASH), Cell(DASH))]
+    rows: list[tuple[Cell, ...]] = [
+        (
+            name,
+            Cell(
+                ordering.text,
+                "ordering of the means of all runs" if ordering.text == group.mean_ordering else "",
+            ),
+            Cell(f"{ordering.tables:,}"),
+            Cell(format_pct(100 * ordering.tables / group.tables)),
+        )
+        for ordering in group.orderings[:MAX_ORDERINGS]
+    ]
+    others = group.orderings[MAX_ORDERINGS:]
+    if others:
+        count = sum(ordering.tables for ordering in others)
+        text = f"{format_count(len(others), 'other ordering')}"
+        rows.append(
+            (name, Cell(text), Cell(f"{count:,}"), Cell(format_pct(100 * count / group.tables)))
+        )
+    return rows

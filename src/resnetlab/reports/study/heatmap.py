@@ -1,0 +1,80 @@
+"""Section of a report on a grid of two axes with numbers: a heat map and a table."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from resnetlab.analysis.two_axes import TwoAxes, axis_names, two_axes
+from resnetlab.reports.document import Cell, Column, GridSection, HeatCell, HeatMap, Table
+from resnetlab.reports.format import DASH, decimals, format_interval, format_pct
+from resnetlab.stats.intervals import Interval
+
+if TYPE_CHECKING:
+    from resnetlab.analysis.analyze import StudyAnalysis
+
+
+def grid_section(analysis: StudyAnalysis) -> GridSection | None:
+    """Return the heat map and the table of a study with exactly two axes of numbers, else None."""
+    axes = two_axes(analysis)
+    if axes is None:
+        return None
+    names = [axis_names(axis)[0] for axis in (axes.row_axis, axes.column_axis)]
+    cells = tuple(
+        _cell(analysis, axes, row, column)
+        for row in axes.rows
+        for column in axes.columns
+        if (row, column) in axes.labels
+    )
+    shown = [cell for cell in cells if cell.mean_pct is not None]
+    caption = (
+        f"Mean test accuracy of the trained runs in percent, by {names[0]} and {names[1]}. The "
+        "frame marks the highest mean, selected after the runs. Failed runs were at chance or "
+        "diverged; the mean leaves them out."
+    )
+    described = [
+        f"{names[0]} {cell.row:g}, {names[1]} {cell.column:g}: {cell.mean_pct:.1f} %"
+        for cell in shown
+    ]
+    alt = f"Accuracy by {names[0]} and {names[1]}. {'; '.join(described) or 'No value yet'}."
+    title = f"Accuracy by {names[0]} and {names[1]}"
+    plot = HeatMap("grid", title, caption, alt, names[0], names[1], axes.rows, axes.columns, cells)
+    return GridSection(_table(plot), plot)
+
+
+def _cell(analysis: StudyAnalysis, axes: TwoAxes, row: float, column: float) -> HeatCell:
+    summary = analysis.summaries[axes.labels[row, column]]
+    low, high = summary.interval_pct or (None, None)
+    counts = summary.counts
+    failed = counts.at_chance + counts.diverged
+    return HeatCell(row, column, summary.mean_pct, low, high, failed, counts.finished)
+
+
+def _table(plot: HeatMap) -> Table:
+    cells = {(cell.row, cell.column): cell for cell in plot.cells}
+    columns = (
+        Column(plot.row_axis.capitalize()),
+        *(Column(f"{plot.column_axis} {value:g}") for value in plot.columns),
+    )
+    rows = tuple(
+        (Cell(f"{row:g}"), *(_table_cell(cells.get((row, column))) for column in plot.columns))
+        for row in plot.rows
+    )
+    note = (
+        "Mean test accuracy of the trained runs with its 95 % interval (Student's t), and the "
+        "number of failed runs. No claim compares these cells."
+    )
+    return Table("grid", columns, rows, note, "scroll")
+
+
+def _table_cell(cell: HeatCell | None) -> Cell:
+    if cell is None or cell.mean_pct is None:
+        return Cell(DASH, f"{cell.failed} of {cell.runs} failed" if cell and cell.runs else "")
+    interval = (
+        None
+        if cell.low_pct is None or cell.high_pct is None
+        else Interval(cell.low_pct, cell.high_pct)
+    )
+    digits = decimals(interval)
+    notes = [format_interval(interval, digits)] if interval else []
+    notes += [f"{cell.failed} of {cell.runs} failed"] if cell.failed else []
+    return Cell(format_pct(cell.mean_pct, digits), "; ".join(notes))

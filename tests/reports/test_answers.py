@@ -1,0 +1,368 @@
+"""Answers to the sources' questions: by rule from the runs, in English and in French."""
+
+from __future__ import annotations
+
+import json
+import re
+import tomllib
+from dataclasses import replace
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+from scipy import stats
+from typer.testing import CliRunner
+
+from helpers.synthetic import TRUTH, study_record
+from resnetlab.analysis.analyze import StudyAnalysis, analyze
+from resnetlab.analysis.study_data import QuestionAnswer, collect, load
+from resnetlab.cli.main import app
+from resnetlab.reports import build_report, write, write_latex
+from resnetlab.reports.study.answers import LANGUAGES, answer_question, answers
+from resnetlab.studies.claims import condition_labels
+from resnetlab.studies.parsing.overrides import Overrides
+from resnetlab.studies.parsing.study_file import load_study, parse_study
+from resnetlab.studies.parsing.toml_tables import catalog_names
+from resnetlab.studies.questions import Evidence, EvidenceKind, Question, catalog_questions
+
+ROOT = Path(__file__).resolve().parents[2]
+RESULTS = sorted(path.parent for path in (ROOT / "results").glob("*/report.json"))
+
+TEXT = """
+name = "planted"
+question = "What is true?"
+data = "digits"
+recipe = "digits"
+seeds = [0, 1, 2, 3, 4]
+[grid]
+model.depth = [8, 56]
+model.shortcut = ["none", "A"]
+"""
+PLAIN8, RESIDUAL8 = ({"model.depth": 8, "model.shortcut": s} for s in ("none", "A"))
+PLAIN56, RESIDUAL56 = ({"model.depth": 56, "model.shortcut": s} for s in ("none", "A"))
+
+CLAIMS: list[dict[str, Any]] = [
+    {"statement": "supported", "left": RESIDUAL56, "right": PLAIN56},
+    {"statement": "opposite", "left": PLAIN56, "right": RESIDUAL56},
+    {"statement": "open", "left": RESIDUAL8, "right": PLAIN8},
+    {"statement": "lower loss", "left": RESIDUAL56, "right": PLAIN56, "metric": "loss"},
+    {"statement": "same", "kind": "equal", "margin": 5.0, "left": RESIDUAL8, "right": PLAIN8},
+    {"statement": "not same", "kind": "equal", "margin": 5.0, "left": RESIDUAL56, "right": PLAIN56},
+    {"statement": "size", "kind": "about", "size": 10.0, "margin": 5.0, "left": RESIDUAL56,
+     "right": PLAIN56},
+    {"statement": "fails", "kind": "fails-and-trains", "left": PLAIN56, "right": RESIDUAL56},
+    {"statement": "average", "kind": "average", "left": {"model.shortcut": "A"},
+     "right": {"model.shortcut": "none"}},
+    {"statement": "percent", "kind": "relative", "metric": "top1", "size": 5.0, "margin": 10.0,
+     "left": RESIDUAL8, "right": PLAIN8},
+    {"statement": "steps", "kind": "monotone", "along": "model.depth", "change": "worsens",
+     "where": {"model.shortcut": "none"}},
+    {"statement": "best", "kind": "best", "left": PLAIN56},
+    {"statement": "faster", "kind": "faster", "accuracy_pct": 60.0, "left": RESIDUAL56,
+     "right": PLAIN56},
+]  # fmt: skip
+TRUTHS: dict[str, dict[str, list[tuple[str, float | None]]]] = {
+    "usual": TRUTH,
+    "failing": TRUTH | {"plain 56": [("trained", 24.0), *[("at chance", 10.0)] * 4]},
+    "no memory": TRUTH | {"plain 56": [("out of memory", None)] * 5},
+    "unfinished": TRUTH | {"plain 8": [*TRUTH["plain 8"][:4], ("waiting", None)]},
+}
+
+
+@cache
+def planted(truth: str = "usual", settings: tuple[str, ...] = ()) -> StudyAnalysis:
+    """A study of known truth with a claim of each kind."""
+    raw = tomllib.loads(TEXT) | {"claim": CLAIMS}
+    study = parse_study(raw, "planted.toml", Overrides(settings=settings))
+    return analyze(collect(study_record(TRUTHS[truth], study=study, test_curve=True)))
+
+
+def question(*evidence: Evidence) -> Question:
+    return Question(
+        number="question 1",
+        source="practical",
+        en="What?",
+        fr="Quoi ?",
+        why_en="Usually so.",
+        why_fr="En règle générale.",
+        evidence=evidence,
+    )
+
+
+def claim_answer(statement: str, **options: Any) -> QuestionAnswer:
+    return answer_question(
+        planted(**options), question(Evidence(kind="claims", claims=(statement,)))
+    )
+
+
+@pytest.mark.parametrize(
+    ("statement", "status", "english", "french"),
+    [
+        ("supported", "supported", "support the claim: “residual 56 (A)” is the more accurate one",
+         "appuient l’affirmation : « residual 56 (A) » est le plus précis"),
+        ("opposite", "contradicted",
+         "speak against the claim: “residual 56 (A)” is the more accurate one",
+         "vont contre l’affirmation : « residual 56 (A) » est le plus précis"),
+        ("open", "inconclusive", "do not decide which of the two is more accurate",
+         "ne permettent pas de décider lequel des deux est le plus précis"),
+        ("lower loss", "supported", "“residual 56 (A)” has the lower loss",
+         "« residual 56 (A) » a la valeur la plus basse"),
+        ("same", "equivalent", "The two are equivalent: they differ by less than 5 points",
+         "Les deux sont équivalents : ils diffèrent de moins de 5 points"),
+        ("not same", "contradicted", "they differ by more than 5 points",
+         "ils diffèrent de plus de 5 points"),
+        ("size", "partly supported", "the direction, but not the claimed size of 10 ± 5 points",
+         "appuient le sens, mais pas la taille annoncée de 10 ± 5 points"),
+        ("average", "supported", "the first ones are better, on average",
+         "les premiers sont meilleurs en moyenne"),
+        ("percent", "supported", "support the claimed size of 5 ± 10 %",
+         "appuient la taille annoncée de 5 ± 10 %"),
+        ("steps", "supported", "every step goes in the claimed direction",
+         "chaque pas va dans le sens annoncé"),
+        ("best", "contradicted", "a rival is better than “plain 56”",
+         "un rival dépasse « plain 56 »"),
+        ("faster", "supported", "“residual 56 (A)” is the faster one",
+         "« residual 56 (A) » est le plus rapide"),
+    ],
+)  # fmt: skip
+def test_the_sentence_of_a_verdict_is_that_of_its_kind_in_both_languages(
+    statement: str, status: str, english: str, french: str
+) -> None:
+    answer = claim_answer(statement)
+    assert answer.statuses == (status,)
+    assert english in answer.measured["en"]
+    assert french in answer.measured["fr"].replace("\N{NO-BREAK SPACE}", " ")
+
+
+def test_failures_memory_unfinished_and_missing_conditions_have_sentences_of_their_own() -> None:
+    fails = claim_answer("fails", truth="failing")
+    assert "Failed runs (at chance or diverged): 4 of 5 runs of “plain 56”" in fails.measured["en"]
+    memory = claim_answer("supported", truth="no memory")
+    assert memory.statuses == ("not testable",)
+    assert "as a condition does not fit into memory" in memory.measured["en"]
+    assert "car une condition ne tient pas en mémoire" in memory.measured["fr"]
+    unfinished = claim_answer("supported", truth="unfinished")
+    assert unfinished.statuses == ("not finished",)
+    assert unfinished.measured["en"] == "Not answered yet: 19 of 20 runs are finished."
+    left_out = claim_answer("supported", settings=("grid.model.depth=[8]",))
+    assert left_out.statuses == ("not run",)
+    assert left_out.measured["en"].startswith("Not answered, as not all of their conditions")
+    assert "Command: “resnetlab study run planted”." in left_out.measured["en"]
+    missing = answer_question(
+        planted(), question(Evidence(kind="accuracy", conditions=("plain 110", "plain 8")))
+    )
+    assert missing.statuses == ("not run", "measured")
+    assert "Not answered: the condition “plain 110” was not run." in missing.measured["en"]
+    assert "la condition «\xa0plain 110\xa0» n’a pas été entraînée" in missing.measured["fr"]
+
+
+def test_a_reduced_protocol_is_said_first_and_limits_every_status() -> None:
+    answer = claim_answer("opposite", settings=("recipe.epochs=5",))
+    assert answer.statuses == ("at 50 % of the training: contradicted",)
+    assert answer.measured["en"].startswith("At 50 % of the source's training, ")
+    assert answer.measured["fr"].startswith("À 50\xa0% de l’entraînement de la source, ")
+
+
+def test_a_comparison_without_a_claim_is_welch_s_and_has_no_verdict() -> None:
+    compared = Evidence(kind="compare", conditions=("residual 8 (A)",), against="plain 56")
+    answer = answer_question(planted(), question(compared))
+    arms = [
+        [value for outcome, value in TRUTH[label] if outcome == "trained"]
+        for label in ("residual 8 (A)", "plain 56")
+    ]
+    test = stats.ttest_ind(*arms, equal_var=False)
+    interval = test.confidence_interval(0.95)
+    difference = sum(arms[0]) / len(arms[0]) - sum(arms[1]) / len(arms[1])
+    expected = f"+{difference:.1f} points [{interval.low:.1f}, {interval.high:.1f}]"
+    assert answer.statuses == ("exploratory",)
+    assert f"The difference is {expected}." in answer.measured["en"]
+    assert "“residual 8 (A)” is more accurate than “plain 56”" in answer.measured["en"]
+    assert "No claim declares this comparison" in answer.measured["en"]
+    same = Evidence(kind="compare", conditions=("residual 8 (A)",), against="plain 8")
+    assert "do not decide" in answer_question(planted(), question(same)).measured["en"], "its claim"
+
+
+# Numbers
+# --------------------------------------------------------------------------------------------------
+
+NUMBER = re.compile(r"(?<![\w.])[+−]?\d[\d,\xa0]*(?:\.\d+)?")
+
+
+def numbers(text: str, language: str) -> list[str]:
+    """The numbers of a text outside of quotes, as Python writes them."""
+    text = re.sub("“.*?”|«.*?»", "", text)
+    if language == "fr":
+        text = re.sub(r"(?<=\d)\xa0(?=\d{3})", "", text).replace(",", ".")
+    text = re.sub(r"\bln \d+ = ", lambda match: match[0][3:-3] + " ", text)
+    found = [match[0].rstrip(",.\xa0") for match in NUMBER.finditer(text)]
+    return [number.replace(",", "").replace("−", "-").replace("\xa0", "") for number in found]
+
+
+def is_value(number: str, values: list[float]) -> bool:
+    """Whether a number is one of the values, rounded to the decimals that it shows."""
+    digits = len(number.partition(".")[2])
+    return any(abs(float(number) - value) <= 0.5001 * 10**-digits for value in values)
+
+
+@cache
+def every_answer() -> list[QuestionAnswer]:
+    """Answers of the committed results, of the planted study, and to each question of the catalog
+    by a study that lacks its conditions.
+    """
+    found = [item for folder in RESULTS for item in answers(analyze(load(folder)))]
+    found += [claim_answer(claim["statement"], truth="failing") for claim in CLAIMS]
+    found += [claim_answer(claim["statement"]) for claim in CLAIMS]
+    for name in catalog_names("studies"):
+        asked = catalog_questions(name, load_study(name).question)
+        found += [answer_question(planted(), item) for item in asked]
+    labels = tuple(TRUTH)
+    kinds: tuple[EvidenceKind, ...] = (
+        "accuracy",
+        "overfitting",
+        "stability",
+        "first loss",
+        "parameters",
+        "time",
+    )
+    for kind in kinds:
+        evidence = Evidence(kind=kind, conditions=labels)
+        found.append(answer_question(planted(), question(evidence)))
+    return found
+
+
+def test_every_number_of_an_answer_is_a_value_of_its_record_in_both_languages() -> None:
+    counted = 0
+    for answer in every_answer():
+        values = list(answer.values.values())
+        for language in LANGUAGES:
+            for number in numbers(answer.measured[language], language):
+                assert is_value(number, values), (number, language, answer.measured[language])
+                counted += 1
+    assert counted > 500
+    assert not is_value("47.1", [47.2, 4.71])
+
+
+def test_both_languages_show_the_same_numbers_and_an_explanation_shows_none() -> None:
+    for answer in every_answer():
+        shown = [sorted(numbers(answer.measured[name], name)) for name in LANGUAGES]
+        assert shown[0] == shown[1]
+        assert not re.search(r"\b\d", answer.explanation["en"] + answer.explanation["fr"])
+
+
+# The catalog's questions
+# --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", catalog_names("studies"))
+def test_every_study_has_questions_whose_evidence_is_there_and_every_claim_answers_one(
+    name: str,
+) -> None:
+    study = load_study(name)
+    asked = catalog_questions(name, study.question)
+    assert asked
+    labels = {condition.label for condition in study.conditions}
+    statements = [claim.statement for claim in study.claims]
+    used: set[str] = set()
+    for item in asked:
+        for evidence in item.evidence:
+            for beginning in evidence.claims:
+                found = [text for text in statements if text.startswith(beginning)]
+                assert found, beginning
+                used.update(found)
+            plain = [label for label in evidence.conditions if "*" not in label]
+            assert {*plain, evidence.against} <= labels | {""}
+            if evidence.kind == "compare":
+                pairs = [{label, evidence.against} for label in evidence.conditions]
+                used.update(
+                    claim.statement
+                    for claim in study.claims
+                    if set(condition_labels(claim)) in pairs
+                )
+    assert used == set(statements)
+    numbers_asked = [item.number for item in asked]
+    assert len(numbers_asked) == len(set(numbers_asked))
+
+
+def test_the_practical_s_questions_of_its_studies_are_all_asked_with_their_marks() -> None:
+    marks = {}
+    for name in ("ladder", "ladder-mnist", "lr-batch", "bow-svm"):
+        for item in catalog_questions(name, load_study(name).question):
+            marks[item.number] = item.mark
+    expected = {f"question {number}" for number in (12, 13, *range(15, 35))}
+    assert expected <= set(marks)
+    assert [key for key, mark in sorted(marks.items()) if mark == "star"] == [
+        "question 16",
+        "question 18",
+    ]
+    bonus = {key for key, mark in marks.items() if mark == "bonus"}
+    assert bonus == {f"question {number}" for number in (21, 25, 28)}
+
+
+def test_a_user_s_study_with_a_name_of_the_catalog_gets_no_questions_of_it() -> None:
+    assert catalog_questions("depth", "Another question?") == ()
+
+
+# French
+# --------------------------------------------------------------------------------------------------
+
+UNACCENTED = re.compile(
+    r"\b(reseaux?|entraine\w*|donnees|precision|ecart|epoques?|parametres?|general|etape|perte"
+    r"s? elevee|moyenne elevee|degradation|residuels?|experience|a la suite|meme|tres|etude|graine"
+    r"s? differente|deja|verite|regle|methode|modele)\b",
+    re.IGNORECASE,
+)
+
+
+def test_french_has_its_accents_its_quotes_and_its_spaces() -> None:
+    for answer in every_answer():
+        for text in (answer.question["fr"], answer.measured["fr"], answer.explanation["fr"]):
+            bare = re.sub("«\xa0.*?\xa0»", "x", text)
+            assert not re.search(r"(?<!\xa0)[:;?!»%]|«", bare), bare
+            assert "'" not in text
+            assert '"' not in text
+            assert "“" not in text
+            assert not UNACCENTED.search(bare), UNACCENTED.search(bare)
+
+
+# Files and commands
+# --------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("digits")
+    evidence = collect(study_record(test_curve=True))
+    write(evidence, folder)
+    write_latex(replace(build_report(evidence), language="fr"), folder)
+    return folder
+
+
+def test_every_renderer_has_the_answers_and_the_json_has_both_languages(folder: Path) -> None:
+    (answer,) = json.loads((folder / "report.json").read_text(encoding="utf-8"))["answers"]
+    assert set(answer["measured"]) == set(answer["question"]) == {"en", "fr"}
+    english = answer["measured"]["en"].split(" [")[0]
+    for name in ("report.html", "report.md"):
+        text = (folder / name).read_text(encoding="utf-8")
+        assert "Answers" in text
+        assert english in text.replace("\N{NO-BREAK SPACE}", " ").replace("&#39;", "'")
+    latex = (folder / "report.tex").read_text(encoding="utf-8")
+    assert r"\guillemotleft{}~residual 56 (A)~\guillemotright{} atteint une précision" in latex
+    assert "U+" not in latex.split(r"\section*{Answers}")[1].split(r"\section*")[0]
+
+
+def test_the_command_prints_the_answers_in_a_language_and_refuses_what_has_none(
+    folder: Path, tmp_path: Path
+) -> None:
+    def run(*words: str) -> tuple[int, str]:
+        done = CliRunner().invoke(app, ["study", "answers", *words])
+        return done.exit_code, done.output
+
+    code, french = run(str(folder), "--lang", "fr")
+    assert code == 0
+    assert "Un raccourci aide-t-il un réseau de 56 couches" in french
+    assert "Does a shortcut help" in run(str(folder))[1]
+    table = json.loads(run(str(folder), "--json")[1])
+    assert table[0]["statuses"] == ["supported"]
+    assert run(str(folder), "--lang", "de")[0] == 2
+    assert run(str(tmp_path))[0] != 0
