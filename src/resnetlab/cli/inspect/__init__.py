@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import typer
 
-from resnetlab.cli.inspect import modes, networks, runs, windows
+from resnetlab.cli.inspect import images, modes, networks, runs, windows
 
 inspect = typer.Typer(
     no_args_is_help=True, rich_markup_mode=None, help="Inspect a network or a run."
@@ -24,6 +24,7 @@ for name, command in (
     ("gradients", runs.gradients),
     ("dropout", modes.dropout),
     ("modes", modes.modes),
+    ("augmentation", images.augmentation),
     ("filters", runs.filters),
 ):
     inspect.command(name)(command)

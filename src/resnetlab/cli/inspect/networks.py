@@ -15,10 +15,10 @@ from resnetlab.cli.inspect.options import (
     input_size,
     open_images,
     parse_name,
-    write_svg,
 )
 from resnetlab.cli.loading import announce_loading
 from resnetlab.cli.manners import Json, OutputDir, notify
+from resnetlab.cli.pictures import write_picture
 from resnetlab.cli.tables import Csv, Markdown, output_format
 from resnetlab.errors import input_error
 
@@ -117,7 +117,7 @@ def model(
     if draw:
         from resnetlab.inspection.drawing import draw_networks
 
-        write_svg(draw, draw_networks(traces))
+        write_picture(draw, draw_networks(traces))
 
 
 def architecture_table(

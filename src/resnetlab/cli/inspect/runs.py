@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from resnetlab.cli.inspect.options import DataOption, Run, parse_name, write_svg
+from resnetlab.cli.inspect.options import DataOption, Run, parse_name
 from resnetlab.cli.loading import announce_loading
 from resnetlab.cli.manners import Json, OutputDir, notify
+from resnetlab.cli.pictures import write_picture
 from resnetlab.cli.tables import Csv, Markdown, output_format
 from resnetlab.errors import input_error
 
@@ -126,7 +127,7 @@ def gradients(
     rows = side_by_side_rows(networks) if compact else gradient_rows(networks)
     typer.echo(render(rows, form, notes=notes))
     if draw:
-        write_svg(draw, draw_gradients(networks))
+        write_picture(draw, draw_gradients(networks))
 
 
 def _gradients_of_run(run_folder: Path, data: str, images: int, quiet: bool) -> GradientNorms:
@@ -188,7 +189,6 @@ def filters(
     check_finished(run)
     announce_loading(quiet=json)
     from resnetlab.data.device_images import DeviceImages
-    from resnetlab.files import atomic_write
     from resnetlab.inspection.filters import (
         CaptionedImage,
         filter_rows,
@@ -227,7 +227,4 @@ def filters(
             notes=[f"{result.layer}, over the images {images} in evaluation mode."],
         )
     )
-    path = out / f"{run.resolve().name}-filters.png"
-    with atomic_write(path, "wb") as file:
-        file.write(drawn)
-    notify(f"wrote {path}")
+    write_picture(out / f"{run.resolve().name}-filters.png", drawn)
