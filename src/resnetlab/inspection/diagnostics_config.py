@@ -48,6 +48,10 @@ class LayerNorms:
     """Maps or units, in per cent, for which the following ReLU is 0 at every position of every
     image.
     """
+    active_pct: float | None = None
+    """Values, in per cent, that the following ReLU leaves above 0: there its derivative is 1,
+    elsewhere 0. None also if an older version measured.
+    """
 
 
 @strict_dataclass

@@ -84,6 +84,7 @@ def gradients(
     """
     form = output_format(json, csv, markdown)
     from resnetlab.inspection.gradient_summary import (
+        RELU_NOTE,
         MeasuredNetwork,
         draw_gradients,
         gradient_rows,
@@ -121,7 +122,12 @@ def gradients(
             "2016, fig. 7."
         ),
         "activation: output of the activation that follows, before another layer.",
-        "never active: set to 0 by the following ReLU at every position of every image.",
+        RELU_NOTE,
+        (
+            "active: values above 0 after the following ReLU; never active: maps or units that "
+            "it sets "
+            "to 0 at every position of every image."
+        ),
     ]
     compact = form == "text" and len(networks) > 1
     rows = side_by_side_rows(networks) if compact else gradient_rows(networks)
