@@ -134,7 +134,7 @@ def architecture_table(
 ) -> None:
     """Print the table of networks of a source, from their configs."""
     form = output_format(json, csv, markdown)
-    from resnetlab.inspection.architecture_tables import NOTES, architecture_table
+    from resnetlab.inspection.architecture_tables import NOTES, architecture_table, stack_stages
     from resnetlab.inspection.render_table import render
 
     rows, facts = architecture_table(name), {}
@@ -145,6 +145,8 @@ def architecture_table(
             name, dataset.channels, len(dataset.classes), dataset.image_size, images
         )
         facts = {"data": dataset.name, "training_images": images}
+    if form == "text":
+        rows = stack_stages(rows)
     typer.echo(render(rows, form, facts=facts, notes=NOTES[name]))
 
 
