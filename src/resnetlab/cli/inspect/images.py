@@ -72,7 +72,10 @@ def augmentation(
         "different_variants_mean": limits.distinct,
         "different_variants_fewest": limits.fewest_distinct,
     }
-    facts |= {f"correlation with {name}": r for name, r in limits.correlations.items()}
+    facts |= {
+        f"correlation_with_{name.replace(' ', '_')}": r
+        for name, r in limits.correlations.items()
+    }
     notes = augmentation_sentences(limits)
     if limits.labels:
         notes.append(
