@@ -79,10 +79,10 @@ def render_contact_sheet(
     pitch = side + max(1, round(GAP_SHARE * side))
     sheet = np.full((len(rows) * pitch, count * pitch, 3), 255, np.uint8)
     for number, row in enumerate(rows):
-        for place, image in enumerate(row.images):
+        for column, image in enumerate(row.images):
             height, width = image.shape[:2]
             top = number * pitch + (side - height) // 2
-            left = place * pitch + (side - width) // 2
+            left = column * pitch + (side - width) // 2
             sheet[top : top + height, left : left + width] = image  # gray becomes three channels
     labels = [row.label[:MAX_LABEL_CHARACTERS] for row in rows]
     left_inches = 0.2 + CHARACTER_INCHES * max(map(len, labels))

@@ -106,9 +106,9 @@ def measure_augmentation(
             ],
             "an image of another class": between_images[number][labels != labels[number]],
         }
-        for name, found in pairs.items():
-            if len(found):
-                correlations.setdefault(name, []).append(float(found.mean()))
+        for name, values_of_pair in pairs.items():
+            if len(values_of_pair):
+                correlations.setdefault(name, []).append(float(values_of_pair.mean()))
     flipped = labels_after_flip(originals, labels, dataset.classes, images) if augment.flip else ()
     return AugmentationLimits(
         places,
@@ -117,7 +117,7 @@ def measure_augmentation(
         float(np.mean(counts)),
         min(counts),
         len(dataset.train),
-        {name: float(np.mean(found)) for name, found in correlations.items()},
+        {name: float(np.mean(numbers)) for name, numbers in correlations.items()},
         tuple(flipped),
     )
 

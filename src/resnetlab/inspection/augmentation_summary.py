@@ -80,15 +80,15 @@ def draw_variants(dataset: Dataset, augment: Augment, title: str) -> bytes:
     """
     steps = crop_steps(dataset.image_size, augment)
     places = steps**2
-    shown = {"middle": middle_place(places)}
+    columns = {"middle": middle_place(places)}
     if steps > 1:
-        shown |= {"top left": 0, "top right": steps - 1}
-        shown |= {"bottom left": places - steps, "bottom right": places - 1}
+        columns |= {"top left": 0, "top right": steps - 1}
+        columns |= {"bottom left": places - steps, "bottom right": places - 1}
     if augment.flip:
-        shown |= {f"{name}, flipped": places + number for name, number in shown.items()}
+        columns |= {f"{name}, flipped": places + number for name, number in columns.items()}
     rows = []
     for label, name in enumerate(dataset.classes[:MAX_SHEET_ROWS]):
         image = dataset.train.pixels[dataset.train.labels == label][0]
         variants = image_variants(torch.from_numpy(image), augment).numpy()
-        rows.append(SheetRow(name, [image, *variants[list(shown.values())]]))
-    return render_contact_sheet(rows, title, ["image", *shown])
+        rows.append(SheetRow(name, [image, *variants[list(columns.values())]]))
+    return render_contact_sheet(rows, title, ["image", *columns])

@@ -29,7 +29,7 @@ def depth_series(study: Study) -> tuple[DepthSeries, ...]:
 
     Of several numbers for one depth the mean of the most runs stands in the series.
     """
-    found: dict[tuple[str, str], dict[int, ReferenceValue]] = {}
+    series_values: dict[tuple[str, str], dict[int, ReferenceValue]] = {}
     for pair in (*study.references, *study.unmatched_references):
         value = pair.value
         if value.value is None or not value.models or value.quantity == "multiply-adds":
@@ -42,16 +42,16 @@ def depth_series(study: Study) -> tuple[DepthSeries, ...]:
         kind = f"{model.family} {kind}"
         unit = "nats" if value.quantity == "loss" else "%"
         key = (f"{value.quantity}, {unit}", f"{kind}, {value.split}, {pair.title}")
-        other = found.setdefault(key, {}).get(depth)
+        other = series_values.setdefault(key, {}).get(depth)
         if other is None or _rank(value) > _rank(other):
-            found[key][depth] = value
+            series_values[key][depth] = value
     return tuple(
         DepthSeries(
             label,
             quantity,
             tuple((depth, value.value or 0.0) for depth, value in sorted(values.items())),
         )
-        for (quantity, label), values in found.items()
+        for (quantity, label), values in series_values.items()
         if len(values) > 1
     )
 

@@ -73,8 +73,7 @@ def augmentation(
         "different_variants_fewest": limits.fewest_distinct,
     }
     facts |= {
-        f"correlation_with_{name.replace(' ', '_')}": r
-        for name, r in limits.correlations.items()
+        f"correlation_with_{name.replace(' ', '_')}": r for name, r in limits.correlations.items()
     }
     notes = augmentation_sentences(limits)
     if limits.labels:

@@ -36,8 +36,8 @@ def draw_reference_depths(series: Sequence[DepthSeries], title: str) -> str:
                     (PANEL_HEIGHT_PX - 60) / height,
                 )
             )
-            shown = [one for one in series if one.quantity == quantity]
-            for index, one in enumerate(shown):
+            in_panel = [one for one in series if one.quantity == quantity]
+            for index, one in enumerate(in_panel):
                 ax.plot(
                     [depth for depth, _ in one.points],
                     [value for _, value in one.points],
@@ -46,7 +46,7 @@ def draw_reference_depths(series: Sequence[DepthSeries], title: str) -> str:
                     marker=MARKERS[index % len(MARKERS)],
                     label=one.label,
                 )
-            depths = sorted({depth for one in shown for depth, _ in one.points})
+            depths = sorted({depth for one in in_panel for depth, _ in one.points})
             ax.set_xscale("log")
             ax.set_xticks(depths, [str(depth) for depth in depths])
             ax.set_xticks([], minor=True)
