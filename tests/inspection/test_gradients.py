@@ -47,6 +47,11 @@ def test_norms_are_those_of_a_backward_pass_and_a_dead_unit_is_seen() -> None:
         assert row.response_norm == pytest.approx(float(given.detach().norm()), rel=1e-5)
         assert row.response_sd == pytest.approx(float(given.detach().std()), rel=1e-5)
     assert [row.never_active_pct for row in rows] == [25.0, None]
+    x = collected[1].detach().requires_grad_()
+    (derivative,) = torch.autograd.grad(F.relu(x).sum(), x)  # 0 or 1 at each value
+    assert sorted(derivative.unique().tolist()) == [0, 1]
+    assert rows[0].active_pct == pytest.approx(100 * float(derivative.mean()), rel=1e-5)
+    assert rows[1].active_pct is None
     assert rows[0].activation_norm == pytest.approx(float(collected[2].detach().norm()), rel=1e-5)
     assert rows[1].activation_norm is None
 
@@ -91,9 +96,15 @@ def test_inspect_gradients_has_a_row_a_layer(call: Call, small_npz: Path) -> Non
     assert all(row["weight_gradient_norm"] > 0 for row in rows)
 
 
-def network(name: str, *gradients: float, never_active: tuple[float | None, ...] = ()) -> Any:
+def network(
+    name: str,
+    *gradients: float,
+    never_active: tuple[float | None, ...] = (),
+    active: tuple[float | None, ...] = (),
+) -> Any:
     """A network whose layers have these weight gradient norms, from the input on."""
     shares = never_active or (None,) * len(gradients)
+    active = active or (None,) * len(gradients)
     layers = tuple(
         LayerNorms(
             depth=depth,
@@ -105,8 +116,11 @@ def network(name: str, *gradients: float, never_active: tuple[float | None, ...]
             response_sd=1.0,
             activation_norm=None,
             never_active_pct=share,
+            active_pct=positive,
         )
-        for depth, (gradient, share) in enumerate(zip(gradients, shares, strict=True), 1)
+        for depth, (gradient, share, positive) in enumerate(
+            zip(gradients, shares, active, strict=True), 1
+        )
     )
     norms = GradientNorms(epoch=0.0, step=0, images=8, loss_nats=2.3, layers=layers)
     return MeasuredNetwork(name, (norms,))
@@ -141,6 +155,27 @@ def test_two_networks_are_compared_and_never_active_units_counted() -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("active", "phrase"),
+    [
+        (
+            (50.0, 30.0),
+            (
+                "1 at 40.0 % of its values and 0 at the others, on average over 2 layers "
+                "(least in layer2, 30.0 %); no layer has only zeros, so a gradient passes every "
+                "ReLU."
+            ),
+        ),
+        ((50.0, 0.0), "it is 0 everywhere after layer2, which no gradient passes."),
+    ],
+)
+def test_a_sentence_says_where_the_derivative_of_a_relu_is_one(
+    active: tuple[float, ...], phrase: str
+) -> None:
+    sentences = gradient_sentences([network("net", 1.0, 2.0, active=active)])
+    assert sentences[-1].endswith(phrase)
+
+
 def test_two_networks_stand_side_by_side_in_the_table_and_in_the_picture(
     call: Call, small_npz: Path, tmp_path: Path
 ) -> None:
@@ -152,6 +187,7 @@ def test_two_networks_stand_side_by_side_in_the_table_and_in_the_picture(
     assert f"in {names[0]}, and it" in out
     picture = "".join(ET.parse(tmp_path / "norms.svg").getroot().itertext())
     assert all(name in picture for name in names)
+    assert "Derivative of the ReLU is 1 (active)" in picture
     alone = {
         name: json.loads(call("gradients", name, *given[2:], "--json")[1])["rows"] for name in names
     }

@@ -22,8 +22,11 @@ from resnetlab.inspection.architecture_tables import SLIDES_FLOPS, architecture_
 from resnetlab.inspection.layers import trace_layers, trace_module
 from resnetlab.inspection.receptive_field import ReceptiveField
 from resnetlab.models.build import build_module
+from resnetlab.models.nets.shortcuts import ZeroPadShortcut
 from resnetlab.models.parse import parse_model
 from resnetlab.models.registry import registered_models
+from resnetlab.recipes.train import Recipe
+from resnetlab.studies.parsing.study_file import load_recipe
 
 Call = Callable[..., tuple[int, str, str]]
 
@@ -177,7 +180,8 @@ def test_a_network_is_read_with_work_in_proportion_to_its_layers_the_deepest_too
 
 
 def test_the_slides_flops_are_multiply_adds_with_the_stride_on_the_first_convolution() -> None:
-    first = {row["model"]: row["macs_stride_on_first"] for row in architecture_table("imagenet")}
+    rows = {row["layer"]: row for row in architecture_table("imagenet")}
+    first = {name: rows["MACs (first)"][name] for name in SLIDES_FLOPS}
     assert {name: round(macs / 1e9, 1) for name, macs in first.items()} == {
         "resnet18": 1.8,
         "resnet34": 3.7,
@@ -336,6 +340,19 @@ def test_inspect_model_speaks_text_markdown_csv_and_json(call: Call) -> None:
     lines = list(csv.DictReader(call("model", "cifar-resnet20", "--csv")[1].splitlines()))
     assert [line["layer"] for line in lines] == [row["layer"] for row in table["rows"]]
     assert call("model", "lenet5", "--markdown")[1].startswith("| layer | kind | output |")
+
+
+def test_option_a_pads_with_maps_and_not_with_pixels(call: Call) -> None:
+    assert "option A pads" not in call("model", "cifar-resnet20-b")[1]
+    out = " ".join(call("model", "cifar-resnet20")[1].split())
+    assert "adds no pixel. The padding of 4 in He et al. 2016, sec. 4.2, is that of the" in out
+    recipe = load_recipe("cifar")
+    assert isinstance(recipe, Recipe)
+    assert recipe.augment.crop_padding == 4
+    images = torch.ones(1, 16, 8, 8)
+    padded = ZeroPadShortcut(16, 32, 2)(images)
+    assert padded.shape == (1, 32, 4, 4)
+    assert padded.sum(1).unique().tolist() == [16]  # each pixel kept, 16 maps of zeros
 
 
 def test_the_difference_to_the_slides_is_explained_where_they_have_the_network(call: Call) -> None:

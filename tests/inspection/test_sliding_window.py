@@ -182,6 +182,8 @@ def test_conv_and_pool_say_in_words_what_their_numbers_mean(call: Call) -> None:
     out = call("pool", "--input", "32x32x32", "--mode", "average")[1]
     assert "an output is the mean of a 2x2 window of one map" in out
     assert "the pooled map stays the same from 1 of 2 positions (50 %)" in out
+    assert "1 of 4 positions stays" in out
+    assert "changes the result less than it changes the map" in out
     code, _, err = call("pool", "--input", "32x32x32", "--mode", "min")
     assert (code, err.count("\n")) == (2, 1)
     assert "allowed: max, average" in err

@@ -1,9 +1,12 @@
 """Published numbers: each file loads, has the values of its source, and refuses others."""
 
 import math
+import xml.etree.ElementTree as ET
 
 import pytest
+from typer.testing import CliRunner
 
+from resnetlab.cli.main import app
 from resnetlab.errors import InputError
 from resnetlab.models.flops import model_cost
 from resnetlab.schema import decode, encode, without_defaults
@@ -13,6 +16,7 @@ from resnetlab.studies.parsing.references import load_reference_source
 from resnetlab.studies.parsing.study_file import load_study, parse_study
 from resnetlab.studies.parsing.toml_tables import catalog_names, read_named
 from resnetlab.studies.reference_costs import cost_rows, source_details, source_lines
+from resnetlab.studies.reference_depths import depth_sentences, depth_series
 from resnetlab.studies.study import Study
 
 HE = (
@@ -283,3 +287,33 @@ def test_the_runs_of_the_shortcut_report_average_to_its_losses():
         value("shortcut-report", f"ResNet {depth} B, loss").value for depth in (20, 32, 44, 56)
     ]
     assert values == [0.583, 0.567, 0.564, 0.555]
+
+
+def test_numbers_by_depth_are_the_source_s_and_a_deeper_network_may_be_worse():
+    (series,) = depth_series(load_study("he2016-1202"))
+    assert series.points == (
+        (20, 8.75),
+        (32, 7.51),
+        (44, 7.17),
+        (56, 6.97),
+        (110, 6.61),  # the mean of five, not the best of five
+        (1202, 7.93),
+    )
+    (sentence,) = depth_sentences((series,))
+    assert "8.75 % with 20 layers, 7.93 % with 1,202; the best is 6.61 % with 110" in sentence
+    labels = {
+        (one.label.split(",")[0], one.quantity) for one in depth_series(load_study("shortcuts"))
+    }
+    assert {("cifar plain", "loss, nats"), ("cifar residual (A)", "accuracy, %")} <= labels
+    assert ("imagenet residual (B)", "accuracy, %") in labels  # torchvision's, not mixed with B
+    assert depth_series(load_study("blocks-110")) == ()
+
+
+def test_numbers_by_depth_are_drawn_and_refused_where_there_is_one_depth(tmp_path):
+    path = tmp_path / "depth.svg"
+    done = CliRunner().invoke(app, ["study", "references", "he2016-1202", "--draw", str(path)])
+    assert done.exit_code == 0, done.output
+    words = "".join(ET.parse(path).getroot().itertext())
+    assert all(text in words for text in ("1202", "110", "error, %", "weighted layers"))
+    refused = CliRunner().invoke(app, ["study", "references", "blocks-110", "--draw", str(path)])
+    assert "no published numbers of networks of different depth" in str(refused.exception)

@@ -12,6 +12,7 @@ import typer
 
 from resnetlab.cli.manners import CHECK_FAILED, DONE, Json, notify, print_json
 from resnetlab.cli.manners import OutputDir as Output
+from resnetlab.cli.pictures import write_picture
 
 data = typer.Typer(
     no_args_is_help=True,
@@ -98,6 +99,48 @@ def data_describe(
         )
     elif page is not None:
         typer.echo(page)
+
+
+@data.command("show")
+def data_show(
+    source: Annotated[
+        str,
+        typer.Argument(
+            help="Name of a data set, an .npz file, or a folder of images.", metavar="DATA"
+        ),
+    ],
+    out: Annotated[
+        Path, typer.Option(help="PNG file of the contact sheet.", metavar="FILE")
+    ] = Path("sheet.png"),
+    per_class: Annotated[
+        int, typer.Option(help="Number of train images of each class.", min=1, max=50)
+    ] = 10,
+    img_size: Annotated[
+        int | None, typer.Option(help="Side in pixels to which photographs are resized.")
+    ] = None,
+    output: Output = Path(),
+    json: Json = False,
+) -> None:
+    """Draw a contact sheet: a row of train images for each class.
+
+    Example:  resnetlab data show cifar10 --out sheet.png
+    """
+    from resnetlab.data import contact_sheet
+    from resnetlab.data.sources import open_source
+
+    opened = open_source(
+        source, image_size=img_size, cache=output / "cache", notify=notify, skip_bad=True
+    )
+    rows = contact_sheet.class_rows(opened, per_class)
+    sentence = contact_sheet.describe_source(opened)
+    write_picture(out, contact_sheet.render_contact_sheet(rows, sentence))
+    if json:
+        counts = contact_sheet.count_rows(opened, rows)
+        print_json({"file": out, "rows": counts, "notes": [sentence]})
+        return
+    typer.echo(sentence)
+    drawn = f"{len(rows)} of {len(opened.classes)}" if len(rows) < len(opened.classes) else "all"
+    typer.echo(f"The sheet has the first {per_class} train images of {drawn} classes.")
 
 
 @data.command("split")

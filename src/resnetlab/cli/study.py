@@ -29,6 +29,7 @@ from resnetlab.cli.manners import (
     print_json,
 )
 from resnetlab.cli.manners import OutputDir as Output
+from resnetlab.cli.pictures import write_picture
 from resnetlab.cli.tables import Csv, Markdown, output_format
 from resnetlab.errors import Problem, ResourceError, input_error
 from resnetlab.messages import format_count
@@ -440,21 +441,35 @@ def study_new(
 @study.command("references")
 def study_references(
     source: StudyName,
+    draw: Annotated[
+        Path | None,
+        typer.Option("--draw", help="Write the numbers by depth as SVG.", metavar="FILE"),
+    ] = None,
     json: Json = False,
     csv: Csv = False,
     markdown: Markdown = False,
 ) -> None:
     """Print all published numbers of a study, with their protocols, errata and networks' costs."""
     from resnetlab.inspection.render_table import render
+    from resnetlab.studies import reference_depths
     from resnetlab.studies.parsing.study_file import load_study
     from resnetlab.studies.reference_costs import NOTES, cost_rows, source_details, source_lines
 
     table_format, loaded = output_format(json, csv, markdown), load_study(source)
+    series = reference_depths.depth_series(loaded)
+    if draw and not series:
+        problem = "the study has no published numbers of networks of different depth"
+        raise input_error("--draw", problem, "leave it out")
     from resnetlab.models.flops import model_cost  # imports torch, so only after the checks
 
     facts = {"sources": source_details(loaded)} if json else {}
-    notes = [*NOTES, *([] if json else source_lines(loaded))]
+    notes = [*reference_depths.depth_sentences(series), *NOTES]
+    notes += [] if json else source_lines(loaded)
     typer.echo(render(cost_rows(loaded, model_cost), table_format, facts=facts, notes=notes))
+    if draw:
+        from resnetlab.reports.figures.reference_depth import draw_reference_depths
+
+        write_picture(draw, draw_reference_depths(series, f"Published numbers: {loaded.name}"))
 
 
 # Studies by name or folder

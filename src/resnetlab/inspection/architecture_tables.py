@@ -7,7 +7,7 @@ from typing import Any
 
 from resnetlab.errors import input_error, suggest
 from resnetlab.models.configs.cifar import DEPTH_REPORT, depth_report_config
-from resnetlab.models.configs.imagenet import IMAGENET, ImageNetConfig
+from resnetlab.models.configs.imagenet import IMAGENET, WIDTHS, ImageNetConfig
 
 SLIDES_FLOPS = {
     "resnet18": 1.8e9,
@@ -30,6 +30,11 @@ NOTES = {
         "Its 18 has 7 blocks, so 16 weighted layers: it is built as the table says.",
     ),
     "imagenet": (
+        "conv2_x to conv5_x: the convolutions of a block in brackets, then the number of blocks.",
+        (
+            "MACs: multiply-adds, with the stride of a bottleneck on its first or its middle "
+            "convolution; FLOPs are twice as many."
+        ),
         (
             "The slides' row FLOPs counts multiply-adds, with the stride on the first 1x1 "
             "convolution "
@@ -107,26 +112,69 @@ def _depth_report(channels: int, classes: int, side: int, images: int) -> list[d
 
 
 def _imagenet(channels: int, classes: int, side: int, images: int) -> list[dict[str, Any]]:
-    rows = []
-    for name, model in IMAGENET.items():
-        if model.shortcut == "none" or model.cardinality > 1:
-            continue
-        first, middle = (
-            _cost(replace(model, stride_on=option), channels, classes, side)
-            for option in ("first", "middle")
-        )
-        rows.append(
-            {
-                "model": name,
-                "slides_flops": SLIDES_FLOPS[name] if side == 224 else None,
-                "macs_stride_on_first": first[1],
-                "macs_stride_on_middle": middle[1],
-                "flops_stride_on_middle": 2 * middle[1],
-                "parameters": middle[0],
-            }
-            | ({"parameters_per_training_image": middle[0] / images} if images else {})
-        )
+    """Return the slides' table of networks (He et al. 2016, table 1): rows are layers, then costs.
+
+    A cell such as `[3x3, 64; 3x3, 64] x 3` is a stage: the convolutions of a block, and the number
+    of blocks.
+    """
+    models = {
+        name: model
+        for name, model in IMAGENET.items()
+        if model.shortcut != "none" and model.cardinality == 1
+    }
+    rows: list[dict[str, Any]] = []
+
+    def add_row(layer: str, output: str, cells: dict[str, Any]) -> None:
+        rows.append({"layer": layer, "output": output} | cells)
+
+    size = (side + 1) // 2
+    add_row("conv1", f"{size}x{size}", dict.fromkeys(models, "7x7, 64, stride 2"))
+    size = (size + 1) // 2
+    add_row("max pool", f"{size}x{size}", dict.fromkeys(models, "3x3, stride 2"))
+    for stage, width in enumerate(WIDTHS):
+        size = (size + 1) // 2 if stage else size
+        cells = {name: _stage_cell(model, width, stage) for name, model in models.items()}
+        add_row(f"conv{stage + 2}_x", f"{size}x{size}", cells)
+    add_row("average pool", "1x1", dict.fromkeys(models, ""))
+    add_row("linear", str(classes), dict.fromkeys(models, ""))
+    if side == 224:
+        flops = {name: f"{SLIDES_FLOPS[name] / 1e9:g} x 10^9" for name in models}
+        add_row("slides' FLOPs", "", flops)
+    costs = {
+        option: {
+            name: _cost(replace(model, stride_on=option), channels, classes, side)
+            for name, model in models.items()
+        }
+        for option in ("first", "middle")
+    }
+    middle = costs["middle"]
+    for option, cost in costs.items():
+        add_row(f"MACs ({option})", "", {name: macs for name, (_, macs) in cost.items()})
+    add_row("FLOPs (middle)", "", {name: 2 * macs for name, (_, macs) in middle.items()})
+    add_row("parameters", "", {name: parameters for name, (parameters, _) in middle.items()})
+    if images:
+        shares = {name: parameters / images for name, (parameters, _) in middle.items()}
+        add_row("parameters per training image", "", shares)
     return rows
+
+
+def _stage_cell(model: ImageNetConfig, width: int, stage: int) -> str:
+    layers = [f"{kernel}x{kernel}, {out}" for out, kernel, _, _ in model.convolutions(width, 1)]
+    return f"[{'; '.join(layers)}] x {model.blocks[stage]}"
+
+
+def stack_stages(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return the rows with each cell of a stage on several lines, one convolution on each."""
+    lines: list[dict[str, Any]] = []
+    for row in rows:
+        cells = {name: str(value).replace("; ", "\n ").split("\n") for name, value in row.items()}
+        height = max(map(len, cells.values()))
+        padded = {name: [*parts, *[""] * (height - len(parts))] for name, parts in cells.items()}
+        lines += [
+            row if height == 1 else {name: parts[number] for name, parts in padded.items()}
+            for number in range(height)
+        ]
+    return lines
 
 
 def _cost(model: ImageNetConfig, channels: int, classes: int, side: int) -> tuple[int, int]:

@@ -5,14 +5,26 @@ from __future__ import annotations
 import io
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from resnetlab.inspection.diagnostics_config import GradientNorms, LayerNorms
 from resnetlab.messages import format_count
 from resnetlab.schema import encode
 
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
 UNCHANGED_FACTOR = 1.5
 """Factor between the first and the last layer below which norms count as about equal."""
+
+MAX_NAMED_LAYERS = 5
+
+RELU_NOTE = (
+    "ReLU: f(x) = max(0, x), with f'(x) = 1 if x > 0 and 0 otherwise. It passes a gradient "
+    "unchanged or not at all, so that it shrinks none by a factor, as a sigmoid does (at most 1/4)."
+)
 
 
 @dataclass(frozen=True)
@@ -58,6 +70,7 @@ def side_by_side_rows(networks: Sequence[MeasuredNetwork]) -> list[dict[str, Any
 
 _COMPARED: dict[str, Callable[[LayerNorms], float | None]] = {
     "weight gradient norm:": lambda layer: layer.weight_gradient_norm,
+    "active, %:": lambda layer: layer.active_pct,
     "never active, %:": lambda layer: layer.never_active_pct,
 }
 
@@ -135,11 +148,43 @@ def _sentences(norms: GradientNorms) -> list[str]:
         sentences.append(text + (f"; most in {layer.layer}, {most:.1f} %)." if most else ")."))
     else:
         sentences.append("no layer is followed by a ReLU, so that no unit counts as never active.")
-    return sentences
+    return sentences + _derivative_sentences(norms)
+
+
+def _derivative_sentences(norms: GradientNorms) -> list[str]:
+    """Return a sentence about the derivative of the ReLUs, if there are any."""
+    shares = [(layer.active_pct, layer) for layer in norms.layers if layer.active_pct is not None]
+    if not shares:
+        return []
+    mean = sum(share for share, _ in shares) / len(shares)
+    least, layer = min(shares, key=lambda pair: pair[0])
+    text = (
+        f"the derivative of a ReLU is 1 at {mean:.1f} % of its values and 0 at the others, on "
+        f"average over {len(shares)} layers (least in {layer.layer}, {least:.1f} %)"
+    )
+    closed = [layer.layer for share, layer in shares if not share]
+    if closed:
+        names = ", ".join(closed[:MAX_NAMED_LAYERS])
+        more = (
+            f" and {len(closed) - MAX_NAMED_LAYERS} more" if len(closed) > MAX_NAMED_LAYERS else ""
+        )
+        return [f"{text}; it is 0 everywhere after {names}{more}, which no gradient passes."]
+    return [f"{text}; no layer has only zeros, so a gradient passes every ReLU."]
+
+
+ACTIVE_TITLE = "Derivative of the ReLU is 1 (active)"
+
+_PANELS: dict[str, Callable[[LayerNorms], float | None]] = {
+    "Gradient of the weights": _weight_gradient,
+    "Gradient of the layer's output": lambda layer: layer.response_gradient_norm,
+    ACTIVE_TITLE: lambda layer: layer.active_pct,
+}
 
 
 def draw_gradients(networks: Sequence[MeasuredNetwork]) -> str:
-    """Return an SVG with the norms by layer: weight gradients, and gradients of the outputs."""
+    """Return an SVG by layer: norms of weight gradients and of gradients of the outputs, and the
+    share of active values.
+    """
     import matplotlib as mpl
 
     settings: Any = {
@@ -151,39 +196,46 @@ def draw_gradients(networks: Sequence[MeasuredNetwork]) -> str:
     with mpl.rc_context(settings):
         from matplotlib.figure import Figure
 
-        figure = Figure(figsize=(9, 3.8), layout="constrained")
-        panels: dict[str, Callable[[LayerNorms], float | None]] = {
-            "Gradient of the weights": _weight_gradient,
-            "Gradient of the layer's output": lambda layer: layer.response_gradient_norm,
-        }
-        for number, (title, value) in enumerate(panels.items(), 1):
-            ax = figure.add_subplot(1, 2, number)
-            axis_values: list[float] = []
-            for network in networks:
-                for norms in network.norms:
-                    label = network.name
-                    label += f", epoch {norms.epoch:g}" if len(network.norms) > 1 else ""
-                    points = [(layer.depth, value(layer)) for layer in norms.layers]
-                    known = [(depth, norm) for depth, norm in points if norm]
-                    axis_values += [norm for _, norm in known]
-                    ax.plot(
-                        [depth for depth, _ in known],
-                        [norm for _, norm in known],
-                        marker="o",
-                        markersize=3,
-                        linewidth=1.2,
-                        label=label,
-                    )
-            ax.set_yscale("log")
+        figure = Figure(figsize=(13, 3.8), layout="constrained")
+        for number, (title, value) in enumerate(_PANELS.items(), 1):
+            ax = figure.add_subplot(1, len(_PANELS), number)
             ax.set_title(title, loc="left", fontsize=10)
-            ax.yaxis.set_major_formatter(lambda tick, _: f"{tick:g}")
-            if axis_values and max(axis_values) < 10 * min(axis_values):
-                ax.yaxis.set_minor_formatter(lambda tick, _: f"{tick:.2g}")
+            _draw_panel(ax, networks, value)
             ax.set_xlabel("layer (1 is the first)")
-            ax.set_ylabel("Euclidean norm, log scale")
             ax.grid(alpha=0.3)
+            if title == ACTIVE_TITLE:
+                ax.set(ylabel="% of the values after the ReLU", ylim=(0, 100))
+            else:
+                _set_log_scale(ax)
             if number == 1:
                 ax.legend(fontsize=8)
         buffer = io.StringIO()
         figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
     return buffer.getvalue()
+
+
+def _draw_panel(
+    ax: Axes, networks: Sequence[MeasuredNetwork], value: Callable[[LayerNorms], float | None]
+) -> None:
+    for network in networks:
+        for norms in network.norms:
+            label = network.name
+            label += f", epoch {norms.epoch:g}" if len(network.norms) > 1 else ""
+            known = [(layer.depth, y) for layer in norms.layers if (y := value(layer))]
+            ax.plot(
+                [depth for depth, _ in known],
+                [norm for _, norm in known],
+                marker="o",
+                markersize=3,
+                linewidth=1.2,
+                label=label,
+            )
+
+
+def _set_log_scale(ax: Axes) -> None:
+    values = [float(y) for line in ax.lines for y in np.asarray(line.get_ydata(), float)]
+    ax.set_yscale("log")
+    ax.yaxis.set_major_formatter(lambda tick, _: f"{tick:g}")
+    if values and max(values) < 10 * min(values):
+        ax.yaxis.set_minor_formatter(lambda tick, _: f"{tick:.2g}")
+    ax.set_ylabel("Euclidean norm, log scale")

@@ -68,10 +68,10 @@ class _ActivationRecorder(TorchFunctionMode):
             measures, values = self.measures[self.last_layer], out.detach()
             measures["activation_norm"] = values.norm()
             if func in _RELU:
-                active = (
-                    (values > 0).flatten(2).any(2).any(0) if out.dim() > 2 else (values > 0).any(0)
-                )
-                measures["never_active_pct"] = 100 * (~active).float().mean()
+                is_active = values > 0
+                ever = is_active.flatten(2).any(2).any(0) if out.dim() > 2 else is_active.any(0)
+                measures["never_active_pct"] = 100 * (~ever).float().mean()
+                measures["active_pct"] = 100 * is_active.float().mean()
         return out
 
     def _record_response(self, out: Tensor) -> None:

@@ -173,6 +173,12 @@ NOTES = (
     ),
 )
 
+PADDING_NOTE = (
+    "Shortcut option A pads with maps of zeros where the number of maps grows, and adds no pixel. "
+    "The padding of 4 in He et al. 2016, sec. 4.2, is that of the train images: 4 pixels on each "
+    "side before a random crop (recipe.augment.crop_padding = 4, as in the recipe cifar)."
+)
+
 
 def notes(model: ModelConfig, image: tuple[int, int, int], layers: LayerTrace) -> list[str]:
     """Return notes that explain the table, and the slides' number if they have the network."""
@@ -182,6 +188,8 @@ def notes(model: ModelConfig, image: tuple[int, int, int], layers: LayerTrace) -
             "dropout: acts in training mode only, where it sets each value (dropout2d: each map) "
             "to 0 with this probability; in evaluation mode it changes nothing."
         )
+    if getattr(model, "shortcut", "") == "A":
+        slide_notes.append(PADDING_NOTE)
     if isinstance(model, VGGConfig) and model.adaptive_pool:
         slide_notes.append(
             "The average pooling before fc1 is that of torchvision; vgg16-paper has none, as in "

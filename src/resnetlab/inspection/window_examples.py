@@ -86,6 +86,7 @@ def pooling_facts(kernel: int, stride: int, padding: int, mode: PoolMode) -> dic
     rule = "largest value" if mode == "max" else "mean"
     unchanged = unchanged_by_shift(kernel, stride, padding)
     before, after = changes_by_shift(kernel, stride, padding, mode)
+    steadier = "less" if after < before else "no less"
     return {
         "mode": mode,
         "rule": f"an output is the {rule} of a {kernel}x{kernel} window of one map",
@@ -93,6 +94,9 @@ def pooling_facts(kernel: int, stride: int, padding: int, mode: PoolMode) -> dic
         f"positions ({100 * unchanged / stride:.0f} %); without pooling from none",
         "random_map_moved_by_one": f"values change by {before:.2f} standard deviations before "
         f"pooling, by {after:.2f} after it",
+        "purpose": f"fewer values for later layers: 1 of {stride**2} positions stays; and a "
+        "shift by "
+        f"one pixel changes the result {steadier} than it changes the map",
         "distance_between_neighbors": f"{stride} times as large, so that a later window covers "
         f"{stride} times as many pixels along a side",
     }

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import typer
 
-from resnetlab.cli.inspect import networks, runs, windows
+from resnetlab.cli.inspect import images, modes, networks, runs, windows
 
 inspect = typer.Typer(
     no_args_is_help=True, rich_markup_mode=None, help="Inspect a network or a run."
@@ -22,6 +22,9 @@ for name, command in (
     ("identity", networks.identity),
     ("block-ablation", runs.block_ablation),
     ("gradients", runs.gradients),
+    ("dropout", modes.dropout),
+    ("modes", modes.modes),
+    ("augmentation", images.augmentation),
     ("filters", runs.filters),
 ):
     inspect.command(name)(command)

@@ -15,10 +15,10 @@ from resnetlab.cli.inspect.options import (
     input_size,
     open_images,
     parse_name,
-    write_svg,
 )
 from resnetlab.cli.loading import announce_loading
 from resnetlab.cli.manners import Json, OutputDir, notify
+from resnetlab.cli.pictures import write_picture
 from resnetlab.cli.tables import Csv, Markdown, output_format
 from resnetlab.errors import input_error
 
@@ -106,7 +106,7 @@ def model(
     if draw:
         from resnetlab.inspection.drawing import draw_networks
 
-        write_svg(draw, draw_networks(traces))
+        write_picture(draw, draw_networks(traces))
 
 
 def _compare_networks(
@@ -158,7 +158,7 @@ def architecture_table(
 ) -> None:
     """Print the table of networks of a source, from their configs."""
     table_format = output_format(json, csv, markdown)
-    from resnetlab.inspection.architecture_tables import NOTES, architecture_table
+    from resnetlab.inspection.architecture_tables import NOTES, architecture_table, stack_stages
     from resnetlab.inspection.render_table import render
 
     rows, facts = architecture_table(name), {}
@@ -169,6 +169,8 @@ def architecture_table(
             name, dataset.channels, len(dataset.classes), dataset.image_size, images
         )
         facts = {"data": dataset.name, "training_images": images}
+    if table_format == "text":
+        rows = stack_stages(rows)
     typer.echo(render(rows, table_format, facts=facts, notes=NOTES[name]))
 
 

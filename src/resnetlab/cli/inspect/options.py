@@ -69,14 +69,3 @@ def parse_sizes(text: str, where: str, fix: str) -> tuple[int, int, int]:
     if len(sizes) != 3 or 0 in sizes:
         raise input_error(where, "not three sizes, each at least 1", fix, got=text)
     return sizes[0], sizes[1], sizes[2]
-
-
-def write_svg(path: Path, text: str) -> None:
-    """Write a drawing and print its path. Raises InputError if the path is a folder."""
-    from resnetlab.files import write_text
-
-    if path.is_dir():
-        raise input_error(str(path), "is a folder", "name a file in it")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_text(path, text)
-    notify(f"wrote {path}")

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from resnetlab.cli.inspect.options import DataOption, Run, parse_name, write_svg
+from resnetlab.cli.inspect.options import DataOption, Run, parse_name
 from resnetlab.cli.loading import announce_loading
 from resnetlab.cli.manners import Json, OutputDir, notify
+from resnetlab.cli.pictures import write_picture
 from resnetlab.cli.tables import Csv, Markdown, output_format
 from resnetlab.errors import input_error
 from resnetlab.messages import format_count
@@ -101,10 +102,12 @@ def gradients(
     rows = side_by_side_rows(networks) if compact else gradient_rows(networks)
     typer.echo(render(rows, table_format, notes=notes))
     if draw:
-        write_svg(draw, draw_gradients(networks))
+        write_picture(draw, draw_gradients(networks))
 
 
 def _gradient_notes(networks: list[MeasuredNetwork], seed: int) -> list[str]:
+    from resnetlab.inspection.gradient_summary import RELU_NOTE
+
     sources = [
         f"{network.name} ({format_count(network.norms[0].images, 'image')})" for network in networks
     ]
@@ -117,7 +120,11 @@ def _gradient_notes(networks: list[MeasuredNetwork], seed: int) -> list[str]:
             "2016, fig. 7."
         ),
         "activation: output of the activation that follows, before another layer.",
-        "never active: set to 0 by the following ReLU at every position of every image.",
+        RELU_NOTE,
+        (
+            "active: values above 0 after the following ReLU; never active: maps or units that "
+            "it sets to 0 at every position of every image."
+        ),
     ]
 
 
@@ -197,7 +204,6 @@ def filters(
     check_finished(run)
     announce_loading(quiet=json)
     from resnetlab.data.device_images import DeviceImages
-    from resnetlab.files import atomic_write
     from resnetlab.inspection.filters import (
         CaptionedImage,
         filter_rows,
@@ -227,10 +233,7 @@ def filters(
     drawn = render_figure(result, captioned, run.resolve().name)
     notes = [f"{result.layer}, over the images {images} in evaluation mode."]
     typer.echo(render(filter_rows(result), table_format, notes=notes))
-    path = out / f"{run.resolve().name}-filters.png"
-    with atomic_write(path, "wb") as file:
-        file.write(drawn)
-    notify(f"wrote {path}")
+    write_picture(out / f"{run.resolve().name}-filters.png", drawn)
 
 
 def _parse_indices(text: str) -> list[int]:

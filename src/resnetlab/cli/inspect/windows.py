@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
-from resnetlab.cli.inspect.options import parse_sizes, write_svg
+from resnetlab.cli.inspect.options import parse_sizes
 from resnetlab.cli.manners import Json
+from resnetlab.cli.pictures import write_picture
 from resnetlab.cli.tables import Csv, Markdown, output_format
 from resnetlab.errors import input_error
 
@@ -127,4 +128,4 @@ def _print_window(
         ]
         typer.echo(render(rows, table_format))
     if svg_path:
-        write_svg(svg_path, svg)
+        write_picture(svg_path, svg)

@@ -25,6 +25,7 @@ from resnetlab.data.sources.folder_types import (
 )
 from resnetlab.data.sources.labels_csv import read_labels
 from resnetlab.errors import InputError, Problem, input_error
+from resnetlab.shell import command_line
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp", ".dib", ".gif")
 UNSUPPORTED_SUFFIXES = (
@@ -117,6 +118,22 @@ def list_folder(root: Path) -> FolderListing:
     )
 
 
+def _root_error(root: Path, error: OSError) -> InputError:
+    """Return the error of a root that cannot be listed."""
+    problem, fix = f"cannot be read: {error.strerror}", "give a folder you may read"
+    if isinstance(error, FileNotFoundError):
+        problem = "no such folder of photographs"
+        fix = "a folder that exists; resnetlab data check and data show take the name of a data set"
+    elif isinstance(error, NotADirectoryError):
+        problem, fix = "is a file, not a folder of photographs", "give the folder of the images"
+        if root.suffix == ".npz":
+            fix = " or ".join(
+                command_line(["resnetlab", "data", command, str(root)])
+                for command in ("check", "show")
+            )
+    return input_error(str(root), problem, fix)
+
+
 def walk(root: Path) -> tuple[list[ScannedFile], set[str]]:
     """Return all files under `root` and all folders, by their paths below it. Raises InputError."""
     entries: list[ScannedFile] = []
@@ -129,9 +146,7 @@ def walk(root: Path) -> tuple[list[ScannedFile], set[str]]:
                 children = list(entries_in_folder)
         except OSError as error:
             if not folder:
-                raise input_error(
-                    str(root), f"cannot be read: {error.strerror}", "give a folder you may read"
-                ) from error
+                raise _root_error(root, error) from error
             entries.append(
                 ScannedFile(folder, f"cannot be read: {(error.strerror or str(error)).lower()}")
             )

@@ -1,0 +1,82 @@
+"""Published numbers by the depth of their networks: series for a figure, and a sentence for each.
+
+Free of torch.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from resnetlab.models.parse import parse_model
+from resnetlab.studies.references import ReferenceValue
+from resnetlab.studies.study import Study
+
+
+@dataclass(frozen=True)
+class DepthSeries:
+    """Published numbers of one quantity, for networks that differ in depth."""
+
+    label: str
+    """Kind of the networks, split and source: `residual (A), test, He et al. 2016, table 6`."""
+    quantity: str
+    """Quantity with its unit: `error, %`."""
+    points: tuple[tuple[int, float], ...]
+    """Number of weighted layers and value, by depth."""
+
+
+def depth_series(study: Study) -> tuple[DepthSeries, ...]:
+    """Return the series of a study's published numbers that have more than one depth.
+
+    Of several numbers for one depth the mean of the most runs stands in the series.
+    """
+    series_values: dict[tuple[str, str], dict[int, ReferenceValue]] = {}
+    for pair in (*study.references, *study.unmatched_references):
+        value = pair.value
+        if value.value is None or not value.models or value.quantity == "multiply-adds":
+            continue
+        model = parse_model(value.models[0], value.label)
+        depth, shortcut = getattr(model, "depth", None), getattr(model, "shortcut", "none")
+        if depth is None:
+            continue
+        kind = "plain" if shortcut == "none" else f"residual ({shortcut})"
+        kind = f"{model.family} {kind}"
+        unit = "nats" if value.quantity == "loss" else "%"
+        key = (f"{value.quantity}, {unit}", f"{kind}, {value.split}, {pair.title}")
+        other = series_values.setdefault(key, {}).get(depth)
+        if other is None or _rank(value) > _rank(other):
+            series_values[key][depth] = value
+    return tuple(
+        DepthSeries(
+            label,
+            quantity,
+            tuple((depth, value.value or 0.0) for depth, value in sorted(values.items())),
+        )
+        for (quantity, label), values in series_values.items()
+        if len(values) > 1
+    )
+
+
+def _rank(value: ReferenceValue) -> tuple[bool, int]:
+    return value.statistic == "mean", value.num_runs
+
+
+def depth_sentences(series: tuple[DepthSeries, ...]) -> list[str]:
+    """Return a sentence for each series: its first and last depth, and its best one."""
+    lines = []
+    for one in series:
+        quantity, unit = one.quantity.split(", ")
+        best = (max if quantity == "accuracy" else min)(one.points, key=lambda point: point[1])
+        first, last = one.points[0], one.points[-1]
+        text = (
+            f"Published {quantity} of {one.label}: {first[1]:g} {unit} with {first[0]} "
+            f"layers, {last[1]:g} {unit} with {last[0]:,}"
+        )
+        if best in (first, last):
+            lines.append(f"{text}; the {'deepest' if best == last else 'shallowest'} is best.")
+        else:
+            lines.append(
+                f"{text}; the best is {best[1]:g} {unit} with {best[0]}, so that more layers "
+                "helped "
+                "only up to there."
+            )
+    return lines
