@@ -34,6 +34,11 @@ class Stage:
     """Trainable part. classifier; last norm: the classifier and the last batch norm; all; or a
     number of first parts that stay frozen.
     """
+    frozen_mode: Literal["eval", "train"] = "eval"
+    """Mode of the frozen part during training. eval: its statistics stay. train: batch norm uses
+    the statistics of each batch, its running statistics drift towards the new images, and dropout
+    is on, as in a training loop that never leaves training mode.
+    """
     size: Literal["train", "test"] = "train"
     """Image size of this stage: `train_size` or `test_size` of the recipe."""
     augment: Literal["none", "standard", "test-like"] = "standard"
@@ -87,6 +92,12 @@ class Stage:
                 "decode",
                 "without augmentation photographs are decoded as in evaluation",
                 'decode = "exact"',
+            )
+        if self.frozen_mode == "train" and self.augment == "none":
+            raise FieldError(
+                "frozen_mode",
+                "without augmentation the features of the frozen part are computed only once",
+                'frozen_mode = "eval", or augment = "standard"',
             )
         if not self.layer_decay:
             raise FieldError("layer_decay", "0 would train the last part only", "layer_decay = 0.8")

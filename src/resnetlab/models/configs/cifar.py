@@ -112,8 +112,9 @@ class CifarConfig:
         16-64-128)`.
         """
         norm = [] if self.batch_norm else ["no batch norm"]
-        if name := _depth_report_name(replace(self, batch_norm=True)).removeprefix("depth-report-"):
-            details = ", ".join(["depth report", *norm])
+        original = replace(self, batch_norm=True, dropout=self.dropout or 0.5)
+        if name := _depth_report_name(original).removeprefix("depth-report-"):
+            details = ", ".join(["depth report", *norm, *([] if self.dropout else ["no dropout"])])
             return f"{name.replace('plain', 'plain ').replace('resnet', 'residual ')} ({details})"
         kind = (
             "plain"
