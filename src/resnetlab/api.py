@@ -344,6 +344,7 @@ def load_study(
     data: str | None = None,
     settings: Sequence[str] = (),
     seeds: int | Sequence[int] | None = None,
+    budget: bool = False,
 ) -> LoadedStudy:
     """Load a study by its catalog name (`digits`) or from a TOML file.
 
@@ -352,6 +353,7 @@ def load_study(
         data: Data that replace those of the study: a name, an .npz file or a folder.
         settings: Values for single fields, such as `"recipe.epochs=2"`.
         seeds: Seeds that replace those of the study; the number 3 stands for the seeds 0, 1 and 2.
+        budget: True for the reduced variant of the study, for two cores and under an hour.
 
     Returns:
         The study, ready to run.
@@ -366,11 +368,12 @@ def load_study(
         if seeds is not None
         else None
     )
-    study = read_study(source, Overrides(data=data, settings=tuple(settings), seeds=numbers))
-    seed_words = []
+    overrides = Overrides(data=data, settings=tuple(settings), seeds=numbers, budget=budget)
+    study = read_study(source, overrides)
+    seed_words = ["--budget"] if budget else []
     if numbers is not None:
         consecutive = numbers == tuple(range(len(numbers)))
-        seed_words = ["--seeds", str(len(numbers)) if consecutive else ",".join(map(str, numbers))]
+        seed_words += ["--seeds", str(len(numbers)) if consecutive else ",".join(map(str, numbers))]
 
     def command(name: str, data: str | None, settings: Iterable[str]) -> str:
         words = ["resnetlab", "study", "run", name, *(["--data", data] if data else [])]

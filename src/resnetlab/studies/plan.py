@@ -155,7 +155,7 @@ def folder_name(plan: Plan) -> str:
     the study.
     """
     study = plan.study
-    if not study.overrides:
+    if study.overrides == study.budget:
         return study.name
     changed = [*study.overrides, *sorted({run.file.run.data.sha256 for run in plan.runs})]
     return f"{study.name}-{hashlib.sha256('|'.join(changed).encode()).hexdigest()[:6]}"
