@@ -8,8 +8,10 @@ its interval by chance.
 
 from __future__ import annotations
 
+import hashlib
 import random
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -19,10 +21,12 @@ from resnetlab.analysis.study_data import Machine, RunRow, StudyData, collect, l
 from resnetlab.analysis.training_share import TrainingShare, training_share
 from resnetlab.api import LoadedStudy
 from resnetlab.errors import input_error
+from resnetlab.files import remove_tree, sha256, try_lock
 from resnetlab.messages import Notify, silent
 from resnetlab.recipes.numerics import Numerics
 from resnetlab.reports.format import format_count, join_words
 from resnetlab.schema import encode
+from resnetlab.settings import cache_dir
 from resnetlab.stats.intervals import ACCURACY_RANGE_PCT, Interval, within_range
 from resnetlab.stats.prediction import ReportedResult, prediction_interval
 from resnetlab.studies.plan import Plan
@@ -156,6 +160,31 @@ def verify(
             training_share(evidence.study, data_by_condition(evidence), [row.condition]),
             _is_same_environment(evidence, now, plan, row),
         )
+
+
+@contextmanager
+def repetition_folder(folder: Path) -> Iterator[Path]:
+    """Yield a folder of the user's cache for the repetitions of a report; the same one each time.
+
+    It is removed at the end of a `with` block that no exception left, so a call that was stopped
+    or killed goes on from its finished runs and checkpoints. Leave the block by an exception to
+    keep it. Raises InputError if another process repeats runs of the same report now.
+
+    Args:
+        folder: Folder of the report.
+    """
+    report = folder / "report.json"
+    key = sha256(report) if report.is_file() else hashlib.sha256(str(folder).encode()).hexdigest()
+    root = cache_dir() / "verify" / key[:16]
+    root.parent.mkdir(parents=True, exist_ok=True)
+    lock = root.with_suffix(".lock")
+    with try_lock(lock) as acquired:
+        if not acquired:
+            fix = "wait for it, or give --output DIR"
+            raise input_error(str(folder), "another process verifies this report now", fix)
+        yield root
+        if root.exists():
+            remove_tree(root)
 
 
 def _train(loaded: LoadedStudy, plan: Plan, root: Path) -> bool:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import sys
-import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -55,7 +54,8 @@ def verify(
         Path | None,
         typer.Option(
             "--output",
-            help="Folder for runs/ and cache/; the default is a temporary folder.",
+            help="Folder for runs/ and cache/; the default is one in the cache, until all runs are "
+            "repeated.",
             metavar="DIR",
         ),
     ] = None,
@@ -70,7 +70,7 @@ def verify(
 
     items = []
     with contextlib.ExitStack() as stack:
-        root = output or Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        root = output or stack.enter_context(replication.repetition_folder(result))
         interrupt = stack.enter_context(SignalFlag().installed())
 
         def train(loaded: LoadedStudy, plan: Plan) -> bool:
@@ -83,14 +83,10 @@ def verify(
         ):
             (notify if json else typer.echo)(replication.format_replication(item))
             items.append(item)
-    if interrupt.is_set():
-        advice = (
-            "The same command continues."
-            if output
-            else "The unfinished run is lost; --output DIR would keep it."
-        )
-        print(f"Stopped after {len(items)} of {runs} runs. {advice}", file=sys.stderr)
-        raise typer.Exit(interrupt.exit_code)
+        if interrupt.is_set():
+            done = f"Stopped after {len(items)} of {runs} runs."
+            print(f"{done} The same command continues.", file=sys.stderr)
+            raise typer.Exit(interrupt.exit_code)
     if json:
         print_json(replication.to_dict(items))
     else:

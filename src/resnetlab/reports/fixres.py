@@ -83,8 +83,6 @@ CSV_COLUMNS = (
     "only_two",
     "only_one",
     "p",
-    "seconds",
-    "peak_bytes",
 )
 
 
@@ -107,8 +105,6 @@ def _csv_row(cell: ResolutionCell) -> list[str | float | None]:
         cell.status,
         *values,
         *paired,
-        cell.seconds,
-        cell.peak_bytes,
     ]
 
 
@@ -125,8 +121,8 @@ def page(resolution_table: ResolutionTable) -> Page:
         "the epochs and the best pair"
     )
     shared = (
-        "as measured: features of the frozen layers are computed once per test size and shared by "
-        "the cells that follow; memory is the peak of the whole process, or of the GPU"
+        "no time and no memory are given per pair of sizes: features of the frozen layers are "
+        "computed once per test size and shared by the pairs that follow; stage one is timed alone"
     )
     data = (
         f"{resolution_table.data}: {train:,} train, {validation:,} validation, {test:,} test; "
@@ -247,8 +243,6 @@ def _cell_table(resolution_table: ResolutionTable) -> Table:
             ("stage two, test", True),
             ("stage two against one", False),
             ("validation", True),
-            ("time", True),
-            ("peak memory", True),
         )
     )
     rows = []
@@ -260,11 +254,8 @@ def _cell_table(resolution_table: ResolutionTable) -> Table:
         )
         if cell.stage_one is None:
             state = TableCell(cell.status, badge=cell.status)
-            memory = (
-                _format_memory(cell.peak_bytes) if cell.status == "out of memory" else format.DASH
-            )
             blank = TableCell(format.DASH)
-            rows.append((first, state, blank, blank, blank, blank, TableCell(memory)))
+            rows.append((first, state, blank, blank, blank))
             continue
         validation = " / ".join(
             f"{pair[0].accuracy_pct:.1f}" for pair in (cell.stage_one, cell.stage_two) if pair
@@ -280,8 +271,6 @@ def _cell_table(resolution_table: ResolutionTable) -> Table:
                 _accuracy_cell(cell.stage_two[1]) if cell.stage_two else TableCell("–"),
                 TableCell(paired, note),
                 TableCell(f"{validation} %"),
-                TableCell(format.format_duration(cell.seconds)),
-                TableCell(_format_memory(cell.peak_bytes)),
             )
         )
     note = "Intervals: 95 %, exact, over the test images. Validation: stage one / stage two."
@@ -296,24 +285,17 @@ def _accuracy_cell(estimate: AccuracyEstimate) -> TableCell:
 
 
 def _stage_table(resolution_table: ResolutionTable) -> Table:
-    columns = tuple(
-        Column(name) for name in ("train size", "epochs", "best epoch", "time", "peak memory")
-    )
+    columns = tuple(Column(name) for name in ("train size", "epochs", "best epoch", "time"))
     rows = tuple(
         (
             TableCell(str(row.train_size), note="" if row.status == "done" else row.status),
             TableCell(str(row.epochs)),
             TableCell(str(row.best_epoch)),
             TableCell(format.format_duration(row.seconds)),
-            TableCell(_format_memory(row.peak_bytes)),
         )
         for row in resolution_table.rows
     )
     return Table("stages", columns, rows)
-
-
-def _format_memory(size: int) -> str:
-    return f"{size / 2**20:,.0f} MiB" if size < 10 * 2**30 else f"{size / 2**30:.1f} GiB"
 
 
 # Renderers
