@@ -233,7 +233,7 @@ def summary(replications: Sequence[Replication]) -> str:
     shares = sorted({item.share.text for item in replications if item.share})
     limited = (
         " This is no verdict on a claim: the reported runs themselves are "
-        f"{join_words(shares)} that the study file asks for."
+        f"{join_words(shares)} that the study file or its source asks for."
         if shares
         else ""
     )
