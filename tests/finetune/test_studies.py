@@ -221,7 +221,7 @@ def test_runs_of_one_frozen_network_keep_it_once_and_load_whole_with_the_same_bi
             assert (tensor.numpy() == kept).all()
         assert not check_run(folder).damage
     stored[0].rename(tmp_path / "elsewhere")
-    with pytest.raises(InputError, match="no such file.*lack its frozen part"):
+    with pytest.raises(InputError, match=r"no such file.*lack its frozen part"):
         load_bundle(folder)
     assert [damage.kind for damage in check_run(folder).damage] == ["missing"]
     frozen[next(iter(frozen))][...] += 1

@@ -1,4 +1,4 @@
-"""Reduced variants of studies: declared in the file, named, affordable, and told by the verdicts."""
+"""Reduced variants of studies: declared, named, affordable, and told by the verdicts."""
 
 import pytest
 
@@ -53,7 +53,7 @@ def test_the_runs_of_a_budget_know_the_training_of_their_file():
 def test_a_study_without_a_budget_says_so_and_a_bad_one_is_refused(tmp_path):
     with pytest.raises(InputError, match="the study has no reduced variant"):
         load_study("digits", Overrides(budget=True))
-    text = '''
+    text = """
 name = "x"
 question = "?"
 data = "digits"
@@ -63,7 +63,7 @@ seeds = [0]
 [budget]
 set = ["recipe.epoch=2"]
 seeds = 1
-'''
+"""
     file = tmp_path / "x.toml"
     file.write_text(text)
     assert load_study(file).conditions[0].recipe.epochs != 2

@@ -2,8 +2,9 @@
 the source of its published numbers asks for, whichever asks for more. Free of torch.
 
 A command may shorten a study (`--set recipe.epochs=2`, `--set data.train_images=10000`, a smaller
-data set), and a study of the catalog may itself be shorter than its source. A verdict of such a study says so in its words, because it is a verdict on the claim at
-this protocol, not on the claim of its source.
+data set), and a study of the catalog may itself be shorter than its source. A verdict of such a
+study says so in its words, because it is a verdict on the claim at this protocol, not on the claim
+of its source.
 """
 
 from __future__ import annotations
@@ -133,9 +134,9 @@ def _available_images(condition: Condition, facts: DatasetInfo) -> int | None:
 
 def _condition_share(study: Study, condition: Condition, facts: DatasetInfo) -> float | None:
     """Return the share of a condition, at most 1; None if it is shortened by an unknown share."""
-    if condition.file_protocol is None:
-        if any(change.startswith(_SHORTENING) for change in study.overrides):
-            return None
+    is_shortened = any(change.startswith(_SHORTENING) for change in study.overrides)
+    if condition.file_protocol is None and is_shortened:
+        return None
     full = file_images_seen(condition, facts)
     if full is None:
         return None

@@ -50,9 +50,7 @@ def store_backbone(finetune_model: FinetuneModel, recipe: FinetuneRecipe, weight
     return digest
 
 
-def without_backbone(
-    tensors: dict[str, Tensor], digest: str, weights: Path
-) -> dict[str, Tensor]:
+def without_backbone(tensors: dict[str, Tensor], digest: str, weights: Path) -> dict[str, Tensor]:
     """Return the tensors that are not in the stored backbone or differ from it in a bit."""
     with open_safetensors(backbone_file(weights, digest), "pt") as file:
         names = set(file.keys())

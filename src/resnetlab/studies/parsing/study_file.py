@@ -219,7 +219,7 @@ def _apply_budget(
     if not overrides.budget:
         return raw, overrides, ()
     if "budget" not in raw:
-        fix = "leave --budget out, or add a [budget] table: set = [\"recipe.epochs=2\"], seeds = 3"
+        fix = 'leave --budget out, or add a [budget] table: set = ["recipe.epochs=2"], seeds = 3'
         raise input_error(where, "the study has no reduced variant", fix, field="budget")
     budget: Budget = decode(Budget, raw["budget"], where, "budget")
     own = Overrides(settings=budget.set, seeds=tuple(range(budget.seeds)))
