@@ -55,7 +55,8 @@ class Stage:
     recipe: Recipe
     """Optimizer, schedule, batch size, epochs and EMA.
 
-    `augment`, `normalize`, `select` and `eval_every_epochs` must be left out.
+    `augment`, `normalize`, `select`, `eval_every_epochs` and `initial_weights_seed` must be left
+    out.
     """
     lrs: tuple[PositiveFloat, ...] = ()
     """Learning rates to try in place of the recipe's; the validation result selects one."""
@@ -83,9 +84,10 @@ class Stage:
             "normalize": "train",
             "select": "last",
             "eval_every_epochs": 1,
+            "initial_weights_seed": None,
         }
         if any(getattr(recipe, name) != value for name, value in defaults.items()):
-            what = "a stage cannot set augment, normalize, select or eval_every_epochs"
+            what = f"a stage cannot set {', '.join(defaults)}"
             raise FieldError("recipe", what, "remove them")
         if self.decode == "scaled" and self.augment == "none":
             raise FieldError(
