@@ -166,7 +166,7 @@ class Study:
     overrides: tuple[str, ...] = ()
     """Changes that a command made to the file: `recipe.epochs = 2 (was 10)`."""
     budget: tuple[str, ...] = ()
-    """Those of the changes that make the reduced variant of the file's `[budget]`."""
+    """Changes that make the reduced variant of the file's `[budget]`."""
     left_out: tuple[str, ...] = ()
     """Sentences of the claims that need conditions which a command left out of the grid."""
     distances: tuple[Distance, ...] = ()
