@@ -10,10 +10,18 @@ import pytest
 
 import resnetlab as rl
 from resnetlab.analysis.study_data import load
+from resnetlab.api import LoadedStudy
 from resnetlab.cli.main import main
 from resnetlab.errors import InputError
 from resnetlab.recipes.numerics import Numerics
-from resnetlab.replication import Replication, format_replication, sample_runs, summary, verify
+from resnetlab.replication import (
+    Replication,
+    format_replication,
+    repetition_folder,
+    sample_runs,
+    summary,
+    verify,
+)
 from resnetlab.reports.write import write
 from resnetlab.stats.intervals import Interval
 from resnetlab.studies.plan import Plan
@@ -149,3 +157,41 @@ def test_the_caller_that_trains_the_runs_may_stop(
 
     assert list(verify(result, tmp_path, num_runs=2, data=str(small_npz), train=train)) == []
     assert len(calls) == 1
+
+
+def test_a_call_that_was_stopped_keeps_its_folder_and_the_next_one_goes_on_and_removes_it(
+    result: Path, tmp_path: Path, small_npz: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first call ends after one run of two; the second trains only the other one."""
+    monkeypatch.setenv("RESNETLAB_CACHE", str(tmp_path))
+
+    def repeat(most: int) -> int:
+        trained: list[str] = []
+        with repetition_folder(result) as root:
+
+            def train(loaded: LoadedStudy, plan: Plan) -> bool:
+                if len(trained) == most:
+                    raise KeyboardInterrupt
+                if not (root / "runs" / plan.runs[0].id / "result.json").exists():
+                    trained.append(plan.runs[0].id)
+                    list(loaded.execute(plan, root))
+                return True
+
+            list(verify(result, root, num_runs=2, data=str(small_npz), train=train))
+        return len(trained)
+
+    with pytest.raises(KeyboardInterrupt):
+        repeat(1)
+    (kept,) = (path for path in (tmp_path / "verify").iterdir() if path.is_dir())
+    assert len(list((kept / "runs").glob("*/result.json"))) == 1
+    with (
+        repetition_folder(result) as root,
+        pytest.raises(InputError, match="another process verifies"),
+        repetition_folder(result),
+    ):
+        pytest.fail(str(root))
+    assert not kept.exists()
+    with pytest.raises(KeyboardInterrupt):
+        repeat(1)
+    assert repeat(2) == 1
+    assert not kept.exists()

@@ -42,6 +42,7 @@ def load_study(
     data: str | None = None,
     settings: Sequence[str] = (),
     seeds: int | Sequence[int] | None = None,
+    budget: bool = False,
 ) -> LoadedStudy:
     """Load a study by its catalog name (`digits`) or from a TOML file.
 
@@ -50,6 +51,7 @@ def load_study(
         data: Data that replace those of the study: a name, an .npz file or a folder.
         settings: Values for single fields, such as `"recipe.epochs=2"`.
         seeds: Seeds that replace those of the study; the number 3 stands for the seeds 0, 1 and 2.
+        budget: True for the reduced variant of the study, for two cores and under an hour.
 
     Returns:
         The study, ready to run.
@@ -64,8 +66,9 @@ def load_study(
         if seeds is not None
         else None
     )
-    study = read_study(source, Overrides(data=data, settings=tuple(settings), seeds=numbers))
-    words = (data, settings, numbers)
+    overrides = Overrides(data=data, settings=tuple(settings), seeds=numbers, budget=budget)
+    study = read_study(source, overrides)
+    words = (data, settings, numbers, budget)
     return LoadedStudy(study, repeat_command(source, *words), continue_command(source, *words))
 
 

@@ -7,8 +7,10 @@ its interval by chance.
 
 from __future__ import annotations
 
+import hashlib
 import random
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -17,11 +19,13 @@ from resnetlab.analysis.analyze import data_by_condition
 from resnetlab.analysis.study_data import Machine, RunRow, StudyData, collect, load
 from resnetlab.analysis.training_share import TrainingShare, training_share
 from resnetlab.errors import input_error
+from resnetlab.files import remove_tree, sha256, try_lock
 from resnetlab.loaded_study import LoadedStudy
 from resnetlab.messages import Notify, silent
 from resnetlab.recipes.numerics import Numerics
 from resnetlab.reports.format import format_count, join_words
 from resnetlab.schema import encode
+from resnetlab.settings import cache_dir
 from resnetlab.stats.intervals import ACCURACY_RANGE_PCT, Interval, within_range
 from resnetlab.stats.prediction import ReportedResult, prediction_interval
 from resnetlab.studies.plan import Plan
@@ -155,6 +159,31 @@ def _study_of_run(evidence: StudyData, row: RunRow, data: str, where: str) -> St
     )
 
 
+@contextmanager
+def repetition_folder(folder: Path) -> Iterator[Path]:
+    """Yield a folder of the user's cache for the repetitions of a report; the same one each time.
+
+    It is removed at the end of a `with` block that no exception left, so a call that was stopped
+    or killed goes on from its finished runs and checkpoints. Leave the block by an exception to
+    keep it. Raises InputError if another process repeats runs of the same report now.
+
+    Args:
+        folder: Folder of the report.
+    """
+    report = folder / "report.json"
+    key = sha256(report) if report.is_file() else hashlib.sha256(str(folder).encode()).hexdigest()
+    root = cache_dir() / "verify" / key[:16]
+    root.parent.mkdir(parents=True, exist_ok=True)
+    lock = root.with_suffix(".lock")
+    with try_lock(lock) as acquired:
+        if not acquired:
+            fix = "wait for it, or give --output DIR"
+            raise input_error(str(folder), "another process verifies this report now", fix)
+        yield root
+        if root.exists():
+            remove_tree(root)
+
+
 def _train(loaded: LoadedStudy, plan: Plan, root: Path) -> bool:
     for _ in loaded.execute(plan, root):
         pass
@@ -202,12 +231,12 @@ def summary(replications: Sequence[Replication]) -> str:
     """Summarize the repetitions and state the limits of the evidence."""
     count = sum(item.is_consistent for item in replications)
     shares = sorted({item.share.text for item in replications if item.share})
-    limited = ""
-    if shares:
-        limited = (
-            " This is no verdict on a claim: the reported runs themselves are "
-            f"{join_words(shares)} that the study file asks for."
-        )
+    limited = (
+        " This is no verdict on a claim: the reported runs themselves are "
+        f"{join_words(shares)} that the study file or its source asks for."
+        if shares
+        else ""
+    )
     verdict = f"“{shares[0]}: reproduced”" if len(shares) == 1 else "reproduced"
     return (
         f"{count} of {format_count(len(replications), 'repeated run')} "

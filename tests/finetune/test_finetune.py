@@ -10,7 +10,7 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pytest
@@ -34,6 +34,7 @@ from resnetlab.finetune.stage import (
     enable_grad_checkpointing,
     fit,
 )
+from resnetlab.finetune.stage_cache import StageCache, stage_key
 from resnetlab.finetune.state import FinetuneState
 from resnetlab.models.configs import ExternalConfig
 from resnetlab.recipes.finetune import (
@@ -210,6 +211,29 @@ def test_a_network_that_cannot_be_cut_is_trained_whole_with_the_same_result(
             predict_photos(model.model, data.test, model.eval_transform(24), CPU).probabilities
         )
     assert np.abs(found[0] - found[1]).max() < 1e-5
+
+
+@pytest.mark.parametrize("mode", ["eval", "train"])
+def test_a_frozen_network_in_training_mode_drifts_and_one_in_evaluation_mode_does_not(
+    photos: Path, spec: ExternalConfig, tmp_path: Path, mode: Literal["eval", "train"]
+) -> None:
+    """The convolutions keep their bits in both; the cache of stages returns what was trained."""
+    data, model = open_data(photos), make_model(spec)
+    before = model.clone_state()
+    trained = stage(frozen_mode=mode)
+    cache = StageCache(tmp_path / "stages")
+    key = stage_key(model, data.sha256, "none").with_stage(trained, model.eval_transform(24))
+    cache.load_or_train(key, model, lambda: fit(model, trained, data, views(model), 0))
+    after = model.clone_state()
+    changed = {name for name in before if not torch.equal(before[name], after[name])}
+    statistics = {name for name in before if "running_" in name or "num_batches" in name}
+    head = {name for name in changed if name not in statistics}
+    assert statistics
+    assert changed & statistics == (statistics if mode == "train" else set())
+    assert len(head) == 2  # weight and bias of the new classifier
+    again = make_model(spec)
+    cache.load_or_train(key, again, lambda: pytest.fail("it is in the cache"))
+    assert all(torch.equal(tensor, after[name]) for name, tensor in again.clone_state().items())
 
 
 def test_a_batch_cut_into_pieces_gives_the_gradient_of_the_whole(
@@ -401,7 +425,14 @@ def test_what_is_stopped_before_its_first_epoch_writes_nothing(
 
 
 def test_every_recipe_of_the_catalog_runs(photos: Path, backbone: Path) -> None:
-    assert finetune_recipe_names() == ["fixres", "full", "probe", "proof-of-concept", "stage-one"]
+    assert finetune_recipe_names() == [
+        "fixres",
+        "full",
+        "probe",
+        "proof-of-concept",
+        "proof-of-concept-as-run",
+        "stage-one",
+    ]
     for name in ("fixres", "full", "proof-of-concept"):
         done = finetune(request(photos, backbone, recipe=name, epochs=1))
         assert len(done.result.stages) == len(load_finetune_recipe(name).stages)

@@ -170,6 +170,8 @@ def test_the_report_is_built_again_byte_for_byte_and_holds_the_numbers_of_the_ta
         assert float(row["two_test_pct"]) == cell.stage_two[1].accuracy_pct
         assert f"{cell.stage_two[1].accuracy_pct:.1f} %" in (report / "report.md").read_text()
     html = (report / "report.html").read_text()
+    assert "peak memory" not in html  # cells share features, so none has a cost of its own
+    assert not {"seconds", "peak_bytes"} & set(rows[0])
     assert "One seed: the intervals are over the 18 test images" in html
     assert "<img" not in html
 

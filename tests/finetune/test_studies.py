@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from safetensors.numpy import load_file
+from safetensors.numpy import load_file, save_file
 from torchvision.transforms.v2 import functional as TF
 
 import resnetlab as rl
@@ -37,6 +37,7 @@ from resnetlab.models.parse import parse_model
 from resnetlab.recipes.numerics import Placement
 from resnetlab.reports.render.latex import write_latex
 from resnetlab.reports.write import write
+from resnetlab.runs.damage import check_run
 from resnetlab.runs.directory import RunDirectory
 from resnetlab.runs.load import open_run
 from resnetlab.runs.records import Result, RunFile
@@ -195,6 +196,54 @@ def test_a_finished_run_is_a_model_that_gives_the_answers_which_the_run_kept(
     assert splits == ["validation", "train epoch"] * 9
     with pytest.raises(InputError, match=r"a fine-tuning run.*resnetlab predict"):
         open_run(folder)
+
+
+def test_runs_of_one_frozen_network_keep_it_once_and_load_whole_with_the_same_bits(
+    photos: Path, backbone: Path, tmp_path: Path
+) -> None:
+    """Three runs: the folder has one backbone, and in each run only what its training changed."""
+    study = LoadedStudy(replace(loaded(photos, backbone).study, seeds=(0, 1, 2)))
+    plan = study.plan(tmp_path)
+    do(plan, tmp_path)
+    stored = list((tmp_path / "backbones").iterdir())
+    assert [path.suffix for path in stored] == [".safetensors"]
+    frozen, pretrained = load_file(stored[0]), load_file(backbone.with_suffix(".safetensors"))
+    assert frozen.keys() < pretrained.keys()
+    assert all((frozen[name] == pretrained[name]).all() for name in frozen)
+    for run in plan.runs:
+        folder = RunDirectory.find(tmp_path, run.id).path
+        own = load_file(folder / "weights.safetensors")
+        changed = {name for name in own if name in frozen}
+        assert {name.rpartition(".")[0] for name in changed} <= {"blocks.1.norm2"}
+        whole = load_bundle(folder).module.state_dict()
+        assert whole.keys() == pretrained.keys()
+        for name, tensor in whole.items():
+            kept = own[name] if name in own else frozen[name]
+            assert (tensor.numpy() == kept).all()
+        assert not check_run(folder).damage
+    stored[0].rename(tmp_path / "elsewhere")
+    with pytest.raises(InputError, match=r"no such file.*lack its frozen part"):
+        load_bundle(folder)
+    assert [damage.kind for damage in check_run(folder).damage] == ["missing"]
+    frozen[next(iter(frozen))][...] += 1
+    save_file(frozen, stored[0])
+    with pytest.raises(InputError, match="differs from its SHA-256"):
+        load_bundle(folder)
+
+
+def test_a_run_that_trains_every_layer_keeps_all_of_its_network(
+    photos: Path, backbone: Path, tmp_path: Path
+) -> None:
+    whole = {"name": "all", "train_size": 16, "test_size": 16} | {
+        "stages": [{"name": "all", "trainable": "all", "recipe": LEARNS | {"epochs": 1}}]
+    }
+    study = loaded(photos, backbone, recipe=whole, seeds=[0], grid={}, claim=[])
+    plan = study.plan(tmp_path)
+    do(plan, tmp_path)
+    folder = RunDirectory.find(tmp_path, plan.runs[0].id).path
+    assert not (tmp_path / "backbones").exists()
+    pretrained = load_file(backbone.with_suffix(".safetensors"))
+    assert load_file(folder / "weights.safetensors").keys() == pretrained.keys()
 
 
 def test_a_run_is_dead_where_neither_validation_nor_test_rose_above_luck(

@@ -8,6 +8,7 @@ import pytest
 
 from helpers.synthetic import TRUTH, study_record
 from resnetlab import reports
+from resnetlab.reports import figures
 from resnetlab.reports.render import latex
 from resnetlab.studies.parsing.study_file import load_study
 from resnetlab.studies.study import Distance
@@ -80,3 +81,49 @@ def test_the_table_is_in_every_file_and_in_none_of_a_study_that_asks_for_none(tm
         study_record(failed, study=study, test_curve=True)
     ).distances.rows[0]
     assert [cell.text for cell in none[2:4]] == ["\u2013", "\u2013"]
+
+
+def published_record():
+    """The study `shortcuts` with two epochs of made-up runs on the data of the source."""
+    study = load_study("shortcuts")
+    truth = {c.label: [("trained", 60.0 + seed) for seed in range(5)] for c in study.conditions}
+    record = study_record(truth, study=study, test_curve=True)
+    held = reports.collect(record)
+    return replace(held, data=tuple(replace(facts, name="cifar10") for facts in held.data))
+
+
+def test_the_distances_of_the_source_are_computed_from_its_runs():
+    """By hand from the source's 630 values: options A and B at 20, 32, 44 and 56 layers."""
+    table = reports.build_report(published_record()).distances
+    assert table.columns[-1].name == "SSR of the published means"
+    accuracy, loss = table.rows[:4], table.rows[4:]
+    assert [row[-1].text for row in accuracy] == [
+        f"{value} points²" for value in ("10.6", "10.6", "65.7", "113.9")
+    ]
+    assert [row[-1].text for row in loss] == [
+        f"{value} nats²" for value in ("0.0062", "0.0092", "0.0429", "0.0701")
+    ]
+    assert accuracy[0][-1].note == "10 epochs"
+
+
+def test_the_curves_of_the_source_are_drawn_beside_ours_and_named():
+    report = reports.build_report(published_record())
+    by_key = {plot.key: plot for plot in report.curves}
+    loss = next(p for p in by_key["test-loss"].panels if p.label == "plain 20").published
+    error = next(p for p in by_key["test-error"].panels if p.label == "plain 20").published
+    assert loss.x == error.x == tuple(range(1, 11))
+    assert error.y[-1] == pytest.approx(100 - 78.77, abs=0.006)
+    assert loss.y[-1] == pytest.approx(0.629, abs=0.0006)
+    assert all(panel.published is None for panel in by_key["train-loss"].panels)
+    for key in ("test-loss", "test-error", "test-error-pairs"):
+        assert "“published”" in by_key[key].caption
+        drawing = figures.to_standalone_svg(figures.draw(by_key[key]).wide)
+        assert drawing.count(">published<") == len(by_key[key].panels)
+
+
+def test_numbers_of_other_data_are_not_drawn():
+    held = published_record()
+    other = replace(held, data=tuple(replace(facts, name="svhn") for facts in held.data))
+    report = reports.build_report(other)
+    assert report.distances.columns[-1].name == "SSR within the first"
+    assert all(panel.published is None for plot in report.curves for panel in plot.panels)

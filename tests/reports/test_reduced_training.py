@@ -16,12 +16,14 @@ from helpers.synthetic import TRUTH, study_record
 from resnetlab.analysis.analyze import analyze, data_by_condition
 from resnetlab.analysis.study_data import StudyData, collect, load
 from resnetlab.analysis.training_share import TrainingShare, training_share
+from resnetlab.recipes.train import Constant
 from resnetlab.replication import Replication, format_replication, summary, to_dict
 from resnetlab.reports import build_report, rebuild, write, write_latex
 from resnetlab.studies.parsing.overrides import Overrides
 from resnetlab.studies.parsing.study_file import load_study, parse_study
 from resnetlab.studies.study import Study
 
+CONSTANT = Constant()
 IMAGES = 1294
 """Train images of the digits of `study_record`: 1,438 less a tenth for validation."""
 
@@ -199,3 +201,33 @@ def test_verify_says_the_share_of_the_reported_runs(folder: Path) -> None:
     assert "1 of 1 repeated run is “at 50 % of the training: reproduced”" in words[1]
     other = replace(item, repeated=replace(row, status="diverged"))
     assert format_replication(other).endswith("at 50 % of the training: not reproduced")
+
+
+def shares_of_ladder() -> dict[str, TrainingShare | None]:
+    """Shares of the conditions of the unchanged ladder: 50 epochs of 50,000 images."""
+    study = load_study("ladder")
+    info = replace(halved("recipe.epochs=5").data[0], name="cifar10", train_images=50_000)
+    data = {condition.label: info for condition in study.conditions}
+    return {c.label: training_share(study, data, [c.label]) for c in study.conditions}
+
+
+def test_the_share_of_an_unchanged_study_is_that_of_its_source_if_it_is_longer() -> None:
+    """The source trained momentum with decay for 70 epochs, and the other networks for up to 50.
+    Another source, which is not the first, has momentum with decay for 30 epochs.
+    """
+    shares = shares_of_ladder()
+    assert shares.pop("+ momentum and decay") == TrainingShare(50 / 70, 50 / 70)
+    assert set(shares.values()) == {None}
+
+
+def test_the_length_of_a_source_in_steps_counts_and_other_data_do_not() -> None:
+    study = load_study("he2016")
+    info = replace(halved("recipe.epochs=5").data[0], name="cifar10", train_images=45_000)
+    label = study.conditions[0].label
+    assert training_share(study, {label: info}, [label]) is None
+    recipe = replace(study.conditions[0].recipe, steps=6_400, schedule=CONSTANT)
+    study = replace(study, conditions=(replace(study.conditions[0], recipe=recipe),))
+    found = training_share(study, {label: info}, [label])
+    assert found is not None
+    assert found.low == pytest.approx(0.1, rel=1e-3)
+    assert training_share(study, {label: replace(info, name="svhn")}, [label]) is None

@@ -60,8 +60,8 @@ def test_every_study_of_the_catalog_loads_and_opens_with_source_command_duration
     parts = dict(re.findall(r"^# (Source|Command|Duration|Result): +(.+)$", "\n".join(lines), re.M))
     assert list(parts) == ["Source", "Command", "Duration", "Result"]
     assert re.match(rf"resnetlab study (run|references) {name}\b", parts["Command"])
-    assert "two cores" in parts["Duration"]
-    assert "one GPU" in parts["Duration"]
+    assert "not measured on two cores" not in parts["Duration"]
+    assert "two cores: not measured" not in parts["Duration"]
     assert re.search(r"results/[\w-]+|not run", parts["Result"])
 
 
@@ -333,3 +333,14 @@ def test_each_number_of_the_two_reports_stands_beside_its_condition() -> None:
     assert len(load_study("shortcuts").references) == 24  # accuracy and loss
     assert len(load_study("shortcuts-torchvision").references) == 7
     assert not any(item.value.independent for item in load_study("shortcuts").references)
+
+
+def test_depth_dropout_asks_of_the_networks_of_depth_and_shares_their_runs() -> None:
+    study, depth = load_study("depth-dropout"), load_study("depth")
+    assert len(study.conditions) == 20
+    shared = [c for c in study.conditions if "no dropout" not in c.label]
+    assert [(c.label, c.model, c.recipe, c.data) for c in shared] == [
+        (c.label, c.model, c.recipe, c.data) for c in depth.conditions
+    ]
+    assert all(c.model.dropout == 0 for c in study.conditions if "no dropout" in c.label)
+    assert study.condition("plain 18 (depth report, no dropout)")

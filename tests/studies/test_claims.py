@@ -115,6 +115,7 @@ EVERY = {
     "equal": TWO + "margin = 0.5\nexpected_sd = 0.2",
     "fails-and-trains": TWO,
     "average": SIDES,
+    "every": SIDES,
     "relative": SIDES + "size = 28.0\nmargin = 10.0",
     "monotone": 'along = "model.depth"\nchange = "worsens"\nwhere = { model.shortcut = "none" }',
     "best": 'left = { model.depth = 20, model.shortcut = "A" }',
@@ -142,6 +143,7 @@ def test_each_kind_finds_its_conditions_in_the_grid() -> None:
         "fails-and-trains": two,
         "faster": two,
         "average": pairs,
+        "every": pairs,
         "relative": pairs,
         "monotone": PLAIN,
         "best": (
@@ -526,7 +528,16 @@ def test_a_claim_on_the_train_images_uses_the_train_scores() -> None:
     text = 'kind = "{}"\nsplit = "train"\nmetric = "error"\n'
     found = [
         claim(text.format(kind) + EVERY[kind].replace('metric = "loss"', ""))
-        for kind in ("greater", "about", "equal", "average", "relative", "monotone", "best")
+        for kind in (
+            "greater",
+            "about",
+            "equal",
+            "average",
+            "every",
+            "relative",
+            "monotone",
+            "best",
+        )
     ]
     learned = ConditionRuns(
         (
@@ -553,6 +564,11 @@ def test_a_claim_on_the_test_images_says_nothing_of_its_split_in_a_report() -> N
 
 def test_weights_of_averages_chains_and_rivals() -> None:
     assert hypothesis_of("average").weights == (pytest.approx((1 / 3, -1 / 3) * 3),)
+    assert hypothesis_of("every").weights == (
+        (1.0, -1.0, 0.0, 0.0, 0.0, 0.0),
+        (0.0, 0.0, 1.0, -1.0, 0.0, 0.0),
+        (0.0, 0.0, 0.0, 0.0, 1.0, -1.0),
+    )
     assert hypothesis_of("monotone").weights == (
         (1.0, -1.0, 0.0),
         (0.0, 1.0, -1.0),

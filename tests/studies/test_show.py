@@ -8,6 +8,9 @@ from dataclasses import replace
 import pytest
 
 import resnetlab as rl
+from resnetlab.schema import decode
+from resnetlab.studies import durations
+from resnetlab.studies.durations import Durations
 from resnetlab.studies.parsing.overrides import Overrides
 from resnetlab.studies.parsing.study_file import load_study
 from resnetlab.studies.parsing.toml_tables import catalog_names
@@ -55,3 +58,21 @@ def test_a_study_shows_its_question_data_seeds_and_references() -> None:
         "depth report, tables 2 and 3 (10 of 10 conditions)",
     ):
         assert words in text
+
+
+def test_a_duration_names_its_machine_and_date_and_is_never_typed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    table = {
+        "machine": "A processor",
+        "cores": 2,
+        "date": "2026-01-02",
+        "torch": "2.0",
+        "seconds": {"digits": 90.0, "depth": 118_800.0},
+    }
+    measured = decode(Durations, table, "durations.json")
+    monkeypatch.setattr(durations, "measured_durations", lambda: measured)
+    text = "\n".join(summary_lines(load_study("depth")))
+    assert "Duration: about 33 h on 2 cores of A processor (timed on 2026-01-02); " in text
+    assert durations.describe_duration("digits").startswith("about 2 min on 2 cores")
+    assert durations.describe_duration("fixres").startswith("no estimate in the catalog; resnetlab")

@@ -786,3 +786,22 @@ def test_the_path_of_a_recipe_is_relative_to_the_study(
     )
     monkeypatch.chdir(tmp_path)
     assert load_study(path).conditions[0].recipe.epochs == 7
+
+
+def test_an_axis_of_networks_takes_any_networks(tmp_path):
+    """Claims about networks that are not there any more are left out and named."""
+    file = tmp_path / "mine.toml"
+    file.write_text('source = "torchvision.models:resnet18"\nweights = "mine.safetensors"\n')
+    setting = f'grid.model=["{file}", "torchvision/resnet50", "torchvision/resnet18"]'
+    study = load_study("backbones", Overrides(settings=(setting,)))
+    networks = [c.values["model"] for c in study.conditions]
+    assert networks == ["torchvision/resnet18", "torchvision/resnet50", str(file)]
+    assert str(tmp_path) not in " ".join(c.label for c in study.conditions)
+    assert len(study.claims) == 1
+    assert str(tmp_path) not in str(study.overrides)
+    alone = load_study("backbones", Overrides(settings=(f'grid.model=["{file}"]',)))
+    assert len(alone.conditions) == 1
+    assert not alone.claims
+    assert len(alone.left_out) == 1
+    with pytest.raises(InputError, match="torchvison"):
+        load_study("backbones", Overrides(settings=('grid.model=["torchvison/resnet18"]',)))

@@ -296,3 +296,18 @@ def test_each_step_drops_anew(small: Any, dropout: float) -> None:
         for _ in range(5):
             small.step(train_state, *batch)
     assert len({round(loss, 4) for loss in train_state.losses.tolist()}) == (5 if dropout else 1)
+
+
+def test_runs_of_one_initial_seed_start_alike_and_have_their_own_order(small: Any) -> None:
+    """The weights are those of that seed; without it each seed has weights of its own."""
+
+    def weights(seed: int, initial: int | None) -> dict[str, Tensor]:
+        recipe = Recipe(initial_weights_seed=initial, **SHORT)
+        tensors: dict[str, Tensor] = small.train_state(recipe, seed=seed).model.state_dict()
+        return tensors
+
+    start = weights(7, None)
+    for seed in (1, 2):
+        same, own = weights(seed, 7), weights(seed, None)
+        assert all(torch.equal(same[name], start[name]) for name in start)
+        assert any(not torch.equal(own[name], start[name]) for name in start)

@@ -29,6 +29,7 @@ from resnetlab.studies.claims import (
     Best,
     ClaimSplit,
     Equal,
+    Every,
     FailsAndTrains,
     Faster,
     Greater,
@@ -135,6 +136,12 @@ def to_hypothesis(claim: AnyClaim, runs: Mapping[str, ConditionRuns]) -> Hypothe
         case Average():
             return MeansHypothesis(
                 _arms(claim, runs), ((1 / len(claim.left), -1 / len(claim.left)) * len(claim.left),)
+            )
+        case Every():
+            arms = _arms(claim, runs)
+            pairs = range(0, len(arms), 2)
+            return MeansHypothesis(
+                arms, tuple(_contrast(len(arms), {k: 1.0, k + 1: -1.0}) for k in pairs)
             )
         case Relative():
             region = Region(claim.size - claim.margin, claim.size + claim.margin)

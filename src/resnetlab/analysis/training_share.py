@@ -1,12 +1,15 @@
-"""Share of a study's training: the images that its runs see, of those that its file asks for.
+"""Share of the training that a study had: the images that its runs see, of those that its file or
+the source of its published numbers asks for, whichever asks for more.
 
 A command may shorten a study (`--set recipe.epochs=2`, `--set data.train_images=10000`, a smaller
-data set). A verdict of such a study says so in its words, because it is a verdict on the claim at
-this protocol, not on the claim of its source.
+data set), and a study of the catalog may itself be shorter than its source. A verdict of such a
+study says so in its words, because it is a verdict on the claim at this protocol, not on the claim
+of its source.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -80,9 +83,42 @@ def file_images_seen(condition: Condition, facts: DatasetInfo) -> float | None:
 
     None if the number of train images is not recorded.
     """
+    available = _available_images(condition, facts)
+    recipe = condition.file_protocol.recipe if condition.file_protocol else condition.recipe
+    return images_seen(recipe, available) if available else None
+
+
+def source_images_seen(study: Study, condition: Condition, facts: DatasetInfo) -> float | None:
+    """Return the number of images that a run sees in the source of its published numbers.
+
+    None if no source has a number of the condition on the same data with a known length. Of several
+    sources the first one counts: a study lists its own source first.
+    """
+    seen: dict[str, float] = {}
+    for reference in study.references:
+        protocol, value = reference.protocol, reference.value
+        same_data = facts.name in (protocol.data, f"{protocol.data}-rebuilt")
+        if reference.condition != condition.label or not same_data:
+            continue
+        images = protocol.train_images or _available_images(condition, facts)
+        epochs = value.epoch or protocol.epochs
+        batch_size = protocol.fields.get("recipe.batch_size")
+        if protocol.steps and batch_size and images:
+            # As `Recipe.num_epochs`: the last batch of an epoch is a smaller one.
+            length = protocol.steps / math.ceil(images / batch_size) * images
+        elif epochs and images:
+            length = epochs * images
+        else:
+            continue
+        seen[reference.title] = max(length, seen.get(reference.title, 0.0))
+    return next(iter(seen.values()), None)
+
+
+def _available_images(condition: Condition, facts: DatasetInfo) -> int | None:
+    """Return the number of train images of the study file unchanged; None if it is unknown."""
     file = condition.file_protocol
     if file is None:
-        return images_seen(condition.recipe, facts.train_images)
+        return facts.train_images
     available = file.data.train_images
     if available is None and file.data.source != condition.data.source:
         named = TORCHVISION_SETS.get(file.data.source)
@@ -91,14 +127,16 @@ def file_images_seen(condition: Condition, facts: DatasetInfo) -> float | None:
     if available is None:
         cut = condition.data.train_images is not None
         available = facts.available_train_images if cut else facts.train_images
-    return images_seen(file.recipe, available) if available else None
+    return available
 
 
 def _condition_share(study: Study, condition: Condition, facts: DatasetInfo) -> float | None:
     """Return the share of a condition, at most 1; None if it is shortened by an unknown share."""
-    if condition.file_protocol is None:
-        return None if any(change.startswith(_SHORTENING) for change in study.overrides) else 1.0
+    is_shortened = any(change.startswith(_SHORTENING) for change in study.overrides)
+    if condition.file_protocol is None and is_shortened:
+        return None
     full = file_images_seen(condition, facts)
-    return (
-        None if full is None else min(1.0, images_seen(condition.recipe, facts.train_images) / full)
-    )
+    if full is None:
+        return None
+    full = max(full, source_images_seen(study, condition, facts) or 0.0)
+    return min(1.0, images_seen(condition.recipe, facts.train_images) / full)

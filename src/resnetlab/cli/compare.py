@@ -7,14 +7,12 @@ from __future__ import annotations
 
 import contextlib
 import sys
-import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from resnetlab.cli.manners import CHECK_FAILED, DataSource, Json, notify, print_json
-from resnetlab.messages import format_count
 
 if TYPE_CHECKING:
     from resnetlab.loaded_study import LoadedStudy
@@ -56,7 +54,8 @@ def verify(
         Path | None,
         typer.Option(
             "--output",
-            help="Folder for runs/ and cache/; the default is a temporary folder.",
+            help="Folder for runs/ and cache/; the default is one in the cache, until all runs are "
+            "repeated.",
             metavar="DIR",
         ),
     ] = None,
@@ -71,7 +70,7 @@ def verify(
 
     items = []
     with contextlib.ExitStack() as stack:
-        root = output or Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        root = output or stack.enter_context(replication.repetition_folder(result))
         interrupt = stack.enter_context(SignalFlag().installed())
 
         def train(loaded: LoadedStudy, plan: Plan) -> bool:
@@ -84,16 +83,10 @@ def verify(
         ):
             (notify if json else typer.echo)(replication.format_replication(item))
             items.append(item)
-    if interrupt.is_set():
-        advice = (
-            "The same command continues."
-            if output
-            else "The unfinished run is lost; --output DIR would keep it."
-        )
-        print(
-            f"Stopped after {len(items)} of {format_count(runs, 'run')}. {advice}", file=sys.stderr
-        )
-        raise typer.Exit(interrupt.exit_code)
+        if interrupt.is_set():
+            done = f"Stopped after {len(items)} of {runs} runs."
+            print(f"{done} The same command continues.", file=sys.stderr)
+            raise typer.Exit(interrupt.exit_code)
     if json:
         print_json(replication.to_dict(items))
     else:

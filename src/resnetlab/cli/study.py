@@ -65,6 +65,10 @@ Seeds = Annotated[
         help="Number of seeds (3 means 0, 1 and 2), or a list of seeds (0,1,7).", metavar="SEEDS"
     ),
 ]
+Budget = Annotated[
+    bool,
+    typer.Option("--budget", help="Take the reduced variant, for two cores and under an hour."),
+]
 Workers = Annotated[
     int,
     typer.Option(
@@ -104,6 +108,7 @@ def study_run(
     data: DataSource = "",
     settings: SettingsOption = [],  # noqa: B006
     seeds: Seeds = "",
+    budget: Budget = False,
     output: Output = Path(),
     workers: Workers = 0,
     device: Device = "",
@@ -131,7 +136,7 @@ def study_run(
     )
     executor = make_executor(backend, output, placement, address)
     settings = [*settings, *(["data.skip_bad=true"] if skip_bad else [])]
-    loaded = _load(source, data, settings, seeds, device)
+    loaded = _load(source, data, settings, seeds, device, budget=budget)
     if dry_run:
         from resnetlab.cli.outlook import print_outlook
 
@@ -202,6 +207,7 @@ def study_plan(
     data: DataSource = "",
     settings: SettingsOption = [],  # noqa: B006
     seeds: Seeds = "",
+    budget: Budget = False,
     output: Output = Path(),
     workers: Workers = 0,
     device: Device = "",
@@ -214,7 +220,7 @@ def study_plan(
     json: Json = False,
 ) -> None:
     """Estimate the time and the statistical power of a study, without training or downloading."""
-    loaded = _load(source, data, settings, seeds, device)
+    loaded = _load(source, data, settings, seeds, device, budget=budget)
     from resnetlab.cli.outlook import print_outlook
 
     plan = loaded.plan(output, notify, download=False)
@@ -476,14 +482,18 @@ def study_references(
 # --------------------------------------------------------------------------------------------------
 
 
-def _load(source: str, data: str, settings: list[str], seeds: str, device: str) -> LoadedStudy:
+def _load(
+    source: str, data: str, settings: list[str], seeds: str, device: str, budget: bool = False
+) -> LoadedStudy:
     from resnetlab.api import load_study
 
     if device:
         from resnetlab.recipes.numerics import parse_device
 
         settings = [*settings, f"numerics.device={parse_device(device)[0]}"]
-    return load_study(source, data=data or None, settings=settings, seeds=_parse_seeds(seeds))
+    return load_study(
+        source, data=data or None, settings=settings, seeds=_parse_seeds(seeds), budget=budget
+    )
 
 
 def _parse_seeds(text: str) -> int | list[int] | None:

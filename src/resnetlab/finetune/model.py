@@ -135,13 +135,16 @@ class FinetuneModel:
         check_side(self.model, size, self.spec.slug)
         return EvalTransform(crop_mode=crop_mode, size=size, mean=self.mean, std=self.std)  # type: ignore[arg-type]
 
-    def split_for_training(self, trainable: Trainable, side: int) -> SplitModel:
+    def split_for_training(
+        self, trainable: Trainable, side: int, frozen_mode: str = "eval"
+    ) -> SplitModel:
         """Split the network for training the part `trainable`, and set train modes and
         `requires_grad`.
 
         The two parts share their modules with the network. Batch norm with folded statistics keeps
-        its mean and variance and trains only its weight and bias. Raises InputError if no layer
-        would be trainable.
+        its mean and variance and trains only its weight and bias. With `frozen_mode` "train" the
+        network is not split, and the frozen part is in training mode too. Raises InputError if no
+        layer would be trainable.
         """
         name = self.spec.slug
         head_name, _ = classifier(self.model, name)
@@ -161,6 +164,9 @@ class FinetuneModel:
                 split_point = list_parts(self.model)[trainable][0] if trainable else ""
             case _:
                 assert_never(trainable)
+        if frozen_mode == "train":
+            self.model.train()
+            split_point = ""
         for module in self.model.modules():
             if isinstance(module, nn.BatchNorm2d) and is_folded(module):
                 module.eval()

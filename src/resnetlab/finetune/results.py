@@ -97,7 +97,11 @@ class ResolutionCell:
     paired: Comparison | None = None
     """Comparison of stage two with stage one on the same test images."""
     seconds: float = 0.0
+    """Seconds of the cell after the cells before it, with which it shares features: not a cost of
+    its sizes alone.
+    """
     peak_bytes: NonNegativeInt = 0
+    """Peak memory of the process or GPU, with the features of earlier cells that it keeps."""
 
 
 @strict_dataclass

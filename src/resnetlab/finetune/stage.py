@@ -92,7 +92,9 @@ def fit(
     """
     start = time.monotonic()
     transform, world = views[stage.size], finetune_model.world
-    split_model = finetune_model.split_for_training(stage.trainable, transform.size)
+    split_model = finetune_model.split_for_training(
+        stage.trainable, transform.size, stage.frozen_mode
+    )
     tail = split_model.tail
     if stage.grad_checkpointing:
         enable_grad_checkpointing(tail)
@@ -136,6 +138,9 @@ def invalidate_features(
     finetune_model: FinetuneModel, split_model: SplitModel, stage: Stage
 ) -> None:
     """Remove the cached features that a finished stage has made invalid."""
+    if stage.frozen_mode == "train":  # the statistics of every layer have changed
+        finetune_model.feature_cache.remove_stale("", weights_changed=True)
+        return
     finetune_model.feature_cache.remove_stale(
         split_model.split_point if stage.trainable in ("classifier", "last norm") else "",
         stage.trainable != "classifier",

@@ -9,7 +9,6 @@ no file.
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import importlib.metadata
 import json
 import time
@@ -17,7 +16,6 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
@@ -27,6 +25,7 @@ from resnetlab.files import try_lock
 from resnetlab.finetune.model import FinetuneModel
 from resnetlab.finetune.stage import StageResult, invalidate_features
 from resnetlab.models.configs import ExternalConfig, ModelConfig
+from resnetlab.models.weights import state_dict_hash
 from resnetlab.recipes.finetune import Stage
 from resnetlab.recipes.numerics import Numerics
 from resnetlab.runs.checkpoint import write_tensors
@@ -127,7 +126,7 @@ class StageCache:
                     _write_stage(path, trainable_state(finetune_model.model), result)
                 return result
         tensors, result = cached
-        split_model = finetune_model.split_for_training(stage.trainable, size)
+        split_model = finetune_model.split_for_training(stage.trainable, size, stage.frozen_mode)
         finetune_model.model.load_state_dict(tensors, strict=False)
         invalidate_features(finetune_model, split_model, stage)
         return result
@@ -165,15 +164,6 @@ def trainable_state(model: nn.Module) -> dict[str, Tensor]:
         if (tensor.requires_grad if isinstance(tensor, nn.Parameter) else module.training)
     }
     return {name: tensor for name, tensor in model.state_dict().items() if name in names}
-
-
-def state_dict_hash(tensors: dict[str, Tensor]) -> str:
-    """Return the SHA-256 of tensors: names, dtypes, shapes and bytes."""
-    total = hashlib.sha256()
-    for name, tensor in sorted(tensors.items()):
-        total.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
-        total.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
-    return total.hexdigest()
 
 
 def _write_stage(path: Path, tensors: dict[str, Tensor], result: StageResult) -> None:

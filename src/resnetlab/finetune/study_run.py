@@ -21,12 +21,14 @@ from resnetlab.finetune.job import FinetuneJob
 from resnetlab.finetune.pipeline import run_stages
 from resnetlab.finetune.stage import StageResult
 from resnetlab.finetune.stage_cache import StageCache, StageLockedError
+from resnetlab.finetune.stored_backbone import store_backbone, without_backbone
 from resnetlab.messages import format_count
 from resnetlab.recipes.numerics import Placement
 from resnetlab.runs.checkpoint import write_outputs
 from resnetlab.runs.directory import RunDirectory
 from resnetlab.runs.kinds import is_fine_tuning
 from resnetlab.runs.lifecycle import RunLockedError, check_world_size, run_once
+from resnetlab.runs.paths import WEIGHTS
 from resnetlab.runs.provenance import provenance_event
 from resnetlab.runs.records import Evaluation, Result, RunFile, Scores, Status
 from resnetlab.runs.session import ProgressCallback
@@ -122,6 +124,8 @@ class FinetuneSession:
         self.transform = self.finetune_model.eval_transform(
             run.recipe.test_size, run.recipe.crop_mode
         )
+        self.weights = directory.path / WEIGHTS
+        self.backbone = store_backbone(self.finetune_model, run.recipe, self.weights)
         self.started = False
         self.step, self.epoch, self.seconds = 0, 0.0, 0.0  # sums over the finished stages
         # Predictions of the best stage, and the step of its best epoch.
@@ -261,7 +265,7 @@ class FinetuneSession:
 
     def _write_outputs(self, test: Probabilities) -> None:
         license = self.job.backbone.license
-        description = {
+        description: dict[str, object] = {
             "model": encode(self.file.run.identity.model),
             "classes": self.photos.classes,
             "eval_transform": encode(self.transform),
@@ -272,6 +276,9 @@ class FinetuneSession:
         }
         logits = torch.from_numpy(np.log(np.maximum(test.probabilities, 1e-300))).float()
         weights, labels = self.finetune_model.model.state_dict(), torch.from_numpy(test.labels)
+        if self.backbone:
+            weights = without_backbone(weights, self.backbone, self.weights)
+            description["backbone"] = self.backbone
         write_outputs(self.directory.path, description, weights, logits, labels)
 
     def _commit(

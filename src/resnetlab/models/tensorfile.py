@@ -21,6 +21,16 @@ def read_metadata(path: Path) -> dict[str, Any]:
     return metadata if isinstance(metadata, dict) else {}
 
 
+def backbone_file(weights: Path, digest: str) -> Path:
+    """Return the file with the frozen part of a fine-tuned run's network.
+
+    Args:
+        weights: Weights of the run, in the folder `runs/<id>`.
+        digest: SHA-256 of the tensors of the frozen part, the name of its file in `backbones`.
+    """
+    return weights.resolve().parents[2] / "backbones" / f"{digest}.safetensors"
+
+
 @contextmanager
 def open_safetensors(path: Path, framework: Literal["pt", "np"]) -> Iterator[Any]:
     """Open a safetensors file whose tensors are torch's or numpy's.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Collection
 from dataclasses import dataclass, field
@@ -12,9 +13,9 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 
-from resnetlab.errors import InputError, Problem
+from resnetlab.errors import InputError, Problem, input_error
 from resnetlab.files import atomic_write
-from resnetlab.models.tensorfile import open_safetensors, read_metadata
+from resnetlab.models.tensorfile import backbone_file, open_safetensors, read_metadata
 
 NORMALIZER_PREFIX = "scale/"
 """Prefix for tensors that belong to the normalization: mean and matrix of a whitening."""
@@ -42,10 +43,14 @@ class WeightsMetadata:
 
 
 def read_weights(path: Path) -> tuple[dict[str, Tensor], WeightsMetadata]:
-    """Return tensors, on the CPU, and metadata of a safetensors file. Raises InputError."""
-    with open_safetensors(path, "pt") as file:
-        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    metadata = read_metadata(path)
+    """Return the tensors of a safetensors file, on the CPU, and its metadata.
+
+    A run of fine-tuning has the tensors that training changed; those of its backbone are added.
+    Raises InputError when it is not a safetensors file, or its backbone is missing or damaged.
+    """
+    tensors, metadata = _read_file(path), read_metadata(path)
+    if digest := metadata.get("backbone"):
+        tensors = _read_backbone(path, str(digest)) | tensors
     whitening = {
         name.removeprefix(NORMALIZER_PREFIX): tensors.pop(name)
         for name in list(tensors)
@@ -63,6 +68,32 @@ def read_weights(path: Path) -> tuple[dict[str, Tensor], WeightsMetadata]:
     except (TypeError, ValueError):  # another program uses the same keys for something else
         facts = WeightsMetadata()
     return tensors, facts
+
+
+def _read_file(path: Path) -> dict[str, Tensor]:
+    with open_safetensors(path, "pt") as file:
+        return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+
+
+def _read_backbone(weights: Path, digest: str) -> dict[str, Tensor]:
+    """Read the frozen part of a run's network. Raises InputError."""
+    path = backbone_file(weights, digest)
+    fix = "restore it from a copy; the weights of the run lack its frozen part"
+    if not path.is_file():
+        raise input_error(str(path), "no such file", fix)
+    tensors = _read_file(path)
+    if state_dict_hash(tensors) != digest:
+        raise input_error(str(path), "differs from its SHA-256", fix)
+    return tensors
+
+
+def state_dict_hash(tensors: dict[str, Tensor]) -> str:
+    """Return the SHA-256 of tensors: names, dtypes, shapes and bytes."""
+    total = hashlib.sha256()
+    for name, tensor in sorted(tensors.items()):
+        total.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
+        total.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
+    return total.hexdigest()
 
 
 def write_weights(path: Path, tensors: dict[str, Tensor], metadata: dict[str, Any]) -> None:

@@ -34,6 +34,11 @@ class Stage:
     """Trainable part. classifier; last norm: the classifier and the last batch norm; all; or a
     number of first parts that stay frozen.
     """
+    frozen_mode: Literal["eval", "train"] = "eval"
+    """Mode of the frozen part during training. eval: its statistics stay. train: batch norm uses
+    the statistics of each batch, its running statistics drift towards the new images, and dropout
+    is on, as in a training loop that never leaves training mode.
+    """
     size: Literal["train", "test"] = "train"
     """Image size of this stage: `train_size` or `test_size` of the recipe."""
     augment: Literal["none", "standard", "test-like"] = "standard"
@@ -49,7 +54,8 @@ class Stage:
     recipe: Recipe
     """Optimizer, schedule, batch size, epochs and EMA.
 
-    `augment`, `normalize`, `select` and `eval_every_epochs` must be left out.
+    `augment`, `normalize`, `select`, `eval_every_epochs` and `initial_weights_seed` must be left
+    out.
     """
     lrs: tuple[PositiveFloat, ...] = ()
     """Learning rates to try in place of the recipe's; the validation result selects one."""
@@ -73,15 +79,22 @@ class Stage:
             "normalize": "train",
             "select": "last",
             "eval_every_epochs": 1,
+            "initial_weights_seed": None,
         }
         if any(getattr(recipe, name) != value for name, value in defaults.items()):
-            message = "a stage cannot set augment, normalize, select or eval_every_epochs"
+            message = f"a stage cannot set {', '.join(defaults)}"
             raise FieldError("recipe", message, "remove them")
         if self.decode == "scaled" and self.augment == "none":
             raise FieldError(
                 "decode",
                 "without augmentation photographs are decoded as in evaluation",
                 'decode = "exact"',
+            )
+        if self.frozen_mode == "train" and self.augment == "none":
+            raise FieldError(
+                "frozen_mode",
+                "without augmentation the features of the frozen part are computed only once",
+                'frozen_mode = "eval", or augment = "standard"',
             )
         if not self.layer_decay:
             raise FieldError("layer_decay", "0 would train the last part only", "layer_decay = 0.8")

@@ -14,6 +14,7 @@ from resnetlab.errors import input_error
 from resnetlab.schema import (
     FieldError,
     NonNegativeFloat,
+    NonNegativeInt,
     PositiveFloat,
     PositiveInt,
     UnitInterval,
@@ -159,6 +160,10 @@ class Recipe:
     """Checkpoint that is saved and tested: the last, or that of the lowest validation error."""
     eval_every_epochs: PositiveInt = 1
     """Epochs from one evaluation to the next. The start and the last epoch are always evaluated."""
+    initial_weights_seed: NonNegativeInt | None = None
+    """Seed of the initial weights, so that runs of several seeds start from the same weights and
+    differ in the order of the images alone; None for the seed of the run.
+    """
 
     def __post_init__(self) -> None:
         if self.epochs is not None and self.steps is not None:

@@ -130,6 +130,8 @@ class Panel:
     """Mean of another split, drawn thinner."""
     partner: Panel | None = None
     """Other condition of a claim, drawn into the same panel."""
+    published: Line | None = None
+    """Mean of published runs, drawn dashed and labeled `published`."""
 
 
 @dataclass(frozen=True)

@@ -67,7 +67,7 @@ _STAGE_COLUMNS = ("validation_pct", "test_pct", "low", "high")
 CSV_COLUMNS = (
     *("train_size", "test_size", "status"),
     *(f"{stage}_{name}" for stage in ("one", "two") for name in _STAGE_COLUMNS),
-    *("only_two", "only_one", "p", "seconds", "peak_bytes"),
+    *("only_two", "only_one", "p"),
 )
 
 
@@ -81,7 +81,7 @@ def _csv_row(cell: ResolutionCell) -> list[str | float | None]:
             values += [None] * 4
     paired = cell.paired
     values += [paired.only_this, paired.only_baseline, paired.p] if paired else [None] * 3
-    return [*values, cell.seconds, cell.peak_bytes]
+    return values
 
 
 def page(resolution_table: ResolutionTable) -> Page:
@@ -97,8 +97,8 @@ def page(resolution_table: ResolutionTable) -> Page:
         "the epochs and the best pair"
     )
     shared = (
-        "as measured: features of the frozen layers are computed once per test size and shared by "
-        "the cells that follow; memory is the peak of the whole process, or of the GPU"
+        "no time and no memory are given per pair of sizes: features of the frozen layers are "
+        "computed once per test size and shared by the pairs that follow; stage one is timed alone"
     )
     data = (
         f"{resolution_table.data}: {train:,} train, {validation:,} validation, {test:,} test; "
@@ -183,7 +183,7 @@ def _cell_table(resolution_table: ResolutionTable) -> Table:
         *text_columns("train → test size"),
         *number_columns("stage one, test", "stage two, test"),
         *text_columns("stage two against one"),
-        *number_columns("validation", "time", "peak memory"),
+        *number_columns("validation"),
     )
     rows = []
     for cell in resolution_table.cells:
@@ -197,10 +197,10 @@ def _cell_table(resolution_table: ResolutionTable) -> Table:
 
 def _measured(cell: ResolutionCell) -> tuple[TableCell, ...]:
     """Return the table's cells of a measured pair of sizes, or its status and dashes."""
-    blank, memory = TableCell(format.DASH), TableCell(_format_memory(cell.peak_bytes))
+    blank = TableCell(format.DASH)
     if cell.stage_one is None:
         state = TableCell(cell.status, badge=cell.status)
-        return (state, *[blank] * 4, memory if cell.status == "out of memory" else blank)
+        return (state, *[blank] * 3)
     stages = [pair for pair in (cell.stage_one, cell.stage_two) if pair]
     validation = " / ".join(f"{pair[0].accuracy_pct:.1f}" for pair in stages)
     paired = blank
@@ -212,8 +212,6 @@ def _measured(cell: ResolutionCell) -> tuple[TableCell, ...]:
         _accuracy_cell(cell.stage_two[1]) if cell.stage_two else blank,
         paired,
         TableCell(f"{validation} %"),
-        TableCell(format.format_duration(cell.seconds)),
-        memory,
     )
 
 
@@ -225,22 +223,17 @@ def _accuracy_cell(estimate: AccuracyEstimate) -> TableCell:
 
 
 def _stage_table(resolution_table: ResolutionTable) -> Table:
-    columns = number_columns("train size", "epochs", "best epoch", "time", "peak memory")
+    columns = number_columns("train size", "epochs", "best epoch", "time")
     rows = tuple(
         (
             TableCell(str(row.train_size), note="" if row.status == "done" else row.status),
             TableCell(str(row.epochs)),
             TableCell(str(row.best_epoch)),
             TableCell(format.format_duration(row.seconds)),
-            TableCell(_format_memory(row.peak_bytes)),
         )
         for row in resolution_table.rows
     )
     return Table("stages", columns, rows)
-
-
-def _format_memory(size: int) -> str:
-    return f"{size / 2**20:,.0f} MiB" if size < 10 * 2**30 else f"{size / 2**30:.1f} GiB"
 
 
 # Renderers

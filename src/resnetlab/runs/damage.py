@@ -16,6 +16,7 @@ from typing import Any, Literal
 from resnetlab.errors import InputError, input_error
 from resnetlab.files import MAX_GENERATED_BYTES, atomic_write, is_locked, read_json, sha256
 from resnetlab.inspection.diagnostics_config import BlockAblations, GradientNorms
+from resnetlab.models.tensorfile import backbone_file, read_metadata
 from resnetlab.runs.directory import RunDirectory
 from resnetlab.runs.paths import LOCK, LOGITS, WEIGHTS
 from resnetlab.runs.records import Result
@@ -212,6 +213,8 @@ def _tensors(folder: Path, result: Result) -> Iterator[Damage]:
                 "differs from its SHA-256 in result.json",
                 _repeat_command(folder),
             )
+        else:
+            yield from _backbone(weights, folder)
     if logits.exists():
         if problem := safetensors_problem(logits):
             yield Damage(str(logits), "corrupt", problem, _repeat_command(folder))
@@ -219,6 +222,23 @@ def _tensors(folder: Path, result: Result) -> Iterator[Damage]:
         yield Damage(
             str(logits), "missing", "missing, although the run was tested", _repeat_command(folder)
         )
+
+
+def _backbone(weights: Path, folder: Path) -> Iterator[Damage]:
+    """Yield the damage of the file with the frozen part of a run's network."""
+    try:
+        digest = read_metadata(weights).get("backbone")
+    except InputError:  # not a safetensors file; its SHA-256 is as written all the same
+        return
+    if not digest:
+        return
+    path = backbone_file(weights, str(digest))
+    if not path.is_file():
+        what = "missing, although a run has the rest of its network"
+        yield Damage(str(path), "missing", what, _repeat_command(folder))
+    elif problem := safetensors_problem(path):
+        fix = f"remove {command_line([str(path)])} too: {_repeat_command(folder)}"
+        yield Damage(str(path), "corrupt", problem, fix)
 
 
 def _checkpoints(directory: RunDirectory) -> Iterator[Damage]:

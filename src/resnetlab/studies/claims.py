@@ -111,6 +111,17 @@ class Average(_ClaimText):
 
 
 @strict_dataclass
+class Every(_ClaimText):
+    """Claim that `left` is better than `right` in every pair of conditions."""
+
+    kind: Literal["every"] = "every"
+    left: tuple[str, ...]
+    right: tuple[str, ...]
+    metric: Metric = "top1"
+    split: ClaimSplit = "test"
+
+
+@strict_dataclass
 class Relative(_ClaimText):
     """Claim that `left` is better by about `size` percent of right, on average over pairs."""
 
@@ -179,11 +190,20 @@ class Faster(_ClaimText):
             raise FieldError("accuracy_pct", "not below 100 %", "accuracy_pct = 90.0")
 
 
-MetricClaim = Greater | About | Equal | Average | Relative | Monotone | Best
+MetricClaim = Greater | About | Equal | Average | Every | Relative | Monotone | Best
 """Kinds of claims that compare a metric."""
 
 Claim = Annotated[
-    Greater | About | Equal | FailsAndTrains | Average | Relative | Monotone | Best | Faster,
+    Greater
+    | About
+    | Equal
+    | FailsAndTrains
+    | Average
+    | Every
+    | Relative
+    | Monotone
+    | Best
+    | Faster,
     discriminated_by("kind"),
 ]
 AnyClaim = MetricClaim | FailsAndTrains | Faster
@@ -192,7 +212,7 @@ AnyClaim = MetricClaim | FailsAndTrains | Faster
 def condition_labels(claim: AnyClaim) -> tuple[str, ...]:
     """Return the labels of the conditions of a claim, in the order of its question's arms."""
     match claim:
-        case Average() | Relative():
+        case Average() | Every() | Relative():
             return tuple(
                 label for pair in zip(claim.left, claim.right, strict=True) for label in pair
             )
@@ -230,6 +250,8 @@ def _describe_comparison(claim: AnyClaim) -> str:
             return f"{claim.left} fails, {claim.right} trains"
         case Average():
             return f"{', '.join(claim.left)} above {', '.join(claim.right)} on average"
+        case Every():
+            return f"{', '.join(claim.left)} above {', '.join(claim.right)}, pair by pair"
         case Relative():
             return (
                 f"{', '.join(claim.left)} above {', '.join(claim.right)} by {claim.size:g} % ± "

@@ -9,24 +9,32 @@ from resnetlab.shell import command_line, strip_folders
 
 
 def repeat_command(
-    source: str | Path, data: str | None, settings: Sequence[str], seeds: Sequence[int] | None
+    source: str | Path,
+    data: str | None,
+    settings: Sequence[str],
+    seeds: Sequence[int] | None,
+    budget: bool,
 ) -> str:
     """Return the command that repeats a study, without absolute paths of this machine.
 
     A report prints it, and such paths do not help its reader.
     """
     name = strip_folders(str(source)) if Path(source).is_absolute() else str(source)
-    return continue_command(
-        name, strip_folders(data) if data else None, list(map(_without_folder, settings)), seeds
-    )
+    names = list(map(_without_folder, settings))
+    return continue_command(name, strip_folders(data) if data else None, names, seeds, budget)
 
 
 def continue_command(
-    source: str | Path, data: str | None, settings: Sequence[str], seeds: Sequence[int] | None
+    source: str | Path,
+    data: str | None,
+    settings: Sequence[str],
+    seeds: Sequence[int] | None,
+    budget: bool,
 ) -> str:
     """Return the command that continues a study on this machine."""
     words = ["resnetlab", "study", "run", str(source), *(["--data", data] if data else [])]
     words += [word for setting in settings for word in ("--set", setting)]
+    words += ["--budget"] if budget else []
     if seeds is not None:
         consecutive = tuple(seeds) == tuple(range(len(seeds)))
         words += ["--seeds", str(len(seeds)) if consecutive else ",".join(map(str, seeds))]

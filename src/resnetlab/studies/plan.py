@@ -142,7 +142,7 @@ def make_plan(
 def folder_name(plan: Plan) -> str:
     """Return the report folder's name: the study's, with a hash if a command changed it."""
     study = plan.study
-    if not study.overrides:
+    if study.overrides == study.budget:
         return study.name
     changed = [*study.overrides, *sorted({run.file.run.data.sha256 for run in plan.runs})]
     return f"{study.name}-{hashlib.sha256('|'.join(changed).encode()).hexdigest()[:6]}"

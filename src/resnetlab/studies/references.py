@@ -51,6 +51,10 @@ class ReferenceValue:
     sd: PositiveFloat | None = None
     run_values: tuple[float, ...] = ()
     """Values of all runs, if the source gives them."""
+    runs_of: str = ""
+    """Name of the network in the `runs_file` of the source; empty if the file does not have it."""
+    run_curves: tuple[tuple[float, ...], ...] = ()
+    """Value of each run after each epoch, the first epoch first; read from the `runs_file`."""
     num_runs: PositiveInt = 1
     """Number of runs behind the value; 1 if the source does not say."""
     statistic: Literal["mean", "best"] = "mean"
@@ -84,6 +88,9 @@ class ReferenceValue:
                 f"{self.num_runs} for {len(self.run_values)} runs",
                 f"num_runs = {len(self.run_values)}",
             )
+        if self.run_curves and len(self.run_curves) != self.num_runs:
+            what = f"{self.num_runs} for {len(self.run_curves)} runs in the file of runs"
+            raise FieldError("num_runs", what, f"num_runs = {len(self.run_curves)}")
         if self.run_values and self.value is not None:
             lower = self.quantity not in ("accuracy", "multiply-adds")
             best = min(self.run_values) if lower else max(self.run_values)
@@ -100,6 +107,11 @@ class ReferenceValue:
         if self.model is None:
             return ()
         return (self.model,)
+
+    @property
+    def mean_curve(self) -> tuple[float, ...]:
+        """Return the mean over the runs after each epoch; empty without curves of the runs."""
+        return tuple(statistics.mean(values) for values in zip(*self.run_curves, strict=True))
 
     @property
     def rounding_half_width(self) -> float:
@@ -185,6 +197,8 @@ class ReferenceSource:
     """Address of a work that the bibliography does not have."""
     errata: tuple[str, ...] = ()
     """Statements of the source that are wrong or easily misread, each corrected in a sentence."""
+    runs_file: str = ""
+    """Name of a CSV file beside this one with the values of every run after every epoch."""
     protocol: Protocol
     value: tuple[ReferenceValue, ...]
 

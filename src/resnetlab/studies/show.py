@@ -8,6 +8,7 @@ from typing import Any
 from resnetlab.messages import format_count
 from resnetlab.shell import command_line
 from resnetlab.studies.claims import condition_labels, describe_claim
+from resnetlab.studies.durations import describe_duration
 from resnetlab.studies.parsing.toml_tables import to_toml
 from resnetlab.studies.study import Study
 
@@ -42,6 +43,7 @@ def describe_study(study: Study) -> dict[str, Any]:
         "question": study.question,
         "about": study.about,
         "limits": study.limits,
+        "duration": describe_duration(study.name),
         "data": list(dict.fromkeys(c.data.source for c in study.conditions)),
         "seeds": list(study.seeds),
         "axes": [
@@ -77,6 +79,7 @@ def summary_lines(study: Study) -> Iterator[str]:
     seeds = ", ".join(map(str, study.seeds))
     runs = len(study.conditions) * len(study.seeds)
     yield ""
+    yield f"Duration: {facts['duration']}"
     yield f"Data: {', '.join(facts['data'])}"
     yield f"Seeds: {seeds}"
     yield f"Conditions: {len(study.conditions)}, so {format_count(runs, 'run')}"

@@ -81,6 +81,7 @@ def timed_network(run: PlannedRun) -> TimedNetwork | None:
         normalize="train" if recipe.normalize == "zca" else recipe.normalize,
         select="last",
         eval_every_epochs=1,
+        initial_weights_seed=None,
     )
     return TimedNetwork(
         model=config.model,

@@ -213,8 +213,9 @@ class ScratchTrainState(TrainState):
         world: World = SINGLE_PROCESS,
     ) -> None:
         channels = train.pixels.shape[3]
+        init_seed = seed if recipe.initial_weights_seed is None else recipe.initial_weights_seed
         built = build_model(
-            model, channels, num_classes, lambda name: make_generator(seed, "init", name)
+            model, channels, num_classes, lambda name: make_generator(init_seed, "init", name)
         )
         if numerics.batch_norm == "synchronized":
             built = nn.SyncBatchNorm.convert_sync_batchnorm(built)  # type: ignore[no-untyped-call]

@@ -104,8 +104,9 @@ class CifarConfig:
     def title(self) -> str:
         """Title in tables and figures: `residual 56 (A)`, `plain 56`, `residual 8 (A, 16-64)`."""
         norm = [] if self.batch_norm else ["no batch norm"]
-        if name := _depth_report_name(replace(self, batch_norm=True)).removeprefix("depth-report-"):
-            details = ", ".join(["depth report", *norm])
+        original = replace(self, batch_norm=True, dropout=self.dropout or 0.5)
+        if name := _depth_report_name(original).removeprefix("depth-report-"):
+            details = ", ".join(["depth report", *norm, *([] if self.dropout else ["no dropout"])])
             return f"{name.replace('plain', 'plain ').replace('resnet', 'residual ')} ({details})"
         kind = {"none": "plain", "gated": "gated"}.get(self.shortcut, "residual")
         options: list[str] = [self.shortcut] if kind == "residual" else []

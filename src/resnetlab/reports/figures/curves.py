@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from resnetlab.reports.document import LearningCurves, Line, Panel
 from resnetlab.reports.figures.canvas import (
+    INK,
     LINE_STYLES,
     MUTED,
     NARROW_PX,
@@ -35,7 +36,7 @@ def draw(plot: LearningCurves, narrow: bool) -> Figure:
     head += 16 * (max(len(title) for title in titles) - 1)
     height = lines * (panel_height + head) + foot
     figure = new_figure(width, height)
-    ends = [x for panel in plot.panels for line in panel.runs for x in line.x]
+    ends = [x for panel in plot.panels for line in _lines(panel) for x in line.x]
     for index, panel in enumerate(plot.panels):
         row, column = divmod(index, columns)
         x = side + column * (panel_width + gap)
@@ -55,6 +56,12 @@ def draw(plot: LearningCurves, narrow: bool) -> Figure:
     figure.text(side / width, 6 / height, "epoch", color=MUTED, fontsize=12)
     figure.text(4 / width, 1 - (head - 6) / height, plot.unit, color=MUTED, fontsize=12)
     return figure
+
+
+def _lines(panel: Panel) -> list[Line]:
+    """Return the lines that the axes of a panel must show."""
+    published = [p.published for p in (panel, panel.partner) if p and p.published]
+    return [*panel.runs, *published]
 
 
 def _draw_panel(ax: Axes, panel: Panel, plot: LearningCurves) -> None:
@@ -86,9 +93,23 @@ def _draw_panel(ax: Axes, panel: Panel, plot: LearningCurves) -> None:
     _draw_condition(ax, panel, plot, dashes)
 
 
+def _draw_published(ax: Axes, line: Line, color: str, y_max: float, is_labeled: bool) -> None:
+    """Draw the mean of published runs, thin and dashed."""
+    values = _mask_above_scale(line, y_max)
+    ax.plot(line.x, values, color=color, lw=1.3, ls=(0, (5, 2)), zorder=5)
+    on_scale = [(x, y) for x, y in zip(line.x, values, strict=True) if not math.isnan(y)]
+    if is_labeled and on_scale:
+        ax.text(*on_scale[-1], "published", color=color, ha="right", va="top", fontsize=12)
+
+
 def _draw_condition(ax: Axes, panel: Panel, plot: LearningCurves, dashes: Any) -> None:
     """Draw the runs of a condition, their mean in the style of `dashes`, and its band."""
     color = SERIES[panel.series_index % len(SERIES)]
+    if panel.published:
+        in_pair = any(panel is other.partner or other.partner for other in plot.panels)
+        ink = color if in_pair else INK
+        is_partner = any(panel is other.partner for other in plot.panels)
+        _draw_published(ax, panel.published, ink, plot.y_max, not is_partner)
     if panel.mean and panel.band:
         within_scale = [high <= plot.y_max for high in panel.band[1]]
         ax.fill_between(

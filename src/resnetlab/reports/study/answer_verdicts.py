@@ -48,6 +48,16 @@ def conclusion(writer: AnswerWriter, claim: AnyClaim, verdict: Verdict) -> str:
                 if supported
                 else "Les essais vont contre l'affirmation : un pas va dans l'autre sens.",
             )
+        case claims.Every():
+            return writer.say(
+                "The runs support the claim: the first one is better in every pair."
+                if supported
+                else "The runs speak against the claim: in a pair the first one is worse.",
+                "Les essais appuient l'affirmation : le premier est meilleur dans chaque paire."
+                if supported
+                else "Les essais vont contre l'affirmation : le premier est moins bon dans une "
+                "paire.",
+            )
         case claims.Average():
             return writer.say(
                 f"The runs {_verb_en(supported)} the claim: the first ones are "
@@ -165,14 +175,14 @@ def _undecided(writer: AnswerWriter, claim: AnyClaim, verdict: Verdict) -> str:
         (words for start, words in _REASONS.items() if verdict.reason.startswith(start)), None
     )
     why = writer.say(f", as {reason[0]}", f", car {reason[1]}") if reason else ""
-    english, french = _what_is_open(writer, claim)
+    english, french = _open_question(writer, claim)
     return writer.say(
         f"These runs do not decide {english}{why}.",
         f"Ces essais ne permettent pas de décider {french}{why}.",
     )
 
 
-def _what_is_open(writer: AnswerWriter, claim: AnyClaim) -> tuple[str, str]:
+def _open_question(writer: AnswerWriter, claim: AnyClaim) -> tuple[str, str]:
     """Return what a claim leaves open while it is undecided, in English and in French."""
     match claim:
         case claims.Equal():
@@ -192,6 +202,11 @@ def _what_is_open(writer: AnswerWriter, claim: AnyClaim) -> tuple[str, str]:
             )
         case claims.Average():
             return "which of the two sides is better", "lequel des deux côtés est le meilleur"
+        case claims.Every():
+            return (
+                "whether the first one is better in every pair",
+                "si le premier est meilleur dans chaque paire",
+            )
         case claims.Monotone():
             return "whether every step has that direction", "si chaque pas va dans ce sens"
         case claims.Best():

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from resnetlab.reports.document import Cell, Table, number_columns, text_columns
 from resnetlab.reports.format import DASH, format_count, format_number
-from resnetlab.reports.study.references import citation_link
+from resnetlab.reports.study.references import citation_link, published_curve
 from resnetlab.stats.intervals import mean
 from resnetlab.studies.bibliography import format_citation
 from resnetlab.studies.study import Distance
@@ -22,14 +22,21 @@ Curve = Mapping[float, float]
 
 def table(analysis: StudyAnalysis) -> Table | None:
     """Return the table with a row for each pair, or None if the study declares no distance."""
-    rows = tuple(
-        _row(analysis, distance, left, right)
+    pairs = [
+        (distance, left, right)
         for distance in analysis.study.distances
         for left, right in zip(distance.left, distance.right, strict=True)
+    ]
+    published = [_published(analysis, *pair) for pair in pairs] if pairs else []
+    is_known = any(published)
+    rows = tuple(
+        _row(analysis, *pair) + ((cell or Cell(DASH),) if is_known else ())
+        for pair, cell in zip(pairs, published, strict=True)
     )
     columns = (
         *text_columns("Curves", "Statement"),
         *number_columns("SSR of the means", "SSR of runs", "SSR within the first"),
+        *(number_columns("SSR of the published means") if is_known else ()),
     )
     note = (
         "SSR: the sum over epochs, without step 0, of the squared difference of two test curves of "
@@ -38,20 +45,22 @@ def table(analysis: StudyAnalysis) -> Table | None:
         "of the first condition, a difference due to the seed alone. Curves of means are closer "
         "than curves of runs."
     )
+    if is_known:
+        note += (
+            " SSR of the published means: computed in the same way from the source's values of "
+            "every run and epoch, over all of its epochs."
+        )
     return Table("distances", columns, rows, note) if rows else None
 
 
 def _row(analysis: StudyAnalysis, distance: Distance, left: str, right: str) -> tuple[Cell, ...]:
     a, b = (_curves(analysis, label, distance.metric) for label in (left, right))
     loss = distance.metric == "loss"
-    digits, unit = (4, "nats²") if loss else (1, "points²")
+    digits = 4 if loss else 1
     runs = [_sum_squared_differences(a[seed], b[seed]) for seed in a if seed in b]
     within = [
         _sum_squared_differences(one, other) for one, other in itertools.combinations(a.values(), 2)
     ]
-
-    def with_unit(value: float) -> str:
-        return f"{format_number(value, digits)} {unit}"
 
     runs_cell = Cell(DASH)
     if runs:
@@ -59,7 +68,7 @@ def _row(analysis: StudyAnalysis, distance: Distance, left: str, right: str) -> 
             f"{format_number(min(runs), digits)} to {format_number(max(runs), digits)}; "
             f"{format_count(len(runs), 'seed')}"
         )
-        runs_cell = Cell(with_unit(mean(runs)), span)
+        runs_cell = Cell(_with_unit(mean(runs), distance), span)
     return (
         Cell(f"{left} and {right}", "test loss" if loss else "test accuracy"),
         Cell(
@@ -69,11 +78,28 @@ def _row(analysis: StudyAnalysis, distance: Distance, left: str, right: str) -> 
             *citation_link(analysis, distance.source),
         ),
         Cell(
-            with_unit(_sum_squared_differences(_mean_curve(a), _mean_curve(b))) if a and b else DASH
+            _with_unit(_sum_squared_differences(_mean_curve(a), _mean_curve(b)), distance)
+            if a and b
+            else DASH
         ),
         runs_cell,
-        Cell(with_unit(mean(within)) if within else DASH),
+        Cell(_with_unit(mean(within), distance) if within else DASH),
     )
+
+
+def _published(analysis: StudyAnalysis, distance: Distance, left: str, right: str) -> Cell | None:
+    """Return the distance between two published mean curves; None if one is not published."""
+    quantity = "loss" if distance.metric == "loss" else "accuracy"
+    a, b = (published_curve(analysis, label, quantity) for label in (left, right))
+    if not a or not b:
+        return None
+    epochs = format_count(len(a.keys() & b.keys()), "epoch")
+    return Cell(_with_unit(_sum_squared_differences(a, b), distance), epochs)
+
+
+def _with_unit(value: float, distance: Distance) -> str:
+    digits, unit = (4, "nats²") if distance.metric == "loss" else (1, "points²")
+    return f"{format_number(value, digits)} {unit}"
 
 
 def _curves(analysis: StudyAnalysis, label: str, metric: str) -> dict[int, Curve]:

@@ -46,6 +46,11 @@ def describe_estimand(claim: AnyClaim) -> str:
                 _difference_text(*pair, claim) for pair in zip(claim.left, claim.right, strict=True)
             ]
             return f"mean of {join_words(pairs)}"
+        case claims.Every():
+            pairs = [
+                _difference_text(*pair, claim) for pair in zip(claim.left, claim.right, strict=True)
+            ]
+            return f"each of {join_words(pairs)}"
         case claims.Relative():
             pairs = [
                 _difference_text(*pair, claim) for pair in zip(claim.left, claim.right, strict=True)
@@ -101,6 +106,8 @@ _TEST_DESCRIPTIONS = {
     "one-sided binomial test that its rate of failures is below one half, which contradicts the "
     "claim",
     "average": "average: a contrast over the conditions (Satterthwaite's degrees of freedom)",
+    "every": "every: each pair is above 0, by the pair with the largest p, which is shown "
+    "(Berger 1982)",
     "relative": "relative: the mean of ratios, its variance by the delta method",
     "monotone": "monotone: every step is above 0, by the step with the largest p, which is "
     "shown (Berger 1982)",

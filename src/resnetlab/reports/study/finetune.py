@@ -87,6 +87,7 @@ def _describe_stage(stage: Stage) -> str:
         if recipe.epochs
         else format_count(recipe.steps or 0, "step")
     )
+    frozen = ", the frozen layers in training mode" if stage.frozen_mode == "train" else ""
     scaled = ", JPEGs decoded no further than a crop needs" if stage.decode == "scaled" else ""
     until = ""
     if stage.patience:
@@ -99,6 +100,6 @@ def _describe_stage(stage: Stage) -> str:
     )
     return (
         f"{stage.name.capitalize()}: {trainable} at the {stage.size} size, "
-        f"{_AUGMENTATION[stage.augment]}{scaled}, "
+        f"{_AUGMENTATION[stage.augment]}{frozen}{scaled}, "
         f"{method}, for {prefix}{length}{until}."
     )

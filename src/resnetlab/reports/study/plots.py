@@ -263,7 +263,12 @@ def _curves(analysis: StudyAnalysis, split: str, quantity: str) -> LearningCurve
         panels = tuple(
             replace(panel, other_split_mean=line) for panel, line in zip(panels, train, strict=True)
         )
-    values = [y for panel in panels for line in panel.runs for y in line.y]
+    values = [
+        y
+        for panel in panels
+        for line in (*panel.runs, *([panel.published] if panel.published else []))
+        for y in line.y
+    ]
     classes = {len(facts.classes) for facts in analysis.study_data.data}
     reference = math.log(max(classes)) if quantity == "loss" and len(classes) == 1 else None
     top = max(values, default=1.0) * 1.05
@@ -323,6 +328,10 @@ def _caption(
             "Dashed: mean error on the fixed train images; its distance to the bold line is "
             "overfitting."
         )
+    if any(panel.published or (panel.partner and panel.partner.published) for panel in panels):
+        sentences.append(
+            "Thin and dashed, “published”: the mean of the source's runs after each of its epochs."
+        )
     if without_panel:
         names = join_words(without_panel[:MAX_NAMED])
         more = len(without_panel) - MAX_NAMED
@@ -374,9 +383,11 @@ def _panel(analysis: StudyAnalysis, label: str, split: str, quantity: str) -> Pa
             runs.append(Line(row.status, tuple(xy), tuple(xy.values())))
             trained += [xy] if row.status == "trained" else []
     style = analysis.style(label)
+    known = references.published_curve(analysis, label, quantity) if split == "test" else None
+    published = Line("trained", tuple(known), tuple(known.values())) if known else None
     shared = [x for x in trained[0] if all(x in run for run in trained)] if trained else []
     if not shared:
-        return Panel(label, style, tuple(runs), None, None)
+        return Panel(label, style, tuple(runs), None, None, published=published)
     columns = [[run[x] for run in trained] for x in shared]
     average = Line("trained", tuple(shared), tuple(mean(column) for column in columns))
     band = None
@@ -389,4 +400,4 @@ def _panel(analysis: StudyAnalysis, label: str, split: str, quantity: str) -> Pa
         possible = ACCURACY_RANGE_PCT if quantity == "error" else Interval(0.0, math.inf)
         pairs = [edge for pair in edges if (edge := within_range(pair, possible)) is not None]
         band = (tuple(low for low, _ in pairs), tuple(high for _, high in pairs))
-    return Panel(label, style, tuple(runs), average, band)
+    return Panel(label, style, tuple(runs), average, band, published=published)

@@ -53,7 +53,7 @@ def _compare(analysis: StudyAnalysis, reference: MatchedReference) -> ReferenceC
     measured = _measured_values(analysis, reference)
     why = (
         value.status
-        or _not_measured_reason(analysis, reference)
+        or not_measured_reason(analysis, reference)
         or _reduction(analysis, reference)
         or _no_interval_reason(analysis, reference, measured)
     )
@@ -111,7 +111,7 @@ def _subset_error(analysis: StudyAnalysis, reference: MatchedReference, accuracy
     return NormalDist().inv_cdf(0.975) * math.sqrt(variance)
 
 
-def _not_measured_reason(analysis: StudyAnalysis, reference: MatchedReference) -> str:
+def not_measured_reason(analysis: StudyAnalysis, reference: MatchedReference) -> str:
     """Return the reason why this quantity was not measured here; empty if it was."""
     value, published_data = reference.value, reference.protocol.data
     name = analysis.data(reference.condition).name
@@ -138,7 +138,7 @@ def mismatch_reason(
     value = reference.value
     if value.split != split:
         return f"measured on the {value.split} images, here on the {split} images"
-    return _not_measured_reason(analysis, reference) or (
+    return not_measured_reason(analysis, reference) or (
         f"read at epoch {value.epoch:g}, before the end" if value.epoch else ""
     )
 

@@ -31,6 +31,7 @@ from resnetlab.reports.study.reference_comparison import (
     ReferenceComparison,
     compare_references,
     mismatch_reason,
+    not_measured_reason,
 )
 from resnetlab.stats.intervals import mean
 from resnetlab.studies.bibliography import bibliography, cited_works
@@ -178,6 +179,29 @@ def reference_marks(analysis: StudyAnalysis, label: str) -> tuple[ReferenceMark,
             low, high = item.interval or (None, None)
             result.append(ReferenceMark(value, low, high))
     return tuple(result)
+
+
+def published_curve(
+    analysis: StudyAnalysis, label: str, quantity: str
+) -> dict[float, float] | None:
+    """Return the mean of a source's runs by epoch for a condition's test curve; None without one.
+
+    Args:
+        analysis: Analysis of the study.
+        label: Label of the condition.
+        quantity: `loss` in nats, or `error` or `accuracy` in percent.
+    """
+    for reference in analysis.study.references:
+        value = reference.value
+        of_quantity = (value.quantity == "loss") == (quantity == "loss")
+        if reference.condition != label or not value.run_curves or not of_quantity:
+            continue
+        if not not_measured_reason(analysis, reference):
+            mean_curve = dict(enumerate(value.mean_curve, 1))
+            if quantity == "error":
+                return {float(epoch): 100 - y for epoch, y in mean_curve.items()}
+            return {float(epoch): y for epoch, y in mean_curve.items()}
+    return None
 
 
 def reference_effects(analysis: StudyAnalysis, claim: AnyClaim) -> tuple[ReferenceEffect, ...]:

@@ -94,7 +94,7 @@ def protocol_sentence(analysis: StudyAnalysis) -> str:
         for condition, facts in [(analysis.study.condition(label), analysis.data(label))]
     }
     here, full = next(iter(images))
-    seen = "its runs saw fewer images than the study file asks for"
+    seen = "its runs saw fewer images than the study file or its source asks for"
     if len(images) == 1 and full is not None and here < full:
         seen = f"a run saw {here:,.0f} images, and the study file asks for {full:,.0f}"
     return (

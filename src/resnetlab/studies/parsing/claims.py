@@ -200,7 +200,7 @@ class _ConditionSelector:
         for side in _SINGLE_CONDITION_FIELDS.get(kind, ()):
             if side in table:
                 resolved[side] = self._select_one(table[side], side)
-        if kind in ("average", "relative") and "left" in table and "right" in table:
+        if kind in ("average", "every", "relative") and "left" in table and "right" in table:
             resolved["left"], resolved["right"] = self.matched_pairs(table["left"], table["right"])
         if kind == "monotone":
             resolved["order"] = self._ordered_along(resolved.pop("where", {}), table.get("along"))

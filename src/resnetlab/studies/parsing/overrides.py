@@ -16,6 +16,7 @@ from resnetlab.studies.parsing.toml_tables import (
     has_subfield,
     recipe_table,
     set_field,
+    to_toml,
 )
 
 PARTS = ("model", "data", "recipe", "numerics")
@@ -29,8 +30,11 @@ class Overrides:
     data: str | None = None
     settings: tuple[str, ...] = ()
     """Settings such as `recipe.epochs=2`: a dotted field of model, data, recipe or numerics, and a
-    TOML value. `grid.model.depth=[20]` keeps only these values of an axis."""
+    TOML value. `grid.model.depth=[20]` keeps only these values of an axis. An axis of whole
+    networks takes any networks: `grid.model=["mine.toml"]`."""
     seeds: tuple[int, ...] | None = None
+    budget: bool = False
+    """True for the reduced variant in the `[budget]` table of the file."""
 
 
 class OverrideResult(NamedTuple):
@@ -119,8 +123,14 @@ class _TableEditor:
         if problem := _axis_problem(axis, value, self.axes):
             self.problems.append(problem)
             return
+        num_own = len(self.axes[axis])
+        if axis == "model":  # its values are whole networks, so any other network fits too
+            new_models = [model for model in value if model not in self.grid[axis]]
+            self.tables["grid"][axis] = [*self.grid[axis], *new_models]
+            names = [strip_folders(x) if str(x).endswith(".toml") else x for x in value]
+            text = to_toml(names)
         self.axis_subset[axis] = list(value)
-        self.summary.append(f"grid.{axis} = {text} (was {len(self.axes[axis])} values)")
+        self.summary.append(f"grid.{axis} = {text} (was {num_own} values)")
 
     def _replace_part(self, part: str, value: Any, text: str) -> None:
         previous = self.tables.get(part)
@@ -167,6 +177,8 @@ def _axis_problem(axis: str, value: Any, grid: dict[str, Any]) -> Problem | None
             str(value)[:60],
             allowed,
         )
+    if axis == "model":
+        return None
     unknown = [str(item)[:60] for item in value if item not in values]
     if unknown:
         return Problem(

@@ -8,6 +8,7 @@ from typing import Any
 from resnetlab.errors import InputError, Problem, suggest
 from resnetlab.models.parse import parse_model
 from resnetlab.schema import decode, encode
+from resnetlab.studies.parsing.reference_runs import with_run_curves
 from resnetlab.studies.parsing.toml_tables import flatten, read_named
 from resnetlab.studies.references import MatchedReference, ReferenceSource, ReferenceValue
 from resnetlab.studies.study import Condition
@@ -19,6 +20,7 @@ def load_reference_source(
     """Read the numbers of a catalog name or TOML file. Raises InputError with every mistake."""
     raw, file = read_named("references", source, "reference", where, field)
     loaded: ReferenceSource = decode(ReferenceSource, raw, file)
+    loaded = with_run_curves(loaded, file)
     problems: list[Problem] = []
     for index, value in enumerate(loaded.value):
         for model in value.models:

@@ -17,7 +17,7 @@ from typing import Annotated, Any
 
 from resnetlab.data.config import DataConfig
 from resnetlab.data.sources import SOURCE_NAMES, unknown_source
-from resnetlab.errors import InputError, Problem, suggest
+from resnetlab.errors import InputError, Problem, input_error, suggest
 from resnetlab.inspection.diagnostics_config import DiagnosticsConfig
 from resnetlab.messages import format_count
 from resnetlab.models.configs import ExternalConfig, ModelConfig
@@ -26,7 +26,7 @@ from resnetlab.recipes.finetune import AnyRecipe, FinetuneRecipe, finetune_recip
 from resnetlab.recipes.numerics import Numerics
 from resnetlab.recipes.train import Recipe
 from resnetlab.runs.kinds import kind_of
-from resnetlab.schema import Name, NonNegativeInt, decode, strict_dataclass
+from resnetlab.schema import Name, NonNegativeInt, PositiveInt, decode, strict_dataclass
 from resnetlab.shell import strip_folders
 from resnetlab.studies.parsing.claims import GridPoint
 from resnetlab.studies.parsing.ladder import (
@@ -58,6 +58,16 @@ CONDITION_PARTS = ("model", "data", "recipe", "numerics")
 
 
 @strict_dataclass
+class Budget:
+    """Reduced variant of a study, which two processor cores finish in under an hour."""
+
+    set: tuple[str, ...]
+    """Changes as options of a command: `recipe.epochs=2`, `grid.model.depth=[20, 56]`."""
+    seeds: PositiveInt
+    """Number of seeds."""
+
+
+@strict_dataclass
 class _StudyFile:
     """Study file before names are looked up."""
 
@@ -77,6 +87,7 @@ class _StudyFile:
     ensemble: tuple[dict[str, Any], ...] = ()
     references: Any = ()
     diagnostics: DiagnosticsConfig = DiagnosticsConfig()
+    budget: Budget | None = None
 
 
 def load_recipe(value: object, where: str = "", field: str = "recipe") -> AnyRecipe:
@@ -109,6 +120,7 @@ def parse_study(
 
     `where` names the tables in errors. With `check_data`, an unknown name of data is a mistake.
     """
+    raw, overrides, budget_changes = _apply_budget(raw, where, overrides)
     tables, deferred, axis_values, changes = apply_overrides(raw, where, overrides)
     file, problems = _collect_problems(lambda: decode(_StudyFile, tables, where))
     # The parts are read even if the outline has mistakes, so that a person has to correct a file
@@ -156,6 +168,7 @@ def parse_study(
         numerics=file.numerics,
         diagnostics=file.diagnostics,
         overrides=changes,
+        budget=budget_changes,
         left_out=statements.left_out,
         distances=statements.distances,
         ensembles=statements.ensembles,
@@ -186,6 +199,30 @@ def _statement_tables(tables: Mapping[str, Any], file: _StudyFile | None) -> Sta
         references=tables.get("references", []),
         seeds=len(file.seeds) if file is not None else 0,
     )
+
+
+def _apply_budget(
+    raw: dict[str, Any], where: str, overrides: Overrides
+) -> tuple[dict[str, Any], Overrides, tuple[str, ...]]:
+    """Return the tables, the overrides with those of the budget before them, and the changes of the
+    budget as text.
+
+    Raises InputError if a budget is asked for and the file has none.
+    """
+    if not overrides.budget:
+        return raw, overrides, ()
+    if "budget" not in raw:
+        fix = 'leave --budget out, or add a [budget] table: set = ["recipe.epochs=2"], seeds = 3'
+        raise input_error(where, "the study has no reduced variant", fix, field="budget")
+    budget: Budget = decode(Budget, raw["budget"], where, "budget")
+    reduced = Overrides(settings=budget.set, seeds=tuple(range(budget.seeds)))
+    changes = apply_overrides(raw, where, reduced).summary
+    combined = replace(
+        overrides,
+        settings=(*budget.set, *overrides.settings),
+        seeds=overrides.seeds or reduced.seeds,
+    )
+    return raw | {"name": f"{raw.get('name', '')}-budget"}, combined, changes
 
 
 def _with_file_protocols(

@@ -1,0 +1,78 @@
+"""Reduced variants of studies: declared, named, affordable, and told by the verdicts."""
+
+import pytest
+
+from resnetlab.api import load_study as load
+from resnetlab.errors import InputError
+from resnetlab.models.flops import model_cost
+from resnetlab.studies.parsing.overrides import Overrides
+from resnetlab.studies.parsing.study_file import load_study
+from resnetlab.studies.parsing.toml_tables import catalog_names, read_named
+from resnetlab.studies.plan import folder_name, make_plan
+from resnetlab.studies.trainers import facts_without_data
+
+WITH_BUDGET = [n for n in catalog_names("studies") if "budget" in read_named("studies", n, "")[0]]
+
+RESNET20_MACS, IMAGES_PER_SECOND = 40.8e6, 380
+"""Multiply-adds of ResNet-20 for an image of CIFAR-10, and the train images a second of a slow pair
+of cores."""
+
+
+def plan_of(name, **overrides):
+    study = load_study(name, Overrides(budget=True, **overrides))
+    facts = {c.data_key: facts_without_data(c.data) for c in study.conditions}
+    return make_plan(study, facts, lambda numerics: numerics, model_cost)
+
+
+@pytest.mark.parametrize("name", WITH_BUDGET)
+def test_a_budget_costs_under_an_hour_on_two_cores_and_keeps_a_claim(name):
+    plan = plan_of(name)
+    macs = sum(run.macs + run.evaluation_images * run.file.macs / 3 for run in plan.runs)
+    assert macs / (RESNET20_MACS * IMAGES_PER_SECOND) < 3600
+    full = load_study(name)
+    assert plan.study.claims or not full.claims
+    assert len(plan.runs) <= len(full.conditions) * len(full.seeds)
+
+
+def test_a_budget_is_a_study_of_its_own_name_and_folder_until_a_command_changes_it():
+    plan = plan_of("shortcuts")
+    assert (plan.study.name, folder_name(plan)) == ("shortcuts-budget", "shortcuts-budget")
+    assert "recipe.epochs = 2" in " ".join(plan.study.overrides)
+    assert plan.study.seeds == (0, 1, 2, 3, 4)
+    changed = plan_of("shortcuts", settings=("recipe.epochs=1",))
+    assert folder_name(changed).startswith("shortcuts-budget-")
+    assert changed.study.conditions[0].recipe.epochs == 1
+
+
+def test_the_runs_of_a_budget_know_the_training_of_their_file():
+    for condition in plan_of("shortcuts").study.conditions:
+        assert condition.file_protocol.recipe.epochs == 10
+        assert condition.file_protocol.data.train_images is None
+
+
+def test_a_study_without_a_budget_says_so_and_a_bad_one_is_refused(tmp_path):
+    with pytest.raises(InputError, match="the study has no reduced variant"):
+        load_study("digits", Overrides(budget=True))
+    text = """
+name = "x"
+question = "?"
+data = "digits"
+recipe = "adam"
+model = "cifar-resnet20"
+seeds = [0]
+[budget]
+set = ["recipe.epoch=2"]
+seeds = 1
+"""
+    file = tmp_path / "x.toml"
+    file.write_text(text)
+    assert load_study(file).conditions[0].recipe.epochs != 2
+    with pytest.raises(InputError, match="epoch"):
+        load_study(file, Overrides(budget=True))
+    file.write_text(text.replace("seeds = 1", "seed = 1"))
+    with pytest.raises(InputError, match=r"budget\.seed"):
+        load_study(file)
+
+
+def test_the_command_of_a_budget_repeats_it():
+    assert load("shortcuts", budget=True).command == "resnetlab study run shortcuts --budget"
