@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from resnetlab.inspection.diagnostics_config import DiagnosticsConfig
     from resnetlab.models.build import build_model
     from resnetlab.models.configs import CifarConfig, cifar_config
+    from resnetlab.models.factory import model_factory
     from resnetlab.recipes.numerics import Numerics, Placement
     from resnetlab.recipes.train import SGD, Adam, AdamW, Recipe, RMSprop
     from resnetlab.runs.records import Evaluation, Result, RunRecord, Scores
@@ -55,6 +56,7 @@ _NAMES_BY_MODULE = {
     "inspection.diagnostics_config": ("DiagnosticsConfig",),
     "models.build": ("build_model",),
     "models.configs": ("CifarConfig", "cifar_config"),
+    "models.factory": ("model_factory",),
     "runs.records": ("Evaluation", "Result", "RunRecord", "Scores"),
     "studies.claims": ("Claim",),
     "studies.parsing.study_file": ("load_recipe",),
@@ -96,6 +98,7 @@ __all__ = [
     "load_model",
     "load_recipe",
     "load_study",
+    "model_factory",
     "open_study",
     "resume",
     "train",

@@ -27,6 +27,7 @@ from resnetlab.errors import Problem, ResnetlabError, input_error
 from resnetlab.inspection.diagnostics_config import DiagnosticsConfig
 from resnetlab.messages import ItemCallback, Notify, silent
 from resnetlab.models.configs import ModelConfig
+from resnetlab.models.configs.external import allow_code, check_code, config_of
 from resnetlab.models.flops import model_cost
 from resnetlab.recipes.finetune import AnyRecipe
 from resnetlab.recipes.numerics import Placement
@@ -344,6 +345,7 @@ def load_study(
     data: str | None = None,
     settings: Sequence[str] = (),
     seeds: int | Sequence[int] | None = None,
+    trust_code: bool = False,
 ) -> LoadedStudy:
     """Load a study by its catalog name (`digits`) or from a TOML file.
 
@@ -352,6 +354,7 @@ def load_study(
         data: Data that replace those of the study: a name, an .npz file or a folder.
         settings: Values for single fields, such as `"recipe.epochs=2"`.
         seeds: Seeds that replace those of the study; the number 3 stands for the seeds 0, 1 and 2.
+        trust_code: Consent to run the code (`package.module:function`) that the study names.
 
     Returns:
         The study, ready to run.
@@ -367,6 +370,8 @@ def load_study(
         else None
     )
     study = read_study(source, Overrides(data=data, settings=tuple(settings), seeds=numbers))
+    for condition in study.conditions if trust_code else ():
+        allow_code(condition.model)
     seed_words = []
     if numbers is not None:
         consecutive = numbers == tuple(range(len(numbers)))
@@ -409,11 +414,12 @@ def _without_folder(setting: str) -> str:
     )
 
 
-def open_study(folder: str | Path) -> tuple[LoadedStudy, Plan]:
+def open_study(folder: str | Path, *, trust_code: bool = False) -> tuple[LoadedStudy, Plan]:
     """Open a started study from the folder of its report.
 
     Args:
         folder: Folder of the report, for example `studies/digits`.
+        trust_code: Consent to run the code (`package.module:function`) that the study names.
 
     Returns:
         The study and its plan.
@@ -422,11 +428,13 @@ def open_study(folder: str | Path) -> tuple[LoadedStudy, Plan]:
         InputError: The folder contains no plan.
     """
     plan = read_plan(Path(folder))
+    for run in plan.runs if trust_code else ():
+        allow_code(run.file.run.model)
     return LoadedStudy(plan.study, plan.command, plan.resume_command), plan
 
 
 def plan_run(
-    model: str | ModelConfig,
+    model: str | ModelConfig | Callable[..., Any],
     data: str | DataConfig,
     recipe: str | AnyRecipe,
     *,
@@ -436,12 +444,14 @@ def plan_run(
     output: str | Path = ".",
     notify: Notify = silent,
     download: bool = True,
+    trust_code: bool = False,
 ) -> Plan:
     """Return the plan of one run on all cores of this machine; `train` has the same arguments.
 
     Without `download`, the id of a run whose data are not on this machine is not final.
     """
-    parts = {"model": model, "data": data, "recipe": recipe}
+    network = config_of(model) if callable(model) else model
+    parts = {"model": network, "data": data, "recipe": recipe}
     tables = {name: part if isinstance(part, str) else encode(part) for name, part in parts.items()}
     tables |= {
         "name": "train",
@@ -451,6 +461,10 @@ def plan_run(
     }
     study = parse_study(tables, "", Overrides(settings=tuple(settings)))
     _check_licenses(study)
+    for condition in study.conditions:
+        if trust_code or callable(model):
+            allow_code(condition.model)
+        check_code(condition.model)
     return make_plan(
         study,
         load_data_facts(study, Path(output), notify, download=download),
@@ -460,7 +474,7 @@ def plan_run(
 
 
 def train(
-    model: str | ModelConfig,
+    model: str | ModelConfig | Callable[..., Any],
     data: str | DataConfig,
     recipe: str | AnyRecipe = "cifar",
     *,
@@ -469,6 +483,7 @@ def train(
     diagnostics: DiagnosticsConfig | None = None,
     output: str | Path = ".",
     should_stop: ShouldStop = _never,
+    trust_code: bool = False,
 ) -> RunRecord:
     """Train one network and return its record: `rl.train("cifar-resnet20", "digits",
     "digits").result.test`.
@@ -476,7 +491,8 @@ def train(
     A finished run is read, not run again.
 
     Args:
-        model: Name in the catalog, TOML file, or config of the network.
+        model: Name in the catalog, TOML file, config of the network, or a function of a module of
+            yours that builds it.
         data: Name of a data set, path of an .npz file or a folder, or a `DataConfig`.
         recipe: Name in the catalog, TOML file, or config of the training recipe.
         seed: Seed of the initial weights, the order of the images and the augmentation.
@@ -486,6 +502,8 @@ def train(
         output: Folder that contains `runs`.
         should_stop: Function that is called between steps; training ends with a checkpoint once it
             returns True.
+        trust_code: Consent to run the code (`package.module:function`) that `model` or its file
+            names. A function that is passed itself needs no consent.
 
     Returns:
         The record of the run: its config, its metrics by epoch and its result.
@@ -496,13 +514,24 @@ def train(
         UnfinishedError: The run has no result.
     """
     plan = plan_run(
-        model, data, recipe, seed=seed, settings=settings, diagnostics=diagnostics, output=output
+        model,
+        data,
+        recipe,
+        seed=seed,
+        settings=settings,
+        diagnostics=diagnostics,
+        output=output,
+        trust_code=trust_code,
     )
     return _run_job(Job(plan.runs[0].id, plan.runs[0].file), Path(output), should_stop)
 
 
 def resume_job(
-    folder: str | Path, *, from_step: int | None = None, data: str | None = None
+    folder: str | Path,
+    *,
+    from_step: int | None = None,
+    data: str | None = None,
+    trust_code: bool = False,
 ) -> tuple[Job, Path]:
     """Return the job that resumes the run in `folder`, and the output folder of the run.
 
@@ -516,6 +545,9 @@ def resume_job(
             "give a folder such as runs/digits-cifar-resnet56-s0-...",
         )
     file = directory.file()
+    if trust_code:
+        allow_code(file.run.model)
+    check_code(file.run.model)
     if data is not None:
         file = replace(file, data=replace(file.data, source=data))
     return Job(directory.path.name, file, from_step), directory.path.resolve().parent.parent
@@ -527,6 +559,7 @@ def resume(
     from_step: int | None = None,
     data: str | None = None,
     should_stop: ShouldStop = _never,
+    trust_code: bool = False,
 ) -> RunRecord:
     """Resume an interrupted run.
 
@@ -536,6 +569,7 @@ def resume(
         data: Present path of the data, if it has changed.
         should_stop: Function that is called between steps; training ends with a checkpoint once it
             returns True.
+        trust_code: Consent to run the code (`package.module:function`) that the run names.
 
     Returns:
         The record of the run.
@@ -545,7 +579,7 @@ def resume(
         ResourceError: The disk is full.
         UnfinishedError: The run has no result.
     """
-    job, root = resume_job(folder, from_step=from_step, data=data)
+    job, root = resume_job(folder, from_step=from_step, data=data, trust_code=trust_code)
     return _run_job(job, root, should_stop)
 
 

@@ -2,7 +2,7 @@
 
 An environment variable has priority over the configuration file, and the file over the default of
 the system. The file is `config.toml` in the user's configuration folder (`~/.config/resnetlab` on
-Linux). Its keys are `cache` and `offline`.
+Linux). Its keys are `cache`, `offline` and `trusted_packages`.
 """
 
 from __future__ import annotations
@@ -22,7 +22,12 @@ OFFLINE_VARIABLE = "RESNETLAB_OFFLINE"
 them.
 """
 
-CONFIG_KEYS: dict[str, type] = {"cache": str, "offline": bool}
+CONFIG_KEYS: dict[str, type] = {"cache": str, "offline": bool, "trusted_packages": list}
+_ALLOWED_VALUES = {
+    str: "the path of a folder, in quotes",
+    bool: "true or false",
+    list: 'names of packages: ["mynetworks"]',
+}
 BOOLEAN_WORDS = {
     "1": True,
     "true": True,
@@ -80,6 +85,18 @@ def is_offline() -> bool:
     return BOOLEAN_WORDS[text.strip().lower()]
 
 
+def trusted_packages() -> tuple[str, ...]:
+    """Return the packages of networks that files may name without further consent.
+
+    Raises InputError.
+    """
+    return tuple(_read_config().get("trusted_packages", ()))
+
+
+def _is_package(name: object) -> bool:
+    return isinstance(name, str) and all(part.isidentifier() for part in name.split("."))
+
+
 def check_downloads_allowed(name: str, fix: str) -> None:
     """Raise InputError if downloads are forbidden.
 
@@ -123,10 +140,9 @@ def _read_config() -> dict[str, Any]:
                     str(path), "no such key", suggestion, field=key, allowed=", ".join(CONFIG_KEYS)
                 )
             )
-        elif type(value) is not CONFIG_KEYS[key]:
-            allowed = (
-                "the path of a folder, in quotes" if CONFIG_KEYS[key] is str else "true or false"
-            )
+        elif type(value) is not CONFIG_KEYS[key] or (
+            isinstance(value, list) and not all(map(_is_package, value))
+        ):
             problems.append(
                 Problem(
                     str(path),
@@ -134,7 +150,7 @@ def _read_config() -> dict[str, Any]:
                     fix,
                     field=key,
                     got=repr(value),
-                    allowed=allowed,
+                    allowed=_ALLOWED_VALUES[CONFIG_KEYS[key]],
                 )
             )
     if problems:

@@ -97,9 +97,11 @@ def finetune(
     from resnetlab.data.sources.manifest import parse_split
     from resnetlab.finetune import api
     from resnetlab.finetune.request import FinetuneRequest
+    from resnetlab.models.configs.external import allow_typed
     from resnetlab.recipes.numerics import torchrun_env
     from resnetlab.schema import encode
 
+    allow_typed(model)
     request = FinetuneRequest(
         folder=folder,
         model=model,
@@ -193,9 +195,11 @@ def fixres(
     from resnetlab.data.sources.manifest import parse_split
     from resnetlab.finetune import api
     from resnetlab.finetune.request import FinetuneRequest
+    from resnetlab.models.configs.external import allow_typed
     from resnetlab.reports.fixres import page, write
     from resnetlab.schema import encode
 
+    allow_typed(model)
     request = FinetuneRequest(
         folder=folder,
         model=model,

@@ -154,10 +154,12 @@ def output_format(json: bool, csv: bool, markdown: bool) -> TableFormat:
 
 
 def _parse_model(name: str, stride_on: str = "", classes: int = 0) -> Any:
-    from resnetlab.models.configs.external import with_num_classes
+    from resnetlab.models.configs.external import allow_typed, check_code, with_num_classes
     from resnetlab.models.parse import parse_model
 
+    allow_typed(name)
     spec = parse_model({"name": name, "stride_on": stride_on} if stride_on else name, "MODEL", "")
+    check_code(spec)
     return with_num_classes(spec, classes) if classes else spec
 
 

@@ -77,11 +77,13 @@ def train(
 ) -> None:
     """Train one network."""
     from resnetlab.inspection.diagnostics_config import DiagnosticsConfig
+    from resnetlab.models.configs.external import allow_typed
     from resnetlab.recipes.numerics import Placement, parse_device
 
     if not all(part.strip().isdigit() for part in gradient_norms.split(",") if gradient_norms):
         what, fix = "not a list of epochs", "--gradient-norms 0,1,5"
         raise input_error("--gradient-norms", what, fix, got=gradient_norms)
+    allow_typed(model)
     norm_epochs = dict.fromkeys(int(part) for part in gradient_norms.split(",") if part)
     kind, index = parse_device(device) if device else (None, 0)
     fields = {

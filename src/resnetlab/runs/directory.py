@@ -23,6 +23,7 @@ from resnetlab.files import (
     write_text,
 )
 from resnetlab.inspection.diagnostics_config import BlockAblations, GradientNorms
+from resnetlab.models.configs.external import record_origin
 from resnetlab.runs.paths import LOCK, LOGITS, WEIGHTS, locate_runs
 from resnetlab.runs.records import Evaluation, Result, RunFile, RunRecord
 from resnetlab.schema import check_schema, decode, encode
@@ -98,6 +99,7 @@ class RunDirectory:
         table = read_json(self.path / "run.json")
         check_schema(table, str(self.path / "run.json"))
         file: RunFile = decode(RunFile, table, str(self.path / "run.json"))
+        record_origin(file.run.model, str(self.path / "run.json"))
         return file
 
     def result(self) -> Result | None:

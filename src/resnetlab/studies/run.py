@@ -14,7 +14,7 @@ from resnetlab.data.sources.torchvision_sets import is_download
 from resnetlab.errors import InputError, Problem, input_error
 from resnetlab.files import MAX_GENERATED_BYTES, is_locked, read_json, write_json
 from resnetlab.messages import Notify
-from resnetlab.models.configs.external import ExternalConfig
+from resnetlab.models.configs.external import ExternalConfig, check_code, record_origin
 from resnetlab.models.flops import model_cost
 from resnetlab.runs.directory import RunDirectory
 from resnetlab.runs.paths import LOCK, locate_runs
@@ -52,6 +52,8 @@ def plan_study(
     network does not fit them.
     """
     check_weights_exist(study)
+    for condition in study.conditions:
+        check_code(condition.model)
     facts = load_data_facts(study, root, notify, download=download)
     check_class_counts(study, facts)
     return replace(
@@ -145,6 +147,8 @@ def read_plan(folder: Path) -> Plan:
     if not path.exists():
         raise input_error(str(folder), "no study was started there", "resnetlab study run STUDY")
     plan: Plan = decode(Plan, read_json(path, MAX_GENERATED_BYTES), str(path))
+    for run in plan.runs:
+        record_origin(run.file.run.model, str(path))
     return plan
 
 
