@@ -26,14 +26,16 @@ from resnetlab.data.photo_loader import LOADER_BATCH_SIZE, Tta
 from resnetlab.errors import Problem, ResnetlabError, input_error
 from resnetlab.inspection.diagnostics_config import DiagnosticsConfig
 from resnetlab.messages import ItemCallback, Notify, silent
+from resnetlab.models.code_hash import check_unchanged
 from resnetlab.models.configs import ModelConfig
 from resnetlab.models.configs.external import allow_code, check_code, config_of
-from resnetlab.models.flops import model_cost
+from resnetlab.models.flops import model_cost, with_code
 from resnetlab.recipes.finetune import AnyRecipe
 from resnetlab.recipes.numerics import Placement
 from resnetlab.reports.render.latex import write_latex
 from resnetlab.reports.study.assemble import build_report
 from resnetlab.reports.write import write
+from resnetlab.runs.config import algorithm_version
 from resnetlab.runs.directory import RunDirectory
 from resnetlab.runs.records import RunRecord
 from resnetlab.schema import encode
@@ -54,6 +56,7 @@ from resnetlab.studies.run import (
     read_record,
     save_plan,
 )
+from resnetlab.studies.status import source_sha256, study_path
 from resnetlab.studies.study import Study
 from resnetlab.training.resolve import resolve_numerics
 
@@ -122,6 +125,8 @@ class LoadedStudy:
     """Command line that repeats the study; the report prints it."""
     resume_command: str = ""
     """Command line that continues the study on this machine, with all paths."""
+    source_sha256: str = ""
+    """SHA-256 of the study file and of the files that it names."""
 
     def plan(
         self,
@@ -146,7 +151,7 @@ class LoadedStudy:
         Raises:
             InputError: The data cannot be read, or a network does not fit them.
         """
-        return plan_study(
+        plan = plan_study(
             self.study,
             Path(output),
             executor or _local_executor(output),
@@ -155,6 +160,7 @@ class LoadedStudy:
             resume_command=_with_output(self.resume_command, output),
             download=download,
         )
+        return replace(plan, source_sha256=self.source_sha256)
 
     def plan_rounds(
         self,
@@ -201,6 +207,7 @@ class LoadedStudy:
                 counts,
                 resume if "--until-decided" in resume else resume + extra,
             )
+            plan = replace(plan, source_sha256=self.source_sha256)
             yield plan
             record = read_record(plan, Path(output))
             if any(cell.state != "finished" and cell.state != "missing" for cell in record.runs):
@@ -388,6 +395,7 @@ def load_study(
         study,
         command(name, strip_folders(data) if data else None, map(_without_folder, settings)),
         command(str(source), data, settings),
+        source_sha256(study_path(str(source))),
     )
 
 
@@ -430,7 +438,8 @@ def open_study(folder: str | Path, *, trust_code: bool = False) -> tuple[LoadedS
     plan = read_plan(Path(folder))
     for run in plan.runs if trust_code else ():
         allow_code(run.file.run.model)
-    return LoadedStudy(plan.study, plan.command, plan.resume_command), plan
+    loaded = LoadedStudy(plan.study, plan.command, plan.resume_command, plan.source_sha256)
+    return loaded, plan
 
 
 def plan_run(
@@ -470,6 +479,7 @@ def plan_run(
         load_data_facts(study, Path(output), notify, download=download),
         partial(resolve_numerics, single_run=True),
         model_cost,
+        with_code=with_code,
     )
 
 
@@ -545,9 +555,23 @@ def resume_job(
             "give a folder such as runs/digits-cifar-resnet56-s0-...",
         )
     file = directory.file()
+    current = algorithm_version(file.run.kind)
+    if file.run.algorithm_version != current and directory.result() is None:
+        what = "was begun by another version of the training algorithm"
+        fix = "install the version of resnetlab that began it, or train it again"
+        raise input_error(
+            str(folder),
+            what,
+            fix,
+            field="algorithm_version",
+            got=file.run.algorithm_version,
+            allowed=str(current),
+        )
     if trust_code:
         allow_code(file.run.model)
     check_code(file.run.model)
+    if directory.result() is None:
+        check_unchanged(file.run.model, str(folder))
     if data is not None:
         file = replace(file, data=replace(file.data, source=data))
     return Job(directory.path.name, file, from_step), directory.path.resolve().parent.parent

@@ -93,6 +93,11 @@ def check(source: str, kwargs: Mapping[str, Any]) -> None:
     _consent.shown.add(call)
 
 
+def announce(line: str) -> None:
+    """Show the user of this process a line about code."""
+    _consent.notify(line)
+
+
 def format_call(source: str, kwargs: Mapping[str, Any]) -> str:
     """Return a function with its arguments, at most 200 characters of them."""
     text = ", ".join(f"{name}={value!r}" for name, value in kwargs.items())

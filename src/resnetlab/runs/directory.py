@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import re
 import shutil
 import sys
 from collections.abc import Iterator
@@ -32,6 +33,9 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+
+_HASH_IN_NAME = re.compile(r"-s[0-9]+-([0-9a-f]{10})$")
+"""End of a run's id: its seed and the hash of its config."""
 
 PROFILE = "profile"
 """Subfolder with the profile of the last session that was profiled."""
@@ -95,11 +99,21 @@ class RunDirectory:
             write_json(path, encode(replace(existing, diagnostics=file.diagnostics)))
 
     def file(self) -> RunFile:
-        """Read run.json. Raises InputError when it is absent or has another schema version."""
+        """Read run.json.
+
+        Raises InputError when it is absent, has another schema version, or was edited, so that its
+        config does not hash to the id in the folder's name.
+        """
+        where = str(self.path / "run.json")
         table = read_json(self.path / "run.json")
-        check_schema(table, str(self.path / "run.json"))
-        file: RunFile = decode(RunFile, table, str(self.path / "run.json"))
-        record_origin(file.run.model, str(self.path / "run.json"))
+        check_schema(table, where)
+        file: RunFile = decode(RunFile, table, where)
+        expected = _HASH_IN_NAME.search(self.path.resolve().name)
+        if expected and expected[1] != file.run.hash:
+            what = "was edited: its config is not that of the run in the folder's name"
+            fix = "restore the file, or start a run with this config by train or study run"
+            raise input_error(where, what, fix, got=file.run.hash, allowed=expected[1])
+        record_origin(file.run.model, where)
         return file
 
     def result(self) -> Result | None:

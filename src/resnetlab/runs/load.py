@@ -10,6 +10,7 @@ from resnetlab.data.device_images import DeviceImages
 from resnetlab.data.splits import load_dataset
 from resnetlab.errors import input_error
 from resnetlab.messages import Notify, silent
+from resnetlab.models.code_hash import check_unchanged
 from resnetlab.models.configs.external import check_code
 from resnetlab.models.weights import load_weights, read_weights
 from resnetlab.runs.directory import RunDirectory, check_finished
@@ -48,6 +49,7 @@ def open_run(folder: Path, data: str = "", notify: Notify = silent) -> LoadedRun
     check_finished(folder)
     file = directory.file()
     check_code(file.run.model)
+    check_unchanged(file.run.model, str(folder))
     scratch_recipe(file.run.recipe, file.data_name)
     source = replace(file.data, source=data) if data else file.data
     dataset = load_dataset(source, folder.resolve().parent.parent / "cache", notify)

@@ -15,7 +15,7 @@ from resnetlab.errors import InputError, Problem, input_error
 from resnetlab.files import MAX_GENERATED_BYTES, is_locked, read_json, write_json
 from resnetlab.messages import Notify
 from resnetlab.models.configs.external import ExternalConfig, check_code, record_origin
-from resnetlab.models.flops import model_cost
+from resnetlab.models.flops import model_cost, with_code
 from resnetlab.runs.directory import RunDirectory
 from resnetlab.runs.paths import LOCK, locate_runs
 from resnetlab.runs.records import RunRecord
@@ -57,7 +57,7 @@ def plan_study(
     facts = load_data_facts(study, root, notify, download=download)
     check_class_counts(study, facts)
     return replace(
-        make_plan(study, facts, executor.resolve_numerics, model_cost, seed_counts),
+        make_plan(study, facts, executor.resolve_numerics, model_cost, seed_counts, with_code),
         command=command,
         resume_command=resume_command,
     )

@@ -6,6 +6,8 @@ mistake.
 
 from __future__ import annotations
 
+import hashlib
+import re
 import tomllib
 from collections import Counter
 from collections.abc import Mapping
@@ -15,10 +17,12 @@ from pathlib import Path
 from typing import Any
 
 from resnetlab.errors import input_error
-from resnetlab.files import MAX_GENERATED_BYTES, is_locked, read_json, read_jsonl
+from resnetlab.files import MAX_GENERATED_BYTES, is_locked, read_json, read_jsonl, sha256
 from resnetlab.runs.paths import LOCK, locate_runs
 from resnetlab.shell import is_path
 from resnetlab.stats.outcomes import OUTCOMES
+
+_FILE_NAME = re.compile(r"""["']([^"'\n]{1,300}\.(?:toml|csv))["']""")
 
 INVALID_TABLE_ERRORS = (KeyError, TypeError, AttributeError)
 """Errors that an invalid table raises when it is read without its schema."""
@@ -130,8 +134,8 @@ class StartedStudy:
     """Folders of the plan and the reports of a started study."""
 
     plan_folder: Path | None = None
-    """Report folder of the unchanged study; None if it has no plan or the study file is newer than
-    the plan.
+    """Report folder of the unchanged study; None if it has no plan or the study file has another
+    content than when it was planned.
     """
     has_report: bool = False
     """True if the unchanged study has a report, also of an older version of its file."""
@@ -141,26 +145,45 @@ class StartedStudy:
 
 def find_started(source: str, root: Path) -> StartedStudy:
     """Find the folders of a study under `root`, given its catalog name or TOML file."""
-    in_catalog = (
-        Path(str(resources.files("resnetlab.catalog"))) / "studies" / f"{Path(source).name}.toml"
-    )
-    path = in_catalog if not is_path(source) and in_catalog.exists() else Path(source)
+    path = study_path(source)
     try:
-        name, modified_ns = (
-            str(tomllib.loads(path.read_text(encoding="utf-8-sig"))["name"]),
-            path.stat().st_mtime_ns,
-        )
+        name = str(tomllib.loads(path.read_text(encoding="utf-8-sig"))["name"])
     except (OSError, ValueError, KeyError):
         return StartedStudy()
     plain = root / "studies" / name
-    current = (plain / "plan.json").exists() and (
-        plain / "plan.json"
-    ).stat().st_mtime_ns > modified_ns
+    current = _plan_field(plain, "source_sha256") == source_sha256(path)
     folders = sorted((root / "studies").glob(f"{name}-" + "[0-9a-f]" * 6))
     changed = tuple(
         folder for folder in folders if _has_report(folder) and _study_name(folder) == name
     )
     return StartedStudy(plain if current else None, _has_report(plain), changed)
+
+
+def study_path(source: str) -> Path:
+    """Return the TOML file of a study, given its catalog name or the path itself."""
+    in_catalog = (
+        Path(str(resources.files("resnetlab.catalog"))) / "studies" / f"{Path(source).name}.toml"
+    )
+    return in_catalog if not is_path(source) and in_catalog.exists() else Path(source)
+
+
+def source_sha256(path: Path) -> str:
+    """Return the SHA-256 of a study file and of the TOML and CSV files that it names."""
+    content = path.read_bytes()
+    names = dict.fromkeys(_FILE_NAME.findall(content.decode(errors="replace")))
+    total = hashlib.sha256(content)
+    for name in names:
+        for candidate in (path.parent / name, Path(name)):
+            if candidate.is_file():
+                total.update(sha256(candidate).encode())
+                break
+    return total.hexdigest()
+
+
+def _plan_field(folder: Path, field: str) -> object:
+    path = folder / "plan.json"
+    plan = read_json(path, MAX_GENERATED_BYTES) if path.exists() else {}
+    return plan.get(field) if isinstance(plan, dict) else None
 
 
 def _has_report(folder: Path) -> bool:

@@ -60,6 +60,11 @@ class ExternalConfig:
     """Standard deviation per channel, as `mean`."""
     class_names: tuple[str, ...] = ()
     """Class names of the outputs, in order; empty: as the weights state."""
+    code: dict[str, str] = dataclasses.field(default_factory=dict, hash=False)
+    """Hashes of the modules of a function, and of the names and shapes of its parameters.
+
+    A run records them, so that a network whose code changed is another one.
+    """
     license: str | None = None
     """License of the weights as an SPDX identifier; it changes nothing in a run."""
 
@@ -104,7 +109,8 @@ class ExternalConfig:
     @property
     def slug(self) -> str:
         """Source of the network, such as `timm/NAME`, with a `+` if there are more settings."""
-        return self.source if self == ExternalConfig(source=self.source) else f"{self.source}+"
+        plain = ExternalConfig(source=self.source, code=self.code)
+        return self.source if self == plain else f"{self.source}+"
 
     @property
     def title(self) -> str:
