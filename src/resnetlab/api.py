@@ -574,7 +574,8 @@ def resume_job(
         check_unchanged(file.run.model, str(folder))
     if data is not None:
         file = replace(file, data=replace(file.data, source=data))
-    return Job(directory.path.name, file, from_step), directory.path.resolve().parent.parent
+    path = directory.path.resolve()
+    return Job(path.name, file, from_step), path.parent.parent
 
 
 def resume(

@@ -25,7 +25,7 @@ from resnetlab.files import (
 )
 from resnetlab.inspection.diagnostics_config import BlockAblations, GradientNorms
 from resnetlab.models.configs.external import record_origin
-from resnetlab.runs.paths import LOCK, LOGITS, WEIGHTS, locate_runs
+from resnetlab.runs.paths import LOCK, LOGITS, WEIGHTS, check_run_id, locate_runs
 from resnetlab.runs.records import Evaluation, Result, RunFile, RunRecord
 from resnetlab.schema import check_schema, decode, encode
 
@@ -53,6 +53,7 @@ class RunDirectory:
 
         A folder with the same hash and another slug is the same run.
         """
+        check_run_id(run_id)
         path = root / "runs" / run_id
         return cls(path if path.exists() else locate_runs(root, [run_id])[run_id])
 

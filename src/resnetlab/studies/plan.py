@@ -19,7 +19,7 @@ from resnetlab.recipes.numerics import Numerics
 from resnetlab.recipes.train import Recipe, train_subset_size
 from resnetlab.runs.config import RunConfig, algorithm_version, run_id
 from resnetlab.runs.records import RunFile, RunRecord
-from resnetlab.schema import SCHEMA, strict_dataclass
+from resnetlab.schema import SCHEMA, RunId, strict_dataclass
 from resnetlab.studies.study import Condition, DataKey, Study
 
 Item = TypeVar("Item")
@@ -60,7 +60,7 @@ class PlannedRun:
 
     condition: str
     seed: int
-    id: str
+    id: RunId
     file: RunFile
     macs: int
     """Multiply-adds of the forward passes of the whole training: proportional to the cost of the

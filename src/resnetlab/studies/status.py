@@ -22,6 +22,7 @@ from resnetlab.runs.paths import LOCK, locate_runs
 from resnetlab.shell import is_path
 from resnetlab.stats.outcomes import OUTCOMES
 
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _FILE_NAME = re.compile(r"""["']([^"'\n]{1,300}\.(?:toml|csv))["']""")
 
 INVALID_TABLE_ERRORS = (KeyError, TypeError, AttributeError)
@@ -149,6 +150,8 @@ def find_started(source: str, root: Path) -> StartedStudy:
     try:
         name = str(tomllib.loads(path.read_text(encoding="utf-8-sig"))["name"])
     except (OSError, ValueError, KeyError):
+        return StartedStudy()
+    if not _NAME.fullmatch(name):  # the careful reader reports it
         return StartedStudy()
     plain = root / "studies" / name
     current = _plan_field(plain, "source_sha256") == source_sha256(path)
