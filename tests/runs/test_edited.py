@@ -53,7 +53,8 @@ def test_an_edited_run_is_refused_by_name_wherever_it_is_read(
     source = sorted((trained / "runs").iterdir())[0]
     folder = tmp_path / "runs" / source.name
     shutil.copytree(source, folder)
-    (folder / "result.json").unlink()  # as if it had been stopped
+    for name in ("result.json", "checksums.json"):  # as if it had been stopped
+        (folder / name).unlink()
     table = read_json(folder / "run.json")
     EDITS[field](table["run"])
     write_json(folder / "run.json", table)
@@ -98,6 +99,7 @@ def test_a_run_in_two_folders_counts_once(trained: Path, tmp_path: Path) -> None
     shutil.copytree(first, tmp_path / f"copy-{first.name}")
     comparison = compare(str(tmp_path / "*"), str(second))
     assert len(comparison.a.records) == 2
+    (tmp_path / f"copy-{first.name}" / "checksums.json").unlink()
     result = read_json(tmp_path / f"copy-{first.name}" / "result.json")
     result["test"]["top1_error_pct"] = 1.5
     write_json(tmp_path / f"copy-{first.name}" / "result.json", result)

@@ -13,10 +13,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from resnetlab.checksums import CHECKSUMS, RESTORE, changed_files, is_unchanged, renew_checksum
 from resnetlab.errors import InputError, input_error
 from resnetlab.files import MAX_GENERATED_BYTES, atomic_write, is_locked, read_json, sha256
 from resnetlab.inspection.diagnostics_config import BlockAblations, GradientNorms
-from resnetlab.runs.directory import RunDirectory
+from resnetlab.runs.directory import LARGE_FILES, RunDirectory
 from resnetlab.runs.paths import LOCK, LOGITS, WEIGHTS
 from resnetlab.runs.records import Result
 from resnetlab.schema import decode
@@ -54,6 +55,8 @@ class RunCheck:
     damage: tuple[Damage, ...]
     resume_command: str = ""
     """Command that resumes an unfinished run."""
+    note: str = ""
+    """Remark that is no damage."""
 
 
 def check_run(folder: Path) -> RunCheck:
@@ -84,6 +87,15 @@ def check_run(folder: Path) -> RunCheck:
             )
         return RunCheck(str(folder), "empty", tuple(damage))
     try:
+        damage += [
+            Damage(str(path), "corrupt", what, RESTORE)
+            for path, what in changed_files(folder, LARGE_FILES)
+        ]
+    except InputError as error:
+        damage.append(
+            Damage(str(folder / CHECKSUMS), "unreadable", error.problems[0].what, RESTORE)
+        )
+    try:
         directory.file()
     except InputError as error:
         fix = _remove_and_repeat(folder)
@@ -104,7 +116,8 @@ def check_run(folder: Path) -> RunCheck:
         return RunCheck(str(folder), "finished", tuple(damage))
     if result is not None:
         damage += _tensors(folder, result)
-    return RunCheck(str(folder), "finished", tuple(damage))
+    note = "" if (folder / CHECKSUMS).exists() else f"no {CHECKSUMS}: no change is noticed"
+    return RunCheck(str(folder), "finished", tuple(damage), note=note)
 
 
 def repair(folder: Path) -> list[str]:
@@ -122,8 +135,11 @@ def repair(folder: Path) -> list[str]:
             mended.append(damage.path)
         elif damage.kind == "torn line":
             complete = [line for line in path.read_bytes().splitlines() if _is_record(line)]
+            renew = (folder / CHECKSUMS).exists() and is_unchanged(folder, path.name)
             with atomic_write(path, "wb") as file:
                 file.write(b"".join(line + b"\n" for line in complete))
+            if renew:
+                renew_checksum(folder, path.name)
             mended.append(damage.path)
     return mended
 
@@ -213,7 +229,10 @@ def _tensors(folder: Path, result: Result) -> Iterator[Damage]:
                 _repeat_command(folder),
             )
     if logits.exists():
-        if problem := safetensors_problem(logits):
+        if not is_unchanged(folder, LOGITS) and (folder / CHECKSUMS).exists():
+            what = f"differs from its SHA-256 in {CHECKSUMS}"
+            yield Damage(str(logits), "corrupt", what, _repeat_command(folder))
+        elif problem := safetensors_problem(logits):
             yield Damage(str(logits), "corrupt", problem, _repeat_command(folder))
     elif result.weights_sha256 and result.test is not None:
         yield Damage(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 import re
 import shutil
@@ -12,6 +13,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from resnetlab.checksums import (
+    CHECKSUMS,
+    check_file,
+    check_files,
+    is_unchanged,
+    renew_checksum,
+    write_checksums,
+)
 from resnetlab.errors import InputError, input_error
 from resnetlab.files import (
     append_jsonl,
@@ -33,6 +42,9 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+
+CHECKED_FILES = ("run.json", "metrics.jsonl", "provenance.jsonl", "result.json")
+LARGE_FILES = (WEIGHTS, LOGITS)
 
 _HASH_IN_NAME = re.compile(r"-s[0-9]+-([0-9a-f]{10})$")
 """End of a run's id: its seed and the hash of its config."""
@@ -123,12 +135,15 @@ class RunDirectory:
         return decode(Result, read_json(path), str(path)) if path.exists() else None
 
     def commit(self, result: Result) -> bool:
-        """Write the result once and remove the checkpoints.
+        """Write the result once, with the checksums of all files, and remove the checkpoints.
 
         Return False if another process wrote it before.
         """
         text = json.dumps(encode(result), indent=1) + "\n"
         won = write_once(self.path / "result.json", text)
+        if won:
+            diagnostics = (f"diagnostics/{path.name}" for path in self._diagnostics())
+            write_checksums(self.path, (*CHECKED_FILES, *LARGE_FILES, *diagnostics))
         shutil.rmtree(self.checkpoints, ignore_errors=True)
         return won
 
@@ -180,7 +195,8 @@ class RunDirectory:
 
     def save_block_ablation(self, ablations: BlockAblations) -> None:
         """Write the block ablation atomically."""
-        write_json(self.path / "diagnostics" / "block-ablation.json", encode(ablations))
+        with self._renewed_checksum("diagnostics/block-ablation.json"):
+            write_json(self.path / "diagnostics" / "block-ablation.json", encode(ablations))
 
     def profile(self) -> str:
         """Read the time table of the last profiled session; return an empty string if there is
@@ -196,6 +212,7 @@ class RunDirectory:
         path = self.path / LOGITS
         if not path.exists():
             return None
+        check_file(path)
         from safetensors.numpy import load_file
         from scipy.special import softmax
 
@@ -217,18 +234,43 @@ class RunDirectory:
             and not (self.path / "diagnostics" / "block-ablation.json").exists()
         )
 
+    def _diagnostics(self) -> Iterator[Path]:
+        return (self.path / "diagnostics").glob("*.json")
+
+    @contextlib.contextmanager
+    def _renewed_checksum(self, name: str) -> Iterator[None]:
+        """Renew the checksum of a file that the `with` block writes, if it had not changed before.
+
+        An unfinished run has no checksums.
+        """
+        renew = (self.path / CHECKSUMS).exists() and is_unchanged(self.path, name)
+        yield
+        if renew:
+            renew_checksum(self.path, name)
+
+    def metrics_sha256(self, step: int) -> str:
+        """Return the SHA-256 of the evaluations up to `step`, which a checkpoint records."""
+        lines = [encode(line) for line in self.metrics() if line.step <= step]
+        return hashlib.sha256(json.dumps(lines).encode()).hexdigest()
+
     def _gradient_norms_path(self, gradients: GradientNorms) -> Path:
         return self.path / "diagnostics" / f"gradient-norms-{gradients.epoch:g}.json"
 
     def log_event(self, event: dict[str, Any]) -> None:
         """Append a line to provenance.jsonl."""
         self.path.mkdir(parents=True, exist_ok=True)
-        append_jsonl(self.path / "provenance.jsonl", event)
+        with self._renewed_checksum("provenance.jsonl"):
+            append_jsonl(self.path / "provenance.jsonl", event)
 
     def record(self) -> RunRecord | None:
-        """Read the whole record of the run; return None if the run has not started."""
+        """Read the whole record of the run; return None if the run has not started.
+
+        Raises InputError if a file of a finished run changed since. The weights and the outputs for
+        the test images are checked where they are read.
+        """
         if not (self.path / "run.json").exists():
             return None
+        check_files(self.path, LARGE_FILES)
         return RunRecord(
             id=self.path.name,
             file=self.file(),

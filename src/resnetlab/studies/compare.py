@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from resnetlab.checksums import check_file
 from resnetlab.errors import input_error
 from resnetlab.runs.directory import RunDirectory
 from resnetlab.runs.records import RunRecord
@@ -216,6 +217,8 @@ def _disagreement(a: RunSet, b: RunSet) -> Disagreement | None:
     files = [Path(runs.records[0].folder) / "logits-test.safetensors" for runs in (a, b)]
     if not all(path.exists() for path in files):
         return None
+    for path in files:
+        check_file(path)
     saved = [load_file(path) for path in files]
     if not all("labels" in tensors for tensors in saved):
         return None

@@ -16,6 +16,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
+from resnetlab.checksums import check_file
 from resnetlab.errors import input_error
 from resnetlab.files import MAX_GENERATED_BYTES, is_locked, read_json, read_jsonl, sha256
 from resnetlab.runs.paths import LOCK, locate_runs
@@ -114,6 +115,8 @@ def _outcome(run: Path) -> tuple[str, bool]:
     if not (run / "run.json").exists():
         return ("running" if is_locked(run / LOCK) else "waiting"), False
     if (run / "result.json").exists():
+        check_file(run / "run.json")
+        check_file(run / "result.json")
         return _check_status(read_json(run / "result.json")["status"]), True
     if is_locked(run / LOCK):
         return "running", False
