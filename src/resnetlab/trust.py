@@ -32,7 +32,7 @@ class _Consent:
     functions: set[str] = field(default_factory=set)
     calls: set[Call] = field(default_factory=set)
     origins: dict[Call, str] = field(default_factory=dict)
-    shown: set[Call] = field(default_factory=set)
+    announced: set[Call] = field(default_factory=set)
     notify: Notify = silent
 
 
@@ -88,9 +88,9 @@ def check(source: str, kwargs: Mapping[str, Any]) -> None:
             "trust_code=True)"
         )
         raise input_error(where or source, what, fix)
-    if where and call not in _consent.shown and not source.startswith(TRUSTED_PREFIX):
+    if where and call not in _consent.announced and not source.startswith(TRUSTED_PREFIX):
         _consent.notify(f"custom code: {format_call(source, kwargs)}, named by {where}")
-    _consent.shown.add(call)
+    _consent.announced.add(call)
 
 
 def announce(line: str) -> None:

@@ -86,6 +86,7 @@ def files(workspace: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> I
     shutil.copytree(honest, run)
     write_json(run / "run.json", run_table)
     shutil.copy(weights / "weights.safetensors", run)
+    (run / "checksums.json").unlink()
     unfinished = root / "other" / "runs" / run.name
     shutil.copytree(run, unfinished)
     (unfinished / "result.json").unlink()
@@ -101,6 +102,7 @@ def files(workspace: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> I
     config.write_text('source = "strangers:Net"\n')
     plan = root / "studies" / "small"
     shutil.copytree(next((workspace / "studies").iterdir()), plan)
+    (plan / "checksums.json").unlink()
     for name in ("plan.json", "report.json"):
         replaced = _replace_models(read_json(plan / name), table)
         write_json(plan / name, replaced)

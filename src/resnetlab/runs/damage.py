@@ -13,7 +13,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from resnetlab.checksums import CHECKSUMS, RESTORE, changed_files, is_unchanged, renew_checksum
+from resnetlab.checksums import (
+    CHECKSUMS,
+    RESTORE,
+    changed_files,
+    is_unchanged,
+    read_checksums,
+    renew_checksum,
+)
 from resnetlab.errors import InputError, input_error
 from resnetlab.files import MAX_GENERATED_BYTES, atomic_write, is_locked, read_json, sha256
 from resnetlab.inspection.diagnostics_config import BlockAblations, GradientNorms
@@ -87,15 +94,6 @@ def check_run(folder: Path) -> RunCheck:
             )
         return RunCheck(str(folder), "empty", tuple(damage))
     try:
-        damage += [
-            Damage(str(path), "corrupt", what, RESTORE)
-            for path, what in changed_files(folder, LARGE_FILES)
-        ]
-    except InputError as error:
-        damage.append(
-            Damage(str(folder / CHECKSUMS), "unreadable", error.problems[0].what, RESTORE)
-        )
-    try:
         directory.file()
     except InputError as error:
         fix = _remove_and_repeat(folder)
@@ -116,6 +114,8 @@ def check_run(folder: Path) -> RunCheck:
         return RunCheck(str(folder), "finished", tuple(damage))
     if result is not None:
         damage += _tensors(folder, result)
+    known = {item.path for item in damage}
+    damage += [item for item in _changed(folder) if item.path not in known]
     note = "" if (folder / CHECKSUMS).exists() else f"no {CHECKSUMS}: no change is noticed"
     return RunCheck(str(folder), "finished", tuple(damage), note=note)
 
@@ -135,7 +135,7 @@ def repair(folder: Path) -> list[str]:
             mended.append(damage.path)
         elif damage.kind == "torn line":
             complete = [line for line in path.read_bytes().splitlines() if _is_record(line)]
-            renew = (folder / CHECKSUMS).exists() and is_unchanged(folder, path.name)
+            renew = (folder / CHECKSUMS).exists() and not _differs(folder, path.name)
             with atomic_write(path, "wb") as file:
                 file.write(b"".join(line + b"\n" for line in complete))
             if renew:
@@ -229,7 +229,7 @@ def _tensors(folder: Path, result: Result) -> Iterator[Damage]:
                 _repeat_command(folder),
             )
     if logits.exists():
-        if not is_unchanged(folder, LOGITS) and (folder / CHECKSUMS).exists():
+        if _differs(folder, LOGITS):
             what = f"differs from its SHA-256 in {CHECKSUMS}"
             yield Damage(str(logits), "corrupt", what, _repeat_command(folder))
         elif problem := safetensors_problem(logits):
@@ -238,6 +238,22 @@ def _tensors(folder: Path, result: Result) -> Iterator[Damage]:
         yield Damage(
             str(logits), "missing", "missing, although the run was tested", _repeat_command(folder)
         )
+
+
+def _differs(folder: Path, name: str) -> bool:
+    try:
+        return name in read_checksums(folder) and not is_unchanged(folder, name)
+    except InputError:  # reported as damage of the list itself
+        return False
+
+
+def _changed(folder: Path) -> Iterator[Damage]:
+    """Yield the files of a finished run that differ from their checksums."""
+    try:
+        for path, what in changed_files(folder, LARGE_FILES):
+            yield Damage(str(path), "corrupt", what, RESTORE)
+    except InputError as error:
+        yield Damage(str(folder / CHECKSUMS), "unreadable", error.problems[0].what, RESTORE)
 
 
 def _checkpoints(directory: RunDirectory) -> Iterator[Damage]:

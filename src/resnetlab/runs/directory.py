@@ -270,7 +270,8 @@ class RunDirectory:
         """
         if not (self.path / "run.json").exists():
             return None
-        check_files(self.path, LARGE_FILES)
+        if (self.path / "result.json").exists():
+            check_files(self.path, LARGE_FILES)
         return RunRecord(
             id=self.path.name,
             file=self.file(),

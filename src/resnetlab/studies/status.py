@@ -115,9 +115,10 @@ def _outcome(run: Path) -> tuple[str, bool]:
     if not (run / "run.json").exists():
         return ("running" if is_locked(run / LOCK) else "waiting"), False
     if (run / "result.json").exists():
+        status = _check_status(read_json(run / "result.json")["status"])
         check_file(run / "run.json")
         check_file(run / "result.json")
-        return _check_status(read_json(run / "result.json")["status"]), True
+        return status, True
     if is_locked(run / LOCK):
         return "running", False
     events = read_jsonl(run / "provenance.jsonl")
