@@ -76,7 +76,7 @@ def is_allowed(source: str, kwargs: Mapping[str, Any]) -> bool:
     )
 
 
-def check(source: str, kwargs: Mapping[str, Any]) -> None:
+def check_consent(source: str, kwargs: Mapping[str, Any]) -> None:
     """Raise InputError unless the function may be imported and called. Announce it once if so."""
     call = _call(source, kwargs)
     where = _consent.origins.get(call, "")

@@ -29,8 +29,8 @@ def with_module_hashes(model: T) -> T:
     """Return `model` with the hashes of its modules now; other networks are unchanged."""
     if not (isinstance(model, ExternalConfig) and model.has_own_code):
         return model
-    kept = {key: value for key, value in model.code.items() if key == PARAMETERS}
-    return dataclasses.replace(model, code=module_hashes(model.source) | kept)
+    shapes = {key: value for key, value in model.code.items() if key == PARAMETERS}
+    return dataclasses.replace(model, code=module_hashes(model.source) | shapes)
 
 
 def module_hashes(source: str) -> dict[str, str]:

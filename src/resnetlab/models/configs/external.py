@@ -169,7 +169,7 @@ def code_is_allowed(model: object) -> bool:
 def check_code(model: object) -> None:
     """Raise InputError if `model` needs code that is not allowed to run."""
     if isinstance(model, ExternalConfig) and model.has_own_code:
-        trust.check(model.source, model.kwargs)
+        trust.check_consent(model.source, model.kwargs)
 
 
 def with_weights_hash(model: T) -> T:
