@@ -20,6 +20,7 @@ from resnetlab.studies.executors.local import LocalExecutor
 from resnetlab.studies.parsing.study_file import load_study
 from resnetlab.studies.plan import Plan, folder_name
 from resnetlab.studies.run import plan_study, save_plan
+from resnetlab.studies.status import source_sha256
 from resnetlab.training.interleave import round_robin
 
 SEEDS = 10
@@ -54,6 +55,7 @@ def fabricate(root: Path, runs: int) -> Path:
     plan = plan_study(
         load_study(file), root, backend, lambda _: None, "resnetlab study run fabricated.toml"
     )
+    plan = replace(plan, source_sha256=source_sha256(file))
     save_plan(plan, root)
     result = _trained(plan, root)
     _copy(plan, root, result)

@@ -35,6 +35,11 @@ settings.register_profile("fast", max_examples=25, derandomize=True, deadline=No
 settings.register_profile("all", max_examples=200, deadline=None)
 settings.load_profile("fast")
 
+# The networks of tests are in tests/helpers; files may name them as those of a trusted package.
+_CONFIG = Path(os.environ["XDG_CONFIG_HOME"]) / "resnetlab" / "config.toml"
+_CONFIG.parent.mkdir(parents=True)
+_CONFIG.write_text('trusted_packages = ["helpers"]\n')
+
 atexit.register(shutil.rmtree, os.environ["RESNETLAB_CACHE"], ignore_errors=True)
 
 # These tests find processes in /proc and use signals and process groups of POSIX.

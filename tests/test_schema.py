@@ -112,7 +112,7 @@ class House:
 
 
 FIELDS = "animal, animals, color, floors, label, share, street"
-NAMES = "a string, 1 to 64 letters, digits, '.', '_' or '-'"
+NAMES = "a string, a letter or digit, then up to 63 more, '.', '_' or '-'"
 
 
 def error_text(form: Any, value: object, field: str = "") -> list[str]:

@@ -63,7 +63,10 @@ def test_the_home_of_a_person_is_written_as_a_wave(monkeypatch: pytest.MonkeyPat
         ("cache = ", "not TOML: "),
         (
             "cahce = '/data'",
-            'cahce: no such key (allowed: cache, offline). Fix: did you mean "cache"?',
+            (
+                "cahce: no such key (allowed: cache, offline, trusted_packages). Fix: did you mean "
+                '"cache"?'
+            ),
         ),
         ("offline = 'yes'", "offline: another kind of value (got 'yes'; allowed: true or false)"),
         (

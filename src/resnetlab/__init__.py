@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from resnetlab.loaded_study import LoadedStudy, StudyOutcome
     from resnetlab.models.build import build_model
     from resnetlab.models.configs import CifarConfig, cifar_config
+    from resnetlab.models.factory import model_factory
     from resnetlab.recipes.numerics import Numerics, Placement
     from resnetlab.recipes.train import SGD, Adam, AdamW, Recipe, RMSprop
     from resnetlab.runs.records import Evaluation, Result, RunRecord, Scores
@@ -51,6 +52,7 @@ _NAMES_BY_MODULE = {
     "loaded_study": ("LoadedStudy", "StudyOutcome"),
     "models.build": ("build_model",),
     "models.configs": ("CifarConfig", "cifar_config"),
+    "models.factory": ("model_factory",),
     "runs.records": ("Evaluation", "Result", "RunRecord", "Scores"),
     "studies.claims": ("Claim",),
     "studies.parsing.study_file": ("load_recipe",),
@@ -92,6 +94,7 @@ __all__ = [
     "load_model",
     "load_recipe",
     "load_study",
+    "model_factory",
     "open_study",
     "resume",
     "train",

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from resnetlab.data.config import DataConfig
 from resnetlab.data.photo_loader import LOADER_BATCH_SIZE, Tta
@@ -15,6 +15,7 @@ from resnetlab.inspection.diagnostics_config import DiagnosticsConfig
 from resnetlab.loaded_study import LoadedStudy
 from resnetlab.messages import ItemCallback, Notify, silent
 from resnetlab.models.configs import ModelConfig
+from resnetlab.models.configs.external import allow_code
 from resnetlab.recipes.finetune import AnyRecipe
 from resnetlab.runs.records import RunRecord
 from resnetlab.studies.commands import continue_command, repeat_command
@@ -22,10 +23,9 @@ from resnetlab.studies.executors.base import Job
 from resnetlab.studies.parsing.overrides import Overrides
 from resnetlab.studies.parsing.study_file import load_study as read_study
 from resnetlab.studies.plan import Plan
-from resnetlab.studies.run import (
-    read_plan,
-)
+from resnetlab.studies.run import read_plan
 from resnetlab.studies.single_run import plan_run, resume_job, run_job
+from resnetlab.studies.status import source_sha256, study_path
 
 if TYPE_CHECKING:
     from resnetlab.deploy.inputs import LabeledImages, SplitName
@@ -43,6 +43,7 @@ def load_study(
     settings: Sequence[str] = (),
     seeds: int | Sequence[int] | None = None,
     budget: bool = False,
+    trust_code: bool = False,
 ) -> LoadedStudy:
     """Load a study by its catalog name (`digits`) or from a TOML file.
 
@@ -52,6 +53,7 @@ def load_study(
         settings: Values for single fields, such as `"recipe.epochs=2"`.
         seeds: Seeds that replace those of the study; the number 3 stands for the seeds 0, 1 and 2.
         budget: True for the reduced variant of the study, for two cores and under an hour.
+        trust_code: Consent to run the code (`package.module:function`) that the study names.
 
     Returns:
         The study, ready to run.
@@ -69,14 +71,22 @@ def load_study(
     overrides = Overrides(data=data, settings=tuple(settings), seeds=numbers, budget=budget)
     study = read_study(source, overrides)
     words = (data, settings, numbers, budget)
-    return LoadedStudy(study, repeat_command(source, *words), continue_command(source, *words))
+    for condition in study.conditions if trust_code else ():
+        allow_code(condition.model)
+    return LoadedStudy(
+        study,
+        repeat_command(source, *words),
+        continue_command(source, *words),
+        source_sha256(study_path(str(source))),
+    )
 
 
-def open_study(folder: str | Path) -> tuple[LoadedStudy, Plan]:
+def open_study(folder: str | Path, *, trust_code: bool = False) -> tuple[LoadedStudy, Plan]:
     """Open a started study from the folder of its report.
 
     Args:
         folder: Folder of the report, for example `studies/digits`.
+        trust_code: Consent to run the code (`package.module:function`) that the study names.
 
     Returns:
         The study and its plan.
@@ -85,11 +95,14 @@ def open_study(folder: str | Path) -> tuple[LoadedStudy, Plan]:
         InputError: The folder contains no plan.
     """
     plan = read_plan(Path(folder))
-    return LoadedStudy(plan.study, plan.command, plan.resume_command), plan
+    for run in plan.runs if trust_code else ():
+        allow_code(run.file.run.model)
+    loaded = LoadedStudy(plan.study, plan.command, plan.resume_command, plan.source_sha256)
+    return loaded, plan
 
 
 def train(
-    model: str | ModelConfig,
+    model: str | ModelConfig | Callable[..., Any],
     data: str | DataConfig,
     recipe: str | AnyRecipe = "cifar",
     *,
@@ -98,6 +111,7 @@ def train(
     diagnostics: DiagnosticsConfig | None = None,
     output: str | Path = ".",
     should_stop: Callable[[], bool] = lambda: False,
+    trust_code: bool = False,
 ) -> RunRecord:
     """Train one network and return its record: `rl.train("cifar-resnet20", "digits",
     "digits").result.test`.
@@ -105,7 +119,8 @@ def train(
     A finished run is read, not run again.
 
     Args:
-        model: Name in the catalog, TOML file, or config of the network.
+        model: Name in the catalog, TOML file, config of the network, or a function of a module of
+            yours that builds it.
         data: Name of a data set, path of an .npz file or a folder, or a `DataConfig`.
         recipe: Name in the catalog, TOML file, or config of the training recipe.
         seed: Seed of the initial weights, the order of the images and the augmentation.
@@ -115,6 +130,8 @@ def train(
         output: Folder that contains `runs`.
         should_stop: Function that is called between steps; training ends with a checkpoint once it
             returns True.
+        trust_code: Consent to run the code (`package.module:function`) that `model` or its file
+            names. A function that is passed itself needs no consent.
 
     Returns:
         The record of the run: its config, its metrics by epoch and its result.
@@ -125,7 +142,14 @@ def train(
         UnfinishedError: The run has no result.
     """
     plan = plan_run(
-        model, data, recipe, seed=seed, settings=settings, diagnostics=diagnostics, output=output
+        model,
+        data,
+        recipe,
+        seed=seed,
+        settings=settings,
+        diagnostics=diagnostics,
+        output=output,
+        trust_code=trust_code,
     )
     return run_job(Job(plan.runs[0].id, plan.runs[0].file), Path(output), should_stop)
 
@@ -136,6 +160,7 @@ def resume(
     from_step: int | None = None,
     data: str | None = None,
     should_stop: Callable[[], bool] = lambda: False,
+    trust_code: bool = False,
 ) -> RunRecord:
     """Resume an interrupted run.
 
@@ -145,6 +170,7 @@ def resume(
         data: Present path of the data, if it has changed.
         should_stop: Function that is called between steps; training ends with a checkpoint once it
             returns True.
+        trust_code: Consent to run the code (`package.module:function`) that the run names.
 
     Returns:
         The record of the run.
@@ -154,7 +180,7 @@ def resume(
         ResourceError: The disk is full.
         UnfinishedError: The run has no result.
     """
-    job, root = resume_job(folder, from_step=from_step, data=data)
+    job, root = resume_job(folder, from_step=from_step, data=data, trust_code=trust_code)
     return run_job(job, root, should_stop)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -83,6 +83,8 @@ class LoadedStudy:
     """Command line that repeats the study; the report prints it."""
     resume_command: str = ""
     """Command line that continues the study on this machine, with all paths."""
+    source_sha256: str = ""
+    """SHA-256 of the study file and of the files that it names."""
 
     def plan(
         self,
@@ -107,7 +109,7 @@ class LoadedStudy:
         Raises:
             InputError: The data cannot be read, or a network does not fit them.
         """
-        return plan_study(
+        plan = plan_study(
             self.study,
             Path(output),
             executor or _local_executor(output),
@@ -116,6 +118,7 @@ class LoadedStudy:
             resume_command=self._continue_command(output),
             download=download,
         )
+        return replace(plan, source_sha256=self.source_sha256)
 
     def plan_rounds(
         self,
@@ -146,14 +149,15 @@ class LoadedStudy:
         if max_seeds is None:
             yield self.plan(output, notify, executor)
             return
-        yield from plan_rounds(
+        for plan in plan_rounds(
             with_looks(self.study, max_seeds),
             Path(output),
             executor or _local_executor(output),
             notify,
             f"{self.command} --until-decided --max-seeds {max_seeds}",
             self._continue_command(output, max_seeds),
-        )
+        ):
+            yield replace(plan, source_sha256=self.source_sha256)
 
     def execute(
         self,

@@ -37,7 +37,10 @@ NonNegativeInt = Annotated[int, Field(ge=0)]
 NonNegativeFloat = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 PositiveFloat = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 UnitInterval = Annotated[float, Field(ge=0, lt=1)]
-Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,64}$")]
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
+"""Name of a study or a source, which names its folder, so that it is never a path or an option."""
+RunId = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9.+_-]{0,127}$")]
+"""Id of a run, which names its folder."""
 HttpsUrl = Annotated[str, Field(pattern=r"^(https://[A-Za-z0-9._/-]{1,200})?$")]
 """HTTPS address, or an empty string."""
 
@@ -428,7 +431,7 @@ def _describe_allowed(type_: Any) -> str:
         "gt": lambda bound: f"above {bound:g}",
         "le": lambda bound: f"at most {bound:g}",
         "lt": lambda bound: f"below {bound:g}",
-        "pattern": lambda _: "1 to 64 letters, digits, '.', '_' or '-'",
+        "pattern": lambda _: "a letter or digit, then up to 63 more, '.', '_' or '-'",
     }
     for mark in typing.get_args(type_)[1:] if typing.get_origin(type_) is Annotated else ():
         for rule in getattr(mark, "metadata", [mark]):

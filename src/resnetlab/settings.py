@@ -2,7 +2,7 @@
 
 An environment variable has priority over the configuration file, and the file over the default of
 the system. The file is `config.toml` in the user's configuration folder (`~/.config/resnetlab` on
-Linux). Its keys are `cache` and `offline`.
+Linux). Its keys are `cache`, `offline` and `trusted_packages`.
 """
 
 from __future__ import annotations
@@ -20,7 +20,12 @@ CACHE_VARIABLE = "RESNETLAB_CACHE"
 OFFLINE_VARIABLE = "RESNETLAB_OFFLINE"
 """Environment variable: 1 forbids downloads, 0 allows them whatever the configuration file says."""
 
-CONFIG_KEYS: dict[str, type] = {"cache": str, "offline": bool}
+CONFIG_KEYS: dict[str, type] = {"cache": str, "offline": bool, "trusted_packages": list}
+_ALLOWED_VALUES = {
+    str: "the path of a folder, in quotes",
+    bool: "true or false",
+    list: 'names of packages: ["mynetworks"]',
+}
 BOOLEAN_WORDS = {
     "1": True,
     "true": True,
@@ -72,6 +77,18 @@ def is_offline() -> bool:
     return BOOLEAN_WORDS[text.strip().lower()]
 
 
+def trusted_packages() -> tuple[str, ...]:
+    """Return the packages of networks that files may name without further consent.
+
+    Raises InputError.
+    """
+    return tuple(_read_config().get("trusted_packages", ()))
+
+
+def _is_package(name: object) -> bool:
+    return isinstance(name, str) and all(part.isidentifier() for part in name.split("."))
+
+
 def check_downloads_allowed(name: str, fix: str) -> None:
     """Raise InputError if downloads are forbidden; `fix` names a file to provide instead."""
     if is_offline():
@@ -112,10 +129,9 @@ def _read_config() -> dict[str, Any]:
                     str(path), "no such key", suggestion, field=key, allowed=", ".join(CONFIG_KEYS)
                 )
             )
-        elif type(value) is not CONFIG_KEYS[key]:
-            allowed = (
-                "the path of a folder, in quotes" if CONFIG_KEYS[key] is str else "true or false"
-            )
+        elif type(value) is not CONFIG_KEYS[key] or (
+            isinstance(value, list) and not all(map(_is_package, value))
+        ):
             problems.append(
                 Problem(
                     str(path),
@@ -123,7 +139,7 @@ def _read_config() -> dict[str, Any]:
                     fix,
                     field=key,
                     got=repr(value),
-                    allowed=allowed,
+                    allowed=_ALLOWED_VALUES[CONFIG_KEYS[key]],
                 )
             )
     if problems:

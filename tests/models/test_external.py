@@ -16,12 +16,14 @@ import pytest
 import torch
 from torch import nn
 
+from resnetlab import trust
 from resnetlab.errors import InputError
 from resnetlab.files import sha256
 from resnetlab.models import external
 from resnetlab.models.build import build_model
 from resnetlab.models.configs import ExternalConfig, ModelConfig
 from resnetlab.models.external import local_weights_path, weights_metadata
+from resnetlab.models.factory import model_factory
 from resnetlab.models.flops import model_cost
 from resnetlab.models.parse import parse_model
 from resnetlab.models.weights import WeightsMetadata, read_weights, write_weights
@@ -47,11 +49,21 @@ def tiny(num_classes: int = 2, width: int = 4, channels: int = 3) -> nn.Module:
     )
 
 
+def fixed() -> nn.Sequential:
+    return nn.Sequential(*tiny(3).children())
+
+
+NAMES = ("tiny", "wrong", "fixed", "none", "undeclared")
+
+
 @pytest.fixture
 def custom_model(monkeypatch: pytest.MonkeyPatch) -> str:
     module: Any = types.ModuleType("ownpackage")
-    module.tiny, module.wrong, module.fixed = tiny, lambda: 5, lambda: tiny(3)
+    module.tiny, module.wrong, module.fixed = tiny, model_factory(lambda: 5), fixed
+    module.undeclared = lambda: tiny(3)
     monkeypatch.setitem(sys.modules, "ownpackage", module)
+    for source in ("no_such_package:f", *(f"ownpackage:{name}" for name in NAMES)):
+        trust.allow(source)
     return "ownpackage:tiny"
 
 
@@ -240,6 +252,10 @@ def test_a_library_that_is_not_installed_names_the_extra(monkeypatch: pytest.Mon
         (
             ExternalConfig(source="ownpackage:wrong"),
             "ownpackage:wrong: gives a int, not a torch.nn.Module.",
+        ),
+        (
+            ExternalConfig(source="ownpackage:undeclared"),
+            "ownpackage:undeclared: is not declared as a function that builds networks.",
         ),
     ],
 )

@@ -179,6 +179,7 @@ def test_a_run_leaves_the_files_that_its_readers_expect(tmp_path: Path, small_np
         "provenance.jsonl",
         "metrics.jsonl",
         "result.json",
+        "checksums.json",
         "weights.safetensors",
         "logits-test.safetensors",
     }

@@ -21,6 +21,7 @@ from typing import Any, TypeVar
 
 from resnetlab import files
 from resnetlab.analysis.ensembles import EnsembleRow, ensemble_rows
+from resnetlab.checksums import CHECKSUMS, check_files, write_checksums
 from resnetlab.data.config import DataConfig, Split
 from resnetlab.errors import input_error
 from resnetlab.inspection.diagnostics_config import BlockAblation, LayerNorms
@@ -385,11 +386,18 @@ def _without_paths(study: Study) -> Study:
 # --------------------------------------------------------------------------------------------------
 
 
+DATA_FILES = (
+    *("report.json", "results.csv", "curves.csv"),
+    *("layers.csv", "blocks.csv", "ensembles.csv"),
+)
+
+
 def save(study_data: StudyData, folder: Path) -> None:
     """Write report.json, results.csv, curves.csv and optional files, each atomically."""
     without_tables = replace(
         study_data, rows=(), curve_points=(), gradient_norms=(), blocks=(), ensembles=()
     )
+    (folder / CHECKSUMS).unlink(missing_ok=True)  # a kill leaves files without checksums
     files.write_json(folder / "report.json", {"schema": SCHEMA} | without_defaults(without_tables))
     files.write_text(folder / "results.csv", _to_csv(RunRow, study_data.rows))
     files.write_text(folder / "curves.csv", _to_csv(CurvePoint, study_data.curve_points))
@@ -399,10 +407,12 @@ def save(study_data: StudyData, folder: Path) -> None:
         files.write_text(folder / "blocks.csv", _to_csv(BlockRow, study_data.blocks))
     if study_data.ensembles:
         files.write_text(folder / "ensembles.csv", _to_csv(EnsembleRow, study_data.ensembles))
+    write_checksums(folder, DATA_FILES)
 
 
 def load(folder: Path) -> StudyData:
     """Read the evidence that `save` wrote. Raises InputError that names the file and the field."""
+    check_files(folder)
     path = folder / "report.json"
     table = files.read_json(path, files.MAX_GENERATED_BYTES)
     check_schema(table, str(path))
@@ -432,8 +442,11 @@ def _read_csv(row_type: type[T], path: Path, optional: bool = False) -> tuple[T,
     if optional and not path.exists():
         return ()
     hints = typing.get_type_hints(row_type)
-    with path.open(newline="", encoding="utf-8") as file:
-        lines = list(csv.DictReader(file))
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            lines = list(csv.DictReader(file))
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise input_error(str(path), f"cannot be read: {error}", "restore it from a copy") from None
     rows: list[T] = []
     for number, line in enumerate(lines, start=2):
         where = f"{path}:{number}"

@@ -18,6 +18,7 @@ from resnetlab.bundle.spec import MODEL_FILE, WEIGHTS_FILE, ModelFile
 from resnetlab.errors import InputError, input_error
 from resnetlab.files import read_json, sha256
 from resnetlab.models.configs import ExternalConfig, ModelConfig
+from resnetlab.models.configs.external import record_origin
 from resnetlab.models.tensorfile import read_metadata
 from resnetlab.schema import check_schema, decode
 
@@ -38,7 +39,8 @@ def read_model_file(folder: Path) -> ModelFile:
         table = read_pending_table(folder) or read_json(folder / MODEL_FILE)
         check_schema(table, str(folder / MODEL_FILE))
         file: ModelFile = decode(ModelFile, table, str(folder / MODEL_FILE))
-        return file
+        record_origin(file.model, str(folder / MODEL_FILE))
+        return replace(file, model=without_weights_source(file.model, len(file.classes)))
     path = folder / WEIGHTS_FILE
     if (folder / "run.json").is_file() and not path.is_file():
         raise input_error(
@@ -106,6 +108,7 @@ def _describe_folder(folder: Path, metadata: Mapping[str, Any]) -> ModelFile:
         "provenance": origin,
     }
     file: ModelFile = decode(ModelFile, table, where)
+    record_origin(file.model, where)
     return replace(file, model=without_weights_source(file.model, len(file.classes)))
 
 

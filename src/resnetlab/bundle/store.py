@@ -16,6 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from resnetlab import trust
 from resnetlab.bundle.card import model_card
 from resnetlab.bundle.reading import (
     PENDING_FILE,
@@ -36,6 +37,7 @@ from resnetlab.files import (
     write_text,
 )
 from resnetlab.models.build import allocate_on_cpu, build_model, build_module
+from resnetlab.models.code_hash import changed_modules, with_module_hashes
 from resnetlab.models.configs import ExternalConfig
 from resnetlab.models.flops import count_parameters
 from resnetlab.models.weights import load_weights, read_weights, write_weights
@@ -67,7 +69,8 @@ def save_bundle(folder: Path, module: nn.Module, file: ModelFile) -> ModelFile:
     if folder.exists() and not _is_model_folder(folder) and not _is_empty(folder):
         raise input_error(str(folder), "exists and is not a model folder", "give a new folder")
     state = {name: tensor.detach().cpu() for name, tensor in module.state_dict().items()}
-    file = replace(file, schema=SCHEMA, model=without_weights_source(file.model, len(file.classes)))
+    network = with_module_hashes(without_weights_source(file.model, len(file.classes)))
+    file = replace(file, schema=SCHEMA, model=network)
     rebuilt = _build_with_weights(
         file, state, str(folder)
     )  # raises if the weights could not be loaded again
@@ -140,6 +143,8 @@ def load_bundle(folder: Path) -> Bundle:
             "restore the folder from a copy, or create it again",
         )
     tensors, _ = read_weights(path)
+    if changed := changed_modules(file.model):
+        trust.announce(f"note: the code of {file.name} changed since: {', '.join(changed[:5])}")
     return Bundle(_build_with_weights(file, tensors, str(path)).eval().requires_grad_(False), file)
 
 

@@ -81,6 +81,9 @@ def doctor(
         print_json(program | parts | _runs_as_dict(checked))
     else:
         _print_runs(checked)
+        for run in checked if folders else ():
+            if run.note:
+                typer.echo(f"note       {escape_controls(run.folder)}: {run.note}")
     raise typer.Exit(CHECK_FAILED if damaged else DONE)
 
 

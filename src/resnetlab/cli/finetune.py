@@ -107,7 +107,9 @@ def finetune(
     from resnetlab.data.sources.manifest import parse_split
     from resnetlab.finetune import api
     from resnetlab.finetune.request import FinetuneRequest
+    from resnetlab.models.configs.external import allow_typed
 
+    allow_typed(model)
     request = FinetuneRequest(
         folder=folder,
         model=model,
@@ -185,7 +187,9 @@ def fixres(
     _check_folder(folder)
     from resnetlab.data.sources.manifest import parse_split
     from resnetlab.finetune.request import FinetuneRequest
+    from resnetlab.models.configs.external import allow_typed
 
+    allow_typed(model)
     request = FinetuneRequest(
         folder=folder,
         model=model,

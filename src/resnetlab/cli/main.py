@@ -14,6 +14,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
+from resnetlab import trust
 from resnetlab.cli import compare, deploy, finetune, models, train
 from resnetlab.cli.data import data
 from resnetlab.cli.doctor import doctor
@@ -24,6 +25,7 @@ from resnetlab.cli.manners import (
     RENAMED,
     VERBOSITY,
     add_common_options,
+    notify,
 )
 from resnetlab.cli.study import study
 from resnetlab.errors import ResnetlabError, escape_controls, input_error
@@ -156,6 +158,7 @@ def main() -> None:
             # Escape characters that the encoding of the output lacks.
             stream.reconfigure(errors="backslashreplace")
     VERBOSITY.quiet = VERBOSITY.verbose = False
+    trust.reset(notify)
     _add_current_folder_to_path()
     try:
         _check_renamed(sys.argv[1:])

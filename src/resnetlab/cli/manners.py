@@ -14,6 +14,7 @@ from typing import Annotated, Any
 import typer
 
 from resnetlab.cli import completion
+from resnetlab.trust import trust_files
 
 DONE, INTERNAL_ERROR, BAD_INPUT, UNFINISHED, OUT_OF_RESOURCES, CHECK_FAILED = range(6)
 
@@ -192,11 +193,51 @@ def _common_options(
     """Declare the common options of all commands."""
 
 
+def _trust_files(value: bool) -> None:
+    if value:
+        trust_files()
+
+
+def _code_option(
+    trust_code: Annotated[
+        bool,
+        typer.Option(
+            "--trust-code",
+            help="Run the code (package.module:function) that the given files name.",
+            callback=_trust_files,
+            is_eager=True,
+            expose_value=False,
+        ),
+    ] = False,
+) -> None:
+    """Declare the option of commands that build networks which files name."""
+
+
+CODE_COMMANDS = (
+    *("train", "resume", "verify", "finetune", "fixres"),
+    *("predict", "evaluate", "ensemble", "explain", "export", "serve"),
+    *("study run", "study plan", "study report"),
+    *("inspect model", "inspect gradients", "inspect filters", "inspect block-ablation"),
+    *("inspect fully-convolutional",),
+)
+"""Commands that may build a network which a file names."""
+
+
 def add_common_options(command: Any) -> None:
-    """Add `--quiet` and `--verbose` to a command and to all commands below it."""
+    """Add `--quiet` and `--verbose` to a command and to all commands below it, and `--trust-code`
+    to those that build networks.
+    """
+    _add_options(command, _options_of(_common_options))
+    for name in CODE_COMMANDS:
+        group, _, inner = name.rpartition(" ")
+        commands = (command.commands[group] if group else command).commands
+        commands[inner].params.extend(_options_of(_code_option))
+
+
+def _options_of(declaration: Any) -> list[Any]:
     single = typer.Typer(add_completion=False, rich_markup_mode=None)
-    single.command()(_common_options)
-    _add_options(command, list(typer.main.get_command(single).params))
+    single.command()(declaration)
+    return list(typer.main.get_command(single).params)
 
 
 def _add_options(command: Any, options: list[Any]) -> None:

@@ -265,6 +265,7 @@ def study_status(
         from resnetlab.studies.plan import folder_name
 
         loaded = _load(source, data, settings, seeds, device)
+        _check_built_without_code(loaded, source)
         plan = loaded.plan(output, notify, download=False)
         folder = output / "studies" / folder_name(plan)
         status = statuses.count_runs(encode(plan), root)
@@ -486,6 +487,12 @@ def _load(
     source: str, data: str, settings: list[str], seeds: str, device: str, budget: bool = False
 ) -> LoadedStudy:
     from resnetlab.api import load_study
+    from resnetlab.models.configs.external import allow_typed
+
+    for setting in settings:
+        field, _, value = setting.partition("=")
+        if field.strip() in ("model", "model.name"):
+            allow_typed(value.strip().strip("'\""))
 
     if device:
         from resnetlab.recipes.numerics import parse_device
@@ -494,6 +501,15 @@ def _load(
     return load_study(
         source, data=data or None, settings=settings, seeds=_parse_seeds(seeds), budget=budget
     )
+
+
+def _check_built_without_code(loaded: LoadedStudy, source: str) -> None:
+    """Raise InputError for a study with code of its own, whose plan needs that code."""
+    for condition in loaded.study.conditions:
+        if getattr(condition.model, "has_own_code", False):
+            what = f"was not started here, and its plan needs the code {condition.model.slug}"
+            fix = command_line(["resnetlab", "study", "plan", source, "--trust-code"])
+            raise input_error(source, what, fix)
 
 
 def _parse_seeds(text: str) -> int | list[int] | None:

@@ -83,8 +83,10 @@ def train(
 ) -> None:
     """Train one network."""
     from resnetlab.inspection.diagnostics_config import DiagnosticsConfig
+    from resnetlab.models.configs.external import allow_typed
     from resnetlab.recipes.numerics import Placement, parse_device
 
+    allow_typed(model)
     norm_epochs = _parse_epochs(gradient_norms)
     kind, index = parse_device(device) if device else (None, 0)
     fields = {

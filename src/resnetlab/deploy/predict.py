@@ -131,15 +131,20 @@ class Classifier:
 
 
 def load_model(
-    folder: str | Path, *, device: str = "auto", accept_license: bool = False
+    folder: str | Path,
+    *,
+    device: str = "auto",
+    accept_license: bool = False,
+    trust_code: bool = False,
 ) -> Classifier:
     """Load the model in `folder`: a model folder, the folder of a finished run, or the output of
     `import-weights`.
 
-    Raises InputError if there is no model or its weights do not match their SHA-256, and, without
-    `accept_license`, if the license forbids commercial use.
+    Raises InputError if there is no model or its weights do not match their SHA-256; without
+    `accept_license`, if the license forbids commercial use; and without `trust_code`, if the model
+    is built by a function from outside this package, timm and torchvision.
     """
-    check_model(Path(folder), accept_license)
+    check_model(Path(folder), accept_license, trust_code=trust_code)
     return Classifier(load_bundle(Path(folder)), device)
 
 

@@ -16,6 +16,7 @@ from resnetlab.data.transforms.eval_transform import EvalTransform
 from resnetlab.deploy.inputs import LabeledImages, find_images
 from resnetlab.errors import InputError, Problem, input_error, suggest
 from resnetlab.messages import format_count
+from resnetlab.models.configs.external import allow_code, check_code
 
 ExportFormat = Literal["onnx", "torch-export"]
 """Format of an exported model."""
@@ -26,14 +27,19 @@ NUM_CHECK_IMAGES = 8
 MAX_LISTED_PROBLEMS = 20
 
 
-def check_model(folder: Path, accept_license: bool, tta: str = "none") -> ModelFile:
-    """Read the description of the model in `folder`.
+def check_model(
+    folder: Path, accept_license: bool, tta: str = "none", trust_code: bool = False
+) -> ModelFile:
+    """Read the description of the model in `folder`. `trust_code` consents to the code it names.
 
-    Raises InputError if there is no model, its license is not accepted, or it does not support
-    `tta`.
+    Raises InputError if there is no model, its license or its code is not accepted, or it does not
+    support `tta`.
     """
     file = read_model_file(folder)
     check_license(folder, file, accept_license)
+    if trust_code:
+        allow_code(file.model)
+    check_code(file.model)
     check_tta(file.eval_transform, tta)
     return file
 

@@ -132,7 +132,8 @@ def folder_name(job: FinetuneJob) -> str:
     """Return the name of data, network and recipe as a folder name: `photos-resnet50-full`."""
     spec = job.backbone.spec
     network = spec.name if isinstance(spec, ExternalConfig) else spec.slug
-    return re.sub(r"[^A-Za-z0-9._-]+", "-", f"{job.photos.name}-{network}-{job.recipe.name}")
+    name = f"{job.photos.name}-{network}-{job.recipe.name}"
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", name).lstrip("._-")
 
 
 def _read_request(request: FinetuneRequest, notify: Notify) -> CheckedRequest:

@@ -10,6 +10,7 @@ from resnetlab.errors import input_error
 from resnetlab.finetune.backbones import Backbone, select_backbone
 from resnetlab.finetune.dataset import PhotoDataset, open_photographs
 from resnetlab.messages import Notify, format_count, silent
+from resnetlab.models.configs.external import check_code
 from resnetlab.models.frozen import Freeze, parse_freeze
 from resnetlab.recipes.finetune import FinetuneRecipe, Stage, Trainable, load_finetune_recipe
 
@@ -53,6 +54,7 @@ def read_request(request: FinetuneRequest, notify: Notify = silent) -> CheckedRe
         )
     recipe = apply_options(load_finetune_recipe(request.recipe), request)
     backbone = select_backbone(request.model, request.weights, request.accept_license)
+    check_code(backbone.spec)
     photos = open_photographs(
         request.folder,
         cache=request.output / "cache",

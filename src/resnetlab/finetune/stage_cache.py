@@ -24,6 +24,7 @@ from resnetlab.errors import InputError
 from resnetlab.files import try_lock
 from resnetlab.finetune.model import FinetuneModel
 from resnetlab.finetune.stage import StageResult, invalidate_features
+from resnetlab.models.code_hash import with_module_hashes
 from resnetlab.models.configs import ExternalConfig, ModelConfig
 from resnetlab.models.weights import state_dict_hash
 from resnetlab.recipes.finetune import Stage
@@ -70,7 +71,7 @@ class StageKey:
 
 def stage_key(finetune_model: FinetuneModel, data: str, class_weights: str) -> StageKey:
     """Return the cache key of a network before its first stage."""
-    network = finetune_model.spec
+    network = with_module_hashes(finetune_model.spec)
     if isinstance(network, ExternalConfig):
         network = replace(
             network, weights="", sha256="", mean=(), std=(), class_names=(), license=None

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib
+import inspect
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -16,7 +17,8 @@ from torch import nn
 
 from resnetlab.errors import InputError, ResnetlabError, input_error
 from resnetlab.files import sha256
-from resnetlab.models.configs.external import ExternalConfig
+from resnetlab.models.configs.external import ExternalConfig, check_code
+from resnetlab.models.factory import is_declared
 from resnetlab.models.nets.init import GeneratorFor
 from resnetlab.models.nets.subsample import replace_unsafe_convs
 from resnetlab.models.weights import WeightsMetadata, load_weights, read_weights
@@ -225,17 +227,37 @@ def _import_module(name: str, spec: ExternalConfig) -> Any:
 
 
 def _import_function(spec: ExternalConfig) -> Callable[..., Any]:
+    """Import the function of `spec`.
+
+    Raises InputError without the user's consent, and for a function that is not declared to build
+    networks.
+    """
+    check_code(spec)
     module, _, name = spec.source.partition(":")
     function = getattr(_import_module(module, spec), name, None)
     if not callable(function):
         raise input_error(spec.slug, f"{module} has no function {name}", "package.module:function")
+    if not _builds_networks(function):
+        fix = f"write def {name}(...) -> nn.Module, or put @resnetlab.model_factory above it"
+        raise input_error(spec.slug, "is not declared as a function that builds networks", fix)
     build: Callable[..., Any] = function
     return build
 
 
-def _accepts_argument(build: Callable[..., Any], argument: str) -> bool:
-    import inspect
+def _builds_networks(function: object) -> bool:
+    """Return True for a subclass of nn.Module and for a function that is declared to return one."""
+    if isinstance(function, type):
+        return issubclass(function, nn.Module)
+    returned = getattr(function, "__annotations__", {}).get("return")
+    if isinstance(returned, str):
+        try:  # in a module with `from __future__ import annotations`
+            returned = inspect.get_annotations(function, eval_str=True)["return"]  # type: ignore[arg-type]
+        except Exception:  # a name that exists for type checkers only
+            returned = None
+    return is_declared(function) or (isinstance(returned, type) and issubclass(returned, nn.Module))
 
+
+def _accepts_argument(build: Callable[..., Any], argument: str) -> bool:
     try:
         return argument in inspect.signature(build).parameters
     except (TypeError, ValueError):

@@ -7,9 +7,13 @@ another package is built on the meta device, without memory or weights; torch is
 from __future__ import annotations
 
 import functools
+import hashlib
+import json
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from resnetlab.errors import input_error
+from resnetlab.models.code_hash import HEX_DIGITS, PARAMETERS, loaded_module_hashes
 from resnetlab.models.configs import ExternalConfig, ModelConfig
 
 if TYPE_CHECKING:
@@ -48,6 +52,24 @@ def traced_cost(spec: ModelConfig, channels: int, num_classes: int, side: int) -
             spec.slug, problem, "images of another size, or another network"
         ) from None
     return count_parameters(model), counter.get_total_flops() // 2
+
+
+def with_code(spec: ModelConfig, channels: int, num_classes: int) -> ModelConfig:
+    """Return `spec` with the hashes of its code and of its parameters' names and shapes.
+
+    Only a network of the user's own code has them. It is built on the meta device.
+    """
+    if not (isinstance(spec, ExternalConfig) and spec.has_own_code):
+        return spec
+    import torch
+
+    from resnetlab.models.build import build_module
+
+    with torch.device("meta"):
+        state = build_module(spec, channels, num_classes).state_dict()
+    shapes = {name: list(tensor.shape) for name, tensor in state.items()}
+    digest = hashlib.sha256(json.dumps(shapes).encode()).hexdigest()[:HEX_DIGITS]
+    return replace(spec, code=loaded_module_hashes(spec.source) | {PARAMETERS: digest})
 
 
 def count_parameters(model: nn.Module, trainable: bool = False) -> int:

@@ -13,7 +13,7 @@ from resnetlab.models.configs.bag_of_words import BagOfWordsConfig
 from resnetlab.models.configs.cifar import CifarConfig, blocks_for_depth
 from resnetlab.models.configs.classic import AlexNetCifarConfig, LeNet5Config, VGGConfig
 from resnetlab.models.configs.dense import DenseNetConfig
-from resnetlab.models.configs.external import ExternalConfig, with_weights_hash
+from resnetlab.models.configs.external import ExternalConfig, record_origin, with_weights_hash
 from resnetlab.models.configs.imagenet import ImageNetConfig
 from resnetlab.models.registry import get_model_config
 from resnetlab.schema import FieldError, decode, read_toml, unknown_field, without_defaults
@@ -41,7 +41,9 @@ def parse_model(value: object, where: str, field: str = "model") -> ModelConfig:
     if isinstance(value, str):
         if value.endswith(".toml"):
             return _parse_file(value, where)
-        return get_model_config(value, where, field)
+        named = get_model_config(value, where, field)
+        record_origin(named, where)
+        return named
     if not isinstance(value, dict):
         raise input_error(where, "not a model", 'model = "cifar-resnet20"', field=field, got=value)
     # All mistakes are reported at once. Only the file form has `name` and `depth`; the config has
@@ -82,6 +84,7 @@ def parse_model(value: object, where: str, field: str = "model") -> ModelConfig:
         problems += error.problems
     if problems:
         raise InputError(*problems)
+    record_origin(model, where)
     return with_weights_hash(model)
 
 

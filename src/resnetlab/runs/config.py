@@ -68,4 +68,5 @@ def algorithm_version(kind: RunKind) -> int:
 def run_id(run: RunConfig, data_name: str) -> str:
     """Return the id of a run, a readable slug and a hash: `digits-cifar-resnet56-s3-1a2b3c4d5e`."""
     slug = re.sub(r"[^A-Za-z0-9.+-]+", "-", f"{data_name}-{run.model.slug}")[:48].strip("-")
+    slug = slug.lstrip(".+-") or "run"  # a folder's name that is no path and no option
     return f"{slug}-s{run.seed}-{run.hash}"

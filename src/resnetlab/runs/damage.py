@@ -13,11 +13,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from resnetlab.checksums import (
+    CHECKSUMS,
+    RESTORE,
+    changed_files,
+    is_unchanged,
+    read_checksums,
+    renew_checksum,
+)
 from resnetlab.errors import InputError, input_error
 from resnetlab.files import MAX_GENERATED_BYTES, atomic_write, is_locked, read_json, sha256
 from resnetlab.inspection.diagnostics_config import BlockAblations, GradientNorms
 from resnetlab.models.tensorfile import backbone_file, read_metadata
-from resnetlab.runs.directory import RunDirectory
+from resnetlab.runs.directory import LARGE_FILES, RunDirectory
 from resnetlab.runs.paths import LOCK, LOGITS, WEIGHTS
 from resnetlab.runs.records import Result
 from resnetlab.schema import decode
@@ -55,6 +63,8 @@ class RunCheck:
     damage: tuple[Damage, ...]
     resume_command: str = ""
     """Command that resumes an unfinished run."""
+    note: str = ""
+    """Remark that is no damage."""
 
 
 def check_run(folder: Path) -> RunCheck:
@@ -105,7 +115,10 @@ def check_run(folder: Path) -> RunCheck:
         return RunCheck(str(folder), "finished", tuple(damage))
     if result is not None:
         damage += _tensors(folder, result)
-    return RunCheck(str(folder), "finished", tuple(damage))
+    known = {item.path for item in damage}
+    damage += [item for item in _changed(folder) if item.path not in known]
+    note = "" if (folder / CHECKSUMS).exists() else f"no {CHECKSUMS}: no change is noticed"
+    return RunCheck(str(folder), "finished", tuple(damage), note=note)
 
 
 def repair(folder: Path) -> list[str]:
@@ -123,8 +136,11 @@ def repair(folder: Path) -> list[str]:
             mended.append(damage.path)
         elif damage.kind == "torn line":
             complete = [line for line in path.read_bytes().splitlines() if _is_record(line)]
+            renew = (folder / CHECKSUMS).exists() and not _differs(folder, path.name)
             with atomic_write(path, "wb") as file:
                 file.write(b"".join(line + b"\n" for line in complete))
+            if renew:
+                renew_checksum(folder, path.name)
             mended.append(damage.path)
     return mended
 
@@ -216,7 +232,10 @@ def _tensors(folder: Path, result: Result) -> Iterator[Damage]:
         else:
             yield from _backbone(weights, folder)
     if logits.exists():
-        if problem := safetensors_problem(logits):
+        if _differs(folder, LOGITS):
+            message = f"differs from its SHA-256 in {CHECKSUMS}"
+            yield Damage(str(logits), "corrupt", message, _repeat_command(folder))
+        elif problem := safetensors_problem(logits):
             yield Damage(str(logits), "corrupt", problem, _repeat_command(folder))
     elif result.weights_sha256 and result.test is not None:
         yield Damage(
@@ -234,11 +253,27 @@ def _backbone(weights: Path, folder: Path) -> Iterator[Damage]:
         return
     path = backbone_file(weights, str(digest))
     if not path.is_file():
-        what = "missing, although a run has the rest of its network"
-        yield Damage(str(path), "missing", what, _repeat_command(folder))
+        message = "missing, although a run has the rest of its network"
+        yield Damage(str(path), "missing", message, _repeat_command(folder))
     elif problem := safetensors_problem(path):
         fix = f"remove {command_line([str(path)])} too: {_repeat_command(folder)}"
         yield Damage(str(path), "corrupt", problem, fix)
+
+
+def _differs(folder: Path, name: str) -> bool:
+    try:
+        return name in read_checksums(folder) and not is_unchanged(folder, name)
+    except InputError:  # reported as damage of the list itself
+        return False
+
+
+def _changed(folder: Path) -> Iterator[Damage]:
+    """Yield the files of a finished run that differ from their checksums."""
+    try:
+        for path, message in changed_files(folder, LARGE_FILES):
+            yield Damage(str(path), "corrupt", message, RESTORE)
+    except InputError as error:
+        yield Damage(str(folder / CHECKSUMS), "unreadable", error.problems[0].message, RESTORE)
 
 
 def _checkpoints(directory: RunDirectory) -> Iterator[Damage]:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
+import re
 import shutil
 import sys
 from collections.abc import Iterator
@@ -11,6 +13,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from resnetlab.checksums import (
+    CHECKSUMS,
+    check_file,
+    check_files,
+    is_unchanged,
+    renew_checksum,
+    write_checksums,
+)
 from resnetlab.errors import InputError, input_error
 from resnetlab.files import (
     append_jsonl,
@@ -23,7 +33,8 @@ from resnetlab.files import (
     write_text,
 )
 from resnetlab.inspection.diagnostics_config import BlockAblations, GradientNorms
-from resnetlab.runs.paths import LOCK, LOGITS, WEIGHTS, locate_runs
+from resnetlab.models.configs.external import record_origin
+from resnetlab.runs.paths import LOCK, LOGITS, WEIGHTS, check_run_id, locate_runs
 from resnetlab.runs.records import Evaluation, Result, RunFile, RunRecord
 from resnetlab.schema import check_schema, decode, encode
 
@@ -31,6 +42,12 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+
+CHECKED_FILES = ("run.json", "metrics.jsonl", "provenance.jsonl", "result.json")
+LARGE_FILES = (WEIGHTS, LOGITS)
+
+_HASH_IN_NAME = re.compile(r"-s[0-9]+-([0-9a-f]{10})$")
+"""End of a run's id: its seed and the hash of its config."""
 
 PROFILE = "profile"
 """Subfolder with the profile of the last session that was profiled."""
@@ -48,6 +65,7 @@ class RunDirectory:
 
         A folder with the same hash and another slug is the same run.
         """
+        check_run_id(run_id)
         path = root / "runs" / run_id
         return cls(path if path.exists() else locate_runs(root, [run_id])[run_id])
 
@@ -94,10 +112,21 @@ class RunDirectory:
             write_json(path, encode(replace(existing, diagnostics=file.diagnostics)))
 
     def file(self) -> RunFile:
-        """Read run.json. Raises InputError when it is absent or has another schema version."""
+        """Read run.json.
+
+        Raises InputError when it is absent, has another schema version, or was edited, so that its
+        config does not hash to the id in the folder's name.
+        """
+        where = str(self.path / "run.json")
         table = read_json(self.path / "run.json")
-        check_schema(table, str(self.path / "run.json"))
-        file: RunFile = decode(RunFile, table, str(self.path / "run.json"))
+        check_schema(table, where)
+        file: RunFile = decode(RunFile, table, where)
+        expected = _HASH_IN_NAME.search(self.path.resolve().name)
+        if expected and expected[1] != file.run.hash:
+            what = "was edited: its config is not that of the run in the folder's name"
+            fix = "restore the file, or start a run with this config by train or study run"
+            raise input_error(where, what, fix, got=file.run.hash, allowed=expected[1])
+        record_origin(file.run.model, where)
         return file
 
     def result(self) -> Result | None:
@@ -106,12 +135,15 @@ class RunDirectory:
         return decode(Result, read_json(path), str(path)) if path.exists() else None
 
     def commit(self, result: Result) -> bool:
-        """Write the result once and remove the checkpoints.
+        """Write the result once, with the checksums of all files, and remove the checkpoints.
 
         Return False if another process wrote it before.
         """
         text = json.dumps(encode(result), indent=1) + "\n"
         won = write_once(self.path / "result.json", text)
+        if won:
+            diagnostics = (f"diagnostics/{path.name}" for path in self._diagnostics())
+            write_checksums(self.path, (*CHECKED_FILES, *LARGE_FILES, *diagnostics))
         shutil.rmtree(self.checkpoints, ignore_errors=True)
         return won
 
@@ -163,7 +195,8 @@ class RunDirectory:
 
     def save_block_ablation(self, ablations: BlockAblations) -> None:
         """Write the block ablation atomically."""
-        write_json(self.path / "diagnostics" / "block-ablation.json", encode(ablations))
+        with self._renewed_checksum("diagnostics/block-ablation.json"):
+            write_json(self.path / "diagnostics" / "block-ablation.json", encode(ablations))
 
     def profile(self) -> str:
         """Read the time table of the last profiled session; return an empty string if there is
@@ -179,6 +212,7 @@ class RunDirectory:
         path = self.path / LOGITS
         if not path.exists():
             return None
+        check_file(path)
         from safetensors.numpy import load_file
         from scipy.special import softmax
 
@@ -200,18 +234,44 @@ class RunDirectory:
             and not (self.path / "diagnostics" / "block-ablation.json").exists()
         )
 
+    def _diagnostics(self) -> Iterator[Path]:
+        return (self.path / "diagnostics").glob("*.json")
+
+    @contextlib.contextmanager
+    def _renewed_checksum(self, name: str) -> Iterator[None]:
+        """Renew the checksum of a file that the `with` block writes, if it had not changed before.
+
+        An unfinished run has no checksums.
+        """
+        renew = (self.path / CHECKSUMS).exists() and is_unchanged(self.path, name)
+        yield
+        if renew:
+            renew_checksum(self.path, name)
+
+    def metrics_sha256(self, step: int) -> str:
+        """Return the SHA-256 of the evaluations up to `step`, which a checkpoint records."""
+        lines = [encode(line) for line in self.metrics() if line.step <= step]
+        return hashlib.sha256(json.dumps(lines).encode()).hexdigest()
+
     def _gradient_norms_path(self, gradients: GradientNorms) -> Path:
         return self.path / "diagnostics" / f"gradient-norms-{gradients.epoch:g}.json"
 
     def log_event(self, event: dict[str, Any]) -> None:
         """Append a line to provenance.jsonl."""
         self.path.mkdir(parents=True, exist_ok=True)
-        append_jsonl(self.path / "provenance.jsonl", event)
+        with self._renewed_checksum("provenance.jsonl"):
+            append_jsonl(self.path / "provenance.jsonl", event)
 
     def record(self) -> RunRecord | None:
-        """Read the whole record of the run; return None if the run has not started."""
+        """Read the whole record of the run; return None if the run has not started.
+
+        Raises InputError if a file of a finished run changed since. The weights and the outputs for
+        the test images are checked where they are read.
+        """
         if not (self.path / "run.json").exists():
             return None
+        if (self.path / "result.json").exists():
+            check_files(self.path, LARGE_FILES)
         return RunRecord(
             id=self.path.name,
             file=self.file(),

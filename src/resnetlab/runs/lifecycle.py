@@ -7,6 +7,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Generator
 
+from resnetlab.checksums import CHECKSUMS
 from resnetlab.data.config import DataIdentity
 from resnetlab.errors import Problem, ResnetlabError, input_error
 from resnetlab.runs.checkpoint import saved_steps
@@ -76,6 +77,7 @@ def run_once(
             return complete(existing)
         if world.is_main_process:
             directory.write_config(file)
+            (directory.path / CHECKSUMS).unlink(missing_ok=True)  # of a result that was removed
         try:
             return world.broadcast((yield from body()))
         except (MemoryError, RuntimeError) as error:

@@ -9,7 +9,10 @@ from resnetlab.data.config import Dataset
 from resnetlab.data.device_images import DeviceImages
 from resnetlab.data.splits import load_dataset
 from resnetlab.errors import input_error
+from resnetlab.files import sha256
 from resnetlab.messages import Notify, silent
+from resnetlab.models.code_hash import check_unchanged
+from resnetlab.models.configs.external import check_code
 from resnetlab.models.weights import load_weights, read_weights
 from resnetlab.runs.directory import RunDirectory, check_finished
 from resnetlab.runs.kinds import scratch_recipe
@@ -46,6 +49,8 @@ def open_run(folder: Path, data: str = "", notify: Notify = silent) -> LoadedRun
     directory = RunDirectory(folder)
     check_finished(folder)
     file = directory.file()
+    check_code(file.run.model)
+    check_unchanged(file.run.model, str(folder))
     scratch_recipe(file.run.recipe, file.data_name)
     source = replace(file.data, source=data) if data else file.data
     dataset = load_dataset(source, folder.resolve().parent.parent / "cache", notify)
@@ -66,8 +71,12 @@ def load_run(directory: RunDirectory, file: RunFile, dataset: Dataset) -> Loaded
     state = ScratchTrainState(
         run.model, recipe, run.numerics, run.seed, dataset.train, len(dataset.classes), device
     )
-    load_weights(state.model, read_weights(directory.path / WEIGHTS)[0], str(directory.path))
-    state.ema = None  # the saved weights are already the evaluated ones
     result = directory.result()
+    weights = directory.path / WEIGHTS
+    if result and result.weights_sha256 and sha256(weights) != result.weights_sha256:
+        what = "differs from its SHA-256 in result.json"
+        raise input_error(str(weights), what, "restore it from a copy, or train the run again")
+    load_weights(state.model, read_weights(weights)[0], str(directory.path))
+    state.ema = None  # the saved weights are already the evaluated ones
     state.step = result.selected_step if result else state.total_steps
     return LoadedRun(file, dataset, state)

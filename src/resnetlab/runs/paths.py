@@ -6,8 +6,13 @@ Reads no file of a run, so that it is fast for thousands of runs.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+import re
+from collections.abc import Collection
 from pathlib import Path
+
+from resnetlab.errors import input_error
+
+_FOLDER_NAME = re.compile(r"(?!\.\.?$)[^/\\:\0]+")
 
 LOCK = "lock"
 """Name of the lock file that the process of a run locks."""
@@ -16,19 +21,29 @@ WEIGHTS, LOGITS = "weights.safetensors", "logits-test.safetensors"
 """Names of the files with the evaluated weights, and with the outputs for the test images."""
 
 
-def locate_runs(root: Path, run_ids: Iterable[str]) -> dict[str, Path]:
+def locate_runs(root: Path, run_ids: Collection[str]) -> dict[str, Path]:
     """Return the folder of each run under `root` after one listing of all folders.
 
-    A folder with the same hash and another slug is the same run.
+    A folder with the same hash and another slug is the same run. Raises InputError for an id that
+    is a path.
     """
     runs = root / "runs"
     names = sorted(os.listdir(runs), reverse=True) if runs.is_dir() else []  # noqa: PTH208
     existing = set(names)
     by_hash = {_hash(name): name for name in names}  # of several, the first by name
+    for run_id in run_ids:
+        check_run_id(run_id)
     return {
         run_id: runs / (run_id if run_id in existing else by_hash.get(_hash(run_id), run_id))
         for run_id in run_ids
     }
+
+
+def check_run_id(run_id: str) -> None:
+    """Raise InputError unless `run_id` can name a folder in runs/ and no other."""
+    if not _FOLDER_NAME.fullmatch(run_id):
+        fix = "restore the file that names it, or start the study again"
+        raise input_error("runs", "is not the id of a run", fix, got=run_id)
 
 
 def _hash(run_id: str) -> str:

@@ -247,6 +247,11 @@ class RunSession:
                 fix = f"install torch {facts['torch']}, or {restart} to start again"
                 problem = f"torch: the checkpoint has {facts['torch']}, here is {torch_version()}"
                 raise input_error(path, problem, fix)
+            before = facts.get("metrics_sha256")  # absent in older checkpoints
+            if before not in (None, self.directory.metrics_sha256(step)):
+                fix = f"restore it, or {resume_command(path, '--from-step', '0')} to start again"
+                problem = f"changed since the checkpoint of step {step} was written"
+                raise input_error(str(self.directory.path / "metrics.jsonl"), problem, fix)
             self.state.load_state_dict(checkpoint.tensors["state"], step)
             self.train_seconds, self.images_processed = facts["train_seconds"], facts["images"]
             self.evaluator.seconds = facts["evaluation_seconds"]
@@ -297,6 +302,7 @@ class RunSession:
             "train_seconds": self.train_seconds,
             "evaluation_seconds": self.evaluator.seconds,
             "images": self.images_processed,
+            "metrics_sha256": self.directory.metrics_sha256(self.state.step),
         }
         tensors, best = {"state": self.state.state_dict()}, self.evaluator.best
         if best is not None:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from resnetlab.checksums import check_file
 from resnetlab.errors import input_error
 from resnetlab.messages import format_count
 from resnetlab.runs.directory import RunDirectory
@@ -86,7 +87,7 @@ def compare(a: str, b: str) -> Comparison:
         _differing_fields(left, right),
         effect,
         p,
-        _disagreement(a, b, left, right) if single_runs else None,
+        _disagreement(left, right) if single_runs else None,
         _warnings(left, right, effect),
     )
 
@@ -94,7 +95,9 @@ def compare(a: str, b: str) -> Comparison:
 def read_run_set(pattern: str) -> RunSet:
     """Read the runs of a path or a pattern. Raises InputError as `compare` does."""
     folders = sorted(path for path in _matching_folders(pattern) if (path / "run.json").exists())
-    records = [record for path in folders if (record := RunDirectory(path).record()) is not None]
+    records = _distinct(
+        [record for path in folders if (record := RunDirectory(path).record()) is not None]
+    )
     if not any(record.result for record in records):
         fix = "give a run's folder, or a pattern of folders in quotes"
         raise input_error(
@@ -117,6 +120,22 @@ def read_run_set(pattern: str) -> RunSet:
     runs: list[tuple[Outcome, float | None]] = [_outcome(record) for record in records]
     name = f"{file.run.model.title} on {file.data_name}"
     return RunSet(name, tuple(records), summarize(runs, 100 * file.class_share))
+
+
+def _distinct(records: Sequence[RunRecord]) -> list[RunRecord]:
+    """Return one record of each run: copies of a run in several folders count once.
+
+    Raises InputError if copies have different results.
+    """
+    by_hash: dict[str, RunRecord] = {}
+    for record in records:
+        other = by_hash.setdefault(record.file.run.hash, record)
+        if other.result is None:
+            by_hash[record.file.run.hash] = record
+        elif record.result is not None and record.result.test != other.result.test:
+            what = f"is the same run as {other.folder}, and their results differ"
+            raise input_error(record.folder, what, "remove the copy that is wrong")
+    return list(by_hash.values())
 
 
 def _matching_folders(pattern: str) -> list[Path]:
@@ -186,16 +205,18 @@ def _warnings(a: RunSet, b: RunSet, effect: Effect | None) -> tuple[str, ...]:
     return tuple(warnings)
 
 
-def _disagreement(path_a: str, path_b: str, a: RunSet, b: RunSet) -> Disagreement | None:
+def _disagreement(a: RunSet, b: RunSet) -> Disagreement | None:
     """Return McNemar's exact test, if both runs saved their logits on the same test images."""
     import numpy as np
     from safetensors.numpy import load_file
 
     if a.records[0].file.run.data.sha256 != b.records[0].file.run.data.sha256:
         return None
-    files = [_matching_folders(path)[0] / "logits-test.safetensors" for path in (path_a, path_b)]
+    files = [Path(runs.records[0].folder) / "logits-test.safetensors" for runs in (a, b)]
     if not all(path.exists() for path in files):
         return None
+    for path in files:
+        check_file(path)
     saved = [load_file(path) for path in files]
     if not all("labels" in tensors for tensors in saved):
         return None

@@ -16,13 +16,16 @@ from resnetlab.recipes.numerics import Numerics
 from resnetlab.recipes.train import Recipe, train_subset_size
 from resnetlab.runs.config import RunConfig, algorithm_version, run_id
 from resnetlab.runs.records import RunFile, RunRecord
-from resnetlab.schema import SCHEMA, strict_dataclass
+from resnetlab.schema import SCHEMA, RunId, strict_dataclass
 from resnetlab.studies.study import Condition, DataKey, Study
 
 Item = TypeVar("Item")
 
 CostFunction = Callable[[ModelConfig, int, int, int], tuple[int, int]]
 """Function that counts parameters and multiply-adds for one image of channels, classes and side."""
+
+CodeFunction = Callable[[ModelConfig, int, int], ModelConfig]
+"""Function that adds the hashes of a network's own code, given channels and classes."""
 
 ResolveNumerics = Callable[[Numerics], Numerics]
 """Function that replaces `auto` in numerics by the values of the machine that runs them."""
@@ -52,7 +55,7 @@ class PlannedRun:
 
     condition: str
     seed: int
-    id: str
+    id: RunId
     file: RunFile
     macs: int
     """Multiply-adds of all forward passes of the training: proportional to the cost of the run."""
@@ -74,6 +77,9 @@ class Plan:
     """Command that repeats the study, without paths of this machine."""
     resume_command: str = ""
     """Command that continues the study on this machine, with every option as it was given."""
+    source_sha256: str = ""
+    """SHA-256 of the study file and of the files that it names; empty for a study without a file.
+    """
 
 
 RunState = Literal["waiting", "running", "missing", "finished"]
@@ -118,6 +124,7 @@ def make_plan(
     resolve: ResolveNumerics,
     cost: CostFunction,
     seed_counts: Mapping[str, int] | None = None,
+    with_code: CodeFunction = lambda model, *_: model,
 ) -> Plan:
     """Return the plan: every condition with every seed, seed by seed, the costliest first.
 
@@ -125,13 +132,23 @@ def make_plan(
     has the number of seeds of each condition at a look, by label; None stands for all seeds.
     """
     runs = []
+    models = {
+        c.label: with_code(c.model, facts[c.data_key].channels, len(facts[c.data_key].classes))
+        for c in study.conditions
+    }
     for number, seed in enumerate(study.seeds):
         conditions = [
             c for c in study.conditions if seed_counts is None or number < seed_counts[c.label]
         ]
         seed_runs = [
             _plan_run(
-                c, seed, facts[c.data_key], resolve(study.numerics_of(c)), cost, study.diagnostics
+                c,
+                models[c.label],
+                seed,
+                facts[c.data_key],
+                resolve(study.numerics_of(c)),
+                cost,
+                study.diagnostics,
             )
             for c in conditions
         ]
@@ -174,6 +191,7 @@ def _state(run_record: RunRecord | None, running: bool) -> RunState:
 
 def _plan_run(
     condition: Condition,
+    model: ModelConfig,
     seed: int,
     facts: DataFacts,
     numerics: Numerics,
@@ -182,14 +200,14 @@ def _plan_run(
 ) -> PlannedRun:
     run = RunConfig(
         algorithm_version=algorithm_version(condition.kind),
-        model=condition.model,
+        model=model,
         data=facts.identity,
         recipe=condition.recipe,
         numerics=numerics,
         seed=seed,
     )
     side = condition.recipe.input_size(facts.side, facts.channels)
-    model, num_classes = condition.model, len(facts.classes)
+    num_classes = len(facts.classes)
     if condition.kind.uses_photos:
         model = with_num_classes(model, num_classes)  # the new classifier, not the pre-trained one
     parameters, macs = cost(model, facts.channels, num_classes, side)

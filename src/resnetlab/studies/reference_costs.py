@@ -117,7 +117,8 @@ def _network_cost(
 ) -> dict[str, Any]:
     """Return the classes, parameters and multiply-adds of a condition's network.
 
-    `known_classes` is the number of classes of the data, if a published number states it.
+    `known_classes` is the number of classes of the data, if a published number states it. A network
+    of the user's own code is not counted, since this would run its code.
     """
     model = condition.model
     channels, num_classes, side = _standard_input(model)
@@ -125,7 +126,9 @@ def _network_cost(
         num_classes = known_classes or num_classes
         side = condition.recipe.input_size(side, channels)
         model = with_num_classes(model, num_classes)
-    parameters, macs = cost(model, channels, num_classes, side)
+    parameters, macs = None, None
+    if not (isinstance(model, ExternalConfig) and model.has_own_code):
+        parameters, macs = cost(model, channels, num_classes, side)
     return {"classes": num_classes, "parameters": parameters, "macs": macs}
 
 

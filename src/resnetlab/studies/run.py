@@ -12,8 +12,8 @@ from resnetlab.data.sources.torchvision_sets import is_download
 from resnetlab.errors import InputError, Problem, input_error
 from resnetlab.files import MAX_GENERATED_BYTES, is_locked, read_json, write_json
 from resnetlab.messages import Notify, format_count
-from resnetlab.models.configs.external import ExternalConfig
-from resnetlab.models.flops import model_cost
+from resnetlab.models.configs.external import ExternalConfig, check_code, record_origin
+from resnetlab.models.flops import model_cost, with_code
 from resnetlab.runs.directory import RunDirectory
 from resnetlab.runs.paths import LOCK, locate_runs
 from resnetlab.runs.records import RunRecord
@@ -50,10 +50,12 @@ def plan_study(
     network does not fit them.
     """
     check_weights_exist(study)
+    for condition in study.conditions:
+        check_code(condition.model)
     facts = load_data_facts(study, root, notify, download=download)
     check_class_counts(study, facts)
     return replace(
-        make_plan(study, facts, executor.resolve_numerics, model_cost, seed_counts),
+        make_plan(study, facts, executor.resolve_numerics, model_cost, seed_counts, with_code),
         command=command,
         resume_command=resume_command,
     )
@@ -151,6 +153,8 @@ def read_plan(folder: Path) -> Plan:
     if not path.exists():
         raise input_error(str(folder), "no study was started there", "resnetlab study run STUDY")
     plan: Plan = decode(Plan, read_json(path, MAX_GENERATED_BYTES), str(path))
+    for run in plan.runs:
+        record_origin(run.file.run.model, str(path))
     return plan
 
 

@@ -10,17 +10,21 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from types import FrameType
+from typing import Any
 
 from resnetlab.data.config import DataConfig
 from resnetlab.errors import Problem, UnfinishedError, input_error
 from resnetlab.inspection.diagnostics_config import DiagnosticsConfig
 from resnetlab.messages import Notify, silent
+from resnetlab.models.code_hash import check_unchanged
 from resnetlab.models.configs import ModelConfig
-from resnetlab.models.flops import model_cost
+from resnetlab.models.configs.external import allow_code, check_code, config_of
+from resnetlab.models.flops import model_cost, with_code
 from resnetlab.recipes.finetune import AnyRecipe
 from resnetlab.recipes.numerics import Placement
+from resnetlab.runs.config import algorithm_version
 from resnetlab.runs.directory import RunDirectory
-from resnetlab.runs.records import RunRecord
+from resnetlab.runs.records import RunFile, RunRecord
 from resnetlab.schema import encode
 from resnetlab.shell import resume_command
 from resnetlab.studies.executors.base import Job, RunEvent
@@ -33,7 +37,7 @@ from resnetlab.training.resolve import resolve_numerics
 
 
 def plan_run(
-    model: str | ModelConfig,
+    model: str | ModelConfig | Callable[..., Any],
     data: str | DataConfig,
     recipe: str | AnyRecipe,
     *,
@@ -43,12 +47,14 @@ def plan_run(
     output: str | Path = ".",
     notify: Notify = silent,
     download: bool = True,
+    trust_code: bool = False,
 ) -> Plan:
     """Return the plan of one run on all cores of this machine; `train` has the same arguments.
 
     Without `download`, the id of a run whose data are not on this machine is not final.
     """
-    parts = {"model": model, "data": data, "recipe": recipe}
+    network = config_of(model) if callable(model) else model
+    parts = {"model": network, "data": data, "recipe": recipe}
     tables = {name: part if isinstance(part, str) else encode(part) for name, part in parts.items()}
     tables |= {
         "name": "train",
@@ -58,16 +64,25 @@ def plan_run(
     }
     study = parse_study(tables, "", Overrides(settings=tuple(settings)))
     check_licenses(study)
+    for condition in study.conditions:
+        if trust_code or callable(model):
+            allow_code(condition.model)
+        check_code(condition.model)
     return make_plan(
         study,
         load_data_facts(study, Path(output), notify, download=download),
         partial(resolve_numerics, single_run=True),
         model_cost,
+        with_code=with_code,
     )
 
 
 def resume_job(
-    folder: str | Path, *, from_step: int | None = None, data: str | None = None
+    folder: str | Path,
+    *,
+    from_step: int | None = None,
+    data: str | None = None,
+    trust_code: bool = False,
 ) -> tuple[Job, Path]:
     """Return the job that resumes the run in `folder`, and the output folder of the run.
 
@@ -81,9 +96,30 @@ def resume_job(
             "give a folder such as runs/digits-cifar-resnet56-s0-...",
         )
     file = directory.file()
+    if trust_code:
+        allow_code(file.run.model)
+    check_code(file.run.model)
+    if directory.result() is None:
+        _check_algorithm(file, str(folder))
+        check_unchanged(file.run.model, str(folder))
     if data is not None:
         file = replace(file, data=replace(file.data, source=data))
-    return Job(directory.path.name, file, from_step), directory.path.resolve().parent.parent
+    path = directory.path.resolve()
+    return Job(path.name, file, from_step), path.parent.parent
+
+
+def _check_algorithm(file: RunFile, folder: str) -> None:
+    """Raise InputError if another version of the training algorithm began the run."""
+    current = algorithm_version(file.run.kind)
+    if file.run.algorithm_version != current:
+        raise input_error(
+            folder,
+            "was begun by another version of the training algorithm",
+            "install the version of resnetlab that began it, or train it again",
+            field="algorithm_version",
+            got=file.run.algorithm_version,
+            allowed=str(current),
+        )
 
 
 def run_job(job: Job, root: Path, should_stop: Callable[[], bool]) -> RunRecord:

@@ -6,6 +6,8 @@ mistake.
 
 from __future__ import annotations
 
+import hashlib
+import re
 import tomllib
 from collections import Counter
 from collections.abc import Mapping
@@ -14,11 +16,15 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
+from resnetlab.checksums import check_file
 from resnetlab.errors import input_error
-from resnetlab.files import MAX_GENERATED_BYTES, is_locked, read_json, read_jsonl
+from resnetlab.files import MAX_GENERATED_BYTES, is_locked, read_json, read_jsonl, sha256
 from resnetlab.runs.paths import LOCK, locate_runs
 from resnetlab.shell import is_path
 from resnetlab.stats.outcomes import OUTCOMES
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+_FILE_NAME = re.compile(r"""["']([^"'\n]{1,300}\.(?:toml|csv))["']""")
 
 INVALID_TABLE_ERRORS = (KeyError, TypeError, AttributeError)
 """Errors that an invalid table raises when it is read without its schema."""
@@ -109,7 +115,10 @@ def _outcome(run: Path) -> tuple[str, bool]:
     if not (run / "run.json").exists():
         return ("running" if is_locked(run / LOCK) else "waiting"), False
     if (run / "result.json").exists():
-        return _check_status(read_json(run / "result.json")["status"]), True
+        status = _check_status(read_json(run / "result.json")["status"])
+        check_file(run / "run.json")
+        check_file(run / "result.json")
+        return status, True
     if is_locked(run / LOCK):
         return "running", False
     events = read_jsonl(run / "provenance.jsonl")
@@ -130,7 +139,7 @@ class StartedStudy:
     """Folders of the plan and the reports of a started study."""
 
     plan_folder: Path | None = None
-    """Report folder of the unchanged study; None without a plan, or if the file is newer."""
+    """Report folder of the unchanged study; None without a plan, or if the file changed."""
     has_report: bool = False
     """True if the unchanged study has a report, also of an older version of its file."""
     overridden_folders: tuple[Path, ...] = ()
@@ -139,26 +148,47 @@ class StartedStudy:
 
 def find_started(source: str, root: Path) -> StartedStudy:
     """Find the folders of a study under `root`, given its catalog name or TOML file."""
-    in_catalog = (
-        Path(str(resources.files("resnetlab.catalog"))) / "studies" / f"{Path(source).name}.toml"
-    )
-    path = in_catalog if not is_path(source) and in_catalog.exists() else Path(source)
+    path = study_path(source)
     try:
-        name, modified_ns = (
-            str(tomllib.loads(path.read_text(encoding="utf-8-sig"))["name"]),
-            path.stat().st_mtime_ns,
-        )
+        name = str(tomllib.loads(path.read_text(encoding="utf-8-sig"))["name"])
     except (OSError, ValueError, KeyError):
         return StartedStudy()
+    if not _NAME.fullmatch(name):  # the careful reader reports it
+        return StartedStudy()
     plain = root / "studies" / name
-    current = (plain / "plan.json").exists() and (
-        plain / "plan.json"
-    ).stat().st_mtime_ns > modified_ns
+    current = _plan_field(plain, "source_sha256") == source_sha256(path)
     folders = sorted((root / "studies").glob(f"{name}-" + "[0-9a-f]" * 6))
     changed = tuple(
         folder for folder in folders if _has_report(folder) and _study_name(folder) == name
     )
     return StartedStudy(plain if current else None, _has_report(plain), changed)
+
+
+def study_path(source: str) -> Path:
+    """Return the TOML file of a study, given its catalog name or the path itself."""
+    in_catalog = (
+        Path(str(resources.files("resnetlab.catalog"))) / "studies" / f"{Path(source).name}.toml"
+    )
+    return in_catalog if not is_path(source) and in_catalog.exists() else Path(source)
+
+
+def source_sha256(path: Path) -> str:
+    """Return the SHA-256 of a study file and of the TOML and CSV files that it names."""
+    content = path.read_bytes()
+    names = dict.fromkeys(_FILE_NAME.findall(content.decode(errors="replace")))
+    total = hashlib.sha256(content)
+    for name in names:
+        for candidate in (path.parent / name, Path(name)):
+            if candidate.is_file():
+                total.update(sha256(candidate).encode())
+                break
+    return total.hexdigest()
+
+
+def _plan_field(folder: Path, field: str) -> object:
+    path = folder / "plan.json"
+    plan = read_json(path, MAX_GENERATED_BYTES) if path.exists() else {}
+    return plan.get(field) if isinstance(plan, dict) else None
 
 
 def _has_report(folder: Path) -> bool:

@@ -36,10 +36,12 @@ def open_images(data: str, output: Path) -> Any:
 
 def parse_name(name: str, stride_on: str = "", classes: int = 0) -> Any:
     """Return the model config of a name. Raises InputError."""
-    from resnetlab.models.configs.external import with_num_classes
+    from resnetlab.models.configs.external import allow_typed, check_code, with_num_classes
     from resnetlab.models.parse import parse_model
 
+    allow_typed(name)
     spec = parse_model({"name": name, "stride_on": stride_on} if stride_on else name, "MODEL", "")
+    check_code(spec)
     return with_num_classes(spec, classes) if classes else spec
 
 

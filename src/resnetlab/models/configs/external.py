@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Literal, TypeVar
 
+from resnetlab import trust
+from resnetlab.errors import input_error
 from resnetlab.files import sha256
 from resnetlab.schema import FieldError, PositiveFloat, strict_dataclass
 
@@ -15,6 +18,10 @@ T = TypeVar("T")
 KwargValue = bool | int | float | str | list[int]
 
 _LIBRARY = re.compile(r"(timm|torchvision)/([A-Za-z0-9_.-]{1,100})")
+_LOADING_ARGUMENT = re.compile(r"pretrained.*|checkpoint.*|weights.*|.*(_path|_file|_dir|_url|cfg)")
+"""Arguments of timm and torchvision that load something from a file or an address."""
+_PLAIN_VALUE = re.compile(r"[A-Za-z0-9_.+-]{0,64}")
+"""Text that is no path and no address."""
 _FUNCTION = re.compile(r"[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z_][A-Za-z0-9_]*)*:[A-Za-z_][A-Za-z0-9_]*")
 
 
@@ -45,6 +52,11 @@ class ExternalConfig:
     """Standard deviation per channel, as `mean`."""
     class_names: tuple[str, ...] = ()
     """Class names of the outputs, in order; empty: as the weights state."""
+    code: dict[str, str] = dataclasses.field(default_factory=dict, hash=False)
+    """Hashes of the modules of a function, and of the names and shapes of its parameters.
+
+    A run records them, so that a network whose code changed is another one.
+    """
     license: str | None = None
     """License of the weights as an SPDX identifier; it changes nothing in a run."""
 
@@ -59,12 +71,26 @@ class ExternalConfig:
             )
         if self.weights == "hub" and self.library == "":
             raise FieldError("weights", "a function has no hub", "the path of a safetensors file")
+        for name, value in self.kwargs.items() if self.library else ():
+            if _LOADING_ARGUMENT.fullmatch(name) or (
+                isinstance(value, str) and not _PLAIN_VALUE.fullmatch(value)
+            ):
+                what = f"{name} may load a file or an address"
+                fix = 'remove it; weights = "hub" or a safetensors file gives weights'
+                raise FieldError("kwargs", what, fix)
 
     @property
     def library(self) -> str:
         """Library of the network: `timm`, `torchvision`, or "" for a function."""
         match = _LIBRARY.fullmatch(self.source)
         return match[1] if match else ""
+
+    @property
+    def has_own_code(self) -> bool:
+        """True if the network is built by a function from outside timm, torchvision and this
+        package.
+        """
+        return not self.library and not self.source.startswith(trust.TRUSTED_PREFIX)
 
     @property
     def name(self) -> str:
@@ -75,7 +101,8 @@ class ExternalConfig:
     @property
     def slug(self) -> str:
         """Source of the network, such as `timm/NAME`, with a `+` if there are more settings."""
-        return self.source if self == ExternalConfig(source=self.source) else f"{self.source}+"
+        plain = ExternalConfig(source=self.source, code=self.code)
+        return self.source if self == plain else f"{self.source}+"
 
     @property
     def title(self) -> str:
@@ -88,6 +115,51 @@ class ExternalConfig:
             return f"{self.name} ({', '.join(arguments)})"
         origin = self.library or self.source.rpartition(":")[0]
         return f"{self.name} ({origin}{', pre-trained' if self.weights else ''})"
+
+
+def config_of(function: Callable[..., object]) -> ExternalConfig:
+    """Return the config of a network that `function`, in a module of its own, builds.
+
+    Raises InputError for a function that no other process could find by its name.
+    """
+    module, name = function.__module__, getattr(function, "__qualname__", "")
+    if module == "__main__" or not name.isidentifier():
+        fix = "put it into a module of its own, at the top level, and import it from there"
+        raise input_error(name or str(function), "another process cannot import it", fix)
+    return ExternalConfig(source=f"{module}:{name}")
+
+
+def record_origin(model: object, where: str) -> None:
+    """Record that the file `where` names the function of `model`, for the messages about it."""
+    if isinstance(model, ExternalConfig) and model.has_own_code:
+        trust.record_origin(model.source, model.kwargs, where)
+
+
+def allow_code(model: object) -> None:
+    """Consent to the code that builds `model`, if it is a function with these arguments."""
+    if isinstance(model, ExternalConfig) and model.has_own_code:
+        trust.allow(model.source, model.kwargs)
+
+
+def allow_typed(name: str) -> None:
+    """Consent to the function `name`, which the user typed; any other text has no effect."""
+    if _FUNCTION.fullmatch(name):
+        trust.allow(name)
+
+
+def code_is_allowed(model: object) -> bool:
+    """Return True if `model` needs code of the user's own and it is allowed to run."""
+    return (
+        isinstance(model, ExternalConfig)
+        and model.has_own_code
+        and trust.is_allowed(model.source, model.kwargs)
+    )
+
+
+def check_code(model: object) -> None:
+    """Raise InputError if `model` needs code that is not allowed to run."""
+    if isinstance(model, ExternalConfig) and model.has_own_code:
+        trust.check_consent(model.source, model.kwargs)
 
 
 def with_weights_hash(model: T) -> T:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Literal, Protocol
 
 from resnetlab.errors import Problem, ResourceError
+from resnetlab.models.configs.external import code_is_allowed
 from resnetlab.recipes.numerics import Numerics, Placement
 from resnetlab.runs.config import RunConfig
 from resnetlab.runs.directory import RunDirectory
@@ -166,6 +167,7 @@ def encode_job(job: Job, root: Path, placement: Placement) -> dict[str, Any]:
         "root": str(root),
         "placement": encode(placement),
         "from_step": job.from_step,
+        "run_code": code_is_allowed(job.file.run.model),
     }
 
 

@@ -21,6 +21,8 @@ from typing import Any, TextIO
 from resnetlab.data.device_images import DeviceImageCache
 from resnetlab.errors import ResnetlabError
 from resnetlab.lazy_compiler import defer_compiler
+from resnetlab.models.code_hash import check_unchanged
+from resnetlab.models.configs.external import allow_code
 from resnetlab.recipes.numerics import Placement
 from resnetlab.runs.lifecycle import RunLockedError, SharedDeviceOutOfMemoryError
 from resnetlab.runs.records import Evaluation, RunFile
@@ -113,6 +115,9 @@ class JobRunner:
         try:
             file = decode(RunFile, job["file"], "job")
             placement = decode(Placement, job["placement"], "job")
+            if job["run_code"]:
+                allow_code(file.run.model)
+            check_unchanged(file.run.model, run_id)
             data = self._load_data(file, root)
 
             def on_progress(progress: TrainEvent, evaluations: tuple[Evaluation, ...]) -> None:

@@ -1,0 +1,136 @@
+"""A changed byte in a file of a finished run or of a report is refused by name, wherever it is
+read.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+import resnetlab as rl
+from resnetlab.analysis import study_data
+from resnetlab.checksums import CHECKSUMS
+from resnetlab.errors import InputError
+from resnetlab.inspection.diagnostics_config import BlockAblations
+from resnetlab.runs.damage import check_run
+from resnetlab.runs.directory import RunDirectory
+from resnetlab.runs.load import open_run
+from resnetlab.studies.compare import compare
+
+SETTINGS = ("recipe.epochs=2", "recipe.batch_size=16", "numerics.precision=fp32")
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory: pytest.TempPathFactory, study_text: str) -> Path:
+    """The output folder of a finished study with a report."""
+    root = tmp_path_factory.mktemp("study")
+    (root / "small.toml").write_text(study_text)
+    loaded = rl.load_study(root / "small.toml", seeds=1, settings=["recipe.epochs=1"])
+    loaded.run(root, workers=1)
+    return root
+
+
+@pytest.fixture
+def run(study: Path, tmp_path: Path) -> Path:
+    source = sorted((study / "runs").iterdir())[0]
+    shutil.copytree(source, tmp_path / "runs" / source.name)
+    return tmp_path / "runs" / source.name
+
+
+def flip(path: Path, old: bytes = b"0", new: bytes = b"1") -> None:
+    """Change one byte; the last digit 0 of a file becomes 1, and the file is still valid."""
+    head, found, tail = path.read_bytes().rpartition(old)
+    assert found, path
+    path.write_bytes(head + new + tail)
+
+
+@pytest.mark.parametrize("name", ["metrics.jsonl", "provenance.jsonl", "result.json", "run.json"])
+def test_a_flipped_byte_of_a_finished_run_is_refused_by_name(name: str, run: Path) -> None:
+    flip(run / name)
+    with pytest.raises(InputError, match=name.replace(".", r"\.")):
+        RunDirectory(run).record()
+    with pytest.raises(InputError, match=name.replace(".", r"\.")):
+        compare(str(run), str(run))
+    assert any(damage.path == str(run / name) for damage in check_run(run).damage)
+
+
+def test_flipped_weights_are_refused_before_a_block_ablation_and_flipped_logits_too(
+    run: Path, small_npz: Path
+) -> None:
+    logits = run / "logits-test.safetensors"
+    logits.write_bytes(logits.read_bytes()[:-1] + b"\x55")
+    with pytest.raises(InputError, match=r"logits-test\.safetensors: differs from its SHA"):
+        RunDirectory(run).test_probabilities()
+    weights = run / "weights.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-1] + b"\x55")
+    with pytest.raises(InputError, match=r"weights\.safetensors: differs from its SHA"):
+        open_run(run, str(small_npz))
+    damaged = {Path(damage.path).name for damage in check_run(run).damage}
+    assert damaged == {"weights.safetensors", "logits-test.safetensors"}
+
+
+def test_what_this_program_adds_to_a_finished_run_renews_the_checksum(run: Path) -> None:
+    directory = RunDirectory(run)
+    directory.log_event({"event": "note"})
+    directory.save_block_ablation(BlockAblations(images=60, blocks=()))
+    assert check_run(run).damage == ()
+    assert directory.record() is not None
+    flip(run / "provenance.jsonl")
+    directory.log_event({"event": "note"})  # a change from outside stays one
+    with pytest.raises(InputError, match=r"provenance\.jsonl"):
+        directory.record()
+
+
+def test_a_run_without_checksums_is_read_and_a_note_says_so(run: Path) -> None:
+    (run / CHECKSUMS).unlink()
+    flip(run / "provenance.jsonl")
+    assert RunDirectory(run).record() is not None
+    checked = check_run(run)
+    assert checked.damage == ()
+    assert CHECKSUMS in checked.note
+
+
+@pytest.mark.parametrize("name", ["report.json", "results.csv", "curves.csv"])
+@pytest.mark.parametrize("new", [b"1", b"\xff", b"\0"])
+def test_a_flipped_byte_of_a_report_is_one_line(
+    name: str, new: bytes, study: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "report"
+    shutil.copytree(next((study / "studies").iterdir()), folder)
+    study_data.load(folder)
+    flip(folder / name, new=new)
+    with pytest.raises(InputError) as caught:
+        study_data.load(folder)
+    assert str(caught.value).startswith(f"{folder / name}: differs from its SHA-256 in {CHECKSUMS}")
+    assert f"remove {CHECKSUMS} beside it" in str(caught.value)
+    (folder / CHECKSUMS).unlink()  # an old report: what is not valid is still one line
+    if new == b"\xff":
+        with pytest.raises(InputError, match=name.replace(".", r"\.")):
+            study_data.load(folder)
+
+
+def test_a_changed_curve_is_noticed_before_a_run_is_resumed(
+    small_npz: Path, tmp_path: Path
+) -> None:
+    calls = iter(range(1000))
+    with pytest.raises(rl.UnfinishedError):
+        rl.train(
+            "cifar-resnet8",
+            str(small_npz),
+            settings=SETTINGS,
+            output=tmp_path,
+            should_stop=lambda: next(calls) > 12,
+        )
+    (run,) = (tmp_path / "runs").iterdir()
+    assert list((run / "checkpoints").glob("*/MANIFEST.json"))
+    whole = (run / "metrics.jsonl").read_bytes()
+    restore: Callable[[], int] = lambda: (run / "metrics.jsonl").write_bytes(whole)  # noqa: E731
+    for old, new in ((b"epoch", b"epocj"), (b"0", b"1")):
+        flip(run / "metrics.jsonl", old, new)
+        with pytest.raises(rl.UnfinishedError, match=r"metrics\.jsonl: changed since the ch"):
+            rl.resume(run)
+        restore()
+    assert rl.resume(run).result is not None
