@@ -9,6 +9,7 @@ import contextlib
 import errno
 import hashlib
 import json
+import math
 import os
 import secrets
 import shutil
@@ -297,12 +298,23 @@ def disk_full_as_error(path: Path) -> Iterator[None]:
 
 
 def _to_json(value: object, indent: int | None = None) -> str:
-    """Encode `value` as JSON in UTF-8.
+    """Encode `value` as standard JSON in UTF-8: a number that is not finite becomes null.
 
     Bytes of a file name that are not UTF-8 survive the round trip.
     """
-    text = json.dumps(value, indent=indent, ensure_ascii=False)
+    try:
+        text = json.dumps(value, indent=indent, ensure_ascii=False, allow_nan=False)
+    except ValueError:  # NaN or infinity, which standard JSON lacks
+        text = json.dumps(_without_nan(value), indent=indent, ensure_ascii=False, allow_nan=False)
     return text.encode(errors="backslashreplace").decode()  # \udcff is an escape of JSON too
+
+
+def _without_nan(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _without_nan(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_without_nan(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _fsync(file: IO[Any]) -> None:

@@ -18,6 +18,7 @@ from resnetlab.data.transforms.eval_transform import apply_eval_transform
 from resnetlab.deploy.predict import Classifier
 from resnetlab.deploy.request import check_label
 from resnetlab.errors import input_error
+from resnetlab.training.photo_predictions import check_outputs
 
 PHOTO_WEIGHT = 0.55
 """Weight of the photograph in the overlay; the rest is the heat map."""
@@ -111,6 +112,7 @@ class Explainer:
             )
         name, stage = self.layer_by_shape[images.shape[1:]]
         features, logits = forward_with_features(self.model.module, stage, images)
+        check_outputs(logits, self.model.file.name)
         probabilities = logits.detach().double().softmax(1).cpu().numpy()
         wanted = [
             classes.index(label) if label else int(row.argmax())

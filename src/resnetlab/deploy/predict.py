@@ -54,7 +54,9 @@ class Classifier:
         self.device = setup_device(self.numerics, index)
         self.module = bundle.module.to(self.device)
         transform = bundle.file.eval_transform
-        self._predict_proba = make_predict_proba(self.module, transform, self.device)
+        self._predict_proba = make_predict_proba(
+            self.module, transform, self.device, bundle.file.name
+        )
         self._mean, self._std = (
             torch.tensor(values, device=self.device) for values in (transform.mean, transform.std)
         )

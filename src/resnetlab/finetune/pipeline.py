@@ -242,7 +242,13 @@ def run_finetuning(
         notify(line)
     notify(f"evaluating {len(photos.test):,} test images")
     predictions = predict_photos(
-        finetune_model.model, photos.test, transform, device, recipe.crops, on_item
+        finetune_model.model,
+        photos.test,
+        transform,
+        device,
+        recipe.crops,
+        on_item,
+        where=job.backbone.spec.slug,
     )
     result = _make_result(job, folder, stages, predictions, earlier, limit.elapsed)
     result = replace(result, caveats=(*result.caveats, *skipped))
@@ -393,7 +399,12 @@ def _evaluate_baseline(
         raise input_error(str(folder), what, "give a model of the same classes to --baseline")
     device = torch.device("cpu")
     predictions = predict_photos(
-        bundle.module, photos.test, bundle.file.eval_transform, device, on_item=on_item
+        bundle.module,
+        photos.test,
+        bundle.file.eval_transform,
+        device,
+        on_item=on_item,
+        where=str(folder),
     )
     order = [bundle.file.classes.index(name) for name in photos.classes]
     return folder.name, Predictions(predictions.probabilities[:, order], photos.test.labels)

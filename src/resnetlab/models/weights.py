@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 
-from resnetlab.errors import InputError, Problem
+from resnetlab.errors import InputError, Problem, input_error
 from resnetlab.files import atomic_write
 from resnetlab.models.tensorfile import open_safetensors, read_metadata
 
@@ -72,14 +72,16 @@ def write_weights(path: Path, tensors: dict[str, Tensor], metadata: dict[str, An
     """Write tensors and metadata as safetensors, atomically."""
     copies = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
     with atomic_write(path, "wb") as file:
-        file.write(safetensors.torch.save(copies, {"resnetlab": json.dumps(metadata)}))
+        file.write(
+            safetensors.torch.save(copies, {"resnetlab": json.dumps(metadata, allow_nan=False)})
+        )
 
 
 def load_weights(model: nn.Module, tensors: dict[str, Tensor], where: str) -> None:
     """Load `tensors` into `model`. Their names must match exactly.
 
     `num_batches_tracked`, which older files lack, is set to 0. Raises InputError that lists
-    missing, unknown and misshapen tensors: five names and the total.
+    missing, unknown and misshapen tensors and those that are not finite: five names and the total.
     """
     expected = model.state_dict()
     defaults = {
@@ -104,7 +106,33 @@ def load_weights(model: nn.Module, tensors: dict[str, Tensor], where: str) -> No
     ]
     if problems:
         raise InputError(*problems)
+    check_finite(tensors, where, expected)
     model.load_state_dict(state)
+
+
+def check_finite(
+    tensors: Mapping[str, Tensor], where: str, expected: Mapping[str, Tensor] | None = None
+) -> None:
+    """Raise InputError that names the tensors with a value that is not finite.
+
+    A value that equals the one in `expected`, the state of the new network, is accepted: some
+    networks store an attention mask of minus infinity as a buffer.
+    """
+    bad = []
+    for name, tensor in tensors.items():
+        if not tensor.is_floating_point():
+            continue
+        finite = torch.isfinite(tensor)
+        if not finite.all() and expected and name in expected:
+            finite |= tensor == expected[name].to(tensor)
+        if not finite.all():
+            bad.append(name)
+    if bad:
+        raise input_error(
+            where,
+            f"has NaN or infinity in {_format_names(bad)}",
+            "restore it from a copy, or take a checkpoint from before the training diverged",
+        )
 
 
 def _format_shape(tensor: Tensor) -> str:

@@ -66,7 +66,8 @@ def load_run(directory: RunDirectory, file: RunFile, dataset: Dataset) -> Loaded
     state = ScratchTrainState(
         run.model, recipe, run.numerics, run.seed, dataset.train, len(dataset.classes), device
     )
-    load_weights(state.model, read_weights(directory.path / WEIGHTS)[0], str(directory.path))
+    path = directory.path / WEIGHTS
+    load_weights(state.model, read_weights(path)[0], str(path))
     state.ema = None  # the saved weights are already the evaluated ones
     result = directory.result()
     state.step = result.selected_step if result else state.total_steps
