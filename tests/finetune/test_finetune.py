@@ -5,6 +5,7 @@ split.
 from __future__ import annotations
 
 import json
+import math
 import shlex
 import subprocess
 import sys
@@ -272,6 +273,61 @@ def test_classes_weigh_alike_when_balanced() -> None:
     weights = balanced_class_weights(labels, 2)
     assert weights.tolist() == [0.625, 2.5]
     assert sum(float(weights[k]) * int((labels == k).sum()) for k in range(2)) == 10
+
+
+def test_a_class_weight_multiplies_the_smoothed_loss_of_its_own_images(
+    photos: Path, spec: ExternalConfig
+) -> None:
+    """The loss written out image by image; torch's own `weight` gives another value."""
+    data, model = open_data(photos), make_model(spec)
+    halves, weights = model.split_for_training("classifier", 24), torch.tensor([0.3, 1.0, 20.0])
+    settings = stage(recipe=Recipe(batch_size=8, epochs=1, label_smoothing=0.1))
+    view = model.eval_transform(24)
+    tuner = FinetuneState(
+        model, halves, settings, settings.recipe, view, 0, data.train, class_weights=weights
+    )
+    logits = torch.tensor([[2.0, 0.5, -1.0], [0.1, 0.2, 0.3], [1.0, -2.0, 0.0], [0.0, 3.0, 1.0]])
+    labels, expected = [0, 2, 1, 0], []
+    for row, label in zip(logits.tolist(), labels, strict=True):
+        total = sum(math.exp(value) for value in row)
+        logs = [value - math.log(total) for value in row]
+        targets = [0.9 * (k == label) + 0.1 / 3 for k in range(3)]
+        loss = -sum(target * log for target, log in zip(targets, logs, strict=True))
+        expected.append(float(weights[label]) * loss)
+    got = float(tuner.loss(logits, torch.tensor(labels)))
+    assert got == pytest.approx(sum(expected) / 4, rel=1e-5)
+    by_torch = torch.nn.functional.cross_entropy(
+        logits, torch.tensor(labels), weights, label_smoothing=0.1, reduction="none"
+    )
+    assert got != pytest.approx(float(by_torch.mean()), rel=0.01)
+
+
+@pytest.mark.parametrize(
+    ("accuracies", "chosen"), [((100, 100, 100), 0.01), ((90, 100, 100), 0.1), ((80, 90, 95), 1.0)]
+)
+def test_of_learning_rates_with_equal_validation_accuracy_the_smallest_is_taken(
+    photos: Path,
+    spec: ExternalConfig,
+    monkeypatch: pytest.MonkeyPatch,
+    accuracies: tuple[float, ...],
+    chosen: float,
+) -> None:
+    from resnetlab.finetune import stage as module
+
+    by_rate = dict(zip((0.01, 0.1, 1.0), accuracies, strict=True))
+
+    def trained(state: FinetuneState, *_: object) -> object:
+        rate = state.recipe.optimizer.lr
+        result = module._LrResult(rate)
+        # The validation loss falls with the rate, as where the classes are separable.
+        result.epochs.append(module.EpochResult(1, by_rate[rate], 0.1 / rate, 1.0))
+        result.weights = {name: t.clone() for name, t in state.model.state_dict().items()}
+        return result
+
+    monkeypatch.setattr(module, "_train_one_lr", trained)
+    data, model = open_data(photos), make_model(spec)
+    for rates in ((0.01, 0.1, 1.0), (1.0, 0.01, 0.1)):
+        assert fit(model, stage(lrs=rates), data, views(model), 0).lr == chosen
 
 
 def test_a_loss_that_is_not_finite_leaves_the_weights_of_before(

@@ -80,8 +80,11 @@ def fit(
 ) -> StageResult:
     """Train a stage and load the weights of its best epoch into the model.
 
-    The best epoch has the highest validation accuracy, then the lowest loss, over all learning
-    rates of the stage. A stage that is stopped has its best epoch so far.
+    The best epoch of a learning rate has the highest validation accuracy, then the lowest loss. Of
+    the learning rates of the stage, the one with the highest validation accuracy is taken, and of
+    equal ones the smallest: where validation is separable, its loss falls with every larger rate,
+    because the probabilities only become more extreme. A stage that is stopped has its best epoch
+    so far.
 
     Args:
         finetune_model: Network to train.
@@ -118,7 +121,10 @@ def fit(
                 f"{stage.name}: rate {recipe.optimizer.lr:g}, validation "
                 f"{top.accuracy_pct:.1f} % at epoch {top.epoch}"
             )
-            if best is None or _selection_key(top) > _selection_key(best.best_epoch):
+            if best is None or (top.accuracy_pct, -result.lr) > (
+                best.best_epoch.accuracy_pct,
+                -best.lr,
+            ):
                 best = result
         complete = result.complete
         if complete and recipe is not recipes[-1]:
