@@ -98,7 +98,10 @@ def load_weights(model: nn.Module, tensors: dict[str, Tensor], where: str) -> No
         "is unknown to the network:": [name for name in state if name not in expected],
         "has another shape:": misshapen,
     }
-    fix = "give the file of this network, or the network of this file"
+    fix = (
+        "give the file of this network, or the network of this file; resnetlab import-weights "
+        "converts the names of other repositories"
+    )
     problems = [
         Problem(where, f"{problem} {_format_names(names)}", fix)
         for problem, names in groups.items()

@@ -25,7 +25,7 @@ from resnetlab.data.photo_loader import (
 )
 from resnetlab.data.transforms.augment import normalize
 from resnetlab.data.transforms.eval_transform import EvalTransform
-from resnetlab.errors import InputError, Problem
+from resnetlab.errors import InputError, Problem, input_error
 from resnetlab.models.transfer import forward_in_eval_mode
 
 PredictProba = Callable[[NDArray[np.uint8]], NDArray[np.float64]]
@@ -102,7 +102,18 @@ class NonFiniteOutputsError(InputError):
 
 
 def check_outputs(logits: Tensor, where: str) -> None:
-    """Raise NonFiniteOutputsError unless all logits (N, K) are finite. `where` names the model."""
+    """Raise NonFiniteOutputsError unless all logits (N, K) are finite. `where` names the model.
+
+    Raises InputError if the outputs are not one row of logits per image.
+    """
+    if not isinstance(logits, Tensor) or logits.ndim != 2:
+        kind = (
+            f"a tensor of {logits.ndim} axes"
+            if isinstance(logits, Tensor)
+            else f"a {type(logits).__name__}"
+        )
+        fix = "choose a classifier of images, which gives logits (N, K)"
+        raise input_error(where, f"the network's output is {kind}, not one logit per class", fix)
     bad = int((~logits.isfinite().all(1)).sum())
     if bad:
         what = f"the outputs for {bad:,} of {len(logits):,} images are not finite"
