@@ -213,6 +213,11 @@ def read_text(path: Path, max_bytes: int = MAX_BYTES) -> str:
         ) from None
 
 
+def short_hash(*parts: str) -> str:
+    """Return eight digits of the SHA-256 of some texts, for the name of a file."""
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:8]
+
+
 def sha256(path: Path) -> str:
     """Return the SHA-256 of a file in hexadecimal digits."""
     with path.open("rb") as file:

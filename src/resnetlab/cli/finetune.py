@@ -47,6 +47,12 @@ Weights = Annotated[
     typer.Option("--weights", help="Safetensors file of pre-trained weights.", metavar="FILE"),
 ]
 Seed = Annotated[int, typer.Option(help="Seed of all random numbers.", min=0)]
+Name = Annotated[
+    str,
+    typer.Option(
+        help="Name of the model's folder; the default is made of data, network and recipe."
+    ),
+]
 
 
 def finetune(
@@ -81,9 +87,18 @@ def finetune(
         Path | None, typer.Option(help="Earlier model to compare with on the same test images.")
     ] = None,
     skip_bad: SkipBad = False,
+    no_test: Annotated[
+        bool,
+        typer.Option(
+            "--no-test",
+            help="Set no images apart for a test split; then nothing measures the model "
+            "independently.",
+        ),
+    ] = False,
     accept_license: AcceptLicense = False,
     device: Device = "",
     output: Output = Path(),
+    name: Name = "",
     json: Json = False,
 ) -> None:
     """Fine-tune a pre-trained network on a folder of photographs.
@@ -112,9 +127,11 @@ def finetune(
         split_spec=parse_split(split),
         seed=seed,
         skip_bad=skip_bad,
+        no_test=no_test,
         accept_license=accept_license,
         device=device or "auto",
         output=output,
+        name=name,
     )
     with SignalFlag().installed() as interrupt:
         outcome = api.finetune(
@@ -166,6 +183,7 @@ def fixres(
     accept_license: AcceptLicense = False,
     device: Device = "",
     output: Output = Path(),
+    name: Name = "",
     json: Json = False,
     open_report: Open = False,
 ) -> None:
@@ -179,9 +197,12 @@ def fixres(
     )
     check_device(device)
     if preview is not None:
+        from resnetlab.files import sha256, short_hash
         from resnetlab.finetune.apparent_size import draw_crops
 
-        path = output / "reports" / "picture.png"
+        digest = short_hash(sha256(preview)) if preview.is_file() else "none"
+        sizes = f"{train_list[0]}-{test_list[0]}"
+        path = output / "reports" / f"{preview.stem}-crops-{sizes}-{digest}.png"
         summary = draw_crops(preview, train_list[0], test_list[0], path)
         if json:
             print_json({"picture": path, "answer": summary})
@@ -208,6 +229,7 @@ def fixres(
         accept_license=accept_license,
         device=device or "auto",
         output=output,
+        name=name,
     )
     with SignalFlag().installed() as interrupt:
         for table, report_folder in api.fixres(
@@ -270,11 +292,11 @@ def summary_lines(report: FinetuneResult, model: Path, folder: Path, split: str)
         lines.append(
             f"{stage.name:12} validation {stage.validation.accuracy_pct:5.1f} %, {state}{chosen}"
         )
-    test = report.test
+    test, split_name = report.test, "test" if report.has_test else "validation, no test"
     interval = f"[{test.low_pct:.1f}, {test.high_pct:.1f}]"
     lines.append(
-        f"test {test.accuracy_pct:.1f} % {interval} of {test.images:,} images, exact 95 % interval "
-        "over images"
+        f"{split_name} {test.accuracy_pct:.1f} % {interval} of {test.images:,} images, "
+        "exact 95 % interval over images"
     )
     if report.comparison:
         other = report.comparison

@@ -46,6 +46,14 @@ from resnetlab.training.device import setup_device
 from resnetlab.training.distributed import SINGLE_PROCESS, World
 from resnetlab.training.photo_predictions import Predictions
 
+ASSUMED_NORMALIZATION = (
+    "the weights do not state the mean and std of their images: those of ImageNet are assumed"
+)
+NO_TEST = (
+    "without a test split (--no-test) nothing is independent: the validation images that selected "
+    "the model also measure it, so its accuracy is optimistic"
+)
+
 MAX_MISCLASSIFIED = 12
 """Number of mistakes in the record, the most confident first."""
 
@@ -68,6 +76,8 @@ class FinetuneJob:
     """Resolved numerics, without `auto`."""
     device_index: int = 0
     """Index of the GPU, if one process does all the work."""
+    identity: str = ""
+    """Hash of what makes the model, in its provenance; only the model of the same is replaced."""
 
 
 def run_stages(
@@ -232,6 +242,8 @@ def run_finetuning(
         world,
         on_item,
     )
+    if finetune_model.assumes_normalization:
+        notify(f"note: {ASSUMED_NORMALIZATION}")
     recipe, photos = job.recipe, job.photos
     transform = finetune_model.eval_transform(recipe.test_size, recipe.crop_mode)
     stages = _train_and_save(
@@ -240,7 +252,8 @@ def run_finetuning(
     skipped = limit.skipped_stages(recipe.resolved_stages[len(stages) :])
     for line in skipped:
         notify(line)
-    notify(f"evaluating {len(photos.test):,} test images")
+    kind = "test" if photos.has_test else "validation"
+    notify(f"evaluating {len(photos.test):,} {kind} images")
     predictions = predict_photos(
         finetune_model.model,
         photos.test,
@@ -253,11 +266,10 @@ def run_finetuning(
     result = _make_result(job, folder, stages, predictions, earlier, limit.elapsed)
     result = replace(result, caveats=(*result.caveats, *skipped))
     if world.is_main_process:
-        metrics = (
-            accuracy_metric("validation", result.validation, photos.name),
-            accuracy_metric("test", result.test, photos.name),
-        )
-        save_model(job, finetune_model, transform, folder, metrics, skipped)
+        metrics = [accuracy_metric("validation", result.validation, photos.name)]
+        if photos.has_test:
+            metrics.append(accuracy_metric("test", result.test, photos.name))
+        save_model(job, finetune_model, transform, folder, tuple(metrics), skipped)
     return result
 
 
@@ -368,12 +380,17 @@ def save_model(
         classes=job.photos.classes,
         eval_transform=transform,
         license=job.backbone.license,
-        caveats=(*caveats(job), *skipped),
+        caveats=(
+            *caveats(job),
+            *([ASSUMED_NORMALIZATION] if finetune_model.assumes_normalization else []),
+            *skipped,
+        ),
         metrics=metrics,
         provenance={
             "recipe": encode(job.recipe),
             "seed": job.seed,
             "data": job.photos.name,
+            **({"identity": job.identity} if job.identity else {}),
             **provenance,
         },
     )
@@ -382,7 +399,8 @@ def save_model(
 
 def caveats(job: FinetuneJob) -> tuple[str, ...]:
     """Return the caveats that a reader of the numbers must know."""
-    return (job.photos.pretraining_overlap,) if job.photos.pretraining_overlap else ()
+    lines = (job.photos.pretraining_overlap, "" if job.photos.has_test else NO_TEST)
+    return tuple(line for line in lines if line)
 
 
 def _evaluate_baseline(
@@ -469,4 +487,5 @@ def _make_result(
         seed=job.seed,
         recipe=job.recipe.name,
         chance_pct=100 * photos.chance_accuracy,
+        has_test=photos.has_test,
     )

@@ -21,7 +21,7 @@ FINETUNE_VERSION = ALGORITHM_VERSION + 2
 """Version of the fine-tuning algorithm: `ALGORITHM_VERSION` of the common loop plus the number of
 changes to fine-tuning alone. Change 1: torch, not Pillow, resizes the random crops and jitters the
 colors. Change 2: a class weight multiplies the whole smoothed loss of an image, and of learning
-rates with the same validation accuracy the smallest is taken."""
+rates with the same validation accuracy the one with the lowest smoothed loss is taken."""
 
 
 @strict_dataclass
