@@ -94,7 +94,8 @@ def judge_chance(
     *,
     ask_test: bool = False,
 ) -> ChanceVerdict:
-    """Return whether a run rose above chance, or that its images cannot tell.
+    """Return whether a run rose above chance, or that its images cannot tell: not even a perfect
+    network would have exceeded luck.
 
     Args:
         best_accuracy_pct: Best accuracy of the evaluations during training.
@@ -107,8 +108,7 @@ def judge_chance(
     """
     if not is_at_chance(best_accuracy_pct, class_share, images, evaluations):
         return "above chance"
-    told = can_tell(class_share, images, evaluations)
-    if told and not ask_test:
+    if can_tell(class_share, images, evaluations) and not ask_test:
         return "at chance"
     labels, predicted = test
     test_pct = 100 * float((labels == predicted).mean())
@@ -117,7 +117,8 @@ def judge_chance(
         or agreement_p_value(labels, predicted) < FALSE_POSITIVE_RATE
     ):
         return "above chance"
-    told = told or can_tell(class_share, len(labels), 1)
+    bounds = ((images, evaluations), (len(labels), 1))
+    told = any(chance_upper_bound_pct(class_share, *sizes) < 100 - 1e-9 for sizes in bounds)
     told = told or agreement_p_value(labels, labels) < FALSE_POSITIVE_RATE
     return "at chance" if told and max(best_accuracy_pct, test_pct) < 100 else "cannot be told"
 
