@@ -10,11 +10,11 @@ from scipy import stats
 
 from resnetlab.stats.chance import (
     agreement_p_value,
-    can_tell,
     chance_note,
     chance_upper_bound_pct,
+    chance_verdict,
     is_at_chance,
-    judge_chance,
+    is_decidable,
 )
 from resnetlab.stats.outcomes import OUTCOMES, count_outcomes
 
@@ -65,25 +65,25 @@ def test_agreement_is_fishers_exact_test_and_a_constant_guess_shows_nothing():
 )
 def test_a_run_that_is_right_on_every_image_is_never_at_chance(share, images, counts):
     labels = np.repeat(np.arange(len(counts)), counts)
-    verdict = judge_chance(100.0, share, images, 9, (labels, labels))
+    verdict = chance_verdict(100.0, share, images, 9, (labels, labels))
     assert verdict == ("cannot be told" if len(labels) == 3 else "above chance")
 
 
 def test_a_constant_guess_is_at_chance_where_the_images_can_tell():
     uneven = np.repeat([0, 1], [180, 8])
     guess = np.zeros_like(uneven)
-    assert judge_chance(95.7, 0.957, 94, 9, (uneven, guess)) == "at chance"
+    assert chance_verdict(95.7, 0.957, 94, 9, (uneven, guess)) == "at chance"
     even = np.repeat([0, 1], [50, 50])
-    assert judge_chance(50.0, 0.5, 12, 9, (even, np.zeros_like(even))) == "at chance"
+    assert chance_verdict(50.0, 0.5, 12, 9, (even, np.zeros_like(even))) == "at chance"
     few = np.arange(3)
-    assert judge_chance(50.0, 1 / 3, 2, 9, (few, np.zeros_like(few))) == "cannot be told"
+    assert chance_verdict(50.0, 1 / 3, 2, 9, (few, np.zeros_like(few))) == "cannot be told"
 
 
 def test_a_split_that_can_tell_decides_alone_unless_test_is_asked():
     labels = np.repeat(np.arange(10), 100)
-    assert can_tell(0.1, 360, 10)
-    assert judge_chance(12.0, 0.1, 360, 10, (labels, labels)) == "at chance"
-    assert judge_chance(12.0, 0.1, 360, 10, (labels, labels), ask_test=True) == "above chance"
+    assert is_decidable(0.1, 360, 10)
+    assert chance_verdict(12.0, 0.1, 360, 10, (labels, labels)) == "at chance"
+    assert chance_verdict(12.0, 0.1, 360, 10, (labels, labels), ask_test=True) == "above chance"
 
 
 def test_predictions_that_ignore_the_images_are_not_called_trained():
@@ -92,7 +92,7 @@ def test_predictions_that_ignore_the_images_are_not_called_trained():
         labels = draw.choice(2, 100, p=(0.9, 0.1))
         predicted = draw.choice(2, 100, p=(0.8, 0.2))
         share = np.bincount(labels).max() / 100
-        assert judge_chance(50.0, share, 10, 9, (labels, predicted)) != "above chance"
+        assert chance_verdict(50.0, share, 10, 9, (labels, predicted)) != "above chance"
 
 
 def test_splits_that_cannot_tell_are_named_before_training():

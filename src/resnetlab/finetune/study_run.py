@@ -31,7 +31,7 @@ from resnetlab.runs.records import Evaluation, Result, RunFile, Scores, Status
 from resnetlab.runs.session import ProgressCallback
 from resnetlab.runs.writer import commit_result
 from resnetlab.schema import encode
-from resnetlab.stats.chance import judge_chance
+from resnetlab.stats.chance import chance_verdict
 from resnetlab.training.device import setup_device
 from resnetlab.training.distributed import SINGLE_PROCESS, World
 from resnetlab.training.evaluate import MAX_CLASSES_WITHOUT_TOP5
@@ -254,7 +254,7 @@ class FinetuneSession:
         reached, share = 100 * float(test.correct.mean()), self.file.class_share
         # A small folder has too few validation images to show that a good network is above chance:
         # test decides too.
-        verdict = judge_chance(
+        verdict = chance_verdict(
             best, share, count, len(errors), (test.labels, test.predicted), ask_test=True
         )
         numbers = (

@@ -66,11 +66,11 @@ def read_checkpoint(file: Path, key: str = "") -> CheckpointFile:
     if not isinstance(content, dict):
         content = {}
     facts = _stated_facts(content, facts)
-    state, found, others = _find_state(file, content, key)
+    state, selected, others = _find_state(file, content, key)
     notes = []
     if others:
         notes.append(
-            f"{file.name} also has weights under {', '.join(others)}; {found} is imported "
+            f"{file.name} also has weights under {', '.join(others)}; {selected} is imported "
             "(--key takes another)"
         )
     tensors = {_WRAPPERS.sub("", str(name)): tensor for name, tensor in state.items()}
@@ -101,8 +101,8 @@ def select_network(
     outside = [name for name in checkpoint.tensors if not name.startswith(best)]
     notes = checkpoint.notes
     if outside:
-        shown = ", ".join(outside[:3]) + (", ..." if outside[3:] else "")
-        notes = (*notes, f"{len(outside)} tensors outside {best[:-1]} are left out: {shown}")
+        examples = ", ".join(outside[:3]) + (", ..." if outside[3:] else "")
+        notes = (*notes, f"{len(outside)} tensors outside {best[:-1]} are left out: {examples}")
     return replace(checkpoint, tensors=inside, notes=notes)
 
 

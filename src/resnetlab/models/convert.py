@@ -167,9 +167,9 @@ def _check_replaced(out: Path, path: Path, facts: dict[str, Any]) -> None:
         if (out / name).exists():
             raise input_error(str(out), f"is another model's or run's folder ({name})", fix)
     if path.exists():
-        held = read_metadata(path)
-        if any(held.get(key) != facts[key] for key in ("imported_sha256", "model")):
-            from_file = held.get("imported_from", "another program")
+        existing = read_metadata(path)
+        if any(existing.get(key) != facts[key] for key in ("imported_sha256", "model")):
+            from_file = existing.get("imported_from", "another program")
             raise input_error(str(path), f"exists, with the weights of {from_file}", fix)
 
 
@@ -230,10 +230,10 @@ def _with_head(
         note = f"{fitting[0]} is taken as the classifier"
         return replace(checkpoint, tensors=renamed, notes=(*checkpoint.notes, note))
     shapes = [f"{name} {'x'.join(map(str, tensors[name].shape))}" for name in candidates[:5]]
-    found = f"its matrices: {', '.join(shapes)}" if shapes else "none of its tensors is a matrix"
+    listing = f"its matrices: {', '.join(shapes)}" if shapes else "none of its tensors is a matrix"
     raise input_error(
         str(file),
-        f"no classifier with {width} inputs, which {head} has ({found})",
+        f"no classifier with {width} inputs, which {head} has ({listing})",
         "give the file of a complete network, or the network of this file to --as",
     )
 

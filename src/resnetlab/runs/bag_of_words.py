@@ -23,7 +23,7 @@ from resnetlab.runs.provenance import provenance_event
 from resnetlab.runs.records import Evaluation, Result, RunFile, Scores
 from resnetlab.runs.writer import commit_result
 from resnetlab.schema import encode
-from resnetlab.stats.chance import judge_chance
+from resnetlab.stats.chance import chance_verdict
 from resnetlab.training.distributed import SINGLE_PROCESS, World
 
 
@@ -99,7 +99,7 @@ def _fit_and_evaluate(directory: RunDirectory, file: RunFile, dataset: Dataset) 
     )
     accuracy, count = 100 - scores["test"].top1_error_pct, len(dataset.test)
     predictions = dataset.test.labels, outputs.argmax(axis=1)
-    verdict = judge_chance(accuracy, file.class_share, count, 1, predictions)
+    verdict = chance_verdict(accuracy, file.class_share, count, 1, predictions)
     reason = {
         "above chance": "",
         "at chance": f"never above chance: {accuracy:.1f} % of {count:,} test images",

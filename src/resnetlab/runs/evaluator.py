@@ -13,7 +13,7 @@ from resnetlab.data.config import Dataset, LabeledImages, Split
 from resnetlab.data.device_images import DeviceImageCache, DeviceImages
 from resnetlab.recipes.train import train_subset_size
 from resnetlab.runs.records import Evaluation, RunFile, Scores, Status
-from resnetlab.stats.chance import judge_chance
+from resnetlab.stats.chance import chance_verdict
 from resnetlab.training.evaluate import EvalResult, evaluate
 from resnetlab.training.events import TrainEvent
 from resnetlab.training.rng import make_generator
@@ -152,7 +152,7 @@ class RunEvaluator:
         images = len((self.curve_splits if from_curve else self.splits).get(split, self.test))
         best = 100 - min(errors)
         predictions = self.test.labels.cpu().numpy(), test.logits.argmax(1).numpy()
-        verdict = judge_chance(best, self.file.class_share, images, len(errors), predictions)
+        verdict = chance_verdict(best, self.file.class_share, images, len(errors), predictions)
         if verdict == "above chance":
             return "trained", ""
         reached = f"at best {best:.1f} % of {images:,} {split} images"

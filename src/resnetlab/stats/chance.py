@@ -51,7 +51,7 @@ def is_at_chance(
     )  # 1e-9 allows for rounding
 
 
-def can_tell(class_share: float, images: int, evaluations: int) -> bool:
+def is_decidable(class_share: float, images: int, evaluations: int) -> bool:
     """Return whether so many images can show that a good network is above chance.
 
     They can if a network with half the errors of a constant guess exceeds the bound of luck. With
@@ -85,7 +85,7 @@ def agreement_p_value(labels: NDArray[np.int64], predicted: NDArray[np.int64]) -
     return float(min(1.0, len(classes) * min(tails)))
 
 
-def judge_chance(
+def chance_verdict(
     best_accuracy_pct: float,
     class_share: float,
     images: int,
@@ -108,7 +108,7 @@ def judge_chance(
     """
     if not is_at_chance(best_accuracy_pct, class_share, images, evaluations):
         return "above chance"
-    if can_tell(class_share, images, evaluations) and not ask_test:
+    if is_decidable(class_share, images, evaluations) and not ask_test:
         return "at chance"
     labels, predicted = test
     test_pct = 100 * float((labels == predicted).mean())
@@ -118,9 +118,9 @@ def judge_chance(
     ):
         return "above chance"
     bounds = ((images, evaluations), (len(labels), 1))
-    told = any(chance_upper_bound_pct(class_share, *sizes) < 100 - 1e-9 for sizes in bounds)
-    told = told or agreement_p_value(labels, labels) < FALSE_POSITIVE_RATE
-    return "at chance" if told and max(best_accuracy_pct, test_pct) < 100 else "cannot be told"
+    decidable = any(chance_upper_bound_pct(class_share, *sizes) < 100 - 1e-9 for sizes in bounds)
+    decidable = decidable or agreement_p_value(labels, labels) < FALSE_POSITIVE_RATE
+    return "at chance" if decidable and max(best_accuracy_pct, test_pct) < 100 else "cannot be told"
 
 
 def chance_note(class_share: float, validation: int, test: int, evaluations: int) -> str:
@@ -132,11 +132,13 @@ def chance_note(class_share: float, validation: int, test: int, evaluations: int
         test: Number of test images.
         evaluations: Number of evaluations during training.
     """
-    if not validation or can_tell(class_share, validation, evaluations):
+    if not validation or is_decidable(class_share, validation, evaluations):
         return ""
     bound = chance_upper_bound_pct(class_share, validation, evaluations)
     note = (
         f"luck alone reaches {bound:.1f} % of {validation:,} validation images, which is too much "
         f"to tell a run at chance from a good one; the {test:,} test images decide at the end"
     )
-    return note if can_tell(class_share, test, 1) else f"{note}, and may be too few or too uneven"
+    return (
+        note if is_decidable(class_share, test, 1) else f"{note}, and may be too few or too uneven"
+    )
