@@ -9,6 +9,7 @@ import contextlib
 import errno
 import hashlib
 import json
+import math
 import os
 import secrets
 import shutil
@@ -197,6 +198,11 @@ def read_text(path: Path, max_bytes: int = MAX_BYTES) -> str:
         ) from None
 
 
+def short_hash(*parts: str) -> str:
+    """Return eight digits of the SHA-256 of some texts, for the name of a file."""
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:8]
+
+
 def sha256(path: Path) -> str:
     """Return the SHA-256 of a file in hexadecimal digits."""
     with path.open("rb") as file:
@@ -287,9 +293,23 @@ def disk_errors_as_resource_error(path: Path) -> Iterator[None]:
 
 
 def _to_json(value: object, indent: int | None = None) -> str:
-    """Encode `value` as JSON in UTF-8; bytes of a file name that are not UTF-8 survive."""
-    text = json.dumps(value, indent=indent, ensure_ascii=False)
+    """Encode `value` as standard JSON in UTF-8: a number that is not finite becomes null.
+
+    Bytes of a file name that are not UTF-8 survive the round trip.
+    """
+    try:
+        text = json.dumps(value, indent=indent, ensure_ascii=False, allow_nan=False)
+    except ValueError:  # NaN or infinity, which standard JSON lacks
+        text = json.dumps(_without_nan(value), indent=indent, ensure_ascii=False, allow_nan=False)
     return text.encode(errors="backslashreplace").decode()  # \udcff is an escape of JSON too
+
+
+def _without_nan(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _without_nan(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_without_nan(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _fsync(file: IO[Any]) -> None:

@@ -16,9 +16,10 @@ from torchvision import models
 
 from helpers.pictures import picture, save
 from helpers.small import CLASSES, write_model
-from resnetlab.bundle.store import load_bundle
+from resnetlab.bundle.spec import ModelFile
+from resnetlab.bundle.store import load_bundle, save_bundle
 from resnetlab.cli import deploy as commands
-from resnetlab.data.transforms.eval_transform import apply_eval_transform
+from resnetlab.data.transforms.eval_transform import EvalTransform, apply_eval_transform
 from resnetlab.deploy.explain import (
     Explainer,
     apply_colormap,
@@ -29,6 +30,73 @@ from resnetlab.deploy.explain import (
 )
 from resnetlab.deploy.predict import load_model
 from resnetlab.errors import InputError
+from resnetlab.models.build import build_model
+from resnetlab.models.configs import ExternalConfig
+from resnetlab.training.photo_predictions import make_predict_proba
+
+SWIN = {"embed_dim": 24, "depths": [1, 1, 1, 1], "num_heads": [1, 2, 4, 8]}
+
+
+def write_external(folder: Path, source: str, side: int, **kwargs: object) -> Path:
+    """A model folder of a network of another package, with random weights."""
+    spec = ExternalConfig(source=source, kwargs=kwargs)  # type: ignore[arg-type]
+    module = build_model(spec, 3, 6, lambda _: torch.Generator().manual_seed(0))
+    view = EvalTransform(size=side, mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))
+    save_bundle(
+        folder, module, ModelFile(name="x", model=spec, classes=CLASSES, eval_transform=view)
+    )
+    return folder
+
+
+def test_the_heat_of_features_with_channels_last_is_that_of_their_right_axes(
+    tmp_path: Path,
+) -> None:
+    pytest.importorskip("timm")
+    source = "timm/swin_tiny_patch4_window7_224"
+    model = load_model(write_external(tmp_path / "swin", source, 224, **SWIN))
+    found = explain(model, picture(3, 300, 260), "owl")
+    layer = model.module.get_submodule(found.layer)
+    features, logits = forward_with_features(
+        model.module, layer, model.preprocess(found.input_pixels[None])
+    )
+    assert features.shape == (1, 7, 7, 192)  # height, width, channels
+    (gradient,) = torch.autograd.grad(logits[0, CLASSES.index("owl")], features)
+    heat = F.relu((gradient.mean((1, 2), keepdim=True) * features).sum(3))[0].detach()
+    heat = F.interpolate(heat[None, None], size=(224, 224), mode="bilinear", align_corners=False)
+    expected = heat[0, 0].numpy()
+    correlation = np.corrcoef(found.heat_map.ravel(), expected.ravel())[0, 1]
+    assert correlation > 0.99
+
+
+def test_a_vision_transformer_is_refused_and_not_explained_by_its_first_layer(
+    tmp_path: Path,
+) -> None:
+    pytest.importorskip("timm")
+    small = {"depth": 2, "embed_dim": 24, "num_heads": 2}
+    source = "timm/vit_tiny_patch16_224"
+    model = load_model(write_external(tmp_path / "vit", source, 224, **small))
+    with pytest.raises(InputError, match="a sequence of tokens, not a map"):
+        explain(model, picture(3))
+    assert len(model.predict([picture(3)])[0].top_classes) == 5
+
+
+class Rows(nn.Module):
+    """A network whose output is a map, not a row of logits."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, 6, 3)
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        features: torch.Tensor = self.conv(images)
+        return features
+
+
+def test_outputs_that_are_no_logits_are_refused_by_name(pets: Path) -> None:
+    model = load_model(pets)
+    predict = make_predict_proba(Rows(), model.file.eval_transform, torch.device("cpu"), "rows")
+    with pytest.raises(InputError, match="rows: the network's output is a tensor of 4 axes"):
+        predict(np.zeros((1, 1, 24, 24, 3), np.uint8))
 
 
 def test_the_heat_is_grad_cam(pets: Path) -> None:
@@ -66,7 +134,7 @@ def test_the_last_stage_with_places_is_found_in_well_known_networks(
     network: object, stage: str
 ) -> None:
     module = network(weights=None).eval()  # type: ignore[operator]
-    assert last_spatial_layer(module, torch.zeros(1, 3, 224, 224), "x")[0] == stage
+    assert last_spatial_layer(module, torch.zeros(1, 3, 224, 224), "x").name == stage
 
 
 def test_a_network_without_places_is_reported() -> None:
@@ -162,7 +230,7 @@ def test_the_heat_is_that_of_an_independent_library(network: object) -> None:
     torch.manual_seed(0)
     module = network(weights=None, num_classes=7).eval()  # type: ignore[operator]
     images = torch.randn(2, 3, 96, 128)
-    _, stage = last_spatial_layer(module, images, "x")
+    stage = last_spatial_layer(module, images, "x").module
     features, logits = forward_with_features(module, stage, images)
     ours = grad_cam(features, logits, [3, 5], (96, 128))
     with warnings.catch_warnings():

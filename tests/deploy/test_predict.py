@@ -29,6 +29,7 @@ from resnetlab.data.transforms.eval_transform import EvalTransform
 from resnetlab.deploy.inputs import find_images
 from resnetlab.deploy.predict import load_model
 from resnetlab.errors import InputError, ResourceError
+from resnetlab.training.device import restored_settings
 
 HALF = {"mean": (0.5,) * 3, "std": (0.5,) * 3}
 THEIRS = Compose(
@@ -229,3 +230,15 @@ def test_an_import_of_torchvisions_weights_is_a_model(tmp_path: Path) -> None:
     found = load_model(tmp_path / "r18").predict([image], top=4)[0]
     given = {item.label: item.probability for item in found.top_classes}
     assert np.allclose([given[f"class {k}"] for k in range(4)], expected.numpy(), atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("asked", "variable", "expected"), [(0, "1", 1), (3, "1", 3), (0, "", 4), (0, "2,1", 2)]
+)
+def test_threads_are_those_of_the_option_or_of_the_environment(
+    pets: Path, monkeypatch: pytest.MonkeyPatch, asked: int, variable: str, expected: int
+) -> None:
+    monkeypatch.setattr("resnetlab.training.resolve.available_cpus", lambda: 4)
+    monkeypatch.setenv("OMP_NUM_THREADS", variable)
+    with restored_settings():
+        assert load_model(pets, device="cpu", threads=asked).numerics.threads == expected

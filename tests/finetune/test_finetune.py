@@ -5,7 +5,9 @@ split.
 from __future__ import annotations
 
 import json
+import math
 import shlex
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -19,11 +21,12 @@ import torch
 from helpers.processes import environment
 from helpers.stripes import KINDS, QUICK, folder, texture
 from resnetlab.bundle.store import load_bundle
+from resnetlab.cli.finetune import summary_lines
 from resnetlab.data.device_images import DeviceImages
 from resnetlab.data.transforms.eval_transform import EvalTransform, apply_eval_transform
 from resnetlab.data.transforms.photo_train import Augmentation
 from resnetlab.errors import InputError
-from resnetlab.finetune.api import finetune, prepare_job
+from resnetlab.finetune.api import finetune, folder_name, prepare_job
 from resnetlab.finetune.dataset import PhotoDataset, PhotoSplit, open_photographs
 from resnetlab.finetune.evaluation import compare, predict_photos
 from resnetlab.finetune.model import FinetuneModel
@@ -33,6 +36,7 @@ from resnetlab.finetune.stage import (
     balanced_class_weights,
     enable_grad_checkpointing,
     fit,
+    smoothed_loss,
 )
 from resnetlab.finetune.stage_cache import StageCache, stage_key
 from resnetlab.finetune.state import FinetuneState
@@ -298,6 +302,79 @@ def test_classes_weigh_alike_when_balanced() -> None:
     assert sum(float(weights[k]) * int((labels == k).sum()) for k in range(2)) == 10
 
 
+def test_a_class_weight_multiplies_the_smoothed_loss_of_its_own_images(
+    photos: Path, spec: ExternalConfig
+) -> None:
+    """The loss written out image by image; torch's own `weight` gives another value."""
+    data, model = open_data(photos), make_model(spec)
+    halves, weights = model.split_for_training("classifier", 24), torch.tensor([0.3, 1.0, 20.0])
+    settings = stage(recipe=Recipe(batch_size=8, epochs=1, label_smoothing=0.1))
+    view = model.eval_transform(24)
+    tuner = FinetuneState(
+        model, halves, settings, settings.recipe, view, 0, data.train, class_weights=weights
+    )
+    logits = torch.tensor([[2.0, 0.5, -1.0], [0.1, 0.2, 0.3], [1.0, -2.0, 0.0], [0.0, 3.0, 1.0]])
+    labels, expected = [0, 2, 1, 0], []
+    for row, label in zip(logits.tolist(), labels, strict=True):
+        total = sum(math.exp(value) for value in row)
+        logs = [value - math.log(total) for value in row]
+        targets = [0.9 * (k == label) + 0.1 / 3 for k in range(3)]
+        loss = -sum(target * log for target, log in zip(targets, logs, strict=True))
+        expected.append(float(weights[label]) * loss)
+    got = float(tuner.loss(logits, torch.tensor(labels)))
+    assert got == pytest.approx(sum(expected) / 4, rel=1e-5)
+    by_torch = torch.nn.functional.cross_entropy(
+        logits, torch.tensor(labels), weights, label_smoothing=0.1, reduction="none"
+    )
+    assert got != pytest.approx(float(by_torch.mean()), rel=0.01)
+
+
+@pytest.mark.parametrize(
+    ("accuracies", "smoothed", "chosen"),
+    [
+        ((100, 100, 100), (0.3, 0.2, 0.7), 0.1),  # the plain loss would take 1.0
+        ((100, 100, 100), (0.2, 0.2, 0.2), 0.01),
+        ((80, 90, 95), (0.2, 0.3, 0.7), 1.0),
+    ],
+)
+def test_between_learning_rates_of_equal_accuracy_the_smoothed_loss_decides(
+    photos: Path,
+    spec: ExternalConfig,
+    monkeypatch: pytest.MonkeyPatch,
+    accuracies: tuple[float, ...],
+    smoothed: tuple[float, ...],
+    chosen: float,
+) -> None:
+    from resnetlab.finetune import stage as module
+
+    by_rate = dict(zip((0.01, 0.1, 1.0), zip(accuracies, smoothed, strict=True), strict=True))
+
+    def trained(state: FinetuneState, *_: object) -> object:
+        rate = state.recipe.optimizer.lr
+        accuracy, loss = by_rate[rate]
+        result = module._LrResult(rate, smoothed_loss_nats=loss)
+        # The validation loss falls with the rate, as where the classes are separable.
+        result.epochs.append(module.EpochResult(1, accuracy, 0.1 / rate, 1.0))
+        result.weights = {name: t.clone() for name, t in state.model.state_dict().items()}
+        return result
+
+    monkeypatch.setattr(module, "_train_one_lr", trained)
+    data, model = open_data(photos), make_model(spec)
+    for rates in ((0.01, 0.1, 1.0), (1.0, 0.01, 0.1)):
+        assert fit(model, stage(lrs=rates), data, views(model), 0).lr == chosen
+
+
+def test_the_smoothed_loss_is_lowest_for_a_probability_of_95_percent() -> None:
+    def loss(probability: float) -> float:
+        logits = torch.tensor([[probability, 1 - probability]]).log()
+        return smoothed_loss(logits, torch.tensor([0]))
+
+    expected = -0.95 * math.log(0.95) - 0.05 * math.log(0.05)
+    assert loss(0.95) == pytest.approx(expected, rel=1e-6)
+    assert loss(0.95) < loss(0.9) < loss(0.7)
+    assert loss(0.95) < loss(0.99) < loss(0.999999)
+
+
 def test_a_loss_that_is_not_finite_leaves_the_weights_of_before(
     photos: Path, spec: ExternalConfig
 ) -> None:
@@ -437,6 +514,58 @@ def test_every_recipe_of_the_catalog_runs(photos: Path, backbone: Path) -> None:
         done = finetune(request(photos, backbone, recipe=name, epochs=1))
         assert len(done.result.stages) == len(load_finetune_recipe(name).stages)
         assert sum(item.selected for item in done.result.stages) == 1
+
+
+def test_the_model_of_another_fine_tuning_is_never_replaced(
+    photos: Path, backbone: Path, tmp_path: Path
+) -> None:
+    asked = replace(request(photos, backbone, recipe="proof-of-concept", epochs=1), output=tmp_path)
+    first = finetune(asked).model_folder
+    weights = (first / "weights.safetensors").read_bytes()
+    with pytest.raises(InputError, match=r"another fine-tuning \(.*, seed 0\).*--name"):
+        finetune(replace(asked, seed=1))
+    with pytest.raises(InputError, match="another fine-tuning"):
+        finetune(replace(asked, epochs=2))
+    assert (first / "weights.safetensors").read_bytes() == weights
+    assert finetune(asked).model_folder == first  # the same may be repeated
+    second = finetune(replace(asked, seed=1, name="second"))
+    assert (second.model_folder.name, second.report_folder.name) == ("second", "second")
+    with pytest.raises(InputError, match="--name: not a name of a folder"):
+        finetune(replace(asked, name="../up"))
+
+
+def test_folders_named_in_any_script_have_names_of_their_own(photos: Path, backbone: Path) -> None:
+    job = prepare_job(request(photos, backbone, recipe="probe"), lambda _: None)
+    names = {
+        folder_name(replace(job, photos=replace(job.photos, name=name))) for name in ("花", "鳥")
+    }
+    assert {name[:1] for name in names} == {"花", "鳥"}
+
+
+def test_without_a_test_split_nothing_is_set_apart_and_the_record_says_so(
+    photos: Path, backbone: Path, tmp_path: Path
+) -> None:
+    root = tmp_path / "pics"
+    shutil.copytree(photos, root)
+    shutil.rmtree(root / "test", ignore_errors=True)
+    count = sum(1 for path in (root / "train").rglob("*") if path.is_file())
+    asked = replace(
+        request(root, backbone, recipe="proof-of-concept", epochs=1), output=tmp_path / "out"
+    )
+    done = finetune(replace(asked, no_test=True))
+    result = done.result
+    own_validation = (root / "validation").is_dir() or (root / "val").is_dir()
+    assert result.train_images + (0 if own_validation else result.validation.images) == count
+    assert not result.has_test
+    assert result.test.images == result.validation.images
+    file = load_bundle(done.model_folder).file
+    assert [metric.split for metric in file.metrics] == ["validation"]
+    assert any("nothing is independent" in line for line in file.caveats)
+    (line,) = [text for text in summary_lines(result, root, root, "") if "exact 95 %" in text]
+    assert line.startswith("validation, no test ")
+    (root / "test").mkdir()
+    with pytest.raises(InputError, match="has a test split"):
+        finetune(replace(asked, no_test=True))
 
 
 # Bad input

@@ -42,7 +42,7 @@ from resnetlab.runs.directory import RunDirectory
 from resnetlab.runs.load import open_run
 from resnetlab.runs.records import Result, RunFile
 from resnetlab.schema import decode, encode
-from resnetlab.stats.outcomes import is_at_chance
+from resnetlab.stats.chance import is_at_chance
 from resnetlab.studies.compare import compare, format_lines
 from resnetlab.studies.executors.worker import JobRunner
 from resnetlab.studies.parsing.overrides import Overrides

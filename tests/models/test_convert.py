@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from resnetlab.errors import InputError
 from resnetlab.models.build import build_model
 from resnetlab.models.configs import ModelConfig
-from resnetlab.models.convert import CIFAR10_CLASSES, import_weights
+from resnetlab.models.convert import CIFAR10_CLASSES, ImportOptions, import_weights
 from resnetlab.models.parse import parse_model
 from resnetlab.models.weights import load_weights, read_weights
 from resnetlab.schema import decode
@@ -90,7 +90,9 @@ def test_a_cifar_checkpoint_gives_the_logits_it_gave(
     if older:  # before torch counted batches
         state = {key: tensor for key, tensor in state.items() if "num_batches" not in key}
     torch.save({"state_dict": state, "best_prec1": 91.7}, tmp_path / "resnet20.th")
-    path = import_weights(tmp_path / "resnet20.th", "cifar-resnet20", tmp_path / "out" / "deep")
+    path = import_weights(
+        tmp_path / "resnet20.th", "cifar-resnet20", tmp_path / "out" / "deep"
+    ).path
     assert path == tmp_path / "out" / "deep" / "weights.safetensors"
     images = torch.randn(4, 3, 32, 32, generator=torch.Generator().manual_seed(1))
     with torch.no_grad():
@@ -103,7 +105,10 @@ def test_class_names_preprocessing_and_origin_stand_beside_the_weights(
     theirs: nn.Module, tmp_path: Path
 ) -> None:
     torch.save(theirs.state_dict(), tmp_path / "resnet20.th")
-    path = import_weights(tmp_path / "resnet20.th", "cifar-resnet20", tmp_path)
+    options = ImportOptions(repository="akamaster")
+    imported = import_weights(tmp_path / "resnet20.th", "cifar-resnet20", tmp_path, options)
+    path = imported.path
+    assert imported.assumed == ()
     with safe_open(path, framework="pt") as file:
         result = json.loads(file.metadata()["resnetlab"])
     assert decode(ModelConfig, result["model"], "") == parse_model("cifar-resnet20", "")
@@ -118,7 +123,7 @@ def test_torchvisions_checkpoints_are_read(tmp_path: Path) -> None:
 
     theirs = resnet18(weights=None).eval()
     torch.save(theirs.state_dict(), tmp_path / "resnet18.pth")
-    path = import_weights(tmp_path / "resnet18.pth", "resnet18", tmp_path)
+    path = import_weights(tmp_path / "resnet18.pth", "resnet18", tmp_path).path
     images = torch.randn(1, 3, 64, 64)
     with torch.no_grad():
         torch.testing.assert_close(
@@ -186,9 +191,8 @@ def test_a_family_without_known_repositories_is_reported(tmp_path: Path) -> None
 
 def test_the_license_of_what_is_imported_goes_with_it(theirs: nn.Module, tmp_path: Path) -> None:
     torch.save(theirs.state_dict(), tmp_path / "theirs.th")
-    path = import_weights(
-        tmp_path / "theirs.th", "cifar-resnet20", tmp_path / "out", "CC-BY-NC-4.0"
-    )
+    options = ImportOptions(license="CC-BY-NC-4.0")
+    path = import_weights(tmp_path / "theirs.th", "cifar-resnet20", tmp_path / "out", options).path
     with safe_open(path, framework="pt") as file:
         assert json.loads(file.metadata()["resnetlab"])["license"] == "CC-BY-NC-4.0"
     from resnetlab.deploy.predict import load_model

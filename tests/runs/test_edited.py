@@ -65,7 +65,7 @@ def test_an_edited_run_is_refused_by_name_wherever_it_is_read(
         RunDirectory(folder).record()
     with pytest.raises(InputError, match="was edited"):
         compare(str(folder), str(source))
-    assert any("was edited" in damage.what for damage in check_run(folder).damage)
+    assert any("was edited" in damage.message for damage in check_run(folder).damage)
 
 
 def test_fields_outside_the_identity_may_change(trained: Path, tmp_path: Path) -> None:

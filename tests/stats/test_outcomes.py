@@ -1,11 +1,22 @@
 """Outcomes and counts."""
 
+import math
+
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from resnetlab.stats.outcomes import OUTCOMES, chance_upper_bound_pct, count_outcomes, is_at_chance
+from resnetlab.stats.chance import (
+    agreement_p_value,
+    chance_note,
+    chance_upper_bound_pct,
+    chance_verdict,
+    is_at_chance,
+    is_decidable,
+)
+from resnetlab.stats.outcomes import OUTCOMES, count_outcomes
 
 
 def test_bound_of_ten_equal_classes_on_ten_thousand_images():
@@ -35,3 +46,59 @@ def test_every_planned_run_is_counted_once(outcomes):
     assert counts.planned == len(outcomes)
     assert counts.finished == counts.trained + counts.failed + counts.missing
     assert counts.complete == (not {"running", "waiting"} & set(outcomes))
+
+
+def test_agreement_is_fishers_exact_test_and_a_constant_guess_shows_nothing():
+    labels = np.array([0] * 180 + [1] * 8)
+    some = labels.copy()
+    some[:10], some[-2:] = 1, 0
+    table = [[170, 10], [2, 6]]
+    fisher = stats.fisher_exact(table, alternative="greater").pvalue
+    assert agreement_p_value(labels, some) == pytest.approx(2 * fisher)
+    assert agreement_p_value(labels, np.zeros_like(labels)) == 1
+    assert agreement_p_value(labels, labels) == pytest.approx(2 / math.comb(188, 8))
+
+
+@pytest.mark.parametrize(
+    ("share", "images", "counts"),
+    [(0.5, 12, (50, 50)), (0.957, 94, (180, 8)), (1 / 3, 2, (5, 5, 5)), (1 / 3, 2, (1, 1, 1))],
+)
+def test_a_run_that_is_right_on_every_image_is_never_at_chance(share, images, counts):
+    labels = np.repeat(np.arange(len(counts)), counts)
+    verdict = chance_verdict(100.0, share, images, 9, (labels, labels))
+    assert verdict == ("cannot be told" if len(labels) == 3 else "above chance")
+
+
+def test_a_constant_guess_is_at_chance_where_the_images_can_tell():
+    uneven = np.repeat([0, 1], [180, 8])
+    guess = np.zeros_like(uneven)
+    assert chance_verdict(95.7, 0.957, 94, 9, (uneven, guess)) == "at chance"
+    even = np.repeat([0, 1], [50, 50])
+    assert chance_verdict(50.0, 0.5, 12, 9, (even, np.zeros_like(even))) == "at chance"
+    few = np.arange(3)
+    assert chance_verdict(50.0, 1 / 3, 2, 9, (few, np.zeros_like(few))) == "cannot be told"
+
+
+def test_a_split_that_can_tell_decides_alone_unless_test_is_asked():
+    labels = np.repeat(np.arange(10), 100)
+    assert is_decidable(0.1, 360, 10)
+    assert chance_verdict(12.0, 0.1, 360, 10, (labels, labels)) == "at chance"
+    assert chance_verdict(12.0, 0.1, 360, 10, (labels, labels), ask_test=True) == "above chance"
+
+
+def test_predictions_that_ignore_the_images_are_not_called_trained():
+    draw = np.random.default_rng(0)
+    for _ in range(300):
+        labels = draw.choice(2, 100, p=(0.9, 0.1))
+        predicted = draw.choice(2, 100, p=(0.8, 0.2))
+        share = np.bincount(labels).max() / 100
+        assert chance_verdict(50.0, share, 10, 9, (labels, predicted)) != "above chance"
+
+
+def test_splits_that_cannot_tell_are_named_before_training():
+    assert chance_note(0.1, 5000, 10_000, 200) == ""
+    assert chance_note(0.5, 0, 100, 9) == ""
+    note = chance_note(0.957, 94, 188, 9)
+    assert note.startswith("luck alone reaches 100.0 % of 94 validation images")
+    assert note.endswith("too few or too uneven")
+    assert chance_note(0.5, 12, 100, 9).endswith("the 100 test images decide at the end")

@@ -104,7 +104,7 @@ def _describe_folder(folder: Path, metadata: Mapping[str, Any]) -> ModelFile:
         "eval_transform": metadata.get("eval_transform", view),
         "caveats": metadata.get("caveats", []),
         "license": {"name": metadata.get("license", "")},
-        "weights_sha256": result.get("weights_sha256", ""),
+        "weights_sha256": result.get("weights_sha256", "") or sha256(folder / WEIGHTS_FILE),
         "provenance": origin,
     }
     file: ModelFile = decode(ModelFile, table, where)

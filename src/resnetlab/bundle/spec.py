@@ -84,5 +84,11 @@ class ModelFile:
             raise FieldError(
                 "classes", f'"{twice}" occurs twice', "give each output a different name"
             )
+        if len(self.classes) == 1:
+            raise FieldError(
+                "classes",
+                "one output, whose probability is always 1",
+                "give a network with an output for each class",
+            )
         if not self.classes:
             raise FieldError("classes", "empty", "name the outputs in their order")

@@ -13,6 +13,7 @@ import typer
 from resnetlab.cli.manners import CHECK_FAILED, DONE, Json, notify, print_json
 from resnetlab.cli.manners import OutputDir as Output
 from resnetlab.cli.pictures import write_picture
+from resnetlab.errors import input_error
 
 data = typer.Typer(
     no_args_is_help=True,
@@ -176,6 +177,9 @@ def data_split(
         split=split_spec,
     )
     path = out or Path(f"{folder.resolve().name}-split.csv")
+    if out is None and path.exists() and path.read_bytes() != manifest.manifest_bytes(listing.rows):
+        what = "exists, with another split"
+        raise input_error(str(path), what, "--out NAME.csv, or remove it")
     manifest.write_manifest(path, listing.rows)
     for line in listing.notes:
         notify(f"note: {line}")

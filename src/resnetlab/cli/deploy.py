@@ -59,6 +59,12 @@ TtaOption = Annotated[
 Batch = Annotated[
     int, typer.Option("-b", "--batch-size", help="Number of images in a batch.", min=1)
 ]
+Threads = Annotated[
+    int,
+    typer.Option(
+        "--threads", help="CPU threads; the default is OMP_NUM_THREADS, else all cores.", min=0
+    ),
+]
 Split = Annotated[
     str,
     typer.Option(
@@ -81,6 +87,7 @@ def predict(
     tta: TtaOption = "none",
     batch_size: Batch = 32,
     device: Device = "auto",
+    threads: Threads = 0,
     accept_license: AcceptLicense = False,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON object per line.")] = False,
     csv: Annotated[
@@ -107,7 +114,7 @@ def predict(
     _announce_loading(file, quiet=json)
     from resnetlab.deploy.predict import load_model
 
-    loaded = load_model(model, device=device, accept_license=accept_license)
+    loaded = load_model(model, device=device, accept_license=accept_license, threads=threads)
     lines = json_lines if json else csv_lines if csv else text_lines
     if csv:
         typer.echo("path,rank,class,probability,error")
@@ -163,6 +170,7 @@ def evaluate(
     json: Json = False,
     batch_size: Batch = 32,
     device: Device = "auto",
+    threads: Threads = 0,
     accept_license: AcceptLicense = False,
     output: Output = Path(),
     open_report: Open = False,
@@ -188,7 +196,7 @@ def evaluate(
     from resnetlab.deploy.predict import load_model
     from resnetlab.schema import encode
 
-    loaded = load_model(model, device=device, accept_license=accept_license)
+    loaded = load_model(model, device=device, accept_license=accept_license, threads=threads)
     result = api.evaluate_images(
         loaded,
         labeled,
@@ -226,6 +234,7 @@ def ensemble(
     json: Json = False,
     batch_size: Batch = 32,
     device: Device = "auto",
+    threads: Threads = 0,
     accept_license: AcceptLicense = False,
     output: Output = Path(),
 ) -> None:
@@ -243,7 +252,10 @@ def ensemble(
     from resnetlab.deploy.ensemble import evaluate_ensemble
     from resnetlab.deploy.predict import load_model
 
-    loaded = [load_model(model, device=device, accept_license=accept_license) for model in models]
+    loaded = [
+        load_model(model, device=device, accept_license=accept_license, threads=threads)
+        for model in models
+    ]
     result = evaluate_ensemble(
         loaded,
         labeled,
@@ -263,7 +275,9 @@ def explain(
     image: Annotated[Path, typer.Argument(help="Photograph.", metavar="IMAGE")],
     out: Annotated[
         Path | None,
-        typer.Option(help="PNG file to write; the default is <name>-explained.png.", metavar="PNG"),
+        typer.Option(
+            help="PNG file to write; the default is <name>-explained-<hash>.png.", metavar="PNG"
+        ),
     ] = None,
     label: Annotated[
         str,
@@ -283,11 +297,10 @@ def explain(
     from resnetlab.data.photo_loader import image_from_file
     from resnetlab.data.sources.image_decoder import BadImageError, suppress_pillow_warnings
     from resnetlab.deploy.request import check_label, check_model
-    from resnetlab.files import atomic_write
+    from resnetlab.files import atomic_write, sha256, short_hash
 
-    path = out or Path(f"{image.stem}-explained.png")
-    if path.suffix.lower() != ".png":
-        raise input_error("--out", "not a name that ends in .png", "--out why.png", got=path)
+    if out is not None and out.suffix.lower() != ".png":
+        raise input_error("--out", "not a name that ends in .png", "--out why.png", got=out)
     file = check_model(model, accept_license)
     check_label(label, file.classes)
     try:
@@ -301,6 +314,11 @@ def explain(
 
     loaded = load_model(model, device=device, accept_license=accept_license)
     explanation = explained(loaded, photograph, label)
+    # The default name depends on photograph, model and class, so that no other picture is replaced.
+    path = out or Path(
+        f"{image.stem}-explained-"
+        f"{short_hash(sha256(image), file.weights_sha256, explanation.label)}.png"
+    )
     with atomic_write(path, "wb") as written:
         explanation.side_by_side().save(written, "PNG")
     if json:

@@ -75,6 +75,12 @@ Baseline = Annotated[
 Preview = Annotated[
     Path | None, typer.Option(help="Draw the train and test crops of this photograph and stop.")
 ]
+Name = Annotated[
+    str,
+    typer.Option(
+        help="Name of the model's folder; the default is made of data, network and recipe."
+    ),
+]
 
 
 def finetune(
@@ -91,9 +97,18 @@ def finetune(
     seed: Seed = 0,
     baseline: Baseline = None,
     skip_bad: SkipBad = False,
+    no_test: Annotated[
+        bool,
+        typer.Option(
+            "--no-test",
+            help="Set no images apart for a test split; then nothing measures the model "
+            "independently.",
+        ),
+    ] = False,
     accept_license: AcceptLicense = False,
     device: Device = "",
     output: Output = Path(),
+    name: Name = "",
     json: Json = False,
 ) -> None:
     """Fine-tune a pre-trained network on a folder of photographs.
@@ -122,9 +137,11 @@ def finetune(
         split_spec=parse_split(split),
         seed=seed,
         skip_bad=skip_bad,
+        no_test=no_test,
         accept_license=accept_license,
         device=device or "auto",
         output=output,
+        name=name,
     )
     with SignalFlag().installed() as interrupt:
         outcome = api.finetune(
@@ -171,6 +188,7 @@ def fixres(
     accept_license: AcceptLicense = False,
     device: Device = "",
     output: Output = Path(),
+    name: Name = "",
     json: Json = False,
     open_report: Open = False,
 ) -> None:
@@ -202,6 +220,7 @@ def fixres(
         accept_license=accept_license,
         device=device or "auto",
         output=output,
+        name=name,
     )
     table, report, exit_code = _sweep(request, train_list, test_list)
     _print_table(table, report, json)
@@ -240,9 +259,11 @@ def _draw_preview(
     photo: Path, train_size: int, test_size: int, output: Path, as_json: bool
 ) -> None:
     """Draw the train and test crops of a photograph, and print what they show."""
+    from resnetlab.files import sha256, short_hash
     from resnetlab.finetune.apparent_size import draw_crops
 
-    path = output / "reports" / "crops.png"
+    digest = short_hash(sha256(photo)) if photo.is_file() else "none"
+    path = output / "reports" / f"{photo.stem}-crops-{train_size}-{test_size}-{digest}.png"
     summary = draw_crops(photo, train_size, test_size, path)
     if as_json:
         print_json({"image": path, "answer": summary})
@@ -301,12 +322,11 @@ def summary_lines(report: FinetuneResult, model: Path, folder: Path, split: str)
         lines.append(
             f"{stage.name:12} validation {stage.validation.accuracy_pct:5.1f} %, {state}{chosen}"
         )
-    test = report.test
+    test, split_name = report.test, "test" if report.has_test else "validation, no test"
     interval = f"[{test.low_pct:.1f}, {test.high_pct:.1f}]"
     lines.append(
-        f"test {test.accuracy_pct:.1f} % {interval} of "
-        f"{format_count(test.images, 'image')}, exact 95 % interval "
-        "over images"
+        f"{split_name} {test.accuracy_pct:.1f} % {interval} of "
+        f"{format_count(test.images, 'image')}, exact 95 % interval over images"
     )
     if report.comparison:
         other = report.comparison

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-from resnetlab.cli.manners import Json, print_json
+from resnetlab.cli.manners import Json, notify, print_json
 from resnetlab.errors import input_error
 from resnetlab.messages import format_count
 
@@ -60,34 +60,81 @@ def models(json: Json = False) -> None:
 def import_weights(
     file: Annotated[
         Path,
-        typer.Argument(
-            help="File of weights (.pth, .th or .pt) of a well-known repository or torchvision."
-        ),
+        typer.Argument(help="File of weights: .safetensors, .pth, .pt, .th, .bin or .ckpt."),
     ],
     as_model: Annotated[
         str,
-        typer.Option("--as", help="Network of these weights: cifar-resnet20, resnet50, ..."),
+        typer.Option(
+            "--as",
+            help="Network of these weights: cifar-resnet20, resnet50, timm/NAME, "
+            "torchvision/NAME, package.module:function or a TOML file.",
+        ),
     ],
-    out: Annotated[
-        Path, typer.Option(help="Folder for the safetensors file.", metavar="DIR")
-    ] = Path(),
+    out: Annotated[Path, typer.Option(help="Folder for the model.", metavar="DIR")] = Path(),
+    repository: Annotated[
+        str,
+        typer.Option(
+            help="Repository of the weights, whose preprocessing and classes are known: "
+            "akamaster, kuangliu, bearpaw, chenyaofo, weiaicunzai or pytorch."
+        ),
+    ] = "",
+    mean: Annotated[
+        str, typer.Option(help="Mean per channel, of pixels from 0 to 1.", metavar="R,G,B")
+    ] = "",
+    std: Annotated[str, typer.Option(help="Standard deviation per channel.", metavar="R,G,B")] = "",
+    classes: Annotated[
+        str,
+        typer.Option(
+            help="Class names: cifar10, cifar100, imagenet, or a file with one a line, in the "
+            "order of the outputs.",
+            metavar="FILE",
+        ),
+    ] = "",
+    resize: Annotated[
+        int, typer.Option(help="Shorter side in pixels before the center crop.", min=0)
+    ] = 0,
+    key: Annotated[
+        str, typer.Option(help="Key of the weights in the file: state_dict_ema, ...")
+    ] = "",
     license: Annotated[
         str, typer.Option(help="License of the weights: Apache-2.0, CC-BY-NC-4.0, ...")
     ] = "",
     json: Json = False,
 ) -> None:
-    """Convert weights of another repository to a safetensors file."""
-    from resnetlab.cli.loading import announce_loading
-    from resnetlab.models.registry import get_model_config
+    """Convert weights of another repository or package to a model.
 
-    get_model_config(as_model, "--as", "")
+    What the file does not state is taken from the options or from --repository. What is assumed is
+    printed and written into the model.
+
+    Example:  resnetlab import-weights resnet20.th --as cifar-resnet20 --repository akamaster
+    """
+    from resnetlab.cli.loading import announce_loading
+    from resnetlab.models.parse import parse_model
+    from resnetlab.models.weight_sources import find_source, parse_channels, parse_classes
+
+    parse_model(as_model, "--as", "")
     if not file.is_file():
-        raise input_error(str(file), "no such file", "a .th, .pth or .pt file of weights")
+        raise input_error(str(file), "no such file", "give a file of weights")
+    if repository:
+        find_source(repository)
+    means, stds = (
+        parse_channels(text, option) if text else ()
+        for text, option in ((mean, "--mean"), (std, "--std"))
+    )
+    names = parse_classes(classes) if classes else ()
     announce_loading()
     from resnetlab.models import convert
 
-    path = convert.import_weights(file, as_model, out, license)
+    options = convert.ImportOptions(license, repository, means, stds, names, resize, key)
+    imported = convert.import_weights(file, as_model, out, options, notify)
     if json:
-        print_json({"file": str(path), "model": as_model, "license": license})
+        print_json(
+            {
+                "file": str(imported.path),
+                "model": as_model,
+                "license": license,
+                "assumed": imported.assumed,
+            }
+        )
     else:
-        typer.echo(path)
+        typer.echo(imported.path)

@@ -18,6 +18,7 @@ from resnetlab.data.transforms.eval_transform import apply_eval_transform
 from resnetlab.deploy.predict import Classifier
 from resnetlab.deploy.request import check_label
 from resnetlab.errors import input_error
+from resnetlab.training.photo_predictions import check_outputs
 
 PHOTO_WEIGHT = 0.55
 """Weight of the photograph in the overlay; the rest is the heat map."""
@@ -65,6 +66,18 @@ class Explanation:
         return both
 
 
+@dataclass(frozen=True)
+class SpatialLayer:
+    """Layer with a spatial feature map.
+
+    `channels_last` is True if its features are (N, H, W, C), as those of a Swin transformer.
+    """
+
+    name: str
+    module: nn.Module
+    channels_last: bool = False
+
+
 @dataclass
 class Explainer:
     """Explainer of one model's predictions.
@@ -73,7 +86,7 @@ class Explainer:
     """
 
     model: Classifier
-    layer_by_shape: dict[torch.Size, tuple[str, nn.Module]] = field(default_factory=dict)
+    layer_by_shape: dict[torch.Size, SpatialLayer] = field(default_factory=dict)
 
     def explain(
         self, inputs: Sequence[NDArray[np.uint8]], labels: Sequence[str]
@@ -111,17 +124,20 @@ class Explainer:
             self.layer_by_shape[images.shape[1:]] = last_spatial_layer(
                 self.model.module, images[:1], self.model.file.name
             )
-        name, stage = self.layer_by_shape[images.shape[1:]]
-        features, logits = forward_with_features(self.model.module, stage, images)
+        layer = self.layer_by_shape[images.shape[1:]]
+        features, logits = forward_with_features(self.model.module, layer.module, images)
+        check_outputs(logits, self.model.file.name)
         probabilities = logits.detach().double().softmax(1).cpu().numpy()
         class_indices = [
             classes.index(label) if label else int(row.argmax())
             for label, row in zip(labels, probabilities, strict=True)
         ]
-        heat = grad_cam(features, logits, class_indices, (images.shape[2], images.shape[3]))
+        size = images.shape[2], images.shape[3]
+        heat = grad_cam(features, logits, class_indices, size, channels_last=layer.channels_last)
         for position, index in enumerate(class_indices):
             probability = float(probabilities[position, index])
-            yield Explanation(classes[index], probability, name, inputs[position], heat[position])
+            pixels, map_ = inputs[position], heat[position]
+            yield Explanation(classes[index], probability, layer.name, pixels, map_)
 
 
 def explain(model: Classifier, image: Image.Image, label: str = "") -> Explanation:
@@ -135,7 +151,12 @@ def explain(model: Classifier, image: Image.Image, label: str = "") -> Explanati
 
 
 def grad_cam(
-    features: Tensor, logits: Tensor, classes: Sequence[int], size: tuple[int, int]
+    features: Tensor,
+    logits: Tensor,
+    classes: Sequence[int],
+    size: tuple[int, int],
+    *,
+    channels_last: bool = False,
 ) -> NDArray[np.float32]:
     """Compute Grad-CAM heat maps (N, H, W), 0 to 1, for one class per image (Selvaraju et al. 2017,
     eq. 1 and 2).
@@ -144,14 +165,18 @@ def grad_cam(
     evidence is set to 0.
 
     Args:
-        features: Feature maps (N, C, h, w) from which the logits were computed.
+        features: Feature maps (N, C, h, w) from which the logits were computed; (N, h, w, C) with
+            `channels_last`.
         logits: Logits (N, K).
         classes: Class index of each image.
         size: Height and width of the heat maps.
+        channels_last: True if the channels are the last axis of the features.
     """
     selected = logits[torch.arange(len(logits)), torch.tensor(classes)]
     (gradient,) = torch.autograd.grad(selected.sum(), features)
     with torch.no_grad():
+        if channels_last:
+            gradient, features = gradient.permute(0, 3, 1, 2), features.permute(0, 3, 1, 2)
         weights = gradient.mean((2, 3), keepdim=True)
         heat = F.relu((weights * features).sum(1, keepdim=True)).float()
         heat = heat - heat.amin((2, 3), keepdim=True)
@@ -173,22 +198,29 @@ def apply_colormap(heat: NDArray[np.float32]) -> NDArray[np.float64]:
     return np.stack([np.interp(heat, positions, table[:, k]) for k in range(3)], 2)
 
 
-def last_spatial_layer(module: nn.Module, images: Tensor, where: str) -> tuple[str, nn.Module]:
-    """Return the last executed module whose output (N, C, H, W) has more than one position.
+def last_spatial_layer(module: nn.Module, images: Tensor, where: str) -> SpatialLayer:
+    """Return the last executed module whose output is a feature map with more than one position.
 
-    Raises InputError if there is none: the network is not convolutional, or its images are too
-    small.
+    Raises InputError if there is none: the network is not convolutional, its images are too small,
+    or its features are a sequence of tokens, as in a vision transformer, whose only map is that of
+    the first layer.
     """
-    stages: list[tuple[str, nn.Module]] = []
+    stages: list[SpatialLayer] = []
+    tokens_after = 0  # token outputs since the last map
 
     def add_hook(name: str, part: nn.Module) -> Any:
         def record(_: nn.Module, __: Any, output: Any) -> None:
-            if (
-                isinstance(output, Tensor)
-                and output.ndim == 4
-                and output.shape[2] * output.shape[3] > 1
-            ):
-                stages.append((name, part))
+            nonlocal tokens_after
+            if not isinstance(output, Tensor):
+                return
+            if output.ndim == 3 and output.shape[1] > 1:
+                tokens_after += 1
+            if output.ndim == 4:
+                last = is_channels_last(output.shape, images.shape)
+                positions = output.shape[1:3] if last else output.shape[2:4]
+                if positions.numel() > 1:
+                    stages.append(SpatialLayer(name, part, last))
+                    tokens_after = 0
 
         return part.register_forward_hook(record)
 
@@ -199,6 +231,12 @@ def last_spatial_layer(module: nn.Module, images: Tensor, where: str) -> tuple[s
     finally:
         for hook in hooks:
             hook.remove()
+    if tokens_after > len(stages):
+        raise input_error(
+            where,
+            "its features are a sequence of tokens, not a map, which Grad-CAM needs",
+            "choose a network with a convolutional stage, or a Swin transformer",
+        )
     if not stages:
         raise input_error(
             where,
@@ -206,6 +244,21 @@ def last_spatial_layer(module: nn.Module, images: Tensor, where: str) -> tuple[s
             "give a larger image",
         )
     return stages[-1]
+
+
+def is_channels_last(shape: torch.Size, image_shape: torch.Size) -> bool:
+    """Return whether a feature map (N, A, B, C) has its channels last.
+
+    The two axes of positions have the proportions of the image (N, C, H, W). If both readings do,
+    channels come first, as in torch.
+    """
+
+    def fits(height: int, width: int) -> bool:
+        full_height, full_width = image_shape[2:]
+        near = abs(height - width * full_height / full_width) <= 1
+        return near and height <= full_height and width <= full_width
+
+    return fits(shape[1], shape[2]) and not fits(shape[2], shape[3])
 
 
 def forward_with_features(

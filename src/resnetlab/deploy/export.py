@@ -29,6 +29,7 @@ from resnetlab.errors import input_error
 from resnetlab.files import atomic_write
 from resnetlab.messages import Notify, silent
 from resnetlab.schema import encode
+from resnetlab.training.photo_predictions import check_outputs
 
 ImageKind = Literal["photographs", "generated images"]
 InferenceFunction = Callable[[NDArray[np.float32]], NDArray[np.float32]]
@@ -172,7 +173,9 @@ def _compare(model: Classifier, exported: InferenceFunction, pixels: NDArray[np.
     """Return the largest difference over batch sizes, relative to max(1, largest output)."""
     images = model.preprocess(pixels).contiguous()
     with torch.inference_mode():
-        expected = model.module(images).numpy()
+        logits = model.module(images)
+    check_outputs(logits, model.file.name)
+    expected = logits.numpy()
     differences = [
         np.abs(
             exported(images[start : start + size].numpy()) - expected[start : start + size]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -48,14 +49,17 @@ class Prediction:
 class Classifier:
     """Trained network for images: `load_model("pets").predict(["cat.jpg"])`."""
 
-    def __init__(self, bundle: Bundle, device: str = "auto") -> None:
+    def __init__(self, bundle: Bundle, device: str = "auto", threads: int = 0) -> None:
         self.file: ModelFile = bundle.file
         kind, index = parse_device(device)
-        self.numerics = resolve_numerics(Numerics(device=kind, precision="fp32"), single_run=True)  # type: ignore[arg-type]
+        asked = Numerics(device=kind, precision="fp32", threads=threads or _env_threads())  # type: ignore[arg-type]
+        self.numerics = resolve_numerics(asked, single_run=True)
         self.device = setup_device(self.numerics, index)
         self.module = bundle.module.to(self.device)
         transform = bundle.file.eval_transform
-        self._predict_proba = make_predict_proba(self.module, transform, self.device)
+        self._predict_proba = make_predict_proba(
+            self.module, transform, self.device, bundle.file.name
+        )
         self._mean, self._std = (
             torch.tensor(values, device=self.device) for values in (transform.mean, transform.std)
         )
@@ -130,22 +134,31 @@ class Classifier:
         return normalize(torch.from_numpy(pixels).to(self.device), self._mean, self._std)
 
 
+def _env_threads() -> int:
+    """Return the threads that OMP_NUM_THREADS asks for, or 0 (all cores) if it is not a number."""
+    text = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0].strip()
+    return int(text) if text.isdigit() else 0
+
+
 def load_model(
     folder: str | Path,
     *,
     device: str = "auto",
     accept_license: bool = False,
     trust_code: bool = False,
+    threads: int = 0,
 ) -> Classifier:
     """Load the model in `folder`: a model folder, the folder of a finished run, or the output of
     `import-weights`.
+
+    `threads` is the number of CPU threads; 0 takes OMP_NUM_THREADS, else all cores.
 
     Raises InputError if there is no model or its weights do not match their SHA-256; without
     `accept_license`, if the license forbids commercial use; and without `trust_code`, if the model
     is built by a function from outside this package, timm and torchvision.
     """
     check_model(Path(folder), accept_license, trust_code=trust_code)
-    return Classifier(load_bundle(Path(folder)), device)
+    return Classifier(load_bundle(Path(folder)), device, threads)
 
 
 def _to_lazy_image(item: str | Path | Image.Image, number: int) -> LazyImage:

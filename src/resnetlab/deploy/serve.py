@@ -42,7 +42,7 @@ from resnetlab.deploy.limits import Limits
 from resnetlab.deploy.predict import Classifier
 from resnetlab.errors import InputError, input_error
 from resnetlab.messages import Notify
-from resnetlab.training.photo_predictions import ImagePrediction
+from resnetlab.training.photo_predictions import ImagePrediction, NonFiniteOutputsError
 
 FORM_FIELD = "photograph"
 """Documented name of the form field; any other name works too."""
@@ -144,9 +144,11 @@ class Service:
         start = time.monotonic()
         with image_decoder.suppress_pillow_warnings():
             photograph = self._decode(raw)
-        probabilities = self.model.predict_proba(
-            augmented_views(photograph, self.model.file.eval_transform, "none")[np.newaxis]
-        )[0]
+        views = augmented_views(photograph, self.model.file.eval_transform, "none")[np.newaxis]
+        try:
+            probabilities = self.model.predict_proba(views)[0]
+        except NonFiniteOutputsError as error:
+            raise HTTPException(500, str(error)) from None
         result = ImagePrediction(LazyImage("photograph", lambda: photograph), probabilities)
         classes = [
             PredictedClass(item.label, item.probability)

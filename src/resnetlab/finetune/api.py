@@ -5,14 +5,19 @@ Imports torch only after all checks.
 
 from __future__ import annotations
 
+import hashlib
+import json
 import re
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from resnetlab.files import write_json
+from resnetlab.bundle.reading import read_model_file
+from resnetlab.bundle.spec import MODEL_FILE
+from resnetlab.errors import input_error
+from resnetlab.files import sha256, write_json
 from resnetlab.finetune.request import CheckedRequest, FinetuneRequest, read_request
 from resnetlab.finetune.results import FinetuneResult, ResolutionTable
 from resnetlab.messages import ItemCallback, Notify, silent
@@ -66,8 +71,10 @@ def finetune(
 
     world = torchrun_world()
     job = prepare_job(request, notify, world, checked)
-    name = folder_name(job)
+    name = request.name or folder_name(job)
     model, report = request.output / "models" / name, request.output / "reports" / name
+    job = replace(job, identity=_identity(job))
+    _check_replaced(model, job)
     with process_group(world, job.numerics.device):
         record = run_finetuning(
             job,
@@ -104,9 +111,11 @@ def fixres(
     job = prepare_job(request, notify)
     from resnetlab.finetune.resolution_sweep import sweep
 
-    name = folder_name(job)
+    name = request.name or folder_name(job)
     report = request.output / "reports" / name
     model = request.output / "models" / name
+    job = replace(job, identity=_identity(job, "fixres", train_sizes, test_sizes))
+    _check_replaced(model, job)
     for table in sweep(
         job,
         train_sizes,
@@ -133,7 +142,30 @@ def folder_name(job: FinetuneJob) -> str:
     spec = job.backbone.spec
     network = spec.name if isinstance(spec, ExternalConfig) else spec.slug
     name = f"{job.photos.name}-{network}-{job.recipe.name}"
-    return re.sub(r"[^A-Za-z0-9._-]+", "-", name).lstrip("._-")
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip("._-")
+
+
+def _identity(job: FinetuneJob, *extra: object) -> str:
+    """Return ten digits of a hash of what makes a model: data, network, weights, recipe, seed."""
+    weights = sha256(job.backbone.weights) if job.backbone.weights else ""
+    network, recipe = encode(job.backbone.spec), encode(job.recipe)
+    parts = [job.photos.sha256, network, weights, recipe, job.seed, *extra]
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:10]
+
+
+def _check_replaced(folder: Path, job: FinetuneJob) -> None:
+    """Raise InputError if `folder` has a model of other data, weights, sizes, recipe or seed.
+
+    The model of the same fine-tuning may be replaced.
+    """
+    if not (folder / MODEL_FILE).is_file():
+        return
+    origin = read_model_file(folder).provenance
+    if origin.get("identity") != job.identity:
+        other = f"{origin.get('data', 'unknown data')}, seed {origin.get('seed', 'unknown')}"
+        message = f"has the model of another fine-tuning ({other})"
+        fix = "--name another-name, or --output DIR; or remove the folder"
+        raise input_error(str(folder), message, fix)
 
 
 def _read_request(request: FinetuneRequest, notify: Notify) -> CheckedRequest:

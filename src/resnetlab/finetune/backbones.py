@@ -20,6 +20,8 @@ from resnetlab.models.parse import parse_model, with_hub_weights
 from resnetlab.models.tensorfile import read_metadata
 
 WEIGHTS_ENV_VAR = "RESNETLAB_WEIGHTS"
+GENERIC_STEMS = ("model", "weights", "best", "last", "final", "checkpoint", "pytorch_model")
+"""Names of files that say nothing about the network."""
 PREFERRED_MODELS = ("resnet50", "resnet34", "resnet18", "mobilenet_v3_large", "efficientnet_b0")
 """Networks of torchvision in order of preference.
 
@@ -88,7 +90,7 @@ def _from_weights_file(path: Path, weights: Path | None, origin: str) -> Backbon
     file's name.
     """
     model = read_metadata(path).get("model")
-    if model is None and not path.stem.isidentifier():
+    if model is None and (not path.stem.isidentifier() or path.stem in GENERIC_STEMS):
         raise input_error(str(path), "does not name its network", "name it: --model timm/NAME")
     spec = parse_model(model or f"timm/{path.stem}", str(path))
     return Backbone(spec, weights or path, find_license(spec), origin)

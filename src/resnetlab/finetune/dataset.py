@@ -168,6 +168,8 @@ class PhotoDataset:
     """Warning if a known pre-training set contains the images; otherwise empty."""
     chance_accuracy: float
     """Fraction of the largest class among the test images."""
+    has_test: bool = True
+    """False if `test` has the validation images, because all others are for training."""
 
     @property
     def identity(self) -> DataIdentity:
@@ -197,10 +199,12 @@ def open_photographs(
     cache: Path,
     split_spec: SplitSpec | Path | None = None,
     skip_bad: bool = False,
+    no_test: bool = False,
     notify: Notify = silent,
 ) -> PhotoDataset:
     """Open a folder of photographs and split it.
 
+    With `no_test`, no images are set apart for a test split, and `test` has the validation images.
     Raises InputError with every mistake. Damaged files are mistakes unless `skip_bad` is set.
     """
     if not root.is_dir():
@@ -216,6 +220,9 @@ def open_photographs(
         split=split_spec,
     )
     notes, rows = list(listing.notes), listing.rows
+    if no_test:
+        rows = _without_test(root, rows, split_spec)
+        notes = ["no test split (--no-test): the images not in validation are for training"]
     if not any(row.split == "validation" for row in rows):
         rows = _split_off_validation(rows, listing.classes, str(root))
         notes.append(
@@ -230,15 +237,39 @@ def open_photographs(
             root, split_rows, np.array([number[row.label] for row in split_rows], np.int64)
         )
 
-    train, validation, test = part("train"), part("validation"), part("test")
+    train, validation = part("train"), part("validation")
+    test = validation if no_test else part("test")
     _check_split_sizes(root, listing.classes, train, validation)
     sha256 = folder_sha256(replace(listing, rows=rows))
     chance = float(np.bincount(test.labels).max()) / len(test)
     name = root.resolve().name
     overlap = imagenet_overlap(listing.classes)
     return PhotoDataset(
-        name, root, listing.classes, train, validation, test, sha256, tuple(notes), overlap, chance
+        name,
+        root,
+        listing.classes,
+        train,
+        validation,
+        test,
+        sha256,
+        tuple(notes),
+        overlap,
+        chance,
+        has_test=not no_test,
     )
+
+
+def _without_test(
+    root: Path, rows: Sequence[ManifestRow], split_spec: SplitSpec | Path | None
+) -> tuple[ManifestRow, ...]:
+    """Return the rows with the images of the drawn test split in train.
+
+    Raises InputError if the test split is the user's own.
+    """
+    if (root / "test").is_dir() or split_spec is not None:
+        what = "--split names a test split" if split_spec else "has a test split"
+        raise input_error(str(root), what, "leave --no-test out")
+    return tuple(replace(row, split="train") if row.split == "test" else row for row in rows)
 
 
 def _split_off_validation(

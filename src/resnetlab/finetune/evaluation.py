@@ -18,7 +18,12 @@ from resnetlab.messages import ItemCallback, silent
 from resnetlab.stats.exact import mcnemar
 from resnetlab.stats.intervals import clopper_pearson
 from resnetlab.training.evaluate import evaluate
-from resnetlab.training.photo_predictions import Predictions, make_predict_proba, predict_images
+from resnetlab.training.photo_predictions import (
+    Predictions,
+    check_outputs,
+    make_predict_proba,
+    predict_images,
+)
 
 
 def predict_photos(
@@ -28,12 +33,14 @@ def predict_photos(
     device: torch.device,
     crops: int = 1,
     on_item: ItemCallback = silent,
+    where: str = "the network",
 ) -> Predictions:
     """Predict every photograph of a split in fp32, as the command `evaluate` does.
 
-    With 10 `crops`, average the probabilities over ten crops.
+    With 10 `crops`, average the probabilities over ten crops. Raises NonFiniteOutputsError with the
+    name `where` of the network.
     """
-    predict_proba = make_predict_proba(model, transform, device)
+    predict_proba = make_predict_proba(model, transform, device, where)
     tta: Tta = "ten-crop" if crops == 10 else "none"
     # Whole photographs differ in shape, so that each is a batch of its own.
     batch_size = FEATURE_BATCH_SIZE if transform.crop_mode == "crop" else 1
@@ -81,6 +88,8 @@ def predict_from_features(
 ) -> Predictions:
     """Predict a split with the present weights, from cached features of the frozen trunk if there
     are any.
+
+    Raises NonFiniteOutputsError.
     """
     inputs = finetune_model.features_or_pixels(split_model, photo_split, transform)
 
@@ -91,6 +100,7 @@ def predict_from_features(
         finetune_model.world,
         batch_size=FEATURE_BATCH_SIZE,
     )
+    check_outputs(scored.logits, finetune_model.spec.slug)
     return Predictions(torch.softmax(scored.logits.double(), 1).numpy(), photo_split.labels)
 
 

@@ -19,6 +19,14 @@ from resnetlab.schema import encode
 from resnetlab.training.device import setup_device
 from resnetlab.training.distributed import SINGLE_PROCESS, World
 
+ASSUMED_NORMALIZATION = (
+    "the weights do not state the mean and std of their images: those of ImageNet are assumed"
+)
+NO_TEST = (
+    "without a test split (--no-test) nothing is independent: the validation images that selected "
+    "the model also measure it, so its accuracy is optimistic"
+)
+
 
 @dataclass(frozen=True)
 class FinetuneJob:
@@ -32,11 +40,14 @@ class FinetuneJob:
     """Resolved numerics, without `auto`."""
     device_index: int = 0
     """Index of the GPU, if one process does all the work."""
+    identity: str = ""
+    """Hash of what makes the model, in its provenance; only the model of the same is replaced."""
 
     @property
     def caveats(self) -> tuple[str, ...]:
         """Caveats that a reader of the numbers must know."""
-        return (self.photos.pretraining_overlap,) if self.photos.pretraining_overlap else ()
+        lines = (self.photos.pretraining_overlap, "" if self.photos.has_test else NO_TEST)
+        return tuple(line for line in lines if line)
 
     def setup_model(
         self, world: World = SINGLE_PROCESS, on_item: ItemCallback = silent
@@ -72,12 +83,17 @@ def save_model(
         classes=job.photos.classes,
         eval_transform=transform,
         license=job.backbone.license,
-        caveats=(*job.caveats, *skipped),
+        caveats=(
+            *job.caveats,
+            *([ASSUMED_NORMALIZATION] if finetune_model.assumes_normalization else []),
+            *skipped,
+        ),
         metrics=metrics,
         provenance={
             "recipe": encode(job.recipe),
             "seed": job.seed,
             "data": job.photos.name,
+            **({"identity": job.identity} if job.identity else {}),
             **provenance,
         },
     )

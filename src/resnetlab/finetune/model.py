@@ -120,6 +120,7 @@ class FinetuneModel:
         if weights is not None and not isinstance(spec, ExternalConfig):
             tensors, facts = read_weights(weights)
             load_backbone(model, tensors, str(weights))
+        self.assumes_normalization = not facts.mean
         self.mean, self.std = (facts.mean, facts.std) if facts.mean else IMAGENET_MEAN_STD
         self.model: nn.Module = model.to(device).to(memory_format=memory_format(numerics)).eval()
         self.feature_cache = FeatureCache()

@@ -26,7 +26,7 @@ from resnetlab.finetune.evaluation import (
     predict_photos,
     selection_key,
 )
-from resnetlab.finetune.job import FinetuneJob, save_model
+from resnetlab.finetune.job import ASSUMED_NORMALIZATION, FinetuneJob, save_model
 from resnetlab.finetune.model import FinetuneModel
 from resnetlab.finetune.results import (
     AccuracyEstimate,
@@ -161,6 +161,8 @@ def run_finetuning(
     limit = TimeLimit(budget_seconds, time.monotonic())
     earlier = _evaluate_baseline(baseline, job.photos, on_item) if baseline else None
     finetune_model = job.setup_model(world, on_item)
+    if finetune_model.assumes_normalization:
+        notify(f"note: {ASSUMED_NORMALIZATION}")
     recipe, photos = job.recipe, job.photos
     transform = finetune_model.eval_transform(recipe.test_size, recipe.crop_mode)
     stages = _train_and_save(
@@ -169,18 +171,24 @@ def run_finetuning(
     skipped = limit.skipped_stages(recipe.resolved_stages[len(stages) :])
     for line in skipped:
         notify(line)
-    notify(f"evaluating {format_count(len(photos.test), 'test image')}")
+    kind = "test" if photos.has_test else "validation"
+    notify(f"evaluating {format_count(len(photos.test), f'{kind} image')}")
     predictions = predict_photos(
-        finetune_model.model, photos.test, transform, finetune_model.device, recipe.crops, on_item
+        finetune_model.model,
+        photos.test,
+        transform,
+        finetune_model.device,
+        recipe.crops,
+        on_item,
+        where=job.backbone.spec.slug,
     )
     result = _make_result(job, folder, stages, predictions, earlier, limit.elapsed)
     result = replace(result, caveats=(*result.caveats, *skipped))
     if world.is_main_process:
-        metrics = (
-            accuracy_metric("validation", result.validation, photos.name),
-            accuracy_metric("test", result.test, photos.name),
-        )
-        save_model(job, finetune_model, transform, folder, metrics, skipped)
+        metrics = [accuracy_metric("validation", result.validation, photos.name)]
+        if photos.has_test:
+            metrics.append(accuracy_metric("test", result.test, photos.name))
+        save_model(job, finetune_model, transform, folder, tuple(metrics), skipped)
     return result
 
 
@@ -255,7 +263,12 @@ def _evaluate_baseline(
         raise input_error(str(folder), message, "give a model of the same classes to --baseline")
     device = torch.device("cpu")
     predictions = predict_photos(
-        bundle.module, photos.test, bundle.file.eval_transform, device, on_item=on_item
+        bundle.module,
+        photos.test,
+        bundle.file.eval_transform,
+        device,
+        on_item=on_item,
+        where=str(folder),
     )
     order = [bundle.file.classes.index(name) for name in photos.classes]
     return folder.name, Predictions(predictions.probabilities[:, order], photos.test.labels)
@@ -307,6 +320,7 @@ def _make_result(
         seed=job.seed,
         recipe=job.recipe.name,
         chance_pct=100 * photos.chance_accuracy,
+        has_test=photos.has_test,
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -30,9 +31,13 @@ class FinetuneRequest:
     split_spec: SplitSpec | Path | None = None
     seed: int = 0
     skip_bad: bool = False
+    no_test: bool = False
+    """True if no images are set apart for a test split."""
     accept_license: bool = False
     device: str = "auto"
     output: Path = Path()
+    name: str = ""
+    """Name of the folders of the model and the report."""
 
 
 @dataclass(frozen=True)
@@ -52,6 +57,11 @@ def read_request(request: FinetuneRequest, notify: Notify = silent) -> CheckedRe
             "no such folder",
             "give a folder of photographs, with a folder per class",
         )
+    if request.name and not re.fullmatch(r"\w[\w.-]{0,99}", request.name):
+        allowed = "letters, digits, dots, hyphens and underscores, at most 100"
+        raise input_error(
+            "--name", "not a name of a folder", "--name pets", got=request.name, allowed=allowed
+        )
     recipe = apply_options(load_finetune_recipe(request.recipe), request)
     backbone = select_backbone(request.model, request.weights, request.accept_license)
     check_code(backbone.spec)
@@ -60,6 +70,7 @@ def read_request(request: FinetuneRequest, notify: Notify = silent) -> CheckedRe
         cache=request.output / "cache",
         split_spec=request.split_spec,
         skip_bad=request.skip_bad,
+        no_test=request.no_test,
         notify=notify,
     )
     for note in photos.notes:

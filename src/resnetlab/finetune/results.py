@@ -75,6 +75,8 @@ class FinetuneResult:
     stages: tuple[StageRecord, ...]
     validation: AccuracyEstimate
     test: AccuracyEstimate
+    """Accuracy on test; without a test split that of validation."""
+    has_test: bool = True
     example: str
     """Path of a test image."""
     worst: tuple[Misclassification, ...] = ()

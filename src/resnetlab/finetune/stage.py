@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
@@ -30,6 +32,22 @@ from resnetlab.training.events import TrainEvent, train_events
 
 EventCallback = Callable[[TrainEvent], None]
 """Callback for each event of the training loop."""
+
+
+TIE_SMOOTHING = 0.1
+"""Label smoothing of the validation loss that decides between learning rates of equal accuracy.
+
+Where few validation images are separable, the plain loss falls with every larger rate, because the
+probabilities only become more extreme, and so does the price of each mistake on other images. The
+smoothed loss has its minimum where the probability of the label is about 0.95 (K = 2).
+"""
+
+
+def smoothed_loss(logits: Tensor, labels: Tensor) -> float:
+    """Return the mean smoothed cross-entropy in nats of logits (N, K) and labels (N,)."""
+    targets = labels.to(logits.device)
+    loss = F.cross_entropy(logits.double(), targets, label_smoothing=TIE_SMOOTHING)
+    return float(loss)
 
 
 @dataclass(frozen=True)
@@ -84,11 +102,12 @@ def fit(
 ) -> StageResult:
     """Train a stage and load the weights of its best epoch into the model.
 
-    The best epoch has the highest validation accuracy, then the lowest loss, over all learning
-    rates of the stage. Training ends once `should_stop()` returns True between two steps, with the
-    best epoch so far. `views` has the evaluation transforms at the train size and at the test size,
-    `class_weights` (K,) the weight of each class in the loss. `notify` gets a line about each
-    learning rate.
+    The best epoch of a learning rate has the highest validation accuracy, then the lowest loss. Of
+    the learning rates of the stage, the one with the highest validation accuracy is taken, and of
+    equal ones the one with the lowest smoothed validation loss (see `TIE_SMOOTHING`). Training ends
+    once `should_stop()` returns True between two steps, with the best epoch so far. `views` has the
+    evaluation transforms at the train size and at the test size, `class_weights` (K,) the weight of
+    each class in the loss. `notify` gets a line about each learning rate.
     """
     start = time.monotonic()
     transform, world = views[stage.size], finetune_model.world
@@ -110,7 +129,7 @@ def fit(
         result = _train_one_lr(state, validation, start, should_stop, on_event)
         if result.epochs:
             notify(f"{stage.name}: rate {result.lr:g}, {result.best_epoch}")
-            if best is None or _selection_key(result.best_epoch) > _selection_key(best.best_epoch):
+            if best is None or result.selection_key > best.selection_key:
                 best = result
         is_last = recipe is recipes[-1]
         complete = result.complete and (is_last or not world.all_reduce_any(should_stop()))
@@ -156,8 +175,15 @@ class _LrResult:
     """Complete epochs with a finite loss."""
     weights: dict[str, Tensor] = field(default_factory=dict)
     """Weights of the best epoch."""
+    smoothed_loss_nats: float = math.inf
+    """Smoothed validation loss of the best epoch."""
     complete: bool = True
     """False if the training was stopped."""
+
+    @property
+    def selection_key(self) -> tuple[float, float, float]:
+        """Sort key among the learning rates: accuracy, then smoothed loss, then the smaller."""
+        return self.best_epoch.accuracy_pct, -self.smoothed_loss_nats, -self.lr
 
     @property
     def best_epoch(self) -> EpochResult:
@@ -202,6 +228,7 @@ def _train_one_lr(
                     name: tensor.detach().clone()
                     for name, tensor in state.eval_state_dict().items()
                 }
+                result.smoothed_loss_nats = smoothed_loss(scores.logits, validation.labels)
             result.epochs.append(epoch)
             patience = state.stage.patience
             if patience and _epochs_since_best_loss(result.epochs) >= patience:

@@ -76,18 +76,22 @@ class FinetuneState(TrainState):
         return PhotoBatches(self, photos, draws, epoch)
 
     def loss(self, logits: Tensor, labels: Tensor) -> Tensor:
-        """Return the mean cross-entropy of logits (B, K) and labels (B,), with class weights."""
-        smoothing = self.recipe.label_smoothing
+        """Return the mean cross-entropy of logits (B, K) and labels (B,).
+
+        The loss of an image, smoothing included, is multiplied by the weight of its own class.
+        torch's `weight` multiplies the smoothed part by the weights of the other classes instead,
+        which rewards predicting a rare class (pytorch issue 104776).
+        """
         each = F.cross_entropy(
             logits.float(),
             labels,
-            weight=self.class_weights,
-            label_smoothing=smoothing,
+            label_smoothing=self.recipe.label_smoothing,
             reduction="none",
         )
-        return (
-            each.mean()
-        )  # over images, not over weights, so that microbatches add up to the batch
+        if self.class_weights is not None:
+            each = each * self.class_weights[labels]
+        # The mean is over images, not over weights, so that microbatches add up to the batch.
+        return each.mean()
 
 
 class PhotoBatches:

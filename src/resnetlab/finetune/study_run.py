@@ -34,10 +34,11 @@ from resnetlab.runs.records import Evaluation, Result, RunFile, Scores, Status
 from resnetlab.runs.session import ProgressCallback
 from resnetlab.runs.writer import commit_result
 from resnetlab.schema import encode
-from resnetlab.stats.outcomes import is_at_chance
+from resnetlab.stats.chance import chance_verdict
 from resnetlab.training.distributed import SINGLE_PROCESS, World
 from resnetlab.training.evaluate import MAX_CLASSES_WITHOUT_TOP5
 from resnetlab.training.events import TrainEvent
+from resnetlab.training.photo_predictions import NonFiniteOutputsError
 from resnetlab.training.photo_predictions import Predictions as Probabilities
 
 WAIT_SECONDS = 20.0
@@ -171,6 +172,8 @@ class FinetuneSession:
                         for name, tensor in self.finetune_model.model.state_dict().items()
                     }
                 done += 1
+        except NonFiniteOutputsError as error:
+            return self._commit("diverged", error.problems[0].message, {})
         except StageLockedError:
             if should_stop():
                 return None
@@ -182,7 +185,10 @@ class FinetuneSession:
             return None
         self.finetune_model.model.load_state_dict(best)
         assert self.selected, "a recipe has a stage at least"
-        return self._finish(self.selected[0])
+        try:
+            return self._finish(self.selected[0])
+        except NonFiniteOutputsError as error:
+            return self._commit("diverged", error.problems[0].message, {})
 
     def _record_start(self) -> None:
         """Write the start of the session to provenance.jsonl, once this process has work to do.
@@ -252,16 +258,17 @@ class FinetuneSession:
         reached, share = 100 * float(test.correct.mean()), self.file.class_share
         # A small folder has too few validation images to show that a good network is above chance:
         # test decides too.
-        if is_at_chance(best, share, count, len(errors)) and is_at_chance(
-            reached, share, len(self.photos.test), 1
-        ):
-            reason = (
-                f"never above chance: at best {best:.1f} % of {count:,} validation images, "
-                f"{reached:.1f} % of "
-                f"{format_count(len(self.photos.test), 'test image')}"
-            )
-            return self._commit("at chance", reason, scored, seconds)
-        return self._commit("trained", "", scored, seconds)
+        verdict = chance_verdict(
+            best, share, count, len(errors), (test.labels, test.predicted), ask_test=True
+        )
+        numbers = (
+            f"at best {best:.1f} % of {count:,} validation images, {reached:.1f} % of "
+            f"{format_count(len(self.photos.test), 'test image')}"
+        )
+        if verdict == "at chance":
+            return self._commit("at chance", f"never above chance: {numbers}", scored, seconds)
+        reason = f"too few or too uneven images to tell it from chance: {numbers}"
+        return self._commit("trained", "" if verdict == "above chance" else reason, scored, seconds)
 
     def _write_outputs(self, test: Probabilities) -> None:
         license = self.job.backbone.license

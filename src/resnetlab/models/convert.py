@@ -1,41 +1,39 @@
-"""Import of weights from well-known repositories: CIFAR ResNets, and torchvision's ResNets."""
+"""Import of weights of other repositories and packages: names, class names and preprocessing."""
 
 from __future__ import annotations
 
-import pickle
+import math
 import re
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from resnetlab.data.transforms.eval_transform import EvalTransform
 from resnetlab.errors import input_error
 from resnetlab.files import sha256
-from resnetlab.models.build import allocate_on_cpu, build_module
-from resnetlab.models.configs.cifar import CifarConfig
-from resnetlab.models.configs.imagenet import ImageNetConfig
-from resnetlab.models.registry import get_model_config
-from resnetlab.models.weights import load_weights, write_weights
+from resnetlab.messages import Notify, silent
+from resnetlab.models.build import allocate_on_cpu, build_model, build_module
+from resnetlab.models.checkpoint_file import CheckpointFile, read_checkpoint, select_network
+from resnetlab.models.configs import CifarConfig, ExternalConfig, ImageNetConfig, VGGConfig
+from resnetlab.models.external import LibraryTransform, library_transform
+from resnetlab.models.parse import parse_model
+from resnetlab.models.tensorfile import read_metadata
+from resnetlab.models.transfer import check_side, classifier
+from resnetlab.models.weight_sources import (
+    CIFAR10_CLASSES,
+    IMAGENET_MEAN,
+    IMAGENET_STD,
+    find_source,
+    known_class_names,
+)
+from resnetlab.models.weights import WeightsMetadata, load_weights, write_weights
 from resnetlab.schema import encode
 
-IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-"""Mean and standard deviation per channel of ImageNet's pixels, as in torchvision and in the
-well-known CIFAR repositories.
-"""
-
-CIFAR10_CLASSES = (
-    "airplane",
-    "automobile",
-    "bird",
-    "cat",
-    "deer",
-    "dog",
-    "frog",
-    "horse",
-    "ship",
-    "truck",
-)
+__all__ = ["CIFAR10_CLASSES", "ImportOptions", "convert_key", "import_weights"]
 
 LICENSES = {"resnext101_32x48d": "CC-BY-NC-4.0"}
 """Licenses of networks whose weights have a single source: those of Mahajan et al. 2018 are
@@ -43,7 +41,6 @@ non-commercial.
 """
 
 _KEY_RULES = (
-    (re.compile(r"^module\."), ""),
     (re.compile(r"^layer(\d+)\."), lambda match: f"stages.{int(match[1]) - 1}."),
     (re.compile(r"\.(?:downsample|shortcut)\.0\."), ".shortcut.conv."),
     (re.compile(r"\.(?:downsample|shortcut)\.1\."), ".shortcut.norm."),
@@ -53,108 +50,322 @@ _KEY_RULES = (
     (re.compile(r"^(?:fc|linear)\."), "head."),
 )
 
+_Imported = CifarConfig | ImageNetConfig | VGGConfig | ExternalConfig
+
+
+@dataclass(frozen=True)
+class ImportOptions:
+    """Facts about the weights that their file does not state. An empty field is not given."""
+
+    license: str = ""
+    repository: str = ""
+    """Owner and name of a repository whose preprocessing and classes are known."""
+    mean: tuple[float, ...] = ()
+    """Mean per channel, of pixels from 0 to 1."""
+    std: tuple[float, ...] = ()
+    classes: tuple[str, ...] = ()
+    """Class names in the order of the outputs."""
+    resize: int = 0
+    """Shorter side in pixels before the crop."""
+    key: str = ""
+    """Key of the weights in the file."""
+
+
+@dataclass(frozen=True)
+class ImportedWeights:
+    """Imported weights: their file and what was assumed about them."""
+
+    path: Path
+    assumed: tuple[str, ...]
+
 
 def convert_key(name: str) -> str:
-    """Return this package's name of a tensor of those repositories.
+    """Return this package's name of a tensor of a ResNet of torchvision or a CIFAR repository.
 
-    For example, `module.layer1.0.conv1.weight` becomes `stages.0.0.conv1.weight`.
+    For example, `layer1.0.conv1.weight` becomes `stages.0.0.conv1.weight`.
     """
     for pattern, replacement in _KEY_RULES:
         name = pattern.sub(replacement, name)
     return name
 
 
-def import_weights(file: Path, model_name: str, out: Path, license: str = "") -> Path:
-    """Write the weights of a `.th`, `.pth` or `.pt` file as `out`/weights.safetensors and return
-    that path.
+def import_weights(
+    file: Path,
+    model_name: str,
+    out: Path,
+    options: ImportOptions | None = None,
+    notify: Notify = silent,
+) -> ImportedWeights:
+    """Write the weights of a checkpoint as `out`/weights.safetensors, which is then a model.
 
-    The file is loaded without executing code from it. Class names, preprocessing and `license` go
-    into the metadata. Raises InputError when the file is no checkpoint, or not one of the model
-    `model_name`.
+    The file is loaded without executing code from it. Class names and preprocessing come from
+    `options`, else from the file, else from the repository or library that it is known to be from.
+    What is assumed is given to `notify` and written into the metadata as caveats.
+
+    Args:
+        file: Checkpoint: .safetensors, .pth, .pt, .th, .bin or .ckpt.
+        model_name: Network: a name of `resnetlab models`, timm/NAME, torchvision/NAME,
+            package.module:function, or a TOML file.
+        out: Folder of the result.
+        options: What is known about the weights.
+        notify: Function that gets each assumption.
+
+    Raises:
+        InputError: The file is no checkpoint, or not one of the network; an option does not fit
+            the network; or `out` holds another model.
     """
-    spec = get_model_config(model_name, "--as", "")
-    if not isinstance(spec, CifarConfig | ImageNetConfig):
+    options = options or ImportOptions()
+    spec = parse_model(model_name, "--as", "")
+    if not isinstance(spec, _Imported):
         raise input_error(
             "--as",
             "no weights of this family are known",
-            "a CIFAR or an ImageNet ResNet",
+            "a CIFAR or an ImageNet ResNet, a VGG, timm/NAME, torchvision/NAME or a function",
             got=model_name,
         )
-    tensors = {convert_key(name): tensor for name, tensor in _read_checkpoint(file).items()}
-    head = tensors.get("head.weight")
-    if head is None or head.ndim != 2:
-        raise input_error(
-            str(file),
-            "no classifier, neither fc.weight nor linear.weight",
-            "give the file of a complete network",
-        )
-    stem = tensors.get("stem.weight")
-    channels = stem.shape[1] if stem is not None and stem.ndim == 4 else 3
-    classes = head.shape[0]
-    with torch.device("meta"):
-        model = build_module(spec, channels, classes)
-    model = allocate_on_cpu(model)
-    load_weights(model, tensors, str(file))
+    if options.repository:
+        find_source(options.repository)
+    path = out / "weights.safetensors"
+    origin = {"imported_from": file.name, "imported_sha256": sha256(file) if file.is_file() else ""}
+    model, checkpoint = _load_network(file, spec, options.key)
+    stated = checkpoint.facts
+    if isinstance(spec, ExternalConfig):
+        spec = replace(spec, weights="", sha256="")
+    channels, outputs = _channels(model), _num_outputs(model, spec)
+    known = library_transform(spec, file.name, origin["imported_sha256"])
+    _check_is_classifier(file, checkpoint, outputs)
+    transform, transform_notes = _transform(spec, options, stated, known, channels)
+    names, class_notes = _class_names(spec, options, stated, outputs)
+    same = _same_tensors(spec, options)
+    assumed = (*checkpoint.notes, *same, *transform_notes, *class_notes)
     facts = {
         "model": encode(spec),
-        "classes": _class_names(spec, classes),
+        "classes": names,
         "channels": channels,
-        "side": 32 if isinstance(spec, CifarConfig) else 224,
-        "mean": IMAGENET_MEAN[:channels],
-        "std": IMAGENET_STD[:channels],
-        "imported_from": file.name,
-        "imported_sha256": sha256(file),
-        "license": license or LICENSES.get(model_name, ""),
+        "side": transform.size,
+        "mean": transform.mean,
+        "std": transform.std,
+        **({"resize": transform.resize} if transform.resize else {}),
+        "eval_transform": encode(transform),
+        "caveats": assumed,
+        **origin,
+        "license": options.license or LICENSES.get(model_name, ""),
     }
-    if isinstance(spec, ImageNetConfig):
-        facts["resize"] = (
-            256  # resize of the shorter side before the crop, as in torchvision's evaluation
-        )
+    check_side(model, transform.size, str(file), channels)
+    _check_replaced(out, path, facts)
     out.mkdir(parents=True, exist_ok=True)
-    path = out / "weights.safetensors"
     write_weights(path, model.state_dict(), facts)
-    return path
+    for line in assumed:
+        notify(f"note: {line}")
+    return ImportedWeights(path, assumed)
 
 
-def _read_checkpoint(file: Path) -> dict[str, Tensor]:
-    fix = "a .th, .pth or .pt file of weights"
-    try:
-        checkpoint: Any = torch.load(file, map_location="cpu", weights_only=True)
-    except FileNotFoundError:
-        raise input_error(str(file), "no such file", fix) from None
-    except pickle.UnpicklingError:
-        problem = (
-            "contains more than weights, or is not a file of torch; nothing in it was executed"
+def _check_replaced(out: Path, path: Path, facts: dict[str, Any]) -> None:
+    """Raise InputError if `out` has a model that another file, or another network, gave."""
+    fix = "give another folder with --out, or remove this one"
+    for name in ("model.json", "run.json"):
+        if (out / name).exists():
+            raise input_error(str(out), f"is another model's or run's folder ({name})", fix)
+    if path.exists():
+        existing = read_metadata(path)
+        if any(existing.get(key) != facts[key] for key in ("imported_sha256", "model")):
+            from_file = existing.get("imported_from", "another program")
+            raise input_error(str(path), f"exists, with the weights of {from_file}", fix)
+
+
+def _load_network(file: Path, spec: _Imported, key: str) -> tuple[nn.Module, CheckpointFile]:
+    """Return the network with the weights of the file, and the file's facts and remarks."""
+    checkpoint = read_checkpoint(file, key)
+    first = next((t for t in checkpoint.tensors.values() if t.ndim == 4), None)
+    channels = first.shape[1] if first is not None and first.shape[1] in (1, 3) else 3
+    template = _build(spec, channels, 1000 if isinstance(spec, ExternalConfig) else 10)
+    convert: Callable[[str], str] = (
+        convert_key if isinstance(spec, CifarConfig | ImageNetConfig) else str
+    )
+    if isinstance(spec, VGGConfig):
+        checkpoint = _vgg_in_order(file, checkpoint, template)
+    checkpoint = select_network(checkpoint, template.state_dict().keys(), convert)
+    head = f"{_head_name(template, spec)}.weight"
+    checkpoint = _with_head(file, checkpoint, template, head)
+    model = _build(spec, channels, checkpoint.tensors[head].shape[0])
+    load_weights(model, checkpoint.tensors, str(file))
+    return model, checkpoint
+
+
+def _build(spec: _Imported, channels: int, outputs: int) -> nn.Module:
+    if isinstance(spec, ExternalConfig):  # such networks may compute buffers that no file has
+        plain = replace(spec, weights="", sha256="")
+        return build_model(plain, channels, outputs, lambda _: torch.Generator())
+    with torch.device("meta"):
+        model = build_module(spec, channels, outputs)
+    return allocate_on_cpu(model)
+
+
+def _head_name(model: nn.Module, spec: _Imported) -> str:
+    """Return the name of the classifier: a linear layer, or for some networks a 1x1 convolution."""
+    get_classifier = getattr(model, "get_classifier", None)  # timm's
+    head = get_classifier() if callable(get_classifier) else None
+    names = [name for name, module in model.named_modules() if module is head]
+    if names and isinstance(head, nn.Linear | nn.Conv2d):
+        return str(names[0])
+    return classifier(model, spec.slug)[0]
+
+
+def _with_head(
+    file: Path, checkpoint: CheckpointFile, template: nn.Module, head: str
+) -> CheckpointFile:
+    """Return the checkpoint with its classifier under the name `head`, whatever name it has."""
+    tensors = checkpoint.tensors
+    if head in tensors and tensors[head].ndim == template.state_dict()[head].ndim:
+        return checkpoint
+    candidates = [name for name, tensor in tensors.items() if tensor.ndim == 2]
+    width = template.state_dict()[head].shape[1]
+    fitting = [name for name in candidates if tensors[name].shape[1] == width]
+    if len(fitting) == 1 and fitting[0].endswith("weight"):
+        old, new = (name.removesuffix("weight") for name in (fitting[0], head))
+        renamed = {
+            new + name.removeprefix(old) if name.startswith(old) else name: tensor
+            for name, tensor in tensors.items()
+        }
+        note = f"{fitting[0]} is taken as the classifier"
+        return replace(checkpoint, tensors=renamed, notes=(*checkpoint.notes, note))
+    shapes = [f"{name} {'x'.join(map(str, tensors[name].shape))}" for name in candidates[:5]]
+    listing = f"its matrices: {', '.join(shapes)}" if shapes else "none of its tensors is a matrix"
+    raise input_error(
+        str(file),
+        f"no classifier with {width} inputs, which {head} has ({listing})",
+        "give the file of a complete network, or the network of this file to --as",
+    )
+
+
+def _vgg_in_order(file: Path, checkpoint: CheckpointFile, template: nn.Module) -> CheckpointFile:
+    """Return the tensors of a VGG under this package's names.
+
+    torchvision, timm and others number the same layers in the same order, so the order maps them;
+    timm's first linear layer is a 7x7 convolution of the same numbers.
+    """
+    expected = template.state_dict()
+    if expected.keys() & checkpoint.tensors.keys():
+        return checkpoint
+    ours = [name for name in expected if not name.endswith("num_batches_tracked")]
+    theirs = [name for name in checkpoint.tensors if not name.endswith("num_batches_tracked")]
+    if len(ours) != len(theirs):
+        what = f"has {len(theirs)} tensors, the network has {len(ours)}"
+        fix = "the network of this file: vgg16, vgg19, or a TOML file with batch_norm = true"
+        raise input_error(str(file), what, fix)
+    tensors: dict[str, Tensor] = {}
+    for name, other in zip(ours, theirs, strict=True):
+        tensor = checkpoint.tensors[other]
+        is_head = name.startswith("fc")
+        tensors[name] = tensor.flatten(1) if is_head and tensor.ndim == 4 else tensor
+    return replace(checkpoint, tensors=tensors)
+
+
+def _channels(model: nn.Module) -> int:
+    first = next((p for p in model.parameters() if p.ndim == 4), None)
+    return first.shape[1] if first is not None and first.shape[1] in (1, 3) else 3
+
+
+def _num_outputs(model: nn.Module, spec: _Imported) -> int:
+    return model.get_parameter(f"{_head_name(model, spec)}.weight").shape[0]
+
+
+def _check_is_classifier(file: Path, checkpoint: CheckpointFile, outputs: int) -> None:
+    """Raise InputError for weights whose outputs are not the logits of exclusive classes."""
+    fix = "fine-tune the network for classes of which each image has one"
+    if outputs == 1:
+        what = "one output (a binary or a regression head), whose softmax is always 1"
+        raise input_error(str(file), what, fix)
+    if any("pos_weight" in note for note in checkpoint.notes):
+        what = "a multi-label head, trained with a pos_weight; probabilities here add up to 1"
+        raise input_error(str(file), what, fix)
+
+
+def _same_tensors(spec: _Imported, options: ImportOptions) -> tuple[str, ...]:
+    """Return a remark if other networks have the same tensors, so that the file cannot tell."""
+    if not isinstance(spec, CifarConfig) or spec.shortcut not in ("none", "A"):
+        return ()
+    if spec.shortcut == "none":
+        what = f"{spec.slug} has no shortcuts, but a residual network with option A has the same"
+        return (f"{what} tensors: if these are a residual network's, --as names that one",)
+    if options.repository and find_source(options.repository).zero_channels == spec.zero_channels:
+        return ()
+    where = "at both ends" if spec.zero_channels == "both ends" else "at the end"
+    other = "-a-end" if spec.zero_channels == "both ends" else ""
+    classic = f"cifar-resnet{spec.depth}{other}"
+    return (
+        (
+            f"shortcut option A is assumed with its zero channels {where}; the same tensors fit "
+            f"{classic}, with them {'at the end' if other else 'at both ends'}, and a plain network"
+        ),
+    )
+
+
+def _transform(
+    spec: _Imported,
+    options: ImportOptions,
+    stated: WeightsMetadata,
+    known: LibraryTransform | None,
+    channels: int,
+) -> tuple[EvalTransform, tuple[str, ...]]:
+    """Return the evaluation transform, and a line for each part of it that is assumed."""
+    notes: list[str] = []
+    source = find_source(options.repository) if options.repository else None
+    if known and known.note:
+        notes.append(known.note)
+    if bool(options.mean) != bool(options.std):
+        raise input_error("--mean, --std", "one without the other", "give both")
+    if options.mean:
+        mean, std = options.mean, options.std
+    elif stated.mean and stated.std:
+        mean, std = stated.mean, stated.std
+    elif source:
+        mean, std = source.mean, source.std
+    elif known:
+        mean, std = known.mean, known.std
+    else:
+        mean, std = IMAGENET_MEAN[:channels], IMAGENET_STD[:channels]
+        notes.append(
+            "the file does not state its mean and std: those of ImageNet are assumed "
+            "(--mean and --std, or --repository, give them)"
         )
-        raise input_error(
-            str(file), problem, "save it again as a state_dict, with torch.save"
-        ) from None
-    except (OSError, RuntimeError, ValueError, EOFError, KeyError, IndexError) as error:
-        raise input_error(
-            str(file), f"cannot be read: {(str(error).splitlines() or ['empty'])[0]}", fix
-        ) from None
-    for key in ("state_dict", "model", "net"):
-        if isinstance(checkpoint, dict) and isinstance(checkpoint.get(key), dict):
-            checkpoint = checkpoint[key]
-            break
-    if (
-        not isinstance(checkpoint, dict)
-        or not checkpoint
-        or not all(isinstance(t, Tensor) for t in checkpoint.values())
-    ):
-        raise input_error(str(file), "contains no named weights", fix)
-    return {str(name): tensor for name, tensor in checkpoint.items()}
-
-
-def _class_names(spec: CifarConfig | ImageNetConfig, num_classes: int) -> tuple[str, ...]:
-    if isinstance(spec, CifarConfig):
-        return (
-            CIFAR10_CLASSES
-            if num_classes == 10
-            else tuple(f"class {index}" for index in range(num_classes))
+    for option, numbers in (("--mean", mean), ("--std", std)):
+        if len(numbers) != channels:
+            what = f"{len(numbers)} values for the network's {channels} channels"
+            raise input_error(option, what, "give one value per channel")
+    values: dict[str, Any] = {"mean": mean, "std": std, "channels": channels}
+    if isinstance(spec, CifarConfig) and not options.resize:
+        return EvalTransform(crop_mode="square", size=stated.side or 32, **values), tuple(notes)
+    size = stated.side or (32 if isinstance(spec, CifarConfig) else known.size if known else 224)
+    resize = options.resize or (known.resize if known else math.floor(256 / 224 * size))
+    if options.resize and options.resize < size:
+        what = f"smaller than the crop of {size} pixels"
+        raise input_error("--resize", what, f"--resize {size}", got=options.resize)
+    if known is None and not options.resize:
+        notes.append(
+            f"the shorter side is assumed to be resized to {resize} pixels before the crop of "
+            f"{size} (--resize gives it)"
         )
-    if num_classes == 1000:
-        from torchvision.models import ResNet18_Weights
+    kind = known.interpolation if known else "bilinear"
+    return EvalTransform(size=size, resize=resize, interpolation=kind, **values), tuple(notes)
 
-        return tuple(ResNet18_Weights.IMAGENET1K_V1.meta["categories"])
-    return tuple(f"class {index}" for index in range(num_classes))
+
+def _class_names(
+    spec: _Imported, options: ImportOptions, stated: WeightsMetadata, outputs: int
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Return the names of the outputs, and a line if they are assumed."""
+    if options.classes:
+        if len(options.classes) != outputs:
+            what = f"{len(options.classes)} names for {outputs} outputs"
+            raise input_error("--classes", what, "give one name per output, in their order")
+        return options.classes, ()
+    if len(stated.class_names) == outputs:
+        return stated.class_names, ()
+    source = find_source(options.repository) if options.repository else None
+    if source and outputs in source.classes:
+        return known_class_names(source.classes[outputs]), ()
+    if outputs == 1000 and not isinstance(spec, CifarConfig):
+        note = "the 1,000 outputs are assumed to be ImageNet's classes in torchvision's order"
+        return known_class_names("imagenet"), (f"{note} (--classes names them)",)
+    note = f"the {outputs} outputs have no names (--classes FILE, cifar10, cifar100 or imagenet)"
+    return tuple(f"class {index}" for index in range(outputs)), (note,)

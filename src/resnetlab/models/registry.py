@@ -26,7 +26,7 @@ from resnetlab.models.configs.dense import DenseNetConfig
 from resnetlab.models.configs.external import ExternalConfig, is_external
 from resnetlab.models.configs.imagenet import IMAGENET
 
-_CIFAR = re.compile(r"cifar-(?:(plain)|resnet)([0-9]{1,6})(?:-(b|c|gated))?")
+_CIFAR = re.compile(r"cifar-(?:(plain)|resnet)([0-9]{1,6})(?:-(b|c|gated|a-end))?")
 _DENSE = re.compile(r"densenet([0-9]{1,4})-k([0-9]{1,4})")
 _DEPTHS = (20, 32, 44, 56, 110, 1202)
 _KINDS = (("plain", ""), ("resnet", ""), ("resnet", "-b"), ("resnet", "-c"))
@@ -129,5 +129,7 @@ def get_model_config(name: str, where: str, field: str) -> ModelConfig:
 def _cifar(name: str) -> CifarConfig:
     match = _CIFAR.fullmatch(name)
     assert match, name
+    if match[3] == "a-end":
+        return cifar_config(int(match[2]), "A", zero_channels="end")
     shortcuts: dict[str | None, Shortcut] = {None: "A", "b": "B", "c": "C", "gated": "gated"}
     return cifar_config(int(match[2]), "none" if match[1] else shortcuts[match[3]])

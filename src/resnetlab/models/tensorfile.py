@@ -31,6 +31,15 @@ def backbone_file(weights: Path, digest: str) -> Path:
     return weights.resolve().parents[2] / "backbones" / f"{digest}.safetensors"
 
 
+def _is_torch_file(path: Path) -> bool:
+    """Return True if a file begins as torch.save writes it: a ZIP archive, or a pickle."""
+    try:
+        with path.open("rb") as file:
+            return file.read(2) in (b"PK", b"\x80\x02")
+    except OSError:
+        return False
+
+
 @contextmanager
 def open_safetensors(path: Path, framework: Literal["pt", "np"]) -> Iterator[Any]:
     """Open a safetensors file whose tensors are torch's or numpy's.
@@ -45,6 +54,9 @@ def open_safetensors(path: Path, framework: Literal["pt", "np"]) -> Iterator[Any
             str(path), "no such file", "give the path of a safetensors file"
         ) from None
     except (SafetensorError, OSError, ValueError) as error:
+        if _is_torch_file(path):
+            fix = f"resnetlab import-weights {path.name} --as NAME --out DIR converts it"
+            raise input_error(str(path), "a file of torch.save, not of safetensors", fix) from None
         raise input_error(
             str(path), f"not a complete safetensors file: {error}", "restore it from a copy"
         ) from None

@@ -18,7 +18,7 @@ from resnetlab.errors import input_error
 from resnetlab.models.build import build_model, build_module
 from resnetlab.models.configs import ExternalConfig, ModelConfig
 from resnetlab.models.configs.external import with_num_classes
-from resnetlab.models.external import hub_weights, weights_file
+from resnetlab.models.external import check_one_output, hub_weights, weights_file
 from resnetlab.models.flops import count_parameters
 from resnetlab.models.frozen import Freeze, parse_freeze
 from resnetlab.models.nets.init import GeneratorFor
@@ -43,6 +43,7 @@ def build_with_new_head(
         num_classes,
         generator_for,
     )
+    check_one_output(model, spec.slug)
     name, head = classifier(model, spec.slug)
     if head.out_features != num_classes:
         problem = f"gives {head.out_features} outputs whatever it is asked"
@@ -174,10 +175,10 @@ def last_batch_norm(model: nn.Module, side: int) -> str | None:
     return names[-1] if names else None
 
 
-def check_side(model: nn.Module, side: int, where: str) -> None:
-    """Raise InputError unless the network takes images of `side` pixels."""
+def check_side(model: nn.Module, side: int, where: str, channels: int = 3) -> None:
+    """Raise InputError unless the network takes images of `side` pixels and gives logits (N, K)."""
     try:
-        forward_in_eval_mode(model, torch.zeros(1, 3, side, side))
+        logits = forward_in_eval_mode(model, torch.zeros(1, channels, side, side))
     except (RuntimeError, ValueError, AssertionError) as error:
         problem = (
             f"the network does not take images of {side} x {side}: "
@@ -186,6 +187,10 @@ def check_side(model: nn.Module, side: int, where: str) -> None:
         raise input_error(
             where, problem, "a larger size; 224 is what most are made for", got=side
         ) from None
+    if not isinstance(logits, Tensor) or logits.ndim != 2:
+        shape = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
+        fix = "choose a classifier of images, which gives logits (N, K)"
+        raise input_error(where, f"the network's output is {shape}, not one logit per class", fix)
 
 
 @torch.inference_mode()

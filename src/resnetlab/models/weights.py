@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -100,14 +100,16 @@ def write_weights(path: Path, tensors: dict[str, Tensor], metadata: dict[str, An
     """Write tensors and metadata as safetensors, atomically."""
     copies = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
     with atomic_write(path, "wb") as file:
-        file.write(safetensors.torch.save(copies, {"resnetlab": json.dumps(metadata)}))
+        file.write(
+            safetensors.torch.save(copies, {"resnetlab": json.dumps(metadata, allow_nan=False)})
+        )
 
 
 def load_weights(model: nn.Module, tensors: dict[str, Tensor], where: str) -> None:
     """Load `tensors` into `model`. Their names must match exactly.
 
     `num_batches_tracked`, which older files lack, is set to 0. Raises InputError that lists
-    missing, unknown and misshapen tensors: five names and the total.
+    missing, unknown and misshapen tensors and those that are not finite: five names and the total.
     """
     expected = model.state_dict()
     defaults = {
@@ -124,7 +126,10 @@ def load_weights(model: nn.Module, tensors: dict[str, Tensor], where: str) -> No
         "is unknown to the network:": [name for name in state if name not in expected],
         "has another shape:": misshapen,
     }
-    fix = "give the file of this network, or the network of this file"
+    fix = (
+        "give the file of this network, or the network of this file; resnetlab import-weights "
+        "converts the names of other repositories"
+    )
     problems = [
         Problem(where, f"{problem} {_format_names(names)}", fix)
         for problem, names in groups.items()
@@ -132,7 +137,33 @@ def load_weights(model: nn.Module, tensors: dict[str, Tensor], where: str) -> No
     ]
     if problems:
         raise InputError(*problems)
+    check_finite(tensors, where, expected)
     model.load_state_dict(state)
+
+
+def check_finite(
+    tensors: Mapping[str, Tensor], where: str, expected: Mapping[str, Tensor] | None = None
+) -> None:
+    """Raise InputError that names the tensors with a value that is not finite.
+
+    A value that equals the one in `expected`, the state of the new network, is accepted: some
+    networks store an attention mask of minus infinity as a buffer.
+    """
+    bad = []
+    for name, tensor in tensors.items():
+        if not tensor.is_floating_point():
+            continue
+        finite = torch.isfinite(tensor)
+        if not finite.all() and expected and name in expected:
+            finite |= tensor == expected[name].to(tensor)
+        if not finite.all():
+            bad.append(name)
+    if bad:
+        raise input_error(
+            where,
+            f"has NaN or infinity in {_format_names(bad)}",
+            "restore it from a copy, or take a checkpoint from before the training diverged",
+        )
 
 
 def _format_shape(tensor: Tensor) -> str:

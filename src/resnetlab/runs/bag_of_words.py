@@ -23,7 +23,7 @@ from resnetlab.runs.provenance import provenance_event
 from resnetlab.runs.records import Evaluation, Result, RunFile, Scores
 from resnetlab.runs.writer import commit_result
 from resnetlab.schema import encode
-from resnetlab.stats.outcomes import is_at_chance
+from resnetlab.stats.chance import chance_verdict
 from resnetlab.training.distributed import SINGLE_PROCESS, World
 
 
@@ -98,11 +98,18 @@ def _fit_and_evaluate(directory: RunDirectory, file: RunFile, dataset: Dataset) 
         torch.from_numpy(dataset.test.labels),
     )
     accuracy, count = 100 - scores["test"].top1_error_pct, len(dataset.test)
-    at_chance = is_at_chance(accuracy, file.class_share, count, 1)
+    predictions = dataset.test.labels, outputs.argmax(axis=1)
+    verdict = chance_verdict(accuracy, file.class_share, count, 1, predictions)
+    reason = {
+        "above chance": "",
+        "at chance": f"never above chance: {accuracy:.1f} % of {count:,} test images",
+        "cannot be told": f"too few or too uneven images to tell it from chance: {accuracy:.1f} % "
+        f"of {count:,} test images",
+    }[verdict]
     return commit_result(
         directory,
-        "at chance" if at_chance else "trained",
-        f"never above chance: {accuracy:.1f} % of {count:,} test images" if at_chance else "",
+        "at chance" if verdict == "at chance" else "trained",
+        reason,
         scores=scores,
         train_seconds=train_seconds,
         evaluation_seconds=time.monotonic() - start,

@@ -150,7 +150,9 @@ def write_outputs(
         logits: Outputs for the test images (N, K) fp32, in the order of the split.
         labels: Labels of the test images (N,) int64.
     """
-    write_tensors(folder / WEIGHTS, tensors, {"resnetlab": json.dumps(description)})
+    write_tensors(
+        folder / WEIGHTS, tensors, {"resnetlab": json.dumps(description, allow_nan=False)}
+    )
     write_tensors(folder / LOGITS, {"logits": logits, "labels": labels})
 
 

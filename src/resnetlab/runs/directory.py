@@ -139,7 +139,7 @@ class RunDirectory:
 
         Return False if another process wrote it before.
         """
-        text = json.dumps(encode(result), indent=1) + "\n"
+        text = json.dumps(encode(result), indent=1, allow_nan=False) + "\n"
         won = write_once(self.path / "result.json", text)
         if won:
             diagnostics = (f"diagnostics/{path.name}" for path in self._diagnostics())
@@ -169,7 +169,9 @@ class RunDirectory:
         """
         evaluations = [evaluation for evaluation in self.metrics() if evaluation.step <= step]
         if (self.path / "metrics.jsonl").exists():
-            text = "".join(json.dumps(encode(evaluation)) + "\n" for evaluation in evaluations)
+            text = "".join(
+                json.dumps(encode(evaluation), allow_nan=False) + "\n" for evaluation in evaluations
+            )
             write_text(self.path / "metrics.jsonl", text)
         for gradients in self.gradient_norms():
             if gradients.step > step:

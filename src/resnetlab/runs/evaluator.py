@@ -13,7 +13,7 @@ from resnetlab.data.config import Dataset, LabeledImages, Split
 from resnetlab.data.device_images import DeviceImageCache, DeviceImages
 from resnetlab.recipes.train import train_subset_size
 from resnetlab.runs.records import Evaluation, RunFile, Scores, Status
-from resnetlab.stats.outcomes import is_at_chance
+from resnetlab.stats.chance import chance_verdict
 from resnetlab.training.evaluate import EvalResult, evaluate
 from resnetlab.training.events import TrainEvent
 from resnetlab.training.rng import make_generator
@@ -142,7 +142,8 @@ class RunEvaluator:
 
         Args:
             curve: Evaluations of the run so far.
-            test: Result on the test split, which counts if no split was evaluated each epoch.
+            test: Result on the test split, which counts if no split was evaluated each epoch, or
+                if the split that was evaluated cannot tell.
         """
         split: Split = "validation" if "validation" in self.splits else "test"
         errors = [line.top1_error_pct for line in curve if line.split == split]
@@ -150,10 +151,14 @@ class RunEvaluator:
         errors = errors or [test.top1_error_pct]
         images = len((self.curve_splits if from_curve else self.splits).get(split, self.test))
         best = 100 - min(errors)
-        if is_at_chance(best, self.file.class_share, images, len(errors)):
-            reason = f"never above chance: at best {best:.1f} % of {images:,} {split} images"
-            return "at chance", reason
-        return "trained", ""
+        predictions = self.test.labels.cpu().numpy(), test.logits.argmax(1).numpy()
+        verdict = chance_verdict(best, self.file.class_share, images, len(errors), predictions)
+        if verdict == "above chance":
+            return "trained", ""
+        reached = f"at best {best:.1f} % of {images:,} {split} images"
+        if verdict == "at chance":
+            return "at chance", f"never above chance: {reached}"
+        return "trained", f"too few or too uneven images to tell it from chance: {reached}"
 
     def scores(self, results: dict[Split, EvalResult]) -> dict[str, Scores]:
         """Return results as the scores of result.json."""

@@ -51,7 +51,8 @@ class Result:
     schema: int
     status: Status
     reason: str = ""
-    """Explanation of a status other than trained."""
+    """Explanation of a status other than trained, or a remark that trained cannot be told from
+    chance."""
     step: int
     """Number of optimizer steps."""
     selected_step: int

@@ -19,7 +19,7 @@ from resnetlab.data.transforms.normalization import export_normalizer
 from resnetlab.errors import input_error
 from resnetlab.inspection.block_ablation import ablate_blocks
 from resnetlab.inspection.gradients import measure_gradients
-from resnetlab.models.weights import NORMALIZER_PREFIX
+from resnetlab.models.weights import NORMALIZER_PREFIX, check_finite
 from resnetlab.recipes.numerics import Placement
 from resnetlab.runs.checkpoint import (
     Checkpoint,
@@ -252,6 +252,8 @@ class RunSession:
                 fix = f"restore it, or {resume_command(path, '--from-step', '0')} to start again"
                 problem = f"changed since the checkpoint of step {step} was written"
                 raise input_error(str(self.directory.path / "metrics.jsonl"), problem, fix)
+            for name, tensors in checkpoint.tensors.items():
+                check_finite(tensors, f"{self.directory.checkpoints / str(step)}/{name}")
             self.state.load_state_dict(checkpoint.tensors["state"], step)
             self.train_seconds, self.images_processed = facts["train_seconds"], facts["images"]
             self.evaluator.seconds = facts["evaluation_seconds"]

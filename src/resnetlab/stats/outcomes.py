@@ -1,8 +1,7 @@
-"""Outcomes of runs, the test for accuracy at chance level, and counts of outcomes."""
+"""Outcomes of runs and counts of outcomes."""
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -22,41 +21,6 @@ OUTCOMES: tuple[Outcome, ...] = (
     "running",
     "waiting",
 )
-
-FALSE_POSITIVE_RATE = 1e-4
-"""Probability, over all evaluations of a run, that a network without learning is called trained."""
-
-
-def chance_upper_bound_pct(class_share: float, images: int, evaluations: int) -> float:
-    """Return the highest accuracy in percent that a network at chance level reaches by luck.
-
-    A network that always guesses the largest class is correct on a binomial number of `images`,
-    with the probability `class_share` (0 to 1). The bound is the quantile of that number at 1 -
-    1e-4 / `evaluations`, since the best of so many evaluations is compared with it (Bonferroni).
-    Example: it is 11.13 % for ten equal classes, 10,000 images and one evaluation.
-    """
-    from scipy.special import bdtr, bdtrik
-
-    if class_share >= 1:
-        return 100.0
-    probability = 1 - FALSE_POSITIVE_RATE / max(1, evaluations)
-    hits = math.ceil(
-        float(bdtrik(probability, images, class_share))
-    )  # the cdf reaches `probability` at this real number
-    while (
-        hits > 0 and bdtr(hits - 1, images, class_share) >= probability
-    ):  # rounding may make it one too high
-        hits -= 1
-    return 100 * hits / images
-
-
-def is_at_chance(
-    best_accuracy_pct: float, class_share: float, images: int, evaluations: int
-) -> bool:
-    """Return True if luck explains the best accuracy (in percent) of a run's evaluations."""
-    return (
-        best_accuracy_pct <= chance_upper_bound_pct(class_share, images, evaluations) + 1e-9
-    )  # 1e-9 allows for rounding
 
 
 @dataclass(frozen=True)

@@ -14,10 +14,13 @@ from resnetlab.files import MAX_GENERATED_BYTES, is_locked, read_json, write_jso
 from resnetlab.messages import Notify, format_count
 from resnetlab.models.configs.external import ExternalConfig, check_code, record_origin
 from resnetlab.models.flops import model_cost, with_code
+from resnetlab.recipes.train import Recipe
 from resnetlab.runs.directory import RunDirectory
+from resnetlab.runs.kinds import BAG_OF_WORDS
 from resnetlab.runs.paths import LOCK, locate_runs
 from resnetlab.runs.records import RunRecord
 from resnetlab.schema import decode, encode
+from resnetlab.stats.chance import chance_note
 from resnetlab.studies.executors.base import Executor, Job, RunEvent
 from resnetlab.studies.plan import (
     DataFacts,
@@ -59,6 +62,24 @@ def plan_study(
         command=command,
         resume_command=resume_command,
     )
+
+
+def _notify_chance_notes(study: Study, facts: Mapping[DataKey, DataFacts], notify: Notify) -> None:
+    """Warn of each split that cannot tell a run at chance from a good one, once."""
+    notes = dict[str, None]()
+    for condition in study.conditions:
+        known, recipe = facts[condition.data_key], condition.recipe
+        evaluations = (
+            recipe.evaluations(known.train_images) if isinstance(recipe, Recipe) else recipe.epochs
+        )
+        images = min(
+            known.validation_images, condition.data.curve_images or known.validation_images
+        )
+        note = chance_note(known.class_share, images, known.test_images, evaluations or 1)
+        if note and condition.kind != BAG_OF_WORDS:
+            notes[f"note: {known.name}: {note}"] = None
+    for note in notes:
+        notify(note)
 
 
 def save_plan(plan: Plan, root: Path) -> None:
@@ -106,7 +127,8 @@ def load_data_facts(
     """Open the study's data and return the facts that the plan needs.
 
     Without `download`, the facts about data that are not on this machine come from a table.
-    `notify` receives notes about reading them.
+    `notify` receives notes about reading them, and warnings about splits that are too small to tell
+    a run at chance from a good one.
     """
     absent = () if download else absent_data(study)
     facts: dict[DataKey, DataFacts] = {}
@@ -116,6 +138,7 @@ def load_data_facts(
         elif condition.data_key not in facts:
             trainer = trainer_of(condition.kind)
             facts[condition.data_key] = trainer.data_facts(condition.data, root / "cache", notify)
+    _notify_chance_notes(study, facts, notify)
     return facts
 
 

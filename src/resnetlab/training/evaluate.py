@@ -29,15 +29,15 @@ class EvalResult:
     logits: Tensor
     """fp32 on the CPU, shape (N, K), in the order of the split."""
     loss_nats: float
-    """Mean cross-entropy in nats; not finite if a logit is not."""
+    """Mean cross-entropy in nats."""
     top1_error_pct: float
     top5_error_pct: float | None = None
     """Top-5 error in per cent; None for ten classes or fewer."""
 
     @property
     def is_finite(self) -> bool:
-        """True if the loss is finite."""
-        return math.isfinite(self.loss_nats)
+        """True if every logit and the loss are finite. Otherwise the errors mean nothing."""
+        return bool(self.logits.isfinite().all()) and math.isfinite(self.loss_nats)
 
 
 def evaluate(
@@ -72,9 +72,10 @@ def evaluate(
     logits = torch.empty_like(shuffled).index_copy_(0, order.cpu(), shuffled)
     labels = images.labels.cpu()
     loss = F.cross_entropy(logits.double(), labels)
-    wrong = logits.argmax(1) != labels
+    broken = ~logits.isfinite().all(1)  # such an output is never counted as correct
+    wrong = (logits.argmax(1) != labels) | broken
     result = EvalResult(logits, float(loss), 100 * int(wrong.sum()) / len(labels))
     if logits.shape[1] <= MAX_CLASSES_WITHOUT_TOP5:
         return result
-    outside_top5 = (logits > logits.gather(1, labels[:, None])).sum(1) >= 5
+    outside_top5 = ((logits > logits.gather(1, labels[:, None])).sum(1) >= 5) | broken
     return replace(result, top5_error_pct=100 * int(outside_top5.sum()) / len(labels))

@@ -13,7 +13,7 @@ from functools import partial
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import nn
+from torch import Tensor, nn
 
 from resnetlab.data.photo_loader import (
     LOADER_BATCH_SIZE,
@@ -24,6 +24,7 @@ from resnetlab.data.photo_loader import (
 )
 from resnetlab.data.transforms.augment import normalize
 from resnetlab.data.transforms.eval_transform import EvalTransform
+from resnetlab.errors import InputError, Problem, input_error
 from resnetlab.models.transfer import forward_in_eval_mode
 
 PredictProba = Callable[[NDArray[np.uint8]], NDArray[np.float64]]
@@ -95,8 +96,32 @@ def predict_images(
             yield ImagePrediction(loaded.image, probabilities.get(index), loaded.reason)
 
 
+class NonFiniteOutputsError(InputError):
+    """Error of a network whose outputs are NaN or infinite, from which nothing can be predicted."""
+
+
+def check_outputs(logits: Tensor, where: str) -> None:
+    """Raise NonFiniteOutputsError unless all logits (N, K) are finite. `where` names the model.
+
+    Raises InputError if the outputs are not one row of logits per image.
+    """
+    if not isinstance(logits, Tensor) or logits.ndim != 2:
+        kind = (
+            f"a tensor of {logits.ndim} axes"
+            if isinstance(logits, Tensor)
+            else f"a {type(logits).__name__}"
+        )
+        fix = "choose a classifier of images, which gives logits (N, K)"
+        raise input_error(where, f"the network's output is {kind}, not one logit per class", fix)
+    bad = int((~logits.isfinite().all(1)).sum())
+    if bad:
+        what = f"the outputs for {bad:,} of {len(logits):,} images are not finite"
+        fix = "use weights from before the training diverged, and check mean and std"
+        raise NonFiniteOutputsError(Problem(where, what, fix))
+
+
 def make_predict_proba(
-    model: nn.Module, transform: EvalTransform, device: torch.device
+    model: nn.Module, transform: EvalTransform, device: torch.device, where: str
 ) -> PredictProba:
     """Return a function from the views of images to class probabilities.
 
@@ -104,17 +129,19 @@ def make_predict_proba(
         model: Network on `device` that maps images (N, C, H, W) to logits (N, K).
         transform: Evaluation transform, whose mean and standard deviation normalize the pixels.
         device: Device of the network.
+        where: Name of the network for errors.
     """
     mean, std = (torch.tensor(values, device=device) for values in (transform.mean, transform.std))
-    return partial(_predict_proba, model, mean, std)
+    return partial(_predict_proba, model, mean, std, where)
 
 
 def _predict_proba(
-    model: nn.Module, mean: torch.Tensor, std: torch.Tensor, views: NDArray[np.uint8]
+    model: nn.Module, mean: Tensor, std: Tensor, where: str, views: NDArray[np.uint8]
 ) -> NDArray[np.float64]:
     """Return probabilities (N, K), averaged over V views of images (N, V, H, W, C) uint8."""
     count, num_views = views.shape[:2]
     pixels = torch.from_numpy(views.reshape(-1, *views.shape[2:])).to(mean.device)
     logits = forward_in_eval_mode(model, normalize(pixels, mean, std))
+    check_outputs(logits, where)
     proba = torch.softmax(logits.double(), 1).view(count, num_views, -1).mean(1)
     return proba.cpu().numpy()

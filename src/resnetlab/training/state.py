@@ -11,6 +11,7 @@ from resnetlab.data.transforms.augment import center_crop
 from resnetlab.data.transforms.normalization import fit_normalizer
 from resnetlab.models.build import build_model
 from resnetlab.models.configs import ModelConfig
+from resnetlab.models.external import check_one_output
 from resnetlab.recipes.numerics import Numerics
 from resnetlab.recipes.train import Recipe
 from resnetlab.training.device import autocast, memory_format, to_memory_format
@@ -217,6 +218,7 @@ class ScratchTrainState(TrainState):
         built = build_model(
             model, channels, num_classes, lambda name: make_generator(init_seed, "init", name)
         )
+        check_one_output(built, model.slug)
         if numerics.batch_norm == "synchronized":
             built = nn.SyncBatchNorm.convert_sync_batchnorm(built)  # type: ignore[no-untyped-call]
         network: nn.Module = built.to(device).to(memory_format=memory_format(numerics))

@@ -209,16 +209,19 @@ def _draw_missing_splits(
     )
 
 
-def write_manifest(path: Path, rows: Sequence[ManifestRow]) -> None:
-    """Write a manifest atomically."""
+def manifest_bytes(rows: Sequence[ManifestRow]) -> bytes:
+    """Return the content of a manifest. Names that are not UTF-8 are preserved."""
     text = io.StringIO(newline="")
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(COLUMNS)
     writer.writerows((row.path, row.label, row.split, row.sha256) for row in rows)
-    with files.atomic_write(
-        path, "wb"
-    ) as file:  # surrogateescape preserves names that are not UTF-8
-        file.write(text.getvalue().encode(errors="surrogateescape"))
+    return text.getvalue().encode(errors="surrogateescape")
+
+
+def write_manifest(path: Path, rows: Sequence[ManifestRow]) -> None:
+    """Write a manifest atomically."""
+    with files.atomic_write(path, "wb") as file:
+        file.write(manifest_bytes(rows))
 
 
 def _read_manifest(path: Path, rows: Sequence[ManifestRow]) -> tuple[ManifestRow, ...] | None:

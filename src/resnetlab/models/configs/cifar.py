@@ -44,6 +44,11 @@ class CifarConfig:
     projection where the shape changes; C: projection in every block; gated: as A, with a learned
     gate between branch and shortcut (highway).
     """
+    zero_channels: Literal["both ends", "end"] = "both ends"
+    """Position of the zero channels that shortcut option A adds. both ends: half of them before and
+    half after the others; end: all after them, as in the Torch code of He et al. The tensors are
+    the same, so weights do not tell which it is.
+    """
     batch_norm: bool = True
     dropout: UnitInterval = 0.0
     """Probability of dropping a channel at the end of each block's branch."""
@@ -74,6 +79,12 @@ class CifarConfig:
                 f"the network is deeper than {MAX_DEPTH:,} layers",
                 "blocks = [18, 18, 18]",
             )
+        if self.zero_channels != "both ends" and self.shortcut not in ("A", "gated"):
+            raise FieldError(
+                "zero_channels",
+                f"shortcut {self.shortcut} adds no zero channels",
+                'shortcut = "A"',
+            )
         if self.shortcut in ("A", "gated") and list(self.widths) != sorted(self.widths):
             raise FieldError(
                 "widths",
@@ -93,8 +104,14 @@ class CifarConfig:
             return name
         kind = "plain" if self.shortcut == "none" else "resnet"
         option = {"none": "", "A": "", "B": "-b", "C": "-c", "gated": "-gated"}[self.shortcut]
+        if self.zero_channels == "end":
+            option = "-a-end" if self.shortcut == "A" else option
         classic = (
-            CifarConfig(blocks=(self.blocks[0],) * 3, shortcut=self.shortcut)
+            CifarConfig(
+                blocks=(self.blocks[0],) * 3,
+                shortcut=self.shortcut,
+                zero_channels=self.zero_channels if self.shortcut == "A" else "both ends",
+            )
             if self.blocks[0]
             else None
         )
@@ -110,6 +127,7 @@ class CifarConfig:
             return f"{name.replace('plain', 'plain ').replace('resnet', 'residual ')} ({details})"
         kind = {"none": "plain", "gated": "gated"}.get(self.shortcut, "residual")
         options: list[str] = [self.shortcut] if kind == "residual" else []
+        options += ["zeros at the end"] if self.zero_channels == "end" else []
         options += ["-".join(map(str, self.widths))] if self.widths != (16, 32, 64) else []
         options += ["bottleneck"] if self.block == "bottleneck" else []
         options += [self.arrangement.replace("-", " ")] if self.arrangement != "original" else []

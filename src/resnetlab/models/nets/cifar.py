@@ -71,9 +71,10 @@ def _make_shortcut(
 ) -> nn.Module | None:
     if spec.shortcut == "none":
         return None
+    at_end = spec.zero_channels == "end"
     if spec.shortcut == "gated":
-        return HighwayGate(channels_in, channels_out, stride)
+        return HighwayGate(channels_in, channels_out, stride, at_end)
     norm = spec.batch_norm and spec.arrangement != "full-preactivation"
     return make_shortcut(
-        spec.shortcut, channels_in, channels_out, stride, norm, bias=not spec.batch_norm
+        spec.shortcut, channels_in, channels_out, stride, norm, not spec.batch_norm, at_end
     )

@@ -10,12 +10,18 @@ from torch import Tensor, nn
 
 
 class ZeroPadShortcut(nn.Module):
-    """Shortcut option A: every `stride`-th pixel, zero channels at both ends; no parameters."""
+    """Shortcut option A: every `stride`-th pixel, zero channels at both ends; no parameters.
 
-    def __init__(self, channels_in: int, channels_out: int, stride: int) -> None:
+    With `at_end` all zero channels come after the others.
+    """
+
+    def __init__(
+        self, channels_in: int, channels_out: int, stride: int, at_end: bool = False
+    ) -> None:
         super().__init__()
         extra = channels_out - channels_in
-        self.stride, self.pad_before, self.pad_after = stride, extra // 2, extra - extra // 2
+        self.stride, self.pad_before = stride, 0 if at_end else extra // 2
+        self.pad_after = extra - self.pad_before
 
     def forward(self, x: Tensor) -> Tensor:
         """Return (N, C_out, ceil(H / stride), ceil(W / stride)) for (N, C_in, H, W)."""
@@ -77,8 +83,10 @@ class HighwayGate(ZeroPadShortcut):
 
     initial_bias = -6.0  # He et al. 2016b, table 1: from 0 to -5 training fails
 
-    def __init__(self, channels_in: int, channels_out: int, stride: int) -> None:
-        super().__init__(channels_in, channels_out, stride)
+    def __init__(
+        self, channels_in: int, channels_out: int, stride: int, at_end: bool = False
+    ) -> None:
+        super().__init__(channels_in, channels_out, stride, at_end)
         self.gate = nn.Conv2d(channels_in, channels_out, 1, stride)
 
     def mix(self, x: Tensor, residual: Tensor) -> Tensor:
@@ -95,12 +103,16 @@ def make_shortcut(
     stride: int,
     batch_norm: bool,
     bias: bool | None = None,
+    zeros_at_end: bool = False,
 ) -> nn.Module:
     """Return the shortcut for `option`.
 
-    By default a projection has a bias if it has no normalization; `bias` overrides that.
+    By default a projection has a bias if it has no normalization; `bias` overrides that. Option A
+    adds its zero channels at both ends, or with `zeros_at_end` after the others.
     """
     changes = stride != 1 or channels_in != channels_out
     if option == "C" or (option == "B" and changes):
         return ProjectionShortcut(channels_in, channels_out, stride, batch_norm, bias)
-    return ZeroPadShortcut(channels_in, channels_out, stride) if changes else nn.Identity()
+    if changes:
+        return ZeroPadShortcut(channels_in, channels_out, stride, zeros_at_end)
+    return nn.Identity()
