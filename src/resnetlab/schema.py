@@ -22,13 +22,18 @@ from typing import Annotated, Any, TypeVar, dataclass_transform
 from pydantic import AfterValidator, Field, TypeAdapter, ValidationError
 from pydantic_core import ErrorDetails
 
-from resnetlab.errors import InputError, Problem, input_error, suggest
+from resnetlab.errors import (
+    MAX_LISTED_PROBLEMS,
+    InputError,
+    Problem,
+    input_error,
+    more_problems,
+    suggest,
+)
 from resnetlab.files import read_text
 
 T = TypeVar("T")
 
-MAX_LISTED_PROBLEMS = 100
-"""Maximum number of mistakes that one error lists."""
 MAX_DEPTH = 20
 """Maximum nesting of tables and lists."""
 
@@ -167,20 +172,9 @@ def decode(type_: Any, value: object, where: str, field: str = "") -> Any:
     except ValidationError as error:
         every = error.errors(include_url=False)
         details = list(filter(_is_relevant, every)) or every
-        problems = dict.fromkeys(
-            _to_problem(type_, detail, where, field) for detail in details[:MAX_LISTED_PROBLEMS]
-        )
-        if len(details) > MAX_LISTED_PROBLEMS:
-            fix = "correct these first"
-            problems |= {
-                Problem(
-                    where,
-                    f"and {len(details) - MAX_LISTED_PROBLEMS:,} more mistakes",
-                    fix,
-                    field=field,
-                ): None
-            }
-        raise InputError(*problems) from None
+        described = details[:MAX_LISTED_PROBLEMS]  # a description with its suggestion takes a while
+        problems = dict.fromkeys(_to_problem(type_, detail, where, field) for detail in described)
+        raise InputError(*problems, *more_problems(where, details[MAX_LISTED_PROBLEMS:])) from None
 
 
 def encode(value: object) -> Any:
