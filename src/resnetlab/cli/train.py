@@ -15,7 +15,10 @@ from resnetlab.cli.manners import (
     DataSource,
     Device,
     DryRun,
+    FollowLinksOption,
     Json,
+    LabelColumn,
+    PathColumn,
     RecipeName,
     SettingsOption,
     SkipBad,
@@ -70,6 +73,9 @@ def train(
         bool, typer.Option("--profile", help="Print the time per operation and save a trace.")
     ] = False,
     skip_bad: SkipBad = False,
+    follow_links: FollowLinksOption = "no",
+    path_column: PathColumn = "",
+    label_column: LabelColumn = "",
     output: Output = Path(),
     device: Device = "",
     dry_run: DryRun = False,
@@ -94,6 +100,9 @@ def train(
         "data.image_size": img_size,
         "numerics.device": kind,
         "data.skip_bad": "true" if skip_bad else None,
+        "data.follow_links": follow_links if follow_links != "no" else None,
+        "data.path_column": path_column or None,
+        "data.label_column": label_column or None,
     }
     given = [f"{field}={value}" for field, value in fields.items() if value is not None]
     from resnetlab.cli import single_run

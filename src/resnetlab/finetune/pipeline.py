@@ -16,6 +16,7 @@ import torch
 
 from resnetlab.bundle.spec import Metric, ModelFile
 from resnetlab.bundle.store import load_bundle, save_bundle
+from resnetlab.data.class_names import class_order
 from resnetlab.data.transforms.eval_transform import EvalTransform
 from resnetlab.errors import Problem, ResnetlabError, input_error
 from resnetlab.finetune.backbones import Backbone
@@ -387,7 +388,8 @@ def _evaluate_baseline(
     Raises InputError if it has other classes.
     """
     bundle = load_bundle(folder)
-    if set(bundle.file.classes) != set(photos.classes):
+    order = class_order(bundle.file.classes, photos.classes)
+    if order is None:
         unknown = sorted(set(bundle.file.classes) ^ set(photos.classes))
         what = f"has other classes than {photos.root}: {', '.join(unknown[:3])}"
         raise input_error(str(folder), what, "give a model of the same classes to --baseline")
@@ -395,7 +397,6 @@ def _evaluate_baseline(
     predictions = predict_photos(
         bundle.module, photos.test, bundle.file.eval_transform, device, on_item=on_item
     )
-    order = [bundle.file.classes.index(name) for name in photos.classes]
     return folder.name, Predictions(predictions.probabilities[:, order], photos.test.labels)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from resnetlab.data.config import DEFAULT_READING, FolderReading
 from resnetlab.data.sources.manifest import SplitSpec
 from resnetlab.errors import input_error
 from resnetlab.finetune.backbones import Backbone, select_backbone
@@ -29,6 +30,7 @@ class FinetuneRequest:
     split_spec: SplitSpec | Path | None = None
     seed: int = 0
     skip_bad: bool = False
+    reading: FolderReading = DEFAULT_READING
     accept_license: bool = False
     device: str = "auto"
     output: Path = Path()
@@ -58,6 +60,7 @@ def read_request(request: FinetuneRequest, notify: Notify = silent) -> CheckedRe
         cache=request.output / "cache",
         split_spec=request.split_spec,
         skip_bad=request.skip_bad,
+        reading=request.reading,
         notify=notify,
     )
     for note in photos.notes:
