@@ -8,6 +8,7 @@ deeply nested tables are errors.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import hashlib
 import json
 import math
@@ -206,6 +207,12 @@ def _to_plain(value: Any) -> Any:
     return str(value) if isinstance(value, Path) else value
 
 
+@functools.cache
+def _type_hints(cls: Any, *, include_extras: bool = False) -> dict[str, Any]:
+    """Return the types of a dataclass's fields. Evaluating them takes as long as a short decode."""
+    return typing.get_type_hints(cls, include_extras=include_extras)
+
+
 def without_defaults(value: Any) -> Any:
     """Encode like `encode`, but omit fields that have their default.
 
@@ -213,7 +220,7 @@ def without_defaults(value: Any) -> Any:
     """
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         table = {}
-        hints = typing.get_type_hints(type(value))
+        hints = _type_hints(type(value))
         for item in dataclasses.fields(value):
             current = getattr(value, item.name)
             default = item.default_factory() if callable(item.default_factory) else item.default
@@ -400,7 +407,7 @@ def _resolve_location(type_: Any, loc: tuple[int | str, ...]) -> tuple[list[str]
             names.append(part)
             holder = bare if dataclasses.is_dataclass(bare) else None
             field_type = (
-                typing.get_type_hints(bare, include_extras=True).get(part, Any) if holder else Any
+                _type_hints(bare, include_extras=True).get(part, Any) if holder else Any
             )
     return names, holder, field_type
 
@@ -418,7 +425,7 @@ def _is_discriminator(type_: Any) -> bool:
 
 
 def _discriminator_values(cls: Any) -> set[str]:
-    hints = typing.get_type_hints(cls).values()
+    hints = _type_hints(cls).values()
     return {
         value
         for hint in hints
@@ -442,7 +449,7 @@ def _discriminator_options(type_: Any, discriminator: str) -> list[str]:
     return [
         str(v)
         for m in members
-        for v in typing.get_args(typing.get_type_hints(m).get(discriminator, None))
+        for v in typing.get_args(_type_hints(m).get(discriminator, None))
     ]
 
 
@@ -496,7 +503,7 @@ def _example_value(type_: Any) -> str:
     if dataclasses.is_dataclass(bare):
         tags = [
             f"{name} = {_example_value(hint)}"
-            for name, hint in typing.get_type_hints(bare).items()
+            for name, hint in _type_hints(bare).items()
             if _is_discriminator(hint)
         ]
         return f"{{ {', '.join(tags) or '...'} }}"
