@@ -18,7 +18,7 @@ import types
 import typing
 from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
-from typing import Annotated, Any, TypeVar, dataclass_transform
+from typing import Annotated, Any, TypeVar, cast, dataclass_transform
 
 from pydantic import AfterValidator, Field, TypeAdapter, ValidationError
 from pydantic_core import ErrorDetails
@@ -406,9 +406,7 @@ def _resolve_location(type_: Any, loc: tuple[int | str, ...]) -> tuple[list[str]
         else:
             names.append(part)
             holder = bare if dataclasses.is_dataclass(bare) else None
-            field_type = (
-                _type_hints(bare, include_extras=True).get(part, Any) if holder else Any
-            )
+            field_type = _type_hints(bare, include_extras=True).get(part, Any) if holder else Any
     return names, holder, field_type
 
 
@@ -447,9 +445,7 @@ def _literal_values(type_: Any) -> list[Any]:
 def _discriminator_options(type_: Any, discriminator: str) -> list[str]:
     members = typing.get_args(_unwrap_annotated(type_))
     return [
-        str(v)
-        for m in members
-        for v in typing.get_args(_type_hints(m).get(discriminator, None))
+        str(v) for m in members for v in typing.get_args(_type_hints(m).get(discriminator, None))
     ]
 
 
@@ -503,7 +499,7 @@ def _example_value(type_: Any) -> str:
     if dataclasses.is_dataclass(bare):
         tags = [
             f"{name} = {_example_value(hint)}"
-            for name, hint in _type_hints(bare).items()
+            for name, hint in _type_hints(cast(Any, bare)).items()
             if _is_discriminator(hint)
         ]
         return f"{{ {', '.join(tags) or '...'} }}"

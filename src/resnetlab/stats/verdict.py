@@ -19,7 +19,7 @@ from itertools import product
 from typing import Literal, NamedTuple
 
 from resnetlab.stats import contrasts, exact
-from resnetlab.stats.contrasts import Effect
+from resnetlab.stats.contrasts import Effect, contrast_range
 from resnetlab.stats.intervals import ACCURACY_RANGE_PCT, Interval, hurdle_interval, mean
 from resnetlab.stats.outcomes import OutcomeCounts
 from resnetlab.stats.power import (
@@ -112,11 +112,17 @@ class MeansHypothesis:
 
     def effects(self, values: Sequence[Sequence[float]]) -> list[Effect]:
         """Return the effect of each contrast from the values of the trained runs of each arm."""
-        if self.pairs is not None:
-            return [contrasts.paired_difference(self.pairs)]
         if self.relative:
             return [contrasts.relative_difference(values)]
-        return [contrasts.contrast(values, row) for row in self.weights]
+        if self.pairs is not None:
+            effects = [contrasts.paired_difference(self.pairs)]
+        else:
+            effects = [contrasts.contrast(values, row) for row in self.weights]
+        ranges = [arm.value_range for arm in self.arms]
+        return [
+            replace(effect, value_range=contrast_range(ranges, row))
+            for effect, row in zip(effects, self.weights, strict=True)
+        ]
 
 
 @dataclass(frozen=True)
@@ -385,7 +391,7 @@ def _test_means(hypothesis: MeansHypothesis, trained: Sequence[tuple[float, ...]
         spans = (
             [_relative_difference_interval(overall)]
             if hypothesis.relative
-            else [_contrast_interval(overall, row) for row in hypothesis.weights]
+            else [contrast_range(overall, row) for row in hypothesis.weights]
         )
         outside = any(span.high <= region.low or span.low >= region.high for span in spans)
         inside = all(region.low < span.low and span.high < region.high for span in spans)
@@ -396,11 +402,6 @@ def _test_means(hypothesis: MeansHypothesis, trained: Sequence[tuple[float, ...]
                 "the trained runs and the mean over all runs lead to different verdicts",
             )
     return _TestResult(side, min(1.0, 2 * min(p_in, p_out)))
-
-
-def _contrast_interval(arms: Sequence[Interval], weights: Sequence[float]) -> Interval:
-    used = [(c * arm.low, c * arm.high) for c, arm in zip(weights, arms, strict=True) if c]
-    return Interval(math.fsum(map(min, used)), math.fsum(map(max, used)))
 
 
 def _relative_difference_interval(arms: Sequence[Interval]) -> Interval:
