@@ -23,6 +23,7 @@ from resnetlab.analysis.study_data import collect
 from resnetlab.bundle.licenses import check_commercial_use, find_license
 from resnetlab.data.config import DataConfig
 from resnetlab.data.photo_loader import LOADER_BATCH_SIZE, Tta
+from resnetlab.data.sources import SOURCE_NAMES
 from resnetlab.errors import Problem, ResnetlabError, input_error
 from resnetlab.inspection.diagnostics_config import DiagnosticsConfig
 from resnetlab.messages import ItemCallback, Notify, silent
@@ -33,9 +34,10 @@ from resnetlab.recipes.numerics import Placement
 from resnetlab.reports.render.latex import write_latex
 from resnetlab.reports.study.assemble import build_report
 from resnetlab.reports.write import write
+from resnetlab.runs.config import RunConfig, run_id
 from resnetlab.runs.directory import RunDirectory
 from resnetlab.runs.records import RunRecord
-from resnetlab.schema import encode
+from resnetlab.schema import decode, encode
 from resnetlab.shell import command_line, resume_command, strip_folders
 from resnetlab.studies.executors.base import Executor, Job, RunEvent
 from resnetlab.studies.executors.here import run_in_process
@@ -502,11 +504,16 @@ def train(
 
 
 def resume_job(
-    folder: str | Path, *, from_step: int | None = None, data: str | None = None
+    folder: str | Path,
+    *,
+    from_step: int | None = None,
+    data: str | None = None,
+    epochs: int | None = None,
 ) -> tuple[Job, Path]:
     """Return the job that resumes the run in `folder`, and the output folder of the run.
 
-    Raises InputError.
+    With another number of `epochs` it is the job of another run, from the start: the learning rate
+    of each step depends on the length of the run. Raises InputError.
     """
     directory = RunDirectory(Path(folder))
     if not (directory.path / "run.json").exists():
@@ -515,10 +522,30 @@ def resume_job(
             "not a run's folder",
             "give a folder such as runs/digits-cifar-resnet56-s0-...",
         )
-    file = directory.file()
-    if data is not None:
-        file = replace(file, data=replace(file.data, source=data))
-    return Job(directory.path.name, file, from_step), directory.path.resolve().parent.parent
+    file, root = directory.file(), directory.path.resolve().parent.parent
+    if epochs is not None and epochs != file.run.recipe.epochs:
+        run = encode(file.run)
+        run["recipe"]["epochs"] = epochs
+        file = replace(file, run=decode(RunConfig, run, str(folder)))
+        directory, from_step = RunDirectory.find(root, run_id(file.run, file.data_name)), None
+    finished = not directory.needs_work(file)
+    if from_step is not None and finished:
+        fix = resume_command(folder, "--epochs", str(2 * (file.run.recipe.epochs or 1)))
+        what = "the run is finished, so it has no checkpoint to go on from"
+        raise input_error(str(folder), what, f"for another run with more epochs: {fix}")
+    source = data or file.data.source
+    if not finished and source not in SOURCE_NAMES and not Path(source).exists():
+        if data is not None or not (root / source).exists():
+            fix = resume_command(folder, "--data", "PATH")
+            raise input_error(
+                str(folder),
+                "its data are not in their place",
+                f"{fix}, with their new path",
+                got=source,
+            )
+        source = str(root / source)  # given from the folder of runs/; their hash is compared
+    file = replace(file, data=replace(file.data, source=source))
+    return Job(directory.path.name, file, from_step), root
 
 
 def resume(

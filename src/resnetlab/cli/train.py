@@ -132,10 +132,14 @@ def resume(
         ),
     ] = None,
     data: DataSource = "",
+    epochs: Annotated[
+        int | None,
+        typer.Option(help="Train another run, with this number of epochs, from the start.", min=1),
+    ] = None,
     device: Device = "",
     json: Json = False,
 ) -> None:
     """Continue an interrupted run."""
     from resnetlab.cli import single_run
 
-    single_run.resume(run, from_step, data or None, device, as_json=json)
+    single_run.resume(run, from_step, data or None, device, epochs, as_json=json)
