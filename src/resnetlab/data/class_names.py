@@ -109,5 +109,5 @@ def suggest_lookalike(name: str, known: Iterable[str]) -> str:
 def _code_points(text: str) -> str:
     if not text:
         return "nothing"
-    shown = " ".join(f"U+{ord(char):04X}" for char in text[:MAX_SHOWN_POINTS])
-    return shown + (" ..." if len(text) > MAX_SHOWN_POINTS else "")
+    points = " ".join(f"U+{ord(char):04X}" for char in text[:MAX_SHOWN_POINTS])
+    return points + (" ..." if len(text) > MAX_SHOWN_POINTS else "")
