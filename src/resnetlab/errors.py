@@ -3,13 +3,25 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+
+MAX_LISTED_PROBLEMS = 20
+"""Number of problems that an error prints. A count stands for the others."""
+
+MAX_PART_LENGTH = 800
+"""Number of characters that each part of a problem prints, except the fix: it may be a command."""
+
+MAX_VALUE_LENGTH = 300
+MAX_FIX_LENGTH = 4000
 
 
 @dataclass(frozen=True)
 class Problem:
-    """Problem with one field or file: `WHERE[: FIELD]: MESSAGE (got X; allowed Y). Fix: Z`."""
+    """Problem with one field or file: `WHERE[: FIELD]: MESSAGE (got X; allowed Y). Fix: Z`.
+
+    A line of it has a bounded length, whatever a file contains.
+    """
 
     where: str
     message: str
@@ -17,32 +29,41 @@ class Problem:
     field: str = ""
     got: str = ""
     allowed: str = ""
+    count: int = 1
+    """Number of mistakes for which the line stands."""
 
     def __str__(self) -> str:
-        location = (
-            f"{self.where}: {self.field}" if self.where and self.field else self.where or self.field
-        )
+        location = ": ".join(shorten(part) for part in (self.where, self.field) if part)
         facts = [
-            f"got {self.got}" if self.got else "",
-            f"allowed: {self.allowed}" if self.allowed else "",
+            f"got {shorten(self.got, MAX_VALUE_LENGTH)}" if self.got else "",
+            f"allowed: {shorten(self.allowed)}" if self.allowed else "",
         ]
         details = "; ".join(fact for fact in facts if fact)
-        line = f"{location}: {self.message}" + (f" ({details})" if details else "")
-        return escape_controls(f"{line}. Fix: {self.fix}" if self.fix else line)
+        line = f"{location}: {shorten(self.message)}" + (f" ({details})" if details else "")
+        fix = shorten(self.fix, MAX_FIX_LENGTH)
+        return escape_controls(f"{line}. Fix: {fix}" if fix else line)
 
 
 class ResnetlabError(Exception):
-    """Base class of the errors that a user can fix; `exit_code` is that of the command line."""
+    """Base class of the errors that a user can fix.
+
+    `exit_code` is the exit code of the command line. The text has one line for each problem, at
+    most `MAX_LISTED_PROBLEMS` of them, and then a line with the number of the others; `problems`
+    has them all.
+    """
 
     exit_code = 1
 
     def __init__(self, *problems: Problem) -> None:
-        super().__init__("\n".join(str(problem) for problem in problems))
+        lines, rest = problems[:MAX_LISTED_PROBLEMS], problems[MAX_LISTED_PROBLEMS:]
+        # One more is as short as a count of it.
+        lines += rest if len(rest) < 2 else more_problems(problems[0].where, rest)
+        super().__init__("\n".join(map(str, lines)))
         self.problems = problems
 
 
 class InputError(ResnetlabError):
-    """Error of an invalid file, field, option or folder. `problems` lists every mistake."""
+    """Error of an invalid file, field, option or folder. `problems` has every mistake."""
 
     exit_code = 2
 
@@ -62,10 +83,23 @@ class ResourceError(ResnetlabError):
 def input_error(
     where: str, message: str, fix: str, *, field: str = "", got: object = "", allowed: str = ""
 ) -> InputError:
-    """Return an `InputError` with one problem. The value `got` is cut to 300 characters."""
-    text = str(got)
-    shortened = text if len(text) <= 300 else text[:297] + "..."
-    return InputError(Problem(where, message, fix, field=field, got=shortened, allowed=allowed))
+    """Return an `InputError` with one problem."""
+    return InputError(Problem(where, message, fix, field=field, got=str(got), allowed=allowed))
+
+
+def more_problems(where: str, rest: Sequence[object]) -> tuple[Problem, ...]:
+    """Return one problem that stands for those that an error does not list, or none."""
+    count = sum(item.count if isinstance(item, Problem) else 1 for item in rest)
+    fix = "correct these first"
+    return (Problem(where, f"{count:,} more mistakes", fix, count=count),) if count else ()
+
+
+def shorten(text: str, limit: int = MAX_PART_LENGTH) -> str:
+    """Return `text`, without its middle if it has more than `limit` characters."""
+    if len(text) <= limit:
+        return text
+    tail = limit // 3
+    return f"{text[: limit - tail - 3]}...{text[-tail:]}"
 
 
 def suggest(name: str, known_names: Iterable[str]) -> str:

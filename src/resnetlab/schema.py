@@ -8,6 +8,7 @@ deeply nested tables are errors.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import hashlib
 import json
 import math
@@ -17,18 +18,23 @@ import types
 import typing
 from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
-from typing import Annotated, Any, TypeVar, dataclass_transform
+from typing import Annotated, Any, TypeVar, cast, dataclass_transform
 
 from pydantic import AfterValidator, Field, TypeAdapter, ValidationError
 from pydantic_core import ErrorDetails
 
-from resnetlab.errors import InputError, Problem, input_error, suggest
+from resnetlab.errors import (
+    MAX_LISTED_PROBLEMS,
+    InputError,
+    Problem,
+    input_error,
+    more_problems,
+    suggest,
+)
 from resnetlab.files import read_text
 
 T = TypeVar("T")
 
-MAX_LISTED_PROBLEMS = 100
-"""Maximum number of mistakes that one error lists."""
 MAX_DEPTH = 20
 """Maximum nesting of tables and lists."""
 
@@ -170,14 +176,9 @@ def decode(type_: Any, value: object, where: str, field: str = "") -> Any:
     except ValidationError as error:
         every = error.errors(include_url=False)
         details = list(filter(_is_relevant, every)) or every
-        problems = dict.fromkeys(
-            _to_problem(type_, detail, where, field) for detail in details[:MAX_LISTED_PROBLEMS]
-        )
-        more = len(details) - MAX_LISTED_PROBLEMS
-        if more > 0:
-            rest = Problem(where, f"and {more:,} more mistakes", "correct these first", field=field)
-            problems[rest] = None
-        raise InputError(*problems) from None
+        described = details[:MAX_LISTED_PROBLEMS]  # a description with its suggestion takes a while
+        problems = dict.fromkeys(_to_problem(type_, detail, where, field) for detail in described)
+        raise InputError(*problems, *more_problems(where, details[MAX_LISTED_PROBLEMS:])) from None
 
 
 def encode(value: object) -> Any:
@@ -206,11 +207,17 @@ def _to_plain(value: Any) -> Any:
     return str(value) if isinstance(value, Path) else value
 
 
+@functools.cache
+def _type_hints(cls: Any, *, include_extras: bool = False) -> dict[str, Any]:
+    """Return the types of a dataclass's fields. Evaluating them takes as long as a short decode."""
+    return typing.get_type_hints(cls, include_extras=include_extras)
+
+
 def without_defaults(value: Any) -> Any:
     """Encode like `encode`, without fields at their default except discriminators (Literal)."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         table = {}
-        hints = typing.get_type_hints(type(value))
+        hints = _type_hints(type(value))
         for item in dataclasses.fields(value):
             current = getattr(value, item.name)
             default = item.default_factory() if callable(item.default_factory) else item.default
@@ -367,8 +374,7 @@ def _resolve_location(type_: Any, loc: tuple[int | str, ...]) -> tuple[list[str]
         else:
             names.append(part)
             holder = bare if dataclasses.is_dataclass(bare) else None
-            hints = typing.get_type_hints(bare, include_extras=True) if holder else {}
-            field_type = hints.get(part, Any)
+            field_type = _type_hints(bare, include_extras=True).get(part, Any) if holder else Any
     return names, holder, field_type
 
 
@@ -385,9 +391,13 @@ def _is_discriminator(type_: Any) -> bool:
 
 
 def _discriminator_values(cls: Any) -> set[str]:
-    hints = typing.get_type_hints(cls).values()
-    literals = [hint for hint in hints if typing.get_origin(hint) is typing.Literal]
-    return {value for literal in literals for value in typing.get_args(literal)}
+    hints = _type_hints(cls).values()
+    return {
+        value
+        for hint in hints
+        if typing.get_origin(hint) is typing.Literal
+        for value in typing.get_args(hint)
+    }
 
 
 def _literal_values(type_: Any) -> list[Any]:
@@ -399,8 +409,9 @@ def _literal_values(type_: Any) -> list[Any]:
 
 def _discriminator_options(type_: Any, discriminator: str) -> list[str]:
     members = typing.get_args(_unwrap_annotated(type_))
-    literals = [typing.get_type_hints(member).get(discriminator) for member in members]
-    return [str(value) for literal in literals for value in typing.get_args(literal)]
+    return [
+        str(v) for m in members for v in typing.get_args(_type_hints(m).get(discriminator, None))
+    ]
 
 
 def _field_default(owner: Any, name: str) -> Any:
@@ -453,7 +464,7 @@ def _example_value(type_: Any) -> str:
     if dataclasses.is_dataclass(bare):
         tags = [
             f"{name} = {_example_value(hint)}"
-            for name, hint in typing.get_type_hints(bare).items()
+            for name, hint in _type_hints(cast(Any, bare)).items()
             if _is_discriminator(hint)
         ]
         return f"{{ {', '.join(tags) or '...'} }}"

@@ -93,12 +93,11 @@ def test_bit_flips_end_in_pixels_or_in_a_reason_never_in_another_error() -> None
     ("raw", "reason"),
     [
         (b"", "empty file"),
-        (b"these are words\n", "not an image (allowed: JPEG, PNG, WEBP, BMP, GIF)"),
+        (b"these are words\n", "not an image (allowed: JPEG, PNG, WEBP, BMP, GIF, TIFF)"),
         (b"%PDF-1.7\n...", "a PDF (allowed"),
         (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", "PostScript (allowed"),
         (b"\xc5\xd0\xd3\xc6" + b"\0" * 28, "PostScript (allowed"),
         (b"<svg xmlns='http://www.w3.org/2000/svg'/>", "an SVG (allowed"),
-        (encoded(picture(1), "TIFF"), "a TIFF (allowed"),
         (encoded(picture(1, 1, 1)), "1 x 1 pixels, a side is below 4"),
         (encoded(Image.new("L", (50_000, 1))), "50000 x 1 pixels, a side is below 4"),
         (png_header(12_000, 12_000), "more than 100 megapixels"),
@@ -241,5 +240,7 @@ def test_neither_a_fifo_nor_a_link_is_read(
     os.mkfifo(fifo)
     os.symlink("/etc/hostname", link)  # noqa: PTH211
     for path in (fifo, link, os.path.join(tmp_path, "absent")):  # noqa: PTH118
-        with pytest.raises(image_decoder.BadImageError, match=r"not a regular file|cannot be read"):
+        with pytest.raises(
+            image_decoder.BadImageError, match=r"not a regular file|cannot be read|a link"
+        ):
             image_decoder.read_bytes(path)

@@ -264,9 +264,8 @@ def test_names_that_differ_in_case_only_are_all_used_and_reported(tmp_path: Path
     twins = "train/cat/000.PNG, train/cat/000.png"
     assert source.notes == (f"files whose names differ in case only are all used: {twins}",)
     tree(root, {"train/Cat": 1})
-    assert refused(root) == [
-        f"{root}: classes whose names differ in case only: Cat, cat. Fix: rename or merge them"
-    ]
+    what = 'classes whose names look alike: "Cat" has U+0043 where "cat" has U+0063'
+    assert refused(root) == [f"{root}/train: {what}. Fix: rename or merge them"]
 
 
 # What is bad
@@ -278,7 +277,7 @@ def spoil(root: Path) -> None:
     whole = encoded(picture(3, 200, 150), "JPEG")
     (root / "train/cat/017.jpg").write_bytes(whole[: len(whole) // 2])
     (root / "train/dog/empty.png").write_bytes(b"")
-    (root / "test/dog/scan.tiff").write_bytes(encoded(picture(3), "TIFF"))
+    (root / "test/dog/scan.ico").write_bytes(encoded(picture(3), "ICO"))
 
 
 def test_bad_files_are_one_line_that_names_the_first_and_the_list(tmp_path: Path) -> None:
@@ -286,13 +285,14 @@ def test_bad_files_are_one_line_that_names_the_first_and_the_list(tmp_path: Path
     spoil(root)
     (line,) = refused(root)
     (listed,) = (tmp_path / "cache").glob("pets-*-bad.csv")
-    message = f"a TIFF (allowed: JPEG, PNG, WEBP, BMP, GIF) (1 of 3 bad files, listed in {listed})"
-    assert line == f"{root}/test/dog/scan.tiff: {message}. Fix: replace them, or --skip-bad"
+    allowed = "JPEG, PNG, WEBP, BMP, GIF, TIFF"
+    message = f"not an image (allowed: {allowed}) (1 of 3 bad files, listed in {listed})"
+    assert line == f"{root}/test/dog/scan.ico: {message}. Fix: replace them, or --skip-bad"
     assert [
         (row["path"], row["reason"].partition(" (")[0])
         for row in csv.DictReader(listed.read_text().splitlines())
     ] == [
-        ("test/dog/scan.tiff", "a TIFF"),
+        ("test/dog/scan.ico", "not an image"),
         ("train/cat/017.jpg", "truncated JPEG"),
         ("train/dog/empty.png", "empty file"),
     ]
@@ -306,7 +306,9 @@ def test_skipped_bad_files_are_counted_and_hashed_and_the_rest_is_as_without_the
     spoil(root)
     skipped = opened(root, image_size=8, skip_bad=True)
     np.testing.assert_array_equal(skipped.train.pixels, clean.train.pixels)
-    assert skipped.notes[0].startswith("3 bad files skipped (first: test/dog/scan.tiff: a TIFF")
+    assert skipped.notes[0].startswith(
+        "3 bad files skipped (first: test/dog/scan.ico: not an image"
+    )
     (root / "train/dog/empty.png").unlink()
     assert (
         len({clean.sha256, skipped.sha256, opened(root, image_size=8, skip_bad=True).sha256}) == 3
@@ -341,7 +343,7 @@ def test_a_class_of_test_that_is_not_in_train_is_named(tmp_path: Path) -> None:
     root = tree(split_tree(tmp_path / "pets"), {"test/emu": 1, "val/fox": 1})
     fix = "Fix: add train images of it, or remove it"
     assert refused(root) == [
-        f"{root}/{name}: a class that is not in train. {fix}" for name in ("test/emu", "val/fox")
+        f"{root}/{name}: a class that is not in train. {fix}" for name in ("val/fox", "test/emu")
     ]
 
 

@@ -8,7 +8,15 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from scipy import stats
 
-from resnetlab.stats.contrasts import contrast, paired_difference, relative_difference, welch
+from resnetlab.stats.contrasts import (
+    accuracy_difference,
+    contrast,
+    contrast_range,
+    paired_difference,
+    relative_difference,
+    welch,
+)
+from resnetlab.stats.intervals import ACCURACY_RANGE_PCT, Interval
 from resnetlab.stats.verdict import Region, region_test
 
 DRUG_1 = (
@@ -99,3 +107,19 @@ def test_pairs_equal_scipys(a):
         pytest.approx(oracle.statistic),
         pytest.approx(oracle.df),
     )
+
+
+@given(st.lists(st.floats(0, 100), min_size=2, max_size=4), st.data())
+def test_the_interval_of_a_difference_of_accuracies_lies_within_a_hundred_points(a, data):
+    b = data.draw(st.lists(st.floats(0, 100), min_size=2, max_size=4))
+    low, high = accuracy_difference(a, b).interval()
+    assert -100 <= low <= high <= 100
+    free = welch(a, b).interval()
+    assert (low, high) == (max(-100, min(100, free.low)), min(100, max(-100, free.high)))
+
+
+def test_the_range_of_an_interaction_is_two_hundred_points():
+    percent = ACCURACY_RANGE_PCT
+    assert contrast_range([percent] * 4, (1, -1, -1, 1)) == (-200, 200)
+    loss = Interval(float("-inf"), 0.0)
+    assert contrast_range([loss] * 2, (1, -1)) == (float("-inf"), float("inf"))

@@ -10,7 +10,17 @@ from typing import Annotated
 
 import typer
 
-from resnetlab.cli.manners import CHECK_FAILED, DONE, Json, notify, print_json
+from resnetlab.cli.manners import (
+    CHECK_FAILED,
+    DONE,
+    FollowLinksOption,
+    Json,
+    LabelColumn,
+    PathColumn,
+    folder_reading,
+    notify,
+    print_json,
+)
 from resnetlab.cli.manners import OutputDir as Output
 from resnetlab.cli.pictures import write_picture
 from resnetlab.errors import input_error
@@ -43,16 +53,33 @@ def data_check(
     img_size: Annotated[
         int | None, typer.Option(help="Side in pixels to which photographs are resized.")
     ] = None,
+    rehash: Annotated[
+        bool,
+        typer.Option(
+            "--rehash", help="Read every file again, also those that did not change by their times."
+        ),
+    ] = False,
+    follow_links: FollowLinksOption = "no",
+    path_column: PathColumn = "",
+    label_column: LabelColumn = "",
     output: Output = Path(),
     json: Json = False,
 ) -> None:
     """Count images and list broken files and duplicates.
 
-    Reads every file. The counts are by class and split.
+    The counts are by class and split. Files that did not change since the last check are not read
+    again.
     """
     from resnetlab.data.check import audit_source
 
-    audit = audit_source(source, image_size=img_size, cache=output / "cache", notify=notify)
+    audit = audit_source(
+        source,
+        image_size=img_size,
+        cache=output / "cache",
+        notify=notify,
+        reading=folder_reading(follow_links, path_column, label_column),
+        rehash=rehash,
+    )
     if json:
         print_json(audit)
     else:
@@ -65,6 +92,9 @@ def data_check(
 def data_describe(
     folder: Folder,
     split: SplitOption = "",
+    follow_links: FollowLinksOption = "no",
+    path_column: PathColumn = "",
+    label_column: LabelColumn = "",
     out: Annotated[
         Path | None, typer.Option(help="Folder for describe.md and its figures.", metavar="DIR")
     ] = None,
@@ -79,7 +109,11 @@ def data_describe(
     from resnetlab.data.summary import summarize_folder
 
     summary = summarize_folder(
-        folder, cache=output / "cache", split=parse_split(split), notify=notify
+        folder,
+        cache=output / "cache",
+        split=parse_split(split),
+        notify=notify,
+        reading=folder_reading(follow_links, path_column, label_column),
     )
     if not json:
         for line in summary.lines():
@@ -152,6 +186,9 @@ def data_split(
     ] = ".6,.2,.2",
     split: Annotated[str, typer.Option(help="Counts instead of fractions: 12240,4200,4140.")] = "",
     seed: Seed = 0,
+    follow_links: FollowLinksOption = "no",
+    path_column: PathColumn = "",
+    label_column: LabelColumn = "",
     out: Annotated[
         Path | None,
         typer.Option(help="Manifest to write; the default is <folder>-split.csv.", metavar="FILE"),
@@ -175,6 +212,7 @@ def data_split(
         notify=notify,
         skip_bad=True,
         split=split_spec,
+        reading=folder_reading(follow_links, path_column, label_column),
     )
     path = out or Path(f"{folder.resolve().name}-split.csv")
     if out is None and path.exists() and path.read_bytes() != manifest.manifest_bytes(listing.rows):

@@ -27,9 +27,13 @@ from resnetlab.cli.manners import (
     UNFINISHED,
     AcceptLicense,
     Device,
+    FollowLinksOption,
     Json,
+    LabelColumn,
     Open,
+    PathColumn,
     check_device,
+    folder_reading,
     notify,
     open_page,
     print_json,
@@ -41,8 +45,6 @@ from resnetlab.messages import format_count
 if TYPE_CHECKING:
     from resnetlab.bundle.spec import ModelFile
     from resnetlab.data.photo_loader import LazyImage
-
-MAX_PROBLEMS = 20
 
 Model = Annotated[
     Path, typer.Argument(help="Folder of a model or of a finished run.", metavar="MODEL")
@@ -142,10 +144,7 @@ def _find_images(files: list[Path]) -> list[LazyImage]:
     missing = [path for path in files if not path.exists()]
     if len(missing) == len(files):
         raise InputError(
-            *(
-                Problem(str(path), "no such file", "give photographs")
-                for path in missing[:MAX_PROBLEMS]
-            )
+            *(Problem(str(path), "no such file", "give photographs") for path in missing)
         )
     if not images:
         raise input_error(
@@ -159,6 +158,9 @@ def evaluate(
     data: DataArgument,
     split: Split = "test",
     manifest: Manifest = None,
+    follow_links: FollowLinksOption = "no",
+    path_column: PathColumn = "",
+    label_column: LabelColumn = "",
     tta: TtaOption = "none",
     out: Annotated[
         Path | None,
@@ -189,7 +191,14 @@ def evaluate(
     from resnetlab.deploy.request import check_model, match_classes
 
     file = check_model(model, accept_license, tta)
-    labeled = open_labeled_images(data, split, output / "cache", notify, manifest_path=manifest)  # type: ignore[arg-type]
+    labeled = open_labeled_images(
+        data,
+        split,  # type: ignore[arg-type]
+        output / "cache",
+        notify,
+        manifest_path=manifest,
+        reading=folder_reading(follow_links, path_column, label_column),
+    )
     match_classes(file.classes, labeled)
     _announce_loading(file, quiet=json)
     from resnetlab import api
@@ -230,6 +239,9 @@ def ensemble(
     ],
     split: Split = "test",
     manifest: Manifest = None,
+    follow_links: FollowLinksOption = "no",
+    path_column: PathColumn = "",
+    label_column: LabelColumn = "",
     tta: TtaOption = "none",
     json: Json = False,
     batch_size: Batch = 32,
@@ -247,7 +259,14 @@ def ensemble(
     from resnetlab.deploy.request import check_model
 
     files = [check_model(model, accept_license, tta) for model in models]
-    labeled = open_labeled_images(data, split, output / "cache", notify, manifest_path=manifest)  # type: ignore[arg-type]
+    labeled = open_labeled_images(
+        data,
+        split,  # type: ignore[arg-type]
+        output / "cache",
+        notify,
+        manifest_path=manifest,
+        reading=folder_reading(follow_links, path_column, label_column),
+    )
     _announce_loading(files[0], quiet=json)
     from resnetlab.deploy.ensemble import evaluate_ensemble
     from resnetlab.deploy.predict import load_model
@@ -296,13 +315,13 @@ def explain(
     check_device(device)
     from resnetlab.data.photo_loader import image_from_file
     from resnetlab.data.sources.image_decoder import BadImageError, suppress_pillow_warnings
-    from resnetlab.deploy.request import check_label, check_model
+    from resnetlab.deploy.request import check_model, match_label
     from resnetlab.files import atomic_write, sha256, short_hash
 
     if out is not None and out.suffix.lower() != ".png":
         raise input_error("--out", "not a name that ends in .png", "--out why.png", got=out)
     file = check_model(model, accept_license)
-    check_label(label, file.classes)
+    label = match_label(label, file.classes)
     try:
         with suppress_pillow_warnings():
             photograph = image_from_file(image).load()

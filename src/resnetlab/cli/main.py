@@ -167,8 +167,8 @@ def main() -> None:
     except ResnetlabError as error:
         if VERBOSITY.verbose:
             raise
-        for problem in error.problems:
-            print(f"resnetlab: error: {problem}", file=sys.stderr)
+        for line in str(error).splitlines():  # at most twenty problems, and a count of the others
+            print(f"resnetlab: error: {line}", file=sys.stderr)
         sys.exit(error.exit_code)
     except KeyboardInterrupt:
         print("resnetlab: interrupted", file=sys.stderr)

@@ -9,12 +9,16 @@ import os
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, get_args
 
 import typer
 
 from resnetlab.cli import completion
+from resnetlab.errors import input_error
 from resnetlab.trust import trust_files
+
+if TYPE_CHECKING:
+    from resnetlab.data.config import FolderReading
 
 DONE, INTERNAL_ERROR, BAD_INPUT, UNFINISHED, OUT_OF_RESOURCES, CHECK_FAILED = range(6)
 
@@ -89,6 +93,21 @@ SettingsOption = Annotated[
 SkipBad = Annotated[
     bool, typer.Option("--skip-bad", help="Skip the damaged files of a folder of images.")
 ]
+FollowLinksOption = Annotated[
+    str,
+    typer.Option(
+        "--follow-links",
+        help="Links in a folder of images to follow: no, inside (the folder) or anywhere.",
+        metavar="WHERE",
+    ),
+]
+PathColumn = Annotated[
+    str, typer.Option("--path-column", help="Column of labels.csv with the paths.", metavar="NAME")
+]
+LabelColumn = Annotated[
+    str,
+    typer.Option("--label-column", help="Column of labels.csv with the classes.", metavar="NAME"),
+]
 AcceptLicense = Annotated[
     bool,
     typer.Option("--accept-license", help="Accept weights whose license forbids commercial use."),
@@ -112,6 +131,24 @@ class Verbosity:
 
 
 VERBOSITY = Verbosity()
+
+
+def folder_reading(
+    follow_links: str, path_column: str = "", label_column: str = ""
+) -> FolderReading:
+    """Return the choices for reading a folder of images. Raises InputError."""
+    from resnetlab.data.config import FolderReading, FollowLinks
+
+    allowed = get_args(FollowLinks)
+    if follow_links not in allowed:
+        raise input_error(
+            "--follow-links",
+            "not a choice",
+            "--follow-links inside",
+            got=follow_links,
+            allowed=", ".join(allowed),
+        )
+    return FolderReading(follow_links, path_column, label_column)  # type: ignore[arg-type]
 
 
 def notify(line: str) -> None:

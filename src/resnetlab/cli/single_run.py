@@ -69,10 +69,25 @@ def train(
 
 
 def resume(
-    folder: Path, from_step: int | None, data: str | None, device: str = "", *, as_json: bool
+    folder: Path,
+    from_step: int | None,
+    data: str | None,
+    device: str = "",
+    epochs: int | None = None,
+    *,
+    as_json: bool,
 ) -> None:
-    """Resume one run, on the GPU that `device` names, and print its result."""
-    job, root = resume_job(folder, from_step=from_step, data=data)
+    """Resume one run, on the GPU that `device` names, and print its result.
+
+    With another number of `epochs`, train another run from the start.
+    """
+    job, root = resume_job(folder, from_step=from_step, data=data, epochs=epochs)
+    directory = RunDirectory.find(root, job.id)
+    if not directory.needs_work(job.file):
+        more = resume_command(folder, "--epochs", str(2 * (job.file.run.recipe.epochs or 1)))
+        notify(f"The run is finished. For another run with more epochs, from the start: {more}")
+    elif job.id != folder.resolve().name:
+        notify(f"Another number of epochs is another run, from the start: {directory.path}")
     run_device = job.file.run.numerics.device
     kind, index = parse_device(device) if device else ("auto", 0)
     if kind not in ("auto", run_device):

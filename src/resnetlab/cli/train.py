@@ -15,7 +15,10 @@ from resnetlab.cli.manners import (
     DataSource,
     Device,
     DryRun,
+    FollowLinksOption,
     Json,
+    LabelColumn,
+    PathColumn,
     RecipeName,
     SettingsOption,
     SkipBad,
@@ -76,6 +79,9 @@ def train(
     ablate_blocks: AblateBlocks = False,
     profile: Profile = False,
     skip_bad: SkipBad = False,
+    follow_links: FollowLinksOption = "no",
+    path_column: PathColumn = "",
+    label_column: LabelColumn = "",
     output: Output = Path(),
     device: Device = "",
     dry_run: DryRun = False,
@@ -99,6 +105,9 @@ def train(
         "data.image_size": img_size,
         "numerics.device": kind,
         "data.skip_bad": "true" if skip_bad else None,
+        "data.follow_links": follow_links if follow_links != "no" else None,
+        "data.path_column": path_column or None,
+        "data.label_column": label_column or None,
     }
     given = [f"{field}={value}" for field, value in fields.items() if value is not None]
     from resnetlab.cli import single_run
@@ -135,10 +144,14 @@ def resume(
         ),
     ] = None,
     data: DataSource = "",
+    epochs: Annotated[
+        int | None,
+        typer.Option(help="Train another run, with this number of epochs, from the start.", min=1),
+    ] = None,
     device: Device = "",
     json: Json = False,
 ) -> None:
     """Continue an interrupted run."""
     from resnetlab.cli import single_run
 
-    single_run.resume(run, from_step, data or None, device, as_json=json)
+    single_run.resume(run, from_step, data or None, device, epochs, as_json=json)

@@ -1,12 +1,11 @@
-"""Audit of a data set before training: counts, sizes, skipped files, and duplicates across splits.
+"""Audit of a data set before training: counts, sizes, skipped files, and images that are the same
+in two splits or under two classes.
 
 It trains nothing, repairs nothing, and writes only what opening the source writes.
 """
 
 from __future__ import annotations
 
-import hashlib
-from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,9 +13,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from resnetlab.data.config import LabeledImages, Source, Split
+from resnetlab.data.config import DEFAULT_READING, FolderReading, LabeledImages, Source, Split
 from resnetlab.data.sources import SOURCE_NAMES, open_source
 from resnetlab.data.sources.folder_types import SkippedFile
+from resnetlab.data.sources.same_pixels import same_pixels
 from resnetlab.errors import escape_controls
 from resnetlab.messages import Notify, format_count, silent
 
@@ -47,6 +47,8 @@ class Audit:
     duplicates: tuple[tuple[str, ...], ...]
     """Groups of images with the same pixels in more than one split, by path or by `split[index]`.
     """
+    contradictions: tuple[tuple[str, ...], ...]
+    """Groups of images with the same pixels under more than one class, each with its class."""
     notes: tuple[str, ...]
 
     @property
@@ -76,58 +78,89 @@ class Audit:
             lines.append(f"{title}: {len(skipped):,}")
             lines += _truncate_lines([f"  {item.path}: {item.reason}" for item in skipped], limit)
         lines.append(f"same pixels in more than one split: {len(self.duplicates):,}")
-        lines += _truncate_lines(["  " + " = ".join(group) for group in self.duplicates], limit)
+        lines += _format_groups(self.duplicates, limit)
+        lines.append(f"same pixels under more than one class: {len(self.contradictions):,}")
+        lines += _format_groups(self.contradictions, limit)
         return [
             escape_controls(line) for line in (*lines, *(f"note: {note}" for note in self.notes))
         ]
 
 
 def audit_source(
-    source: str, *, image_size: int | None = None, cache: Path, notify: Notify = silent
+    source: str,
+    *,
+    image_size: int | None = None,
+    cache: Path,
+    notify: Notify = silent,
+    reading: FolderReading = DEFAULT_READING,
+    rehash: bool = False,
 ) -> Audit:
     """Audit a source.
 
-    Broken files are listed rather than refused. Raises InputError if the source cannot be opened.
+    Broken files are listed rather than refused. Of a folder that was read before, only the files
+    with another size, time or inode are read, or with `rehash` all. Raises InputError if the source
+    cannot be opened.
     """
     if source not in SOURCE_NAMES and Path(source).is_dir():
-        return _scan_and_audit(Path(source), image_size, cache, notify)
+        return _scan_and_audit(Path(source), image_size, cache, notify, reading, rehash)
     data = open_source(source, image_size=image_size, cache=cache, notify=notify)
-    names = {
-        split: [f"{split}[{index}]" for index in range(len(part))]
-        for split, part in _splits(data).items()
-    }
     side = data.train.pixels.shape[1]
     sizes = ImageSizes((side, side, side), (side, side, side))
-    return _build_audit(data, names, sizes, (), ())
+    images = [
+        _Image(split, data.classes[label], f"{split}[{index}]")
+        for split, part in _splits(data).items()
+        for index, label in enumerate(part.labels)
+    ]
+    groups = same_pixels(pixels for part in _splits(data).values() for pixels in part.pixels)
+    return _build_audit(data, images, groups, sizes, (), ())
 
 
-def _scan_and_audit(root: Path, image_size: int | None, cache: Path, notify: Notify) -> Audit:
+def _scan_and_audit(
+    root: Path,
+    image_size: int | None,
+    cache: Path,
+    notify: Notify,
+    reading: FolderReading,
+    rehash: bool,
+) -> Audit:
     from resnetlab.data.sources.folder import scan_folder
 
-    return audit_folder(
-        scan_folder(
-            root, image_size=image_size, cache=cache, notify=notify, skip_bad=True, rehash=True
-        )
+    scan = scan_folder(
+        root,
+        image_size=image_size,
+        cache=cache,
+        notify=notify,
+        skip_bad=True,
+        rehash=rehash,
+        reading=reading,
     )
+    return audit_folder(scan)
 
 
 def audit_folder(scan: FolderScan) -> Audit:
     """Return the audit of a scanned folder."""
     from resnetlab.data.sources.folder import to_source
 
-    names = defaultdict(list)
-    for row in scan.rows:
-        names[row.split].append(row.path)
     sizes_stored = np.array([sorted(row.size) for row in scan.rows])
     sizes = ImageSizes(_min_median_max(sizes_stored[:, 0]), _min_median_max(sizes_stored[:, 1]))
     bad = tuple(SkippedFile(item.path, item.reason) for item in scan.bad)
-    by_split = {split: paths for split, paths in names.items() if split is not None}
-    return _build_audit(to_source(scan), by_split, sizes, scan.skipped, bad)
+    images = [_Image(row.split, row.label, row.path) for row in scan.rows]
+    return _build_audit(to_source(scan), images, scan.same_pixels, sizes, scan.skipped, bad)
+
+
+@dataclass(frozen=True)
+class _Image:
+    """Image of the data set: its split, its class and its name."""
+
+    split: Split | None
+    label: str
+    name: str
 
 
 def _build_audit(
     source: Source,
-    names: Mapping[Split, Sequence[str]],
+    images: Sequence[_Image],
+    groups: Sequence[Sequence[int]],
     sizes: ImageSizes,
     skipped: tuple[SkippedFile, ...],
     bad: tuple[SkippedFile, ...],
@@ -137,6 +170,15 @@ def _build_audit(
         split: tuple(np.bincount(part.labels, minlength=len(source.classes)).tolist())
         for split, part in splits.items()
     }
+    order: list[Split | None] = ["train", "validation", "test", None]
+
+    def by_split(index: int) -> tuple[int, int]:
+        return order.index(images[index].split), index
+
+    in_order = sorted(
+        (sorted(group, key=by_split) for group in groups), key=lambda group: by_split(group[0])
+    )
+    same = [[images[index] for index in group] for group in in_order]
     height, width, channels = source.train.pixels.shape[1:]
     return Audit(
         source.name,
@@ -147,7 +189,16 @@ def _build_audit(
         sizes,
         skipped,
         bad,
-        _duplicates(splits, names),
+        tuple(
+            tuple(image.name for image in group)
+            for group in same
+            if len({image.split for image in group}) > 1
+        ),
+        tuple(
+            tuple(f"{image.name} ({image.label})" for image in group)
+            for group in same
+            if len({image.label for image in group}) > 1
+        ),
         source.notes,
     )
 
@@ -157,18 +208,6 @@ def _splits(source: Source) -> dict[Split, LabeledImages]:
         {"validation": source.validation} if source.validation is not None else {}
     )
     return {"train": source.train, **validation, "test": source.test}
-
-
-def _duplicates(
-    splits: Mapping[Split, LabeledImages], names: Mapping[Split, Sequence[str]]
-) -> tuple[tuple[str, ...], ...]:
-    """Return groups of images with the same training pixels, for groups in two or more splits."""
-    groups: dict[bytes, list[tuple[Split, str]]] = defaultdict(list)
-    for split, part in splits.items():
-        for pixels, name in zip(part.pixels, names[split], strict=True):
-            groups[hashlib.sha256(pixels.tobytes()).digest()].append((split, name))
-    shared = [group for group in groups.values() if len({split for split, _ in group}) > 1]
-    return tuple(tuple(name for _, name in group) for group in shared)
 
 
 def _min_median_max(values: np.ndarray[tuple[int], np.dtype[np.int64]]) -> tuple[int, int, int]:
@@ -191,6 +230,14 @@ def _table(
     head = "  " + "class".ljust(width) + "".join(f"{split:>12}" for split in counts)
     foot = "  " + "all".ljust(width) + "".join(f"{sum(part):>12,}" for part in counts.values())
     return [head, *_truncate_lines(rows, limit), foot]
+
+
+def _format_groups(groups: Sequence[Sequence[str]], limit: int | None) -> list[str]:
+    lines = [
+        "  " + " = ".join(group[:10]) + (f" and {len(group) - 10:,} more" if group[10:] else "")
+        for group in groups
+    ]
+    return _truncate_lines(lines, limit)
 
 
 def _truncate_lines(items: list[str], limit: int | None) -> list[str]:

@@ -23,6 +23,23 @@ from resnetlab.schema import (
 
 Split = Literal["train", "validation", "test"]
 
+FollowLinks = Literal["no", "inside", "anywhere"]
+"""Links in a folder of images: none is followed, those to what is inside the folder, or all."""
+
+
+@dataclass(frozen=True)
+class FolderReading:
+    """Choices of a user for reading a folder of images."""
+
+    follow_links: FollowLinks = "no"
+    path_column: str = ""
+    """Column of `labels.csv` with the paths; empty to recognize it by its name."""
+    label_column: str = ""
+    """Column of `labels.csv` with the classes; empty to recognize it by its name."""
+
+
+DEFAULT_READING = FolderReading()
+
 
 @strict_dataclass
 class DataConfig:
@@ -56,6 +73,19 @@ class DataConfig:
 
     None: the layout of the folder.
     """
+    follow_links: FollowLinks = "no"
+    """Links in a folder: `no` follows none, `inside` those to what is inside the folder, `anywhere`
+    all.
+    """
+    path_column: str = ""
+    """Column of a folder's `labels.csv` with the paths; empty: recognized by its name."""
+    label_column: str = ""
+    """Column of a folder's `labels.csv` with the classes; empty: recognized by its name."""
+
+    @property
+    def reading(self) -> FolderReading:
+        """Choices for reading a folder."""
+        return FolderReading(self.follow_links, self.path_column, self.label_column)
 
     def __post_init__(self) -> None:
         if not self.source:

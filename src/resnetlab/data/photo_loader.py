@@ -53,13 +53,13 @@ class LoadedImage:
     reason: str = ""
 
 
-def image_from_file(path: Path) -> LazyImage:
-    """Return the photograph in a file."""
-    return LazyImage(escape_controls(str(path)), partial(_load_file, path))
+def image_from_file(path: Path, *, follow_links: bool = False) -> LazyImage:
+    """Return the photograph in a file. A link is refused, unless `follow_links` is set."""
+    return LazyImage(escape_controls(str(path)), partial(_load_file, path, follow_links))
 
 
-def _load_file(path: Path) -> Image.Image:
-    return image_decoder.decode(image_decoder.read_bytes(path))
+def _load_file(path: Path, follow_links: bool) -> Image.Image:
+    return image_decoder.decode(image_decoder.read_bytes(path, follow_links=follow_links))
 
 
 class Prefetcher(Generic[Item, Loaded]):

@@ -21,7 +21,12 @@ from resnetlab.messages import Notify, silent
 def load_dataset(data: DataConfig, cache: Path, notify: Notify = silent) -> Dataset:
     """Open `data.source` and split it. Raises InputError."""
     source = open_source(
-        data.source, image_size=data.image_size, cache=cache, notify=notify, skip_bad=data.skip_bad
+        data.source,
+        image_size=data.image_size,
+        cache=cache,
+        notify=notify,
+        skip_bad=data.skip_bad,
+        reading=data.reading,
     )
     return split_dataset(source, data)
 

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from resnetlab.data.check import Audit, audit_folder
+from resnetlab.data.config import DEFAULT_READING, FolderReading
 from resnetlab.data.sources.folder import DEFAULT_IMAGE_SIZE, FolderScan, scan_folder
 from resnetlab.data.sources.manifest import ManifestRow, SplitSpec
 from resnetlab.errors import escape_controls
@@ -82,11 +83,22 @@ class FolderSummary:
 
 
 def summarize_folder(
-    root: Path, *, cache: Path, split: SplitSpec | Path | None = None, notify: Notify = silent
+    root: Path,
+    *,
+    cache: Path,
+    split: SplitSpec | Path | None = None,
+    notify: Notify = silent,
+    reading: FolderReading = DEFAULT_READING,
 ) -> FolderSummary:
     """Survey a folder and describe it; broken files are listed, not refused. Raises InputError."""
     surveyed = scan_folder(
-        root, image_size=DEFAULT_IMAGE_SIZE, cache=cache, notify=notify, skip_bad=True, split=split
+        root,
+        image_size=DEFAULT_IMAGE_SIZE,
+        cache=cache,
+        notify=notify,
+        skip_bad=True,
+        split=split,
+        reading=reading,
     )
     return FolderSummary(
         audit_folder(surveyed),

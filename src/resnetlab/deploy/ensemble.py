@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from resnetlab.data.class_names import class_order
 from resnetlab.data.photo_loader import LOADER_BATCH_SIZE, Tta
 from resnetlab.deploy.ensemble_stats import EnsembleResult, ensemble_result
 from resnetlab.deploy.evaluate import PredictionSet, predict_all
@@ -32,7 +33,7 @@ def evaluate_ensemble(
     if len(models) < 2:
         raise input_error("MODELS", "an ensemble needs two models", "give two or more")
     for other in models[1:]:
-        if set(other.classes) != set(first.classes):
+        if class_order(other.classes, first.classes) is None:
             names = sorted(set(other.classes) ^ set(first.classes))
             more = f" and {len(names) - 5} more" if names[5:] else ""
             message = (
@@ -55,5 +56,4 @@ def _reorder_classes(
     model: Classifier, first: Classifier, predictions: PredictionSet
 ) -> NDArray[np.float64]:
     """Return the probabilities (N, K) with the classes in the order of the first model."""
-    index = {name: k for k, name in enumerate(model.classes)}
-    return predictions.probabilities[:, [index[name] for name in first.classes]]
+    return predictions.probabilities[:, class_order(model.classes, first.classes)]

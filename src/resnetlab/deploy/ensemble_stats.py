@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from resnetlab.deploy.results import Proportion, proportion
 from resnetlab.stats.exact import mcnemar, paired_interval
-from resnetlab.stats.intervals import Interval, t_interval
+from resnetlab.stats.intervals import POINTS_RANGE, Interval, t_interval, within_range
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,9 @@ def ensemble_result(
             100 * (only_combined - only_best) / images,
             paired_interval(only_combined, only_best, images),
         ),
-        over_mean=AccuracyGain(float(gains.mean()), t_interval(gains.tolist())),
+        over_mean=AccuracyGain(
+            float(gains.mean()), within_range(t_interval(gains.tolist()), POINTS_RANGE)
+        ),
         p=mcnemar(only_combined, only_best),
         agreement=proportion(int((predicted == predicted[0]).all(0).sum()), images),
     )

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from resnetlab.data.transforms.eval_transform import apply_eval_transform
 from resnetlab.deploy.predict import Classifier
-from resnetlab.deploy.request import check_label
+from resnetlab.deploy.request import match_label
 from resnetlab.errors import input_error
 from resnetlab.training.photo_predictions import check_outputs
 
@@ -97,8 +97,7 @@ class Explainer:
         it. Yields the explanations in order, one batch after another. Raises InputError for a class
         that the model lacks, and for a network without a convolutional stage.
         """
-        for label in labels:
-            check_label(label, self.model.classes)
+        labels = [match_label(label, self.model.classes) for label in labels]
         for start in range(0, len(inputs), GRADIENT_BATCH_SIZE):
             batch = range(start, min(start + GRADIENT_BATCH_SIZE, len(inputs)))
             by_shape = defaultdict(list)  # whole photographs differ in shape

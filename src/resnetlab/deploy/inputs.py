@@ -7,25 +7,21 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Literal, get_args
 
 from PIL import Image
 
+from resnetlab.data.config import DEFAULT_READING, FolderReading
 from resnetlab.data.photo_loader import LazyImage, image_from_file
 from resnetlab.data.sources import decode_cache, manifest, open_source
-from resnetlab.data.sources.folder_layout import (
-    IMAGE_SUFFIXES,
-    UNSUPPORTED_SUFFIXES,
-    FolderListing,
-    list_folder,
-    walk,
-)
+from resnetlab.data.sources.folder_layout import FolderListing, has_image_suffix, list_folder
 from resnetlab.data.sources.folder_types import SkippedFile
+from resnetlab.data.sources.folder_walk import walk
 from resnetlab.data.sources.manifest import ManifestRow
-from resnetlab.errors import escape_controls, input_error
+from resnetlab.errors import InputError, escape_controls, input_error
 from resnetlab.messages import Notify, format_count, silent
 
 SplitName = Literal["train", "validation", "test", "all"]
@@ -59,11 +55,7 @@ def find_images(paths: Sequence[Path]) -> tuple[list[LazyImage], list[SkippedFil
             continue
         for entry in sorted(walk(path)[0], key=lambda entry: entry.path):
             hidden = any(part.startswith(".") for part in entry.path.split("/"))
-            other_type = (
-                ""
-                if entry.path.lower().endswith(IMAGE_SUFFIXES + UNSUPPORTED_SUFFIXES)
-                else "not an image by its name"
-            )
+            other_type = "" if has_image_suffix(entry.path) else "not an image by its name"
             reason = "hidden" if hidden else entry.skip_reason or other_type
             if reason:
                 skipped.append(SkippedFile(f"{path}/{entry.path}", reason))
@@ -87,12 +79,15 @@ def open_labeled_images(
     notify: Notify = silent,
     *,
     manifest_path: Path | None = None,
+    reading: FolderReading = DEFAULT_READING,
 ) -> LabeledImages:
     """Open the labeled images of `split` in a folder, an `.npz` file or a named data set.
 
     The manifest at `manifest_path` defines the splits of a folder, or else the folder's layout. A
-    folder without a test split is split by the manifest in `cache`, as in training, so that a model
-    is not tested on its train images. Raises InputError.
+    folder that could have been trained on, but has no test split, is split by the manifest in
+    `cache`, as in training, so that a model is not tested on its train images. A folder needs no
+    train split and no second class; without a split, the images of a single class are all used.
+    Raises InputError.
     """
     if split not in get_args(SplitName):
         raise input_error(
@@ -103,7 +98,7 @@ def open_labeled_images(
             allowed=", ".join(get_args(SplitName)),
         )
     if Path(data).is_dir():
-        return _open_folder(Path(data), split, cache, notify, manifest_path)
+        return _open_folder(Path(data), split, cache, notify, manifest_path, reading)
     if manifest_path is not None:
         raise input_error(
             "--manifest", f"{data} is not a folder of photographs", "omit it", got=manifest_path
@@ -112,12 +107,20 @@ def open_labeled_images(
 
 
 def _open_folder(
-    root: Path, split: SplitName, cache: Path, notify: Notify, manifest_path: Path | None
+    root: Path,
+    split: SplitName,
+    cache: Path,
+    notify: Notify,
+    manifest_path: Path | None,
+    reading: FolderReading,
 ) -> LabeledImages:
-    listing = list_folder(root)
+    listing = list_folder(root, reading, for_training=False)
+    follow_links = reading.follow_links != "no"
     paths = [file.path for file in listing.files]
     notify(f"reading {format_count(len(paths), 'file')} of {root}")
-    probes = decode_cache.read_headers(root, paths, decode_cache.default_workers())
+    probes = decode_cache.read_headers(
+        root, paths, decode_cache.default_workers(), follow_links=follow_links
+    )
     bad = tuple(
         (escape_controls(path), probe.reason)
         for path, probe in zip(paths, probes, strict=True)
@@ -132,19 +135,22 @@ def _open_folder(
         raise input_error(
             str(root), "no usable image", "give a folder of photographs in folders of classes"
         )
-    notes: tuple[str, ...] = (
-        (f"skipped: {summarize_skipped(listing.skipped)}",) if listing.skipped else ()
-    )
+    notes = (*skipped_notes(listing.skipped), *listing.notes)
     if manifest_path is not None:
         rows = manifest.apply_manifest(rows, root, manifest_path)
     elif split != "all":
-        rows, more = manifest.fill_missing_splits(rows, listing.classes, root, cache)
+        rows, more = _complete_splits(rows, listing, cache)
         notes += more
     split_rows = [row for row in rows if split in ("all", row.split)]
     if not split_rows:
-        raise input_error(str(root), f"no {split} images", "--split test, or --split all")
+        present = sorted({row.split for row in rows if row.split})
+        fix = " or ".join(f"--split {name}" for name in (*present, "all"))
+        raise input_error(str(root), f"no {split} images", fix)
     images = tuple(
-        LazyImage(escape_controls(row.path), image_from_file(root / row.path).load)
+        LazyImage(
+            escape_controls(row.path),
+            image_from_file(root / row.path, follow_links=follow_links).load,
+        )
         for row in split_rows
     )
     labels = tuple(row.label for row in split_rows)
@@ -157,6 +163,36 @@ def _open_folder(
         _bad_files_of_split(bad, split, listing),
         notes,
     )
+
+
+def skipped_notes(skipped: Sequence[SkippedFile]) -> tuple[str, ...]:
+    """Return a note on skipped files, or none."""
+    return (f"skipped: {summarize_skipped(skipped)}",) if skipped else ()
+
+
+def _complete_splits(
+    rows: tuple[ManifestRow, ...], listing: FolderListing, cache: Path
+) -> tuple[tuple[ManifestRow, ...], tuple[str, ...]]:
+    """Return the rows with the splits that training would draw, and notes.
+
+    Images that nothing was trained on keep their split: those of a folder that has splits but no
+    train split, and those of one class without a split.
+    """
+    unsplit = all(row.split is None for row in rows)
+    if unsplit and len(listing.classes) == 1:
+        note = "all images are used: nothing is trained on a folder of one class"
+        return tuple(replace(row, split="test") for row in rows), (note,)
+    if not unsplit and not any(row.split == "train" for row in rows):
+        return rows, ()
+    try:
+        rows, notes = manifest.fill_missing_splits(rows, listing.classes, listing.root, cache)
+    except InputError as error:
+        what = f"cannot be split as for training ({error.problems[0].message})"
+        raise input_error(
+            str(listing.root), what, "--split all, if it was not trained on"
+        ) from error
+    hint = " (--split all uses all images, if none was trained on)" if unsplit else ""
+    return rows, tuple(f"{note}{hint}" for note in notes)
 
 
 def _bad_files_of_split(

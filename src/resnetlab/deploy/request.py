@@ -11,6 +11,7 @@ from typing import Literal, get_args
 
 from resnetlab.bundle.reading import check_license, read_model_file
 from resnetlab.bundle.spec import ModelFile
+from resnetlab.data.class_names import match_names, suggest_lookalike
 from resnetlab.data.photo_loader import Tta
 from resnetlab.data.transforms.eval_transform import EvalTransform
 from resnetlab.deploy.inputs import LabeledImages, find_images
@@ -23,8 +24,6 @@ ExportFormat = Literal["onnx", "torch-export"]
 
 NUM_CHECK_IMAGES = 8
 """Number of images for the comparison of an exported file with PyTorch."""
-
-MAX_LISTED_PROBLEMS = 20
 
 
 def check_model(
@@ -62,13 +61,23 @@ def check_tta(transform: EvalTransform, tta: str) -> None:
         )
 
 
-def check_label(label: str, classes: Sequence[str]) -> None:
-    """Raise InputError unless `label` is one of the model's classes, or empty."""
-    if label and label not in classes:
-        fix = suggest(label, classes) or "give a class of model.json"
+def match_label(label: str, classes: Sequence[str]) -> str:
+    """Return the class of the model that `label` names, or "" for "".
+
+    Raises InputError if it names none.
+    """
+    matches = match_names([label], classes)
+    if label and label not in matches:
+        fix = suggest_class(label, classes) or "give a class of model.json"
         raise input_error(
             "--class", f"not one of the model's {len(classes):,} classes", fix, got=label
         )
+    return matches.get(label, "")
+
+
+def suggest_class(name: str, classes: Sequence[str]) -> str:
+    """Suggest a class for a name: one that looks like it, with the difference, or a similar one."""
+    return suggest_lookalike(name, classes) or suggest(name, classes)
 
 
 def check_export_format(file: ModelFile, export_format: str) -> None:
@@ -102,29 +111,22 @@ def too_few_images_error(folder: Path, count: int) -> InputError:
 
 
 def match_classes(classes: Sequence[str], data: LabeledImages) -> dict[str, int]:
-    """Map each class of the data to its output.
+    """Map each class of the data to its output. Names are compared in NFC and without case.
 
     Raises InputError with every class that the model lacks.
     """
-    index = {name: k for k, name in enumerate(classes)}
-    missing = [name for name in dict.fromkeys(data.labels) if name not in index]
+    matches = match_names(data.labels, classes)
+    missing = [name for name in dict.fromkeys(data.labels) if name not in matches]
     if missing:
         options = f"the model's {len(classes):,} classes"
         problems = [
             Problem(
                 data.name,
                 f'class "{name}" is not one of {options}',
-                suggest(name, classes) or "rename its folder, or remove it",
+                suggest_class(name, classes) or "rename its folder, or remove it",
             )
-            for name in missing[:MAX_LISTED_PROBLEMS]
+            for name in missing
         ]
-        if len(missing) > MAX_LISTED_PROBLEMS:
-            problems.append(
-                Problem(
-                    data.name,
-                    f"{len(missing) - MAX_LISTED_PROBLEMS:,} more classes are missing",
-                    "correct these first",
-                )
-            )
         raise InputError(*problems)
-    return index
+    number = {name: k for k, name in enumerate(classes)}
+    return {name: number[match] for name, match in matches.items()}

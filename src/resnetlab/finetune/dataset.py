@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from resnetlab.data import stratify
-from resnetlab.data.config import DataConfig, DataIdentity, Split
+from resnetlab.data.config import DEFAULT_READING, DataConfig, DataIdentity, FolderReading, Split
 from resnetlab.data.photo_loader import LazyImage, load_batches
 from resnetlab.data.sources import image_decoder
 from resnetlab.data.sources.folder import DEFAULT_IMAGE_SIZE, folder_sha256, scan_folder
@@ -76,6 +76,7 @@ class PhotoSplit:
     root: Path
     rows: tuple[ManifestRow, ...]
     labels: NDArray[np.int64]
+    follow_links: bool = False
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -120,7 +121,7 @@ class PhotoSplit:
 
     def _read(self, index: int) -> bytes:
         row = self.rows[index]
-        raw = image_decoder.read_bytes(self.root / row.path)
+        raw = image_decoder.read_bytes(self.root / row.path, follow_links=self.follow_links)
         if hashlib.sha256(raw).hexdigest() != row.sha256:
             raise image_decoder.BadImageError("changed since it was first read")
         return raw
@@ -189,7 +190,12 @@ def load_photographs(data: DataConfig, cache: Path, notify: Notify = silent) -> 
         raise input_error("data", message, fix, field="source", got=data.source)
     split_spec = parse_split(data.split or "", "data.split")
     return open_photographs(
-        root, cache=cache, split_spec=split_spec, skip_bad=data.skip_bad, notify=notify
+        root,
+        cache=cache,
+        split_spec=split_spec,
+        skip_bad=data.skip_bad,
+        reading=data.reading,
+        notify=notify,
     )
 
 
@@ -200,6 +206,7 @@ def open_photographs(
     split_spec: SplitSpec | Path | None = None,
     skip_bad: bool = False,
     no_test: bool = False,
+    reading: FolderReading = DEFAULT_READING,
     notify: Notify = silent,
 ) -> PhotoDataset:
     """Open a folder of photographs and split it.
@@ -218,6 +225,7 @@ def open_photographs(
         notify=notify,
         skip_bad=skip_bad,
         split=split_spec,
+        reading=reading,
     )
     notes, rows = list(listing.notes), listing.rows
     if no_test:
@@ -234,7 +242,10 @@ def open_photographs(
     def part(split: Split) -> PhotoSplit:
         split_rows = tuple(row for row in rows if row.split == split)
         return PhotoSplit(
-            root, split_rows, np.array([number[row.label] for row in split_rows], np.int64)
+            root,
+            split_rows,
+            np.array([number[row.label] for row in split_rows], np.int64),
+            reading.follow_links != "no",
         )
 
     train, validation = part("train"), part("validation")

@@ -15,6 +15,7 @@ import numpy as np
 import torch
 
 from resnetlab.bundle.store import load_bundle
+from resnetlab.data.class_names import class_order
 from resnetlab.data.transforms.eval_transform import EvalTransform
 from resnetlab.errors import Problem, ResnetlabError, input_error
 from resnetlab.finetune.dataset import PhotoDataset
@@ -257,7 +258,8 @@ def _evaluate_baseline(
     Raises InputError if it has other classes.
     """
     bundle = load_bundle(folder)
-    if set(bundle.file.classes) != set(photos.classes):
+    order = class_order(bundle.file.classes, photos.classes)
+    if order is None:
         unknown = sorted(set(bundle.file.classes) ^ set(photos.classes))
         message = f"has other classes than {photos.root}: {', '.join(unknown[:3])}"
         raise input_error(str(folder), message, "give a model of the same classes to --baseline")
@@ -270,7 +272,6 @@ def _evaluate_baseline(
         on_item=on_item,
         where=str(folder),
     )
-    order = [bundle.file.classes.index(name) for name in photos.classes]
     return folder.name, Predictions(predictions.probabilities[:, order], photos.test.labels)
 
 

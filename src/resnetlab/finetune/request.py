@@ -6,6 +6,7 @@ import re
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from resnetlab.data.config import DEFAULT_READING, FolderReading
 from resnetlab.data.sources.manifest import SplitSpec
 from resnetlab.errors import input_error
 from resnetlab.finetune.backbones import Backbone, select_backbone
@@ -33,6 +34,7 @@ class FinetuneRequest:
     skip_bad: bool = False
     no_test: bool = False
     """True if no images are set apart for a test split."""
+    reading: FolderReading = DEFAULT_READING
     accept_license: bool = False
     device: str = "auto"
     output: Path = Path()
@@ -71,6 +73,7 @@ def read_request(request: FinetuneRequest, notify: Notify = silent) -> CheckedRe
         split_spec=request.split_spec,
         skip_bad=request.skip_bad,
         no_test=request.no_test,
+        reading=request.reading,
         notify=notify,
     )
     for note in photos.notes:

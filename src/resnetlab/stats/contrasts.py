@@ -8,9 +8,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
-from resnetlab.stats.intervals import Interval, mean, t_quantile, variance
+from resnetlab.stats.intervals import (
+    ACCURACY_RANGE_PCT,
+    UNBOUNDED,
+    Interval,
+    cut,
+    mean,
+    t_quantile,
+    variance,
+)
 
 
 @dataclass(frozen=True)
@@ -23,6 +31,8 @@ class Effect:
     estimate: float
     se: float
     df: float | None
+    value_range: Interval = field(default=UNBOUNDED, compare=False)
+    """Range of possible effects, at whose ends the interval is cut."""
 
     @property
     def deterministic(self) -> bool:
@@ -30,9 +40,11 @@ class Effect:
         return self.df is None
 
     def interval(self, confidence: float = 0.95) -> Interval:
-        """Return the confidence interval of the effect; a point if it is deterministic."""
+        """Return the confidence interval of the effect; it is a point if the effect is
+        deterministic. It is cut at the ends of the range of possible effects.
+        """
         half = 0.0 if self.df is None else t_quantile((1 + confidence) / 2, self.df) * self.se
-        return Interval(self.estimate - half, self.estimate + half)
+        return cut(Interval(self.estimate - half, self.estimate + half), self.value_range)
 
     def p_below(self, value: float) -> float:
         """Return F((d - value) / se), F Student's cdf: small if clearly below `value`."""
@@ -73,6 +85,17 @@ def welch(a: Sequence[float], b: Sequence[float]) -> Effect:
     Raises ValueError if one of them has fewer than 2 values.
     """
     return contrast((a, b), (1, -1))
+
+
+def accuracy_difference(a: Sequence[float], b: Sequence[float]) -> Effect:
+    """Return `welch` of accuracies in percent. Its interval lies between -100 and 100 points."""
+    return replace(welch(a, b), value_range=contrast_range([ACCURACY_RANGE_PCT] * 2, (1, -1)))
+
+
+def contrast_range(arms: Sequence[Interval], weights: Sequence[float]) -> Interval:
+    """Return the range of a contrast whose arms lie in the intervals `arms`."""
+    used = [(c * arm.low, c * arm.high) for c, arm in zip(weights, arms, strict=True) if c]
+    return Interval(math.fsum(map(min, used)), math.fsum(map(max, used)))
 
 
 def paired_difference(differences: Sequence[float]) -> Effect:

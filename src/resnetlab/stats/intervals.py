@@ -22,6 +22,9 @@ class Interval(NamedTuple):
     high: float
 
 
+UNBOUNDED = Interval(-math.inf, math.inf)
+
+
 def mean(values: Sequence[float]) -> float:
     """Return the correctly rounded mean, in any order; that of a constant is the constant."""
     return statistics.mean([float(value) for value in values])
@@ -53,8 +56,11 @@ def within_range(interval: Interval | None, value_range: Interval) -> Interval |
 
     A mean cannot lie outside this range, so the interval covers it as often as before.
     """
-    if interval is None:
-        return None
+    return None if interval is None else cut(interval, value_range)
+
+
+def cut(interval: Interval, value_range: Interval) -> Interval:
+    """Return the part of an interval within a range, or the nearer end of the range."""
     low, high = value_range
     return Interval(min(max(interval.low, low), high), max(min(interval.high, high), low))
 
@@ -92,6 +98,9 @@ def wilson(successes: int, runs: int, confidence: float = 0.95) -> Interval:
 
 ACCURACY_RANGE_PCT = Interval(0.0, 100.0)
 """Range of an accuracy in percent."""
+
+POINTS_RANGE = Interval(-100.0, 100.0)
+"""Range of a difference of two accuracies in points."""
 
 
 def hurdle_interval(

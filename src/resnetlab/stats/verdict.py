@@ -18,7 +18,7 @@ from itertools import product
 from typing import Literal, NamedTuple
 
 from resnetlab.stats import contrasts, exact
-from resnetlab.stats.contrasts import Effect
+from resnetlab.stats.contrasts import Effect, contrast_range
 from resnetlab.stats.intervals import ACCURACY_RANGE_PCT, Interval, hurdle_interval, mean
 from resnetlab.stats.outcomes import OutcomeCounts
 from resnetlab.stats.power import (
@@ -99,11 +99,17 @@ class MeansHypothesis:
 
     def effects(self, values: Sequence[Sequence[float]]) -> list[Effect]:
         """Return the effect of each contrast from the values of the trained runs of each arm."""
-        if self.pairs is not None:
-            return [contrasts.paired_difference(self.pairs)]
         if self.relative:
             return [contrasts.relative_difference(values)]
-        return [contrasts.contrast(values, row) for row in self.weights]
+        if self.pairs is not None:
+            effects = [contrasts.paired_difference(self.pairs)]
+        else:
+            effects = [contrasts.contrast(values, row) for row in self.weights]
+        ranges = [arm.value_range for arm in self.arms]
+        return [
+            replace(effect, value_range=contrast_range(ranges, row))
+            for effect, row in zip(effects, self.weights, strict=True)
+        ]
 
 
 @dataclass(frozen=True)
@@ -328,12 +334,19 @@ def _test_means(hypothesis: MeansHypothesis, trained: Sequence[tuple[float, ...]
     if len(effects) == 1 and effects[0].deterministic and p_in == p_out:
         return _undecided("the arms are constant and the difference is on the edge of the claim")
     side: Literal["in", "out"] = "in" if p_in <= p_out else "out"
-    arms = list(zip(hypothesis.arms, trained, strict=True))
-    if any(len(values) < arm.counts.finished for arm, values in arms):
-        overall = [arm.interval_over_all_runs(values) for arm, values in arms]
-        spans = [_contrast_interval(overall, row) for row in hypothesis.weights]
-        if hypothesis.relative:
-            spans = [_relative_difference_interval(overall)]
+    if any(
+        len(values) < arm.counts.finished
+        for values, arm in zip(trained, hypothesis.arms, strict=True)
+    ):
+        overall = [
+            arm.interval_over_all_runs(values)
+            for arm, values in zip(hypothesis.arms, trained, strict=True)
+        ]
+        spans = (
+            [_relative_difference_interval(overall)]
+            if hypothesis.relative
+            else [contrast_range(overall, row) for row in hypothesis.weights]
+        )
         outside = any(span.high <= region.low or span.low >= region.high for span in spans)
         inside = all(region.low < span.low and span.high < region.high for span in spans)
         if (side == "in" and outside) or (side == "out" and inside):
@@ -341,11 +354,6 @@ def _test_means(hypothesis: MeansHypothesis, trained: Sequence[tuple[float, ...]
                 "the trained runs and the mean over all runs lead to different verdicts"
             )
     return _TestResult(side, min(1.0, 2 * min(p_in, p_out)))
-
-
-def _contrast_interval(arms: Sequence[Interval], weights: Sequence[float]) -> Interval:
-    used = [(c * arm.low, c * arm.high) for c, arm in zip(weights, arms, strict=True) if c]
-    return Interval(math.fsum(map(min, used)), math.fsum(map(max, used)))
 
 
 def _relative_difference_interval(arms: Sequence[Interval]) -> Interval:

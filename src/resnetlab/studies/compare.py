@@ -16,7 +16,7 @@ from resnetlab.messages import format_count
 from resnetlab.runs.directory import RunDirectory
 from resnetlab.runs.records import RunRecord
 from resnetlab.schema import encode
-from resnetlab.stats.contrasts import Effect, welch
+from resnetlab.stats.contrasts import Effect, accuracy_difference
 from resnetlab.stats.exact import mcnemar
 from resnetlab.stats.intervals import Summary, summarize
 from resnetlab.stats.outcomes import Outcome
@@ -73,7 +73,7 @@ def compare(a: str, b: str) -> Comparison:
     left, right = read_run_set(a), read_run_set(b)
     effect = None
     if min(len(left.summary.trained_pct), len(right.summary.trained_pct)) >= 2:
-        effect = welch(left.summary.trained_pct, right.summary.trained_pct)
+        effect = accuracy_difference(left.summary.trained_pct, right.summary.trained_pct)
     tested = effect is not None and not effect.deterministic
     p = (
         min(1.0, 2 * min(effect.p_above(0), effect.p_below(0)))

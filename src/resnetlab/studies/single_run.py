@@ -13,6 +13,7 @@ from types import FrameType
 from typing import Any
 
 from resnetlab.data.config import DataConfig
+from resnetlab.data.sources import SOURCE_NAMES
 from resnetlab.errors import Problem, UnfinishedError, input_error
 from resnetlab.inspection.diagnostics_config import DiagnosticsConfig
 from resnetlab.messages import Notify, silent
@@ -22,10 +23,10 @@ from resnetlab.models.configs.external import allow_code, check_code, config_of
 from resnetlab.models.flops import model_cost, with_code
 from resnetlab.recipes.finetune import AnyRecipe
 from resnetlab.recipes.numerics import Placement
-from resnetlab.runs.config import algorithm_version
+from resnetlab.runs.config import RunConfig, algorithm_version, run_id
 from resnetlab.runs.directory import RunDirectory
 from resnetlab.runs.records import RunFile, RunRecord
-from resnetlab.schema import encode
+from resnetlab.schema import decode, encode
 from resnetlab.shell import resume_command
 from resnetlab.studies.executors.base import Job, RunEvent
 from resnetlab.studies.executors.here import run_in_process
@@ -82,11 +83,13 @@ def resume_job(
     *,
     from_step: int | None = None,
     data: str | None = None,
+    epochs: int | None = None,
     trust_code: bool = False,
 ) -> tuple[Job, Path]:
     """Return the job that resumes the run in `folder`, and the output folder of the run.
 
-    Raises InputError.
+    With another number of `epochs` it is the job of another run, from the start: the learning rate
+    of each step depends on the length of the run. Raises InputError.
     """
     directory = RunDirectory(Path(folder))
     if not (directory.path / "run.json").exists():
@@ -95,17 +98,41 @@ def resume_job(
             "not a run's folder",
             "give a folder such as runs/digits-cifar-resnet56-s0-...",
         )
-    file = directory.file()
+    path = directory.path.resolve()
+    file, root = directory.file(), path.parent.parent
     if trust_code:
         allow_code(file.run.model)
     check_code(file.run.model)
     if directory.result() is None:
         _check_algorithm(file, str(folder))
         check_unchanged(file.run.model, str(folder))
-    if data is not None:
-        file = replace(file, data=replace(file.data, source=data))
-    path = directory.path.resolve()
-    return Job(path.name, file, from_step), path.parent.parent
+    directory = RunDirectory(path)
+    if epochs is not None and epochs != file.run.recipe.epochs:
+        run = encode(file.run)
+        run["recipe"]["epochs"] = epochs
+        file = replace(file, run=decode(RunConfig, run, str(folder)))
+        directory, from_step = RunDirectory.find(root, run_id(file.run, file.data_name)), None
+    finished = not directory.needs_work(file)
+    if from_step is not None and finished:
+        fix = resume_command(folder, "--epochs", str(2 * (file.run.recipe.epochs or 1)))
+        message = "the run is finished, so it has no checkpoint to go on from"
+        raise input_error(str(folder), message, f"for another run with more epochs: {fix}")
+    source = data or file.data.source
+    if not finished:
+        source = _locate_data(source, root, str(folder), is_given=data is not None)
+    file = replace(file, data=replace(file.data, source=source))
+    return Job(directory.path.name, file, from_step), root
+
+
+def _locate_data(source: str, root: Path, folder: str, is_given: bool) -> str:
+    """Return the path of a run's data, which may be beside `runs/`. Raises InputError."""
+    if source in SOURCE_NAMES or Path(source).exists():
+        return source
+    if not is_given and (root / source).exists():
+        return str(root / source)  # given from the folder of runs/; their hash is compared
+    fix = resume_command(folder, "--data", "PATH")
+    message = "its data are not in their place"
+    raise input_error(folder, message, f"{fix}, with their new path", got=source)
 
 
 def _check_algorithm(file: RunFile, folder: str) -> None:

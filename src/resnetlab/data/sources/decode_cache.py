@@ -39,13 +39,15 @@ class DecodedImages:
     reasons: tuple[str, ...]
 
 
-def read_headers(root: Path, paths: Sequence[str], workers: int) -> list[FileHeader]:
+def read_headers(
+    root: Path, paths: Sequence[str], workers: int, *, follow_links: bool = False
+) -> list[FileHeader]:
     """Hash each file and read its header."""
 
     def probe_file(path: str) -> FileHeader:
         digest = ""
         try:
-            raw = image_decoder.read_bytes(root / path)
+            raw = image_decoder.read_bytes(f"{root}/{path}", follow_links=follow_links)
             digest = hashlib.sha256(raw).hexdigest()
             return FileHeader(digest, image_decoder.read_size(raw), "")
         except image_decoder.BadImageError as error:
@@ -64,6 +66,7 @@ def decode(
     cache: Path,
     workers: int,
     notify: Notify,
+    follow_links: bool = False,
 ) -> DecodedImages:
     """Decode the files as squares of `side` pixels, or load them if the cache has them all."""
     if not paths:
@@ -75,7 +78,7 @@ def decode(
     if pixels_path(cache, key).exists():
         notify(f"{pixels_path(cache, key)} is damaged: decoding the images again")
     notify(f"decoding {format_count(len(paths), 'image')} to {side} x {side} pixels")
-    decoded = _decode(root, paths, hashes, side, workers)
+    decoded = _decode(root, paths, hashes, side, workers, follow_links)
     with files.atomic_write(pixels_path(cache, key), "wb") as file:
         np.save(file, decoded.pixels)
     reasons = list(decoded.reasons)
@@ -112,13 +115,18 @@ def load(cache: Path, key: str) -> DecodedImages | None:
 
 
 def _decode(
-    root: Path, paths: Sequence[str], hashes: Sequence[str], side: int, workers: int
+    root: Path,
+    paths: Sequence[str],
+    hashes: Sequence[str],
+    side: int,
+    workers: int,
+    follow_links: bool,
 ) -> DecodedImages:
     pixels = np.empty((len(paths), side, side, 3), np.uint8)
 
     def decode_file(index: int) -> tuple[str, bool]:
         try:
-            raw = image_decoder.read_bytes(root / paths[index])
+            raw = image_decoder.read_bytes(f"{root}/{paths[index]}", follow_links=follow_links)
             if hashlib.sha256(raw).hexdigest() != hashes[index]:
                 raise image_decoder.BadImageError("changed while it was read")
             tile = image_decoder.resize_center_square(image_decoder.decode(raw), side)

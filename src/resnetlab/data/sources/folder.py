@@ -14,7 +14,7 @@ import io
 import json
 from collections import Counter, defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import get_args
 
@@ -22,15 +22,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from resnetlab import files
-from resnetlab.data.config import LabeledImages, Source, Split
+from resnetlab.data.config import DEFAULT_READING, FolderReading, LabeledImages, Source, Split
 from resnetlab.data.sources import decode_cache, folder_cache, image_decoder, manifest
 from resnetlab.data.sources.folder_cache import CachedFolder
 from resnetlab.data.sources.folder_layout import FolderListing, list_folder
 from resnetlab.data.sources.folder_types import SkippedFile
 from resnetlab.data.sources.manifest import ManifestRow, SplitSpec
+from resnetlab.data.sources.same_pixels import same_pixels
 from resnetlab.errors import InputError, Problem, input_error
 from resnetlab.messages import Notify, format_count, silent
 from resnetlab.settings import CACHE_VARIABLE, cache_dir
+from resnetlab.shell import command_line
 
 SPLITS: tuple[Split, ...] = get_args(Split)
 
@@ -60,6 +62,13 @@ class FolderScan:
     notes: tuple[str, ...]
     pixels_key: str
     """Cache key of the pixels."""
+    same_pixels: tuple[tuple[int, ...], ...] = ()
+    """Groups of images with the same pixels, by the indices of their rows."""
+
+    @property
+    def contradictions(self) -> list[tuple[int, ...]]:
+        """Groups of images with the same pixels and different classes."""
+        return [group for group in self.same_pixels if len({self.rows[k].label for k in group}) > 1]
 
 
 def open_folder(
@@ -69,6 +78,7 @@ def open_folder(
     cache: Path,
     notify: Notify = silent,
     skip_bad: bool = False,
+    reading: FolderReading = DEFAULT_READING,
     workers: int | None = None,
 ) -> Source:
     """Return the Source of a folder, memory-mapped from the cache if nothing changed.
@@ -84,10 +94,11 @@ def open_folder(
         str(root),
         str(cache),
         str(cache.resolve()),
+        reading,
     )
     cache_path, fingerprint = (
         folder_cache.folder_cache_path(root, _image_cache_dir(), "images", *options),
-        folder_cache.fingerprint_folder(root),
+        folder_cache.fingerprint_folder(root, reading.follow_links),
     )
     images = folder_cache.load(cache_path, fingerprint)
     if images is None:
@@ -97,6 +108,7 @@ def open_folder(
             cache=cache,
             notify=notify,
             skip_bad=skip_bad,
+            reading=reading,
             workers=workers,
         )
         images = _to_cached_folder(scan)
@@ -177,6 +189,7 @@ def scan_folder(
     workers: int | None = None,
     split: SplitSpec | Path | None = None,
     rehash: bool = False,
+    reading: FolderReading = DEFAULT_READING,
 ) -> FolderScan:
     """List, hash, decode and split a folder. The pixels go to the user's cache.
 
@@ -189,24 +202,46 @@ def scan_folder(
         workers: Number of decoding processes; None for the number of processors.
         split: Fractions by which new splits are drawn, or the path of a manifest that they
             follow, or None for the splits of the folder's layout.
-        rehash: Hash every file again, also those of unchanged size and time.
+        rehash: Hash every file again, also those of unchanged size, time and inode.
+        reading: Other choices for reading the folder.
 
     Raises:
         InputError: The folder, the manifest or a file is invalid.
     """
     _check_outside(cache, root)
     workers = workers or decode_cache.default_workers()
-    listing = list_folder(root)
+    listing = list_folder(root, reading)
+    follow_links = reading.follow_links != "no"
     paths = [file.path for file in listing.files]
-    notify(f"reading {format_count(len(paths), 'file')} of {root}")
-    probes = folder_cache.read_headers(root, paths, workers, _image_cache_dir(), rehash=rehash)
+    headers = folder_cache.read_headers(
+        root,
+        paths,
+        workers,
+        _image_cache_dir(),
+        rehash=rehash,
+        follow_links=follow_links,
+        notify=notify,
+    )
+    probes = headers.headers
+    if headers.cached:
+        notify(
+            f"{headers.cached:,} of {len(paths):,} files are unchanged since they were read (by "
+            "path, size, times and inode)"
+        )
     readable = [index for index, probe in enumerate(probes) if not probe.reason]
     sizes = {probes[index].size for index in readable}
     side, notes = _choose_side(image_size, sizes)
     hashes = [probes[index].sha256 for index in readable]
     good_paths = [paths[index] for index in readable]
     result = decode_cache.decode(
-        root, good_paths, hashes, side, cache=_image_cache_dir(), workers=workers, notify=notify
+        root,
+        good_paths,
+        hashes,
+        side,
+        cache=_image_cache_dir(),
+        workers=workers,
+        notify=notify,
+        follow_links=follow_links,
     )
     reasons = [probe.reason for probe in probes]
     for index, reason in zip(readable, result.reasons, strict=True):
@@ -231,17 +266,28 @@ def scan_folder(
         case Path():
             complete = manifest.apply_manifest(rows, root, split)
             _check_all_in_train(complete, split)
-    key = decode_cache.cache_key(side, hashes)
-    return FolderScan(
+    scan = FolderScan(
         root,
         listing.classes,
         complete,
         result.pixels,
         listing.skipped,
         bad,
-        (*notes, *split_notes),
-        key,
+        (*notes, *listing.notes, *split_notes),
+        decode_cache.cache_key(side, hashes),
+        same_pixels(result.pixels),
     )
+    return replace(scan, notes=(*scan.notes, *_contradiction_note(scan)))
+
+
+def _contradiction_note(scan: FolderScan) -> tuple[str, ...]:
+    groups = scan.contradictions
+    if not groups:
+        return ()
+    first = " = ".join(scan.rows[k].path for k in groups[0][:5])
+    command = command_line(["resnetlab", "data", "check", str(scan.root)])
+    note = f"the same pixels under two classes: {len(groups):,} (first: {first}); one of the labels"
+    return (f"{note} is wrong; {command} lists them",)
 
 
 def _check_all_in_train(rows: Sequence[ManifestRow], path: Path) -> None:

@@ -1,8 +1,9 @@
-"""Cache of a folder's images, valid while no file has another path, size or modification time.
+"""Cache of a folder's images, valid while no file in the folder has another path, size, inode,
+modification time or change time.
 
 The content of a file is identified by its SHA-256, computed when the file is decoded. A change of
-content with the same size and time is not noticed until `data check` reads all files. A file that
-is younger than the coarsest clock of a file system is always read again.
+content that leaves all of these as they were is not noticed until `data check --rehash` reads all
+files. A file that is younger than the coarsest clock of a file system is always read again.
 """
 
 from __future__ import annotations
@@ -23,23 +24,29 @@ import numpy as np
 from numpy.typing import NDArray
 
 from resnetlab import files
+from resnetlab.data.config import FollowLinks
 from resnetlab.data.sources import decode_cache
 from resnetlab.data.sources.decode_cache import FileHeader
-from resnetlab.data.sources.folder_layout import is_folder
+from resnetlab.data.sources.folder_walk import walk
+from resnetlab.errors import InputError
+from resnetlab.messages import Notify, silent
 
-CACHE_VERSION = 1
+CACHE_VERSION = 2
 """Version of the cache format. Increase it by hand when the meaning of the stored data changes."""
 
 MTIME_RESOLUTION_NS = 2_000_000_000
 """Coarsest resolution of a file system's clock: FAT's clock ticks every two seconds."""
 
-FileStamp = tuple[int, int]
-"""Size of a file in bytes and its modification time in nanoseconds."""
+FileStamp = tuple[int, int, int, int]
+"""Size of a file in bytes, its modification time and change time in nanoseconds, and its inode.
+
+The change time is that of POSIX, which nobody can set; on Windows it is the time of creation.
+"""
 
 
 @dataclass(frozen=True)
 class Fingerprint:
-    """Hash over path, size and time of all files, and the latest modification time in ns."""
+    """Hash over path, size, times and inode of all files, and the latest modification time (ns)."""
 
     sha256: str
     newest_ns: int
@@ -63,26 +70,22 @@ class CachedFolder:
     notes: tuple[str, ...]
 
 
-def fingerprint_folder(root: Path) -> Fingerprint:
+def fingerprint_folder(root: Path, follow_links: FollowLinks = "no") -> Fingerprint:
     """Return the fingerprint of the folder `root`; no file is opened."""
-    began, newest, lines, pending = time.time_ns(), 0, list[str](), [""]
-    while pending:
-        folder = pending.pop()
-        try:
-            with os.scandir(f"{root}/{folder}") as children:
-                for entry in children:
-                    if is_folder(entry):
-                        pending.append(f"{folder}{entry.name}/")
-                        lines.append(pending[-1])
-                        continue
-                    status = entry.stat(follow_symlinks=False)
-                    newest = max(newest, status.st_mtime_ns)
-                    lines.append(
-                        f"{folder}{entry.name}\0{status.st_size} {status.st_mtime_ns} "
-                        f"{status.st_mode}"
-                    )
-        except OSError:  # the reader of the folder reports what cannot be listed
-            return Fingerprint("", began, began)
+    began = time.time_ns()
+    try:
+        entries, folders = walk(root, follow_links)
+        newest, lines = 0, [f"{folder}/" for folder in folders]
+        for entry in entries:
+            # A link that was not followed counts as itself.
+            status = os.stat(f"{root}/{entry.path}", follow_symlinks=not entry.skip_reason)  # noqa: PTH116
+            newest = max(newest, status.st_mtime_ns)
+            lines.append(
+                f"{entry.path}\0{status.st_size} {status.st_mtime_ns} {status.st_ctime_ns} "
+                f"{status.st_ino} {status.st_mode}"
+            )
+    except (OSError, InputError):  # the reader of the folder reports what cannot be listed
+        return Fingerprint("", began, began)
     text = "\n".join(sorted(lines))
     return Fingerprint(hashlib.sha256(os.fsencode(text)).hexdigest(), newest, began)
 
@@ -130,16 +133,36 @@ def save(
         _write(path, facts, labels=images.labels, splits=images.splits)
 
 
+@dataclass(frozen=True)
+class FolderHeaders:
+    """Headers of a folder's files, in order, and how many of them the cache had."""
+
+    headers: list[FileHeader]
+    cached: int
+
+
 def read_headers(
-    root: Path, paths: Sequence[str], workers: int, cache: Path, *, rehash: bool = False
-) -> list[FileHeader]:
-    """Hash the files changed since the last call, as `decode_cache.probe`; `rehash`: all files."""
+    root: Path,
+    paths: Sequence[str],
+    workers: int,
+    cache: Path,
+    *,
+    rehash: bool = False,
+    follow_links: bool = False,
+    notify: Notify = silent,
+) -> FolderHeaders:
+    """Hash those files that changed since the last call, as `decode_cache.read_headers`; with
+    `rehash`, hash all files.
+    """
     began, cache_path = time.time_ns(), file_headers_path(root, cache)
-    stamps = {path: _stamp(root / path) for path in paths}
+    stamps = {path: _stamp(f"{root}/{path}", follow_links) for path in paths}
     cached = {} if rehash else _load_headers(cache_path)
     probes = {path: result for path, (stamp, result) in cached.items() if stamps.get(path) == stamp}
     fresh = [path for path in paths if path not in probes]
-    probes |= zip(fresh, decode_cache.read_headers(root, fresh, workers), strict=True)
+    if fresh:
+        notify(f"reading {len(fresh):,} files of {root}")
+    headers = decode_cache.read_headers(root, fresh, workers, follow_links=follow_links)
+    probes |= zip(fresh, headers, strict=True)
     stable = [
         (path, *stamp)
         for path, stamp in stamps.items()
@@ -153,7 +176,7 @@ def read_headers(
             cache_path,
             {"files": [(*stamp, *facts) for stamp, facts in zip(stable, hashed, strict=True)]},
         )
-    return [probes[path] for path in paths]
+    return FolderHeaders([probes[path] for path in paths], len(paths) - len(fresh))
 
 
 def folder_cache_path(root: Path, cache: Path, kind: str, *options: object) -> Path:
@@ -175,19 +198,19 @@ def _load_headers(cache_path: Path) -> dict[str, tuple[FileStamp, FileHeader]]:
     facts, _ = _read(cache_path)
     try:
         return {
-            path: ((size, changed), FileHeader(sha256, (height, width), reason))
-            for path, size, changed, sha256, height, width, reason in facts["files"]
+            path: ((size, *times, inode), FileHeader(sha256, (height, width), reason))
+            for path, size, *times, inode, sha256, height, width, reason in facts["files"]
         }
     except (KeyError, TypeError, ValueError):
         return {}
 
 
-def _stamp(path: Path) -> FileStamp | None:
+def _stamp(path: str | Path, follow_links: bool = False) -> FileStamp | None:
     try:
-        status = os.stat(path, follow_symlinks=False)  # noqa: PTH116
+        status = os.stat(path, follow_symlinks=follow_links)  # noqa: PTH116
     except OSError:
         return None
-    return status.st_size, status.st_mtime_ns
+    return status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino
 
 
 def _stamps(paths: Iterable[Path]) -> dict[str, list[int]]:

@@ -1,36 +1,53 @@
 """Folder layout: every file gets a class, or a reason why it is not used. Opens no image.
 
 Three layouts: `train/CLASS/*` beside `test/CLASS/*` (and a validation folder), `CLASS/*`, or
-`labels.csv`. Links are never followed. Names stay as the system gives them, so a name that is not
-UTF-8 still finds its file.
+`labels.csv`. Links are followed only if the user allows it. Paths stay as the system gives them, so
+a name that is not UTF-8 still finds its file; names of classes are normalized (`class_names.py`).
 """
 
 from __future__ import annotations
 
-import os
-import stat
-from collections import defaultdict
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from resnetlab.data.config import Split
+from resnetlab.data.class_names import (
+    lookalike_problems,
+    name_key,
+    normalize_name,
+    suggest_lookalike,
+)
+from resnetlab.data.config import DEFAULT_READING, FolderReading, Split
 from resnetlab.data.sources.folder_types import (
+    FOLLOW_HINT,
     LABELS_FILE,
-    SPLIT_ALIASES,
+    LAYOUT_HINT,
     LabeledFile,
     ScannedFile,
     SkippedFile,
+    split_of_word,
 )
+from resnetlab.data.sources.folder_walk import linked_folders, walk
 from resnetlab.data.sources.labels_csv import read_labels
 from resnetlab.errors import InputError, Problem, input_error
-from resnetlab.shell import command_line
 
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp", ".dib", ".gif")
-UNSUPPORTED_SUFFIXES = (
+IMAGE_SUFFIXES = (
+    ".jpg",
+    ".jpeg",
+    ".jpe",
+    ".jfif",
+    ".mpo",
+    ".png",
+    ".webp",
+    ".bmp",
+    ".dib",
+    ".gif",
     ".tif",
     ".tiff",
+)
+UNSUPPORTED_SUFFIXES = (
     ".heic",
     ".heif",
     ".avif",
@@ -49,12 +66,11 @@ Layout = Literal["splits", "classes", "labels"]
 """Layout of a folder of images: `train/CLASS/*`, `CLASS/*`, or `labels.csv`."""
 
 SYSTEM_FILES = ("thumbs.db", "desktop.ini", "icon\r")
-MAX_DEPTH = 32
-MAX_FILES = 20_000_000
+SYSTEM_FOLDER = "__macosx"
+"""Folder that the archiver of macOS writes beside the files."""
 
-LAYOUT_HINT = (
-    "lay it out as FOLDER/train/CLASS/*.jpg and FOLDER/test/CLASS/*.jpg, or as FOLDER/CLASS/*.jpg"
-)
+UNLABELED_NAMES = ("unknown", "unlabeled", "unlabelled", "images", "test", "all_classes")
+"""Names of the one folder in a test split that stands for no class."""
 
 
 @dataclass(frozen=True)
@@ -66,6 +82,9 @@ class FolderListing:
     classes: tuple[str, ...]
     files: tuple[LabeledFile, ...]
     skipped: tuple[SkippedFile, ...]
+    notes: tuple[str, ...] = ()
+    class_folders: Mapping[str, str] = field(default_factory=dict)
+    """Folder of the train images of each class, by its path below the root."""
 
     def empty_class_problem(self, label: str, bad: Iterable[str]) -> Problem:
         """Return the error for a class without a usable train image; it names the skipped files."""
@@ -74,187 +93,203 @@ class FolderListing:
             return Problem(
                 f"{self.root}/{LABELS_FILE}", problem, "add train images of it, or remove its rows"
             )
-        folder = f"train/{label}" if self.layout == "splits" else label
-        skipped = sorted(
-            {
-                f'{item.reason} "{_child_name(item.path, folder)}"'
-                for item in self._skipped_in(folder)
-            }
-        )
+        folder = self.class_folders.get(label, label)
+        inside = [item for item in self.skipped if item.path.startswith(folder + "/")]
+        skipped = sorted({f'{item.reason} "{_child_name(item.path, folder)}"' for item in inside})
         broken = [path for path in bad if path.startswith(folder + "/")]
         if broken:
             skipped.append(f"{len(broken)} bad")
         problem = "0 images" + (f" ({', '.join(skipped[:5])} skipped)" if skipped else "")
-        return Problem(f"{self.root}/{folder}", problem, "add images or remove the folder")
+        fix = "add images or remove the folder"
+        if any(item.reason == "a link" for item in inside):
+            fix += f", or {FOLLOW_HINT}"
+        return Problem(f"{self.root}/{folder}", problem, fix)
 
-    def _skipped_in(self, folder: str) -> list[SkippedFile]:
-        return [item for item in self.skipped if item.path.startswith(folder + "/")]
+
+@dataclass(frozen=True)
+class _Tree:
+    """Folders under a root, as far as the layout depends on them."""
+
+    root: Path
+    entries: list[ScannedFile]
+    folders: set[str]
+
+    @property
+    def top(self) -> list[str]:
+        """Return the visible folders directly below the root, sorted."""
+        return sorted(path for path in self.folders if "/" not in path and not _is_hidden(path))
+
+    def classes_in(self, split: str) -> list[str]:
+        """Return the names of the visible folders directly below the folder `split`, sorted."""
+        return sorted(
+            path.split("/")[1]
+            for path in self.folders
+            if path.count("/") == 1 and _parent(path) == split and not _is_hidden(path)
+        )
 
 
-def list_folder(root: Path) -> FolderListing:
+def list_folder(
+    root: Path, reading: FolderReading = DEFAULT_READING, *, for_training: bool = True
+) -> FolderListing:
     """Give every file of `root` a class or a reason.
 
-    Raises InputError when the folder has no known layout.
+    Args:
+        root: Folder of images.
+        reading: Choices of the user.
+        for_training: Require a train split, and two classes or more. An evaluation needs neither.
+
+    Raises:
+        InputError: The folder has no known layout.
     """
-    entries, folders = walk(root)
+    entries, folders = walk(root, reading.follow_links)
     if any(entry.path == LABELS_FILE and not entry.skip_reason for entry in entries):
-        layout: Layout = "labels"
-        files, passed = read_labels(root, entries)
+        files, passed, notes = read_labels(root, entries, reading)
         classes = sorted({file.label for file in files})
+        layout: Layout = "labels"
+        class_folders: dict[str, str] = {}
     else:
-        visible = sorted(
-            folder for folder in folders if "/" not in folder and not folder.startswith(".")
-        )
-        splits = _split_folders(root, visible, folders)
-        classes, problems = _find_classes(root, folders, splits)
-        if problems:
-            raise InputError(*problems)
+        tree = _Tree(root, entries, folders)
+        splits = _split_folders(tree, for_training)
+        _check_links(tree, splits)
+        unlabeled = _unlabeled_splits(tree, splits)
+        labels, class_folders = _find_classes(tree, splits, unlabeled, for_training)
         layout = "splits" if splits else "classes"
-        files, passed = _assign_classes(entries, splits)
-    _check_classes(root, classes)
+        files, passed = _assign_classes(entries, splits, labels)
+        classes = sorted(class_folders)
+        notes = _layout_notes(tree, splits, unlabeled, labels)
+    _check_classes(root, classes, folders, for_training)
     ordered = tuple(sorted(files, key=lambda file: file.path))
     return FolderListing(
-        root, layout, tuple(classes), ordered, tuple(sorted(passed, key=lambda item: item.path))
+        root,
+        layout,
+        tuple(classes),
+        ordered,
+        tuple(sorted(passed, key=lambda item: item.path)),
+        tuple(notes),
+        class_folders,
     )
 
 
-def _root_error(root: Path, error: OSError) -> InputError:
-    """Return the error of a root that cannot be listed."""
-    problem, fix = f"cannot be read: {error.strerror}", "give a folder you may read"
-    if isinstance(error, FileNotFoundError):
-        problem = "no such folder of photographs"
-        fix = "a folder that exists; resnetlab data check and data show take the name of a data set"
-    elif isinstance(error, NotADirectoryError):
-        problem, fix = "is a file, not a folder of photographs", "give the folder of the images"
-        if root.suffix == ".npz":
-            fix = " or ".join(
-                command_line(["resnetlab", "data", command, str(root)])
-                for command in ("check", "show")
-            )
-    return input_error(str(root), problem, fix)
-
-
-def walk(root: Path) -> tuple[list[ScannedFile], set[str]]:
-    """Return all files under `root` and all folders, by their paths below it. Raises InputError."""
-    entries: list[ScannedFile] = []
-    folders: set[str] = set()
-    pending = [""]
-    while pending:
-        folder = pending.pop()
-        try:
-            with os.scandir(root / folder) as entries_in_folder:
-                children = list(entries_in_folder)
-        except OSError as error:
-            if not folder:
-                raise _root_error(root, error) from error
-            entries.append(
-                ScannedFile(folder, f"cannot be read: {(error.strerror or str(error)).lower()}")
-            )
-            continue
-        for child in children:
-            path = f"{folder}/{child.name}" if folder else child.name
-            if is_folder(child):
-                folders.add(path)
-                pending.append(path)
-            else:
-                entries.append(ScannedFile(path, _entry_skip_reason(child)))
-        if folder.count("/") >= MAX_DEPTH or len(entries) > MAX_FILES:
-            raise input_error(
-                str(root),
-                f"deeper than {MAX_DEPTH} folders, or over {MAX_FILES:,} files",
-                LAYOUT_HINT,
-            )
-    return entries, folders
-
-
-def is_folder(child: os.DirEntry[str]) -> bool:
-    """Return True for a real folder: neither a link nor a junction of Windows."""
-    return child.is_dir(follow_symlinks=False) and not _is_junction(child)
-
-
-def _is_junction(child: os.DirEntry[str]) -> bool:
-    if os.name != "nt":
-        return False
-    tag = getattr(child.stat(follow_symlinks=False), "st_reparse_tag", 0)
-    return tag == getattr(stat, "IO_REPARSE_TAG_MOUNT_POINT", -1)
-
-
-def _entry_skip_reason(child: os.DirEntry[str]) -> str:
-    if child.is_symlink() or (child.is_dir(follow_symlinks=False) and _is_junction(child)):
-        return "a link"
-    try:
-        return (
-            "" if stat.S_ISREG(child.stat(follow_symlinks=False).st_mode) else "not a regular file"
-        )
-    except OSError as error:
-        return f"cannot be read: {(error.strerror or str(error)).lower()}"
-
-
-def _split_folders(root: Path, visible: list[str], folders: set[str]) -> dict[str, Split]:
-    """Return the folders that are splits, or none when the folders of `root` are classes."""
-    if not visible:
+def _split_folders(tree: _Tree, for_training: bool) -> dict[str, Split]:
+    """Return the folders that are splits, or none when the folders of the root are classes."""
+    root, visible = tree.root, tree.top
+    linked = {path for path in linked_folders(tree.entries) if "/" not in path}
+    if not visible and not linked:
         raise input_error(str(root), "no folders of images in it", LAYOUT_HINT)
-    named_splits = {name: SPLIT_ALIASES[name] for name in visible if name in SPLIT_ALIASES}
-    has_classes = {
-        name
-        for name in named_splits
-        if any(_parent(folder) == name and not _is_hidden(folder) for folder in folders)
-    }
-    if not has_classes and len(named_splits) < len(visible):
+    named = {name: split for name in visible if (split := split_of_word(name)) is not None}
+    has_classes = {name for name in named if tree.classes_in(name)}
+    if not has_classes and len(named) < len(visible):
         return {}  # folders of classes, one of which may be named train
-    if "train" not in has_classes:
-        raise input_error(
-            f"{root}/train", "no folders of classes in it (links are not followed)", LAYOUT_HINT
-        )
-    spellings = [name for name, split in named_splits.items() if split == "validation"]
-    if len(spellings) > 1:
-        raise input_error(
-            str(root), f"two validation splits: {', '.join(spellings)}", "keep one of them"
-        )
-    return named_splits
+    problems = []
+    for split in ("train", "validation", "test"):
+        spellings = [name for name, other in named.items() if other == split]
+        if len(spellings) > 1:
+            what = f"two {split} splits: {', '.join(spellings)}"
+            problems.append(Problem(str(root), what, "keep one of them"))
+    if problems:
+        raise InputError(*problems)
+    train = next((name for name, split in named.items() if split == "train"), "train")
+    if for_training and train not in has_classes and train not in linked:
+        raise input_error(f"{root}/{train}", "no folders of classes in it", LAYOUT_HINT)
+    if not for_training and not has_classes:
+        fix = "put each image into a folder of its class, or use resnetlab predict"
+        raise input_error(str(root), "no folders of classes in its splits", fix)
+    return named
+
+
+def _check_links(tree: _Tree, splits: dict[str, Split]) -> None:
+    """Raise InputError for each link in the place of a split or of a class."""
+    problems = []
+    for path in linked_folders(tree.entries):
+        parts = path.split("/")
+        is_split = len(parts) == 1 and (not splits or split_of_word(path) is not None)
+        is_class = len(parts) == 2 and parts[0] in splits
+        if (is_split or is_class) and not _is_hidden(path):
+            fix = f"put the folder itself there, remove the link, or {FOLLOW_HINT}"
+            what = "a link to a folder, which is not followed"
+            problems.append(Problem(f"{tree.root}/{path}", what, fix))
+    if problems:
+        raise InputError(*sorted(problems, key=lambda problem: problem.where))
+
+
+def _unlabeled_splits(tree: _Tree, splits: dict[str, Split]) -> set[str]:
+    """Return the validation and test folders whose images are in no folder of a class."""
+    trained = {
+        name_key(label)
+        for name, split in splits.items()
+        if split == "train"
+        for label in tree.classes_in(name)
+    }
+
+    def is_unlabeled(name: str) -> bool:
+        labels = tree.classes_in(name)
+        stands_for_none = len(labels) == 1 and name_key(labels[0]) in UNLABELED_NAMES
+        return not labels or (stands_for_none and name_key(labels[0]) not in trained)
+
+    return {name for name, split in splits.items() if split != "train" and is_unlabeled(name)}
 
 
 def _find_classes(
-    root: Path, folders: set[str], splits: dict[str, Split]
-) -> tuple[list[str], list[Problem]]:
-    """Return the class names, sorted, and a problem for each class that is not in train."""
+    tree: _Tree, splits: dict[str, Split], unlabeled: set[str], for_training: bool
+) -> tuple[dict[str, str], dict[str, str]]:
+    """Return the class of each folder of images, and the folder of each class.
+
+    Folders of two splits whose names are equal after normalization are one class, which is named
+    as in train. Raises InputError for names that look alike in one split, and for a class that is
+    not in train.
+    """
     if not splits:
-        return sorted(
-            folder for folder in folders if "/" not in folder and not _is_hidden(folder)
-        ), []
-    by_split = defaultdict(set)
-    for folder in folders:
-        if folder.count("/") == 1 and not _is_hidden(folder):
-            by_split[_parent(folder)].add(folder.split("/")[1])
-    fix = "add train images of it, or remove it"
-    untrained = [
-        (name, label) for name in splits for label in sorted(by_split[name] - by_split["train"])
-    ]
-    problems = [
-        Problem(f"{root}/{name}/{label}", "a class that is not in train", fix)
-        for name, label in untrained
-    ]
-    return sorted(by_split["train"]), problems
+        names = {name: normalize_name(name) for name in tree.top}
+        problems = lookalike_problems(names, str(tree.root))
+        if problems:
+            raise InputError(*problems)
+        return names, {label: name for name, label in names.items()}
+    order: list[Split] = ["train", "validation", "test"]
+    labels, class_folders, by_key = dict[str, str](), dict[str, str](), dict[str, str]()
+    problems = []
+    for name in sorted(splits, key=lambda name: order.index(splits[name])):
+        if name in unlabeled:
+            continue
+        inside = tree.classes_in(name)
+        problems += lookalike_problems(inside, f"{tree.root}/{name}" if name else str(tree.root))
+        for folder in inside:
+            known = by_key.get(name_key(folder))
+            if known is None and for_training and splits[name] != "train":
+                problems.append(_untrained_problem(tree.root, name, folder, class_folders))
+                continue
+            label = by_key.setdefault(name_key(folder), normalize_name(folder))
+            labels[f"{name}/{folder}"] = label
+            class_folders.setdefault(label, f"{name}/{folder}")
+    if problems:
+        raise InputError(*problems)
+    return labels, class_folders
+
+
+def _untrained_problem(root: Path, split: str, folder: str, trained: Iterable[str]) -> Problem:
+    difference = suggest_lookalike(folder, trained)
+    what = "a class that is not in train" + (f": {difference}" if difference else "")
+    fix = "give both the same name" if difference else "add train images of it, or remove it"
+    return Problem(f"{root}/{split}/{folder}", what, fix)
 
 
 def _assign_classes(
-    entries: list[ScannedFile], splits: dict[str, Split]
+    entries: list[ScannedFile], splits: dict[str, Split], labels: Mapping[str, str]
 ) -> tuple[list[LabeledFile], list[SkippedFile]]:
     files, passed = [], []
-    depth = 2 if splits else 1
     for entry in entries:
         parts = entry.path.split("/")
-        reason = _skip_reason(entry, parts, depth, splits)
+        reason = _skip_reason(entry, parts, splits, labels)
         if reason:
             passed.append(SkippedFile(entry.path, reason))
         else:
-            files.append(
-                LabeledFile(entry.path, parts[depth - 1], splits[parts[0]] if splits else None)
-            )
+            split = splits[parts[0]] if splits else None
+            files.append(LabeledFile(entry.path, labels[_parent(entry.path)], split))
     return files, passed
 
 
-def _skip_reason(entry: ScannedFile, parts: list[str], depth: int, splits: dict[str, Split]) -> str:
+def _skip_reason(
+    entry: ScannedFile, parts: list[str], splits: dict[str, Split], labels: Mapping[str, str]
+) -> str:
     """Return the reason why a file cannot be an image, or "" if it can."""
     if _is_hidden(entry.path):
         return "hidden"
@@ -264,34 +299,70 @@ def _skip_reason(entry: ScannedFile, parts: list[str], depth: int, splits: dict[
         return "system file"
     if splits and parts[0] not in splits:
         return "outside train, validation and test"
-    if len(parts) != depth + 1:
+    if _parent(entry.path) not in labels:
         return "not directly in a class's folder"
-    if parts[-1].lower().endswith(IMAGE_SUFFIXES + UNSUPPORTED_SUFFIXES):
-        return ""
-    return "not an image by its name"
+    return "" if has_image_suffix(parts[-1]) else "not an image by its name"
 
 
-def _check_classes(root: Path, classes: list[str]) -> None:
-    by_folded_name = defaultdict(list)
-    for name in classes:
-        by_folded_name[name.casefold()].append(name)
+def has_image_suffix(path: str) -> bool:
+    """Return True if the name of a file says that it is an image, of any format."""
+    return path.lower().endswith(IMAGE_SUFFIXES + UNSUPPORTED_SUFFIXES)
+
+
+def _layout_notes(
+    tree: _Tree,
+    splits: dict[str, Split],
+    unlabeled: set[str],
+    labels: Mapping[str, str],
+) -> list[str]:
+    """Return notes on what the layout does not use, and on names that were understood."""
+    notes = []
+    images = Counter(
+        entry.path.split("/")[0]
+        for entry in tree.entries
+        if not _is_hidden(entry.path) and not entry.skip_reason and has_image_suffix(entry.path)
+    )
+    for name in sorted(unlabeled):
+        if images[name]:
+            notes.append(
+                f"{tree.root}/{name} has {images[name]:,} images in no folder of a class: nothing "
+                f"is computed from them; resnetlab predict MODEL {tree.root}/{name} labels them"
+            )
+    beside = [name for name in tree.top if splits and name not in splits and images[name]]
+    if beside:
+        names = ", ".join(beside[:5]) + (", ..." if beside[5:] else "")
+        count = sum(images[name] for name in beside)
+        notes.append(f"not used, because no split has such a name: {names} ({count:,} images)")
+    other_words = [name for name in splits if name.lower() == "dev"]
+    notes += [f"{name} is used as the {splits[name]} split" for name in other_words]
+    renamed = [(folder, label) for folder, label in labels.items() if _leaf(folder) != label]
+    if renamed:
+        folder, label = renamed[0]
+        more = f", and {len(renamed) - 1:,} more" if renamed[1:] else ""
+        notes.append(f'{folder} is class "{label}": {name_note(_leaf(folder), label)}{more}')
+    return notes
+
+
+def name_note(folder: str, label: str) -> str:
+    """Return in which respect the name of a folder and of its class are the same."""
+    if folder.strip() == label:
+        return "spaces around names do not count"
+    same_case = normalize_name(folder) == label
+    return "names are compared in Unicode NFC" if same_case else "case does not count"
+
+
+def _check_classes(root: Path, classes: list[str], folders: set[str], for_training: bool) -> None:
     problems = [
-        Problem(
-            str(root),
-            f"classes whose names differ in case only: {', '.join(names)}",
-            "rename or merge them",
-        )
-        for names in by_folded_name.values()
-        if len(names) > 1
-    ]
-    problems += [
         Problem(f"{root}/{name}", "a class name that is not UTF-8", "rename the folder")
         for name in classes
         if not _is_text(name)
     ]
-    if len(classes) < 2:
+    if len(classes) < (2 if for_training else 1):
         class_names = ", ".join(classes) or "none"
-        problems.append(Problem(str(root), "fewer than two classes", LAYOUT_HINT, got=class_names))
+        fix = LAYOUT_HINT
+        if classes and any(split_of_word(_leaf(path)) for path in folders if path.count("/") == 1):
+            fix = f"give the folder in it: {root}/{classes[0]}"
+        problems.append(Problem(str(root), "fewer than two classes", fix, got=class_names))
     if problems:
         raise InputError(*problems)
 
@@ -305,11 +376,15 @@ def _is_text(name: str) -> bool:
 
 
 def _is_hidden(path: str) -> bool:
-    return any(part.startswith(".") for part in path.split("/"))
+    return any(part.startswith(".") or part.lower() == SYSTEM_FOLDER for part in path.split("/"))
 
 
 def _parent(path: str) -> str:
     return path.rpartition("/")[0]
+
+
+def _leaf(path: str) -> str:
+    return path.rpartition("/")[2]
 
 
 def _child_name(path: str, folder: str) -> str:

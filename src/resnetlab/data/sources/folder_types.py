@@ -6,16 +6,30 @@ from dataclasses import dataclass
 
 from resnetlab.data.config import Split
 
-SPLIT_ALIASES: dict[str, Split] = {
-    "train": "train",
-    "validation": "validation",
-    "valid": "validation",
-    "val": "validation",
-    "test": "test",
+_SPLIT_WORDS: dict[Split, tuple[str, ...]] = {
+    "train": ("train", "training", "trains"),
+    "validation": ("validation", "valid", "val", "validate", "dev", "validations", "vals"),
+    "test": ("test", "testing", "tests"),
 }
 
+SPLIT_ALIASES: dict[str, Split] = {
+    word: split for split, words in _SPLIT_WORDS.items() for word in words
+}
+"""Words for the splits, in lower case. Their case and spaces around them do not matter."""
+
+LAYOUT_HINT = (
+    "lay it out as FOLDER/train/CLASS/*.jpg and FOLDER/test/CLASS/*.jpg, or as FOLDER/CLASS/*.jpg, "
+    "or with a table FOLDER/labels.csv of path,label"
+)
+
+FOLLOW_HINT = "--follow-links anywhere (for a study: --set data.follow_links=anywhere)"
 
 LABELS_FILE = "labels.csv"
+
+
+def split_of_word(word: str) -> Split | None:
+    """Return the split that a word names, such as `Training` or `val`, or None."""
+    return SPLIT_ALIASES.get(word.strip().lower())
 
 
 @dataclass(frozen=True)
@@ -24,6 +38,7 @@ class ScannedFile:
 
     path: str
     skip_reason: str = ""
+    links_to_folder: bool = False
 
 
 @dataclass(frozen=True)

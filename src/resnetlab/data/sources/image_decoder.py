@@ -7,7 +7,9 @@ Modes are handled as follows:
 - transparency (a channel, a palette's or a color key) is composited on white;
 - 16-bit gray is scaled, round(x 255 / 65535), never clipped; 16-bit color loses its low byte
   (Pillow reads it so);
-- EXIF orientation is applied; an animation gives its first frame.
+- pixels of 32 bits or of floating point are refused, because their white is unknown;
+- EXIF orientation is applied; an animation, a TIFF of several pages or a JPEG with more pictures
+  (MPO) gives its first frame.
 
 `PIL.ImageFile.LOAD_TRUNCATED_IMAGES` is never set, so that a truncated image is refused.
 """
@@ -29,7 +31,7 @@ from PIL import Image
 DECODER_VERSION = 1
 """Version of the decoder. Increase it by hand when the same file gives other pixels."""
 
-FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF")
+FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF")
 MAX_PIXELS = 100_000_000
 MAX_FILE_BYTES = 500_000_000
 MIN_SIDE = 4
@@ -60,8 +62,6 @@ _OTHER_FORMATS = {
     b"%PDF": "a PDF",
     b"%!PS": "PostScript",
     b"\xc5\xd0\xd3\xc6": "PostScript",
-    b"II*\0": "a TIFF",
-    b"MM\0*": "a TIFF",
     b"<svg": "an SVG",
     b"<?xm": "an XML or SVG text",
     b"PK\3\4": "an archive",
@@ -84,8 +84,15 @@ def suppress_pillow_warnings() -> Iterator[None]:
         yield
 
 
-def read_bytes(path: str | Path) -> bytes:
-    """Return the bytes of a regular file; links are not followed. Raises BadImageError."""
+def read_bytes(path: str | Path, *, follow_links: bool = False) -> bytes:
+    """Return the bytes of a regular file. A link is refused, unless `follow_links` is set.
+
+    Raises BadImageError.
+    """
+    if follow_links:
+        path = os.path.realpath(path)
+    elif os.path.islink(path):  # noqa: PTH114
+        raise BadImageError("a link, which is not followed")
     try:
         if not _NO_FOLLOW and not stat.S_ISREG(os.lstat(path).st_mode):
             raise BadImageError("not a regular file")
@@ -121,7 +128,7 @@ def decode(raw: bytes, draft_factor: int = 1) -> Image.Image:
             image.draft(None, (image.width // draft_factor, image.height // draft_factor))
         image.load()
         return orient_and_convert(image)
-    except MemoryError:
+    except (MemoryError, BadImageError):
         raise
     except Exception as error:  # Pillow's decoders raise many kinds of errors for a damaged file
         if "truncated" in str(error).lower():
@@ -132,7 +139,9 @@ def decode(raw: bytes, draft_factor: int = 1) -> Image.Image:
 def upright_size(raw: bytes) -> tuple[int, int]:
     """Return width and height in pixels of the image that `decode` returns, from its header."""
     image = _open(raw)
-    return (image.height, image.width) if _orientation(image) >= 5 else image.size
+    # Pillow gives the upright size of a TIFF.
+    is_turned = image.format != "TIFF" and _orientation(image) >= 5
+    return (image.height, image.width) if is_turned else image.size
 
 
 def orient_and_convert(image: Image.Image) -> Image.Image:
@@ -187,8 +196,12 @@ def _orientation(image: Image.Image) -> int:
 
 
 def _to_gray_or_rgb(image: Image.Image) -> Image.Image:
+    if image.mode == "F":
+        raise BadImageError("float pixels, whose white is unknown: save it with 8 or 16 bits")
     if image.mode.startswith("I"):  # Pillow's own conversion clips at 255
-        levels = np.asarray(image).astype(np.int64).clip(0, 65535)
+        levels = np.asarray(image).astype(np.int64)
+        if levels.min() < 0 or levels.max() > 65535:
+            raise BadImageError("32-bit pixels, whose white is unknown: save it with 8 or 16 bits")
         return Image.fromarray(((levels + 128) // 257).astype(np.uint8))
     gray = image.mode in _GRAY_MODES
     if image.has_transparency_data:

@@ -1,62 +1,139 @@
-"""Reader of a folder's `labels.csv` with the columns path, label and optionally split.
+"""Reader of a folder's `labels.csv`: columns of paths, of classes, and optionally of splits.
 
-Reports its mistakes.
+The separator, the encoding and the names of the columns are recognized, and a note names the
+columns that are not used. Reports its mistakes.
 """
 
 from __future__ import annotations
 
 import csv
 import io
+import os
+import unicodedata
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
+from resnetlab.data.class_names import lookalike_problems, normalize_name
+from resnetlab.data.config import DEFAULT_READING, FolderReading
 from resnetlab.data.sources.folder_types import (
     LABELS_FILE,
     SPLIT_ALIASES,
     LabeledFile,
     ScannedFile,
     SkippedFile,
+    split_of_word,
 )
-from resnetlab.errors import InputError, Problem, input_error, suggest
+from resnetlab.errors import (
+    MAX_LISTED_PROBLEMS,
+    InputError,
+    Problem,
+    input_error,
+    more_problems,
+    suggest,
+)
 
 MAX_BYTES = 500_000_000
-MAX_LISTED_PROBLEMS = 20
-"""Maximum number of reported mistakes.
+SEPARATORS = ",;\t|"
+COLUMN_NAMES = {
+    "path": ("path", "filepath", "image_path", "file", "filename", "image", "img"),
+    "label": ("label", "class", "class_name", "category", "target"),
+    "split": ("split", "subset", "set", "partition"),
+}
+"""Names by which the columns are recognized, without case, spaces, hyphens and underscores."""
 
-A wrong column is wrong in every row, so the first ones are enough.
-"""
+INDEX_COLUMNS = ("", "index", "unnamed0")
+"""Names of a column of row numbers, as pandas writes it."""
+
+HEADER_FIX = "write a header line path,label or path,label,split and a row for each image, in UTF-8"
+COLUMN_FIX = "name the columns path and label, or give --path-column NAME --label-column NAME"
+
+
+@dataclass(frozen=True)
+class _Table:
+    """Table of labels: the positions of its columns, and its rows with their lines."""
+
+    columns: tuple[str, ...]
+    path: int
+    label: int
+    split: int | None
+    rows: Iterator[tuple[int, list[str]]]
+
+    @property
+    def unused(self) -> list[str]:
+        """Names of the columns that are not used, apart from row numbers."""
+        used = {self.path, self.label, self.split}
+        return [
+            name
+            for index, name in enumerate(self.columns)
+            if index not in used and _simplify(name) not in INDEX_COLUMNS
+        ]
+
+
+class _FileFinder:
+    """Lookup of the files that the walk listed: no `..`, no file outside the folder."""
+
+    def __init__(self, root: Path, entries: Sequence[ScannedFile]) -> None:
+        self._prefixes = [f"{path}/" for path in {str(root), os.path.realpath(root)}]
+        self._by_path = {entry.path: entry for entry in entries}
+        self._entries = entries
+        self._by_form: dict[str, ScannedFile] = {}
+        self._by_name: dict[str, list[ScannedFile]] = {}
+        self.completed: list[tuple[str, str]] = []
+        """Names without folder or suffix, and the paths that they stand for."""
+
+    def find(self, text: str) -> ScannedFile | None:
+        """Return the file that the cell of a table names, or None."""
+        entry = self._by_path.get(text)
+        return entry if entry is not None else self._find_other_form(text)
+
+    def _find_other_form(self, text: str) -> ScannedFile | None:
+        if not self._by_form:
+            for entry in self._entries:
+                self._by_form[_path_form(entry.path)] = entry
+                if any(part.startswith(".") for part in entry.path.split("/")):
+                    continue
+                name = _path_form(entry.path.rpartition("/")[2])
+                for form in {name, name.rpartition(".")[0] or name}:
+                    self._by_name.setdefault(form, []).append(entry)
+        path = _path_form(text)
+        for prefix in self._prefixes:
+            path = path.removeprefix(_path_form(prefix))
+        if path in self._by_form or "/" in path:
+            return self._by_form.get(path)
+        candidates = self._by_name.get(path, [])
+        if len(candidates) != 1:
+            return None
+        self.completed.append((text, candidates[0].path))
+        return candidates[0]
 
 
 def read_labels(
-    root: Path, entries: list[ScannedFile]
-) -> tuple[list[LabeledFile], list[SkippedFile]]:
-    """Return the files that `labels.csv` names, and the other files with a reason.
+    root: Path, entries: Sequence[ScannedFile], reading: FolderReading = DEFAULT_READING
+) -> tuple[list[LabeledFile], list[SkippedFile], list[str]]:
+    """Return the files that `labels.csv` names, the other files with a reason, and notes.
 
     Raises InputError with its mistakes.
     """
     where = f"{root}/{LABELS_FILE}"
-    rows = _read_rows(root / LABELS_FILE)
-    entry_at = {entry.path: entry for entry in entries}
+    table = _read_table(root / LABELS_FILE, reading)
+    finder = _FileFinder(root, entries)
     files: dict[str, LabeledFile] = {}
     problems: list[Problem] = []
-    for line, row in rows:
-        file, problem = _parse_row(row, entry_at, files)
-        if problem is not None:
-            message, fix = problem
-            problems.append(Problem(f"{where}:{line}", message, fix))
-        elif file is not None:
-            files[file.path] = file
-    if len(problems) > MAX_LISTED_PROBLEMS:
-        problems[MAX_LISTED_PROBLEMS:] = [
-            Problem(
-                where, f"{len(problems) - MAX_LISTED_PROBLEMS} more mistakes", "correct these first"
-            )
-        ]
+    unlisted = 0
+    for line, row in table.rows:
+        result = _parse_row(row, table, finder, files)
+        if isinstance(result, LabeledFile):
+            files[result.path] = result
+        elif len(problems) < MAX_LISTED_PROBLEMS:
+            problems.append(_row_problem(f"{where}:{line}", *result))
+        else:
+            unlisted += 1
+    problems += more_problems(where, range(unlisted))
     if len({file.split is None for file in files.values()}) > 1:
-        problems.append(
-            Problem(
-                where, "some rows have a split and some have none", "fill the column or remove it"
-            )
-        )
+        what = "some rows have a split and some have none"
+        problems.append(Problem(where, what, "fill the column or remove it"))
+    problems += lookalike_problems(sorted({file.label for file in files.values()}), where)
     if problems or not files:
         raise InputError(
             *problems or [Problem(where, "no rows", "give a row path,label for each image")]
@@ -71,61 +148,151 @@ def read_labels(
         for entry in entries
         if entry.path not in files and entry.path != LABELS_FILE
     ]
-    return list(files.values()), passed
+    labeled = [
+        LabeledFile(file.path, normalize_name(file.label), file.split) for file in files.values()
+    ]
+    return labeled, passed, _notes(table, finder)
 
 
-def _read_rows(path: Path) -> list[tuple[int, dict[str, str]]]:
-    """Return each row with the number of its last line."""
-    fix = "write a header line path,label or path,label,split and a row for each image, in UTF-8"
+def _notes(table: _Table, finder: _FileFinder) -> list[str]:
+    notes = []
+    if table.unused:
+        notes.append(f"columns of {LABELS_FILE} that are not used: {', '.join(table.unused[:10])}")
+    if finder.completed:
+        text, path = finder.completed[0]
+        more = len(finder.completed) - 1
+        notes.append(f'"{text}" is {path}' + (f", and {more:,} more such names" if more else ""))
+    return notes
+
+
+def _read_table(path: Path, reading: FolderReading) -> _Table:
+    """Read the table and find its columns. Raises InputError."""
+    text = _read_text(path)
+    first = next((line for line in text.splitlines()[:20] if line.strip()), "")
+    # The separator is the one that gives the header the most columns.
+    separator = max(SEPARATORS, key=lambda mark: len(next(csv.reader([first], delimiter=mark), [])))
+    lines = csv.reader(
+        io.StringIO(text, newline=""), delimiter=separator, skipinitialspace=True, strict=True
+    )
+    where = f"{path}:1"
+    header = next(_rows(lines, path), (1, []))[1]
+    columns = tuple(name.strip() for name in header)
+    repeated = sorted({name for name in columns if name and columns.count(name) > 1})
+    if repeated:
+        what = f"two columns with the same name: {', '.join(repeated)}"
+        raise input_error(where, what, "give each column its own name")
+    wanted = {"path": reading.path_column, "label": reading.label_column, "split": ""}
+    places = {kind: _find_column(columns, kind, name, where) for kind, name in wanted.items()}
+    if places["path"] is None or places["label"] is None:
+        fix = COLUMN_FIX
+        if any((path.parent / cell).is_file() for cell in columns if _is_name(cell)):
+            fix = "write path,label above it as the first line"
+        what = "other columns" if columns else "no header line"
+        allowed = "path,label[,split]"
+        raise input_error(where, what, fix, got=",".join(columns), allowed=allowed)
+    return _Table(columns, places["path"], places["label"], places["split"], _rows(lines, path))
+
+
+def _read_text(path: Path) -> str:
     try:
         if path.stat().st_size > MAX_BYTES:
-            raise input_error(str(path), f"larger than {MAX_BYTES // 10**6} MB", fix)
-        reader = csv.DictReader(
-            io.StringIO(path.read_bytes().decode("utf-8-sig"), newline=""), strict=True
-        )
-        columns = list(reader.fieldnames or [])
-        if sorted(columns) not in (["label", "path"], ["label", "path", "split"]):
-            raise input_error(
-                f"{path}:1",
-                "other columns",
-                fix,
-                got=",".join(columns),
-                allowed="path,label[,split]",
-            )
-        return [(reader.line_num, row) for row in reader]
+            raise input_error(str(path), f"larger than {MAX_BYTES // 10**6} MB", HEADER_FIX)
+        raw = path.read_bytes()
+        is_utf16 = raw.startswith((b"\xff\xfe", b"\xfe\xff"))
+        return raw.decode("utf-16" if is_utf16 else "utf-8-sig")
     except UnicodeDecodeError as error:
-        raise input_error(str(path), "not text in UTF-8", fix) from error
-    except (csv.Error, OSError) as error:
-        raise input_error(str(path), f"not a CSV table: {error}", fix) from error
+        raise input_error(str(path), "not text in UTF-8", HEADER_FIX) from error
+    except OSError as error:
+        raise input_error(str(path), f"cannot be read: {error.strerror}", HEADER_FIX) from error
+
+
+def _rows(lines: Iterator[list[str]], path: Path) -> Iterator[tuple[int, list[str]]]:
+    """Yield each row that is not empty, with the number of its last line."""
+    try:
+        for row in lines:
+            if row:
+                yield lines.line_num, row  # type: ignore[attr-defined]
+    except csv.Error as error:
+        raise input_error(str(path), f"not a CSV table: {error}", HEADER_FIX) from error
+
+
+def _find_column(columns: Sequence[str], kind: str, name: str, where: str) -> int | None:
+    """Return the position of a column: the one that the user names, or else the only one with a
+    known name, where `path`, `label` and `split` themselves have priority.
+    """
+    if name:
+        if name in columns:
+            return columns.index(name)
+        fix = suggest(name, columns) or COLUMN_FIX
+        allowed = ", ".join(columns)
+        raise input_error(
+            where, f"no column of this name for the {kind}", fix, got=name, allowed=allowed
+        )
+    simple = [_simplify(column) for column in columns]
+    if kind in simple:
+        return simple.index(kind)
+    known = [
+        index for index, column in enumerate(simple) if column in map(_simplify, COLUMN_NAMES[kind])
+    ]
+    if len(known) > 1:
+        names = ", ".join(columns[index] for index in known)
+        fix = f"--{kind}-column {columns[known[0]]}" if kind != "split" else "keep one of them"
+        raise input_error(where, f"two columns that may be the {kind}: {names}", fix)
+    return known[0] if known else None
 
 
 def _parse_row(
-    row: dict[str, str], entry_at: dict[str, ScannedFile], used: dict[str, LabeledFile]
-) -> tuple[LabeledFile | None, tuple[str, str] | None]:
-    """Return the file of a row, or a problem and its fix."""
-    if None in row or None in row.values():
-        return None, ("more or fewer values than columns", "quote a value that contains a comma")
-    path, label, split = row["path"].removeprefix("./"), row["label"], row.get("split", "")
-    entry = entry_at.get(
-        path
-    )  # only files that the walk listed: no `..`, no absolute path, no link
+    row: list[str], table: _Table, finder: _FileFinder, used: dict[str, LabeledFile]
+) -> LabeledFile | tuple[str, str]:
+    """Return the file of a row, or the kind of its mistake and the text that is wrong."""
+    if len(row) != len(table.columns):
+        return "length", ""
+    path, label = row[table.path].strip(), row[table.label].strip()
+    word = row[table.split].strip() if table.split is not None else ""
+    entry = finder.find(path)
     if entry is None:
-        return None, (
-            f'no file "{path}" in the folder',
-            "write paths below the folder, or remove the row",
-        )
+        return "absent", path
     if entry.skip_reason:
-        return None, (
-            f'"{path}" is {entry.skip_reason}',
-            "put the file itself there, or remove the row",
-        )
-    if path in used:
-        return None, (f'"{path}" a second time', "keep one row for each file")
+        return "skipped", f'"{path}" is {entry.skip_reason}'
+    if entry.path in used:
+        return "repeated", path
     if not label:
-        return None, (f'"{path}" has no label', "give it one, or remove the row")
-    if split and split not in SPLIT_ALIASES:
-        return None, (
-            f'split "{split}" is none of train, validation, test',
-            suggest(split, SPLIT_ALIASES) or "train",
-        )
-    return LabeledFile(path, label, SPLIT_ALIASES[split] if split else None), None
+        return "unlabeled", path
+    split = split_of_word(word)
+    if word and split is None:
+        return "split", word
+    return LabeledFile(entry.path, label, split)
+
+
+def _row_problem(where: str, kind: str, text: str) -> Problem:
+    match kind:
+        case "length":
+            what, fix = "more or fewer values than columns", "quote a value that contains a comma"
+        case "absent":
+            what, fix = (
+                f'no file "{text}" in the folder',
+                "write paths below the folder, or remove the row",
+            )
+        case "skipped":
+            what, fix = text, "put the file itself there, or remove the row"
+        case "repeated":
+            what, fix = f'"{text}" a second time', "keep one row for each file"
+        case "unlabeled":
+            what, fix = f'"{text}" has no label', "give it one, or remove the row"
+        case _:
+            what = f'split "{text}" is none of train, validation, test'
+            fix = suggest(text, SPLIT_ALIASES) or "train"
+    return Problem(where, what, fix)
+
+
+def _path_form(path: str) -> str:
+    """Return the form in which paths of a table and of the system are compared."""
+    return unicodedata.normalize("NFC", path.replace("\\", "/")).removeprefix("./")
+
+
+def _is_name(cell: str) -> bool:
+    return bool(cell) and "\0" not in cell and not cell.startswith(("/", ".."))
+
+
+def _simplify(name: str) -> str:
+    return "".join(char for char in name.casefold() if char.isalnum())

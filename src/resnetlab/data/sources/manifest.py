@@ -13,6 +13,7 @@ import io
 import json
 import math
 import re
+import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -22,6 +23,7 @@ import numpy as np
 
 from resnetlab import files
 from resnetlab.data import stratify
+from resnetlab.data.class_names import name_key
 from resnetlab.data.config import Split
 from resnetlab.errors import InputError, Problem, input_error
 from resnetlab.messages import format_count
@@ -162,9 +164,9 @@ def apply_manifest(rows: Sequence[ManifestRow], root: Path, path: Path) -> tuple
         ) from None
     if not lines or tuple(lines[0]) != COLUMNS or any(len(line) != len(COLUMNS) for line in lines):
         raise input_error(str(path), "not a manifest", fix, allowed=",".join(COLUMNS))
-    listed = {line[0]: (line[1], line[3]) for line in lines[1:]}
-    splits = {line[0]: line[2] for line in lines[1:]}
-    present = {row.path: (row.label, row.sha256) for row in rows}
+    listed = {_path_key(line[0]): (name_key(line[1]), line[3]) for line in lines[1:]}
+    splits = {_path_key(line[0]): line[2] for line in lines[1:]}
+    present = {_path_key(row.path): (name_key(row.label), row.sha256) for row in rows}
     mismatches = {
         f"lists what {root} does not have:": listed.keys() - present.keys(),
         "does not list": present.keys() - listed.keys(),
@@ -188,7 +190,11 @@ def apply_manifest(rows: Sequence[ManifestRow], root: Path, path: Path) -> tuple
     problems += [Problem(str(path), f"no {split} images", fix) for split in sorted(missing)]
     if problems:
         raise InputError(*problems)
-    return tuple(replace(row, split=splits[row.path]) for row in rows)  # type: ignore[arg-type]
+    return tuple(replace(row, split=splits[_path_key(row.path)]) for row in rows)  # type: ignore[arg-type]
+
+
+def _path_key(path: str) -> str:
+    return unicodedata.normalize("NFC", path)
 
 
 def _draw_missing_splits(

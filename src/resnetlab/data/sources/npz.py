@@ -21,6 +21,7 @@ import numpy as np
 from numpy.lib import format as npy
 from numpy.typing import NDArray
 
+from resnetlab.data.class_names import lookalike_problems
 from resnetlab.data.config import Source
 from resnetlab.data.sources import content_hash
 from resnetlab.errors import InputError, Problem, input_error, suggest
@@ -294,6 +295,11 @@ def _checked_classes(
         check.add(
             "classes", "an empty name, or the same name twice", "give each class a name of its own"
         )
+    elif names is not None:
+        check.problems += [
+            replace(problem, field="classes")
+            for problem in lookalike_problems(classes, check.where)
+        ]
     for split, part in labels.items():
         wrong = np.flatnonzero((part < 0) | (part >= bound))
         if len(wrong):

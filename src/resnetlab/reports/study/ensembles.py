@@ -18,7 +18,7 @@ from resnetlab.reports.format import (
     join_words,
 )
 from resnetlab.reports.study.references import citation_link
-from resnetlab.stats.intervals import Interval, mean, t_interval
+from resnetlab.stats.intervals import POINTS_RANGE, Interval, mean, t_interval, within_range
 from resnetlab.studies.bibliography import format_citation
 from resnetlab.studies.study import Ensemble
 
@@ -122,7 +122,11 @@ def _gain(ensemble_rows: Sequence[EnsembleRow]) -> tuple[float, Interval | None,
     """Return the gain over the members in points, its interval, and the interval's meaning."""
     gains = [joint.gain for joint in ensemble_rows]
     if len(ensemble_rows) > 1:
-        return mean(gains), t_interval(gains), "other seeds, these test images"
+        return (
+            mean(gains),
+            within_range(t_interval(gains), POINTS_RANGE),
+            "other seeds, these test images",
+        )
     return (
         gains[0],
         Interval(ensemble_rows[0].gain_low, ensemble_rows[0].gain_high),

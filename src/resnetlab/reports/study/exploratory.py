@@ -16,7 +16,7 @@ from resnetlab.reports.format import (
     format_signed,
     join_words,
 )
-from resnetlab.stats.contrasts import Effect, welch
+from resnetlab.stats.contrasts import Effect, accuracy_difference
 from resnetlab.stats.intervals import Summary
 from resnetlab.studies.claims import condition_labels
 
@@ -51,7 +51,9 @@ def table(analysis: StudyAnalysis) -> Table | None:
         ]
     from scipy.stats import false_discovery_control
 
-    effects = [welch(comparable[a].trained_pct, comparable[b].trained_pct) for a, b in pairs]
+    effects = [
+        accuracy_difference(comparable[a].trained_pct, comparable[b].trained_pct) for a, b in pairs
+    ]
     tested = [effect for effect in effects if not effect.deterministic]
     p_values = [min(1.0, 2 * min(effect.p_above(0), effect.p_below(0))) for effect in tested]
     adjusted = iter(false_discovery_control(p_values).tolist())

@@ -25,7 +25,7 @@ from resnetlab.reports.format import (
     format_pct,
     format_signed,
 )
-from resnetlab.stats.contrasts import Effect, welch
+from resnetlab.stats.contrasts import Effect, accuracy_difference, welch
 from resnetlab.stats.intervals import mean
 from resnetlab.stats.verdict import Verdict
 from resnetlab.studies.study import Rung
@@ -50,7 +50,7 @@ def _effect(analysis: StudyAnalysis, rung: Rung) -> Effect | None:
     if not rung.parent or not analysis.counts.complete:
         return None
     arms = [analysis.summaries[label].trained_pct for label in (rung.condition, rung.parent)]
-    return welch(*arms) if min(map(len, arms)) >= 2 else None
+    return accuracy_difference(*arms) if min(map(len, arms)) >= 2 else None
 
 
 def _train_pct(analysis: StudyAnalysis, label: str) -> float | None:

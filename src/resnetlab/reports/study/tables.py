@@ -103,18 +103,21 @@ def _condition_row(label: str, summary: Summary, runs: Sequence[RunRow]) -> tupl
         rate,
         Cell(format_pct(summary.mean_pct, digits)),
         Cell(DASH if summary.sd_pct is None else format_number(summary.sd_pct, 2)),
-        Cell(format_interval(summary.interval_pct, digits), _cut_text(summary.interval_pct)),
+        Cell(
+            format_interval(summary.interval_pct, digits),
+            _cut_text(summary.interval_pct, ACCURACY_RANGE_PCT, "%"),
+        ),
         everything,
         time,
     )
 
 
-def _cut_text(interval: Interval | None) -> str:
+def _cut_text(interval: Interval | None, possible: Interval, unit: str) -> str:
     """Say where an interval was cut; empty if it was not."""
     if interval is None or interval.low == interval.high:
         return ""
-    ends = sorted({*interval} & {*ACCURACY_RANGE_PCT})
-    return f"cut at {join_words([f'{end:g}' for end in ends])} %" if ends else ""
+    ends = sorted({*interval} & {*possible})
+    return f"cut at {join_words([f'{end:g}' for end in ends])} {unit}" if ends else ""
 
 
 def outcomes(analysis: StudyAnalysis) -> Table:
@@ -231,12 +234,15 @@ def _effect_cells(verdict: Verdict, digits: int, unit: str) -> list[Cell]:
         return [Cell(DASH), Cell(DASH), Cell(DASH), *p_values]
     interval = None if effect.deterministic else effect.interval(verdict.confidence)
     nu = DASH if effect.df is None else format_number(effect.df)
-    look = f"{100 * verdict.confidence:g} %, look {verdict.look}"
-    if verdict.confidence == SINGLE_LOOK_CONFIDENCE:
-        look = ""
+    remarks = [
+        ""
+        if verdict.confidence == SINGLE_LOOK_CONFIDENCE
+        else f"{100 * verdict.confidence:g} %, look {verdict.look}",
+        _cut_text(interval, effect.value_range, "points"),
+    ]
     return [
         Cell(format_signed(effect.estimate, digits) + unit),
-        Cell(format_interval(interval, digits), look),
+        Cell(format_interval(interval, digits), "; ".join(filter(None, remarks))),
         Cell(nu),
         *p_values,
     ]

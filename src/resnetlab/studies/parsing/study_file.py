@@ -463,7 +463,14 @@ def finetune_conflicts(model: ModelConfig, data: DataConfig, where: str) -> tupl
         fix = "timm/NAME, torchvision/NAME, or a TOML file that names weights"
         message = "has no pre-trained weights, which a fine-tuning recipe needs"
         problems.append(Problem(where, message, fix, field="model", got=model.slug))
-    allowed_data = DataConfig(source=data.source, skip_bad=data.skip_bad, split=data.split)
+    allowed_data = DataConfig(
+        source=data.source,
+        skip_bad=data.skip_bad,
+        split=data.split,
+        follow_links=data.follow_links,
+        path_column=data.path_column,
+        label_column=data.label_column,
+    )
     message = "not available with a fine-tuning recipe"
     for name, value in vars(data).items():
         if value != getattr(allowed_data, name):

@@ -1,0 +1,113 @@
+"""Names of classes: comparison after Unicode normalization, and names that only look alike.
+
+A name is compared in NFC, without spaces around it and without case, wherever names from two places
+meet: folders of splits, tables of labels, arrays, models. Imports nothing of resnetlab but errors.
+"""
+
+from __future__ import annotations
+
+import unicodedata
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+
+from resnetlab.errors import Problem
+
+# Cyrillic and Greek letters with the shape of a Latin letter (Unicode TS 39, confusables), after
+# case folding.
+_LOOKALIKES = str.maketrans("асеіјорѕухһԁԛԝαοριυκντχ", "aceijopsyxhdqwaopiukvtx")
+
+MAX_SHOWN_POINTS = 6
+"""Number of code points of each name that a message shows."""
+
+
+def normalize_name(name: str) -> str:
+    """Return `name` in NFC, without spaces around it. A name of spaces alone stays."""
+    return unicodedata.normalize("NFC", name.strip() or name)
+
+
+def name_key(name: str) -> str:
+    """Return the form in which names from two places are compared: NFC, trimmed, without case."""
+    return unicodedata.normalize("NFC", normalize_name(name).casefold())
+
+
+def lookalike_key(name: str) -> str:
+    """Return a form that is equal for names that a reader takes for one.
+
+    It is NFKC without case, without invisible characters, with single spaces and with Latin letters
+    for Cyrillic and Greek ones of the same shape. A name of one character is its own form, since
+    a data set of letters has such classes.
+    """
+    if len(normalize_name(name)) == 1:
+        return normalize_name(name)
+    text = unicodedata.normalize("NFKC", name).casefold().translate(_LOOKALIKES)
+    visible = "".join(char for char in text if unicodedata.category(char) != "Cf")
+    return unicodedata.normalize("NFKC", " ".join(visible.split()))
+
+
+def name_difference(first: str, second: str) -> str:
+    """Describe where two names differ: `"Cat" has U+0043 where "cat" has U+0063`."""
+    start, shorter = 0, min(len(first), len(second))
+    while start < shorter and first[start] == second[start]:
+        start += 1
+    end = 0
+    while end < shorter - start and first[-1 - end] == second[-1 - end]:
+        end += 1
+    left, right = (
+        f'"{name}" has {_code_points(name[start : len(name) - end])}' for name in (first, second)
+    )
+    return f"{left} where {right}"
+
+
+def lookalike_problems(names: Iterable[str], where: str) -> list[Problem]:
+    """Return a problem for each group of names in one set that look alike but differ."""
+    groups: dict[str, list[str]] = defaultdict(list)
+    for name in names:
+        groups[lookalike_key(name)].append(name)
+    return [
+        Problem(
+            where,
+            f"classes whose names look alike: {name_difference(group[0], group[1])}"
+            + (f", and {len(group) - 2:,} more" if group[2:] else ""),
+            "rename or merge them",
+        )
+        for group in groups.values()
+        if len(group) > 1
+    ]
+
+
+def match_names(names: Iterable[str], known: Sequence[str]) -> dict[str, str]:
+    """Map each of `names` to the known name that it equals, or else to the only one that it equals
+    after normalization. Names without a match are absent.
+    """
+    exact = set(known)
+    by_key: dict[str, list[str]] = defaultdict(list)
+    for name in known:
+        by_key[name_key(name)].append(name)
+    result = {}
+    for name in dict.fromkeys(names):
+        candidates = [name] if name in exact else by_key.get(name_key(name), [])
+        if len(candidates) == 1:
+            result[name] = candidates[0]
+    return result
+
+
+def class_order(classes: Sequence[str], wanted: Sequence[str]) -> list[int] | None:
+    """Return the index in `classes` of each of `wanted`; None unless both are the same classes."""
+    matches = match_names(wanted, classes)
+    if len(classes) != len(wanted) or len(set(matches.values())) != len(wanted):
+        return None
+    return [classes.index(matches[name]) for name in wanted]
+
+
+def suggest_lookalike(name: str, known: Iterable[str]) -> str:
+    """Return the difference between `name` and a known name that looks like it, or ""."""
+    key = lookalike_key(name)
+    match = next((other for other in known if lookalike_key(other) == key), None)
+    return name_difference(name, match) if match is not None else ""
+
+
+def _code_points(text: str) -> str:
+    if not text:
+        return "nothing"
+    points = " ".join(f"U+{ord(char):04X}" for char in text[:MAX_SHOWN_POINTS])
+    return points + (" ..." if len(text) > MAX_SHOWN_POINTS else "")

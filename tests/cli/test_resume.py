@@ -1,0 +1,90 @@
+"""Resuming a run whose data moved, and a run that is finished; the printed commands work."""
+
+from __future__ import annotations
+
+import itertools
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+from helpers.pictures import class_tree
+from resnetlab import api
+from resnetlab.cli.main import main
+from resnetlab.errors import InputError
+
+
+def command(words: list[str], monkeypatch: pytest.MonkeyPatch) -> int:
+    """Run a command in this process and return its exit code."""
+    monkeypatch.setattr("sys.argv", ["resnetlab", *words])
+    try:
+        main()
+    except SystemExit as leaving:
+        return int(leaving.code or 0)
+    return 0
+
+
+@pytest.fixture
+def stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The folder of a run that was stopped at its first step, on photographs in `photos`."""
+    place = tmp_path / "a"
+    class_tree(place / "photos", size=(8, 8))
+    monkeypatch.chdir(place)
+    asked = itertools.count()
+    with pytest.raises(api.UnfinishedError):
+        api.train(
+            "cifar-resnet8",
+            "photos",
+            "adam",
+            settings=["recipe.epochs=1", "recipe.batch_size=2", "numerics.threads=1"],
+            should_stop=lambda: next(asked) > 2,
+        )
+    (run,) = (place / "runs").iterdir()
+    return run
+
+
+def test_a_run_goes_on_where_its_data_are_now_if_they_are_the_same(
+    stopped: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    monkeypatch.chdir(tmp_path)  # `photos` lies in the folder of runs/, not here
+    job, _ = api.resume_job(stopped)
+    assert job.file.data.source == str(tmp_path / "a" / "photos")
+    (tmp_path / "a" / "photos").rename(tmp_path / "pictures")
+    monkeypatch.chdir(tmp_path / "a")
+    run = stopped.relative_to(tmp_path / "a")
+    assert command(["resume", str(run)], monkeypatch) == 2
+    (line,) = capsys.readouterr().err.strip().splitlines()
+    assert "its data are not in their place (got photos)" in line
+    (words,) = re.findall(r"resnetlab (resume .* PATH)", line)
+    words = shlex.split(words.replace("PATH", "../pictures"))
+    assert command(words, monkeypatch) == 0
+    assert "Run: " in capsys.readouterr().out
+    assert (stopped / "result.json").exists()
+
+
+def test_other_data_are_refused(stopped: Path, tmp_path: Path) -> None:
+    class_tree(tmp_path / "other", size=(8, 10))
+    with pytest.raises(api.UnfinishedError, match="the data differ from the run's"):
+        api.resume(stopped, data=str(tmp_path / "other"))
+
+
+def test_more_epochs_for_a_finished_run_are_another_run_by_a_command_that_is_printed(
+    stopped: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    assert command(["resume", str(stopped)], monkeypatch) == 0
+    capsys.readouterr()
+    assert command(["resume", str(stopped)], monkeypatch) == 0
+    said = capsys.readouterr().err
+    assert "The run is finished. For another run with more epochs, from the start: " in said
+    (words,) = re.findall(r"resnetlab (resume .*)", said)
+    assert shlex.split(words)[-2:] == ["--epochs", "2"]
+    assert command(shlex.split(words), monkeypatch) == 0
+    said = capsys.readouterr()
+    assert "is another run, from the start: " in said.err
+    first, second = sorted(stopped.parent.iterdir(), key=lambda run: run != stopped)
+    assert first == stopped
+    assert api.resume_job(second)[0].file.run.recipe.epochs == 2
+    assert f"Run: {second}" in said.out
+    with pytest.raises(InputError, match="the run is finished, so it has no checkpoint"):
+        api.resume_job(stopped, from_step=0)

@@ -1,0 +1,144 @@
+"""Names of classes from two places are compared after normalization; look-alikes are refused."""
+
+from __future__ import annotations
+
+import unicodedata
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from helpers.pictures import lines_of, opened, split_tree, tree
+from resnetlab.data.class_names import (
+    class_order,
+    lookalike_key,
+    match_names,
+    name_difference,
+    name_key,
+    normalize_name,
+)
+from resnetlab.data.sources import open_source
+from resnetlab.data.sources.manifest import apply_manifest
+from resnetlab.deploy.inputs import LabeledImages
+from resnetlab.deploy.request import match_classes, match_label
+from resnetlab.errors import InputError
+
+NFC, NFD = "caf\u00e9", "cafe\u0301"
+
+
+def refused(root: Path) -> list[str]:
+    with pytest.raises(InputError) as caught:
+        opened(root, image_size=8)
+    return lines_of(caught.value)
+
+
+def test_names_are_equal_after_nfc_trimming_and_case_folding_and_not_more() -> None:
+    assert name_key(NFD) == name_key(f" {NFC.upper()} ") == NFC
+    assert name_key("Stra\u00dfe") == name_key("STRASSE")
+    assert name_key("cat 2") != name_key("cat2")
+    assert normalize_name(" Caf\u0065\u0301 ") == "Caf\u00e9"
+
+
+@pytest.mark.parametrize(
+    "other", ["Cat", "c\u0430t", "ca\u200bt", "\uff43at", "cat ", "cat\u00a0", "\u0441at"]
+)
+def test_names_that_a_reader_takes_for_one_look_alike(other: str) -> None:
+    assert lookalike_key(other) == lookalike_key("cat") != lookalike_key("cut")
+
+
+def test_letters_are_classes_of_their_own() -> None:
+    assert len({lookalike_key(letter) for letter in "aA\u0430\u03b1"}) == 4
+
+
+def test_the_difference_of_two_names_is_told_by_code_points() -> None:
+    assert name_difference("Cat", "cat") == '"Cat" has U+0043 where "cat" has U+0063'
+    assert name_difference("cat", "cat ") == '"cat" has nothing where "cat " has U+0020'
+    assert name_difference(NFC, NFD) == f'"{NFC}" has U+00E9 where "{NFD}" has U+0065 U+0301'
+
+
+def test_a_match_is_exact_or_the_only_one() -> None:
+    assert match_names(["a", "CAT", "emu"], ["a", "A", "cat"]) == {"a": "a", "CAT": "cat"}
+    assert match_names(["Dog"], ["dog", "DOG"]) == {}
+    assert class_order(["dog", "cat"], ["Cat", "Dog"]) == [1, 0]
+    assert class_order(["dog", "cat"], ["cat", "emu"]) is None
+    assert class_order(["dog", "cat"], ["cat", "CAT"]) is None
+
+
+def test_folders_of_two_splits_with_one_name_in_two_forms_are_one_class(tmp_path: Path) -> None:
+    root = tree(
+        tmp_path / "pets",
+        {f"train/{NFC}": 3, "train/Dog": 3, f"test/{NFD}": 2, "test/dog": 2},
+    )
+    if len(list((root / "test").iterdir())) != 2:
+        pytest.skip("the file system normalizes names")
+    source = opened(root, image_size=8)
+    assert source.classes == ("Dog", NFC)
+    assert sorted(source.test.labels.tolist()) == [0, 0, 1, 1]
+    (note,) = source.notes
+    assert note.startswith(f'test/{NFD} is class "{NFC}": names are compared in Unicode NFC')
+    assert note.endswith(", and 1 more")
+
+
+def test_look_alikes_in_one_split_are_refused_with_their_code_points(tmp_path: Path) -> None:
+    root = tree(split_tree(tmp_path / "pets"), {"train/c\u0430t": 2})
+    (line,) = refused(root)
+    assert 'look alike: "cat" has U+0061 where "c\u0430t" has U+0430. Fix: rename' in line
+    flat = tree(tmp_path / "flat", {NFC: 3, "dog": 3})
+    (flat / NFD).mkdir()
+    (line,) = refused(flat)
+    assert "U+0065 U+0301" in line
+    assert "U+00E9" in line
+
+
+def test_a_class_of_test_that_only_looks_like_one_of_train_is_refused(tmp_path: Path) -> None:
+    root = tree(
+        tmp_path / "pets", {"train/cat": 2, "train/dog": 2, "test/c\u0430t": 1, "test/dog": 1}
+    )
+    (line,) = refused(root)
+    assert "a class that is not in train" in line
+    assert "U+0430" in line
+    assert line.endswith("Fix: give both the same name")
+
+
+def test_a_table_finds_files_and_classes_in_another_form_of_unicode(tmp_path: Path) -> None:
+    root = tree(tmp_path / "pets", {NFD: 8, "b": 8})
+    rows = [f"{NFC}/{n:03}.png, {NFD}" for n in range(8)] + [f"b/{n:03}.png,dog" for n in range(8)]
+    (root / "labels.csv").write_text("path,label\n" + "\n".join(rows), encoding="utf-8")
+    assert opened(root, image_size=8).classes == (NFC, "dog")
+    rows[0] = f"{NFC}/000.png,{NFC}"
+    (root / "labels.csv").write_text("path,label\n" + "\n".join(rows), encoding="utf-8")
+    (line,) = refused(root)
+    assert line.startswith(f"{root}/labels.csv: classes whose names look alike: ")
+
+
+def test_look_alikes_in_arrays_are_refused_and_letters_are_not(tmp_path: Path) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (8, 6, 6), np.uint8)
+    arrays = {"x_train": pixels, "x_test": pixels}
+    arrays |= {"y_train": np.arange(8) % 2, "y_test": np.arange(8) % 2}
+    np.savez(tmp_path / "two.npz", **arrays, classes=np.array(["cat", "Cat"]))
+    with pytest.raises(InputError, match=r"two\.npz: classes: .*U\+0063 where .*U\+0043"):
+        open_source(str(tmp_path / "two.npz"), cache=tmp_path)
+    np.savez(tmp_path / "letters.npz", **arrays, classes=np.array(["a", "A"]))
+    assert open_source(str(tmp_path / "letters.npz"), cache=tmp_path).classes == ("a", "A")
+
+
+def test_a_model_takes_the_classes_of_a_folder_in_another_form() -> None:
+    data = LabeledImages("new", "test", (NFD, "DOG"), (), (NFD, "DOG", "DOG"))
+    assert match_classes(["dog", NFC], data) == {NFD: 1, "DOG": 0}
+    assert match_label("Dog", ["dog", "cat"]) == "dog"
+    unlike = LabeledImages("new", "test", ("c\u0430t",), (), ("c\u0430t",))
+    with pytest.raises(InputError, match=r"U\+0430 where .* has U\+0061"):
+        match_classes(["dog", "cat"], unlike)
+
+
+def test_a_manifest_fits_files_in_another_form(tmp_path: Path) -> None:
+    from resnetlab.data.sources.manifest import ManifestRow, write_manifest
+
+    def rows(name: str, split: str | None) -> list[ManifestRow]:
+        return [ManifestRow(f"{name}/{n}.png", name, split, str(n), (8, 8)) for n in range(2)]
+
+    written = [*rows(NFC, "train")[:1], *rows(NFC, "test")[1:]]
+    write_manifest(tmp_path / "split.csv", written)
+    found = apply_manifest(rows(NFD, None), tmp_path, tmp_path / "split.csv")
+    assert [row.split for row in found] == ["train", "test"]
+    assert unicodedata.is_normalized("NFD", found[0].path)
