@@ -17,5 +17,5 @@ def silent(*_: object) -> None:
 
 def format_count(count: float, noun: str) -> str:
     """Format a count with its noun: `1 run`, `1,200 runs`, `2.5 epochs`, `3 classes`."""
-    ending = "" if count == 1 else "es" if noun.endswith(("s", "ch")) else "s"
+    ending = "" if count == 1 else "es" if noun.endswith(("s", "batch")) else "s"
     return f"{count:,.10g} {noun}{ending}"

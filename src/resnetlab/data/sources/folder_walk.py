@@ -11,6 +11,7 @@ from pathlib import Path
 from resnetlab.data.config import FollowLinks
 from resnetlab.data.sources.folder_types import FOLLOW_HINT, LAYOUT_HINT, ScannedFile
 from resnetlab.errors import InputError, Problem, input_error
+from resnetlab.shell import command_line
 
 MAX_DEPTH = 32
 MAX_FILES = 20_000_000
@@ -51,9 +52,7 @@ def walk(root: Path, follow_links: FollowLinks = "no") -> tuple[list[ScannedFile
                 children = list(entries_in_folder)
         except OSError as error:
             if not folder.path:
-                raise input_error(
-                    str(root), f"cannot be read: {error.strerror}", "give a folder you may read"
-                ) from error
+                raise _root_error(root, error) from error
             entries.append(ScannedFile(folder.path, _unreadable(error)))
             continue
         for child in children:
@@ -85,6 +84,22 @@ def walk(root: Path, follow_links: FollowLinks = "no") -> tuple[list[ScannedFile
     if problems:
         raise InputError(*sorted(problems, key=lambda problem: problem.where))
     return entries, folders
+
+
+def _root_error(root: Path, error: OSError) -> InputError:
+    """Return the error of a root that cannot be listed."""
+    problem, fix = f"cannot be read: {error.strerror}", "give a folder you may read"
+    if isinstance(error, FileNotFoundError):
+        problem = "no such folder of photographs"
+        fix = "a folder that exists; resnetlab data check and data show take the name of a data set"
+    elif isinstance(error, NotADirectoryError):
+        problem, fix = "is a file, not a folder of photographs", "give the folder of the images"
+        if root.suffix == ".npz":
+            fix = " or ".join(
+                command_line(["resnetlab", "data", command, str(root)])
+                for command in ("check", "show")
+            )
+    return input_error(str(root), problem, fix)
 
 
 def is_folder(child: os.DirEntry[str]) -> bool:

@@ -321,7 +321,7 @@ def _first_loss_facts(analysis: StudyAnalysis) -> list[Fact]:
         classes = len(analysis.data(label).classes)
         losses.setdefault(classes, []).extend(first_losses(analysis, label))
     return [
-        Fact("First loss", format_first_loss(values, classes))
+        Fact("First loss", format_first_loss(values, classes).removeprefix("first loss "))
         for classes, values in losses.items()
         if values
     ]
