@@ -55,7 +55,7 @@ pins: $(READY) ## Write constraints.txt from the installed packages
 	$(BIN)/uv pip freeze --python $(BIN)/python --exclude-editable | grep -viE '^(uv|resnetlab)==' >> constraints.txt
 
 results: $(READY) ## Build the committed reports again from their stored values
-	$(BIN)/python -c 'from pathlib import Path; from resnetlab.reports import fixres, write; [write.rebuild(p.parent) for p in Path("results").glob("*/report.json")]; [fixres.rebuild(p.parent) for p in Path("results").glob("*/fixres.json")]'
+	$(BIN)/python -c 'from pathlib import Path; from resnetlab.reports import fixres; from resnetlab.reports.write import rebuild; [rebuild(p.parent) for p in Path("results").glob("*/report.json")]; [fixres.rebuild(p.parent) for p in Path("results").glob("*/fixres.json")]'
 
 bench: $(READY) ## Compare training steps with stock loops (twenty minutes on a quiet machine)
 	$(BIN)/python benchmarks/steps.py

@@ -217,7 +217,9 @@ class LoadedStudy:
             encode(verdict) | {"explanation": item.note}
             for verdict, item in zip(report.claim_verdicts, report.verdicts, strict=True)
         )
-        first_loss = tuple(fact.text for fact in report.facts if fact.term == "First loss")
+        first_loss = tuple(
+            f"first loss {fact.text}" for fact in report.facts if fact.term == "First loss"
+        )
         return StudyOutcome(record, report.answer, page, claims, first_loss)
 
     def latex(self, plan: Plan, output: str | Path = ".", language: Language = "en") -> Path:
