@@ -190,7 +190,6 @@ def test_no_command_runs_code_of_a_file_without_consent(
         return
     assert code == 2
     refusal = {
-        "import-weights": "no weights of this family are known",
         "study status": "its plan needs the code strangers:Net",
     }.get(" ".join(command.split()[: 1 + command.startswith("study")]), "without your consent")
     assert refusal in err

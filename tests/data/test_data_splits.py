@@ -148,7 +148,7 @@ def test_without_a_share_there_is_no_validation_split() -> None:
 
 
 def test_a_sources_own_validation_split_goes_before_a_share() -> None:
-    source = source_of([5, 5], own_validation=True)
+    source = source_of([5, 5], with_validation=True)
     made = split_dataset(source, DataConfig(source="numbers", validation=0.4))
     assert made.validation is source.validation
     assert len(made.train) == 10
