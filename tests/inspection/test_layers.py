@@ -26,7 +26,7 @@ from resnetlab.models.nets.shortcuts import ZeroPadShortcut
 from resnetlab.models.parse import parse_model
 from resnetlab.models.registry import registered_models
 from resnetlab.recipes.train import Recipe
-from resnetlab.studies.parsing.study_file import load_recipe
+from resnetlab.studies.parsing.conditions import load_recipe
 
 Call = Callable[..., tuple[int, str, str]]
 
