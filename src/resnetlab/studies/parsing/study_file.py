@@ -124,7 +124,9 @@ def parse_study(
     if overrides.data is not None or overrides.settings:
         study_data = {"data": raw.get("data") or {"source": overrides.data}}
         conditions = _with_file_protocols(conditions, raw | study_data, where)
-    problems += _diagnostics_problems(file.diagnostics, conditions, where) if file is not None else ()
+    problems += (
+        _diagnostics_problems(file.diagnostics, conditions, where) if file is not None else ()
+    )
     if problems or file is None:
         raise InputError(*{(p.field, p.message, p.got): p for p in problems}.values())
     return Study(
