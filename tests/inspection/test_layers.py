@@ -286,7 +286,7 @@ def _paths(spec: Any, row: str, side: int) -> ReceptiveField:
     return paths
 
 
-def test_networks_of_others_are_read_alike_and_what_cannot_be_known_is_not_guessed() -> None:
+def test_networks_of_others_are_read_alike_and_what_cannot_be_known_stays_empty() -> None:
     model = nn.Sequential(
         nn.Conv2d(1, 4, (3, 5), (1, 2), (1, 2)),
         nn.ReLU(),

@@ -98,7 +98,7 @@ def load_named_study(
 def check_built_without_code(loaded: LoadedStudy, source: str) -> None:
     """Raise InputError for a study with code of its own, whose plan needs that code."""
     for condition in loaded.study.conditions:
-        if getattr(condition.model, "has_own_code", False):
+        if getattr(condition.model, "needs_consent", False):
             message = f"was not started here, and its plan needs the code {condition.model.slug}"
             fix = command_line(["resnetlab", "study", "plan", source, "--trust-code"])
             raise input_error(source, message, fix)

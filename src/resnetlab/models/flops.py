@@ -59,7 +59,7 @@ def with_code(spec: ModelConfig, channels: int, num_classes: int) -> ModelConfig
 
     Only a network of the user's own code has them. It is built on the meta device.
     """
-    if not (isinstance(spec, ExternalConfig) and spec.has_own_code):
+    if not (isinstance(spec, ExternalConfig) and spec.needs_consent):
         return spec
     import torch
 
