@@ -163,11 +163,8 @@ class FinetuneSession:
                     )
                 self._record_start()
                 step = self._record_stage(fitted, on_progress, total)
-                if (
-                    self.selected is None
-                    or accuracy_estimate(predictions).selection_key
-                    > accuracy_estimate(self.selected[0]).selection_key
-                ):
+                key = accuracy_estimate(predictions).selection_key
+                if not self.selected or key > accuracy_estimate(self.selected[0]).selection_key:
                     self.selected = predictions, step
                     best = {
                         name: tensor.detach().clone()
