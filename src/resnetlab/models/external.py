@@ -53,9 +53,8 @@ def build_external(spec: ExternalConfig, channels: int, num_classes: int) -> nn.
         model = build(*arguments, **kwargs)
     except ResnetlabError:
         raise
-    except (
-        Exception
-    ) as error:  # another package may raise anything; its first line is enough for the user
+    except Exception as error:
+        # Another package may raise anything; its first line is enough for the user.
         problem = f"cannot be built: {first_line(error)}"
         raise input_error(
             spec.slug, problem, "a name that the package knows, and kwargs that it takes"

@@ -106,9 +106,8 @@ class RunDirectory:
                 f"is another run: {differing}",
                 "remove the folder, or use another --output",
             )
-        if (
-            existing.diagnostics != file.diagnostics
-        ):  # the requested measurements may change between sessions
+        # The requested measurements may change between sessions.
+        if existing.diagnostics != file.diagnostics:
             write_json(path, encode(replace(existing, diagnostics=file.diagnostics)))
 
     def file(self) -> RunFile:

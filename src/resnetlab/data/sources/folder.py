@@ -85,10 +85,8 @@ def open_folder(
         str(cache.resolve()),
         reading,
     )
-    cache_path, fingerprint = (
-        folder_cache.folder_cache_path(root, _image_cache_dir(), "images", *options),
-        folder_cache.fingerprint_folder(root, reading.follow_links),
-    )
+    cache_path = folder_cache.folder_cache_path(root, _image_cache_dir(), "images", *options)
+    fingerprint = folder_cache.fingerprint_folder(root, reading.follow_links)
     images = folder_cache.load(cache_path, fingerprint)
     if images is None:
         scan = scan_folder(
@@ -124,13 +122,11 @@ def _to_cached_folder(scan: FolderScan) -> CachedFolder:
 def _to_source(root: Path, images: CachedFolder) -> Source:
     def part(split: Split) -> LabeledImages:
         indices = np.flatnonzero(images.splits == SPLITS.index(split))
-        if len(indices) and indices[-1] - indices[0] + 1 == len(
-            indices
-        ):  # a contiguous range stays memory-mapped
-            return LabeledImages(
-                images.pixels[indices[0] : indices[-1] + 1], images.labels[indices]
-            )
-        return LabeledImages(images.pixels[indices], images.labels[indices])
+        selection: slice | NDArray[np.intp] = indices
+        if len(indices) and indices[-1] - indices[0] + 1 == len(indices):
+            # A contiguous range stays memory-mapped.
+            selection = slice(indices[0], indices[-1] + 1)
+        return LabeledImages(images.pixels[selection], images.labels[indices])
 
     validation = part("validation") if (images.splits == SPLITS.index("validation")).any() else None
     name = root.resolve().name
@@ -162,9 +158,8 @@ def _check_outside(cache: Path, root: Path) -> None:
         _image_cache_dir(): f"give {CACHE_VARIABLE} a folder outside it, or name that folder",
     }
     for path, fix in fixes.items():
-        if path.resolve().is_relative_to(
-            root.resolve()
-        ):  # the next scan would list and hash what is written there
+        # The next scan would list and hash what is written there.
+        if path.resolve().is_relative_to(root.resolve()):
             raise input_error(str(root), f"{path} is inside the folder of images", fix)
 
 

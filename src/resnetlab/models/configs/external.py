@@ -168,10 +168,8 @@ def with_weights_hash(model: T) -> T:
         try:
             path = Path(model.weights).expanduser()
             return dataclasses.replace(model, sha256=sha256(path)) if path.is_file() else model
-        except (
-            OSError,
-            RuntimeError,
-        ):  # unreadable or impossible paths are reported when the weights are read
+        except (OSError, RuntimeError):
+            # Unreadable or impossible paths are reported when the weights are read.
             return model
     return model
 
