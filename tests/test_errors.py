@@ -12,6 +12,7 @@ from resnetlab.errors import (
     ResnetlabError,
     ResourceError,
     escape_controls,
+    first_line,
     input_error,
     suggest,
 )
@@ -86,3 +87,9 @@ def test_the_nearest_known_name_is_suggested_whatever_its_case() -> None:
 
 def test_a_long_value_is_shown_in_part() -> None:
     assert len(str(input_error("a.toml", "odd", "x", got=list(range(10_000))))) < 400
+
+
+def test_the_first_line_of_an_error_without_a_message_is_its_class() -> None:
+    assert first_line(AssertionError()) == "AssertionError"
+    assert first_line(RuntimeError("\nno memory\nat layer 3")) == "no memory"
+    assert first_line(RuntimeError("x" * 500), limit=20) == "x" * 20

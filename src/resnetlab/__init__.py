@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from resnetlab.recipes.train import SGD, Adam, AdamW, Recipe, RMSprop
     from resnetlab.runs.records import Evaluation, Result, RunRecord, Scores
     from resnetlab.studies.claims import Claim
-    from resnetlab.studies.parsing.study_file import load_recipe
+    from resnetlab.studies.parsing.conditions import load_recipe
     from resnetlab.studies.study import Condition, Study
 
 # Names are looked up on first use: `import resnetlab` alone takes no seconds for torch.
@@ -55,7 +55,7 @@ _NAMES_BY_MODULE = {
     "models.factory": ("model_factory",),
     "runs.records": ("Evaluation", "Result", "RunRecord", "Scores"),
     "studies.claims": ("Claim",),
-    "studies.parsing.study_file": ("load_recipe",),
+    "studies.parsing.conditions": ("load_recipe",),
     "studies.study": ("Condition", "Study"),
     "recipes.numerics": ("Numerics", "Placement"),
     "recipes.train": ("SGD", "Adam", "AdamW", "RMSprop", "Recipe"),

@@ -57,7 +57,9 @@ def changed_files(folder: Path, skipped: Iterable[str] = ()) -> Iterator[tuple[P
 
 def check_files(folder: Path, skipped: Iterable[str] = ()) -> None:
     """Raise InputError that names every file of `folder` that differs from its checksum."""
-    problems = [Problem(str(path), what, RESTORE) for path, what in changed_files(folder, skipped)]
+    problems = [
+        Problem(str(path), message, RESTORE) for path, message in changed_files(folder, skipped)
+    ]
     if problems:
         raise InputError(*problems)
 

@@ -102,6 +102,12 @@ def shorten(text: str, limit: int = MAX_PART_LENGTH) -> str:
     return f"{text[: limit - tail - 3]}...{text[-tail:]}"
 
 
+def first_line(error: BaseException, limit: int = 160) -> str:
+    """Return the first line of an error's message, or the name of its class if it has none."""
+    lines = str(error).strip().splitlines()
+    return (lines[0] if lines else type(error).__name__)[:limit]
+
+
 def suggest(name: str, known_names: Iterable[str]) -> str:
     """Return `did you mean "lr"?` for the most similar known name; empty if none is similar."""
     by_lower = {word.lower(): word for word in sorted(known_names)}

@@ -39,9 +39,8 @@ class _Placeholder(types.ModuleType):
         is_package = name == "__path__" and "disable" in vars(
             self
         )  # an import of a submodule of the real package
-        if (
-            name.startswith("__") and not is_package
-        ):  # tools read the other dunder attributes of every loaded module
+        # Tools read the other dunder attributes of every loaded module.
+        if name.startswith("__") and not is_package:
             raise AttributeError(name)
         return getattr(_import_real(self.__name__), name)
 

@@ -81,13 +81,13 @@ def check_consent(source: str, kwargs: Mapping[str, Any]) -> None:
     call = _call(source, kwargs)
     where = _consent.origins.get(call, "")
     if not is_allowed(source, kwargs):
-        what = f"names code that is not run without your consent: {format_call(source, kwargs)}"
+        message = f"names code that is not run without your consent: {format_call(source, kwargs)}"
         module = source.partition(":")[0]
         fix = (
             f"read the module {module}; if you trust it, add --trust-code (in Python, "
             "trust_code=True)"
         )
-        raise input_error(where or source, what, fix)
+        raise input_error(where or source, message, fix)
     if where and call not in _consent.announced and not source.startswith(TRUSTED_PREFIX):
         _consent.notify(f"custom code: {format_call(source, kwargs)}, named by {where}")
     _consent.announced.add(call)

@@ -31,14 +31,14 @@ def stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     place = tmp_path / "a"
     class_tree(place / "photos", size=(8, 8))
     monkeypatch.chdir(place)
-    asked = itertools.count()
+    calls = itertools.count()
     with pytest.raises(UnfinishedError):
         api.train(
             "cifar-resnet8",
             "photos",
             "adam",
             settings=["recipe.epochs=1", "recipe.batch_size=2", "numerics.threads=1"],
-            should_stop=lambda: next(asked) > 2,
+            should_stop=lambda: next(calls) > 2,
         )
     (run,) = (place / "runs").iterdir()
     return run
@@ -75,16 +75,16 @@ def test_more_epochs_for_a_finished_run_are_another_run_by_a_command_that_is_pri
     assert command(["resume", str(stopped)], monkeypatch) == 0
     capsys.readouterr()
     assert command(["resume", str(stopped)], monkeypatch) == 0
-    said = capsys.readouterr().err
-    assert "The run is finished. For another run with more epochs, from the start: " in said
-    (words,) = re.findall(r"resnetlab (resume .*)", said)
+    output = capsys.readouterr().err
+    assert "The run is finished. For another run with more epochs, from the start: " in output
+    (words,) = re.findall(r"resnetlab (resume .*)", output)
     assert shlex.split(words)[-2:] == ["--epochs", "2"]
     assert command(shlex.split(words), monkeypatch) == 0
-    said = capsys.readouterr()
-    assert "is another run, from the start: " in said.err
+    output = capsys.readouterr()
+    assert "is another run, from the start: " in output.err
     first, second = sorted(stopped.parent.iterdir(), key=lambda run: run != stopped)
     assert first == stopped
     assert api.resume_job(second)[0].file.run.recipe.epochs == 2
-    assert f"Run: {second}" in said.out
+    assert f"Run: {second}" in output.out
     with pytest.raises(InputError, match="the run is finished, so it has no checkpoint"):
         api.resume_job(stopped, from_step=0)

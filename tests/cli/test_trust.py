@@ -93,8 +93,8 @@ def files(workspace: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> I
     (unfinished / "weights.safetensors").unlink()
     text = (workspace / "small.toml").read_text()
     study = root / "small.toml"
-    own = 'model = { name = "strangers:Net" }'
-    text = text.replace("model = { depth = 8, widths = [4, 4, 8] }", own)
+    model_line = 'model = { name = "strangers:Net" }'
+    text = text.replace("model = { depth = 8, widths = [4, 4, 8] }", model_line)
     text = text.replace('model.shortcut = ["none", "A"]', "model.kwargs.width = [4, 6]")
     text = text.replace('model.shortcut = "A"', "model.kwargs.width = 6")
     study.write_text(text.replace('model.shortcut = "none"', "model.kwargs.width = 4"))

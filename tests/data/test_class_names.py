@@ -50,7 +50,7 @@ def test_letters_are_classes_of_their_own() -> None:
     assert len({lookalike_key(letter) for letter in "aA\u0430\u03b1"}) == 4
 
 
-def test_the_difference_of_two_names_is_told_by_code_points() -> None:
+def test_the_difference_of_two_names_is_described_by_code_points() -> None:
     assert name_difference("Cat", "cat") == '"Cat" has U+0043 where "cat" has U+0063'
     assert name_difference("cat", "cat ") == '"cat" has nothing where "cat " has U+0020'
     assert name_difference(NFC, NFD) == f'"{NFC}" has U+00E9 where "{NFD}" has U+0065 U+0301'

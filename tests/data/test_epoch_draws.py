@@ -134,7 +134,7 @@ def test_operations_are_drawn_alike_and_each_with_its_direction() -> None:
     assert drawn.op.shape == drawn.op_flip.shape == (28_000, 2)
 
 
-def test_what_is_not_requested_for_is_not_drawn() -> None:
+def test_what_is_not_requested_is_not_drawn() -> None:
     drawn = plan()
     assert (
         drawn.op.numel(),

@@ -167,8 +167,8 @@ def test_of_a_folder_that_changed_only_the_new_files_are_opened_for_their_hash(
 def decoded_hashes(root: Path, tmp_path: Path) -> list[str]:
     paths = sorted(str(path.relative_to(root)) for path in root.rglob("*.png"))
     return [
-        held.sha256
-        for held in folder_cache.read_headers(
+        header.sha256
+        for header in folder_cache.read_headers(
             root, paths, 2, tmp_path / "person" / "images"
         ).headers
     ]

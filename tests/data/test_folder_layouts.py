@@ -137,7 +137,7 @@ def test_the_words_for_splits_are_understood_in_any_case(
 
 
 @pytest.mark.parametrize(
-    ("words", "what"),
+    ("words", "message"),
     [
         (("train", "val", "dev"), "two validation splits: dev, val"),
         (("train", "Test", "testing"), "two test splits: Test, testing"),
@@ -145,11 +145,11 @@ def test_the_words_for_splits_are_understood_in_any_case(
     ],
 )
 def test_two_folders_for_one_split_are_a_mistake(
-    tmp_path: Path, words: tuple[str, ...], what: str
+    tmp_path: Path, words: tuple[str, ...], message: str
 ) -> None:
     counts = {f"{word}/{label}": 1 for word in words for label in ("cat", "dog")}
     root = tree(tmp_path / "pets", counts)
-    assert refused(root) == [f"{root}: {what}. Fix: keep one of them"]
+    assert refused(root) == [f"{root}: {message}. Fix: keep one of them"]
 
 
 def test_classes_that_are_called_like_splits_stay_classes(tmp_path: Path) -> None:
@@ -163,7 +163,7 @@ def test_a_folder_beside_the_splits_is_named(tmp_path: Path) -> None:
     assert "not used, because no split has such a name: holdout (3 images)" in notes
 
 
-def test_a_test_folder_without_classes_is_kept_out_and_told(tmp_path: Path) -> None:
+def test_a_test_folder_without_classes_is_kept_out_with_a_note(tmp_path: Path) -> None:
     root = tree(tmp_path / "pets", {"train/cat": 14, "train/dog": 14, "test": 9})
     source = opened(root, image_size=8)
     assert (len(source.train), len(source.test)) == (24, 4)
@@ -176,7 +176,7 @@ def test_a_test_folder_without_classes_is_kept_out_and_told(tmp_path: Path) -> N
     assert any("/test has 9 images in no" in note for note in opened(root, image_size=8).notes)
 
 
-def test_a_folder_within_a_folder_and_leftovers_of_an_archive_are_told(tmp_path: Path) -> None:
+def test_a_folder_within_a_folder_and_leftovers_of_an_archive_are_reported(tmp_path: Path) -> None:
     root = split_tree(tmp_path / "pets" / "pets").parent
     (line,) = refused(root)
     assert line.endswith(f"Fix: give the folder in it: {root}/pets")
@@ -190,7 +190,7 @@ def test_a_folder_within_a_folder_and_leftovers_of_an_archive_are_told(tmp_path:
 # --------------------------------------------------------------------------------------------------
 
 
-def test_the_same_pixels_under_two_classes_are_listed_and_told_before_training(
+def test_the_same_pixels_under_two_classes_are_listed_and_reported_before_training(
     tmp_path: Path,
 ) -> None:
     root = split_tree(tmp_path / "pets")

@@ -264,8 +264,8 @@ def test_names_that_differ_in_case_only_are_all_used_and_reported(tmp_path: Path
     twins = "train/cat/000.PNG, train/cat/000.png"
     assert source.notes == (f"files whose names differ in case only are all used: {twins}",)
     tree(root, {"train/Cat": 1})
-    what = 'classes whose names look alike: "Cat" has U+0043 where "cat" has U+0063'
-    assert refused(root) == [f"{root}/train: {what}. Fix: rename or merge them"]
+    message = 'classes whose names look alike: "Cat" has U+0043 where "cat" has U+0063'
+    assert refused(root) == [f"{root}/train: {message}. Fix: rename or merge them"]
 
 
 # What is bad

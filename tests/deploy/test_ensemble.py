@@ -10,7 +10,7 @@ import pytest
 from scipy.stats import binomtest
 
 from helpers.small import CLASSES, write_model
-from resnetlab.cli import deploy as commands
+from resnetlab.cli import evaluate as commands
 from resnetlab.deploy.ensemble import evaluate_ensemble
 from resnetlab.deploy.ensemble_stats import ensemble_result
 from resnetlab.deploy.inputs import open_labeled_images

@@ -63,14 +63,14 @@ def test_no_command_scores_outputs_that_are_not_finite(
     with torch.no_grad():
         model.module.get_parameter("head.weight").fill_(3e38)
     data = open_labeled_images(str(photos), "test", tmp_path / "cache")
-    asked = [
+    calls = [
         lambda: model.predict([picture(0)]),
         lambda: predict_all(model, data),
         lambda: evaluate_ensemble([good, model], data),
         lambda: explain(model, picture(0)),
         lambda: export(model, "torch-export", tmp_path / "huge.pt2"),
     ]
-    for ask in asked:
+    for ask in calls:
         with pytest.raises(InputError, match=r"^huge: the outputs for .* are not finite"):
             ask()
     assert not (tmp_path / "huge.pt2").exists()

@@ -233,12 +233,12 @@ def test_an_import_of_torchvisions_weights_is_a_model(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("asked", "variable", "expected"), [(0, "1", 1), (3, "1", 3), (0, "", 4), (0, "2,1", 2)]
+    ("threads", "variable", "expected"), [(0, "1", 1), (3, "1", 3), (0, "", 4), (0, "2,1", 2)]
 )
 def test_threads_are_those_of_the_option_or_of_the_environment(
-    pets: Path, monkeypatch: pytest.MonkeyPatch, asked: int, variable: str, expected: int
+    pets: Path, monkeypatch: pytest.MonkeyPatch, threads: int, variable: str, expected: int
 ) -> None:
     monkeypatch.setattr("resnetlab.training.resolve.available_cpus", lambda: 4)
     monkeypatch.setenv("OMP_NUM_THREADS", variable)
     with restored_settings():
-        assert load_model(pets, device="cpu", threads=asked).numerics.threads == expected
+        assert load_model(pets, device="cpu", threads=threads).numerics.threads == expected

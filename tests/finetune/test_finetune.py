@@ -519,19 +519,21 @@ def test_every_recipe_of_the_catalog_runs(photos: Path, backbone: Path) -> None:
 def test_the_model_of_another_fine_tuning_is_never_replaced(
     photos: Path, backbone: Path, tmp_path: Path
 ) -> None:
-    asked = replace(request(photos, backbone, recipe="proof-of-concept", epochs=1), output=tmp_path)
-    first = finetune(asked).model_folder
+    first_request = replace(
+        request(photos, backbone, recipe="proof-of-concept", epochs=1), output=tmp_path
+    )
+    first = finetune(first_request).model_folder
     weights = (first / "weights.safetensors").read_bytes()
     with pytest.raises(InputError, match=r"another fine-tuning \(.*, seed 0\).*--name"):
-        finetune(replace(asked, seed=1))
+        finetune(replace(first_request, seed=1))
     with pytest.raises(InputError, match="another fine-tuning"):
-        finetune(replace(asked, epochs=2))
+        finetune(replace(first_request, epochs=2))
     assert (first / "weights.safetensors").read_bytes() == weights
-    assert finetune(asked).model_folder == first  # the same may be repeated
-    second = finetune(replace(asked, seed=1, name="second"))
+    assert finetune(first_request).model_folder == first  # the same may be repeated
+    second = finetune(replace(first_request, seed=1, name="second"))
     assert (second.model_folder.name, second.report_folder.name) == ("second", "second")
     with pytest.raises(InputError, match="--name: not a name of a folder"):
-        finetune(replace(asked, name="../up"))
+        finetune(replace(first_request, name="../up"))
 
 
 def test_folders_named_in_any_script_have_names_of_their_own(photos: Path, backbone: Path) -> None:
@@ -549,13 +551,13 @@ def test_without_a_test_split_nothing_is_set_apart_and_the_record_says_so(
     shutil.copytree(photos, root)
     shutil.rmtree(root / "test", ignore_errors=True)
     count = sum(1 for path in (root / "train").rglob("*") if path.is_file())
-    asked = replace(
+    first_request = replace(
         request(root, backbone, recipe="proof-of-concept", epochs=1), output=tmp_path / "out"
     )
-    done = finetune(replace(asked, no_test=True))
+    done = finetune(replace(first_request, no_test=True))
     result = done.result
-    own_validation = (root / "validation").is_dir() or (root / "val").is_dir()
-    assert result.train_images + (0 if own_validation else result.validation.images) == count
+    has_validation = (root / "validation").is_dir() or (root / "val").is_dir()
+    assert result.train_images + (0 if has_validation else result.validation.images) == count
     assert not result.has_test
     assert result.test.images == result.validation.images
     file = load_bundle(done.model_folder).file
@@ -565,7 +567,7 @@ def test_without_a_test_split_nothing_is_set_apart_and_the_record_says_so(
     assert line.startswith("validation, no test ")
     (root / "test").mkdir()
     with pytest.raises(InputError, match="has a test split"):
-        finetune(replace(asked, no_test=True))
+        finetune(replace(first_request, no_test=True))
 
 
 # Bad input

@@ -212,13 +212,13 @@ def test_runs_of_one_frozen_network_keep_it_once_and_load_whole_with_the_same_bi
     assert all((frozen[name] == pretrained[name]).all() for name in frozen)
     for run in plan.runs:
         folder = RunDirectory.find(tmp_path, run.id).path
-        own = load_file(folder / "weights.safetensors")
-        changed = {name for name in own if name in frozen}
+        tensors = load_file(folder / "weights.safetensors")
+        changed = {name for name in tensors if name in frozen}
         assert {name.rpartition(".")[0] for name in changed} <= {"blocks.1.norm2"}
         whole = load_bundle(folder).module.state_dict()
         assert whole.keys() == pretrained.keys()
         for name, tensor in whole.items():
-            kept = own[name] if name in own else frozen[name]
+            kept = tensors[name] if name in tensors else frozen[name]
             assert (tensor.numpy() == kept).all()
         assert not check_run(folder).damage
     stored[0].rename(tmp_path / "elsewhere")

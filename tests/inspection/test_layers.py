@@ -26,7 +26,7 @@ from resnetlab.models.nets.shortcuts import ZeroPadShortcut
 from resnetlab.models.parse import parse_model
 from resnetlab.models.registry import registered_models
 from resnetlab.recipes.train import Recipe
-from resnetlab.studies.parsing.study_file import load_recipe
+from resnetlab.studies.parsing.conditions import load_recipe
 
 Call = Callable[..., tuple[int, str, str]]
 
@@ -286,7 +286,7 @@ def _paths(spec: Any, row: str, side: int) -> ReceptiveField:
     return paths
 
 
-def test_networks_of_others_are_read_alike_and_what_cannot_be_known_is_not_guessed() -> None:
+def test_networks_of_others_are_read_alike_and_what_cannot_be_known_stays_empty() -> None:
     model = nn.Sequential(
         nn.Conv2d(1, 4, (3, 5), (1, 2), (1, 2)),
         nn.ReLU(),

@@ -19,8 +19,9 @@ from helpers.small import CLASSES, write_model
 from resnetlab.cli.main import build_command, main
 from resnetlab.models.parse import parse_model
 from resnetlab.models.registry import get_model_config
+from resnetlab.studies.parsing.conditions import load_recipe
 from resnetlab.studies.parsing.overrides import Overrides
-from resnetlab.studies.parsing.study_file import load_recipe, load_study, parse_study
+from resnetlab.studies.parsing.study_file import load_study, parse_study
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = [

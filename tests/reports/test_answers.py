@@ -157,7 +157,7 @@ def test_failures_memory_unfinished_and_missing_conditions_have_sentences_of_the
     assert "la condition «\xa0plain 110\xa0» n’a pas été entraînée" in missing.measured["fr"]
 
 
-def test_a_reduced_protocol_is_said_first_and_limits_every_status() -> None:
+def test_a_reduced_protocol_comes_first_and_limits_every_status() -> None:
     answer = claim_answer("opposite", settings=("recipe.epochs=5",))
     assert answer.statuses == ("at 50 % of the training: contradicted",)
     assert answer.measured["en"].startswith("At 50 % of the source's training, ")
@@ -214,8 +214,8 @@ def every_answer() -> list[QuestionAnswer]:
     found += [claim_answer(claim["statement"], truth="failing") for claim in CLAIMS]
     found += [claim_answer(claim["statement"]) for claim in CLAIMS]
     for name in catalog_names("studies"):
-        asked = catalog_questions(name, load_study(name).question)
-        found += [answer_question(planted(), item) for item in asked]
+        questions = catalog_questions(name, load_study(name).question)
+        found += [answer_question(planted(), item) for item in questions]
     labels = tuple(TRUTH)
     kinds: tuple[EvidenceKind, ...] = (
         "accuracy",
@@ -259,12 +259,12 @@ def test_every_study_has_questions_whose_evidence_is_there_and_every_claim_answe
     name: str,
 ) -> None:
     study = load_study(name)
-    asked = catalog_questions(name, study.question)
-    assert asked
+    questions = catalog_questions(name, study.question)
+    assert questions
     labels = {condition.label for condition in study.conditions}
     statements = [claim.statement for claim in study.claims]
     used: set[str] = set()
-    for item in asked:
+    for item in questions:
         for evidence in item.evidence:
             for beginning in evidence.claims:
                 found = [text for text in statements if text.startswith(beginning)]
@@ -280,11 +280,11 @@ def test_every_study_has_questions_whose_evidence_is_there_and_every_claim_answe
                     if set(condition_labels(claim)) in pairs
                 )
     assert used == set(statements)
-    numbers_asked = [item.number for item in asked]
-    assert len(numbers_asked) == len(set(numbers_asked))
+    numbers = [item.number for item in questions]
+    assert len(numbers) == len(set(numbers))
 
 
-def test_the_practical_s_questions_of_its_studies_are_all_asked_with_their_marks() -> None:
+def test_the_practical_s_questions_of_its_studies_are_all_in_the_catalog_with_their_marks() -> None:
     marks = {}
     for name in ("ladder", "ladder-mnist", "lr-batch", "bow-svm"):
         for item in catalog_questions(name, load_study(name).question):

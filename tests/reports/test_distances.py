@@ -88,8 +88,8 @@ def published_record():
     study = load_study("shortcuts")
     truth = {c.label: [("trained", 60.0 + seed) for seed in range(5)] for c in study.conditions}
     record = study_record(truth, study=study, test_curve=True)
-    held = reports.collect(record)
-    return replace(held, data=tuple(replace(facts, name="cifar10") for facts in held.data))
+    data = reports.collect(record)
+    return replace(data, data=tuple(replace(facts, name="cifar10") for facts in data.data))
 
 
 def test_the_distances_of_the_source_are_computed_from_its_runs():
@@ -122,8 +122,8 @@ def test_the_curves_of_the_source_are_drawn_beside_ours_and_named():
 
 
 def test_numbers_of_other_data_are_not_drawn():
-    held = published_record()
-    other = replace(held, data=tuple(replace(facts, name="svhn") for facts in held.data))
+    data = published_record()
+    other = replace(data, data=tuple(replace(facts, name="svhn") for facts in data.data))
     report = reports.build_report(other)
     assert report.distances.columns[-1].name == "SSR within the first"
     assert all(panel.published is None for plot in report.curves for panel in plot.panels)

@@ -48,7 +48,7 @@ def test_every_planned_run_is_counted_once(outcomes):
     assert counts.complete == (not {"running", "waiting"} & set(outcomes))
 
 
-def test_agreement_is_fishers_exact_test_and_a_constant_guess_shows_nothing():
+def test_agreement_is_fishers_exact_test_and_a_constant_answer_shows_nothing():
     labels = np.array([0] * 180 + [1] * 8)
     some = labels.copy()
     some[:10], some[-2:] = 1, 0
@@ -69,17 +69,17 @@ def test_a_run_that_is_right_on_every_image_is_never_at_chance(share, images, co
     assert verdict == ("cannot be told" if len(labels) == 3 else "above chance")
 
 
-def test_a_constant_guess_is_at_chance_where_the_images_can_tell():
+def test_a_constant_answer_is_at_chance_where_the_images_can_tell():
     uneven = np.repeat([0, 1], [180, 8])
-    guess = np.zeros_like(uneven)
-    assert chance_verdict(95.7, 0.957, 94, 9, (uneven, guess)) == "at chance"
+    constant = np.zeros_like(uneven)
+    assert chance_verdict(95.7, 0.957, 94, 9, (uneven, constant)) == "at chance"
     even = np.repeat([0, 1], [50, 50])
     assert chance_verdict(50.0, 0.5, 12, 9, (even, np.zeros_like(even))) == "at chance"
     few = np.arange(3)
     assert chance_verdict(50.0, 1 / 3, 2, 9, (few, np.zeros_like(few))) == "cannot be told"
 
 
-def test_a_split_that_can_tell_decides_alone_unless_test_is_asked():
+def test_a_split_that_can_tell_decides_alone_unless_test_is_requested():
     labels = np.repeat(np.arange(10), 100)
     assert is_decidable(0.1, 360, 10)
     assert chance_verdict(12.0, 0.1, 360, 10, (labels, labels)) == "at chance"

@@ -317,19 +317,23 @@ def test_numbers_by_depth_are_drawn_and_refused_where_there_is_one_depth(tmp_pat
     assert all(text in words for text in ("1202", "110", "error, %", "weighted layers"))
     refused = CliRunner().invoke(app, ["study", "references", "blocks-110", "--draw", str(path)])
     assert "no published numbers of networks of different depth" in str(refused.exception)
-    told = [value("shortcut-report", f"ResNet {depth} B, loss").value for depth in (20, 32, 44, 56)]
-    assert told == [0.583, 0.567, 0.564, 0.555]
+    losses = [
+        value("shortcut-report", f"ResNet {depth} B, loss").value for depth in (20, 32, 44, 56)
+    ]
+    assert losses == [0.583, 0.567, 0.564, 0.555]
 
 
 def test_the_runs_of_the_shortcut_report_are_there_by_epoch():
     """63 runs of 10 epochs; the last epoch is the value, and a source may have one run only."""
     source = load_reference_source("shortcut-report")
-    accuracies = [held for held in source.value if held.quantity == "accuracy"]
-    assert sum(len(held.run_curves) for held in accuracies) == 63
-    assert {len(curve) for held in source.value for curve in held.run_curves} == {10}
-    for held in source.value:
-        assert held.run_curves
-        assert held.mean_curve[-1] == pytest.approx(held.value, abs=held.rounding_half_width * 1.01)
+    accuracies = [reported for reported in source.value if reported.quantity == "accuracy"]
+    assert sum(len(reported.run_curves) for reported in accuracies) == 63
+    assert {len(curve) for reported in source.value for curve in reported.run_curves} == {10}
+    for reported in source.value:
+        assert reported.run_curves
+        assert reported.mean_curve[-1] == pytest.approx(
+            reported.value, abs=reported.rounding_half_width * 1.01
+        )
     assert value("shortcut-report", "plain 20").run_curves[0][:3] == (49.72, 60.46, 67.02)
 
 
@@ -363,5 +367,5 @@ def test_a_bad_file_of_runs_is_refused(tmp_path, text, rows, message):
 def test_a_file_of_runs_beside_the_numbers_is_read(tmp_path):
     (tmp_path / "runs.csv").write_text(RUNS + "net,1,1,50,2\nnet,1,2,60,1\n")
     (tmp_path / "x.toml").write_text(WITH_RUNS)
-    held = load_reference_source(str(tmp_path / "x.toml")).value[0]
-    assert held.run_curves == ((50.0, 60.0),)
+    reported = load_reference_source(str(tmp_path / "x.toml")).value[0]
+    assert reported.run_curves == ((50.0, 60.0),)

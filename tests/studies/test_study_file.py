@@ -16,13 +16,9 @@ from resnetlab.models.configs import CifarConfig, cifar_config
 from resnetlab.recipes.finetune import finetune_recipe_names
 from resnetlab.recipes.train import SGD, Adam, Cosine, Recipe, Step
 from resnetlab.studies.claims import condition_labels as compared
-from resnetlab.studies.parsing.study_file import (
-    MAX_CONDITIONS,
-    Overrides,
-    load_recipe,
-    load_study,
-    parse_study,
-)
+from resnetlab.studies.parsing.conditions import MAX_CONDITIONS, load_recipe
+from resnetlab.studies.parsing.overrides import Overrides
+from resnetlab.studies.parsing.study_file import load_study, parse_study
 from resnetlab.studies.parsing.toml_tables import catalog_names
 from resnetlab.studies.study import Study
 

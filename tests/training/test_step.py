@@ -308,6 +308,6 @@ def test_runs_of_one_initial_seed_start_alike_and_have_their_own_order(small: An
 
     start = weights(7, None)
     for seed in (1, 2):
-        same, own = weights(seed, 7), weights(seed, None)
+        same, other = weights(seed, 7), weights(seed, None)
         assert all(torch.equal(same[name], start[name]) for name in start)
-        assert any(not torch.equal(own[name], start[name]) for name in start)
+        assert any(not torch.equal(other[name], start[name]) for name in start)

@@ -57,9 +57,8 @@ def read_pending_table(folder: Path) -> Any:
     """Return the model.json of a save interrupted after its weights were moved, or None."""
     if not (folder / PENDING_FILE).exists():
         return None
-    with suppress(
-        InputError, OSError, KeyError, TypeError
-    ):  # also if another process finishes the save at this moment
+    # Also if another process finishes the save at this moment.
+    with suppress(InputError, OSError, KeyError, TypeError):
         table = read_json(folder / PENDING_FILE)
         if table["weights_sha256"] == sha256(folder / WEIGHTS_FILE):
             return table

@@ -216,8 +216,8 @@ def data_split(
     )
     path = out or Path(f"{folder.resolve().name}-split.csv")
     if out is None and path.exists() and path.read_bytes() != manifest.manifest_bytes(listing.rows):
-        what = "exists, with another split"
-        raise input_error(str(path), what, "--out NAME.csv, or remove it")
+        message = "exists, with another split"
+        raise input_error(str(path), message, "--out NAME.csv, or remove it")
     manifest.write_manifest(path, listing.rows)
     for line in listing.notes:
         notify(f"note: {line}")

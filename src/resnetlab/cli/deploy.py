@@ -5,7 +5,6 @@ Heavy imports stay inside them.
 
 from __future__ import annotations
 
-import os
 import signal
 import sys
 from pathlib import Path
@@ -13,70 +12,31 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from resnetlab.cli.deploy_options import Batch, Model, Threads, TtaOption, announce_model
 from resnetlab.cli.deploy_output import (
     csv_lines,
-    ensemble_lines,
-    evaluation_lines,
     json_lines,
     text_lines,
 )
-from resnetlab.cli.loading import ProgressLine, announce_loading
 from resnetlab.cli.manners import (
     BAD_INPUT,
-    DONE,
     UNFINISHED,
     AcceptLicense,
     Device,
-    FollowLinksOption,
     Json,
-    LabelColumn,
     Open,
-    PathColumn,
     check_device,
-    folder_reading,
     notify,
     open_page,
     print_json,
 )
-from resnetlab.cli.manners import OutputDir as Output
 from resnetlab.errors import InputError, Problem, input_error
 from resnetlab.messages import format_count
 
 if TYPE_CHECKING:
-    from resnetlab.bundle.spec import ModelFile
     from resnetlab.data.photo_loader import LazyImage
 
-Model = Annotated[
-    Path, typer.Argument(help="Folder of a model or of a finished run.", metavar="MODEL")
-]
-DataArgument = Annotated[
-    str,
-    typer.Argument(help="Folder of photographs, .npz file or name of a data set.", metavar="DATA"),
-]
 Top = Annotated[int, typer.Option(help="Number of classes per image.", min=1)]
-TtaOption = Annotated[
-    str,
-    typer.Option("--tta", help="Test-time augmentation: none, flip or ten-crop.", metavar="TTA"),
-]
-Batch = Annotated[
-    int, typer.Option("-b", "--batch-size", help="Number of images in a batch.", min=1)
-]
-Threads = Annotated[
-    int,
-    typer.Option(
-        "--threads", help="CPU threads; the default is OMP_NUM_THREADS, else all cores.", min=0
-    ),
-]
-Split = Annotated[
-    str,
-    typer.Option(
-        "--split", help="Split to evaluate on: train, validation, test or all.", metavar="SPLIT"
-    ),
-]
-Manifest = Annotated[
-    Path | None,
-    typer.Option("--manifest", help="Manifest of splits, from `resnetlab data split`."),
-]
 
 
 def predict(
@@ -113,7 +73,7 @@ def predict(
 
     file = check_model(model, accept_license, tta)
     images = _find_images(files)
-    _announce_loading(file, quiet=json)
+    announce_model(file, quiet=json)
     from resnetlab.deploy.predict import load_model
 
     loaded = load_model(model, device=device, accept_license=accept_license, threads=threads)
@@ -151,142 +111,6 @@ def _find_images(files: list[Path]) -> list[LazyImage]:
             str(files[0]), "contains no photographs", "give photographs, or a folder of them"
         )
     return images
-
-
-def evaluate(
-    model: Model,
-    data: DataArgument,
-    split: Split = "test",
-    manifest: Manifest = None,
-    follow_links: FollowLinksOption = "no",
-    path_column: PathColumn = "",
-    label_column: LabelColumn = "",
-    tta: TtaOption = "none",
-    out: Annotated[
-        Path | None,
-        typer.Option(
-            help="Folder for a page with the most confident mistakes, and for tables.",
-            metavar="DIR",
-        ),
-    ] = None,
-    json: Json = False,
-    batch_size: Batch = 32,
-    device: Device = "auto",
-    threads: Threads = 0,
-    accept_license: AcceptLicense = False,
-    output: Output = Path(),
-    open_report: Open = False,
-) -> None:
-    """Evaluate a model on labeled photographs.
-
-    Print the accuracy with its interval, the recall of classes and the confusions. The page of
-    --out contains photographs: publish it only if you may publish them.
-
-    Example:  resnetlab evaluate pets photos --out scores
-    """
-    check_device(device)
-    if open_report and out is None:
-        raise input_error("--open", "no page is written without --out", "--out scores --open")
-    from resnetlab.deploy.inputs import open_labeled_images
-    from resnetlab.deploy.request import check_model, match_classes
-
-    file = check_model(model, accept_license, tta)
-    labeled = open_labeled_images(
-        data,
-        split,  # type: ignore[arg-type]
-        output / "cache",
-        notify,
-        manifest_path=manifest,
-        reading=folder_reading(follow_links, path_column, label_column),
-    )
-    match_classes(file.classes, labeled)
-    _announce_loading(file, quiet=json)
-    from resnetlab import api
-    from resnetlab.deploy.predict import load_model
-    from resnetlab.schema import encode
-
-    loaded = load_model(model, device=device, accept_license=accept_license, threads=threads)
-    result = api.evaluate_images(
-        loaded,
-        labeled,
-        tta=tta,  # type: ignore[arg-type]
-        batch_size=batch_size,
-        out=out,
-        notify=notify,
-        on_item=ProgressLine(),
-    )
-    page = out / "report.html" if out is not None else None
-    if json:
-        print_json(encode(result) | {"page": page})
-    else:
-        lines = [*evaluation_lines(result), *([f"Page: {page}"] if page is not None else [])]
-        typer.echo("\n".join(lines))
-    if open_report and page is not None:
-        open_page(page)
-    raise typer.Exit(UNFINISHED if result.bad_files else DONE)
-
-
-def ensemble(
-    models: Annotated[
-        list[Path],
-        typer.Argument(help="Folders of models of the same classes.", metavar="MODELS..."),
-    ],
-    data: Annotated[
-        str,
-        typer.Option(
-            "--data", help="Folder of photographs, .npz file or name of a data set.", metavar="DATA"
-        ),
-    ],
-    split: Split = "test",
-    manifest: Manifest = None,
-    follow_links: FollowLinksOption = "no",
-    path_column: PathColumn = "",
-    label_column: LabelColumn = "",
-    tta: TtaOption = "none",
-    json: Json = False,
-    batch_size: Batch = 32,
-    device: Device = "auto",
-    threads: Threads = 0,
-    accept_license: AcceptLicense = False,
-    output: Output = Path(),
-) -> None:
-    """Evaluate the average of several models against each of them.
-
-    Example:  resnetlab ensemble pets pets-2 --data photos
-    """
-    check_device(device)
-    from resnetlab.deploy.inputs import open_labeled_images
-    from resnetlab.deploy.request import check_model
-
-    files = [check_model(model, accept_license, tta) for model in models]
-    labeled = open_labeled_images(
-        data,
-        split,  # type: ignore[arg-type]
-        output / "cache",
-        notify,
-        manifest_path=manifest,
-        reading=folder_reading(follow_links, path_column, label_column),
-    )
-    _announce_loading(files[0], quiet=json)
-    from resnetlab.deploy.ensemble import evaluate_ensemble
-    from resnetlab.deploy.predict import load_model
-
-    loaded = [
-        load_model(model, device=device, accept_license=accept_license, threads=threads)
-        for model in models
-    ]
-    result = evaluate_ensemble(
-        loaded,
-        labeled,
-        tta=tta,  # type: ignore[arg-type]
-        batch_size=batch_size,
-        on_item=ProgressLine(),
-    )
-    if json:
-        print_json(result)
-        return
-    for line in ensemble_lines(result):
-        typer.echo(line)
 
 
 def explain(
@@ -327,7 +151,7 @@ def explain(
             photograph = image_from_file(image).load()
     except BadImageError as error:
         raise input_error(str(image), str(error), "give a photograph") from None
-    _announce_loading(file, quiet=json)
+    announce_model(file, quiet=json)
     from resnetlab.deploy.explain import explain as explained
     from resnetlab.deploy.predict import load_model
 
@@ -380,7 +204,7 @@ def export(
     check_export_format(file, to)
     if check is not None:
         check_export_images(check)
-    _announce_loading(file)
+    announce_model(file)
     from resnetlab.deploy.export import export as exported
     from resnetlab.deploy.predict import load_model
 
@@ -425,7 +249,7 @@ def serve(
     file = check_model(model, accept_license)
     for package in ("fastapi", "uvicorn", "multipart"):
         optional_import(package, "serve")
-    _announce_loading(file)
+    announce_model(file)
     from resnetlab.deploy.predict import load_model
     from resnetlab.deploy.serve import run_server
 
@@ -433,14 +257,3 @@ def serve(
     on_ready = open_page if open_report else lambda _: None
     signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
     run_server(loaded, host, port, typer.echo, on_ready)
-
-
-def _announce_loading(file: ModelFile, quiet: bool = False) -> None:
-    """Print the packages that are loading, and let torch's threads sleep while they wait for each
-    other.
-
-    On a busy machine, busy waiting costs more than the forward pass of a photograph, which takes 30
-    ms.
-    """
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    announce_loading(file.model, quiet)

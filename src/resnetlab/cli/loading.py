@@ -41,13 +41,9 @@ class ProgressLine:
     """
 
     def __init__(self) -> None:
-        self.title, self.start_time, self.last_print_time, self.first_done, self.is_open = (
-            "",
-            0.0,
-            0.0,
-            0,
-            False,
-        )
+        self.title, self.is_open = "", False
+        self.start_time = self.last_print_time = 0.0
+        self.first_done = 0
 
     def __call__(self, title: str, done: int, total: int) -> None:
         """Show the progress of the task `title` in items."""
@@ -56,12 +52,8 @@ class ProgressLine:
         now = time.monotonic()
         if title != self.title:
             self.close()
-            self.title, self.start_time, self.last_print_time, self.first_done = (
-                title,
-                now,
-                now,
-                done,
-            )
+            self.title, self.first_done = title, done
+            self.start_time = self.last_print_time = now
         terminal = sys.stderr.isatty()
         pause = TERMINAL_UPDATE_SECONDS if terminal else LINE_SECONDS
         is_last = done == total and self.is_open
@@ -89,8 +81,5 @@ class ProgressLine:
         if done <= self.first_done or done == total:
             return ""
         seconds = (now - self.start_time) / (done - self.first_done) * (total - done)
-        return (
-            f", about {seconds:.0f} s left"
-            if seconds < 100
-            else f", about {seconds / 60:.0f} min left"
-        )
+        left = f"{seconds:.0f} s" if seconds < 100 else f"{seconds / 60:.0f} min"
+        return f", about {left} left"

@@ -15,7 +15,7 @@ import typer
 from typer.core import TyperGroup
 
 from resnetlab import trust
-from resnetlab.cli import compare, deploy, finetune, models, train
+from resnetlab.cli import compare, deploy, evaluate, finetune, models, train
 from resnetlab.cli.data import data
 from resnetlab.cli.doctor import doctor
 from resnetlab.cli.inspect import inspect
@@ -48,8 +48,8 @@ COMMANDS: tuple[Callable[..., None], ...] = (
     finetune.finetune,
     finetune.fixres,
     deploy.predict,
-    deploy.evaluate,
-    deploy.ensemble,
+    evaluate.evaluate,
+    evaluate.ensemble,
     deploy.explain,
     deploy.export,
     deploy.serve,

@@ -5,16 +5,12 @@ Heavy imports stay inside them.
 
 from __future__ import annotations
 
-import sys
-from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import Annotated
 
 import typer
 
-from resnetlab.cli import completion
 from resnetlab.cli.manners import (
-    UNFINISHED,
     AcceptLicense,
     DataSource,
     Device,
@@ -30,76 +26,33 @@ from resnetlab.cli.manners import (
 )
 from resnetlab.cli.manners import OutputDir as Output
 from resnetlab.cli.pictures import write_picture
+from resnetlab.cli.study_options import (
+    Address,
+    Backend,
+    Budget,
+    GpusPerRun,
+    Lang,
+    MaxSeeds,
+    ParallelSeeds,
+    Seeds,
+    StudyName,
+    StudyOrFolder,
+    UntilDecided,
+    Workers,
+    check_built_without_code,
+    find_started_folder,
+    load_named_study,
+    open_or_plan,
+)
+from resnetlab.cli.study_run import run_and_print
 from resnetlab.cli.tables import Csv, Markdown, output_format
-from resnetlab.errors import Problem, ResourceError, input_error
+from resnetlab.errors import input_error
 from resnetlab.messages import format_count
 from resnetlab.shell import command_line
-
-if TYPE_CHECKING:
-    from resnetlab.loaded_study import LoadedStudy
-    from resnetlab.studies.executors.base import Executor
-    from resnetlab.studies.plan import Plan
 
 study = typer.Typer(
     rich_markup_mode=None, help="Run a study over several seeds and write its report."
 )
-
-StudyName = Annotated[
-    str,
-    typer.Argument(
-        help="Name of a study in the catalog, or a TOML file.",
-        metavar="STUDY",
-        autocompletion=completion.studies,
-    ),
-]
-StudyOrFolder = Annotated[
-    str, typer.Argument(help="Study, or the folder of its report.", metavar="STUDY")
-]
-Lang = Annotated[
-    Literal["en", "fr"],
-    typer.Option("--lang", help="Language of the answers to the sources' questions: en or fr."),
-]
-Seeds = Annotated[
-    str,
-    typer.Option(
-        help="Number of seeds (3 means 0, 1 and 2), or a list of seeds (0,1,7).", metavar="SEEDS"
-    ),
-]
-Budget = Annotated[
-    bool,
-    typer.Option("--budget", help="Take the reduced variant, for two cores and under an hour."),
-]
-Workers = Annotated[
-    int,
-    typer.Option(
-        "-j", "--workers", help="Number of processes; 0 chooses it from the cores.", min=0
-    ),
-]
-
-ParallelSeeds = Annotated[
-    int,
-    typer.Option(
-        help="Number of seeds of a condition that a worker trains in turn on one GPU.", min=1
-    ),
-]
-UntilDecided = Annotated[
-    bool,
-    typer.Option(
-        "--until-decided",
-        help="Add seeds to the conditions of undecided claims, up to 3, 5 and 10 seeds.",
-    ),
-]
-MaxSeeds = Annotated[
-    int, typer.Option(help="Largest number of seeds per condition with --until-decided.")
-]
-Backend = Annotated[str, typer.Option(help="Where runs are trained: local, or ray for a cluster.")]
-Address = Annotated[
-    str,
-    typer.Option(
-        help="Address of a Ray cluster; auto finds the one of this machine; empty starts one."
-    ),
-]
-GpusPerRun = Annotated[float, typer.Option(help="GPUs per run with Ray, for example 2 or 0.25.")]
 
 
 @study.command("run")
@@ -136,14 +89,14 @@ def study_run(
     )
     executor = make_executor(backend, output, placement, address)
     settings = [*settings, *(["data.skip_bad=true"] if skip_bad else [])]
-    loaded = _load(source, data, settings, seeds, device, budget=budget)
+    loaded = load_named_study(source, data, settings, seeds, device, budget=budget)
     if dry_run:
         from resnetlab.cli.outlook import print_outlook
 
         plan = loaded.plan(output, notify, executor, download=False)
         print_outlook(plan, output, workers, as_json=json)
         return
-    _run(
+    run_and_print(
         loaded,
         output,
         executor,
@@ -152,53 +105,6 @@ def study_run(
         as_json=json,
         open_report=open_report,
     )
-
-
-def _run(
-    loaded: LoadedStudy,
-    output: Path,
-    executor: Executor,
-    max_seeds: int | None,
-    *,
-    accept_license: bool,
-    as_json: bool,
-    open_report: bool,
-) -> None:
-    """Run a study, print its answer, and end with the exit code of what remained unfinished."""
-    from resnetlab.cli.display import execute_with_display
-    from resnetlab.cli.outlook import left_out_lines
-    from resnetlab.cli.signals import SignalFlag
-
-    for line in left_out_lines(loaded.study.left_out):
-        notify(line)
-    command = command_line(["resnetlab", *sys.argv[1:]])
-    loaded = replace(loaded, resume_command=command)
-    with SignalFlag().installed() as interrupt:
-        for plan in loaded.plan_rounds(output, notify, max_seeds, executor, accept_license):
-            try:
-                execute_with_display(loaded, plan, output, executor, interrupt.is_set)
-            except ResourceError as error:
-                fix = f"free some space, then: {command}"
-                raise ResourceError(
-                    *(Problem(problem.where, problem.message, fix) for problem in error.problems)
-                ) from None
-            outcome = loaded.report(plan, output)
-            if interrupt.is_set():
-                break
-    # With `max_seeds`, more seeds may follow after an interim analysis.
-    if interrupt.is_set() and (max_seeds is not None or not outcome.finished):
-        print(f"No finished run is lost. To continue: {command}", file=sys.stderr)
-        raise typer.Exit(interrupt.exit_code)
-    if as_json:
-        print_json(outcome.to_dict())
-    else:
-        for line in (outcome.answer, *outcome.first_loss):
-            typer.echo(line[:1].upper() + line[1:])
-        typer.echo(f"Report: {outcome.report}")
-    if open_report:
-        open_page(outcome.report)
-    if not outcome.finished:
-        raise typer.Exit(UNFINISHED)
 
 
 @study.command("plan")
@@ -220,7 +126,7 @@ def study_plan(
     json: Json = False,
 ) -> None:
     """Estimate the time and the statistical power of a study, without training or downloading."""
-    loaded = _load(source, data, settings, seeds, device, budget=budget)
+    loaded = load_named_study(source, data, settings, seeds, device, budget=budget)
     from resnetlab.cli.outlook import print_outlook
 
     plan = loaded.plan(output, notify, download=False)
@@ -238,7 +144,7 @@ def study_show(
     """Print the question, conditions, axes, claims, seeds, data and references of a study."""
     from resnetlab.studies.show import describe_study, summary_lines
 
-    loaded = _load(source, data, settings, seeds, "").study
+    loaded = load_named_study(source, data, settings, seeds, "").study
     if json:
         print_json(describe_study(loaded))
         return
@@ -259,13 +165,13 @@ def study_status(
     """Print the number of finished, running and missing runs."""
     from resnetlab.studies import status as statuses
 
-    folder, root = _find_started(source, any((data, settings, seeds, device)), output)
+    folder, root = find_started_folder(source, any((data, settings, seeds, device)), output)
     if folder is None:
         from resnetlab.schema import encode
         from resnetlab.studies.plan import folder_name
 
-        loaded = _load(source, data, settings, seeds, device)
-        _check_built_without_code(loaded, source)
+        loaded = load_named_study(source, data, settings, seeds, device)
+        check_built_without_code(loaded, source)
         plan = loaded.plan(output, notify, download=False)
         folder = output / "studies" / folder_name(plan)
         status = statuses.count_runs(encode(plan), root)
@@ -299,7 +205,7 @@ def study_report(
     open_report: Open = False,
 ) -> None:
     """Write the report again from the finished runs."""
-    loaded, plan, root = _open_or_plan(source, data, settings, seeds, device, output)
+    loaded, plan, root = open_or_plan(source, data, settings, seeds, device, output)
     outcome = loaded.report(plan, root, lang)
     tex = loaded.latex(plan, root, lang) if latex else None
     if json:
@@ -334,8 +240,8 @@ def study_answers(
         raise input_error(str(folder), "no report.json in it", fix)
     report = build_report(load(folder), lang)
     if not report.answers:
-        what = "a study without questions of a source"
-        raise input_error(str(folder), what, "give the report of a study of the catalog")
+        message = "a study without questions of a source"
+        raise input_error(str(folder), message, "give the report of a study of the catalog")
     if json:
         print_json([encode(answer) for answer in report.answers])
         return
@@ -374,7 +280,7 @@ def study_check(
     """Read a study file and print every mistake in it."""
     from resnetlab.studies.claims import describe_claim
 
-    loaded = _load(source, data, settings, seeds, "").study
+    loaded = load_named_study(source, data, settings, seeds, "").study
     labels = [condition.label for condition in loaded.conditions]
     runs = len(labels) * len(loaded.seeds)
     if json:
@@ -477,87 +383,3 @@ def study_references(
         from resnetlab.reports.figures.reference_depth import draw_reference_depths
 
         write_picture(draw, draw_reference_depths(series, f"Published numbers: {loaded.name}"))
-
-
-# Studies by name or folder
-# --------------------------------------------------------------------------------------------------
-
-
-def _load(
-    source: str, data: str, settings: list[str], seeds: str, device: str, budget: bool = False
-) -> LoadedStudy:
-    from resnetlab.api import load_study
-    from resnetlab.models.configs.external import allow_typed
-
-    for setting in settings:
-        field, _, value = setting.partition("=")
-        if field.strip() in ("model", "model.name"):
-            allow_typed(value.strip().strip("'\""))
-
-    if device:
-        from resnetlab.recipes.numerics import parse_device
-
-        settings = [*settings, f"numerics.device={parse_device(device)[0]}"]
-    return load_study(
-        source, data=data or None, settings=settings, seeds=_parse_seeds(seeds), budget=budget
-    )
-
-
-def _check_built_without_code(loaded: LoadedStudy, source: str) -> None:
-    """Raise InputError for a study with code of its own, whose plan needs that code."""
-    for condition in loaded.study.conditions:
-        if getattr(condition.model, "has_own_code", False):
-            what = f"was not started here, and its plan needs the code {condition.model.slug}"
-            fix = command_line(["resnetlab", "study", "plan", source, "--trust-code"])
-            raise input_error(source, what, fix)
-
-
-def _parse_seeds(text: str) -> int | list[int] | None:
-    """Parse `--seeds`: a number of seeds, a list of seeds, or nothing. Raises InputError."""
-    if not text:
-        return None
-    parts = text.split(",")
-    if not all(part.strip().isdigit() for part in parts) or (
-        len(parts) == 1 and not 1 <= int(text) <= 1000
-    ):
-        message, fix = "not a number or a list of seeds", "--seeds 3, or --seeds 0,1,7"
-        raise input_error("--seeds", message, fix, got=text)
-    return int(text) if len(parts) == 1 else [int(part) for part in parts]
-
-
-def _open_or_plan(
-    source: str, data: str, settings: list[str], seeds: str, device: str, output: Path
-) -> tuple[LoadedStudy, Plan, Path]:
-    """Return a study, its plan and its output folder, from a report's folder or by name."""
-    folder, root = _find_started(source, any((data, settings, seeds, device)), output)
-    if folder is not None:
-        from resnetlab.api import open_study
-
-        return *open_study(folder), root
-    from resnetlab.studies.run import save_plan
-
-    loaded = _load(source, data, settings, seeds, device)
-    plan = loaded.plan(output, notify)
-    save_plan(plan, output)
-    return loaded, plan, output
-
-
-def _find_started(source: str, overridden: bool, output: Path) -> tuple[Path | None, Path]:
-    """Find the report folder of a started study, and its output folder.
-
-    The folder is None if the study must be planned first. A name finds the study even if options
-    changed it when it was started. If there are several such studies, the unchanged one is used.
-    """
-    from resnetlab.studies.status import find_started
-
-    if (Path(source) / "plan.json").exists():
-        return Path(source), Path(source).resolve().parent.parent
-    if overridden:
-        return None, output
-    started = find_started(source, output)
-    if not started.has_report and len(started.overridden_folders) == 1:
-        notify(f"Using the started study in {started.overridden_folders[0]}")
-        return started.overridden_folders[0], output
-    for folder in started.overridden_folders:
-        notify(f"Also started, with other options: {folder}")
-    return started.plan_folder, output

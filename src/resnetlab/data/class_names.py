@@ -91,12 +91,12 @@ def match_names(names: Iterable[str], known: Sequence[str]) -> dict[str, str]:
     return result
 
 
-def class_order(classes: Sequence[str], wanted: Sequence[str]) -> list[int] | None:
-    """Return the index in `classes` of each of `wanted`; None unless both are the same classes."""
-    matches = match_names(wanted, classes)
-    if len(classes) != len(wanted) or len(set(matches.values())) != len(wanted):
+def class_order(classes: Sequence[str], expected: Sequence[str]) -> list[int] | None:
+    """Return the index in `classes` of each of `expected`; None if they are not the same."""
+    matches = match_names(expected, classes)
+    if len(classes) != len(expected) or len(set(matches.values())) != len(expected):
         return None
-    return [classes.index(matches[name]) for name in wanted]
+    return [classes.index(matches[name]) for name in expected]
 
 
 def suggest_lookalike(name: str, known: Iterable[str]) -> str:

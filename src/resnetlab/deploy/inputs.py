@@ -187,9 +187,9 @@ def _complete_splits(
     try:
         rows, notes = manifest.fill_missing_splits(rows, listing.classes, listing.root, cache)
     except InputError as error:
-        what = f"cannot be split as for training ({error.problems[0].message})"
+        message = f"cannot be split as for training ({error.problems[0].message})"
         raise input_error(
-            str(listing.root), what, "--split all, if it was not trained on"
+            str(listing.root), message, "--split all, if it was not trained on"
         ) from error
     hint = " (--split all uses all images, if none was trained on)" if unsplit else ""
     return rows, tuple(f"{note}{hint}" for note in notes)

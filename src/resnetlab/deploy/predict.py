@@ -52,8 +52,8 @@ class Classifier:
     def __init__(self, bundle: Bundle, device: str = "auto", threads: int = 0) -> None:
         self.file: ModelFile = bundle.file
         kind, index = parse_device(device)
-        asked = Numerics(device=kind, precision="fp32", threads=threads or _env_threads())  # type: ignore[arg-type]
-        self.numerics = resolve_numerics(asked, single_run=True)
+        numerics = Numerics(device=kind, precision="fp32", threads=threads or _env_threads())  # type: ignore[arg-type]
+        self.numerics = resolve_numerics(numerics, single_run=True)
         self.device = setup_device(self.numerics, index)
         self.module = bundle.module.to(self.device)
         transform = bundle.file.eval_transform

@@ -188,9 +188,8 @@ def create_app(model: Classifier, limits: Limits | None = None, host: str = "127
     `host` is the name or address that it is bound to.
     """
     service = Service(model, limits or Limits())
-    with contextlib.suppress(
-        InputError
-    ):  # warm-up for later requests; not every network supports Grad-CAM
+    # Warm-up for later requests; not every network supports Grad-CAM.
+    with contextlib.suppress(InputError):
         explain(model, Image.new("RGB", (256, 256), "gray"))
 
     @asynccontextmanager

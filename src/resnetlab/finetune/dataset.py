@@ -278,8 +278,8 @@ def _without_test(
     Raises InputError if the test split is the user's own.
     """
     if (root / "test").is_dir() or split_spec is not None:
-        what = "--split names a test split" if split_spec else "has a test split"
-        raise input_error(str(root), what, "leave --no-test out")
+        message = "--split names a test split" if split_spec else "has a test split"
+        raise input_error(str(root), message, "leave --no-test out")
     return tuple(replace(row, split="train") if row.split == "test" else row for row in rows)
 
 

@@ -104,11 +104,6 @@ def predict_from_features(
     return Predictions(torch.softmax(scored.logits.double(), 1).numpy(), photo_split.labels)
 
 
-def selection_key(estimate: AccuracyEstimate) -> tuple[float, float]:
-    """Return the sort key of an estimate: a higher accuracy is better, then a lower loss."""
-    return estimate.accuracy_pct, -estimate.loss_nats
-
-
 def accuracy_metric(split: str, estimate: AccuracyEstimate, data: str) -> Metric:
     """Convert an accuracy estimate to the form of model.json."""
     return Metric(

@@ -25,7 +25,6 @@ from resnetlab.finetune.evaluation import (
     compare,
     predict_from_features,
     predict_photos,
-    selection_key,
 )
 from resnetlab.finetune.job import ASSUMED_NORMALIZATION, FinetuneJob, save_model
 from resnetlab.finetune.model import FinetuneModel
@@ -236,7 +235,7 @@ def _train_and_save(
             adjust_stage=adjust_stage,
         ):
             estimate = accuracy_estimate(predictions)
-            if not stages or selection_key(estimate) > max(selection_key(e) for _, e in stages):
+            if not stages or estimate.selection_key > max(e.selection_key for _, e in stages):
                 best = finetune_model.clone_state()
                 if world.is_main_process:
                     metric = accuracy_metric("validation", estimate, job.photos.name)
@@ -284,7 +283,7 @@ def _make_result(
     seconds: float,
 ) -> FinetuneResult:
     photos = job.photos
-    best = max(range(len(stage_results)), key=lambda k: selection_key(stage_results[k][1]))
+    best = max(range(len(stage_results)), key=lambda k: stage_results[k][1].selection_key)
     stages = tuple(
         StageRecord(
             name=result.stage,

@@ -23,7 +23,6 @@ from resnetlab.finetune.evaluation import (
     accuracy_metric,
     compare,
     predict_from_features,
-    selection_key,
 )
 from resnetlab.finetune.job import FinetuneJob, save_model
 from resnetlab.finetune.model import FinetuneModel
@@ -195,7 +194,7 @@ class _Sweep:
     def _update_best(
         self, cell: ResolutionCell, predictions: tuple[Predictions, Predictions]
     ) -> None:
-        key = selection_key(accuracy_estimate(predictions[0]))
+        key = accuracy_estimate(predictions[0]).selection_key
         if self.best is None or key > self.best.selection_key:
             self.best = _Best(
                 key,

@@ -18,6 +18,11 @@ class AccuracyEstimate:
     high_pct: float
     loss_nats: float
 
+    @property
+    def selection_key(self) -> tuple[float, float]:
+        """Sort key of models: a higher accuracy is better, then a lower loss."""
+        return self.accuracy_pct, -self.loss_nats
+
 
 @strict_dataclass
 class StageRecord:

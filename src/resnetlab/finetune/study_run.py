@@ -16,7 +16,7 @@ from resnetlab.data.transforms.eval_transform import EvalTransform
 from resnetlab.errors import input_error
 from resnetlab.finetune.backbones import Backbone
 from resnetlab.finetune.dataset import PhotoDataset
-from resnetlab.finetune.evaluation import accuracy_estimate, predict_photos, selection_key
+from resnetlab.finetune.evaluation import accuracy_estimate, predict_photos
 from resnetlab.finetune.job import FinetuneJob
 from resnetlab.finetune.pipeline import run_stages
 from resnetlab.finetune.stage import StageResult
@@ -163,9 +163,8 @@ class FinetuneSession:
                     )
                 self._record_start()
                 step = self._record_stage(fitted, on_progress, total)
-                if self.selected is None or selection_key(
-                    accuracy_estimate(predictions)
-                ) > selection_key(accuracy_estimate(self.selected[0])):
+                key = accuracy_estimate(predictions).selection_key
+                if not self.selected or key > accuracy_estimate(self.selected[0]).selection_key:
                     self.selected = predictions, step
                     best = {
                         name: tensor.detach().clone()

@@ -18,7 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from resnetlab.errors import input_error
+from resnetlab.errors import first_line, input_error
 from resnetlab.messages import format_count
 
 Pair = tuple[int, int]
@@ -68,9 +68,10 @@ class FullyConvolutional(nn.Module):
                 scores: Tensor = self.net(images)
         except RuntimeError as error:
             size = "x".join(map(str, images.shape[1:]))
-            reason = str(error).splitlines()[0][:160]
             fix = "give an image at least as large as in training"
-            raise input_error(self.name, f"does not accept {size}: {reason}", fix) from None
+            raise input_error(
+                self.name, f"does not accept {size}: {first_line(error)}", fix
+            ) from None
         return scores
 
     def layers(self) -> list[tuple[str, int, Pair, int]]:

@@ -27,7 +27,7 @@ HEX_DIGITS = 16
 
 def with_module_hashes(model: T) -> T:
     """Return `model` with the hashes of its modules now; other networks are unchanged."""
-    if not (isinstance(model, ExternalConfig) and model.has_own_code):
+    if not (isinstance(model, ExternalConfig) and model.needs_consent):
         return model
     shapes = {key: value for key, value in model.code.items() if key == PARAMETERS}
     return dataclasses.replace(model, code=module_hashes(model.source) | shapes)
@@ -66,7 +66,7 @@ def module_hashes(source: str) -> dict[str, str]:
 
 def changed_modules(model: object) -> list[str]:
     """Return the files of the modules of `model` that differ from its hashes; none without them."""
-    if not (isinstance(model, ExternalConfig) and model.has_own_code and model.code):
+    if not (isinstance(model, ExternalConfig) and model.needs_consent and model.code):
         return []
     now = module_hashes(model.source)
     before = {key: value for key, value in model.code.items() if key != PARAMETERS}
@@ -92,8 +92,8 @@ _hashes_at_import: dict[tuple[str, int], dict[str, str]] = {}
 def check_unchanged(model: object, where: str) -> None:
     """Raise InputError that names the files if the code of `model` changed since it was hashed."""
     if files := changed_modules(model):
-        what = f"the code of its network changed since it began: {', '.join(files[:5])}"
-        raise input_error(where, what, "restore the code, or train again under a new id")
+        message = f"the code of its network changed since it began: {', '.join(files[:5])}"
+        raise input_error(where, message, "restore the code, or train again under a new id")
 
 
 def _file_name(module: str) -> str:

@@ -250,9 +250,9 @@ def _vgg_in_order(file: Path, checkpoint: CheckpointFile, template: nn.Module) -
     ours = [name for name in expected if not name.endswith("num_batches_tracked")]
     theirs = [name for name in checkpoint.tensors if not name.endswith("num_batches_tracked")]
     if len(ours) != len(theirs):
-        what = f"has {len(theirs)} tensors, the network has {len(ours)}"
+        message = f"has {len(theirs)} tensors, the network has {len(ours)}"
         fix = "the network of this file: vgg16, vgg19, or a TOML file with batch_norm = true"
-        raise input_error(str(file), what, fix)
+        raise input_error(str(file), message, fix)
     tensors: dict[str, Tensor] = {}
     for name, other in zip(ours, theirs, strict=True):
         tensor = checkpoint.tensors[other]
@@ -274,11 +274,11 @@ def _check_is_classifier(file: Path, checkpoint: CheckpointFile, outputs: int) -
     """Raise InputError for weights whose outputs are not the logits of exclusive classes."""
     fix = "fine-tune the network for classes of which each image has one"
     if outputs == 1:
-        what = "one output (a binary or a regression head), whose softmax is always 1"
-        raise input_error(str(file), what, fix)
+        message = "one output (a binary or a regression head), whose softmax is always 1"
+        raise input_error(str(file), message, fix)
     if any("pos_weight" in note for note in checkpoint.notes):
-        what = "a multi-label head, trained with a pos_weight; probabilities here add up to 1"
-        raise input_error(str(file), what, fix)
+        message = "a multi-label head, trained with a pos_weight; probabilities here add up to 1"
+        raise input_error(str(file), message, fix)
 
 
 def _same_tensors(spec: _Imported, options: ImportOptions) -> tuple[str, ...]:
@@ -286,8 +286,8 @@ def _same_tensors(spec: _Imported, options: ImportOptions) -> tuple[str, ...]:
     if not isinstance(spec, CifarConfig) or spec.shortcut not in ("none", "A"):
         return ()
     if spec.shortcut == "none":
-        what = f"{spec.slug} has no shortcuts, but a residual network with option A has the same"
-        return (f"{what} tensors: if these are a residual network's, --as names that one",)
+        message = f"{spec.slug} has no shortcuts, but a residual network with option A has the same"
+        return (f"{message} tensors: if these are a residual network's, --as names that one",)
     if options.repository and find_source(options.repository).zero_channels == spec.zero_channels:
         return ()
     where = "at both ends" if spec.zero_channels == "both ends" else "at the end"
@@ -331,16 +331,16 @@ def _transform(
         )
     for option, numbers in (("--mean", mean), ("--std", std)):
         if len(numbers) != channels:
-            what = f"{len(numbers)} values for the network's {channels} channels"
-            raise input_error(option, what, "give one value per channel")
+            message = f"{len(numbers)} values for the network's {channels} channels"
+            raise input_error(option, message, "give one value per channel")
     values: dict[str, Any] = {"mean": mean, "std": std, "channels": channels}
     if isinstance(spec, CifarConfig) and not options.resize:
         return EvalTransform(crop_mode="square", size=stated.side or 32, **values), tuple(notes)
     size = stated.side or (32 if isinstance(spec, CifarConfig) else known.size if known else 224)
     resize = options.resize or (known.resize if known else math.floor(256 / 224 * size))
     if options.resize and options.resize < size:
-        what = f"smaller than the crop of {size} pixels"
-        raise input_error("--resize", what, f"--resize {size}", got=options.resize)
+        message = f"smaller than the crop of {size} pixels"
+        raise input_error("--resize", message, f"--resize {size}", got=options.resize)
     if known is None and not options.resize:
         notes.append(
             f"the shorter side is assumed to be resized to {resize} pixels before the crop of "
@@ -356,8 +356,8 @@ def _class_names(
     """Return the names of the outputs, and a line if they are assumed."""
     if options.classes:
         if len(options.classes) != outputs:
-            what = f"{len(options.classes)} names for {outputs} outputs"
-            raise input_error("--classes", what, "give one name per output, in their order")
+            message = f"{len(options.classes)} names for {outputs} outputs"
+            raise input_error("--classes", message, "give one name per output, in their order")
         return options.classes, ()
     if len(stated.class_names) == outputs:
         return stated.class_names, ()

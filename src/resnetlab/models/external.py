@@ -17,7 +17,7 @@ from typing import Any, Literal
 import torch
 from torch import nn
 
-from resnetlab.errors import InputError, ResnetlabError, input_error
+from resnetlab.errors import InputError, ResnetlabError, first_line, input_error
 from resnetlab.files import sha256
 from resnetlab.models.configs import ModelConfig
 from resnetlab.models.configs.external import ExternalConfig, check_code
@@ -53,10 +53,9 @@ def build_external(spec: ExternalConfig, channels: int, num_classes: int) -> nn.
         model = build(*arguments, **kwargs)
     except ResnetlabError:
         raise
-    except (
-        Exception
-    ) as error:  # another package may raise anything; its first line is enough for the user
-        problem = f"cannot be built: {_first_line(error)}"
+    except Exception as error:
+        # Another package may raise anything; its first line is enough for the user.
+        problem = f"cannot be built: {first_line(error)}"
         raise input_error(
             spec.slug, problem, "a name that the package knows, and kwargs that it takes"
         ) from None
@@ -257,7 +256,7 @@ def hub_weights(spec: ExternalConfig) -> dict[str, torch.Tensor]:
         raise
     except Exception as error:
         raise input_error(
-            spec.slug, f"the hub of {spec.library} cannot be reached: {_first_line(error)}", fix
+            spec.slug, f"the hub of {spec.library} cannot be reached: {first_line(error)}", fix
         ) from None
 
 
@@ -284,7 +283,7 @@ def _torchvision_weights(spec: ExternalConfig) -> Any:
         return _import_module("torchvision.models", spec).get_model_weights(spec.name).DEFAULT
     except (ValueError, AttributeError) as error:
         raise input_error(
-            spec.slug, f"no weights: {_first_line(error)}", "a name that torchvision.models knows"
+            spec.slug, f"no weights: {first_line(error)}", "a name that torchvision.models knows"
         ) from None
 
 
@@ -303,7 +302,7 @@ def _import_module(name: str, spec: ExternalConfig) -> Any:
     except ImportError as error:
         fix = "install it, or put its folder on PYTHONPATH"
         raise input_error(
-            spec.slug, f"{name} cannot be imported: {_first_line(error)}", fix
+            spec.slug, f"{name} cannot be imported: {first_line(error)}", fix
         ) from None
 
 
@@ -343,8 +342,3 @@ def _accepts_argument(build: Callable[..., Any], argument: str) -> bool:
         return argument in inspect.signature(build).parameters
     except (TypeError, ValueError):
         return False
-
-
-def _first_line(error: BaseException) -> str:
-    lines = str(error).strip().splitlines()
-    return (lines[0] if lines else type(error).__name__)[:200]

@@ -12,7 +12,7 @@ import json
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from resnetlab.errors import input_error
+from resnetlab.errors import first_line, input_error
 from resnetlab.models.code_hash import HEX_DIGITS, PARAMETERS, loaded_module_hashes
 from resnetlab.models.configs import ExternalConfig, ModelConfig
 
@@ -47,7 +47,7 @@ def traced_cost(spec: ModelConfig, channels: int, num_classes: int, side: int) -
         with counter, torch.no_grad():
             model(images)
     except RuntimeError as error:
-        problem = f"cannot take images of {channels}x{side}x{side}: {str(error).splitlines()[0]}"
+        problem = f"cannot take images of {channels}x{side}x{side}: {first_line(error)}"
         raise input_error(
             spec.slug, problem, "images of another size, or another network"
         ) from None
@@ -59,7 +59,7 @@ def with_code(spec: ModelConfig, channels: int, num_classes: int) -> ModelConfig
 
     Only a network of the user's own code has them. It is built on the meta device.
     """
-    if not (isinstance(spec, ExternalConfig) and spec.has_own_code):
+    if not (isinstance(spec, ExternalConfig) and spec.needs_consent):
         return spec
     import torch
 

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, fx, nn
 from torch.fx.passes.split_module import split_module
 
-from resnetlab.errors import input_error
+from resnetlab.errors import first_line, input_error
 from resnetlab.models.build import build_model, build_module
 from resnetlab.models.configs import ExternalConfig, ModelConfig
 from resnetlab.models.configs.external import with_num_classes
@@ -180,10 +180,7 @@ def check_side(model: nn.Module, side: int, where: str, channels: int = 3) -> No
     try:
         logits = forward_in_eval_mode(model, torch.zeros(1, channels, side, side))
     except (RuntimeError, ValueError, AssertionError) as error:
-        problem = (
-            f"the network does not take images of {side} x {side}: "
-            f"{str(error).splitlines()[0][:160]}"
-        )
+        problem = f"the network does not take images of {side} x {side}: {first_line(error)}"
         raise input_error(
             where, problem, "a larger size; 224 is what most are made for", got=side
         ) from None

@@ -113,8 +113,8 @@ def parse_classes(text: str) -> tuple[str, ...]:
     names = [name for name in names if name]
     twice = sorted({name for name in names if names.count(name) > 1})
     if not names or twice:
-        what = f'the name "{twice[0]}" occurs twice' if twice else "no names"
-        raise input_error(text, what, "one name a line, in the order of the outputs")
+        message = f'the name "{twice[0]}" occurs twice' if twice else "no names"
+        raise input_error(text, message, "one name a line, in the order of the outputs")
     return tuple(names)
 
 

@@ -145,7 +145,7 @@ def _answer(resolution_table: ResolutionTable) -> str:
     if cell is None or cell.stage_one is None:
         return "No cell has been measured."
     stage, (validation, estimate) = "one", cell.stage_one
-    if cell.stage_two and _selection_key(cell.stage_two[0]) >= _selection_key(validation):
+    if cell.stage_two and cell.stage_two[0].selection_key >= validation.selection_key:
         stage, (_, estimate) = "two", cell.stage_two
     sizes = f"train {cell.train_size}, test {cell.test_size}, stage {stage}"
     text = (
@@ -167,10 +167,6 @@ def _answer(resolution_table: ResolutionTable) -> str:
 
 def _caveats(resolution_table: ResolutionTable) -> tuple[str, ...]:
     return tuple(f"{format.capitalize_first(caveat)}." for caveat in resolution_table.caveats)
-
-
-def _selection_key(estimate: AccuracyEstimate) -> tuple[float, float]:
-    return estimate.accuracy_pct, -estimate.loss_nats
 
 
 def _format_accuracy(estimate: AccuracyEstimate) -> str:

@@ -76,8 +76,8 @@ def format_first_loss(losses: Sequence[float], classes: int) -> str:
     ln 10 = 2.303`.
     """
     low, high = f"{min(losses):.3f}", f"{max(losses):.3f}"
-    shown = low if low == high else f"{low} to {high}"
-    return f"first loss {shown} nats, ln {classes} = {math.log(classes):.3f}"
+    loss_range = low if low == high else f"{low} to {high}"
+    return f"first loss {loss_range} nats, ln {classes} = {math.log(classes):.3f}"
 
 
 def join_words(items: Sequence[str]) -> str:

@@ -106,9 +106,8 @@ class RunDirectory:
                 f"is another run: {differing}",
                 "remove the folder, or use another --output",
             )
-        if (
-            existing.diagnostics != file.diagnostics
-        ):  # the requested measurements may change between sessions
+        # The requested measurements may change between sessions.
+        if existing.diagnostics != file.diagnostics:
             write_json(path, encode(replace(existing, diagnostics=file.diagnostics)))
 
     def file(self) -> RunFile:
@@ -123,9 +122,9 @@ class RunDirectory:
         file: RunFile = decode(RunFile, table, where)
         expected = _HASH_IN_NAME.search(self.path.resolve().name)
         if expected and expected[1] != file.run.hash:
-            what = "was edited: its config is not that of the run in the folder's name"
+            message = "was edited: its config is not that of the run in the folder's name"
             fix = "restore the file, or start a run with this config by train or study run"
-            raise input_error(where, what, fix, got=file.run.hash, allowed=expected[1])
+            raise input_error(where, message, fix, got=file.run.hash, allowed=expected[1])
         record_origin(file.run.model, where)
         return file
 

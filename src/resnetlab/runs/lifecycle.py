@@ -9,7 +9,7 @@ from collections.abc import Callable, Generator
 
 from resnetlab.checksums import CHECKSUMS
 from resnetlab.data.config import DataIdentity
-from resnetlab.errors import Problem, ResnetlabError, input_error
+from resnetlab.errors import Problem, ResnetlabError, first_line, input_error
 from resnetlab.runs.checkpoint import saved_steps
 from resnetlab.runs.directory import RunDirectory
 from resnetlab.runs.records import Result, RunFile
@@ -90,7 +90,7 @@ def run_once(
                     )
                 ) from None
             step = max(saved_steps(directory.checkpoints), default=0)
-            reason = str(error).splitlines()[0][:200]
+            reason = first_line(error)
             return commit_result(directory, "out of memory", reason, step=step)
 
 

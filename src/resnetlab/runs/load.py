@@ -74,8 +74,8 @@ def load_run(directory: RunDirectory, file: RunFile, dataset: Dataset) -> Loaded
     result = directory.result()
     weights = directory.path / WEIGHTS
     if result and result.weights_sha256 and sha256(weights) != result.weights_sha256:
-        what = "differs from its SHA-256 in result.json"
-        raise input_error(str(weights), what, "restore it from a copy, or train the run again")
+        message = "differs from its SHA-256 in result.json"
+        raise input_error(str(weights), message, "restore it from a copy, or train the run again")
     load_weights(state.model, read_weights(weights)[0], str(directory.path))
     state.ema = None  # the saved weights are already the evaluated ones
     state.step = result.selected_step if result else state.total_steps

@@ -33,9 +33,8 @@ def chance_upper_bound_pct(class_share: float, images: int, evaluations: int) ->
     hits = math.ceil(
         float(bdtrik(probability, images, class_share))
     )  # the cdf reaches `probability` at this real number
-    while (
-        hits > 0 and bdtr(hits - 1, images, class_share) >= probability
-    ):  # rounding may make it one too high
+    # Rounding may make it one too high.
+    while hits > 0 and bdtr(hits - 1, images, class_share) >= probability:
         hits -= 1
     return 100 * hits / images
 

@@ -133,8 +133,8 @@ def _distinct(records: Sequence[RunRecord]) -> list[RunRecord]:
         if other.result is None:
             by_hash[record.file.run.hash] = record
         elif record.result is not None and record.result.test != other.result.test:
-            what = f"is the same run as {other.folder}, and their results differ"
-            raise input_error(record.folder, what, "remove the copy that is wrong")
+            message = f"is the same run as {other.folder}, and their results differ"
+            raise input_error(record.folder, message, "remove the copy that is wrong")
     return list(by_hash.values())
 
 

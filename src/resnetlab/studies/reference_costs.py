@@ -127,7 +127,7 @@ def _network_cost(
         side = condition.recipe.input_size(side, channels)
         model = with_num_classes(model, num_classes)
     parameters, macs = None, None
-    if not (isinstance(model, ExternalConfig) and model.has_own_code):
+    if not (isinstance(model, ExternalConfig) and model.needs_consent):
         parameters, macs = cost(model, channels, num_classes, side)
     return {"classes": num_classes, "parameters": parameters, "macs": macs}
 

@@ -14,8 +14,9 @@ from resnetlab.errors import InputError, input_error
 from resnetlab.files import write_once
 from resnetlab.schema import parse_toml
 from resnetlab.shell import command_line
+from resnetlab.studies.parsing.conditions import CONDITION_PARTS
 from resnetlab.studies.parsing.overrides import Overrides, toml_value
-from resnetlab.studies.parsing.study_file import CONDITION_PARTS, parse_study
+from resnetlab.studies.parsing.study_file import parse_study
 from resnetlab.studies.parsing.toml_tables import to_toml
 
 MODEL_AXES = ("model", "model.name", "model.depth", "model.blocks")

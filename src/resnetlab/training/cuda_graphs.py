@@ -24,6 +24,7 @@ from torch import Tensor
 
 from resnetlab.data.device_images import DeviceImages
 from resnetlab.data.transforms.epoch_draws import EpochDraws
+from resnetlab.errors import first_line
 from resnetlab.models.configs.external import ExternalConfig
 from resnetlab.training.batches import InMemoryBatches
 from resnetlab.training.eager_step import EagerStep
@@ -176,9 +177,7 @@ class GraphedStep(EagerStep):
             self.replay = self.graphs.capture(self._captured_step)
         except RuntimeError as error:
             # Too little memory, or a layer that waits for the device. The run goes on, only slower.
-            self.state.eager_reason = (
-                f"a step cannot be captured: {str(error).splitlines()[0][:160]}"
-            )
+            self.state.eager_reason = f"a step cannot be captured: {first_line(error)}"
 
     def _captured_step(self) -> None:
         """Train on the batch at `batch_start` and store its loss and number of errors."""

@@ -115,9 +115,9 @@ def check_outputs(logits: Tensor, where: str) -> None:
         raise input_error(where, f"the network's output is {kind}, not one logit per class", fix)
     bad = int((~logits.isfinite().all(1)).sum())
     if bad:
-        what = f"the outputs for {bad:,} of {len(logits):,} images are not finite"
+        message = f"the outputs for {bad:,} of {len(logits):,} images are not finite"
         fix = "use weights from before the training diverged, and check mean and std"
-        raise NonFiniteOutputsError(Problem(where, what, fix))
+        raise NonFiniteOutputsError(Problem(where, message, fix))
 
 
 def make_predict_proba(

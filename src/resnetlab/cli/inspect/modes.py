@@ -123,7 +123,7 @@ def _open(
     from resnetlab.data.splits import load_dataset
     from resnetlab.inspection.short_training import build_state
     from resnetlab.runs.kinds import scratch_recipe
-    from resnetlab.studies.parsing.study_file import load_recipe
+    from resnetlab.studies.parsing.conditions import load_recipe
 
     dataset = load_dataset(DataConfig(source=data), output / "cache", notify)
     recipe = scratch_recipe(load_recipe("digits"), "digits")

@@ -8,11 +8,8 @@ SHA-256 of the file]` of each image, and each file that was skipped (path and re
 
 from __future__ import annotations
 
-import csv
 import hashlib
-import io
 import json
-from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -21,16 +18,17 @@ from typing import get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from resnetlab import files
 from resnetlab.data.config import DEFAULT_READING, FolderReading, LabeledImages, Source, Split
 from resnetlab.data.sources import decode_cache, folder_cache, image_decoder, manifest
+from resnetlab.data.sources.decode_cache import FileHeader
 from resnetlab.data.sources.folder_cache import CachedFolder
 from resnetlab.data.sources.folder_layout import FolderListing, list_folder
-from resnetlab.data.sources.folder_types import SkippedFile
+from resnetlab.data.sources.folder_problems import collect_problems
+from resnetlab.data.sources.folder_types import BadFile, SkippedFile
 from resnetlab.data.sources.manifest import ManifestRow, SplitSpec
 from resnetlab.data.sources.same_pixels import same_pixels
 from resnetlab.errors import InputError, Problem, input_error
-from resnetlab.messages import Notify, format_count, silent
+from resnetlab.messages import Notify, silent
 from resnetlab.settings import CACHE_VARIABLE, cache_dir
 from resnetlab.shell import command_line
 
@@ -38,15 +36,6 @@ SPLITS: tuple[Split, ...] = get_args(Split)
 
 DEFAULT_IMAGE_SIZE = 64
 """Default side in pixels, used if images differ in size and no size is given."""
-
-
-@dataclass(frozen=True)
-class BadFile:
-    """Image file that cannot be used, with the reason."""
-
-    path: str
-    sha256: str
-    reason: str
 
 
 @dataclass(frozen=True)
@@ -96,10 +85,8 @@ def open_folder(
         str(cache.resolve()),
         reading,
     )
-    cache_path, fingerprint = (
-        folder_cache.folder_cache_path(root, _image_cache_dir(), "images", *options),
-        folder_cache.fingerprint_folder(root, reading.follow_links),
-    )
+    cache_path = folder_cache.folder_cache_path(root, _image_cache_dir(), "images", *options)
+    fingerprint = folder_cache.fingerprint_folder(root, reading.follow_links)
     images = folder_cache.load(cache_path, fingerprint)
     if images is None:
         scan = scan_folder(
@@ -135,13 +122,11 @@ def _to_cached_folder(scan: FolderScan) -> CachedFolder:
 def _to_source(root: Path, images: CachedFolder) -> Source:
     def part(split: Split) -> LabeledImages:
         indices = np.flatnonzero(images.splits == SPLITS.index(split))
-        if len(indices) and indices[-1] - indices[0] + 1 == len(
-            indices
-        ):  # a contiguous range stays memory-mapped
-            return LabeledImages(
-                images.pixels[indices[0] : indices[-1] + 1], images.labels[indices]
-            )
-        return LabeledImages(images.pixels[indices], images.labels[indices])
+        selection: slice | NDArray[np.intp] = indices
+        if len(indices) and indices[-1] - indices[0] + 1 == len(indices):
+            # A contiguous range stays memory-mapped.
+            selection = slice(indices[0], indices[-1] + 1)
+        return LabeledImages(images.pixels[selection], images.labels[indices])
 
     validation = part("validation") if (images.splits == SPLITS.index("validation")).any() else None
     name = root.resolve().name
@@ -173,9 +158,8 @@ def _check_outside(cache: Path, root: Path) -> None:
         _image_cache_dir(): f"give {CACHE_VARIABLE} a folder outside it, or name that folder",
     }
     for path, fix in fixes.items():
-        if path.resolve().is_relative_to(
-            root.resolve()
-        ):  # the next scan would list and hash what is written there
+        # The next scan would list and hash what is written there.
+        if path.resolve().is_relative_to(root.resolve()):
             raise input_error(str(root), f"{path} is inside the folder of images", fix)
 
 
@@ -211,9 +195,55 @@ def scan_folder(
     _check_outside(cache, root)
     workers = workers or decode_cache.default_workers()
     listing = list_folder(root, reading)
-    follow_links = reading.follow_links != "no"
     paths = [file.path for file in listing.files]
-    headers = folder_cache.read_headers(
+    follow_links = reading.follow_links != "no"
+    headers = _read_headers(
+        root, paths, workers, rehash=rehash, follow_links=follow_links, notify=notify
+    )
+    readable = [index for index, header in enumerate(headers) if not header.reason]
+    side, notes = _choose_side(image_size, {headers[index].size for index in readable})
+    hashes = [headers[index].sha256 for index in readable]
+    decoded = decode_cache.decode(
+        root,
+        [paths[index] for index in readable],
+        hashes,
+        side,
+        cache=_image_cache_dir(),
+        workers=workers,
+        notify=notify,
+        follow_links=follow_links,
+    )
+    reasons = [header.reason for header in headers]
+    for index, reason in zip(readable, decoded.reasons, strict=True):
+        reasons[index] = reason
+    bad, rows = _separate_bad_files(listing, headers, reasons)
+    notes += collect_problems(listing, bad, rows, cache, skip_bad=skip_bad)
+    complete, split_notes = _assign_splits(rows, listing, cache, split)
+    scan = FolderScan(
+        root,
+        listing.classes,
+        complete,
+        decoded.pixels,
+        listing.skipped,
+        bad,
+        (*notes, *listing.notes, *split_notes),
+        decode_cache.cache_key(side, hashes),
+        same_pixels(decoded.pixels),
+    )
+    return replace(scan, notes=(*scan.notes, *_contradiction_note(scan)))
+
+
+def _read_headers(
+    root: Path,
+    paths: list[str],
+    workers: int,
+    *,
+    rehash: bool,
+    follow_links: bool,
+    notify: Notify,
+) -> list[FileHeader]:
+    """Read the sizes and hashes of the files; those of unchanged files come from the cache."""
+    result = folder_cache.read_headers(
         root,
         paths,
         workers,
@@ -222,62 +252,44 @@ def scan_folder(
         follow_links=follow_links,
         notify=notify,
     )
-    probes = headers.headers
-    if headers.cached:
+    if result.cached:
         notify(
-            f"{headers.cached:,} of {len(paths):,} files are unchanged since they were read (by "
+            f"{result.cached:,} of {len(paths):,} files are unchanged since they were read (by "
             "path, size, times and inode)"
         )
-    readable = [index for index, probe in enumerate(probes) if not probe.reason]
-    sizes = {probes[index].size for index in readable}
-    side, notes = _choose_side(image_size, sizes)
-    hashes = [probes[index].sha256 for index in readable]
-    good_paths = [paths[index] for index in readable]
-    result = decode_cache.decode(
-        root,
-        good_paths,
-        hashes,
-        side,
-        cache=_image_cache_dir(),
-        workers=workers,
-        notify=notify,
-        follow_links=follow_links,
-    )
-    reasons = [probe.reason for probe in probes]
-    for index, reason in zip(readable, result.reasons, strict=True):
-        reasons[index] = reason
-    bad = tuple(
-        BadFile(path, probe.sha256, reason)
-        for path, probe, reason in zip(paths, probes, reasons, strict=True)
-        if reason
-    )
-    rows = [
-        ManifestRow(file.path, file.label, file.split, probe.sha256, probe.size)
-        for file, probe, reason in zip(listing.files, probes, reasons, strict=True)
-        if not reason
-    ]
-    notes += _collect_problems(listing, bad, rows, cache, skip_bad=skip_bad)
-    split_notes: tuple[str, ...] = ()
+    return result.headers
+
+
+def _separate_bad_files(
+    listing: FolderListing, headers: Sequence[FileHeader], reasons: Sequence[str]
+) -> tuple[tuple[BadFile, ...], list[ManifestRow]]:
+    """Return the files with a reason against them, and a row for each other file."""
+    bad, rows = [], []
+    for file, header, reason in zip(listing.files, headers, reasons, strict=True):
+        if reason:
+            bad.append(BadFile(file.path, header.sha256, reason))
+        else:
+            row = ManifestRow(file.path, file.label, file.split, header.sha256, header.size)
+            rows.append(row)
+    return tuple(bad), rows
+
+
+def _assign_splits(
+    rows: list[ManifestRow],
+    listing: FolderListing,
+    cache: Path,
+    split: SplitSpec | Path | None,
+) -> tuple[tuple[ManifestRow, ...], tuple[str, ...]]:
+    """Return the rows with their splits, and notes on splits that were drawn."""
     match split:
         case None:
-            complete, split_notes = manifest.fill_missing_splits(rows, listing.classes, root, cache)
+            return manifest.fill_missing_splits(rows, listing.classes, listing.root, cache)
         case SplitSpec():
-            complete = manifest.resplit(rows, listing.classes, root, split)
+            return manifest.resplit(rows, listing.classes, listing.root, split), ()
         case Path():
-            complete = manifest.apply_manifest(rows, root, split)
+            complete = manifest.apply_manifest(rows, listing.root, split)
             _check_all_in_train(complete, split)
-    scan = FolderScan(
-        root,
-        listing.classes,
-        complete,
-        result.pixels,
-        listing.skipped,
-        bad,
-        (*notes, *listing.notes, *split_notes),
-        decode_cache.cache_key(side, hashes),
-        same_pixels(result.pixels),
-    )
-    return replace(scan, notes=(*scan.notes, *_contradiction_note(scan)))
+            return complete, ()
 
 
 def _contradiction_note(scan: FolderScan) -> tuple[str, ...]:
@@ -330,89 +342,3 @@ def _choose_side(
         "(change: image_size)"
     )
     return DEFAULT_IMAGE_SIZE, (note,) if sizes else ()
-
-
-def _collect_problems(
-    listing: FolderListing,
-    bad: tuple[BadFile, ...],
-    rows: list[ManifestRow],
-    cache: Path,
-    *,
-    skip_bad: bool,
-) -> tuple[str, ...]:
-    """Return notes on skipped files.
-
-    Raises InputError for bad files, and for a class or a split without images.
-    """
-    problems, notes = [], []
-    if bad:
-        path = (
-            cache
-            / f"{manifest.file_stem(listing.root, [file.path for file in listing.files])}-bad.csv"
-        )
-        _write_bad_files(path, bad)
-        first, files_ = bad[0], f"1 of {len(bad)} bad files" if len(bad) > 1 else "the one bad file"
-        if skip_bad:
-            notes.append(
-                f"{format_count(len(bad), 'bad file')} skipped (first: {first.path}: "
-                f"{first.reason}); listed in {path}"
-            )
-        else:
-            problem = f"{first.reason} ({files_}, listed in {path})"
-            problems.append(
-                Problem(f"{listing.root}/{first.path}", problem, "replace them, or --skip-bad")
-            )
-    problems += _empty_class_problems(listing, bad, rows)
-    if problems:
-        raise InputError(*problems)
-    if listing.skipped:
-        kinds = Counter(item.reason for item in listing.skipped)
-        summary = ", ".join(f"{number} {reason}" for reason, number in kinds.most_common())
-        notes.append(f"{format_count(len(listing.skipped), 'file')} skipped: {summary}")
-    notes += _case_collisions(listing)
-    return tuple(notes)
-
-
-def _empty_class_problems(
-    listing: FolderListing, bad: tuple[BadFile, ...], rows: list[ManifestRow]
-) -> list[Problem]:
-    trained = {row.label for row in rows if row.split in (None, "train")}
-    broken = [item.path for item in bad]
-    problems = [
-        listing.empty_class_problem(label, broken)
-        for label in listing.classes
-        if label not in trained
-    ]
-    for split in sorted(
-        {file.split for file in listing.files if file.split}
-        - {row.split for row in rows if row.split}
-    ):
-        problems.append(
-            Problem(
-                str(listing.root), f"no usable image in {split}", "add images, or remove the split"
-            )
-        )
-    return problems
-
-
-def _case_collisions(listing: FolderListing) -> list[str]:
-    """Return a note on names that a case-insensitive file system could not distinguish."""
-    by_folded_path = defaultdict(list)
-    for file in listing.files:
-        by_folded_path[file.path.casefold()].append(file.path)
-    twins = [paths for paths in by_folded_path.values() if len(paths) > 1]
-    suffix = f" and {len(twins) - 1:,} more such" if twins[1:] else ""
-    if twins:
-        return [
-            f"files whose names differ in case only are all used: {', '.join(twins[0])}{suffix}"
-        ]
-    return []
-
-
-def _write_bad_files(path: Path, bad: tuple[BadFile, ...]) -> None:
-    text = io.StringIO(newline="")
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(("path", "reason"))
-    writer.writerows((item.path, item.reason) for item in bad)
-    with files.atomic_write(path, "wb") as file:
-        file.write(text.getvalue().encode(errors="surrogateescape"))

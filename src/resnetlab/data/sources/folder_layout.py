@@ -184,8 +184,8 @@ def _split_folders(tree: _Tree, for_training: bool) -> dict[str, Split]:
     for split in ("train", "validation", "test"):
         spellings = [name for name, other in named.items() if other == split]
         if len(spellings) > 1:
-            what = f"two {split} splits: {', '.join(spellings)}"
-            problems.append(Problem(str(root), what, "keep one of them"))
+            message = f"two {split} splits: {', '.join(spellings)}"
+            problems.append(Problem(str(root), message, "keep one of them"))
     if problems:
         raise InputError(*problems)
     train = next((name for name, split in named.items() if split == "train"), "train")
@@ -206,8 +206,8 @@ def _check_links(tree: _Tree, splits: dict[str, Split]) -> None:
         is_class = len(parts) == 2 and parts[0] in splits
         if (is_split or is_class) and not _is_hidden(path):
             fix = f"put the folder itself there, remove the link, or {FOLLOW_HINT}"
-            what = "a link to a folder, which is not followed"
-            problems.append(Problem(f"{tree.root}/{path}", what, fix))
+            message = "a link to a folder, which is not followed"
+            problems.append(Problem(f"{tree.root}/{path}", message, fix))
     if problems:
         raise InputError(*sorted(problems, key=lambda problem: problem.where))
 
@@ -267,9 +267,9 @@ def _find_classes(
 
 def _untrained_problem(root: Path, split: str, folder: str, trained: Iterable[str]) -> Problem:
     difference = suggest_lookalike(folder, trained)
-    what = "a class that is not in train" + (f": {difference}" if difference else "")
+    message = "a class that is not in train" + (f": {difference}" if difference else "")
     fix = "give both the same name" if difference else "add train images of it, or remove it"
-    return Problem(f"{root}/{split}/{folder}", what, fix)
+    return Problem(f"{root}/{split}/{folder}", message, fix)
 
 
 def _assign_classes(

@@ -56,3 +56,12 @@ class SkippedFile:
 
     path: str
     reason: str
+
+
+@dataclass(frozen=True)
+class BadFile:
+    """Image file that cannot be used, with the reason."""
+
+    path: str
+    sha256: str
+    reason: str

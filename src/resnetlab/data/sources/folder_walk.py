@@ -68,8 +68,8 @@ def walk(root: Path, follow_links: FollowLinks = "no") -> tuple[list[ScannedFile
                 target = os.path.realpath(child.path)
                 problem = _link_problem(target, folder, real_root, follow_links)
                 if problem:
-                    what, fix = problem
-                    problems.append(Problem(f"{root}/{path}", what, fix, got=target))
+                    message, fix = problem
+                    problems.append(Problem(f"{root}/{path}", message, fix, got=target))
                 elif os.path.isdir(target):  # noqa: PTH112
                     folders.add(path)
                     pending.append(_Folder(path, target, (*folder.chain, folder.real, target)))

@@ -131,8 +131,8 @@ def read_labels(
             unlisted += 1
     problems += more_problems(where, range(unlisted))
     if len({file.split is None for file in files.values()}) > 1:
-        what = "some rows have a split and some have none"
-        problems.append(Problem(where, what, "fill the column or remove it"))
+        message = "some rows have a split and some have none"
+        problems.append(Problem(where, message, "fill the column or remove it"))
     problems += lookalike_problems(sorted({file.label for file in files.values()}), where)
     if problems or not files:
         raise InputError(
@@ -179,18 +179,20 @@ def _read_table(path: Path, reading: FolderReading) -> _Table:
     columns = tuple(name.strip() for name in header)
     repeated = sorted({name for name in columns if name and columns.count(name) > 1})
     if repeated:
-        what = f"two columns with the same name: {', '.join(repeated)}"
-        raise input_error(where, what, "give each column its own name")
-    wanted = {"path": reading.path_column, "label": reading.label_column, "split": ""}
-    places = {kind: _find_column(columns, kind, name, where) for kind, name in wanted.items()}
-    if places["path"] is None or places["label"] is None:
+        message = f"two columns with the same name: {', '.join(repeated)}"
+        raise input_error(where, message, "give each column its own name")
+    column_options = {"path": reading.path_column, "label": reading.label_column, "split": ""}
+    indices = {
+        kind: _find_column(columns, kind, name, where) for kind, name in column_options.items()
+    }
+    if indices["path"] is None or indices["label"] is None:
         fix = COLUMN_FIX
         if any((path.parent / cell).is_file() for cell in columns if _is_name(cell)):
             fix = "write path,label above it as the first line"
-        what = "other columns" if columns else "no header line"
+        message = "other columns" if columns else "no header line"
         allowed = "path,label[,split]"
-        raise input_error(where, what, fix, got=",".join(columns), allowed=allowed)
-    return _Table(columns, places["path"], places["label"], places["split"], _rows(lines, path))
+        raise input_error(where, message, fix, got=",".join(columns), allowed=allowed)
+    return _Table(columns, indices["path"], indices["label"], indices["split"], _rows(lines, path))
 
 
 def _read_text(path: Path) -> str:
@@ -267,22 +269,25 @@ def _parse_row(
 def _row_problem(where: str, kind: str, text: str) -> Problem:
     match kind:
         case "length":
-            what, fix = "more or fewer values than columns", "quote a value that contains a comma"
+            message, fix = (
+                "more or fewer values than columns",
+                "quote a value that contains a comma",
+            )
         case "absent":
-            what, fix = (
+            message, fix = (
                 f'no file "{text}" in the folder',
                 "write paths below the folder, or remove the row",
             )
         case "skipped":
-            what, fix = text, "put the file itself there, or remove the row"
+            message, fix = text, "put the file itself there, or remove the row"
         case "repeated":
-            what, fix = f'"{text}" a second time', "keep one row for each file"
+            message, fix = f'"{text}" a second time', "keep one row for each file"
         case "unlabeled":
-            what, fix = f'"{text}" has no label', "give it one, or remove the row"
+            message, fix = f'"{text}" has no label', "give it one, or remove the row"
         case _:
-            what = f'split "{text}" is none of train, validation, test'
+            message = f'split "{text}" is none of train, validation, test'
             fix = suggest(text, SPLIT_ALIASES) or "train"
-    return Problem(where, what, fix)
+    return Problem(where, message, fix)
 
 
 def _path_form(path: str) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any, Literal
 
-from resnetlab.models.configs.cost import CostCounter, count_cost
+from resnetlab.models.configs.cost import CostCounter, CountedConfig
 from resnetlab.schema import FieldError, NonNegativeInt, PositiveInt, UnitInterval, strict_dataclass
 
 Shortcut = Literal["none", "A", "B", "C", "gated"]
@@ -26,7 +26,7 @@ EXPANSION = 4
 
 
 @strict_dataclass
-class CifarConfig:
+class CifarConfig(CountedConfig):
     """Residual or plain network for small images (He et al. 2016, sec. 4.2).
 
     A 3x3 convolution, stages of blocks, global average pooling, a classifier. The first block of
@@ -133,15 +133,6 @@ class CifarConfig:
         options += [self.arrangement.replace("-", " ")] if self.arrangement != "original" else []
         options += norm
         return f"{kind} {self.depth}" + (f" ({', '.join(options)})" if options else "")
-
-    def cost(self, channels: int, num_classes: int, side: int) -> tuple[int, int]:
-        """Return parameters, and multiply-adds for one image of `side` pixels.
-
-        They are counted from the definition; tests compare them with the built network.
-        """
-        return count_cost(
-            self.slug, lambda tally: self._count_layers(tally, num_classes), channels, side
-        )
 
     def _count_layers(self, counter: CostCounter, num_classes: int) -> None:
         bias = not self.batch_norm

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Literal
 
-from resnetlab.models.configs.cost import CostCounter, count_cost
+from resnetlab.models.configs.cost import CostCounter, CountedConfig
 from resnetlab.schema import FieldError, PositiveInt, UnitInterval, strict_dataclass
 
 
 @strict_dataclass
-class LeNet5Config:
+class LeNet5Config(CountedConfig):
     """LeNet-5 as taught today (after LeCun et al. 1998): tanh, max pooling, images of 28x28.
 
     5x5 convolutions to 6 (padding 2) and 16 channels, each followed by a 2x2 max pooling, then
@@ -32,12 +32,6 @@ class LeNet5Config:
         """Title for a table or a figure."""
         return "LeNet-5"
 
-    def cost(self, channels: int, num_classes: int, side: int) -> tuple[int, int]:
-        """Return parameters, and multiply-adds for one image of `side` pixels."""
-        return count_cost(
-            self.slug, lambda tally: self._count_layers(tally, num_classes), channels, side
-        )
-
     def _count_layers(self, counter: CostCounter, num_classes: int) -> None:
         counter.conv("conv1", 6, 5, 1, 2, bias=True)
         counter.pool("pool1", 2, 2)
@@ -49,7 +43,7 @@ class LeNet5Config:
 
 
 @strict_dataclass
-class AlexNetCifarConfig:
+class AlexNetCifarConfig(CountedConfig):
     """Small AlexNet for CIFAR (Deep Learning practical 5-6, sec. 2.1): 3 convolutions, 2 linear.
 
     Convolutions to 32, 64 and 64 channels keep the size; ReLU and a 2x2 max pooling follow each;
@@ -85,12 +79,6 @@ class AlexNetCifarConfig:
         names = [name for name, present in options.items() if present]
         return "AlexNet for CIFAR" + (f" ({', '.join(names)})" if names else "")
 
-    def cost(self, channels: int, num_classes: int, side: int) -> tuple[int, int]:
-        """Return parameters, and multiply-adds for one image of `side` pixels."""
-        return count_cost(
-            self.slug, lambda tally: self._count_layers(tally, num_classes), channels, side
-        )
-
     def _count_layers(self, counter: CostCounter, num_classes: int) -> None:
         for layer, out in enumerate((32, 64, 64), 1):
             counter.conv(f"conv{layer}", out, 5, 1, 2, bias=True)
@@ -102,7 +90,7 @@ class AlexNetCifarConfig:
 
 
 @strict_dataclass
-class VGGConfig:
+class VGGConfig(CountedConfig):
     """VGG: stages of 3x3 convolutions, each followed by a 2x2 max pooling, and three linear layers.
 
     Source: Simonyan and Zisserman 2015. With `adaptive_pool`, feature maps are averaged to 7x7
@@ -159,12 +147,6 @@ class VGGConfig:
         options = {"batch norm": self.batch_norm, "no adaptive pooling": not self.adaptive_pool}
         names = [name for name, present in options.items() if present]
         return f"VGG-{self.depth}" + (f" ({', '.join(names)})" if names else "")
-
-    def cost(self, channels: int, num_classes: int, side: int) -> tuple[int, int]:
-        """Return parameters, and multiply-adds for one image of `side` pixels."""
-        return count_cost(
-            self.slug, lambda tally: self._count_layers(tally, num_classes), channels, side
-        )
 
     def _count_layers(self, counter: CostCounter, num_classes: int) -> None:
         for stage, (convolutions, width) in enumerate(

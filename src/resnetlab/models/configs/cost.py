@@ -84,6 +84,27 @@ class CostCounter:
         self.channels = out
 
 
+class CountedConfig:
+    """Base class of a config that counts its layers, which gives the cost of its network."""
+
+    @property
+    def slug(self) -> str:
+        """Common name of the network."""
+        raise NotImplementedError
+
+    def cost(self, channels: int, num_classes: int, side: int) -> tuple[int, int]:
+        """Return parameters, and multiply-adds for one image of `side` pixels.
+
+        They are counted from the definition; tests compare them with the built network.
+        """
+        return count_cost(
+            self.slug, lambda counter: self._count_layers(counter, num_classes), channels, side
+        )
+
+    def _count_layers(self, counter: CostCounter, num_classes: int) -> None:
+        raise NotImplementedError
+
+
 def count_cost(
     name: str, count_layers: Callable[[CostCounter], None], channels: int, side: int
 ) -> tuple[int, int]:

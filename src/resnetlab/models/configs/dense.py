@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from resnetlab.models.configs.cost import CostCounter, count_cost
+from resnetlab.models.configs.cost import CostCounter, CountedConfig
 from resnetlab.schema import FieldError, PositiveInt, UnitInterval, strict_dataclass
 
 MAX_DEPTH = 1000
@@ -12,7 +12,7 @@ MAX_DEPTH = 1000
 
 
 @strict_dataclass
-class DenseNetConfig:
+class DenseNetConfig(CountedConfig):
     """DenseNet: a layer takes all earlier maps of its block (Huang et al. 2017, sec. 3, 4.2).
 
     A 3x3 convolution, three dense blocks of (batch norm, ReLU, 3x3 convolution), between them a 1x1
@@ -56,12 +56,6 @@ class DenseNetConfig:
     def title(self) -> str:
         """Title for a table or a figure."""
         return f"DenseNet-{self.depth} (k = {self.growth})"
-
-    def cost(self, channels: int, num_classes: int, side: int) -> tuple[int, int]:
-        """Return parameters, and multiply-adds for one image of `side` pixels."""
-        return count_cost(
-            self.slug, lambda tally: self._count_layers(tally, num_classes), channels, side
-        )
 
     def _count_layers(self, counter: CostCounter, num_classes: int) -> None:
         counter.conv("stem", self.stem, 3, 1, 1)

@@ -75,9 +75,9 @@ class ExternalConfig:
             if _LOADING_ARGUMENT.fullmatch(name) or (
                 isinstance(value, str) and not _PLAIN_VALUE.fullmatch(value)
             ):
-                what = f"{name} may load a file or an address"
+                message = f"{name} may load a file or an address"
                 fix = 'remove it; weights = "hub" or a safetensors file gives weights'
-                raise FieldError("kwargs", what, fix)
+                raise FieldError("kwargs", message, fix)
 
     @property
     def library(self) -> str:
@@ -86,7 +86,7 @@ class ExternalConfig:
         return match[1] if match else ""
 
     @property
-    def has_own_code(self) -> bool:
+    def needs_consent(self) -> bool:
         """True if the network is built by a function from outside timm, torchvision and this
         package.
         """
@@ -131,13 +131,13 @@ def config_of(function: Callable[..., object]) -> ExternalConfig:
 
 def record_origin(model: object, where: str) -> None:
     """Record that the file `where` names the function of `model`, for the messages about it."""
-    if isinstance(model, ExternalConfig) and model.has_own_code:
+    if isinstance(model, ExternalConfig) and model.needs_consent:
         trust.record_origin(model.source, model.kwargs, where)
 
 
 def allow_code(model: object) -> None:
     """Consent to the code that builds `model`, if it is a function with these arguments."""
-    if isinstance(model, ExternalConfig) and model.has_own_code:
+    if isinstance(model, ExternalConfig) and model.needs_consent:
         trust.allow(model.source, model.kwargs)
 
 
@@ -151,14 +151,14 @@ def code_is_allowed(model: object) -> bool:
     """Return True if `model` needs code of the user's own and it is allowed to run."""
     return (
         isinstance(model, ExternalConfig)
-        and model.has_own_code
+        and model.needs_consent
         and trust.is_allowed(model.source, model.kwargs)
     )
 
 
 def check_code(model: object) -> None:
     """Raise InputError if `model` needs code that is not allowed to run."""
-    if isinstance(model, ExternalConfig) and model.has_own_code:
+    if isinstance(model, ExternalConfig) and model.needs_consent:
         trust.check_consent(model.source, model.kwargs)
 
 
@@ -168,10 +168,8 @@ def with_weights_hash(model: T) -> T:
         try:
             path = Path(model.weights).expanduser()
             return dataclasses.replace(model, sha256=sha256(path)) if path.is_file() else model
-        except (
-            OSError,
-            RuntimeError,
-        ):  # unreadable or impossible paths are reported when the weights are read
+        except (OSError, RuntimeError):
+            # Unreadable or impossible paths are reported when the weights are read.
             return model
     return model
 

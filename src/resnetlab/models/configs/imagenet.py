@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, Literal
 
 from resnetlab.models.configs.cifar import EXPANSION, MAX_DEPTH
-from resnetlab.models.configs.cost import CostCounter, count_cost
+from resnetlab.models.configs.cost import CostCounter, CountedConfig
 from resnetlab.schema import FieldError, PositiveInt, strict_dataclass
 
 WIDTHS = (64, 128, 256, 512)
@@ -13,7 +13,7 @@ WIDTHS = (64, 128, 256, 512)
 
 
 @strict_dataclass
-class ImageNetConfig:
+class ImageNetConfig(CountedConfig):
     """Residual or plain network for ImageNet (He et al. 2016, table 1; ResNeXt: Xie et al. 2017).
 
     A 7x7 convolution of stride 2, a 3x3 max pooling of stride 2, four stages, global average
@@ -76,12 +76,6 @@ class ImageNetConfig:
         )
         kind = "ResNeXt" if self.cardinality > 1 else "ResNet"
         return f"{kind}-{self.depth}{groups}" + (f" ({', '.join(options)})" if options else "")
-
-    def cost(self, channels: int, num_classes: int, side: int) -> tuple[int, int]:
-        """Return parameters, and multiply-adds for one image of `side` pixels."""
-        return count_cost(
-            self.slug, lambda tally: self._count_layers(tally, num_classes), channels, side
-        )
 
     def convolutions(self, width: int, stride: int) -> tuple[tuple[int, int, int, int], ...]:
         """Return the channels, kernel size, stride and groups of each convolution of a block."""

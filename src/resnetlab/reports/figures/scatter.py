@@ -72,8 +72,14 @@ def _draw_point(ax: Axes, plot: ScatterPlot, point: ScatterPoint) -> None:
         ax.plot([point.x] * 2, ends, color=INK, lw=1.6, zorder=3)
     color = SERIES[point.series_index % len(SERIES)]
     marker = MARKERS[point.series_index % len(MARKERS)]
-    own: dict[str, Any] = {"ls": "none", "ms": 8, "marker": marker, "mfc": color, "mec": color}
-    ax.plot(point.x, point.y_pct, zorder=4, **(REFERENCE_STYLE if plot.published else own))
+    run_style: dict[str, Any] = {
+        "ls": "none",
+        "ms": 8,
+        "marker": marker,
+        "mfc": color,
+        "mec": color,
+    }
+    ax.plot(point.x, point.y_pct, zorder=4, **(REFERENCE_STYLE if plot.published else run_style))
 
 
 def format_cost(value: float) -> str:

@@ -162,9 +162,8 @@ def _escape_char(char: str, previous: str) -> str:
         return f"{{{char}}}"
     if char.isascii() and char.isprintable():
         return char
-    if (
-        char.isalpha() and char <= "\N{LATIN SMALL LETTER Y WITH DIAERESIS}"
-    ):  # Latin-1, for French and German
+    # Latin-1, for French and German.
+    if char.isalpha() and char <= "\N{LATIN SMALL LETTER Y WITH DIAERESIS}":
         return char
     return rf"{{[}}U+{ord(char):04X}{{]}}"  # the fonts of the document lack this letter
 

@@ -47,10 +47,10 @@ def answers(report: Report) -> Iterator[tuple[str, str]]:
         yield "", _ANSWERS_INTRODUCTION[report.language]
     for answer in report.answers:
         mark = {"star": "★", "bonus": "bonus"}.get(answer.mark, "")
-        place = ", ".join(filter(None, (answer.source, answer.number[report.language], mark)))
+        citation = ", ".join(filter(None, (answer.source, answer.number[report.language], mark)))
         colon = "\N{NO-BREAK SPACE}:" if french else ":"
         yield (
-            f"{capitalize_first(place)}{colon} {answer.question[report.language]}",
+            f"{capitalize_first(citation)}{colon} {answer.question[report.language]}",
             answer.text(report.language),
         )
 

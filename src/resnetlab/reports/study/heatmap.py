@@ -25,7 +25,7 @@ def grid_section(analysis: StudyAnalysis) -> GridSection | None:
         for column in axes.columns
         if (row, column) in axes.labels
     )
-    shown = [cell for cell in cells if cell.mean_pct is not None]
+    measured_cells = [cell for cell in cells if cell.mean_pct is not None]
     caption = (
         f"Mean test accuracy of the trained runs in percent, by {names[0]} and {names[1]}. The "
         "frame marks the highest mean, selected after the runs. Failed runs were at chance or "
@@ -33,7 +33,7 @@ def grid_section(analysis: StudyAnalysis) -> GridSection | None:
     )
     described = [
         f"{names[0]} {cell.row:g}, {names[1]} {cell.column:g}: {cell.mean_pct:.1f} %"
-        for cell in shown
+        for cell in measured_cells
     ]
     alt = f"Accuracy by {names[0]} and {names[1]}. {'; '.join(described) or 'No value yet'}."
     title = f"Accuracy by {names[0]} and {names[1]}"

@@ -36,7 +36,7 @@ from resnetlab.stats.power import ALPHA
 from resnetlab.stats.verdict import GREATER, Hypothesis, MeansHypothesis, Verdict
 from resnetlab.studies.bibliography import format_citation
 from resnetlab.studies.claims import AnyClaim, Greater
-from resnetlab.studies.parsing.study_file import CONDITION_PARTS
+from resnetlab.studies.parsing.conditions import CONDITION_PARTS
 from resnetlab.studies.study import Condition
 
 if TYPE_CHECKING:

@@ -158,9 +158,8 @@ def main(socket_fd: int) -> None:
 
 
 def _send(driver: socket.socket, message: dict[str, int]) -> None:
-    with contextlib.suppress(
-        OSError
-    ):  # the driver has ended; the next read from the socket notices it
+    # The driver has ended; the next read from the socket notices it.
+    with contextlib.suppress(OSError):
         driver.sendall(json.dumps(message).encode() + b"\n")
 
 

@@ -25,7 +25,7 @@ import ray
 import ray.exceptions
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from resnetlab.errors import InputError, input_error
+from resnetlab.errors import InputError, first_line, input_error
 from resnetlab.files import write_text
 from resnetlab.recipes.numerics import Numerics, Placement
 from resnetlab.schema import decode, encode
@@ -59,10 +59,13 @@ class RayExecutor:
                     address=address or "local", log_to_driver=False, logging_level=logging.ERROR
                 )
             except (OSError, ValueError, RuntimeError) as error:
-                reason = str(error).splitlines()[0]
                 fix = "ray start --head, or --address of a cluster that runs"
                 raise input_error(
-                    "", f"no Ray cluster answers: {reason}", fix, field="address", got=address
+                    "",
+                    f"no Ray cluster answers: {first_line(error)}",
+                    fix,
+                    field="address",
+                    got=address,
                 ) from None
         self.cluster_marker = self.root / "cache" / "cluster"
         write_text(self.cluster_marker, ray.get_runtime_context().get_job_id())

@@ -123,14 +123,14 @@ class _TableEditor:
         if problem := _axis_problem(axis, value, self.axes):
             self.problems.append(problem)
             return
-        num_own = len(self.axes[axis])
+        file_count = len(self.axes[axis])
         if axis == "model":  # its values are whole networks, so any other network fits too
             new_models = [model for model in value if model not in self.grid[axis]]
             self.tables["grid"][axis] = [*self.grid[axis], *new_models]
             names = [strip_folders(x) if str(x).endswith(".toml") else x for x in value]
             text = to_toml(names)
         self.axis_subset[axis] = list(value)
-        self.summary.append(f"grid.{axis} = {text} (was {num_own} values)")
+        self.summary.append(f"grid.{axis} = {text} (was {file_count} values)")
 
     def _replace_part(self, part: str, value: Any, text: str) -> None:
         previous = self.tables.get(part)

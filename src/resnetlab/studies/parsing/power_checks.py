@@ -106,9 +106,8 @@ def _run_variance(
     if not isinstance(claim, Relative) and claim.paired:
         return None
     weights = [1.0] * len(condition_labels(claim))
-    if isinstance(
-        claim, Relative
-    ):  # r = a / b has the variance (s_a^2 + r^2 s_b^2) / b^2, and k of them are averaged
+    # R = a / b has the variance (s_a^2 + r^2 s_b^2) / b^2, and k of them are averaged.
+    if isinstance(claim, Relative):
         ratio = 1 + claim.size / 100 * (1 if claim.metric == "top1" else -1)
         weights = [1 / len(claim.left), ratio / len(claim.left)] * len(claim.left)
     if claim.expected_sd:

@@ -67,9 +67,8 @@ def parse_references(
             if _matches(value, condition)
         ]
         known = list(dict.fromkeys(str(model) for value in source.value for model in value.models))
-        if (
-            conditions and not matches and known
-        ):  # a source that names no network has no condition anyway
+        # A source that names no network has no condition anyway.
+        if conditions and not matches and known:
             slug = conditions[0].model.slug
             fix = suggest(slug, known) or f"remove {item}, or add a condition that it has"
             message = f"no number of {item} is of a condition of this study"

@@ -1,0 +1,187 @@
+"""Commands that measure trained networks on labeled photographs. Heavy imports stay inside."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from resnetlab.cli.deploy_options import Batch, Model, Threads, TtaOption, announce_model
+from resnetlab.cli.deploy_output import (
+    ensemble_lines,
+    evaluation_lines,
+)
+from resnetlab.cli.loading import ProgressLine
+from resnetlab.cli.manners import (
+    DONE,
+    UNFINISHED,
+    AcceptLicense,
+    Device,
+    FollowLinksOption,
+    Json,
+    LabelColumn,
+    Open,
+    PathColumn,
+    check_device,
+    folder_reading,
+    notify,
+    open_page,
+    print_json,
+)
+from resnetlab.cli.manners import OutputDir as Output
+from resnetlab.errors import input_error
+
+if TYPE_CHECKING:
+    pass
+
+DataArgument = Annotated[
+    str,
+    typer.Argument(help="Folder of photographs, .npz file or name of a data set.", metavar="DATA"),
+]
+Split = Annotated[
+    str,
+    typer.Option(
+        "--split", help="Split to evaluate on: train, validation, test or all.", metavar="SPLIT"
+    ),
+]
+Manifest = Annotated[
+    Path | None,
+    typer.Option("--manifest", help="Manifest of splits, from `resnetlab data split`."),
+]
+
+
+def evaluate(
+    model: Model,
+    data: DataArgument,
+    split: Split = "test",
+    manifest: Manifest = None,
+    follow_links: FollowLinksOption = "no",
+    path_column: PathColumn = "",
+    label_column: LabelColumn = "",
+    tta: TtaOption = "none",
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder for a page with the most confident mistakes, and for tables.",
+            metavar="DIR",
+        ),
+    ] = None,
+    json: Json = False,
+    batch_size: Batch = 32,
+    device: Device = "auto",
+    threads: Threads = 0,
+    accept_license: AcceptLicense = False,
+    output: Output = Path(),
+    open_report: Open = False,
+) -> None:
+    """Evaluate a model on labeled photographs.
+
+    Print the accuracy with its interval, the recall of classes and the confusions. The page of
+    --out contains photographs: publish it only if you may publish them.
+
+    Example:  resnetlab evaluate pets photos --out scores
+    """
+    check_device(device)
+    if open_report and out is None:
+        raise input_error("--open", "no page is written without --out", "--out scores --open")
+    from resnetlab.deploy.inputs import open_labeled_images
+    from resnetlab.deploy.request import check_model, match_classes
+
+    file = check_model(model, accept_license, tta)
+    labeled = open_labeled_images(
+        data,
+        split,  # type: ignore[arg-type]
+        output / "cache",
+        notify,
+        manifest_path=manifest,
+        reading=folder_reading(follow_links, path_column, label_column),
+    )
+    match_classes(file.classes, labeled)
+    announce_model(file, quiet=json)
+    from resnetlab import api
+    from resnetlab.deploy.predict import load_model
+    from resnetlab.schema import encode
+
+    loaded = load_model(model, device=device, accept_license=accept_license, threads=threads)
+    result = api.evaluate_images(
+        loaded,
+        labeled,
+        tta=tta,  # type: ignore[arg-type]
+        batch_size=batch_size,
+        out=out,
+        notify=notify,
+        on_item=ProgressLine(),
+    )
+    page = out / "report.html" if out is not None else None
+    if json:
+        print_json(encode(result) | {"page": page})
+    else:
+        lines = [*evaluation_lines(result), *([f"Page: {page}"] if page is not None else [])]
+        typer.echo("\n".join(lines))
+    if open_report and page is not None:
+        open_page(page)
+    raise typer.Exit(UNFINISHED if result.bad_files else DONE)
+
+
+def ensemble(
+    models: Annotated[
+        list[Path],
+        typer.Argument(help="Folders of models of the same classes.", metavar="MODELS..."),
+    ],
+    data: Annotated[
+        str,
+        typer.Option(
+            "--data", help="Folder of photographs, .npz file or name of a data set.", metavar="DATA"
+        ),
+    ],
+    split: Split = "test",
+    manifest: Manifest = None,
+    follow_links: FollowLinksOption = "no",
+    path_column: PathColumn = "",
+    label_column: LabelColumn = "",
+    tta: TtaOption = "none",
+    json: Json = False,
+    batch_size: Batch = 32,
+    device: Device = "auto",
+    threads: Threads = 0,
+    accept_license: AcceptLicense = False,
+    output: Output = Path(),
+) -> None:
+    """Evaluate the average of several models against each of them.
+
+    Example:  resnetlab ensemble pets pets-2 --data photos
+    """
+    check_device(device)
+    from resnetlab.deploy.inputs import open_labeled_images
+    from resnetlab.deploy.request import check_model
+
+    files = [check_model(model, accept_license, tta) for model in models]
+    labeled = open_labeled_images(
+        data,
+        split,  # type: ignore[arg-type]
+        output / "cache",
+        notify,
+        manifest_path=manifest,
+        reading=folder_reading(follow_links, path_column, label_column),
+    )
+    announce_model(files[0], quiet=json)
+    from resnetlab.deploy.ensemble import evaluate_ensemble
+    from resnetlab.deploy.predict import load_model
+
+    loaded = [
+        load_model(model, device=device, accept_license=accept_license, threads=threads)
+        for model in models
+    ]
+    result = evaluate_ensemble(
+        loaded,
+        labeled,
+        tta=tta,  # type: ignore[arg-type]
+        batch_size=batch_size,
+        on_item=ProgressLine(),
+    )
+    if json:
+        print_json(result)
+        return
+    for line in ensemble_lines(result):
+        typer.echo(line)

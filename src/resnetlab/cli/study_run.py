@@ -1,0 +1,65 @@
+"""Run of a study on the terminal: progress, Ctrl-C, and the answer at the end."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import typer
+
+from resnetlab.cli.manners import UNFINISHED, notify, open_page, print_json
+from resnetlab.errors import Problem, ResourceError
+from resnetlab.shell import command_line
+
+if TYPE_CHECKING:
+    from resnetlab.loaded_study import LoadedStudy
+    from resnetlab.studies.executors.base import Executor
+
+
+def run_and_print(
+    loaded: LoadedStudy,
+    output: Path,
+    executor: Executor,
+    max_seeds: int | None,
+    *,
+    accept_license: bool,
+    as_json: bool,
+    open_report: bool,
+) -> None:
+    """Run a study, print its answer, and end with the exit code of what remained unfinished."""
+    from resnetlab.cli.display import execute_with_display
+    from resnetlab.cli.outlook import left_out_lines
+    from resnetlab.cli.signals import SignalFlag
+
+    for line in left_out_lines(loaded.study.left_out):
+        notify(line)
+    command = command_line(["resnetlab", *sys.argv[1:]])
+    loaded = replace(loaded, resume_command=command)
+    with SignalFlag().installed() as interrupt:
+        for plan in loaded.plan_rounds(output, notify, max_seeds, executor, accept_license):
+            try:
+                execute_with_display(loaded, plan, output, executor, interrupt.is_set)
+            except ResourceError as error:
+                fix = f"free some space, then: {command}"
+                raise ResourceError(
+                    *(Problem(problem.where, problem.message, fix) for problem in error.problems)
+                ) from None
+            outcome = loaded.report(plan, output)
+            if interrupt.is_set():
+                break
+    # With `max_seeds`, more seeds may follow after an interim analysis.
+    if interrupt.is_set() and (max_seeds is not None or not outcome.finished):
+        print(f"No finished run is lost. To continue: {command}", file=sys.stderr)
+        raise typer.Exit(interrupt.exit_code)
+    if as_json:
+        print_json(outcome.to_dict())
+    else:
+        for line in (outcome.answer, *outcome.first_loss):
+            typer.echo(line[:1].upper() + line[1:])
+        typer.echo(f"Report: {outcome.report}")
+    if open_report:
+        open_page(outcome.report)
+    if not outcome.finished:
+        raise typer.Exit(UNFINISHED)
