@@ -174,14 +174,15 @@ def measure_comparison(
         )
     else:
         conclusion = writer.say(
-            f"In these runs {better} has the smaller one of the two.",
-            f"Dans ces essais, {better} a le plus petit des deux.",
+            f"In these runs {better} has the smaller gap between train and test images.",
+            f"Dans ces essais, {better} a le plus petit écart entre images d'entraînement et de test.",
         )
+    stable = kind == "stability"
     text = writer.say(
-        f"The difference between {writer.label(label)} and {writer.label(against)} is {size} "
-        f"points{ends}.",
-        f"L'écart entre {writer.label(label)} et {writer.label(against)} est de {size} "
-        f"{writer.points_fr(effect.estimate)}{ends}.",
+        f"The {'standard deviation' if stable else 'gap'} of {writer.label(label)} minus that of "
+        f"{writer.label(against)} is {size} points{ends}.",
+        f"L'{'écart-type' if stable else 'écart'} de {writer.label(label)} moins celui de "
+        f"{writer.label(against)} est de {size} {writer.points_fr(effect.estimate)}{ends}.",
     )
     return Finding("exploratory", f"{text} {conclusion}", (label, against))
 

@@ -6,6 +6,7 @@ explanation of a question comes from the catalog; it states no result.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
@@ -96,10 +97,25 @@ def _measured(
     writer.prefix = ""
     parts = [
         _opening(writer, share),
-        *(finding.text for finding in findings),
+        *_sentences(findings),
         *_not_run(writer, analysis, findings),
     ]
     return " ".join(filter(None, parts)), statuses
+
+
+def _sentences(findings: list[Finding]) -> Iterator[str]:
+    """Yield the sentences of findings.
+
+    Values that open a finding as they opened the one before are said once, and so is each note.
+    """
+    before: tuple[str, ...] = ()
+    for finding in findings:
+        values = itertools.zip_longest(finding.values, before)
+        repeated = sum(1 for _ in itertools.takewhile(lambda pair: pair[0] == pair[1], values))
+        yield from finding.values[repeated:]
+        yield finding.text
+        before = finding.values
+    yield from dict.fromkeys(finding.note for finding in findings)
 
 
 def _findings(
@@ -206,7 +222,8 @@ def _not_run(
         yield (
             writer.say(
                 f"Not answered, as not all of their conditions were run: {names}",
-                f"Sans réponse, car leurs conditions n'ont pas toutes été entraînées : {names}",
+                "Sans réponse, car leurs conditions n'ont pas toutes été entraînées "
+                f"(affirmations citées en anglais) : {names}",
             )
             + "."
         )
