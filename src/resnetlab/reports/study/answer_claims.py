@@ -295,8 +295,8 @@ def _pairs(writer: AnswerWriter, claim: claims.Average | claims.Relative) -> str
     shown = _pair_labels(writer, claim)
     if isinstance(claim, claims.Relative):
         return writer.say(
-            f"The change of the {metric_en}, in percent of the second one, is averaged over {count} "
-            f"pairs of conditions: {shown}.",
+            f"The change of the {metric_en}, in percent of the second one, is averaged over "
+            f"{count} pairs of conditions: {shown}.",
             f"La variation de la {metric_fr}, en pourcentage du second, est moyennée sur {count} "
             f"paires de conditions : {shown}.",
         )

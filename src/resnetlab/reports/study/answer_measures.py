@@ -175,7 +175,8 @@ def measure_comparison(
     else:
         conclusion = writer.say(
             f"In these runs {better} has the smaller gap between train and test images.",
-            f"Dans ces essais, {better} a le plus petit écart entre images d'entraînement et de test.",
+            f"Dans ces essais, {better} a le plus petit écart entre images d'entraînement et de "
+            "test.",
         )
     stable = kind == "stability"
     text = writer.say(

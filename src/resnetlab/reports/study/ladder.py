@@ -87,7 +87,8 @@ def _table(analysis: StudyAnalysis) -> Table:
         "epochs: the standard deviation of a run's accuracy over its last "
         f"{num_last_epochs(analysis)} epochs, in points, mean of the trained runs; below it, the "
         "difference to the parent. It measures stability, and a curve that still rises spreads "
-        "as well. Explanation: why the rung should help, by the study file; these runs do not test it."
+        "as well. Explanation: why the rung should help, by the study file; these runs do not test "
+        "it."
     )
     return Table("ladder", columns, rows, note)
 
