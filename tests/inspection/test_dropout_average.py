@@ -97,7 +97,7 @@ def test_dropout_before_the_last_linear_layer_has_the_logits_of_evaluation_mode_
             [[0.0, 0.0]],
             (
                 "0 from the geometric mean, 48 from one thinned network: it is at least twice as "
-                "near to the geometric mean of many networks as to one of them"
+                "near to the mean of many networks as to one of them"
             ),
         ),
         ([[8.0, 0.0]], "it is less than twice as near to the"),
