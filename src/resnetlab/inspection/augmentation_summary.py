@@ -71,10 +71,10 @@ def _flip_sentence(limits: AugmentationLimits) -> str:
     worst = max(
         limits.labels, key=lambda row: row["same_label_pct"] - row["same_label_flipped_pct"]
     )
+    percents = f"{worst['same_label_pct']:.0f} % to {worst['same_label_flipped_pct']:.0f} %"
     return text + (
-        f"by their pixels many flipped images look like another class, most of all those of class "
-        f"{worst['class']} ({worst['same_label_pct']:.0f} % to {worst['same_label_flipped_pct']:.0f} %, most often "
-        f"taken for {worst['most_frequent_other_label']})."
+        "by their pixels many flipped images look like another class, most of all those of class "
+        f"{worst['class']} ({percents}, most often taken for {worst['most_frequent_other_label']})."
     )
 
 
