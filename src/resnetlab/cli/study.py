@@ -334,8 +334,8 @@ def study_answers(
         raise input_error(str(folder), "no report.json in it", fix)
     report = build_report(load(folder), lang)
     if not report.answers:
-        what = "a study without questions of a source"
-        raise input_error(str(folder), what, "give the report of a study of the catalog")
+        problem = "a study without questions of a source"
+        raise input_error(str(folder), problem, "give the report of a study of the catalog")
     if json:
         print_json([encode(answer) for answer in report.answers])
         return
@@ -508,9 +508,9 @@ def _check_built_without_code(loaded: LoadedStudy, source: str) -> None:
     """Raise InputError for a study with code of its own, whose plan needs that code."""
     for condition in loaded.study.conditions:
         if getattr(condition.model, "has_own_code", False):
-            what = f"was not started here, and its plan needs the code {condition.model.slug}"
+            problem = f"was not started here, and its plan needs the code {condition.model.slug}"
             fix = command_line(["resnetlab", "study", "plan", source, "--trust-code"])
-            raise input_error(source, what, fix)
+            raise input_error(source, problem, fix)
 
 
 def _parse_seeds(text: str) -> int | list[int] | None:

@@ -89,8 +89,8 @@ class ReferenceValue:
                 f"num_runs = {len(self.run_values)}",
             )
         if self.run_curves and len(self.run_curves) != self.num_runs:
-            what = f"{self.num_runs} for {len(self.run_curves)} runs in the file of runs"
-            raise FieldError("num_runs", what, f"num_runs = {len(self.run_curves)}")
+            problem = f"{self.num_runs} for {len(self.run_curves)} runs in the file of runs"
+            raise FieldError("num_runs", problem, f"num_runs = {len(self.run_curves)}")
         if self.run_values and self.value is not None:
             lower = self.quantity not in ("accuracy", "multiply-adds")
             best = min(self.run_values) if lower else max(self.run_values)

@@ -54,15 +54,15 @@ def claim_findings(
 ) -> Iterator[Finding]:
     """Yield a finding for each claim whose statement begins as the evidence says."""
     for beginning in evidence.claims:
-        found = [
+        indices = [
             index
             for index, claim in enumerate(analysis.study.claims)
             if claim.statement.startswith(beginning)
         ]
-        for index in found:
+        for index in indices:
             yield _claim_finding(writer, analysis, index)
         left_out = [text for text in analysis.study.left_out if text.startswith(beginning)]
-        for statement in left_out if left_out or found else [beginning]:
+        for statement in left_out if left_out or indices else [beginning]:
             yield Finding("not run", "", missing_claim=statement)
 
 
@@ -227,11 +227,11 @@ def _p_text(writer: AnswerWriter, p: float | None) -> str:
     if p is None:
         return ""
     small = p < 0.001
-    shown = writer.number("corrected p" + (", below" if small else ""), 0.001 if small else p, 3)
+    text = writer.number("corrected p" + (", below" if small else ""), 0.001 if small else p, 3)
     relation = "<" if small else "="
     return writer.say(
-        f", p {relation} {shown} after the correction for several claims",
-        f", p {relation} {shown} après correction pour plusieurs affirmations",
+        f", p {relation} {text} after the correction for several claims",
+        f", p {relation} {text} après correction pour plusieurs affirmations",
     )
 
 
@@ -292,17 +292,17 @@ def _accuracy(
 def _pairs(writer: AnswerWriter, claim: claims.Average | claims.Relative) -> str:
     count = writer.count("pairs", len(claim.left))
     metric_en, metric_fr = _METRICS[claim.metric, claim.split]
-    shown = _pair_labels(writer, claim)
+    pairs = _pair_labels(writer, claim)
     if isinstance(claim, claims.Relative):
         return writer.say(
             f"The change of the {metric_en}, in percent of the second one, is averaged over "
-            f"{count} pairs of conditions: {shown}.",
+            f"{count} pairs of conditions: {pairs}.",
             f"La variation de la {metric_fr}, en pourcentage du second, est moyennée sur {count} "
-            f"paires de conditions : {shown}.",
+            f"paires de conditions : {pairs}.",
         )
     return writer.say(
-        f"The {metric_en} is averaged over {count} pairs of conditions: {shown}.",
-        f"La {metric_fr} est moyennée sur {count} paires de conditions : {shown}.",
+        f"The {metric_en} is averaged over {count} pairs of conditions: {pairs}.",
+        f"La {metric_fr} est moyennée sur {count} paires de conditions : {pairs}.",
     )
 
 
@@ -342,7 +342,7 @@ def _times(writer: AnswerWriter, claim: claims.Faster, hypothesis: SpeedHypothes
     parts = []
     for label, times in zip((claim.left, claim.right), hypothesis.epochs, strict=True):
         median = statistics.median_high(times) if times else math.inf
-        shown = (
+        needed = (
             writer.say("more epochs than it had", "plus d'époques qu'il n'en a eu")
             if math.isinf(median)
             else writer.say(
@@ -352,7 +352,7 @@ def _times(writer: AnswerWriter, claim: claims.Faster, hypothesis: SpeedHypothes
         )
         parts.append(
             writer.say(
-                f"{writer.label(label)} needs {shown}", f"{writer.label(label)} demande {shown}"
+                f"{writer.label(label)} needs {needed}", f"{writer.label(label)} demande {needed}"
             )
         )
     return writer.say(

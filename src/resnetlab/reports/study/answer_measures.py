@@ -207,14 +207,14 @@ def grid_finding(writer: AnswerWriter, analysis: StudyAnalysis) -> Finding:
     for column, (row, summary) in best_rows.items():
         label = axes.labels[row, column]
         reached = accuracy_text(writer, analysis, label)
-        shown = (
+        axis_values = (
             writer.count(f"{axes.column_axis} {column:g}", column),
             writer.count(f"{axes.row_axis} {row:g}", row),
         )
         cells.append(
             writer.say(
-                f"{names[1]} {shown[0]}: {names[0]} {shown[1]} with {reached}",
-                f"{names[1]} {shown[0]} : {names[0]} {shown[1]} avec {reached}",
+                f"{names[1]} {axis_values[0]}: {names[0]} {axis_values[1]} with {reached}",
+                f"{names[1]} {axis_values[0]} : {names[0]} {axis_values[1]} avec {reached}",
             )
         )
         assert summary.mean_pct is not None

@@ -183,19 +183,19 @@ def _opening(writer: AnswerWriter, share: TrainingShare | None) -> str:
     percents = [100 * value for value in (share.low, share.high)]
     # A share below 1 is never shown as 100 %.
     texts = [
-        writer.count("share of the training, %", float(f"{p:.2g}") if p < 1 else float(whole))
+        writer.count("share of the training, %", float(f"{p:.2g}") if p < 1 else float(rounded))
         for p in percents
-        for whole in [min(99, round(p)) if p < 100 else 100]
+        for rounded in [min(99, round(p)) if p < 100 else 100]
     ]
-    shown = (
+    text = (
         texts[0]
         if texts[0] == texts[1]
         else writer.say(f"{texts[0]} to {texts[1]}", f"{texts[0]} à {texts[1]}")
     )
     return writer.say(
-        f"At {shown} % of the source's training, the runs show this; it is no answer at its full "
+        f"At {text} % of the source's training, the runs show this; it is no answer at its full "
         "protocol.",
-        f"À {shown} % de l'entraînement de la source, les essais montrent ceci ; ce n'est pas une "
+        f"À {text} % de l'entraînement de la source, les essais montrent ceci ; ce n'est pas une "
         "réponse à son protocole complet.",
     )
 
@@ -229,5 +229,5 @@ def _not_run(
         )
     if conditions or statements:
         command = command_line(["resnetlab", "study", "run", analysis.study.name])
-        shown = writer.label(command)
-        yield writer.say(f"Command: {shown}.", f"Commande : {shown}.")
+        text = writer.label(command)
+        yield writer.say(f"Command: {text}.", f"Commande : {text}.")

@@ -101,9 +101,9 @@ def protocol_sentence(analysis: StudyAnalysis) -> str:
     seen = "its runs saw fewer images than the study file or its source asks for"
     if len(images) == 1 and full is not None:
         longest = max(source_images_seen(analysis.study, *pair) or 0.0 for pair in facts)
-        asked = [f"the study file asks for {full:,.0f}"] if here < full else []
-        asked += [f"a source of its published numbers for {longest:,.0f}"] if longest > full else []
-        seen = f"a run saw {here:,.0f} images, and {' and '.join(asked)}"
+        goals = [f"the study file asks for {full:,.0f}"] if here < full else []
+        goals += [f"a source of its published numbers for {longest:,.0f}"] if longest > full else []
+        seen = f"a run saw {here:,.0f} images, and {' and '.join(goals)}"
     return (
         "A verdict at a share of the training is one on the claim at this protocol, not on the "
         f"claim of its source: {seen} (an image counts as often as it is seen)."

@@ -37,8 +37,8 @@ def with_run_curves(source: ReferenceSource, file: str) -> ReferenceSource:
     named = [value for value in source.value if value.runs_of]
     if not source.runs_file:
         if named:
-            what, fix = "given without a file of runs", 'runs_file = "runs.csv"'
-            raise input_error(file, what, fix, field="value.runs_of", got=named[0].runs_of)
+            problem, fix = "given without a file of runs", 'runs_file = "runs.csv"'
+            raise input_error(file, problem, fix, field="value.runs_of", got=named[0].runs_of)
         return source
     runs = _read_runs(source.runs_file, file)
     problems: list[Problem] = []
