@@ -196,7 +196,8 @@ def grid_finding(writer: AnswerWriter, analysis: StudyAnalysis) -> Finding:
     labels = tuple(analysis.summaries)
     best_rows = axes.best_rows(analysis.summaries) if axes else {}
     if axes is None or not best_rows:
-        return Finding("inconclusive", _too_few(writer, *labels[:1]), labels)
+        none = writer.say("No cell has a trained run.", "Aucune case n'a d'essai entraîné.")
+        return Finding("inconclusive", f"{none} {_failed_runs(writer, analysis)}", labels)
     ranked = sorted(
         (label for label in labels if analysis.summaries[label].mean_pct is not None),
         key=lambda label: -(analysis.summaries[label].mean_pct or 0.0),
@@ -225,16 +226,18 @@ def grid_finding(writer: AnswerWriter, analysis: StudyAnalysis) -> Finding:
         )
     )
     parts.append(_diagonal(writer, axes, {c: row for c, (row, _) in best_rows.items()}, names))
+    parts.append(_failed_runs(writer, analysis))
+    return Finding("exploratory", " ".join(parts), labels)
+
+
+def _failed_runs(writer: AnswerWriter, analysis: StudyAnalysis) -> str:
     counts = analysis.counts
     failed = writer.count("failed runs", counts.at_chance + counts.diverged)
     finished = writer.count("finished runs", counts.finished)
-    parts.append(
-        writer.say(
-            f"Failed runs (at chance or diverged): {failed} of {finished}.",
-            f"Essais échoués (au niveau du hasard ou divergents) : {failed} sur {finished}.",
-        )
+    return writer.say(
+        f"Failed runs (at chance or diverged): {failed} of {finished}.",
+        f"Essais échoués (au niveau du hasard ou divergents) : {failed} sur {finished}.",
     )
-    return Finding("exploratory", " ".join(parts), labels)
 
 
 def _best_cell(writer: AnswerWriter, analysis: StudyAnalysis, ranked: list[str]) -> str:
