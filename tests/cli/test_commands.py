@@ -124,6 +124,24 @@ def test_the_catalog_is_listed(resnetlab: Resnetlab) -> None:
     assert [line.split()[0] for line in out.splitlines()] == ["study", *catalog_names("studies")]
 
 
+def test_a_report_is_written_with_its_answers_in_a_language(
+    resnetlab: Resnetlab, tmp_path: Path
+) -> None:
+    texts = {}
+    for language in ("en", "fr"):
+        out = tmp_path / language
+        arguments = ("study", "report", "digits", "--lang", language, "--output", out)
+        code, printed, err = resnetlab(*arguments)
+        assert code == 0, err
+        texts[language] = Path(printed.strip()).with_suffix(".md").read_text(encoding="utf-8")
+    assert "Not answered yet: 0 of 20 runs are finished." in texts["en"]
+    assert "Pas encore de réponse" in texts["fr"]
+    assert "Un raccourci aide-t-il un réseau de 56 couches" in texts["fr"]
+    code, _, err = resnetlab("study", "report", "digits", "--lang", "de")
+    assert code == 2
+    assert "de" in err
+
+
 def test_data_check_counts_the_images(resnetlab: Resnetlab, small_npz: Path) -> None:
     code, out, _ = resnetlab("data", "check", small_npz)
     assert code == 0

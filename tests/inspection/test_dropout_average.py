@@ -96,11 +96,11 @@ def test_dropout_before_the_last_linear_layer_has_the_logits_of_evaluation_mode_
         (
             [[0.0, 0.0]],
             (
-                "0 from the geometric mean, 48 from one thinned network: evaluation "
-                "mode is a good approximation of the"
+                "0 from the geometric mean, 48 from one thinned network: it is at least twice as "
+                "near to the mean of many networks as to one of them"
             ),
         ),
-        ([[8.0, 0.0]], "evaluation mode is a rough approximation of the"),
+        ([[8.0, 0.0]], "it is less than twice as near to the"),
     ],
 )
 def test_the_sentence_follows_from_the_distances(

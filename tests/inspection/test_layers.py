@@ -168,6 +168,21 @@ def test_several_networks_have_a_row_each(call: Call, tmp_path: Path) -> None:
     assert lefts[1] > int(drawings[0].get("width", "0"))
 
 
+def test_networks_of_files_are_compared_by_the_names_of_their_files(
+    call: Call, tmp_path: Path
+) -> None:
+    files = [tmp_path / f"{name}.toml" for name in ("norm-after-addition", "relu-before-addition")]
+    for file in files:
+        file.write_text(f'family = "cifar"\ndepth = 8\narrangement = "{file.stem}"\n')
+    picture = tmp_path / "two.svg"
+    code, out, _ = call("model", *map(str, files), "--json", "--draw", str(picture))
+    assert code == 0
+    assert [row["network"] for row in json.loads(out)["rows"]] == [file.stem for file in files]
+    svg = picture.read_text()
+    for file in files:
+        assert f"{file.stem} for 3x32x32" in svg
+
+
 def test_a_network_is_read_with_work_in_proportion_to_its_layers_the_deepest_too(
     calls: Callable[[Callable[[], object]], int],
 ) -> None:

@@ -8,7 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from resnetlab.analysis.analyze import analyze
 from resnetlab.analysis.study_data import load
+from resnetlab.analysis.training_share import training_share
 from resnetlab.files import read_json
 from resnetlab.finetune.results import ResolutionTable
 from resnetlab.reports import fixres
@@ -25,6 +27,18 @@ def test_results_are_there() -> None:
     assert STUDIES
     assert SIZES
     assert sorted(path.name for path in STUDIES + SIZES) == sorted(listed)
+
+
+def test_the_column_of_the_readme_has_the_share_of_the_training_of_each_study() -> None:
+    text = (RESULTS / "README.md").read_text(encoding="utf-8")
+    listed = dict(re.findall(r"^\| \[(\S+)\]\(\S+\) \| (.+?) % \|", text, re.M))
+    shares = {}
+    for folder in STUDIES:
+        analysis = analyze(load(folder))
+        labels = [condition.label for condition in analysis.study.conditions]
+        share = training_share(analysis.study, analysis.data_by_label, labels)
+        shares[folder.name] = re.findall("at (.+) %", share.text)[0] if share else "100"
+    assert listed == shares
 
 
 class PageContent(HTMLParser):

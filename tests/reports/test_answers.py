@@ -54,6 +54,8 @@ CLAIMS: list[dict[str, Any]] = [
     {"statement": "fails", "kind": "fails-and-trains", "left": PLAIN56, "right": RESIDUAL56},
     {"statement": "average", "kind": "average", "left": {"model.shortcut": "A"},
      "right": {"model.shortcut": "none"}},
+    {"statement": "each pair", "kind": "every", "left": {"model.shortcut": "A"},
+     "right": {"model.shortcut": "none"}},
     {"statement": "percent", "kind": "relative", "metric": "top1", "size": 5.0, "margin": 10.0,
      "left": RESIDUAL8, "right": PLAIN8},
     {"statement": "steps", "kind": "monotone", "along": "model.depth", "change": "worsens",
@@ -116,6 +118,8 @@ def claim_answer(statement: str, **options: Any) -> QuestionAnswer:
          "appuient le sens, mais pas la taille annoncée de 10 ± 5 points"),
         ("average", "supported", "the first ones are better, on average",
          "les premiers sont meilleurs en moyenne"),
+        ("each pair", "inconclusive", "do not decide whether the first one is better in every pair",
+         "ne permettent pas de décider si le premier est meilleur dans chaque paire"),
         ("percent", "supported", "support the claimed size of 5 ± 10 %",
          "appuient la taille annoncée de 5 ± 10 %"),
         ("steps", "supported", "every step goes in the claimed direction",
@@ -178,9 +182,30 @@ def test_a_comparison_without_a_claim_is_welch_s_and_has_no_verdict() -> None:
     assert answer.statuses == ("exploratory",)
     assert f"The difference is {expected}." in answer.measured["en"]
     assert "“residual 8 (A)” is more accurate than “plain 56”" in answer.measured["en"]
-    assert "No claim declares this comparison" in answer.measured["en"]
+    assert "that no claim declares" in answer.measured["en"]
     same = Evidence(kind="compare", conditions=("residual 8 (A)",), against="plain 8")
     assert "do not decide" in answer_question(planted(), question(same)).measured["en"], "its claim"
+
+
+def test_values_of_two_claims_about_the_same_runs_and_the_note_are_said_once() -> None:
+    claimed = Evidence(kind="claims", claims=("supported", "size"))
+    two = answer_question(planted(), question(claimed)).measured
+    assert two["en"].count("reached a test accuracy of") == 1
+    assert two["fr"].count("atteint une précision") == 1
+    assert "more accurate one. " in two["en"]
+    assert "but not the claimed size" in two["en"]
+    compared = Evidence(
+        kind="compare", conditions=("residual 8 (A)", "residual 56 (A)"), against="plain 8"
+    )
+    answer = answer_question(planted(), question(compared))
+    assert answer.measured["en"].count("that no claim declares") == 1
+    assert answer.measured["fr"].count("affirmation ne déclare") == 1
+    assert answer.measured["en"].endswith("the number of comparisons.")
+
+
+def test_the_statement_of_a_claim_that_was_not_run_is_quoted_as_english_in_french() -> None:
+    left_out = claim_answer("supported", settings=("grid.model.depth=[8]",))
+    assert "(affirmations citées en anglais)\xa0: «\xa0supported\xa0»." in left_out.measured["fr"]
 
 
 # Numbers
@@ -297,6 +322,18 @@ def test_the_practical_s_questions_of_its_studies_are_all_in_the_catalog_with_th
     ]
     bonus = {key for key, mark in marks.items() if mark == "bonus"}
     assert bonus == {f"question {number}" for number in (21, 25, 28)}
+
+
+def test_every_study_of_the_depth_report_that_compares_depths_asks_what_the_first_run_hides() -> (
+    None
+):
+    for name in ("depth", "depth-as-run", "depth-norm", "depth-rate", "depth-epochs"):
+        kinds = [
+            evidence.kind
+            for item in catalog_questions(name, load_study(name).question)
+            for evidence in item.evidence
+        ]
+        assert kinds.count("first that converged") == 1, name
 
 
 def test_a_user_s_study_with_a_name_of_the_catalog_gets_no_questions_of_it() -> None:

@@ -55,6 +55,16 @@ def grid_analysis() -> StudyAnalysis:
     return analyze(collect(study_record(truth, study=study, test_curve=True)))
 
 
+def test_a_grid_without_a_trained_run_is_answered_by_the_number_of_failed_runs() -> None:
+    study = load_study("lr-batch", Overrides(settings=("model=cifar-resnet8",)))
+    truth = {condition.label: [("at chance", 10.0)] * 3 for condition in study.conditions}
+    (answer,) = build_report(collect(study_record(truth, study=study, test_curve=True))).answers
+    expected = "No cell has a trained run. Failed runs (at chance or diverged): 48 of 48."
+    assert answer.statuses == ("inconclusive",)
+    assert answer.measured["en"] == expected
+    assert "Aucune case n’a d’essai entraîné." in answer.measured["fr"]
+
+
 def test_each_cell_of_the_heat_map_has_its_mean_and_its_failed_runs(tmp_path: Path) -> None:
     analysis = grid_analysis()
     report = build_report(analysis.study_data)

@@ -62,6 +62,6 @@ def test_a_report_lists_title_authors_year_and_address_of_each_work_once(tmp_pat
     line = f"- He et al. 2016: [{work.title}. {work.authors}. 2016.]({work.url})"
     assert text.count(line) == 1
     students = bibliography()["depth-report"]
-    assert f"- Depth report: {students.title}. author names not given." in text
+    assert f"- Depth report: {students.title}. Author names not given." in text
     page = (tmp_path / "report.html").read_text(encoding="utf-8")
     assert f'<a href="{work.url}" rel="noopener">{work.title}' in page

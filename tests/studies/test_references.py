@@ -1,7 +1,9 @@
 """Published numbers: each file loads, has the values of its source, and refuses others."""
 
+import csv
 import math
 import xml.etree.ElementTree as ET
+from importlib import resources
 
 import pytest
 from typer.testing import CliRunner
@@ -17,6 +19,7 @@ from resnetlab.studies.parsing.study_file import load_study, parse_study
 from resnetlab.studies.parsing.toml_tables import catalog_names, read_named
 from resnetlab.studies.reference_costs import cost_rows, source_details, source_lines
 from resnetlab.studies.reference_depths import depth_sentences, depth_series
+from resnetlab.studies.reference_distances import distance_sentences
 from resnetlab.studies.study import Study
 
 HE = (
@@ -150,7 +153,11 @@ def test_sources_state_their_errata():
         (
             "shortcuts",
             [("plain 20", "78.77 % accuracy", "test", "of 10"), (None, "76.11 % accuracy")],
-            ["Erratum: Padding of 4", "Difference: published: evaluated in training mode"],
+            [
+                "Erratum: Padding of 4",
+                "Difference: published: evaluated in training mode",
+                "Every run after every epoch: shortcut-report-runs.csv, beside",
+            ],
         ),
         (
             "depth",
@@ -186,6 +193,30 @@ def test_all_that_is_typed_is_printed(name, rows, lines):
             p.title for p in (*changed_study.references, *changed_study.unmatched_references)
         )
     )
+
+
+def test_distances_of_published_curves_are_those_of_the_file_of_runs():
+    """By the csv module and fsum: sums of squared differences of the means over five runs."""
+    path = resources.files("resnetlab.catalog") / "references" / "shortcut-report-runs.csv"
+    with path.open(encoding="utf-8") as lines:
+        rows = list(csv.DictReader(lines))
+
+    def mean_at(model, epoch, column):
+        own = [row for row in rows if row["model"] == model and int(row["epoch"]) == epoch]
+        assert len(own) == 5
+        return math.fsum(float(row[column]) for row in own) / 5
+
+    accuracy, loss = distance_sentences(load_study("shortcuts"))
+    for depth in (20, 32, 44, 56):
+        for sentence, column, end in (
+            (accuracy, "test_accuracy_pct", "{:.1f} points²"),
+            (loss, "test_loss_nats", "{:.4f} nats²"),
+        ):
+            names = [f"ResNet{depth}{option}" for option in "AB"]
+            pairs = [[mean_at(name, n, column) for name in names] for n in range(1, 11)]
+            total = end.format(math.fsum((a - b) ** 2 for a, b in pairs))
+            assert f"residual {depth} (A) and residual {depth} (B) {total}" in sentence
+    assert distance_sentences(load_study("depth")) == []
 
 
 def test_fine_tuned_networks_are_counted_with_their_new_classifier():

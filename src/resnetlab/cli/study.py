@@ -367,6 +367,7 @@ def study_references(
     from resnetlab.studies import reference_depths
     from resnetlab.studies.parsing.study_file import load_study
     from resnetlab.studies.reference_costs import NOTES, cost_rows, source_details, source_lines
+    from resnetlab.studies.reference_distances import distance_sentences
 
     table_format, loaded = output_format(json, csv, markdown), load_study(source)
     series = reference_depths.depth_series(loaded)
@@ -376,7 +377,7 @@ def study_references(
     from resnetlab.models.flops import model_cost  # imports torch, so only after the checks
 
     facts = {"sources": source_details(loaded)} if json else {}
-    notes = [*reference_depths.depth_sentences(series), *NOTES]
+    notes = [*reference_depths.depth_sentences(series), *distance_sentences(loaded), *NOTES]
     notes += [] if json else source_lines(loaded)
     typer.echo(render(cost_rows(loaded, model_cost), table_format, facts=facts, notes=notes))
     if draw:

@@ -63,8 +63,7 @@ class Audit:
             (
                 f"{self.name}: {format_count(self.num_images, 'image')} of "
                 f"{format_count(len(self.classes), 'class')}, "
-                f"{height} x "
-                f"{width} x {channels}"
+                f"read as {height} x {width} x {channels}"
             ),
             f"sha256 {self.sha256}",
             (

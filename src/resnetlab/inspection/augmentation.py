@@ -151,19 +151,18 @@ def labels_after_flip(
         predicted[name] = labels[distances.argmin(1)]
     rows = []
     for label, title in enumerate(classes):
-        class_images = np.flatnonzero(labels[:count] == label)
-        if not len(class_images):
+        members = np.flatnonzero(labels[:count] == label)
+        if not len(members):
             continue
-        others = predicted["flipped"][class_images]
+        others = predicted["flipped"][members]
         others = np.bincount(others[others != label], minlength=len(classes))
         rows.append(
             {
                 "class": title,
-                "images": len(class_images),
-                "same_label_pct": 100
-                * float(np.mean(predicted["as_it_is"][class_images] == label)),
+                "images": len(members),
+                "same_label_pct": 100 * float(np.mean(predicted["as_it_is"][members] == label)),
                 "same_label_flipped_pct": 100
-                * float(np.mean(predicted["flipped"][class_images] == label)),
+                * float(np.mean(predicted["flipped"][members] == label)),
                 "most_frequent_other_label": classes[int(others.argmax())] if others.any() else "",
                 "other_label_count": int(others.max()),
             }

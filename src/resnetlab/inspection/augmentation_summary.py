@@ -17,6 +17,9 @@ from resnetlab.inspection.augmentation import (
 
 MAX_SHEET_ROWS = 10
 
+CLEAR_LABELS_PCT = 50.0
+"""Share of images whose nearest image has their label, from which it can judge a flip."""
+
 
 def augmentation_sentences(limits: AugmentationLimits) -> list[str]:
     """Return the conclusions that the values support, computed by rule."""
@@ -59,17 +62,19 @@ def _flip_sentence(limits: AugmentationLimits) -> str:
     )
     text = (
         f"The nearest other train image has the label of {before:.1f} % of the images, and of "
-        f"{after:.1f} % after a flip: "
+        f"{after:.1f} % after a flip; "
     )
+    if before < CLEAR_LABELS_PCT:
+        return text + "that is too few to tell from pixels what a flip changes."
     if before - after < CLEAR_POINTS:
         return text + "by this measure a flip hardly changes what they show."
     worst = max(
         limits.labels, key=lambda row: row["same_label_pct"] - row["same_label_flipped_pct"]
     )
+    percents = f"{worst['same_label_pct']:.0f} % to {worst['same_label_flipped_pct']:.0f} %"
     return text + (
-        f"a flip changes what many of them show, most of all those of class {worst['class']} "
-        f"({worst['same_label_pct']:.0f} % to {worst['same_label_flipped_pct']:.0f} %, most often "
-        f"taken for {worst['most_frequent_other_label']})."
+        "by their pixels many flipped images look like another class, most of all those of class "
+        f"{worst['class']} ({percents}, most often taken for {worst['most_frequent_other_label']})."
     )
 
 

@@ -25,8 +25,7 @@ from resnetlab.training.rng import derive_seed
 from resnetlab.training.state import ScratchTrainState
 
 CLOSE_FACTOR = 2.0
-"""Factor by which evaluation mode must be nearer to a mean than to one thinned network, to count
-as a good approximation of the mean."""
+"""Factor by which evaluation mode is called nearer to a mean than to one thinned network."""
 
 NOTES = (
     "one mask: the mean over all masks. In a pass each image has its own mask.",
@@ -186,9 +185,8 @@ def average_sentences(average: DropoutAverage) -> list[str]:
         (
             f"Its probabilities are {mean[distance]:.2g} points from the mean, "
             f"{geometric[distance]:.2g} from the geometric mean, {one[distance]:.2g} from one "
-            "thinned network: evaluation mode "
-            f"is a {'good' if is_close else 'rough'} approximation of the {nearer} of many "
-            "networks."
+            f"thinned network: it is {'at least twice' if is_close else 'less than twice'} as near "
+            f"to the {nearer} of many networks as to one of them."
         ),
         (
             f"The mean is {comparison} one thinned network: {mean['accuracy_pct']:.1f} % against "

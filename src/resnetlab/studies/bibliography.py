@@ -26,7 +26,7 @@ class Work:
     short: str
     """Short name for a table: `He et al. 2016`."""
     title: str
-    authors: str = "author names not given"
+    authors: str = "Author names not given"
     year: PositiveInt | None = None
     url: HttpsUrl = ""
 

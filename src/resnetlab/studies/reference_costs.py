@@ -61,7 +61,7 @@ def cost_rows(study: Study, cost: CostFunction) -> list[dict[str, Any]]:
 
 
 def source_details(study: Study) -> list[dict[str, Any]]:
-    """Return the sources of published numbers: work, protocol with differences, errata."""
+    """Return the sources of published numbers: work, protocol with differences, errata, runs."""
     details = []
     for pair in _sources(study):
         keys = [key for key, _ in cited_works(pair.source) if key]
@@ -72,6 +72,7 @@ def source_details(study: Study) -> list[dict[str, Any]]:
                 "works": works or [{"url": pair.url}],
                 "protocol": encode(pair.protocol),
                 "errata": list(pair.errata),
+                "runs_file": pair.runs_file or None,
             }
         )
     return details
@@ -94,6 +95,11 @@ def source_lines(study: Study) -> list[str]:
             for item in pair.protocol.differences
         ]
         lines += [f"Erratum: {text}" for text in pair.errata]
+        if pair.runs_file:
+            lines.append(
+                f"Every run after every epoch: {pair.runs_file}, beside the file of the numbers "
+                "(resnetlab/catalog/references for those of the package)"
+            )
     return lines
 
 

@@ -224,6 +224,7 @@ class ReferenceSource:
             source=self.source,
             url=self.url,
             errata=self.errata,
+            runs_file=self.runs_file,
             protocol=protocol,
             value=value,
         )
@@ -238,6 +239,8 @@ class MatchedReference:
     source: Citation
     url: HttpsUrl = ""
     errata: tuple[str, ...] = ()
+    runs_file: str = ""
+    """Name of the CSV file with the values of every run after every epoch; empty without one."""
     protocol: Protocol
     value: ReferenceValue
 

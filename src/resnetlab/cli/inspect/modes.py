@@ -12,6 +12,7 @@ from resnetlab.cli.loading import announce_loading
 from resnetlab.cli.manners import Json, OutputDir, notify
 from resnetlab.cli.tables import Csv, Markdown, output_format
 from resnetlab.errors import input_error
+from resnetlab.messages import format_count
 
 if TYPE_CHECKING:
     from resnetlab.data.device_images import DeviceImages
@@ -128,7 +129,8 @@ def _open(
     dataset = load_dataset(DataConfig(source=data), output / "cache", notify)
     recipe = scratch_recipe(load_recipe("digits"), "digits")
     state = build_state(spec, dataset, recipe, seed, epochs, notify)
-    trained = f"trained for {epochs} epochs by the recipe digits" if epochs else "initial weights"
+    length = format_count(epochs, "epoch")
+    trained = f"trained for {length} by the recipe digits" if epochs else "initial weights"
     note = f"{network}, seed {seed}, {trained}; test images of {dataset.name}."
     return state, DeviceImages.from_images(dataset.test, state.device), note
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -90,7 +91,10 @@ def model(
             default_classes = len(dataset.classes)
         size = input_size(name, image) if image else (channels, height, width)
         num_classes = classes or default_classes
-        traces.append(trace_layers(spec, size, num_classes))
+        trace = trace_layers(spec, size, num_classes)
+        if len(names) > 1 and name.endswith(".toml"):
+            trace = replace(trace, name=Path(name).stem)  # two files may have the same short name
+        traces.append(trace)
     if len(names) > 1:
         typer.echo(_compare_networks(specs, traces, train_images, table_format))
     else:

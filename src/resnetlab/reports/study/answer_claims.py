@@ -37,6 +37,12 @@ class Finding:
     status: str
     text: str
     conditions: tuple[str, ...] = ()
+    values: tuple[str, ...] = ()
+    """Sentences before the text with the values; those that the finding before has too are said
+    once.
+    """
+    note: str = ""
+    """Sentence about the method, said once at the end of the answer."""
     missing_condition: str = ""
     """Condition that was not run, for a finding without text."""
     missing_claim: str = ""
@@ -48,15 +54,15 @@ def claim_findings(
 ) -> Iterator[Finding]:
     """Yield a finding for each claim whose statement begins as the evidence says."""
     for beginning in evidence.claims:
-        found = [
+        indices = [
             index
             for index, claim in enumerate(analysis.study.claims)
             if claim.statement.startswith(beginning)
         ]
-        for index in found:
+        for index in indices:
             yield _claim_finding(writer, analysis, index)
         left_out = [text for text in analysis.study.left_out if text.startswith(beginning)]
-        for statement in left_out if left_out or found else [beginning]:
+        for statement in left_out if left_out or indices else [beginning]:
             yield Finding("not run", "", missing_claim=statement)
 
 
@@ -80,17 +86,17 @@ def comparison_finding(
             "There are too few trained runs for a comparison.",
             "Il y a trop peu d'essais entraînés pour une comparaison.",
         )
-        return Finding("inconclusive", f"{sides} {text}", (label, against))
+        return Finding("inconclusive", text, (label, against), (sides,))
     effect = welch(*values)
     direction = _sign_sentence(writer, effect.interval(), label, against)
     note = writer.say(
-        "No claim declares this comparison, so its interval is not corrected for the number of "
+        "The interval of a comparison that no claim declares is not corrected for the number of "
         "comparisons.",
-        "Aucune affirmation ne déclare cette comparaison : son intervalle n'est pas corrigé du "
+        "L'intervalle d'une comparaison qu'aucune affirmation ne déclare n'est pas corrigé du "
         "nombre de comparaisons.",
     )
-    difference = _difference(writer, effect)
-    return Finding("exploratory", f"{sides} {difference} {direction} {note}", (label, against))
+    sentences = (sides, _difference(writer, effect))
+    return Finding("exploratory", direction, (label, against), sentences, note)
 
 
 def accuracy_text(writer: AnswerWriter, analysis: StudyAnalysis, label: str) -> str:
@@ -123,10 +129,13 @@ def _claim_finding(writer: AnswerWriter, analysis: StudyAnalysis, index: int) ->
         if verdict.conditional and decided
         else ""
     )
-    text = " ".join(filter(None, (values, conclusion(writer, claim, verdict), trained_only)))
     status = "equivalent" if verdict.label == "reproduced" and claim.kind == "equal" else ""
     return Finding(
-        status or STATUSES.get(verdict.label, verdict.label), text, condition_labels(claim)
+        status or STATUSES.get(verdict.label, verdict.label),
+        conclusion(writer, claim, verdict),
+        condition_labels(claim),
+        values,
+        trained_only,
     )
 
 
@@ -136,16 +145,27 @@ def _claim_values(
     claim: AnyClaim,
     hypothesis: Hypothesis,
     verdict: Verdict,
-) -> str:
+) -> tuple[str, ...]:
+    """Return the sentences with the values that a claim is about."""
     match claim:
         case claims.FailsAndTrains() if isinstance(hypothesis, FailureHypothesis):
-            return _failures(writer, claim, hypothesis)
+            return (_failures(writer, claim, hypothesis),)
         case claims.Faster() if isinstance(hypothesis, SpeedHypothesis):
-            return _times(writer, claim, hypothesis)
+            return (_times(writer, claim, hypothesis),)
         case claims.Greater() | claims.Equal() | claims.About():
             start = _sides(writer, analysis, claim.left, claim.right, claim.metric, claim.split)
         case claims.Average() | claims.Relative():
             start = _pairs(writer, claim)
+        case claims.Every():
+            count = writer.count("pairs", len(claim.left))
+            start = writer.say(
+                f"In each of {count} pairs of conditions, the first one is compared with the "
+                f"second: {_pair_labels(writer, claim)}. This is the pair that supports the claim "
+                "least.",
+                f"Dans chacune des {count} paires de conditions, la première est comparée à la "
+                f"seconde : {_pair_labels(writer, claim)}. Voici la paire la moins favorable à "
+                "l'affirmation.",
+            )
         case claims.Monotone():
             order = writer.labels(claim.order)
             start = writer.say(
@@ -161,12 +181,12 @@ def _claim_values(
                 "proche.",
             )
     if verdict.effect is None:
-        return start
+        return (start,)
     metric = getattr(claim, "metric", "top1")
     unit: Unit = "%" if isinstance(claim, claims.Relative) else "points"
     if metric == "loss" and unit == "points":
         unit = "nats"
-    return f"{start} {_difference(writer, verdict.effect, unit, verdict, metric != 'top1')}"
+    return start, _difference(writer, verdict.effect, unit, verdict, metric != "top1")
 
 
 Unit = Literal["points", "nats", "%"]
@@ -194,7 +214,7 @@ def _difference(
     units = {
         "points": ("points", writer.points_fr(effect.estimate)),
         "nats": ("nats", "nat" if abs(effect.estimate) < 2 else "nats"),
-        "%": ("% of the second one", "% du second"),
+        "%": ("%", "%"),
     }[unit]
     names = ("The decrease", "La baisse") if decrease else ("The difference", "L'écart")
     return writer.say(
@@ -207,11 +227,11 @@ def _p_text(writer: AnswerWriter, p: float | None) -> str:
     if p is None:
         return ""
     small = p < 0.001
-    shown = writer.number("corrected p" + (", below" if small else ""), 0.001 if small else p, 3)
+    text = writer.number("corrected p" + (", below" if small else ""), 0.001 if small else p, 3)
     relation = "<" if small else "="
     return writer.say(
-        f", p {relation} {shown} after the correction for several claims",
-        f", p {relation} {shown} après correction pour plusieurs affirmations",
+        f", p {relation} {text} after the correction for several claims",
+        f", p {relation} {text} après correction pour plusieurs affirmations",
     )
 
 
@@ -270,21 +290,30 @@ def _accuracy(
 
 
 def _pairs(writer: AnswerWriter, claim: claims.Average | claims.Relative) -> str:
-    pairs = list(zip(claim.left, claim.right, strict=True))
-    shown = writer.join(
-        [
-            writer.say(
-                f"{writer.label(left)} against {writer.label(right)}",
-                f"{writer.label(left)} contre {writer.label(right)}",
-            )
-            for left, right in pairs
-        ]
-    )
-    count = writer.count("pairs", len(pairs))
+    count = writer.count("pairs", len(claim.left))
     metric_en, metric_fr = _METRICS[claim.metric, claim.split]
+    pairs = _pair_labels(writer, claim)
+    if isinstance(claim, claims.Relative):
+        return writer.say(
+            f"The change of the {metric_en}, in percent of the second one, is averaged over "
+            f"{count} pairs of conditions: {pairs}.",
+            f"La variation de la {metric_fr}, en pourcentage du second, est moyennée sur {count} "
+            f"paires de conditions : {pairs}.",
+        )
     return writer.say(
-        f"The {metric_en} is averaged over {count} pairs of conditions: {shown}.",
-        f"La {metric_fr} est moyennée sur {count} paires de conditions : {shown}.",
+        f"The {metric_en} is averaged over {count} pairs of conditions: {pairs}.",
+        f"La {metric_fr} est moyennée sur {count} paires de conditions : {pairs}.",
+    )
+
+
+def _pair_labels(
+    writer: AnswerWriter, claim: claims.Average | claims.Relative | claims.Every
+) -> str:
+    """Return the pairs of conditions of a claim: `“a” against “b”; “c” against “d”`."""
+    against = writer.say("against", "contre")
+    pairs = zip(claim.left, claim.right, strict=True)
+    return writer.join(
+        [f"{writer.label(left)} {against} {writer.label(right)}" for left, right in pairs]
     )
 
 
@@ -313,7 +342,7 @@ def _times(writer: AnswerWriter, claim: claims.Faster, hypothesis: SpeedHypothes
     parts = []
     for label, times in zip((claim.left, claim.right), hypothesis.epochs, strict=True):
         median = statistics.median_high(times) if times else math.inf
-        shown = (
+        needed = (
             writer.say("more epochs than it had", "plus d'époques qu'il n'en a eu")
             if math.isinf(median)
             else writer.say(
@@ -323,7 +352,7 @@ def _times(writer: AnswerWriter, claim: claims.Faster, hypothesis: SpeedHypothes
         )
         parts.append(
             writer.say(
-                f"{writer.label(label)} needs {shown}", f"{writer.label(label)} demande {shown}"
+                f"{writer.label(label)} needs {needed}", f"{writer.label(label)} demande {needed}"
             )
         )
     return writer.say(

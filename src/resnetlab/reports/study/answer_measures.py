@@ -174,14 +174,16 @@ def measure_comparison(
         )
     else:
         conclusion = writer.say(
-            f"In these runs {better} has the smaller one of the two.",
-            f"Dans ces essais, {better} a le plus petit des deux.",
+            f"In these runs {better} has the smaller gap between train and test images.",
+            f"Dans ces essais, {better} a le plus petit écart entre images d'entraînement et de "
+            "test.",
         )
+    stable = kind == "stability"
     text = writer.say(
-        f"The difference between {writer.label(label)} and {writer.label(against)} is {size} "
-        f"points{ends}.",
-        f"L'écart entre {writer.label(label)} et {writer.label(against)} est de {size} "
-        f"{writer.points_fr(effect.estimate)}{ends}.",
+        f"The {'standard deviation' if stable else 'gap'} of {writer.label(label)} minus that of "
+        f"{writer.label(against)} is {size} points{ends}.",
+        f"L'{'écart-type' if stable else 'écart'} de {writer.label(label)} moins celui de "
+        f"{writer.label(against)} est de {size} {writer.points_fr(effect.estimate)}{ends}.",
     )
     return Finding("exploratory", f"{text} {conclusion}", (label, against))
 
@@ -194,7 +196,8 @@ def grid_finding(writer: AnswerWriter, analysis: StudyAnalysis) -> Finding:
     labels = tuple(analysis.summaries)
     best_rows = axes.best_rows(analysis.summaries) if axes else {}
     if axes is None or not best_rows:
-        return Finding("inconclusive", _too_few(writer, *labels[:1]), labels)
+        none = writer.say("No cell has a trained run.", "Aucune case n'a d'essai entraîné.")
+        return Finding("inconclusive", f"{none} {_failed_runs(writer, analysis)}", labels)
     ranked = sorted(
         (label for label in labels if analysis.summaries[label].mean_pct is not None),
         key=lambda label: -(analysis.summaries[label].mean_pct or 0.0),
@@ -205,14 +208,14 @@ def grid_finding(writer: AnswerWriter, analysis: StudyAnalysis) -> Finding:
     for column, (row, summary) in best_rows.items():
         label = axes.labels[row, column]
         reached = accuracy_text(writer, analysis, label)
-        shown = (
+        axis_values = (
             writer.count(f"{axes.column_axis} {column:g}", column),
             writer.count(f"{axes.row_axis} {row:g}", row),
         )
         cells.append(
             writer.say(
-                f"{names[1]} {shown[0]}: {names[0]} {shown[1]} with {reached}",
-                f"{names[1]} {shown[0]} : {names[0]} {shown[1]} avec {reached}",
+                f"{names[1]} {axis_values[0]}: {names[0]} {axis_values[1]} with {reached}",
+                f"{names[1]} {axis_values[0]} : {names[0]} {axis_values[1]} avec {reached}",
             )
         )
         assert summary.mean_pct is not None
@@ -223,16 +226,18 @@ def grid_finding(writer: AnswerWriter, analysis: StudyAnalysis) -> Finding:
         )
     )
     parts.append(_diagonal(writer, axes, {c: row for c, (row, _) in best_rows.items()}, names))
+    parts.append(_failed_runs(writer, analysis))
+    return Finding("exploratory", " ".join(parts), labels)
+
+
+def _failed_runs(writer: AnswerWriter, analysis: StudyAnalysis) -> str:
     counts = analysis.counts
     failed = writer.count("failed runs", counts.at_chance + counts.diverged)
     finished = writer.count("finished runs", counts.finished)
-    parts.append(
-        writer.say(
-            f"Failed runs (at chance or diverged): {failed} of {finished}.",
-            f"Essais échoués (au niveau du hasard ou divergents) : {failed} sur {finished}.",
-        )
+    return writer.say(
+        f"Failed runs (at chance or diverged): {failed} of {finished}.",
+        f"Essais échoués (au niveau du hasard ou divergents) : {failed} sur {finished}.",
     )
-    return Finding("exploratory", " ".join(parts), labels)
 
 
 def _best_cell(writer: AnswerWriter, analysis: StudyAnalysis, ranked: list[str]) -> str:

@@ -14,80 +14,90 @@ def conclusion(writer: AnswerWriter, claim: AnyClaim, verdict: Verdict) -> str:
     """Say what the verdict means, in a sentence that is chosen by the verdict alone."""
     if verdict.label in ("inconclusive", "untestable", "waiting"):
         return _undecided(writer, claim, verdict)
+    if isinstance(claim, claims.About | claims.Relative):
+        return _size_sentence(writer, claim, verdict)
     supported = verdict.label == "reproduced"
+    english, french = _reason(writer, claim, supported)
+    if isinstance(claim, claims.Equal):
+        return writer.say(english, french)
+    return writer.say(
+        f"The runs {'support' if supported else 'speak against'} the claim: {english}",
+        f"Les essais {'appuient' if supported else 'vont contre'} l'affirmation : {french}",
+    )
+
+
+_ClaimWithoutSize = (
+    claims.Equal
+    | claims.FailsAndTrains
+    | claims.Monotone
+    | claims.Every
+    | claims.Average
+    | claims.Faster
+    | claims.Best
+    | claims.Greater
+)
+
+
+def _reason(writer: AnswerWriter, claim: _ClaimWithoutSize, supported: bool) -> tuple[str, str]:
+    """Return the result that supports or contradicts a claim, in English and in French."""
     match claim:
         case claims.Equal():
-            margin_en, margin_fr = _margin(writer, claim)
-            return writer.say(
-                f"The two are equivalent: they differ by less than {margin_en}."
-                if supported
-                else f"The two are not equivalent: they differ by more than {margin_en}.",
-                f"Les deux sont équivalents : ils diffèrent de moins de {margin_fr}."
-                if supported
-                else f"Les deux ne sont pas équivalents : ils diffèrent de plus de {margin_fr}.",
-            )
-        case claims.About() | claims.Relative():
-            return _size_sentence(writer, claim, verdict)
+            return _equivalence(writer, claim, supported)
         case claims.FailsAndTrains():
             left, right = writer.label(claim.left), writer.label(claim.right)
-            return writer.say(
-                f"The runs support the claim that {left} fails and {right} trains."
-                if supported
-                else f"The runs speak against the claim: {left} does not fail in most of its runs.",
-                f"Les essais appuient l'affirmation : {left} échoue et {right} apprend."
-                if supported
-                else f"Les essais vont contre l'affirmation : {left} n'échoue pas dans la plupart "
-                "de ses essais.",
+            if supported:
+                return f"{left} fails and {right} trains.", f"{left} échoue et {right} apprend."
+            return (
+                f"{left} does not fail in most of its runs.",
+                f"{left} n'échoue pas dans la plupart de ses essais.",
             )
         case claims.Monotone():
-            return writer.say(
-                "The runs support the claim: every step goes in the claimed direction."
-                if supported
-                else "The runs speak against the claim: a step goes in the other direction.",
-                "Les essais appuient l'affirmation : chaque pas va dans le sens annoncé."
-                if supported
-                else "Les essais vont contre l'affirmation : un pas va dans l'autre sens.",
-            )
+            if supported:
+                return (
+                    "every step goes in the claimed direction.",
+                    "chaque pas va dans le sens annoncé.",
+                )
+            return "a step goes in the other direction.", "un pas va dans l'autre sens."
         case claims.Every():
-            return writer.say(
-                "The runs support the claim: the first one is better in every pair."
-                if supported
-                else "The runs speak against the claim: in a pair the first one is worse.",
-                "Les essais appuient l'affirmation : le premier est meilleur dans chaque paire."
-                if supported
-                else "Les essais vont contre l'affirmation : le premier est moins bon dans une "
-                "paire.",
+            if supported:
+                return (
+                    "the first one is better in every pair.",
+                    "le premier est meilleur dans chaque paire.",
+                )
+            return (
+                "in a pair the first one is worse.",
+                "le premier est moins bon dans une paire.",
             )
         case claims.Average():
-            return writer.say(
-                f"The runs {_verb_en(supported)} the claim: the first ones are "
-                f"{'better' if supported else 'worse'}, on average.",
-                f"Les essais {_verb_fr(supported)} l'affirmation : les premiers sont "
-                f"{'meilleurs' if supported else 'moins bons'} en moyenne.",
+            return (
+                f"the first ones are {'better' if supported else 'worse'}, on average.",
+                f"les premiers sont {'meilleurs' if supported else 'moins bons'} en moyenne.",
             )
         case claims.Faster():
             name = writer.label(claim.left if supported else claim.right)
-            return writer.say(
-                f"The runs {_verb_en(supported)} the claim: {name} is the faster one.",
-                f"Les essais {_verb_fr(supported)} l'affirmation : {name} est le plus rapide.",
-            )
+            return f"{name} is the faster one.", f"{name} est le plus rapide."
         case claims.Best() if not supported:
-            return writer.say(
-                f"The runs speak against the claim: a rival is better than "
-                f"{writer.label(claim.left)}.",
-                f"Les essais vont contre l'affirmation : un rival dépasse "
-                f"{writer.label(claim.left)}.",
-            )
-        case _:
-            right = getattr(claim, "right", claim.left)
+            left = writer.label(claim.left)
+            return f"a rival is better than {left}.", f"un rival dépasse {left}."
+        case claims.Best() | claims.Greater():
+            right = claim.left if isinstance(claim, claims.Best) else claim.right
             name = writer.label(claim.left if supported else right)
-            lower = claim.metric != "top1"
-            return writer.say(
-                f"The runs {_verb_en(supported)} the claim: {name} "
-                f"{f'has the lower {claim.metric}' if lower else 'is the more accurate one'}.",
-                f"Les essais {_verb_fr(supported)} l'affirmation : {name} "
-                f"{'a la valeur la plus basse' if lower else 'est le plus précis'}.",
-            )
+            if claim.metric != "top1":
+                return f"{name} has the lower {claim.metric}.", f"{name} a la valeur la plus basse."
+            return f"{name} is the more accurate one.", f"{name} est le plus précis."
+
+
+def _equivalence(writer: AnswerWriter, claim: claims.Equal, supported: bool) -> tuple[str, str]:
+    english, french = _margin(writer, claim)
+    if supported:
+        return (
+            f"The two are equivalent: they differ by less than {english}.",
+            f"Les deux sont équivalents : ils diffèrent de moins de {french}.",
+        )
+    return (
+        f"The two are not equivalent: they differ by more than {english}.",
+        f"Les deux ne sont pas équivalents : ils diffèrent de plus de {french}.",
+    )
 
 
 def _margin(writer: AnswerWriter, claim: claims.Equal) -> tuple[str, str]:
@@ -96,14 +106,6 @@ def _margin(writer: AnswerWriter, claim: claims.Equal) -> tuple[str, str]:
     unit = "nat" if claim.metric == "loss" else "point"
     english = unit if claim.margin == 1 else f"{unit}s"
     return f"{margin} {english}", f"{margin} {writer.points_fr(claim.margin, unit)}"
-
-
-def _verb_en(supported: bool) -> str:
-    return "support" if supported else "speak against"
-
-
-def _verb_fr(supported: bool) -> str:
-    return "appuient" if supported else "vont contre"
 
 
 def _size_sentence(

@@ -6,6 +6,7 @@ explanation of a question comes from the catalog; it states no result.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
@@ -96,10 +97,25 @@ def _measured(
     writer.prefix = ""
     parts = [
         _opening(writer, share),
-        *(finding.text for finding in findings),
+        *_sentences(findings),
         *_not_run(writer, analysis, findings),
     ]
     return " ".join(filter(None, parts)), statuses
+
+
+def _sentences(findings: list[Finding]) -> Iterator[str]:
+    """Yield the sentences of findings.
+
+    Values that open a finding as they opened the one before are said once, and so is each note.
+    """
+    before: tuple[str, ...] = ()
+    for finding in findings:
+        values = itertools.zip_longest(finding.values, before)
+        repeated = sum(1 for _ in itertools.takewhile(lambda pair: pair[0] == pair[1], values))
+        yield from finding.values[repeated:]
+        yield finding.text
+        before = finding.values
+    yield from dict.fromkeys(finding.note for finding in findings)
 
 
 def _findings(
@@ -167,19 +183,19 @@ def _opening(writer: AnswerWriter, share: TrainingShare | None) -> str:
     percents = [100 * value for value in (share.low, share.high)]
     # A share below 1 is never shown as 100 %.
     texts = [
-        writer.count("share of the training, %", float(f"{p:.2g}") if p < 1 else float(whole))
+        writer.count("share of the training, %", float(f"{p:.2g}") if p < 1 else float(rounded))
         for p in percents
-        for whole in [min(99, round(p)) if p < 100 else 100]
+        for rounded in [min(99, round(p)) if p < 100 else 100]
     ]
-    shown = (
+    text = (
         texts[0]
         if texts[0] == texts[1]
         else writer.say(f"{texts[0]} to {texts[1]}", f"{texts[0]} à {texts[1]}")
     )
     return writer.say(
-        f"At {shown} % of the source's training, the runs show this; it is no answer at its full "
+        f"At {text} % of the source's training, the runs show this; it is no answer at its full "
         "protocol.",
-        f"À {shown} % de l'entraînement de la source, les essais montrent ceci ; ce n'est pas une "
+        f"À {text} % de l'entraînement de la source, les essais montrent ceci ; ce n'est pas une "
         "réponse à son protocole complet.",
     )
 
@@ -206,11 +222,12 @@ def _not_run(
         yield (
             writer.say(
                 f"Not answered, as not all of their conditions were run: {names}",
-                f"Sans réponse, car leurs conditions n'ont pas toutes été entraînées : {names}",
+                "Sans réponse, car leurs conditions n'ont pas toutes été entraînées "
+                f"(affirmations citées en anglais) : {names}",
             )
             + "."
         )
     if conditions or statements:
         command = command_line(["resnetlab", "study", "run", analysis.study.name])
-        shown = writer.label(command)
-        yield writer.say(f"Command: {shown}.", f"Commande : {shown}.")
+        text = writer.label(command)
+        yield writer.say(f"Command: {text}.", f"Commande : {text}.")

@@ -87,7 +87,8 @@ def _table(analysis: StudyAnalysis) -> Table:
         "epochs: the standard deviation of a run's accuracy over its last "
         f"{num_last_epochs(analysis)} epochs, in points, mean of the trained runs; below it, the "
         "difference to the parent. It measures stability, and a curve that still rises spreads "
-        "as well. Explanation: why the rung should help, by its source; these runs do not test it."
+        "as well. Explanation: why the rung should help, by the study file; these runs do not test "
+        "it."
     )
     return Table("ladder", columns, rows, note)
 
@@ -155,8 +156,7 @@ def _spread_cell(analysis: StudyAnalysis, rung: Rung) -> Cell:
 
 def _explanation(rung: Rung) -> str:
     """Return the explanation of a rung with its author: it is no finding of these runs."""
-    author = "The source's explanation" if rung.source else "The study file's explanation"
-    return f"{author}: {rung.why}" if rung.why else ""
+    return f"The study file's explanation: {rung.why}" if rung.why else ""
 
 
 def _expectation_text(rung: Rung) -> str:

@@ -65,8 +65,8 @@ def table(analysis: StudyAnalysis) -> Table | None:
     rows = []
     for item in comparisons:
         reason = reasons.get(item.no_badge_reason, item.no_badge_reason)
-        differences = tuple(text for text in item.differences if text not in shared)
-        shortened = replace(item, no_badge_reason=reason, differences=differences)
+        remaining = tuple(text for text in item.differences if text not in shared)
+        shortened = replace(item, no_badge_reason=reason, differences=remaining)
         rows.append(_row(shortened, citation_link(analysis, item.reference.source), no_difference))
     columns = (
         *text_columns("Condition", "Source"),

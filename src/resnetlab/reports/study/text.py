@@ -6,7 +6,11 @@ import math
 from collections import Counter
 from typing import TYPE_CHECKING
 
-from resnetlab.analysis.training_share import file_images_seen, images_seen
+from resnetlab.analysis.training_share import (
+    file_images_seen,
+    images_seen,
+    source_images_seen,
+)
 from resnetlab.reports.format import (
     capitalize_first,
     decimals,
@@ -87,16 +91,19 @@ def protocol_sentence(analysis: StudyAnalysis) -> str:
     ]
     if not limited:
         return ""
+    labels = dict.fromkeys(label for claim in limited for label in condition_labels(claim))
+    facts = [(analysis.study.condition(label), analysis.data(label)) for label in labels]
     images = {
-        (images_seen(condition.recipe, facts.train_images), file_images_seen(condition, facts))
-        for claim in limited
-        for label in condition_labels(claim)
-        for condition, facts in [(analysis.study.condition(label), analysis.data(label))]
+        (images_seen(condition.recipe, data.train_images), file_images_seen(condition, data))
+        for condition, data in facts
     }
     here, full = next(iter(images))
     seen = "its runs saw fewer images than the study file or its source asks for"
-    if len(images) == 1 and full is not None and here < full:
-        seen = f"a run saw {here:,.0f} images, and the study file asks for {full:,.0f}"
+    if len(images) == 1 and full is not None:
+        longest = max(source_images_seen(analysis.study, *pair) or 0.0 for pair in facts)
+        goals = [f"the study file asks for {full:,.0f}"] if here < full else []
+        goals += [f"a source of its published numbers for {longest:,.0f}"] if longest > full else []
+        seen = f"a run saw {here:,.0f} images, and {' and '.join(goals)}"
     return (
         "A verdict at a share of the training is one on the claim at this protocol, not on the "
         f"claim of its source: {seen} (an image counts as often as it is seen)."
