@@ -26,7 +26,7 @@ class ShortRun:
     steps_per_epoch: int = 4
     """Steps of an epoch on nine tenths of 120 images; the last batch is smaller."""
 
-    def arguments(self, root: Path, *more: str, epochs: int = 4, seed: int = 1) -> tuple[str, ...]:
+    def arguments(self, root: Path, *more: str, epochs: int = 2, seed: int = 1) -> tuple[str, ...]:
         """Return the command that trains it under `root`, or goes on with it."""
         command = f"train cifar-plain8 --data {self.data} -b {self.batch_size} --epochs {epochs}"
         settings = ("model.widths=[4,4,8]", "numerics.precision=fp32", "numerics.threads=1")

@@ -31,7 +31,7 @@ def test_each_pinned_package_has_a_line_with_its_version_and_its_license() -> No
     rows = re.findall(
         r"^\| ([\w.-]+) \| ([\w.+!-]+) \| (.+) \|$", (ROOT / "docs/licenses.md").read_text(), re.M
     )
-    assert [f"{name}=={version}" for name, version, _ in rows] == PINS
+    assert [f"{name}=={version}" for name, version, _ in rows[1:]] == PINS
     unstated = [name for name, _, license_text in rows if license_text == "**not stated**"]
     assert len(unstated) <= 3, unstated
 
