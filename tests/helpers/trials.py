@@ -120,11 +120,13 @@ def _serve(folder: Path) -> None:
     # third step and at the end of an epoch, whatever the clock says.
     events.TICK_SECONDS = -1.0
     RunSession._should_save = (  # type: ignore[method-assign]
-        lambda _, event, __: event.step > 0
-        and (
-            event.kind == "interrupted"
-            or (event.kind == "epoch" and event.step < event.total_steps)
-            or (event.kind == "tick" and event.step % 3 == 0)
+        lambda _, event, __: (
+            event.step > 0
+            and (
+                event.kind == "interrupted"
+                or (event.kind == "epoch" and event.step < event.total_steps)
+                or (event.kind == "tick" and event.step % 3 == 0)
+            )
         )
     )
     output, counts = folder / "trial.log", folder / "operations.json"

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from helpers.outcomes import outcome
+from helpers.studies import LONGER, finish, outcomes
 from helpers.trials import Trial, TrialServer
 
 
@@ -81,3 +82,14 @@ def expected(tmp_path_factory: pytest.TempPathFactory, short_run: ShortRun) -> A
 def figures(record_property: Callable[[str, object], None]) -> Callable[[str], None]:
     """Record a line of figures, which the end of the test run prints."""
     return lambda text: record_property("figures", text)
+
+
+@pytest.fixture(scope="session")
+def whole(tmp_path_factory: pytest.TempPathFactory, study_text: str) -> tuple[Path, dict[str, Any]]:
+    """A study that was never interrupted, with one worker."""
+    folder = tmp_path_factory.mktemp("whole")
+    study = folder / "small.toml"
+    study.write_text(study_text)
+    output = finish(study, folder / "out", "-j", "1", *LONGER)
+    assert "Report:" in output
+    return study, outcomes(folder / "out")

@@ -36,9 +36,9 @@ def unfinished(tmp_path_factory: pytest.TempPathFactory, short_run: ShortRun) ->
 
 
 def check_refused(ended: Ended) -> None:
-    """Check that a command ended with one error and without a result: 3 is a run without one."""
+    """Check that a command ended with errors in lines and without a result; 3 says that too."""
     assert ended.code in (2, 3), ended.text
-    assert ended.errors.count("resnetlab: error: ") == 1, ended.errors
+    assert 1 <= ended.errors.count("resnetlab: error: ") <= 21, ended.errors
     assert "Traceback" not in ended.text
 
 

@@ -136,7 +136,19 @@ def test_changed_study_files(
 
 NAMES = st.one_of(
     st.sampled_from(
-        ["train", "val", "test", "cat", "dog", "CAT", "labels.csv", ".hidden", "a b", "é", "e\u0301"]
+        [
+            "train",
+            "val",
+            "test",
+            "cat",
+            "dog",
+            "CAT",
+            "labels.csv",
+            ".hidden",
+            "a b",
+            "é",
+            "e\u0301",
+        ]
     ),
     st.text(max_size=8),
 )

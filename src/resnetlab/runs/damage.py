@@ -22,7 +22,14 @@ from resnetlab.checksums import (
     renew_checksum,
 )
 from resnetlab.errors import InputError, input_error
-from resnetlab.files import MAX_GENERATED_BYTES, atomic_write, is_locked, json_sha256, read_json, sha256
+from resnetlab.files import (
+    MAX_GENERATED_BYTES,
+    atomic_write,
+    is_locked,
+    json_sha256,
+    read_json,
+    sha256,
+)
 from resnetlab.inspection.diagnostics_config import BlockAblations, GradientNorms
 from resnetlab.models.tensorfile import backbone_file, read_metadata
 from resnetlab.runs.directory import LARGE_FILES, RunDirectory
