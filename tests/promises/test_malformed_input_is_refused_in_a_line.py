@@ -67,8 +67,9 @@ def paths_of(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]
     """Yield the path of each value in nested tables and lists."""
     if path:
         yield path
-    pairs = value.items() if isinstance(value, dict) else enumerate(value)
-    for key, item in pairs if isinstance(value, dict | list) else ():
+    if not isinstance(value, dict | list):
+        return
+    for key, item in value.items() if isinstance(value, dict) else enumerate(value):
         yield from paths_of(item, (*path, key))
 
 

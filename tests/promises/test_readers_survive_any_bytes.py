@@ -98,8 +98,10 @@ class Readers:
         images = [
             encoded(picture(seed, mode=mode), kind)
             for seed, (kind, mode) in enumerate(
-                [("PNG", "RGB"), ("PNG", "LA"), ("JPEG", "RGB"), ("JPEG", "CMYK"), ("GIF", "P")]
-                + [("BMP", "RGB"), ("WEBP", "RGBA"), ("TIFF", "RGB")]
+                (
+                    *(("PNG", "RGB"), ("PNG", "LA"), ("JPEG", "RGB"), ("JPEG", "CMYK")),
+                    *(("GIF", "P"), ("BMP", "RGB"), ("WEBP", "RGBA"), ("TIFF", "RGB")),
+                )
             )
         ]
         self.seeds: dict[str, list[bytes]] = {
