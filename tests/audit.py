@@ -16,24 +16,30 @@ from typing import Any
 ROOT = Path(__file__).resolve().parent.parent
 UNCHECKED = 3
 
+MAX_LINES = 10
+"""Number of packages that are listed as not checked; a count stands for the others."""
+
 
 def judge(report: dict[str, Any], pins: list[str]) -> tuple[int, list[str]]:
     """Return the exit code and the lines for a report of pip-audit about the pinned packages."""
     found = {entry["name"].lower().replace("_", "-"): entry for entry in report["dependencies"]}
     names = [pin.partition("==")[0].lower().replace("_", "-") for pin in pins]
-    lines, vulnerable, unchecked = [], 0, 0
+    lines, vulnerable, unchecked = list[str](), 0, list[str]()
     for name in names:
         entry = found.get(name, {"skip_reason": "pip-audit did not report it"})
         if "skip_reason" in entry:
-            unchecked += 1
-            lines.append(f"{name}: NOT CHECKED: {entry['skip_reason']}")
+            unchecked.append(f"{name}: NOT CHECKED: {entry['skip_reason']}")
         for advisory in entry.get("vulns", ()):
             vulnerable += 1
             fixed = ", ".join(advisory.get("fix_versions", ())) or "no version yet"
             lines.append(f"{name} {entry['version']}: {advisory['id']} (fixed in {fixed})")
-    lines.append(
-        f"{len(names) - unchecked} of {len(names)} packages checked, {vulnerable} advisories"
-    )
+    lines += unchecked[:MAX_LINES]
+    if len(unchecked) > MAX_LINES:
+        lines.append(f"{len(unchecked) - MAX_LINES} more packages were NOT CHECKED")
+    checked = len(names) - len(unchecked)
+    lines.append(f"{checked} of {len(names)} packages checked, {vulnerable} advisories")
+    if not checked:
+        lines.append("NOT CHECKED: the advisory database has no answer here, or is not reached")
     return (1 if vulnerable else UNCHECKED if unchecked else 0), lines
 
 

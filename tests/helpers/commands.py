@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import io
 import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from unittest import mock
 
-from resnetlab.cli.main import main
+from resnetlab.cli.main import build_command, main
+
+_build_once = functools.cache(build_command)
 
 
 @dataclass(frozen=True)
@@ -37,6 +41,7 @@ def run_command(*arguments: object, folder: Path) -> Ended:
         contextlib.chdir(folder),
         contextlib.redirect_stdout(output),
         contextlib.redirect_stderr(errors),
+        mock.patch("resnetlab.cli.main.build_command", _build_once),
     ):
         try:
             main()

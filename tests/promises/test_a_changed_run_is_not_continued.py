@@ -89,7 +89,7 @@ def test_each_field_of_run_json(
         before = state_of(folder)
         ended = run_command("resume", folder, folder=tmp_path)
         check_refused(ended)
-        assert str(folder / "run.json") in ended.errors, f"{path}: {ended.errors}"
+        assert str(folder) in ended.errors, f"{path}: {ended.errors}"
         assert state_of(folder) == before, path
     figures(f"{len(paths)} fields of run.json, {len(paths)} changes refused by name")
 

@@ -60,5 +60,11 @@ def test_an_audit_passes_only_if_every_package_was_looked_up_and_none_is_vulnera
         ["a 1: CVE-1 (fixed in 2)", "1 of 1 packages checked, 1 advisories"],
     )
     assert judge({"dependencies": [clean]}, ["a==1", "b==1"])[0] == 3
+    code, lines = judge({"dependencies": []}, [f"p{number}==1" for number in range(50)])
+    assert (code, len(lines)) == (3, 13)
+    assert lines[-2:] == [
+        "0 of 50 packages checked, 0 advisories",
+        "NOT CHECKED: the advisory database has no answer here, or is not reached",
+    ]
     skipped = {"name": "b", "skip_reason": "not on PyPI"}
     assert judge({"dependencies": [clean, skipped]}, ["a==1", "b==1"])[0] == 3
