@@ -12,7 +12,7 @@ import pytest
 from helpers.pictures import class_tree
 from resnetlab import api
 from resnetlab.cli.main import main
-from resnetlab.errors import InputError
+from resnetlab.errors import InputError, UnfinishedError
 
 
 def command(words: list[str], monkeypatch: pytest.MonkeyPatch) -> int:
@@ -32,7 +32,7 @@ def stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     class_tree(place / "photos", size=(8, 8))
     monkeypatch.chdir(place)
     asked = itertools.count()
-    with pytest.raises(api.UnfinishedError):
+    with pytest.raises(UnfinishedError):
         api.train(
             "cifar-resnet8",
             "photos",
@@ -65,7 +65,7 @@ def test_a_run_goes_on_where_its_data_are_now_if_they_are_the_same(
 
 def test_other_data_are_refused(stopped: Path, tmp_path: Path) -> None:
     class_tree(tmp_path / "other", size=(8, 10))
-    with pytest.raises(api.UnfinishedError, match="the data differ from the run's"):
+    with pytest.raises(UnfinishedError, match="the data differ from the run's"):
         api.resume(stopped, data=str(tmp_path / "other"))
 
 

@@ -33,7 +33,7 @@ COMMITTED = tomllib.loads((ROOT / "docs" / "coverage.toml").read_text(encoding="
 ENTRIES = [(source, entry) for source in COMMITTED["sources"] for entry in COMMITTED[source]]
 STATES = ("full protocol", "reduced", "published only", "not run")
 FIELDS = "item what command test state bonus star note conditions epochs shows"
-UNMAPPED = 7
+UNMAPPED = 2
 """Entries that wait for a command; each says for what. Lower it with every one that is mapped."""
 WITHOUT_OUTPUT = (
     "study run",

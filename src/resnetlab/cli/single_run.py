@@ -81,6 +81,7 @@ def resume(
 
     With another number of `epochs`, train another run from the start.
     """
+    kind, index = parse_device(device) if device else ("auto", 0)
     job, root = resume_job(folder, from_step=from_step, data=data, epochs=epochs)
     directory = RunDirectory.find(root, job.id)
     if not directory.needs_work(job.file):
@@ -89,7 +90,6 @@ def resume(
     elif job.id != folder.resolve().name:
         notify(f"Another number of epochs is another run, from the start: {directory.path}")
     run_device = job.file.run.numerics.device
-    kind, index = parse_device(device) if device else ("auto", 0)
     if kind not in ("auto", run_device):
         fix = "leave the option out: the device is part of the identity of a run"
         raise input_error("--device", "not the run's device", fix, got=kind, allowed=run_device)
