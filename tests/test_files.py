@@ -354,7 +354,13 @@ def test_a_lock_keeps_others_out_and_ends_with_its_process_after_any_death(tmp_p
     assert not files.is_locked(path)
 
 
-scalars = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text()
+scalars = (
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text()
+)
 records = st.dictionaries(st.text(), scalars | st.lists(scalars, max_size=3), max_size=4)
 
 

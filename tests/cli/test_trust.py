@@ -91,6 +91,7 @@ def files(workspace: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> I
     unfinished = root / "other" / "runs" / run.name
     shutil.copytree(run, unfinished)
     (unfinished / "result.json").unlink()
+    (unfinished / "provenance.jsonl").unlink()  # it has the SHA-256 of the honest run.json
     (unfinished / "weights.safetensors").unlink()
     text = (workspace / "small.toml").read_text()
     study = root / "small.toml"
