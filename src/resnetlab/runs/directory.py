@@ -124,9 +124,9 @@ class RunDirectory:
         file: RunFile = decode(RunFile, table, where)
         expected = _HASH_IN_NAME.search(self.path.resolve().name)
         if expected and expected[1] != file.run.hash:
-            what = "was edited: its config is not that of the run in the folder's name"
+            message = "was edited: its config is not that of the run in the folder's name"
             fix = "restore the file, or start a run with this config by train or study run"
-            raise input_error(where, what, fix, got=file.run.hash, allowed=expected[1])
+            raise input_error(where, message, fix, got=file.run.hash, allowed=expected[1])
         record_origin(file.run.model, where)
         return file
 
