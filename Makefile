@@ -10,7 +10,7 @@ READY := .venv/ready
 # The tests start hundreds of processes. Without compiled files each of them would compile all modules again.
 export PYTHONDONTWRITEBYTECODE :=
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-all lint style types format bench bench-gpu bench-startup reliability sabotage pins results clean
+.PHONY: help demo test test-all lint style types format bench bench-gpu bench-startup reliability sabotage audit licenses hashes pins results clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -49,6 +49,18 @@ reliability: $(READY) ## Run every promise in full (an hour) and write docs/reli
 
 sabotage: $(READY) ## Remove each safeguard in turn and show that the tests of the promises fail
 	$(BIN)/python tests/sabotage.py
+
+audit: $(READY) ## Look up the pinned packages in the advisory database of PyPI (needs a network)
+	$(BIN)/python tests/audit.py
+
+licenses: $(READY) ## Write docs/licenses.md from the metadata of the installed packages
+	$(BIN)/python docs/licenses.py
+
+# The installers of torch for a CPU and for CUDA have one version and different hashes, and which one a machine takes
+# is its own choice. So the hashes are a file on request, for those who install from PyPI: `uv pip install
+# --require-hashes --requirement hashes.txt`.
+hashes: $(READY) ## Write hashes.txt: the pinned packages with the SHA-256 of their files on PyPI
+	$(BIN)/uv pip compile --quiet --no-header --no-annotate --no-deps --generate-hashes --output-file hashes.txt constraints.txt
 
 pins: $(READY) ## Write constraints.txt from the installed packages
 	@echo '# Exact versions that the tests ran with. Written by `make pins`; used by `make` and .ci/run.' > constraints.txt

@@ -209,6 +209,11 @@ def sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def json_sha256(value: object) -> str:
+    """Return the SHA-256 of a value as JSON, with the keys of its tables in order."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
+
+
 @contextlib.contextmanager
 def try_lock(path: Path) -> Iterator[bool]:
     """Acquire the file lock `path` for the `with` block. Yields False if another process has it.

@@ -90,6 +90,19 @@ def test_a_flipped_bit_of_the_weights_is_refused_by_name(tmp_path: Path) -> None
         load_bundle(tmp_path / "pets")
 
 
+def test_a_changed_class_in_a_models_file_is_refused_by_name(tmp_path: Path) -> None:
+    save_bundle(tmp_path / "pets", network(SMALL), described(SMALL))
+    path = tmp_path / "pets" / "model.json"
+    table = json.loads(path.read_text())
+    changed = table | {"classes": [table["classes"][0] + "s", *table["classes"][1:]]}
+    path.write_text(json.dumps(changed))
+    with pytest.raises(InputError, match=r"model\.json: differs from its SHA-256"):
+        load_bundle(tmp_path / "pets")
+    del changed["sha256"]  # changed on purpose, or written by an older version
+    path.write_text(json.dumps(changed))
+    assert load_bundle(tmp_path / "pets").file.classes[0] == changed["classes"][0]
+
+
 def test_a_folder_is_replaced_whole_or_stays_as_it_was(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

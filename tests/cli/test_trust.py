@@ -71,7 +71,8 @@ def files(workspace: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> I
     root = tmp_path / "files"
     model = root / "model"
     shutil.copytree(next((workspace / "models").iterdir()), model)
-    write_json(model / "model.json", read_json(model / "model.json") | {"model": table})
+    described = read_json(model / "model.json") | {"model": table, "sha256": ""}
+    write_json(model / "model.json", described)
     honest = sorted(path for path in (workspace / "runs").iterdir() if "-s0-" in path.name)[0]
     weights = root / "weights"
     weights.mkdir(parents=True)
@@ -90,6 +91,7 @@ def files(workspace: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> I
     unfinished = root / "other" / "runs" / run.name
     shutil.copytree(run, unfinished)
     (unfinished / "result.json").unlink()
+    (unfinished / "provenance.jsonl").unlink()  # it has the SHA-256 of the honest run.json
     (unfinished / "weights.safetensors").unlink()
     text = (workspace / "small.toml").read_text()
     study = root / "small.toml"
@@ -332,5 +334,5 @@ def test_a_model_folder_loads_no_weights_but_its_own(files: Files, tmp_path: Pat
 
     table = read_json(files.model / "model.json")
     named = ExternalConfig(source="torchvision/resnet18", weights=str(tmp_path / "secret"))
-    write_json(files.model / "model.json", table | {"model": encode(named)})
+    write_json(files.model / "model.json", table | {"model": encode(named), "sha256": ""})
     assert read_model_file(files.model).model == ExternalConfig(source="torchvision/resnet18")

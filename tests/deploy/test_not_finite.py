@@ -33,7 +33,7 @@ def change_weights(folder: Path, name: str, value: float) -> Path:
     tensors[name].view(-1)[0] = value
     write_weights(folder / "weights.safetensors", tensors, {})
     table = json.loads((folder / "model.json").read_text())
-    (folder / "model.json").write_text(json.dumps(table | {"weights_sha256": ""}))
+    (folder / "model.json").write_text(json.dumps(table | {"weights_sha256": "", "sha256": ""}))
     return folder
 
 

@@ -5,8 +5,10 @@ starts a copy of itself for each trial.
 from __future__ import annotations
 
 import contextlib
+import importlib
 import json
 import os
+import pkgutil
 import signal
 import subprocess
 import sys
@@ -15,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import resnetlab
 from helpers.processes import environment
 
 
@@ -43,9 +46,34 @@ class TrialServer:
             env=environment(MKL_NUM_THREADS="1"),
         )
 
-    def start(self, *arguments: str, fault: str = "", at: int = -1, root: str = "") -> None:
-        """Start a trial. `wait` returns its result."""
-        request = {"arguments": arguments, "fault": fault, "at": at, "root": root}
+    def start(
+        self,
+        *arguments: object,
+        fault: str = "",
+        at: int = -1,
+        root: object = "",
+        folder: object = "",
+        prepare: str = "",
+    ) -> None:
+        """Start a trial. `wait` returns its result.
+
+        Args:
+            *arguments: Arguments of the command line.
+            fault: One of the kinds of `helpers.faults`.
+            at: Number of the file operation that is broken.
+            root: Folder whose file operations are counted; none without it.
+            folder: Current folder of the trial.
+            prepare: Function that is called in the trial before the command, with arguments:
+                `helpers.injections:out_of_memory 5`.
+        """
+        request = {
+            "arguments": list(map(str, arguments)),
+            "fault": fault,
+            "at": at,
+            "root": str(root),
+            "folder": str(folder),
+            "prepare": prepare,
+        }
         assert self.process.stdin is not None
         self.process.stdin.write(json.dumps(request) + "\n")
         self.process.stdin.flush()
@@ -63,9 +91,9 @@ class TrialServer:
         reply: dict[str, Any] = json.loads(self.process.stdout.readline())
         return Trial(reply["code"], reply["output"], tuple(reply["operations"]))
 
-    def run(self, *arguments: str, fault: str = "", at: int = -1, root: str = "") -> Trial:
-        """Run a command to its end."""
-        self.start(*arguments, fault=fault, at=at, root=root)
+    def run(self, *arguments: object, **options: Any) -> Trial:
+        """Run a command to its end; `start` explains the options."""
+        self.start(*arguments, **options)
         return self.wait()
 
     def close(self) -> None:
@@ -78,22 +106,37 @@ class TrialServer:
 
 
 def _serve(folder: Path) -> None:
+    from resnetlab.lazy_compiler import defer_compiler
+
+    defer_compiler()
     import torch
 
     from resnetlab.runs.session import RunSession
+    from resnetlab.training import events
 
+    _import_modules()
     torch.set_num_threads(1)
-    # A run of a second would write no checkpoint: they are 30 seconds apart.
+    # A run of a second would write no checkpoint: they are 30 seconds apart. Here they are at every
+    # third step and at the end of an epoch, whatever the clock says.
+    events.TICK_SECONDS = -1.0
     RunSession._should_save = (  # type: ignore[method-assign]
-        lambda _, event, __: event.kind != "step" and 0 < event.step < event.total_steps
+        lambda _, event, __: (
+            event.step > 0
+            and (
+                event.kind == "interrupted"
+                or (event.kind == "epoch" and event.step < event.total_steps)
+                or (event.kind == "tick" and event.step % 3 == 0)
+            )
+        )
     )
     output, counts = folder / "trial.log", folder / "operations.json"
+    modules = folder / "modules.json"
     for line in sys.stdin:
         request = json.loads(line)
         counts.unlink(missing_ok=True)
         pid = os.fork()
         if pid == 0:
-            _run(request, output, counts)
+            _run(request, output, counts, modules)
         print(pid, flush=True)
         _, status = os.waitpid(pid, 0)
         counted = counts.read_text() if counts.exists() else ""  # empty after a kill
@@ -102,17 +145,41 @@ def _serve(folder: Path) -> None:
         code = os.waitstatus_to_exitcode(status)
         reply = {"code": code, "output": text, "operations": operations}
         print(json.dumps(reply), flush=True)
+        for name in json.loads(modules.read_text()) if modules.exists() else ():
+            with contextlib.suppress(Exception):  # not all can be imported by themselves
+                importlib.import_module(name)
 
 
-def _run(request: dict[str, Any], output: Path, counts: Path) -> None:
-    """Run the command in this copy of the process, and end it."""
+def _import_modules() -> None:
+    """Import what commands import when they are called, so that no trial spends time on it."""
+    for module in pkgutil.walk_packages(resnetlab.__path__, "resnetlab."):
+        others = ("resnetlab.examples", "resnetlab.studies.executors.ray", "resnetlab.__main__")
+        if not module.name.startswith(others):
+            with contextlib.suppress(ImportError):
+                importlib.import_module(module.name)
+
+
+def _run(request: dict[str, Any], output: Path, counts: Path, modules: Path) -> None:
+    """Run the command in this copy of the process, and end it.
+
+    The names of the modules that it imported are in the file `modules`, for the server.
+    """
+    before = set(sys.modules)
     from helpers.faults import FaultLayer
     from resnetlab.cli.main import main
 
     with output.open("w") as file:
         os.dup2(file.fileno(), 1)
         os.dup2(file.fileno(), 2)
+    with Path(os.devnull).open() as nothing:  # the requests of other trials come on this input
+        os.dup2(nothing.fileno(), 0)
     os.setsid()
+    if request["folder"]:
+        os.chdir(request["folder"])
+    if request["prepare"]:
+        place, *values = request["prepare"].split()
+        module, _, function = place.partition(":")
+        getattr(importlib.import_module(module), function)(*values)
     layer = FaultLayer(request["root"], request["fault"], request["at"])
     record = counts.open("w")
     if request["root"]:
@@ -128,6 +195,7 @@ def _run(request: dict[str, Any], output: Path, counts: Path) -> None:
         code = 1
     record.write(json.dumps(layer.operations))
     record.close()
+    modules.write_text(json.dumps(sorted(set(sys.modules) - before)))
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(code)

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from helpers.outcomes import outcome
+from helpers.studies import LONGER, finish, outcomes
 from helpers.trials import Trial, TrialServer
 
 
@@ -22,15 +23,20 @@ class ShortRun:
 
     server: TrialServer
     data: Path
+    batch_size: int = 32
+    steps_per_epoch: int = 4
+    """Steps of an epoch on nine tenths of 120 images; the last batch is smaller."""
 
-    def arguments(self, root: Path, epochs: int = 4) -> tuple[str, ...]:
+    def arguments(self, root: Path, *more: str, epochs: int = 2, seed: int = 1) -> tuple[str, ...]:
         """Return the command that trains it under `root`, or goes on with it."""
-        command = f"train cifar-plain8 --data {self.data} -b 16 --epochs {epochs} --seed 1"
-        return (*command.split(), "--set", "model.widths=[4,4,8]", "--output", str(root))
+        command = f"train cifar-plain8 --data {self.data} -b {self.batch_size} --epochs {epochs}"
+        settings = ("model.widths=[4,4,8]", "numerics.precision=fp32", "numerics.threads=1")
+        options = (word for setting in settings for word in ("--set", setting))
+        return (*command.split(), *options, "--seed", str(seed), "--output", str(root), *more)
 
-    def train(self, root: Path, **fault: Any) -> Trial:
+    def train(self, root: Path, /, *more: str, seed: int = 1, **fault: Any) -> Trial:
         """Train it to its end, or until it is broken."""
-        return self.server.run(*self.arguments(root), **fault)
+        return self.server.run(*self.arguments(root, *more, seed=seed), **fault)
 
     def folder(self, root: Path) -> Path:
         """Return the folder of the run."""
@@ -50,14 +56,21 @@ class ShortRun:
         return int([event for event in events if event["event"] in ("start", "resume")][-1]["step"])
 
 
-@pytest.fixture(scope="module")
-def short_run(tmp_path_factory: pytest.TempPathFactory, small_npz: Path) -> Iterator[ShortRun]:
-    server = TrialServer(tmp_path_factory.mktemp("trials"))
-    yield ShortRun(server, small_npz)
-    server.close()
+@pytest.fixture(scope="session")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TrialServer]:
+    """Server of trials, which a test process starts once."""
+    started = TrialServer(tmp_path_factory.mktemp("trials"))
+    yield started
+    started.close()
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
+def short_run(server: TrialServer, small_npz: Path) -> ShortRun:
+    """Training run of about a second."""
+    return ShortRun(server, small_npz)
+
+
+@pytest.fixture(scope="session")
 def expected(tmp_path_factory: pytest.TempPathFactory, short_run: ShortRun) -> Any:
     """Outcome of the run that nothing interrupted."""
     root = tmp_path_factory.mktemp("uninterrupted")
@@ -69,3 +82,14 @@ def expected(tmp_path_factory: pytest.TempPathFactory, short_run: ShortRun) -> A
 def figures(record_property: Callable[[str, object], None]) -> Callable[[str], None]:
     """Record a line of figures, which the end of the test run prints."""
     return lambda text: record_property("figures", text)
+
+
+@pytest.fixture(scope="session")
+def whole(tmp_path_factory: pytest.TempPathFactory, study_text: str) -> tuple[Path, dict[str, Any]]:
+    """A study that was never interrupted, with one worker."""
+    folder = tmp_path_factory.mktemp("whole")
+    study = folder / "small.toml"
+    study.write_text(study_text)
+    output = finish(study, folder / "out", "-j", "1", *LONGER)
+    assert "Report:" in output
+    return study, outcomes(folder / "out")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import json
 import os
 import shutil
 from pathlib import Path
@@ -80,6 +81,18 @@ def test_a_damaged_manifest_is_refused(tmp_path: Path, text: str) -> None:
     (tmp_path / "3" / "MANIFEST.json").write_text(text)
     with pytest.raises(InputError, match="MANIFEST"):
         load_checkpoint(tmp_path, 3)
+
+
+def test_a_changed_fact_of_a_manifest_is_refused(tmp_path: Path) -> None:
+    save_checkpoint(tmp_path, checkpoint(3))
+    path = tmp_path / "3" / "MANIFEST.json"
+    table = json.loads(path.read_text())
+    path.write_text(json.dumps(table | {"facts": table["facts"] | {"step": 4}}))
+    with pytest.raises(InputError, match=r"MANIFEST\.json: differs from its SHA-256"):
+        load_checkpoint(tmp_path, 3)
+    del table["facts_sha256"]  # as an older version wrote it
+    path.write_text(json.dumps(table))
+    assert same(load_checkpoint(tmp_path, 3), checkpoint(3))
 
 
 @pytest.mark.parametrize("code", [errno.EIO, errno.ENOSPC])

@@ -16,7 +16,7 @@ from typing import Any
 
 from resnetlab.bundle.spec import MODEL_FILE, WEIGHTS_FILE, ModelFile
 from resnetlab.errors import InputError, input_error
-from resnetlab.files import read_json, sha256
+from resnetlab.files import json_sha256, read_json, sha256
 from resnetlab.models.configs import ExternalConfig, ModelConfig
 from resnetlab.models.configs.external import record_origin
 from resnetlab.models.tensorfile import read_metadata
@@ -38,6 +38,9 @@ def read_model_file(folder: Path) -> ModelFile:
     if (folder / MODEL_FILE).is_file():
         table = read_pending_table(folder) or read_json(folder / MODEL_FILE)
         check_schema(table, str(folder / MODEL_FILE))
+        if table.get("sha256") and table["sha256"] != description_sha256(table):
+            fix = "restore it from a copy; if you changed it on purpose, remove its line sha256"
+            raise input_error(str(folder / MODEL_FILE), "differs from its SHA-256", fix)
         file: ModelFile = decode(ModelFile, table, str(folder / MODEL_FILE))
         record_origin(file.model, str(folder / MODEL_FILE))
         return replace(file, model=without_weights_source(file.model, len(file.classes)))
@@ -51,6 +54,11 @@ def read_model_file(folder: Path) -> ModelFile:
     if not path.is_file():
         raise input_error(str(folder), "contains no model", EXPECTED_FOLDER)
     return _describe_folder(folder, read_metadata(path))
+
+
+def description_sha256(table: Mapping[str, Any]) -> str:
+    """Return the SHA-256 of the fields of a model.json, without `sha256` itself."""
+    return json_sha256({name: value for name, value in table.items() if name != "sha256"})
 
 
 def read_pending_table(folder: Path) -> Any:

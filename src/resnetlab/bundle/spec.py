@@ -77,6 +77,10 @@ class ModelFile:
     parameters: NonNegativeInt = 0
     """Number of parameters; set when the folder is written."""
     provenance: dict[str, Any] = dataclasses.field(default_factory=dict, hash=False)
+    sha256: str = ""
+    """SHA-256 of the other fields as JSON; set when the folder is written. Remove this field if you
+    change another one on purpose.
+    """
 
     def __post_init__(self) -> None:
         if len(set(self.classes)) != len(self.classes):

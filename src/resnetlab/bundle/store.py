@@ -20,6 +20,7 @@ from resnetlab import trust
 from resnetlab.bundle.card import model_card
 from resnetlab.bundle.reading import (
     PENDING_FILE,
+    description_sha256,
     read_model_file,
     read_pending_table,
     without_weights_source,
@@ -86,6 +87,7 @@ def save_bundle(folder: Path, module: nn.Module, file: ModelFile) -> ModelFile:
                 weights_sha256=sha256(new / WEIGHTS_FILE),
                 parameters=count_parameters(rebuilt),
             )
+            file = replace(file, sha256=description_sha256(encode(file)))
             write_json(new / MODEL_FILE, encode(file))
             write_text(new / CARD_FILE, model_card(file))
             if folder.exists():

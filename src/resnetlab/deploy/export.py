@@ -219,7 +219,14 @@ def _write_onnx(model: Classifier, example: Tensor) -> bytes:
 def _read_onnx(raw: bytes) -> InferenceFunction:
     runtime = optional_import("onnxruntime", "export")
     session = runtime.InferenceSession(raw, providers=["CPUExecutionProvider"])
-    return lambda images: session.run(["logits"], {"images": images})[0]
+
+    def infer(images: NDArray[np.float32]) -> NDArray[np.float32]:
+        try:
+            return session.run(["logits"], {"images": images})[0]  # type: ignore[no-any-return]
+        except Exception as error:  # onnxruntime's exceptions have no common base class
+            raise RuntimeError(str(error)) from error
+
+    return infer
 
 
 def _write_program(model: Classifier, example: Tensor) -> bytes:

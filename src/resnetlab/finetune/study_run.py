@@ -203,7 +203,10 @@ class FinetuneSession:
             if record and any(line.get("event") == "start" for line in record.provenance)
             else "start"
         )
-        self.directory.log_event(provenance_event(event, 0, run.numerics, run.data.sha256))
+        facts_sha256 = self.directory.facts_sha256()
+        self.directory.log_event(
+            provenance_event(event, 0, run.numerics, run.data.sha256, facts_sha256=facts_sha256)
+        )
         self.directory.truncate_metrics(-1)
 
     def _record_stage(self, result: StageResult, on_progress: ProgressCallback, total: int) -> int:

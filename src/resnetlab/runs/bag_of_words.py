@@ -66,7 +66,10 @@ def _fit_and_evaluate(directory: RunDirectory, file: RunFile, dataset: Dataset) 
     """
     run = file.run
     assert isinstance(run.model, BagOfWordsConfig), run.model
-    directory.log_event(provenance_event("start", 0, run.numerics, run.data.sha256))
+    facts_sha256 = directory.facts_sha256()
+    directory.log_event(
+        provenance_event("start", 0, run.numerics, run.data.sha256, facts_sha256=facts_sha256)
+    )
     start = time.monotonic()
     fitted = fit(run.model, dataset.train, run.seed)
     train_seconds = time.monotonic() - start

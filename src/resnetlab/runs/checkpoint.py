@@ -17,6 +17,7 @@ from resnetlab.files import (
     atomic_write,
     disk_errors_as_resource_error,
     fsync_folder,
+    json_sha256,
     read_json,
     remove_tree,
     sha256,
@@ -75,7 +76,9 @@ def _write_checkpoint(folder: Path, checkpoint: Checkpoint) -> None:
         path = target / f"{name}.safetensors"
         write_tensors(path, tensors)
         files[path.name] = {"bytes": path.stat().st_size, "sha256": sha256(path)}
-    write_json(target / "MANIFEST.json", {"facts": checkpoint.metadata, "files": files})
+    facts = checkpoint.metadata
+    manifest = {"facts": facts, "facts_sha256": json_sha256(facts), "files": files}
+    write_json(target / "MANIFEST.json", manifest)
     fsync_folder(folder)
     for step in saved_steps(folder)[:-CHECKPOINTS_TO_KEEP]:
         remove_tree(folder / str(step))
@@ -104,11 +107,14 @@ def load_checkpoint(folder: Path, step: int) -> Checkpoint:
     fix = resume_command(folder.parent, "--from-step", str(others[0] if others else 0))
     try:
         files, facts = dict(manifest["files"]), dict(manifest["facts"])
+        facts_sha256 = manifest.get("facts_sha256", json_sha256(facts))  # absent in older ones
         expected = {
             name: (int(entry["bytes"]), str(entry["sha256"])) for name, entry in files.items()
         }
     except (TypeError, KeyError, ValueError):
         raise input_error(str(source / "MANIFEST.json"), "not a manifest", fix) from None
+    if facts_sha256 != json_sha256(facts):
+        raise input_error(str(source / "MANIFEST.json"), "differs from its SHA-256", fix)
     tensors = {}
     for name, (size, digest) in expected.items():
         path = source / Path(name).name

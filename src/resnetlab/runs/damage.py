@@ -11,7 +11,7 @@ import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from resnetlab.checksums import (
     CHECKSUMS,
@@ -22,7 +22,14 @@ from resnetlab.checksums import (
     renew_checksum,
 )
 from resnetlab.errors import InputError, input_error
-from resnetlab.files import MAX_GENERATED_BYTES, atomic_write, is_locked, read_json, sha256
+from resnetlab.files import (
+    MAX_GENERATED_BYTES,
+    atomic_write,
+    is_locked,
+    json_sha256,
+    read_json,
+    sha256,
+)
 from resnetlab.inspection.diagnostics_config import BlockAblations, GradientNorms
 from resnetlab.models.tensorfile import backbone_file, read_metadata
 from resnetlab.runs.directory import LARGE_FILES, RunDirectory
@@ -301,9 +308,16 @@ def _checkpoint_problem(folder: Path) -> str:
     if not (folder / "MANIFEST.json").exists():
         return "without a MANIFEST.json: its write was cut short, and nothing reads it"
     try:
-        files = {name: (int(it["bytes"]), str(it["sha256"])) for name, it in _files(folder).items()}
+        manifest = read_json(folder / "MANIFEST.json")
+        facts_sha256 = manifest.get("facts_sha256")
+        files = {
+            name: (int(entry["bytes"]), str(entry["sha256"]))
+            for name, entry in manifest["files"].items()
+        }
     except (InputError, TypeError, KeyError, ValueError, AttributeError):
         return "MANIFEST.json cannot be read"
+    if facts_sha256 not in (None, json_sha256(manifest.get("facts"))):
+        return "MANIFEST.json differs from its SHA-256"
     for name, (size, digest) in files.items():
         path = folder / Path(name).name
         if not path.is_file():
@@ -311,11 +325,6 @@ def _checkpoint_problem(folder: Path) -> str:
         if path.stat().st_size != size or sha256(path) != digest:
             return f"{name} differs from its SHA-256 in MANIFEST.json"
     return ""
-
-
-def _files(folder: Path) -> dict[str, dict[str, Any]]:
-    files: dict[str, dict[str, Any]] = read_json(folder / "MANIFEST.json")["files"]
-    return files
 
 
 def safetensors_problem(path: Path) -> str:

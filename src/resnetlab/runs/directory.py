@@ -25,6 +25,7 @@ from resnetlab.errors import InputError, input_error
 from resnetlab.files import (
     append_jsonl,
     is_locked,
+    json_sha256,
     read_json,
     read_jsonl,
     try_lock,
@@ -256,6 +257,31 @@ class RunDirectory:
 
     def _gradient_norms_path(self, gradients: GradientNorms) -> Path:
         return self.path / "diagnostics" / f"gradient-norms-{gradients.epoch:g}.json"
+
+    def check_facts(self) -> None:
+        """Raise InputError if run.json changed since an unfinished run started.
+
+        Its identity is checked by the name of the folder. This is about the other fields, except
+        the path of the data and the requested measurements, which may change.
+        """
+        recorded = {
+            event["facts_sha256"]
+            for event in read_jsonl(self.path / "provenance.jsonl")
+            if "facts_sha256" in event
+        }
+        if recorded - {self.facts_sha256()}:
+            raise input_error(
+                str(self.path / "run.json"),
+                "changed since the run started (its SHA-256 is in provenance.jsonl)",
+                "restore both files, or remove the folder of the run and train it again",
+            )
+
+    def facts_sha256(self) -> str:
+        """Return the SHA-256 of run.json without the fields that may change between sessions."""
+        table = read_json(self.path / "run.json")
+        table.pop("diagnostics", None)
+        table["data"].pop("source", None)
+        return json_sha256(table)
 
     def log_event(self, event: dict[str, Any]) -> None:
         """Append a line to provenance.jsonl."""

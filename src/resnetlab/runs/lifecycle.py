@@ -77,6 +77,7 @@ def run_once(
             return complete(existing)
         if world.is_main_process:
             directory.write_config(file)
+            directory.check_facts()
             (directory.path / CHECKSUMS).unlink(missing_ok=True)  # of a result that was removed
         try:
             return world.broadcast((yield from body()))

@@ -270,10 +270,10 @@ class RunSession:
             if run.numerics.device == "cuda"
             else {}
         )
+        extra["facts_sha256"] = self.directory.facts_sha256()
+        event = "resume" if step else "start"
         self.directory.log_event(
-            provenance_event(
-                "resume" if step else "start", step, run.numerics, run.data.sha256, **extra
-            )
+            provenance_event(event, step, run.numerics, run.data.sha256, **extra)
         )
 
     def _broadcast_state(self) -> None:
