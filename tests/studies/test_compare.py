@@ -91,7 +91,7 @@ def test_each_warning_is_given_where_it_fits(tmp_path: Path) -> None:
     for words in (
         "the data differ",
         "2 of 3 runs",
-        "1 runs",
+        "1 run of",
         "fewer than 5 trained",
         "initial weights",
         "numerics",
