@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 import re
 import shlex
 from pathlib import Path
@@ -12,7 +13,11 @@ import pytest
 from helpers.pictures import class_tree
 from resnetlab import api
 from resnetlab.cli.main import main
-from resnetlab.errors import InputError
+from resnetlab.errors import InputError, UnfinishedError
+from resnetlab.runs.damage import check_run
+from resnetlab.runs.directory import RunDirectory
+from resnetlab.runs.killed import was_killed
+from resnetlab.studies.status import count_runs
 
 
 def command(words: list[str], monkeypatch: pytest.MonkeyPatch) -> int:
@@ -32,7 +37,7 @@ def stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     class_tree(place / "photos", size=(8, 8))
     monkeypatch.chdir(place)
     asked = itertools.count()
-    with pytest.raises(api.UnfinishedError):
+    with pytest.raises(UnfinishedError):
         api.train(
             "cifar-resnet8",
             "photos",
@@ -65,7 +70,7 @@ def test_a_run_goes_on_where_its_data_are_now_if_they_are_the_same(
 
 def test_other_data_are_refused(stopped: Path, tmp_path: Path) -> None:
     class_tree(tmp_path / "other", size=(8, 10))
-    with pytest.raises(api.UnfinishedError, match="the data differ from the run's"):
+    with pytest.raises(UnfinishedError, match="the data differ from the run's"):
         api.resume(stopped, data=str(tmp_path / "other"))
 
 
@@ -88,3 +93,25 @@ def test_more_epochs_for_a_finished_run_are_another_run_by_a_command_that_is_pri
     assert f"Run: {second}" in said.out
     with pytest.raises(InputError, match="the run is finished, so it has no checkpoint"):
         api.resume_job(stopped, from_step=0)
+
+
+def test_a_run_whose_process_was_killed_says_so_and_one_that_was_stopped_does_not(
+    stopped: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    note = "was killed (signal 9, often for lack of memory), or the machine stopped"
+    assert not was_killed(stopped)
+    assert check_run(stopped).note == ""
+    lines = (stopped / "provenance.jsonl").read_text().splitlines(keepends=True)
+    assert [json.loads(line)["event"] for line in lines] == ["start", "stopped"]
+    (stopped / "provenance.jsonl").write_text(lines[0])  # as SIGKILL leaves it
+    assert was_killed(stopped)
+    assert check_run(stopped).note == f"its last process {note}: it left no result"
+    with RunDirectory(stopped).lock():
+        assert not was_killed(stopped)
+    run = {"id": stopped.name, "condition": "a"}
+    plan = {"runs": [run], "study": {"conditions": [{"label": "a"}]}}
+    assert count_runs(plan, stopped.parent.parent).killed == 1
+    assert command(["resume", str(stopped)], monkeypatch) == 0
+    assert f"The last process of this run {note}: it left no result." in capsys.readouterr().err
+    assert not was_killed(stopped)
+    assert count_runs(plan, stopped.parent.parent).killed == 0

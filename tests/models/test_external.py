@@ -206,6 +206,7 @@ def test_a_hub_that_cannot_be_reached_names_the_file_to_place_and_where(
     monkeypatch.setenv("RESNETLAB_CACHE", str(tmp_path))
     monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
     monkeypatch.setattr("torch.hub.urlopen", refuse)
+    monkeypatch.setattr("resnetlab.models.external.connection_problem", lambda _: "")
     spec = replace(SMALL, weights="hub")
     folder = tmp_path / "weights" / "torchvision"
     line = error_text(spec)

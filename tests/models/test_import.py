@@ -19,7 +19,7 @@ from resnetlab.errors import InputError
 from resnetlab.files import sha256
 from resnetlab.models.build import build_model, build_module
 from resnetlab.models.checkpoint_file import CheckpointFile
-from resnetlab.models.configs import CifarConfig
+from resnetlab.models.configs import CifarConfig, VGGConfig
 from resnetlab.models.convert import ImportOptions, _vgg_in_order, import_weights
 from resnetlab.models.parse import parse_model
 from resnetlab.models.weight_sources import (
@@ -29,7 +29,7 @@ from resnetlab.models.weight_sources import (
     parse_channels,
     parse_classes,
 )
-from resnetlab.models.weights import WeightsMetadata, read_weights
+from resnetlab.models.weights import WeightsMetadata, load_weights, read_weights
 from resnetlab.schema import config_hash
 
 
@@ -273,6 +273,41 @@ def test_the_layers_of_a_vgg_of_other_packages_are_mapped_by_their_order(
     assert mapped["stages.0.0.conv.bias"] is file.tensors["features.0.bias"]
     last = "classifier.6.bias" if source == "torchvision" else "head.fc.bias"
     assert mapped["fc3.bias"] is file.tensors[last]
+
+
+def test_a_vgg_of_torchvision_in_our_names_gives_its_logits(tmp_path: Path) -> None:
+    """With batch norm, and linear layers of 8 units in place of 4,096."""
+    from torchvision.models import vgg11_bn
+
+    torch.manual_seed(0)
+    theirs = vgg11_bn(num_classes=3)
+    for place, (inputs, outputs) in {0: (512 * 49, 8), 3: (8, 8), 6: (8, 3)}.items():
+        theirs.classifier[place] = nn.Linear(inputs, outputs)
+    for layer in theirs.features:
+        if isinstance(layer, nn.BatchNorm2d):  # as after some training
+            layer.running_mean.normal_(0, 0.1)
+            layer.running_var.uniform_(0.5, 2)
+            nn.init.uniform_(layer.weight, 0.5, 2)
+            nn.init.normal_(layer.bias)
+    spec = VGGConfig(convolutions=(1, 1, 2, 2, 2), hidden=8, batch_norm=True)
+    ours = build_module(spec, 3, 3)
+    file = CheckpointFile(theirs.state_dict(), WeightsMetadata())
+    mapped = _vgg_in_order(tmp_path / "vgg.pth", file, ours)
+    load_weights(ours, mapped.tensors, "vgg.pth")
+    images = torch.randn(2, 3, 224, 224)
+    with torch.inference_mode():
+        expected = theirs.eval()(images)
+        torch.testing.assert_close(ours.eval()(images), expected, rtol=1e-4, atol=1e-4)
+    assert expected.std() > 1e-3
+
+
+def test_a_pre_activation_network_of_timm_is_named_where_it_does_not_fit(tmp_path: Path) -> None:
+    net = pytest.importorskip("timm").create_model("resnetv2_18", num_classes=3)
+    torch.save(net.state_dict(), tmp_path / "net.pth")
+    with pytest.raises(InputError, match="pre-activation network of timm") as caught:
+        import_weights(tmp_path / "net.pth", "resnet18", tmp_path / "out")
+    assert str(caught.value).endswith("Fix: --as timm/resnetv2_50, or the timm name of its network")
+    assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize(

@@ -19,11 +19,13 @@ from resnetlab.cli.manners import (
     DataSource,
     Device,
     DryRun,
+    FollowLinksOption,
     Json,
     Open,
     RecipeName,
     SettingsOption,
     SkipBad,
+    folder_reading,
     notify,
     open_page,
     print_json,
@@ -31,8 +33,9 @@ from resnetlab.cli.manners import (
 from resnetlab.cli.manners import OutputDir as Output
 from resnetlab.cli.pictures import write_picture
 from resnetlab.cli.tables import Csv, Markdown, output_format
-from resnetlab.errors import Problem, ResourceError, input_error
-from resnetlab.messages import format_count
+from resnetlab.errors import MAX_LISTED_PROBLEMS, Problem, ResourceError, input_error
+from resnetlab.messages import format_count, truncate_lines
+from resnetlab.runs.killed import KILLED
 from resnetlab.shell import command_line
 
 if TYPE_CHECKING:
@@ -113,6 +116,7 @@ def study_run(
     workers: Workers = 0,
     device: Device = "",
     skip_bad: SkipBad = False,
+    follow_links: FollowLinksOption = "no",
     parallel_seeds: ParallelSeeds = 1,
     until_decided: UntilDecided = False,
     max_seeds: MaxSeeds = 10,
@@ -135,7 +139,7 @@ def study_run(
         device_index=parse_device(device)[1] if device else 0,
     )
     executor = make_executor(backend, output, placement, address)
-    settings = [*settings, *(["data.skip_bad=true"] if skip_bad else [])]
+    settings = [*settings, *(["data.skip_bad=true"] if skip_bad else []), *_links(follow_links)]
     loaded = _load(source, data, settings, seeds, device, budget=budget)
     if dry_run:
         from resnetlab.cli.outlook import print_outlook
@@ -211,6 +215,7 @@ def study_plan(
     output: Output = Path(),
     workers: Workers = 0,
     device: Device = "",
+    follow_links: FollowLinksOption = "no",
     no_timing: Annotated[
         bool,
         typer.Option(
@@ -220,6 +225,7 @@ def study_plan(
     json: Json = False,
 ) -> None:
     """Estimate the time and the statistical power of a study, without training or downloading."""
+    settings = [*settings, *_links(follow_links)]
     loaded = _load(source, data, settings, seeds, device, budget=budget)
     from resnetlab.cli.outlook import print_outlook
 
@@ -279,6 +285,8 @@ def study_status(
             f"{counts[outcome]} {outcome}" for outcome in statuses.STATUSES if counts[outcome]
         )
         typer.echo(f"{label:24} {counts.total()} planned: {text}")
+    if status.killed:
+        typer.echo(f"The last process of {format_count(status.killed, 'run')} {KILLED}.")
     command = f"; {status.command}" if status.finished < status.planned else ""
     typer.echo(f"{status.finished} of {format_count(status.planned, 'run')} finished{command}")
 
@@ -397,10 +405,10 @@ def study_check(
         f"{source}: {format_count(len(labels), 'condition')} x "
         f"{format_count(len(loaded.seeds), 'seed')} = {format_count(runs, 'run')}"
     )
-    for label in labels:
-        typer.echo(f"  {label}")
-    for claim in loaded.claims:
-        typer.echo(f"  claim: {claim.statement} ({describe_claim(claim)})")
+    claim_lines = [f"  claim: {c.statement} ({describe_claim(c)})" for c in loaded.claims]
+    for lines in ([f"  {label}" for label in labels], claim_lines):
+        for line in truncate_lines(lines, MAX_LISTED_PROBLEMS):
+            typer.echo(line)
 
 
 @study.command("new")
@@ -481,6 +489,12 @@ def study_references(
 
 # Studies by name or folder
 # --------------------------------------------------------------------------------------------------
+
+
+def _links(follow_links: str) -> list[str]:
+    """Return the setting for `--follow-links`. Raises InputError."""
+    choice = folder_reading(follow_links).follow_links
+    return [f"data.follow_links={choice}"] if choice != "no" else []
 
 
 def _load(

@@ -18,7 +18,7 @@ from resnetlab.data.sources import SOURCE_NAMES, open_source
 from resnetlab.data.sources.folder_types import SkippedFile
 from resnetlab.data.sources.same_pixels import same_pixels
 from resnetlab.errors import escape_controls
-from resnetlab.messages import Notify, format_count, silent
+from resnetlab.messages import Notify, format_count, silent, truncate_lines
 
 if TYPE_CHECKING:
     from resnetlab.data.sources.folder import FolderScan
@@ -76,7 +76,7 @@ class Audit:
         ]
         for title, skipped in (("skipped", self.skipped), ("bad", self.bad)):
             lines.append(f"{title}: {len(skipped):,}")
-            lines += _truncate_lines([f"  {item.path}: {item.reason}" for item in skipped], limit)
+            lines += truncate_lines([f"  {item.path}: {item.reason}" for item in skipped], limit)
         lines.append(f"same pixels in more than one split: {len(self.duplicates):,}")
         lines += _format_groups(self.duplicates, limit)
         lines.append(f"same pixels under more than one class: {len(self.contradictions):,}")
@@ -229,7 +229,7 @@ def _table(
     ]
     head = "  " + "class".ljust(width) + "".join(f"{split:>12}" for split in counts)
     foot = "  " + "all".ljust(width) + "".join(f"{sum(part):>12,}" for part in counts.values())
-    return [head, *_truncate_lines(rows, limit), foot]
+    return [head, *truncate_lines(rows, limit), foot]
 
 
 def _format_groups(groups: Sequence[Sequence[str]], limit: int | None) -> list[str]:
@@ -237,10 +237,4 @@ def _format_groups(groups: Sequence[Sequence[str]], limit: int | None) -> list[s
         "  " + " = ".join(group[:10]) + (f" and {len(group) - 10:,} more" if group[10:] else "")
         for group in groups
     ]
-    return _truncate_lines(lines, limit)
-
-
-def _truncate_lines(items: list[str], limit: int | None) -> list[str]:
-    if limit is None or len(items) <= limit:
-        return items
-    return [*items[:limit], f"  ... and {len(items) - limit:,} more"]
+    return truncate_lines(lines, limit)

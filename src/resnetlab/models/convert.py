@@ -176,6 +176,11 @@ def _check_replaced(out: Path, path: Path, facts: dict[str, Any]) -> None:
 def _load_network(file: Path, spec: _Imported, key: str) -> tuple[nn.Module, CheckpointFile]:
     """Return the network with the weights of the file, and the file's facts and remarks."""
     checkpoint = read_checkpoint(file, key)
+    if not isinstance(spec, ExternalConfig) and any(
+        name.startswith("stages.0.blocks.0.") for name in checkpoint.tensors
+    ):
+        what = "its names are those of a pre-activation network of timm, which has other layers"
+        raise input_error(str(file), what, "--as timm/resnetv2_50, or the timm name of its network")
     first = next((t for t in checkpoint.tensors.values() if t.ndim == 4), None)
     channels = first.shape[1] if first is not None and first.shape[1] in (1, 3) else 3
     template = _build(spec, channels, 1000 if isinstance(spec, ExternalConfig) else 10)
