@@ -14,7 +14,9 @@ from torch import Tensor, nn
 from helpers.pictures import picture
 from resnetlab.bundle.reading import read_model_file
 from resnetlab.deploy.export import metadata
+from resnetlab.deploy.inputs import LabeledImages
 from resnetlab.deploy.predict import load_model
+from resnetlab.deploy.request import match_classes
 from resnetlab.errors import InputError
 from resnetlab.files import sha256
 from resnetlab.models.build import build_model, build_module
@@ -281,8 +283,8 @@ def test_a_vgg_of_torchvision_in_our_names_gives_its_logits(tmp_path: Path) -> N
 
     torch.manual_seed(0)
     theirs = vgg11_bn(num_classes=3)
-    for place, (inputs, outputs) in {0: (512 * 49, 8), 3: (8, 8), 6: (8, 3)}.items():
-        theirs.classifier[place] = nn.Linear(inputs, outputs)
+    for index, (inputs, outputs) in {0: (512 * 49, 8), 3: (8, 8), 6: (8, 3)}.items():
+        theirs.classifier[index] = nn.Linear(inputs, outputs)
     for layer in theirs.features:
         if isinstance(layer, nn.BatchNorm2d):  # as after some training
             layer.running_mean.normal_(0, 0.1)
@@ -369,3 +371,16 @@ def test_heads_that_are_not_of_exclusive_classes_are_refused_by_name(tmp_path: P
     torch.save({"state_dict": state}, tmp_path / "many.pth")
     with pytest.raises(InputError, match="a multi-label head"):
         import_weights(tmp_path / "many.pth", "cifar-resnet8", tmp_path / "out")
+
+
+def test_outputs_without_names_are_one_line_that_names_the_option(tmp_path: Path) -> None:
+    model = tmp_path / "out"
+    save_file(their_state(), tmp_path / "net.safetensors")
+    import_weights(tmp_path / "net.safetensors", "cifar-resnet8", model)
+    data = LabeledImages("pets", "test", ("cat", "dog"), (), ("cat", "dog"))
+    with pytest.raises(InputError) as caught:
+        match_classes(load_model(model).classes, data)
+    assert str(caught.value) == (
+        "pets: the model's 10 outputs have no names, so no image can be scored. Fix: import its "
+        "weights again with --classes and the names in the order of the outputs"
+    )

@@ -18,6 +18,7 @@ from resnetlab.deploy.inputs import LabeledImages, find_images
 from resnetlab.errors import InputError, Problem, input_error, suggest
 from resnetlab.messages import format_count
 from resnetlab.models.configs.external import allow_code, check_code
+from resnetlab.models.weight_sources import unnamed_classes
 
 ExportFormat = Literal["onnx", "torch-export"]
 """Format of an exported model."""
@@ -117,6 +118,10 @@ def match_classes(classes: Sequence[str], data: LabeledImages) -> dict[str, int]
     """
     matches = match_names(data.labels, classes)
     missing = [name for name in dict.fromkeys(data.labels) if name not in matches]
+    if missing and tuple(classes) == unnamed_classes(len(classes)):
+        message = f"the model's {len(classes):,} outputs have no names, so no image can be scored"
+        fix = "import its weights again with --classes and the names in the order of the outputs"
+        raise input_error(data.name, message, fix)
     if missing:
         options = f"the model's {len(classes):,} classes"
         problems = [

@@ -29,6 +29,7 @@ from resnetlab.models.weight_sources import (
     IMAGENET_STD,
     find_source,
     known_class_names,
+    unnamed_classes,
 )
 from resnetlab.models.weights import WeightsMetadata, load_weights, write_weights
 from resnetlab.schema import encode
@@ -179,8 +180,10 @@ def _load_network(file: Path, spec: _Imported, key: str) -> tuple[nn.Module, Che
     if not isinstance(spec, ExternalConfig) and any(
         name.startswith("stages.0.blocks.0.") for name in checkpoint.tensors
     ):
-        what = "its names are those of a pre-activation network of timm, which has other layers"
-        raise input_error(str(file), what, "--as timm/resnetv2_50, or the timm name of its network")
+        message = "its names are those of a pre-activation network of timm, which has other layers"
+        raise input_error(
+            str(file), message, "--as timm/resnetv2_50, or the timm name of its network"
+        )
     first = next((t for t in checkpoint.tensors.values() if t.ndim == 4), None)
     channels = first.shape[1] if first is not None and first.shape[1] in (1, 3) else 3
     template = _build(spec, channels, 1000 if isinstance(spec, ExternalConfig) else 10)
@@ -373,4 +376,4 @@ def _class_names(
         note = "the 1,000 outputs are assumed to be ImageNet's classes in torchvision's order"
         return known_class_names("imagenet"), (f"{note} (--classes names them)",)
     note = f"the {outputs} outputs have no names (--classes FILE, cifar10, cifar100 or imagenet)"
-    return tuple(f"class {index}" for index in range(outputs)), (note,)
+    return unnamed_classes(outputs), (note,)
