@@ -49,7 +49,7 @@ MAX_MACS = 12e9
 The shortest timing is as much work as 80 forward passes. ResNet-152 at 224 pixels has 11.5e9.
 """
 MAX_PARAMETERS = 200_000_000
-"""Largest number of parameters of a network that is timed: each of its steps takes seconds. VGG-19 has 144e6."""
+"""Largest number of parameters of a network that is timed. VGG-19 has 144e6."""
 BYTES_PER_PARAMETER = 12
 """Bytes of a weight, its gradient and its momentum in fp32: the least memory of training."""
 WARMUP_STEPS = 8
