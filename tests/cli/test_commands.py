@@ -21,6 +21,7 @@ Resnetlab = Callable[..., tuple[int, str, str]]
 
 
 MISTAKES = {
+    "a seed beyond 64 bits": (("train", "cifar-resnet8", "--seed", "9" * 20), "beyond 64 bits"),
     "an unknown study": (("study", "run", "digitz"), 'did you mean "digits"?'),
     "an unknown recipe": (("train", "cifar-resnet20", "--recipe", "adamm"), 'did you mean "adam"?'),
     "an unknown model": (("train", "cifar-resnt20"), 'did you mean "cifar-resnet20"?'),
