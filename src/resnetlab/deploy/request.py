@@ -11,14 +11,13 @@ from typing import Literal, get_args
 
 from resnetlab.bundle.reading import check_license, read_model_file
 from resnetlab.bundle.spec import ModelFile
-from resnetlab.data.class_names import match_names, suggest_lookalike
+from resnetlab.data.class_names import match_names, suggest_lookalike, unnamed_classes
 from resnetlab.data.photo_loader import Tta
 from resnetlab.data.transforms.eval_transform import EvalTransform
 from resnetlab.deploy.inputs import LabeledImages, find_images
 from resnetlab.errors import InputError, Problem, input_error, suggest
 from resnetlab.messages import format_count
 from resnetlab.models.configs.external import allow_code, check_code
-from resnetlab.models.weight_sources import unnamed_classes
 
 ExportFormat = Literal["onnx", "torch-export"]
 """Format of an exported model."""

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from resnetlab.data.class_names import unnamed_classes
 from resnetlab.data.transforms.eval_transform import EvalTransform
 from resnetlab.errors import input_error
 from resnetlab.files import sha256
@@ -29,7 +30,6 @@ from resnetlab.models.weight_sources import (
     IMAGENET_STD,
     find_source,
     known_class_names,
-    unnamed_classes,
 )
 from resnetlab.models.weights import WeightsMetadata, load_weights, write_weights
 from resnetlab.schema import encode

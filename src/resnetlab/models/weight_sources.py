@@ -95,11 +95,6 @@ def known_class_names(name: str) -> tuple[str, ...]:
     return CIFAR10_CLASSES if name == "cifar10" else CIFAR100_CLASSES
 
 
-def unnamed_classes(outputs: int) -> tuple[str, ...]:
-    """Return the names of outputs whose classes are unknown: `class 0`, `class 1`."""
-    return tuple(f"class {index}" for index in range(outputs))
-
-
 def parse_classes(text: str) -> tuple[str, ...]:
     """Return the class names that `--classes` gives: a known data set, or a file with one a line.
 
