@@ -6,6 +6,7 @@ Each command of the command line calls one of these functions.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -238,6 +239,7 @@ def evaluate_images(
     from resnetlab.reports import evaluation as page
 
     predictions = predict_all(model, images, tta=tta, batch_size=batch_size, on_item=on_item)
+    images = replace(images, notes=(*images.notes, *model.notes))
     result = evaluate(model, images, predictions, tta)
     if out is not None:
         mistakes = result.mistakes[:MAX_REPORTED_MISTAKES]

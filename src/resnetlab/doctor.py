@@ -17,7 +17,12 @@ from resnetlab.recipes.numerics import Numerics, available_cpus
 from resnetlab.runs.damage import RunCheck, check_run
 from resnetlab.runs.directory import free_bytes
 from resnetlab.shell import command_line
-from resnetlab.training.hardware import instruction_set, processor_has_bf16, read_cpuinfo
+from resnetlab.training.hardware import (
+    instruction_set,
+    processor_has_bf16,
+    read_cpuinfo,
+    total_memory,
+)
 from resnetlab.training.resolve import resolve_numerics
 
 CPU_FEATURES = {
@@ -121,15 +126,12 @@ def inspect_processor() -> Processor:
         if flags is None
         else tuple(name for flag, name in CPU_FEATURES.items() if flag in flags)
     )
-    memory = None
-    if hasattr(os, "sysconf") and {"SC_PAGE_SIZE", "SC_PHYS_PAGES"} <= os.sysconf_names.keys():
-        memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     return Processor(
         model or platform.processor() or "unknown",
         platform.machine(),
         features,
         available_cpus(),
-        memory,
+        total_memory() or None,
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 Notify = Callable[[str], None]
 """Function that receives one line about slow work."""
@@ -19,3 +19,10 @@ def format_count(count: float, noun: str) -> str:
     """Format a count with its noun: `1 run`, `1,200 runs`, `2.5 epochs`, `3 classes`."""
     ending = "" if count == 1 else "es" if noun.endswith(("s", "batch")) else "s"
     return f"{count:,.10g} {noun}{ending}"
+
+
+def truncate_lines(lines: Sequence[str], limit: int | None) -> list[str]:
+    """Return at most `limit` lines (None: all), and a line with the number of the others."""
+    if limit is None or len(lines) <= limit:
+        return list(lines)
+    return [*lines[:limit], f"  ... and {len(lines) - limit:,} more"]

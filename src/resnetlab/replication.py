@@ -46,6 +46,10 @@ class Replication:
     """Share of the study file's training that both had; None for all of it."""
     same_environment: bool
     """True if torch, processor, data and numerics equal those of a reported run."""
+    code_changed: bool = False
+    """True if the network is built by code of the user's own, and the repeated run has another id
+    on the same data: its code, or the training algorithm, is not that of the report.
+    """
 
     @property
     def is_consistent(self) -> bool:
@@ -139,6 +143,7 @@ def verify(
             _prediction_interval([value for value in reported if value is not None]),
             training_share(evidence.study, data_by_condition(evidence), [row.condition]),
             _is_same_environment(evidence, now, plan, row),
+            _is_code_changed(evidence, plan, row),
         )
 
 
@@ -205,6 +210,8 @@ def _check_bf16_support(numerics: Numerics, where: str) -> None:
 def format_replication(replication: Replication) -> str:
     """Describe one repetition in a line."""
     head = f"{replication.reported.condition}, seed {replication.reported.seed}: "
+    if replication.code_changed:
+        head += "the network's own code is not that of the report; "
     if replication.repeated.status != replication.reported.status:
         return (
             f"{head}reported {replication.reported.status}, here {replication.repeated.status}: "
@@ -261,6 +268,7 @@ def to_dict(replications: Sequence[Replication]) -> dict[str, Any]:
             "prediction_interval_pct": item.prediction_interval,
             "same_digits": item.same_digits,
             "same_environment": item.same_environment,
+            "code_changed": item.code_changed,
         }
         for item in replications
     ]
@@ -301,11 +309,26 @@ def _is_same_environment(reported: StudyData, repeated: StudyData, plan: Plan, r
 
     The id of a run ends in the hash of its configuration, data and numerics.
     """
-    if plan.runs[0].id.rpartition("-")[2] != row.run.rpartition("-")[2]:
+    if not _has_same_config(plan, row):
         return False
     return {_environment(machine) for machine in repeated.machines} <= {
         _environment(machine) for machine in reported.machines
     }
+
+
+def _has_same_config(plan: Plan, row: RunRow) -> bool:
+    return plan.runs[0].id.rpartition("-")[2] == row.run.rpartition("-")[2]
+
+
+def _is_code_changed(reported: StudyData, plan: Plan, row: RunRow) -> bool:
+    """Return True if only the code of the network can make the id of the repetition another one."""
+    run = plan.runs[0].file.run
+    return (
+        getattr(run.model, "has_own_code", False)
+        and not _has_same_config(plan, row)
+        and run.data.sha256 in {data.sha256 for data in reported.data}
+        and run.numerics in reported.numerics
+    )
 
 
 def _environment(machine: Machine) -> tuple[str | None, ...]:

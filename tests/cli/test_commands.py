@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from helpers.pictures import class_tree
 from resnetlab.cli.main import main
 from resnetlab.loaded_study import LoadedStudy, StudyOutcome
 from resnetlab.studies.parsing.toml_tables import catalog_names
@@ -20,6 +21,7 @@ Resnetlab = Callable[..., tuple[int, str, str]]
 
 
 MISTAKES = {
+    "a seed beyond 64 bits": (("train", "cifar-resnet8", "--seed", "9" * 20), "beyond 64 bits"),
     "an unknown study": (("study", "run", "digitz"), 'did you mean "digits"?'),
     "an unknown recipe": (("train", "cifar-resnet20", "--recipe", "adamm"), 'did you mean "adam"?'),
     "an unknown model": (("train", "cifar-resnt20"), 'did you mean "cifar-resnet20"?'),
@@ -258,3 +260,38 @@ def test_ctrl_c_after_an_interim_analysis_does_not_end_an_undecided_study_as_fin
     assert (code, out) == (130, "")
     assert "To continue: resnetlab study run" in err
     assert len(list(Path("runs").glob("*/result.json"))) == 2 * 3
+
+
+def test_a_study_of_thousands_of_claims_is_described_in_few_lines(
+    study_file: Path, resnetlab: Resnetlab
+) -> None:
+    head, claim = study_file.read_text().split("[[claim]]")
+    claims = [claim.replace("plain one.", f"plain one, {k}.") for k in range(1500)]
+    study_file.write_text("[[claim]]".join([head, *claims]))
+    code, out, err = resnetlab("study", "check", study_file)
+    assert (code, err) == (0, "")
+    assert len(out.splitlines()) < 30
+    assert out.endswith("  ... and 1,480 more\n")
+    code, out, err = resnetlab("study", "show", study_file)
+    assert code == 0, err
+    assert len(out.splitlines()) < 250
+    assert "  ... and 1,400 more\n" in out
+    code, out, _ = resnetlab("study", "check", study_file, "--json")
+    assert len(json.loads(out)["claims"]) == 1500
+
+
+def test_the_commands_of_studies_follow_links_on_request(
+    study_file: Path, tmp_path: Path, resnetlab: Resnetlab
+) -> None:
+    class_tree(tmp_path / "photos", size=(8, 8))
+    (tmp_path / "photos" / "cat").rename(tmp_path / "cat")
+    (tmp_path / "photos" / "cat").symlink_to(tmp_path / "cat")
+    words = ("study", "plan", study_file, "--data", tmp_path / "photos", "--no-timing")
+    code, _, err = resnetlab(*words)
+    assert code == 2
+    assert "photos/cat: a link to a folder, which is not followed" in err
+    assert "--follow-links anywhere" in err
+    assert resnetlab(*words, "--follow-links", "anywhere")[0] == 0
+    assert resnetlab(*words, "--follow-links", "sideways")[0] == 2
+    run = ("study", "run", *words[2:5], "--dry-run", "--follow-links", "anywhere")
+    assert resnetlab(*run)[0] == 0

@@ -34,6 +34,50 @@ def printed_texts() -> Iterator[tuple[str, str]]:
                 yield f"{path.name}:{node.lineno}", text
 
 
+def built_commands() -> Iterator[tuple[str, list[str]]]:
+    """Every list of words and every call of the source that builds a command, and its place."""
+    for path in sorted(SOURCES.rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            where = f"{path.name}:{getattr(node, 'lineno', 0)}"
+            if isinstance(node, ast.List):
+                words = [word for item in node.elts for word in constant_words(item)]
+                if "resnetlab" in words[:-1] and words[0] in ("resnetlab", "torchrun"):
+                    yield where, words[words.index("resnetlab") + 1 :]
+            elif isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
+                words = [word for item in node.args for word in constant_words(item)]
+                if node.func.id == "resume_command":
+                    yield where, ["resume", *words]
+                elif node.func.id == "_command" and words:
+                    yield where, words
+
+
+def constant_words(node: ast.expr) -> list[str]:
+    """Words of an argument: itself if it is a text, the texts in `*(...)`, else X for a value."""
+    if isinstance(node, ast.Constant) and isinstance(node.value, str):
+        return [node.value]
+    if not isinstance(node, ast.Starred):
+        return ["X"]
+    parts = (part.value for part in ast.walk(node) if isinstance(part, ast.Constant))
+    return [part for part in parts if isinstance(part, str)]
+
+
+def test_each_command_that_is_built_of_words_exists_with_its_options() -> None:
+    found = list(built_commands())
+    assert len(found) > 15
+    for where, words in found:
+        command: click.Command = build_command()
+        rest = list(words)
+        while hasattr(command, "commands") and rest and rest[0] in command.commands:
+            command = command.commands[rest.pop(0)]
+        if rest and rest[0] == "X" and hasattr(command, "commands"):
+            continue  # the name of the command is a value
+        assert not hasattr(command, "commands"), f"{where}: no command {words}"
+        options = {option for item in command.params for option in item.opts}
+        options |= {option for item in command.params for option in item.secondary_opts}
+        unknown = [word for word in rest if word.startswith("--") and word not in options]
+        assert not unknown, f"{where}: {words} has no option {unknown}"
+
+
 def test_each_command_in_a_message_exists_with_its_options() -> None:
     group = build_command()
     found = 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 import re
 import shlex
 from pathlib import Path
@@ -13,6 +14,10 @@ from helpers.pictures import class_tree
 from resnetlab import api
 from resnetlab.cli.main import main
 from resnetlab.errors import InputError, UnfinishedError
+from resnetlab.runs.damage import check_run
+from resnetlab.runs.directory import RunDirectory
+from resnetlab.runs.killed import was_killed
+from resnetlab.studies.status import count_runs
 
 
 def command(words: list[str], monkeypatch: pytest.MonkeyPatch) -> int:
@@ -88,3 +93,42 @@ def test_more_epochs_for_a_finished_run_are_another_run_by_a_command_that_is_pri
     assert f"Run: {second}" in output.out
     with pytest.raises(InputError, match="the run is finished, so it has no checkpoint"):
         api.resume_job(stopped, from_step=0)
+
+
+def test_a_run_whose_process_was_killed_says_so_and_one_that_was_stopped_does_not(
+    stopped: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    note = "was killed (signal 9, often for lack of memory), or the machine stopped"
+    assert not was_killed(stopped)
+    assert check_run(stopped).note == ""
+    lines = (stopped / "provenance.jsonl").read_text().splitlines(keepends=True)
+    assert [json.loads(line)["event"] for line in lines] == ["start", "stopped"]
+    (stopped / "provenance.jsonl").write_text(lines[0])  # as SIGKILL leaves it
+    assert was_killed(stopped)
+    assert check_run(stopped).note == f"its last process {note}: it left no result"
+    with RunDirectory(stopped).lock():
+        assert not was_killed(stopped)
+    run = {"id": stopped.name, "condition": "a"}
+    plan = {"runs": [run], "study": {"conditions": [{"label": "a"}]}}
+    assert count_runs(plan, stopped.parent.parent).killed == 1
+    assert command(["resume", str(stopped)], monkeypatch) == 0
+    assert f"The last process of this run {note}: it left no result." in capsys.readouterr().err
+    assert not was_killed(stopped)
+    assert count_runs(plan, stopped.parent.parent).killed == 0
+
+
+def test_an_edited_run_in_a_renamed_folder_is_refused_by_its_checkpoint(
+    stopped: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    """Without the hash in the name of the folder, only a checkpoint knows the config."""
+    renamed = stopped.rename(stopped.with_name("best"))
+    table = json.loads((renamed / "run.json").read_text())
+    original = json.dumps(table)
+    table["run"]["recipe"]["optimizer"]["lr"] = 0.5
+    (renamed / "run.json").write_text(json.dumps(table))
+    assert command(["resume", str(renamed)], monkeypatch) == 3
+    assert "was edited: its config is not that of the checkpoints" in capsys.readouterr().err
+    assert not (renamed / "result.json").exists()
+    (renamed / "run.json").write_text(original)
+    assert command(["resume", str(renamed)], monkeypatch) == 0
+    assert (renamed / "result.json").exists()

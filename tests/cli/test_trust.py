@@ -9,7 +9,7 @@ import os
 import shutil
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -336,3 +336,34 @@ def test_a_model_folder_loads_no_weights_but_its_own(files: Files, tmp_path: Pat
     named = ExternalConfig(source="torchvision/resnet18", weights=str(tmp_path / "secret"))
     write_json(files.model / "model.json", table | {"model": encode(named), "sha256": ""})
     assert read_model_file(files.model).model == ExternalConfig(source="torchvision/resnet18")
+
+
+def test_python_fine_tunes_a_network_of_ones_own_with_trust_code(
+    files: Files, workspace: Path, tmp_path: Path
+) -> None:
+    from resnetlab.finetune.api import finetune
+    from resnetlab.finetune.request import FinetuneRequest
+
+    request = FinetuneRequest(
+        folder=workspace / "photos",
+        model=str(files.config),
+        train_size=32,
+        output=tmp_path / "tuned",
+    )
+    with pytest.raises(InputError, match=r"code that is not run without your consent"):
+        finetune(request)
+    assert not files.marker.exists()
+    # The network has one channel, so the photographs do not fit; its code did run.
+    with pytest.raises(InputError, match="channels"):
+        finetune(replace(request, trust_code=True))
+    assert files.marker.exists()
+
+
+def test_verify_says_that_the_code_of_the_network_is_another(
+    files: Files, workspace: Path, resnetlab: Resnetlab
+) -> None:
+    """The report is of other runs, so the ids of its runs are not those of this code."""
+    words = ("verify", files.plan, "--runs", 1, "--data", workspace / "bands.npz", "--output", ".")
+    code, out, err = resnetlab(*words, "--trust-code")
+    assert code in (0, 5), err
+    assert "the network's own code is not that of the report; " in out

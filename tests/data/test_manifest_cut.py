@@ -11,9 +11,11 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from typer.testing import CliRunner
 
-from helpers.pictures import lines_of, save, split_tree, tree
+from helpers.pictures import class_tree, lines_of, save, split_tree, tree
 from helpers.pictures import picture as drawn
+from resnetlab.cli.main import app
 from resnetlab.data.sources import manifest
 from resnetlab.data.sources.folder import FolderScan, scan_folder
 from resnetlab.data.sources.manifest import SplitSpec
@@ -151,3 +153,25 @@ def test_broken_files_stay_out_of_a_cut(tmp_path: Path) -> None:
     found = surveyed(root, SplitSpec.parse("5,2,2"))
     assert [item.path for item in found.bad] == ["cat/bad.jpg"]
     assert len(found.rows) == 9
+
+
+def test_another_split_of_the_folder_is_not_written_over_the_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class_tree(tmp_path / "photos", size=(8, 8))
+    monkeypatch.chdir(tmp_path)
+
+    def split(*options: str) -> int:
+        return CliRunner().invoke(app, ["data", "split", "photos", *options]).exit_code or 0
+
+    assert split("--fractions", ".5,.25,.25") == 0
+    first = (tmp_path / "photos-split.csv").read_bytes()
+    assert split("--fractions", ".5,.25,.25") == 0  # the same split again
+    done = CliRunner().invoke(app, ["data", "split", "photos", "--fractions", ".25,.25,.5"])
+    assert isinstance(done.exception, InputError)
+    assert "photos-split.csv: exists, with another split. Fix: --out NAME.csv" in str(
+        done.exception
+    )
+    assert (tmp_path / "photos-split.csv").read_bytes() == first
+    assert split("--fractions", ".25,.25,.5", "--out", "other.csv") == 0
+    assert (tmp_path / "other.csv").read_bytes() != first

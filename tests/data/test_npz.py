@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from helpers.pictures import lines_of
+from resnetlab.data.check import audit_source
 from resnetlab.data.sources import open_source
 from resnetlab.errors import InputError
 
@@ -256,3 +258,24 @@ def test_an_image_size_is_refused_for_what_is_no_folder(tmp_path: Path) -> None:
         match=r"data: image_size: .* is not a folder of images \(got 8\). Fix: remove it",
     ):
         open_source(write(tmp_path / "set.npz"), image_size=8, cache=tmp_path)
+
+
+def test_text_labels_and_16_bit_pixels_are_told_how_to_be_converted(tmp_path: Path) -> None:
+    pixels, labels = np.zeros((4, 8, 8), np.uint8), np.array([0, 1, 0, 1])
+    arrays = {"x_test": pixels, "y_test": labels}
+    np.savez(tmp_path / "a.npz", x_train=pixels.astype(np.uint16), y_train=labels, **arrays)
+    with pytest.raises(InputError, match=re.escape("(x // 257).astype(np.uint8)")):
+        open_source(str(tmp_path / "a.npz"), cache=tmp_path)
+    np.savez(tmp_path / "b.npz", x_train=pixels, y_train=np.array(["a", "b"] * 2), **arrays)
+    with pytest.raises(InputError, match=re.escape("np.unique(y_train, return_inverse=True)")):
+        open_source(str(tmp_path / "b.npz"), cache=tmp_path)
+
+
+def test_a_class_of_a_very_long_name_is_printed_short(tmp_path: Path) -> None:
+    pixels, labels = np.zeros((4, 8, 8), np.uint8), np.array([0, 1, 0, 1])
+    classes = np.array(["a" * 100_000, "b"])
+    arrays = {"x_train": pixels, "y_train": labels, "x_test": pixels, "y_test": labels}
+    np.savez(tmp_path / "a.npz", classes=classes, **arrays)
+    audit = audit_source(str(tmp_path / "a.npz"), cache=tmp_path)
+    assert audit.classes[0] == "a" * 100_000
+    assert max(map(len, audit.lines(20))) < 4000

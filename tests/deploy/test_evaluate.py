@@ -102,8 +102,11 @@ def test_a_matrix_gathers_what_the_data_has_no_class_for(pets: Path) -> None:
     assert sum(count for _, cells in table.rows for count, _, _ in cells) == 400
 
 
-def test_a_run_is_scored_as_it_scored_itself(tmp_path: Path, small_npz: Path) -> None:
-    settings = ["recipe.epochs=3", "numerics.precision=fp32"]  # in which a model is scored
+@pytest.mark.parametrize("precision", ["fp32", "bf16-emulated"])
+def test_a_run_is_scored_as_it_scored_itself(
+    precision: str, tmp_path: Path, small_npz: Path
+) -> None:
+    settings = ["recipe.epochs=3", f"numerics.precision={precision}"]
     record = rl.train(NET, str(small_npz), "adam", settings=settings, output=tmp_path)
     found = rl.evaluate(
         rl.load_model(tmp_path / "runs" / record.id), str(small_npz), cache=tmp_path / "cache"
@@ -112,7 +115,23 @@ def test_a_run_is_scored_as_it_scored_itself(tmp_path: Path, small_npz: Path) ->
     assert record.result.test is not None
     assert found.top1.images == 60
     assert 100 - found.top1.pct == pytest.approx(record.result.test.top1_error_pct)
-    assert found.loss_nats == pytest.approx(record.result.test.loss_nats, abs=1e-3)
+    assert found.loss_nats == pytest.approx(record.result.test.loss_nats, abs=1e-5)
+
+
+def test_a_run_in_bf16_is_scored_in_fp32_with_a_note_where_bf16_is_emulated(
+    tmp_path: Path, small_npz: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    record = rl.train(NET, str(small_npz), "adam", settings=["recipe.epochs=1"], output=tmp_path)
+    path = tmp_path / "runs" / record.id / "run.json"
+    table = json.loads(path.read_text())
+    table["run"]["numerics"]["precision"] = "bf16"
+    path.write_text(json.dumps(table))
+    for fast in (True, False):
+        monkeypatch.setattr("resnetlab.training.resolve.processor_has_bf16", lambda fast=fast: fast)
+        model = rl.load_model(path.parent, device="cpu")
+        found = rl.evaluate(model, str(small_npz), cache=tmp_path / "cache")
+        assert model.numerics.precision == ("bf16" if fast else "fp32")
+        assert any("in bf16, and this evaluation is in fp32" in n for n in found.notes) is not fast
 
 
 def test_an_evaluation_leaves_a_page_and_its_tables(
@@ -123,6 +142,7 @@ def test_an_evaluation_leaves_a_page_and_its_tables(
     )
     assert (found.top1.images, found.split, found.outputs) == (14, "test", 6)
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
+        "checksums.json",
         "classes.csv",
         "confusions.csv",
         "evaluation.json",

@@ -13,12 +13,14 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import nn
 from torchvision import models
+from typer.testing import CliRunner
 
 from helpers.pictures import picture, save
 from helpers.small import CLASSES, write_model
 from resnetlab.bundle.spec import ModelFile
 from resnetlab.bundle.store import load_bundle, save_bundle
 from resnetlab.cli import deploy as commands
+from resnetlab.cli.main import app
 from resnetlab.data.transforms.eval_transform import EvalTransform, apply_eval_transform
 from resnetlab.deploy.explain import (
     Explainer,
@@ -282,3 +284,15 @@ def test_the_stage_of_an_evaluation_s_mistakes_is_looked_for_once(
     )
     assert len(found.mistakes) > 1
     assert calls == ["pets"]
+
+
+def test_explanations_of_two_photographs_of_one_name_have_names_of_their_own(
+    pets: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for seed in (1, 2):
+        save(tmp_path / str(seed) / "cat.png", picture(seed, 40, 30))
+    for folder, count in (("1", 1), ("2", 2), ("1", 2)):
+        done = CliRunner().invoke(app, ["explain", str(pets), f"{folder}/cat.png"])
+        assert done.exit_code == 0, done.output
+        assert len(list(tmp_path.glob("cat-explained-*.png"))) == count

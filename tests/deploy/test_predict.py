@@ -167,6 +167,29 @@ def test_broken_files_are_reported_and_left_out_and_the_exit_code_says_so(
         load_model(pets).predict([tmp_path / "in" / "a.png", tmp_path / "in" / "c.jpg"])
 
 
+def test_links_are_predicted_only_where_the_user_allows_them(
+    pets: Path, tmp_path: Path, run: Run
+) -> None:
+    save(tmp_path / "disk" / "far.png", picture(1, 60, 50))
+    (tmp_path / "album").mkdir()
+    save(tmp_path / "album" / "near.png", picture(2, 60, 50))
+    (tmp_path / "album" / "far.png").symlink_to(tmp_path / "disk" / "far.png")
+    (tmp_path / "album" / "more").symlink_to(tmp_path / "disk")
+    done = run("predict", pets, tmp_path / "album", "--top", 1)
+    assert done.returncode == 0
+    assert "skipped: 2 a link" in done.stderr
+    assert done.stdout.count(".png") == 1
+    done = run("predict", pets, tmp_path / "album", "--follow-links", "anywhere", "--top", 1)
+    assert done.returncode == 0
+    assert done.stdout.count(".png") == 3
+    done = run("predict", pets, tmp_path / "album", "--follow-links", "inside")
+    assert done.returncode == 2
+    assert "a link that leaves the folder" in done.stderr
+    link = tmp_path / "album" / "far.png"
+    assert run("predict", pets, link).returncode == 2
+    assert run("predict", pets, link, "--follow-links", "anywhere").returncode == 0
+
+
 def test_predictions_as_csv_are_a_line_a_class(pets: Path, photos: Path, run: Run) -> None:
     done = run(
         "predict",

@@ -715,6 +715,7 @@ def test_without_weights_and_without_a_network_one_line_says_what_to_do(
     monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
     monkeypatch.setenv("RESNETLAB_CACHE", str(tmp_path / "cache"))
     monkeypatch.delenv("RESNETLAB_WEIGHTS", raising=False)
+    monkeypatch.setattr("resnetlab.models.external.connection_problem", lambda _: "")
     monkeypatch.setattr(
         "torch.hub.download_url_to_file",
         lambda *_, **__: (_ for _ in ()).throw(OSError("no route")),

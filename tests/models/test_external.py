@@ -22,7 +22,11 @@ from resnetlab.files import sha256
 from resnetlab.models import external
 from resnetlab.models.build import build_model
 from resnetlab.models.configs import ExternalConfig, ModelConfig
-from resnetlab.models.external import local_weights_path, weights_metadata
+from resnetlab.models.external import (
+    check_one_output,
+    local_weights_path,
+    weights_metadata,
+)
 from resnetlab.models.factory import model_factory
 from resnetlab.models.flops import model_cost
 from resnetlab.models.parse import parse_model
@@ -206,6 +210,7 @@ def test_a_hub_that_cannot_be_reached_names_the_file_to_place_and_where(
     monkeypatch.setenv("RESNETLAB_CACHE", str(tmp_path))
     monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
     monkeypatch.setattr("torch.hub.urlopen", refuse)
+    monkeypatch.setattr("resnetlab.models.external.connection_problem", lambda _: "")
     spec = replace(SMALL, weights="hub")
     folder = tmp_path / "weights" / "torchvision"
     line = error_text(spec)
@@ -379,3 +384,13 @@ def test_a_study_may_set_a_network_of_others_beside_ours() -> None:
     assert model_cost(study.conditions[0].model, 3, 10, 32) == model_cost(
         parse_model("resnet18", ""), 3, 10, 32
     )
+
+
+def test_a_network_with_auxiliary_outputs_is_refused_by_name() -> None:
+    from torchvision.models import googlenet
+
+    with torch.device("meta"):
+        check_one_output(googlenet(aux_logits=False, init_weights=False), "googlenet")
+        with pytest.raises(InputError, match="gives auxiliary outputs in training") as caught:
+            check_one_output(googlenet(aux_logits=True, init_weights=False), "googlenet")
+    assert str(caught.value).endswith("aux_logits = false } in a TOML file of the network")

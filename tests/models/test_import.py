@@ -14,12 +14,14 @@ from torch import Tensor, nn
 from helpers.pictures import picture
 from resnetlab.bundle.reading import read_model_file
 from resnetlab.deploy.export import metadata
+from resnetlab.deploy.inputs import LabeledImages
 from resnetlab.deploy.predict import load_model
+from resnetlab.deploy.request import match_classes
 from resnetlab.errors import InputError
 from resnetlab.files import sha256
 from resnetlab.models.build import build_model, build_module
 from resnetlab.models.checkpoint_file import CheckpointFile
-from resnetlab.models.configs import CifarConfig
+from resnetlab.models.configs import CifarConfig, VGGConfig
 from resnetlab.models.convert import ImportOptions, _vgg_in_order, import_weights
 from resnetlab.models.parse import parse_model
 from resnetlab.models.weight_sources import (
@@ -29,7 +31,7 @@ from resnetlab.models.weight_sources import (
     parse_channels,
     parse_classes,
 )
-from resnetlab.models.weights import WeightsMetadata, read_weights
+from resnetlab.models.weights import WeightsMetadata, load_weights, read_weights
 from resnetlab.schema import config_hash
 
 
@@ -275,6 +277,41 @@ def test_the_layers_of_a_vgg_of_other_packages_are_mapped_by_their_order(
     assert mapped["fc3.bias"] is file.tensors[last]
 
 
+def test_a_vgg_of_torchvision_in_our_names_gives_its_logits(tmp_path: Path) -> None:
+    """With batch norm, and linear layers of 8 units in place of 4,096."""
+    from torchvision.models import vgg11_bn
+
+    torch.manual_seed(0)
+    theirs = vgg11_bn(num_classes=3)
+    for index, (inputs, outputs) in {0: (512 * 49, 8), 3: (8, 8), 6: (8, 3)}.items():
+        theirs.classifier[index] = nn.Linear(inputs, outputs)
+    for layer in theirs.features:
+        if isinstance(layer, nn.BatchNorm2d):  # as after some training
+            layer.running_mean.normal_(0, 0.1)
+            layer.running_var.uniform_(0.5, 2)
+            nn.init.uniform_(layer.weight, 0.5, 2)
+            nn.init.normal_(layer.bias)
+    spec = VGGConfig(convolutions=(1, 1, 2, 2, 2), hidden=8, batch_norm=True)
+    ours = build_module(spec, 3, 3)
+    file = CheckpointFile(theirs.state_dict(), WeightsMetadata())
+    mapped = _vgg_in_order(tmp_path / "vgg.pth", file, ours)
+    load_weights(ours, mapped.tensors, "vgg.pth")
+    images = torch.randn(2, 3, 224, 224)
+    with torch.inference_mode():
+        expected = theirs.eval()(images)
+        torch.testing.assert_close(ours.eval()(images), expected, rtol=1e-4, atol=1e-4)
+    assert expected.std() > 1e-3
+
+
+def test_a_pre_activation_network_of_timm_is_named_where_it_does_not_fit(tmp_path: Path) -> None:
+    net = pytest.importorskip("timm").create_model("resnetv2_18", num_classes=3)
+    torch.save(net.state_dict(), tmp_path / "net.pth")
+    with pytest.raises(InputError, match="pre-activation network of timm") as caught:
+        import_weights(tmp_path / "net.pth", "resnet18", tmp_path / "out")
+    assert str(caught.value).endswith("Fix: --as timm/resnetv2_50, or the timm name of its network")
+    assert "\n" not in str(caught.value)
+
+
 @pytest.mark.parametrize(
     "source", ["timm/mobilenetv2_035", "timm/resnetv2_18", "torchvision/mobilenet_v3_small"]
 )
@@ -334,3 +371,16 @@ def test_heads_that_are_not_of_exclusive_classes_are_refused_by_name(tmp_path: P
     torch.save({"state_dict": state}, tmp_path / "many.pth")
     with pytest.raises(InputError, match="a multi-label head"):
         import_weights(tmp_path / "many.pth", "cifar-resnet8", tmp_path / "out")
+
+
+def test_outputs_without_names_are_one_line_that_names_the_option(tmp_path: Path) -> None:
+    model = tmp_path / "out"
+    save_file(their_state(), tmp_path / "net.safetensors")
+    import_weights(tmp_path / "net.safetensors", "cifar-resnet8", model)
+    data = LabeledImages("pets", "test", ("cat", "dog"), (), ("cat", "dog"))
+    with pytest.raises(InputError) as caught:
+        match_classes(load_model(model).classes, data)
+    assert str(caught.value) == (
+        "pets: the model's 10 outputs have no names, so no image can be scored. Fix: import its "
+        "weights again with --classes and the names in the order of the outputs"
+    )

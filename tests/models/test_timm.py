@@ -4,6 +4,7 @@ both have one.
 
 from __future__ import annotations
 
+import socket
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,9 +17,10 @@ from resnetlab.files import sha256
 from resnetlab.models.build import build_model, build_module
 from resnetlab.models.configs import ExternalConfig
 from resnetlab.models.convert import convert_key
-from resnetlab.models.external import local_weights_path, weights_metadata
+from resnetlab.models.external import hub_weights, local_weights_path, weights_metadata
 from resnetlab.models.flops import model_cost
 from resnetlab.models.parse import parse_model
+from resnetlab.models.reachable import connection_problem
 from resnetlab.models.weights import load_weights, write_weights
 from resnetlab.training.rng import make_generator
 
@@ -111,6 +113,7 @@ def test_a_hub_that_cannot_be_reached_is_one_line(
 ) -> None:
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
+    monkeypatch.setattr("resnetlab.models.external.connection_problem", lambda _: "")
     monkeypatch.setenv("RESNETLAB_CACHE", str(tmp_path))
     spec = ExternalConfig(source="timm/resnet18", weights="hub")
     with pytest.raises(InputError) as caught:
@@ -122,6 +125,27 @@ def test_a_hub_that_cannot_be_reached_is_one_line(
         "path as weights"
     )
     assert len(line.splitlines()) == 1
+
+
+def test_a_server_that_is_not_there_is_one_line_without_the_retries_of_the_hub(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("http_proxy", "https_proxy", "all_proxy"):
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.upper(), raising=False)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        assert connection_problem(f"http://127.0.0.1:{port}") == ""
+        monkeypatch.setenv("http_proxy", f"http://127.0.0.1:{port}")
+        assert connection_problem("http://no.such.host.invalid") == ""  # the proxy is there
+        monkeypatch.delenv("http_proxy")
+    monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", f"http://127.0.0.1:{port}")
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
+    monkeypatch.setattr("timm.create_model", lambda *_, **__: pytest.fail("asked the hub"))
+    monkeypatch.setenv("RESNETLAB_CACHE", str(tmp_path))
+    with pytest.raises(InputError, match=r"the hub of timm cannot be reached: 127\.0\.0\.1: "):
+        hub_weights(ExternalConfig(source="timm/resnet18", weights="hub"))
+    assert capfd.readouterr() == ("", "")
 
 
 @pytest.mark.parametrize(("name", "kwargs"), [("nonet", {}), ("resnet18", {"nowidth": 3})])

@@ -8,7 +8,11 @@ from scipy import stats
 
 from helpers.synthetic import EVENT, EVERY_STATUS, TRUTH, study_record
 from resnetlab import reports
+from resnetlab.analysis.study_data import collect
 from resnetlab.models.flops import model_cost
+from resnetlab.reports.write import write
+from resnetlab.runs.records import to_dict
+from resnetlab.stats.chance import UNDECIDED
 from resnetlab.stats.intervals import hurdle_interval, t_interval, wilson
 from resnetlab.studies.claims import FailsAndTrains
 from resnetlab.studies.parsing.overrides import Overrides
@@ -310,3 +314,25 @@ def test_no_interval_of_an_accuracy_leaves_0_to_100_percent(tmp_path):
     for low_end, high_end in re.findall(r"\\\[([−\d.]+), ([−\d.]+)\\\]", accuracies):
         assert not low_end.startswith("−")
         assert float(high_end) <= 100
+
+
+def test_trained_runs_that_cannot_be_told_from_chance_are_named_and_not_taken_as_proof(tmp_path):
+    reason = f"{UNDECIDED}: at best 100.0 % of 2 validation images"
+    record = study_record()
+    label = record.runs[0].run.condition
+    runs = [
+        replace(run, record=replace(run.record, result=replace(run.record.result, reason=reason)))
+        if run.run.condition == label and run.record.result.status == "trained"
+        else run
+        for run in record.runs
+    ]
+    count = sum(reason == run.record.result.reason for run in runs)
+    assert count > 1
+    study_data = collect(replace(record, runs=tuple(runs)))
+    report = reports.build_report(study_data)
+    assert f"No proof of learning in {count} trained runs: {UNDECIDED}." in report.limits
+    write(study_data, tmp_path)
+    for name in ("report.html", "report.md", "results.csv"):
+        assert reason in " ".join((tmp_path / name).read_text().split())
+    assert "No proof of learning" not in reports.build_report(collect(record)).limits
+    assert to_dict(runs[0].record)["reason"] == reason

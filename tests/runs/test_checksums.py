@@ -12,10 +12,14 @@ import pytest
 
 import resnetlab as rl
 from resnetlab.analysis import study_data
+from resnetlab.bundle.spec import License
 from resnetlab.checksums import CHECKSUMS
+from resnetlab.cli.main import main
+from resnetlab.deploy.results import EvaluationResult, proportion
 from resnetlab.errors import InputError
 from resnetlab.inspection.diagnostics_config import BlockAblations
-from resnetlab.runs.damage import check_run
+from resnetlab.reports import evaluation
+from resnetlab.runs.damage import RunCheck, check_run
 from resnetlab.runs.directory import RunDirectory
 from resnetlab.runs.load import open_run
 from resnetlab.studies.compare import compare
@@ -134,3 +138,36 @@ def test_a_changed_curve_is_noticed_before_a_run_is_resumed(
             rl.resume(run)
         restore()
     assert rl.resume(run).result is not None
+
+
+def test_a_changed_table_of_a_page_is_named_by_doctor(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "scores"
+    result = EvaluationResult(
+        model="pets",
+        model_sha256="",
+        license=License(),
+        tta="none",
+        data="photos",
+        split="test",
+        top1=proportion(30, 40),
+        top5=proportion(40, 40),
+        loss_nats=0.5,
+        ece_pct=1.0,
+        outputs=2,
+        classes=(),
+        bins=(),
+        confusions=(),
+        mistakes=(),
+    )
+    evaluation.write(result, {}, folder)
+    assert check_run(folder) == RunCheck(str(folder), "report", ())
+    flip(folder / "evaluation.json", b"40", b"41")
+    (damage,) = check_run(folder).damage
+    assert damage.path == str(folder / "evaluation.json")
+    monkeypatch.setattr("sys.argv", ["resnetlab", "doctor", str(folder)])
+    with pytest.raises(SystemExit) as done:
+        main()
+    assert done.value.code == 5
+    assert "evaluation.json: differs from its SHA-256 in checksums.json" in capsys.readouterr().out

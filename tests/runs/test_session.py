@@ -12,12 +12,15 @@ import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
 
 import resnetlab as rl
 from helpers.attempts import train_run
 from helpers.fake_cuda_graphs import FakeCudaGraphs
 from helpers.outcomes import outcome
 from resnetlab.errors import InputError, ResourceError
+from resnetlab.files import read_json, sha256, write_json
 from resnetlab.runs import session as module
 from resnetlab.runs.checkpoint import read_tensors, saved_steps
 from resnetlab.runs.config import run_id
@@ -523,6 +526,24 @@ def test_a_damaged_checkpoint_is_refused_by_name_and_the_one_before_it_offered(
         runner()
     assert runner(from_step=7) is not None
     assert outcome(runner.directory.path) == outcome(whole.directory.path)
+
+
+def test_a_checkpoint_with_nan_is_refused_by_name(tmp_path: Path, small_npz: Path) -> None:
+    runner = Runner(small_npz, tmp_path)
+    assert runner(until=8) is None
+    folder = runner.directory.checkpoints / "8"
+    tensors = load_file(folder / "state.safetensors")
+    name = next(name for name, tensor in tensors.items() if tensor.is_floating_point())
+    tensors[name].view(-1)[0] = float("nan")
+    with safe_open(folder / "state.safetensors", "pt") as file:
+        metadata = file.metadata()
+    save_file(tensors, folder / "state.safetensors", metadata)
+    manifest = read_json(folder / "MANIFEST.json")  # with the SHA-256 of the changed file
+    path = folder / "state.safetensors"
+    manifest["files"][path.name] = {"bytes": path.stat().st_size, "sha256": sha256(path)}
+    write_json(folder / "MANIFEST.json", manifest)
+    with pytest.raises(InputError, match=rf"checkpoints/8/state.*NaN or infinity in {name}"):
+        runner()
 
 
 def test_starting_again_forgets_what_came_later(tmp_path: Path, small_npz: Path) -> None:

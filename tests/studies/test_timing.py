@@ -109,3 +109,22 @@ def test_a_process_that_hangs_gives_what_it_measured_before(
 def test_a_damaged_file_of_the_cache_is_measured_again(table: Any) -> None:
     with pytest.raises(InputError):
         decode_timing(table)
+
+
+def test_a_network_of_absurd_size_is_named_and_not_timed(
+    plan: Plan, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "_measure_in_process", lambda _: pytest.fail("measured"))
+    monkeypatch.setattr(module, "total_memory", lambda: 16_000_000_000)
+    run, notes = plan.runs[0], list[str]()
+    file = replace(run.file, parameters=3 * 10**9, macs=1)
+    assert time_runs([replace(run, file=file)], notes.append, measure=True) == {}
+    assert notes.pop().endswith(
+        "is not timed: its 3,000,000,000 parameters take at least 36 GB to train, and this "
+        "machine has 16 GB"
+    )
+    file = replace(run.file, parameters=1, macs=50 * 10**9)
+    assert time_runs([replace(run, file=file)], notes.append, measure=True) == {}
+    assert notes.pop().endswith("is not timed: an image takes 50 billion multiply-adds")
+    assert time_runs([replace(run, file=file)], notes.append, measure=False) == {}
+    assert notes == []

@@ -28,6 +28,9 @@ PENDING_FILE = ".model.json.next"
 It becomes valid once the new weights are in place.
 """
 
+RUN_PRECISION = "run_precision"
+"""Key of the provenance with the precision in which a run evaluated itself."""
+
 EXPECTED_FOLDER = (
     "give a folder with model.json, of a finished run, or of `resnetlab import-weights`"
 )
@@ -114,9 +117,20 @@ def _describe_folder(folder: Path, metadata: Mapping[str, Any]) -> ModelFile:
         "weights_sha256": result.get("weights_sha256", "") or sha256(folder / WEIGHTS_FILE),
         "provenance": origin,
     }
+    if precision := _run_precision(folder):
+        table["provenance"] = origin | {RUN_PRECISION: precision}
     file: ModelFile = decode(ModelFile, table, where)
     record_origin(file.model, where)
     return replace(file, model=without_weights_source(file.model, len(file.classes)))
+
+
+def _run_precision(folder: Path) -> str:
+    """Return the precision of the run in `folder`, or an empty text if it has none."""
+    if not (folder / "run.json").is_file():
+        return ""
+    with suppress(InputError, KeyError, TypeError):
+        return str(read_json(folder / "run.json")["run"]["numerics"]["precision"])
+    return ""
 
 
 def without_weights_source(model: ModelConfig, classes: int) -> ModelConfig:

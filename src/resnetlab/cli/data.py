@@ -153,6 +153,9 @@ def data_show(
     img_size: Annotated[
         int | None, typer.Option(help="Side in pixels to which photographs are resized.")
     ] = None,
+    follow_links: FollowLinksOption = "no",
+    path_column: PathColumn = "",
+    label_column: LabelColumn = "",
     output: Output = Path(),
     json: Json = False,
 ) -> None:
@@ -164,7 +167,12 @@ def data_show(
     from resnetlab.data.sources import open_source
 
     opened = open_source(
-        source, image_size=img_size, cache=output / "cache", notify=notify, skip_bad=True
+        source,
+        image_size=img_size,
+        cache=output / "cache",
+        notify=notify,
+        skip_bad=True,
+        reading=folder_reading(follow_links, path_column, label_column),
     )
     rows = contact_sheet.class_rows(opened, per_class)
     sentence = contact_sheet.describe_source(opened)

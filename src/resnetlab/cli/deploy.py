@@ -23,9 +23,11 @@ from resnetlab.cli.manners import (
     UNFINISHED,
     AcceptLicense,
     Device,
+    FollowLinksOption,
     Json,
     Open,
     check_device,
+    folder_reading,
     notify,
     open_page,
     print_json,
@@ -34,6 +36,7 @@ from resnetlab.errors import InputError, Problem, input_error
 from resnetlab.messages import format_count
 
 if TYPE_CHECKING:
+    from resnetlab.data.config import FollowLinks
     from resnetlab.data.photo_loader import LazyImage
 
 Top = Annotated[int, typer.Option(help="Number of classes per image.", min=1)]
@@ -46,6 +49,7 @@ def predict(
         typer.Argument(help="Photographs or folders of photographs.", metavar="FILES|DIR"),
     ],
     top: Top = 5,
+    follow_links: FollowLinksOption = "no",
     tta: TtaOption = "none",
     batch_size: Batch = 32,
     device: Device = "auto",
@@ -72,7 +76,7 @@ def predict(
     from resnetlab.deploy.request import check_model
 
     file = check_model(model, accept_license, tta)
-    images = _find_images(files)
+    images = _find_images(files, folder_reading(follow_links).follow_links)
     announce_model(file, quiet=json)
     from resnetlab.deploy.predict import load_model
 
@@ -94,11 +98,11 @@ def predict(
         raise typer.Exit(UNFINISHED if done else BAD_INPUT)
 
 
-def _find_images(files: list[Path]) -> list[LazyImage]:
+def _find_images(files: list[Path], follow_links: FollowLinks) -> list[LazyImage]:
     """List the photographs in files and folders. Raises InputError if there are none."""
     from resnetlab.deploy.inputs import find_images, summarize_skipped
 
-    images, skipped = find_images(files)
+    images, skipped = find_images(files, follow_links)
     if skipped:
         notify(f"skipped: {summarize_skipped(skipped)}")
     missing = [path for path in files if not path.exists()]

@@ -31,7 +31,9 @@ def cache_folders(output: Path) -> tuple[Path, ...]:
 def doctor(
     runs: Annotated[
         list[Path] | None,
-        typer.Argument(help="Folders of runs; the default is all of DIR/runs.", metavar="RUN..."),
+        typer.Argument(
+            help="Folders of runs or reports; the default is all of DIR/runs.", metavar="RUN..."
+        ),
     ] = None,
     output: OutputDir = Path(),
     repair: Annotated[
@@ -167,6 +169,8 @@ def _print_runs(checked: list[RunCheck]) -> None:
                 f"           unfinished: {escape_controls(run.folder)}; to continue: "
                 f"{escape_controls(run.resume_command)}"
             )
+        if run.state == "report" and not run.damage:
+            typer.echo(f"report     {escape_controls(run.folder)}: no file changed")
         for item in run.damage:
             typer.echo(
                 f"damage     {escape_controls(item.path)}: {escape_controls(item.message)}. Fix: "

@@ -10,7 +10,8 @@ import typer
 from resnetlab.cli.display import format_clock
 from resnetlab.cli.manners import notify, print_json
 from resnetlab.data.sources.torchvision_sets import TORCHVISION_SETS
-from resnetlab.messages import format_count
+from resnetlab.errors import MAX_LISTED_PROBLEMS
+from resnetlab.messages import format_count, truncate_lines
 from resnetlab.recipes.numerics import Placement
 from resnetlab.settings import downloads_dir
 from resnetlab.studies import outlook
@@ -79,7 +80,8 @@ def left_out_lines(left_out: Sequence[str]) -> Iterator[str]:
     if left_out:
         noun = "claim needs" if len(left_out) == 1 else "claims need"
         yield f"{len(left_out)} {noun} conditions that --set left out, and cannot be tested:"
-        yield from (f"  {statement}" for statement in left_out)
+        lines = [f"  {statement}" for statement in left_out]
+        yield from truncate_lines(lines, MAX_LISTED_PROBLEMS)
 
 
 def _download_lines(absent: Sequence[str]) -> Iterator[str]:
@@ -148,4 +150,4 @@ def _power_lines(result: outlook.Outlook) -> Iterator[str]:
                     f"in {format_count(condition.measured_runs, 'run')} so far: a difference of "
                     f"{effect * condition.sd_points:.1f} points is detected"
                 )
-    yield from result.warnings
+    yield from truncate_lines(result.warnings, MAX_LISTED_PROBLEMS)

@@ -20,6 +20,7 @@ from resnetlab.messages import format_count
 from resnetlab.recipes.numerics import Placement, parse_device, torchrun_env
 from resnetlab.reports.format import capitalize_first, format_first_loss
 from resnetlab.runs.directory import PROFILE, RunDirectory
+from resnetlab.runs.killed import KILLED, was_killed
 from resnetlab.runs.records import Result, to_dict
 from resnetlab.shell import resume_command
 from resnetlab.studies.executors.base import Job, RunEvent, decode_event, encode_job
@@ -84,6 +85,8 @@ def resume(
     kind, index = parse_device(device) if device else ("auto", 0)
     job, root = resume_job(folder, from_step=from_step, data=data, epochs=epochs)
     directory = RunDirectory.find(root, job.id)
+    if was_killed(directory.path):
+        notify(f"The last process of this run {KILLED}.")
     if not directory.needs_work(job.file):
         more = resume_command(folder, "--epochs", str(2 * (job.file.run.recipe.epochs or 1)))
         notify(f"The run is finished. For another run with more epochs, from the start: {more}")

@@ -15,6 +15,7 @@ from resnetlab.cli.manners import (
     DataSource,
     Device,
     DryRun,
+    FollowLinksOption,
     Json,
     Open,
     RecipeName,
@@ -41,13 +42,15 @@ from resnetlab.cli.study_options import (
     Workers,
     check_built_without_code,
     find_started_folder,
+    links_setting,
     load_named_study,
     open_or_plan,
 )
 from resnetlab.cli.study_run import run_and_print
 from resnetlab.cli.tables import Csv, Markdown, output_format
-from resnetlab.errors import input_error
-from resnetlab.messages import format_count
+from resnetlab.errors import MAX_LISTED_PROBLEMS, input_error
+from resnetlab.messages import format_count, truncate_lines
+from resnetlab.runs.killed import KILLED
 from resnetlab.shell import command_line
 
 study = typer.Typer(
@@ -66,6 +69,7 @@ def study_run(
     workers: Workers = 0,
     device: Device = "",
     skip_bad: SkipBad = False,
+    follow_links: FollowLinksOption = "no",
     parallel_seeds: ParallelSeeds = 1,
     until_decided: UntilDecided = False,
     max_seeds: MaxSeeds = 10,
@@ -89,6 +93,7 @@ def study_run(
     )
     executor = make_executor(backend, output, placement, address)
     settings = [*settings, *(["data.skip_bad=true"] if skip_bad else [])]
+    settings += links_setting(follow_links)
     loaded = load_named_study(source, data, settings, seeds, device, budget=budget)
     if dry_run:
         from resnetlab.cli.outlook import print_outlook
@@ -117,6 +122,7 @@ def study_plan(
     output: Output = Path(),
     workers: Workers = 0,
     device: Device = "",
+    follow_links: FollowLinksOption = "no",
     no_timing: Annotated[
         bool,
         typer.Option(
@@ -126,6 +132,7 @@ def study_plan(
     json: Json = False,
 ) -> None:
     """Estimate the time and the statistical power of a study, without training or downloading."""
+    settings = [*settings, *links_setting(follow_links)]
     loaded = load_named_study(source, data, settings, seeds, device, budget=budget)
     from resnetlab.cli.outlook import print_outlook
 
@@ -185,6 +192,8 @@ def study_status(
             f"{counts[outcome]} {outcome}" for outcome in statuses.STATUSES if counts[outcome]
         )
         typer.echo(f"{label:24} {counts.total()} planned: {text}")
+    if status.killed:
+        typer.echo(f"The last process of {format_count(status.killed, 'run')} {KILLED}.")
     command = f"; {status.command}" if status.finished < status.planned else ""
     typer.echo(f"{status.finished} of {format_count(status.planned, 'run')} finished{command}")
 
@@ -303,10 +312,10 @@ def study_check(
         f"{source}: {format_count(len(labels), 'condition')} x "
         f"{format_count(len(loaded.seeds), 'seed')} = {format_count(runs, 'run')}"
     )
-    for label in labels:
-        typer.echo(f"  {label}")
-    for claim in loaded.claims:
-        typer.echo(f"  claim: {claim.statement} ({describe_claim(claim)})")
+    claim_lines = [f"  claim: {c.statement} ({describe_claim(c)})" for c in loaded.claims]
+    for lines in ([f"  {label}" for label in labels], claim_lines):
+        for line in truncate_lines(lines, MAX_LISTED_PROBLEMS):
+            typer.echo(line)
 
 
 @study.command("new")

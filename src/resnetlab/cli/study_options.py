@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from resnetlab.cli import completion
-from resnetlab.cli.manners import notify
+from resnetlab.cli.manners import folder_reading, notify
 from resnetlab.errors import input_error
 from resnetlab.shell import command_line
 
@@ -72,6 +72,12 @@ Address = Annotated[
     ),
 ]
 GpusPerRun = Annotated[float, typer.Option(help="GPUs per run with Ray, for example 2 or 0.25.")]
+
+
+def links_setting(follow_links: str) -> list[str]:
+    """Return the setting for `--follow-links`. Raises InputError."""
+    choice = folder_reading(follow_links).follow_links
+    return [f"data.follow_links={choice}"] if choice != "no" else []
 
 
 def load_named_study(

@@ -17,8 +17,8 @@ from resnetlab.data.config import DEFAULT_READING, FolderReading, LabeledImages,
 from resnetlab.data.sources import SOURCE_NAMES, open_source
 from resnetlab.data.sources.folder_types import SkippedFile
 from resnetlab.data.sources.same_pixels import same_pixels
-from resnetlab.errors import escape_controls
-from resnetlab.messages import Notify, format_count, silent
+from resnetlab.errors import MAX_VALUE_LENGTH, escape_controls, shorten
+from resnetlab.messages import Notify, format_count, silent, truncate_lines
 
 if TYPE_CHECKING:
     from resnetlab.data.sources.folder import FolderScan
@@ -30,6 +30,10 @@ class ImageSizes:
 
     shorter: tuple[int, int, int]
     longer: tuple[int, int, int]
+
+
+MAX_NAME_LENGTH = 60
+"""Number of characters of the name of a class in the printed table."""
 
 
 @dataclass(frozen=True)
@@ -75,7 +79,7 @@ class Audit:
         ]
         for title, skipped in (("skipped", self.skipped), ("bad", self.bad)):
             lines.append(f"{title}: {len(skipped):,}")
-            lines += _truncate_lines([f"  {item.path}: {item.reason}" for item in skipped], limit)
+            lines += truncate_lines([f"  {item.path}: {item.reason}" for item in skipped], limit)
         lines.append(f"same pixels in more than one split: {len(self.duplicates):,}")
         lines += _format_groups(self.duplicates, limit)
         lines.append(f"same pixels under more than one class: {len(self.contradictions):,}")
@@ -220,26 +224,22 @@ def _format_range(values: tuple[int, int, int]) -> str:
 def _table(
     classes: Sequence[str], counts: Mapping[Split, tuple[int, ...]], limit: int | None
 ) -> list[str]:
-    width = max([5, *(len(escape_controls(name)) for name in classes)])
+    names = [shorten(escape_controls(name), MAX_NAME_LENGTH) for name in classes]
+    width = max([5, *map(len, names)])
     rows = [
-        f"  {escape_controls(name).ljust(width)}"
-        + "".join(f"{part[index]:>12,}" for part in counts.values())
-        for index, name in enumerate(classes)
+        f"  {name.ljust(width)}" + "".join(f"{part[index]:>12,}" for part in counts.values())
+        for index, name in enumerate(names)
     ]
     head = "  " + "class".ljust(width) + "".join(f"{split:>12}" for split in counts)
     foot = "  " + "all".ljust(width) + "".join(f"{sum(part):>12,}" for part in counts.values())
-    return [head, *_truncate_lines(rows, limit), foot]
+    return [head, *truncate_lines(rows, limit), foot]
 
 
 def _format_groups(groups: Sequence[Sequence[str]], limit: int | None) -> list[str]:
     lines = [
-        "  " + " = ".join(group[:10]) + (f" and {len(group) - 10:,} more" if group[10:] else "")
+        "  "
+        + " = ".join(shorten(name, MAX_VALUE_LENGTH) for name in group[:10])
+        + (f" and {len(group) - 10:,} more" if group[10:] else "")
         for group in groups
     ]
-    return _truncate_lines(lines, limit)
-
-
-def _truncate_lines(items: list[str], limit: int | None) -> list[str]:
-    if limit is None or len(items) <= limit:
-        return items
-    return [*items[:limit], f"  ... and {len(items) - limit:,} more"]
+    return truncate_lines(lines, limit)

@@ -111,3 +111,8 @@ def _code_points(text: str) -> str:
         return "nothing"
     points = " ".join(f"U+{ord(char):04X}" for char in text[:MAX_SHOWN_POINTS])
     return points + (" ..." if len(text) > MAX_SHOWN_POINTS else "")
+
+
+def unnamed_classes(outputs: int) -> tuple[str, ...]:
+    """Return the names of outputs whose classes are unknown: `class 0`, `class 1`."""
+    return tuple(f"class {index}" for index in range(outputs))

@@ -14,7 +14,7 @@ from typing import Literal, get_args
 
 from PIL import Image
 
-from resnetlab.data.config import DEFAULT_READING, FolderReading
+from resnetlab.data.config import DEFAULT_READING, FolderReading, FollowLinks
 from resnetlab.data.photo_loader import LazyImage, image_from_file
 from resnetlab.data.sources import decode_cache, manifest, open_source
 from resnetlab.data.sources.folder_layout import FolderListing, has_image_suffix, list_folder
@@ -41,26 +41,29 @@ class LabeledImages:
     notes: tuple[str, ...] = ()
 
 
-def find_images(paths: Sequence[Path]) -> tuple[list[LazyImage], list[SkippedFile]]:
+def find_images(
+    paths: Sequence[Path], follow_links: FollowLinks = "no"
+) -> tuple[list[LazyImage], list[SkippedFile]]:
     """List the images among files and folders, and the skipped files of folders with the reason.
 
     A file in a folder is an image if its suffix says so; a file that is named directly is always
-    taken.
+    taken. Raises InputError for a link that is to be followed and cannot be.
     """
     images: list[LazyImage] = []
     skipped: list[SkippedFile] = []
+    image = partial(image_from_file, follow_links=follow_links != "no")
     for path in paths:
         if not path.is_dir():
-            images.append(image_from_file(path))
+            images.append(image(path))
             continue
-        for entry in sorted(walk(path)[0], key=lambda entry: entry.path):
+        for entry in sorted(walk(path, follow_links)[0], key=lambda entry: entry.path):
             hidden = any(part.startswith(".") for part in entry.path.split("/"))
             other_type = "" if has_image_suffix(entry.path) else "not an image by its name"
             reason = "hidden" if hidden else entry.skip_reason or other_type
             if reason:
                 skipped.append(SkippedFile(f"{path}/{entry.path}", reason))
             else:
-                images.append(image_from_file(path / entry.path))
+                images.append(image(path / entry.path))
     return images, skipped
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
+from resnetlab.bundle.reading import RUN_PRECISION
 from resnetlab.bundle.spec import ModelFile
 from resnetlab.bundle.store import Bundle, load_bundle
 from resnetlab.data.photo_loader import LOADER_BATCH_SIZE, LazyImage, Tta, image_from_file
@@ -21,13 +22,13 @@ from resnetlab.deploy.request import check_model, check_tta
 from resnetlab.errors import InputError, Problem, ResourceError
 from resnetlab.messages import format_count
 from resnetlab.recipes.numerics import Numerics, parse_device
-from resnetlab.training.device import setup_device
+from resnetlab.training.device import autocast, setup_device
 from resnetlab.training.photo_predictions import (
     ImagePrediction,
     make_predict_proba,
     predict_images,
 )
-from resnetlab.training.resolve import resolve_numerics
+from resnetlab.training.resolve import bf16_is_fast, resolve_numerics
 
 
 @dataclass(frozen=True)
@@ -53,7 +54,9 @@ class Classifier:
         self.file: ModelFile = bundle.file
         kind, index = parse_device(device)
         numerics = Numerics(device=kind, precision="fp32", threads=threads or _env_threads())  # type: ignore[arg-type]
-        self.numerics = resolve_numerics(numerics, single_run=True)
+        self.numerics = _with_run_precision(
+            resolve_numerics(numerics, single_run=True), bundle.file.provenance.get(RUN_PRECISION)
+        )
         self.device = setup_device(self.numerics, index)
         self.module = bundle.module.to(self.device)
         transform = bundle.file.eval_transform
@@ -63,6 +66,15 @@ class Classifier:
         self._mean, self._std = (
             torch.tensor(values, device=self.device) for values in (transform.mean, transform.std)
         )
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Return a note if a run evaluated itself in another precision than this model does."""
+        precision = self.file.provenance.get(RUN_PRECISION, self.numerics.precision)
+        if precision == self.numerics.precision:
+            return ()
+        here = f"{self.numerics.precision} on this device"
+        return (f"the run evaluated itself in {precision}, and this evaluation is in {here}",)
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -117,7 +129,8 @@ class Classifier:
         uint8.
         """
         try:
-            return self._predict_proba(views)
+            with autocast(self.numerics):
+                return self._predict_proba(views)
         except torch.OutOfMemoryError as error:
             message = (
                 f"a batch of {format_count(len(views), 'photograph')} does "
@@ -132,6 +145,17 @@ class Classifier:
         device.
         """
         return normalize(torch.from_numpy(pixels).to(self.device), self._mean, self._std)
+
+
+def _with_run_precision(numerics: Numerics, precision: object) -> Numerics:
+    """Return `numerics` in bf16 if the run evaluated itself in it and the device multiplies it.
+
+    Otherwise the forward pass is in fp32.
+    """
+    if precision == "bf16-emulated" and numerics.device == "cpu":
+        return replace(numerics, precision=precision)
+    in_bf16 = precision == "bf16" and bf16_is_fast(numerics.device)
+    return replace(numerics, precision="bf16" if in_bf16 else "fp32")
 
 
 def _env_threads() -> int:

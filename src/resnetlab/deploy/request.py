@@ -11,7 +11,7 @@ from typing import Literal, get_args
 
 from resnetlab.bundle.reading import check_license, read_model_file
 from resnetlab.bundle.spec import ModelFile
-from resnetlab.data.class_names import match_names, suggest_lookalike
+from resnetlab.data.class_names import match_names, suggest_lookalike, unnamed_classes
 from resnetlab.data.photo_loader import Tta
 from resnetlab.data.transforms.eval_transform import EvalTransform
 from resnetlab.deploy.inputs import LabeledImages, find_images
@@ -117,6 +117,10 @@ def match_classes(classes: Sequence[str], data: LabeledImages) -> dict[str, int]
     """
     matches = match_names(data.labels, classes)
     missing = [name for name in dict.fromkeys(data.labels) if name not in matches]
+    if missing and tuple(classes) == unnamed_classes(len(classes)):
+        message = f"the model's {len(classes):,} outputs have no names, so no image can be scored"
+        fix = "import its weights again with --classes and the names in the order of the outputs"
+        raise input_error(data.name, message, fix)
     if missing:
         options = f"the model's {len(classes):,} classes"
         problems = [

@@ -16,12 +16,14 @@ from typing import TYPE_CHECKING
 
 from resnetlab.bundle.reading import read_model_file
 from resnetlab.bundle.spec import MODEL_FILE
+from resnetlab.checksums import write_checksums
 from resnetlab.errors import input_error
 from resnetlab.files import sha256, write_json
 from resnetlab.finetune.request import CheckedRequest, FinetuneRequest, read_request
 from resnetlab.finetune.results import FinetuneResult, ResolutionTable
 from resnetlab.messages import ItemCallback, Notify, silent
 from resnetlab.models.configs import ExternalConfig
+from resnetlab.models.configs.external import allow_code
 from resnetlab.recipes.numerics import Numerics, parse_device, torchrun_env
 from resnetlab.schema import encode
 
@@ -70,6 +72,8 @@ def finetune(
     from resnetlab.training.distributed import process_group, torchrun_world
 
     world = torchrun_world()
+    if request.trust_code and baseline is not None:
+        allow_code(read_model_file(baseline).model)
     job = prepare_job(request, notify, world, checked)
     name = request.name or folder_name(job)
     model, report = request.output / "models" / name, request.output / "reports" / name
@@ -90,6 +94,7 @@ def finetune(
     if world.is_main_process:
         report.mkdir(parents=True, exist_ok=True)
         write_json(report / "finetune.json", encode(record))
+        write_checksums(report, ("finetune.json",))
     return FinetuneOutcome(record, model, report)
 
 

@@ -54,7 +54,9 @@ def select_backbone(model: str, weights: Path | None, accept_license: bool) -> B
 
 def _requested_backbone(model: str, weights: Path | None) -> Backbone:
     spec = parse_model(model, "--model", "")
-    if not model.endswith(".toml") and weights is None:
+    if weights is not None:
+        read_metadata(weights)  # a file of another kind is refused before photographs are decoded
+    elif not model.endswith(".toml"):
         spec = with_hub_weights(spec)
     return Backbone(spec, weights, find_license(spec), "")
 

@@ -12,7 +12,7 @@ from resnetlab.errors import input_error
 from resnetlab.finetune.backbones import Backbone, select_backbone
 from resnetlab.finetune.dataset import PhotoDataset, open_photographs
 from resnetlab.messages import Notify, format_count, silent
-from resnetlab.models.configs.external import check_code
+from resnetlab.models.configs.external import allow_code, check_code
 from resnetlab.models.frozen import Freeze, parse_freeze
 from resnetlab.recipes.finetune import FinetuneRecipe, Stage, Trainable, load_finetune_recipe
 
@@ -40,6 +40,8 @@ class FinetuneRequest:
     output: Path = Path()
     name: str = ""
     """Name of the folders of the model and the report."""
+    trust_code: bool = False
+    """Consent to run the code (`package.module:function`) that `model` or its file names."""
 
 
 @dataclass(frozen=True)
@@ -66,6 +68,8 @@ def read_request(request: FinetuneRequest, notify: Notify = silent) -> CheckedRe
         )
     recipe = apply_options(load_finetune_recipe(request.recipe), request)
     backbone = select_backbone(request.model, request.weights, request.accept_license)
+    if request.trust_code:
+        allow_code(backbone.spec)
     check_code(backbone.spec)
     photos = open_photographs(
         request.folder,

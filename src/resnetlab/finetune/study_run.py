@@ -34,7 +34,7 @@ from resnetlab.runs.records import Evaluation, Result, RunFile, Scores, Status
 from resnetlab.runs.session import ProgressCallback
 from resnetlab.runs.writer import commit_result
 from resnetlab.schema import encode
-from resnetlab.stats.chance import chance_verdict
+from resnetlab.stats.chance import UNDECIDED, chance_verdict
 from resnetlab.training.distributed import SINGLE_PROCESS, World
 from resnetlab.training.evaluate import MAX_CLASSES_WITHOUT_TOP5
 from resnetlab.training.events import TrainEvent
@@ -269,7 +269,7 @@ class FinetuneSession:
         )
         if verdict == "at chance":
             return self._commit("at chance", f"never above chance: {numbers}", scored, seconds)
-        reason = f"too few or too uneven images to tell it from chance: {numbers}"
+        reason = f"{UNDECIDED}: {numbers}"
         return self._commit("trained", "" if verdict == "above chance" else reason, scored, seconds)
 
     def _write_outputs(self, test: Probabilities) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from resnetlab.data.class_names import unnamed_classes
 from resnetlab.data.transforms.eval_transform import EvalTransform
 from resnetlab.errors import input_error
 from resnetlab.files import sha256
@@ -176,6 +177,13 @@ def _check_replaced(out: Path, path: Path, facts: dict[str, Any]) -> None:
 def _load_network(file: Path, spec: _Imported, key: str) -> tuple[nn.Module, CheckpointFile]:
     """Return the network with the weights of the file, and the file's facts and remarks."""
     checkpoint = read_checkpoint(file, key)
+    if not isinstance(spec, ExternalConfig) and any(
+        name.startswith("stages.0.blocks.0.") for name in checkpoint.tensors
+    ):
+        message = "its names are those of a pre-activation network of timm, which has other layers"
+        raise input_error(
+            str(file), message, "--as timm/resnetv2_50, or the timm name of its network"
+        )
     first = next((t for t in checkpoint.tensors.values() if t.ndim == 4), None)
     channels = first.shape[1] if first is not None and first.shape[1] in (1, 3) else 3
     template = _build(spec, channels, 1000 if isinstance(spec, ExternalConfig) else 10)
@@ -368,4 +376,4 @@ def _class_names(
         note = "the 1,000 outputs are assumed to be ImageNet's classes in torchvision's order"
         return known_class_names("imagenet"), (f"{note} (--classes names them)",)
     note = f"the {outputs} outputs have no names (--classes FILE, cifar10, cifar100 or imagenet)"
-    return tuple(f"class {index}" for index in range(outputs)), (note,)
+    return unnamed_classes(outputs), (note,)

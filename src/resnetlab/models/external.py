@@ -24,8 +24,9 @@ from resnetlab.models.configs.external import ExternalConfig, check_code
 from resnetlab.models.factory import is_declared
 from resnetlab.models.nets.init import GeneratorFor
 from resnetlab.models.nets.subsample import replace_unsafe_convs
+from resnetlab.models.reachable import connection_problem
 from resnetlab.models.weights import WeightsMetadata, load_weights, read_weights
-from resnetlab.settings import check_downloads_allowed, is_offline, weights_dir
+from resnetlab.settings import check_downloads_allowed, weights_dir
 
 
 def build_external(spec: ExternalConfig, channels: int, num_classes: int) -> nn.Module:
@@ -237,8 +238,11 @@ def hub_weights(spec: ExternalConfig) -> dict[str, torch.Tensor]:
     """
     path = local_weights_path(spec)
     fix = f"place {path.name} in {path.parent}, or give its path as weights"
-    if is_offline() and not _is_downloaded(spec):
+    if not _is_downloaded(spec):
         check_downloads_allowed(spec.slug, fix)
+        if problem := connection_problem(_hub_url(spec)):
+            message = f"the hub of {spec.library} cannot be reached: {problem}"
+            raise input_error(spec.slug, message, fix)
     try:
         if spec.library == "timm":
             state: dict[str, torch.Tensor] = (
@@ -258,6 +262,18 @@ def hub_weights(spec: ExternalConfig) -> dict[str, torch.Tensor]:
         raise input_error(
             spec.slug, f"the hub of {spec.library} cannot be reached: {first_line(error)}", fix
         ) from None
+
+
+def _hub_url(spec: ExternalConfig) -> str:
+    """Return the address of a file of the weights, or of the hub that has it."""
+    if spec.library == "torchvision":
+        return str(_torchvision_weights(spec).url)
+    config = _import_timm(spec).get_pretrained_cfg(spec.name)
+    if config is not None and not config.hf_hub_id and config.url:
+        return str(config.url)
+    from huggingface_hub import constants
+
+    return str(constants.ENDPOINT)
 
 
 def _is_downloaded(spec: ExternalConfig) -> bool:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
+from resnetlab.checksums import CHECKSUMS, write_checksums
 from resnetlab.files import write_json, write_text
 from resnetlab.reports import format
 from resnetlab.reports.figures.values import csv_text
@@ -111,7 +112,8 @@ def make_confusion_matrix(result: EvaluationResult) -> ConfusionMatrix | None:
 
 
 def write(result: EvaluationResult, images: Mapping[str, MistakeImages], folder: Path) -> Path:
-    """Write evaluation.json, three CSV files and report.html; return the path of the page."""
+    """Write evaluation.json, three CSV files, their checksums and report.html; return its path."""
+    (folder / CHECKSUMS).unlink(missing_ok=True)  # a kill leaves files without checksums
     write_json(folder / "evaluation.json", encode(result))
     classes = [
         (
@@ -137,6 +139,7 @@ def write(result: EvaluationResult, images: Mapping[str, MistakeImages], folder:
         folder / "mistakes.csv",
         csv_text(("path", "true", "predicted", "probability", "true_probability"), mistakes),
     )
+    write_checksums(folder, ("evaluation.json", "classes.csv", "confusions.csv", "mistakes.csv"))
     page = folder / "report.html"
     write_text(page, render(result, images))
     return page

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from resnetlab.checksums import CHECKSUMS, check_files, write_checksums
 from resnetlab.files import read_json, write_json, write_text
 from resnetlab.finetune.results import AccuracyEstimate, ResolutionCell, ResolutionTable
 from resnetlab.reports import format
@@ -43,8 +44,10 @@ def write(resolution_table: ResolutionTable, folder: Path) -> Path:
     drawings = {
         key: [draw_svg(key, resolution_table, small) for small in (False, True)] for key in CAPTIONS
     }
+    (folder / CHECKSUMS).unlink(missing_ok=True)  # a kill leaves files without checksums
     write_json(folder / FIXRES_FILE, encode(resolution_table))
     write_text(folder / "cells.csv", csv_text(CSV_COLUMNS, map(_csv_row, resolution_table.cells)))
+    write_checksums(folder, (FIXRES_FILE, "cells.csv"))
     for key, (wide, _) in drawings.items():
         write_text(folder / "figures" / f"{key}.svg", to_standalone_svg(wide))
     write_text(folder / "report.md", _markdown(content))
@@ -54,7 +57,11 @@ def write(resolution_table: ResolutionTable, folder: Path) -> Path:
 
 
 def rebuild(folder: Path, destination: Path | None = None) -> Path:
-    """Write the report again from the `fixres.json` of `folder`."""
+    """Write the report again from the `fixres.json` of `folder`.
+
+    Raises InputError that names a file which changed since.
+    """
+    check_files(folder)
     path = folder / FIXRES_FILE
     sizes: ResolutionTable = decode(ResolutionTable, read_json(path), str(path))
     return write(sizes, destination or folder)

@@ -23,7 +23,7 @@ from resnetlab.runs.provenance import provenance_event
 from resnetlab.runs.records import Evaluation, Result, RunFile, Scores
 from resnetlab.runs.writer import commit_result
 from resnetlab.schema import encode
-from resnetlab.stats.chance import chance_verdict
+from resnetlab.stats.chance import UNDECIDED, chance_verdict
 from resnetlab.training.distributed import SINGLE_PROCESS, World
 
 
@@ -106,8 +106,7 @@ def _fit_and_evaluate(directory: RunDirectory, file: RunFile, dataset: Dataset) 
     reason = {
         "above chance": "",
         "at chance": f"never above chance: {accuracy:.1f} % of {count:,} test images",
-        "cannot be told": f"too few or too uneven images to tell it from chance: {accuracy:.1f} % "
-        f"of {count:,} test images",
+        "cannot be told": f"{UNDECIDED}: {accuracy:.1f} % of {count:,} test images",
     }[verdict]
     return commit_result(
         directory,

@@ -33,6 +33,7 @@ from resnetlab.files import (
 from resnetlab.inspection.diagnostics_config import BlockAblations, GradientNorms
 from resnetlab.models.tensorfile import backbone_file, read_metadata
 from resnetlab.runs.directory import LARGE_FILES, RunDirectory
+from resnetlab.runs.killed import KILLED, was_killed
 from resnetlab.runs.paths import LOCK, LOGITS, WEIGHTS
 from resnetlab.runs.records import Result
 from resnetlab.schema import decode
@@ -62,10 +63,11 @@ class RunCheck:
     """Result of the check of a run's folder."""
 
     folder: str
-    state: Literal["finished", "unfinished", "running", "empty"]
+    state: Literal["finished", "unfinished", "running", "empty", "report"]
     """State of the run.
 
-    `running`: a process has the run's lock now, so its files may still change.
+    `running`: a process has the run's lock now, so its files may still change. `report`: not a run,
+    but the folder of a report with checksums.
     """
     damage: tuple[Damage, ...]
     resume_command: str = ""
@@ -87,6 +89,8 @@ def check_run(folder: Path) -> RunCheck:
         )
     if is_locked(folder / LOCK):
         return RunCheck(str(folder), "running", ())
+    if _is_report(folder):
+        return RunCheck(str(folder), "report", tuple(_changed(folder)))
     directory = RunDirectory(folder)
     damage = [*_leftovers(folder), *_torn_lines(folder), *_diagnostics(folder)]
     if not (folder / "run.json").exists():
@@ -111,7 +115,9 @@ def check_run(folder: Path) -> RunCheck:
         return RunCheck(str(folder), "unfinished", tuple(damage))
     if not (folder / "result.json").exists():
         damage += _checkpoints(directory)
-        return RunCheck(str(folder), "unfinished", tuple(damage), _command("resume", folder))
+        note = f"its last process {KILLED}" if was_killed(folder) else ""
+        command = _command("resume", folder)
+        return RunCheck(str(folder), "unfinished", tuple(damage), command, note)
     try:
         result = directory.result()
     except InputError as error:
@@ -126,6 +132,14 @@ def check_run(folder: Path) -> RunCheck:
     damage += [item for item in _changed(folder) if item.path not in known]
     note = "" if (folder / CHECKSUMS).exists() else f"no {CHECKSUMS}: no change is noticed"
     return RunCheck(str(folder), "finished", tuple(damage), note=note)
+
+
+def _is_report(folder: Path) -> bool:
+    """Return True for a folder with checksums that are not of a run."""
+    try:
+        return (folder / CHECKSUMS).is_file() and "run.json" not in read_checksums(folder)
+    except InputError:  # reported as damage of the list itself
+        return False
 
 
 def repair(folder: Path) -> list[str]:

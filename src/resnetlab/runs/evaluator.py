@@ -13,7 +13,7 @@ from resnetlab.data.config import Dataset, LabeledImages, Split
 from resnetlab.data.device_images import DeviceImageCache, DeviceImages
 from resnetlab.recipes.train import train_subset_size
 from resnetlab.runs.records import Evaluation, RunFile, Scores, Status
-from resnetlab.stats.chance import chance_verdict
+from resnetlab.stats.chance import UNDECIDED, chance_verdict
 from resnetlab.training.evaluate import EvalResult, evaluate
 from resnetlab.training.events import TrainEvent
 from resnetlab.training.rng import make_generator
@@ -158,7 +158,7 @@ class RunEvaluator:
         reached = f"at best {best:.1f} % of {images:,} {split} images"
         if verdict == "at chance":
             return "at chance", f"never above chance: {reached}"
-        return "trained", f"too few or too uneven images to tell it from chance: {reached}"
+        return "trained", f"{UNDECIDED}: {reached}"
 
     def scores(self, results: dict[Split, EvalResult]) -> dict[str, Scores]:
         """Return results as the scores of result.json."""

@@ -9,9 +9,11 @@ from collections.abc import Callable, Generator
 
 from resnetlab.checksums import CHECKSUMS
 from resnetlab.data.config import DataIdentity
-from resnetlab.errors import Problem, ResnetlabError, first_line, input_error
+from resnetlab.errors import Problem, ResnetlabError, ResourceError, first_line, input_error
 from resnetlab.runs.checkpoint import saved_steps
 from resnetlab.runs.directory import RunDirectory
+from resnetlab.runs.killed import STOPPED
+from resnetlab.runs.provenance import utc_now
 from resnetlab.runs.records import Result, RunFile
 from resnetlab.runs.writer import commit_result
 from resnetlab.shell import command_line
@@ -80,7 +82,13 @@ def run_once(
             directory.check_facts()
             (directory.path / CHECKSUMS).unlink(missing_ok=True)  # of a result that was removed
         try:
-            return world.broadcast((yield from body()))
+            result = world.broadcast((yield from body()))
+            if result is None:
+                _log_stop(directory, world)
+            return result
+        except (KeyboardInterrupt, GeneratorExit):
+            _log_stop(directory, world)
+            raise
         except (MemoryError, RuntimeError) as error:
             if not is_out_of_memory(error) or not world.is_main_process:
                 raise
@@ -93,6 +101,13 @@ def run_once(
             step = max(saved_steps(directory.checkpoints), default=0)
             reason = first_line(error)
             return commit_result(directory, "out of memory", reason, step=step)
+
+
+def _log_stop(directory: RunDirectory, world: World) -> None:
+    """Record that the session ended by itself: a session without such a line was killed."""
+    if world.is_main_process:
+        with contextlib.suppress(ResourceError):  # a full disk is reported elsewhere
+            directory.log_event({"event": STOPPED, "time": utc_now()})
 
 
 def check_world_size(file: RunFile, world: World, directory: RunDirectory) -> None:

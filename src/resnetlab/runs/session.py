@@ -247,6 +247,11 @@ class RunSession:
                 fix = f"install torch {facts['torch']}, or {restart} to start again"
                 problem = f"torch: the checkpoint has {facts['torch']}, here is {torch_version()}"
                 raise input_error(path, problem, fix)
+            # A folder without the hash in its name is not compared with run.json when it is read.
+            if facts.get("run", self.file.run.hash) != self.file.run.hash:
+                problem = "was edited: its config is not that of the checkpoints"
+                fix = "restore the file, or start a run with this config by train or study run"
+                raise input_error(str(self.directory.path / "run.json"), problem, fix)
             before = facts.get("metrics_sha256")  # absent in older checkpoints
             if before not in (None, self.directory.metrics_sha256(step)):
                 fix = f"restore it, or {resume_command(path, '--from-step', '0')} to start again"
@@ -299,6 +304,7 @@ class RunSession:
 
     def _save_checkpoint(self) -> None:
         facts = {
+            "run": self.file.run.hash,
             "step": self.state.step,
             "torch": torch_version(),
             "train_seconds": self.train_seconds,

@@ -11,6 +11,9 @@ if TYPE_CHECKING:
 
 ChanceVerdict = Literal["above chance", "at chance", "cannot be told"]
 
+UNDECIDED = "too few or too uneven images to tell it from chance"
+"""Reason of a trained run whose images cannot tell whether it is above chance."""
+
 FALSE_POSITIVE_RATE = 1e-4
 """Probability that a network which learned nothing is called trained, over all evaluations of a
 run, and again for its predictions on the test split if they are asked.

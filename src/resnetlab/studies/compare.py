@@ -16,6 +16,7 @@ from resnetlab.messages import format_count
 from resnetlab.runs.directory import RunDirectory
 from resnetlab.runs.records import RunRecord
 from resnetlab.schema import encode
+from resnetlab.stats.chance import UNDECIDED
 from resnetlab.stats.contrasts import Effect, accuracy_difference
 from resnetlab.stats.exact import mcnemar
 from resnetlab.stats.intervals import Summary, summarize
@@ -182,6 +183,10 @@ def _warnings(a: RunSet, b: RunSet, effect: Effect | None) -> tuple[str, ...]:
                 f"{runs.name} trained: the "
                 "mean is of these runs only"
             )
+        reasons = [record.result.reason for record in runs.records if record.result]
+        if undecided := sum(UNDECIDED in reason for reason in reasons):
+            count = format_count(undecided, "run")
+            warnings.append(f"no proof of learning in {count} of {runs.name}: {UNDECIDED}")
         if counts.waiting:
             warnings.append(f"not finished: {format_count(counts.waiting, 'run')} of {runs.name}")
     if effect is None:

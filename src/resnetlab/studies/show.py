@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from resnetlab.messages import format_count
+from resnetlab.messages import format_count, truncate_lines
 from resnetlab.shell import command_line
 from resnetlab.studies.claims import condition_labels, describe_claim
 from resnetlab.studies.durations import describe_duration
 from resnetlab.studies.parsing.toml_tables import to_toml
 from resnetlab.studies.study import Study
+
+MAX_LISTED = 100
+"""Number of conditions and of claims that are printed. A count stands for the others."""
 
 
 def axes_of(study: Study) -> dict[str, list[Any]]:
@@ -83,20 +86,23 @@ def summary_lines(study: Study) -> Iterator[str]:
     yield f"Data: {', '.join(facts['data'])}"
     yield f"Seeds: {seeds}"
     yield f"Conditions: {len(study.conditions)}, so {format_count(runs, 'run')}"
-    yield from (f"  {condition.label}" for condition in study.conditions)
+    labels = [f"  {condition.label}" for condition in study.conditions]
+    yield from truncate_lines(labels, MAX_LISTED)
     if facts["axes"]:
         yield ""
         yield "Axes; an option keeps some of the values:"
         yield from (f"  {axis['set']}" for axis in facts["axes"])
     yield ""
     yield f"Claims: {len(study.claims)}"
-    for claim in facts["claims"]:
+    for claim in facts["claims"][:MAX_LISTED]:
         source = f" [{claim['source']}]" if claim["source"] else ""
         yield f"  {claim['claim']}{source}"
         yield f"    {claim['kind']}: {claim['compares']}"
+    if len(study.claims) > MAX_LISTED:
+        yield f"  ... and {len(study.claims) - MAX_LISTED:,} more"
     if study.left_out:
         yield f"Claims that need conditions which were left out: {len(study.left_out)}"
-        yield from (f"  {statement}" for statement in study.left_out)
+        yield from truncate_lines([f"  {claim}" for claim in study.left_out], MAX_LISTED)
     if facts["references"]:
         yield ""
         yield "References:"

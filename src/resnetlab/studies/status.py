@@ -19,6 +19,7 @@ from typing import Any
 from resnetlab.checksums import check_file
 from resnetlab.errors import input_error
 from resnetlab.files import MAX_GENERATED_BYTES, is_locked, read_json, read_jsonl, sha256
+from resnetlab.runs.killed import was_killed
 from resnetlab.runs.paths import LOCK, locate_runs
 from resnetlab.shell import is_path
 from resnetlab.stats.outcomes import OUTCOMES
@@ -46,6 +47,8 @@ class StudyStatus:
     planned: int
     command: str
     """Command that continues the study."""
+    killed: int = 0
+    """Number of runs without a result whose last process recorded no end."""
 
 
 def study_status(folder: Path, root: Path) -> StudyStatus:
@@ -81,6 +84,7 @@ def count_runs(plan: Mapping[str, Any], root: Path) -> StudyStatus:
         finished,
         len(plan["runs"]),
         str(plan.get("resume_command") or plan.get("command", "")),
+        sum(was_killed(folder) for folder in folders.values()),
     )
 
 
@@ -94,6 +98,7 @@ def to_dict(status: StudyStatus, folder: Path) -> dict[str, Any]:
         "folder": str(folder),
         "planned": status.planned,
         "finished": status.finished,
+        "killed": status.killed,
         "conditions": conditions,
         "command": status.command,
     }

@@ -26,22 +26,32 @@ from resnetlab.models.configs import ModelConfig
 from resnetlab.recipes.numerics import Numerics
 from resnetlab.recipes.train import Constant, Recipe
 from resnetlab.runs.kinds import FROM_SCRATCH
+from resnetlab.runs.records import RunFile
 from resnetlab.schema import config_hash, decode, encode, strict_dataclass
 from resnetlab.settings import cache_dir
 from resnetlab.studies.eta import Timing
 from resnetlab.studies.plan import PlannedRun
-from resnetlab.training.hardware import read_cpuinfo
+from resnetlab.training.hardware import read_cpuinfo, total_memory
 
 STEP_SECONDS = 1.0
 """Time for the training steps of a network."""
 EVALUATION_SECONDS = 0.5
 """Largest expected time for the evaluation of a network."""
-MAX_SECONDS = 30.0
+MAX_SECONDS = 10.0
 """Time after which the timing of a network is given up."""
-START_SECONDS = 60.0
+START_SECONDS = 30.0
 """Time for the start of the process that measures."""
 FIRST_BATCH = 8
 """Images of the first steps on a processor; they tell how many images fit into STEP_SECONDS."""
+MAX_MACS = 12e9
+"""Largest multiply-adds per image of a network that is timed on a processor.
+
+The shortest timing is as much work as 80 forward passes. ResNet-152 at 224 pixels has 11.5e9.
+"""
+MAX_PARAMETERS = 200_000_000
+"""Largest number of parameters of a network that is timed. VGG-19 has 144e6."""
+BYTES_PER_PARAMETER = 12
+"""Bytes of a weight, its gradient and its momentum in fp32: the least memory of training."""
 WARMUP_STEPS = 8
 """Steps on a GPU before the clock starts, so that a CUDA graph is captured and verified."""
 
@@ -99,6 +109,7 @@ def time_runs(runs: Iterable[PlannedRun], notify: Notify, measure: bool) -> dict
     Without `measure` only speeds in the user's cache are returned. A network that cannot be timed
     is left out.
     """
+    runs = list(runs)
     networks = {run.id: network for run in runs if (network := timed_network(run)) is not None}
     timings: dict[TimedNetwork, Timing] = {}
     keys = {network: _cache_file(network) for network in networks.values()}
@@ -107,6 +118,14 @@ def time_runs(runs: Iterable[PlannedRun], notify: Notify, measure: bool) -> dict
             if path.exists():
                 timings[network] = decode_timing(read_json(path))
     missing = [network for network in keys if network not in timings]
+    if measure:
+        files = {networks[run.id]: run.file for run in runs if run.id in networks}
+        too_large = {
+            network: problem for network in missing if (problem := _size_problem(files[network]))
+        }
+        for network, problem in too_large.items():
+            notify(f"{network.model.title} is not timed: {problem}")
+        missing = [network for network in missing if network not in too_large]
     if missing and measure:
         notify(
             f"Timing {format_count(len(missing), 'network')} on this machine, a few seconds each "
@@ -117,6 +136,22 @@ def time_runs(runs: Iterable[PlannedRun], notify: Notify, measure: bool) -> dict
             with contextlib.suppress(OSError):
                 write_json(keys[network], asdict(timing))
     return {run: timings[network] for run, network in networks.items() if network in timings}
+
+
+def _size_problem(file: RunFile) -> str:
+    """Return why a network is too large to be timed on this machine; "" if it is not."""
+    if file.run.numerics.device != "cpu":
+        return ""
+    needed, memory = BYTES_PER_PARAMETER * file.parameters, total_memory()
+    if file.parameters > MAX_PARAMETERS or 0 < memory < needed:
+        here = f", and this machine has {memory / 1e9:,.0f} GB" if memory else ""
+        return (
+            f"its {file.parameters:,} parameters take at least {needed / 1e9:,.0f} GB to train"
+            f"{here}"
+        )
+    if file.macs > MAX_MACS:
+        return f"an image takes {file.macs / 1e9:,.0f} billion multiply-adds"
+    return ""
 
 
 def decode_timing(table: dict[str, float]) -> Timing:

@@ -95,6 +95,14 @@ def read_cpuinfo() -> tuple[str, frozenset[str] | None]:
     return fields.get("model name", ""), frozenset(flags.split()) if flags else None
 
 
+def total_memory() -> int:
+    """Return the bytes of memory of this machine; 0 if the system does not tell."""
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, ValueError, OSError):  # Windows has no sysconf
+        return 0
+
+
 def _torch_is_loaded() -> bool:
     """Return True if torch is imported already: its own answer is the most reliable."""
     return "torch" in sys.modules

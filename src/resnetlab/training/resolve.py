@@ -26,7 +26,7 @@ def resolve_numerics(numerics: Numerics, *, single_run: bool) -> Numerics:
     device = _resolve_device(numerics.device)
     precision = numerics.precision
     if precision == "auto":
-        precision = "bf16" if _bf16_is_fast(device) else "fp32"
+        precision = "bf16" if bf16_is_fast(device) else "fp32"
     if precision == "bf16-emulated" and (device != "cpu" or processor_has_bf16()):
         precision = "bf16"
     check_bf16_support(replace(numerics, device=device, precision=precision))
@@ -107,7 +107,8 @@ def _resolve_device(
     return requested
 
 
-def _bf16_is_fast(device: Literal["cpu", "cuda", "mps"]) -> bool:
+def bf16_is_fast(device: str) -> bool:
+    """Return True if the device `cpu`, `cuda` or `mps` multiplies bf16 numbers itself."""
     if device == "cuda":
         return gpu_has_bf16()
     return device == "cpu" and processor_has_bf16()

@@ -22,7 +22,7 @@ LAYOUT_HINT = (
     "or with a table FOLDER/labels.csv of path,label"
 )
 
-FOLLOW_HINT = "--follow-links anywhere (for a study: --set data.follow_links=anywhere)"
+FOLLOW_HINT = "--follow-links anywhere"
 
 LABELS_FILE = "labels.csv"
 

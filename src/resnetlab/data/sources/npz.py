@@ -193,7 +193,9 @@ def _check_pixels(check: _FileCheck, key: str, reference: str) -> None:
     header = check.headers[key]
     shape, allowed = header.shape, "(N, H, W) or (N, H, W, 1 or 3)"
     if header.dtype != np.uint8:
-        scale = "x as uint8"
+        scale = "x.astype(np.uint8) if x is in 0 to 255"
+        if header.dtype.kind == "u" and header.dtype.itemsize == 2:
+            scale = "(x // 257).astype(np.uint8) if x is in 0 to 65535"
         if header.dtype.kind == "f":
             scale = "(x * 255).round().astype(np.uint8) if x is in [0, 1]"
         check.add(
@@ -247,7 +249,10 @@ def _image_shape(shape: tuple[int, ...]) -> tuple[int, ...]:
 def _check_labels(check: _FileCheck, key: str, pixels: str) -> None:
     header, images = check.headers[key], check.headers[pixels]
     if header.dtype.kind not in "iu":
-        check.add(key, "labels are not whole numbers", f"{key}.astype(np.int64)", got=header.dtype)
+        fix = f"{key}.astype(np.int64)"
+        if header.dtype.kind in "OSU":
+            fix = f"classes, {key} = np.unique({key}, return_inverse=True), for both splits"
+        check.add(key, "labels are not whole numbers", fix, got=header.dtype)
     if len(header.shape) != 1:
         check.add(
             key,

@@ -23,6 +23,7 @@ from resnetlab.reports.format import (
 from resnetlab.reports.study import ensembles
 from resnetlab.reports.study.finetune import has_finetuning
 from resnetlab.shell import command_line
+from resnetlab.stats.chance import UNDECIDED
 from resnetlab.stats.intervals import (
     ACCURACY_RANGE_PCT,
     Interval,
@@ -208,6 +209,10 @@ def limits(analysis: StudyAnalysis) -> str:
     elif analysis.study.left_out:
         count = format_count(len(analysis.study.left_out), "claim")
         sentences.append(f"{count} without a verdict, listed below the table of claims.")
+    undecided = [row for row in analysis.study_data.rows if UNDECIDED in row.reason]
+    if undecided:
+        count = format_count(sum(row.status == "trained" for row in undecided), "trained run")
+        sentences.append(f"No proof of learning in {count}: {UNDECIDED}.")
     sentences += [
         f"About {data.name}: {data.about.strip().rstrip('.')}."
         for data in analysis.study_data.data

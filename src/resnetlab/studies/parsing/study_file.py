@@ -150,6 +150,10 @@ def parse_study(
     )
 
 
+MAX_SEED = 2**63 - 1
+"""Largest seed: a larger number is no whole number of TOML."""
+
+
 def _seed_problems(
     tables: Mapping[str, Any], file: _StudyFile | None, where: str
 ) -> tuple[Problem, ...]:
@@ -160,6 +164,9 @@ def _seed_problems(
         return (Problem(where, "empty", example, field="seeds"),)
     if file is not None and len(set(file.seeds)) < len(file.seeds):
         return (Problem(where, "contains a seed twice", "give each seed once", field="seeds"),)
+    if file is not None and max(file.seeds) > MAX_SEED:
+        message = "contains a whole number beyond 64 bits"  # no file could be read with it
+        return (Problem(where, message, example, field="seeds"),)
     return ()
 
 

@@ -1,0 +1,24 @@
+"""Runs whose last process was killed: it recorded a start and no end. Does not import torch."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from resnetlab.files import is_locked, read_jsonl
+from resnetlab.runs.paths import LOCK
+
+STOPPED = "stopped"
+"""Event of provenance.jsonl: a process ended its session of a run before the end of the run."""
+
+KILLED = (
+    "was killed (signal 9, often for lack of memory), or the machine stopped: it left no result"
+)
+
+
+def was_killed(run: Path) -> bool:
+    """Return True if the run in the folder has no result and its last session recorded no end."""
+    if not (run / "run.json").exists() or (run / "result.json").exists() or is_locked(run / LOCK):
+        return False
+    names = [line.get("event") for line in read_jsonl(run / "provenance.jsonl")]
+    sessions = [n for n in names if n in ("start", "resume", STOPPED, "failed", "gave up")]
+    return bool(sessions) and sessions[-1] in ("start", "resume")
