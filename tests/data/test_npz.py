@@ -260,7 +260,7 @@ def test_an_image_size_is_refused_for_what_is_no_folder(tmp_path: Path) -> None:
         open_source(write(tmp_path / "set.npz"), image_size=8, cache=tmp_path)
 
 
-def test_text_labels_and_16_bit_pixels_are_told_how_to_be_converted(tmp_path: Path) -> None:
+def test_the_error_of_text_labels_and_16_bit_pixels_names_the_conversion(tmp_path: Path) -> None:
     pixels, labels = np.zeros((4, 8, 8), np.uint8), np.array([0, 1, 0, 1])
     arrays = {"x_test": pixels, "y_test": labels}
     np.savez(tmp_path / "a.npz", x_train=pixels.astype(np.uint16), y_train=labels, **arrays)

@@ -142,7 +142,7 @@ def test_requests_that_hang_up_or_lie_about_their_length_leave_nothing_open(
     record_property("figures", f"{hung_up:,} requests hung up, 0 descriptors left open")
 
 
-def test_too_many_requests_are_told_when_to_come_back(model: Path) -> None:
+def test_too_many_requests_get_the_time_to_come_back(model: Path) -> None:
     from fastapi.testclient import TestClient
 
     from resnetlab.deploy.limits import Limits

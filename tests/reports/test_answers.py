@@ -187,7 +187,7 @@ def test_a_comparison_without_a_claim_is_welch_s_and_has_no_verdict() -> None:
     assert "do not decide" in answer_question(planted(), question(same)).measured["en"], "its claim"
 
 
-def test_values_of_two_claims_about_the_same_runs_and_the_note_are_said_once() -> None:
+def test_values_of_two_claims_about_the_same_runs_and_the_note_are_written_once() -> None:
     claimed = Evidence(kind="claims", claims=("supported", "size"))
     two = answer_question(planted(), question(claimed)).measured
     assert two["en"].count("reached a test accuracy of") == 1

@@ -316,7 +316,7 @@ def test_no_interval_of_an_accuracy_leaves_0_to_100_percent(tmp_path):
         assert float(high_end) <= 100
 
 
-def test_trained_runs_that_cannot_be_told_from_chance_are_named_and_not_taken_as_proof(tmp_path):
+def test_trained_runs_no_better_than_chance_are_named_and_not_taken_as_proof(tmp_path):
     reason = f"{UNDECIDED}: at best 100.0 % of 2 validation images"
     record = study_record()
     label = record.runs[0].run.condition

@@ -202,9 +202,9 @@ def test_distances_of_published_curves_are_those_of_the_file_of_runs():
         rows = list(csv.DictReader(lines))
 
     def mean_at(model, epoch, column):
-        own = [row for row in rows if row["model"] == model and int(row["epoch"]) == epoch]
-        assert len(own) == 5
-        return math.fsum(float(row[column]) for row in own) / 5
+        runs = [row for row in rows if row["model"] == model and int(row["epoch"]) == epoch]
+        assert len(runs) == 5
+        return math.fsum(float(row[column]) for row in runs) / 5
 
     accuracy, loss = distance_sentences(load_study("shortcuts"))
     for depth in (20, 32, 44, 56):
