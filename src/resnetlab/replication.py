@@ -324,7 +324,7 @@ def _is_code_changed(reported: StudyData, plan: Plan, row: RunRow) -> bool:
     """Return True if only the code of the network can make the id of the repetition another one."""
     run = plan.runs[0].file.run
     return (
-        getattr(run.model, "has_own_code", False)
+        getattr(run.model, "needs_consent", False)
         and not _has_same_config(plan, row)
         and run.data.sha256 in {data.sha256 for data in reported.data}
         and run.numerics in reported.numerics

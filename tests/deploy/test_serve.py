@@ -180,7 +180,7 @@ def test_only_this_machine_under_its_own_name_and_its_own_page_are_answered(
         assert not allowed_host(name, "127.0.0.1")
 
 
-def test_those_above_the_limit_are_requested_to_wait_and_what_takes_long_is_ended(
+def test_requests_above_the_limit_get_503_and_slow_ones_are_ended(
     pets: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     release, looking = threading.Event(), threading.Event()

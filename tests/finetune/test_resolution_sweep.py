@@ -109,7 +109,7 @@ def test_a_cell_that_runs_out_of_memory_is_a_result_and_the_others_go_on(
     monkeypatch.setattr(
         module, "fit", lambda *_, **__: (_ for _ in ()).throw(torch.OutOfMemoryError("CUDA"))
     )
-    found, report = swept(request(photos, backbone, seed=1))
+    found, report = swept(request(photos, backbone, seed=1, name="second"))
     assert {cell.status for cell in found.cells} == {"out of memory"}
     assert found.best is None
     assert "No cell has been measured." in page(found).answer

@@ -163,7 +163,11 @@ def test_a_photograph_that_is_kept_is_read_once(
 ) -> None:
     part, read = part_of(tmp_path, 3), []
     whole = image_decoder.read_bytes
-    monkeypatch.setattr(image_decoder, "read_bytes", lambda path: read.append(path) or whole(path))
+    monkeypatch.setattr(
+        image_decoder,
+        "read_bytes",
+        lambda path, **options: read.append(path) or whole(path, **options),
+    )
     for epoch in range(3):
         crops(part, "standard", False, draws(3, epoch))
     assert len(read) == 3

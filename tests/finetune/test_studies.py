@@ -155,6 +155,7 @@ def test_a_study_of_sizes_is_run_by_workers_shares_first_stages_and_reports_its_
             "root": str(where),
             "placement": encode(Placement()),
             "from_step": 7,
+            "run_code": False,
         }
     )
     assert last["kind"] == "failed"

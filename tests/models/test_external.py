@@ -264,7 +264,7 @@ def test_a_library_that_is_not_installed_names_the_extra(monkeypatch: pytest.Mon
         ),
     ],
 )
-@pytest.mark.usefixtures("own")
+@pytest.mark.usefixtures("custom_model")
 def test_what_cannot_be_built_is_one_line(spec: ExternalConfig, start: str) -> None:
     line = error_text(spec)
     assert line.startswith(start)

@@ -50,7 +50,6 @@ from resnetlab.cli.study_run import run_and_print
 from resnetlab.cli.tables import Csv, Markdown, output_format
 from resnetlab.errors import MAX_LISTED_PROBLEMS, input_error
 from resnetlab.messages import format_count, truncate_lines
-from resnetlab.runs.killed import KILLED
 from resnetlab.shell import command_line
 
 study = typer.Typer(
@@ -193,6 +192,8 @@ def study_status(
         )
         typer.echo(f"{label:24} {counts.total()} planned: {text}")
     if status.killed:
+        from resnetlab.runs.killed import KILLED
+
         typer.echo(f"The last process of {format_count(status.killed, 'run')} {KILLED}.")
     command = f"; {status.command}" if status.finished < status.planned else ""
     typer.echo(f"{status.finished} of {format_count(status.planned, 'run')} finished{command}")

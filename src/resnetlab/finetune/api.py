@@ -147,7 +147,7 @@ def folder_name(job: FinetuneJob) -> str:
     spec = job.backbone.spec
     network = spec.name if isinstance(spec, ExternalConfig) else spec.slug
     name = f"{job.photos.name}-{network}-{job.recipe.name}"
-    return re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip("._-")
+    return re.sub(r"[^\w.-]+", "-", name).strip("._-")
 
 
 def _identity(job: FinetuneJob, *extra: object) -> str:
