@@ -154,6 +154,7 @@ def test_the_report_is_built_again_byte_for_byte_and_holds_the_numbers_of_the_ta
     names = sorted(path.relative_to(report) for path in report.rglob("*") if path.is_file())
     assert [str(name) for name in names] == [
         "cells.csv",
+        "checksums.json",
         "figures/cost.svg",
         "figures/heat.svg",
         "figures/sizes.svg",

@@ -385,7 +385,7 @@ def test_an_interrupted_run_goes_on_after_its_last_stage_and_memory_that_ran_out
     events = [
         line["event"] for line in RunDirectory.find(tmp_path, plan.runs[0].id).record().provenance
     ]  # type: ignore[union-attr]
-    assert events == ["start", "resume"]
+    assert events == ["start", "stopped", "resume"]
 
     def short(*_: object, **__: object) -> None:
         raise RuntimeError(

@@ -286,13 +286,13 @@ def test_a_run_that_was_interrupted_and_killed_goes_on_from_its_checkpoint(
         ]
 
     second = started(here, environment, "resume", str(folder))
-    wait_for(lambda: events() == ["start", "resume"])
+    wait_for(lambda: events() == ["start", "stopped", "resume"])
     kill_all(here)  # whoever held the run's lock let go of it
     second.wait(60)
     assert not (folder / "result.json").exists()
     output = run(here, environment, "resume", folder)
     assert f"Run: {folder}" in output
-    assert events() == ["start", "resume", "resume"]
+    assert events() == ["start", "stopped", "resume", "resume"]
     assert not (folder / "checkpoints").exists()
 
 

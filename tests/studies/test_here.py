@@ -138,7 +138,7 @@ def test_ctrl_c_in_python_leaves_a_checkpoint_from_which_the_same_call_continues
     assert not list((tmp_path / "stopped").glob("runs/*/result.json"))
     first = train(small_npz, tmp_path / "stopped", "recipe.epochs=80")
     whole = train(small_npz, tmp_path / "whole", "recipe.epochs=80")
-    assert [line["event"] for line in first.provenance] == ["start", "resume"]
+    assert [line["event"] for line in first.provenance] == ["start", "stopped", "resume"]
     assert first.result is not None
     assert whole.result is not None
     assert first.result.test == whole.result.test
