@@ -586,7 +586,8 @@ def test_what_is_wrong_is_one_line_with_its_fix_and_leaves_nothing_half_written(
     photos: Path, backbone: Path, tmp_path: Path
 ) -> None:
     assert (
-        "unknown fine-tuning recipe (allowed: fixres, full, probe, proof-of-concept, proof-of-concept-as-run, stage-one)"
+        "unknown fine-tuning recipe (allowed: fixres, full, probe, proof-of-concept, "
+        "proof-of-concept-as-run, stage-one)"
         in refused(request(photos, backbone, recipe="fixre"))
     )
     assert "--freeze: unknown (got most; allowed: backbone, none, a number of parts)" in refused(
