@@ -587,8 +587,7 @@ def test_what_is_wrong_is_one_line_with_its_fix_and_leaves_nothing_half_written(
 ) -> None:
     assert (
         "unknown fine-tuning recipe (allowed: fixres, full, probe, proof-of-concept, "
-        "proof-of-concept-as-run, stage-one)"
-        in refused(request(photos, backbone, recipe="fixre"))
+        "proof-of-concept-as-run, stage-one)" in refused(request(photos, backbone, recipe="fixre"))
     )
     assert "--freeze: unknown (got most; allowed: backbone, none, a number of parts)" in refused(
         request(photos, backbone, freeze="most")
