@@ -67,6 +67,7 @@ CLAIMS: list[dict[str, Any]] = [
 TRUTHS: dict[str, dict[str, list[tuple[str, float | None]]]] = {
     "usual": TRUTH,
     "failing": TRUTH | {"plain 56": [("trained", 24.0), *[("at chance", 10.0)] * 4]},
+    "at chance": TRUTH | {"plain 56": [("at chance", 10.0)] * 5},
     "no memory": TRUTH | {"plain 56": [("out of memory", None)] * 5},
     "unfinished": TRUTH | {"plain 8": [*TRUTH["plain 8"][:4], ("waiting", None)]},
 }
@@ -142,6 +143,15 @@ def test_the_sentence_of_a_verdict_is_that_of_its_kind_in_both_languages(
 def test_failures_memory_unfinished_and_missing_conditions_have_sentences_of_their_own() -> None:
     fails = claim_answer("fails", truth="failing")
     assert "Failed runs (at chance or diverged): 4 of 5 runs of “plain 56”" in fails.measured["en"]
+    chance = claim_answer("supported", truth="at chance")
+    assert ", and “plain 56” has no trained run (5 finished)." in chance.measured["en"]
+    assert "« plain 56 » n’a aucun essai entraîné (5 terminés)." in chance.measured["fr"].replace(
+        "\xa0", " "
+    )
+    dead = answer_question(
+        planted("at chance"), question(Evidence(kind="accuracy", conditions=("plain 56",)))
+    )
+    assert dead.measured["en"] == "“plain 56” has no trained run (5 finished)."
     memory = claim_answer("supported", truth="no memory")
     assert memory.statuses == ("not testable",)
     assert "as a condition does not fit into memory" in memory.measured["en"]

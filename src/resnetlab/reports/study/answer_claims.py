@@ -101,7 +101,7 @@ def comparison_finding(
 
 def accuracy_text(writer: AnswerWriter, analysis: StudyAnalysis, label: str) -> str:
     """Return the mean test accuracy of a condition in words: `47.1 % [45.0, 49.2] (5 of 5 runs
-    trained)`.
+    trained)`; empty without a trained run.
     """
     return _accuracy(writer, analysis, label, "top1", "test")
 
@@ -252,6 +252,17 @@ def _sides(
     """Say what both conditions of a comparison reached."""
     reached = [_accuracy(writer, analysis, label, metric, split) for label in (left, right)]
     metric_en, metric_fr = _METRICS[metric, split]
+    if not all(reached):
+        parts = [
+            writer.say(
+                f"{writer.label(label)} reached a {metric_en} of {value}",
+                f"{writer.label(label)} atteint une {metric_fr} de {value}",
+            )
+            if value
+            else no_trained_run(writer, analysis, label)
+            for label, value in zip((left, right), reached, strict=True)
+        ]
+        return writer.say(f"{parts[0]}, and {parts[1]}.", f"{parts[0]}, et {parts[1]}.")
     return writer.say(
         f"{writer.label(left)} reached a {metric_en} of {reached[0]}, and {writer.label(right)} "
         f"one of {reached[1]}.",
@@ -260,23 +271,30 @@ def _sides(
     )
 
 
+def no_trained_run(writer: AnswerWriter, analysis: StudyAnalysis, label: str) -> str:
+    """Say that no run of a condition was above chance."""
+    runs = writer.count(f"finished runs of {label}", analysis.summaries[label].counts.finished)
+    return writer.say(
+        f"{writer.label(label)} has no trained run ({runs} finished)",
+        f"{writer.label(label)} n'a aucun essai entraîné ({runs} terminés)",
+    )
+
+
 def _accuracy(
     writer: AnswerWriter, analysis: StudyAnalysis, label: str, metric: str, split: str
 ) -> str:
+    """Return the mean of the trained runs with its interval and counts; "" if none has a value."""
     rows = [row for row in analysis.rows(label) if row.status == "trained"]
     loss = metric == "loss"
     recorded = [getattr(row, f"{split}_{'loss_nats' if loss else 'error_pct'}") for row in rows]
     values = [100 - value if metric == "top1" else value for value in recorded if value is not None]
+    if not values:
+        return ""
     counts = analysis.summaries[label].counts
     of_runs = (
         writer.count(f"trained runs of {label}", counts.trained),
         writer.count(f"finished runs of {label}", counts.finished),
     )
-    if not values:
-        return writer.say(
-            f"no value ({of_runs[0]} of {of_runs[1]} runs trained)",
-            f"aucune valeur ({of_runs[0]} sur {of_runs[1]} essais entraînés)",
-        )
     possible = Interval(0.0, math.inf) if loss else ACCURACY_RANGE_PCT
     interval = within_range(t_interval(values), possible)
     digits = 3 if loss else decimals(interval)

@@ -12,7 +12,7 @@ from resnetlab.analysis import run_measures
 from resnetlab.analysis.first_converged import first_converged, ordering_groups
 from resnetlab.analysis.two_axes import TwoAxes, axis_names, two_axes
 from resnetlab.reports.format import decimals
-from resnetlab.reports.study.answer_claims import Finding, accuracy_text
+from resnetlab.reports.study.answer_claims import Finding, accuracy_text, no_trained_run
 from resnetlab.reports.study.answer_writer import AnswerWriter
 from resnetlab.stats.contrasts import welch
 from resnetlab.stats.intervals import Interval, mean, t_interval
@@ -27,6 +27,8 @@ Measure = Callable[[AnswerWriter, "StudyAnalysis", str], tuple[str, str]]
 def accuracy(writer: AnswerWriter, analysis: StudyAnalysis, label: str) -> tuple[str, str]:
     """Say what a condition reached on the test images."""
     reached = accuracy_text(writer, analysis, label)
+    if not reached:
+        return "measured", f"{no_trained_run(writer, analysis, label)}."
     return "measured", writer.say(
         f"{writer.label(label)} reached a test accuracy of {reached}.",
         f"{writer.label(label)} atteint une précision sur les images de test de {reached}.",
