@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Generator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +37,14 @@ from resnetlab.runs.kinds import scratch_recipe
 from resnetlab.runs.lifecycle import check_world_size, run_once
 from resnetlab.runs.load import load_run
 from resnetlab.runs.provenance import provenance_event, utc_now
-from resnetlab.runs.records import Evaluation, Result, RunFile, Scores, Status
+from resnetlab.runs.records import (
+    Evaluation,
+    Result,
+    RunFile,
+    Scores,
+    Status,
+    TrainModeEvaluation,
+)
 from resnetlab.runs.writer import commit_result
 from resnetlab.schema import encode
 from resnetlab.shell import resume_command
@@ -103,13 +111,24 @@ def run_attempt(
         with session.profiler:
             return (yield from session.run(should_stop, on_progress, from_step, shared))
 
-    def ablate(result: Result) -> Result:
-        """Measure a block ablation that was requested after the run had finished."""
+    def measure(result: Result) -> Result:
+        """Make the measurements that were requested after the run had finished."""
         run = load_run(directory, file, dataset)
-        directory.save_block_ablation(ablate_blocks(run.state, run.test))
+        if directory.lacks_block_ablation(file):
+            directory.save_block_ablation(ablate_blocks(run.state, run.test))
+        if directory.lacks_train_mode(file):
+            _save_train_mode(directory, RunEvaluator(run.state, file, dataset, DeviceImageCache()))
         return result
 
-    return (yield from run_once(directory, file, dataset.identity, training, world, ablate, shared))
+    identity = dataset.identity
+    return (yield from run_once(directory, file, identity, training, world, measure, shared))
+
+
+def _save_train_mode(directory: RunDirectory, evaluator: RunEvaluator) -> None:
+    """Evaluate the selected weights in training mode and write their scores."""
+    scores: dict[str, Any] = evaluator.scores(evaluator.selected_in_train_mode())
+    evaluation = directory.train_mode() or TrainModeEvaluation()
+    directory.save_train_mode(replace(evaluation, **scores))
 
 
 def _check_batch_size(
@@ -216,12 +235,16 @@ class RunSession:
     def _record(self, event: TrainEvent, on_progress: ProgressCallback) -> None:
         """Evaluate if an epoch ended, and write and report what is new."""
         evaluations: tuple[Evaluation, ...] = ()
+        in_train_mode: tuple[Evaluation, ...] = ()
         if event.kind in ("start", "epoch"):
             with self.profiler.phase("evaluation"):
                 evaluations = self.evaluator.evaluate(event, self.train_seconds)
+                if self.file.diagnostics.train_mode and self.world.is_main_process:
+                    in_train_mode = self.evaluator.evaluate_in_train_mode(event, self.train_seconds)
         if not self.world.is_main_process:
             return
         self.directory.append_metrics(*evaluations)
+        self.directory.append_train_mode(*in_train_mode)
         if event.epoch in self.file.diagnostics.gradient_norms:
             self._save_gradient_norms()
         on_progress(event, evaluations)
@@ -334,6 +357,8 @@ class RunSession:
         if self.file.diagnostics.ablate_blocks:
             ablations = ablate_blocks(self.state, self.evaluator.test)
             self.directory.save_block_ablation(ablations)
+        if self.file.diagnostics.train_mode:
+            _save_train_mode(self.directory, self.evaluator)
         return self._commit(status, reason, self.state.step, self.evaluator.scores(results))
 
     def _export(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
