@@ -19,8 +19,9 @@ from resnetlab.data.splits import load_dataset
 from resnetlab.runs.damage import check_run
 from resnetlab.runs.directory import RunDirectory
 from resnetlab.runs.load import load_run
-from resnetlab.runs.records import Result, RunFile
+from resnetlab.runs.records import Evaluation, Result, RunFile
 from resnetlab.studies.single_run import plan_run
+from resnetlab.training.rng import make_generator
 
 REQUESTED = rl.DiagnosticsConfig(train_mode=True)
 BATCH_SIZE = 16
@@ -28,7 +29,7 @@ FIXED = (
     "numerics.threads=1",
     "numerics.precision=fp32",
     f"recipe.batch_size={BATCH_SIZE}",
-    "recipe.epochs=3",
+    "recipe.epochs=2",
     "data.test_curve=true",
 )
 SELECTED = ("recipe.ema=0.9", "recipe.select=best", "data.validation=0.2", "data.curve_images=20")
@@ -94,6 +95,14 @@ class Run:
         return [json.loads(line) | {"seconds": 0} for line in text.splitlines()]
 
 
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory, small_npz: Path) -> Run:
+    """A run that was never stopped, which tests only read."""
+    run = Run(small_npz, tmp_path_factory.mktemp("whole"))
+    run()
+    return run
+
+
 @pytest.mark.parametrize("settings", [(), SELECTED])
 def test_evaluation_in_training_mode_changes_no_bit_of_the_run(
     tmp_path: Path, small_npz: Path, settings: tuple[str, ...]
@@ -125,7 +134,7 @@ def test_scores_are_those_of_a_loop_in_training_mode_by_hand(
     result = run()
     loaded = load_run(run.directory, run.file, run.dataset)
     images, model = loaded.test, loaded.state.model
-    order = torch.randperm(len(images), generator=rl_generator())
+    order = torch.randperm(len(images), generator=make_generator(0, "evaluation"))
     model.train()
     losses, wrong = [], 0
     for start in range(0, len(images), BATCH_SIZE):
@@ -144,19 +153,10 @@ def test_scores_are_those_of_a_loop_in_training_mode_by_hand(
     assert scores["loss_nats"] != pytest.approx(result.test.loss_nats, rel=1e-3)
 
 
-def rl_generator() -> torch.Generator:
-    """Return the documented stream of the order of an evaluation."""
-    from resnetlab.training.rng import make_generator
-
-    return make_generator(0, "evaluation")
-
-
-def test_the_curve_has_each_epoch_and_ends_with_the_scores(tmp_path: Path, small_npz: Path) -> None:
-    run = Run(small_npz, tmp_path)
-    run()
-    evaluation = run.evaluation()
+def test_the_curve_has_each_epoch_and_ends_with_the_scores(whole: Run) -> None:
+    evaluation = whole.evaluation()
     assert [(line["epoch"], line["split"]) for line in evaluation["curve"]] == [
-        (epoch, split) for epoch in (0, 1, 2, 3) for split in SPLITS
+        (epoch, split) for epoch in (0, 1, 2) for split in SPLITS
     ]
     for line in evaluation["curve"][-3:]:
         scores = evaluation[line["split"]]
@@ -164,7 +164,7 @@ def test_the_curve_has_each_epoch_and_ends_with_the_scores(tmp_path: Path, small
             scores["loss_nats"],
             scores["top1_error_pct"],
         )
-    record = run.directory.record()
+    record = whole.directory.record()
     assert record
     train_mode = record.evaluated_in("train")
     assert train_mode.result
@@ -174,18 +174,45 @@ def test_the_curve_has_each_epoch_and_ends_with_the_scores(tmp_path: Path, small
 
 
 def test_a_stopped_run_ends_with_the_evaluations_of_an_uninterrupted_one(
-    tmp_path: Path, small_npz: Path
+    whole: Run, tmp_path: Path, small_npz: Path
 ) -> None:
-    whole = Run(small_npz, tmp_path / "whole")
-    whole()
     steps = whole.file.run.recipe.steps_per_epoch(whole.file.train_images)
-    for stop in (1, steps, steps + 1):
+    for stop in (steps, steps + 1):
         broken = Run(small_npz, tmp_path / f"broken-{stop}")
         assert broken(until=stop) is None
         assert broken.evaluation()["test"] is None
         broken()
         assert broken.evaluation() == whole.evaluation()
         assert broken.metrics() == whole.metrics()
+
+
+class Killed(BaseException):
+    """End of a process at once: nothing handles it and nothing more is written."""
+
+
+@pytest.mark.parametrize("moment", ["before", "after"])
+def test_a_run_killed_around_the_writing_has_no_evaluation_twice_and_lacks_none(
+    whole: Run, tmp_path: Path, small_npz: Path, monkeypatch: pytest.MonkeyPatch, moment: str
+) -> None:
+    broken = Run(small_npz, tmp_path / "broken")
+    append = RunDirectory.append_train_mode
+
+    def append_and_die(directory: RunDirectory, *lines: Evaluation) -> None:
+        if moment == "before" and any(line.epoch == 1 for line in lines):
+            raise Killed
+        append(directory, *lines)
+        if any(line.epoch == 1 for line in lines):
+            raise Killed
+
+    with monkeypatch.context() as patched:
+        patched.setattr(RunDirectory, "append_train_mode", append_and_die)
+        with pytest.raises(Killed):
+            broken()
+    written = {line["epoch"] for line in broken.evaluation()["curve"]}
+    assert written == ({0} if moment == "before" else {0, 1})
+    broken()
+    assert broken.evaluation() == whole.evaluation()
+    assert broken.metrics() == whole.metrics()
 
 
 def test_a_run_that_begins_again_forgets_its_evaluations(tmp_path: Path, small_npz: Path) -> None:

@@ -93,9 +93,10 @@ def _axis_problems(axis: str, values: object, where: str) -> tuple[Problem, ...]
     elif any(value in values[:index] for index, value in enumerate(values)):
         problems.append(("contains a value twice", "give each value once"))
     part = axis.split(".")[0]
-    if axis == "evaluation_mode" and isinstance(values, list):
+    if axis == "evaluation_mode":
         modes = get_args(EvaluationMode)
-        if unknown := [str(value)[:60] for value in values if value not in modes]:
+        listed = values if isinstance(values, list) else []
+        if unknown := [str(value)[:60] for value in listed if value not in modes]:
             fix = 'evaluation_mode = ["eval", "train"]'
             field, allowed = f"grid.{axis}", ", ".join(modes)
             return (Problem(where, "unknown mode", fix, field, unknown[0], allowed),)
