@@ -19,6 +19,7 @@ from resnetlab.data.splits import load_dataset
 from resnetlab.runs.damage import check_run
 from resnetlab.runs.directory import RunDirectory
 from resnetlab.runs.load import load_run
+from resnetlab.runs.paths import TRAIN_MODE
 from resnetlab.runs.records import Evaluation, Result, RunFile
 from resnetlab.studies.single_run import plan_run
 from resnetlab.training.rng import make_generator
@@ -83,7 +84,7 @@ class Run:
 
     def evaluation(self) -> dict[str, Any]:
         """Return the file of the evaluation in training mode, without the times of its curve."""
-        text = (self.directory.path / "diagnostics" / "train-mode.json").read_text()
+        text = (self.directory.path / TRAIN_MODE).read_text()
         table: dict[str, Any] = json.loads(text)
         for line in table["curve"]:
             del line["seconds"]
@@ -243,15 +244,37 @@ def test_a_finished_run_is_evaluated_with_the_same_bits_and_not_trained_again(
     assert not run.directory.needs_work(requested)
     at_once = Run(small_npz, tmp_path / "at-once", REQUESTED, *settings)
     at_once()
-    assert run.evaluation() == at_once.evaluation() | {"curve": []}
+    later, expected = run.evaluation(), at_once.evaluation()
+    assert {split: later[split] for split in SPLITS} == {split: expected[split] for split in SPLITS}
+    assert later["curve"] == []
     assert check_run(run.directory.path).damage == ()
 
 
-def test_a_damaged_file_is_named_with_its_remedy(tmp_path: Path, small_npz: Path) -> None:
+def test_the_status_of_a_mode_follows_from_its_own_evaluations(
+    tmp_path: Path, small_npz: Path
+) -> None:
+    run = Run(small_npz, tmp_path, REQUESTED, "recipe.epochs=1", "recipe.optimizer.lr=0.01")
+    result = run()
+    record = run.directory.record()
+    assert record
+    assert result
+    in_train_mode = record.evaluated_in("train").result
+    assert in_train_mode
+    assert (result.status, in_train_mode.status) == ("at chance", "trained")  # after eight steps
+    assert (bool(result.reason), in_train_mode.reason) == (True, "")
+    diverged = replace(record, result=replace(result, status="diverged", test=None))
+    assert diverged.evaluated_in("train").result == diverged.result
+
+
+def test_a_damaged_file_is_named_with_a_remedy_that_works(tmp_path: Path, small_npz: Path) -> None:
     run = Run(small_npz, tmp_path)
     run()
-    path = run.directory.path / "diagnostics" / "train-mode.json"
+    path, expected = run.directory.path / TRAIN_MODE, run.evaluation()["test"]
     path.write_text('{"curve": 1}')
     found = [item for item in check_run(run.directory.path).damage if item.kind == "unreadable"]
     assert [item.path for item in found] == [str(path)]
     assert "study run measures it again" in found[0].fix
+    path.unlink()
+    run()
+    assert run.evaluation()["test"] == expected
+    assert check_run(run.directory.path).damage == ()

@@ -117,12 +117,12 @@ def analyze(study_data: StudyData) -> StudyAnalysis:
 def _count_runs(study: Study, rows: Iterable[RunRow]) -> OutcomeCounts:
     """Count the outcomes of all runs. A run that two conditions share counts once.
 
-    It counts as finished when both conditions have its result.
+    It has its status in evaluation mode, unless it still has to be evaluated in training mode.
     """
     shared, statuses = study.shared_runs, dict[tuple[str, int], Outcome]()
-    for row in rows:
+    for row in sorted(rows, key=lambda row: row.condition in shared):
         key = shared.get(row.condition, row.condition), row.seed
-        if statuses.get(key) not in ("waiting", "running"):
+        if key not in statuses or row.status in ("waiting", "running"):
             statuses[key] = row.status
     return count_outcomes(statuses.values())
 

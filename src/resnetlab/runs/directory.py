@@ -216,9 +216,10 @@ class RunDirectory:
             self.save_train_mode(replace(evaluation, curve=curve))
 
     def save_train_mode(self, evaluation: TrainModeEvaluation) -> None:
-        """Write the evaluation in training mode atomically."""
-        with self._renewed_checksum(TRAIN_MODE):
-            write_json(self.path / TRAIN_MODE, encode(evaluation))
+        """Write the evaluation in training mode atomically. A file that was removed is replaced."""
+        path = self.path / TRAIN_MODE
+        with self._renewed_checksum(TRAIN_MODE, replaced=not path.exists()):
+            write_json(path, encode(evaluation))
 
     def profile(self) -> str:
         """Read the time table of the last profiled session; return an empty string if there is
@@ -264,18 +265,20 @@ class RunDirectory:
         if not file.diagnostics.train_mode:
             return False
         evaluation = self.train_mode()
-        return evaluation is None or evaluation.test is None
+        return evaluation is None or evaluation.status is None
 
     def _diagnostics(self) -> Iterator[Path]:
         return (self.path / "diagnostics").glob("*.json")
 
     @contextlib.contextmanager
-    def _renewed_checksum(self, name: str) -> Iterator[None]:
-        """Renew the checksum of a file that the `with` block writes, if it had not changed before.
+    def _renewed_checksum(self, name: str, replaced: bool = False) -> Iterator[None]:
+        """Renew the checksum of a file that the `with` block writes, if it had not changed before
+        or is `replaced`.
 
         An unfinished run has no checksums.
         """
-        renew = (self.path / CHECKSUMS).exists() and is_unchanged(self.path, name)
+        exists = (self.path / CHECKSUMS).exists()
+        renew = exists and (replaced or is_unchanged(self.path, name))
         yield
         if renew:
             renew_checksum(self.path, name)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -12,7 +13,7 @@ from torch import Tensor
 from resnetlab.data.config import Dataset, LabeledImages, Split
 from resnetlab.data.device_images import DeviceImageCache, DeviceImages
 from resnetlab.recipes.train import train_subset_size
-from resnetlab.runs.records import Evaluation, RunFile, Scores, Status
+from resnetlab.runs.records import Evaluation, RunFile, Scores
 from resnetlab.stats.chance import UNDECIDED, chance_verdict
 from resnetlab.training.evaluate import EvalResult, evaluate, evaluate_in_train_mode
 from resnetlab.training.events import TrainEvent
@@ -175,11 +176,13 @@ class RunEvaluator:
             return self.state.step
         return step
 
-    def status(self, curve: list[Evaluation], test: EvalResult) -> tuple[Status, str]:
+    def status(
+        self, curve: Sequence[Evaluation], test: EvalResult
+    ) -> tuple[Literal["trained", "at chance"], str]:
         """Return the status and its reason: "at chance" if no evaluation was above chance.
 
         Args:
-            curve: Evaluations of the run so far.
+            curve: Evaluations of the run so far, in one mode.
             test: Result on the test split, which counts if no split was evaluated each epoch, or
                 if the split that was evaluated cannot tell.
         """

@@ -82,6 +82,10 @@ class TrainModeEvaluation:
 
     curve: tuple[Evaluation, ...] = ()
     """Evaluations during training. Those before it was requested are missing."""
+    status: Literal["trained", "at chance"] | None = None
+    """Outcome of the run by these evaluations; None before the end of the run."""
+    reason: str = ""
+    """Explanation of the status, as in result.json."""
     train: Scores | None = None
     """Scores of the selected weights on the train subset; None before the end of the run."""
     validation: Scores | None = None
@@ -135,7 +139,7 @@ class RunRecord:
     """Path of the run's folder."""
 
     def evaluated_in(self, mode: EvaluationMode) -> RunRecord:
-        """Return the record with the curve and the scores of one mode of evaluation.
+        """Return the record with the curve, the status and the scores of one mode of evaluation.
 
         A run that still has to be evaluated in training mode has no result in that mode. Gradient
         norms and block ablations belong to the evaluation mode.
@@ -144,8 +148,9 @@ class RunRecord:
             return self
         evaluation, result = self.train_mode or TrainModeEvaluation(), self.result
         if result is not None and result.test is not None:
-            scores = {name: getattr(evaluation, name) for name in ("train", "validation", "test")}
-            result = replace(result, **scores) if evaluation.test is not None else None
+            names = ("status", "reason", "train", "validation", "test")
+            values: dict[str, Any] = {name: getattr(evaluation, name) for name in names}
+            result = replace(result, **values) if evaluation.status is not None else None
         epochs = [line for line in self.metrics if line.split == "train epoch"]
         metrics = sorted((*evaluation.curve, *epochs), key=lambda line: line.step)
         return replace(

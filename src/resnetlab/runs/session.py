@@ -125,10 +125,12 @@ def run_attempt(
 
 
 def _save_train_mode(directory: RunDirectory, evaluator: RunEvaluator) -> None:
-    """Evaluate the selected weights in training mode and write their scores."""
-    scores: dict[str, Any] = evaluator.scores(evaluator.selected_in_train_mode())
+    """Evaluate the selected weights in training mode and write their scores and the status."""
+    results = evaluator.selected_in_train_mode()
+    scores: dict[str, Any] = evaluator.scores(results)
     evaluation = directory.train_mode() or TrainModeEvaluation()
-    directory.save_train_mode(replace(evaluation, **scores))
+    status, reason = evaluator.status(evaluation.curve, results["test"])
+    directory.save_train_mode(replace(evaluation, status=status, reason=reason, **scores))
 
 
 def _check_batch_size(

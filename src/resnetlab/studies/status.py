@@ -149,10 +149,11 @@ def _train_mode_outcome(run: Path, outcome: str) -> tuple[str, bool]:
 
     A run with weights may still have to be evaluated.
     """
-    path = run / TRAIN_MODE
-    evaluated = path.exists() and read_json(path).get("test") is not None
-    if evaluated or not (run / WEIGHTS).exists():
+    if not (run / WEIGHTS).exists():
         return outcome, True
+    status = read_json(run / TRAIN_MODE)["status"] if (run / TRAIN_MODE).exists() else None
+    if status is not None:
+        return _check_status(status), True
     return "running" if is_locked(run / LOCK) else "waiting", False
 
 

@@ -147,7 +147,10 @@ def outcomes(analysis: StudyAnalysis) -> Table:
         "replaced, and every planned run counts."
     )
     if analysis.study.shared_runs:
-        note += " All: a run that two conditions evaluate in two modes counts once."
+        note += (
+            " All: a run that two conditions evaluate in two modes counts once, with its status in "
+        )
+        note += "evaluation mode."
     return Table("outcomes", columns, (*rows, row("all", analysis.counts)), note, "scroll")
 
 
