@@ -191,15 +191,15 @@ class Killed(BaseException):
     """End of a process at once: nothing handles it and nothing more is written."""
 
 
-@pytest.mark.parametrize("moment", ["before", "after"])
+@pytest.mark.parametrize("when", ["before", "after"])
 def test_a_run_killed_around_the_writing_has_no_evaluation_twice_and_lacks_none(
-    whole: Run, tmp_path: Path, small_npz: Path, monkeypatch: pytest.MonkeyPatch, moment: str
+    whole: Run, tmp_path: Path, small_npz: Path, monkeypatch: pytest.MonkeyPatch, when: str
 ) -> None:
     broken = Run(small_npz, tmp_path / "broken")
     append = RunDirectory.append_train_mode
 
     def append_and_die(directory: RunDirectory, *lines: Evaluation) -> None:
-        if moment == "before" and any(line.epoch == 1 for line in lines):
+        if when == "before" and any(line.epoch == 1 for line in lines):
             raise Killed
         append(directory, *lines)
         if any(line.epoch == 1 for line in lines):
@@ -210,7 +210,7 @@ def test_a_run_killed_around_the_writing_has_no_evaluation_twice_and_lacks_none(
         with pytest.raises(Killed):
             broken()
     written = {line["epoch"] for line in broken.evaluation()["curve"]}
-    assert written == ({0} if moment == "before" else {0, 1})
+    assert written == ({0} if when == "before" else {0, 1})
     broken()
     assert broken.evaluation() == whole.evaluation()
     assert broken.metrics() == whole.metrics()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -13,7 +13,7 @@ from torch import Tensor
 from resnetlab.data.config import Dataset, LabeledImages, Split
 from resnetlab.data.device_images import DeviceImageCache, DeviceImages
 from resnetlab.recipes.train import train_subset_size
-from resnetlab.runs.records import Evaluation, RunFile, Scores
+from resnetlab.runs.records import Evaluation, RunFile, Scores, TrainModeEvaluation
 from resnetlab.stats.chance import UNDECIDED, chance_verdict
 from resnetlab.training.evaluate import EvalResult, evaluate, evaluate_in_train_mode
 from resnetlab.training.events import TrainEvent
@@ -97,14 +97,18 @@ class RunEvaluator:
         }
         return _evaluations(event, train_seconds, values)
 
-    def selected_in_train_mode(self) -> dict[Split, EvalResult]:
+    def selected_in_train_mode(self, so_far: TrainModeEvaluation | None) -> TrainModeEvaluation:
         """Evaluate all splits in training mode, with the weights that `evaluate_selected` loaded.
 
-        The results depend on the weights, the seed and the step alone, so they are the same after
-        the end of the run.
+        The scores depend on the weights, the seed and the step alone, so they are the same after
+        the end of the run. The status follows from them and from the curve of `so_far`.
         """
         step = self.best.step if self.best is not None else self.state.step
-        return self._evaluate_in_train_mode({**self.splits, "test": self.test}, step)
+        results = self._evaluate_in_train_mode({**self.splits, "test": self.test}, step)
+        curve = so_far.curve if so_far is not None else ()
+        status, reason = self.status(curve, results["test"])
+        scores: dict[str, Any] = self.scores(results)
+        return TrainModeEvaluation(curve=curve, status=status, reason=reason, **scores)
 
     def _evaluate_in_train_mode(
         self, splits: dict[Split, DeviceImages], step: int

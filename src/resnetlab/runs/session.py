@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Generator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -37,14 +36,7 @@ from resnetlab.runs.kinds import scratch_recipe
 from resnetlab.runs.lifecycle import check_world_size, run_once
 from resnetlab.runs.load import load_run
 from resnetlab.runs.provenance import provenance_event, utc_now
-from resnetlab.runs.records import (
-    Evaluation,
-    Result,
-    RunFile,
-    Scores,
-    Status,
-    TrainModeEvaluation,
-)
+from resnetlab.runs.records import Evaluation, Result, RunFile, Scores, Status
 from resnetlab.runs.writer import commit_result
 from resnetlab.schema import encode
 from resnetlab.shell import resume_command
@@ -117,20 +109,12 @@ def run_attempt(
         if directory.lacks_block_ablation(file):
             directory.save_block_ablation(ablate_blocks(run.state, run.test))
         if directory.lacks_train_mode(file):
-            _save_train_mode(directory, RunEvaluator(run.state, file, dataset, DeviceImageCache()))
+            evaluator = RunEvaluator(run.state, file, dataset, DeviceImageCache())
+            directory.save_train_mode(evaluator.selected_in_train_mode(directory.train_mode()))
         return result
 
     identity = dataset.identity
     return (yield from run_once(directory, file, identity, training, world, measure, shared))
-
-
-def _save_train_mode(directory: RunDirectory, evaluator: RunEvaluator) -> None:
-    """Evaluate the selected weights in training mode and write their scores and the status."""
-    results = evaluator.selected_in_train_mode()
-    scores: dict[str, Any] = evaluator.scores(results)
-    evaluation = directory.train_mode() or TrainModeEvaluation()
-    status, reason = evaluator.status(evaluation.curve, results["test"])
-    directory.save_train_mode(replace(evaluation, status=status, reason=reason, **scores))
 
 
 def _check_batch_size(
@@ -360,7 +344,8 @@ class RunSession:
             ablations = ablate_blocks(self.state, self.evaluator.test)
             self.directory.save_block_ablation(ablations)
         if self.file.diagnostics.train_mode:
-            _save_train_mode(self.directory, self.evaluator)
+            so_far = self.directory.train_mode()
+            self.directory.save_train_mode(self.evaluator.selected_in_train_mode(so_far))
         return self._commit(status, reason, self.state.step, self.evaluator.scores(results))
 
     def _export(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
