@@ -125,7 +125,7 @@ def test_three_mistakes_are_three_lines(tmp_path: Path) -> None:
         ),
         (
             {"y_train": np.eye(3, dtype=int)[np.arange(12) % 3]},
-            "(got (12, 3); allowed: (N,)). Fix: y_train.argmax(1) if a row has a 1 for its class",
+            "y_train: labels are not a row of numbers (got (12, 3); allowed: (N,)). Fix: y_train",
         ),
         (
             {"y_train": np.arange(12) % 3 - 1},
