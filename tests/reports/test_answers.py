@@ -174,8 +174,8 @@ def test_failures_memory_unfinished_and_missing_conditions_have_sentences_of_the
 def test_a_reduced_protocol_comes_first_and_limits_every_status() -> None:
     answer = claim_answer("opposite", settings=("recipe.epochs=5",))
     assert answer.statuses == ("at 50 % of the training: contradicted",)
-    assert answer.measured["en"].startswith("At 50 % of the source's training, ")
-    assert answer.measured["fr"].startswith("À 50\xa0% de l’entraînement de la source, ")
+    assert answer.measured["en"].startswith("At 50 % of the full training, ")
+    assert answer.measured["fr"].startswith("À 50\xa0% de l’entraînement complet, ")
 
 
 def test_a_comparison_without_a_claim_is_welch_s_and_has_no_verdict() -> None:

@@ -416,6 +416,46 @@ def test_the_table_is_in_every_file_and_survives_a_rebuild(tmp_path):
     assert [line.split(",")[0] for line in text[1:]] == [RESIDUAL]
 
 
+def test_numbers_of_other_images_than_the_claims_are_named_so():
+    """The depth report's tables are of train images at epoch 9; claims compare test images."""
+    accuracy = ReferenceValue(
+        label="plain",
+        model="cifar-resnet56",
+        quantity="accuracy",
+        value=30.0,
+        split="train",
+        epoch=9,
+    )
+    document = report(accuracy)
+    assert "train images, after epoch 9" in row(document)["Published"].note
+    named = "The numbers of A source are of other images (train images, after epoch 9) than these"
+    assert f"{named} claims (test images, at the end)." in document.claims.note
+    assert "of other images" not in report(error()).claims.note
+
+
+def test_an_effect_of_selected_or_approximate_numbers_says_so():
+    def effect(**fields):
+        pairs = tuple(
+            MatchedReference(
+                condition=label,
+                source="A source",
+                protocol=PROTOCOL,
+                value=ReferenceValue(
+                    label=label, model="x", quantity="accuracy", value=value, **fields
+                ),
+            )
+            for label, value in ((RESIDUAL, 97.0), ("plain 56", 30.0))
+        )
+        study = replace(load_study("digits"), references=pairs)
+        document = reports.build_report_from_record(study_record(study=study))
+        (effects,) = [row.reference_effects for row in document.forest.rows]
+        return effects[0].sources
+
+    assert effect() == ("A source",)
+    assert effect(selected_on="test") == ("A source, best epoch by its test images",)
+    assert effect(half_width=0.5) == ("A source, approximate",)
+
+
 PLAIN = MatchedReference(
     condition="plain 56",
     source="Another",

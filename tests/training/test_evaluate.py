@@ -171,3 +171,28 @@ def test_evaluation_leaves_a_train_state_with_the_bits_that_it_had(small: Any) -
         assert not parameter.is_inference()
     assert not any(buffer.is_inference() for buffer in train_state.model.buffers())
     small.run(train_state, images)
+
+
+def test_training_mode_uses_the_statistics_of_each_batch_and_changes_no_buffer() -> None:
+    """Against the formula of batch normalization on the batches that the model was given."""
+    norm = nn.BatchNorm1d(3)
+    model, batches = nn.Sequential(norm), []
+
+    def forward(pixels: Tensor) -> Tensor:
+        batches.append(number(pixels))
+        return model(torch.stack([batches[-1].float().sin(), batches[-1] / 10, batches[-1] % 5], 1))
+
+    images = numbered(23)
+    result = evaluate(model, forward, images, batch_size=5, set_train_mode=model.train)
+    assert sorted(map(len, batches)) == [5, 6, 6, 6]  # none is smaller than the batch size
+    losses = 0.0
+    for batch in batches:
+        raw = torch.stack([batch.float().sin(), batch / 10, batch % 5], 1).double()
+        logits = (raw - raw.mean(0)) / (raw.var(0, correction=0) + norm.eps).sqrt()
+        shares = logits.exp() / logits.exp().sum(1, keepdim=True)
+        losses -= float(shares[range(len(batch)), batch % 3].log().sum())
+    assert result.loss_nats == pytest.approx(losses / 23, abs=1e-5)
+    assert norm.running_mean is not None
+    assert norm.running_mean.tolist() == [0, 0, 0]
+    assert int(norm.num_batches_tracked or 0) == 0
+    assert evaluate(model, forward, images).loss_nats != pytest.approx(result.loss_nats, abs=1e-2)

@@ -69,6 +69,7 @@ class RunEvaluator:
         """Evaluate the splits of the curve, and keep the weights if they are the best so far.
 
         After an epoch without an evaluation, only the metrics of its train batches are returned.
+        Before the first step these are the metrics of the train subset, also in training mode.
         """
         is_epoch = event.kind == "epoch"
         values: dict[Split | Literal["train epoch"], tuple[float, float]] = {}
@@ -77,6 +78,8 @@ class RunEvaluator:
             values |= self._evaluate_curve(event, is_epoch)
         if is_epoch:
             values["train epoch"] = self.state.train_metrics()
+        elif event.step == 0:
+            values["train epoch"] = self._evaluate_in_training_mode()
         return tuple(
             Evaluation(
                 step=event.step,
@@ -129,6 +132,25 @@ class RunEvaluator:
 
     def _evaluate(self, images: DeviceImages) -> EvalResult:
         return evaluate(self.state.model, self.state.forward, images, self.state.world)
+
+    def _evaluate_in_training_mode(self) -> tuple[float, float]:
+        """Return the loss in nats and the error in percent of the train subset in training mode.
+
+        No weight, buffer or random draw of the training depends on it: draws are seeded before each
+        step.
+        """
+        start = time.monotonic()
+        self.state.seed_dropout(self.state.step)
+        result = evaluate(
+            self.state.model,
+            self.state.forward,
+            self.curve_splits["train"],
+            self.state.world,
+            self.state.recipe.batch_size,
+            set_train_mode=self.state.set_train_mode,
+        )
+        self.seconds += time.monotonic() - start
+        return result.loss_nats, result.top1_error_pct
 
     def first_nonfinite_step(self) -> int | None:
         """Return the first step of this epoch with a loss or weight that is not finite, or None."""

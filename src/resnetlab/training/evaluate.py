@@ -24,7 +24,7 @@ EVAL_BATCH_SIZE = 500
 
 @dataclass(frozen=True)
 class EvalResult:
-    """Evaluation result of one split, computed in evaluation mode."""
+    """Result of one split, computed in evaluation mode if nothing else is said."""
 
     logits: Tensor
     """fp32 on the CPU, shape (N, K), in the order of the split."""
@@ -46,6 +46,8 @@ def evaluate(
     images: DeviceImages,
     world: World = SINGLE_PROCESS,
     batch_size: int = EVAL_BATCH_SIZE,
+    *,
+    set_train_mode: Callable[[], None] | None = None,
 ) -> EvalResult:
     """Evaluate `images` with `forward`, which maps pixels to logits (B, K).
 
@@ -54,14 +56,22 @@ def evaluate(
     Batches come in a fixed shuffled order, so that a model whose outputs depend on the batch sees
     all classes; such a model declares its batch size as `stateful_evaluation`. Every buffer and the
     mode of `model` are restored.
+
+    With `set_train_mode`, which sets the mode of a training step, batch normalization uses the
+    statistics of each batch and dropout draws. A batch then has `batch_size` images or more, so
+    that none is too small for statistics.
     """
     order = torch.randperm(len(images), generator=make_generator(0, "evaluation")).to(
         images.pixels.device
     )
     size: int = getattr(model, "stateful_evaluation", batch_size)
     with preserve_buffers_and_mode(model), torch.inference_mode():
-        model.eval()
-        batches = torch.split(order, size)
+        if set_train_mode is None:
+            model.eval()
+            batches = torch.split(order, size)
+        else:
+            set_train_mode()
+            batches = order.tensor_split(max(1, len(order) // size))
         local_logits = [
             forward(images.pixels[part]).float().cpu() for part in batches[world.rank :: world.size]
         ]

@@ -145,12 +145,24 @@ def escape(text: str) -> str:
     )
 
 
+SEPARATORS = "-_./,="
+"""Letters after which a long word may break."""
+LONG_WORD, LONG_PIECE, BREAK_DISTANCE = 18, 40, 8
+"""Number of letters from which a word may break after a separator and from which a piece without
+one (a checksum) may break anywhere, and the distance of the breaks in such a piece.
+"""
+
+
 def _escape_word(word: str) -> str:
-    long = len(word) > 18
-    parts = []
-    for index, letter in enumerate(word):
-        parts.append(_escape_char(letter, word[index - 1] if index else ""))
-        if long and (letter in "-_./," or (len(word) > 30 and index % 8 == 7)):
+    is_long = len(word) > LONG_WORD
+    parts: list[str] = []
+    for match in re.finditer(rf"[^{SEPARATORS}]*[{SEPARATORS}]?", word):
+        for offset, letter in enumerate(match[0]):
+            if offset and len(match[0]) >= LONG_PIECE and offset % BREAK_DISTANCE == 0:
+                parts.append(r"\allowbreak{}")
+            position = match.start() + offset
+            parts.append(_escape_char(letter, word[position - 1] if position else ""))
+        if is_long and match[0][-1:] in tuple(SEPARATORS):
             parts.append(r"\allowbreak{}")
     return "".join(parts)
 

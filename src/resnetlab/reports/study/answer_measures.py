@@ -92,14 +92,17 @@ def first_loss(writer: AnswerWriter, analysis: StudyAnalysis, label: str) -> tup
     """Say the loss before the first step beside ln K."""
     losses = run_measures.first_losses(analysis, label)
     classes = len(analysis.data(label).classes)
-    if not losses:
+    if not losses.nats:
         return "inconclusive", _too_few(writer, label)
-    loss = writer.number(f"first loss of {label}", mean(losses), 3)
+    loss = writer.number(f"first loss of {label}", mean(losses.nats), 3)
     uniform = writer.number("loss of a uniform guess", run_measures.uniform_loss(classes), 3)
     number = writer.count("classes", classes)
     return "measured", writer.say(
-        f"The first loss of {writer.label(label)} is {loss} nats, and ln {number} = {uniform}.",
-        f"La première perte de {writer.label(label)} est de {loss} nats, et ln {number} = "
+        f"Before the first step, in {losses.mode} mode, the loss of {writer.label(label)} is "
+        f"{loss} nats, the mean of its runs; ln {number} = {uniform}.",
+        "Avant le premier pas, en mode "
+        f"{'entraînement' if losses.mode == 'training' else 'évaluation'}, la perte de "
+        f"{writer.label(label)} est de {loss} nats, en moyenne sur ses essais ; ln {number} = "
         f"{uniform}.",
     )
 

@@ -16,6 +16,7 @@ from resnetlab.reports.study import (
     distances,
     ensembles,
     exploratory,
+    facts,
     first_converged,
     heatmap,
     ladder,
@@ -44,7 +45,7 @@ def build_report(study_data: StudyData, language: Language = "en") -> Report:
     report = Report(
         name=study_data.study.name,
         question=study_data.study.question,
-        about=study_data.study.about,
+        about=text.about(analysis),
         banner=text.banner(analysis),
         verdicts=tuple(
             Cell(claim.statement, badge=verdict.badge, note=verdict.qualified_phrase)
@@ -73,7 +74,7 @@ def build_report(study_data: StudyData, language: Language = "en") -> Report:
         run_table=tables.run_table(analysis),
         test_split=text.test_split_note(analysis),
         command=text.command(analysis),
-        facts=tables.facts(analysis),
+        facts=facts.facts(analysis),
         common=tables.settings(analysis)[0],
         differing=tables.settings(analysis)[1],
         made_by=text.made_by(analysis),

@@ -330,7 +330,8 @@ def _caption(
         )
     if any(panel.published or (panel.partner and panel.partner.published) for panel in panels):
         sentences.append(
-            "Thin and dashed, “published”: the mean of the source's runs after each of its epochs."
+            "Thin and dashed, “published”: the mean of the source's runs after each of its epochs; "
+            "the comparison with published results lists how its protocol differs."
         )
     if without_panel:
         names = join_words(without_panel[:MAX_NAMED])
@@ -358,7 +359,7 @@ def _caption(
     if uniform_loss:
         sentences.append(f"Dotted: {uniform_loss:.2f} nats, the loss of a uniform guess.")
     if split == "test":
-        sentences.append("This curve selected nothing.")
+        sentences.append("No weights were selected by this curve.")
     return " ".join(
         [
             *sentences,
