@@ -182,7 +182,7 @@ def test_a_dry_run_of_training_names_the_run_and_trains_nothing(
     trained = resnetlab(*words)[1]
     assert f"Run: {folder[1]}" in trained
     shown = re.search(
-        r"^First loss in training mode: ([\d.]+) nats, ln (\d+) = ([\d.]+)$", trained, re.M
+        r"^First loss ([\d.]+) nats in training mode, ln (\d+) = ([\d.]+)$", trained, re.M
     )
     assert shown
     lines = (Path(folder[1]) / "metrics.jsonl").read_text(encoding="utf-8").splitlines()

@@ -6,11 +6,13 @@ import pytest
 
 from helpers.synthetic import TRUTH, study_record
 from resnetlab import reports
+from resnetlab.analysis.analyze import analyze
 from resnetlab.analysis.study_data import load
 from resnetlab.errors import InputError
 from resnetlab.reports import figures
 from resnetlab.reports.figures import values
 from resnetlab.reports.render import latex
+from resnetlab.reports.study.references import reference_effects
 from resnetlab.schema import decode
 from resnetlab.stats.intervals import t_quantile
 from resnetlab.studies.parsing.study_file import load_study
@@ -447,9 +449,9 @@ def test_an_effect_of_selected_or_approximate_numbers_says_so():
             for label, value in ((RESIDUAL, 97.0), ("plain 56", 30.0))
         )
         study = replace(load_study("digits"), references=pairs)
-        document = reports.build_report_from_record(study_record(study=study))
-        (effects,) = [row.reference_effects for row in document.forest.rows]
-        return effects[0].sources
+        analysis = analyze(reports.collect(study_record(study=study)))
+        (found,) = reference_effects(analysis, study.claims[0])
+        return found.sources
 
     assert effect() == ("A source",)
     assert effect(selected_on="test") == ("A source, best epoch by its test images",)

@@ -72,12 +72,12 @@ def format_duration(seconds: float) -> str:
 
 
 def format_first_loss(losses: Sequence[float], classes: int, mode: str) -> str:
-    """Format losses before the first step beside that of a uniform guess: `first loss in training
-    mode: 2.304 nats, ln 10 = 2.303`.
+    """Format losses before the first step beside that of a uniform guess: `first loss 2.304 nats in
+    training mode, ln 10 = 2.303`.
     """
     low, high = f"{min(losses):.3f}", f"{max(losses):.3f}"
     loss_range = low if low == high else f"{low} to {high}"
-    return f"first loss in {mode} mode: {loss_range} nats, ln {classes} = {math.log(classes):.3f}"
+    return f"first loss {loss_range} nats in {mode} mode, ln {classes} = {math.log(classes):.3f}"
 
 
 def join_words(items: Sequence[str]) -> str:

@@ -48,10 +48,11 @@ def facts(analysis: StudyAnalysis) -> tuple[Fact, ...]:
 
 
 _FAR_FIRST_LOSS = {
-    "training": "a new network need not guess uniformly, since its first logits can be large",
+    "training": "a new network need not guess uniformly: the signal grows with each block that "
+    "adds to it, and so do the first logits",
     "evaluation": "in evaluation mode the batch normalization of a new network still has mean 0 "
     "and variance 1 and normalizes nothing, so that signals and logits can grow from block to "
-    "block; in training, which uses the statistics of each batch, they do not",
+    "block; in training, with the statistics of each batch, they grow far less",
 }
 """Reason of a first loss that is not close to ln K, by the mode of the network."""
 

@@ -325,7 +325,7 @@ def _caption(
     sentences += [f"Band: {', and '.join(kinds)}."] if kinds else []
     if any(panel.other_split_mean for panel in panels):
         sentences.append(
-            "Dashed: mean error on the fixed train images; its distance to the bold line is "
+            "Dashed: mean error on the fixed train images; its distance below the bold line is "
             "overfitting."
         )
     if any(panel.published or (panel.partner and panel.partner.published) for panel in panels):
