@@ -178,6 +178,15 @@ def test_a_reduced_protocol_comes_first_and_limits_every_status() -> None:
     assert answer.measured["fr"].startswith("À 50\xa0% de l’entraînement complet, ")
 
 
+def test_a_p_value_is_called_corrected_only_where_there_are_several_tests() -> None:
+    def first_answer(name: str) -> str:
+        return build_report(load(ROOT / "results" / name)).answers[0].measured["en"]
+
+    assert ", p < 0.001. The runs support" in first_answer("digits")
+    assert "correction" not in first_answer("digits")
+    assert ", p < 0.001 after the correction for the 3 tests" in first_answer("degradation")
+
+
 def test_a_comparison_without_a_claim_is_welch_s_and_has_no_verdict() -> None:
     compared = Evidence(kind="compare", conditions=("residual 8 (A)",), against="plain 56")
     answer = answer_question(planted(), question(compared))

@@ -157,7 +157,7 @@ def test_overfitting_is_train_above_test_and_the_first_loss_that_of_step_0() -> 
     losses = first_losses(analysis, "plain 8")
     points = [p for p in analysis.points("plain 8") if (p.step, p.split) == (0, "train")]
     assert losses == FirstLosses("evaluation", tuple(point.loss_nats for point in points))
-    assert first_loss_fact(analysis.study_data).endswith("nats, ln 10 = 2.303")
+    assert first_loss_fact(analysis.study_data).endswith(" in evaluation mode, ln 10 = 2.303")
     text = format_first_loss([2.3041], 10, "training")
     assert text == "first loss 2.304 nats in training mode, ln 10 = 2.303"
     text = format_first_loss([2.3, 2.31], 2, "evaluation")

@@ -176,6 +176,7 @@ def _photo_panel(image: Image.Image) -> _Panel:
         (f"photograph, {image.width} x {image.height}", INK),
         ("frame: train crop (median)", TRAIN_COLOR),
         ("frame: test crop (every size)", TEST_COLOR),
+        (f"square, an object: {round(OBJECT_SHARE * shorter)} pixels", INK),
     )
     return _Panel(picture, lines)
 

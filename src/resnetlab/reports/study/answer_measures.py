@@ -353,6 +353,16 @@ def first_converged_finding(writer: AnswerWriter, analysis: StudyAnalysis) -> Fi
         for same in [sum(o.tables for o in group.orderings if o.text == group.mean_ordering)]
     ]
     parts = []
+    if len(shares) > MAX_GROUPS:
+        shown = writer.count("groups in the answer", MAX_GROUPS)
+        of_all = writer.count("groups of networks", len(shares))
+        parts.append(
+            writer.say(
+                f"Of {of_all} groups of networks, these {shown} agree least with the means.",
+                f"Sur {of_all} groupes de réseaux, voici les {shown} qui s'accordent le moins avec "
+                "les moyennes.",
+            )
+        )
     for _, same, group in sorted(shares, key=lambda item: item[0])[:MAX_GROUPS]:
         total = writer.count("tables", group.tables)
         agreeing = writer.count("tables with the ordering of the means", same)
@@ -370,10 +380,10 @@ def first_converged_finding(writer: AnswerWriter, analysis: StudyAnalysis) -> Fi
         parts.append(
             writer.say(
                 f"Its largest bias is {bias} points, for {writer.label(biased.label)}: expected "
-                "accuracy of the rule minus the mean of all runs.",
+                "test accuracy of the rule minus the mean of all runs.",
                 f"Son plus grand biais est de {bias} {writer.points_fr(biased.bias)}, pour "
-                f"{writer.label(biased.label)} : précision attendue de la règle moins moyenne de "
-                "tous les essais.",
+                f"{writer.label(biased.label)} : précision de test attendue de la règle moins "
+                "moyenne de tous les essais.",
             )
         )
     if not parts:

@@ -77,6 +77,8 @@ def table(analysis: StudyAnalysis) -> Table | None:
         f"{format_count(len(tested), 'difference')} for the false discovery rate (Benjamini and "
         "Hochberg 1995); the intervals are not corrected."
     )
+    if against_best:
+        note += " Neither takes into account that the best one was selected by its result."
     if len(rows) > MAX_ROWS:
         note += f" {format_count(len(rows) - MAX_ROWS, 'row')} with a larger p are left out."
     if short := [label for label in analysis.summaries if label not in comparable]:
