@@ -178,6 +178,12 @@ def test_a_reduced_protocol_comes_first_and_limits_every_status() -> None:
     assert answer.measured["fr"].startswith("À 50\xa0% de l’entraînement complet, ")
 
 
+def test_an_ensemble_without_trained_runs_is_answered_as_such() -> None:
+    answer = answer_question(planted(), question(Evidence(kind="ensemble")))
+    assert answer.statuses == ("inconclusive",)
+    assert answer.measured["en"] == "There are too few trained runs for an ensemble."
+
+
 def test_a_p_value_is_called_corrected_only_where_there_are_several_tests() -> None:
     def first_answer(name: str) -> str:
         return build_report(load(ROOT / "results" / name)).answers[0].measured["en"]

@@ -152,6 +152,14 @@ def test_the_figure_leads_from_parents_and_marks_side_rungs() -> None:
             assert f">{row.label}<" in svg
 
 
+def test_a_ladder_without_any_trained_run_has_a_figure() -> None:
+    truth = {name: [("at chance", 10.0)] * 5 for name in TRUTH}
+    ladder = report(truth=truth).ladder
+    assert ladder is not None
+    assert ladder.plot.low_pct < ladder.plot.high_pct
+    assert "no trained run" in draw(ladder.plot).wide
+
+
 def test_the_scale_of_the_figure_has_the_intervals_or_the_caption_says_that_they_go_on() -> None:
     committed = Path(__file__).parents[2] / "results" / "ladder"
     ladder = build_report(load(committed)).ladder

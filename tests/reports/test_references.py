@@ -384,7 +384,7 @@ def test_numbers_of_a_source_that_nothing_was_measured_beside_are_published_only
     ]
     assert [row[-1].note for row in table.rows] == [
         "resnetlab does not run it",
-        "not a condition of this study",
+        "not a condition of this report",
     ]
     assert "Without a measurement: 2 more published numbers" in page
     assert "### Published results without a measurement" in (tmp_path / "report.md").read_text(

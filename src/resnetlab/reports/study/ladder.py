@@ -176,7 +176,7 @@ def _plot(analysis: StudyAnalysis) -> LadderPlot:
     span = high - low
     lows = [row.low_pct for row in rows if row.low_pct is not None]
     highs = [row.high_pct for row in rows if row.high_pct is not None]
-    low, high = max(low - span, min(low, *lows)), min(high + span, max(high, *highs))
+    low, high = max(low - span, min([low, *lows])), min(high + span, max([high, *highs]))
     pad = 0.06 * (high - low) + 0.3
     ends = max(-1.0, low - pad), min(101.0, high + pad)
     caption = (

@@ -108,7 +108,7 @@ def unmatched_table(analysis: StudyAnalysis) -> Table | None:
     """Return the table of published numbers without a measured one, or None if there are none."""
     rows = []
     for pair in analysis.study.unmatched_references:
-        here = "not a condition of this study" if pair.value.model else "resnetlab does not run it"
+        here = "not a condition of this report" if pair.value.model else "resnetlab does not run it"
         source = Cell(pair.title, "", "", *citation_link(analysis, pair.source))
         only = Cell("Published only", here, "published only")
         rows.append((Cell(pair.value.label), source, _reference_cell(pair), only))

@@ -145,11 +145,10 @@ def outcomes(analysis: StudyAnalysis) -> Table:
 
 
 VERDICT_NOTE = (
-    "Intervals are not corrected for the number of claims. A verdict is on the sentence of the "
-    "claim, for the data, networks and recipe of this report; it is on the claim of the source "
-    "only where these are the source's."
+    "A verdict is on the sentence of the claim, for the data, networks and recipe of this report; "
+    "it is on the claim of the source only where these are the source's."
 )
-"""Explanation of intervals and verdicts in the note of the table of claims."""
+"""Explanation of verdicts in the note of the table of claims."""
 
 
 def claims(analysis: StudyAnalysis) -> Table | None:
@@ -191,6 +190,8 @@ def claims(analysis: StudyAnalysis) -> Table | None:
         )
     else:
         note = estimands.claims_note(analysis.study.claims, family)
+    if len(rows) > 1:
+        note += " Intervals are not corrected for the number of claims."
     note += f" {VERDICT_NOTE}"
     skipped = " ".join(analysis.study.left_out)
     left_out = f"Claims without a verdict, as their conditions are left out: {skipped}"

@@ -11,6 +11,7 @@ from resnetlab.analysis.training_share import (
     images_seen,
     is_shortened,
     source_images_seen,
+    training_share,
 )
 from resnetlab.reports.format import (
     capitalize_first,
@@ -197,9 +198,9 @@ def _without_claims(analysis: StudyAnalysis) -> str:
     why = "the study declares no claim"
     if analysis.study.left_out:
         why = "its claims need conditions that were left out"
-    return f"{capitalize_first(accuracies)}{more}; {why}, so there is no verdict." + (
-        together and f" {together}"
-    )
+    share = training_share(analysis.study, analysis.data_by_label, labels)
+    start = capitalize_first(f"{share.text}, {accuracies}" if share else accuracies)
+    return f"{start}{more}; {why}, so there is no verdict." + (together and f" {together}")
 
 
 def about(analysis: StudyAnalysis) -> str:
