@@ -288,7 +288,9 @@ def test_a_number_of_the_train_images_stands_beside_the_train_images_at_its_epoc
         f"[{middle - half:.1f}, {min(100.0, middle + half):.1f}]"
     )
     assert cells["Badge"].badge == ("compatible" if abs(middle - 97.0) < half else "incompatible")
-    assert f"{facts.train_subset_images:,} of the train images" in cells["Differences"].text
+    assert (
+        f"measured on {facts.train_subset_images:,} fixed train images" in cells["Differences"].text
+    )
     assert not any(row.reference_marks for row in document.dot_plot.rows)
 
 
