@@ -183,7 +183,7 @@ def test_the_report_is_built_again_byte_for_byte_and_holds_the_numbers_of_the_ta
     assert "<img" not in html
 
 
-def test_a_shared_highest_validation_accuracy_is_said_to_be_shared() -> None:
+def test_pairs_that_share_the_highest_validation_accuracy_are_counted() -> None:
     """Of the committed table, several entries reach the highest accuracy on few images."""
     results = Path(__file__).parents[2] / "results" / "fixres-dogs"
     found: ResolutionTable = decode(

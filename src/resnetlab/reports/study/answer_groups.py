@@ -72,12 +72,12 @@ def first_converged_finding(writer: AnswerWriter, analysis: StudyAnalysis) -> Fi
     ]
     parts = []
     if len(shares) > MAX_GROUPS:
-        shown = writer.count("groups in the answer", MAX_GROUPS)
+        listed = writer.count("groups in the answer", MAX_GROUPS)
         of_all = writer.count("groups of networks", len(shares))
         parts.append(
             writer.say(
-                f"Of {of_all} groups of networks, these {shown} agree least with the means.",
-                f"Sur {of_all} groupes de réseaux, voici les {shown} qui s'accordent le moins avec "
+                f"Of {of_all} groups of networks, these {listed} agree least with the means.",
+                f"Sur {of_all} groupes de réseaux, voici les {listed} qui s'accordent le moins avec "
                 "les moyennes.",
             )
         )
