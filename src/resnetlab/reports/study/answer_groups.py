@@ -77,8 +77,8 @@ def first_converged_finding(writer: AnswerWriter, analysis: StudyAnalysis) -> Fi
         parts.append(
             writer.say(
                 f"Of {of_all} groups of networks, these {listed} agree least with the means.",
-                f"Sur {of_all} groupes de réseaux, voici les {listed} qui s'accordent le moins avec "
-                "les moyennes.",
+                f"Sur {of_all} groupes de réseaux, voici les {listed} qui s'accordent le moins "
+                "avec les moyennes.",
             )
         )
     for _, same, group in sorted(shares, key=lambda item: item[0])[:MAX_GROUPS]:
