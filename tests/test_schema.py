@@ -752,3 +752,13 @@ def test_a_file_of_another_schema_is_refused_in_one_line(
     assert line.startswith(f"{tmp_path / name}: schema: {problem}")
     assert f"(got {got}; allowed: 2). Fix: " in line
     assert "the resnetlab that wrote it" in line or "the version that wrote it" in line
+
+
+def test_a_value_of_none_of_several_types_is_one_line_with_all_of_them() -> None:
+    table = {"family": "external", "source": "timm/resnet18", "kwargs": {"groups": {"a": 1}}}
+    with pytest.raises(InputError) as caught:
+        decode(ExternalConfig, table, "net.toml")
+    (line,) = str(caught.value).splitlines()
+    assert line.startswith('net.toml: kwargs.groups: not allowed (got {"a": 1}; allowed: ')
+    for words in ("true or false", "a whole number", "a string", "a list, each a whole number"):
+        assert words in line

@@ -362,8 +362,8 @@ def _resolve_location(type_: Any, loc: tuple[int | str, ...]) -> tuple[list[str]
                 continue
             if isinstance(part, str) and part.startswith("literal["):
                 continue
-            if named := [member for member in members if getattr(member, "__name__", "") == part]:
-                field_type = named[0]
+            if named := [member for member in members if part in _pydantic_names(member)]:
+                field_type = named[0] if dataclasses.is_dataclass(named[0]) else field_type
                 continue
             field_type = members[0]
             bare = _unwrap_annotated(field_type)
@@ -375,7 +375,14 @@ def _resolve_location(type_: Any, loc: tuple[int | str, ...]) -> tuple[list[str]
             names.append(part)
             holder = bare if dataclasses.is_dataclass(bare) else None
             field_type = _type_hints(bare, include_extras=True).get(part, Any) if holder else Any
+            if typing.get_origin(bare) is dict:
+                field_type = typing.get_args(bare)[1]
     return names, holder, field_type
+
+
+def _pydantic_names(member: Any) -> tuple[str, str]:
+    """Return the names by which pydantic's locations call a member of a union."""
+    return getattr(member, "__name__", ""), str(member)
 
 
 def _unwrap_annotated(type_: Any) -> Any:
@@ -433,8 +440,9 @@ def _describe_allowed(type_: Any) -> str:
     """Describe the allowed values of a type: `a whole number, at least 1`."""
     bare = _unwrap_annotated(type_)
     if _is_union(bare):
-        return _describe_allowed(next(m for m in typing.get_args(bare) if m is not type(None)))
-    if typing.get_origin(bare) is tuple:
+        members = [_describe_allowed(m) for m in typing.get_args(bare) if m is not type(None)]
+        return " or ".join(dict.fromkeys(members))
+    if typing.get_origin(bare) in (tuple, list):
         return f"a list, each {_describe_allowed(typing.get_args(bare)[0])}"
     words = [_TYPE_DESCRIPTIONS.get(bare, ("another value", "..."))[0]]
     phrases: dict[str, Callable[[Any], str]] = {
