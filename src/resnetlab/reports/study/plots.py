@@ -254,14 +254,14 @@ def _caption(
             "Thin and dashed, “published”: the mean of the source's runs after each of its epochs; "
             "the comparison with published results lists how its protocol differs."
         )
-        images = {
+        cut_sizes = {
             facts.train_images
             for facts in analysis.study_data.data
             for label in facts.conditions
             if analysis.study.condition(label).data.train_images is not None
         }
-        if images:
-            count = join_words([f"{number:,}" for number in sorted(images)])
+        if cut_sizes:
+            count = join_words([f"{number:,}" for number in sorted(cut_sizes)])
             sentences.append(f"An epoch of these runs has {count} train images, not all of them.")
     if without_panel:
         names = join_words(without_panel[:MAX_NAMED])
