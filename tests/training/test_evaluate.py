@@ -217,3 +217,28 @@ def test_training_mode_draws_from_its_seed_and_leaves_no_trace() -> None:
     assert torch.equal(torch.get_rng_state(), state)
     assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
     assert not model.training
+
+
+def test_training_mode_uses_the_statistics_of_each_batch_and_changes_no_buffer() -> None:
+    """Against the formula of batch normalization on the batches that the model was given."""
+    norm = nn.BatchNorm1d(3)
+    model, batches = nn.Sequential(norm), []
+
+    def forward(pixels: Tensor) -> Tensor:
+        batches.append(number(pixels))
+        return model(torch.stack([batches[-1].float().sin(), batches[-1] / 10, batches[-1] % 5], 1))
+
+    images = numbered(23)
+    result = evaluate_in_train_mode(model, forward, images, 5, 0, model.train)
+    assert sorted(map(len, batches)) == [3, 5, 5, 5, 5]
+    losses = 0.0
+    for batch in batches:
+        raw = torch.stack([batch.float().sin(), batch / 10, batch % 5], 1).double()
+        logits = (raw - raw.mean(0)) / (raw.var(0, correction=0) + norm.eps).sqrt()
+        shares = logits.exp() / logits.exp().sum(1, keepdim=True)
+        losses -= float(shares[range(len(batch)), batch % 3].log().sum())
+    assert result.loss_nats == pytest.approx(losses / 23, abs=1e-5)
+    assert norm.running_mean is not None
+    assert norm.running_mean.tolist() == [0, 0, 0]
+    assert int(norm.num_batches_tracked or 0) == 0
+    assert evaluate(model, forward, images).loss_nats != pytest.approx(result.loss_nats, abs=1e-2)

@@ -211,7 +211,7 @@ def fixres(
     test_list = _parse_sizes(test_sizes, "--test-sizes")
     check_device(device)
     if preview is not None:
-        _draw_preview(preview, train_list[0], test_list[0], output, json)
+        _draw_preview(preview, train_list[0], test_list, output, json)
         return
     _check_folder(folder)
     from resnetlab.data.sources.manifest import parse_split
@@ -268,19 +268,29 @@ def _sweep(
 
 
 def _draw_preview(
-    photo: Path, train_size: int, test_size: int, output: Path, as_json: bool
+    photo: Path, train_size: int, test_sizes: tuple[int, ...], output: Path, as_json: bool
 ) -> None:
-    """Draw the train and test crops of a photograph, and print what they show."""
+    """Draw a photograph with its train and test crops, and print the sizes of an object in them.
+
+    The test crop is drawn at two sizes or more: beside a single one at the train size.
+    """
     from resnetlab.files import sha256, short_hash
     from resnetlab.finetune.apparent_size import draw_crops
 
+    if len(test_sizes) == 1:
+        test_sizes = tuple(dict.fromkeys((train_size, *test_sizes)))
     digest = short_hash(sha256(photo)) if photo.is_file() else "none"
-    path = output / "reports" / f"{photo.stem}-crops-{train_size}-{test_size}-{digest}.png"
-    summary = draw_crops(photo, train_size, test_size, path)
+    tests = "-".join(map(str, test_sizes))
+    path = output / "reports" / f"{photo.stem}-crops-{train_size}-{tests}-{digest}.png"
+    sizes = draw_crops(photo, train_size, test_sizes, path)
     if as_json:
-        print_json({"image": path, "answer": summary})
-    else:
-        typer.echo(summary)
+        objects = [vars(size) | {"ratio": size.ratio} for size in sizes]
+        answer = "; ".join(size.text for size in sizes)
+        print_json({"image": path, "answer": answer, "sizes": objects})
+        return
+    for size in sizes:
+        typer.echo(size.text)
+    typer.echo(f"Picture: {path}")
 
 
 def _print_table(table: ResolutionTable, report: Path, as_json: bool) -> None:

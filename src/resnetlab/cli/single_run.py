@@ -173,17 +173,19 @@ def _display(job: Job, root: Path) -> Display:
 
 
 def _first_loss(directory: RunDirectory) -> str:
-    """Return the loss on the train subset before the first step beside ln K, in words; empty text
-    if it was not recorded or was not finite.
+    """Return the loss on train images in training mode before the first step beside ln K, in words.
+
+    It is empty if the loss was not recorded or was not finite.
     """
     losses = [
         line.loss_nats
         for line in directory.metrics()
-        if line.step == 0 and line.split == "train" and line.loss_nats is not None
+        if line.step == 0 and line.split == "train epoch" and line.loss_nats is not None
     ]
     if not losses:
         return ""
-    return capitalize_first(format_first_loss(losses, len(directory.file().classes)))
+    classes = len(directory.file().classes)
+    return capitalize_first(format_first_loss(losses, classes, "training"))
 
 
 def _print_result(directory: RunDirectory, result: Result, profiled: bool, as_json: bool) -> None:

@@ -73,6 +73,7 @@ class RunEvaluator:
         """Evaluate the splits of the curve, and keep the weights if they are the best so far.
 
         After an epoch without an evaluation, only the metrics of its train batches are returned.
+        Before the first step these are the metrics of the train subset, also in training mode.
         """
         is_epoch = event.kind == "epoch"
         values: dict[CurveSplit, tuple[float, float]] = {}
@@ -80,6 +81,10 @@ class RunEvaluator:
             values |= self._evaluate_curve(event, is_epoch)
         if is_epoch:
             values["train epoch"] = self.state.train_metrics()
+        elif event.step == 0:
+            train: dict[Split, DeviceImages] = {"train": self.curve_splits["train"]}
+            first = self._evaluate_in_train_mode(train, event.step)["train"]
+            values["train epoch"] = first.loss_nats, first.top1_error_pct
         return _evaluations(event, train_seconds, values)
 
     def evaluate_in_train_mode(

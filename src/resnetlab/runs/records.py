@@ -36,7 +36,8 @@ class Scores:
 class Evaluation:
     """Line of metrics.jsonl.
 
-    The split `train epoch` is the mean over the batches of an epoch, in training mode.
+    The split `train epoch` is the mean over the batches of an epoch, in training mode; at step 0 it
+    is that of the train subset before the first step, also in training mode.
     """
 
     step: int

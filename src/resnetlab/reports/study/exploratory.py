@@ -85,6 +85,8 @@ def table(analysis: StudyAnalysis) -> Table | None:
     if same_runs:
         note += " The two modes of evaluation of the same runs are no independent samples, and are "
         note += "compared only by a paired claim."
+    if against_best:
+        note += " Neither takes into account that the best one was selected by its result."
     if len(rows) > MAX_ROWS:
         note += f" {format_count(len(rows) - MAX_ROWS, 'row')} with a larger p are left out."
     if short := [label for label in analysis.summaries if label not in comparable]:
