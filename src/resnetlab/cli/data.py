@@ -14,6 +14,7 @@ from resnetlab.cli.manners import (
     CHECK_FAILED,
     DONE,
     FollowLinksOption,
+    GroupOption,
     Json,
     LabelColumn,
     PathColumn,
@@ -62,6 +63,7 @@ def data_check(
     follow_links: FollowLinksOption = "no",
     path_column: PathColumn = "",
     label_column: LabelColumn = "",
+    group: GroupOption = "",
     output: Output = Path(),
     json: Json = False,
 ) -> None:
@@ -77,7 +79,7 @@ def data_check(
         image_size=img_size,
         cache=output / "cache",
         notify=notify,
-        reading=folder_reading(follow_links, path_column, label_column),
+        reading=folder_reading(follow_links, path_column, label_column, group),
         rehash=rehash,
     )
     if json:
@@ -95,6 +97,7 @@ def data_describe(
     follow_links: FollowLinksOption = "no",
     path_column: PathColumn = "",
     label_column: LabelColumn = "",
+    group: GroupOption = "",
     out: Annotated[
         Path | None, typer.Option(help="Folder for describe.md and its figures.", metavar="DIR")
     ] = None,
@@ -113,7 +116,7 @@ def data_describe(
         cache=output / "cache",
         split=parse_split(split),
         notify=notify,
-        reading=folder_reading(follow_links, path_column, label_column),
+        reading=folder_reading(follow_links, path_column, label_column, group),
     )
     if not json:
         for line in summary.lines():
@@ -156,6 +159,7 @@ def data_show(
     follow_links: FollowLinksOption = "no",
     path_column: PathColumn = "",
     label_column: LabelColumn = "",
+    group: GroupOption = "",
     output: Output = Path(),
     json: Json = False,
 ) -> None:
@@ -172,7 +176,7 @@ def data_show(
         cache=output / "cache",
         notify=notify,
         skip_bad=True,
-        reading=folder_reading(follow_links, path_column, label_column),
+        reading=folder_reading(follow_links, path_column, label_column, group),
     )
     rows = contact_sheet.class_rows(opened, per_class)
     sentence = contact_sheet.describe_source(opened)
@@ -197,6 +201,7 @@ def data_split(
     follow_links: FollowLinksOption = "no",
     path_column: PathColumn = "",
     label_column: LabelColumn = "",
+    group: GroupOption = "",
     out: Annotated[
         Path | None,
         typer.Option(help="Manifest to write; the default is <folder>-split.csv.", metavar="FILE"),
@@ -220,7 +225,7 @@ def data_split(
         notify=notify,
         skip_bad=True,
         split=split_spec,
-        reading=folder_reading(follow_links, path_column, label_column),
+        reading=folder_reading(follow_links, path_column, label_column, group),
     )
     path = out or Path(f"{folder.resolve().name}-split.csv")
     if out is None and path.exists() and path.read_bytes() != manifest.manifest_bytes(listing.rows):

@@ -108,6 +108,15 @@ LabelColumn = Annotated[
     str,
     typer.Option("--label-column", help="Column of labels.csv with the classes.", metavar="NAME"),
 ]
+GroupOption = Annotated[
+    str,
+    typer.Option(
+        "--group",
+        help="Images that a drawn split keeps together: folder, regex:PATTERN, column:NAME (of "
+        "labels.csv) or exif-time:MINUTES.",
+        metavar="RULE",
+    ),
+]
 AcceptLicense = Annotated[
     bool,
     typer.Option("--accept-license", help="Accept weights whose license forbids commercial use."),
@@ -134,7 +143,7 @@ VERBOSITY = Verbosity()
 
 
 def folder_reading(
-    follow_links: str, path_column: str = "", label_column: str = ""
+    follow_links: str, path_column: str = "", label_column: str = "", group: str = ""
 ) -> FolderReading:
     """Return the choices for reading a folder of images. Raises InputError."""
     from resnetlab.data.config import FolderReading, FollowLinks
@@ -148,7 +157,7 @@ def folder_reading(
             got=follow_links,
             allowed=", ".join(allowed),
         )
-    return FolderReading(follow_links, path_column, label_column)  # type: ignore[arg-type]
+    return FolderReading(follow_links, path_column, label_column, group)  # type: ignore[arg-type]
 
 
 def notify(line: str) -> None:

@@ -22,6 +22,7 @@ import os
 import stat
 import warnings
 from collections.abc import Iterator
+from datetime import datetime
 from pathlib import Path
 
 import numpy as np
@@ -49,6 +50,7 @@ Image.MAX_IMAGE_PIXELS = MAX_PIXELS
 
 _GRAY_MODES = ("1", "L", "LA", "La")
 _ORIENTATION_TAG = 0x0112
+_EXIF_IFD, _DATE_TIME_ORIGINAL, _DATE_TIME = 0x8769, 0x9003, 0x0132
 _ORIENTATION_TRANSPOSES = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -142,6 +144,17 @@ def upright_size(raw: bytes) -> tuple[int, int]:
     # Pillow gives the upright size of a TIFF.
     is_turned = image.format != "TIFF" and _orientation(image) >= 5
     return (image.height, image.width) if is_turned else image.size
+
+
+def read_time_taken(raw: bytes) -> datetime | None:
+    """Return when a photograph was taken, by its EXIF data, or None. Raises BadImageError."""
+    image = _open(raw)
+    try:
+        exif = image.getexif()
+        text = exif.get_ifd(_EXIF_IFD).get(_DATE_TIME_ORIGINAL) or exif.get(_DATE_TIME)
+        return datetime.strptime(str(text).strip("\0 "), "%Y:%m:%d %H:%M:%S")  # noqa: DTZ007
+    except Exception:  # no time, or a damaged EXIF block
+        return None
 
 
 def orient_and_convert(image: Image.Image) -> Image.Image:
