@@ -132,6 +132,7 @@ def data_describe(
                 "audit": summary.audit,
                 "near": summary.near_duplicates,
                 "overlap": summary.overlap,
+                "leakage": summary.leakage,
                 "page": page,
             }
         )

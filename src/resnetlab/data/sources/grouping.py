@@ -147,8 +147,8 @@ class ImageGroups:
         copies.update(index for group in self.copies for index in group)
         if copies:
             notes.append(
-                f"{format_count(len(copies), 'image')} with a copy or near copy in the folder: copies "
-                "stay together in the split (resnetlab data describe lists them)"
+                f"{format_count(len(copies), 'image')} with a copy or near copy in the folder: "
+                "copies stay together in the split (resnetlab data describe lists them)"
             )
         if len(self.rows) > near_copies.MAX_COMPARED_IMAGES:
             notes.append(
