@@ -309,3 +309,16 @@ def test_a_folder_as_pixels_draws_validation_by_groups(tmp_path: Path) -> None:
     assert data.validation is not None
     # Every image of the train split is in a pair, so both parts have an even number of images.
     assert len(data.train) % 2 == len(data.validation) % 2 == 0
+
+
+def test_data_whose_images_all_look_alike_are_split_all_the_same(tmp_path: Path) -> None:
+    root = tmp_path / "scans"
+    for label, seed in (("fine", 0), ("coarse", 1)):
+        base = np.asarray(photograph(seed), np.int64)
+        for index in range(12):
+            noise = np.random.default_rng(index).integers(-3, 4, base.shape)
+            scan = Image.fromarray((base + noise).clip(0, 255).astype(np.uint8))
+            save(root / label / f"{index}.png", scan)
+    photos = open_photographs(root, cache=tmp_path / "cache")
+    assert len(photos.train) + len(photos.validation) + len(photos.test) == 24
+    assert any("so many images look alike" in note for note in photos.notes)

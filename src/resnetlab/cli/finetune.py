@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import re
 import sys
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, TypedDict
 
 import typer
 
@@ -33,13 +34,13 @@ from resnetlab.cli.manners import (
 )
 from resnetlab.cli.manners import OutputDir as Output
 from resnetlab.errors import escape_controls, input_error
-from resnetlab.messages import format_count
+from resnetlab.messages import ItemCallback, format_count
 from resnetlab.shell import command_line, strip_folders
 
 if TYPE_CHECKING:
     from resnetlab.finetune.api import FinetuneOutcome
     from resnetlab.finetune.request import FinetuneRequest
-    from resnetlab.finetune.results import FinetuneResult, ResolutionTable
+    from resnetlab.finetune.results import CrossValidation, FinetuneResult, ResolutionTable
 
 Folder = Annotated[
     Path, typer.Argument(help="Folder of photographs, with a folder per class.", metavar="DIR")
@@ -80,6 +81,13 @@ Baseline = Annotated[
 Preview = Annotated[
     Path | None, typer.Option(help="Draw the train and test crops of this photograph and stop.")
 ]
+Folds = Annotated[
+    int | None,
+    typer.Option(
+        help="Cross-validation: fine-tune once for each of so many parts, which is the test split.",
+        min=2,
+    ),
+]
 Name = Annotated[
     str,
     typer.Option(
@@ -99,6 +107,7 @@ def finetune(
     epochs: Epochs = None,
     budget: Budget = "10m",
     split: SplitOption = "",
+    folds: Folds = None,
     seed: Seed = 0,
     baseline: Baseline = None,
     skip_bad: SkipBad = False,
@@ -153,18 +162,46 @@ def finetune(
         output=output,
         name=name,
     )
+    if folds is not None and baseline is not None:
+        raise input_error("--folds", "given together with --baseline", "keep one of the two")
     with SignalFlag().installed() as interrupt:
-        outcome = api.finetune(
-            request,
-            budget_seconds=seconds,
-            baseline=baseline,
-            should_stop=interrupt.is_set,
-            notify=_notify,
-            on_item=ProgressLine(),
-        )
-    _print_outcome(outcome, folder, split, json)
+        progress: _Progress = {
+            "budget_seconds": seconds,
+            "should_stop": interrupt.is_set,
+            "notify": _notify,
+            "on_item": ProgressLine(),
+        }
+        if folds is not None:
+            _print_folds(*api.cross_validate(request, folds, **progress), json)
+        else:
+            outcome = api.finetune(request, baseline=baseline, **progress)
+            _print_outcome(outcome, folder, split, json)
     if interrupt.is_set():
         raise typer.Exit(interrupt.exit_code)
+
+
+class _Progress(TypedDict):
+    """Arguments that are common to a fine-tuning and a cross-validation."""
+
+    budget_seconds: float | None
+    should_stop: Callable[[], bool]
+    notify: Callable[[str], None]
+    on_item: ItemCallback
+
+
+def _print_folds(table: CrossValidation, report: Path, as_json: bool) -> None:
+    """Print the result of a cross-validation. With torchrun, only the first process prints."""
+    from resnetlab.recipes.numerics import torchrun_env
+    from resnetlab.schema import encode
+
+    if torchrun_env()[0] > 0:
+        return
+    if as_json:
+        print_json(encode(table) | {"report_folder": report})
+        return
+    for line in table.lines():
+        typer.echo(escape_controls(line))
+    typer.echo(f"Report: {report}")
 
 
 def _print_outcome(outcome: FinetuneOutcome, folder: Path, split: str, as_json: bool) -> None:

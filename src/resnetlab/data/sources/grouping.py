@@ -7,6 +7,7 @@ test, the test accuracy is too high. Free of torch.
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -26,6 +27,10 @@ from resnetlab.messages import format_count
 
 GROUP_FORMS = "folder, regex:PATTERN, column:NAME or exif-time:MINUTES"
 """Allowed values of `--group`."""
+
+
+MIN_GROUPS_PER_CLASS = 5
+"""Number of groups that near copies must leave of a class that has as many images."""
 
 
 @dataclass(frozen=True)
@@ -113,6 +118,29 @@ class ImageGroups:
     @cached_property
     def numbers(self) -> NDArray[np.int64]:
         """Return a number for each image (N,): equal for images that a split keeps together."""
+        numbers = self._connected(with_near_copies=True)
+        return self._connected(with_near_copies=False) if self.looks_alike else numbers
+
+    @cached_property
+    def looks_alike(self) -> bool:
+        """Return True if near copies would leave a class with too few groups for a split.
+
+        The images of such data, as textures or scans, resemble each other without being copies.
+        """
+        if not self.near_copies:
+            return False
+        numbers = self._connected(with_near_copies=True)
+        groups: dict[str, set[int]] = {}
+        images: Counter[str] = Counter()
+        for row, number in zip(self.rows, numbers.tolist(), strict=True):
+            groups.setdefault(row.label, set()).add(number)
+            images[row.label] += 1
+        return any(
+            len(groups[label]) < min(MIN_GROUPS_PER_CLASS, images[label]) for label in groups
+        )
+
+    def _connected(self, *, with_near_copies: bool) -> NDArray[np.int64]:
+        """Return the groups (N,) by the rule, the copies and, if asked for, the near copies."""
         parent = list(range(len(self.rows)))
 
         def find(index: int) -> int:
@@ -125,7 +153,7 @@ class ImageGroups:
         for index, name in enumerate(self.names):
             if name:
                 parent[find(index)] = find(first.setdefault(name, index))
-        for copy in self.near_copies:
+        for copy in self.near_copies if with_near_copies else ():
             parent[find(copy.right)] = find(copy.left)
         for first_index, *others in self.copies:
             for index in others:
@@ -143,12 +171,18 @@ class ImageGroups:
                 f"{format_count(len(set(named)), 'group')} stay together in the split"
                 + (f", {format_count(alone, 'image')} without a group" if alone else "")
             )
-        copies = {index for copy in self.near_copies for index in (copy.left, copy.right)}
+        pairs = () if self.looks_alike else self.near_copies
+        copies = {index for copy in pairs for index in (copy.left, copy.right)}
         copies.update(index for group in self.copies for index in group)
         if copies:
             notes.append(
                 f"{format_count(len(copies), 'image')} with a copy or near copy in the folder: "
                 "copies stay together in the split (resnetlab data describe lists them)"
+            )
+        if self.looks_alike:
+            notes.append(
+                "so many images look alike that near copies cannot be told from others: only exact "
+                "copies stay together in the split (--group names groups)"
             )
         if len(self.rows) > near_copies.MAX_COMPARED_IMAGES:
             notes.append(
