@@ -17,6 +17,7 @@ Modes are handled as follows:
 from __future__ import annotations
 
 import contextlib
+import functools
 import io
 import os
 import stat
@@ -32,7 +33,9 @@ from PIL import Image
 DECODER_VERSION = 1
 """Version of the decoder. Increase it by hand when the same file gives other pixels."""
 
-FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF")
+FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "AVIF", "HEIF")
+"""Formats of images. HEIF, as of iPhones (.heic), needs the package pillow-heif."""
+
 MAX_PIXELS = 100_000_000
 MAX_FILE_BYTES = 500_000_000
 MIN_SIDE = 4
@@ -48,6 +51,7 @@ for _flag in ("O_NONBLOCK", "O_CLOEXEC", "O_BINARY"):
 # the images in between, about which Pillow only warns.
 Image.MAX_IMAGE_PIXELS = MAX_PIXELS
 
+_AVIF_BRANDS = (b"avif", b"avis")
 _GRAY_MODES = ("1", "L", "LA", "La")
 _ORIENTATION_TAG = 0x0112
 _EXIF_IFD, _DATE_TIME_ORIGINAL, _DATE_TIME = 0x8769, 0x9003, 0x0132
@@ -175,11 +179,33 @@ def resize_center_square(image: Image.Image, side: int) -> NDArray[np.uint8]:
     return np.asarray(image.resize((side, side), Image.Resampling.BILINEAR, box=box))
 
 
+@functools.cache
+def _has_heif() -> bool:
+    """Return True if Pillow can read HEIF; registers the reader of pillow-heif."""
+    try:
+        import pillow_heif
+    except ImportError:
+        return False
+    pillow_heif.register_heif_opener()
+    return True
+
+
+def _allowed_formats(raw: bytes) -> tuple[str, ...]:
+    """Return the formats that a file may have. Raises BadImageError if pillow-heif is needed."""
+    without_heif = FORMATS[:-1]
+    if raw[4:8] != b"ftyp" or raw[8:12] in _AVIF_BRANDS:
+        return without_heif
+    if not _has_heif():
+        raise BadImageError('a HEIC photograph; pip install "resnetlab[heif]" reads it')
+    return FORMATS
+
+
 def _open(raw: bytes) -> Image.Image:
     if not raw:
         raise BadImageError("empty file")
+    formats = _allowed_formats(raw)
     try:
-        image = Image.open(io.BytesIO(raw), formats=FORMATS)
+        image = Image.open(io.BytesIO(raw), formats=formats)
     except MemoryError:
         raise
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
