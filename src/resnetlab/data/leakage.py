@@ -1,4 +1,4 @@
-"""How much a random split would flatter a classifier where images belong to groups.
+"""Estimate of how much a random split flatters a classifier where images belong to groups.
 
 A test image with an image of its group in train is easier than a new one. The estimate compares a
 nearest-neighbor classifier on small images that may use the groups with one that may not. Free of

@@ -71,9 +71,9 @@ class FolderSummary:
                 "(min, 5 %, median, 95 %, max)"
             )
         ]
-        for place, same in (("in more than one split", False), ("within one split", True)):
+        for where, same in (("in more than one split", False), ("within one split", True)):
             pairs = [near.line() for near in self.near_duplicates if near.same_split == same]
-            lines.append(f"nearly the same {place}: {format_count(len(pairs), 'pair')}")
+            lines.append(f"nearly the same {where}: {format_count(len(pairs), 'pair')}")
             lines += truncate_lines(pairs, limit)
         if self.leakage is not None:
             lines.append(f"note: {self.leakage.sentence()}")

@@ -306,7 +306,7 @@ def _take_fold(
     A folder's own test split is left out of the folds, and all images of a folder without one are
     divided. Raises InputError if a class has too few images or groups.
     """
-    drawn = not scan.has_own_test
+    drawn = not scan.test_is_given
     pool = [k for k, row in enumerate(scan.rows) if drawn or row.split != "test"]
     labels = np.array([scan.classes.index(scan.rows[k].label) for k in pool], np.int64)
     groups = scan.groups.numbers[pool]

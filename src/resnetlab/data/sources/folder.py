@@ -54,7 +54,7 @@ class FolderScan:
     """Cache key of the pixels."""
     groups: ImageGroups
     """Groups of images that a drawn split keeps together."""
-    has_own_test: bool
+    test_is_given: bool
     """True if the folder names the test images; False if they were drawn."""
     same_pixels: tuple[tuple[int, ...], ...] = ()
     """Groups of images with the same pixels, by the indices of their rows."""

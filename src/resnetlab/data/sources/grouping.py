@@ -226,8 +226,10 @@ def _subfolder(row: ManifestRow) -> str:
 
 def _first_match(pattern: str, path: str) -> str:
     """Return what a regular expression finds in a path: its first group if it has one."""
-    found = re.search(pattern, path)
-    return (found[1] if found.re.groups else found[0]) or "" if found else ""
+    match = re.search(pattern, path)
+    if match is None:
+        return ""
+    return (match[1] if match.re.groups else match[0]) or ""
 
 
 def _is_positive(text: str) -> bool:
