@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
@@ -31,9 +32,7 @@ from resnetlab.cli.manners import (
 )
 from resnetlab.cli.manners import OutputDir as Output
 from resnetlab.errors import input_error
-
-if TYPE_CHECKING:
-    pass
+from resnetlab.shell import command_line
 
 DataArgument = Annotated[
     str,
@@ -110,6 +109,7 @@ def evaluate(
         tta=tta,  # type: ignore[arg-type]
         batch_size=batch_size,
         out=out,
+        command=command_line(["resnetlab", *sys.argv[1:]]),
         notify=notify,
         on_item=ProgressLine(),
     )

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -72,7 +73,9 @@ SizesOption = Annotated[
     str, typer.Option(help="Image sizes in pixels, separated by commas.", metavar="SIZES")
 ]
 Epochs = Annotated[int | None, typer.Option(help="Maximum number of epochs of each stage.", min=1)]
-Budget = Annotated[str, typer.Option(help="Time limit: 90s, 10m, 2h, or 0 for none.")]
+Budget = Annotated[
+    str, typer.Option(help="Time limit for the whole command: 90s, 10m, 2h, or 0 for none.")
+]
 Baseline = Annotated[
     Path | None, typer.Option(help="Earlier model to compare with on the same test images.")
 ]
@@ -117,6 +120,7 @@ def finetune(
     output: Output = Path(),
     name: Name = "",
     json: Json = False,
+    open_report: Open = False,
 ) -> None:
     """Fine-tune a pre-trained network on a folder of photographs.
 
@@ -151,6 +155,7 @@ def finetune(
         output=output,
         name=name,
     )
+    progress = ProgressLine()
     with SignalFlag().installed() as interrupt:
         outcome = api.finetune(
             request,
@@ -158,27 +163,87 @@ def finetune(
             baseline=baseline,
             should_stop=interrupt.is_set,
             notify=_notify,
-            on_item=ProgressLine(),
+            on_item=progress,
         )
-    _print_outcome(outcome, folder, split, json)
+        if is_first_process():
+            page = _write_page(outcome, folder, device or "auto", progress)
+            _print_outcome(outcome, page, folder, split, json)
+            if open_report:
+                open_page(page)
     if interrupt.is_set():
         raise typer.Exit(interrupt.exit_code)
 
 
-def _print_outcome(outcome: FinetuneOutcome, folder: Path, split: str, as_json: bool) -> None:
-    """Print the summary or the record. With torchrun, only the first process prints."""
+def is_first_process() -> bool:
+    """Return True unless this is another process than the first one of torchrun."""
     from resnetlab.recipes.numerics import torchrun_env
+
+    return torchrun_env()[0] == 0
+
+
+def _write_page(
+    outcome: FinetuneOutcome, folder: Path, device: str, progress: ProgressLine
+) -> Path:
+    """Write the page of a fine-tuning, and return its path."""
+    from resnetlab.api import write_finetune_page
+
+    words = sys.argv[1:]
+    needed = [cut.needed for cut in outcome.result.budget_cuts]
+    return write_finetune_page(
+        outcome,
+        commands=use_commands(outcome.model_folder, folder / outcome.result.example),
+        command=command_line(["resnetlab", *words]),
+        full_command={limit: with_budget(words, limit) for limit in needed},
+        device=device,
+        notify=_notify,
+        on_item=progress,
+    )
+
+
+def use_commands(model: Path, photo: Path) -> list[tuple[str, str]]:
+    """Return the commands that use a model, each after its purpose."""
+
+    def command(*words: object) -> str:
+        return command_line(["resnetlab", *map(str, words)])
+
+    return [
+        ("Predict the class of a photograph, or of all in a folder", command("predict", model, photo)),
+        ("Try it in the browser, with photographs of your own", command("serve", model, "--open")),
+        ("See what a prediction is based on", command("explain", model, photo)),
+        ("Evaluate it on other labeled photographs", command("evaluate", model, "FOLDER", "--out", "scores")),
+        ("Export it for other programs", command("export", model, "--to", "onnx", "--out", f"{model.name}.onnx")),
+    ]
+
+
+def with_budget(words: Sequence[str], budget: str) -> str:
+    """Return the command line of these words with another `--budget`."""
+    kept, skips = list[str](), False
+    for word in words:
+        if not skips and word != "--budget" and not word.startswith("--budget="):
+            kept.append(word)
+        skips = word == "--budget"
+    return command_line(["resnetlab", *kept, "--budget", budget])
+
+
+def _print_outcome(
+    outcome: FinetuneOutcome, page: Path, folder: Path, split: str, as_json: bool
+) -> None:
+    """Print the summary or the record."""
     from resnetlab.schema import encode
 
-    if torchrun_env()[0] > 0:
-        return
     if as_json:
-        folders = {"model_folder": outcome.model_folder, "report_folder": outcome.report_folder}
+        folders = {
+            "model_folder": outcome.model_folder,
+            "report_folder": outcome.report_folder,
+            "page": page,
+        }
         print_json(encode(outcome.result) | folders)
         return
     for line in summary_lines(outcome.result, outcome.model_folder, folder, split):
         typer.echo(escape_controls(line))
-    typer.echo(f"Report: {outcome.report_folder}")
+    for cut in outcome.result.budget_cuts:
+        typer.echo(f"to train stage {cut.stage} in full: {with_budget(sys.argv[1:], cut.needed)}")
+    typer.echo(f"Page: {page}")
 
 
 def fixres(
@@ -373,15 +438,13 @@ def format_p(p: float) -> str:
 def _parse_budget(text: str) -> float | None:
     """Convert a time such as `10m` to seconds, or 0 to None, no limit. Raises InputError."""
     match = re.fullmatch(r"(\d{1,6}(?:\.\d+)?)([smh]?)", text.strip())
+    allowed = "90s, 10m, 2h, or 0 for none"
     if match is None:
-        raise input_error(
-            "--budget",
-            "not a time",
-            "--budget 10m",
-            got=text,
-            allowed="90s, 10m, 2h, or 0 for none",
-        )
-    return float(match[1]) * {"s": 1, "m": 60, "h": 3600, "": 1}[match[2]] or None
+        raise input_error("--budget", "not a time", "--budget 10m", got=text, allowed=allowed)
+    if not match[2] and float(match[1]):
+        fix = f"--budget {match[1]}m for minutes, or --budget {match[1]}s for seconds"
+        raise input_error("--budget", "a time without a unit", fix, got=text, allowed=allowed)
+    return float(match[1]) * {"s": 1, "m": 60, "h": 3600, "": 0}[match[2]] or None
 
 
 def _notify(line: str) -> None:
