@@ -22,6 +22,7 @@ from resnetlab.cli.manners import (
     FollowLinksOption,
     Json,
     LabelColumn,
+    Nested,
     Open,
     PathColumn,
     check_device,
@@ -58,6 +59,7 @@ def evaluate(
     follow_links: FollowLinksOption = "no",
     path_column: PathColumn = "",
     label_column: LabelColumn = "",
+    nested: Nested = False,
     tta: TtaOption = "none",
     out: Annotated[
         Path | None,
@@ -94,7 +96,7 @@ def evaluate(
         output / "cache",
         notify,
         manifest_path=manifest,
-        reading=folder_reading(follow_links, path_column, label_column),
+        reading=folder_reading(follow_links, path_column, label_column, nested),
     )
     match_classes(file.classes, labeled)
     announce_model(file, quiet=json)
@@ -140,6 +142,7 @@ def ensemble(
     follow_links: FollowLinksOption = "no",
     path_column: PathColumn = "",
     label_column: LabelColumn = "",
+    nested: Nested = False,
     tta: TtaOption = "none",
     json: Json = False,
     batch_size: Batch = 32,
@@ -163,7 +166,7 @@ def ensemble(
         output / "cache",
         notify,
         manifest_path=manifest,
-        reading=folder_reading(follow_links, path_column, label_column),
+        reading=folder_reading(follow_links, path_column, label_column, nested),
     )
     announce_model(files[0], quiet=json)
     from resnetlab.deploy.ensemble import evaluate_ensemble

@@ -22,6 +22,7 @@ from resnetlab.cli.manners import (
     FollowLinksOption,
     Json,
     LabelColumn,
+    Nested,
     Open,
     PathColumn,
     SkipBad,
@@ -115,6 +116,7 @@ def finetune(
     follow_links: FollowLinksOption = "no",
     path_column: PathColumn = "",
     label_column: LabelColumn = "",
+    nested: Nested = False,
     accept_license: AcceptLicense = False,
     device: Device = "",
     output: Output = Path(),
@@ -149,7 +151,7 @@ def finetune(
         seed=seed,
         skip_bad=skip_bad,
         no_test=no_test,
-        reading=folder_reading(follow_links, path_column, label_column),
+        reading=folder_reading(follow_links, path_column, label_column, nested),
         accept_license=accept_license,
         device=device or "auto",
         output=output,
@@ -207,11 +209,17 @@ def use_commands(model: Path, photo: Path) -> list[tuple[str, str]]:
         return command_line(["resnetlab", *map(str, words)])
 
     return [
-        ("Predict the class of a photograph, or of all in a folder", command("predict", model, photo)),
+        (
+            "Predict the class of a photograph, or of all in a folder",
+            command("predict", model, photo),
+        ),
         ("Try it in the browser, with photographs of your own", command("serve", model, "--open")),
         ("See what a prediction is based on", command("explain", model, photo)),
-        ("Evaluate it on other labeled photographs", command("evaluate", model, "FOLDER", "--out", "scores")),
-        ("Export it for other programs", command("export", model, "--to", "onnx", "--out", f"{model.name}.onnx")),
+        (
+            "Evaluate it on other labeled photographs",
+            command("evaluate", model, "FOLDER", "--out", "scores"),
+        ),
+        ("Export it for other programs", command("export", model, "--to", "onnx")),
     ]
 
 
@@ -261,6 +269,7 @@ def fixres(
     follow_links: FollowLinksOption = "no",
     path_column: PathColumn = "",
     label_column: LabelColumn = "",
+    nested: Nested = False,
     accept_license: AcceptLicense = False,
     device: Device = "",
     output: Output = Path(),
@@ -293,7 +302,7 @@ def fixres(
         split_spec=parse_split(split),
         seed=seed,
         skip_bad=skip_bad,
-        reading=folder_reading(follow_links, path_column, label_column),
+        reading=folder_reading(follow_links, path_column, label_column, nested),
         accept_license=accept_license,
         device=device or "auto",
         output=output,

@@ -108,6 +108,10 @@ LabelColumn = Annotated[
     str,
     typer.Option("--label-column", help="Column of labels.csv with the classes.", metavar="NAME"),
 ]
+Nested = Annotated[
+    bool,
+    typer.Option("--nested", help="Take the images in sub-folders of a class's folder too."),
+]
 AcceptLicense = Annotated[
     bool,
     typer.Option("--accept-license", help="Accept weights whose license forbids commercial use."),
@@ -134,7 +138,7 @@ VERBOSITY = Verbosity()
 
 
 def folder_reading(
-    follow_links: str, path_column: str = "", label_column: str = ""
+    follow_links: str, path_column: str = "", label_column: str = "", nested: bool = False
 ) -> FolderReading:
     """Return the choices for reading a folder of images. Raises InputError."""
     from resnetlab.data.config import FolderReading, FollowLinks
@@ -148,7 +152,7 @@ def folder_reading(
             got=follow_links,
             allowed=", ".join(allowed),
         )
-    return FolderReading(follow_links, path_column, label_column)  # type: ignore[arg-type]
+    return FolderReading(follow_links, path_column, label_column, nested)  # type: ignore[arg-type]
 
 
 def notify(line: str) -> None:

@@ -18,6 +18,7 @@ from resnetlab.cli.manners import (
     FollowLinksOption,
     Json,
     LabelColumn,
+    Nested,
     PathColumn,
     RecipeName,
     SettingsOption,
@@ -82,6 +83,7 @@ def train(
     follow_links: FollowLinksOption = "no",
     path_column: PathColumn = "",
     label_column: LabelColumn = "",
+    nested: Nested = False,
     output: Output = Path(),
     device: Device = "",
     dry_run: DryRun = False,
@@ -108,6 +110,7 @@ def train(
         "data.follow_links": follow_links if follow_links != "no" else None,
         "data.path_column": path_column or None,
         "data.label_column": label_column or None,
+        "data.nested": "true" if nested else None,
     }
     given = [f"{field}={value}" for field, value in fields.items() if value is not None]
     from resnetlab.cli import single_run

@@ -36,6 +36,8 @@ class FolderReading:
     """Column of `labels.csv` with the paths; empty to recognize it by its name."""
     label_column: str = ""
     """Column of `labels.csv` with the classes; empty to recognize it by its name."""
+    nested: bool = False
+    """Use of the images in sub-folders of a class's folder."""
 
 
 DEFAULT_READING = FolderReading()
@@ -81,11 +83,13 @@ class DataConfig:
     """Column of a folder's `labels.csv` with the paths; empty: recognized by its name."""
     label_column: str = ""
     """Column of a folder's `labels.csv` with the classes; empty: recognized by its name."""
+    nested: bool = False
+    """Use of the images in sub-folders of a class's folder."""
 
     @property
     def reading(self) -> FolderReading:
         """Choices for reading a folder."""
-        return FolderReading(self.follow_links, self.path_column, self.label_column)
+        return FolderReading(self.follow_links, self.path_column, self.label_column, self.nested)
 
     def __post_init__(self) -> None:
         if not self.source:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -46,11 +47,7 @@ class FinetuneJob:
     def caveats(self) -> tuple[str, ...]:
         """Caveats that a reader of the numbers must know."""
         photos = self.photos
-        untested = ""
-        if names := photos.untested_classes:
-            listed = ", ".join(names[:MAX_LISTED_CLASSES])
-            more = f" and {len(names) - MAX_LISTED_CLASSES:,} more" if names[MAX_LISTED_CLASSES:] else ""
-            untested = f"no test image of {format_count(len(names), 'class')}, whose accuracy is unknown: {listed}{more}"
+        untested = describe_untested(photos.untested_classes)
         lines = (photos.pretraining_overlap, untested, "" if photos.has_test else NO_TEST)
         return tuple(line for line in lines if line)
 
@@ -68,6 +65,17 @@ class FinetuneJob:
             world,
             on_item,
         )
+
+
+def describe_untested(names: Sequence[str]) -> str:
+    """Return a sentence about the classes without a test image, or "" if there are none."""
+    if not names:
+        return ""
+    listed = ", ".join(names[:MAX_LISTED_CLASSES])
+    rest = len(names) - MAX_LISTED_CLASSES
+    more = f" and {rest:,} more" if rest > 0 else ""
+    count = format_count(len(names), "class")
+    return f"no test image of {count}, whose accuracy is unknown: {listed}{more}"
 
 
 def save_model(

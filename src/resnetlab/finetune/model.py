@@ -274,9 +274,7 @@ class FinetuneModel:
         )
 
 
-def _assumptions(
-    spec: ModelConfig, model: nn.Module, metadata: WeightsMetadata
-) -> tuple[str, ...]:
+def _assumptions(spec: ModelConfig, model: nn.Module, metadata: WeightsMetadata) -> tuple[str, ...]:
     """Return a sentence for each fact about pre-trained weights that is assumed."""
     if not metadata.mean:
         return (ASSUMED_NORMALIZATION,)

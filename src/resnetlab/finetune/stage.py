@@ -109,8 +109,8 @@ def fit(
     equal ones the one with the lowest smoothed validation loss (see `TIE_SMOOTHING`). Training ends
     once `should_stop()` returns True between two steps, with the best epoch so far, and once
     `should_finish()` returns True after an epoch or a learning rate, with at least one epoch.
-    `views` has the evaluation transforms at the train size and at the test size, `class_weights` (K,) the weight of
-    each class in the loss. `notify` gets a line about each learning rate.
+    `views` has the evaluation transforms at the train size and at the test size, `class_weights`
+    (K,) the weight of each class in the loss. `notify` gets a line about each learning rate.
     """
     start = time.monotonic()
     transform, world = views[stage.size], finetune_model.world

@@ -174,10 +174,8 @@ def weights_assumptions(spec: ExternalConfig, head: str) -> tuple[str, ...]:
     if read_weights(path)[1].mean:
         return ()
     stated = "a TOML file with weights, mean, std and kwargs states them (docs/study-files.md)"
-    lines = [
-        f"{path.name} does not state its preprocessing: mean and std of {spec.source} are assumed; "
-        f"{stated}"
-    ]
+    assumed = f"mean and std of {spec.source} are assumed"
+    lines = [f"{path.name} does not state its preprocessing: {assumed}; {stated}"]
     outputs, expected = _stored_outputs(path, head), _library_outputs(spec)
     if outputs and expected and outputs != expected:
         line = (

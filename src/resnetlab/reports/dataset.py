@@ -33,6 +33,7 @@ from resnetlab.reports.render import markdown
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.axis import Axis
     from matplotlib.figure import Figure
 
 HISTOGRAM_BINS = 40
@@ -153,7 +154,10 @@ def _listings(description: FolderSummary) -> Iterator[Listing]:
 
 def _facts(description: FolderSummary) -> Iterator[Fact]:
     audit = description.audit
-    for term, values in (("Shorter side", audit.sizes.shorter), ("Longer side", audit.sizes.longer)):
+    for term, values in (
+        ("Shorter side", audit.sizes.shorter),
+        ("Longer side", audit.sizes.longer),
+    ):
         low, median, high = values
         yield Fact(term, f"{low:,} to {high:,} pixels, median {median:,}")
     yield Fact("SHA-256 of the data", audit.sha256)
@@ -265,16 +269,25 @@ def _canvas(narrow: bool, height: int, left: int, top: int = 12) -> tuple[Figure
     return figure, axes
 
 
+def _use_whole_numbers(axis: Axis) -> None:
+    from matplotlib.ticker import MaxNLocator
+
+    axis.set_major_locator(MaxNLocator(5, integer=True))
+
+
 def _draw_sides(description: FolderSummary, narrow: bool) -> Figure:
     figure, ax = _canvas(narrow, 320, 58, top=40)
     edges = np.histogram_bin_edges(
         np.concatenate([description.widths, description.heights]), HISTOGRAM_BINS
     )
-    for values, name, index in ((description.widths, "width", 0), (description.heights, "height", 1)):
+    for values, name, index in (
+        (description.widths, "width", 0),
+        (description.heights, "height", 1),
+    ):
         ax.hist(values, edges.tolist(), color=SERIES[index], alpha=0.55, label=name, lw=0)
     ax.set(xlabel="pixels, as stored", ylabel="images")
     ax.legend(loc="lower left", bbox_to_anchor=(0, 1.02), ncols=2, borderaxespad=0)
-    ax.yaxis.get_major_locator().set_params(integer=True)  # type: ignore[attr-defined]
+    _use_whole_numbers(ax.yaxis)
     return figure
 
 
@@ -283,7 +296,7 @@ def _draw_aspect(description: FolderSummary, narrow: bool) -> Figure:
     ratios = description.widths / description.heights
     ax.hist(ratios, HISTOGRAM_BINS, color=SERIES[2], alpha=0.7, lw=0)
     ax.set(xlabel="width / height", ylabel="images")
-    ax.yaxis.get_major_locator().set_params(integer=True)  # type: ignore[attr-defined]
+    _use_whole_numbers(ax.yaxis)
     return figure
 
 
@@ -309,7 +322,7 @@ def _draw_class_bars(description: FolderSummary, narrow: bool) -> Figure:
         label = name if len(name) <= limit else f"{name[: limit - 1]}…"
         ax.text(0, position + 0.02, label, color=INK, fontsize=12, va="center", ha="left")
     ax.set(ylim=(len(names) - 0.2, -0.4), xlabel="images", yticks=[])
-    ax.xaxis.get_major_locator().set_params(integer=True)  # type: ignore[attr-defined]
+    _use_whole_numbers(ax.xaxis)
     handles, labels = ax.get_legend_handles_labels()
     figure.legend(
         handles, labels, loc="upper left", bbox_to_anchor=(0.005, 1), ncols=3, borderaxespad=0.3

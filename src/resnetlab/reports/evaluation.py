@@ -190,7 +190,7 @@ def write(
 
 
 def write_tables(result: EvaluationResult, folder: Path, more: Sequence[str] = ()) -> None:
-    """Write evaluation.json, three CSV files, and the checksums of these and of the files `more`."""
+    """Write evaluation.json and three CSV files, and the checksums of these and of `more`."""
     (folder / CHECKSUMS).unlink(missing_ok=True)  # a kill leaves files without checksums
     write_json(folder / "evaluation.json", encode(result))
     classes = [

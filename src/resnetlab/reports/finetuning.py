@@ -134,12 +134,12 @@ def page(
 def _answer(result: FinetuneResult, kind: str) -> list[str]:
     """Return the sentences below the headline."""
     test = result.test
+    expected = f"between {format_pct(test.low_pct)} and {format_pct(test.high_pct)}"
+    interval = f"the exact 95 % interval over the {kind} photographs, for this one model"
+    chance = format_pct(result.chance_pct)
     sentences = [
-        f"For other photographs of the same kind, expect between {format_pct(test.low_pct)} and "
-        f"{format_pct(test.high_pct)}: this is the exact 95 % interval over the {kind} photographs, "
-        "for this one model.",
-        "Always answering the most frequent class would be correct for "
-        f"{format_pct(result.chance_pct)}.",
+        f"For other photographs of the same kind, expect {expected}: this is {interval}.",
+        f"Always answering the most frequent class would be correct for {chance}.",
     ]
     if result.has_test:
         sentences.append("The test photographs were not used for any choice.")
@@ -199,7 +199,7 @@ def _stage_table(result: FinetuneResult) -> Table:
         if cut.stage not in trained:
             rows.append((Cell(cut.stage, cut.kind), *[Cell(DASH)] * 5))
     images = format_count(result.validation.images, "validation photograph")
-    note = f"Validation: accuracy on {images}, which select the epoch, the learning rate and the stage."
+    note = f"Validation: accuracy on {images}, which select the epoch, learning rate and stage."
     return Table("stages", columns, tuple(rows), note)
 
 

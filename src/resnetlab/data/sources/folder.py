@@ -28,7 +28,7 @@ from resnetlab.data.sources.folder_types import BadFile, SkippedFile
 from resnetlab.data.sources.manifest import ManifestRow, SplitSpec
 from resnetlab.data.sources.same_pixels import same_pixels
 from resnetlab.errors import InputError, Problem, input_error
-from resnetlab.messages import Notify, silent
+from resnetlab.messages import Notify, format_count, silent
 from resnetlab.settings import CACHE_VARIABLE, cache_dir
 from resnetlab.shell import command_line
 
@@ -285,11 +285,26 @@ def _assign_splits(
         case None:
             return manifest.fill_missing_splits(rows, listing.classes, listing.root, cache)
         case SplitSpec():
-            return manifest.resplit(rows, listing.classes, listing.root, split), ()
+            complete = manifest.resplit(rows, listing.classes, listing.root, split)
+            return complete, _test_split_note(rows, complete, split)
         case Path():
             complete = manifest.apply_manifest(rows, listing.root, split)
             _check_all_in_train(complete, split)
             return complete, ()
+
+
+def _test_split_note(
+    rows: Sequence[ManifestRow], complete: Sequence[ManifestRow], split: SplitSpec
+) -> tuple[str, ...]:
+    """Return a note on what new splits do with a test split that the folder has."""
+    given = sum(row.split == "test" for row in rows)
+    if not given:
+        return ()
+    if split.keep_test:
+        note = f"the test split of the folder ({format_count(given, 'image')}) is kept"
+        return (f"{note}; --redraw-test draws a new one",)
+    moved = sum(old.split == "test" != new.split for old, new in zip(rows, complete, strict=True))
+    return (f"new splits: {moved:,} of the folder's {given:,} test images are in another split",)
 
 
 def _contradiction_note(scan: FolderScan) -> tuple[str, ...]:
