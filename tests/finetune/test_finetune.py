@@ -452,20 +452,6 @@ def test_mcnemar_counts_the_images_that_one_alone_gets_right() -> None:
     assert comparison.p == 1.0  # of three coins, two or more one way or the other
 
 
-def test_a_budget_that_is_over_ends_with_a_usable_model(photos: Path, backbone: Path) -> None:
-    messages: list[str] = []
-    done = finetune(
-        request(photos, backbone, recipe="full"), budget_seconds=1e-6, notify=messages.append
-    )
-    assert [item.name for item in done.result.stages] == ["probe"]
-    (skipped,) = [line for line in messages if "was skipped" in line]
-    assert skipped.startswith(
-        'stage "all layers" was skipped: the time limit of 0 s was over after '
-    )
-    assert skipped in done.result.caveats
-    assert skipped in load_bundle(done.model_folder).file.caveats
-
-
 def test_each_stage_is_announced_when_it_begins_and_each_long_step_as_it_goes(
     photos: Path, backbone: Path
 ) -> None:

@@ -250,13 +250,10 @@ def _reserve_time(
 def _skipped_lines(stages: Sequence[Stage], limit: TimeLimit) -> tuple[str, ...]:
     """Return a line for each stage that the time limit changed or that was not trained at all."""
     by_limit = {cut.stage for cut in limit.cuts}
-    reason = "fine-tuning was stopped"
-    if limit.cuts and limit.cuts[-1].kind == "left out":
-        reason = f'it follows stage "{limit.cuts[-1].stage}"'
     others = [stage.name for stage in stages if stage.name not in by_limit]
     return (
         *map(str, limit.cuts),
-        *(f'stage "{name}" was left out: {reason}' for name in others),
+        *(f'stage "{name}" was left out: fine-tuning was stopped' for name in others),
     )
 
 
@@ -305,15 +302,26 @@ def _train_and_save(
             stages.append((result, estimate))
             if result.complete:
                 limit.stage = None
-    if limit.stage is not None and limit.over and not should_stop():
-        last = stages[-1][0] if stages else None
-        epochs = len(last.epochs) if last and last.stage == limit.stage.name else 0
-        limit.record_cut(limit.stage, "stopped", epochs)
+    if not should_stop():
+        _record_unfinished(limit, job.recipe.resolved_stages, [result for result, _ in stages])
     if not stages:
         problem = "stopped before the first epoch; nothing was written"
         raise StoppedError(Problem(str(folder), problem, "start again"))
     finetune_model.model.load_state_dict(best)
     return stages
+
+
+def _record_unfinished(
+    limit: TimeLimit, planned: Sequence[Stage], results: Sequence[StageResult]
+) -> None:
+    """Record the stage that the time limit stopped, and those that it left no time for."""
+    if limit.stage is not None:
+        epochs = {result.stage: len(result.epochs) for result in results}
+        limit.record_cut(limit.stage, "stopped", epochs.get(limit.stage.name, 0))
+    recorded = {cut.stage for cut in limit.cuts}
+    for stage in planned[len(results) :]:
+        if stage.name not in recorded:
+            limit.record_cut(stage, "left out")
 
 
 def _adjust_stage(
