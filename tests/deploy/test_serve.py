@@ -90,6 +90,7 @@ def test_health_says_which_model_is_served_and_its_license(tmp_path: Path) -> No
             "model": "wsl",
             "classes": len(CLASSES),
             "license": "CC-BY-NC-4.0",
+            "class_names": list(CLASSES),
         }
         assert "No commercial use" in connection.get("/").text
 

@@ -247,10 +247,12 @@ def _print_outcome(
         }
         print_json(encode(outcome.result) | folders)
         return
-    for line in summary_lines(outcome.result, outcome.model_folder, folder, split):
+    *lines, last = summary_lines(outcome.result, outcome.model_folder, folder, split)
+    if cuts := outcome.result.budget_cuts:
+        longest = max((cut.needed for cut in cuts), key=lambda needed: _parse_budget(needed) or 0)
+        lines.append(f"to train every stage in full: {with_budget(sys.argv[1:], longest)}")
+    for line in (*lines, last):
         typer.echo(escape_controls(line))
-    for cut in outcome.result.budget_cuts:
-        typer.echo(f"to train stage {cut.stage} in full: {with_budget(sys.argv[1:], cut.needed)}")
     typer.echo(f"Page: {page}")
 
 
