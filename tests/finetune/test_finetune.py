@@ -478,6 +478,19 @@ def test_each_stage_is_announced_when_it_begins_and_each_long_step_as_it_goes(
         assert steps[-1][0] == steps[-1][1]
 
 
+def test_preprocessing_that_is_assumed_is_printed_and_stored(photos: Path, backbone: Path) -> None:
+    text = backbone.read_text()
+    backbone.write_text("".join(line + "\n" for line in text.splitlines() if "0.5" not in line))
+    messages: list[str] = []
+    done = finetune(request(photos, backbone, recipe=QUICK), notify=messages.append)
+    line = (
+        "the weights do not state the mean and std of their images: those of ImageNet are assumed"
+    )
+    assert f"note: {line}" in messages
+    assert line in done.result.caveats
+    assert line in load_bundle(done.model_folder).file.caveats
+
+
 def test_what_is_stopped_before_its_first_epoch_writes_nothing(
     photos: Path, backbone: Path
 ) -> None:

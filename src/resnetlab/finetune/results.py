@@ -67,7 +67,7 @@ class BudgetCut:
             case "left out":
                 text = f'the time limit left stage "{self.stage}" out {after}'
             case "stopped":
-                count = ", before it had tried all learning rates"
+                count = ", before its end"
                 if planned:
                     count = f", in epoch {self.epochs + 1}{planned}"
                 text = f'the time limit stopped stage "{self.stage}" {after}{count}'

@@ -307,7 +307,7 @@ def _draw_class_bars(description: FolderSummary, narrow: bool) -> Figure:
     begin = np.zeros(len(names))
     for index, (split, numbers) in enumerate(counts.items()):
         ax.barh(
-            np.arange(len(names)) + 0.32,
+            np.arange(len(names)) + 0.36,
             numbers,
             BAR_PX / ROW_PX,
             left=begin,
