@@ -73,9 +73,15 @@ def layout(page: str, width: int, folder: Path, selector: str = "main") -> dict[
         f'<iframe style="border:0;width:{width}px;height:900px" onload="{html.escape(measure)}" '
         f'srcdoc="{html.escape(page)}">'
     )
-    (folder / "frame.html").write_text(
-        f"<!doctype html><body>{frame}</iframe></body>", encoding="utf-8"
-    )
+    shown = displayed(f"<!doctype html><body>{frame}</iframe></body>", folder)
+    values = re.search(r'data-layout="([^"]+)"', shown)
+    assert values, shown[-500:]
+    return dict(zip(("room", "over", "right"), map(float, values[1].split()), strict=True))
+
+
+def displayed(page: str, folder: Path) -> str:
+    """Open a page in headless Chromium, run its scripts, and return its document as HTML."""
+    (folder / "page.html").write_text(page, encoding="utf-8")
     command = [
         "chromium",
         "--headless",
@@ -84,9 +90,6 @@ def layout(page: str, width: int, folder: Path, selector: str = "main") -> dict[
         f"--user-data-dir={folder / 'profile'}",
         "--virtual-time-budget=3000",
         "--dump-dom",
-        (folder / "frame.html").as_uri(),
+        (folder / "page.html").as_uri(),
     ]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
-    values = re.search(r'data-layout="([^"]+)"', done.stdout)
-    assert values, done.stderr[-500:]
-    return dict(zip(("room", "over", "right"), map(float, values[1].split()), strict=True))
+    return subprocess.run(command, capture_output=True, text=True, timeout=120, check=True).stdout
