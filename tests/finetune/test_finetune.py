@@ -27,6 +27,7 @@ from resnetlab.data.transforms.eval_transform import EvalTransform, apply_eval_t
 from resnetlab.data.transforms.photo_train import Augmentation
 from resnetlab.errors import InputError
 from resnetlab.finetune.api import finetune, folder_name, prepare_job
+from resnetlab.finetune.backbones import DOWNLOAD_MEGABYTES
 from resnetlab.finetune.dataset import PhotoDataset, PhotoSplit, open_photographs
 from resnetlab.finetune.evaluation import compare, predict_photos
 from resnetlab.finetune.model import FinetuneModel
@@ -714,7 +715,8 @@ def test_without_weights_and_without_a_network_one_line_says_what_to_do(
     monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
     monkeypatch.setenv("RESNETLAB_CACHE", str(tmp_path / "cache"))
     monkeypatch.delenv("RESNETLAB_WEIGHTS", raising=False)
-    monkeypatch.setattr("resnetlab.models.external.connection_problem", lambda _: "")
+    for module in ("models.external", "finetune.backbones"):
+        monkeypatch.setattr(f"resnetlab.{module}.connection_problem", lambda _: "")
     monkeypatch.setattr(
         "torch.hub.download_url_to_file",
         lambda *_, **__: (_ for _ in ()).throw(OSError("no route")),
@@ -724,6 +726,40 @@ def test_without_weights_and_without_a_network_one_line_says_what_to_do(
         "torchvision/resnet50+: the hub of torchvision cannot be reached: no route. Fix: place "
     )
     assert "\n" not in text
+
+
+def test_without_the_network_the_line_names_what_is_at_hand(
+    photos: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
+    monkeypatch.setenv("RESNETLAB_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "hub"))
+    monkeypatch.delenv("RESNETLAB_WEIGHTS", raising=False)
+    requested = FinetuneRequest(folder=photos, output=tmp_path / "out")
+    monkeypatch.setattr(
+        "resnetlab.finetune.backbones.connection_problem", lambda _: "no answer in 4 s"
+    )
+    text = refused(requested)
+    start = (
+        "--model: the default network torchvision/resnet50 (103 MB) is not on this machine, and "
+    )
+    assert text.startswith(f"{start}it cannot be downloaded: no answer in 4 s. Fix: --model timm/")
+    assert "resnetlab import-weights FILE.pth --as torchvision/resnet50 --out DIR" in text
+    snapshot = tmp_path / "hub" / "models--timm--resnet10t.c3_in1k" / "snapshots" / "1"
+    snapshot.mkdir(parents=True)
+    (tmp_path / "hub" / "models--timm--begun").mkdir()
+    (snapshot / "model.safetensors").write_bytes(b"x")
+    monkeypatch.setenv("RESNETLAB_OFFLINE", "1")
+    text = refused(requested)
+    assert f"{start}downloads are switched off" in text
+    assert "timm has downloaded before: --model timm/resnet10t.c3_in1k;" in text
+
+
+def test_the_size_of_the_default_download_is_that_of_torchvision() -> None:
+    from torchvision.models import ResNet50_Weights
+
+    megabytes = ResNet50_Weights.DEFAULT.meta["_file_size"]  # in units of 2^20 bytes
+    assert round(megabytes * 2**20 / 1e6) == DOWNLOAD_MEGABYTES
 
 
 def test_a_recipe_says_what_it_cannot_take() -> None:

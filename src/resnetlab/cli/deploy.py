@@ -178,7 +178,8 @@ def explain(
         f"{short_hash(sha256(image), file.weights_sha256, explanation.label)}.png"
     )
     with atomic_write(path, "wb") as written:
-        explanation.side_by_side().save(written, "PNG")
+        drawn = explanation.on_photograph(photograph, file.eval_transform)
+        drawn.save(written, "PNG")
     if json:
         facts = {"model": loaded.file.name, "image": image, "class": explanation.label}
         facts |= {
