@@ -203,7 +203,7 @@ def test_a_given_test_split_is_kept_and_the_fractions_divide_the_others(tmp_path
     assert counts.rows == found.rows
 
 
-def test_the_command_keeps_a_test_split_unless_told_otherwise(
+def test_the_command_keeps_a_test_split_unless_it_is_to_be_redrawn(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)

@@ -227,7 +227,7 @@ def test_a_suggested_budget_is_round_and_long_enough(seconds: float, budget: str
     assert suggest_budget(seconds) == budget
 
 
-def test_a_cut_is_told_in_a_sentence_with_its_fix() -> None:
+def test_a_cut_is_described_in_a_sentence_with_its_fix() -> None:
     cut = BudgetCut(
         stage="all layers",
         kind="left out",

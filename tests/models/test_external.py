@@ -396,7 +396,7 @@ def test_a_network_with_auxiliary_outputs_is_refused_by_name() -> None:
     assert str(caught.value).endswith("aux_logits = false } in a TOML file of the network")
 
 
-def test_facts_that_a_local_file_does_not_state_are_told(tmp_path: Path) -> None:
+def test_facts_that_a_local_file_does_not_state_are_listed(tmp_path: Path) -> None:
     pytest.importorskip("timm")
     import timm
 

@@ -7,7 +7,6 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from resnetlab.cli.finetune import format_p
-from resnetlab.deploy.confidence import UNSURE_PROBABILITY
 from resnetlab.messages import format_count
 
 if TYPE_CHECKING:
@@ -24,6 +23,8 @@ def text_lines(name: str, prediction: Prediction | None, _: str) -> Iterator[str
 
     A prediction of one class is one line.
     """
+    from resnetlab.deploy.confidence import UNSURE_PROBABILITY
+
     if prediction is None:
         return
     first = prediction.top_classes[0]
@@ -38,6 +39,8 @@ def text_lines(name: str, prediction: Prediction | None, _: str) -> Iterator[str
 
 def prediction_summary(firsts: Sequence[ClassProbability]) -> str:
     """Count the predicted classes: `25 photographs: 14 beagle, 11 dingo; not sure of 3`."""
+    from resnetlab.deploy.confidence import UNSURE_PROBABILITY
+
     counts = Counter(first.label for first in firsts).most_common()
     listed = ", ".join(f"{count:,} {label}" for label, count in counts[:MAX_SUMMARY_CLASSES])
     more = len(counts) - MAX_SUMMARY_CLASSES

@@ -204,33 +204,42 @@ def _write_page(
 
 def use_commands(model: Path, photo: Path) -> list[tuple[str, str]]:
     """Return the commands that use a model, each after its purpose."""
-
-    def command(*words: object) -> str:
-        return command_line(["resnetlab", *map(str, words)])
-
-    return [
-        (
-            "Predict the class of a photograph, or of all in a folder",
-            command("predict", model, photo),
-        ),
-        ("Try it in the browser, with photographs of your own", command("serve", model, "--open")),
-        ("See what a prediction is based on", command("explain", model, photo)),
-        (
-            "Evaluate it on other labeled photographs",
-            command("evaluate", model, "FOLDER", "--out", "scores"),
-        ),
-        ("Export it for other programs", command("export", model, "--to", "onnx")),
-    ]
+    folder, image = str(model), str(photo)
+    commands = {
+        "Predict the class of a photograph, or of all in a folder": [
+            "resnetlab",
+            "predict",
+            folder,
+            image,
+        ],
+        "Try it in the browser, with photographs of your own": [
+            "resnetlab",
+            "serve",
+            folder,
+            "--open",
+        ],
+        "See what a prediction is based on": ["resnetlab", "explain", folder, image],
+        "Evaluate it on other labeled photographs": [
+            "resnetlab",
+            "evaluate",
+            folder,
+            "FOLDER",
+            "--out",
+            "scores",
+        ],
+        "Export it for other programs": ["resnetlab", "export", folder, "--to", "onnx"],
+    }
+    return [(purpose, command_line(words)) for purpose, words in commands.items()]
 
 
 def with_budget(words: Sequence[str], budget: str) -> str:
     """Return the command line of these words with another `--budget`."""
-    kept, skips = list[str](), False
+    others, skips = ["resnetlab"], False
     for word in words:
         if not skips and word != "--budget" and not word.startswith("--budget="):
-            kept.append(word)
+            others.append(word)
         skips = word == "--budget"
-    return command_line(["resnetlab", *kept, "--budget", budget])
+    return command_line([*others, "--budget", budget])
 
 
 def _print_outcome(

@@ -126,14 +126,14 @@ class _Tree:
     @cached_property
     def _with_files(self) -> set[str]:
         """Folders with a visible file, directly or in a sub-folder."""
-        found = set()
+        folders = set()
         for entry in self.entries:
             folder = _parent(entry.path)
             if not _is_hidden(entry.path) and _leaf(entry.path).lower() not in SYSTEM_FILES:
-                while folder and folder not in found:
-                    found.add(folder)
+                while folder and folder not in folders:
+                    folders.add(folder)
                     folder = _parent(folder)
-        return found
+        return folders
 
     def is_empty(self, folder: str) -> bool:
         """Return True if a folder has no file but hidden ones and those of the system."""
