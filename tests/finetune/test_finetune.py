@@ -27,6 +27,7 @@ from resnetlab.data.transforms.eval_transform import EvalTransform, apply_eval_t
 from resnetlab.data.transforms.photo_train import Augmentation
 from resnetlab.errors import InputError
 from resnetlab.finetune.api import cross_validate, finetune, folder_name, prepare_job
+from resnetlab.finetune.backbones import DOWNLOAD_MEGABYTES
 from resnetlab.finetune.dataset import PhotoDataset, PhotoSplit, open_photographs
 from resnetlab.finetune.evaluation import compare, predict_photos
 from resnetlab.finetune.model import FinetuneModel
@@ -452,20 +453,6 @@ def test_mcnemar_counts_the_images_that_one_alone_gets_right() -> None:
     assert comparison.p == 1.0  # of three coins, two or more one way or the other
 
 
-def test_a_budget_that_is_over_ends_with_a_usable_model(photos: Path, backbone: Path) -> None:
-    messages: list[str] = []
-    done = finetune(
-        request(photos, backbone, recipe="full"), budget_seconds=1e-6, notify=messages.append
-    )
-    assert [item.name for item in done.result.stages] == ["probe"]
-    (skipped,) = [line for line in messages if "was skipped" in line]
-    assert skipped.startswith(
-        'stage "all layers" was skipped: the time limit of 0 s was over after '
-    )
-    assert skipped in done.result.caveats
-    assert skipped in load_bundle(done.model_folder).file.caveats
-
-
 def test_each_stage_is_announced_when_it_begins_and_each_long_step_as_it_goes(
     photos: Path, backbone: Path
 ) -> None:
@@ -490,6 +477,19 @@ def test_each_stage_is_announced_when_it_begins_and_each_long_step_as_it_goes(
     } <= seen.keys()
     for steps in seen.values():
         assert steps[-1][0] == steps[-1][1]
+
+
+def test_preprocessing_that_is_assumed_is_printed_and_stored(photos: Path, backbone: Path) -> None:
+    text = backbone.read_text()
+    backbone.write_text("".join(line + "\n" for line in text.splitlines() if "0.5" not in line))
+    messages: list[str] = []
+    done = finetune(request(photos, backbone, recipe=QUICK), notify=messages.append)
+    line = (
+        "the weights do not state the mean and std of their images: those of ImageNet are assumed"
+    )
+    assert f"note: {line}" in messages
+    assert line in done.result.caveats
+    assert line in load_bundle(done.model_folder).file.caveats
 
 
 def test_what_is_stopped_before_its_first_epoch_writes_nothing(
@@ -715,7 +715,8 @@ def test_without_weights_and_without_a_network_one_line_says_what_to_do(
     monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
     monkeypatch.setenv("RESNETLAB_CACHE", str(tmp_path / "cache"))
     monkeypatch.delenv("RESNETLAB_WEIGHTS", raising=False)
-    monkeypatch.setattr("resnetlab.models.external.connection_problem", lambda _: "")
+    for module in ("models.external", "finetune.backbones"):
+        monkeypatch.setattr(f"resnetlab.{module}.connection_problem", lambda _: "")
     monkeypatch.setattr(
         "torch.hub.download_url_to_file",
         lambda *_, **__: (_ for _ in ()).throw(OSError("no route")),
@@ -725,6 +726,40 @@ def test_without_weights_and_without_a_network_one_line_says_what_to_do(
         "torchvision/resnet50+: the hub of torchvision cannot be reached: no route. Fix: place "
     )
     assert "\n" not in text
+
+
+def test_without_the_network_the_line_names_what_is_at_hand(
+    photos: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
+    monkeypatch.setenv("RESNETLAB_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "hub"))
+    monkeypatch.delenv("RESNETLAB_WEIGHTS", raising=False)
+    requested = FinetuneRequest(folder=photos, output=tmp_path / "out")
+    monkeypatch.setattr(
+        "resnetlab.finetune.backbones.connection_problem", lambda _: "no answer in 4 s"
+    )
+    text = refused(requested)
+    start = (
+        "--model: the default network torchvision/resnet50 (103 MB) is not on this machine, and "
+    )
+    assert text.startswith(f"{start}it cannot be downloaded: no answer in 4 s. Fix: --model timm/")
+    assert "resnetlab import-weights FILE.pth --as torchvision/resnet50 --out DIR" in text
+    snapshot = tmp_path / "hub" / "models--timm--resnet10t.c3_in1k" / "snapshots" / "1"
+    snapshot.mkdir(parents=True)
+    (tmp_path / "hub" / "models--timm--begun").mkdir()
+    (snapshot / "model.safetensors").write_bytes(b"x")
+    monkeypatch.setenv("RESNETLAB_OFFLINE", "1")
+    text = refused(requested)
+    assert f"{start}downloads are switched off" in text
+    assert "timm has downloaded before: --model timm/resnet10t.c3_in1k;" in text
+
+
+def test_the_size_of_the_default_download_is_that_of_torchvision() -> None:
+    from torchvision.models import ResNet50_Weights
+
+    megabytes = ResNet50_Weights.DEFAULT.meta["_file_size"]  # in units of 2^20 bytes
+    assert round(megabytes * 2**20 / 1e6) == DOWNLOAD_MEGABYTES
 
 
 def test_a_recipe_says_what_it_cannot_take() -> None:

@@ -108,6 +108,10 @@ LabelColumn = Annotated[
     str,
     typer.Option("--label-column", help="Column of labels.csv with the classes.", metavar="NAME"),
 ]
+Nested = Annotated[
+    bool,
+    typer.Option("--nested", help="Take the images in sub-folders of a class's folder too."),
+]
 GroupOption = Annotated[
     str,
     typer.Option(
@@ -143,7 +147,11 @@ VERBOSITY = Verbosity()
 
 
 def folder_reading(
-    follow_links: str, path_column: str = "", label_column: str = "", group: str = ""
+    follow_links: str,
+    path_column: str = "",
+    label_column: str = "",
+    nested: bool = False,
+    group: str = "",
 ) -> FolderReading:
     """Return the choices for reading a folder of images. Raises InputError."""
     from resnetlab.data.config import FolderReading, FollowLinks
@@ -157,7 +165,7 @@ def folder_reading(
             got=follow_links,
             allowed=", ".join(allowed),
         )
-    return FolderReading(follow_links, path_column, label_column, group)  # type: ignore[arg-type]
+    return FolderReading(follow_links, path_column, label_column, nested, group)  # type: ignore[arg-type]
 
 
 def notify(line: str) -> None:

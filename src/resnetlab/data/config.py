@@ -36,6 +36,8 @@ class FolderReading:
     """Column of `labels.csv` with the paths; empty to recognize it by its name."""
     label_column: str = ""
     """Column of `labels.csv` with the classes; empty to recognize it by its name."""
+    nested: bool = False
+    """Use of the images in sub-folders of a class's folder."""
     group: str = ""
     """Rule for groups of images that a drawn split keeps together; empty for none."""
 
@@ -83,6 +85,8 @@ class DataConfig:
     """Column of a folder's `labels.csv` with the paths; empty: recognized by its name."""
     label_column: str = ""
     """Column of a folder's `labels.csv` with the classes; empty: recognized by its name."""
+    nested: bool = False
+    """Use of the images in sub-folders of a class's folder."""
     group: str = ""
     """Groups of a folder's images that a drawn split keeps together, such as those of one patient:
     `folder` (below that of the class), `regex:PATTERN` (what it finds in a path), `column:NAME`
@@ -102,7 +106,9 @@ class DataConfig:
     @property
     def reading(self) -> FolderReading:
         """Choices for reading a folder."""
-        return FolderReading(self.follow_links, self.path_column, self.label_column, self.group)
+        return FolderReading(
+            self.follow_links, self.path_column, self.label_column, self.nested, self.group
+        )
 
     def __post_init__(self) -> None:
         if not self.source:

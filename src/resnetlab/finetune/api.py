@@ -9,6 +9,7 @@ import hashlib
 import json
 import re
 import sys
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,6 +18,7 @@ from typing import TYPE_CHECKING
 from resnetlab.bundle.reading import read_model_file
 from resnetlab.bundle.spec import MODEL_FILE
 from resnetlab.checksums import write_checksums
+from resnetlab.data.photo_loader import Tta
 from resnetlab.errors import input_error
 from resnetlab.files import sha256, write_json
 from resnetlab.finetune.request import CheckedRequest, FinetuneRequest, read_request
@@ -35,18 +37,26 @@ from resnetlab.stats.intervals import (
 )
 
 if TYPE_CHECKING:
+    from resnetlab.finetune.dataset import PhotoDataset
     from resnetlab.finetune.job import FinetuneJob
     from resnetlab.finetune.stage_cache import StageCache
     from resnetlab.training.distributed import World
+    from resnetlab.training.photo_predictions import Predictions
 
 
 @dataclass(frozen=True)
 class FinetuneOutcome:
-    """Outcome of a fine-tuning: its record and the folders of the model and the report."""
+    """Outcome of a fine-tuning: its record, the folders of the model and the report, the
+    photographs, and the predictions on those of the test split (without one, of validation).
+    """
 
     result: FinetuneResult
     model_folder: Path
     report_folder: Path
+    photos: PhotoDataset
+    predictions: Predictions
+    tta: Tta = "none"
+    """Test-time augmentation of the predictions."""
 
 
 def finetune(
@@ -62,7 +72,8 @@ def finetune(
 
     Args:
         request: Request of the user.
-        budget_seconds: Time limit; later stages are shortened or skipped to meet it.
+        budget_seconds: Time limit, from the call to the last file; stages get fewer epochs or are
+            left out to meet it.
         baseline: Folder of an earlier model to compare with on the test images.
         should_stop: Function that is asked between steps; training ends once it returns True.
         notify: Function that receives a line about each stage.
@@ -72,10 +83,12 @@ def finetune(
         InputError: The request, the weights or the photographs are invalid.
         ResourceError: The disk is full.
     """
+    start = time.monotonic()
     if torchrun_env()[0] > 0:  # only the first process prints progress
         notify = on_item = silent
     checked = _read_request(request, notify)
     from resnetlab.finetune.pipeline import run_finetuning
+    from resnetlab.finetune.time_limit import TimeLimit
     from resnetlab.training.distributed import process_group, torchrun_world
 
     world = torchrun_world()
@@ -89,11 +102,11 @@ def finetune(
     job = replace(job, identity=_identity(job))
     _check_replaced(model, job)
     with process_group(world, job.numerics.device):
-        record = run_finetuning(
+        record, predictions = run_finetuning(
             job,
             model,
             _stage_cache(request),
-            budget_seconds=budget_seconds,
+            limit=TimeLimit(budget_seconds, start),
             baseline=baseline,
             should_stop=should_stop,
             notify=notify,
@@ -104,7 +117,8 @@ def finetune(
         report.mkdir(parents=True, exist_ok=True)
         write_json(report / "finetune.json", encode(record))
         write_checksums(report, ("finetune.json",))
-    return FinetuneOutcome(record, model, report)
+    tta: Tta = "ten-crop" if job.recipe.crops == 10 else "none"
+    return FinetuneOutcome(record, model, report, job.photos, predictions, tta)
 
 
 def cross_validate(

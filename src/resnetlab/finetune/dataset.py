@@ -178,6 +178,12 @@ class PhotoDataset:
     """False if `test` has the validation images, because all others are for training."""
 
     @property
+    def untested_classes(self) -> tuple[str, ...]:
+        """Return the classes without a test image."""
+        tested = set(self.test.labels.tolist())
+        return tuple(name for index, name in enumerate(self.classes) if index not in tested)
+
+    @property
     def identity(self) -> DataIdentity:
         """Return the identity of the data for a run. The SHA-256 covers the split too."""
         return DataIdentity(sha256=self.sha256, validation=0.0)

@@ -29,7 +29,7 @@ from resnetlab.data.sources.grouping import GroupRule, ImageGroups
 from resnetlab.data.sources.manifest import ManifestRow, SplitSpec
 from resnetlab.data.sources.same_pixels import same_pixels
 from resnetlab.errors import InputError, Problem, input_error
-from resnetlab.messages import Notify, silent
+from resnetlab.messages import Notify, format_count, silent
 from resnetlab.settings import CACHE_VARIABLE, cache_dir
 from resnetlab.shell import command_line
 
@@ -319,7 +319,7 @@ def _assign_splits(
             return complete, (*notes, *groups.notes()) if notes else ()
         case SplitSpec():
             complete = manifest.resplit(rows, classes, root, split, groups.numbers)
-            return complete, tuple(groups.notes())
+            return complete, (*_test_split_note(rows, complete, split), *groups.notes())
         case Path():
             complete = manifest.apply_manifest(rows, listing.root, split)
             _check_all_in_train(complete, split)
@@ -338,6 +338,20 @@ def _find_groups(
     columns = [by_path[row.path] for row in rows]
     follow_links = reading.follow_links != "no"
     return ImageGroups(listing.root, rows, pixels, copies, reading.group, columns, follow_links)
+
+
+def _test_split_note(
+    rows: Sequence[ManifestRow], complete: Sequence[ManifestRow], split: SplitSpec
+) -> tuple[str, ...]:
+    """Return a note on what new splits do with a test split that the folder has."""
+    given = sum(row.split == "test" for row in rows)
+    if not given:
+        return ()
+    if split.keep_test:
+        note = f"the test split of the folder ({format_count(given, 'image')}) is kept"
+        return (f"{note}; --redraw-test draws a new one",)
+    moved = sum(old.split == "test" != new.split for old, new in zip(rows, complete, strict=True))
+    return (f"new splits: {moved:,} of the folder's {given:,} test images are in another split",)
 
 
 def _contradiction_note(scan: FolderScan) -> tuple[str, ...]:

@@ -51,6 +51,8 @@ class SplitSpec:
 
     lengths: tuple[float, float, float]
     seed: int = 0
+    keep_test: bool = False
+    """True if a test split that the folder has stays as it is."""
 
     @classmethod
     def parse(cls, text: str, seed: int = 0, option: str = "--split") -> SplitSpec:
@@ -172,15 +174,57 @@ def resplit(
     """Return the rows with new splits, drawn by class as `split_spec` requires. Images with the
     same number in `groups` (N,) get the same split.
 
-    Raises InputError.
+    With `keep_test`, a test split of the rows stays, and the other images are divided in the
+    proportion of train and validation. Raises InputError.
     """
     index_of = {name: k for k, name in enumerate(classes)}
     labels = np.array([index_of[row.label] for row in rows], np.int64)
-    _, validation, test = split_spec.counts(len(rows), str(root))
-    splits = stratify.split_by_counts(
-        labels, classes, validation, test, split_spec.seed, str(root), groups
-    )
+    is_test = np.array([row.split == "test" for row in rows])
+    if split_spec.keep_test and is_test.any():
+        splits = _divide_others(labels, classes, is_test, root, split_spec, groups)
+    else:
+        _, validation, test = split_spec.counts(len(rows), str(root))
+        splits = stratify.split_by_counts(
+            labels, classes, validation, test, split_spec.seed, str(root), groups
+        )
     return tuple(replace(row, split=split) for row, split in zip(rows, splits, strict=True))
+
+
+def _divide_others(
+    labels: NDArray[np.int64],
+    classes: Sequence[str],
+    is_test: NDArray[np.bool_],
+    root: Path,
+    split_spec: SplitSpec,
+    groups: NDArray[np.int64],
+) -> tuple[Split, ...]:
+    """Return a split for each image: test where `is_test` (N,) is true, else train or validation.
+
+    Raises InputError for counts that do not fit the given test split.
+    """
+    others, given = int((~is_test).sum()), int(is_test.sum())
+    train_share, validation_share, test_share = split_spec.lengths
+    if sum(split_spec.lengths) < 1.5:  # fractions
+        validation = round(others * validation_share / (train_share + validation_share))
+    else:
+        _, validation, _ = split_spec.counts(len(labels), str(root))
+        if test_share != given:
+            fix = f"give {given:,} as the number of test images, or --redraw-test"
+            message = f"has a test split of {format_count(given, 'image')}, which is kept"
+            raise input_error(str(root), message, fix, got=f"{test_share:g}")
+    splits = np.where(is_test, "test", "train").astype(object)
+    drawn = stratify.stratified_mask(
+        labels[~is_test],
+        classes,
+        validation,
+        "validation",
+        split_spec.seed,
+        where=str(root),
+        fix="add images, or give the validation images",
+        groups=groups[~is_test],
+    )
+    splits[np.flatnonzero(~is_test)[drawn]] = "validation"
+    return tuple(splits)
 
 
 def apply_manifest(rows: Sequence[ManifestRow], root: Path, path: Path) -> tuple[ManifestRow, ...]:

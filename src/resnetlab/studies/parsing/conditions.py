@@ -257,6 +257,7 @@ def finetune_conflicts(model: ModelConfig, data: DataConfig, where: str) -> tupl
         follow_links=data.follow_links,
         path_column=data.path_column,
         label_column=data.label_column,
+        nested=data.nested,
         group=data.group,
         folds=data.folds,
         fold=data.fold,
