@@ -301,9 +301,9 @@ def test_a_random_split_flatters_as_much_as_the_copies_tell() -> None:
 
 def test_a_folder_as_pixels_draws_validation_by_groups(tmp_path: Path) -> None:
     root = copied(tmp_path / "pets")
-    source = open_source(str(root), cache=tmp_path / "cache", image_size=16)
+    source = open_source(str(root), cache=tmp_path / "cache", image_size=32)
     data = split_dataset(source, DataConfig(source=str(root), validation=0.3))
-    again = open_source(str(root), cache=tmp_path / "cache", image_size=16)
+    again = open_source(str(root), cache=tmp_path / "cache", image_size=32)
     assert source.groups is not None
     np.testing.assert_array_equal(source.groups, again.groups)
     assert data.validation is not None

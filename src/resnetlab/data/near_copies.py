@@ -53,9 +53,9 @@ def find_near_copies(pixels: NDArray[np.uint8]) -> list[NearCopy]:
     """Return the pairs of near copies among images (N, H, W, C) uint8, ordered by index.
 
     Images with the same pixels are near copies too. An image without contrast or detail has none.
-    Above `MAX_COMPARED_IMAGES` images the result is empty.
+    Above `MAX_COMPARED_IMAGES` images, and for images below 17 pixels, the result is empty.
     """
-    if not 2 <= len(pixels) <= MAX_COMPARED_IMAGES:
+    if min(pixels.shape[1:3]) < _COLUMNS or not 2 <= len(pixels) <= MAX_COMPARED_IMAGES:
         return []
     reduced = _reduce(pixels)
     signs = _signs(reduced)

@@ -319,7 +319,7 @@ def _assign_splits(
             return complete, (*notes, *groups.notes()) if notes else ()
         case SplitSpec():
             complete = manifest.resplit(rows, classes, root, split, groups.numbers)
-            return complete, (*_test_split_note(rows, complete, split), *groups.notes())
+            return complete, (*groups.notes(), *_test_split_note(rows, complete, split))
         case Path():
             complete = manifest.apply_manifest(rows, listing.root, split)
             _check_all_in_train(complete, split)
