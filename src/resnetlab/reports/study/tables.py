@@ -73,6 +73,10 @@ def conditions(analysis: StudyAnalysis) -> Table:
         "fewer than 2 trained runs it is 0 to 100 %. Training time: mean of the finished runs; "
         "below it, that of their evaluations, which is additional."
     )
+    note += "".join(
+        f" {capitalize_first(label)}: the runs of {other}, trained once and evaluated in two modes."
+        for label, other in analysis.study.shared_runs.items()
+    )
     return Table("conditions", columns, rows, note)
 
 
@@ -142,6 +146,11 @@ def outcomes(analysis: StudyAnalysis) -> Table:
         "memory: the network did not fit. Missing: three attempts were interrupted. No seed is "
         "replaced, and every planned run counts."
     )
+    if analysis.study.shared_runs:
+        note += (
+            " All: a run that two conditions evaluate in two modes counts once, with its status in "
+        )
+        note += "evaluation mode."
     return Table("outcomes", columns, (*rows, row("all", analysis.counts)), note, "scroll")
 
 
@@ -318,6 +327,8 @@ def _first_loss_facts(analysis: StudyAnalysis) -> list[Fact]:
     """Return the loss before the first step beside ln K, one fact for each number of classes."""
     losses: dict[int, list[float]] = {}
     for label in analysis.summaries:
+        if label in analysis.study.shared_runs:
+            continue
         classes = len(analysis.data(label).classes)
         losses.setdefault(classes, []).extend(first_losses(analysis, label))
     return [
@@ -345,7 +356,10 @@ def _machine_facts(machine: Machine, suffix: str) -> list[Fact]:
 
 def settings(analysis: StudyAnalysis) -> tuple[Table, Table | None]:
     """Return the table of shared settings, and that of differing ones (None if none differs)."""
-    flat = {c.label: _condition_settings(c) for c in analysis.study.conditions}
+    conditions = analysis.study.conditions
+    flat = {c.label: _condition_settings(c) for c in conditions}
+    if any(c.evaluation_mode != "eval" for c in conditions):
+        flat = {c.label: flat[c.label] | {"evaluation_mode": c.evaluation_mode} for c in conditions}
     names = list(dict.fromkeys(name for fields in flat.values() for name in fields))
     values = {name: {fields.get(name, DASH) for fields in flat.values()} for name in names}
     rows = tuple((Cell(name), Cell(*values[name])) for name in names if len(values[name]) == 1)

@@ -228,9 +228,30 @@ def limits(analysis: StudyAnalysis) -> str:
             "Reduced protocol: trained on only "
             f"{join_words([f'{n:,}' for n in sorted(train_images)])} images."
         )
+    late = _runs_without_train_mode_curve(analysis)
+    if late:
+        sentences.append(
+            f"{capitalize_first(format_count(late, 'run'))} had ended before the evaluation in "
+            "training mode was requested: its final values exist, and no learning curve of them."
+        )
     if not sentences:
         sentences.append("These results do not cover other data, other recipes or longer training.")
     return " ".join(sentences)
+
+
+def _runs_without_train_mode_curve(analysis: StudyAnalysis) -> int:
+    """Return the number of runs that were evaluated in training mode only after their end."""
+    labels = [c.label for c in analysis.study.conditions if c.evaluation_mode == "train"]
+    drawn = {
+        (point.condition, point.seed)
+        for label in labels
+        for point in analysis.points(label)
+        if point.split != "train epoch"
+    }
+    rows = [row for label in labels for row in analysis.rows(label)]
+    return sum(
+        row.test_error_pct is not None and (row.condition, row.seed) not in drawn for row in rows
+    )
 
 
 def test_split_note(analysis: StudyAnalysis) -> str:
