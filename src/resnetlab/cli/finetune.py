@@ -5,8 +5,10 @@ Heavy imports stay inside them.
 
 from __future__ import annotations
 
+import math
 import re
 import sys
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -128,7 +130,7 @@ def finetune(
 
     Example:  resnetlab finetune photos --budget 10m
     """
-    seconds = _parse_budget(budget)
+    start, seconds = time.monotonic(), _parse_budget(budget)
     check_device(device)
     _check_folder(folder)
     from resnetlab.cli.signals import SignalFlag
@@ -168,7 +170,8 @@ def finetune(
             on_item=progress,
         )
         if is_first_process():
-            page = _write_page(outcome, folder, device or "auto", progress)
+            rest = seconds - (time.monotonic() - start) if seconds else math.inf
+            page = _write_page(outcome, folder, device or "auto", rest, progress)
             _print_outcome(outcome, page, folder, split, json)
             if open_report:
                 open_page(page)
@@ -184,10 +187,14 @@ def is_first_process() -> bool:
 
 
 def _write_page(
-    outcome: FinetuneOutcome, folder: Path, device: str, progress: ProgressLine
+    outcome: FinetuneOutcome,
+    folder: Path,
+    device: str,
+    remaining_seconds: float,
+    progress: ProgressLine,
 ) -> Path:
     """Write the page of a fine-tuning, and return its path."""
-    from resnetlab.api import write_finetune_page
+    from resnetlab.api import MAX_DRAWING_SECONDS, write_finetune_page
 
     words = sys.argv[1:]
     needed = [cut.needed for cut in outcome.result.budget_cuts]
@@ -197,6 +204,7 @@ def _write_page(
         command=command_line(["resnetlab", *words]),
         full_command={limit: with_budget(words, limit) for limit in needed},
         device=device,
+        max_drawing_seconds=min(MAX_DRAWING_SECONDS, remaining_seconds),
         notify=_notify,
         on_item=progress,
     )

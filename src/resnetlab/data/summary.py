@@ -16,7 +16,12 @@ from PIL import Image
 
 from resnetlab.data.check import Audit, audit_folder
 from resnetlab.data.config import DEFAULT_READING, FolderReading
-from resnetlab.data.sources.folder import DEFAULT_IMAGE_SIZE, FolderScan, scan_folder
+from resnetlab.data.sources.folder import (
+    DEFAULT_IMAGE_SIZE,
+    FIND_DAMAGE,
+    FolderScan,
+    scan_folder,
+)
 from resnetlab.data.sources.manifest import ManifestRow, SplitSpec
 from resnetlab.errors import escape_controls
 from resnetlab.messages import Notify, silent
@@ -99,6 +104,7 @@ def summarize_folder(
         skip_bad=True,
         split=split,
         reading=reading,
+        purpose=FIND_DAMAGE,
     )
     return FolderSummary(
         audit_folder(surveyed),

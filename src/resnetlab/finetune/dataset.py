@@ -21,7 +21,12 @@ from resnetlab.data import stratify
 from resnetlab.data.config import DEFAULT_READING, DataConfig, DataIdentity, FolderReading, Split
 from resnetlab.data.photo_loader import LazyImage, load_batches
 from resnetlab.data.sources import image_decoder
-from resnetlab.data.sources.folder import DEFAULT_IMAGE_SIZE, folder_sha256, scan_folder
+from resnetlab.data.sources.folder import (
+    DEFAULT_IMAGE_SIZE,
+    FIND_DAMAGE,
+    folder_sha256,
+    scan_folder,
+)
 from resnetlab.data.sources.manifest import ManifestRow, SplitSpec, parse_split
 from resnetlab.data.summary import imagenet_overlap
 from resnetlab.errors import InputError, Problem, input_error
@@ -232,6 +237,7 @@ def open_photographs(
         skip_bad=skip_bad,
         split=split_spec,
         reading=reading,
+        purpose=FIND_DAMAGE,
     )
     notes, rows = list(listing.notes), listing.rows
     if no_test:
