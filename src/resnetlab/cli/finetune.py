@@ -172,7 +172,7 @@ def finetune(
         if is_first_process():
             rest = seconds - (time.monotonic() - start) if seconds else math.inf
             page = _write_page(outcome, folder, device or "auto", rest, progress)
-            _print_outcome(outcome, page, folder, split, json)
+            _print_outcome(outcome, page, folder, json)
             if open_report:
                 open_page(page)
     if interrupt.is_set():
@@ -250,9 +250,7 @@ def with_budget(words: Sequence[str], budget: str) -> str:
     return command_line([*others, "--budget", budget])
 
 
-def _print_outcome(
-    outcome: FinetuneOutcome, page: Path, folder: Path, split: str, as_json: bool
-) -> None:
+def _print_outcome(outcome: FinetuneOutcome, page: Path, folder: Path, as_json: bool) -> None:
     """Print the summary or the record."""
     from resnetlab.schema import encode
 
@@ -264,7 +262,7 @@ def _print_outcome(
         }
         print_json(encode(outcome.result) | folders)
         return
-    *lines, last = summary_lines(outcome.result, outcome.model_folder, folder, split)
+    *lines, last = summary_lines(outcome.result, outcome.model_folder, folder)
     if cuts := outcome.result.budget_cuts:
         longest = max((cut.needed for cut in cuts), key=lambda needed: _parse_budget(needed) or 0)
         lines.append(f"to train every stage in full: {with_budget(sys.argv[1:], longest)}")
@@ -414,7 +412,7 @@ def _command() -> str:
     )
 
 
-def summary_lines(report: FinetuneResult, model: Path, folder: Path, split: str) -> list[str]:
+def summary_lines(report: FinetuneResult, model: Path, folder: Path) -> list[str]:
     """Summarize a fine-tuning in lines. The last line is a command for the user's next step."""
     lines = []
     for stage in report.stages:
@@ -448,9 +446,6 @@ def summary_lines(report: FinetuneResult, model: Path, folder: Path, split: str)
             f"({100 * item.probability:.0f} %)"
             for item in report.worst[:5]
         ]
-    if report.worst and not split:  # with another split, `evaluate` would use other images
-        words = ["resnetlab", "evaluate", str(model), str(folder), "--out", "mistakes"]
-        lines.append(f"to see the mistakes: {command_line(words)}")
     lines.append(command_line(["resnetlab", "predict", str(model), str(folder / report.example)]))
     return lines
 
