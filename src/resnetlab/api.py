@@ -269,6 +269,7 @@ def write_finetune_page(
     command: str = "",
     full_command: Mapping[str, str] | None = None,
     device: str = "auto",
+    max_drawing_seconds: float = MAX_DRAWING_SECONDS,
     notify: Notify = silent,
     on_item: ItemCallback = silent,
 ) -> Path:
@@ -280,6 +281,7 @@ def write_finetune_page(
         command: Command that repeats the fine-tuning.
         full_command: Command with a larger time limit, by that limit.
         device: Device that computes the heat maps.
+        max_drawing_seconds: Seconds after which no further batch of heat maps is computed.
         notify: Function that gets a line about each step.
         on_item: Callback for the progress of long steps.
     """
@@ -300,7 +302,7 @@ def write_finetune_page(
     predictions = PredictionSet(answers.probabilities, answers.labels, images)
     scores = evaluate(model, data, predictions, outcome.tta)
     mistakes = scores.mistakes[:MAX_FINETUNE_MISTAKES]
-    drawings = draw_mistakes(model, mistakes, predictions, notify, on_item, MAX_DRAWING_SECONDS)
+    drawings = draw_mistakes(model, mistakes, predictions, notify, on_item, max_drawing_seconds)
     counts = np.bincount(photos.train.labels, minlength=len(photos.classes)).tolist()
     surroundings = page.Surroundings(
         train_images=dict(zip(photos.classes, counts, strict=True)),

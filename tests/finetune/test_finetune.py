@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import json
 import math
-import shlex
 import shutil
 import subprocess
 import sys
@@ -563,7 +562,7 @@ def test_without_a_test_split_nothing_is_set_apart_and_the_record_says_so(
     file = load_bundle(done.model_folder).file
     assert [metric.split for metric in file.metrics] == ["validation"]
     assert any("nothing is independent" in line for line in file.caveats)
-    (line,) = [text for text in summary_lines(result, root, root, "") if "exact 95 %" in text]
+    (line,) = [text for text in summary_lines(result, root, root) if "exact 95 %" in text]
     assert line.startswith("validation, no test ")
     (root / "test").mkdir()
     with pytest.raises(InputError, match="has a test split"):
@@ -684,12 +683,8 @@ def test_the_bare_command_ends_with_the_line_that_uses_the_model(
     assert any(line.startswith("test ") and "95 % interval over images" in line for line in lines)
     assert lines[-2].startswith("resnetlab predict models/stripes-tiny-full ")
     assert "RESNETLAB_WEIGHTS: tiny.toml" in done.stderr
-    (shown,) = [
-        line.removeprefix("to see the mistakes: ")
-        for line in lines
-        if line.startswith("to see the mistakes: ")
-    ] or ["resnetlab evaluate models/stripes-tiny-full stripes --out mistakes"]
-    again = [sys.executable, "-m", *shlex.split(shown), "--json"]
+    evaluation = "evaluate models/stripes-tiny-full stripes --out mistakes --json"
+    again = [sys.executable, "-m", "resnetlab", *evaluation.split()]
     scored = subprocess.run(
         again, capture_output=True, text=True, cwd=photos.parent, env=env, timeout=120
     )
@@ -707,6 +702,8 @@ def test_the_bare_command_ends_with_the_line_that_uses_the_model(
     (interval,) = [line.partition(" of ")[0] for line in lines if line.startswith("test ")]
     assert f"top-1 {interval.removeprefix('test ')}, " in printed
     assert (photos.parent / "mistakes" / "report.html").exists()
+    assert lines[-1] == "Page: reports/stripes-tiny-full/report.html"
+    assert (photos.parent / lines[-1].removeprefix("Page: ")).is_file()
 
 
 def test_without_weights_and_without_a_network_one_line_says_what_to_do(

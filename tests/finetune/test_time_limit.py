@@ -29,6 +29,7 @@ from resnetlab.models.configs import ExternalConfig
 from resnetlab.recipes.finetune import Stage
 from resnetlab.recipes.numerics import Numerics
 from resnetlab.recipes.train import Adam, Recipe
+from resnetlab.training.step import train_step
 
 NUMERICS = Numerics(device="cpu", precision="fp32", memory_format="channels_last", threads=1)
 CPU = torch.device("cpu")
@@ -71,13 +72,13 @@ def test_as_many_epochs_are_trained_as_fit_and_the_first_stage_gets_one(
     remaining: float, is_first: bool, epochs: int | None
 ) -> None:
     limit = limit_with(remaining, 0.1)
-    stage, seconds = fit_to_limit(make_stage(), limit, 40, 10, lambda: 1.0, is_first=is_first)
+    stage, seconds = fit_to_limit(make_stage(), limit, 40, 10, lambda _: 1.0, is_first=is_first)
     assert (stage.recipe.epochs if stage else None) == epochs
     assert seconds == pytest.approx(6.0)
 
 
 def test_a_stage_for_which_even_the_forward_passes_take_too_long_is_not_measured() -> None:
-    def measure() -> float:
+    def measure(_: float) -> float:
         raise AssertionError("a step would take the time that is left")
 
     stage, seconds = fit_to_limit(
@@ -90,7 +91,7 @@ def test_a_stage_for_which_even_the_forward_passes_take_too_long_is_not_measured
 def test_without_a_limit_nothing_is_measured_or_changed() -> None:
     limit = TimeLimit(None, 0.0)
     planned = make_stage()
-    assert fit_to_limit(planned, limit, 40, 10, lambda: 1 / 0, is_first=False) == (planned, 0.0)
+    assert fit_to_limit(planned, limit, 40, 10, lambda _: 1 / 0, is_first=False) == (planned, 0.0)
     assert not limit.over
 
 
@@ -111,6 +112,26 @@ def test_measuring_a_step_changes_no_bit_of_what_is_trained_after_it(
         fit(model, stage, data, views, 3)
         states.append(model.clone_state())
     assert all(torch.equal(value, states[1][name]) for name, value in states[0].items())
+
+
+def test_a_step_that_no_time_is_left_for_is_measured_once(
+    photos: Path, spec: ExternalConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data, model = open_photographs(photos, cache=photos.parent / "cache"), make_model(spec)
+    view, steps = model.eval_transform(24), []
+    monkeypatch.setattr(
+        "resnetlab.training.eager_step.train_step",
+        lambda state, *given: steps.append(1) or train_step(state, *given),
+    )
+    for affordable, expected in ((1000.0, 2), (0.0, 1)):
+        steps.clear()
+        assert time_step(model, make_stage(), data, view, 3, None, affordable) > 0
+        assert len(steps) == expected
+    seen: list[float] = []
+    fit_to_limit(
+        make_stage(), limit_with(31.0), 40, 10, lambda s: seen.append(s) or 1.0, is_first=True
+    )
+    assert seen == [pytest.approx(31.0 / 5, abs=0.1)]
 
 
 def test_a_stage_that_should_finish_ends_after_the_first_learning_rate_with_a_result(

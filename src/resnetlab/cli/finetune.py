@@ -5,8 +5,10 @@ Heavy imports stay inside them.
 
 from __future__ import annotations
 
+import math
 import re
 import sys
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -138,7 +140,7 @@ def finetune(
 
     Example:  resnetlab finetune photos --budget 10m
     """
-    seconds = _parse_budget(budget)
+    start, seconds = time.monotonic(), _parse_budget(budget)
     check_device(device)
     _check_folder(folder)
     from resnetlab.cli.signals import SignalFlag
@@ -191,8 +193,9 @@ def finetune(
                 on_item=progress,
             )
             if is_first_process():
-                page = _write_page(outcome, folder, device or "auto", progress)
-                _print_outcome(outcome, page, folder, split, json)
+                rest = seconds - (time.monotonic() - start) if seconds else math.inf
+                page = _write_page(outcome, folder, device or "auto", rest, progress)
+                _print_outcome(outcome, page, folder, json)
                 if open_report:
                     open_page(page)
     if interrupt.is_set():
@@ -221,10 +224,14 @@ def is_first_process() -> bool:
 
 
 def _write_page(
-    outcome: FinetuneOutcome, folder: Path, device: str, progress: ProgressLine
+    outcome: FinetuneOutcome,
+    folder: Path,
+    device: str,
+    remaining_seconds: float,
+    progress: ProgressLine,
 ) -> Path:
     """Write the page of a fine-tuning, and return its path."""
-    from resnetlab.api import write_finetune_page
+    from resnetlab.api import MAX_DRAWING_SECONDS, write_finetune_page
 
     words = sys.argv[1:]
     needed = [cut.needed for cut in outcome.result.budget_cuts]
@@ -234,6 +241,7 @@ def _write_page(
         command=command_line(["resnetlab", *words]),
         full_command={limit: with_budget(words, limit) for limit in needed},
         device=device,
+        max_drawing_seconds=min(MAX_DRAWING_SECONDS, remaining_seconds),
         notify=_notify,
         on_item=progress,
     )
@@ -279,9 +287,7 @@ def with_budget(words: Sequence[str], budget: str) -> str:
     return command_line([*others, "--budget", budget])
 
 
-def _print_outcome(
-    outcome: FinetuneOutcome, page: Path, folder: Path, split: str, as_json: bool
-) -> None:
+def _print_outcome(outcome: FinetuneOutcome, page: Path, folder: Path, as_json: bool) -> None:
     """Print the summary or the record."""
     from resnetlab.schema import encode
 
@@ -293,7 +299,7 @@ def _print_outcome(
         }
         print_json(encode(outcome.result) | folders)
         return
-    *lines, last = summary_lines(outcome.result, outcome.model_folder, folder, split)
+    *lines, last = summary_lines(outcome.result, outcome.model_folder, folder)
     if cuts := outcome.result.budget_cuts:
         longest = max((cut.needed for cut in cuts), key=lambda needed: _parse_budget(needed) or 0)
         lines.append(f"to train every stage in full: {with_budget(sys.argv[1:], longest)}")
@@ -444,7 +450,7 @@ def _command() -> str:
     )
 
 
-def summary_lines(report: FinetuneResult, model: Path, folder: Path, split: str) -> list[str]:
+def summary_lines(report: FinetuneResult, model: Path, folder: Path) -> list[str]:
     """Summarize a fine-tuning in lines. The last line is a command for the user's next step."""
     lines = []
     for stage in report.stages:
@@ -478,9 +484,6 @@ def summary_lines(report: FinetuneResult, model: Path, folder: Path, split: str)
             f"({100 * item.probability:.0f} %)"
             for item in report.worst[:5]
         ]
-    if report.worst and not split:  # with another split, `evaluate` would use other images
-        words = ["resnetlab", "evaluate", str(model), str(folder), "--out", "mistakes"]
-        lines.append(f"to see the mistakes: {command_line(words)}")
     lines.append(command_line(["resnetlab", "predict", str(model), str(folder / report.example)]))
     return lines
 

@@ -16,7 +16,13 @@ from numpy.typing import NDArray
 from resnetlab.data.check import Audit, audit_folder
 from resnetlab.data.config import DEFAULT_READING, FolderReading
 from resnetlab.data.leakage import LeakageEstimate, estimate_leakage
-from resnetlab.data.sources.folder import DEFAULT_IMAGE_SIZE, SPLITS, FolderScan, scan_folder
+from resnetlab.data.sources.folder import (
+    DEFAULT_IMAGE_SIZE,
+    FIND_DAMAGE,
+    SPLITS,
+    FolderScan,
+    scan_folder,
+)
 from resnetlab.data.sources.manifest import ManifestRow, SplitSpec
 from resnetlab.errors import escape_controls
 from resnetlab.messages import Notify, format_count, silent, truncate_lines
@@ -99,6 +105,7 @@ def summarize_folder(
         skip_bad=True,
         split=split,
         reading=reading,
+        purpose=FIND_DAMAGE,
     )
     number = {name: index for index, name in enumerate(surveyed.classes)}
     labels = np.array([number[row.label] for row in surveyed.rows], np.int64)

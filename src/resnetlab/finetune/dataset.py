@@ -23,6 +23,7 @@ from resnetlab.data.photo_loader import LazyImage, load_batches
 from resnetlab.data.sources import image_decoder
 from resnetlab.data.sources.folder import (
     DEFAULT_IMAGE_SIZE,
+    FIND_DAMAGE,
     FolderScan,
     folder_sha256,
     scan_folder,
@@ -243,6 +244,7 @@ def open_photographs(
         skip_bad=skip_bad,
         split=split_spec,
         reading=reading,
+        purpose=FIND_DAMAGE,
     )
     notes, rows, groups = list(listing.notes), listing.rows, listing.groups.numbers
     if folds is not None:

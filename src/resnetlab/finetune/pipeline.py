@@ -335,9 +335,11 @@ def _adjust_stage(
     """Return the stage with the epochs that fit into the time limit, or None if not one does."""
     photos, transform = job.photos, transforms[stage.size]
 
-    def measure() -> float:
+    def measure(affordable_seconds: float) -> float:
         weights = _class_weights(job, finetune_model.device)
-        return time_step(finetune_model, stage, photos, transform, job.seed, weights)
+        return time_step(
+            finetune_model, stage, photos, transform, job.seed, weights, affordable_seconds
+        )
 
     adjusted, epoch_seconds = fit_to_limit(
         stage,

@@ -255,8 +255,12 @@ def time_step(
     transform: EvalTransform,
     seed: int,
     class_weights: Tensor | None = None,
+    affordable_seconds: float = math.inf,
 ) -> float:
-    """Return the seconds of one training step of a stage, from steps whose effect is undone."""
+    """Return the seconds of one training step of a stage, from steps whose effect is undone.
+
+    A first step that takes more than twice `affordable_seconds` is the only one.
+    """
     split_model = finetune_model.split_for_training(
         stage.trainable, transform.size, stage.frozen_mode
     )
@@ -268,6 +272,8 @@ def time_step(
         finetune_model, split_model, stage, recipe, transform, seed, photos.train, class_weights
     )
     step, durations = EagerStep(state, state.load_epoch), list[float]()
+    # A process of several would not know when the others end.
+    longest = math.inf if finetune_model.world.size > 1 else 2 * affordable_seconds
     with image_decoder.suppress_pillow_warnings():
         start = time.monotonic()
         with contextlib.closing(train(state, step, lambda: False)) as events:
@@ -275,7 +281,7 @@ def time_step(
                 step.synchronize()
                 if event != "start":
                     durations.append(time.monotonic() - start)
-                if len(durations) == TIMED_STEPS:
+                if len(durations) == TIMED_STEPS or max(durations, default=0) > longest:
                     break
                 start = time.monotonic()
     finetune_model.model.load_state_dict(before)

@@ -133,7 +133,7 @@ def fit_to_limit(
     limit: TimeLimit,
     num_train: int,
     num_validation: int,
-    time_step: Callable[[], float],
+    time_step: Callable[[float], float],
     *,
     is_first: bool,
     world: World = SINGLE_PROCESS,
@@ -146,7 +146,8 @@ def fit_to_limit(
         limit: Time limit.
         num_train: Number of train images.
         num_validation: Number of validation images.
-        time_step: Function that trains some steps of the stage and returns the seconds of one.
+        time_step: Function that trains some steps of the stage and returns the seconds of one. It
+            gets the seconds of a step with which an epoch would still fit.
         is_first: True for the first stage, which is always trained, for at least one epoch.
         world: Processes that train together; the clock of the first one decides.
 
@@ -164,7 +165,8 @@ def fit_to_limit(
         # Too little time for the forward passes alone: measuring a step would waste the rest.
         return None, 3 * forward_seconds
     steps = math.ceil(num_train / stage.recipe.batch_size)
-    epoch_seconds = world.broadcast(steps * time_step() + limit.image_seconds * num_validation)
+    step_seconds = time_step(max(remaining, 0) / steps)
+    epoch_seconds = world.broadcast(steps * step_seconds + limit.image_seconds * num_validation)
     possible = max(int(world.broadcast(limit.remaining) / epoch_seconds), int(is_first))
     if possible < 1:
         return None, epoch_seconds

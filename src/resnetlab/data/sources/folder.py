@@ -35,6 +35,9 @@ from resnetlab.shell import command_line
 
 SPLITS: tuple[Split, ...] = get_args(Split)
 
+FIND_DAMAGE = "to find damaged files and copies"
+"""Purpose of decoding photographs that a network later reads from their files."""
+
 DEFAULT_IMAGE_SIZE = 64
 """Default side in pixels, used if images differ in size and no size is given."""
 
@@ -195,6 +198,7 @@ def scan_folder(
     split: SplitSpec | Path | None = None,
     rehash: bool = False,
     reading: FolderReading = DEFAULT_READING,
+    purpose: str = "",
 ) -> FolderScan:
     """List, hash, decode and split a folder. The pixels go to the user's cache.
 
@@ -209,6 +213,7 @@ def scan_folder(
             follow, or None for the splits of the folder's layout.
         rehash: Hash every file again, also those of unchanged size, time and inode.
         reading: Other choices for reading the folder.
+        purpose: Purpose of decoding in the message about it, if it is not the pixels.
 
     Raises:
         InputError: The folder, the manifest or a file is invalid.
@@ -235,6 +240,7 @@ def scan_folder(
         workers=workers,
         notify=notify,
         follow_links=follow_links,
+        purpose=purpose,
     )
     reasons = [header.reason for header in headers]
     for index, reason in zip(readable, decoded.reasons, strict=True):

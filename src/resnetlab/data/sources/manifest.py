@@ -107,7 +107,7 @@ def parse_split(text: str, option: str = "--split") -> SplitSpec | Path | None:
 
 def file_stem(root: Path, paths: Sequence[str]) -> str:
     """Return `<folder-name>-<short hash of the paths>`, the beginning of names of files."""
-    name = re.sub(r"[^A-Za-z0-9._-]", "_", root.resolve().name) or "root"
+    name = re.sub(r"[^\w.-]", "_", root.resolve().name) or "root"
     return f"{name}-{hashlib.sha256(json.dumps(list(paths)).encode()).hexdigest()[:8]}"
 
 
