@@ -5,10 +5,12 @@ Each command of the command line calls one of these functions.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from resnetlab.data.config import DataConfig
 from resnetlab.data.photo_loader import LOADER_BATCH_SIZE, Tta
@@ -32,9 +34,16 @@ if TYPE_CHECKING:
     from resnetlab.deploy.inputs import LabeledImages, SplitName
     from resnetlab.deploy.predict import Classifier
     from resnetlab.deploy.results import EvaluationResult
+    from resnetlab.finetune.api import FinetuneOutcome
 
 MAX_REPORTED_MISTAKES = 24
 """Number of misclassified images on the page of an evaluation."""
+
+MAX_FINETUNE_MISTAKES = 12
+"""Number of misclassified images on the page of a fine-tuning."""
+
+MAX_DRAWING_SECONDS = 20.0
+"""Seconds after which no further heat map is computed for the page of a fine-tuning."""
 
 
 def load_study(
@@ -230,18 +239,80 @@ def evaluate_images(
     tta: Tta = "none",
     batch_size: int = LOADER_BATCH_SIZE,
     out: str | Path | None = None,
+    command: str = "",
     notify: Notify = silent,
     on_item: ItemCallback = silent,
 ) -> EvaluationResult:
-    """Evaluate a trained network on labeled images that are already listed; see `evaluate`."""
+    """Evaluate a trained network on labeled images that are already listed; see `evaluate`.
+
+    The page contains `command`.
+    """
     from resnetlab.deploy.evaluate import evaluate, predict_all
     from resnetlab.deploy.mistakes import draw_mistakes
     from resnetlab.reports import evaluation as page
+    from resnetlab.runs.provenance import made_by
 
     predictions = predict_all(model, images, tta=tta, batch_size=batch_size, on_item=on_item)
     images = replace(images, notes=(*images.notes, *model.notes))
     result = evaluate(model, images, predictions, tta)
     if out is not None:
         mistakes = result.mistakes[:MAX_REPORTED_MISTAKES]
-        page.write(result, draw_mistakes(model, mistakes, predictions, notify, on_item), Path(out))
+        drawings = draw_mistakes(model, mistakes, predictions, notify, on_item)
+        page.write(result, drawings, Path(out), command=command, made_by=made_by())
     return result
+
+
+def write_finetune_page(
+    outcome: FinetuneOutcome,
+    *,
+    commands: Sequence[tuple[str, str]] = (),
+    command: str = "",
+    full_command: Mapping[str, str] | None = None,
+    device: str = "auto",
+    max_drawing_seconds: float = MAX_DRAWING_SECONDS,
+    notify: Notify = silent,
+    on_item: ItemCallback = silent,
+) -> Path:
+    """Write the page of a fine-tuning beside its record, and return the path of the page.
+
+    Args:
+        outcome: Outcome of `finetune`.
+        commands: Commands that use the model, each with its purpose before it.
+        command: Command that repeats the fine-tuning.
+        full_command: Command with a larger time limit, by that limit.
+        device: Device that computes the heat maps.
+        max_drawing_seconds: Seconds after which no further batch of heat maps is computed.
+        notify: Function that gets a line about each step.
+        on_item: Callback for the progress of long steps.
+    """
+    from resnetlab.deploy.evaluate import PredictionSet, evaluate
+    from resnetlab.deploy.inputs import LabeledImages as Images
+    from resnetlab.deploy.mistakes import draw_mistakes
+    from resnetlab.deploy.predict import load_model
+    from resnetlab.reports import finetuning as page
+    from resnetlab.reports.document import Fact
+    from resnetlab.runs.provenance import made_by
+
+    result, photos, answers = outcome.result, outcome.photos, outcome.predictions
+    model = load_model(outcome.model_folder, device=device, accept_license=True)
+    names = tuple(photos.classes[k] for k in photos.test.labels)
+    images = tuple(photos.test.images)
+    split: SplitName = "test" if result.has_test else "validation"
+    data = Images(photos.name, split, photos.classes, images, names)
+    predictions = PredictionSet(answers.probabilities, answers.labels, images)
+    scores = evaluate(model, data, predictions, outcome.tta)
+    mistakes = scores.mistakes[:MAX_FINETUNE_MISTAKES]
+    drawings = draw_mistakes(model, mistakes, predictions, notify, on_item, max_drawing_seconds)
+    counts = np.bincount(photos.train.labels, minlength=len(photos.classes)).tolist()
+    surroundings = page.Surroundings(
+        train_images=dict(zip(photos.classes, counts, strict=True)),
+        num_validation=len(photos.validation),
+        model_folder=outcome.model_folder,
+        commands=tuple(Fact(purpose, text) for purpose, text in commands),
+        command=command,
+        notes=photos.notes,
+        made_by=made_by(),
+    )
+    return page.write(
+        result, scores, drawings, surroundings, outcome.report_folder, full_command or {}
+    )

@@ -21,6 +21,16 @@ def format_count(count: float, noun: str) -> str:
     return f"{count:,.10g} {noun}{ending}"
 
 
+def format_duration(seconds: float) -> str:
+    """Format a duration: `8.4 s`, `3 min 20 s`, `2 h 05 min`."""
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes < 60:
+        return f"{minutes} min {rest:02d} s"
+    return f"{minutes // 60} h {minutes % 60:02d} min"
+
+
 def shared_runs_note(count: int) -> str:
     """Return the note that `count` runs serve two conditions."""
     verb = "is" if count == 1 else "are"

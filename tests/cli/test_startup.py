@@ -100,6 +100,23 @@ MISTAKES = {
     ),
     "explain what is no picture": ("explain pets text.jpg", "text.jpg: not an image"),
     "explain an unknown class": ("explain pets photo.jpg --class newts", 'did you mean "newt"?'),
+    "export a folder that is no model": (
+        "export nosuch --to onnx",
+        "nosuch: contains no model",
+    ),
+    "explain with a folder that is no model": (
+        "explain nosuch photo.jpg",
+        "nosuch: contains no model",
+    ),
+    "fine-tune with a time without a unit": (
+        "finetune photos --budget 5",
+        "--budget: a time without a unit (got 5; allowed: 90s, 10m, 2h, or 0 for none). Fix: --bu",
+    ),
+    "fine-tune with a network of timm by its bare name": (
+        "finetune photos --model mobilenetv2_035",
+        'did you mean "timm/mobilenetv2_035"?',
+    ),
+    "compare sizes with a typo in TOML": ("fixres photos --model typo.toml", "unknown field"),
     "export to an unknown form": (
         "export pets --to tflite --out a.tflite",
         "allowed: onnx, torch-export",

@@ -26,7 +26,10 @@ def test_a_folder_is_counted_measured_and_accounted_for(tmp_path: Path) -> None:
     assert audit.sizes == ImageSizes((16, 16, 20), (24, 24, 50))
     assert audit.skipped == (SkippedFile("train/cat/.DS_Store", "hidden"),)
     assert audit.bad == (
-        SkippedFile("test/dog/bad.png", "not an image (allowed: JPEG, PNG, WEBP, BMP, GIF, TIFF)"),
+        SkippedFile(
+            "test/dog/bad.png",
+            "not an image (allowed: JPEG, PNG, WEBP, BMP, GIF, TIFF, AVIF, HEIF)",
+        ),
     )
     assert (
         audit.sha256
@@ -55,7 +58,7 @@ def test_an_npz_is_audited_by_split_and_index(tmp_path: Path) -> None:
     assert audit.duplicates == (("train[5]", "test[2]"),)
     assert audit.counts == {"train": (4, 4), "test": (2, 2)}
     assert audit.lines()[:3] == [
-        "set: 12 images of 2 classes, read as 6 x 6 x 1",
+        "set: 12 images of 2 classes, which a study reads as 6 x 6 x 1",
         f"sha256 {audit.sha256}",
         "shorter side 6 / 6 / 6, longer side 6 / 6 / 6 (min, median, max)",
     ]

@@ -6,12 +6,13 @@ import os
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image
 
 from helpers.pictures import encoded, lines_of, opened, picture, save, split_tree, tree
 from resnetlab.data.check import audit_source
-from resnetlab.data.config import DataConfig, FolderReading
+from resnetlab.data.config import DataConfig, FolderReading, Source
 from resnetlab.data.sources import image_decoder
 from resnetlab.data.splits import load_dataset
 from resnetlab.deploy.inputs import LabeledImages, open_labeled_images
@@ -389,3 +390,58 @@ def test_a_file_in_a_hidden_folder_does_not_make_a_name_ambiguous(tmp_path: Path
     text = "path,label\n" + "".join(f"{p[5:]},{c}\n" for p, c in ROWS)
     (root / "labels.csv").write_text(text)
     assert len(opened(root, image_size=8).classes) == 2
+
+
+# Sub-folders of classes
+# --------------------------------------------------------------------------------------------------
+
+NESTED = FolderReading(nested=True)
+
+
+def test_photographs_in_sub_folders_are_noted_by_class_and_taken_on_request(tmp_path: Path) -> None:
+    counts = {"cat": 1, "cat/holiday 2023": 4, "cat/from mum/old": 3, "dog": 9, "emu/a": 0}
+    root = tree(tmp_path / "pets", counts | {"emu": 2})
+    save(root / "cat" / ".cache" / "thumb.png", picture(1))
+    (root / "cat" / "holiday 2023" / "words.txt").write_text("no image")
+    note = (
+        'class "cat": 7 of 8 photographs lie in sub-folders and are not used; --nested takes them'
+    )
+    plain, nested = opened(root, image_size=8), opened(root, image_size=8, reading=NESTED)
+    assert note in plain.notes
+    assert not any("--nested" in text for text in nested.notes)
+
+    def images(source: Source) -> int:
+        return len(source.train) + len(source.test) + len(source.validation or ())
+
+    assert (images(plain), images(nested)) == (1 + 9 + 2, 8 + 9 + 2)
+    assert np.bincount(nested.train.labels)[0] > np.bincount(plain.train.labels)[0]
+
+
+def test_sub_folders_are_read_alike_by_study_files_and_evaluation(tmp_path: Path) -> None:
+    root = tree(
+        tmp_path / "pets", {"train/cat/a": 4, "train/dog/b": 4, "test/cat/c": 2, "test/dog": 3}
+    )
+    lines = refused(root)
+    assert [line.partition(": 0 images")[0] for line in lines] == [
+        f"{root}/train/{name}" for name in ("cat", "dog")
+    ]
+    assert all("Fix: --nested takes the images in its sub-folders" in line for line in lines)
+    config = DataConfig(source=str(root), nested=True, image_size=8)
+    dataset = load_dataset(config, tmp_path / "cache")
+    assert len(dataset.test) == 5
+    labeled = open_labeled_images(str(root), "test", tmp_path / "cache", reading=NESTED)
+    assert len(labeled.images) == 5
+    photos = open_photographs(root, cache=tmp_path / "cache", reading=NESTED)
+    assert (len(photos.test), photos.untested_classes) == (5, ())
+
+
+def test_splits_inside_classes_are_not_mixed(tmp_path: Path) -> None:
+    root = tree(tmp_path / "pets", {"cat/train": 4, "cat/test": 2, "dog/train": 4, "dog/test": 2})
+    (line,) = refused(root, reading=NESTED)
+    assert line.startswith(f"{root}/cat/test: a split inside a class and 3 more, which --nested")
+
+
+def test_a_class_without_a_test_photograph_is_named(tmp_path: Path) -> None:
+    root = tree(tmp_path / "pets", {"train/cat": 9, "train/emu": 9, "test/cat": 2})
+    photos = open_photographs(root, cache=tmp_path / "cache")
+    assert photos.untested_classes == ("emu",)

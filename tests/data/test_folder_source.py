@@ -12,7 +12,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from helpers.pictures import encoded, lines_of, opened, picture, save, split_tree, tree
+from helpers.pictures import class_tree, encoded, lines_of, opened, picture, save, split_tree, tree
 from resnetlab.data.sources import folder, image_decoder
 from resnetlab.errors import InputError
 
@@ -285,7 +285,7 @@ def test_bad_files_are_one_line_that_names_the_first_and_the_list(tmp_path: Path
     spoil(root)
     (line,) = refused(root)
     (listed,) = (tmp_path / "cache").glob("pets-*-bad.csv")
-    allowed = "JPEG, PNG, WEBP, BMP, GIF, TIFF"
+    allowed = "JPEG, PNG, WEBP, BMP, GIF, TIFF, AVIF, HEIF"
     message = f"not an image (allowed: {allowed}) (1 of 3 bad files, listed in {listed})"
     assert line == f"{root}/test/dog/scan.ico: {message}. Fix: replace them, or --skip-bad"
     assert [
@@ -325,18 +325,32 @@ def test_a_bad_file_moves_no_image_of_a_cut(tmp_path: Path) -> None:
 
 def test_a_class_without_usable_images_names_what_was_skipped(tmp_path: Path) -> None:
     root = split_tree(tmp_path / "pets")
-    save(root / "train/emu/.ipynb_checkpoints/1.png", picture(1))
+    (root / "train/emu").mkdir()
+    (root / "train/emu/words.txt").write_text("no image")
     (root / "train/fox").mkdir()
     (root / "train/fox/1.png").write_bytes(b"")
-    (root / "train/gnu").mkdir()
     assert refused(root, skip_bad=True) == [
         (
-            f'{root}/train/emu: 0 images (hidden ".ipynb_checkpoints" skipped). Fix: add images or '
-            "remove the folder"
+            f'{root}/train/emu: 0 images (not an image by its name "words.txt" skipped). Fix: add '
+            "images or remove the folder"
         ),
         f"{root}/train/fox: 0 images (1 bad skipped). Fix: add images or remove the folder",
-        f"{root}/train/gnu: 0 images. Fix: add images or remove the folder",
     ]
+
+
+def test_folders_without_a_file_are_no_classes_and_are_noted(tmp_path: Path) -> None:
+    for root in (split_tree(tmp_path / "splits"), class_tree(tmp_path / "classes")):
+        part = root / "train" if (root / "train").is_dir() else root
+        save(part / "emu/.ipynb_checkpoints/1.png", picture(1))
+        (part / "gnu").mkdir()
+        (part / "owl").mkdir()
+        (part / "owl" / "Thumbs.db").write_bytes(b"x")
+        save(root / "__MACOSX" / "cat" / "._1.png", picture(1))
+        source = opened(root, image_size=8)
+        prefix = "train/" if part != root else ""
+        assert source.classes == ("cat", "dog")
+        names = ", ".join(f"{prefix}{name}" for name in ("emu", "gnu", "owl"))
+        assert f"empty folders are not used: {names}" in source.notes
 
 
 def test_a_class_of_test_that_is_not_in_train_is_named(tmp_path: Path) -> None:

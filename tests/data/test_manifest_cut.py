@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import csv
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -175,3 +176,52 @@ def test_another_split_of_the_folder_is_not_written_over_the_first(
     assert (tmp_path / "photos-split.csv").read_bytes() == first
     assert split("--fractions", ".25,.25,.5", "--out", "other.csv") == 0
     assert (tmp_path / "other.csv").read_bytes() != first
+
+
+# A test split that the folder has
+# --------------------------------------------------------------------------------------------------
+
+
+def test_a_given_test_split_is_kept_and_the_fractions_divide_the_others(tmp_path: Path) -> None:
+    root = tree(tmp_path / "pets", {"train/cat": 12, "train/dog": 8, "test/cat": 3, "test/dog": 5})
+    found = surveyed(root, replace(SplitSpec.parse(".6,.2,.2"), keep_test=True))
+    assert {row.path for row in found.rows if row.split == "test"} == {
+        row.path for row in found.rows if row.path.startswith("test/")
+    }
+    assert counted(found) == {
+        ("cat", "train"): 9,
+        ("cat", "validation"): 3,
+        ("cat", "test"): 3,
+        ("dog", "train"): 6,
+        ("dog", "validation"): 2,
+        ("dog", "test"): 5,
+    }
+    assert "the test split of the folder (8 images) is kept; --redraw-test" in found.notes[-1]
+    with pytest.raises(InputError, match=r"a test split of 8 images, which is kept.*--redraw-test"):
+        surveyed(root, replace(SplitSpec.parse("18,4,6"), keep_test=True))
+    counts = surveyed(root, replace(SplitSpec.parse("15,5,8"), keep_test=True))
+    assert counts.rows == found.rows
+
+
+def test_the_command_keeps_a_test_split_unless_it_is_to_be_redrawn(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    split_tree(tmp_path / "pets")
+
+    def test_paths(*words: str) -> set[str]:
+        done = CliRunner().invoke(app, ["data", "split", "pets", "--out", "a.csv", *words])
+        assert done.exit_code == 0, done.output
+        with (tmp_path / "a.csv").open() as file:
+            return {row["path"] for row in csv.DictReader(file) if row["split"] == "test"}
+
+    given = {f"test/{name}/00{k}.png" for name in ("cat", "dog") for k in range(2)}
+    assert test_paths("--fractions", ".5,.25,.25") == given
+    assert test_paths("--fractions", ".5,.25,.25", "--redraw-test", "--seed", "3") != given
+
+
+def test_new_splits_tell_what_becomes_of_a_given_test_split(tmp_path: Path) -> None:
+    found = surveyed(split_tree(tmp_path / "pets"), SplitSpec.parse("6,2,4"))
+    moved = sum(row.path.startswith("test/") and row.split != "test" for row in found.rows)
+    assert moved
+    assert f"new splits: {moved} of the folder's 4 test images are in another split" in found.notes

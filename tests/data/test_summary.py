@@ -4,6 +4,7 @@ them.
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageEnhance
 
+from helpers.pages import layout
 from helpers.pictures import picture, save, split_tree, tree
 from resnetlab.data.summary import imagenet_overlap, summarize_folder
 
@@ -95,10 +97,10 @@ def test_the_command_tells_bad_files_and_the_warning(tmp_path: Path) -> None:
         timeout=120,
         cwd=tmp_path,
     )
-    assert done.returncode == 0, done.stderr
+    assert done.returncode == 5, done.stderr  # as of data check
     assert (
-        "  n02085620-Chihuahua/bad.jpg: not an image (allowed: JPEG, PNG, WEBP, BMP, GIF, TIFF)"
-        in done.stdout
+        "  n02085620-Chihuahua/bad.jpg: not an image (allowed: JPEG, PNG, WEBP, BMP, GIF, TIFF, "
+        "AVIF, HEIF)" in done.stdout
     )
     assert "warning: 2 of 2 classes bear names of ImageNet's synsets" in done.stdout
 
@@ -120,15 +122,53 @@ def test_the_document_has_the_figures_the_sizes_and_no_photograph(tmp_path: Path
         "figures/classes.svg",
         "figures/sides.svg",
         "images.csv",
+        "report.html",
     ]
     text = page.read_text()
-    assert "13 images of 2 classes" in text
+    assert page.name == "report.html"
+    assert "13 photographs of 2 classes" in text
+    assert "Of 13 files, 13 are used (9 train, 4 test), 0 are skipped and 0 cannot be read." in text
+    assert "data:image" not in text
+    assert "13 images of 2 classes" in (tmp_path / "out" / "describe.md").read_text()
     lines = (tmp_path / "out" / "images.csv").read_text().splitlines()
     assert lines[0] == "path,label,split,width,height,sha256"
     assert any(line.startswith("train/cat/tall.png,cat,train,20,50,") for line in lines)
     assert "<image" not in "".join(
         path.read_text() for path in (tmp_path / "out" / "figures").iterdir()
     )
+
+
+def test_long_names_of_classes_are_whole_in_the_figure_and_on_the_page(tmp_path: Path) -> None:
+    from resnetlab.reports.dataset import write
+
+    names = ("Cavalier King Charles spaniel", "n02105641-Old_English_sheepdog", "<b>サモエド</b>")
+    root = tree(
+        tmp_path / "dogs",
+        {f"{part}/{name.replace('/', '|')}": 2 for part in ("train", "test") for name in names},
+    )
+    page = write(summarize_folder(root, cache=tmp_path / "cache"), tmp_path / "out")
+    figure = (tmp_path / "out" / "figures" / "classes.svg").read_text(encoding="utf-8")
+    text = page.read_text(encoding="utf-8")
+    for name in names[:2]:
+        assert f">{name}<" in figure
+        assert name in text
+    assert "<b>" not in text
+    assert "&lt;b&gt;サモエド" in text
+
+
+@pytest.mark.skipif(not shutil.which("chromium"), reason="needs chromium")
+@pytest.mark.parametrize("width", [1280, 390])
+def test_the_page_of_a_data_set_never_scrolls_sideways(tmp_path: Path, width: int) -> None:
+    from resnetlab.reports.dataset import write
+
+    name = "a class with a name of many words, " * 3
+    root = tree(
+        tmp_path / "pets", {"train/cat": 4, f"train/{name}": 4, "test/cat": 2, f"test/{name}": 1}
+    )
+    page = write(summarize_folder(root, cache=tmp_path / "cache"), tmp_path / "out")
+    measured = layout(page.read_text(encoding="utf-8"), width, tmp_path, ".classes td, svg text")
+    assert measured["over"] == 0
+    assert measured["right"] <= measured["room"]
 
 
 @pytest.mark.skipif(not DOGS.is_dir(), reason="the photographs of ten breeds are not here")

@@ -5,6 +5,7 @@ itself.
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -13,14 +14,17 @@ from scipy.stats import binomtest
 from sklearn.metrics import confusion_matrix, log_loss, top_k_accuracy_score
 
 import resnetlab as rl
+from helpers.pages import layout
 from helpers.pictures import picture, tree
 from helpers.small import CLASSES, NET, write_model
 from resnetlab.data.photo_loader import LazyImage
-from resnetlab.deploy.evaluate import PredictionSet, evaluate
+from resnetlab.deploy.evaluate import PredictionSet, evaluate, predict_all
 from resnetlab.deploy.inputs import LabeledImages, open_labeled_images
+from resnetlab.deploy.mistakes import draw_mistakes
 from resnetlab.deploy.predict import load_model
 from resnetlab.errors import InputError
-from resnetlab.reports.evaluation import make_confusion_matrix
+from resnetlab.messages import silent
+from resnetlab.reports.evaluation import class_rows, make_confusion_matrix, render
 
 
 class Known:
@@ -160,6 +164,46 @@ def test_an_evaluation_leaves_a_page_and_its_tables(
     assert "<script" not in page
 
 
+@pytest.mark.skipif(not shutil.which("chromium"), reason="needs chromium")
+@pytest.mark.parametrize("width", [1280, 390])
+def test_the_page_shows_the_accuracy_of_each_class_without_scrolling(
+    pets: Path, tmp_path: Path, width: int
+) -> None:
+    model, data, answers = planted(pets)
+    page = render(evaluate(model, data, answers), {})  # type: ignore[arg-type]
+    columns = '.classes td[data-name="Correctly classified"], .pairs td'
+    measured = layout(page, width, tmp_path, columns)
+    assert measured["over"] == 0
+    assert measured["right"] <= measured["room"]
+
+
+def test_the_classes_of_the_page_begin_with_the_lowest_accuracy(pets: Path) -> None:
+    model, data, answers = planted(pets)
+    result = evaluate(model, data, answers)  # type: ignore[arg-type]
+    rows = class_rows(result, dict.fromkeys((*CLASSES[:4], "unicorn"), 3))
+    assert (rows[0].name, rows[0].recall, rows[0].train_images) == ("unicorn", None, 3)
+    accuracy = {row.name: row.recall.pct for row in result.classes}
+    assert [row.name for row in rows[1:]] == sorted(accuracy, key=lambda n: (accuracy[n], n))
+
+
+def test_heat_maps_end_after_the_batch_in_which_their_time_is_over(
+    pets: Path, photos: Path, tmp_path: Path
+) -> None:
+    model, messages = load_model(pets), list[str]()
+    data = open_labeled_images(str(photos), "test", tmp_path / "cache")
+    answers = predict_all(model, data)
+    result = evaluate(model, data, answers)
+    assert len(result.mistakes) > 8
+    drawings = draw_mistakes(model, result.mistakes, answers, messages.append, silent, 0.0)
+    with_heat = [mistake.name for mistake in result.mistakes if drawings[mistake.name].heatmap]
+    assert with_heat == [mistake.name for mistake in result.mistakes[:8]]
+    assert f"heat maps: 8 of {len(result.mistakes)}, for want of time" in messages
+    assert len(drawings) == len(result.mistakes)
+    page = render(result, drawings, command="resnetlab evaluate a b")
+    assert page.count('<img src="data:image/jpeg;base64,') == 8 + len(result.mistakes)
+    assert "resnetlab evaluate a b" in page
+
+
 def test_a_class_that_the_model_lacks_is_a_line_each(pets: Path, tmp_path: Path) -> None:
     data = tree(
         tmp_path / "photos",
@@ -242,8 +286,6 @@ def test_a_split_that_is_not_there_is_reported(photos: Path, tmp_path: Path) -> 
 
 
 def test_a_models_name_cannot_write_into_the_page(photos: Path, tmp_path: Path) -> None:
-    from resnetlab.reports.evaluation import render
-
     folder = write_model(tmp_path / "pets", name="</title><script>alert(1)</script>")
     page = render(rl.evaluate(rl.load_model(folder), str(photos), cache=tmp_path / "cache"), {})
     assert "<script" not in page

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import warnings
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -29,6 +30,7 @@ from resnetlab.deploy.explain import (
     forward_with_features,
     grad_cam,
     last_spatial_layer,
+    seen_box,
 )
 from resnetlab.deploy.predict import load_model
 from resnetlab.errors import InputError
@@ -153,17 +155,55 @@ def test_an_explanation_changes_no_later_prediction(pets: Path) -> None:
     assert all(parameter.grad is None for parameter in model.module.parameters())
 
 
-def test_the_picture_shows_what_the_network_saw_beside_the_heat(pets: Path, tmp_path: Path) -> None:
-    save(tmp_path / "photo.png", picture(4, 48, 90))
+def test_the_heat_lies_on_the_photograph_where_the_network_saw_it(
+    pets: Path, tmp_path: Path
+) -> None:
+    """The shorter side of 56 pixels becomes 28, of which the center 24 are the network's input."""
+    photo = picture(4, 56, 100)
+    save(tmp_path / "photo.png", photo)
     commands.explain(pets, tmp_path / "photo.png", tmp_path / "why.png", "newt")
-    with Image.open(tmp_path / "why.png") as drawn:
-        assert drawn.size == (48, 24)
+    with Image.open(tmp_path / "why.png") as file:
+        drawn = np.asarray(file.convert("RGB")).astype(int)
+    pixels = np.asarray(photo).astype(int)
+    assert drawn.shape == (100, 112, 3)
+    assert np.array_equal(drawn[:, :56], pixels)
+    faded = 0.4 * pixels + 0.6 * 255
+    outside = np.ones((100, 56), bool)
+    outside[26:74, 4:52] = False  # 48 x 48, in the middle
+    assert np.abs(drawn[:, 56:][outside] - faded[outside]).max() <= 1
+    assert np.abs(drawn[:, 56:][~outside] - faded[~outside]).mean() > 20
     with pytest.raises(InputError, match="not a name that ends in"):
         commands.explain(pets, tmp_path / "photo.png", tmp_path / "why.pdf")
     (tmp_path / "text.jpg").write_text("no picture")
     with pytest.raises(InputError, match=r"text\.jpg: not an image"):
         commands.explain(pets, tmp_path / "text.jpg", tmp_path / "no.png")
     assert not (tmp_path / "no.png").exists()
+
+
+@pytest.mark.parametrize("mode", ["crop", "square", "whole"])
+@pytest.mark.parametrize("size", [(300, 200), (200, 300), (224, 224), (1001, 333)])
+def test_the_part_that_the_network_sees_is_where_its_input_comes_from(
+    mode: Literal["crop", "square", "whole"], size: tuple[int, int]
+) -> None:
+    """The input is that of the image in which everything else was made black."""
+    view = EvalTransform(crop_mode=mode, size=96, mean=(0.5,) * 3, std=(0.5,) * 3)
+    image = picture(5, *size)
+    box = seen_box(size, view)
+    rest = Image.new("RGB", size)
+    rest.paste(image.crop(box), box[:2])
+    seen, alone = (apply_eval_transform(each, view).astype(int) for each in (image, rest))
+    inner = (slice(2, -2), slice(2, -2))  # at the rim, resizing mixes pixels from outside
+    assert np.abs(seen[inner] - alone[inner]).max() <= 1
+    inverse = image.copy()
+    inverse.paste((0, 0, 0), box)
+    assert apply_eval_transform(inverse, view)[inner].max() <= 1
+
+
+def test_a_large_photograph_is_drawn_smaller(pets: Path) -> None:
+    model = load_model(pets)
+    photo = picture(3, 3000, 1500)
+    drawn = explain(model, photo).on_photograph(photo, model.file.eval_transform)
+    assert drawn.size == (2048, 512)
 
 
 def test_a_class_that_the_model_lacks_is_reported_with_the_nearest(pets: Path) -> None:

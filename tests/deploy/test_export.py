@@ -104,6 +104,17 @@ def test_a_file_that_differs_is_not_kept(
     assert len(list(tmp_path.iterdir())) == 1
 
 
+def test_a_file_that_nobody_named_is_called_like_the_model_and_replaces_none(
+    pets: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    commands.export(pets, "torch-export")
+    assert [path.name for path in tmp_path.iterdir()] == ["pets.pt2"]
+    assert capsys.readouterr().out.startswith("pets.pt2: 8 generated images in batches of ")
+    with pytest.raises(InputError, match=r"pets\.pt2: exists\. Fix: --out pets\.pt2 replaces it"):
+        commands.export(pets, "torch-export")
+
+
 def test_what_cannot_be_exported_is_a_line(pets: Path, tmp_path: Path) -> None:
     whole = EvalTransform(crop_mode="whole", size=40, mean=(0.5,) * 3, std=(0.5,) * 3)
     folder = write_model(tmp_path / "whole", eval_transform=whole)

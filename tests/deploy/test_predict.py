@@ -7,6 +7,8 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -265,3 +267,25 @@ def test_threads_are_those_of_the_option_or_of_the_environment(
     monkeypatch.setenv("OMP_NUM_THREADS", variable)
     with restored_settings():
         assert load_model(pets, device="cpu", threads=threads).numerics.threads == expected
+
+
+def test_several_photographs_are_a_line_each_and_a_count_of_the_classes(
+    pets: Path, photos: Path, run: Run
+) -> None:
+    done = run("predict", pets, photos / "test")
+    *lines, summary = done.stdout.splitlines()
+    assert len(lines) == 14
+    named = [re.fullmatch(r" *([\d.]+) %  (\w+)  (\S+)(  \(not sure\))?", line) for line in lines]
+    assert all(named)
+    labels = Counter(match[2] for match in named if match)
+    unsure = sum(float(match[1]) < 50 for match in named if match)
+    assert sum(bool(match[4]) for match in named if match) == unsure
+    assert summary.startswith(f"14 photographs: {labels.most_common()[0][1]} ")
+    assert sum(int(count) for count in re.findall(r"[:,] (\d+) \w", summary)) == 14
+    assert ("not sure of" in summary) == bool(unsure)
+    one = run("predict", pets, photos / "test" / "cat" / "000.jpg").stdout.splitlines()
+    assert len(one) == 6  # its name and five classes
+    two = run("predict", pets, photos / "test", "--top", 2).stdout.splitlines()
+    assert len(two) == 14 * 3 + 1
+    as_json = run("predict", pets, photos / "test", "--json").stdout.splitlines()
+    assert [len(json.loads(line)["predictions"]) for line in as_json] == [5] * 14

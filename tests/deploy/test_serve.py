@@ -6,8 +6,11 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import html
 import io
+import json
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -22,10 +25,12 @@ import pytest
 from fastapi.testclient import TestClient
 from PIL import Image
 
+from helpers.pages import displayed
 from helpers.pictures import encoded, picture, save
 from helpers.small import CLASSES, write_model
 from resnetlab.bundle.spec import License
 from resnetlab.deploy import serve
+from resnetlab.deploy.confidence import describe_doubt
 from resnetlab.deploy.limits import Limits
 from resnetlab.deploy.predict import load_model
 from resnetlab.deploy.serve import allowed_host, create_app
@@ -90,8 +95,92 @@ def test_health_says_which_model_is_served_and_its_license(tmp_path: Path) -> No
             "model": "wsl",
             "classes": len(CLASSES),
             "license": "CC-BY-NC-4.0",
+            "class_names": list(CLASSES),
         }
         assert "No commercial use" in connection.get("/").text
+
+
+def test_the_page_lists_the_classes_and_the_reference_has_the_address_of_the_service(
+    tmp_path: Path,
+) -> None:
+    names = ("cat", "<b>dog</b>", *(f"class {number}" for number in range(600)))
+    with client(write_model(tmp_path / "many", classes=names)) as connection:
+        page = connection.get("/").text
+        assert "&lt;b&gt;dog&lt;/b&gt;, class 0, " in page
+        assert "and 102 more, which" in page
+        assert len(connection.get("/health").json()["class_names"]) == 602
+        docs = connection.get("/docs", headers={"Host": "192.168.1.7:8765"}).text
+        assert "http://192.168.1.7:8765/predict?top=3" in docs
+        assert "localhost" not in docs
+
+
+def test_an_answer_that_the_model_is_not_sure_of_says_so(service: TestClient) -> None:
+    result = service.post("/predict", content=PHOTO).json()
+    probability = result["classes"][0]["probability"]
+    assert result["note"] == describe_doubt(probability, len(CLASSES))
+    assert describe_doubt(0.5, 6) == ""
+    assert describe_doubt(0.374, 10) == (
+        "The model is not sure: it gives its first answer a probability of only 37 %. The answer "
+        "may be wrong, or the photograph may show none of the 10 classes."
+    )
+
+
+PREDICT_THREE = """
+<script>
+const bodies = {
+  "a.jpg": [200, { classes: [{ name: "cat", probability: 0.9 }], note: "", grad_cam: "data:," }],
+  "b.jpg": [422, { error: "not an image" }],
+  "d.jpg": [200, { classes: [{ name: "owl", probability: 0.3 }], note: "not sure", grad_cam: "" }],
+};
+window.createImageBitmap = () => Promise.reject(); // decodes in a thread that virtual time outruns
+window.fetch = async (_, { body }) => {
+  const [status, answer] = bodies[body.name];
+  return { ok: status === 200, status, json: async () => ({ seconds: 0.1, ...answer }) };
+};
+const files = ["a.jpg", "b.jpg", "c.txt", "d.jpg"].map((name) =>
+  new File(["x"], name, { type: name.endsWith(".jpg") ? "image/jpeg" : "text/plain" }));
+const state = () => [at("list").children.length, at("bars").children.length,
+  at("status").textContent, at("heat").hidden, at("preview").hidden, at("doubt").textContent];
+(async () => {
+  const seen = {};
+  await predictAll(files);
+  at("preview").dispatchEvent(new Event("error")); // as for a file that no browser can draw
+  seen.all = state();
+  seen.rows = [...at("list").children].map((row) => row.textContent);
+  select(1);
+  seen.bad = state();
+  select(3);
+  seen.unsure = state();
+  await predictAll([files[2]]);
+  seen.alone = state();
+  await predictAll(Array.from({ length: 103 }, (_, k) => files[0]));
+  seen.rest = at("rest").textContent;
+  document.body.dataset.seen = JSON.stringify(seen);
+})();
+</script>
+"""
+
+
+@pytest.mark.skipif(not shutil.which("chromium"), reason="needs chromium")
+def test_the_page_looks_at_every_file_and_keeps_no_answer_of_another(
+    service: TestClient, tmp_path: Path
+) -> None:
+    page = service.get("/").text.replace("</body>", PREDICT_THREE + "</body>")
+    match = re.search(r'data-seen="([^"]+)"', displayed(page, tmp_path))
+    assert match
+    seen = json.loads(html.unescape(match[1]))
+    assert seen["rows"] == [
+        "a.jpgcat 90.0\N{NO-BREAK SPACE}%",
+        "b.jpgnot an image",
+        "c.txtThis file is not a photograph.",
+        "d.jpgowl 30.0\N{NO-BREAK SPACE}%",
+    ]
+    # Rows, bars, status, heat map hidden, broken preview hidden, doubt.
+    assert seen["all"] == [4, 1, "Answered in 0.10 s.", False, True, ""]
+    assert seen["bad"] == [4, 0, "not an image", True, False, ""]
+    assert seen["unsure"][-1] == "not sure"
+    assert seen["alone"][:4] == [1, 0, "This file is not a photograph.", True]
+    assert seen["rest"].startswith("3 of 103 files are not looked at, since 100 are the most")
 
 
 @pytest.mark.parametrize("path", ["/", "/docs"])

@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import json
 import math
-import shlex
 import shutil
 import subprocess
 import sys
@@ -26,7 +25,8 @@ from resnetlab.data.device_images import DeviceImages
 from resnetlab.data.transforms.eval_transform import EvalTransform, apply_eval_transform
 from resnetlab.data.transforms.photo_train import Augmentation
 from resnetlab.errors import InputError
-from resnetlab.finetune.api import finetune, folder_name, prepare_job
+from resnetlab.finetune.api import cross_validate, finetune, folder_name, prepare_job
+from resnetlab.finetune.backbones import DOWNLOAD_MEGABYTES
 from resnetlab.finetune.dataset import PhotoDataset, PhotoSplit, open_photographs
 from resnetlab.finetune.evaluation import compare, predict_photos
 from resnetlab.finetune.model import FinetuneModel
@@ -452,20 +452,6 @@ def test_mcnemar_counts_the_images_that_one_alone_gets_right() -> None:
     assert comparison.p == 1.0  # of three coins, two or more one way or the other
 
 
-def test_a_budget_that_is_over_ends_with_a_usable_model(photos: Path, backbone: Path) -> None:
-    messages: list[str] = []
-    done = finetune(
-        request(photos, backbone, recipe="full"), budget_seconds=1e-6, notify=messages.append
-    )
-    assert [item.name for item in done.result.stages] == ["probe"]
-    (skipped,) = [line for line in messages if "was skipped" in line]
-    assert skipped.startswith(
-        'stage "all layers" was skipped: the time limit of 0 s was over after '
-    )
-    assert skipped in done.result.caveats
-    assert skipped in load_bundle(done.model_folder).file.caveats
-
-
 def test_each_stage_is_announced_when_it_begins_and_each_long_step_as_it_goes(
     photos: Path, backbone: Path
 ) -> None:
@@ -490,6 +476,19 @@ def test_each_stage_is_announced_when_it_begins_and_each_long_step_as_it_goes(
     } <= seen.keys()
     for steps in seen.values():
         assert steps[-1][0] == steps[-1][1]
+
+
+def test_preprocessing_that_is_assumed_is_printed_and_stored(photos: Path, backbone: Path) -> None:
+    text = backbone.read_text()
+    backbone.write_text("".join(line + "\n" for line in text.splitlines() if "0.5" not in line))
+    messages: list[str] = []
+    done = finetune(request(photos, backbone, recipe=QUICK), notify=messages.append)
+    line = (
+        "the weights do not state the mean and std of their images: those of ImageNet are assumed"
+    )
+    assert f"note: {line}" in messages
+    assert line in done.result.caveats
+    assert line in load_bundle(done.model_folder).file.caveats
 
 
 def test_what_is_stopped_before_its_first_epoch_writes_nothing(
@@ -563,7 +562,7 @@ def test_without_a_test_split_nothing_is_set_apart_and_the_record_says_so(
     file = load_bundle(done.model_folder).file
     assert [metric.split for metric in file.metrics] == ["validation"]
     assert any("nothing is independent" in line for line in file.caveats)
-    (line,) = [text for text in summary_lines(result, root, root, "") if "exact 95 %" in text]
+    (line,) = [text for text in summary_lines(result, root, root) if "exact 95 %" in text]
     assert line.startswith("validation, no test ")
     (root / "test").mkdir()
     with pytest.raises(InputError, match="has a test split"):
@@ -684,12 +683,8 @@ def test_the_bare_command_ends_with_the_line_that_uses_the_model(
     assert any(line.startswith("test ") and "95 % interval over images" in line for line in lines)
     assert lines[-2].startswith("resnetlab predict models/stripes-tiny-full ")
     assert "RESNETLAB_WEIGHTS: tiny.toml" in done.stderr
-    (shown,) = [
-        line.removeprefix("to see the mistakes: ")
-        for line in lines
-        if line.startswith("to see the mistakes: ")
-    ] or ["resnetlab evaluate models/stripes-tiny-full stripes --out mistakes"]
-    again = [sys.executable, "-m", *shlex.split(shown), "--json"]
+    evaluation = "evaluate models/stripes-tiny-full stripes --out mistakes --json"
+    again = [sys.executable, "-m", "resnetlab", *evaluation.split()]
     scored = subprocess.run(
         again, capture_output=True, text=True, cwd=photos.parent, env=env, timeout=120
     )
@@ -707,6 +702,8 @@ def test_the_bare_command_ends_with_the_line_that_uses_the_model(
     (interval,) = [line.partition(" of ")[0] for line in lines if line.startswith("test ")]
     assert f"top-1 {interval.removeprefix('test ')}, " in printed
     assert (photos.parent / "mistakes" / "report.html").exists()
+    assert lines[-1] == "Page: reports/stripes-tiny-full/report.html"
+    assert (photos.parent / lines[-1].removeprefix("Page: ")).is_file()
 
 
 def test_without_weights_and_without_a_network_one_line_says_what_to_do(
@@ -715,7 +712,8 @@ def test_without_weights_and_without_a_network_one_line_says_what_to_do(
     monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
     monkeypatch.setenv("RESNETLAB_CACHE", str(tmp_path / "cache"))
     monkeypatch.delenv("RESNETLAB_WEIGHTS", raising=False)
-    monkeypatch.setattr("resnetlab.models.external.connection_problem", lambda _: "")
+    for module in ("models.external", "finetune.backbones"):
+        monkeypatch.setattr(f"resnetlab.{module}.connection_problem", lambda _: "")
     monkeypatch.setattr(
         "torch.hub.download_url_to_file",
         lambda *_, **__: (_ for _ in ()).throw(OSError("no route")),
@@ -725,6 +723,40 @@ def test_without_weights_and_without_a_network_one_line_says_what_to_do(
         "torchvision/resnet50+: the hub of torchvision cannot be reached: no route. Fix: place "
     )
     assert "\n" not in text
+
+
+def test_without_the_network_the_line_names_what_is_at_hand(
+    photos: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
+    monkeypatch.setenv("RESNETLAB_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "hub"))
+    monkeypatch.delenv("RESNETLAB_WEIGHTS", raising=False)
+    requested = FinetuneRequest(folder=photos, output=tmp_path / "out")
+    monkeypatch.setattr(
+        "resnetlab.finetune.backbones.connection_problem", lambda _: "no answer in 4 s"
+    )
+    text = refused(requested)
+    start = (
+        "--model: the default network torchvision/resnet50 (103 MB) is not on this machine, and "
+    )
+    assert text.startswith(f"{start}it cannot be downloaded: no answer in 4 s. Fix: --model timm/")
+    assert "resnetlab import-weights FILE.pth --as torchvision/resnet50 --out DIR" in text
+    snapshot = tmp_path / "hub" / "models--timm--resnet10t.c3_in1k" / "snapshots" / "1"
+    snapshot.mkdir(parents=True)
+    (tmp_path / "hub" / "models--timm--begun").mkdir()
+    (snapshot / "model.safetensors").write_bytes(b"x")
+    monkeypatch.setenv("RESNETLAB_OFFLINE", "1")
+    text = refused(requested)
+    assert f"{start}downloads are switched off" in text
+    assert "timm has downloaded before: --model timm/resnet10t.c3_in1k;" in text
+
+
+def test_the_size_of_the_default_download_is_that_of_torchvision() -> None:
+    from torchvision.models import ResNet50_Weights
+
+    megabytes = ResNet50_Weights.DEFAULT.meta["_file_size"]  # in units of 2^20 bytes
+    assert round(megabytes * 2**20 / 1e6) == DOWNLOAD_MEGABYTES
 
 
 def test_a_recipe_says_what_it_cannot_take() -> None:
@@ -751,3 +783,20 @@ def test_everything_is_read_before_anything_is_trained(photos: Path, backbone: P
     job = prepare_job(request(photos, backbone, recipe="fixres", test_size=32), lambda _: None)
     assert (job.recipe.train_size, job.recipe.test_size) == (24, 32)
     assert (len(job.photos.train), job.photos.name) == (30, "stripes")
+
+
+def test_each_fold_of_a_cross_validation_is_tested_by_a_model_that_never_saw_it(
+    photos: Path, backbone: Path
+) -> None:
+    table, report = cross_validate(request(photos, backbone, recipe="probe", name="cv"), 3)
+    results = table.folds
+    assert [result.folder for result in results] == ["cv-fold0", "cv-fold1", "cv-fold2"]
+    data = open_photographs(photos, cache=photos.parent / "cache", folds=3)
+    assert results[0].test.images == len(data.test)
+    accuracies = [result.test.accuracy_pct for result in results]
+    assert table.mean_pct == pytest.approx(sum(accuracies) / 3)
+    assert table.low_pct <= table.mean_pct <= table.high_pct
+    assert (report / "folds.json").is_file()
+    assert len(table.lines()) == 4
+    with pytest.raises(InputError, match="given together with --no-test"):
+        finetune(request(photos, backbone, folds=3, no_test=True))

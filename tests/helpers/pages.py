@@ -1,7 +1,12 @@
-"""Hostile names for reports, and a reader of their HTML."""
+"""Hostile names for reports, a reader of their HTML, and their layout in a browser."""
 
+import html
+import json
+import re
+import subprocess
 from dataclasses import replace
 from html.parser import HTMLParser
+from pathlib import Path
 
 from helpers.synthetic import EVERY_STATUS, study_record
 from resnetlab.studies.parsing.study_file import load_study
@@ -49,3 +54,42 @@ class Page(HTMLParser):
     def handle_data(self, data):
         if self.cell is not None and data.strip():
             self.cell.append(data.replace("\N{NO-BREAK SPACE}", " ").strip())
+
+
+def layout(page: str, width: int, folder: Path, selector: str = "main") -> dict[str, float]:
+    """Lay a page out in headless Chromium, in a window of `width` pixels.
+
+    Returns `room`, the width without a scroll bar, `over`, the pixels by which the page is wider,
+    and `right`, the right edge of the rightmost element that `selector` matches.
+    """
+    measure = (
+        "const root = this.contentDocument.documentElement;"
+        f"const all = [...this.contentDocument.querySelectorAll({json.dumps(selector)})];"
+        "const right = Math.max(...all.map((one) => one.getBoundingClientRect().right));"
+        "this.parentNode.dataset.layout = [root.clientWidth, "
+        "root.scrollWidth - root.clientWidth, right].join(' ')"
+    )
+    frame = (
+        f'<iframe style="border:0;width:{width}px;height:900px" onload="{html.escape(measure)}" '
+        f'srcdoc="{html.escape(page)}">'
+    )
+    shown = displayed(f"<!doctype html><body>{frame}</iframe></body>", folder)
+    values = re.search(r'data-layout="([^"]+)"', shown)
+    assert values, shown[-500:]
+    return dict(zip(("room", "over", "right"), map(float, values[1].split()), strict=True))
+
+
+def displayed(page: str, folder: Path) -> str:
+    """Open a page in headless Chromium, run its scripts, and return its document as HTML."""
+    (folder / "page.html").write_text(page, encoding="utf-8")
+    command = [
+        "chromium",
+        "--headless",
+        "--no-sandbox",
+        "--disable-gpu",
+        f"--user-data-dir={folder / 'profile'}",
+        "--virtual-time-budget=3000",
+        "--dump-dom",
+        (folder / "page.html").as_uri(),
+    ]
+    return subprocess.run(command, capture_output=True, text=True, timeout=120, check=True).stdout

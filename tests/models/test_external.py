@@ -394,3 +394,31 @@ def test_a_network_with_auxiliary_outputs_is_refused_by_name() -> None:
         with pytest.raises(InputError, match="gives auxiliary outputs in training") as caught:
             check_one_output(googlenet(aux_logits=True, init_weights=False), "googlenet")
     assert str(caught.value).endswith("aux_logits = false } in a TOML file of the network")
+
+
+def test_facts_that_a_local_file_does_not_state_are_listed(tmp_path: Path) -> None:
+    pytest.importorskip("timm")
+    import timm
+
+    def assumptions(outputs: int, metadata: dict[str, Any], **fields: Any) -> list[str]:
+        path = tmp_path / f"net{outputs}.safetensors"
+        state = timm.create_model("resnet10t", num_classes=outputs).state_dict()
+        write_weights(path, state, metadata)
+        spec = ExternalConfig(source="timm/resnet10t", weights=str(path), **fields)
+        return list(external.weights_assumptions(spec, "fc"))
+
+    (line,) = assumptions(1000, {})
+    assert line.startswith(
+        "net1000.safetensors does not state its preprocessing: mean and std of timm/resnet10t are "
+        "assumed; a TOML file"
+    )
+    _, line = assumptions(1001, {})
+    assert "net1001.safetensors has 1,001 outputs where timm/resnet10t has 1,000" in line
+    assert 'pad_type = "same"' in line
+    _, line = assumptions(20, {})
+    assert "TensorFlow" not in line
+    half = (0.5, 0.5, 0.5)
+    assert assumptions(1001, {"mean": half, "std": half}) == []
+    assert assumptions(1001, {}, mean=half, std=half) == []
+    hub = ExternalConfig(source="timm/resnet10t", weights="hub")
+    assert external.weights_assumptions(hub, "fc") == ()

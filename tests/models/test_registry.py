@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from resnetlab.errors import InputError
 from resnetlab.models.configs import CifarConfig, cifar_config
+from resnetlab.models.library_names import library_names
 from resnetlab.models.parse import parse_model
 from resnetlab.models.registry import get_model_config, registered_models
 
@@ -64,6 +65,9 @@ def test_every_name_in_the_list_gives_its_network() -> None:
         ("CIFAR-ResNet20", "cifar-resnet20"),
         ("cifar-plain20-b", "cifar-plain20"),
         ("cifar_resnet20_c", "cifar-resnet20-c"),
+        ("mobilenetv2_035", "timm/mobilenetv2_035"),
+        ("mobilenet_v3_large", "torchvision/mobilenet_v3_large"),
+        ("mobilnetv2_100", "timm/mobilenetv2_100"),
     ],
 )
 def test_an_unknown_name_is_reported_with_the_nearest_known_one(name: str, fix: str) -> None:
@@ -192,3 +196,13 @@ def test_titles_say_kind_depth_and_option() -> None:
         "residual 56 (A)",
         "residual 56 (B)",
     ]
+
+
+@pytest.mark.parametrize("library", ["timm", "torchvision"])
+def test_the_names_of_a_library_are_those_that_it_lists_itself(library: str) -> None:
+    module = pytest.importorskip("timm" if library == "timm" else "torchvision.models")
+    listed = set(module.list_models())
+    if library == "torchvision":  # networks for other tasks lie in folders of their own
+        listed = set(module.list_models(module=module))
+    assert library_names(library) == listed
+    assert library_names("no_such_library") == frozenset()

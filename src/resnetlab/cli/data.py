@@ -5,6 +5,7 @@ Heavy imports stay inside them.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -14,11 +15,15 @@ from resnetlab.cli.manners import (
     CHECK_FAILED,
     DONE,
     FollowLinksOption,
+    GroupOption,
     Json,
     LabelColumn,
+    Nested,
+    Open,
     PathColumn,
     folder_reading,
     notify,
+    open_page,
     print_json,
 )
 from resnetlab.cli.manners import OutputDir as Output
@@ -62,6 +67,8 @@ def data_check(
     follow_links: FollowLinksOption = "no",
     path_column: PathColumn = "",
     label_column: LabelColumn = "",
+    nested: Nested = False,
+    group: GroupOption = "",
     output: Output = Path(),
     json: Json = False,
 ) -> None:
@@ -77,7 +84,7 @@ def data_check(
         image_size=img_size,
         cache=output / "cache",
         notify=notify,
-        reading=folder_reading(follow_links, path_column, label_column),
+        reading=folder_reading(follow_links, path_column, label_column, nested, group),
         rehash=rehash,
     )
     if json:
@@ -95,16 +102,21 @@ def data_describe(
     follow_links: FollowLinksOption = "no",
     path_column: PathColumn = "",
     label_column: LabelColumn = "",
+    nested: Nested = False,
+    group: GroupOption = "",
     out: Annotated[
-        Path | None, typer.Option(help="Folder for describe.md and its figures.", metavar="DIR")
+        Path | None, typer.Option(help="Folder for a page and its figures.", metavar="DIR")
     ] = None,
     output: Output = Path(),
     json: Json = False,
+    open_report: Open = False,
 ) -> None:
     """Print sizes, broken files, duplicates and ImageNet overlap.
 
     Example:  resnetlab data describe photos
     """
+    if open_report and out is None:
+        raise input_error("--open", "no page is written without --out", "--out described --open")
     from resnetlab.data.sources.manifest import parse_split
     from resnetlab.data.summary import summarize_folder
 
@@ -113,7 +125,7 @@ def data_describe(
         cache=output / "cache",
         split=parse_split(split),
         notify=notify,
-        reading=folder_reading(follow_links, path_column, label_column),
+        reading=folder_reading(follow_links, path_column, label_column, nested, group),
     )
     if not json:
         for line in summary.lines():
@@ -129,11 +141,15 @@ def data_describe(
                 "audit": summary.audit,
                 "near": summary.near_duplicates,
                 "overlap": summary.overlap,
+                "leakage": summary.leakage,
                 "page": page,
             }
         )
     elif page is not None:
-        typer.echo(page)
+        typer.echo(f"Page: {page}")
+    if open_report and page is not None:
+        open_page(page)
+    raise typer.Exit(CHECK_FAILED if summary.audit.bad else DONE)
 
 
 @data.command("show")
@@ -156,6 +172,8 @@ def data_show(
     follow_links: FollowLinksOption = "no",
     path_column: PathColumn = "",
     label_column: LabelColumn = "",
+    nested: Nested = False,
+    group: GroupOption = "",
     output: Output = Path(),
     json: Json = False,
 ) -> None:
@@ -172,7 +190,7 @@ def data_show(
         cache=output / "cache",
         notify=notify,
         skip_bad=True,
-        reading=folder_reading(follow_links, path_column, label_column),
+        reading=folder_reading(follow_links, path_column, label_column, nested, group),
     )
     rows = contact_sheet.class_rows(opened, per_class)
     sentence = contact_sheet.describe_source(opened)
@@ -193,10 +211,16 @@ def data_split(
         str, typer.Option(help="Fractions of train, validation and test; their sum is 1.")
     ] = ".6,.2,.2",
     split: Annotated[str, typer.Option(help="Counts instead of fractions: 12240,4200,4140.")] = "",
+    redraw_test: Annotated[
+        bool,
+        typer.Option("--redraw-test", help="Draw the test split anew if the folder has one."),
+    ] = False,
     seed: Seed = 0,
     follow_links: FollowLinksOption = "no",
     path_column: PathColumn = "",
     label_column: LabelColumn = "",
+    nested: Nested = False,
+    group: GroupOption = "",
     out: Annotated[
         Path | None,
         typer.Option(help="Manifest to write; the default is <folder>-split.csv.", metavar="FILE"),
@@ -206,13 +230,16 @@ def data_split(
 ) -> None:
     """Split photographs by class and write a manifest.
 
+    A test split that the folder has is kept: the fractions then divide the other images.
+
     Example:  resnetlab data split photos --fractions .6,.2,.2
     """
     from resnetlab.data.sources import manifest
     from resnetlab.data.sources.folder import DEFAULT_IMAGE_SIZE, scan_folder
 
     option = "--split" if split else "--fractions"
-    split_spec = manifest.SplitSpec.parse(split or fractions, seed, option)
+    parsed = manifest.SplitSpec.parse(split or fractions, seed, option)
+    split_spec = replace(parsed, keep_test=not redraw_test)
     listing = scan_folder(
         folder,
         image_size=DEFAULT_IMAGE_SIZE,
@@ -220,7 +247,7 @@ def data_split(
         notify=notify,
         skip_bad=True,
         split=split_spec,
-        reading=folder_reading(follow_links, path_column, label_column),
+        reading=folder_reading(follow_links, path_column, label_column, nested, group),
     )
     path = out or Path(f"{folder.resolve().name}-split.csv")
     if out is None and path.exists() and path.read_bytes() != manifest.manifest_bytes(listing.rows):

@@ -16,6 +16,7 @@ from resnetlab.cli.deploy_options import Batch, Model, Threads, TtaOption, annou
 from resnetlab.cli.deploy_output import (
     csv_lines,
     json_lines,
+    prediction_summary,
     text_lines,
 )
 from resnetlab.cli.manners import (
@@ -39,7 +40,13 @@ if TYPE_CHECKING:
     from resnetlab.data.config import FollowLinks
     from resnetlab.data.photo_loader import LazyImage
 
-Top = Annotated[int, typer.Option(help="Number of classes per image.", min=1)]
+Top = Annotated[
+    int | None,
+    typer.Option(
+        help="Number of classes per image; the default is 5, and 1 in the text for several images.",
+        min=1,
+    ),
+]
 
 
 def predict(
@@ -48,7 +55,7 @@ def predict(
         list[Path],
         typer.Argument(help="Photographs or folders of photographs.", metavar="FILES|DIR"),
     ],
-    top: Top = 5,
+    top: Top = None,
     follow_links: FollowLinksOption = "no",
     tta: TtaOption = "none",
     batch_size: Batch = 32,
@@ -65,8 +72,8 @@ def predict(
 ) -> None:
     """Predict the classes of photographs.
 
-    Files that are not images are listed and skipped; the exit code is then 3 (2 if no image
-    remains).
+    The text for several photographs ends with the number of photographs of each class. Files that
+    are not images are listed and skipped; the exit code is then 3 (2 if no image remains).
 
     Example:  resnetlab predict pets photo.jpg --top 2
     """
@@ -78,24 +85,28 @@ def predict(
     file = check_model(model, accept_license, tta)
     images = _find_images(files, folder_reading(follow_links).follow_links)
     announce_model(file, quiet=json)
-    from resnetlab.deploy.predict import load_model
+    from resnetlab.deploy.predict import ClassProbability, load_model
 
     loaded = load_model(model, device=device, accept_license=accept_license, threads=threads)
     lines = json_lines if json else csv_lines if csv else text_lines
     if csv:
         typer.echo("path,rank,class,probability,error")
-    failed = done = 0
+    as_text = not (json or csv)
+    count = top or (1 if as_text and len(images) > 1 else 5)
+    failed, firsts = 0, list[ClassProbability]()
     for result in loaded.predict_images(images, tta=tta, batch_size=batch_size):  # type: ignore[arg-type]
         if result.reason:
             failed += 1
             typer.echo(f"resnetlab: {result.image.name}: {result.reason}", err=True)
-        prediction = None if result.reason else loaded.top_k(result, top)
-        done += prediction is not None
+        prediction = None if result.reason else loaded.top_k(result, count)
+        firsts += prediction.top_classes[:1] if prediction else ()
         for line in lines(result.image.name, prediction, result.reason):
             typer.echo(line)
+    if as_text and len(firsts) > 1:
+        typer.echo(prediction_summary(firsts))
     if failed:
         typer.echo(f"not an image: {failed:,} of {format_count(len(images), 'file')}", err=True)
-        raise typer.Exit(UNFINISHED if done else BAD_INPUT)
+        raise typer.Exit(UNFINISHED if firsts else BAD_INPUT)
 
 
 def _find_images(files: list[Path], follow_links: FollowLinks) -> list[LazyImage]:
@@ -167,7 +178,8 @@ def explain(
         f"{short_hash(sha256(image), file.weights_sha256, explanation.label)}.png"
     )
     with atomic_write(path, "wb") as written:
-        explanation.side_by_side().save(written, "PNG")
+        drawn = explanation.on_photograph(photograph, file.eval_transform)
+        drawn.save(written, "PNG")
     if json:
         facts = {"model": loaded.file.name, "image": image, "class": explanation.label}
         facts |= {
@@ -184,7 +196,13 @@ def explain(
 def export(
     model: Model,
     to: Annotated[str, typer.Option(help="Format: onnx or torch-export.", metavar="FORMAT")],
-    out: Annotated[Path, typer.Option(help="File to write.", metavar="FILE")],
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            help="File to write; the default is the model's name with .onnx or .pt2.",
+            metavar="FILE",
+        ),
+    ] = None,
     check: Annotated[
         Path | None,
         typer.Option(
@@ -206,6 +224,7 @@ def export(
 
     file = check_model(model, accept_license)
     check_export_format(file, to)
+    out = out or _default_export_file(model, to)
     if check is not None:
         check_export_images(check)
     announce_model(file)
@@ -227,6 +246,24 @@ def export(
         return
     images = f"{parity.num_images} {parity.image_kind} in batches of {parity.batch_sizes}"
     typer.echo(f"{out}: {images}, largest difference {parity.max_difference:.1e}")
+    if to == "onnx":
+        typer.echo(
+            "load it: import onnxruntime; "
+            f"onnxruntime.InferenceSession({str(out)!r}).run(None, {{'images': images}}) "
+            "gives logits; its metadata have the preprocessing and the classes"
+        )
+
+
+def _default_export_file(model: Path, export_format: str) -> Path:
+    """Return the default file of an export, in the current folder. Raises InputError if it exists.
+
+    A file that the user names may be replaced; one that a default names may not.
+    """
+    suffix = {"torch-export": ".pt2"}.get(export_format, f".{export_format}")
+    path = Path(f"{model.resolve().name}{suffix}")
+    if path.exists():
+        raise input_error(str(path), "exists", f"--out {path} replaces it, or another name")
+    return path
 
 
 def serve(

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from resnetlab.cli.finetune import format_p
@@ -10,16 +11,43 @@ from resnetlab.messages import format_count
 
 if TYPE_CHECKING:
     from resnetlab.deploy.ensemble_stats import AccuracyGain, EnsembleResult
-    from resnetlab.deploy.predict import Prediction
+    from resnetlab.deploy.predict import ClassProbability, Prediction
     from resnetlab.deploy.results import EvaluationResult, Proportion
+
+MAX_SUMMARY_CLASSES = 12
+"""Number of classes in the summary of predictions, the most frequent ones."""
 
 
 def text_lines(name: str, prediction: Prediction | None, _: str) -> Iterator[str]:
-    """Yield a prediction as text; a file that cannot be read gets no line."""
-    if prediction is not None:
-        yield name
-        for item in prediction.top_classes:
-            yield f"  {100 * item.probability:5.1f} %  {item.label}"
+    """Yield a prediction as text; a file that cannot be read gets no line.
+
+    A prediction of one class is one line.
+    """
+    from resnetlab.deploy.confidence import UNSURE_PROBABILITY
+
+    if prediction is None:
+        return
+    first = prediction.top_classes[0]
+    doubt = "  (not sure)" if first.probability < UNSURE_PROBABILITY else ""
+    if len(prediction.top_classes) == 1:
+        yield f"{100 * first.probability:5.1f} %  {first.label}  {name}{doubt}"
+        return
+    yield f"{name}{doubt}"
+    for item in prediction.top_classes:
+        yield f"  {100 * item.probability:5.1f} %  {item.label}"
+
+
+def prediction_summary(firsts: Sequence[ClassProbability]) -> str:
+    """Count the predicted classes: `25 photographs: 14 beagle, 11 dingo; not sure of 3`."""
+    from resnetlab.deploy.confidence import UNSURE_PROBABILITY
+
+    counts = Counter(first.label for first in firsts).most_common()
+    listed = ", ".join(f"{count:,} {label}" for label, count in counts[:MAX_SUMMARY_CLASSES])
+    more = len(counts) - MAX_SUMMARY_CLASSES
+    others = f" and {format_count(more, 'more class')}" if more > 0 else ""
+    unsure = sum(first.probability < UNSURE_PROBABILITY for first in firsts)
+    doubt = f"; not sure of {unsure:,}" if unsure else ""
+    return f"{format_count(len(firsts), 'photograph')}: {listed}{others}{doubt}"
 
 
 def json_lines(name: str, prediction: Prediction | None, reason: str) -> Iterator[str]:
@@ -54,6 +82,10 @@ def evaluation_lines(result: EvaluationResult) -> Iterator[str]:
     yield (
         f"top-1 {_format_proportion(result.top1)}, top-5 {_format_proportion(result.top5)} "
         "(exact 95 % intervals over images)"
+    )
+    yield (
+        f"balanced accuracy {result.balanced_accuracy_pct:.1f} %, F1 {result.macro_f1_pct:.1f} % "
+        f"(mean of classes), {result.weighted_f1_pct:.1f} % (weighted by images)"
     )
     yield (
         f"expected calibration error {result.ece_pct:.1f} %, cross-entropy {result.loss_nats:.3f} "

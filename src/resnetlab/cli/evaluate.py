@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
@@ -19,8 +20,10 @@ from resnetlab.cli.manners import (
     AcceptLicense,
     Device,
     FollowLinksOption,
+    GroupOption,
     Json,
     LabelColumn,
+    Nested,
     Open,
     PathColumn,
     check_device,
@@ -31,9 +34,7 @@ from resnetlab.cli.manners import (
 )
 from resnetlab.cli.manners import OutputDir as Output
 from resnetlab.errors import input_error
-
-if TYPE_CHECKING:
-    pass
+from resnetlab.shell import command_line
 
 DataArgument = Annotated[
     str,
@@ -59,6 +60,8 @@ def evaluate(
     follow_links: FollowLinksOption = "no",
     path_column: PathColumn = "",
     label_column: LabelColumn = "",
+    nested: Nested = False,
+    group: GroupOption = "",
     tta: TtaOption = "none",
     out: Annotated[
         Path | None,
@@ -95,7 +98,7 @@ def evaluate(
         output / "cache",
         notify,
         manifest_path=manifest,
-        reading=folder_reading(follow_links, path_column, label_column),
+        reading=folder_reading(follow_links, path_column, label_column, nested, group),
     )
     match_classes(file.classes, labeled)
     announce_model(file, quiet=json)
@@ -110,6 +113,7 @@ def evaluate(
         tta=tta,  # type: ignore[arg-type]
         batch_size=batch_size,
         out=out,
+        command=command_line(["resnetlab", *sys.argv[1:]]),
         notify=notify,
         on_item=ProgressLine(),
     )
@@ -140,6 +144,8 @@ def ensemble(
     follow_links: FollowLinksOption = "no",
     path_column: PathColumn = "",
     label_column: LabelColumn = "",
+    nested: Nested = False,
+    group: GroupOption = "",
     tta: TtaOption = "none",
     json: Json = False,
     batch_size: Batch = 32,
@@ -163,7 +169,7 @@ def ensemble(
         output / "cache",
         notify,
         manifest_path=manifest,
-        reading=folder_reading(follow_links, path_column, label_column),
+        reading=folder_reading(follow_links, path_column, label_column, nested, group),
     )
     announce_model(files[0], quiet=json)
     from resnetlab.deploy.ensemble import evaluate_ensemble

@@ -5,8 +5,11 @@ Heavy imports stay inside them.
 
 from __future__ import annotations
 
+import math
 import re
 import sys
+import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -19,8 +22,10 @@ from resnetlab.cli.manners import (
     AcceptLicense,
     Device,
     FollowLinksOption,
+    GroupOption,
     Json,
     LabelColumn,
+    Nested,
     Open,
     PathColumn,
     SkipBad,
@@ -38,7 +43,7 @@ from resnetlab.shell import command_line, strip_folders
 if TYPE_CHECKING:
     from resnetlab.finetune.api import FinetuneOutcome
     from resnetlab.finetune.request import FinetuneRequest
-    from resnetlab.finetune.results import FinetuneResult, ResolutionTable
+    from resnetlab.finetune.results import CrossValidation, FinetuneResult, ResolutionTable
 
 Folder = Annotated[
     Path, typer.Argument(help="Folder of photographs, with a folder per class.", metavar="DIR")
@@ -72,12 +77,21 @@ SizesOption = Annotated[
     str, typer.Option(help="Image sizes in pixels, separated by commas.", metavar="SIZES")
 ]
 Epochs = Annotated[int | None, typer.Option(help="Maximum number of epochs of each stage.", min=1)]
-Budget = Annotated[str, typer.Option(help="Time limit: 90s, 10m, 2h, or 0 for none.")]
+Budget = Annotated[
+    str, typer.Option(help="Time limit for the whole command: 90s, 10m, 2h, or 0 for none.")
+]
 Baseline = Annotated[
     Path | None, typer.Option(help="Earlier model to compare with on the same test images.")
 ]
 Preview = Annotated[
     Path | None, typer.Option(help="Draw the train and test crops of this photograph and stop.")
+]
+Folds = Annotated[
+    int | None,
+    typer.Option(
+        help="Cross-validation: fine-tune once for each of so many parts, which is the test split.",
+        min=2,
+    ),
 ]
 Name = Annotated[
     str,
@@ -98,6 +112,7 @@ def finetune(
     epochs: Epochs = None,
     budget: Budget = "10m",
     split: SplitOption = "",
+    folds: Folds = None,
     seed: Seed = 0,
     baseline: Baseline = None,
     skip_bad: SkipBad = False,
@@ -112,17 +127,20 @@ def finetune(
     follow_links: FollowLinksOption = "no",
     path_column: PathColumn = "",
     label_column: LabelColumn = "",
+    nested: Nested = False,
+    group: GroupOption = "",
     accept_license: AcceptLicense = False,
     device: Device = "",
     output: Output = Path(),
     name: Name = "",
     json: Json = False,
+    open_report: Open = False,
 ) -> None:
     """Fine-tune a pre-trained network on a folder of photographs.
 
     Example:  resnetlab finetune photos --budget 10m
     """
-    seconds = _parse_budget(budget)
+    start, seconds = time.monotonic(), _parse_budget(budget)
     check_device(device)
     _check_folder(folder)
     from resnetlab.cli.signals import SignalFlag
@@ -145,40 +163,149 @@ def finetune(
         seed=seed,
         skip_bad=skip_bad,
         no_test=no_test,
-        reading=folder_reading(follow_links, path_column, label_column),
+        reading=folder_reading(follow_links, path_column, label_column, nested, group),
         accept_license=accept_license,
         device=device or "auto",
         output=output,
         name=name,
     )
+    if folds is not None and baseline is not None:
+        raise input_error("--folds", "given together with --baseline", "keep one of the two")
+    progress = ProgressLine()
     with SignalFlag().installed() as interrupt:
-        outcome = api.finetune(
-            request,
-            budget_seconds=seconds,
-            baseline=baseline,
-            should_stop=interrupt.is_set,
-            notify=_notify,
-            on_item=ProgressLine(),
-        )
-    _print_outcome(outcome, folder, split, json)
+        if folds is not None:
+            table, report = api.cross_validate(
+                request,
+                folds,
+                budget_seconds=seconds,
+                should_stop=interrupt.is_set,
+                notify=_notify,
+                on_item=progress,
+            )
+            _print_folds(table, report, json)
+        else:
+            outcome = api.finetune(
+                request,
+                budget_seconds=seconds,
+                baseline=baseline,
+                should_stop=interrupt.is_set,
+                notify=_notify,
+                on_item=progress,
+            )
+            if is_first_process():
+                rest = seconds - (time.monotonic() - start) if seconds else math.inf
+                page = _write_page(outcome, folder, device or "auto", rest, progress)
+                _print_outcome(outcome, page, folder, json)
+                if open_report:
+                    open_page(page)
     if interrupt.is_set():
         raise typer.Exit(interrupt.exit_code)
 
 
-def _print_outcome(outcome: FinetuneOutcome, folder: Path, split: str, as_json: bool) -> None:
-    """Print the summary or the record. With torchrun, only the first process prints."""
-    from resnetlab.recipes.numerics import torchrun_env
+def _print_folds(table: CrossValidation, report: Path, as_json: bool) -> None:
+    """Print the result of a cross-validation. With torchrun, only the first process prints."""
     from resnetlab.schema import encode
 
-    if torchrun_env()[0] > 0:
+    if not is_first_process():
         return
     if as_json:
-        folders = {"model_folder": outcome.model_folder, "report_folder": outcome.report_folder}
+        print_json(encode(table) | {"report_folder": report})
+        return
+    for line in table.lines():
+        typer.echo(escape_controls(line))
+    typer.echo(f"Report: {report}")
+
+
+def is_first_process() -> bool:
+    """Return True unless this is another process than the first one of torchrun."""
+    from resnetlab.recipes.numerics import torchrun_env
+
+    return torchrun_env()[0] == 0
+
+
+def _write_page(
+    outcome: FinetuneOutcome,
+    folder: Path,
+    device: str,
+    remaining_seconds: float,
+    progress: ProgressLine,
+) -> Path:
+    """Write the page of a fine-tuning, and return its path."""
+    from resnetlab.api import MAX_DRAWING_SECONDS, write_finetune_page
+
+    words = sys.argv[1:]
+    needed = [cut.needed for cut in outcome.result.budget_cuts]
+    return write_finetune_page(
+        outcome,
+        commands=use_commands(outcome.model_folder, folder / outcome.result.example),
+        command=command_line(["resnetlab", *words]),
+        full_command={limit: with_budget(words, limit) for limit in needed},
+        device=device,
+        max_drawing_seconds=min(MAX_DRAWING_SECONDS, remaining_seconds),
+        notify=_notify,
+        on_item=progress,
+    )
+
+
+def use_commands(model: Path, photo: Path) -> list[tuple[str, str]]:
+    """Return the commands that use a model, each after its purpose."""
+    folder, image = str(model), str(photo)
+    commands = {
+        "Predict the class of a photograph, or of all in a folder": [
+            "resnetlab",
+            "predict",
+            folder,
+            image,
+        ],
+        "Try it in the browser, with photographs of your own": [
+            "resnetlab",
+            "serve",
+            folder,
+            "--open",
+        ],
+        "See what a prediction is based on": ["resnetlab", "explain", folder, image],
+        "Evaluate it on other labeled photographs": [
+            "resnetlab",
+            "evaluate",
+            folder,
+            "FOLDER",
+            "--out",
+            "scores",
+        ],
+        "Export it for other programs": ["resnetlab", "export", folder, "--to", "onnx"],
+    }
+    return [(purpose, command_line(words)) for purpose, words in commands.items()]
+
+
+def with_budget(words: Sequence[str], budget: str) -> str:
+    """Return the command line of these words with another `--budget`."""
+    others, skips = ["resnetlab"], False
+    for word in words:
+        if not skips and word != "--budget" and not word.startswith("--budget="):
+            others.append(word)
+        skips = word == "--budget"
+    return command_line([*others, "--budget", budget])
+
+
+def _print_outcome(outcome: FinetuneOutcome, page: Path, folder: Path, as_json: bool) -> None:
+    """Print the summary or the record."""
+    from resnetlab.schema import encode
+
+    if as_json:
+        folders = {
+            "model_folder": outcome.model_folder,
+            "report_folder": outcome.report_folder,
+            "page": page,
+        }
         print_json(encode(outcome.result) | folders)
         return
-    for line in summary_lines(outcome.result, outcome.model_folder, folder, split):
+    *lines, last = summary_lines(outcome.result, outcome.model_folder, folder)
+    if cuts := outcome.result.budget_cuts:
+        longest = max((cut.needed for cut in cuts), key=lambda needed: _parse_budget(needed) or 0)
+        lines.append(f"to train every stage in full: {with_budget(sys.argv[1:], longest)}")
+    for line in (*lines, last):
         typer.echo(escape_controls(line))
-    typer.echo(f"Report: {outcome.report_folder}")
+    typer.echo(f"Page: {page}")
 
 
 def fixres(
@@ -196,6 +323,8 @@ def fixres(
     follow_links: FollowLinksOption = "no",
     path_column: PathColumn = "",
     label_column: LabelColumn = "",
+    nested: Nested = False,
+    group: GroupOption = "",
     accept_license: AcceptLicense = False,
     device: Device = "",
     output: Output = Path(),
@@ -228,7 +357,7 @@ def fixres(
         split_spec=parse_split(split),
         seed=seed,
         skip_bad=skip_bad,
-        reading=folder_reading(follow_links, path_column, label_column),
+        reading=folder_reading(follow_links, path_column, label_column, nested, group),
         accept_license=accept_license,
         device=device or "auto",
         output=output,
@@ -331,7 +460,7 @@ def _command() -> str:
     )
 
 
-def summary_lines(report: FinetuneResult, model: Path, folder: Path, split: str) -> list[str]:
+def summary_lines(report: FinetuneResult, model: Path, folder: Path) -> list[str]:
     """Summarize a fine-tuning in lines. The last line is a command for the user's next step."""
     lines = []
     for stage in report.stages:
@@ -365,9 +494,6 @@ def summary_lines(report: FinetuneResult, model: Path, folder: Path, split: str)
             f"({100 * item.probability:.0f} %)"
             for item in report.worst[:5]
         ]
-    if report.worst and not split:  # with another split, `evaluate` would use other images
-        words = ["resnetlab", "evaluate", str(model), str(folder), "--out", "mistakes"]
-        lines.append(f"to see the mistakes: {command_line(words)}")
     lines.append(command_line(["resnetlab", "predict", str(model), str(folder / report.example)]))
     return lines
 
@@ -383,15 +509,13 @@ def format_p(p: float) -> str:
 def _parse_budget(text: str) -> float | None:
     """Convert a time such as `10m` to seconds, or 0 to None, no limit. Raises InputError."""
     match = re.fullmatch(r"(\d{1,6}(?:\.\d+)?)([smh]?)", text.strip())
+    allowed = "90s, 10m, 2h, or 0 for none"
     if match is None:
-        raise input_error(
-            "--budget",
-            "not a time",
-            "--budget 10m",
-            got=text,
-            allowed="90s, 10m, 2h, or 0 for none",
-        )
-    return float(match[1]) * {"s": 1, "m": 60, "h": 3600, "": 1}[match[2]] or None
+        raise input_error("--budget", "not a time", "--budget 10m", got=text, allowed=allowed)
+    if not match[2] and float(match[1]):
+        fix = f"--budget {match[1]}m for minutes, or --budget {match[1]}s for seconds"
+        raise input_error("--budget", "a time without a unit", fix, got=text, allowed=allowed)
+    return float(match[1]) * {"s": 1, "m": 60, "h": 3600, "": 0}[match[2]] or None
 
 
 def _notify(line: str) -> None:

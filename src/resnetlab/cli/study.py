@@ -17,6 +17,7 @@ from resnetlab.cli.manners import (
     DryRun,
     FollowLinksOption,
     Json,
+    Nested,
     Open,
     RecipeName,
     SettingsOption,
@@ -42,9 +43,9 @@ from resnetlab.cli.study_options import (
     Workers,
     check_built_without_code,
     find_started_folder,
-    links_setting,
     load_named_study,
     open_or_plan,
+    reading_settings,
 )
 from resnetlab.cli.study_run import run_and_print
 from resnetlab.cli.tables import Csv, Markdown, output_format
@@ -69,6 +70,7 @@ def study_run(
     device: Device = "",
     skip_bad: SkipBad = False,
     follow_links: FollowLinksOption = "no",
+    nested: Nested = False,
     parallel_seeds: ParallelSeeds = 1,
     until_decided: UntilDecided = False,
     max_seeds: MaxSeeds = 10,
@@ -92,7 +94,7 @@ def study_run(
     )
     executor = make_executor(backend, output, placement, address)
     settings = [*settings, *(["data.skip_bad=true"] if skip_bad else [])]
-    settings += links_setting(follow_links)
+    settings += reading_settings(follow_links, nested)
     loaded = load_named_study(source, data, settings, seeds, device, budget=budget)
     if dry_run:
         from resnetlab.cli.outlook import print_outlook
@@ -122,6 +124,7 @@ def study_plan(
     workers: Workers = 0,
     device: Device = "",
     follow_links: FollowLinksOption = "no",
+    nested: Nested = False,
     no_timing: Annotated[
         bool,
         typer.Option(
@@ -131,7 +134,7 @@ def study_plan(
     json: Json = False,
 ) -> None:
     """Estimate the time and the statistical power of a study, without training or downloading."""
-    settings = [*settings, *links_setting(follow_links)]
+    settings = [*settings, *reading_settings(follow_links, nested)]
     loaded = load_named_study(source, data, settings, seeds, device, budget=budget)
     from resnetlab.cli.outlook import print_outlook
 

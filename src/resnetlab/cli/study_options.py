@@ -74,10 +74,11 @@ Address = Annotated[
 GpusPerRun = Annotated[float, typer.Option(help="GPUs per run with Ray, for example 2 or 0.25.")]
 
 
-def links_setting(follow_links: str) -> list[str]:
-    """Return the setting for `--follow-links`. Raises InputError."""
+def reading_settings(follow_links: str, nested: bool) -> list[str]:
+    """Return the settings for `--follow-links` and `--nested`. Raises InputError."""
     choice = folder_reading(follow_links).follow_links
-    return [f"data.follow_links={choice}"] if choice != "no" else []
+    links = [f"data.follow_links={choice}"] if choice != "no" else []
+    return [*links, *(["data.nested=true"] if nested else [])]
 
 
 def load_named_study(

@@ -16,8 +16,10 @@ from resnetlab.cli.manners import (
     Device,
     DryRun,
     FollowLinksOption,
+    GroupOption,
     Json,
     LabelColumn,
+    Nested,
     PathColumn,
     RecipeName,
     SettingsOption,
@@ -82,6 +84,8 @@ def train(
     follow_links: FollowLinksOption = "no",
     path_column: PathColumn = "",
     label_column: LabelColumn = "",
+    nested: Nested = False,
+    group: GroupOption = "",
     output: Output = Path(),
     device: Device = "",
     dry_run: DryRun = False,
@@ -108,6 +112,8 @@ def train(
         "data.follow_links": follow_links if follow_links != "no" else None,
         "data.path_column": path_column or None,
         "data.label_column": label_column or None,
+        "data.nested": "true" if nested else None,
+        "data.group": group or None,
     }
     given = [f"{field}={value}" for field, value in fields.items() if value is not None]
     from resnetlab.cli import single_run

@@ -67,7 +67,7 @@ class Audit:
             (
                 f"{self.name}: {format_count(self.num_images, 'image')} of "
                 f"{format_count(len(self.classes), 'class')}, "
-                f"read as {height} x {width} x {channels}"
+                f"which a study reads as {height} x {width} x {channels}"
             ),
             f"sha256 {self.sha256}",
             (

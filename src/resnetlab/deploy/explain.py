@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor, nn
 
-from resnetlab.data.transforms.eval_transform import apply_eval_transform
+from resnetlab.data.transforms.eval_transform import EvalTransform, apply_eval_transform
 from resnetlab.deploy.predict import Classifier
 from resnetlab.deploy.request import match_label
 from resnetlab.errors import input_error
@@ -22,6 +22,12 @@ from resnetlab.training.photo_predictions import check_outputs
 
 PHOTO_WEIGHT = 0.55
 """Weight of the photograph in the overlay; the rest is the heat map."""
+
+MAX_DRAWN_SIDE = 1024
+"""Longer side in pixels of a photograph that an explanation is drawn on."""
+
+FADING = 0.6
+"""Weight of white over the part of a photograph that the network did not see."""
 
 GRADIENT_BATCH_SIZE = 8
 """Batch size of the gradients."""
@@ -53,17 +59,48 @@ class Explanation:
 
     def overlay(self) -> Image.Image:
         """Draw the heat map over the network's input."""
-        photo = np.broadcast_to(self.input_pixels, (*self.heat_map.shape, 3)) / 255
-        mixed = PHOTO_WEIGHT * photo + (1 - PHOTO_WEIGHT) * apply_colormap(self.heat_map) / 255
-        return Image.fromarray((255 * mixed / max(float(mixed.max()), _EPSILON)).astype(np.uint8))
+        return _mix(np.broadcast_to(self.input_pixels, (*self.heat_map.shape, 3)), self.heat_map)
 
-    def side_by_side(self) -> Image.Image:
-        """Draw the network's input and the heat map over it, side by side."""
-        height, width = self.heat_map.shape
-        both = Image.new("RGB", (2 * width, height))
-        both.paste(Image.fromarray(self.input_pixels.squeeze()), (0, 0))
-        both.paste(self.overlay(), (width, 0))
+    def on_photograph(self, photograph: Image.Image, transform: EvalTransform) -> Image.Image:
+        """Draw the photograph, and beside it the same with the heat map where the network saw it.
+
+        The part that the network did not see is faded. Neither is larger than MAX_DRAWN_SIDE.
+        """
+        photo = photograph.convert("RGB")
+        photo.thumbnail((MAX_DRAWN_SIDE, MAX_DRAWN_SIDE))
+        left, top, right, bottom = seen_box(photo.size, transform)
+        explained = Image.blend(photo, Image.new("RGB", photo.size, "white"), FADING)
+        size = right - left, bottom - top
+        heat = Image.fromarray(self.heat_map).resize(size, Image.Resampling.BILINEAR)
+        pixels = np.asarray(photo.crop((left, top, right, bottom)))
+        explained.paste(_mix(pixels, np.asarray(heat)), (left, top))
+        both = Image.new("RGB", (2 * photo.width, photo.height))
+        both.paste(photo, (0, 0))
+        both.paste(explained, (photo.width, 0))
         return both
+
+
+def _mix(pixels: NDArray[np.uint8], heat: NDArray[np.float32]) -> Image.Image:
+    """Draw a heat map (H, W) over pixels (H, W, 3)."""
+    mixed = PHOTO_WEIGHT * pixels / 255 + (1 - PHOTO_WEIGHT) * apply_colormap(heat) / 255
+    return Image.fromarray((255 * mixed / max(float(mixed.max()), _EPSILON)).astype(np.uint8))
+
+
+def seen_box(size: tuple[int, int], transform: EvalTransform) -> tuple[int, int, int, int]:
+    """Return the part of an image that the network sees: left, top, right and bottom in pixels.
+
+    `size` is the width and height of the image.
+    """
+    width, height = size
+    match transform.crop_mode:
+        case "whole":
+            return 0, 0, width, height
+        case "square":
+            side = min(size)
+        case "crop":
+            side = max(1, round(min(size) * transform.size / transform.shorter_side))
+    left, top = (width - side) // 2, (height - side) // 2
+    return left, top, left + side, top + side
 
 
 @dataclass(frozen=True)

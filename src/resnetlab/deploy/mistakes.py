@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import time
 from dataclasses import dataclass
 
 from PIL import Image
@@ -9,7 +11,7 @@ from PIL import Image
 from resnetlab.data.photo_loader import load_batches
 from resnetlab.data.transforms.eval_transform import apply_eval_transform
 from resnetlab.deploy.evaluate import PredictionSet
-from resnetlab.deploy.explain import Explainer
+from resnetlab.deploy.explain import GRADIENT_BATCH_SIZE, Explainer
 from resnetlab.deploy.predict import Classifier
 from resnetlab.deploy.results import Misclassification
 from resnetlab.errors import InputError
@@ -30,9 +32,10 @@ def draw_mistakes(
     predictions: PredictionSet,
     notify: Notify,
     on_item: ItemCallback,
+    max_seconds: float = math.inf,
 ) -> dict[str, MistakeDrawing]:
     """Draw misclassified images, by name. A network without spatial feature maps gets no heat
-    maps.
+    maps, and neither do the images that follow after `max_seconds`.
     """
     if not mistakes:
         return {}
@@ -44,11 +47,17 @@ def draw_mistakes(
     )
     pixels = [loaded.pixels for batch in batches for loaded in batch if loaded.pixels is not None]
     heatmaps: list[Image.Image | None] = [None] * len(mistakes)
+    start = time.monotonic()
     try:
         explanations = Explainer(model).explain(pixels, [item.predicted for item in mistakes])
         for index, explanation in enumerate(explanations):
             heatmaps[index] = explanation.overlay()
             on_item("mistakes drawn", index + 1, len(mistakes))
+            # The explanations of a batch come together, so that the batch is drawn whole.
+            ends_batch = (index + 1) % GRADIENT_BATCH_SIZE == 0
+            if ends_batch and index + 1 < len(mistakes) and time.monotonic() - start > max_seconds:
+                notify(f"heat maps: {index + 1} of {len(mistakes)}, for want of time")
+                break
     except InputError as error:  # the network has no spatial feature maps
         notify(f"without heat maps: {error}")
     return {

@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 
 _BASE_POLICY = "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 
+MAX_LISTED_CLASSES = 500
+"""Number of classes that the start page lists."""
+
 
 @dataclass(frozen=True)
 class Page:
@@ -41,6 +44,7 @@ def start_page(file: ModelFile, limits: Limits) -> Page:
         .render(
             file=file,
             limits=limits,
+            classes=file.classes[:MAX_LISTED_CLASSES],
             style=_mark_safe(style),
             script=_mark_safe(script),
             view=describe_transform(file),
@@ -49,13 +53,18 @@ def start_page(file: ModelFile, limits: Limits) -> Page:
     return Page(text, policy)
 
 
-def api_reference_page(schema: dict[str, Any]) -> Page:
-    """Return the page that documents the routes of the service, from its OpenAPI description."""
+def api_reference_page(schema: dict[str, Any], address: str) -> Page:
+    """Return the page that documents the routes of the service, from its OpenAPI description.
+
+    `address` is the address of the service, which ends in a slash.
+    """
     style = _read_template("page.css")
     text = (
-        _environment().get_template("reference.html").render(schema=schema, style=_mark_safe(style))
+        _environment()
+        .get_template("reference.html")
+        .render(schema=schema, address=address, style=_mark_safe(style))
     )
-    return Page(text, f"{_BASE_POLICY}; style-src {_hash(style)}")
+    return Page(text, f"{_BASE_POLICY}; style-src {_hash(style)}; img-src data:")
 
 
 def _read_template(name: str) -> str:

@@ -36,6 +36,7 @@ from resnetlab.data.photo_loader import LazyImage, augmented_views
 from resnetlab.data.sources import image_decoder
 from resnetlab.data.transforms.eval_transform import apply_eval_transform
 from resnetlab.deploy import pages
+from resnetlab.deploy.confidence import describe_doubt
 from resnetlab.deploy.connections import limited_protocol
 from resnetlab.deploy.explain import Explainer, explain
 from resnetlab.deploy.limits import Limits
@@ -68,6 +69,8 @@ class PredictResponse:
     seconds: float
     grad_cam: str = ""
     """With `explain=true`, the Grad-CAM heat map of the first class, as a PNG in a data URI."""
+    note: str = ""
+    """Sentence for a person if the model is not sure of the first class."""
 
 
 @dataclass(frozen=True)
@@ -78,6 +81,8 @@ class HealthResponse:
     model: str
     classes: int
     license: str
+    class_names: list[str]
+    """Names of the classes, in the order of the outputs."""
 
 
 class Service:
@@ -164,9 +169,9 @@ class Service:
             except InputError as error:
                 raise HTTPException(501, str(error)) from None
         file = self.model.file
-        return PredictResponse(
-            file.name, str(file.license), classes, round(time.monotonic() - start, 3), heat
-        )
+        note = describe_doubt(classes[0].probability, len(file.classes))
+        seconds = round(time.monotonic() - start, 3)
+        return PredictResponse(file.name, str(file.license), classes, seconds, heat, note)
 
     def _decode(self, raw: bytes) -> Image.Image:
         try:
@@ -212,8 +217,8 @@ def create_app(model: Classifier, limits: Limits | None = None, host: str = "127
         return HTMLResponse(page.html, headers={"Content-Security-Policy": page.policy})
 
     @app.get("/docs", include_in_schema=False)
-    async def docs() -> Response:
-        reference_page = pages.api_reference_page(app.openapi())
+    async def docs(request: Request) -> Response:
+        reference_page = pages.api_reference_page(app.openapi(), str(request.base_url))
         return HTMLResponse(
             reference_page.html, headers={"Content-Security-Policy": reference_page.policy}
         )
@@ -221,7 +226,9 @@ def create_app(model: Classifier, limits: Limits | None = None, host: str = "127
     @app.get("/health", summary="Report that the service runs, and its model.")
     async def health() -> HealthResponse:
         file = model.file
-        return HealthResponse("ok", file.name, len(file.classes), str(file.license))
+        return HealthResponse(
+            "ok", file.name, len(file.classes), str(file.license), list(file.classes)
+        )
 
     @app.post(
         "/predict",

@@ -9,6 +9,7 @@ import hashlib
 import json
 import re
 import sys
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,29 +18,45 @@ from typing import TYPE_CHECKING
 from resnetlab.bundle.reading import read_model_file
 from resnetlab.bundle.spec import MODEL_FILE
 from resnetlab.checksums import write_checksums
+from resnetlab.data.photo_loader import Tta
 from resnetlab.errors import input_error
 from resnetlab.files import sha256, write_json
 from resnetlab.finetune.request import CheckedRequest, FinetuneRequest, read_request
-from resnetlab.finetune.results import FinetuneResult, ResolutionTable
+from resnetlab.finetune.results import CrossValidation, FinetuneResult, ResolutionTable
 from resnetlab.messages import ItemCallback, Notify, silent
 from resnetlab.models.configs import ExternalConfig
 from resnetlab.models.configs.external import allow_code
 from resnetlab.recipes.numerics import Numerics, parse_device, torchrun_env
 from resnetlab.schema import encode
+from resnetlab.stats.intervals import (
+    UNBOUNDED,
+    Interval,
+    corrected_resampled_interval,
+    cut,
+    mean,
+)
 
 if TYPE_CHECKING:
+    from resnetlab.finetune.dataset import PhotoDataset
     from resnetlab.finetune.job import FinetuneJob
     from resnetlab.finetune.stage_cache import StageCache
     from resnetlab.training.distributed import World
+    from resnetlab.training.photo_predictions import Predictions
 
 
 @dataclass(frozen=True)
 class FinetuneOutcome:
-    """Outcome of a fine-tuning: its record and the folders of the model and the report."""
+    """Outcome of a fine-tuning: its record, the folders of the model and the report, the
+    photographs, and the predictions on those of the test split (without one, of validation).
+    """
 
     result: FinetuneResult
     model_folder: Path
     report_folder: Path
+    photos: PhotoDataset
+    predictions: Predictions
+    tta: Tta = "none"
+    """Test-time augmentation of the predictions."""
 
 
 def finetune(
@@ -55,7 +72,8 @@ def finetune(
 
     Args:
         request: Request of the user.
-        budget_seconds: Time limit; later stages are shortened or skipped to meet it.
+        budget_seconds: Time limit, from the call to the last file; stages get fewer epochs or are
+            left out to meet it.
         baseline: Folder of an earlier model to compare with on the test images.
         should_stop: Function that is asked between steps; training ends once it returns True.
         notify: Function that receives a line about each stage.
@@ -65,10 +83,12 @@ def finetune(
         InputError: The request, the weights or the photographs are invalid.
         ResourceError: The disk is full.
     """
+    start = time.monotonic()
     if torchrun_env()[0] > 0:  # only the first process prints progress
         notify = on_item = silent
     checked = _read_request(request, notify)
     from resnetlab.finetune.pipeline import run_finetuning
+    from resnetlab.finetune.time_limit import TimeLimit
     from resnetlab.training.distributed import process_group, torchrun_world
 
     world = torchrun_world()
@@ -76,15 +96,17 @@ def finetune(
         allow_code(read_model_file(baseline).model)
     job = prepare_job(request, notify, world, checked)
     name = request.name or folder_name(job)
+    if request.folds is not None:
+        name = f"{name}-fold{request.fold}"
     model, report = request.output / "models" / name, request.output / "reports" / name
     job = replace(job, identity=_identity(job))
     _check_replaced(model, job)
     with process_group(world, job.numerics.device):
-        record = run_finetuning(
+        record, predictions = run_finetuning(
             job,
             model,
             _stage_cache(request),
-            budget_seconds=budget_seconds,
+            limit=TimeLimit(budget_seconds, start),
             baseline=baseline,
             should_stop=should_stop,
             notify=notify,
@@ -95,7 +117,54 @@ def finetune(
         report.mkdir(parents=True, exist_ok=True)
         write_json(report / "finetune.json", encode(record))
         write_checksums(report, ("finetune.json",))
-    return FinetuneOutcome(record, model, report)
+    tta: Tta = "ten-crop" if job.recipe.crops == 10 else "none"
+    return FinetuneOutcome(record, model, report, job.photos, predictions, tta)
+
+
+def cross_validate(
+    request: FinetuneRequest,
+    folds: int,
+    *,
+    budget_seconds: float | None = None,
+    should_stop: Callable[[], bool] = lambda: False,
+    notify: Notify = silent,
+    on_item: ItemCallback = silent,
+) -> tuple[CrossValidation, Path]:
+    """Fine-tune a network once for each of `folds` parts of the images, which is its test split.
+
+    The time limit is for all folds together, and folds after a stop are left out. Each fold has its
+    model folder, `NAME-fold0` and so on. Raises InputError and ResourceError.
+
+    Returns:
+        The result, and the folder with its record.
+    """
+    outcomes: list[FinetuneOutcome] = []
+    for fold in range(folds):
+        notify(f"fold {fold} of {folds}, counted from 0")
+        outcomes.append(
+            finetune(
+                replace(request, folds=folds, fold=fold),
+                budget_seconds=None if budget_seconds is None else budget_seconds / folds,
+                should_stop=should_stop,
+                notify=notify,
+                on_item=on_item,
+            )
+        )
+        if should_stop():
+            break
+    results = tuple(outcome.result for outcome in outcomes)
+    accuracies = [result.test.accuracy_pct for result in results]
+    test, train = results[0].test.images, results[0].train_images
+    interval = corrected_resampled_interval(accuracies, test, train) or UNBOUNDED
+    low, high = cut(interval, Interval(0, 100))
+    table = CrossValidation(folds=results, mean_pct=mean(accuracies), low_pct=low, high_pct=high)
+    report = outcomes[0].report_folder.with_name(
+        outcomes[0].report_folder.name.removesuffix("-fold0") + "-folds"
+    )
+    report.mkdir(parents=True, exist_ok=True)
+    write_json(report / "folds.json", encode(table))
+    write_checksums(report, ("folds.json",))
+    return table, report
 
 
 def fixres(

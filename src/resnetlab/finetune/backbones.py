@@ -17,7 +17,9 @@ from resnetlab.bundle.spec import License
 from resnetlab.errors import input_error
 from resnetlab.models.configs import ExternalConfig, ModelConfig
 from resnetlab.models.parse import parse_model, with_hub_weights
+from resnetlab.models.reachable import connection_problem
 from resnetlab.models.tensorfile import read_metadata
+from resnetlab.settings import is_offline, weights_dir
 
 WEIGHTS_ENV_VAR = "RESNETLAB_WEIGHTS"
 GENERIC_STEMS = ("model", "weights", "best", "last", "final", "checkpoint", "pytorch_model")
@@ -27,6 +29,10 @@ PREFERRED_MODELS = ("resnet50", "resnet34", "resnet18", "mobilenet_v3_large", "e
 
 If none was downloaded before, the first one is downloaded.
 """
+DOWNLOAD_URL = "https://download.pytorch.org"
+DOWNLOAD_MEGABYTES = 103
+"""Size of the default weights of the first one, in 10^6 bytes."""
+MAX_LISTED_MODELS = 5
 
 
 @dataclass(frozen=True)
@@ -106,10 +112,49 @@ def _preferred_torchvision_model() -> tuple[str, str]:
     for name in PREFERRED_MODELS:
         if cache.is_dir() and any(path.name.startswith(f"{name}-") for path in cache.iterdir()):
             return name, f"downloaded before: torchvision/{name}"
-    return (
-        PREFERRED_MODELS[0],
-        (
-            f"downloading torchvision/{PREFERRED_MODELS[0]}; --weights or {WEIGHTS_ENV_VAR} "
-            "name a local file instead"
-        ),
+    name = PREFERRED_MODELS[0]
+    placed = weights_dir() / "torchvision" / f"{name}.safetensors"
+    if placed.is_file():
+        return name, str(placed)
+    _check_download(name, placed)
+    return name, (
+        f"downloading torchvision/{name}, about {DOWNLOAD_MEGABYTES} MB; --weights or "
+        f"{WEIGHTS_ENV_VAR} name a local file instead"
+    )
+
+
+def _check_download(name: str, placed: Path) -> None:
+    """Raise InputError if the default network cannot be downloaded; the fix names what can be done.
+
+    This is checked before photographs are decoded and torch is imported.
+    """
+    if is_offline():
+        reason = "downloads are switched off (RESNETLAB_OFFLINE, or offline in config.toml)"
+    elif problem := connection_problem(DOWNLOAD_URL):
+        reason = f"it cannot be downloaded: {problem}"
+    else:
+        return
+    fixes = [
+        "--model timm/NAME --weights FILE.safetensors names a network of this machine",
+        f"resnetlab import-weights FILE.pth --as torchvision/{name} --out DIR converts a .pth file",
+        f"or place {placed.name} in {placed.parent}",
+    ]
+    if cached := cached_timm_models():
+        listed = ", ".join(f"--model {model}" for model in cached[:MAX_LISTED_MODELS])
+        fixes.insert(0, f"timm has downloaded before: {listed}")
+    message = (
+        f"the default network torchvision/{name} ({DOWNLOAD_MEGABYTES} MB) is not on this machine, "
+        f"and {reason}"
+    )
+    raise input_error("--model", message, "; ".join(fixes))
+
+
+def cached_timm_models() -> list[str]:
+    """Return the networks whose weights timm has in the cache of the Hugging Face hub."""
+    home = Path(os.environ.get("HF_HOME") or "~/.cache/huggingface").expanduser()
+    cache = Path(os.environ.get("HF_HUB_CACHE") or home / "hub")
+    return sorted(
+        path.name.replace("models--timm--", "timm/", 1)
+        for path in cache.glob("models--timm--*")
+        if any(path.glob("snapshots/*/*"))
     )

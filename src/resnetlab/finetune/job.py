@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from resnetlab.data.transforms.eval_transform import EvalTransform
 from resnetlab.finetune.backbones import Backbone
 from resnetlab.finetune.dataset import PhotoDataset
 from resnetlab.finetune.model import FinetuneModel
-from resnetlab.messages import ItemCallback, silent
+from resnetlab.messages import ItemCallback, format_count, silent
 from resnetlab.recipes.finetune import FinetuneRecipe
 from resnetlab.recipes.numerics import Numerics
 from resnetlab.runs.provenance import provenance_event
@@ -19,13 +20,12 @@ from resnetlab.schema import encode
 from resnetlab.training.device import setup_device
 from resnetlab.training.distributed import SINGLE_PROCESS, World
 
-ASSUMED_NORMALIZATION = (
-    "the weights do not state the mean and std of their images: those of ImageNet are assumed"
-)
 NO_TEST = (
     "without a test split (--no-test) nothing is independent: the validation images that selected "
     "the model also measure it, so its accuracy is optimistic"
 )
+
+MAX_LISTED_CLASSES = 10
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,9 @@ class FinetuneJob:
     @property
     def caveats(self) -> tuple[str, ...]:
         """Caveats that a reader of the numbers must know."""
-        lines = (self.photos.pretraining_overlap, "" if self.photos.has_test else NO_TEST)
+        photos = self.photos
+        untested = describe_untested(photos.untested_classes)
+        lines = (photos.pretraining_overlap, untested, "" if photos.has_test else NO_TEST)
         return tuple(line for line in lines if line)
 
     def setup_model(
@@ -63,6 +65,17 @@ class FinetuneJob:
             world,
             on_item,
         )
+
+
+def describe_untested(names: Sequence[str]) -> str:
+    """Return a sentence about the classes without a test image, or "" if there are none."""
+    if not names:
+        return ""
+    listed = ", ".join(names[:MAX_LISTED_CLASSES])
+    rest = len(names) - MAX_LISTED_CLASSES
+    more = f" and {rest:,} more" if rest > 0 else ""
+    count = format_count(len(names), "class")
+    return f"no test image of {count}, whose accuracy is unknown: {listed}{more}"
 
 
 def save_model(
@@ -85,7 +98,7 @@ def save_model(
         license=job.backbone.license,
         caveats=(
             *job.caveats,
-            *([ASSUMED_NORMALIZATION] if finetune_model.assumes_normalization else []),
+            *finetune_model.assumptions,
             *skipped,
         ),
         metrics=metrics,

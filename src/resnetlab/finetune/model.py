@@ -20,7 +20,7 @@ from resnetlab.errors import input_error
 from resnetlab.finetune.dataset import PhotoSplit
 from resnetlab.messages import ItemCallback, silent
 from resnetlab.models.configs import ExternalConfig, ModelConfig
-from resnetlab.models.external import weights_metadata
+from resnetlab.models.external import weights_assumptions, weights_metadata
 from resnetlab.models.transfer import (
     FrozenTrunk,
     build_with_new_head,
@@ -45,6 +45,10 @@ IMAGENET_MEAN_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 Most weights were trained with them.
 """
+
+ASSUMED_NORMALIZATION = (
+    "the weights do not state the mean and std of their images: those of ImageNet are assumed"
+)
 
 FEATURE_BATCH_SIZE = 32
 """Batch size of the frozen part of a network."""
@@ -120,7 +124,8 @@ class FinetuneModel:
         if weights is not None and not isinstance(spec, ExternalConfig):
             tensors, facts = read_weights(weights)
             load_backbone(model, tensors, str(weights))
-        self.assumes_normalization = not facts.mean
+        # Sentences for facts about the weights that neither they nor the config state.
+        self.assumptions = _assumptions(spec, model, facts)
         self.mean, self.std = (facts.mean, facts.std) if facts.mean else IMAGENET_MEAN_STD
         self.model: nn.Module = model.to(device).to(memory_format=memory_format(numerics)).eval()
         self.feature_cache = FeatureCache()
@@ -267,3 +272,12 @@ class FinetuneModel:
         return lambda inputs: tail_forward(
             self.features(split_model, inputs) if inputs.dtype == torch.uint8 else inputs
         )
+
+
+def _assumptions(spec: ModelConfig, model: nn.Module, metadata: WeightsMetadata) -> tuple[str, ...]:
+    """Return a sentence for each fact about pre-trained weights that is assumed."""
+    if not metadata.mean:
+        return (ASSUMED_NORMALIZATION,)
+    if isinstance(spec, ExternalConfig):
+        return weights_assumptions(spec, classifier(model, spec.slug)[0])
+    return ()

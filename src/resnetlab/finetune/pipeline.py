@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -26,7 +26,7 @@ from resnetlab.finetune.evaluation import (
     predict_from_features,
     predict_photos,
 )
-from resnetlab.finetune.job import ASSUMED_NORMALIZATION, FinetuneJob, save_model
+from resnetlab.finetune.job import FinetuneJob, save_model
 from resnetlab.finetune.model import FinetuneModel
 from resnetlab.finetune.results import (
     AccuracyEstimate,
@@ -34,13 +34,27 @@ from resnetlab.finetune.results import (
     Misclassification,
     StageRecord,
 )
-from resnetlab.finetune.stage import EventCallback, StageResult, balanced_class_weights, fit
+from resnetlab.finetune.stage import (
+    EventCallback,
+    StageResult,
+    balanced_class_weights,
+    fit,
+    time_step,
+)
 from resnetlab.finetune.stage_cache import StageCache, StageLockedError, stage_key
-from resnetlab.finetune.time_limit import TimeLimit, fit_to_limit
-from resnetlab.messages import ItemCallback, Notify, format_count, silent
+from resnetlab.finetune.time_limit import (
+    PAGE_IMAGES,
+    TimeLimit,
+    fit_to_limit,
+    time_prediction,
+)
+from resnetlab.messages import ItemCallback, Notify, format_count, format_duration, silent
 from resnetlab.recipes.finetune import Stage
 from resnetlab.training.distributed import SINGLE_PROCESS, World
 from resnetlab.training.photo_predictions import Predictions
+
+AdjustStage = Callable[[Stage, dict[str, EvalTransform]], Stage | None]
+"""Function from a stage and the evaluation transforms by size to the stage to train, or None."""
 
 MAX_MISCLASSIFIED = 12
 """Number of mistakes in the record, the most confident first."""
@@ -58,9 +72,10 @@ def run_stages(
     cache: StageCache,
     *,
     should_stop: Callable[[], bool] = lambda: False,
+    should_finish: Callable[[], bool] = lambda: False,
     notify: Notify = silent,
     on_event: EventCallback = lambda _: None,
-    adjust_stage: Callable[[Stage, dict[str, EvalTransform]], Stage] = lambda stage, _: stage,
+    adjust_stage: AdjustStage = lambda stage, _: stage,
 ) -> Iterator[tuple[StageResult, Predictions]]:
     """Train the stages one after another. Yields each finished stage with its predictions on
     validation.
@@ -74,9 +89,11 @@ def run_stages(
         finetune_model: Network to train.
         cache: Cache of finished stages.
         should_stop: Function that is called between steps; training ends once it returns True.
+        should_finish: Function that is called after epochs; training ends once it returns True.
         notify: Function that gets a line about each stage.
         on_event: Callback for each pause of the training loop.
-        adjust_stage: Function that shortens a stage to the time limit.
+        adjust_stage: Function that shortens a stage to the time limit, or returns None to end
+            before it. It is not called for a stage that is in the cache.
 
     Raises:
         StageLockedError: Another process trains the stage, and the time to wait for it is over.
@@ -88,11 +105,22 @@ def run_stages(
     }
     weights = _class_weights(job, finetune_model.device)
     key = stage_key(finetune_model, photos.sha256, recipe.class_weights)
-    train = partial(fit, finetune_model, should_stop=should_stop, notify=notify, on_event=on_event)
-    for stage in recipe.resolved_stages:
+    train = partial(
+        fit,
+        finetune_model,
+        should_stop=should_stop,
+        should_finish=should_finish,
+        notify=notify,
+        on_event=on_event,
+    )
+    for planned in recipe.resolved_stages:
         if world.all_reduce_any(should_stop()):
             return
-        stage = adjust_stage(stage, transforms)
+        stage: Stage | None = planned
+        if not world.broadcast(cache.contains(key.with_stage(planned, transforms[planned.size]))):
+            stage = adjust_stage(planned, transforms)
+        if stage is None:
+            return
         count = stage.recipe.epochs
         epochs = f", {format_count(count, 'epoch')} at most" if count else ""
         notify(f"{stage.name}: begins at {transforms[stage.size].size} pixels{epochs}")
@@ -129,46 +157,50 @@ def run_finetuning(
     folder: Path,
     cache: StageCache,
     *,
-    budget_seconds: float | None = None,
+    limit: TimeLimit | None = None,
     baseline: Path | None = None,
     should_stop: Callable[[], bool] = lambda: False,
     notify: Notify = silent,
     on_item: ItemCallback = silent,
     world: World = SINGLE_PROCESS,
-) -> FinetuneResult:
+) -> tuple[FinetuneResult, Predictions]:
     """Fine-tune the network, write the model to `folder`, and return the record.
 
     A usable model is written after the first stage and replaced if a later stage is better on
-    validation. Each write replaces the folder atomically. The first stage always runs; a later one
-    starts only within the time limit.
+    validation. Each write replaces the folder atomically. The first stage always gets one epoch or
+    learning rate; a later one begins only if an epoch of it fits into the time limit.
 
     Args:
         job: Fine-tuning job.
         folder: Folder of the model.
         cache: Cache of finished stages, which are not trained again.
-        budget_seconds: Time limit.
+        limit: Time limit.
         baseline: Folder of an earlier model to compare with on the test images.
         should_stop: Function that is called between steps; training ends once it returns True.
         notify: Function that gets a line about each stage.
         on_item: Callback for the progress of long steps.
         world: Processes that train together. The first one writes the files.
 
+    Returns:
+        The record, and the predictions on the test images (without a test split, on validation).
+
     Raises:
         InputError: The baseline is invalid, or the network does not accept the image size.
         ResourceError: The disk is full.
         StoppedError: Training was stopped before the first epoch.
     """
-    limit = TimeLimit(budget_seconds, time.monotonic())
+    limit = limit or TimeLimit(None, time.monotonic())
     earlier = _evaluate_baseline(baseline, job.photos, on_item) if baseline else None
     finetune_model = job.setup_model(world, on_item)
-    if finetune_model.assumes_normalization:
-        notify(f"note: {ASSUMED_NORMALIZATION}")
+    for line in finetune_model.assumptions:
+        notify(f"note: {line}")
     recipe, photos = job.recipe, job.photos
     transform = finetune_model.eval_transform(recipe.test_size, recipe.crop_mode)
+    _reserve_time(limit, job, finetune_model, transform, notify)
     stages = _train_and_save(
         job, finetune_model, transform, folder, cache, limit, should_stop, notify
     )
-    skipped = limit.skipped_stages(recipe.resolved_stages[len(stages) :])
+    skipped = _skipped_lines(recipe.resolved_stages[len(stages) :], limit)
     for line in skipped:
         notify(line)
     kind = "test" if photos.has_test else "validation"
@@ -182,14 +214,47 @@ def run_finetuning(
         on_item,
         where=job.backbone.spec.slug,
     )
-    result = _make_result(job, folder, stages, predictions, earlier, limit.elapsed)
-    result = replace(result, caveats=(*result.caveats, *skipped))
+    result = _make_result(job, folder, stages, predictions, earlier, limit)
+    caveats = (*result.caveats, *finetune_model.assumptions, *skipped)
+    result = replace(result, caveats=caveats)
     if world.is_main_process:
         metrics = [accuracy_metric("validation", result.validation, photos.name)]
         if photos.has_test:
             metrics.append(accuracy_metric("test", result.test, photos.name))
         save_model(job, finetune_model, transform, folder, tuple(metrics), skipped)
-    return result
+    return result, predictions
+
+
+def _reserve_time(
+    limit: TimeLimit,
+    job: FinetuneJob,
+    finetune_model: FinetuneModel,
+    transform: EvalTransform,
+    notify: Notify,
+) -> None:
+    """Measure and reserve the time of what follows training, if there is a time limit."""
+    if limit.seconds is None:
+        return
+    photos = job.photos
+    seconds = time_prediction(finetune_model, photos.validation, transform)
+    predicted = job.recipe.crops * len(photos.test) + len(photos.validation)
+    limit.reserve(
+        finetune_model.world.broadcast(seconds), predicted, min(PAGE_IMAGES, len(photos.test))
+    )
+    notify(
+        f"time limit {format_duration(limit.seconds)}: {format_duration(limit.elapsed)} are over, "
+        f"and about {format_duration(limit.reserved_seconds)} are for the evaluation at the end"
+    )
+
+
+def _skipped_lines(stages: Sequence[Stage], limit: TimeLimit) -> tuple[str, ...]:
+    """Return a line for each stage that the time limit changed or that was not trained at all."""
+    by_limit = {cut.stage for cut in limit.cuts}
+    others = [stage.name for stage in stages if stage.name not in by_limit]
+    return (
+        *map(str, limit.cuts),
+        *(f'stage "{name}" was left out: fine-tuning was stopped' for name in others),
+    )
 
 
 def _train_and_save(
@@ -214,16 +279,8 @@ def _train_and_save(
     def should_end() -> bool:
         return should_stop() or (bool(stages) and limit.over)
 
-    def adjust_stage(stage: Stage, transforms: dict[str, EvalTransform]) -> Stage:
-        if not stages:
-            return stage
-        stage, epoch_seconds = world.broadcast(
-            fit_to_limit(stage, finetune_model, job.photos, transforms, limit)
-        )
-        if epoch_seconds:
-            limit.epoch_seconds[stage.name] = epoch_seconds
-            notify(f"{stage.name}: an epoch takes about {epoch_seconds:.0f} s here")
-        return stage
+    def adjust_stage(stage: Stage, transforms: dict[str, EvalTransform]) -> Stage | None:
+        return _adjust_stage(job, finetune_model, stage, transforms, limit, notify)
 
     with contextlib.suppress(StageLockedError):  # stopped while another process trained the stage
         for result, predictions in run_stages(
@@ -231,6 +288,7 @@ def _train_and_save(
             finetune_model,
             cache,
             should_stop=should_end,
+            should_finish=lambda: limit.over,
             notify=notify,
             adjust_stage=adjust_stage,
         ):
@@ -242,11 +300,68 @@ def _train_and_save(
                     save_model(job, finetune_model, transform, folder, (metric,))
                 notify(f"usable from now on: {folder}")
             stages.append((result, estimate))
+            if result.complete:
+                limit.stage = None
+    if not should_stop():
+        _record_unfinished(limit, job.recipe.resolved_stages, [result for result, _ in stages])
     if not stages:
         problem = "stopped before the first epoch; nothing was written"
         raise StoppedError(Problem(str(folder), problem, "start again"))
     finetune_model.model.load_state_dict(best)
     return stages
+
+
+def _record_unfinished(
+    limit: TimeLimit, planned: Sequence[Stage], results: Sequence[StageResult]
+) -> None:
+    """Record the stage that the time limit stopped, and those that it left no time for."""
+    if limit.stage is not None:
+        epochs = {result.stage: len(result.epochs) for result in results}
+        limit.record_cut(limit.stage, "stopped", epochs.get(limit.stage.name, 0))
+    recorded = {cut.stage for cut in limit.cuts}
+    for stage in planned[len(results) :]:
+        if stage.name not in recorded:
+            limit.record_cut(stage, "left out")
+
+
+def _adjust_stage(
+    job: FinetuneJob,
+    finetune_model: FinetuneModel,
+    stage: Stage,
+    transforms: dict[str, EvalTransform],
+    limit: TimeLimit,
+    notify: Notify,
+) -> Stage | None:
+    """Return the stage with the epochs that fit into the time limit, or None if not one does."""
+    photos, transform = job.photos, transforms[stage.size]
+
+    def measure(affordable_seconds: float) -> float:
+        weights = _class_weights(job, finetune_model.device)
+        return time_step(
+            finetune_model, stage, photos, transform, job.seed, weights, affordable_seconds
+        )
+
+    adjusted, epoch_seconds = fit_to_limit(
+        stage,
+        limit,
+        len(photos.train),
+        len(photos.validation),
+        measure,
+        is_first=stage.name == job.recipe.stages[0].name,
+        world=finetune_model.world,
+    )
+    if epoch_seconds:
+        limit.epoch_seconds[stage.name] = epoch_seconds
+        notify(f"{stage.name}: an epoch takes about {format_duration(epoch_seconds)} here")
+    if adjusted is None:
+        limit.record_cut(stage, "left out")
+        return None
+    limit.stage = stage
+    planned, epochs = stage.recipe.epochs or 0, adjusted.recipe.epochs or 0
+    if epochs < planned:
+        limit.record_cut(stage, "shortened", epochs)
+        notify(f"{stage.name}: {epochs} of {planned} epochs fit into the time limit")
+    return adjusted
 
 
 def _evaluate_baseline(
@@ -280,7 +395,7 @@ def _make_result(
     stage_results: list[tuple[StageResult, AccuracyEstimate]],
     predictions: Predictions,
     baseline: tuple[str, Predictions] | None,
-    seconds: float,
+    limit: TimeLimit,
 ) -> FinetuneResult:
     photos = job.photos
     best = max(range(len(stage_results)), key=lambda k: stage_results[k][1].selection_key)
@@ -295,6 +410,7 @@ def _make_result(
             seconds=round(result.seconds, 1),
             diverged=result.diverged,
             selected=index == best,
+            complete=result.complete,
         )
         for index, (result, estimate) in enumerate(stage_results)
     )
@@ -314,13 +430,16 @@ def _make_result(
         example=photos.test.rows[0].path,
         caveats=job.caveats,
         comparison=comparison,
-        seconds=round(seconds, 1),
+        seconds=round(limit.elapsed, 1),
         train_size=job.recipe.train_size,
         test_size=job.recipe.test_size,
         seed=job.seed,
         recipe=job.recipe.name,
         chance_pct=100 * photos.chance_accuracy,
         has_test=photos.has_test,
+        budget_seconds=limit.seconds,
+        budget_cuts=tuple(limit.cuts),
+        untested_classes=photos.untested_classes,
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
+from resnetlab.messages import format_duration
 from resnetlab.schema import NonNegativeInt, PositiveInt, strict_dataclass
 
 
@@ -38,6 +39,43 @@ class StageRecord:
     seconds: float
     diverged: bool = False
     selected: bool = False
+    complete: bool = True
+    """False if the stage was stopped before its end."""
+
+
+@strict_dataclass
+class BudgetCut:
+    """Stage that the time limit left out, stopped, or gave fewer epochs than its recipe."""
+
+    stage: str
+    kind: Literal["left out", "stopped", "shortened"]
+    epochs: NonNegativeInt = 0
+    """Epochs that were trained, or that the limit allows."""
+    planned_epochs: NonNegativeInt = 0
+    """Epochs of the recipe; 0 if it counts steps."""
+    epoch_seconds: float = 0.0
+    """Seconds of an epoch, measured here; 0 if unknown."""
+    elapsed_seconds: float
+    """Seconds since the start of the fine-tuning."""
+    needed: str
+    """Value of --budget with which the stage would most likely be complete."""
+
+    def __str__(self) -> str:
+        after = f"after {format_duration(self.elapsed_seconds)}"
+        planned = f" of {self.planned_epochs}" if self.planned_epochs else ""
+        match self.kind:
+            case "left out":
+                text = f'the time limit left stage "{self.stage}" out {after}'
+            case "stopped":
+                count = ", before its end"
+                if planned:
+                    count = f", in epoch {self.epochs + 1}{planned}"
+                text = f'the time limit stopped stage "{self.stage}" {after}{count}'
+            case "shortened":
+                text = f'the time limit gave stage "{self.stage}" {self.epochs}{planned} epochs'
+        if self.epoch_seconds:
+            text += f"; an epoch takes about {format_duration(self.epoch_seconds)} here"
+        return f"{text}; --budget {self.needed} would do"
 
 
 @strict_dataclass
@@ -88,6 +126,38 @@ class FinetuneResult:
     caveats: tuple[str, ...] = ()
     comparison: Comparison | None = None
     seconds: float
+    budget_seconds: float | None = None
+    """Time limit; None for none."""
+    budget_cuts: tuple[BudgetCut, ...] = ()
+    """Stages that the time limit changed."""
+    untested_classes: tuple[str, ...] = ()
+    """Classes without a test image, whose accuracy is unknown."""
+
+
+@strict_dataclass
+class CrossValidation:
+    """Result of a cross-validation: a fine-tuning for each fold, which is its test split."""
+
+    folds: tuple[FinetuneResult, ...]
+    mean_pct: float
+    """Mean test accuracy over the folds."""
+    low_pct: float
+    high_pct: float
+    """Interval of the mean, 95 %, corrected for the train images that folds share."""
+
+    def lines(self) -> list[str]:
+        """Return a line for each fold and one for the mean."""
+        lines = [
+            f"fold {number}: test {fold.test.accuracy_pct:.1f} % of {fold.test.images:,} images, "
+            f"model {fold.folder}"
+            for number, fold in enumerate(self.folds)
+        ]
+        lines.append(
+            f"mean of {len(self.folds)} folds {self.mean_pct:.1f} % [{self.low_pct:.1f}, "
+            f"{self.high_pct:.1f}], 95 % interval corrected for shared train images (Nadeau and "
+            "Bengio 2003)"
+        )
+        return lines
 
 
 @strict_dataclass

@@ -29,6 +29,7 @@ from resnetlab.recipes.train import Recipe
 from resnetlab.training.eager_step import EagerStep
 from resnetlab.training.evaluate import EvalResult, evaluate
 from resnetlab.training.events import TrainEvent, train_events
+from resnetlab.training.loop import train
 
 EventCallback = Callable[[TrainEvent], None]
 """Callback for each event of the training loop."""
@@ -97,6 +98,7 @@ def fit(
     *,
     class_weights: Tensor | None = None,
     should_stop: Callable[[], bool] = lambda: False,
+    should_finish: Callable[[], bool] = lambda: False,
     notify: Notify = silent,
     on_event: EventCallback = lambda _: None,
 ) -> StageResult:
@@ -105,9 +107,10 @@ def fit(
     The best epoch of a learning rate has the highest validation accuracy, then the lowest loss. Of
     the learning rates of the stage, the one with the highest validation accuracy is taken, and of
     equal ones the one with the lowest smoothed validation loss (see `TIE_SMOOTHING`). Training ends
-    once `should_stop()` returns True between two steps, with the best epoch so far. `views` has the
-    evaluation transforms at the train size and at the test size, `class_weights` (K,) the weight of
-    each class in the loss. `notify` gets a line about each learning rate.
+    once `should_stop()` returns True between two steps, with the best epoch so far, and once
+    `should_finish()` returns True after an epoch or a learning rate, with at least one epoch.
+    `views` has the evaluation transforms at the train size and at the test size, `class_weights`
+    (K,) the weight of each class in the loss. `notify` gets a line about each learning rate.
     """
     start = time.monotonic()
     transform, world = views[stage.size], finetune_model.world
@@ -126,13 +129,14 @@ def fit(
         state = FinetuneState(
             finetune_model, split_model, stage, recipe, transform, seed, photos.train, class_weights
         )
-        result = _train_one_lr(state, validation, start, should_stop, on_event)
+        result = _train_one_lr(state, validation, start, should_stop, should_finish, on_event)
         if result.epochs:
             notify(f"{stage.name}: rate {result.lr:g}, {result.best_epoch}")
             if best is None or result.selection_key > best.selection_key:
                 best = result
         is_last = recipe is recipes[-1]
-        complete = result.complete and (is_last or not world.all_reduce_any(should_stop()))
+        ends = should_stop() or (best is not None and should_finish())
+        complete = result.complete and (is_last or not world.all_reduce_any(ends))
         if not complete:
             break
     tail.load_state_dict(best.weights if best else initial)
@@ -195,6 +199,7 @@ def _train_one_lr(
     validation: DeviceImages,
     start: float,
     should_stop: Callable[[], bool],
+    should_finish: Callable[[], bool],
     on_event: EventCallback,
 ) -> _LrResult:
     """Train with one learning rate, until the loss is not finite or no longer falls."""
@@ -233,7 +238,55 @@ def _train_one_lr(
             patience = state.stage.patience
             if patience and _epochs_since_best_loss(result.epochs) >= patience:
                 break
+            if state.world.all_reduce_any(should_finish()) and event.step < event.total_steps:
+                result.complete = False
+                break
     return result
+
+
+TIMED_STEPS = 2
+"""Steps of `time_step`. The first is not timed: a network is slower the first time."""
+
+
+def time_step(
+    finetune_model: FinetuneModel,
+    stage: Stage,
+    photos: PhotoDataset,
+    transform: EvalTransform,
+    seed: int,
+    class_weights: Tensor | None = None,
+    affordable_seconds: float = math.inf,
+) -> float:
+    """Return the seconds of one training step of a stage, from steps whose effect is undone.
+
+    A first step that takes more than twice `affordable_seconds` is the only one.
+    """
+    split_model = finetune_model.split_for_training(
+        stage.trainable, transform.size, stage.frozen_mode
+    )
+    if stage.grad_checkpointing:
+        enable_grad_checkpointing(split_model.tail)
+    before = finetune_model.clone_state()
+    recipe = _with_lr(stage.recipe, (*stage.lrs, stage.recipe.optimizer.lr)[0])
+    state = FinetuneState(
+        finetune_model, split_model, stage, recipe, transform, seed, photos.train, class_weights
+    )
+    step, durations = EagerStep(state, state.load_epoch), list[float]()
+    # A process of several would not know when the others end.
+    longest = math.inf if finetune_model.world.size > 1 else 2 * affordable_seconds
+    with image_decoder.suppress_pillow_warnings():
+        start = time.monotonic()
+        with contextlib.closing(train(state, step, lambda: False)) as events:
+            for event in events:
+                step.synchronize()
+                if event != "start":
+                    durations.append(time.monotonic() - start)
+                if len(durations) == TIMED_STEPS or max(durations, default=0) > longest:
+                    break
+                start = time.monotonic()
+    finetune_model.model.load_state_dict(before)
+    finetune_model.model.eval()
+    return durations[-1]
 
 
 @contextlib.contextmanager

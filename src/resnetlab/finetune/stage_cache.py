@@ -98,6 +98,13 @@ class StageCache:
     folder: Path
     wait_seconds: float = 0.0
 
+    def contains(self, key: StageKey) -> bool:
+        """Return True if there is a file of the last stage of `key`."""
+        return self._path(key).is_file()
+
+    def _path(self, key: StageKey) -> Path:
+        return self.folder / f"{config_hash(key)[:32]}.safetensors"
+
     def load_or_train(
         self,
         key: StageKey,
@@ -111,7 +118,7 @@ class StageCache:
         cached. Raises StageLockedError if another process trains the stage for longer than
         `wait_seconds`.
         """
-        path = self.folder / f"{config_hash(key)[:32]}.safetensors"
+        path = self._path(key)
         world, stage, size = finetune_model.world, key.stages[-1], key.eval_transforms[-1].size
         # One of several processes must not give up while the others wait.
         stop_waiting = should_stop if world.size == 1 else None

@@ -1,26 +1,59 @@
-"""Time limit of a fine-tuning: shorter stages, skipped stages, and the reasons for them."""
+"""Time limit of a fine-tuning: stages with fewer epochs, stages that are left out, and the reasons.
+
+The limit covers everything from the start of the command to its last file. The time of what
+follows training, the predictions on the test images and the page, is measured and reserved before
+the first stage.
+"""
 
 from __future__ import annotations
 
+import math
 import time
-from collections.abc import Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from typing import Literal
 
 from resnetlab.data.transforms.eval_transform import EvalTransform
-from resnetlab.finetune.dataset import PhotoDataset
+from resnetlab.finetune.dataset import PhotoSplit
 from resnetlab.finetune.evaluation import predict_photos
-from resnetlab.finetune.model import FEATURE_BATCH_SIZE, FinetuneModel
+from resnetlab.finetune.model import FinetuneModel
+from resnetlab.finetune.results import BudgetCut
 from resnetlab.recipes.finetune import Stage
+from resnetlab.training.distributed import SINGLE_PROCESS, World
+
+WARM_UP_IMAGES = 4
+"""Images of a first batch that is not timed: a network is slower the first time."""
+
+TIMED_IMAGES = 16
+"""Images of each of the batches that are timed."""
+
+PAGE_IMAGES = 12
+"""Misclassified images of the page, each of which costs about three predictions."""
+
+CLOSING_SECONDS = 3.0
+"""Seconds to write the model and the page, and to end."""
+
+MARGIN = 1.1
+"""Factor on the epochs that a stage still needs, for the budget that is suggested."""
 
 
 @dataclass
 class TimeLimit:
-    """Time limit of a fine-tuning, and the estimated seconds of an epoch by stage."""
+    """Time limit of a fine-tuning. `seconds` is None for no limit."""
 
     seconds: float | None
     start: float
     """Time on the monotonic clock."""
+    image_seconds: float = 0.0
+    """Seconds to predict one image."""
+    reserved_seconds: float = 0.0
+    """Seconds for what follows training."""
+    stage: Stage | None = None
+    """Stage of the recipe that is being trained."""
+    cuts: list[BudgetCut] = field(default_factory=list)
+    """Stages that the limit changed, in order."""
     epoch_seconds: dict[str, float] = field(default_factory=dict)
+    """Measured seconds of an epoch, by stage."""
 
     @property
     def elapsed(self) -> float:
@@ -28,53 +61,114 @@ class TimeLimit:
         return time.monotonic() - self.start
 
     @property
-    def over(self) -> bool:
-        """Return True once the limit has passed."""
-        return self.seconds is not None and self.elapsed > self.seconds
+    def remaining(self) -> float:
+        """Return the seconds that are left for training."""
+        if self.seconds is None:
+            return math.inf
+        return self.seconds - self.elapsed - self.reserved_seconds
 
-    def skipped_stages(self, stages: Sequence[Stage]) -> tuple[str, ...]:
-        """Return a line with the reason for each stage that was skipped."""
-        reason = "fine-tuning was stopped"
-        if self.over:
-            reason = f"the time limit of {self.seconds:.0f} s was over after {self.elapsed:.0f} s"
-        return tuple(
-            f'stage "{stage.name}" was skipped: {reason}'
-            + (
-                f"; an epoch of it takes about {self.epoch_seconds[stage.name]:.0f} s here"
-                if stage.name in self.epoch_seconds
-                else ""
-            )
-            for stage in stages
+    @property
+    def over(self) -> bool:
+        """Return True once training must end."""
+        return self.remaining < 0
+
+    def reserve(self, image_seconds: float, predicted_images: int, page_images: int) -> None:
+        """Reserve the time to predict images after training, and to draw those of the page."""
+        self.image_seconds = image_seconds
+        predictions = predicted_images + 3 * page_images
+        self.reserved_seconds = image_seconds * predictions + CLOSING_SECONDS
+
+    def record_cut(
+        self, stage: Stage, kind: Literal["left out", "stopped", "shortened"], epochs: int = 0
+    ) -> None:
+        """Record that the limit changed a stage, in place of an earlier record of it.
+
+        Args:
+            stage: Stage of the recipe.
+            kind: Kind of the change.
+            epochs: Epochs that were trained, or that the limit allows.
+        """
+        planned = stage.recipe.epochs or 0
+        seconds = self.epoch_seconds.get(stage.name, 0.0)
+        total = 2 * (self.seconds or 0)  # nothing better is known without the time of an epoch
+        if seconds and planned:
+            total = self.elapsed + self.reserved_seconds + MARGIN * planned * seconds
+        cut = BudgetCut(
+            stage=stage.name,
+            kind=kind,
+            epochs=epochs,
+            planned_epochs=planned,
+            epoch_seconds=round(seconds, 2),
+            elapsed_seconds=round(self.elapsed, 1),
+            needed=suggest_budget(total),
         )
+        self.cuts = [*(item for item in self.cuts if item.stage != stage.name), cut]
+
+
+def suggest_budget(seconds: float) -> str:
+    """Return a round value of `--budget` of at least these seconds: `20s`, `4m`, `75m`."""
+    if seconds <= 55:
+        return f"{max(5, 5 * math.ceil(seconds / 5))}s"
+    minutes = math.ceil(seconds / 60)
+    return f"{minutes if minutes <= 20 else 5 * math.ceil(minutes / 5)}m"
+
+
+def time_prediction(
+    finetune_model: FinetuneModel, split: PhotoSplit, transform: EvalTransform
+) -> float:
+    """Return the seconds to decode and predict one image: the faster of two batches of a split."""
+
+    def predict(count: int) -> float:
+        start = time.monotonic()
+        sample = replace(split, rows=split.rows[:count], labels=split.labels[:count])
+        predict_photos(finetune_model.model, sample, transform, finetune_model.device)
+        return (time.monotonic() - start) / len(sample)
+
+    predict(WARM_UP_IMAGES)
+    return min(predict(TIMED_IMAGES) for _ in range(2))
 
 
 def fit_to_limit(
     stage: Stage,
-    finetune_model: FinetuneModel,
-    photos: PhotoDataset,
-    transforms: dict[str, EvalTransform],
     limit: TimeLimit,
-) -> tuple[Stage, float]:
-    """Reduce the epochs of a stage to fit the time limit, so that its learning rate schedule is
-    complete.
+    num_train: int,
+    num_validation: int,
+    time_step: Callable[[float], float],
+    *,
+    is_first: bool,
+    world: World = SINGLE_PROCESS,
+) -> tuple[Stage | None, float]:
+    """Reduce the epochs of a stage to those that fit the time limit, so that its learning rate
+    schedule is complete.
+
+    Args:
+        stage: Stage to fit.
+        limit: Time limit.
+        num_train: Number of train images.
+        num_validation: Number of validation images.
+        time_step: Function that trains some steps of the stage and returns the seconds of one. It
+            gets the seconds of a step with which an epoch would still fit.
+        is_first: True for the first stage, which is always trained, for at least one epoch.
+        world: Processes that train together; the clock of the first one decides.
 
     Returns:
-        The stage, and the estimated seconds of an epoch (0 if there is no estimate).
+        The stage, or None if not even one epoch fits; and the seconds of an epoch (0 if unknown).
     """
-    if limit.seconds is None or stage.recipe.epochs is None or stage.augment == "none":
+    epochs = stage.recipe.epochs
+    if limit.seconds is None:
         return stage, 0.0
-    start = time.monotonic()
-    sample = replace(
-        photos.validation,
-        rows=photos.validation.rows[:FEATURE_BATCH_SIZE],
-        labels=photos.validation.labels[:FEATURE_BATCH_SIZE],
-    )
-    predict_photos(finetune_model.model, sample, transforms[stage.size], finetune_model.device)
-    image_seconds = (time.monotonic() - start) / len(sample)
-    # A frozen trunk needs the forward pass alone; the backward pass costs two more.
-    passes = 1 if stage.trainable in ("classifier", "last norm") else 3
-    epoch_seconds = image_seconds * (passes * len(photos.train) + len(photos.validation))
-    evaluation_seconds = image_seconds * (len(photos.test) + len(photos.validation))
-    remaining = limit.seconds - limit.elapsed - evaluation_seconds
-    epochs = max(1, min(stage.recipe.epochs, int(remaining / epoch_seconds)))
-    return replace(stage, recipe=replace(stage.recipe, epochs=epochs)), epoch_seconds
+    remaining = world.broadcast(limit.remaining)
+    if epochs is None or stage.augment == "none":  # steps on features that are computed once
+        return (stage if is_first or remaining > 0 else None), 0.0
+    forward_seconds = limit.image_seconds * num_train
+    if not is_first and remaining < forward_seconds:
+        # Too little time for the forward passes alone: measuring a step would waste the rest.
+        return None, 3 * forward_seconds
+    steps = math.ceil(num_train / stage.recipe.batch_size)
+    step_seconds = time_step(max(remaining, 0) / steps)
+    epoch_seconds = world.broadcast(steps * step_seconds + limit.image_seconds * num_validation)
+    possible = max(int(world.broadcast(limit.remaining) / epoch_seconds), int(is_first))
+    if possible < 1:
+        return None, epoch_seconds
+    shorter = replace(stage.recipe, epochs=min(epochs, possible))
+    return replace(stage, recipe=shorter), epoch_seconds

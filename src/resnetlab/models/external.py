@@ -25,6 +25,7 @@ from resnetlab.models.factory import is_declared
 from resnetlab.models.nets.init import GeneratorFor
 from resnetlab.models.nets.subsample import replace_unsafe_convs
 from resnetlab.models.reachable import connection_problem
+from resnetlab.models.tensorfile import open_safetensors
 from resnetlab.models.weights import WeightsMetadata, load_weights, read_weights
 from resnetlab.settings import check_downloads_allowed, weights_dir
 
@@ -157,6 +158,54 @@ def _library_metadata(spec: ExternalConfig, metadata: WeightsMetadata) -> Weight
         tuple(transform.std),
         metadata.side or int(transform.crop_size[0]),
     )
+
+
+def weights_assumptions(spec: ExternalConfig, head: str) -> tuple[str, ...]:
+    """Return a sentence for each fact about a local weights file that is assumed, because neither
+    the file nor the config states it.
+
+    Args:
+        spec: Network with its weights.
+        head: Name of the classifier's module.
+    """
+    path = weights_file(spec)
+    if path is None or spec.weights == "hub" or not spec.library or spec.mean:
+        return ()
+    if read_weights(path)[1].mean:
+        return ()
+    stated = "a TOML file with weights, mean, std and kwargs states them (docs/study-files.md)"
+    assumed = f"mean and std of {spec.source} are assumed"
+    lines = [f"{path.name} does not state its preprocessing: {assumed}; {stated}"]
+    outputs, expected = _stored_outputs(path, head), _library_outputs(spec)
+    if outputs and expected and outputs != expected:
+        line = (
+            f"{path.name} has {outputs:,} outputs where {spec.source} has {expected:,}: it may be "
+            "of another training, with another padding and preprocessing"
+        )
+        if outputs == expected + 1:
+            line += (
+                '. Networks of TensorFlow have one output more, and most need pad_type = "same" in '
+                "kwargs, and 0.5 for each mean and std"
+            )
+        lines.append(line)
+    return tuple(lines)
+
+
+def _stored_outputs(path: Path, head: str) -> int:
+    """Return the number of outputs of a classifier in a weights file, or 0 if it has none."""
+    with open_safetensors(path, "pt") as file:
+        name = f"{head}.weight"
+        return int(file.get_slice(name).get_shape()[0]) if name in file.keys() else 0  # noqa: SIM118
+
+
+def _library_outputs(spec: ExternalConfig) -> int:
+    """Return the number of outputs of a network as its arguments or its library give it, or 0."""
+    if "num_classes" in spec.kwargs:
+        return int(spec.kwargs["num_classes"])  # type: ignore[arg-type]
+    if spec.library == "timm":
+        config = _import_timm(spec).get_pretrained_cfg(spec.name)
+        return int(config.num_classes) if config is not None else 0
+    return len(_torchvision_weights(spec).meta.get("categories", ()))
 
 
 @dataclass(frozen=True)

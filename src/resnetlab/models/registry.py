@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import re
 from dataclasses import dataclass
 
@@ -25,6 +26,7 @@ from resnetlab.models.configs.classic import (
 from resnetlab.models.configs.dense import DenseNetConfig
 from resnetlab.models.configs.external import ExternalConfig, is_external
 from resnetlab.models.configs.imagenet import IMAGENET
+from resnetlab.models.library_names import LIBRARIES, full_names, library_names
 
 _CIFAR = re.compile(r"cifar-(?:(plain)|resnet)([0-9]{1,6})(?:-(b|c|gated|a-end))?")
 _DENSE = re.compile(r"densenet([0-9]{1,4})-k([0-9]{1,4})")
@@ -121,9 +123,22 @@ def get_model_config(name: str, where: str, field: str) -> ModelConfig:
                 return entry.model
     names = [entry.name for entry in registered_models()]
     prefixed = f"cifar-{name}"  # other projects say resnet20
-    fix = f'did you mean "{prefixed}"?' if prefixed in names else suggest(str(name), names)
+    fix = f'did you mean "{prefixed}"?' if prefixed in names else _suggest_name(str(name), names)
     fix = fix or "resnetlab models lists the names"
     raise input_error(where, "unknown model", fix, field=field, got=name)
+
+
+def _suggest_name(name: str, names: list[str]) -> str:
+    """Suggest a network for an unknown name: one of timm or torchvision that has it, or else a
+    similar one of any of them.
+    """
+    if exact := full_names(name):
+        return f'did you mean "{exact[0]}"?'
+    near = difflib.get_close_matches(name.lower(), names, n=1, cutoff=0.75)
+    external = [f"{library}/{word}" for library in LIBRARIES for word in library_names(library)]
+    by_word = {full_name.partition("/")[2]: full_name for full_name in reversed(external)}
+    near = near or difflib.get_close_matches(name.lower(), by_word, n=1, cutoff=0.75)
+    return f'did you mean "{by_word.get(near[0], near[0])}"?' if near else suggest(name, names)
 
 
 def _cifar(name: str) -> CifarConfig:

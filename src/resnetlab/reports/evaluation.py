@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import base64
 import io
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
@@ -16,6 +17,7 @@ from typing import TYPE_CHECKING, Protocol
 from resnetlab.checksums import CHECKSUMS, write_checksums
 from resnetlab.files import write_json, write_text
 from resnetlab.reports import format
+from resnetlab.reports.document import Cell, Table, number_columns, text_columns
 from resnetlab.reports.figures.values import csv_text
 from resnetlab.schema import encode
 from resnetlab.stats.intervals import Interval
@@ -28,6 +30,8 @@ if TYPE_CHECKING:
 MAX_MATRIX_CLASSES = 16
 """Largest number of classes with a confusion matrix; with more classes the page lists pairs."""
 MAX_CONFUSION_PAIRS = 20
+MAX_LISTED_CLASSES = 200
+"""Number of classes on a page, those with the lowest accuracy; classes.csv has all."""
 OTHER_CLASS = "another class"
 
 
@@ -54,25 +58,99 @@ class ConfusionMatrix:
     rows: tuple[tuple[str, tuple[tuple[int, float, bool], ...]], ...]
 
 
-def render(result: EvaluationResult, images: Mapping[str, MistakeImages]) -> str:
+@dataclass(frozen=True)
+class ClassRow:
+    """Row of a class on a page."""
+
+    name: str
+    recall: Proportion | None
+    """Share of its images that are classified correctly; None without an image."""
+    predicted: int
+    """Number of images for which the model predicts the class."""
+    precision: Proportion | None = None
+    """Share of these images that belong to the class; None if there are none."""
+    f1_pct: float | None = None
+    roc_auc: float | None = None
+    train_images: int | None = None
+    """Number of its train images; None if the page does not know it."""
+
+
+def render(
+    result: EvaluationResult,
+    images: Mapping[str, MistakeImages],
+    *,
+    command: str = "",
+    made_by: str = "Written by resnetlab.",
+) -> str:
     """Return the page as HTML. `images` has the images of the mistakes to show, by name."""
     from resnetlab.reports.render.html import jinja_environment
 
-    mistakes = [mistake for mistake in result.mistakes if mistake.name in images]
-    return (
-        jinja_environment()
-        .get_template("evaluation.html")
-        .render(
-            result=result,
-            images=images,
-            data_uri=_data_uri,
-            worst=mistakes,
-            matrix=make_confusion_matrix(result),
-            pairs=result.confusions[:MAX_CONFUSION_PAIRS],
-            format_proportion=format_proportion,
-            pct=format.format_pct,
+    template = jinja_environment().get_template("evaluation.html")
+    return template.render(command=command, made_by=made_by, **page_values(result, images))
+
+
+def page_values(
+    result: EvaluationResult,
+    images: Mapping[str, MistakeImages],
+    train_images: Mapping[str, int] | None = None,
+) -> dict[str, object]:
+    """Return the values that the parts of a page about an evaluation need, by name.
+
+    `train_images` has the number of train images of each class, if the page is to show it.
+    """
+    return {
+        "result": result,
+        "images": images,
+        "data_uri": _data_uri,
+        "worst": [mistake for mistake in result.mistakes if mistake.name in images],
+        "matrix": make_confusion_matrix(result),
+        "pairs": _pair_table(result),
+        "class_rows": class_rows(result, train_images)[:MAX_LISTED_CLASSES],
+        "format_proportion": format_proportion,
+        "pct": format.format_pct,
+    }
+
+
+def class_rows(
+    result: EvaluationResult, train_images: Mapping[str, int] | None = None
+) -> list[ClassRow]:
+    """Return the rows of the classes: those without an image first, then by accuracy."""
+    rows = [
+        ClassRow(
+            name=row.name,
+            recall=row.recall,
+            predicted=row.predicted,
+            precision=row.precision,
+            f1_pct=row.f1_pct,
+            roc_auc=row.roc_auc,
+            train_images=(train_images or {}).get(row.name),
         )
-    )
+        for row in sorted(result.classes, key=lambda row: (row.recall.pct, row.name))
+    ]
+    evaluated = {row.name for row in result.classes}
+    untested = [name for name in train_images or () if name not in evaluated]
+    predicted = Counter(pair.predicted for pair in result.confusions for _ in range(pair.images))
+    return [
+        *(
+            ClassRow(name, None, predicted[name], train_images=(train_images or {})[name])
+            for name in untested
+        ),
+        *rows,
+    ]
+
+
+def _pair_table(result: EvaluationResult) -> Table:
+    """Return the table of the most frequent confusions."""
+    pairs = result.confusions[:MAX_CONFUSION_PAIRS]
+    note = ""
+    if len(pairs) < len(result.confusions):
+        note = (
+            f"The {len(pairs)} most frequent of {len(result.confusions):,} pairs; confusions.csv "
+            "has all pairs."
+        )
+    columns = (*text_columns("True class", "Predicted class"), *number_columns("Images"))
+    rows = tuple((Cell(p.true), Cell(p.predicted), Cell(f"{p.images:,}")) for p in pairs)
+    return Table("pairs", columns, rows, note)
 
 
 def format_proportion(proportion: Proportion) -> str:
@@ -111,8 +189,23 @@ def make_confusion_matrix(result: EvaluationResult) -> ConfusionMatrix | None:
     return ConfusionMatrix(columns, tuple(rows))
 
 
-def write(result: EvaluationResult, images: Mapping[str, MistakeImages], folder: Path) -> Path:
+def write(
+    result: EvaluationResult,
+    images: Mapping[str, MistakeImages],
+    folder: Path,
+    *,
+    command: str = "",
+    made_by: str = "Written by resnetlab.",
+) -> Path:
     """Write evaluation.json, three CSV files, their checksums and report.html; return its path."""
+    write_tables(result, folder)
+    page = folder / "report.html"
+    write_text(page, render(result, images, command=command, made_by=made_by))
+    return page
+
+
+def write_tables(result: EvaluationResult, folder: Path, more: Sequence[str] = ()) -> None:
+    """Write evaluation.json and three CSV files, and the checksums of these and of `more`."""
     (folder / CHECKSUMS).unlink(missing_ok=True)  # a kill leaves files without checksums
     write_json(folder / "evaluation.json", encode(result))
     classes = [
@@ -124,10 +217,17 @@ def write(result: EvaluationResult, images: Mapping[str, MistakeImages], folder:
             row.recall.low,
             row.recall.high,
             row.predicted,
+            row.precision.pct if row.precision else None,
+            row.f1_pct,
+            row.roc_auc,
+            row.average_precision,
         )
         for row in result.classes
     ]
-    columns = ("class", "images", "correct", "recall_pct", "low", "high", "predicted")
+    columns = (
+        *("class", "images", "correct", "recall_pct", "low", "high", "predicted"),
+        *("precision_pct", "f1_pct", "roc_auc", "average_precision"),
+    )
     write_text(folder / "classes.csv", csv_text(columns, classes))
     pairs = [(pair.true, pair.predicted, pair.images) for pair in result.confusions]
     write_text(folder / "confusions.csv", csv_text(("true", "predicted", "images"), pairs))
@@ -139,10 +239,8 @@ def write(result: EvaluationResult, images: Mapping[str, MistakeImages], folder:
         folder / "mistakes.csv",
         csv_text(("path", "true", "predicted", "probability", "true_probability"), mistakes),
     )
-    write_checksums(folder, ("evaluation.json", "classes.csv", "confusions.csv", "mistakes.csv"))
-    page = folder / "report.html"
-    write_text(page, render(result, images))
-    return page
+    tables = ("evaluation.json", "classes.csv", "confusions.csv", "mistakes.csv")
+    write_checksums(folder, (*more, *tables))
 
 
 def _data_uri(image: Image) -> str:

@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 
 from resnetlab.messages import format_count as format_count
+from resnetlab.messages import format_duration as format_duration
 from resnetlab.stats.intervals import Interval
 from resnetlab.stats.power import MAX_SEEDS, SeedForecast
 
@@ -59,16 +60,6 @@ def format_p_relation(p: float) -> str:
     """Format a p-value with its relation, to follow the letter p: `= 0.012`, `< 0.0001`."""
     text = format_p_value(p)
     return text if text.startswith("<") else f"= {text}"
-
-
-def format_duration(seconds: float) -> str:
-    """Format a duration: `8.4 s`, `3 min 20 s`, `2 h 05 min`."""
-    if seconds < 60:
-        return f"{seconds:.1f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    if minutes < 60:
-        return f"{minutes} min {rest:02d} s"
-    return f"{minutes // 60} h {minutes % 60:02d} min"
 
 
 def format_first_loss(losses: Sequence[float], classes: int, mode: str) -> str:

@@ -49,6 +49,13 @@ def utc_now() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 
+def made_by() -> str:
+    """Return a sentence with the version of resnetlab and the present time."""
+    software = _software()
+    commit = f", commit {software['commit'][:10]}" if software["commit"] else ""
+    return f"Written by resnetlab {software['version']}{commit} at {utc_now()}."
+
+
 @functools.cache
 def _software() -> dict[str, Any]:
     packages = {}

@@ -67,8 +67,12 @@ def decode(
     workers: int,
     notify: Notify,
     follow_links: bool = False,
+    purpose: str = "",
 ) -> DecodedImages:
-    """Decode the files as squares of `side` pixels, or load them if the cache has them all."""
+    """Decode the files as squares of `side` pixels, or load them if the cache has them all.
+
+    `purpose` is the reason that the message names in place of the size.
+    """
     if not paths:
         return DecodedImages(np.empty((0, side, side, 1), np.uint8), ())
     key = cache_key(side, hashes)
@@ -77,7 +81,9 @@ def decode(
         return cached
     if pixels_path(cache, key).exists():
         notify(f"{pixels_path(cache, key)} is damaged: decoding the images again")
-    notify(f"decoding {format_count(len(paths), 'image')} to {side} x {side} pixels")
+    notify(
+        f"decoding {format_count(len(paths), 'image')} " + (purpose or f"to {side} x {side} pixels")
+    )
     decoded = _decode(root, paths, hashes, side, workers, follow_links)
     with files.atomic_write(pixels_path(cache, key), "wb") as file:
         np.save(file, decoded.pixels)

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Literal
 
@@ -46,11 +47,11 @@ IMAGE_SUFFIXES = (
     ".gif",
     ".tif",
     ".tiff",
-)
-UNSUPPORTED_SUFFIXES = (
+    ".avif",
     ".heic",
     ".heif",
-    ".avif",
+)
+UNSUPPORTED_SUFFIXES = (
     ".jp2",
     ".jxl",
     ".ppm",
@@ -68,6 +69,12 @@ Layout = Literal["splits", "classes", "labels"]
 SYSTEM_FILES = ("thumbs.db", "desktop.ini", "icon\r")
 SYSTEM_FOLDER = "__macosx"
 """Folder that the archiver of macOS writes beside the files."""
+
+NOT_DIRECTLY = "not directly in a class's folder"
+"""Reason for skipping a file in a sub-folder of a class, or in no class."""
+
+MAX_NESTED_NOTES = 5
+"""Number of classes with images in sub-folders that have a note each."""
 
 UNLABELED_NAMES = ("unknown", "unlabeled", "unlabelled", "images", "test", "all_classes")
 """Names of the one folder in a test split that stands for no class."""
@@ -101,6 +108,8 @@ class FolderListing:
             skipped.append(f"{len(broken)} bad")
         problem = "0 images" + (f" ({', '.join(skipped[:5])} skipped)" if skipped else "")
         fix = "add images or remove the folder"
+        if any(item.reason == NOT_DIRECTLY and has_image_suffix(item.path) for item in inside):
+            fix = f"--nested takes the images in its sub-folders; or {fix}"
         if any(item.reason == "a link" for item in inside):
             fix += f", or {FOLLOW_HINT}"
         return Problem(f"{self.root}/{folder}", problem, fix)
@@ -113,6 +122,22 @@ class _Tree:
     root: Path
     entries: list[ScannedFile]
     folders: set[str]
+
+    @cached_property
+    def _with_files(self) -> set[str]:
+        """Folders with a visible file, directly or in a sub-folder."""
+        folders = set()
+        for entry in self.entries:
+            folder = _parent(entry.path)
+            if not _is_hidden(entry.path) and _leaf(entry.path).lower() not in SYSTEM_FILES:
+                while folder and folder not in folders:
+                    folders.add(folder)
+                    folder = _parent(folder)
+        return folders
+
+    def is_empty(self, folder: str) -> bool:
+        """Return True if a folder has no file but hidden ones and those of the system."""
+        return folder not in self._with_files
 
     @property
     def top(self) -> list[str]:
@@ -154,9 +179,12 @@ def list_folder(
         unlabeled = _unlabeled_splits(tree, splits)
         labels, class_folders = _find_classes(tree, splits, unlabeled, for_training)
         layout = "splits" if splits else "classes"
-        files, passed = _assign_classes(entries, splits, labels)
+        if reading.nested:
+            _check_nested_splits(tree, labels)
+        files, passed = _assign_classes(entries, splits, labels, reading.nested)
         classes = sorted(class_folders)
         notes = _layout_notes(tree, splits, unlabeled, labels)
+        notes += nested_notes(files, passed, labels)
     _check_classes(root, classes, folders, for_training)
     ordered = tuple(sorted(files, key=lambda file: file.path))
     return FolderListing(
@@ -239,7 +267,7 @@ def _find_classes(
     not in train.
     """
     if not splits:
-        names = {name: normalize_name(name) for name in tree.top}
+        names = {name: normalize_name(name) for name in tree.top if not tree.is_empty(name)}
         problems = lookalike_problems(names, str(tree.root))
         if problems:
             raise InputError(*problems)
@@ -250,7 +278,7 @@ def _find_classes(
     for name in sorted(splits, key=lambda name: order.index(splits[name])):
         if name in unlabeled:
             continue
-        inside = tree.classes_in(name)
+        inside = [path for path in tree.classes_in(name) if not tree.is_empty(f"{name}/{path}")]
         problems += lookalike_problems(inside, f"{tree.root}/{name}" if name else str(tree.root))
         for folder in inside:
             known = by_key.get(name_key(folder))
@@ -273,22 +301,70 @@ def _untrained_problem(root: Path, split: str, folder: str, trained: Iterable[st
 
 
 def _assign_classes(
-    entries: list[ScannedFile], splits: dict[str, Split], labels: Mapping[str, str]
+    entries: list[ScannedFile], splits: dict[str, Split], labels: Mapping[str, str], nested: bool
 ) -> tuple[list[LabeledFile], list[SkippedFile]]:
     files, passed = [], []
     for entry in entries:
         parts = entry.path.split("/")
-        reason = _skip_reason(entry, parts, splits, labels)
+        folder = _class_folder(entry.path, labels) if nested else _parent(entry.path)
+        reason = _skip_reason(entry, parts, splits, folder in labels)
         if reason:
             passed.append(SkippedFile(entry.path, reason))
         else:
             split = splits[parts[0]] if splits else None
-            files.append(LabeledFile(entry.path, labels[_parent(entry.path)], split))
+            files.append(LabeledFile(entry.path, labels[folder], split))
     return files, passed
 
 
+def _class_folder(path: str, labels: Mapping[str, str]) -> str:
+    """Return the folder of a class that contains `path`, at any depth, or "" if none does."""
+    folder = _parent(path)
+    while folder and folder not in labels:
+        folder = _parent(folder)
+    return folder
+
+
+def _check_nested_splits(tree: _Tree, labels: Mapping[str, str]) -> None:
+    """Raise InputError for a sub-folder of a class that is named as a split.
+
+    Its images would be mixed with those of the other splits.
+    """
+    named = sorted(
+        path
+        for path in tree.folders
+        if split_of_word(_leaf(path)) and _parent(path) and _class_folder(path, labels)
+    )
+    if named:
+        more = f" and {len(named) - 1:,} more" if named[1:] else ""
+        message = f"a split inside a class{more}, which --nested would mix with the others"
+        fix = "put the splits outermost: FOLDER/train/CLASS and FOLDER/test/CLASS"
+        raise input_error(f"{tree.root}/{named[0]}", message, fix)
+
+
+def nested_notes(
+    files: Iterable[LabeledFile], skipped: Iterable[SkippedFile], labels: Mapping[str, str]
+) -> list[str]:
+    """Return a note for each class with images in sub-folders, which are not used."""
+    used = Counter(file.label for file in files)
+    nested = Counter(
+        labels[folder]
+        for item in skipped
+        if item.reason == NOT_DIRECTLY and has_image_suffix(item.path)
+        if (folder := _class_folder(item.path, labels))
+    )
+    notes = [
+        f'class "{label}": {count:,} of {count + used[label]:,} photographs lie in sub-folders and '
+        "are not used; --nested takes them"
+        for label, count in nested.most_common(MAX_NESTED_NOTES)
+    ]
+    if len(nested) > MAX_NESTED_NOTES:
+        rest = len(nested) - MAX_NESTED_NOTES
+        notes.append(f"{rest:,} more classes have photographs in sub-folders, which are not used")
+    return notes
+
+
 def _skip_reason(
-    entry: ScannedFile, parts: list[str], splits: dict[str, Split], labels: Mapping[str, str]
+    entry: ScannedFile, parts: list[str], splits: dict[str, Split], in_class: bool
 ) -> str:
     """Return the reason why a file cannot be an image, or "" if it can."""
     if _is_hidden(entry.path):
@@ -299,8 +375,8 @@ def _skip_reason(
         return "system file"
     if splits and parts[0] not in splits:
         return "outside train, validation and test"
-    if _parent(entry.path) not in labels:
-        return "not directly in a class's folder"
+    if not in_class:
+        return NOT_DIRECTLY
     return "" if has_image_suffix(parts[-1]) else "not an image by its name"
 
 
@@ -328,6 +404,11 @@ def _layout_notes(
                 f"{tree.root}/{name} has {images[name]:,} images in no folder of a class: nothing "
                 f"is computed from them; resnetlab predict MODEL {tree.root}/{name} labels them"
             )
+    inside = [f"{name}/{label}" for name in splits for label in tree.classes_in(name)]
+    empty = [path for path in (inside if splits else tree.top) if tree.is_empty(path)]
+    if empty:
+        listed = ", ".join(empty[:5]) + (", ..." if empty[5:] else "")
+        notes.append(f"empty folders are not used: {listed}")
     beside = [name for name in tree.top if splits and name not in splits and images[name]]
     if beside:
         names = ", ".join(beside[:5]) + (", ..." if beside[5:] else "")

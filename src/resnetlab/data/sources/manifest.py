@@ -8,18 +8,20 @@ the folder of images.
 from __future__ import annotations
 
 import csv
+import glob
 import hashlib
 import io
 import json
 import math
 import re
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import get_args
 
 import numpy as np
+from numpy.typing import NDArray
 
 from resnetlab import files
 from resnetlab.data import stratify
@@ -49,6 +51,8 @@ class SplitSpec:
 
     lengths: tuple[float, float, float]
     seed: int = 0
+    keep_test: bool = False
+    """True if a test split that the folder has stays as it is."""
 
     @classmethod
     def parse(cls, text: str, seed: int = 0, option: str = "--split") -> SplitSpec:
@@ -103,24 +107,49 @@ def parse_split(text: str, option: str = "--split") -> SplitSpec | Path | None:
 
 def file_stem(root: Path, paths: Sequence[str]) -> str:
     """Return `<folder-name>-<short hash of the paths>`, the beginning of names of files."""
-    name = re.sub(r"[^A-Za-z0-9._-]", "_", root.resolve().name) or "root"
+    name = re.sub(r"[^\w.-]", "_", root.resolve().name) or "root"
     return f"{name}-{hashlib.sha256(json.dumps(list(paths)).encode()).hexdigest()[:8]}"
 
 
+def splits_path(root: Path, paths: Sequence[str], cache: Path, group: str = "") -> Path:
+    """Return the file with the splits that were drawn for these images by the rule `group`."""
+    rule = f"-group-{hashlib.sha256(group.encode()).hexdigest()[:6]}" if group else ""
+    return cache / f"{file_stem(root, paths)}{rule}-splits.csv"
+
+
+def find_splits_path(root: Path, paths: Sequence[str], cache: Path, group: str = "") -> Path:
+    """Return the file of `splits_path`; without a rule, the only one that there is with a rule.
+
+    So a model is not tested on its train images because the command that evaluates it does not
+    repeat `--group`. Raises InputError if several rules have been used.
+    """
+    path = splits_path(root, paths, cache, group)
+    if group or path.exists():
+        return path
+    others = sorted(cache.glob(f"{glob.escape(file_stem(root, paths))}-group-*-splits.csv"))
+    if len(others) > 1:
+        message = f"was split by {len(others)} rules for groups"
+        raise input_error(str(root), message, "give the one of the training: --group RULE")
+    return others[0] if others else path
+
+
 def fill_missing_splits(
-    rows: Sequence[ManifestRow], classes: Sequence[str], root: Path, cache: Path
+    rows: Sequence[ManifestRow],
+    classes: Sequence[str],
+    root: Path,
+    path: Path,
+    groups: Callable[[], NDArray[np.int64]],
 ) -> tuple[tuple[ManifestRow, ...], tuple[str, ...]]:
     """Return the rows, each with a split, and a note for the user when splits had to be drawn.
 
     Without any split, 15 % of the images become test and 15 % validation; with train but no test,
-    15 % of train become test. Draws are by class, by seed 0. Raises InputError when a class has too
-    few images.
+    15 % of train become test. Draws are by class, by seed 0, and keep `groups` together; they are
+    stored at `path`. Raises InputError when a class has too few images.
     """
     if any(row.split == "test" for row in rows):
         return tuple(rows), ()
-    path = cache / f"{file_stem(root, [row.path for row in rows])}-splits.csv"
     stored = _read_manifest(path, rows)
-    result = stored or _draw_missing_splits(rows, classes, str(root))
+    result = stored or _draw_missing_splits(rows, classes, str(root), groups())
     if stored is None:
         write_manifest(path, result)
     description = "15 % of train as the test split"
@@ -136,17 +165,66 @@ def fill_missing_splits(
 
 
 def resplit(
-    rows: Sequence[ManifestRow], classes: Sequence[str], root: Path, split_spec: SplitSpec
+    rows: Sequence[ManifestRow],
+    classes: Sequence[str],
+    root: Path,
+    split_spec: SplitSpec,
+    groups: NDArray[np.int64],
 ) -> tuple[ManifestRow, ...]:
-    """Return the rows with new splits, drawn by class as `split_spec` requires.
+    """Return the rows with new splits, drawn by class as `split_spec` requires. Images with the
+    same number in `groups` (N,) get the same split.
 
-    Raises InputError.
+    With `keep_test`, a test split of the rows stays, and the other images are divided in the
+    proportion of train and validation. Raises InputError.
     """
     index_of = {name: k for k, name in enumerate(classes)}
     labels = np.array([index_of[row.label] for row in rows], np.int64)
-    _, validation, test = split_spec.counts(len(rows), str(root))
-    splits = stratify.split_by_counts(labels, classes, validation, test, split_spec.seed, str(root))
+    is_test = np.array([row.split == "test" for row in rows])
+    if split_spec.keep_test and is_test.any():
+        splits = _divide_others(labels, classes, is_test, root, split_spec, groups)
+    else:
+        _, validation, test = split_spec.counts(len(rows), str(root))
+        splits = stratify.split_by_counts(
+            labels, classes, validation, test, split_spec.seed, str(root), groups
+        )
     return tuple(replace(row, split=split) for row, split in zip(rows, splits, strict=True))
+
+
+def _divide_others(
+    labels: NDArray[np.int64],
+    classes: Sequence[str],
+    is_test: NDArray[np.bool_],
+    root: Path,
+    split_spec: SplitSpec,
+    groups: NDArray[np.int64],
+) -> tuple[Split, ...]:
+    """Return a split for each image: test where `is_test` (N,) is true, else train or validation.
+
+    Raises InputError for counts that do not fit the given test split.
+    """
+    others, given = int((~is_test).sum()), int(is_test.sum())
+    train_share, validation_share, test_share = split_spec.lengths
+    if sum(split_spec.lengths) < 1.5:  # fractions
+        validation = round(others * validation_share / (train_share + validation_share))
+    else:
+        _, validation, _ = split_spec.counts(len(labels), str(root))
+        if test_share != given:
+            fix = f"give {given:,} as the number of test images, or --redraw-test"
+            message = f"has a test split of {format_count(given, 'image')}, which is kept"
+            raise input_error(str(root), message, fix, got=f"{test_share:g}")
+    splits = np.where(is_test, "test", "train").astype(object)
+    drawn = stratify.stratified_mask(
+        labels[~is_test],
+        classes,
+        validation,
+        "validation",
+        split_spec.seed,
+        where=str(root),
+        fix="add images, or give the validation images",
+        groups=groups[~is_test],
+    )
+    splits[np.flatnonzero(~is_test)[drawn]] = "validation"
+    return tuple(splits)
 
 
 def apply_manifest(rows: Sequence[ManifestRow], root: Path, path: Path) -> tuple[ManifestRow, ...]:
@@ -198,16 +276,16 @@ def _path_key(path: str) -> str:
 
 
 def _draw_missing_splits(
-    rows: Sequence[ManifestRow], classes: Sequence[str], where: str
+    rows: Sequence[ManifestRow], classes: Sequence[str], where: str, groups: NDArray[np.int64]
 ) -> tuple[ManifestRow, ...]:
     index_of = {name: k for k, name in enumerate(classes)}
     if all(row.split is None for row in rows):
         labels = np.array([index_of[row.label] for row in rows], np.int64)
-        splits = stratify.split_three_ways(labels, classes, DEFAULT_FRACTION, where)
+        splits = stratify.split_three_ways(labels, classes, DEFAULT_FRACTION, where, groups)
         return tuple(replace(row, split=split) for row, split in zip(rows, splits, strict=True))
     train = [index for index, row in enumerate(rows) if row.split == "train"]
     labels = np.array([index_of[rows[index].label] for index in train], np.int64)
-    test = stratify.draw_test_split(labels, classes, DEFAULT_FRACTION, where)
+    test = stratify.draw_test_split(labels, classes, DEFAULT_FRACTION, where, groups[train])
     test_indices = {index for index, drawn in zip(train, test, strict=True) if drawn}
     return tuple(
         replace(row, split="test") if index in test_indices else row

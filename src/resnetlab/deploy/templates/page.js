@@ -2,7 +2,19 @@
 "use strict";
 const at = (id) => document.getElementById(id);
 const limits = document.querySelector("main").dataset;
-let asked = 0;
+const maxFiles = 100;
+let round = 0; // a newer choice of files replaces the present one
+let items = [];
+let selected = 0;
+
+function element(tag, text = "", className = "") {
+  const made = document.createElement(tag);
+  made.textContent = text;
+  made.className = className;
+  return made;
+}
+
+const percent = (probability) => (100 * probability).toFixed(1) + "\u00a0%";
 
 function showStatus(words, bad = false) {
   at("status").textContent = words;
@@ -11,19 +23,63 @@ function showStatus(words, bad = false) {
 
 function showClasses(classes) {
   at("bars").replaceChildren(...classes.map(({ name, probability }) => {
-    const row = document.createElement("li");
-    const bar = document.createElement("progress");
-    const label = document.createElement("span");
-    const number = document.createElement("span");
-    const percent = (100 * probability).toFixed(1) + "\u00a0%";
-    label.textContent = name;
-    number.textContent = percent;
-    number.className = "number";
+    const row = element("li");
+    const bar = element("progress");
     bar.value = probability;
-    bar.setAttribute("aria-label", name + " " + percent);
-    row.append(label, number, bar);
+    bar.setAttribute("aria-label", name + " " + percent(probability));
+    row.append(element("span", name), element("span", percent(probability), "number"), bar);
     return row;
   }));
+}
+
+// The photograph `item` and its prediction, its error, or the note that it is being looked at.
+function show(item) {
+  at("hint").hidden = true;
+  at("name").hidden = false;
+  at("name").textContent = item.file.name || "Pasted photograph";
+  if (at("preview").dataset.of !== item.url) {
+    at("preview").dataset.of = item.url;
+    at("preview").hidden = false;
+    at("preview").src = item.url;
+  }
+  const answer = item.answer;
+  showClasses(answer ? answer.classes : []);
+  at("doubt").hidden = !(answer && answer.note);
+  at("doubt").textContent = answer ? answer.note : "";
+  at("heat").hidden = !(answer && answer.grad_cam);
+  if (answer && answer.grad_cam) {
+    at("heat").querySelector("img").src = answer.grad_cam;
+    at("heat").querySelector("figcaption").textContent = "Grad-CAM heat map: red regions contributed most to the prediction " + answer.classes[0].name + ".";
+  }
+  if (item.error) showStatus(item.error, true);
+  else if (answer) showStatus("Answered in " + answer.seconds.toFixed(2) + " s." + item.note);
+  else showStatus("Predicting …");
+}
+
+function showList() {
+  const done = items.filter((item) => item.answer || item.error).length;
+  at("several").hidden = items.length < 2;
+  at("count").textContent = done < items.length ? done + " of " + items.length + " files are done" : items.length + " files";
+  at("list").replaceChildren(...items.map((item, index) => {
+    const row = element("li");
+    const button = element("button");
+    const best = item.answer ? item.answer.classes[0] : null;
+    const words = best ? best.name + " " + percent(best.probability) : item.error || "waiting";
+    button.type = "button";
+    button.append(element("span", item.file.name), element("span", words, item.error ? "bad" : item.answer && item.answer.note ? "unsure" : "number"));
+    button.setAttribute("aria-pressed", String(index === selected));
+    button.addEventListener("click", () => select(index));
+    row.append(button);
+    return row;
+  }));
+}
+
+function select(index) {
+  const item = items[index];
+  selected = index;
+  showList();
+  show(item);
+  if (item.answer && !item.answer.grad_cam && !item.explained) predict(item, true);
 }
 
 // A photograph above the limits is made smaller here; any other is sent byte for byte.
@@ -40,47 +96,51 @@ async function withinLimits(file) {
   return [smaller, " The photograph was resized before it was sent."];
 }
 
-async function predict(file) {
-  const mine = ++asked;
-  at("hint").hidden = true;
-  URL.revokeObjectURL(at("preview").src);
-  at("preview").src = URL.createObjectURL(file);
-  at("preview").hidden = false;
-  at("heat").hidden = true;
-  at("bars").replaceChildren();
-  showStatus("Predicting …");
+async function predict(item, explain) {
+  const mine = round;
   try {
-    const [body, note] = await withinLimits(file);
+    if (item.file.type && !item.file.type.startsWith("image/")) throw new Error("This file is not a photograph.");
+    const [body, note] = await withinLimits(item.file);
     const ask = (query) => fetch("predict?top=5" + query, { method: "POST", body });
-    let response = await ask("&explain=true");
+    let response = await ask(explain ? "&explain=true" : "");
     if (response.status === 501) response = await ask("");
     const answer = await response.json();
-    if (mine !== asked) return;
     if (!response.ok) throw new Error(answer.error);
-    showClasses(answer.classes);
-    showStatus("Answered in " + answer.seconds.toFixed(2) + " s." + note);
-    if (answer.grad_cam) {
-      at("heat").querySelector("img").src = answer.grad_cam;
-      at("heat").querySelector("figcaption").textContent = "Grad-CAM heat map: red regions contributed most to the prediction " + answer.classes[0].name + ".";
-      at("heat").hidden = false;
-    }
+    item.answer = answer;
+    item.note = note;
+    item.explained = explain;
   } catch (error) {
-    if (mine === asked) showStatus(error instanceof TypeError ? "The service does not answer." : error.message, true);
+    item.error = error instanceof TypeError ? "The service does not answer." : error.message;
+  }
+  if (mine !== round) return;
+  showList();
+  if (items[selected] === item) show(item);
+}
+
+async function predictAll(files) {
+  const all = [...(files || [])];
+  if (!all.length) return;
+  const mine = ++round;
+  for (const item of items) URL.revokeObjectURL(item.url);
+  items = all.slice(0, maxFiles).map((file) => ({ file, url: URL.createObjectURL(file), answer: null, error: "", note: "", explained: false }));
+  const rest = all.slice(maxFiles).map((file) => file.name);
+  at("rest").textContent = rest.length ? rest.length + " of " + all.length + " files are not looked at, since " + maxFiles + " are the most at a time: " + rest.slice(0, 5).join(", ") + (rest.length > 5 ? ", …" : "") : "";
+  selected = 0;
+  showList();
+  show(items[0]);
+  for (const item of items) {
+    await predict(item, item === items[selected]);
+    if (mine !== round) return;
   }
 }
 
-function predictFirst(files) {
-  const file = [...(files || [])].find((one) => one.type.startsWith("image/") || !one.type);
-  if (file) predict(file);
-  else if (files && files.length) showStatus("This file is not a photograph.", true);
-}
-
-for (const id of ["file", "camera"]) at(id).addEventListener("change", (event) => { predictFirst(event.target.files); event.target.value = ""; });
-document.addEventListener("paste", (event) => predictFirst(event.clipboardData.files));
+at("preview").addEventListener("error", () => { at("preview").hidden = true; }); // no broken image
+for (const id of ["file", "camera"]) at(id).addEventListener("change", (event) => { predictAll(event.target.files); event.target.value = ""; });
+document.addEventListener("paste", (event) => predictAll(event.clipboardData.files));
 for (const kind of ["dragover", "dragleave", "drop"]) {
   document.addEventListener(kind, (event) => {
     event.preventDefault();
     at("drop").classList.toggle("over", kind === "dragover");
-    if (kind === "drop") predictFirst(event.dataTransfer.files);
+    if (kind === "drop") predictAll(event.dataTransfer.files);
   });
 }

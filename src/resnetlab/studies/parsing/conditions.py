@@ -288,6 +288,10 @@ def finetune_conflicts(model: ModelConfig, data: DataConfig, where: str) -> tupl
         follow_links=data.follow_links,
         path_column=data.path_column,
         label_column=data.label_column,
+        nested=data.nested,
+        group=data.group,
+        folds=data.folds,
+        fold=data.fold,
     )
     message = "not available with a fine-tuning recipe"
     for name, value in vars(data).items():

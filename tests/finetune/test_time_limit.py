@@ -1,0 +1,279 @@
+"""The time limit of a fine-tuning: how many epochs of a stage fit, which stages are left out, and
+that both are in the record, the model and the page.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from helpers.stripes import KINDS, QUICK
+from resnetlab.bundle.store import load_bundle
+from resnetlab.cli.finetune import with_budget
+from resnetlab.data.transforms.eval_transform import EvalTransform
+from resnetlab.errors import InputError
+from resnetlab.finetune import pipeline
+from resnetlab.finetune.api import finetune
+from resnetlab.finetune.dataset import open_photographs
+from resnetlab.finetune.model import FinetuneModel
+from resnetlab.finetune.request import FinetuneRequest
+from resnetlab.finetune.results import BudgetCut
+from resnetlab.finetune.stage import fit, time_step
+from resnetlab.finetune.time_limit import TimeLimit, fit_to_limit, suggest_budget
+from resnetlab.models.configs import ExternalConfig
+from resnetlab.recipes.finetune import Stage
+from resnetlab.recipes.numerics import Numerics
+from resnetlab.recipes.train import Adam, Recipe
+from resnetlab.training.step import train_step
+
+NUMERICS = Numerics(device="cpu", precision="fp32", memory_format="channels_last", threads=1)
+CPU = torch.device("cpu")
+
+
+def request(photos: Path, backbone: Path, **more: Any) -> FinetuneRequest:
+    return FinetuneRequest(
+        folder=photos, model=str(backbone), train_size=24, output=photos.parent / "out", **more
+    )
+
+
+def make_model(spec: ExternalConfig) -> FinetuneModel:
+    return FinetuneModel(spec, None, KINDS, 0, NUMERICS, CPU)
+
+
+def make_stage(**fields: Any) -> Stage:
+    recipe = Recipe(batch_size=8, epochs=10, optimizer=Adam(lr=1e-2))
+    return Stage(**({"name": "all layers", "trainable": "all", "recipe": recipe} | fields))
+
+
+def limit_with(remaining: float, image_seconds: float = 0.0) -> TimeLimit:
+    """A limit of which so many seconds are left for training."""
+    limit = TimeLimit(1000.0, time.monotonic())
+    limit.image_seconds, limit.reserved_seconds = image_seconds, 1000.0 - remaining
+    return limit
+
+
+@pytest.mark.parametrize(
+    ("remaining", "is_first", "epochs"),
+    [
+        (1000.0, False, 10),  # an epoch takes 5 steps of 1 s and 10 predictions of 0.1 s
+        (31.0, False, 5),
+        (7.0, False, 1),
+        (5.5, False, None),
+        (5.5, True, 1),
+        (-100.0, True, 1),
+    ],
+)
+def test_as_many_epochs_are_trained_as_fit_and_the_first_stage_gets_one(
+    remaining: float, is_first: bool, epochs: int | None
+) -> None:
+    limit = limit_with(remaining, 0.1)
+    stage, seconds = fit_to_limit(make_stage(), limit, 40, 10, lambda _: 1.0, is_first=is_first)
+    assert (stage.recipe.epochs if stage else None) == epochs
+    assert seconds == pytest.approx(6.0)
+
+
+def test_a_stage_for_which_even_the_forward_passes_take_too_long_is_not_measured() -> None:
+    def measure(_: float) -> float:
+        raise AssertionError("a step would take the time that is left")
+
+    stage, seconds = fit_to_limit(
+        make_stage(), limit_with(3.0, 0.1), 40, 10, measure, is_first=False
+    )
+    assert stage is None
+    assert seconds == pytest.approx(12.0)
+
+
+def test_without_a_limit_nothing_is_measured_or_changed() -> None:
+    limit = TimeLimit(None, 0.0)
+    planned = make_stage()
+    assert fit_to_limit(planned, limit, 40, 10, lambda _: 1 / 0, is_first=False) == (planned, 0.0)
+    assert not limit.over
+
+
+def test_measuring_a_step_changes_no_bit_of_what_is_trained_after_it(
+    photos: Path, spec: ExternalConfig
+) -> None:
+    data = open_photographs(photos, cache=photos.parent / "cache")
+    states = []
+    for measured in (False, True):
+        model = make_model(spec)
+        stage = make_stage(recipe=Recipe(batch_size=8, epochs=1, optimizer=Adam(lr=1e-2)))
+        view = model.eval_transform(24)
+        views: dict[str, EvalTransform] = {"train": view, "test": view}
+        if measured:
+            before = model.clone_state()
+            assert time_step(model, stage, data, view, 3) > 0
+            assert all(torch.equal(value, before[n]) for n, value in model.clone_state().items())
+        fit(model, stage, data, views, 3)
+        states.append(model.clone_state())
+    assert all(torch.equal(value, states[1][name]) for name, value in states[0].items())
+
+
+def test_a_step_that_no_time_is_left_for_is_measured_once(
+    photos: Path, spec: ExternalConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data, model = open_photographs(photos, cache=photos.parent / "cache"), make_model(spec)
+    view, steps = model.eval_transform(24), []
+    monkeypatch.setattr(
+        "resnetlab.training.eager_step.train_step",
+        lambda state, *given: steps.append(1) or train_step(state, *given),
+    )
+    for affordable, expected in ((1000.0, 2), (0.0, 1)):
+        steps.clear()
+        assert time_step(model, make_stage(), data, view, 3, None, affordable) > 0
+        assert len(steps) == expected
+    seen: list[float] = []
+    fit_to_limit(
+        make_stage(), limit_with(31.0), 40, 10, lambda s: seen.append(s) or 1.0, is_first=True
+    )
+    assert seen == [pytest.approx(31.0 / 5, abs=0.1)]
+
+
+def test_a_stage_that_should_finish_ends_after_the_first_learning_rate_with_a_result(
+    photos: Path, spec: ExternalConfig
+) -> None:
+    data, model = open_photographs(photos, cache=photos.parent / "cache"), make_model(spec)
+    view = model.eval_transform(24)
+    recipe = Recipe(batch_size=8, steps=8, optimizer=Adam(lr=1e-2))
+    probe = Stage(name="probe", augment="none", lrs=(1e-3, 1e-2, 1e-1), recipe=recipe)
+    rates: list[str] = []
+    result = fit(
+        model,
+        probe,
+        data,
+        {"train": view, "test": view},
+        0,
+        should_finish=lambda: True,
+        notify=rates.append,
+    )
+    assert (result.lr, result.complete, result.diverged) == (1e-3, False, False)
+    assert len(result.epochs) == 1
+    assert len(rates) == 1
+
+
+def test_a_limit_that_is_over_gives_a_usable_model_and_says_what_it_lacks(
+    photos: Path, backbone: Path
+) -> None:
+    messages: list[str] = []
+    done = finetune(
+        request(photos, backbone, recipe="full"), budget_seconds=1e-6, notify=messages.append
+    )
+    result = done.result
+    assert [(item.name, item.complete) for item in result.stages] == [("probe", False)]
+    assert [(cut.stage, cut.kind) for cut in result.budget_cuts] == [
+        ("probe", "stopped"),
+        ("all layers", "left out"),
+    ]
+    lines = [str(cut) for cut in result.budget_cuts]
+    assert lines[0].startswith('the time limit stopped stage "probe" after ')
+    assert lines[1].startswith('the time limit left stage "all layers" out after ')
+    file = load_bundle(done.model_folder).file
+    for line in lines:
+        assert line in messages
+        assert line in result.caveats
+        assert line in file.caveats
+    assert result.test.images == 18
+    assert result.budget_seconds == 1e-6
+
+
+def test_a_stage_that_the_limit_stops_within_its_first_epoch_is_recorded_as_stopped(
+    photos: Path, backbone: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The clock jumps once the stage has begun, so that its estimate was wrong."""
+    monkeypatch.setattr(pipeline, "time_step", lambda *_: 1e-6)
+    real, jumped = time.monotonic, [0.0]
+    monkeypatch.setattr("resnetlab.finetune.time_limit.time.monotonic", lambda: real() + jumped[0])
+
+    def watch(line: str) -> None:
+        if line.startswith("all layers: begins"):
+            jumped[0] = 1e6
+
+    done = finetune(request(photos, backbone, recipe="full"), budget_seconds=3600, notify=watch)
+    assert [item.name for item in done.result.stages] == ["probe"]
+    (cut,) = done.result.budget_cuts
+    assert (cut.stage, cut.kind, cut.epochs, cut.planned_epochs) == ("all layers", "stopped", 0, 15)
+
+
+def test_a_shortened_stage_says_so_and_a_finished_one_is_not_measured_again(
+    photos: Path, backbone: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    steps = 4  # 30 train images in batches of 8
+    monkeypatch.setattr(pipeline, "time_prediction", lambda *_: 0.0)
+    monkeypatch.setattr(pipeline, "time_step", lambda *_: 1000 / steps)
+    recipe = photos.parent / "two.toml"
+    recipe.write_text(
+        Path(QUICK).read_text()
+        + '\n[[stages]]\nname = "all"\ntrainable = "all"\n\n[stages.recipe]\nbatch_size = 8\n'
+        "epochs = 6\n"
+    )
+    requested = request(photos, backbone, recipe=str(recipe))
+    messages: list[str] = []
+    done = finetune(requested, budget_seconds=2900, notify=messages.append)
+    (cut,) = done.result.budget_cuts
+    assert (cut.kind, cut.epochs, cut.planned_epochs, cut.epoch_seconds) == (
+        "shortened",
+        2,
+        6,
+        1000.0,
+    )
+    assert cut.needed == "115m"  # 6 epochs of 1,000 s, a tenth more, and the rest
+    assert "all: 2 of 6 epochs fit into the time limit" in messages
+    assert done.result.stages[1].epochs == 2
+    full = finetune(replace(requested, name="full"), budget_seconds=None)
+    assert (full.result.budget_cuts, full.result.stages[1].epochs) == ((), 6)
+    again = finetune(replace(requested, name="again"), budget_seconds=2900)  # finds it finished
+    assert (again.result.budget_cuts, again.result.stages[1].epochs) == ((), 6)
+
+
+def test_what_follows_training_is_reserved(photos: Path, backbone: Path) -> None:
+    messages: list[str] = []
+    finetune(request(photos, backbone, recipe=QUICK), budget_seconds=600, notify=messages.append)
+    (line,) = [line for line in messages if line.startswith("time limit")]
+    assert line.startswith("time limit 10 min 00 s: ")
+    assert "are for the evaluation at the end" in line
+    limit = TimeLimit(100.0, time.monotonic())
+    limit.reserve(0.5, 40, 12)
+    assert limit.remaining == pytest.approx(100 - 0.5 * (40 + 36) - 3, abs=1)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "budget"), [(1, "5s"), (41, "45s"), (56, "1m"), (61, "2m"), (1201, "25m")]
+)
+def test_a_suggested_budget_is_round_and_long_enough(seconds: float, budget: str) -> None:
+    assert suggest_budget(seconds) == budget
+
+
+def test_a_cut_is_described_in_a_sentence_with_its_fix() -> None:
+    cut = BudgetCut(
+        stage="all layers",
+        kind="left out",
+        planned_epochs=15,
+        epoch_seconds=180.0,
+        elapsed_seconds=62.0,
+        needed="50m",
+    )
+    assert str(cut) == (
+        'the time limit left stage "all layers" out after 1 min 02 s; an epoch takes about '
+        "3 min 00 s here; --budget 50m would do"
+    )
+
+
+def test_the_command_of_a_larger_budget_is_the_same_command_otherwise() -> None:
+    words = ["finetune", "my photos", "--budget", "3m", "--seed", "1"]
+    assert with_budget(words, "15m") == "resnetlab finetune 'my photos' --seed 1 --budget 15m"
+    assert with_budget(["finetune", "a", "--budget=3m"], "1h") == "resnetlab finetune a --budget 1h"
+
+
+def test_a_budget_needs_a_unit() -> None:
+    from resnetlab.cli.finetune import _parse_budget
+
+    assert [_parse_budget(text) for text in ("90s", "10m", "1.5h", "0")] == [90, 600, 5400, None]
+    with pytest.raises(InputError, match=r"a time without a unit.*--budget 5m for minutes"):
+        _parse_budget("5")
+    with pytest.raises(InputError, match="not a time"):
+        _parse_budget("soon")

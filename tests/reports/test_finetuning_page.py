@@ -1,0 +1,165 @@
+"""The page after a fine-tuning: every number is that of the record, nothing is loaded from
+elsewhere, and it fits a phone.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from helpers.pages import Page, layout
+from helpers.stripes import KINDS, QUICK, folder
+from helpers.tiny import tiny
+from resnetlab.api import write_finetune_page
+from resnetlab.checksums import check_files, read_checksums
+from resnetlab.cli.finetune import use_commands
+from resnetlab.finetune.api import FinetuneOutcome, finetune
+from resnetlab.finetune.request import FinetuneRequest
+from resnetlab.finetune.results import BudgetCut
+from resnetlab.models.weights import write_weights
+
+UNTESTED = "<script>rare</script> & ünusual"
+
+
+@pytest.fixture(scope="module")
+def outcome(tmp_path_factory: pytest.TempPathFactory) -> FinetuneOutcome:
+    """A model of four classes, of which one has a hostile name and no test image."""
+    root = tmp_path_factory.mktemp("page")
+    photos = folder(root / "stripes", {"train": 8, "val": 3, "test": 5})
+    for split in ("train", "val"):
+        shutil.copytree(photos / split / KINDS[0], photos / split / UNTESTED.replace("/", "\u2215"))
+    torch.manual_seed(0)
+    write_weights(root / "tiny.safetensors", tiny(num_classes=5).state_dict(), {})
+    (root / "tiny.toml").write_text(
+        'source = "helpers.tiny:tiny"\nweights = "tiny.safetensors"\nlicense = "Apache-2.0"\n'
+    )
+    return finetune(
+        FinetuneRequest(
+            folder=photos,
+            model=str(root / "tiny.toml"),
+            recipe=QUICK,
+            train_size=16,
+            output=root / "out",
+            trust_code=True,
+        )
+    )
+
+
+def write(outcome: FinetuneOutcome) -> str:
+    commands = use_commands(outcome.model_folder, Path("photos") / outcome.result.example)
+    page = write_finetune_page(outcome, commands=commands, command="resnetlab finetune photos")
+    return page.read_text(encoding="utf-8")
+
+
+@pytest.fixture(scope="module")
+def page(outcome: FinetuneOutcome) -> str:
+    return write(outcome)
+
+
+def plain(page: str) -> str:
+    """The words of a page."""
+    return re.sub(r"\s+", " ", re.sub(r"<[^>]+>", " ", page)).replace("\N{NO-BREAK SPACE}", " ")
+
+
+def test_the_headline_and_its_interval_are_those_of_the_record(
+    outcome: FinetuneOutcome, page: str
+) -> None:
+    test = outcome.result.test
+    words = plain(page)
+    assert f"{test.accuracy_pct:.1f} % of 15 test photographs are correctly classified" in words
+    assert f"between {test.low_pct:.1f} % and {test.high_pct:.1f} %" in words
+    scores = json.loads((outcome.report_folder / "evaluation.json").read_text())
+    assert scores["top1"]["count"] == test.correct
+    assert (scores["top1"]["low"], scores["top1"]["high"]) == pytest.approx(
+        (test.low_pct, test.high_pct)
+    )
+    assert scores["loss_nats"] == pytest.approx(test.loss_nats)
+
+
+def test_every_class_has_its_images_and_one_without_a_test_image_is_named(
+    outcome: FinetuneOutcome, page: str
+) -> None:
+    classes = page[page.index('<h2 id="classes">') : page.index('<h2 id="confusions">')]
+    by_class = {" ".join(row[0]): row for row in Page(classes).rows[1:]}
+    scores = json.loads((outcome.report_folder / "evaluation.json").read_text())
+    for row in scores["classes"]:
+        cells = by_class[row["name"]]
+        recall = row["recall"]
+        assert cells[1][0].startswith(f"{recall['pct']:.1f} % [")
+        assert (cells[2], cells[3]) == (["5"], ["8"])
+    order = [name for name in by_class if name in KINDS]
+    accuracy = {row["name"]: row["recall"]["pct"] for row in scores["classes"]}
+    assert [accuracy[name] for name in order[:3]] == sorted(accuracy.values())
+    (name,) = outcome.result.untested_classes
+    assert by_class[name][1][0] == "unknown"
+    assert f"no test image of 1 class, whose accuracy is unknown: {name}" in outcome.result.caveats
+    assert "Classes without a test photograph, whose accuracy is unknown:" in plain(page)
+
+
+def test_the_page_names_the_stages_and_the_commands_that_use_the_model(
+    outcome: FinetuneOutcome, page: str
+) -> None:
+    words = plain(page)
+    (stage,) = outcome.result.stages
+    assert f"{stage.trainable_parameters:,}" in words
+    assert "used in the model" in words
+    model = outcome.model_folder
+    for command in (
+        f"resnetlab predict {model} photos/test/",
+        f"resnetlab serve {model} --open",
+        f"resnetlab export {model} --to onnx",
+        "resnetlab finetune photos",
+    ):
+        assert command in words
+
+
+def test_nothing_is_loaded_from_elsewhere_and_no_name_becomes_a_tag(page: str) -> None:
+    assert "<script" not in page
+    assert not re.search(r"""(src|href)="(?!data:|#)""", page)
+    assert "default-src 'none'" in page
+
+
+def test_the_files_beside_the_page_have_checksums(outcome: FinetuneOutcome, page: str) -> None:
+    assert page
+    check_files(outcome.report_folder)
+    assert {"finetune.json", "evaluation.json", "classes.csv"} <= read_checksums(
+        outcome.report_folder
+    ).keys()
+
+
+def test_what_the_time_limit_left_out_is_on_the_page_with_its_command(
+    outcome: FinetuneOutcome, tmp_path: Path
+) -> None:
+    cut = BudgetCut(
+        stage="all layers",
+        kind="left out",
+        planned_epochs=15,
+        epoch_seconds=180.0,
+        elapsed_seconds=62.0,
+        needed="50m",
+    )
+    result = replace(outcome.result, budget_cuts=(cut,), budget_seconds=60.0)
+    changed = replace(outcome, result=result, report_folder=tmp_path)
+    page = write_finetune_page(changed, full_command={"50m": "resnetlab finetune p --budget 50m"})
+    words = plain(page.read_text(encoding="utf-8"))
+    assert "The time limit left stage &#34;all layers&#34; out after 1 min 02 s" in words
+    assert "resnetlab finetune p --budget 50m" in words
+    assert [row[0] for row in Page(page.read_text()).rows if row[0][:1] == ["all layers"]] == [
+        ["all layers", "left out"]
+    ]
+
+
+@pytest.mark.skipif(not shutil.which("chromium"), reason="needs chromium")
+@pytest.mark.parametrize("width", [1280, 390])
+def test_the_page_never_scrolls_sideways_and_shows_the_accuracy_of_the_classes(
+    page: str, width: int, tmp_path: Path
+) -> None:
+    measured = layout(page, width, tmp_path, '.classes td[data-name="Correctly classified"]')
+    assert measured["over"] == 0
+    assert measured["right"] <= measured["room"]
