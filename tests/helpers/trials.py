@@ -60,7 +60,7 @@ class TrialServer:
         """Start a trial. `wait` returns its result.
 
         Args:
-            *arguments: Arguments of the command line.
+            *arguments: Arguments of the command line; none for `prepare` alone.
             fault: One of the kinds of `helpers.faults`.
             at: Number of the file operation that is broken.
             root: Folder whose file operations are counted; none without it.
@@ -197,7 +197,8 @@ def _run(request: dict[str, Any], output: Path, counts: Path, modules: Path) -> 
     sys.argv = ["resnetlab", *request["arguments"]]
     code = 0
     try:
-        main()
+        if request["arguments"]:
+            main()
     except SystemExit as end:
         code = end.code if isinstance(end.code, int) else 1
     except BaseException:

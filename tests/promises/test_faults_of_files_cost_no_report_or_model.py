@@ -59,5 +59,5 @@ def check_complete(folder: Path, expected: dict[str, object], writer: Writer, wh
         assert name in expected, f"{where}: {name}"
         if Path(name).name not in writer.replaced:
             assert content == expected[name], f"{where}: {name}"
-    for description in folder.glob("models/*/model.json"):
+    for description in folder.glob("models/[!.]*/model.json"):
         load_bundle(description.parent)
