@@ -16,6 +16,7 @@ import platform
 import subprocess
 import sys
 import xml.etree.ElementTree as ElementTree
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -158,10 +159,11 @@ def page(results: list[FileResult], missing: list[Path]) -> str:
 
 
 def main(word: str) -> int:
-    """Run the promises with `word` in their file names, write the page, and return the exit code."""
-    for module in promises():
-        if word in module.name:
-            run(module)
+    """Run the promises with `word` in their file names, one for each core at a time, write the
+    page, and return the exit code.
+    """
+    with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
+        list(pool.map(run, (module for module in promises() if word in module.name)))
     results = [result for module in promises() if (result := read(module))]
     done = {result.module for result in results}
     text = page(results, [module for module in promises() if module not in done])

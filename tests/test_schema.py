@@ -768,4 +768,6 @@ def test_a_wrong_field_of_one_of_two_kinds_of_tables_is_the_only_one_listed(
     stage["recipe"][field] = value
     with pytest.raises(InputError) as caught:
         decode(AnyRecipe, {"name": "a", "stages": [stage]}, "run.json", "recipe")
-    assert [problem.field for problem in caught.value.problems] == [f"recipe.stages[0].recipe.{field}"]
+    assert [problem.field for problem in caught.value.problems] == [
+        f"recipe.stages[0].recipe.{field}"
+    ]

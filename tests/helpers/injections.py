@@ -75,6 +75,11 @@ def slow_steps(seconds: str) -> None:
     ScratchTrainState.record = record  # type: ignore[method-assign]
 
 
+def without_checkpoints() -> None:
+    """Write no checkpoint."""
+    session.RunSession._should_save = lambda *_: False  # type: ignore[method-assign]
+
+
 def fork_launcher() -> None:
     """Let the launcher of a study's workers be a copy of this process, which has imported torch."""
 
@@ -100,7 +105,7 @@ class ForkedProcess:
     def __init__(self, pid: int) -> None:
         self.pid = pid
 
-    def wait(self, timeout: float | None = None) -> int:
+    def wait(self, timeout: float | None = None) -> int:  # noqa: ARG002
         """Wait for the end of the process."""
         return os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import safetensors.numpy
 import torch
 
 from helpers.outcomes import CLOCKS
@@ -35,12 +36,16 @@ class Writer:
     part: str = ""
     """Text in the paths of the files that are meant; empty for all."""
 
+    def prepare(self, here: Path, folder: Path) -> None:
+        """Create `folder` with what the command finds there."""
+        folder.mkdir()
+        if self.before:
+            shutil.copytree(here / self.before, folder / self.before)
+
     def run(self, server: TrialServer, here: Path, folder: Path, **fault: Any) -> Trial:
         """Run it in `folder`; a fault is one of its file operations there."""
         if not folder.exists():
-            folder.mkdir()
-            if self.before:
-                shutil.copytree(here / self.before, folder / self.before)
+            self.prepare(here, folder)
         words = [word.format(here=here, quick=QUICK) for word in self.words.split()]
         return server.run(*words, folder=folder, root=folder, part=self.part, **fault)
 
@@ -54,7 +59,6 @@ FINETUNE = Writer(
 WRITERS = (
     Writer("train", "train cifar-plain8 --data {here}/photos --img-size 16 -b 8 --epochs 1"),
     STUDY,
-    Writer("study report", "study report {here}/small.toml", before="runs", part="/studies/"),
     FINETUNE,
     Writer("evaluate", "evaluate {here}/textures {here}/photos --out scores"),
     Writer("explain", "explain {here}/textures {here}/photos/test/plain/00.png --out why.png"),
@@ -67,6 +71,12 @@ WRITERS = (
     Writer("data describe", "data describe {here}/photos --out page"),
     Writer("data split", "data split {here}/photos --out splits.csv"),
 )
+
+
+REPORT = Writer(
+    "study report", "study report {here}/small.toml --latex", before="runs", part="/studies/"
+)
+"""Writes the files of `study run`, and some as LaTeX."""
 
 
 def write_inputs(root: Path, server: TrialServer, study: str) -> Path:
@@ -115,11 +125,19 @@ def contents(folder: Path) -> dict[str, Any]:
             continue
         if path.name in ("lock", "checksums.json"):
             continue
-        content: Any = path.read_bytes()
-        if path.suffix == ".json":
-            content = without_clocks(json.loads(content))
-        found[name] = content
+        found[name] = _content(path)
     return found
+
+
+def _content(path: Path) -> Any:
+    content = path.read_bytes()
+    if path.suffix == ".json":
+        return without_clocks(json.loads(content))
+    if path.suffix == ".md":
+        return [line for line in content.splitlines() if not line.startswith(b"- time: ")]
+    if path.suffix == ".safetensors":  # the metadata have times
+        return {name: tensor.tobytes() for name, tensor in safetensors.numpy.load(content).items()}
+    return content
 
 
 def without_clocks(value: Any) -> Any:

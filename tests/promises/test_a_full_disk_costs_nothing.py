@@ -15,8 +15,14 @@ from typing import Any
 import pytest
 
 from helpers.studies import LONGER, finish, finished, outcomes, start, workers_of
-from helpers.trials import TrialServer
-from helpers.writers import WRITERS, Writer, assert_same, check_failed, contents
+from helpers.trials import Trial, TrialServer
+from helpers.writers import REPORT, WRITERS, Writer, assert_same, check_failed, contents
+
+PAGE = 4096
+"""Bytes of a page, the smallest part of such a disk."""
+
+PREPARE = "helpers.injections:fork_launcher;helpers.injections:without_checkpoints"
+"""Without checkpoints, because one needs 10 MB of free space."""
 
 
 @pytest.fixture
@@ -32,62 +38,103 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["umount", "--lazy", str(place)], check=True)
 
 
-def fill_and_go_on(disk: Path, study: Path, expected: dict[str, Any], room: int) -> None:
-    filler = disk / "filler"
-    free = os.statvfs(disk)
+def fill(disk: Path, pages: int) -> Path:
+    """Leave a number of free pages, and return the file that takes the others."""
+    filler, free = disk / "filler", os.statvfs(disk)
     with filler.open("wb") as file:
-        file.write(bytes(free.f_bavail * free.f_frsize - room))
-    process = start(study, disk, *LONGER)
+        file.write(bytes(free.f_bavail * free.f_frsize - pages * PAGE))
+    return filler
+
+
+def used_pages(disk: Path) -> int:
+    """Return the number of pages that the files of a disk take."""
+    state = os.statvfs(disk)
+    return (state.f_blocks - state.f_bfree) * state.f_frsize // PAGE
+
+
+@pytest.mark.slow
+def test_after_a_full_disk_the_study_continues_without_loss(
+    small_disk: Path, whole: tuple[Path, dict[str, Any]]
+) -> None:
+    study, expected = whole
+    filler = fill(small_disk, 30)
+    process = start(study, small_disk, *LONGER)
     _, output = process.communicate(timeout=240)
     assert process.returncode == 4, output
     assert output.splitlines()[-1].startswith("resnetlab: error: ")
     assert "the disk is full" in output
     assert "Fix: free some space, then" in output
-    assert not workers_of(disk)
+    assert not workers_of(small_disk)
     filler.unlink()
-    before = finished(disk)
-    finish(study, disk, *LONGER)
-    assert {name: time for name, time in finished(disk).items() if name in before} == before
-    assert outcomes(disk) == expected
+    before = finished(small_disk)
+    finish(study, small_disk, *LONGER)
+    after = finished(small_disk)
+    assert {name: time for name, time in after.items() if name in before} == before
+    assert outcomes(small_disk) == expected
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("room", [120_000])
-def test_after_a_full_disk_the_study_continues_without_loss(
-    small_disk: Path, whole: tuple[Path, dict[str, Any]], room: int
+def test_a_study_on_a_disk_that_is_full_at_any_point_goes_on(
+    server: TrialServer,
+    small_disk: Path,
+    study_file: Path,
+    amount: Callable[[int], int],
+    figures: Callable[[str], None],
 ) -> None:
-    fill_and_go_on(small_disk, *whole, room=room)
+    root = small_disk / "out"
+    command = ("study", "run", study_file, "--output", root, "-j", "2")
+    empty = used_pages(small_disk)
+    calm = server.run(*command, prepare=PREPARE)
+    assert calm.code == 0, calm.output
+    expected, pages = outcomes(root), used_pages(small_disk) - empty
+    draw, offsets = random.Random(0), amount(20)
+    for number in range(offsets):
+        shutil.rmtree(root)
+        room = round(pages * (number + draw.random()) / offsets)
+        filler = fill(small_disk, room)
+        full = server.run(*command, prepare=PREPARE)
+        check_full(full, f"{room} pages free")
+        assert not workers_of(small_disk)
+        filler.unlink()
+        before = finished(root)
+        again = server.run(*command, prepare=PREPARE)
+        assert again.code == 0, again.output
+        assert {name: finished(root)[name] for name in before} == before
+        assert outcomes(root) == expected
+    figures(f"a study: full at {offsets} of {pages} pages, exit code 4, 0 bits differ")
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("room", range(4_096, 184_000, 9_000))
-def test_a_disk_that_is_full_at_any_point_does_too(
-    small_disk: Path, whole: tuple[Path, dict[str, Any]], room: int
-) -> None:
-    fill_and_go_on(small_disk, *whole, room=room)
+def check_full(trial: Trial, where: str) -> None:
+    """Check that a command found the disk full."""
+    check_failed(trial, where)
+    assert "the disk is full" in trial.output, f"{where}: {trial.output}"
+    assert "Fix: free some space" in trial.output, f"{where}: {trial.output}"
 
 
-@pytest.mark.parametrize("writer", WRITERS, ids=lambda writer: writer.name)
+@pytest.mark.parametrize("writer", [*WRITERS, REPORT], ids=lambda writer: writer.name)
 def test_each_command_that_writes(
     server: TrialServer,
     inputs: Path,
-    tmp_path: Path,
+    small_disk: Path,
     amount: Callable[[int], int],
     figures: Callable[[str], None],
     writer: Writer,
 ) -> None:
-    whole = writer.run(server, inputs, tmp_path / "whole")
+    folder = small_disk / "out"
+    writer.prepare(inputs, folder)
+    empty = used_pages(small_disk)
+    whole = writer.run(server, inputs, folder)
     assert whole.code == writer.code, whole.output
-    expected, operations = contents(tmp_path / "whole"), whole.operations
-    assert operations
-    chosen = random.Random(0).sample(range(len(operations)), min(amount(20), len(operations)))
-    for at in sorted(chosen):
-        folder = tmp_path / str(at)
-        full = writer.run(server, inputs, folder, fault="ENOSPC", at=at)
-        check_failed(full, operations[at])
-        assert "Fix: free some space" in full.output, full.output
-        again = writer.run(server, inputs, folder)
-        assert again.code == writer.code, f"{operations[at]}: {again.output}"
-        assert_same(contents(folder), expected, operations[at])
+    expected, pages = contents(folder), used_pages(small_disk) - empty
+    assert pages > 0
+    rooms = sorted(random.Random(0).sample(range(pages), min(amount(20), pages)))
+    for room in rooms:
         shutil.rmtree(folder)
-    figures(f"{writer.name}: full at {len(chosen)} of {len(operations)} operations, exit code 4")
+        writer.prepare(inputs, folder)
+        filler = fill(small_disk, room)
+        full = writer.run(server, inputs, folder)
+        check_full(full, f"{room} of {pages} pages free")
+        filler.unlink()
+        again = writer.run(server, inputs, folder)
+        assert again.code == writer.code, again.output
+        assert_same(contents(folder), expected, f"{room} of {pages} pages free")
+    figures(f"{writer.name}: full at {len(rooms)} of {pages} pages, exit code 4")
