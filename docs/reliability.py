@@ -78,7 +78,8 @@ def run(module: Path) -> None:
     """Run a test file in full and keep the results of pytest."""
     RESULTS.mkdir(parents=True, exist_ok=True)
     target = RESULTS / f"{module.stem}.xml"
-    command = [sys.executable, "-m", "pytest", "-q", str(module), "--hypothesis-profile", "all"]
+    command = [sys.executable, "-m", "pytest", "-q", str(module), "--timeout", "7200"]
+    command += ["--hypothesis-profile", "all"]
     facts = f"{commit()} {datetime.datetime.now(datetime.UTC).date()}"
     subprocess.run([*command, "--junitxml", str(target)], cwd=ROOT, check=False)
     target.with_suffix(".txt").write_text(facts, encoding="utf-8")
@@ -166,6 +167,8 @@ def main(word: str) -> int:
         list(pool.map(run, (module for module in promises() if word in module.name)))
     results = [result for module in promises() if (result := read(module))]
     done = {result.module for result in results}
+    if not results:
+        sys.exit(f"no test file of a promise has {word!r} in its name")
     text = page(results, [module for module in promises() if module not in done])
     PAGE.write_text(text, encoding="utf-8")
     return int(any(result.failed for result in results))
