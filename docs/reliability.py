@@ -79,7 +79,7 @@ def run(module: Path) -> None:
     RESULTS.mkdir(parents=True, exist_ok=True)
     target = RESULTS / f"{module.stem}.xml"
     command = [sys.executable, "-m", "pytest", "-q", str(module), "--timeout", "7200"]
-    command += ["--hypothesis-profile", "all"]
+    command += ["--hypothesis-profile", "all", "-o", "junit_family=xunit1"]
     facts = f"{commit()} {datetime.datetime.now(datetime.UTC).date()}"
     subprocess.run([*command, "--junitxml", str(target)], cwd=ROOT, check=False)
     target.with_suffix(".txt").write_text(facts, encoding="utf-8")
