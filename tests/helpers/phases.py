@@ -49,7 +49,7 @@ class Phases:
         while is_alive():
             if phase in self.by_run().values():
                 return True
-            time.sleep(0.002)
+            time.sleep(0.01)
         return False
 
 
