@@ -85,6 +85,12 @@ def inputs(tmp_path_factory: pytest.TempPathFactory, server: TrialServer, study_
     return write_inputs(tmp_path_factory.mktemp("inputs"), server, study_text)
 
 
+@pytest.fixture(scope="session")
+def few(amount: Callable[[int], int]) -> Callable[[int], int]:
+    """Return the number of expensive trials: all in `make test-all`, else a hundredth."""
+    return lambda trials: amount(amount(trials))
+
+
 @pytest.fixture
 def figures(record_property: Callable[[str, object], None]) -> Callable[[str], None]:
     """Record a line of figures, which the end of the test run prints."""

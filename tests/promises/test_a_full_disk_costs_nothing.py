@@ -73,6 +73,7 @@ def test_after_a_full_disk_the_study_continues_without_loss(
     assert outcomes(small_disk) == expected
 
 
+@pytest.mark.slow
 def test_a_study_on_a_disk_that_is_full_at_any_point_goes_on(
     server: TrialServer,
     small_disk: Path,
@@ -115,7 +116,7 @@ def test_each_command_that_writes(
     server: TrialServer,
     inputs: Path,
     small_disk: Path,
-    amount: Callable[[int], int],
+    few: Callable[[int], int],
     figures: Callable[[str], None],
     writer: Writer,
 ) -> None:
@@ -126,7 +127,7 @@ def test_each_command_that_writes(
     assert whole.code == writer.code, whole.output
     expected, pages = contents(folder), used_pages(small_disk) - empty
     assert pages > 0
-    rooms = sorted(random.Random(0).sample(range(pages), min(amount(20), pages)))
+    rooms = sorted(random.Random(0).sample(range(pages), min(few(20), pages)))
     for room in rooms:
         shutil.rmtree(folder)
         writer.prepare(inputs, folder)

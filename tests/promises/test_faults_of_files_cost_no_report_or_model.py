@@ -25,7 +25,7 @@ def test_one_fault_at_any_file_operation_leaves_only_complete_files(
     server: TrialServer,
     inputs: Path,
     tmp_path: Path,
-    amount: Callable[[int], int],
+    few: Callable[[int], int],
     figures: Callable[[str], None],
     writer: Writer,
 ) -> None:
@@ -33,7 +33,7 @@ def test_one_fault_at_any_file_operation_leaves_only_complete_files(
     assert whole.code == writer.code, whole.output
     expected, operations = contents(tmp_path / "whole"), whole.operations
     trials = [(at, kind) for at in range(len(operations)) for kind in KINDS]
-    for at, kind in sorted(random.Random(0).sample(trials, amount(len(trials)))):
+    for at, kind in sorted(random.Random(0).sample(trials, few(len(trials)))):
         where = f"{kind} at operation {at}, {operations[at]}"
         folder = tmp_path / "broken"
         broken = writer.run(server, inputs, folder, fault=kind, at=at)
@@ -48,7 +48,7 @@ def test_one_fault_at_any_file_operation_leaves_only_complete_files(
         shutil.rmtree(folder)
     names = Counter(name.split()[0] for name in operations)
     figures(
-        f"{writer.name}: {amount(len(trials))} faults over {len(operations)} operations "
+        f"{writer.name}: {few(len(trials))} faults over {len(operations)} operations "
         f"({', '.join(f'{count} {name}' for name, count in sorted(names.items()))}), 0 other files"
     )
 
