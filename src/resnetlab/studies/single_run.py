@@ -131,8 +131,10 @@ def _locate_data(source: str, root: Path, folder: str, is_given: bool) -> str:
     if not is_given and (root / source).exists():
         return str(root / source)  # given from the folder of runs/; their hash is compared
     fix = resume_command(folder, "--data", "PATH")
-    message = "its data are not in their place"
-    raise input_error(folder, message, f"{fix}, with their new path", got=source)
+    fix, message = f"{fix}, with their new path", "its data are not in their place"
+    if is_given:
+        raise input_error(folder, message, fix, got=source)
+    raise input_error(f"{folder}/run.json", message, fix, field="data.source", got=source)
 
 
 def _check_algorithm(file: RunFile, folder: str) -> None:
