@@ -121,7 +121,14 @@ def read(module: Path) -> FileResult | None:
             ]
     seconds = float(suite.attrib["time"])
     return FileResult(
-        module, commit, date, seconds, passed, tuple(figures), tuple(failed), tuple(absent)
+        module,
+        commit,
+        date,
+        seconds,
+        passed,
+        tuple(figures),
+        tuple(dict.fromkeys(failed)),  # a test and its end may fail both
+        tuple(absent),
     )
 
 
