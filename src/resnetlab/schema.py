@@ -13,9 +13,11 @@ import hashlib
 import json
 import math
 import re
+import sys
 import tomllib
 import types
 import typing
+from collections import Counter
 from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Annotated, Any, TypeVar, cast, dataclass_transform
@@ -175,7 +177,7 @@ def decode(type_: Any, value: object, where: str, field: str = "") -> Any:
         return _type_adapter(type_).validate_json(text, strict=True)
     except ValidationError as error:
         every = error.errors(include_url=False)
-        details = list(filter(_is_relevant, every)) or every
+        details = _of_nearest_members(type_, list(filter(_is_relevant, every)) or every)
         described = details[:MAX_LISTED_PROBLEMS]  # a description with its suggestion takes a while
         problems = dict.fromkeys(_to_problem(type_, detail, where, field) for detail in described)
         raise InputError(*problems, *more_problems(where, details[MAX_LISTED_PROBLEMS:])) from None
@@ -278,7 +280,7 @@ def parse_toml(text: str, where: str) -> dict[str, Any]:
 
 
 def _to_problem(type_: Any, detail: ErrorDetails, where: str, prefix: str) -> Problem:
-    names, holder, field_type = _resolve_location(type_, detail["loc"])
+    names, holder, field_type, _ = _resolve_location(type_, detail["loc"])
     field = ".".join(filter(None, (prefix, *names))).replace(".[", "[")
     last = names[-1] if names else ""
     got = _short_json(detail["input"])
@@ -341,17 +343,42 @@ def _is_relevant(detail: ErrorDetails) -> bool:
     return detail["type"] != "dataclass_type" or not step[:1].isupper()
 
 
-def _resolve_location(type_: Any, loc: tuple[int | str, ...]) -> tuple[list[str], Any, Any]:
+def _of_nearest_members(type_: Any, details: list[ErrorDetails]) -> list[ErrorDetails]:
+    """Return the errors without those of the other members of a union such as `Recipe |
+    FinetuneRecipe`.
+
+    pydantic tries a table as each of them. The member that was meant has the fewest errors.
+    """
+    members = [
+        detail["loc"][:end] if end else None
+        for detail in details
+        for end in (_resolve_location(type_, detail["loc"])[3],)
+    ]
+    counts = Counter(member for member in members if member)
+    nearest: dict[tuple[int | str, ...], tuple[int | str, ...]] = {}
+    for member, count in counts.items():
+        if count < counts.get(nearest.get(member[:-1], ()), sys.maxsize):
+            nearest[member[:-1]] = member
+    return [
+        detail
+        for detail, member in zip(details, members, strict=True)
+        if not member or nearest[member[:-1]] == member
+    ]
+
+
+def _resolve_location(type_: Any, loc: tuple[int | str, ...]) -> tuple[list[str], Any, Any, int]:
     """Resolve the error location `loc` in the type `type_`.
 
     Returns:
-        The field names along the location, the dataclass of the last field, and the type of the
-        last field.
+        The field names along the location, the dataclass of the last field, the type of the last
+        field, and the number of parts of `loc` up to the first name of a union's member; 0 if it
+        has none.
     """
     names: list[str] = []
+    member_end = 0
     holder: Any = None
     field_type: Any = type_
-    for part in loc:
+    for number, part in enumerate(loc, 1):
         bare = _unwrap_annotated(field_type)
         if _is_union(bare):
             members = [member for member in typing.get_args(bare) if member is not type(None)]
@@ -363,7 +390,8 @@ def _resolve_location(type_: Any, loc: tuple[int | str, ...]) -> tuple[list[str]
             if isinstance(part, str) and part.startswith("literal["):
                 continue
             if named := [member for member in members if part in _pydantic_names(member)]:
-                field_type = named[0] if dataclasses.is_dataclass(named[0]) else field_type
+                if dataclasses.is_dataclass(named[0]):
+                    field_type, member_end = named[0], member_end or number
                 continue
             field_type = members[0]
             bare = _unwrap_annotated(field_type)
@@ -377,7 +405,7 @@ def _resolve_location(type_: Any, loc: tuple[int | str, ...]) -> tuple[list[str]
             field_type = _type_hints(bare, include_extras=True).get(part, Any) if holder else Any
             if typing.get_origin(bare) is dict:
                 field_type = typing.get_args(bare)[1]
-    return names, holder, field_type
+    return names, holder, field_type, member_end
 
 
 def _pydantic_names(member: Any) -> tuple[str, str]:

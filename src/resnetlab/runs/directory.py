@@ -35,6 +35,7 @@ from resnetlab.files import (
 )
 from resnetlab.inspection.diagnostics_config import BlockAblations, GradientNorms
 from resnetlab.models.configs.external import record_origin
+from resnetlab.runs.config import RunConfig
 from resnetlab.runs.paths import LOCK, LOGITS, TRAIN_MODE, WEIGHTS, check_run_id, locate_runs
 from resnetlab.runs.records import Evaluation, Result, RunFile, RunRecord, TrainModeEvaluation
 from resnetlab.schema import check_schema, decode, encode
@@ -90,24 +91,17 @@ class RunDirectory:
         return is_locked(self.path / LOCK)
 
     def write_config(self, file: RunFile) -> None:
-        """Write run.json, or check that an existing one is the same run. The path of the data may
-        differ.
+        """Write run.json, or into an existing one the requested measurements, which may change
+        between sessions. The path of the data may differ.
 
         Raises InputError if the folder belongs to another run.
         """
         path = self.path / "run.json"
+        self._check_name(file.run)
         if not path.exists():
             write_json(path, encode(file))
             return
         existing = self.file()
-        if existing.run.identity != file.run.identity:
-            differing = ", ".join(_differing(encode(existing.run), encode(file.run)))
-            raise input_error(
-                str(self.path),
-                f"is another run: {differing}",
-                "remove the folder, or use another --output",
-            )
-        # The requested measurements may change between sessions.
         if existing.diagnostics != file.diagnostics:
             write_json(path, encode(replace(existing, diagnostics=file.diagnostics)))
 
@@ -121,13 +115,18 @@ class RunDirectory:
         table = read_json(self.path / "run.json")
         check_schema(table, where)
         file: RunFile = decode(RunFile, table, where)
-        expected = _HASH_IN_NAME.search(self.path.resolve().name)
-        if expected and expected[1] != file.run.hash:
-            message = "was edited: its config is not that of the run in the folder's name"
-            fix = "restore the file, or start a run with this config by train or study run"
-            raise input_error(where, message, fix, got=file.run.hash, allowed=expected[1])
+        self._check_name(file.run)
         record_origin(file.run.model, where)
         return file
+
+    def _check_name(self, run: RunConfig) -> None:
+        """Raise InputError if the name of the folder has another hash than the config `run`."""
+        expected = _HASH_IN_NAME.search(self.path.resolve().name)
+        if expected and expected[1] != run.hash:
+            where = str(self.path / "run.json")
+            message = "was edited: its config is not that of the run in the folder's name"
+            fix = "restore the file, or start a run with this config by train or study run"
+            raise input_error(where, message, fix, got=run.hash, allowed=expected[1])
 
     def result(self) -> Result | None:
         """Read the result of a finished run; return None for an unfinished run."""
@@ -355,22 +354,6 @@ def free_bytes(folder: Path) -> int:
         return shutil.disk_usage(folder).free
     except (AttributeError, OSError):
         return sys.maxsize
-
-
-def _differing(left: Any, right: Any, path: str = "") -> list[str]:
-    """Return the dotted fields in which two tables differ, with both values."""
-    if isinstance(left, dict) and isinstance(right, dict):
-        names = sorted(left.keys() | right.keys())
-        return [
-            line
-            for name in names
-            for line in _differing(left.get(name), right.get(name), f"{path}{name}.")
-        ]
-    return (
-        []
-        if left == right
-        else [f"{path.rstrip('.')} is {json.dumps(left)} there, {json.dumps(right)} here"]
-    )
 
 
 def check_finished(folder: Path) -> None:
