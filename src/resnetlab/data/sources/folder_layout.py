@@ -31,7 +31,7 @@ from resnetlab.data.sources.folder_types import (
     split_of_word,
 )
 from resnetlab.data.sources.folder_walk import linked_folders, walk
-from resnetlab.data.sources.labels_csv import read_labels
+from resnetlab.data.sources.labels_csv import find_label_tables, read_labels
 from resnetlab.errors import InputError, Problem, input_error
 
 IMAGE_SUFFIXES = (
@@ -92,13 +92,15 @@ class FolderListing:
     notes: tuple[str, ...] = ()
     class_folders: Mapping[str, str] = field(default_factory=dict)
     """Folder of the train images of each class, by its path below the root."""
+    tables: str = ""
+    """Names of the tables of labels, or empty."""
 
     def empty_class_problem(self, label: str, bad: Iterable[str]) -> Problem:
         """Return the error for a class without a usable train image; it names the skipped files."""
         if self.layout == "labels":
             problem = f'no usable train image of class "{label}"'
             return Problem(
-                f"{self.root}/{LABELS_FILE}", problem, "add train images of it, or remove its rows"
+                f"{self.root}/{self.tables}", problem, "add train images of it, or remove its rows"
             )
         folder = self.class_folders.get(label, label)
         inside = [item for item in self.skipped if item.path.startswith(folder + "/")]
@@ -167,9 +169,10 @@ def list_folder(
         InputError: The folder has no known layout.
     """
     entries, folders = walk(root, reading.follow_links)
-    if any(entry.path == LABELS_FILE and not entry.skip_reason for entry in entries):
-        files, passed, notes = read_labels(root, entries, reading)
-        classes = sorted({file.label for file in files})
+    tables = find_label_tables(root, entries)
+    if tables and (tables[0].path == LABELS_FILE or not _has_class_folders(entries)):
+        files, passed, notes = read_labels(root, entries, reading, tables)
+        classes = sort_classes({file.label for file in files})
         layout: Layout = "labels"
         class_folders: dict[str, str] = {}
     else:
@@ -182,7 +185,7 @@ def list_folder(
         if reading.nested:
             _check_nested_splits(tree, labels)
         files, passed = _assign_classes(entries, splits, labels, reading.nested)
-        classes = sorted(class_folders)
+        classes = sort_classes(class_folders)
         notes = _layout_notes(tree, splits, unlabeled, labels)
         notes += nested_notes(files, passed, labels)
     _check_classes(root, classes, folders, for_training)
@@ -195,7 +198,30 @@ def list_folder(
         tuple(sorted(passed, key=lambda item: item.path)),
         tuple(notes),
         class_folders,
+        ", ".join(table.path for table in tables) if layout == "labels" else "",
     )
+
+
+def sort_classes(names: Iterable[str]) -> list[str]:
+    """Return names of classes in their order: whole numbers by size, as `2` before `10`, others by
+    name.
+    """
+    listed = list(names)
+    if all(name.isascii() and name.isdigit() for name in listed):
+        return sorted(listed, key=lambda name: (int(name), name))
+    return sorted(listed)
+
+
+def _has_class_folders(entries: list[ScannedFile]) -> bool:
+    """Return True if images lie in two folders or more that may be classes."""
+    folders = set()
+    for entry in entries:
+        *parents, name = entry.path.split("/")
+        if parents and split_of_word(parents[0]) is not None:
+            parents = parents[1:]
+        if parents and not _is_hidden(entry.path) and has_image_suffix(name):
+            folders.add(parents[0])
+    return len(folders) >= 2
 
 
 def _split_folders(tree: _Tree, for_training: bool) -> dict[str, Split]:

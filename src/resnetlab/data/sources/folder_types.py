@@ -25,6 +25,10 @@ LAYOUT_HINT = (
 FOLLOW_HINT = "--follow-links anywhere"
 
 LABELS_FILE = "labels.csv"
+TABLE_FILES = (LABELS_FILE, "labels.tsv", "labels.jsonl", "metadata.csv", "metadata.jsonl")
+"""Names of a table of labels, the first of which has priority over folders of classes."""
+
+TABLE_SUFFIXES = (".csv", ".tsv", ".jsonl")
 
 
 def split_of_word(word: str) -> Split | None:
@@ -50,6 +54,17 @@ class LabeledFile:
     split: Split | None
     group: str = ""
     """Value of the column of `labels.csv` that gives groups, or empty."""
+
+
+@dataclass(frozen=True)
+class LabelTable:
+    """File with the labels of images: `path` below the root, and the `split` of all its images, or
+    None. Paths in it are relative to `folder` or to the root.
+    """
+
+    path: str
+    split: Split | None = None
+    folder: str = ""
 
 
 @dataclass(frozen=True)

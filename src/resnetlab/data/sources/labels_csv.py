@@ -1,13 +1,15 @@
-"""Reader of a folder's `labels.csv`: columns of paths, of classes, and optionally of splits.
+"""Reader of a folder's tables of labels: columns of paths, of classes, and optionally of splits.
 
-The separator, the encoding and the names of the columns are recognized, and a note names the
-columns that are not used. Reports its mistakes.
+A table is `labels.csv`, `metadata.csv` as of Hugging Face, JSON lines, or one table for each split,
+such as `train.csv` of a competition. The separator, the encoding and the names of the columns are
+recognized, and a note names the columns that are not used. Reports its mistakes.
 """
 
 from __future__ import annotations
 
 import csv
 import io
+import json
 import os
 import unicodedata
 from collections.abc import Iterator, Sequence
@@ -19,7 +21,10 @@ from resnetlab.data.config import DEFAULT_READING, FolderReading
 from resnetlab.data.sources.folder_types import (
     LABELS_FILE,
     SPLIT_ALIASES,
+    TABLE_FILES,
+    TABLE_SUFFIXES,
     LabeledFile,
+    LabelTable,
     ScannedFile,
     SkippedFile,
     split_of_word,
@@ -53,9 +58,11 @@ COLUMN_FIX = "name the columns path and label, or give --path-column NAME --labe
 class _Table:
     """Table of labels: the positions of its columns, and its rows with their lines."""
 
+    source: LabelTable
     columns: tuple[str, ...]
     path: int
-    label: int
+    label: int | None
+    """None in a table of images without labels."""
     split: int | None
     rows: Iterator[tuple[int, list[str]]]
     group: int | None = None
@@ -83,12 +90,17 @@ class _FileFinder:
         self.completed: list[tuple[str, str]] = []
         """Names without folder or suffix, and the paths that they stand for."""
 
-    def find(self, text: str) -> ScannedFile | None:
-        """Return the file that the cell of a table names, or None."""
-        entry = self._by_path.get(text)
-        return entry if entry is not None else self._find_other_form(text)
+    def find(self, text: str, folders: Sequence[str] = ()) -> ScannedFile | None:
+        """Return the file that the cell of a table names, or None.
 
-    def _find_other_form(self, text: str) -> ScannedFile | None:
+        A path is relative to one of `folders`, or to the root.
+        """
+        for path in (*(f"{folder}/{text}" for folder in folders), text):
+            if entry := self._by_path.get(path):
+                return entry
+        return self._find_other_form(text, folders)
+
+    def _find_other_form(self, text: str, folders: Sequence[str]) -> ScannedFile | None:
         if not self._by_form:
             for entry in self._entries:
                 self._by_form[_path_form(entry.path)] = entry
@@ -103,34 +115,71 @@ class _FileFinder:
         if path in self._by_form or "/" in path:
             return self._by_form.get(path)
         candidates = self._by_name.get(path, [])
+        inside = [entry for entry in candidates if entry.path.rpartition("/")[0] in folders]
+        candidates = inside or candidates
         if len(candidates) != 1:
             return None
         self.completed.append((text, candidates[0].path))
         return candidates[0]
 
 
+def find_label_tables(root: Path, entries: Sequence[ScannedFile]) -> list[LabelTable]:
+    """Return the tables of labels of a folder: one at its root, or one for each split.
+
+    Raises InputError for two tables that may be the one at the root.
+    """
+    names = {entry.path for entry in entries if not entry.skip_reason}
+    single = [name for name in TABLE_FILES if name in names]
+    if LABELS_FILE in single:
+        return [LabelTable(LABELS_FILE)]
+    if len(single) > 1:
+        raise input_error(str(root), f"two tables of labels: {', '.join(single)}", "keep one")
+    if single:
+        return [LabelTable(single[0])]
+    folders = {path.split("/")[0] for path in names if "/" in path}
+    tables = []
+    for path in sorted(names):
+        folder, _, name = path.rpartition("/")
+        stem, _, suffix = name.rpartition(".")
+        split = split_of_word(folder or stem)
+        is_table = name in TABLE_FILES if folder else f".{suffix}" in TABLE_SUFFIXES
+        if split is not None and is_table:
+            beside = next((name for name in sorted(folders) if split_of_word(name) == split), "")
+            tables.append(LabelTable(path, split, folder or beside))
+    return tables
+
+
 def read_labels(
-    root: Path, entries: Sequence[ScannedFile], reading: FolderReading = DEFAULT_READING
+    root: Path,
+    entries: Sequence[ScannedFile],
+    reading: FolderReading = DEFAULT_READING,
+    tables: Sequence[LabelTable] = (LabelTable(LABELS_FILE),),
 ) -> tuple[list[LabeledFile], list[SkippedFile], list[str]]:
-    """Return the files that `labels.csv` names, the other files with a reason, and notes.
+    """Return the files that the tables name, the other files with a reason, and notes.
 
     Raises InputError with its mistakes.
     """
-    where = f"{root}/{LABELS_FILE}"
-    table = _read_table(root / LABELS_FILE, reading)
     finder = _FileFinder(root, entries)
     files: dict[str, LabeledFile] = {}
     problems: list[Problem] = []
-    unlisted = 0
-    for line, row in table.rows:
-        result = _parse_row(row, table, finder, files)
-        if isinstance(result, LabeledFile):
-            files[result.path] = result
-        elif len(problems) < MAX_LISTED_PROBLEMS:
-            problems.append(_row_problem(f"{where}:{line}", *result))
-        else:
-            unlisted += 1
-    problems += more_problems(where, range(unlisted))
+    notes: list[str] = []
+    for source in tables:
+        where, unlisted = f"{root}/{source.path}", 0
+        table = _read_table(root / source.path, source, reading)
+        for line, row in table.rows:
+            if table.label is None:
+                break
+            result = _parse_row(row, table, finder, files)
+            if isinstance(result, LabeledFile):
+                files[result.path] = result
+            elif len(problems) < MAX_LISTED_PROBLEMS:
+                problems.append(_row_problem(f"{where}:{line}", *result))
+            else:
+                unlisted += 1
+        problems += more_problems(where, range(unlisted))
+        notes += _notes(table)
+    names = ", ".join(source.path for source in tables)
+    where = f"{root}/{names}"
     if len({file.split is None for file in files.values()}) > 1:
         message = "some rows have a split and some have none"
         problems.append(Problem(where, message, "fill the column or remove it"))
@@ -139,52 +188,57 @@ def read_labels(
         raise InputError(
             *problems or [Problem(where, "no rows", "give a row path,label for each image")]
         )
+    table_paths = {source.path for source in tables}
     passed = [
         SkippedFile(
             entry.path,
-            "hidden"
-            if entry.path.startswith(".")
-            else entry.skip_reason or f"not in {LABELS_FILE}",
+            "hidden" if entry.path.startswith(".") else entry.skip_reason or f"not in {names}",
         )
         for entry in entries
-        if entry.path not in files and entry.path != LABELS_FILE
+        if entry.path not in files and entry.path not in table_paths
     ]
     labeled = [replace(file, label=normalize_name(file.label)) for file in files.values()]
-    return labeled, passed, _notes(table, finder)
+    return labeled, passed, [*notes, *_completion_notes(finder)]
 
 
-def _notes(table: _Table, finder: _FileFinder) -> list[str]:
-    notes = []
+def _notes(table: _Table) -> list[str]:
+    name = table.source.path
+    if table.label is None:
+        return [
+            f"{name} has no column of labels: its images are skipped; resnetlab predict labels them"
+        ]
     if table.unused:
-        notes.append(f"columns of {LABELS_FILE} that are not used: {', '.join(table.unused[:10])}")
-    if finder.completed:
-        text, path = finder.completed[0]
-        more = len(finder.completed) - 1
-        notes.append(f'"{text}" is {path}' + (f", and {more:,} more such names" if more else ""))
-    return notes
+        return [f"columns of {name} that are not used: {', '.join(table.unused[:10])}"]
+    return []
 
 
-def _read_table(path: Path, reading: FolderReading) -> _Table:
+def _completion_notes(finder: _FileFinder) -> list[str]:
+    if not finder.completed:
+        return []
+    text, path = finder.completed[0]
+    more = len(finder.completed) - 1
+    return [f'"{text}" is {path}' + (f", and {more:,} more such names" if more else "")]
+
+
+def _read_table(path: Path, source: LabelTable, reading: FolderReading) -> _Table:
     """Read the table and find its columns. Raises InputError."""
     text = _read_text(path)
-    first = next((line for line in text.splitlines()[:20] if line.strip()), "")
-    # The separator is the one that gives the header the most columns.
-    separator = max(SEPARATORS, key=lambda mark: len(next(csv.reader([first], delimiter=mark), [])))
-    lines = csv.reader(
-        io.StringIO(text, newline=""), delimiter=separator, skipinitialspace=True, strict=True
-    )
     where = f"{path}:1"
-    header = next(_rows(lines, path), (1, []))[1]
+    lines = _json_rows(text, path) if path.suffix == ".jsonl" else _csv_rows(text, path)
+    header = next(lines, (1, []))[1]
     columns = tuple(name.strip() for name in header)
     repeated = sorted({name for name in columns if name and columns.count(name) > 1})
     if repeated:
         message = f"two columns with the same name: {', '.join(repeated)}"
         raise input_error(where, message, "give each column its own name")
     column_options = {"path": reading.path_column, "label": reading.label_column, "split": ""}
+    if source.split in ("validation", "test") and reading.label_column not in columns:
+        column_options["label"] = ""  # a test table without labels
     indices = {
         kind: _find_column(columns, kind, name, where) for kind, name in column_options.items()
     }
-    if indices["path"] is None or indices["label"] is None:
+    is_unlabeled = indices["label"] is None and source.split in ("validation", "test")
+    if indices["path"] is None or (indices["label"] is None and not is_unlabeled):
         fix = COLUMN_FIX
         if any((path.parent / cell).is_file() for cell in columns if _is_name(cell)):
             fix = "write path,label above it as the first line"
@@ -194,8 +248,41 @@ def _read_table(path: Path, reading: FolderReading) -> _Table:
     kind, _, name = reading.group.partition(":")
     group = _find_column(columns, "group", name, where) if kind == "column" else None
     return _Table(
-        columns, indices["path"], indices["label"], indices["split"], _rows(lines, path), group
+        source, columns, indices["path"], indices["label"], indices["split"], lines, group
     )
+
+
+def _csv_rows(text: str, path: Path) -> Iterator[tuple[int, list[str]]]:
+    """Yield the rows of a table with its header, each with the number of its last line."""
+    first = next((line for line in text.splitlines()[:20] if line.strip()), "")
+    # The separator is the one that gives the header the most columns.
+    separator = max(SEPARATORS, key=lambda mark: len(next(csv.reader([first], delimiter=mark), [])))
+    lines = csv.reader(
+        io.StringIO(text, newline=""), delimiter=separator, skipinitialspace=True, strict=True
+    )
+    return _rows(lines, path)
+
+
+def _json_rows(text: str, path: Path) -> Iterator[tuple[int, list[str]]]:
+    """Yield the fields of the first object, then the values of each, with the number of its line.
+
+    Raises InputError for a line that is no object with these fields.
+    """
+    columns: list[str] = []
+    for number, line in enumerate(text.splitlines(), 1):
+        if not line.strip():
+            continue
+        try:
+            item = json.loads(line)
+        except (ValueError, RecursionError):
+            item = None
+        if not isinstance(item, dict) or not item:
+            message, fix = "not a JSON object", 'write {"file_name": "a.jpg", "label": "cat"}'
+            raise input_error(f"{path}:{number}", message, fix, got=line[:60])
+        if not columns:
+            columns = list(item)
+            yield number, columns
+        yield number, [str(item.get(name, "")) for name in columns]
 
 
 def _read_text(path: Path) -> str:
@@ -252,9 +339,10 @@ def _parse_row(
     """Return the file of a row, or the kind of its mistake and the text that is wrong."""
     if len(row) != len(table.columns):
         return "length", ""
-    path, label = row[table.path].strip(), row[table.label].strip()
+    path = row[table.path].strip()
+    label = row[table.label].strip() if table.label is not None else ""
     word = row[table.split].strip() if table.split is not None else ""
-    entry = finder.find(path)
+    entry = finder.find(path, [table.source.folder] if table.source.folder else [])
     if entry is None:
         return "absent", path
     if entry.skip_reason:
@@ -263,7 +351,7 @@ def _parse_row(
         return "repeated", path
     if not label:
         return "unlabeled", path
-    split = split_of_word(word)
+    split = split_of_word(word) if word else table.source.split
     if word and split is None:
         return "split", word
     group = row[table.group].strip() if table.group is not None else ""

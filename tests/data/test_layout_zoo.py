@@ -1,0 +1,354 @@
+"""Two dozen folders as phones, cameras, competitions and other tools leave them.
+
+Each is built by a function. The counts of each split are compared with those that the function
+knows, with torchvision's `ImageFolder` where it can open the folder, and no file may be unaccounted
+for.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import zlib
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pillow_heif
+import pytest
+from PIL import Image
+from torchvision.datasets import ImageFolder
+
+from helpers.pictures import save
+from resnetlab.data.config import DEFAULT_READING, FolderReading
+from resnetlab.data.sources.folder import FolderScan, scan_folder
+from resnetlab.errors import InputError
+
+Counts = dict[tuple[str, str], int]
+
+
+@dataclass(frozen=True)
+class Layout:
+    """A folder that was built, and the truth about it."""
+
+    counts: Counts
+    """Images by split and class; the split "any" counts those of all splits."""
+    skipped: int = 0
+    reading: FolderReading = DEFAULT_READING
+    torchvision: str | None = None
+    """Folder below the root that ImageFolder opens with the same count, or None."""
+    classes: tuple[str, ...] | None = None
+    """Order of the classes, if it matters."""
+
+
+def photo(seed: int) -> Image.Image:
+    noise = np.random.default_rng(seed).integers(0, 256, (8, 10, 3), np.uint8)
+    return Image.fromarray(noise).resize((40, 30), Image.Resampling.BICUBIC)
+
+
+def fill(root: Path, counts: dict[str, int], suffix: str = "jpg", **options: object) -> None:
+    for folder, count in counts.items():
+        (root / folder).mkdir(parents=True, exist_ok=True)
+        for index in range(count):
+            seed = zlib.crc32(f"{folder} {index}".encode())
+            save(root / folder / f"{index:03}.{suffix}", photo(seed), **options)
+
+
+def class_folders(root: Path) -> Layout:
+    fill(root, {"cat": 10, "dog": 12})
+    return Layout({("any", "cat"): 10, ("any", "dog"): 12}, torchvision="")
+
+
+def train_and_test(root: Path) -> Layout:
+    fill(root, {"train/cat": 8, "train/dog": 8, "test/cat": 3, "test/dog": 2})
+    return Layout({("any", "cat"): 11, ("any", "dog"): 10, ("test", "cat"): 3, ("test", "dog"): 2})
+
+
+def three_splits(root: Path) -> Layout:
+    fill(root, {f"{split}/{kind}": 4 for split in ("train", "val", "test") for kind in "ab"})
+    return Layout({(split, kind): 4 for split in ("train", "validation", "test") for kind in "ab"})
+
+
+def capital_split_names(root: Path) -> Layout:
+    fill(root, {"Training/cat": 6, "Training/dog": 6, "Testing/cat": 2, "Testing/dog": 2})
+    return Layout({("test", "cat"): 2, ("test", "dog"): 2, ("any", "cat"): 8, ("any", "dog"): 8})
+
+
+def nested_folders(root: Path) -> Layout:
+    fill(root, {"cat/2023": 6, "cat/2024/spring": 5, "cat": 2, "dog/all": 9})
+    reading = FolderReading(nested=True)
+    return Layout({("any", "cat"): 13, ("any", "dog"): 9}, reading=reading, torchvision="")
+
+
+def links_inside(root: Path) -> Layout:
+    fill(root, {"disk/cats": 7, "photos/dog": 7})
+    (root / "photos/cat").symlink_to("../disk/cats")
+    fill(root, {"photos/bird": 7})
+    reading = FolderReading(follow_links="anywhere")
+    return Layout({("any", kind): 7 for kind in ("bird", "cat", "dog")}, reading=reading)
+
+
+def phone_formats(root: Path) -> Layout:
+    pillow_heif.register_heif_opener()
+    fill(root, {"cat": 5, "dog": 5}, "HEIC", format="HEIF")
+    fill(root, {"cat": 4, "dog": 4}, "avif")
+    return Layout({("any", "cat"): 9, ("any", "dog"): 9})
+
+
+def scans(root: Path) -> Layout:
+    fill(root, {"cat": 8, "dog": 8}, "tiff")
+    return Layout({("any", "cat"): 8, ("any", "dog"): 8}, torchvision="")
+
+
+def drone_pictures(root: Path) -> Layout:
+    for number in range(16):
+        folder = root / ("cat" if number % 2 else "dog")
+        folder.mkdir(parents=True, exist_ok=True)
+        photo(number).save(
+            folder / f"{number}.JPG", "MPO", save_all=True, append_images=[photo(99)]
+        )
+    return Layout({("any", "cat"): 8, ("any", "dog"): 8}, torchvision="")
+
+
+def wrong_suffixes(root: Path) -> Layout:
+    fill(root, {"cat": 8}, "png", format="JPEG")
+    fill(root, {"dog": 8}, "jpg", format="PNG")
+    return Layout({("any", "cat"): 8, ("any", "dog"): 8}, torchvision="")
+
+
+def turned_photographs(root: Path) -> Layout:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    fill(root, {"cat": 8, "dog": 8}, exif=exif)
+    return Layout({("any", "cat"): 8, ("any", "dog"): 8}, torchvision="")
+
+
+def numbered_classes(root: Path) -> Layout:
+    fill(root, {str(number): 4 for number in range(1, 13)})
+    names = tuple(str(number) for number in range(1, 13))
+    return Layout({("any", name): 4 for name in names}, torchvision="", classes=names)
+
+
+def unicode_and_spaces(root: Path) -> Layout:
+    names = ("Chien-loup élégant", "サモエド", "a b  c", "100%")
+    fill(root, dict.fromkeys(names, 8))
+    return Layout({("any", name): 8 for name in names}, torchvision="")
+
+
+def write_table(path: Path, rows: list[list[str]], delimiter: str = ",", bom: bool = False) -> None:
+    with path.open("w", newline="", encoding="utf-8-sig" if bom else "utf-8") as file:
+        csv.writer(file, delimiter=delimiter).writerows(rows)
+
+
+def table_of_labels(root: Path) -> Layout:
+    fill(root, {"images": 20})
+    rows = [[f"images/{k:03}.jpg", "cat" if k % 2 else "dog"] for k in range(20)]
+    write_table(root / "labels.csv", [["path", "label"], *rows])
+    return Layout({("any", "cat"): 10, ("any", "dog"): 10})
+
+
+def table_of_a_spreadsheet(root: Path) -> Layout:
+    fill(root, {"images": 20})
+    rows = [[str(k), f"images\\{k:03}.jpg", "big, cat" if k % 2 else "dog"] for k in range(20)]
+    write_table(root / "labels.csv", [["", "File", "Class"], *rows], ";", bom=True)
+    return Layout({("any", "big, cat"): 10, ("any", "dog"): 10})
+
+
+def table_with_other_columns(root: Path) -> Layout:
+    fill(root, {"train": 20})
+    rows = [[f"{k:03}", "cat" if k % 2 else "dog"] for k in range(20)]
+    write_table(root / "labels.csv", [["id", "breed"], *rows])
+    return Layout(
+        {("any", "cat"): 10, ("any", "dog"): 10},
+        reading=FolderReading(path_column="id", label_column="breed"),
+    )
+
+
+def metadata_of_hugging_face(root: Path) -> Layout:
+    for split, count in (("train", 16), ("test", 6)):
+        fill(root, {split: count})
+        rows = [[f"{k:03}.jpg", "cat" if k % 2 else "dog", "a text"] for k in range(count)]
+        write_table(root / split / "metadata.csv", [["file_name", "label", "text"], *rows])
+    return Layout({("test", "cat"): 3, ("test", "dog"): 3, ("any", "cat"): 11, ("any", "dog"): 11})
+
+
+def json_lines(root: Path) -> Layout:
+    fill(root, {"": 20})
+    rows = [
+        json.dumps({"file_name": f"{k:03}.jpg", "label": "été" if k % 2 else "hiver"})
+        for k in range(20)
+    ]
+    (root / "metadata.jsonl").write_text("\n".join(rows) + "\n", encoding="utf-8")
+    return Layout({("any", "été"): 10, ("any", "hiver"): 10})
+
+
+def table_for_each_split(root: Path) -> Layout:
+    fill(root, {"images": 30})
+    for split, numbers in (("train", range(20)), ("val", range(20, 25)), ("test", range(25, 30))):
+        rows = [[f"images/{k:03}.jpg", "cat" if k % 2 else "dog"] for k in numbers]
+        write_table(root / f"{split}.csv", [["image", "class"], *rows])
+    return Layout({("any", "cat"): 15, ("any", "dog"): 15, ("test", "cat"): 3, ("test", "dog"): 2})
+
+
+def competition(root: Path) -> Layout:
+    """Labels for train alone; the same names in train and test; a sample of a submission."""
+    fill(root, {"train": 20, "test": 6})
+    rows = [[f"{k:03}", "cat" if k % 2 else "dog"] for k in range(20)]
+    write_table(root / "train.csv", [["id", "breed"], *rows])
+    write_table(root / "test.csv", [["id"], *([f"{k:03}"] for k in range(6))])
+    write_table(root / "sample_submission.csv", [["id", "cat", "dog"], ["000", "0", "1"]])
+    reading = FolderReading(path_column="id", label_column="breed")
+    return Layout({("any", "cat"): 10, ("any", "dog"): 10}, skipped=7, reading=reading)
+
+
+def archive_of_a_mac(root: Path) -> Layout:
+    fill(root, {"cat": 8, "dog": 8})
+    for name in (".DS_Store", "cat/._000.jpg", "__MACOSX/cat/._000.jpg", "dog/Thumbs.db"):
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_bytes(b"\0\5\x16\7")
+    return Layout({("any", "cat"): 8, ("any", "dog"): 8}, skipped=4)
+
+
+def unlabeled_test_split(root: Path) -> Layout:
+    fill(root, {"train/cat": 10, "train/dog": 10, "test": 5})
+    return Layout({("any", "cat"): 10, ("any", "dog"): 10}, skipped=5)
+
+
+def class_that_test_lacks(root: Path) -> Layout:
+    fill(root, {"train/cat": 8, "train/dog": 8, "train/emu": 8, "test/cat": 2, "test/dog": 2})
+    return Layout({("test", "cat"): 2, ("test", "dog"): 2, ("any", "emu"): 8})
+
+
+def few_images(root: Path) -> Layout:
+    fill(root, {"train/cat": 3, "train/dog": 3, "test/cat": 1, "test/dog": 1})
+    return Layout({("test", "cat"): 1, ("any", "cat"): 4, ("any", "dog"): 4})
+
+
+def two_images_a_class(root: Path) -> Layout:
+    names = [f"person {number}" for number in range(12)]
+    fill(root, dict.fromkeys(names, 2))
+    return Layout({("any", name): 2 for name in names}, torchvision="")
+
+
+def labels_and_class_folders(root: Path) -> Layout:
+    """Folders of classes have priority over a table that is not called labels.csv."""
+    fill(root, {"train/cat": 8, "train/dog": 8, "test/cat": 2, "test/dog": 2})
+    write_table(root / "train.csv", [["id", "breed"], ["000", "cat"]])
+    return Layout({("any", "cat"): 10, ("any", "dog"): 10}, skipped=1)
+
+
+ZOO: tuple[Callable[[Path], Layout], ...] = (
+    class_folders,
+    train_and_test,
+    three_splits,
+    capital_split_names,
+    nested_folders,
+    phone_formats,
+    scans,
+    drone_pictures,
+    wrong_suffixes,
+    turned_photographs,
+    numbered_classes,
+    unicode_and_spaces,
+    table_of_labels,
+    table_of_a_spreadsheet,
+    table_with_other_columns,
+    metadata_of_hugging_face,
+    json_lines,
+    table_for_each_split,
+    competition,
+    archive_of_a_mac,
+    unlabeled_test_split,
+    class_that_test_lacks,
+    few_images,
+    two_images_a_class,
+    labels_and_class_folders,
+)
+
+
+def files_below(root: Path, *, follow: bool) -> list[Path]:
+    return [
+        Path(folder) / name
+        for folder, _, names in os.walk(root, followlinks=follow)
+        for name in names
+    ]
+
+
+def count(scan: FolderScan) -> Counter[tuple[str, str]]:
+    counts = Counter((str(row.split), row.label) for row in scan.rows)
+    counts.update(("any", row.label) for row in scan.rows)
+    return counts
+
+
+@pytest.mark.parametrize("build", ZOO, ids=lambda build: build.__name__)
+def test_every_image_is_read_and_every_file_accounted_for(
+    tmp_path: Path, build: Callable[[Path], Layout]
+) -> None:
+    root = tmp_path / "photos"
+    layout = build(root)
+    scan = scan_folder(
+        root, image_size=16, cache=tmp_path / "cache", reading=layout.reading, workers=1
+    )
+    counts = count(scan)
+    assert {key: counts[key] for key in layout.counts} == layout.counts
+    named = {label for _, label in layout.counts}
+    assert not named - set(scan.classes)
+    if layout.classes is not None:
+        assert scan.classes == layout.classes
+    assert scan.bad == ()
+    tables = sum(
+        path.suffix in (".csv", ".jsonl")
+        and str(path.relative_to(root)) not in {item.path for item in scan.skipped}
+        for path in files_below(root, follow=False)
+    )
+    total = len(files_below(root, follow=False))
+    assert len(scan.rows) + len(scan.skipped) + tables == total
+    assert len(scan.skipped) == layout.skipped
+    if layout.torchvision is not None:
+        reference = ImageFolder(str(root / layout.torchvision))
+        expected = Counter(reference.classes[label] for _, label in reference.samples)
+        assert Counter(row.label for row in scan.rows) == expected
+
+
+def test_a_class_that_is_a_link_is_read_on_request(tmp_path: Path) -> None:
+    root = tmp_path / "photos"
+    layout = links_inside(root)
+    with pytest.raises(InputError, match="a link to a folder, which is not followed"):
+        scan_folder(root / "photos", image_size=16, cache=tmp_path / "cache")
+    scan = scan_folder(
+        root / "photos", image_size=16, cache=tmp_path / "cache", reading=layout.reading
+    )
+    assert {key: count(scan)[key] for key in layout.counts} == layout.counts
+
+
+def test_two_tables_that_may_be_the_one_are_refused(tmp_path: Path) -> None:
+    root = tmp_path / "photos"
+    json_lines(root)
+    write_table(root / "metadata.csv", [["file_name", "label"], ["000.jpg", "cat"]])
+    with pytest.raises(InputError, match=r"two tables of labels: metadata\.csv, metadata\.jsonl"):
+        scan_folder(root, image_size=16, cache=tmp_path / "cache")
+
+
+def test_a_line_that_is_no_object_is_named(tmp_path: Path) -> None:
+    root = tmp_path / "photos"
+    json_lines(root)
+    with (root / "metadata.jsonl").open("a") as file:
+        file.write("[1, 2]\n")
+    with pytest.raises(InputError, match=r"metadata\.jsonl:21: not a JSON object \(got \[1, 2\]\)"):
+        scan_folder(root, image_size=16, cache=tmp_path / "cache")
+
+
+def test_ten_thousand_classes_are_listed_in_order(tmp_path: Path) -> None:
+    from resnetlab.data.sources.folder_layout import list_folder
+
+    root = tmp_path / "plants"
+    raw = save(root / "0" / "a.jpg", photo(0)).read_bytes()
+    for number in range(1, 10_000):
+        (root / str(number)).mkdir()
+        (root / str(number) / "a.jpg").write_bytes(raw)
+    listing = list_folder(root)
+    assert listing.classes == tuple(str(number) for number in range(10_000))
+    assert len(listing.files) == 10_000
