@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from helpers.pictures import lines_of, opened, split_tree, tree
+from helpers.pictures import lines_of, opened, picture, save, split_tree, tree
 from resnetlab.data.class_names import (
     class_order,
     lookalike_key,
@@ -84,7 +84,7 @@ def test_look_alikes_in_one_split_are_refused_with_their_code_points(tmp_path: P
     (line,) = refused(root)
     assert 'look alike: "cat" has U+0061 where "c\u0430t" has U+0430. Fix: rename' in line
     flat = tree(tmp_path / "flat", {NFC: 3, "dog": 3})
-    (flat / NFD).mkdir()
+    save(flat / NFD / "another.png", picture(50))
     (line,) = refused(flat)
     assert "U+0065 U+0301" in line
     assert "U+00E9" in line
