@@ -1,68 +1,185 @@
-"""Write docs/reliability.md from the last full run of the promises: `make reliability`.
+"""Run the promises in full and write docs/reliability.md: `make reliability`.
+
+Each test file of a promise runs by itself, so that one of them can run again and the figures of
+the others stay: `make reliability PROMISE=faults` runs the files with that word in their names.
 
 The sentence of a promise is the docstring of its test file; its figures are those that the tests
-recorded. A test that failed or was skipped stands in the table as such.
+recorded. A test that failed or did not run is listed as such.
 """
 
 from __future__ import annotations
 
 import ast
 import datetime
+import os
 import platform
 import subprocess
 import sys
 import xml.etree.ElementTree as ElementTree
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
+
+import torch
 
 from resnetlab.training.hardware import instruction_set, read_cpuinfo
 
 ROOT = Path(__file__).resolve().parent.parent
+PAGE = ROOT / "docs" / "reliability.md"
+RESULTS = ROOT / "cache" / "reliability"
+"""Folder of the results of pytest, one file for each test file."""
+
 HEAD = """# What resnetlab promises, and how often it was tested
 
-Written by `make reliability`, which runs every test of `tests/promises/` in full ({seconds} on
-{machine}; commit {commit}, {date}). `make test` runs a tenth of each.
+Written by `make reliability`, which runs every test of these promises in full; `make test` runs a
+tenth of each. The last run took {minutes:.0f} minutes: {passed} tests passed, {failed} failed and
+{absent} did not run.
+
+- Commit: {commit}.
+- Machine: {machine}.
+- Software: {software}.
+- Date: {date}.
 
 | Promise | Figures of that run | Test |
 |---|---|---|
 """
 
 
-def write(junit: Path, page: Path) -> None:
-    """Write the page from the results that pytest saved with `--junitxml`."""
-    suite = next(ElementTree.parse(junit).getroot().iter("testsuite"))
-    rows: dict[str, list[str]] = {}
-    for case in suite.iter("testcase"):
-        module = case.attrib["classname"].replace(".", "/") + ".py"
-        figures = [
-            entry.attrib["value"]
-            for entry in case.iter("property")
-            if entry.attrib["name"] == "figures"
-        ]
-        for outcome in ("failure", "error", "skipped"):
-            if case.find(outcome) is not None:
-                figures = [f"**{outcome}**: {case.attrib['name']}"]
-        if figures:
-            rows.setdefault(module, []).extend(figures)
-    seconds = float(suite.attrib["time"])
-    commit = subprocess.run(
-        ["git", "describe", "--always", "--dirty"], capture_output=True, text=True, check=True
-    ).stdout.strip()
-    text = HEAD.format(
-        seconds=f"{seconds / 60:.0f} minutes",
-        machine=f"{read_cpuinfo()[0]} ({instruction_set()}), Python {platform.python_version()}",
-        commit=commit,
-        date=datetime.datetime.now(datetime.UTC).date(),
-    )
-    for module, figures in sorted(rows.items()):
-        text += f"| {_sentence(ROOT / module)} | {'; '.join(figures)} | `{module}` |\n"
-    page.write_text(text, encoding="utf-8")
+@dataclass(frozen=True)
+class FileResult:
+    """Result of one test file."""
+
+    module: Path
+    commit: str
+    date: str
+    seconds: float
+    passed: int
+    figures: tuple[str, ...]
+    failed: tuple[str, ...]
+    """Names of the tests that failed."""
+    absent: tuple[str, ...]
+    """Names of the tests that did not run, with their reasons."""
 
 
-def _sentence(module: Path) -> str:
+def promises() -> list[Path]:
+    """Return the test files of the promises."""
+    return [path for path in sorted((ROOT / "tests/promises").glob("test_*.py")) if sentence(path)]
+
+
+def sentence(module: Path) -> str:
+    """Return the promise that a test file proves; an empty text if it proves none."""
     docstring = ast.get_docstring(ast.parse(module.read_text(encoding="utf-8"))) or ""
-    sentence = " ".join(docstring.split("\n\n")[0].split()).removeprefix("Promise: ")
-    return sentence[:1].upper() + sentence[1:]
+    text = " ".join(docstring.split("\n\n")[0].split())
+    promise = text.removeprefix("Promise: ")
+    return promise[:1].upper() + promise[1:] if promise != text else ""
+
+
+def run(module: Path) -> None:
+    """Run a test file in full and keep the results of pytest."""
+    RESULTS.mkdir(parents=True, exist_ok=True)
+    target = RESULTS / f"{module.stem}.xml"
+    command = [sys.executable, "-m", "pytest", "-q", str(module), "--timeout", "7200"]
+    command += ["--hypothesis-profile", "all", "-o", "junit_family=xunit1"]
+    facts = f"{commit()} {datetime.datetime.now(datetime.UTC).date()}"
+    subprocess.run([*command, "--junitxml", str(target)], cwd=ROOT, check=False)
+    target.with_suffix(".txt").write_text(facts, encoding="utf-8")
+
+
+def commit() -> str:
+    """Return the short hash of the commit, with `dirty` if a file of the source differs."""
+    changed = _git("status", "--porcelain", "--untracked-files=no")
+    others = [line for line in changed.splitlines() if not line.endswith(f"docs/{PAGE.name}")]
+    return _git("rev-parse", "--short=12", "HEAD").strip() + ("-dirty" if others else "")
+
+
+def _git(*words: str) -> str:
+    return subprocess.run(
+        ["git", *words], cwd=ROOT, capture_output=True, text=True, check=True
+    ).stdout
+
+
+def read(module: Path) -> FileResult | None:
+    """Return the last result of a test file; None if it never ran."""
+    path = RESULTS / f"{module.stem}.xml"
+    if not path.exists() or not path.with_suffix(".txt").exists():
+        return None
+    suite = next(ElementTree.parse(path).getroot().iter("testsuite"))
+    commit, date = path.with_suffix(".txt").read_text(encoding="utf-8").split()
+    figures, failed, absent, passed = list[str](), list[str](), list[str](), 0
+    for case in suite.iter("testcase"):
+        name, skipped = case.attrib["name"], case.find("skipped")
+        if case.find("failure") is not None or case.find("error") is not None:
+            failed.append(name)
+        elif skipped is not None:
+            absent.append(f"{name} ({skipped.attrib.get('message', '')})")
+        else:
+            passed += 1
+            figures += [
+                entry.attrib["value"]
+                for entry in case.iter("property")
+                if entry.attrib["name"] == "figures"
+            ]
+    seconds = float(suite.attrib["time"])
+    return FileResult(
+        module,
+        commit,
+        date,
+        seconds,
+        passed,
+        tuple(figures),
+        tuple(dict.fromkeys(failed)),  # a test and its end may fail both
+        tuple(absent),
+    )
+
+
+def page(results: list[FileResult], missing: list[Path]) -> str:
+    """Return the page from the results of the test files; those in `missing` have none."""
+    newest = max(results, key=lambda result: result.date).commit
+    commits = sorted({result.commit for result in results} - {newest})
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
+    text = HEAD.format(
+        minutes=sum(result.seconds for result in results) / 60,
+        passed=sum(result.passed for result in results),
+        failed=sum(len(result.failed) for result in results),
+        absent=sum(len(result.absent) for result in results) + len(missing),
+        commit=f"`{newest}`" + (f" (some rows: {', '.join(commits)})" if commits else ""),
+        machine=(
+            f"{read_cpuinfo()[0]} ({instruction_set()}), "
+            f"{len(os.sched_getaffinity(0))} cores, {memory:.0f} GiB of memory"
+        ),
+        software=(
+            f"{platform.system()} {platform.release()}, Python {platform.python_version()}, "
+            f"torch {torch.__version__}"
+        ),
+        date=max(result.date for result in results),
+    )
+    for result in results:
+        parts = [f"**failed**: {name}" for name in result.failed]
+        parts += [f"**not run**: {name}" for name in result.absent]
+        parts += result.figures
+        where = f" at commit {result.commit}" if result.commit != newest else ""
+        count = f"{result.passed} tests passed in {result.seconds:.0f} s{where}"
+        cells = (sentence(result.module), "; ".join([*parts, count]), f"`{result.module.name}`")
+        text += f"| {' | '.join(cell.replace('|', '/') for cell in cells)} |\n"
+    for module in missing:
+        text += f"| {sentence(module)} | **not run** | `{module.name}` |\n"
+    return text
+
+
+def main(word: str) -> int:
+    """Run the promises with `word` in their file names, one for each core at a time, write the
+    page, and return the exit code.
+    """
+    with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
+        list(pool.map(run, (module for module in promises() if word in module.name)))
+    results = [result for module in promises() if (result := read(module))]
+    done = {result.module for result in results}
+    if not results:
+        sys.exit(f"no test file of a promise has {word!r} in its name")
+    text = page(results, [module for module in promises() if module not in done])
+    PAGE.write_text(text, encoding="utf-8")
+    return int(any(result.failed for result in results))
 
 
 if __name__ == "__main__":
-    write(Path(sys.argv[1]), ROOT / "docs" / "reliability.md")
+    sys.exit(main(sys.argv[1] if len(sys.argv) > 1 else ""))

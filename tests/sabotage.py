@@ -7,6 +7,7 @@ Ends with 1 if some tests pass without their safeguard.
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -134,8 +135,10 @@ def copy_source(folder: Path) -> Path:
     return source
 
 
-def fails_without(safeguard: Safeguard, folder: Path) -> bool:
-    """Return True if the tests fail in a copy of the source that lacks the safeguard."""
+def failure_without(safeguard: Safeguard, folder: Path) -> str:
+    """Return the first test that fails in a copy of the source that lacks the safeguard; an empty
+    text if they pass.
+    """
     source = copy_source(folder)
     module = source / "resnetlab" / safeguard.file
     text = module.read_text(encoding="utf-8")
@@ -144,11 +147,15 @@ def fails_without(safeguard: Safeguard, folder: Path) -> bool:
             f"{safeguard.name}: its text stands {text.count(safeguard.text)} times in {module}"
         )
     module.write_text(text.replace(safeguard.text, safeguard.without), encoding="utf-8")
-    return fails(safeguard.tests, source)
+    return first_failure(safeguard.tests, source)
 
 
-def fails(tests: str, source: Path) -> bool:
-    """Return True if a file of tests fails with that source."""
+def first_failure(tests: str, source: Path) -> str:
+    """Return the first test of a file that fails with that source; an empty text if they pass.
+
+    A test that cannot begin because of an error in its preparation does not count: it ends the
+    program.
+    """
     command = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider"]
     done = subprocess.run(
         [*command, "-m", "not slow", tests],
@@ -158,9 +165,10 @@ def fails(tests: str, source: Path) -> bool:
         text=True,
         check=False,
     )
-    if done.returncode not in (0, 1):
+    failed = re.search(r"^FAILED (\S+)", done.stdout, re.M)
+    if done.returncode not in (0, 1) or (done.returncode == 1 and not failed):
         sys.exit(f"{tests}: pytest ended with {done.returncode}\n{done.stdout}")
-    return done.returncode == 1
+    return failed[1] if failed else ""
 
 
 def main() -> int:
@@ -169,13 +177,13 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as folder:
         source = copy_source(Path(folder))
         for tests in sorted({safeguard.tests for safeguard in SAFEGUARDS}):
-            if fails(tests, source):
-                sys.exit(f"{tests} fails with every safeguard in place, so it shows nothing")
+            if failed := first_failure(tests, source):
+                sys.exit(f"{failed} fails with every safeguard in place, so it shows nothing")
         for safeguard in SAFEGUARDS:
-            failed = fails_without(safeguard, Path(folder))
+            failed = failure_without(safeguard, Path(folder))
             missed += not failed
-            verdict = "the tests fail" if failed else "THE TESTS PASS"
-            print(f"without {safeguard.name}: {verdict} ({safeguard.tests})", flush=True)
+            verdict = f"{failed} fails" if failed else f"ALL OF {safeguard.tests} PASS"
+            print(f"without {safeguard.name}: {verdict}", flush=True)
     return 1 if missed else 0
 
 

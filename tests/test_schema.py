@@ -32,7 +32,7 @@ from resnetlab.errors import InputError
 from resnetlab.inspection.diagnostics_config import DiagnosticsConfig
 from resnetlab.models.configs import CifarConfig
 from resnetlab.models.configs.external import ExternalConfig
-from resnetlab.recipes.finetune import FinetuneRecipe, Stage
+from resnetlab.recipes.finetune import AnyRecipe, FinetuneRecipe, Stage
 from resnetlab.recipes.numerics import Numerics, Placement
 from resnetlab.recipes.train import (
     SGD,
@@ -752,3 +752,32 @@ def test_a_file_of_another_schema_is_refused_in_one_line(
     assert line.startswith(f"{tmp_path / name}: schema: {problem}")
     assert f"(got {got}; allowed: 2). Fix: " in line
     assert "the resnetlab that wrote it" in line or "the version that wrote it" in line
+
+
+def test_a_value_of_none_of_several_types_is_one_line_with_all_of_them() -> None:
+    table = {"family": "external", "source": "timm/resnet18", "kwargs": {"groups": {"a": 1}}}
+    with pytest.raises(InputError) as caught:
+        decode(ExternalConfig, table, "net.toml")
+    (line,) = str(caught.value).splitlines()
+    assert line.startswith('net.toml: kwargs.groups: not allowed (got {"a": 1}; allowed: ')
+    for words in ("true or false", "a whole number", "a string", "a list, each a whole number"):
+        assert words in line
+
+
+@pytest.mark.parametrize(
+    ("field", "value"), [("batch_size", "many"), ("epochz", 3), ("label_smoothing", 2)]
+)
+def test_a_wrong_field_of_one_of_two_kinds_of_tables_is_the_only_one_listed(
+    field: str, value: object
+) -> None:
+    table = encode(Recipe(epochs=1)) | {field: value}
+    with pytest.raises(InputError) as caught:
+        decode(AnyRecipe, table, "run.json", "recipe")
+    assert [problem.field for problem in caught.value.problems] == [f"recipe.{field}"]
+    stage = encode(Stage(name="a", recipe=Recipe(epochs=1)))
+    stage["recipe"][field] = value
+    with pytest.raises(InputError) as caught:
+        decode(AnyRecipe, {"name": "a", "stages": [stage]}, "run.json", "recipe")
+    assert [problem.field for problem in caught.value.problems] == [
+        f"recipe.stages[0].recipe.{field}"
+    ]

@@ -39,7 +39,8 @@ class Problem:
             f"allowed: {shorten(self.allowed)}" if self.allowed else "",
         ]
         details = "; ".join(fact for fact in facts if fact)
-        line = f"{location}: {shorten(self.message)}" + (f" ({details})" if details else "")
+        line = ": ".join(filter(None, (location, shorten(self.message))))
+        line += f" ({details})" if details else ""
         fix = shorten(self.fix, MAX_FIX_LENGTH)
         return escape_controls(f"{line}. Fix: {fix}" if fix else line)
 

@@ -60,7 +60,7 @@ class StudyOutcome:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the outcome as plain values, for `--json`."""
-        states = [cell.state for cell in self.record.runs]
+        states = list(self.record.states.values())
         return {
             "study": self.record.study.name,
             "answer": self.answer,

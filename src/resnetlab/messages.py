@@ -31,6 +31,12 @@ def format_duration(seconds: float) -> str:
     return f"{minutes // 60} h {minutes % 60:02d} min"
 
 
+def shared_runs_note(count: int) -> str:
+    """Return the note that `count` runs serve two conditions."""
+    verb = "is" if count == 1 else "are"
+    return f"{format_count(count, 'run')} {verb} trained once for two conditions and counted once."
+
+
 def truncate_lines(lines: Sequence[str], limit: int | None) -> list[str]:
     """Return at most `limit` lines (None: all), and a line with the number of the others."""
     if limit is None or len(lines) <= limit:

@@ -13,9 +13,11 @@ import hashlib
 import json
 import math
 import re
+import sys
 import tomllib
 import types
 import typing
+from collections import Counter
 from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Annotated, Any, TypeVar, cast, dataclass_transform
@@ -175,7 +177,7 @@ def decode(type_: Any, value: object, where: str, field: str = "") -> Any:
         return _type_adapter(type_).validate_json(text, strict=True)
     except ValidationError as error:
         every = error.errors(include_url=False)
-        details = list(filter(_is_relevant, every)) or every
+        details = _of_nearest_members(type_, list(filter(_is_relevant, every)) or every)
         described = details[:MAX_LISTED_PROBLEMS]  # a description with its suggestion takes a while
         problems = dict.fromkeys(_to_problem(type_, detail, where, field) for detail in described)
         raise InputError(*problems, *more_problems(where, details[MAX_LISTED_PROBLEMS:])) from None
@@ -278,7 +280,7 @@ def parse_toml(text: str, where: str) -> dict[str, Any]:
 
 
 def _to_problem(type_: Any, detail: ErrorDetails, where: str, prefix: str) -> Problem:
-    names, holder, field_type = _resolve_location(type_, detail["loc"])
+    names, holder, field_type, _ = _resolve_location(type_, detail["loc"])
     field = ".".join(filter(None, (prefix, *names))).replace(".[", "[")
     last = names[-1] if names else ""
     got = _short_json(detail["input"])
@@ -341,17 +343,42 @@ def _is_relevant(detail: ErrorDetails) -> bool:
     return detail["type"] != "dataclass_type" or not step[:1].isupper()
 
 
-def _resolve_location(type_: Any, loc: tuple[int | str, ...]) -> tuple[list[str], Any, Any]:
+def _of_nearest_members(type_: Any, details: list[ErrorDetails]) -> list[ErrorDetails]:
+    """Return the errors without those of the other members of a union such as `Recipe |
+    FinetuneRecipe`.
+
+    pydantic tries a table as each of them. The member that was meant has the fewest errors.
+    """
+    members = [
+        detail["loc"][:end] if end else None
+        for detail in details
+        for end in (_resolve_location(type_, detail["loc"])[3],)
+    ]
+    counts = Counter(member for member in members if member)
+    nearest: dict[tuple[int | str, ...], tuple[int | str, ...]] = {}
+    for member, count in counts.items():
+        if count < counts.get(nearest.get(member[:-1], ()), sys.maxsize):
+            nearest[member[:-1]] = member
+    return [
+        detail
+        for detail, member in zip(details, members, strict=True)
+        if not member or nearest[member[:-1]] == member
+    ]
+
+
+def _resolve_location(type_: Any, loc: tuple[int | str, ...]) -> tuple[list[str], Any, Any, int]:
     """Resolve the error location `loc` in the type `type_`.
 
     Returns:
-        The field names along the location, the dataclass of the last field, and the type of the
-        last field.
+        The field names along the location, the dataclass of the last field, the type of the last
+        field, and the number of parts of `loc` up to the first name of a union's member; 0 if it
+        has none.
     """
     names: list[str] = []
+    member_end = 0
     holder: Any = None
     field_type: Any = type_
-    for part in loc:
+    for number, part in enumerate(loc, 1):
         bare = _unwrap_annotated(field_type)
         if _is_union(bare):
             members = [member for member in typing.get_args(bare) if member is not type(None)]
@@ -362,8 +389,9 @@ def _resolve_location(type_: Any, loc: tuple[int | str, ...]) -> tuple[list[str]
                 continue
             if isinstance(part, str) and part.startswith("literal["):
                 continue
-            if named := [member for member in members if getattr(member, "__name__", "") == part]:
-                field_type = named[0]
+            if named := [member for member in members if part in _pydantic_names(member)]:
+                if dataclasses.is_dataclass(named[0]):
+                    field_type, member_end = named[0], member_end or number
                 continue
             field_type = members[0]
             bare = _unwrap_annotated(field_type)
@@ -375,7 +403,14 @@ def _resolve_location(type_: Any, loc: tuple[int | str, ...]) -> tuple[list[str]
             names.append(part)
             holder = bare if dataclasses.is_dataclass(bare) else None
             field_type = _type_hints(bare, include_extras=True).get(part, Any) if holder else Any
-    return names, holder, field_type
+            if typing.get_origin(bare) is dict:
+                field_type = typing.get_args(bare)[1]
+    return names, holder, field_type, member_end
+
+
+def _pydantic_names(member: Any) -> tuple[str, str]:
+    """Return the names by which pydantic's locations call a member of a union."""
+    return getattr(member, "__name__", ""), str(member)
 
 
 def _unwrap_annotated(type_: Any) -> Any:
@@ -433,8 +468,9 @@ def _describe_allowed(type_: Any) -> str:
     """Describe the allowed values of a type: `a whole number, at least 1`."""
     bare = _unwrap_annotated(type_)
     if _is_union(bare):
-        return _describe_allowed(next(m for m in typing.get_args(bare) if m is not type(None)))
-    if typing.get_origin(bare) is tuple:
+        members = [_describe_allowed(m) for m in typing.get_args(bare) if m is not type(None)]
+        return " or ".join(dict.fromkeys(members))
+    if typing.get_origin(bare) in (tuple, list):
         return f"a list, each {_describe_allowed(typing.get_args(bare)[0])}"
     words = [_TYPE_DESCRIPTIONS.get(bare, ("another value", "..."))[0]]
     phrases: dict[str, Callable[[Any], str]] = {

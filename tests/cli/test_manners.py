@@ -181,10 +181,12 @@ def test_a_dry_run_of_training_names_the_run_and_trains_nothing(
     assert not Path(folder[1]).exists()
     trained = resnetlab(*words)[1]
     assert f"Run: {folder[1]}" in trained
-    shown = re.search(r"^First loss ([\d.]+) nats, ln (\d+) = ([\d.]+)$", trained, re.M)
+    shown = re.search(
+        r"^First loss ([\d.]+) nats in training mode, ln (\d+) = ([\d.]+)$", trained, re.M
+    )
     assert shown
     lines = (Path(folder[1]) / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
-    first = next(line for line in map(json.loads, lines) if line["split"] == "train")
+    first = next(line for line in map(json.loads, lines) if line["split"] == "train epoch")
     assert (first["step"], f"{first['loss_nats']:.3f}") == (0, shown[1])
     assert f"{math.log(int(shown[2])):.3f}" == shown[3]
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from helpers.commands import run_command
 from helpers.pictures import class_tree
 from resnetlab import api
 from resnetlab.cli.main import main
@@ -70,8 +71,13 @@ def test_a_run_goes_on_where_its_data_are_now_if_they_are_the_same(
 
 def test_other_data_are_refused(stopped: Path, tmp_path: Path) -> None:
     class_tree(tmp_path / "other", size=(8, 10))
-    with pytest.raises(UnfinishedError, match="the data differ from the run's"):
+    with pytest.raises(InputError, match="the data differ from the run's") as caught:
         api.resume(stopped, data=str(tmp_path / "other"))
+    assert str(caught.value).count("sha256 ") == 2  # one field differs: its two values alone
+    assert "split_seed" not in str(caught.value)
+    ended = run_command("resume", stopped, "--data", tmp_path / "other", folder=tmp_path)
+    assert ended.code == 2  # invalid data, as docs/command-line.md says
+    assert ended.errors.count("resnetlab: error: ") == 1
 
 
 def test_more_epochs_for_a_finished_run_are_another_run_by_a_command_that_is_printed(
@@ -126,7 +132,7 @@ def test_an_edited_run_in_a_renamed_folder_is_refused(
     original = json.dumps(table)
     table["run"]["recipe"]["optimizer"]["lr"] = 0.5
     (renamed / "run.json").write_text(json.dumps(table))
-    assert command(["resume", str(renamed)], monkeypatch) == 3
+    assert command(["resume", str(renamed)], monkeypatch) == 2
     assert "run.json" in (error := capsys.readouterr().err)
     assert "train it again" in error
     assert not (renamed / "result.json").exists()

@@ -316,3 +316,18 @@ def test_waiting_threads_sleep_unless_the_environment_says_otherwise(here: Path)
             words, cwd=here, capture_output=True, text=True, env=plain | given, check=True
         )
         assert done.stderr == f"{expected}\n"
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows keeps a folder that a process is in")
+def test_a_current_folder_that_was_removed_is_one_line(tmp_path: Path) -> None:
+    script = (
+        "import os; os.rmdir(os.getcwd())\n"
+        "from resnetlab.cli.leaving import run\n"
+        "import sys; sys.argv = ['resnetlab', 'models']; run()"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 2
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("resnetlab: error: the current folder: does not exist any more. Fix: ")

@@ -26,7 +26,10 @@ def test_a_folder_is_counted_measured_and_accounted_for(tmp_path: Path) -> None:
     assert audit.sizes == ImageSizes((16, 16, 20), (24, 24, 50))
     assert audit.skipped == (SkippedFile("train/cat/.DS_Store", "hidden"),)
     assert audit.bad == (
-        SkippedFile("test/dog/bad.png", "not an image (allowed: JPEG, PNG, WEBP, BMP, GIF, TIFF)"),
+        SkippedFile(
+            "test/dog/bad.png",
+            "not an image (allowed: JPEG, PNG, WEBP, BMP, GIF, TIFF, AVIF, HEIF)",
+        ),
     )
     assert (
         audit.sha256

@@ -285,7 +285,7 @@ def test_bad_files_are_one_line_that_names_the_first_and_the_list(tmp_path: Path
     spoil(root)
     (line,) = refused(root)
     (listed,) = (tmp_path / "cache").glob("pets-*-bad.csv")
-    allowed = "JPEG, PNG, WEBP, BMP, GIF, TIFF"
+    allowed = "JPEG, PNG, WEBP, BMP, GIF, TIFF, AVIF, HEIF"
     message = f"not an image (allowed: {allowed}) (1 of 3 bad files, listed in {listed})"
     assert line == f"{root}/test/dog/scan.ico: {message}. Fix: replace them, or --skip-bad"
     assert [

@@ -124,6 +124,10 @@ def test_three_mistakes_are_three_lines(tmp_path: Path) -> None:
             "y_train: labels are not a row of numbers (got (12, 1)",
         ),
         (
+            {"y_train": np.eye(3, dtype=int)[np.arange(12) % 3]},
+            "y_train: labels are not a row of numbers (got (12, 3); allowed: (N,)). Fix: y_train",
+        ),
+        (
             {"y_train": np.arange(12) % 3 - 1},
             "y_train: no such class (got -1 at index 0 and 3 more; allowed: 0 to 2)",
         ),

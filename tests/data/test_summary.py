@@ -99,8 +99,8 @@ def test_the_command_tells_bad_files_and_the_warning(tmp_path: Path) -> None:
     )
     assert done.returncode == 5, done.stderr  # as of data check
     assert (
-        "  n02085620-Chihuahua/bad.jpg: not an image (allowed: JPEG, PNG, WEBP, BMP, GIF, TIFF)"
-        in done.stdout
+        "  n02085620-Chihuahua/bad.jpg: not an image (allowed: JPEG, PNG, WEBP, BMP, GIF, TIFF, "
+        "AVIF, HEIF)" in done.stdout
     )
     assert "warning: 2 of 2 classes bear names of ImageNet's synsets" in done.stdout
 

@@ -11,14 +11,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from resnetlab.data.device_images import DeviceImages
 from resnetlab.errors import InputError
-from resnetlab.examples import depth_report, shortcut_report
+from resnetlab.examples import depth_report
 from resnetlab.models.build import build_model
 from resnetlab.models.configs import ExternalConfig, ModelConfig
-from resnetlab.models.flops import model_cost
 from resnetlab.models.registry import get_model_config
-from resnetlab.training.evaluate import evaluate
 from resnetlab.training.rng import make_generator
 
 DEPTHS = (8, 14, 18, 34, 50)
@@ -137,60 +134,6 @@ def test_first_weights_are_the_frameworks_own_and_follow_from_the_seed() -> None
             assert float(module.weight.detach().std()) == pytest.approx(bound / 3**0.5, rel=0.2)
 
 
-def test_scores_by_batch_statistics_hang_on_the_company_of_an_image_and_leave_no_trace() -> None:
-    model = built(external("shortcut_report:plain", depth=8))
-    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
-    assert model.eval().training
-    with torch.no_grad():
-        alone, other = model(images(32))[0], model(torch.cat([images(1), images(31, seed=5)]))[0]
-    assert not torch.allclose(alone, other, atol=1e-3)
-    usual = built(external("shortcut_report:plain", depth=8, evaluation="running statistics"))
-    with torch.no_grad():
-        both = [
-            usual.eval()(batch)[0]
-            for batch in (images(32), torch.cat([images(1), images(31, seed=5)]))
-        ]
-    assert torch.allclose(*both, atol=1e-5)
-    model.load_state_dict(before)
-    sizes: list[int] = []
-    pixels = torch.randint(
-        0, 255, (70, 32, 32, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(0)
-    )
-
-    def forward(batch: Tensor) -> Tensor:
-        sizes.append(len(batch))
-        out: Tensor = model(batch.permute(0, 3, 1, 2).float() / 255)
-        return out
-
-    evaluate(model, forward, DeviceImages(pixels, torch.arange(70) % 10))
-    assert sizes == [32, 32, 6]
-    assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
-
-
-@pytest.mark.parametrize("kind", ["plain", "residual"])
-def test_one_seed_trains_both_evaluations_to_the_same_weights(kind: str) -> None:
-    ways = [
-        external(f"shortcut_report:{kind}", depth=8, evaluation=way)
-        for way in shortcut_report.EVALUATIONS
-    ]
-    one, other = (stepped(built(way)) for way in ways)
-    assert all(
-        torch.equal(a, b)
-        for a, b in zip(one.state_dict().values(), other.state_dict().values(), strict=True)
-    )
-
-
-@pytest.mark.parametrize("option", ["A", "B"])
-def test_the_networks_of_the_shortcut_report_have_the_counts_of_he_et_al(option: str) -> None:
-    ours = get_model_config("cifar-resnet20" if option == "A" else "cifar-resnet20-b", "test", "")
-    theirs = external("shortcut_report:residual", depth=20, option=option)
-    assert model_cost(theirs, 3, 10, 32) == model_cost(ours, 3, 10, 32)
-    plain = external("shortcut_report:plain", depth=20)
-    assert model_cost(plain, 3, 10, 32) == model_cost(
-        get_model_config("cifar-plain20", "test", ""), 3, 10, 32
-    )
-
-
 @pytest.mark.parametrize(
     ("spec", "message"),
     [
@@ -198,11 +141,6 @@ def test_the_networks_of_the_shortcut_report_have_the_counts_of_he_et_al(option:
         (
             external("depth_report:plain", run="as ran"),
             'run = "as ran" is neither "as described" nor "as run"',
-        ),
-        (external("shortcut_report:plain", depth=21), "not 6n"),
-        (
-            external("shortcut_report:plain", evaluation="none"),
-            'evaluation = "none" is none of batch statistics',
         ),
     ],
 )

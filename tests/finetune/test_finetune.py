@@ -25,7 +25,7 @@ from resnetlab.data.device_images import DeviceImages
 from resnetlab.data.transforms.eval_transform import EvalTransform, apply_eval_transform
 from resnetlab.data.transforms.photo_train import Augmentation
 from resnetlab.errors import InputError
-from resnetlab.finetune.api import finetune, folder_name, prepare_job
+from resnetlab.finetune.api import cross_validate, finetune, folder_name, prepare_job
 from resnetlab.finetune.backbones import DOWNLOAD_MEGABYTES
 from resnetlab.finetune.dataset import PhotoDataset, PhotoSplit, open_photographs
 from resnetlab.finetune.evaluation import compare, predict_photos
@@ -783,3 +783,20 @@ def test_everything_is_read_before_anything_is_trained(photos: Path, backbone: P
     job = prepare_job(request(photos, backbone, recipe="fixres", test_size=32), lambda _: None)
     assert (job.recipe.train_size, job.recipe.test_size) == (24, 32)
     assert (len(job.photos.train), job.photos.name) == (30, "stripes")
+
+
+def test_each_fold_of_a_cross_validation_is_tested_by_a_model_that_never_saw_it(
+    photos: Path, backbone: Path
+) -> None:
+    table, report = cross_validate(request(photos, backbone, recipe="probe", name="cv"), 3)
+    results = table.folds
+    assert [result.folder for result in results] == ["cv-fold0", "cv-fold1", "cv-fold2"]
+    data = open_photographs(photos, cache=photos.parent / "cache", folds=3)
+    assert results[0].test.images == len(data.test)
+    accuracies = [result.test.accuracy_pct for result in results]
+    assert table.mean_pct == pytest.approx(sum(accuracies) / 3)
+    assert table.low_pct <= table.mean_pct <= table.high_pct
+    assert (report / "folds.json").is_file()
+    assert len(table.lines()) == 4
+    with pytest.raises(InputError, match="given together with --no-test"):
+        finetune(request(photos, backbone, folds=3, no_test=True))

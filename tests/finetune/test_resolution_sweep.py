@@ -5,22 +5,28 @@ or was not run.
 from __future__ import annotations
 
 import csv
+import re
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image, ImageColor
 
 from helpers.stripes import texture
 from resnetlab.bundle.store import load_bundle
 from resnetlab.cli.main import main
 from resnetlab.errors import InputError
+from resnetlab.files import read_json
+from resnetlab.finetune import apparent_size
 from resnetlab.finetune import resolution_sweep as module
 from resnetlab.finetune.api import fixres
-from resnetlab.finetune.apparent_size import apparent_size_ratio
+from resnetlab.finetune.apparent_size import apparent_sizes, draw_crops, median_crop_side
 from resnetlab.finetune.request import FinetuneRequest
 from resnetlab.finetune.results import ResolutionTable
 from resnetlab.reports.fixres import page, rebuild, write
+from resnetlab.schema import decode
 
 
 def request(photos: Path, backbone: Path, **more: object) -> FinetuneRequest:
@@ -177,14 +183,58 @@ def test_the_report_is_built_again_byte_for_byte_and_holds_the_numbers_of_the_ta
     assert "<img" not in html
 
 
+def test_pairs_that_share_the_highest_validation_accuracy_are_counted() -> None:
+    """Of the committed table, several entries reach the highest accuracy on few images."""
+    results = Path(__file__).parents[2] / "results" / "fixres-dogs"
+    found: ResolutionTable = decode(
+        ResolutionTable, read_json(results / "fixres.json"), str(results)
+    )
+    values = [
+        pair[0].accuracy_pct
+        for cell in found.cells
+        for pair in (cell.stage_one, cell.stage_two)
+        if pair
+    ]
+    tied = values.count(max(values))
+    assert tied > 1
+    start = f"{tied} entries of the table share the highest validation accuracy, 95.0 % of 120"
+    assert page(found).answer.startswith(start)
+    single = replace(found, cells=tuple(cell for cell in found.cells if cell.train_size == 224))
+    assert page(single).answer.startswith("The pair with the highest validation accuracy is ")
+
+
 def test_things_look_larger_in_training_by_the_ratio_of_their_scales() -> None:
     """Touvron et al. 2019, sec. 3: about 1.3 at equal sizes, for crops of half an image's side on
     average.
     """
-    at_equal = apparent_size_ratio(500, 375, 224, 224)
+    at_equal = apparent_sizes(500, 375, 224, 224).ratio
     assert 1.1 < at_equal < 1.5
-    assert apparent_size_ratio(500, 375, 224, 448) == pytest.approx(at_equal / 2, rel=1e-9)
-    assert apparent_size_ratio(500, 375, 112, 224) == pytest.approx(at_equal / 2, rel=1e-9)
+    assert apparent_sizes(500, 375, 224, 448).ratio == pytest.approx(at_equal / 2, rel=1e-9)
+    assert apparent_sizes(500, 375, 112, 224).ratio == pytest.approx(at_equal / 2, rel=1e-9)
+
+
+def test_the_pixels_of_an_object_are_those_that_are_drawn(tmp_path: Path) -> None:
+    """A white square on black is as wide in the drawn crops as the sentence says."""
+    photo = Image.new("RGB", (500, 375))
+    photo.paste((255, 255, 255), (203, 140, 297, 234))  # 94 pixels, a quarter of 375
+    photo.save(tmp_path / "square.png")
+    sizes = draw_crops(tmp_path / "square.png", 224, (224, 288), tmp_path / "crops.png")
+    assert [size.object_size for size in sizes] == [94, 94]
+    assert sizes[0].test_pixels == pytest.approx(94 * 256 / 375)
+    assert sizes[1].test_pixels == pytest.approx(94 * 329 / 375)
+    assert sizes[0].train_pixels == pytest.approx(94 * 224 / median_crop_side(500, 375))
+    crops = [apparent_size.median_train_crop(photo, 224)]
+    crops += [apparent_size.evaluation_crop(photo, size) for size in (224, 288)]
+    expected = [sizes[0].train_pixels, *(size.test_pixels for size in sizes)]
+    for crop, pixels in zip(crops, expected, strict=True):
+        white = np.asarray(crop.convert("L"))[crop.height // 2] > 127
+        assert abs(white.sum() - pixels) < 1.5
+    sheet = Image.open(tmp_path / "crops.png")
+    assert sheet.width > 440 + 224 + 224 + 288  # the photograph and its three crops
+    colors = {ImageColor.getrgb(name) for name in apparent_size.COLORS}
+    assert colors <= {color for _, color in sheet.getcolors(2**24)}
+    assert f"has {sizes[0].train_pixels:.0f} in the median of 1,000 train crops" in sizes[0].text
+    assert f"and {sizes[1].test_pixels:.0f} in the test crop" in sizes[1].text
 
 
 @pytest.mark.usefixtures("backbone")
@@ -203,13 +253,20 @@ def test_the_command_writes_the_table_and_the_picture_and_refuses_sizes_that_are
         "--model", "tiny.toml", "--train-sizes", "16", "--test-sizes", "16,24", "--epochs", "1"
     )
     assert code == 0, err
-    assert out.startswith("The pair with the highest validation accuracy is train 16, test ")
+    assert re.match(
+        r"The pair with the highest validation accuracy is train 16, test |"
+        r"\d entries of the table share the highest validation accuracy, ",
+        out,
+    )
     assert (photos.parent / "reports" / "stripes-tiny-fixres" / "report.html").is_file()
     texture("plain", 1, 300, 200).save(photos.parent / "one.png")
     code, out, err = call("--preview", "one.png", "--train-sizes", "64", "--test-sizes", "64")
     assert code == 0, err
-    assert "times as large in training as in evaluation" in out
-    assert len(list((photos.parent / "reports").glob("*-crops-*.png"))) == 1
+    assert out.count("times as large in training as in evaluation") == 1
+    code, out, err = call("--preview", "one.png", "--train-sizes", "64", "--test-sizes", "96")
+    assert code == 0, err
+    assert out.count("times as large in training as in evaluation") == 2  # at the train size too
+    assert len(list((photos.parent / "reports").glob("*-crops-*.png"))) == 2
     for bad in ("128,", "7", "16,16", "a"):
         code, _, err = call("--train-sizes", bad)
         assert code == 2

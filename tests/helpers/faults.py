@@ -28,7 +28,12 @@ class FaultLayer:
     kind: str = ""
     """One of KINDS; empty to count only."""
     at: int = -1
+    part: str = ""
+    """Text in the paths of the files that count; empty for all."""
+    once: str = ""
+    """File that is created when the fault happens, so that no other process has it too."""
     operations: list[str] = field(default_factory=list)
+    """Kinds of the operations, with the paths of their files below `root`."""
 
     def install(self) -> None:
         """Replace the functions of this process that change files."""
@@ -52,15 +57,19 @@ class FaultLayer:
             if not self._is_inside(path):
                 return original(target, *arguments, **options)
             return self.perform(
-                f"{name} {Path(path).name}", lambda: original(target, *arguments, **options)
+                self._name(name, path), lambda: original(target, *arguments, **options)
             )
 
         return called
 
     def _is_inside(self, path: Any) -> bool:
-        return isinstance(path, (str, os.PathLike)) and str(Path(path).absolute()).startswith(
-            self.root
-        )
+        if not isinstance(path, (str, os.PathLike)):
+            return False
+        absolute = str(Path(path).absolute())
+        return absolute.startswith(self.root) and self.part in absolute
+
+    def _name(self, kind: str, path: Any) -> str:
+        return f"{kind} {Path(path).absolute().relative_to(self.root)}"
 
     def perform(
         self,
@@ -70,7 +79,7 @@ class FaultLayer:
     ) -> Any:
         """Perform one operation, or break it if it is the one. `half` does a part of it."""
         self.operations.append(name)
-        if len(self.operations) - 1 != self.at:
+        if len(self.operations) - 1 != self.at or not self._is_first():
             return operation()
         if self.kind == "kill before":
             os.kill(os.getpid(), signal.SIGKILL)
@@ -82,6 +91,29 @@ class FaultLayer:
         number = errno.ENOSPC if self.kind == "ENOSPC" else errno.EIO
         raise OSError(number, os.strerror(number))
 
+    def write(self, stream: Any, content: Any) -> Any:
+        """Write to a file at once, so that the system has what a killed process wrote."""
+
+        def half() -> None:
+            stream.write(content[: len(content) // 2])
+            stream.flush()
+
+        def whole() -> Any:
+            written = stream.write(content)
+            stream.flush()
+            return written
+
+        return self.perform(self._name("write", stream.name), whole, half)
+
+    def _is_first(self) -> bool:
+        if not self.once:
+            return True
+        try:
+            os.close(os.open(self.once, os.O_CREAT | os.O_EXCL))
+        except FileExistsError:
+            return False
+        return True
+
 
 class FaultyFile:
     """File whose writes go through the fault layer."""
@@ -90,18 +122,8 @@ class FaultyFile:
         self.stream, self.layer = stream, layer
 
     def write(self, content: Any) -> Any:
-        """Write at once, so that the operating system has what a killed process wrote."""
-
-        def part() -> None:
-            self.stream.write(content[: len(content) // 2])
-            self.stream.flush()
-
-        def whole() -> Any:
-            written = self.stream.write(content)
-            self.stream.flush()
-            return written
-
-        return self.layer.perform(f"write {Path(self.stream.name).name}", whole, part)
+        """Write the content, or break."""
+        return self.layer.write(self.stream, content)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.stream, name)

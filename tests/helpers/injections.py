@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import itertools
 import json
+import os
+import subprocess
+import time
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import torch
 
 from resnetlab.runs import session
 from resnetlab.runs.checkpoint import Checkpoint
+from resnetlab.studies.executors import launcher
 from resnetlab.training.state import ScratchTrainState
 
 
@@ -57,6 +62,56 @@ def infinite_loss(step: str, log: str) -> None:
         return plain(self, metrics)
 
     ScratchTrainState.record = record  # type: ignore[method-assign]
+
+
+def slow_steps(seconds: str) -> None:
+    """Let each training step take that much longer, so that a kill finds it."""
+    plain = ScratchTrainState.record
+
+    def record(self: ScratchTrainState, metrics: torch.Tensor) -> Any:
+        time.sleep(float(seconds))
+        return plain(self, metrics)
+
+    ScratchTrainState.record = record  # type: ignore[method-assign]
+
+
+def without_checkpoints() -> None:
+    """Write no checkpoint."""
+    session.RunSession._should_save = lambda *_: False  # type: ignore[method-assign]
+
+
+def fork_launcher() -> None:
+    """Let the launcher of a study's workers be a copy of this process, which has imported torch."""
+
+    def start(_: object, *, pass_fds: list[int], stdout: Any, **__: object) -> ForkedProcess:
+        pid = os.fork()
+        if pid == 0:
+            os.setsid()
+            os.dup2(stdout.fileno(), 2)
+            os.closerange(3, pass_fds[0])
+            os.closerange(pass_fds[0] + 1, 1000)
+            launcher.main(pass_fds[0])
+        return ForkedProcess(pid)
+
+    fake = SimpleNamespace(
+        Popen=start, DEVNULL=subprocess.DEVNULL, TimeoutExpired=subprocess.TimeoutExpired
+    )
+    launcher.subprocess = fake  # type: ignore[assignment]
+
+
+class ForkedProcess:
+    """Process with the part of the `subprocess.Popen` interface that the launcher needs."""
+
+    def __init__(self, pid: int) -> None:
+        self.pid = pid
+
+    def wait(self, timeout: float | None = None) -> int:  # noqa: ARG002
+        """Wait for the end of the process."""
+        return os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
+
+    def kill(self) -> None:
+        """End the process at once."""
+        os.kill(self.pid, 9)
 
 
 def _at_step(step: int, action: Any) -> None:

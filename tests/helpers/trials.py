@@ -52,25 +52,31 @@ class TrialServer:
         fault: str = "",
         at: int = -1,
         root: object = "",
+        part: str = "",
+        once: object = "",
         folder: object = "",
         prepare: str = "",
     ) -> None:
         """Start a trial. `wait` returns its result.
 
         Args:
-            *arguments: Arguments of the command line.
+            *arguments: Arguments of the command line; none for `prepare` alone.
             fault: One of the kinds of `helpers.faults`.
             at: Number of the file operation that is broken.
             root: Folder whose file operations are counted; none without it.
+            part: Text in the paths of the files that are counted; empty for all.
+            once: File that marks that the fault happened, for one fault among several processes.
             folder: Current folder of the trial.
-            prepare: Function that is called in the trial before the command, with arguments:
-                `helpers.injections:out_of_memory 5`.
+            prepare: Functions that are called in the trial before the command, with arguments:
+                `helpers.injections:out_of_memory 5`; several are separated by `;`.
         """
         request = {
             "arguments": list(map(str, arguments)),
             "fault": fault,
             "at": at,
             "root": str(root),
+            "part": part,
+            "once": str(once),
             "folder": str(folder),
             "prepare": prepare,
         }
@@ -79,6 +85,10 @@ class TrialServer:
         self.process.stdin.flush()
         assert self.process.stdout is not None
         self.pid = int(self.process.stdout.readline())
+
+    def is_alive(self) -> bool:
+        """Return True until the trial that runs has ended."""
+        return Path(f"/proc/{self.pid}").exists()
 
     def kill(self, number: signal.Signals = signal.SIGKILL) -> None:
         """Send a signal to the trial that runs."""
@@ -176,18 +186,19 @@ def _run(request: dict[str, Any], output: Path, counts: Path, modules: Path) -> 
     os.setsid()
     if request["folder"]:
         os.chdir(request["folder"])
-    if request["prepare"]:
-        place, *values = request["prepare"].split()
+    for call in filter(None, request["prepare"].split(";")):
+        place, *values = call.split()
         module, _, function = place.partition(":")
         getattr(importlib.import_module(module), function)(*values)
-    layer = FaultLayer(request["root"], request["fault"], request["at"])
+    layer = FaultLayer(*(request[name] for name in ("root", "fault", "at", "part", "once")))
     record = counts.open("w")
     if request["root"]:
         layer.install()
     sys.argv = ["resnetlab", *request["arguments"]]
     code = 0
     try:
-        main()
+        if request["arguments"]:
+            main()
     except SystemExit as end:
         code = end.code if isinstance(end.code, int) else 1
     except BaseException:

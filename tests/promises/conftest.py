@@ -15,6 +15,7 @@ import pytest
 from helpers.outcomes import outcome
 from helpers.studies import LONGER, finish, outcomes
 from helpers.trials import Trial, TrialServer
+from helpers.writers import write_inputs
 
 
 @dataclass
@@ -76,6 +77,18 @@ def expected(tmp_path_factory: pytest.TempPathFactory, short_run: ShortRun) -> A
     root = tmp_path_factory.mktemp("uninterrupted")
     assert short_run.train(root).code == 0
     return outcome(short_run.folder(root))
+
+
+@pytest.fixture(scope="session")
+def inputs(tmp_path_factory: pytest.TempPathFactory, server: TrialServer, study_text: str) -> Path:
+    """Folder with photographs, a model, weights and a study with its finished runs."""
+    return write_inputs(tmp_path_factory.mktemp("inputs"), server, study_text)
+
+
+@pytest.fixture(scope="session")
+def few(amount: Callable[[int], int]) -> Callable[[int], int]:
+    """Return the number of expensive trials: all in `make test-all`, else a hundredth."""
+    return lambda trials: amount(amount(trials))
 
 
 @pytest.fixture

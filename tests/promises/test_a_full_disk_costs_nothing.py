@@ -9,20 +9,20 @@ import random
 import shutil
 import subprocess
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 
-from helpers.small import write_model
-from helpers.stripes import KINDS, QUICK
-from helpers.stripes import folder as stripes
 from helpers.studies import LONGER, finish, finished, outcomes, start, workers_of
-from helpers.tiny import tiny
-from helpers.trials import TrialServer
-from resnetlab.models.weights import write_weights
+from helpers.trials import Trial, TrialServer
+from helpers.writers import REPORT, WRITERS, Writer, assert_same, check_failed, contents
+
+PAGE = 4096
+"""Bytes of a page, the smallest part of such a disk."""
+
+PREPARE = "helpers.injections:fork_launcher;helpers.injections:without_checkpoints"
+"""Without checkpoints, because one needs 10 MB of free space."""
 
 
 @pytest.fixture
@@ -38,113 +38,104 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["umount", "--lazy", str(place)], check=True)
 
 
-def fill_and_go_on(disk: Path, study: Path, expected: dict[str, Any], room: int) -> None:
-    filler = disk / "filler"
-    free = os.statvfs(disk)
+def fill(disk: Path, pages: int) -> Path:
+    """Leave a number of free pages, and return the file that takes the others."""
+    filler, free = disk / "filler", os.statvfs(disk)
     with filler.open("wb") as file:
-        file.write(bytes(free.f_bavail * free.f_frsize - room))
-    process = start(study, disk, *LONGER)
+        file.write(bytes(free.f_bavail * free.f_frsize - pages * PAGE))
+    return filler
+
+
+def used_pages(disk: Path) -> int:
+    """Return the number of pages that the files of a disk take."""
+    state = os.statvfs(disk)
+    return (state.f_blocks - state.f_bfree) * state.f_frsize // PAGE
+
+
+@pytest.mark.slow
+def test_after_a_full_disk_the_study_continues_without_loss(
+    small_disk: Path, whole: tuple[Path, dict[str, Any]]
+) -> None:
+    study, expected = whole
+    filler = fill(small_disk, 30)
+    process = start(study, small_disk, *LONGER)
     _, output = process.communicate(timeout=240)
     assert process.returncode == 4, output
     assert output.splitlines()[-1].startswith("resnetlab: error: ")
     assert "the disk is full" in output
     assert "Fix: free some space, then" in output
-    assert not workers_of(disk)
+    assert not workers_of(small_disk)
     filler.unlink()
-    before = finished(disk)
-    finish(study, disk, *LONGER)
-    assert {name: time for name, time in finished(disk).items() if name in before} == before
-    assert outcomes(disk) == expected
+    before = finished(small_disk)
+    finish(study, small_disk, *LONGER)
+    after = finished(small_disk)
+    assert {name: time for name, time in after.items() if name in before} == before
+    assert outcomes(small_disk) == expected
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("room", [120_000])
-def test_after_a_full_disk_the_study_continues_without_loss(
-    small_disk: Path, whole: tuple[Path, dict[str, Any]], room: int
+def test_a_study_on_a_disk_that_is_full_at_any_point_goes_on(
+    server: TrialServer,
+    small_disk: Path,
+    study_file: Path,
+    amount: Callable[[int], int],
+    figures: Callable[[str], None],
 ) -> None:
-    fill_and_go_on(small_disk, *whole, room=room)
+    root = small_disk / "out"
+    command = ("study", "run", study_file, "--output", root, "-j", "2")
+    empty = used_pages(small_disk)
+    calm = server.run(*command, prepare=PREPARE)
+    assert calm.code == 0, calm.output
+    expected, pages = outcomes(root), used_pages(small_disk) - empty
+    draw, offsets = random.Random(0), amount(20)
+    for number in range(offsets):
+        shutil.rmtree(root)
+        room = round(pages * (number + draw.random()) / offsets)
+        filler = fill(small_disk, room)
+        full = server.run(*command, prepare=PREPARE)
+        check_full(full, f"{room} pages free")
+        assert not workers_of(small_disk)
+        filler.unlink()
+        before = finished(root)
+        again = server.run(*command, prepare=PREPARE)
+        assert again.code == 0, again.output
+        assert {name: finished(root)[name] for name in before} == before
+        assert outcomes(root) == expected
+    figures(f"a study: full at {offsets} of {pages} pages, exit code 4, 0 bits differ")
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("room", range(4_096, 184_000, 9_000))
-def test_a_disk_that_is_full_at_any_point_does_too(
-    small_disk: Path, whole: tuple[Path, dict[str, Any]], room: int
-) -> None:
-    fill_and_go_on(small_disk, *whole, room=room)
+def check_full(trial: Trial, where: str) -> None:
+    """Check that a command found the disk full."""
+    check_failed(trial, where)
+    assert "the disk is full" in trial.output, f"{where}: {trial.output}"
+    assert "Fix: free some space" in trial.output, f"{where}: {trial.output}"
 
 
-@dataclass(frozen=True)
-class Writer:
-    """Command that writes files."""
-
-    name: str
-    words: str
-    """Command; `{here}` is the folder of its input, and it writes into its current folder."""
-    code: int = 0
-    """Its exit code with enough space."""
-
-
-WRITERS = (
-    Writer("train", "train cifar-plain8 --data {here}/photos --img-size 16 -b 8 --epochs 1"),
-    Writer(
-        "finetune",
-        "finetune {here}/photos --model {here}/tiny.toml --recipe {quick} --train-size 16",
-    ),
-    Writer("evaluate", "evaluate {here}/textures {here}/photos --out scores"),
-    Writer("explain", "explain {here}/textures {here}/photos/test/plain/00.png --out why.png"),
-    Writer(
-        "import-weights",
-        "import-weights {here}/tiny.safetensors --as helpers.tiny:tiny --out model",
-    ),
-    Writer("data check", "data check {here}/odd", code=5),
-    Writer("data describe", "data describe {here}/photos --out page"),
-    Writer("data split", "data split {here}/photos --out splits.csv"),
-)
-
-
-@pytest.fixture(scope="module")
-def here(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Folder with photographs, a model and weights."""
-    root = tmp_path_factory.mktemp("here")
-    stripes(root / "photos", {"train": 6, "val": 3, "test": 3})
-    stripes(root / "odd", {"train": 3, "test": 2})
-    (root / "odd/train/plain/bad.png").write_bytes(b"words")
-    write_model(root / "textures", classes=KINDS)
-    torch.manual_seed(0)
-    write_weights(root / "tiny.safetensors", tiny(num_classes=5).state_dict(), {})
-    (root / "tiny.toml").write_text(
-        'source = "helpers.tiny:tiny"\nweights = "tiny.safetensors"\nlicense = "Apache-2.0"\n'
-        "mean = [0.5, 0.5, 0.5]\nstd = [0.5, 0.5, 0.5]\n"
-    )
-    return root
-
-
-@pytest.mark.parametrize("writer", WRITERS, ids=lambda writer: writer.name)
+@pytest.mark.parametrize("writer", [*WRITERS, REPORT], ids=lambda writer: writer.name)
 def test_each_command_that_writes(
     server: TrialServer,
-    here: Path,
-    tmp_path: Path,
-    amount: Callable[[int], int],
+    inputs: Path,
+    small_disk: Path,
+    few: Callable[[int], int],
     figures: Callable[[str], None],
     writer: Writer,
 ) -> None:
-    words = [word.format(here=here, quick=QUICK) for word in writer.words.split()]
-    (tmp_path / "whole").mkdir()
-    whole = server.run(*words, folder=tmp_path / "whole", root=tmp_path / "whole")
+    folder = small_disk / "out"
+    writer.prepare(inputs, folder)
+    empty = used_pages(small_disk)
+    whole = writer.run(server, inputs, folder)
     assert whole.code == writer.code, whole.output
-    operations = whole.operations
-    assert operations
-    chosen = random.Random(0).sample(range(len(operations)), min(amount(20), len(operations)))
-    for at in sorted(chosen):
-        folder = tmp_path / str(at)
-        folder.mkdir()
-        full = server.run(*words, folder=folder, root=folder, fault="ENOSPC", at=at)
-        where = f"{operations[at]}: {full.output}"
-        assert full.code == 4, where
-        errors = [line for line in full.output.splitlines() if "resnetlab: error: " in line]
-        assert len(errors) == 1, where
-        assert "Traceback" not in full.output, where
-        again = server.run(*words, folder=folder)
-        assert again.code == writer.code, f"{where}\n{again.output}"
+    expected, pages = contents(folder), used_pages(small_disk) - empty
+    assert pages > 0
+    rooms = sorted(random.Random(0).sample(range(pages), min(few(20), pages)))
+    for room in rooms:
         shutil.rmtree(folder)
-    figures(f"{writer.name}: full at {len(chosen)} of {len(operations)} operations, exit code 4")
+        writer.prepare(inputs, folder)
+        filler = fill(small_disk, room)
+        full = writer.run(server, inputs, folder)
+        check_full(full, f"{room} of {pages} pages free")
+        filler.unlink()
+        again = writer.run(server, inputs, folder)
+        assert again.code == writer.code, again.output
+        assert_same(contents(folder), expected, f"{room} of {pages} pages free")
+    figures(f"{writer.name}: full at {len(rooms)} of {pages} pages, exit code 4")

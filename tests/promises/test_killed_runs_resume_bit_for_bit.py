@@ -6,12 +6,23 @@ from __future__ import annotations
 
 import random
 import time
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from helpers.outcomes import outcome
+from helpers.phases import AFTER, BEFORE, BETWEEN, LAST, PHASES, WRITE, Phases
 from promises.conftest import ShortRun
+
+SLOW = "helpers.injections:slow_steps 0.02"
+"""Makes the phases between the checkpoints as long as the others."""
+
+LAST_CHECKPOINT = 6
+"""Step of the last checkpoint: they follow each third step and the first of two epochs."""
+
+OPERATIONS = 14
+"""File operations of a checkpoint, about."""
 
 
 def test_runs_killed_at_random_instants_have_the_bits_of_uninterrupted_ones(
@@ -22,26 +33,50 @@ def test_runs_killed_at_random_instants_have_the_bits_of_uninterrupted_ones(
     figures: Callable[[str], None],
 ) -> None:
     draw = random.Random(0)
-    kills, resumed, index, seconds = 0, 0, 0, 1.0
-    while kills < amount(200):
+    counts, resumed, index = Counter[str](), 0, 0
+    while counts.total() < amount(200):
         root = tmp_path / str(index)
         index += 1
-        for _ in range(3):
-            short_run.server.start(*short_run.arguments(root))
-            time.sleep(draw.uniform(0, seconds))
-            short_run.server.kill()
-            if short_run.server.wait().code == 0:
-                break
-            kills += 1
+        for aim in sorted(draw.choices(PHASES, k=draw.randint(1, 3)), key=PHASES.index):
+            if phase := kill_once(short_run, root, aim, draw):
+                counts[phase] += 1
         saved = short_run.checkpoints(root) if root.exists() else []
         finished = any(root.glob("runs/*/result.json"))
-        before = time.monotonic()
         trial = short_run.train(root)
-        if not saved and not finished:  # a whole run: the machine may be busier than a moment ago
-            seconds = time.monotonic() - before
         assert trial.code == 0, trial.output
         if not finished:
             assert short_run.last_start(root) == max(saved, default=0)
             resumed += 1
         assert outcome(short_run.folder(root)) == expected
-    figures(f"{kills} kills, {resumed} resumed runs, 0 bits differ, 0 checkpoints lost")
+    assert all(counts[phase] for phase in PHASES), counts
+    phases = ", ".join(f"{counts[phase]} {phase}" for phase in (*PHASES, AFTER))
+    figures(
+        f"{counts.total()} kills ({phases}), {resumed} resumed runs, 0 bits differ, "
+        "0 checkpoints lost"
+    )
+
+
+def kill_once(short_run: ShortRun, root: Path, aim: str, draw: random.Random) -> str:
+    """Begin or continue the run, kill it in a phase, and return the phase in which it really was;
+    an empty text if it ended before.
+
+    A phase is aimed at by its first file and a random delay, except the write of a checkpoint: it
+    takes milliseconds, so the process kills itself at one of its file operations.
+    """
+    phases = Phases(root, LAST_CHECKPOINT)
+    fault: dict[str, Any] = {}
+    if aim == WRITE:
+        kind = draw.choice(("kill before", "kill after"))
+        fault = {"root": root, "part": "checkpoints/", "fault": kind}
+        fault["at"] = draw.randrange(OPERATIONS)
+    short_run.server.start(*short_run.arguments(root), prepare=SLOW, **fault)
+    if aim == BEFORE:
+        time.sleep(draw.uniform(0, 0.5))
+    elif aim in (BETWEEN, LAST) and phases.wait_for(aim, short_run.server.is_alive):
+        time.sleep(draw.uniform(0, 0.1))
+    if aim != WRITE:
+        short_run.server.kill()
+    if short_run.server.wait().code == 0:
+        return ""
+    runs = phases.by_run()
+    return next(iter(runs.values())) if runs else BEFORE

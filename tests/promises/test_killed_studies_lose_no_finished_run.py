@@ -4,16 +4,19 @@ the bits of one that nothing interrupted.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import random
 import signal
 import time
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from helpers.phases import AFTER, DRIVER, PHASES, WRITE, Phases
 from helpers.processes import has_trained
 from helpers.studies import (
     LONGER,
@@ -25,6 +28,13 @@ from helpers.studies import (
     wait_for,
     workers_of,
 )
+from helpers.trials import TrialServer
+
+LAST_CHECKPOINT = 12
+"""Step of the last of the 14 steps of a run with a checkpoint: each third step has one."""
+
+PREPARE = "helpers.injections:slow_steps 0.02;helpers.injections:fork_launcher"
+"""Makes the phases between the checkpoints as long as the others, and the workers start fast."""
 
 
 def kill_and_go_on(
@@ -60,22 +70,115 @@ def test_killed_parallel_seeds_resume_with_the_bits_of_single_runs(
     kill_and_go_on(tmp_path, *whole, [0.4], "-j", "1", "--parallel-seeds", "2")
 
 
-@pytest.mark.slow
+class KilledStudy:
+    """Study of four runs by two workers that is killed again and again.
+
+    Its driver is a trial, its workers are copies of that process, and its runs have a checkpoint
+    after each third step.
+    """
+
+    def __init__(self, server: TrialServer, study: Path, root: Path, draw: random.Random) -> None:
+        self.server, self.study, self.root, self.draw = server, study, root, draw
+        self.counts = Counter[str]()
+        """Unfinished runs of the kills by their phase, and kills during a write of the driver."""
+
+    def start(self, **fault: Any) -> None:
+        """Start the study, or go on with it."""
+        command = ("study", "run", self.study, "--output", self.root, "-j", "2")
+        self.server.start(*command, prepare=PREPARE, **fault)
+
+    def kill(self, aim: str, victims: str) -> bool:
+        """Kill the driver, a worker or all processes in a phase. Only without a killed driver the
+        study goes on to its end.
+
+        Return False if it ended before.
+        """
+        phases = Phases(self.root, LAST_CHECKPOINT)
+        before, saved = finished(self.root), self.saved()
+        self.start(**self.fault(aim))
+        if aim == WRITE:
+            while self.server.is_alive() and not self.mark.exists():
+                time.sleep(0.01)
+        elif aim != DRIVER and phases.wait_for(aim, self.server.is_alive):
+            time.sleep(self.draw.uniform(0, 0.1))
+        hit = aim != DRIVER and self.server.is_alive()
+        if hit:
+            self.counts.update(phase for phase in phases.by_run().values() if phase != AFTER)
+            for worker in workers_of(self.root)[: {"driver": 0, "worker": 1, "all": None}[victims]]:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(worker, signal.SIGKILL)
+            if victims != "worker":
+                self.server.kill()
+        trial = self.server.wait()
+        assert trial.code in (0, -9), trial.output
+        if aim == DRIVER:
+            hit = trial.code == -9
+            self.counts[DRIVER] += hit
+        assert wait_for(lambda: not workers_of(self.root), 30)
+        after = finished(self.root)
+        assert {name: after[name] for name in before} == before
+        for run, step in self.saved().items():
+            assert step >= saved.get(run, 0), run
+        return hit
+
+    @property
+    def mark(self) -> Path:
+        """File that shows that a worker was killed while it wrote a checkpoint."""
+        return self.root.with_suffix(".mark")
+
+    def fault(self, aim: str) -> dict[str, Any]:
+        """Return the options of a trial in which a process kills itself at a file operation."""
+        kind = self.draw.choice(("kill before", "kill after"))
+        if aim == DRIVER:  # the plan is written first; the report follows the last run
+            at = self.draw.randrange(40) if finished(self.root) else self.draw.randrange(4)
+            return {"root": self.root, "part": "/studies/", "fault": kind, "at": at}
+        if aim == WRITE:
+            self.mark.unlink(missing_ok=True)
+            fault = {"root": self.root, "part": "checkpoints/", "fault": kind, "once": self.mark}
+            return fault | {"at": self.draw.randrange(14)}
+        return {}
+
+    def saved(self) -> dict[str, int]:
+        """Return the step of the last checkpoint of each unfinished run."""
+        steps: dict[str, int] = {}
+        for path in self.root.glob("runs/*/checkpoints/*/MANIFEST.json"):
+            run = path.parents[2].name
+            steps[run] = max(steps.get(run, 0), int(path.parent.name))
+        return steps
+
+
 @pytest.mark.timeout(3600)
-def test_kills_at_random_instants_lose_nothing(
+def test_kills_in_every_phase_lose_nothing(
+    server: TrialServer,
+    study_file: Path,
     tmp_path: Path,
-    whole: tuple[Path, dict[str, Any]],
-    amount: Callable[[int], int],
+    few: Callable[[int], int],
     figures: Callable[[str], None],
 ) -> None:
-    draw, studies, kills = random.Random(0), amount(10), 0
-    for number in range(studies):
-        delays = [draw.uniform(0, 3) for _ in range(2)]
-        kill_and_go_on(tmp_path / str(number), *whole, delays)
-        kills += len(delays)
-    figures(f"{kills} kills of {studies} studies, 0 finished runs lost, 0 bits differ")
+    draw, kills, counts, studies = random.Random(0), 0, Counter[str](), 0
+    calm = KilledStudy(server, study_file, tmp_path / "calm", draw)
+    calm.start()
+    assert (trial := server.wait()).code == 0, trial.output
+    expected = outcomes(calm.root)
+    while kills < few(200) or not all(counts[phase] for phase in (*PHASES, DRIVER)):
+        killed = KilledStudy(server, study_file, tmp_path / str(studies), draw)
+        for aim in (DRIVER, *draw.sample(PHASES, len(PHASES))):
+            kills += killed.kill(aim, draw.choice(("driver", "all")))
+        kills += killed.kill(draw.choice(PHASES), "worker")
+        kills += killed.kill(DRIVER, "driver")
+        killed.start()
+        assert (trial := server.wait()).code == 0, trial.output
+        assert outcomes(killed.root) == expected
+        counts += killed.counts
+        studies += 1
+    phases = ", ".join(f"{counts[phase]} {phase}" for phase in PHASES)
+    figures(
+        f"{kills} kills of {studies} studies, 0 finished runs lost, 0 bits differ, 0 checkpoints "
+        f"lost; unfinished runs at these instants: {phases}; {counts[DRIVER]} kills {DRIVER}"
+    )
 
 
+@pytest.mark.slow
 def test_a_killed_driver_leaves_no_orphan_and_two_workers_resume_with_the_bits_of_one(
     tmp_path: Path, whole: tuple[Path, dict[str, Any]]
 ) -> None:
@@ -92,6 +195,7 @@ def test_a_killed_driver_leaves_no_orphan_and_two_workers_resume_with_the_bits_o
     assert outcomes(tmp_path) == expected
 
 
+@pytest.mark.slow
 def test_a_killed_worker_costs_only_its_attempt(
     tmp_path: Path, whole: tuple[Path, dict[str, Any]]
 ) -> None:

@@ -1,5 +1,5 @@
-"""Promise: the result of a run depends neither on the number of workers nor on whether a driver or
-a single command trains it.
+"""Promise: the result of a run depends neither on the number of workers, nor on whether a driver,
+a single command or a Ray cluster trains it.
 """
 
 from __future__ import annotations
@@ -36,3 +36,14 @@ def test_two_workers_give_the_results_of_one(
     finish(study, tmp_path, "-j", "2", *LONGER)
     assert outcomes(tmp_path) == expected
     figures(f"{len(expected)} runs, 0 bits differ between 1 and 2 workers")
+
+
+@pytest.mark.slow
+def test_a_ray_cluster_gives_the_results_of_one_worker(
+    tmp_path: Path, whole: tuple[Path, dict[str, Any]], figures: Callable[[str], None]
+) -> None:
+    pytest.importorskip("ray", reason="ray is not installed")
+    study, expected = whole
+    finish(study, tmp_path, "--backend", "ray", *LONGER)
+    assert outcomes(tmp_path) == expected
+    figures(f"{len(expected)} runs, 0 bits differ between a Ray cluster and 1 worker")

@@ -174,8 +174,23 @@ def test_failures_memory_unfinished_and_missing_conditions_have_sentences_of_the
 def test_a_reduced_protocol_comes_first_and_limits_every_status() -> None:
     answer = claim_answer("opposite", settings=("recipe.epochs=5",))
     assert answer.statuses == ("at 50 % of the training: contradicted",)
-    assert answer.measured["en"].startswith("At 50 % of the source's training, ")
-    assert answer.measured["fr"].startswith("À 50\xa0% de l’entraînement de la source, ")
+    assert answer.measured["en"].startswith("At 50 % of the full training, ")
+    assert answer.measured["fr"].startswith("À 50\xa0% de l’entraînement complet, ")
+
+
+def test_an_ensemble_without_trained_runs_is_answered_as_such() -> None:
+    answer = answer_question(planted(), question(Evidence(kind="ensemble")))
+    assert answer.statuses == ("inconclusive",)
+    assert answer.measured["en"] == "There are too few trained runs for an ensemble."
+
+
+def test_a_p_value_is_called_corrected_only_where_there_are_several_tests() -> None:
+    def first_answer(name: str) -> str:
+        return build_report(load(ROOT / "results" / name)).answers[0].measured["en"]
+
+    assert ", p < 0.001. The runs support" in first_answer("digits")
+    assert "correction" not in first_answer("digits")
+    assert ", p < 0.001 after the correction for the 3 tests" in first_answer("degradation")
 
 
 def test_a_comparison_without_a_claim_is_welch_s_and_has_no_verdict() -> None:

@@ -94,7 +94,8 @@ def published_record():
 
 def test_the_distances_of_the_source_are_computed_from_its_runs():
     """By hand from the source's 630 values: options A and B at 20, 32, 44 and 56 layers."""
-    table = reports.build_report(published_record()).distances
+    evidence = published_record()
+    table = reports.build_report(evidence).distances
     assert table.columns[-1].name == "SSR of the published means"
     accuracy, loss = table.rows[:4], table.rows[4:]
     assert [row[-1].text for row in accuracy] == [
@@ -104,6 +105,12 @@ def test_the_distances_of_the_source_are_computed_from_its_runs():
         f"{value} nats²" for value in ("0.0062", "0.0092", "0.0429", "0.0701")
     ]
     assert accuracy[0][-1].note == "10 epochs"
+    epochs = {
+        point.epoch
+        for point in evidence.curve_points
+        if (point.condition, point.split) == ("residual 20 (A)", "test") and point.step
+    }
+    assert accuracy[0][2].note == f"{len(epochs)} epochs"  # a sum over fewer epochs is smaller
 
 
 def test_the_curves_of_the_source_are_drawn_beside_ours_and_named():
@@ -119,6 +126,22 @@ def test_the_curves_of_the_source_are_drawn_beside_ours_and_named():
         assert "“published”" in by_key[key].caption
         drawing = figures.to_standalone_svg(figures.draw(by_key[key]).wide)
         assert drawing.count(">published<") == len(by_key[key].panels)
+
+
+def test_an_epoch_of_fewer_images_is_named_beside_the_curves_of_the_source():
+    data = published_record()
+    conditions = tuple(
+        replace(c, data=replace(c.data, train_images=1294)) for c in data.study.conditions
+    )
+    named = "An epoch of these runs has 1,294 train images, not all of them."
+    for evidence, is_named in (
+        (replace(data, study=replace(data.study, conditions=conditions)), True),
+        (data, False),
+    ):
+        captions = [
+            plot.caption for plot in reports.build_report(evidence).curves if "test" in plot.key
+        ]
+        assert [named in caption for caption in captions] == [is_named] * len(captions)
 
 
 def test_numbers_of_other_data_are_not_drawn():

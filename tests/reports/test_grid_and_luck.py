@@ -12,6 +12,7 @@ import statistics
 import tomllib
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -20,12 +21,13 @@ from helpers.synthetic import study_record
 from resnetlab.analysis.analyze import StudyAnalysis, analyze
 from resnetlab.analysis.first_converged import FirstConverged, first_converged, ordering_groups
 from resnetlab.analysis.run_measures import (
+    FirstLosses,
     first_losses,
     num_last_epochs,
     overfitting_gaps,
     spreads_of_last_epochs,
 )
-from resnetlab.analysis.study_data import collect
+from resnetlab.analysis.study_data import StudyData, collect
 from resnetlab.analysis.two_axes import two_axes
 from resnetlab.reports import build_report, write
 from resnetlab.reports.figures import draw
@@ -154,12 +156,41 @@ def test_overfitting_is_train_above_test_and_the_first_loss_that_of_step_0() -> 
     assert overfitting_gaps(analysis, "plain 8") == pytest.approx(gaps)
     losses = first_losses(analysis, "plain 8")
     points = [p for p in analysis.points("plain 8") if (p.step, p.split) == (0, "train")]
-    assert losses == [point.loss_nats for point in points]
-    report = build_report(analysis.study_data)
-    (fact,) = [fact.text for fact in report.facts if fact.term == "First loss"]
-    assert fact.endswith("nats, ln 10 = 2.303")
-    assert format_first_loss([2.3041], 10) == "first loss 2.304 nats, ln 10 = 2.303"
-    assert format_first_loss([2.3, 2.31], 2) == "first loss 2.300 to 2.310 nats, ln 2 = 0.693"
+    assert losses == FirstLosses("evaluation", tuple(point.loss_nats for point in points))
+    assert first_loss_fact(analysis.study_data).endswith(" in evaluation mode, ln 10 = 2.303")
+    text = format_first_loss([2.3041], 10, "training")
+    assert text == "first loss 2.304 nats in training mode, ln 10 = 2.303"
+    text = format_first_loss([2.3, 2.31], 2, "evaluation")
+    assert text == "first loss 2.300 to 2.310 nats in evaluation mode, ln 2 = 0.693"
+
+
+def first_loss_fact(evidence: StudyData) -> str:
+    (fact,) = [fact.text for fact in build_report(evidence).facts if fact.term == "First loss"]
+    return fact
+
+
+def test_the_first_loss_names_its_mode_and_the_reason_where_it_is_far_from_ln_k() -> None:
+    """A new network of 56 layers has a loss of hundreds of nats in evaluation mode."""
+    evidence = digits_analysis().study_data
+    large = tuple(
+        replace(point, loss_nats=2285.568)
+        if (point.condition, point.seed, point.step) == ("residual 56 (A)", 0, 0)
+        else point
+        for point in evidence.curve_points
+    )
+    fact = first_loss_fact(replace(evidence, curve_points=large))
+    assert (
+        "to 2285.568 nats in evaluation mode, ln 10 = 2.303; not close to ln 10: residual 56 (A) ("
+        in fact
+    )
+    assert "batch normalization of a new network still has mean 0 and variance 1" in fact
+    in_training = tuple(
+        replace(point, split="train epoch", loss_nats=2.4)
+        for point in large
+        if (point.step, point.split) == (0, "train")
+    )
+    evidence = replace(evidence, curve_points=large + in_training)
+    assert first_loss_fact(evidence) == "2.400 nats in training mode, ln 10 = 2.303"
 
 
 # The first run that converged

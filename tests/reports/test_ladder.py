@@ -13,6 +13,7 @@ import pytest
 from scipy import stats
 
 from helpers.synthetic import study_record
+from resnetlab.analysis.study_data import load
 from resnetlab.reports import build_report, collect, write
 from resnetlab.reports.document import Report
 from resnetlab.reports.figures import draw
@@ -149,6 +150,30 @@ def test_the_figure_leads_from_parents_and_marks_side_rungs() -> None:
     for svg in (drawing.wide, drawing.narrow):
         for row in ladder.plot.rows:
             assert f">{row.label}<" in svg
+
+
+def test_a_ladder_without_any_trained_run_has_a_figure() -> None:
+    truth = {name: [("at chance", 10.0)] * 5 for name in TRUTH}
+    ladder = report(truth=truth).ladder
+    assert ladder is not None
+    assert ladder.plot.low_pct < ladder.plot.high_pct
+    assert "no trained run" in draw(ladder.plot).wide
+
+
+def test_the_scale_of_the_figure_has_the_intervals_or_the_caption_says_that_they_go_on() -> None:
+    committed = Path(__file__).parents[2] / "results" / "ladder"
+    ladder = build_report(load(committed)).ladder
+    assert ladder is not None
+    plot = ladder.plot
+    for row in plot.rows:
+        assert row.low_pct is not None
+        assert row.high_pct is not None
+        assert plot.low_pct < row.low_pct <= row.high_pct < plot.high_pct
+    assert "arrowhead" not in plot.caption
+    spread = [("trained", 30.0), ("trained", 90.0), *[("at chance", 10.0)] * 3]
+    wide = report(truth=TRUTH | {"halves": spread}).ladder
+    assert wide is not None
+    assert "An arrowhead: the interval goes on beyond the scale." in wide.plot.caption
 
 
 def test_failed_runs_have_their_denominator() -> None:

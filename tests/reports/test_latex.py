@@ -5,12 +5,14 @@ compiles.
 import re
 import shutil
 import subprocess
+from pathlib import Path
 
 import pytest
 
 from helpers.pages import HOSTILE, Page, hostile_record
 from helpers.synthetic import EVERY_STATUS, study_record
 from resnetlab import reports
+from resnetlab.analysis.study_data import load
 from resnetlab.errors import escape_controls
 from resnetlab.reports import figures
 from resnetlab.reports.render import latex
@@ -136,3 +138,69 @@ def test_the_document_compiles(evidence, tmp_path, hostile):
     assert "Missing character" not in (tmp_path / "report.log").read_text(
         encoding="utf-8", errors="replace"
     )
+
+
+RESULTS = Path(__file__).resolve().parents[2] / "results"
+COMMITTED = ("digits", "shortcuts", "ladder")
+MAX_OVERFULL_PT = 5.0
+"""Largest width in points by which a line may go beyond its column."""
+
+
+@pytest.fixture(scope="module", params=COMMITTED)
+def committed(request, tmp_path_factory):
+    """The LaTeX of a committed report."""
+    return write_latex(load(RESULTS / request.param), tmp_path_factory.mktemp(request.param))
+
+
+def test_the_latex_of_a_committed_report_is_balanced_and_escaped(committed):
+    """Without LaTeX: groups and environments are closed, and no special letter is bare."""
+    document = committed.read_text(encoding="utf-8")
+    body = document.split(r"\begin{document}")[1]
+    body = re.sub(r"^% .*$", "", body, flags=re.M)  # the text alternative of a figure
+    opened: list[str] = []
+    for found in re.finditer(r"\\(begin|end)\{(\w+)\}", body.removesuffix("\\end{document}\n")):
+        if found[1] == "begin":
+            opened.append(found[2])
+        else:
+            assert opened.pop() == found[2]
+    assert not opened
+    bare = re.sub(r"\\[\\{}$&#%_^~]", "", body)  # escaped letters and ends of lines
+    assert bare.count("{") == bare.count("}")
+    depth = 0
+    for letter in re.sub(r"[^{}]", "", bare):
+        depth += 1 if letter == "{" else -1
+        assert depth >= 0
+    outside_tables = re.sub(r"\\begin\{longtable\}.*?\\end\{longtable\}", "", bare, flags=re.S)
+    assert not set("&#%$_^`<>|\"'") & set(outside_tables)
+    for table in re.findall(r"\\toprule\n(.*?)\\end\{longtable\}", body, re.S):
+        rows = [line for line in table.splitlines() if line.endswith(r" \\")]
+        assert len({line.replace(r"\&", "").count("&") for line in rows}) == 1
+    assert document.isascii() or document.encode("latin-1")
+
+
+def test_a_command_breaks_after_separators_and_a_checksum_everywhere():
+    command = "resnetlab study run x --set recipe.optimizer.weight_decay=0.0001"
+    text = latex.escape(command).replace(r"\allowbreak{}", "|")
+    assert text == (r"resnetlab study run x -{-}set recipe.|optimizer.|weight\_|decay=|0.|0001")
+    checksum = latex.escape("ab" * 32).replace(r"\allowbreak{}", "|")
+    assert [len(part) for part in checksum.split("|")] == [8] * 8
+    head = latex.escape("model.ceil_mode", latex.LONG_WORD_IN_CELL)
+    assert head == r"model.\allowbreak{}ceil\_\allowbreak{}mode"
+
+
+def test_a_file_is_named_once(committed):
+    document = committed.read_text(encoding="utf-8")
+    assert r"\item[{A row for each planned run}] results.csv" + "\n" in document
+
+
+@pytest.mark.skipif(not shutil.which("pdflatex"), reason="needs pdflatex")
+def test_a_committed_report_compiles_and_no_line_overlaps_the_next_column(committed):
+    command = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "-no-shell-escape"]
+    done = subprocess.run(
+        [*command, committed.name], cwd=committed.parent, capture_output=True, timeout=120
+    )
+    assert done.returncode == 0, done.stdout[-2000:]
+    log = (committed.parent / "report.log").read_text(encoding="utf-8", errors="replace")
+    assert "Missing character" not in log
+    widths = re.findall(r"Overfull \\hbox \(([\d.]+)pt", log)
+    assert max(map(float, widths), default=0.0) < MAX_OVERFULL_PT

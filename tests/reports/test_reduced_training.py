@@ -231,3 +231,11 @@ def test_the_length_of_a_source_in_steps_counts_and_other_data_do_not() -> None:
     assert found is not None
     assert found.low == pytest.approx(0.1, rel=1e-3)
     assert training_share(study, {label: replace(info, name="svhn")}, [label]) is None
+
+
+def test_a_headline_without_a_verdict_has_the_share_of_the_training() -> None:
+    study = load_study("digits", Overrides(settings=("recipe.epochs=5",)))
+    evidence = collect(study_record(TRUTH, study=replace(study, claims=())))
+    assert build_report(evidence).answer.startswith("At 50 % of the training, plain 8 reached ")
+    whole = collect(study_record(TRUTH, study=replace(load_study("digits"), claims=())))
+    assert build_report(whole).answer.startswith("Plain 8 reached ")

@@ -6,11 +6,13 @@ import pytest
 
 from helpers.synthetic import TRUTH, study_record
 from resnetlab import reports
+from resnetlab.analysis.analyze import analyze
 from resnetlab.analysis.study_data import load
 from resnetlab.errors import InputError
 from resnetlab.reports import figures
 from resnetlab.reports.figures import values
 from resnetlab.reports.render import latex
+from resnetlab.reports.study.references import reference_effects
 from resnetlab.schema import decode
 from resnetlab.stats.intervals import t_quantile
 from resnetlab.studies.parsing.study_file import load_study
@@ -286,7 +288,9 @@ def test_a_number_of_the_train_images_stands_beside_the_train_images_at_its_epoc
         f"[{middle - half:.1f}, {min(100.0, middle + half):.1f}]"
     )
     assert cells["Badge"].badge == ("compatible" if abs(middle - 97.0) < half else "incompatible")
-    assert f"{facts.train_subset_images:,} of the train images" in cells["Differences"].text
+    assert (
+        f"measured on {facts.train_subset_images:,} fixed train images" in cells["Differences"].text
+    )
     assert not any(row.reference_marks for row in document.dot_plot.rows)
 
 
@@ -382,7 +386,7 @@ def test_numbers_of_a_source_that_nothing_was_measured_beside_are_published_only
     ]
     assert [row[-1].note for row in table.rows] == [
         "resnetlab does not run it",
-        "not a condition of this study",
+        "not a condition of this report",
     ]
     assert "Without a measurement: 2 more published numbers" in page
     assert "### Published results without a measurement" in (tmp_path / "report.md").read_text(
@@ -414,6 +418,46 @@ def test_the_table_is_in_every_file_and_survives_a_rebuild(tmp_path):
     text = (tmp_path / "figures" / "accuracy.csv").read_text(encoding="utf-8").splitlines()
     assert text[0].startswith("condition,mean_pct")
     assert [line.split(",")[0] for line in text[1:]] == [RESIDUAL]
+
+
+def test_numbers_of_other_images_than_the_claims_are_named_so():
+    """The depth report's tables are of train images at epoch 9; claims compare test images."""
+    accuracy = ReferenceValue(
+        label="plain",
+        model="cifar-resnet56",
+        quantity="accuracy",
+        value=30.0,
+        split="train",
+        epoch=9,
+    )
+    document = report(accuracy)
+    assert "train images, after epoch 9" in row(document)["Published"].note
+    named = "The numbers of A source are of other images (train images, after epoch 9) than these"
+    assert f"{named} claims (test images, at the end)." in document.claims.note
+    assert "of other images" not in report(error()).claims.note
+
+
+def test_an_effect_of_selected_or_approximate_numbers_says_so():
+    def effect(**fields):
+        pairs = tuple(
+            MatchedReference(
+                condition=label,
+                source="A source",
+                protocol=PROTOCOL,
+                value=ReferenceValue(
+                    label=label, model="x", quantity="accuracy", value=value, **fields
+                ),
+            )
+            for label, value in ((RESIDUAL, 97.0), ("plain 56", 30.0))
+        )
+        study = replace(load_study("digits"), references=pairs)
+        analysis = analyze(reports.collect(study_record(study=study)))
+        (found,) = reference_effects(analysis, study.claims[0])
+        return found.sources
+
+    assert effect() == ("A source",)
+    assert effect(selected_on="test") == ("A source, best epoch by its test images",)
+    assert effect(half_width=0.5) == ("A source, approximate",)
 
 
 PLAIN = MatchedReference(

@@ -186,7 +186,7 @@ def test_bands_are_named_as_what_they_are():
     assert loss.uniform_loss == pytest.approx(2.302585)
 
 
-def test_the_test_curve_is_drawn_when_it_was_recorded_and_chose_nothing():
+def test_the_test_curve_is_drawn_when_it_was_recorded_and_selects_no_weights():
     report = reports.build_report_from_record(study_record(test_curve=True))
     assert [curve.key for curve in report.curves] == [
         "train-loss",
@@ -194,12 +194,49 @@ def test_the_test_curve_is_drawn_when_it_was_recorded_and_chose_nothing():
         "test-error",
         "test-error-pairs",
     ]
-    assert "it selected nothing" in report.test_split
+    assert report.test_split.startswith("No weights were selected on the test images: ")
+    assert "was recorded because the study asks for it" in report.test_split
     assert [curve.key for curve in reports.build_report_from_record(study_record()).curves] == [
         "train-loss",
         "validation-error",
         "validation-error-pairs",
     ]
+
+
+def test_a_study_without_validation_images_says_what_its_test_images_decide():
+    """Runs count as trained by their test accuracy then, and claims compare trained runs."""
+    evidence = reports.collect(study_record())
+    decides = "test images also decide which runs count as trained"
+    assert decides not in reports.build_report(evidence).test_split
+    without = replace(evidence, data=(replace(evidence.data[0], validation_images=None),))
+    assert decides in reports.build_report(without).test_split
+
+
+def test_the_text_of_a_study_file_is_marked_as_such_if_the_training_was_shortened():
+    """A sentence about ten epochs is false of two."""
+    study = replace(load_study("digits"), about="It trains ten epochs.", limits="Ten epochs alone.")
+    whole = reports.build_report_from_record(study_record(study=study))
+    assert whole.about == "It trains ten epochs."
+    assert whole.limits.startswith("Ten epochs alone.")
+    shortened = replace(study, overrides=("recipe.epochs = 2 (was 10)",))
+    report = reports.build_report_from_record(study_record(study=shortened))
+    assert report.about == "By the study file, for its full training: It trains ten epochs."
+    start = "By the study file, for its full training: Ten epochs alone. Not the protocol of the"
+    assert report.limits.startswith(start)
+
+
+def test_a_verdict_and_a_forecast_say_what_they_hold_for():
+    study = load_study("digits")
+    claim = replace(study.claims[0], left="plain 8", right="residual 8 (A)")
+    report = reports.build_report_from_record(study_record(study=replace(study, claims=(claim,))))
+    note = report.claims.note
+    assert "not corrected for the number" not in note  # of one claim
+    assert "it is on the claim of the source only where these are the source's" in note
+    verdict = report.claims.rows[0][-1]
+    assert verdict.text == "Inconclusive"
+    assert verdict.note.startswith("80 % power: ")
+    assert "would decide it" not in verdict.note
+    assert "if the observed difference were the true one" in note
 
 
 def test_all_machines_and_commits_are_named():

@@ -134,7 +134,7 @@ def test_a_changed_curve_is_noticed_before_a_run_is_resumed(
     restore: Callable[[], int] = lambda: (run / "metrics.jsonl").write_bytes(whole)  # noqa: E731
     for old, new in ((b"epoch", b"epocj"), (b"0", b"1")):
         flip(run / "metrics.jsonl", old, new)
-        with pytest.raises(rl.UnfinishedError, match=r"metrics\.jsonl: changed since the ch"):
+        with pytest.raises(InputError, match=r"metrics\.jsonl: changed since the ch"):
             rl.resume(run)
         restore()
     assert rl.resume(run).result is not None
@@ -153,6 +153,9 @@ def test_a_changed_table_of_a_page_is_named_by_doctor(
         split="test",
         top1=proportion(30, 40),
         top5=proportion(40, 40),
+        balanced_accuracy_pct=50.0,
+        macro_f1_pct=50.0,
+        weighted_f1_pct=50.0,
         loss_nats=0.5,
         ece_pct=1.0,
         outputs=2,

@@ -68,6 +68,22 @@ def test_an_edited_run_is_refused_by_name_wherever_it_is_read(
     assert any("was edited" in damage.message for damage in check_run(folder).damage)
 
 
+def test_a_plan_that_gives_a_run_the_id_of_another_writes_nothing(
+    trained: Path, tmp_path: Path
+) -> None:
+    first, second = sorted((trained / "runs").iterdir())
+    shutil.copytree(first, tmp_path / "runs" / first.name)
+    for name in (first.name, second.name.replace("s1", "s2")):
+        directory = RunDirectory.find(tmp_path, name)
+        directory.path.mkdir(exist_ok=True)
+        before = sorted(path.read_bytes() for path in directory.path.rglob("*") if path.is_file())
+        other = RunDirectory(second if name == first.name else first).file()
+        with pytest.raises(InputError, match="its config is not that of the run in the folder's"):
+            directory.write_config(other)
+        after = sorted(path.read_bytes() for path in directory.path.rglob("*") if path.is_file())
+        assert after == before
+
+
 def test_fields_outside_the_identity_may_change(trained: Path, tmp_path: Path) -> None:
     source = sorted((trained / "runs").iterdir())[0]
     folder = tmp_path / "runs" / source.name

@@ -199,7 +199,7 @@ def test_a_run_leaves_the_files_that_its_readers_expect(tmp_path: Path, small_np
     assert record is not None
     assert [line["event"] for line in record.provenance] == ["start"]
     first = {line.split: line for line in record.metrics if line.step == 0}
-    assert set(first) == {"train", "validation"}
+    assert set(first) == {"train", "validation", "train epoch"}
     assert {line.split for line in record.metrics if line.step} == {
         "train",
         "validation",

@@ -10,6 +10,7 @@ from scipy import stats
 
 from resnetlab.stats.intervals import (
     clopper_pearson,
+    corrected_resampled_interval,
     hurdle_interval,
     mean,
     summarize,
@@ -127,3 +128,16 @@ def test_t_interval_covers_what_it_says_in_many_draws(capsys):
     with capsys.disabled():
         print(f"\n  t interval of 5 runs: {share:.2f} %", end="")
     assert share == pytest.approx(95, abs=0.6)
+
+
+def test_the_interval_over_folds_is_that_of_nadeau_and_bengio_written_out() -> None:
+    values, test, train = [81.0, 84.0, 79.0, 90.0, 83.0], 20, 80
+    deviation = float(np.std(values, ddof=1))
+    half = stats.t.ppf(0.975, 4) * deviation * math.sqrt(1 / 5 + test / train)
+    interval = corrected_resampled_interval(values, test, train)
+    assert interval == pytest.approx((83.4 - half, 83.4 + half))
+    plain = t_interval(values)
+    assert interval is not None
+    assert plain is not None
+    assert interval.low < plain.low < plain.high < interval.high
+    assert corrected_resampled_interval(values[:1], test, train) is None

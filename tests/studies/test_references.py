@@ -330,8 +330,9 @@ def test_numbers_by_depth_are_the_source_s_and_a_deeper_network_may_be_worse():
         (110, 6.61),  # the mean of five, not the best of five
         (1202, 7.93),
     )
-    (sentence,) = depth_sentences((series,))
-    assert "8.75 % with 20 layers, 7.93 % with 1,202; the best is 6.61 % with 110" in sentence
+    sentence, _ = depth_sentences((series,))
+    ends = "8.75 % with 20 layers, 7.93 % with 1,202"
+    assert f"{ends}; the best number is 6.61 % with 110" in sentence
     labels = {
         (one.label.split(",")[0], one.quantity) for one in depth_series(load_study("shortcuts"))
     }
@@ -400,3 +401,11 @@ def test_a_file_of_runs_beside_the_numbers_is_read(tmp_path):
     (tmp_path / "x.toml").write_text(WITH_RUNS)
     reported = load_reference_source(str(tmp_path / "x.toml")).value[0]
     assert reported.run_curves == ((50.0, 60.0),)
+
+
+def test_the_order_of_published_numbers_is_not_called_an_effect_of_depth():
+    lines = depth_sentences(depth_series(load_study("shortcuts")))
+    (option_b,) = [line for line in lines if "accuracy of cifar residual (B)" in line]
+    assert option_b.endswith("with 56; the best number is 81.88 % with 32.")
+    assert not [line for line in lines if "helped" in line]
+    assert lines[-1] == "An order of published numbers is no test: their runs vary too."

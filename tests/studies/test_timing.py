@@ -54,6 +54,27 @@ def test_nothing_is_measured_unless_requested(plan: Plan, monkeypatch: pytest.Mo
     assert time_runs(plan.runs, pytest.fail, measure=False) == {}
 
 
+def test_a_network_that_takes_too_long_is_named(
+    plan: Plan, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    limits: list[float] = []
+
+    def time_out(command: list[str], timeout: float, **_: object) -> None:
+        limits.append(timeout)
+        raise subprocess.TimeoutExpired(command, timeout)
+
+    monkeypatch.setattr(subprocess, "run", time_out)
+    notes: list[str] = []
+    assert time_runs(plan.runs, notes.append, measure=True) == {}
+    assert [note.partition(" (")[0] for note in notes[1:]] == ["plain 8", "residual 8"]
+    assert all("is not timed: that failed or took too long" in note for note in notes[1:])
+    runs = [
+        replace(run, id=f"{run.id}-{side}", side=side) for side in range(8, 60) for run in plan.runs
+    ]
+    time_runs(runs, notes.append, measure=True)
+    assert max(limits) == module.MAX_TOTAL_SECONDS
+
+
 def test_networks_that_differ_in_no_cost_are_timed_once(plan: Plan) -> None:
     run = plan.runs[0]
     recipe = run.file.run.recipe

@@ -14,7 +14,7 @@ from resnetlab.data.config import LabeledImages
 from resnetlab.data.device_images import DeviceImages
 from resnetlab.recipes.train import Recipe
 from resnetlab.training import evaluate as module
-from resnetlab.training.evaluate import evaluate
+from resnetlab.training.evaluate import evaluate, evaluate_in_train_mode
 
 CPU = torch.device("cpu")
 
@@ -171,3 +171,74 @@ def test_evaluation_leaves_a_train_state_with_the_bits_that_it_had(small: Any) -
         assert not parameter.is_inference()
     assert not any(buffer.is_inference() for buffer in train_state.model.buffers())
     small.run(train_state, images)
+
+
+class Drawing(nn.Module):
+    """A network with batch norm and dropout, which records its batches."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.norm, self.dropout = nn.BatchNorm1d(3), nn.Dropout(0.5)
+        self.sizes: list[int] = []
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        self.sizes.append(len(pixels))
+        value = number(pixels).float()[:, None]
+        out: Tensor = self.dropout(self.norm(torch.cat([value, value**2, -value], 1)))
+        return out
+
+
+def in_train_mode(model: Drawing, count: int, seed: int = 0) -> Tensor:
+    scored = evaluate_in_train_mode(model, model, numbered(count), 16, seed, model.train)
+    return scored.logits
+
+
+@pytest.mark.parametrize(
+    ("count", "sizes"), [(48, [16, 16, 16]), (40, [16, 16, 8]), (33, [16, 17]), (1, [1])]
+)
+def test_in_training_mode_no_batch_of_several_leaves_one_image(
+    count: int, sizes: list[int]
+) -> None:
+    model = Drawing()
+    if count == 1:
+        model.norm = nn.Identity()  # type: ignore[assignment]
+    in_train_mode(model, count)
+    assert model.sizes == sizes
+
+
+def test_training_mode_draws_from_its_seed_and_leaves_no_trace() -> None:
+    model = Drawing().eval()
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    state = torch.get_rng_state()
+    first, same, other = (in_train_mode(model, 40, seed) for seed in (1, 1, 2))
+    assert torch.equal(first, same)
+    assert not torch.equal(first, other)
+    assert 0.3 < float((first == 0).float().mean()) < 0.7  # dropout is at work
+    assert torch.equal(torch.get_rng_state(), state)
+    assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
+    assert not model.training
+
+
+def test_training_mode_uses_the_statistics_of_each_batch_and_changes_no_buffer() -> None:
+    """Against the formula of batch normalization on the batches that the model was given."""
+    norm = nn.BatchNorm1d(3)
+    model, batches = nn.Sequential(norm), []
+
+    def forward(pixels: Tensor) -> Tensor:
+        batches.append(number(pixels))
+        return model(torch.stack([batches[-1].float().sin(), batches[-1] / 10, batches[-1] % 5], 1))
+
+    images = numbered(23)
+    result = evaluate_in_train_mode(model, forward, images, 5, 0, model.train)
+    assert sorted(map(len, batches)) == [3, 5, 5, 5, 5]
+    losses = 0.0
+    for batch in batches:
+        raw = torch.stack([batch.float().sin(), batch / 10, batch % 5], 1).double()
+        logits = (raw - raw.mean(0)) / (raw.var(0, correction=0) + norm.eps).sqrt()
+        shares = logits.exp() / logits.exp().sum(1, keepdim=True)
+        losses -= float(shares[range(len(batch)), batch % 3].log().sum())
+    assert result.loss_nats == pytest.approx(losses / 23, abs=1e-5)
+    assert norm.running_mean is not None
+    assert norm.running_mean.tolist() == [0, 0, 0]
+    assert int(norm.num_batches_tracked or 0) == 0
+    assert evaluate(model, forward, images).loss_nats != pytest.approx(result.loss_nats, abs=1e-2)

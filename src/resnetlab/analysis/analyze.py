@@ -11,7 +11,7 @@ from resnetlab.analysis.interim import claim_verdicts
 from resnetlab.analysis.study_data import CurvePoint, DatasetInfo, RunRow, StudyData
 from resnetlab.analysis.training_share import TrainingShare, training_share
 from resnetlab.stats.intervals import Summary, summarize
-from resnetlab.stats.outcomes import OutcomeCounts, count_outcomes
+from resnetlab.stats.outcomes import Outcome, OutcomeCounts, count_outcomes
 from resnetlab.stats.verdict import Hypothesis, Verdict
 from resnetlab.studies.claims import condition_labels
 from resnetlab.studies.plan import group_by
@@ -106,12 +106,25 @@ def analyze(study_data: StudyData) -> StudyAnalysis:
         by_label[label] = _condition_runs(
             condition, data[label], condition_rows, points.get(label, [])
         )
-    counts = count_outcomes(row.status for row in study_data.rows)
     study = study_data.study
+    counts = _count_runs(study, study_data.rows)
     hypotheses, verdicts = claim_verdicts(study, by_label, counts.complete)
     shares = tuple(training_share(study, data, condition_labels(claim)) for claim in study.claims)
     limited = tuple(_limit(verdict, share) for verdict, share in zip(verdicts, shares, strict=True))
     return StudyAnalysis(study_data, counts, summaries, hypotheses, limited, shares)
+
+
+def _count_runs(study: Study, rows: Iterable[RunRow]) -> OutcomeCounts:
+    """Count the outcomes of all runs. A run that two conditions share counts once.
+
+    It has its status in evaluation mode, unless it still has to be evaluated in training mode.
+    """
+    shared, statuses = study.shared_runs, dict[tuple[str, int], Outcome]()
+    for row in sorted(rows, key=lambda row: row.condition in shared):
+        key = shared.get(row.condition, row.condition), row.seed
+        if key not in statuses or row.status in ("waiting", "running"):
+            statuses[key] = row.status
+    return count_outcomes(statuses.values())
 
 
 def _limit(verdict: Verdict, share: TrainingShare | None) -> Verdict:

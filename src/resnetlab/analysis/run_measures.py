@@ -7,13 +7,20 @@ from __future__ import annotations
 
 import math
 import statistics
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
     from resnetlab.analysis.analyze import StudyAnalysis
 
 MIN_LAST_EPOCHS, MAX_LAST_EPOCHS = 3, 10
 """Smallest and largest number of epochs for the stability of a run."""
+
+FAR_FROM_UNIFORM_NATS = 0.5
+"""Distance from ln K from which a first loss is not called close to it."""
+
+FirstLossMode = Literal["training", "evaluation"]
+"""Mode of the network in which its loss before the first step was measured."""
 
 
 def overfitting_gaps(analysis: StudyAnalysis, label: str) -> list[float]:
@@ -64,15 +71,43 @@ def spreads_of_last_epochs(analysis: StudyAnalysis, label: str) -> list[float]:
     return spreads
 
 
-def first_losses(analysis: StudyAnalysis, label: str) -> list[float]:
-    """Return the loss of each run before its first step, in nats, on the train subset."""
-    return [
-        point.loss_nats
-        for point in analysis.points(label)
-        if point.step == 0 and point.split == "train" and point.loss_nats is not None
-    ]
+@dataclass(frozen=True)
+class FirstLosses:
+    """Losses of a condition's runs before the first step, on the train images of the curve."""
+
+    mode: FirstLossMode
+    """Mode of the network. Only in training mode does batch normalization normalize: before the
+    first step its running statistics are still mean 0 and variance 1."""
+    nats: tuple[float, ...]
+
+
+def first_losses(analysis: StudyAnalysis, label: str) -> FirstLosses:
+    """Return the loss of each run before its first step, in training mode if it was recorded.
+
+    Runs of older versions recorded it in evaluation mode alone.
+    """
+    split_of_mode: dict[FirstLossMode, str] = {
+        "training": "train epoch",
+        "evaluation": "train",
+    }
+    by_mode = {
+        mode: tuple(
+            point.loss_nats
+            for point in analysis.points(label)
+            if point.step == 0 and point.split == split and point.loss_nats is not None
+        )
+        for mode, split in split_of_mode.items()
+    }
+    if len(by_mode["training"]) >= len(by_mode["evaluation"]):
+        return FirstLosses("training", by_mode["training"])
+    return FirstLosses("evaluation", by_mode["evaluation"])
 
 
 def uniform_loss(classes: int) -> float:
     """Return the loss in nats of a network that gives each class the same probability: ln K."""
     return math.log(classes)
+
+
+def is_far_from_uniform(loss_nats: float, classes: int) -> bool:
+    """Return True if a loss is not close to that of a uniform guess."""
+    return abs(loss_nats - uniform_loss(classes)) > FAR_FROM_UNIFORM_NATS

@@ -27,7 +27,7 @@ from resnetlab.errors import input_error
 from resnetlab.inspection.diagnostics_config import BlockAblation, LayerNorms
 from resnetlab.models.configs.external import ExternalConfig
 from resnetlab.recipes.numerics import Numerics
-from resnetlab.runs.records import RunRecord
+from resnetlab.runs.records import EvaluationMode, RunRecord
 from resnetlab.schema import SCHEMA, check_schema, decode, strict_dataclass, without_defaults
 from resnetlab.shell import strip_folders
 from resnetlab.stats.outcomes import Outcome
@@ -65,6 +65,7 @@ class RunRow:
     """Number of times that the run was started or resumed."""
     run: str
     reason: str = ""
+    evaluation_mode: EvaluationMode = "eval"
 
 
 @strict_dataclass
@@ -78,6 +79,7 @@ class CurvePoint:
     epoch: float
     loss_nats: float | None = None
     top1_error_pct: float
+    evaluation_mode: EvaluationMode = "eval"
 
 
 @strict_dataclass
@@ -214,6 +216,7 @@ class StudyData:
 def collect(record: StudyRecord, command: str = "") -> StudyData:
     """Collect the evidence of a study from the present state of its runs."""
     study = record.study
+    modes = {condition.label: condition.evaluation_mode for condition in study.conditions}
     cells = [cell for condition in study.conditions for cell in record.runs_of(condition.label)]
     records = [cell.record for cell in cells if cell.record is not None]
     events = [event for run_record in records for event in run_record.provenance]
@@ -226,15 +229,17 @@ def collect(record: StudyRecord, command: str = "") -> StudyData:
         began=times[0] if times else "",
         ended=times[-1] if times else "",
         command=command,
-        rows=tuple(_run_row(cell) for cell in cells),
-        curve_points=tuple(point for cell in cells for point in _curve_points(cell)),
+        rows=tuple(_run_row(cell, modes[cell.run.condition]) for cell in cells),
+        curve_points=tuple(
+            point for cell in cells for point in _curve_points(cell, modes[cell.run.condition])
+        ),
         gradient_norms=tuple(norm for cell in cells for norm in _gradient_norm_rows(cell, study)),
         blocks=tuple(block for cell in cells for block in _block_rows(cell, study)),
         ensembles=ensemble_rows(study.ensembles, cells),
     )
 
 
-def _run_row(study_run: StudyRun) -> RunRow:
+def _run_row(study_run: StudyRun, mode: EvaluationMode) -> RunRow:
     run, record = study_run.run, study_run.record
     result = record.result if record else None
     events = record.provenance if record else ()
@@ -252,6 +257,7 @@ def _run_row(study_run: StudyRun) -> RunRow:
         steps=last.step if last else 0,
         epochs=last.epoch if last else 0.0,
         reason="; ".join(dict.fromkeys(broken)),
+        evaluation_mode=mode,
     )
     if result is None:
         return row
@@ -275,7 +281,7 @@ def _run_row(study_run: StudyRun) -> RunRow:
     )
 
 
-def _curve_points(study_run: StudyRun) -> Iterable[CurvePoint]:
+def _curve_points(study_run: StudyRun, mode: EvaluationMode) -> Iterable[CurvePoint]:
     for line in study_run.record.metrics if study_run.record else ():
         yield CurvePoint(
             condition=study_run.run.condition,
@@ -285,6 +291,7 @@ def _curve_points(study_run: StudyRun) -> Iterable[CurvePoint]:
             epoch=line.epoch,
             loss_nats=_finite(line.loss_nats),
             top1_error_pct=line.top1_error_pct,
+            evaluation_mode=mode,
         )
 
 
@@ -429,8 +436,11 @@ def load(folder: Path) -> StudyData:
     )
 
 
-def _to_csv(row_type: type[Any], rows: Iterable[Any]) -> str:
+def _to_csv(row_type: type[Any], rows: Sequence[Any]) -> str:
+    """Return rows as CSV. Only a study with two modes of evaluation has a column for the mode."""
     names = [field.name for field in dataclasses.fields(row_type)]
+    if all(getattr(line, "evaluation_mode", "eval") == "eval" for line in rows):
+        names = [name for name in names if name != "evaluation_mode"]
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
     writer.writerow(names)

@@ -73,6 +73,11 @@ def training_share(
     return TrainingShare(min(known), max(known)) if min(known, default=1.0) < FULL_SHARE else None
 
 
+def is_shortened(study: Study) -> bool:
+    """Return True if a command may have shortened the training of the study file."""
+    return any(change.startswith(_SHORTENING) for change in study.overrides)
+
+
 def images_seen(recipe: AnyRecipe, train_images: int) -> float:
     """Return the number of images that a run sees, each as often as it is seen."""
     return recipe.num_epochs(train_images) * train_images
@@ -132,8 +137,7 @@ def _available_images(condition: Condition, facts: DatasetInfo) -> int | None:
 
 def _condition_share(study: Study, condition: Condition, facts: DatasetInfo) -> float | None:
     """Return the share of a condition, at most 1; None if it is shortened by an unknown share."""
-    is_shortened = any(change.startswith(_SHORTENING) for change in study.overrides)
-    if condition.file_protocol is None and is_shortened:
+    if condition.file_protocol is None and is_shortened(study):
         return None
     full = file_images_seen(condition, facts)
     if full is None:

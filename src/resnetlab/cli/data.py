@@ -15,6 +15,7 @@ from resnetlab.cli.manners import (
     CHECK_FAILED,
     DONE,
     FollowLinksOption,
+    GroupOption,
     Json,
     LabelColumn,
     Nested,
@@ -67,6 +68,7 @@ def data_check(
     path_column: PathColumn = "",
     label_column: LabelColumn = "",
     nested: Nested = False,
+    group: GroupOption = "",
     output: Output = Path(),
     json: Json = False,
 ) -> None:
@@ -82,7 +84,7 @@ def data_check(
         image_size=img_size,
         cache=output / "cache",
         notify=notify,
-        reading=folder_reading(follow_links, path_column, label_column, nested),
+        reading=folder_reading(follow_links, path_column, label_column, nested, group),
         rehash=rehash,
     )
     if json:
@@ -101,6 +103,7 @@ def data_describe(
     path_column: PathColumn = "",
     label_column: LabelColumn = "",
     nested: Nested = False,
+    group: GroupOption = "",
     out: Annotated[
         Path | None, typer.Option(help="Folder for a page and its figures.", metavar="DIR")
     ] = None,
@@ -122,7 +125,7 @@ def data_describe(
         cache=output / "cache",
         split=parse_split(split),
         notify=notify,
-        reading=folder_reading(follow_links, path_column, label_column, nested),
+        reading=folder_reading(follow_links, path_column, label_column, nested, group),
     )
     if not json:
         for line in summary.lines():
@@ -138,6 +141,7 @@ def data_describe(
                 "audit": summary.audit,
                 "near": summary.near_duplicates,
                 "overlap": summary.overlap,
+                "leakage": summary.leakage,
                 "page": page,
             }
         )
@@ -169,6 +173,7 @@ def data_show(
     path_column: PathColumn = "",
     label_column: LabelColumn = "",
     nested: Nested = False,
+    group: GroupOption = "",
     output: Output = Path(),
     json: Json = False,
 ) -> None:
@@ -185,7 +190,7 @@ def data_show(
         cache=output / "cache",
         notify=notify,
         skip_bad=True,
-        reading=folder_reading(follow_links, path_column, label_column, nested),
+        reading=folder_reading(follow_links, path_column, label_column, nested, group),
     )
     rows = contact_sheet.class_rows(opened, per_class)
     sentence = contact_sheet.describe_source(opened)
@@ -215,6 +220,7 @@ def data_split(
     path_column: PathColumn = "",
     label_column: LabelColumn = "",
     nested: Nested = False,
+    group: GroupOption = "",
     out: Annotated[
         Path | None,
         typer.Option(help="Manifest to write; the default is <folder>-split.csv.", metavar="FILE"),
@@ -241,7 +247,7 @@ def data_split(
         notify=notify,
         skip_bad=True,
         split=split_spec,
-        reading=folder_reading(follow_links, path_column, label_column, nested),
+        reading=folder_reading(follow_links, path_column, label_column, nested, group),
     )
     path = out or Path(f"{folder.resolve().name}-split.csv")
     if out is None and path.exists() and path.read_bytes() != manifest.manifest_bytes(listing.rows):

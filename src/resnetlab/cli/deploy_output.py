@@ -84,6 +84,10 @@ def evaluation_lines(result: EvaluationResult) -> Iterator[str]:
         "(exact 95 % intervals over images)"
     )
     yield (
+        f"balanced accuracy {result.balanced_accuracy_pct:.1f} %, F1 {result.macro_f1_pct:.1f} % "
+        f"(mean of classes), {result.weighted_f1_pct:.1f} % (weighted by images)"
+    )
+    yield (
         f"expected calibration error {result.ece_pct:.1f} %, cross-entropy {result.loss_nats:.3f} "
         "nats"
     )

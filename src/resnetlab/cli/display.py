@@ -15,8 +15,8 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from resnetlab.cli.manners import VERBOSITY
-from resnetlab.messages import format_count
+from resnetlab.cli.manners import VERBOSITY, notify
+from resnetlab.messages import format_count, shared_runs_note
 from resnetlab.runs.directory import RunDirectory
 from resnetlab.runs.records import Result
 from resnetlab.studies.eta import TimeEstimator
@@ -214,6 +214,10 @@ def execute_with_display(
     pending = pending_runs(plan, root)
     finished = {run.id for run in plan.runs} - {run.id for run in pending}
     count = executor.max_parallel([Job(run.id, run.file) for run in pending])
-    with Display(plan.study.name, plan.runs, finished, count, result_loader(root)) as display:
+    if shared := len(plan.runs) - len(plan.unique_runs):
+        notify(shared_runs_note(shared))
+    with Display(
+        plan.study.name, plan.unique_runs, finished, count, result_loader(root)
+    ) as display:
         for event in loaded.execute(plan, root, executor, should_stop, pending):
             display.update(event)

@@ -20,6 +20,7 @@ from resnetlab.cli.manners import (
     AcceptLicense,
     Device,
     FollowLinksOption,
+    GroupOption,
     Json,
     LabelColumn,
     Nested,
@@ -60,6 +61,7 @@ def evaluate(
     path_column: PathColumn = "",
     label_column: LabelColumn = "",
     nested: Nested = False,
+    group: GroupOption = "",
     tta: TtaOption = "none",
     out: Annotated[
         Path | None,
@@ -96,7 +98,7 @@ def evaluate(
         output / "cache",
         notify,
         manifest_path=manifest,
-        reading=folder_reading(follow_links, path_column, label_column, nested),
+        reading=folder_reading(follow_links, path_column, label_column, nested, group),
     )
     match_classes(file.classes, labeled)
     announce_model(file, quiet=json)
@@ -143,6 +145,7 @@ def ensemble(
     path_column: PathColumn = "",
     label_column: LabelColumn = "",
     nested: Nested = False,
+    group: GroupOption = "",
     tta: TtaOption = "none",
     json: Json = False,
     batch_size: Batch = 32,
@@ -166,7 +169,7 @@ def ensemble(
         output / "cache",
         notify,
         manifest_path=manifest,
-        reading=folder_reading(follow_links, path_column, label_column, nested),
+        reading=folder_reading(follow_links, path_column, label_column, nested, group),
     )
     announce_model(files[0], quiet=json)
     from resnetlab.deploy.ensemble import evaluate_ensemble

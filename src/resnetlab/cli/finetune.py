@@ -22,6 +22,7 @@ from resnetlab.cli.manners import (
     AcceptLicense,
     Device,
     FollowLinksOption,
+    GroupOption,
     Json,
     LabelColumn,
     Nested,
@@ -42,7 +43,7 @@ from resnetlab.shell import command_line, strip_folders
 if TYPE_CHECKING:
     from resnetlab.finetune.api import FinetuneOutcome
     from resnetlab.finetune.request import FinetuneRequest
-    from resnetlab.finetune.results import FinetuneResult, ResolutionTable
+    from resnetlab.finetune.results import CrossValidation, FinetuneResult, ResolutionTable
 
 Folder = Annotated[
     Path, typer.Argument(help="Folder of photographs, with a folder per class.", metavar="DIR")
@@ -85,6 +86,13 @@ Baseline = Annotated[
 Preview = Annotated[
     Path | None, typer.Option(help="Draw the train and test crops of this photograph and stop.")
 ]
+Folds = Annotated[
+    int | None,
+    typer.Option(
+        help="Cross-validation: fine-tune once for each of so many parts, which is the test split.",
+        min=2,
+    ),
+]
 Name = Annotated[
     str,
     typer.Option(
@@ -104,6 +112,7 @@ def finetune(
     epochs: Epochs = None,
     budget: Budget = "10m",
     split: SplitOption = "",
+    folds: Folds = None,
     seed: Seed = 0,
     baseline: Baseline = None,
     skip_bad: SkipBad = False,
@@ -119,6 +128,7 @@ def finetune(
     path_column: PathColumn = "",
     label_column: LabelColumn = "",
     nested: Nested = False,
+    group: GroupOption = "",
     accept_license: AcceptLicense = False,
     device: Device = "",
     output: Output = Path(),
@@ -153,30 +163,57 @@ def finetune(
         seed=seed,
         skip_bad=skip_bad,
         no_test=no_test,
-        reading=folder_reading(follow_links, path_column, label_column, nested),
+        reading=folder_reading(follow_links, path_column, label_column, nested, group),
         accept_license=accept_license,
         device=device or "auto",
         output=output,
         name=name,
     )
+    if folds is not None and baseline is not None:
+        raise input_error("--folds", "given together with --baseline", "keep one of the two")
     progress = ProgressLine()
     with SignalFlag().installed() as interrupt:
-        outcome = api.finetune(
-            request,
-            budget_seconds=seconds,
-            baseline=baseline,
-            should_stop=interrupt.is_set,
-            notify=_notify,
-            on_item=progress,
-        )
-        if is_first_process():
-            rest = seconds - (time.monotonic() - start) if seconds else math.inf
-            page = _write_page(outcome, folder, device or "auto", rest, progress)
-            _print_outcome(outcome, page, folder, json)
-            if open_report:
-                open_page(page)
+        if folds is not None:
+            table, report = api.cross_validate(
+                request,
+                folds,
+                budget_seconds=seconds,
+                should_stop=interrupt.is_set,
+                notify=_notify,
+                on_item=progress,
+            )
+            _print_folds(table, report, json)
+        else:
+            outcome = api.finetune(
+                request,
+                budget_seconds=seconds,
+                baseline=baseline,
+                should_stop=interrupt.is_set,
+                notify=_notify,
+                on_item=progress,
+            )
+            if is_first_process():
+                rest = seconds - (time.monotonic() - start) if seconds else math.inf
+                page = _write_page(outcome, folder, device or "auto", rest, progress)
+                _print_outcome(outcome, page, folder, json)
+                if open_report:
+                    open_page(page)
     if interrupt.is_set():
         raise typer.Exit(interrupt.exit_code)
+
+
+def _print_folds(table: CrossValidation, report: Path, as_json: bool) -> None:
+    """Print the result of a cross-validation. With torchrun, only the first process prints."""
+    from resnetlab.schema import encode
+
+    if not is_first_process():
+        return
+    if as_json:
+        print_json(encode(table) | {"report_folder": report})
+        return
+    for line in table.lines():
+        typer.echo(escape_controls(line))
+    typer.echo(f"Report: {report}")
 
 
 def is_first_process() -> bool:
@@ -287,6 +324,7 @@ def fixres(
     path_column: PathColumn = "",
     label_column: LabelColumn = "",
     nested: Nested = False,
+    group: GroupOption = "",
     accept_license: AcceptLicense = False,
     device: Device = "",
     output: Output = Path(),
@@ -302,7 +340,7 @@ def fixres(
     test_list = _parse_sizes(test_sizes, "--test-sizes")
     check_device(device)
     if preview is not None:
-        _draw_preview(preview, train_list[0], test_list[0], output, json)
+        _draw_preview(preview, train_list[0], test_list, output, json)
         return
     _check_folder(folder)
     from resnetlab.data.sources.manifest import parse_split
@@ -319,7 +357,7 @@ def fixres(
         split_spec=parse_split(split),
         seed=seed,
         skip_bad=skip_bad,
-        reading=folder_reading(follow_links, path_column, label_column, nested),
+        reading=folder_reading(follow_links, path_column, label_column, nested, group),
         accept_license=accept_license,
         device=device or "auto",
         output=output,
@@ -359,19 +397,29 @@ def _sweep(
 
 
 def _draw_preview(
-    photo: Path, train_size: int, test_size: int, output: Path, as_json: bool
+    photo: Path, train_size: int, test_sizes: tuple[int, ...], output: Path, as_json: bool
 ) -> None:
-    """Draw the train and test crops of a photograph, and print what they show."""
+    """Draw a photograph with its train and test crops, and print the sizes of an object in them.
+
+    The test crop is drawn at two sizes or more: beside a single one at the train size.
+    """
     from resnetlab.files import sha256, short_hash
     from resnetlab.finetune.apparent_size import draw_crops
 
+    if len(test_sizes) == 1:
+        test_sizes = tuple(dict.fromkeys((train_size, *test_sizes)))
     digest = short_hash(sha256(photo)) if photo.is_file() else "none"
-    path = output / "reports" / f"{photo.stem}-crops-{train_size}-{test_size}-{digest}.png"
-    summary = draw_crops(photo, train_size, test_size, path)
+    tests = "-".join(map(str, test_sizes))
+    path = output / "reports" / f"{photo.stem}-crops-{train_size}-{tests}-{digest}.png"
+    sizes = draw_crops(photo, train_size, test_sizes, path)
     if as_json:
-        print_json({"image": path, "answer": summary})
-    else:
-        typer.echo(summary)
+        objects = [vars(size) | {"ratio": size.ratio} for size in sizes]
+        answer = "; ".join(size.text for size in sizes)
+        print_json({"image": path, "answer": answer, "sizes": objects})
+        return
+    for size in sizes:
+        typer.echo(size.text)
+    typer.echo(f"Picture: {path}")
 
 
 def _print_table(table: ResolutionTable, report: Path, as_json: bool) -> None:

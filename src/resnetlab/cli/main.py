@@ -159,10 +159,10 @@ def main() -> None:
             stream.reconfigure(errors="backslashreplace")
     VERBOSITY.quiet = VERBOSITY.verbose = False
     trust.reset(notify)
-    _add_current_folder_to_path()
     try:
+        _add_current_folder_to_path()
         _check_renamed(sys.argv[1:])
-        with disk_errors_as_resource_error(Path.cwd()):
+        with disk_errors_as_resource_error(Path("standard output or a file")):
             build_command()(sys.argv[1:], prog_name="resnetlab")
     except ResnetlabError as error:
         if VERBOSITY.verbose:
@@ -198,9 +198,13 @@ def _check_renamed(words: Sequence[str]) -> None:
 
 def _add_current_folder_to_path() -> None:
     """Add the current folder to the end of `sys.path`, so that `resnetlab train mynet:tiny` finds
-    mynet.py.
+    mynet.py. Raises InputError if somebody removed that folder.
     """
-    folder = str(Path.cwd())
+    try:
+        folder = str(Path.cwd())
+    except FileNotFoundError:
+        message, fix = "does not exist any more", "change to a folder that exists"
+        raise input_error("the current folder", message, fix) from None
     if not sys.flags.safe_path and folder not in sys.path and "" not in sys.path:
         sys.path.append(folder)
 

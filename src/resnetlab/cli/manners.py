@@ -112,6 +112,15 @@ Nested = Annotated[
     bool,
     typer.Option("--nested", help="Take the images in sub-folders of a class's folder too."),
 ]
+GroupOption = Annotated[
+    str,
+    typer.Option(
+        "--group",
+        help="Images that a drawn split keeps together: folder, regex:PATTERN, column:NAME (of "
+        "labels.csv) or exif-time:MINUTES.",
+        metavar="RULE",
+    ),
+]
 AcceptLicense = Annotated[
     bool,
     typer.Option("--accept-license", help="Accept weights whose license forbids commercial use."),
@@ -138,7 +147,11 @@ VERBOSITY = Verbosity()
 
 
 def folder_reading(
-    follow_links: str, path_column: str = "", label_column: str = "", nested: bool = False
+    follow_links: str,
+    path_column: str = "",
+    label_column: str = "",
+    nested: bool = False,
+    group: str = "",
 ) -> FolderReading:
     """Return the choices for reading a folder of images. Raises InputError."""
     from resnetlab.data.config import FolderReading, FollowLinks
@@ -152,7 +165,7 @@ def folder_reading(
             got=follow_links,
             allowed=", ".join(allowed),
         )
-    return FolderReading(follow_links, path_column, label_column, nested)  # type: ignore[arg-type]
+    return FolderReading(follow_links, path_column, label_column, nested, group)  # type: ignore[arg-type]
 
 
 def notify(line: str) -> None:

@@ -11,7 +11,7 @@ from resnetlab.cli.display import format_clock
 from resnetlab.cli.manners import notify, print_json
 from resnetlab.data.sources.torchvision_sets import TORCHVISION_SETS
 from resnetlab.errors import MAX_LISTED_PROBLEMS
-from resnetlab.messages import format_count, truncate_lines
+from resnetlab.messages import format_count, shared_runs_note, truncate_lines
 from resnetlab.recipes.numerics import Placement
 from resnetlab.settings import downloads_dir
 from resnetlab.studies import outlook
@@ -64,7 +64,7 @@ def print_outlook(
         downloads = [
             {"data": name, "megabytes": TORCHVISION_SETS[name].megabytes} for name in absent
         ]
-        ids = [] if absent else [run.id for run in plan.runs]
+        ids = [] if absent else [run.id for run in plan.unique_runs]
         print_json(outlook.to_dict(result) | {"downloads": downloads, "ids": ids})
         return
     lines = [*_time_lines(result), *_download_lines(absent)]
@@ -97,6 +97,10 @@ def _time_lines(result: outlook.Outlook) -> Iterator[str]:
     yield f"{result.study}: {format_count(result.runs, 'run')}, {result.finished} finished"
     width = max([24, *(len(condition.label) for condition in result.conditions)])
     for condition in result.conditions:
+        runs = format_count(condition.runs, "run")
+        if condition.shares_runs_with:
+            yield f"  {condition.label:{width}} the {runs} of {condition.shares_runs_with}"
+            continue
         estimate = condition.time
         pace = "time unknown"
         if estimate is not None:
@@ -105,8 +109,9 @@ def _time_lines(result: outlook.Outlook) -> Iterator[str]:
                 f"({format_clock(estimate.evaluation_seconds)} of it evaluation), "
                 f"{format_clock(condition.to_do * estimate.seconds)} for all"
             )
-        runs = format_count(condition.runs, "run")
         yield f"  {condition.label:{width}} {runs}, {condition.to_do} to do, {pace}"
+    if result.shared:
+        yield shared_runs_note(result.shared)
     if result.finished == result.runs:
         return
     if result.wall_seconds is None or result.seconds is None:

@@ -23,7 +23,13 @@ from resnetlab.runs.directory import PROFILE, RunDirectory
 from resnetlab.runs.killed import KILLED, was_killed
 from resnetlab.runs.records import Result, to_dict
 from resnetlab.shell import resume_command
-from resnetlab.studies.executors.base import Job, RunEvent, decode_event, encode_job
+from resnetlab.studies.executors.base import (
+    Job,
+    RunEvent,
+    decode_event,
+    encode_job,
+    missing_error,
+)
 from resnetlab.studies.executors.here import run_in_process
 from resnetlab.studies.plan import PlannedRun
 from resnetlab.studies.single_run import plan_run, resume_job
@@ -116,15 +122,15 @@ def _execute(
     if placement.profile and not needs_work:
         notify("The run is finished, so nothing is profiled. Give another --seed or --output.")
         placement = replace(placement, profile=False)
-    reason = ""
+    missing = RunEvent("missing", job.id)
     with SignalFlag().installed() as interrupt:
         if needs_work:
             with _display(job, root) as display:
 
                 def on_event(event: RunEvent) -> None:
-                    nonlocal reason
+                    nonlocal missing
                     display.update(event)
-                    reason = event.reason if event.kind == "missing" else reason
+                    missing = event if event.kind == "missing" else missing
 
                 run_in_process(job, root, placement, interrupt.is_set, on_event)
     result = directory.result()
@@ -132,8 +138,7 @@ def _execute(
         print(f"Nothing is lost. To continue: {command}", file=sys.stderr)
         raise typer.Exit(interrupt.exit_code)
     if result is None:
-        problem = Problem(str(directory.path), reason, command)
-        raise UnfinishedError(problem)
+        raise missing_error(missing, str(directory.path), command)
     _print_result(directory, result, placement.profile, as_json)
 
 
@@ -157,9 +162,11 @@ def _execute_distributed(
 
         placement = replace(placement, device_index=world.local_rank)
         JobRunner(interrupt.is_set, on_message, world).run(encode_job(job, root, placement))
-    if last["kind"] in ("failed", "busy"):
-        reason = last.get("reason", "another process trains this run")
-        raise UnfinishedError(Problem(str(directory.path), reason, "see above"))
+    if last["kind"] == "busy":
+        message = "another process trains this run"
+        raise UnfinishedError(Problem(str(directory.path), message, "wait for it"))
+    if last["kind"] == "failed":
+        raise missing_error(decode_event(last), str(directory.path), "see above")
     if last["kind"] == "interrupted":
         raise typer.Exit(interrupt.exit_code if interrupt.is_set() else UNFINISHED)
     if world.is_main_process and (result := directory.result()):
@@ -173,17 +180,19 @@ def _display(job: Job, root: Path) -> Display:
 
 
 def _first_loss(directory: RunDirectory) -> str:
-    """Return the loss on the train subset before the first step beside ln K, in words; empty text
-    if it was not recorded or was not finite.
+    """Return the loss on train images in training mode before the first step beside ln K, in words.
+
+    It is empty if the loss was not recorded or was not finite.
     """
     losses = [
         line.loss_nats
         for line in directory.metrics()
-        if line.step == 0 and line.split == "train" and line.loss_nats is not None
+        if line.step == 0 and line.split == "train epoch" and line.loss_nats is not None
     ]
     if not losses:
         return ""
-    return capitalize_first(format_first_loss(losses, len(directory.file().classes)))
+    classes = len(directory.file().classes)
+    return capitalize_first(format_first_loss(losses, classes, "training"))
 
 
 def _print_result(directory: RunDirectory, result: Result, profiled: bool, as_json: bool) -> None:

@@ -50,7 +50,7 @@ from resnetlab.cli.study_options import (
 from resnetlab.cli.study_run import run_and_print
 from resnetlab.cli.tables import Csv, Markdown, output_format
 from resnetlab.errors import MAX_LISTED_PROBLEMS, input_error
-from resnetlab.messages import format_count, truncate_lines
+from resnetlab.messages import format_count, shared_runs_note, truncate_lines
 from resnetlab.shell import command_line
 
 study = typer.Typer(
@@ -194,6 +194,8 @@ def study_status(
             f"{counts[outcome]} {outcome}" for outcome in statuses.STATUSES if counts[outcome]
         )
         typer.echo(f"{label:24} {counts.total()} planned: {text}")
+    if status.shared:
+        typer.echo(shared_runs_note(status.shared))
     if status.killed:
         from resnetlab.runs.killed import KILLED
 
@@ -295,7 +297,7 @@ def study_check(
 
     loaded = load_named_study(source, data, settings, seeds, "").study
     labels = [condition.label for condition in loaded.conditions]
-    runs = len(labels) * len(loaded.seeds)
+    runs = loaded.num_runs
     if json:
         claims = [
             {"claim": claim.statement, "kind": claim.kind, "compares": describe_claim(claim)}
@@ -312,8 +314,9 @@ def study_check(
             }
         )
         return
+    shared = f" ({len(loaded.shared_runs)} with the runs of another)" if loaded.shared_runs else ""
     typer.echo(
-        f"{source}: {format_count(len(labels), 'condition')} x "
+        f"{source}: {format_count(len(labels), 'condition')}{shared} x "
         f"{format_count(len(loaded.seeds), 'seed')} = {format_count(runs, 'run')}"
     )
     claim_lines = [f"  claim: {c.statement} ({describe_claim(c)})" for c in loaded.claims]

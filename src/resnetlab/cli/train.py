@@ -16,6 +16,7 @@ from resnetlab.cli.manners import (
     Device,
     DryRun,
     FollowLinksOption,
+    GroupOption,
     Json,
     LabelColumn,
     Nested,
@@ -84,6 +85,7 @@ def train(
     path_column: PathColumn = "",
     label_column: LabelColumn = "",
     nested: Nested = False,
+    group: GroupOption = "",
     output: Output = Path(),
     device: Device = "",
     dry_run: DryRun = False,
@@ -111,6 +113,7 @@ def train(
         "data.path_column": path_column or None,
         "data.label_column": label_column or None,
         "data.nested": "true" if nested else None,
+        "data.group": group or None,
     }
     given = [f"{field}={value}" for field, value in fields.items() if value is not None]
     from resnetlab.cli import single_run

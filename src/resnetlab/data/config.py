@@ -38,6 +38,8 @@ class FolderReading:
     """Column of `labels.csv` with the classes; empty to recognize it by its name."""
     nested: bool = False
     """Use of the images in sub-folders of a class's folder."""
+    group: str = ""
+    """Rule for groups of images that a drawn split keeps together; empty for none."""
 
 
 DEFAULT_READING = FolderReading()
@@ -85,11 +87,28 @@ class DataConfig:
     """Column of a folder's `labels.csv` with the classes; empty: recognized by its name."""
     nested: bool = False
     """Use of the images in sub-folders of a class's folder."""
+    group: str = ""
+    """Groups of a folder's images that a drawn split keeps together, such as those of one patient:
+    `folder` (below that of the class), `regex:PATTERN` (what it finds in a path), `column:NAME`
+    (of `labels.csv`) or `exif-time:MINUTES` (photographs without a longer pause between them).
+
+    Near copies always stay together.
+    """
+    folds: PositiveInt | None = None
+    """Number of folds of a cross-validation, stratified by class; None for none.
+
+    The images of the train split (of a folder of photographs without splits: all images) are
+    divided into that many parts, and `fold` is the test split.
+    """
+    fold: NonNegativeInt = 0
+    """Fold that is the test split, from 0 to `folds` - 1."""
 
     @property
     def reading(self) -> FolderReading:
         """Choices for reading a folder."""
-        return FolderReading(self.follow_links, self.path_column, self.label_column, self.nested)
+        return FolderReading(
+            self.follow_links, self.path_column, self.label_column, self.nested, self.group
+        )
 
     def __post_init__(self) -> None:
         if not self.source:
@@ -98,6 +117,13 @@ class DataConfig:
             raise FieldError(
                 "image_size", f"{self.image_size} is not between 4 and 1024", "image_size = 64"
             )
+        if self.folds is not None and self.folds < 2:
+            raise FieldError("folds", "fewer than two folds", "folds = 5")
+        if self.folds is not None and self.split is not None:
+            raise FieldError("folds", "given together with split", "keep one of the two")
+        if self.fold and self.fold >= (self.folds or 1):
+            message = f"{self.fold} is none of {self.folds} folds, which count from 0"
+            raise FieldError("fold", message if self.folds else "given without folds", "folds = 5")
 
 
 @strict_dataclass
@@ -175,6 +201,8 @@ class DataIdentity:
     test_curve: bool = False
     curve_images: PositiveInt | None = None
     train_images: PositiveInt | None = None
+    folds: PositiveInt | None = None
+    fold: NonNegativeInt = 0
 
 
 @dataclass(frozen=True)
@@ -202,6 +230,8 @@ class Source:
     """Notes for the user, such as a split that was written or files that were skipped."""
     about: str = ""
     """Remark for readers of a report, such as images that differ from what their name suggests."""
+    groups: NDArray[np.int64] | None = None
+    """Group of each train image (N,); a drawn split keeps a group together. None: no groups."""
 
 
 @dataclass(frozen=True)

@@ -1,11 +1,12 @@
 """Splits of a source into train, validation and test, by class and by `split_seed` alone.
 
-The draws are those of `stratify.py`. The test split is the source's own. Nothing is ever taken from
-it.
+The draws are those of `stratify.py`. The test split is the source's own, from which nothing is ever
+taken, or a fold of the train images.
 """
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -32,13 +33,16 @@ def load_dataset(data: DataConfig, cache: Path, notify: Notify = silent) -> Data
 
 
 def split_dataset(source: Source, data: DataConfig) -> Dataset:
-    """Split a source by the fields of `data`: first validation, then `train_images` of the rest.
+    """Split a source by the fields of `data`: first the fold for test, then validation, then
+    `train_images` of the rest.
 
     A source's own validation split is used if there is one. Otherwise round(validation N) train
     images become the validation split, by class, and one image of each class stays in train. The
     images of a split stay in the source's order. Raises InputError when a class would lose its last
     train image, or when `train_images` is more than there are or fewer than the classes.
     """
+    if data.folds is not None:
+        source = _take_fold(source, data.folds, data.fold, data.split_seed)
     train, validation, fraction = source.train, source.validation, 0.0
     if validation is None and data.validation:
         fraction = data.validation
@@ -52,6 +56,7 @@ def split_dataset(source: Source, data: DataConfig) -> Dataset:
             data.split_seed,
             where=source.name,
             fix=fix,
+            groups=source.groups,
         )
         train, validation = (
             _select_images(train, ~drawn),
@@ -67,6 +72,8 @@ def split_dataset(source: Source, data: DataConfig) -> Dataset:
         test_curve=data.test_curve,
         curve_images=data.curve_images,
         train_images=data.train_images,
+        folds=data.folds,
+        fold=data.fold,
     )
     return Dataset(
         source.name,
@@ -78,6 +85,32 @@ def split_dataset(source: Source, data: DataConfig) -> Dataset:
         source.notes,
         source.about,
         available,
+    )
+
+
+def _take_fold(source: Source, folds: int, fold: int, seed: int) -> Source:
+    """Return the source with one fold of its train images as the test split.
+
+    Raises InputError if a class would lose its last train image.
+    """
+    train, groups = source.train, source.groups
+    numbers = stratify.assign_folds(train.labels, source.classes, folds, seed, groups)
+    is_test = numbers == fold
+    counts = np.bincount(train.labels[~is_test], minlength=len(source.classes))
+    if not is_test.any() or not counts.all():
+        smallest = source.classes[int(counts.argmin())]
+        message = f'too few images or groups for {folds} folds (class "{smallest}")'
+        raise input_error(source.name, message, "folds = 2, or more images", field="folds")
+    note = (
+        f"fold {fold} of {folds} (counted from 0) of the train images is the test split; the "
+        "source's own test images are not used"
+    )
+    return replace(
+        source,
+        train=_select_images(train, ~is_test),
+        test=_select_images(train, is_test),
+        notes=(*source.notes, note),
+        groups=None if groups is None else groups[~is_test],
     )
 
 

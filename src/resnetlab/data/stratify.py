@@ -62,10 +62,13 @@ def stratified_mask(
     *,
     where: str,
     fix: str,
+    groups: NDArray[np.int64] | None = None,
 ) -> NDArray[np.bool_]:
     """Mark `total` images by class, leaving at least one of each class: (N,) bool, true if drawn.
 
-    Raises InputError, at `where` and with `fix`, when so many cannot be drawn.
+    Images with the same number in `groups` (N,) are drawn together or not at all, and then the
+    number of drawn images is only near `total`. Raises InputError, at `where` and with `fix`, when
+    so many cannot be drawn.
     """
     counts = np.bincount(labels, minlength=len(classes))
     available = int(np.maximum(counts - 1, 0).sum())
@@ -75,6 +78,8 @@ def stratified_mask(
             f"most {available} can)"
         )
         raise input_error(where, problem, fix, field=purpose)
+    if groups is not None and len(np.unique(groups)) < len(groups):
+        return _grouped_mask(labels, classes, total, purpose, seed, groups, where=where)
     drawn = np.zeros(len(labels), dtype=np.bool_)
     by_class = np.split(np.argsort(labels, kind="stable"), np.cumsum(counts)[:-1])
     for name, members, count in zip(
@@ -84,22 +89,95 @@ def stratified_mask(
     return drawn
 
 
+def _grouped_mask(
+    labels: NDArray[np.int64],
+    classes: Sequence[str],
+    total: int,
+    purpose: str,
+    seed: int,
+    groups: NDArray[np.int64],
+    *,
+    where: str,
+) -> NDArray[np.bool_]:
+    """Mark whole groups so that the counts by class come near those of a draw of single images.
+
+    The groups are visited in a random order. One is drawn if that brings the counts of the drawn
+    images (K,) nearer to the target in Euclidean distance, and leaves an image of each class.
+    """
+    counts = np.bincount(labels, minlength=len(classes))
+    target = allocate_by_largest_remainder(counts, total, classes)
+    members = _members_of_groups(groups)
+    in_group = np.stack([np.bincount(labels[one], minlength=len(classes)) for one in members])
+    needed = np.minimum(counts, 1)
+    current, drawn = np.zeros(len(classes), np.int64), np.zeros(len(labels), np.bool_)
+    for number in stable_permutation(len(members), purpose, seed, "groups"):
+        after = current + in_group[number]
+        is_nearer = ((target - after) ** 2).sum() < ((target - current) ** 2).sum()
+        if is_nearer and (counts - after >= needed).all():
+            current = after
+            drawn[members[number]] = True
+    if total and not drawn.any():
+        largest = max(map(len, members))
+        message = f"no group of images is small enough (the largest has {largest:,} images)"
+        raise input_error(where, message, "give smaller groups, or the split itself", field=purpose)
+    return drawn
+
+
+def _members_of_groups(groups: NDArray[np.int64]) -> list[NDArray[np.int64]]:
+    """Return the indices of the images of each group, in the order of the groups' numbers."""
+    order = np.argsort(groups, kind="stable")
+    return np.split(order, np.flatnonzero(np.diff(groups[order])) + 1)
+
+
+def assign_folds(
+    labels: NDArray[np.int64],
+    classes: Sequence[str],
+    folds: int,
+    seed: int,
+    groups: NDArray[np.int64] | None = None,
+) -> NDArray[np.int64]:
+    """Return the fold of each image, (N,), from 0 to `folds` - 1, stratified by class.
+
+    The folds differ by at most one image of a class where every group has one image. Otherwise the
+    largest group comes first, and each goes to the fold in which its classes are rarest.
+    """
+    members = _members_of_groups(np.arange(len(labels)) if groups is None else groups)
+    order = stable_permutation(len(members), "folds", seed, "groups")
+    order = order[np.argsort([-len(members[number]) for number in order], kind="stable")]
+    counts = np.zeros((folds, len(classes)), np.int64)
+    result = np.zeros(len(labels), np.int64)
+    for number in order:
+        added = np.bincount(labels[members[number]], minlength=len(classes))
+        crowding = counts @ added  # images of the group's classes in each fold
+        fold = min(range(folds), key=lambda fold: (crowding[fold], counts[fold].sum(), fold))
+        counts[fold] += added
+        result[members[number]] = fold
+    return result
+
+
 def draw_test_split(
-    labels: NDArray[np.int64], classes: Sequence[str], fraction: float, where: str
+    labels: NDArray[np.int64],
+    classes: Sequence[str],
+    fraction: float,
+    where: str,
+    groups: NDArray[np.int64] | None = None,
 ) -> NDArray[np.bool_]:
     """Mark round(share N) images, at least one, as test, by split seed 0: the same for everyone."""
     fix = "add images, or give the test images"
-    return stratified_mask(
-        labels, classes, max(1, round(fraction * len(labels))), "test", 0, where=where, fix=fix
-    )
+    total = max(1, round(fraction * len(labels)))
+    return stratified_mask(labels, classes, total, "test", 0, where=where, fix=fix, groups=groups)
 
 
 def split_three_ways(
-    labels: NDArray[np.int64], classes: Sequence[str], fraction: float, where: str
+    labels: NDArray[np.int64],
+    classes: Sequence[str],
+    fraction: float,
+    where: str,
+    groups: NDArray[np.int64] | None = None,
 ) -> tuple[Split, ...]:
     """Return a split for each image: `fraction` each for test and validation; split seed 0."""
     validation, test = round(fraction * len(labels)), max(1, round(fraction * len(labels)))
-    return split_by_counts(labels, classes, validation, test, 0, where)
+    return split_by_counts(labels, classes, validation, test, 0, where, groups)
 
 
 def split_by_counts(
@@ -109,15 +187,17 @@ def split_by_counts(
     test: int,
     seed: int,
     where: str,
+    groups: NDArray[np.int64] | None = None,
 ) -> tuple[Split, ...]:
     """Return a split for each image: `test` by class, then `validation` of the rest, then train.
 
-    Raises InputError, at `where`, when a class would lose its last image of train.
+    Images of one of the `groups` (N,) get the same split. Raises InputError, at `where`, when a
+    class would lose its last image of train.
     """
     splits = np.full(len(labels), "train", dtype=object)
     fix = "add images, or give the {} images"
     is_test = stratified_mask(
-        labels, classes, test, "test", seed, where=where, fix=fix.format("test")
+        labels, classes, test, "test", seed, where=where, fix=fix.format("test"), groups=groups
     )
     splits[is_test] = "test"
     rest = np.flatnonzero(~is_test)
@@ -129,6 +209,7 @@ def split_by_counts(
         seed,
         where=where,
         fix=fix.format("validation"),
+        groups=None if groups is None else groups[rest],
     )
     splits[rest[is_validation]] = "validation"
     return tuple(splits)

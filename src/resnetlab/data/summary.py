@@ -12,37 +12,38 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from resnetlab.data.check import Audit, audit_folder
 from resnetlab.data.config import DEFAULT_READING, FolderReading
+from resnetlab.data.leakage import LeakageEstimate, estimate_leakage
 from resnetlab.data.sources.folder import (
     DEFAULT_IMAGE_SIZE,
     FIND_DAMAGE,
+    SPLITS,
     FolderScan,
     scan_folder,
 )
 from resnetlab.data.sources.manifest import ManifestRow, SplitSpec
 from resnetlab.errors import escape_controls
-from resnetlab.messages import Notify, silent
-
-MAX_NEAR_DUPLICATE_BITS = 40
-"""Maximum Hamming distance, of 256 bits, between near duplicates.
-
-Two files of one photograph (other quality, size, brightness, a cropped rim) differ in at most 36
-bits. Two photographs of the ten breeds in Imagewoof differ in at least 66 (measured on 1,200).
-"""
+from resnetlab.messages import Notify, format_count, silent, truncate_lines
 
 _SYNSET = re.compile(r"n\d{8}(\W.*|_.*)?", re.S)
 
 
 @dataclass(frozen=True)
 class NearDuplicate:
-    """Near duplicates in different splits, with the number of bits of their 256 that differ."""
+    """Two files of one photograph, with the number of bits of their 256 that differ."""
 
     left: str
     right: str
     bits: int
+    mirrored: bool = False
+    same_split: bool = False
+
+    def line(self) -> str:
+        """Describe the pair."""
+        mirrored = ", mirrored" if self.mirrored else ""
+        return f"  {self.left} ~ {self.right} ({self.bits} of 256 bits differ{mirrored})"
 
 
 @dataclass(frozen=True)
@@ -54,6 +55,8 @@ class FolderSummary:
     near_duplicates: tuple[NearDuplicate, ...]
     overlap: str
     """Warning if a known pre-training set contains the images; otherwise empty."""
+    leakage: LeakageEstimate | None = None
+    """Effect of a random split that ignores groups and near copies; None without any."""
 
     @property
     def heights(self) -> NDArray[np.int64]:
@@ -68,22 +71,20 @@ class FolderSummary:
     def lines(self, limit: int | None = 20) -> list[str]:
         """Return the findings as lines for a terminal: at most `limit` of each list (None: all)."""
         aspect = np.quantile(self.widths / self.heights, (0, 0.05, 0.5, 0.95, 1))
-        listed = self.near_duplicates if limit is None else self.near_duplicates[:limit]
         lines = [
             (
-                f"width / height {' / '.join(f'{value:.2f}' for value in aspect)} (min, 5 %, "
-                "median, "
-                "95 %, max)"
-            ),
-            f"nearly the same in more than one split: {len(self.near_duplicates):,} pairs",
-            *(f"  {near.left} ~ {near.right} ({near.bits} of 256 bits differ)" for near in listed),
-            *(
-                [f"  ... and {len(self.near_duplicates) - len(listed):,} more"]
-                if len(listed) < len(self.near_duplicates)
-                else []
-            ),
-            *([f"warning: {self.overlap}"] if self.overlap else []),
+                f"width / height {' / '.join(f'{value:.2f}' for value in aspect)} "
+                "(min, 5 %, median, 95 %, max)"
+            )
         ]
+        for where, same in (("in more than one split", False), ("within one split", True)):
+            pairs = [near.line() for near in self.near_duplicates if near.same_split == same]
+            lines.append(f"nearly the same {where}: {format_count(len(pairs), 'pair')}")
+            lines += truncate_lines(pairs, limit)
+        if self.leakage is not None:
+            lines.append(f"note: {self.leakage.sentence()}")
+        if self.overlap:
+            lines.append(f"warning: {self.overlap}")
         return [*self.audit.lines(limit), *map(escape_controls, lines)]
 
 
@@ -106,11 +107,14 @@ def summarize_folder(
         reading=reading,
         purpose=FIND_DAMAGE,
     )
+    number = {name: index for index, name in enumerate(surveyed.classes)}
+    labels = np.array([number[row.label] for row in surveyed.rows], np.int64)
     return FolderSummary(
         audit_folder(surveyed),
         surveyed.rows,
-        find_near_duplicates(surveyed),
+        _near_duplicates(surveyed),
         imagenet_overlap(surveyed.classes),
+        estimate_leakage(surveyed.pixels, labels, surveyed.groups.numbers),
     )
 
 
@@ -127,34 +131,17 @@ def imagenet_overlap(classes: Sequence[str]) -> str:
     )
 
 
-def find_near_duplicates(scan: FolderScan) -> tuple[NearDuplicate, ...]:
-    """Return pairs across splits whose difference hashes are near and whose pixels differ."""
-    hashes = _difference_hashes(scan.pixels)
-    splits = np.array([row.split for row in scan.rows])
-    pairs: list[NearDuplicate] = []
-    for first_split, second_split in (
-        ("train", "validation"),
-        ("train", "test"),
-        ("validation", "test"),
-    ):
-        left, right = np.flatnonzero(splits == first_split), np.flatnonzero(splits == second_split)
-        for index in left:
-            bits = np.bitwise_count(hashes[right] ^ hashes[index]).sum(1)
-            for near in right[bits <= MAX_NEAR_DUPLICATE_BITS]:
-                if not np.array_equal(scan.pixels[index], scan.pixels[near]):
-                    distance = int(np.bitwise_count(hashes[near] ^ hashes[index]).sum())
-                    pairs.append(
-                        NearDuplicate(scan.rows[index].path, scan.rows[near].path, distance)
-                    )
+def _near_duplicates(scan: FolderScan) -> tuple[NearDuplicate, ...]:
+    """Return the near copies whose pixels differ, those with the fewest other bits first.
+
+    In a pair, train stands before validation and validation before test.
+    """
+    pairs = []
+    for copy in scan.groups.near_copies:
+        if np.array_equal(scan.pixels[copy.left], scan.pixels[copy.right]):
+            continue
+        rows = [scan.rows[copy.left], scan.rows[copy.right]]
+        left, right = sorted(rows, key=lambda row: SPLITS.index(row.split or "test"))
+        same_split = left.split == right.split
+        pairs.append(NearDuplicate(left.path, right.path, copy.bits, copy.mirrored, same_split))
     return tuple(sorted(pairs, key=lambda near: (near.bits, near.left, near.right)))
-
-
-def _difference_hashes(pixels: NDArray[np.uint8]) -> NDArray[np.uint64]:
-    """Return hashes (N, 4): a bit compares one of 16 x 16 cells with the next (Krawetz 2013)."""
-    images = [
-        Image.fromarray(tile[..., 0] if tile.shape[2] == 1 else tile).convert("L")
-        for tile in pixels
-    ]
-    reduced = np.stack([np.asarray(tile.resize((17, 16), Image.Resampling.BOX)) for tile in images])
-    bits = (reduced[:, :, 1:] > reduced[:, :, :-1]).reshape(len(pixels), 256)
-    return np.packbits(bits, axis=1).view(np.uint64)

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from resnetlab.data.photo_loader import LOADER_BATCH_SIZE, LazyImage, Tta
 from resnetlab.deploy.inputs import LabeledImages
+from resnetlab.deploy.metrics import average_precision, average_scores, f1_by_class, roc_auc
 from resnetlab.deploy.predict import Classifier
 from resnetlab.deploy.request import match_classes
 from resnetlab.deploy.results import (
@@ -86,6 +87,7 @@ def evaluate(
         np.flatnonzero(~correct).tolist(),
         key=lambda k: (-confidence[k], predictions.images[k].name),
     )
+    averages = average_scores(labels, predicted)
     return EvaluationResult(
         model=model.file.name,
         model_sha256=model.file.weights_sha256,
@@ -96,11 +98,14 @@ def evaluate(
         tta=tta,
         top1=proportion(int(correct.sum()), len(correct)),
         top5=proportion(int((rank < 5).sum()), len(correct)),
+        balanced_accuracy_pct=averages.balanced_accuracy_pct,
+        macro_f1_pct=averages.macro_f1_pct,
+        weighted_f1_pct=averages.weighted_f1_pct,
         loss_nats=predictions.loss_nats,
         ece_pct=sum(item.images * abs(item.accuracy_pct - item.confidence_pct) for item in bins)
         / len(correct),
         outputs=len(names),
-        classes=tuple(_class_scores(names, labels, predicted)),
+        classes=tuple(_class_scores(names, probabilities, labels, predicted)),
         bins=bins,
         confusions=tuple(
             Confusion(true=names[true], predicted=names[other], images=images)
@@ -122,12 +127,24 @@ def evaluate(
 
 
 def _class_scores(
-    names: Sequence[str], labels: NDArray[np.int64], predicted: NDArray[np.int64]
+    names: Sequence[str],
+    probabilities: NDArray[np.float64],
+    labels: NDArray[np.int64],
+    predicted: NDArray[np.int64],
 ) -> Iterator[ClassScore]:
+    f1 = f1_by_class(labels, predicted, len(names))
     for k in np.unique(labels).tolist():
-        of_class = labels == k
-        recall = proportion(int((predicted[of_class] == k).sum()), int(of_class.sum()))
-        yield ClassScore(name=names[k], recall=recall, predicted=int((predicted == k).sum()))
+        of_class, as_class = labels == k, predicted == k
+        right, count = int((of_class & as_class).sum()), int(as_class.sum())
+        yield ClassScore(
+            name=names[k],
+            recall=proportion(right, int(of_class.sum())),
+            predicted=count,
+            precision=proportion(right, count) if count else None,
+            f1_pct=float(f1[k]),
+            roc_auc=roc_auc(of_class, probabilities[:, k]),
+            average_precision=average_precision(of_class, probabilities[:, k]),
+        )
 
 
 def _calibration_bins(

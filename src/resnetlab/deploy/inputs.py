@@ -12,11 +12,14 @@ from functools import partial
 from pathlib import Path
 from typing import Literal, get_args
 
+import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
 from resnetlab.data.config import DEFAULT_READING, FolderReading, FollowLinks
 from resnetlab.data.photo_loader import LazyImage, image_from_file
 from resnetlab.data.sources import decode_cache, manifest, open_source
+from resnetlab.data.sources.folder import DEFAULT_IMAGE_SIZE, scan_folder
 from resnetlab.data.sources.folder_layout import FolderListing, has_image_suffix, list_folder
 from resnetlab.data.sources.folder_types import SkippedFile
 from resnetlab.data.sources.folder_walk import walk
@@ -142,7 +145,7 @@ def _open_folder(
     if manifest_path is not None:
         rows = manifest.apply_manifest(rows, root, manifest_path)
     elif split != "all":
-        rows, more = _complete_splits(rows, listing, cache)
+        rows, more = _complete_splits(rows, listing, cache, reading, notify)
         notes += more
     split_rows = [row for row in rows if split in ("all", row.split)]
     if not split_rows:
@@ -174,7 +177,11 @@ def skipped_notes(skipped: Sequence[SkippedFile]) -> tuple[str, ...]:
 
 
 def _complete_splits(
-    rows: tuple[ManifestRow, ...], listing: FolderListing, cache: Path
+    rows: tuple[ManifestRow, ...],
+    listing: FolderListing,
+    cache: Path,
+    reading: FolderReading,
+    notify: Notify,
 ) -> tuple[tuple[ManifestRow, ...], tuple[str, ...]]:
     """Return the rows with the splits that training would draw, and notes.
 
@@ -187,8 +194,25 @@ def _complete_splits(
         return tuple(replace(row, split="test") for row in rows), (note,)
     if not unsplit and not any(row.split == "train" for row in rows):
         return rows, ()
+
+    def groups() -> NDArray[np.int64]:
+        scan = scan_folder(
+            listing.root,
+            image_size=DEFAULT_IMAGE_SIZE,
+            cache=cache,
+            notify=notify,
+            skip_bad=True,
+            reading=reading,
+        )
+        numbers = dict(zip((row.path for row in scan.rows), scan.groups.numbers, strict=True))
+        return np.array([numbers.get(row.path, -1 - k) for k, row in enumerate(rows)], np.int64)
+
     try:
-        rows, notes = manifest.fill_missing_splits(rows, listing.classes, listing.root, cache)
+        paths = [row.path for row in rows]
+        path = manifest.find_splits_path(listing.root, paths, cache, reading.group)
+        rows, notes = manifest.fill_missing_splits(
+            rows, listing.classes, listing.root, path, groups
+        )
     except InputError as error:
         message = f"cannot be split as for training ({error.problems[0].message})"
         raise input_error(

@@ -39,6 +39,14 @@ class ClassScore:
     """Percentage of the images of the class that are classified correctly."""
     predicted: int
     """Number of images for which the model predicts the class."""
+    precision: Proportion | None = None
+    """Percentage of these images that belong to the class; None if there are none."""
+    f1_pct: float = 0.0
+    """Harmonic mean of precision and recall, in percent."""
+    roc_auc: float | None = None
+    """Area under the ROC curve of the class against the rest; None if the data have one class."""
+    average_precision: float | None = None
+    """Average precision of the class against the rest; None if the data have one class."""
 
 
 @strict_dataclass
@@ -87,6 +95,12 @@ class EvaluationResult:
     tta: str
     top1: Proportion
     top5: Proportion
+    balanced_accuracy_pct: float
+    """Mean recall of the classes of the data, each with the same weight."""
+    macro_f1_pct: float
+    """Mean F1 of these classes, each with the same weight."""
+    weighted_f1_pct: float
+    """Mean F1 of these classes, weighted by their images."""
     loss_nats: float
     ece_pct: float
     """Expected calibration error over 15 bins of equal width (Guo et al. 2017, sec. 2)."""

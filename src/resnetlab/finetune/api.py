@@ -22,12 +22,19 @@ from resnetlab.data.photo_loader import Tta
 from resnetlab.errors import input_error
 from resnetlab.files import sha256, write_json
 from resnetlab.finetune.request import CheckedRequest, FinetuneRequest, read_request
-from resnetlab.finetune.results import FinetuneResult, ResolutionTable
+from resnetlab.finetune.results import CrossValidation, FinetuneResult, ResolutionTable
 from resnetlab.messages import ItemCallback, Notify, silent
 from resnetlab.models.configs import ExternalConfig
 from resnetlab.models.configs.external import allow_code
 from resnetlab.recipes.numerics import Numerics, parse_device, torchrun_env
 from resnetlab.schema import encode
+from resnetlab.stats.intervals import (
+    UNBOUNDED,
+    Interval,
+    corrected_resampled_interval,
+    cut,
+    mean,
+)
 
 if TYPE_CHECKING:
     from resnetlab.finetune.dataset import PhotoDataset
@@ -89,6 +96,8 @@ def finetune(
         allow_code(read_model_file(baseline).model)
     job = prepare_job(request, notify, world, checked)
     name = request.name or folder_name(job)
+    if request.folds is not None:
+        name = f"{name}-fold{request.fold}"
     model, report = request.output / "models" / name, request.output / "reports" / name
     job = replace(job, identity=_identity(job))
     _check_replaced(model, job)
@@ -110,6 +119,52 @@ def finetune(
         write_checksums(report, ("finetune.json",))
     tta: Tta = "ten-crop" if job.recipe.crops == 10 else "none"
     return FinetuneOutcome(record, model, report, job.photos, predictions, tta)
+
+
+def cross_validate(
+    request: FinetuneRequest,
+    folds: int,
+    *,
+    budget_seconds: float | None = None,
+    should_stop: Callable[[], bool] = lambda: False,
+    notify: Notify = silent,
+    on_item: ItemCallback = silent,
+) -> tuple[CrossValidation, Path]:
+    """Fine-tune a network once for each of `folds` parts of the images, which is its test split.
+
+    The time limit is for all folds together, and folds after a stop are left out. Each fold has its
+    model folder, `NAME-fold0` and so on. Raises InputError and ResourceError.
+
+    Returns:
+        The result, and the folder with its record.
+    """
+    outcomes: list[FinetuneOutcome] = []
+    for fold in range(folds):
+        notify(f"fold {fold} of {folds}, counted from 0")
+        outcomes.append(
+            finetune(
+                replace(request, folds=folds, fold=fold),
+                budget_seconds=None if budget_seconds is None else budget_seconds / folds,
+                should_stop=should_stop,
+                notify=notify,
+                on_item=on_item,
+            )
+        )
+        if should_stop():
+            break
+    results = tuple(outcome.result for outcome in outcomes)
+    accuracies = [result.test.accuracy_pct for result in results]
+    test, train = results[0].test.images, results[0].train_images
+    interval = corrected_resampled_interval(accuracies, test, train) or UNBOUNDED
+    low, high = cut(interval, Interval(0, 100))
+    table = CrossValidation(folds=results, mean_pct=mean(accuracies), low_pct=low, high_pct=high)
+    report = outcomes[0].report_folder.with_name(
+        outcomes[0].report_folder.name.removesuffix("-fold0") + "-folds"
+    )
+    report.mkdir(parents=True, exist_ok=True)
+    write_json(report / "folds.json", encode(table))
+    write_checksums(report, ("folds.json",))
+    return table, report
 
 
 def fixres(

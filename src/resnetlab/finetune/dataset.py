@@ -24,6 +24,7 @@ from resnetlab.data.sources import image_decoder
 from resnetlab.data.sources.folder import (
     DEFAULT_IMAGE_SIZE,
     FIND_DAMAGE,
+    FolderScan,
     folder_sha256,
     scan_folder,
 )
@@ -205,6 +206,8 @@ def load_photographs(data: DataConfig, cache: Path, notify: Notify = silent) -> 
         cache=cache,
         split_spec=split_spec,
         skip_bad=data.skip_bad,
+        folds=data.folds,
+        fold=data.fold,
         reading=data.reading,
         notify=notify,
     )
@@ -217,13 +220,17 @@ def open_photographs(
     split_spec: SplitSpec | Path | None = None,
     skip_bad: bool = False,
     no_test: bool = False,
+    folds: int | None = None,
+    fold: int = 0,
     reading: FolderReading = DEFAULT_READING,
     notify: Notify = silent,
 ) -> PhotoDataset:
     """Open a folder of photographs and split it.
 
-    With `no_test`, no images are set apart for a test split, and `test` has the validation images.
-    Raises InputError with every mistake. Damaged files are mistakes unless `skip_bad` is set.
+    With `folds`, the images are divided into that many parts by class, and part `fold` is the test
+    split. With `no_test`, no images are set apart for a test split, and `test` has the validation
+    images. Raises InputError with every mistake. Damaged files are mistakes unless `skip_bad` is
+    set.
     """
     if not root.is_dir():
         raise input_error(
@@ -239,12 +246,15 @@ def open_photographs(
         reading=reading,
         purpose=FIND_DAMAGE,
     )
-    notes, rows = list(listing.notes), listing.rows
+    notes, rows, groups = list(listing.notes), listing.rows, listing.groups.numbers
+    if folds is not None:
+        rows, groups, note = _take_fold(listing, folds, fold)
+        notes = [*notes, *listing.groups.notes(), note]
     if no_test:
         rows = _without_test(root, rows, split_spec)
         notes = ["no test split (--no-test): the images not in validation are for training"]
     if not any(row.split == "validation" for row in rows):
-        rows = _split_off_validation(rows, listing.classes, str(root))
+        rows = _split_off_validation(rows, listing.classes, str(root), groups)
         notes.append(
             f"{root} has no validation split: {VALIDATION_FRACTION:.0%} of the train images were "
             "set apart for it, stratified by class"
@@ -295,14 +305,46 @@ def _without_test(
     return tuple(replace(row, split="train") if row.split == "test" else row for row in rows)
 
 
+def _take_fold(
+    scan: FolderScan, folds: int, fold: int
+) -> tuple[tuple[ManifestRow, ...], NDArray[np.int64], str]:
+    """Return the rows with one fold as the test split and the others in train, their groups (N,),
+    and a note.
+
+    A folder's own test split is left out of the folds, and all images of a folder without one are
+    divided. Raises InputError if a class has too few images or groups.
+    """
+    drawn = not scan.test_is_given
+    pool = [k for k, row in enumerate(scan.rows) if drawn or row.split != "test"]
+    labels = np.array([scan.classes.index(scan.rows[k].label) for k in pool], np.int64)
+    groups = scan.groups.numbers[pool]
+    numbers = stratify.assign_folds(labels, scan.classes, folds, 0, groups)
+    remaining = np.bincount(labels[numbers != fold], minlength=len(scan.classes))
+    if not (numbers == fold).any() or not remaining.all():
+        smallest = scan.classes[int(remaining.argmin())]
+        message = f'too few images or groups for {folds} folds (class "{smallest}")'
+        raise input_error(str(scan.root), message, "fewer folds, or more images", field="folds")
+    rows = tuple(
+        replace(scan.rows[k], split="test" if number == fold else "train")
+        for k, number in zip(pool, numbers, strict=True)
+    )
+    used = "all images" if drawn else "the images that are not in the folder's own test split"
+    return rows, groups, f"fold {fold} of {folds} (counted from 0) of {used} is the test split"
+
+
 def _split_off_validation(
-    rows: Sequence[ManifestRow], classes: tuple[str, ...], where: str
+    rows: Sequence[ManifestRow],
+    classes: tuple[str, ...],
+    where: str,
+    groups: NDArray[np.int64],
 ) -> tuple[ManifestRow, ...]:
     train = [index for index, row in enumerate(rows) if row.split == "train"]
     labels = np.array([classes.index(rows[index].label) for index in train], np.int64)
     total = max(1, round(VALIDATION_FRACTION * len(train)))
     fix = "add images of each class, or give a validation split"
-    drawn = stratify.stratified_mask(labels, classes, total, "validation", 0, where=where, fix=fix)
+    drawn = stratify.stratified_mask(
+        labels, classes, total, "validation", 0, where=where, fix=fix, groups=groups[train]
+    )
     selected = {index for index, is_drawn in zip(train, drawn, strict=True) if is_drawn}
     return tuple(
         replace(row, split="validation") if index in selected else row

@@ -34,6 +34,10 @@ class FinetuneRequest:
     skip_bad: bool = False
     no_test: bool = False
     """True if no images are set apart for a test split."""
+    folds: int | None = None
+    """Number of folds of a cross-validation; None for none."""
+    fold: int = 0
+    """Fold that is the test split, from 0 to `folds` - 1."""
     reading: FolderReading = DEFAULT_READING
     accept_license: bool = False
     device: str = "auto"
@@ -66,6 +70,9 @@ def read_request(request: FinetuneRequest, notify: Notify = silent) -> CheckedRe
         raise input_error(
             "--name", "not a name of a folder", "--name pets", got=request.name, allowed=allowed
         )
+    if request.folds is not None and (request.no_test or request.split_spec is not None):
+        other = "--no-test" if request.no_test else "--split"
+        raise input_error("--folds", f"given together with {other}", "keep one of the two")
     recipe = apply_options(load_finetune_recipe(request.recipe), request)
     backbone = select_backbone(request.model, request.weights, request.accept_license)
     if request.trust_code:
@@ -77,6 +84,8 @@ def read_request(request: FinetuneRequest, notify: Notify = silent) -> CheckedRe
         split_spec=request.split_spec,
         skip_bad=request.skip_bad,
         no_test=request.no_test,
+        folds=request.folds,
+        fold=request.fold,
         reading=request.reading,
         notify=notify,
     )

@@ -135,6 +135,32 @@ class FinetuneResult:
 
 
 @strict_dataclass
+class CrossValidation:
+    """Result of a cross-validation: a fine-tuning for each fold, which is its test split."""
+
+    folds: tuple[FinetuneResult, ...]
+    mean_pct: float
+    """Mean test accuracy over the folds."""
+    low_pct: float
+    high_pct: float
+    """Interval of the mean, 95 %, corrected for the train images that folds share."""
+
+    def lines(self) -> list[str]:
+        """Return a line for each fold and one for the mean."""
+        lines = [
+            f"fold {number}: test {fold.test.accuracy_pct:.1f} % of {fold.test.images:,} images, "
+            f"model {fold.folder}"
+            for number, fold in enumerate(self.folds)
+        ]
+        lines.append(
+            f"mean of {len(self.folds)} folds {self.mean_pct:.1f} % [{self.low_pct:.1f}, "
+            f"{self.high_pct:.1f}], 95 % interval corrected for shared train images (Nadeau and "
+            "Bengio 2003)"
+        )
+        return lines
+
+
+@strict_dataclass
 class ResolutionCell:
     """Cell of the table: the results of stages one and two at a train size and a test size."""
 

@@ -16,6 +16,9 @@ class DiagnosticsConfig:
     """Epochs after which norms are measured layer by layer; 0 is before training."""
     ablate_blocks: bool = False
     """Block ablation at the end of training: accuracy without each block in turn."""
+    train_mode: bool = False
+    """Evaluation in training mode too, at every evaluation. A study requests it for conditions with
+    `evaluation_mode = "train"`."""
 
     def __post_init__(self) -> None:
         if len(set(self.gradient_norms)) < len(self.gradient_norms):

@@ -67,13 +67,13 @@ REPOSITORIES = {
         (0.5070, 0.4865, 0.4409), (0.2673, 0.2564, 0.2761), _CIFAR100
     ),
     "weiaicunzai/pytorch-cifar100": WeightSource(
-        (0.5070751592371323, 0.48654887331495095, 0.4408917670331297),
+        (0.5070751592371323, 0.48654887331495095, 0.4409178433670343),
         (0.2673342858792401, 0.2564384629170883, 0.27615047132568404),
         _CIFAR100,
     ),
     "pytorch/vision": WeightSource(IMAGENET_MEAN, IMAGENET_STD, {1000: "imagenet"}),
 }
-"""Well-known repositories of weights, by owner and name."""
+"""Well-known repositories of weights, by owner and name. The numbers are those of their code."""
 
 
 def find_source(name: str) -> WeightSource:

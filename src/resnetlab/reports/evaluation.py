@@ -67,6 +67,10 @@ class ClassRow:
     """Share of its images that are classified correctly; None without an image."""
     predicted: int
     """Number of images for which the model predicts the class."""
+    precision: Proportion | None = None
+    """Share of these images that belong to the class; None if there are none."""
+    f1_pct: float | None = None
+    roc_auc: float | None = None
     train_images: int | None = None
     """Number of its train images; None if the page does not know it."""
 
@@ -112,14 +116,25 @@ def class_rows(
 ) -> list[ClassRow]:
     """Return the rows of the classes: those without an image first, then by accuracy."""
     rows = [
-        ClassRow(row.name, row.recall, row.predicted, (train_images or {}).get(row.name))
+        ClassRow(
+            name=row.name,
+            recall=row.recall,
+            predicted=row.predicted,
+            precision=row.precision,
+            f1_pct=row.f1_pct,
+            roc_auc=row.roc_auc,
+            train_images=(train_images or {}).get(row.name),
+        )
         for row in sorted(result.classes, key=lambda row: (row.recall.pct, row.name))
     ]
     evaluated = {row.name for row in result.classes}
     untested = [name for name in train_images or () if name not in evaluated]
     predicted = Counter(pair.predicted for pair in result.confusions for _ in range(pair.images))
     return [
-        *(ClassRow(name, None, predicted[name], (train_images or {})[name]) for name in untested),
+        *(
+            ClassRow(name, None, predicted[name], train_images=(train_images or {})[name])
+            for name in untested
+        ),
         *rows,
     ]
 
@@ -202,10 +217,17 @@ def write_tables(result: EvaluationResult, folder: Path, more: Sequence[str] = (
             row.recall.low,
             row.recall.high,
             row.predicted,
+            row.precision.pct if row.precision else None,
+            row.f1_pct,
+            row.roc_auc,
+            row.average_precision,
         )
         for row in result.classes
     ]
-    columns = ("class", "images", "correct", "recall_pct", "low", "high", "predicted")
+    columns = (
+        *("class", "images", "correct", "recall_pct", "low", "high", "predicted"),
+        *("precision_pct", "f1_pct", "roc_auc", "average_precision"),
+    )
     write_text(folder / "classes.csv", csv_text(columns, classes))
     pairs = [(pair.true, pair.predicted, pair.images) for pair in result.confusions]
     write_text(folder / "confusions.csv", csv_text(("true", "predicted", "images"), pairs))

@@ -153,12 +153,22 @@ def _answer(resolution_table: ResolutionTable) -> str:
         return "No cell has been measured."
     stage, (validation, estimate) = "one", cell.stage_one
     if cell.stage_two and cell.stage_two[0].selection_key >= validation.selection_key:
-        stage, (_, estimate) = "two", cell.stage_two
+        stage, (validation, estimate) = "two", cell.stage_two
     sizes = f"train {cell.train_size}, test {cell.test_size}, stage {stage}"
-    text = (
-        f"The pair with the highest validation accuracy is {sizes}: "
-        f"{_format_accuracy(estimate)} on test."
+    text = f"The pair with the highest validation accuracy is {sizes}: "
+    tied = sum(
+        pair[0].accuracy_pct == validation.accuracy_pct
+        for other in resolution_table.cells
+        for pair in (other.stage_one, other.stage_two)
+        if pair
     )
+    if tied > 1:
+        text = (
+            f"{tied} entries of the table share the highest validation accuracy, "
+            f"{format.format_pct(validation.accuracy_pct)} of {resolution_table.images[1]:,} "
+            f"images; the one with the lowest validation loss is {sizes}: "
+        )
+    text += f"{_format_accuracy(estimate)} on test."
     if resolution_table.best_paired is not None:
         best = resolution_table.best_paired
         verb = "differs" if best.p < 0.05 else "does not differ"
@@ -191,7 +201,7 @@ def _cell_table(resolution_table: ResolutionTable) -> Table:
     rows = []
     for cell in resolution_table.cells:
         best = (cell.train_size, cell.test_size) == resolution_table.best
-        note = "highest validation accuracy" if best else ""
+        note = "selected by the validation images" if best else ""
         sizes = TableCell(f"{cell.train_size} → {cell.test_size}", note)
         rows.append((sizes, *_measured(cell)))
     note = "Intervals: 95 %, exact, over the test images. Validation: stage one / stage two."

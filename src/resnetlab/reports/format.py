@@ -62,13 +62,13 @@ def format_p_relation(p: float) -> str:
     return text if text.startswith("<") else f"= {text}"
 
 
-def format_first_loss(losses: Sequence[float], classes: int) -> str:
-    """Format losses before the first step beside that of a uniform guess: `first loss 2.304 nats,
-    ln 10 = 2.303`.
+def format_first_loss(losses: Sequence[float], classes: int, mode: str) -> str:
+    """Format losses before the first step beside that of a uniform guess: `first loss 2.304 nats in
+    training mode, ln 10 = 2.303`.
     """
     low, high = f"{min(losses):.3f}", f"{max(losses):.3f}"
     loss_range = low if low == high else f"{low} to {high}"
-    return f"first loss {loss_range} nats, ln {classes} = {math.log(classes):.3f}"
+    return f"first loss {loss_range} nats in {mode} mode, ln {classes} = {math.log(classes):.3f}"
 
 
 def join_words(items: Sequence[str]) -> str:
@@ -82,12 +82,19 @@ def capitalize_first(text: str) -> str:
 
 
 def format_forecast(forecast: SeedForecast) -> str:
-    """Format a forecast: `about 12 seeds per condition would decide it (95 % range: 7 to 30)`."""
+    """Format a forecast: `80 % power: about 12 seeds per condition (95 % range: 7 to 30)`."""
     if forecast.estimate is None:
-        return f"more than {MAX_SEEDS} seeds per condition would be needed to decide it"
+        return f"80 % power: more than {MAX_SEEDS} seeds per condition"
+    count = f"80 % power: about {forecast.estimate} seeds per condition"
     if forecast.low == forecast.high:  # there is no range
-        return f"about {forecast.estimate} seeds per condition would decide it"
+        return count
     low = forecast.low or forecast.estimate
     high = f"more than {MAX_SEEDS}" if forecast.high is None else str(forecast.high)
-    count = f"about {forecast.estimate} seeds per condition"
-    return f"{count} would decide it (95 % range: {low} to {high})"
+    return f"{count} (95 % range: {low} to {high})"
+
+
+FORECAST_NOTE = (
+    "80 % power: the seeds with which a study of this protocol would decide the claim in four of "
+    "five cases, if the observed difference were the true one."
+)
+"""Explanation of `format_forecast` for the note of a table."""

@@ -35,7 +35,7 @@ from resnetlab.models.tensorfile import backbone_file, read_metadata
 from resnetlab.runs.directory import LARGE_FILES, RunDirectory
 from resnetlab.runs.killed import KILLED, was_killed
 from resnetlab.runs.paths import LOCK, LOGITS, WEIGHTS
-from resnetlab.runs.records import Result
+from resnetlab.runs.records import Result, TrainModeEvaluation
 from resnetlab.schema import decode
 from resnetlab.shell import command_line
 
@@ -222,13 +222,18 @@ def _is_record(line: bytes) -> bool:
 
 
 def _diagnostics(folder: Path) -> Iterator[Damage]:
-    forms = (("gradient-norms-*.json", GradientNorms), ("block-ablation.json", BlockAblations))
-    for pattern, reader in forms:
+    unused, repeated = "no report needs it", "study run measures it again where a study needs it"
+    forms = (
+        ("gradient-norms-*.json", GradientNorms, unused),
+        ("block-ablation.json", BlockAblations, unused),
+        ("train-mode.json", TrainModeEvaluation, repeated),
+    )
+    for pattern, reader, consequence in forms:
         for path in sorted((folder / "diagnostics").glob(pattern)):
             try:
                 decode(reader, read_json(path, MAX_GENERATED_BYTES), str(path))
             except InputError as error:
-                fix = f"remove {command_line([str(path)])}; no report needs it"
+                fix = f"remove {command_line([str(path)])}; {consequence}"
                 yield Damage(str(path), "unreadable", error.problems[0].message, fix)
 
 

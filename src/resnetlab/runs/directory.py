@@ -35,8 +35,9 @@ from resnetlab.files import (
 )
 from resnetlab.inspection.diagnostics_config import BlockAblations, GradientNorms
 from resnetlab.models.configs.external import record_origin
-from resnetlab.runs.paths import LOCK, LOGITS, WEIGHTS, check_run_id, locate_runs
-from resnetlab.runs.records import Evaluation, Result, RunFile, RunRecord
+from resnetlab.runs.config import RunConfig
+from resnetlab.runs.paths import LOCK, LOGITS, TRAIN_MODE, WEIGHTS, check_run_id, locate_runs
+from resnetlab.runs.records import Evaluation, Result, RunFile, RunRecord, TrainModeEvaluation
 from resnetlab.schema import check_schema, decode, encode
 
 if TYPE_CHECKING:
@@ -90,24 +91,17 @@ class RunDirectory:
         return is_locked(self.path / LOCK)
 
     def write_config(self, file: RunFile) -> None:
-        """Write run.json, or check that an existing one is the same run. The path of the data may
-        differ.
+        """Write run.json, or into an existing one the requested measurements, which may change
+        between sessions. The path of the data may differ.
 
         Raises InputError if the folder belongs to another run.
         """
         path = self.path / "run.json"
+        self._check_name(file.run)
         if not path.exists():
             write_json(path, encode(file))
             return
         existing = self.file()
-        if existing.run.identity != file.run.identity:
-            differing = ", ".join(_differing(encode(existing.run), encode(file.run)))
-            raise input_error(
-                str(self.path),
-                f"is another run: {differing}",
-                "remove the folder, or use another --output",
-            )
-        # The requested measurements may change between sessions.
         if existing.diagnostics != file.diagnostics:
             write_json(path, encode(replace(existing, diagnostics=file.diagnostics)))
 
@@ -121,13 +115,18 @@ class RunDirectory:
         table = read_json(self.path / "run.json")
         check_schema(table, where)
         file: RunFile = decode(RunFile, table, where)
-        expected = _HASH_IN_NAME.search(self.path.resolve().name)
-        if expected and expected[1] != file.run.hash:
-            message = "was edited: its config is not that of the run in the folder's name"
-            fix = "restore the file, or start a run with this config by train or study run"
-            raise input_error(where, message, fix, got=file.run.hash, allowed=expected[1])
+        self._check_name(file.run)
         record_origin(file.run.model, where)
         return file
+
+    def _check_name(self, run: RunConfig) -> None:
+        """Raise InputError if the name of the folder has another hash than the config `run`."""
+        expected = _HASH_IN_NAME.search(self.path.resolve().name)
+        if expected and expected[1] != run.hash:
+            where = str(self.path / "run.json")
+            message = "was edited: its config is not that of the run in the folder's name"
+            fix = "restore the file, or start a run with this config by train or study run"
+            raise input_error(where, message, fix, got=run.hash, allowed=expected[1])
 
     def result(self) -> Result | None:
         """Read the result of a finished run; return None for an unfinished run."""
@@ -176,6 +175,9 @@ class RunDirectory:
         for gradients in self.gradient_norms():
             if gradients.step > step:
                 self._gradient_norms_path(gradients).unlink()
+        if (evaluation := self.train_mode()) is not None:
+            curve = tuple(line for line in evaluation.curve if line.step <= step)
+            self.save_train_mode(TrainModeEvaluation(curve=curve))
         return evaluations
 
     def gradient_norms(self) -> tuple[GradientNorms, ...]:
@@ -200,6 +202,24 @@ class RunDirectory:
         with self._renewed_checksum("diagnostics/block-ablation.json"):
             write_json(self.path / "diagnostics" / "block-ablation.json", encode(ablations))
 
+    def train_mode(self) -> TrainModeEvaluation | None:
+        """Read the evaluation in training mode, or return None if the run has none."""
+        path = self.path / TRAIN_MODE
+        return decode(TrainModeEvaluation, read_json(path), str(path)) if path.exists() else None
+
+    def append_train_mode(self, *evaluations: Evaluation) -> None:
+        """Add evaluations in training mode to the curve of the run."""
+        if evaluations:
+            evaluation = self.train_mode() or TrainModeEvaluation()
+            curve = (*evaluation.curve, *evaluations)
+            self.save_train_mode(replace(evaluation, curve=curve))
+
+    def save_train_mode(self, evaluation: TrainModeEvaluation) -> None:
+        """Write the evaluation in training mode atomically. A file that was removed is replaced."""
+        path = self.path / TRAIN_MODE
+        with self._renewed_checksum(TRAIN_MODE, replaced=not path.exists()):
+            write_json(path, encode(evaluation))
+
     def profile(self) -> str:
         """Read the time table of the last profiled session; return an empty string if there is
         none.
@@ -222,30 +242,42 @@ class RunDirectory:
         return softmax(tensors["logits"].astype("float64"), axis=1), tensors["labels"]
 
     def needs_work(self, file: RunFile) -> bool:
-        """Return True if the run has no result, or lacks a block ablation that `file` requests.
+        """Return True if the run has no result, or lacks a measurement that `file` requests.
 
-        Gradient norms can only be measured during training, and a bag of words has no blocks.
+        A finished run can still be measured by its weights: its block ablation, and its final
+        scores in training mode. Gradient norms can only be measured during training, and a bag of
+        words has no diagnostics.
         """
         if not (self.path / "result.json").exists():
             return True
-        has_weights = (self.path / WEIGHTS).exists()
-        requested = file.diagnostics.ablate_blocks and file.run.kind.has_diagnostics
-        return (
-            requested
-            and has_weights
-            and not (self.path / "diagnostics" / "block-ablation.json").exists()
-        )
+        if not file.run.kind.has_diagnostics or not (self.path / WEIGHTS).exists():
+            return False
+        return self.lacks_block_ablation(file) or self.lacks_train_mode(file)
+
+    def lacks_block_ablation(self, file: RunFile) -> bool:
+        """Return True if `file` requests a block ablation and there is none."""
+        path = self.path / "diagnostics" / "block-ablation.json"
+        return file.diagnostics.ablate_blocks and not path.exists()
+
+    def lacks_train_mode(self, file: RunFile) -> bool:
+        """Return True if `file` requests final scores in training mode and there are none."""
+        if not file.diagnostics.train_mode:
+            return False
+        evaluation = self.train_mode()
+        return evaluation is None or evaluation.status is None
 
     def _diagnostics(self) -> Iterator[Path]:
         return (self.path / "diagnostics").glob("*.json")
 
     @contextlib.contextmanager
-    def _renewed_checksum(self, name: str) -> Iterator[None]:
-        """Renew the checksum of a file that the `with` block writes, if it had not changed before.
+    def _renewed_checksum(self, name: str, replaced: bool = False) -> Iterator[None]:
+        """Renew the checksum of a file that the `with` block writes, if it had not changed before
+        or is `replaced`.
 
         An unfinished run has no checksums.
         """
-        renew = (self.path / CHECKSUMS).exists() and is_unchanged(self.path, name)
+        exists = (self.path / CHECKSUMS).exists()
+        renew = exists and (replaced or is_unchanged(self.path, name))
         yield
         if renew:
             renew_checksum(self.path, name)
@@ -307,6 +339,7 @@ class RunDirectory:
             result=self.result(),
             gradient_norms=self.gradient_norms(),
             block_ablation=self.block_ablation(),
+            train_mode=self.train_mode(),
             folder=str(self.path),
         )
 
@@ -321,22 +354,6 @@ def free_bytes(folder: Path) -> int:
         return shutil.disk_usage(folder).free
     except (AttributeError, OSError):
         return sys.maxsize
-
-
-def _differing(left: Any, right: Any, path: str = "") -> list[str]:
-    """Return the dotted fields in which two tables differ, with both values."""
-    if isinstance(left, dict) and isinstance(right, dict):
-        names = sorted(left.keys() | right.keys())
-        return [
-            line
-            for name in names
-            for line in _differing(left.get(name), right.get(name), f"{path}{name}.")
-        ]
-    return (
-        []
-        if left == right
-        else [f"{path.rstrip('.')} is {json.dumps(left)} there, {json.dumps(right)} here"]
-    )
 
 
 def check_finished(folder: Path) -> None:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -12,12 +13,15 @@ from torch import Tensor
 from resnetlab.data.config import Dataset, LabeledImages, Split
 from resnetlab.data.device_images import DeviceImageCache, DeviceImages
 from resnetlab.recipes.train import train_subset_size
-from resnetlab.runs.records import Evaluation, RunFile, Scores, Status
+from resnetlab.runs.records import Evaluation, RunFile, Scores, TrainModeEvaluation
 from resnetlab.stats.chance import UNDECIDED, chance_verdict
-from resnetlab.training.evaluate import EvalResult, evaluate
+from resnetlab.training.evaluate import EvalResult, evaluate, evaluate_in_train_mode
 from resnetlab.training.events import TrainEvent
-from resnetlab.training.rng import make_generator
+from resnetlab.training.rng import derive_seed, make_generator
 from resnetlab.training.state import ScratchTrainState
+
+CurveSplit = Split | Literal["train epoch"]
+"""Split of a line of metrics.jsonl."""
 
 
 @dataclass
@@ -69,29 +73,73 @@ class RunEvaluator:
         """Evaluate the splits of the curve, and keep the weights if they are the best so far.
 
         After an epoch without an evaluation, only the metrics of its train batches are returned.
+        Before the first step these are the metrics of the train subset, also in training mode.
         """
         is_epoch = event.kind == "epoch"
-        values: dict[Split | Literal["train epoch"], tuple[float, float]] = {}
-        recipe, num_images = self.state.recipe, self.state.num_train_images
-        if not is_epoch or recipe.is_evaluated(event.step, num_images):
+        values: dict[CurveSplit, tuple[float, float]] = {}
+        if self._is_evaluated(event):
             values |= self._evaluate_curve(event, is_epoch)
         if is_epoch:
             values["train epoch"] = self.state.train_metrics()
-        return tuple(
-            Evaluation(
-                step=event.step,
-                epoch=round(event.epoch, 6),
-                split=name,
-                loss_nats=loss if abs(loss) < float("inf") else None,  # false for NaN too
-                top1_error_pct=error,
-                seconds=round(train_seconds, 3),
+        elif event.step == 0:
+            train: dict[Split, DeviceImages] = {"train": self.curve_splits["train"]}
+            first = self._evaluate_in_train_mode(train, event.step)["train"]
+            values["train epoch"] = first.loss_nats, first.top1_error_pct
+        return _evaluations(event, train_seconds, values)
+
+    def evaluate_in_train_mode(
+        self, event: TrainEvent, train_seconds: float
+    ) -> tuple[Evaluation, ...]:
+        """Evaluate the splits of the curve in training mode.
+
+        The result is empty after an epoch without an evaluation. Nothing is selected by it.
+        """
+        if not self._is_evaluated(event):
+            return ()
+        results = self._evaluate_in_train_mode(self.curve_splits, event.step)
+        values: dict[CurveSplit, tuple[float, float]] = {
+            name: (result.loss_nats, result.top1_error_pct) for name, result in results.items()
+        }
+        return _evaluations(event, train_seconds, values)
+
+    def selected_in_train_mode(self, so_far: TrainModeEvaluation | None) -> TrainModeEvaluation:
+        """Evaluate all splits in training mode, with the weights that `evaluate_selected` loaded.
+
+        The scores depend on the weights, the seed and the step alone, so they are the same after
+        the end of the run. The status follows from them and from the curve of `so_far`.
+        """
+        step = self.best.step if self.best is not None else self.state.step
+        results = self._evaluate_in_train_mode({**self.splits, "test": self.test}, step)
+        curve = so_far.curve if so_far is not None else ()
+        status, reason = self.status(curve, results["test"])
+        scores: dict[str, Any] = self.scores(results)
+        return TrainModeEvaluation(curve=curve, status=status, reason=reason, **scores)
+
+    def _evaluate_in_train_mode(
+        self, splits: dict[Split, DeviceImages], step: int
+    ) -> dict[Split, EvalResult]:
+        start, state = time.monotonic(), self.state
+        results = {
+            name: evaluate_in_train_mode(
+                state.model,
+                state.forward,
+                images,
+                state.recipe.batch_size,
+                derive_seed(state.seed, "evaluation in training mode", step, name),
+                state.set_train_mode,
             )
-            for name, (loss, error) in values.items()
-        )
+            for name, images in splits.items()
+        }
+        self.seconds += time.monotonic() - start
+        return results
+
+    def _is_evaluated(self, event: TrainEvent) -> bool:
+        recipe, num_images = self.state.recipe, self.state.num_train_images
+        return event.kind != "epoch" or recipe.is_evaluated(event.step, num_images)
 
     def _evaluate_curve(
         self, event: TrainEvent, is_epoch: bool
-    ) -> dict[Split | Literal["train epoch"], tuple[float, float]]:
+    ) -> dict[CurveSplit, tuple[float, float]]:
         """Evaluate the curve's images and return the loss and the error of each split."""
         start = time.monotonic()
         self.latest = {name: self._evaluate(images) for name, images in self.curve_splits.items()}
@@ -137,11 +185,13 @@ class RunEvaluator:
             return self.state.step
         return step
 
-    def status(self, curve: list[Evaluation], test: EvalResult) -> tuple[Status, str]:
+    def status(
+        self, curve: Sequence[Evaluation], test: EvalResult
+    ) -> tuple[Literal["trained", "at chance"], str]:
         """Return the status and its reason: "at chance" if no evaluation was above chance.
 
         Args:
-            curve: Evaluations of the run so far.
+            curve: Evaluations of the run so far, in one mode.
             test: Result on the test split, which counts if no split was evaluated each epoch, or
                 if the split that was evaluated cannot tell.
         """
@@ -161,17 +211,38 @@ class RunEvaluator:
         return "trained", f"{UNDECIDED}: {reached}"
 
     def scores(self, results: dict[Split, EvalResult]) -> dict[str, Scores]:
-        """Return results as the scores of result.json."""
+        """Return results of all splits as scores."""
         splits = {**self.splits, "test": self.test}
         return {
             name: Scores(
                 images=len(splits[name]),
-                loss_nats=result.loss_nats,
+                loss_nats=_finite(result.loss_nats),
                 top1_error_pct=result.top1_error_pct,
                 top5_error_pct=result.top5_error_pct,
             )
             for name, result in results.items()
         }
+
+
+def _evaluations(
+    event: TrainEvent, train_seconds: float, values: dict[CurveSplit, tuple[float, float]]
+) -> tuple[Evaluation, ...]:
+    """Return the loss and the error of each split as evaluations."""
+    return tuple(
+        Evaluation(
+            step=event.step,
+            epoch=round(event.epoch, 6),
+            split=name,
+            loss_nats=_finite(loss),
+            top1_error_pct=error,
+            seconds=round(train_seconds, 3),
+        )
+        for name, (loss, error) in values.items()
+    )
+
+
+def _finite(loss: float) -> float | None:
+    return loss if abs(loss) < float("inf") else None  # false for NaN too
 
 
 def _curve_subset(images: DeviceImages, count: int | None, split_seed: int) -> DeviceImages:

@@ -16,6 +16,7 @@ from resnetlab.runs.killed import STOPPED
 from resnetlab.runs.provenance import utc_now
 from resnetlab.runs.records import Result, RunFile
 from resnetlab.runs.writer import commit_result
+from resnetlab.schema import encode
 from resnetlab.shell import command_line
 from resnetlab.training.distributed import SINGLE_PROCESS, World
 from resnetlab.training.memory import is_out_of_memory
@@ -65,16 +66,7 @@ def run_once(
         existing = world.broadcast(directory.result() if world.is_main_process else None)
         if existing is not None and not (world.is_main_process and directory.needs_work(file)):
             return existing
-        if identity != file.run.data:
-            fix = "give the data that the run began with, or start a new run"
-            allowed = str(file.run.data)
-            raise input_error(
-                str(directory.path),
-                "the data differ from the run's",
-                fix,
-                got=identity,
-                allowed=allowed,
-            )
+        check_data(file, identity, str(directory.path))
         if existing is not None:
             return complete(existing)
         if world.is_main_process:
@@ -101,6 +93,20 @@ def run_once(
             step = max(saved_steps(directory.checkpoints), default=0)
             reason = first_line(error)
             return commit_result(directory, "out of memory", reason, step=step)
+
+
+def check_data(file: RunFile, identity: DataIdentity, folder: str) -> None:
+    """Raise InputError, with the fields that differ, unless the data are those of the run."""
+    began, now = encode(file.run.data), encode(identity)
+    names = [name for name in began if began[name] != now[name]]
+    if names:
+        raise input_error(
+            folder,
+            "the data differ from the run's",
+            "give the data that the run began with (--data), or start a new run",
+            got=", ".join(f"{name} {now[name]}" for name in names),
+            allowed=", ".join(f"{name} {began[name]}" for name in names),
+        )
 
 
 def _log_stop(directory: RunDirectory, world: World) -> None:

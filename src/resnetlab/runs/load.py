@@ -16,6 +16,7 @@ from resnetlab.models.configs.external import check_code
 from resnetlab.models.weights import load_weights, read_weights
 from resnetlab.runs.directory import RunDirectory, check_finished
 from resnetlab.runs.kinds import scratch_recipe
+from resnetlab.runs.lifecycle import check_data
 from resnetlab.runs.paths import WEIGHTS
 from resnetlab.runs.records import RunFile
 from resnetlab.training.device import setup_device
@@ -54,12 +55,7 @@ def open_run(folder: Path, data: str = "", notify: Notify = silent) -> LoadedRun
     scratch_recipe(file.run.recipe, file.data_name)
     source = replace(file.data, source=data) if data else file.data
     dataset = load_dataset(source, folder.resolve().parent.parent / "cache", notify)
-    if dataset.identity != file.run.data:
-        raise input_error(
-            str(folder),
-            "the data differ from the run's",
-            "--data with the data that it was trained on",
-        )
+    check_data(file, dataset.identity, str(folder))
     return load_run(directory, file, dataset)
 
 

@@ -20,6 +20,9 @@ LOCK = "lock"
 WEIGHTS, LOGITS = "weights.safetensors", "logits-test.safetensors"
 """Names of the files with the evaluated weights, and with the outputs for the test images."""
 
+TRAIN_MODE = "diagnostics/train-mode.json"
+"""Name of the file with the evaluation in training mode."""
+
 
 def locate_runs(root: Path, run_ids: Collection[str]) -> dict[str, Path]:
     """Return the folder of each run under `root` after one listing of all folders.

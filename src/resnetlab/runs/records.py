@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any, Literal
 
 from resnetlab.data.config import DataConfig, Split
 from resnetlab.inspection.diagnostics_config import BlockAblations, DiagnosticsConfig, GradientNorms
 from resnetlab.runs.config import RunConfig
 from resnetlab.schema import strict_dataclass
+
+EvaluationMode = Literal["eval", "train"]
+"""Mode of a model in its evaluation, as in `model.eval()` and `model.train()`."""
 
 Status = Literal["trained", "at chance", "diverged", "out of memory"]
 """Outcome of a finished run.
@@ -18,7 +22,7 @@ A run that crashed or was killed has no result and counts as missing.
 
 @strict_dataclass
 class Scores:
-    """Loss and errors on one split, in evaluation mode."""
+    """Loss and errors on one split."""
 
     images: int
     loss_nats: float | None
@@ -32,7 +36,8 @@ class Scores:
 class Evaluation:
     """Line of metrics.jsonl.
 
-    The split `train epoch` is the mean over the batches of an epoch, in training mode.
+    The split `train epoch` is the mean over the batches of an epoch, in training mode; at step 0 it
+    is that of the train subset before the first step, also in training mode.
     """
 
     step: int
@@ -66,6 +71,26 @@ class Result:
     images_per_second: float = 0.0
     """Throughput of the training steps, without evaluations."""
     weights_sha256: str = ""
+
+
+@strict_dataclass
+class TrainModeEvaluation:
+    """Evaluation of a run in training mode, the file diagnostics/train-mode.json.
+
+    Batch norm uses the statistics of each batch of `recipe.batch_size` images, and dropout draws
+    from a random stream of its own.
+    """
+
+    curve: tuple[Evaluation, ...] = ()
+    """Evaluations during training. Those before it was requested are missing."""
+    status: Literal["trained", "at chance"] | None = None
+    """Outcome of the run by these evaluations; None before the end of the run."""
+    reason: str = ""
+    """Explanation of the status, as in result.json."""
+    train: Scores | None = None
+    """Scores of the selected weights on the train subset; None before the end of the run."""
+    validation: Scores | None = None
+    test: Scores | None = None
 
 
 @strict_dataclass
@@ -109,8 +134,29 @@ class RunRecord:
     """Gradient norms by epoch, if they were requested."""
     block_ablation: BlockAblations | None = None
     """Block ablation, if it was requested."""
+    train_mode: TrainModeEvaluation | None = None
+    """Evaluation in training mode, if it was requested."""
     folder: str = ""
     """Path of the run's folder."""
+
+    def evaluated_in(self, mode: EvaluationMode) -> RunRecord:
+        """Return the record with the curve, the status and the scores of one mode of evaluation.
+
+        A run that still has to be evaluated in training mode has no result in that mode. Gradient
+        norms and block ablations belong to the evaluation mode.
+        """
+        if mode == "eval":
+            return self
+        evaluation, result = self.train_mode or TrainModeEvaluation(), self.result
+        if result is not None and result.test is not None:
+            names = ("status", "reason", "train", "validation", "test")
+            values: dict[str, Any] = {name: getattr(evaluation, name) for name in names}
+            result = replace(result, **values) if evaluation.status is not None else None
+        epochs = [line for line in self.metrics if line.split == "train epoch"]
+        metrics = sorted((*evaluation.curve, *epochs), key=lambda line: line.step)
+        return replace(
+            self, metrics=tuple(metrics), result=result, gradient_norms=(), block_ablation=None
+        )
 
 
 def to_dict(record: RunRecord) -> dict[str, Any]:

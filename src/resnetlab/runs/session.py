@@ -103,13 +103,18 @@ def run_attempt(
         with session.profiler:
             return (yield from session.run(should_stop, on_progress, from_step, shared))
 
-    def ablate(result: Result) -> Result:
-        """Measure a block ablation that was requested after the run had finished."""
+    def measure(result: Result) -> Result:
+        """Make the measurements that were requested after the run had finished."""
         run = load_run(directory, file, dataset)
-        directory.save_block_ablation(ablate_blocks(run.state, run.test))
+        if directory.lacks_block_ablation(file):
+            directory.save_block_ablation(ablate_blocks(run.state, run.test))
+        if directory.lacks_train_mode(file):
+            evaluator = RunEvaluator(run.state, file, dataset, DeviceImageCache())
+            directory.save_train_mode(evaluator.selected_in_train_mode(directory.train_mode()))
         return result
 
-    return (yield from run_once(directory, file, dataset.identity, training, world, ablate, shared))
+    identity = dataset.identity
+    return (yield from run_once(directory, file, identity, training, world, measure, shared))
 
 
 def _check_batch_size(
@@ -216,12 +221,16 @@ class RunSession:
     def _record(self, event: TrainEvent, on_progress: ProgressCallback) -> None:
         """Evaluate if an epoch ended, and write and report what is new."""
         evaluations: tuple[Evaluation, ...] = ()
+        in_train_mode: tuple[Evaluation, ...] = ()
         if event.kind in ("start", "epoch"):
             with self.profiler.phase("evaluation"):
                 evaluations = self.evaluator.evaluate(event, self.train_seconds)
+                if self.file.diagnostics.train_mode and self.world.is_main_process:
+                    in_train_mode = self.evaluator.evaluate_in_train_mode(event, self.train_seconds)
         if not self.world.is_main_process:
             return
         self.directory.append_metrics(*evaluations)
+        self.directory.append_train_mode(*in_train_mode)
         if event.epoch in self.file.diagnostics.gradient_norms:
             self._save_gradient_norms()
         on_progress(event, evaluations)
@@ -334,6 +343,9 @@ class RunSession:
         if self.file.diagnostics.ablate_blocks:
             ablations = ablate_blocks(self.state, self.evaluator.test)
             self.directory.save_block_ablation(ablations)
+        if self.file.diagnostics.train_mode:
+            so_far = self.directory.train_mode()
+            self.directory.save_train_mode(self.evaluator.selected_in_train_mode(so_far))
         return self._commit(status, reason, self.state.step, self.evaluator.scores(results))
 
     def _export(self) -> tuple[dict[str, Tensor], dict[str, Any]]:

@@ -51,6 +51,24 @@ def t_interval(values: Sequence[float], confidence: float = 0.95) -> Interval | 
     return Interval(mean(values) - half, mean(values) + half)
 
 
+def corrected_resampled_interval(
+    values: Sequence[float], test_images: int, train_images: int, confidence: float = 0.95
+) -> Interval | None:
+    """Return an interval of the mean over folds, or None for fewer than 2 values.
+
+    The models of two folds share most of their train images, so their accuracies vary together and
+    a t-interval is too narrow. Its variance s^2 / n becomes s^2 (1 / n + test / train): the
+    corrected resampled t-test of Nadeau and Bengio (2003), "Inference for the generalization
+    error".
+    """
+    n = len(values)
+    if n < 2:
+        return None
+    corrected = variance(values) * (1 / n + test_images / train_images)
+    half = t_quantile((1 + confidence) / 2, n - 1) * math.sqrt(corrected)
+    return Interval(mean(values) - half, mean(values) + half)
+
+
 def within_range(interval: Interval | None, value_range: Interval) -> Interval | None:
     """Return the interval cut at the ends of the range of possible values.
 

@@ -179,10 +179,12 @@ def _evaluated_images(record: RunRecord, result: Result) -> int:
         "validation": result.validation,
         "test": result.test,
     }
-    counts = Counter(line.split for line in record.metrics)
+    in_train_mode = record.train_mode.curve if record.train_mode else ()
+    counts = Counter(line.split for line in (*record.metrics, *in_train_mode))
     total = 0
     for split, scores in images.items():
         if scores is not None:
+            total += scores.images if in_train_mode else 0
             part = min(scores.images, limit or scores.images)
             total += counts[split] * part
             total += scores.images if part < scores.images or not counts[split] else 0

@@ -28,6 +28,8 @@ class ConditionOutlook:
     """Standard deviation of the test accuracy of its trained runs; None for fewer than two."""
     measured_runs: int
     """Number of trained runs with a test accuracy."""
+    shares_runs_with: str = ""
+    """Label of the condition whose runs these are, evaluated in another mode; else empty."""
 
 
 @dataclass(frozen=True)
@@ -49,6 +51,11 @@ class Outlook:
     """Claims that need conditions which the command left out."""
     folder: str = ""
     """Folder of the report."""
+
+    @property
+    def shared(self) -> int:
+        """Return the number of runs that serve two conditions."""
+        return sum(condition.runs for condition in self.conditions) - self.runs
 
     @property
     def seconds(self) -> float | None:
@@ -96,31 +103,30 @@ def outlook(
     folder of the report.
     """
     conditions = []
+    shared = plan.study.shared_runs
     for condition in plan.study.conditions:
-        runs = [run for run in plan.runs if run.condition == condition.label]
-        results = [
-            cell.record.result
-            for cell in record.runs_of(condition.label)
-            if cell.record is not None
-        ]
+        label = condition.label
+        runs = [run for run in plan.runs if run.condition == label]
+        results = [cell.record.result for cell in record.runs_of(label) if cell.record is not None]
         values = [
             100 - r.test.top1_error_pct for r in results if r and r.status == "trained" and r.test
         ]
         conditions.append(
             ConditionOutlook(
-                condition.label,
+                label,
                 len(runs),
-                sum(run.id in unfinished_ids for run in runs),
-                expected_time(runs[0], past_records, (timings or {}).get(condition.label)),
+                0 if label in shared else sum(run.id in unfinished_ids for run in runs),
+                expected_time(runs[0], past_records, (timings or {}).get(label)),
                 variance(values) ** 0.5 if len(values) > 1 else None,
                 len(values),
+                shared.get(label, ""),
             )
         )
     seeds = len(plan.study.seeds)
     return Outlook(
         plan.study.name,
-        len(plan.runs),
-        len(plan.runs) - len(unfinished_ids),
+        len(plan.unique_runs),
+        len(plan.unique_runs) - len(unfinished_ids),
         workers,
         tuple(conditions),
         minimum_detectable_effect(seeds) if seeds > 1 else None,
@@ -138,6 +144,7 @@ def to_dict(plan_outlook: Outlook) -> dict[str, Any]:
         {
             "condition": row.label,
             "runs": row.runs,
+            "shares_runs_with": row.shares_runs_with or None,
             "to_do": row.to_do,
             "train_seconds_each": row.time.train_seconds if row.time else None,
             "evaluation_seconds_each": row.time.evaluation_seconds if row.time else None,

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Literal, TypeVar
 
@@ -81,6 +81,11 @@ class Plan:
     """SHA-256 of the study file and of the files that it names; empty for a study without a file.
     """
 
+    @property
+    def unique_runs(self) -> tuple[PlannedRun, ...]:
+        """Return each run once, although several conditions may share it."""
+        return tuple({run.id: run for run in reversed(self.runs)}.values())[::-1]
+
 
 RunState = Literal["waiting", "running", "missing", "finished"]
 
@@ -104,6 +109,17 @@ class StudyRecord:
     def runs_of(self, label: str) -> tuple[StudyRun, ...]:
         """Return the cells of a condition, in the order of their seeds."""
         return tuple(sorted(self._runs_by_condition.get(label, ()), key=lambda cell: cell.run.seed))
+
+    @property
+    def states(self) -> dict[str, RunState]:
+        """Return the state of each run by its id. A run that several conditions share is finished
+        when it is finished for each of them.
+        """
+        states: dict[str, RunState] = {}
+        for cell in self.runs:
+            if states.get(cell.run.id, "finished") == "finished":
+                states[cell.run.id] = cell.state
+        return states
 
     @cached_property
     def _runs_by_condition(self) -> dict[str, list[StudyRun]]:
@@ -153,7 +169,26 @@ def make_plan(
             for c in conditions
         ]
         runs += sorted(seed_runs, key=lambda run: -run.macs)
-    return Plan(study=study, runs=tuple(runs))
+    return Plan(study=study, runs=_with_train_mode(study, runs))
+
+
+def _with_train_mode(study: Study, runs: Sequence[PlannedRun]) -> tuple[PlannedRun, ...]:
+    """Request the evaluation in training mode from the runs of a condition that needs it.
+
+    Conditions that differ in the mode of their evaluation alone share these runs.
+    """
+    labels = {c.label for c in study.conditions if c.evaluation_mode == "train"}
+    ids = {run.id for run in runs if run.condition in labels}
+
+    def requested(run: PlannedRun) -> PlannedRun:
+        diagnostics = replace(run.file.diagnostics, train_mode=True)
+        return replace(
+            run,
+            file=replace(run.file, diagnostics=diagnostics),
+            evaluation_images=2 * run.evaluation_images,
+        )
+
+    return tuple(requested(run) if run.id in ids else run for run in runs)
 
 
 def folder_name(plan: Plan) -> str:
@@ -170,8 +205,10 @@ def make_record(
 ) -> StudyRecord:
     """Return the record of a study; `read_run` returns None for a run that did not start."""
     cells = []
+    modes = {c.label: c.evaluation_mode for c in plan.study.conditions}
     for run in plan.runs:
         run_record = read_run(run.id)
+        run_record = run_record and run_record.evaluated_in(modes[run.condition])
         cells.append(StudyRun(run, _state(run_record, run.id in running), run_record))
     return StudyRecord(plan.study, tuple(cells))
 

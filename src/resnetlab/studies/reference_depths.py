@@ -72,11 +72,10 @@ def depth_sentences(series: tuple[DepthSeries, ...]) -> list[str]:
             f"layers, {last[1]:g} {unit} with {last[0]:,}"
         )
         if best in (first, last):
-            lines.append(f"{text}; the {'deepest' if best == last else 'shallowest'} is best.")
+            where = f"the {'deepest' if best == last else 'shallowest'} has the best number"
         else:
-            lines.append(
-                f"{text}; the best is {best[1]:g} {unit} with {best[0]}, so that more layers "
-                "helped "
-                "only up to there."
-            )
+            where = f"the best number is {best[1]:g} {unit} with {best[0]}"
+        lines.append(f"{text}; {where}.")
+    if lines:
+        lines.append("An order of published numbers is no test: their runs vary too.")
     return lines

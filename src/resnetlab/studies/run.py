@@ -191,7 +191,7 @@ def read_record(plan: Plan, root: Path) -> StudyRecord:
 def pending_runs(plan: Plan, root: Path) -> list[PlannedRun]:
     """Return the planned runs without a result or with a measurement still to be made."""
     folders = locate_runs(root, [run.id for run in plan.runs])
-    return [run for run in plan.runs if RunDirectory(folders[run.id]).needs_work(run.file)]
+    return [run for run in plan.unique_runs if RunDirectory(folders[run.id]).needs_work(run.file)]
 
 
 def past_runs(root: Path) -> list[RunRecord]:

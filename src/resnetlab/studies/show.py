@@ -34,6 +34,7 @@ def set_option(axis: str, values: list[Any]) -> str:
 
 def describe_study(study: Study) -> dict[str, Any]:
     """Return the description as plain values, for `--json`."""
+    shared = study.shared_runs
     references: dict[str, dict[str, Any]] = {}
     for reference in study.references:
         entry = references.setdefault(
@@ -54,7 +55,12 @@ def describe_study(study: Study) -> dict[str, Any]:
             for axis, values in axes_of(study).items()
         ],
         "conditions": [
-            {"condition": condition.label, "values": condition.values}
+            {
+                "condition": condition.label,
+                "values": condition.values,
+                "evaluation_mode": condition.evaluation_mode,
+                "shares_runs_with": shared.get(condition.label),
+            }
             for condition in study.conditions
         ],
         "claims": [
@@ -80,13 +86,15 @@ def summary_lines(study: Study) -> Iterator[str]:
     yield from (text for text in (study.about, study.limits and f"Limits: {study.limits}") if text)
     yield from (f"Changed: {change}" for change in study.overrides)
     seeds = ", ".join(map(str, study.seeds))
-    runs = len(study.conditions) * len(study.seeds)
     yield ""
     yield f"Duration: {facts['duration']}"
     yield f"Data: {', '.join(facts['data'])}"
     yield f"Seeds: {seeds}"
-    yield f"Conditions: {len(study.conditions)}, so {format_count(runs, 'run')}"
+    yield f"Conditions: {len(study.conditions)}, so {format_count(study.num_runs, 'run')}"
     labels = [f"  {condition.label}" for condition in study.conditions]
+    for index, condition in enumerate(facts["conditions"]):
+        if condition["shares_runs_with"]:
+            labels[index] += f" (the runs of {condition['shares_runs_with']})"
     yield from truncate_lines(labels, MAX_LISTED)
     if facts["axes"]:
         yield ""

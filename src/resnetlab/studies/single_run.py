@@ -14,7 +14,7 @@ from typing import Any
 
 from resnetlab.data.config import DataConfig
 from resnetlab.data.sources import SOURCE_NAMES
-from resnetlab.errors import Problem, UnfinishedError, input_error
+from resnetlab.errors import input_error
 from resnetlab.inspection.diagnostics_config import DiagnosticsConfig
 from resnetlab.messages import Notify, silent
 from resnetlab.models.code_hash import check_unchanged
@@ -28,7 +28,7 @@ from resnetlab.runs.directory import RunDirectory
 from resnetlab.runs.records import RunFile, RunRecord
 from resnetlab.schema import decode, encode
 from resnetlab.shell import resume_command
-from resnetlab.studies.executors.base import Job, RunEvent
+from resnetlab.studies.executors.base import Job, RunEvent, missing_error
 from resnetlab.studies.executors.here import run_in_process
 from resnetlab.studies.parsing.overrides import Overrides
 from resnetlab.studies.parsing.study_file import parse_study
@@ -131,8 +131,10 @@ def _locate_data(source: str, root: Path, folder: str, is_given: bool) -> str:
     if not is_given and (root / source).exists():
         return str(root / source)  # given from the folder of runs/; their hash is compared
     fix = resume_command(folder, "--data", "PATH")
-    message = "its data are not in their place"
-    raise input_error(folder, message, f"{fix}, with their new path", got=source)
+    fix, message = f"{fix}, with their new path", "its data are not in their place"
+    if is_given:
+        raise input_error(folder, message, fix, got=source)
+    raise input_error(f"{folder}/run.json", message, fix, field="data.source", got=source)
 
 
 def _check_algorithm(file: RunFile, folder: str) -> None:
@@ -152,26 +154,26 @@ def _check_algorithm(file: RunFile, folder: str) -> None:
 def run_job(job: Job, root: Path, should_stop: Callable[[], bool]) -> RunRecord:
     """Train a run in this process and return its record. Ctrl-C ends it with a checkpoint.
 
-    Raises UnfinishedError if the run has no result.
+    Raises InputError if the run was refused, and UnfinishedError if it has no result.
     """
-    reasons = ["it was stopped"]
+    missing = [RunEvent("missing", job.id, reason="it was stopped")]
 
-    def note_reason(event: RunEvent) -> None:
+    def note_missing(event: RunEvent) -> None:
         if event.kind == "missing":
-            reasons.append(event.reason)
+            missing.append(event)
 
     directory = RunDirectory.find(root, job.id)
     with _interrupt_as_stop() as interrupted:
         if directory.needs_work(job.file):
             run_in_process(
-                job, root, Placement(), lambda: interrupted() or should_stop(), note_reason
+                job, root, Placement(), lambda: interrupted() or should_stop(), note_missing
             )
     record = directory.record()
     if record is None or record.result is None:
         if interrupted():
             raise KeyboardInterrupt
         path = str(directory.path)
-        raise UnfinishedError(Problem(path, reasons[-1], resume_command(path)))
+        raise missing_error(missing[-1], path, resume_command(path))
     return record
 
 

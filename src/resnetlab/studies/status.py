@@ -20,7 +20,7 @@ from resnetlab.checksums import check_file
 from resnetlab.errors import input_error
 from resnetlab.files import MAX_GENERATED_BYTES, is_locked, read_json, read_jsonl, sha256
 from resnetlab.runs.killed import was_killed
-from resnetlab.runs.paths import LOCK, locate_runs
+from resnetlab.runs.paths import LOCK, TRAIN_MODE, WEIGHTS, locate_runs
 from resnetlab.shell import is_path
 from resnetlab.stats.outcomes import OUTCOMES
 
@@ -49,6 +49,8 @@ class StudyStatus:
     """Command that continues the study."""
     killed: int = 0
     """Number of runs without a result whose last process recorded no end."""
+    shared: int = 0
+    """Number of runs that a second condition evaluates in another mode. They count once."""
 
 
 def study_status(folder: Path, root: Path) -> StudyStatus:
@@ -73,18 +75,24 @@ def count_runs(plan: Mapping[str, Any], root: Path) -> StudyStatus:
     A table that is not valid raises one of `INVALID_TABLE_ERRORS`.
     """
     folders = locate_runs(root, [run["id"] for run in plan["runs"]])
-    counts = {str(condition["label"]): Counter[str]() for condition in plan["study"]["conditions"]}
-    finished = 0
+    conditions = {str(condition["label"]): condition for condition in plan["study"]["conditions"]}
+    counts = {label: Counter[str]() for label in conditions}
+    finished: dict[str, bool] = {}  # by run, because several conditions may share one
     for run in plan["runs"]:
-        outcome, is_result = _outcome(folders[run["id"]])
+        folder, run_id = folders[run["id"]], run["id"]
+        outcome, is_result = _outcome(folder)
+        if is_result and conditions[run["condition"]].get("evaluation_mode") == "train":
+            outcome, is_result = _train_mode_outcome(folder, outcome)
         counts[run["condition"]][outcome] += 1
-        finished += is_result
+        finished[run_id] = finished.get(run_id, True) and is_result
+    shared = len(plan["runs"]) - len(finished)
     return StudyStatus(
         counts,
-        finished,
-        len(plan["runs"]),
+        sum(finished.values()),
+        len(finished),
         str(plan.get("resume_command") or plan.get("command", "")),
         sum(was_killed(folder) for folder in folders.values()),
+        shared,
     )
 
 
@@ -99,6 +107,7 @@ def to_dict(status: StudyStatus, folder: Path) -> dict[str, Any]:
         "planned": status.planned,
         "finished": status.finished,
         "killed": status.killed,
+        "shared": status.shared,
         "conditions": conditions,
         "command": status.command,
     }
@@ -112,7 +121,9 @@ def _raise_parse_error(table: object, path: Path, root: Path) -> None:
 
     plan: Plan = decode(Plan, table, str(path))
     for run in plan.runs:
-        RunDirectory.find(root, run.id).result()
+        directory = RunDirectory.find(root, run.id)
+        directory.result()
+        directory.train_mode()
 
 
 def _outcome(run: Path) -> tuple[str, bool]:
@@ -131,6 +142,19 @@ def _outcome(run: Path) -> tuple[str, bool]:
         return "missing", False
     has_checkpoint = any((run / "checkpoints").glob("*/MANIFEST.json"))
     return ("interrupted" if has_checkpoint else "waiting"), False
+
+
+def _train_mode_outcome(run: Path, outcome: str) -> tuple[str, bool]:
+    """Return the status of a finished run in training mode, and whether it has a result there.
+
+    A run with weights may still have to be evaluated.
+    """
+    if not (run / WEIGHTS).exists():
+        return outcome, True
+    status = read_json(run / TRAIN_MODE)["status"] if (run / TRAIN_MODE).exists() else None
+    if status is not None:
+        return _check_status(status), True
+    return "running" if is_locked(run / LOCK) else "waiting", False
 
 
 def _check_status(status: object) -> str:

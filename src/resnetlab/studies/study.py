@@ -10,6 +10,7 @@ from resnetlab.models.configs import ModelConfig
 from resnetlab.recipes.finetune import AnyRecipe
 from resnetlab.recipes.numerics import Numerics
 from resnetlab.runs.kinds import RunKind, kind_of
+from resnetlab.runs.records import EvaluationMode
 from resnetlab.schema import Name, NonNegativeInt, PositiveFloat, PositiveInt, strict_dataclass
 from resnetlab.studies.bibliography import Citation
 from resnetlab.studies.claims import Claim, Equal, Greater
@@ -40,6 +41,9 @@ class Condition:
     recipe: AnyRecipe
     numerics: Numerics | None = None
     """Numerics of the condition, if the grid varies them; None for those of the study."""
+    evaluation_mode: EvaluationMode = "eval"
+    """Mode of the model in its evaluations. It changes no bit of the training, so conditions that
+    differ in it alone have the same runs."""
     file_protocol: FileProtocol | None = None
     """Training by the file alone; None if a command changed nothing, or in an older report."""
 
@@ -173,6 +177,30 @@ class Study:
     def condition(self, label: str) -> Condition:
         """Return the condition with a label."""
         return next(condition for condition in self.conditions if condition.label == label)
+
+    @property
+    def shared_runs(self) -> dict[str, str]:
+        """Return the conditions evaluated in training mode whose runs are those of another one.
+
+        Each has the label of the condition that differs from it in the mode of evaluation alone.
+        """
+
+        def training(condition: Condition) -> str:
+            return repr({k: v for k, v in condition.values.items() if k != "evaluation_mode"})
+
+        standard = {training(c): c.label for c in self.conditions if c.evaluation_mode == "eval"}
+        return {
+            c.label: standard[training(c)]
+            for c in self.conditions
+            if c.evaluation_mode == "train" and training(c) in standard
+        }
+
+    @property
+    def num_runs(self) -> int:
+        """Return the number of runs with all seeds. A run that several conditions share counts
+        once.
+        """
+        return (len(self.conditions) - len(self.shared_runs)) * len(self.seeds)
 
     def numerics_of(self, condition: Condition) -> Numerics:
         """Return the numerics for the runs of a condition: its own, or those of the study."""

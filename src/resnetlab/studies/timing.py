@@ -39,8 +39,10 @@ EVALUATION_SECONDS = 0.5
 """Largest expected time for the evaluation of a network."""
 MAX_SECONDS = 10.0
 """Time after which the timing of a network is given up."""
-START_SECONDS = 30.0
+START_SECONDS = 20.0
 """Time for the start of the process that measures."""
+MAX_TOTAL_SECONDS = 60.0
+"""Time after which the timing of all networks of a plan is given up."""
 FIRST_BATCH = 8
 """Images of the first steps on a processor; they tell how many images fit into STEP_SECONDS."""
 MAX_MACS = 12e9
@@ -48,8 +50,10 @@ MAX_MACS = 12e9
 
 The shortest timing is as much work as 80 forward passes. ResNet-152 at 224 pixels has 11.5e9.
 """
-MAX_PARAMETERS = 200_000_000
-"""Largest number of parameters of a network that is timed. VGG-19 has 144e6."""
+MAX_PARAMETERS = 150_000_000
+"""Largest number of parameters of a network that is timed: the steps of a larger one take longer
+than MAX_SECONDS. VGG-19 has 144e6.
+"""
 BYTES_PER_PARAMETER = 12
 """Bytes of a weight, its gradient and its momentum in fp32: the least memory of training."""
 WARMUP_STEPS = 8
@@ -135,6 +139,9 @@ def time_runs(runs: Iterable[PlannedRun], notify: Notify, measure: bool) -> dict
             timings[network] = timing
             with contextlib.suppress(OSError):
                 write_json(keys[network], asdict(timing))
+        for network in missing:
+            if network not in timings:
+                notify(f"{network.model.title} is not timed: that failed or took too long")
     return {run: timings[network] for run, network in networks.items() if network in timings}
 
 
@@ -144,10 +151,10 @@ def _size_problem(file: RunFile) -> str:
         return ""
     needed, memory = BYTES_PER_PARAMETER * file.parameters, total_memory()
     if file.parameters > MAX_PARAMETERS or 0 < memory < needed:
-        here = f", and this machine has {memory / 1e9:,.0f} GB" if memory else ""
+        lacks = f", and this machine has {memory / 1e9:,.0f} GB" if 0 < memory < needed else ""
         return (
             f"its {file.parameters:,} parameters take at least {needed / 1e9:,.0f} GB to train"
-            f"{here}"
+            f"{lacks}"
         )
     if file.macs > MAX_MACS:
         return f"an image takes {file.macs / 1e9:,.0f} billion multiply-adds"
@@ -190,7 +197,7 @@ def _measure_in_process(networks: list[TimedNetwork]) -> Iterator[tuple[TimedNet
     """Measure networks in a new process, and yield those that were measured in time."""
     command = [sys.executable, "-m", "resnetlab.studies.timing"]
     text = json.dumps([encode(network) for network in networks])
-    timeout = START_SECONDS + MAX_SECONDS * len(networks)
+    timeout = min(START_SECONDS + MAX_SECONDS * len(networks), MAX_TOTAL_SECONDS)
     try:
         output: str | bytes | None = subprocess.run(
             command, input=text, text=True, capture_output=True, timeout=timeout

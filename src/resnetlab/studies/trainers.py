@@ -106,8 +106,10 @@ def facts_without_data(data: DataConfig) -> DataFacts:
     The content of the images is unknown, so the ids of the planned runs are not final.
     """
     known = TORCHVISION_SETS[data.source]
-    validation = round(data.validation * known.train_images)
-    train = known.train_images - validation
+    test = known.train_images // data.folds if data.folds else known.test_images
+    available = known.train_images - (test if data.folds else 0)
+    validation = round(data.validation * available)
+    train = available - validation
     return DataFacts(
         name=data.source,
         identity=DataIdentity(
@@ -117,6 +119,8 @@ def facts_without_data(data: DataConfig) -> DataFacts:
             test_curve=data.test_curve,
             curve_images=data.curve_images,
             train_images=data.train_images,
+            folds=data.folds,
+            fold=data.fold,
         ),
         classes=tuple(map(str, range(known.classes))),
         channels=known.channels,
@@ -124,7 +128,7 @@ def facts_without_data(data: DataConfig) -> DataFacts:
         train_images=min(train, data.train_images or train),
         class_share=1 / known.classes,
         validation_images=validation,
-        test_images=known.test_images,
+        test_images=test,
     )
 
 

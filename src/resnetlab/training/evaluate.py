@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -19,12 +19,12 @@ MAX_CLASSES_WITHOUT_TOP5 = 10
 """Largest number of classes for which no top-5 error is computed."""
 
 EVAL_BATCH_SIZE = 500
-"""Images in a batch, unless the model declares its own number as `stateful_evaluation`."""
+"""Images in a batch in evaluation mode."""
 
 
 @dataclass(frozen=True)
 class EvalResult:
-    """Evaluation result of one split, computed in evaluation mode."""
+    """Evaluation result of one split."""
 
     logits: Tensor
     """fp32 on the CPU, shape (N, K), in the order of the split."""
@@ -47,29 +47,71 @@ def evaluate(
     world: World = SINGLE_PROCESS,
     batch_size: int = EVAL_BATCH_SIZE,
 ) -> EvalResult:
-    """Evaluate `images` with `forward`, which maps pixels to logits (B, K).
+    """Evaluate `images` in evaluation mode with `forward`, which maps pixels to logits (B, K).
 
     The batches are distributed over the processes of `world`, and every process gets all results.
-
-    Batches come in a fixed shuffled order, so that a model whose outputs depend on the batch sees
-    all classes; such a model declares its batch size as `stateful_evaluation`. Every buffer and the
-    mode of `model` are restored.
+    Batches come in a fixed shuffled order. Every buffer and the mode of `model` are restored.
     """
-    order = torch.randperm(len(images), generator=make_generator(0, "evaluation")).to(
-        images.pixels.device
-    )
-    size: int = getattr(model, "stateful_evaluation", batch_size)
+    batches = torch.split(_shuffled_order(images), batch_size)
     with preserve_buffers_and_mode(model), torch.inference_mode():
         model.eval()
-        batches = torch.split(order, size)
         local_logits = [
             forward(images.pixels[part]).float().cpu() for part in batches[world.rank :: world.size]
         ]
     by_rank = world.all_gather(local_logits)
-    shuffled = torch.cat(
-        [by_rank[index % world.size][index // world.size] for index in range(len(batches))]
+    return _result(
+        [by_rank[index % world.size][index // world.size] for index in range(len(batches))], images
     )
-    logits = torch.empty_like(shuffled).index_copy_(0, order.cpu(), shuffled)
+
+
+def evaluate_in_train_mode(
+    model: nn.Module,
+    forward: Callable[[Tensor], Tensor],
+    images: DeviceImages,
+    batch_size: int,
+    seed: int,
+    set_train_mode: Callable[[], object],
+) -> EvalResult:
+    """Evaluate `images` in training mode: batch norm uses each batch's statistics, dropout draws.
+
+    The output for an image depends on its batch. Batches come in the same shuffled order as in
+    `evaluate`, so that a batch has images of all classes. A last batch of one image joins the batch
+    before it, because batch norm needs several values per channel. Every buffer and the mode of
+    `model` and the random state of torch are restored.
+
+    Args:
+        model: Model to evaluate.
+        forward: Function from pixels to logits (B, K).
+        images: Images with their labels.
+        batch_size: Number of images in a batch.
+        seed: Seed of the random draws of layers.
+        set_train_mode: Function that sets the training mode of `model`.
+    """
+    batches = list(torch.split(_shuffled_order(images), batch_size))
+    if len(batches) > 1 and len(batches[-1]) == 1:
+        batches[-2:] = [torch.cat(batches[-2:])]
+    device = images.pixels.device
+    with (
+        preserve_buffers_and_mode(model),
+        torch.inference_mode(),
+        torch.random.fork_rng(devices=[device] if device.type == "cuda" else []),
+    ):
+        torch.manual_seed(seed)
+        set_train_mode()
+        return _result([forward(images.pixels[part]).float().cpu() for part in batches], images)
+
+
+def _shuffled_order(images: DeviceImages) -> Tensor:
+    """Return the indices of the images in the order of their evaluation, (N,) int64."""
+    order = torch.randperm(len(images), generator=make_generator(0, "evaluation"))
+    return order.to(images.pixels.device)
+
+
+def _result(logits_by_batch: Sequence[Tensor], images: DeviceImages) -> EvalResult:
+    """Return the result for the logits of all batches, which are in the shuffled order."""
+    shuffled = torch.cat(list(logits_by_batch))
+    order = _shuffled_order(images).cpu()
+    logits = torch.empty_like(shuffled).index_copy_(0, order, shuffled)
     labels = images.labels.cpu()
     loss = F.cross_entropy(logits.double(), labels)
     broken = ~logits.isfinite().all(1)  # such an output is never counted as correct

@@ -25,6 +25,7 @@ from resnetlab.data.sources.folder_cache import CachedFolder
 from resnetlab.data.sources.folder_layout import FolderListing, list_folder
 from resnetlab.data.sources.folder_problems import collect_problems
 from resnetlab.data.sources.folder_types import BadFile, SkippedFile
+from resnetlab.data.sources.grouping import GroupRule, ImageGroups
 from resnetlab.data.sources.manifest import ManifestRow, SplitSpec
 from resnetlab.data.sources.same_pixels import same_pixels
 from resnetlab.errors import InputError, Problem, input_error
@@ -54,6 +55,10 @@ class FolderScan:
     notes: tuple[str, ...]
     pixels_key: str
     """Cache key of the pixels."""
+    groups: ImageGroups
+    """Groups of images that a drawn split keeps together."""
+    test_is_given: bool
+    """True if the folder names the test images; False if they were drawn."""
     same_pixels: tuple[tuple[int, ...], ...] = ()
     """Groups of images with the same pixels, by the indices of their rows."""
 
@@ -101,7 +106,7 @@ def open_folder(
             reading=reading,
             workers=workers,
         )
-        images = _to_cached_folder(scan)
+        images = _to_cached_folder(scan, scan.groups.numbers)
         folder_cache.save(
             cache_path, fingerprint, images, scan.pixels_key, _dependencies(scan, cache)
         )
@@ -109,17 +114,26 @@ def open_folder(
 
 
 def to_source(scan: FolderScan) -> Source:
-    """Return the Source of a scanned folder."""
-    return _to_source(scan.root, _to_cached_folder(scan))
+    """Return the Source of a scanned folder, without groups for further splits."""
+    alone = np.arange(len(scan.rows))
+    return _to_source(scan.root, _to_cached_folder(scan, alone))
 
 
-def _to_cached_folder(scan: FolderScan) -> CachedFolder:
+def _to_cached_folder(scan: FolderScan, groups: NDArray[np.int64]) -> CachedFolder:
     number = {name: k for k, name in enumerate(scan.classes)}
     labels = np.array([number[row.label] for row in scan.rows], np.int64)
     splits = np.array(
         [SPLITS.index(row.split) if row.split else len(SPLITS) for row in scan.rows], np.uint8
     )
-    return CachedFolder(scan.classes, scan.pixels, labels, splits, folder_sha256(scan), scan.notes)
+    return CachedFolder(
+        scan.classes,
+        scan.pixels,
+        labels,
+        splits,
+        folder_sha256(scan),
+        scan.notes,
+        groups,
+    )
 
 
 def _to_source(root: Path, images: CachedFolder) -> Source:
@@ -133,8 +147,16 @@ def _to_source(root: Path, images: CachedFolder) -> Source:
 
     validation = part("validation") if (images.splits == SPLITS.index("validation")).any() else None
     name = root.resolve().name
+    groups = images.groups[images.splits == SPLITS.index("train")]
     return Source(
-        name, images.classes, part("train"), part("test"), validation, images.sha256, images.notes
+        name,
+        images.classes,
+        part("train"),
+        part("test"),
+        validation,
+        images.sha256,
+        images.notes,
+        groups=groups,
     )
 
 
@@ -142,10 +164,9 @@ def _dependencies(scan: FolderScan, cache: Path) -> list[Path]:
     """Return the files outside the folder on which its Source depends."""
     used = [row.path for row in scan.rows]
     listed = sorted([*used, *(item.path for item in scan.bad)])
-    splits, bad = (manifest.file_stem(scan.root, paths) for paths in (used, listed))
     return [
-        cache / f"{splits}-splits.csv",
-        cache / f"{bad}-bad.csv",
+        manifest.splits_path(scan.root, used, cache, scan.groups.text),
+        cache / f"{manifest.file_stem(scan.root, listed)}-bad.csv",
         folder_cache.file_headers_path(scan.root, _image_cache_dir()),
     ]
 
@@ -198,6 +219,8 @@ def scan_folder(
         InputError: The folder, the manifest or a file is invalid.
     """
     _check_outside(cache, root)
+    if reading.group:
+        GroupRule.parse(reading.group)
     workers = workers or decode_cache.default_workers()
     listing = list_folder(root, reading)
     paths = [file.path for file in listing.files]
@@ -223,8 +246,10 @@ def scan_folder(
     for index, reason in zip(readable, decoded.reasons, strict=True):
         reasons[index] = reason
     bad, rows = _separate_bad_files(listing, headers, reasons)
+    copies = same_pixels(decoded.pixels)
+    groups = _find_groups(listing, rows, decoded.pixels, copies, reading)
     notes += collect_problems(listing, bad, rows, cache, skip_bad=skip_bad)
-    complete, split_notes = _assign_splits(rows, listing, cache, split)
+    complete, split_notes = _assign_splits(rows, listing, cache, split, groups)
     scan = FolderScan(
         root,
         listing.classes,
@@ -234,7 +259,9 @@ def scan_folder(
         bad,
         (*notes, *listing.notes, *split_notes),
         decode_cache.cache_key(side, hashes),
-        same_pixels(decoded.pixels),
+        groups,
+        any(file.split == "test" for file in listing.files),
+        copies,
     )
     return replace(scan, notes=(*scan.notes, *_contradiction_note(scan)))
 
@@ -285,18 +312,38 @@ def _assign_splits(
     listing: FolderListing,
     cache: Path,
     split: SplitSpec | Path | None,
+    groups: ImageGroups,
 ) -> tuple[tuple[ManifestRow, ...], tuple[str, ...]]:
     """Return the rows with their splits, and notes on splits that were drawn."""
+    classes, root = listing.classes, listing.root
     match split:
         case None:
-            return manifest.fill_missing_splits(rows, listing.classes, listing.root, cache)
+            path = manifest.splits_path(root, [row.path for row in rows], cache, groups.text)
+            complete, notes = manifest.fill_missing_splits(
+                rows, classes, root, path, lambda: groups.numbers
+            )
+            return complete, (*notes, *groups.notes()) if notes else ()
         case SplitSpec():
-            complete = manifest.resplit(rows, listing.classes, listing.root, split)
-            return complete, _test_split_note(rows, complete, split)
+            complete = manifest.resplit(rows, classes, root, split, groups.numbers)
+            return complete, (*groups.notes(), *_test_split_note(rows, complete, split))
         case Path():
             complete = manifest.apply_manifest(rows, listing.root, split)
             _check_all_in_train(complete, split)
             return complete, ()
+
+
+def _find_groups(
+    listing: FolderListing,
+    rows: Sequence[ManifestRow],
+    pixels: NDArray[np.uint8],
+    copies: tuple[tuple[int, ...], ...],
+    reading: FolderReading,
+) -> ImageGroups:
+    """Return the groups of the usable images, which are computed when they are needed."""
+    by_path = {file.path: file.group for file in listing.files}
+    columns = [by_path[row.path] for row in rows]
+    follow_links = reading.follow_links != "no"
+    return ImageGroups(listing.root, rows, pixels, copies, reading.group, columns, follow_links)
 
 
 def _test_split_note(

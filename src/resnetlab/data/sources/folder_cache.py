@@ -68,6 +68,8 @@ class CachedFolder:
     splits: NDArray[np.uint8]
     sha256: str
     notes: tuple[str, ...]
+    groups: NDArray[np.int64]
+    """Group of each image (N,)."""
 
 
 def fingerprint_folder(root: Path, follow_links: FollowLinks = "no") -> Fingerprint:
@@ -103,7 +105,13 @@ def load(path: Path, fingerprint: Fingerprint) -> CachedFolder | None:
             return None
         classes, notes = tuple(facts["classes"]), tuple(facts["notes"])
         return CachedFolder(
-            classes, decoded.pixels, arrays["labels"], arrays["splits"], facts["sha256"], notes
+            classes,
+            decoded.pixels,
+            arrays["labels"],
+            arrays["splits"],
+            facts["sha256"],
+            notes,
+            arrays["groups"],
         )
     except (KeyError, TypeError):
         return None
@@ -130,7 +138,7 @@ def save(
             "sha256": images.sha256,
             "notes": images.notes,
         }
-        _write(path, facts, labels=images.labels, splits=images.splits)
+        _write(path, facts, labels=images.labels, splits=images.splits, groups=images.groups)
 
 
 @dataclass(frozen=True)

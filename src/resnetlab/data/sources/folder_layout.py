@@ -47,11 +47,11 @@ IMAGE_SUFFIXES = (
     ".gif",
     ".tif",
     ".tiff",
-)
-UNSUPPORTED_SUFFIXES = (
+    ".avif",
     ".heic",
     ".heif",
-    ".avif",
+)
+UNSUPPORTED_SUFFIXES = (
     ".jp2",
     ".jxl",
     ".ppm",

@@ -48,6 +48,8 @@ class LabeledFile:
     path: str
     label: str
     split: Split | None
+    group: str = ""
+    """Value of the column of `labels.csv` that gives groups, or empty."""
 
 
 @dataclass(frozen=True)

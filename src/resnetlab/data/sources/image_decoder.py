@@ -17,11 +17,13 @@ Modes are handled as follows:
 from __future__ import annotations
 
 import contextlib
+import functools
 import io
 import os
 import stat
 import warnings
 from collections.abc import Iterator
+from datetime import datetime
 from pathlib import Path
 
 import numpy as np
@@ -31,7 +33,9 @@ from PIL import Image
 DECODER_VERSION = 1
 """Version of the decoder. Increase it by hand when the same file gives other pixels."""
 
-FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF")
+FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "AVIF", "HEIF")
+"""Formats of images. HEIF, as of iPhones (.heic), needs the package pillow-heif."""
+
 MAX_PIXELS = 100_000_000
 MAX_FILE_BYTES = 500_000_000
 MIN_SIDE = 4
@@ -47,8 +51,10 @@ for _flag in ("O_NONBLOCK", "O_CLOEXEC", "O_BINARY"):
 # the images in between, about which Pillow only warns.
 Image.MAX_IMAGE_PIXELS = MAX_PIXELS
 
+_AVIF_BRANDS = (b"avif", b"avis")
 _GRAY_MODES = ("1", "L", "LA", "La")
 _ORIENTATION_TAG = 0x0112
+_EXIF_IFD, _DATE_TIME_ORIGINAL, _DATE_TIME = 0x8769, 0x9003, 0x0132
 _ORIENTATION_TRANSPOSES = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -144,6 +150,17 @@ def upright_size(raw: bytes) -> tuple[int, int]:
     return (image.height, image.width) if is_turned else image.size
 
 
+def read_time_taken(raw: bytes) -> datetime | None:
+    """Return when a photograph was taken, by its EXIF data, or None. Raises BadImageError."""
+    image = _open(raw)
+    try:
+        exif = image.getexif()
+        text = exif.get_ifd(_EXIF_IFD).get(_DATE_TIME_ORIGINAL) or exif.get(_DATE_TIME)
+        return datetime.strptime(str(text).strip("\0 "), "%Y:%m:%d %H:%M:%S")  # noqa: DTZ007
+    except Exception:  # no time, or a damaged EXIF block
+        return None
+
+
 def orient_and_convert(image: Image.Image) -> Image.Image:
     """Return a loaded image of any mode, upright, as mode L or RGB, by the rules above."""
     return _to_gray_or_rgb(_apply_orientation(image))
@@ -162,11 +179,33 @@ def resize_center_square(image: Image.Image, side: int) -> NDArray[np.uint8]:
     return np.asarray(image.resize((side, side), Image.Resampling.BILINEAR, box=box))
 
 
+@functools.cache
+def _has_heif() -> bool:
+    """Return True if Pillow can read HEIF; registers the reader of pillow-heif."""
+    try:
+        import pillow_heif
+    except ImportError:
+        return False
+    pillow_heif.register_heif_opener()
+    return True
+
+
+def _allowed_formats(raw: bytes) -> tuple[str, ...]:
+    """Return the formats that a file may have. Raises BadImageError if pillow-heif is needed."""
+    without_heif = FORMATS[:-1]
+    if raw[4:8] != b"ftyp" or raw[8:12] in _AVIF_BRANDS:
+        return without_heif
+    if not _has_heif():
+        raise BadImageError('a HEIC photograph; pip install "resnetlab[heif]" reads it')
+    return FORMATS
+
+
 def _open(raw: bytes) -> Image.Image:
     if not raw:
         raise BadImageError("empty file")
+    formats = _allowed_formats(raw)
     try:
-        image = Image.open(io.BytesIO(raw), formats=FORMATS)
+        image = Image.open(io.BytesIO(raw), formats=formats)
     except MemoryError:
         raise
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):

@@ -11,7 +11,7 @@ import io
 import os
 import unicodedata
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from resnetlab.data.class_names import lookalike_problems, normalize_name
@@ -58,11 +58,12 @@ class _Table:
     label: int
     split: int | None
     rows: Iterator[tuple[int, list[str]]]
+    group: int | None = None
 
     @property
     def unused(self) -> list[str]:
         """Names of the columns that are not used, apart from row numbers."""
-        used = {self.path, self.label, self.split}
+        used = {self.path, self.label, self.split, self.group}
         return [
             name
             for index, name in enumerate(self.columns)
@@ -148,9 +149,7 @@ def read_labels(
         for entry in entries
         if entry.path not in files and entry.path != LABELS_FILE
     ]
-    labeled = [
-        LabeledFile(file.path, normalize_name(file.label), file.split) for file in files.values()
-    ]
+    labeled = [replace(file, label=normalize_name(file.label)) for file in files.values()]
     return labeled, passed, _notes(table, finder)
 
 
@@ -192,7 +191,11 @@ def _read_table(path: Path, reading: FolderReading) -> _Table:
         message = "other columns" if columns else "no header line"
         allowed = "path,label[,split]"
         raise input_error(where, message, fix, got=",".join(columns), allowed=allowed)
-    return _Table(columns, indices["path"], indices["label"], indices["split"], _rows(lines, path))
+    kind, _, name = reading.group.partition(":")
+    group = _find_column(columns, "group", name, where) if kind == "column" else None
+    return _Table(
+        columns, indices["path"], indices["label"], indices["split"], _rows(lines, path), group
+    )
 
 
 def _read_text(path: Path) -> str:
@@ -263,7 +266,8 @@ def _parse_row(
     split = split_of_word(word)
     if word and split is None:
         return "split", word
-    return LabeledFile(entry.path, label, split)
+    group = row[table.group].strip() if table.group is not None else ""
+    return LabeledFile(entry.path, label, split, group)
 
 
 def _row_problem(where: str, kind: str, text: str) -> Problem:

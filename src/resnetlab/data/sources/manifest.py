@@ -8,13 +8,14 @@ the folder of images.
 from __future__ import annotations
 
 import csv
+import glob
 import hashlib
 import io
 import json
 import math
 import re
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import get_args
@@ -110,20 +111,45 @@ def file_stem(root: Path, paths: Sequence[str]) -> str:
     return f"{name}-{hashlib.sha256(json.dumps(list(paths)).encode()).hexdigest()[:8]}"
 
 
+def splits_path(root: Path, paths: Sequence[str], cache: Path, group: str = "") -> Path:
+    """Return the file with the splits that were drawn for these images by the rule `group`."""
+    rule = f"-group-{hashlib.sha256(group.encode()).hexdigest()[:6]}" if group else ""
+    return cache / f"{file_stem(root, paths)}{rule}-splits.csv"
+
+
+def find_splits_path(root: Path, paths: Sequence[str], cache: Path, group: str = "") -> Path:
+    """Return the file of `splits_path`; without a rule, the only one that there is with a rule.
+
+    So a model is not tested on its train images because the command that evaluates it does not
+    repeat `--group`. Raises InputError if several rules have been used.
+    """
+    path = splits_path(root, paths, cache, group)
+    if group or path.exists():
+        return path
+    others = sorted(cache.glob(f"{glob.escape(file_stem(root, paths))}-group-*-splits.csv"))
+    if len(others) > 1:
+        message = f"was split by {len(others)} rules for groups"
+        raise input_error(str(root), message, "give the one of the training: --group RULE")
+    return others[0] if others else path
+
+
 def fill_missing_splits(
-    rows: Sequence[ManifestRow], classes: Sequence[str], root: Path, cache: Path
+    rows: Sequence[ManifestRow],
+    classes: Sequence[str],
+    root: Path,
+    path: Path,
+    groups: Callable[[], NDArray[np.int64]],
 ) -> tuple[tuple[ManifestRow, ...], tuple[str, ...]]:
     """Return the rows, each with a split, and a note for the user when splits had to be drawn.
 
     Without any split, 15 % of the images become test and 15 % validation; with train but no test,
-    15 % of train become test. Draws are by class, by seed 0. Raises InputError when a class has too
-    few images.
+    15 % of train become test. Draws are by class, by seed 0, and keep `groups` together; they are
+    stored at `path`. Raises InputError when a class has too few images.
     """
     if any(row.split == "test" for row in rows):
         return tuple(rows), ()
-    path = cache / f"{file_stem(root, [row.path for row in rows])}-splits.csv"
     stored = _read_manifest(path, rows)
-    result = stored or _draw_missing_splits(rows, classes, str(root))
+    result = stored or _draw_missing_splits(rows, classes, str(root), groups())
     if stored is None:
         write_manifest(path, result)
     description = "15 % of train as the test split"
@@ -139,9 +165,14 @@ def fill_missing_splits(
 
 
 def resplit(
-    rows: Sequence[ManifestRow], classes: Sequence[str], root: Path, split_spec: SplitSpec
+    rows: Sequence[ManifestRow],
+    classes: Sequence[str],
+    root: Path,
+    split_spec: SplitSpec,
+    groups: NDArray[np.int64],
 ) -> tuple[ManifestRow, ...]:
-    """Return the rows with new splits, drawn by class as `split_spec` requires.
+    """Return the rows with new splits, drawn by class as `split_spec` requires. Images with the
+    same number in `groups` (N,) get the same split.
 
     With `keep_test`, a test split of the rows stays, and the other images are divided in the
     proportion of train and validation. Raises InputError.
@@ -150,11 +181,11 @@ def resplit(
     labels = np.array([index_of[row.label] for row in rows], np.int64)
     is_test = np.array([row.split == "test" for row in rows])
     if split_spec.keep_test and is_test.any():
-        splits = _divide_others(labels, classes, is_test, root, split_spec)
+        splits = _divide_others(labels, classes, is_test, root, split_spec, groups)
     else:
         _, validation, test = split_spec.counts(len(rows), str(root))
         splits = stratify.split_by_counts(
-            labels, classes, validation, test, split_spec.seed, str(root)
+            labels, classes, validation, test, split_spec.seed, str(root), groups
         )
     return tuple(replace(row, split=split) for row, split in zip(rows, splits, strict=True))
 
@@ -165,6 +196,7 @@ def _divide_others(
     is_test: NDArray[np.bool_],
     root: Path,
     split_spec: SplitSpec,
+    groups: NDArray[np.int64],
 ) -> tuple[Split, ...]:
     """Return a split for each image: test where `is_test` (N,) is true, else train or validation.
 
@@ -189,6 +221,7 @@ def _divide_others(
         split_spec.seed,
         where=str(root),
         fix="add images, or give the validation images",
+        groups=groups[~is_test],
     )
     splits[np.flatnonzero(~is_test)[drawn]] = "validation"
     return tuple(splits)
@@ -243,16 +276,16 @@ def _path_key(path: str) -> str:
 
 
 def _draw_missing_splits(
-    rows: Sequence[ManifestRow], classes: Sequence[str], where: str
+    rows: Sequence[ManifestRow], classes: Sequence[str], where: str, groups: NDArray[np.int64]
 ) -> tuple[ManifestRow, ...]:
     index_of = {name: k for k, name in enumerate(classes)}
     if all(row.split is None for row in rows):
         labels = np.array([index_of[row.label] for row in rows], np.int64)
-        splits = stratify.split_three_ways(labels, classes, DEFAULT_FRACTION, where)
+        splits = stratify.split_three_ways(labels, classes, DEFAULT_FRACTION, where, groups)
         return tuple(replace(row, split=split) for row, split in zip(rows, splits, strict=True))
     train = [index for index, row in enumerate(rows) if row.split == "train"]
     labels = np.array([index_of[rows[index].label] for index in train], np.int64)
-    test = stratify.draw_test_split(labels, classes, DEFAULT_FRACTION, where)
+    test = stratify.draw_test_split(labels, classes, DEFAULT_FRACTION, where, groups[train])
     test_indices = {index for index, drawn in zip(train, test, strict=True) if drawn}
     return tuple(
         replace(row, split="test") if index in test_indices else row

@@ -249,18 +249,15 @@ def _image_shape(shape: tuple[int, ...]) -> tuple[int, ...]:
 def _check_labels(check: _FileCheck, key: str, pixels: str) -> None:
     header, images = check.headers[key], check.headers[pixels]
     if header.dtype.kind not in "iu":
-        fix = f"{key}.astype(np.int64)"
+        fix = f"{key}.astype(np.int64), if each label is a whole number"
         if header.dtype.kind in "OSU":
             fix = f"classes, {key} = np.unique({key}, return_inverse=True), for both splits"
         check.add(key, "labels are not whole numbers", fix, got=header.dtype)
     if len(header.shape) != 1:
-        check.add(
-            key,
-            "labels are not a row of numbers",
-            f"{key}.reshape(-1)",
-            got=header.shape,
-            allowed="(N,)",
-        )
+        message = "labels are not a row of numbers"
+        one_hot = len(header.shape) == 2 and header.shape[1] > 1
+        fix = f"{key}.argmax(1) if a row has a 1 for its class" if one_hot else f"{key}.reshape(-1)"
+        check.add(key, message, fix, got=header.shape, allowed="(N,)")
     elif images.shape and header.shape[0] != images.shape[0]:
         lengths = f"{images.shape[0]} images and {header.shape[0]} labels"
         check.add(key, f"differs in length from {pixels}", "give each image one label", got=lengths)

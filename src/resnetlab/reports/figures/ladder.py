@@ -74,6 +74,11 @@ def _draw_row(ax: Axes, row: RungRow, rows: tuple[RungRow, ...], y: float) -> No
     if row.low_pct is not None and row.high_pct is not None:
         ends = [max(low, row.low_pct), min(high, row.high_pct)]
         draw_segment(ax, ends, [y] * 2, INK, 1.8, 4)
+        arrow: dict[str, Any] = {"color": INK, "ms": 6, "ls": "none", "clip_on": False, "zorder": 4}
+        if row.low_pct < low:
+            ax.plot(low, y, marker="<", **arrow)
+        if row.high_pct > high:
+            ax.plot(high, y, marker=">", **arrow)
     form: dict[str, Any] = {"ls": "none", "zorder": 5, "clip_on": False}
     marker, face = ("s", CARD) if row.is_side_rung else ("o", color)
     ax.plot(row.mean_pct, y, marker=marker, ms=8, mfc=face, mec=color, mew=1.8, **form)

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 CAPTIONS = {
     "heat": "Test accuracy in percent by train and test size, after stage two if there is one. The "
-    "frame marks the pair with the highest validation accuracy.",
+    "frame marks the pair that the validation images selected.",
     "sizes": "Test accuracy by test size, with one color per train size. Thick lines: after stage "
     "two; thin pale lines: after stage one.",
     "cost": "Test accuracy by the number of pixels of the network's input, in multiples of "

@@ -71,6 +71,13 @@ LATEX_ESCAPES = {
 }
 """LaTeX code of characters; a bracket or star after the end of a line would be an argument."""
 
+SEPARATORS = "-_./,="
+"""Letters after which a long word may break."""
+LONG_WORD, LONG_WORD_IN_CELL, LONG_PIECE, BREAK_DISTANCE = 18, 10, 40, 8
+"""Numbers of letters above which a word may break after a separator, in text and in a table; from
+which a piece without a separator (a checksum) may break anywhere; and between these breaks.
+"""
+
 CHARS_PER_LINE = 150
 """Approximate number of letters of the tables' font size in a line."""
 
@@ -129,28 +136,40 @@ def _render_block(block: Block) -> list[str]:
 
 
 def _facts(facts: tuple[Fact, ...]) -> str:
+    texts = [" ".join(dict.fromkeys(filter(None, (fact.text, fact.url)))) for fact in facts]
     items = "\n".join(
-        rf"\item[{{{escape(fact.term)}}}] {escape(' '.join((fact.text, fact.url)).strip())}"
-        for fact in facts
+        rf"\item[{{{escape(fact.term)}}}] {escape(text)}"
+        for fact, text in zip(facts, texts, strict=True)
     )
     return f"{{\\small\\begin{{description}}\n{items}\n\\end{{description}}}}" if items else ""
 
 
-def escape(text: str) -> str:
-    """Escape text for LaTeX: no commands, no ligatures, and a long word may break."""
+def escape(text: str, long_word: int = LONG_WORD) -> str:
+    """Escape text for LaTeX: no commands, no ligatures, and a long word may break.
+
+    Args:
+        text: Text without LaTeX.
+        long_word: Number of letters above which a word may break after a separator.
+    """
     words = re.split(r"(\s+)", text)
     return "".join(
-        " " if word.isspace() and "\N{NO-BREAK SPACE}" not in word else _escape_word(word)
+        " "
+        if word.isspace() and "\N{NO-BREAK SPACE}" not in word
+        else _escape_word(word, long_word)
         for word in words
     )
 
 
-def _escape_word(word: str) -> str:
-    long = len(word) > 18
-    parts = []
-    for index, letter in enumerate(word):
-        parts.append(_escape_char(letter, word[index - 1] if index else ""))
-        if long and (letter in "-_./," or (len(word) > 30 and index % 8 == 7)):
+def _escape_word(word: str, long_word: int) -> str:
+    is_long = len(word) > long_word
+    parts: list[str] = []
+    for match in re.finditer(rf"[^{SEPARATORS}]*[{SEPARATORS}]?", word):
+        for offset, letter in enumerate(match[0]):
+            if offset and len(match[0]) >= LONG_PIECE and offset % BREAK_DISTANCE == 0:
+                parts.append(r"\allowbreak{}")
+            position = match.start() + offset
+            parts.append(_escape_char(letter, word[position - 1] if position else ""))
+        if is_long and match[0][-1:] in tuple(SEPARATORS):
             parts.append(r"\allowbreak{}")
     return "".join(parts)
 
@@ -182,7 +201,7 @@ def _table(table: Table) -> list[str]:
         rf"p{{{width:.4f}\linewidth}}"
         for column, width in zip(table.columns, _widths(table), strict=True)
     )
-    head = " & ".join(escape(column.name) for column in table.columns) + r" \\"
+    head = " & ".join(escape(column.name, LONG_WORD_IN_CELL) for column in table.columns) + r" \\"
     lines = [
         rf"{{\scriptsize\begin{{longtable}}{{@{{}}{columns}@{{}}}}",
         r"\toprule",
@@ -204,7 +223,7 @@ def _widths(table: Table) -> list[float]:
         lines = [
             line for row in table.rows for line in (row[index].text, *row[index].note.split("; "))
         ]
-        word = max(len(part) for part in column.name.split())
+        word = max(len(part) for part in re.split(rf"\s+|(?<=[{SEPARATORS}])", column.name))
         natural.append(2 + max([word, *(min(len(line), CHARS_PER_LINE // 3) for line in lines)]))
     gaps = 0.014 * (len(natural) - 1)
     scale = min(1 / CHARS_PER_LINE, (1 - gaps) / sum(natural))
@@ -213,6 +232,8 @@ def _widths(table: Table) -> list[float]:
 
 def _cell(cell: Cell) -> str:
     notes = (
-        "".join(rf"\note{{{escape(part)}}}" for part in cell.note.split("; ")) if cell.note else ""
+        "".join(rf"\note{{{escape(part, LONG_WORD_IN_CELL)}}}" for part in cell.note.split("; "))
+        if cell.note
+        else ""
     )
-    return escape(cell.text) + notes
+    return escape(cell.text, LONG_WORD_IN_CELL) + notes

@@ -57,10 +57,13 @@ def answers(report: Report) -> Iterator[tuple[str, str]]:
 
 _ANSWERS_INTRODUCTION = {
     "en": "Answers to the questions of the sources, written from the values of the runs. Brackets "
-    "are 95 % intervals. A sentence that begins with “In general” explains; it is no result of "
-    "these runs.",
+    "are 95 % intervals, not corrected for their number. The full training is that of the study "
+    "file, or of its published numbers if theirs is longer. A sentence that begins with “In "
+    "general” explains; it is no result of these runs.",
     "fr": "Réponses aux questions des sources, écrites à partir des valeurs des essais. Les "
-    "crochets sont des intervalles à 95\N{NO-BREAK SPACE}%. Une phrase qui commence par "
+    "crochets sont des intervalles à 95\N{NO-BREAK SPACE}%, sans correction pour leur nombre. "
+    "L’entraînement complet est celui du fichier de l’étude, ou celui de ses valeurs publiées s’il "
+    "est plus long. Une phrase qui commence par "
     "«\N{NO-BREAK SPACE}En général\N{NO-BREAK SPACE}» explique\N{NO-BREAK SPACE}; elle n’est pas "
     "un résultat de ces essais.",
 }

@@ -186,7 +186,8 @@ def _claim_values(
     unit: Unit = "%" if isinstance(claim, claims.Relative) else "points"
     if metric == "loss" and unit == "points":
         unit = "nats"
-    return start, _difference(writer, verdict.effect, unit, verdict, metric != "top1")
+    tests = sum(1 + (item.direction is not None) for item in analysis.verdicts)
+    return start, _difference(writer, verdict.effect, unit, verdict, metric != "top1", tests)
 
 
 Unit = Literal["points", "nats", "%"]
@@ -199,10 +200,12 @@ def _difference(
     unit: Unit = "points",
     verdict: Verdict | None = None,
     decrease: bool = False,
+    tests: int = 1,
 ) -> str:
-    """Return the difference, its interval and its corrected p-value in a sentence.
+    """Return the difference, its interval and its p-value in a sentence.
 
-    With `decrease` it is how much lower the first one is.
+    With `decrease` it is how much lower the first one is. The p-value is corrected for the number
+    of `tests` of the study.
     """
     interval = (
         None if effect.deterministic else effect.interval(verdict.confidence if verdict else 0.95)
@@ -210,7 +213,7 @@ def _difference(
     digits = 3 if unit == "nats" else decimals(interval)
     size = writer.number("difference", effect.estimate, digits, signed=True)
     ends = writer.interval("difference", interval, digits)
-    p = "" if verdict is None else _p_text(writer, verdict.p_holm)
+    p = "" if verdict is None else _p_text(writer, verdict.p_holm, tests)
     units = {
         "points": ("points", writer.points_fr(effect.estimate)),
         "nats": ("nats", "nat" if abs(effect.estimate) < 2 else "nats"),
@@ -223,15 +226,19 @@ def _difference(
     )
 
 
-def _p_text(writer: AnswerWriter, p: float | None) -> str:
+def _p_text(writer: AnswerWriter, p: float | None, tests: int) -> str:
     if p is None:
         return ""
     small = p < 0.001
-    text = writer.number("corrected p" + (", below" if small else ""), 0.001 if small else p, 3)
+    name = "p" if tests == 1 else "corrected p"
+    text = writer.number(name + (", below" if small else ""), 0.001 if small else p, 3)
     relation = "<" if small else "="
+    if tests == 1:
+        return f", p {relation} {text}"
+    number = writer.count("tests of the study", tests)
     return writer.say(
-        f", p {relation} {text} after the correction for several claims",
-        f", p {relation} {text} après correction pour plusieurs affirmations",
+        f", p {relation} {text} after the correction for the {number} tests of the study",
+        f", p {relation} {text} après correction pour les {number} tests de l'étude",
     )
 
 

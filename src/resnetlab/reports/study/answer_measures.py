@@ -1,15 +1,14 @@
-"""Sentences about measures that no claim compares: overfitting, stability, first loss, costs, the
-grid of two axes, ensembles, and the first run that converged.
+"""Sentences about measures that no claim compares: overfitting, stability, first loss, costs and
+the grid of two axes.
 """
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from resnetlab.analysis import run_measures
-from resnetlab.analysis.first_converged import first_converged, ordering_groups
 from resnetlab.analysis.two_axes import TwoAxes, axis_names, two_axes
 from resnetlab.reports.format import decimals
 from resnetlab.reports.study.answer_claims import Finding, accuracy_text, no_trained_run
@@ -42,7 +41,7 @@ def overfitting(writer: AnswerWriter, analysis: StudyAnalysis, label: str) -> tu
     gaps = run_measures.overfitting_gaps(analysis, label)
     interval = t_interval(gaps)
     if interval is None:
-        return "inconclusive", _too_few(writer, label)
+        return "inconclusive", too_few(writer, label)
     digits = decimals(interval)
     gap = writer.number(f"gap of {label}", mean(gaps), digits, signed=True)
     ends = writer.interval(f"gap of {label}", interval, digits)
@@ -71,7 +70,7 @@ def stability(writer: AnswerWriter, analysis: StudyAnalysis, label: str) -> tupl
     spreads = run_measures.spreads_of_last_epochs(analysis, label)
     interval = t_interval(spreads)
     if interval is None:
-        return "inconclusive", _too_few(writer, label)
+        return "inconclusive", too_few(writer, label)
     epochs = writer.count("last epochs", run_measures.num_last_epochs(analysis))
     spread = writer.number(f"spread of {label}", mean(spreads), 2)
     ends = writer.interval(f"spread of {label}", Interval(max(0.0, interval.low), interval.high), 2)
@@ -92,14 +91,17 @@ def first_loss(writer: AnswerWriter, analysis: StudyAnalysis, label: str) -> tup
     """Say the loss before the first step beside ln K."""
     losses = run_measures.first_losses(analysis, label)
     classes = len(analysis.data(label).classes)
-    if not losses:
-        return "inconclusive", _too_few(writer, label)
-    loss = writer.number(f"first loss of {label}", mean(losses), 3)
+    if not losses.nats:
+        return "inconclusive", too_few(writer, label)
+    loss = writer.number(f"first loss of {label}", mean(losses.nats), 3)
     uniform = writer.number("loss of a uniform guess", run_measures.uniform_loss(classes), 3)
     number = writer.count("classes", classes)
     return "measured", writer.say(
-        f"The first loss of {writer.label(label)} is {loss} nats, and ln {number} = {uniform}.",
-        f"La première perte de {writer.label(label)} est de {loss} nats, et ln {number} = "
+        f"Before the first step, in {losses.mode} mode, the loss of {writer.label(label)} is "
+        f"{loss} nats, the mean of its runs; ln {number} = {uniform}.",
+        "Avant le premier pas, en mode "
+        f"{'entraînement' if losses.mode == 'training' else 'évaluation'}, la perte de "
+        f"{writer.label(label)} est de {loss} nats, en moyenne sur ses essais ; ln {number} = "
         f"{uniform}.",
     )
 
@@ -109,7 +111,7 @@ def parameters(writer: AnswerWriter, analysis: StudyAnalysis, label: str) -> tup
     rows = analysis.rows(label)
     number = rows[0].parameters if rows else None
     if number is None:
-        return "inconclusive", _too_few(writer, label)
+        return "inconclusive", too_few(writer, label)
     images = analysis.data(label).train_images
     count = writer.count(f"parameters of {label}", number)
     share = writer.number(f"parameters of {label} per train image", number / images)
@@ -123,7 +125,7 @@ def time(writer: AnswerWriter, analysis: StudyAnalysis, label: str) -> tuple[str
     """Say how long a run of a condition trains on the machine of the report."""
     seconds = [row.train_seconds for row in analysis.rows(label) if row.train_seconds > 0]
     if not seconds:
-        return "inconclusive", _too_few(writer, label)
+        return "inconclusive", too_few(writer, label)
     minutes = writer.number(f"minutes of {label}", mean(seconds) / 60)
     return "measured", writer.say(
         f"A run of {writer.label(label)} trains for {minutes} minutes on the machine of this "
@@ -132,9 +134,6 @@ def time(writer: AnswerWriter, analysis: StudyAnalysis, label: str) -> tuple[str
         "rapport, en moyenne.",
     )
 
-
-MAX_GROUPS = 3
-"""Largest number of groups of networks in the answer; the report's table has all of them."""
 
 MEASURES: dict[str, Measure] = {
     "accuracy": accuracy,
@@ -157,7 +156,7 @@ def measure_comparison(
     }[kind]
     values = [of_runs(analysis, name) for name in (label, against)]
     if min(map(len, values)) < 2:
-        return Finding("inconclusive", _too_few(writer, label, against), (label, against))
+        return Finding("inconclusive", too_few(writer, label, against), (label, against))
     effect = welch(*values)
     interval = effect.interval()
     digits = 2 if kind == "stability" else decimals(interval)
@@ -304,81 +303,8 @@ def _diagonal(
     return f"{start} {end}"
 
 
-def ensemble_findings(writer: AnswerWriter, analysis: StudyAnalysis) -> Iterator[Finding]:
-    """Yield a finding for the ensembles over several conditions, and for those of each one."""
-    rows = analysis.study_data.ensembles
-    for condition in dict.fromkeys(row.condition for row in rows):
-        same = [row for row in rows if row.condition == condition]
-        gains = [row.gain for row in same]
-        interval = (
-            t_interval(gains) if len(same) > 1 else Interval(same[0].gain_low, same[0].gain_high)
-        )
-        digits = decimals(interval)
-        name = condition or "one run of each condition"
-        size = writer.number(f"gain of {name}", mean(gains), digits, signed=True)
-        ends = writer.interval(f"gain of {name}", interval, digits)
-        accuracy_pct = writer.number(
-            f"accuracy of the ensemble of {name}", mean([row.accuracy_pct for row in same]), digits
-        )
-        members = (
-            writer.say(
-                f"All seeds of {writer.label(condition)}",
-                f"Toutes les graines de {writer.label(condition)}",
-            )
-            if condition
-            else writer.say("One run of each condition", "Un essai de chaque condition")
-        )
-        text = writer.say(
-            f"{members} together reach {accuracy_pct} %, {size} points{ends} above the mean of "
-            "the members.",
-            f"{members}, ensemble : {accuracy_pct} %, soit {size} "
-            f"{writer.points_fr(mean(gains))}{ends} par rapport à la moyenne des membres.",
-        )
-        yield Finding("measured", text, (condition,) if condition else ())
-
-
-def first_converged_finding(writer: AnswerWriter, analysis: StudyAnalysis) -> Finding:
-    """Say how often the rule of the first trained run gives another ordering than the means, in
-    the groups where it does so most often, and its largest bias.
-    """
-    conditions = first_converged(analysis)
-    labels = tuple(condition.label for condition in conditions)
-    shares = [
-        (same / group.tables, same, group)
-        for group in ordering_groups(conditions)
-        if group.orderings
-        for same in [sum(o.tables for o in group.orderings if o.text == group.mean_ordering)]
-    ]
-    parts = []
-    for _, same, group in sorted(shares, key=lambda item: item[0])[:MAX_GROUPS]:
-        total = writer.count("tables", group.tables)
-        agreeing = writer.count("tables with the ordering of the means", same)
-        parts.append(
-            writer.say(
-                f"For {writer.labels(group.labels)} the rule could have given {total} tables, of "
-                f"which {agreeing} have the ordering of the means of all runs.",
-                f"Pour {writer.labels(group.labels)}, la règle aurait pu donner {total} tableaux, "
-                f"dont {agreeing} ont l'ordre des moyennes de tous les essais.",
-            )
-        )
-    biased = max(conditions, key=lambda item: abs(item.bias or 0.0), default=None)
-    if biased is not None and biased.bias:
-        bias = writer.number(f"bias of {biased.label}", biased.bias, 1, signed=True)
-        parts.append(
-            writer.say(
-                f"Its largest bias is {bias} points, for {writer.label(biased.label)}: expected "
-                "accuracy of the rule minus the mean of all runs.",
-                f"Son plus grand biais est de {bias} {writer.points_fr(biased.bias)}, pour "
-                f"{writer.label(biased.label)} : précision attendue de la règle moins moyenne de "
-                "tous les essais.",
-            )
-        )
-    if not parts:
-        return Finding("inconclusive", _too_few(writer, *labels[:1]), labels)
-    return Finding("measured", " ".join(parts), labels)
-
-
-def _too_few(writer: AnswerWriter, *labels: str) -> str:
+def too_few(writer: AnswerWriter, *labels: str) -> str:
+    """Say that there are too few values of some conditions."""
     return writer.say(
         f"There are too few values of {writer.labels(labels)}.",
         f"Il y a trop peu de valeurs de {writer.labels(labels)}.",

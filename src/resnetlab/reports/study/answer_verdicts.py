@@ -178,6 +178,11 @@ def _undecided(writer: AnswerWriter, claim: AnyClaim, verdict: Verdict) -> str:
     )
     why = writer.say(f", as {reason[0]}", f", car {reason[1]}") if reason else ""
     english, french = _open_question(writer, claim)
+    if verdict.direction is not None and verdict.direction.label == "reproduced":
+        return writer.say(
+            f"The runs support the direction, and do not decide {english}{why}.",
+            f"Les essais appuient le sens, mais ne permettent pas de décider {french}{why}.",
+        )
     return writer.say(
         f"These runs do not decide {english}{why}.",
         f"Ces essais ne permettent pas de décider {french}{why}.",

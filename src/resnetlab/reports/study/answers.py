@@ -14,13 +14,8 @@ from typing import TYPE_CHECKING
 from resnetlab.analysis.study_data import QuestionAnswer
 from resnetlab.analysis.training_share import TrainingShare, training_share
 from resnetlab.reports.study.answer_claims import Finding, claim_findings, comparison_finding
-from resnetlab.reports.study.answer_measures import (
-    MEASURES,
-    ensemble_findings,
-    first_converged_finding,
-    grid_finding,
-    measure_comparison,
-)
+from resnetlab.reports.study.answer_groups import ensemble_findings, first_converged_finding
+from resnetlab.reports.study.answer_measures import MEASURES, grid_finding, measure_comparison
 from resnetlab.reports.study.answer_writer import AnswerWriter, typeset_french
 from resnetlab.shell import command_line
 from resnetlab.studies.bibliography import format_citation
@@ -171,14 +166,14 @@ def _share(analysis: StudyAnalysis, findings: list[Finding]) -> TrainingShare | 
 
 
 def _opening(writer: AnswerWriter, share: TrainingShare | None) -> str:
-    """Say at which share of the source's training the answer holds; empty for all of it."""
+    """Say at which share of the full training the answer holds; empty for all of it."""
     if share is None:
         return ""
     if share.low is None or share.high is None:
         return writer.say(
-            "At a reduced training, the runs show this; it is no answer at the source's protocol.",
+            "At a reduced training, the runs show this; it is no answer at the full protocol.",
             "Avec un entraînement réduit, les essais montrent ceci ; ce n'est pas une réponse au "
-            "protocole de la source.",
+            "protocole complet.",
         )
     percents = [100 * value for value in (share.low, share.high)]
     # A share below 1 is never shown as 100 %.
@@ -193,10 +188,10 @@ def _opening(writer: AnswerWriter, share: TrainingShare | None) -> str:
         else writer.say(f"{texts[0]} to {texts[1]}", f"{texts[0]} à {texts[1]}")
     )
     return writer.say(
-        f"At {text} % of the source's training, the runs show this; it is no answer at its full "
+        f"At {text} % of the full training, the runs show this; it is no answer at the full "
         "protocol.",
-        f"À {text} % de l'entraînement de la source, les essais montrent ceci ; ce n'est pas une "
-        "réponse à son protocole complet.",
+        f"À {text} % de l'entraînement complet, les essais montrent ceci ; ce n'est pas une "
+        "réponse au protocole complet.",
     )
 
 

@@ -55,7 +55,7 @@ def _depth_plot(analysis: StudyAnalysis, epoch: float) -> DepthPlot:
         f"{when[0].upper()}{when[1:]}, by layer from the image on, projections of shortcuts "
         "left out; one batch of "
         f"{batch} train images in training mode, on "
-        f"{_run_count_text(measured, len(analysis.study_data.rows))}. "
+        f"{_run_count_text(measured, analysis.counts.planned)}. "
         "Thin lines: runs, dashed if not trained. Bold: median of all runs. Gray: the other "
         "conditions. Response: output of a layer after its normalization (He et al. 2016, fig. 7). "
         "Activation: input of the next layer."
@@ -133,7 +133,7 @@ def _ablation_plot(analysis: StudyAnalysis) -> AblationPlot | None:
     measured = sum(len(ablation.panel.runs) for ablation in ablations)
     caption = (
         f"Test accuracy with one block switched off, block by block from the image on, of "
-        f"{_run_count_text(measured, len(analysis.study_data.rows))}; nothing is trained again. A "
+        f"{_run_count_text(measured, analysis.counts.planned)}; nothing is trained again. A "
         "residual block then "
         "outputs its shortcut, a plain block its input (Veit et al. 2016). Small dots: runs; "
         "large dots: their median. Dashed line: the whole network; dotted line: chance. A gray "

@@ -48,7 +48,7 @@ def table(analysis: StudyAnalysis) -> Table | None:
     if is_known:
         note += (
             " SSR of the published means: computed in the same way from the source's values of "
-            "every run and epoch, over all of its epochs."
+            "every run and epoch, over all of its epochs. A sum over more epochs is larger."
         )
     return Table("distances", columns, rows, note) if rows else None
 
@@ -77,11 +77,7 @@ def _row(analysis: StudyAnalysis, distance: Distance, left: str, right: str) -> 
             "",
             *citation_link(analysis, distance.source),
         ),
-        Cell(
-            _with_unit(_sum_squared_differences(_mean_curve(a), _mean_curve(b)), distance)
-            if a and b
-            else DASH
-        ),
+        _means_cell(_mean_curve(a), _mean_curve(b), distance) if a and b else Cell(DASH),
         runs_cell,
         Cell(_with_unit(mean(within), distance) if within else DASH),
     )
@@ -93,6 +89,11 @@ def _published(analysis: StudyAnalysis, distance: Distance, left: str, right: st
     a, b = (published_curve(analysis, label, quantity) for label in (left, right))
     if not a or not b:
         return None
+    return _means_cell(a, b, distance)
+
+
+def _means_cell(a: Curve, b: Curve, distance: Distance) -> Cell:
+    """Return the distance between two mean curves with the number of epochs that it sums over."""
     epochs = format_count(len(a.keys() & b.keys()), "epoch")
     return Cell(_with_unit(_sum_squared_differences(a, b), distance), epochs)
 

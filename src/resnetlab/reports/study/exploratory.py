@@ -38,7 +38,12 @@ def table(analysis: StudyAnalysis) -> Table | None:
     comparable = {
         label: summary for label, summary in analysis.summaries.items() if _is_comparable(summary)
     }
-    pairs = [pair for pair in combinations(comparable, 2) if not claimed.issuperset(pair)]
+    same_runs = {frozenset(pair) for pair in analysis.study.shared_runs.items()}
+    pairs = [
+        pair
+        for pair in combinations(comparable, 2)
+        if not claimed.issuperset(pair) and frozenset(pair) not in same_runs
+    ]
     if not analysis.counts.complete or not pairs:
         return None
     best = max(comparable, key=lambda label: comparable[label].mean_pct or 0.0)
@@ -47,7 +52,7 @@ def table(analysis: StudyAnalysis) -> Table | None:
         pairs = [
             (best, label)
             for label in comparable
-            if label != best and not claimed.issuperset((best, label))
+            if (best, label) in pairs or (label, best) in pairs
         ]
     from scipy.stats import false_discovery_control
 
@@ -77,6 +82,11 @@ def table(analysis: StudyAnalysis) -> Table | None:
         f"{format_count(len(tested), 'difference')} for the false discovery rate (Benjamini and "
         "Hochberg 1995); the intervals are not corrected."
     )
+    if same_runs:
+        note += " The two modes of evaluation of the same runs are no independent samples, and are "
+        note += "compared only by a paired claim."
+    if against_best:
+        note += " Neither takes into account that the best one was selected by its result."
     if len(rows) > MAX_ROWS:
         note += f" {format_count(len(rows) - MAX_ROWS, 'row')} with a larger p are left out."
     if short := [label for label in analysis.summaries if label not in comparable]:

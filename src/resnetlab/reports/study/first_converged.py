@@ -53,11 +53,11 @@ def _condition_table(conditions: tuple[FirstConverged, ...]) -> Table:
         Column("Bias, points"),
     )
     note = (
-        "Rule: a network is trained again until a run is trained, and that run is reported. The "
-        "runs of a condition are taken in all orders, each with the same probability, so each "
-        "trained run is equally likely to be the first one. These values are exact for these runs. "
-        "Bias: expected accuracy of the rule minus the mean of all runs, in which failed runs "
-        "count."
+        "Test accuracy. Rule: a network is trained again until a run is trained, and that run is "
+        "reported. The runs of a condition are taken in all orders, each with the same "
+        "probability, so each trained run is equally likely to be the first one. These values are "
+        "exact for these runs. Bias: expected accuracy of the rule minus the mean of all runs, in "
+        "which failed runs count."
     )
     rows = tuple(
         (

@@ -172,22 +172,33 @@ def _plot(analysis: StudyAnalysis) -> LadderPlot:
     rows = tuple(_rung_row(analysis, rung, names) for rung in analysis.study.ladder)
     values = [value for row in rows for value in (row.mean_pct, row.train_pct) if value is not None]
     low, high = min(values, default=0.0), max(values, default=100.0)
+    # The scale has all of an interval, unless it is wider than all the means together.
+    span = high - low
+    lows = [row.low_pct for row in rows if row.low_pct is not None]
+    highs = [row.high_pct for row in rows if row.high_pct is not None]
+    low, high = max(low - span, min([low, *lows])), min(high + span, max([high, *highs]))
     pad = 0.06 * (high - low) + 0.3
+    ends = max(-1.0, low - pad), min(101.0, high + pad)
     caption = (
         "Mean test accuracy of each rung with its 95 % interval. A line connects a rung with the "
         "rungs that add to it; a bar is the difference to the parent. Squares: side rungs. "
-        "Triangles: accuracy on the train images; the distance from a point to its triangle is "
+        "Triangles: accuracy on the train images; a triangle to the right of its point is "
         "overfitting."
     )
+    if any(
+        row.low_pct is not None
+        and row.high_pct is not None
+        and not (ends[0] <= row.low_pct <= row.high_pct <= ends[1])
+        for row in rows
+    ):
+        caption += " An arrowhead: the interval goes on beyond the scale."
     descriptions = [
         f"{row.label}{', a side rung' if row.is_side_rung else ''}: "
         f"{' '.join(filter(None, row.texts))}"
         for row in rows
     ]
     alt = f"Steps of the ladder. {'; '.join(descriptions)}."
-    return LadderPlot(
-        "ladder", "The ladder", caption, alt, rows, max(-1.0, low - pad), min(101.0, high + pad)
-    )
+    return LadderPlot("ladder", "The ladder", caption, alt, rows, *ends)
 
 
 def _rung_row(analysis: StudyAnalysis, rung: Rung, names: list[str]) -> RungRow:

@@ -163,8 +163,8 @@ def _differences(analysis: StudyAnalysis, reference: MatchedReference) -> tuple[
         differences.append(f"data {facts.name} (published {protocol.data})")
     if reference.value.split == "train" and facts.train_subset_images:
         differences.append(
-            f"{facts.train_subset_images:,} of the train images, which widens the interval "
-            "(published: all)"
+            f"measured on {facts.train_subset_images:,} fixed train images, which widens the "
+            "interval (published: all train images)"
         )
     lengths = (
         (recipe.total_steps(facts.train_images), protocol.steps, "step"),

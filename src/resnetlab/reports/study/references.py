@@ -42,10 +42,11 @@ from resnetlab.studies.claims import (
     Equal,
     Greater,
     Relative,
+    claim_split,
     condition_labels,
 )
 from resnetlab.studies.parsing.references import has_fields
-from resnetlab.studies.references import MatchedReference, Quantity
+from resnetlab.studies.references import MatchedReference, Quantity, ReferenceValue
 
 if TYPE_CHECKING:
     from resnetlab.analysis.analyze import StudyAnalysis
@@ -107,7 +108,7 @@ def unmatched_table(analysis: StudyAnalysis) -> Table | None:
     """Return the table of published numbers without a measured one, or None if there are none."""
     rows = []
     for pair in analysis.study.unmatched_references:
-        here = "not a condition of this study" if pair.value.model else "resnetlab does not run it"
+        here = "not a condition of this report" if pair.value.model else "resnetlab does not run it"
         source = Cell(pair.title, "", "", *citation_link(analysis, pair.source))
         only = Cell("Published only", here, "published only")
         rows.append((Cell(pair.value.label), source, _reference_cell(pair), only))
@@ -228,9 +229,17 @@ def reference_effects(analysis: StudyAnalysis, claim: AnyClaim) -> tuple[Referen
                     first.setdefault(pair.condition, pair)
             if first.keys() >= set(labels):
                 chosen = [first[label] for label in labels]
-                sources = dict.fromkeys(pair.title for pair in pairs if pair in chosen)
+                sources = dict.fromkeys(_effect_source(pair) for pair in chosen)
                 effects.append(ReferenceEffect(_reference_effect(claim, chosen), tuple(sources)))
     return tuple(effects)
+
+
+def _effect_source(reference: MatchedReference) -> str:
+    """Return the title of a number's source, with the reason that it is no printed last value."""
+    value = reference.value
+    selected = f"best epoch by its {value.selected_on} images" if value.selected_on else ""
+    approximate = "approximate" if value.half_width else ""
+    return ", ".join(filter(None, (reference.title, selected, approximate)))
 
 
 def _comparable_numbers(
@@ -318,6 +327,7 @@ def _reference_cell(reference: MatchedReference) -> Cell:
         notes.append("runs not independent")
     if value.quantity == "error":
         notes.append(f"error {printed} in the source")
+    notes += [text for text in (_measured_where(value),) if text]
     if value.parameters:
         notes.append(f"{value.parameters / 1e6:,.4g} M parameters")
     if value.note:
@@ -326,6 +336,42 @@ def _reference_cell(reference: MatchedReference) -> Cell:
         return Cell(format_pct(value.accuracy_pct, value.decimals), "; ".join(notes))
     units = {"loss": "nats", TOP5: f"% {TOP5}", "multiply-adds": "x 10^9"}
     return Cell(f"{printed} {units[value.quantity]}", "; ".join(notes))
+
+
+def _measured_where(value: ReferenceValue) -> str:
+    """Return the split and the epoch of a value that is not of the test images at the end: `train
+    images, after epoch 9`.
+    """
+    split = f"{value.split} images" if value.split != "test" else ""
+    epoch = f"after epoch {value.epoch:g}" if value.epoch else ""
+    return ", ".join(filter(None, (split, epoch)))
+
+
+def quantity_note(analysis: StudyAnalysis) -> str:
+    """Say where the numbers of a source are of other images than the claims about its conditions.
+
+    It is empty if they are of the same ones.
+    """
+    by_title: dict[str, list[MatchedReference]] = {}
+    for pair in analysis.study.references:
+        if pair.value.value is not None:
+            by_title.setdefault(pair.title, []).append(pair)
+    sentences = []
+    for title, pairs in by_title.items():
+        labels = {pair.condition for pair in pairs}
+        splits = {
+            claim_split(claim)
+            for claim in analysis.study.claims
+            if labels & set(condition_labels(claim))
+        }
+        if splits and splits.isdisjoint(pair.value.split for pair in pairs):
+            where = dict.fromkeys(_measured_where(pair.value) or "test images" for pair in pairs)
+            compared = join_words([f"{split} images" for split in sorted(splits)])
+            sentences.append(
+                f"The numbers of {title} are of other images ({join_words(list(where))}) than "
+                f"these claims ({compared}, at the end)."
+            )
+    return " ".join(sentences)
 
 
 def _value_text(value: float, digits: int, quantity: Quantity) -> str:

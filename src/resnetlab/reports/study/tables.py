@@ -6,17 +6,15 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from resnetlab.analysis.run_measures import first_losses
-from resnetlab.analysis.study_data import Machine, RunRow
-from resnetlab.recipes.numerics import Numerics
-from resnetlab.reports.document import Cell, Fact, Table, number_columns, text_columns
+from resnetlab.analysis.study_data import RunRow
+from resnetlab.reports.document import Cell, Table, number_columns, text_columns
 from resnetlab.reports.format import (
     DASH,
+    FORECAST_NOTE,
     capitalize_first,
     decimals,
     format_count,
     format_duration,
-    format_first_loss,
     format_forecast,
     format_interval,
     format_number,
@@ -27,7 +25,7 @@ from resnetlab.reports.format import (
     join_words,
 )
 from resnetlab.reports.study import estimands, finetune
-from resnetlab.reports.study.references import citation_link
+from resnetlab.reports.study.references import citation_link, quantity_note
 from resnetlab.reports.study.text import protocol_sentence
 from resnetlab.schema import encode
 from resnetlab.stats.intervals import ACCURACY_RANGE_PCT, Interval, Summary, mean
@@ -70,8 +68,13 @@ def conditions(analysis: StudyAnalysis) -> Table:
         "%. Mean of all runs: a diverged run counts with the accuracy of a constant guess. Its "
         "interval is Student's t if all runs had the same outcome. Otherwise it combines an "
         "exact interval of the share of trained runs with a t-interval of their mean; with "
-        "fewer than 2 trained runs it is 0 to 100 %. Training time: mean of the finished runs; "
-        "below it, that of their evaluations, which is additional."
+        "fewer than 2 trained runs it is 0 to 100 %. sd: standard deviation of the trained runs. "
+        "Training time: mean of the finished runs by the clock, which other work on the machine "
+        "lengthens; below it, that of their evaluations, which is additional."
+    )
+    note += "".join(
+        f" {capitalize_first(label)}: the runs of {other}, trained once and evaluated in two modes."
+        for label, other in analysis.study.shared_runs.items()
     )
     return Table("conditions", columns, rows, note)
 
@@ -142,7 +145,19 @@ def outcomes(analysis: StudyAnalysis) -> Table:
         "memory: the network did not fit. Missing: three attempts were interrupted. No seed is "
         "replaced, and every planned run counts."
     )
+    if analysis.study.shared_runs:
+        note += (
+            " All: a run that two conditions evaluate in two modes counts once, with its status in "
+        )
+        note += "evaluation mode."
     return Table("outcomes", columns, (*rows, row("all", analysis.counts)), note, "scroll")
+
+
+VERDICT_NOTE = (
+    "A verdict is on the sentence of the claim, for the data, networks and recipe of this report; "
+    "it is on the claim of the source only where these are the source's."
+)
+"""Explanation of verdicts in the note of the table of claims."""
 
 
 def claims(analysis: StudyAnalysis) -> Table | None:
@@ -184,9 +199,19 @@ def claims(analysis: StudyAnalysis) -> Table | None:
         )
     else:
         note = estimands.claims_note(analysis.study.claims, family)
+    if len(rows) > 1:
+        note += " Intervals are not corrected for the number of claims."
+    note += f" {VERDICT_NOTE}"
     skipped = " ".join(analysis.study.left_out)
     left_out = f"Claims without a verdict, as their conditions are left out: {skipped}"
-    parts = (note, protocol_sentence(analysis), left_out if skipped else "")
+    if any(verdict.forecast for verdict in analysis.verdicts):
+        note += f" {FORECAST_NOTE}"
+    parts = (
+        note,
+        quantity_note(analysis),
+        protocol_sentence(analysis),
+        left_out if skipped else "",
+    )
     return Table("claims", columns, rows, " ".join(filter(None, parts)))
 
 
@@ -283,69 +308,12 @@ def _run_row(row: RunRow, chance_pct: float) -> tuple[Cell, ...]:
     )
 
 
-def facts(analysis: StudyAnalysis) -> tuple[Fact, ...]:
-    """Return facts about data, software, hardware and numerics, one for each different value."""
-    evidence = analysis.study_data
-    facts = []
-    for data in evidence.data:
-        where = f" ({join_words(data.conditions)})" if len(evidence.data) > 1 else ""
-        splits = ("train", "validation", "test")
-        counts = [(getattr(data, f"{split}_images"), split) for split in splits]
-        images = join_words([f"{n:,} {split}" for n, split in counts if n])
-        names = ", ".join(data.classes[:12]) + (", …" if len(data.classes) > 12 else "")
-        text = f"{data.name}; {images} images; {len(data.classes):,} classes ({names})"
-        facts += [Fact(f"Data{where}", text), Fact("SHA-256 of the data", data.sha256)]
-    facts += finetune.facts(analysis)
-    facts += _first_loss_facts(analysis)
-    for machine in evidence.machines:
-        where = f", {format_count(machine.runs, 'run')}" if len(evidence.machines) > 1 else ""
-        facts += _machine_facts(machine, where)
-    for numerics in evidence.numerics:
-        defaults = encode(Numerics())
-        changed = [
-            f"{name.replace('_', ' ')} {value}"
-            for name, value in encode(numerics).items()
-            if value != defaults[name]
-        ]
-        facts.append(Fact("Numerics", ", ".join(changed)))
-    if evidence.began:
-        began, ended = (iso[:16].replace("T", " ") for iso in (evidence.began, evidence.ended))
-        facts.append(Fact("Run", f"{began} to {ended} UTC"))
-    return tuple(facts)
-
-
-def _first_loss_facts(analysis: StudyAnalysis) -> list[Fact]:
-    """Return the loss before the first step beside ln K, one fact for each number of classes."""
-    losses: dict[int, list[float]] = {}
-    for label in analysis.summaries:
-        classes = len(analysis.data(label).classes)
-        losses.setdefault(classes, []).extend(first_losses(analysis, label))
-    return [
-        Fact("First loss", format_first_loss(values, classes).removeprefix("first loss "))
-        for classes, values in losses.items()
-        if values
-    ]
-
-
-def _machine_facts(machine: Machine, suffix: str) -> list[Fact]:
-    commit = f", commit {machine.commit}" if machine.commit else ""
-    dirty = " with uncommitted changes" if machine.dirty else ""
-    device = machine.device if machine.device != "cpu" else ""
-    parts = dict.fromkeys((machine.processor, machine.instruction_set, device))
-    hardware = join_words([part for part in parts if part])
-    packages = ", ".join(f"{name} {version}" for name, version in machine.packages.items())
-    lines = [
-        (f"Software{suffix}", f"resnetlab {machine.version}{commit}{dirty}"),
-        (f"Packages{suffix}", packages),
-        (f"Machine{suffix}", ", ".join(filter(None, (hardware, machine.platform)))),
-        (f"Python{suffix}", machine.python),
-    ]
-    return [Fact(term, text) for term, text in lines if text]
-
-
 def settings(analysis: StudyAnalysis) -> tuple[Table, Table | None]:
     """Return the table of shared settings, and that of differing ones (None if none differs)."""
-    flat = {c.label: _condition_settings(c) for c in analysis.study.conditions}
+    conditions = analysis.study.conditions
+    flat = {c.label: _condition_settings(c) for c in conditions}
+    if any(c.evaluation_mode != "eval" for c in conditions):
+        flat = {c.label: flat[c.label] | {"evaluation_mode": c.evaluation_mode} for c in conditions}
     names = list(dict.fromkeys(name for fields in flat.values() for name in fields))
     values = {name: {fields.get(name, DASH) for fields in flat.values()} for name in names}
     rows = tuple((Cell(name), Cell(*values[name])) for name in names if len(values[name]) == 1)

@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING
 from resnetlab.analysis.training_share import (
     file_images_seen,
     images_seen,
+    is_shortened,
     source_images_seen,
+    training_share,
 )
 from resnetlab.reports.format import (
     capitalize_first,
@@ -103,12 +105,20 @@ def protocol_sentence(analysis: StudyAnalysis) -> str:
     if len(images) == 1 and full is not None:
         longest = max(source_images_seen(analysis.study, *pair) or 0.0 for pair in facts)
         goals = [f"the study file asks for {full:,.0f}"] if here < full else []
-        goals += [f"a source of its published numbers for {longest:,.0f}"] if longest > full else []
+        if longest > full:
+            goals.append(f"a source of its published numbers for {_format_length(longest)}")
         seen = f"a run saw {here:,.0f} images, and {' and '.join(goals)}"
     return (
         "A verdict at a share of the training is one on the claim at this protocol, not on the "
         f"claim of its source: {seen} (an image counts as often as it is seen)."
     )
+
+
+def _format_length(images: float) -> str:
+    """Format a number of images, rounded if it follows from steps: `about 8,180,000`."""
+    if images == int(images):
+        return f"{images:,.0f}"
+    return f"about {float(f'{images:.3g}'):,.0f}"
 
 
 def _comparison(analysis: StudyAnalysis, claim: AnyClaim, verdict: Verdict) -> str:
@@ -188,14 +198,24 @@ def _without_claims(analysis: StudyAnalysis) -> str:
     why = "the study declares no claim"
     if analysis.study.left_out:
         why = "its claims need conditions that were left out"
-    return f"{capitalize_first(accuracies)}{more}; {why}, so there is no verdict." + (
-        together and f" {together}"
-    )
+    share = training_share(analysis.study, analysis.data_by_label, labels)
+    start = capitalize_first(f"{share.text}, {accuracies}" if share else accuracies)
+    return f"{start}{more}; {why}, so there is no verdict." + (together and f" {together}")
+
+
+def about(analysis: StudyAnalysis) -> str:
+    """Return the description of the study, which its file gives for the full training."""
+    description = analysis.study.about
+    if description and is_shortened(analysis.study):
+        return f"By the study file, for its full training: {description}"
+    return description
 
 
 def limits(analysis: StudyAnalysis) -> str:
     """Return the limitations of the report, with the changes to its protocol."""
     sentences = [analysis.study.limits.strip()] if analysis.study.limits.strip() else []
+    if sentences and is_shortened(analysis.study):
+        sentences = [f"By the study file, for its full training: {sentences[0]}"]
     parts = [item for item in analysis.study.overrides if item.startswith("grid.")]
     changed = [item for item in analysis.study.overrides if item not in parts]
     if changed:
@@ -228,27 +248,61 @@ def limits(analysis: StudyAnalysis) -> str:
             "Reduced protocol: trained on only "
             f"{join_words([f'{n:,}' for n in sorted(train_images)])} images."
         )
+    late = _runs_without_train_mode_curve(analysis)
+    if late:
+        sentences.append(
+            f"{capitalize_first(format_count(late, 'run'))} had ended before the evaluation in "
+            "training mode was requested: its final values exist, and no learning curve of them."
+        )
     if not sentences:
         sentences.append("These results do not cover other data, other recipes or longer training.")
     return " ".join(sentences)
 
 
+def _runs_without_train_mode_curve(analysis: StudyAnalysis) -> int:
+    """Return the number of runs that were evaluated in training mode only after their end."""
+    labels = [c.label for c in analysis.study.conditions if c.evaluation_mode == "train"]
+    drawn = {
+        (point.condition, point.seed)
+        for label in labels
+        for point in analysis.points(label)
+        if point.split != "train epoch"
+    }
+    rows = [row for label in labels for row in analysis.rows(label)]
+    return sum(
+        row.test_error_pct is not None and (row.condition, row.seed) not in drawn for row in rows
+    )
+
+
 def test_split_note(analysis: StudyAnalysis) -> str:
-    """Explain that the test images selected nothing, and name the split that did."""
-    best = any(condition.recipe.select == "best" for condition in analysis.study.conditions)
+    """Explain that no weights were selected on the test images, and what they do decide."""
+    conditions = analysis.study.conditions
     if has_finetuning(analysis):
         return (
-            "The test images selected nothing: the validation images selected the epoch, the "
-            "learning rate if several are tried, and the stage. The test images are evaluated "
-            "once, at the end."
+            "No weights were selected on the test images: the validation images selected the "
+            "epoch, the learning rate if several are tried, and the stage. The test images are "
+            "evaluated once, at the end; a run counts as at chance only if they agree."
         )
+    best = any(condition.recipe.select == "best" for condition in conditions)
     selection = "the last weights are used"
     if best:
         selection = "the weights with the lowest validation error are used"
-    if any(condition.data.test_curve for condition in analysis.study.conditions):
-        curve = "Their curve was recorded because the study asks for it; it selected nothing."
-        return f"The test images selected nothing: {selection}. {curve}"
-    return f"The test images selected nothing: {selection}. They are evaluated once, at the end."
+    sentences = [f"No weights were selected on the test images: {selection}."]
+    if any(condition.data.test_curve for condition in conditions):
+        sentences.append("Their curve was recorded because the study asks for it.")
+    else:
+        sentences.append("They are evaluated once, at the end.")
+    without_validation = [
+        condition
+        for condition in conditions
+        if not analysis.data(condition.label).validation_images
+    ]
+    if without_validation:
+        sentences.append(
+            "As there are no validation images, the test images also decide which runs count as "
+            "trained; an accuracy of trained runs alone is selected by them in this way."
+        )
+    return " ".join(sentences)
 
 
 def command(analysis: StudyAnalysis) -> str:

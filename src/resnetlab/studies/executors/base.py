@@ -9,7 +9,13 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
-from resnetlab.errors import Problem, ResourceError
+from resnetlab.errors import (
+    InputError,
+    Problem,
+    ResnetlabError,
+    ResourceError,
+    UnfinishedError,
+)
 from resnetlab.models.configs.external import code_is_allowed
 from resnetlab.recipes.numerics import Numerics, Placement
 from resnetlab.runs.config import RunConfig
@@ -51,6 +57,8 @@ class RunEvent:
     evaluations: tuple[Evaluation, ...] = ()
     status: Status | None = None
     reason: str = ""
+    exit_code: int = 0
+    """Exit code of the error that `reason` describes; 0 if the process was lost."""
 
 
 class Executor(Protocol):
@@ -130,7 +138,7 @@ class JobQueue:
             self.waiting.append(replace(job, from_step=None))
             return event
         self._log_event(job, "gave up", event.reason)
-        return RunEvent("missing", job.id, reason=event.reason)
+        return replace(event, kind="missing")
 
     def record_out_of_memory(self, job: Job) -> RunEvent | None:
         """Record a kill for lack of memory; None if another process has the run."""
@@ -189,5 +197,26 @@ def decode_event(message: dict[str, Any]) -> RunEvent:
     if kind == "ready":
         return RunEvent("tick")
     return RunEvent(
-        kind, message["id"], status=message.get("status"), reason=message.get("reason", "")
+        kind,
+        message["id"],
+        status=message.get("status"),
+        reason=message.get("reason", ""),
+        exit_code=message.get("exit_code", 0),
     )
+
+
+def missing_error(event: RunEvent, folder: str, command: str) -> ResnetlabError:
+    """Return the error of a run that has no result.
+
+    Args:
+        event: Last event of the run.
+        folder: Folder of the run.
+        command: Command that tries again.
+
+    Returns:
+        An InputError if an invalid file, option or data set refused the run, so that nothing was
+        started; else an UnfinishedError.
+    """
+    if event.exit_code == InputError.exit_code:
+        return InputError(*(Problem("", line, "") for line in event.reason.splitlines()))
+    return UnfinishedError(Problem(folder, event.reason, command))

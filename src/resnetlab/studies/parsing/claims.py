@@ -129,6 +129,13 @@ def parse_ensembles(
                 "pick conditions that are tested on the same images",
                 "conditions",
             )
+        if in_train_mode := [c.label for c in members if c.evaluation_mode == "train"]:
+            selector.add_problem(
+                "the outputs in training mode are not saved",
+                "pick conditions that are evaluated in evaluation mode",
+                "conditions",
+                got=in_train_mode[0],
+            )
         if svms := [
             condition.label for condition in members if not condition.kind.has_probabilities
         ]:

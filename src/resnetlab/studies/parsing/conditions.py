@@ -8,7 +8,7 @@ import math
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
 from functools import partial
-from typing import Any
+from typing import Any, get_args
 
 from resnetlab.data.config import DataConfig
 from resnetlab.data.sources import SOURCE_NAMES, unknown_source
@@ -19,7 +19,8 @@ from resnetlab.models.parse import parse_model, with_hub_weights
 from resnetlab.recipes.finetune import AnyRecipe, FinetuneRecipe, finetune_recipe_names
 from resnetlab.recipes.numerics import Numerics
 from resnetlab.recipes.train import Recipe
-from resnetlab.runs.kinds import kind_of
+from resnetlab.runs.kinds import FROM_SCRATCH, kind_of
+from resnetlab.runs.records import EvaluationMode
 from resnetlab.schema import decode
 from resnetlab.shell import strip_folders
 from resnetlab.studies.parsing.claims import GridPoint
@@ -39,7 +40,7 @@ from resnetlab.studies.study import Condition, Rung
 MAX_CONDITIONS = 1_000
 
 CONDITION_PARTS = ("model", "data", "recipe", "numerics")
-"""Parts of a condition that an axis of the grid may vary."""
+"""Parts of a condition that an axis of the grid may vary; it may also vary `evaluation_mode`."""
 
 
 def load_recipe(value: object, where: str = "", field: str = "recipe") -> AnyRecipe:
@@ -92,8 +93,15 @@ def _axis_problems(axis: str, values: object, where: str) -> tuple[Problem, ...]
     elif any(value in values[:index] for index, value in enumerate(values)):
         problems.append(("contains a value twice", "give each value once"))
     part = axis.split(".")[0]
-    if part not in CONDITION_PARTS:
-        fix = suggest(part, CONDITION_PARTS) or "model.depth = [20, 56]"
+    if axis == "evaluation_mode":
+        modes = get_args(EvaluationMode)
+        listed = values if isinstance(values, list) else []
+        if unknown := [str(value)[:60] for value in listed if value not in modes]:
+            fix = 'evaluation_mode = ["eval", "train"]'
+            field, allowed = f"grid.{axis}", ", ".join(modes)
+            return (Problem(where, "unknown mode", fix, field, unknown[0], allowed),)
+    elif part not in CONDITION_PARTS:
+        fix = suggest(part, (*CONDITION_PARTS, "evaluation_mode")) or "model.depth = [20, 56]"
         problems.append((f"not a field of {', '.join(CONDITION_PARTS)}", fix))
     return tuple(Problem(where, message, fix, field=f"grid.{axis}") for message, fix in problems)
 
@@ -238,9 +246,32 @@ def _resolve_condition(
     elif data.split is not None:
         fix = 'data.validation = 0.1, or recipe = "fixres"'
         return None, (Problem(where, "only for fine-tuning recipes", fix, field="data.split"),)
+    evaluation_mode = values.get("evaluation_mode", "eval")
+    if evaluation_mode == "train" and (problem := _train_mode_problem(parts, model, recipe)):
+        message, fix = problem
+        return None, (Problem(where, message, fix, field="grid.evaluation_mode", got="train"),)
     return Condition(
-        label=label, values=values, model=model, data=data, recipe=recipe, numerics=numerics
+        label=label,
+        values=values,
+        model=model,
+        data=data,
+        recipe=recipe,
+        numerics=numerics,
+        evaluation_mode=evaluation_mode,
     ), ()
+
+
+def _train_mode_problem(
+    parts: Mapping[str, Any], model: ModelConfig, recipe: AnyRecipe
+) -> tuple[str, str] | None:
+    """Return the problem and the fix of a condition that is evaluated in training mode, or None."""
+    if kind_of(model, recipe) != FROM_SCRATCH:
+        return "only for networks that are trained from scratch", 'evaluation_mode = ["eval"]'
+    numerics = parts["numerics"]
+    if isinstance(numerics, dict) and numerics.get("batch_norm") == "synchronized":
+        fix = 'numerics.batch_norm = "local"'
+        return "not available with statistics that several processes share", fix
+    return None
 
 
 def finetune_conflicts(model: ModelConfig, data: DataConfig, where: str) -> tuple[Problem, ...]:
@@ -258,6 +289,9 @@ def finetune_conflicts(model: ModelConfig, data: DataConfig, where: str) -> tupl
         path_column=data.path_column,
         label_column=data.label_column,
         nested=data.nested,
+        group=data.group,
+        folds=data.folds,
+        fold=data.fold,
     )
     message = "not available with a fine-tuning recipe"
     for name, value in vars(data).items():
@@ -299,6 +333,8 @@ def _assign_labels(conditions: list[Condition]) -> list[Condition]:
 def _axis_text(axis: tuple[str, Any]) -> str:
     """Return an axis as text, such as `lr 0.1`, and only the last part of a path."""
     name, value = axis
+    if name == "evaluation_mode":
+        return f"evaluated in {value} mode"
     if name == "recipe" and value in finetune_recipe_names():
         return str(value)
     return f"{name} {strip_folders(value) if isinstance(value, str) else value}"

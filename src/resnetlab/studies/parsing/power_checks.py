@@ -76,6 +76,14 @@ def check_claim(
         problems.append(
             Problem(where, message, "remove it: Welch's test compares them", f"{field}.paired")
         )
+    if (
+        isinstance(claim, Greater | About | Equal)
+        and not claim.paired
+        and by_label[claim.left].evaluation_mode != by_label[claim.right].evaluation_mode
+        and share_training(by_label[claim.left], by_label[claim.right])
+    ):
+        message = "left and right are the same runs in two modes of evaluation, so they are pairs"
+        problems.append(Problem(where, message, "paired = true", f"{field}.paired"))
     if isinstance(claim, Faster):
         data_configs = [by_label[label].data for label in (claim.left, claim.right)]
         if not all(data.test_curve for data in data_configs) and not all(

@@ -92,7 +92,8 @@ def parse_references(
 
 def flatten_condition(condition: Condition) -> dict[str, Any]:
     """Return the fields of a condition by dotted name, defaults included."""
-    return flatten({part: encode(getattr(condition, part)) for part in ("model", "data", "recipe")})
+    parts = ("model", "data", "recipe", "evaluation_mode")
+    return flatten({part: encode(getattr(condition, part)) for part in parts})
 
 
 def has_fields(condition: Condition, required_fields: Mapping[str, Any]) -> bool:

@@ -1,0 +1,239 @@
+"""Groups of images that a drawn split keeps together: near copies, and what `--group` names.
+
+Photographs of one burst, patient or place resemble each other. If some are in train and some in
+test, the test accuracy is too high. Free of torch.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from resnetlab.data import near_copies
+from resnetlab.data.class_names import name_key
+from resnetlab.data.near_copies import NearCopy, find_near_copies
+from resnetlab.data.sources import image_decoder
+from resnetlab.data.sources.manifest import ManifestRow
+from resnetlab.errors import input_error
+from resnetlab.messages import format_count
+
+GROUP_FORMS = "folder, regex:PATTERN, column:NAME or exif-time:MINUTES"
+"""Allowed values of `--group`."""
+
+
+MIN_GROUPS_PER_CLASS = 5
+"""Number of groups that near copies must leave of a class that has as many images."""
+
+
+@dataclass(frozen=True)
+class GroupRule:
+    """Rule that gives images to groups: `folder`, `regex`, `column` or `exif-time`."""
+
+    kind: str
+    value: str = ""
+
+    @classmethod
+    def parse(cls, text: str, where: str = "--group") -> GroupRule:
+        """Parse `folder`, `regex:PATTERN`, `column:NAME` or `exif-time:MINUTES`.
+
+        Raises InputError.
+        """
+        kind, _, value = text.partition(":")
+        fix = f"{where} folder, or {where} 'regex:(site[0-9]+)'"
+        if kind not in ("folder", "regex", "column", "exif-time") or (kind == "folder" and value):
+            raise input_error(where, "not a rule for groups", fix, got=text, allowed=GROUP_FORMS)
+        if kind == "exif-time" and not _is_positive(value):
+            fix = f"{where} exif-time:10 for pauses of ten minutes"
+            raise input_error(where, "no number of minutes", fix, got=text, allowed=GROUP_FORMS)
+        if kind == "column" and not value:
+            raise input_error(where, "no name of a column", f"{where} column:patient", got=text)
+        if kind == "regex":
+            try:
+                re.compile(value or "(")
+            except re.error as error:
+                message = f"not a regular expression: {error}" if value else "no pattern"
+                raise input_error(where, message, fix, got=text) from None
+        return cls(kind, value)
+
+
+@dataclass(frozen=True)
+class ImageGroups:
+    """Groups of the images `rows` of a folder; `pixels` (N, S, S, C) are those of the decoder."""
+
+    root: Path
+    rows: Sequence[ManifestRow]
+    pixels: NDArray[np.uint8]
+    copies: Sequence[Sequence[int]]
+    """Groups of images with the same pixels, by the indices of their rows."""
+    text: str = ""
+    """Rule, as `GroupRule.parse` takes it; empty for none."""
+    columns: Sequence[str] = ()
+    """Value of the column of `labels.csv` for each image, if the rule names a column."""
+    follow_links: bool = False
+
+    @cached_property
+    def rule(self) -> GroupRule | None:
+        """Return the parsed rule. Raises InputError."""
+        return GroupRule.parse(self.text) if self.text else None
+
+    @cached_property
+    def near_copies(self) -> list[NearCopy]:
+        """Return the pairs of near copies, by the indices of their rows."""
+        return find_near_copies(self.pixels)
+
+    @cached_property
+    def names(self) -> list[str]:
+        """Return the name of each image's group by the rule; empty for an image by itself.
+
+        Raises InputError if no image has a group.
+        """
+        if self.rule is None:
+            return [""] * len(self.rows)
+        match self.rule.kind:
+            case "folder":
+                names = [_subfolder(row) for row in self.rows]
+            case "regex":
+                names = [_first_match(self.rule.value, row.path) for row in self.rows]
+            case "column":
+                names = list(self.columns)
+            case _:
+                names = self._names_by_time(timedelta(minutes=float(self.rule.value)))
+        if not any(names):
+            raise input_error(
+                str(self.root),
+                f"no image has a group by {self.rule.kind}",
+                _NO_GROUP_FIXES[self.rule.kind],
+                field="group",
+            )
+        return names
+
+    @cached_property
+    def numbers(self) -> NDArray[np.int64]:
+        """Return a number for each image (N,): equal for images that a split keeps together."""
+        numbers = self._connected(with_near_copies=True)
+        return self._connected(with_near_copies=False) if self.looks_alike else numbers
+
+    @cached_property
+    def looks_alike(self) -> bool:
+        """Return True if near copies would leave a class with too few groups for a split.
+
+        The images of such data, as textures or scans, resemble each other without being copies.
+        """
+        if not self.near_copies:
+            return False
+        numbers = self._connected(with_near_copies=True)
+        groups: dict[str, set[int]] = {}
+        images: Counter[str] = Counter()
+        for row, number in zip(self.rows, numbers.tolist(), strict=True):
+            groups.setdefault(row.label, set()).add(number)
+            images[row.label] += 1
+        return any(
+            len(groups[label]) < min(MIN_GROUPS_PER_CLASS, images[label]) for label in groups
+        )
+
+    def _connected(self, *, with_near_copies: bool) -> NDArray[np.int64]:
+        """Return the groups (N,) by the rule, the copies and, if asked for, the near copies."""
+        parent = list(range(len(self.rows)))
+
+        def find(index: int) -> int:
+            while parent[index] != index:
+                parent[index] = parent[parent[index]]
+                index = parent[index]
+            return index
+
+        first: dict[str, int] = {}
+        for index, name in enumerate(self.names):
+            if name:
+                parent[find(index)] = find(first.setdefault(name, index))
+        for copy in self.near_copies if with_near_copies else ():
+            parent[find(copy.right)] = find(copy.left)
+        for first_index, *others in self.copies:
+            for index in others:
+                parent[find(index)] = find(first_index)
+        return np.unique([find(index) for index in range(len(self.rows))], return_inverse=True)[1]
+
+    def notes(self) -> list[str]:
+        """Return sentences for the user about the groups that a draw has kept together."""
+        notes = []
+        if self.rule is not None:
+            named = [name for name in self.names if name]
+            alone = len(self.names) - len(named)
+            notes.append(
+                f"groups by {self.rule.kind}: {format_count(len(named), 'image')} in "
+                f"{format_count(len(set(named)), 'group')} stay together in the split"
+                + (f", {format_count(alone, 'image')} without a group" if alone else "")
+            )
+        pairs = () if self.looks_alike else self.near_copies
+        copies = {index for copy in pairs for index in (copy.left, copy.right)}
+        copies.update(index for group in self.copies for index in group)
+        if copies:
+            notes.append(
+                f"{format_count(len(copies), 'image')} with a copy or near copy in the folder: "
+                "copies stay together in the split (resnetlab data describe lists them)"
+            )
+        if self.looks_alike:
+            notes.append(
+                "so many images look alike that near copies cannot be told from others: only exact "
+                "copies stay together in the split (--group names groups)"
+            )
+        if len(self.rows) > near_copies.MAX_COMPARED_IMAGES:
+            notes.append(
+                f"more than {near_copies.MAX_COMPARED_IMAGES:,} images: near copies were not "
+                "searched, and may be in two splits"
+            )
+        return notes
+
+    def _names_by_time(self, pause: timedelta) -> list[str]:
+        """Return the group of each image: a new one begins after a pause between photographs."""
+        times = [self._taken_at(row) for row in self.rows]
+        dated = sorted((time, index) for index, time in enumerate(times) if time is not None)
+        names, group, before = [""] * len(self.rows), 0, None
+        for time, index in dated:
+            if before is not None and time - before > pause:
+                group += 1
+            names[index], before = f"group {group}", time
+        return names
+
+    def _taken_at(self, row: ManifestRow) -> datetime | None:
+        path = self.root / row.path
+        return image_decoder.read_time_taken(
+            image_decoder.read_bytes(path, follow_links=self.follow_links)
+        )
+
+
+_NO_GROUP_FIXES = {
+    "folder": "put the images of a group into one folder below the folder of their class",
+    "regex": "give a pattern that is found in the paths below the folder",
+    "column": "fill the column of labels.csv",
+    "exif-time": "leave --group out: no photograph has the time at which it was taken",
+}
+
+
+def _subfolder(row: ManifestRow) -> str:
+    """Return the folder of an image, or nothing if it is the folder of its class itself."""
+    folder = row.path.rpartition("/")[0]
+    is_class_folder = name_key(folder.rpartition("/")[2]) == name_key(row.label)
+    return "" if is_class_folder else folder
+
+
+def _first_match(pattern: str, path: str) -> str:
+    """Return what a regular expression finds in a path: its first group if it has one."""
+    match = re.search(pattern, path)
+    if match is None:
+        return ""
+    return (match[1] if match.re.groups else match[0]) or ""
+
+
+def _is_positive(text: str) -> bool:
+    try:
+        return 0 < float(text) < float("inf")
+    except ValueError:
+        return False

@@ -1,0 +1,93 @@
+"""Forest plot of a report: the effect of each claim with its interval and its verdict."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from resnetlab.reports.document import ForestPlot, ForestRow
+from resnetlab.reports.format import decimals, format_interval, format_signed, join_words
+from resnetlab.reports.study import estimands, references
+from resnetlab.stats.outcomes import OutcomeCounts
+from resnetlab.stats.verdict import Hypothesis, MeansHypothesis, Verdict
+from resnetlab.studies.claims import AnyClaim
+
+if TYPE_CHECKING:
+    from resnetlab.analysis.analyze import StudyAnalysis
+
+
+def forest_plot(analysis: StudyAnalysis) -> ForestPlot | None:
+    """Return the forest plot of all claims.
+
+    It is None if there are fewer than two claims (the answer then contains all of it) or the study
+    is not finished.
+    """
+    claims = analysis.study.claims
+    if not analysis.counts.complete or len(claims) < 2:
+        return None
+    tested = zip(claims, analysis.hypotheses, analysis.verdicts, analysis.shares, strict=True)
+    rows = []
+    for claim, hypothesis, verdict, share in tested:
+        known = references.reference_effects(analysis, claim) if verdict.effect else ()
+        trained_share = (share.low, share.high) if share else (None, None)
+        row = _forest_row(claim, hypothesis, verdict)
+        rows.append(replace(row, reference_effects=known, training_share=trained_share))
+    caption = (
+        "Shaded: the region in which a claim is true. Dot: how much better the first condition of "
+        "the comparison (left) is; "
+        "line: its interval as in the table, cut at the edge of the scale. Open dot: only trained "
+        "runs are compared, because others failed or are missing."
+    )
+    effects = [effect for row in rows for effect in row.reference_effects]
+    if sources := list(dict.fromkeys(title for effect in effects for title in effect.sources)):
+        caption += f" Diamond: the effect in published numbers ({join_words(sources)})."
+    alt = "Effect of each claim. " + "; ".join(map(_forest_alt, rows)) + "."
+    return ForestPlot("claims", "Claims", caption, alt, tuple(rows))
+
+
+def _forest_alt(row: ForestRow) -> str:
+    """Describe a row for the text alternative."""
+    known = [
+        f", published {format_signed(known.effect, 2)} ({join_words(known.sources)})"
+        for known in row.reference_effects
+    ]
+    effect = row.texts[0] or "no effect"
+    return f"{row.label} {effect}: {row.verdict}" + "".join(known)
+
+
+def _forest_row(claim: AnyClaim, hypothesis: Hypothesis, verdict: Verdict) -> ForestRow:
+    effect, unit, region = verdict.effect, "", (math.nan, math.nan)
+    text, estimate = "", None
+    low: float | None = None
+    high: float | None = None
+    if isinstance(hypothesis, MeansHypothesis):
+        region = (hypothesis.region.low, hypothesis.region.high)
+    elif effect is None:
+        text = estimands.counts_cell(hypothesis).text
+    if effect is not None:
+        unit, estimate = estimands.unit(claim), effect.estimate
+        low, high = interval = effect.interval(verdict.confidence)
+        digits = 3 if unit == "nats" else decimals(interval)
+        text = f"{format_signed(estimate, digits)} {format_interval(interval, digits)} {unit}"
+    return ForestRow(
+        label=claim.statement,
+        unit=unit,
+        region=region,
+        effect=estimate,
+        low=low,
+        high=high,
+        verdict=verdict.phrase,
+        conditional=effect is not None and verdict.conditional,
+        texts=(text, *_run_texts([arm.counts for arm in hypothesis.arms])),
+    )
+
+
+def _run_texts(counts: list[OutcomeCounts]) -> tuple[str, str]:
+    """Return texts of the runs of a claim: `5/5 and 3/5 trained`, `2 at chance`."""
+    rates = " and ".join(f"{arm.trained}/{arm.finished}" for arm in counts)
+    if len(counts) > 2:
+        rates = f"{sum(arm.trained for arm in counts)}/{sum(arm.finished for arm in counts)}"
+    names = ("at chance", "diverged", "out of memory", "missing")
+    failed = {name: sum(getattr(arm, name.replace(" ", "_")) for arm in counts) for name in names}
+    return f"{rates} trained", ", ".join(f"{n} {name}" for name, n in failed.items() if n)

@@ -1,0 +1,324 @@
+"""Splits that do not leak: copies, near copies and the images of a group stay on one side."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image, ImageOps
+
+from helpers.pictures import save
+from resnetlab.data import stratify
+from resnetlab.data.config import DataConfig, FolderReading, LabeledImages, Source
+from resnetlab.data.leakage import estimate_leakage
+from resnetlab.data.near_copies import MAX_NEAR_COPY_BITS, find_near_copies
+from resnetlab.data.sources import open_source
+from resnetlab.data.sources.folder import scan_folder
+from resnetlab.data.sources.grouping import GroupRule
+from resnetlab.data.splits import split_dataset
+from resnetlab.deploy.inputs import open_labeled_images
+from resnetlab.errors import InputError
+from resnetlab.finetune.dataset import open_photographs
+from resnetlab.schema import FieldError
+
+LABELS = st.lists(st.integers(0, 3), min_size=12, max_size=60)
+
+
+def photograph(seed: int, width: int = 80, height: int = 60) -> Image.Image:
+    """A picture with structure of its own, as a photograph has."""
+    noise = np.random.default_rng(seed).integers(0, 256, (9, 12, 3), np.uint8)
+    return Image.fromarray(noise).resize((width, height), Image.Resampling.BICUBIC)
+
+
+def tiles(images: Sequence[Image.Image]) -> np.ndarray:
+    return np.stack([np.asarray(image.resize((64, 64))) for image in images])
+
+
+def bits_of(image: np.ndarray) -> list[bool]:
+    """The difference hash, written out: is a cell brighter than the one to its left?"""
+    gray = np.asarray(Image.fromarray(image).convert("L").resize((17, 16), Image.Resampling.BOX))
+    return [bool(row[column + 1] > row[column]) for row in gray.astype(int) for column in range(16)]
+
+
+def test_the_distances_of_near_copies_are_those_of_hashes_written_out() -> None:
+    images = [photograph(k) for k in range(12)]
+    images += [images[3].resize((31, 20)), ImageOps.mirror(images[5])]
+    pixels = tiles(images)
+    expected = {}
+    for left, right in itertools.combinations(range(len(pixels)), 2):
+        for mirrored in (False, True):
+            other = pixels[right][:, ::-1] if mirrored else pixels[right]
+            pair = zip(bits_of(pixels[left]), bits_of(other), strict=True)
+            bits = sum(a != b for a, b in pair)
+            if bits <= MAX_NEAR_COPY_BITS:
+                expected[left, right] = (bits, mirrored)
+    found = {
+        (copy.left, copy.right): (copy.bits, copy.mirrored) for copy in find_near_copies(pixels)
+    }
+    assert {pair: mirrored for pair, (_, mirrored) in found.items()} == {
+        (3, 12): False,
+        (5, 13): True,
+    }
+    assert found == expected
+
+
+def test_flat_images_and_gradients_are_near_copies_of_none() -> None:
+    ramp = np.linspace(0, 255, 64).astype(np.uint8)
+    gradients = [np.broadcast_to(ramp[None, :, None] // k, (64, 64, 3)) for k in (1, 2, 3)]
+    flat = [np.full((64, 64, 3), level, np.uint8) for level in (10, 10, 200)]
+    assert find_near_copies(np.stack([*gradients, *flat])) == []
+
+
+@settings(deadline=None)
+@given(LABELS, st.integers(1, 5), st.integers(0, 3), st.floats(0.1, 0.4))
+def test_a_draw_keeps_every_group_together_and_every_class_in_train(
+    labels: list[int], size: int, seed: int, share: float
+) -> None:
+    array = np.array([0, 1, 2, 3, *labels])
+    classes = ("a", "b", "c", "d")
+    groups = np.random.default_rng(seed).integers(0, len(array) // size + 1, len(array))
+    total = min(round(share * len(array)), int((np.bincount(array) - 1).sum()))
+    try:
+        drawn = stratify.stratified_mask(
+            array, classes, total, "test", seed, where="here", fix="", groups=groups
+        )
+    except InputError:  # every group is too large
+        assert all(
+            (np.bincount(array[groups != group], minlength=4) == 0).any()
+            or np.bincount(groups)[group] > 1
+            for group in np.unique(groups)
+        )
+        return
+    for group in np.unique(groups):
+        assert len(set(drawn[groups == group].tolist())) == 1
+    assert set(array[~drawn].tolist()) == {0, 1, 2, 3}
+    largest = np.bincount(groups).max()
+    assert abs(int(drawn.sum()) - total) <= max(4 * largest, total)
+
+
+@given(LABELS, st.integers(0, 3))
+def test_groups_of_one_image_change_no_draw(labels: list[int], seed: int) -> None:
+    array = np.array([0, 1, 2, 3, *labels])
+    arguments = (array, ("a", "b", "c", "d"), len(array) // 5, "test", seed)
+    alone = np.random.default_rng(seed).permutation(len(array))
+    np.testing.assert_array_equal(
+        stratify.stratified_mask(*arguments, where="", fix="", groups=alone),
+        stratify.stratified_mask(*arguments, where="", fix=""),
+    )
+
+
+@given(LABELS, st.integers(2, 6), st.integers(0, 3))
+def test_folds_differ_by_at_most_one_image_of_a_class(
+    labels: list[int], folds: int, seed: int
+) -> None:
+    array = np.array(labels)
+    numbers = stratify.assign_folds(array, ("a", "b", "c", "d"), folds, seed)
+    for label in set(labels):
+        counts = np.bincount(numbers[array == label], minlength=folds)
+        assert counts.max() - counts.min() <= 1
+    assert set(numbers.tolist()) <= set(range(folds))
+
+
+def test_folds_keep_groups_together() -> None:
+    labels, groups = np.repeat([0, 1], 30), np.arange(60) // 3
+    numbers = stratify.assign_folds(labels, ("a", "b"), 5, 0, groups)
+    assert all(len(set(numbers[groups == group].tolist())) == 1 for group in range(20))
+    assert np.bincount(numbers).tolist() == [12] * 5
+
+
+@pytest.mark.parametrize(
+    ("rule", "message"),
+    [
+        ("patient", "not a rule for groups"),
+        ("regex:", "no pattern"),
+        ("regex:(", "not a regular expression"),
+        ("column:", "no name of a column"),
+        ("exif-time", "no number of minutes"),
+        ("exif-time:-1", "no number of minutes"),
+        ("folder:a", "not a rule for groups"),
+    ],
+)
+def test_a_rule_that_is_none_is_refused_in_a_line(rule: str, message: str) -> None:
+    with pytest.raises(InputError) as caught:
+        GroupRule.parse(rule)
+    (line,) = str(caught.value).splitlines()
+    assert line.startswith(f"--group: {message}")
+    assert "Fix: " in line
+
+
+def bursts(root: Path, *, with_labels: bool = False) -> Path:
+    """Six bursts of five photographs of each class; a minute lies between two bursts."""
+    lines = ["path,label,patient"]
+    for number, (label, burst, frame) in enumerate(
+        itertools.product(("cat", "dog"), range(6), range(5))
+    ):
+        path = f"{label}/b{burst}-{frame}.jpg"
+        exif = Image.Exif()
+        seconds = 60 * (6 * (label == "dog") + burst) + frame
+        exif[0x0132] = f"2024:05:01 10:{seconds // 60:02}:{seconds % 60:02}"
+        save(root / path, photograph(number), exif=exif)
+        lines.append(f"{path},{label},{label} {burst}")
+    if with_labels:
+        (root / "labels.csv").write_text("\n".join(lines) + "\n")
+    return root
+
+
+@pytest.mark.parametrize(
+    ("rule", "with_labels"),
+    [(r"regex:^(.*)-\d", False), ("exif-time:0.5", False), ("column:patient", True)],
+)
+def test_a_burst_stays_on_one_side_by_every_rule(
+    tmp_path: Path, rule: str, with_labels: bool
+) -> None:
+    root = bursts(tmp_path / "pets", with_labels=with_labels)
+    scan = scan_folder(
+        root, image_size=64, cache=tmp_path / "cache", reading=FolderReading(group=rule)
+    )
+    splits: dict[str, set[str | None]] = {}
+    for row in scan.rows:
+        splits.setdefault(row.path.partition("-")[0], set()).add(row.split)
+    assert len(splits) == 12
+    assert all(len(sides) == 1 for sides in splits.values())
+    assert {row.split for row in scan.rows} == {"train", "validation", "test"}
+    assert any("60 images in 12 groups stay together" in note for note in scan.notes)
+
+
+def test_a_rule_that_matches_nothing_is_refused(tmp_path: Path) -> None:
+    root = bursts(tmp_path / "pets")
+    with pytest.raises(InputError, match="no image has a group by regex"):
+        scan_folder(
+            root, image_size=64, cache=tmp_path / "c", reading=FolderReading(group="regex:site")
+        )
+
+
+def copied(root: Path) -> Path:
+    """Twenty photographs of each class, and a small mirrored copy of each."""
+    for number, (label, index) in enumerate(itertools.product(("cat", "dog"), range(20))):
+        image = photograph(number)
+        save(root / label / f"{index:02}.png", image)
+        save(root / label / f"{index:02}-copy.jpg", ImageOps.mirror(image).resize((50, 40)))
+    return root
+
+
+def test_near_copies_stay_on_one_side_and_evaluation_uses_no_train_image(tmp_path: Path) -> None:
+    root, cache = copied(tmp_path / "pets"), tmp_path / "cache"
+    photos = open_photographs(root, cache=cache)
+    sides = {
+        row.path: name
+        for name in ("train", "validation", "test")
+        for row in getattr(photos, name).rows
+    }
+    assert len(sides) == 80
+    for path, side in sides.items():
+        if "-copy" not in path:
+            assert sides[path.replace(".png", "-copy.jpg")] == side
+    assert any("80 images with a copy or near copy" in note for note in photos.notes)
+    for place in (cache, tmp_path / "another cache"):
+        tested = open_labeled_images(str(root), "test", place)
+        assert {image.name for image in tested.images} == {row.path for row in photos.test.rows}
+
+
+def test_an_evaluation_without_the_rule_finds_the_split_of_the_training(tmp_path: Path) -> None:
+    root, cache = bursts(tmp_path / "pets"), tmp_path / "cache"
+    reading = FolderReading(group=r"regex:^(.*)-\d")
+    photos = open_photographs(root, cache=cache, reading=reading)
+    tested = open_labeled_images(str(root), "test", cache)
+    assert {image.name for image in tested.images} == {row.path for row in photos.test.rows}
+    open_photographs(root, cache=cache, reading=FolderReading(group="exif-time:0.5"))
+    with pytest.raises(InputError, match="was split by 2 rules for groups"):
+        open_labeled_images(str(root), "test", cache)
+
+
+def test_folds_of_photographs_test_each_image_once(tmp_path: Path) -> None:
+    root = copied(tmp_path / "pets")
+    tested: list[str] = []
+    for fold in range(4):
+        photos = open_photographs(root, cache=tmp_path / "cache", folds=4, fold=fold)
+        paths = {
+            name: {row.path for row in getattr(photos, name).rows}
+            for name in ("train", "validation", "test")
+        }
+        assert not paths["test"] & paths["train"]
+        assert not paths["test"] & paths["validation"]
+        assert len(set.union(*paths.values())) == 80
+        assert any(f"fold {fold} of 4" in note for note in photos.notes)
+        tested += paths["test"]
+    assert len(tested) == len(set(tested)) == 80
+
+
+def arrays(count: int = 40) -> Source:
+    rng = np.random.default_rng(0)
+    pixels = rng.integers(0, 256, (count, 8, 8, 3), np.uint8)
+    images = LabeledImages(pixels, np.arange(count) % 2)
+    return Source("arrays", ("a", "b"), images, images, None, "0" * 64)
+
+
+def test_folds_of_arrays_test_each_train_image_once_and_have_their_own_identity() -> None:
+    source = arrays()
+    parts = [
+        split_dataset(source, DataConfig(source="arrays", folds=4, fold=fold)) for fold in range(4)
+    ]
+    tested = np.concatenate([part.test.pixels for part in parts]).reshape(40, -1)
+    expected = source.train.pixels.reshape(40, -1)
+    assert sorted(map(bytes, tested)) == sorted(map(bytes, expected))
+    assert len({part.identity for part in parts}) == 4
+    assert all(len(part.train) + len(part.validation or ()) == 30 for part in parts)
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [{"folds": 1}, {"folds": 5, "fold": 5}, {"fold": 1}, {"folds": 5, "split": ".6,.2,.2"}],
+)
+def test_impossible_folds_are_refused(fields: dict[str, object]) -> None:
+    with pytest.raises(FieldError):
+        DataConfig(source="pets", **fields)  # type: ignore[arg-type]
+
+
+def test_more_folds_than_images_of_a_class_are_refused_in_a_line() -> None:
+    source = arrays(2)
+    with pytest.raises(InputError, match=r'too few images or groups for 2 folds \(class "[ab]"\)'):
+        split_dataset(source, DataConfig(source="arrays", folds=2, validation=0))
+
+
+def test_a_random_split_flatters_as_much_as_the_copies_tell() -> None:
+    rng = np.random.default_rng(0)
+    distinct = rng.integers(0, 256, (200, 32, 32, 3), np.uint8)
+    pixels, labels = np.repeat(distinct, 2, axis=0), np.repeat(rng.integers(0, 2, 200), 2)
+    estimate = estimate_leakage(pixels, labels, np.arange(400) // 2)
+    assert estimate is not None
+    assert estimate.any_pct == 100.0  # its copy is the nearest
+    assert abs(estimate.other_pct - 50) < 10  # noise tells nothing about random labels
+    assert estimate.low < estimate.gain_points < estimate.high
+    assert estimate.leaked_pct == pytest.approx(85.0)
+    assert "groups (the largest of 200 has 2 images)" in estimate.sentence()
+    assert estimate_leakage(pixels, labels, np.arange(400)) is None
+
+
+def test_a_folder_as_pixels_draws_validation_by_groups(tmp_path: Path) -> None:
+    root = copied(tmp_path / "pets")
+    source = open_source(str(root), cache=tmp_path / "cache", image_size=32)
+    data = split_dataset(source, DataConfig(source=str(root), validation=0.3))
+    again = open_source(str(root), cache=tmp_path / "cache", image_size=32)
+    assert source.groups is not None
+    np.testing.assert_array_equal(source.groups, again.groups)
+    assert data.validation is not None
+    # Every image of the train split is in a pair, so both parts have an even number of images.
+    assert len(data.train) % 2 == len(data.validation) % 2 == 0
+
+
+def test_data_whose_images_all_look_alike_are_split_all_the_same(tmp_path: Path) -> None:
+    root = tmp_path / "scans"
+    for label, seed in (("fine", 0), ("coarse", 1)):
+        base = np.asarray(photograph(seed), np.int64)
+        for index in range(12):
+            noise = np.random.default_rng(index).integers(-3, 4, base.shape)
+            scan = Image.fromarray((base + noise).clip(0, 255).astype(np.uint8))
+            save(root / label / f"{index}.png", scan)
+    photos = open_photographs(root, cache=tmp_path / "cache")
+    assert len(photos.train) + len(photos.validation) + len(photos.test) == 24
+    assert any("so many images look alike" in note for note in photos.notes)

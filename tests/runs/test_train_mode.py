@@ -1,0 +1,280 @@
+"""Evaluation in training mode of a run: right by hand, the same after a stop or at a later request,
+and the training and the usual evaluation keep their bits.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+import resnetlab as rl
+from helpers.attempts import train_run
+from resnetlab.data.splits import load_dataset
+from resnetlab.runs.damage import check_run
+from resnetlab.runs.directory import RunDirectory
+from resnetlab.runs.load import load_run
+from resnetlab.runs.paths import TRAIN_MODE
+from resnetlab.runs.records import Evaluation, Result, RunFile
+from resnetlab.studies.single_run import plan_run
+from resnetlab.training.rng import make_generator
+
+REQUESTED = rl.DiagnosticsConfig(train_mode=True)
+BATCH_SIZE = 16
+FIXED = (
+    "numerics.threads=1",
+    "numerics.precision=fp32",
+    f"recipe.batch_size={BATCH_SIZE}",
+    "recipe.epochs=2",
+    "data.test_curve=true",
+)
+SELECTED = ("recipe.ema=0.9", "recipe.select=best", "data.validation=0.2", "data.curve_images=20")
+SPLITS = ("train", "validation", "test")
+EVERY_STEP = rl.Placement(checkpoint_seconds=0, max_checkpoint_seconds=0)
+
+
+@pytest.fixture(autouse=True)
+def pulses(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("resnetlab.training.events.TICK_SECONDS", -1.0)
+
+
+class Run:
+    """A small residual network under a root of its own."""
+
+    def __init__(
+        self,
+        data: Path,
+        root: Path,
+        diagnostics: rl.DiagnosticsConfig = REQUESTED,
+        *settings: str,
+        dropout: float = 0.2,
+    ) -> None:
+        model = rl.CifarConfig(blocks=(1, 1), widths=(4, 8), dropout=dropout)
+        plan = plan_run(
+            model,
+            str(data),
+            "adam",
+            settings=[*FIXED, *settings],
+            diagnostics=diagnostics,
+            output=root,
+        )
+        self.file, self.root = plan.runs[0].file, root
+        self.directory = RunDirectory.find(root, plan.runs[0].id)
+        self.dataset = load_dataset(self.file.data, root / "cache")
+
+    def __call__(
+        self, until: int | None = None, from_step: int | None = None, file: RunFile | None = None
+    ) -> Result | None:
+        seen: list[int] = []
+        return train_run(
+            self.directory.path.name,
+            file or self.file,
+            self.dataset,
+            self.root,
+            EVERY_STEP,
+            lambda: until is not None and bool(seen) and seen[-1] >= until,
+            lambda at, _: seen.append(at.step),
+            from_step,
+        )
+
+    def evaluation(self) -> dict[str, Any]:
+        """Return the file of the evaluation in training mode, without the times of its curve."""
+        text = (self.directory.path / TRAIN_MODE).read_text()
+        table: dict[str, Any] = json.loads(text)
+        for line in table["curve"]:
+            del line["seconds"]
+        return table
+
+    def metrics(self) -> list[dict[str, Any]]:
+        """Return the lines of metrics.jsonl without their times."""
+        text = (self.directory.path / "metrics.jsonl").read_text()
+        return [json.loads(line) | {"seconds": 0} for line in text.splitlines()]
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory, small_npz: Path) -> Run:
+    """A run that was never stopped, which tests only read."""
+    run = Run(small_npz, tmp_path_factory.mktemp("whole"))
+    run()
+    return run
+
+
+@pytest.mark.parametrize("settings", [(), SELECTED])
+def test_evaluation_in_training_mode_changes_no_bit_of_the_run(
+    tmp_path: Path, small_npz: Path, settings: tuple[str, ...]
+) -> None:
+    both = Run(small_npz, tmp_path / "both", REQUESTED, *settings)
+    alone = Run(small_npz, tmp_path / "alone", rl.DiagnosticsConfig(), *settings)
+    results = [run() for run in (both, alone)]
+    assert both.directory.path.name == alone.directory.path.name
+    assert results[0]
+    assert results[1]
+    unclocked: dict[str, Any] = {
+        "train_seconds": 0.0,
+        "evaluation_seconds": 0.0,
+        "images_per_second": 0.0,
+    }
+    assert replace(results[0], **unclocked) == replace(results[1], **unclocked)
+    assert both.metrics() == alone.metrics()
+    logits = "logits-test.safetensors"
+    assert (both.directory.path / logits).read_bytes() == (
+        alone.directory.path / logits
+    ).read_bytes()
+    assert not (alone.directory.path / "diagnostics").exists()
+
+
+def test_scores_are_those_of_a_loop_in_training_mode_by_hand(
+    tmp_path: Path, small_npz: Path
+) -> None:
+    run = Run(small_npz, tmp_path, dropout=0.0)
+    result = run()
+    loaded = load_run(run.directory, run.file, run.dataset)
+    images, model = loaded.test, loaded.state.model
+    order = torch.randperm(len(images), generator=make_generator(0, "evaluation"))
+    model.train()
+    losses, wrong = [], 0
+    for start in range(0, len(images), BATCH_SIZE):
+        batch = order[start : start + BATCH_SIZE]
+        with torch.no_grad():
+            logits = model(loaded.state.preprocess(images.pixels[batch])).double()
+        labels = images.labels[batch]
+        losses.append(F.cross_entropy(logits, labels, reduction="sum"))
+        wrong += int((logits.argmax(1) != labels).sum())
+    scores = run.evaluation()["test"]
+    assert scores["images"] == len(images) == 60
+    assert scores["loss_nats"] == pytest.approx(float(sum(losses)) / 60, rel=1e-6)
+    assert scores["top1_error_pct"] == pytest.approx(100 * wrong / 60)
+    assert result
+    assert result.test
+    assert scores["loss_nats"] != pytest.approx(result.test.loss_nats, rel=1e-3)
+
+
+def test_the_curve_has_each_epoch_and_ends_with_the_scores(whole: Run) -> None:
+    evaluation = whole.evaluation()
+    assert [(line["epoch"], line["split"]) for line in evaluation["curve"]] == [
+        (epoch, split) for epoch in (0, 1, 2) for split in SPLITS
+    ]
+    for line in evaluation["curve"][-3:]:
+        scores = evaluation[line["split"]]
+        assert (line["loss_nats"], line["top1_error_pct"]) == (
+            scores["loss_nats"],
+            scores["top1_error_pct"],
+        )
+    record = whole.directory.record()
+    assert record
+    train_mode = record.evaluated_in("train")
+    assert train_mode.result
+    assert train_mode.result.test == record.train_mode.test  # type: ignore[union-attr]
+    assert {line.split for line in train_mode.metrics} == {*SPLITS, "train epoch"}
+    assert record.evaluated_in("eval") == record
+
+
+def test_a_stopped_run_ends_with_the_evaluations_of_an_uninterrupted_one(
+    whole: Run, tmp_path: Path, small_npz: Path
+) -> None:
+    steps = whole.file.run.recipe.steps_per_epoch(whole.file.train_images)
+    for stop in (steps, steps + 1):
+        broken = Run(small_npz, tmp_path / f"broken-{stop}")
+        assert broken(until=stop) is None
+        assert broken.evaluation()["test"] is None
+        broken()
+        assert broken.evaluation() == whole.evaluation()
+        assert broken.metrics() == whole.metrics()
+
+
+class Killed(BaseException):
+    """End of a process at once: nothing handles it and nothing more is written."""
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_a_run_killed_around_the_writing_has_no_evaluation_twice_and_lacks_none(
+    whole: Run, tmp_path: Path, small_npz: Path, monkeypatch: pytest.MonkeyPatch, when: str
+) -> None:
+    broken = Run(small_npz, tmp_path / "broken")
+    append = RunDirectory.append_train_mode
+
+    def append_and_die(directory: RunDirectory, *lines: Evaluation) -> None:
+        if when == "before" and any(line.epoch == 1 for line in lines):
+            raise Killed
+        append(directory, *lines)
+        if any(line.epoch == 1 for line in lines):
+            raise Killed
+
+    with monkeypatch.context() as patched:
+        patched.setattr(RunDirectory, "append_train_mode", append_and_die)
+        with pytest.raises(Killed):
+            broken()
+    written = {line["epoch"] for line in broken.evaluation()["curve"]}
+    assert written == ({0} if when == "before" else {0, 1})
+    broken()
+    assert broken.evaluation() == whole.evaluation()
+    assert broken.metrics() == whole.metrics()
+
+
+def test_a_run_that_begins_again_forgets_its_evaluations(tmp_path: Path, small_npz: Path) -> None:
+    run = Run(small_npz, tmp_path)
+    steps = run.file.run.recipe.steps_per_epoch(run.file.train_images)
+    run(until=steps + 1)
+    assert {line["epoch"] for line in run.evaluation()["curve"]} == {0, 1}
+    run(until=1, from_step=0)
+    assert {line["epoch"] for line in run.evaluation()["curve"]} == {0}
+
+
+@pytest.mark.parametrize("settings", [(), SELECTED])
+def test_a_finished_run_is_evaluated_with_the_same_bits_and_not_trained_again(
+    tmp_path: Path, small_npz: Path, settings: tuple[str, ...]
+) -> None:
+    run = Run(small_npz, tmp_path / "later", rl.DiagnosticsConfig(), *settings)
+    result = run()
+    assert result
+    requested = replace(run.file, diagnostics=REQUESTED)
+    assert run.directory.needs_work(requested)
+    assert not run.directory.needs_work(run.file)
+    record = run.directory.record()
+    assert record
+    assert record.evaluated_in("train").result is None
+    before = (run.directory.path / "metrics.jsonl").read_bytes()
+    assert run(file=requested) == result
+    assert (run.directory.path / "metrics.jsonl").read_bytes() == before
+    assert not run.directory.needs_work(requested)
+    at_once = Run(small_npz, tmp_path / "at-once", REQUESTED, *settings)
+    at_once()
+    later, expected = run.evaluation(), at_once.evaluation()
+    assert {split: later[split] for split in SPLITS} == {split: expected[split] for split in SPLITS}
+    assert later["curve"] == []
+    assert check_run(run.directory.path).damage == ()
+
+
+def test_the_status_of_a_mode_follows_from_its_own_evaluations(
+    tmp_path: Path, small_npz: Path
+) -> None:
+    run = Run(small_npz, tmp_path, REQUESTED, "recipe.epochs=1", "recipe.optimizer.lr=0.01")
+    result = run()
+    record = run.directory.record()
+    assert record
+    assert result
+    in_train_mode = record.evaluated_in("train").result
+    assert in_train_mode
+    assert (result.status, in_train_mode.status) == ("at chance", "trained")  # after eight steps
+    assert (bool(result.reason), in_train_mode.reason) == (True, "")
+    diverged = replace(record, result=replace(result, status="diverged", test=None))
+    assert diverged.evaluated_in("train").result == diverged.result
+
+
+def test_a_damaged_file_is_named_with_a_remedy_that_works(tmp_path: Path, small_npz: Path) -> None:
+    run = Run(small_npz, tmp_path)
+    run()
+    path, expected = run.directory.path / TRAIN_MODE, run.evaluation()["test"]
+    path.write_text('{"curve": 1}')
+    found = [item for item in check_run(run.directory.path).damage if item.kind == "unreadable"]
+    assert [item.path for item in found] == [str(path)]
+    assert "study run measures it again" in found[0].fix
+    path.unlink()
+    run()
+    assert run.evaluation()["test"] == expected
+    assert check_run(run.directory.path).damage == ()
