@@ -13,6 +13,12 @@ from resnetlab.schema import encode
 
 MAX_LISTED_CLASSES = 120
 
+_TERMS = {
+    "allowed": "",
+    "forbidden": " **No commercial use.**",
+    "unknown": " Its terms are not known here: look them up before you publish or sell.",
+}
+
 
 def model_card(file: ModelFile) -> str:
     """Return the model card in Markdown. All its numbers come from model.json."""
@@ -63,9 +69,7 @@ def _sections(file: ModelFile) -> Iterator[str]:
     yield f"Preprocessing of a photograph: {describe_transform(file)}"
     yield "## License"
     source = f" Source: {_escape(file.license.source)}." if file.license.source else ""
-    yield f"{_escape(str(file.license))}.{source}" + (
-        " **No commercial use.**" if file.license.non_commercial else ""
-    )
+    yield f"{_escape(str(file.license))}.{source}{_TERMS[file.license.commercial_use]}"
     if file.caveats:
         yield "## Caveats"
         yield "\n".join(f"- {_escape(line)}" for line in file.caveats)

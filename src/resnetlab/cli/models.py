@@ -132,7 +132,7 @@ def import_weights(
             {
                 "file": str(imported.path),
                 "model": as_model,
-                "license": license,
+                "license": imported.license,
                 "assumed": imported.assumed,
             }
         )
