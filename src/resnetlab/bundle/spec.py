@@ -13,7 +13,14 @@ from resnetlab.models.configs import ModelConfig
 from resnetlab.models.weight_licenses import CommercialUse, commercial_use
 from resnetlab.schema import SCHEMA, FieldError, NonNegativeInt, PositiveInt, strict_dataclass
 
-WEIGHTS_FILE, MODEL_FILE, CARD_FILE = "weights.safetensors", "model.json", "README.md"
+WEIGHTS_FILE, MODEL_FILE, CARD_FILE = "model.safetensors", "model.json", "README.md"
+"""Names of the files of a model folder; timm and Hugging Face expect the first and the last."""
+
+OLD_WEIGHTS_FILE = "weights.safetensors"
+"""Name of the weights in older model folders, in runs and in the output of `import-weights`."""
+
+TIMM_FILE = "config.json"
+"""Name of timm's description of the network, for networks that timm can build."""
 
 
 @strict_dataclass
