@@ -18,6 +18,7 @@ from resnetlab.errors import input_error
 from resnetlab.models.configs import ExternalConfig, ModelConfig
 from resnetlab.models.parse import parse_model, with_hub_weights
 from resnetlab.models.tensorfile import read_metadata
+from resnetlab.models.timm_source import is_timm_source, parse_model_source
 
 WEIGHTS_ENV_VAR = "RESNETLAB_WEIGHTS"
 GENERIC_STEMS = ("model", "weights", "best", "last", "final", "checkpoint", "pytorch_model")
@@ -66,10 +67,10 @@ def with_library_license(backbone: Backbone, accept_license: bool) -> Backbone:
 
 
 def _requested_backbone(model: str, weights: Path | None) -> Backbone:
-    spec = parse_model(model, "--model", "")
+    spec = parse_model_source(model, "--model", weights=weights is None)
     if weights is not None:
         read_metadata(weights)  # a file of another kind is refused before photographs are decoded
-    elif not model.endswith(".toml"):
+    elif not model.endswith(".toml") and not is_timm_source(model):
         spec = with_hub_weights(spec)
     return Backbone(spec, weights, stated_license(spec, weights), "")
 

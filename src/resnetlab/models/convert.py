@@ -23,6 +23,7 @@ from resnetlab.models.configs import CifarConfig, ExternalConfig, ImageNetConfig
 from resnetlab.models.external import LibraryTransform, library_transform
 from resnetlab.models.parse import parse_model
 from resnetlab.models.tensorfile import read_metadata
+from resnetlab.models.timm_source import TimmSource, is_timm_source, read_timm_source
 from resnetlab.models.transfer import check_side, classifier
 from resnetlab.models.weight_licenses import (
     published_license,
@@ -108,7 +109,7 @@ def import_weights(
     Args:
         file: Checkpoint: .safetensors, .pth, .pt, .th, .bin or .ckpt.
         model_name: Network: a name of `resnetlab models`, timm/NAME, torchvision/NAME,
-            package.module:function, or a TOML file.
+            local-dir:FOLDER, hf-hub:OWNER/NAME, package.module:function, or a TOML file.
         out: Folder of the result.
         options: What is known about the weights.
         notify: Function that gets each assumption.
@@ -118,7 +119,8 @@ def import_weights(
             the network; or `out` holds another model.
     """
     options = options or ImportOptions()
-    spec = parse_model(model_name, "--as", "")
+    folder = read_timm_source(model_name, "--as") if is_timm_source(model_name) else None
+    spec = folder.spec if folder else parse_model(model_name, "--as", "")
     if not isinstance(spec, _Imported):
         raise input_error(
             "--as",
@@ -132,10 +134,16 @@ def import_weights(
     origin = {"imported_from": file.name, "imported_sha256": sha256(file) if file.is_file() else ""}
     model, checkpoint = _load_network(file, spec, options.key)
     stated = checkpoint.facts
+    if folder:
+        options = _with_folder_facts(options, folder)
     if isinstance(spec, ExternalConfig):
-        spec = replace(spec, weights="", sha256="")
+        spec = replace(spec, weights="", sha256="", class_names=(), license=None)
     channels, outputs = _channels(model), _num_outputs(model, spec)
     known = library_transform(spec, file.name, origin["imported_sha256"])
+    if folder:
+        known = LibraryTransform(
+            folder.spec.mean, folder.spec.std, folder.size, folder.resize, folder.interpolation
+        )
     _check_is_classifier(file, checkpoint, outputs)
     transform, transform_notes = _transform(spec, options, stated, known, channels)
     names, class_notes = _class_names(spec, options, stated, outputs)
@@ -164,6 +172,15 @@ def import_weights(
         if line:
             notify(f"note: {line}")
     return ImportedWeights(path, assumed, license_name)
+
+
+def _with_folder_facts(options: ImportOptions, folder: TimmSource) -> ImportOptions:
+    """Return the options with what a folder of timm states and they do not give."""
+    return replace(
+        options,
+        classes=options.classes or folder.spec.class_names,
+        license=options.license or folder.spec.license or "",
+    )
 
 
 def _check_replaced(out: Path, path: Path, facts: dict[str, Any]) -> None:
