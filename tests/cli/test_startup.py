@@ -102,7 +102,7 @@ MISTAKES = {
     "explain an unknown class": ("explain pets photo.jpg --class newts", 'did you mean "newt"?'),
     "export to an unknown form": (
         "export pets --to tflite --out a.tflite",
-        "allowed: onnx, torch-export",
+        "allowed: onnx, torch-export, html",
     ),
     "serve a folder that is no model": ("serve nosuch", "nosuch: contains no model"),
     "fine-tune on a folder that is not there": ("finetune nosuch", "nosuch: no such folder"),

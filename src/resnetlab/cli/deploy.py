@@ -15,6 +15,7 @@ import typer
 from resnetlab.cli.deploy_options import Batch, Model, Threads, TtaOption, announce_model
 from resnetlab.cli.deploy_output import (
     csv_lines,
+    export_lines,
     json_lines,
     text_lines,
 )
@@ -183,8 +184,15 @@ def explain(
 
 def export(
     model: Model,
-    to: Annotated[str, typer.Option(help="Format: onnx or torch-export.", metavar="FORMAT")],
-    out: Annotated[Path, typer.Option(help="File to write.", metavar="FILE")],
+    to: Annotated[
+        str, typer.Option(help="Format: onnx, torch-export or html.", metavar="FORMAT")
+    ] = "onnx",
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            help="File to write; the default is <model>.onnx, .pt2 or .html.", metavar="FILE"
+        ),
+    ] = None,
     check: Annotated[
         Path | None,
         typer.Option(
@@ -193,40 +201,71 @@ def export(
             metavar="DIR",
         ),
     ] = None,
+    with_preprocessing: Annotated[
+        bool,
+        typer.Option(
+            "--with-preprocessing",
+            help="Write an ONNX file from a photograph of any size to probabilities.",
+        ),
+    ] = False,
+    onnxruntime_web: Annotated[
+        Path | None,
+        typer.Option(
+            help="Copy of the npm package onnxruntime-web for a page; the default is a download.",
+            metavar="DIR",
+        ),
+    ] = None,
     accept_license: AcceptLicense = False,
     json: Json = False,
 ) -> None:
-    """Export a model to ONNX or torch.export.
+    """Export a model to ONNX, to torch.export or to a page that works without a network.
 
     The outputs of the exported model are compared with PyTorch before the file is written.
 
-    Example:  resnetlab export pets --to onnx --out pets.onnx
+    Example:  resnetlab export pets --to onnx --with-preprocessing
     """
-    from resnetlab.deploy.request import check_export_format, check_export_images, check_model
+    from resnetlab.deploy.request import (
+        EXPORT_SUFFIXES,
+        check_export_format,
+        check_export_images,
+        check_export_options,
+        check_model,
+    )
 
     file = check_model(model, accept_license)
     check_export_format(file, to)
+    check_export_options(to, with_preprocessing, onnxruntime_web is not None)
+    path = out or Path(model.resolve().name + EXPORT_SUFFIXES[to])
     if check is not None:
         check_export_images(check)
+    runtime = None
+    if to == "html":
+        from resnetlab.deploy.web_runtime import load_web_runtime
+
+        runtime = load_web_runtime(onnxruntime_web, notify)
     announce_model(file)
-    from resnetlab.deploy.export import export as exported
+    from resnetlab.deploy import export as exporters
     from resnetlab.deploy.predict import load_model
 
-    parity = exported(
-        load_model(model, device="cpu", accept_license=accept_license), to, out, check, notify
-    )
+    loaded = load_model(model, device="cpu", accept_license=accept_license)
+    if runtime or with_preprocessing:
+        parity = exporters.export_photo_model(loaded, path, check, notify, runtime)
+    else:
+        parity = exporters.export(loaded, to, path, check, notify)
     if json:
         facts = {
-            "file": out,
+            "file": path,
             "format": to,
             "images": parity.num_images,
             "kind": parity.image_kind,
             "batches": parity.batch_sizes,
+            "largest_difference": parity.max_difference,
+            "largest_probability_difference": parity.max_probability_difference,
         }
-        print_json(facts | {"largest_difference": parity.max_difference})
+        print_json(facts)
         return
-    images = f"{parity.num_images} {parity.image_kind} in batches of {parity.batch_sizes}"
-    typer.echo(f"{out}: {images}, largest difference {parity.max_difference:.1e}")
+    for line in export_lines(path, to, file, parity):
+        typer.echo(line)
 
 
 def serve(
