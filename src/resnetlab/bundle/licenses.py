@@ -36,7 +36,7 @@ def find_license(spec: ModelConfig, weights: Path | None = None) -> License:
         published = published_license(spec.library, spec.name, file_name)
     else:
         published = source_license(spec.slug)
-    return License(name=published.name, applies_to=_subject(spec), source=published.source)
+    return License(name=published.name, applies_to=_weights_title(spec), source=published.source)
 
 
 def stated_license(spec: ModelConfig, weights: Path | None = None) -> License:
@@ -45,14 +45,14 @@ def stated_license(spec: ModelConfig, weights: Path | None = None) -> License:
     Imports no library. Raises InputError if the file of weights is damaged.
     """
     if isinstance(spec, ExternalConfig) and spec.license:
-        return License(name=spec.license, applies_to=_subject(spec))
+        return License(name=spec.license, applies_to=_weights_title(spec))
     path = _weights_path(spec, weights)
     if path is None or not path.is_file() or path.suffix != ".safetensors":
-        return License(applies_to=_subject(spec))
+        return License(applies_to=_weights_title(spec))
     name = read_metadata(path).get("license")
     if not isinstance(name, str) or not name:
-        return License(applies_to=_subject(spec))
-    return License(name=name, applies_to=_subject(spec), source=f"stated in {path.name}")
+        return License(applies_to=_weights_title(spec))
+    return License(name=name, applies_to=_weights_title(spec), source=f"stated in {path.name}")
 
 
 def check_commercial_use(spec: ModelConfig, weights_license: License) -> None:
@@ -71,11 +71,11 @@ def unknown_terms(weights_license: License) -> str:
     if weights_license.commercial_use != "unknown":
         return ""
     source = f" ({weights_license.source})" if weights_license.source else ""
-    subject = weights_license.applies_to or "the weights"
+    title = weights_license.applies_to or "the weights"
     if not weights_license.name:
-        return f"the license of {subject} is unknown{source}: look it up before you publish or sell"
+        return f"the license of {title} is unknown{source}: look it up before you publish or sell"
     return (
-        f"the license of {subject} is {weights_license.name}{source}, whose terms are not known "
+        f"the license of {title} is {weights_license.name}{source}, whose terms are not known "
         "here: read them before you publish or sell"
     )
 
@@ -90,5 +90,5 @@ def _weights_path(spec: ModelConfig, weights: Path | None) -> Path | None:
     return Path(spec.weights) if spec.weights else None
 
 
-def _subject(spec: ModelConfig) -> str:
+def _weights_title(spec: ModelConfig) -> str:
     return f"the pre-trained weights of {spec.slug}"

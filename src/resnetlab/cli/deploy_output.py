@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -46,6 +46,25 @@ def csv_lines(name: str, prediction: Prediction | None, reason: str) -> Iterator
     if prediction is None:
         write((name, "", "", "", reason))
     yield text.getvalue().rstrip("\n")
+
+
+def summary_lines(best: Sequence[tuple[str, float]]) -> Iterator[str]:
+    """Yield the number of images predicted as each class and their probabilities.
+
+    Args:
+        best: Predicted class and its probability of each image.
+    """
+    by_class: dict[str, list[float]] = {}
+    for label, probability in best:
+        by_class.setdefault(label, []).append(100 * probability)
+    yield f"{format_count(len(best), 'image')} by predicted class:"
+    width = len(f"{len(best):,}")
+    for label, values in sorted(by_class.items(), key=lambda item: (-len(item[1]), item[0])):
+        mean = sum(values) / len(values)
+        yield (
+            f"  {len(values):{width},}  {label}: mean probability {mean:.1f} %, "
+            f"lowest {min(values):.1f} %"
+        )
 
 
 def export_lines(path: Path, to: str, file: ModelFile, check: ExportCheck) -> Iterator[str]:
