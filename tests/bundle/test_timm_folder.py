@@ -118,8 +118,8 @@ def test_timm_resizes_to_the_same_side_for_every_size() -> None:
 
 
 def test_a_network_that_timm_lacks_has_no_timm_file_and_the_card_says_so(tmp_path: Path) -> None:
-    own = CifarConfig(blocks=(1, 1), widths=(4, 8))
-    for model in (own, ExternalConfig(source="torchvision/squeezenet1_1")):
+    cifar = CifarConfig(blocks=(1, 1), widths=(4, 8))
+    for model in (cifar, ExternalConfig(source="torchvision/squeezenet1_1")):
         folder = tmp_path / model.family
         save_bundle(folder, network(model), model_file(model))
         assert not (folder / "config.json").exists()

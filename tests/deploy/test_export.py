@@ -25,6 +25,7 @@ from resnetlab.bundle.spec import License
 from resnetlab.cli import deploy as commands
 from resnetlab.data.transforms.eval_transform import EvalTransform
 from resnetlab.deploy import export as module
+from resnetlab.deploy import export_photos
 from resnetlab.deploy.export import export
 from resnetlab.deploy.predict import load_model
 from resnetlab.errors import InputError
@@ -209,9 +210,9 @@ def test_a_file_with_preprocessing_says_how_it_is_used_under_common_names(tmp_pa
 def test_a_file_that_names_another_class_than_predict_is_not_kept(
     pets: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real = module.read_photo_onnx
+    real = export_photos.read_photo_onnx
     monkeypatch.setattr(
-        module, "read_photo_onnx", lambda raw: lambda pixels: real(raw)(pixels)[::-1]
+        export_photos, "read_photo_onnx", lambda raw: lambda pixels: real(raw)(pixels)[::-1]
     )
     with pytest.raises(InputError, match=r"names another class than predict for .* of 22 images"):
         commands.export(pets, out=tmp_path / "pets.onnx", with_preprocessing=True)

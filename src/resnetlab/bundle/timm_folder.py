@@ -29,7 +29,7 @@ _TORCHVISION_TRAITS = {
     "densenet": {"first_conv": "features.conv0", "classifier": "classifier"},
     "": {"first_conv": "conv1", "classifier": "fc"},
 }
-"""The same fields of the networks of torchvision, by the beginning of their names."""
+"""These fields for the networks of torchvision, by the beginning of their names."""
 
 
 def timm_architecture(model: ModelConfig) -> str:

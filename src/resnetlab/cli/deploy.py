@@ -332,14 +332,15 @@ def export(
 
         runtime = load_web_runtime(onnxruntime_web, notify)
     announce_model(file)
-    from resnetlab.deploy import export as exporters
+    from resnetlab.deploy.export import export as export_network
+    from resnetlab.deploy.export_photos import export_photo_model
     from resnetlab.deploy.predict import load_model
 
     loaded = load_model(model, device="cpu", accept_license=accept_license)
     if runtime or with_preprocessing:
-        parity = exporters.export_photo_model(loaded, path, check, notify, runtime)
+        parity = export_photo_model(loaded, path, check, notify, runtime)
     else:
-        parity = exporters.export(loaded, to, path, check, notify)
+        parity = export_network(loaded, to, path, check, notify)
     if json:
         facts = {
             "file": path,
