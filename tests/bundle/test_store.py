@@ -82,11 +82,11 @@ def test_no_path_of_the_machine_that_made_it_stands_in_a_models_folder(tmp_path:
 
 def test_a_flipped_bit_of_the_weights_is_refused_by_name(tmp_path: Path) -> None:
     save_bundle(tmp_path / "pets", network(SMALL), described(SMALL))
-    path = tmp_path / "pets" / "weights.safetensors"
+    path = tmp_path / "pets" / "model.safetensors"
     raw = bytearray(path.read_bytes())
     raw[-3] ^= 1
     path.write_bytes(raw)
-    with pytest.raises(InputError, match=r"weights\.safetensors: differs from its SHA-256"):
+    with pytest.raises(InputError, match=r"model\.safetensors: differs from its SHA-256"):
         load_bundle(tmp_path / "pets")
 
 
@@ -157,7 +157,7 @@ def test_a_save_that_is_killed_at_any_step_leaves_the_old_model_or_the_new_one(
     assert sorted(path.name for path in folder.iterdir()) == [
         "README.md",
         "model.json",
-        "weights.safetensors",
+        "model.safetensors",
     ]
 
 
@@ -169,7 +169,7 @@ def test_weights_that_another_program_has_open_are_reported_in_a_line_and_the_mo
     save_bundle(folder, network(SMALL), described(SMALL, name="older"))
 
     def refused(source: Path, target: Path) -> None:
-        if target.name == "weights.safetensors":
+        if target.name == "model.safetensors":
             error = PermissionError(errno.EACCES, "in use")
             error.winerror = 32  # type: ignore[attr-defined]
             raise error
@@ -178,14 +178,14 @@ def test_weights_that_another_program_has_open_are_reported_in_a_line_and_the_mo
     monkeypatch.setattr(store, "replace_file", refused)
     with pytest.raises(
         InputError,
-        match=r"weights\.safetensors: is open in another program\. Fix: close the program",
+        match=r"model\.safetensors: is open in another program\. Fix: close the program",
     ):
         save_bundle(folder, network(SMALL, seed=5), described(SMALL, name="newer"))
     assert load_bundle(folder).file.name == "older"
     assert sorted(path.name for path in folder.iterdir()) == [
         "README.md",
         "model.json",
-        "weights.safetensors",
+        "model.safetensors",
     ]
 
 

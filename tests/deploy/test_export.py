@@ -4,6 +4,7 @@ that differs.
 
 from __future__ import annotations
 
+import ast
 import io
 import json
 from pathlib import Path
@@ -12,8 +13,10 @@ from typing import Any
 import numpy as np
 import onnx
 import onnxruntime
+import PIL.Image
 import pytest
 import torch
+from PIL import Image
 from torchvision.transforms import CenterCrop, Compose, Normalize, Resize, ToTensor
 
 from helpers.pictures import picture
@@ -22,6 +25,7 @@ from resnetlab.bundle.spec import License
 from resnetlab.cli import deploy as commands
 from resnetlab.data.transforms.eval_transform import EvalTransform
 from resnetlab.deploy import export as module
+from resnetlab.deploy import export_photos
 from resnetlab.deploy.export import export
 from resnetlab.deploy.predict import load_model
 from resnetlab.errors import InputError
@@ -120,9 +124,146 @@ def test_what_cannot_be_exported_is_a_line(pets: Path, tmp_path: Path) -> None:
     folder = write_model(tmp_path / "whole", eval_transform=whole)
     with pytest.raises(InputError, match="takes whole images"):
         commands.export(folder, "onnx", tmp_path / "a.onnx")
-    with pytest.raises(InputError, match="allowed: onnx, torch-export"):
+    with pytest.raises(InputError, match="allowed: onnx, torch-export, html"):
         commands.export(pets, "tflite", tmp_path / "a.tflite")
     (tmp_path / "few").mkdir()
     with pytest.raises(InputError, match="has 0 photographs; the comparison needs 8"):
         commands.export(pets, "onnx", tmp_path / "a.onnx", tmp_path / "few")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["few", "whole"]
+
+
+TRANSFORMS = {
+    "bilinear": EvalTransform(size=24, resize=28, mean=(0.4,) * 3, std=(0.2, 0.25, 0.3)),
+    "bicubic": EvalTransform(
+        size=24, resize=29, interpolation="bicubic", mean=(0.4,) * 3, std=(0.2,) * 3
+    ),
+    "no margin": EvalTransform(size=24, resize=24, mean=(0.4,) * 3, std=(0.2,) * 3),
+    "square": EvalTransform(size=24, crop_mode="square", mean=(0.4,) * 3, std=(0.2,) * 3),
+    "gray": EvalTransform(size=24, channels=1, mean=(0.5,), std=(0.25,)),
+}
+SIZES = [
+    (5, 4),
+    (24, 24),
+    (28, 61),
+    (61, 28),
+    (29, 29),
+    (500, 333),
+    (333, 501),
+    (900, 12),
+    (7, 400),
+]
+
+
+def smooth(width: int, height: int, seed: int) -> Image.Image:
+    """A picture as a photograph is: neighbors are similar, and no two pictures are."""
+    coarse = picture(seed, max(3, width // 6), max(3, height // 6))
+    return coarse.resize((width, height), Image.Resampling.BICUBIC)
+
+
+@pytest.mark.parametrize("kind", TRANSFORMS)
+def test_a_file_with_preprocessing_answers_as_predict_for_photographs_of_any_size(
+    kind: str, tmp_path: Path
+) -> None:
+    folder = write_model(tmp_path / "pets", eval_transform=TRANSFORMS[kind])
+    sizes = [(side, side) for side in (5, 24, 25, 61, 500)] if kind == "square" else SIZES
+    images = [smooth(*size, seed) for seed in range(4) for size in sizes]
+    assert commands.export(folder, out=tmp_path / "pets.onnx", with_preprocessing=True) is None
+    session = onnxruntime.InferenceSession(
+        (tmp_path / "pets.onnx").read_bytes(), providers=["CPUExecutionProvider"]
+    )
+    expected = load_model(folder, device="cpu").predict(images, top=6)
+    for image, prediction in zip(images, expected, strict=True):
+        row, names = session.run(["probabilities", "classes"], {"image": np.asarray(image)})
+        assert names.tolist() == list(CLASSES)
+        theirs = dict(zip(names.tolist(), row.tolist(), strict=True))
+        assert max(theirs, key=theirs.__getitem__) == prediction.top_classes[0].label
+        for item in prediction.top_classes:
+            assert abs(theirs[item.label] - item.probability) < 0.02
+        assert abs(sum(theirs.values()) - 1) < 1e-5
+
+
+def test_a_file_with_preprocessing_gives_the_probabilities_of_torchvision_s_transform(
+    pets: Path, tmp_path: Path
+) -> None:
+    """Another implementation of the transform, on the network of the model."""
+    commands.export(pets, out=tmp_path / "pets.onnx", with_preprocessing=True)
+    session = onnxruntime.InferenceSession(tmp_path / "pets.onnx")
+    module = load_model(pets, device="cpu").module
+    for seed, (width, height) in enumerate(SIZES[1:7]):
+        image = smooth(width, height, seed)
+        with torch.inference_mode():
+            expected = module(THEIRS(image)[None]).softmax(1)[0].numpy()
+        row = session.run(["probabilities"], {"image": np.asarray(image)})[0]
+        assert np.allclose(row, expected, atol=0.01)
+
+
+def test_a_file_with_preprocessing_says_how_it_is_used_under_common_names(tmp_path: Path) -> None:
+    names = ("cat", 'd\'og "big"', "ネコ", "a, b: {c}", "pig", "rat")
+    folder = write_model(tmp_path / "pets", classes=names, license=License(name="Apache-2.0"))
+    commands.export(folder, out=tmp_path / "pets.onnx", with_preprocessing=True)
+    saved = onnx.load(tmp_path / "pets.onnx")
+    onnx.checker.check_model(saved, full_check=True)
+    values = {item.key: item.value for item in saved.metadata_props}
+    assert ast.literal_eval(values["names"]) == dict(enumerate(names))
+    assert json.loads(values["id2label"]) == {str(k): name for k, name in enumerate(names)}
+    assert json.loads(values["imgsz"]) == [24, 24]
+    assert values["task"] == "classify"
+    assert values["Image.BitmapPixelFormat"] == "Rgb8"
+    assert values["model_license"] == "Apache-2.0"
+    (image,) = saved.graph.input
+    assert image.type.tensor_type.elem_type == onnx.TensorProto.UINT8
+    row, labels = onnxruntime.InferenceSession(saved.SerializeToString()).run(
+        None, {"image": np.zeros((30, 40, 3), np.uint8)}
+    )
+    assert (row.shape, labels.tolist()) == ((6,), list(names))
+
+
+def test_a_file_that_names_another_class_than_predict_is_not_kept(
+    pets: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = export_photos.read_photo_onnx
+    monkeypatch.setattr(
+        export_photos, "read_photo_onnx", lambda raw: lambda pixels: real(raw)(pixels)[::-1]
+    )
+    with pytest.raises(InputError, match=r"names another class than predict for .* of 22 images"):
+        commands.export(pets, out=tmp_path / "pets.onnx", with_preprocessing=True)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("options", "name"),
+    [
+        ({}, "pets.onnx"),
+        ({"with_preprocessing": True}, "pets.onnx"),
+        ({"to": "torch-export"}, "pets.pt2"),
+    ],
+)
+def test_an_export_without_a_name_is_named_after_the_model_and_its_line_runs(
+    pets: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    options: dict[str, Any],
+    name: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    picture(1, 40, 30).save("photo.jpg")
+    commands.export(pets, **options)
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].startswith(f"{name}: ")
+    code = lines[1].removeprefix("Use it: ").removeprefix("logits = ")
+    images = torch.randn(2, 3, 24, 24)
+    values = {"onnxruntime": onnxruntime, "numpy": np, "PIL": PIL, "torch": torch}
+    values["images"] = images if name == "pets.pt2" else images.numpy()  # type: ignore[assignment]
+    result = eval(code, values)
+    first = result if isinstance(result, torch.Tensor) else result[0]
+    assert first.shape == ((6,) if options.get("with_preprocessing") else (2, 6))
+
+
+def test_options_of_an_export_that_do_not_go_together_are_a_line(
+    pets: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(InputError, match=r"takes normalized images only\. Fix: --to onnx"):
+        commands.export(pets, "torch-export", tmp_path / "a.pt2", with_preprocessing=True)
+    with pytest.raises(InputError, match=r"only a page contains it\. Fix: --to html"):
+        commands.export(pets, "onnx", tmp_path / "a.onnx", onnxruntime_web=tmp_path)

@@ -29,9 +29,9 @@ from resnetlab.training.evaluate import evaluate
 
 def change_weights(folder: Path, name: str, value: float) -> Path:
     """Set the first number of a tensor of a model folder, whose SHA-256 is then unknown."""
-    tensors, _ = read_weights(folder / "weights.safetensors")
+    tensors, _ = read_weights(folder / "model.safetensors")
     tensors[name].view(-1)[0] = value
-    write_weights(folder / "weights.safetensors", tensors, {})
+    write_weights(folder / "model.safetensors", tensors, {})
     table = json.loads((folder / "model.json").read_text())
     (folder / "model.json").write_text(json.dumps(table | {"weights_sha256": "", "sha256": ""}))
     return folder
@@ -42,7 +42,7 @@ def test_one_damaged_number_in_the_weights_is_named(tmp_path: Path, value: float
     folder = change_weights(write_model(tmp_path / "pets"), "head.bias", value)
     with pytest.raises(InputError) as caught:
         load_model(folder)
-    weights = folder / "weights.safetensors"
+    weights = folder / "model.safetensors"
     assert str(caught.value).startswith(f"{weights}: has NaN or infinity in head.bias. Fix: ")
 
 

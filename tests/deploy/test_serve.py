@@ -248,7 +248,7 @@ def test_mistakes_in_a_request_are_a_line(service: TestClient) -> None:
     broken = {"Content-Type": "multipart/form-data"}
     assert "not a form" in error_text(service.post("/predict", content=b"x", headers=broken), 422)
     error_text(service.get("/predict"), 405)
-    error_text(service.get("/weights.safetensors"), 404)
+    error_text(service.get("/model.safetensors"), 404)
     error_text(service.get("/../model.json"), 404)
 
 

@@ -103,7 +103,7 @@ def test_a_folder_becomes_a_model_that_loads_and_tells_the_kinds_apart(
     assert sorted(path.name for path in done.model_folder.iterdir()) == [
         "README.md",
         "model.json",
-        "weights.safetensors",
+        "model.safetensors",
     ]
     bundle = load_bundle(done.model_folder)
     assert bundle.file.classes == KINDS
@@ -416,7 +416,7 @@ def test_folded_statistics_stay_and_the_affine_part_learns(
 def test_the_test_split_chooses_nothing(photos: Path, backbone: Path) -> None:
     """With other labels on the test images, the same weights come out."""
     first = finetune(request(photos, backbone, recipe="fixres", epochs=2))
-    weights = (first.model_folder / "weights.safetensors").read_bytes()
+    weights = (first.model_folder / "model.safetensors").read_bytes()
     names = sorted((photos / "test" / "across").iterdir())
     for path in names:
         path.rename(photos / "test" / "down" / f"moved-{path.name}")
@@ -426,7 +426,7 @@ def test_the_test_split_chooses_nothing(photos: Path, backbone: Path) -> None:
             request(photos, backbone, recipe="fixres", epochs=2), output=photos.parent / "again"
         )
     )
-    assert (again.model_folder / "weights.safetensors").read_bytes() == weights
+    assert (again.model_folder / "model.safetensors").read_bytes() == weights
     assert again.result.test.correct < first.result.test.correct
 
 
@@ -522,12 +522,12 @@ def test_the_model_of_another_fine_tuning_is_never_replaced(
         request(photos, backbone, recipe="proof-of-concept", epochs=1), output=tmp_path
     )
     first = finetune(first_request).model_folder
-    weights = (first / "weights.safetensors").read_bytes()
+    weights = (first / "model.safetensors").read_bytes()
     with pytest.raises(InputError, match=r"another fine-tuning \(.*, seed 0\).*--name"):
         finetune(replace(first_request, seed=1))
     with pytest.raises(InputError, match="another fine-tuning"):
         finetune(replace(first_request, epochs=2))
-    assert (first / "weights.safetensors").read_bytes() == weights
+    assert (first / "model.safetensors").read_bytes() == weights
     assert finetune(first_request).model_folder == first  # the same may be repeated
     second = finetune(replace(first_request, seed=1, name="second"))
     assert (second.model_folder.name, second.report_folder.name) == ("second", "second")

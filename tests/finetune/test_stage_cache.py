@@ -259,7 +259,7 @@ def finished(process: subprocess.Popen[str]) -> str:
 
 def weights(root: Path) -> dict[str, str]:
     """The SHA-256 of every network below `models` and `runs`."""
-    paths = [*root.glob("models/*/weights.safetensors"), *root.glob("runs/*/weights.safetensors")]
+    paths = [*root.glob("models/*/model.safetensors"), *root.glob("runs/*/weights.safetensors")]
     return {path.parent.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in paths}
 
 

@@ -178,7 +178,7 @@ class Readers:
             "labels": [b"path,label\n000.png,cat\n001.png,dog\n", manifest.encode()],
             "safetensors": [
                 safetensors.numpy.save(tensors, facts),
-                (self.model / "weights.safetensors").read_bytes(),
+                (self.model / "model.safetensors").read_bytes(),
             ],
             "model": [(self.model / "model.json").read_bytes()],
             "image": images,

@@ -20,8 +20,9 @@ def write_model(
     folder: Path, seed: int = 0, classes: tuple[str, ...] = CLASSES, **fields: object
 ) -> Path:
     """A model with random weights, large enough that its predictions differ."""
+    channels = getattr(fields.get("eval_transform"), "channels", 3)
     module = build_model(
-        NET, 3, len(classes), lambda name: torch.Generator().manual_seed(seed + len(name))
+        NET, channels, len(classes), lambda name: torch.Generator().manual_seed(seed + len(name))
     )
     with torch.no_grad():
         module.get_parameter("head.weight").mul_(4)

@@ -1,1 +1,1 @@
-"""Model folder of a trained network: `weights.safetensors`, `model.json` and a model card."""
+"""Model folder of a trained network: `model.safetensors`, `model.json` and a model card."""

@@ -7,16 +7,27 @@ import json
 import re
 from collections.abc import Iterator
 
+from resnetlab.bundle.front_matter import front_matter
 from resnetlab.bundle.spec import Metric, ModelFile
+from resnetlab.bundle.timm_folder import timm_architecture, transform_difference
 from resnetlab.messages import format_count
 from resnetlab.schema import encode
 
 MAX_LISTED_CLASSES = 120
 
+_TERMS = {
+    "allowed": "",
+    "forbidden": " **No commercial use.**",
+    "unknown": " Its terms are not known here: look them up before you publish or sell.",
+}
+
 
 def model_card(file: ModelFile) -> str:
-    """Return the model card in Markdown. All its numbers come from model.json."""
-    return "\n\n".join(_sections(file)) + "\n"
+    """Return the model card in Markdown, with front matter as the Hugging Face Hub reads it.
+
+    All its numbers come from model.json.
+    """
+    return front_matter(file) + "\n\n".join(_sections(file)) + "\n"
 
 
 def describe_transform(file: ModelFile) -> str:
@@ -61,11 +72,11 @@ def _sections(file: ModelFile) -> Iterator[str]:
         '```python\nimport resnetlab as rl\n\nprint(rl.load_model(".").predict(["photo.jpg"]))\n```'
     )
     yield f"Preprocessing of a photograph: {describe_transform(file)}"
+    yield "### In timm"
+    yield from _timm_section(file)
     yield "## License"
     source = f" Source: {_escape(file.license.source)}." if file.license.source else ""
-    yield f"{_escape(str(file.license))}.{source}" + (
-        " **No commercial use.**" if file.license.non_commercial else ""
-    )
+    yield f"{_escape(str(file.license))}.{source}{_TERMS[file.license.commercial_use]}"
     if file.caveats:
         yield "## Caveats"
         yield "\n".join(f"- {_escape(line)}" for line in file.caveats)
@@ -86,6 +97,32 @@ def _sections(file: ModelFile) -> Iterator[str]:
         yield "\n".join(
             f"- {_escape(name)}: {_escape(str(value))}" for name, value in file.provenance.items()
         )
+
+
+def _timm_section(file: ModelFile) -> Iterator[str]:
+    if not timm_architecture(file.model):
+        yield (
+            f"timm cannot load this folder: it has no network with the tensors of "
+            f"{_escape(file.model.title)}. resnetlab loads it, and onnxruntime the file that "
+            "`resnetlab export . --to onnx` writes."
+        )
+        return
+    yield "\n".join(
+        [
+            "```python",
+            "import timm",
+            "",
+            'model = timm.create_model("local-dir:.", pretrained=True).eval()',
+            "settings = timm.data.resolve_model_data_config(model)",
+            "transform = timm.data.create_transform(**settings, is_training=False)",
+            "```",
+        ]
+    )
+    difference = transform_difference(file.eval_transform)
+    yield (
+        "The folder is given as `local-dir:FOLDER`, and on the Hugging Face Hub as "
+        f"`hf-hub:OWNER/NAME`. {difference}".rstrip()
+    )
 
 
 def _metrics_table(metrics: tuple[Metric, ...]) -> Iterator[str]:

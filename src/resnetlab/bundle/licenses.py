@@ -1,30 +1,58 @@
-"""Licenses of pre-trained weights. Does not import torch."""
+"""License of pre-trained weights: read from the model config, the weights file or the library."""
 
 from __future__ import annotations
+
+from pathlib import Path
 
 from resnetlab.bundle.spec import License
 from resnetlab.errors import input_error
 from resnetlab.models.configs import ExternalConfig, ModelConfig
+from resnetlab.models.tensorfile import read_metadata
+from resnetlab.models.weight_licenses import published_license, source_license
+from resnetlab.settings import weights_dir
 
-NON_COMMERCIAL_NAMES = ("wsl", "swsl", "ssl_", "resnext101_32x48d")
-"""Parts of the names of weights that Facebook published under CC-BY-NC 4.0."""
 
+def find_license(spec: ModelConfig, weights: Path | None = None) -> License:
+    """Return the license of pre-trained weights; its name is empty if nothing states one.
 
-def find_license(spec: ModelConfig) -> License:
-    """Return the license in the model config, or the one that the network's name implies, or an
-    unknown one.
+    The model config has priority, then the metadata of the file of weights, then the library that
+    published the network, which is imported for it.
+
+    Args:
+        spec: Network of the weights.
+        weights: File of the weights, if `spec` does not name it.
+
+    Raises:
+        InputError: The file of weights is damaged.
     """
-    name = spec.name if isinstance(spec, ExternalConfig) else spec.slug
-    weights_name = f"the pre-trained weights of {spec.slug}"
+    stated = stated_license(spec, weights)
+    if stated.name:
+        return stated
+    if isinstance(spec, ExternalConfig):
+        path = _weights_path(spec, weights)
+        file_name = path.name if path else ""
+        if not (spec.weights or weights):
+            return stated  # the weights are drawn from a seed
+        published = published_license(spec.library, spec.name, file_name)
+    else:
+        published = source_license(spec.slug)
+    return License(name=published.name, applies_to=_weights_title(spec), source=published.source)
+
+
+def stated_license(spec: ModelConfig, weights: Path | None = None) -> License:
+    """Return the license that the model config or the file of weights states, or an unknown one.
+
+    Imports no library. Raises InputError if the file of weights is damaged.
+    """
     if isinstance(spec, ExternalConfig) and spec.license:
-        return License(name=spec.license, applies_to=weights_name)
-    if any(word in name for word in NON_COMMERCIAL_NAMES):
-        return License(
-            name="CC-BY-NC-4.0",
-            applies_to=weights_name,
-            source="github.com/facebookresearch/WSL-Images",
-        )
-    return License(applies_to=weights_name)
+        return License(name=spec.license, applies_to=_weights_title(spec))
+    path = _weights_path(spec, weights)
+    if path is None or not path.is_file() or path.suffix != ".safetensors":
+        return License(applies_to=_weights_title(spec))
+    name = read_metadata(path).get("license")
+    if not isinstance(name, str) or not name:
+        return License(applies_to=_weights_title(spec))
+    return License(name=name, applies_to=_weights_title(spec), source=f"stated in {path.name}")
 
 
 def check_commercial_use(spec: ModelConfig, weights_license: License) -> None:
@@ -32,6 +60,35 @@ def check_commercial_use(spec: ModelConfig, weights_license: License) -> None:
     explicitly.
     """
     if weights_license.non_commercial:
-        message = f"the license of its weights forbids commercial use: {weights_license}"
+        source = f", {weights_license.source}" if weights_license.source else ""
+        message = f"the license of its weights forbids commercial use: {weights_license}{source}"
         fix = "--accept-license, if your use is not commercial, or another model"
         raise input_error(spec.slug, message, fix)
+
+
+def unknown_terms(weights_license: License) -> str:
+    """Return a sentence about weights whose license or its terms are unknown, else an empty one."""
+    if weights_license.commercial_use != "unknown":
+        return ""
+    source = f" ({weights_license.source})" if weights_license.source else ""
+    title = weights_license.applies_to or "the weights"
+    if not weights_license.name:
+        return f"the license of {title} is unknown{source}: look it up before you publish or sell"
+    return (
+        f"the license of {title} is {weights_license.name}{source}, whose terms are not known "
+        "here: read them before you publish or sell"
+    )
+
+
+def _weights_path(spec: ModelConfig, weights: Path | None) -> Path | None:
+    """Return the local file of the weights, or None if there is none."""
+    if weights is not None or not isinstance(spec, ExternalConfig):
+        return weights
+    if spec.weights == "hub":
+        path = weights_dir() / spec.library / f"{spec.name}.safetensors"
+        return path if path.is_file() else None
+    return Path(spec.weights) if spec.weights else None
+
+
+def _weights_title(spec: ModelConfig) -> str:
+    return f"the pre-trained weights of {spec.slug}"

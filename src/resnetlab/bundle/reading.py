@@ -2,8 +2,8 @@
 import of torch.
 
 A model can be read from a model folder, the folder of a finished run, or the output of
-`import-weights`. The last two have the description in the metadata of `weights.safetensors`. Does
-not import torch.
+`import-weights`. The last two have the description in the metadata of `weights.safetensors`, which
+is also the name of the weights in older model folders. Does not import torch.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from resnetlab.bundle.spec import MODEL_FILE, WEIGHTS_FILE, ModelFile
+from resnetlab.bundle.spec import MODEL_FILE, OLD_WEIGHTS_FILE, WEIGHTS_FILE, ModelFile
 from resnetlab.errors import InputError, input_error
 from resnetlab.files import json_sha256, read_json, sha256
 from resnetlab.models.configs import ExternalConfig, ModelConfig
@@ -47,7 +47,7 @@ def read_model_file(folder: Path) -> ModelFile:
         file: ModelFile = decode(ModelFile, table, str(folder / MODEL_FILE))
         record_origin(file.model, str(folder / MODEL_FILE))
         return replace(file, model=without_weights_source(file.model, len(file.classes)))
-    path = folder / WEIGHTS_FILE
+    path = folder / OLD_WEIGHTS_FILE
     if (folder / "run.json").is_file() and not path.is_file():
         raise input_error(
             str(folder),
@@ -57,6 +57,14 @@ def read_model_file(folder: Path) -> ModelFile:
     if not path.is_file():
         raise input_error(str(folder), "contains no model", EXPECTED_FOLDER)
     return _describe_folder(folder, read_metadata(path))
+
+
+def weights_path(folder: Path) -> Path:
+    """Return the path of the weights of the model in `folder`, also if there are none."""
+    path = folder / WEIGHTS_FILE
+    has_description = (folder / MODEL_FILE).is_file() or (folder / PENDING_FILE).is_file()
+    old = folder / OLD_WEIGHTS_FILE
+    return path if has_description and (path.is_file() or not old.is_file()) else old
 
 
 def description_sha256(table: Mapping[str, Any]) -> str:
@@ -71,7 +79,7 @@ def read_pending_table(folder: Path) -> Any:
     # Also if another process finishes the save at this moment.
     with suppress(InputError, OSError, KeyError, TypeError):
         table = read_json(folder / PENDING_FILE)
-        if table["weights_sha256"] == sha256(folder / WEIGHTS_FILE):
+        if table["weights_sha256"] == sha256(weights_path(folder)):
             return table
     return None
 
@@ -87,7 +95,7 @@ def check_license(folder: Path, file: ModelFile, accept_license: bool) -> None:
 
 def _describe_folder(folder: Path, metadata: Mapping[str, Any]) -> ModelFile:
     """Build the description of a folder without model.json from the metadata of its weights."""
-    where = str(folder / WEIGHTS_FILE)
+    where = str(folder / OLD_WEIGHTS_FILE)
     if "model" not in metadata:
         raise input_error(where, "does not name its network", EXPECTED_FOLDER)
     if "normalize" in metadata:
@@ -114,7 +122,7 @@ def _describe_folder(folder: Path, metadata: Mapping[str, Any]) -> ModelFile:
         "eval_transform": metadata.get("eval_transform", view),
         "caveats": metadata.get("caveats", []),
         "license": {"name": metadata.get("license", "")},
-        "weights_sha256": result.get("weights_sha256", "") or sha256(folder / WEIGHTS_FILE),
+        "weights_sha256": result.get("weights_sha256", "") or sha256(folder / OLD_WEIGHTS_FILE),
         "provenance": origin,
     }
     if precision := _run_precision(folder):

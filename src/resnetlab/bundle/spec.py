@@ -6,14 +6,21 @@ Does not import torch.
 from __future__ import annotations
 
 import dataclasses
-import re
 from typing import Any
 
 from resnetlab.data.transforms.eval_transform import EvalTransform
 from resnetlab.models.configs import ModelConfig
+from resnetlab.models.weight_licenses import CommercialUse, commercial_use
 from resnetlab.schema import SCHEMA, FieldError, NonNegativeInt, PositiveInt, strict_dataclass
 
-WEIGHTS_FILE, MODEL_FILE, CARD_FILE = "weights.safetensors", "model.json", "README.md"
+WEIGHTS_FILE, MODEL_FILE, CARD_FILE = "model.safetensors", "model.json", "README.md"
+"""Names of the files of a model folder; timm and Hugging Face expect the first and the last."""
+
+OLD_WEIGHTS_FILE = "weights.safetensors"
+"""Name of the weights in older model folders, in runs and in the output of `import-weights`."""
+
+TIMM_FILE = "config.json"
+"""Name of timm's description of the network, for networks that timm can build."""
 
 
 @strict_dataclass
@@ -46,9 +53,14 @@ class License:
     """Source of this information."""
 
     @property
+    def commercial_use(self) -> CommercialUse:
+        """Return whether the license allows commercial use; unknown if its terms are not known."""
+        return commercial_use(self.name)
+
+    @property
     def non_commercial(self) -> bool:
         """Return True if the license forbids commercial use."""
-        return "NC" in re.split(r"[^A-Z]+", self.name.upper())
+        return self.commercial_use == "forbidden"
 
     def __str__(self) -> str:
         return f"{self.name or 'unknown'}{f' ({self.applies_to})' if self.applies_to else ''}"

@@ -23,9 +23,18 @@ from resnetlab.bundle.reading import (
     description_sha256,
     read_model_file,
     read_pending_table,
+    weights_path,
     without_weights_source,
 )
-from resnetlab.bundle.spec import CARD_FILE, MODEL_FILE, WEIGHTS_FILE, ModelFile
+from resnetlab.bundle.spec import (
+    CARD_FILE,
+    MODEL_FILE,
+    OLD_WEIGHTS_FILE,
+    TIMM_FILE,
+    WEIGHTS_FILE,
+    ModelFile,
+)
+from resnetlab.bundle.timm_folder import timm_architecture, timm_config
 from resnetlab.errors import input_error
 from resnetlab.files import (
     disk_errors_as_resource_error,
@@ -90,6 +99,9 @@ def save_bundle(folder: Path, module: nn.Module, file: ModelFile) -> ModelFile:
             file = replace(file, sha256=description_sha256(encode(file)))
             write_json(new / MODEL_FILE, encode(file))
             write_text(new / CARD_FILE, model_card(file))
+            if timm_architecture(file.model):
+                traits = getattr(rebuilt, "pretrained_cfg", {})
+                write_json(new / TIMM_FILE, timm_config(file, traits))
             if folder.exists():
                 _replace_files(new, folder)
             else:
@@ -113,18 +125,28 @@ def _replace_files(new: Path, folder: Path) -> None:
         else:
             replace_file(folder / PENDING_FILE, folder / MODEL_FILE)
     replace_file(new / MODEL_FILE, folder / PENDING_FILE)
+    # timm checks no hash: it must never find the old description beside the new weights.
+    timm_file = folder / TIMM_FILE
+    old_timm_config = timm_file.read_bytes() if timm_file.exists() else None
+    timm_file.unlink(missing_ok=True)
     fsync_folder(folder)
     try:
         replace_file(new / WEIGHTS_FILE, folder / WEIGHTS_FILE)
     except PermissionError as error:
         (folder / PENDING_FILE).unlink()
+        if old_timm_config is not None:
+            timm_file.write_bytes(old_timm_config)
         if not is_in_use(error):
             raise
         fix = "close the program that uses the model, then repeat the command"
         raise input_error(str(folder / WEIGHTS_FILE), "is open in another program", fix) from None
+    if (new / TIMM_FILE).exists():
+        replace_file(new / TIMM_FILE, timm_file)
     replace_file(new / CARD_FILE, folder / CARD_FILE)
     fsync_folder(folder)
     replace_file(folder / PENDING_FILE, folder / MODEL_FILE)
+    # Weights that an older version wrote; read no more from here on.
+    (folder / OLD_WEIGHTS_FILE).unlink(missing_ok=True)
     fsync_folder(folder)
 
 
@@ -135,9 +157,10 @@ def _is_model_folder(folder: Path) -> bool:
 def load_bundle(folder: Path) -> Bundle:
     """Load the model in `folder`. Raises InputError if the weights do not match their SHA-256."""
     file = read_model_file(folder)
-    path = folder / WEIGHTS_FILE
+    path = weights_path(folder)
     if not _matches_sha256(path, file):
         file = read_model_file(folder)  # the model may have been replaced between the two reads
+        path = weights_path(folder)
     if not _matches_sha256(path, file):
         raise input_error(
             str(path),

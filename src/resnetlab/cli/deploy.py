@@ -15,6 +15,7 @@ import typer
 from resnetlab.cli.deploy_options import Batch, Model, Threads, TtaOption, announce_model
 from resnetlab.cli.deploy_output import (
     csv_lines,
+    export_lines,
     json_lines,
     prediction_summary,
     text_lines,
@@ -47,14 +48,27 @@ Top = Annotated[
         min=1,
     ),
 ]
+SortInto = Annotated[
+    Path | None,
+    typer.Option(help="Folder to sort the photographs into, by predicted class.", metavar="DIR"),
+]
+SortBy = Annotated[str, typer.Option(help="Way to sort a photograph: copy or link.", metavar="HOW")]
+MinProbability = Annotated[
+    float,
+    typer.Option(help="Photographs below it are sorted into the folder _unsure.", min=0, max=1),
+]
+Write = Annotated[
+    bool, typer.Option("--write", help="Sort; without it the plan is printed (a dry run).")
+]
+Undo = Annotated[bool, typer.Option("--undo", help="Remove what --sort-into DIR wrote.")]
 
 
 def predict(
     model: Model,
     files: Annotated[
-        list[Path],
+        list[Path] | None,
         typer.Argument(help="Photographs or folders of photographs.", metavar="FILES|DIR"),
-    ],
+    ] = None,
     top: Top = None,
     follow_links: FollowLinksOption = "no",
     tta: TtaOption = "none",
@@ -69,6 +83,11 @@ def predict(
             "--csv", help="Print one CSV line per class: path,rank,class,probability,error."
         ),
     ] = False,
+    sort_into: SortInto = None,
+    sort_by: SortBy = "copy",
+    min_probability: MinProbability = 0.0,
+    write: Write = False,
+    undo: Undo = False,
 ) -> None:
     """Predict the classes of photographs.
 
@@ -77,9 +96,17 @@ def predict(
 
     Example:  resnetlab predict pets photo.jpg --top 2
     """
+    if undo:
+        _undo_sorting(sort_into)
+        return
     check_device(device)
     if json and csv:
         raise input_error("--json, --csv", "two output formats", "give one of them")
+    if not files:
+        raise input_error(
+            "FILES", "no photograph is named", "give photographs, or a folder of them"
+        )
+    _check_sort_options(sort_into, sort_by, min_probability, write, files)
     from resnetlab.deploy.request import check_model
 
     file = check_model(model, accept_license, tta)
@@ -94,19 +121,78 @@ def predict(
     as_text = not (json or csv)
     count = top or (1 if as_text and len(images) > 1 else 5)
     failed, firsts = 0, list[ClassProbability]()
+    best: list[tuple[Path, str, float]] = []
     for result in loaded.predict_images(images, tta=tta, batch_size=batch_size):  # type: ignore[arg-type]
         if result.reason:
             failed += 1
             typer.echo(f"resnetlab: {result.image.name}: {result.reason}", err=True)
         prediction = None if result.reason else loaded.top_k(result, count)
-        firsts += prediction.top_classes[:1] if prediction else ()
+        if prediction is not None:
+            first = prediction.top_classes[0]
+            firsts.append(first)
+            best.append((Path(result.image.name), first.label, first.probability))
         for line in lines(result.image.name, prediction, result.reason):
             typer.echo(line)
     if as_text and len(firsts) > 1:
         typer.echo(prediction_summary(firsts))
+    if sort_into is not None:
+        _sort(best, loaded.classes, sort_into, sort_by, min_probability, write)
     if failed:
         typer.echo(f"not an image: {failed:,} of {format_count(len(images), 'file')}", err=True)
-        raise typer.Exit(UNFINISHED if firsts else BAD_INPUT)
+        raise typer.Exit(UNFINISHED if best else BAD_INPUT)
+
+
+def _check_sort_options(
+    folder: Path | None, mode: str, min_probability: float, write: bool, files: list[Path]
+) -> None:
+    if folder is None:
+        if write or min_probability:
+            message = "are for sorting"
+            raise input_error("--write, --min-probability", message, "add --sort-into DIR")
+        return
+    from resnetlab.deploy.sorting import check_sort_options
+
+    check_sort_options(mode, folder, files)
+
+
+def _sort(
+    best: list[tuple[Path, str, float]],
+    classes: tuple[str, ...],
+    folder: Path,
+    mode: str,
+    min_probability: float,
+    write: bool,
+) -> None:
+    """Sort the photographs into folders, or print what would be done."""
+    from resnetlab.deploy.sorting import plan_sorting, summarize, write_sorted
+
+    # A name with control characters is printed with escapes, and is no path.
+    for path in [path for path, _, _ in best if not path.is_file()]:
+        typer.echo(
+            f"resnetlab: {path}: not sorted, since its name has control characters", err=True
+        )
+    best = [item for item in best if item[0].is_file()]
+    planned = plan_sorting(best, classes, folder, min_probability)
+    for name, count in summarize(planned):
+        notify(f"{folder / name}: {format_count(count, 'photograph')}")
+    if not write:
+        notify("dry run: nothing was written; add --write to do it")
+        return
+    written = write_sorted(planned, folder, mode)  # type: ignore[arg-type]
+    notify(f"written: {format_count(written, 'file')}; --sort-into {folder} --undo removes them")
+
+
+def _undo_sorting(folder: Path | None) -> None:
+    from resnetlab.deploy.sorting import undo_sorting
+
+    if folder is None:
+        raise input_error("--undo", "no folder is named", "add --sort-into DIR")
+    removed, changed = undo_sorting(folder)
+    for path in changed:
+        typer.echo(f"resnetlab: {path}: changed since, and stays", err=True)
+    typer.echo(f"{folder}: {format_count(removed, 'file')} removed")
+    if changed:
+        raise typer.Exit(UNFINISHED)
 
 
 def _find_images(files: list[Path], follow_links: FollowLinks) -> list[LazyImage]:
@@ -195,12 +281,13 @@ def explain(
 
 def export(
     model: Model,
-    to: Annotated[str, typer.Option(help="Format: onnx or torch-export.", metavar="FORMAT")],
+    to: Annotated[
+        str, typer.Option(help="Format: onnx, torch-export or html.", metavar="FORMAT")
+    ] = "onnx",
     out: Annotated[
         Path | None,
         typer.Option(
-            help="File to write; the default is the model's name with .onnx or .pt2.",
-            metavar="FILE",
+            help="File to write; the default is <model>.onnx, .pt2 or .html.", metavar="FILE"
         ),
     ] = None,
     check: Annotated[
@@ -211,47 +298,71 @@ def export(
             metavar="DIR",
         ),
     ] = None,
+    with_preprocessing: Annotated[
+        bool,
+        typer.Option(
+            "--with-preprocessing",
+            help="Write an ONNX file from a photograph of any size to probabilities.",
+        ),
+    ] = False,
+    onnxruntime_web: Annotated[
+        Path | None,
+        typer.Option(
+            help="Copy of the npm package onnxruntime-web for a page; the default is a download.",
+            metavar="DIR",
+        ),
+    ] = None,
     accept_license: AcceptLicense = False,
     json: Json = False,
 ) -> None:
-    """Export a model to ONNX or torch.export.
+    """Export a model to ONNX, to torch.export or to a page that works without a network.
 
     The outputs of the exported model are compared with PyTorch before the file is written.
 
-    Example:  resnetlab export pets --to onnx --out pets.onnx
+    Example:  resnetlab export pets --to onnx --with-preprocessing
     """
-    from resnetlab.deploy.request import check_export_format, check_export_images, check_model
+    from resnetlab.deploy.request import (
+        check_export_format,
+        check_export_images,
+        check_export_options,
+        check_model,
+    )
 
     file = check_model(model, accept_license)
     check_export_format(file, to)
-    out = out or _default_export_file(model, to)
+    check_export_options(to, with_preprocessing, onnxruntime_web is not None)
+    path = out or _default_export_file(model, to)
     if check is not None:
         check_export_images(check)
+    runtime = None
+    if to == "html":
+        from resnetlab.deploy.web_runtime import load_web_runtime
+
+        runtime = load_web_runtime(onnxruntime_web, notify)
     announce_model(file)
-    from resnetlab.deploy.export import export as exported
+    from resnetlab.deploy.export import export as export_network
+    from resnetlab.deploy.export_photos import export_photo_model
     from resnetlab.deploy.predict import load_model
 
-    parity = exported(
-        load_model(model, device="cpu", accept_license=accept_license), to, out, check, notify
-    )
+    loaded = load_model(model, device="cpu", accept_license=accept_license)
+    if runtime or with_preprocessing:
+        parity = export_photo_model(loaded, path, check, notify, runtime)
+    else:
+        parity = export_network(loaded, to, path, check, notify)
     if json:
         facts = {
-            "file": out,
+            "file": path,
             "format": to,
             "images": parity.num_images,
             "kind": parity.image_kind,
             "batches": parity.batch_sizes,
+            "largest_difference": parity.max_difference,
+            "largest_probability_difference": parity.max_probability_difference,
         }
-        print_json(facts | {"largest_difference": parity.max_difference})
+        print_json(facts)
         return
-    images = f"{parity.num_images} {parity.image_kind} in batches of {parity.batch_sizes}"
-    typer.echo(f"{out}: {images}, largest difference {parity.max_difference:.1e}")
-    if to == "onnx":
-        typer.echo(
-            "load it: import onnxruntime; "
-            f"onnxruntime.InferenceSession({str(out)!r}).run(None, {{'images': images}}) "
-            "gives logits; its metadata have the preprocessing and the classes"
-        )
+    for line in export_lines(path, to, file, parity):
+        typer.echo(line)
 
 
 def _default_export_file(model: Path, export_format: str) -> Path:
@@ -259,8 +370,9 @@ def _default_export_file(model: Path, export_format: str) -> Path:
 
     A file that the user names may be replaced; one that a default names may not.
     """
-    suffix = {"torch-export": ".pt2"}.get(export_format, f".{export_format}")
-    path = Path(f"{model.resolve().name}{suffix}")
+    from resnetlab.deploy.request import EXPORT_SUFFIXES
+
+    path = Path(model.resolve().name + EXPORT_SUFFIXES[export_format])
     if path.exists():
         raise input_error(str(path), "exists", f"--out {path} replaces it, or another name")
     return path

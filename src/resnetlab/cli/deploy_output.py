@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from resnetlab.cli.finetune import format_p
 from resnetlab.messages import format_count
 
 if TYPE_CHECKING:
+    from resnetlab.bundle.spec import ModelFile
     from resnetlab.deploy.ensemble_stats import AccuracyGain, EnsembleResult
+    from resnetlab.deploy.export import ExportCheck
     from resnetlab.deploy.predict import ClassProbability, Prediction
     from resnetlab.deploy.results import EvaluationResult, Proportion
 
@@ -71,6 +74,37 @@ def csv_lines(name: str, prediction: Prediction | None, reason: str) -> Iterator
     if prediction is None:
         write((name, "", "", "", reason))
     yield text.getvalue().rstrip("\n")
+
+
+def export_lines(path: Path, to: str, file: ModelFile, check: ExportCheck) -> Iterator[str]:
+    """Yield what an export was compared with, and how its file is used."""
+    images = f"{check.num_images} {check.image_kind}"
+    if check.max_probability_difference is None:
+        yield (
+            f"{path}: {images} in batches of {check.batch_sizes}, largest difference "
+            f"{check.max_difference:.1e}"
+        )
+    else:
+        yield (
+            f"{path}: {images}, the same class for each, largest difference of a probability "
+            f"{check.max_probability_difference:.1e}"
+        )
+    view = file.eval_transform
+    shape = f"(N, {view.channels}, {view.size}, {view.size})"
+    if to == "html":
+        yield "Use it: open the file in a browser, also on a phone; it needs no network."
+    elif to == "torch-export":
+        yield f'Use it: logits = torch.export.load("{path}").module()(images)  # {shape}'
+    elif check.max_probability_difference is None:
+        yield (
+            f'Use it: onnxruntime.InferenceSession("{path}").run(None, {{"images": images}})  '
+            f"# {shape} float32, see preprocessing in its metadata"
+        )
+    else:
+        yield (
+            f'Use it: onnxruntime.InferenceSession("{path}").run(None, {{"image": '
+            'numpy.asarray(PIL.Image.open("photo.jpg").convert("RGB"))})'
+        )
 
 
 def evaluation_lines(result: EvaluationResult) -> Iterator[str]:

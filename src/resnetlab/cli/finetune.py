@@ -52,7 +52,8 @@ ModelName = Annotated[
     str,
     typer.Option(
         "--model",
-        help="timm/NAME, torchvision/NAME or a TOML file; the default is a downloaded one.",
+        help="timm/NAME, torchvision/NAME, local-dir:FOLDER, hf-hub:OWNER/NAME or a TOML file; the "
+        "default is a downloaded one.",
     ),
 ]
 Weights = Annotated[

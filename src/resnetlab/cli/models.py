@@ -55,6 +55,9 @@ def models(json: Json = False) -> None:
         "\nNames of other depths 6n + 2 follow the same rule: cifar-plain14, cifar-resnet164-b."
     )
     typer.echo("Networks of other packages: timm/NAME, torchvision/NAME, package.module:function.")
+    typer.echo(
+        "For finetune, import-weights and inspect model also local-dir:FOLDER, hf-hub:OWNER/NAME."
+    )
 
 
 def import_weights(
@@ -67,7 +70,8 @@ def import_weights(
         typer.Option(
             "--as",
             help="Network of these weights: cifar-resnet20, resnet50, timm/NAME, "
-            "torchvision/NAME, package.module:function or a TOML file.",
+            "torchvision/NAME, local-dir:FOLDER or hf-hub:OWNER/NAME of timm, "
+            "package.module:function or a TOML file.",
         ),
     ],
     out: Annotated[Path, typer.Option(help="Folder for the model.", metavar="DIR")] = Path(),
@@ -109,10 +113,10 @@ def import_weights(
     Example:  resnetlab import-weights resnet20.th --as cifar-resnet20 --repository akamaster
     """
     from resnetlab.cli.loading import announce_loading
-    from resnetlab.models.parse import parse_model
+    from resnetlab.models.timm_source import parse_model_source
     from resnetlab.models.weight_sources import find_source, parse_channels, parse_classes
 
-    parse_model(as_model, "--as", "")
+    parse_model_source(as_model, "--as", weights=False)
     if not file.is_file():
         raise input_error(str(file), "no such file", "give a file of weights")
     if repository:
@@ -132,7 +136,7 @@ def import_weights(
             {
                 "file": str(imported.path),
                 "model": as_model,
-                "license": license,
+                "license": imported.license,
                 "assumed": imported.assumed,
             }
         )

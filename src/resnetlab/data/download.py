@@ -87,10 +87,10 @@ def download_dataset(name: str, out: Path, notify: Notify = silent) -> Path:
         check_downloads_allowed(name, instruction)
         notify(f"downloading {name}: about {image_set.megabytes} MB into {downloads}")
         for remote in missing:
-            _download(remote, downloads, instruction, notify)
+            download_file(remote, downloads, instruction, notify)
     for remote in remotes:
         if remote not in missing:
-            _check_hash(downloads / remote.name, remote.known_hash)
+            check_file_hash(downloads / remote.name, remote.known_hash)
         _install(downloads / remote.name, root / remote.path, remote.subfolder, notify)
     try:
         rows = sorted(image_set.label_rows(root))
@@ -131,7 +131,15 @@ class _Progress:
         pass
 
 
-def _download(remote: RemoteFile, folder: Path, instruction: str, notify: Notify) -> None:
+def download_file(
+    remote: RemoteFile, folder: Path, instruction: str, notify: Notify = silent
+) -> None:
+    """Download a file into `folder` and check its hash. `instruction` is the fix of an error.
+
+    Raises:
+        InputError: The file cannot be downloaded or has another hash.
+        ResourceError: The disk is full.
+    """
     import pooch  # its import takes 100 ms
 
     pooch.get_logger().setLevel("WARNING")
@@ -155,7 +163,7 @@ def _manual_instruction(remotes: tuple[RemoteFile, ...], folder: Path) -> str:
     return f"put {names} into {folder}, then give the same command again"
 
 
-def _check_hash(path: Path, known_hash: str) -> None:
+def check_file_hash(path: Path, known_hash: str) -> None:
     """Raise InputError if a file that was there before has another hash than its source gives."""
     import pooch
 

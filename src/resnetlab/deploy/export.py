@@ -7,7 +7,7 @@ import io
 import json
 import logging
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -58,6 +58,8 @@ class ExportCheck:
     max_difference: float
     """Largest difference of an output, relative to max(1, largest output)."""
     batch_sizes: str
+    max_probability_difference: float | None = None
+    """Largest difference of a probability, for a file that takes photographs."""
 
 
 def export(
@@ -79,20 +81,20 @@ def export(
             any shape.
     """
     check_export_format(model.file, export_format)
-    images, kind = _check_images(model, check_on)
+    images, kind = check_images(model, check_on)
     write, read = (
-        (_write_onnx, _read_onnx) if export_format == "onnx" else (_write_program, _read_program)
+        (_write_onnx, read_onnx) if export_format == "onnx" else (_write_program, _read_program)
     )
     example = model.preprocess(images[:2])
     try:
-        with _suppress_output():
+        with suppress_output():
             notify(
                 f"writing {model.file.name} as {export_format}: tracing the network takes "
                 "some seconds"
             )
             raw = write(model, example)
             notify(f"comparing it with PyTorch on {len(images)} {kind}")
-            largest = _compare(model, read(raw), images)
+            largest = compare_logits(model, read(raw), images)
     except (RuntimeError, torch.onnx.OnnxExporterError) as error:
         message = (
             f"cannot be written as {export_format}: "
@@ -101,6 +103,14 @@ def export(
         raise input_error(
             model.file.name, message, "choose another network, or the other format"
         ) from None
+    check_difference(model, export_format, largest)
+    with atomic_write(out, "wb") as file:
+        file.write(raw)
+    return ExportCheck(len(images), kind, largest, ", ".join(map(str, BATCH_SIZES)))
+
+
+def check_difference(model: Classifier, export_format: str, largest: float) -> None:
+    """Raise InputError if the largest difference of an output is above the tolerance."""
     if not largest <= TOLERANCE:  # also true for NaN
         message = (
             f"the {export_format} output differs from PyTorch by {largest:.1e}; nothing was written"
@@ -111,9 +121,6 @@ def export(
             "install another version of torch or onnxruntime",
             allowed=f"{TOLERANCE:g}",
         )
-    with atomic_write(out, "wb") as file:
-        file.write(raw)
-    return ExportCheck(len(images), kind, largest, ", ".join(map(str, BATCH_SIZES)))
 
 
 def metadata(model: Classifier) -> dict[str, str]:
@@ -133,7 +140,7 @@ def metadata(model: Classifier) -> dict[str, str]:
     }
 
 
-def _check_images(
+def check_images(
     model: Classifier, folder: Path | None
 ) -> tuple[NDArray[np.uint8], Literal["photographs", "generated images"]]:
     """Return eight images (N, H, W, C) after the evaluation transform."""
@@ -142,7 +149,8 @@ def _check_images(
         return apply_eval_transform(image, model.file.eval_transform)
 
     if folder is None:
-        return np.stack([transform(image) for image in _generate_images()]), "generated images"
+        shapes = [(320, 240)] * NUM_CHECK_IMAGES
+        return np.stack([transform(image) for image in generate_images(shapes)]), "generated images"
     images: list[NDArray[np.uint8]] = []
     candidates = find_images([folder])[0][: 10 * NUM_CHECK_IMAGES]
     for batch in load_batches(candidates, transform, NUM_CHECK_IMAGES):
@@ -152,24 +160,26 @@ def _check_images(
     return np.stack(images[:NUM_CHECK_IMAGES]), "photographs"
 
 
-def _generate_images() -> Iterator[Image.Image]:
-    """Generate distinct images with edges, textures and colors."""
+def generate_images(shapes: Sequence[tuple[int, int]]) -> Iterator[Image.Image]:
+    """Generate a distinct image with edges, textures and colors for each (width, height)."""
     draw = np.random.default_rng(0)
-    rows, columns = np.mgrid[0:240, 0:320] / 40
-    for _ in range(NUM_CHECK_IMAGES):
+    for width, height in shapes:
+        rows, columns = np.mgrid[0:height, 0:width] / 40
         waves = [
             np.sin(
                 draw.uniform(0.2, 3) * rows + draw.uniform(0.2, 3) * columns + draw.uniform(0, 6)
             )
             for _ in "rgb"
         ]
-        noise = draw.normal(0, 0.1, (240, 320, 3))
+        noise = draw.normal(0, 0.1, (height, width, 3))
         yield Image.fromarray(
             ((np.stack(waves, 2) + noise) * 100 + 128).clip(0, 255).astype(np.uint8)
         )
 
 
-def _compare(model: Classifier, exported: InferenceFunction, pixels: NDArray[np.uint8]) -> float:
+def compare_logits(
+    model: Classifier, exported: InferenceFunction, pixels: NDArray[np.uint8]
+) -> float:
     """Return the largest difference over batch sizes, relative to max(1, largest output)."""
     images = model.preprocess(pixels).contiguous()
     with torch.inference_mode():
@@ -191,6 +201,16 @@ def _dynamic_batch() -> tuple[dict[int, Any]]:
 
 
 def _write_onnx(model: Classifier, example: Tensor) -> bytes:
+    proto = onnx_proto(model, example)
+    raw: bytes = proto.SerializeToString()
+    return raw
+
+
+def onnx_proto(model: Classifier, example: Tensor) -> Any:
+    """Return the network as an ONNX model from images (N, C, H, W) to logits (N, K).
+
+    Raises InputError if it is too large for one file.
+    """
     optional_import("onnxscript", "export")
     onnx = optional_import("onnx", "export")
     if 4 * model.file.parameters >= ONNX_BYTES:
@@ -212,11 +232,11 @@ def _write_onnx(model: Classifier, example: Tensor) -> bytes:
         f"{model.file.name}. {describe_transform(model.file)} License: {model.file.license}."
     )
     onnx.checker.check_model(proto)
-    raw: bytes = proto.SerializeToString()
-    return raw
+    return proto
 
 
-def _read_onnx(raw: bytes) -> InferenceFunction:
+def read_onnx(raw: bytes) -> InferenceFunction:
+    """Return the function of the bytes of an ONNX file."""
     runtime = optional_import("onnxruntime", "export")
     session = runtime.InferenceSession(raw, providers=["CPUExecutionProvider"])
 
@@ -254,7 +274,7 @@ def _read_program(raw: bytes) -> InferenceFunction:
 
 
 @contextlib.contextmanager
-def _suppress_output() -> Iterator[None]:
+def suppress_output() -> Iterator[None]:
     """Suppress warnings and log messages of the exporters in the `with` block."""
     loggers = [logging.getLogger(name) for name in ("torch.onnx", "onnxscript", "torch.export")]
     levels = [logger.level for logger in loggers]

@@ -32,21 +32,21 @@ class Page:
 
 def start_page(file: ModelFile, limits: Limits) -> Page:
     """Return the start page, which uploads a photograph and shows the predicted classes."""
-    style, script = _read_template("page.css"), _read_template("page.js")
+    style, script = read_template("page.css"), read_template("page.js")
     policy = (
         f"{_BASE_POLICY}; style-src {_hash(style)}; script-src {_hash(script)}; img-src blob: "
         "data:; "
         "connect-src 'self'"
     )
     text = (
-        _environment()
+        template_environment()
         .get_template("page.html")
         .render(
             file=file,
             limits=limits,
             classes=file.classes[:MAX_LISTED_CLASSES],
-            style=_mark_safe(style),
-            script=_mark_safe(script),
+            style=mark_safe(style),
+            script=mark_safe(script),
             view=describe_transform(file),
         )
     )
@@ -58,16 +58,17 @@ def api_reference_page(schema: dict[str, Any], address: str) -> Page:
 
     `address` is the address of the service, which ends in a slash.
     """
-    style = _read_template("page.css")
+    style = read_template("page.css")
     text = (
-        _environment()
+        template_environment()
         .get_template("reference.html")
-        .render(schema=schema, address=address, style=_mark_safe(style))
+        .render(schema=schema, address=address, style=mark_safe(style))
     )
     return Page(text, f"{_BASE_POLICY}; style-src {_hash(style)}; img-src data:")
 
 
-def _read_template(name: str) -> str:
+def read_template(name: str) -> str:
+    """Return the text of a file in `templates`."""
     return (resources.files("resnetlab.deploy") / "templates" / name).read_text(encoding="utf-8")
 
 
@@ -75,13 +76,15 @@ def _hash(text: str) -> str:
     return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
 
 
-def _mark_safe(text: str) -> Any:
+def mark_safe(text: str) -> Any:
+    """Return a text of this package that a template takes over without escapes."""
     from markupsafe import Markup
 
     return Markup(text)
 
 
-def _environment() -> Environment:
+def template_environment() -> Environment:
+    """Return the environment of the templates, which escapes every value."""
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
     return Environment(

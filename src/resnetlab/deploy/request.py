@@ -19,8 +19,11 @@ from resnetlab.errors import InputError, Problem, input_error, suggest
 from resnetlab.messages import format_count
 from resnetlab.models.configs.external import allow_code, check_code
 
-ExportFormat = Literal["onnx", "torch-export"]
+ExportFormat = Literal["onnx", "torch-export", "html"]
 """Format of an exported model."""
+
+EXPORT_SUFFIXES: dict[str, str] = {"onnx": ".onnx", "torch-export": ".pt2", "html": ".html"}
+"""Suffix of a file of each format."""
 
 NUM_CHECK_IMAGES = 8
 """Number of images for the comparison of an exported file with PyTorch."""
@@ -95,6 +98,15 @@ def check_export_format(file: ModelFile, export_format: str) -> None:
         raise input_error(
             file.name, "takes whole images, so that its input has no fixed shape", fix
         )
+
+
+def check_export_options(export_format: str, with_preprocessing: bool, web_runtime: bool) -> None:
+    """Raise InputError for options of an export that do not go together."""
+    if with_preprocessing and export_format == "torch-export":
+        message = "a program of torch.export takes normalized images only"
+        raise input_error("--with-preprocessing", message, "--to onnx")
+    if web_runtime and export_format != "html":
+        raise input_error("--onnxruntime-web", "only a page contains it", "--to html")
 
 
 def check_export_images(folder: Path) -> None:

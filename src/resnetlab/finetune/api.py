@@ -15,12 +15,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from resnetlab.bundle.licenses import unknown_terms
 from resnetlab.bundle.reading import read_model_file
 from resnetlab.bundle.spec import MODEL_FILE
 from resnetlab.checksums import write_checksums
 from resnetlab.data.photo_loader import Tta
 from resnetlab.errors import input_error
 from resnetlab.files import sha256, write_json
+from resnetlab.finetune.backbones import with_library_license
 from resnetlab.finetune.request import CheckedRequest, FinetuneRequest, read_request
 from resnetlab.finetune.results import CrossValidation, FinetuneResult, ResolutionTable
 from resnetlab.messages import ItemCallback, Notify, silent
@@ -248,7 +250,10 @@ def _read_request(request: FinetuneRequest, notify: Notify) -> CheckedRequest:
     if "torch" not in sys.modules:
         library = getattr(checked.backbone.spec, "library", "")
         notify(f"loading {' and '.join(filter(None, ('torch', library)))} ...")
-    return checked
+    backbone = with_library_license(checked.backbone, request.accept_license)
+    if note := unknown_terms(backbone.license):
+        notify(f"note: {note}")
+    return replace(checked, backbone=backbone)
 
 
 def prepare_job(

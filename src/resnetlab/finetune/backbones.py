@@ -9,16 +9,17 @@ downloaded before.
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from resnetlab.bundle.licenses import check_commercial_use, find_license
+from resnetlab.bundle.licenses import check_commercial_use, find_license, stated_license
 from resnetlab.bundle.spec import License
 from resnetlab.errors import input_error
 from resnetlab.models.configs import ExternalConfig, ModelConfig
 from resnetlab.models.parse import parse_model, with_hub_weights
 from resnetlab.models.reachable import connection_problem
 from resnetlab.models.tensorfile import read_metadata
+from resnetlab.models.timm_source import is_timm_source, parse_model_source
 from resnetlab.settings import is_offline, weights_dir
 
 WEIGHTS_ENV_VAR = "RESNETLAB_WEIGHTS"
@@ -49,8 +50,10 @@ class Backbone:
 def select_backbone(model: str, weights: Path | None, accept_license: bool) -> Backbone:
     """Select the requested backbone, or an available one if `model` is empty.
 
-    `model` is a name, a TOML file or empty. Raises InputError if there is no such network, and for
-    weights whose license forbids commercial use unless the user accepted it.
+    `model` is a name, a TOML file or empty. Its license is the one that its config or its file
+    states, which needs no import of a library; `with_library_license` adds the rest. Raises
+    InputError if there is no such network, and for weights whose license forbids commercial use
+    unless the user accepted it.
     """
     backbone = _requested_backbone(model, weights) if model else _find_local(weights)
     if not accept_license:
@@ -58,13 +61,24 @@ def select_backbone(model: str, weights: Path | None, accept_license: bool) -> B
     return backbone
 
 
+def with_library_license(backbone: Backbone, accept_license: bool) -> Backbone:
+    """Return the backbone with the license that timm or torchvision states for its weights.
+
+    Imports the library. Raises InputError as `select_backbone` does.
+    """
+    weights_license = find_license(backbone.spec, backbone.weights)
+    if not accept_license:
+        check_commercial_use(backbone.spec, weights_license)
+    return replace(backbone, license=weights_license)
+
+
 def _requested_backbone(model: str, weights: Path | None) -> Backbone:
-    spec = parse_model(model, "--model", "")
+    spec = parse_model_source(model, "--model", weights=weights is None)
     if weights is not None:
         read_metadata(weights)  # a file of another kind is refused before photographs are decoded
-    elif not model.endswith(".toml"):
+    elif not model.endswith(".toml") and not is_timm_source(model):
         spec = with_hub_weights(spec)
-    return Backbone(spec, weights, find_license(spec), "")
+    return Backbone(spec, weights, stated_license(spec, weights), "")
 
 
 def _find_local(weights: Path | None) -> Backbone:
@@ -85,12 +99,12 @@ def _find_local(weights: Path | None) -> Backbone:
         )
     name, origin = _preferred_torchvision_model()
     spec = ExternalConfig(source=f"torchvision/{name}", weights="hub")
-    return Backbone(spec, None, find_license(spec), origin)
+    return Backbone(spec, None, stated_license(spec), origin)
 
 
 def _from_toml(path: Path, weights: Path | None, origin: str) -> Backbone:
     spec = parse_model(str(path), str(path))
-    return Backbone(spec, weights, find_license(spec), origin)
+    return Backbone(spec, weights, stated_license(spec, weights), origin)
 
 
 def _from_weights_file(path: Path, weights: Path | None, origin: str) -> Backbone:
@@ -101,7 +115,7 @@ def _from_weights_file(path: Path, weights: Path | None, origin: str) -> Backbon
     if model is None and (not path.stem.isidentifier() or path.stem in GENERIC_STEMS):
         raise input_error(str(path), "does not name its network", "name it: --model timm/NAME")
     spec = parse_model(model or f"timm/{path.stem}", str(path))
-    return Backbone(spec, weights or path, find_license(spec), origin)
+    return Backbone(spec, weights or path, stated_license(spec, weights or path), origin)
 
 
 def _preferred_torchvision_model() -> tuple[str, str]:

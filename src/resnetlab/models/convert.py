@@ -23,7 +23,13 @@ from resnetlab.models.configs import CifarConfig, ExternalConfig, ImageNetConfig
 from resnetlab.models.external import LibraryTransform, library_transform
 from resnetlab.models.parse import parse_model
 from resnetlab.models.tensorfile import read_metadata
+from resnetlab.models.timm_source import TimmSource, is_timm_source, read_timm_source
 from resnetlab.models.transfer import check_side, classifier
+from resnetlab.models.weight_licenses import (
+    published_license,
+    source_license,
+    torchvision_license,
+)
 from resnetlab.models.weight_sources import (
     CIFAR10_CLASSES,
     IMAGENET_MEAN,
@@ -35,11 +41,6 @@ from resnetlab.models.weights import WeightsMetadata, load_weights, write_weight
 from resnetlab.schema import encode
 
 __all__ = ["CIFAR10_CLASSES", "ImportOptions", "convert_key", "import_weights"]
-
-LICENSES = {"resnext101_32x48d": "CC-BY-NC-4.0"}
-"""Licenses of networks whose weights have a single source: those of Mahajan et al. 2018 are
-non-commercial.
-"""
 
 _KEY_RULES = (
     (re.compile(r"^layer(\d+)\."), lambda match: f"stages.{int(match[1]) - 1}."),
@@ -78,6 +79,8 @@ class ImportedWeights:
 
     path: Path
     assumed: tuple[str, ...]
+    license: str = ""
+    """License of the weights; empty if it is unknown."""
 
 
 def convert_key(name: str) -> str:
@@ -106,7 +109,7 @@ def import_weights(
     Args:
         file: Checkpoint: .safetensors, .pth, .pt, .th, .bin or .ckpt.
         model_name: Network: a name of `resnetlab models`, timm/NAME, torchvision/NAME,
-            package.module:function, or a TOML file.
+            local-dir:FOLDER, hf-hub:OWNER/NAME, package.module:function, or a TOML file.
         out: Folder of the result.
         options: What is known about the weights.
         notify: Function that gets each assumption.
@@ -116,7 +119,8 @@ def import_weights(
             the network; or `out` holds another model.
     """
     options = options or ImportOptions()
-    spec = parse_model(model_name, "--as", "")
+    folder = read_timm_source(model_name, "--as") if is_timm_source(model_name) else None
+    spec = folder.spec if folder else parse_model(model_name, "--as", "")
     if not isinstance(spec, _Imported):
         raise input_error(
             "--as",
@@ -130,15 +134,23 @@ def import_weights(
     origin = {"imported_from": file.name, "imported_sha256": sha256(file) if file.is_file() else ""}
     model, checkpoint = _load_network(file, spec, options.key)
     stated = checkpoint.facts
+    if folder:
+        options = _with_folder_facts(options, folder)
     if isinstance(spec, ExternalConfig):
-        spec = replace(spec, weights="", sha256="")
+        spec = replace(spec, weights="", sha256="", class_names=(), license=None)
     channels, outputs = _channels(model), _num_outputs(model, spec)
     known = library_transform(spec, file.name, origin["imported_sha256"])
+    if folder:
+        known = LibraryTransform(
+            folder.spec.mean, folder.spec.std, folder.size, folder.resize, folder.interpolation
+        )
     _check_is_classifier(file, checkpoint, outputs)
     transform, transform_notes = _transform(spec, options, stated, known, channels)
     names, class_notes = _class_names(spec, options, stated, outputs)
     same = _same_tensors(spec, options)
-    assumed = (*checkpoint.notes, *same, *transform_notes, *class_notes)
+    license_name, license_note = _license(spec, options, file)
+    license_notes = (license_note,) if license_name and license_note else ()
+    assumed = (*checkpoint.notes, *same, *transform_notes, *class_notes, *license_notes)
     facts = {
         "model": encode(spec),
         "classes": names,
@@ -150,15 +162,25 @@ def import_weights(
         "eval_transform": encode(transform),
         "caveats": assumed,
         **origin,
-        "license": options.license or LICENSES.get(model_name, ""),
+        "license": license_name,
     }
     check_side(model, transform.size, str(file), channels)
     _check_replaced(out, path, facts)
     out.mkdir(parents=True, exist_ok=True)
     write_weights(path, model.state_dict(), facts)
-    for line in assumed:
-        notify(f"note: {line}")
-    return ImportedWeights(path, assumed)
+    for line in dict.fromkeys((*assumed, license_note)):
+        if line:
+            notify(f"note: {line}")
+    return ImportedWeights(path, assumed, license_name)
+
+
+def _with_folder_facts(options: ImportOptions, folder: TimmSource) -> ImportOptions:
+    """Return the options with what a folder of timm states and they do not give."""
+    return replace(
+        options,
+        classes=options.classes or folder.spec.class_names,
+        license=options.license or folder.spec.license or "",
+    )
 
 
 def _check_replaced(out: Path, path: Path, facts: dict[str, Any]) -> None:
@@ -184,9 +206,11 @@ def _load_network(file: Path, spec: _Imported, key: str) -> tuple[nn.Module, Che
         raise input_error(
             str(file), message, "--as timm/resnetv2_50, or the timm name of its network"
         )
-    first = next((t for t in checkpoint.tensors.values() if t.ndim == 4), None)
-    channels = first.shape[1] if first is not None and first.shape[1] in (1, 3) else 3
-    template = _build(spec, channels, 1000 if isinstance(spec, ExternalConfig) else 10)
+    outputs = 1000 if isinstance(spec, ExternalConfig) else 10
+    template = _build(spec, 3, outputs)
+    channels = _file_channels(checkpoint, template)
+    if channels != 3:
+        template = _build(spec, channels, outputs)
     convert: Callable[[str], str] = (
         convert_key if isinstance(spec, CifarConfig | ImageNetConfig) else str
     )
@@ -198,6 +222,18 @@ def _load_network(file: Path, spec: _Imported, key: str) -> tuple[nn.Module, Che
     model = _build(spec, channels, checkpoint.tensors[head].shape[0])
     load_weights(model, checkpoint.tensors, str(file))
     return model, checkpoint
+
+
+def _file_channels(checkpoint: CheckpointFile, template: nn.Module) -> int:
+    """Return the input channels of the weights: those of the tensor of the first convolution.
+
+    The order of a file is no guide: the first tensor by name may be a depthwise convolution.
+    """
+    first_name = next((name for name, p in template.named_parameters() if p.ndim == 4), "")
+    candidates = {name: t for name, t in checkpoint.tensors.items() if t.ndim == 4}
+    named = [t for name, t in candidates.items() if f".{name}".endswith(f".{first_name}")]
+    first = next(iter(named or candidates.values()), None)
+    return first.shape[1] if first is not None and first.shape[1] in (1, 3) else 3
 
 
 def _build(spec: _Imported, channels: int, outputs: int) -> nn.Module:
@@ -287,6 +323,26 @@ def _check_is_classifier(file: Path, checkpoint: CheckpointFile, outputs: int) -
     if any("pos_weight" in note for note in checkpoint.notes):
         message = "a multi-label head, trained with a pos_weight; probabilities here add up to 1"
         raise input_error(str(file), message, fix)
+
+
+def _license(spec: _Imported, options: ImportOptions, file: Path) -> tuple[str, str]:
+    """Return the license of the weights, and a line if it is from a library or unknown."""
+    if options.license:
+        return options.license, ""
+    metadata = read_metadata(file) if file.suffix == ".safetensors" else {}
+    if isinstance(metadata.get("license"), str) and metadata["license"]:
+        return metadata["license"], ""
+    if isinstance(spec, ExternalConfig):
+        published = published_license(spec.library, spec.name, file.name)
+    else:
+        published = source_license(spec.slug)
+        if not published.name and isinstance(spec, ImageNetConfig | VGGConfig):
+            published = torchvision_license(spec.slug, file.name)
+    source = f" ({published.source})" if published.source else ""
+    if not published.name:
+        return "", f"the license of the weights is unknown{source}; --license names it"
+    note = f"the license of the weights is {published.name}{source}; --license names another one"
+    return published.name, note
 
 
 def _same_tensors(spec: _Imported, options: ImportOptions) -> tuple[str, ...]:

@@ -26,6 +26,7 @@ from resnetlab.models.nets.init import GeneratorFor
 from resnetlab.models.nets.subsample import replace_unsafe_convs
 from resnetlab.models.reachable import connection_problem
 from resnetlab.models.tensorfile import open_safetensors
+from resnetlab.models.weight_licenses import timm_config
 from resnetlab.models.weights import WeightsMetadata, load_weights, read_weights
 from resnetlab.settings import check_downloads_allowed, weights_dir
 
@@ -140,7 +141,7 @@ def weights_metadata(spec: ExternalConfig) -> WeightsMetadata:
 
 def _library_metadata(spec: ExternalConfig, metadata: WeightsMetadata) -> WeightsMetadata:
     if spec.library == "timm":
-        config = _import_timm(spec).get_pretrained_cfg(spec.name)
+        config = timm_config(_import_timm(spec), spec.name)
         if config is None:
             return metadata
         return WeightsMetadata(
@@ -267,7 +268,7 @@ def _torchvision_transform(version: Any, note: str) -> LibraryTransform:
 
 
 def _timm_transform(spec: ExternalConfig) -> LibraryTransform | None:
-    config = _import_timm(spec).get_pretrained_cfg(spec.name)
+    config = timm_config(_import_timm(spec), spec.name)
     if config is None:
         return None
     size = int(config.input_size[1])
@@ -317,7 +318,7 @@ def _hub_url(spec: ExternalConfig) -> str:
     """Return the address of a file of the weights, or of the hub that has it."""
     if spec.library == "torchvision":
         return str(_torchvision_weights(spec).url)
-    config = _import_timm(spec).get_pretrained_cfg(spec.name)
+    config = timm_config(_import_timm(spec), spec.name)
     if config is not None and not config.hf_hub_id and config.url:
         return str(config.url)
     from huggingface_hub import constants
@@ -330,7 +331,7 @@ def _is_downloaded(spec: ExternalConfig) -> bool:
     if spec.library == "torchvision":
         name = str(_torchvision_weights(spec).url).rpartition("/")[2]
         return (Path(torch.hub.get_dir()) / "checkpoints" / name).is_file()
-    config = _import_timm(spec).get_pretrained_cfg(spec.name)
+    config = timm_config(_import_timm(spec), spec.name)
     if config is None or not config.hf_hub_id:
         return False
     from huggingface_hub import try_to_load_from_cache

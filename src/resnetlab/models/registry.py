@@ -121,6 +121,10 @@ def get_model_config(name: str, where: str, field: str) -> ModelConfig:
         for entry in registered_models():
             if entry.name == name:
                 return entry.model
+    if isinstance(name, str) and name.startswith(("local-dir:", "hf-hub:")):
+        fix = "name its network, timm/NAME, and give its weights with a model file"
+        problem = "such names are for finetune --model, import-weights --as and inspect model"
+        raise input_error(where, problem, fix, field=field, got=name)
     names = [entry.name for entry in registered_models()]
     prefixed = f"cifar-{name}"  # other projects say resnet20
     fix = f'did you mean "{prefixed}"?' if prefixed in names else _suggest_name(str(name), names)

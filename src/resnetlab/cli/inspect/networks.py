@@ -31,7 +31,8 @@ if TYPE_CHECKING:
 ModelNames = Annotated[
     list[str],
     typer.Argument(
-        help="Name from `resnetlab models`, timm/NAME or a model file; several are compared.",
+        help="Name from `resnetlab models`, timm/NAME, local-dir:FOLDER, hf-hub:OWNER/NAME or a "
+        "model file; several are compared.",
         metavar="MODEL...",
     ),
 ]

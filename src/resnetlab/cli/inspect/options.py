@@ -38,9 +38,13 @@ def parse_name(name: str, stride_on: str = "", classes: int = 0) -> Any:
     """Return the model config of a name. Raises InputError."""
     from resnetlab.models.configs.external import allow_typed, check_code, with_num_classes
     from resnetlab.models.parse import parse_model
+    from resnetlab.models.timm_source import parse_model_source
 
     allow_typed(name)
-    spec = parse_model({"name": name, "stride_on": stride_on} if stride_on else name, "MODEL", "")
+    if stride_on:
+        spec = parse_model({"name": name, "stride_on": stride_on}, "MODEL", "")
+    else:
+        spec = parse_model_source(name, "MODEL", weights=False)
     check_code(spec)
     return with_num_classes(spec, classes) if classes else spec
 
@@ -50,7 +54,11 @@ def default_input(name: str) -> tuple[int, int, int, int]:
     registered name, or of the first network of its family.
     """
     from resnetlab.models.registry import registered_models
+    from resnetlab.models.timm_source import is_timm_source, read_timm_source
 
+    if is_timm_source(name):
+        folder = read_timm_source(name, "MODEL")
+        return folder.channels, folder.size, folder.size, folder.num_classes
     entries = registered_models()
     family = parse_name(name).family if name.endswith(".toml") else ""
     same = [entry for entry in entries if name == entry.name or family == entry.model.family]
