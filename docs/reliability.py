@@ -52,6 +52,8 @@ class FileResult:
     module: Path
     commit: str
     date: str
+    ended: float
+    """Time of its end, in seconds since 1970."""
     seconds: float
     passed: int
     figures: tuple[str, ...]
@@ -98,14 +100,31 @@ def _git(*words: str) -> str:
     ).stdout
 
 
-def read(module: Path) -> FileResult | None:
-    """Return the last result of a test file; None if it never ran."""
+def collect() -> dict[str, list[str]]:
+    """Return the names of all tests of the promises, by the name of their file."""
+    command = [sys.executable, "-m", "pytest", "-q", "--collect-only", "tests/promises"]
+    listed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    names: dict[str, list[str]] = {}
+    for line in listed.splitlines():
+        path, found, name = line.partition("::")
+        if found:
+            names.setdefault(Path(path).name, []).append(name)
+    return names
+
+
+def read(module: Path, names: list[str]) -> FileResult | None:
+    """Return the last result of a test file; None if it never ran.
+
+    Those of its tests `names` that have no result did not run: somebody interrupted it.
+    """
     path = RESULTS / f"{module.stem}.xml"
     if not path.exists() or not path.with_suffix(".txt").exists():
         return None
     suite = next(ElementTree.parse(path).getroot().iter("testsuite"))
     commit, date = path.with_suffix(".txt").read_text(encoding="utf-8").split()
     figures, failed, absent, passed = list[str](), list[str](), list[str](), 0
+    seen = {case.attrib["name"] for case in suite.iter("testcase")}
+    absent += [name for name in names if name not in seen]
     for case in suite.iter("testcase"):
         name, skipped = case.attrib["name"], case.find("skipped")
         if case.find("failure") is not None or case.find("error") is not None:
@@ -124,6 +143,7 @@ def read(module: Path) -> FileResult | None:
         module,
         commit,
         date,
+        path.stat().st_mtime,
         seconds,
         passed,
         tuple(figures),
@@ -134,7 +154,7 @@ def read(module: Path) -> FileResult | None:
 
 def page(results: list[FileResult], missing: list[Path]) -> str:
     """Return the page from the results of the test files; those in `missing` have none."""
-    newest = max(results, key=lambda result: result.date).commit
+    newest = max(results, key=lambda result: result.ended).commit
     commits = sorted({result.commit for result in results} - {newest})
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
     text = HEAD.format(
@@ -172,7 +192,10 @@ def main(word: str) -> int:
     """
     with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
         list(pool.map(run, (module for module in promises() if word in module.name)))
-    results = [result for module in promises() if (result := read(module))]
+    names = collect()
+    results = [
+        result for module in promises() if (result := read(module, names.get(module.name, [])))
+    ]
     done = {result.module for result in results}
     if not results:
         sys.exit(f"no test file of a promise has {word!r} in its name")

@@ -24,6 +24,7 @@ def reliability(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     module = script("docs/reliability.py")
     monkeypatch.setattr(module, "RESULTS", tmp_path / "results")
     monkeypatch.setattr(module, "PAGE", tmp_path / "page.md")
+    monkeypatch.setattr(module, "collect", dict)
     return module
 
 
@@ -41,6 +42,8 @@ def test_each_promise_is_a_row_with_what_failed_and_what_did_not_run(
         (reliability.RESULTS / f"{module.stem}.txt").write_text("abc123 2026-11-29")
 
     monkeypatch.setattr(reliability, "run", run)
+    names = {"test_killed_runs_resume_bit_for_bit.py": ["test_a", "test_interrupted"]}
+    monkeypatch.setattr(reliability, "collect", lambda: names)
     assert reliability.main("killed_runs") == 1  # a test failed
     assert ran == ["test_killed_runs_resume_bit_for_bit.py"]
     text = reliability.PAGE.read_text()
@@ -48,10 +51,11 @@ def test_each_promise_is_a_row_with_what_failed_and_what_did_not_run(
     assert len(rows) == len(modules)
     (row,) = [line for line in rows if "killed_runs" in line]
     assert "| A process that is killed at any instant loses at most one epoch" in row
-    assert "**failed**: test_b; **not run**: test_c (ray is not installed)" in row
+    assert "**failed**: test_b; **not run**: test_interrupted; " in row
+    assert "**not run**: test_c (ray is not installed)" in row
     assert "; 9 kills / 0 lost; 2 tests passed in 12 s |" in row
     assert sum("| **not run** |" in line for line in rows) == len(modules) - 1
-    assert f"2 tests passed, 1 failed and\n{len(modules)} did not run" in text
+    assert f"2 tests passed, 1 failed and\n{len(modules) + 1} did not run" in text
     assert "- Commit: `abc123`." in text
 
 
