@@ -1,7 +1,8 @@
 """Run the promises in full and write docs/reliability.md: `make reliability`.
 
 Each test file of a promise runs by itself, so that one of them can run again and the figures of
-the others stay: `make reliability PROMISE=faults` runs the files with that word in their names.
+the others stay: `make reliability PROMISE=faults` runs the files with that word in their names, and
+`make reliability PROMISE=faults TEST=split` only their tests with another word.
 
 The sentence of a promise is the docstring of its test file; its figures are those that the tests
 recorded. A test that failed or did not run is listed as such.
@@ -76,12 +77,15 @@ def sentence(module: Path) -> str:
     return promise[:1].upper() + promise[1:] if promise != text else ""
 
 
-def run(module: Path) -> None:
-    """Run a test file in full and keep the results of pytest."""
+def run(module: Path, test: str = "") -> None:
+    """Run a test file in full, or its tests with `test` in their names, and keep the results of
+    pytest.
+    """
     RESULTS.mkdir(parents=True, exist_ok=True)
-    target = RESULTS / f"{module.stem}.xml"
+    target = RESULTS / f"{module.stem}.{'some.' if test else ''}xml"
     command = [sys.executable, "-m", "pytest", "-q", str(module), "--timeout", "7200"]
     command += ["--hypothesis-profile", "all", "-o", "junit_family=xunit1"]
+    command += ["-k", test] if test else []
     facts = f"{commit()} {datetime.datetime.now(datetime.UTC).date()}"
     subprocess.run([*command, "--junitxml", str(target)], cwd=ROOT, check=False)
     target.with_suffix(".txt").write_text(facts, encoding="utf-8")
@@ -117,17 +121,25 @@ def read(module: Path, names: list[str]) -> FileResult | None:
 
     Those of its tests `names` that have no result did not run: somebody interrupted it.
     """
-    path = RESULTS / f"{module.stem}.xml"
-    if not path.exists() or not path.with_suffix(".txt").exists():
+    paths = [
+        path for path in RESULTS.glob(f"{module.stem}.*xml") if path.with_suffix(".txt").exists()
+    ]
+    paths.sort(key=lambda path: path.stat().st_mtime)
+    if not paths:
         return None
-    suite = next(ElementTree.parse(path).getroot().iter("testsuite"))
-    commit, date = path.with_suffix(".txt").read_text(encoding="utf-8").split()
-    figures, failed, absent, passed = list[str](), list[str](), list[str](), 0
-    seen = {case.attrib["name"] for case in suite.iter("testcase")}
-    absent += [name for name in names if name not in seen]
-    for case in suite.iter("testcase"):
-        name, skipped = case.attrib["name"], case.find("skipped")
-        if case.find("failure") is not None or case.find("error") is not None:
+    cases = dict[str, list[ElementTree.Element]]()
+    for path in paths:
+        suite = next(ElementTree.parse(path).getroot().iter("testsuite"))
+        new = dict[str, list[ElementTree.Element]]()
+        for case in suite.iter("testcase"):  # a test and its end are two, if the end failed
+            new.setdefault(case.attrib["name"], []).append(case)
+        cases |= new
+    commit, date = paths[-1].with_suffix(".txt").read_text(encoding="utf-8").split()
+    figures, failed, passed = list[str](), list[str](), 0
+    absent = [name for name in names if name not in cases]
+    for name, parts in cases.items():
+        skipped = parts[0].find("skipped")
+        if any(part.find(kind) is not None for part in parts for kind in ("failure", "error")):
             failed.append(name)
         elif skipped is not None:
             absent.append(f"{name} ({skipped.attrib.get('message', '')})")
@@ -135,19 +147,18 @@ def read(module: Path, names: list[str]) -> FileResult | None:
             passed += 1
             figures += [
                 entry.attrib["value"]
-                for entry in case.iter("property")
+                for entry in parts[0].iter("property")
                 if entry.attrib["name"] == "figures"
             ]
-    seconds = float(suite.attrib["time"])
     return FileResult(
         module,
         commit,
         date,
-        path.stat().st_mtime,
-        seconds,
+        paths[-1].stat().st_mtime,
+        sum(float(part.attrib.get("time", 0)) for parts in cases.values() for part in parts),
         passed,
         tuple(figures),
-        tuple(dict.fromkeys(failed)),  # a test and its end may fail both
+        tuple(failed),
         tuple(absent),
     )
 
@@ -186,12 +197,13 @@ def page(results: list[FileResult], missing: list[Path]) -> str:
     return text
 
 
-def main(word: str) -> int:
+def main(word: str, test: str = "") -> int:
     """Run the promises with `word` in their file names, one for each core at a time, write the
-    page, and return the exit code.
+    page, and return the exit code. `test` is a word in the names of the tests to run.
     """
     with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
-        list(pool.map(run, (module for module in promises() if word in module.name)))
+        chosen = [module for module in promises() if word in module.name]
+        list(pool.map(lambda module: run(module, test), chosen))
     names = collect()
     results = [
         result for module in promises() if (result := read(module, names.get(module.name, [])))
@@ -205,4 +217,4 @@ def main(word: str) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1] if len(sys.argv) > 1 else ""))
+    sys.exit(main(*sys.argv[1:3]) if len(sys.argv) > 1 else main(""))

@@ -11,12 +11,12 @@ import pytest
 
 from promises.test_supply_chain import script
 
-RESULT = """<testsuites><testsuite time="12.5">
-<testcase name="test_a"><properties><property name="figures" value="9 kills | 0 lost"/>
+RESULT = """<testsuites><testsuite>
+<testcase name="test_a" time="9.5"><properties><property name="figures" value="9 kills | 0 lost"/>
 </properties></testcase>
 <testcase name="test_b"><failure message="no"/></testcase>
 <testcase name="test_c"><skipped message="ray is not installed"/></testcase>
-<testcase name="test_d"/></testsuite></testsuites>"""
+<testcase name="test_d" time="3"/></testsuite></testsuites>"""
 
 
 @pytest.fixture
@@ -35,7 +35,7 @@ def test_each_promise_is_a_row_with_what_failed_and_what_did_not_run(
     assert len(modules) > 15
     ran: list[str] = []
 
-    def run(module: Path) -> None:
+    def run(module: Path, _: str) -> None:
         ran.append(module.name)
         reliability.RESULTS.mkdir(exist_ok=True)
         (reliability.RESULTS / f"{module.stem}.xml").write_text(RESULT)
@@ -64,7 +64,7 @@ def test_the_results_of_one_file_leave_those_of_the_others(
 ) -> None:
     facts = {"runs": "abc123 2026-11-28"}
 
-    def run(module: Path) -> None:
+    def run(module: Path, _: str) -> None:
         reliability.RESULTS.mkdir(exist_ok=True)
         passed = RESULT.replace('<failure message="no"/>', "")
         (reliability.RESULTS / f"{module.stem}.xml").write_text(passed)
@@ -77,3 +77,24 @@ def test_the_results_of_one_file_leave_those_of_the_others(
     text = reliability.PAGE.read_text()
     assert "- Commit: `def456` (some rows: abc123)." in text
     assert text.count("at commit abc123") == len(reliability.promises()) - 1
+
+
+def test_some_tests_of_a_file_that_run_again_replace_their_results_alone(
+    reliability: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (module,) = [path for path in reliability.promises() if "killed_runs" in path.name]
+    facts = {"text": RESULT}
+
+    def pytest_run(command: list[str], **_: object) -> None:
+        Path(command[command.index("--junitxml") + 1]).write_text(facts["text"])
+
+    monkeypatch.setattr(reliability.subprocess, "run", pytest_run)
+    monkeypatch.setattr(reliability, "commit", lambda: "abc123")
+    reliability.run(module)
+    assert reliability.read(module, []).failed == ("test_b",)
+    facts["text"] = '<testsuites><testsuite><testcase name="test_b"/></testsuite></testsuites>'
+    monkeypatch.setattr(reliability, "commit", lambda: "def456")
+    reliability.run(module, "test_b")
+    result = reliability.read(module, [])
+    assert (result.failed, result.passed, result.commit) == ((), 3, "def456")
+    assert result.figures == ("9 kills | 0 lost",)
