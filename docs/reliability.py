@@ -14,6 +14,7 @@ import ast
 import datetime
 import os
 import platform
+import re
 import subprocess
 import sys
 import xml.etree.ElementTree as ElementTree
@@ -53,8 +54,8 @@ class FileResult:
     module: Path
     commit: str
     date: str
-    ended: float
-    """Time of its end, in seconds since 1970."""
+    started: float
+    """Time of its last start, in seconds since 1970."""
     seconds: float
     passed: int
     figures: tuple[str, ...]
@@ -82,13 +83,16 @@ def run(module: Path, test: str = "") -> None:
     pytest.
     """
     RESULTS.mkdir(parents=True, exist_ok=True)
-    target = RESULTS / f"{module.stem}.{'some.' if test else ''}xml"
+    part = re.sub(r"\W", "-", test)
+    target = RESULTS / f"{module.stem}.{part + '.' if part else ''}xml"
     command = [sys.executable, "-m", "pytest", "-q", str(module), "--timeout", "7200"]
     command += ["--hypothesis-profile", "all", "-o", "junit_family=xunit1"]
     command += ["-k", test] if test else []
-    facts = f"{commit()} {datetime.datetime.now(datetime.UTC).date()}"
+    now = datetime.datetime.now(datetime.UTC)
+    text = f"{commit()} {now.date()} {now.timestamp():.3f}"
+    target.unlink(missing_ok=True)
+    target.with_suffix(".txt").write_text(text, encoding="utf-8")
     subprocess.run([*command, "--junitxml", str(target)], cwd=ROOT, check=False)
-    target.with_suffix(".txt").write_text(facts, encoding="utf-8")
 
 
 def commit() -> str:
@@ -121,10 +125,7 @@ def read(module: Path, names: list[str]) -> FileResult | None:
 
     Those of its tests `names` that have no result did not run: somebody interrupted it.
     """
-    paths = [
-        path for path in RESULTS.glob(f"{module.stem}.*xml") if path.with_suffix(".txt").exists()
-    ]
-    paths.sort(key=lambda path: path.stat().st_mtime)
+    paths = sorted(RESULTS.glob(f"{module.stem}.*xml"), key=lambda path: float(facts(path)[2]))
     if not paths:
         return None
     cases = dict[str, list[ElementTree.Element]]()
@@ -134,7 +135,7 @@ def read(module: Path, names: list[str]) -> FileResult | None:
         for case in suite.iter("testcase"):  # a test and its end are two, if the end failed
             new.setdefault(case.attrib["name"], []).append(case)
         cases |= new
-    commit, date = paths[-1].with_suffix(".txt").read_text(encoding="utf-8").split()
+    commit, date, started = facts(paths[-1])
     figures, failed, passed = list[str](), list[str](), 0
     absent = [name for name in names if name not in cases]
     for name, parts in cases.items():
@@ -154,7 +155,7 @@ def read(module: Path, names: list[str]) -> FileResult | None:
         module,
         commit,
         date,
-        paths[-1].stat().st_mtime,
+        float(started),
         sum(float(part.attrib.get("time", 0)) for parts in cases.values() for part in parts),
         passed,
         tuple(figures),
@@ -163,9 +164,15 @@ def read(module: Path, names: list[str]) -> FileResult | None:
     )
 
 
+def facts(path: Path) -> tuple[str, str, str]:
+    """Return the commit, the date and the time of the start of a result of pytest."""
+    commit, date, started = path.with_suffix(".txt").read_text(encoding="utf-8").split()
+    return commit, date, started
+
+
 def page(results: list[FileResult], missing: list[Path]) -> str:
     """Return the page from the results of the test files; those in `missing` have none."""
-    newest = max(results, key=lambda result: result.ended).commit
+    newest = max(results, key=lambda result: result.started).commit
     commits = sorted({result.commit for result in results} - {newest})
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
     text = HEAD.format(

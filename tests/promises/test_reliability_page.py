@@ -39,7 +39,7 @@ def test_each_promise_is_a_row_with_what_failed_and_what_did_not_run(
         ran.append(module.name)
         reliability.RESULTS.mkdir(exist_ok=True)
         (reliability.RESULTS / f"{module.stem}.xml").write_text(RESULT)
-        (reliability.RESULTS / f"{module.stem}.txt").write_text("abc123 2026-11-29")
+        (reliability.RESULTS / f"{module.stem}.txt").write_text("abc123 2026-11-29 7")
 
     monkeypatch.setattr(reliability, "run", run)
     names = {"test_killed_runs_resume_bit_for_bit.py": ["test_a", "test_interrupted"]}
@@ -62,7 +62,7 @@ def test_each_promise_is_a_row_with_what_failed_and_what_did_not_run(
 def test_the_results_of_one_file_leave_those_of_the_others(
     reliability: ModuleType, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    facts = {"runs": "abc123 2026-11-28"}
+    facts = {"runs": "abc123 2026-11-28 7"}
 
     def run(module: Path, _: str) -> None:
         reliability.RESULTS.mkdir(exist_ok=True)
@@ -72,7 +72,7 @@ def test_the_results_of_one_file_leave_those_of_the_others(
 
     monkeypatch.setattr(reliability, "run", run)
     assert reliability.main("") == 0
-    facts["runs"] = "def456 2026-11-29"
+    facts["runs"] = "def456 2026-11-29 8"
     assert reliability.main("killed_ranks") == 0
     text = reliability.PAGE.read_text()
     assert "- Commit: `def456` (some rows: abc123)." in text
