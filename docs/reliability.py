@@ -24,6 +24,7 @@ from pathlib import Path
 
 import torch
 
+from resnetlab.messages import format_count
 from resnetlab.training.hardware import instruction_set, read_cpuinfo
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -110,7 +111,16 @@ def _git(*words: str) -> str:
 
 def collect() -> dict[str, list[str]]:
     """Return the names of all tests of the promises, by the name of their file."""
-    command = [sys.executable, "-m", "pytest", "-q", "--collect-only", "tests/promises"]
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "-q",
+        "--collect-only",
+        "-o",
+        "addopts=--import-mode=importlib",
+    ]
+    command.append("tests/promises")
     listed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
     names: dict[str, list[str]] = {}
     for line in listed.splitlines():
@@ -196,7 +206,7 @@ def page(results: list[FileResult], missing: list[Path]) -> str:
         parts += [f"**not run**: {name}" for name in result.absent]
         parts += result.figures
         where = f" at commit {result.commit}" if result.commit != newest else ""
-        count = f"{result.passed} tests passed in {result.seconds:.0f} s{where}"
+        count = f"{format_count(result.passed, 'test')} passed in {result.seconds:.0f} s{where}"
         cells = (sentence(result.module), "; ".join([*parts, count]), f"`{result.module.name}`")
         text += f"| {' | '.join(cell.replace('|', '/') for cell in cells)} |\n"
     for module in missing:
