@@ -44,7 +44,7 @@ bench-gpu: $(READY) ## Compare with a stock loop on one CUDA GPU (9 minutes); wr
 	PYTHONPATH=src $(BIN)/python benchmarks/gpu.py
 
 reliability: $(READY) ## Run every promise in full (an hour), or those named PROMISE=word; writes docs/reliability.md
-	PYTHONPATH=src $(BIN)/python docs/reliability.py $(PROMISE)
+	PYTHONPATH=src $(BIN)/python docs/reliability.py "$(PROMISE)" "$(TEST)"
 
 sabotage: $(READY) ## Remove each safeguard in turn and show that the tests of the promises fail
 	$(BIN)/python tests/sabotage.py

@@ -1,7 +1,8 @@
 """Run the promises in full and write docs/reliability.md: `make reliability`.
 
 Each test file of a promise runs by itself, so that one of them can run again and the figures of
-the others stay: `make reliability PROMISE=faults` runs the files with that word in their names.
+the others stay: `make reliability PROMISE=faults` runs the files with that word in their names, and
+`make reliability PROMISE=faults TEST=split` only their tests with another word.
 
 The sentence of a promise is the docstring of its test file; its figures are those that the tests
 recorded. A test that failed or did not run is listed as such.
@@ -13,6 +14,7 @@ import ast
 import datetime
 import os
 import platform
+import re
 import subprocess
 import sys
 import xml.etree.ElementTree as ElementTree
@@ -22,6 +24,7 @@ from pathlib import Path
 
 import torch
 
+from resnetlab.messages import format_count
 from resnetlab.training.hardware import instruction_set, read_cpuinfo
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -52,6 +55,8 @@ class FileResult:
     module: Path
     commit: str
     date: str
+    started: float
+    """Time of its last start, in seconds since 1970."""
     seconds: float
     passed: int
     figures: tuple[str, ...]
@@ -74,15 +79,21 @@ def sentence(module: Path) -> str:
     return promise[:1].upper() + promise[1:] if promise != text else ""
 
 
-def run(module: Path) -> None:
-    """Run a test file in full and keep the results of pytest."""
+def run(module: Path, test: str = "") -> None:
+    """Run a test file in full, or its tests with `test` in their names, and keep the results of
+    pytest.
+    """
     RESULTS.mkdir(parents=True, exist_ok=True)
-    target = RESULTS / f"{module.stem}.xml"
+    part = re.sub(r"\W", "-", test)
+    target = RESULTS / f"{module.stem}.{part + '.' if part else ''}xml"
     command = [sys.executable, "-m", "pytest", "-q", str(module), "--timeout", "7200"]
     command += ["--hypothesis-profile", "all", "-o", "junit_family=xunit1"]
-    facts = f"{commit()} {datetime.datetime.now(datetime.UTC).date()}"
+    command += ["-k", test] if test else []
+    now = datetime.datetime.now(datetime.UTC)
+    text = f"{commit()} {now.date()} {now.timestamp():.3f}"
+    target.unlink(missing_ok=True)
+    target.with_suffix(".txt").write_text(text, encoding="utf-8")
     subprocess.run([*command, "--junitxml", str(target)], cwd=ROOT, check=False)
-    target.with_suffix(".txt").write_text(facts, encoding="utf-8")
 
 
 def commit() -> str:
@@ -98,17 +109,48 @@ def _git(*words: str) -> str:
     ).stdout
 
 
-def read(module: Path) -> FileResult | None:
-    """Return the last result of a test file; None if it never ran."""
-    path = RESULTS / f"{module.stem}.xml"
-    if not path.exists() or not path.with_suffix(".txt").exists():
+def collect() -> dict[str, list[str]]:
+    """Return the names of all tests of the promises, by the name of their file."""
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "-q",
+        "--collect-only",
+        "-o",
+        "addopts=--import-mode=importlib",
+    ]
+    command.append("tests/promises")
+    listed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    names: dict[str, list[str]] = {}
+    for line in listed.splitlines():
+        path, found, name = line.partition("::")
+        if found:
+            names.setdefault(Path(path).name, []).append(name)
+    return names
+
+
+def read(module: Path, names: list[str]) -> FileResult | None:
+    """Return the last result of a test file; None if it never ran.
+
+    Those of its tests `names` that have no result did not run: somebody interrupted it.
+    """
+    paths = sorted(RESULTS.glob(f"{module.stem}.*xml"), key=lambda path: float(facts(path)[2]))
+    if not paths:
         return None
-    suite = next(ElementTree.parse(path).getroot().iter("testsuite"))
-    commit, date = path.with_suffix(".txt").read_text(encoding="utf-8").split()
-    figures, failed, absent, passed = list[str](), list[str](), list[str](), 0
-    for case in suite.iter("testcase"):
-        name, skipped = case.attrib["name"], case.find("skipped")
-        if case.find("failure") is not None or case.find("error") is not None:
+    cases = dict[str, list[ElementTree.Element]]()
+    for path in paths:
+        suite = next(ElementTree.parse(path).getroot().iter("testsuite"))
+        new = dict[str, list[ElementTree.Element]]()
+        for case in suite.iter("testcase"):  # a test and its end are two, if the end failed
+            new.setdefault(case.attrib["name"], []).append(case)
+        cases |= new
+    commit, date, started = facts(paths[-1])
+    figures, failed, passed = list[str](), list[str](), 0
+    absent = [name for name in names if name not in cases]
+    for name, parts in cases.items():
+        skipped = parts[0].find("skipped")
+        if any(part.find(kind) is not None for part in parts for kind in ("failure", "error")):
             failed.append(name)
         elif skipped is not None:
             absent.append(f"{name} ({skipped.attrib.get('message', '')})")
@@ -116,25 +158,31 @@ def read(module: Path) -> FileResult | None:
             passed += 1
             figures += [
                 entry.attrib["value"]
-                for entry in case.iter("property")
+                for entry in parts[0].iter("property")
                 if entry.attrib["name"] == "figures"
             ]
-    seconds = float(suite.attrib["time"])
     return FileResult(
         module,
         commit,
         date,
-        seconds,
+        float(started),
+        sum(float(part.attrib.get("time", 0)) for parts in cases.values() for part in parts),
         passed,
         tuple(figures),
-        tuple(dict.fromkeys(failed)),  # a test and its end may fail both
+        tuple(failed),
         tuple(absent),
     )
 
 
+def facts(path: Path) -> tuple[str, str, str]:
+    """Return the commit, the date and the time of the start of a result of pytest."""
+    commit, date, started = path.with_suffix(".txt").read_text(encoding="utf-8").split()
+    return commit, date, started
+
+
 def page(results: list[FileResult], missing: list[Path]) -> str:
     """Return the page from the results of the test files; those in `missing` have none."""
-    newest = max(results, key=lambda result: result.date).commit
+    newest = max(results, key=lambda result: result.started).commit
     commits = sorted({result.commit for result in results} - {newest})
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
     text = HEAD.format(
@@ -158,7 +206,7 @@ def page(results: list[FileResult], missing: list[Path]) -> str:
         parts += [f"**not run**: {name}" for name in result.absent]
         parts += result.figures
         where = f" at commit {result.commit}" if result.commit != newest else ""
-        count = f"{result.passed} tests passed in {result.seconds:.0f} s{where}"
+        count = f"{format_count(result.passed, 'test')} passed in {result.seconds:.0f} s{where}"
         cells = (sentence(result.module), "; ".join([*parts, count]), f"`{result.module.name}`")
         text += f"| {' | '.join(cell.replace('|', '/') for cell in cells)} |\n"
     for module in missing:
@@ -166,13 +214,17 @@ def page(results: list[FileResult], missing: list[Path]) -> str:
     return text
 
 
-def main(word: str) -> int:
+def main(word: str, test: str = "") -> int:
     """Run the promises with `word` in their file names, one for each core at a time, write the
-    page, and return the exit code.
+    page, and return the exit code. `test` is a word in the names of the tests to run.
     """
     with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
-        list(pool.map(run, (module for module in promises() if word in module.name)))
-    results = [result for module in promises() if (result := read(module))]
+        chosen = [module for module in promises() if word in module.name]
+        list(pool.map(lambda module: run(module, test), chosen))
+    names = collect()
+    results = [
+        result for module in promises() if (result := read(module, names.get(module.name, [])))
+    ]
     done = {result.module for result in results}
     if not results:
         sys.exit(f"no test file of a promise has {word!r} in its name")
@@ -182,4 +234,4 @@ def main(word: str) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1] if len(sys.argv) > 1 else ""))
+    sys.exit(main(*sys.argv[1:3]) if len(sys.argv) > 1 else main(""))

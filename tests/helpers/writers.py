@@ -138,7 +138,8 @@ def _content(path: Path) -> Any:
     if path.suffix == ".html":  # durations, and the time at which the page was written
         return re.sub(rb"[0-9.]+ (s|min|h)\b|20[0-9]{2}-[0-9:T+-]+", b"", content)
     if path.suffix == ".md":
-        return [line for line in content.splitlines() if not line.startswith(b"- time: ")]
+        varying = (b"- time: ", b"- commit: ", b"- dirty: ")  # of the source, which may be edited
+        return [line for line in content.splitlines() if not line.startswith(varying)]
     if path.suffix == ".safetensors":  # the metadata have times
         return {name: tensor.tobytes() for name, tensor in safetensors.numpy.load(content).items()}
     return content
@@ -150,6 +151,6 @@ def without_clocks(value: Any) -> Any:
         return {
             key: without_clocks(item)
             for key, item in value.items()
-            if not key.endswith((*CLOCKS, "time")) and key != "sha256"
+            if not key.endswith((*CLOCKS, "time")) and key not in ("sha256", "commit", "dirty")
         }
     return [without_clocks(item) for item in value] if isinstance(value, list) else value

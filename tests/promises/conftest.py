@@ -4,6 +4,7 @@ outcome.
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -52,9 +53,13 @@ class ShortRun:
 
     def last_start(self, root: Path) -> int:
         """Return the step from which the last process started."""
-        lines = (self.folder(root) / "provenance.jsonl").read_text().splitlines()
-        events = [json.loads(line) for line in lines]
-        return int([event for event in events if event["event"] in ("start", "resume")][-1]["step"])
+        steps = []
+        for line in (self.folder(root) / "provenance.jsonl").read_text().splitlines():
+            with contextlib.suppress(ValueError):  # a line that a fault left incomplete
+                event = json.loads(line)
+                if event["event"] in ("start", "resume"):
+                    steps.append(int(event["step"]))
+        return steps[-1]
 
 
 @pytest.fixture(scope="session")

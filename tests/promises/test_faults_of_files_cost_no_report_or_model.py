@@ -16,6 +16,7 @@ import pytest
 from helpers.faults import KINDS
 from helpers.trials import TrialServer
 from helpers.writers import WRITERS, Writer, assert_same, check_failed, contents
+from resnetlab.bundle.reading import PENDING_FILE
 from resnetlab.bundle.store import load_bundle
 
 
@@ -56,6 +57,8 @@ def test_one_fault_at_any_file_operation_leaves_only_complete_files(
 def check_complete(folder: Path, expected: dict[str, object], writer: Writer, where: str) -> None:
     """Check that each file of a broken command is one of the whole command, and a model loads."""
     for name, content in contents(folder).items():
+        if Path(name).name == PENDING_FILE:  # the new description, until the new weights are there
+            continue
         assert name in expected, f"{where}: {name}"
         if Path(name).name not in writer.replaced:
             assert content == expected[name], f"{where}: {name}"

@@ -154,7 +154,7 @@ def test_stopped_and_killed_processes_start_again_and_end_with_the_bits_of_an_un
     amount: Callable[[int], int],
     figures: Callable[[str], None],
 ) -> None:
-    long = [*words, "--set", "recipe.epochs=600"]
+    long = [*words, "--set", "recipe.epochs=120"]
     undisturbed = tmp_path / "calm"
     done(launch(2, *long, "--output", str(undisturbed)))
     kills = amount(20)
@@ -166,7 +166,7 @@ def test_stopped_and_killed_processes_start_again_and_end_with_the_bits_of_an_un
 def disturb(long: list[str], output: Path, expected: RunRecord, victim: int) -> None:
     """Stop a job by a signal and kill a rank of the next, and compare its result."""
     stopped = launch(2, *long, "--output", str(output))
-    wait_for_steps(output, 100, stopped)
+    wait_for_steps(output, 60, stopped)
     stopped.send_signal(signal.SIGTERM)
     stopped.communicate(timeout=60)
     assert list(output.glob("runs/*/checkpoints/*/MANIFEST.json"))
@@ -174,7 +174,7 @@ def disturb(long: list[str], output: Path, expected: RunRecord, victim: int) -> 
 
     again = launch(2, *long, "--output", str(output), restarts=1)
     lines = len(next(output.glob("runs/*/metrics.jsonl")).read_text().splitlines())
-    wait_for_steps(output, lines + 100, again)
+    wait_for_steps(output, lines + 60, again)
     os.kill(ranks(again)[victim], signal.SIGKILL)
     done(again)
 
@@ -185,8 +185,8 @@ def disturb(long: list[str], output: Path, expected: RunRecord, victim: int) -> 
     assert curve(expected) == curve(actual)
     provenance = next(output.glob("runs/*/provenance.jsonl")).read_text()
     events = [json.loads(line) for line in provenance.splitlines()]
-    assert [event["event"] for event in events] == ["start", "resume", "resume"]
-    assert events[2]["step"] > 0
+    assert [event["event"] for event in events] == ["start", "stopped", "resume", "resume"]
+    assert events[3]["step"] > 0
 
 
 def test_another_number_of_processes_is_refused_and_the_right_one_named(

@@ -169,6 +169,31 @@ TREES = st.recursive(
 )
 
 
+@st.composite
+def changed_trees(draw: st.DrawFn) -> dict[str, Any]:
+    """A valid folder of two splits and two classes, with up to three files or names changed."""
+    tree: dict[str, Any] = {
+        split: {
+            name: {f"{number}.png": GOOD[number] for number in range(2)} for name in ("cat", "dog")
+        }
+        for split in ("train", "test")
+    }
+    for _ in range(draw(st.integers(0, 3))):
+        folder = tree
+        for _ in range(draw(st.integers(0, 2))):
+            inner = [value for value in folder.values() if isinstance(value, dict)]
+            folder = draw(st.sampled_from(inner)) if inner else folder
+        kind = draw(st.sampled_from(["add", "add", "rename", "remove"]))
+        if kind == "add" or not folder:
+            name, content = draw(FILES)
+            folder[name] = content
+        elif kind == "rename":
+            folder[draw(NAMES)] = folder.pop(draw(st.sampled_from(sorted(folder))))
+        else:
+            folder.pop(draw(st.sampled_from(sorted(folder))))
+    return tree
+
+
 def write_tree(folder: Path, tree: dict[str, Any]) -> None:
     folder.mkdir(exist_ok=True)
     for name, content in tree.items():
@@ -202,7 +227,7 @@ def test_any_folder_of_images(
         phases=PHASES,
         suppress_health_check=list(HealthCheck),
     )
-    @given(tree=TREES)
+    @given(tree=TREES | changed_trees())
     def check(tree: dict[str, Any]) -> None:
         with tempfile.TemporaryDirectory(dir=place) as name:
             folder = Path(name)
@@ -217,6 +242,7 @@ def test_any_folder_of_images(
             check_error_lines(ended)
 
     check()
+    assert set(counts) == {0, 2, 5}  # a data set, a refusal, and bad images that are listed
     figures(
         f"{sum(counts.values())} folders: {counts.get(2, 0)} refused in lines, "
         f"{counts.get(5, 0)} with listed bad images, {counts.get(0, 0)} data sets, 0 tracebacks"
