@@ -163,19 +163,6 @@ def test_each_class_has_a_folder_that_every_system_allows() -> None:
     assert folders["ネコ"] == "ネコ"
 
 
-def test_a_folder_gets_a_summary_by_class(
-    pets: Path, inbox: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    commands.predict(pets, [inbox], top=1)
-    lines = capsys.readouterr().out.splitlines()
-    start = lines.index("20 images by predicted class:")
-    counts = expected_counts(pets, inbox)
-    rows = [line.split() for line in lines[start + 1 :]]
-    assert {row[1].rstrip(":"): int(row[0]) for row in rows} == counts
-    commands.predict(pets, [inbox / "a" / "00.png"])
-    assert "by predicted class" not in capsys.readouterr().out
-
-
 def test_classes_with_odd_names_are_sorted(tmp_path: Path, inbox: Path) -> None:
     names = ("../up", "a/b", "a:b", "A/B", "..", "ok")
     model = write_model(tmp_path / "odd", classes=names)

@@ -134,15 +134,16 @@ def get_model_config(name: str, where: str, field: str) -> ModelConfig:
 
 def _suggest_name(name: str, names: list[str]) -> str:
     """Suggest a network for an unknown name: one of timm or torchvision that has it, or else a
-    similar one of any of them.
+    similar one, of resnetlab first.
     """
     if exact := full_names(name):
         return f'did you mean "{exact[0]}"?'
-    near = difflib.get_close_matches(name.lower(), names, n=1, cutoff=0.75)
+    if near := difflib.get_close_matches(name.lower(), names, n=1, cutoff=0.75):
+        return f'did you mean "{near[0]}"?'
     external = [f"{library}/{word}" for library in LIBRARIES for word in library_names(library)]
     by_word = {full_name.partition("/")[2]: full_name for full_name in reversed(external)}
-    near = near or difflib.get_close_matches(name.lower(), by_word, n=1, cutoff=0.75)
-    return f'did you mean "{by_word.get(near[0], near[0])}"?' if near else suggest(name, names)
+    near = difflib.get_close_matches(name.lower(), by_word, n=1, cutoff=0.75)
+    return f'did you mean "{by_word[near[0]]}"?' if near else suggest(name, names)
 
 
 def _cifar(name: str) -> CifarConfig:

@@ -52,7 +52,7 @@ def _forest_alt(row: ForestRow) -> str:
         f", published {format_signed(known.effect, 2)} ({join_words(known.sources)})"
         for known in row.reference_effects
     ]
-    effect = row.texts[0] or "no effect"
+    effect = row.texts[0] or "(no estimate)"
     return f"{row.label} {effect}: {row.verdict}" + "".join(known)
 
 
