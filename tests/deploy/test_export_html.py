@@ -121,7 +121,7 @@ def test_without_the_package_a_line_says_where_it_goes(
     refused("--onnxruntime-web: has no ort", onnxruntime_web=tmp_path)
     (tmp_path / "text.tgz").write_text("words")
     refused("is not the archive of onnxruntime-web", onnxruntime_web=tmp_path / "text.tgz")
-    cached = tmp_path / "cache" / "downloads" / "onnxruntime-web" / web_runtime.PACKAGE.name
+    cached = tmp_path / "cache" / "downloads" / "onnxruntime-web" / web_runtime.ARCHIVE
     cached.parent.mkdir(parents=True)
     archive_of(package, cached)
     refused("its sha256 differs")

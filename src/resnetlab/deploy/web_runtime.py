@@ -1,17 +1,19 @@
 """ONNX Runtime Web: the JavaScript and WebAssembly that run a network in a browser.
 
 They are not part of this package. They are read from a folder of the user or from the published npm
-package, which is downloaded once.
+package, which npm fetches once.
 """
 
 from __future__ import annotations
 
 import json
+import shutil
+import subprocess
 import tarfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from resnetlab.data.download import RemoteFile, check_file_hash, download_file
+from resnetlab.data.download import check_file_hash
 from resnetlab.errors import input_error
 from resnetlab.messages import Notify, silent
 from resnetlab.settings import check_downloads_allowed, downloads_dir
@@ -19,12 +21,11 @@ from resnetlab.settings import check_downloads_allowed, downloads_dir
 SCRIPT, WASM = "ort.wasm.bundle.min.mjs", "ort-wasm-simd-threaded.wasm"
 """Files of the package: the module with its loader, and the operators for the processor."""
 
-PACKAGE = RemoteFile(
-    "onnxruntime-web-1.30.0.tgz",
-    "sha256:d2228df7e4616bc3348bf504ee888f3bec43789a273f0a63f3e68d203ce3bf71",
-    "onnxruntime-web-1.30.0.tgz",
-)
-"""Version that the tests ran with. The hash is that of the archive which npm delivers."""
+VERSION = "1.30.0"
+"""Version of the npm package that the tests ran with."""
+
+ARCHIVE = f"onnxruntime-web-{VERSION}.tgz"
+ARCHIVE_HASH = "sha256:d2228df7e4616bc3348bf504ee888f3bec43789a273f0a63f3e68d203ce3bf71"
 
 MEGABYTES = 33
 OPTION = "--onnxruntime-web"
@@ -65,15 +66,22 @@ def load_web_runtime(source: Path | None, notify: Notify = silent) -> WebRuntime
 
 
 def _cached_package(notify: Notify) -> Path:
+    """Return the archive of the package in the cache, which npm fetches if it is not there."""
     folder = downloads_dir() / "onnxruntime-web"
-    path = folder / PACKAGE.name
+    path = folder / ARCHIVE
     if not path.is_file():
-        fix = f"{FIX}, or put {PACKAGE.name} into {folder}"
+        fix = f"{FIX}, or put {ARCHIVE} into {folder}"
         check_downloads_allowed("onnxruntime-web", fix)
-        notify(f"downloading ONNX Runtime Web: about {MEGABYTES} MB into {folder}, once")
-        download_file(PACKAGE, folder, fix, notify)
-    else:
-        check_file_hash(path, PACKAGE.known_hash)
+        npm = shutil.which("npm")
+        if npm is None:
+            raise input_error("npm", "not installed, and it fetches onnxruntime-web", fix)
+        notify(f"npm fetches ONNX Runtime Web: about {MEGABYTES} MB into {folder}, once")
+        folder.mkdir(parents=True, exist_ok=True)
+        words = [npm, "pack", f"onnxruntime-web@{VERSION}", "--pack-destination", str(folder)]
+        done = subprocess.run(words, capture_output=True, text=True, check=False)
+        if done.returncode or not path.is_file():
+            raise input_error("npm pack", f"failed: {done.stderr.strip()[:100]}", fix)
+    check_file_hash(path, ARCHIVE_HASH)
     return path
 
 
