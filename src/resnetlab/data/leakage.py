@@ -13,6 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from resnetlab.data.near_copies import normalize_rows
+
 TEST_FRACTION = 0.15
 MAX_QUERIES = 2_000
 RESAMPLES = 2_000
@@ -89,10 +91,7 @@ def _features(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
     images = (Image.fromarray(image[..., 0] if image.shape[2] == 1 else image) for image in pixels)
     size, box = (SIDE, SIDE), Image.Resampling.BOX
     flat = np.stack([np.asarray(image.resize(size, box), np.float32).ravel() for image in images])
-    centered = flat - flat.mean(1, keepdims=True)
-    lengths = np.linalg.norm(centered, axis=1, keepdims=True)
-    features: NDArray[np.float32] = centered / np.maximum(lengths, 1e-6)
-    return features
+    return normalize_rows(flat)
 
 
 def _nearest_neighbor_hits(

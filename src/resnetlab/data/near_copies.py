@@ -64,7 +64,10 @@ def find_near_copies(pixels: NDArray[np.uint8]) -> list[NearCopy]:
     compared = np.flatnonzero(has_contrast & has_detail)
     reduced, signs = reduced[compared], signs[compared]
     mirrored_signs = _signs(reduced[:, :, ::-1])
-    normal, mirrored_normal = _normalize(reduced), _normalize(reduced[:, :, ::-1])
+    normal, mirrored_normal = (
+        normalize_rows(images.reshape(len(images), _ROWS * _COLUMNS))
+        for images in (reduced, reduced[:, :, ::-1])
+    )
     copies: dict[tuple[int, int], NearCopy] = {}
     for start in range(0, len(compared), _BLOCK):
         block = slice(start, start + _BLOCK)
@@ -101,10 +104,9 @@ def _signs(reduced: NDArray[np.float32]) -> NDArray[np.float32]:
     return np.where(brighter, 1, -1).reshape(len(reduced), _BITS).astype(np.float32)
 
 
-def _normalize(reduced: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Return the images as vectors of mean 0 and length 1, (N, 272)."""
-    flat = reduced.reshape(len(reduced), _ROWS * _COLUMNS)
-    centered = flat - flat.mean(1, keepdims=True)
+def normalize_rows(rows: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return the rows (N, D) with mean 0 and length 1: their products are correlations."""
+    centered = rows - rows.mean(1, keepdims=True)
     lengths = np.linalg.norm(centered, axis=1, keepdims=True)
     normalized: NDArray[np.float32] = centered / np.maximum(lengths, 1e-6)
     return normalized

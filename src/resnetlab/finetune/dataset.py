@@ -246,14 +246,15 @@ def open_photographs(
         reading=reading,
         purpose=FIND_DAMAGE,
     )
-    notes, rows, groups = list(listing.notes), listing.rows, listing.groups.numbers
+    notes, rows, pool = list(listing.notes), listing.rows, list(range(len(listing.rows)))
     if folds is not None:
-        rows, groups, note = _take_fold(listing, folds, fold)
+        rows, pool, note = _take_fold(listing, folds, fold)
         notes = [*notes, *listing.groups.notes(), note]
     if no_test:
         rows = _without_test(root, rows, split_spec)
         notes = ["no test split (--no-test): the images not in validation are for training"]
     if not any(row.split == "validation" for row in rows):
+        groups = listing.groups.numbers[pool]
         rows = _split_off_validation(rows, listing.classes, str(root), groups)
         notes.append(
             f"{root} has no validation split: {VALIDATION_FRACTION:.0%} of the train images were "
@@ -307,9 +308,9 @@ def _without_test(
 
 def _take_fold(
     scan: FolderScan, folds: int, fold: int
-) -> tuple[tuple[ManifestRow, ...], NDArray[np.int64], str]:
-    """Return the rows with one fold as the test split and the others in train, their groups (N,),
-    and a note.
+) -> tuple[tuple[ManifestRow, ...], list[int], str]:
+    """Return the rows with one fold as the test split and the others in train, their indices in the
+    scan, and a note.
 
     A folder's own test split is left out of the folds, and all images of a folder without one are
     divided. Raises InputError if a class has too few images or groups.
@@ -329,7 +330,7 @@ def _take_fold(
         for k, number in zip(pool, numbers, strict=True)
     )
     used = "all images" if drawn else "the images that are not in the folder's own test split"
-    return rows, groups, f"fold {fold} of {folds} (counted from 0) of {used} is the test split"
+    return rows, pool, f"fold {fold} of {folds} (counted from 0) of {used} is the test split"
 
 
 def _split_off_validation(
