@@ -11,16 +11,11 @@ from pathlib import Path
 import pytest
 
 import resnetlab as rl
-from helpers.attempts import train_run
-from resnetlab.data.splits import load_dataset
+from helpers.small_run import SmallRun
 from resnetlab.errors import InputError
-from resnetlab.runs.directory import RunDirectory
-from resnetlab.runs.records import Result, RunFile
-from resnetlab.studies.single_run import plan_run
 
 ALL = rl.DiagnosticsConfig(gradient_norms=(0, 1, 3), ablate_blocks=True)
-FIXED = ("numerics.threads=1", "numerics.precision=fp32", "recipe.batch_size=16", "recipe.epochs=3")
-EVERY_STEP = rl.Placement(checkpoint_seconds=0, max_checkpoint_seconds=0)
+FIXED = ("recipe.epochs=3",)
 
 
 @pytest.fixture(autouse=True)
@@ -28,39 +23,13 @@ def pulses(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("resnetlab.training.events.TICK_SECONDS", -1.0)
 
 
-class Run:
+class Run(SmallRun):
     """A small residual network with dropout, under a root of its own."""
 
     def __init__(
         self, data: Path, root: Path, diagnostics: rl.DiagnosticsConfig = ALL, *settings: str
     ) -> None:
-        model = rl.CifarConfig(blocks=(1, 1), widths=(4, 8), dropout=0.1)
-        plan = plan_run(
-            model,
-            str(data),
-            "adam",
-            settings=[*FIXED, *settings],
-            diagnostics=diagnostics,
-            output=root,
-        )
-        self.file, self.root = plan.runs[0].file, root
-        self.directory = RunDirectory.find(root, plan.runs[0].id)
-        self.dataset = load_dataset(self.file.data, root / "cache")
-
-    def __call__(
-        self, until: int | None = None, from_step: int | None = None, file: RunFile | None = None
-    ) -> Result | None:
-        seen: list[int] = []
-        return train_run(
-            self.directory.path.name,
-            file or self.file,
-            self.dataset,
-            self.root,
-            EVERY_STEP,
-            lambda: until is not None and bool(seen) and seen[-1] >= until,
-            lambda at, _: seen.append(at.step),
-            from_step,
-        )
+        super().__init__(data, root, diagnostics, *FIXED, *settings)
 
     def measured(self) -> dict[str, bytes]:
         return {

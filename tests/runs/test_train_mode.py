@@ -14,28 +14,19 @@ import torch
 import torch.nn.functional as F
 
 import resnetlab as rl
-from helpers.attempts import train_run
-from resnetlab.data.splits import load_dataset
+from helpers.small_run import SmallRun
 from resnetlab.runs.damage import check_run
 from resnetlab.runs.directory import RunDirectory
 from resnetlab.runs.load import load_run
 from resnetlab.runs.paths import TRAIN_MODE
-from resnetlab.runs.records import Evaluation, Result, RunFile
-from resnetlab.studies.single_run import plan_run
+from resnetlab.runs.records import Evaluation
 from resnetlab.training.rng import make_generator
 
 REQUESTED = rl.DiagnosticsConfig(train_mode=True)
 BATCH_SIZE = 16
-FIXED = (
-    "numerics.threads=1",
-    "numerics.precision=fp32",
-    f"recipe.batch_size={BATCH_SIZE}",
-    "recipe.epochs=2",
-    "data.test_curve=true",
-)
+FIXED = (f"recipe.batch_size={BATCH_SIZE}", "recipe.epochs=2", "data.test_curve=true")
 SELECTED = ("recipe.ema=0.9", "recipe.select=best", "data.validation=0.2", "data.curve_images=20")
 SPLITS = ("train", "validation", "test")
-EVERY_STEP = rl.Placement(checkpoint_seconds=0, max_checkpoint_seconds=0)
 
 
 @pytest.fixture(autouse=True)
@@ -43,7 +34,7 @@ def pulses(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("resnetlab.training.events.TICK_SECONDS", -1.0)
 
 
-class Run:
+class Run(SmallRun):
     """A small residual network under a root of its own."""
 
     def __init__(
@@ -54,33 +45,7 @@ class Run:
         *settings: str,
         dropout: float = 0.2,
     ) -> None:
-        model = rl.CifarConfig(blocks=(1, 1), widths=(4, 8), dropout=dropout)
-        plan = plan_run(
-            model,
-            str(data),
-            "adam",
-            settings=[*FIXED, *settings],
-            diagnostics=diagnostics,
-            output=root,
-        )
-        self.file, self.root = plan.runs[0].file, root
-        self.directory = RunDirectory.find(root, plan.runs[0].id)
-        self.dataset = load_dataset(self.file.data, root / "cache")
-
-    def __call__(
-        self, until: int | None = None, from_step: int | None = None, file: RunFile | None = None
-    ) -> Result | None:
-        seen: list[int] = []
-        return train_run(
-            self.directory.path.name,
-            file or self.file,
-            self.dataset,
-            self.root,
-            EVERY_STEP,
-            lambda: until is not None and bool(seen) and seen[-1] >= until,
-            lambda at, _: seen.append(at.step),
-            from_step,
-        )
+        super().__init__(data, root, diagnostics, *FIXED, *settings, dropout=dropout)
 
     def evaluation(self) -> dict[str, Any]:
         """Return the file of the evaluation in training mode, without the times of its curve."""

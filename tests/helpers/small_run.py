@@ -1,0 +1,55 @@
+"""A small run that tests stop, go on with and measure."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import resnetlab as rl
+from helpers.attempts import train_run
+from resnetlab.data.splits import load_dataset
+from resnetlab.runs.directory import RunDirectory
+from resnetlab.runs.records import Result, RunFile
+from resnetlab.studies.single_run import plan_run
+
+FIXED = ("numerics.threads=1", "numerics.precision=fp32", "recipe.batch_size=16")
+EVERY_STEP = rl.Placement(checkpoint_seconds=0, max_checkpoint_seconds=0)
+
+
+class SmallRun:
+    """A small residual network with dropout, under a root of its own."""
+
+    def __init__(
+        self,
+        data: Path,
+        root: Path,
+        diagnostics: rl.DiagnosticsConfig,
+        *settings: str,
+        dropout: float = 0.1,
+    ) -> None:
+        plan = plan_run(
+            rl.CifarConfig(blocks=(1, 1), widths=(4, 8), dropout=dropout),
+            str(data),
+            "adam",
+            settings=[*FIXED, *settings],
+            diagnostics=diagnostics,
+            output=root,
+        )
+        self.file, self.root = plan.runs[0].file, root
+        self.directory = RunDirectory.find(root, plan.runs[0].id)
+        self.dataset = load_dataset(self.file.data, root / "cache")
+
+    def __call__(
+        self, until: int | None = None, from_step: int | None = None, file: RunFile | None = None
+    ) -> Result | None:
+        """Train until a step, or to the end."""
+        seen: list[int] = []
+        return train_run(
+            self.directory.path.name,
+            file or self.file,
+            self.dataset,
+            self.root,
+            EVERY_STEP,
+            lambda: until is not None and bool(seen) and seen[-1] >= until,
+            lambda at, _: seen.append(at.step),
+            from_step,
+        )
