@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 import resnetlab as rl
-from resnetlab.analysis.study_data import load
+from resnetlab.analysis.data_files import load
 from resnetlab.api import LoadedStudy
 from resnetlab.cli.main import main
 from resnetlab.errors import InputError

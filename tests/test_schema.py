@@ -25,7 +25,7 @@ import resnetlab.runs.config
 import resnetlab.runs.records
 import resnetlab.studies.parsing.study_file
 from resnetlab import files, schema
-from resnetlab.analysis import study_data
+from resnetlab.analysis import data_files
 from resnetlab.bundle.reading import read_model_file
 from resnetlab.data.config import Augment, ChannelStats, DataConfig, DataIdentity, RandAugment
 from resnetlab.errors import InputError
@@ -726,7 +726,7 @@ def read_run(folder: Path) -> object:
 
 @pytest.mark.parametrize(
     ("name", "read"),
-    [("run.json", read_run), ("model.json", read_model_file), ("report.json", study_data.load)],
+    [("run.json", read_run), ("model.json", read_model_file), ("report.json", data_files.load)],
 )
 @pytest.mark.parametrize(
     ("table", "problem", "got"),

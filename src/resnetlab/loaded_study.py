@@ -7,9 +7,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from resnetlab.analysis.collect import collect
 from resnetlab.analysis.interim import with_looks
 from resnetlab.analysis.rounds import plan_rounds
-from resnetlab.analysis.study_data import collect
 from resnetlab.messages import Notify, silent
 from resnetlab.recipes.numerics import Placement
 from resnetlab.reports.partial import with_partial_reports

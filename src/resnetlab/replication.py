@@ -16,7 +16,9 @@ from pathlib import Path
 from typing import Any
 
 from resnetlab.analysis.analyze import data_by_condition
-from resnetlab.analysis.study_data import Machine, RunRow, StudyData, collect, load
+from resnetlab.analysis.collect import collect
+from resnetlab.analysis.data_files import load
+from resnetlab.analysis.study_data import Machine, RunRow, StudyData
 from resnetlab.analysis.training_share import TrainingShare, training_share
 from resnetlab.errors import input_error
 from resnetlab.files import remove_tree, sha256, try_lock

@@ -13,7 +13,7 @@ import pytest
 
 import resnetlab as rl
 from resnetlab.analysis.analyze import analyze
-from resnetlab.analysis.study_data import collect
+from resnetlab.analysis.collect import collect
 from resnetlab.cli.main import main
 from resnetlab.files import write_json
 from resnetlab.runs.directory import RunDirectory

@@ -322,3 +322,15 @@ def test_data_whose_images_all_look_alike_are_split_all_the_same(tmp_path: Path)
     photos = open_photographs(root, cache=tmp_path / "cache")
     assert len(photos.train) + len(photos.validation) + len(photos.test) == 24
     assert any("so many images look alike" in note for note in photos.notes)
+
+
+def test_a_rule_that_given_splits_leave_without_effect_is_named(tmp_path: Path) -> None:
+    for split, label in itertools.product(("train", "validation", "test"), ("cat", "dog")):
+        for index in range(3):
+            save(tmp_path / "pets" / split / label / f"site{index}.png", photograph(index))
+    reading = FolderReading(group="regex:site[0-9]")
+    scan = scan_folder(tmp_path / "pets", image_size=64, cache=tmp_path / "c", reading=reading)
+    assert [note for note in scan.notes if "--group" in note] == [
+        f"--group regex:site[0-9] changes nothing: {tmp_path / 'pets'} gives all three splits "
+        "(resnetlab data split draws others)"
+    ]

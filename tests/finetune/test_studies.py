@@ -19,7 +19,7 @@ from torchvision.transforms.v2 import functional as TF
 import resnetlab as rl
 from helpers.processes import import_path
 from helpers.tiny import tiny
-from resnetlab.analysis.study_data import collect
+from resnetlab.analysis.collect import collect
 from resnetlab.api import LoadedStudy, load_study
 from resnetlab.bundle.licenses import find_license
 from resnetlab.bundle.store import load_bundle

@@ -20,7 +20,8 @@ from typer.main import get_command
 from typer.testing import CliRunner
 
 from helpers.pictures import tree
-from resnetlab.analysis.study_data import StudyData, load
+from resnetlab.analysis.data_files import load
+from resnetlab.analysis.study_data import StudyData
 from resnetlab.cli.main import app
 from resnetlab.recipes.train import Recipe
 from resnetlab.studies.bibliography import bibliography

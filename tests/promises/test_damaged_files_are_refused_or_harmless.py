@@ -21,7 +21,7 @@ from helpers.outcomes import outcome
 from helpers.pictures import picture
 from helpers.small import write_model
 from promises.conftest import ShortRun
-from resnetlab.analysis import study_data
+from resnetlab.analysis import data_files
 from resnetlab.deploy.predict import load_model
 from resnetlab.errors import ResnetlabError
 from resnetlab.runs.damage import check_run
@@ -88,7 +88,7 @@ def read_unfinished(folder: Path) -> Any:
 
 def read_report(folder: Path) -> Any:
     """Read the values of a report as `study report` does."""
-    return encode(study_data.load(folder))
+    return encode(data_files.load(folder))
 
 
 def files_of(folder: Path) -> tuple[str, ...]:
@@ -120,7 +120,7 @@ def kinds(
         Kind("finished run", finished, read_finished, files_of(finished)),
         Kind("unfinished run", unfinished, read_unfinished, files_of(unfinished)),
         Kind("model", model, read_model, files_of(model)),
-        Kind("report", REPORT, read_report, (*study_data.DATA_FILES[:3], "checksums.json")),
+        Kind("report", REPORT, read_report, (*data_files.DATA_FILES[:3], "checksums.json")),
     )
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from resnetlab.analysis.analyze import analyze
-from resnetlab.analysis.study_data import load
+from resnetlab.analysis.data_files import load
 from resnetlab.analysis.training_share import training_share
 from resnetlab.files import read_json
 from resnetlab.finetune.results import ResolutionTable

@@ -16,7 +16,9 @@ from typer.testing import CliRunner
 
 from helpers.synthetic import TRUTH, study_record
 from resnetlab.analysis.analyze import StudyAnalysis, analyze
-from resnetlab.analysis.study_data import QuestionAnswer, collect, load
+from resnetlab.analysis.collect import collect
+from resnetlab.analysis.data_files import load
+from resnetlab.analysis.study_data import QuestionAnswer
 from resnetlab.cli.main import app
 from resnetlab.reports import build_report, write, write_latex
 from resnetlab.reports.study.answers import LANGUAGES, answer_question, answers

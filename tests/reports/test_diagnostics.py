@@ -10,7 +10,9 @@ from pathlib import Path
 import pytest
 
 from helpers.synthetic import study_record
-from resnetlab.analysis.study_data import BlockRow, GradientNormRow, StudyData, collect, load
+from resnetlab.analysis.collect import collect
+from resnetlab.analysis.data_files import load
+from resnetlab.analysis.study_data import BlockRow, GradientNormRow, StudyData
 from resnetlab.inspection.diagnostics_config import DiagnosticsConfig
 from resnetlab.reports.document import AblationPlot, DepthPlot
 from resnetlab.reports.study.assemble import build_report

@@ -12,7 +12,7 @@ from scipy.stats import t
 
 from helpers.synthetic import TRUTH, study_record
 from resnetlab import reports
-from resnetlab.analysis.study_data import load, save
+from resnetlab.analysis.data_files import load, save
 from resnetlab.errors import InputError
 from resnetlab.reports.render import latex
 from resnetlab.reports.write import rebuild

@@ -19,6 +19,7 @@ import pytest
 
 from helpers.synthetic import study_record
 from resnetlab.analysis.analyze import StudyAnalysis, analyze
+from resnetlab.analysis.collect import collect
 from resnetlab.analysis.first_converged import FirstConverged, first_converged, ordering_groups
 from resnetlab.analysis.run_measures import (
     FirstLosses,
@@ -27,7 +28,7 @@ from resnetlab.analysis.run_measures import (
     overfitting_gaps,
     spreads_of_last_epochs,
 )
-from resnetlab.analysis.study_data import StudyData, collect
+from resnetlab.analysis.study_data import StudyData
 from resnetlab.analysis.two_axes import two_axes
 from resnetlab.reports import build_report, write
 from resnetlab.reports.figures import draw

@@ -13,7 +13,7 @@ import pytest
 from scipy import stats
 
 from helpers.synthetic import study_record
-from resnetlab.analysis.study_data import load
+from resnetlab.analysis.data_files import load
 from resnetlab.reports import build_report, collect, write
 from resnetlab.reports.document import Report
 from resnetlab.reports.figures import draw

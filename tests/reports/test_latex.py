@@ -12,7 +12,7 @@ import pytest
 from helpers.pages import HOSTILE, Page, hostile_record
 from helpers.synthetic import EVERY_STATUS, study_record
 from resnetlab import reports
-from resnetlab.analysis.study_data import load
+from resnetlab.analysis.data_files import load
 from resnetlab.errors import escape_controls
 from resnetlab.reports import figures
 from resnetlab.reports.render import latex

@@ -11,7 +11,7 @@ import pytest
 
 from helpers.synthetic import study_record
 from resnetlab import reports
-from resnetlab.analysis.study_data import load
+from resnetlab.analysis.data_files import load
 from resnetlab.studies.parsing.overrides import Overrides
 from resnetlab.studies.parsing.study_file import parse_study
 

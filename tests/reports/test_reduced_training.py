@@ -14,7 +14,9 @@ import pytest
 
 from helpers.synthetic import TRUTH, study_record
 from resnetlab.analysis.analyze import analyze, data_by_condition
-from resnetlab.analysis.study_data import StudyData, collect, load
+from resnetlab.analysis.collect import collect
+from resnetlab.analysis.data_files import load
+from resnetlab.analysis.study_data import StudyData
 from resnetlab.analysis.training_share import TrainingShare, training_share
 from resnetlab.recipes.train import Constant
 from resnetlab.replication import Replication, format_replication, summary, to_dict

@@ -7,7 +7,7 @@ import pytest
 from helpers.synthetic import TRUTH, study_record
 from resnetlab import reports
 from resnetlab.analysis.analyze import analyze
-from resnetlab.analysis.study_data import load
+from resnetlab.analysis.data_files import load
 from resnetlab.errors import InputError
 from resnetlab.reports import figures
 from resnetlab.reports.figures import values

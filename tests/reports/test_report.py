@@ -8,7 +8,7 @@ from scipy import stats
 
 from helpers.synthetic import EVENT, EVERY_STATUS, TRUTH, study_record
 from resnetlab import reports
-from resnetlab.analysis.study_data import collect
+from resnetlab.analysis.collect import collect
 from resnetlab.models.flops import model_cost
 from resnetlab.reports.write import write
 from resnetlab.runs.records import to_dict

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 import resnetlab as rl
-from resnetlab.analysis import study_data
+from resnetlab.analysis import data_files
 from resnetlab.bundle.spec import License
 from resnetlab.checksums import CHECKSUMS
 from resnetlab.cli.main import main
@@ -104,16 +104,16 @@ def test_a_flipped_byte_of_a_report_is_one_line(
 ) -> None:
     folder = tmp_path / "report"
     shutil.copytree(next((study / "studies").iterdir()), folder)
-    study_data.load(folder)
+    data_files.load(folder)
     flip(folder / name, new=new)
     with pytest.raises(InputError) as caught:
-        study_data.load(folder)
+        data_files.load(folder)
     assert str(caught.value).startswith(f"{folder / name}: differs from its SHA-256 in {CHECKSUMS}")
     assert f"remove {CHECKSUMS} beside it" in str(caught.value)
     (folder / CHECKSUMS).unlink()  # an old report: what is not valid is still one line
     if new == b"\xff":
         with pytest.raises(InputError, match=name.replace(".", r"\.")):
-            study_data.load(folder)
+            data_files.load(folder)
 
 
 def test_a_changed_curve_is_noticed_before_a_run_is_resumed(

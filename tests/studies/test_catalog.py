@@ -17,7 +17,7 @@ import torch
 from PIL import Image
 
 from resnetlab.analysis.analyze import analyze
-from resnetlab.analysis.study_data import collect
+from resnetlab.analysis.collect import collect
 from resnetlab.data.config import Augment, DataConfig
 from resnetlab.errors import InputError
 from resnetlab.loaded_study import LoadedStudy

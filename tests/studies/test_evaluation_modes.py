@@ -14,7 +14,8 @@ import pytest
 import resnetlab as rl
 from helpers.commands import run_command
 from resnetlab.analysis.analyze import analyze
-from resnetlab.analysis.study_data import collect, load
+from resnetlab.analysis.collect import collect
+from resnetlab.analysis.data_files import load
 from resnetlab.errors import InputError
 from resnetlab.loaded_study import LoadedStudy
 from resnetlab.reports.study.assemble import build_report

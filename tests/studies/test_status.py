@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from resnetlab.analysis.study_data import collect
+from resnetlab.analysis.collect import collect
 from resnetlab.errors import InputError
 from resnetlab.reports.study.assemble import build_report
 from resnetlab.studies.run import read_plan, read_record

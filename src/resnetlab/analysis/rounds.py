@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from resnetlab.analysis.analyze import analyze
+from resnetlab.analysis.collect import collect
 from resnetlab.analysis.interim import next_seed_counts
-from resnetlab.analysis.study_data import collect
 from resnetlab.messages import Notify
 from resnetlab.studies.executors.base import Executor
 from resnetlab.studies.plan import Plan

@@ -243,7 +243,7 @@ def study_answers(
     json: Json = False,
 ) -> None:
     """Print the answers to the questions of a study's sources."""
-    from resnetlab.analysis.study_data import load
+    from resnetlab.analysis.data_files import load
     from resnetlab.reports.render.outline import answers
     from resnetlab.reports.study.assemble import build_report
     from resnetlab.schema import encode

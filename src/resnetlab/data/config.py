@@ -6,7 +6,7 @@ Free of torch.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +22,7 @@ from resnetlab.schema import (
 )
 
 Split = Literal["train", "validation", "test"]
+SPLITS: tuple[Split, ...] = get_args(Split)
 
 FollowLinks = Literal["no", "inside", "anywhere"]
 """Links in a folder of images: none is followed, those to what is inside the folder, or all."""

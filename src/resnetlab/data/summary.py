@@ -14,12 +14,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from resnetlab.data.check import Audit, audit_folder
-from resnetlab.data.config import DEFAULT_READING, FolderReading
+from resnetlab.data.config import DEFAULT_READING, SPLITS, FolderReading
 from resnetlab.data.leakage import LeakageEstimate, estimate_leakage
 from resnetlab.data.sources.folder import (
     DEFAULT_IMAGE_SIZE,
     FIND_DAMAGE,
-    SPLITS,
     FolderScan,
     scan_folder,
 )

@@ -20,7 +20,8 @@ from resnetlab.data.config import DEFAULT_READING, FolderReading, FollowLinks
 from resnetlab.data.photo_loader import LazyImage, image_from_file
 from resnetlab.data.sources import decode_cache, manifest, open_source
 from resnetlab.data.sources.folder import DEFAULT_IMAGE_SIZE, scan_folder
-from resnetlab.data.sources.folder_layout import FolderListing, has_image_suffix, list_folder
+from resnetlab.data.sources.folder_layout import FolderListing, list_folder
+from resnetlab.data.sources.folder_tree import has_image_suffix
 from resnetlab.data.sources.folder_types import SkippedFile
 from resnetlab.data.sources.folder_walk import walk
 from resnetlab.data.sources.manifest import ManifestRow

@@ -4,7 +4,8 @@
 `rebuild(folder)` writes it again.
 """
 
-from resnetlab.analysis.study_data import StudyData, collect
+from resnetlab.analysis.collect import collect
+from resnetlab.analysis.study_data import StudyData
 from resnetlab.reports.document import Report
 from resnetlab.reports.render.latex import write_latex
 from resnetlab.reports.study.assemble import build_report, build_report_from_record

@@ -6,7 +6,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from resnetlab import files
-from resnetlab.analysis.study_data import StudyData, load, save
+from resnetlab.analysis.data_files import load, save
+from resnetlab.analysis.study_data import StudyData
 from resnetlab.reports import figures
 from resnetlab.reports.document import Report
 from resnetlab.reports.figures import values

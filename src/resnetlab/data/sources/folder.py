@@ -13,27 +13,32 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
-from resnetlab.data.config import DEFAULT_READING, FolderReading, LabeledImages, Source, Split
+from resnetlab.data.config import (
+    DEFAULT_READING,
+    SPLITS,
+    FolderReading,
+    LabeledImages,
+    Source,
+    Split,
+)
 from resnetlab.data.sources import decode_cache, folder_cache, image_decoder, manifest
 from resnetlab.data.sources.decode_cache import FileHeader
 from resnetlab.data.sources.folder_cache import CachedFolder
 from resnetlab.data.sources.folder_layout import FolderListing, list_folder
 from resnetlab.data.sources.folder_problems import collect_problems
+from resnetlab.data.sources.folder_splits import assign_splits
 from resnetlab.data.sources.folder_types import BadFile, SkippedFile
 from resnetlab.data.sources.grouping import GroupRule, ImageGroups
 from resnetlab.data.sources.manifest import ManifestRow, SplitSpec
 from resnetlab.data.sources.same_pixels import same_pixels
-from resnetlab.errors import InputError, Problem, input_error
-from resnetlab.messages import Notify, format_count, silent
+from resnetlab.errors import input_error
+from resnetlab.messages import Notify, silent
 from resnetlab.settings import CACHE_VARIABLE, cache_dir
 from resnetlab.shell import command_line
-
-SPLITS: tuple[Split, ...] = get_args(Split)
 
 FIND_DAMAGE = "to find damaged files and copies"
 """Purpose of decoding photographs that a network later reads from their files."""
@@ -249,7 +254,7 @@ def scan_folder(
     copies = same_pixels(decoded.pixels)
     groups = _find_groups(listing, rows, decoded.pixels, copies, reading)
     notes += collect_problems(listing, bad, rows, cache, skip_bad=skip_bad)
-    complete, split_notes = _assign_splits(rows, listing, cache, split, groups)
+    complete, split_notes = assign_splits(rows, listing, cache, split, groups)
     scan = FolderScan(
         root,
         listing.classes,
@@ -307,31 +312,6 @@ def _separate_bad_files(
     return tuple(bad), rows
 
 
-def _assign_splits(
-    rows: list[ManifestRow],
-    listing: FolderListing,
-    cache: Path,
-    split: SplitSpec | Path | None,
-    groups: ImageGroups,
-) -> tuple[tuple[ManifestRow, ...], tuple[str, ...]]:
-    """Return the rows with their splits, and notes on splits that were drawn."""
-    classes, root = listing.classes, listing.root
-    match split:
-        case None:
-            path = manifest.splits_path(root, [row.path for row in rows], cache, groups.text)
-            complete, notes = manifest.fill_missing_splits(
-                rows, classes, root, path, lambda: groups.numbers
-            )
-            return complete, (*notes, *groups.notes()) if notes else ()
-        case SplitSpec():
-            complete = manifest.resplit(rows, classes, root, split, groups.numbers)
-            return complete, (*groups.notes(), *_test_split_note(rows, complete, split))
-        case Path():
-            complete = manifest.apply_manifest(rows, listing.root, split)
-            _check_all_in_train(complete, split)
-            return complete, ()
-
-
 def _find_groups(
     listing: FolderListing,
     rows: Sequence[ManifestRow],
@@ -346,20 +326,6 @@ def _find_groups(
     return ImageGroups(listing.root, rows, pixels, copies, reading.group, columns, follow_links)
 
 
-def _test_split_note(
-    rows: Sequence[ManifestRow], complete: Sequence[ManifestRow], split: SplitSpec
-) -> tuple[str, ...]:
-    """Return a note on what new splits do with a test split that the folder has."""
-    given = sum(row.split == "test" for row in rows)
-    if not given:
-        return ()
-    if split.keep_test:
-        note = f"the test split of the folder ({format_count(given, 'image')}) is kept"
-        return (f"{note}; --redraw-test draws a new one",)
-    moved = sum(old.split == "test" != new.split for old, new in zip(rows, complete, strict=True))
-    return (f"new splits: {moved:,} of the folder's {given:,} test images are in another split",)
-
-
 def _contradiction_note(scan: FolderScan) -> tuple[str, ...]:
     groups = scan.contradictions
     if not groups:
@@ -368,17 +334,6 @@ def _contradiction_note(scan: FolderScan) -> tuple[str, ...]:
     command = command_line(["resnetlab", "data", "check", str(scan.root)])
     note = f"the same pixels under two classes: {len(groups):,} (first: {first}); one of the labels"
     return (f"{note} is wrong; {command} lists them",)
-
-
-def _check_all_in_train(rows: Sequence[ManifestRow], path: Path) -> None:
-    """Raise InputError for each class that the manifest at `path` leaves without a train image."""
-    trained = {row.label for row in rows if row.split == "train"}
-    untrained = sorted({row.label for row in rows} - trained)
-    fix = "give it train images, or remove it"
-    if untrained:
-        raise InputError(
-            *(Problem(str(path), f'class "{name}" is not in train', fix) for name in untrained)
-        )
 
 
 def folder_sha256(scan: FolderScan) -> str:

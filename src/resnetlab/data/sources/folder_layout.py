@@ -7,10 +7,8 @@ a name that is not UTF-8 still finds its file; names of classes are normalized (
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from functools import cached_property
 from pathlib import Path
 from typing import Literal
 
@@ -21,6 +19,15 @@ from resnetlab.data.class_names import (
     suggest_lookalike,
 )
 from resnetlab.data.config import DEFAULT_READING, FolderReading, Split
+from resnetlab.data.sources.folder_tree import (
+    SYSTEM_FILES,
+    FolderTree,
+    child_name,
+    has_image_suffix,
+    is_hidden,
+    leaf,
+    parent,
+)
 from resnetlab.data.sources.folder_types import (
     FOLLOW_HINT,
     LABELS_FILE,
@@ -32,49 +39,16 @@ from resnetlab.data.sources.folder_types import (
 )
 from resnetlab.data.sources.folder_walk import linked_folders, walk
 from resnetlab.data.sources.labels_csv import find_label_tables, read_labels
+from resnetlab.data.sources.layout_notes import (
+    NOT_DIRECTLY,
+    class_folder,
+    layout_notes,
+    nested_notes,
+)
 from resnetlab.errors import InputError, Problem, input_error
-
-IMAGE_SUFFIXES = (
-    ".jpg",
-    ".jpeg",
-    ".jpe",
-    ".jfif",
-    ".mpo",
-    ".png",
-    ".webp",
-    ".bmp",
-    ".dib",
-    ".gif",
-    ".tif",
-    ".tiff",
-    ".avif",
-    ".heic",
-    ".heif",
-)
-UNSUPPORTED_SUFFIXES = (
-    ".jp2",
-    ".jxl",
-    ".ppm",
-    ".pgm",
-    ".tga",
-    ".ico",
-    ".psd",
-    ".eps",
-)
-"""File name suffixes of image formats that cannot be read. Such files are reported as bad files."""
 
 Layout = Literal["splits", "classes", "labels"]
 """Layout of a folder of images: `train/CLASS/*`, `CLASS/*`, or `labels.csv`."""
-
-SYSTEM_FILES = ("thumbs.db", "desktop.ini", "icon\r")
-SYSTEM_FOLDER = "__macosx"
-"""Folder that the archiver of macOS writes beside the files."""
-
-NOT_DIRECTLY = "not directly in a class's folder"
-"""Reason for skipping a file in a sub-folder of a class, or in no class."""
-
-MAX_NESTED_NOTES = 5
-"""Number of classes with images in sub-folders that have a note each."""
 
 UNLABELED_NAMES = ("unknown", "unlabeled", "unlabelled", "images", "test", "all_classes")
 """Names of the one folder in a test split that stands for no class."""
@@ -104,7 +78,7 @@ class FolderListing:
             )
         folder = self.class_folders.get(label, label)
         inside = [item for item in self.skipped if item.path.startswith(folder + "/")]
-        skipped = sorted({f'{item.reason} "{_child_name(item.path, folder)}"' for item in inside})
+        skipped = sorted({f'{item.reason} "{child_name(item.path, folder)}"' for item in inside})
         broken = [path for path in bad if path.startswith(folder + "/")]
         if broken:
             skipped.append(f"{len(broken)} bad")
@@ -115,44 +89,6 @@ class FolderListing:
         if any(item.reason == "a link" for item in inside):
             fix += f", or {FOLLOW_HINT}"
         return Problem(f"{self.root}/{folder}", problem, fix)
-
-
-@dataclass(frozen=True)
-class _Tree:
-    """Folders under a root, as far as the layout depends on them."""
-
-    root: Path
-    entries: list[ScannedFile]
-    folders: set[str]
-
-    @cached_property
-    def _with_files(self) -> set[str]:
-        """Folders with a visible file, directly or in a sub-folder."""
-        folders = set()
-        for entry in self.entries:
-            folder = _parent(entry.path)
-            if not _is_hidden(entry.path) and _leaf(entry.path).lower() not in SYSTEM_FILES:
-                while folder and folder not in folders:
-                    folders.add(folder)
-                    folder = _parent(folder)
-        return folders
-
-    def is_empty(self, folder: str) -> bool:
-        """Return True if a folder has no file but hidden ones and those of the system."""
-        return folder not in self._with_files
-
-    @property
-    def top(self) -> list[str]:
-        """Return the visible folders directly below the root, sorted."""
-        return sorted(path for path in self.folders if "/" not in path and not _is_hidden(path))
-
-    def classes_in(self, split: str) -> list[str]:
-        """Return the names of the visible folders directly below the folder `split`, sorted."""
-        return sorted(
-            path.split("/")[1]
-            for path in self.folders
-            if path.count("/") == 1 and _parent(path) == split and not _is_hidden(path)
-        )
 
 
 def list_folder(
@@ -176,7 +112,7 @@ def list_folder(
         layout: Layout = "labels"
         class_folders: dict[str, str] = {}
     else:
-        tree = _Tree(root, entries, folders)
+        tree = FolderTree(root, entries, folders)
         splits = _split_folders(tree, for_training)
         _check_links(tree, splits)
         unlabeled = _unlabeled_splits(tree, splits)
@@ -186,7 +122,7 @@ def list_folder(
             _check_nested_splits(tree, labels)
         files, passed = _assign_classes(entries, splits, labels, reading.nested)
         classes = sort_classes(class_folders)
-        notes = _layout_notes(tree, splits, unlabeled, labels)
+        notes = layout_notes(tree, splits, unlabeled, labels)
         notes += nested_notes(files, passed, labels)
     _check_classes(root, classes, folders, for_training)
     ordered = tuple(sorted(files, key=lambda file: file.path))
@@ -219,12 +155,12 @@ def _has_class_folders(entries: list[ScannedFile]) -> bool:
         *parents, name = entry.path.split("/")
         if parents and split_of_word(parents[0]) is not None:
             parents = parents[1:]
-        if parents and not _is_hidden(entry.path) and has_image_suffix(name):
+        if parents and not is_hidden(entry.path) and has_image_suffix(name):
             folders.add(parents[0])
     return len(folders) >= 2
 
 
-def _split_folders(tree: _Tree, for_training: bool) -> dict[str, Split]:
+def _split_folders(tree: FolderTree, for_training: bool) -> dict[str, Split]:
     """Return the folders that are splits, or none when the folders of the root are classes."""
     root, visible = tree.root, tree.top
     linked = {path for path in linked_folders(tree.entries) if "/" not in path}
@@ -251,14 +187,14 @@ def _split_folders(tree: _Tree, for_training: bool) -> dict[str, Split]:
     return named
 
 
-def _check_links(tree: _Tree, splits: dict[str, Split]) -> None:
+def _check_links(tree: FolderTree, splits: dict[str, Split]) -> None:
     """Raise InputError for each link in the place of a split or of a class."""
     problems = []
     for path in linked_folders(tree.entries):
         parts = path.split("/")
         is_split = len(parts) == 1 and (not splits or split_of_word(path) is not None)
         is_class = len(parts) == 2 and parts[0] in splits
-        if (is_split or is_class) and not _is_hidden(path):
+        if (is_split or is_class) and not is_hidden(path):
             fix = f"put the folder itself there, remove the link, or {FOLLOW_HINT}"
             message = "a link to a folder, which is not followed"
             problems.append(Problem(f"{tree.root}/{path}", message, fix))
@@ -266,7 +202,7 @@ def _check_links(tree: _Tree, splits: dict[str, Split]) -> None:
         raise InputError(*sorted(problems, key=lambda problem: problem.where))
 
 
-def _unlabeled_splits(tree: _Tree, splits: dict[str, Split]) -> set[str]:
+def _unlabeled_splits(tree: FolderTree, splits: dict[str, Split]) -> set[str]:
     """Return the validation and test folders whose images are in no folder of a class."""
     trained = {
         name_key(label)
@@ -284,7 +220,7 @@ def _unlabeled_splits(tree: _Tree, splits: dict[str, Split]) -> set[str]:
 
 
 def _find_classes(
-    tree: _Tree, splits: dict[str, Split], unlabeled: set[str], for_training: bool
+    tree: FolderTree, splits: dict[str, Split], unlabeled: set[str], for_training: bool
 ) -> tuple[dict[str, str], dict[str, str]]:
     """Return the class of each folder of images, and the folder of each class.
 
@@ -332,7 +268,7 @@ def _assign_classes(
     files, passed = [], []
     for entry in entries:
         parts = entry.path.split("/")
-        folder = _class_folder(entry.path, labels) if nested else _parent(entry.path)
+        folder = class_folder(entry.path, labels) if nested else parent(entry.path)
         reason = _skip_reason(entry, parts, splits, folder in labels)
         if reason:
             passed.append(SkippedFile(entry.path, reason))
@@ -342,15 +278,7 @@ def _assign_classes(
     return files, passed
 
 
-def _class_folder(path: str, labels: Mapping[str, str]) -> str:
-    """Return the folder of a class that contains `path`, at any depth, or "" if none does."""
-    folder = _parent(path)
-    while folder and folder not in labels:
-        folder = _parent(folder)
-    return folder
-
-
-def _check_nested_splits(tree: _Tree, labels: Mapping[str, str]) -> None:
+def _check_nested_splits(tree: FolderTree, labels: Mapping[str, str]) -> None:
     """Raise InputError for a sub-folder of a class that is named as a split.
 
     Its images would be mixed with those of the other splits.
@@ -358,7 +286,7 @@ def _check_nested_splits(tree: _Tree, labels: Mapping[str, str]) -> None:
     named = sorted(
         path
         for path in tree.folders
-        if split_of_word(_leaf(path)) and _parent(path) and _class_folder(path, labels)
+        if split_of_word(leaf(path)) and parent(path) and class_folder(path, labels)
     )
     if named:
         more = f" and {len(named) - 1:,} more" if named[1:] else ""
@@ -367,33 +295,11 @@ def _check_nested_splits(tree: _Tree, labels: Mapping[str, str]) -> None:
         raise input_error(f"{tree.root}/{named[0]}", message, fix)
 
 
-def nested_notes(
-    files: Iterable[LabeledFile], skipped: Iterable[SkippedFile], labels: Mapping[str, str]
-) -> list[str]:
-    """Return a note for each class with images in sub-folders, which are not used."""
-    used = Counter(file.label for file in files)
-    nested = Counter(
-        labels[folder]
-        for item in skipped
-        if item.reason == NOT_DIRECTLY and has_image_suffix(item.path)
-        if (folder := _class_folder(item.path, labels))
-    )
-    notes = [
-        f'class "{label}": {count:,} of {count + used[label]:,} photographs lie in sub-folders and '
-        "are not used; --nested takes them"
-        for label, count in nested.most_common(MAX_NESTED_NOTES)
-    ]
-    if len(nested) > MAX_NESTED_NOTES:
-        rest = len(nested) - MAX_NESTED_NOTES
-        notes.append(f"{rest:,} more classes have photographs in sub-folders, which are not used")
-    return notes
-
-
 def _skip_reason(
     entry: ScannedFile, parts: list[str], splits: dict[str, Split], in_class: bool
 ) -> str:
     """Return the reason why a file cannot be an image, or "" if it can."""
-    if _is_hidden(entry.path):
+    if is_hidden(entry.path):
         return "hidden"
     if entry.skip_reason:
         return entry.skip_reason
@@ -406,58 +312,6 @@ def _skip_reason(
     return "" if has_image_suffix(parts[-1]) else "not an image by its name"
 
 
-def has_image_suffix(path: str) -> bool:
-    """Return True if the name of a file says that it is an image, of any format."""
-    return path.lower().endswith(IMAGE_SUFFIXES + UNSUPPORTED_SUFFIXES)
-
-
-def _layout_notes(
-    tree: _Tree,
-    splits: dict[str, Split],
-    unlabeled: set[str],
-    labels: Mapping[str, str],
-) -> list[str]:
-    """Return notes on what the layout does not use, and on names that were understood."""
-    notes = []
-    images = Counter(
-        entry.path.split("/")[0]
-        for entry in tree.entries
-        if not _is_hidden(entry.path) and not entry.skip_reason and has_image_suffix(entry.path)
-    )
-    for name in sorted(unlabeled):
-        if images[name]:
-            notes.append(
-                f"{tree.root}/{name} has {images[name]:,} images in no folder of a class: nothing "
-                f"is computed from them; resnetlab predict MODEL {tree.root}/{name} labels them"
-            )
-    inside = [f"{name}/{label}" for name in splits for label in tree.classes_in(name)]
-    empty = [path for path in (inside if splits else tree.top) if tree.is_empty(path)]
-    if empty:
-        listed = ", ".join(empty[:5]) + (", ..." if empty[5:] else "")
-        notes.append(f"empty folders are not used: {listed}")
-    beside = [name for name in tree.top if splits and name not in splits and images[name]]
-    if beside:
-        names = ", ".join(beside[:5]) + (", ..." if beside[5:] else "")
-        count = sum(images[name] for name in beside)
-        notes.append(f"not used, because no split has such a name: {names} ({count:,} images)")
-    other_words = [name for name in splits if name.lower() == "dev"]
-    notes += [f"{name} is used as the {splits[name]} split" for name in other_words]
-    renamed = [(folder, label) for folder, label in labels.items() if _leaf(folder) != label]
-    if renamed:
-        folder, label = renamed[0]
-        more = f", and {len(renamed) - 1:,} more" if renamed[1:] else ""
-        notes.append(f'{folder} is class "{label}": {name_note(_leaf(folder), label)}{more}')
-    return notes
-
-
-def name_note(folder: str, label: str) -> str:
-    """Return in which respect the name of a folder and of its class are the same."""
-    if folder.strip() == label:
-        return "spaces around names do not count"
-    same_case = normalize_name(folder) == label
-    return "names are compared in Unicode NFC" if same_case else "case does not count"
-
-
 def _check_classes(root: Path, classes: list[str], folders: set[str], for_training: bool) -> None:
     problems = [
         Problem(f"{root}/{name}", "a class name that is not UTF-8", "rename the folder")
@@ -467,7 +321,7 @@ def _check_classes(root: Path, classes: list[str], folders: set[str], for_traini
     if len(classes) < (2 if for_training else 1):
         class_names = ", ".join(classes) or "none"
         fix = LAYOUT_HINT
-        if classes and any(split_of_word(_leaf(path)) for path in folders if path.count("/") == 1):
+        if classes and any(split_of_word(leaf(path)) for path in folders if path.count("/") == 1):
             fix = f"give the folder in it: {root}/{classes[0]}"
         problems.append(Problem(str(root), "fewer than two classes", fix, got=class_names))
     if problems:
@@ -480,20 +334,3 @@ def _is_text(name: str) -> bool:
     except UnicodeEncodeError:  # undecodable bytes, kept as lone surrogates
         return False
     return True
-
-
-def _is_hidden(path: str) -> bool:
-    return any(part.startswith(".") or part.lower() == SYSTEM_FOLDER for part in path.split("/"))
-
-
-def _parent(path: str) -> str:
-    return path.rpartition("/")[0]
-
-
-def _leaf(path: str) -> str:
-    return path.rpartition("/")[2]
-
-
-def _child_name(path: str, folder: str) -> str:
-    """Return the first part of `path` below `folder`."""
-    return path.removeprefix(folder + "/").split("/")[0]

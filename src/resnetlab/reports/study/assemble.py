@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 
 from resnetlab.analysis.analyze import analyze
-from resnetlab.analysis.study_data import ClaimVerdict, StudyData, collect
+from resnetlab.analysis.collect import collect
+from resnetlab.analysis.study_data import ClaimVerdict, StudyData
 from resnetlab.reports.document import Cell, Fact, Report, escape_strings
 from resnetlab.reports.figures.values import plot_csv
 from resnetlab.reports.format import capitalize_first

@@ -1,0 +1,201 @@
+"""Collect the data of a study from its runs, without any path of the machine that made them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from typing import Any
+
+from resnetlab.analysis.ensembles import ensemble_rows
+from resnetlab.analysis.study_data import (
+    BlockRow,
+    CurvePoint,
+    DatasetInfo,
+    GradientNormRow,
+    Machine,
+    RunRow,
+    StudyData,
+)
+from resnetlab.data.config import DataConfig, Split
+from resnetlab.models.configs.external import ExternalConfig
+from resnetlab.runs.records import EvaluationMode, RunRecord
+from resnetlab.shell import strip_folders
+from resnetlab.studies.plan import StudyRecord, StudyRun
+from resnetlab.studies.study import Condition, Study
+
+
+def collect(record: StudyRecord, command: str = "") -> StudyData:
+    """Collect the evidence of a study from the present state of its runs."""
+    study = record.study
+    modes = {condition.label: condition.evaluation_mode for condition in study.conditions}
+    cells = [cell for condition in study.conditions for cell in record.runs_of(condition.label)]
+    records = [cell.record for cell in cells if cell.record is not None]
+    events = [event for run_record in records for event in run_record.provenance]
+    times = sorted(str(event["time"]) for event in events if event.get("time"))
+    return StudyData(
+        study=_without_paths(study),
+        data=_dataset_infos(cells),
+        machines=_machines(records),
+        numerics=tuple(dict.fromkeys(cell.run.file.run.numerics for cell in cells)),
+        began=times[0] if times else "",
+        ended=times[-1] if times else "",
+        command=command,
+        rows=tuple(_run_row(cell, modes[cell.run.condition]) for cell in cells),
+        curve_points=tuple(
+            point for cell in cells for point in _curve_points(cell, modes[cell.run.condition])
+        ),
+        gradient_norms=tuple(norm for cell in cells for norm in _gradient_norm_rows(cell, study)),
+        blocks=tuple(block for cell in cells for block in _block_rows(cell, study)),
+        ensembles=ensemble_rows(study.ensembles, cells),
+    )
+
+
+def _run_row(study_run: StudyRun, mode: EvaluationMode) -> RunRow:
+    run, record = study_run.run, study_run.record
+    result = record.result if record else None
+    events = record.provenance if record else ()
+    attempts = sum(event.get("event") in ("start", "resume") for event in events)
+    parameters = run.file.parameters or None
+    broken = [str(event["reason"]) for event in events if event.get("reason")]
+    last = record.metrics[-1] if record and record.metrics else None
+    row = RunRow(
+        condition=run.condition,
+        seed=run.seed,
+        status="waiting" if study_run.state == "finished" else study_run.state,
+        run=run.id,
+        attempts=attempts,
+        parameters=parameters,
+        steps=last.step if last else 0,
+        epochs=last.epoch if last else 0.0,
+        reason="; ".join(dict.fromkeys(broken)),
+        evaluation_mode=mode,
+    )
+    if result is None:
+        return row
+    epochs = run.file.run.recipe.epochs_at(result.step, run.file.train_images)
+    scores: dict[str, Any] = {}
+    for split in ("test", "validation", "train"):
+        if (evaluation := getattr(result, split)) is not None:
+            scores[f"{split}_error_pct"] = _finite(evaluation.top1_error_pct)
+            scores[f"{split}_loss_nats"] = _finite(evaluation.loss_nats)
+            scores[f"{split}_top5_error_pct"] = _finite(evaluation.top5_error_pct)
+    return replace(
+        row,
+        status=result.status,
+        steps=result.step,
+        epochs=row.epochs if epochs is None else epochs,
+        train_seconds=result.train_seconds,
+        evaluation_seconds=result.evaluation_seconds,
+        images_per_second=result.images_per_second,
+        reason="; ".join(dict.fromkeys(filter(None, (result.reason, *broken)))),
+        **scores,
+    )
+
+
+def _curve_points(study_run: StudyRun, mode: EvaluationMode) -> Iterable[CurvePoint]:
+    for line in study_run.record.metrics if study_run.record else ():
+        yield CurvePoint(
+            condition=study_run.run.condition,
+            seed=study_run.run.seed,
+            split=line.split,
+            step=line.step,
+            epoch=line.epoch,
+            loss_nats=_finite(line.loss_nats),
+            top1_error_pct=line.top1_error_pct,
+            evaluation_mode=mode,
+        )
+
+
+def _gradient_norm_rows(study_run: StudyRun, study: Study) -> Iterable[GradientNormRow]:
+    """Yield the norms of the epochs that this study asks for; a shared run may have more."""
+    run: dict[str, Any] = {"condition": study_run.run.condition, "seed": study_run.run.seed}
+    for norms in study_run.record.gradient_norms if study_run.record else ():
+        if norms.epoch in study.diagnostics.gradient_norms:
+            batch = run | {"epoch": norms.epoch, "images": norms.images}
+            yield from (GradientNormRow(**batch, **vars(layer)) for layer in norms.layers)
+
+
+def _block_rows(study_run: StudyRun, study: Study) -> Iterable[BlockRow]:
+    if study.diagnostics.ablate_blocks and study_run.record and study_run.record.block_ablation:
+        run = study_run.run
+        for block in study_run.record.block_ablation.blocks:
+            yield BlockRow(condition=run.condition, seed=run.seed, **vars(block))
+
+
+def _finite(value: float | None) -> float | None:
+    return value if value is not None and math.isfinite(value) else None
+
+
+def _dataset_infos(study_runs: Iterable[StudyRun]) -> tuple[DatasetInfo, ...]:
+    cells_by_data: dict[tuple[Any, ...], list[StudyRun]] = {}
+    for cell in study_runs:
+        file = cell.run.file
+        key = (file.data_name, file.run.data, file.class_share, file.train_images)
+        cells_by_data.setdefault(key, []).append(cell)
+    return tuple(map(_dataset_info, cells_by_data.values()))
+
+
+def _dataset_info(study_runs: Sequence[StudyRun]) -> DatasetInfo:
+    """Return the data that these runs share."""
+    file = study_runs[0].run.file
+    results = [cell.record.result for cell in study_runs if cell.record and cell.record.result]
+
+    def images(split: Split) -> int | None:
+        scores = (getattr(result, split) for result in results)
+        return next((score.images for score in scores if score is not None), None)
+
+    return DatasetInfo(
+        conditions=tuple(dict.fromkeys(cell.run.condition for cell in study_runs)),
+        name=file.data_name,
+        about=file.data_about,
+        sha256=file.run.data.sha256,
+        classes=file.classes,
+        class_share=file.class_share,
+        train_images=file.train_images,
+        available_train_images=file.available_train_images or None,
+        train_subset_images=images("train"),
+        validation_images=images("validation"),
+        test_images=images("test"),
+    )
+
+
+def _machines(records: Iterable[RunRecord]) -> tuple[Machine, ...]:
+    """Return every environment in which a run was started or resumed, the most used one first."""
+    runs: dict[str, tuple[Machine, set[str]]] = {}
+    software = ("version", "commit", "dirty", "python", "platform")
+    names = (*software, "processor", "instruction_set", "device")
+    for record in records:
+        for event in record.provenance:
+            if event.get("event") in ("start", "resume"):
+                fields = {name: event[name] for name in names if event.get(name) is not None}
+                packages = dict(sorted(event.get("packages", {}).items()))
+                machine = Machine(packages=packages, runs=0, **fields)
+                runs.setdefault(repr(machine), (machine, set()))[1].add(record.id)
+    return tuple(
+        replace(machine, runs=len(ids))
+        for machine, ids in sorted(runs.values(), key=lambda entry: -len(entry[1]))
+    )
+
+
+def _without_paths(study: Study) -> Study:
+    """Return the study with data and weights named without their folders.
+
+    The folders of one machine are private, and they do not help to repeat the study on another one.
+    """
+
+    def without_folders(data: DataConfig) -> DataConfig:
+        source = strip_folders(data.source)
+        data = replace(data, source=source if source.strip("./\\") else "data")
+        return data if data.split is None else replace(data, split=strip_folders(data.split))
+
+    def bare(condition: Condition) -> Condition:
+        data, model = condition.data, condition.model
+        if isinstance(model, ExternalConfig):
+            model = replace(model, weights=strip_folders(model.weights))
+        file = condition.file_protocol
+        if file is not None:
+            file = replace(file, data=without_folders(file.data))
+        return replace(condition, data=without_folders(data), model=model, file_protocol=file)
+
+    return replace(study, conditions=tuple(map(bare, study.conditions)))
