@@ -1,11 +1,12 @@
 """Estimate how long each study of the catalog takes on this machine, and write the estimates into
 the catalog (`src/resnetlab/catalog/durations.json`), from which `study show` reads them.
 
-    PYTHONPATH=src .venv/bin/python benchmarks/durations.py
+    PYTHONPATH=src .venv/bin/python benchmarks/durations.py [STUDY ...]
 
 A study's estimate is that of `study plan`: a few timed training steps and an evaluation of each of
 its networks. It takes about ten minutes and refuses a machine whose load is 1 or more, on which
-times mean nothing. Studies of photographs are not timed, and are left out.
+times mean nothing. With names it measures these studies only, and keeps the other estimates of the
+same machine. Studies of photographs are not timed, and are left out.
 """
 
 from __future__ import annotations
@@ -38,6 +39,8 @@ def planned_seconds(name: str, *options: str) -> float | None:
         print(f"{name}: left out: {done.stderr.strip()[:200]}")
         return None
     seconds: float | None = json.loads(done.stdout)["wall_seconds"]
+    if seconds is None:
+        print(f"{name}: left out: no estimate: {done.stderr.strip()[:200]}")
     return seconds
 
 
@@ -45,8 +48,11 @@ def main() -> None:
     """Measure every study and its reduced variant, and write the file."""
     if os.getloadavg()[0] >= MAX_LOAD:
         sys.exit(f"the load is {os.getloadavg()[0]:.1f}; wait until it is below {MAX_LOAD:g}")
-    seconds = {}
-    for name in catalog_names("studies"):
+    names = sys.argv[1:] or catalog_names("studies")
+    past = json.loads((CATALOG / DURATIONS_FILE).read_text(encoding="utf-8"))
+    same_machine = past["machine"] == read_cpuinfo()[0]
+    seconds = past["seconds"] if sys.argv[1:] and same_machine else {}
+    for name in names:
         has_budget = "budget" in read_named("studies", name, "study")[0]
         variants = {name: (), f"{name}-budget": ("--budget",)} if has_budget else {name: ()}
         for variant, options in variants.items():
@@ -58,7 +64,7 @@ def main() -> None:
         "cores": os.cpu_count(),
         "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
         "torch": importlib.metadata.version("torch"),
-        "seconds": seconds,
+        "seconds": dict(sorted(seconds.items())),
     }
     decode(Durations, table, DURATIONS_FILE)
     (CATALOG / DURATIONS_FILE).write_text(json.dumps(table, indent=1) + "\n", encoding="utf-8")

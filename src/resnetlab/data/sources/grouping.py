@@ -6,7 +6,6 @@ test, the test accuracy is too high. Free of torch.
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from functools import cached_property
 from pathlib import Path
 
 import numpy as np
+import regex
 from numpy.typing import NDArray
 
 from resnetlab.data import near_copies
@@ -28,6 +28,9 @@ from resnetlab.messages import format_count
 GROUP_FORMS = "folder, regex:PATTERN, column:NAME or exif-time:MINUTES"
 """Allowed values of `--group`."""
 
+
+MAX_SEARCH_SECONDS = 1.0
+"""Limit for the search of a regular expression in one path; a study file may come from anybody."""
 
 MIN_GROUPS_PER_CLASS = 5
 """Number of groups that near copies must leave of a class that has as many images."""
@@ -57,8 +60,8 @@ class GroupRule:
             raise input_error(where, "no name of a column", f"{where} column:patient", got=text)
         if kind == "regex":
             try:
-                re.compile(value or "(")
-            except re.error as error:
+                regex.compile(value or "(")
+            except regex.error as error:
                 message = f"not a regular expression: {error}" if value else "no pattern"
                 raise input_error(where, message, fix, got=text) from None
         return cls(kind, value)
@@ -225,8 +228,16 @@ def _subfolder(row: ManifestRow) -> str:
 
 
 def _first_match(pattern: str, path: str) -> str:
-    """Return what a regular expression finds in a path: its first group if it has one."""
-    match = re.search(pattern, path)
+    """Return what a regular expression finds in a path: its first group if it has one.
+
+    Raises InputError if the search takes too long, as it does for `(a+)+b` and many `a`.
+    """
+    try:
+        match = regex.search(pattern, path, timeout=MAX_SEARCH_SECONDS)
+    except TimeoutError:
+        message = f"takes more than {MAX_SEARCH_SECONDS:g} s to search one path"
+        fix = "give a pattern without a repetition inside a repetition"
+        raise input_error("group", message, fix, got=f"regex:{pattern}") from None
     if match is None:
         return ""
     return (match[1] if match.re.groups else match[0]) or ""
