@@ -68,11 +68,13 @@ def test_a_duration_names_its_machine_and_date_and_is_never_typed(
         "cores": 2,
         "date": "2026-01-02",
         "torch": "2.0",
-        "seconds": {"digits": 90.0, "depth": 118_800.0},
+        "seconds": {"digits": 90.0, "depth": 118_800.0, "he2016": 4.32e6, "he2016-budget": 2_400},
     }
     measured = decode(Durations, table, "durations.json")
     monkeypatch.setattr(durations, "measured_durations", lambda: measured)
     text = "\n".join(summary_lines(load_study("depth")))
     assert "Duration: about 33 h on 2 cores of A processor (timed on 2026-01-02); " in text
     assert durations.describe_duration("digits").startswith("about 2 min on 2 cores")
+    assert durations.describe_duration("he2016").startswith("about 50 days on 2 cores")
+    assert "its reduced variant (--budget) about 40 min; " in durations.describe_duration("he2016")
     assert durations.describe_duration("fixres").startswith("no estimate in the catalog; resnetlab")

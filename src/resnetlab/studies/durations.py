@@ -57,9 +57,18 @@ def describe_duration(name: str) -> str:
     seconds = durations.seconds.get(name) if durations else None
     if durations is None or seconds is None:
         return f"no estimate in the catalog; {here}"
-    hours = seconds / 3600
-    text = f"{max(1, round(seconds / 60))} min" if hours < 1 else f"{hours:.3g} h"
-    return (
-        f"about {text} on {durations.cores} cores of {durations.machine} (timed on "
-        f"{durations.date}); {here}"
+    text = (
+        f"about {_format_seconds(seconds)} on {durations.cores} cores of {durations.machine} "
+        f"(timed on {durations.date})"
     )
+    if reduced := durations.seconds.get(f"{name}-budget"):
+        text += f", its reduced variant (--budget) about {_format_seconds(reduced)}"
+    return f"{text}; {here}"
+
+
+def _format_seconds(seconds: float) -> str:
+    """Return a duration with its largest unit: `33 min`, `4.2 h`, `50 days`."""
+    hours = seconds / 3600
+    if hours < 1:
+        return f"{max(1, round(seconds / 60))} min"
+    return f"{hours:.3g} h" if hours < 48 else f"{hours / 24:.3g} days"
