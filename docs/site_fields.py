@@ -52,9 +52,9 @@ before it: `recipe.optimizer.lr`.
 FILES_INTRODUCTION = """# File formats
 
 resnetlab writes JSON, JSON lines, CSV and safetensors, all as UTF-8. A file is written completely
-or not at all. Numbers carry their unit in the name: `_pct` is percent, `_nats`, `_seconds`. `schema`
-is the version of the names; a file of an older version is refused with a line that says so.
-[Architecture](../architecture.md#the-folder-of-a-run) shows the folder of a run.
+or not at all. Numbers carry their unit in the name: `_pct` is percent, `_nats`, `_seconds`.
+`schema` is the version of the names; a file of an older version is refused with a line that says
+so. [Architecture](../architecture.md#the-folder-of-a-run) shows the folder of a run.
 
 ## Every file
 """

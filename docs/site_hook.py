@@ -52,8 +52,9 @@ def on_page_markdown(markdown: str, page: Any, config: Any, files: Files) -> str
             return match[0]
         path = posixpath.normpath(posixpath.join(posixpath.dirname(source), target))
         uri = _site_uri(path)
-        if files.get_file_from_path(uri) is None:
-            return match[0] if (ROOT / path).exists() is False else text
+        file = files.get_file_from_path(uri)
+        if file is None or file.inclusion.is_excluded():
+            return text if (ROOT / path).exists() else match[0]
         relative = posixpath.relpath(uri, posixpath.dirname(page.file.src_uri) or ".")
         return f"{mark}[{text}]({relative}{anchor if uri.endswith('.md') else ''})"
 
