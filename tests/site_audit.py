@@ -45,7 +45,7 @@ const look = async (browser, name, width, scheme) => {
     "axe.run(document, { resultTypes: ['violations'] }).then((found) => found.violations)");
   for (const fault of result.filter((item) => ["serious", "critical"].includes(item.impact)))
     faults.push(`${where}: ${fault.id}: ${fault.help}: ` +
-      fault.nodes.slice(0, 3).map((node) => `${node.target} ${node.html.slice(0, 120)}`).join(" | "));
+      fault.nodes.slice(0, 3).map((node) => `${node.target} ${node.html.slice(0, 99)}`).join(" | "));
   if (shots) await page.screenshot({
     path: `${shots}/${name.replaceAll("/", "-")}-${width}-${scheme}.png`, fullPage: true });
   await page.close();
