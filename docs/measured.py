@@ -37,7 +37,8 @@ def condition_rows(study: str) -> list[tuple[str, str]]:
     for condition, planned in runs.items():
         trained = [row for row in planned if row["status"] == "trained"]
         accuracies = [100 - float(row["test_error_pct"]) for row in trained]
-        seconds = statistics.mean(float(row["train_seconds"]) for row in trained)
+        finished = [row for row in planned if row["status"] != "missing"]
+        seconds = statistics.mean(float(row["train_seconds"]) for row in finished)
         accuracy = f"{statistics.mean(accuracies):.1f} % ({min(accuracies):.1f} to "
         accuracy += f"{max(accuracies):.1f})"
         link = f"[{study}](results/{study}/report.md)"

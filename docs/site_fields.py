@@ -13,6 +13,8 @@ import typing
 from typing import Any
 
 from resnetlab import schema
+from resnetlab.analysis import study_data
+from resnetlab.analysis.ensembles import EnsembleRow
 from resnetlab.analysis.study_data import CurvePoint, RunRow
 from resnetlab.bundle import spec
 from resnetlab.data import config as data
@@ -139,6 +141,18 @@ FILE_FORMATS: dict[str, tuple[str, tuple[type, ...]]] = {
     ),
     "results.csv": ("One line for each planned run, in the folder of a report.", (RunRow,)),
     "curves.csv": ("One line for each evaluation, in the folder of a report.", (CurvePoint,)),
+    "layers.csv": (
+        "One line for each layer and epoch, in the folder of a report, if norms were measured.",
+        (study_data.GradientNormRow,),
+    ),
+    "blocks.csv": (
+        "One line for each block of a run, in the folder of a report, if blocks were ablated.",
+        (study_data.BlockRow,),
+    ),
+    "ensembles.csv": (
+        "One line for each ensemble, in the folder of a report, if the study has ensembles.",
+        (EnsembleRow,),
+    ),
 }
 """Formats whose fields are a class: a sentence about the file, and its classes."""
 
@@ -161,12 +175,21 @@ OTHER_FILES = {
     "folds.json": "folder of a cross-validation: a fine-tuning for each fold",
     "fixres.json": "folder of a table of sizes: the keys of `fixres --json` in "
     "[the command line](../command-line.md#fixres)",
+    "cells.csv": "folder of a table of sizes: a line for each pair of a train and a test size",
     "evaluation.json": "folder that `evaluate --out` names: the keys of `evaluate --json` in "
     "[the command line](../command-line.md#evaluate)",
+    "classes.csv": "folder that `evaluate --out` names: a line for each class, with recall, "
+    "precision, F1, ROC-AUC and average precision",
+    "confusions.csv": "folder that `evaluate --out` names: true class, predicted class, images",
+    "mistakes.csv": "folder that `evaluate --out` names: the most confident mistakes",
+    "images.csv": "folder that `data describe --out` names: a line for each image, with its "
+    "size and SHA-256",
     ".sorted.jsonl": "folder that `predict --sort-into` names: each file that was written",
     "labels.csv": "folder of images: a table with a column of paths and a column of classes; "
-    "also `metadata.csv` and `metadata.jsonl`, as of Hugging Face",
-    "MANIFEST.csv": "written by `data split`: the columns `path`, `label`, `split` and `sha256`",
+    "also `labels.tsv`, `labels.jsonl`, and `metadata.csv` and `metadata.jsonl` as of Hugging Face",
+    "NAME-split.csv": "written by `data split`: the columns `path`, `label`, `split` and `sha256`",
+    "cache/NAME-splits.csv": "the split that was drawn for a folder of images",
+    "cache/NAME-bad.csv": "the files of a folder that are not images, with the reason",
     "DATA.npz": "data set as arrays: `x_train` (N, H, W[, C]) uint8, `y_train` (N,), `x_test`, "
     "`y_test`, and optionally `classes`, `x_validation`, `y_validation` and `about`",
     "config.toml": "configuration of the user: `cache`, `offline`, `trusted_packages`; see "

@@ -13,7 +13,7 @@ from site_reference import reference_pages
 ROOT = Path(__file__).resolve().parents[1]
 
 MOVED = {
-    "README.md": "index.md",
+    "README.md": "project/readme.md",
     "CHANGELOG.md": "project/changelog.md",
     "CONTRIBUTING.md": "project/contributing.md",
     "SECURITY.md": "project/security.md",
@@ -21,7 +21,7 @@ MOVED = {
 }
 """Pages of the site by their paths in the repository, for those outside docs/."""
 
-_FENCE = re.compile(r"(^```.*?^```|^    .*?$|`[^`\n]+`)", re.M | re.S)
+_FENCE = re.compile(r"(^```.*?^```|`[^`\n]+`)", re.M | re.S)
 _LINK = re.compile(r"(!?)\[((?:[^\[\]]|\[[^\]]*\])*)\]\(([^()\s#]*)(#[^()\s]*)?\)")
 
 
@@ -30,9 +30,8 @@ def on_files(files: Files, config: Any) -> Files:
     for path, text in reference_pages().items():
         files.append(File.generated(config, path, content=text))
     for source, page in MOVED.items():
-        if source != "README.md":  # index.md stands for it
-            text = (ROOT / source).read_text(encoding="utf-8")
-            files.append(File.generated(config, page, content=text))
+        text = (ROOT / source).read_text(encoding="utf-8")
+        files.append(File.generated(config, page, content=text))
     for file in _result_files():
         uri = file.relative_to(ROOT).as_posix()
         files.append(File.generated(config, uri, abs_src_path=str(file)))
@@ -64,7 +63,7 @@ def on_page_markdown(markdown: str, page: Any, config: Any, files: Files) -> str
 
 def _source_path(uri: str) -> str:
     """Return the path in the repository of a page of the site."""
-    by_page = {page: source for source, page in MOVED.items() if page != "index.md"}
+    by_page = {page: source for source, page in MOVED.items()}
     return by_page.get(uri, uri if uri.startswith("results/") else f"docs/{uri}")
 
 
@@ -86,3 +85,11 @@ def _result_files() -> list[Path]:
     results = ROOT / "results"
     pages, figures = results.glob("*/report.html"), results.glob("*/figures/*.svg")
     return sorted([*pages, *figures])
+
+
+def on_post_page(output: str, page: Any, config: Any) -> str:  # noqa: ARG001 MkDocs names them
+    """Name the dialog of the search, for readers of the screen. The theme gives it no name."""
+    return output.replace(
+        'data-md-component="search" role="dialog"',
+        'data-md-component="search" role="dialog" aria-label="Search"',
+    )

@@ -61,6 +61,7 @@ def reference_pages() -> dict[str, str]:
 # --------------------------------------------------------------------------------------------------
 
 
+@functools.cache
 def walk_commands() -> dict[str, Any]:
     """Return each command that help shows, by its words: `study run`."""
 
@@ -106,11 +107,17 @@ def _metavar(argument: Any) -> str:
 
 def _option_words(option: Any) -> str:
     words = ", ".join(f"`{word}`" for word in sorted(option.opts, key=len))
-    if option.is_flag or option.count:
+    annotation = getattr(getattr(option, "type_descriptor", None), "annotation", str)
+    if annotation is bool or option.is_flag or option.count:
         return words
-    kind = option.metavar or getattr(option.type, "name", "value").upper()
-    choices = getattr(option.type, "choices", None)
-    return f"{words} `{'|'.join(map(str, choices)) if choices else kind}`"
+    if typing.get_origin(annotation) is typing.Literal:
+        kind = "|".join(map(str, typing.get_args(annotation)))
+    else:
+        kind = option.metavar or _KINDS.get(annotation, "TEXT")
+    return f"{words} `{kind}`"
+
+
+_KINDS = {int: "INTEGER", float: "NUMBER", Path: "PATH", str: "TEXT"}
 
 
 def _default(option: Any) -> str:
@@ -193,12 +200,9 @@ def error_classes() -> list[type[errors.ResnetlabError]]:
 def python_groups() -> dict[str, list[str]]:
     """Return the public names of the package by kind."""
     groups: dict[str, list[str]] = {"Functions": [], "Classes": [], "Errors": []}
-    for name in resnetlab.__all__:
-        item = getattr(resnetlab, name)
-        if isinstance(item, type):
-            groups["Errors" if issubclass(item, Exception) else "Classes"].append(name)
-        else:
-            groups["Classes" if name == "Claim" else "Functions"].append(name)
+    for name in resnetlab.__all__:  # by name, since an import of all would take seconds
+        error, function = name.endswith("Error"), name[0].islower()
+        groups["Errors" if error else "Functions" if function else "Classes"].append(name)
     return groups
 
 

@@ -11,11 +11,14 @@ without a network. The script prints one line for each fault and ends with 1 if 
 - the page is wider than the window;
 - a script fails, or the page asks for an address that is not a file;
 - the search finds nothing.
+
+The environment variable PICTURES names a folder for pictures of the first screen of each page.
 """
 
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -23,31 +26,36 @@ from pathlib import Path
 SCRIPT = """
 const puppeteer = require("puppeteer-core");
 const axe = require("fs").readFileSync(require.resolve("axe-core/axe.min.js"), "utf8");
-const { site, pages, shots } = JSON.parse(require("fs").readFileSync(0, "utf8"));
+const { site, pages, pictures } = JSON.parse(require("fs").readFileSync(0, "utf8"));
 const faults = [];
-const look = async (browser, name, width, scheme) => {
-  const where = `${name} at ${width} px, ${scheme}`;
+const look = async (browser, name) => {
   const page = await browser.newPage();
-  await page.setViewport({ width, height: 900 });
-  await page.emulateMediaFeatures([{ name: "prefers-color-scheme", value: scheme }]);
+  let where = name;
   await page.setOfflineMode(true);
   page.on("pageerror", (error) => faults.push(`${where}: script: ${error.message}`));
   page.on("request", (request) => {
     const kind = request.url().split(":")[0];
     if (!["file", "data", "blob"].includes(kind)) faults.push(`${where}: loads ${request.url()}`);
   });
-  await page.goto("file://" + site + "/" + name, { waitUntil: "load" });
-  const wide = await page.evaluate(
-    "document.documentElement.scrollWidth - document.documentElement.clientWidth");
-  if (wide > 0) faults.push(`${where}: ${wide} px wider than the window`);
-  await page.evaluate(axe);
-  const result = await page.evaluate(
-    "axe.run(document, { resultTypes: ['violations'] }).then((found) => found.violations)");
-  for (const fault of result.filter((item) => ["serious", "critical"].includes(item.impact)))
-    faults.push(`${where}: ${fault.id}: ${fault.help}: ` +
-      fault.nodes.slice(0, 3).map((node) => `${node.target} ${node.html.slice(0, 99)}`).join(" | "));
-  if (shots) await page.screenshot({
-    path: `${shots}/${name.replaceAll("/", "-")}-${width}-${scheme}.png`, fullPage: true });
+  for (const width of [1280, 390])
+    for (const scheme of ["light", "dark"]) {
+      where = `${name} at ${width} px, ${scheme}`;
+      await page.setViewport({ width, height: 900 });
+      await page.emulateMediaFeatures([{ name: "prefers-color-scheme", value: scheme }]);
+      await page.goto("file://" + site + "/" + name, { waitUntil: "load" });
+      await page.evaluate("new Promise((done) => setTimeout(done, 200))");
+      const wide = await page.evaluate(
+        "document.documentElement.scrollWidth - document.documentElement.clientWidth");
+      if (wide > 0) faults.push(`${where}: ${wide} px wider than the window`);
+      await page.evaluate(axe);
+      const found = await page.evaluate(
+        "axe.run(document, { resultTypes: ['violations'] }).then((result) => result.violations)");
+      for (const fault of found.filter((item) => ["serious", "critical"].includes(item.impact)))
+        faults.push(`${where}: ${fault.id}: ${fault.help}: ` +
+          fault.nodes.slice(0, 3).map((node) => `${node.target} ${node.html.slice(0, 99)}`).join(" | "));
+      if (pictures) await page.screenshot({
+        path: `${pictures}/${name.replaceAll("/", "-")}-${width}-${scheme}.png` });
+    }
   await page.close();
 };
 const search = async (browser) => {
@@ -69,9 +77,7 @@ const search = async (browser) => {
     executablePath: process.env.CHROMIUM || "/usr/bin/chromium",
     args: ["--no-sandbox", "--allow-file-access-from-files"],
   });
-  for (const name of pages)
-    for (const width of [1280, 390])
-      for (const scheme of ["light", "dark"]) await look(browser, name, width, scheme);
+  for (const name of pages) await look(browser, name);
   await search(browser);
   await browser.close();
   console.log(JSON.stringify(faults));
@@ -84,7 +90,8 @@ def main(site: str, *names: str) -> None:
     root = Path(site).resolve()
     found = sorted(path.relative_to(root).as_posix() for path in root.rglob("*.html"))
     pages = list(names) or [name for name in found if not name.endswith("/report.html")]
-    task = json.dumps({"site": str(root), "pages": pages, "shots": ""})
+    pictures = os.environ.get("PICTURES", "")
+    task = json.dumps({"site": str(root), "pages": pages, "pictures": pictures})
     ended = subprocess.run(
         ["node", "-e", SCRIPT], input=task, capture_output=True, text=True, check=False
     )
