@@ -232,10 +232,10 @@ def field_table(cls: type) -> str:
     """Return the table of the fields of a class."""
     docs = field_docs(cls)
     rows = [
-        (f"`{f.name}`", _type_words(cls, f.name), _field_default(f), escape(docs[f.name]))
+        (f"`{f.name}`", escape(docs[f.name]), _type_words(cls, f.name), _field_default(f))
         for f in dataclasses.fields(cls)  # type: ignore[arg-type]
     ]
-    return table(("field", "type", "default", "meaning"), rows)
+    return table(("field", "meaning", "type", "default"), rows)
 
 
 def _title(cls: type) -> str:

@@ -51,7 +51,7 @@ class Budget:
 
 @strict_dataclass
 class _StudyFile:
-    """Study file before names are looked up."""
+    """Study file: question, conditions, seeds and claims. Its names are not looked up yet."""
 
     name: Name
     """Name of the study and of the folder of its report."""
