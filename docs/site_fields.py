@@ -108,7 +108,7 @@ TABLE_TITLES = {
     numerics.Numerics: "`numerics`",
     numerics.Placement: "Placement",
 }
-"""Headings of classes that stand at one place of a file; others are named by their tag."""
+"""Headings of tables that a file has once; other tables are named by their tag."""
 
 FILE_FORMATS: dict[str, tuple[str, tuple[type, ...]]] = {
     "run.json": (
@@ -195,7 +195,7 @@ OTHER_FILES = {
     "config.toml": "configuration of the user: `cache`, `offline`, `trusted_packages`; see "
     "[Use your own data](../how-to/own-data.md#the-cache)",
 }
-"""Files without fields of a class, each with its place and content."""
+"""Files without fields of a class, each with its folder and content."""
 
 
 def files_page() -> str:

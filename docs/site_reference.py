@@ -71,7 +71,7 @@ def walk_commands() -> dict[str, Any]:
             return {" ".join(words): command}
         visible = {name: child for name, child in children.items() if not child.hidden}
         parts = [walk(child, (*words, name)) for name, child in visible.items()]
-        return {name: found for part in parts for name, found in part.items()}
+        return {name: command for part in parts for name, command in part.items()}
 
     return walk(build_command(), ())
 
@@ -79,7 +79,7 @@ def walk_commands() -> dict[str, Any]:
 def commands_page(title: str) -> str:
     """Return the page of a section of the help: each command with its arguments and options."""
     names = [n for n in walk_commands() if n.split()[0] in SECTIONS[title]]
-    order = {name: place for place, name in enumerate(SECTIONS[title])}
+    order = {name: index for index, name in enumerate(SECTIONS[title])}
     names.sort(key=lambda name: order[name.split()[0]])
     parts = [f"# Commands: {title.lower()}\n"]
     parts += [_command_section(name, walk_commands()[name]) for name in names]
@@ -122,7 +122,7 @@ _KINDS = {int: "INTEGER", float: "NUMBER", Path: "PATH", str: "TEXT"}
 
 def _default(option: Any) -> str:
     value = option.default
-    if value in (None, False, "", ()) or value == [] or callable(value):
+    if value is None or value is False or value in ("", (), []) or callable(value):
         return ""
     return f"`{value}`"
 
@@ -131,14 +131,14 @@ def _default(option: Any) -> str:
 def _json_anchors() -> dict[str, str]:
     """Return the anchor of each command's keys on the page of the command line."""
     text = COMMAND_LINE.read_text(encoding="utf-8").partition("\n## JSON\n")[2]
-    found = {}
+    anchors = {}
     for heading in re.findall(r"^### (.+)$", text, re.M):
         anchor = slug(heading.replace("`", ""))
-        found |= dict.fromkeys(re.findall(r"`([^`]+)`", heading), anchor)
+        anchors |= dict.fromkeys(re.findall(r"`([^`]+)`", heading), anchor)
     outside = COMMAND_LINE.read_text(encoding="utf-8").partition("\n## JSON\n")[0]
     taken = {slug(heading) for heading in re.findall(r"^## (.+)$", outside, re.M)}
     # MkDocs numbers the second heading of a name.
-    return {name: f"{anchor}_1" if anchor in taken else anchor for name, anchor in found.items()}
+    return {name: f"{anchor}_1" if anchor in taken else anchor for name, anchor in anchors.items()}
 
 
 # Errors

@@ -28,7 +28,7 @@ const puppeteer = require("puppeteer-core");
 const axe = require("fs").readFileSync(require.resolve("axe-core/axe.min.js"), "utf8");
 const { site, pages, pictures } = JSON.parse(require("fs").readFileSync(0, "utf8"));
 const faults = [];
-const look = async (browser, name) => {
+const check = async (browser, name) => {
   const page = await browser.newPage();
   let where = name;
   await page.setOfflineMode(true);
@@ -48,9 +48,9 @@ const look = async (browser, name) => {
         "document.documentElement.scrollWidth - document.documentElement.clientWidth");
       if (wide > 0) faults.push(`${where}: ${wide} px wider than the window`);
       await page.evaluate(axe);
-      const found = await page.evaluate(
+      const violations = await page.evaluate(
         "axe.run(document, { resultTypes: ['violations'] }).then((result) => result.violations)");
-      for (const fault of found.filter((item) => ["serious", "critical"].includes(item.impact)))
+      for (const fault of violations.filter((item) => ["serious", "critical"].includes(item.impact)))
         faults.push(`${where}: ${fault.id}: ${fault.help}: ` +
           fault.nodes.slice(0, 3).map((node) => `${node.target} ${node.html.slice(0, 99)}`).join(" | "));
       if (pictures) await page.screenshot({
@@ -77,7 +77,7 @@ const search = async (browser) => {
     executablePath: process.env.CHROMIUM || "/usr/bin/chromium",
     args: ["--no-sandbox", "--allow-file-access-from-files"],
   });
-  for (const name of pages) await look(browser, name);
+  for (const name of pages) await check(browser, name);
   await search(browser);
   await browser.close();
   console.log(JSON.stringify(faults));
@@ -88,10 +88,10 @@ const search = async (browser) => {
 def main(site: str, *names: str) -> None:
     """Print the faults of the pages. Raises SystemExit if there is one."""
     root = Path(site).resolve()
-    found = sorted(path.relative_to(root).as_posix() for path in root.rglob("*.html"))
+    paths = sorted(path.relative_to(root).as_posix() for path in root.rglob("*.html"))
     # Reports have tests of their own, and the links of 404.html are those of a server.
     left_out = ("/report.html", "404.html")
-    pages = list(names) or [name for name in found if not name.endswith(left_out)]
+    pages = list(names) or [name for name in paths if not name.endswith(left_out)]
     pictures = os.environ.get("PICTURES", "")
     task = json.dumps({"site": str(root), "pages": pages, "pictures": pictures})
     ended = subprocess.run(

@@ -5,7 +5,7 @@ A comment directly before a block of code says what a test does with it:
     <!-- not run: REASON -->       no test runs the block, for this reason
     <!-- exit code: 2 -->          the commands of the block end with this code
     <!-- output: COMMAND -->       the block has lines of the output of this command
-    <!-- from: FILE -->            the quotation after it stands in this file
+    <!-- from: FILE -->            the quotation after it is from this file
 
 A block with a title is a file: ```toml title="my-depth.toml".
 """
@@ -102,8 +102,8 @@ def titled_files() -> dict[str, str]:
 
 def quotations(page: Path) -> list[tuple[str, str]]:
     """Return each quotation of a file in a document, with the path of the file."""
-    found = _QUOTATION.findall(page.read_text(encoding="utf-8"))
-    return [(path, plain(re.sub(r"^ *> ?", "", text, flags=re.M))) for path, text in found]
+    matches = _QUOTATION.findall(page.read_text(encoding="utf-8"))
+    return [(path, plain(re.sub(r"^ *> ?", "", text, flags=re.M))) for path, text in matches]
 
 
 def plain(text: str) -> str:

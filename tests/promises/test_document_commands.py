@@ -21,7 +21,7 @@ TESTED = [
     if any(b.page == page and b.runs and b.language in RUNNING for b in BLOCKS)
 ]
 STAND_IN = "mobilenetv3_small_050"
-"""Network of timm with random weights, in the place of a pre-trained one."""
+"""Network of timm with random weights, instead of a pre-trained one."""
 
 
 @pytest.fixture(scope="session")

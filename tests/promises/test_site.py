@@ -97,9 +97,9 @@ def pages(site: Path) -> dict[Path, Page]:
     """Every page of the site that MkDocs made."""
     # A server shows 404.html under any address, so its links begin at the root.
     others = {*site.glob("results/*/report.html"), site / "404.html"}
-    found = [path for path in sorted(site.rglob("*.html")) if path not in others]
-    assert len(found) > 40
-    return {path: Page(path) for path in found}
+    paths = [path for path in sorted(site.rglob("*.html")) if path not in others]
+    assert len(paths) > 40
+    return {path: Page(path) for path in paths}
 
 
 def test_no_page_loads_anything_from_another_host(site: Path, pages: dict[Path, Page]) -> None:
@@ -129,8 +129,8 @@ def test_every_link_of_the_site_leads_to_a_page_and_an_anchor(
             if not target.is_file():
                 missing.append(f"{path.relative_to(site)}: {link}")
             elif target in pages and parts.fragment:
-                found = unquote(parts.fragment) in pages[target].anchors
-                missing += [] if found else [f"{path.relative_to(site)}: {link}"]
+                exists = unquote(parts.fragment) in pages[target].anchors
+                missing += [] if exists else [f"{path.relative_to(site)}: {link}"]
     assert missing == []
 
 
@@ -203,14 +203,14 @@ def test_every_file_that_the_source_names_is_on_the_page_of_formats(site: Path) 
         "durations.json",  # of the catalog
         "package.json",  # of npm
     }
-    found = set()
+    names = set()
     for path in SOURCE.rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(node, ast.Constant) and isinstance(node.value, str):
-                found |= {node.value} if named.fullmatch(node.value) else set()
+                names |= {node.value} if named.fullmatch(node.value) else set()
     text = (site / "reference" / "files.html").read_text(encoding="utf-8")
-    assert len(found) > 15
-    assert sorted(name for name in found - of_others if name not in text) == []
+    assert len(names) > 15
+    assert sorted(name for name in names - of_others if name not in text) == []
 
 
 def test_every_exit_code_error_and_renamed_word_is_listed(reference: Any, site: Path) -> None:
