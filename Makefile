@@ -10,13 +10,20 @@ READY := .venv/ready
 # The tests start hundreds of processes. Without compiled files each of them would compile all modules again.
 export PYTHONDONTWRITEBYTECODE :=
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-all lint style types format bench bench-gpu bench-startup reliability sabotage audit licenses hashes pins results clean
+.PHONY: help demo docs docs-check test test-all lint style types format bench bench-gpu bench-startup reliability sabotage audit licenses hashes pins results clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
 
 demo: $(READY) ## Run the study `digits` (two minutes on two cores) and print the path of its report
 	$(BIN)/resnetlab study run digits
+
+docs: $(READY) ## Build the documentation as a site in site/, which opens from disk
+	$(BIN)/mkdocs build --strict --quiet
+	@echo "site/index.html"
+
+docs-check: docs ## Open every page of the site in Chromium and check it by axe (needs node, Chromium and npm)
+	$(BIN)/python tests/site_audit.py site
 
 # Style is checked before the tests, which take minutes. Types and import layers are checked while the tests run, and
 # their messages follow at the end.
@@ -75,7 +82,7 @@ bench-startup: $(READY) ## Measure the start-up time of commands (five minutes)
 	$(BIN)/python benchmarks/startup.py
 
 clean: ## Remove the environment and files of tools (runs and reports stay)
-	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis .coverage* dist
+	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis .coverage* dist site
 
 $(READY): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "resnetlab needs Python 3.11 or newer; name one: make PYTHON=python3.12")'

@@ -6,16 +6,27 @@ import re
 import runpy
 import shlex
 import subprocess
-import sys
 import tomllib
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
-from helpers.pictures import picture, save, tree
-from helpers.small import CLASSES, write_model
+from helpers.documents import (
+    BLOCKS,
+    DOCS,
+    PAGES,
+    ROOT,
+    commands,
+    page_id,
+    plain,
+    quotations,
+    read_blocks,
+    titled_files,
+    write_workspace,
+)
 from resnetlab.cli.main import build_command, main
 from resnetlab.models.parse import parse_model
 from resnetlab.models.registry import get_model_config
@@ -23,39 +34,24 @@ from resnetlab.studies.parsing.conditions import load_recipe
 from resnetlab.studies.parsing.overrides import Overrides
 from resnetlab.studies.parsing.study_file import load_study, parse_study
 
-ROOT = Path(__file__).resolve().parents[2]
-PAGES = [
-    ROOT / "README.md",
-    ROOT / "CONTRIBUTING.md",
-    ROOT / "SECURITY.md",
-    *sorted((ROOT / "docs").glob("*.md")),
-    ROOT / "results" / "README.md",
-]
-
 ROOTS = (ROOT, ROOT / "src" / "resnetlab")
 """Folders that the paths in CONTRIBUTING.md are relative to."""
 
 
-def blocks(page: Path, language: str) -> list[str]:
-    return re.findall(rf"^```{language}\n(.*?)^```", page.read_text(encoding="utf-8"), re.M | re.S)
-
-
-def commands(word: str) -> list[str]:
-    lines = [
-        line.partition("#")[0].strip()
-        for page in PAGES
-        for block in blocks(page, "sh")
-        for line in block.splitlines()
-    ]
-    return [line for line in lines if line.split()[:1] == [word]]
-
-
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+@pytest.mark.parametrize("page", PAGES, ids=page_id)
 def test_links_lead_to_existing_files(page: Path) -> None:
     text = re.sub(r"^```.*?^```", "", page.read_text(encoding="utf-8"), flags=re.M | re.S)
     for target in re.findall(r"\]\(([^)#]+)\)", text):
         if "://" not in target:
-            assert (page.parent / target).exists(), target
+            path = (page.parent / target).resolve()
+            # The reference is generated, and test_site.py checks links to it.
+            assert path.exists() or path.is_relative_to(DOCS / "reference"), target
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if quotations(page)], ids=page_id)
+def test_a_quotation_stands_in_the_file_that_it_is_from(page: Path) -> None:
+    for source, text in quotations(page):
+        assert plain(text) in plain((ROOT / source).read_text(encoding="utf-8"))
 
 
 def test_the_citation_names_this_version_and_its_authors() -> None:
@@ -119,6 +115,7 @@ SHORT = (
     "inspect gradients",
     "data check",
     "data describe",
+    "data show",
     "data split",
     "doctor",
     "predict",
@@ -129,23 +126,44 @@ SHORT = (
 
 
 def is_short(line: str) -> bool:
-    """Return True if the command takes seconds and needs no weights from the network."""
-    return line.startswith(tuple(f"resnetlab {name}" for name in SHORT)) and "_32x48d" not in line
+    """Return True if the command takes seconds and needs only files that the workspace has."""
+    short = line.startswith(tuple(f"resnetlab {name}" for name in SHORT))
+    later = r"[*]|(runs|models|results)/|check deeper|sides.npz|typo|timm/|torchvision/"
+    return short and line in RUN and not re.search(later, line)
 
 
-LINES = sorted({line for line in commands("resnetlab") if "studies/" not in line})
+LINES = sorted(set(commands("resnetlab")) - {"resnetlab study check typo.toml"})
+RUN = frozenset(commands("resnetlab", every=False))
+"""Commands of blocks that tests run."""
 
 
 @pytest.fixture(scope="module")
 def workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with the files that the commands of the documents name."""
-    root = tmp_path_factory.mktemp("documents")
-    (root / "my-depth.toml").write_text(blocks(ROOT / "README.md", "toml")[0], encoding="utf-8")
-    tree(root / "photos", {f"{split}/{kind}": 6 for split in ("train", "test") for kind in CLASSES})
-    tree(root / "holiday", {"": 1})
-    save(root / "photo.jpg", picture(1))
-    write_model(root / "pets")
-    return root
+    return write_workspace(tmp_path_factory.mktemp("documents"))
+
+
+def test_a_block_that_no_test_runs_has_a_reason(
+    record_property: Callable[[str, str], None],
+) -> None:
+    """A command that needs no GPU, cluster, network or hours, and changes only its folder, runs."""
+    skipped = [block for block in BLOCKS if not block.runs]
+    lines = [line for block in skipped if block.language == "sh" for line in block.commands]
+    reasons = (
+        "GPU",
+        "cluster",
+        "network",
+        "download",
+        "hours",
+        "environment",
+        "until it is stopped",
+        "tests",
+    )
+    assert [b.value for b in skipped if not any(word in b.value for word in reasons)] == []
+    assert {block.mark for block in BLOCKS} <= {"", "not run", "exit code", "output"}
+    total = sum(len(block.commands) for block in BLOCKS if block.language == "sh")
+    record_property("figures", f"{total - len(lines)} of {total} commands of the documents run")
+    print("not run:", *(f"{b.page.name}: {b.value}: {b.commands}" for b in skipped), sep="\n  ")
 
 
 def parse(line: str) -> tuple[str, dict[str, Any]]:
@@ -180,7 +198,7 @@ def test_long_commands_of_the_documents_are_valid(
     name, options = parse(line.partition(" -m ")[2] or line)
     settings = tuple(options.get("settings", ()))
     match name:
-        case "study run" | "study plan" | "study status":
+        case "study run" | "study plan" | "study status" | "study check":
             overrides = Overrides(data=options["data"] or None, settings=settings)
             assert load_study(options["source"], overrides).conditions
         case "train":
@@ -212,8 +230,14 @@ LONG = (
     "export",
     "serve",
     "data fetch",
+    "data check",
+    "predict",
+    "evaluate",
+    "explain",
+    "inspect identity",
 )
-"""Commands whose files only a long run or a download makes. Their options alone are checked."""
+"""Commands whose files only other commands or a download make. Here their options alone are checked;
+test_document_commands.py runs them."""
 
 
 def test_the_table_of_the_page_on_scale_is_that_of_the_committed_results() -> None:
@@ -222,6 +246,12 @@ def test_the_table_of_the_page_on_scale_is_that_of_the_committed_results() -> No
         f"<!-- table -->\n{runpy.run_path(str(page.with_suffix('.py')))['table']()}\n<!-- end -->"
         in page.read_text()
     )
+
+
+def test_the_table_of_the_readme_is_that_of_the_committed_results() -> None:
+    measured = runpy.run_path(str(DOCS / "measured.py"))
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert f"{measured['START']}{measured['table']()}\n{measured['END']}" in text
 
 
 def test_the_page_of_studies_has_the_table_that_the_command_prints(
@@ -234,22 +264,22 @@ def test_the_page_of_studies_has_the_table_that_the_command_prints(
     assert page.endswith(f"\n\n{capsys.readouterr().out}")
 
 
-def test_the_study_file_of_the_readme_loads_and_its_claim_compares_two_conditions() -> None:
+def test_the_study_file_of_the_tutorial_loads_and_its_claim_compares_two_conditions() -> None:
     study = parse_study(
-        tomllib.loads(blocks(ROOT / "README.md", "toml")[0]), "README.md", Overrides()
+        tomllib.loads(titled_files()["my-depth.toml"]), "my-depth.toml", Overrides()
     )
     assert [condition.label for condition in study.conditions] == [
+        "plain 8",
         "residual 8 (A)",
-        "residual 8 (B)",
+        "plain 20",
         "residual 20 (A)",
-        "residual 20 (B)",
     ]
     assert (study.claims[0].left, study.claims[0].right) == ("residual 20 (A)", "residual 8 (A)")
 
 
 def test_the_ladder_of_the_page_on_study_files_loads() -> None:
     (text,) = [
-        block for block in blocks(ROOT / "docs" / "study-files.md", "toml") if "[[rung]]" in block
+        block.code for block in read_blocks(DOCS / "study-files.md") if "[[rung]]" in block.code
     ]
     study = parse_study(tomllib.loads(text), "study-files.md", Overrides())
     assert [(rung.condition, rung.parent) for rung in study.ladder] == [
@@ -292,14 +322,3 @@ def test_the_page_on_study_files_names_every_field() -> None:
             assert re.search(rf"\b{field.name}\b", text) or field.name == "family", (
                 f"{form.__name__}.{field.name}"
             )
-
-
-@pytest.mark.slow
-def test_the_python_of_the_readme_runs(tmp_path: Path) -> None:
-    code = blocks(ROOT / "README.md", "python")[0]
-    done = subprocess.run(
-        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, timeout=280
-    )
-    assert done.returncode == 0, done.stderr
-    assert "report.html" in done.stdout
-    assert re.search(r"trained \d", done.stdout)

@@ -29,7 +29,9 @@ class EnsembleRow:
     seed: int | None = None
     """Seed of the members if they are one run of each condition."""
     members: int
+    """Number of networks whose probabilities are averaged."""
     images: int
+    """Number of evaluated test images."""
     accuracy_pct: float
     """Accuracy of the mean of the probabilities on the test images."""
     members_pct: float
@@ -37,6 +39,7 @@ class EnsembleRow:
     gain_low: float
     """Lower end of the 95 % interval of `gain`, in points, paired over the test images."""
     gain_high: float
+    """Upper end of that interval."""
 
     @property
     def gain(self) -> float:

@@ -21,30 +21,49 @@ class RunRow:
     """Planned run, a line of results.csv: error in percent, loss in nats; empty if not measured."""
 
     condition: str
+    """Label of the condition."""
     seed: int
+    """Seed of the run."""
     status: Outcome
+    """Outcome of the run; `missing` if it has no result."""
     test_error_pct: float | None = None
+    """Test error in percent."""
     test_loss_nats: float | None = None
+    """Mean test loss in nats."""
     validation_error_pct: float | None = None
+    """Validation error in percent."""
     validation_loss_nats: float | None = None
+    """Mean validation loss in nats."""
     train_error_pct: float | None = None
+    """Error on the fixed train subset in percent."""
     train_loss_nats: float | None = None
+    """Mean loss on the fixed train subset in nats."""
     test_top5_error_pct: float | None = None
     """Top-5 error, for data with more than ten classes."""
     validation_top5_error_pct: float | None = None
+    """Top-5 error on the validation split."""
     train_top5_error_pct: float | None = None
+    """Top-5 error on the fixed train subset."""
     steps: int = 0
+    """Number of optimizer steps."""
     epochs: float = 0.0
+    """Number of epochs."""
     train_seconds: float = 0.0
+    """Time of the training steps in seconds."""
     evaluation_seconds: float = 0.0
+    """Time of the evaluations in seconds."""
     images_per_second: float = 0.0
+    """Throughput of the training steps."""
     parameters: int | None = None
     """Number of parameters of the network; empty in older reports, which did not count them."""
     attempts: int = 0
     """Number of times that the run was started or resumed."""
     run: str
+    """Id of the run."""
     reason: str = ""
+    """Explanation of a status other than trained."""
     evaluation_mode: EvaluationMode = "eval"
+    """Mode of the network in its evaluations."""
 
 
 @strict_dataclass
@@ -54,10 +73,15 @@ class CurvePoint:
     condition: str
     seed: int
     split: str
+    """Split that was evaluated."""
     step: int
+    """Number of optimizer steps before the evaluation."""
     epoch: float
+    """Number of epochs before the evaluation."""
     loss_nats: float | None = None
+    """Mean loss in nats; empty if it is not finite."""
     top1_error_pct: float
+    """Error in percent."""
     evaluation_mode: EvaluationMode = "eval"
 
 

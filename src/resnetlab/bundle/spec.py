@@ -30,13 +30,17 @@ class Metric:
     name: str
     """Name with its unit: `top1_error_pct`, `loss_nats`."""
     value: float
+    """Measured value."""
     low: float | None = None
     """Lower end of the 95 % interval over `images`."""
     high: float | None = None
+    """Upper end of the interval."""
     data: str
     """Name of a data set or a folder, without a path."""
     split: str = "test"
+    """Split of the data that was evaluated."""
     images: PositiveInt
+    """Number of evaluated images."""
 
 
 @strict_dataclass
@@ -71,6 +75,7 @@ class ModelFile:
     """Content of model.json."""
 
     schema: int = SCHEMA
+    """Version of the names in the file."""
     name: str
     model: ModelConfig
     """Model config without a path, since the weights are in the same folder."""
@@ -81,14 +86,17 @@ class ModelFile:
     weights_sha256: str = ""
     """SHA-256 of the weights; set when the folder is written."""
     license: License = License()
+    """License of the weights."""
     caveats: tuple[str, ...] = ()
     """Caveats for the reader of the metrics: for example, the pre-training data contain the test
     images.
     """
     metrics: tuple[Metric, ...] = ()
+    """Measured values of these weights."""
     parameters: NonNegativeInt = 0
     """Number of parameters; set when the folder is written."""
     provenance: dict[str, Any] = dataclasses.field(default_factory=dict, hash=False)
+    """Origin of the weights: versions, machine, commit, and the SHA-256 of the data."""
     sha256: str = ""
     """SHA-256 of the other fields as JSON; set when the folder is written. Remove this field if you
     change another one on purpose.

@@ -132,7 +132,9 @@ class ChannelStats:
     """Fixed normalization: mean and standard deviation per channel, for pixels from 0 to 1."""
 
     mean: tuple[NonNegativeFloat, ...]
+    """Mean per channel, one or three numbers."""
     std: tuple[PositiveFloat, ...]
+    """Standard deviation per channel, as many numbers as means."""
 
     def __post_init__(self) -> None:
         if len(self.mean) != len(self.std) or len(self.mean) not in (1, 3):
@@ -162,6 +164,7 @@ class RandAugment:
     operations: PositiveInt = 2
     """Number of operations that are applied one after another."""
     magnitude: Annotated[NonNegativeInt, "of 30"] = 9
+    """Strength of each operation, from 0 to 30."""
 
     def __post_init__(self) -> None:
         if self.magnitude > 30:
@@ -197,6 +200,7 @@ class DataIdentity:
     """Data part of a run's identity: the content and the splits, never the path."""
 
     sha256: str
+    """SHA-256 of all pixels, labels, classes and splits."""
     validation: UnitInterval = 0.1
     split_seed: NonNegativeInt = 0
     test_curve: bool = False

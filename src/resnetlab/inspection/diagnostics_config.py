@@ -38,9 +38,13 @@ class LayerNorms:
     depth: int
     """Position of the layer in the network, from 1."""
     layer: str
+    """Name of the layer in the network."""
     weight_gradient_norm: float | None
+    """Norm of the gradient of the layer's weights."""
     weight_norm: float | None
+    """Norm of the layer's weights."""
     response_gradient_norm: float | None
+    """Norm of the gradient of the layer's output after its normalization."""
     response_norm: float | None
     """Norm of the layer's output after its normalization."""
     response_sd: float | None
@@ -60,12 +64,16 @@ class GradientNorms:
     """Gradient norms of a run, the file diagnostics/gradients-<epoch>.json."""
 
     epoch: float
+    """Epoch after which the norms were measured; 0 is before training."""
     step: int
+    """Number of optimizer steps before the measurement."""
     images: int
     """Number of images in the batch: the start of a fixed draw from the train split, not augmented.
     """
     loss_nats: float | None
+    """Mean loss of the batch."""
     layers: tuple[LayerNorms, ...]
+    """Norms of each layer, in the order of the forward pass."""
 
 
 @strict_dataclass
@@ -73,8 +81,11 @@ class BlockAblation:
     """Accuracy on the test split without a block; `nothing` is the complete network."""
 
     without: str
+    """Name of the block that was left out; `nothing` for the complete network."""
     accuracy_pct: float
+    """Test accuracy in percent."""
     accuracy_drop: float
+    """Points of accuracy below those of the complete network."""
 
 
 @strict_dataclass
@@ -85,4 +96,6 @@ class BlockAblations:
     """
 
     images: int
+    """Number of evaluated test images."""
     blocks: tuple[BlockAblation, ...]
+    """Accuracy of the complete network, then without each block."""

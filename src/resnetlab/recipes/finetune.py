@@ -30,6 +30,7 @@ class Stage:
     """Stage of fine-tuning: the trainable part, the training images and the recipe."""
 
     name: str
+    """Name of the stage. Its random numbers depend on it."""
     trainable: Trainable = "classifier"
     """Trainable part. classifier; last norm: the classifier and the last batch norm; all; or a
     number of first parts that stay frozen.
@@ -108,9 +109,13 @@ class FinetuneRecipe:
     """
 
     name: str
+    """Name of the recipe, for messages and reports."""
     about: str = ""
+    """Description in a sentence."""
     train_size: PositiveInt = 224
+    """Side in pixels of the training images of a stage with `size = "train"`."""
     test_size: PositiveInt = 224
+    """Side in pixels of the images in evaluation, and of a stage with `size = "test"`."""
     crop_mode: Literal["crop", "whole"] = "crop"
     """Evaluation transform. crop: resize the shorter side to int(256/224 x size) and take the
     center crop. whole: the whole image.
@@ -125,6 +130,7 @@ class FinetuneRecipe:
     epochs: PositiveInt | None = None
     """Upper limit for the epochs of each stage that counts in epochs."""
     stages: tuple[Stage, ...]
+    """Stages in the order of training."""
 
     select = "best"
 

@@ -23,6 +23,8 @@ class Numerics:
     """
 
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
+    """Device type of the run; `auto` takes a GPU if there is one. The index of a GPU is placement.
+    """
     precision: Literal["auto", "fp32", "bf16", "bf16-emulated"] = "auto"
     """Number format.
 
@@ -30,6 +32,7 @@ class Numerics:
     many times slower than fp32. On a processor with the instructions, `bf16-emulated` is `bf16`.
     """
     memory_format: Literal["auto", "contiguous", "channels_last"] = "auto"
+    """Order of the values of an image in memory; `auto` is `channels_last`."""
     world_size: PositiveInt = 1
     """Number of processes that share each batch of a run (torchrun)."""
     grad_accum_steps: PositiveInt = 1

@@ -29,9 +29,13 @@ class SGD:
 
     name: Literal["sgd"] = "sgd"
     lr: PositiveFloat = 0.1  # He et al. 2016, sec. 3.4
+    """Learning rate before the schedule."""
     momentum: UnitInterval = 0.9  # He et al. 2016, sec. 3.4
+    """Factor of the past steps in the average that the optimizer follows; 0 for none."""
     nesterov: bool = False
+    """Nesterov momentum: the gradient is taken after the step of the momentum."""
     weight_decay: NonNegativeFloat = 0.0
+    """Factor of the weights in each step, which pulls them towards zero; 0 for none."""
 
     def __post_init__(self) -> None:
         if self.nesterov and not self.momentum:
@@ -45,7 +49,9 @@ class Adam:
     name: Literal["adam"] = "adam"
     lr: PositiveFloat = 1e-3
     betas: tuple[UnitInterval, UnitInterval] = (0.9, 0.999)
+    """Decay per step of the mean of the gradient and of the mean of its square."""
     eps: PositiveFloat = 1e-8
+    """Number that is added to the root of the mean square, so that nothing is divided by zero."""
     weight_decay: NonNegativeFloat = 0.0
 
 
@@ -93,7 +99,9 @@ class Step:
         0.5,
         0.75,
     )  # 32k and 48k of 64k steps: He et al. 2016, sec. 4.2
+    """Fractions of the run after which the learning rate is multiplied by `gamma`."""
     gamma: PositiveFloat = 0.1
+    """Factor of the learning rate at each milestone."""
     warmup: UnitInterval = 0.0
 
 
@@ -103,6 +111,7 @@ class Exponential:
 
     name: Literal["exponential"] = "exponential"
     gamma: PositiveFloat = 0.95
+    """Factor of the learning rate after each epoch."""
     warmup: UnitInterval = 0.0
 
 
@@ -121,6 +130,7 @@ class OneCycle:
 
     name: Literal["one-cycle"] = "one-cycle"
     peak: Annotated[UnitInterval, "share of the run"] = 0.3
+    """Fraction of the run after which the learning rate is largest."""
     start: UnitInterval = 0.04
     """Fraction of the full learning rate at the first step."""
     final: UnitInterval = 0.0
@@ -139,17 +149,24 @@ class Recipe:
     """Training recipe. Give `epochs` or `steps`, not both."""
 
     batch_size: PositiveInt = 128
+    """Number of images per step. A last batch of one image is left out."""
     epochs: PositiveInt | None = None
+    """Number of passes over the train images; None if `steps` is given."""
     steps: PositiveInt | None = None
+    """Number of optimizer steps; None if `epochs` is given."""
     optimizer: Optimizer = SGD()
+    """Optimizer with its settings."""
     schedule: Schedule = Constant()
+    """Learning rate over the run, as a factor of the optimizer's `lr`."""
     augment: Augment = Augment()
+    """Random changes of each train image in each epoch."""
     normalize: NormalizeMode = "train"
     """Normalization. train: mean and sd per channel of the train split; half: (x - .5) / .5; none:
     x from 0 to 1; per-image: each image by its own mean and sd; zca: ZCA whitening fitted to the
     train split; imagenet, practical or a table: given numbers.
     """
     label_smoothing: UnitInterval = 0.0
+    """Share of the label that is spread evenly over all classes; 0 for none."""
     decay_norm_and_bias: bool = True
     """Weight decay on normalization layers and biases too, as in the classic recipes."""
     ema: UnitInterval = 0.0

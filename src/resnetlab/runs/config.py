@@ -29,12 +29,17 @@ class RunConfig:
     """Configuration of a run: one network, one recipe, one split of one data set, and one seed."""
 
     algorithm_version: int = 0  # never has its default value, so that it is part of every hash
+    """Version of the training algorithm, so that a change of its results changes every id."""
     model: ModelConfig
+    """Network with all its fields."""
     data: DataIdentity
+    """Content and splits of the data, never a path."""
     recipe: AnyRecipe
+    """Recipe with all its fields."""
     numerics: Numerics
     """Resolved numerics, without `auto`."""
     seed: NonNegativeInt
+    """Seed from which every random number of the run follows."""
 
     @property
     def hash(self) -> str:

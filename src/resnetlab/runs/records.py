@@ -25,9 +25,11 @@ class Scores:
     """Loss and errors on one split."""
 
     images: int
+    """Number of evaluated images."""
     loss_nats: float | None
     """Mean cross-entropy; None if it is not finite."""
     top1_error_pct: float
+    """Share of misclassified images in percent."""
     top5_error_pct: float | None = None
     """Top-5 error; None for data with at most ten classes."""
 
@@ -41,8 +43,11 @@ class Evaluation:
     """
 
     step: int
+    """Number of optimizer steps before the evaluation."""
     epoch: float
+    """Number of epochs before the evaluation."""
     split: Split | Literal["train epoch"]
+    """Split that was evaluated; `train epoch` is described above."""
     loss_nats: float | None
     top1_error_pct: float
     seconds: float
@@ -54,7 +59,9 @@ class Result:
     """Content of result.json, whose presence means that the run is finished."""
 
     schema: int
+    """Version of the names in the file."""
     status: Status
+    """Outcome of the run."""
     reason: str = ""
     """Explanation of a status other than trained, or a remark that trained cannot be told from
     chance."""
@@ -65,12 +72,17 @@ class Result:
     train: Scores | None = None
     """Scores on a fixed subset of the train split."""
     validation: Scores | None = None
+    """Scores on the validation split; None without one."""
     test: Scores | None = None
+    """Scores on the test split; None for a run that diverged or ran out of memory."""
     train_seconds: float = 0.0
+    """Time of the training steps in seconds."""
     evaluation_seconds: float = 0.0
+    """Time of the evaluations in seconds."""
     images_per_second: float = 0.0
     """Throughput of the training steps, without evaluations."""
     weights_sha256: str = ""
+    """SHA-256 of the saved weights."""
 
 
 @strict_dataclass
@@ -99,12 +111,15 @@ class RunFile:
 
     schema: int
     run: RunConfig
+    """Resolved configuration, from which the id of the run follows."""
     data_name: str
+    """Name of the data set."""
     data_about: str = ""
     """Remark on the images for the reader of a report."""
     data: DataConfig
     """Data config as given by the user, with the path that a resumed run uses."""
     classes: tuple[str, ...]
+    """Class names in the order of the outputs."""
     train_images: int
     """Number of images of the train split."""
     available_train_images: int = 0
@@ -126,10 +141,15 @@ class RunRecord:
     """Record of a run: the content of all files of its folder."""
 
     id: str
+    """Id of the run, which is the name of its folder."""
     file: RunFile
+    """Content of run.json."""
     metrics: tuple[Evaluation, ...] = ()
+    """Lines of metrics.jsonl."""
     provenance: tuple[dict[str, Any], ...] = ()
+    """Lines of provenance.jsonl."""
     result: Result | None = None
+    """Content of result.json; None before the end of the run."""
     gradient_norms: tuple[GradientNorms, ...] = ()
     """Gradient norms by epoch, if they were requested."""
     block_ablation: BlockAblations | None = None

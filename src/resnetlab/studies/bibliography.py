@@ -26,9 +26,13 @@ class Work:
     short: str
     """Short name for a table: `He et al. 2016`."""
     title: str
+    """Title of the work."""
     authors: str = "Author names not given"
+    """Authors as a bibliography prints them."""
     year: PositiveInt | None = None
+    """Year of publication."""
     url: HttpsUrl = ""
+    """HTTPS address of the work."""
 
     @property
     def full(self) -> str:

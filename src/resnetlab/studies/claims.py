@@ -27,7 +27,9 @@ ClaimSplit = Literal["test", "train"]
 @strict_dataclass
 class _ClaimText:
     statement: str
+    """Sentence of the claim, as the report prints it."""
     source: Citation = ""
+    """Source of the claim: a key of the bibliography with its part, or free words."""
 
 
 @strict_dataclass
@@ -38,8 +40,11 @@ class Greater(_ClaimText):
     left: str
     """Label of a condition. A study file gives its axes: `{ model.depth = 56 }`."""
     right: str
+    """Label of the condition that `left` is compared with. A study file gives its axes."""
     metric: Metric = "top1"
+    """Measured value that is compared: accuracy (`top1`), `error` or `loss`."""
     split: ClaimSplit = "test"
+    """Split whose images are evaluated: `test` or `train`."""
     paired: bool = False
     """Compare runs of a seed pair by pair, if both conditions share their whole training."""
 
@@ -154,6 +159,7 @@ class Monotone(_ClaimText):
     along: str
     """Axis of the grid. In a study file, `where` fixes the other axes."""
     change: Literal["improves", "worsens"] = "improves"
+    """Expected change of the metric with each step along the axis."""
     order: tuple[str, ...]
     """Labels of the conditions along the axis."""
     metric: Metric = "top1"

@@ -41,7 +41,9 @@ class ReferenceValue:
     """Fields that a condition must also have, if one network has several numbers: `{
     "recipe.epochs" = 50 }`, or `{ rung = "baseline" }` for a ladder."""
     quantity: Quantity
+    """Measured quantity, which fixes the unit."""
     value: float | None = None
+    """Published number; None if `status` gives the reason that there is none."""
     status: str = ""
     """Reason that there is no value: `out of memory`, `not trained`, `above 60`."""
     decimals: NonNegativeInt = 2
@@ -49,6 +51,7 @@ class ReferenceValue:
     half_width: PositiveFloat | None = None
     """Half-width of a value read from a figure or approximate; None for a printed value."""
     sd: PositiveFloat | None = None
+    """Standard deviation of the runs, if the source gives it."""
     run_values: tuple[float, ...] = ()
     """Values of all runs, if the source gives them."""
     runs_of: str = ""
@@ -72,6 +75,7 @@ class ReferenceValue:
     parameters: PositiveInt | None = None
     """Number of parameters of the network, from the source."""
     note: str = ""
+    """Remark for the reader of the report."""
 
     def __post_init__(self) -> None:
         if (self.value is None) != bool(self.status):
@@ -160,6 +164,7 @@ class ProtocolDifference:
     reference: str
     """Protocol of the source, as a clause: `evaluated by the statistics of each batch`."""
     here: str
+    """Protocol of this study, as a clause."""
     unless: dict[str, Any] = field(default_factory=dict)
     """Fields of a condition that does the same as the source."""
 
@@ -175,8 +180,11 @@ class Protocol:
     classes: PositiveInt | None = None
     """Number of classes. A study whose data have another number cannot be compared with it."""
     train_images: PositiveInt | None = None
+    """Number of train images in the source."""
     epochs: PositiveFloat | None = None
+    """Number of epochs in the source; None if it counts in steps."""
     steps: PositiveInt | None = None
+    """Number of optimizer steps in the source; None if it counts in epochs."""
     fields: dict[str, Any] = field(default_factory=dict)
     """Fields of a condition that the source specifies: `"recipe.batch_size" = 128`."""
     differences: tuple[ProtocolDifference, ...] = ()
@@ -192,7 +200,9 @@ class ReferenceSource:
     """Source of published numbers: a file of the catalog."""
 
     name: Name
+    """Name of the file in the catalog."""
     source: Citation
+    """Citation: a key of the bibliography with the part of the work, or free words."""
     url: HttpsUrl = ""
     """Address of a work that the bibliography does not have."""
     errata: tuple[str, ...] = ()
@@ -200,6 +210,7 @@ class ReferenceSource:
     runs_file: str = ""
     """Name of a CSV file beside this one with the values of every run after every epoch."""
     protocol: Protocol
+    """Protocol of the training behind the numbers."""
     value: tuple[ReferenceValue, ...]
 
     def __post_init__(self) -> None:

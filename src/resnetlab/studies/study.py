@@ -25,7 +25,9 @@ class FileProtocol:
     """Training that a study file asks for without the changes of a command."""
 
     data: DataConfig
+    """Data of the condition by the study file."""
     recipe: AnyRecipe
+    """Recipe of the condition by the study file."""
 
 
 @strict_dataclass
@@ -37,6 +39,7 @@ class Condition:
     values: dict[str, Any]
     """Value on each axis of the grid: `{"model.depth": 56}`."""
     model: ModelConfig
+    """Network of the condition."""
     data: DataConfig
     recipe: AnyRecipe
     numerics: Numerics | None = None
@@ -65,10 +68,13 @@ class Distance:
     statement: str
     """Statement of a source about it."""
     source: Citation = ""
+    """Source of the statement."""
     left: tuple[str, ...]
     """Labels of conditions. A study file gives axes that pick them."""
     right: tuple[str, ...]
+    """Labels of the conditions on the other side of each pair."""
     metric: Literal["top1", "loss"] = "top1"
+    """Test curve that is compared: accuracy (`top1`) or `loss`."""
 
 
 @strict_dataclass
@@ -106,6 +112,7 @@ class Rung:
     """Explanation in a sentence: its effect and the reason that it should help."""
     source: Citation = ""
     expect: Expect = "greater"
+    """Expected result against the parent."""
     margin: PositiveFloat | None = None
     """Margin in points, for `equal`."""
 
@@ -144,19 +151,25 @@ class Study:
     """Study: a question with resolved conditions, seeds and claims."""
 
     name: Name
+    """Name of the study and of the folder of its report."""
     question: str
+    """Question that the report answers."""
     about: str = ""
     """Description of the study in a sentence or two."""
     limits: str = ""
     """Limitations of the study."""
     conditions: tuple[Condition, ...]
+    """Conditions in the order of the report."""
     seeds: tuple[NonNegativeInt, ...]
+    """Seeds of each condition."""
     claims: tuple[Claim, ...] = ()
+    """Claims that the report tests."""
     references: tuple[MatchedReference, ...] = ()
     """Published numbers, each with its condition."""
     unmatched_references: tuple[MatchedReference, ...] = ()
     """Published numbers of the same sources that belong to no condition."""
     numerics: Numerics = Numerics()
+    """Numerics of all conditions that have none of their own."""
     looks: tuple[PositiveInt, ...] = ()
     """Seeds per condition at each interim analysis; empty if all seeds run at once."""
     diagnostics: DiagnosticsConfig = DiagnosticsConfig()

@@ -39,7 +39,9 @@ class EvalTransform:
     """Shorter side in pixels before the crop, for the rule crop only; None is int(256/224 x size).
     """
     interpolation: Literal["bilinear", "bicubic"] = "bilinear"
+    """Interpolation of the resizing, with antialiasing."""
     channels: Literal[1, 3] = 3
+    """Number of channels: 1 for gray, 3 for RGB."""
     mean: tuple[float, ...]
     """Mean per channel, of pixels from 0 to 1."""
     std: tuple[PositiveFloat, ...]

@@ -19,6 +19,7 @@ class BagOfWordsConfig:
 
     family: Literal["bag-of-words"] = "bag-of-words"
     words: PositiveInt = 400
+    """Number of visual words: the centers of k-means."""
     patch: PositiveInt = 6
     """Side of a patch in pixels."""
     stride: PositiveInt = 2

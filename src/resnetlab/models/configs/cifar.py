@@ -50,6 +50,7 @@ class CifarConfig(CountedConfig):
     the same, so weights do not tell which it is.
     """
     batch_norm: bool = True
+    """Batch normalization after each convolution; without it, convolutions have a bias."""
     dropout: UnitInterval = 0.0
     """Probability of dropping a channel at the end of each block's branch."""
     init: Literal["he", "pytorch"] = "he"

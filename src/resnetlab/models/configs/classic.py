@@ -18,6 +18,7 @@ class LeNet5Config(CountedConfig):
 
     family: Literal["lenet5"] = "lenet5"
     init: Literal["he", "pytorch"] = "pytorch"
+    """Initialization. he: normal, sd sqrt(2 / fan-in) (He et al. 2015b); pytorch: as torch."""
 
     depth = 5
     shortcut = "none"

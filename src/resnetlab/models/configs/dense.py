@@ -30,6 +30,7 @@ class DenseNetConfig(CountedConfig):
     dropout: UnitInterval = 0.0
     """Probability of dropping a channel after each convolution of a block."""
     init: Literal["he", "pytorch"] = "he"
+    """Initialization. he: normal, sd sqrt(2 / fan-in) (He et al. 2015b); pytorch: as torch."""
 
     shortcut = "none"
 

@@ -25,12 +25,19 @@ class _RungTable:
     """Table `[[rung]]` of a study file."""
 
     name: str
+    """Name of the rung, which is the label of its condition."""
     why: str
+    """Explanation in a sentence: the effect of the change and the reason that it should help."""
     adds: dict[str, Any] = field(default_factory=dict)
+    """Fields of model, data and recipe that the rung sets, with their values."""
     instead_of: str = ""
+    """Earlier rung that this side rung replaces; empty for a rung of the ladder itself."""
     source: Citation = ""
+    """Source of the change."""
     expect: Expect = "greater"
+    """Expected result against the parent. `none` makes no claim."""
     margin: PositiveFloat | None = None
+    """Margin in points, for `expect = "equal"` alone."""
 
     def __post_init__(self) -> None:
         if not 1 <= len(self.name) <= 64:

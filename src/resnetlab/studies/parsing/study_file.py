@@ -51,25 +51,42 @@ class Budget:
 
 @strict_dataclass
 class _StudyFile:
-    """Study file before names are looked up."""
+    """Study file: question, conditions, seeds and claims. Its names are not looked up yet."""
 
     name: Name
+    """Name of the study and of the folder of its report."""
     question: str
+    """Question that the report answers; it is the title of the report."""
     about: str = ""
+    """Description of the study, which the report prints."""
     limits: str = ""
+    """Limitations of the study, which the report prints."""
     data: Any = None
+    """Data set of all conditions: a name, a path, or a table of the fields of data."""
     recipe: Any = None
+    """Recipe of all conditions: a name, a path that ends in .toml, or a table with `base`."""
     model: Any = None
+    """Network of all conditions: a name, a path that ends in .toml, or a table of its fields."""
     numerics: Numerics = Numerics()
+    """Settings that may change the bits of the runs: device, precision and others."""
     seeds: Annotated[tuple[NonNegativeInt, ...], "run seeds"]
+    """Seeds of each condition. Every condition has one run for each seed."""
     grid: dict[str, Any] = field(default_factory=dict)
+    """Axes with a list of values each. The conditions are the product of the axes."""
     rung: tuple[dict[str, Any], ...] = ()
+    """Steps of a ladder, in place of a grid. Each adds a change to the one before it."""
     claim: tuple[dict[str, Any], ...] = ()
+    """Claims that the report tests."""
     distance: tuple[dict[str, Any], ...] = ()
+    """Distances between test curves that the report measures."""
     ensemble: tuple[dict[str, Any], ...] = ()
+    """Ensembles of runs whose accuracy the report measures."""
     references: Any = ()
+    """Sources of published numbers: names of the catalog or paths."""
     diagnostics: DiagnosticsConfig = DiagnosticsConfig()
+    """Measurements during and after each run. None changes a bit of a run."""
     budget: Budget | None = None
+    """Reduced variant of the study, which the option `--budget` takes."""
 
 
 def load_study(source: str | Path, overrides: Overrides | None = None) -> Study:

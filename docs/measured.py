@@ -1,0 +1,75 @@
+"""Writes the table of measured results of README.md again: `python docs/measured.py`.
+
+Every number comes from a file in results/.
+"""
+
+from __future__ import annotations
+
+import csv
+import re
+import statistics
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+STUDIES = ("digits", "degradation", "ladder-mnist", "fast")
+"""Studies of the table. The other reports of results/ have more conditions than fit here."""
+
+START, END = "<!-- measured -->\n", "<!-- end -->"
+
+
+def table() -> str:
+    """Return the table as Markdown: a row for each condition."""
+    header = "| study | condition | trained | test accuracy (range) | training | time per run |"
+    rows = [header, "|---|---|---:|---:|---:|---:|"]
+    for study in STUDIES:
+        share = training_share(study)
+        rows += [f"{row} {share} | {time} |" for row, time in condition_rows(study)]
+    return "\n".join(rows)
+
+
+def condition_rows(study: str) -> list[tuple[str, str]]:
+    """Return the first cells of each condition of a study, and the mean training time of a run."""
+    runs: dict[str, list[dict[str, str]]] = {}
+    with (ROOT / "results" / study / "results.csv").open(newline="", encoding="utf-8") as file:
+        for row in csv.DictReader(file):
+            runs.setdefault(row["condition"], []).append(row)
+    rows = []
+    for condition, planned in runs.items():
+        trained = [row for row in planned if row["status"] == "trained"]
+        accuracies = [100 - float(row["test_error_pct"]) for row in trained]
+        finished = [row for row in planned if row["status"] != "missing"]
+        seconds = statistics.mean(float(row["train_seconds"]) for row in finished)
+        accuracy = f"{statistics.mean(accuracies):.1f} % ({min(accuracies):.1f} to "
+        accuracy += f"{max(accuracies):.1f})"
+        link = f"[{study}](results/{study}/report.md)"
+        count = f"{len(trained)} of {len(planned)}"
+        rows.append((f"| {link} | {condition} | {count} | {accuracy} |", duration(seconds)))
+    return rows
+
+
+def training_share(study: str) -> str:
+    """Return the share of the training from the table of results/README.md, which a test checks."""
+    text = (ROOT / "results" / "README.md").read_text(encoding="utf-8")
+    match = re.search(rf"^\| \[{study}\]\({study}/report.md\) \| ([^|]+?) \|", text, re.M)
+    assert match, study
+    return match[1]
+
+
+def duration(seconds: float) -> str:
+    """Return a time in words: `1.6 s`, `3 min 36 s`."""
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} min {rest:02} s"
+
+
+def main() -> None:
+    """Replace the table between the marks in README.md."""
+    path = ROOT / "README.md"
+    before, _, rest = path.read_text(encoding="utf-8").partition(START)
+    after = rest.partition(END)[2]
+    path.write_text(f"{before}{START}{table()}\n{END}{after}", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
