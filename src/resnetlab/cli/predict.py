@@ -5,13 +5,28 @@ Heavy imports stay inside it.
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from resnetlab.cli.deploy_options import Batch, Model, Threads, TtaOption, announce_model
-from resnetlab.cli.deploy_output import csv_lines, json_lines, prediction_summary, text_lines
+from resnetlab.cli.deploy_options import (
+    Batch,
+    Coverage,
+    Model,
+    Threads,
+    TtaOption,
+    announce_model,
+)
+from resnetlab.cli.deploy_output import (
+    CSV_HEADER,
+    csv_lines,
+    json_lines,
+    prediction_summary,
+    text_lines,
+)
 from resnetlab.cli.manners import (
     BAD_INPUT,
     UNFINISHED,
@@ -26,8 +41,10 @@ from resnetlab.errors import InputError, Problem, input_error
 from resnetlab.messages import format_count
 
 if TYPE_CHECKING:
+    from resnetlab.bundle.spec import ModelFile
     from resnetlab.data.config import FollowLinks
     from resnetlab.data.photo_loader import LazyImage
+    from resnetlab.deploy.predict import Classifier, Prediction
 
 Top = Annotated[
     int | None,
@@ -58,6 +75,7 @@ def predict(
         typer.Argument(help="Photographs or folders of photographs.", metavar="FILES|DIR"),
     ] = None,
     top: Top = None,
+    coverage: Coverage = None,
     follow_links: FollowLinksOption = "no",
     tta: TtaOption = "none",
     batch_size: Batch = 32,
@@ -68,7 +86,9 @@ def predict(
     csv: Annotated[
         bool,
         typer.Option(
-            "--csv", help="Print one CSV line per class: path,rank,class,probability,error."
+            "--csv",
+            help="Print one CSV line per class: path,rank,class,probability,error,in_set,"
+            "none_of_these.",
         ),
     ] = False,
     sort_into: SortInto = None,
@@ -79,10 +99,11 @@ def predict(
 ) -> None:
     """Predict the classes of photographs.
 
-    The text for several photographs ends with the number of photographs of each class. Files that
-    are not images are listed and skipped; the exit code is then 3 (2 if no image remains).
+    The text for several photographs ends with the number of photographs of each class. A photograph
+    unlike the training photographs is called none of these. Files that are not images are listed
+    and skipped; the exit code is then 3 (2 if no image remains).
 
-    Example:  resnetlab predict pets photo.jpg --top 2
+    Example:  resnetlab predict pets photo.jpg --coverage 0.9
     """
     if undo:
         _undo_sorting(sort_into)
@@ -98,36 +119,56 @@ def predict(
     from resnetlab.deploy.request import check_model
 
     file = check_model(model, accept_license, tta)
+    if coverage is not None:
+        _check_coverage(model, file, coverage, tta)
     images = _find_images(files, folder_reading(follow_links).follow_links)
     announce_model(file, quiet=json)
-    from resnetlab.deploy.predict import ClassProbability, load_model
+    from resnetlab.deploy.predict import load_model
 
     loaded = load_model(model, device=device, accept_license=accept_license, threads=threads)
-    lines = json_lines if json else csv_lines if csv else text_lines
-    if csv:
-        typer.echo("path,rank,class,probability,error")
+    for note in _confidence_notes(loaded, tta):
+        notify(f"note: {note}")
+    thresholds = loaded.set_thresholds(coverage) if coverage is not None else None
     as_text = not (json or csv)
     count = top or (1 if as_text and len(images) > 1 else 5)
-    failed, firsts = 0, list[ClassProbability]()
-    best: list[tuple[Path, str, float]] = []
+    as_lines = partial(text_lines, one_line=count == 1)
+    lines = json_lines if json else csv_lines if csv else as_lines
+    if csv:
+        typer.echo(CSV_HEADER)
+    predictions: list[Prediction] = []
     for result in loaded.predict_images(images, tta=tta, batch_size=batch_size):  # type: ignore[arg-type]
         if result.reason:
-            failed += 1
             typer.echo(f"resnetlab: {result.image.name}: {result.reason}", err=True)
-        prediction = None if result.reason else loaded.top_k(result, count)
-        if prediction is not None:
-            first = prediction.top_classes[0]
-            firsts.append(first)
-            best.append((Path(result.image.name), first.label, first.probability))
+        prediction = None if result.reason else loaded.top_k(result, count, thresholds)
+        predictions += [prediction] if prediction else []
         for line in lines(result.image.name, prediction, result.reason):
             typer.echo(line)
-    if as_text and len(firsts) > 1:
-        typer.echo(prediction_summary(firsts))
+    if as_text and len(predictions) > 1:
+        typer.echo(prediction_summary(predictions))
     if sort_into is not None:
-        _sort(best, loaded.classes, sort_into, sort_by, min_probability, write)
-    if failed:
+        _sort(predictions, loaded.classes, sort_into, sort_by, min_probability, write)
+    if failed := len(images) - len(predictions):
         typer.echo(f"not an image: {failed:,} of {format_count(len(images), 'file')}", err=True)
-        raise typer.Exit(UNFINISHED if best else BAD_INPUT)
+        raise typer.Exit(UNFINISHED if predictions else BAD_INPUT)
+
+
+def _check_coverage(model: Path, file: ModelFile, coverage: float, tta: str) -> None:
+    """Raise InputError if the model cannot give the coverage, before torch is imported."""
+    from resnetlab.bundle.confidence import describe_missing, read_confidence
+    from resnetlab.deploy.request import check_coverage
+
+    check_coverage(read_confidence(model, file), describe_missing(model), coverage, tta)
+
+
+def _confidence_notes(model: Classifier, tta: str) -> Iterator[str]:
+    """Yield a sentence if no photograph can be called none of these."""
+    if model.confidence is None:
+        yield model.confidence_note
+    elif tta != "none":
+        yield (
+            "no photograph is called none of these: the distance to the training photographs was "
+            "fitted without --tta"
+        )
 
 
 def _check_sort_options(
@@ -144,7 +185,7 @@ def _check_sort_options(
 
 
 def _sort(
-    best: list[tuple[Path, str, float]],
+    predictions: Sequence[Prediction],
     classes: tuple[str, ...],
     folder: Path,
     mode: str,
@@ -152,15 +193,26 @@ def _sort(
     write: bool,
 ) -> None:
     """Sort the photographs into folders, or print what would be done."""
-    from resnetlab.deploy.sorting import plan_sorting, summarize, write_sorted
+    from resnetlab.deploy.confidence import answer_kind
+    from resnetlab.deploy.sorting import PhotoAnswer, plan_sorting, summarize, write_sorted
 
     # A name with control characters is printed with escapes, and is no path.
-    for path in [path for path, _, _ in best if not path.is_file()]:
+    paths = [Path(item.name) for item in predictions]
+    for path in [path for path in paths if not path.is_file()]:
         typer.echo(
             f"resnetlab: {path}: not sorted, since its name has control characters", err=True
         )
-    best = [item for item in best if item[0].is_file()]
-    planned = plan_sorting(best, classes, folder, min_probability)
+    answers = [
+        PhotoAnswer(
+            path,
+            item.answer.label,
+            item.answer.probability,
+            answer_kind(item.prediction_set, item.none_of_these),
+        )
+        for path, item in zip(paths, predictions, strict=True)
+        if path.is_file()
+    ]
+    planned = plan_sorting(answers, classes, folder, min_probability)
     for name, count in summarize(planned):
         notify(f"{folder / name}: {format_count(count, 'photograph')}")
     if not write:
