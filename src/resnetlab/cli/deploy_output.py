@@ -23,6 +23,9 @@ MAX_SUMMARY_CLASSES = 12
 
 CSV_HEADER = "path,rank,class,probability,error,in_set,none_of_these"
 
+PRINTED_SHARES = (100, 95, 90, 80, 70, 50)
+"""Shares of answered images in the text, in percent."""
+
 UNCLEAR_KINDS: tuple[AnswerKind, ...] = ("several classes", "no class", "none of these")
 
 
@@ -79,7 +82,8 @@ def _answer_note(prediction: Prediction) -> str:
         case "several classes":
             return f": {_join_classes(prediction.prediction_set or ())}"
         case "class":
-            return _doubt(prediction)
+            chosen = "" if prediction.prediction_set is None else f": {prediction.answer.label}"
+            return chosen or _doubt(prediction)
 
 
 def _doubt(prediction: Prediction) -> str:
@@ -201,14 +205,52 @@ def evaluation_lines(result: EvaluationResult) -> Iterator[str]:
         f"expected calibration error {result.ece_pct:.1f} %, cross-entropy {result.loss_nats:.3f} "
         "nats"
     )
+    yield from _confidence_lines(result)
     for scores in sorted(result.classes, key=lambda scores: scores.recall.pct)[:5]:
         yield f"  {scores.name:32} {_format_proportion(scores.recall)} of {scores.recall.images:,}"
     for pair in result.confusions[:3]:
         yield f"  {pair.images:,} x {pair.true} predicted as {pair.predicted}"
     for line in (*result.caveats, *result.notes):
         yield f"note: {line}"
-    for name, reason in result.bad_files:
+    others = result.novelty.strangers if result.novelty else None
+    for name, reason in (*result.bad_files, *(others.bad_files if others else ())):
         yield f"skipped: {name}: {reason}"
+
+
+def _confidence_lines(result: EvaluationResult) -> Iterator[str]:
+    """Yield the lines about calibration, prediction sets, unanswered images and novelty."""
+    if scaled := result.calibration:
+        yield (
+            f"temperature {scaled.temperature:.2f}: calibration error "
+            f"{scaled.ece_before_pct:.1f} % before and {scaled.ece_after_pct:.1f} % after it, "
+            "cross-entropy "
+            f"{scaled.loss_before_nats:.3f} and {scaled.loss_after_nats:.3f} nats"
+        )
+    if sets := result.sets:
+        size = f"{sets.mean_size:.2f}"
+        if sets.mean_size_low is not None and sets.mean_size_high is not None:
+            size += f" [{sets.mean_size_low:.2f}, {sets.mean_size_high:.2f}]"
+        yield (
+            f"prediction sets at a stated coverage of {sets.coverage_pct:g} %: "
+            f"{_format_proportion(sets.covered)} contain the right class; {size} classes on "
+            f"average, {sets.empty.pct:.1f} % are empty"
+        )
+    shares = [item for item in result.answered if item.answered_pct in PRINTED_SHARES]
+    yield "accuracy by share answered, the most confident first: " + ", ".join(
+        f"{item.accuracy.pct:.1f} % at {item.answered_pct:g} %" for item in shares
+    )
+    if novelty := result.novelty:
+        yield (
+            f"none of these: {_format_proportion(novelty.known_turned_away)} of these images, by "
+            f"mistake (stated: {100 - novelty.known_share_pct:g} %)"
+        )
+    if novelty and novelty.strangers:
+        others = novelty.strangers
+        yield (
+            f"strangers of {others.name}: {_format_proportion(others.turned_away)} of "
+            f"{format_count(others.turned_away.images, 'image')} are turned away, ROC-AUC "
+            f"{others.roc_auc:.3f}"
+        )
 
 
 def ensemble_lines(result: EnsembleResult) -> Iterator[str]:
