@@ -10,18 +10,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 import safetensors.numpy
-from scipy.special import softmax
 
-from helpers.small import CLASSES, write_model
+from helpers.small import (
+    CLASSES,
+    add_confidence,
+    planted_confidence,
+    planted_outputs,
+    write_model,
+)
 from resnetlab.bundle.confidence import (
     CONFIDENCE_FILE,
     MIN_VALIDATION_IMAGES,
-    Confidence,
-    SplitOutputs,
     describe_missing,
-    fit_confidence,
     read_confidence,
-    write_confidence,
 )
 from resnetlab.bundle.reading import read_model_file
 from resnetlab.bundle.store import load_bundle
@@ -30,32 +31,15 @@ from resnetlab.files import json_sha256
 from resnetlab.schema import encode
 
 
-def planted(weights_sha256: str, images: int = 120, seed: int = 0) -> Confidence:
-    """Confidence of six classes with random outputs that are better than chance."""
-    draw = np.random.default_rng(seed)
-    labels = np.arange(images) % 6
-    logits = draw.normal(size=(images, 6))
-    logits[np.arange(images), labels] += 1.5
-    centers = draw.normal(size=(6, 10))
-    validation = SplitOutputs(
-        softmax(logits, 1), logits, centers[labels] + draw.normal(size=(images, 10)), labels
-    )
-    reference_labels = np.repeat(np.arange(6), 8)
-    reference = centers[reference_labels] + draw.normal(size=(48, 10))
-    return fit_confidence(validation, reference, reference_labels, weights_sha256)
-
-
 @pytest.fixture
 def model(tmp_path: Path) -> Path:
     """A model folder with the file."""
-    folder = write_model(tmp_path / "pets")
-    write_confidence(folder, planted(read_model_file(folder).weights_sha256))
-    return folder
+    return add_confidence(write_model(tmp_path / "pets"))
 
 
 def test_what_is_written_is_read(model: Path) -> None:
     file = read_model_file(model)
-    expected, found = planted(file.weights_sha256), read_confidence(model, file)
+    expected, found = planted_confidence(file.weights_sha256), read_confidence(model, file)
     assert found is not None
     assert found.facts == expected.facts
     for name in ("reference", "reference_labels", "label_probabilities", "labels"):
@@ -65,19 +49,14 @@ def test_what_is_written_is_read(model: Path) -> None:
 
 
 def test_the_threshold_keeps_the_stated_share_of_the_validation_images() -> None:
-    draw = np.random.default_rng(0)
-    confidence = planted("")
-    logits, features = draw.normal(size=(500, 6)), draw.normal(size=(500, 10))
-    novel = [confidence.is_novel(v) for v in confidence.novelty(logits, features).tolist()]
-    assert np.mean(novel) > 0.5
-    labels = np.arange(120) % 6
-    again = np.random.default_rng(0)
-    known = again.normal(size=(120, 6))
-    known[np.arange(120), labels] += 1.5
-    centers = again.normal(size=(6, 10))
-    novelty = confidence.novelty(known, centers[labels] + again.normal(size=(120, 10)))
+    confidence = planted_confidence("")
+    logits, features, _ = planted_outputs(np.random.default_rng(0), 120)
+    novelty = confidence.novelty(logits, features)
     # ceil(121 * 0.95) = 115 of the 120 images are at most as novel as the threshold.
     assert sum(confidence.is_novel(value) for value in novelty.tolist()) == 5
+    draw = np.random.default_rng(1)
+    others = confidence.novelty(draw.normal(size=(200, 6)), draw.normal(size=(200, 8)))
+    assert others.mean() > novelty.mean()
 
 
 def test_a_changed_bit_or_a_missing_end_is_refused_by_name(model: Path) -> None:
@@ -136,13 +115,13 @@ def test_values_that_are_not_allowed_are_one_line(
 
 
 def test_a_coverage_that_the_images_cannot_give_names_the_highest() -> None:
-    confidence = planted("", images=30)
+    confidence = planted_confidence("", images=30)
     assert confidence.thresholds(0.9).shape == (len(CLASSES),)
     with pytest.raises(InputError, match=r"99 validation photographs.*at most 0\.967"):
         confidence.thresholds(0.99)
 
 
 def test_equal_facts_have_equal_hashes() -> None:
-    first, second = planted("a").facts, planted("b").facts
-    assert first == planted("a").facts
+    first, second = planted_confidence("a").facts, planted_confidence("b").facts
+    assert first == planted_confidence("a").facts
     assert replace(second, weights_sha256="a", sha256="") == replace(first, sha256="")

@@ -15,7 +15,7 @@ import pytest
 import yaml
 
 from helpers.pictures import picture, save, tree
-from helpers.small import CLASSES, write_model
+from helpers.small import CLASSES, add_confidence, write_model
 from resnetlab.cli.main import build_command, main
 from resnetlab.models.parse import parse_model
 from resnetlab.models.registry import get_model_config
@@ -144,7 +144,8 @@ def workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
     tree(root / "photos", {f"{split}/{kind}": 6 for split in ("train", "test") for kind in CLASSES})
     tree(root / "holiday", {"": 1})
     save(root / "photo.jpg", picture(1))
-    write_model(root / "pets")
+    tree(root / "other-photos", {"": 3})
+    add_confidence(write_model(root / "pets"))
     return root
 
 
