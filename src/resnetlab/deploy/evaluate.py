@@ -81,14 +81,15 @@ def predict_all(
             f"{bad[0][0]}: {bad[0][1]})",
             "give whole photographs",
         )
-    has_novelty = results[0].novelty is not None
+    raw = [result.uncalibrated for result in results if result.uncalibrated is not None]
+    novelty = [result.novelty for result in results if result.novelty is not None]
     return PredictionSet(
-        np.stack([result.probabilities for result in results]),
+        np.stack([result.probabilities for result in results if result.probabilities is not None]),
         np.array(labels, np.int64),
         tuple(images),
         tuple(bad),
-        np.stack([result.uncalibrated for result in results]) if model.confidence else None,
-        np.array([result.novelty for result in results]) if has_novelty else None,
+        uncalibrated=np.stack(raw) if model.confidence is not None else None,
+        novelty=np.array(novelty) if novelty else None,
     )
 
 

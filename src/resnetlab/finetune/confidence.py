@@ -114,9 +114,13 @@ def split_outputs(
         with_features=True,
     )
     batch_size = FEATURE_BATCH_SIZE if transform.crop_mode == "crop" else 1
-    rows = []
+    probabilities, logits, features = [], [], []
     for result in predict_images(predict_outputs, split.images, transform, batch_size=batch_size):
-        rows.append((result.probabilities, result.logits, result.features))
-        on_item("photographs scored", len(rows), len(split))
-    probabilities, logits, features = (np.stack(column) for column in zip(*rows, strict=True))
-    return SplitOutputs(probabilities, logits, features, split.labels)
+        assert result.probabilities is not None, "a damaged photograph raises InputError"
+        assert result.logits is not None
+        assert result.features is not None
+        probabilities.append(result.probabilities)
+        logits.append(result.logits)
+        features.append(result.features)
+        on_item("photographs scored", len(features), len(split))
+    return SplitOutputs(np.stack(probabilities), np.stack(logits), np.stack(features), split.labels)

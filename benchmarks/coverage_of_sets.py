@@ -1,6 +1,6 @@
 """Coverage of prediction sets, and detection of images of classes that were held out.
 
-    PYTHONPATH=src python benchmarks/coverage.py --data FOLDER... --model FILE... [--size 224]
+    PYTHONPATH=src python benchmarks/coverage_of_sets.py --data FOLDER... --model FILE... [--size 224]
 
 Each folder of photographs has ten or more classes; each file describes a pre-trained network. For
 each pair, the features of the network are computed once. In each of 20 cuts, six classes are known
@@ -9,7 +9,7 @@ temperature, the sets and the novelty are fitted on 40 others as after a fine-tu
 are the test images. All images of the other classes of the folder are strangers of a near kind, and
 those of the other folders are strangers of a far kind.
 
-It prints and writes to `coverage.json` the measured coverage at a stated coverage of 90 %, and the
+It prints and writes to `coverage_of_sets.json` the measured coverage at a stated coverage of 90 %, and the
 area under the ROC curve of strangers against test images: of the novelty, of the maximum softmax
 probability, and of the distance to the k-th nearest training image for several k. It ends with 1
 where the mean coverage is not within 1.5 points of the stated one, or where the mean area of the
@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -80,10 +81,9 @@ def main() -> int:
         "results": results,
     }
     Path(__file__).with_suffix(".json").write_text(json.dumps(contents, indent=1) + "\n")
-    for name, result in results.items():
-        print(name)
-        for key, value in result.items():
-            print(f"  {key:44} {value}")
+    page = Path(__file__).with_name("README.md")
+    page.write_text(replace_table(page.read_text(), contents))
+    print(table(contents))
     return int(not all(result["as_promised"] for result in results.values()))
 
 
@@ -235,6 +235,41 @@ def summarize(cuts: list[dict[str, float]]) -> dict[str, Any]:
         kept.append(means[novelty_name] >= means[best])
     result["as_promised"] = all(kept)
     return result
+
+
+def table(contents: dict[str, Any]) -> str:
+    """Return the results as a table in Markdown: means over the cuts."""
+    lines = [
+        "| photographs, network | accuracy | coverage (sd of a cut) | classes in a set | known, "
+        "called none of these | strangers | turned away | ROC-AUC: novelty | max softmax | "
+        "nearest (best k) |",
+        "|---|---:|---:|---:|---:|---|---:|---:|---:|---:|",
+    ]
+    for name, result in contents["results"].items():
+        for kind in ("near", "far"):
+            if f"{kind}_auroc_novelty" not in result:
+                continue
+            best = max(NEIGHBORS, key=lambda k: result[f"{kind}_auroc_{k}_nearest"])
+            cells = (
+                name,
+                f"{result['accuracy_pct']:.1f} %",
+                f"{result['coverage_pct']:.1f} % ({result['sd_of_coverage_points']:.1f})",
+                f"{result['mean_set_size']:.2f}",
+                f"{result['known_turned_away_pct']:.1f} %",
+                kind,
+                f"{result[f'{kind}_turned_away_pct']:.1f} %",
+                f"{result[f'{kind}_auroc_novelty']:.3f}",
+                f"{result[f'{kind}_auroc_max_softmax']:.3f}",
+                f"{result[f'{kind}_auroc_{best}_nearest']:.3f} ({best})",
+            )
+            lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def replace_table(page: str, contents: dict[str, Any]) -> str:
+    """Return the text of a page with the present table."""
+    pattern = r"(<!-- table of coverage_of_sets.json -->\n).*?(<!-- end -->)"
+    return re.sub(pattern, rf"\g<1>{table(contents)}\n\g<2>", page, flags=re.S)
 
 
 if __name__ == "__main__":
