@@ -1,6 +1,6 @@
 """Coverage of prediction sets, and detection of images of classes that were held out.
 
-    PYTHONPATH=src python benchmarks/coverage_of_sets.py --data FOLDER... --model FILE... [--size 224]
+    PYTHONPATH=src python benchmarks/coverage_of_sets.py --data FOLDER... --model FILE...
 
 Each folder of photographs has ten or more classes; each file describes a pre-trained network. For
 each pair, the features of the network are computed once. In each of 20 cuts, six classes are known
@@ -9,11 +9,12 @@ temperature, the sets and the novelty are fitted on 40 others as after a fine-tu
 are the test images. All images of the other classes of the folder are strangers of a near kind, and
 those of the other folders are strangers of a far kind.
 
-It prints and writes to `coverage_of_sets.json` the measured coverage at a stated coverage of 90 %, and the
-area under the ROC curve of strangers against test images: of the novelty, of the maximum softmax
-probability, and of the distance to the k-th nearest training image for several k. It ends with 1
-where the mean coverage is not within 1.5 points of the stated one, or where the mean area of the
-novelty is below the better of the others, the best k included.
+It prints and writes to `coverage_of_sets.json` the measured coverage at a stated coverage of 90 %,
+and the area under the ROC curve of strangers against test images: of the novelty, of the maximum
+softmax probability, and of the distance to the k-th nearest training image for several k. The table
+goes into README.md beside it. It ends with 1 where the mean coverage is not
+within 1.5 points of the stated one, or where the mean area of the novelty is below the better of
+the others, the best k included.
 """
 
 from __future__ import annotations
@@ -239,12 +240,12 @@ def summarize(cuts: list[dict[str, float]]) -> dict[str, Any]:
 
 def table(contents: dict[str, Any]) -> str:
     """Return the results as a table in Markdown: means over the cuts."""
-    lines = [
+    header = (
         "| photographs, network | accuracy | coverage (sd of a cut) | classes in a set | known, "
         "called none of these | strangers | turned away | ROC-AUC: novelty | max softmax | "
-        "nearest (best k) |",
-        "|---|---:|---:|---:|---:|---|---:|---:|---:|---:|",
-    ]
+        "nearest (best k) |"
+    )
+    lines = [header, "|---|---:|---:|---:|---:|---|---:|---:|---:|---:|"]
     for name, result in contents["results"].items():
         for kind in ("near", "far"):
             if f"{kind}_auroc_novelty" not in result:

@@ -32,9 +32,9 @@ def planted(
 def test_the_temperature_has_the_lowest_cross_entropy_of_a_grid(temperature: float) -> None:
     logits, labels = planted(temperature)
     found = fit_temperature(softmax(logits, 1), labels)
-    grid = np.exp(np.linspace(np.log(0.05), np.log(20), 4001))
+    grid = np.exp(np.linspace(np.log(0.05), np.log(20), 1501))
     losses = [-log_softmax(logits / t, 1)[np.arange(len(labels)), labels].mean() for t in grid]
-    assert found == pytest.approx(grid[int(np.argmin(losses))], rel=2e-3)
+    assert found == pytest.approx(grid[int(np.argmin(losses))], rel=5e-3)
     assert found == pytest.approx(temperature, rel=0.2)
 
 
@@ -48,6 +48,9 @@ class Logits(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
 
     def fit(self, *_: object) -> Logits:
         return self
+
+    def predict(self, inputs: NDArray[np.float64]) -> NDArray[np.int64]:
+        return inputs.argmax(1)
 
     def decision_function(self, inputs: NDArray[np.float64]) -> NDArray[np.float64]:
         return inputs
