@@ -62,13 +62,15 @@ def main() -> int:
     parser = argparse.ArgumentParser()
     parser.add_argument("--data", nargs="+", type=Path, required=True)
     parser.add_argument("--model", nargs="+", type=Path, required=True)
-    parser.add_argument("--size", type=int, default=224)
+    parser.add_argument("--size", type=int, default=160)
+    parser.add_argument("--cache", type=Path, help="folder in which features are kept")
     given = parser.parse_args()
     start = machine()
     results = {}
     for model in given.model:
         features = {
-            folder.name: compute_features(folder, model, given.size) for folder in given.data
+            folder.name: load_features(folder, model, given.size, given.cache)
+            for folder in given.data
         }
         for name in features:
             results[f"{name}, {model.stem}"] = summarize(list(run_cuts(features, name)))
@@ -86,6 +88,18 @@ def main() -> int:
     page.write_text(replace_table(page.read_text(), contents))
     print(table(contents))
     return int(not all(result["as_promised"] for result in results.values()))
+
+
+def load_features(folder: Path, model: Path, size: int, cache: Path | None) -> Features:
+    """Return the features of a folder, which are computed once for each cache."""
+    if cache is None:
+        return compute_features(folder, model, size)
+    file = cache / f"{folder.name}-{model.stem}-{size}.npz"
+    if not file.exists():
+        features = compute_features(folder, model, size)
+        np.savez(file, rows=features.rows, labels=features.labels, names=features.names)
+    arrays = np.load(file)
+    return Features(arrays["rows"], arrays["labels"], tuple(arrays["names"].tolist()))
 
 
 def compute_features(folder: Path, model: Path, size: int) -> Features:

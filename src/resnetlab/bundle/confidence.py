@@ -176,7 +176,7 @@ def fit_confidence(
     distances = class_distances(validation.features, stored, reference_labels, num_classes)
     weights = fit_novelty_weights(validation.logits, distances, validation.labels)
     novelty = novelty_scores(validation.logits, distances, weights)
-    arrays = {
+    arrays: dict[str, NDArray[Any]] = {
         "reference": stored,
         "reference_labels": reference_labels,
         "label_probabilities": calibrated[np.arange(len(calibrated)), validation.labels],
