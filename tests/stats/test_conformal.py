@@ -74,7 +74,7 @@ def test_each_group_has_enough_images_or_all_classes_share_one(
         assert len(alone) == len(counts)
 
 
-def test_a_class_with_enough_images_is_covered_as_asked_even_if_it_is_harder() -> None:
+def test_a_class_with_enough_images_is_covered_as_stated_even_if_it_is_harder() -> None:
     """Class 0 gets lower probabilities for its images than the others: with one threshold it would
     be covered less often.
     """

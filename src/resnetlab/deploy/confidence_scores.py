@@ -134,7 +134,7 @@ def score_sets(
         mean_size_high=interval.high if interval else None,
         single=proportion(int((sizes == 1).sum()), count),
         empty=proportion(int((sizes == 0).sum()), count),
-        own_thresholds=int((groups > 0).sum()),
+        class_thresholds=int((groups > 0).sum()),
         classes=tuple(
             (names[k], proportion(int(covered[labels == k].sum()), int((labels == k).sum())))
             for k in np.unique(labels).tolist()

@@ -110,7 +110,7 @@ class SetScores:
     """Percentage of the sets with one class."""
     empty: Proportion
     """Percentage of the sets without a class: no class is probable enough."""
-    own_thresholds: NonNegativeInt
+    class_thresholds: NonNegativeInt
     """Number of classes with enough validation images for a threshold of their own."""
     classes: tuple[tuple[str, Proportion], ...] = ()
     """Measured coverage of each class of the data."""

@@ -68,10 +68,10 @@ def _describe_sets(sets: SetScores) -> str:
     if sets.mean_size_low is not None and sets.mean_size_high is not None:
         size += f" {format_interval(Interval(sets.mean_size_low, sets.mean_size_high), 2)}"
     thresholds = (
-        f"{format_count(sets.own_thresholds, 'class')} with enough validation images for a "
+        f"{format_count(sets.class_thresholds, 'class')} with enough validation images for a "
         "threshold of its own"
-        if sets.own_thresholds == 1
-        else f"{format_count(sets.own_thresholds, 'class')} with enough validation images for "
+        if sets.class_thresholds == 1
+        else f"{format_count(sets.class_thresholds, 'class')} with enough validation images for "
         "thresholds of their own"
     )
     return (

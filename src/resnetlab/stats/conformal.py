@@ -71,12 +71,12 @@ def threshold_groups(
     """
     counts = np.bincount(labels, minlength=num_classes)
     needed = math.ceil(1 / (MAX_EXCESS * (1 - coverage)) - _ROUNDING) - 1
-    own = counts >= needed
+    separate = counts >= needed
     for index in np.argsort(counts, kind="stable"):
-        if own.all() or counts[~own].sum() >= needed:
+        if separate.all() or counts[~separate].sum() >= needed:
             break
-        own[index] = False
-    groups: NDArray[np.int64] = np.where(own, 1 + np.arange(num_classes), 0)
+        separate[index] = False
+    groups: NDArray[np.int64] = np.where(separate, 1 + np.arange(num_classes), 0)
     return groups
 
 

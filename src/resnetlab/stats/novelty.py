@@ -169,6 +169,6 @@ def _logistic_weights(
 
     bounds = [(0.0, None)] * samples.shape[1] + [(None, None)]
     start = np.append(np.ones(samples.shape[1]), 0.0)
-    found = minimize(loss, start, jac=True, method="L-BFGS-B", bounds=bounds)
-    weights: NDArray[np.float64] = found.x[:-1]
+    minimum = minimize(loss, start, jac=True, method="L-BFGS-B", bounds=bounds)
+    weights: NDArray[np.float64] = minimum.x[:-1]
     return weights

@@ -38,8 +38,8 @@ def fit_temperature(probabilities: NDArray[np.float64], labels: NDArray[np.int64
         return float((log_sum_exp(scale * log_p) - scale * label_log_p).mean())
 
     bounds = tuple(math.log(value) for value in TEMPERATURE_RANGE)
-    found = minimize_scalar(mean_loss, bounds=bounds, method="bounded", options={"xatol": 1e-6})
-    return math.exp(float(found.x))
+    minimum = minimize_scalar(mean_loss, bounds=bounds, method="bounded", options={"xatol": 1e-6})
+    return math.exp(float(minimum.x))
 
 
 def scale_probabilities(
