@@ -203,6 +203,8 @@ def evaluate(
     tta: Tta = "none",
     batch_size: int = LOADER_BATCH_SIZE,
     cache: str | Path = "cache",
+    coverage: float | None = None,
+    strangers: str | Path | None = None,
     out: str | Path | None = None,
     notify: Notify = silent,
     on_item: ItemCallback = silent,
@@ -217,18 +219,29 @@ def evaluate(
         tta: Test-time augmentation.
         batch_size: Number of photographs in a batch.
         cache: Folder of the manifest of a folder without a test split.
+        coverage: Coverage of the prediction sets, between 0 and 1; the default is 0.9.
+        strangers: Folder of photographs of other things than the classes.
         out: Folder for a page with the most confident mistakes and its tables; None writes no page.
         notify: Function that gets a line about each step.
         on_item: Callback for the progress of long steps.
 
     Raises:
-        InputError: The data are invalid, or the model lacks one of their classes.
+        InputError: The data are invalid, the model lacks one of their classes, or it cannot give
+            prediction sets or tell strangers.
     """
     from resnetlab.deploy.inputs import open_labeled_images
 
     labeled = open_labeled_images(data, split, Path(cache), notify, manifest_path=manifest)
     return evaluate_images(
-        model, labeled, tta=tta, batch_size=batch_size, out=out, notify=notify, on_item=on_item
+        model,
+        labeled,
+        tta=tta,
+        batch_size=batch_size,
+        coverage=coverage,
+        strangers=strangers,
+        out=out,
+        notify=notify,
+        on_item=on_item,
     )
 
 
@@ -238,6 +251,8 @@ def evaluate_images(
     *,
     tta: Tta = "none",
     batch_size: int = LOADER_BATCH_SIZE,
+    coverage: float | None = None,
+    strangers: str | Path | None = None,
     out: str | Path | None = None,
     command: str = "",
     notify: Notify = silent,
@@ -247,14 +262,24 @@ def evaluate_images(
 
     The page contains `command`.
     """
-    from resnetlab.deploy.evaluate import evaluate, predict_all
+    from resnetlab.deploy.evaluate import evaluate, predict_all, predict_strangers
     from resnetlab.deploy.mistakes import draw_mistakes
+    from resnetlab.deploy.request import check_coverage, check_strangers
     from resnetlab.reports import evaluation as page
     from resnetlab.runs.provenance import made_by
 
+    # Before the predictions, which may take minutes.
+    if coverage is not None:
+        check_coverage(model.confidence, model.confidence_note, coverage, tta)
+    novelty = None
+    if strangers is not None:
+        check_strangers(model.confidence, model.confidence_note, tta)
+        folder = Path(strangers)
+        novelty = predict_strangers(model, folder, batch_size=batch_size, on_item=on_item)
     predictions = predict_all(model, images, tta=tta, batch_size=batch_size, on_item=on_item)
-    images = replace(images, notes=(*images.notes, *model.notes))
-    result = evaluate(model, images, predictions, tta)
+    notes = (*images.notes, *model.notes, *filter(None, [model.confidence_note]))
+    images = replace(images, notes=notes)
+    result = evaluate(model, images, predictions, tta, coverage=coverage, strangers=novelty)
     if out is not None:
         mistakes = result.mistakes[:MAX_REPORTED_MISTAKES]
         drawings = draw_mistakes(model, mistakes, predictions, notify, on_item)
@@ -299,7 +324,10 @@ def write_finetune_page(
     images = tuple(photos.test.images)
     split: SplitName = "test" if result.has_test else "validation"
     data = Images(photos.name, split, photos.classes, images, names)
-    predictions = PredictionSet(answers.probabilities, answers.labels, images)
+    raw, calibrated = answers.probabilities, answers.probabilities
+    if model.confidence is not None:
+        calibrated = model.confidence.calibrate(raw)
+    predictions = PredictionSet(calibrated, answers.labels, images, uncalibrated=raw)
     scores = evaluate(model, data, predictions, outcome.tta)
     mistakes = scores.mistakes[:MAX_FINETUNE_MISTAKES]
     drawings = draw_mistakes(model, mistakes, predictions, notify, on_item, max_drawing_seconds)

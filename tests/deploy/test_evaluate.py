@@ -31,6 +31,8 @@ class Known:
     """A model of which the scores alone ask for its names."""
 
     classes = CLASSES
+    confidence = None
+    confidence_note = ""
 
     def __init__(self, folder: Path) -> None:
         self.file = load_model(folder).file

@@ -36,7 +36,7 @@ from resnetlab.deploy.predict import load_model
 from resnetlab.errors import InputError
 from resnetlab.models.build import build_model
 from resnetlab.models.configs import ExternalConfig
-from resnetlab.training.photo_predictions import make_predict_proba
+from resnetlab.training.photo_predictions import make_predict_outputs
 
 SWIN = {"embed_dim": 24, "depths": [1, 1, 1, 1], "num_heads": [1, 2, 4, 8]}
 
@@ -98,7 +98,7 @@ class Rows(nn.Module):
 
 def test_outputs_that_are_no_logits_are_refused_by_name(pets: Path) -> None:
     model = load_model(pets)
-    predict = make_predict_proba(Rows(), model.file.eval_transform, torch.device("cpu"), "rows")
+    predict = make_predict_outputs(Rows(), model.file.eval_transform, torch.device("cpu"), "rows")
     with pytest.raises(InputError, match="rows: the network's output is a tensor of 4 axes"):
         predict(np.zeros((1, 1, 24, 24, 3), np.uint8))
 

@@ -12,7 +12,7 @@ import typer
 
 from helpers.pictures import picture, save
 from helpers.small import write_model
-from resnetlab.cli import deploy as commands
+from resnetlab.cli import predict as commands
 from resnetlab.deploy.predict import load_model
 from resnetlab.deploy.sorting import UNDO_FILE, UNSURE, class_folders
 from resnetlab.errors import InputError

@@ -119,14 +119,15 @@ def page_id(page: Path) -> str:
 def write_workspace(root: Path) -> Path:
     """Write the files that the commands of the documents name: photographs, models, own files."""
     from helpers.pictures import picture, save, tree
-    from helpers.small import CLASSES, write_model
+    from helpers.small import CLASSES, add_confidence, write_model
 
     for name, text in titled_files().items():
         (root / name).write_text(text, encoding="utf-8")
     splits = {f"{split}/{kind}": 6 for split in ("train", "test") for kind in CLASSES}
     tree(root / "photos", splits, size=(72, 64))
     tree(root / "holiday", {"": 1})
+    tree(root / "other-photos", {"": 3})
     save(root / "photo.jpg", picture(1))
-    write_model(root / "pets")
+    add_confidence(write_model(root / "pets"))
     write_model(root / "pets-2", seed=1)
     return root

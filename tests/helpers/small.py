@@ -4,8 +4,18 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
+from scipy.special import softmax
 
+from resnetlab.bundle.confidence import (
+    Confidence,
+    SplitOutputs,
+    fit_confidence,
+    write_confidence,
+)
+from resnetlab.bundle.reading import read_model_file
 from resnetlab.bundle.spec import License, ModelFile
 from resnetlab.bundle.store import save_bundle
 from resnetlab.data.transforms.eval_transform import EvalTransform
@@ -35,4 +45,28 @@ def write_model(
         "license": License(name="MIT"),
     }
     save_bundle(folder, module, ModelFile(**(table | fields)))  # type: ignore[arg-type]
+    return folder
+
+
+def planted_confidence(weights_sha256: str, images: int = 120, seed: int = 0) -> Confidence:
+    """Confidence for the network of `write_model`, from random outputs better than chance."""
+    logits, features, labels = planted_outputs(np.random.default_rng(seed), images)
+    reference, reference_labels = planted_outputs(np.random.default_rng(seed), 48)[1:]
+    validation = SplitOutputs(softmax(logits, 1), logits, features, labels)
+    return fit_confidence(validation, reference, reference_labels, weights_sha256)
+
+
+def planted_outputs(
+    draw: np.random.Generator, images: int
+) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.int64]]:
+    """Logits (N, 6), features (N, 8) around a center of each class, and labels (N,)."""
+    centers, labels = draw.normal(size=(6, NET.widths[-1])), np.arange(images) % 6
+    logits = draw.normal(size=(images, 6))
+    logits[np.arange(images), labels] += 1.5
+    return logits, centers[labels] + draw.normal(size=(images, NET.widths[-1])), labels
+
+
+def add_confidence(folder: Path) -> Path:
+    """Add the file of a fine-tuning to the folder of `write_model`."""
+    write_confidence(folder, planted_confidence(read_model_file(folder).weights_sha256))
     return folder

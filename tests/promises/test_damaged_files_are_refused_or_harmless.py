@@ -19,7 +19,7 @@ import pytest
 import resnetlab as rl
 from helpers.outcomes import outcome
 from helpers.pictures import picture
-from helpers.small import write_model
+from helpers.small import add_confidence, write_model
 from promises.conftest import ShortRun
 from resnetlab.analysis import data_files
 from resnetlab.deploy.predict import load_model
@@ -115,7 +115,7 @@ def kinds(
     for leftover in (*unfinished.glob(".*.part"), *unfinished.glob("*.safetensors")):
         leftover.unlink()
     assert len(list(unfinished.glob("checkpoints/*/best.safetensors"))) == 2
-    model = write_model(root / "model" / "pets")
+    model = add_confidence(write_model(root / "model" / "pets"))
     return (
         Kind("finished run", finished, read_finished, files_of(finished)),
         Kind("unfinished run", unfinished, read_unfinished, files_of(unfinished)),

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from resnetlab import trust
 from resnetlab.bundle.card import model_card
+from resnetlab.bundle.confidence import Confidence, describe_missing, read_confidence
 from resnetlab.bundle.reading import (
     PENDING_FILE,
     description_sha256,
@@ -60,6 +61,10 @@ class Bundle:
 
     module: nn.Module
     file: ModelFile
+    confidence: Confidence | None = None
+    """Temperature, prediction sets and novelty; None for a model without them."""
+    confidence_note: str = ""
+    """Sentence about a model without them."""
 
 
 def save_bundle(folder: Path, module: nn.Module, file: ModelFile) -> ModelFile:
@@ -155,7 +160,10 @@ def _is_model_folder(folder: Path) -> bool:
 
 
 def load_bundle(folder: Path) -> Bundle:
-    """Load the model in `folder`. Raises InputError if the weights do not match their SHA-256."""
+    """Load the model in `folder`.
+
+    Raises InputError if the weights or `confidence.safetensors` do not match their SHA-256.
+    """
     file = read_model_file(folder)
     path = weights_path(folder)
     if not _matches_sha256(path, file):
@@ -170,7 +178,9 @@ def load_bundle(folder: Path) -> Bundle:
     tensors, _ = read_weights(path)
     if changed := changed_modules(file.model):
         trust.announce(f"note: the code of {file.name} changed since: {', '.join(changed[:5])}")
-    return Bundle(_build_with_weights(file, tensors, str(path)).eval().requires_grad_(False), file)
+    module = _build_with_weights(file, tensors, str(path)).eval().requires_grad_(False)
+    confidence = read_confidence(folder, file)
+    return Bundle(module, file, confidence, "" if confidence else describe_missing(folder))
 
 
 def _matches_sha256(weights: Path, file: ModelFile) -> bool:

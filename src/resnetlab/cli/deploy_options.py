@@ -23,6 +23,14 @@ TtaOption = Annotated[
 Batch = Annotated[
     int, typer.Option("-b", "--batch-size", help="Number of images in a batch.", min=1)
 ]
+Coverage = Annotated[
+    float | None,
+    typer.Option(
+        "--coverage",
+        help="Share of photographs whose set of classes is to contain the right one, such as 0.9.",
+        metavar="SHARE",
+    ),
+]
 Threads = Annotated[
     int,
     typer.Option(

@@ -8,49 +8,114 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from resnetlab.cli.finetune import format_p
+from resnetlab.deploy.confidence import UNSURE_PROBABILITY, AnswerKind, answer_kind
 from resnetlab.messages import format_count
 
 if TYPE_CHECKING:
     from resnetlab.bundle.spec import ModelFile
     from resnetlab.deploy.ensemble_stats import AccuracyGain, EnsembleResult
     from resnetlab.deploy.export import ExportCheck
-    from resnetlab.deploy.predict import ClassProbability, Prediction
+    from resnetlab.deploy.predict import Prediction
     from resnetlab.deploy.results import EvaluationResult, Proportion
 
 MAX_SUMMARY_CLASSES = 12
 """Number of classes in the summary of predictions, the most frequent ones."""
 
+CSV_HEADER = "path,rank,class,probability,error,in_set,none_of_these"
 
-def text_lines(name: str, prediction: Prediction | None, _: str) -> Iterator[str]:
+PRINTED_SHARES = (100, 95, 90, 80, 70, 50)
+"""Shares of answered images in the text, in percent."""
+
+UNCLEAR_KINDS: tuple[AnswerKind, ...] = ("several classes", "no class", "none of these")
+
+
+def text_lines(
+    name: str, prediction: Prediction | None, _: str, *, one_line: bool = False
+) -> Iterator[str]:
     """Yield a prediction as text; a file that cannot be read gets no line.
 
-    A prediction of one class is one line.
+    Args:
+        name: Path of the photograph.
+        prediction: Prediction, or None for a file that cannot be read.
+        one_line: True for the answer alone; False for a line per class below it.
     """
-    from resnetlab.deploy.confidence import UNSURE_PROBABILITY
-
     if prediction is None:
         return
-    first = prediction.top_classes[0]
-    doubt = "  (not sure)" if first.probability < UNSURE_PROBABILITY else ""
-    if len(prediction.top_classes) == 1:
-        yield f"{100 * first.probability:5.1f} %  {first.label}  {name}{doubt}"
+    if one_line:
+        yield _answer_line(name, prediction)
         return
-    yield f"{name}{doubt}"
+    yield f"{name}{_answer_note(prediction)}"
     for item in prediction.top_classes:
         yield f"  {100 * item.probability:5.1f} %  {item.label}"
 
 
-def prediction_summary(firsts: Sequence[ClassProbability]) -> str:
-    """Count the predicted classes: `25 photographs: 14 beagle, 11 dingo; not sure of 3`."""
-    from resnetlab.deploy.confidence import UNSURE_PROBABILITY
+def _answer_line(name: str, prediction: Prediction) -> str:
+    """Return the answer in one line: `97.1 %  beagle  photo.jpg`.
 
-    counts = Counter(first.label for first in firsts).most_common()
-    listed = ", ".join(f"{count:,} {label}" for label, count in counts[:MAX_SUMMARY_CLASSES])
+    The percentage of several classes is the sum of their probabilities.
+    """
+    first = prediction.top_classes[0]
+    closest = f"(most probable: {first.label} {100 * first.probability:.1f} %)"
+    match answer_kind(prediction.prediction_set, prediction.none_of_these):
+        case "none of these":
+            return f"none of these  {name}  {closest}"
+        case "no class":
+            return f"no class is probable enough  {name}  {closest}"
+        case "several classes":
+            members = prediction.prediction_set or ()
+            total = sum(
+                item.probability for item in prediction.top_classes if item.label in members
+            )
+            return f"{100 * total:5.1f} %  {_join_classes(members)}  {name}"
+        case "class":
+            answer = prediction.answer
+            return f"{100 * answer.probability:5.1f} %  {answer.label}  {name}{_doubt(prediction)}"
+
+
+def _answer_note(prediction: Prediction) -> str:
+    """Return what follows the name of a photograph whose classes are listed below it."""
+    match answer_kind(prediction.prediction_set, prediction.none_of_these):
+        case "none of these":
+            return ": none of these, since it is unlike the training photographs"
+        case "no class":
+            return ": no class is probable enough"
+        case "several classes":
+            return f": {_join_classes(prediction.prediction_set or ())}"
+        case "class":
+            chosen = "" if prediction.prediction_set is None else f": {prediction.answer.label}"
+            return chosen or _doubt(prediction)
+
+
+def _doubt(prediction: Prediction) -> str:
+    """Return a note on an improbable class; a prediction set says it by its size."""
+    unsure = prediction.top_classes[0].probability < UNSURE_PROBABILITY
+    return "  (not sure)" if unsure and prediction.prediction_set is None else ""
+
+
+def _join_classes(names: Sequence[str]) -> str:
+    """Join the classes of a set: `beagle or dingo`."""
+    listed = " or ".join(names[:MAX_SUMMARY_CLASSES])
+    more = len(names) - MAX_SUMMARY_CLASSES
+    return f"{listed} or one of {more:,} more" if more > 0 else listed
+
+
+def prediction_summary(predictions: Sequence[Prediction]) -> str:
+    """Count the predicted classes: `25 photographs: 14 beagle, 11 dingo; not sure of 3`."""
+    kinds = Counter(answer_kind(item.prediction_set, item.none_of_these) for item in predictions)
+    answered = [
+        item.answer
+        for item in predictions
+        if answer_kind(item.prediction_set, item.none_of_these) == "class"
+    ]
+    counts = Counter(first.label for first in answered).most_common()
+    parts = [f"{count:,} {label}" for label, count in counts[:MAX_SUMMARY_CLASSES]]
     more = len(counts) - MAX_SUMMARY_CLASSES
     others = f" and {format_count(more, 'more class')}" if more > 0 else ""
-    unsure = sum(first.probability < UNSURE_PROBABILITY for first in firsts)
-    doubt = f"; not sure of {unsure:,}" if unsure else ""
-    return f"{format_count(len(firsts), 'photograph')}: {listed}{others}{doubt}"
+    notes = [f"{kinds[kind]:,} {kind}" for kind in UNCLEAR_KINDS if kinds[kind]]
+    unsure = sum(bool(_doubt(item)) and not item.none_of_these for item in predictions)
+    notes += [f"not sure of {unsure:,}"] if unsure else []
+    text = "; ".join(filter(None, (f"{', '.join(parts)}{others}", *notes)))
+    return f"{format_count(len(predictions), 'photograph')}: {text}"
 
 
 def json_lines(name: str, prediction: Prediction | None, reason: str) -> Iterator[str]:
@@ -59,7 +124,14 @@ def json_lines(name: str, prediction: Prediction | None, reason: str) -> Iterato
 
     top_classes = prediction.top_classes if prediction else ()
     classes = [{"class": item.label, "probability": item.probability} for item in top_classes]
-    yield to_json({"path": name, "predictions": classes, "error": reason or None}, None)
+    fields = {
+        "path": name,
+        "predictions": classes,
+        "prediction_set": prediction.prediction_set if prediction else None,
+        "none_of_these": prediction.none_of_these if prediction else None,
+        "error": reason or None,
+    }
+    yield to_json(fields, None)
 
 
 def csv_lines(name: str, prediction: Prediction | None, reason: str) -> Iterator[str]:
@@ -70,10 +142,18 @@ def csv_lines(name: str, prediction: Prediction | None, reason: str) -> Iterator
     text = io.StringIO()
     write = csv.writer(text, lineterminator="\n").writerow
     for rank, item in enumerate(prediction.top_classes if prediction else (), 1):
-        write((name, rank, item.label, item.probability, ""))
+        assert prediction is not None
+        members = prediction.prediction_set
+        in_set = None if members is None else item.label in members
+        known = map(_csv_flag, (in_set, prediction.none_of_these))
+        write((name, rank, item.label, item.probability, "", *known))
     if prediction is None:
-        write((name, "", "", "", reason))
+        write((name, "", "", "", reason, "", ""))
     yield text.getvalue().rstrip("\n")
+
+
+def _csv_flag(value: bool | None) -> str:
+    return "" if value is None else str(value).lower()
 
 
 def export_lines(path: Path, to: str, file: ModelFile, check: ExportCheck) -> Iterator[str]:
@@ -125,14 +205,52 @@ def evaluation_lines(result: EvaluationResult) -> Iterator[str]:
         f"expected calibration error {result.ece_pct:.1f} %, cross-entropy {result.loss_nats:.3f} "
         "nats"
     )
+    yield from _confidence_lines(result)
     for scores in sorted(result.classes, key=lambda scores: scores.recall.pct)[:5]:
         yield f"  {scores.name:32} {_format_proportion(scores.recall)} of {scores.recall.images:,}"
     for pair in result.confusions[:3]:
         yield f"  {pair.images:,} x {pair.true} predicted as {pair.predicted}"
     for line in (*result.caveats, *result.notes):
         yield f"note: {line}"
-    for name, reason in result.bad_files:
+    others = result.novelty.strangers if result.novelty else None
+    for name, reason in (*result.bad_files, *(others.bad_files if others else ())):
         yield f"skipped: {name}: {reason}"
+
+
+def _confidence_lines(result: EvaluationResult) -> Iterator[str]:
+    """Yield the lines about calibration, prediction sets, unanswered images and novelty."""
+    if scaled := result.calibration:
+        yield (
+            f"temperature {scaled.temperature:.2f}: calibration error "
+            f"{scaled.ece_before_pct:.1f} % before and {scaled.ece_after_pct:.1f} % after it, "
+            "cross-entropy "
+            f"{scaled.loss_before_nats:.3f} and {scaled.loss_after_nats:.3f} nats"
+        )
+    if sets := result.sets:
+        size = f"{sets.mean_size:.2f}"
+        if sets.mean_size_low is not None and sets.mean_size_high is not None:
+            size += f" [{sets.mean_size_low:.2f}, {sets.mean_size_high:.2f}]"
+        yield (
+            f"prediction sets at a stated coverage of {sets.coverage_pct:g} %: "
+            f"{_format_proportion(sets.covered)} contain the right class; {size} classes on "
+            f"average, {sets.empty.pct:.1f} % are empty"
+        )
+    shares = [item for item in result.answered if item.answered_pct in PRINTED_SHARES]
+    yield "accuracy by share answered, the most confident first: " + ", ".join(
+        f"{item.accuracy.pct:.1f} % at {item.answered_pct:g} %" for item in shares
+    )
+    if novelty := result.novelty:
+        yield (
+            f"none of these: {_format_proportion(novelty.known_turned_away)} of these images, by "
+            f"mistake (stated: {100 - novelty.known_share_pct:g} %)"
+        )
+    if novelty and novelty.strangers:
+        others = novelty.strangers
+        yield (
+            f"strangers of {others.name}: {_format_proportion(others.turned_away)} of "
+            f"{format_count(others.turned_away.images, 'image')} are turned away, ROC-AUC "
+            f"{others.roc_auc:.3f}"
+        )
 
 
 def ensemble_lines(result: EnsembleResult) -> Iterator[str]:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from resnetlab.cli.deploy_options import Batch, Model, Threads, TtaOption, announce_model
+from resnetlab.cli.deploy_options import Batch, Coverage, Model, Threads, TtaOption, announce_model
 from resnetlab.cli.deploy_output import (
     ensemble_lines,
     evaluation_lines,
@@ -35,6 +35,9 @@ from resnetlab.cli.manners import (
 from resnetlab.cli.manners import OutputDir as Output
 from resnetlab.errors import input_error
 from resnetlab.shell import command_line
+
+if TYPE_CHECKING:
+    from resnetlab.bundle.spec import ModelFile
 
 DataArgument = Annotated[
     str,
@@ -70,6 +73,14 @@ def evaluate(
             metavar="DIR",
         ),
     ] = None,
+    coverage: Coverage = None,
+    strangers: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder of photographs of other things; print the share that is turned away.",
+            metavar="DIR",
+        ),
+    ] = None,
     json: Json = False,
     batch_size: Batch = 32,
     device: Device = "auto",
@@ -92,6 +103,7 @@ def evaluate(
     from resnetlab.deploy.request import check_model, match_classes
 
     file = check_model(model, accept_license, tta)
+    _check_confidence(model, file, coverage, strangers, tta)
     labeled = open_labeled_images(
         data,
         split,  # type: ignore[arg-type]
@@ -112,6 +124,8 @@ def evaluate(
         labeled,
         tta=tta,  # type: ignore[arg-type]
         batch_size=batch_size,
+        coverage=coverage,
+        strangers=strangers,
         out=out,
         command=command_line(["resnetlab", *sys.argv[1:]]),
         notify=notify,
@@ -125,7 +139,27 @@ def evaluate(
         typer.echo("\n".join(lines))
     if open_report and page is not None:
         open_page(page)
-    raise typer.Exit(UNFINISHED if result.bad_files else DONE)
+    others = result.novelty.strangers if result.novelty else None
+    bad_files = (*result.bad_files, *(others.bad_files if others else ()))
+    raise typer.Exit(UNFINISHED if bad_files else DONE)
+
+
+def _check_confidence(
+    model: Path, file: ModelFile, coverage: float | None, strangers: Path | None, tta: str
+) -> None:
+    """Check the options that need the confidence of the model, before torch is imported."""
+    if coverage is None and strangers is None:
+        return
+    from resnetlab.bundle.confidence import describe_missing, read_confidence
+    from resnetlab.deploy.inputs import find_strangers
+    from resnetlab.deploy.request import check_coverage, check_strangers
+
+    confidence, missing = read_confidence(model, file), describe_missing(model)
+    if coverage is not None:
+        check_coverage(confidence, missing, coverage, tta)
+    if strangers is not None:
+        check_strangers(confidence, missing, tta)
+        find_strangers(strangers)
 
 
 def ensemble(

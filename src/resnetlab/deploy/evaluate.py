@@ -9,17 +9,28 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from resnetlab.data.photo_loader import LOADER_BATCH_SIZE, LazyImage, Tta
-from resnetlab.deploy.inputs import LabeledImages
+from resnetlab.deploy.confidence_scores import (
+    DEFAULT_COVERAGE,
+    StrangerNovelty,
+    answered_shares,
+    calibration_bins,
+    compare_calibration,
+    expected_calibration_error,
+    score_novelty,
+    score_sets,
+)
+from resnetlab.deploy.inputs import LabeledImages, find_strangers
 from resnetlab.deploy.metrics import average_precision, average_scores, f1_by_class, roc_auc
-from resnetlab.deploy.predict import Classifier
-from resnetlab.deploy.request import match_classes
+from resnetlab.deploy.predict import CalibratedPrediction, Classifier
+from resnetlab.deploy.request import check_coverage, check_strangers, match_classes
 from resnetlab.deploy.results import (
-    CalibrationBin,
     ClassScore,
     Confusion,
     EvaluationResult,
@@ -30,9 +41,6 @@ from resnetlab.errors import input_error
 from resnetlab.messages import ItemCallback, format_count, silent
 from resnetlab.training.photo_predictions import Predictions
 
-NUM_BINS = 15
-"""Number of bins of equal width over the highest probability (Guo et al. 2017, sec. 4)."""
-
 
 @dataclass(frozen=True)
 class PredictionSet(Predictions):
@@ -40,6 +48,10 @@ class PredictionSet(Predictions):
 
     images: tuple[LazyImage, ...]
     bad_files: tuple[tuple[str, str], ...] = ()
+    uncalibrated: NDArray[np.float64] | None = None
+    """Probabilities (N, K) before the temperature, for a model with one."""
+    novelty: NDArray[np.float64] | None = None
+    """Novelty (N,) of each image, for a model that can tell it."""
 
 
 def predict_all(
@@ -52,7 +64,7 @@ def predict_all(
 ) -> PredictionSet:
     """Predict all images of `data`. Raises InputError if the model lacks a class of the data."""
     class_index = match_classes(model.classes, data)
-    images, labels, rows, bad = [], [], [], list(data.bad_files)
+    images, labels, results, bad = [], [], list[CalibratedPrediction](), list(data.bad_files)
     predictions = model.predict_images(data.images, tta=tta, batch_size=batch_size)
     for done, (prediction, label) in enumerate(zip(predictions, data.labels, strict=True), 1):
         if prediction.probabilities is None:
@@ -60,28 +72,82 @@ def predict_all(
         else:
             images.append(prediction.image)
             labels.append(class_index[label])
-            rows.append(prediction.probabilities)
+            results.append(prediction)
         on_item("photographs", done, len(data.images))
-    if not rows:
+    if not results:
         raise input_error(
             data.name,
             f"none of {format_count(len(bad), 'file')} is an image (first: "
             f"{bad[0][0]}: {bad[0][1]})",
             "give whole photographs",
         )
-    return PredictionSet(np.stack(rows), np.array(labels, np.int64), tuple(images), tuple(bad))
+    raw = [result.uncalibrated for result in results if result.uncalibrated is not None]
+    novelty = [result.novelty for result in results if result.novelty is not None]
+    return PredictionSet(
+        np.stack([result.probabilities for result in results if result.probabilities is not None]),
+        np.array(labels, np.int64),
+        tuple(images),
+        tuple(bad),
+        uncalibrated=np.stack(raw) if model.confidence is not None else None,
+        novelty=np.array(novelty) if novelty else None,
+    )
+
+
+def predict_strangers(
+    model: Classifier,
+    folder: Path,
+    *,
+    batch_size: int = LOADER_BATCH_SIZE,
+    on_item: ItemCallback = silent,
+) -> StrangerNovelty:
+    """Return the novelty of the images of other things in a folder.
+
+    Raises InputError if the model cannot tell them, or the folder has no image.
+    """
+    check_strangers(model.confidence, model.confidence_note)
+    images = find_strangers(folder)
+    values, bad = list[float](), list[tuple[str, str]]()
+    for done, result in enumerate(model.predict_images(images, batch_size=batch_size), 1):
+        if result.novelty is None:
+            bad.append((result.image.name, result.reason))
+        else:
+            values.append(result.novelty)
+        on_item("photographs of other things", done, len(images))
+    if not values:
+        count = format_count(len(bad), "file")
+        raise input_error("--strangers", f"none of {count} is an image", "give photographs")
+    return StrangerNovelty(folder.resolve().name, np.array(values), tuple(bad))
 
 
 def evaluate(
-    model: Classifier, data: LabeledImages, predictions: PredictionSet, tta: Tta = "none"
+    model: Classifier,
+    data: LabeledImages,
+    predictions: PredictionSet,
+    tta: Tta = "none",
+    *,
+    coverage: float | None = None,
+    strangers: StrangerNovelty | None = None,
 ) -> EvaluationResult:
-    """Compute the metrics of the model's predictions on `data`."""
+    """Compute the metrics of the model's predictions on `data`.
+
+    Args:
+        model: Model of the predictions.
+        data: Images with their classes.
+        predictions: Predictions of the model on `data`.
+        tta: Test-time augmentation of the predictions.
+        coverage: Coverage of the prediction sets; None for `DEFAULT_COVERAGE` if the model can give
+            it.
+        strangers: Novelty of images of other things.
+
+    Raises:
+        InputError: The model cannot give the coverage.
+    """
     names, probabilities, labels = model.classes, predictions.probabilities, predictions.labels
     predicted, correct = predictions.predicted, predictions.correct
     label_probability = predictions.label_probabilities
     rank = (probabilities > label_probability[:, None]).sum(1)
     confidence = probabilities.max(1)
-    bins = tuple(_calibration_bins(confidence, correct))
+    bins = calibration_bins(confidence, correct)
     pairs = Counter(zip(labels[~correct].tolist(), predicted[~correct].tolist(), strict=True))
     mistakes = sorted(
         np.flatnonzero(~correct).tolist(),
@@ -102,8 +168,7 @@ def evaluate(
         macro_f1_pct=averages.macro_f1_pct,
         weighted_f1_pct=averages.weighted_f1_pct,
         loss_nats=predictions.loss_nats,
-        ece_pct=sum(item.images * abs(item.accuracy_pct - item.confidence_pct) for item in bins)
-        / len(correct),
+        ece_pct=expected_calibration_error(bins),
         outputs=len(names),
         classes=tuple(_class_scores(names, probabilities, labels, predicted)),
         bins=bins,
@@ -121,9 +186,42 @@ def evaluate(
             )
             for k in mistakes
         ),
+        answered=tuple(answered_shares(confidence, correct)),
+        **_confidence_scores(model, predictions, tta, coverage, strangers),
         bad_files=predictions.bad_files,
         notes=data.notes,
     )
+
+
+def _confidence_scores(
+    model: Classifier,
+    predictions: PredictionSet,
+    tta: Tta,
+    coverage: float | None,
+    strangers: StrangerNovelty | None,
+) -> dict[str, Any]:
+    """Return the fields of the result about calibration, prediction sets and novelty, by name.
+
+    A field that the model or the test-time augmentation does not allow is absent.
+    """
+    if coverage is not None:
+        check_coverage(model.confidence, model.confidence_note, coverage, tta)
+    confidence, fields = model.confidence, dict[str, Any]()
+    if confidence is None:
+        return fields
+    labels = predictions.labels
+    if predictions.uncalibrated is not None:
+        fields["calibration"] = compare_calibration(
+            predictions.uncalibrated, predictions.probabilities, labels, confidence.temperature
+        )
+    if tta == "none":
+        share = DEFAULT_COVERAGE if coverage is None else coverage
+        fields["sets"] = score_sets(
+            confidence, predictions.probabilities, labels, share, model.classes
+        )
+    if predictions.novelty is not None:
+        fields["novelty"] = score_novelty(confidence, predictions.novelty, strangers)
+    return fields
 
 
 def _class_scores(
@@ -144,23 +242,4 @@ def _class_scores(
             f1_pct=float(f1[k]),
             roc_auc=roc_auc(of_class, probabilities[:, k]),
             average_precision=average_precision(of_class, probabilities[:, k]),
-        )
-
-
-def _calibration_bins(
-    confidence: NDArray[np.float64], correct: NDArray[np.bool_]
-) -> Iterator[CalibrationBin]:
-    bin_index = np.minimum((confidence * NUM_BINS).astype(np.int64), NUM_BINS - 1)
-    for k in range(NUM_BINS):
-        in_bin = bin_index == k
-        count = int(in_bin.sum())
-        mean, accuracy = (
-            100 * float(values[in_bin].mean()) if count else 0.0 for values in (confidence, correct)
-        )
-        yield CalibrationBin(
-            low=k / NUM_BINS,
-            high=(k + 1) / NUM_BINS,
-            images=count,
-            confidence_pct=mean,
-            accuracy_pct=accuracy,
         )

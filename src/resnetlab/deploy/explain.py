@@ -164,6 +164,8 @@ class Explainer:
         features, logits = forward_with_features(self.model.module, layer.module, images)
         check_outputs(logits, self.model.file.name)
         probabilities = logits.detach().double().softmax(1).cpu().numpy()
+        if self.model.confidence is not None:  # as `predict` prints them
+            probabilities = self.model.confidence.calibrate(probabilities)
         class_indices = [
             classes.index(label) if label else int(row.argmax())
             for label, row in zip(labels, probabilities, strict=True)

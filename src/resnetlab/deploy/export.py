@@ -136,7 +136,18 @@ def metadata(model: Classifier) -> dict[str, str]:
         "caveats": json.dumps(file.caveats, ensure_ascii=False),
         "weights_sha256": file.weights_sha256,
         "output": "logits; softmax gives probabilities",
+        **temperature_metadata(model),
         "made_by": "resnetlab export",
+    }
+
+
+def temperature_metadata(model: Classifier) -> dict[str, str]:
+    """Return the temperature of the model as metadata, or {} for a model without one."""
+    if model.confidence is None:
+        return {}
+    return {
+        "temperature": f"{model.confidence.temperature:.17g}",
+        "output": "logits; softmax of logits divided by the temperature gives probabilities",
     }
 
 

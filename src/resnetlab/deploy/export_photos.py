@@ -71,9 +71,9 @@ def onnx_with_preprocessing(
     """Return an ONNX file from a photograph of any size to probabilities, after a comparison.
 
     The input is `image`, RGB pixels (H, W, 3) uint8; the outputs are `probabilities` (K,) and
-    `classes` (K,). onnxruntime reads the bytes of the file and must name the same class as
-    `predict` for each photograph in `check_on`, or for each of several generated images of many
-    shapes.
+    `classes` (K,). The temperature of the model, if it has one, is part of the file. onnxruntime
+    reads the bytes of the file and must name the same class as `predict` for each photograph in
+    `check_on`, or for each of several generated images of many shapes.
 
     Raises:
         InputError: A class differs, the network cannot be traced, or the model takes images of
@@ -90,7 +90,8 @@ def onnx_with_preprocessing(
             raise input_error(model.file.name, message, "choose another network") from None
     largest = compare_logits(model, read_onnx(proto.SerializeToString()), pixels)
     check_difference(model, "onnx", largest)
-    add_photo_input(proto, model.file)
+    confidence = model.confidence
+    add_photo_input(proto, model.file, confidence.temperature if confidence else 1.0)
     onnx = optional_import("onnx", "export")
     onnx.helper.set_model_props(proto, metadata(model) | common_metadata(model.file))
     onnx.checker.check_model(proto)

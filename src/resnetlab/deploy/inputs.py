@@ -71,6 +71,20 @@ def find_images(
     return images, skipped
 
 
+def find_strangers(folder: Path) -> list[LazyImage]:
+    """List the images in a folder of other things than the classes of a model.
+
+    Raises InputError if it is no folder, or has no images.
+    """
+    if not folder.is_dir():
+        fix = "give a folder of photographs of other things"
+        raise input_error("--strangers", "not a folder", fix, got=folder)
+    images, _ = find_images([folder])
+    if not images:
+        raise input_error("--strangers", "contains no photographs", "add some", got=folder)
+    return images
+
+
 def summarize_skipped(skipped: Iterable[SkippedFile]) -> str:
     """Count the skipped files by reason: `2 not an image by its name, 1 hidden`."""
     return ", ".join(

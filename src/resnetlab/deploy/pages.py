@@ -30,8 +30,11 @@ class Page:
     policy: str
 
 
-def start_page(file: ModelFile, limits: Limits) -> Page:
-    """Return the start page, which uploads a photograph and shows the predicted classes."""
+def start_page(file: ModelFile, limits: Limits, knows_unknown: bool = False) -> Page:
+    """Return the start page, which uploads a photograph and shows the predicted classes.
+
+    `knows_unknown` is True for a model that calls a photograph of other things none of these.
+    """
     style, script = read_template("page.css"), read_template("page.js")
     policy = (
         f"{_BASE_POLICY}; style-src {_hash(style)}; script-src {_hash(script)}; img-src blob: "
@@ -44,6 +47,7 @@ def start_page(file: ModelFile, limits: Limits) -> Page:
         .render(
             file=file,
             limits=limits,
+            knows_unknown=knows_unknown,
             classes=file.classes[:MAX_LISTED_CLASSES],
             style=mark_safe(style),
             script=mark_safe(script),

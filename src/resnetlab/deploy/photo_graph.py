@@ -54,12 +54,14 @@ class _Graph:
         return self.add("Cast", value, output=output, to=getattr(onnx.TensorProto, dtype))
 
 
-def add_photo_input(proto: Any, file: ModelFile) -> None:
-    """Put the evaluation transform before an exported network and a softmax behind it, in place.
+def add_photo_input(proto: Any, file: ModelFile, temperature: float = 1.0) -> None:
+    """Put the evaluation transform before an exported network, and the temperature and a softmax
+    behind it, in place.
 
     Args:
         proto: ONNX model from `images` (N, C, H, W) to `logits` (N, K).
         file: Description of the model; its transform takes squares.
+        temperature: Temperature that divides the logits before the softmax.
     """
     helper, onnx = (optional_import(name, "export") for name in ("onnx.helper", "onnx"))
     graph, transform = _Graph(), file.eval_transform
@@ -75,6 +77,8 @@ def add_photo_input(proto: Any, file: ModelFile) -> None:
     graph.add("Div", centered, graph.constant(std, np.float32), output=proto.graph.input[0].name)
     before, graph.nodes = graph.nodes, []
     logits = graph.cast(proto.graph.output[0].name, "DOUBLE")
+    if temperature != 1:
+        logits = graph.add("Div", logits, graph.constant([[temperature]], np.float64))
     probabilities = graph.cast(graph.add("Softmax", logits, axis=1), "FLOAT")
     count = len(file.classes)
     graph.add("Reshape", probabilities, graph.constant([count]), output=PROBABILITIES)
@@ -185,5 +189,6 @@ def common_metadata(file: ModelFile) -> dict[str, str]:
         "id2label": json.dumps(labels, ensure_ascii=False),
         "imgsz": json.dumps([file.eval_transform.size] * 2),
         "input": "image: RGB pixels (height, width, 3) uint8, upright, of any size",
-        "output": "probabilities (K,), and classes (K,) with their names in the same order",
+        "output": "probabilities (K,), after the temperature if the model has one, and classes "
+        "(K,) with their names in the same order",
     }

@@ -18,14 +18,15 @@ from resnetlab.bundle.store import Bundle, load_bundle
 from resnetlab.data.photo_loader import LOADER_BATCH_SIZE, LazyImage, Tta, image_from_file
 from resnetlab.data.sources import image_decoder
 from resnetlab.data.transforms.augment import normalize
-from resnetlab.deploy.request import check_model, check_tta
+from resnetlab.deploy.request import check_coverage, check_model, check_tta
 from resnetlab.errors import InputError, Problem, ResourceError
 from resnetlab.messages import format_count
 from resnetlab.recipes.numerics import Numerics, parse_device
 from resnetlab.training.device import autocast, setup_device
 from resnetlab.training.photo_predictions import (
     ImagePrediction,
-    make_predict_proba,
+    PhotoOutputs,
+    make_predict_outputs,
     predict_images,
 )
 from resnetlab.training.resolve import bf16_is_fast, resolve_numerics
@@ -45,6 +46,31 @@ class Prediction:
 
     name: str
     top_classes: tuple[ClassProbability, ...]
+    prediction_set: tuple[str, ...] | None = None
+    """Prediction set for the coverage, the most probable class first; None without a coverage."""
+    none_of_these: bool | None = None
+    """True for an image unlike the training images; None if the model cannot tell."""
+
+    @property
+    def answer(self) -> ClassProbability:
+        """Return the class of a prediction set of one class, else the most probable class.
+
+        With a threshold for each class, the class of the set need not be the most probable one.
+        """
+        if self.prediction_set is None or len(self.prediction_set) != 1:
+            return self.top_classes[0]
+        (label,) = self.prediction_set
+        return next(item for item in self.top_classes if item.label == label)
+
+
+@dataclass(frozen=True)
+class CalibratedPrediction(ImagePrediction):
+    """Prediction of a model for an image, with probabilities after the temperature, if any."""
+
+    uncalibrated: NDArray[np.float64] | None = None
+    """Probabilities (K,) before the temperature."""
+    novelty: float | None = None
+    """Novelty of the image; None if the model cannot tell it."""
 
 
 class Classifier:
@@ -52,6 +78,7 @@ class Classifier:
 
     def __init__(self, bundle: Bundle, device: str = "auto", threads: int = 0) -> None:
         self.file: ModelFile = bundle.file
+        self.confidence, self.confidence_note = bundle.confidence, bundle.confidence_note
         kind, index = parse_device(device)
         numerics = Numerics(device=kind, precision="fp32", threads=threads or _env_threads())  # type: ignore[arg-type]
         self.numerics = _with_run_precision(
@@ -60,8 +87,12 @@ class Classifier:
         self.device = setup_device(self.numerics, index)
         self.module = bundle.module.to(self.device)
         transform = bundle.file.eval_transform
-        self._predict_proba = make_predict_proba(
-            self.module, transform, self.device, bundle.file.name
+        self._predict_outputs = make_predict_outputs(
+            self.module,
+            transform,
+            self.device,
+            bundle.file.name,
+            with_features=self.confidence is not None,
         )
         self._mean, self._std = (
             torch.tensor(values, device=self.device) for values in (transform.mean, transform.std)
@@ -82,12 +113,20 @@ class Classifier:
         return self.file.classes
 
     def predict(
-        self, images: Iterable[str | Path | Image.Image], *, top: int = 5, tta: Tta = "none"
+        self,
+        images: Iterable[str | Path | Image.Image],
+        *,
+        top: int = 5,
+        tta: Tta = "none",
+        coverage: float | None = None,
     ) -> list[Prediction]:
         """Predict the `top` most probable classes of each file or Pillow image.
 
-        Raises InputError that names each input that is not an image.
+        With a `coverage` between 0 and 1, each prediction also has the set of classes that contains
+        the right one as often. Raises InputError that names each input that is not an image, and
+        for a coverage that the model cannot give.
         """
+        thresholds = None if coverage is None else self.set_thresholds(coverage, tta)
         inputs = [_to_lazy_image(item, number) for number, item in enumerate(images)]
         results = list(self.predict_images(inputs, tta=tta))
         fix = "replace it, or leave it out"
@@ -96,16 +135,41 @@ class Classifier:
         ]
         if bad:
             raise InputError(*bad)
-        return [self.top_k(result, top) for result in results]
+        return [self.top_k(result, top, thresholds) for result in results]
 
-    def top_k(self, result: ImagePrediction, top: int) -> Prediction:
-        """Return the `top` most probable classes of an image from its probabilities."""
+    def set_thresholds(self, coverage: float, tta: Tta = "none") -> NDArray[np.float64]:
+        """Return the lowest probability (K,) with which each class belongs to a prediction set.
+
+        Raises InputError if the model cannot give the coverage.
+        """
+        check_coverage(self.confidence, self.confidence_note, coverage, tta)
+        assert self.confidence is not None
+        return self.confidence.thresholds(coverage)
+
+    def top_k(
+        self,
+        result: CalibratedPrediction,
+        top: int,
+        thresholds: NDArray[np.float64] | None = None,
+    ) -> Prediction:
+        """Return the `top` most probable classes of an image from its probabilities.
+
+        `thresholds` of `set_thresholds` add the prediction set, and all of its classes.
+        """
         assert result.probabilities is not None, result.reason
-        order = np.argsort(-result.probabilities, kind="stable")[:top]
+        order = np.argsort(-result.probabilities, kind="stable")
+        prediction_set = None
+        if thresholds is not None:
+            in_set = (result.probabilities >= thresholds)[order]
+            prediction_set = tuple(self.classes[k] for k in order[in_set])
+            top = max(top, 1 + int(np.flatnonzero(in_set).max(initial=0)))
         top_classes = tuple(
-            ClassProbability(self.classes[k], float(result.probabilities[k])) for k in order
+            ClassProbability(self.classes[k], float(result.probabilities[k])) for k in order[:top]
         )
-        return Prediction(result.image.name, top_classes)
+        none_of_these = None
+        if self.confidence is not None and result.novelty is not None:
+            none_of_these = self.confidence.is_novel(result.novelty)
+        return Prediction(result.image.name, top_classes, prediction_set, none_of_these)
 
     def predict_images(
         self,
@@ -113,24 +177,41 @@ class Classifier:
         *,
         tta: Tta = "none",
         batch_size: int = LOADER_BATCH_SIZE,
-    ) -> Iterator[ImagePrediction]:
+    ) -> Iterator[CalibratedPrediction]:
         """Yield the probabilities of each image, or the reason why it cannot be decoded, in order.
 
         Raises InputError if `tta` does not suit the model, and ResourceError if a batch does not
         fit in memory.
         """
         check_tta(self.file.eval_transform, tta)
-        yield from predict_images(
-            self.predict_proba, images, self.file.eval_transform, tta, batch_size
-        )
+        for result in predict_images(
+            self.predict_outputs, images, self.file.eval_transform, tta, batch_size
+        ):
+            yield self.calibrate(result, tta)
 
-    def predict_proba(self, views: NDArray[np.uint8]) -> NDArray[np.float64]:
-        """Return the probabilities (N, K), averaged over the V views of each image (N, V, H, W, C)
-        uint8.
+    def calibrate(self, result: ImagePrediction, tta: Tta = "none") -> CalibratedPrediction:
+        """Return the prediction after the temperature, with the novelty of the image.
+
+        The novelty was fitted without test-time augmentation, so that it is None with it.
+        """
+        image, raw, confidence = result.image, result.probabilities, self.confidence
+        if raw is None or confidence is None:
+            return CalibratedPrediction(image, raw, result.reason, uncalibrated=raw)
+        novelty = None
+        if tta == "none":
+            assert result.logits is not None
+            assert result.features is not None
+            novelty = float(confidence.novelty(result.logits[None], result.features[None])[0])
+        probabilities = confidence.calibrate(raw[None])[0]
+        return CalibratedPrediction(image, probabilities, uncalibrated=raw, novelty=novelty)
+
+    def predict_outputs(self, views: NDArray[np.uint8]) -> PhotoOutputs:
+        """Return the network's outputs before the temperature, averaged over the V views of each
+        image (N, V, H, W, C) uint8.
         """
         try:
             with autocast(self.numerics):
-                return self._predict_proba(views)
+                return self._predict_outputs(views)
         except torch.OutOfMemoryError as error:
             message = (
                 f"a batch of {format_count(len(views), 'photograph')} does "

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal, get_args
 
+from resnetlab.bundle.confidence import MIN_VALIDATION_IMAGES, Confidence
 from resnetlab.bundle.reading import check_license, read_model_file
 from resnetlab.bundle.spec import ModelFile
 from resnetlab.data.class_names import match_names, suggest_lookalike, unnamed_classes
@@ -62,6 +63,48 @@ def check_tta(transform: EvalTransform, tta: str) -> None:
             f"the model takes {transform.crop_mode} images, which have no corner crops",
             "--tta flip",
         )
+
+
+def check_coverage(
+    confidence: Confidence | None, missing: str, coverage: float, tta: str = "none"
+) -> None:
+    """Raise InputError unless the model can give prediction sets of this coverage.
+
+    Args:
+        confidence: Temperature, prediction sets and novelty of the model, or None without them.
+        missing: Sentence about a model without them.
+        coverage: Share of photographs whose set is to contain the right class.
+        tta: Test-time augmentation of the predictions.
+    """
+    if not 0 < coverage < 1:
+        message = "not a share between 0 and 1"
+        raise input_error("--coverage", message, "--coverage 0.9", got=f"{coverage:g}")
+    if confidence is None:
+        fix = (
+            "leave --coverage out, or fine-tune again with at least "
+            f"{MIN_VALIDATION_IMAGES} validation photographs"
+        )
+        raise input_error("--coverage", missing, fix)
+    if tta != "none":
+        message = "the prediction sets were fitted without test-time augmentation"
+        raise input_error("--coverage, --tta", message, "leave --tta out")
+    confidence.thresholds(coverage)
+
+
+def check_strangers(confidence: Confidence | None, missing: str, tta: str = "none") -> None:
+    """Raise InputError unless the model can tell photographs of other things.
+
+    The arguments are those of `check_coverage`.
+    """
+    if confidence is None:
+        fix = (
+            "leave --strangers out, or fine-tune again with at least "
+            f"{MIN_VALIDATION_IMAGES} validation photographs"
+        )
+        raise input_error("--strangers", missing, fix)
+    if tta != "none":
+        message = "the distance to the training images was fitted without test-time augmentation"
+        raise input_error("--strangers, --tta", message, "leave --tta out")
 
 
 def match_label(label: str, classes: Sequence[str]) -> str:

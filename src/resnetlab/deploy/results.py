@@ -6,7 +6,7 @@ Does not import torch.
 from __future__ import annotations
 
 from resnetlab.bundle.spec import License
-from resnetlab.schema import strict_dataclass
+from resnetlab.schema import NonNegativeInt, strict_dataclass
 from resnetlab.stats.intervals import clopper_pearson
 
 
@@ -82,6 +82,76 @@ class Misclassification:
 
 
 @strict_dataclass
+class Calibration:
+    """Calibration before and after the temperature of the model."""
+
+    temperature: float
+    ece_before_pct: float
+    ece_after_pct: float
+    loss_before_nats: float
+    loss_after_nats: float
+    bins_before: tuple[CalibrationBin, ...] = ()
+
+
+@strict_dataclass
+class SetScores:
+    """Scores of the prediction sets for a coverage."""
+
+    coverage_pct: float
+    """Stated coverage."""
+    covered: Proportion
+    """Percentage of the images whose set contains the right class: the measured coverage."""
+    mean_size: float
+    """Mean number of classes in a set."""
+    mean_size_low: float | None = None
+    """Lower end of the 95 % interval of the mean (Student's t); None for one image."""
+    mean_size_high: float | None = None
+    single: Proportion
+    """Percentage of the sets with one class."""
+    empty: Proportion
+    """Percentage of the sets without a class: no class is probable enough."""
+    class_thresholds: NonNegativeInt
+    """Number of classes with enough validation images for a threshold of their own."""
+    classes: tuple[tuple[str, Proportion], ...] = ()
+    """Measured coverage of each class of the data."""
+
+
+@strict_dataclass
+class AnsweredShare:
+    """Accuracy on the images with the highest confidence, if the others get no answer."""
+
+    answered_pct: float
+    min_probability: float
+    """Lowest probability of a predicted class among them."""
+    accuracy: Proportion
+
+
+@strict_dataclass
+class StrangerScores:
+    """Scores on images of other things than the classes of the model."""
+
+    name: str
+    """Name of their folder."""
+    turned_away: Proportion
+    """Percentage of them that are called none of these."""
+    roc_auc: float
+    """Probability that an image of other things has a higher novelty than one of the data."""
+    bad_files: tuple[tuple[str, str], ...] = ()
+    """Unreadable files and the reason."""
+
+
+@strict_dataclass
+class NoveltyScores:
+    """Scores of the answer none of these."""
+
+    known_share_pct: float
+    """Share of known images that the threshold is to keep."""
+    known_turned_away: Proportion
+    """Percentage of the images of the data that are called none of these, which is wrong."""
+    strangers: StrangerScores | None = None
+
+
+@strict_dataclass
 class EvaluationResult:
     """Content of evaluation.json: the evaluation of a model on one split."""
 
@@ -103,7 +173,9 @@ class EvaluationResult:
     """Mean F1 of these classes, weighted by their images."""
     loss_nats: float
     ece_pct: float
-    """Expected calibration error over 15 bins of equal width (Guo et al. 2017, sec. 2)."""
+    """Expected calibration error over 15 bins of equal width (Guo et al. 2017, sec. 2), after the
+    temperature if the model has one.
+    """
     outputs: int
     """Number of classes of the model; the data may have fewer."""
     classes: tuple[ClassScore, ...]
@@ -112,6 +184,14 @@ class EvaluationResult:
     bins: tuple[CalibrationBin, ...]
     mistakes: tuple[Misclassification, ...]
     """All misclassified images, the most confident first."""
+    calibration: Calibration | None = None
+    """Calibration before and after the temperature; None for a model without one."""
+    sets: SetScores | None = None
+    """Scores of the prediction sets; None for a model without them."""
+    answered: tuple[AnsweredShare, ...] = ()
+    """Accuracy on the most confident images, by their share, the largest first."""
+    novelty: NoveltyScores | None = None
+    """Scores of the answer none of these; None for a model that cannot tell."""
     bad_files: tuple[tuple[str, str], ...] = ()
     """Unreadable files and the reason. No number above includes them."""
     notes: tuple[str, ...] = ()

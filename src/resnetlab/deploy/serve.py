@@ -36,14 +36,14 @@ from resnetlab.data.photo_loader import LazyImage, augmented_views
 from resnetlab.data.sources import image_decoder
 from resnetlab.data.transforms.eval_transform import apply_eval_transform
 from resnetlab.deploy import pages
-from resnetlab.deploy.confidence import describe_doubt
+from resnetlab.deploy.confidence import describe_doubt, describe_unknown
 from resnetlab.deploy.connections import limited_protocol
 from resnetlab.deploy.explain import Explainer, explain
 from resnetlab.deploy.limits import Limits
 from resnetlab.deploy.predict import Classifier
 from resnetlab.errors import InputError, input_error
 from resnetlab.messages import Notify
-from resnetlab.training.photo_predictions import ImagePrediction, NonFiniteOutputsError
+from resnetlab.training.photo_predictions import NonFiniteOutputsError, image_prediction
 
 FORM_FIELD = "photograph"
 """Documented name of the form field; any other name works too."""
@@ -70,7 +70,9 @@ class PredictResponse:
     grad_cam: str = ""
     """With `explain=true`, the Grad-CAM heat map of the first class, as a PNG in a data URI."""
     note: str = ""
-    """Sentence for a person if the model is not sure of the first class."""
+    """Sentence for a person if the model is not sure of the first class, or does not know any."""
+    none_of_these: bool | None = None
+    """True for a photograph unlike the training photographs; null if the model cannot tell."""
 
 
 @dataclass(frozen=True)
@@ -151,14 +153,13 @@ class Service:
             photograph = self._decode(raw)
         views = augmented_views(photograph, self.model.file.eval_transform, "none")[np.newaxis]
         try:
-            probabilities = self.model.predict_proba(views)[0]
+            outputs = self.model.predict_outputs(views)
         except NonFiniteOutputsError as error:
             raise HTTPException(500, str(error)) from None
-        result = ImagePrediction(LazyImage("photograph", lambda: photograph), probabilities)
-        classes = [
-            PredictedClass(item.label, item.probability)
-            for item in self.model.top_k(result, top).top_classes
-        ]
+        image = LazyImage("photograph", lambda: photograph)
+        result = self.model.calibrate(image_prediction(image, outputs, 0))
+        prediction = self.model.top_k(result, top)
+        classes = [PredictedClass(item.label, item.probability) for item in prediction.top_classes]
         heat = ""
         if with_heat_map:
             try:
@@ -169,9 +170,14 @@ class Service:
             except InputError as error:
                 raise HTTPException(501, str(error)) from None
         file = self.model.file
-        note = describe_doubt(classes[0].probability, len(file.classes))
+        first, unknown = classes[0], prediction.none_of_these
+        note = (
+            describe_unknown(first.name, first.probability)
+            if unknown
+            else describe_doubt(first.probability, len(file.classes))
+        )
         seconds = round(time.monotonic() - start, 3)
-        return PredictResponse(file.name, str(file.license), classes, seconds, heat, note)
+        return PredictResponse(file.name, str(file.license), classes, seconds, heat, note, unknown)
 
     def _decode(self, raw: bytes) -> Image.Image:
         try:
@@ -210,7 +216,7 @@ def create_app(model: Classifier, limits: Limits | None = None, host: str = "127
         lifespan=life,
         summary="Predicts the classes of a photograph.",
     )
-    page = pages.start_page(model.file, service.limits)
+    page = pages.start_page(model.file, service.limits, model.confidence is not None)
 
     @app.get("/", include_in_schema=False)
     async def front() -> Response:
@@ -291,6 +297,8 @@ def run_server(
         name = f"[{host}]" if family == socket.AF_INET6 else host
         notify(f"{model.file.name}: http://{name}:{bound} (Ctrl-C stops it)")
         on_ready(f"http://{'127.0.0.1' if host == '0.0.0.0' else name}:{bound}")
+        if model.confidence_note:
+            notify(f"note: {model.confidence_note}")
         if host in ("0.0.0.0", "::"):
             notify(
                 "Every device that reaches this machine can use it: "

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, get_args
 
+from resnetlab.deploy.confidence import AnswerKind
 from resnetlab.errors import first_line, input_error
 from resnetlab.files import atomic_write, disk_errors_as_resource_error, read_text
 
@@ -22,12 +23,27 @@ SortMode = Literal["copy", "link"]
 """Way to put a photograph into the folder of its class."""
 
 UNSURE = "_unsure"
-"""Folder of photographs whose highest probability is below the limit."""
+"""Folder of photographs whose highest probability is below the limit, and of those whose prediction
+set does not have one class.
+"""
+
+UNKNOWN = "_none_of_these"
+"""Folder of photographs unlike the training photographs."""
 
 UNDO_FILE = ".sorted.jsonl"
 """Name of the list of what was written, one JSON object per line, in the folder itself."""
 
 _UNSAFE = re.compile(r"[\x00-\x1f\x7f/\\:*?\"<>|]|^[. ]+|[. ]+$")
+
+
+@dataclass(frozen=True)
+class PhotoAnswer:
+    """Answer of a model for the photograph `source`: the most probable class, and its kind."""
+
+    source: Path
+    label: str
+    probability: float
+    kind: AnswerKind = "class"
 
 
 @dataclass(frozen=True)
@@ -54,7 +70,7 @@ def check_sort_options(mode: str, folder: Path, inputs: Sequence[Path]) -> None:
 
 
 def plan_sorting(
-    predictions: Iterable[tuple[Path, str, float]],
+    answers: Iterable[PhotoAnswer],
     classes: Sequence[str],
     folder: Path,
     min_probability: float,
@@ -62,16 +78,22 @@ def plan_sorting(
     """Return where each photograph goes. Files of one name get a number; no file is replaced.
 
     Args:
-        predictions: Path, predicted class and its probability of each photograph.
+        answers: Answer of the model for each photograph.
         classes: Classes of the model.
         folder: Folder to sort into.
-        min_probability: Photographs below it go into the folder `_unsure`.
+        min_probability: Photographs below it go into the folder `_unsure`, as do those with a
+            prediction set of several classes or of none. Photographs unlike the training
+            photographs go into `_none_of_these`.
     """
     folders = class_folders(classes)
     taken: set[str] = set()
     planned: list[SortedPhoto] = []
-    for source, label, probability in predictions:
-        name = folders[label] if probability >= min_probability else UNSURE
+    for answer in answers:
+        source, name = answer.source, UNSURE
+        if answer.kind == "none of these":
+            name = UNKNOWN
+        elif answer.kind == "class" and answer.probability >= min_probability:
+            name = folders[answer.label]
         target, number = folder / name / source.name, 1
         while str(target).casefold() in taken or _is_other_file(target, source):
             number += 1
@@ -84,7 +106,7 @@ def plan_sorting(
 def class_folders(classes: Sequence[str]) -> dict[str, str]:
     """Map each class to the name of its folder: itself where every system allows that name."""
     names: dict[str, str] = {}
-    taken = {UNSURE}
+    taken = {UNSURE, UNKNOWN}
     for number, label in enumerate(classes):
         name = _UNSAFE.sub("_", label)[:100] or "_"
         if name.casefold() in taken:

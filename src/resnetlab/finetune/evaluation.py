@@ -21,7 +21,7 @@ from resnetlab.training.evaluate import evaluate
 from resnetlab.training.photo_predictions import (
     Predictions,
     check_outputs,
-    make_predict_proba,
+    make_predict_outputs,
     predict_images,
 )
 
@@ -40,12 +40,14 @@ def predict_photos(
     With 10 `crops`, average the probabilities over ten crops. Raises NonFiniteOutputsError with the
     name `where` of the network.
     """
-    predict_proba = make_predict_proba(model, transform, device, where)
+    predict_outputs = make_predict_outputs(model, transform, device, where)
     tta: Tta = "ten-crop" if crops == 10 else "none"
     # Whole photographs differ in shape, so that each is a batch of its own.
     batch_size = FEATURE_BATCH_SIZE if transform.crop_mode == "crop" else 1
     rows = []
-    for prediction in predict_images(predict_proba, photo_split.images, transform, tta, batch_size):
+    for prediction in predict_images(
+        predict_outputs, photo_split.images, transform, tta, batch_size
+    ):
         assert prediction.probabilities is not None, "a damaged photograph raises InputError"
         rows.append(prediction.probabilities)
         on_item("photographs scored", len(rows), len(photo_split))

@@ -18,6 +18,7 @@ from resnetlab.bundle.store import load_bundle
 from resnetlab.data.class_names import class_order
 from resnetlab.data.transforms.eval_transform import EvalTransform
 from resnetlab.errors import Problem, ResnetlabError, input_error
+from resnetlab.finetune.confidence import count_confidence_images, write_model_confidence
 from resnetlab.finetune.dataset import PhotoDataset
 from resnetlab.finetune.evaluation import (
     accuracy_estimate,
@@ -222,6 +223,13 @@ def run_finetuning(
         if photos.has_test:
             metrics.append(accuracy_metric("test", result.test, photos.name))
         save_model(job, finetune_model, transform, folder, tuple(metrics), skipped)
+        confidence = write_model_confidence(
+            photos, finetune_model, transform, folder, notify, on_item
+        )
+        if confidence is not None:  # probabilities as `predict` prints them
+            calibrated = confidence.calibrate(predictions.probabilities)
+            scaled = replace(predictions, probabilities=calibrated)
+            result = replace(result, worst=_confident_mistakes(photos, scaled))
     return result, predictions
 
 
@@ -238,6 +246,7 @@ def _reserve_time(
     photos = job.photos
     seconds = time_prediction(finetune_model, photos.validation, transform)
     predicted = job.recipe.crops * len(photos.test) + len(photos.validation)
+    predicted += count_confidence_images(photos)
     limit.reserve(
         finetune_model.world.broadcast(seconds), predicted, min(PAGE_IMAGES, len(photos.test))
     )

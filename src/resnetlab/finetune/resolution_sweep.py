@@ -18,6 +18,7 @@ from torch import Tensor
 
 from resnetlab.data.transforms.eval_transform import EvalTransform
 from resnetlab.errors import input_error
+from resnetlab.finetune.confidence import write_model_confidence
 from resnetlab.finetune.evaluation import (
     accuracy_estimate,
     accuracy_metric,
@@ -234,6 +235,7 @@ class _Sweep:
         metrics = (accuracy_metric("test", estimate, self.job.photos.name),)
         transform = self.finetune_model.eval_transform(self.best.sizes[1])
         save_model(self.job, self.finetune_model, transform, folder, metrics)
+        write_model_confidence(self.job.photos, self.finetune_model, transform, folder, self.notify)
 
 
 def sweep(

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from resnetlab.checksums import CHECKSUMS, write_checksums
 from resnetlab.files import write_json, write_text
-from resnetlab.reports import format
+from resnetlab.reports import confidence, format
 from resnetlab.reports.document import Cell, Table, number_columns, text_columns
 from resnetlab.reports.figures.values import csv_text
 from resnetlab.schema import encode
@@ -106,6 +106,9 @@ def page_values(
         "matrix": make_confusion_matrix(result),
         "pairs": _pair_table(result),
         "class_rows": class_rows(result, train_images)[:MAX_LISTED_CLASSES],
+        "confidence_facts": confidence.confidence_facts(result),
+        "answered_table": confidence.answered_table(result),
+        "answered_plot": confidence.answered_plot(result),
         "format_proportion": format_proportion,
         "pct": format.format_pct,
     }

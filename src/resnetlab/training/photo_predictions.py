@@ -25,10 +25,23 @@ from resnetlab.data.photo_loader import (
 from resnetlab.data.transforms.augment import normalize
 from resnetlab.data.transforms.eval_transform import EvalTransform
 from resnetlab.errors import InputError, Problem, input_error
-from resnetlab.models.transfer import forward_in_eval_mode
+from resnetlab.models.transfer import classifier, forward_in_eval_mode
 
-PredictProba = Callable[[NDArray[np.uint8]], NDArray[np.float64]]
-"""Function from the V views of each image (N, V, H, W, C) to probabilities (N, K)."""
+
+@dataclass(frozen=True)
+class PhotoOutputs:
+    """Outputs of a network for N photographs, each averaged over the views of the photograph."""
+
+    probabilities: NDArray[np.float64]
+    """Probabilities (N, K)."""
+    logits: NDArray[np.float64]
+    """Logits (N, K)."""
+    features: NDArray[np.float32] | None = None
+    """Inputs (N, F) of the classifier; None unless they were asked for."""
+
+
+PredictOutputs = Callable[[NDArray[np.uint8]], PhotoOutputs]
+"""Function from the V views of each image (N, V, H, W, C) to the network's outputs."""
 
 
 @dataclass(frozen=True)
@@ -38,6 +51,10 @@ class ImagePrediction:
     image: LazyImage
     probabilities: NDArray[np.float64] | None
     reason: str = ""
+    logits: NDArray[np.float64] | None = None
+    """Logits (K,)."""
+    features: NDArray[np.float32] | None = None
+    """Input (F,) of the classifier, if the network's outputs have it."""
 
 
 @dataclass(frozen=True)
@@ -71,13 +88,13 @@ class Predictions:
 
 
 def predict_images(
-    predict_proba: PredictProba,
+    predict_outputs: PredictOutputs,
     images: Iterable[LazyImage],
     transform: EvalTransform,
     tta: Tta = "none",
     batch_size: int = LOADER_BATCH_SIZE,
 ) -> Iterator[ImagePrediction]:
-    """Yield the probabilities of each image, or the reason why it cannot be decoded, in order.
+    """Yield the outputs for each image, or the reason why it cannot be decoded, in order.
 
     Images of different shapes (the rule `whole`) go through the network shape by shape.
     """
@@ -88,12 +105,20 @@ def predict_images(
         for index, loaded in enumerate(batch):
             if loaded.pixels is not None:
                 by_shape[loaded.pixels.shape].append((index, loaded.pixels))
-        probabilities: dict[int, NDArray[np.float64]] = {}
+        predictions: dict[int, ImagePrediction] = {}
         for group in by_shape.values():
             indices, views = zip(*group, strict=True)
-            probabilities |= zip(indices, predict_proba(np.stack(views)), strict=True)
+            outputs = predict_outputs(np.stack(views))
+            for row, index in enumerate(indices):
+                predictions[index] = image_prediction(batch[index].image, outputs, row)
         for index, loaded in enumerate(batch):
-            yield ImagePrediction(loaded.image, probabilities.get(index), loaded.reason)
+            yield predictions.get(index) or ImagePrediction(loaded.image, None, loaded.reason)
+
+
+def image_prediction(image: LazyImage, outputs: PhotoOutputs, row: int) -> ImagePrediction:
+    """Return the prediction for the image in a row of the outputs."""
+    features = None if outputs.features is None else outputs.features[row]
+    return ImagePrediction(image, outputs.probabilities[row], "", outputs.logits[row], features)
 
 
 class NonFiniteOutputsError(InputError):
@@ -120,28 +145,68 @@ def check_outputs(logits: Tensor, where: str) -> None:
         raise NonFiniteOutputsError(Problem(where, message, fix))
 
 
-def make_predict_proba(
-    model: nn.Module, transform: EvalTransform, device: torch.device, where: str
-) -> PredictProba:
-    """Return a function from the views of images to class probabilities.
+def make_predict_outputs(
+    model: nn.Module,
+    transform: EvalTransform,
+    device: torch.device,
+    where: str,
+    *,
+    with_features: bool = False,
+) -> PredictOutputs:
+    """Return a function from the views of images to the network's outputs.
 
     Args:
         model: Network on `device` that maps images (N, C, H, W) to logits (N, K).
         transform: Evaluation transform, whose mean and standard deviation normalize the pixels.
         device: Device of the network.
         where: Name of the network for errors.
+        with_features: True to return the inputs of the classifier too.
+
+    Raises:
+        InputError: `with_features` is set, and the network has no linear layer.
     """
     mean, std = (torch.tensor(values, device=device) for values in (transform.mean, transform.std))
-    return partial(_predict_proba, model, mean, std, where)
+    head = classifier(model, where)[1] if with_features else None
+    return partial(_predict_outputs, model, head, mean, std, where)
 
 
-def _predict_proba(
-    model: nn.Module, mean: Tensor, std: Tensor, where: str, views: NDArray[np.uint8]
-) -> NDArray[np.float64]:
-    """Return probabilities (N, K), averaged over V views of images (N, V, H, W, C) uint8."""
+def _predict_outputs(
+    model: nn.Module,
+    head: nn.Linear | None,
+    mean: Tensor,
+    std: Tensor,
+    where: str,
+    views: NDArray[np.uint8],
+) -> PhotoOutputs:
+    """Return the outputs, averaged over V views of images (N, V, H, W, C) uint8."""
     count, num_views = views.shape[:2]
     pixels = torch.from_numpy(views.reshape(-1, *views.shape[2:])).to(mean.device)
-    logits = forward_in_eval_mode(model, normalize(pixels, mean, std))
+    images = normalize(pixels, mean, std)
+    if head is None:
+        features, logits = None, forward_in_eval_mode(model, images)
+    else:
+        features, logits = _forward_with_head_input(model, head, images)
     check_outputs(logits, where)
-    proba = torch.softmax(logits.double(), 1).view(count, num_views, -1).mean(1)
-    return proba.cpu().numpy()
+    double = logits.double()
+
+    def average(values: Tensor) -> Tensor:
+        return values.reshape(count, num_views, -1).mean(1).cpu()
+
+    return PhotoOutputs(
+        average(torch.softmax(double, 1)).numpy(),
+        average(double).numpy(),
+        None if features is None else average(features.float()).numpy(),
+    )
+
+
+def _forward_with_head_input(
+    model: nn.Module, head: nn.Linear, images: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Return the input (B, F) of the classifier `head` and the logits (B, K)."""
+    inputs: list[Tensor] = []
+    hook = head.register_forward_pre_hook(lambda _, arguments: inputs.append(arguments[0]))
+    try:
+        logits = forward_in_eval_mode(model, images)
+    finally:
+        hook.remove()
+    return inputs[-1].flatten(1), logits

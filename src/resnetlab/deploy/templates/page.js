@@ -44,6 +44,7 @@ function show(item) {
   }
   const answer = item.answer;
   showClasses(answer ? answer.classes : []);
+  at("bars").classList.toggle("unknown", Boolean(answer && answer.none_of_these));
   at("doubt").hidden = !(answer && answer.note);
   at("doubt").textContent = answer ? answer.note : "";
   at("heat").hidden = !(answer && answer.grad_cam);
@@ -64,7 +65,8 @@ function showList() {
     const row = element("li");
     const button = element("button");
     const best = item.answer ? item.answer.classes[0] : null;
-    const words = best ? best.name + " " + percent(best.probability) : item.error || "waiting";
+    const unknown = item.answer && item.answer.none_of_these;
+    const words = unknown ? "none of these" : best ? best.name + " " + percent(best.probability) : item.error || "waiting";
     button.type = "button";
     button.append(element("span", item.file.name), element("span", words, item.error ? "bad" : item.answer && item.answer.note ? "unsure" : "number"));
     button.setAttribute("aria-pressed", String(index === selected));

@@ -1,0 +1,127 @@
+"""The file confidence.safetensors: it comes back as it was written, or is refused by name."""
+
+from __future__ import annotations
+
+import json
+import random
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import safetensors.numpy
+
+from helpers.small import (
+    CLASSES,
+    add_confidence,
+    planted_confidence,
+    planted_outputs,
+    write_model,
+)
+from resnetlab.bundle.confidence import (
+    CONFIDENCE_FILE,
+    MIN_VALIDATION_IMAGES,
+    describe_missing,
+    read_confidence,
+)
+from resnetlab.bundle.reading import read_model_file
+from resnetlab.bundle.store import load_bundle
+from resnetlab.errors import InputError
+from resnetlab.files import json_sha256
+from resnetlab.schema import encode
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> Path:
+    """A model folder with the file."""
+    return add_confidence(write_model(tmp_path / "pets"))
+
+
+def test_what_is_written_is_read(model: Path) -> None:
+    file = read_model_file(model)
+    expected, found = planted_confidence(file.weights_sha256), read_confidence(model, file)
+    assert found is not None
+    assert found.facts == expected.facts
+    for name in ("reference", "reference_labels", "label_probabilities", "labels"):
+        assert np.array_equal(getattr(found, name), getattr(expected, name))
+    assert load_bundle(model).confidence is not None
+    assert load_bundle(model).confidence_note == ""
+
+
+def test_the_threshold_keeps_the_stated_share_of_the_validation_images() -> None:
+    confidence = planted_confidence("")
+    logits, features, _ = planted_outputs(np.random.default_rng(0), 120)
+    novelty = confidence.novelty(logits, features)
+    # ceil(121 * 0.95) = 115 of the 120 images are at most as novel as the threshold.
+    assert sum(confidence.is_novel(value) for value in novelty.tolist()) == 5
+    draw = np.random.default_rng(1)
+    others = confidence.novelty(draw.normal(size=(200, 6)), draw.normal(size=(200, 8)))
+    assert others.mean() > novelty.mean()
+
+
+def test_a_changed_bit_or_a_missing_end_is_refused_by_name(model: Path) -> None:
+    path, file = model / CONFIDENCE_FILE, read_model_file(model)
+    whole, draw = path.read_bytes(), random.Random(0)
+    header = int.from_bytes(whole[:8], "little") + 8
+    for number in range(150):
+        changed = bytearray(whole)
+        changed[draw.randrange(header if number % 2 else len(whole))] ^= 1 << draw.randrange(8)
+        path.write_bytes(changed[: draw.randrange(len(whole))] if number % 5 == 0 else changed)
+        with pytest.raises(InputError, match=f"{CONFIDENCE_FILE}: ") as caught:
+            read_confidence(model, file)
+        assert len(str(caught.value).splitlines()) == 1
+    with pytest.raises(InputError, match=CONFIDENCE_FILE):
+        load_bundle(model)
+
+
+def test_the_file_of_other_weights_is_left_aside_and_the_reason_is_named(model: Path) -> None:
+    other = write_model(model.parent / "other", seed=5)
+    (other / CONFIDENCE_FILE).write_bytes((model / CONFIDENCE_FILE).read_bytes())
+    bundle = load_bundle(other)
+    assert bundle.confidence is None
+    assert "belongs to other weights" in bundle.confidence_note
+    (other / CONFIDENCE_FILE).unlink()
+    assert f"at least {MIN_VALIDATION_IMAGES} validation photographs" in describe_missing(other)
+
+
+def rewrite(model: Path, **changes: object) -> None:
+    """Change fields of the metadata and make their hash right again."""
+    confidence = read_confidence(model, read_model_file(model))
+    assert confidence is not None
+    table = encode(confidence.facts) | changes
+    table["sha256"] = json_sha256({k: v for k, v in table.items() if k != "sha256"})
+    arrays = safetensors.numpy.load_file(model / CONFIDENCE_FILE)
+    data = safetensors.numpy.save(arrays, {"resnetlab": json.dumps(table)})
+    (model / CONFIDENCE_FILE).write_bytes(data)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"schema": 9}, r"schema version \(got 9; allowed: 1\)"),
+        ({"classes": 5}, "do not fit each other or the model"),
+        ({"temperature": -1.0}, "temperature"),
+        ({"measure_weights": [1.0]}, "do not fit each other or the model"),
+        ({"surprise": 1}, "unknown field"),
+    ],
+)
+def test_values_that_are_not_allowed_are_one_line(
+    model: Path, changes: dict[str, object], message: str
+) -> None:
+    rewrite(model, **changes)
+    with pytest.raises(InputError, match=message) as caught:
+        read_confidence(model, read_model_file(model))
+    assert len(str(caught.value).splitlines()) == 1
+
+
+def test_a_coverage_that_the_images_cannot_give_names_the_highest() -> None:
+    confidence = planted_confidence("", images=30)
+    assert confidence.thresholds(0.9).shape == (len(CLASSES),)
+    with pytest.raises(InputError, match=r"99 validation photographs.*at most 0\.967"):
+        confidence.thresholds(0.99)
+
+
+def test_equal_facts_have_equal_hashes() -> None:
+    first, second = planted_confidence("a").facts, planted_confidence("b").facts
+    assert first == planted_confidence("a").facts
+    assert replace(second, weights_sha256="a", sha256="") == replace(first, sha256="")
