@@ -212,6 +212,14 @@ LONG = (
     "export",
     "serve",
     "data fetch",
+    "course list",
+    "course show",
+    "course seed",
+    "course answer",
+    "course check",
+    "course report",
+    "course class",
+    "data pack",
 )
 """Commands whose files only a long run or a download makes. Their options alone are checked."""
 
