@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 import random
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -26,10 +27,14 @@ from resnetlab.files import sha256
 from resnetlab.messages import Notify, silent
 from resnetlab.models.build import build_model
 from resnetlab.models.weights import read_weights
+from resnetlab.recipes.numerics import Numerics
 from resnetlab.runs.evaluator import RunEvaluator
 from resnetlab.runs.load import LoadedRun, load_run
 from resnetlab.runs.paths import LOGITS, WEIGHTS
+from resnetlab.runs.records import RunFile
+from resnetlab.training.device import restored_settings
 from resnetlab.training.evaluate import evaluate
+from resnetlab.training.resolve import resolve_numerics
 from resnetlab.training.rng import make_generator
 
 DRAWN_IMAGES = 500
@@ -70,9 +75,20 @@ def check_by_computation(run: RunFiles, dataset: Dataset) -> Iterator[Finding]:
 
     Raises InputError if the weights do not fit the network.
     """
-    loaded = load_run(run.directory, run.file, dataset)
+    with restored_settings():
+        loaded = load_run(run.directory, _on_this_processor(run.file), dataset)
+        yield from _computed_findings(run, loaded)
+
+
+def _computed_findings(run: RunFiles, loaded: LoadedRun) -> Iterator[Finding]:
     yield _check_logits(run, loaded)
     yield _check_initial_weights(run, loaded)
+
+
+def _on_this_processor(file: RunFile) -> RunFile:
+    """Return the config with the numerics of this processor: a run of a GPU is checked here too."""
+    numerics = resolve_numerics(Numerics(device="cpu", precision="fp32"), single_run=True)
+    return replace(file, run=replace(file.run, numerics=numerics))
 
 
 def _check_logits(run: RunFiles, loaded: LoadedRun) -> Finding:
