@@ -1,7 +1,8 @@
 """Write the course: its values, its reference runs, its pictures and its pages.
 
     python docs/course.py values            run the commands of values.toml, write values.json
-    python docs/course.py references NAME   train the reference runs (no NAME: of all exercises)
+    python docs/course.py train NAME        train the reference runs (no NAME: of all exercises)
+    python docs/course.py references        write the reference runs of all exercises as CSV
     python docs/course.py pictures          draw the pictures of the lessons
     python docs/course.py pages             write docs/course from the catalog
 
@@ -18,7 +19,6 @@ import json
 import os
 import shlex
 import sys
-from collections.abc import Iterator
 from contextlib import chdir, redirect_stdout
 from pathlib import Path
 from typing import Any
@@ -38,7 +38,7 @@ CATALOG = ROOT / "src" / "resnetlab" / "catalog" / "course"
 PAGES = ROOT / "docs" / "course"
 WORK = ROOT / ".course"
 
-REFERENCE_SEEDS = range(6)
+REFERENCE_SEEDS = range(4)
 """Seeds of the reference runs of each exercise."""
 
 
@@ -102,37 +102,47 @@ def exercise_row(exercise: Exercise, seed: int, folder: Path) -> dict[str, Any]:
     }
 
 
-def reference_rows(names: list[str]) -> Iterator[dict[str, Any]]:
-    """Train the reference runs of the exercises in `names` (none: all) and yield their rows."""
-    for lesson in lessons():
-        for exercise in lesson.exercise:
-            if names and exercise.name not in names:
-                continue
-            for seed in REFERENCE_SEEDS:
-                words = [*shlex.split(exercise.command(seed)), "--json"]
+def train_references(names: list[str]) -> None:
+    """Train the missing reference runs of the exercises in `names` (none: all), seed by seed."""
+    WORK.mkdir(exist_ok=True)
+    with chdir(WORK):
+        for seed in REFERENCE_SEEDS:
+            for exercise in exercises(names):
+                words = [*shlex.split(exercise.command(seed)), "--json", "--quiet"]
                 printed = json.loads(run_command(shlex.join(words)))
                 keys = ("test_accuracy_pct", "train_accuracy_pct", "train_seconds")
                 line = " ".join(str(printed[key]) for key in keys)
                 print(exercise.name, seed, line, file=sys.stderr, flush=True)
-                yield exercise_row(exercise, seed, Path(printed["folder"]))
 
 
-def write_references(names: list[str]) -> None:
-    """Write the CSV of reference runs; rows of other exercises stay."""
-    WORK.mkdir(exist_ok=True)
-    with chdir(WORK):
-        rows = list(reference_rows(names))
-    done = {row["exercise"] for row in rows}
-    with (CATALOG / "reference-runs.csv").open(encoding="utf-8", newline="") as file:
-        kept = [row for row in csv.DictReader(file) if row["exercise"] not in done]
-    order = [exercise.name for lesson in lessons() for exercise in lesson.exercise]
-    rows = [*kept, *rows]
-    rows.sort(key=lambda row: (order.index(row["exercise"]), int(row["seed"])))
+def exercises(names: list[str]) -> list[Exercise]:
+    """Return the exercises in `names`, or all, in the order of the lessons."""
+    listed = [exercise for lesson in lessons() for exercise in lesson.exercise]
+    return [exercise for exercise in listed if not names or exercise.name in names]
+
+
+def write_references() -> None:
+    """Write the CSV of the finished reference runs of all exercises."""
+    rows = []
+    folders = sorted(path.parent for path in (WORK / "runs").glob("*/result.json"))
+    for exercise in exercises([]):
+        for seed in REFERENCE_SEEDS:
+            found = [folder for folder in folders if is_run_of(exercise, seed, folder)]
+            if len(found) != 1:
+                raise SystemExit(f"{exercise.name}, seed {seed}: {len(found)} finished runs")
+            rows.append(exercise_row(exercise, seed, found[0]))
     output = io.StringIO()
     writer = csv.DictWriter(output, COLUMNS, lineterminator="\n")
     writer.writeheader()
     writer.writerows(rows)
     write_text(CATALOG / "reference-runs.csv", output.getvalue())
+
+
+def is_run_of(exercise: Exercise, seed: int, folder: Path) -> bool:
+    """Return True if a folder has the run of an exercise with a seed."""
+    run, protocol = RunDirectory(folder).file().run, exercise.protocol
+    same = (run.model, run.recipe) == (protocol.model, protocol.recipe)
+    return same and run.seed == seed and run.data == protocol.identity(run.data.sha256)
 
 
 def draw_pictures() -> None:
@@ -172,9 +182,11 @@ def main() -> None:
     step, *names = sys.argv[1:] or ["pages"]
     if step == "values":
         write_json(CATALOG / "values.json", compute_values())
-    elif step == "references":
+    elif step == "train":
         os.environ.setdefault("RESNETLAB_OFFLINE", "1")
-        write_references(names)
+        train_references(names)
+    elif step == "references":
+        write_references()
     elif step == "pictures":
         draw_pictures()
     elif step == "pages":
