@@ -129,8 +129,8 @@ def variance_sentences(submissions: Sequence[Submission], lesson: Lesson) -> lis
     accuracies: dict[str, list[float]] = {}
     for exercise in lesson.exercise:
         runs = [item.run(exercise) for item in honest]
-        values = [run.test_accuracy_pct for run in runs if run]
-        accuracies[exercise.name] = [value for value in values if value is not None]
+        measured = [run.test_accuracy_pct for run in runs if run is not None]
+        accuracies[exercise.name] = [value for value in measured if value is not None]
     sentences = []
     for name, values in accuracies.items():
         if len(values) >= MIN_STUDENTS:

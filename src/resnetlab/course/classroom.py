@@ -204,15 +204,15 @@ def class_rows(
     keys = {question.key for lesson in lessons for question in lesson.question}
     rows = []
     for item in submissions:
-        mine = {key: answer for key, answer in item.answers.items() if key in keys}
-        correct = sum(n.correct for answer in mine.values() for n in answer.numbers.values())
+        relevant = {key: answer for key, answer in item.answers.items() if key in keys}
+        correct = sum(n.correct for answer in relevant.values() for n in answer.numbers.values())
         rows.append(
             {
                 "student": item.name,
                 "folder": item.folder.name,
                 "seed": _seed(item),
                 "outcome": item.outcome,
-                "answered": len(mine),
+                "answered": len(relevant),
                 "questions": questions,
                 "correct_numbers": correct,
                 "numbers": numbers,

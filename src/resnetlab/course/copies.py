@@ -48,7 +48,7 @@ def find_copies(folders: Mapping[str, Path]) -> dict[str, Finding]:
         if relative_distance(vectors[left], vectors[right]) < NEAR_COPY:
             partners[left].setdefault(right, WEIGHTS)
             partners[right].setdefault(left, WEIGHTS)
-    return {name: _finding(found) for name, found in partners.items()}
+    return {name: _finding(copied) for name, copied in partners.items()}
 
 
 def _finding(partners: Mapping[str, str]) -> Finding:

@@ -91,8 +91,8 @@ def _with_pictures(lesson: Lesson, language: Language) -> str:
     for picture in lesson.picture:
         caption = Text(picture.en, picture.fr).in_language(language)
         command = picture.command.replace("{file}", picture.file)
-        shown = f"![{caption}](../pictures/{picture.file})\n\n*{caption}* `{command}`"
-        text = text.replace(f"[picture {picture.file}]", shown)
+        illustration = f"![{caption}](../pictures/{picture.file})\n\n*{caption}* `{command}`"
+        text = text.replace(f"[picture {picture.file}]", illustration)
     return _filled(text, text, language)
 
 

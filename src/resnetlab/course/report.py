@@ -149,15 +149,15 @@ def student_runs(lesson: Lesson, root: Path) -> dict[str, RunFiles]:
     if not lesson.exercise:
         return {}
     folders = sorted(path.parent for path in (root / "runs").glob("*/result.json"))
-    found = {}
+    finished = {}
     for exercise, folder in assign_runs(lesson.exercise, folders, strict=True):
         try:
             run = read_run(folder) if folder else None
         except InputError:  # `course check` prints the reason
             run = None
         if run is not None:
-            found[exercise.name] = run
-    return found
+            finished[exercise.name] = run
+    return finished
 
 
 def _free_sections(root: Path, language: Language) -> Iterator[tuple[str, str]]:

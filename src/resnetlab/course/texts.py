@@ -55,9 +55,9 @@ def localize(value: float, language: Language, digits: int | None = None) -> str
     """
     if digits is not None:
         text = format_number(value, digits)
-        whole, _, rest = text.partition(".")
-        sign = whole[:1] if not whole[:1].isdigit() else ""
-        grouped = f"{sign}{int(whole.removeprefix(sign)):,}"
+        integer, _, rest = text.partition(".")
+        sign = integer[:1] if not integer[:1].isdigit() else ""
+        grouped = f"{sign}{int(integer.removeprefix(sign)):,}"
         text = f"{grouped}.{rest}" if rest else grouped
     elif float(value).is_integer():
         text = f"{int(value):,}"
