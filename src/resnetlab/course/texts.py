@@ -13,7 +13,9 @@ from resnetlab.studies.questions import Language
 
 LANGUAGES: tuple[Language, ...] = get_args(Language)
 
-_VERBATIM = re.compile(r"(^```.*?^```[^\n]*$|`[^`\n]*`|\]\([^)\n]*\)|<[^>\n]+>)", re.M | re.S)
+_VERBATIM = re.compile(
+    r"(^```.*?^```[^\n]*$|^ {4}[^\n]*$|`[^`\n]*`|\]\([^)\n]*\)|<[^>\n]+>)", re.M | re.S
+)
 """Parts of Markdown that typography must not change: code, addresses and HTML tags."""
 
 
