@@ -10,7 +10,7 @@ READY := .venv/ready
 # The tests start hundreds of processes. Without compiled files each of them would compile all modules again.
 export PYTHONDONTWRITEBYTECODE :=
 .DEFAULT_GOAL := help
-.PHONY: help demo docs docs-check test test-all lint style types format bench bench-gpu bench-startup reliability sabotage audit licenses hashes pins results clean
+.PHONY: help demo docs docs-check course test test-all lint style types format bench bench-gpu bench-startup reliability sabotage audit licenses hashes pins results clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -74,6 +74,10 @@ pins: $(READY) ## Write constraints.txt from the installed packages
 
 results: $(READY) ## Build the committed reports again from their stored values
 	$(BIN)/python -c 'from pathlib import Path; from resnetlab.reports import fixres; from resnetlab.reports.write import rebuild; [rebuild(p.parent) for p in Path("results").glob("*/report.json")]; [fixres.rebuild(p.parent) for p in Path("results").glob("*/fixres.json")]'
+
+course: $(READY) ## Write the values and the pages of the course (docs/course) from the catalog
+	PYTHONPATH=src $(BIN)/python docs/course.py values
+	PYTHONPATH=src $(BIN)/python docs/course.py pages
 
 bench: $(READY) ## Compare training steps with stock loops (twenty minutes on a quiet machine)
 	$(BIN)/python benchmarks/steps.py

@@ -105,6 +105,14 @@ CASES = {
     "inspect block-ablation": ["inspect", "block-ablation", "RUN", "--data", "bands.npz"],
     "inspect gradients": ["inspect", "gradients", "cifar-resnet8", "--data", "bands.npz"],
     "inspect filters": ["inspect", "filters", "RUN", "--data", "bands.npz"],
+    "course list": ["course", "list"],
+    "course show": ["course", "show", "9"],
+    "course seed": ["course", "seed", "Ada Lovelace"],
+    "course answer": ["course", "answer", "Q8", "padding=2"],
+    "course check": ["course", "check", "1"],
+    "course report": ["course", "report"],
+    "course class": ["course", "class", "students"],
+    "data pack": ["data", "pack", "bands.npz"],
     "doctor": ["doctor"],
 }
 
@@ -162,6 +170,10 @@ def test_json_has_the_documented_keys(
             lambda part: make_generator(0, "init", part),
         )
         torch.save(net.state_dict(), "net.pth")
+    if name in ("course report", "course class"):
+        from resnetlab.course.student import register_student
+
+        register_student("Ada Lovelace", Path("students/ada") if "class" in name else Path())
     known = {
         "RUN": next(iter(sorted(Path("runs").glob("*-resnet8*")))),
         "STUDY": next(path.parent for path in Path("studies").glob("small*/report.json")),

@@ -34,7 +34,7 @@ COMMITTED = tomllib.loads((ROOT / "docs" / "coverage.toml").read_text(encoding="
 ENTRIES = [(source, entry) for source in COMMITTED["sources"] for entry in COMMITTED[source]]
 STATES = ("full protocol", "reduced", "published only", "not run")
 FIELDS = "item what command test state bonus star note conditions epochs shows"
-UNMAPPED = 3
+UNMAPPED = 0
 """Entries that wait for a command; each says for what. Lower it with every one that is mapped."""
 WITHOUT_OUTPUT = (
     "study run",
@@ -45,6 +45,7 @@ WITHOUT_OUTPUT = (
     "inspect block-ablation",
     "inspect identity",
     "data show cifar10",
+    "course report",
     "inspect augmentation practical --data cifar10",
 )
 """Commands that train, need a trained network, or need data that are not part of the package."""

@@ -235,6 +235,14 @@ LONG = (
     "evaluate",
     "explain",
     "inspect identity",
+    "course list",
+    "course show",
+    "course seed",
+    "course answer",
+    "course check",
+    "course report",
+    "course class",
+    "data pack",
 )
 """Commands whose files only other commands or a download make. Here their options alone are checked;
 test_document_commands.py runs them."""

@@ -11,6 +11,7 @@ from typing import Annotated
 
 import typer
 
+from resnetlab.cli.data_pack import data_pack
 from resnetlab.cli.manners import (
     CHECK_FAILED,
     DONE,
@@ -296,3 +297,6 @@ def data_fetch(
         print_json({"name": name, "folder": str(folder)})
     else:
         typer.echo(folder)
+
+
+data.command("pack")(data_pack)

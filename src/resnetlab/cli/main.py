@@ -16,6 +16,7 @@ from typer.core import TyperGroup
 
 from resnetlab import trust
 from resnetlab.cli import compare, deploy, evaluate, finetune, models, predict, train
+from resnetlab.cli.course import course
 from resnetlab.cli.data import data
 from resnetlab.cli.doctor import doctor
 from resnetlab.cli.inspect import inspect
@@ -36,6 +37,7 @@ SECTIONS = {
     "Your photographs": ("finetune", "fixres", "data"),
     "Trained models": ("predict", "evaluate", "ensemble", "explain", "export", "serve"),
     "Networks": ("models", "inspect", "import-weights"),
+    "Learning": ("course",),
     "This machine": ("doctor",),
 }
 """Commands by section of the help."""
@@ -96,7 +98,7 @@ app = typer.Typer(
     help="Controlled experiments with residual networks for image classification.\n\n"
     "Start with:  resnetlab study run digits",
 )
-for group, name in ((study, "study"), (data, "data"), (inspect, "inspect")):
+for group, name in ((study, "study"), (data, "data"), (inspect, "inspect"), (course, "course")):
     group.info.cls = _Group
     app.add_typer(group, name=name)
 for command in COMMANDS:

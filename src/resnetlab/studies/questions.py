@@ -92,6 +92,12 @@ def catalog_questions(study: str, study_question: str) -> tuple[Question, ...]:
         return ()
     if read_named("studies", study, "study")[0]["question"] != study_question:
         return ()
+    return load_questions(study)
+
+
+@cache
+def load_questions(study: str) -> tuple[Question, ...]:
+    """Return the questions in the file of a study of the catalog. Raises InputError."""
     tables, where = read_named("questions", study, "questions")
     loaded: _QuestionsFile = decode(_QuestionsFile, tables, where)
     return loaded.question

@@ -1,0 +1,1 @@
+"""Course on convolutional and residual networks: lessons, checks of runs, reports and classes."""

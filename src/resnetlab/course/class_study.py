@@ -1,0 +1,170 @@
+"""Study of a class: the honest runs of all students as the seeds of one study.
+
+Its report is the lesson on variance: the same network, the same data and the same recipe give
+another accuracy for each student.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+from resnetlab.analysis.collect import collect
+from resnetlab.course.classroom import Submission
+from resnetlab.course.lessons import Lesson
+from resnetlab.course.texts import Text, localize
+from resnetlab.recipes.numerics import Numerics
+from resnetlab.reports.study.assemble import build_report
+from resnetlab.reports.write import write
+from resnetlab.runs.directory import RunDirectory
+from resnetlab.runs.records import RunRecord
+from resnetlab.stats.intervals import mean, variance
+from resnetlab.studies.claims import Greater
+from resnetlab.studies.plan import PlannedRun, StudyRecord, StudyRun
+from resnetlab.studies.study import Condition, Study
+
+MIN_STUDENTS = 2
+"""Smallest number of students with honest runs for a study."""
+
+
+def honest_submissions(submissions: Sequence[Submission], lesson: Lesson) -> list[Submission]:
+    """Return the submissions whose runs of a lesson are all there and not failed."""
+    chosen = []
+    for item in submissions:
+        runs = [item.run(exercise) for exercise in lesson.exercise]
+        if not item.problem and all(run and run.outcome in ("passed", "unusual") for run in runs):
+            chosen.append(item)
+    return chosen
+
+
+def write_class_study(submissions: Sequence[Submission], lesson: Lesson, out: Path) -> Path | None:
+    """Write the report of the study of a lesson's honest runs into `out`/studies.
+
+    The runs are linked or copied into `out`/runs, so that `resnetlab verify` and other commands
+    read them.
+
+    Returns:
+        Path of the HTML report, or None if fewer than two students have all runs of the lesson.
+    """
+    honest = honest_submissions(submissions, lesson)
+    if not lesson.exercise or len(honest) < MIN_STUDENTS:
+        return None
+    records = _records(honest, lesson, out)
+    cells = []
+    for exercise in lesson.exercise:
+        for record in records[exercise.name]:
+            planned = PlannedRun(
+                condition=exercise.name,
+                seed=record.file.run.seed,
+                id=record.id,
+                file=record.file,
+                macs=record.file.macs,
+            )
+            cells.append(StudyRun(planned, "finished", record))
+    study = _study(lesson, [item.student.seed for item in honest if item.student])
+    evidence = collect(StudyRecord(study, tuple(cells)), "resnetlab course class SUBMISSIONS")
+    return write(evidence, out / "studies" / study.name, build_report(evidence))
+
+
+def _records(honest: Sequence[Submission], lesson: Lesson, out: Path) -> dict[str, list[RunRecord]]:
+    records: dict[str, list[RunRecord]] = {}
+    for exercise in lesson.exercise:
+        for item in honest:
+            run = item.run(exercise)
+            assert run is not None
+            assert run.folder is not None
+            target = out / "runs" / run.folder.name
+            if not target.exists():
+                target.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copytree(run.folder, target, copy_function=_link_or_copy)
+            record = RunDirectory(target).record()
+            assert record is not None
+            records.setdefault(exercise.name, []).append(record)
+    return records
+
+
+def _link_or_copy(source: str, target: str) -> None:
+    """Link a file; copy it where the disk has no hard links."""
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copy2(source, target)
+
+
+def _study(lesson: Lesson, seeds: Sequence[int]) -> Study:
+    conditions = []
+    for exercise in lesson.exercise:
+        protocol = exercise.protocol
+        conditions.append(
+            Condition(
+                label=exercise.name,
+                values={"exercise": exercise.name},
+                model=protocol.model,
+                data=protocol.data,
+                recipe=protocol.recipe,
+            )
+        )
+    claims = tuple(
+        Greater(statement=claim.statement, left=claim.left, right=claim.right)
+        for claim in lesson.claim
+    )
+    return Study(
+        name=f"class-lesson-{lesson.number:02d}",
+        question=f"How much do the runs of lesson {lesson.number} vary from student to student?",
+        about="Each student of the class trained every exercise once, with a seed of the name.",
+        limits="Only submissions that passed all checks are seeds of this study.",
+        conditions=tuple(conditions),
+        seeds=tuple(sorted(seeds)),
+        claims=claims,
+        numerics=Numerics(precision="fp32"),
+    )
+
+
+def variance_sentences(submissions: Sequence[Submission], lesson: Lesson) -> list[Text]:
+    """Return sentences about the variation between students, for each exercise and claim."""
+    honest = honest_submissions(submissions, lesson)
+    accuracies: dict[str, list[float]] = {}
+    for exercise in lesson.exercise:
+        runs = [item.run(exercise) for item in honest]
+        measured = [run.test_accuracy_pct for run in runs if run is not None]
+        accuracies[exercise.name] = [value for value in measured if value is not None]
+    sentences = []
+    for name, values in accuracies.items():
+        if len(values) >= MIN_STUDENTS:
+            sentences.append(_spread(name, values))
+    for claim in lesson.claim:
+        left, right = accuracies[claim.left], accuracies[claim.right]
+        if min(len(left), len(right)) >= MIN_STUDENTS:
+            sentences.append(_reversals(claim.left, claim.right, left, right))
+    return sentences
+
+
+def _spread(name: str, values: Sequence[float]) -> Text:
+    center, sd = mean(values), float(variance(values) ** 0.5)
+    low, high, count = min(values), max(values), len(values)
+    return Text(
+        f"{name}: {count} students, mean {center:.1f} %, standard deviation {sd:.2f} points, "
+        f"from {low:.1f} to {high:.1f} %.",
+        f"{name} : {count} étudiants, moyenne {localize(center, 'fr', 1)} %, écart-type "
+        f"{localize(sd, 'fr', 2)} point(s), de {localize(low, 'fr', 1)} à "
+        f"{localize(high, 'fr', 1)} %.",
+    )
+
+
+def _reversals(better: str, worse: str, left: Sequence[float], right: Sequence[float]) -> Text:
+    """Count the pairs of two students in which one run each would show the opposite order."""
+    pairs = [
+        (a, b) for (i, a), (j, b) in itertools.product(enumerate(left), enumerate(right)) if i != j
+    ]
+    opposite = sum(a <= b for a, b in pairs)
+    share = 100 * opposite / len(pairs)
+    return Text(
+        f"{better} against {worse}: if one student trained one and another student the other, "
+        f"{opposite} of {len(pairs)} pairs ({share:.0f} %) would not show {better} above.",
+        f"{better} contre {worse} : si un étudiant entraînait l'un et un autre étudiant l'autre, "
+        f"{opposite} paires sur {len(pairs)} ({localize(share, 'fr', 0)} %) ne montreraient pas "
+        f"{better} au-dessus.",
+    )

@@ -1,0 +1,78 @@
+"""Findings of the check of a run folder. Free of torch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from resnetlab.course.texts import Text
+from resnetlab.studies.questions import Language
+
+Outcome = Literal["passed", "unusual", "failed", "not checked"]
+"""Result of one check.
+
+unusual: an honest run may give it, but rarely. not checked: something needed for it is absent.
+"""
+
+OUTCOMES = {
+    "passed": Text("passed", "réussi"),
+    "unusual": Text("unusual", "inhabituel"),
+    "failed": Text("FAILED", "ÉCHEC"),
+    "not checked": Text("not checked", "non vérifié"),
+}
+
+CHECKS = {
+    "files": Text("files", "fichiers"),
+    "network": Text("network", "réseau"),
+    "training": Text("training", "apprentissage"),
+    "data": Text("data", "données"),
+    "seed": Text("seed", "graine"),
+    "scores": Text("scores", "résultats"),
+    "logits": Text("weights and logits", "poids et logits"),
+    "initial weights": Text("initial weights", "poids initiaux"),
+    "accuracy": Text("accuracy", "précision"),
+    "copies": Text("copies", "copies"),
+}
+"""Checks in the order in which they are printed."""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """Result of one check of a run, with a sentence."""
+
+    check: str
+    outcome: Outcome
+    text: Text
+
+    def line(self, language: Language) -> str:
+        """Return the finding as a line."""
+        name = CHECKS[self.check].in_language(language)
+        return f"  {name:20} {self.label(language):12} {self.text.in_language(language)}"
+
+    def label(self, language: Language) -> str:
+        """Return the outcome in a language."""
+        return OUTCOMES[self.outcome].in_language(language)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the finding as plain values, for `--json`."""
+        return {
+            "check": self.check,
+            "outcome": self.outcome,
+            "en": self.text.en,
+            "fr": self.text.fr,
+        }
+
+
+def passed(check: str, en: str, fr: str) -> Finding:
+    """Return a passed check."""
+    return Finding(check, "passed", Text(en, fr))
+
+
+def failed(check: str, en: str, fr: str) -> Finding:
+    """Return a failed check."""
+    return Finding(check, "failed", Text(en, fr))
+
+
+def not_checked(check: str, en: str, fr: str) -> Finding:
+    """Return a check for which something is absent."""
+    return Finding(check, "not checked", Text(en, fr))
