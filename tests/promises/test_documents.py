@@ -212,6 +212,9 @@ LONG = (
     "export",
     "serve",
     "data fetch",
+    "data suspects",
+    "data enough",
+    "extend",
 )
 """Commands whose files only a long run or a download makes. Their options alone are checked."""
 

@@ -15,7 +15,7 @@ import typer
 from typer.core import TyperGroup
 
 from resnetlab import trust
-from resnetlab.cli import compare, deploy, evaluate, finetune, models, train
+from resnetlab.cli import compare, curation, deploy, evaluate, finetune, models, train
 from resnetlab.cli.data import data
 from resnetlab.cli.doctor import doctor
 from resnetlab.cli.inspect import inspect
@@ -33,7 +33,7 @@ from resnetlab.files import disk_errors_as_resource_error
 
 SECTIONS = {
     "Experiments": ("study", "train", "resume", "compare", "verify"),
-    "Your photographs": ("finetune", "fixres", "data"),
+    "Your photographs": ("finetune", "fixres", "extend", "data"),
     "Trained models": ("predict", "evaluate", "ensemble", "explain", "export", "serve"),
     "Networks": ("models", "inspect", "import-weights"),
     "This machine": ("doctor",),
@@ -47,6 +47,7 @@ COMMANDS: tuple[Callable[..., None], ...] = (
     compare.verify,
     finetune.finetune,
     finetune.fixres,
+    curation.extend,
     deploy.predict,
     evaluate.evaluate,
     evaluate.ensemble,
