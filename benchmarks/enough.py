@@ -30,11 +30,11 @@ from resnetlab.curation.enough import (
     measure_curves,
 )
 from resnetlab.curation.features import BATCH_SIZE, FeatureNetwork, open_network
-from resnetlab.curation.probe import fit_classifier, out_of_fold, reduce_features
+from resnetlab.curation.probe import choose_regularization, fit_classifier, reduce_features
 from resnetlab.data.transforms.eval_transform import apply_eval_transform
 from resnetlab.files import sha256
 
-SEEDS, PER_CLASS, POOL, TEST, TRUTH_DRAWS, SIDE = 20, 100, 300, 400, 20, 128
+SEEDS, PER_CLASS, POOL, TEST, TRUTH_DRAWS, SIDE = 20, 100, 300, 400, 10, 64
 MIN_SHARE = 0.9
 """Target: share of the intervals that cover the truth, over classes and seeds."""
 
@@ -121,8 +121,8 @@ def true_errors(
     for _ in range(TRUTH_DRAWS):
         chosen = draw(labels, size, random)
         names = [str(k) for k in np.unique(labels)]
-        rows = train[chosen], labels[chosen], names, np.arange(len(chosen))
-        regularization = out_of_fold(*rows, repeats=1).regularization
+        rows = labels[chosen], names, np.arange(len(chosen))
+        regularization, _ = choose_regularization(reduce_features(train[chosen]), *rows)
         both = reduce_features(np.concatenate([train[chosen], test]))
         model = fit_classifier(both[: len(chosen)], labels[chosen], regularization)
         wrong = model.predict(both[len(chosen) :]) != test_labels

@@ -23,8 +23,7 @@ from machine import machine
 
 from resnetlab.curation.features import compute_features, open_network
 from resnetlab.curation.labeled_photos import LabeledPhotos, open_labeled_photos
-from resnetlab.curation.probe import out_of_fold
-from resnetlab.curation.suspects import label_margins
+from resnetlab.curation.probe import label_log_odds, out_of_fold
 from resnetlab.data.sources.folder import folder_sha256
 from resnetlab.stats.label_noise import estimate_label_noise
 
@@ -117,15 +116,15 @@ def measure(
     start = time.monotonic()
     result = out_of_fold(features, labels, labeled.classes, labeled.groups)
     noise = estimate_label_noise(result.probabilities[result.judged], labels[result.judged])
-    margins = np.where(result.judged, label_margins(result.probabilities, labels), np.inf)
+    odds = np.where(result.judged, label_log_odds(result.probabilities, labels), np.inf)
     seconds = time.monotonic() - start
     low, high = (100 * end for end in noise.interval)
     truth = 100 * float(wrong.mean())
     return {
         "seed": seed,
         "planted": int(wrong.sum()),
-        "precision_at_50": precision(margins, wrong),
-        "recall_at_planted": precision(margins, wrong, int(wrong.sum())) if wrong.any() else None,
+        "precision_at_50": precision(odds, wrong),
+        "recall_at_planted": precision(odds, wrong, int(wrong.sum())) if wrong.any() else None,
         **cleanlab_precisions(features, labels, result.probabilities, wrong),
         "share_pct": 100 * noise.share,
         "interval_pct": [low, high],

@@ -121,25 +121,6 @@ def test_the_same_command_gives_the_same_model(
     assert read_model_file(workplace / str(extended["model_folder"])).weights_sha256 == before
 
 
-def test_copies_of_old_test_photographs_are_left_out_and_of_train_ones_stay_in_train(
-    workplace: Path,
-) -> None:
-    leak = workplace / "leak" / "down"
-    leak.mkdir(parents=True)
-    for number in range(10):
-        texture("down", 4000 + number).save(leak / f"{number:02}.png")
-    shutil.copy(workplace / "stripes/test/down/00.png", leak / "exact.png")
-    with Image.open(workplace / "stripes/train/down/03.png") as image:
-        image.save(leak / "near.jpg", quality=60)
-    words = ("extend", "models/textures", "--add", "leak", "--json")
-    ended = run_command(*words, folder=workplace)
-    assert ended.code == 0, ended.text
-    result = json.loads(ended.output)
-    assert result["dropped"] == ["down/exact.png"]
-    assert sum(result["added_images"]) == 11
-    assert "1 added photograph left out" in ended.errors
-
-
 def test_a_model_without_a_record_needs_its_photographs(workplace: Path, tmp_path: Path) -> None:
     model, more = workplace / "models/textures", workplace / "more"
     ended = run_command("extend", model, "--add", more, folder=tmp_path)

@@ -16,6 +16,7 @@ from resnetlab.curation.labeled_photos import open_labeled_photos
 from resnetlab.data.transforms.eval_transform import apply_eval_transform
 from resnetlab.deploy.predict import load_model
 from resnetlab.errors import InputError
+from resnetlab.models.weights import read_weights, write_weights
 
 
 @pytest.fixture
@@ -82,12 +83,24 @@ def test_a_damaged_cache_is_computed_again(
     assert module._read_features(path)[0]
 
 
-def test_other_weights_sizes_and_preprocessing_are_another_identity(finetuned: Path) -> None:
+def other_weights(finetuned: Path, folder: Path) -> Path:
+    """Write a model file whose weights differ in one number."""
+    tensors, _ = read_weights(finetuned / "tiny.safetensors")
+    tensors["stem.weight"][0, 0, 0, 0] += 1e-3
+    write_weights(folder / "tiny.safetensors", tensors, {})
+    shutil.copy(finetuned / "tiny.toml", folder / "tiny.toml")
+    return folder / "tiny.toml"
+
+
+def test_other_weights_and_sizes_are_another_identity(finetuned: Path, tmp_path: Path) -> None:
     folder = str(finetuned / "models" / "textures")
     model = open_network(folder, device="cpu")
     larger = open_network(folder, size=24, device="cpu")
+    other = open_network(str(other_weights(finetuned, tmp_path)), size=16, device="cpu")
+    assert len({model.identity, larger.identity, other.identity}) == 3
+    # Only the classifier of this model was trained, so its features are those of its backbone.
     start = open_network(str(finetuned / "tiny.toml"), size=16, device="cpu")
-    assert len({model.identity, larger.identity, start.identity}) == 3
+    assert start.identity == model.identity
     assert model.identity == open_network(folder, device="cpu").identity
     assert larger.transform.size == 24
 

@@ -20,9 +20,8 @@ from helpers.commands import check_error_lines, run_command
 from helpers.pages import HOSTILE, displayed
 from helpers.pictures import picture
 from resnetlab.curation.labeled_photos import open_labeled_photos
-from resnetlab.curation.probe import out_of_fold, reduce_features
+from resnetlab.curation.probe import label_log_odds, label_margins, out_of_fold, reduce_features
 from resnetlab.curation.results import Suspect, SuspectReport
-from resnetlab.curation.suspects import label_margins
 from resnetlab.data.stratify import assign_folds
 from resnetlab.reports.suspects import render
 
@@ -53,14 +52,14 @@ def test_out_of_fold_probabilities_are_those_of_scikit_learn() -> None:
     assert found.judged.all()
 
 
-def test_planted_wrong_labels_have_the_lowest_margins() -> None:
+def test_planted_wrong_labels_have_the_lowest_odds() -> None:
     features, labels = blobs()
     wrong = np.array([3, 40, 77, 120, 149])
     planted = labels.copy()
     planted[wrong] = (labels[wrong] + 1) % 3
     found = out_of_fold(features, planted, CLASSES, np.arange(150))
-    margins = label_margins(found.probabilities, planted)
-    assert set(np.argsort(margins)[:5].tolist()) == set(wrong.tolist())
+    odds = label_log_odds(found.probabilities, planted)
+    assert set(np.argsort(odds)[:5].tolist()) == set(wrong.tolist())
 
 
 def test_a_copy_in_the_same_group_does_not_confirm_its_own_label() -> None:
@@ -85,9 +84,11 @@ def test_the_only_photograph_of_a_class_is_not_judged() -> None:
     assert np.flatnonzero(~found.judged).tolist() == [5]
 
 
-def test_margins_by_hand() -> None:
+def test_margins_and_odds_by_hand() -> None:
     probabilities = np.array([[0.7, 0.2, 0.1], [0.5, 0.3, 0.2]])
     assert label_margins(probabilities, np.array([0, 2])) == pytest.approx([0.5, -0.3])
+    odds = label_log_odds(probabilities, np.array([0, 2]))
+    assert odds == pytest.approx([np.log(0.7 / 0.2), np.log(0.2 / 0.5)])
 
 
 @pytest.fixture
@@ -240,5 +241,7 @@ def test_buttons_make_a_file_of_decisions(tmp_path: Path) -> None:
         ['train/dog, "small" 5 %.jpg', 'dog, "small"', "cat", "reject"],
     ]
     assert "2 of 2 judged, 1 labels wrong, precision so far 50 %" in shown
-    # With its own policy, the page runs its script too.
-    assert "0 of 2 judged" in displayed(page, tmp_path)
+    # With its own policy, the page runs its script too. Another browser has no decisions.
+    other = tmp_path / "other"
+    other.mkdir()
+    assert "0 of 2 judged" in displayed(page, other)

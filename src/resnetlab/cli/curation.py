@@ -12,7 +12,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from resnetlab.cli.curation_output import applied_lines, extend_lines, suspect_lines
+from resnetlab.cli.curation_output import (
+    applied_lines,
+    apply_command,
+    extend_lines,
+    suspect_lines,
+)
 from resnetlab.cli.data import Folder, SplitOption, data
 from resnetlab.cli.deploy_options import Model
 from resnetlab.cli.loading import ProgressLine, announce_loading
@@ -333,13 +338,12 @@ def _write_suspects(
         image = labeled.photos.load(number[item.path])
         image.thumbnail((THUMBNAIL_PIXELS, THUMBNAIL_PIXELS))
         images[item.path] = image
-    apply_words = ["data", "suspects", str(labeled.photos.root), "--apply", "decisions.csv"]
     page = write(
         report,
         images,
         out or _report_folder(labeled, network, "suspects", output),
         facts=facts,
-        apply_command=command_line(["resnetlab", *apply_words]),
+        apply_command=apply_command(labeled),
         made_by=made_by(),
     )
     return report, page

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from resnetlab.shell import command_line
 
 if TYPE_CHECKING:
+    from resnetlab.curation.labeled_photos import LabeledPhotos
     from resnetlab.curation.results import AppliedDecisions, ExtendResult, SuspectReport
 
 MAX_LINES = 10
@@ -86,3 +87,20 @@ def extend_lines(result: ExtendResult, folder: Path) -> list[str]:
     )
     lines.append(command_line(["resnetlab", "predict", str(folder), "PHOTO"]))
     return lines
+
+
+def apply_command(labeled: LabeledPhotos) -> str:
+    """Return the command that applies the decisions on the photographs of a folder."""
+    reading = labeled.reading
+    options = {
+        "--follow-links": reading.follow_links if reading.follow_links != "no" else "",
+        "--path-column": reading.path_column,
+        "--label-column": reading.label_column,
+        "--group": reading.group,
+    }
+    words = ["resnetlab", "data", "suspects", str(labeled.photos.root), "--apply", "decisions.csv"]
+    for name, value in options.items():
+        words += [name, value] if value else []
+    words += ["--nested"] if reading.nested else []
+    words += ["--skip-bad"] if labeled.skip_bad else []
+    return command_line(words)

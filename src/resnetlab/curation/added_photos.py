@@ -138,10 +138,10 @@ def _without_leaks(
             worst[group] = split
     kept, dropped, moved = list[ManifestRow](), list[str](), 0
     for index, row in enumerate(rows):
-        split = worst.get(int(scan.groups.numbers[index]))
-        if split in ("validation", "test"):
+        leak = worst.get(int(scan.groups.numbers[index]))
+        if leak in ("validation", "test"):
             dropped.append(row.path)
-        elif split == "train" and row.split != "train":
+        elif leak == "train" and row.split != "train":
             kept.append(replace(row, split="train"))
             moved += 1
         else:
@@ -161,7 +161,7 @@ def _near_old_photos(
     """Return the split of the old near copy of each added photograph that has one, by the index of
     its row; test and validation come before train. Also return notes.
     """
-    result: dict[int, Split] = {}
+    exact, near = dict[int, Split](), dict[int, Split]()
     notes: list[str] = []
     by_hash: dict[str, list[int]] = {}
     for index, row in enumerate(scan.rows):
@@ -169,15 +169,22 @@ def _near_old_photos(
     for split in SPLITS:  # the last one has priority
         for part in splits_of_record(old, split):
             for row in part.photos.rows:
-                result |= dict.fromkeys(by_hash.get(row.sha256, ()), split)
+                exact |= dict.fromkeys(by_hash.get(row.sha256, ()), split)
             pixels, unread = _decode(part.photos, scan.pixels.shape[1], notify)
             if unread:
                 count = format_count(unread, "old photograph")
                 notes.append(f"{count} cannot be read now and were compared by their hash only")
             if len(pixels) + len(scan.pixels) > MAX_COMPARED_IMAGES:
                 notes.append(f"too many photographs to search near copies in {split}")
-            result |= dict.fromkeys(_copies_of(pixels, scan.pixels), split)
-    return result, notes
+            near |= dict.fromkeys(_copies_of(pixels, scan.pixels), split)
+    leaks = sum(split != "train" for index, split in near.items() if index not in exact)
+    if 2 * leaks > len(scan.rows):
+        notes.append(
+            "so many added photographs look like old ones that near copies cannot be recognized: "
+            "only exact copies are left out"
+        )
+        near = {}
+    return near | exact, notes
 
 
 def _decode(photos: PhotoSplit, side: int, notify: Notify) -> tuple[NDArray[np.uint8], int]:

@@ -12,7 +12,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from resnetlab.curation.labeled_photos import LabeledPhotos
-from resnetlab.curation.probe import FOLDS, fit_classifier, out_of_fold, reduce_features
+from resnetlab.curation.probe import (
+    FOLDS,
+    choose_regularization,
+    fit_classifier,
+    reduce_features,
+)
 from resnetlab.curation.results import ClassCurve, EnoughReport
 from resnetlab.data.stratify import assign_folds
 from resnetlab.errors import input_error
@@ -100,8 +105,8 @@ def measure_curves(
         draws: Number of draws of the folds.
         on_item: Callback for the progress.
     """
-    regularization = out_of_fold(features, labels, classes, groups, repeats=1).regularization
     reduced = reduce_features(features)
+    regularization, _ = choose_regularization(reduced, labels, classes, groups)
     wrong = np.ones((draws, len(FRACTIONS), len(labels)), np.bool_)
     sizes = np.zeros((len(FRACTIONS), len(classes)))
     for draw in range(draws):

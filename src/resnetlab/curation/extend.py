@@ -51,7 +51,7 @@ from resnetlab.training.device import setup_device
 from resnetlab.training.photo_predictions import Predictions
 from resnetlab.training.resolve import resolve_numerics
 
-PENALTIES = (1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 1e-1)
+PENALTIES = (1e-5, 1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 1e-1)
 """Penalties on the change of the classifier. The one with the lowest cross-entropy on the
 validation photographs, old and added, is taken."""
 
@@ -209,8 +209,8 @@ def _features(
 
 def _head_of(network: FeatureNetwork) -> LinearHead:
     """Return the classifier as arrays. Raises InputError if it has no bias."""
-    weight, bias = network.head.weight, network.head.bias
-    if bias is None:  # type: ignore[redundant-expr]
+    weight, bias = network.head.weight, getattr(network.head, "bias", None)
+    if bias is None:
         message = "its classifier has no bias, and an extension needs one"
         raise input_error(network.name, message, "choose a network whose classifier has a bias")
     return LinearHead(*(tensor.detach().double().cpu().numpy() for tensor in (weight, bias)))

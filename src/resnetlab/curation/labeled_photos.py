@@ -32,6 +32,8 @@ class LabeledPhotos:
     groups: NDArray[np.int64]
     """Number for each photograph (N,), equal for copies, near copies and a group of `--group`."""
     scan: FolderScan
+    reading: FolderReading = DEFAULT_READING
+    skip_bad: bool = False
 
     @property
     def labels(self) -> NDArray[np.int64]:
@@ -78,4 +80,4 @@ def open_labeled_photos(
     number = {name: k for k, name in enumerate(scan.classes)}
     labels = np.array([number[row.label] for row in scan.rows], np.int64)
     photos = PhotoSplit(root, scan.rows, labels, reading.follow_links != "no")
-    return LabeledPhotos(photos, scan.classes, scan.groups.numbers, scan)
+    return LabeledPhotos(photos, scan.classes, scan.groups.numbers, scan, reading, skip_bad)

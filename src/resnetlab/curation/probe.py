@@ -19,7 +19,7 @@ from resnetlab.messages import ItemCallback, silent
 MAX_COMPONENTS = 256
 """Number of principal components that are kept of longer features: a fit on them is faster."""
 
-REGULARIZATIONS = (0.3, 1.0, 3.0, 10.0, 30.0, 100.0, 300.0)
+REGULARIZATIONS = (0.3, 1.0, 3.0, 10.0, 30.0, 100.0)
 """Inverse strengths C of the L2 penalty, for features of mean squared norm 1. The one with the
 lowest out-of-fold cross-entropy is taken."""
 
@@ -28,6 +28,13 @@ FOLDS = 5
 
 REPEATS = 3
 """Number of draws of the folds over which the probabilities are averaged."""
+
+LEFT_OUT_MARGIN = -0.5
+"""Margin of a label at or below which the second pass does not fit on it: pruning as in confident
+learning (Northcutt et al. 2021, "Confident learning", sec. 3.2)."""
+
+SMALLEST = 1e-12
+"""Smallest probability in a logarithm."""
 
 MAX_ITERATIONS = 300
 TOLERANCE = 1e-3
@@ -97,6 +104,34 @@ def predict_classes(
     return probabilities
 
 
+def choose_regularization(
+    features: NDArray[np.float64],
+    labels: NDArray[np.int64],
+    classes: Sequence[str],
+    groups: NDArray[np.int64],
+    on_item: ItemCallback = silent,
+) -> tuple[float, NDArray[np.float64]]:
+    """Return the inverse strength C with the lowest out-of-fold cross-entropy, and the
+    probabilities (N, K) of that fit.
+
+    Args:
+        features: Reduced features (N, D).
+        labels: Labels (N,).
+        classes: Names of the K classes.
+        groups: Number of the group of each photograph (N,).
+        on_item: Callback for the progress.
+    """
+    rows, everything = np.arange(len(labels)), np.ones(len(labels), np.bool_)
+    best, best_loss, best_draw = REGULARIZATIONS[0], np.inf, np.empty((0, 0))
+    for number, regularization in enumerate(REGULARIZATIONS):
+        draw, judged = _one_draw(features, labels, classes, groups, 0, regularization, everything)
+        loss = float(-np.log(np.maximum(draw[rows, labels], SMALLEST))[judged].mean())
+        if loss < best_loss:
+            best, best_loss, best_draw = regularization, loss, draw
+        on_item("penalties tried", number + 1, len(REGULARIZATIONS))
+    return best, best_draw
+
+
 def out_of_fold(
     features: NDArray[np.float32],
     labels: NDArray[np.int64],
@@ -108,8 +143,9 @@ def out_of_fold(
 ) -> OutOfFold:
     """Compute out-of-fold probabilities by a logistic regression on features.
 
-    The folds are stratified by class and keep the photographs of a group together. The penalty is
-    chosen on the first draw of the folds, and the probabilities are averaged over all draws.
+    The folds are stratified by class and keep the photographs of a group together. A first pass
+    chooses the penalty and leaves labels out of the fits that are most probably wrong; a second one
+    averages the probabilities over draws of the folds.
 
     Args:
         features: Features (N, F).
@@ -120,22 +156,55 @@ def out_of_fold(
         on_item: Callback for the progress.
     """
     reduced = reduce_features(features)
-    rows = np.arange(len(labels))
-    total = len(REGULARIZATIONS) + repeats - 1
-    best, best_loss, probabilities = REGULARIZATIONS[0], np.inf, np.empty(0)
+    regularization, first = choose_regularization(reduced, labels, classes, groups, on_item)
+    fitted = label_margins(first, labels) > LEFT_OUT_MARGIN
+    probabilities = np.zeros((len(labels), len(classes)))
     judged = np.ones(len(labels), np.bool_)
-    for number, regularization in enumerate(REGULARIZATIONS):
-        draw, judged = _one_draw(reduced, labels, classes, groups, 0, regularization)
-        loss = float(-np.log(np.maximum(draw[rows, labels], 1e-12))[judged].mean())
-        if loss < best_loss:
-            best, best_loss, probabilities = regularization, loss, draw
-        on_item("fits", number + 1, total)
-    for seed in range(1, repeats):
-        draw, also_judged = _one_draw(reduced, labels, classes, groups, seed, best)
-        probabilities = probabilities + draw
+    for seed in range(repeats):
+        draw, also_judged = _one_draw(
+            reduced, labels, classes, groups, seed, regularization, fitted
+        )
+        probabilities += draw / repeats
         judged &= also_judged
-        on_item("fits", len(REGULARIZATIONS) + seed, total)
-    return OutOfFold(probabilities / repeats, judged, best)
+        on_item("draws of the folds", seed + 1, repeats)
+    return OutOfFold(probabilities, judged, regularization)
+
+
+def label_margins(
+    probabilities: NDArray[np.float64], labels: NDArray[np.int64]
+) -> NDArray[np.float64]:
+    """Return the probability of each label minus the largest of another class (N,).
+
+    Args:
+        probabilities: Probabilities (N, K).
+        labels: Labels (N,).
+    """
+    given, other = _label_and_other(probabilities, labels)
+    return given - other
+
+
+def label_log_odds(
+    probabilities: NDArray[np.float64], labels: NDArray[np.int64]
+) -> NDArray[np.float64]:
+    """Return log p(label) - log p(most probable other class) (N,): negative for a suspect.
+
+    Args:
+        probabilities: Probabilities (N, K).
+        labels: Labels (N,).
+    """
+    given, other = _label_and_other(probabilities, labels)
+    odds: NDArray[np.float64] = np.log(np.maximum(given, SMALLEST))
+    return odds - np.log(np.maximum(other, SMALLEST))
+
+
+def _label_and_other(
+    probabilities: NDArray[np.float64], labels: NDArray[np.int64]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return the probability of each label and the largest of another class, both (N,)."""
+    rows = np.arange(len(labels))
+    others = probabilities.copy()
+    others[rows, labels] = -np.inf
+    return probabilities[rows, labels], others.max(1)
 
 
 def _one_draw(
@@ -145,15 +214,16 @@ def _one_draw(
     groups: NDArray[np.int64],
     seed: int,
     regularization: float,
+    fitted: NDArray[np.bool_],
 ) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
     """Return the probabilities (N, K) of one draw of the folds, and True for each photograph (N,)
-    whose class its classifier was fitted on.
+    whose class its classifier was fitted on. Photographs outside `fitted` (N,) are in no fit.
     """
     folds = assign_folds(labels, classes, FOLDS, seed, groups)
     probabilities = np.zeros((len(labels), len(classes)))
     judged = np.zeros(len(labels), np.bool_)
     for fold in np.unique(folds):
-        inside, train = folds == fold, folds != fold
+        inside, train = folds == fold, (folds != fold) & fitted
         if len(np.unique(labels[train])) < 2:
             continue
         model = fit_classifier(features[train], labels[train], regularization)

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from resnetlab.curation.labeled_photos import LabeledPhotos
-from resnetlab.curation.probe import out_of_fold
+from resnetlab.curation.probe import label_log_odds, out_of_fold
 from resnetlab.curation.results import Suspect, SuspectReport
 from resnetlab.errors import escape_controls
 from resnetlab.messages import ItemCallback, silent
@@ -17,11 +17,12 @@ from resnetlab.stats.label_noise import estimate_label_noise
 
 METHOD = (
     "Each photograph is judged by logistic regressions on frozen features that were fitted without "
-    "it, without its near copies and without its group. The ranking is by the margin: the "
-    "probability of the label minus that of the most probable other class (Northcutt et al. 2021, "
-    "Confident learning). The share of wrong labels maximizes a likelihood in which a wrong label "
-    "is any other class with the same probability (Patrini et al. 2017, with the temperature of "
-    "Guo et al. 2017); its 95 % interval is that of the profile likelihood (Wilks 1938)."
+    "it, without its near copies and without its group; labels that a first pass finds wrong are "
+    "in no fit (Northcutt et al. 2021, Confident learning). The ranking is by the odds of the "
+    "label against the most probable other class. The share of wrong labels is read off the half "
+    "of the photographs of which the classifier is surest (Liu and Tao 2016); its 95 % interval is "
+    "exact (Clopper and Pearson 1934) and covers that the errors which the classifier expects of "
+    "itself are wrong labels or not."
 )
 """Method in sentences, for a page."""
 
@@ -48,9 +49,9 @@ def find_suspects(
     result = out_of_fold(features, labels, labeled.classes, labeled.groups, on_item=on_item)
     probabilities, judged = result.probabilities, np.flatnonzero(result.judged)
     noise = estimate_label_noise(probabilities[judged], labels[judged])
-    margins = label_margins(probabilities, labels)
-    order = judged[np.argsort(margins[judged], kind="stable")]
-    suspects = [_describe(labeled, probabilities, k) for k in order if margins[k] < 0]
+    odds = label_log_odds(probabilities, labels)
+    order = judged[np.argsort(odds[judged], kind="stable")]
+    suspects = [_describe(labeled, probabilities, k) for k in order if odds[k] < 0]
     rows = labeled.photos.rows
     unjudged = tuple(escape_controls(rows[k].path) for k in np.flatnonzero(~result.judged))
     return SuspectReport(
@@ -59,28 +60,12 @@ def find_suspects(
         images=len(labels),
         classes=labeled.classes,
         suspects=tuple(suspects),
-        agreement_pct=100 * float((margins[judged] >= 0).mean()),
+        agreement_pct=100 * float((odds[judged] >= 0).mean()),
         wrong_pct=100 * noise.share,
         wrong_low_pct=100 * noise.interval.low,
         wrong_high_pct=100 * noise.interval.high,
         unjudged=unjudged,
     )
-
-
-def label_margins(
-    probabilities: NDArray[np.float64], labels: NDArray[np.int64]
-) -> NDArray[np.float64]:
-    """Return the margin of each label (N,): its probability minus the largest of another class.
-
-    Args:
-        probabilities: Probabilities (N, K).
-        labels: Labels (N,).
-    """
-    rows = np.arange(len(labels))
-    others = probabilities.copy()
-    others[rows, labels] = -np.inf
-    margins: NDArray[np.float64] = probabilities[rows, labels] - others.max(1)
-    return margins
 
 
 def _describe(labeled: LabeledPhotos, probabilities: NDArray[np.float64], index: int) -> Suspect:

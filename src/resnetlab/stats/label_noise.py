@@ -5,21 +5,22 @@ Free of torch.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from resnetlab.stats.intervals import Interval
+from resnetlab.stats.intervals import Interval, clopper_pearson
 
-MAX_SHARE = 0.5
-"""Largest share of wrong labels that is considered."""
-
-SHARES = np.linspace(0, MAX_SHARE, 251)
-"""Shares at which the likelihood is computed, every 0.2 percentage points."""
+SUREST = 0.5
+"""Share of the images that count: those with the highest probability of any class."""
 
 TEMPERATURES = np.geomspace(0.1, 4.0, 49)
 """Temperatures at which the likelihood is computed."""
+
+NOISE = np.linspace(0, 0.5, 51)
+"""Shares of wrong labels at which the likelihood of a temperature is computed."""
 
 SMALLEST = 1e-12
 """Smallest probability of a class."""
@@ -31,82 +32,78 @@ class LabelNoise:
 
     share: float
     interval: Interval
-    temperature: float
-    """Temperature by which the logits are divided: below 1, the classifier was too unsure."""
+    surest: int
+    """Number of images that count."""
+    disagreements: int
+    """Number of them whose most probable class is not their label."""
+    expected_errors: float
+    """Number of them that the classifier expects to be its own errors."""
 
 
 def estimate_label_noise(
-    probabilities: NDArray[np.float64], labels: NDArray[np.int64], confidence: float = 0.95
+    probabilities: NDArray[np.float64], labels: NDArray[np.int64]
 ) -> LabelNoise:
-    """Estimate the share of wrong labels.
+    """Estimate the share of wrong labels from the images of which the classifier is surest.
 
-    Model: the class of an image has the probability q(k) = softmax(log p / T)(k) with a common
-    temperature T (Guo et al. 2017, "On calibration of modern neural networks", sec. 4.2). Its label
-    is that class with probability 1 - e, and each of the K - 1 others with probability e / (K - 1)
-    (symmetric label noise; Patrini et al. 2017, "Making deep neural networks robust to label
-    noise", sec. 4). So a label y has the probability (1 - e) q(y) + e (1 - q(y)) / (K - 1). T and e
-    maximize the likelihood; the interval is that of the profile likelihood (Wilks 1938).
+    There a prediction that differs from the label is most often a wrong label: near such anchor
+    points the share of wrong labels can be read off (Liu and Tao 2016, "Classification with noisy
+    labels by importance reweighting", sec. 4). Of n images, d have another prediction than label,
+    and the classifier expects e errors of its own, the sum of 1 - max q over its calibrated
+    probabilities q. The estimate is (d - e) / n. The interval goes from the lower end of the exact
+    interval (Clopper and Pearson 1934) of d - e to the upper end of that of d: it is wider where
+    the classifier is weak, and holds if its surest errors are wrong labels and if they are not.
 
-    An error of the classifier that it is sure of cannot be told from a wrong label, so with a weak
-    classifier the estimate is too high. Labels that are confused for a similar class look like
-    unsure predictions, so for them it is too low.
+    It supposes that wrong labels are as frequent among these images as among the others.
 
     Args:
         probabilities: Out-of-fold probabilities (N, K): those of a classifier that was fitted
             without the image.
         labels: Given labels (N,).
-        confidence: Confidence of the interval.
 
     Returns:
         The estimate.
     """
-    from scipy.special import chdtri
-
-    profile, best = np.full(len(SHARES), -np.inf), np.zeros(len(SHARES))
-    logits = np.log(np.maximum(probabilities, SMALLEST))
-    others = probabilities.shape[1] - 1
-    for temperature in TEMPERATURES:
-        correct = _label_probabilities(logits, labels, float(temperature))
-        wrong = (1 - correct) / others
-        mixture = correct + SHARES[:, None] * (wrong - correct)
-        likelihood = np.log(np.maximum(mixture, SMALLEST)).sum(1)
-        better = likelihood > profile
-        profile[better], best[better] = likelihood[better], temperature
-    index = int(profile.argmax())
-    drop = float(chdtri(1, 1 - confidence)) / 2
-    return LabelNoise(
-        share=float(SHARES[index]),
-        interval=_cut_profile(profile, index, profile[index] - drop),
-        temperature=float(best[index]),
-    )
+    count = max(1, round(SUREST * len(labels)))
+    surest = np.argsort(-probabilities.max(1), kind="stable")[:count]
+    differs = probabilities[surest].argmax(1) != labels[surest]
+    calibrated = apply_temperature(probabilities, fit_temperature(probabilities, labels))
+    errors = float((1 - calibrated[surest].max(1)).sum())
+    disagreements = int(differs.sum())
+    remaining = max(0.0, disagreements - errors)
+    low = clopper_pearson(math.floor(remaining), count).low
+    high = clopper_pearson(disagreements, count).high
+    return LabelNoise(remaining / count, Interval(low, high), count, disagreements, errors)
 
 
-def _label_probabilities(
-    logits: NDArray[np.float64], labels: NDArray[np.int64], temperature: float
-) -> NDArray[np.float64]:
-    """Return softmax(logits / T) of each label (N,)."""
-    scaled = logits / temperature
-    scaled -= scaled.max(1, keepdims=True)
-    exponentials = np.exp(scaled)
-    result: NDArray[np.float64] = exponentials[np.arange(len(labels)), labels]
-    return result / exponentials.sum(1)
+def fit_temperature(probabilities: NDArray[np.float64], labels: NDArray[np.int64]) -> float:
+    """Return the temperature that calibrates probabilities, although some labels are wrong.
 
+    A label y has the probability (1 - e) q(y) + e (1 - q(y)) / (K - 1), in which q is the softmax
+    of log p / T: temperature scaling (Guo et al. 2017, "On calibration of modern neural networks",
+    sec. 4.2) under symmetric label noise (Patrini et al. 2017, "Making deep neural networks robust
+    to label noise", sec. 4). T and e maximize the likelihood.
 
-def _cut_profile(profile: NDArray[np.float64], index: int, level: float) -> Interval:
-    """Return the range of shares whose profile likelihood is at least `level`.
-
-    Between two shares the profile is interpolated linearly.
+    Args:
+        probabilities: Out-of-fold probabilities (N, K).
+        labels: Given labels (N,).
     """
+    best, largest = 1.0, -np.inf
+    rows, others = np.arange(len(labels)), probabilities.shape[1] - 1
+    for temperature in TEMPERATURES:
+        correct = apply_temperature(probabilities, float(temperature))[rows, labels]
+        wrong = (1 - correct) / others
+        mixture = correct + NOISE[:, None] * (wrong - correct)
+        likelihood = float(np.log(np.maximum(mixture, SMALLEST)).sum(1).max())
+        if likelihood > largest:
+            best, largest = float(temperature), likelihood
+    return best
 
-    def crossing(outside: int, inside: int) -> float:
-        part = (level - profile[outside]) / (profile[inside] - profile[outside])
-        return float(SHARES[outside] + part * (SHARES[inside] - SHARES[outside]))
 
-    low = high = index
-    while low > 0 and profile[low] >= level:
-        low -= 1
-    while high < len(SHARES) - 1 and profile[high] >= level:
-        high += 1
-    lower = float(SHARES[0]) if profile[low] >= level else crossing(low, low + 1)
-    upper = float(SHARES[-1]) if profile[high] >= level else crossing(high, high - 1)
-    return Interval(lower, upper)
+def apply_temperature(
+    probabilities: NDArray[np.float64], temperature: float
+) -> NDArray[np.float64]:
+    """Return softmax(log p / T) of probabilities (N, K)."""
+    scaled = np.log(np.maximum(probabilities, SMALLEST)) / temperature
+    exponentials = np.exp(scaled - scaled.max(1, keepdims=True))
+    result: NDArray[np.float64] = exponentials / exponentials.sum(1, keepdims=True)
+    return result

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-EXPONENTS = np.linspace(0.05, 2.0, 40)
+EXPONENTS = np.linspace(0.05, 2.0, 196)
 """Exponents at which the law is fitted."""
 
 
