@@ -70,7 +70,7 @@ def test_a_copy_in_the_same_group_does_not_confirm_its_own_label() -> None:
     planted = np.concatenate([planted, np.ones(50, np.int64)])
     groups = np.concatenate([np.arange(150), np.zeros(50, np.int64)])
     together, apart = (
-        out_of_fold(features, planted, CLASSES, one).probabilities[0, 1]
+        out_of_fold(features, planted, CLASSES, one, repeats=1).probabilities[0, 1]
         for one in (groups, np.arange(200))
     )
     assert together < 0.2

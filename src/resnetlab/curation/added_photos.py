@@ -136,23 +136,23 @@ def _without_leaks(
         group = int(scan.groups.numbers[index])
         if split != "train" or group not in worst:
             worst[group] = split
-    kept, dropped, moved = list[ManifestRow](), list[str](), 0
+    rest, dropped, moved = list[ManifestRow](), list[str](), 0
     for index, row in enumerate(rows):
         leak = worst.get(int(scan.groups.numbers[index]))
         if leak in ("validation", "test"):
             dropped.append(row.path)
         elif leak == "train" and row.split != "train":
-            kept.append(replace(row, split="train"))
+            rest.append(replace(row, split="train"))
             moved += 1
         else:
-            kept.append(row)
+            rest.append(row)
     if dropped:
         count = format_count(len(dropped), "added photograph")
         notes.append(f"{count} left out: near copies of old validation or test photographs")
     if moved:
         count = format_count(moved, "added photograph")
         notes.append(f"{count} moved to train: near copies of old train photographs")
-    return kept, dropped, notes
+    return rest, dropped, notes
 
 
 def _near_old_photos(

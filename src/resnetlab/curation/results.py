@@ -132,7 +132,7 @@ class ExtendResult:
     old_images: tuple[NonNegativeInt, NonNegativeInt, NonNegativeInt]
     """Numbers of old train, validation and test photographs."""
     added_images: tuple[NonNegativeInt, NonNegativeInt, NonNegativeInt]
-    """The same for the added photographs."""
+    """Numbers of added train, validation and test photographs."""
     dropped: tuple[str, ...] = ()
     """Added photographs that are near copies of old validation or test photographs; they are
     left out."""
