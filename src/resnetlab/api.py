@@ -21,6 +21,7 @@ from resnetlab.models.configs import ModelConfig
 from resnetlab.models.configs.external import allow_code
 from resnetlab.recipes.finetune import AnyRecipe
 from resnetlab.runs.records import RunRecord
+from resnetlab.shell import command_line
 from resnetlab.studies.commands import continue_command, repeat_command
 from resnetlab.studies.executors.base import Job
 from resnetlab.studies.parsing.overrides import Overrides
@@ -338,6 +339,7 @@ def write_finetune_page(
         model_folder=outcome.model_folder,
         commands=tuple(Fact(purpose, text) for purpose, text in commands),
         command=command,
+        suspects_command=command_line(["resnetlab", "data", "suspects", str(photos.root)]),
         notes=photos.notes,
         made_by=made_by(),
     )

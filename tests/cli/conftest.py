@@ -49,6 +49,7 @@ def workspace(tmp_path_factory: pytest.TempPathFactory, small_npz: Path, study_t
     root = tmp_path_factory.mktemp("workspace")
     (root / "small.toml").write_text(study_text)
     stripes(root / "photos", {"train": 10, "val": 4, "test": 6})
+    stripes(root / "more", {"": 8})
     torch.manual_seed(0)
     write_weights(root / "tiny.safetensors", tiny(num_classes=5).state_dict(), {})
     (root / "tiny.toml").write_text(

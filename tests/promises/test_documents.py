@@ -243,6 +243,9 @@ LONG = (
     "course report",
     "course class",
     "data pack",
+    "data suspects",
+    "data enough",
+    "extend",
 )
 """Commands whose files only other commands or a download make. Here their options alone are checked;
 test_document_commands.py runs them."""

@@ -15,7 +15,7 @@ import typer
 from typer.core import TyperGroup
 
 from resnetlab import trust
-from resnetlab.cli import compare, deploy, evaluate, finetune, models, predict, train
+from resnetlab.cli import compare, curation, deploy, evaluate, finetune, models, predict, train
 from resnetlab.cli.course import course
 from resnetlab.cli.data import data
 from resnetlab.cli.doctor import doctor
@@ -34,7 +34,7 @@ from resnetlab.files import disk_errors_as_resource_error
 
 SECTIONS = {
     "Experiments": ("study", "train", "resume", "compare", "verify"),
-    "Your photographs": ("finetune", "fixres", "data"),
+    "Your photographs": ("finetune", "fixres", "extend", "data"),
     "Trained models": ("predict", "evaluate", "ensemble", "explain", "export", "serve"),
     "Networks": ("models", "inspect", "import-weights"),
     "Learning": ("course",),
@@ -49,6 +49,7 @@ COMMANDS: tuple[Callable[..., None], ...] = (
     compare.verify,
     finetune.finetune,
     finetune.fixres,
+    curation.extend,
     predict.predict,
     evaluate.evaluate,
     evaluate.ensemble,

@@ -268,7 +268,8 @@ def _code_option(
 
 
 CODE_COMMANDS = (
-    *("train", "resume", "verify", "finetune", "fixres"),
+    *("train", "resume", "verify", "finetune", "fixres", "extend"),
+    *("data suspects", "data enough"),
     *("predict", "evaluate", "ensemble", "explain", "export", "serve"),
     *("study run", "study plan", "study report"),
     *("inspect model", "inspect gradients", "inspect filters", "inspect block-ablation"),

@@ -25,6 +25,7 @@ from resnetlab.files import sha256, write_json
 from resnetlab.finetune.backbones import with_library_license
 from resnetlab.finetune.request import CheckedRequest, FinetuneRequest, read_request
 from resnetlab.finetune.results import CrossValidation, FinetuneResult, ResolutionTable
+from resnetlab.finetune.training_record import record_training
 from resnetlab.messages import ItemCallback, Notify, silent
 from resnetlab.models.configs import ExternalConfig
 from resnetlab.models.configs.external import allow_code
@@ -119,6 +120,7 @@ def finetune(
         report.mkdir(parents=True, exist_ok=True)
         write_json(report / "finetune.json", encode(record))
         write_checksums(report, ("finetune.json",))
+        record_training(request.output / "cache", model, job.photos)
     tta: Tta = "ten-crop" if job.recipe.crops == 10 else "none"
     return FinetuneOutcome(record, model, report, job.photos, predictions, tta)
 

@@ -101,7 +101,7 @@ def page_values(
     return {
         "result": result,
         "images": images,
-        "data_uri": _data_uri,
+        "data_uri": data_uri,
         "worst": [mistake for mistake in result.mistakes if mistake.name in images],
         "matrix": make_confusion_matrix(result),
         "pairs": _pair_table(result),
@@ -246,7 +246,7 @@ def write_tables(result: EvaluationResult, folder: Path, more: Sequence[str] = (
     write_checksums(folder, (*more, *tables))
 
 
-def _data_uri(image: Image) -> str:
+def data_uri(image: Image) -> str:
     """Encode an image as a JPEG data URI for a page."""
     file = io.BytesIO()
     image.convert("RGB").save(file, "JPEG", quality=85)

@@ -32,6 +32,12 @@ if TYPE_CHECKING:
 FINETUNE_FILE = "finetune.json"
 MAX_NAMED_CLASSES = 20
 
+DOUBTFUL_MARGIN = 0.8
+"""Difference of the probabilities of the predicted class and of the label above which a label is
+called doubtful."""
+
+MAX_DOUBTFUL = 20
+
 
 @dataclass(frozen=True)
 class Surroundings:
@@ -45,6 +51,8 @@ class Surroundings:
     """Commands that use the model, each with its purpose."""
     command: str
     """Command that repeats the fine-tuning."""
+    suspects_command: str
+    """Command that judges the labels of all photographs."""
     notes: tuple[str, ...]
     """Notes on how the photographs were read and split."""
     made_by: str
@@ -64,6 +72,10 @@ class FinetunePage:
     """Each change by the time limit, with the command that trains the stage in full."""
     untested: str
     calibration: str
+    doubtful: Table
+    """Evaluated photographs whose label may be wrong."""
+    suspects_command: str
+    """Command that judges the labels of all photographs."""
     facts: tuple[Fact, ...]
     made_by: str
 
@@ -126,6 +138,8 @@ def page(
         cuts=tuple(_describe_cut(cut, full_command) for cut in result.budget_cuts),
         untested=_untested(result),
         calibration=describe_calibration(scores),
+        doubtful=_doubtful_table(scores),
+        suspects_command=surroundings.suspects_command,
         facts=tuple(_facts(result, scores, surroundings)),
         made_by=surroundings.made_by,
     )
@@ -186,6 +200,28 @@ def describe_calibration(scores: EvaluationResult) -> str:
         f"On average the model gives its answer a probability of {format_pct(confidence)}, and "
         f"{format_pct(top1.pct)} of the answers are correct: {verdict}."
     )
+
+
+def _doubtful_table(scores: EvaluationResult) -> Table:
+    """Return the evaluated photographs of whose label the network is very unsure."""
+    margins = {item.name: item.probability - item.true_probability for item in scores.mistakes}
+    doubtful = sorted(
+        (item for item in scores.mistakes if margins[item.name] >= DOUBTFUL_MARGIN),
+        key=lambda item: (-margins[item.name], item.name),
+    )
+    columns = (*text_columns("Photograph"), *text_columns("Label", "Suggested class"))
+    rows = tuple(
+        (
+            Cell(item.name),
+            Cell(item.true, format_pct(100 * item.true_probability)),
+            Cell(item.predicted, format_pct(100 * item.probability)),
+        )
+        for item in doubtful[:MAX_DOUBTFUL]
+    )
+    note = ""
+    if len(doubtful) > MAX_DOUBTFUL:
+        note = f"The first {MAX_DOUBTFUL} of {len(doubtful):,}; mistakes.csv lists all mistakes."
+    return Table("doubtful", columns, rows, note)
 
 
 def _stage_table(result: FinetuneResult) -> Table:

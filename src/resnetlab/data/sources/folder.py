@@ -204,6 +204,7 @@ def scan_folder(
     rehash: bool = False,
     reading: FolderReading = DEFAULT_READING,
     purpose: str = "",
+    for_training: bool = True,
 ) -> FolderScan:
     """List, hash, decode and split a folder. The pixels go to the user's cache.
 
@@ -219,6 +220,7 @@ def scan_folder(
         rehash: Hash every file again, also those of unchanged size, time and inode.
         reading: Other choices for reading the folder.
         purpose: Purpose of decoding in the message about it, if it is not the pixels.
+        for_training: Require two classes or more.
 
     Raises:
         InputError: The folder, the manifest or a file is invalid.
@@ -227,7 +229,7 @@ def scan_folder(
     if reading.group:
         GroupRule.parse(reading.group)
     workers = workers or decode_cache.default_workers()
-    listing = list_folder(root, reading)
+    listing = list_folder(root, reading, for_training=for_training)
     paths = [file.path for file in listing.files]
     follow_links = reading.follow_links != "no"
     headers = _read_headers(

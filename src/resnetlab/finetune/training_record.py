@@ -1,0 +1,134 @@
+"""Record of the photographs of a model: their paths, labels, splits and hashes.
+
+The record is in the cache of the output folder and not in the model folder, since it contains paths
+of this machine. `resnetlab extend` reads it to find the photographs of the old classes again. Does
+not import torch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from resnetlab.bundle.reading import read_model_file
+from resnetlab.data.config import Split
+from resnetlab.data.sources.manifest import ManifestRow
+from resnetlab.errors import InputError
+from resnetlab.files import MAX_GENERATED_BYTES, read_json, write_json
+from resnetlab.finetune.dataset import PhotoDataset, PhotoSplit
+from resnetlab.schema import decode, encode, strict_dataclass
+
+FOLDER = "photographs"
+"""Name of the folder of the records in the cache."""
+
+
+@strict_dataclass
+class RecordedPhoto:
+    """Photograph of a record; `height` and `width` are those of its file in pixels."""
+
+    path: str
+    label: str
+    split: Split
+    sha256: str
+    height: int
+    width: int
+
+
+@strict_dataclass
+class RecordedFolder:
+    """Folder of photographs of a record."""
+
+    root: str
+    follow_links: bool
+    photographs: tuple[RecordedPhoto, ...]
+
+
+@strict_dataclass
+class PhotoRecord:
+    """Photographs of a model, in one folder or more."""
+
+    folders: tuple[RecordedFolder, ...]
+
+
+@dataclass(frozen=True)
+class LabeledSplit:
+    """Photographs of one split in one folder, and the name of the class of each."""
+
+    photos: PhotoSplit
+    names: tuple[str, ...]
+
+
+def record_folder(splits: Sequence[PhotoSplit]) -> RecordedFolder:
+    """Return the record of the splits of one folder."""
+    rows = [row for part in splits for row in part.rows]
+    photographs = tuple(
+        RecordedPhoto(
+            path=row.path,
+            label=row.label,
+            split=row.split or "train",
+            sha256=row.sha256,
+            height=row.size[0],
+            width=row.size[1],
+        )
+        for row in rows
+    )
+    root = str(splits[0].root.resolve())
+    return RecordedFolder(root=root, follow_links=splits[0].follow_links, photographs=photographs)
+
+
+def record_dataset(photos: PhotoDataset) -> PhotoRecord:
+    """Return the record of the photographs of a fine-tuning."""
+    splits = [photos.train, photos.validation, *([photos.test] if photos.has_test else [])]
+    return PhotoRecord(folders=(record_folder(splits),))
+
+
+def write_record(cache: Path, weights_sha256: str, record: PhotoRecord) -> None:
+    """Write the record of the model with these weights into the cache folder."""
+    write_json(_path(cache, weights_sha256), encode(record))
+
+
+def record_training(cache: Path, model: Path, photos: PhotoDataset) -> None:
+    """Write the record of the model in the folder `model`, which was fine-tuned on `photos`."""
+    write_record(cache, read_model_file(model).weights_sha256, record_dataset(photos))
+
+
+def read_record(cache: Path, weights_sha256: str) -> PhotoRecord | None:
+    """Return the record of the model with these weights; None if it is absent or damaged."""
+    path = _path(cache, weights_sha256)
+    if not path.is_file():
+        return None
+    try:
+        record: PhotoRecord = decode(PhotoRecord, read_json(path, MAX_GENERATED_BYTES), str(path))
+    except InputError:
+        return None
+    return record
+
+
+def splits_of_record(record: PhotoRecord, split: Split) -> list[LabeledSplit]:
+    """Return the photographs of one split, folder by folder.
+
+    The labels of each `PhotoSplit` are zeros, since the indices of the classes belong to a model:
+    `names` has the class of each photograph.
+    """
+    result = []
+    for folder in record.folders:
+        chosen = [photo for photo in folder.photographs if photo.split == split]
+        if not chosen:
+            continue
+        rows = tuple(
+            ManifestRow(
+                photo.path, photo.label, photo.split, photo.sha256, (photo.height, photo.width)
+            )
+            for photo in chosen
+        )
+        labels = np.zeros(len(rows), np.int64)
+        photos = PhotoSplit(Path(folder.root), rows, labels, folder.follow_links)
+        result.append(LabeledSplit(photos, tuple(photo.label for photo in chosen)))
+    return result
+
+
+def _path(cache: Path, weights_sha256: str) -> Path:
+    return cache / FOLDER / f"{weights_sha256[:32]}.json"

@@ -1,0 +1,154 @@
+"""Page of learning curves by class: what more photographs are worth. It contains no photograph."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from resnetlab.curation.enough import METHOD
+from resnetlab.curation.results import ClassCurve, EnoughReport
+from resnetlab.files import write_json, write_text
+from resnetlab.reports.document import Cell, Fact, Table, number_columns, text_columns
+from resnetlab.reports.figures import to_themed_svg
+from resnetlab.reports.figures.canvas import (
+    INK,
+    NARROW_PX,
+    SERIES,
+    WIDE_PX,
+    figure_style,
+    new_figure,
+    to_svg,
+)
+from resnetlab.reports.format import (
+    DASH,
+    capitalize_first,
+    format_interval,
+    format_number,
+    format_pct,
+)
+from resnetlab.schema import encode
+from resnetlab.stats.intervals import Interval
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+MAX_DRAWN_CLASSES = 60
+"""Largest number of classes that the figure draws; the table has all of them."""
+
+ROW_PX = 44
+"""Height of a class in the figure."""
+
+CAPTION = (
+    "Decrease of the error of a class, in percentage points, by {more} more photographs of each "
+    "class, with its 95 % interval. Classes without a mark are those of which the data do not tell."
+)
+
+
+def write(
+    report: EnoughReport,
+    folder: Path,
+    *,
+    facts: Sequence[Fact] = (),
+    made_by: str = "Written by resnetlab.",
+) -> Path:
+    """Write enough.json and report.html, and return the path of the page.
+
+    Args:
+        report: Learning curves.
+        folder: Folder of the page.
+        facts: Facts about the model and the data.
+        made_by: Sentence on the program.
+    """
+    write_json(folder / "enough.json", encode(report))
+    page = folder / "report.html"
+    write_text(page, render(report, facts, made_by))
+    return page
+
+
+def render(report: EnoughReport, facts: Sequence[Fact], made_by: str) -> str:
+    """Return the page as HTML; see `write`."""
+    from markupsafe import Markup, escape
+
+    from resnetlab.reports.render.html import jinja_environment
+
+    picture, caption = None, CAPTION.format(more=report.more)
+    known = [row for row in report.classes if row.gain_points is not None][:MAX_DRAWN_CLASSES]
+    if known:
+        with figure_style():
+            wide, narrow = (
+                to_svg(_draw_gains(known, small), f"gains-{small:d}") for small in (False, True)
+            )
+        label = str(escape(caption))
+        # matplotlib escapes the text that it draws, and its SVG contains no other text of ours.
+        picture = Markup(
+            f'<div class="wide">{to_themed_svg(wide, label)}</div>'
+            f'<div class="narrow">{to_themed_svg(narrow, label)}</div>'
+        )
+    return (
+        jinja_environment()
+        .get_template("enough.html")
+        .render(
+            report=report,
+            picture=picture,
+            caption=caption,
+            table_of_classes=_table(report),
+            facts=(
+                Fact("Network", report.model),
+                Fact("Photographs", f"{report.data}: {report.images:,}"),
+                *facts,
+                Fact("Method", METHOD),
+            ),
+            notes=[f"{capitalize_first(line)}." for line in report.notes],
+            made_by=made_by,
+        )
+    )
+
+
+def _table(report: EnoughReport) -> Table:
+    columns = (
+        *text_columns("Class"),
+        *number_columns("Photographs", "Error now", f"With {report.more} more", "Gain in points"),
+    )
+    rows = tuple(map(_row, (report.overall, *report.classes)))
+    note = (
+        "The error is the share of the photographs of a class that are not recognized, by the "
+        "fitted curve with all photographs for training."
+    )
+    return Table("gains", columns, rows, note)
+
+
+def _row(curve: ClassCurve) -> tuple[Cell, ...]:
+    gain = Cell(DASH, "the data do not tell")
+    if curve.gain_points is not None:
+        interval = Interval(curve.gain_low_points or 0.0, curve.gain_high_points or 0.0)
+        gain = Cell(format_number(curve.gain_points), format_interval(interval))
+    return (
+        Cell(curve.name),
+        Cell(f"{curve.images:,}"),
+        Cell(format_pct(curve.error_pct)),
+        Cell(format_pct(curve.more_error_pct)),
+        gain,
+    )
+
+
+def _draw_gains(curves: Sequence[ClassCurve], narrow: bool) -> Figure:
+    """Draw a dot with its interval for each class, below its name; the largest gain first."""
+    ordered = sorted(curves, key=lambda row: -(row.gain_points or 0.0))
+    width, height = NARROW_PX if narrow else WIDE_PX, ROW_PX * len(ordered) + 74
+    figure = new_figure(width, height)
+    left, right, bottom, top = 14, 14, 56, 10
+    axes = figure.add_axes(
+        (left / width, bottom / height, 1 - (left + right) / width, 1 - (bottom + top) / height)
+    )
+    limit = 44 if narrow else 110
+    for position, row in enumerate(ordered):
+        label = row.name if len(row.name) <= limit else f"{row.name[: limit - 1]}…"
+        axes.text(0, position - 0.28, label, color=INK, fontsize=12, va="center", ha="left")
+        interval = [row.gain_low_points or 0.0, row.gain_high_points or 0.0]
+        axes.plot(interval, [position + 0.15] * 2, color=SERIES[1], lw=3, solid_capstyle="round")
+        axes.plot([row.gain_points or 0.0], [position + 0.15], "o", color=SERIES[1], ms=8)
+    axes.set(ylim=(len(ordered) - 0.4, -0.7), xlabel="gain in percentage points", yticks=[])
+    axes.set_xlim(left=0)
+    axes.grid(axis="x")
+    return figure

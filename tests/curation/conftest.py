@@ -1,0 +1,40 @@
+"""A model that was fine-tuned on textures, in a folder of its own for each module."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+
+from helpers.commands import run_command
+from helpers.stripes import QUICK, folder
+from helpers.tiny import tiny
+from resnetlab.models.weights import write_weights
+
+
+@pytest.fixture(scope="session")
+def finetuned(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with `stripes`, `tiny.toml` and a model of the three textures in `models/`."""
+    root = tmp_path_factory.mktemp("curation")
+    folder(root / "stripes", {"train": 10, "val": 4, "test": 6})
+    torch.manual_seed(0)
+    write_weights(root / "tiny.safetensors", tiny(num_classes=5).state_dict(), {})
+    (root / "tiny.toml").write_text(
+        'source = "helpers.tiny:tiny"\nweights = "tiny.safetensors"\nlicense = "Apache-2.0"\n'
+        "mean = [0.5, 0.5, 0.5]\nstd = [0.5, 0.5, 0.5]\n"
+    )
+    words = ("finetune", "stripes", "--model", "tiny.toml", "--recipe", QUICK)
+    ended = run_command(*words, "--train-size", "16", "--name", "textures", folder=root)
+    assert ended.code == 0, ended.text
+    return root
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _one_thread() -> Iterator[None]:
+    """Networks this small are slower on two cores than on one."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)

@@ -1,0 +1,102 @@
+"""Learning curves: measured without leaks, extrapolated as formulas say, silent without data."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from helpers.commands import check_error_lines, run_command
+from helpers.stripes import folder
+from resnetlab.curation import enough
+from resnetlab.curation.enough import FRACTIONS, extrapolate, measure_curves
+from resnetlab.stats.learning_curve import fit_power_laws
+
+CLASSES = ("hard", "easy")
+
+
+def noise(images: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    """Features of two classes that overlap, in many dimensions: more images help."""
+    random = np.random.default_rng(seed)
+    labels = np.arange(images) % 2
+    shift = np.where(labels == 0, -0.5, 0.5)[:, None] * np.ones(20) * 0.45
+    return (random.standard_normal((images, 20)) + shift).astype(np.float32), labels
+
+
+def test_sizes_grow_as_declared_and_errors_fall() -> None:
+    features, labels = noise(200)
+    curves = measure_curves(features, labels, CLASSES, np.arange(200), draws=1)
+    assert curves.wrong.shape == (2, len(FRACTIONS), 200)
+    assert curves.sizes[:, 0] == pytest.approx([10, 20, 40, 60, 80])
+    errors = curves.wrong.mean((0, 2))
+    assert errors[0] > errors[-1] + 0.05
+
+
+def test_labels_without_a_pattern_have_errors_of_guessing_in_spite_of_copies() -> None:
+    random = np.random.default_rng(0)
+    features = np.repeat(random.standard_normal((60, 5)), 2, 0).astype(np.float32)
+    labels = np.repeat(random.permutation(np.arange(60) % 2), 2)
+    groups = np.repeat(np.arange(60), 2)
+    curves = measure_curves(features, labels, CLASSES, groups, draws=2)
+    assert 0.35 < curves.wrong[:, -1].mean() < 0.75
+
+
+def test_the_extrapolation_is_that_of_the_fitted_law_and_its_samples_are_draws() -> None:
+    random = np.random.default_rng(1)
+    sizes = np.array([10.0, 20, 40, 60, 80])
+    chance = (0.05 + 1.2 * sizes**-0.5)[None, :, None]
+    wrong = np.repeat(random.random((1, 5, 100)) < chance, 5, 0)
+    found = extrapolate(wrong, sizes, np.arange(100), 100, 150)
+    law = fit_power_laws(sizes, wrong.mean((0, 2))[None])
+    assert found.now[0] == pytest.approx(law.predict(100)[0])
+    assert found.gains[0] == pytest.approx(law.predict(100)[0] - law.predict(150)[0])
+    assert found.decline[0] == pytest.approx(wrong[:, 0].mean() - wrong[:, -1].mean())
+    # The spread of the samples is that of a mean over photographs: both ends by the formula.
+    per_photo = (wrong[:, 0] * 1.0 - wrong[:, -1]).mean(0)
+    expected = per_photo.std() / np.sqrt(len(per_photo))
+    assert found.decline[1:].std() == pytest.approx(expected, rel=0.35)
+
+
+def test_images_of_one_group_count_once() -> None:
+    random = np.random.default_rng(1)
+    sizes = np.array([10.0, 20, 40, 60, 80])
+    wrong = np.repeat(random.random((5, 5, 25)) < 0.3, 4, axis=2)
+    alone, grouped = (
+        extrapolate(wrong, sizes, groups, 100, 150).decline[1:].std()
+        for groups in (np.arange(100), np.repeat(np.arange(25), 4))
+    )
+    assert grouped == pytest.approx(2 * alone, rel=0.25)
+
+
+def answers(report: dict[str, object]) -> list[str]:
+    return [row["answer"] for row in report["classes"]]  # type: ignore[attr-defined]
+
+
+def test_the_command_says_that_twenty_photographs_of_easy_classes_do_not_tell(
+    finetuned: Path,
+) -> None:
+    words = ("data", "enough", "stripes", "--model", "models/textures", "--json")
+    ended = run_command(*words, folder=finetuned)
+    assert ended.code == 0, ended.text
+    report = json.loads(ended.output)
+    assert report["more"] == enough.MORE == 50
+    assert [row["images"] for row in report["classes"]] == [20, 20, 20]
+    for row in report["classes"]:
+        known = row["gain_points"] is not None
+        assert ("cannot tell" in row["answer"]) != known
+        if known:
+            assert row["gain_low_points"] <= row["gain_high_points"]
+            assert row["gain_points"] == pytest.approx(row["error_pct"] - row["more_error_pct"])
+    page = (finetuned / report["page"]).read_text()
+    assert report["answer"].split(" %")[0][:30] in page
+    assert "<script" not in page
+
+
+def test_too_few_photographs_are_one_line(finetuned: Path, tmp_path: Path) -> None:
+    folder(tmp_path / "few", {"train": 5, "test": 3})
+    model = finetuned / "models" / "textures"
+    ended = run_command("data", "enough", "few", "--model", model, folder=tmp_path)
+    check_error_lines(ended)
+    assert "the data cannot tell what more are worth (got 8)" in ended.errors

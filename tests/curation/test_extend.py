@@ -1,0 +1,149 @@
+"""Extension of a model: another folder, the old test photographs before and after, no leaks."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from helpers.commands import Ended, check_error_lines, run_command
+from helpers.stripes import texture
+from resnetlab.bundle.reading import read_model_file
+from resnetlab.deploy.predict import load_model
+from resnetlab.stats.exact import mcnemar, paired_interval
+
+
+def checks(seed: int) -> Image.Image:
+    """Draw a checkerboard, a texture that the model does not know."""
+    random = np.random.default_rng(seed)
+    y, x = np.mgrid[:32, :40]
+    wave = np.sign(np.sin(x / 2) * np.sin(y / 2))
+    shade = 128 + 90 * wave[..., None] * random.uniform(0.6, 1, 3)
+    shade = shade + random.normal(0, 12, (32, 40, 3))
+    return Image.fromarray(shade.clip(0, 255).astype(np.uint8))
+
+
+@pytest.fixture(scope="module")
+def workplace(finetuned: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The fine-tuned model, and a folder `more` with a new class and more of an old one."""
+    root = tmp_path_factory.mktemp("extend") / "here"
+    shutil.copytree(finetuned, root)
+    # The record of the fine-tuning has the path of the photographs, which stay where they are.
+    for name, count in (("checks", 14), ("plain", 8)):
+        (root / "more" / name).mkdir(parents=True)
+        for number in range(count):
+            image = checks(number) if name == "checks" else texture("plain", 5000 + number)
+            image.save(root / "more" / name / f"{number:02}.png")
+    return root
+
+
+def extend(root: Path, *more: object) -> Ended:
+    return run_command("extend", "models/textures", "--add", "more", *more, folder=root)
+
+
+@pytest.fixture(scope="module")
+def extended(workplace: Path) -> dict[str, object]:
+    ended = extend(workplace, "--json")
+    assert ended.code == 0, ended.text
+    result: dict[str, object] = json.loads(ended.output)
+    return result
+
+
+def file_hashes(folder: Path) -> dict[str, str]:
+    files = sorted(folder.iterdir())
+    return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
+
+
+def test_the_model_before_is_unchanged_and_the_extended_one_has_its_own_folder(
+    finetuned: Path, workplace: Path, extended: dict[str, object]
+) -> None:
+    old = workplace / "models/textures"
+    assert file_hashes(old) == file_hashes(finetuned / "models/textures")
+    file = read_model_file(workplace / str(extended["model_folder"]))
+    assert file.classes == (*read_model_file(old).classes, "checks")
+    assert extended["new_classes"] == ["checks"]
+    assert str(extended["model"]).startswith("textures-extended-")
+    assert extended["old_images"] == [30, 12, 18]
+    assert sum(extended["added_images"]) == 22  # type: ignore[call-overload]
+
+
+def test_accuracies_are_those_that_evaluate_measures(
+    workplace: Path, extended: dict[str, object]
+) -> None:
+    paths = sorted((workplace / "stripes/test").glob("*/*.png"))
+    right = []
+    for folder in ("models/textures", extended["model_folder"]):
+        model = load_model(workplace / str(folder), device="cpu")
+        top = model.predict(paths, top=1)
+        names = [one.top_classes[0].label for one in top]
+        right.append([name == path.parent.name for name, path in zip(names, paths, strict=True)])
+    before, after = (np.array(row) for row in right)
+    assert extended["before"]["correct"] == before.sum()  # type: ignore[index]
+    assert extended["after"]["correct"] == after.sum()  # type: ignore[index]
+    gained, lost = int((after & ~before).sum()), int((before & ~after).sum())
+    low, high = paired_interval(gained, lost, len(paths))
+    ends = extended["change_low_points"], extended["change_high_points"]
+    assert ends == pytest.approx((low, high))
+    assert extended["p"] == pytest.approx(mcnemar(gained, lost))
+    (new,) = [row for row in extended["by_class"] if row["is_new"]]  # type: ignore[union-attr]
+    assert new["name"] == "checks"
+    assert new["correct"] == new["images"] > 0
+
+
+def test_evaluate_predict_and_a_second_extension_read_the_extended_model(
+    workplace: Path, extended: dict[str, object]
+) -> None:
+    folder = extended["model_folder"]
+    ended = run_command("evaluate", folder, "stripes", "--json", folder=workplace)
+    assert ended.code == 0, ended.text
+    assert json.loads(ended.output)["top1"]["count"] == extended["after"]["correct"]  # type: ignore[index]
+    (workplace / "again" / "across").mkdir(parents=True)
+    for number in range(6):
+        texture("across", 9000 + number).save(workplace / f"again/across/{number}.png")
+    ended = run_command("extend", folder, "--add", "again", "--json", folder=workplace)
+    assert ended.code == 0, ended.text
+    result = json.loads(ended.output)
+    assert sum(result["old_images"]) == 60 + 22
+    assert result["new_classes"] == []
+
+
+def test_the_same_command_gives_the_same_model(
+    workplace: Path, extended: dict[str, object]
+) -> None:
+    before = read_model_file(workplace / str(extended["model_folder"])).weights_sha256
+    ended = extend(workplace, "--json")
+    assert json.loads(ended.output)["model_folder"] == extended["model_folder"]
+    assert read_model_file(workplace / str(extended["model_folder"])).weights_sha256 == before
+
+
+def test_a_model_without_a_record_needs_its_photographs(workplace: Path, tmp_path: Path) -> None:
+    model, more = workplace / "models/textures", workplace / "more"
+    ended = run_command("extend", model, "--add", more, folder=tmp_path)
+    check_error_lines(ended)
+    assert "--data DIR" in ended.errors
+    words = ("extend", model, "--add", more, "--data", workplace / "stripes", "--json")
+    ended = run_command(*words, folder=tmp_path)
+    assert ended.code == 0, ended.text
+    assert json.loads(ended.output)["old_images"] == [30, 12, 18]
+
+
+def test_other_photographs_than_those_of_the_model_are_refused(
+    workplace: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(workplace / "stripes", tmp_path / "changed")
+    texture("down", 1).save(tmp_path / "changed/train/down/new.png")
+    words = ("extend", workplace / "models/textures", "--add", workplace / "more")
+    ended = run_command(*words, "--data", "changed", folder=tmp_path)
+    check_error_lines(ended)
+    assert "not the photographs, labels and splits" in ended.errors
+
+
+def test_the_folder_of_the_model_is_never_the_target(workplace: Path) -> None:
+    ended = extend(workplace, "--name", "textures")
+    check_error_lines(ended)
+    assert "never overwritten" in ended.errors

@@ -1,0 +1,46 @@
+"""A classifier near given weights: scikit-learn's from zero, the given one with a large penalty."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from sklearn.linear_model import LogisticRegression
+
+from resnetlab.stats.softmax_head import LinearHead, fit_near
+
+
+def data(seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    random = np.random.default_rng(seed)
+    labels = np.arange(120) % 3
+    features = random.standard_normal((120, 6)) + 1.2 * np.eye(6)[labels]
+    return features.astype(np.float32), labels
+
+
+def test_from_zero_weights_it_is_the_logistic_regression_of_scikit_learn() -> None:
+    features, labels = data()
+    zero = LinearHead(np.zeros((3, 6)), np.zeros(3))
+    scale = (features.astype(float) ** 2).sum(1).mean()
+    # scikit-learn: C x sum of losses + ||W||^2 / 2; here: mean loss + penalty x scale / 2 ||W||^2.
+    reference = LogisticRegression(C=1 / (120 * 0.01 * scale), tol=1e-8, max_iter=5000)
+    reference.fit(features.astype(float), labels)
+    head = fit_near(features, labels, zero, 0.01)
+    assert head.probabilities(features) == pytest.approx(
+        reference.predict_proba(features.astype(float)), abs=1e-4
+    )
+
+
+def test_a_large_penalty_leaves_the_weights_and_a_small_one_fits_the_data() -> None:
+    features, labels = data()
+    random = np.random.default_rng(1)
+    start = LinearHead(random.standard_normal((3, 6)), np.zeros(3))
+    fixed, free = (fit_near(features, labels, start, penalty) for penalty in (1e6, 1e-6))
+    assert fixed.weight == pytest.approx(start.weight, abs=1e-4)
+    correct = [(head.logits(features).argmax(1) == labels).mean() for head in (start, free)]
+    assert correct[1] > correct[0] + 0.2
+
+
+def test_new_outputs_start_at_zero() -> None:
+    head = LinearHead(np.ones((2, 4)), np.ones(2)).with_outputs(3)
+    assert head.weight.shape == (3, 4)
+    assert (head.weight[2] == 0).all()
+    assert head.bias.tolist() == [1, 1, 0]
