@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from resnetlab.cli.finetune import format_p
+from resnetlab.cli.finetune_output import format_p
 from resnetlab.messages import format_count
 
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ import typer
 from typer.core import TyperGroup
 
 from resnetlab import trust
-from resnetlab.cli import compare, deploy, evaluate, finetune, models, train
+from resnetlab.cli import compare, deploy, evaluate, finetune, fixres, models, train
 from resnetlab.cli.data import data
 from resnetlab.cli.doctor import doctor
 from resnetlab.cli.inspect import inspect
@@ -46,7 +46,7 @@ COMMANDS: tuple[Callable[..., None], ...] = (
     compare.compare,
     compare.verify,
     finetune.finetune,
-    finetune.fixres,
+    fixres.fixres,
     deploy.predict,
     evaluate.evaluate,
     evaluate.ensemble,
