@@ -12,12 +12,14 @@ import typer
 from resnetlab.cli.data import SplitOption
 from resnetlab.cli.finetune_options import (
     Baseline,
+    BatchSize,
     Budget,
     Epochs,
     FinetuneRecipe,
     Folder,
     Folds,
     FrozenPart,
+    LearningRate,
     ModelName,
     Name,
     NoTest,
@@ -25,6 +27,7 @@ from resnetlab.cli.finetune_options import (
     TestSize,
     TrainSize,
     Weights,
+    Workers,
     check_folder,
     parse_budget,
 )
@@ -46,6 +49,7 @@ from resnetlab.cli.manners import (
     Nested,
     Open,
     PathColumn,
+    SettingsOption,
     SkipBad,
     check_device,
     folder_reading,
@@ -66,7 +70,11 @@ def finetune(
     freeze: FrozenPart = "",
     train_size: TrainSize = None,
     test_size: TestSize = None,
+    settings: SettingsOption = [],  # noqa: B006
     epochs: Epochs = None,
+    batch_size: BatchSize = None,
+    lr: LearningRate = None,
+    workers: Workers = 0,
     budget: Budget = "10m",
     split: SplitOption = "",
     folds: Folds = None,
@@ -93,16 +101,18 @@ def finetune(
     start, seconds = time.monotonic(), parse_budget(budget)
     check_device(device)
     check_folder(folder)
+    from resnetlab.cli.finetune_settings import change_recipe
     from resnetlab.data.sources.manifest import parse_split
     from resnetlab.finetune.request import FinetuneRequest
     from resnetlab.models.configs.external import allow_typed
 
     allow_typed(model)
+    changed_recipe, numerics = change_recipe(recipe, batch_size, lr, settings)
     request = FinetuneRequest(
         folder=folder,
         model=model,
         weights=weights,
-        recipe=recipe,
+        recipe=changed_recipe,
         freeze=freeze,
         train_size=train_size,
         test_size=test_size,
@@ -113,7 +123,9 @@ def finetune(
         no_test=no_test,
         reading=folder_reading(follow_links, path_column, label_column, nested, group),
         accept_license=accept_license,
-        device=device or "auto",
+        device=device or numerics.device,
+        numerics=numerics,
+        workers=workers,
         output=output,
         name=name,
     )

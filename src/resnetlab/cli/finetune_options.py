@@ -43,6 +43,22 @@ SizesOption = Annotated[
     str, typer.Option(help="Image sizes in pixels, separated by commas.", metavar="SIZES")
 ]
 Epochs = Annotated[int | None, typer.Option(help="Maximum number of epochs of each stage.", min=1)]
+BatchSize = Annotated[
+    int | None,
+    typer.Option(
+        "-b",
+        "--batch-size",
+        help="Images per step of the stages on augmented photographs (of every stage if there is "
+        "none).",
+    ),
+]
+LearningRate = Annotated[
+    float | None,
+    typer.Option(help="Learning rate of the same stages, before the schedule."),
+]
+Workers = Annotated[
+    int, typer.Option(help="Threads that decode photographs; 0 for one per core.", min=0, max=256)
+]
 Budget = Annotated[
     str, typer.Option(help="Time limit for the whole command: 90s, 10m, 2h, or 0 for none.")
 ]

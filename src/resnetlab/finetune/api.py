@@ -19,7 +19,7 @@ from resnetlab.bundle.licenses import unknown_terms
 from resnetlab.bundle.reading import read_model_file
 from resnetlab.bundle.spec import MODEL_FILE
 from resnetlab.checksums import write_checksums
-from resnetlab.data.photo_loader import Tta
+from resnetlab.data.photo_loader import Tta, loader_threads
 from resnetlab.errors import input_error
 from resnetlab.files import sha256, write_json
 from resnetlab.finetune.backbones import with_library_license
@@ -28,8 +28,8 @@ from resnetlab.finetune.results import CrossValidation, FinetuneResult, Resoluti
 from resnetlab.messages import ItemCallback, Notify, silent
 from resnetlab.models.configs import ExternalConfig
 from resnetlab.models.configs.external import allow_code
-from resnetlab.recipes.numerics import Numerics, parse_device, torchrun_env
-from resnetlab.schema import encode
+from resnetlab.recipes.numerics import parse_device, torchrun_env
+from resnetlab.schema import encode, without_defaults
 from resnetlab.stats.intervals import (
     UNBOUNDED,
     Interval,
@@ -101,9 +101,9 @@ def finetune(
     if request.folds is not None:
         name = f"{name}-fold{request.fold}"
     model, report = request.output / "models" / name, request.output / "reports" / name
-    job = replace(job, identity=_identity(job))
+    job = replace(job, identity=_identity(job, *_numerics_settings(request)))
     _check_replaced(model, job)
-    with process_group(world, job.numerics.device):
+    with process_group(world, job.numerics.device), loader_threads(request.workers):
         record, predictions = run_finetuning(
             job,
             model,
@@ -224,9 +224,15 @@ def folder_name(job: FinetuneJob) -> str:
 def _identity(job: FinetuneJob, *extra: object) -> str:
     """Return ten digits of a hash of what makes a model: data, network, weights, recipe, seed."""
     weights = sha256(job.backbone.weights) if job.backbone.weights else ""
-    network, recipe = encode(job.backbone.spec), encode(job.recipe)
+    network, recipe = encode(job.backbone.spec), without_defaults(job.recipe)
     parts = [job.photos.sha256, network, weights, recipe, job.seed, *extra]
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:10]
+
+
+def _numerics_settings(request: FinetuneRequest) -> list[object]:
+    """Return the numerics that the user set, apart from the device, if there are any."""
+    table = without_defaults(replace(request.numerics, device="auto"))
+    return [table] if table else []
 
 
 def _check_replaced(folder: Path, job: FinetuneJob) -> None:
@@ -271,7 +277,11 @@ def prepare_job(
     from resnetlab.training.resolve import resolve_numerics
 
     device, index = parse_device(request.device)
-    requested = Numerics(device=device, world_size=world.size if world else 1)  # type: ignore[arg-type]
+    requested = replace(
+        request.numerics,
+        device=device,  # type: ignore[arg-type]
+        world_size=world.size if world else 1,
+    )
     numerics = resolve_numerics(requested, single_run=True)
     return FinetuneJob(
         checked.photos, checked.backbone, checked.recipe, request.seed, numerics, index

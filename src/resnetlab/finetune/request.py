@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from resnetlab.data.config import DEFAULT_READING, FolderReading
@@ -15,6 +15,7 @@ from resnetlab.messages import Notify, format_count, silent
 from resnetlab.models.configs.external import allow_code, check_code
 from resnetlab.models.frozen import Freeze, parse_freeze
 from resnetlab.recipes.finetune import FinetuneRecipe, Stage, Trainable, load_finetune_recipe
+from resnetlab.recipes.numerics import Numerics
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,7 +25,7 @@ class FinetuneRequest:
     folder: Path
     model: str = ""
     weights: Path | None = None
-    recipe: str = "full"
+    recipe: str | FinetuneRecipe = "full"
     freeze: str = ""
     train_size: int | None = None
     test_size: int | None = None
@@ -41,6 +42,10 @@ class FinetuneRequest:
     reading: FolderReading = DEFAULT_READING
     accept_license: bool = False
     device: str = "auto"
+    numerics: Numerics = field(default_factory=Numerics)
+    """Precision, memory format and threads; `device` has priority over its device."""
+    workers: int = 0
+    """Threads that decode photographs; 0 for one per core. They change no bit."""
     output: Path = Path()
     name: str = ""
     """Name of the folders of the model and the report."""
@@ -73,7 +78,10 @@ def read_request(request: FinetuneRequest, notify: Notify = silent) -> CheckedRe
     if request.folds is not None and (request.no_test or request.split_spec is not None):
         other = "--no-test" if request.no_test else "--split"
         raise input_error("--folds", f"given together with {other}", "keep one of the two")
-    recipe = apply_options(load_finetune_recipe(request.recipe), request)
+    recipe = request.recipe
+    if isinstance(recipe, str):
+        recipe = load_finetune_recipe(recipe)
+    recipe = apply_options(recipe, request)
     backbone = select_backbone(request.model, request.weights, request.accept_license)
     if request.trust_code:
         allow_code(backbone.spec)
