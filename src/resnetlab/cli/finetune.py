@@ -11,6 +11,7 @@ import typer
 
 from resnetlab.cli.data import SplitOption
 from resnetlab.cli.finetune_options import (
+    Balance,
     Baseline,
     BatchSize,
     Budget,
@@ -26,6 +27,7 @@ from resnetlab.cli.finetune_options import (
     Seed,
     TestSize,
     TrainSize,
+    Tries,
     Weights,
     Workers,
     check_folder,
@@ -66,8 +68,10 @@ def finetune(
     folder: Folder,
     model: ModelName = "",
     weights: Weights = None,
+    tries: Tries = [],  # noqa: B006
     recipe: FinetuneRecipe = "full",
     freeze: FrozenPart = "",
+    balance: Balance = "auto",
     train_size: TrainSize = None,
     test_size: TestSize = None,
     settings: SettingsOption = [],  # noqa: B006
@@ -106,14 +110,17 @@ def finetune(
     from resnetlab.finetune.request import FinetuneRequest
     from resnetlab.models.configs.external import allow_typed
 
-    allow_typed(model)
+    for name_of_network in (model, *tries):
+        allow_typed(name_of_network)
     changed_recipe, numerics = change_recipe(recipe, batch_size, lr, settings)
     request = FinetuneRequest(
         folder=folder,
         model=model,
         weights=weights,
+        tries=tuple(tries),
         recipe=changed_recipe,
         freeze=freeze,
+        balance=balance,
         train_size=train_size,
         test_size=test_size,
         epochs=epochs,

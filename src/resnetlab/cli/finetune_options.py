@@ -26,6 +26,22 @@ Weights = Annotated[
     typer.Option("--weights", help="Safetensors file of pre-trained weights.", metavar="FILE"),
 ]
 Seed = Annotated[int, typer.Option(help="Seed of all random numbers.", min=0)]
+Tries = Annotated[
+    list[str],
+    typer.Option(
+        "--try",
+        help="Network to try on its features, or at-hand for all on this machine; validation "
+        "selects one. May be repeated.",
+        metavar="NAME",
+    ),
+]
+Balance = Annotated[
+    str,
+    typer.Option(
+        help="Method for uneven classes: none, weights, sampler, or auto, by validation.",
+        metavar="METHOD",
+    ),
+]
 FinetuneRecipe = Annotated[
     str, typer.Option(help="Recipe: full, probe, fixres, proof-of-concept or a TOML file.")
 ]

@@ -21,7 +21,12 @@ from resnetlab.shell import command_line
 
 if TYPE_CHECKING:
     from resnetlab.finetune.api import FinetuneOutcome
-    from resnetlab.finetune.results import CrossValidation, FinetuneResult
+    from resnetlab.finetune.results import (
+        AccuracyEstimate,
+        Comparison,
+        CrossValidation,
+        FinetuneResult,
+    )
 
 
 def notify_line(line: str) -> None:
@@ -137,7 +142,7 @@ def print_outcome(outcome: FinetuneOutcome, page: Path, folder: Path, as_json: b
 
 def summary_lines(report: FinetuneResult, model: Path, folder: Path) -> list[str]:
     """Summarize a fine-tuning in lines. The last line is a command for the user's next step."""
-    lines = []
+    lines = trial_lines(report)
     for stage in report.stages:
         chosen = " (selected)" if stage.selected else ""
         state = (
@@ -171,6 +176,47 @@ def summary_lines(report: FinetuneResult, model: Path, folder: Path) -> list[str
         ]
     lines.append(command_line(["resnetlab", "predict", str(model), str(folder / report.example)]))
     return lines
+
+
+def trial_lines(report: FinetuneResult) -> list[str]:
+    """Return a line for each network and each method for uneven classes that was tried."""
+    lines = []
+    for trial in report.backbone_trials:
+        if trial.validation is None:
+            lines.append(f"tried {trial.model}: left out, {trial.left_out}")
+            continue
+        parts = [
+            f"{_accuracy(trial.validation)} by a probe",
+            f"{trial.parameters / 1e6:.1f} M parameters",
+            f"{trial.seconds:.0f} s",
+            trial.license,
+            "selected" if trial.selected else "",
+            _paired_text(trial.paired),
+        ]
+        lines.append(f"tried {trial.model}: {', '.join(filter(None, parts))}")
+    for method in report.balance_trials:
+        state = "selected" if method.selected else f"{format_p(method.p or 0)} against the selected"
+        lines.append(
+            f"tried for uneven classes: {method.method}, balanced accuracy "
+            f"{method.balanced_pct:.1f} % [{method.balanced_low_pct:.1f}, "
+            f"{method.balanced_high_pct:.1f}], accuracy {method.validation.accuracy_pct:.1f} %, "
+            f"{state}"
+        )
+    return lines
+
+
+def _accuracy(estimate: AccuracyEstimate) -> str:
+    interval = f"[{estimate.low_pct:.1f}, {estimate.high_pct:.1f}]"
+    return f"validation {estimate.accuracy_pct:.1f} % {interval}"
+
+
+def _paired_text(paired: Comparison | None) -> str:
+    if paired is None:
+        return ""
+    return (
+        f"{paired.only_this} images correct only with it and {paired.only_baseline} only with the "
+        f"selected one, {format_p(paired.p)}"
+    )
 
 
 def format_p(p: float) -> str:

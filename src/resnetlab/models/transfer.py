@@ -7,7 +7,7 @@ weights.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 import torch
@@ -114,6 +114,30 @@ def list_parts(model: nn.Module) -> list[tuple[str, nn.Module]]:
     return [
         (name, module) for name, module in modules if next(module.parameters(), None) is not None
     ]
+
+
+def list_blocks(model: nn.Module) -> list[list[nn.Module]]:
+    """Return the blocks of a network in order, each with the modules of its parameters.
+
+    Sequences are counted by their items, however deep they are nested. A normalization or another
+    module without matrices belongs to the block before it, as in timm's groups of layers.
+    """
+    blocks: list[list[nn.Module]] = []
+    for _, module in _leaves_of_sequences(model):
+        parameters = list(module.parameters())
+        if blocks and all(parameter.ndim <= 1 for parameter in parameters):
+            blocks[-1].append(module)
+        elif parameters:
+            blocks.append([module])
+    return blocks
+
+
+def _leaves_of_sequences(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
+    for name, child in model.named_children():
+        if isinstance(child, nn.Sequential | nn.ModuleList):
+            yield from _leaves_of_sequences(child)
+        else:
+            yield name, child
 
 
 def freeze(model: nn.Module, frozen_part: Freeze, where: str) -> None:
