@@ -26,26 +26,30 @@ def text_lines(name: str, prediction: Prediction | None, _: str) -> Iterator[str
 
     A prediction of one class is one line.
     """
+    from resnetlab.data.class_names import class_titles
     from resnetlab.deploy.confidence import UNSURE_PROBABILITY
 
     if prediction is None:
         return
+    title = class_titles([item.label for item in prediction.top_classes])
     first = prediction.top_classes[0]
     doubt = "  (not sure)" if first.probability < UNSURE_PROBABILITY else ""
     if len(prediction.top_classes) == 1:
-        yield f"{100 * first.probability:5.1f} %  {first.label}  {name}{doubt}"
+        yield f"{100 * first.probability:5.1f} %  {title[first.label]}  {name}{doubt}"
         return
     yield f"{name}{doubt}"
     for item in prediction.top_classes:
-        yield f"  {100 * item.probability:5.1f} %  {item.label}"
+        yield f"  {100 * item.probability:5.1f} %  {title[item.label]}"
 
 
 def prediction_summary(firsts: Sequence[ClassProbability]) -> str:
     """Count the predicted classes: `25 photographs: 14 beagle, 11 dingo; not sure of 3`."""
+    from resnetlab.data.class_names import class_titles
     from resnetlab.deploy.confidence import UNSURE_PROBABILITY
 
     counts = Counter(first.label for first in firsts).most_common()
-    listed = ", ".join(f"{count:,} {label}" for label, count in counts[:MAX_SUMMARY_CLASSES])
+    title = class_titles([label for label, _ in counts])
+    listed = ", ".join(f"{count:,} {title[label]}" for label, count in counts[:MAX_SUMMARY_CLASSES])
     more = len(counts) - MAX_SUMMARY_CLASSES
     others = f" and {format_count(more, 'more class')}" if more > 0 else ""
     unsure = sum(first.probability < UNSURE_PROBABILITY for first in firsts)
@@ -109,6 +113,8 @@ def export_lines(path: Path, to: str, file: ModelFile, check: ExportCheck) -> It
 
 def evaluation_lines(result: EvaluationResult) -> Iterator[str]:
     """Yield the summary of an evaluation."""
+    from resnetlab.data.class_names import class_titles
+
     yield (
         f"{result.model} on {result.data}, {result.split}: "
         f"{format_count(result.top1.images, 'image')}"
@@ -125,10 +131,13 @@ def evaluation_lines(result: EvaluationResult) -> Iterator[str]:
         f"expected calibration error {result.ece_pct:.1f} %, cross-entropy {result.loss_nats:.3f} "
         "nats"
     )
+    names = {row.name for row in result.classes} | {pair.predicted for pair in result.confusions}
+    title = class_titles(sorted(names))
     for scores in sorted(result.classes, key=lambda scores: scores.recall.pct)[:5]:
-        yield f"  {scores.name:32} {_format_proportion(scores.recall)} of {scores.recall.images:,}"
+        share = f"{_format_proportion(scores.recall)} of {scores.recall.images:,}"
+        yield f"  {title[scores.name]:32} {share}"
     for pair in result.confusions[:3]:
-        yield f"  {pair.images:,} x {pair.true} predicted as {pair.predicted}"
+        yield f"  {pair.images:,} x {title[pair.true]} predicted as {title[pair.predicted]}"
     for line in (*result.caveats, *result.notes):
         yield f"note: {line}"
     for name, reason in result.bad_files:

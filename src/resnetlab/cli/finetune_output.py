@@ -142,6 +142,8 @@ def print_outcome(outcome: FinetuneOutcome, page: Path, folder: Path, as_json: b
 
 def summary_lines(report: FinetuneResult, model: Path, folder: Path) -> list[str]:
     """Summarize a fine-tuning in lines. The last line is a command for the user's next step."""
+    from resnetlab.data.class_names import class_titles
+
     lines = trial_lines(report)
     for stage in report.stages:
         chosen = " (selected)" if stage.selected else ""
@@ -169,10 +171,12 @@ def summary_lines(report: FinetuneResult, model: Path, folder: Path) -> list[str
     lines += [f"caveat: {caveat}" for caveat in report.caveats]
     if report.worst:
         lines.append("most confident mistakes:")
+        listed = report.worst[:5]
+        title = class_titles(sorted({x for item in listed for x in (item.label, item.predicted)}))
         lines += [
-            f"  {item.path}: {item.label} predicted as {item.predicted} "
+            f"  {item.path}: {title[item.label]} predicted as {title[item.predicted]} "
             f"({100 * item.probability:.0f} %)"
-            for item in report.worst[:5]
+            for item in listed
         ]
     lines.append(command_line(["resnetlab", "predict", str(model), str(folder / report.example)]))
     return lines

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from resnetlab.data.class_names import class_titles
 from resnetlab.files import write_text
 from resnetlab.finetune.results import BudgetCut, FinetuneResult, StageRecord
 from resnetlab.reports import evaluation
@@ -172,7 +173,7 @@ def _warnings(result: FinetuneResult) -> tuple[Fact, ...]:
 
 
 def _untested(result: FinetuneResult) -> str:
-    names = result.untested_classes
+    names = list(class_titles(result.untested_classes).values())
     if not names:
         return ""
     listed = ", ".join(names[:MAX_NAMED_CLASSES])
