@@ -77,7 +77,7 @@ def test_numerics_that_fine_tuning_uses_can_be_set() -> None:
         ("recipe.clas_weights=balanced", "recipe.clas_weights: unknown field"),
         ("recipe.stages.2.layer_decay=0.7", "recipe.stages.2: no such number, counted from 0"),
         ("recipe.stages.0=1", "recipe.stages.0: a number in a list has fields"),
-        ("recipe.stages.1.layer_decay=2", "layer_decay"),
+        ("recipe.stages.1.patience=-1", "patience"),
         ("recipe.stages.1.recipe.batch_size=1", "batch normalization needs two images"),
         ("data.skip_bad=true", "--set: fine-tuning has options for its network"),
         ("model.depth=20", "--set: fine-tuning has options for its network"),

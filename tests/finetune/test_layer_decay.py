@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import timm
 import torch
+import torchvision
 from timm.optim import param_groups_layer_decay
 
 from helpers.stripes import KINDS
@@ -19,8 +20,7 @@ from resnetlab.recipes.numerics import Numerics
 from resnetlab.recipes.train import Adam, Recipe
 
 
-@pytest.mark.parametrize("name", ["resnet18", "resnet50", "mobilenetv2_035"])
-def test_the_rates_by_block_are_those_of_timm(name: str) -> None:
+def timm_scales(name: str) -> tuple[torch.nn.Module, dict[str, float]]:
     with torch.device("meta"):
         model = timm.create_model(name)
     names = {id(parameter): name for name, parameter in model.named_parameters()}
@@ -29,9 +29,25 @@ def test_the_rates_by_block_are_those_of_timm(name: str) -> None:
         for group in param_groups_layer_decay(model, layer_decay=0.7)
         for parameter in group["params"]
     }
+    assert len(set(expected.values())) > 5
+    return model, expected
+
+
+@pytest.mark.parametrize("name", ["resnet18", "mobilenetv2_035", "regnety_002"])
+def test_the_rates_by_block_are_those_of_timm(name: str) -> None:
+    model, expected = timm_scales(name)
     scale = block_decay_scales(model, model, 0.7)
     assert {name: scale(name) for name in expected} == pytest.approx(expected)
-    assert len(set(expected.values())) > 5
+
+
+@pytest.mark.parametrize("name", ["resnet18", "resnet50"])
+def test_a_network_of_torchvision_has_the_rates_of_the_same_network_of_timm(name: str) -> None:
+    """Its parameters have the same names, and timm's groups are not asked for."""
+    _, expected = timm_scales(name)
+    with torch.device("meta"):
+        model = torchvision.models.get_model(name)
+    scale = block_decay_scales(model, model, 0.7)
+    assert {name: scale(name) for name in expected} == pytest.approx(expected)
 
 
 def test_a_stage_gives_its_optimizer_these_rates_even_behind_a_frozen_part(

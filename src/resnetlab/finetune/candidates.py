@@ -45,6 +45,14 @@ class Candidates:
     backbones: tuple[Backbone, ...]
     left_out: tuple[LeftOut, ...] = ()
 
+    def title(self, backbone: Backbone) -> str:
+        """Return the name of a network, with its weights file if another one has the same name."""
+        slug, weights = backbone.spec.slug, backbone.weights
+        same = sum(other.spec.slug == slug for other in self.backbones)
+        if weights is None and isinstance(backbone.spec, ExternalConfig):
+            weights = Path(backbone.spec.weights)
+        return f"{slug} ({weights.name})" if same > 1 and weights is not None else slug
+
 
 def select_candidates(
     model: str,
@@ -84,8 +92,13 @@ def select_candidates(
             problems += error.problems
     if problems:
         raise InputError(*problems)
-    unique = {(backbone.spec.slug, backbone.weights): backbone for backbone in reversed(backbones)}
-    return Candidates(tuple(reversed(unique.values())), tuple(left_out))
+    unique = list[Backbone]()
+    for backbone in backbones:
+        if all(
+            (other.spec, other.weights) != (backbone.spec, backbone.weights) for other in unique
+        ):
+            unique.append(backbone)
+    return Candidates(tuple(unique), tuple(left_out))
 
 
 def _named(name: str, accept_license: bool) -> Backbone:

@@ -22,7 +22,7 @@ from resnetlab.data.transforms.photo_train import (
 )
 from resnetlab.finetune.dataset import PhotoSplit
 from resnetlab.finetune.model import FEATURE_BATCH_SIZE, FinetuneModel, SplitModel
-from resnetlab.models.transfer import list_blocks, list_parts
+from resnetlab.models.transfer import block_numbers, list_parts
 from resnetlab.recipes.finetune import Stage
 from resnetlab.recipes.train import Recipe
 from resnetlab.training.eager_step import Batch, BatchLoader
@@ -192,12 +192,8 @@ def block_decay_scales(model: nn.Module, tail: nn.Module, decay: float) -> Calla
     The scale is that of BEiT (Bao et al. 2022): `decay` per block of `model`, from the last to the
     first. `tail` may be the model or its trainable part.
     """
-    blocks = list_blocks(model)
-    exponents = {
-        parameter: len(blocks) - 1 - index
-        for index, modules in enumerate(blocks)
-        for module in modules
-        for parameter in module.parameters()
-    }
-    scales = {name: decay ** exponents.get(p, 0) for name, p in tail.named_parameters()}
+    numbers = block_numbers(model)
+    last = max(numbers.values())
+    exponents = {parameter: last - numbers[name] for name, parameter in model.named_parameters()}
+    scales = {name: decay ** exponents[p] for name, p in tail.named_parameters()}
     return scales.__getitem__

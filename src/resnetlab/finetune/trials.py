@@ -6,6 +6,7 @@ test images are not read. A probe that is also the first stage of the recipe is 
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -27,7 +28,7 @@ from resnetlab.finetune.model import FinetuneModel
 from resnetlab.finetune.pipeline import StoppedError, run_stages
 from resnetlab.finetune.results import AccuracyEstimate, BackboneTrial, BalanceTrial
 from resnetlab.finetune.stage import StageResult
-from resnetlab.finetune.stage_cache import StageCache, stage_key
+from resnetlab.finetune.stage_cache import StageCache, StageLockedError, stage_key
 from resnetlab.finetune.time_limit import TimeLimit, suggest_budget, time_prediction
 from resnetlab.messages import ItemCallback, Notify, format_count, format_duration
 from resnetlab.models.flops import count_parameters
@@ -37,7 +38,7 @@ from resnetlab.training.distributed import World
 from resnetlab.training.photo_predictions import Predictions
 
 TRIAL_SHARE = 0.4
-"""Share of the time limit that the trials of networks may take."""
+"""Share of the time limit after which no further trial begins."""
 
 UNEVEN_RATIO = 1.5
 """Train images of the largest class over those of the smallest, from which classes are uneven."""
@@ -89,7 +90,7 @@ class Trials:
         sizes = np.bincount(job.photos.train.labels)
         note = (
             f"the classes are uneven ({sizes.min():,} to {sizes.max():,} train images): validation "
-            f"selected {describe_method(method)} by balanced accuracy"
+            f"selected {describe_method(method)} among {len(trials)} by balanced accuracy"
         )
         self.notify(note)
         recipe = job.recipe.with_balance(method)
@@ -105,12 +106,19 @@ class Trials:
         """
         initial = model.clone_state()
         job = replace(job, recipe=replace(job.recipe, stages=(probe_stage(job.recipe),)))
-        for result, predictions in run_stages(job, model, self.cache, should_stop=self.should_stop):
-            if result.complete:
-                model.model.load_state_dict(initial)
-                return result, predictions
+        stages = run_stages(job, model, self.cache, should_stop=self.should_stop)
+        with contextlib.suppress(StageLockedError):  # stopped while another process trains it
+            for result, predictions in stages:
+                if result.complete:
+                    model.model.load_state_dict(initial)
+                    return result, predictions
         problem = "stopped during the trials; nothing was written"
         raise StoppedError(Problem(job.photos.name, problem, "start again"))
+
+    def _time_is_short(self) -> bool:
+        """Return True once the trials have taken their share of the time limit."""
+        limit = self.limit
+        return limit.seconds is not None and limit.elapsed > TRIAL_SHARE * limit.seconds
 
     def _try_methods(
         self, job: FinetuneJob, model: FinetuneModel
@@ -118,6 +126,9 @@ class Trials:
         """Return the selected method for uneven classes, and the trials of all methods."""
         trials, scored = list[BalanceTrial](), list[Predictions]()
         for method in METHODS:
+            if trials and self.world.broadcast(self._time_is_short()):
+                self.notify(f"{describe_method(method)}: left out, too little time is left")
+                continue
             with_method = replace(job, recipe=job.recipe.with_balance(method))
             result, predictions = self.train_probe(with_method, model)
             if result.diverged:
@@ -179,10 +190,11 @@ class _BackboneTrials:
             record = BackboneTrial(model=item.model, origin=item.origin, left_out=item.reason)
             self._leave_out(record)
         for backbone in candidates.backbones:
-            self._attempt(backbone, is_limited=True)
+            self._attempt(backbone, candidates.title(backbone), is_limited=True)
         self.postponed.sort(key=lambda item: item[0])
         while self.best is None and self.postponed:  # the fastest one is tried in any case
-            self._attempt(self.postponed.pop(0)[1], is_limited=False)
+            _, backbone, record = self.postponed.pop(0)
+            self._attempt(backbone, record.model, is_limited=False)
         if self.best is None:
             raise InputError(*self.problems)
         for _, _, record in self.postponed:
@@ -195,10 +207,10 @@ class _BackboneTrials:
         job = replace(job, backbone=probe.backbone, selection=(note,) if count > 1 else ())
         return Selection(job, model, (*self._records(), *self.left_out))
 
-    def _attempt(self, backbone: Backbone, *, is_limited: bool) -> None:
+    def _attempt(self, backbone: Backbone, title: str, *, is_limited: bool) -> None:
         """Try a network, or leave it out with the reason."""
         record = BackboneTrial(
-            model=backbone.spec.slug,
+            model=title,
             origin=backbone.origin,
             license=backbone.license.name or "unknown",
         )

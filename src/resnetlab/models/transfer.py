@@ -116,26 +116,33 @@ def list_parts(model: nn.Module) -> list[tuple[str, nn.Module]]:
     ]
 
 
-def list_blocks(model: nn.Module) -> list[list[nn.Module]]:
-    """Return the blocks of a network in order, each with the modules of its parameters.
+def block_numbers(model: nn.Module) -> dict[str, int]:
+    """Return the number of the block of each parameter, from the first block to the last.
 
-    Sequences are counted by their items, however deep they are nested. A normalization or another
-    module without matrices belongs to the block before it, as in timm's groups of layers.
+    A network of timm has the groups of timm. Of others, sequences are counted by their items,
+    however deep they are nested. A normalization or another module without matrices belongs to the
+    block before it.
     """
-    blocks: list[list[nn.Module]] = []
-    for _, module in _leaves_of_sequences(model):
-        parameters = list(module.parameters())
-        if blocks and all(parameter.ndim <= 1 for parameter in parameters):
-            blocks[-1].append(module)
-        elif parameters:
-            blocks.append([module])
-    return blocks
+    matcher = getattr(model, "group_matcher", None)
+    if callable(matcher):
+        from timm.models import group_parameters
+
+        groups: dict[str, int] = group_parameters(model, matcher(coarse=False), reverse=True)
+        return groups
+    numbers: dict[str, int] = {}
+    number = -1
+    for prefix, module in _leaves_of_sequences(model):
+        parameters = dict(module.named_parameters())
+        number += number < 0 or any(parameter.ndim > 1 for parameter in parameters.values())
+        numbers |= {f"{prefix}.{name}": number for name in parameters}
+    return numbers
 
 
 def _leaves_of_sequences(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
     for name, child in model.named_children():
         if isinstance(child, nn.Sequential | nn.ModuleList):
-            yield from _leaves_of_sequences(child)
+            for inner, module in _leaves_of_sequences(child):
+                yield f"{name}.{inner}", module
         else:
             yield name, child
 

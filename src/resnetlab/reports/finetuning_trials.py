@@ -111,8 +111,9 @@ def balance_section(result: FinetuneResult) -> TrialSection | None:
         *text_columns("Compared with the selected one"),
     )
     (best,) = [trial for trial in trials if trial.selected]
+    count = format_count(len(trials), "method")
     text = (
-        f"The classes have different numbers of train photographs. Of {len(trials)} methods, "
+        f"The classes have different numbers of train photographs. Of {count}, "
         f"validation selected {_method_name(best)} by balanced accuracy: the mean of the "
         "accuracies of the classes, in which a rare class counts as much as a frequent one."
     )
