@@ -1,6 +1,7 @@
 """Accuracy of classifiers that three tools make of the same photographs in the same minutes.
 
-Run `python benchmarks/classifiers.py --data DIR --model FILE.toml --other-python VENV/bin/python`.
+Run `python benchmarks/classifiers.py --data DIR --model FILE.toml --fastai PYTHON`, where PYTHON is
+the interpreter of an environment with fastai, and `--autogluon` that of one with AutoGluon.
 Each folder has `train/CLASS` and `test/CLASS`; `--train-images 150` also makes a subset of each.
 The tools are `resnetlab finetune` as it comes, fastai's `fine_tune` and AutoGluon MultiModal
 (`medium_quality`), the latter two in an environment of their own. They get the same network with
@@ -40,6 +41,7 @@ THREADS = 2
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measure, print, write; return the exit code."""
     options = parse(arguments)
+    pythons = {tool: path for tool in TOOLS[1:] if (path := getattr(options, tool))}
     rows: list[dict[str, Any]] = []
     contents: dict[str, Any] = {
         **machine(),
@@ -47,7 +49,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "threads": THREADS,
         "seeds": options.seeds,
         "model": model_of(options.model),
-        "other_packages": other_packages(options.other_python),
+        "other_packages": {tool: packages_of(path) for tool, path in pythons.items()},
         "rows": rows,
     }
     with tempfile.TemporaryDirectory() as scratch:
@@ -57,8 +59,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         for folder in folders:
             labels = test_labels(folder)
             for seed in range(options.seeds):
-                for tool in options.tools:
-                    row = measure(tool, folder, labels, seed, options, Path(scratch))
+                for tool in (TOOLS[0], *pythons):
+                    python = pythons.get(tool, sys.executable)
+                    row = measure(tool, python, folder, labels, seed, options, Path(scratch))
                     rows.append(row)
                     print(describe(row), flush=True)
                     write(contents, options.out)
@@ -70,8 +73,8 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", type=Path, action="append", required=True)
     parser.add_argument("--model", type=Path, required=True, help="TOML file of a timm network")
-    parser.add_argument("--other-python", default=sys.executable)
-    parser.add_argument("--tools", type=lambda text: text.split(","), default=list(TOOLS))
+    for tool in TOOLS[1:]:
+        parser.add_argument(f"--{tool}", metavar="PYTHON", help=f"Python that has {tool}")
     parser.add_argument("--minutes", type=float, default=10.0)
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--train-images", type=int, action="append", default=[])
@@ -102,6 +105,7 @@ def subset(folder: Path, count: int, scratch: Path) -> Path:
 
 def measure(
     tool: str,
+    python: str,
     folder: Path,
     labels: dict[str, str],
     seed: int,
@@ -114,11 +118,11 @@ def measure(
     start = time.monotonic()
     limit = f"{60 * options.minutes:g}"
     if tool == "resnetlab":
-        command = [sys.executable, "-m", "resnetlab", "finetune", str(folder)]
+        command = [python, "-m", "resnetlab", "finetune", str(folder)]
         command += ["--model", str(options.model), "--budget", f"{limit}s", "--seed", str(seed)]
         command += ["--workers", str(THREADS), "--output", str(output)]
     else:
-        command = [options.other_python, str(HERE / "other_classifiers.py"), tool, str(folder)]
+        command = [python, str(HERE / "other_classifiers.py"), tool, str(folder)]
         command += [str(options.model), limit, str(seed), str(output / "all.csv")]
     done = subprocess.run(command, env=env, capture_output=True, text=True)
     seconds = time.monotonic() - start
@@ -256,8 +260,8 @@ def model_of(path: Path) -> dict[str, Any]:
     return {key: value for key, value in table.items() if key != "weights"}
 
 
-def other_packages(python: str) -> dict[str, str]:
-    """Return the versions of the other tools in their environment."""
+def packages_of(python: str) -> dict[str, str]:
+    """Return the versions of the packages in the environment of another tool."""
     code = (
         "import importlib.metadata as m, json; "
         "names = {d.metadata['Name'] for d in m.distributions()}; "

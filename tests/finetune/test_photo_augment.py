@@ -5,11 +5,6 @@ so that threads, the state of torch's generator and an interruption change no bi
 from __future__ import annotations
 
 import math
-import os
-import signal
-import subprocess
-import sys
-import time
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -21,7 +16,6 @@ import torch
 from scipy.stats import ks_2samp
 from torchvision.transforms import v2
 
-from helpers.processes import environment
 from helpers.stripes import KINDS, texture
 from resnetlab.data.transforms.eval_transform import EvalTransform
 from resnetlab.data.transforms.photo_augment import (
@@ -248,53 +242,3 @@ def test_a_recipe_differs_from_full_by_its_augmentation_alone(name: str) -> None
     assert getattr(stage, field) != getattr(full.stages[1], field)
     plain = replace(stage, **{field: getattr(full.stages[1], field)})
     assert replace(recipe, stages=(recipe.stages[0], plain)).identity == full.identity
-
-
-SLOW = """
-[[stages]]
-name = "stage one"
-trainable = "classifier"
-recipe = { batch_size = 8, epochs = 1, optimizer = { name = "adam" } }
-[[stages]]
-name = "stage two"
-trainable = "all"
-augment = "trivial"
-mixup = 0.4
-cutmix = 1.0
-random_erasing = 0.5
-recipe = { batch_size = 8, epochs = EPOCHS, optimizer = { name = "adam" } }
-"""
-
-
-def test_a_killed_fine_tuning_continues_with_the_bits_of_an_uninterrupted_one(
-    photos: Path, backbone: Path, tmp_path: Path
-) -> None:
-    """The process is killed within the augmented stage, and the same command started again."""
-    (tmp_path / "slow.toml").write_text(SLOW.replace("EPOCHS", "12"))
-
-    def command(output: str) -> list[str]:
-        return [
-            *(sys.executable, "-m", "resnetlab", "finetune", str(photos), "--budget", "0"),
-            *("--model", str(backbone), "--recipe", str(tmp_path / "slow.toml")),
-            *("--train-size", "24", "--output", output, "--trust-code"),
-        ]
-
-    begun = subprocess.Popen(
-        command("killed"), cwd=tmp_path, env=environment(), stderr=subprocess.PIPE, text=True
-    )
-    assert begun.stderr is not None
-    for line in begun.stderr:
-        if line.startswith("stage two: begins"):
-            time.sleep(0.2)
-            os.kill(begun.pid, signal.SIGKILL)
-            break
-    begun.communicate()
-    assert begun.returncode == -signal.SIGKILL
-    weights = []
-    for output in ("killed", "whole"):
-        subprocess.run(
-            command(output), cwd=tmp_path, env=environment(), check=True, capture_output=True
-        )
-        (path,) = (tmp_path / output / "models").glob("*/model.safetensors")
-        weights.append(path.read_bytes())
-    assert weights[0] == weights[1]

@@ -31,8 +31,10 @@ from resnetlab.finetune.api import FinetuneOutcome, finetune
 from resnetlab.finetune.candidates import select_candidates
 from resnetlab.finetune.evaluation import balanced_differences, count_by_class
 from resnetlab.finetune.request import FinetuneRequest
+from resnetlab.finetune.results import BackboneTrial
 from resnetlab.finetune.stage import balanced_class_weights
 from resnetlab.models.weights import write_weights
+from resnetlab.reports.finetuning_trials import backbone_section, balance_section
 from resnetlab.training.photo_predictions import Predictions
 from resnetlab.training.rng import make_generator
 
@@ -272,6 +274,27 @@ def test_a_network_that_the_time_limit_has_no_room_for_is_left_out_and_one_is_al
     assert tried.model == "helpers.tiny:tiny+ (second.safetensors)"
 
 
+def test_the_page_names_the_networks_that_validation_cannot_distinguish(
+    done: FinetuneOutcome,
+) -> None:
+    """They are those with a p of McNemar's test of at least 0.05, of all that were tried."""
+    section = backbone_section(done.result)
+    assert section is not None
+    for trial in done.result.backbone_trials:
+        is_close = trial.paired is not None and trial.paired.p >= 0.05
+        assert (trial.model in section.text.partition("better than")[2]) == is_close
+    rows = [[cell.text for cell in row] for row in section.table.rows]
+    assert [row[0] for row in rows] == [trial.model for trial in done.result.backbone_trials]
+    assert sum("selected" in row for row in rows) == 1
+    wrong = BackboneTrial(model="timm/gone", origin="file", left_out="no such file")
+    trials = (*done.result.backbone_trials, wrong)
+    more = backbone_section(replace(done.result, backbone_trials=trials))
+    assert more is not None
+    assert more.table.rows[-1][-1].note == "No such file"
+    assert "of 3 networks" in more.text
+    assert backbone_section(replace(done.result, backbone_trials=())) is None
+
+
 def test_the_command_prints_the_trials_and_writes_them_to_the_page(
     place: Path, tmp_path: Path
 ) -> None:
@@ -322,6 +345,10 @@ def test_three_methods_are_tried_for_uneven_classes_and_the_best_balanced_accura
     (selected,) = [trial for trial in trials if trial.selected]
     assert selected == best
     assert balanced.result.balance == selected.method
+    section = balance_section(balanced.result)
+    assert section is not None
+    assert [row[0].text for row in section.table.rows] == [trial.method for trial in trials]
+    assert sum(row[-1].text == "selected" for row in section.table.rows) == 1
     for name, trial in zip(("none", "weights", "sampler"), trials, strict=True):
         single = request(
             place,

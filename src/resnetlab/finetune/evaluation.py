@@ -149,4 +149,5 @@ def balanced_differences(ours: Predictions, theirs: Predictions) -> NDArray[np.f
     of the balanced accuracies.
     """
     weights = 1 / np.bincount(ours.labels)[ours.labels]
-    return weights * (ours.correct.astype(float) - theirs.correct)
+    differences: NDArray[np.float64] = weights * (ours.correct.astype(float) - theirs.correct)
+    return differences

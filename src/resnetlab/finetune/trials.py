@@ -126,7 +126,8 @@ class Trials:
         """Return the selected method for uneven classes, and the trials of all methods."""
         trials, scored = list[BalanceTrial](), list[Predictions]()
         for method in METHODS:
-            if trials and self.world.broadcast(self._time_is_short()):
+            is_late: bool = self.world.broadcast(self._time_is_short())
+            if trials and is_late:
                 self.notify(f"{describe_method(method)}: left out, too little time is left")
                 continue
             with_method = replace(job, recipe=job.recipe.with_balance(method))

@@ -119,8 +119,9 @@ def with_class_titles(
     """Return a result and the train images by class with titles of classes, which a page shows."""
     pairs, mistakes = result.confusions, result.mistakes
     names = {row.name for row in result.classes} | {*(train_images or ())}
-    names |= {item.predicted for item in (*pairs, *mistakes)}
-    title = class_titles(sorted(names | {item.true for item in (*pairs, *mistakes)}))
+    names |= {name for pair in pairs for name in (pair.true, pair.predicted)}
+    names |= {name for item in mistakes for name in (item.true, item.predicted)}
+    title = class_titles(sorted(names))
     shown = replace(
         result,
         classes=tuple(replace(row, name=title[row.name]) for row in result.classes),

@@ -65,7 +65,8 @@ def trivial_augment(image: Tensor, draw: Tensor) -> Tensor:
     kind, number, negative = draw.tolist()
     first, last, is_signed, operation = WIDE_OPERATIONS[kind]
     size = float(torch.linspace(first, last, MAGNITUDES)[number])
-    return operation(image, -size if is_signed and negative else size)
+    changed: Tensor = operation(image, -size if is_signed and negative else size)
+    return changed
 
 
 def draw_erasing(count: int, probability: float, side: int, seed: int) -> Tensor:
