@@ -11,6 +11,7 @@ import pytest
 from helpers.pictures import lines_of, opened, picture, save, split_tree, tree
 from resnetlab.data.class_names import (
     class_order,
+    class_titles,
     lookalike_key,
     match_names,
     name_difference,
@@ -142,3 +143,28 @@ def test_a_manifest_fits_files_in_another_form(tmp_path: Path) -> None:
     found = apply_manifest(rows(NFD, None), tmp_path, tmp_path / "split.csv")
     assert [row.split for row in found] == ["train", "test"]
     assert unicodedata.is_normalized("NFD", found[0].path)
+
+
+def test_a_folder_of_imagenet_has_the_title_of_its_word_and_other_names_their_own() -> None:
+    titles = class_titles(
+        [
+            "n02105641-Old_English_sheepdog",
+            "n02085620_Chihuahua",
+            "n02115641",
+            "n0210-short",
+            "red_panda",
+            "n02012849-crane",
+            "n03126707-crane",
+            "n02086240-Shih-Tzu",
+        ]
+    )
+    assert list(titles.values()) == [
+        "Old English sheepdog",
+        "Chihuahua",
+        "n02115641",
+        "n0210-short",
+        "red_panda",
+        "n02012849-crane",  # two synsets have this word
+        "n03126707-crane",
+        "Shih-Tzu",
+    ]

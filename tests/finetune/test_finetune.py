@@ -20,13 +20,17 @@ import torch
 from helpers.processes import environment
 from helpers.stripes import KINDS, QUICK, folder, texture
 from resnetlab.bundle.store import load_bundle
-from resnetlab.cli.finetune import summary_lines
+from resnetlab.cli.finetune_output import summary_lines
 from resnetlab.data.device_images import DeviceImages
 from resnetlab.data.transforms.eval_transform import EvalTransform, apply_eval_transform
 from resnetlab.data.transforms.photo_train import Augmentation
 from resnetlab.errors import InputError
 from resnetlab.finetune.api import cross_validate, finetune, folder_name, prepare_job
-from resnetlab.finetune.backbones import DOWNLOAD_MEGABYTES
+from resnetlab.finetune.backbones import (
+    DOWNLOAD_MEGABYTES,
+    PREFERRED_MODELS,
+    PREFERRED_ON_CPU,
+)
 from resnetlab.finetune.dataset import PhotoDataset, PhotoSplit, open_photographs
 from resnetlab.finetune.evaluation import compare, predict_photos
 from resnetlab.finetune.model import FinetuneModel
@@ -126,7 +130,7 @@ def test_a_folder_becomes_a_model_that_loads_and_tells_the_kinds_apart(
 
 
 @pytest.mark.parametrize("trainable", ["classifier", "last norm", "all", 2])
-@pytest.mark.parametrize("augment", ["none", "standard", "test-like"])
+@pytest.mark.parametrize("augment", ["none", "standard", "trivial", "test-like"])
 def test_a_stage_repeated_has_the_same_bits_whatever_the_threads_that_decode(
     photos: Path,
     spec: ExternalConfig,
@@ -504,12 +508,16 @@ def test_every_recipe_of_the_catalog_runs(photos: Path, backbone: Path) -> None:
     assert finetune_recipe_names() == [
         "fixres",
         "full",
+        "full-cutmix",
+        "full-mixup",
+        "full-random-erasing",
+        "full-trivialaugment",
         "probe",
         "proof-of-concept",
         "proof-of-concept-as-run",
         "stage-one",
     ]
-    for name in ("fixres", "full", "proof-of-concept"):
+    for name in ("fixres", "full", "full-mixup", "full-trivialaugment", "proof-of-concept"):
         done = finetune(request(photos, backbone, recipe=name, epochs=1))
         assert len(done.result.stages) == len(load_finetune_recipe(name).stages)
         assert sum(item.selected for item in done.result.stages) == 1
@@ -585,7 +593,8 @@ def test_what_is_wrong_is_one_line_with_its_fix_and_leaves_nothing_half_written(
     photos: Path, backbone: Path, tmp_path: Path
 ) -> None:
     assert (
-        "unknown fine-tuning recipe (allowed: fixres, full, probe, proof-of-concept, "
+        "unknown fine-tuning recipe (allowed: fixres, full, full-cutmix, full-mixup, "
+        "full-random-erasing, full-trivialaugment, probe, proof-of-concept, "
         "proof-of-concept-as-run, stage-one)" in refused(request(photos, backbone, recipe="fixre"))
     )
     assert "--freeze: unknown (got most; allowed: backbone, none, a number of parts)" in refused(
@@ -718,9 +727,10 @@ def test_without_weights_and_without_a_network_one_line_says_what_to_do(
         "torch.hub.download_url_to_file",
         lambda *_, **__: (_ for _ in ()).throw(OSError("no route")),
     )
-    text = refused(FinetuneRequest(folder=photos, output=tmp_path / "out"))
+    text = refused(FinetuneRequest(folder=photos, device="cpu", output=tmp_path / "out"))
     assert text.startswith(
-        "torchvision/resnet50+: the hub of torchvision cannot be reached: no route. Fix: place "
+        "torchvision/mobilenet_v3_large+: the hub of torchvision cannot be reached: no route. "
+        "Fix: place "
     )
     assert "\n" not in text
 
@@ -732,16 +742,17 @@ def test_without_the_network_the_line_names_what_is_at_hand(
     monkeypatch.setenv("RESNETLAB_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "hub"))
     monkeypatch.delenv("RESNETLAB_WEIGHTS", raising=False)
-    requested = FinetuneRequest(folder=photos, output=tmp_path / "out")
+    requested = FinetuneRequest(folder=photos, device="cpu", output=tmp_path / "out")
     monkeypatch.setattr(
         "resnetlab.finetune.backbones.connection_problem", lambda _: "no answer in 4 s"
     )
     text = refused(requested)
     start = (
-        "--model: the default network torchvision/resnet50 (103 MB) is not on this machine, and "
+        "--model: the default network torchvision/mobilenet_v3_large (22 MB) is not on this "
+        "machine, and "
     )
     assert text.startswith(f"{start}it cannot be downloaded: no answer in 4 s. Fix: --model timm/")
-    assert "resnetlab import-weights FILE.pth --as torchvision/resnet50 --out DIR" in text
+    assert "resnetlab import-weights FILE.pth --as torchvision/mobilenet_v3_large --out DIR" in text
     snapshot = tmp_path / "hub" / "models--timm--resnet10t.c3_in1k" / "snapshots" / "1"
     snapshot.mkdir(parents=True)
     (tmp_path / "hub" / "models--timm--begun").mkdir()
@@ -753,10 +764,20 @@ def test_without_the_network_the_line_names_what_is_at_hand(
 
 
 def test_the_size_of_the_default_download_is_that_of_torchvision() -> None:
-    from torchvision.models import ResNet50_Weights
+    from torchvision.models import get_model_weights
 
-    megabytes = ResNet50_Weights.DEFAULT.meta["_file_size"]  # in units of 2^20 bytes
-    assert round(megabytes * 2**20 / 1e6) == DOWNLOAD_MEGABYTES
+    assert {PREFERRED_MODELS[0], PREFERRED_ON_CPU[0]} == set(DOWNLOAD_MEGABYTES)
+    for name, expected in DOWNLOAD_MEGABYTES.items():
+        megabytes = get_model_weights(name).DEFAULT.meta["_file_size"]  # in units of 2^20 bytes
+        assert round(megabytes * 2**20 / 1e6) == expected
+
+
+def test_without_a_gpu_the_default_is_the_network_with_the_fewest_operations() -> None:
+    from torchvision.models import get_model_weights
+
+    assert set(PREFERRED_ON_CPU) == set(PREFERRED_MODELS)
+    operations = [get_model_weights(name).DEFAULT.meta["_ops"] for name in PREFERRED_ON_CPU]
+    assert operations == sorted(operations)
 
 
 def test_a_recipe_says_what_it_cannot_take() -> None:

@@ -311,3 +311,54 @@ def test_after_kill_9_a_study_of_fine_tunings_goes_on_with_the_same_bits(
     assert written == {path: path.stat().st_mtime_ns for path in written}
     assert weights(root) == weights(tmp_path / "whole")
     assert len(weights(root)) == 2
+
+
+AUGMENTED = """
+[[stages]]
+name = "stage one"
+trainable = "classifier"
+recipe = { batch_size = 8, epochs = 1, optimizer = { name = "adam" } }
+[[stages]]
+name = "stage two"
+trainable = "all"
+augment = "trivial"
+mixup = 0.4
+cutmix = 1.0
+random_erasing = 0.5
+recipe = { batch_size = 8, epochs = EPOCHS, optimizer = { name = "adam" } }
+"""
+
+
+@pytest.mark.slow
+def test_a_killed_fine_tuning_continues_with_the_bits_of_an_uninterrupted_one(
+    photos: Path, backbone: Path, tmp_path: Path
+) -> None:
+    """The process is killed within the augmented stage, and the same command started again."""
+    (tmp_path / "augmented.toml").write_text(AUGMENTED.replace("EPOCHS", "12"))
+
+    def command(output: str) -> list[str]:
+        return [
+            *(sys.executable, "-m", "resnetlab", "finetune", str(photos), "--budget", "0"),
+            *("--model", str(backbone), "--recipe", str(tmp_path / "augmented.toml")),
+            *("--train-size", "24", "--output", output, "--trust-code"),
+        ]
+
+    begun = subprocess.Popen(
+        command("killed"), cwd=tmp_path, env=environment(), stderr=subprocess.PIPE, text=True
+    )
+    assert begun.stderr is not None
+    for line in begun.stderr:
+        if line.startswith("stage two: begins"):
+            time.sleep(0.2)
+            os.kill(begun.pid, signal.SIGKILL)
+            break
+    begun.communicate()
+    assert begun.returncode == -signal.SIGKILL
+    weights = []
+    for output in ("killed", "whole"):
+        subprocess.run(
+            command(output), cwd=tmp_path, env=environment(), check=True, capture_output=True
+        )
+        (path,) = (tmp_path / output / "models").glob("*/model.safetensors")
+        weights.append(path.read_bytes())
+    assert weights[0] == weights[1]

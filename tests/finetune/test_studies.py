@@ -353,6 +353,7 @@ def test_what_decides_a_run_is_in_its_name_and_nothing_else(
         ("train_size", 24),
         ("crops", 10),
         ("class_weights", "balanced"),
+        ("sampler", "balanced"),
     ):
         assert not before & hashes(recipe=RECIPE | {field: value}), field
     assert not before & hashes(data={"source": str(photos), "split": ".6,.2,.2"})

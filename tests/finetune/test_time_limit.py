@@ -14,7 +14,7 @@ import torch
 
 from helpers.stripes import KINDS, QUICK
 from resnetlab.bundle.store import load_bundle
-from resnetlab.cli.finetune import with_budget
+from resnetlab.cli.finetune_output import with_budget
 from resnetlab.data.transforms.eval_transform import EvalTransform
 from resnetlab.errors import InputError
 from resnetlab.finetune import pipeline
@@ -270,10 +270,10 @@ def test_the_command_of_a_larger_budget_is_the_same_command_otherwise() -> None:
 
 
 def test_a_budget_needs_a_unit() -> None:
-    from resnetlab.cli.finetune import _parse_budget
+    from resnetlab.cli.finetune_options import parse_budget
 
-    assert [_parse_budget(text) for text in ("90s", "10m", "1.5h", "0")] == [90, 600, 5400, None]
+    assert [parse_budget(text) for text in ("90s", "10m", "1.5h", "0")] == [90, 600, 5400, None]
     with pytest.raises(InputError, match=r"a time without a unit.*--budget 5m for minutes"):
-        _parse_budget("5")
+        parse_budget("5")
     with pytest.raises(InputError, match="not a time"):
-        _parse_budget("soon")
+        parse_budget("soon")

@@ -18,7 +18,7 @@ from helpers.stripes import KINDS, QUICK, folder
 from helpers.tiny import tiny
 from resnetlab.api import write_finetune_page
 from resnetlab.checksums import check_files, read_checksums
-from resnetlab.cli.finetune import use_commands
+from resnetlab.cli.finetune_output import use_commands
 from resnetlab.finetune.api import FinetuneOutcome, finetune
 from resnetlab.finetune.request import FinetuneRequest
 from resnetlab.finetune.results import BudgetCut

@@ -9,9 +9,11 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from resnetlab.stats.exact import (
+    balanced_accuracy_interval,
     boschloo,
     decision_power,
     mcnemar,
+    sign_flip_p,
     time_to_accuracy_rank_test,
 )
 
@@ -105,3 +107,27 @@ def test_runs_that_never_arrive_are_behind_all_that_do_and_are_not_dropped():
     slow = (5.0, 6.0, math.inf, math.inf, math.inf)
     fast = (3.0, 3.0, 4.0, 4.0, 7.0)
     assert time_to_accuracy_rank_test(fast, slow)[0] < time_to_accuracy_rank_test(fast, slow[:2])[0]
+
+
+@pytest.mark.parametrize(("only_a", "only_b"), [(2, 9), (5, 5), (0, 3), (14, 30)])
+def test_flips_of_signs_of_equal_differences_give_mcnemars_p(only_a: int, only_b: int) -> None:
+    differences = [1.0] * only_a + [-1.0] * only_b + [0.0] * 20
+    assert sign_flip_p(differences) == pytest.approx(mcnemar(only_a, only_b), abs=0.015)
+
+
+def test_flips_of_signs_count_every_sign_of_a_few_differences() -> None:
+    """Of the eight sums of +-3, +-2, +-1, two are as large as 6 and four as large as 4."""
+    assert sign_flip_p([3.0, 2.0, 1.0]) == pytest.approx(2 / 8, abs=0.015)
+    assert sign_flip_p([3.0, 2.0, -1.0]) == pytest.approx(4 / 8, abs=0.015)
+    assert sign_flip_p([]) == 1.0
+
+
+def test_the_interval_of_the_balanced_accuracy_of_one_class_is_of_a_beta_distribution() -> None:
+    low, high = balanced_accuracy_interval([17], [20])
+    assert (low, high) == pytest.approx(stats.beta(18, 4).ppf([0.025, 0.975]), abs=0.005)
+
+
+def test_a_rare_class_widens_the_interval_of_the_balanced_accuracy() -> None:
+    few = balanced_accuracy_interval([90, 2], [100, 3])
+    many = balanced_accuracy_interval([90, 67], [100, 100])
+    assert few.high - few.low > 2 * (many.high - many.low)

@@ -7,7 +7,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from resnetlab.cli.finetune import format_p
+from resnetlab.cli.finetune_output import format_p
+from resnetlab.data.class_names import class_titles
 from resnetlab.deploy.confidence import UNSURE_PROBABILITY, AnswerKind, answer_kind
 from resnetlab.messages import format_count
 
@@ -45,8 +46,9 @@ def text_lines(
         yield _answer_line(name, prediction)
         return
     yield f"{name}{_answer_note(prediction)}"
+    title = _titles(prediction)
     for item in prediction.top_classes:
-        yield f"  {100 * item.probability:5.1f} %  {item.label}"
+        yield f"  {100 * item.probability:5.1f} %  {title[item.label]}"
 
 
 def _answer_line(name: str, prediction: Prediction) -> str:
@@ -54,8 +56,8 @@ def _answer_line(name: str, prediction: Prediction) -> str:
 
     The percentage of several classes is the sum of their probabilities.
     """
-    first = prediction.top_classes[0]
-    closest = f"(most probable: {first.label} {100 * first.probability:.1f} %)"
+    first, title = prediction.top_classes[0], _titles(prediction)
+    closest = f"(most probable: {title[first.label]} {100 * first.probability:.1f} %)"
     match answer_kind(prediction.prediction_set, prediction.none_of_these):
         case "none of these":
             return f"none of these  {name}  {closest}"
@@ -66,23 +68,31 @@ def _answer_line(name: str, prediction: Prediction) -> str:
             total = sum(
                 item.probability for item in prediction.top_classes if item.label in members
             )
-            return f"{100 * total:5.1f} %  {_join_classes(members)}  {name}"
+            return f"{100 * total:5.1f} %  {_join_classes([title[label] for label in members])}  {name}"
         case "class":
             answer = prediction.answer
-            return f"{100 * answer.probability:5.1f} %  {answer.label}  {name}{_doubt(prediction)}"
+            share = f"{100 * answer.probability:5.1f} %"
+            return f"{share}  {title[answer.label]}  {name}{_doubt(prediction)}"
+
+
+def _titles(prediction: Prediction) -> dict[str, str]:
+    """Map the classes of a prediction to their titles."""
+    labels = [item.label for item in prediction.top_classes]
+    return class_titles(dict.fromkeys([*labels, *(prediction.prediction_set or ())]))
 
 
 def _answer_note(prediction: Prediction) -> str:
     """Return what follows the name of a photograph whose classes are listed below it."""
+    title = _titles(prediction)
     match answer_kind(prediction.prediction_set, prediction.none_of_these):
         case "none of these":
             return ": none of these, since it is unlike the training photographs"
         case "no class":
             return ": no class is probable enough"
         case "several classes":
-            return f": {_join_classes(prediction.prediction_set or ())}"
+            return f": {_join_classes([title[label] for label in prediction.prediction_set or ()])}"
         case "class":
-            chosen = "" if prediction.prediction_set is None else f": {prediction.answer.label}"
+            chosen = "" if prediction.prediction_set is None else f": {title[prediction.answer.label]}"
             return chosen or _doubt(prediction)
 
 
@@ -108,7 +118,8 @@ def prediction_summary(predictions: Sequence[Prediction]) -> str:
         if answer_kind(item.prediction_set, item.none_of_these) == "class"
     ]
     counts = Counter(first.label for first in answered).most_common()
-    parts = [f"{count:,} {label}" for label, count in counts[:MAX_SUMMARY_CLASSES]]
+    title = class_titles([label for label, _ in counts])
+    parts = [f"{count:,} {title[label]}" for label, count in counts[:MAX_SUMMARY_CLASSES]]
     more = len(counts) - MAX_SUMMARY_CLASSES
     others = f" and {format_count(more, 'more class')}" if more > 0 else ""
     notes = [f"{kinds[kind]:,} {kind}" for kind in UNCLEAR_KINDS if kinds[kind]]
@@ -189,6 +200,8 @@ def export_lines(path: Path, to: str, file: ModelFile, check: ExportCheck) -> It
 
 def evaluation_lines(result: EvaluationResult) -> Iterator[str]:
     """Yield the summary of an evaluation."""
+    from resnetlab.data.class_names import class_titles
+
     yield (
         f"{result.model} on {result.data}, {result.split}: "
         f"{format_count(result.top1.images, 'image')}"
@@ -206,10 +219,13 @@ def evaluation_lines(result: EvaluationResult) -> Iterator[str]:
         "nats"
     )
     yield from _confidence_lines(result)
+    names = {row.name for row in result.classes} | {pair.predicted for pair in result.confusions}
+    title = class_titles(sorted(names))
     for scores in sorted(result.classes, key=lambda scores: scores.recall.pct)[:5]:
-        yield f"  {scores.name:32} {_format_proportion(scores.recall)} of {scores.recall.images:,}"
+        share = f"{_format_proportion(scores.recall)} of {scores.recall.images:,}"
+        yield f"  {title[scores.name]:32} {share}"
     for pair in result.confusions[:3]:
-        yield f"  {pair.images:,} x {pair.true} predicted as {pair.predicted}"
+        yield f"  {pair.images:,} x {title[pair.true]} predicted as {title[pair.predicted]}"
     for line in (*result.caveats, *result.notes):
         yield f"note: {line}"
     others = result.novelty.strangers if result.novelty else None

@@ -15,7 +15,17 @@ import typer
 from typer.core import TyperGroup
 
 from resnetlab import trust
-from resnetlab.cli import compare, curation, deploy, evaluate, finetune, models, predict, train
+from resnetlab.cli import (
+    compare,
+    curation,
+    deploy,
+    evaluate,
+    finetune,
+    fixres,
+    models,
+    predict,
+    train,
+)
 from resnetlab.cli.course import course
 from resnetlab.cli.data import data
 from resnetlab.cli.doctor import doctor
@@ -48,7 +58,7 @@ COMMANDS: tuple[Callable[..., None], ...] = (
     compare.compare,
     compare.verify,
     finetune.finetune,
-    finetune.fixres,
+    fixres.fixres,
     curation.extend,
     predict.predict,
     evaluate.evaluate,

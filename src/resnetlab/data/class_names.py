@@ -6,8 +6,9 @@ meet: folders of splits, tables of labels, arrays, models. Imports nothing of re
 
 from __future__ import annotations
 
+import re
 import unicodedata
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 
 from resnetlab.errors import Problem
@@ -15,6 +16,9 @@ from resnetlab.errors import Problem
 # Cyrillic and Greek letters with the shape of a Latin letter (Unicode TS 39, confusables), after
 # case folding.
 _LOOKALIKES = str.maketrans("асеіјорѕухһԁԛԝαοριυκντχ", "aceijopsyxhdqwaopiukvtx")
+
+_SYNSET_FOLDER = re.compile(r"n\d{8}[-_ ]+(\w.*)")
+"""Name of a class in folders of ImageNet: the number of its synset and a word."""
 
 MAX_SHOWN_POINTS = 6
 """Number of code points of each name that a message shows."""
@@ -116,3 +120,17 @@ def _code_points(text: str) -> str:
 def unnamed_classes(outputs: int) -> tuple[str, ...]:
     """Return the names of outputs whose classes are unknown: `class 0`, `class 1`."""
     return tuple(f"class {index}" for index in range(outputs))
+
+
+def class_titles(names: Iterable[str]) -> dict[str, str]:
+    """Map names of classes to titles for a reader, for text and pages but not for data.
+
+    A folder of ImageNet, `n02105641-Old_English_sheepdog`, has the title `Old English sheepdog`.
+    Every other name is its own title, and so are names that would get the same title.
+    """
+    titles = {}
+    for name in names:
+        match = _SYNSET_FOLDER.fullmatch(name)
+        titles[name] = match[1].replace("_", " ").strip() if match else name
+    counts = Counter(titles.values())
+    return {name: title if counts[title] == 1 else name for name, title in titles.items()}

@@ -19,18 +19,19 @@ from resnetlab.bundle.licenses import unknown_terms
 from resnetlab.bundle.reading import read_model_file
 from resnetlab.bundle.spec import MODEL_FILE
 from resnetlab.checksums import write_checksums
-from resnetlab.data.photo_loader import Tta
-from resnetlab.errors import input_error
+from resnetlab.data.photo_loader import Tta, loader_threads
+from resnetlab.errors import InputError, input_error
 from resnetlab.files import sha256, write_json
-from resnetlab.finetune.backbones import with_library_license
+from resnetlab.finetune.backbones import Backbone, with_library_license
+from resnetlab.finetune.candidates import Candidates, LeftOut
 from resnetlab.finetune.request import CheckedRequest, FinetuneRequest, read_request
 from resnetlab.finetune.results import CrossValidation, FinetuneResult, ResolutionTable
 from resnetlab.finetune.training_record import record_training
 from resnetlab.messages import ItemCallback, Notify, silent
 from resnetlab.models.configs import ExternalConfig
 from resnetlab.models.configs.external import allow_code
-from resnetlab.recipes.numerics import Numerics, parse_device, torchrun_env
-from resnetlab.schema import encode
+from resnetlab.recipes.numerics import parse_device, torchrun_env
+from resnetlab.schema import encode, without_defaults
 from resnetlab.stats.intervals import (
     UNBOUNDED,
     Interval,
@@ -92,30 +93,32 @@ def finetune(
     checked = _read_request(request, notify)
     from resnetlab.finetune.pipeline import run_finetuning
     from resnetlab.finetune.time_limit import TimeLimit
+    from resnetlab.finetune.trials import Trials
     from resnetlab.training.distributed import process_group, torchrun_world
 
-    world = torchrun_world()
+    world, cache = torchrun_world(), _stage_cache(request)
     if request.trust_code and baseline is not None:
         allow_code(read_model_file(baseline).model)
     job = prepare_job(request, notify, world, checked)
-    name = request.name or folder_name(job)
-    if request.folds is not None:
-        name = f"{name}-fold{request.fold}"
-    model, report = request.output / "models" / name, request.output / "reports" / name
-    job = replace(job, identity=_identity(job))
-    _check_replaced(model, job)
-    with process_group(world, job.numerics.device):
+    limit = TimeLimit(budget_seconds, start)
+    with process_group(world, job.numerics.device), loader_threads(request.workers):
+        trials = Trials(job, cache, limit, world, should_stop, notify, on_item)
+        with_balance = request.balance == "auto"
+        selection = trials.select(checked.candidates, with_balance=with_balance)
+        job, model, report = _with_folders(selection.job, request)
         record, predictions = run_finetuning(
             job,
             model,
-            _stage_cache(request),
-            limit=TimeLimit(budget_seconds, start),
+            cache,
+            limit=limit,
             baseline=baseline,
             should_stop=should_stop,
             notify=notify,
             on_item=on_item,
             world=world,
+            finetune_model=selection.finetune_model,
         )
+    record = replace(record, backbone_trials=selection.backbones, balance_trials=selection.balance)
     if world.is_main_process:
         report.mkdir(parents=True, exist_ok=True)
         write_json(report / "finetune.json", encode(record))
@@ -123,6 +126,20 @@ def finetune(
         record_training(request.output / "cache", model, job.photos)
     tta: Tta = "ten-crop" if job.recipe.crops == 10 else "none"
     return FinetuneOutcome(record, model, report, job.photos, predictions, tta)
+
+
+def _with_folders(job: FinetuneJob, request: FinetuneRequest) -> tuple[FinetuneJob, Path, Path]:
+    """Return the job with its identity, and the folders of its model and its report.
+
+    Raises InputError if another fine-tuning has the folder of the model.
+    """
+    name = request.name or folder_name(job)
+    if request.folds is not None:
+        name = f"{name}-fold{request.fold}"
+    model, report = request.output / "models" / name, request.output / "reports" / name
+    job = replace(job, identity=_identity(job, *_numerics_settings(request)))
+    _check_replaced(model, job)
+    return job, model, report
 
 
 def cross_validate(
@@ -226,9 +243,15 @@ def folder_name(job: FinetuneJob) -> str:
 def _identity(job: FinetuneJob, *extra: object) -> str:
     """Return ten digits of a hash of what makes a model: data, network, weights, recipe, seed."""
     weights = sha256(job.backbone.weights) if job.backbone.weights else ""
-    network, recipe = encode(job.backbone.spec), encode(job.recipe)
+    network, recipe = encode(job.backbone.spec), without_defaults(job.recipe)
     parts = [job.photos.sha256, network, weights, recipe, job.seed, *extra]
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:10]
+
+
+def _numerics_settings(request: FinetuneRequest) -> list[object]:
+    """Return the numerics that the user set, apart from the device, if there are any."""
+    table = without_defaults(replace(request.numerics, device="auto"))
+    return [table] if table else []
 
 
 def _check_replaced(folder: Path, job: FinetuneJob) -> None:
@@ -252,10 +275,31 @@ def _read_request(request: FinetuneRequest, notify: Notify) -> CheckedRequest:
     if "torch" not in sys.modules:
         library = getattr(checked.backbone.spec, "library", "")
         notify(f"loading {' and '.join(filter(None, ('torch', library)))} ...")
-    backbone = with_library_license(checked.backbone, request.accept_license)
-    if note := unknown_terms(backbone.license):
-        notify(f"note: {note}")
-    return replace(checked, backbone=backbone)
+    candidates = _with_licenses(checked.candidates, request.accept_license)
+    for backbone in candidates.backbones:
+        if note := unknown_terms(backbone.license):
+            notify(f"note: {note}")
+    return replace(checked, candidates=candidates)
+
+
+def _with_licenses(candidates: Candidates, accept_license: bool) -> Candidates:
+    """Return the candidates with the licenses that timm and torchvision state.
+
+    Raises InputError if a network that the user named may not be used; others are left out.
+    """
+    backbones, left_out = list[Backbone](), list(candidates.left_out)
+    for backbone in candidates.backbones:
+        try:
+            backbones.append(with_library_license(backbone, accept_license))
+        except InputError as error:
+            if not backbone.origin or len(candidates.backbones) == 1:
+                raise
+            reason = str(error.problems[0])
+            left_out.append(LeftOut(backbone.spec.slug, reason, backbone.origin))
+    if not backbones:
+        fix = "--accept-license, if your use is not commercial, or --try timm/NAME"
+        raise input_error("--try", "no network is left", fix, got=left_out[-1].reason)
+    return Candidates(tuple(backbones), tuple(left_out))
 
 
 def prepare_job(
@@ -273,7 +317,11 @@ def prepare_job(
     from resnetlab.training.resolve import resolve_numerics
 
     device, index = parse_device(request.device)
-    requested = Numerics(device=device, world_size=world.size if world else 1)  # type: ignore[arg-type]
+    requested = replace(
+        request.numerics,
+        device=device,  # type: ignore[arg-type]
+        world_size=world.size if world else 1,
+    )
     numerics = resolve_numerics(requested, single_run=True)
     return FinetuneJob(
         checked.photos, checked.backbone, checked.recipe, request.seed, numerics, index

@@ -21,18 +21,21 @@ from resnetlab.models.reachable import connection_problem
 from resnetlab.models.tensorfile import read_metadata
 from resnetlab.models.timm_source import is_timm_source, parse_model_source
 from resnetlab.settings import is_offline, weights_dir
+from resnetlab.training.hardware import has_cuda, has_mps
 
 WEIGHTS_ENV_VAR = "RESNETLAB_WEIGHTS"
 GENERIC_STEMS = ("model", "weights", "best", "last", "final", "checkpoint", "pytorch_model")
 """Names of files that say nothing about the network."""
 PREFERRED_MODELS = ("resnet50", "resnet34", "resnet18", "mobilenet_v3_large", "efficientnet_b0")
-"""Networks of torchvision in order of preference.
+"""Networks of torchvision in order of preference, where there is a GPU.
 
 If none was downloaded before, the first one is downloaded.
 """
+PREFERRED_ON_CPU = ("mobilenet_v3_large", "efficientnet_b0", "resnet18", "resnet34", "resnet50")
+"""The same without a GPU, by multiply-adds: 0.2 to 4.1 x 10^9 for an image of 224 pixels."""
 DOWNLOAD_URL = "https://download.pytorch.org"
-DOWNLOAD_MEGABYTES = 103
-"""Size of the default weights of the first one, in 10^6 bytes."""
+DOWNLOAD_MEGABYTES = {"resnet50": 103, "mobilenet_v3_large": 22}
+"""Size of the default weights of the first ones, in 10^6 bytes."""
 MAX_LISTED_MODELS = 5
 
 
@@ -47,15 +50,19 @@ class Backbone:
     """Origin of the network in words; empty if the user named it."""
 
 
-def select_backbone(model: str, weights: Path | None, accept_license: bool) -> Backbone:
+def select_backbone(
+    model: str, weights: Path | None, accept_license: bool, device: str = "auto"
+) -> Backbone:
     """Select the requested backbone, or an available one if `model` is empty.
+
+    Without a GPU, or with the `device` "cpu", the default is a smaller network.
 
     `model` is a name, a TOML file or empty. Its license is the one that its config or its file
     states, which needs no import of a library; `with_library_license` adds the rest. Raises
     InputError if there is no such network, and for weights whose license forbids commercial use
     unless the user accepted it.
     """
-    backbone = _requested_backbone(model, weights) if model else _find_local(weights)
+    backbone = _requested_backbone(model, weights) if model else _find_local(weights, device)
     if not accept_license:
         check_commercial_use(backbone.spec, backbone.license)
     return backbone
@@ -81,9 +88,9 @@ def _requested_backbone(model: str, weights: Path | None) -> Backbone:
     return Backbone(spec, weights, stated_license(spec, weights), "")
 
 
-def _find_local(weights: Path | None) -> Backbone:
+def _find_local(weights: Path | None, device: str) -> Backbone:
     if weights is not None:
-        return _from_weights_file(weights, None, "")
+        return backbone_from_file(weights, "")
     folder = os.environ.get(WEIGHTS_ENV_VAR, "")
     if folder:
         directory = Path(folder).expanduser()
@@ -94,45 +101,50 @@ def _find_local(weights: Path | None) -> Backbone:
                 "contains no .toml and no .safetensors file",
                 "put weights there, or unset the variable",
             )
-        return (_from_toml if files[0].suffix == ".toml" else _from_weights_file)(
-            files[0], weights, f"{WEIGHTS_ENV_VAR}: {files[0].name}"
-        )
-    name, origin = _preferred_torchvision_model()
+        return backbone_from_file(files[0], f"{WEIGHTS_ENV_VAR}: {files[0].name}")
+    name, origin = _preferred_torchvision_model(device)
     spec = ExternalConfig(source=f"torchvision/{name}", weights="hub")
     return Backbone(spec, None, stated_license(spec), origin)
 
 
-def _from_toml(path: Path, weights: Path | None, origin: str) -> Backbone:
-    spec = parse_model(str(path), str(path))
-    return Backbone(spec, weights, stated_license(spec, weights), origin)
+def backbone_from_file(path: Path, origin: str) -> Backbone:
+    """Return the backbone of a TOML file or of a weights file.
 
-
-def _from_weights_file(path: Path, weights: Path | None, origin: str) -> Backbone:
-    """Return the backbone of a weights file: the network in its metadata, or timm's network of the
-    file's name.
+    The network of a weights file is the one in its metadata, or timm's network of the file's name.
+    Raises InputError.
     """
+    if path.suffix == ".toml":
+        spec = parse_model(str(path), str(path))
+        return Backbone(spec, None, stated_license(spec), origin)
     model = read_metadata(path).get("model")
     if model is None and (not path.stem.isidentifier() or path.stem in GENERIC_STEMS):
         raise input_error(str(path), "does not name its network", "name it: --model timm/NAME")
     spec = parse_model(model or f"timm/{path.stem}", str(path))
-    return Backbone(spec, weights or path, stated_license(spec, weights or path), origin)
+    return Backbone(spec, path, stated_license(spec, path), origin)
 
 
-def _preferred_torchvision_model() -> tuple[str, str]:
-    """Return the first preferred network whose weights are in the cache, or the first of all."""
-    cache = (
-        Path(os.environ.get("TORCH_HOME") or "~/.cache/torch").expanduser() / "hub" / "checkpoints"
-    )
-    for name in PREFERRED_MODELS:
-        if cache.is_dir() and any(path.name.startswith(f"{name}-") for path in cache.iterdir()):
+def downloaded_models() -> list[str]:
+    """Return the preferred networks whose weights torchvision has downloaded before."""
+    home = Path(os.environ.get("TORCH_HOME") or "~/.cache/torch").expanduser()
+    files = [path.name for path in (home / "hub" / "checkpoints").glob("*")]
+    return [name for name in PREFERRED_MODELS if any(file.startswith(f"{name}-") for file in files)]
+
+
+def _preferred_torchvision_model(device: str) -> tuple[str, str]:
+    """Return the first preferred network whose weights are on this machine, or the first of all."""
+    has_gpu = device not in ("auto", "cpu") or (device == "auto" and (has_cuda() or has_mps()))
+    preferred, downloaded = PREFERRED_MODELS if has_gpu else PREFERRED_ON_CPU, downloaded_models()
+    for name in preferred:
+        if name in downloaded:
             return name, f"downloaded before: torchvision/{name}"
-    name = PREFERRED_MODELS[0]
+    name = preferred[0]
     placed = weights_dir() / "torchvision" / f"{name}.safetensors"
     if placed.is_file():
         return name, str(placed)
     _check_download(name, placed)
+    size = "" if has_gpu else ", a small one for a processor without a GPU"
     return name, (
-        f"downloading torchvision/{name}, about {DOWNLOAD_MEGABYTES} MB; --weights or "
+        f"downloading torchvision/{name}{size}, about {DOWNLOAD_MEGABYTES[name]} MB; --weights or "
         f"{WEIGHTS_ENV_VAR} name a local file instead"
     )
 
@@ -157,8 +169,8 @@ def _check_download(name: str, placed: Path) -> None:
         listed = ", ".join(f"--model {model}" for model in cached[:MAX_LISTED_MODELS])
         fixes.insert(0, f"timm has downloaded before: {listed}")
     message = (
-        f"the default network torchvision/{name} ({DOWNLOAD_MEGABYTES} MB) is not on this machine, "
-        f"and {reason}"
+        f"the default network torchvision/{name} ({DOWNLOAD_MEGABYTES[name]} MB) is not on this "
+        f"machine, and {reason}"
     )
     raise input_error("--model", message, "; ".join(fixes))
 

@@ -4,8 +4,11 @@ comparison of two networks on the same images.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import nn
 
 from resnetlab.bundle.spec import Metric
@@ -117,3 +120,36 @@ def accuracy_metric(split: str, estimate: AccuracyEstimate, data: str) -> Metric
         split=split,
         images=estimate.images,
     )
+
+
+@dataclass(frozen=True)
+class ClassCounts:
+    """Counts of a split by class, of the classes that have images."""
+
+    images: NDArray[np.int64]
+    """Number of images (K,)."""
+    right: NDArray[np.int64]
+    """Number of correctly classified images (K,)."""
+
+    @property
+    def balanced_accuracy(self) -> float:
+        """Return the mean of the accuracies of the classes, from 0 to 1."""
+        return float((self.right / self.images).mean())
+
+
+def count_by_class(predictions: Predictions) -> ClassCounts:
+    """Count the images of each class that has any, and the correct predictions among them."""
+    images = np.bincount(predictions.labels)
+    right = np.bincount(predictions.labels[predictions.correct], minlength=len(images))
+    return ClassCounts(images[images > 0], right[images > 0])
+
+
+def balanced_differences(ours: Predictions, theirs: Predictions) -> NDArray[np.float64]:
+    """Return the difference of two networks on each image (N,), for `sign_flip_p`.
+
+    An image weighs 1 / (images of its class), so that their mean over the classes is the difference
+    of the balanced accuracies.
+    """
+    weights = 1 / np.bincount(ours.labels)[ours.labels]
+    differences: NDArray[np.float64] = weights * (ours.correct.astype(float) - theirs.correct)
+    return differences

@@ -42,13 +42,16 @@ class FinetuneJob:
     """Index of the GPU, if one process does all the work."""
     identity: str = ""
     """Hash of what makes the model, in its provenance; only the model of the same is replaced."""
+    selection: tuple[str, ...] = ()
+    """Sentences about what validation selected before training."""
 
     @property
     def caveats(self) -> tuple[str, ...]:
         """Caveats that a reader of the numbers must know."""
         photos = self.photos
         untested = describe_untested(photos.untested_classes)
-        lines = (photos.pretraining_overlap, untested, "" if photos.has_test else NO_TEST)
+        no_test = "" if photos.has_test else NO_TEST
+        lines = (photos.pretraining_overlap, untested, no_test, *self.selection)
         return tuple(line for line in lines if line)
 
     def setup_model(

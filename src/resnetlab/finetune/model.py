@@ -195,7 +195,13 @@ class FinetuneModel:
         """Compute the trunk's features (B, F) of uint8 pixels (B, H, W, C), or without a trunk
         images (B, C, H, W).
         """
-        images = self.preprocess(pixels)
+        return self.trunk_features(split_model, self.preprocess(pixels))
+
+    def trunk_features(self, split_model: SplitModel, images: Tensor) -> Tensor:
+        """Compute the trunk's features (B, F) of normalized images (B, C, H, W).
+
+        Without a trunk, return the images.
+        """
         if split_model.trunk is None:
             return images
         with torch.no_grad(), autocast(self.numerics):

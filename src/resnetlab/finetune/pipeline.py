@@ -105,10 +105,11 @@ def run_stages(
         "test": finetune_model.eval_transform(recipe.test_size, recipe.crop_mode),
     }
     weights = _class_weights(job, finetune_model.device)
-    key = stage_key(finetune_model, photos.sha256, recipe.class_weights)
+    key = stage_key(finetune_model, photos.sha256, recipe.class_weights, recipe.sampler)
     train = partial(
         fit,
         finetune_model,
+        sampler=recipe.sampler,
         should_stop=should_stop,
         should_finish=should_finish,
         notify=notify,
@@ -164,6 +165,7 @@ def run_finetuning(
     notify: Notify = silent,
     on_item: ItemCallback = silent,
     world: World = SINGLE_PROCESS,
+    finetune_model: FinetuneModel | None = None,
 ) -> tuple[FinetuneResult, Predictions]:
     """Fine-tune the network, write the model to `folder`, and return the record.
 
@@ -181,6 +183,7 @@ def run_finetuning(
         notify: Function that gets a line about each stage.
         on_item: Callback for the progress of long steps.
         world: Processes that train together. The first one writes the files.
+        finetune_model: Network of the job before its first stage, if there is one already.
 
     Returns:
         The record, and the predictions on the test images (without a test split, on validation).
@@ -192,7 +195,7 @@ def run_finetuning(
     """
     limit = limit or TimeLimit(None, time.monotonic())
     earlier = _evaluate_baseline(baseline, job.photos, on_item) if baseline else None
-    finetune_model = job.setup_model(world, on_item)
+    finetune_model = finetune_model or job.setup_model(world, on_item)
     for line in finetune_model.assumptions:
         notify(f"note: {line}")
     recipe, photos = job.recipe, job.photos
@@ -449,6 +452,7 @@ def _make_result(
         budget_seconds=limit.seconds,
         budget_cuts=tuple(limit.cuts),
         untested_classes=photos.untested_classes,
+        balance=job.recipe.balance,
     )
 
 

@@ -3,18 +3,26 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from resnetlab.data.config import DEFAULT_READING, FolderReading
 from resnetlab.data.sources.manifest import SplitSpec
 from resnetlab.errors import input_error
-from resnetlab.finetune.backbones import Backbone, select_backbone
+from resnetlab.finetune.backbones import Backbone
+from resnetlab.finetune.candidates import Candidates, select_candidates
 from resnetlab.finetune.dataset import PhotoDataset, open_photographs
 from resnetlab.messages import Notify, format_count, silent
 from resnetlab.models.configs.external import allow_code, check_code
 from resnetlab.models.frozen import Freeze, parse_freeze
-from resnetlab.recipes.finetune import FinetuneRecipe, Stage, Trainable, load_finetune_recipe
+from resnetlab.recipes.finetune import (
+    BalanceMethod,
+    FinetuneRecipe,
+    Stage,
+    Trainable,
+    load_finetune_recipe,
+)
+from resnetlab.recipes.numerics import Numerics
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,8 +32,17 @@ class FinetuneRequest:
     folder: Path
     model: str = ""
     weights: Path | None = None
-    recipe: str = "full"
+    tries: tuple[str, ...] = ()
+    """Networks to try on their features, of which validation selects one: names, files, `at-hand`.
+    """
+    recipe: str | FinetuneRecipe = "full"
     freeze: str = ""
+    balance: str = "auto"
+    """Method for uneven classes: none, weights, sampler, or auto.
+
+    auto: that of the recipe, or if it has none and the classes are uneven, the one that validation
+    selects.
+    """
     train_size: int | None = None
     test_size: int | None = None
     epochs: int | None = None
@@ -41,6 +58,10 @@ class FinetuneRequest:
     reading: FolderReading = DEFAULT_READING
     accept_license: bool = False
     device: str = "auto"
+    numerics: Numerics = field(default_factory=Numerics)
+    """Precision, memory format and threads; `device` has priority over its device."""
+    workers: int = 0
+    """Threads that decode photographs; 0 for one per core. They change no bit."""
     output: Path = Path()
     name: str = ""
     """Name of the folders of the model and the report."""
@@ -53,8 +74,14 @@ class CheckedRequest:
     """Checked fine-tuning request: photographs, backbone and recipe."""
 
     photos: PhotoDataset
-    backbone: Backbone
+    candidates: Candidates
+    """Pre-trained networks, of which validation selects one."""
     recipe: FinetuneRecipe
+
+    @property
+    def backbone(self) -> Backbone:
+        """First network."""
+        return self.candidates.backbones[0]
 
 
 def read_request(request: FinetuneRequest, notify: Notify = silent) -> CheckedRequest:
@@ -73,11 +100,17 @@ def read_request(request: FinetuneRequest, notify: Notify = silent) -> CheckedRe
     if request.folds is not None and (request.no_test or request.split_spec is not None):
         other = "--no-test" if request.no_test else "--split"
         raise input_error("--folds", f"given together with {other}", "keep one of the two")
-    recipe = apply_options(load_finetune_recipe(request.recipe), request)
-    backbone = select_backbone(request.model, request.weights, request.accept_license)
-    if request.trust_code:
-        allow_code(backbone.spec)
-    check_code(backbone.spec)
+    recipe = request.recipe
+    if isinstance(recipe, str):
+        recipe = load_finetune_recipe(recipe)
+    recipe = apply_options(recipe, request)
+    candidates = select_candidates(
+        request.model, request.weights, request.tries, request.accept_license, request.device
+    )
+    for backbone in candidates.backbones:
+        if request.trust_code:
+            allow_code(backbone.spec)
+        check_code(backbone.spec)
     photos = open_photographs(
         request.folder,
         cache=request.output / "cache",
@@ -91,17 +124,19 @@ def read_request(request: FinetuneRequest, notify: Notify = silent) -> CheckedRe
     )
     for note in photos.notes:
         notify(f"note: {note}")
+    (backbone, *others) = candidates.backbones
     origin = f" ({backbone.origin})" if backbone.origin else ""
+    more = f" and {format_count(len(others), 'other network')} to try" if others else ""
     notify(
         f"{format_count(len(photos.classes), 'class')}, "
         f"{format_count(len(photos.train), 'train image')}; "
-        f"{backbone.spec.slug}{origin}"
+        f"{backbone.spec.slug}{origin}{more}"
     )
-    return CheckedRequest(photos, backbone, recipe)
+    return CheckedRequest(photos, candidates, recipe)
 
 
 def apply_options(recipe: FinetuneRecipe, request: FinetuneRequest) -> FinetuneRecipe:
-    """Apply the image sizes, the epochs and the frozen part of a request to a recipe."""
+    """Apply the options of a request to a recipe. Raises InputError."""
     train = request.train_size or recipe.train_size
     test = request.test_size or request.train_size or recipe.test_size
     trainable = _trainable_parts(request.freeze)
@@ -109,11 +144,13 @@ def apply_options(recipe: FinetuneRecipe, request: FinetuneRequest) -> FinetuneR
     def changed(stage: Stage) -> Stage:
         return (
             replace(stage, trainable=trainable)
-            if trainable is not None and stage.augment == "standard"
+            if trainable is not None and stage.augment in ("standard", "trivial")
             else stage
         )
 
     stages = tuple(map(changed, recipe.stages))
+    if request.balance != "auto":
+        recipe = recipe.with_balance(_balance_method(request.balance))
     return replace(
         recipe,
         train_size=train,
@@ -121,6 +158,18 @@ def apply_options(recipe: FinetuneRecipe, request: FinetuneRequest) -> FinetuneR
         epochs=request.epochs or recipe.epochs,
         stages=stages,
     )
+
+
+def _balance_method(name: str) -> BalanceMethod:
+    methods: dict[str, BalanceMethod] = {
+        "none": "none",
+        "weights": "class weights",
+        "sampler": "balanced sampler",
+    }
+    if name not in methods:
+        allowed = ", ".join(("auto", *methods))
+        raise input_error("--balance", "unknown", "--balance auto", got=name, allowed=allowed)
+    return methods[name]
 
 
 def _trainable_parts(freeze: str) -> Trainable | None:

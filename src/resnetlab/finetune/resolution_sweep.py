@@ -263,6 +263,9 @@ def sweep(
             "give --recipe fixres, or --recipe proof-of-concept",
             field="stages",
         )
+    if job.recipe.class_weights != "none" or job.recipe.sampler != "shuffled":
+        message, fix = "fixres does not balance classes", "remove class_weights and sampler"
+        raise input_error(job.recipe.name, message, fix)
     start = time.monotonic()
     finetune_model = job.setup_model(on_item=on_item)
     for size in sorted({*train_sizes, *test_sizes}):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, Literal
 
 from resnetlab.messages import format_duration
+from resnetlab.recipes.finetune import BalanceMethod
 from resnetlab.schema import NonNegativeInt, PositiveInt, strict_dataclass
 
 
@@ -101,6 +102,48 @@ class Comparison:
 
 
 @strict_dataclass
+class BackboneTrial:
+    """Trial of a pre-trained network: a linear probe on its features, which stay constant."""
+
+    model: str
+    origin: str = ""
+    """Origin of the network in words; empty if the user named it."""
+    license: str = ""
+    """License of the weights; empty if it was not read."""
+    parameters: NonNegativeInt = 0
+    lr: float = 0.0
+    """Learning rate of the probe, of those that it tries."""
+    seconds: float = 0.0
+    """Seconds to build the network, compute its features and train the probe."""
+    validation: AccuracyEstimate | None = None
+    """Accuracy on validation; None if the network was left out."""
+    selected: bool = False
+    paired: Comparison | None = None
+    """Comparison with the selected network on the same validation images; None for itself."""
+    left_out: str = ""
+    """Reason why there is no accuracy; empty if there is one."""
+
+
+@strict_dataclass
+class BalanceTrial:
+    """Trial of a method for uneven classes: a linear probe on the features of the network."""
+
+    method: BalanceMethod
+    validation: AccuracyEstimate
+    balanced_pct: float
+    """Balanced accuracy on validation: the mean of the accuracies of the classes."""
+    balanced_low_pct: float
+    balanced_high_pct: float
+    """Interval of the balanced accuracy, 95 %, from a beta distribution for each class."""
+    lr: float
+    seconds: float
+    selected: bool = False
+    p: float | None = None
+    """Two-sided p of the difference from the selected method, by flips of signs; None for itself.
+    """
+
+
+@strict_dataclass
 class FinetuneResult:
     """Record of an entire fine-tuning."""
 
@@ -132,6 +175,12 @@ class FinetuneResult:
     """Stages that the time limit changed."""
     untested_classes: tuple[str, ...] = ()
     """Classes without a test image, whose accuracy is unknown."""
+    balance: BalanceMethod = "none"
+    """Method for uneven classes in training."""
+    backbone_trials: tuple[BackboneTrial, ...] = ()
+    """Networks that were tried before training; empty if there was only one."""
+    balance_trials: tuple[BalanceTrial, ...] = ()
+    """Methods for uneven classes that were tried before training; empty for even classes."""
 
 
 @strict_dataclass

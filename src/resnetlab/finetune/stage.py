@@ -97,6 +97,7 @@ def fit(
     seed: int,
     *,
     class_weights: Tensor | None = None,
+    sampler: str = "shuffled",
     should_stop: Callable[[], bool] = lambda: False,
     should_finish: Callable[[], bool] = lambda: False,
     notify: Notify = silent,
@@ -110,7 +111,8 @@ def fit(
     once `should_stop()` returns True between two steps, with the best epoch so far, and once
     `should_finish()` returns True after an epoch or a learning rate, with at least one epoch.
     `views` has the evaluation transforms at the train size and at the test size, `class_weights`
-    (K,) the weight of each class in the loss. `notify` gets a line about each learning rate.
+    (K,) the weight of each class in the loss, and `sampler` the train images of an epoch, as in a
+    recipe. `notify` gets a line about each learning rate.
     """
     start = time.monotonic()
     transform, world = views[stage.size], finetune_model.world
@@ -127,7 +129,15 @@ def fit(
     for recipe in recipes:
         tail.load_state_dict(initial)
         state = FinetuneState(
-            finetune_model, split_model, stage, recipe, transform, seed, photos.train, class_weights
+            finetune_model,
+            split_model,
+            stage,
+            recipe,
+            transform,
+            seed,
+            photos.train,
+            class_weights,
+            sampler,
         )
         result = _train_one_lr(state, validation, start, should_stop, should_finish, on_event)
         if result.epochs:

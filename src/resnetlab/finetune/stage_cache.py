@@ -56,6 +56,7 @@ class StageKey:
     """SHA-256 of the initial tensors: pre-trained weights and a new classifier."""
     data: str
     class_weights: str
+    sampler: str = "shuffled"
     seed: int
     numerics: Numerics
     stages: tuple[Stage, ...] = ()
@@ -69,7 +70,9 @@ class StageKey:
         )
 
 
-def stage_key(finetune_model: FinetuneModel, data: str, class_weights: str) -> StageKey:
+def stage_key(
+    finetune_model: FinetuneModel, data: str, class_weights: str, sampler: str = "shuffled"
+) -> StageKey:
     """Return the cache key of a network before its first stage."""
     network = with_module_hashes(finetune_model.spec)
     if isinstance(network, ExternalConfig):
@@ -83,6 +86,7 @@ def stage_key(finetune_model: FinetuneModel, data: str, class_weights: str) -> S
         tensors=state_dict_hash(finetune_model.model.state_dict()),
         data=data,
         class_weights=class_weights,
+        sampler=sampler,
         seed=finetune_model.seed,
         numerics=finetune_model.numerics,
     )

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from resnetlab.data.photo_loader import Prefetcher
 from resnetlab.data.transforms.eval_transform import EvalTransform
+from resnetlab.data.transforms.photo_augment import Mixer, make_mixer
 from resnetlab.data.transforms.photo_train import (
     PhotoDraws,
     apply_train_transform,
@@ -21,12 +22,12 @@ from resnetlab.data.transforms.photo_train import (
 )
 from resnetlab.finetune.dataset import PhotoSplit
 from resnetlab.finetune.model import FEATURE_BATCH_SIZE, FinetuneModel, SplitModel
-from resnetlab.models.transfer import list_parts
+from resnetlab.models.transfer import block_numbers, list_parts
 from resnetlab.recipes.finetune import Stage
 from resnetlab.recipes.train import Recipe
 from resnetlab.training.eager_step import Batch, BatchLoader
 from resnetlab.training.optimizer import build_optimizer
-from resnetlab.training.rng import make_generator
+from resnetlab.training.rng import derive_seed, make_generator
 from resnetlab.training.state import TrainState
 
 
@@ -45,10 +46,12 @@ class FinetuneState(TrainState):
         seed: int,
         photos: PhotoSplit,
         class_weights: Tensor | None,
+        sampler: str = "shuffled",
     ) -> None:
-        optimizer = build_optimizer(
-            recipe, split_model.tail, layer_decay_scales(split_model.tail, stage.layer_decay)
-        )
+        decay = layer_decay_scales(split_model.tail, stage.layer_decay)
+        if stage.layer_decay_by == "block":
+            decay = block_decay_scales(finetune_model.model, split_model.tail, stage.layer_decay)
+        optimizer = build_optimizer(recipe, split_model.tail, decay)
         numerics = replace(finetune_model.numerics, grad_accum_steps=stage.grad_accum_steps)
         super().__init__(
             split_model.tail,
@@ -62,26 +65,33 @@ class FinetuneState(TrainState):
         )
         self.finetune_model, self.split_model, self.stage = finetune_model, split_model, stage
         self.photos, self.transform, self.class_weights = photos, transform, class_weights
+        self.image_weights = None
+        if sampler == "balanced":
+            self.image_weights = 1 / torch.bincount(torch.from_numpy(photos.labels))[photos.labels]
 
     def load_epoch(self, epoch: int) -> BatchLoader:
         """Return the loader of an epoch: augmented images, or constant features in a new order."""
         stage, photos, model = self.stage, self.photos, self.finetune_model
         generator_for = partial(make_generator, self.seed, "finetune", stage.name, "epoch", epoch)
-        draws = draw_photo_epoch(len(photos), generator_for)
+        erasing = (stage.random_erasing, self.transform.size)
+        draws = draw_photo_epoch(len(photos), generator_for, self.image_weights, erasing)
         if stage.augment == "none" and self.split_model.trunk is not None:
             inputs = model.features_or_pixels(self.split_model, photos, self.transform)
             if inputs.pixels.dtype != torch.uint8:
                 order = draws.order.to(inputs.pixels.device)
                 return lambda part: (inputs.pixels[order[part]], inputs.labels[order[part]])
-        return PhotoBatches(self, photos, draws, epoch)
+        mixer = make_mixer(stage.mixup, stage.cutmix, len(model.classes))
+        return PhotoBatches(self, photos, draws, epoch, mixer)
 
     def loss(self, logits: Tensor, labels: Tensor) -> Tensor:
-        """Return the mean cross-entropy of logits (B, K) and labels (B,).
+        """Return the mean cross-entropy of logits (B, K) and labels (B,) or probabilities (B, K).
 
         The loss of an image, smoothing included, is multiplied by the weight of its own class.
         torch's `weight` multiplies the smoothed part by the weights of the other classes instead,
         which rewards predicting a rare class (pytorch issue 104776).
         """
+        if labels.dim() > 1 and self.class_weights is not None:
+            return self._weighted_loss(logits.float(), labels, self.class_weights)
         each = F.cross_entropy(
             logits.float(),
             labels,
@@ -93,14 +103,29 @@ class FinetuneState(TrainState):
         # The mean is over images, not over weights, so that microbatches add up to the batch.
         return each.mean()
 
+    def _weighted_loss(self, logits: Tensor, probabilities: Tensor, weights: Tensor) -> Tensor:
+        """Return the mean over mixed images of the losses of their parts, each with the weight of
+        its class.
+        """
+        smoothing = self.recipe.label_smoothing
+        shares, log_probabilities = probabilities * weights, F.log_softmax(logits, 1)
+        targets = (1 - smoothing) * shares + smoothing * shares.mean(1, keepdim=True)
+        return -(targets * log_probabilities).sum(1).mean()
+
 
 class PhotoBatches:
     """Batch loader of an epoch. Its threads decode and augment the next batch during a step."""
 
     def __init__(
-        self, state: FinetuneState, photos: PhotoSplit, draws: PhotoDraws, epoch: int
+        self,
+        state: FinetuneState,
+        photos: PhotoSplit,
+        draws: PhotoDraws,
+        epoch: int,
+        mixer: Mixer | None = None,
     ) -> None:
         self.state, self.photos, self.draws, self.epoch = state, photos, draws, epoch
+        self.mixer = mixer
         # Otherwise torch would start as many threads again within each of these threads.
         self.prefetcher = Prefetcher(self._load_and_augment, partial(torch.set_num_threads, 1))
 
@@ -112,30 +137,35 @@ class PhotoBatches:
         key = (split_point, state.transform, stage_name, state.seed, self.epoch, part.start)
         if split_model.trunk is not None and key in model.feature_cache.entries:
             return model.feature_cache.entries[key]
-        batch_size = state.recipe.batch_size
+        batch_size, count = state.recipe.batch_size, len(self.draws.order)
         ahead = slice(part.start + batch_size, part.stop + batch_size)
-        order = self.draws.order[part]
-        indices = torch.cat([order, self.draws.order[ahead]]).tolist()
-        self.prefetcher.submit((index, index) for index in indices)
-        pixels = torch.stack(self.prefetcher.take(order.tolist())).permute(0, 2, 3, 1)
-        labels = torch.from_numpy(self.photos.labels)[order].to(model.device)
+        positions = range(*part.indices(count))
+        self.prefetcher.submit((k, k) for k in (*positions, *range(*ahead.indices(count))))
+        pixels = torch.stack(self.prefetcher.take(positions)).permute(0, 2, 3, 1)
+        labels = torch.from_numpy(self.photos.labels)[self.draws.order[part]].to(model.device)
+        images = model.preprocess(pixels)
+        if self.mixer is not None:
+            names = ("finetune", stage_name, "epoch", self.epoch, "mix", part.start)
+            images, labels = self.mixer(images, labels, derive_seed(state.seed, *names))
         if split_model.trunk is None:
-            return model.preprocess(pixels), labels
-        pieces = torch.split(pixels, FEATURE_BATCH_SIZE)
-        features = torch.cat([model.features(split_model, piece) for piece in pieces])
+            return images, labels
+        pieces = torch.split(images, FEATURE_BATCH_SIZE)
+        features = torch.cat([model.trunk_features(split_model, piece) for piece in pieces])
         model.feature_cache.add(key, features, labels)
         return features, labels
 
-    def _load_and_augment(self, index: int) -> Tensor:
+    def _load_and_augment(self, position: int) -> Tensor:
+        """Load the photograph at a position of the epoch."""
         transform, augment, draws = self.state.transform, self.state.stage.augment, self.draws
+        index, row = int(draws.order[position]), int(draws.rows[position])
 
         def factor(width: int, height: int) -> int:
             if self.state.stage.decode != "scaled":
                 return 1
-            return jpeg_draft_factor(transform, augment, draws, index, width, height)
+            return jpeg_draft_factor(transform, augment, draws, row, width, height)
 
         photo, full_size = self.photos.load_reduced(index, factor)
-        return apply_train_transform(photo, transform, augment, draws, index, full_size)
+        return apply_train_transform(photo, transform, augment, draws, row, full_size)
 
 
 def layer_decay_scales(model: nn.Module, decay: float) -> Callable[[str], float]:
@@ -154,3 +184,16 @@ def layer_decay_scales(model: nn.Module, decay: float) -> Callable[[str], float]
         )
 
     return share
+
+
+def block_decay_scales(model: nn.Module, tail: nn.Module, decay: float) -> Callable[[str], float]:
+    """Return a function from the name of a parameter of `tail` to its learning rate scale.
+
+    The scale is that of BEiT (Bao et al. 2022): `decay` per block of `model`, from the last to the
+    first. `tail` may be the model or its trainable part.
+    """
+    numbers = block_numbers(model)
+    last = max(numbers.values())
+    exponents = {parameter: last - numbers[name] for name, parameter in model.named_parameters()}
+    scales = {name: decay ** exponents[p] for name, p in tail.named_parameters()}
+    return scales.__getitem__

@@ -7,7 +7,7 @@ weights.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 import torch
@@ -114,6 +114,37 @@ def list_parts(model: nn.Module) -> list[tuple[str, nn.Module]]:
     return [
         (name, module) for name, module in modules if next(module.parameters(), None) is not None
     ]
+
+
+def block_numbers(model: nn.Module) -> dict[str, int]:
+    """Return the number of the block of each parameter, from the first block to the last.
+
+    A network of timm has the groups of timm. Of others, sequences are counted by their items,
+    however deep they are nested. A normalization or another module without matrices belongs to the
+    block before it.
+    """
+    matcher = getattr(model, "group_matcher", None)
+    if callable(matcher):
+        from timm.models import group_parameters
+
+        groups: dict[str, int] = group_parameters(model, matcher(coarse=False), reverse=True)
+        return groups
+    numbers: dict[str, int] = {}
+    number = -1
+    for prefix, module in _leaves_of_sequences(model):
+        parameters = dict(module.named_parameters())
+        number += number < 0 or any(parameter.ndim > 1 for parameter in parameters.values())
+        numbers |= {f"{prefix}.{name}": number for name in parameters}
+    return numbers
+
+
+def _leaves_of_sequences(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
+    for name, child in model.named_children():
+        if isinstance(child, nn.Sequential | nn.ModuleList):
+            for inner, module in _leaves_of_sequences(child):
+                yield f"{name}.{inner}", module
+        else:
+            yield name, child
 
 
 def freeze(model: nn.Module, frozen_part: Freeze, where: str) -> None:

@@ -11,6 +11,7 @@ from resnetlab.errors import input_error, suggest
 from resnetlab.recipes.train import Recipe
 from resnetlab.schema import (
     FieldError,
+    NonNegativeFloat,
     NonNegativeInt,
     PositiveFloat,
     PositiveInt,
@@ -23,6 +24,10 @@ from resnetlab.schema import (
 
 Trainable = Literal["classifier", "last norm", "all"] | NonNegativeInt
 """Parts of a network that are trained; a number freezes that many of the first parts."""
+
+
+BalanceMethod = Literal["none", "class weights", "balanced sampler"]
+"""Method for uneven classes."""
 
 
 @strict_dataclass
@@ -42,11 +47,21 @@ class Stage:
     """
     size: Literal["train", "test"] = "train"
     """Image size of this stage: `train_size` or `test_size` of the recipe."""
-    augment: Literal["none", "standard", "test-like"] = "standard"
+    augment: Literal["none", "standard", "trivial", "test-like"] = "standard"
     """Augmentation. none: the evaluation transform. standard: RandomResizedCrop, flip,
-    ColorJitter(.3). test-like: resize, flip, ColorJitter(.05), and the center crop shifted at
-    random.
+    ColorJitter(.3). trivial: RandomResizedCrop, flip, TrivialAugment (Müller and Hutter 2021).
+    test-like: resize, flip, ColorJitter(.05), and the center crop shifted at random.
     """
+    mixup: NonNegativeFloat = 0.0
+    """Mixup (Zhang et al. 2018): each image is mixed with another of its batch, with a weight from
+    Beta(mixup, mixup); 0 for none. With `cutmix`, each batch gets one of the two at random.
+    """
+    cutmix: NonNegativeFloat = 0.0
+    """CutMix (Yun et al. 2019): a rectangle of each image is that of another of its batch, with a
+    share of the area from Beta(cutmix, cutmix); 0 for none.
+    """
+    random_erasing: UnitInterval = 0.0
+    """Probability that a rectangle of an image gets the mean color (Zhong et al. 2020)."""
     decode: Literal["exact", "scaled"] = "exact"
     """Resolution of a decoded JPEG. scaled: 1/2, 1/4 or 1/8 of its sides if a crop needs no more.
 
@@ -65,6 +80,10 @@ class Stage:
     """
     layer_decay: Annotated[UnitInterval, "above 0"] | Literal[1] = 1
     """Factor of the learning rate from each part of the network to the part before it."""
+    layer_decay_by: Literal["part", "block"] = "part"
+    """Unit of `layer_decay`. part: a child of the network, of which each item of a sequence is one.
+    block: a residual block, with the units of timm's `param_groups_layer_decay` (Bao et al. 2022).
+    """
     grad_accum_steps: PositiveInt = 1
     """Number of microbatches that a batch is split into; the step is that of the full batch."""
     grad_checkpointing: bool = False
@@ -91,6 +110,10 @@ class Stage:
                 "without augmentation photographs are decoded as in evaluation",
                 'decode = "exact"',
             )
+        if self.augment == "none" and (self.mixup or self.cutmix or self.random_erasing):
+            field = "mixup" if self.mixup else "cutmix" if self.cutmix else "random_erasing"
+            message = "without augmentation the features are computed only once"
+            raise FieldError(field, message, f'{field} = 0, or augment = "standard"')
         if self.frozen_mode == "train" and self.augment == "none":
             raise FieldError(
                 "frozen_mode",
@@ -127,6 +150,10 @@ class FinetuneRecipe:
     """
     class_weights: Literal["none", "balanced"] = "none"
     """Weights of the classes in the loss. balanced: as if all classes had as many train images."""
+    sampler: Literal["shuffled", "balanced"] = "shuffled"
+    """Train images of an epoch. shuffled: each once. balanced: as many draws with replacement, in
+    which every class is equally likely.
+    """
     epochs: PositiveInt | None = None
     """Upper limit for the epochs of each stage that counts in epochs."""
     stages: tuple[Stage, ...]
@@ -147,8 +174,26 @@ class FinetuneRecipe:
                 "trained on them"
             )
             raise FieldError("crop_mode", message, 'crop_mode = "crop"')
+        if self.class_weights == "balanced" and self.sampler == "balanced":
+            message = "given together with class_weights, which would balance the classes twice"
+            raise FieldError("sampler", message, 'sampler = "shuffled"')
         if self.crop_mode == "whole" and self.crops != 1:
             raise FieldError("crops", "whole images cannot be cropped", "crops = 1")
+
+    @property
+    def balance(self) -> BalanceMethod:
+        """Method for uneven classes that `class_weights` and `sampler` set."""
+        if self.class_weights == "balanced":
+            return "class weights"
+        return "balanced sampler" if self.sampler == "balanced" else "none"
+
+    def with_balance(self, method: BalanceMethod) -> FinetuneRecipe:
+        """Return the recipe with a method for uneven classes."""
+        return replace(
+            self,
+            class_weights="balanced" if method == "class weights" else "none",
+            sampler="balanced" if method == "balanced sampler" else "shuffled",
+        )
 
     @property
     def resolved_stages(self) -> tuple[Stage, ...]:

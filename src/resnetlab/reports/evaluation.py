@@ -10,11 +10,12 @@ import base64
 import io
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from resnetlab.checksums import CHECKSUMS, write_checksums
+from resnetlab.data.class_names import class_titles
 from resnetlab.files import write_json, write_text
 from resnetlab.reports import confidence, format
 from resnetlab.reports.document import Cell, Table, number_columns, text_columns
@@ -98,20 +99,45 @@ def page_values(
 
     `train_images` has the number of train images of each class, if the page is to show it.
     """
+    shown, train_images = with_class_titles(result, train_images)
     return {
-        "result": result,
+        "result": shown,
         "images": images,
         "data_uri": data_uri,
-        "worst": [mistake for mistake in result.mistakes if mistake.name in images],
-        "matrix": make_confusion_matrix(result),
-        "pairs": _pair_table(result),
-        "class_rows": class_rows(result, train_images)[:MAX_LISTED_CLASSES],
-        "confidence_facts": confidence.confidence_facts(result),
-        "answered_table": confidence.answered_table(result),
-        "answered_plot": confidence.answered_plot(result),
+        "worst": [mistake for mistake in shown.mistakes if mistake.name in images],
+        "matrix": make_confusion_matrix(shown),
+        "pairs": _pair_table(shown),
+        "class_rows": class_rows(shown, train_images)[:MAX_LISTED_CLASSES],
+        "confidence_facts": confidence.confidence_facts(shown),
+        "answered_table": confidence.answered_table(shown),
+        "answered_plot": confidence.answered_plot(shown),
         "format_proportion": format_proportion,
         "pct": format.format_pct,
     }
+
+
+def with_class_titles(
+    result: EvaluationResult, train_images: Mapping[str, int] | None
+) -> tuple[EvaluationResult, Mapping[str, int] | None]:
+    """Return a result and the train images by class with titles of classes, which a page shows."""
+    pairs, mistakes = result.confusions, result.mistakes
+    names = {row.name for row in result.classes} | {*(train_images or ())}
+    names |= {name for pair in pairs for name in (pair.true, pair.predicted)}
+    names |= {name for item in mistakes for name in (item.true, item.predicted)}
+    title = class_titles(sorted(names))
+    shown = replace(
+        result,
+        classes=tuple(replace(row, name=title[row.name]) for row in result.classes),
+        confusions=tuple(
+            replace(pair, true=title[pair.true], predicted=title[pair.predicted]) for pair in pairs
+        ),
+        mistakes=tuple(
+            replace(item, true=title[item.true], predicted=title[item.predicted])
+            for item in mistakes
+        ),
+    )
+    by_title = {title[name]: count for name, count in (train_images or {}).items()}
+    return shown, by_title if train_images is not None else None
 
 
 def class_rows(

@@ -10,10 +10,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from resnetlab.data.class_names import class_titles
 from resnetlab.files import write_text
 from resnetlab.finetune.results import BudgetCut, FinetuneResult, StageRecord
 from resnetlab.reports import evaluation
 from resnetlab.reports.document import Cell, Fact, Table, number_columns, text_columns
+from resnetlab.reports.finetuning_trials import (
+    TrialSection,
+    backbone_section,
+    balance_section,
+)
 from resnetlab.reports.format import (
     DASH,
     capitalize_first,
@@ -67,6 +73,8 @@ class FinetunePage:
     answer: str
     warnings: tuple[Fact, ...]
     commands: tuple[Fact, ...]
+    backbones: TrialSection | None
+    balance: TrialSection | None
     stages: Table
     cuts: tuple[Fact, ...]
     """Each change by the time limit, with the command that trains the stage in full."""
@@ -134,6 +142,8 @@ def page(
         answer=" ".join(_answer(result, kind)),
         warnings=_warnings(result),
         commands=surroundings.commands,
+        backbones=backbone_section(result),
+        balance=balance_section(result),
         stages=_stage_table(result),
         cuts=tuple(_describe_cut(cut, full_command) for cut in result.budget_cuts),
         untested=_untested(result),
@@ -177,7 +187,7 @@ def _warnings(result: FinetuneResult) -> tuple[Fact, ...]:
 
 
 def _untested(result: FinetuneResult) -> str:
-    names = result.untested_classes
+    names = list(class_titles(result.untested_classes).values())
     if not names:
         return ""
     listed = ", ".join(names[:MAX_NAMED_CLASSES])

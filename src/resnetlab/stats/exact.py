@@ -80,6 +80,47 @@ def paired_interval(only_a: int, only_b: int, images: int) -> Interval:
     return Interval(100 * max(-1.0, a - b - half), 100 * min(1.0, a - b + half))
 
 
+def sign_flip_p(differences: Sequence[float], flips: int = 20_000) -> float:
+    """Return the two-sided p of "the sum of paired differences is not 0", by flips of signs.
+
+    If two methods are equal, each difference has its sign by chance (Fisher 1935). Random flips
+    estimate p; the observed signs count as one of them, so that p is never 0. With differences of
+    -1, 0 and 1 the test is that of McNemar.
+
+    Args:
+        differences: Difference on each image, such as the weight of the image if only the first
+            method classifies it correctly, and minus the weight if only the second one does.
+        flips: Number of random flips of all signs, from a fixed seed.
+    """
+    import numpy as np
+
+    values = np.array([value for value in differences if value])
+    observed = abs(values.sum())
+    signs = np.random.default_rng(0).integers(0, 2, (flips, len(values)), dtype=np.int8)
+    sums = (2.0 * signs - 1) @ values
+    extreme = int((np.abs(sums) >= observed * (1 - 1e-9)).sum())
+    return (1 + extreme) / (1 + flips)
+
+
+def balanced_accuracy_interval(right: Sequence[int], images: Sequence[int]) -> Interval:
+    """Return the 95 % interval of the balanced accuracy, from 0 to 1, of classes with images.
+
+    The accuracy of each class has the distribution Beta(right + 1, wrong + 1), and that of the mean
+    over the classes is drawn with a fixed seed (Brodersen et al. 2010, "The balanced accuracy and
+    its posterior distribution").
+
+    Args:
+        right: Number of correctly classified images of each class.
+        images: Number of images of each class, above 0.
+    """
+    import numpy as np
+
+    good, total = np.array(right), np.array(images)
+    draws = np.random.default_rng(0).beta(good + 1, total - good + 1, (20_000, len(total)))
+    low, high = np.quantile(draws.mean(1), (0.025, 0.975))
+    return Interval(float(low), float(high))
+
+
 def time_to_accuracy_rank_test(
     times_a: Sequence[float], times_b: Sequence[float]
 ) -> tuple[float, float, float]:

@@ -25,12 +25,18 @@ from resnetlab.data.transforms.eval_transform import (
     image_to_array,
     resize_image,
 )
+from resnetlab.data.transforms.photo_augment import (
+    draw_erasing,
+    draw_trivial,
+    erase,
+    trivial_augment,
+)
 
-Augmentation = Literal["none", "standard", "test-like"]
+Augmentation = Literal["none", "standard", "trivial", "test-like"]
 """Kind of augmentation. none: the evaluation transform. standard: RandomResizedCrop, flip,
-ColorJitter(.3, .3, .3). test-like: resize of the shorter side as in evaluation, flip,
-ColorJitter(.05, .05, .05), and the center crop shifted along the longer side at random (Touvron et
-al. 2019, sec. 4 and 5).
+ColorJitter(.3, .3, .3). trivial: RandomResizedCrop, flip, TrivialAugment. test-like: resize of the
+shorter side as in evaluation, flip, ColorJitter(.05, .05, .05), and the center crop shifted along
+the longer side at random (Touvron et al. 2019, sec. 4 and 5).
 """
 
 CROP_AREA_RANGE = (0.08, 1.0)  # Szegedy et al. 2015, sec. 6
@@ -38,30 +44,52 @@ ASPECT_RATIO_RANGE = (3 / 4, 4 / 3)  # Szegedy et al. 2015, sec. 6
 MAX_CROP_TRIES = 10  # torchvision's RandomResizedCrop
 JPEG_DRAFT_FACTORS = (1, 2, 4, 8)  # libjpeg's
 TYPICAL_CROP_AREA = 0.15  # as a fraction of the photograph; 92 % of the crops have more
-JITTER_STRENGTH = {"none": 0.0, "standard": 0.3, "test-like": 0.05}
+JITTER_STRENGTH = {"standard": 0.3, "test-like": 0.05}
 
 
 @dataclass(frozen=True)
 class PhotoDraws:
-    """Random draws of one epoch; row i belongs to image i.
+    """Random draws of one epoch.
 
-    All lie between 0 and 1 except `order` and `jitter_order`.
+    All lie between 0 and 1 except `order`, `rows`, `jitter_order`, `trivial` and `erase`.
     """
 
     order: Tensor  # (N,) int64: image indices in the order of use
+    rows: Tensor  # (N,) int64: rows of the other draws in the order of use
     crop: Tensor  # (N, TRIES, 4): fraction of the area, aspect ratio, top, left
     shift: Tensor  # (N,): along the longer side
     hflip: Tensor  # (N,) bool
     jitter: Tensor  # (N, 3): brightness, contrast, saturation
     jitter_order: Tensor  # (N, 3) int64: order of these three changes
+    trivial: Tensor  # (N, 3) int64: operation, magnitude, sign of TrivialAugment
+    erase: Tensor  # (N, 4) int64: top, left, height, width of the erased rectangle, 0 for none
 
 
 def draw_photo_epoch(
-    num_images: int, generator_for: Callable[[str], torch.Generator]
+    num_images: int,
+    generator_for: Callable[[str], torch.Generator],
+    image_weights: Tensor | None = None,
+    erasing: tuple[float, int] = (0.0, 0),
 ) -> PhotoDraws:
-    """Draw the random numbers of an epoch; `generator_for` returns the generator of a kind."""
+    """Draw the random numbers of an epoch.
+
+    Args:
+        num_images: Number of images and of draws, N.
+        generator_for: Function that returns the generator of a kind of draw.
+        image_weights: Relative probability of each image (N,) in draws with replacement. None:
+            each image once, in a random order.
+        erasing: Probability that a rectangle is erased, and the side of the images in pixels.
+    """
+    if image_weights is None:
+        order = torch.randperm(num_images, generator=generator_for("order"))
+        rows = order  # row i belongs to image i
+    else:
+        generator = generator_for("sampler")
+        order = torch.multinomial(image_weights, num_images, replacement=True, generator=generator)
+        rows = torch.arange(num_images)  # an image that is drawn twice has two crops
     return PhotoDraws(
-        order=torch.randperm(num_images, generator=generator_for("order")),
+        order=order,
+        rows=rows,
         crop=torch.rand(
             (num_images, MAX_CROP_TRIES, 4), generator=generator_for("crop"), dtype=torch.float64
         ),
@@ -69,6 +97,8 @@ def draw_photo_epoch(
         hflip=torch.rand(num_images, generator=generator_for("flip")) < 0.5,
         jitter=torch.rand((num_images, 3), generator=generator_for("jitter"), dtype=torch.float64),
         jitter_order=torch.rand((num_images, 3), generator=generator_for("turns")).argsort(1),
+        trivial=draw_trivial(num_images, generator_for("trivial")),
+        erase=draw_erasing(num_images, *erasing, generator_for("erasing").initial_seed()),
     )
 
 
@@ -76,7 +106,7 @@ def jpeg_draft_factor(
     transform: EvalTransform,
     augmentation: Augmentation,
     draws: PhotoDraws,
-    index: int,
+    row: int,
     width: int,
     height: int,
 ) -> int:
@@ -88,8 +118,8 @@ def jpeg_draft_factor(
     match augmentation:
         case "none":
             return 1
-        case "standard":
-            *_, h, w = random_resized_crop_box(height, width, draws.crop[index].tolist())
+        case "standard" | "trivial":
+            *_, h, w = random_resized_crop_box(height, width, draws.crop[row].tolist())
             scale = min(h, w, math.sqrt(TYPICAL_CROP_AREA * width * height)) / transform.size
         case "test-like":
             scale = min(width, height) / transform.shorter_side
@@ -103,7 +133,7 @@ def apply_train_transform(
     transform: EvalTransform,
     augmentation: Augmentation,
     draws: PhotoDraws,
-    index: int,
+    row: int,
     original_size: tuple[int, int] | None = None,
 ) -> Tensor:
     """Return an augmented photograph as (C, S, S) uint8, where S is the size of `transform`.
@@ -113,36 +143,40 @@ def apply_train_transform(
         transform: Evaluation transform that the network was made for.
         augmentation: Augmentation of the stage.
         draws: Random draws of the epoch.
-        index: Number of the photograph, which is its row in `draws`.
+        row: Row of the photograph in `draws`.
         original_size: Width and height in pixels before a reduced decoding.
     """
     match augmentation:
         case "none":
             return _to_chw(apply_eval_transform(Image.fromarray(photo), transform))
-        case "standard":
+        case "standard" | "trivial":
             image = _random_crop(
                 photo,
                 transform,
-                draws.crop[index].tolist(),
+                draws.crop[row].tolist(),
                 original_size or (photo.shape[1], photo.shape[0]),
             )
         case "test-like":
             crop = shifted_center_crop(
                 resize_image(Image.fromarray(photo), transform),
                 transform.size,
-                float(draws.shift[index]),
+                float(draws.shift[row]),
             )
             image = _to_chw(image_to_array(crop))
         case _:
             assert_never(augmentation)
-    if draws.hflip[index]:
+    if draws.hflip[row]:
         image = TF.horizontal_flip(image)
-    return _jitter_colors(
-        image,
-        JITTER_STRENGTH[augmentation],
-        draws.jitter[index].tolist(),
-        draws.jitter_order[index].tolist(),
-    )
+    if augmentation == "trivial":
+        image = trivial_augment(image, draws.trivial[row])
+    else:
+        image = _jitter_colors(
+            image,
+            JITTER_STRENGTH[augmentation],
+            draws.jitter[row].tolist(),
+            draws.jitter_order[row].tolist(),
+        )
+    return erase(image, draws.erase[row], transform.mean)
 
 
 def _random_crop(

@@ -14,24 +14,25 @@ Operation = Callable[[Tensor, float], Any]
 """Operation on (B, C, H, W) uint8 with a magnitude from 0 to 1, or -1 to 1 with two directions."""
 
 
-def _translate(images: Tensor, across: float = 0.0, down: float = 0.0) -> Any:
+def translate(images: Tensor, across: float = 0.0, down: float = 0.0) -> Any:
+    """Move images by whole pixels; the fraction is cut off."""
     return ops.affine(
         images, angle=0.0, translate=[int(across), int(down)], scale=1.0, shear=[0.0, 0.0]
     )
 
 
-def _shear(images: Tensor, across: float = 0.0, down: float = 0.0) -> Any:
+def shear(images: Tensor, across: float = 0.0, down: float = 0.0) -> Any:
     """Shear images around the upper left corner, in pixels per pixel."""
-    shear = [math.degrees(math.atan(across)), math.degrees(math.atan(down))]
-    return ops.affine(images, angle=0.0, translate=[0, 0], scale=1.0, shear=shear, center=[0, 0])
+    angles = [math.degrees(math.atan(across)), math.degrees(math.atan(down))]
+    return ops.affine(images, angle=0.0, translate=[0, 0], scale=1.0, shear=angles, center=[0, 0])
 
 
 OPERATIONS: tuple[Operation, ...] = (
     lambda images, _: images,
-    lambda images, size: _shear(images, across=0.3 * size),
-    lambda images, size: _shear(images, down=0.3 * size),
-    lambda images, size: _translate(images, across=150 / 331 * size * images.shape[3]),
-    lambda images, size: _translate(images, down=150 / 331 * size * images.shape[2]),
+    lambda images, size: shear(images, across=0.3 * size),
+    lambda images, size: shear(images, down=0.3 * size),
+    lambda images, size: translate(images, across=150 / 331 * size * images.shape[3]),
+    lambda images, size: translate(images, down=150 / 331 * size * images.shape[2]),
     lambda images, size: ops.rotate(images, 30 * size),
     lambda images, size: ops.adjust_brightness(images, 1 + 0.9 * size),
     lambda images, size: ops.adjust_saturation(images, 1 + 0.9 * size),

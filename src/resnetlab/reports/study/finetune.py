@@ -23,6 +23,8 @@ _TRAINABLE = {
 _AUGMENTATION = {
     "none": "on photographs as in evaluation",
     "standard": "on random crops, mirrored and recolored (RandomResizedCrop, flip, ColorJitter .3)",
+    "trivial": "on random crops, mirrored and changed by one operation (RandomResizedCrop, flip, "
+    "TrivialAugment)",
     "test-like": "on crops as in evaluation but shifted at random, mirrored and recolored (flip, "
     "ColorJitter .05)",
 }
@@ -71,7 +73,11 @@ def describe_protocol(recipe: FinetuneRecipe) -> str:
         view = "whole"
     if recipe.crops > 1:
         view += f"; the test photographs by the mean probabilities of {recipe.crops} crops"
-    balance = " Each class weighs alike in the loss." if recipe.class_weights == "balanced" else ""
+    balance = {
+        "none": "",
+        "class weights": " Each class weighs alike in the loss.",
+        "balanced sampler": " Train photographs are drawn so that each class is equally likely.",
+    }[recipe.balance]
     return f"{' '.join(sentences)}{balance} Evaluation shows photographs {view}."
 
 
@@ -89,6 +95,12 @@ def _describe_stage(stage: Stage) -> str:
     )
     frozen = ", the frozen layers in training mode" if stage.frozen_mode == "train" else ""
     scaled = ", JPEGs decoded no further than a crop needs" if stage.decode == "scaled" else ""
+    changes = [
+        f"mixup {stage.mixup:g}" if stage.mixup else "",
+        f"CutMix {stage.cutmix:g}" if stage.cutmix else "",
+        f"a rectangle erased in {100 * stage.random_erasing:g} %" if stage.random_erasing else "",
+    ]
+    mixed = "".join(f", {change}" for change in changes if change)
     until = ""
     if stage.patience:
         until = (
@@ -100,6 +112,6 @@ def _describe_stage(stage: Stage) -> str:
     )
     return (
         f"{stage.name.capitalize()}: {trainable} at the {stage.size} size, "
-        f"{_AUGMENTATION[stage.augment]}{frozen}{scaled}, "
+        f"{_AUGMENTATION[stage.augment]}{mixed}{frozen}{scaled}, "
         f"{method}, for {prefix}{length}{until}."
     )

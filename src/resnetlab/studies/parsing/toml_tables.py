@@ -114,36 +114,54 @@ def _is_same_kind(base_value: Any, value: Any) -> bool:
 
 
 def get_field(tables: Mapping[str, Any], key: str) -> Any:
-    """Return the value of a dotted field, or None if there is none."""
+    """Return the value of a dotted field, or None if there is none.
+
+    Stages of a fine-tuning recipe have their number, from 0, as a name.
+    """
     node: Any = tables
     for part in key.split("."):
-        node = node.get(part) if isinstance(node, dict) else None
+        node = _inner(node, part)
     return node
+
+
+def _inner(node: Any, part: str) -> Any:
+    """Return the value of a name in a table or of a number in a list, or None."""
+    if isinstance(node, list):
+        return node[int(part)] if part.isdecimal() and int(part) < len(node) else None
+    return node.get(part) if isinstance(node, dict) else None
 
 
 def set_field(tables: dict[str, Any], key: str, value: object, where: str) -> None:
     """Set a dotted field; a bare name (`model = "cifar-resnet20"`) becomes a table with it.
 
-    Raises InputError if a part is neither a name nor a table.
+    Stages of a fine-tuning recipe have their number, from 0, as a name. Raises InputError if a part
+    is neither a name nor a table.
     """
     *parts, last = key.split(".")
     table: Any = tables
     for depth, part in enumerate(parts):
-        inner = table.get(part)
+        inner, path = _inner(table, part), ".".join(parts[: depth + 1])
         if isinstance(inner, str):
             inner = {"source" if part == "data" else "base" if part == "recipe" else "name": inner}
+        elif inner is None and isinstance(table, list):
+            allowed = ", ".join(map(str, range(len(table))))
+            message, fix = "no such number, counted from 0", "a number of the list"
+            raise input_error(where, message, fix, field=path, allowed=allowed)
         elif inner is None:
             inner = {}
-        elif not isinstance(inner, dict):
-            path = ".".join(parts[: depth + 1])
+        elif not isinstance(inner, dict | list):
             raise input_error(
                 where,
                 f"not a table, so {key} cannot be set in it",
                 f"remove {path}",
                 field=path,
             )
-        table[part] = inner
+        if isinstance(table, dict):
+            table[part] = inner
         table = inner
+    if isinstance(table, list):
+        message, fix = "a number in a list has fields, no value", f"{key}.FIELD"
+        raise input_error(where, message, fix, field=key)
     table[last] = value
 
 

@@ -1,0 +1,317 @@
+"""Trials before a fine-tuning: pre-trained networks, and methods for uneven classes.
+
+Each trial is a linear probe on the constant features of a frozen network. Validation selects; the
+test images are not read. A probe that is also the first stage of the recipe is not trained again.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from resnetlab.errors import InputError, Problem
+from resnetlab.finetune.backbones import Backbone
+from resnetlab.finetune.candidates import Candidates
+from resnetlab.finetune.dataset import PhotoDataset
+from resnetlab.finetune.evaluation import (
+    accuracy_estimate,
+    balanced_differences,
+    compare,
+    count_by_class,
+)
+from resnetlab.finetune.job import FinetuneJob
+from resnetlab.finetune.model import FinetuneModel
+from resnetlab.finetune.pipeline import StoppedError, run_stages
+from resnetlab.finetune.results import AccuracyEstimate, BackboneTrial, BalanceTrial
+from resnetlab.finetune.stage import StageResult
+from resnetlab.finetune.stage_cache import StageCache, StageLockedError, stage_key
+from resnetlab.finetune.time_limit import TimeLimit, suggest_budget, time_prediction
+from resnetlab.messages import ItemCallback, Notify, format_count, format_duration
+from resnetlab.models.flops import count_parameters
+from resnetlab.recipes.finetune import BalanceMethod, FinetuneRecipe, Stage, load_finetune_recipe
+from resnetlab.stats.exact import balanced_accuracy_interval, sign_flip_p
+from resnetlab.training.distributed import World
+from resnetlab.training.photo_predictions import Predictions
+
+TRIAL_SHARE = 0.4
+"""Share of the time limit after which no further trial begins."""
+
+UNEVEN_RATIO = 1.5
+"""Train images of the largest class over those of the smallest, from which classes are uneven."""
+
+METHODS: tuple[BalanceMethod, ...] = ("none", "class weights", "balanced sampler")
+"""Methods for uneven classes. Of equal ones the first is selected."""
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Job with what validation selected, and the trials that it selected from."""
+
+    job: FinetuneJob
+    finetune_model: FinetuneModel | None = None
+    """Network of the job before its first stage, with its features; None without a trial."""
+    backbones: tuple[BackboneTrial, ...] = ()
+    balance: tuple[BalanceTrial, ...] = ()
+
+
+@dataclass(frozen=True)
+class Trials:
+    """Trials of a job: what they need, and the functions of its caller."""
+
+    job: FinetuneJob
+    cache: StageCache
+    limit: TimeLimit
+    world: World
+    should_stop: Callable[[], bool]
+    notify: Notify
+    on_item: ItemCallback
+
+    def select(self, candidates: Candidates, *, with_balance: bool) -> Selection:
+        """Select a network, and with `with_balance` a method for uneven classes.
+
+        A single network is not tried, and no method for classes that are not uneven.
+
+        Raises:
+            InputError: No network can be used; the reason of each is given.
+            StoppedError: The trials were stopped.
+        """
+        selection = Selection(self.job)
+        if len(candidates.backbones) > 1 or candidates.left_out:
+            selection = _BackboneTrials(self).select(candidates)
+        job = selection.job
+        if not (with_balance and job.recipe.balance == "none" and is_uneven(job.photos)):
+            return selection
+        model = selection.finetune_model or job.setup_model(self.world, self.on_item)
+        method, trials = self._try_methods(job, model)
+        sizes = np.bincount(job.photos.train.labels)
+        note = (
+            f"the classes are uneven ({sizes.min():,} to {sizes.max():,} train images): validation "
+            f"selected {describe_method(method)} among {len(trials)} by balanced accuracy"
+        )
+        self.notify(note)
+        recipe = job.recipe.with_balance(method)
+        job = replace(job, recipe=recipe, selection=(*job.selection, note))
+        return replace(selection, job=job, finetune_model=model, balance=trials)
+
+    def train_probe(
+        self, job: FinetuneJob, model: FinetuneModel
+    ) -> tuple[StageResult, Predictions]:
+        """Train the probe of a job on its network, and remove it from the network again.
+
+        Returns its result and its predictions on validation. Raises StoppedError.
+        """
+        initial = model.clone_state()
+        job = replace(job, recipe=replace(job.recipe, stages=(probe_stage(job.recipe),)))
+        stages = run_stages(job, model, self.cache, should_stop=self.should_stop)
+        with contextlib.suppress(StageLockedError):  # stopped while another process trains it
+            for result, predictions in stages:
+                if result.complete:
+                    model.model.load_state_dict(initial)
+                    return result, predictions
+        problem = "stopped during the trials; nothing was written"
+        raise StoppedError(Problem(job.photos.name, problem, "start again"))
+
+    def _time_is_short(self) -> bool:
+        """Return True once the trials have taken their share of the time limit."""
+        limit = self.limit
+        return limit.seconds is not None and limit.elapsed > TRIAL_SHARE * limit.seconds
+
+    def _try_methods(
+        self, job: FinetuneJob, model: FinetuneModel
+    ) -> tuple[BalanceMethod, tuple[BalanceTrial, ...]]:
+        """Return the selected method for uneven classes, and the trials of all methods."""
+        trials, scored = list[BalanceTrial](), list[Predictions]()
+        for method in METHODS:
+            is_late: bool = self.world.broadcast(self._time_is_short())
+            if trials and is_late:
+                self.notify(f"{describe_method(method)}: left out, too little time is left")
+                continue
+            with_method = replace(job, recipe=job.recipe.with_balance(method))
+            result, predictions = self.train_probe(with_method, model)
+            if result.diverged:
+                self.notify(f"{describe_method(method)}: left out, its loss is not finite")
+                continue
+            counts = count_by_class(predictions)
+            interval = balanced_accuracy_interval(counts.right.tolist(), counts.images.tolist())
+            trials.append(
+                BalanceTrial(
+                    method=method,
+                    validation=accuracy_estimate(predictions),
+                    balanced_pct=100 * counts.balanced_accuracy,
+                    balanced_low_pct=100 * interval.low,
+                    balanced_high_pct=100 * interval.high,
+                    lr=result.lr,
+                    seconds=round(result.seconds, 1),
+                )
+            )
+            scored.append(predictions)
+        if not trials:
+            return "none", ()
+        best = max(range(len(trials)), key=lambda k: (trials[k].balanced_pct, -k))
+        for index, other in enumerate(scored):
+            differences = balanced_differences(other, scored[best]).tolist()
+            p = None if index == best else sign_flip_p(differences)
+            trials[index] = replace(trials[index], selected=index == best, p=p)
+        return trials[best].method, tuple(trials)
+
+
+@dataclass(frozen=True)
+class _Probe:
+    """Trained probe of a network: its record and its predictions on validation."""
+
+    backbone: Backbone
+    record: BackboneTrial
+    estimate: AccuracyEstimate
+    predictions: Predictions
+
+    @property
+    def selection_key(self) -> tuple[float, float, int]:
+        """Sort key: a higher accuracy, then a lower loss, then a smaller network."""
+        return (*self.estimate.selection_key, -self.record.parameters)
+
+
+class _BackboneTrials:
+    """Trials of several networks. Only the best one so far is in memory, with its features."""
+
+    def __init__(self, trials: Trials) -> None:
+        self.trials = trials
+        self.probes: list[_Probe] = []
+        self.left_out: list[BackboneTrial] = []
+        self.postponed: list[tuple[float, Backbone, BackboneTrial]] = []
+        self.problems: list[Problem] = []
+        self.best: tuple[_Probe, FinetuneModel] | None = None
+
+    def select(self, candidates: Candidates) -> Selection:
+        """Try the networks and return the selected one. Raises InputError if none can be used."""
+        for item in candidates.left_out:
+            record = BackboneTrial(model=item.model, origin=item.origin, left_out=item.reason)
+            self._leave_out(record)
+        for backbone in candidates.backbones:
+            self._attempt(backbone, candidates.title(backbone), is_limited=True)
+        self.postponed.sort(key=lambda item: item[0])
+        while self.best is None and self.postponed:  # the fastest one is tried in any case
+            _, backbone, record = self.postponed.pop(0)
+            self._attempt(backbone, record.model, is_limited=False)
+        if self.best is None:
+            raise InputError(*self.problems)
+        for _, _, record in self.postponed:
+            self._leave_out(record)
+        probe, model = self.best
+        job, count = self.trials.job, len(self.probes)
+        note = (
+            f"validation selected this network among {count}: its validation accuracy is optimistic"
+        )
+        job = replace(job, backbone=probe.backbone, selection=(note,) if count > 1 else ())
+        return Selection(job, model, (*self._records(), *self.left_out))
+
+    def _attempt(self, backbone: Backbone, title: str, *, is_limited: bool) -> None:
+        """Try a network, or leave it out with the reason."""
+        record = BackboneTrial(
+            model=title,
+            origin=backbone.origin,
+            license=backbone.license.name or "unknown",
+        )
+        trials, start = self.trials, time.monotonic()
+        job = replace(trials.job, backbone=backbone)
+        try:
+            model = job.setup_model(trials.world, trials.on_item)
+            record = replace(record, parameters=count_parameters(model.model))
+            seconds = self._seconds_of_features(job, model) if is_limited else 0.0
+            if reason := self._beyond_limit(seconds):
+                self.postponed.append((seconds, backbone, replace(record, left_out=reason)))
+                return
+            result, predictions = trials.train_probe(job, model)
+        except InputError as error:
+            self.problems += error.problems
+            self._leave_out(replace(record, left_out=str(error.problems[0])))
+            return
+        if result.diverged:
+            self._leave_out(replace(record, left_out="the loss of its probe is not finite"))
+            return
+        estimate = accuracy_estimate(predictions)
+        record = replace(
+            record,
+            lr=result.lr,
+            seconds=round(time.monotonic() - start, 1),
+            validation=estimate,
+        )
+        probe = _Probe(backbone, record, estimate, predictions)
+        self.probes.append(probe)
+        if self.best is None or probe.selection_key > self.best[0].selection_key:
+            self.best = probe, model
+        trials.notify(
+            f"{record.model}: validation {estimate.accuracy_pct:.1f} % "
+            f"[{estimate.low_pct:.1f}, {estimate.high_pct:.1f}] of "
+            f"{format_count(estimate.images, 'image')} by a probe, {record.seconds:.0f} s"
+        )
+
+    def _leave_out(self, record: BackboneTrial) -> None:
+        self.left_out.append(record)
+        self.trials.notify(f"{record.model}: left out: {record.left_out}")
+
+    def _seconds_of_features(self, job: FinetuneJob, model: FinetuneModel) -> float:
+        """Return the expected seconds of the features; 0 without a limit or if they are cached."""
+        trials, stage, photos = self.trials, probe_stage(job.recipe), job.photos
+        if trials.limit.seconds is None:
+            return 0.0
+        side = job.recipe.test_size if stage.size == "test" else job.recipe.train_size
+        crop_mode = job.recipe.crop_mode if stage.size == "test" else "crop"
+        transform = model.eval_transform(side, crop_mode)
+        recipe = job.recipe
+        key = stage_key(model, photos.sha256, recipe.class_weights, recipe.sampler)
+        if trials.world.broadcast(trials.cache.contains(key.with_stage(stage, transform))):
+            return 0.0
+        each = time_prediction(model, photos.validation, transform)
+        return trials.world.broadcast(each * (len(photos.train) + len(photos.validation)))
+
+    def _beyond_limit(self, seconds: float) -> str:
+        """Return why the features of a network take too long, or "" if they do not."""
+        limit = self.trials.limit
+        if limit.seconds is None or not seconds:
+            return ""
+        total = self.trials.world.broadcast(limit.elapsed) + seconds
+        if total <= TRIAL_SHARE * limit.seconds:
+            return ""
+        needed = suggest_budget(total / TRIAL_SHARE)
+        return (
+            f"its features would take about {format_duration(seconds)} here, and trials may take "
+            f"{100 * TRIAL_SHARE:.0f} % of the time limit; --budget {needed} would do"
+        )
+
+    def _records(self) -> list[BackboneTrial]:
+        """Return the records of the probes, each compared with the selected one."""
+        assert self.best is not None
+        best, records = self.best[0], []
+        for probe in self.probes:
+            paired = compare(probe.predictions, best.predictions)
+            paired = replace(paired, baseline=best.record.model)
+            is_best = probe is best
+            records.append(
+                replace(probe.record, selected=is_best, paired=None if is_best else paired)
+            )
+        return records
+
+
+def probe_stage(recipe: FinetuneRecipe) -> Stage:
+    """Return the stage that trials train: the first of the recipe if it is a probe on constant
+    features, else that of the recipe `probe`.
+    """
+    first = recipe.resolved_stages[0]
+    if first.trainable == "classifier" and first.augment == "none":
+        return first
+    return load_finetune_recipe("probe").stages[0]
+
+
+def is_uneven(photos: PhotoDataset) -> bool:
+    """Return True if the largest class has at least `UNEVEN_RATIO` times the smallest's images."""
+    sizes = np.bincount(photos.train.labels, minlength=len(photos.classes))
+    return bool(sizes.max() >= UNEVEN_RATIO * sizes.min())
+
+
+def describe_method(method: BalanceMethod) -> str:
+    """Describe a method for uneven classes in words."""
+    return "no change of the classes' weights" if method == "none" else method

@@ -1,0 +1,143 @@
+"""Tables of the page of a fine-tuning: the networks and the methods for uneven classes that were
+tried before training.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from resnetlab.finetune.results import (
+    AccuracyEstimate,
+    BackboneTrial,
+    BalanceTrial,
+    Comparison,
+    FinetuneResult,
+)
+from resnetlab.reports.document import Cell, Table, number_columns, text_columns
+from resnetlab.reports.format import (
+    DASH,
+    capitalize_first,
+    format_count,
+    format_duration,
+    format_interval,
+    format_p_relation,
+    format_pct,
+)
+from resnetlab.stats.intervals import Interval
+
+MAX_CHANCE_P = 0.05
+"""Value of p from which a difference on the validation photographs may be chance."""
+
+
+@dataclass(frozen=True)
+class TrialSection:
+    """Section of the page: a sentence, and the table of all trials."""
+
+    text: str
+    table: Table
+
+
+def backbone_section(result: FinetuneResult) -> TrialSection | None:
+    """Return the section about the networks that were tried, or None if there was only one."""
+    trials = result.backbone_trials
+    if not trials:
+        return None
+    columns = (
+        *text_columns("Network"),
+        *number_columns("Validation", "Parameters", "Time"),
+        *text_columns("License", "Compared with the selected one"),
+    )
+    rows = tuple(map(_backbone_row, trials))
+    note = (
+        "A linear probe on the features of each frozen network. Validation: accuracy and its exact "
+        "95 % interval. p is that of McNemar's exact test on the same photographs, not "
+        "corrected for the number of networks."
+    )
+    return TrialSection(
+        _backbone_text(result), Table("trials", columns, rows, note, narrow_layout="cards")
+    )
+
+
+def _backbone_text(result: FinetuneResult) -> str:
+    """Summarize which networks validation can and cannot distinguish."""
+    tried = [trial for trial in result.backbone_trials if trial.validation is not None]
+    (best,) = [trial for trial in tried if trial.selected]
+    close = [t.model for t in tried if t.paired is not None and t.paired.p >= MAX_CHANCE_P]
+    images = format_count(result.validation.images, "validation photograph")
+    sentences = [f"{best.model} has the highest accuracy of {len(tried)} networks on {images}."]
+    if close:
+        names = " and ".join(filter(None, (", ".join(close[:-1]), close[-1])))
+        sentences.append(
+            f"These photographs do not show that it is better than {names}: the difference may be "
+            "chance."
+        )
+    elif len(tried) > 1:
+        sentences.append("It is significantly better than each of the others.")
+    return " ".join(sentences)
+
+
+def _backbone_row(trial: BackboneTrial) -> tuple[Cell, ...]:
+    if trial.validation is None:
+        reason = capitalize_first(trial.left_out)
+        return (Cell(trial.model, trial.origin), *[Cell(DASH)] * 4, Cell("left out", reason))
+    return (
+        Cell(trial.model, trial.origin),
+        _accuracy(trial.validation),
+        Cell(f"{trial.parameters:,}"),
+        Cell(format_duration(trial.seconds)),
+        Cell(trial.license),
+        Cell("selected") if trial.paired is None else _paired(trial.paired),
+    )
+
+
+def _paired(paired: Comparison) -> Cell:
+    counts = f"{paired.only_this} correct only here, {paired.only_baseline} only there"
+    return Cell(f"p {format_p_relation(paired.p)}", counts)
+
+
+def _accuracy(estimate: AccuracyEstimate) -> Cell:
+    interval = format_interval(Interval(estimate.low_pct, estimate.high_pct))
+    return Cell(format_pct(estimate.accuracy_pct), interval)
+
+
+def balance_section(result: FinetuneResult) -> TrialSection | None:
+    """Return the section about the methods for uneven classes, or None if none was tried."""
+    trials = result.balance_trials
+    if not trials:
+        return None
+    columns = (
+        *text_columns("Method"),
+        *number_columns("Balanced accuracy", "Accuracy"),
+        *text_columns("Compared with the selected one"),
+    )
+    (best,) = [trial for trial in trials if trial.selected]
+    count = format_count(len(trials), "method")
+    text = (
+        f"The classes have different numbers of train photographs. Of {count}, "
+        f"validation selected {_method_name(best)} by balanced accuracy: the mean of the "
+        "accuracies of the classes, in which a rare class counts as much as a frequent one."
+    )
+    if any(trial.p is not None and trial.p >= MAX_CHANCE_P for trial in trials):
+        text += " Where p is not small, the difference may be chance."
+    note = (
+        "A linear probe with each method. The interval of the balanced accuracy has a beta "
+        "distribution for each class (Brodersen et al. 2010); p is of random flips of the signs of "
+        "the paired differences."
+    )
+    rows = tuple(map(_balance_row, trials))
+    return TrialSection(text, Table("balance", columns, rows, note, narrow_layout="cards"))
+
+
+def _method_name(trial: BalanceTrial) -> str:
+    return "no method" if trial.method == "none" else f"“{trial.method}”"
+
+
+def _balance_row(trial: BalanceTrial) -> tuple[Cell, ...]:
+    interval = format_interval(Interval(trial.balanced_low_pct, trial.balanced_high_pct))
+    state = "selected" if trial.p is None else f"p {format_p_relation(trial.p)}"
+    return (
+        Cell(trial.method),
+        Cell(format_pct(trial.balanced_pct), interval),
+        _accuracy(trial.validation),
+        Cell(state),
+    )

@@ -1,0 +1,413 @@
+"""Several networks tried on their features, and methods for uneven classes: validation selects, the
+test split does not, and the record has every trial.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from sklearn.metrics import balanced_accuracy_score
+from sklearn.utils.class_weight import compute_class_weight
+
+from helpers.processes import environment
+from helpers.stripes import KINDS, folder, texture
+from helpers.tiny import tiny
+from resnetlab.bundle.store import load_bundle
+from resnetlab.cli.finetune_output import trial_lines
+from resnetlab.data.transforms.photo_train import draw_photo_epoch
+from resnetlab.errors import InputError
+from resnetlab.finetune import trials as module
+from resnetlab.finetune.api import FinetuneOutcome, finetune
+from resnetlab.finetune.candidates import select_candidates
+from resnetlab.finetune.evaluation import balanced_differences, count_by_class
+from resnetlab.finetune.request import FinetuneRequest
+from resnetlab.finetune.results import BackboneTrial
+from resnetlab.finetune.stage import balanced_class_weights
+from resnetlab.models.weights import write_weights
+from resnetlab.reports.finetuning_trials import backbone_section, balance_section
+from resnetlab.training.photo_predictions import Predictions
+from resnetlab.training.rng import make_generator
+
+PROBE = """
+[[stages]]
+name = "probe"
+augment = "none"
+size = "test"
+lrs = [0.01, 0.1]
+recipe = { batch_size = 16, steps = 60, optimizer = { name = "adamw" } }
+"""
+
+
+def write_network(place: Path, name: str, seed: int, scale: float = 1.0) -> Path:
+    """A network with weights of its own; with a `scale` of 0 its features tell nothing."""
+    torch.manual_seed(seed)
+    tensors = tiny(num_classes=5).state_dict()
+    tensors["stem.weight"] *= scale
+    write_weights(place / f"{name}.safetensors", tensors, {})
+    file = place / f"{name}.toml"
+    file.write_text(
+        f'source = "helpers.tiny:tiny"\nweights = "{name}.safetensors"\nlicense = "Apache-2.0"\n'
+        "mean = [0.5, 0.5, 0.5]\nstd = [0.5, 0.5, 0.5]\n"
+    )
+    return file
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Photographs, a recipe, two networks that can be used and one that sees nothing."""
+    root = tmp_path_factory.mktemp("trials")
+    folder(root / "stripes", {"train": 8, "val": 6, "test": 5})
+    (root / "probe.toml").write_text(PROBE)
+    write_network(root, "first", 0)
+    write_network(root, "second", 1)
+    write_network(root, "blind", 2, scale=0.0)
+    return root
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _tiny_batches() -> Iterator[None]:
+    """The time of a prediction is measured on few images."""
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr("resnetlab.finetune.time_limit.TIMED_IMAGES", 2)
+        yield
+
+
+def request(place: Path, *names: str, **more: Any) -> FinetuneRequest:
+    settings: dict[str, Any] = {
+        "folder": place / "stripes",
+        "tries": tuple(str(place / f"{name}.toml") for name in names),
+        "recipe": str(place / "probe.toml"),
+        "train_size": 16,
+        "trust_code": True,
+    }
+    return FinetuneRequest(**(settings | more))
+
+
+@pytest.fixture(scope="module")
+def done(place: Path) -> FinetuneOutcome:
+    return finetune(request(place, "blind", "first", "second", output=place / "out"))
+
+
+def test_the_network_with_the_highest_validation_accuracy_is_used(
+    place: Path, done: FinetuneOutcome
+) -> None:
+    """Each trial has the accuracy that the network has when it is fine-tuned alone."""
+    trials = done.result.backbone_trials
+    assert len(trials) == 3
+    alone, weights = [], []
+    for name in ("blind", "first", "second"):
+        single = finetune(
+            request(place, model=str(place / f"{name}.toml"), output=place / f"alone-{name}")
+        )
+        alone.append(single.result.validation)
+        weights.append((single.model_folder / "model.safetensors").read_bytes())
+    for trial, expected in zip(trials, alone, strict=True):
+        assert trial.validation == expected
+    keys = [(item.accuracy_pct, -item.loss_nats) for item in alone]
+    (selected,) = [index for index, trial in enumerate(trials) if trial.selected]
+    assert selected == keys.index(max(keys))
+    assert selected != 0
+    assert done.result.validation == alone[selected]
+    assert (done.model_folder / "model.safetensors").read_bytes() == weights[selected]
+    caveats = load_bundle(done.model_folder).file.caveats
+    assert any("selected this network among 3" in line for line in caveats)
+
+
+def test_each_trial_has_its_size_license_and_a_paired_comparison(done: FinetuneOutcome) -> None:
+    expected = sum(parameter.numel() for parameter in tiny(num_classes=len(KINDS)).parameters())
+    best = next(trial for trial in done.result.backbone_trials if trial.selected)
+    assert best.validation is not None
+    assert best.paired is None
+    for trial in done.result.backbone_trials:
+        assert (trial.parameters, trial.license) == (expected, "Apache-2.0")
+        assert trial.lr in (0.01, 0.1)
+        if not trial.selected:
+            assert trial.paired is not None
+            assert trial.validation is not None
+            difference = trial.validation.correct - best.validation.correct
+            assert trial.paired.only_this - trial.paired.only_baseline == difference
+            assert trial.paired.baseline_accuracy_pct == best.validation.accuracy_pct
+    saved = json.loads((done.report_folder / "finetune.json").read_text())["backbone_trials"]
+    assert [row["model"] for row in saved] == [t.model for t in done.result.backbone_trials]
+    lines = trial_lines(done.result)
+    assert len(lines) == 3
+    assert sum(line.endswith(", selected") for line in lines) == 1
+
+
+def test_test_images_with_other_labels_select_the_same_network(
+    place: Path, done: FinetuneOutcome, tmp_path: Path
+) -> None:
+    photos = tmp_path / "stripes"
+    shutil.copytree(place / "stripes", photos)
+    for path in sorted((photos / "test" / KINDS[0]).iterdir()):
+        path.rename(photos / "test" / KINDS[1] / f"moved-{path.name}")
+    texture(KINDS[0], 1).save(photos / "test" / KINDS[0] / "one.png")
+    other = request(place, "blind", "first", "second", folder=photos, output=tmp_path / "out")
+    again = finetune(other)
+    for ours, theirs in zip(again.result.backbone_trials, done.result.backbone_trials, strict=True):
+        assert replace(ours, seconds=0) == replace(theirs, seconds=0)
+    weights = [item.model_folder / "model.safetensors" for item in (again, done)]
+    assert weights[0].read_bytes() == weights[1].read_bytes()
+    assert again.result.test.correct != done.result.test.correct
+
+
+def test_the_probe_of_a_trial_is_not_trained_again(
+    place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls: list[str] = []
+    fit = module.run_stages.__globals__["fit"]
+
+    def counted(model: Any, stage: Any, *arguments: Any, **options: Any) -> Any:
+        calls.append(stage.name)
+        return fit(model, stage, *arguments, **options)
+
+    monkeypatch.setitem(module.run_stages.__globals__, "fit", counted)
+    finetune(request(place, "first", "second", output=tmp_path))
+    assert calls == ["probe", "probe"]
+
+
+def test_a_damaged_network_is_left_out_with_its_reason(place: Path, tmp_path: Path) -> None:
+    write_network(tmp_path, "broken", 3)
+    path = tmp_path / "broken.safetensors"
+    messages: list[str] = []
+    bad = request(place, "first", "second", output=tmp_path / "out")
+    bad = replace(bad, tries=(str(tmp_path / "broken.toml"), *bad.tries))
+    path.write_bytes(path.read_bytes()[:-40])
+    result = finetune(bad, notify=messages.append).result
+    (left_out,) = [trial for trial in result.backbone_trials if trial.validation is None]
+    assert "broken.safetensors" in left_out.left_out
+    assert any("left out" in line and "broken.safetensors" in line for line in messages)
+    assert any("left out" in line for line in trial_lines(result))
+    alone = replace(bad, tries=(str(tmp_path / "broken.toml"),), output=tmp_path / "alone")
+    with pytest.raises(InputError, match=r"broken\.safetensors"):
+        finetune(alone)
+
+
+def test_unknown_names_are_refused_together_before_anything_is_trained(place: Path) -> None:
+    with pytest.raises(InputError) as caught:
+        select_candidates("", None, (str(place / "no.toml"), str(place / "absent.toml")), False)
+    assert len(caught.value.problems) == 2
+    named = select_candidates(str(place / "first.toml"), None, (str(place / "first.toml"),), False)
+    assert len(named.backbones) == 1  # the same network twice is one
+
+
+def test_a_license_that_forbids_commercial_use_is_refused_if_named_and_left_out_if_at_hand(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_network(tmp_path, "free", 0)
+    restricted = write_network(tmp_path, "restricted", 1)
+    restricted.write_text(restricted.read_text().replace("Apache-2.0", "CC-BY-NC-4.0"))
+    with pytest.raises(InputError, match="forbids commercial use"):
+        select_candidates("", None, (str(restricted),), False)
+    monkeypatch.setenv("RESNETLAB_WEIGHTS", str(tmp_path))
+    monkeypatch.setenv("RESNETLAB_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "hub"))
+    found = select_candidates("", None, ("at-hand",), False)
+    assert [backbone.origin for backbone in found.backbones] == ["RESNETLAB_WEIGHTS: free.toml"]
+    ((left_out),) = found.left_out
+    assert "forbids commercial use" in left_out.reason
+    assert len(select_candidates("", None, ("at-hand",), True).backbones) == 2
+
+
+def test_at_hand_are_the_files_the_downloads_and_no_network_twice(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_network(tmp_path, "mine", 0)  # its weights are not a network of their own
+    shutil.copy(tmp_path / "mine.safetensors", tmp_path / "resnet18.safetensors")
+    checkpoints = tmp_path / "torch" / "hub" / "checkpoints"
+    checkpoints.mkdir(parents=True)
+    (checkpoints / "resnet34-b627a593.pth").write_bytes(b"x")
+    placed = tmp_path / "cache" / "weights" / "torchvision"
+    placed.mkdir(parents=True)
+    shutil.copy(tmp_path / "mine.safetensors", placed / "resnet34.safetensors")
+    snapshot = tmp_path / "hub" / "models--timm--resnet10t.c3_in1k" / "snapshots" / "1"
+    snapshot.mkdir(parents=True)
+    (snapshot / "model.safetensors").write_bytes(b"x")
+    monkeypatch.setenv("RESNETLAB_WEIGHTS", str(tmp_path))
+    monkeypatch.setenv("RESNETLAB_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "hub"))
+    found = select_candidates("", None, ("at-hand",), False).backbones
+    assert [backbone.spec.slug.rstrip("+") for backbone in found] == [
+        "helpers.tiny:tiny",
+        "timm/resnet18",
+        "torchvision/resnet34",
+        "timm/resnet10t.c3_in1k",
+    ]
+    for name in ("RESNETLAB_WEIGHTS", "RESNETLAB_CACHE", "TORCH_HOME", "HF_HUB_CACHE"):
+        monkeypatch.setenv(name, str(tmp_path / "empty"))
+    with pytest.raises(InputError, match="no pre-trained network is on this machine"):
+        select_candidates("", None, ("at-hand",), False)
+
+
+def test_a_network_that_the_time_limit_has_no_room_for_is_left_out_and_one_is_always_tried(
+    place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With a limit of 1,000 s, trials may take 400 s: two networks of 150 s fit, a third does not.
+    One second for each of 42 images is too long for every network, so the first alone is tried.
+    """
+    seconds = iter((150.0, 150.0, 500.0))
+    monkeypatch.setattr(module, "time_prediction", lambda *_: next(seconds) / 42)
+    names = ("first", "second", "blind")
+    result = finetune(request(place, *names, output=tmp_path / "some"), budget_seconds=1000).result
+    last = result.backbone_trials[-1]
+    assert [trial.validation is None for trial in result.backbone_trials] == [False, False, True]
+    assert "would take about 8 min 20 s here, and trials may take 40 %" in last.left_out
+    assert "--budget 21m" in last.left_out or "--budget 25m" in last.left_out
+    times = {"a": iter((900.0, 600.0, 700.0))}
+    monkeypatch.setattr(module, "time_prediction", lambda *_: next(times["a"]) / 42)
+    result = finetune(request(place, *names, output=tmp_path / "one"), budget_seconds=1000).result
+    (tried,) = [trial for trial in result.backbone_trials if trial.validation is not None]
+    assert tried.selected
+    assert [trial.validation is None for trial in result.backbone_trials] == [False, True, True]
+    assert tried.model == "helpers.tiny:tiny+ (second.safetensors)"
+
+
+def test_the_page_names_the_networks_that_validation_cannot_distinguish(
+    done: FinetuneOutcome,
+) -> None:
+    """They are those with a p of McNemar's test of at least 0.05, of all that were tried."""
+    section = backbone_section(done.result)
+    assert section is not None
+    for trial in done.result.backbone_trials:
+        is_close = trial.paired is not None and trial.paired.p >= 0.05
+        assert (trial.model in section.text.partition("better than")[2]) == is_close
+    rows = [[cell.text for cell in row] for row in section.table.rows]
+    assert [row[0] for row in rows] == [trial.model for trial in done.result.backbone_trials]
+    assert sum("selected" in row for row in rows) == 1
+    wrong = BackboneTrial(model="timm/gone", origin="file", left_out="no such file")
+    trials = (*done.result.backbone_trials, wrong)
+    more = backbone_section(replace(done.result, backbone_trials=trials))
+    assert more is not None
+    assert more.table.rows[-1][-1].note == "No such file"
+    assert "of 3 networks" in more.text
+    assert backbone_section(replace(done.result, backbone_trials=())) is None
+
+
+def test_the_command_prints_the_trials_and_writes_them_to_the_page(
+    place: Path, tmp_path: Path
+) -> None:
+    command = [sys.executable, "-m", "resnetlab", "finetune", str(place / "stripes")]
+    for name in ("first", "blind"):
+        command += ["--try", str(place / f"{name}.toml")]
+    command += ["--recipe", str(place / "probe.toml"), "--train-size", "16", "--trust-code"]
+    done = subprocess.run(
+        command, capture_output=True, text=True, cwd=tmp_path, env=environment(), timeout=250
+    )
+    assert done.returncode == 0, done.stderr
+    assert (
+        sum(line.startswith("tried helpers.tiny:tiny+ (") for line in done.stdout.splitlines()) == 2
+    )
+    page = (tmp_path / done.stdout.splitlines()[-1].removeprefix("Page: ")).read_text()
+    assert '<h2 id="networks">Networks tried</h2>' in page
+    assert "has the highest accuracy of 2 networks on 18 validation photographs" in page
+
+
+# Uneven classes
+# --------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def uneven(place: Path) -> Path:
+    """A folder in which one class has three train photographs, the others twenty."""
+    root = place / "uneven"
+    folder(root, {"train": 20, "val": 6, "test": 5})
+    for path in sorted((root / "train" / "plain").iterdir())[3:]:
+        path.unlink()
+    return root
+
+
+@pytest.fixture(scope="module")
+def balanced(place: Path, uneven: Path) -> FinetuneOutcome:
+    return finetune(
+        request(place, model=str(place / "first.toml"), folder=uneven, output=place / "uneven-out")
+    )
+
+
+def test_three_methods_are_tried_for_uneven_classes_and_the_best_balanced_accuracy_selects(
+    balanced: FinetuneOutcome, place: Path, uneven: Path
+) -> None:
+    """Each trial is the fine-tuning with that method alone."""
+    trials = balanced.result.balance_trials
+    assert [trial.method for trial in trials] == ["none", "class weights", "balanced sampler"]
+    best = max(trials, key=lambda trial: trial.balanced_pct)
+    (selected,) = [trial for trial in trials if trial.selected]
+    assert selected == best
+    assert balanced.result.balance == selected.method
+    section = balance_section(balanced.result)
+    assert section is not None
+    assert [row[0].text for row in section.table.rows] == [trial.method for trial in trials]
+    assert sum(row[-1].text == "selected" for row in section.table.rows) == 1
+    for name, trial in zip(("none", "weights", "sampler"), trials, strict=True):
+        single = request(
+            place,
+            model=str(place / "first.toml"),
+            folder=uneven,
+            output=place / f"uneven-{name}",
+            balance=name,
+        )
+        result = finetune(single).result
+        assert result.balance_trials == ()
+        assert (result.balance, result.validation) == (trial.method, trial.validation)
+    caveats = load_bundle(balanced.model_folder).file.caveats
+    assert any("the classes are uneven (3 to 20 train images)" in line for line in caveats)
+    assert sum("uneven classes" in line for line in trial_lines(balanced.result)) == 3
+
+
+def test_even_classes_are_trained_as_before(done: FinetuneOutcome) -> None:
+    assert done.result.balance_trials == ()
+    assert done.result.balance == "none"
+
+
+def test_an_unknown_method_is_refused(place: Path) -> None:
+    with pytest.raises(InputError, match=r"--balance: unknown \(got much; allowed: auto, none"):
+        finetune(request(place, "first", balance="much"))
+
+
+def test_the_weights_of_the_classes_are_those_of_sklearn() -> None:
+    labels = np.repeat(np.arange(4), (3, 50, 7, 20))
+    expected = compute_class_weight("balanced", classes=np.arange(4), y=labels)
+    assert balanced_class_weights(labels, 4).numpy() == pytest.approx(expected)
+
+
+def test_the_balanced_accuracy_is_that_of_sklearn() -> None:
+    draw = np.random.default_rng(0)
+    labels = np.repeat(np.array([0, 1, 2]), (3, 50, 7))  # class 3 has no image
+    ours, theirs = (
+        Predictions(np.pad(draw.dirichlet(np.ones(3), len(labels)), ((0, 0), (0, 1))), labels)
+        for _ in range(2)
+    )
+    scores = [balanced_accuracy_score(labels, item.predicted) for item in (ours, theirs)]
+    assert count_by_class(ours).balanced_accuracy == pytest.approx(scores[0])
+    difference = balanced_differences(ours, theirs).sum() / 3
+    assert difference == pytest.approx(scores[0] - scores[1])
+
+
+def test_the_balanced_sampler_draws_every_class_as_often_and_crops_each_draw_anew() -> None:
+    labels = torch.tensor([0] * 900 + [1] * 90 + [2] * 10)
+    weights = 1 / torch.bincount(labels)[labels]
+
+    def generator(*names: str | int) -> torch.Generator:
+        return make_generator(0, *names)
+
+    draws = draw_photo_epoch(1000, generator, weights)
+    counts = torch.bincount(labels[draws.order], minlength=3).tolist()
+    assert sum(counts) == 1000
+    assert all(abs(count - 1000 / 3) < 5 * (1000 * 2 / 9) ** 0.5 for count in counts)
+    assert draws.rows.tolist() == list(range(1000))
+    plain = draw_photo_epoch(1000, generator)
+    assert torch.equal(plain.rows, plain.order)
+    assert torch.equal(plain.crop, draws.crop)
+    again = draw_photo_epoch(1000, generator, weights)
+    assert torch.equal(again.order, draws.order)
