@@ -50,9 +50,11 @@ const check = async (browser, name) => {
       await page.evaluate(axe);
       const violations = await page.evaluate(
         "axe.run(document, { resultTypes: ['violations'] }).then((result) => result.violations)");
-      for (const fault of violations.filter((item) => ["serious", "critical"].includes(item.impact)))
+      const isBad = (item) => ["serious", "critical"].includes(item.impact);
+      for (const fault of violations.filter(isBad))
         faults.push(`${where}: ${fault.id}: ${fault.help}: ` +
-          fault.nodes.slice(0, 3).map((node) => `${node.target} ${node.html.slice(0, 99)}`).join(" | "));
+          fault.nodes.slice(0, 3)
+            .map((node) => `${node.target} ${node.html.slice(0, 99)}`).join(" | "));
       if (pictures) await page.screenshot({
         path: `${pictures}/${name.replaceAll("/", "-")}-${width}-${scheme}.png` });
     }

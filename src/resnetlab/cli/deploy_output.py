@@ -68,7 +68,8 @@ def _answer_line(name: str, prediction: Prediction) -> str:
             total = sum(
                 item.probability for item in prediction.top_classes if item.label in members
             )
-            return f"{100 * total:5.1f} %  {_join_classes([title[label] for label in members])}  {name}"
+            listed = _join_classes([title[label] for label in members])
+            return f"{100 * total:5.1f} %  {listed}  {name}"
         case "class":
             answer = prediction.answer
             share = f"{100 * answer.probability:5.1f} %"
@@ -90,9 +91,12 @@ def _answer_note(prediction: Prediction) -> str:
         case "no class":
             return ": no class is probable enough"
         case "several classes":
-            return f": {_join_classes([title[label] for label in prediction.prediction_set or ()])}"
+            members = [title[label] for label in prediction.prediction_set or ()]
+            return f": {_join_classes(members)}"
         case "class":
-            chosen = "" if prediction.prediction_set is None else f": {title[prediction.answer.label]}"
+            chosen = (
+                "" if prediction.prediction_set is None else f": {title[prediction.answer.label]}"
+            )
             return chosen or _doubt(prediction)
 
 
