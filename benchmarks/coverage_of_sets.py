@@ -177,10 +177,6 @@ def measure(
         "mean_set_size": float(sets.sum(1).mean()),
         "empty_sets_pct": 100 * float((sets.sum(1) == 0).mean()),
     }
-    for name, weight in zip(
-        ("margin", "logit", "distance"), confidence.facts.measure_weights, strict=True
-    ):
-        result[f"weight_of_{name}"] = weight
     novelty = confidence.novelty(tested.logits, tested.features)
     result["known_turned_away_pct"] = 100 * share_novel(confidence, novelty)
     for kind, strangers in (("near", near), ("far", far)):

@@ -101,7 +101,7 @@ def rewrite(model: Path, **changes: object) -> None:
         ({"schema": 9}, r"schema version \(got 9; allowed: 1\)"),
         ({"classes": 5}, "do not fit each other or the model"),
         ({"temperature": -1.0}, "temperature"),
-        ({"measure_weights": [1.0]}, "do not fit each other or the model"),
+        ({"measure_medians": [1.0]}, "do not fit each other or the model"),
         ({"surprise": 1}, "unknown field"),
     ],
 )

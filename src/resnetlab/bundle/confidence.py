@@ -30,10 +30,10 @@ from resnetlab.stats.conformal import (
     set_thresholds,
 )
 from resnetlab.stats.novelty import (
-    MEASURES,
-    NoveltyWeights,
+    MEASURE_WEIGHTS,
+    NoveltyScale,
     class_distances,
-    fit_novelty_weights,
+    fit_novelty_scale,
     normalize_rows,
     novelty_scores,
 )
@@ -70,10 +70,9 @@ class ConfidenceFacts:
     """SHA-256 of the arrays: names, types, shapes and bytes."""
     classes: PositiveInt
     temperature: PositiveFloat
-    measure_means: tuple[float, ...]
-    """Mean of each measure of the novelty over the validation images."""
+    measure_medians: tuple[float, ...]
+    """Median of each measure of the novelty over the validation images."""
     measure_stds: tuple[PositiveFloat, ...]
-    measure_weights: tuple[float, ...]
     known_share: float
     """Share of known photographs that the threshold was chosen for."""
     novelty_threshold: float
@@ -133,10 +132,8 @@ class Confidence:
         distances = class_distances(
             features, self._reference, self.reference_labels, self.facts.classes
         )
-        weights = NoveltyWeights(
-            self.facts.measure_means, self.facts.measure_stds, self.facts.measure_weights
-        )
-        return novelty_scores(logits, distances, weights)
+        scale = NoveltyScale(self.facts.measure_medians, self.facts.measure_stds)
+        return novelty_scores(logits, distances, scale)
 
     def is_novel(self, novelty: float) -> bool:
         """Return True if a photograph of this novelty is called none of these."""
@@ -174,8 +171,8 @@ def fit_confidence(
     temperature = fit_temperature(validation.probabilities, validation.labels)
     calibrated = scale_probabilities(validation.probabilities, temperature)
     distances = class_distances(validation.features, stored, reference_labels, num_classes)
-    weights = fit_novelty_weights(validation.logits, distances, validation.labels)
-    novelty = novelty_scores(validation.logits, distances, weights)
+    scale = fit_novelty_scale(validation.logits, distances)
+    novelty = novelty_scores(validation.logits, distances, scale)
     arrays: dict[str, NDArray[Any]] = {
         "reference": stored,
         "reference_labels": reference_labels,
@@ -187,9 +184,8 @@ def fit_confidence(
         arrays_sha256=_arrays_sha256(arrays),
         classes=num_classes,
         temperature=temperature,
-        measure_means=weights.means,
-        measure_stds=weights.stds,
-        measure_weights=weights.weights,
+        measure_medians=scale.medians,
+        measure_stds=scale.stds,
         known_share=KNOWN_SHARE,
         novelty_threshold=conformal_quantile(novelty, KNOWN_SHARE),
     )
@@ -256,14 +252,14 @@ def _is_consistent(confidence: Confidence, num_classes: int) -> bool:
         (array := getattr(confidence, name)).dtype == dtype and array.ndim == axes
         for name, (dtype, axes) in _ARRAYS.items()
     ]
-    measures = (facts.measure_means, facts.measure_stds, facts.measure_weights)
+    measures = (facts.measure_medians, facts.measure_stds)
     return (
         all(shapes)
         and facts.classes == num_classes
         and n >= 1
         and confidence.label_probabilities.shape == (n,)
         and confidence.reference_labels.shape == (len(confidence.reference),)
-        and all(len(values) == len(MEASURES) for values in measures)
+        and all(len(values) == len(MEASURE_WEIGHTS) for values in measures)
         and 0 <= confidence.labels.min() <= confidence.labels.max() < num_classes
         and set(confidence.reference_labels.tolist()) == set(range(num_classes))
         and bool(np.isfinite(confidence.reference).all())

@@ -58,8 +58,8 @@ def _facts(result: EvaluationResult) -> Iterator[Fact]:
                 f"Images of other things ({others.name})",
                 f"{_proportion(others.turned_away)} of "
                 f"{format_count(others.turned_away.images, 'image')} are called none of these. "
-                f"ROC-AUC {others.roc_auc:.3f}: the probability that such an image is farther from "
-                "the training images than one of the classes.",
+                f"ROC-AUC {others.roc_auc:.3f}: the probability that such an image has a higher "
+                "novelty than one of the classes.",
             )
 
 
@@ -67,27 +67,25 @@ def _describe_sets(sets: SetScores) -> str:
     size = f"{sets.mean_size:.2f}"
     if sets.mean_size_low is not None and sets.mean_size_high is not None:
         size += f" {format_interval(Interval(sets.mean_size_low, sets.mean_size_high), 2)}"
-    thresholds = (
-        f"{format_count(sets.class_thresholds, 'class')} with enough validation images for a "
-        "threshold of its own"
-        if sets.class_thresholds == 1
-        else f"{format_count(sets.class_thresholds, 'class')} with enough validation images for "
-        "thresholds of their own"
-    )
+    thresholds = "All classes share one threshold."
+    if sets.class_thresholds:
+        count = format_count(sets.class_thresholds, "class")
+        verb = "has" if sets.class_thresholds == 1 else "have"
+        thresholds = f"{count} {verb} enough validation images for a separate threshold."
     return (
         f"Stated coverage {sets.coverage_pct:g} %; measured: {_proportion(sets.covered)} of the "
         f"sets contain the right class. A set has {size} classes on average; "
-        f"{format_pct(sets.single.pct)} have one class and {format_pct(sets.empty.pct)} none, "
-        f"because no class is probable enough. There are {thresholds}."
+        f"{format_pct(sets.single.pct)} have one class and {format_pct(sets.empty.pct)} are empty, "
+        f"because no class is probable enough. {thresholds}"
     )
 
 
 def answered_table(result: EvaluationResult) -> Table:
     """Return the table of the accuracy by the share that is answered."""
-    columns = number_columns("Answered", "Accuracy", "Images", "Lowest probability")
+    columns = number_columns("Share of the images", "Accuracy", "Images", "Lowest probability")
     rows = tuple(
         (
-            Cell(f"{item.answered_pct:g} %"),
+            Cell(f"{item.answered_pct:g} % answered"),
             Cell(
                 format_pct(item.accuracy.pct),
                 format_interval(Interval(item.accuracy.low, item.accuracy.high)),
