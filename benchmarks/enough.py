@@ -53,7 +53,11 @@ def main() -> int:
         for size in (PER_CLASS, PER_CLASS + MORE)
     }
     seeds = range(options.first_seed, options.first_seed + options.seeds)
-    rows = [measure(train, train_labels, classes, truth, seed) for seed in seeds]
+    rows = []
+    for seed in seeds:
+        rows.append(measure(train, train_labels, classes, truth, seed))
+        covered = [curve["later_covered"] for curve in rows[-1]["curves"]]
+        print(f"seed {seed}: {sum(covered)} of {len(covered)} covered", flush=True)
     summary = summarize(rows)
     for name, value in summary.items():
         print(f"{name}: {value:.4g}")

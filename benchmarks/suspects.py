@@ -46,9 +46,14 @@ def main() -> int:
     network = open_network(options.model, options.weights)
     features = compute_features(network, labeled.photos, options.cache)
     seeds = range(options.first_seed, options.first_seed + options.seeds)
-    results = {
-        kind: [measure(features, labeled, kind, SHARE, seed) for seed in seeds] for kind in KINDS
-    }
+    results: dict[str, list[dict[str, Any]]] = {kind: [] for kind in KINDS}
+    for kind in KINDS:
+        for seed in seeds:
+            row = measure(features, labeled, kind, SHARE, seed)
+            ours, theirs = row["precision_at_50"], row["cleanlab_precision_at_50"]
+            covers = "covers" if row["covers"] else "misses"
+            print(f"{kind}, seed {seed}: {ours:.2f}, cleanlab {theirs:.2f}, {covers}", flush=True)
+            results[kind].append(row)
     none = measure(features, labeled, KINDS[0], 0.0, seeds[0])
     summaries = {kind: summarize(rows) for kind, rows in results.items()}
     for kind, summary in summaries.items():

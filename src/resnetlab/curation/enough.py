@@ -50,8 +50,9 @@ METHOD = (
     f"{DRAWS} draws of {FOLDS} folds that keep copies and groups together; the photographs of the "
     "other fold measure the error. All classes grow in the same proportion. An inverse power law "
     "(Figueroa et al. 2012) is fitted to each curve and extrapolated; the interval, 95 %, is that "
-    f"of {RESAMPLES:,} bootstrap samples of photographs and draws. A fine-tuned network may gain "
-    "more or less than this classifier."
+    f"of {RESAMPLES:,} bootstrap samples of photographs and draws. It does not contain that other "
+    "train photographs give another curve, so it covers the gain less often than 95 %. A "
+    "fine-tuned network may gain more or less than this classifier."
 )
 """Method in sentences, for a page."""
 

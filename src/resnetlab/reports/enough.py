@@ -22,7 +22,6 @@ from resnetlab.reports.figures.canvas import (
 )
 from resnetlab.reports.format import (
     DASH,
-    capitalize_first,
     format_interval,
     format_number,
     format_pct,
@@ -99,7 +98,7 @@ def render(report: EnoughReport, facts: Sequence[Fact], made_by: str) -> str:
                 *facts,
                 Fact("Method", METHOD),
             ),
-            notes=[f"{capitalize_first(line)}." for line in report.notes],
+            notes=[f"{line}." for line in report.notes],
             made_by=made_by,
         )
     )

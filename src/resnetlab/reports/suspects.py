@@ -19,7 +19,7 @@ from resnetlab.files import write_json, write_text
 from resnetlab.reports.document import Fact
 from resnetlab.reports.evaluation import data_uri
 from resnetlab.reports.figures.values import csv_text
-from resnetlab.reports.format import capitalize_first, format_count, format_interval, format_pct
+from resnetlab.reports.format import format_count, format_interval, format_pct
 from resnetlab.schema import encode
 from resnetlab.stats.intervals import Interval
 
@@ -122,13 +122,13 @@ def _content(
         alone = format_count(len(report.unjudged), "photograph")
         warnings.append(f"{alone} not judged, as the only one or group of its class: {listed}")
     return SuspectsPage(
-        title=f"{count} of {report.images:,} may have a wrong label",
+        title=f"{count} of {report.images:,} get another class than their label",
         answer=(
             f"{describe_share(report)} The classifier agrees with "
             f"{format_pct(report.agreement_pct)} of the labels; where it does not, the label may "
             "be right and the photograph hard."
         ),
-        warnings=tuple(f"{capitalize_first(line)}." for line in warnings),
+        warnings=tuple(f"{line}." for line in warnings),
         facts=(
             Fact("Network", report.model),
             Fact("Photographs", f"{report.data}: {report.images:,}"),
