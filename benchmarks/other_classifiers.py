@@ -8,6 +8,7 @@ resnetlab.
 from __future__ import annotations
 
 import csv
+import itertools
 import sys
 import time
 import tomllib
@@ -56,13 +57,14 @@ def fastai_side(folder: Path, model: Path, seconds: float, seed: int) -> dict[st
     network, table = load_network(model)
 
     def body(pretrained: bool = False) -> Any:  # noqa: ARG001
-        return torch.nn.Sequential(
-            *[child for name, child in network.named_children() if name != "classifier"][:-1],
-        )
+        # fastai puts its head in the place of the pooling layer, the last one here.
+        children = [child for name, child in network.named_children() if name != "classifier"]
+        return torch.nn.Sequential(*children)
 
+    files = get_image_files(folder / "train")
     dls = ImageDataLoaders.from_path_func(
         folder,
-        get_image_files(folder / "train"),
+        files,
         lambda path: path.parent.name,
         valid_pct=VALIDATION_SHARE,
         seed=seed,
@@ -71,20 +73,19 @@ def fastai_side(folder: Path, model: Path, seconds: float, seed: int) -> dict[st
             *aug_transforms(size=224, min_scale=0.75),
             Normalize.from_stats(table["mean"], table["std"], cuda=False),
         ],
-        bs=BATCH_SIZE,
+        bs=min(BATCH_SIZE, max(2, len(files) // 4)),  # a last batch that is not full is left out
         num_workers=2,
         device=torch.device("cpu"),
     )
-    learn = vision_learner(
-        dls, body, pretrained=False, normalize=False, cut=lambda net: net, metrics=error_rate
-    )
+    learn = vision_learner(dls, body, pretrained=False, normalize=False, metrics=error_rate)
     before = {name: value.clone() for name, value in learn.model.state_dict().items()}
-    batches, times = iter(dls.train), []
-    for _ in range(TIMED_BATCHES):
-        start = time.monotonic()
-        images, labels = next(batches)
+    times = []
+    repeated = itertools.chain.from_iterable(itertools.repeat(dls.train))
+    start = time.monotonic()
+    for images, labels in itertools.islice(repeated, TIMED_BATCHES):
         learn.loss_func(learn.model(images), labels).backward()
         times.append(time.monotonic() - start)
+        start = time.monotonic()
     learn.model.zero_grad()
     learn.model.load_state_dict(before)
     epoch = min(times[1:]) * len(dls.train) * (1 + VALIDATION_SHARE / 3)

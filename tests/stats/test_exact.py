@@ -131,3 +131,8 @@ def test_a_rare_class_widens_the_interval_of_the_balanced_accuracy() -> None:
     few = balanced_accuracy_interval([90, 2], [100, 3])
     many = balanced_accuracy_interval([90, 67], [100, 100])
     assert few.high - few.low > 2 * (many.high - many.low)
+
+
+def test_the_interval_of_the_balanced_accuracy_contains_the_measured_value() -> None:
+    assert balanced_accuracy_interval([4, 2], [4, 2]).high == 1.0
+    assert balanced_accuracy_interval([0, 0], [4, 2]).low == 0.0

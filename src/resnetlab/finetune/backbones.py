@@ -32,7 +32,7 @@ PREFERRED_MODELS = ("resnet50", "resnet34", "resnet18", "mobilenet_v3_large", "e
 If none was downloaded before, the first one is downloaded.
 """
 PREFERRED_ON_CPU = ("mobilenet_v3_large", "efficientnet_b0", "resnet18", "resnet34", "resnet50")
-"""The same without a GPU, by multiply-adds: 0.2 to 4.1 x 10^9 for an image of 224 pixels."""
+"""Order without a GPU: by multiply-adds, from 0.2 to 4.1 x 10^9 for an image of 224 pixels."""
 DOWNLOAD_URL = "https://download.pytorch.org"
 DOWNLOAD_MEGABYTES = {"resnet50": 103, "mobilenet_v3_large": 22}
 """Size of the default weights of the first ones, in 10^6 bytes."""

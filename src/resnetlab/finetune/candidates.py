@@ -82,9 +82,9 @@ def select_candidates(
         backbones.append(select_backbone(model, weights, accept_license))
     for name in tries:
         if name == AT_HAND:
-            found = _at_hand(accept_license)
-            backbones += found.backbones
-            left_out += found.left_out
+            at_hand = _at_hand(accept_license)
+            backbones += at_hand.backbones
+            left_out += at_hand.left_out
             continue
         try:
             backbones.append(_named(name, accept_license))

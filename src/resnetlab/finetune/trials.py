@@ -90,7 +90,7 @@ class Trials:
         sizes = np.bincount(job.photos.train.labels)
         note = (
             f"the classes are uneven ({sizes.min():,} to {sizes.max():,} train images): validation "
-            f"selected {describe_method(method)} among {len(trials)} by balanced accuracy"
+            f"selected {describe_method(method)} of {len(trials)} by balanced accuracy"
         )
         self.notify(note)
         recipe = job.recipe.with_balance(method)
@@ -313,5 +313,5 @@ def is_uneven(photos: PhotoDataset) -> bool:
 
 
 def describe_method(method: BalanceMethod) -> str:
-    """Describe a method for uneven classes in words."""
-    return "no change of the classes' weights" if method == "none" else method
+    """Return the name of a method for uneven classes in a sentence."""
+    return f'the method "{method}"'

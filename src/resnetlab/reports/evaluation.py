@@ -99,18 +99,18 @@ def page_values(
 
     `train_images` has the number of train images of each class, if the page is to show it.
     """
-    shown, train_images = with_class_titles(result, train_images)
+    titled, train_images = with_class_titles(result, train_images)
     return {
-        "result": shown,
+        "result": titled,
         "images": images,
         "data_uri": data_uri,
-        "worst": [mistake for mistake in shown.mistakes if mistake.name in images],
-        "matrix": make_confusion_matrix(shown),
-        "pairs": _pair_table(shown),
-        "class_rows": class_rows(shown, train_images)[:MAX_LISTED_CLASSES],
-        "confidence_facts": confidence.confidence_facts(shown),
-        "answered_table": confidence.answered_table(shown),
-        "answered_plot": confidence.answered_plot(shown),
+        "worst": [mistake for mistake in titled.mistakes if mistake.name in images],
+        "matrix": make_confusion_matrix(titled),
+        "pairs": _pair_table(titled),
+        "class_rows": class_rows(titled, train_images)[:MAX_LISTED_CLASSES],
+        "confidence_facts": confidence.confidence_facts(titled),
+        "answered_table": confidence.answered_table(titled),
+        "answered_plot": confidence.answered_plot(titled),
         "format_proportion": format_proportion,
         "pct": format.format_pct,
     }
@@ -125,7 +125,7 @@ def with_class_titles(
     names |= {name for pair in pairs for name in (pair.true, pair.predicted)}
     names |= {name for item in mistakes for name in (item.true, item.predicted)}
     title = class_titles(sorted(names))
-    shown = replace(
+    titled = replace(
         result,
         classes=tuple(replace(row, name=title[row.name]) for row in result.classes),
         confusions=tuple(
@@ -137,7 +137,7 @@ def with_class_titles(
         ),
     )
     by_title = {title[name]: count for name, count in (train_images or {}).items()}
-    return shown, by_title if train_images is not None else None
+    return titled, by_title if train_images is not None else None
 
 
 def class_rows(

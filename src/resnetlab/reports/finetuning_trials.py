@@ -22,6 +22,7 @@ from resnetlab.reports.format import (
     format_interval,
     format_p_relation,
     format_pct,
+    join_words,
 )
 from resnetlab.stats.intervals import Interval
 
@@ -60,18 +61,24 @@ def backbone_section(result: FinetuneResult) -> TrialSection | None:
 
 def _backbone_text(result: FinetuneResult) -> str:
     """Summarize which networks validation can and cannot distinguish."""
-    tried = [trial for trial in result.backbone_trials if trial.validation is not None]
-    (best,) = [trial for trial in tried if trial.selected]
-    close = [t.model for t in tried if t.paired is not None and t.paired.p >= MAX_CHANCE_P]
+    trials = result.backbone_trials
+    accuracy = {k: t.validation.accuracy_pct for k, t in enumerate(trials) if t.validation}
+    (best,) = [k for k in accuracy if trials[k].selected]
+    same = [trials[k].model for k in accuracy if k != best and accuracy[k] == accuracy[best]]
+    close = [t.model for t in trials if t.paired is not None and t.paired.p >= MAX_CHANCE_P]
     images = format_count(result.validation.images, "validation photograph")
-    sentences = [f"{best.model} has the highest accuracy of {len(tried)} networks on {images}."]
+    networks = format_count(len(accuracy), "network")
+    sentences = [f"{trials[best].model} has the highest accuracy of {networks} on {images}."]
+    if same:
+        verb = "have" if same[1:] else "has"
+        sentences.append(f"{join_words(same)} {verb} the same accuracy; the loss decided.")
     if close:
-        names = " and ".join(filter(None, (", ".join(close[:-1]), close[-1])))
+        others = join_words(close)
         sentences.append(
-            f"These photographs do not show that it is better than {names}: the difference may be "
+            f"These photographs do not show that it is better than {others}: the difference may be "
             "chance."
         )
-    elif len(tried) > 1:
+    elif len(accuracy) > 1:
         sentences.append("It is significantly better than each of the others.")
     return " ".join(sentences)
 
@@ -114,7 +121,7 @@ def balance_section(result: FinetuneResult) -> TrialSection | None:
     count = format_count(len(trials), "method")
     text = (
         f"The classes have different numbers of train photographs. Of {count}, "
-        f"validation selected {_method_name(best)} by balanced accuracy: the mean of the "
+        f"validation selected “{best.method}” by balanced accuracy: the mean of the "
         "accuracies of the classes, in which a rare class counts as much as a frequent one."
     )
     if any(trial.p is not None and trial.p >= MAX_CHANCE_P for trial in trials):
@@ -126,10 +133,6 @@ def balance_section(result: FinetuneResult) -> TrialSection | None:
     )
     rows = tuple(map(_balance_row, trials))
     return TrialSection(text, Table("balance", columns, rows, note, narrow_layout="cards"))
-
-
-def _method_name(trial: BalanceTrial) -> str:
-    return "no method" if trial.method == "none" else f"“{trial.method}”"
 
 
 def _balance_row(trial: BalanceTrial) -> tuple[Cell, ...]:

@@ -107,7 +107,7 @@ def balanced_accuracy_interval(right: Sequence[int], images: Sequence[int]) -> I
 
     The accuracy of each class has the distribution Beta(right + 1, wrong + 1), and that of the mean
     over the classes is drawn with a fixed seed (Brodersen et al. 2010, "The balanced accuracy and
-    its posterior distribution").
+    its posterior distribution"). Near 0 and 1 the interval is extended to the measured value.
 
     Args:
         right: Number of correctly classified images of each class.
@@ -118,7 +118,8 @@ def balanced_accuracy_interval(right: Sequence[int], images: Sequence[int]) -> I
     good, total = np.array(right), np.array(images)
     draws = np.random.default_rng(0).beta(good + 1, total - good + 1, (20_000, len(total)))
     low, high = np.quantile(draws.mean(1), (0.025, 0.975))
-    return Interval(float(low), float(high))
+    measured = float((good / total).mean())
+    return Interval(min(float(low), measured), max(float(high), measured))
 
 
 def time_to_accuracy_rank_test(
