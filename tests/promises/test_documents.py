@@ -237,8 +237,9 @@ LONG = (
     "explain",
     "inspect identity",
 )
-"""Commands whose files only other commands or a download make. Here their options alone are checked;
-test_document_commands.py runs them."""
+"""Commands whose files only other commands or a download make. Here their options are checked;
+test_document_commands.py runs them.
+"""
 
 
 def test_the_table_of_the_page_on_scale_is_that_of_the_committed_results() -> None:
