@@ -25,6 +25,20 @@ _FENCE = re.compile(r"(^```.*?^```|`[^`\n]+`)", re.M | re.S)
 _LINK = re.compile(r"(!?)\[((?:[^\[\]]|\[[^\]]*\])*)\]\(([^()\s#]*)(#[^()\s]*)?\)")
 
 
+def on_config(config: Any) -> Any:
+    """Add the course to the navigation, after the tutorials, once there is one."""
+    course = ROOT / "docs" / "course"
+    parts: dict[str, list[str]] = {}
+    for path in sorted(course.rglob("*.md")):
+        folder = path.relative_to(course).parts[0] if path.parent != course else ""
+        parts.setdefault(folder, []).append(path.relative_to(course.parent).as_posix())
+    if parts:
+        titles = {"en": "English", "fr": "Français"}
+        groups = [{titles.get(name, name): pages} for name, pages in parts.items() if name]
+        config.nav.insert(2, {"Course": [*parts.get("", []), *groups]})
+    return config
+
+
 def on_files(files: Files, config: Any) -> Files:
     """Add the generated reference, the pages outside docs/, and the committed reports."""
     for path, text in reference_pages().items():

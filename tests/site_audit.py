@@ -50,11 +50,12 @@ const check = async (browser, name) => {
       await page.evaluate(axe);
       const violations = await page.evaluate(
         "axe.run(document, { resultTypes: ['violations'] }).then((result) => result.violations)");
-      const isBad = (item) => ["serious", "critical"].includes(item.impact);
-      for (const fault of violations.filter(isBad))
-        faults.push(`${where}: ${fault.id}: ${fault.help}: ` +
-          fault.nodes.slice(0, 3)
-            .map((node) => `${node.target} ${node.html.slice(0, 99)}`).join(" | "));
+      for (const fault of violations) {
+        if (!["serious", "critical"].includes(fault.impact)) continue;
+        const parts = fault.nodes.map((node) => `${node.target} ${node.html.slice(0, 99)}`);
+        const which = parts.slice(0, 3).join(" | ");
+        faults.push(`${where}: ${fault.id}: ${fault.help}: ${which}`);
+      }
       if (pictures) await page.screenshot({
         path: `${pictures}/${name.replaceAll("/", "-")}-${width}-${scheme}.png` });
     }
