@@ -99,7 +99,8 @@ def check_lesson(
         notify: Function that gets a line about slow work.
 
     Returns:
-        A checked run for each exercise, and one for each further folder in `folders`.
+        A checked run for each exercise, and one for each further folder in `folders`. A bonus
+        exercise without a run has none.
 
     Raises:
         InputError: A folder is not that of a run.
@@ -116,7 +117,7 @@ def check_lesson(
     checked = []
     for exercise, path in pairs:
         if path is None:
-            checked.append(_absent(exercise))
+            checked += [] if exercise.bonus else [_absent(exercise)]
             continue
         notify(f"checking {path}")
         computed = _computed_checks(exercise, root, datasets, data, pack, notify)

@@ -74,6 +74,8 @@ class Exercise:
     recipe: str
     settings: tuple[str, ...] = ()
     """Fields that the command sets, such as `recipe.epochs=2`."""
+    bonus: bool = False
+    """True for an exercise that a student may leave out."""
 
     def command(self, seed: int | str) -> str:
         """Return the command that trains the run; `seed` may be a word in a text."""
@@ -235,6 +237,11 @@ class Lesson:
     exercise: tuple[Exercise, ...] = ()
     claim: tuple[ExerciseClaim, ...] = ()
     question: tuple[Question, ...]
+
+    @property
+    def required_exercises(self) -> tuple[Exercise, ...]:
+        """Return the exercises that every student trains."""
+        return tuple(exercise for exercise in self.exercise if not exercise.bonus)
 
     @property
     def title(self) -> Text:
