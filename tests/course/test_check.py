@@ -216,12 +216,15 @@ def test_a_class_is_graded_with_its_fakes_and_nothing_is_trained(
     assert {name: item.outcome for name, item in outcomes.items()} == {
         "A Copier": "failed",
         "Ada Lovelace": "passed",
-        "Emmy Noether": "failed",
+        "Emmy Noether": "unusual",
         "Sophie Germain": "failed",
     }
     copies = {name: failures(item.checked[0]) for name, item in outcomes.items()}
     assert copies["A Copier"] == {"initial weights", "copies"}
-    assert copies["Emmy Noether"] == {"copies"}  # a person decides who copied from whom
+    assert copies["Emmy Noether"] == set()
+    assert (
+        "come from this student's seed" in outcomes["Emmy Noether"].checked[0].findings[-1].text.en
+    )
     assert copies["Sophie Germain"] == {"scores"}
 
 
