@@ -245,3 +245,13 @@ def test_near_copies_are_copies(submissions: Path) -> None:
     assert {finding.outcome for finding in find_copies({"a": ada, "e": emmy}).values()} == {
         "failed"
     }
+
+
+def test_a_run_of_another_exercise_belongs_to_none_of_this_lesson(
+    submissions: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ada = submissions / "Ada-Lovelace"
+    other = replace(SHORT, name="other", settings=(*SHORT.settings, "recipe.batch_size=32"))
+    assert checked(ada, exercise=other).outcome == "failed"  # nearly this exercise
+    monkeypatch.setattr("resnetlab.course.assignment.lessons", lambda: (lesson_of(SHORT),))
+    assert checked(ada, exercise=other).folder is None

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from resnetlab.course.assignment import assign_runs
+from resnetlab.course.assignment import MIN_SIMILARITY, assign_runs
 from resnetlab.course.findings import Finding, Outcome, failed, not_checked
 from resnetlab.course.lessons import Exercise, Lesson
 from resnetlab.course.references import accepted_data, reference_runs
@@ -113,7 +113,7 @@ def check_lesson(
     if not lesson.exercise:
         return []
     listed = folders or sorted(path.parent for path in (root / "runs").glob("*/run.json"))
-    pairs = assign_runs(lesson.exercise, listed, strict=not folders)
+    pairs = assign_runs(lesson.exercise, listed, 0 if folders else MIN_SIMILARITY)
     checked = []
     for exercise, path in pairs:
         if path is None:

@@ -87,14 +87,19 @@ class Exercise:
     @property
     def protocol(self) -> Protocol:
         """Return the network, the data and the recipe of the run."""
-        tables = {"model": self.model, "data": self.data, "recipe": self.recipe}
-        study = parse_study(
-            tables | {"name": "train", "question": "", "seeds": [0]},
-            "",
-            Overrides(settings=self.settings),
-        )
-        (condition,) = study.conditions
-        return Protocol(condition.model, condition.data, condition.recipe)
+        return _protocol(self)
+
+
+@cache
+def _protocol(exercise: Exercise) -> Protocol:
+    tables = {"model": exercise.model, "data": exercise.data, "recipe": exercise.recipe}
+    study = parse_study(
+        tables | {"name": "train", "question": "", "seeds": [0]},
+        "",
+        Overrides(settings=exercise.settings),
+    )
+    (condition,) = study.conditions
+    return Protocol(condition.model, condition.data, condition.recipe)
 
 
 @strict_dataclass
