@@ -38,8 +38,10 @@ CATALOG = ROOT / "src" / "resnetlab" / "catalog" / "course"
 PAGES = ROOT / "docs" / "course"
 WORK = ROOT / ".course"
 
-REFERENCE_SEEDS = range(4)
-"""Seeds of the reference runs of each exercise."""
+REFERENCE_SEEDS = range(6)
+"""Seeds of the reference runs, trained in this order."""
+MIN_REFERENCE_RUNS = 3
+"""Smallest number of reference runs of an exercise."""
 
 
 def run_command(command: str) -> str:
@@ -126,11 +128,15 @@ def write_references() -> None:
     rows = []
     folders = sorted(path.parent for path in (WORK / "runs").glob("*/result.json"))
     for exercise in exercises([]):
+        finished = []
         for seed in REFERENCE_SEEDS:
             found = [folder for folder in folders if is_run_of(exercise, seed, folder)]
-            if len(found) != 1:
-                raise SystemExit(f"{exercise.name}, seed {seed}: {len(found)} finished runs")
-            rows.append(exercise_row(exercise, seed, found[0]))
+            if not found:
+                break  # a later seed would be a choice
+            finished.append(exercise_row(exercise, seed, found[0]))
+        if len(finished) < MIN_REFERENCE_RUNS:
+            raise SystemExit(f"{exercise.name}: {len(finished)} finished runs")
+        rows += finished
     output = io.StringIO()
     writer = csv.DictWriter(output, COLUMNS, lineterminator="\n")
     writer.writeheader()

@@ -216,12 +216,15 @@ def test_a_class_is_graded_with_its_fakes_and_nothing_is_trained(
     assert {name: item.outcome for name, item in outcomes.items()} == {
         "A Copier": "failed",
         "Ada Lovelace": "passed",
-        "Emmy Noether": "failed",
+        "Emmy Noether": "unusual",
         "Sophie Germain": "failed",
     }
     copies = {name: failures(item.checked[0]) for name, item in outcomes.items()}
     assert copies["A Copier"] == {"initial weights", "copies"}
-    assert copies["Emmy Noether"] == {"copies"}  # a person decides who copied from whom
+    assert copies["Emmy Noether"] == set()
+    assert (
+        "come from this student's seed" in outcomes["Emmy Noether"].checked[0].findings[-1].text.en
+    )
     assert copies["Sophie Germain"] == {"scores"}
 
 
@@ -242,3 +245,13 @@ def test_near_copies_are_copies(submissions: Path) -> None:
     assert {finding.outcome for finding in find_copies({"a": ada, "e": emmy}).values()} == {
         "failed"
     }
+
+
+def test_a_run_of_another_exercise_belongs_to_none_of_this_lesson(
+    submissions: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ada = submissions / "Ada-Lovelace"
+    other = replace(SHORT, name="other", settings=(*SHORT.settings, "recipe.batch_size=32"))
+    assert checked(ada, exercise=other).outcome == "failed"  # nearly this exercise
+    monkeypatch.setattr("resnetlab.course.assignment.lessons", lambda: (lesson_of(SHORT),))
+    assert checked(ada, exercise=other).folder is None

@@ -98,14 +98,17 @@ def test_every_command_of_the_pages_has_known_options() -> None:
         while hasattr(command, "commands") and words:
             assert words[0] in command.commands, line
             command = command.commands[words.pop(0)]
-        command.make_context("resnetlab", words)
+        if words:  # a text may name a command alone
+            command.make_context("resnetlab", words)
 
 
 def test_every_exercise_has_reference_runs_with_provenance_of_its_network() -> None:
     for lesson in lessons():
         for exercise in lesson.exercise:
             reference = reference_runs()[exercise.name]
-            assert [run.seed for run in reference.runs] == list(SCRIPT["REFERENCE_SEEDS"])
+            count = len(reference.runs)
+            assert count >= SCRIPT["MIN_REFERENCE_RUNS"]
+            assert [run.seed for run in reference.runs] == list(range(count))  # none was left out
             for run in reference.runs:
                 assert re.fullmatch(r"[0-9a-f]{40}", run.commit)
                 assert re.fullmatch(r"[0-9a-f]{64}", run.data_sha256)

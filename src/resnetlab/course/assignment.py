@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from resnetlab.course.lessons import Exercise
+from resnetlab.course.lessons import Exercise, lessons
 from resnetlab.errors import ResnetlabError
 from resnetlab.files import read_json
 from resnetlab.runs.records import RunFile
@@ -16,17 +16,21 @@ MIN_SIMILARITY = 2
 its exercise, if the folder was not given.
 """
 
+EXACT = 3
+"""Number of parts that a run of the exercise has in common with it."""
+
 
 def assign_runs(
-    exercises: Sequence[Exercise], folders: Sequence[Path], strict: bool
+    exercises: Sequence[Exercise], folders: Sequence[Path], min_similarity: int
 ) -> list[tuple[Exercise, Path | None]]:
     """Assign each folder to the exercise that it is most similar to.
 
     Args:
         exercises: Exercises of a lesson.
         folders: Folders of runs.
-        strict: True if a run with little in common with an exercise belongs to none; then an
-            exercise has at most one run, the most similar and newest one.
+        min_similarity: Smallest number of parts that a run has in common with its exercise; 0 for
+            folders that a user gave, of which an exercise may have several. Otherwise it has at
+            most one, the most similar and newest one, and no run of another exercise.
 
     Returns:
         Pairs of an exercise and a folder, or None for an exercise without a run.
@@ -35,16 +39,28 @@ def assign_runs(
     for folder in folders:
         scores = {exercise.name: _similarity(exercise, folder) for exercise in exercises}
         best = max(scores, key=lambda name: scores[name])
-        if not strict or scores[best] >= MIN_SIMILARITY:
-            chosen[best].append((scores[best], folder.stat().st_mtime, folder))
+        if scores[best] < min_similarity:
+            continue
+        if min_similarity and scores[best] < EXACT and _is_exercise(folder):
+            continue
+        chosen[best].append((scores[best], folder.stat().st_mtime, folder))
     pairs: list[tuple[Exercise, Path | None]] = []
     for exercise in exercises:
         runs = [folder for _, _, folder in sorted(chosen[exercise.name])]
-        for run in runs[-1:] if strict else runs:
+        for run in runs[-1:] if min_similarity else runs:
             pairs.append((exercise, run))
         if not runs:
             pairs.append((exercise, None))
     return pairs
+
+
+def _is_exercise(folder: Path) -> bool:
+    """Return True if a run is exactly that of an exercise of any lesson."""
+    return any(
+        _similarity(exercise, folder) == EXACT
+        for lesson in lessons()
+        for exercise in lesson.exercise
+    )
 
 
 def _similarity(exercise: Exercise, folder: Path) -> int:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from resnetlab.course.assignment import assign_runs
+from resnetlab.course.assignment import MIN_SIMILARITY, assign_runs
 from resnetlab.course.findings import Finding, Outcome, failed, not_checked
 from resnetlab.course.lessons import Exercise, Lesson
 from resnetlab.course.references import accepted_data, reference_runs
@@ -99,7 +99,8 @@ def check_lesson(
         notify: Function that gets a line about slow work.
 
     Returns:
-        A checked run for each exercise, and one for each further folder in `folders`.
+        A checked run for each exercise, and one for each further folder in `folders`. A bonus
+        exercise without a run has none.
 
     Raises:
         InputError: A folder is not that of a run.
@@ -112,11 +113,11 @@ def check_lesson(
     if not lesson.exercise:
         return []
     listed = folders or sorted(path.parent for path in (root / "runs").glob("*/run.json"))
-    pairs = assign_runs(lesson.exercise, listed, strict=not folders)
+    pairs = assign_runs(lesson.exercise, listed, 0 if folders else MIN_SIMILARITY)
     checked = []
     for exercise, path in pairs:
         if path is None:
-            checked.append(_absent(exercise))
+            checked += [] if exercise.bonus else [_absent(exercise)]
             continue
         notify(f"checking {path}")
         computed = _computed_checks(exercise, root, datasets, data, pack, notify)

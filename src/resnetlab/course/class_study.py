@@ -31,10 +31,10 @@ MIN_STUDENTS = 2
 
 
 def honest_submissions(submissions: Sequence[Submission], lesson: Lesson) -> list[Submission]:
-    """Return the submissions whose runs of a lesson are all there and not failed."""
+    """Return the submissions whose required runs of a lesson are there and not failed."""
     chosen = []
     for item in submissions:
-        runs = [item.run(exercise) for exercise in lesson.exercise]
+        runs = [item.run(exercise) for exercise in lesson.required_exercises]
         if not item.problem and all(run and run.outcome in ("passed", "unusual") for run in runs):
             chosen.append(item)
     return chosen
@@ -50,11 +50,11 @@ def write_class_study(submissions: Sequence[Submission], lesson: Lesson, out: Pa
         Path of the HTML report, or None if fewer than two students have all runs of the lesson.
     """
     honest = honest_submissions(submissions, lesson)
-    if not lesson.exercise or len(honest) < MIN_STUDENTS:
+    if not lesson.required_exercises or len(honest) < MIN_STUDENTS:
         return None
     records = _records(honest, lesson, out)
     cells = []
-    for exercise in lesson.exercise:
+    for exercise in lesson.required_exercises:
         for record in records[exercise.name]:
             planned = PlannedRun(
                 condition=exercise.name,
@@ -71,7 +71,7 @@ def write_class_study(submissions: Sequence[Submission], lesson: Lesson, out: Pa
 
 def _records(honest: Sequence[Submission], lesson: Lesson, out: Path) -> dict[str, list[RunRecord]]:
     records: dict[str, list[RunRecord]] = {}
-    for exercise in lesson.exercise:
+    for exercise in lesson.required_exercises:
         for item in honest:
             run = item.run(exercise)
             assert run is not None
@@ -96,7 +96,7 @@ def _link_or_copy(source: str, target: str) -> None:
 
 def _study(lesson: Lesson, seeds: Sequence[int]) -> Study:
     conditions = []
-    for exercise in lesson.exercise:
+    for exercise in lesson.required_exercises:
         protocol = exercise.protocol
         conditions.append(
             Condition(
@@ -127,7 +127,7 @@ def variance_sentences(submissions: Sequence[Submission], lesson: Lesson) -> lis
     """Return sentences about the variation between students, for each exercise and claim."""
     honest = honest_submissions(submissions, lesson)
     accuracies: dict[str, list[float]] = {}
-    for exercise in lesson.exercise:
+    for exercise in lesson.required_exercises:
         runs = [item.run(exercise) for item in honest]
         measured = [run.test_accuracy_pct for run in runs if run is not None]
         accuracies[exercise.name] = [value for value in measured if value is not None]

@@ -14,7 +14,7 @@ from typing import Any
 
 from resnetlab.course.check import RANK, CheckedRun, check_lesson
 from resnetlab.course.copies import find_copies
-from resnetlab.course.findings import OUTCOMES, Outcome, failed
+from resnetlab.course.findings import OUTCOMES, Finding, Outcome, failed
 from resnetlab.course.lessons import Exercise, Lesson, all_questions
 from resnetlab.course.recompute import DatasetCache
 from resnetlab.course.student import (
@@ -184,11 +184,30 @@ def _mark_copies(submissions: Sequence[Submission], exercise: Exercise) -> list[
         checked = item.checked
         if finding is not None:
             checked = tuple(
-                run.with_finding(finding) if run.exercise.name == exercise.name else run
+                run.with_finding(_weigh(finding, run))
+                if run.exercise.name == exercise.name
+                else run
                 for run in checked
             )
         marked.append(Submission(item.folder, item.student, item.problem, item.answers, checked))
     return marked
+
+
+def _weigh(finding: Finding, run: CheckedRun) -> Finding:
+    """Return the finding about copies; only unusual if the weights come from the run's own seed.
+
+    Then the others have copied this run, and a person decides how they got it.
+    """
+    from_seed = any(
+        item.check == "initial weights" and item.outcome == "passed" for item in run.findings
+    )
+    if finding.outcome != "failed" or not from_seed:
+        return finding
+    text = Text(
+        f"{finding.text.en}; they come from this student's seed",
+        f"{finding.text.fr} ; ils viennent de la graine de cet étudiant",
+    )
+    return Finding(finding.check, "unusual", text)
 
 
 def class_rows(

@@ -74,6 +74,8 @@ class Exercise:
     recipe: str
     settings: tuple[str, ...] = ()
     """Fields that the command sets, such as `recipe.epochs=2`."""
+    bonus: bool = False
+    """True for an exercise that a student may leave out."""
 
     def command(self, seed: int | str) -> str:
         """Return the command that trains the run; `seed` may be a word in a text."""
@@ -85,14 +87,19 @@ class Exercise:
     @property
     def protocol(self) -> Protocol:
         """Return the network, the data and the recipe of the run."""
-        tables = {"model": self.model, "data": self.data, "recipe": self.recipe}
-        study = parse_study(
-            tables | {"name": "train", "question": "", "seeds": [0]},
-            "",
-            Overrides(settings=self.settings),
-        )
-        (condition,) = study.conditions
-        return Protocol(condition.model, condition.data, condition.recipe)
+        return _protocol(self)
+
+
+@cache
+def _protocol(exercise: Exercise) -> Protocol:
+    tables = {"model": exercise.model, "data": exercise.data, "recipe": exercise.recipe}
+    study = parse_study(
+        tables | {"name": "train", "question": "", "seeds": [0]},
+        "",
+        Overrides(settings=exercise.settings),
+    )
+    (condition,) = study.conditions
+    return Protocol(condition.model, condition.data, condition.recipe)
 
 
 @strict_dataclass
@@ -235,6 +242,11 @@ class Lesson:
     exercise: tuple[Exercise, ...] = ()
     claim: tuple[ExerciseClaim, ...] = ()
     question: tuple[Question, ...]
+
+    @property
+    def required_exercises(self) -> tuple[Exercise, ...]:
+        """Return the exercises that every student trains."""
+        return tuple(exercise for exercise in self.exercise if not exercise.bonus)
 
     @property
     def title(self) -> Text:

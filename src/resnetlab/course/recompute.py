@@ -162,7 +162,7 @@ def _check_initial_weights(run: RunFiles, loaded: LoadedRun) -> Finding:
         )
     return passed(
         "initial weights",
-        f"the weights come from seed {seed} (score {score:.0f}; another seed gives 0 +- 1)",
+        f"the weights come from seed {seed} (score {score:.0f}; another seed gives 0 ± 1)",
         f"les poids viennent de la graine {seed} (score {score:.0f} ; une autre donne 0 ± 1)",
     )
 

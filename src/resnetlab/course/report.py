@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from resnetlab.course.assignment import assign_runs
+from resnetlab.course.assignment import EXACT, assign_runs
 from resnetlab.course.lessons import Exercise, Lesson, Question, all_questions, lessons
 from resnetlab.course.run_checks import RunFiles, read_run
 from resnetlab.course.student import Answer, read_answers, read_student
@@ -150,7 +150,7 @@ def student_runs(lesson: Lesson, root: Path) -> dict[str, RunFiles]:
         return {}
     folders = sorted(path.parent for path in (root / "runs").glob("*/result.json"))
     finished = {}
-    for exercise, folder in assign_runs(lesson.exercise, folders, strict=True):
+    for exercise, folder in assign_runs(lesson.exercise, folders, min_similarity=EXACT):
         try:
             run = read_run(folder) if folder else None
         except InputError:  # `course check` prints the reason
@@ -240,9 +240,9 @@ def _figure(lesson: Lesson, runs: dict[str, RunFiles], language: Language) -> Le
     if not panels:
         return None
     caption = Text(
-        "Error in percent after each epoch: test images (thick line) and train images (dashed).",
-        "Erreur en pourcentage après chaque époque : images de test (trait épais) et "
-        "d'entraînement (tirets).",
+        "Error in percent by epoch. Thick line: test images; thin dashed line: train images.",
+        "Erreur en pourcentage par époque. Trait épais : images de test ; tirets fins : images "
+        "d'entraînement.",
     ).in_language(language)
     names = ", ".join(panel.label for panel in panels)
     highest = max(y for panel in panels if panel.mean for y in panel.mean.y)
@@ -267,7 +267,7 @@ def _panel(index: int, exercise: Exercise, run: RunFiles) -> Panel | None:
     return Panel(
         label=exercise.name,
         series_index=index,
-        runs=(),
+        runs=(test,),
         mean=test,
         band=None,
         other_split_mean=train,
