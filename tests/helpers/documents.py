@@ -27,7 +27,7 @@ PAGES = [
 ]
 
 _BLOCK = re.compile(
-    r"(?:^<!-- (?P<mark>[a-z ]+): (?P<value>.*?) -->\n)?"
+    r"(?:^<!-- (?P<mark>[a-z ]+): (?P<value>[^\n]*?) -->\n)?"
     r'^```(?P<language>\w+)(?: title="(?P<title>[^"]+)")?\n'
     r"(?P<code>.*?)^```$",
     re.M | re.S,
