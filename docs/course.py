@@ -20,6 +20,7 @@ import os
 import shlex
 import sys
 from contextlib import chdir, redirect_stdout
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -44,11 +45,14 @@ MIN_REFERENCE_RUNS = 3
 """Smallest number of reference runs of an exercise."""
 
 
+built_command = cache(build_command)
+
+
 def run_command(command: str) -> str:
     """Run a command of resnetlab in this process and return its standard output."""
     output = io.StringIO()
     with redirect_stdout(output):
-        build_command()(shlex.split(command)[1:], prog_name="resnetlab", standalone_mode=False)
+        built_command()(shlex.split(command)[1:], prog_name="resnetlab", standalone_mode=False)
     return output.getvalue()
 
 

@@ -21,6 +21,7 @@ SHORT = Exercise(
         "data.validation=0.0",
         "data.test_curve=true",
         "numerics.precision=fp32",
+        "numerics.threads=1",
     ),
 )
 NAMES = ("Ada Lovelace", "Emmy Noether", "Sophie Germain")

@@ -186,6 +186,6 @@ def _summary(counts: dict[str, int], seconds: float | None) -> Text:
     return Text(
         f"{format_count(total, 'submission')}: {counts['passed']} passed, {counts['unusual']} "
         f"unusual, {counts['failed']} failed, {counts['not checked']} not checked{clock}.",
-        f"{total} rendus : {counts['passed']} réussis, {counts['unusual']} inhabituels, "
-        f"{counts['failed']} en échec, {counts['not checked']} non vérifiés{clock}.",
+        f"Rendus : {total} ; réussis : {counts['passed']} ; inhabituels : {counts['unusual']} ; "
+        f"en échec : {counts['failed']} ; non vérifiés : {counts['not checked']}{clock}.",
     )
