@@ -55,6 +55,7 @@ def test_help_imports_only_the_command_line(
     heavy, ours = done.stderr.splitlines()[-2:]
     assert heavy == "[]"
     light = ("errors", "files", "messages", "settings", "shell", "trust")
+    light += ("data", "data.class_names", "deploy", "deploy.confidence")
     assert set(ast.literal_eval(ours)) <= {f"resnetlab.{name}" for name in light}
 
 

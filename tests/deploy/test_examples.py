@@ -13,7 +13,7 @@ import pytest
 from typer.testing import CliRunner
 
 from helpers.pictures import picture, save
-from helpers.small import write_model
+from helpers.small import add_confidence, write_model
 from resnetlab.cli.main import app
 
 COMMANDS = ("predict", "evaluate", "ensemble", "explain", "export", "serve")
@@ -28,7 +28,7 @@ def test_the_example_in_the_help_of_a_command_runs(
     found = re.search(r"Example:\s+resnetlab (.+)", output)
     assert found is not None
     monkeypatch.chdir(tmp_path)
-    write_model(Path("pets"))
+    add_confidence(write_model(Path("pets")))
     write_model(Path("pets-2"), seed=4)
     shutil.copytree(photos, "photos")
     save(Path("photo.jpg"), picture(1, 60, 50))

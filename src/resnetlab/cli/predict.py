@@ -126,7 +126,7 @@ def predict(
     from resnetlab.deploy.predict import load_model
 
     loaded = load_model(model, device=device, accept_license=accept_license, threads=threads)
-    for note in _confidence_notes(loaded, tta):
+    for note in () if json else _confidence_notes(loaded, tta):  # JSON has null for unknown
         notify(f"note: {note}")
     thresholds = loaded.set_thresholds(coverage) if coverage is not None else None
     as_text = not (json or csv)
