@@ -28,7 +28,7 @@ def noise(images: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
 def test_sizes_grow_as_declared_and_errors_fall() -> None:
     features, labels = noise(200)
     curves = measure_curves(features, labels, CLASSES, np.arange(200), draws=1)
-    assert curves.wrong.shape == (2, len(FRACTIONS), 200)
+    assert curves.wrong.shape == (1, len(FRACTIONS), 200)
     assert curves.sizes[:, 0] == pytest.approx([10, 20, 40, 60, 80])
     errors = curves.wrong.mean((0, 2))
     assert errors[0] > errors[-1] + 0.05
