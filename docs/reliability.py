@@ -2,7 +2,8 @@
 
 Each test file of a promise runs by itself, so that one of them can run again and the figures of
 the others stay: `make reliability PROMISE=faults` runs the files with that word in their names, and
-`make reliability PROMISE=faults TEST=split` only their tests with another word.
+`make reliability PROMISE=faults TEST=split` only their tests with another word. The result of each
+test stays in docs/reliability.json, with the commit and the machine of its run.
 
 The sentence of a promise is the docstring of its test file; its figures are those that the tests
 recorded. A test that failed or did not run is listed as such.
@@ -12,14 +13,16 @@ from __future__ import annotations
 
 import ast
 import datetime
+import json
 import os
 import platform
-import re
 import subprocess
 import sys
+import tempfile
 import xml.etree.ElementTree as ElementTree
+from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
@@ -29,8 +32,8 @@ from resnetlab.training.hardware import instruction_set, read_cpuinfo
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGE = ROOT / "docs" / "reliability.md"
-RESULTS = ROOT / "cache" / "reliability"
-"""Folder of the results of pytest, one file for each test file."""
+RESULTS = ROOT / "docs" / "reliability.json"
+"""Last result of each test, by its file and its name."""
 
 HEAD = """# What resnetlab promises, and how often it was tested
 
@@ -49,21 +52,24 @@ tenth of each. The last run took {minutes:.0f} minutes: {passed} tests passed, {
 
 
 @dataclass(frozen=True)
-class FileResult:
-    """Result of one test file."""
+class TestResult:
+    """Last result of one test."""
 
-    module: Path
-    commit: str
-    date: str
-    started: float
-    """Time of its last start, in seconds since 1970."""
+    outcome: str
+    """`passed`, `failed` or `skipped`."""
     seconds: float
-    passed: int
     figures: tuple[str, ...]
-    failed: tuple[str, ...]
-    """Names of the tests that failed."""
-    absent: tuple[str, ...]
-    """Names of the tests that did not run, with their reasons."""
+    reason: str
+    """Reason of a test that was skipped."""
+    commit: str
+    machine: str
+    software: str
+    time: str
+    """Start of its run, ISO 8601, UTC."""
+
+
+Results = dict[str, dict[str, TestResult]]
+"""Results by the name of the test file and of the test."""
 
 
 def promises() -> list[Path]:
@@ -79,21 +85,82 @@ def sentence(module: Path) -> str:
     return promise[:1].upper() + promise[1:] if promise != text else ""
 
 
-def run(module: Path, test: str = "") -> None:
-    """Run a test file in full, or its tests with `test` in their names, and keep the results of
-    pytest.
-    """
-    RESULTS.mkdir(parents=True, exist_ok=True)
-    part = re.sub(r"\W", "-", test)
-    target = RESULTS / f"{module.stem}.{part + '.' if part else ''}xml"
-    command = [sys.executable, "-m", "pytest", "-q", str(module), "--timeout", "7200"]
-    command += ["--hypothesis-profile", "all", "-o", "junit_family=xunit1"]
-    command += ["-k", test] if test else []
-    now = datetime.datetime.now(datetime.UTC)
-    text = f"{commit()} {now.date()} {now.timestamp():.3f}"
-    target.unlink(missing_ok=True)
-    target.with_suffix(".txt").write_text(text, encoding="utf-8")
-    subprocess.run([*command, "--junitxml", str(target)], cwd=ROOT, check=False)
+def run(module: Path, test: str = "") -> dict[str, TestResult]:
+    """Run a test file in full, or its tests with `test` in their names, and return the results."""
+    facts = {
+        "commit": commit(),
+        "machine": machine(),
+        "software": software(),
+        "time": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+    }
+    with tempfile.TemporaryDirectory() as folder:
+        target = Path(folder) / "results.xml"
+        command = [sys.executable, "-m", "pytest", "-q", str(module), "--timeout", "7200"]
+        command += ["--hypothesis-profile", "all", "-o", "junit_family=xunit1"]
+        command += ["-k", test] if test else []
+        subprocess.run([*command, "--junitxml", str(target)], cwd=ROOT, check=False)
+        return read_results(target, facts) if target.exists() else {}
+
+
+def read_results(path: Path, facts: dict[str, str]) -> dict[str, TestResult]:
+    """Return the results that pytest wrote as XML, with the facts of their run."""
+    suite = next(ElementTree.parse(path).getroot().iter("testsuite"))
+    cases = dict[str, list[ElementTree.Element]]()
+    for case in suite.iter("testcase"):  # a test and its end are two, if the end failed
+        cases.setdefault(case.attrib["name"], []).append(case)
+    results = {}
+    for name, parts in cases.items():
+        skipped = parts[0].find("skipped")
+        failed = any(part.find(kind) is not None for part in parts for kind in ("failure", "error"))
+        figures = (entry for entry in parts[0].iter("property"))
+        results[name] = TestResult(
+            outcome="failed" if failed else "passed" if skipped is None else "skipped",
+            seconds=sum(float(part.attrib.get("time", 0)) for part in parts),
+            figures=tuple(x.attrib["value"] for x in figures if x.attrib["name"] == "figures"),
+            reason="" if skipped is None else skipped.attrib.get("message", ""),
+            **facts,
+        )
+    return results
+
+
+def load() -> Results:
+    """Return the results of all earlier runs."""
+    if not RESULTS.exists():
+        return {}
+    table = json.loads(RESULTS.read_text(encoding="utf-8"))
+    return {
+        file: {
+            name: TestResult(**{**entry, "figures": tuple(entry["figures"])})
+            for name, entry in tests.items()
+        }
+        for file, tests in table.items()
+    }
+
+
+def save(results: Results) -> None:
+    """Write the results of all runs."""
+    table = {
+        file: {name: asdict(result) for name, result in sorted(tests.items())}
+        for file, tests in sorted(results.items())
+    }
+    RESULTS.write_text(json.dumps(table, indent=1) + "\n", encoding="utf-8")
+
+
+def machine() -> str:
+    """Return the processor with its instructions, its cores and the memory."""
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
+    return (
+        f"{read_cpuinfo()[0]} ({instruction_set()}), {len(os.sched_getaffinity(0))} cores, "
+        f"{memory:.0f} GiB of memory"
+    )
+
+
+def software() -> str:
+    """Return the versions of the system, of Python and of torch."""
+    return (
+        f"{platform.system()} {platform.release()}, Python {platform.python_version()}, "
+        f"torch {torch.__version__}"
+    )
 
 
 def commit() -> str:
@@ -130,107 +197,71 @@ def collect() -> dict[str, list[str]]:
     return names
 
 
-def read(module: Path, names: list[str]) -> FileResult | None:
-    """Return the last result of a test file; None if it never ran.
-
-    Those of its tests `names` that have no result did not run: somebody interrupted it.
-    """
-    paths = sorted(RESULTS.glob(f"{module.stem}.*xml"), key=lambda path: float(facts(path)[2]))
-    if not paths:
-        return None
-    cases = dict[str, list[ElementTree.Element]]()
-    for path in paths:
-        suite = next(ElementTree.parse(path).getroot().iter("testsuite"))
-        new = dict[str, list[ElementTree.Element]]()
-        for case in suite.iter("testcase"):  # a test and its end are two, if the end failed
-            new.setdefault(case.attrib["name"], []).append(case)
-        cases |= new
-    commit, date, started = facts(paths[-1])
-    figures, failed, passed = list[str](), list[str](), 0
-    absent = [name for name in names if name not in cases]
-    for name, parts in cases.items():
-        skipped = parts[0].find("skipped")
-        if any(part.find(kind) is not None for part in parts for kind in ("failure", "error")):
-            failed.append(name)
-        elif skipped is not None:
-            absent.append(f"{name} ({skipped.attrib.get('message', '')})")
-        else:
-            passed += 1
-            figures += [
-                entry.attrib["value"]
-                for entry in parts[0].iter("property")
-                if entry.attrib["name"] == "figures"
-            ]
-    return FileResult(
-        module,
-        commit,
-        date,
-        float(started),
-        sum(float(part.attrib.get("time", 0)) for parts in cases.values() for part in parts),
-        passed,
-        tuple(figures),
-        tuple(failed),
-        tuple(absent),
-    )
-
-
-def facts(path: Path) -> tuple[str, str, str]:
-    """Return the commit, the date and the time of the start of a result of pytest."""
-    commit, date, started = path.with_suffix(".txt").read_text(encoding="utf-8").split()
-    return commit, date, started
-
-
-def page(results: list[FileResult], missing: list[Path]) -> str:
-    """Return the page from the results of the test files; those in `missing` have none."""
-    newest = max(results, key=lambda result: result.started).commit
-    commits = sorted({result.commit for result in results} - {newest})
-    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
+def page(results: Results, names: dict[str, list[str]]) -> str:
+    """Return the page from the results of the tests `names` of each file."""
+    every = [result for tests in results.values() for result in tests.values()]
+    newest = max(every, key=lambda result: result.time)
+    counts = Counter(result.outcome for result in every)
+    absent = sum(name not in results.get(file, {}) for file in names for name in names[file])
     text = HEAD.format(
-        minutes=sum(result.seconds for result in results) / 60,
-        passed=sum(result.passed for result in results),
-        failed=sum(len(result.failed) for result in results),
-        absent=sum(len(result.absent) for result in results) + len(missing),
-        commit=f"`{newest}`" + (f" (some rows: {', '.join(commits)})" if commits else ""),
-        machine=(
-            f"{read_cpuinfo()[0]} ({instruction_set()}), "
-            f"{len(os.sched_getaffinity(0))} cores, {memory:.0f} GiB of memory"
-        ),
-        software=(
-            f"{platform.system()} {platform.release()}, Python {platform.python_version()}, "
-            f"torch {torch.__version__}"
-        ),
-        date=max(result.date for result in results),
+        minutes=sum(result.seconds for result in every) / 60,
+        passed=counts["passed"],
+        failed=counts["failed"],
+        absent=counts["skipped"] + absent,
+        commit=_newest_and_others([result.commit for result in every], newest.commit),
+        machine=_newest_and_others([result.machine for result in every], newest.machine),
+        software=newest.software,
+        date=newest.time[:10],
     )
-    for result in results:
-        parts = [f"**failed**: {name}" for name in result.failed]
-        parts += [f"**not run**: {name}" for name in result.absent]
-        parts += result.figures
-        where = f" at commit {result.commit}" if result.commit != newest else ""
-        count = f"{format_count(result.passed, 'test')} passed in {result.seconds:.0f} s{where}"
-        cells = (sentence(result.module), "; ".join([*parts, count]), f"`{result.module.name}`")
-        text += f"| {' | '.join(cell.replace('|', '/') for cell in cells)} |\n"
-    for module in missing:
-        text += f"| {sentence(module)} | **not run** | `{module.name}` |\n"
+    for module in promises():
+        tests = results.get(module.name, {})
+        cells = (sentence(module), _figures(tests, names.get(module.name, []), newest))
+        row = " | ".join(cell.replace("|", "/") for cell in (*cells, f"`{module.name}`"))
+        text += f"| {row} |\n"
     return text
+
+
+def _newest_and_others(values: list[str], newest: str) -> str:
+    others = sorted(set(values) - {newest})
+    return f"`{newest}`" + (f" (some rows: {', '.join(others)})" if others else "")
+
+
+def _figures(tests: dict[str, TestResult], names: list[str], newest: TestResult) -> str:
+    """Return the figures of a test file, and which of its tests failed or did not run."""
+    if not tests:
+        return "**not run**"
+    parts = [f"**failed**: {name}" for name, test in tests.items() if test.outcome == "failed"]
+    parts += [f"**not run**: {name}" for name in names if name not in tests]
+    parts += [
+        f"**not run**: {name} ({test.reason})"
+        for name, test in tests.items()
+        if test.outcome == "skipped"
+    ]
+    parts += [figure for test in tests.values() for figure in test.figures]
+    passed = sum(test.outcome == "passed" for test in tests.values())
+    seconds = sum(test.seconds for test in tests.values())
+    others = sorted({test.commit for test in tests.values()} - {newest.commit})
+    where = f" at commit {', '.join(others)}" if others else ""
+    return "; ".join([*parts, f"{format_count(passed, 'test')} passed in {seconds:.0f} s{where}"])
 
 
 def main(word: str, test: str = "") -> int:
     """Run the promises with `word` in their file names, one for each core at a time, write the
     page, and return the exit code. `test` is a word in the names of the tests to run.
     """
-    with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
-        chosen = [module for module in promises() if word in module.name]
-        list(pool.map(lambda module: run(module, test), chosen))
-    names = collect()
-    results = [
-        result for module in promises() if (result := read(module, names.get(module.name, [])))
-    ]
-    done = {result.module for result in results}
-    if not results:
+    chosen = [module for module in promises() if word in module.name]
+    if not chosen:
         sys.exit(f"no test file of a promise has {word!r} in its name")
-    text = page(results, [module for module in promises() if module not in done])
-    PAGE.write_text(text, encoding="utf-8")
-    return int(any(result.failed for result in results))
+    with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
+        new = list(pool.map(lambda module: run(module, test), chosen))
+    names, results = collect(), load()
+    for module, tests in zip(chosen, new, strict=True):
+        kept = results.get(module.name, {}) if test else {}  # a whole file replaces its results
+        results[module.name] = kept | tests
+    save(results)
+    PAGE.write_text(page(results, names), encoding="utf-8")
+    failed = [result for tests in results.values() for result in tests.values()]
+    return int(any(result.outcome == "failed" for result in failed))
 
 
 if __name__ == "__main__":

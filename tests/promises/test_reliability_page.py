@@ -18,34 +18,49 @@ RESULT = """<testsuites><testsuite>
 <testcase name="test_c"><skipped message="ray is not installed"/></testcase>
 <testcase name="test_d" time="3"/></testsuite></testsuites>"""
 
+PASSED = RESULT.replace('<failure message="no"/>', "").replace("ray is not installed", "")
+KILLED = "test_killed_runs_resume_bit_for_bit.py"
+
+
+class Runs:
+    """Stands for pytest: writes the text as its results, with a commit and a time of the run."""
+
+    def __init__(self, reliability: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.text, self.facts, self.files = RESULT, ("abc123", "2026-11-28"), list[str]()
+        self.reliability = reliability
+        monkeypatch.setattr(reliability, "run", self.run)
+
+    def run(self, module: Path, _: str) -> object:
+        self.files.append(module.name)
+        path = self.reliability.PAGE.with_suffix(f".{module.stem}.xml")
+        path.write_text(self.text)
+        commit, time = self.facts
+        machine = {"machine": "a processor", "software": "torch 2"}
+        return self.reliability.read_results(path, {"commit": commit, "time": time, **machine})
+
 
 @pytest.fixture
 def reliability(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     module = script("docs/reliability.py")
-    monkeypatch.setattr(module, "RESULTS", tmp_path / "results")
+    monkeypatch.setattr(module, "RESULTS", tmp_path / "results.json")
     monkeypatch.setattr(module, "PAGE", tmp_path / "page.md")
     monkeypatch.setattr(module, "collect", dict)
     return module
 
 
+@pytest.fixture
+def runs(reliability: ModuleType, monkeypatch: pytest.MonkeyPatch) -> Runs:
+    return Runs(reliability, monkeypatch)
+
+
 def test_each_promise_is_a_row_with_what_failed_and_what_did_not_run(
-    reliability: ModuleType, monkeypatch: pytest.MonkeyPatch
+    reliability: ModuleType, runs: Runs, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     modules = reliability.promises()
     assert len(modules) > 15
-    ran: list[str] = []
-
-    def run(module: Path, _: str) -> None:
-        ran.append(module.name)
-        reliability.RESULTS.mkdir(exist_ok=True)
-        (reliability.RESULTS / f"{module.stem}.xml").write_text(RESULT)
-        (reliability.RESULTS / f"{module.stem}.txt").write_text("abc123 2026-11-29 7")
-
-    monkeypatch.setattr(reliability, "run", run)
-    names = {"test_killed_runs_resume_bit_for_bit.py": ["test_a", "test_interrupted"]}
-    monkeypatch.setattr(reliability, "collect", lambda: names)
+    monkeypatch.setattr(reliability, "collect", lambda: {KILLED: ["test_a", "test_interrupted"]})
     assert reliability.main("killed_runs") == 1  # a test failed
-    assert ran == ["test_killed_runs_resume_bit_for_bit.py"]
+    assert runs.files == [KILLED]
     text = reliability.PAGE.read_text()
     rows = [line for line in text.splitlines() if line.endswith(".py` |")]
     assert len(rows) == len(modules)
@@ -55,24 +70,16 @@ def test_each_promise_is_a_row_with_what_failed_and_what_did_not_run(
     assert "**not run**: test_c (ray is not installed)" in row
     assert "; 9 kills / 0 lost; 2 tests passed in 12 s |" in row
     assert sum("| **not run** |" in line for line in rows) == len(modules) - 1
-    assert f"2 tests passed, 1 failed and\n{len(modules) + 1} did not run" in text
+    assert "2 tests passed, 1 failed and\n2 did not run" in text
     assert "- Commit: `abc123`." in text
 
 
 def test_the_results_of_one_file_leave_those_of_the_others(
-    reliability: ModuleType, monkeypatch: pytest.MonkeyPatch
+    reliability: ModuleType, runs: Runs
 ) -> None:
-    facts = {"runs": "abc123 2026-11-28 7"}
-
-    def run(module: Path, _: str) -> None:
-        reliability.RESULTS.mkdir(exist_ok=True)
-        passed = RESULT.replace('<failure message="no"/>', "")
-        (reliability.RESULTS / f"{module.stem}.xml").write_text(passed)
-        (reliability.RESULTS / f"{module.stem}.txt").write_text(facts["runs"])
-
-    monkeypatch.setattr(reliability, "run", run)
+    runs.text = PASSED
     assert reliability.main("") == 0
-    facts["runs"] = "def456 2026-11-29 8"
+    runs.facts = ("def456", "2026-11-29")
     assert reliability.main("killed_ranks") == 0
     text = reliability.PAGE.read_text()
     assert "- Commit: `def456` (some rows: abc123)." in text
@@ -80,21 +87,26 @@ def test_the_results_of_one_file_leave_those_of_the_others(
 
 
 def test_some_tests_of_a_file_that_run_again_replace_their_results_alone(
-    reliability: ModuleType, monkeypatch: pytest.MonkeyPatch
+    reliability: ModuleType, runs: Runs
 ) -> None:
-    (module,) = [path for path in reliability.promises() if "killed_runs" in path.name]
-    facts = {"text": RESULT}
+    assert reliability.main("killed_runs") == 1
+    runs.text = '<testsuites><testsuite><testcase name="test_b"/></testsuite></testsuites>'
+    runs.facts = ("def456", "2026-11-29")
+    assert reliability.main("killed_runs", "test_b") == 0
+    results = reliability.load()[KILLED]
+    assert {name: result.commit for name, result in results.items()} == {
+        "test_a": "abc123",
+        "test_b": "def456",
+        "test_c": "abc123",
+        "test_d": "abc123",
+    }
+    (row,) = [line for line in reliability.PAGE.read_text().splitlines() if KILLED in line]
+    assert "9 kills / 0 lost; 3 tests passed in 12 s at commit abc123 |" in row
+    assert "failed" not in row
 
-    def pytest_run(command: list[str], **_: object) -> None:
-        Path(command[command.index("--junitxml") + 1]).write_text(facts["text"])
 
-    monkeypatch.setattr(reliability.subprocess, "run", pytest_run)
-    monkeypatch.setattr(reliability, "commit", lambda: "abc123")
-    reliability.run(module)
-    assert reliability.read(module, []).failed == ("test_b",)
-    facts["text"] = '<testsuites><testsuite><testcase name="test_b"/></testsuite></testsuites>'
-    monkeypatch.setattr(reliability, "commit", lambda: "def456")
-    reliability.run(module, "test_b")
-    result = reliability.read(module, [])
-    assert (result.failed, result.passed, result.commit) == ((), 3, "def456")
-    assert result.figures == ("9 kills | 0 lost",)
+def test_the_committed_page_is_that_of_the_committed_results() -> None:
+    reliability = script("docs/reliability.py")
+    results = reliability.load()
+    names = {file: list(tests) for file, tests in results.items()}
+    assert reliability.PAGE.read_text(encoding="utf-8") == reliability.page(results, names)
