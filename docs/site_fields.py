@@ -172,6 +172,11 @@ OTHER_FILES = {
     "report.json": "folder of a report: all values of the report, from which it can be built again",
     "finetune.json": "folder of a fine-tuning: the keys of `finetune --json` in "
     "[the command line](../command-line.md#finetune)",
+    "confidence.safetensors": "folder of a fine-tuned model: temperature, values for prediction "
+    "sets and features of training photographs; see "
+    "[What a model does not know](../models.md#what-a-model-does-not-know)",
+    "extend.json": "folder of an extended model: the keys of `extend --json` in "
+    "[the command line](../command-line.md#extend)",
     "folds.json": "folder of a cross-validation: a fine-tuning for each fold",
     "fixres.json": "folder of a table of sizes: the keys of `fixres --json` in "
     "[the command line](../command-line.md#fixres)",
@@ -184,6 +189,17 @@ OTHER_FILES = {
     "mistakes.csv": "folder that `evaluate --out` names: the most confident mistakes",
     "images.csv": "folder that `data describe --out` names: a line for each image, with its "
     "size and SHA-256",
+    "suspects.json": "folder that `data suspects --out` names: the keys of `data suspects "
+    "--json` in [the command line](../command-line.md#data-suspects)",
+    "suspects.csv": "folder that `data suspects --out` names: a line for each suspicious label",
+    "decisions.csv": "saved by the page of `data suspects`: the columns `path`, `old`, `new` and "
+    "`decision`",
+    "NAME-labels.csv": "written by `data suspects --apply`: the labels after the decisions",
+    "enough.json": "folder that `data enough --out` names: the keys of `data enough --json` in "
+    "[the command line](../command-line.md#data-enough)",
+    "manifest.json": "folder that `data pack --out` names: the data sets with their SHA-256",
+    "course/student.json": "folder of a student of the course: name and seed",
+    "course/answers.json": "folder of a student of the course: the answers",
     ".sorted.jsonl": "folder that `predict --sort-into` names: each file that was written",
     "labels.csv": "folder of images: a table with a column of paths and a column of classes; "
     "also `labels.tsv`, `labels.jsonl`, and `metadata.csv` and `metadata.jsonl` as of Hugging Face",

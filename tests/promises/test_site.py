@@ -202,6 +202,8 @@ def test_every_file_that_the_source_names_is_on_the_page_of_formats(site: Path) 
         "best.safetensors",  # beside state.safetensors in a checkpoint
         "durations.json",  # of the catalog
         "package.json",  # of npm
+        "reference-runs.csv",  # of the catalog
+        "values.json",  # of the catalog
     }
     names = set()
     for path in SOURCE.rglob("*.py"):
