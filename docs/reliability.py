@@ -166,7 +166,8 @@ def software() -> str:
 def commit() -> str:
     """Return the short hash of the commit, with `dirty` if a file of the source differs."""
     changed = _git("status", "--porcelain", "--untracked-files=no")
-    others = [line for line in changed.splitlines() if not line.endswith(f"docs/{PAGE.name}")]
+    written = tuple(f"docs/{path.name}" for path in (PAGE, RESULTS))
+    others = [line for line in changed.splitlines() if not line.endswith(written)]
     return _git("rev-parse", "--short=12", "HEAD").strip() + ("-dirty" if others else "")
 
 
