@@ -203,7 +203,11 @@ def page(results: Results, names: dict[str, list[str]]) -> str:
     every = [result for tests in results.values() for result in tests.values()]
     newest = max(every, key=lambda result: result.time)
     counts = Counter(result.outcome for result in every)
-    absent = sum(name not in results.get(file, {}) for file in names for name in names[file])
+    absent = sum(
+        name not in results.get(module.name, {})
+        for module in promises()
+        for name in names.get(module.name, [])
+    )
     text = HEAD.format(
         minutes=sum(result.seconds for result in every) / 60,
         passed=counts["passed"],

@@ -33,7 +33,7 @@ def on_config(config: Any) -> Any:
         folder = path.relative_to(course).parts[0] if path.parent != course else ""
         parts.setdefault(folder, []).append(path.relative_to(course.parent).as_posix())
     if parts:
-        titles = {"en": "English", "fr": "Français"}
+        titles = {"en": "English", "fr": "Français", "solutions": "Solutions"}
         groups = [{titles.get(name, name): pages} for name, pages in parts.items() if name]
         config.nav.insert(2, {"Course": [*parts.get("", []), *groups]})
     return config

@@ -58,7 +58,8 @@ def test_each_promise_is_a_row_with_what_failed_and_what_did_not_run(
 ) -> None:
     modules = reliability.promises()
     assert len(modules) > 15
-    monkeypatch.setattr(reliability, "collect", lambda: {KILLED: ["test_a", "test_interrupted"]})
+    listed = {KILLED: ["test_a", "test_interrupted"], "test_site.py": ["test_of_no_promise"]}
+    monkeypatch.setattr(reliability, "collect", lambda: listed)
     assert reliability.main("killed_runs") == 1  # a test failed
     assert runs.files == [KILLED]
     text = reliability.PAGE.read_text()
