@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from resnetlab.messages import format_count
 from resnetlab.shell import command_line
 
 if TYPE_CHECKING:
@@ -61,7 +62,8 @@ def extend_lines(result: ExtendResult, folder: Path) -> list[str]:
     interval = f"[{result.change_low_points:+.1f}, {result.change_high_points:+.1f}]"
     before, after = result.before, result.after
     lines = [
-        f"{added:,} photographs added, {len(result.new_classes):,} new classes"
+        f"{format_count(added, 'photograph')} added, "
+        f"{format_count(len(result.new_classes), 'new class')}"
         + (f": {', '.join(result.new_classes)}" if result.new_classes else ""),
         (
             f"old test photographs: {before.accuracy_pct:.1f} % before, {after.accuracy_pct:.1f} % "
