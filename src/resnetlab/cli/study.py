@@ -28,6 +28,7 @@ from resnetlab.cli.manners import (
 )
 from resnetlab.cli.manners import OutputDir as Output
 from resnetlab.cli.pictures import write_picture
+from resnetlab.cli.study_collect import study_collect, study_export
 from resnetlab.cli.study_options import (
     Address,
     Backend,
@@ -261,6 +262,10 @@ def study_answers(
         print_json([encode(answer) for answer in report.answers])
         return
     typer.echo("\n\n".join("\n".join(filter(None, pair)) for pair in answers(report)))
+
+
+study.command("export")(study_export)
+study.command("collect")(study_collect)
 
 
 @study.command("list")
