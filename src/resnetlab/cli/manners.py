@@ -90,6 +90,14 @@ SettingsOption = Annotated[
         "--set", help="Change a field: recipe.epochs=2. May be repeated.", metavar="FIELD=VALUE"
     ),
 ]
+Track = Annotated[
+    list[str],
+    typer.Option(
+        "--track",
+        help="Copy the runs to tensorboard, mlflow, wandb or trackio. May be repeated.",
+        metavar="TRACKER",
+    ),
+]
 SkipBad = Annotated[
     bool, typer.Option("--skip-bad", help="Skip the damaged files of a folder of images.")
 ]

@@ -22,6 +22,7 @@ from resnetlab.cli.manners import (
     RecipeName,
     SettingsOption,
     SkipBad,
+    Track,
     notify,
     open_page,
     print_json,
@@ -79,6 +80,7 @@ def study_run(
     address: Address = "",
     gpus_per_run: GpusPerRun = 1.0,
     accept_license: AcceptLicense = False,
+    track: Track = [],  # noqa: B006
     dry_run: DryRun = False,
     json: Json = False,
     open_report: Open = False,
@@ -111,6 +113,7 @@ def study_run(
         accept_license=accept_license,
         as_json=json,
         open_report=open_report,
+        track=track,
     )
 
 
