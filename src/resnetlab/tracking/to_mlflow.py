@@ -80,9 +80,9 @@ class MlflowTracker:
     def log_report(self, study: str, folder: Path) -> None:
         """Add a run named `report` with the files of the report."""
         experiment = self._experiment(study)
-        found = self._client.search_runs([experiment], "tags.resnetlab = 'report'", max_results=1)
-        if found:
-            run_id = found[0].info.run_id
+        reports = self._client.search_runs([experiment], "tags.resnetlab = 'report'", max_results=1)
+        if reports:
+            run_id = reports[0].info.run_id
         else:
             tags = {"resnetlab": "report"}
             created = self._client.create_run(experiment, tags=tags, run_name="report")
