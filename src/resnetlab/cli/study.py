@@ -34,6 +34,7 @@ from resnetlab.cli.study_options import (
     Address,
     Backend,
     Budget,
+    Evidence,
     GpusPerRun,
     Lang,
     MaxSeeds,
@@ -48,6 +49,7 @@ from resnetlab.cli.study_options import (
     load_named_study,
     open_or_plan,
     reading_settings,
+    variant_name,
 )
 from resnetlab.cli.study_run import run_and_print
 from resnetlab.cli.tables import Csv, Markdown, output_format
@@ -67,6 +69,7 @@ def study_run(
     settings: SettingsOption = [],  # noqa: B006
     seeds: Seeds = "",
     budget: Budget = False,
+    evidence: Evidence = False,
     output: Output = Path(),
     workers: Workers = 0,
     device: Device = "",
@@ -98,7 +101,8 @@ def study_run(
     executor = make_executor(backend, output, placement, address)
     settings = [*settings, *(["data.skip_bad=true"] if skip_bad else [])]
     settings += reading_settings(follow_links, nested)
-    loaded = load_named_study(source, data, settings, seeds, device, budget=budget)
+    variant = variant_name(budget, evidence)
+    loaded = load_named_study(source, data, settings, seeds, device, variant)
     if dry_run:
         from resnetlab.cli.outlook import print_outlook
 
@@ -124,6 +128,7 @@ def study_plan(
     settings: SettingsOption = [],  # noqa: B006
     seeds: Seeds = "",
     budget: Budget = False,
+    evidence: Evidence = False,
     output: Output = Path(),
     workers: Workers = 0,
     device: Device = "",
@@ -139,7 +144,8 @@ def study_plan(
 ) -> None:
     """Estimate the time and the statistical power of a study, without training or downloading."""
     settings = [*settings, *reading_settings(follow_links, nested)]
-    loaded = load_named_study(source, data, settings, seeds, device, budget=budget)
+    variant = variant_name(budget, evidence)
+    loaded = load_named_study(source, data, settings, seeds, device, variant)
     from resnetlab.cli.outlook import print_outlook
 
     plan = loaded.plan(output, notify, download=False)
