@@ -30,6 +30,7 @@ from resnetlab.studies.plan import Plan
 from resnetlab.studies.run import read_plan
 from resnetlab.studies.single_run import plan_run, resume_job, run_job
 from resnetlab.studies.status import source_sha256, study_path
+from resnetlab.translation import Language
 
 if TYPE_CHECKING:
     from resnetlab.deploy.inputs import LabeledImages, SplitName
@@ -207,6 +208,7 @@ def evaluate(
     coverage: float | None = None,
     strangers: str | Path | None = None,
     out: str | Path | None = None,
+    language: Language = "en",
     notify: Notify = silent,
     on_item: ItemCallback = silent,
 ) -> EvaluationResult:
@@ -223,6 +225,7 @@ def evaluate(
         coverage: Coverage of the prediction sets, between 0 and 1; the default is 0.9.
         strangers: Folder of photographs of other things than the classes.
         out: Folder for a page with the most confident mistakes and its tables; None writes no page.
+        language: Language of the page.
         notify: Function that gets a line about each step.
         on_item: Callback for the progress of long steps.
 
@@ -241,6 +244,7 @@ def evaluate(
         coverage=coverage,
         strangers=strangers,
         out=out,
+        language=language,
         notify=notify,
         on_item=on_item,
     )
@@ -256,6 +260,7 @@ def evaluate_images(
     strangers: str | Path | None = None,
     out: str | Path | None = None,
     command: str = "",
+    language: Language = "en",
     notify: Notify = silent,
     on_item: ItemCallback = silent,
 ) -> EvaluationResult:
@@ -284,7 +289,14 @@ def evaluate_images(
     if out is not None:
         mistakes = result.mistakes[:MAX_REPORTED_MISTAKES]
         drawings = draw_mistakes(model, mistakes, predictions, notify, on_item)
-        page.write(result, drawings, Path(out), command=command, made_by=made_by())
+        page.write(
+            result,
+            drawings,
+            Path(out),
+            command=command,
+            made_by=made_by(),
+            language=language,
+        )
     return result
 
 
