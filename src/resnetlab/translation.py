@@ -73,7 +73,7 @@ def check_language(language: str) -> Language:
     )
 
 
-def tr(text: str, **values: Any) -> str:
+def tr(text: str, /, **values: Any) -> str:
     """Translate a text into the language in use and fill in its values.
 
     Args:
@@ -101,7 +101,10 @@ def tr_finished(text: str) -> str:
     """
     if current_language() == "en":
         return text
-    for pattern, french in _catalog().finished:
+    catalog = _catalog()
+    if text in catalog.finished:
+        return catalog.finished[text]
+    for pattern, french in catalog.patterns:
         if match := pattern.fullmatch(text):
             parts = {name: tr_finished(part) for name, part in match.groupdict().items()}
             return _fill(french, parts)
@@ -148,8 +151,10 @@ def _fill(french: str, values: Mapping[str, Any]) -> str:
 class _Catalog:
     sentences: dict[str, str]
     """French sentence by the English one of the code."""
-    finished: tuple[tuple[re.Pattern[str], str], ...]
-    """Pattern of an English text with its values, and the French sentence."""
+    finished: dict[str, str]
+    """French text by one that another layer finished in English."""
+    patterns: tuple[tuple[re.Pattern[str], str], ...]
+    """Pattern of such a text that contains values, and the French one."""
     nouns: dict[str, tuple[str, str]]
     """French singular and plural by the English noun."""
 
@@ -164,7 +169,12 @@ def _catalog() -> _Catalog:
 
     return _Catalog(
         {item["en"]: typeset(item["fr"]) for item in tables["sentence"]},
-        tuple((_pattern(item["en"]), typeset(item["fr"])) for item in tables["finished"]),
+        {item["en"]: typeset(item["fr"]) for item in tables["finished"] if "{" not in item["en"]},
+        tuple(
+            (_pattern(item["en"]), typeset(item["fr"]))
+            for item in tables["finished"]
+            if "{" in item["en"]
+        ),
         {item["en"]: (item["one"], item["other"]) for item in tables["noun"]},
     )
 

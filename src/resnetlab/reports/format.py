@@ -8,7 +8,9 @@ from collections.abc import Iterable, Sequence
 from resnetlab import messages
 from resnetlab.stats.intervals import Interval
 from resnetlab.stats.power import MAX_SEEDS, SeedForecast
-from resnetlab.translation import deferred, localize_number, tr, tr_finished
+from resnetlab.translation import deferred, localize_number, tr, tr_count, tr_finished
+
+format_count = tr_count
 
 DASH = "–"
 MINUS = "−"

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from resnetlab.reports.document import AnyPlot, Fact, Report, Table
 from resnetlab.reports.format import capitalize_first
-from resnetlab.translation import tr
+from resnetlab.translation import NARROW_NBSP, NBSP, tr
 
 
 @dataclass(frozen=True)
@@ -67,9 +67,9 @@ def answers(report: Report) -> Iterator[tuple[str, str]]:
             tr(
                 "{citation}: {question}",
                 citation=capitalize_first(citation),
-                question=answer.question[language],
+                question=answer.question[language].replace(NBSP, NARROW_NBSP),
             ),
-            answer.text(language),
+            answer.text(language).replace(NBSP, NARROW_NBSP),
         )
 
 

@@ -345,7 +345,11 @@ def _run_row(row: RunRow, chance_pct: float) -> tuple[Cell, ...]:
     return (
         Cell(row.condition),
         Cell(str(row.seed)),
-        Cell(tr_finished(row.status), tr_finished(row.reason), row.status),
+        Cell(
+            tr_finished(row.status),
+            join_clauses([tr_finished(reason) for reason in row.reason.split("; ")]),
+            row.status,
+        ),
         accuracy,
         Cell(DASH if row.train_loss_nats is None else format_number(row.train_loss_nats, 3)),
         Cell(localize_number(f"{row.epochs:,.1f}".removesuffix(".0"))),
