@@ -181,7 +181,7 @@ def format_percent_axis(ax: Axes, narrow: bool) -> None:
     ax.locator_params(axis="x", nbins=4 if narrow else 6)
 
 
-def format_tick_pct(value: float, _: int | None = None) -> str:
+def format_tick_pct(value: float, _: float = 0.0) -> str:
     """Format the label of a tick in percent: `12.5 %`."""
     return tr("{number} %", number=localize_number(f"{value:g}"))
 
