@@ -16,6 +16,18 @@ TRANSLATED_ALL = {"text_columns", "number_columns"}
 """Functions all of whose arguments are."""
 
 
+ENGLISH_WORD = re.compile(
+    r"\b(the|of|and|are|is|with|was|by|from|not|to|for|at|all|runs?|trained|mean|seeds?|than|each"
+    r"|no|its|that|this|which|below|above|accuracy|loss|epochs?|claims?|share|same)\b",
+    re.I,
+)
+DATA = re.compile(
+    r"[\w.]*(results|curves|report|layers|blocks)\.(csv|json|md)|figures/[\w./-]+"
+    r"|(recipe|data|model|numerics)\.[\w.]+|etude-\w+|digits-[\w-]+|resnetlab study run"
+)
+"""Names of files, fields and runs, which have no language."""
+
+
 def catalog():
     """Return the catalog: its entries by table."""
     return tomllib.loads((SOURCE / "catalog" / "french.toml").read_text(encoding="utf-8"))
@@ -100,3 +112,12 @@ class PageText(HTMLParser):
     def handle_data(self, data):
         if not self.hidden and data.strip():
             self.texts.append(data.strip())
+
+
+def english_left(page, data=frozenset()):
+    """Return the texts of a French page that have English words, except names and `data`."""
+    return [
+        text
+        for text in page.texts
+        if ENGLISH_WORD.search(DATA.sub("", text)) and not any(item in text for item in data)
+    ]

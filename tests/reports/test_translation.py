@@ -3,6 +3,7 @@
 import re
 import string
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -11,7 +12,9 @@ from helpers.sentences import PageText
 from helpers.synthetic import EVERY_STATUS, TRUTH, study_record
 from resnetlab.analysis.collect import collect
 from resnetlab.errors import InputError
-from resnetlab.reports import build_report, write, write_latex
+from resnetlab.files import read_json
+from resnetlab.finetune.results import ResolutionTable
+from resnetlab.reports import build_report, fixres, write, write_latex
 from resnetlab.reports.format import (
     format_interval,
     format_number,
@@ -19,6 +22,7 @@ from resnetlab.reports.format import (
     format_signed,
     join_words,
 )
+from resnetlab.schema import decode
 from resnetlab.stats.intervals import Interval
 from resnetlab.studies.parsing.study_file import load_study
 from resnetlab.translation import (
@@ -32,11 +36,6 @@ from resnetlab.translation import (
 )
 
 NARROW = "\N{NARROW NO-BREAK SPACE}"
-ENGLISH_WORD = re.compile(
-    r"\b(the|of|and|are|is|with|was|by|from|not|to|for|at|all|runs?|trained|mean|seeds?|than|each"
-    r"|no|its|that|this|which|below|above|accuracy|loss|epochs?|claims?|share|same)\b",
-    re.I,
-)
 
 
 def placeholders(text):
@@ -160,13 +159,6 @@ def anonymous(truth=EVERY_STATUS):
     return collect(study_record(truth, study=study, test_curve=True))
 
 
-DATA = re.compile(
-    r"[\w.]*(results|curves|report|layers|blocks)\.(csv|json|md)|figures/[\w./-]+"
-    r"|(recipe|data|model|numerics)\.[\w.]+|etude-\w+|digits-[\w-]+|resnetlab study run"
-)
-"""Names of files, fields and runs, which have no language."""
-
-
 @pytest.mark.parametrize("truth", [TRUTH, EVERY_STATUS], ids=["finished", "partial"])
 def test_no_english_sentence_remains_in_a_french_report(truth, tmp_path):
     evidence = anonymous(truth)
@@ -177,23 +169,16 @@ def test_no_english_sentence_remains_in_a_french_report(truth, tmp_path):
     )
     assert (english.language, french.language) == ("en", "fr")
     assert len(french.texts) == len(english.texts)
-    settings = {cell for row in settings_cells(evidence) for cell in row}
-    left = [
-        text
-        for text in french.texts
-        if ENGLISH_WORD.search(DATA.sub("", text)) and text not in settings
-    ]
-    assert left == []
+    assert sentences.english_left(french, data_texts(evidence)) == []
 
 
-def settings_cells(evidence):
-    """Yield the cells of tables of settings, and the facts of machines: they are data."""
+def data_texts(evidence):
+    """Return texts that have no language: settings, and reasons that a process gave."""
     report = build_report(evidence)
-    for table in (report.common, report.differing):
-        for row in table.rows if table else ():
-            yield [cell.text for cell in row]
-    yield ["the worker was killed", "needed 12 GB of 8 GB", "never left chance"]
-    yield [f"loss nan at step {step}" for step in range(100)]
+    tables = [table for table in (report.common, report.differing) if table]
+    cells = {cell.text for table in tables for row in table.rows for cell in row}
+    reasons = {"the worker was killed", "needed 12 GB of 8 GB", "never left chance"}
+    return cells | reasons | {f"loss nan at step {step}" for step in range(100)}
 
 
 def test_files_of_data_are_english_in_both_languages(tmp_path):
@@ -230,3 +215,14 @@ def test_latex_has_every_letter_of_the_french_report(tmp_path):
     source = write_latex(build_report(evidence, "fr"), tmp_path).read_text()
     assert "{[}U+" not in source  # a letter that the fonts lack
     assert r"\textbf{Limites.}" in source
+
+
+def test_the_french_page_of_fixres_is_french_and_its_data_are_english(tmp_path):
+    folder = Path(__file__).parents[2] / "results" / "fixres-dogs"
+    table = decode(ResolutionTable, read_json(folder / "fixres.json"), "fixres.json")
+    fixres.write(table, tmp_path, "fr")
+    page = PageText((tmp_path / "report.html").read_text())
+    assert page.language == "fr"
+    assert sentences.english_left(page, {table.license, table.machine}) == []
+    for name in ("fixres.json", "cells.csv"):
+        assert (tmp_path / name).read_bytes() == (folder / name).read_bytes()
