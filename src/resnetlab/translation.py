@@ -10,13 +10,11 @@ from __future__ import annotations
 import os
 import re
 import string
-import tomllib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import cache
-from importlib import resources
 from typing import Any, Literal, get_args
 
 from resnetlab.errors import input_error
@@ -161,6 +159,9 @@ class _Catalog:
 
 @cache
 def _catalog() -> _Catalog:
+    import tomllib  # here, because every command imports this module
+    from importlib import resources
+
     path = resources.files("resnetlab") / "catalog" / "french.toml"
     tables = tomllib.loads(path.read_text(encoding="utf-8"))
 
