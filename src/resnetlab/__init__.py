@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from resnetlab.api import (
+        collect,
         evaluate,
         load_study,
         open_study,
@@ -33,12 +34,14 @@ if TYPE_CHECKING:
     from resnetlab.recipes.train import SGD, Adam, AdamW, Recipe, RMSprop
     from resnetlab.runs.records import Evaluation, Result, RunRecord, Scores
     from resnetlab.studies.claims import Claim
+    from resnetlab.studies.collect_runs import Collection
     from resnetlab.studies.parsing.conditions import load_recipe
     from resnetlab.studies.study import Condition, Study
 
 # Names are looked up on first use: `import resnetlab` alone takes no seconds for torch.
 _NAMES_BY_MODULE = {
     "api": (
+        "collect",
         "evaluate",
         "load_study",
         "open_study",
@@ -55,6 +58,7 @@ _NAMES_BY_MODULE = {
     "models.factory": ("model_factory",),
     "runs.records": ("Evaluation", "Result", "RunRecord", "Scores"),
     "studies.claims": ("Claim",),
+    "studies.collect_runs": ("Collection",),
     "studies.parsing.conditions": ("load_recipe",),
     "studies.study": ("Condition", "Study"),
     "recipes.numerics": ("Numerics", "Placement"),
@@ -69,6 +73,7 @@ __all__ = [
     "CifarConfig",
     "Claim",
     "Classifier",
+    "Collection",
     "Condition",
     "DataConfig",
     "DiagnosticsConfig",
@@ -90,6 +95,7 @@ __all__ = [
     "UnfinishedError",
     "build_model",
     "cifar_config",
+    "collect",
     "evaluate",
     "load_model",
     "load_recipe",

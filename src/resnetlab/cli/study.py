@@ -24,12 +24,14 @@ from resnetlab.cli.manners import (
     RecipeName,
     SettingsOption,
     SkipBad,
+    Track,
     notify,
     open_page,
     print_json,
 )
 from resnetlab.cli.manners import OutputDir as Output
 from resnetlab.cli.pictures import write_picture
+from resnetlab.cli.study_collect import study_collect, study_export
 from resnetlab.cli.study_options import (
     Address,
     AnswerLanguage,
@@ -81,6 +83,7 @@ def study_run(
     address: Address = "",
     gpus_per_run: GpusPerRun = 1.0,
     accept_license: AcceptLicense = False,
+    track: Track = [],  # noqa: B006
     dry_run: DryRun = False,
     lang: PageLanguage = "",
     json: Json = False,
@@ -115,6 +118,7 @@ def study_run(
         accept_license=accept_license,
         as_json=json,
         open_report=open_report,
+        track=track,
     )
 
 
@@ -268,6 +272,10 @@ def study_answers(
         return
     with use_language(lang):
         typer.echo("\n\n".join("\n".join(filter(None, pair)) for pair in answers(report)))
+
+
+study.command("export")(study_export)
+study.command("collect")(study_collect)
 
 
 @study.command("list")

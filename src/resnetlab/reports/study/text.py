@@ -355,6 +355,20 @@ def limits(analysis: StudyAnalysis) -> str:
                 runs=capitalize_first(format_count(late, "run")),
             )
         )
+    processors = dict.fromkeys(
+        f"{machine.processor} ({machine.instruction_set})"
+        for machine in analysis.study_data.machines
+        if machine.processor
+    )
+    if len(processors) > 1:
+        sentences.append(
+            tr(
+                "The runs come from {count} different processors: {processors}. On another "
+                "processor the same seed may give other digits.",
+                count=len(processors),
+                processors=join_words(list(processors)),
+            )
+        )
     if not sentences:
         sentences.append(
             tr("These results do not cover other data, other recipes or longer training.")
