@@ -329,6 +329,7 @@ def write_finetune_page(
     full_command: Mapping[str, str] | None = None,
     device: str = "auto",
     max_drawing_seconds: float = MAX_DRAWING_SECONDS,
+    language: Language = "en",
     notify: Notify = silent,
     on_item: ItemCallback = silent,
 ) -> Path:
@@ -341,6 +342,7 @@ def write_finetune_page(
         full_command: Command with a larger time limit, by that limit.
         device: Device that computes the heat maps.
         max_drawing_seconds: Seconds after which no further batch of heat maps is computed.
+        language: Language of the page.
         notify: Function that gets a line about each step.
         on_item: Callback for the progress of long steps.
     """
@@ -377,5 +379,5 @@ def write_finetune_page(
         made_by=made_by(),
     )
     return page.write(
-        result, scores, drawings, surroundings, outcome.report_folder, full_command or {}
+        result, scores, drawings, surroundings, outcome.report_folder, full_command or {}, language
     )
