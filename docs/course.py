@@ -29,10 +29,10 @@ from resnetlab.course.lessons import Exercise, lessons
 from resnetlab.course.pages import index_page, lesson_page, page_name, solution_page
 from resnetlab.course.references import COLUMNS, reference_runs
 from resnetlab.course.report import first_loss
-from resnetlab.course.texts import LANGUAGES
 from resnetlab.course.values import declared_values, extract_number
 from resnetlab.files import read_json, write_json, write_text
 from resnetlab.runs.directory import RunDirectory
+from resnetlab.translation import LANGUAGES
 
 ROOT = Path(__file__).resolve().parents[1]
 CATALOG = ROOT / "src" / "resnetlab" / "catalog" / "course"

@@ -14,6 +14,7 @@ os.environ.setdefault(
 os.environ["RESNETLAB_CACHE"] = tempfile.mkdtemp(prefix="resnetlab-cache-")
 os.environ["XDG_CONFIG_HOME"] = os.environ["RESNETLAB_CACHE"] + "/config"
 os.environ["RESNETLAB_OFFLINE"] = "0"
+os.environ["LC_ALL"] = "C.UTF-8"  # pages are in the language of the locale
 
 import atexit
 import gc

@@ -31,6 +31,7 @@ from resnetlab.studies.plan import Plan
 from resnetlab.studies.run import read_plan
 from resnetlab.studies.single_run import plan_run, resume_job, run_job
 from resnetlab.studies.status import source_sha256, study_path
+from resnetlab.translation import Language
 
 if TYPE_CHECKING:
     from resnetlab.deploy.inputs import LabeledImages, SplitName
@@ -229,6 +230,7 @@ def evaluate(
     coverage: float | None = None,
     strangers: str | Path | None = None,
     out: str | Path | None = None,
+    language: Language = "en",
     notify: Notify = silent,
     on_item: ItemCallback = silent,
 ) -> EvaluationResult:
@@ -245,6 +247,7 @@ def evaluate(
         coverage: Coverage of the prediction sets, between 0 and 1; the default is 0.9.
         strangers: Folder of photographs of other things than the classes.
         out: Folder for a page with the most confident mistakes and its tables; None writes no page.
+        language: Language of the page.
         notify: Function that gets a line about each step.
         on_item: Callback for the progress of long steps.
 
@@ -263,6 +266,7 @@ def evaluate(
         coverage=coverage,
         strangers=strangers,
         out=out,
+        language=language,
         notify=notify,
         on_item=on_item,
     )
@@ -278,6 +282,7 @@ def evaluate_images(
     strangers: str | Path | None = None,
     out: str | Path | None = None,
     command: str = "",
+    language: Language = "en",
     notify: Notify = silent,
     on_item: ItemCallback = silent,
 ) -> EvaluationResult:
@@ -306,7 +311,14 @@ def evaluate_images(
     if out is not None:
         mistakes = result.mistakes[:MAX_REPORTED_MISTAKES]
         drawings = draw_mistakes(model, mistakes, predictions, notify, on_item)
-        page.write(result, drawings, Path(out), command=command, made_by=made_by())
+        page.write(
+            result,
+            drawings,
+            Path(out),
+            command=command,
+            made_by=made_by(),
+            language=language,
+        )
     return result
 
 
@@ -318,6 +330,7 @@ def write_finetune_page(
     full_command: Mapping[str, str] | None = None,
     device: str = "auto",
     max_drawing_seconds: float = MAX_DRAWING_SECONDS,
+    language: Language = "en",
     notify: Notify = silent,
     on_item: ItemCallback = silent,
 ) -> Path:
@@ -330,6 +343,7 @@ def write_finetune_page(
         full_command: Command with a larger time limit, by that limit.
         device: Device that computes the heat maps.
         max_drawing_seconds: Seconds after which no further batch of heat maps is computed.
+        language: Language of the page.
         notify: Function that gets a line about each step.
         on_item: Callback for the progress of long steps.
     """
@@ -366,5 +380,5 @@ def write_finetune_page(
         made_by=made_by(),
     )
     return page.write(
-        result, scores, drawings, surroundings, outcome.report_folder, full_command or {}
+        result, scores, drawings, surroundings, outcome.report_folder, full_command or {}, language
     )

@@ -119,11 +119,11 @@ def suggest(name: str, known_names: Iterable[str]) -> str:
 def escape_controls(text: str) -> str:
     """Escape control and undecodable characters, so that text cannot control a terminal.
 
-    A no-break space is kept: French text needs it.
+    No-break spaces are kept: French text needs them.
     """
     return "".join(
         c
-        if c.isprintable() or c == "\N{NO-BREAK SPACE}"
+        if c.isprintable() or c in "\N{NO-BREAK SPACE}\N{NARROW NO-BREAK SPACE}"
         else c.encode("unicode_escape", "surrogatepass").decode()
         for c in text
     )

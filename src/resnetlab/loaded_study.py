@@ -22,7 +22,6 @@ from resnetlab.studies.commands import with_output
 from resnetlab.studies.executors.base import Executor, RunEvent
 from resnetlab.studies.executors.local import LocalExecutor
 from resnetlab.studies.plan import Plan, PlannedRun, StudyRecord, folder_name
-from resnetlab.studies.questions import Language
 from resnetlab.studies.run import (
     check_licenses,
     execute_runs,
@@ -33,6 +32,7 @@ from resnetlab.studies.run import (
 )
 from resnetlab.studies.study import Study
 from resnetlab.tracking.mirror import BackgroundCopies, copy_reports, open_mirrors
+from resnetlab.translation import Language
 
 ShouldStop = Callable[[], bool]
 
@@ -87,6 +87,8 @@ class LoadedStudy:
     """Command line that continues the study on this machine, with all paths."""
     source_sha256: str = ""
     """SHA-256 of the study file and of the files that it names."""
+    language: Language = "en"
+    """Language of the reports. Texts of the study file stay as they are."""
 
     def plan(
         self,
@@ -195,14 +197,14 @@ class LoadedStudy:
         yield from with_partial_reports(events, lambda: self.report(plan, root))
 
     def report(
-        self, plan: Plan, output: str | Path = ".", language: Language = "en"
+        self, plan: Plan, output: str | Path = ".", language: Language | None = None
     ) -> StudyOutcome:
         """Write the report of the runs that are finished now.
 
         Args:
             plan: Plan of this study.
             output: Folder that contains `runs` and `studies`.
-            language: Language of its answers to the questions of the study's sources.
+            language: Language of the report; None for that of this study. The outcome is English.
 
         Returns:
             The outcome: the state of every run, the answer, the claims and the path of the report.
@@ -210,11 +212,13 @@ class LoadedStudy:
         root = Path(output)
         record = read_record(plan, root)
         evidence = collect(record, plan.command)
-        report = build_report(evidence, language)
+        language = language or self.language
+        report = build_report(evidence)
         folder = root / "studies" / folder_name(plan)
         if not (folder / "plan.json").exists():
             save_plan(plan, root)
-        page = write(evidence, folder, report)
+        translated = report if language == "en" else build_report(evidence, language)
+        page = write(evidence, folder, translated)
         claims = tuple(
             encode(verdict) | {"explanation": item.note}
             for verdict, item in zip(report.claim_verdicts, report.verdicts, strict=True)
@@ -224,20 +228,20 @@ class LoadedStudy:
         )
         return StudyOutcome(record, report.answer, page, claims, first_loss)
 
-    def latex(self, plan: Plan, output: str | Path = ".", language: Language = "en") -> Path:
+    def latex(self, plan: Plan, output: str | Path = ".", language: Language | None = None) -> Path:
         """Write the report as LaTeX with booktabs tables and PDF figures.
 
         Args:
             plan: Plan of this study.
             output: Folder that contains `runs` and `studies`.
-            language: Language of its answers to the questions of the study's sources.
+            language: Language of the report; None for that of this study.
 
         Returns:
             Path of the .tex file.
         """
         root = Path(output)
         evidence = collect(read_record(plan, root), plan.command)
-        report = build_report(evidence, language)
+        report = build_report(evidence, language or self.language)
         return write_latex(report, root / "studies" / folder_name(plan))
 
     def run(

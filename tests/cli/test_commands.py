@@ -145,6 +145,21 @@ def test_a_report_is_written_with_its_answers_in_a_language(
     assert "de" in err
 
 
+def test_the_language_of_a_report_is_that_of_the_locale_and_json_is_english(
+    resnetlab: Resnetlab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    results = {}
+    for locale, language in (("fr_FR.UTF-8", "fr"), ("de_DE.UTF-8", "en")):
+        monkeypatch.setenv("LC_ALL", locale)
+        code, printed, err = resnetlab("study", "report", "digits", "--json", "--output", tmp_path)
+        assert code == 0, err
+        results[language] = json.loads(printed)
+        page = Path(results[language]["report"]).read_text(encoding="utf-8")
+        assert f'<html lang="{language}">' in page
+    assert results["fr"] == results["en"]
+    assert results["fr"]["answer"].startswith("0 of 20 runs are finished")
+
+
 def test_data_check_counts_the_images(resnetlab: Resnetlab, small_npz: Path) -> None:
     code, out, _ = resnetlab("data", "check", small_npz)
     assert code == 0

@@ -21,8 +21,9 @@ from resnetlab.course.references import reference_runs
 from resnetlab.course.report import MAX_PAGES, build_student_report
 from resnetlab.course.report_files import render_latex, write_student_report
 from resnetlab.course.student import register_student, student_seed
-from resnetlab.course.texts import LANGUAGES, localize, typeset_markdown
+from resnetlab.course.texts import localize, typeset_markdown
 from resnetlab.course.values import declared_values, names_in, numbers
+from resnetlab.translation import LANGUAGES
 
 ROOT = Path(__file__).resolve().parents[2]
 SCRIPT = runpy.run_path(str(ROOT / "docs" / "course.py"))

@@ -16,6 +16,7 @@ from sklearn.metrics import confusion_matrix, log_loss, top_k_accuracy_score
 import resnetlab as rl
 from helpers.pages import layout
 from helpers.pictures import picture, tree
+from helpers.sentences import PageText, english_left
 from helpers.small import CLASSES, NET, write_model
 from resnetlab.data.photo_loader import LazyImage
 from resnetlab.deploy.evaluate import PredictionSet, evaluate, predict_all
@@ -24,7 +25,7 @@ from resnetlab.deploy.mistakes import draw_mistakes
 from resnetlab.deploy.predict import load_model
 from resnetlab.errors import InputError
 from resnetlab.messages import silent
-from resnetlab.reports.evaluation import class_rows, make_confusion_matrix, render
+from resnetlab.reports.evaluation import class_rows, make_confusion_matrix, render, write
 
 
 class Known:
@@ -291,3 +292,16 @@ def test_a_models_name_cannot_write_into_the_page(photos: Path, tmp_path: Path) 
     folder = write_model(tmp_path / "pets", name="</title><script>alert(1)</script>")
     page = render(rl.evaluate(rl.load_model(folder), str(photos), cache=tmp_path / "cache"), {})
     assert "<script" not in page
+
+
+def test_the_french_page_is_french_and_its_tables_are_english(pets: Path, tmp_path: Path) -> None:
+    model, data, answers = planted(pets)
+    result = evaluate(model, data, answers)  # type: ignore[arg-type]
+    for language in ("en", "fr"):
+        write(result, {}, tmp_path / language, language=language)  # type: ignore[arg-type]
+    page = PageText((tmp_path / "fr" / "report.html").read_text(encoding="utf-8"))
+    assert page.language == "fr"
+    assert english_left(page) == []
+    assert any("images sont bien classées" in text for text in page.texts)
+    for name in ("evaluation.json", "classes.csv", "confusions.csv", "mistakes.csv"):
+        assert (tmp_path / "fr" / name).read_bytes() == (tmp_path / "en" / name).read_bytes()

@@ -27,6 +27,7 @@ from PIL import Image
 
 from helpers.pages import displayed
 from helpers.pictures import encoded, picture, save
+from helpers.sentences import PageText, english_left
 from helpers.small import CLASSES, write_model
 from resnetlab.bundle.spec import License
 from resnetlab.deploy import serve
@@ -112,6 +113,34 @@ def test_the_page_lists_the_classes_and_the_reference_has_the_address_of_the_ser
         docs = connection.get("/docs", headers={"Host": "192.168.1.7:8765"}).text
         assert "http://192.168.1.7:8765/predict?top=3" in docs
         assert "localhost" not in docs
+
+
+@pytest.mark.parametrize(
+    ("accepted", "language"),
+    [
+        ("fr-FR,fr;q=0.9,en;q=0.8", "fr"),
+        ("en-US,en;q=0.9,fr;q=0.8", "en"),
+        ("de-DE,de;q=0.9,fr;q=0.4", "fr"),
+        ("de;q=x, *;q=0.5", "en"),
+        ("", "en"),
+    ],
+)
+def test_the_page_is_in_the_language_of_the_browser(
+    service: TestClient, accepted: str, language: str
+) -> None:
+    response = service.get("/", headers={"Accept-Language": accepted})
+    assert f'<html lang="{language}">' in response.text
+    assert response.headers["Vary"] == "Accept-Language"
+
+
+def test_the_french_page_and_its_script_are_french(service: TestClient) -> None:
+    text = service.get("/", headers={"Accept-Language": "fr"}).text
+    page = PageText(text)
+    assert english_left(page) == []
+    (words,) = re.findall(r'data-words="([^"]+)"', text)
+    texts = json.loads(html.unescape(words))
+    assert texts["waiting"] == "en attente"
+    assert set(re.findall(r'\btr\("([^"]+)"', text)) == set(texts)
 
 
 def test_an_answer_that_the_model_is_not_sure_of_says_so(service: TestClient) -> None:

@@ -411,8 +411,8 @@ def test_every_renderer_has_the_answers_and_the_json_has_both_languages(folder: 
         assert "Answers" in text
         assert english in text.replace("\N{NO-BREAK SPACE}", " ").replace("&#39;", "'")
     latex = (folder / "report.tex").read_text(encoding="utf-8")
-    assert r"\guillemotleft{}~residual 56 (A)~\guillemotright{} atteint une précision" in latex
-    assert "U+" not in latex.split(r"\section*{Answers}")[1].split(r"\section*")[0]
+    assert r"\guillemotleft{}\,residual 56 (A)\,\guillemotright{} atteint une précision" in latex
+    assert "U+" not in latex.split(r"\section*{Réponses}")[1].split(r"\section*")[0]
 
 
 def test_the_command_prints_the_answers_in_a_language_and_refuses_what_has_none(

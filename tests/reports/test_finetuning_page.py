@@ -14,6 +14,7 @@ import pytest
 import torch
 
 from helpers.pages import Page, layout
+from helpers.sentences import PageText, english_left
 from helpers.stripes import KINDS, QUICK, folder
 from helpers.tiny import tiny
 from resnetlab.api import write_finetune_page
@@ -21,7 +22,7 @@ from resnetlab.checksums import check_files, read_checksums
 from resnetlab.cli.finetune_output import use_commands
 from resnetlab.finetune.api import FinetuneOutcome, finetune
 from resnetlab.finetune.request import FinetuneRequest
-from resnetlab.finetune.results import BudgetCut
+from resnetlab.finetune.results import BackboneTrial, BudgetCut
 from resnetlab.models.weights import write_weights
 
 UNTESTED = "<script>rare</script> & ünusual"
@@ -153,6 +154,36 @@ def test_what_the_time_limit_left_out_is_on_the_page_with_its_command(
     assert [row[0] for row in Page(page.read_text()).rows if row[0][:1] == ["all layers"]] == [
         ["all layers", "left out"]
     ]
+
+
+def test_the_french_page_is_french_and_its_tables_are_english(
+    outcome: FinetuneOutcome, tmp_path: Path
+) -> None:
+    cut = BudgetCut(
+        stage="tout", kind="stopped", epochs=2, planned_epochs=5, elapsed_seconds=62.0, needed="9m"
+    )
+    estimate = outcome.result.validation
+    result = replace(
+        outcome.result,
+        budget_cuts=(cut,),
+        budget_seconds=60.0,
+        backbone_trials=(
+            BackboneTrial(model="n1", origin="o1", selected=True, validation=estimate, license="L"),
+            BackboneTrial(model="n2", origin="o1", left_out="the loss of its probe is not finite"),
+        ),
+    )
+    for language in ("en", "fr"):
+        write_finetune_page(
+            replace(outcome, result=result, report_folder=tmp_path / language),
+            commands=use_commands(outcome.model_folder, Path("a.jpg")),
+            language=language,  # type: ignore[arg-type]
+        )
+    page = PageText((tmp_path / "fr" / "report.html").read_text(encoding="utf-8"))
+    assert page.language == "fr"
+    names = {UNTESTED, str(outcome.model_folder), result.model, *outcome.photos.notes}
+    assert english_left(page, names) == []
+    for path in (tmp_path / "en").glob("*.csv"):
+        assert path.read_bytes() == (tmp_path / "fr" / path.name).read_bytes()
 
 
 @pytest.mark.skipif(not shutil.which("chromium"), reason="needs chromium")

@@ -47,8 +47,8 @@ Pack = Annotated[
 def course_list(lang: Lang = "en", json: Json = False) -> None:
     """List the lessons with their durations and questions."""
     from resnetlab.course.lessons import lessons
-    from resnetlab.course.texts import check_language
     from resnetlab.inspection.render_table import render
+    from resnetlab.translation import check_language
 
     language = check_language(lang)
     rows = [
@@ -71,7 +71,7 @@ def course_show(lesson: LessonNumber, lang: Lang = "en", json: Json = False) -> 
     """Print a lesson: goal, reading, exercises and questions."""
     from resnetlab.course.lessons import load_lesson
     from resnetlab.course.pages import lesson_dict, lesson_page
-    from resnetlab.course.texts import check_language
+    from resnetlab.translation import check_language
 
     language, loaded = check_language(lang), load_lesson(lesson)
     if json:
@@ -116,7 +116,7 @@ def course_answer(
     Example:  resnetlab course answer Q8 padding=2 stride=1
     """
     from resnetlab.course.answering import answer_question
-    from resnetlab.course.texts import check_language
+    from resnetlab.translation import check_language
 
     language = check_language(lang)
     result = answer_question(question, values, output)
@@ -152,7 +152,7 @@ def course_check(
     from resnetlab.course.check import check_lesson, format_checks
     from resnetlab.course.lessons import load_lesson
     from resnetlab.course.student import read_student, student_seed
-    from resnetlab.course.texts import check_language
+    from resnetlab.translation import check_language
 
     language, loaded = check_language(lang), load_lesson(lesson)
     known = read_student(output)
@@ -202,7 +202,7 @@ def course_report(
     """
     from resnetlab.course.report import MAX_PAGES, build_student_report, unanswered
     from resnetlab.course.report_files import write_student_report
-    from resnetlab.course.texts import check_language
+    from resnetlab.translation import check_language
 
     report = build_student_report(output, check_language(lang), stars)
     name = f"course-{report.language}{'-stars' if stars else ''}"
@@ -253,7 +253,7 @@ def course_class(
     Example:  resnetlab course class submissions --lesson 5 --lesson 7
     """
     from resnetlab.course.class_page import grade_class
-    from resnetlab.course.texts import check_language
+    from resnetlab.translation import check_language
 
     if out.exists() and not out.is_dir():
         raise input_error("--out", "is a file", "give the name of a folder", got=str(out))

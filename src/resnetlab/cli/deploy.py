@@ -25,6 +25,7 @@ from resnetlab.cli.manners import (
     print_json,
 )
 from resnetlab.errors import input_error
+from resnetlab.translation import check_language
 
 
 def explain(
@@ -203,12 +204,21 @@ def serve(
     device: Device = "auto",
     accept_license: AcceptLicense = False,
     open_report: Open = False,
+    lang: Annotated[
+        str,
+        typer.Option(
+            "--lang",
+            help="Language of the page: en or fr. Default: that of the browser.",
+            metavar="LANGUAGE",
+        ),
+    ] = "",
 ) -> None:
     """Serve predictions for photographs as a web page and as JSON.
 
     Example:  resnetlab serve pets --port 8000
     """
     check_device(device)
+    language = check_language(lang) if lang else None
     from resnetlab.deploy.optional_imports import optional_import
     from resnetlab.deploy.request import check_model
 
@@ -222,4 +232,4 @@ def serve(
     loaded = load_model(model, device=device, accept_license=accept_license)
     on_ready = open_page if open_report else lambda _: None
     signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
-    run_server(loaded, host, port, typer.echo, on_ready)
+    run_server(loaded, host, port, typer.echo, on_ready, language)

@@ -25,6 +25,7 @@ from resnetlab.cli.manners import (
     LabelColumn,
     Nested,
     Open,
+    PageLanguage,
     PathColumn,
     check_device,
     folder_reading,
@@ -35,6 +36,7 @@ from resnetlab.cli.manners import (
 from resnetlab.cli.manners import OutputDir as Output
 from resnetlab.errors import input_error
 from resnetlab.shell import command_line
+from resnetlab.translation import check_language
 
 if TYPE_CHECKING:
     from resnetlab.bundle.spec import ModelFile
@@ -88,6 +90,7 @@ def evaluate(
     accept_license: AcceptLicense = False,
     output: Output = Path(),
     open_report: Open = False,
+    lang: PageLanguage = "",
 ) -> None:
     """Evaluate a model on labeled photographs.
 
@@ -97,6 +100,7 @@ def evaluate(
     Example:  resnetlab evaluate pets photos --out scores
     """
     check_device(device)
+    language = check_language(lang)
     if open_report and out is None:
         raise input_error("--open", "no page is written without --out", "--out scores --open")
     from resnetlab.deploy.inputs import open_labeled_images
@@ -127,6 +131,7 @@ def evaluate(
         coverage=coverage,
         strangers=strangers,
         out=out,
+        language=language,
         command=command_line(["resnetlab", *sys.argv[1:]]),
         notify=notify,
         on_item=ProgressLine(),

@@ -50,6 +50,7 @@ from resnetlab.cli.manners import (
     LabelColumn,
     Nested,
     Open,
+    PageLanguage,
     PathColumn,
     SettingsOption,
     SkipBad,
@@ -59,6 +60,7 @@ from resnetlab.cli.manners import (
 )
 from resnetlab.cli.manners import OutputDir as Output
 from resnetlab.errors import input_error
+from resnetlab.translation import Language, check_language
 
 if TYPE_CHECKING:
     from resnetlab.finetune.request import FinetuneRequest
@@ -97,6 +99,7 @@ def finetune(
     name: Name = "",
     json: Json = False,
     open_report: Open = False,
+    lang: PageLanguage = "",
 ) -> None:
     """Fine-tune a pre-trained network on a folder of photographs.
 
@@ -104,6 +107,7 @@ def finetune(
     """
     start, seconds = time.monotonic(), parse_budget(budget)
     check_device(device)
+    language = check_language(lang)
     check_folder(folder)
     from resnetlab.cli.finetune_settings import change_recipe
     from resnetlab.data.sources.manifest import parse_split
@@ -138,7 +142,15 @@ def finetune(
     )
     if folds is None:
         end = seconds and start + seconds
-        exit_code = _train(request, seconds, end, baseline, as_json=json, open_report=open_report)
+        exit_code = _train(
+            request,
+            seconds,
+            end,
+            baseline,
+            as_json=json,
+            open_report=open_report,
+            language=language,
+        )
     elif baseline is not None:
         raise input_error("--folds", "given together with --baseline", "keep one of the two")
     else:
@@ -155,6 +167,7 @@ def _train(
     *,
     as_json: bool,
     open_report: bool,
+    language: Language,
 ) -> int:
     """Fine-tune, write the page and print the outcome.
 
@@ -165,6 +178,7 @@ def _train(
         baseline: Folder of an earlier model to compare with.
         as_json: True to print JSON.
         open_report: True to open the page in a browser.
+        language: Language of the page.
 
     Returns:
         The exit code, which is not 0 after a signal.
@@ -184,7 +198,7 @@ def _train(
         )
         if is_first_process():
             rest = end - time.monotonic() if end else math.inf
-            page = write_page(outcome, request.folder, request.device, rest, progress)
+            page = write_page(outcome, request.folder, request.device, rest, progress, language)
             print_outcome(outcome, page, request.folder, as_json)
             if open_report:
                 open_page(page)

@@ -18,6 +18,7 @@ from resnetlab.cli.manners import notify, print_json
 from resnetlab.errors import escape_controls
 from resnetlab.messages import format_count
 from resnetlab.shell import command_line
+from resnetlab.translation import Language
 
 if TYPE_CHECKING:
     from resnetlab.finetune.api import FinetuneOutcome
@@ -61,6 +62,7 @@ def write_page(
     device: str,
     remaining_seconds: float,
     progress: ProgressLine,
+    language: Language = "en",
 ) -> Path:
     """Write the page of a fine-tuning, and return its path."""
     from resnetlab.api import MAX_DRAWING_SECONDS, write_finetune_page
@@ -76,6 +78,7 @@ def write_page(
         max_drawing_seconds=min(MAX_DRAWING_SECONDS, remaining_seconds),
         notify=notify_line,
         on_item=progress,
+        language=language,
     )
 
 

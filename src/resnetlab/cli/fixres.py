@@ -34,6 +34,7 @@ from resnetlab.cli.manners import (
     LabelColumn,
     Nested,
     Open,
+    PageLanguage,
     PathColumn,
     SkipBad,
     check_device,
@@ -44,6 +45,7 @@ from resnetlab.cli.manners import (
 from resnetlab.cli.manners import OutputDir as Output
 from resnetlab.errors import escape_controls
 from resnetlab.shell import command_line, strip_folders
+from resnetlab.translation import Language, check_language
 
 if TYPE_CHECKING:
     from resnetlab.finetune.request import FinetuneRequest
@@ -73,6 +75,7 @@ def fixres(
     name: Name = "",
     json: Json = False,
     open_report: Open = False,
+    lang: PageLanguage = "",
 ) -> None:
     """Compare train and test image sizes on your photographs (FixRes).
 
@@ -81,6 +84,7 @@ def fixres(
     train_list = parse_sizes(train_sizes, "--train-sizes")
     test_list = parse_sizes(test_sizes, "--test-sizes")
     check_device(device)
+    language = check_language(lang)
     if preview is not None:
         _draw_preview(preview, train_list[0], test_list, output, json)
         return
@@ -105,7 +109,7 @@ def fixres(
         output=output,
         name=name,
     )
-    table, report, exit_code = _sweep(request, train_list, test_list)
+    table, report, exit_code = _sweep(request, train_list, test_list, language)
     _print_table(table, report, json)
     if open_report:
         open_page(report)
@@ -113,7 +117,10 @@ def fixres(
 
 
 def _sweep(
-    request: FinetuneRequest, train_sizes: tuple[int, ...], test_sizes: tuple[int, ...]
+    request: FinetuneRequest,
+    train_sizes: tuple[int, ...],
+    test_sizes: tuple[int, ...],
+    language: Language,
 ) -> tuple[ResolutionTable, Path, int]:
     """Run the sweep and write its report after each cell.
 
@@ -134,7 +141,7 @@ def _sweep(
             notify=notify_line,
             on_item=ProgressLine(),
         ):
-            report = write(table, folder)
+            report = write(table, folder, language)
     return table, report, interrupt.exit_code if interrupt.is_set() else DONE
 
 

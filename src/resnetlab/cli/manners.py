@@ -53,6 +53,15 @@ RENAMED = {
 Json = Annotated[
     bool, typer.Option("--json", help="Print the result as JSON (keys: docs/command-line.md).")
 ]
+PageLanguage = Annotated[
+    str,
+    typer.Option(
+        "--lang",
+        help="Language of the page: en or fr. Default: that of the locale (LC_ALL, LC_MESSAGES, "
+        "LANG), else en.",
+        metavar="LANGUAGE",
+    ),
+]
 Open = Annotated[bool, typer.Option("--open", help="Open the page in a browser.")]
 Device = Annotated[
     str,

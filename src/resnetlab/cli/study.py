@@ -5,6 +5,7 @@ Heavy imports stay inside them.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -19,6 +20,7 @@ from resnetlab.cli.manners import (
     Json,
     Nested,
     Open,
+    PageLanguage,
     RecipeName,
     SettingsOption,
     SkipBad,
@@ -32,11 +34,11 @@ from resnetlab.cli.pictures import write_picture
 from resnetlab.cli.study_collect import study_collect, study_export
 from resnetlab.cli.study_options import (
     Address,
+    AnswerLanguage,
     Backend,
     Budget,
     Evidence,
     GpusPerRun,
-    Lang,
     MaxSeeds,
     ParallelSeeds,
     Seeds,
@@ -56,6 +58,7 @@ from resnetlab.cli.tables import Csv, Markdown, output_format
 from resnetlab.errors import MAX_LISTED_PROBLEMS, input_error
 from resnetlab.messages import format_count, shared_runs_note, truncate_lines
 from resnetlab.shell import command_line
+from resnetlab.translation import check_language, use_language
 
 study = typer.Typer(
     rich_markup_mode=None, help="Run a study over several seeds and write its report."
@@ -85,6 +88,7 @@ def study_run(
     accept_license: AcceptLicense = False,
     track: Track = [],  # noqa: B006
     dry_run: DryRun = False,
+    lang: PageLanguage = "",
     json: Json = False,
     open_report: Open = False,
 ) -> None:
@@ -92,6 +96,7 @@ def study_run(
     from resnetlab.recipes.numerics import Placement, parse_device
     from resnetlab.studies.executors.factory import make_executor
 
+    language = check_language(lang)
     placement = Placement(
         workers=workers,
         gpus_per_run=gpus_per_run,
@@ -110,7 +115,7 @@ def study_run(
         print_outlook(plan, output, workers, as_json=json)
         return
     run_and_print(
-        loaded,
+        replace(loaded, language=language),
         output,
         executor,
         max_seeds if until_decided else None,
@@ -225,14 +230,15 @@ def study_report(
     latex: Annotated[
         bool, typer.Option("--latex", help="Write the report as LaTeX with PDF figures too.")
     ] = False,
-    lang: Lang = "en",
+    lang: PageLanguage = "",
     json: Json = False,
     open_report: Open = False,
 ) -> None:
     """Write the report again from the finished runs."""
+    language = check_language(lang)
     loaded, plan, root = open_or_plan(source, data, settings, seeds, device, output)
-    outcome = loaded.report(plan, root, lang)
-    tex = loaded.latex(plan, root, lang) if latex else None
+    outcome = loaded.report(plan, root, language)
+    tex = loaded.latex(plan, root, language) if latex else None
     if json:
         print_json(outcome.to_dict() | {"latex": tex})
     else:
@@ -249,7 +255,7 @@ def study_answers(
         Path,
         typer.Argument(help="Folder of a report, or its name in studies.", metavar="STUDY_FOLDER"),
     ],
-    lang: Lang = "en",
+    lang: AnswerLanguage = "en",
     json: Json = False,
 ) -> None:
     """Print the answers to the questions of a study's sources."""
@@ -270,7 +276,8 @@ def study_answers(
     if json:
         print_json([encode(answer) for answer in report.answers])
         return
-    typer.echo("\n\n".join("\n".join(filter(None, pair)) for pair in answers(report)))
+    with use_language(lang):
+        typer.echo("\n\n".join("\n".join(filter(None, pair)) for pair in answers(report)))
 
 
 study.command("export")(study_export)

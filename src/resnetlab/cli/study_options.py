@@ -28,9 +28,9 @@ StudyName = Annotated[
 StudyOrFolder = Annotated[
     str, typer.Argument(help="Study, or the folder of its report.", metavar="STUDY")
 ]
-Lang = Annotated[
+AnswerLanguage = Annotated[
     Literal["en", "fr"],
-    typer.Option("--lang", help="Language of the answers to the sources' questions: en or fr."),
+    typer.Option("--lang", help="Language of the answers: en or fr."),
 ]
 Seeds = Annotated[
     str,

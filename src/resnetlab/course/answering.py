@@ -19,7 +19,7 @@ from resnetlab.course.student import (
 from resnetlab.course.texts import Text, localize
 from resnetlab.course.values import declared_values, fill_values
 from resnetlab.errors import input_error
-from resnetlab.studies.questions import Language
+from resnetlab.translation import Language
 
 
 @dataclass(frozen=True)

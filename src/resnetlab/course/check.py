@@ -22,7 +22,7 @@ from resnetlab.course.run_checks import (
 from resnetlab.course.texts import Text
 from resnetlab.errors import InputError, ResnetlabError, input_error
 from resnetlab.messages import Notify, silent
-from resnetlab.studies.questions import Language
+from resnetlab.translation import Language
 
 if TYPE_CHECKING:
     from resnetlab.course.recompute import DatasetCache

@@ -17,7 +17,7 @@ from resnetlab.course.report_files import render_page
 from resnetlab.course.texts import Text
 from resnetlab.messages import Notify, format_count, silent
 from resnetlab.shell import command_line
-from resnetlab.studies.questions import Language
+from resnetlab.translation import Language
 
 VERIFIED_RUNS = 3
 """Number of runs in the command that trains a drawn few again."""

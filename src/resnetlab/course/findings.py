@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from resnetlab.course.texts import Text
-from resnetlab.studies.questions import Language
+from resnetlab.translation import Language
 
 Outcome = Literal["passed", "unusual", "failed", "not checked"]
 """Result of one check.

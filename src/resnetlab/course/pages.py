@@ -19,7 +19,7 @@ from resnetlab.course.lessons import (
 from resnetlab.course.references import CONFIDENCE, reference_runs
 from resnetlab.course.texts import Text, localize, typeset_markdown
 from resnetlab.course.values import declared_values, fill_values, names_in
-from resnetlab.studies.questions import Language
+from resnetlab.translation import Language
 
 MARKS = {"": "", "star": " ★", "bonus": " (bonus)"}
 

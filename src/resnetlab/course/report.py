@@ -19,7 +19,7 @@ from resnetlab.errors import InputError, input_error
 from resnetlab.files import read_text
 from resnetlab.reports.document import LearningCurves, Line, Panel
 from resnetlab.runs.records import Evaluation
-from resnetlab.studies.questions import Language
+from resnetlab.translation import Language
 
 MAX_PAGES = 10
 """Number of pages that the practical's report stays below."""

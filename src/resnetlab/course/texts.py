@@ -4,14 +4,9 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import get_args
 
-from resnetlab.errors import input_error
 from resnetlab.reports.format import format_number
-from resnetlab.reports.study.answer_writer import NBSP, typeset_french
-from resnetlab.studies.questions import Language
-
-LANGUAGES: tuple[Language, ...] = get_args(Language)
+from resnetlab.translation import NBSP, Language, typeset_french
 
 _VERBATIM = re.compile(
     r"(^```.*?^```[^\n]*$|^ {4}[^\n]*$|`[^`\n]*`|\]\([^)\n]*\)|<[^>\n]+>)", re.M | re.S
@@ -29,16 +24,6 @@ class Text:
     def in_language(self, language: Language) -> str:
         """Return the text in a language, the French one with its typography."""
         return self.en if language == "en" else typeset_markdown(self.fr)
-
-
-def check_language(language: str) -> Language:
-    """Return the language of `--lang`. Raises InputError."""
-    for known in LANGUAGES:
-        if language == known:
-            return known
-    raise input_error(
-        "--lang", "not a language of the course", "--lang fr", got=language, allowed="en, fr"
-    )
 
 
 def typeset_markdown(text: str) -> str:

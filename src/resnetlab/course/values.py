@@ -18,7 +18,7 @@ from typing import Any
 from resnetlab.course.texts import localize
 from resnetlab.errors import input_error
 from resnetlab.schema import FieldError, decode, parse_toml, strict_dataclass
-from resnetlab.studies.questions import Language
+from resnetlab.translation import Language
 
 VALUES_FILE, NUMBERS_FILE = "values.toml", "values.json"
 

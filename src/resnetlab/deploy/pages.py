@@ -4,12 +4,23 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import json
+import re
+from contextlib import suppress
 from dataclasses import dataclass
 from importlib import resources
 from typing import TYPE_CHECKING, Any
 
 from resnetlab.bundle.card import describe_transform
 from resnetlab.bundle.spec import ModelFile
+from resnetlab.translation import (
+    LANGUAGES,
+    Language,
+    current_language,
+    tr,
+    tr_finished,
+    use_language,
+)
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -30,10 +41,13 @@ class Page:
     policy: str
 
 
-def start_page(file: ModelFile, limits: Limits, knows_unknown: bool = False) -> Page:
+def start_page(
+    file: ModelFile, limits: Limits, knows_unknown: bool = False, language: Language = "en"
+) -> Page:
     """Return the start page, which uploads a photograph and shows the predicted classes.
 
     `knows_unknown` is True for a model that calls a photograph of other things none of these.
+    In another language than English, the attribute `data-words` has the texts of its script.
     """
     style, script = read_template("page.css"), read_template("page.js")
     policy = (
@@ -41,20 +55,37 @@ def start_page(file: ModelFile, limits: Limits, knows_unknown: bool = False) -> 
         "data:; "
         "connect-src 'self'"
     )
-    text = (
-        template_environment()
-        .get_template("page.html")
-        .render(
-            file=file,
-            limits=limits,
-            knows_unknown=knows_unknown,
-            classes=file.classes[:MAX_LISTED_CLASSES],
-            style=mark_safe(style),
-            script=mark_safe(script),
-            view=describe_transform(file),
+    with use_language(language):
+        text = (
+            template_environment()
+            .get_template("page.html")
+            .render(
+                file=file,
+                limits=limits,
+                knows_unknown=knows_unknown,
+                classes=file.classes[:MAX_LISTED_CLASSES],
+                style=mark_safe(style),
+                script=mark_safe(script),
+                view=describe_transform(file),
+                words="" if language == "en" else json.dumps(_script_texts(script)),
+            )
         )
-    )
     return Page(text, policy)
+
+
+def _script_texts(script: str) -> dict[str, str]:
+    """Return the texts of a script in the language in use, by their English ones."""
+    return {text: tr(text) for text in re.findall(r'\btr\("([^"]+)"', script)}
+
+
+def preferred_language(accept_language: str) -> Language:
+    """Return the language that the header Accept-Language prefers; English if it names none."""
+    weights: dict[str, float] = {}
+    for item in accept_language.lower().split(","):
+        name, _, weight = item.partition(";q=")
+        with suppress(ValueError):
+            weights.setdefault(name.strip()[:2], float(weight or 1))
+    return max(LANGUAGES, key=lambda language: weights.get(language, 0.0))
 
 
 def api_reference_page(schema: dict[str, Any], address: str) -> Page:
@@ -91,6 +122,8 @@ def template_environment() -> Environment:
     """Return the environment of the templates, which escapes every value."""
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
-    return Environment(
+    environment = Environment(
         loader=PackageLoader("resnetlab.deploy"), autoescape=True, undefined=StrictUndefined
     )
+    environment.globals |= {"tr": tr, "tr_finished": tr_finished, "language": current_language}
+    return environment

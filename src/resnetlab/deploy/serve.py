@@ -44,6 +44,7 @@ from resnetlab.deploy.predict import Classifier
 from resnetlab.errors import InputError, input_error
 from resnetlab.messages import Notify
 from resnetlab.training.photo_predictions import NonFiniteOutputsError, image_prediction
+from resnetlab.translation import LANGUAGES, Language
 
 FORM_FIELD = "photograph"
 """Documented name of the form field; any other name works too."""
@@ -193,10 +194,16 @@ class Service:
             raise HTTPException(422, f"{error}; send a whole photograph") from None
 
 
-def create_app(model: Classifier, limits: Limits | None = None, host: str = "127.0.0.1") -> FastAPI:
+def create_app(
+    model: Classifier,
+    limits: Limits | None = None,
+    host: str = "127.0.0.1",
+    language: Language | None = None,
+) -> FastAPI:
     """Return the service as an ASGI application.
 
-    `host` is the name or address that it is bound to.
+    `host` is the name or address that it is bound to. The start page is in `language`, or in that
+    of the browser.
     """
     service = Service(model, limits or Limits())
     # Warm-up for later requests; not every network supports Grad-CAM.
@@ -216,11 +223,17 @@ def create_app(model: Classifier, limits: Limits | None = None, host: str = "127
         lifespan=life,
         summary="Predicts the classes of a photograph.",
     )
-    page = pages.start_page(model.file, service.limits, model.confidence is not None)
+    start_pages = {
+        name: pages.start_page(model.file, service.limits, model.confidence is not None, name)
+        for name in LANGUAGES
+    }
 
     @app.get("/", include_in_schema=False)
-    async def front() -> Response:
-        return HTMLResponse(page.html, headers={"Content-Security-Policy": page.policy})
+    async def front(request: Request) -> Response:
+        accepted = request.headers.get("accept-language", "")
+        page = start_pages[language or pages.preferred_language(accepted)]
+        headers = {"Content-Security-Policy": page.policy, "Vary": "Accept-Language"}
+        return HTMLResponse(page.html, headers=headers)
 
     @app.get("/docs", include_in_schema=False)
     async def docs(request: Request) -> Response:
@@ -263,6 +276,7 @@ def run_server(
     port: int,
     notify: Notify,
     on_ready: Callable[[str], object] = lambda _: None,
+    language: Language | None = None,
 ) -> None:
     """Serve until a signal ends the process.
 
@@ -272,6 +286,7 @@ def run_server(
         port: Port to listen on; 0 takes a free one.
         notify: Function that gets a line for the user.
         on_ready: Function that gets the URL of the start page once the port is bound.
+        language: Language of the start page; None for that of each browser.
 
     Raises:
         InputError: The port is in use.
@@ -285,7 +300,7 @@ def run_server(
     with listening:
         limits = Limits()
         config = uvicorn.Config(
-            create_app(model, limits, host),
+            create_app(model, limits, host, language),
             http=limited_protocol(limits),
             log_level="critical",
             access_log=False,

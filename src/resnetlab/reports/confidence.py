@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from resnetlab.reports.document import Cell, Fact, Table, number_columns
 from resnetlab.reports.format import format_count, format_interval, format_number, format_pct
 from resnetlab.stats.intervals import Interval
+from resnetlab.translation import localize_number, tr
 
 if TYPE_CHECKING:
     from resnetlab.deploy.results import EvaluationResult, Proportion, SetScores
@@ -43,40 +44,60 @@ def confidence_facts(result: EvaluationResult) -> tuple[Fact, ...]:
 
 def _facts(result: EvaluationResult) -> Iterator[Fact]:
     if sets := result.sets:
-        yield Fact("Prediction sets", _describe_sets(sets))
+        yield Fact(tr("Prediction sets"), _describe_sets(sets))
         if sets.classes:
             name, lowest = min(sets.classes, key=lambda item: (item[1].pct, item[0]))
-            yield Fact("Lowest coverage of a class", f"{name}: {_proportion(lowest)}")
+            yield Fact(
+                tr("Lowest coverage of a class"),
+                tr("{label}: {value}", label=name, value=_proportion(lowest)),
+            )
     if novelty := result.novelty:
         yield Fact(
-            "None of these, by mistake",
-            f"{_proportion(novelty.known_turned_away)} of these images are called none of these. "
-            f"The threshold is to keep {novelty.known_share_pct:g} % of the images of the classes.",
+            tr("None of these, by mistake"),
+            tr(
+                "{proportion} of these images are called none of these. The threshold is to keep "
+                "{share:g} % of the images of the classes.",
+                proportion=_proportion(novelty.known_turned_away),
+                share=novelty.known_share_pct,
+            ),
         )
         if others := novelty.strangers:
             yield Fact(
-                f"Images of other things ({others.name})",
-                f"{_proportion(others.turned_away)} of "
-                f"{format_count(others.turned_away.images, 'image')} are called none of these. "
-                f"ROC-AUC {others.roc_auc:.3f}: the probability that such an image has a higher "
-                "novelty than one of the classes.",
+                tr("Images of other things ({name})", name=others.name),
+                tr(
+                    "{proportion} of {images} are called none of these. ROC-AUC {roc_auc:.3f}: the "
+                    "probability that such an image has a higher novelty than one of the classes.",
+                    proportion=_proportion(others.turned_away),
+                    images=format_count(others.turned_away.images, "image"),
+                    roc_auc=others.roc_auc,
+                ),
             )
 
 
 def _describe_sets(sets: SetScores) -> str:
-    size = f"{sets.mean_size:.2f}"
+    size = format_number(sets.mean_size, 2)
     if sets.mean_size_low is not None and sets.mean_size_high is not None:
         size += f" {format_interval(Interval(sets.mean_size_low, sets.mean_size_high), 2)}"
-    thresholds = "All classes share one threshold."
+    thresholds = tr("All classes share one threshold.")
     if sets.class_thresholds:
         count = format_count(sets.class_thresholds, "class")
-        verb = "has" if sets.class_thresholds == 1 else "have"
-        thresholds = f"{count} {verb} enough validation images for a separate threshold."
-    return (
-        f"Stated coverage {sets.coverage_pct:g} %; measured: {_proportion(sets.covered)} of the "
-        f"sets contain the right class. A set has {size} classes on average; "
-        f"{format_pct(sets.single.pct)} have one class and {format_pct(sets.empty.pct)} are empty, "
-        f"because no class is probable enough. {thresholds}"
+        thresholds = tr(
+            "{classes} have enough validation images for a separate threshold.", classes=count
+        )
+        if sets.class_thresholds == 1:
+            thresholds = tr(
+                "{classes} has enough validation images for a separate threshold.", classes=count
+            )
+    return tr(
+        "Stated coverage {coverage:g} %; measured: {proportion} of the sets contain the "
+        "right class. A set has {size} classes on average; {single} have one class and {empty} "
+        "are empty, because no class is probable enough. {thresholds}",
+        coverage=sets.coverage_pct,
+        proportion=_proportion(sets.covered),
+        size=size,
+        single=format_pct(sets.single.pct),
+        empty=format_pct(sets.empty.pct),
+        thresholds=thresholds,
     )
 
 
@@ -85,20 +106,20 @@ def answered_table(result: EvaluationResult) -> Table:
     columns = number_columns("Share of the images", "Accuracy", "Images", "Lowest probability")
     rows = tuple(
         (
-            Cell(f"{item.answered_pct:g} % answered"),
+            Cell(tr("{share:g} % answered", share=item.answered_pct)),
             Cell(
                 format_pct(item.accuracy.pct),
                 format_interval(Interval(item.accuracy.low, item.accuracy.high)),
             ),
-            Cell(f"{item.accuracy.images:,}"),
-            Cell(f"{item.min_probability:.3f}"),
+            Cell(localize_number(f"{item.accuracy.images:,}")),
+            Cell(format_number(item.min_probability, 3)),
         )
         for item in result.answered
         if item.answered_pct in TABLE_SHARES
     )
-    note = (
-        "The images with the highest probability of a class are answered, and the others get no "
-        "answer. A limit for predict --min-probability is the lowest probability of a row."
+    note = tr(
+        "The images with the highest probability of a class are answered, and the others get "
+        "no answer. A limit for predict --min-probability is the lowest probability of a row."
     )
     return Table("answered", columns, rows, note)
 
@@ -126,10 +147,18 @@ def answered_plot(result: EvaluationResult) -> AnsweredPlot | None:
         for index in range(6)
     )
     described = ", ".join(
-        f"{format_pct(item.accuracy.pct)} at {item.answered_pct:g} %" for item in items
+        tr(
+            "{accuracy} at {share:g} %",
+            accuracy=format_pct(item.accuracy.pct),
+            share=item.answered_pct,
+        )
+        for item in items
     )
     return AnsweredPlot(
-        ticks, _points(line), _points([*upper, *lower]), f"Accuracy by share answered: {described}."
+        ticks,
+        _points(line),
+        _points([*upper, *lower]),
+        tr("Accuracy by share answered: {described}.", described=described),
     )
 
 

@@ -9,6 +9,7 @@ from typing import Any, Literal, TypeVar
 from resnetlab.analysis.study_data import ClaimVerdict, QuestionAnswer
 from resnetlab.errors import escape_controls
 from resnetlab.stats.outcomes import Outcome
+from resnetlab.translation import NARROW_NBSP, Language, tr
 
 T = TypeVar("T")
 
@@ -34,14 +35,19 @@ class Column:
     numeric: bool = True
 
 
+def split_note(note: str) -> list[str]:
+    """Return the lines of a cell's note, which `join_clauses` joined."""
+    return [part.rstrip(NARROW_NBSP) for part in note.split("; ")]
+
+
 def number_columns(*names: str) -> tuple[Column, ...]:
-    """Return columns of numbers."""
-    return tuple(map(Column, names))
+    """Return columns of numbers, with their names in the language in use."""
+    return tuple(Column(tr(name)) for name in names)
 
 
 def text_columns(*names: str) -> tuple[Column, ...]:
-    """Return columns of words."""
-    return tuple(Column(name, numeric=False) for name in names)
+    """Return columns of words, with their names in the language in use."""
+    return tuple(Column(tr(name), numeric=False) for name in names)
 
 
 @dataclass(frozen=True)
@@ -370,8 +376,8 @@ class Report:
     grid: GridSection | None = None
     answers: tuple[QuestionAnswer, ...] = ()
     """Answers to the questions of the study's sources, in every language."""
-    language: Literal["en", "fr"] = "en"
-    """Language of the answers in the report."""
+    language: Language = "en"
+    """Language of the report."""
     first_converged: tuple[Table, ...] = ()
     """Tables on the bias of keeping the first run that converged."""
     exploratory: Table | None = None

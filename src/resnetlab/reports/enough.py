@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from resnetlab.curation.enough import METHOD
 from resnetlab.curation.results import ClassCurve, EnoughReport
 from resnetlab.files import write_json, write_text
-from resnetlab.reports.document import Cell, Fact, Table, number_columns, text_columns
+from resnetlab.reports.document import Cell, Column, Fact, Table, number_columns, text_columns
 from resnetlab.reports.figures import to_themed_svg
 from resnetlab.reports.figures.canvas import (
     INK,
@@ -28,6 +28,7 @@ from resnetlab.reports.format import (
 )
 from resnetlab.schema import encode
 from resnetlab.stats.intervals import Interval
+from resnetlab.translation import tr
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -107,7 +108,9 @@ def render(report: EnoughReport, facts: Sequence[Fact], made_by: str) -> str:
 def _table(report: EnoughReport) -> Table:
     columns = (
         *text_columns("Class"),
-        *number_columns("Photographs", "Error now", f"With {report.more} more", "Gain in points"),
+        *number_columns("Photographs", "Error now"),
+        Column(tr("With {count} more", count=report.more)),
+        *number_columns("Gain in points"),
     )
     rows = tuple(map(_row, (report.overall, *report.classes)))
     note = (

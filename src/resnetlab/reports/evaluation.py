@@ -22,6 +22,7 @@ from resnetlab.reports.document import Cell, Table, number_columns, text_columns
 from resnetlab.reports.figures.values import csv_text
 from resnetlab.schema import encode
 from resnetlab.stats.intervals import Interval
+from resnetlab.translation import Language, deferred, localize_number, tr, use_language
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -33,7 +34,8 @@ MAX_MATRIX_CLASSES = 16
 MAX_CONFUSION_PAIRS = 20
 MAX_LISTED_CLASSES = 200
 """Number of classes on a page, those with the lowest accuracy; classes.csv has all."""
-OTHER_CLASS = "another class"
+MADE_BY = "Written by resnetlab."
+OTHER_CLASS = deferred("another class")
 
 
 class MistakeImages(Protocol):
@@ -81,7 +83,7 @@ def render(
     images: Mapping[str, MistakeImages],
     *,
     command: str = "",
-    made_by: str = "Written by resnetlab.",
+    made_by: str = MADE_BY,
 ) -> str:
     """Return the page as HTML. `images` has the images of the mistakes to show, by name."""
     from resnetlab.reports.render.html import jinja_environment
@@ -113,6 +115,8 @@ def page_values(
         "answered_plot": confidence.answered_plot(titled),
         "format_proportion": format_proportion,
         "pct": format.format_pct,
+        "count": lambda number: localize_number(f"{number:,}"),
+        "decimal": format.format_number,
     }
 
 
@@ -173,12 +177,15 @@ def _pair_table(result: EvaluationResult) -> Table:
     pairs = result.confusions[:MAX_CONFUSION_PAIRS]
     note = ""
     if len(pairs) < len(result.confusions):
-        note = (
-            f"The {len(pairs)} most frequent of {len(result.confusions):,} pairs; confusions.csv "
-            "has all pairs."
+        note = tr(
+            "The {count} most frequent of {total:,} pairs; confusions.csv has all pairs.",
+            count=len(pairs),
+            total=len(result.confusions),
         )
     columns = (*text_columns("True class", "Predicted class"), *number_columns("Images"))
-    rows = tuple((Cell(p.true), Cell(p.predicted), Cell(f"{p.images:,}")) for p in pairs)
+    rows = tuple(
+        (Cell(p.true), Cell(p.predicted), Cell(localize_number(f"{p.images:,}"))) for p in pairs
+    )
     return Table("pairs", columns, rows, note)
 
 
@@ -215,7 +222,8 @@ def make_confusion_matrix(result: EvaluationResult) -> ConfusionMatrix | None:
             for column in columns
         )
         rows.append((row.name, cells))
-    return ConfusionMatrix(columns, tuple(rows))
+    titles = tuple(tr(OTHER_CLASS) if name is OTHER_CLASS else name for name in columns)
+    return ConfusionMatrix(titles, tuple(rows))
 
 
 def write(
@@ -224,12 +232,17 @@ def write(
     folder: Path,
     *,
     command: str = "",
-    made_by: str = "Written by resnetlab.",
+    made_by: str = MADE_BY,
+    language: Language = "en",
 ) -> Path:
-    """Write evaluation.json, three CSV files, their checksums and report.html; return its path."""
+    """Write evaluation.json, three CSV files, their checksums and report.html; return its path.
+
+    Only the page is in `language`.
+    """
     write_tables(result, folder)
     page = folder / "report.html"
-    write_text(page, render(result, images, command=command, made_by=made_by))
+    with use_language(language):
+        write_text(page, render(result, images, command=command, made_by=made_by))
     return page
 
 

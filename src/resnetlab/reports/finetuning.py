@@ -28,8 +28,10 @@ from resnetlab.reports.format import (
     format_interval,
     format_p_relation,
     format_pct,
+    join_clauses,
 )
 from resnetlab.stats.intervals import Interval
+from resnetlab.translation import Language, localize_number, tr, tr_finished, use_language
 
 if TYPE_CHECKING:
     from resnetlab.deploy.results import EvaluationResult
@@ -95,6 +97,7 @@ def write(
     surroundings: Surroundings,
     folder: Path,
     full_command: Mapping[str, str],
+    language: Language = "en",
 ) -> Path:
     """Write the tables of the evaluation, their checksums and report.html; return its path.
 
@@ -105,10 +108,12 @@ def write(
         surroundings: Other facts.
         folder: Folder of the report.
         full_command: Command with a larger time limit, by that limit.
+        language: Language of the page; the tables are English.
     """
     evaluation.write_tables(scores, folder, (FINETUNE_FILE,))
     path = folder / "report.html"
-    write_text(path, render(result, scores, images, surroundings, full_command))
+    with use_language(language):
+        write_text(path, render(result, scores, images, surroundings, full_command))
     return path
 
 
@@ -137,11 +142,20 @@ def page(
     kind = "test" if result.has_test else "validation"
     images = format_count(result.test.images, f"{kind} photograph")
     return FinetunePage(
-        title=f"{format_pct(result.test.accuracy_pct)} of {images} are correctly classified",
-        kicker=f"{result.model} · {result.data} · recipe {result.recipe}",
+        title=tr(
+            "{accuracy} of {images} are correctly classified",
+            accuracy=format_pct(result.test.accuracy_pct),
+            images=images,
+        ),
+        kicker=tr(
+            "{model} · {data} · recipe {recipe}",
+            model=result.model,
+            data=result.data,
+            recipe=result.recipe,
+        ),
         answer=" ".join(_answer(result, kind)),
         warnings=_warnings(result),
-        commands=surroundings.commands,
+        commands=tuple(Fact(tr_finished(use.term), use.text) for use in surroundings.commands),
         backbones=backbone_section(result),
         balance=balance_section(result),
         stages=_stage_table(result),
@@ -151,29 +165,51 @@ def page(
         doubtful=_doubtful_table(scores),
         suspects_command=surroundings.suspects_command,
         facts=tuple(_facts(result, scores, surroundings)),
-        made_by=surroundings.made_by,
+        made_by=tr_finished(surroundings.made_by),
     )
 
 
 def _answer(result: FinetuneResult, kind: str) -> list[str]:
     """Return the sentences below the headline."""
     test = result.test
-    expected = f"between {format_pct(test.low_pct)} and {format_pct(test.high_pct)}"
-    interval = f"the exact 95 % interval over the {kind} photographs, for this one model"
+    expected = tr(
+        "between {low} and {high}",
+        low=format_pct(test.low_pct),
+        high=format_pct(test.high_pct),
+    )
+    interval = tr(
+        "the exact 95 % interval over the {photographs}, for this one model",
+        photographs=tr_finished(f"{kind} photographs"),
+    )
     chance = format_pct(result.chance_pct)
     sentences = [
-        f"For other photographs of the same kind, expect {expected}: this is {interval}.",
-        f"Always answering the most frequent class would be correct for {chance}.",
+        tr(
+            "For other photographs of the same kind, expect {expected}: this is {interval}.",
+            expected=expected,
+            interval=interval,
+        ),
+        tr(
+            "Always answering the most frequent class would be correct for {chance}.", chance=chance
+        ),
     ]
     if result.has_test:
-        sentences.append("The test photographs were not used for any choice.")
+        sentences.append(tr("The test photographs were not used for any choice."))
     if other := result.comparison:
-        verb = "differs" if other.p < 0.05 else "does not differ"
+        compared = tr("does not differ significantly")
+        if other.p < 0.05:
+            compared = tr("differs significantly")
         sentences.append(
-            f"{other.baseline} classifies {format_pct(other.baseline_accuracy_pct)} of the same "
-            f"photographs correctly; this model {verb} significantly from it "
-            f"({other.only_this} are correct only here, {other.only_baseline} only there, p "
-            f"{format_p_relation(other.p)})."
+            tr(
+                "{baseline} classifies {accuracy} of the same photographs correctly; this model "
+                "{compared} from it ({only_this} are correct only here, {only_baseline} only "
+                "there, p {p}).",
+                baseline=other.baseline,
+                accuracy=format_pct(other.baseline_accuracy_pct),
+                compared=compared,
+                only_this=other.only_this,
+                only_baseline=other.only_baseline,
+                p=format_p_relation(other.p),
+            )
         )
     return sentences
 
@@ -182,7 +218,9 @@ def _warnings(result: FinetuneResult) -> tuple[Fact, ...]:
     """Return the caveats that no other part of the page states."""
     cuts = {str(cut) for cut in result.budget_cuts}
     return tuple(
-        Fact("Caveat", f"{capitalize_first(line)}.") for line in result.caveats if line not in cuts
+        Fact(tr("Caveat"), f"{capitalize_first(tr_finished(line))}.")
+        for line in result.caveats
+        if line not in cuts
     )
 
 
@@ -191,8 +229,16 @@ def _untested(result: FinetuneResult) -> str:
     if not names:
         return ""
     listed = ", ".join(names[:MAX_NAMED_CLASSES])
-    more = f" and {len(names) - MAX_NAMED_CLASSES:,} more" if names[MAX_NAMED_CLASSES:] else ""
-    return f"Classes without a test photograph, whose accuracy is unknown: {listed}{more}."
+    more = (
+        tr(" and {more:,} more", more=len(names) - MAX_NAMED_CLASSES)
+        if names[MAX_NAMED_CLASSES:]
+        else ""
+    )
+    return tr(
+        "Classes without a test photograph, whose accuracy is unknown: {listed}{more}.",
+        listed=listed,
+        more=more,
+    )
 
 
 def describe_calibration(scores: EvaluationResult) -> str:
@@ -201,14 +247,17 @@ def describe_calibration(scores: EvaluationResult) -> str:
     confidence = sum(item.images * item.confidence_pct for item in scores.bins) / total
     top1 = scores.top1
     if confidence > top1.high:
-        verdict = "the model is too sure of its answers"
+        verdict = tr("the model is too sure of its answers")
     elif confidence < top1.low:
-        verdict = "the model is less sure of its answers than it could be"
+        verdict = tr("the model is less sure of its answers than it could be")
     else:
-        verdict = "the two agree within the interval of the accuracy"
-    return (
-        f"On average the model gives its answer a probability of {format_pct(confidence)}, and "
-        f"{format_pct(top1.pct)} of the answers are correct: {verdict}."
+        verdict = tr("the two agree within the interval of the accuracy")
+    return tr(
+        "On average the model gives its answer a probability of {confidence}, and {accuracy} of "
+        "the answers are correct: {verdict}.",
+        confidence=format_pct(confidence),
+        accuracy=format_pct(top1.pct),
+        verdict=verdict,
     )
 
 
@@ -230,7 +279,11 @@ def _doubtful_table(scores: EvaluationResult) -> Table:
     )
     note = ""
     if len(doubtful) > MAX_DOUBTFUL:
-        note = f"The first {MAX_DOUBTFUL} of {len(doubtful):,}; mistakes.csv lists all mistakes."
+        note = tr(
+            "The first {count} of {total:,}; mistakes.csv lists all mistakes.",
+            count=MAX_DOUBTFUL,
+            total=len(doubtful),
+        )
     return Table("doubtful", columns, rows, note)
 
 
@@ -243,24 +296,27 @@ def _stage_table(result: FinetuneResult) -> Table:
     trained = {stage.name for stage in result.stages}
     for cut in result.budget_cuts:
         if cut.stage not in trained:
-            rows.append((Cell(cut.stage, cut.kind), *[Cell(DASH)] * 5))
+            rows.append((Cell(cut.stage, tr_finished(cut.kind)), *[Cell(DASH)] * 5))
     images = format_count(result.validation.images, "validation photograph")
-    note = f"Validation: accuracy on {images}, which select the epoch, learning rate and stage."
+    note = tr(
+        "Validation: accuracy on {images}, which select the epoch, learning rate and stage.",
+        images=images,
+    )
     return Table("stages", columns, tuple(rows), note)
 
 
 def _stage_row(stage: StageRecord) -> tuple[Cell, ...]:
-    state = "used in the model" if stage.selected else "not better, so not used"
+    state = tr("used in the model") if stage.selected else tr("not better, so not used")
     if stage.diverged:
-        state = "diverged; the weights from before are kept"
+        state = tr("diverged; the weights from before are kept")
     elif not stage.complete:
-        state += "; stopped before its end"
+        state = join_clauses([state, tr("stopped before its end")])
     return (
         Cell(stage.name, state),
         _accuracy(stage.validation),
-        Cell(str(stage.epochs), f"best: {stage.best_epoch}"),
-        Cell(f"{stage.lr:g}"),
-        Cell(f"{stage.trainable_parameters:,}"),
+        Cell(str(stage.epochs), tr("best: {best_epoch}", best_epoch=stage.best_epoch)),
+        Cell(localize_number(f"{stage.lr:g}")),
+        Cell(localize_number(f"{stage.trainable_parameters:,}")),
         Cell(format_duration(stage.seconds)),
     )
 
@@ -271,32 +327,50 @@ def _accuracy(estimate: AccuracyEstimate) -> Cell:
 
 
 def _describe_cut(cut: BudgetCut, full_command: Mapping[str, str]) -> Fact:
-    return Fact(f"{capitalize_first(str(cut))}:", full_command.get(cut.needed, ""))
+    return Fact(
+        tr("{sentence}:", sentence=capitalize_first(tr_finished(str(cut)))),
+        full_command.get(cut.needed, ""),
+    )
 
 
 def _facts(
     result: FinetuneResult, scores: EvaluationResult, surroundings: Surroundings
 ) -> Sequence[Fact]:
     train, validation = result.train_images, surroundings.num_validation
-    test = f"{result.test.images:,} test" if result.has_test else "no test"
+    test = tr("{images:,} test", images=result.test.images) if result.has_test else tr("no test")
     facts = [
-        Fact("Model folder", str(surroundings.model_folder)),
-        Fact("Network", result.model),
-        Fact("License of the weights", str(scores.license)),
+        Fact(tr("Model folder"), str(surroundings.model_folder)),
+        Fact(tr("Network"), result.model),
+        Fact(tr("License of the weights"), str(scores.license)),
         Fact(
-            "Photographs",
-            f"{result.data}: {train:,} train, {validation:,} validation, {test}; "
-            f"{format_count(result.classes, 'class')}",
+            tr("Photographs"),
+            tr(
+                "{data}: {train:,} train, {validation:,} validation, {test}; {classes}",
+                data=result.data,
+                train=train,
+                validation=validation,
+                test=test,
+                classes=format_count(result.classes, "class"),
+            ),
         ),
-        Fact("Image size", f"{result.train_size} pixels in training, {result.test_size} in tests"),
-        Fact("Recipe", f"{result.recipe}, seed {result.seed}"),
-        Fact("Time", _time(result)),
-        Fact("Command", surroundings.command),
+        Fact(
+            tr("Image size"),
+            tr(
+                "{train_size} pixels in training, {test_size} in tests",
+                train_size=result.train_size,
+                test_size=result.test_size,
+            ),
+        ),
+        Fact(tr("Recipe"), tr("{recipe}, seed {seed}", recipe=result.recipe, seed=result.seed)),
+        Fact(tr("Time"), _time(result)),
+        Fact(tr("Command"), surroundings.command),
     ]
-    return [*facts, *(Fact("Note", note) for note in surroundings.notes)]
+    return [*facts, *(Fact(tr("Note"), tr_finished(note)) for note in surroundings.notes)]
 
 
 def _time(result: FinetuneResult) -> str:
     limit = result.budget_seconds
-    allowed = f" of {format_duration(limit)}" if limit else ", without a limit"
-    return f"{format_duration(result.seconds)}{allowed}"
+    used = format_duration(result.seconds)
+    if limit:
+        return tr("{used} of {limit}", used=used, limit=format_duration(limit))
+    return tr("{used}, without a limit", used=used)

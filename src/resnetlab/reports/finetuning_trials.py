@@ -25,6 +25,7 @@ from resnetlab.reports.format import (
     join_words,
 )
 from resnetlab.stats.intervals import Interval
+from resnetlab.translation import localize_number, tr, tr_finished
 
 MAX_CHANCE_P = 0.05
 """Value of p from which a difference on the validation photographs may be chance."""
@@ -49,9 +50,9 @@ def backbone_section(result: FinetuneResult) -> TrialSection | None:
         *text_columns("License", "Compared with the selected one"),
     )
     rows = tuple(map(_backbone_row, trials))
-    note = (
-        "A linear probe on the features of each frozen network. Validation: accuracy and its exact "
-        "95 % interval. p is that of McNemar's exact test on the same photographs, not "
+    note = tr(
+        "A linear probe on the features of each frozen network. Validation: accuracy and its "
+        "exact 95 % interval. p is that of McNemar's exact test on the same photographs, not "
         "corrected for the number of networks."
     )
     return TrialSection(
@@ -68,38 +69,55 @@ def _backbone_text(result: FinetuneResult) -> str:
     close = [t.model for t in trials if t.paired is not None and t.paired.p >= MAX_CHANCE_P]
     images = format_count(result.validation.images, "validation photograph")
     networks = format_count(len(accuracy), "network")
-    sentences = [f"{trials[best].model} has the highest accuracy of {networks} on {images}."]
+    sentences = [
+        tr(
+            "{model} has the highest accuracy of {networks} on {images}.",
+            model=trials[best].model,
+            networks=networks,
+            images=images,
+        )
+    ]
     if same:
-        verb = "have" if same[1:] else "has"
-        sentences.append(f"{join_words(same)} {verb} the same accuracy; the loss decided.")
+        sentences.append(
+            tr("{networks} have the same accuracy; the loss decided.", networks=join_words(same))
+            if same[1:]
+            else tr("{network} has the same accuracy; the loss decided.", network=same[0])
+        )
     if close:
         others = join_words(close)
         sentences.append(
-            f"These photographs do not show that it is better than {others}: the difference may be "
-            "chance."
+            tr(
+                "These photographs do not show that it is better than {others}: the difference may "
+                "be chance.",
+                others=others,
+            )
         )
     elif len(accuracy) > 1:
-        sentences.append("It is significantly better than each of the others.")
+        sentences.append(tr("It is significantly better than each of the others."))
     return " ".join(sentences)
 
 
 def _backbone_row(trial: BackboneTrial) -> tuple[Cell, ...]:
     if trial.validation is None:
-        reason = capitalize_first(trial.left_out)
-        return (Cell(trial.model, trial.origin), *[Cell(DASH)] * 4, Cell("left out", reason))
+        reason = capitalize_first(tr_finished(trial.left_out))
+        return (Cell(trial.model, trial.origin), *[Cell(DASH)] * 4, Cell(tr("left out"), reason))
     return (
         Cell(trial.model, trial.origin),
         _accuracy(trial.validation),
-        Cell(f"{trial.parameters:,}"),
+        Cell(localize_number(f"{trial.parameters:,}")),
         Cell(format_duration(trial.seconds)),
         Cell(trial.license),
-        Cell("selected") if trial.paired is None else _paired(trial.paired),
+        Cell(tr("selected")) if trial.paired is None else _paired(trial.paired),
     )
 
 
 def _paired(paired: Comparison) -> Cell:
-    counts = f"{paired.only_this} correct only here, {paired.only_baseline} only there"
-    return Cell(f"p {format_p_relation(paired.p)}", counts)
+    counts = tr(
+        "{only_this} correct only here, {only_baseline} only there",
+        only_this=paired.only_this,
+        only_baseline=paired.only_baseline,
+    )
+    return Cell(tr("p {relation}", relation=format_p_relation(paired.p)), counts)
 
 
 def _accuracy(estimate: AccuracyEstimate) -> Cell:
@@ -119,17 +137,19 @@ def balance_section(result: FinetuneResult) -> TrialSection | None:
     )
     (best,) = [trial for trial in trials if trial.selected]
     count = format_count(len(trials), "method")
-    text = (
-        f"The classes have different numbers of train photographs. Of {count}, "
-        f"validation selected “{best.method}” by balanced accuracy: the mean of the "
-        "accuracies of the classes, in which a rare class counts as much as a frequent one."
+    text = tr(
+        "The classes have different numbers of train photographs. Of {count}, validation "
+        "selected “{method}” by balanced accuracy: the mean of the accuracies of the classes, "
+        "in which a rare class counts as much as a frequent one.",
+        count=count,
+        method=tr_finished(best.method),
     )
     if any(trial.p is not None and trial.p >= MAX_CHANCE_P for trial in trials):
-        text += " Where p is not small, the difference may be chance."
-    note = (
+        text += " " + tr("Where p is not small, the difference may be chance.")
+    note = tr(
         "A linear probe with each method. The interval of the balanced accuracy has a beta "
-        "distribution for each class (Brodersen et al. 2010); p is of random flips of the signs of "
-        "the paired differences."
+        "distribution for each class (Brodersen et al. 2010); p is of random flips of the "
+        "signs of the paired differences."
     )
     rows = tuple(map(_balance_row, trials))
     return TrialSection(text, Table("balance", columns, rows, note, narrow_layout="cards"))
@@ -137,9 +157,11 @@ def balance_section(result: FinetuneResult) -> TrialSection | None:
 
 def _balance_row(trial: BalanceTrial) -> tuple[Cell, ...]:
     interval = format_interval(Interval(trial.balanced_low_pct, trial.balanced_high_pct))
-    state = "selected" if trial.p is None else f"p {format_p_relation(trial.p)}"
+    state = tr("selected")
+    if trial.p is not None:
+        state = tr("p {relation}", relation=format_p_relation(trial.p))
     return (
-        Cell(trial.method),
+        Cell(tr_finished(trial.method)),
         Cell(format_pct(trial.balanced_pct), interval),
         _accuracy(trial.validation),
         Cell(state),

@@ -21,6 +21,7 @@ from resnetlab.reports.figures.values import csv_text
 from resnetlab.reports.render import markdown
 from resnetlab.schema import decode, encode
 from resnetlab.stats.intervals import Interval
+from resnetlab.translation import Language, tr, tr_finished, use_language
 
 FIXRES_FILE = "fixres.json"
 
@@ -38,21 +39,24 @@ class Page:
     command: str
 
 
-def write(resolution_table: ResolutionTable, folder: Path) -> Path:
+def write(resolution_table: ResolutionTable, folder: Path, language: Language = "en") -> Path:
     """Write the report into `folder`, atomically, `report.html` last; return its path."""
-    content = page(resolution_table)
-    drawings = {
-        key: [draw_svg(key, resolution_table, small) for small in (False, True)] for key in CAPTIONS
-    }
+    with use_language(language):
+        content = page(resolution_table)
+        drawings = {
+            key: [draw_svg(key, resolution_table, small) for small in (False, True)]
+            for key in CAPTIONS
+        }
     (folder / CHECKSUMS).unlink(missing_ok=True)  # a kill leaves files without checksums
     write_json(folder / FIXRES_FILE, encode(resolution_table))
     write_text(folder / "cells.csv", csv_text(CSV_COLUMNS, map(_csv_row, resolution_table.cells)))
     write_checksums(folder, (FIXRES_FILE, "cells.csv"))
     for key, (wide, _) in drawings.items():
         write_text(folder / "figures" / f"{key}.svg", to_standalone_svg(wide))
-    write_text(folder / "report.md", _markdown(content))
     target = folder / "report.html"
-    write_text(target, _html(content, drawings))
+    with use_language(language):
+        write_text(folder / "report.md", _markdown(content))
+        write_text(target, _html(content, drawings))
     return target
 
 
@@ -94,41 +98,63 @@ def _csv_row(cell: ResolutionCell) -> list[str | float | None]:
 def page(resolution_table: ResolutionTable) -> Page:
     """Return the content of the report in words; fixres.json has every number of it."""
     train, validation, test = resolution_table.images
-    limits = (
-        f"One seed: the intervals are over the {test:,} test images and do not cover other seeds. "
-        "The p-values are those of McNemar's exact test on the same test images, one per cell and "
-        "not corrected for their number."
+    limits = tr(
+        "One seed: the intervals are over the {test:,} test images and do not cover other "
+        "seeds. The p-values are those of McNemar's exact test on the same test images, one "
+        "per cell and not corrected for their number.",
+        test=test,
     )
-    chosen = (
-        "each cell is evaluated once on it, and it selects nothing: the validation images select "
-        "the epochs and the best pair"
+    chosen = tr(
+        "each cell is evaluated once on it, and it selects nothing: the validation images "
+        "select the epochs and the best pair"
     )
-    shared = (
+    shared = tr(
         "no time and no memory are given per pair of sizes: features of the frozen layers are "
-        "computed once per test size and shared by the pairs that follow; stage one is timed alone"
+        "computed once per test size and shared by the pairs that follow; stage one is timed "
+        "alone"
     )
-    data = (
-        f"{resolution_table.data}: {train:,} train, {validation:,} validation, {test:,} test; "
-        f"{resolution_table.classes} classes; always guessing the most frequent class is correct "
-        f"for {resolution_table.chance_pct:.1f} % of the test images"
+    data = tr(
+        "{data}: {train:,} train, {validation:,} validation, {test:,} test; {classes} classes; "
+        "always guessing the most frequent class is correct for {chance_pct:.1f} % of the test "
+        "images",
+        data=resolution_table.data,
+        train=train,
+        validation=validation,
+        test=test,
+        classes=resolution_table.classes,
+        chance_pct=resolution_table.chance_pct,
     )
-    trained = (
-        f"{resolution_table.trainable_parameters:,} of {resolution_table.parameters:,} parameters"
+    trained = tr(
+        "{trained:,} of {all_parameters:,} parameters",
+        trained=resolution_table.trainable_parameters,
+        all_parameters=resolution_table.parameters,
     )
-    seed = f"seed {resolution_table.seed}, {resolution_table.precision}"
+    seed = tr(
+        "seed {seed}, {precision}", seed=resolution_table.seed, precision=resolution_table.precision
+    )
     duration = format.format_duration(resolution_table.seconds)
     facts = (
-        ("Network", f"{resolution_table.model}: {trained} are trained in stage one"),
-        ("License of the weights", resolution_table.license),
-        ("Images", data),
-        ("Recipe", f"{resolution_table.recipe}, {seed}"),
-        ("Machine", f"{resolution_table.machine}; {duration} in all"),
-        ("Test split", chosen),
-        ("Time and memory", shared),
+        (
+            tr("Network"),
+            tr(
+                "{model}: {trained} are trained in stage one",
+                model=resolution_table.model,
+                trained=trained,
+            ),
+        ),
+        (tr("License of the weights"), resolution_table.license),
+        (tr("Images"), data),
+        (tr("Recipe"), f"{resolution_table.recipe}, {seed}"),
+        (
+            tr("Machine"),
+            tr("{machine}; {duration} in all", machine=resolution_table.machine, duration=duration),
+        ),
+        (tr("Test split"), chosen),
+        (tr("Time and memory"), shared),
         *_code_facts(resolution_table.provenance),
     )
     return Page(
-        title=f"Train and test sizes on {resolution_table.data}",
+        title=tr("Train and test sizes on {data}", data=resolution_table.data),
         answer=" ".join((_answer(resolution_table), *_caveats(resolution_table))),
         limits=limits,
         table=_cell_table(resolution_table),
@@ -140,22 +166,36 @@ def page(resolution_table: ResolutionTable) -> Page:
 
 def _code_facts(provenance: dict[str, Any]) -> tuple[tuple[str, str], ...]:
     packages = ", ".join(f"{name} {version}" for name, version in provenance["packages"].items())
-    changed = ", with changes" if provenance["dirty"] else ""
-    commit = f"commit {provenance['commit'][:10] or 'unknown'}{changed}"
-    code = f"{commit}; Python {provenance['python']}, {packages}"
-    return (("Code", code), ("SHA-256 of the images", provenance["data_sha256"]))
+    changed = tr(", with changes") if provenance["dirty"] else ""
+    commit = tr(
+        "commit {commit}{changed}",
+        commit=provenance["commit"][:10] or tr("unknown"),
+        changed=changed,
+    )
+    code = tr(
+        "{commit}; Python {version}, {packages}",
+        commit=commit,
+        version=provenance["python"],
+        packages=packages,
+    )
+    return ((tr("Code"), code), (tr("SHA-256 of the images"), provenance["data_sha256"]))
 
 
 def _answer(resolution_table: ResolutionTable) -> str:
     cells = {(cell.train_size, cell.test_size): cell for cell in resolution_table.cells}
     cell = cells.get(resolution_table.best) if resolution_table.best else None
     if cell is None or cell.stage_one is None:
-        return "No cell has been measured."
-    stage, (validation, estimate) = "one", cell.stage_one
+        return tr("No cell has been measured.")
+    stage, (validation, estimate) = tr("one"), cell.stage_one
     if cell.stage_two and cell.stage_two[0].selection_key >= validation.selection_key:
-        stage, (validation, estimate) = "two", cell.stage_two
-    sizes = f"train {cell.train_size}, test {cell.test_size}, stage {stage}"
-    text = f"The pair with the highest validation accuracy is {sizes}: "
+        stage, (validation, estimate) = tr("two"), cell.stage_two
+    sizes = tr(
+        "train {train_size}, test {test_size}, stage {stage}",
+        train_size=cell.train_size,
+        test_size=cell.test_size,
+        stage=stage,
+    )
+    text = tr("The pair with the highest validation accuracy is {sizes}:", sizes=sizes)
     tied = sum(
         pair[0].accuracy_pct == validation.accuracy_pct
         for other in resolution_table.cells
@@ -163,27 +203,37 @@ def _answer(resolution_table: ResolutionTable) -> str:
         if pair
     )
     if tied > 1:
-        text = (
-            f"{tied} entries of the table share the highest validation accuracy, "
-            f"{format.format_pct(validation.accuracy_pct)} of {resolution_table.images[1]:,} "
-            f"images; the one with the lowest validation loss is {sizes}: "
+        text = tr(
+            "{tied} entries of the table share the highest validation accuracy, {accuracy} "
+            "of {images:,} images; the one with the lowest validation loss is {sizes}:",
+            tied=tied,
+            accuracy=format.format_pct(validation.accuracy_pct),
+            images=resolution_table.images[1],
+            sizes=sizes,
         )
-    text += f"{_format_accuracy(estimate)} on test."
+    text += " " + tr("{accuracy} on test.", accuracy=_format_accuracy(estimate))
     if resolution_table.best_paired is not None:
         best = resolution_table.best_paired
-        verb = "differs" if best.p < 0.05 else "does not differ"
-        word = f"{verb} significantly from"
-        text += (
-            f" On the same images it {word} {best.baseline} "
-            f"({format.format_pct(best.baseline_accuracy_pct)}): {best.only_this} images are "
-            f"correct only here, {best.only_baseline} only there, p "
-            f"{format.format_p_relation(best.p)}."
+        word = tr("does not differ significantly from")
+        if best.p < 0.05:
+            word = tr("differs significantly from")
+        text += " " + tr(
+            "On the same images it {differs} {baseline} ({accuracy}): {only_this} images are "
+            "correct only here, {only_baseline} only there, p {p}.",
+            differs=word,
+            baseline=tr_finished(best.baseline),
+            accuracy=format.format_pct(best.baseline_accuracy_pct),
+            only_this=best.only_this,
+            only_baseline=best.only_baseline,
+            p=format.format_p_relation(best.p),
         )
     return text
 
 
 def _caveats(resolution_table: ResolutionTable) -> tuple[str, ...]:
-    return tuple(f"{format.capitalize_first(caveat)}." for caveat in resolution_table.caveats)
+    return tuple(
+        f"{format.capitalize_first(tr_finished(caveat))}." for caveat in resolution_table.caveats
+    )
 
 
 def _format_accuracy(estimate: AccuracyEstimate) -> str:
@@ -201,10 +251,10 @@ def _cell_table(resolution_table: ResolutionTable) -> Table:
     rows = []
     for cell in resolution_table.cells:
         best = (cell.train_size, cell.test_size) == resolution_table.best
-        note = "selected by the validation images" if best else ""
+        note = tr("selected by the validation images") if best else ""
         sizes = TableCell(f"{cell.train_size} → {cell.test_size}", note)
         rows.append((sizes, *_measured(cell)))
-    note = "Intervals: 95 %, exact, over the test images. Validation: stage one / stage two."
+    note = tr("Intervals: 95 %, exact, over the test images. Validation: stage one / stage two.")
     return Table("cells", columns, tuple(rows), note)
 
 
@@ -212,19 +262,23 @@ def _measured(cell: ResolutionCell) -> tuple[TableCell, ...]:
     """Return the table's cells of a measured pair of sizes, or its status and dashes."""
     blank = TableCell(format.DASH)
     if cell.stage_one is None:
-        state = TableCell(cell.status, badge=cell.status)
+        state = TableCell(tr_finished(cell.status), badge=cell.status)
         return (state, *[blank] * 3)
     stages = [pair for pair in (cell.stage_one, cell.stage_two) if pair]
-    validation = " / ".join(f"{pair[0].accuracy_pct:.1f}" for pair in stages)
+    validation = " / ".join(format.format_number(pair[0].accuracy_pct) for pair in stages)
     paired = blank
     if cell.paired:
-        images = f"+{cell.paired.only_this} {format.MINUS}{cell.paired.only_baseline} images"
+        images = tr(
+            "+{only_this} −{only_baseline} images",
+            only_this=cell.paired.only_this,
+            only_baseline=cell.paired.only_baseline,
+        )
         paired = TableCell(images, f"p {format.format_p_relation(cell.paired.p)}")
     return (
         _accuracy_cell(cell.stage_one[1]),
         _accuracy_cell(cell.stage_two[1]) if cell.stage_two else blank,
         paired,
-        TableCell(f"{validation} %"),
+        TableCell(tr("{number} %", number=validation)),
     )
 
 
@@ -239,7 +293,9 @@ def _stage_table(resolution_table: ResolutionTable) -> Table:
     columns = number_columns("train size", "epochs", "best epoch", "time")
     rows = tuple(
         (
-            TableCell(str(row.train_size), note="" if row.status == "done" else row.status),
+            TableCell(
+                str(row.train_size), note="" if row.status == "done" else tr_finished(row.status)
+            ),
             TableCell(str(row.epochs)),
             TableCell(str(row.best_epoch)),
             TableCell(format.format_duration(row.seconds)),
@@ -260,31 +316,41 @@ def _html(content: Page, drawings: dict[str, list[str]]) -> str:
 
     pictures = {
         key: Markup(
-            f'<div class="wide">{to_themed_svg(wide, str(escape(CAPTIONS[key])))}</div>'
-            f'<div class="narrow">{to_themed_svg(narrow, str(escape(CAPTIONS[key])))}</div>'
+            f'<div class="wide">{to_themed_svg(wide, str(escape(tr(CAPTIONS[key]))))}</div>'
+            f'<div class="narrow">{to_themed_svg(narrow, str(escape(tr(CAPTIONS[key]))))}</div>'
         )
         for key, (wide, narrow) in drawings.items()
     }
     template = jinja_environment().get_template("fixres.html")
-    return template.render(page=content, pictures=pictures, captions=CAPTIONS)
+    return template.render(
+        page=content, pictures=pictures, captions={key: tr(text) for key, text in CAPTIONS.items()}
+    )
 
 
 def _markdown(content: Page) -> str:
     escape = markdown.escape
+
+    def picture(key: str) -> list[str]:
+        caption = escape(tr(CAPTIONS[key]))
+        return [f"![{caption}](figures/{key}.svg)", caption]
+
     parts = [f"# {escape(content.title)}", "*resnetlab fixres*", escape(content.answer)]
-    parts += [f"![{escape(CAPTIONS['heat'])}](figures/heat.svg)", escape(CAPTIONS["heat"])]
+    parts += picture("heat")
     parts += [
-        f"**Limitations.** {escape(content.limits)}",
-        "## Accuracy by train and test size",
+        f"**{tr('Limitations.')}** {escape(content.limits)}",
+        f"## {tr('Accuracy by train and test size')}",
         *markdown.table(content.table),
-    ]
-    for key in ("sizes", "cost"):
-        parts += [f"![{escape(CAPTIONS[key])}](figures/{key}.svg)", escape(CAPTIONS[key])]
-    parts += [
-        "## Stage one",
+        *picture("sizes"),
+        *picture("cost"),
+        f"## {tr('Stage one')}",
         *markdown.table(content.stage_table),
-        "## Reproduction",
+        f"## {tr('Reproduction')}",
         f"```sh\n{content.command}\n```",
     ]
-    parts.append("\n".join(f"- {escape(term)}: {escape(fact)}" for term, fact in content.facts))
+    parts.append(
+        "\n".join(
+            "- " + tr("{term}: {text}", term=escape(term), text=escape(fact))
+            for term, fact in content.facts
+        )
+    )
     return "\n\n".join(part for part in parts if part) + "\n"

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
-from resnetlab.messages import format_count as format_count
-from resnetlab.messages import format_duration as format_duration
+from resnetlab import messages
 from resnetlab.stats.intervals import Interval
 from resnetlab.stats.power import MAX_SEEDS, SeedForecast
+from resnetlab.translation import deferred, localize_number, tr, tr_count, tr_finished
+
+format_count = tr_count
 
 DASH = "–"
 MINUS = "−"
@@ -21,39 +23,45 @@ def decimals(interval: Interval | None) -> int:
 
 def format_pct(value: float | None, digits: int = 1) -> str:
     """Format a percentage: `97.1 %`."""
-    return DASH if value is None else f"{value:.{digits}f} %"
+    return (
+        DASH if value is None else tr("{number} %", number=localize_number(f"{value:.{digits}f}"))
+    )
 
 
 def format_interval(interval: Interval | None, digits: int = 1) -> str:
     """Format an interval: `[96.2, 98.0]`."""
     if interval is None:
         return DASH
-    return f"[{format_number(interval.low, digits)}, {format_number(interval.high, digits)}]"
+    return tr(
+        "[{low}, {high}]",
+        low=format_number(interval.low, digits),
+        high=format_number(interval.high, digits),
+    )
 
 
 def format_rate_interval(interval: Interval) -> str:
     """Format the interval of a rate in whole percent: `[38, 96] %`."""
-    return f"[{100 * interval.low:.0f}, {100 * interval.high:.0f}] %"
+    return tr("[{low:.0f}, {high:.0f}] %", low=100 * interval.low, high=100 * interval.high)
 
 
 def format_number(value: float, digits: int = 1) -> str:
     """Format a number with a true minus sign (not a hyphen), and never as `-0.0`."""
     text = f"{value:.{digits}f}"
     text = text.removeprefix("-") if float(text) == 0 else text
-    return text.replace("-", MINUS)
+    return localize_number(text.replace("-", MINUS))
 
 
 def format_signed(value: float, digits: int = 1) -> str:
     """Format a number with its sign: `+67.3`."""
     text = format_number(value, digits)
-    return text if text.startswith(MINUS) or float(text) == 0 else f"+{text}"
+    return f"+{text}" if float(f"{value:.{digits}f}") > 0 else text
 
 
 def format_p_value(p: float | None) -> str:
     """Format a p-value: `0.012`, `< 0.0001`."""
     if p is None:
         return DASH
-    return "< 0.0001" if p < 0.0001 else f"{p:.4f}" if p < 0.001 else f"{p:.3f}"
+    return localize_number("< 0.0001" if p < 0.0001 else f"{p:.4f}" if p < 0.001 else f"{p:.3f}")
 
 
 def format_p_relation(p: float) -> str:
@@ -66,14 +74,36 @@ def format_first_loss(losses: Sequence[float], classes: int, mode: str) -> str:
     """Format losses before the first step beside that of a uniform guess: `first loss 2.304 nats in
     training mode, ln 10 = 2.303`.
     """
-    low, high = f"{min(losses):.3f}", f"{max(losses):.3f}"
-    loss_range = low if low == high else f"{low} to {high}"
-    return f"first loss {loss_range} nats in {mode} mode, ln {classes} = {math.log(classes):.3f}"
+    return f"first loss {format_first_loss_values(losses, classes, mode)}"
+
+
+def format_first_loss_values(losses: Sequence[float], classes: int, mode: str) -> str:
+    """Format losses as `format_first_loss`, without its first words."""
+    low, high = format_number(min(losses), 3), format_number(max(losses), 3)
+    return tr(
+        "{losses} nats in {mode} mode, ln {classes} = {uniform:.3f}",
+        losses=low if low == high else tr("{low} to {high}", low=low, high=high),
+        mode=tr_finished(mode),
+        classes=classes,
+        uniform=math.log(classes),
+    )
+
+
+def format_duration(seconds: float) -> str:
+    """Format a duration: `8.4 s`, `3 min 20 s`, `2 h 05 min`."""
+    return localize_number(messages.format_duration(seconds))
 
 
 def join_words(items: Sequence[str]) -> str:
     """Join items as a list in a sentence: `a, b and c`."""
-    return " and ".join([", ".join(items[:-1]), items[-1]]) if len(items) > 1 else "".join(items)
+    if len(items) < 2:
+        return "".join(items)
+    return tr("{left} and {right}", left=", ".join(items[:-1]), right=items[-1])
+
+
+def join_clauses(parts: Iterable[str]) -> str:
+    """Join parts of a sentence or of a note: `a; b; c`."""
+    return tr("; ").join(parts)
 
 
 def capitalize_first(text: str) -> str:
@@ -84,17 +114,17 @@ def capitalize_first(text: str) -> str:
 def format_forecast(forecast: SeedForecast) -> str:
     """Format a forecast: `80 % power: about 12 seeds per condition (95 % range: 7 to 30)`."""
     if forecast.estimate is None:
-        return f"80 % power: more than {MAX_SEEDS} seeds per condition"
-    count = f"80 % power: about {forecast.estimate} seeds per condition"
+        return tr("80 % power: more than {limit} seeds per condition", limit=MAX_SEEDS)
+    count = tr("80 % power: about {estimate} seeds per condition", estimate=forecast.estimate)
     if forecast.low == forecast.high:  # there is no range
         return count
     low = forecast.low or forecast.estimate
-    high = f"more than {MAX_SEEDS}" if forecast.high is None else str(forecast.high)
-    return f"{count} (95 % range: {low} to {high})"
+    high = tr("more than {limit}", limit=MAX_SEEDS) if forecast.high is None else str(forecast.high)
+    return tr("{count} (95 % range: {low} to {high})", count=count, low=low, high=high)
 
 
-FORECAST_NOTE = (
-    "80 % power: the seeds with which a study of this protocol would decide the claim in four of "
-    "five cases, if the observed difference were the true one."
+FORECAST_NOTE = deferred(
+    "80 % power: the seeds with which a study of this protocol would decide the claim in four "
+    "of five cases, if the observed difference were the true one."
 )
 """Explanation of `format_forecast` for the note of a table."""

@@ -13,6 +13,7 @@ from resnetlab.reports.document import Report
 from resnetlab.reports.figures import values
 from resnetlab.reports.render import html, markdown
 from resnetlab.reports.study.assemble import build_report
+from resnetlab.translation import use_language
 
 
 def write(study_data: StudyData, folder: Path, report: Report | None = None) -> Path:
@@ -29,17 +30,21 @@ def write(study_data: StudyData, folder: Path, report: Report | None = None) -> 
         ResourceError: The disk is full.
     """
     report = report or build_report(study_data)
-    drawings = {picture.key: figures.draw(picture) for picture in report.plots}
+    with use_language(report.language):
+        drawings = {picture.key: figures.draw(picture) for picture in report.plots}
     evidence = replace(study_data, verdicts=report.claim_verdicts, answers=report.answers)
     save(evidence, folder)
     for key, drawing in drawings.items():
         files.write_text(folder / "figures" / f"{key}.svg", figures.to_standalone_svg(drawing.wide))
-    for picture in report.plots:
+    # Data files are English, like the columns of the others.
+    english = report if report.language == "en" else build_report(study_data)
+    for picture in english.plots:
         if csv_values := values.plot_csv(picture):
             files.write_text(folder / "figures" / f"{picture.key}.csv", csv_values)
-    files.write_text(folder / "report.md", markdown.render(report))
     page = folder / "report.html"
-    files.write_text(page, html.render(report, drawings))
+    with use_language(report.language):
+        files.write_text(folder / "report.md", markdown.render(report))
+        files.write_text(page, html.render(report, drawings))
     return page
 
 

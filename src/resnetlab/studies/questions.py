@@ -13,9 +13,6 @@ from resnetlab.schema import FieldError, decode, strict_dataclass
 from resnetlab.studies.bibliography import Citation
 from resnetlab.studies.parsing.toml_tables import catalog_names, read_named
 
-Language = Literal["en", "fr"]
-"""Language of the answers: English or French."""
-
 EvidenceKind = Literal[
     "claims",
     "compare",

@@ -23,6 +23,7 @@ from resnetlab.reports.figures.canvas import (
     COLORS,
     apply_fixed_colors,
     figure_style,
+    localize_ticks,
     to_standalone_svg,
     to_svg,
     to_themed_svg,
@@ -76,4 +77,6 @@ def _draw_figure(plot: document.AnyPlot, narrow: bool) -> Figure:
         AblationPlot: depth.draw_ablations,
         ScatterPlot: scatter.draw,
     }
-    return painters[type(plot)](plot, narrow)
+    figure = painters[type(plot)](plot, narrow)
+    localize_ticks(figure)
+    return figure

@@ -15,6 +15,8 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+from resnetlab.translation import current_language, localize_number, tr
+
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
@@ -173,8 +175,31 @@ def draw_legend(
 def format_percent_axis(ax: Axes, narrow: bool) -> None:
     """Draw the grid and the labels of a horizontal axis in percent."""
     ax.grid(axis="x")
-    ax.xaxis.set_major_formatter(lambda value, _: f"{value:g} %" if 0 <= value <= 100 else "")
+    ax.xaxis.set_major_formatter(
+        lambda value, _: format_tick_pct(value) if 0 <= value <= 100 else ""
+    )
     ax.locator_params(axis="x", nbins=4 if narrow else 6)
+
+
+def format_tick_pct(value: float, _: float = 0.0) -> str:
+    """Format the label of a tick in percent: `12.5 %`."""
+    return tr("{number} %", number=localize_number(f"{value:g}"))
+
+
+def localize_ticks(figure: Figure) -> None:
+    """Write the numbers beside the axes of a figure in the language in use."""
+    if current_language() == "en":
+        return
+    from matplotlib.ticker import ScalarFormatter
+
+    class LocalizedFormatter(ScalarFormatter):
+        def __call__(self, x: float, pos: int | None = None) -> str:
+            return localize_number(super().__call__(x, pos))
+
+    for ax in figure.axes:
+        for axis in (ax.xaxis, ax.yaxis):
+            if type(axis.get_major_formatter()) is ScalarFormatter:
+                axis.set_major_formatter(LocalizedFormatter())
 
 
 def wrap_lines(text: str, max_chars: int) -> list[str]:

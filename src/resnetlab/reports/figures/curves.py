@@ -16,6 +16,7 @@ from resnetlab.reports.figures.canvas import (
     new_figure,
     wrap_lines,
 )
+from resnetlab.translation import tr
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -53,7 +54,7 @@ def draw(plot: LearningCurves, narrow: bool) -> Figure:
         ax.set_title("\n".join(titles[index]), loc="left", pad=6)
         ax.tick_params(labelleft=column == 0, labelbottom=index + columns >= len(plot.panels))
         _draw_panel(ax, panel, plot)
-    figure.text(side / width, 6 / height, "epoch", color=MUTED, fontsize=12)
+    figure.text(side / width, 6 / height, tr("epoch"), color=MUTED, fontsize=12)
     figure.text(4 / width, 1 - (head - 6) / height, plot.unit, color=MUTED, fontsize=12)
     return figure
 
@@ -99,7 +100,7 @@ def _draw_published(ax: Axes, line: Line, color: str, y_max: float, is_labeled: 
     ax.plot(line.x, values, color=color, lw=1.3, ls=(0, (5, 2)), zorder=5)
     on_scale = [(x, y) for x, y in zip(line.x, values, strict=True) if not math.isnan(y)]
     if is_labeled and on_scale:
-        ax.text(*on_scale[-1], "published", color=color, ha="right", va="top", fontsize=12)
+        ax.text(*on_scale[-1], tr("published"), color=color, ha="right", va="top", fontsize=12)
 
 
 def _draw_condition(ax: Axes, panel: Panel, plot: LearningCurves, dashes: Any) -> None:

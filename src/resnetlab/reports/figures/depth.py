@@ -17,6 +17,7 @@ from resnetlab.reports.figures.canvas import (
     new_figure,
     wrap_lines,
 )
+from resnetlab.translation import localize_number, tr
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -45,7 +46,7 @@ def draw(plot: DepthPlot, narrow: bool) -> Figure:
         ):
             _draw_quantity_panel(ax, panel, quantity)
         top -= grid.height + 24
-    figure.text(LEFT_PX / _width_px(narrow), 6 / height, "layer", color=MUTED, fontsize=12)
+    figure.text(LEFT_PX / _width_px(narrow), 6 / height, tr("layer"), color=MUTED, fontsize=12)
     return figure
 
 
@@ -59,10 +60,10 @@ def draw_ablations(plot: AblationPlot, narrow: bool) -> Figure:
     ):
         _draw_ablation_panel(ax, ablation)
     figure.text(
-        LEFT_PX / _width_px(narrow), 6 / height, "block switched off", color=MUTED, fontsize=12
+        LEFT_PX / _width_px(narrow), 6 / height, tr("block switched off"), color=MUTED, fontsize=12
     )
     figure.text(
-        4 / _width_px(narrow), 1 - 14 / height, "test accuracy, %", color=MUTED, fontsize=12
+        4 / _width_px(narrow), 1 - 14 / height, tr("test accuracy, %"), color=MUTED, fontsize=12
     )
     return figure
 
@@ -128,7 +129,7 @@ def _draw_quantity_panel(ax: Axes, panel: Panel, quantity: LayerQuantity) -> Non
         ax.set_ylim(quantity.low, quantity.high)
         ax.yaxis.set_major_locator(LogLocator(numticks=5))
         ax.yaxis.set_minor_formatter(NullFormatter())
-        ax.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
+        ax.yaxis.set_major_formatter(lambda value, _: localize_number(f"{value:g}"))
         ax.tick_params(which="minor", size=0)
     else:
         ax.yaxis.set_major_locator(MaxNLocator(4))

@@ -22,6 +22,7 @@ from resnetlab.reports.figures.canvas import (
     new_figure,
     wrap_lines,
 )
+from resnetlab.translation import tr, tr_finished
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -150,7 +151,9 @@ def _edge_text(row: DotRow) -> str:
     """Describe the marks at the left edge: `2 out of memory, 1 missing`."""
     outcomes = [dot.outcome for dot in row.dots]
     return ", ".join(
-        f"{outcomes.count(name)} {name}" for name in OUTCOMES_AT_EDGE if name in outcomes
+        tr("{number} {status}", number=outcomes.count(name), status=tr_finished(name))
+        for name in OUTCOMES_AT_EDGE
+        if name in outcomes
     )
 
 
@@ -162,18 +165,22 @@ def _legend(rows: tuple[DotRow, ...], chance: bool) -> list[Line2D]:
     styles = [row.series_index for row in rows for dot in row.dots if dot.outcome == "trained"]
     trained = {"marker": MARKERS[min(styles, default=0) % len(MARKERS)], "ms": 7.5}
     marks: dict[str, dict[str, Any]] = {"trained": trained, **_FAILED_MARKS}
-    names = {"trained": "trained run"}
+    names = {"trained": tr("trained run")}
     handles = [
-        Line2D([], [], color=MUTED, ls="none", label=names.get(outcome, outcome), **form)
+        Line2D(
+            [], [], color=MUTED, ls="none", label=names.get(outcome, tr_finished(outcome)), **form
+        )
         for outcome, form in marks.items()
         if outcome in outcomes
     ]
     if any(row.low_pct is not None for row in rows):
         handles.append(
-            Line2D([], [], color=INK, lw=2, marker="|", ms=9, mew=3, label="mean, 95 % t-interval")
+            Line2D(
+                [], [], color=INK, lw=2, marker="|", ms=9, mew=3, label=tr("mean, 95 % t-interval")
+            )
         )
     if any(row.reference_marks for row in rows):
-        handles.append(Line2D([], [], label="published", **REFERENCE_STYLE))
+        handles.append(Line2D([], [], label=tr("published"), **REFERENCE_STYLE))
     if chance:
-        handles.append(Line2D([], [], color=MUTED, lw=1.2, ls=(0, (2, 2)), label="chance"))
+        handles.append(Line2D([], [], color=MUTED, lw=1.2, ls=(0, (2, 2)), label=tr("chance")))
     return handles

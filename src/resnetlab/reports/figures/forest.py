@@ -18,6 +18,7 @@ from resnetlab.reports.figures.canvas import (
     new_figure,
     wrap_lines,
 )
+from resnetlab.translation import tr
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -47,7 +48,11 @@ def draw(plot: ForestPlot, narrow: bool) -> Figure:
             ax.axvline(0, color=MUTED, lw=1, zorder=2)
             ax.locator_params(axis="x", nbins=4 if narrow else 6)
             figure.text(
-                left, (top + 4) / height, f"left better by, {unit}", color=MUTED, fontsize=12
+                left,
+                (top + 4) / height,
+                tr("left better by, {unit}", unit=unit),
+                color=MUTED,
+                fontsize=12,
             )
         else:
             ax.set_xticks([])

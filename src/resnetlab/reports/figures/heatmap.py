@@ -13,6 +13,7 @@ from resnetlab.reports.figures.canvas import (
     WIDE_PX,
     new_figure,
 )
+from resnetlab.translation import localize_number, tr
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -38,8 +39,8 @@ def draw(plot: HeatMap, narrow: bool) -> Figure:
         xlabel=plot.column_axis,
         ylabel=plot.row_axis,
     )
-    ax.set_xticks(range(len(plot.columns)), [f"{value:g}" for value in plot.columns])
-    ax.set_yticks(range(len(plot.rows)), [f"{value:g}" for value in plot.rows])
+    ax.set_xticks(range(len(plot.columns)), [localize_number(f"{x:g}") for x in plot.columns])
+    ax.set_yticks(range(len(plot.rows)), [localize_number(f"{y:g}") for y in plot.rows])
     return figure
 
 
@@ -62,8 +63,10 @@ def _draw_cell(
             alpha=None if cell.mean_pct is None else 0.08 + 0.5 * share,
         )
     )
-    text = "–" if cell.mean_pct is None else f"{cell.mean_pct:.1f}"
+    text = "–" if cell.mean_pct is None else localize_number(f"{cell.mean_pct:.1f}")
     ax.text(x, y + 0.12, text, ha="center", va="center", color=INK, fontsize=13)
     if cell.failed:
-        failed = f"{cell.failed}/{cell.runs}" if narrow else f"{cell.failed} of {cell.runs} failed"
+        failed = f"{cell.failed}/{cell.runs}"
+        if not narrow:
+            failed = tr("{failed} of {runs} failed", failed=cell.failed, runs=cell.runs)
         ax.text(x, y - 0.24, failed, ha="center", va="center", color=MUTED, fontsize=11)

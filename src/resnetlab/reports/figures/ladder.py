@@ -19,6 +19,7 @@ from resnetlab.reports.figures.canvas import (
     new_figure,
     wrap_lines,
 )
+from resnetlab.translation import tr
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -117,9 +118,9 @@ def _legend(rows: tuple[RungRow, ...]) -> list[Any]:
 
     handles = []
     if any(not row.is_side_rung for row in rows):
-        handles.append(mark("rung", "o", MAIN_COLOR, MAIN_COLOR))
+        handles.append(mark(tr("rung"), "o", MAIN_COLOR, MAIN_COLOR))
     if any(row.is_side_rung for row in rows):
-        handles.append(mark("side rung", "s", CARD, SIDE_COLOR, mew=1.8))
+        handles.append(mark(tr("side rung"), "s", CARD, SIDE_COLOR, mew=1.8))
     if any(row.train_pct is not None for row in rows):
-        handles.append(mark("train", "^", "none", MUTED))
-    return [*handles, Line2D([], [], color=INK, lw=1.8, label="95 % interval")]
+        handles.append(mark(tr("train"), "^", "none", MUTED))
+    return [*handles, Line2D([], [], color=INK, lw=1.8, label=tr("95 % interval"))]

@@ -15,21 +15,29 @@ from resnetlab.reports.figures.canvas import (
     SERIES,
     WIDE_PX,
     figure_style,
+    format_tick_pct,
+    localize_ticks,
     new_figure,
     to_svg,
 )
+from resnetlab.translation import deferred, localize_number, tr, tr_finished
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 
 CAPTIONS = {
-    "heat": "Test accuracy in percent by train and test size, after stage two if there is one. The "
-    "frame marks the pair that the validation images selected.",
-    "sizes": "Test accuracy by test size, with one color per train size. Thick lines: after stage "
-    "two; thin pale lines: after stage one.",
-    "cost": "Test accuracy by the number of pixels of the network's input, in multiples of "
-    "224 x 224.",
+    "heat": deferred(
+        "Test accuracy in percent by train and test size, after stage two if there is one. The "
+        "frame marks the pair that the validation images selected."
+    ),
+    "sizes": deferred(
+        "Test accuracy by test size, with one color per train size. Thick lines: after stage "
+        "two; thin pale lines: after stage one."
+    ),
+    "cost": deferred(
+        "Test accuracy by the number of pixels of the network's input, in multiples of 224 x 224."
+    ),
 }
 
 
@@ -40,6 +48,7 @@ def draw_svg(key: str, resolution_table: ResolutionTable, narrow: bool) -> str:
         figure = new_figure(width, 300 if key == "heat" else 330)
         ax = figure.add_axes((0.16 if narrow else 0.09, 0.2, 0.8 if narrow else 0.87, 0.74))
         (_draw_heatmap if key == "heat" else _draw_lines)(ax, resolution_table, key, narrow)
+        localize_ticks(figure)
         return to_svg(figure, f"{key}-{narrow:d}")
 
 
@@ -72,7 +81,9 @@ def _draw_heatmap(ax: Axes, resolution_table: ResolutionTable, _: str, narrow: b
             ax.add_patch(
                 _cell_patch(x, y, facecolor="none", edgecolor=INK, linewidth=2.4, zorder=4)
             )
-        text = f"{estimate.accuracy_pct:.1f}" if estimate else cell.status.replace(" ", "\n")
+        text = tr_finished(cell.status).replace(" ", "\n")
+        if estimate:
+            text = localize_number(f"{estimate.accuracy_pct:.1f}")
         ax.text(
             x,
             y,
@@ -85,8 +96,8 @@ def _draw_heatmap(ax: Axes, resolution_table: ResolutionTable, _: str, narrow: b
     ax.set(
         xlim=(-0.5, len(tests) - 0.5),
         ylim=(-0.5, len(trains) - 0.5),
-        xlabel="test size",
-        ylabel="train size",
+        xlabel=tr("test size"),
+        ylabel=tr("train size"),
     )
     ax.set_xticks(range(len(tests)), map(str, tests))
     ax.set_yticks(range(len(trains)), map(str, trains))
@@ -115,7 +126,7 @@ def _draw_lines(ax: Axes, resolution_table: ResolutionTable, key: str, narrow: b
                 continue
             x = [(edge / 224) ** 2 if key == "cost" else edge for edge, _ in points]
             label = (
-                f"train {size}"
+                tr("train {size}", size=size)
                 if stage == "stage_two" or not any(cell.stage_two for cell in cells)
                 else None
             )
@@ -135,6 +146,6 @@ def _draw_lines(ax: Axes, resolution_table: ResolutionTable, key: str, narrow: b
         sides = sorted({cell.test_size for cell in resolution_table.cells})
         ax.set_xticks(sides, map(str, sides))
     ax.grid(axis="y")
-    ax.yaxis.set_major_formatter(lambda value, _: f"{value:g} %")
-    ax.set_xlabel("pixels, 1 is 224 x 224" if key == "cost" else "test size")
+    ax.yaxis.set_major_formatter(format_tick_pct)
+    ax.set_xlabel(tr("pixels, 1 is 224 x 224") if key == "cost" else tr("test size"))
     ax.legend(loc="lower right", fontsize=11 if narrow else 12, labelcolor=MUTED)

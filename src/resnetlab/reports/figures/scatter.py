@@ -14,8 +14,10 @@ from resnetlab.reports.figures.canvas import (
     REFERENCE_STYLE,
     SERIES,
     WIDE_PX,
+    format_tick_pct,
     new_figure,
 )
+from resnetlab.translation import localize_number
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -49,7 +51,7 @@ def draw(plot: ScatterPlot, narrow: bool) -> Figure:
     ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: format_cost(value)))
     ax.xaxis.set_minor_formatter(NullFormatter())
     ax.tick_params(which="minor", size=0)
-    ax.yaxis.set_major_formatter(lambda value, _: f"{value:g} %")
+    ax.yaxis.set_major_formatter(format_tick_pct)
     middle = (min(costs) * max(costs)) ** 0.5
     for number, point in enumerate(plot.points, 1):
         _draw_point(ax, plot, point)
@@ -86,5 +88,5 @@ def format_cost(value: float) -> str:
     """Format a cost: `25 M`, `1.2 G`, `40`."""
     for size, unit in ((1e9, " G"), (1e6, " M"), (1e3, " k")):
         if value >= size:
-            return f"{value / size:g}{unit}"
-    return f"{value:g}"
+            return localize_number(f"{value / size:g}{unit}")
+    return localize_number(f"{value:g}")

@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from resnetlab.reports import figures
-from resnetlab.reports.document import Report
-from resnetlab.reports.render.outline import answers, contents
+from resnetlab.reports.document import Report, split_note
+from resnetlab.reports.render.outline import anchor, answers, contents
+from resnetlab.translation import current_language, tr, tr_finished
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -42,7 +43,7 @@ def jinja_environment() -> Environment:
         """Replace the space before a percent sign, so that both stay on one line."""
         return value.replace(" %", "\N{NO-BREAK SPACE}%") if type(value) is str else value
 
-    return Environment(
+    environment = Environment(
         loader=PackageLoader("resnetlab.reports"),
         autoescape=True,
         undefined=StrictUndefined,
@@ -51,3 +52,11 @@ def jinja_environment() -> Environment:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
+    environment.globals |= {
+        "tr": tr,
+        "tr_finished": tr_finished,
+        "language": current_language,
+        "split_note": split_note,
+    }
+    environment.filters["anchor"] = anchor
+    return environment

@@ -12,9 +12,10 @@ from pathlib import Path
 from resnetlab import files
 from resnetlab.analysis.study_data import StudyData
 from resnetlab.reports import figures
-from resnetlab.reports.document import Cell, Fact, Plot, Report, Table
+from resnetlab.reports.document import Cell, Fact, Plot, Report, Table, split_note
 from resnetlab.reports.render.outline import Block, Command, Heading, sections
 from resnetlab.reports.study.assemble import build_report
+from resnetlab.translation import NARROW_NBSP, NBSP, tr, use_language
 
 PREAMBLE = r"""\documentclass[10pt,a4paper]{article}
 \usepackage[utf8]{inputenc}
@@ -60,7 +61,8 @@ LATEX_ESCAPES = {
     "\N{RIGHTWARDS ARROW}": r"\ensuremath{\rightarrow}",
     "\N{MIDDLE DOT}": r"\textperiodcentered{}",
     "\N{HORIZONTAL ELLIPSIS}": r"\ldots{}",
-    "\N{NO-BREAK SPACE}": "~",
+    NBSP: "~",
+    NARROW_NBSP: r"\,",
     "\N{LEFT DOUBLE QUOTATION MARK}": r"\textquotedblleft{}",
     "\N{RIGHT DOUBLE QUOTATION MARK}": r"\textquotedblright{}",
     "\N{RIGHT SINGLE QUOTATION MARK}": r"\textquoteright{}",
@@ -90,29 +92,35 @@ def write_latex(report_or_data: Report | StudyData, folder: Path) -> Path:
     report = (
         build_report(report_or_data) if isinstance(report_or_data, StudyData) else report_or_data
     )
-    for picture in report.plots:
-        drawing = figures.draw_pdf(picture)
-        with files.atomic_write(folder / "figures" / f"{picture.key}.pdf", "wb") as file:
-            file.write(drawing)
     path = folder / "report.tex"
-    files.write_text(path, render(report))
+    with use_language(report.language):
+        for picture in report.plots:
+            drawing = figures.draw_pdf(picture)
+            with files.atomic_write(folder / "figures" / f"{picture.key}.pdf", "wb") as file:
+                file.write(drawing)
+        files.write_text(path, render(report))
     return path
 
 
 def render(report: Report) -> str:
     """Return the document. It expects figures in `figures/<key>.pdf`."""
     parts = [PREAMBLE, rf"{{\Large\bfseries {escape(report.question)}\par}}"]
-    parts.append(rf"\emph{{resnetlab study}} \textperiodcentered{{}} {escape(report.name)}")
+    parts.append(rf"\emph{{{tr('resnetlab study')}}} \textperiodcentered{{}} {escape(report.name)}")
     if report.banner:
         parts.append(rf"\textbf{{{escape(report.banner)}}}")
     if report.verdicts:
         items = "\n".join(
-            rf"\item \textbf{{{escape(item.note)}}}: {escape(item.text)}"
+            r"\item "
+            + tr(
+                "{term}: {text}",
+                term=rf"\textbf{{{escape(item.note)}}}",
+                text=escape(item.text),
+            ).replace(NARROW_NBSP, LATEX_ESCAPES[NARROW_NBSP])
             for item in report.verdicts
         )
         parts.append(f"\\begin{{itemize}}\n{items}\n\\end{{itemize}}")
     parts += [escape(report.answer), *_plot(report.dot_plot)]
-    parts.append(rf"\textbf{{Limitations.}} {escape(report.limits)}")
+    parts.append(rf"\textbf{{{escape(tr('Limitations.'))}}} {escape(report.limits)}")
     for block in sections(report):
         parts += _render_block(block)
     return "\n\n".join(part for part in [*parts, r"\end{document}"] if part) + "\n"
@@ -154,7 +162,7 @@ def escape(text: str, long_word: int = LONG_WORD) -> str:
     words = re.split(r"(\s+)", text)
     return "".join(
         " "
-        if word.isspace() and "\N{NO-BREAK SPACE}" not in word
+        if word.isspace() and not {NBSP, NARROW_NBSP} & set(word)
         else _escape_word(word, long_word)
         for word in words
     )
@@ -221,7 +229,7 @@ def _widths(table: Table) -> list[float]:
     natural = []
     for index, column in enumerate(table.columns):
         lines = [
-            line for row in table.rows for line in (row[index].text, *row[index].note.split("; "))
+            line for row in table.rows for line in (row[index].text, *split_note(row[index].note))
         ]
         word = max(len(part) for part in re.split(rf"\s+|(?<=[{SEPARATORS}])", column.name))
         natural.append(2 + max([word, *(min(len(line), CHARS_PER_LINE // 3) for line in lines)]))
@@ -232,7 +240,7 @@ def _widths(table: Table) -> list[float]:
 
 def _cell(cell: Cell) -> str:
     notes = (
-        "".join(rf"\note{{{escape(part, LONG_WORD_IN_CELL)}}}" for part in cell.note.split("; "))
+        "".join(rf"\note{{{escape(part, LONG_WORD_IN_CELL)}}}" for part in split_note(cell.note))
         if cell.note
         else ""
     )

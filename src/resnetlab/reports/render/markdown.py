@@ -7,21 +7,25 @@ import re
 
 from resnetlab.reports.document import Cell, Fact, Plot, Report, Table
 from resnetlab.reports.render.outline import Block, Command, Heading, contents, sections
+from resnetlab.translation import tr
 
 
 def render(report: Report) -> str:
     """Return the document. It expects figures in `figures/<key>.svg`."""
-    parts = [f"# {escape(report.question)}", f"*resnetlab study* · {escape(report.name)}"]
+    parts = [f"# {escape(report.question)}", f"*{tr('resnetlab study')}* · {escape(report.name)}"]
     if report.banner:
         parts.append(f"> **{escape(report.banner)}**")
     if report.verdicts:
         parts.append(
-            "\n".join(f"- **{escape(item.note)}**: {escape(item.text)}" for item in report.verdicts)
+            "\n".join(
+                "- " + tr("{term}: {text}", term=f"**{escape(item.note)}**", text=escape(item.text))
+                for item in report.verdicts
+            )
         )
     parts += [escape(report.answer), *_plot(report.dot_plot)]
-    parts.append(f"**Limitations.** {escape(report.limits)}")
+    parts.append(f"**{tr('Limitations.')}** {escape(report.limits)}")
     links = [f"[{heading.text}](#{heading.anchor})" for heading in contents(report)]
-    parts.append(f"Contents: {' · '.join(links)}")
+    parts.append(tr("Contents: {links}", links=" · ".join(links)))
     for block in sections(report):
         parts += _render_block(block)
     return "\n\n".join(part for part in parts if part) + "\n"
@@ -53,7 +57,10 @@ def escape(text: str) -> str:
 
 
 def _facts(facts: tuple[Fact, ...]) -> str:
-    return "\n".join(f"- {escape(fact.term)}: {_linked(fact.text, fact.url)}" for fact in facts)
+    return "\n".join(
+        "- " + tr("{term}: {text}", term=escape(fact.term), text=_linked(fact.text, fact.url))
+        for fact in facts
+    )
 
 
 def _linked(text: str, url: str) -> str:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from resnetlab.reports.document import AnyPlot, Fact, Report, Table
 from resnetlab.reports.format import capitalize_first
+from resnetlab.translation import NARROW_NBSP, NBSP, tr
 
 
 @dataclass(frozen=True)
@@ -19,7 +21,12 @@ class Heading:
     @property
     def anchor(self) -> str:
         """Id of the heading, to which a table of contents links: `all-runs`."""
-        return self.text.lower().replace(" ", "-")
+        return anchor(self.text)
+
+
+def anchor(text: str) -> str:
+    """Return the id of a heading, as repository pages make it: `all-runs`."""
+    return re.sub(r"[^\w -]", "", text.lower()).replace(" ", "-")
 
 
 @dataclass(frozen=True)
@@ -42,73 +49,75 @@ def answers(report: Report) -> Iterator[tuple[str, str]]:
     """Yield the section of answers in the report's language: an introduction without a title, and
     then the title and the text of each answer. A report without answers yields nothing.
     """
-    french = report.language == "fr"
+    language = report.language
     if report.answers:
-        yield "", _ANSWERS_INTRODUCTION[report.language]
+        yield (
+            "",
+            tr(
+                "Answers to the questions of the sources, written from the values of the runs. "
+                "Brackets are 95 % intervals, not corrected for their number. The full training is "
+                "that of the study file, or of its published numbers if theirs is longer. A "
+                "sentence that begins with “In general” explains; it is no result of these runs."
+            ),
+        )
     for answer in report.answers:
         mark = {"star": "★", "bonus": "bonus"}.get(answer.mark, "")
-        citation = ", ".join(filter(None, (answer.source, answer.number[report.language], mark)))
-        colon = "\N{NO-BREAK SPACE}:" if french else ":"
+        citation = ", ".join(filter(None, (answer.source, answer.number[language], mark)))
         yield (
-            f"{capitalize_first(citation)}{colon} {answer.question[report.language]}",
-            answer.text(report.language),
+            tr(
+                "{citation}: {question}",
+                citation=capitalize_first(citation),
+                question=answer.question[language].replace(NBSP, NARROW_NBSP),
+            ),
+            answer.text(language).replace(NBSP, NARROW_NBSP),
         )
-
-
-_ANSWERS_INTRODUCTION = {
-    "en": "Answers to the questions of the sources, written from the values of the runs. Brackets "
-    "are 95 % intervals, not corrected for their number. The full training is that of the study "
-    "file, or of its published numbers if theirs is longer. A sentence that begins with “In "
-    "general” explains; it is no result of these runs.",
-    "fr": "Réponses aux questions des sources, écrites à partir des valeurs des essais. Les "
-    "crochets sont des intervalles à 95\N{NO-BREAK SPACE}%, sans correction pour leur nombre. "
-    "L’entraînement complet est celui du fichier de l’étude, ou celui de ses valeurs publiées s’il "
-    "est plus long. Une phrase qui commence par "
-    "«\N{NO-BREAK SPACE}En général\N{NO-BREAK SPACE}» explique\N{NO-BREAK SPACE}; elle n’est pas "
-    "un résultat de ces essais.",
-}
 
 
 def sections(report: Report) -> Iterator[Block]:
     """Yield the blocks of a report after its limitations, in order. A block may be empty."""
     if report.ladder:
-        yield from (Heading("Ladder"), report.ladder.plot, report.ladder.table)
+        yield from (Heading(tr("Ladder")), report.ladder.plot, report.ladder.table)
     if report.grid:
-        yield from (Heading("Grid"), report.grid.plot, report.grid.table)
+        yield from (Heading(tr("Grid")), report.grid.plot, report.grid.table)
     for title, text in answers(report):
-        yield Heading(title, 3) if title else Heading("Answers")
+        yield Heading(title, 3) if title else Heading(tr("Answers"))
         yield text
-    yield from (Heading("Conditions"), report.about, report.conditions)
-    yield from (Heading("Run outcomes", 3), report.outcomes)
+    yield from (Heading(tr("Conditions")), report.about, report.conditions)
+    yield from (Heading(tr("Run outcomes"), 3), report.outcomes)
     if report.claims:
-        yield from (Heading("Claims"), report.forest or "", report.claims)
+        yield from (Heading(tr("Claims")), report.forest or "", report.claims)
     if report.references:
-        yield from (Heading("Comparison with published results"), report.references)
+        yield from (Heading(tr("Comparison with published results")), report.references)
         yield report.protocols
     if report.unmatched_references:
         level = 3 if report.references else 2
-        yield Heading("Published results without a measurement", level)
+        yield Heading(tr("Published results without a measurement"), level)
         yield report.unmatched_references
     if report.ensembles:
-        yield from (Heading("Ensembles"), report.ensembles)
+        yield from (Heading(tr("Ensembles")), report.ensembles)
     if report.exploratory:
-        yield from (Heading("Exploratory analysis"), report.exploratory)
+        yield from (Heading(tr("Exploratory analysis")), report.exploratory)
     if report.first_converged:
-        yield Heading("The first run that converged")
+        yield Heading(tr("The first run that converged"))
         yield from report.first_converged
-    yield from _plots("Accuracy and cost", report.costs)
-    yield from _plots("Learning curves", report.curves)
+    yield from _plots(tr("Accuracy and cost"), report.costs)
+    yield from _plots(tr("Learning curves"), report.curves)
     if report.distances:
-        yield from (Heading("Distances between learning curves", 3), report.distances)
-    yield from _plots("Layers and blocks", report.diagnostics)
-    yield from (Heading("All runs"), report.run_table)
-    yield from (Heading("Reproduction"), Command(report.command), report.test_split, report.facts)
+        yield from (Heading(tr("Distances between learning curves"), 3), report.distances)
+    yield from _plots(tr("Layers and blocks"), report.diagnostics)
+    yield from (Heading(tr("All runs")), report.run_table)
+    yield from (
+        Heading(tr("Reproduction")),
+        Command(report.command),
+        report.test_split,
+        report.facts,
+    )
     if report.differing:
-        yield from (Heading("Settings that differ", 3), report.differing)
-    yield from (Heading("Settings of all conditions", 3), report.common)
+        yield from (Heading(tr("Settings that differ"), 3), report.differing)
+    yield from (Heading(tr("Settings of all conditions"), 3), report.common)
     if report.sources:
-        yield from (Heading("Sources"), report.sources)
-    yield from (Heading("Files"), report.files)
+        yield from (Heading(tr("Sources")), report.sources)
+    yield from (Heading(tr("Files")), report.files)
     yield report.made_by
 
 

@@ -5,14 +5,11 @@ It formats every number, and keeps its value: so the numbers of a sentence are t
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 
 from resnetlab.reports.format import format_number, format_signed, join_words
 from resnetlab.stats.intervals import Interval
-from resnetlab.studies.questions import Language
-
-NBSP = "\N{NO-BREAK SPACE}"
+from resnetlab.translation import NBSP, Language, typeset_french
 
 
 class AnswerWriter:
@@ -80,11 +77,3 @@ class AnswerWriter:
             full = f"{self.prefix}{name} ({number})"
             number += 1
         return full
-
-
-def typeset_french(text: str) -> str:
-    """Return French text with its typography: no-break spaces inside guillemets and before double
-    punctuation and percent signs, and curved apostrophes.
-    """
-    text = re.sub(r" ([:;?!%»])", rf"{NBSP}\1", text).replace("« ", f"«{NBSP}")
-    return text.replace("'", "\N{RIGHT SINGLE QUOTATION MARK}")

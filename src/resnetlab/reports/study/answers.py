@@ -16,15 +16,14 @@ from resnetlab.analysis.training_share import TrainingShare, training_share
 from resnetlab.reports.study.answer_claims import Finding, claim_findings, comparison_finding
 from resnetlab.reports.study.answer_groups import ensemble_findings, first_converged_finding
 from resnetlab.reports.study.answer_measures import MEASURES, grid_finding, measure_comparison
-from resnetlab.reports.study.answer_writer import AnswerWriter, typeset_french
+from resnetlab.reports.study.answer_writer import AnswerWriter
 from resnetlab.shell import command_line
 from resnetlab.studies.bibliography import format_citation
-from resnetlab.studies.questions import Evidence, Language, Question, catalog_questions
+from resnetlab.studies.questions import Evidence, Question, catalog_questions
+from resnetlab.translation import LANGUAGES, typeset_french
 
 if TYPE_CHECKING:
     from resnetlab.analysis.analyze import StudyAnalysis
-
-LANGUAGES: tuple[Language, ...] = ("en", "fr")
 
 
 def answers(analysis: StudyAnalysis) -> tuple[QuestionAnswer, ...]:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from resnetlab.analysis.analyze import analyze
+from resnetlab.analysis.analyze import StudyAnalysis, analyze
 from resnetlab.analysis.collect import collect
-from resnetlab.analysis.study_data import ClaimVerdict, StudyData
+from resnetlab.analysis.study_data import ClaimVerdict, QuestionAnswer, StudyData
 from resnetlab.reports.document import Cell, Fact, Report, escape_strings
 from resnetlab.reports.figures.values import plot_csv
 from resnetlab.reports.format import capitalize_first
@@ -28,7 +28,7 @@ from resnetlab.reports.study import (
     text,
 )
 from resnetlab.studies.plan import StudyRecord
-from resnetlab.studies.questions import Language
+from resnetlab.translation import Language, tr, tr_finished, use_language
 
 
 def build_report_from_record(record: StudyRecord, command: str = "") -> Report:
@@ -41,16 +41,28 @@ def build_report(study_data: StudyData, language: Language = "en") -> Report:
 
     Args:
         study_data: Evidence of the study.
-        language: Language of the answers to the questions of its sources; the rest is English.
+        language: Language of its texts. Texts of the study's own files stay as they are.
     """
     analysis = analyze(study_data)
-    report = Report(
+    with use_language("en"):  # these have both languages, and `report.json` contains them
+        study_answers = answers.answers(analysis)
+    with use_language(language):
+        report = _assemble(analysis, study_answers, language)
+        return escape_strings(replace(report, files=_files(report, study_data)))
+
+
+def _assemble(
+    analysis: StudyAnalysis, study_answers: tuple[QuestionAnswer, ...], language: Language
+) -> Report:
+    """Return the report without its list of files."""
+    study_data = analysis.study_data
+    return Report(
         name=study_data.study.name,
         question=study_data.study.question,
         about=text.about(analysis),
         banner=text.banner(analysis),
         verdicts=tuple(
-            Cell(claim.statement, badge=verdict.badge, note=verdict.qualified_phrase)
+            Cell(claim.statement, badge=verdict.badge, note=tr_finished(verdict.qualified_phrase))
             for claim, verdict in zip(study_data.study.claims, analysis.verdicts, strict=True)
         ),
         claim_verdicts=tuple(
@@ -87,7 +99,7 @@ def build_report(study_data: StudyData, language: Language = "en") -> Report:
         unmatched_references=references.unmatched_table(analysis),
         ladder=ladder.ladder_section(analysis),
         grid=heatmap.grid_section(analysis),
-        answers=answers.answers(analysis),
+        answers=study_answers,
         language=language,
         first_converged=first_converged.tables(analysis),
         exploratory=exploratory.table(analysis),
@@ -95,23 +107,24 @@ def build_report(study_data: StudyData, language: Language = "en") -> Report:
         costs=cost_plots.scatter_plots(analysis),
         sources=references.source_list(analysis),
     )
-    return escape_strings(replace(report, files=_files(report, study_data)))
 
 
 def _files(report: Report, study_data: StudyData) -> tuple[Fact, ...]:
     """Return the files that are written beside the report, with their relative paths."""
     measured = {
-        "results.csv": "a row for each planned run",
-        "curves.csv": "a row for each evaluation of a run",
-        "layers.csv": "a row for each layer and epoch" if study_data.gradient_norms else "",
-        "blocks.csv": "a row for each block" if study_data.blocks else "",
-        "ensembles.csv": "a row for each ensemble" if study_data.ensembles else "",
-        "report.json": "the study, its data and machines, and its verdicts",
+        "results.csv": tr("a row for each planned run"),
+        "curves.csv": tr("a row for each evaluation of a run"),
+        "layers.csv": tr("a row for each layer and epoch") if study_data.gradient_norms else "",
+        "blocks.csv": tr("a row for each block") if study_data.blocks else "",
+        "ensembles.csv": tr("a row for each ensemble") if study_data.ensembles else "",
+        "report.json": tr("the study, its data and machines, and its verdicts"),
     }
     files = [Fact(text, path, path) for path, text in measured.items() if text]
     for plot in report.plots:
         path = f"figures/{plot.key}"
-        files.append(Fact(f"Figure, {plot.title}", f"{path}.svg", f"{path}.svg"))
+        files.append(Fact(tr("Figure, {title}", title=plot.title), f"{path}.svg", f"{path}.svg"))
         if plot_csv(plot):
-            files.append(Fact(f"Values, {plot.title}", f"{path}.csv", f"{path}.csv"))
+            files.append(
+                Fact(tr("Values, {title}", title=plot.title), f"{path}.csv", f"{path}.csv")
+            )
     return tuple(replace(fact, term=capitalize_first(fact.term)) for fact in files)

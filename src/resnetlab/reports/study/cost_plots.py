@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from resnetlab.reports.document import ScatterPlot, ScatterPoint
-from resnetlab.reports.format import format_number, format_pct, join_words
+from resnetlab.reports.format import format_number, format_pct, join_clauses, join_words
 from resnetlab.reports.study.finetune import has_finetuning
 from resnetlab.stats.intervals import mean
+from resnetlab.translation import tr
 
 if TYPE_CHECKING:
     from resnetlab.analysis.analyze import StudyAnalysis
@@ -38,7 +39,7 @@ def _measured_plots(analysis: StudyAnalysis) -> tuple[ScatterPlot, ...]:
         ]
         if seconds and (images := analysis.data(label).test_images):
             by_speed.append(ScatterPoint(images / mean(seconds), *rest))
-    caption = (
+    caption = tr(
         "Mean test accuracy of the trained runs; line: its 95 % t-interval over the seeds, cut "
         "at the edge of the scale."
     )
@@ -46,16 +47,23 @@ def _measured_plots(analysis: StudyAnalysis) -> tuple[ScatterPlot, ...]:
     if len({point.x for point in by_parameters}) > 1:
         plots.append(
             _scatter(
-                "parameters", "Accuracy against parameters", "parameters", caption, by_parameters
+                "parameters",
+                tr("Accuracy against parameters"),
+                tr("parameters"),
+                caption,
+                by_parameters,
             )
         )
     if len({point.x for point in by_speed}) > 1:
-        unit = "test images per second"
-        speed_caption = (
-            f"{caption} Decoding is included, and other runs may have shared the machine."
+        unit = tr("test images per second")
+        speed_caption = tr(
+            "{caption} Decoding is included, and other runs may have shared the machine.",
+            caption=caption,
         )
         plots.append(
-            _scatter("speed", "Accuracy against images per second", unit, speed_caption, by_speed)
+            _scatter(
+                "speed", tr("Accuracy against images per second"), unit, speed_caption, by_speed
+            )
         )
     return tuple(plots)
 
@@ -81,10 +89,14 @@ def _reference_plots(analysis: StudyAnalysis) -> tuple[ScatterPlot, ...]:
             for pair in pairs
         ]
         sources = join_words(list(dict.fromkeys(pair.title for pair in pairs)))
-        caption = f"Published numbers, not measured here: accuracy on {data} ({sources})."
-        title = f"Published accuracy on {data} against parameters"
+        caption = tr(
+            "Published numbers, not measured here: accuracy on {data} ({sources}).",
+            data=data,
+            sources=sources,
+        )
+        title = tr("Published accuracy on {data} against parameters", data=data)
         plots.append(
-            _scatter(f"published-{data}", title, "parameters", caption, points, published=True)
+            _scatter(f"published-{data}", title, tr("parameters"), caption, points, published=True)
         )
     return tuple(plots)
 
@@ -99,13 +111,15 @@ def _scatter(
 ) -> ScatterPlot:
     values = [point.y_pct for point in points]
     pad = max(1.0, 0.35 * (max(values) - min(values)))
-    alt = (
-        f"{title}. "
-        + "; ".join(
-            f"{point.label}: {format_number(point.x, 0)}, {format_pct(point.y_pct)}"
-            for point in points
+    described = [
+        tr(
+            "{label}: {cost}, {accuracy}",
+            label=point.label,
+            cost=format_number(point.x, 0),
+            accuracy=format_pct(point.y_pct),
         )
-        + "."
-    )
+        for point in points
+    ]
+    alt = f"{title}. {join_clauses(described)}."
     ends = max(0.0, min(values) - pad), min(100.5, max(values) + pad)
     return ScatterPlot(key, title, caption, alt, unit, tuple(points), *ends, published)

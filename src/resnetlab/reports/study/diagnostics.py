@@ -16,16 +16,17 @@ from resnetlab.reports.document import (
     Line,
     Panel,
 )
-from resnetlab.reports.format import format_count, format_pct
+from resnetlab.reports.format import capitalize_first, format_count, format_pct, join_clauses
+from resnetlab.translation import deferred, tr
 
 if TYPE_CHECKING:
     from resnetlab.analysis.analyze import StudyAnalysis
 
 QUANTITIES = {
-    "weight_gradient_norm": ("Gradient of the weights, norm", True),
-    "response_sd": ("Response, standard deviation", False),
-    "activation_norm": ("Activation, norm", True),
-    "never_active_pct": ("Never active, % of maps or units", False),
+    "weight_gradient_norm": (deferred("Gradient of the weights, norm"), True),
+    "response_sd": (deferred("Response, standard deviation"), False),
+    "activation_norm": (deferred("Activation, norm"), True),
+    "never_active_pct": (deferred("Never active, % of maps or units"), False),
 }
 """Fields of a layer, each with its title and a flag for a logarithmic scale."""
 
@@ -47,26 +48,40 @@ def _depth_plot(analysis: StudyAnalysis, epoch: float) -> DepthPlot:
     drawn = tuple(
         q for q in quantities if any(y for panel in q.panels for line in panel.runs for y in line.y)
     )
-    when = f"after epoch {epoch:g}" if epoch else "before training"
+    when = tr("after epoch {epoch:g}", epoch=epoch) if epoch else tr("before training")
     measured = len({(norm.condition, norm.seed) for norm in norms})
     images = sorted({norm.images for norm in norms})
-    batch = f"{images[0]:,}" if len(images) == 1 else f"{images[0]:,} to {images[-1]:,}"
-    caption = (
-        f"{when[0].upper()}{when[1:]}, by layer from the image on, projections of shortcuts "
-        "left out; one batch of "
-        f"{batch} train images in training mode, on "
-        f"{_run_count_text(measured, analysis.counts.planned)}. "
-        "Thin lines: runs, dashed if not trained. Bold: median of all runs. Gray: the other "
-        "conditions. Response: output of a layer after its normalization (He et al. 2016, fig. 7). "
-        "Activation: input of the next layer."
+    batch = tr("{count:,}", count=images[0])
+    if len(images) > 1:
+        batch = tr("{first:,} to {last:,}", first=images[0], last=images[-1])
+    caption = tr(
+        "{when}, by layer from the image on, projections of shortcuts left out; one batch of "
+        "{batch} train images in training mode, on {runs}. Thin lines: runs, dashed if not "
+        "trained. Bold: median of all runs. Gray: the other conditions. Response: output of a "
+        "layer after its normalization (He et al. 2016, fig. 7). Activation: input of the next "
+        "layer.",
+        when=capitalize_first(when),
+        batch=batch,
+        runs=_run_count_text(measured, analysis.counts.planned),
     )
     if not any(norm.never_active_pct for norm in norms):
-        caption += " Every unit was active at some position of some image."
+        caption += " " + tr("Every unit was active at some position of some image.")
     ranges = [
-        f"{quantity.title}, first to last layer: {_range_text(quantity)}" for quantity in drawn
+        tr(
+            "{title}, first to last layer: {range_text}",
+            title=quantity.title,
+            range_text=_range_text(quantity),
+        )
+        for quantity in drawn
     ]
-    alt = f"Layers by depth {when}, one panel per condition. {'. '.join(ranges)}."
-    return DepthPlot(f"depth-epoch-{epoch:g}", f"Layer by layer, {when}", caption, alt, drawn)
+    alt = tr(
+        "Layers by depth {when}, one panel per condition. {ranges}.",
+        when=when,
+        ranges=". ".join(ranges),
+    )
+    return DepthPlot(
+        f"depth-epoch-{epoch:g}", tr("Layer by layer, {when}", when=when), caption, alt, drawn
+    )
 
 
 def _is_on_main_path(layer: str) -> bool:
@@ -88,9 +103,9 @@ def _quantity(
     values = [y for panel in panels for line in panel.runs for y in line.y]
     low, high = min(values, default=1.0), max(values, default=1.0)
     if log:
-        return LayerQuantity(title, log, tuple(panels), low / 1.5, 1.5 * high)
+        return LayerQuantity(tr(title), log, tuple(panels), low / 1.5, 1.5 * high)
     top = 100.0 if field.endswith("_pct") else 1.05 * high
-    return LayerQuantity(title, log, tuple(panels), 0.0, top or 1.0)
+    return LayerQuantity(tr(title), log, tuple(panels), 0.0, top or 1.0)
 
 
 def _panel(analysis: StudyAnalysis, label: str, runs: Mapping[int, Mapping[float, float]]) -> Panel:
@@ -113,13 +128,18 @@ def _panel(analysis: StudyAnalysis, label: str, runs: Mapping[int, Mapping[float
 def _range_text(quantity: LayerQuantity) -> str:
     """Describe the first and last medians: `plain 56 0.12 to 0.0031; residual 56 0.2 to 0.19`."""
     means = [(panel.label, panel.mean) for panel in quantity.panels if panel.mean]
-    return "; ".join(f"{label} {line.y[0]:.2g} to {line.y[-1]:.2g}" for label, line in means)
+    return join_clauses(
+        [
+            tr("{label} {first:.2g} to {last:.2g}", label=label, first=line.y[0], last=line.y[-1])
+            for label, line in means
+        ]
+    )
 
 
 def _run_count_text(measured: int, planned: int) -> str:
     if measured == planned:
         return format_count(planned, "run")
-    return f"{measured} of {format_count(planned, 'run')}"
+    return tr("{measured} of {planned}", measured=measured, planned=format_count(planned, "run"))
 
 
 def _ablation_plot(analysis: StudyAnalysis) -> AblationPlot | None:
@@ -131,20 +151,19 @@ def _ablation_plot(analysis: StudyAnalysis) -> AblationPlot | None:
     if not ablations:
         return None
     measured = sum(len(ablation.panel.runs) for ablation in ablations)
-    caption = (
-        f"Test accuracy with one block switched off, block by block from the image on, of "
-        f"{_run_count_text(measured, analysis.counts.planned)}; nothing is trained again. A "
-        "residual block then "
-        "outputs its shortcut, a plain block its input (Veit et al. 2016). Small dots: runs; "
-        "large dots: their median. Dashed line: the whole network; dotted line: chance. A gray "
-        "line marks the start of a stage, whose first block changes the size and the number of "
-        "channels."
+    caption = tr(
+        "Test accuracy with one block switched off, block by block from the image on, of "
+        "{runs}; nothing is trained again. A residual block then outputs its "
+        "shortcut, a plain block its input (Veit et al. 2016). Small dots: runs; large dots: "
+        "their median. Dashed line: the whole network; dotted line: chance. A gray line marks "
+        "the start of a stage, whose first block changes the size and the number of channels.",
+        runs=_run_count_text(measured, analysis.counts.planned),
     )
-    alt = (
-        "Test accuracy without each block, one panel per condition. "
-        f"{'; '.join(map(_ablation_text, ablations))}."
+    alt = tr(
+        "Test accuracy without each block, one panel per condition. {blocks}.",
+        blocks=join_clauses([_ablation_text(ablation) for ablation in ablations]),
     )
-    return AblationPlot("blocks", "Without one block", caption, alt, ablations)
+    return AblationPlot("blocks", tr("Without one block"), caption, alt, ablations)
 
 
 def _ablation_panel(analysis: StudyAnalysis, label: str) -> AblationPanel | None:
@@ -183,8 +202,9 @@ def _stage_starts(names: Iterable[tuple[int, str]]) -> Iterable[int]:
 def _ablation_text(ablation: AblationPanel) -> str:
     middle = ablation.panel.mean
     lowest = min(middle.y) if middle else math.nan
-    return (
-        f"{ablation.panel.label} {format_pct(ablation.full_accuracy_pct)} whole, "
-        f"{format_pct(lowest)} without the block that "
-        "it misses most"
+    return tr(
+        "{label} {full_accuracy_pct} whole, {lowest} without the block that it misses most",
+        label=ablation.panel.label,
+        full_accuracy_pct=format_pct(ablation.full_accuracy_pct),
+        lowest=format_pct(lowest),
     )

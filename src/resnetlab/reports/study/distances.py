@@ -7,11 +7,12 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from resnetlab.reports.document import Cell, Table, number_columns, text_columns
-from resnetlab.reports.format import DASH, format_count, format_number
+from resnetlab.reports.format import DASH, format_count, format_number, join_clauses
 from resnetlab.reports.study.references import citation_link, published_curve
 from resnetlab.stats.intervals import mean
 from resnetlab.studies.bibliography import format_citation
 from resnetlab.studies.study import Distance
+from resnetlab.translation import tr
 
 if TYPE_CHECKING:
     from resnetlab.analysis.analyze import StudyAnalysis
@@ -38,16 +39,16 @@ def table(analysis: StudyAnalysis) -> Table | None:
         *number_columns("SSR of the means", "SSR of runs", "SSR within the first"),
         *(number_columns("SSR of the published means") if is_known else ()),
     )
-    note = (
-        "SSR: the sum over epochs, without step 0, of the squared difference of two test curves of "
-        "trained runs. SSR of runs: each run and the run of the other condition with the same "
-        "seed; mean, smallest and largest value. SSR within the first: the mean over pairs of runs "
-        "of the first condition, a difference due to the seed alone. Curves of means are closer "
-        "than curves of runs."
+    note = tr(
+        "SSR: the sum over epochs, without step 0, of the squared difference of two test "
+        "curves of trained runs. SSR of runs: each run and the run of the other condition with "
+        "the same seed; mean, smallest and largest value. SSR within the first: the mean over "
+        "pairs of runs of the first condition, a difference due to the seed alone. Curves of "
+        "means are closer than curves of runs."
     )
     if is_known:
-        note += (
-            " SSR of the published means: computed in the same way from the source's values of "
+        note += " " + tr(
+            "SSR of the published means: computed in the same way from the source's values of "
             "every run and epoch, over all of its epochs. A sum over more epochs is larger."
         )
     return Table("distances", columns, rows, note) if rows else None
@@ -64,13 +65,18 @@ def _row(analysis: StudyAnalysis, distance: Distance, left: str, right: str) -> 
 
     runs_cell = Cell(DASH)
     if runs:
-        span = (
-            f"{format_number(min(runs), digits)} to {format_number(max(runs), digits)}; "
-            f"{format_count(len(runs), 'seed')}"
+        span = tr(
+            "{low} to {high}",
+            low=format_number(min(runs), digits),
+            high=format_number(max(runs), digits),
         )
+        span = join_clauses([span, format_count(len(runs), "seed")])
         runs_cell = Cell(_with_unit(mean(runs), distance), span)
     return (
-        Cell(f"{left} and {right}", "test loss" if loss else "test accuracy"),
+        Cell(
+            tr("{left} and {right}", left=left, right=right),
+            tr("test loss") if loss else tr("test accuracy"),
+        ),
         Cell(
             distance.statement,
             format_citation(distance.source),

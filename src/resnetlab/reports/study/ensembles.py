@@ -15,12 +15,14 @@ from resnetlab.reports.format import (
     format_interval,
     format_pct,
     format_signed,
+    join_clauses,
     join_words,
 )
 from resnetlab.reports.study.references import citation_link
 from resnetlab.stats.intervals import POINTS_RANGE, Interval, mean, t_interval, within_range
 from resnetlab.studies.bibliography import format_citation
 from resnetlab.studies.study import Ensemble
+from resnetlab.translation import tr
 
 if TYPE_CHECKING:
     from resnetlab.analysis.analyze import StudyAnalysis
@@ -42,13 +44,13 @@ def table(analysis: StudyAnalysis) -> Table | None:
         *number_columns("Gain, points", "95 % CI of the gain"),
         *text_columns("The interval covers"),
     )
-    note = (
-        "An ensemble predicts the class with the highest mean probability of its members, which "
-        "are trained runs. Gain: accuracy of the ensemble minus the mean accuracy of its members, "
-        "on the test images. The interval of one ensemble is paired over the test images "
-        "(Student's t): it covers other images of the same kind, but not other trainings of the "
-        "members. With an ensemble per seed the interval is Student's t over seeds: it covers "
-        "other trainings, on these test images."
+    note = tr(
+        "An ensemble predicts the class with the highest mean probability of its members, "
+        "which are trained runs. Gain: accuracy of the ensemble minus the mean accuracy of its "
+        "members, on the test images. The interval of one ensemble is paired over the test "
+        "images (Student's t): it covers other images of the same kind, but not other "
+        "trainings of the members. With an ensemble per seed the interval is Student's t over "
+        "seeds: it covers other trainings, on these test images."
     )
     return Table("ensembles", columns, rows, note) if rows else None
 
@@ -61,12 +63,18 @@ def ensemble_sentence(analysis: StudyAnalysis) -> str:
             gain, interval, _ = _gain(across)
             digits = decimals(interval)
             reached = format_pct(mean([joint.accuracy_pct for joint in across]), digits)
-            by = f"{format_signed(gain, digits)} points {format_interval(interval, digits)}"
+            by = tr(
+                "{gain} points {interval}",
+                gain=format_signed(gain, digits),
+                interval=format_interval(interval, digits),
+            )
             sentences.append(
-                f"{capitalize_first(join_words(ensemble.conditions))} together reach {reached}, "
-                f"{by} "
-                "over the mean "
-                "of the members."
+                tr(
+                    "{conditions} together reach {reached}, {by} over the mean of the members.",
+                    conditions=capitalize_first(join_words(ensemble.conditions)),
+                    reached=reached,
+                    by=by,
+                )
             )
     return " ".join(sentences)
 
@@ -77,14 +85,14 @@ def _rows(analysis: StudyAnalysis, index: int, ensemble: Ensemble) -> Iterator[t
     }
     for label in ensemble.conditions:
         yield _row(
-            Cell(label, "all its seeds"),
+            Cell(label, tr("all its seeds")),
             [by_condition[label]] if label in by_condition else [],
         )
     if len(ensemble.conditions) > 1:
         citation = format_citation(ensemble.source)
         name = Cell(
-            f"One of each: {join_words(ensemble.conditions)}",
-            "; ".join(part for part in (ensemble.statement, citation) if part),
+            tr("One of each: {conditions}", conditions=join_words(ensemble.conditions)),
+            join_clauses([part for part in (ensemble.statement, citation) if part]),
             "",
             *citation_link(analysis, ensemble.source),
         )
@@ -106,7 +114,10 @@ def _row(name: Cell, ensemble_rows: Sequence[EnsembleRow]) -> tuple[Cell, ...]:
     digits = decimals(interval)
     several = ""
     if len(ensemble_rows) > 1:
-        several = f"{format_count(len(ensemble_rows), 'ensemble')}, one per seed"
+        several = tr(
+            "{ensembles}, one per seed",
+            ensembles=format_count(len(ensemble_rows), "ensemble"),
+        )
     return (
         name,
         Cell(str(ensemble_rows[0].members), several),
@@ -125,10 +136,10 @@ def _gain(ensemble_rows: Sequence[EnsembleRow]) -> tuple[float, Interval | None,
         return (
             mean(gains),
             within_range(t_interval(gains), POINTS_RANGE),
-            "other seeds, these test images",
+            tr("other seeds, these test images"),
         )
     return (
         gains[0],
         Interval(ensemble_rows[0].gain_low, ensemble_rows[0].gain_high),
-        "other images, these trained networks",
+        tr("other images, these trained networks"),
     )

@@ -8,17 +8,18 @@ from collections.abc import Sequence
 from typing import assert_never
 
 from resnetlab.reports.document import Cell
-from resnetlab.reports.format import DASH, format_number, join_words
+from resnetlab.reports.format import DASH, format_number, join_clauses, join_words
 from resnetlab.stats.verdict import FailureHypothesis, SpeedHypothesis, Verdict
 from resnetlab.studies import claims
 from resnetlab.studies.claims import AnyClaim, MetricClaim
+from resnetlab.translation import deferred, tr, tr_finished
 
 
 def unit(claim: AnyClaim) -> str:
     """Return the unit of a claim's difference: points, nats or %."""
     if isinstance(claim, claims.Relative):
         return "%"
-    return "nats" if getattr(claim, "metric", "top1") == "loss" else "points"
+    return "nats" if getattr(claim, "metric", "top1") == "loss" else tr("points")
 
 
 def describe_estimand(claim: AnyClaim) -> str:
@@ -32,25 +33,31 @@ def describe_estimand(claim: AnyClaim) -> str:
                 format_number(claim.size + claim.effective_margin, 2),
             )
             compared = _difference_text(claim.left, claim.right, claim) + _paired_text(claim.paired)
-            return f"{compared}: from {ends[0]} to {ends[1]} {unit(claim)}"
+            return tr(
+                "{compared}: from {low} to {high} {unit}",
+                compared=compared,
+                low=ends[0],
+                high=ends[1],
+                unit=unit(claim),
+            )
         case claims.Equal():
             compared = _difference_text(claim.left, claim.right, claim) + _paired_text(claim.paired)
-            amount = f"{claim.margin:g} {unit(claim)}"
-            return (
-                f"{compared}: within ± {amount.removesuffix('s') if claim.margin == 1 else amount}"
-            )
+            amount = tr("{margin:g} {unit}", margin=claim.margin, unit=unit(claim))
+            if claim.margin == 1:
+                amount = amount.removesuffix("s")
+            return tr("{compared}: within ± {margin}", compared=compared, margin=amount)
         case claims.FailsAndTrains():
-            return f"runs that fail, {claim.left} against {claim.right}"
+            return tr("runs that fail, {left} against {right}", left=claim.left, right=claim.right)
         case claims.Average():
             pairs = [
                 _difference_text(*pair, claim) for pair in zip(claim.left, claim.right, strict=True)
             ]
-            return f"mean of {join_words(pairs)}"
+            return tr("mean of {pairs}", pairs=join_words(pairs))
         case claims.Every():
             pairs = [
                 _difference_text(*pair, claim) for pair in zip(claim.left, claim.right, strict=True)
             ]
-            return f"each of {join_words(pairs)}"
+            return tr("each of {pairs}", pairs=join_words(pairs))
         case claims.Relative():
             pairs = [
                 _difference_text(*pair, claim) for pair in zip(claim.left, claim.right, strict=True)
@@ -59,16 +66,33 @@ def describe_estimand(claim: AnyClaim) -> str:
                 format_number(claim.size - claim.margin, 1),
                 format_number(claim.size + claim.margin, 1),
             )
-            return (
-                f"mean of {join_words(pairs)}, each in percent of the right: from {ends[0]} to "
-                f"{ends[1]} %"
+            return tr(
+                "mean of {pairs}, each in percent of the right: from {low} to {high} %",
+                pairs=join_words(pairs),
+                low=ends[0],
+                high=ends[1],
             )
         case claims.Monotone():
-            return f"{' → '.join(claim.order)}: every step {claim.change} {_metric_text(claim)}"
+            return tr(
+                "{order}: every step {change} {metric}",
+                order=" → ".join(claim.order),
+                change=tr_finished(claim.change),
+                metric=_metric_text(claim),
+            )
         case claims.Best():
-            return f"{claim.left} against {join_words(claim.rivals)}, by {_metric_text(claim)}"
+            return tr(
+                "{left} against {rivals}, by {metric}",
+                left=claim.left,
+                rivals=join_words(claim.rivals),
+                metric=_metric_text(claim),
+            )
         case claims.Faster():
-            return f"epochs to {claim.accuracy_pct:g} %, {claim.left} against {claim.right}"
+            return tr(
+                "epochs to {accuracy_pct:g} %, {left} against {right}",
+                accuracy_pct=claim.accuracy_pct,
+                left=claim.left,
+                right=claim.right,
+            )
         case _:
             assert_never(claim)
 
@@ -78,42 +102,62 @@ def counts_cell(hypothesis: FailureHypothesis | SpeedHypothesis) -> Cell:
     if isinstance(hypothesis, FailureHypothesis):
         counts_of_arms = [arm.counts for arm in hypothesis.arms]
         rates = [
-            f"{counts.at_chance + counts.diverged} of {counts.finished}"
+            tr(
+                "{failed} of {finished}",
+                failed=counts.at_chance + counts.diverged,
+                finished=counts.finished,
+            )
             for counts in counts_of_arms
         ]
-        return Cell(f"{rates[0]} fail", f"against {rates[1]}")
+        return Cell(tr("{rate} fail", rate=rates[0]), tr("against {rate}", rate=rates[1]))
     medians = [statistics.median_high(times) if times else math.nan for times in hypothesis.epochs]
     never = [
-        f"{sum(math.isinf(time) for time in times)} of {len(times)}" for times in hypothesis.epochs
+        tr("{never} of {runs}", never=sum(math.isinf(time) for time in times), runs=len(times))
+        for times in hypothesis.epochs
     ]
     median_texts = [
-        DASH if math.isnan(m) else "never" if math.isinf(m) else f"{m:g}" for m in medians
+        DASH if math.isnan(m) else tr("never") if math.isinf(m) else tr("{epoch:g}", epoch=m)
+        for m in medians
     ]
     return Cell(
-        f"{median_texts[0]} against {median_texts[1]} {'epoch' if medians[1] == 1 else 'epochs'}",
-        f"medians; never: {never[0]} against {never[1]}",
+        tr("{left} against {right} epoch", left=median_texts[0], right=median_texts[1])
+        if medians[1] == 1
+        else tr("{left} against {right} epochs", left=median_texts[0], right=median_texts[1]),
+        tr("medians; never: {left} against {right}", left=never[0], right=never[1]),
     )
 
 
 _TEST_DESCRIPTIONS = {
-    "greater": "greater: the difference is above 0",
-    "about": "a size: the difference is in the region that the claim declares; the direction has a "
-    "test of its own, and runs that reproduce the direction alone reproduce the claim partly",
-    "equal": "equal: the difference is within the margin, by two one-sided tests",
-    "fails-and-trains": "fails and trains, of the runs that diverged or stayed at chance: if at "
-    "least half of the first condition's runs fail and at most half of the second's, Boschloo's "
-    "exact test that the first one fails more often; if fewer than half of the first one's fail, a "
-    "one-sided binomial test that its rate of failures is below one half, which contradicts the "
-    "claim",
-    "average": "average: a contrast over the conditions (Satterthwaite's degrees of freedom)",
-    "every": "every: each pair is above 0, by the pair with the largest p, which is shown "
-    "(Berger 1982)",
-    "relative": "relative: the mean of ratios, its variance by the delta method",
-    "monotone": "monotone: every step is above 0, by the step with the largest p, which is "
-    "shown (Berger 1982)",
-    "best": "best: above every rival, by the closest rival, which is shown (Berger 1982)",
-    "faster": "faster: the exact rank test of Gehan (1965); a run that never reaches the accuracy "
-    "ranks behind all that do",
+    "greater": deferred("greater: the difference is above 0"),
+    "about": deferred(
+        "a size: the difference is in the region that the claim declares; the direction has "
+        "a test of its own, and runs that reproduce the direction alone reproduce the claim "
+        "partly"
+    ),
+    "equal": deferred("equal: the difference is within the margin, by two one-sided tests"),
+    "fails-and-trains": deferred(
+        "fails and trains, of the runs that diverged or stayed at chance: if at least half "
+        "of the first condition's runs fail and at most half of the second's, Boschloo's "
+        "exact test that the first one fails more often; if fewer than half of the first "
+        "one's fail, a one-sided binomial test that its rate of failures is below one half, "
+        "which contradicts the claim"
+    ),
+    "average": deferred(
+        "average: a contrast over the conditions (Satterthwaite's degrees of freedom)"
+    ),
+    "every": deferred(
+        "every: each pair is above 0, by the pair with the largest p, which is shown (Berger 1982)"
+    ),
+    "relative": deferred("relative: the mean of ratios, its variance by the delta method"),
+    "monotone": deferred(
+        "monotone: every step is above 0, by the step with the largest p, which is shown "
+        "(Berger 1982)"
+    ),
+    "best": deferred("best: above every rival, by the closest rival, which is shown (Berger 1982)"),
+    "faster": deferred(
+        "faster: the exact rank test of Gehan (1965); a run that never reaches the accuracy "
+        "ranks behind all that do"
+    ),
 }
 
 
@@ -122,37 +166,39 @@ def test_name(claim: AnyClaim, verdict: Verdict) -> str:
     if verdict.p is None:
         return ""
     if verdict.test:
-        return verdict.test
+        return tr_finished(verdict.test)
     match claim:
         case claims.Greater() | claims.About() | claims.Equal():
-            return "paired t-test" if claim.paired else "Welch's t-test"
+            return tr("paired t-test") if claim.paired else tr("Welch's t-test")
         case claims.Faster():
-            return "Gehan's rank test"
+            return tr("Gehan's rank test")
         case claims.Relative():
-            return "t-test of a mean ratio"
+            return tr("t-test of a mean ratio")
         case claims.Average():
-            return "t-test of a contrast"
+            return tr("t-test of a contrast")
         case _:
-            return "Welch's t-test, the weakest"
+            return tr("Welch's t-test, the weakest")
 
 
 def claims_note(declared_claims: Sequence[AnyClaim], correction: str) -> str:
     """Return the note under the table of claims."""
-    how = "; ".join(
-        _TEST_DESCRIPTIONS[kind] for kind in dict.fromkeys(claim.kind for claim in declared_claims)
-    )
+    kinds = dict.fromkeys(claim.kind for claim in declared_claims)
+    how = join_clauses([tr(_TEST_DESCRIPTIONS[kind]) for kind in kinds])
     if any(claims.claim_split(claim) == "train" for claim in declared_claims):
-        how += (
-            ". The train images: a fixed part of the train split, evaluated as the test images are"
+        how += ". " + tr(
+            "The train images: a fixed part of the train split, evaluated as the test images are"
         )
     paired = ""
     if any(_is_paired(c) for c in declared_claims):
-        paired = " Paired: the two results of the same training run are compared."
-    return (
+        paired = " " + tr("Paired: the two results of the same training run are compared.")
+    return tr(
         "Difference: how much better left is, in accuracy, or how much lower in error or loss, "
-        f"over trained runs, by Welch's t with ν degrees of freedom. Tests: {how}. If p, "
-        f"{correction}, is below 0.05, the runs reproduce or contradict the claim; otherwise it is "
-        f"inconclusive.{paired}"
+        "over trained runs, by Welch's t with ν degrees of freedom. Tests: {how}. If p, "
+        "{correction}, is below 0.05, the runs reproduce or contradict the claim; otherwise it "
+        "is inconclusive.{paired}",
+        how=how,
+        correction=correction,
+        paired=paired,
     )
 
 
@@ -161,18 +207,19 @@ def _is_paired(claim: AnyClaim) -> bool:
 
 
 def _paired_text(paired: bool) -> str:
-    return ", run by run" if paired else ""
+    return tr(", run by run") if paired else ""
 
 
 def _metric_text(claim: MetricClaim) -> str:
     metric = {"top1": "accuracy", "error": "error", "loss": "loss"}[claim.metric]
-    return f"test {metric}" if claim.split == "test" else f"{metric} on the train images"
+    where = f"test {metric}" if claim.split == "test" else f"{metric} on the train images"
+    return tr_finished(where)
 
 
 def _difference_text(left: str, right: str, claim: MetricClaim) -> str:
     """Return the difference in words, in the order in which above 0 means that left is better."""
     if claim.metric == "top1":
         return f"{left} − {right}" + (
-            f" in {_metric_text(claim)}" if claim.split == "train" else ""
+            tr(" in {metric}", metric=_metric_text(claim)) if claim.split == "train" else ""
         )
-    return f"{right} − {left} in {_metric_text(claim)}"
+    return tr("{right} − {left} in {metric}", right=right, left=left, metric=_metric_text(claim))

@@ -19,6 +19,7 @@ from resnetlab.reports.format import (
 from resnetlab.stats.contrasts import Effect, accuracy_difference
 from resnetlab.stats.intervals import Summary
 from resnetlab.studies.claims import condition_labels
+from resnetlab.translation import tr
 
 if TYPE_CHECKING:
     from resnetlab.analysis.analyze import StudyAnalysis
@@ -71,26 +72,35 @@ def table(analysis: StudyAnalysis) -> Table | None:
         *text_columns("Conditions"),
         *number_columns("Difference, points", "95 % CI", "ν", "p, Benjamini-Hochberg"),
     )
-    selection = "The table has each pair with a condition that no claim names"
+    selection = tr("The table has each pair with a condition that no claim names")
     if against_best:
-        selection = (
-            f"The table compares each condition with {best}, selected after the runs (highest mean)"
+        selection = tr(
+            "The table compares each condition with {best}, selected after the runs (highest mean)",
+            best=best,
         )
-    note = (
-        f"No claim declared these differences, so there is no verdict. {selection}: left minus "
-        "right in test accuracy over trained runs, by Welch's t. p is corrected over "
-        f"{format_count(len(tested), 'difference')} for the false discovery rate (Benjamini and "
-        "Hochberg 1995); the intervals are not corrected."
+    note = tr(
+        "No claim declared these differences, so there is no verdict. {selection}: left minus "
+        "right in test accuracy over trained runs, by Welch's t. p is corrected over {tested} "
+        "for the false discovery rate (Benjamini and Hochberg 1995); the intervals are not "
+        "corrected.",
+        selection=selection,
+        tested=format_count(len(tested), "difference"),
     )
     if same_runs:
-        note += " The two modes of evaluation of the same runs are no independent samples, and are "
-        note += "compared only by a paired claim."
+        note += " " + tr(
+            "The two modes of evaluation of the same runs are no independent samples, and are "
+            "compared only by a paired claim."
+        )
     if against_best:
-        note += " Neither takes into account that the best one was selected by its result."
+        note += " " + tr("Neither takes into account that the best one was selected by its result.")
     if len(rows) > MAX_ROWS:
-        note += f" {format_count(len(rows) - MAX_ROWS, 'row')} with a larger p are left out."
+        note += " " + tr(
+            "{rows} with a larger p are left out.", rows=format_count(len(rows) - MAX_ROWS, "row")
+        )
     if short := [label for label in analysis.summaries if label not in comparable]:
-        note += f" Not compared, with fewer than 2 trained runs: {join_words(short)}."
+        note += " " + tr(
+            "Not compared, with fewer than 2 trained runs: {short}.", short=join_words(short)
+        )
     return Table(
         "exploratory", columns, tuple(_row(analysis, *row) for row in rows[:MAX_ROWS]), note
     )
@@ -105,7 +115,12 @@ def _row(
 ) -> tuple[Cell, ...]:
     counts = {label: analysis.summaries[label].counts for label in pair}
     failures = [
-        f"{outcomes.trained} of {outcomes.finished} runs of {label}"
+        tr(
+            "{trained} of {finished} runs of {label}",
+            trained=outcomes.trained,
+            finished=outcomes.finished,
+            label=label,
+        )
         for label, outcomes in counts.items()
         if outcomes.trained < outcomes.finished
     ]
@@ -114,10 +129,13 @@ def _row(
     return (
         Cell(
             f"{pair[0]} − {pair[1]}",
-            f"of trained runs alone: {join_words(failures)}" if failures else "",
+            tr("of trained runs alone: {failures}", failures=join_words(failures))
+            if failures
+            else "",
         ),
         Cell(
-            format_signed(effect.estimate, digits), "deterministic" if effect.deterministic else ""
+            format_signed(effect.estimate, digits),
+            tr("deterministic") if effect.deterministic else "",
         ),
         Cell(format_interval(interval, digits)),
         Cell(DASH if effect.df is None else format_number(effect.df)),

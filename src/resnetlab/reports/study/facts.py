@@ -8,9 +8,10 @@ from resnetlab.analysis.run_measures import FirstLossMode, first_losses, is_far_
 from resnetlab.analysis.study_data import Machine
 from resnetlab.recipes.numerics import Numerics
 from resnetlab.reports.document import Fact
-from resnetlab.reports.format import format_count, format_first_loss, join_words
+from resnetlab.reports.format import format_count, format_first_loss_values, join_words
 from resnetlab.reports.study import finetune
 from resnetlab.schema import encode
+from resnetlab.translation import deferred, tr, tr_finished
 
 if TYPE_CHECKING:
     from resnetlab.analysis.analyze import StudyAnalysis
@@ -24,10 +25,21 @@ def facts(analysis: StudyAnalysis) -> tuple[Fact, ...]:
         where = f" ({join_words(data.conditions)})" if len(evidence.data) > 1 else ""
         splits = ("train", "validation", "test")
         counts = [(getattr(data, f"{split}_images"), split) for split in splits]
-        images = join_words([f"{n:,} {split}" for n, split in counts if n])
+        images = join_words(
+            [tr("{count:,} {split}", count=n, split=tr_finished(split)) for n, split in counts if n]
+        )
         names = ", ".join(data.classes[:12]) + (", …" if len(data.classes) > 12 else "")
-        text = f"{data.name}; {images} images; {len(data.classes):,} classes ({names})"
-        facts += [Fact(f"Data{where}", text), Fact("SHA-256 of the data", data.sha256)]
+        text = tr(
+            "{name}; {images} images; {classes:,} classes ({names})",
+            name=data.name,
+            images=images,
+            classes=len(data.classes),
+            names=names,
+        )
+        facts += [
+            Fact(tr("Data{where}", where=where), text),
+            Fact(tr("SHA-256 of the data"), data.sha256),
+        ]
     facts += finetune.facts(analysis)
     facts += _first_loss_facts(analysis)
     for machine in evidence.machines:
@@ -40,19 +52,23 @@ def facts(analysis: StudyAnalysis) -> tuple[Fact, ...]:
             for name, value in encode(numerics).items()
             if value != defaults[name]
         ]
-        facts.append(Fact("Numerics", ", ".join(changed)))
+        facts.append(Fact(tr("Numerics"), ", ".join(changed)))
     if evidence.began:
         began, ended = (iso[:16].replace("T", " ") for iso in (evidence.began, evidence.ended))
-        facts.append(Fact("Run", f"{began} to {ended} UTC"))
+        facts.append(Fact(tr("Run"), tr("{began} to {ended} UTC", began=began, ended=ended)))
     return tuple(facts)
 
 
 _FAR_FIRST_LOSS = {
-    "training": "a new network need not guess uniformly: the signal grows with each block that "
-    "adds to it, and so do the first logits",
-    "evaluation": "in evaluation mode the batch normalization of a new network still has mean 0 "
-    "and variance 1 and normalizes nothing, so that signals and logits can grow from block to "
-    "block; in training, with the statistics of each batch, they grow far less",
+    "training": deferred(
+        "a new network need not guess uniformly: the signal grows with each block that "
+        "adds to it, and so do the first logits"
+    ),
+    "evaluation": deferred(
+        "in evaluation mode the batch normalization of a new network still has mean 0 "
+        "and variance 1 and normalizes nothing, so that signals and logits can grow from block to "
+        "block; in training, with the statistics of each batch, they grow far less"
+    ),
 }
 """Reason of a first loss that is not close to ln K, by the mode of the network."""
 
@@ -69,29 +85,45 @@ def _first_loss_facts(analysis: StudyAnalysis) -> list[Fact]:
     facts = []
     for (mode, classes), by_label in groups.items():
         values = [value for nats in by_label.values() for value in nats]
-        text = format_first_loss(values, classes, mode).removeprefix("first loss ")
+        text = format_first_loss_values(values, classes, mode)
         far = [
             label
             for label, nats in by_label.items()
             if any(is_far_from_uniform(value, classes) for value in nats)
         ]
         if far:
-            text += f"; not close to ln {classes}: {join_words(far)} ({_FAR_FIRST_LOSS[mode]})"
-        facts.append(Fact("First loss", text))
+            text += tr(
+                "; not close to ln {classes}: {far} ({reason})",
+                classes=classes,
+                far=join_words(far),
+                reason=tr(_FAR_FIRST_LOSS[mode]),
+            )
+        facts.append(Fact(tr("First loss"), text))
     return facts
 
 
 def _machine_facts(machine: Machine, suffix: str) -> list[Fact]:
-    commit = f", commit {machine.commit}" if machine.commit else ""
-    dirty = " with uncommitted changes" if machine.dirty else ""
+    commit = tr(", commit {commit}", commit=machine.commit) if machine.commit else ""
+    dirty = tr(" with uncommitted changes") if machine.dirty else ""
     device = machine.device if machine.device != "cpu" else ""
     parts = dict.fromkeys((machine.processor, machine.instruction_set, device))
     hardware = join_words([part for part in parts if part])
     packages = ", ".join(f"{name} {version}" for name, version in machine.packages.items())
     lines = [
-        (f"Software{suffix}", f"resnetlab {machine.version}{commit}{dirty}"),
-        (f"Packages{suffix}", packages),
-        (f"Machine{suffix}", ", ".join(filter(None, (hardware, machine.platform)))),
-        (f"Python{suffix}", machine.python),
+        (
+            tr("Software{suffix}", suffix=suffix),
+            tr(
+                "resnetlab {version}{commit}{dirty}",
+                version=machine.version,
+                commit=commit,
+                dirty=dirty,
+            ),
+        ),
+        (tr("Packages{suffix}", suffix=suffix), packages),
+        (
+            tr("Machine{suffix}", suffix=suffix),
+            ", ".join(filter(None, (hardware, machine.platform))),
+        ),
+        (tr("Python{suffix}", suffix=suffix), machine.python),
     ]
     return [Fact(term, text) for term, text in lines if text]

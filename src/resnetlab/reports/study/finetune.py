@@ -10,23 +10,30 @@ from resnetlab.reports.document import Fact
 from resnetlab.reports.format import format_count, join_words
 from resnetlab.runs.kinds import is_fine_tuning
 from resnetlab.schema import encode, without_defaults
+from resnetlab.translation import deferred, tr
 
 if TYPE_CHECKING:
     from resnetlab.analysis.analyze import StudyAnalysis
     from resnetlab.studies.study import Condition
 
 _TRAINABLE = {
-    "classifier": "the classifier learns",
-    "last norm": "the classifier and the last batch norm learn",
-    "all": "all layers learn",
+    "classifier": deferred("the classifier learns"),
+    "last norm": deferred("the classifier and the last batch norm learn"),
+    "all": deferred("all layers learn"),
 }
 _AUGMENTATION = {
-    "none": "on photographs as in evaluation",
-    "standard": "on random crops, mirrored and recolored (RandomResizedCrop, flip, ColorJitter .3)",
-    "trivial": "on random crops, mirrored and changed by one operation (RandomResizedCrop, flip, "
-    "TrivialAugment)",
-    "test-like": "on crops as in evaluation but shifted at random, mirrored and recolored (flip, "
-    "ColorJitter .05)",
+    "none": deferred("on photographs as in evaluation"),
+    "standard": deferred(
+        "on random crops, mirrored and recolored (RandomResizedCrop, flip, ColorJitter .3)"
+    ),
+    "trivial": deferred(
+        "on random crops, mirrored and changed by one operation (RandomResizedCrop, flip, "
+        "TrivialAugment)"
+    ),
+    "test-like": deferred(
+        "on crops as in evaluation but shifted at random, mirrored and recolored (flip, "
+        "ColorJitter .05)"
+    ),
 }
 
 
@@ -44,9 +51,9 @@ def facts(analysis: StudyAnalysis) -> tuple[Fact, ...]:
             continue
         protocols.setdefault(describe_protocol(condition.recipe), []).append(condition.label)
         license_ = find_license(condition.model)
-        restriction = ", which rules out commercial use" if license_.non_commercial else ""
+        restriction = tr(", which rules out commercial use") if license_.non_commercial else ""
         licenses.setdefault(f"{license_}{restriction}", []).append(condition.label)
-    groups = [("Fine-tuning", protocols), ("License of the weights", licenses)]
+    groups = [(tr("Fine-tuning"), protocols), (tr("License of the weights"), licenses)]
     return tuple(
         Fact(term + (f" ({join_words(labels)})" if len(labels_by_text) > 1 else ""), text)
         for term, labels_by_text in groups
@@ -68,50 +75,79 @@ def settings(condition: Condition) -> dict[str, dict[str, Any]]:
 def describe_protocol(recipe: FinetuneRecipe) -> str:
     """Describe the protocol of a recipe of fine-tuning in sentences."""
     sentences = [_describe_stage(stage) for stage in recipe.resolved_stages]
-    view = "by the shorter side at int(256/224 x test size) and the center crop"
+    view = tr("by the shorter side at int(256/224 x test size) and the center crop")
     if recipe.crop_mode == "whole":
-        view = "whole"
+        view = tr("whole")
     if recipe.crops > 1:
-        view += f"; the test photographs by the mean probabilities of {recipe.crops} crops"
+        view += tr(
+            "; the test photographs by the mean probabilities of {crops} crops", crops=recipe.crops
+        )
     balance = {
         "none": "",
-        "class weights": " Each class weighs alike in the loss.",
-        "balanced sampler": " Train photographs are drawn so that each class is equally likely.",
+        "class weights": " " + tr("Each class weighs alike in the loss."),
+        "balanced sampler": " "
+        + tr("Train photographs are drawn so that each class is equally likely."),
     }[recipe.balance]
-    return f"{' '.join(sentences)}{balance} Evaluation shows photographs {view}."
+    return tr(
+        "{stages}{balance} Evaluation shows photographs {view}.",
+        stages=" ".join(sentences),
+        balance=balance,
+        view=view,
+    )
 
 
 def _describe_stage(stage: Stage) -> str:
     recipe, optimizer = stage.recipe, stage.recipe.optimizer
-    trainable = _TRAINABLE.get(
-        str(stage.trainable), f"all but the first {stage.trainable} parts learn"
+    trainable = tr("all but the first {trainable} parts learn", trainable=stage.trainable)
+    if stage.trainable in _TRAINABLE:
+        trainable = tr(_TRAINABLE[stage.trainable])
+    rates = [tr("{rate:g}", rate=rate) for rate in stage.lrs or (optimizer.lr,)]
+    rate = (
+        tr("at {rate}", rate=rates[0])
+        if len(rates) == 1
+        else tr("at the best of {rates}", rates=", ".join(rates))
     )
-    rates = [f"{rate:g}" for rate in stage.lrs or (optimizer.lr,)]
-    rate = f"at {rates[0]}" if len(rates) == 1 else f"at the best of {', '.join(rates)}"
     length = (
         format_count(recipe.epochs, "epoch")
         if recipe.epochs
         else format_count(recipe.steps or 0, "step")
     )
-    frozen = ", the frozen layers in training mode" if stage.frozen_mode == "train" else ""
-    scaled = ", JPEGs decoded no further than a crop needs" if stage.decode == "scaled" else ""
+    frozen = tr(", the frozen layers in training mode") if stage.frozen_mode == "train" else ""
+    scaled = tr(", JPEGs decoded no further than a crop needs") if stage.decode == "scaled" else ""
     changes = [
-        f"mixup {stage.mixup:g}" if stage.mixup else "",
-        f"CutMix {stage.cutmix:g}" if stage.cutmix else "",
-        f"a rectangle erased in {100 * stage.random_erasing:g} %" if stage.random_erasing else "",
+        tr("mixup {mixup:g}", mixup=stage.mixup) if stage.mixup else "",
+        tr("CutMix {cutmix:g}", cutmix=stage.cutmix) if stage.cutmix else "",
+        tr("a rectangle erased in {share:g} %", share=100 * stage.random_erasing)
+        if stage.random_erasing
+        else "",
     ]
     mixed = "".join(f", {change}" for change in changes if change)
     until = ""
     if stage.patience:
-        until = (
-            f", ended after {format_count(stage.patience, 'epoch')} without a lower validation loss"
+        until = tr(
+            ", ended after {epochs} without a lower validation loss",
+            epochs=format_count(stage.patience, "epoch"),
         )
-    prefix = "at most " if stage.patience else ""
-    method = (
-        f"by {optimizer.name} {rate} ({recipe.schedule.name}), in batches of {recipe.batch_size}"
+    prefix = tr("at most ") if stage.patience else ""
+    method = tr(
+        "by {name} {rate} ({schedule}), in batches of {batch_size}",
+        name=optimizer.name,
+        rate=rate,
+        schedule=recipe.schedule.name,
+        batch_size=recipe.batch_size,
     )
-    return (
-        f"{stage.name.capitalize()}: {trainable} at the {stage.size} size, "
-        f"{_AUGMENTATION[stage.augment]}{mixed}{frozen}{scaled}, "
-        f"{method}, for {prefix}{length}{until}."
+    return tr(
+        "{stage}: {trainable} at the {size} size, {augmentation}{mixed}{frozen}{scaled}, "
+        "{method}, for {prefix}{length}{until}.",
+        stage=stage.name.capitalize(),
+        trainable=trainable,
+        size=stage.size,
+        augmentation=tr(_AUGMENTATION[stage.augment]),
+        mixed=mixed,
+        frozen=frozen,
+        scaled=scaled,
+        method=method,
+        prefix=prefix,
+        length=length,
+        until=until,
     )

@@ -11,7 +11,7 @@ from resnetlab.analysis.first_converged import (
     first_converged,
     ordering_groups,
 )
-from resnetlab.reports.document import Cell, Column, Table
+from resnetlab.reports.document import Cell, Table, number_columns, text_columns
 from resnetlab.reports.format import (
     DASH,
     format_count,
@@ -21,6 +21,7 @@ from resnetlab.reports.format import (
     join_words,
 )
 from resnetlab.studies.questions import catalog_questions
+from resnetlab.translation import localize_number, tr
 
 if TYPE_CHECKING:
     from resnetlab.analysis.analyze import StudyAnalysis
@@ -45,28 +46,42 @@ def tables(analysis: StudyAnalysis) -> tuple[Table, ...]:
 
 def _condition_table(conditions: tuple[FirstConverged, ...]) -> Table:
     columns = (
-        Column("Condition", numeric=False),
-        Column("Trained"),
-        Column("Expected runs until one is trained"),
-        Column("Expected accuracy of that run"),
-        Column("Mean of all runs"),
-        Column("Bias, points"),
+        *text_columns("Condition"),
+        *number_columns(
+            "Trained",
+            "Expected runs until one is trained",
+            "Expected accuracy of that run",
+            "Mean of all runs",
+            "Bias, points",
+        ),
     )
-    note = (
-        "Test accuracy. Rule: a network is trained again until a run is trained, and that run is "
-        "reported. The runs of a condition are taken in all orders, each with the same "
-        "probability, so each trained run is equally likely to be the first one. These values are "
-        "exact for these runs. Bias: expected accuracy of the rule minus the mean of all runs, in "
-        "which failed runs count."
+    note = tr(
+        "Test accuracy. Rule: a network is trained again until a run is trained, and that run "
+        "is reported. The runs of a condition are taken in all orders, each with the same "
+        "probability, so each trained run is equally likely to be the first one. These values "
+        "are exact for these runs. Bias: expected accuracy of the rule minus the mean of all "
+        "runs, in which failed runs count."
     )
     rows = tuple(
         (
             Cell(item.label),
-            Cell(f"{len(item.trained_pct)} of {item.finished}"),
-            Cell("never" if item.expected_runs is None else format_number(item.expected_runs, 2)),
+            Cell(
+                tr(
+                    "{trained} of {finished}",
+                    trained=len(item.trained_pct),
+                    finished=item.finished,
+                )
+            ),
+            Cell(
+                tr("never") if item.expected_runs is None else format_number(item.expected_runs, 2)
+            ),
             Cell(
                 format_pct(item.expected_pct),
-                f"{format_number(min(item.trained_pct))} to {format_number(max(item.trained_pct))}"
+                tr(
+                    "{low} to {high}",
+                    low=format_number(min(item.trained_pct)),
+                    high=format_number(max(item.trained_pct)),
+                )
                 if len(item.trained_pct) > 1
                 else "",
             ),
@@ -80,16 +95,14 @@ def _condition_table(conditions: tuple[FirstConverged, ...]) -> Table:
 
 def _ordering_table(groups: tuple[OrderingGroup, ...]) -> Table:
     columns = (
-        Column("Networks", numeric=False),
-        Column("Ordering, the most accurate first", numeric=False),
-        Column("Tables"),
-        Column("Share"),
+        *text_columns("Networks", "Ordering, the most accurate first"),
+        *number_columns("Tables", "Share"),
     )
     rows = tuple(row for group in groups for row in _ordering_rows(group))
-    note = (
-        "Every table that the rule could have given, counted by complete enumeration: one trained "
-        "run of each network. All tables of a row group are equally likely. A network without a "
-        "trained run is in no table."
+    note = tr(
+        "Every table that the rule could have given, counted by complete enumeration: one "
+        "trained run of each network. All tables of a row group are equally likely. A network "
+        "without a trained run is in no table."
     )
     return Table("first-converged-orderings", columns, rows, note)
 
@@ -97,16 +110,18 @@ def _ordering_table(groups: tuple[OrderingGroup, ...]) -> Table:
 def _ordering_rows(group: OrderingGroup) -> list[tuple[Cell, ...]]:
     name = Cell(join_words(group.labels), format_count(group.tables, "table"))
     if not group.orderings:
-        text = f"not enumerated: more than {MAX_TABLES:,} tables"
+        text = tr("not enumerated: more than {limit:,} tables", limit=MAX_TABLES)
         return [(name, Cell(text), Cell(DASH), Cell(DASH))]
     rows: list[tuple[Cell, ...]] = [
         (
             name,
             Cell(
                 ordering.text,
-                "ordering of the means of all runs" if ordering.text == group.mean_ordering else "",
+                tr("ordering of the means of all runs")
+                if ordering.text == group.mean_ordering
+                else "",
             ),
-            Cell(f"{ordering.tables:,}"),
+            Cell(localize_number(f"{ordering.tables:,}")),
             Cell(format_pct(100 * ordering.tables / group.tables)),
         )
         for ordering in group.orderings[:MAX_ORDERINGS]
@@ -114,8 +129,13 @@ def _ordering_rows(group: OrderingGroup) -> list[tuple[Cell, ...]]:
     others = group.orderings[MAX_ORDERINGS:]
     if others:
         count = sum(ordering.tables for ordering in others)
-        text = f"{format_count(len(others), 'other ordering')}"
+        text = format_count(len(others), "other ordering")
         rows.append(
-            (name, Cell(text), Cell(f"{count:,}"), Cell(format_pct(100 * count / group.tables)))
+            (
+                name,
+                Cell(text),
+                Cell(localize_number(f"{count:,}")),
+                Cell(format_pct(100 * count / group.tables)),
+            )
         )
     return rows

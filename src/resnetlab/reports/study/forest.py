@@ -7,11 +7,18 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from resnetlab.reports.document import ForestPlot, ForestRow
-from resnetlab.reports.format import decimals, format_interval, format_signed, join_words
+from resnetlab.reports.format import (
+    decimals,
+    format_interval,
+    format_signed,
+    join_clauses,
+    join_words,
+)
 from resnetlab.reports.study import estimands, references
 from resnetlab.stats.outcomes import OutcomeCounts
 from resnetlab.stats.verdict import Hypothesis, MeansHypothesis, Verdict
 from resnetlab.studies.claims import AnyClaim
+from resnetlab.translation import tr, tr_finished
 
 if TYPE_CHECKING:
     from resnetlab.analysis.analyze import StudyAnalysis
@@ -33,27 +40,36 @@ def forest_plot(analysis: StudyAnalysis) -> ForestPlot | None:
         trained_share = (share.low, share.high) if share else (None, None)
         row = _forest_row(claim, hypothesis, verdict)
         rows.append(replace(row, reference_effects=known, training_share=trained_share))
-    caption = (
-        "Shaded: the region in which a claim is true. Dot: how much better the first condition of "
-        "the comparison (left) is; "
-        "line: its interval as in the table, cut at the edge of the scale. Open dot: only trained "
-        "runs are compared, because others failed or are missing."
+    caption = tr(
+        "Shaded: the region in which a claim is true. Dot: how much better the first condition "
+        "of the comparison (left) is; line: its interval as in the table, cut at the edge of "
+        "the scale. Open dot: only trained runs are compared, because others failed or are "
+        "missing."
     )
     effects = [effect for row in rows for effect in row.reference_effects]
     if sources := list(dict.fromkeys(title for effect in effects for title in effect.sources)):
-        caption += f" Diamond: the effect in published numbers ({join_words(sources)})."
-    alt = "Effect of each claim. " + "; ".join(map(_forest_alt, rows)) + "."
-    return ForestPlot("claims", "Claims", caption, alt, tuple(rows))
+        caption += " " + tr(
+            "Diamond: the effect in published numbers ({sources}).", sources=join_words(sources)
+        )
+    alt = f"{tr('Effect of each claim.')} {join_clauses([_forest_alt(row) for row in rows])}."
+    return ForestPlot("claims", tr("Claims"), caption, alt, tuple(rows))
 
 
 def _forest_alt(row: ForestRow) -> str:
     """Describe a row for the text alternative."""
     known = [
-        f", published {format_signed(known.effect, 2)} ({join_words(known.sources)})"
+        tr(
+            ", published {effect} ({sources})",
+            effect=format_signed(known.effect, 2),
+            sources=join_words(known.sources),
+        )
         for known in row.reference_effects
     ]
-    effect = row.texts[0] or "(no estimate)"
-    return f"{row.label} {effect}: {row.verdict}" + "".join(known)
+    effect = row.texts[0] or tr("(no estimate)")
+    described = tr(
+        "{label} {effect}: {verdict}", label=row.label, effect=effect, verdict=row.verdict
+    )
+    return described + "".join(known)
 
 
 def _forest_row(claim: AnyClaim, hypothesis: Hypothesis, verdict: Verdict) -> ForestRow:
@@ -77,7 +93,7 @@ def _forest_row(claim: AnyClaim, hypothesis: Hypothesis, verdict: Verdict) -> Fo
         effect=estimate,
         low=low,
         high=high,
-        verdict=verdict.phrase,
+        verdict=tr_finished(verdict.phrase),
         conditional=effect is not None and verdict.conditional,
         texts=(text, *_run_texts([arm.counts for arm in hypothesis.arms])),
     )
@@ -85,9 +101,13 @@ def _forest_row(claim: AnyClaim, hypothesis: Hypothesis, verdict: Verdict) -> Fo
 
 def _run_texts(counts: list[OutcomeCounts]) -> tuple[str, str]:
     """Return texts of the runs of a claim: `5/5 and 3/5 trained`, `2 at chance`."""
-    rates = " and ".join(f"{arm.trained}/{arm.finished}" for arm in counts)
+    rates = join_words([f"{arm.trained}/{arm.finished}" for arm in counts])
     if len(counts) > 2:
         rates = f"{sum(arm.trained for arm in counts)}/{sum(arm.finished for arm in counts)}"
     names = ("at chance", "diverged", "out of memory", "missing")
     failed = {name: sum(getattr(arm, name.replace(" ", "_")) for arm in counts) for name in names}
-    return f"{rates} trained", ", ".join(f"{n} {name}" for name, n in failed.items() if n)
+    return tr("{rates} trained", rates=rates), ", ".join(
+        tr("{number} {status}", number=n, status=tr_finished(name))
+        for name, n in failed.items()
+        if n
+    )

@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING
 
 from resnetlab.analysis.two_axes import TwoAxes, axis_names, two_axes
 from resnetlab.reports.document import Cell, Column, GridSection, HeatCell, HeatMap, Table
-from resnetlab.reports.format import DASH, decimals, format_interval, format_pct
+from resnetlab.reports.format import DASH, decimals, format_interval, format_pct, join_clauses
 from resnetlab.stats.intervals import Interval
+from resnetlab.translation import LANGUAGES, current_language, localize_number, tr
 
 if TYPE_CHECKING:
     from resnetlab.analysis.analyze import StudyAnalysis
@@ -18,7 +19,8 @@ def grid_section(analysis: StudyAnalysis) -> GridSection | None:
     axes = two_axes(analysis)
     if axes is None:
         return None
-    names = [axis_names(axis)[0] for axis in (axes.row_axis, axes.column_axis)]
+    index = LANGUAGES.index(current_language())
+    names = [axis_names(axis)[index] for axis in (axes.row_axis, axes.column_axis)]
     cells = tuple(
         _cell(analysis, axes, row, column)
         for row in axes.rows
@@ -26,17 +28,31 @@ def grid_section(analysis: StudyAnalysis) -> GridSection | None:
         if (row, column) in axes.labels
     )
     measured_cells = [cell for cell in cells if cell.mean_pct is not None]
-    caption = (
-        f"Mean test accuracy of the trained runs in percent, by {names[0]} and {names[1]}. The "
+    caption = tr(
+        "Mean test accuracy of the trained runs in percent, by {row} and {column}. The "
         "frame marks the highest mean, selected after the runs. Failed runs were at chance or "
-        "diverged; the mean leaves them out."
+        "diverged; the mean leaves them out.",
+        row=names[0],
+        column=names[1],
     )
     described = [
-        f"{names[0]} {cell.row:g}, {names[1]} {cell.column:g}: {cell.mean_pct:.1f} %"
+        tr(
+            "{row} {row_value:g}, {column} {column_value:g}: {accuracy:.1f} %",
+            row=names[0],
+            row_value=cell.row,
+            column=names[1],
+            column_value=cell.column,
+            accuracy=cell.mean_pct,
+        )
         for cell in measured_cells
     ]
-    alt = f"Accuracy by {names[0]} and {names[1]}. {'; '.join(described) or 'No value yet'}."
-    title = f"Accuracy by {names[0]} and {names[1]}"
+    alt = tr(
+        "Accuracy by {row} and {column}. {cells}.",
+        row=names[0],
+        column=names[1],
+        cells=join_clauses(described) or tr("No value yet"),
+    )
+    title = tr("Accuracy by {row} and {column}", row=names[0], column=names[1])
     plot = HeatMap("grid", title, caption, alt, names[0], names[1], axes.rows, axes.columns, cells)
     return GridSection(_table(plot), plot)
 
@@ -53,13 +69,16 @@ def _table(plot: HeatMap) -> Table:
     cells = {(cell.row, cell.column): cell for cell in plot.cells}
     columns = (
         Column(plot.row_axis.capitalize()),
-        *(Column(f"{plot.column_axis} {value:g}") for value in plot.columns),
+        *(Column(f"{plot.column_axis} {localize_number(f'{x:g}')}") for x in plot.columns),
     )
     rows = tuple(
-        (Cell(f"{row:g}"), *(_table_cell(cells.get((row, column))) for column in plot.columns))
+        (
+            Cell(localize_number(f"{row:g}")),
+            *(_table_cell(cells.get((row, column))) for column in plot.columns),
+        )
         for row in plot.rows
     )
-    note = (
+    note = tr(
         "Mean test accuracy of the trained runs with its 95 % interval (Student's t), and the "
         "number of failed runs. No claim compares these cells."
     )
@@ -68,7 +87,12 @@ def _table(plot: HeatMap) -> Table:
 
 def _table_cell(cell: HeatCell | None) -> Cell:
     if cell is None or cell.mean_pct is None:
-        return Cell(DASH, f"{cell.failed} of {cell.runs} failed" if cell and cell.runs else "")
+        return Cell(
+            DASH,
+            tr("{failed} of {runs} failed", failed=cell.failed, runs=cell.runs)
+            if cell and cell.runs
+            else "",
+        )
     interval = (
         None
         if cell.low_pct is None or cell.high_pct is None
@@ -76,5 +100,7 @@ def _table_cell(cell: HeatCell | None) -> Cell:
     )
     digits = decimals(interval)
     notes = [format_interval(interval, digits)] if interval else []
-    notes += [f"{cell.failed} of {cell.runs} failed"] if cell.failed else []
-    return Cell(format_pct(cell.mean_pct, digits), "; ".join(notes))
+    notes += (
+        [tr("{failed} of {runs} failed", failed=cell.failed, runs=cell.runs)] if cell.failed else []
+    )
+    return Cell(format_pct(cell.mean_pct, digits), join_clauses(notes))

@@ -24,11 +24,13 @@ from resnetlab.reports.format import (
     format_p_value,
     format_pct,
     format_signed,
+    join_clauses,
 )
 from resnetlab.stats.contrasts import Effect, accuracy_difference, welch
 from resnetlab.stats.intervals import mean
 from resnetlab.stats.verdict import Verdict
 from resnetlab.studies.study import Rung
+from resnetlab.translation import tr, tr_finished
 
 if TYPE_CHECKING:
     from resnetlab.analysis.analyze import StudyAnalysis
@@ -76,19 +78,20 @@ def _table(analysis: StudyAnalysis) -> Table:
     rows = tuple(
         _row(analysis, rung, verdicts.get(rung.condition)) for rung in analysis.study.ladder
     )
-    note = (
-        "Mean accuracies of trained runs, and the difference to the test accuracy of the parent in "
-        "points. Brackets: 95 % intervals, by Student's t for a mean and by Welch's t for a "
-        "difference. A rung adds to the rung before it. A side rung has the same parent as the "
-        "rung that it replaces, and no rung adds to it. A rung with an expected result is a claim, "
-        "corrected with all claims of the study (Holm 1979); the others are exploratory, and their "
-        "intervals are not corrected. Train accuracy: a fixed part of the train images in "
-        "evaluation mode; its excess over the test accuracy is overfitting. Spread of the last "
-        "epochs: the standard deviation of a run's accuracy over its last "
-        f"{num_last_epochs(analysis)} epochs, in points, mean of the trained runs; below it, the "
-        "difference to the parent. It measures stability, and a curve that still rises spreads "
-        "as well. Explanation: why the rung should help, by the study file; these runs do not test "
-        "it."
+    note = tr(
+        "Mean accuracies of trained runs, and the difference to the test accuracy of the "
+        "parent in points. Brackets: 95 % intervals, by Student's t for a mean and by Welch's "
+        "t for a difference. A rung adds to the rung before it. A side rung has the same "
+        "parent as the rung that it replaces, and no rung adds to it. A rung with an expected "
+        "result is a claim, corrected with all claims of the study (Holm 1979); the others are "
+        "exploratory, and their intervals are not corrected. Train accuracy: a fixed part of "
+        "the train images in evaluation mode; its excess over the test accuracy is "
+        "overfitting. Spread of the last epochs: the standard deviation of a run's accuracy "
+        "over its last {epochs} epochs, in points, mean of the trained runs; below "
+        "it, the difference to the parent. It measures stability, and a curve that still rises "
+        "spreads as well. Explanation: why the rung should help, by the study file; these runs "
+        "do not test it.",
+        epochs=num_last_epochs(analysis),
     )
     return Table("ladder", columns, rows, note)
 
@@ -99,14 +102,17 @@ def _row(analysis: StudyAnalysis, rung: Rung, verdict: Verdict | None) -> tuple[
     train = _train_pct(analysis, rung.condition)
     side = ""
     if rung.instead_of:
-        side = f"side rung: instead of {rung.instead_of}, added to {rung.parent}"
-    changes = (
-        "; ".join(part for part in (side, *rung.adds) if part)
-        or "model, data and recipe of the study"
+        side = tr(
+            "side rung: instead of {instead_of}, added to {parent}",
+            instead_of=rung.instead_of,
+            parent=rung.parent,
+        )
+    changes = join_clauses(part for part in (side, *rung.adds) if part) or tr(
+        "model, data and recipe of the study"
     )
     notes = [format_interval(summary.interval_pct, digits)] if summary.interval_pct else []
     notes += (
-        [f"{counts.trained} of {counts.finished} trained"]
+        [tr("{trained} of {finished} trained", trained=counts.trained, finished=counts.finished)]
         if counts.trained < counts.finished
         else []
     )
@@ -118,20 +124,24 @@ def _row(analysis: StudyAnalysis, rung: Rung, verdict: Verdict | None) -> tuple[
             format_signed(effect.estimate, decimals(interval)),
             format_interval(interval, decimals(interval)),
         )
-    word = Cell("no claim" if rung.parent else DASH)
+    word = Cell(tr("no claim") if rung.parent else DASH)
     if verdict is not None:
-        p = f"p {format_p_value(verdict.p_holm)}, Holm" if verdict.p_holm is not None else ""
+        p = (
+            tr("p {p}, Holm", p=format_p_value(verdict.p_holm))
+            if verdict.p_holm is not None
+            else ""
+        )
         word = Cell(
-            capitalize_first(verdict.phrase),
-            "; ".join(filter(None, (p, _expectation_text(rung)))),
+            capitalize_first(tr_finished(verdict.phrase)),
+            join_clauses(filter(None, (p, _expectation_text(rung)))),
             verdict.badge,
         )
     return (
         Cell(rung.condition, changes),
-        Cell(format_pct(summary.mean_pct, digits), "; ".join(notes)),
+        Cell(format_pct(summary.mean_pct, digits), join_clauses(notes)),
         Cell(
             format_pct(train),
-            "" if gap_to_test is None else f"{format_signed(gap_to_test)} to test",
+            "" if gap_to_test is None else tr("{gap} to test", gap=format_signed(gap_to_test)),
         ),
         difference,
         word,
@@ -150,21 +160,23 @@ def _spread_cell(analysis: StudyAnalysis, rung: Rung) -> Cell:
     if analysis.counts.complete and min(len(spreads), len(parents)) >= 2:
         effect = welch(spreads, parents)
         interval = effect.interval()
-        note = f"{format_signed(effect.estimate, 2)} {format_interval(interval, 2)} to the parent"
+        note = tr(
+            "{difference} {interval} to the parent",
+            difference=format_signed(effect.estimate, 2),
+            interval=format_interval(interval, 2),
+        )
     return Cell(format_number(mean(spreads), 2), note)
 
 
 def _explanation(rung: Rung) -> str:
     """Return the explanation of a rung with its author: it is no finding of these runs."""
-    return f"The study file's explanation: {rung.why}" if rung.why else ""
+    return tr("The study file's explanation: {why}", why=rung.why) if rung.why else ""
 
 
 def _expectation_text(rung: Rung) -> str:
-    within = f"within {format_count(rung.margin, 'point')}" if rung.margin else ""
-    return (
-        "expected: "
-        f"{'better' if rung.expect == 'greater' else 'worse' if rung.expect == 'less' else within}"
-    )
+    within = tr("within {margin}", margin=format_count(rung.margin, "point")) if rung.margin else ""
+    expected = {"greater": tr("better"), "less": tr("worse")}.get(rung.expect, within)
+    return tr("expected: {result}", result=expected)
 
 
 def _plot(analysis: StudyAnalysis) -> LadderPlot:
@@ -179,9 +191,9 @@ def _plot(analysis: StudyAnalysis) -> LadderPlot:
     low, high = max(low - span, min([low, *lows])), min(high + span, max([high, *highs]))
     pad = 0.06 * (high - low) + 0.3
     ends = max(-1.0, low - pad), min(101.0, high + pad)
-    caption = (
-        "Mean test accuracy of each rung with its 95 % interval. A line connects a rung with the "
-        "rungs that add to it; a bar is the difference to the parent. Squares: side rungs. "
+    caption = tr(
+        "Mean test accuracy of each rung with its 95 % interval. A line connects a rung with "
+        "the rungs that add to it; a bar is the difference to the parent. Squares: side rungs. "
         "Triangles: accuracy on the train images; a triangle to the right of its point is "
         "overfitting."
     )
@@ -191,14 +203,17 @@ def _plot(analysis: StudyAnalysis) -> LadderPlot:
         and not (ends[0] <= row.low_pct <= row.high_pct <= ends[1])
         for row in rows
     ):
-        caption += " An arrowhead: the interval goes on beyond the scale."
+        caption += " " + tr("An arrowhead: the interval goes on beyond the scale.")
     descriptions = [
-        f"{row.label}{', a side rung' if row.is_side_rung else ''}: "
-        f"{' '.join(filter(None, row.texts))}"
+        tr(
+            "{rung}: {result}",
+            rung=tr("{rung}, a side rung", rung=row.label) if row.is_side_rung else row.label,
+            result=" ".join(filter(None, row.texts)),
+        )
         for row in rows
     ]
-    alt = f"Steps of the ladder. {'; '.join(descriptions)}."
-    return LadderPlot("ladder", "The ladder", caption, alt, rows, *ends)
+    alt = tr("Steps of the ladder. {rungs}.", rungs=join_clauses(descriptions))
+    return LadderPlot("ladder", tr("The ladder"), caption, alt, rows, *ends)
 
 
 def _rung_row(analysis: StudyAnalysis, rung: Rung, names: list[str]) -> RungRow:
@@ -213,7 +228,9 @@ def _rung_row(analysis: StudyAnalysis, rung: Rung, names: list[str]) -> RungRow:
             f"{format_interval(interval, decimals(interval))}"
         )
     reached = (
-        format_pct(summary.mean_pct, digits) if summary.mean_pct is not None else "no trained run"
+        format_pct(summary.mean_pct, digits)
+        if summary.mean_pct is not None
+        else tr("no trained run")
     )
     return RungRow(
         label=rung.condition,

@@ -19,6 +19,7 @@ from resnetlab.reports.format import (
     decimals,
     format_interval,
     format_pct,
+    join_clauses,
     join_words,
 )
 from resnetlab.reports.study import references, text
@@ -32,6 +33,7 @@ from resnetlab.stats.intervals import (
     within_range,
 )
 from resnetlab.studies.claims import Best, Monotone, condition_labels
+from resnetlab.translation import deferred, localize_number, tr, tr_finished
 
 if TYPE_CHECKING:
     from resnetlab.analysis.analyze import StudyAnalysis
@@ -55,7 +57,7 @@ def dot_plot(analysis: StudyAnalysis) -> DotPlot:
     hidden = all(row.chance_pct < low for row in rows)
     caption = text.dot_plot_caption(analysis, hidden) + references.marks_caption(rows)
     alt = text.dot_plot_alt(analysis)
-    return DotPlot("accuracy", "Test accuracy", caption, alt, rows, low, high)
+    return DotPlot("accuracy", tr("Test accuracy"), caption, alt, rows, low, high)
 
 
 def _accuracy_scale(rows: tuple[DotRow, ...]) -> tuple[float, float]:
@@ -83,7 +85,11 @@ def _dot_row(analysis: StudyAnalysis, label: str, summary: Summary) -> DotRow:
         value = summary.chance_pct if row.status == "diverged" else accuracy
         dots.append(Dot(row.seed, row.status, value))
     counts, digits = summary.counts, decimals(summary.interval_pct)
-    pending = f", {counts.running + counts.waiting} to come" if not counts.complete else ""
+    pending = (
+        tr(", {running} to come", running=counts.running + counts.waiting)
+        if not counts.complete
+        else ""
+    )
     mean_text = "" if summary.mean_pct is None else format_pct(summary.mean_pct, digits)
     if summary.interval_pct:
         mean_text += f" {format_interval(summary.interval_pct, digits)}"
@@ -96,7 +102,15 @@ def _dot_row(analysis: StudyAnalysis, label: str, summary: Summary) -> DotRow:
         mean_pct=summary.mean_pct,
         low_pct=low,
         high_pct=high,
-        texts=(f"{counts.trained}/{counts.finished} trained{pending}", mean_text),
+        texts=(
+            tr(
+                "{trained}/{finished} trained{pending}",
+                trained=counts.trained,
+                finished=counts.finished,
+                pending=pending,
+            ),
+            mean_text,
+        ),
         reference_marks=references.reference_marks(analysis, label),
     )
 
@@ -133,9 +147,18 @@ def _pairs(analysis: StudyAnalysis, split: str) -> list[Panel]:
         if upper.runs and lower.runs:
             partner = replace(lower, series_index=0)
             panels.append(
-                replace(upper, label=f"{left} and {right}", series_index=1, partner=partner)
+                replace(
+                    upper,
+                    label=tr("{left} and {right}", left=left, right=right),
+                    series_index=1,
+                    partner=partner,
+                )
             )
     return panels[:MAX_PANELS]
+
+
+_OTHER_MEANS = deferred("Gray: the means of the other conditions.")
+"""Sentence of a caption whose panels repeat the curves of the other panels."""
 
 
 def _pair_curves(
@@ -143,20 +166,29 @@ def _pair_curves(
 ) -> LearningCurves:
     """Return the figure of the pairs of claims, on the scale of the figure of all conditions."""
     caption = _caption(analysis, tuple(panels), [], split, None, False).replace(
-        " Gray: the means of the other conditions.", ""
+        f" {tr(_OTHER_MEANS)}", ""
     )
     finals = [
-        f"{panel.label} {panel.mean.y[-1]:.2f} and {panel.partner.mean.y[-1]:.2f}"
+        tr(
+            "{label} {first:.2f} and {second:.2f}",
+            label=panel.label,
+            first=panel.mean.y[-1],
+            second=panel.partner.mean.y[-1],
+        )
         for panel in panels
         if panel.mean and panel.partner and panel.partner.mean
     ]
-    title = f"{single.title} of the two conditions of a claim"
+    title = tr("{title} of the two conditions of a claim", title=single.title)
     return LearningCurves(
         f"{split}-error-pairs",
         title,
-        "The two conditions of a claim in one panel: the first solid, the second dashed. "
-        + caption,
-        f"{title}. Last value of the means: {'; '.join(finals) or 'none yet'}.",
+        tr("The two conditions of a claim in one panel: the first solid, the second dashed.")
+        + f" {caption}",
+        tr(
+            "{title}. Last value of the means: {values}.",
+            title=title,
+            values=join_clauses(finals) or tr("none yet"),
+        ),
         single.unit,
         tuple(panels),
         None,
@@ -201,14 +233,17 @@ def _curves(analysis: StudyAnalysis, split: str, quantity: str) -> LearningCurve
         top = min(100.0, top)
     unit = "nats" if quantity == "loss" else "%"
     title = {
-        "loss": "Test loss" if split == "test" else "Loss on the train subset",
-        "error": f"{'Train subset' if split == 'train' else split.capitalize()} error",
+        "loss": tr("Test loss") if split == "test" else tr("Loss on the train subset"),
+        "error": tr_finished(f"{'Train subset' if split == 'train' else split.capitalize()} error"),
     }[quantity]
     caption = _caption(analysis, panels, left_out, split, reference, cut)
-    finals = [f"{p.label} {p.mean.y[-1]:.2f}" for p in panels if p.mean]
-    alt = (
-        f"{title} by epoch, one panel per condition. Last value of the mean: "
-        f"{'; '.join(finals) or 'none yet'}."
+    finals = [
+        tr("{label} {value:.2f}", label=p.label, value=p.mean.y[-1]) for p in panels if p.mean
+    ]
+    alt = tr(
+        "{title} by epoch, one panel per condition. Last value of the mean: {values}.",
+        title=title,
+        values=join_clauses(finals) or tr("none yet"),
     )
     label = f"ln {max(classes)}" if reference else ""
     return LearningCurves(
@@ -239,20 +274,29 @@ def _caption(
     ]
     kinds = []
     if any(n >= MIN_T_BAND_RUNS for n in trained_runs):
-        kinds.append("a pointwise 95 % t-interval of the mean")
+        kinds.append(tr("a pointwise 95 % t-interval of the mean"))
     if any(n < MIN_T_BAND_RUNS for n in trained_runs):
-        kinds.append(f"the range of the runs if fewer than {MIN_T_BAND_RUNS} trained")
-    sentences = ["Thin lines: runs, dashed if not trained. Bold: mean of the trained runs."]
-    sentences += [f"Band: {', and '.join(kinds)}."] if kinds else []
+        kinds.append(
+            tr(
+                "the range of the runs if fewer than {runs} trained",
+                runs=MIN_T_BAND_RUNS,
+            )
+        )
+    sentences = [tr("Thin lines: runs, dashed if not trained. Bold: mean of the trained runs.")]
+    sentences += [tr("Band: {kinds}.", kinds=tr(", and ").join(kinds))] if kinds else []
     if any(panel.other_split_mean for panel in panels):
         sentences.append(
-            "Dashed: mean error on the fixed train images; its distance below the bold line is "
-            "overfitting."
+            tr(
+                "Dashed: mean error on the fixed train images; its distance below the bold line is "
+                "overfitting."
+            )
         )
     if any(panel.published or (panel.partner and panel.partner.published) for panel in panels):
         sentences.append(
-            "Thin and dashed, “published”: the mean of the source's runs after each of its epochs; "
-            "the comparison with published results lists how its protocol differs."
+            tr(
+                "Thin and dashed, “published”: the mean of the source's runs after each of its "
+                "epochs; the comparison with published results lists how its protocol differs."
+            )
         )
         cut_sizes = {
             facts.train_images
@@ -261,39 +305,62 @@ def _caption(
             if analysis.study.condition(label).data.train_images is not None
         }
         if cut_sizes:
-            count = join_words([f"{number:,}" for number in sorted(cut_sizes)])
-            sentences.append(f"An epoch of these runs has {count} train images, not all of them.")
+            count = join_words([localize_number(f"{n:,}") for n in sorted(cut_sizes)])
+            sentences.append(
+                tr("An epoch of these runs has {count} train images, not all of them.", count=count)
+            )
     if without_panel:
         names = join_words(without_panel[:MAX_NAMED])
         more = len(without_panel) - MAX_NAMED
         sentences.append(
-            f"{len(panels)} of {len(panels) + len(without_panel)} conditions; curves.csv has also "
-            f"{names}{f', and {more:,} more' if more > 0 else ''}."
+            tr(
+                "{shown} of {conditions} conditions; curves.csv has also {names}{others}.",
+                shown=len(panels),
+                conditions=len(panels) + len(without_panel),
+                names=names,
+                others=tr(", and {more:,} more", more=more) if more > 0 else "",
+            )
         )
     elif sum(panel.mean is not None for panel in panels) > 1:
-        sentences.append("Gray: the means of the other conditions.")
+        sentences.append(tr(_OTHER_MEANS))
     limits = {condition.data.curve_images for condition in analysis.study.conditions} - {None}
     if limits:
-        count = " or ".join(f"{limit:,}" for limit in sorted(n for n in limits if n))
-        sentences.append(f"During training, at most {count} fixed images were evaluated.")
+        numbers = [localize_number(f"{n:,}") for n in sorted(n for n in limits if n)]
+        count = tr(" or ").join(numbers)
+        sentences.append(
+            tr("During training, at most {count} fixed images were evaluated.", count=count)
+        )
     elif split == "train":
         images = {facts.train_subset_images for facts in analysis.study_data.data} - {None}
-        of = f" of {max(n for n in images if n):,} images" if len(images) == 1 else ""
+        of = (
+            tr(" of {count:,} images", count=max(n for n in images if n))
+            if len(images) == 1
+            else ""
+        )
         sentences.append(
-            f"A fixed train subset{of}, in evaluation mode; step 0 is the network before training."
+            tr(
+                "A fixed train subset{of}, in evaluation mode; step 0 is the network before "
+                "training.",
+                of=of,
+            )
         )
     if split == "validation" and has_finetuning(analysis):
         sentences.append(
-            "The stages of fine-tuning follow one another; each is evaluated at its train size."
+            tr("The stages of fine-tuning follow one another; each is evaluated at its train size.")
         )
     if uniform_loss:
-        sentences.append(f"Dotted: {uniform_loss:.2f} nats, the loss of a uniform guess.")
+        sentences.append(
+            tr(
+                "Dotted: {uniform_loss:.2f} nats, the loss of a uniform guess.",
+                uniform_loss=uniform_loss,
+            )
+        )
     if split == "test":
-        sentences.append("No weights were selected by this curve.")
+        sentences.append(tr("No weights were selected by this curve."))
     return " ".join(
         [
             *sentences,
-            *(["A triangle at the top marks a mean above the scale."] if is_cut else []),
+            *([tr("A triangle at the top marks a mean above the scale.")] if is_cut else []),
         ]
     )
 

@@ -17,12 +17,13 @@ from resnetlab.stats.prediction import CompatibilityBadge, compare_with_reported
 from resnetlab.studies.claims import ClaimSplit
 from resnetlab.studies.parsing.references import flatten_condition
 from resnetlab.studies.references import MatchedReference, Quantity
+from resnetlab.translation import deferred, tr, tr_finished
 
 if TYPE_CHECKING:
     from resnetlab.analysis.analyze import StudyAnalysis
 
 TOP5: Quantity = "top-5 error"
-_UNKNOWN_EPOCH = "the last, or not described"
+_UNKNOWN_EPOCH = deferred("the last, or not described")
 
 
 @dataclass(frozen=True)
@@ -52,7 +53,7 @@ def _compare(analysis: StudyAnalysis, reference: MatchedReference) -> ReferenceC
     value = reference.value
     measured = _measured_values(analysis, reference)
     why = (
-        value.status
+        tr_finished(value.status)
         or not_measured_reason(analysis, reference)
         or _reduction(analysis, reference)
         or _no_interval_reason(analysis, reference, measured)
@@ -120,14 +121,20 @@ def not_measured_reason(analysis: StudyAnalysis, reference: MatchedReference) ->
     if value.quantity == "multiply-adds" or (
         value.quantity == TOP5 and analysis.counts.complete and not top5_measured
     ):
-        return f"{value.quantity}, which is not measured here"
+        return tr("{quantity}, which is not measured here", quantity=tr_finished(value.quantity))
     if published_data and name not in (published_data, f"{published_data}-rebuilt"):
-        return f"measured on {published_data}, here on {name}"
+        return tr(
+            "measured on {published_data}, here on {name}", published_data=published_data, name=name
+        )
     recorded = {(p.split, p.epoch) for p in analysis.points(reference.condition)}
     read_at = (value.split, value.epoch)
     if value.epoch and analysis.counts.complete and read_at not in recorded:
-        where = f"the {value.split} images at epoch {value.epoch:g}"
-        return f"measured on {where}, which are not recorded here"
+        where = tr(
+            "the {images} at epoch {epoch:g}",
+            images=tr_finished(f"{value.split} images"),
+            epoch=value.epoch,
+        )
+        return tr("measured on {where}, which are not recorded here", where=where)
     return ""
 
 
@@ -137,9 +144,10 @@ def mismatch_reason(
     """Return why the number is not comparable with a split at the end; empty if it is."""
     value = reference.value
     if value.split != split:
-        return f"measured on the {value.split} images, here on the {split} images"
+        there, here = (tr_finished(f"{name} images") for name in (value.split, split))
+        return tr("measured on the {there}, here on the {here}", there=there, here=here)
     return not_measured_reason(analysis, reference) or (
-        f"read at epoch {value.epoch:g}, before the end" if value.epoch else ""
+        tr("read at epoch {epoch:g}, before the end", epoch=value.epoch) if value.epoch else ""
     )
 
 
@@ -147,11 +155,18 @@ def _no_interval_reason(
     analysis: StudyAnalysis, reference: MatchedReference, measured: tuple[float, ...]
 ) -> str:
     if not analysis.counts.complete:
-        return "waiting for the last run"
+        return tr("waiting for the last run")
     if len(measured) < 2:
-        return f"{format_count(len(measured), 'trained run')}: no interval"
+        return tr("{runs}: no interval", runs=format_count(len(measured), "trained run"))
     lower_best = reference.value.quantity in ("loss", TOP5) and reference.value.statistic == "best"
-    return f"a best {reference.value.quantity}: there is no interval for it" if lower_best else ""
+    return (
+        tr(
+            "a best {quantity}: there is no interval for it",
+            quantity=tr_finished(reference.value.quantity),
+        )
+        if lower_best
+        else ""
+    )
 
 
 def _differences(analysis: StudyAnalysis, reference: MatchedReference) -> tuple[str, ...]:
@@ -160,11 +175,16 @@ def _differences(analysis: StudyAnalysis, reference: MatchedReference) -> tuple[
     facts, protocol = analysis.data(reference.condition), reference.protocol
     recipe, differences = condition.recipe, []
     if facts.name == f"{protocol.data}-rebuilt":
-        differences.append(f"data {facts.name} (published {protocol.data})")
+        differences.append(
+            tr("data {name} (published {data})", name=facts.name, data=protocol.data)
+        )
     if reference.value.split == "train" and facts.train_subset_images:
         differences.append(
-            f"measured on {facts.train_subset_images:,} fixed train images, which widens the "
-            "interval (published: all train images)"
+            tr(
+                "measured on {train_subset_images:,} fixed train images, which widens the interval "
+                "(published: all train images)",
+                train_subset_images=facts.train_subset_images,
+            )
         )
     lengths = (
         (recipe.total_steps(facts.train_images), protocol.steps, "step"),
@@ -173,20 +193,43 @@ def _differences(analysis: StudyAnalysis, reference: MatchedReference) -> tuple[
     )
     for here, published, unit in lengths:
         if published is not None and here != published:
-            differences.append(f"{format_count(here, unit)} (published {published:,.10g})")
+            differences.append(
+                tr(
+                    "{here} (published {published:,.10g})",
+                    here=format_count(here, unit),
+                    published=published,
+                )
+            )
     fields = flatten_condition(condition)
     for key, value in protocol.fields.items():
         if key in fields and fields[key] != value:
             name, here_text = key.split(".", 1)[-1], _setting_text(fields[key])
-            differences.append(f"{name} {here_text} (published {_setting_text(value)})")
+            differences.append(
+                tr(
+                    "{name} {here_text} (published {value})",
+                    name=name,
+                    here_text=here_text,
+                    value=_setting_text(value),
+                )
+            )
     selected_on = reference.value.selected_on
     if selected_on != ("validation" if recipe.select == "best" else ""):
-        published_text = f"by the {selected_on} images" if selected_on else _UNKNOWN_EPOCH
-        here_text = "by validation" if recipe.select == "best" else "the last"
-        differences.append(f"the epoch: {here_text} (published {published_text})")
+        published_text = (
+            tr("by the {images}", images=tr_finished(f"{selected_on} images"))
+            if selected_on
+            else tr(_UNKNOWN_EPOCH)
+        )
+        here_text = tr("by validation") if recipe.select == "best" else tr("the last")
+        differences.append(
+            tr(
+                "the epoch: {here_text} (published {published_text})",
+                here_text=here_text,
+                published_text=published_text,
+            )
+        )
     counts = analysis.summaries[reference.condition].counts
     if counts.trained < counts.finished:
-        differences.append("trained runs only")
+        differences.append(tr("trained runs only"))
     return tuple(differences)
 
 
@@ -199,20 +242,28 @@ def _reduction(analysis: StudyAnalysis, reference: MatchedReference) -> str:
         batch_size = int(protocol.fields.get("recipe.batch_size", recipe.batch_size))
         images = recipe.total_steps(facts.train_images) * recipe.batch_size
         if images < protocol.steps * batch_size:
-            reductions.append("fewer steps than the published one")
+            reductions.append(tr("fewer steps than the published one"))
     if protocol.epochs is not None and recipe.num_epochs(facts.train_images) < protocol.epochs:
-        reductions.append("fewer epochs than the published one")
+        reductions.append(tr("fewer epochs than the published one"))
     if protocol.train_images is not None and facts.train_images < protocol.train_images:
-        reductions.append("fewer train images than the published one")
+        reductions.append(tr("fewer train images than the published one"))
     if condition.data.train_images is not None:
-        reductions.append(f"trained on only {condition.data.train_images:,} images")
+        reductions.append(
+            tr("trained on only {train_images:,} images", train_images=condition.data.train_images)
+        )
     # The data may be the same, only in another folder: then `--data` is no change of the protocol.
     same = ("data = ",) if facts.name in (protocol.data, f"{protocol.data}-rebuilt") else ()
     unchanged = ("seeds = ", "grid.", *same)
     changed = [item for item in analysis.study.overrides if not item.startswith(unchanged)]
-    reductions += [f"changed by the command: {join_words(changed)}"] if changed else []
-    return f"reduced protocol: {join_words(reductions)}" if reductions else ""
+    reductions += (
+        [tr("changed by the command: {changed}", changed=join_words(changed))] if changed else []
+    )
+    return (
+        tr("reduced protocol: {reductions}", reductions=join_words(reductions))
+        if reductions
+        else ""
+    )
 
 
 def _setting_text(value: object) -> str:
-    return {True: "on", False: "off"}[value] if isinstance(value, bool) else f"{value}"
+    return (tr("on") if value else tr("off")) if isinstance(value, bool) else f"{value}"

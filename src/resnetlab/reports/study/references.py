@@ -24,6 +24,7 @@ from resnetlab.reports.format import (
     format_interval,
     format_number,
     format_pct,
+    join_clauses,
     join_words,
 )
 from resnetlab.reports.study.reference_comparison import (
@@ -47,6 +48,7 @@ from resnetlab.studies.claims import (
 )
 from resnetlab.studies.parsing.references import has_fields
 from resnetlab.studies.references import MatchedReference, Quantity, ReferenceValue
+from resnetlab.translation import localize_number, tr, tr_finished
 
 if TYPE_CHECKING:
     from resnetlab.analysis.analyze import StudyAnalysis
@@ -62,7 +64,9 @@ def table(analysis: StudyAnalysis) -> Table | None:
     if not comparisons:
         return None
     shared, reasons = _shared_differences(comparisons), _shared_reasons(comparisons)
-    no_difference = "those of every row" if shared else "none that the source describes"
+    no_difference = tr("none that the source describes")
+    if shared:
+        no_difference = tr("those of every row")
     rows = []
     for item in comparisons:
         reason = reasons.get(item.no_badge_reason, item.no_badge_reason)
@@ -74,18 +78,20 @@ def table(analysis: StudyAnalysis) -> Table | None:
         *number_columns("Published", "Measured", "95 % prediction interval"),
         *text_columns("Badge", "Differences"),
     )
-    note = (
-        "Test accuracy unless another quantity is named. A published number is compatible if it "
-        "lies in the 95 % prediction interval: the interval for such a number if nothing differed, "
-        "from n trained runs here and m published runs, rounding included (Spence and Stanley "
-        "2016). If the source gives independent runs, Welch's t decides. A badge is not a verdict, "
-        "and a reduced protocol has no badge. Settings that the source does not describe are not "
-        "compared."
+    note = tr(
+        "Test accuracy unless another quantity is named. A published number is compatible if "
+        "it lies in the 95 % prediction interval: the interval for such a number if nothing "
+        "differed, from n trained runs here and m published runs, rounding included (Spence "
+        "and Stanley 2016). If the source gives independent runs, Welch's t decides. A badge "
+        "is not a verdict, and a reduced protocol has no badge. Settings that the source does "
+        "not describe are not compared."
     )
     if shared:
-        note += f" Differences of every row: {'; '.join(shared)}."
+        note += " " + tr(
+            "Differences of every row: {differences}.", differences=join_clauses(shared)
+        )
     for number, reason in enumerate(reasons, 1):
-        note += f" No badge, reason {number}: {reason}."
+        note += " " + tr("No badge, reason {number}: {reason}.", number=number, reason=reason)
     return Table("beside", columns, tuple(rows), note, "scroll")
 
 
@@ -101,25 +107,32 @@ def _shared_reasons(comparisons: Sequence[ReferenceComparison]) -> dict[str, str
     """Return the reasons that many rows have, each with the short words for the rows."""
     counts = Counter(item.no_badge_reason for item in comparisons if item.no_badge_reason)
     shared = [text for text, n in counts.items() if n >= MIN_SHARED_ROWS and len(text) > 40]
-    return {text: f"reason {number}, below the table" for number, text in enumerate(shared, 1)}
+    return {
+        text: tr("reason {number}, below the table", number=number)
+        for number, text in enumerate(shared, 1)
+    }
 
 
 def unmatched_table(analysis: StudyAnalysis) -> Table | None:
     """Return the table of published numbers without a measured one, or None if there are none."""
     rows = []
     for pair in analysis.study.unmatched_references:
-        here = "not a condition of this report" if pair.value.model else "resnetlab does not run it"
+        here = (
+            tr("not a condition of this report")
+            if pair.value.model
+            else tr("resnetlab does not run it")
+        )
         source = Cell(pair.title, "", "", *citation_link(analysis, pair.source))
-        only = Cell("Published only", here, "published only")
+        only = Cell(tr("Published only"), here, "published only")
         rows.append((Cell(pair.value.label), source, _reference_cell(pair), only))
     columns = (
         *text_columns("Number", "Source"),
         *number_columns("Published"),
         *text_columns("Here"),
     )
-    note = (
-        "Numbers of the sources above without a measurement in this study. They are listed, not "
-        "tested."
+    note = tr(
+        "Numbers of the sources above without a measurement in this study. They are listed, "
+        "not tested."
     )
     return Table("alone", columns, tuple(rows), note) if rows else None
 
@@ -132,7 +145,12 @@ def protocol_facts(analysis: StudyAnalysis) -> tuple[Fact, ...]:
     facts = []
     for title, pairs in sources.items():
         labeled = tuple(dict.fromkeys(pair.condition for pair in pairs))
-        facts.append(Fact(f"{capitalize_first(title)}, the protocol", pairs[0].protocol.summary))
+        facts.append(
+            Fact(
+                tr("{title}, the protocol", title=capitalize_first(title)),
+                pairs[0].protocol.summary,
+            )
+        )
         for item in pairs[0].protocol.differences:
             affected = [
                 label
@@ -140,9 +158,14 @@ def protocol_facts(analysis: StudyAnalysis) -> tuple[Fact, ...]:
                 if not item.unless or not has_fields(analysis.study.condition(label), item.unless)
             ]
             where = f" ({join_words(affected)})" if len(affected) < len(labeled) else ""
-            text = f"published: {item.reference}; here: {item.here}{where}"
-            facts += [Fact("Difference", text)] if affected else []
-        facts += [Fact("Erratum", text) for text in pairs[0].errata]
+            text = tr(
+                "published: {reference}; here: {here}{where}",
+                reference=item.reference,
+                here=item.here,
+                where=where,
+            )
+            facts += [Fact(tr("Difference"), text)] if affected else []
+        facts += [Fact(tr("Erratum"), text) for text in pairs[0].errata]
     return tuple(facts)
 
 
@@ -237,8 +260,12 @@ def reference_effects(analysis: StudyAnalysis, claim: AnyClaim) -> tuple[Referen
 def _effect_source(reference: MatchedReference) -> str:
     """Return the title of a number's source, with the reason that it is no printed last value."""
     value = reference.value
-    selected = f"best epoch by its {value.selected_on} images" if value.selected_on else ""
-    approximate = "approximate" if value.half_width else ""
+    selected = (
+        tr("best epoch by its {images}", images=tr_finished(f"{value.selected_on} images"))
+        if value.selected_on
+        else ""
+    )
+    approximate = tr("approximate") if value.half_width else ""
     return ", ".join(filter(None, (reference.title, selected, approximate)))
 
 
@@ -281,11 +308,11 @@ def marks_caption(rows: tuple[DotRow, ...]) -> str:
     marks = [mark for row in rows for mark in row.reference_marks]
     if not marks:
         return ""
-    text = " Diamond: a published number"
+    text = " " + tr("Diamond: a published number")
     if any(mark.low_pct is not None for mark in marks):
-        text += ", its line the 95 % prediction interval"
+        text += tr(", its line the 95 % prediction interval")
     if any(mark.low_pct is None for mark in marks):
-        text += "; without a line there is no badge, and the table gives the reason"
+        text += tr("; without a line there is no badge, and the table gives the reason")
     return text + "."
 
 
@@ -296,13 +323,13 @@ def _row(
     digits = 3 if value.quantity == "loss" else decimals(comparison.interval)
     measured_cell = Cell(DASH, "n = 0")
     if measured:
-        where = f"; {value.split} images" if value.split != "test" else ""
-        when = f"; after epoch {value.epoch:g}" if value.epoch else ""
+        where = "; " + tr_finished(f"{value.split} images") if value.split != "test" else ""
+        when = "; " + tr("after epoch {epoch:g}", epoch=value.epoch) if value.epoch else ""
         text = _value_text(mean(measured), digits, value.quantity)
         measured_cell = Cell(text, f"n = {len(measured)}{where}{when}")
-    word = Cell("None", comparison.no_badge_reason)
+    word = Cell(tr("None"), comparison.no_badge_reason)
     if comparison.badge:
-        word = Cell(capitalize_first(comparison.badge), "", comparison.badge)
+        word = Cell(capitalize_first(tr_finished(comparison.badge)), "", comparison.badge)
     return (
         Cell(comparison.reference.condition),
         Cell(comparison.reference.title, value.label, "", *link),
@@ -310,7 +337,7 @@ def _row(
         measured_cell,
         Cell(format_interval(comparison.interval, digits)),
         word,
-        Cell("; ".join(comparison.differences) or no_difference),
+        Cell(join_clauses(comparison.differences) or no_difference),
     )
 
 
@@ -318,32 +345,42 @@ def _reference_cell(reference: MatchedReference) -> Cell:
     """Return a published value with the decimals of its source, and a note on its runs."""
     value = reference.value
     if value.value is None:
-        return Cell(DASH, value.status)
-    notes = [f"{value.statistic} of {value.num_runs}" if value.num_runs > 1 else "m = 1"]
-    printed = f"{value.value:.{value.decimals}f}"
+        return Cell(DASH, tr_finished(value.status))
+    notes = [
+        tr(
+            "{statistic} of {num_runs}",
+            statistic=tr_finished(value.statistic),
+            num_runs=value.num_runs,
+        )
+        if value.num_runs > 1
+        else "m = 1"
+    ]
+    printed = localize_number(f"{value.value:.{value.decimals}f}")
     if value.sd is not None:
-        notes.append(f"sd {format_number(value.sd, 3 if value.quantity == 'loss' else 2)}")
+        notes.append(
+            tr("sd {sd}", sd=format_number(value.sd, 3 if value.quantity == "loss" else 2))
+        )
     if not value.independent:
-        notes.append("runs not independent")
+        notes.append(tr("runs not independent"))
     if value.quantity == "error":
-        notes.append(f"error {printed} in the source")
+        notes.append(tr("error {printed} in the source", printed=printed))
     notes += [text for text in (_measured_where(value),) if text]
     if value.parameters:
-        notes.append(f"{value.parameters / 1e6:,.4g} M parameters")
+        notes.append(tr("{parameters:,.4g} M parameters", parameters=value.parameters / 1000000.0))
     if value.note:
         notes.append(value.note)
     if value.accuracy_pct is not None:
-        return Cell(format_pct(value.accuracy_pct, value.decimals), "; ".join(notes))
-    units = {"loss": "nats", TOP5: f"% {TOP5}", "multiply-adds": "x 10^9"}
-    return Cell(f"{printed} {units[value.quantity]}", "; ".join(notes))
+        return Cell(format_pct(value.accuracy_pct, value.decimals), join_clauses(notes))
+    units = {"loss": "nats", TOP5: f"% {tr_finished(TOP5)}", "multiply-adds": "x 10^9"}
+    return Cell(f"{printed} {units[value.quantity]}", join_clauses(notes))
 
 
 def _measured_where(value: ReferenceValue) -> str:
     """Return the split and the epoch of a value that is not of the test images at the end: `train
     images, after epoch 9`.
     """
-    split = f"{value.split} images" if value.split != "test" else ""
-    epoch = f"after epoch {value.epoch:g}" if value.epoch else ""
+    split = tr_finished(f"{value.split} images") if value.split != "test" else ""
+    epoch = tr("after epoch {epoch:g}", epoch=value.epoch) if value.epoch else ""
     return ", ".join(filter(None, (split, epoch)))
 
 
@@ -365,17 +402,24 @@ def quantity_note(analysis: StudyAnalysis) -> str:
             if labels & set(condition_labels(claim))
         }
         if splits and splits.isdisjoint(pair.value.split for pair in pairs):
-            where = dict.fromkeys(_measured_where(pair.value) or "test images" for pair in pairs)
-            compared = join_words([f"{split} images" for split in sorted(splits)])
+            where = dict.fromkeys(
+                _measured_where(pair.value) or tr_finished("test images") for pair in pairs
+            )
+            compared = join_words([tr_finished(f"{split} images") for split in sorted(splits)])
             sentences.append(
-                f"The numbers of {title} are of other images ({join_words(list(where))}) than "
-                f"these claims ({compared}, at the end)."
+                tr(
+                    "The numbers of {title} are of other images ({images}) than these claims "
+                    "({compared}, at the end).",
+                    title=title,
+                    images=join_words(list(where)),
+                    compared=compared,
+                )
             )
     return " ".join(sentences)
 
 
 def _value_text(value: float, digits: int, quantity: Quantity) -> str:
-    units = {"loss": "nats", TOP5: f"% {TOP5}"}
+    units = {"loss": "nats", TOP5: f"% {tr_finished(TOP5)}"}
     if quantity in units:
         return f"{format_number(value, digits)} {units[quantity]}"
     return format_pct(value, digits)

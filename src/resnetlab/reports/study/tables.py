@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from resnetlab.analysis.study_data import RunRow
-from resnetlab.reports.document import Cell, Table, number_columns, text_columns
+from resnetlab.reports.document import Cell, Column, Table, number_columns, text_columns
 from resnetlab.reports.format import (
     DASH,
     FORECAST_NOTE,
@@ -22,6 +22,7 @@ from resnetlab.reports.format import (
     format_pct,
     format_rate_interval,
     format_signed,
+    join_clauses,
     join_words,
 )
 from resnetlab.reports.study import estimands, finetune
@@ -36,14 +37,15 @@ from resnetlab.studies.bibliography import format_citation
 from resnetlab.studies.claims import AnyClaim, Greater
 from resnetlab.studies.parsing.conditions import CONDITION_PARTS
 from resnetlab.studies.study import Condition
+from resnetlab.translation import deferred, localize_number, tr, tr_finished
 
 if TYPE_CHECKING:
     from resnetlab.analysis.analyze import StudyAnalysis
 
 _ALL_RUNS = {
-    "t": "by Student's t",
-    "hurdle": "with failed runs",
-    "whole range": "(fewer than 2 trained)",
+    "t": deferred("by Student's t"),
+    "hurdle": deferred("with failed runs"),
+    "whole range": deferred("(fewer than 2 trained)"),
 }
 """Methods of the interval over all runs, in words."""
 
@@ -62,18 +64,23 @@ def conditions(analysis: StudyAnalysis) -> Table:
         _condition_row(label, summary, analysis.rows(label))
         for label, summary in analysis.summaries.items()
     )
-    note = (
+    note = tr(
         "Test accuracy. Below the number of trained runs: the 95 % Wilson interval of their "
-        "share. 95 % CI: Student's t-interval of the mean of the trained runs, cut at 0 and 100 "
-        "%. Mean of all runs: a diverged run counts with the accuracy of a constant guess. Its "
-        "interval is Student's t if all runs had the same outcome. Otherwise it combines an "
-        "exact interval of the share of trained runs with a t-interval of their mean; with "
-        "fewer than 2 trained runs it is 0 to 100 %. sd: standard deviation of the trained runs. "
-        "Training time: mean of the finished runs by the clock, which other work on the machine "
-        "lengthens; below it, that of their evaluations, which is additional."
+        "share. 95 % CI: Student's t-interval of the mean of the trained runs, cut at 0 and "
+        "100 %. Mean of all runs: a diverged run counts with the accuracy of a constant guess. "
+        "Its interval is Student's t if all runs had the same outcome. Otherwise it combines "
+        "an exact interval of the share of trained runs with a t-interval of their mean; with "
+        "fewer than 2 trained runs it is 0 to 100 %. sd: standard deviation of the trained "
+        "runs. Training time: mean of the finished runs by the clock, which other work on the "
+        "machine lengthens; below it, that of their evaluations, which is additional."
     )
     note += "".join(
-        f" {capitalize_first(label)}: the runs of {other}, trained once and evaluated in two modes."
+        " "
+        + tr(
+            "{label}: the runs of {other}, trained once and evaluated in two modes.",
+            label=capitalize_first(label),
+            other=other,
+        )
         for label, other in analysis.study.shared_runs.items()
     )
     return Table("conditions", columns, rows, note)
@@ -88,18 +95,30 @@ def _condition_row(label: str, summary: Summary, runs: Sequence[RunRow]) -> tupl
     rate = Cell(DASH)
     if counts.finished:
         share = format_rate_interval(summary.success_wilson)
-        rate = Cell(f"{counts.trained} of {counts.finished}", share)
+        rate = Cell(
+            tr("{trained} of {finished}", trained=counts.trained, finished=counts.finished), share
+        )
     parts = []
     if summary.all_interval_pct:
         text = format_interval(summary.all_interval_pct, digits)
-        parts.append(f"{text} {_ALL_RUNS[summary.all_rule]}")
+        parts.append(f"{text} {tr(_ALL_RUNS[summary.all_rule])}")
     if summary.all_range_pct:
         low, high = summary.all_range_pct
-        parts.append(f"runs {format_number(low, digits)} to {format_number(high, digits)}")
-    everything = Cell(format_pct(summary.all_mean_pct, digits), "; ".join(parts))
+        parts.append(
+            tr(
+                "runs {low} to {high}",
+                low=format_number(low, digits),
+                high=format_number(high, digits),
+            )
+        )
+    everything = Cell(format_pct(summary.all_mean_pct, digits), join_clauses(parts))
     time = Cell(DASH)
     if seconds:
-        note = f"evaluation: {format_duration(mean(evaluation))}" if evaluation else ""
+        note = (
+            tr("evaluation: {evaluation}", evaluation=format_duration(mean(evaluation)))
+            if evaluation
+            else ""
+        )
         time = Cell(format_duration(mean(seconds)), note)
     return (
         Cell(label, format_count(parameters, "parameter") if parameters else ""),
@@ -120,7 +139,15 @@ def _cut_text(interval: Interval | None, possible: Interval, unit: str) -> str:
     if interval is None or interval.low == interval.high:
         return ""
     ends = sorted({*interval} & {*possible})
-    return f"cut at {join_words([f'{end:g}' for end in ends])} {unit}" if ends else ""
+    return (
+        tr(
+            "cut at {ends} {unit}",
+            ends=join_words([localize_number(f"{end:g}") for end in ends]),
+            unit=unit,
+        )
+        if ends
+        else ""
+    )
 
 
 def outcomes(analysis: StudyAnalysis) -> Table:
@@ -129,31 +156,32 @@ def outcomes(analysis: StudyAnalysis) -> Table:
     names = [name for name in OUTCOMES if partial or name not in ("running", "waiting")]
     columns = (
         *text_columns("Condition"),
-        *number_columns("Planned", *map(capitalize_first, names)),
+        *number_columns("Planned"),
+        *(Column(capitalize_first(tr_finished(name))) for name in names),
     )
 
     def row(label: str, counts: OutcomeCounts) -> tuple[Cell, ...]:
         values = (counts.planned, *(getattr(counts, name.replace(" ", "_")) for name in names))
-        return (Cell(label), *(Cell(f"{value:,}") for value in values))
+        return (Cell(label), *(Cell(localize_number(f"{value:,}")) for value in values))
 
     rows = [row(label, summary.counts) for label, summary in analysis.summaries.items()]
-    note = (
+    note = tr(
         "Trained: above chance by a binomial test. The best accuracy of the run is higher than "
-        "always guessing the most frequent class reaches by luck, with a probability of error of 1 "
-        "in 10,000 over all evaluations of the run. A trained run may still have a low accuracy. "
-        "At chance: never above this level. Diverged: the loss was not a finite number. Out of "
-        "memory: the network did not fit. Missing: three attempts were interrupted. No seed is "
-        "replaced, and every planned run counts."
+        "always guessing the most frequent class reaches by luck, with a probability of error "
+        "of 1 in 10,000 over all evaluations of the run. A trained run may still have a low "
+        "accuracy. At chance: never above this level. Diverged: the loss was not a finite "
+        "number. Out of memory: the network did not fit. Missing: three attempts were "
+        "interrupted. No seed is replaced, and every planned run counts."
     )
     if analysis.study.shared_runs:
-        note += (
-            " All: a run that two conditions evaluate in two modes counts once, with its status in "
+        note += " " + tr(
+            "All: a run that two conditions evaluate in two modes counts once, with its status in "
+            "evaluation mode."
         )
-        note += "evaluation mode."
-    return Table("outcomes", columns, (*rows, row("all", analysis.counts)), note, "scroll")
+    return Table("outcomes", columns, (*rows, row(tr("all"), analysis.counts)), note, "scroll")
 
 
-VERDICT_NOTE = (
+VERDICT_NOTE = deferred(
     "A verdict is on the sentence of the claim, for the data, networks and recipe of this report; "
     "it is on the claim of the source only where these are the source's."
 )
@@ -168,15 +196,20 @@ def claims(analysis: StudyAnalysis) -> Table | None:
         isinstance(c, Greater) and (c.metric, c.split, c.paired) == ("top1", "test", False)
         for c in analysis.study.claims
     )
-    one_unit = all(estimands.unit(claim) == "points" for claim in analysis.study.claims)
+    one_unit = all(estimands.unit(claim) == tr("points") for claim in analysis.study.claims)
     looked = any(
         verdict.look > 1 or verdict.confidence != SINGLE_LOOK_CONFIDENCE
         for verdict in analysis.verdicts
     )
-    difference = "Difference, points" if one_unit else "Difference"
     columns = (
         *text_columns("Claim"),
-        *number_columns(difference, "CI" if looked else "95 % CI", "ν", "p", "p, Holm"),
+        *number_columns(
+            "Difference, points" if one_unit else "Difference",
+            "CI" if looked else "95 % CI",
+            "ν",
+            "p",
+            "p, Holm",
+        ),
         *text_columns("Verdict"),
     )
     judged_claims = zip(analysis.study.claims, analysis.hypotheses, analysis.verdicts, strict=True)
@@ -185,27 +218,34 @@ def claims(analysis: StudyAnalysis) -> Table | None:
         for triple in judged_claims
         for row in _claim_rows(*triple, one_unit, citation_link(analysis, triple[0].source))
     )
-    family = "not corrected because there is one claim"
+    family = tr("not corrected because there is one claim")
     if len(rows) > 1:
         directed = len(rows) > len(analysis.study.claims)
-        lines = "tests, directions included" if directed else "claims"
-        family = f"corrected over the study's {len(rows)} {lines} (Holm 1979)"
+        family = tr("corrected over the study's {count} claims (Holm 1979)", count=len(rows))
+        if directed:
+            family = tr(
+                "corrected over the study's {count} tests, directions included (Holm 1979)",
+                count=len(rows),
+            )
     if only_simple:
-        note = (
+        note = tr(
             "Difference: left minus right over trained runs, by Welch's t with ν degrees of "
-            f"freedom. If p, {family}, is below 0.05, a difference above 0 reproduces the claim "
+            "freedom. If p, {family}, is below 0.05, a difference above 0 reproduces the claim "
             "that left is greater, and one below 0 contradicts it. Otherwise the claim is "
-            "inconclusive."
+            "inconclusive.",
+            family=family,
         )
     else:
         note = estimands.claims_note(analysis.study.claims, family)
     if len(rows) > 1:
-        note += " Intervals are not corrected for the number of claims."
-    note += f" {VERDICT_NOTE}"
+        note += " " + tr("Intervals are not corrected for the number of claims.")
+    note += f" {tr(VERDICT_NOTE)}"
     skipped = " ".join(analysis.study.left_out)
-    left_out = f"Claims without a verdict, as their conditions are left out: {skipped}"
+    left_out = tr(
+        "Claims without a verdict, as their conditions are left out: {skipped}", skipped=skipped
+    )
     if any(verdict.forecast for verdict in analysis.verdicts):
-        note += f" {FORECAST_NOTE}"
+        note += f" {tr(FORECAST_NOTE)}"
     parts = (
         note,
         quantity_note(analysis),
@@ -232,23 +272,28 @@ def _claim_rows(
     numbers[-2] = replace(numbers[-2], note=estimands.test_name(claim, verdict))
     yield (statement, *numbers, _verdict_cell(verdict))
     if verdict.direction is not None and isinstance(hypothesis, MeansHypothesis):
-        side = "above" if hypothesis.direction == GREATER else "below"
+        above = hypothesis.direction == GREATER
         _, _, nu, p, p_holm = _effect_cells(verdict.direction, digits, "")
-        direction = Cell("Direction of this claim", f"{side} 0, tested separately")
+        direction = Cell(
+            tr("Direction of this claim"),
+            tr("above 0, tested separately") if above else tr("below 0, tested separately"),
+        )
         yield (direction, Cell(DASH), Cell(DASH), nu, p, p_holm, _verdict_cell(verdict.direction))
 
 
 def _verdict_cell(verdict: Verdict) -> Cell:
-    why = verdict.reason or (format_forecast(verdict.forecast) if verdict.forecast else "")
+    why = tr_finished(verdict.reason)
+    if not why and verdict.forecast:
+        why = format_forecast(verdict.forecast)
     if verdict.effect is not None and verdict.effect.deterministic:
-        equal = "deterministic difference: all runs of a condition are equal"
-        why = f"{why}; {equal}" if why else equal
+        equal = tr("deterministic difference: all runs of a condition are equal")
+        why = join_clauses([why, equal]) if why else equal
     decided = verdict.label in ("reproduced", "partly reproduced", "contradicted")
     if not why:
-        why = verdict.qualified_phrase[len(verdict.phrase) :].strip(" ()")
+        why = tr_finished(verdict.qualified_phrase[len(verdict.phrase) :].strip(" ()"))
     elif verdict.conditional and decided:
-        why = f"trained runs only; {why}"
-    return Cell(capitalize_first(verdict.phrase), why, verdict.badge)
+        why = tr("trained runs only; {why}", why=why)
+    return Cell(capitalize_first(tr_finished(verdict.phrase)), why, verdict.badge)
 
 
 def _effect_cells(verdict: Verdict, digits: int, unit: str) -> list[Cell]:
@@ -262,12 +307,14 @@ def _effect_cells(verdict: Verdict, digits: int, unit: str) -> list[Cell]:
     remarks = [
         ""
         if verdict.confidence == SINGLE_LOOK_CONFIDENCE
-        else f"{100 * verdict.confidence:g} %, look {verdict.look}",
-        _cut_text(interval, effect.value_range, "points"),
+        else tr(
+            "{confidence:g} %, look {look}", confidence=100 * verdict.confidence, look=verdict.look
+        ),
+        _cut_text(interval, effect.value_range, tr("points")),
     ]
     return [
         Cell(format_signed(effect.estimate, digits) + unit),
-        Cell(format_interval(interval, digits), "; ".join(filter(None, remarks))),
+        Cell(format_interval(interval, digits), join_clauses(filter(None, remarks))),
         Cell(nu),
         *p_values,
     ]
@@ -287,23 +334,27 @@ def run_table(analysis: StudyAnalysis) -> Table:
         for label in analysis.summaries
         for row in analysis.rows(label)
     )
-    note = "An attempt is a start or a resumption. results.csv has all columns of all runs."
+    note = tr("An attempt is a start or a resumption. results.csv has all columns of all runs.")
     return Table("ledger", columns, rows, note, "scroll")
 
 
 def _run_row(row: RunRow, chance_pct: float) -> tuple[Cell, ...]:
     accuracy = Cell(format_pct(None if row.test_error_pct is None else 100 - row.test_error_pct))
     if row.status == "diverged":
-        accuracy = Cell(format_pct(chance_pct), "counted as a guess")
+        accuracy = Cell(format_pct(chance_pct), tr("counted as a guess"))
     return (
         Cell(row.condition),
         Cell(str(row.seed)),
-        Cell(row.status, row.reason, row.status),
+        Cell(
+            tr_finished(row.status),
+            join_clauses([tr_finished(reason) for reason in row.reason.split("; ")]),
+            row.status,
+        ),
         accuracy,
         Cell(DASH if row.train_loss_nats is None else format_number(row.train_loss_nats, 3)),
-        Cell(f"{row.epochs:,.1f}".removesuffix(".0")),
+        Cell(localize_number(f"{row.epochs:,.1f}".removesuffix(".0"))),
         Cell(format_duration(row.train_seconds) if row.train_seconds else DASH),
-        Cell(f"{row.attempts:,}"),
+        Cell(localize_number(f"{row.attempts:,}")),
         Cell(row.run),
     )
 
@@ -322,7 +373,7 @@ def settings(analysis: StudyAnalysis) -> tuple[Table, Table | None]:
     differing = [name for name in names if len(values[name]) > 1]
     if not differing:
         return common, None
-    columns = text_columns("Condition", *differing)
+    columns = (*text_columns("Condition"), *(Column(name, numeric=False) for name in differing))
     cells = tuple(
         (Cell(label), *(Cell(fields.get(name, DASH)) for name in differing))
         for label, fields in flat.items()
@@ -349,7 +400,7 @@ def _flatten(table: dict[str, Any], prefix: str = "") -> dict[str, str]:
 
 def _format_value(value: object) -> str:
     if isinstance(value, bool):
-        return "yes" if value else "no"
+        return tr("yes") if value else tr("no")
     if isinstance(value, list | tuple):
         return ", ".join(map(_format_value, value))
     return f"{value}"

@@ -20,6 +20,7 @@ from resnetlab.reports.format import (
     format_interval,
     format_number,
     format_pct,
+    join_clauses,
     join_words,
 )
 from resnetlab.reports.study import ensembles
@@ -43,6 +44,7 @@ from resnetlab.studies.claims import (
     Greater,
     condition_labels,
 )
+from resnetlab.translation import localize_number, tr, tr_finished
 
 if TYPE_CHECKING:
     from resnetlab.analysis.analyze import StudyAnalysis
@@ -54,18 +56,39 @@ def banner(analysis: StudyAnalysis) -> str:
     if counts.complete:
         return ""
     pairs = ((counts.running, "running"), (counts.waiting, "waiting"))
-    remaining = join_words([f"{number:,} {name}" for number, name in pairs if number])
+    remaining = join_words(
+        [
+            tr("{number:,} {status}", number=number, status=tr_finished(name))
+            for number, name in pairs
+            if number
+        ]
+    )
     total = format_count(counts.planned, "run")
-    return f"Partial report: {counts.finished:,} of {total} finished, {remaining}"
+    return tr(
+        "Partial report: {finished:,} of {total} finished, {remaining}",
+        finished=counts.finished,
+        total=total,
+        remaining=remaining,
+    )
 
 
 def answer(analysis: StudyAnalysis) -> str:
     """Return the answer of the study in one sentence."""
     claims, verdicts = analysis.study.claims, analysis.verdicts
     if not analysis.counts.complete:
-        progress = f"{analysis.counts.finished:,} of {format_count(analysis.counts.planned, 'run')}"
-        reason = "claims are tested after the last run" if claims else "the means may still change"
-        return f"{progress} {'is' if analysis.counts.finished == 1 else 'are'} finished: {reason}."
+        progress = tr(
+            "{finished:,} of {planned}",
+            finished=analysis.counts.finished,
+            planned=format_count(analysis.counts.planned, "run"),
+        )
+        reason = (
+            tr("claims are tested after the last run")
+            if claims
+            else tr("the means may still change")
+        )
+        if analysis.counts.finished == 1:
+            return tr("{progress} is finished: {reason}.", progress=progress, reason=reason)
+        return tr("{progress} are finished: {reason}.", progress=progress, reason=reason)
     if not claims:
         return _without_claims(analysis)
     first = _comparison(analysis, claims[0], verdicts[0])
@@ -73,16 +96,28 @@ def answer(analysis: StudyAnalysis) -> str:
     if len(claims) == 1:
         return " ".join(filter(None, (f"{capitalize_first(first)}.", protocol)))
     words = Counter(_quoted(verdict) for verdict in verdicts)
-    summary = f"All {len(claims)} claims are {_quoted(verdicts[0])}"
+    summary = tr(
+        "All {claims} claims are {verdict}", claims=len(claims), verdict=_quoted(verdicts[0])
+    )
     if len(words) > 1:
-        numbers = [f"{n} {'is' if n == 1 else 'are'} {word}" for word, n in words.items()]
-        summary = f"Of {len(claims)} claims, {join_words(numbers)}"
-    return " ".join(filter(None, (f"{summary}; the first: {first}.", protocol)))
+        numbers = [
+            tr("{n} is {verdict}", n=n, verdict=word)
+            if n == 1
+            else tr("{n} are {verdict}", n=n, verdict=word)
+            for word, n in words.items()
+        ]
+        summary = tr(
+            "Of {claims} claims, {numbers}", claims=len(claims), numbers=join_words(numbers)
+        )
+    return " ".join(
+        filter(None, (tr("{summary}; the first: {first}.", summary=summary, first=first), protocol))
+    )
 
 
 def _quoted(verdict: Verdict) -> str:
     """Return the phrase of a verdict, in quotes if it names a protocol."""
-    return verdict.label if verdict.phrase == verdict.label else f"“{verdict.phrase}”"
+    phrase = tr_finished(verdict.phrase)
+    return phrase if verdict.phrase == verdict.label else tr("“{phrase}”", phrase=phrase)
 
 
 def protocol_sentence(analysis: StudyAnalysis) -> str:
@@ -101,33 +136,41 @@ def protocol_sentence(analysis: StudyAnalysis) -> str:
         for condition, data in facts
     }
     here, full = next(iter(images))
-    seen = "its runs saw fewer images than the study file or its source asks for"
+    seen = tr("its runs saw fewer images than the study file or its source asks for")
     if len(images) == 1 and full is not None:
         longest = max(source_images_seen(analysis.study, *pair) or 0.0 for pair in facts)
-        goals = [f"the study file asks for {full:,.0f}"] if here < full else []
+        goals = [tr("the study file asks for {full:,.0f}", full=full)] if here < full else []
         if longest > full:
-            goals.append(f"a source of its published numbers for {_format_length(longest)}")
-        seen = f"a run saw {here:,.0f} images, and {' and '.join(goals)}"
-    return (
+            goals.append(
+                tr(
+                    "a source of its published numbers for {images}",
+                    images=_format_length(longest),
+                )
+            )
+        seen = tr("a run saw {here:,.0f} images, and {goals}", here=here, goals=join_words(goals))
+    return tr(
         "A verdict at a share of the training is one on the claim at this protocol, not on the "
-        f"claim of its source: {seen} (an image counts as often as it is seen)."
+        "claim of its source: {seen} (an image counts as often as it is seen).",
+        seen=seen,
     )
 
 
 def _format_length(images: float) -> str:
     """Format a number of images, rounded if it follows from steps: `about 8,180,000`."""
     if images == int(images):
-        return f"{images:,.0f}"
-    return f"about {float(f'{images:.3g}'):,.0f}"
+        return localize_number(f"{images:,.0f}")
+    return tr("about {images:,.0f}", images=float(f"{images:.3g}"))
 
 
 def _comparison(analysis: StudyAnalysis, claim: AnyClaim, verdict: Verdict) -> str:
-    word = verdict.qualified_phrase.replace(" (", ", ").removesuffix(")")
-    why = f" ({verdict.reason})" if verdict.reason else ""
+    word = tr_finished(verdict.qualified_phrase).replace(" (", ", ").removesuffix(")")
+    why = f" ({tr_finished(verdict.reason)})" if verdict.reason else ""
     if not isinstance(claim, Greater | About | Equal | FailsAndTrains):
-        return f"{claim.statement.strip().rstrip('.')}: {word}{why}"
+        statement = claim.statement.strip().rstrip(".")
+        return tr("{statement}: {verdict}", statement=statement, verdict=word + why)
     if not isinstance(claim, FailsAndTrains) and (claim.metric == "loss" or claim.split == "train"):
-        return f"{_loss_or_train_comparison(analysis, claim)}: {word}{why}"
+        compared = _loss_or_train_comparison(analysis, claim)
+        return tr("{statement}: {verdict}", statement=compared, verdict=word + why)
     left, right = analysis.summaries[claim.left], analysis.summaries[claim.right]
     text = f"{describe_accuracy(claim.left, left)}, {describe_accuracy(claim.right, right)}"
     if left.interval_pct and right.interval_pct:
@@ -135,9 +178,19 @@ def _comparison(analysis: StudyAnalysis, claim: AnyClaim, verdict: Verdict) -> s
         other = (
             f"{format_pct(right.mean_pct, digits)} {format_interval(right.interval_pct, digits)}"
         )
-        rate = f"({right.counts.trained} of {right.counts.finished})"
-        text = f"{describe_accuracy(claim.left, left)}, against {other} for {claim.right} {rate}"
-    return f"{text}: {word}{why}"
+        rate = tr(
+            "({trained} of {finished})",
+            trained=right.counts.trained,
+            finished=right.counts.finished,
+        )
+        text = tr(
+            "{left}, against {other} for {right} {rate}",
+            left=describe_accuracy(claim.left, left),
+            other=other,
+            right=claim.right,
+            rate=rate,
+        )
+    return tr("{statement}: {verdict}", statement=text, verdict=word + why)
 
 
 def _loss_or_train_comparison(analysis: StudyAnalysis, claim: Greater | About | Equal) -> str:
@@ -159,32 +212,48 @@ def _loss_or_train_comparison(analysis: StudyAnalysis, claim: Greater | About | 
         digits = 3 if loss else decimals(interval)
         reached = format_pct(mean(values), digits)
         if loss:
-            reached = f"{format_number(mean(values), digits)} nats"
+            reached = tr("{values} nats", values=format_number(mean(values), digits))
         sides.append(f"{reached} {format_interval(interval, digits)}" if interval else reached)
     counts = [analysis.summaries[label].counts for label in (claim.left, claim.right)]
-    left_rate, right_rate = (f"{side.trained} of {side.finished}" for side in counts)
-    metric = f"{claim.split} {'loss' if loss else 'accuracy'} ({left_rate} trained)"
-    return (
-        f"{claim.left} reached {sides[0]} {metric}, against {sides[1]} for {claim.right} "
-        f"({right_rate})"
+    left_rate, right_rate = (
+        tr("{trained} of {finished}", trained=side.trained, finished=side.finished)
+        for side in counts
+    )
+    return tr(
+        "{left} reached {left_value} {metric} ({left_rate} trained), against {right_value} for "
+        "{right} ({right_rate})",
+        left=claim.left,
+        left_value=sides[0],
+        metric=tr_finished(f"{claim.split} {'loss' if loss else 'accuracy'}"),
+        left_rate=left_rate,
+        right_value=sides[1],
+        right=claim.right,
+        right_rate=right_rate,
     )
 
 
 def describe_accuracy(label: str, summary: Summary) -> str:
     """Describe an accuracy: `plain 56 reached 23.4 % [18.2, 28.6] ... (4 of 5 trained)`."""
     counts = summary.counts
-    rate = f"{counts.trained} of {counts.finished} trained"
+    rate = tr("{trained} of {finished} trained", trained=counts.trained, finished=counts.finished)
     if counts.out_of_memory:
-        return f"{label} ran out of memory"
+        return tr("{label} ran out of memory", label=label)
     if summary.mean_pct is None:
-        return f"{label} has no trained run ({rate})"
+        return tr("{label} has no trained run ({rate})", label=label, rate=rate)
     if summary.interval_pct is None:
-        return f"{label} reached {format_pct(summary.mean_pct)} in its one trained run ({rate})"
+        return tr(
+            "{label} reached {mean} in its one trained run ({rate})",
+            label=label,
+            mean=format_pct(summary.mean_pct),
+            rate=rate,
+        )
     digits = decimals(summary.interval_pct)
-    return (
-        f"{label} reached {format_pct(summary.mean_pct, digits)} "
-        f"{format_interval(summary.interval_pct, digits)} "
-        f"test accuracy ({rate})"
+    return tr(
+        "{label} reached {mean} {interval} test accuracy ({rate})",
+        label=label,
+        mean=format_pct(summary.mean_pct, digits),
+        interval=format_interval(summary.interval_pct, digits),
+        rate=rate,
     )
 
 
@@ -193,21 +262,29 @@ def _without_claims(analysis: StudyAnalysis) -> str:
     described = [describe_accuracy(label, analysis.summaries[label]) for label in labels[:4]]
     accuracies = join_words(described)
     hidden = len(labels) - 4
-    more = f", and {format_count(hidden, 'condition')} more below" if hidden > 0 else ""
+    more = (
+        tr(", and {hidden} more below", hidden=format_count(hidden, "condition"))
+        if hidden > 0
+        else ""
+    )
     together = ensembles.ensemble_sentence(analysis)
-    why = "the study declares no claim"
+    why = tr("the study declares no claim")
     if analysis.study.left_out:
-        why = "its claims need conditions that were left out"
+        why = tr("its claims need conditions that were left out")
     share = training_share(analysis.study, analysis.data_by_label, labels)
-    start = capitalize_first(f"{share.text}, {accuracies}" if share else accuracies)
-    return f"{start}{more}; {why}, so there is no verdict." + (together and f" {together}")
+    start = capitalize_first(f"{tr_finished(share.text)}, {accuracies}" if share else accuracies)
+    return tr("{start}{more}; {why}, so there is no verdict.", start=start, more=more, why=why) + (
+        together and f" {together}"
+    )
 
 
 def about(analysis: StudyAnalysis) -> str:
     """Return the description of the study, which its file gives for the full training."""
     description = analysis.study.about
     if description and is_shortened(analysis.study):
-        return f"By the study file, for its full training: {description}"
+        return tr(
+            "By the study file, for its full training: {description}", description=description
+        )
     return description
 
 
@@ -215,26 +292,45 @@ def limits(analysis: StudyAnalysis) -> str:
     """Return the limitations of the report, with the changes to its protocol."""
     sentences = [analysis.study.limits.strip()] if analysis.study.limits.strip() else []
     if sentences and is_shortened(analysis.study):
-        sentences = [f"By the study file, for its full training: {sentences[0]}"]
+        sentences = [
+            tr("By the study file, for its full training: {description}", description=sentences[0])
+        ]
     parts = [item for item in analysis.study.overrides if item.startswith("grid.")]
     changed = [item for item in analysis.study.overrides if item not in parts]
     if changed:
-        sentences.append(f"Not the protocol of the study file: {'; '.join(changed)}.")
+        sentences.append(
+            tr("Not the protocol of the study file: {changes}.", changes=join_clauses(changed))
+        )
     if parts:
         count = format_count(len(analysis.study.conditions), "condition")
-        sentences.append(f"Not all conditions of the study file, only {count} of it.")
+        sentences.append(
+            tr("Not all conditions of the study file, only {count} of it.", count=count)
+        )
     if analysis.study.left_out and not analysis.study.claims:
         skipped = " ".join(analysis.study.left_out)
-        sentences.append(f"Claims without a verdict, as their conditions are left out: {skipped}")
+        sentences.append(
+            tr(
+                "Claims without a verdict, as their conditions are left out: {skipped}",
+                skipped=skipped,
+            )
+        )
     elif analysis.study.left_out:
         count = format_count(len(analysis.study.left_out), "claim")
-        sentences.append(f"{count} without a verdict, listed below the table of claims.")
+        sentences.append(
+            tr("{count} without a verdict, listed below the table of claims.", count=count)
+        )
     undecided = [row for row in analysis.study_data.rows if UNDECIDED in row.reason]
     if undecided:
         count = format_count(sum(row.status == "trained" for row in undecided), "trained run")
-        sentences.append(f"No proof of learning in {count}: {UNDECIDED}.")
+        sentences.append(
+            tr(
+                "No proof of learning in {count}: {reason}.",
+                count=count,
+                reason=tr_finished(UNDECIDED),
+            )
+        )
     sentences += [
-        f"About {data.name}: {data.about.strip().rstrip('.')}."
+        tr("About {name}: {about}.", name=data.name, about=data.about.strip().rstrip("."))
         for data in analysis.study_data.data
         if data.about
     ]
@@ -245,14 +341,19 @@ def limits(analysis: StudyAnalysis) -> str:
     }
     if train_images and not any(item.startswith("data.train_images") for item in changed):
         sentences.append(
-            "Reduced protocol: trained on only "
-            f"{join_words([f'{n:,}' for n in sorted(train_images)])} images."
+            tr(
+                "Reduced protocol: trained on only {count} images.",
+                count=join_words([tr("{count:,}", count=n) for n in sorted(train_images)]),
+            )
         )
     late = _runs_without_train_mode_curve(analysis)
     if late:
         sentences.append(
-            f"{capitalize_first(format_count(late, 'run'))} had ended before the evaluation in "
-            "training mode was requested: its final values exist, and no learning curve of them."
+            tr(
+                "{runs} had ended before the evaluation in training mode was requested: its final "
+                "values exist, and no learning curve of them.",
+                runs=capitalize_first(format_count(late, "run")),
+            )
         )
     processors = dict.fromkeys(
         f"{machine.processor} ({machine.instruction_set})"
@@ -261,12 +362,17 @@ def limits(analysis: StudyAnalysis) -> str:
     )
     if len(processors) > 1:
         sentences.append(
-            f"The runs come from {len(processors)} different processors: "
-            f"{join_words(list(processors))}. On another processor the same seed may give other "
-            "digits."
+            tr(
+                "The runs come from {count} different processors: {processors}. On another "
+                "processor the same seed may give other digits.",
+                count=len(processors),
+                processors=join_words(list(processors)),
+            )
         )
     if not sentences:
-        sentences.append("These results do not cover other data, other recipes or longer training.")
+        sentences.append(
+            tr("These results do not cover other data, other recipes or longer training.")
+        )
     return " ".join(sentences)
 
 
@@ -289,20 +395,22 @@ def test_split_note(analysis: StudyAnalysis) -> str:
     """Explain that no weights were selected on the test images, and what they do decide."""
     conditions = analysis.study.conditions
     if has_finetuning(analysis):
-        return (
+        return tr(
             "No weights were selected on the test images: the validation images selected the "
             "epoch, the learning rate if several are tried, and the stage. The test images are "
             "evaluated once, at the end; a run counts as at chance only if they agree."
         )
     best = any(condition.recipe.select == "best" for condition in conditions)
-    selection = "the last weights are used"
+    selection = tr("the last weights are used")
     if best:
-        selection = "the weights with the lowest validation error are used"
-    sentences = [f"No weights were selected on the test images: {selection}."]
+        selection = tr("the weights with the lowest validation error are used")
+    sentences = [
+        tr("No weights were selected on the test images: {selection}.", selection=selection)
+    ]
     if any(condition.data.test_curve for condition in conditions):
-        sentences.append("Their curve was recorded because the study asks for it.")
+        sentences.append(tr("Their curve was recorded because the study asks for it."))
     else:
-        sentences.append("They are evaluated once, at the end.")
+        sentences.append(tr("They are evaluated once, at the end."))
     without_validation = [
         condition
         for condition in conditions
@@ -310,8 +418,10 @@ def test_split_note(analysis: StudyAnalysis) -> str:
     ]
     if without_validation:
         sentences.append(
-            "As there are no validation images, the test images also decide which runs count as "
-            "trained; an accuracy of trained runs alone is selected by them in this way."
+            tr(
+                "As there are no validation images, the test images also decide which runs count "
+                "as trained; an accuracy of trained runs alone is selected by them in this way."
+            )
         )
     return " ".join(sentences)
 
@@ -338,22 +448,24 @@ def made_by(analysis: StudyAnalysis) -> str:
     """Return the last line of the report."""
     versions = dict.fromkeys(m.version for m in analysis.study_data.machines if m.version)
     author = f"resnetlab {join_words(list(versions))}".strip()
-    return f"Written by {author} from results.csv, curves.csv and report.json beside it."
+    return tr(
+        "Written by {author} from results.csv, curves.csv and report.json beside it.", author=author
+    )
 
 
 def dot_plot_caption(analysis: StudyAnalysis, chance_hidden: bool) -> str:
     """Return the caption of the first figure; `chance_hidden`: chance is outside its scale."""
-    text = "Each planned run. Bar: mean of the trained runs; line: its 95 % t-interval"
+    text = tr("Each planned run. Bar: mean of the trained runs; line: its 95 % t-interval")
     chances = sorted({round(summary.chance_pct, 1) for summary in analysis.summaries.values()})
-    chance_text = (
-        "chance, the share of the most frequent class, is "
-        f"{join_words([format_pct(chance) for chance in chances])}"
+    chance_text = tr(
+        "chance, the share of the most frequent class, is {chance}",
+        chance=join_words([format_pct(chance) for chance in chances]),
     )
-    chance_text += ", outside the scale" if chance_hidden else ""
-    extra = "; a diverged run is drawn at chance" if analysis.counts.diverged else ""
+    chance_text += tr(", outside the scale") if chance_hidden else ""
+    extra = tr("; a diverged run is drawn at chance") if analysis.counts.diverged else ""
     edge = analysis.counts.out_of_memory + analysis.counts.missing
-    extra += "; runs without an accuracy are drawn at the left edge" if edge else ""
-    return f"{text}; {chance_text}{extra}."
+    extra += tr("; runs without an accuracy are drawn at the left edge") if edge else ""
+    return tr("{runs}; {chance}{more}.", runs=text, chance=chance_text, more=extra)
 
 
 def dot_plot_alt(analysis: StudyAnalysis) -> str:
@@ -361,11 +473,19 @@ def dot_plot_alt(analysis: StudyAnalysis) -> str:
     parts = []
     for label, summary in analysis.summaries.items():
         digits = decimals(summary.interval_pct)
-        reached = "no mean"
+        reached = tr("no mean")
         if summary.mean_pct is not None:
-            reached = f"mean {format_pct(summary.mean_pct, digits)}"
+            reached = tr("mean {mean}", mean=format_pct(summary.mean_pct, digits))
             if summary.interval_pct:
                 reached += f" {format_interval(summary.interval_pct, digits)}"
         counts = summary.counts
-        parts.append(f"{label}: {reached}, {counts.trained} of {counts.planned} trained")
-    return "Test accuracy of every run by condition. " + "; ".join(parts) + "."
+        parts.append(
+            tr(
+                "{label}: {reached}, {trained} of {planned} trained",
+                label=label,
+                reached=reached,
+                trained=counts.trained,
+                planned=counts.planned,
+            )
+        )
+    return tr("Test accuracy of every run by condition. ") + join_clauses(parts) + "."

@@ -1,0 +1,228 @@
+"""Reports and pages in French: the catalog is complete, and data files stay English."""
+
+import re
+import string
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from helpers import sentences
+from helpers.sentences import PageText
+from helpers.synthetic import EVERY_STATUS, TRUTH, study_record
+from resnetlab.analysis.collect import collect
+from resnetlab.errors import InputError
+from resnetlab.files import read_json
+from resnetlab.finetune.results import ResolutionTable
+from resnetlab.reports import build_report, fixres, write, write_latex
+from resnetlab.reports.format import (
+    format_interval,
+    format_number,
+    format_pct,
+    format_signed,
+    join_words,
+)
+from resnetlab.schema import decode
+from resnetlab.stats.intervals import Interval
+from resnetlab.studies.parsing.study_file import load_study
+from resnetlab.translation import (
+    check_language,
+    current_language,
+    locale_language,
+    tr,
+    tr_count,
+    tr_finished,
+    use_language,
+)
+
+NARROW = "\N{NARROW NO-BREAK SPACE}"
+
+
+def placeholders(text):
+    return sorted(
+        (name, spec) for _, name, spec, _ in string.Formatter().parse(text) if name is not None
+    )
+
+
+def test_the_catalog_has_every_sentence_of_the_code_and_no_other():
+    written = {entry["en"] for entry in sentences.catalog()["sentence"]}
+    assert sorted(sentences.sentences() - written) == []
+    assert sorted(written - sentences.sentences()) == []
+
+
+def test_the_catalog_has_every_noun_of_the_reports():
+    known = {entry["en"] for entry in sentences.catalog()["noun"]}
+    assert sorted(sentences.nouns() - known) == []
+
+
+def test_both_languages_have_the_same_placeholders_and_ends():
+    tables = sentences.catalog()
+    for entry in [*tables["sentence"], *tables["finished"]]:
+        english, french = entry["en"], entry["fr"]
+        assert placeholders(english) == placeholders(french), english
+        assert english.endswith((" ", ".")) == french.endswith((" ", ".")), english
+
+
+def test_no_sentence_is_in_the_catalog_twice():
+    for table in sentences.catalog().values():
+        keys = [entry["en"] for entry in table]
+        assert len(keys) == len(set(keys))
+
+
+def test_finished_texts_are_written_somewhere_in_the_code():
+    """A changed reason of a verdict must not lose its translation silently.
+
+    Short texts, such as `test images`, may be composed of words.
+    """
+    code = "\n".join(sentences.string_constants())
+    for entry in sentences.catalog()["finished"]:
+        for part in re.split(r"\{\w+\}", entry["en"]):
+            words = part.strip(" :;,.()[]")
+            whole = [words] if words.count(" ") > 2 else words.split()
+            assert all(text in code for text in whole), entry["en"]
+
+
+@pytest.mark.parametrize(
+    ("english", "french"),
+    [
+        (lambda: format_number(1191.5), "1191,5"),
+        (lambda: format_signed(-0.25, 2), "−0,25"),
+        (lambda: format_signed(0.0), "0,0"),
+        (lambda: format_pct(47.1), "47,1~%"),
+        (lambda: format_interval(Interval(1.5, 2)), "[1,5~;\N{NO-BREAK SPACE}2,0]"),
+        (lambda: tr_count(1191170, "parameter"), "1~191~170 paramètres"),
+        (lambda: tr_count(1.5, "epoch"), "1,5 époque"),  # the French plural begins at 2
+        (lambda: tr_count(2, "run"), "2 essais"),
+        (lambda: join_words(["a", "b", "c"]), "a, b et c"),
+        (lambda: tr("about {images:,.0f}", images=8180000), "environ 8~180~000"),
+        (lambda: tr("“{phrase}”", phrase="x"), "«~x~»"),
+        (
+            lambda: tr_finished("at 4 to 6 % of the training: contradicted (trained runs only)"),
+            "avec 4 à 6~% de l’entraînement~: contredite (essais entraînés seulement)",
+        ),
+        (lambda: tr_finished("a name of the user"), "a name of the user"),
+    ],
+)
+def test_numbers_and_sentences_are_written_for_the_language(english, french):
+    before = english()
+    with use_language("fr"):
+        assert english() == french.replace("~", NARROW)
+    assert english() == before
+    assert current_language() == "en"
+
+
+@pytest.mark.parametrize(
+    ("variables", "language"),
+    [
+        ({}, "en"),
+        ({"LANG": "fr_FR.UTF-8"}, "fr"),
+        ({"LANG": "fr_FR.UTF-8", "LC_MESSAGES": "en_US.UTF-8"}, "en"),
+        ({"LANG": "de_DE", "LC_ALL": "fr"}, "fr"),
+        ({"LANG": "fr_FR", "LC_ALL": "C.UTF-8"}, "en"),
+        ({"LANG": "frr_DE"}, "en"),  # North Frisian
+        ({"LANG": "fr_CH", "LC_ALL": ""}, "fr"),
+    ],
+)
+def test_the_default_language_is_that_of_the_locale(variables, language):
+    assert locale_language(variables) == language
+
+
+def test_another_language_is_refused_in_one_line():
+    assert check_language("fr") == "fr"
+    with pytest.raises(InputError, match="--lang: not a language") as caught:
+        check_language("de")
+    assert "\n" not in str(caught.value)
+
+
+def anonymous(truth=EVERY_STATUS):
+    """Return the evidence of a study whose own texts have no English word."""
+    study = load_study("digits")
+    labels = {condition.label: f"C{k}" for k, condition in enumerate(study.conditions)}
+    (claim,) = study.claims
+    claim = replace(
+        claim,
+        statement="C3 > C2.",
+        source="S1",
+        left=labels[claim.left],
+        right=labels[claim.right],
+    )
+    study = replace(
+        study,
+        name="etude",
+        question="C3 ou C2 ?",
+        about="",
+        limits="",
+        conditions=tuple(replace(c, label=labels[c.label]) for c in study.conditions),
+        claims=(claim, replace(claim, left="C0", right="C1", statement="C0 > C1.")),
+    )
+    truth = {labels[label]: runs for label, runs in truth.items()}
+    return collect(study_record(truth, study=study, test_curve=True))
+
+
+@pytest.mark.parametrize("truth", [TRUTH, EVERY_STATUS], ids=["finished", "partial"])
+def test_no_english_sentence_remains_in_a_french_report(truth, tmp_path):
+    evidence = anonymous(truth)
+    for language in ("en", "fr"):
+        write(evidence, tmp_path / language, build_report(evidence, language))
+    english, french = (
+        PageText((tmp_path / language / "report.html").read_text()) for language in ("en", "fr")
+    )
+    assert (english.language, french.language) == ("en", "fr")
+    assert len(french.texts) == len(english.texts)
+    assert sentences.english_left(french, data_texts(evidence)) == []
+
+
+def data_texts(evidence):
+    """Return texts that have no language: settings, and reasons that a process gave."""
+    report = build_report(evidence)
+    tables = [table for table in (report.common, report.differing) if table]
+    cells = {cell.text for table in tables for row in table.rows for cell in row}
+    reasons = {"the worker was killed", "needed 12 GB of 8 GB", "never left chance"}
+    return cells | reasons | {f"loss nan at step {step}" for step in range(100)}
+
+
+def test_files_of_data_are_english_in_both_languages(tmp_path):
+    evidence = anonymous()
+    for language in ("en", "fr"):
+        write(evidence, tmp_path / language, build_report(evidence, language))
+    files = [p for p in (tmp_path / "fr").rglob("*") if p.suffix in (".csv", ".json")]
+    assert len(files) >= 3
+    for path in files:
+        assert (
+            path.read_bytes() == (tmp_path / "en" / path.relative_to(tmp_path / "fr")).read_bytes()
+        )
+
+
+def test_a_french_report_leaves_no_trace_in_an_english_one():
+    evidence = anonymous(TRUTH)
+    before = build_report(evidence)
+    build_report(evidence, "fr")
+    assert build_report(evidence) == before
+
+
+def test_a_french_document_links_to_its_own_headings(tmp_path):
+    evidence = anonymous(TRUTH)
+    write(evidence, tmp_path, build_report(evidence, "fr"))
+    page = (tmp_path / "report.html").read_text()
+    anchors = re.findall(r'href="#([^"]+)"', page)
+    assert anchors
+    assert set(anchors) <= set(re.findall(r'id="([^"]+)"', page))
+    assert "[Tous les essais](#tous-les-essais)" in (tmp_path / "report.md").read_text()
+
+
+def test_latex_has_every_letter_of_the_french_report(tmp_path):
+    evidence = anonymous(TRUTH)
+    source = write_latex(build_report(evidence, "fr"), tmp_path).read_text()
+    assert "{[}U+" not in source  # a letter that the fonts lack
+    assert r"\textbf{Limites.}" in source
+
+
+def test_the_french_page_of_fixres_is_french_and_its_data_are_english(tmp_path):
+    folder = Path(__file__).parents[2] / "results" / "fixres-dogs"
+    table = decode(ResolutionTable, read_json(folder / "fixres.json"), "fixres.json")
+    fixres.write(table, tmp_path, "fr")
+    page = PageText((tmp_path / "report.html").read_text())
+    assert page.language == "fr"
+    assert sentences.english_left(page, {table.license, table.machine}) == []
+    for name in ("fixres.json", "cells.csv"):
+        assert (tmp_path / name).read_bytes() == (folder / name).read_bytes()
