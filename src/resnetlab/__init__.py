@@ -6,6 +6,7 @@ rl.load_study("digits").run()                                    # a study, and 
 rl.train("cifar-resnet20", "digits", "digits").result.test      # one network
 rl.resume("runs/digits-cifar-resnet20-s0-0123456789")            # what was interrupted
 rl.load_model("pets").predict(["cat.jpg"])                       # a trained network, used
+rl.judge("runs.csv", ["A > B"]).verdicts                        # runs that were trained elsewhere
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from resnetlab.api import (
         evaluate,
+        judge,
         load_study,
         open_study,
         resume,
@@ -40,6 +42,7 @@ if TYPE_CHECKING:
 _NAMES_BY_MODULE = {
     "api": (
         "evaluate",
+        "judge",
         "load_study",
         "open_study",
         "resume",
@@ -91,6 +94,7 @@ __all__ = [
     "build_model",
     "cifar_config",
     "evaluate",
+    "judge",
     "load_model",
     "load_recipe",
     "load_study",

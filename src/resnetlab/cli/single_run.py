@@ -22,7 +22,7 @@ from resnetlab.reports.format import capitalize_first, format_first_loss
 from resnetlab.runs.directory import PROFILE, RunDirectory
 from resnetlab.runs.killed import KILLED, was_killed
 from resnetlab.runs.records import Result, to_dict
-from resnetlab.shell import resume_command
+from resnetlab.shell import command_line, resume_command
 from resnetlab.studies.executors.base import (
     Job,
     RunEvent,
@@ -114,7 +114,6 @@ def _execute(
     directory = RunDirectory.find(root, job.id)
     if not options and placement.device_index:
         options = ("--device", f"{job.file.run.numerics.device}:{placement.device_index}")
-    command = resume_command(directory.path, *options)
     if torchrun_env()[1] > 1:
         _execute_distributed(job, directory, root, placement, as_json)
         return
@@ -135,11 +134,20 @@ def _execute(
                 run_in_process(job, root, placement, interrupt.is_set, on_event)
     result = directory.result()
     if result is None and interrupt.is_set():
+        command = _continue_command(directory, options)
         print(f"Nothing is lost. To continue: {command}", file=sys.stderr)
         raise typer.Exit(interrupt.exit_code)
     if result is None:
+        command = _continue_command(directory, options)
         raise missing_error(missing, str(directory.path), command)
     _print_result(directory, result, placement.profile, as_json)
+
+
+def _continue_command(directory: RunDirectory, options: Sequence[str]) -> str:
+    """Return the command that continues a run, or this command if the run has not begun."""
+    if (directory.path / "run.json").exists():
+        return resume_command(directory.path, *options)
+    return command_line(["resnetlab", *sys.argv[1:]])
 
 
 def _execute_distributed(

@@ -9,6 +9,7 @@ from typing import Any, Literal, TypeVar
 from resnetlab.analysis.study_data import ClaimVerdict, QuestionAnswer
 from resnetlab.errors import escape_controls
 from resnetlab.stats.outcomes import Outcome
+from resnetlab.studies.imported import Unit
 
 T = TypeVar("T")
 
@@ -80,6 +81,7 @@ class DotRow:
     label: str
     series_index: int
     chance_pct: float
+    """Value of a constant guess; NaN if it is unknown."""
     dots: tuple[Dot, ...]
     mean_pct: float | None
     low_pct: float | None
@@ -106,6 +108,8 @@ class DotPlot(Plot):
     rows: tuple[DotRow, ...]
     low_pct: float
     high_pct: float
+    unit: Unit = "%"
+    """Unit of the values: percent, or none for imported runs of another measure."""
 
 
 @dataclass(frozen=True)
@@ -147,6 +151,8 @@ class LearningCurves(Plot):
     """Upper end of the scale."""
     omitted_conditions: int = 0
     """Number of conditions without a panel; if not 0, panels omit the other means."""
+    y_min: float = 0.0
+    """Lower end of the scale."""
 
 
 @dataclass(frozen=True)
@@ -353,9 +359,12 @@ class Report:
     test_split: str
     command: str
     facts: tuple[Fact, ...]
-    common: Table
+    common: Table | None
+    """Table of settings that all conditions share; None for imported runs."""
     differing: Table | None
     made_by: str
+    kicker: str = "resnetlab study"
+    """Line above the title: the command that made the report."""
     references: Table | None = None
     """Table of published beside measured numbers."""
     protocols: tuple[Fact, ...] = ()

@@ -11,7 +11,7 @@ from resnetlab.reports.render.outline import Block, Command, Heading, contents, 
 
 def render(report: Report) -> str:
     """Return the document. It expects figures in `figures/<key>.svg`."""
-    parts = [f"# {escape(report.question)}", f"*resnetlab study* · {escape(report.name)}"]
+    parts = [f"# {escape(report.question)}", f"*{report.kicker}* · {escape(report.name)}"]
     if report.banner:
         parts.append(f"> **{escape(report.banner)}**")
     if report.verdicts:

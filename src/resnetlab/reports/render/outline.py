@@ -105,7 +105,8 @@ def sections(report: Report) -> Iterator[Block]:
     yield from (Heading("Reproduction"), Command(report.command), report.test_split, report.facts)
     if report.differing:
         yield from (Heading("Settings that differ", 3), report.differing)
-    yield from (Heading("Settings of all conditions", 3), report.common)
+    if report.common:
+        yield from (Heading("Settings of all conditions", 3), report.common)
     if report.sources:
         yield from (Heading("Sources"), report.sources)
     yield from (Heading("Files"), report.files)

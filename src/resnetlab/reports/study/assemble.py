@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from resnetlab.analysis.analyze import analyze
+from resnetlab.analysis.analyze import StudyAnalysis, analyze
 from resnetlab.analysis.collect import collect
 from resnetlab.analysis.study_data import ClaimVerdict, StudyData
 from resnetlab.reports.document import Cell, Fact, Report, escape_strings
@@ -21,6 +21,7 @@ from resnetlab.reports.study import (
     first_converged,
     forest,
     heatmap,
+    imported,
     ladder,
     plots,
     references,
@@ -44,27 +45,16 @@ def build_report(study_data: StudyData, language: Language = "en") -> Report:
         language: Language of the answers to the questions of its sources; the rest is English.
     """
     analysis = analyze(study_data)
+    if study_data.study.imported:
+        report = imported.build(analysis, _verdict_cells(analysis), _claim_verdicts(analysis))
+        return escape_strings(replace(report, files=_files(report, study_data)))
     report = Report(
         name=study_data.study.name,
         question=study_data.study.question,
         about=text.about(analysis),
         banner=text.banner(analysis),
-        verdicts=tuple(
-            Cell(claim.statement, badge=verdict.badge, note=verdict.qualified_phrase)
-            for claim, verdict in zip(study_data.study.claims, analysis.verdicts, strict=True)
-        ),
-        claim_verdicts=tuple(
-            ClaimVerdict(
-                claim=claim.statement,
-                verdict=verdict.phrase,
-                direction=verdict.direction.phrase if verdict.direction else "",
-                training_share_low=share.low if share else None,
-                training_share_high=share.high if share else None,
-            )
-            for claim, verdict, share in zip(
-                study_data.study.claims, analysis.verdicts, analysis.shares, strict=True
-            )
-        ),
+        verdicts=_verdict_cells(analysis),
+        claim_verdicts=_claim_verdicts(analysis),
         answer=text.answer(analysis),
         dot_plot=plots.dot_plot(analysis),
         limits=text.limits(analysis),
@@ -96,6 +86,27 @@ def build_report(study_data: StudyData, language: Language = "en") -> Report:
         sources=references.source_list(analysis),
     )
     return escape_strings(replace(report, files=_files(report, study_data)))
+
+
+def _verdict_cells(analysis: StudyAnalysis) -> tuple[Cell, ...]:
+    return tuple(
+        Cell(claim.statement, badge=verdict.badge, note=verdict.qualified_phrase)
+        for claim, verdict in zip(analysis.study.claims, analysis.verdicts, strict=True)
+    )
+
+
+def _claim_verdicts(analysis: StudyAnalysis) -> tuple[ClaimVerdict, ...]:
+    judged = zip(analysis.study.claims, analysis.verdicts, analysis.shares, strict=True)
+    return tuple(
+        ClaimVerdict(
+            claim=claim.statement,
+            verdict=verdict.phrase,
+            direction=verdict.direction.phrase if verdict.direction else "",
+            training_share_low=share.low if share else None,
+            training_share_high=share.high if share else None,
+        )
+        for claim, verdict, share in judged
+    )
 
 
 def _files(report: Report, study_data: StudyData) -> tuple[Fact, ...]:

@@ -12,30 +12,42 @@ from resnetlab.reports.format import DASH, format_number, join_words
 from resnetlab.stats.verdict import FailureHypothesis, SpeedHypothesis, Verdict
 from resnetlab.studies import claims
 from resnetlab.studies.claims import AnyClaim, MetricClaim
+from resnetlab.studies.imported import TEST_ACCURACY, Measure
 
 
-def unit(claim: AnyClaim) -> str:
-    """Return the unit of a claim's difference: points, nats or %."""
+def unit(claim: AnyClaim, measure: Measure = TEST_ACCURACY) -> str:
+    """Return the unit of a claim's difference: points, nats or %.
+
+    For imported runs without a unit it is the name of their measure.
+    """
     if isinstance(claim, claims.Relative):
         return "%"
+    if measure.unit != "%":
+        return measure.name
     return "nats" if getattr(claim, "metric", "top1") == "loss" else "points"
 
 
-def describe_estimand(claim: AnyClaim) -> str:
+def describe_estimand(claim: AnyClaim, measure: Measure = TEST_ACCURACY) -> str:
     """Describe the estimand and its region: `residual 56 (A) − plain 56: above 0`."""
     match claim:
         case claims.Greater():
-            return _difference_text(claim.left, claim.right, claim) + _paired_text(claim.paired)
+            compared = _difference_text(claim.left, claim.right, claim, measure)
+            edge = f": above {claim.by_more_than:g}" if claim.by_more_than else ""
+            return compared + _paired_text(claim.paired) + edge
         case claims.About():
             ends = (
                 format_number(claim.size - claim.effective_margin, 2),
                 format_number(claim.size + claim.effective_margin, 2),
             )
-            compared = _difference_text(claim.left, claim.right, claim) + _paired_text(claim.paired)
-            return f"{compared}: from {ends[0]} to {ends[1]} {unit(claim)}"
+            compared = _difference_text(claim.left, claim.right, claim, measure) + _paired_text(
+                claim.paired
+            )
+            return f"{compared}: from {ends[0]} to {ends[1]} {unit(claim, measure)}"
         case claims.Equal():
-            compared = _difference_text(claim.left, claim.right, claim) + _paired_text(claim.paired)
-            amount = f"{claim.margin:g} {unit(claim)}"
+            compared = _difference_text(claim.left, claim.right, claim, measure) + _paired_text(
+                claim.paired
+            )
+            amount = f"{claim.margin:g} {unit(claim, measure)}"
             return (
                 f"{compared}: within ± {amount.removesuffix('s') if claim.margin == 1 else amount}"
             )
@@ -43,17 +55,20 @@ def describe_estimand(claim: AnyClaim) -> str:
             return f"runs that fail, {claim.left} against {claim.right}"
         case claims.Average():
             pairs = [
-                _difference_text(*pair, claim) for pair in zip(claim.left, claim.right, strict=True)
+                _difference_text(*pair, claim, measure)
+                for pair in zip(claim.left, claim.right, strict=True)
             ]
             return f"mean of {join_words(pairs)}"
         case claims.Every():
             pairs = [
-                _difference_text(*pair, claim) for pair in zip(claim.left, claim.right, strict=True)
+                _difference_text(*pair, claim, measure)
+                for pair in zip(claim.left, claim.right, strict=True)
             ]
             return f"each of {join_words(pairs)}"
         case claims.Relative():
             pairs = [
-                _difference_text(*pair, claim) for pair in zip(claim.left, claim.right, strict=True)
+                _difference_text(*pair, claim, measure)
+                for pair in zip(claim.left, claim.right, strict=True)
             ]
             ends = (
                 format_number(claim.size - claim.margin, 1),
@@ -64,9 +79,11 @@ def describe_estimand(claim: AnyClaim) -> str:
                 f"{ends[1]} %"
             )
         case claims.Monotone():
-            return f"{' → '.join(claim.order)}: every step {claim.change} {_metric_text(claim)}"
+            metric = _metric_text(claim, measure)
+            return f"{' → '.join(claim.order)}: every step {claim.change} {metric}"
         case claims.Best():
-            return f"{claim.left} against {join_words(claim.rivals)}, by {_metric_text(claim)}"
+            metric = _metric_text(claim, measure)
+            return f"{claim.left} against {join_words(claim.rivals)}, by {metric}"
         case claims.Faster():
             return f"epochs to {claim.accuracy_pct:g} %, {claim.left} against {claim.right}"
         case _:
@@ -145,6 +162,8 @@ def claims_note(declared_claims: Sequence[AnyClaim], correction: str) -> str:
         how += (
             ". The train images: a fixed part of the train split, evaluated as the test images are"
         )
+    if any(getattr(claim, "by_more_than", 0.0) for claim in declared_claims):
+        how += ". A claim that declares an amount: the difference is above it"
     paired = ""
     if any(_is_paired(c) for c in declared_claims):
         paired = " Paired: the two results of the same training run are compared."
@@ -164,15 +183,17 @@ def _paired_text(paired: bool) -> str:
     return ", run by run" if paired else ""
 
 
-def _metric_text(claim: MetricClaim) -> str:
+def _metric_text(claim: MetricClaim, measure: Measure) -> str:
+    if measure != TEST_ACCURACY:
+        return measure.name
     metric = {"top1": "accuracy", "error": "error", "loss": "loss"}[claim.metric]
     return f"test {metric}" if claim.split == "test" else f"{metric} on the train images"
 
 
-def _difference_text(left: str, right: str, claim: MetricClaim) -> str:
+def _difference_text(left: str, right: str, claim: MetricClaim, measure: Measure) -> str:
     """Return the difference in words, in the order in which above 0 means that left is better."""
     if claim.metric == "top1":
         return f"{left} − {right}" + (
-            f" in {_metric_text(claim)}" if claim.split == "train" else ""
+            f" in {_metric_text(claim, measure)}" if claim.split == "train" else ""
         )
-    return f"{right} − {left} in {_metric_text(claim)}"
+    return f"{right} − {left} in {_metric_text(claim, measure)}"

@@ -16,7 +16,7 @@ from resnetlab.reports.format import (
     format_signed,
     join_words,
 )
-from resnetlab.stats.contrasts import Effect, accuracy_difference
+from resnetlab.stats.contrasts import Effect
 from resnetlab.stats.intervals import Summary
 from resnetlab.studies.claims import condition_labels
 
@@ -42,11 +42,14 @@ def table(analysis: StudyAnalysis) -> Table | None:
     pairs = [
         pair
         for pair in combinations(comparable, 2)
-        if not claimed.issuperset(pair) and frozenset(pair) not in same_runs
+        if not claimed.issuperset(pair)
+        and frozenset(pair) not in same_runs
+        and analysis.has_difference(*pair)
     ]
     if not analysis.counts.complete or not pairs:
         return None
-    best = max(comparable, key=lambda label: comparable[label].mean_pct or 0.0)
+    measure = analysis.study.measure
+    best = max(comparable, key=lambda label: measure.sign * (comparable[label].mean_pct or 0.0))
     against_best = len(pairs) > MAX_PAIRS
     if against_best:
         pairs = [
@@ -56,9 +59,7 @@ def table(analysis: StudyAnalysis) -> Table | None:
         ]
     from scipy.stats import false_discovery_control
 
-    effects = [
-        accuracy_difference(comparable[a].trained_pct, comparable[b].trained_pct) for a, b in pairs
-    ]
+    effects = [analysis.difference(a, b) for a, b in pairs]
     tested = [effect for effect in effects if not effect.deterministic]
     p_values = [min(1.0, 2 * min(effect.p_above(0), effect.p_below(0))) for effect in tested]
     adjusted = iter(false_discovery_control(p_values).tolist())
@@ -69,18 +70,23 @@ def table(analysis: StudyAnalysis) -> Table | None:
     rows.sort(key=lambda row: -1.0 if row[2] is None else row[2])
     columns = (
         *text_columns("Conditions"),
-        *number_columns("Difference, points", "95 % CI", "ν", "p, Benjamini-Hochberg"),
+        *number_columns(
+            "Difference, points" if measure.unit == "%" else "Difference",
+            *("95 % CI", "ν", "p, Benjamini-Hochberg"),
+        ),
     )
     selection = "The table has each pair with a condition that no claim names"
     if against_best:
+        extreme = "highest" if measure.higher_is_better else "lowest"
         selection = (
-            f"The table compares each condition with {best}, selected after the runs (highest mean)"
+            f"The table compares each condition with {best}, selected after the runs ({extreme} "
+            "mean)"
         )
     note = (
         f"No claim declared these differences, so there is no verdict. {selection}: left minus "
-        "right in test accuracy over trained runs, by Welch's t. p is corrected over "
-        f"{format_count(len(tested), 'difference')} for the false discovery rate (Benjamini and "
-        "Hochberg 1995); the intervals are not corrected."
+        f"right in {measure.name} over trained runs, by {_test_name(analysis)}. p is corrected "
+        f"over {format_count(len(tested), 'difference')} for the false discovery rate "
+        "(Benjamini and Hochberg 1995); the intervals are not corrected."
     )
     if same_runs:
         note += " The two modes of evaluation of the same runs are no independent samples, and are "
@@ -94,6 +100,13 @@ def table(analysis: StudyAnalysis) -> Table | None:
     return Table(
         "exploratory", columns, tuple(_row(analysis, *row) for row in rows[:MAX_ROWS]), note
     )
+
+
+def _test_name(analysis: StudyAnalysis) -> str:
+    imported = analysis.study.imported
+    if imported and imported.overlap:
+        return "the corrected resampled t-test"
+    return "a paired t-test" if imported and imported.paired_by else "Welch's t"
 
 
 def _is_comparable(summary: Summary) -> bool:
@@ -110,7 +123,7 @@ def _row(
         if outcomes.trained < outcomes.finished
     ]
     interval = None if effect.deterministic else effect.interval()
-    digits = decimals(interval)
+    digits = decimals(interval, analysis.study.measure.unit)
     return (
         Cell(
             f"{pair[0]} − {pair[1]}",

@@ -20,6 +20,7 @@ from resnetlab.reports.format import (
     format_interval,
     format_number,
     format_pct,
+    format_value,
     join_words,
 )
 from resnetlab.reports.study import ensembles
@@ -43,6 +44,7 @@ from resnetlab.studies.claims import (
     Greater,
     condition_labels,
 )
+from resnetlab.studies.imported import TEST_ACCURACY, Measure
 
 if TYPE_CHECKING:
     from resnetlab.analysis.analyze import StudyAnalysis
@@ -129,14 +131,15 @@ def _comparison(analysis: StudyAnalysis, claim: AnyClaim, verdict: Verdict) -> s
     if not isinstance(claim, FailsAndTrains) and (claim.metric == "loss" or claim.split == "train"):
         return f"{_loss_or_train_comparison(analysis, claim)}: {word}{why}"
     left, right = analysis.summaries[claim.left], analysis.summaries[claim.right]
-    text = f"{describe_accuracy(claim.left, left)}, {describe_accuracy(claim.right, right)}"
+    measure = analysis.study.measure
+    first = describe_accuracy(claim.left, left, measure)
+    text = f"{first}, {describe_accuracy(claim.right, right, measure)}"
     if left.interval_pct and right.interval_pct:
-        digits = decimals(right.interval_pct)
-        other = (
-            f"{format_pct(right.mean_pct, digits)} {format_interval(right.interval_pct, digits)}"
-        )
+        digits = decimals(right.interval_pct, measure.unit)
+        reached = format_value(right.mean_pct, digits, measure.unit)
+        other = f"{reached} {format_interval(right.interval_pct, digits)}"
         rate = f"({right.counts.trained} of {right.counts.finished})"
-        text = f"{describe_accuracy(claim.left, left)}, against {other} for {claim.right} {rate}"
+        text = f"{first}, against {other} for {claim.right} {rate}"
     return f"{text}: {word}{why}"
 
 
@@ -170,7 +173,7 @@ def _loss_or_train_comparison(analysis: StudyAnalysis, claim: Greater | About | 
     )
 
 
-def describe_accuracy(label: str, summary: Summary) -> str:
+def describe_accuracy(label: str, summary: Summary, measure: Measure = TEST_ACCURACY) -> str:
     """Describe an accuracy: `plain 56 reached 23.4 % [18.2, 28.6] ... (4 of 5 trained)`."""
     counts = summary.counts
     rate = f"{counts.trained} of {counts.finished} trained"
@@ -179,18 +182,22 @@ def describe_accuracy(label: str, summary: Summary) -> str:
     if summary.mean_pct is None:
         return f"{label} has no trained run ({rate})"
     if summary.interval_pct is None:
-        return f"{label} reached {format_pct(summary.mean_pct)} in its one trained run ({rate})"
-    digits = decimals(summary.interval_pct)
+        reached = format_value(summary.mean_pct, decimals(None, measure.unit), measure.unit)
+        return f"{label} reached {reached} in its one trained run ({rate})"
+    digits = decimals(summary.interval_pct, measure.unit)
     return (
-        f"{label} reached {format_pct(summary.mean_pct, digits)} "
+        f"{label} reached {format_value(summary.mean_pct, digits, measure.unit)} "
         f"{format_interval(summary.interval_pct, digits)} "
-        f"test accuracy ({rate})"
+        f"{measure.name} ({rate})"
     )
 
 
 def _without_claims(analysis: StudyAnalysis) -> str:
     labels = list(analysis.summaries)
-    described = [describe_accuracy(label, analysis.summaries[label]) for label in labels[:4]]
+    measure = analysis.study.measure
+    described = [
+        describe_accuracy(label, analysis.summaries[label], measure) for label in labels[:4]
+    ]
     accuracies = join_words(described)
     hidden = len(labels) - 4
     more = f", and {format_count(hidden, 'condition')} more below" if hidden > 0 else ""
@@ -198,7 +205,9 @@ def _without_claims(analysis: StudyAnalysis) -> str:
     why = "the study declares no claim"
     if analysis.study.left_out:
         why = "its claims need conditions that were left out"
-    share = training_share(analysis.study, analysis.data_by_label, labels)
+    share = None
+    if not analysis.study.imported:
+        share = training_share(analysis.study, analysis.data_by_label, labels)
     start = capitalize_first(f"{share.text}, {accuracies}" if share else accuracies)
     return f"{start}{more}; {why}, so there is no verdict." + (together and f" {together}")
 
@@ -333,6 +342,8 @@ def made_by(analysis: StudyAnalysis) -> str:
 def dot_plot_caption(analysis: StudyAnalysis, chance_hidden: bool) -> str:
     """Return the caption of the first figure; `chance_hidden`: chance is outside its scale."""
     text = "Each planned run. Bar: mean of the trained runs; line: its 95 % t-interval"
+    if analysis.study.imported:
+        return f"{text}{_edge_note(analysis)}."
     chances = sorted({round(summary.chance_pct, 1) for summary in analysis.summaries.values()})
     chance_text = (
         "chance, the share of the most frequent class, is "
@@ -340,21 +351,27 @@ def dot_plot_caption(analysis: StudyAnalysis, chance_hidden: bool) -> str:
     )
     chance_text += ", outside the scale" if chance_hidden else ""
     extra = "; a diverged run is drawn at chance" if analysis.counts.diverged else ""
+    return f"{text}; {chance_text}{extra}{_edge_note(analysis)}."
+
+
+def _edge_note(analysis: StudyAnalysis) -> str:
     edge = analysis.counts.out_of_memory + analysis.counts.missing
-    extra += "; runs without an accuracy are drawn at the left edge" if edge else ""
-    return f"{text}; {chance_text}{extra}."
+    if analysis.study.measure.chance is None and analysis.study.imported:
+        edge += analysis.counts.diverged
+    return "; runs without a value are drawn at the left edge" if edge else ""
 
 
 def dot_plot_alt(analysis: StudyAnalysis) -> str:
     """Describe the first figure for its text alternative."""
-    parts = []
+    parts, measure = [], analysis.study.measure
     for label, summary in analysis.summaries.items():
-        digits = decimals(summary.interval_pct)
+        digits = decimals(summary.interval_pct, measure.unit)
         reached = "no mean"
         if summary.mean_pct is not None:
-            reached = f"mean {format_pct(summary.mean_pct, digits)}"
+            reached = f"mean {format_value(summary.mean_pct, digits, measure.unit)}"
             if summary.interval_pct:
                 reached += f" {format_interval(summary.interval_pct, digits)}"
         counts = summary.counts
         parts.append(f"{label}: {reached}, {counts.trained} of {counts.planned} trained")
-    return "Test accuracy of every run by condition. " + "; ".join(parts) + "."
+    name = capitalize_first(measure.name)
+    return f"{name} of every run by condition. " + "; ".join(parts) + "."
