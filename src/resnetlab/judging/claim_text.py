@@ -37,7 +37,10 @@ def parse_claim(text: str, conditions: Sequence[str], measure: Measure, where: s
     text = " ".join(text.split())
     names = _Names(conditions, text, where)
     more = "higher" if measure.higher_is_better else "lower"
-    unit = " points" if measure.unit == "%" else ""
+
+    def amount_text(amount: float) -> str:
+        points = "point" if amount == 1 else "points"
+        return f"{amount:g} {points}" if measure.unit == "%" else f"{amount:g}"
 
     def build(**fields: object) -> AnyClaim:
         metric = {} if fields["kind"] == "fails-and-trains" else {"metric": claim_metric(measure)}
@@ -54,21 +57,21 @@ def parse_claim(text: str, conditions: Sequence[str], measure: Measure, where: s
     if match := _EQUAL.fullmatch(text):
         left, right = names.pair(match[1], match[2])
         amount = float(match[3])
-        statement = f"{left} and {right} are within {amount:g}{unit} in {measure.name}."
+        statement = f"{left} and {right} are within {amount_text(amount)} in {measure.name}."
         return build(kind="equal", statement=statement, left=left, right=right, margin=amount)
     if (match := _ABOUT.fullmatch(text)) and not names.is_known(text.split(" > ")[-1]):
         left, right = names.pair(match[1], match[3])
         if match[2] == "<":
             left, right = right, left
         size = float(match[4])
-        statement = f"{higher(left, right)}, by about {size:g}{unit}."
+        statement = f"{higher(left, right)}, by about {amount_text(size)}."
         fields = {"left": left, "right": right, "size": size}
         margin = {"margin": float(match[5])} if match[5] else {}
         return build(kind="about", statement=statement, **fields, **margin)
     if (match := _MORE.fullmatch(text)) and not names.is_known(f"{match[2]} + {match[3]}"):
         left, right = names.pair(match[1], match[2])
         amount = float(match[3])
-        statement = f"{higher(left, right)}, by more than {amount:g}{unit}."
+        statement = f"{higher(left, right)}, by more than {amount_text(amount)}."
         return build(
             kind="greater", statement=statement, left=left, right=right, by_more_than=amount
         )

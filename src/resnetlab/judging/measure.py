@@ -61,6 +61,9 @@ def find_measure(
     chance = declaration.chance
     if chance is not None and not math.isfinite(chance):
         raise input_error("--chance", "not finite", "--chance 10", got=chance)
+    if chance is not None and factor == 100 and 0 < chance < 1:
+        fix = f"--chance {100 * chance:g}"
+        raise input_error("--chance", "not in percent, the unit of the report", fix, got=chance)
     measure = Measure(name=name, unit=unit, higher_is_better=higher, chance=chance)
     return measure, factor, sentences
 
