@@ -1,4 +1,4 @@
-"""Designs that are declared: pairs, cross-validation, best of several runs, one run, runs at chance."""
+"""Designs that are declared: pairs, folds, best of several runs, one run, runs at chance."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def claim_effect(report):
     return verdict
 
 
-def test_independent_runs_are_compared_by_welch_and_never_paired_by_guess(tmp_path):
+def test_independent_runs_are_compared_by_welch_and_paired_only_if_declared(tmp_path):
     verdict = claim_effect(report_of(LONG, tmp_path, claims=("A > B",)))
     expected = stats.ttest_ind(A, B, equal_var=False)
     assert verdict.p == pytest.approx(expected.pvalue)
@@ -50,7 +50,7 @@ def test_pairs_follow_the_seed_and_not_the_order_of_the_rows(tmp_path):
 
 
 def test_pairs_need_a_column_and_claims_of_two_conditions(tmp_path):
-    with pytest.raises(InputError, match="--paired-by: no column of seeds. Fix: --seed COLUMN"):
+    with pytest.raises(InputError, match=r"--paired-by: no column of seeds\. Fix: --seed"):
         report_of("model,acc\nA,91\nA,92\nB,93\n", tmp_path, claims=("A > B",), paired_by="seed")
     with pytest.raises(InputError, match="kind best has no test with --paired-by"):
         report_of(LONG, tmp_path, claims=("A > all",), paired_by="seed")
@@ -62,7 +62,7 @@ FOLDS = LONG.replace("seed", "fold")
 
 
 def by_hand(differences, folds):
-    """t and p of the corrected resampled t-test, from its formula."""
+    """The t and p of the corrected resampled t-test, from its formula."""
     n = len(differences)
     variance = np.var(differences, ddof=1) * (1 / n + 1 / (folds - 1))
     t = np.mean(differences) / np.sqrt(variance)

@@ -1,5 +1,5 @@
-"""Logs that TensorBoard, torch and MLflow wrote, read without them. An export of Weights & Biases in
-the form of its web page is written here by hand.
+"""Logs that TensorBoard, torch and MLflow wrote, read without them. The export of Weights & Biases
+was written by hand in the form of its web page.
 """
 
 from __future__ import annotations
@@ -130,7 +130,7 @@ def test_a_tag_that_no_run_has_is_refused_with_the_tags(board: Path) -> None:
         open_table(board, "acc/vall")
 
 
-def log_to_mlflow(address: str, client: Any) -> None:
+def log_to_mlflow(client: Any) -> None:
     """Log three runs of two models, a failed one, a running one and a deleted one."""
     experiment = client.create_experiment("resnets")
 
@@ -170,7 +170,7 @@ def store(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
         patch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")
         patch.setenv("MLFLOW_DISABLE_TELEMETRY", "true")
         patch.chdir(folder)
-        log_to_mlflow(address, mlflow.MlflowClient(tracking_uri=address))
+        log_to_mlflow(mlflow.MlflowClient(tracking_uri=address))
     return path
 
 

@@ -226,6 +226,7 @@ LONG = (
     "study answers",
     "verify",
     "compare",
+    "judge",
     "resume",
     "inspect model",
     "inspect augmentation",

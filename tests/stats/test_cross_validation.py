@@ -1,4 +1,4 @@
-"""The corrected resampled t-test of Nadeau and Bengio (2003), by hand and by scipy's t distribution.
+"""The corrected resampled t-test of Nadeau and Bengio (2003), by hand and by scipy.
 
 Five differences 1, 2, 3, 4, 5 of five folds: the mean is 3 and s^2 is 2.5. Its variance is 2.5 (1/5
 + 1/4) = 1.125, so t = 3 / sqrt(1.125) = 2 sqrt(2), with 4 degrees of freedom.
@@ -84,7 +84,7 @@ def test_a_summary_of_folds_has_the_corrected_interval():
     assert summarize(runs, 10.0).interval_pct == pytest.approx((91.0367568, 94.9632432))
 
 
-def test_without_the_value_of_a_guess_no_mean_over_all_runs_is_given():
+def test_without_the_value_of_chance_no_mean_over_all_runs_is_given():
     runs = [("trained", 91.0), ("trained", 92.0), ("diverged", None)]
     summary = summarize(runs, math.nan)
     assert (summary.all_mean_pct, summary.all_interval_pct, summary.all_rule) == (

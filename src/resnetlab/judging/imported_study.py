@@ -279,9 +279,9 @@ def _count_sentence(runs: Sequence[RunValue], rows: int, conditions: int) -> str
 
 
 def _question(conditions: Sequence[str], measure: Measure) -> str:
-    shown = list(conditions[:4])
-    more = len(conditions) - len(shown)
-    names = ", ".join(shown) + (f" and {more} more" if more else "")
+    first = list(conditions[:4])
+    more = len(conditions) - len(first)
+    names = ", ".join(first) + (f" and {more} more" if more else "")
     return f"How do {names} compare in {measure.name}?"
 
 
