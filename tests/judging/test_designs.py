@@ -154,8 +154,8 @@ def test_a_loss_of_any_size_is_better_when_lower(tmp_path, values):
     assert verdicts(report) == ["reproduced", "contradicted"]
     first = report.analysis.verdicts[0]
     assert first.effect.estimate == pytest.approx(high - low)  # the decrease
-    assert report.report.claims.rows[0][0].note.startswith("B − A in val_loss")
-    assert report.report.claims.rows[0][1].text.endswith(" val_loss")
+    assert report.report.claims.rows[0][0].note.startswith("B − A in val loss")
+    assert report.report.claims.rows[0][1].text.endswith(" val loss")
     mean = np.mean([low + k * step for k in range(4)])
     assert float(report.report.conditions.rows[0][2].text) == pytest.approx(mean, rel=0.05)
 

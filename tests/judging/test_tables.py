@@ -244,7 +244,10 @@ def test_unit_and_direction_are_detected_and_a_sentence_names_them(
     assert study.imported is not None
     reading = " ".join(study.imported.reading)
     assert "--unit declares another unit" in reading
-    assert f"By the name {column}, {'higher' if higher else 'lower'} is better" in reading
+    assert (
+        f"By the name {column.replace('_', ' ')}, {'higher' if higher else 'lower'} is better"
+        in reading
+    )
 
 
 def test_bytes_that_are_no_table_are_one_line(tmp_path: Path) -> None:

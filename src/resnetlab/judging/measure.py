@@ -32,7 +32,7 @@ def find_measure(
     Raises:
         InputError: Values lie outside their unit, or may be fractions and percentages.
     """
-    name = declaration.measure or column or "value"
+    name = declaration.measure or column.replace("_", " ") or "value"
     sentences = []
     higher = declaration.higher_is == "better"
     if declaration.higher_is == "auto":

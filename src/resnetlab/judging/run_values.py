@@ -104,7 +104,7 @@ def _long_cells(table: RawTable, columns: Columns, declaration: Declaration) -> 
             fix = "--run-pattern '{condition}-{seed}', with the text between the parts"
             raise table.error(row, RUN_COLUMN, "does not match --run-pattern", fix, got=name)
         parts = [cell_text(row.cells.get(column)) for column in columns.condition]
-        condition = ", ".join(parts) if parts else parsed.get("condition", name)
+        condition = " / ".join(parts) if parts else parsed.get("condition", name)
         if not condition or "" in parts:
             column = columns.condition[parts.index("")] if "" in parts else RUN_COLUMN
             raise table.error(row, column, "empty: no condition", "name the condition of each row")

@@ -184,12 +184,14 @@ def _claims(analysis: StudyAnalysis, imported: ImportedRuns) -> Table | None:
         test = "the corrected resampled t-test"
     elif imported.paired_by:
         test = f"the t-test of the differences of pairs (paired by {imported.paired_by})"
+    family = "not corrected because there is one claim"
+    if len(table.rows) > 1:
+        family = f"corrected over the {len(table.rows)} tests (Holm 1979)"
     note = (
         "Difference: how much better left is, over trained runs. Claims about means are tested by "
         f"{test} with ν degrees of freedom, claims about failing runs by exact tests. If p, "
-        f"corrected over the {len(table.rows)} tests (Holm 1979), is below 0.05, the runs "
-        "reproduce or contradict the claim; otherwise it is inconclusive. Intervals are not "
-        "corrected."
+        f"{family}, is below 0.05, the runs reproduce or contradict the claim; otherwise it is "
+        "inconclusive. Intervals are not corrected."
     )
     if any(verdict.forecast for verdict in analysis.verdicts):
         note += f" {FORECAST_NOTE}"

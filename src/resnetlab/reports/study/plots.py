@@ -147,7 +147,7 @@ def _imported_curves(analysis: StudyAnalysis) -> tuple[LearningCurves, ...]:
             title,
             _caption(analysis, panels, left_out, "", None, False),
             f"{title}, one panel per condition. Last value of the mean: {'; '.join(finals)}.",
-            measure.unit or measure.name,
+            measure.unit,
             panels,
             None,
             "",
