@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from typing import Any
 
 from resnetlab.errors import InputError, input_error, suggest
 from resnetlab.schema import decode
@@ -19,6 +20,7 @@ _EQUAL = re.compile(rf"(.+?) = (.+?) within {_NUMBER}")
 _ABOUT = re.compile(rf"(.+?) ([<>]) (.+?) by {_NUMBER}(?: within {_NUMBER})?")
 _MORE = re.compile(rf"(.+?) > (.+?) \+ {_NUMBER}")
 _GREATER = re.compile(r"(.+?) ([<>]) (.+)")
+_RIGHT = re.compile(r" [<>] ")
 _PUBLISHED = re.compile(r"(.+?) = (best )?([+-]?\d+(?:\.(\d+))?)(?: of (\d+))?(?: \((.+)\))?")
 
 
@@ -36,56 +38,60 @@ def parse_claim(text: str, conditions: Sequence[str], measure: Measure, where: s
     """
     text = " ".join(text.split())
     names = _Names(conditions, text, where)
-    more = "higher" if measure.higher_is_better else "lower"
+    table = _claim_table(text, names, measure)
+    if table is None:
+        fix = f'"{_example(conditions)}"'
+        raise input_error(where, "not a claim", fix, got=text, allowed=GRAMMAR)
+    if table["kind"] != "fails-and-trains":
+        table["metric"] = claim_metric(measure)
+    claim: AnyClaim = decode(Claim, table, where)
+    return claim
 
-    def amount_text(amount: float) -> str:
-        points = "point" if amount == 1 else "points"
-        return f"{amount:g} {points}" if measure.unit == "%" else f"{amount:g}"
 
-    def build(**fields: object) -> AnyClaim:
-        metric = {} if fields["kind"] == "fails-and-trains" else {"metric": claim_metric(measure)}
-        claim: AnyClaim = decode(Claim, fields | metric, where)
-        return claim
-
-    def higher(left: str, right: str) -> str:
-        return f"{left} has a {more} {measure.name} than {right}"
-
+def _claim_table(text: str, names: _Names, measure: Measure) -> dict[str, Any] | None:
+    """Return the fields of a claim, or None if the text has none of the forms."""
     if match := _FAILS.fullmatch(text):
-        left, right = names.pair(match[1], match[2])
-        statement = f"{left} fails and {right} trains."
-        return build(kind="fails-and-trains", statement=statement, left=left, right=right)
+        sides = names.pair(match[1], match[2])
+        return {
+            "kind": "fails-and-trains",
+            "statement": f"{sides['left']} fails and {sides['right']} trains.",
+            **sides,
+        }
     if match := _EQUAL.fullmatch(text):
-        left, right = names.pair(match[1], match[2])
-        amount = float(match[3])
-        statement = f"{left} and {right} are within {amount_text(amount)} in {measure.name}."
-        return build(kind="equal", statement=statement, left=left, right=right, margin=amount)
-    if (match := _ABOUT.fullmatch(text)) and not names.is_known(text.split(" > ")[-1]):
-        left, right = names.pair(match[1], match[3])
-        if match[2] == "<":
-            left, right = right, left
-        size = float(match[4])
-        statement = f"{higher(left, right)}, by about {amount_text(size)}."
-        fields = {"left": left, "right": right, "size": size}
-        margin = {"margin": float(match[5])} if match[5] else {}
-        return build(kind="about", statement=statement, **fields, **margin)
+        sides, margin = names.pair(match[1], match[2]), float(match[3])
+        amount = _amount_text(margin, measure)
+        statement = f"{sides['left']} and {sides['right']} are within {amount} in {measure.name}."
+        return {"kind": "equal", "statement": statement, **sides, "margin": margin}
+    if (match := _ABOUT.fullmatch(text)) and not names.is_known(_RIGHT.split(text, 1)[-1]):
+        sides, size = names.pair(match[1], match[3], match[2]), float(match[4])
+        statement = f"{_better(sides, measure)}, by about {_amount_text(size, measure)}."
+        margins = {"margin": float(match[5])} if match[5] else {}
+        return {"kind": "about", "statement": statement, **sides, "size": size, **margins}
     if (match := _MORE.fullmatch(text)) and not names.is_known(f"{match[2]} + {match[3]}"):
-        left, right = names.pair(match[1], match[2])
-        amount = float(match[3])
-        statement = f"{higher(left, right)}, by more than {amount_text(amount)}."
-        return build(
-            kind="greater", statement=statement, left=left, right=right, by_more_than=amount
-        )
+        sides, more = names.pair(match[1], match[2]), float(match[3])
+        statement = f"{_better(sides, measure)}, by more than {_amount_text(more, measure)}."
+        return {"kind": "greater", "statement": statement, **sides, "by_more_than": more}
     if match := _GREATER.fullmatch(text):
         if match[2] == ">" and match[3] == "all" and not names.is_known("all"):
             left = names.condition(match[1])
-            rivals = [name for name in conditions if name != left]
             statement = f"{left} has the best {measure.name} of all conditions."
-            return build(kind="best", statement=statement, left=left, rivals=rivals)
-        left, right = names.pair(match[1], match[3])
-        if match[2] == "<":
-            left, right = right, left
-        return build(kind="greater", statement=f"{higher(left, right)}.", left=left, right=right)
-    raise input_error(where, "not a claim", f'"{_example(conditions)}"', got=text, allowed=GRAMMAR)
+            rivals = [name for name in names.conditions if name != left]
+            return {"kind": "best", "statement": statement, "left": left, "rivals": rivals}
+        sides = names.pair(match[1], match[3], match[2])
+        return {"kind": "greater", "statement": f"{_better(sides, measure)}.", **sides}
+    return None
+
+
+def _better(sides: dict[str, str], measure: Measure) -> str:
+    """Return the sentence that left is better: higher, or lower for an error or a loss."""
+    word = "higher" if measure.higher_is_better else "lower"
+    return f"{sides['left']} has a {word} {measure.name} than {sides['right']}"
+
+
+def _amount_text(amount: float, measure: Measure) -> str:
+    if measure.unit != "%":
+        return f"{amount:g}"
+    return f"{amount:g} {'point' if amount == 1 else 'points'}"
 
 
 def claim_metric(measure: Measure) -> str:
@@ -135,13 +141,17 @@ class _Names:
             return same[0]
         raise self._error(bare)
 
-    def pair(self, left: str, right: str) -> tuple[str, str]:
-        """Return two different conditions. Raises InputError."""
-        names = self.condition(left), self.condition(right)
-        if names[0] == names[1]:
+    def pair(self, left: str, right: str, sign: str = ">") -> dict[str, str]:
+        """Return two different conditions as `left` and `right`, exchanged for the sign `<`.
+
+        Raises InputError.
+        """
+        first, second = self.condition(left), self.condition(right)
+        if first == second:
             fix = f'"{_example(self.conditions)}"'
             raise input_error(self.where, "compares a condition with itself", fix, got=self.text)
-        return names
+        first, second = (second, first) if sign == "<" else (first, second)
+        return {"left": first, "right": second}
 
     def _error(self, name: str) -> InputError:
         fix = suggest(name, self.conditions) or f'"{_example(self.conditions)}"'

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -55,7 +55,6 @@ def import_runs(table: RawTable, declaration: Declaration, command: str = "") ->
     if len(conditions) > MAX_CONDITIONS:
         message = f"{len(conditions):,} conditions, at most {MAX_CONDITIONS}"
         raise input_error(table.where, message, "--condition with another column")
-    folds = _number_of_folds(table, declaration, columns, runs)
     measure, factor, sentences = find_measure(table, runs, columns.value, declaration)
     runs = [_scaled(run, factor) for run in runs]
     if declaration.best_of > 1:
@@ -63,56 +62,49 @@ def import_runs(table: RawTable, declaration: Declaration, command: str = "") ->
     if declaration.test_images is not None:
         runs = [_with_chance(run, measure, declaration.test_images) for run in runs]
     claims = [_designed(claim, declaration) for claim in _claims(declaration, conditions, measure)]
-    planned = {label: sum(run.condition == label for run in runs) for label in conditions}
     untested: tuple[str, ...] = ()
-    if max(planned.values()) == 1:
+    if len(runs) == len(conditions):  # one run each
         untested = tuple(claim.statement.rstrip(".") for claim in claims)
         claims = []
-    seeds = _seed_numbers(runs)
     imported = ImportedRuns(
         measure=measure,
         conditions=conditions,
         files=table.files,
         reading=(_count_sentence(runs, len(table.rows), len(conditions)), *reading, *sentences),
         paired_by=_pair_word(declaration, columns),
-        folds=folds,
+        folds=_number_of_folds(table, declaration, columns, runs),
         best_of=declaration.best_of,
         published=_published(declaration, conditions),
         untested=untested,
     )
+    seeds = _seed_numbers(runs)
     study = Study(
         name=_study_name(declaration.name or Path(table.where).stem),
         question=declaration.question or _question(conditions, measure),
         about=declaration.about,
         limits=declaration.limits,
         conditions=(),
-        seeds=tuple(sorted({seeds[run.key] for run in runs})),
+        seeds=tuple(sorted(seeds.values())),
         claims=tuple(claims),
         imported=imported,
     )
+    order = {label: number for number, label in enumerate(conditions)}
+    runs.sort(key=lambda run: order[run.condition])
     return StudyData(
         study=study,
         data=(),
         command=command,
-        rows=tuple(
-            _run_row(run, seeds[run.key])
-            for label in conditions
-            for run in runs
-            if run.condition == label
-        ),
-        curve_points=tuple(
-            CurvePoint(
-                condition=run.condition,
-                seed=seeds[run.key],
-                split="test",
-                step=0,
-                epoch=epoch,
-                value=value,
-            )
-            for run in runs
-            for epoch, value in run.curve
-        ),
+        rows=tuple(_run_row(run, seeds[run.key]) for run in runs),
+        curve_points=tuple(point for run in runs for point in _curve(run, seeds[run.key])),
     )
+
+
+def _curve(run: RunValue, seed: int) -> Iterator[CurvePoint]:
+    """Yield the evaluations of a run. They count as those of the test images."""
+    for epoch, value in run.curve:
+        yield CurvePoint(
+            condition=run.condition, seed=seed, split="test", step=0, epoch=epoch, value=value
+        )
 
 
 def _number_of_folds(
@@ -121,11 +113,7 @@ def _number_of_folds(
     """Return the number of folds, or None if the runs are no folds."""
     if not (declaration.folds or declaration.cross_validation or columns.fold):
         return None
-    if columns.fold:
-        position = 1 if columns.seed else 0
-        names = {run.key.split(", ")[position] for run in runs}
-    else:
-        names = {run.key for run in runs}
+    names = {run.fold if columns.fold else run.key for run in runs}
     count = declaration.folds or len(names)
     if columns.fold and len(names) > count:
         message = f"{len(names)} folds in the column {columns.fold}"

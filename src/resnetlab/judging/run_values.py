@@ -50,6 +50,8 @@ class RunValue:
     curve: tuple[tuple[float, float], ...]
     """Epoch and value of each evaluation; empty without epochs."""
     origin: str
+    fold: str = ""
+    """Fold of the run; empty without a column of folds."""
     reason: str = ""
 
 
@@ -63,6 +65,7 @@ class _Cell:
     value: object
     epoch: float | None
     status: str
+    fold: str
 
 
 def read_runs(
@@ -129,6 +132,7 @@ def _long_cells(table: RawTable, columns: Columns, declaration: Declaration) -> 
             value=row.cells.get(columns.value),
             epoch=_epoch(table, columns, row),
             status=cell_text(row.cells.get(columns.status)) if columns.status else "",
+            fold=keys[-1] if columns.fold else "",
         )
 
 
@@ -142,7 +146,8 @@ def _wide_cells(table: RawTable, columns: Columns) -> Iterator[_Cell]:
                 column = key_columns[keys.index("")]
                 raise table.error(row, column, "empty", "give each run its seed or fold")
             key = ", ".join(keys) or str(number)
-            yield _Cell(row, condition, key, row.cells.get(condition), None, "")
+            fold = keys[-1] if columns.fold else ""
+            yield _Cell(row, condition, key, row.cells.get(condition), None, "", fold)
 
 
 def _epoch(table: RawTable, columns: Columns, row: Row) -> float | None:
@@ -189,7 +194,7 @@ def _run(table: RawTable, column: str, group: Sequence[_Cell], by_epoch: bool) -
     origin = last.row.origin
     if by_epoch and len(group) > 1 and origin.startswith("row "):
         origin = f"{ordered[0].row.origin} to {origin.removeprefix('row ')}"
-    return RunValue(last.condition, last.key, status, value, curve, origin, reason)
+    return RunValue(last.condition, last.key, status, value, curve, origin, last.fold, reason)
 
 
 def _read_value(table: RawTable, column: str, cell: _Cell) -> tuple[float | None, Outcome | None]:

@@ -202,7 +202,7 @@ def _without_claims(analysis: StudyAnalysis) -> str:
     hidden = len(labels) - 4
     more = f", and {format_count(hidden, 'condition')} more below" if hidden > 0 else ""
     together = ensembles.ensemble_sentence(analysis)
-    why = "the study declares no claim"
+    why = "no claim is given" if analysis.study.imported else "the study declares no claim"
     if analysis.study.left_out:
         why = "its claims need conditions that were left out"
     share = None
