@@ -68,7 +68,7 @@ CASES = {
     "study list": Case(("study", "list"), 0.3),
     "study check digits": Case(("study", "check", "digits"), 0.3),
     "models": Case(("models",), 0.3),
-    "judge": Case(("judge", "runs.csv", "--claim", "A > B"), 1.5),
+    "judge": Case(("judge", "runs.csv", "--claim", "A > B"), 0.8),
     "judge nosuch.csv": Case(("judge", "nosuch.csv"), 0.3, (2,)),
     "data check": Case(("data", "check", "photos"), 0.3),
     "study plan digits": Case(("study", "plan", "digits", "--no-timing"), 0.5, fresh=True),

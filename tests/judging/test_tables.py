@@ -139,6 +139,21 @@ def test_a_run_of_several_epochs_has_the_value_of_its_last_one_and_a_curve(tmp_p
     assert figure.panels[0].mean.y[-1] == pytest.approx(91.3)
 
 
+def test_a_part_of_the_rows_is_read_and_counted(tmp_path: Path) -> None:
+    lines = ["model,seed,split,accuracy"]
+    lines += [f"{name},{k},{split},{90 + k}" for name in "AB" for k in (0, 1) for split in "xy"]
+    text = "\n".join(lines)
+    study_data = report_of(text, tmp_path, where=("split=x",)).study_data
+    assert len(study_data.rows) == 4
+    assert study_data.study.imported is not None
+    assert "4 of 8 rows have split = x." in study_data.study.imported.reading
+    assert study_data.study.imported.reading[0].startswith("4 rows: 4 runs")
+    with pytest.raises(InputError, match=r"--where: no row \(got split=z; allowed: x, y\)"):
+        report_of(text, tmp_path, where=("split=z",))
+    with pytest.raises(InputError, match="--where: not COLUMN=VALUE"):
+        report_of(text, tmp_path, where=("splitt=x",))
+
+
 MISTAKES = {
     "no such file": (None, {}, "no such file"),
     "an empty file": ("", {}, "an empty file"),

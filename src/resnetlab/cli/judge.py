@@ -73,6 +73,12 @@ def judge(
         str, typer.Option(help="Column of the epochs, for learning curves.", metavar="COLUMN")
     ] = "",
     ignore: IgnoreOption = [],  # noqa: B006
+    where: Annotated[
+        list[str],
+        typer.Option(
+            "--where", help="Rows that are read. May be repeated.", metavar="COLUMN=VALUE"
+        ),
+    ] = [],  # noqa: B006
     run_pattern: Annotated[
         str, typer.Option(help="Pattern of names of runs: '{condition}-{seed}'.", metavar="PATTERN")
     ] = "",
@@ -119,6 +125,7 @@ def judge(
     open_report: Open = False,
 ) -> None:
     """Judge claims on runs that were trained elsewhere, and write the report."""
+    notify(f"reading {source} ...")
     from resnetlab.judging.declaration import read_declaration
     from resnetlab.judging.report import report_table
 
@@ -134,6 +141,7 @@ def judge(
             "status": status,
             "epoch": epoch,
             "ignore": tuple(ignore),
+            "where": tuple(where),
             "run_pattern": run_pattern,
             "measure": measure,
             "unit": unit,

@@ -84,6 +84,7 @@ class _Finder:
         self.used: set[str] = set()
         self.notes: list[str] = []
         self.ignored = {self._existing(name, "--ignore") for name in declaration.ignore}
+        self.ignored |= {name.partition("=")[0] for name in declaration.where}
 
     @property
     def free(self) -> list[str]:

@@ -40,6 +40,8 @@ class Declaration:
     """Column of the epochs, if a run has a row for each; empty: recognized by its name."""
     ignore: tuple[str, ...] = ()
     """Columns that are not read."""
+    where: tuple[str, ...] = ()
+    """Rows that are read, as `COLUMN=VALUE`; a row must have all of these values."""
     run_pattern: str = ""
     """Pattern of the names of runs, such as `{condition}-{seed}`."""
     measure: str = ""
@@ -85,7 +87,7 @@ def declare(**given: Any) -> Declaration:
     Raises:
         InputError: A name or a value is not allowed.
     """
-    for name in ("condition", "ignore", "claims", "published"):
+    for name in ("condition", "ignore", "where", "claims", "published"):
         if isinstance(given.get(name), str):
             given[name] = (given[name],)
     table = {name: value for name, value in given.items() if value is not None}

@@ -14,7 +14,7 @@ from resnetlab.judging.claim_text import claim_metric, parse_claim, parse_publis
 from resnetlab.judging.columns import Columns, find_columns
 from resnetlab.judging.declaration import Declaration
 from resnetlab.judging.measure import find_measure, rescale
-from resnetlab.judging.raw_table import RawTable
+from resnetlab.judging.raw_table import RawTable, select_rows
 from resnetlab.judging.run_values import RunValue, read_runs
 from resnetlab.messages import format_count
 from resnetlab.schema import decode
@@ -49,6 +49,7 @@ def import_runs(table: RawTable, declaration: Declaration, command: str = "") ->
     Raises:
         InputError: The table or the declaration is invalid.
     """
+    table = select_rows(table, declaration.where)
     columns = find_columns(table, declaration)
     runs, reading = read_runs(table, columns, declaration)
     conditions = tuple(dict.fromkeys(run.condition for run in runs))

@@ -108,7 +108,7 @@ def read_sqlite(path: Path, metric: str = "") -> RawTable:
                 if key in runs:
                     number = float("nan") if is_nan else float(value)
                     runs[key].metrics.setdefault(name, {})[int(step)] = number
-    except sqlite3.Error as error:
+    except (sqlite3.Error, TypeError, ValueError) as error:
         fix = "give the database of an MLflow tracking server, such as mlflow.db"
         raise input_error(str(path), f"not a database of MLflow: {error}", fix) from None
     return _table(path, list(runs.values()), metric, {path.name: sha256(path)}, "database")
@@ -150,7 +150,8 @@ def _table(
 
 def _metric_lines(path: Path) -> Iterator[tuple[int, float]]:
     """Yield the step and the value of each line `TIMESTAMP VALUE STEP` of a metric's file."""
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+    text = path.read_text(encoding="utf-8", errors="replace")
+    for number, line in enumerate(text.splitlines(), 1):
         parts = line.split()
         try:
             yield (int(parts[2]) if len(parts) > 2 else 0), float(parts[1])

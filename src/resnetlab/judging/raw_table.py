@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
-from resnetlab.errors import InputError, input_error, shorten
+from resnetlab.errors import InputError, input_error, shorten, suggest
 
 RUN_COLUMN = "run"
 """Column of the name of a run, in tables of readers that know the name alone."""
@@ -59,6 +59,31 @@ class RawTable:
         """Yield each row with its cell of a column as text without spaces around it."""
         for row in self.rows:
             yield row, cell_text(row.cells.get(column))
+
+
+def select_rows(table: RawTable, conditions: Sequence[str]) -> RawTable:
+    """Return the table with the rows that have all values of conditions such as `split=test`.
+
+    Raises:
+        InputError: A condition names no column, or no row has its value.
+    """
+    for condition in conditions:
+        column, separator, value = condition.partition("=")
+        if not separator or column not in table.columns:
+            fix = suggest(column, table.columns) or f"--where {table.columns[0]}=VALUE"
+            allowed = ", ".join(table.columns)
+            raise input_error(
+                "--where", "not COLUMN=VALUE", fix, got=condition, allowed=f"columns {allowed}"
+            )
+        rows = tuple(row for row, text in table.texts(column) if text == value)
+        if not rows:
+            values = dict.fromkeys(text for _, text in table.texts(column))
+            allowed = ", ".join(list(values)[:20])
+            fix = suggest(value, values) or "give a value of the column"
+            raise input_error("--where", "no row", fix, got=condition, allowed=allowed)
+        sentence = f"{len(rows)} of {len(table.rows)} rows have {column} = {value}."
+        table = replace(table, rows=rows, reading=(*table.reading, sentence))
+    return table
 
 
 def cell_text(value: Any) -> str:
