@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -93,6 +94,24 @@ def test_a_frame_of_polars_gives_the_same_runs_and_keeps_nan_apart_from_null() -
     )
     rows = report_table(frame, declare()).study_data.rows
     assert [row.status for row in rows] == ["trained", "diverged", "missing"]
+
+
+@pytest.mark.parametrize("options", [{}, {"sep": ";", "decimal": ","}, {"quoting": 1, "sep": "\t"}])
+def test_a_file_that_pandas_wrote_is_read(options: dict[str, Any], tmp_path: Path) -> None:
+    pandas = pytest.importorskip("pandas")
+    frame = pandas.DataFrame({"model": list("AABB"), "seed": [0, 1, 0, 1]})
+    frame["score"] = [1e-7, 2.5, None, -3.25]
+    frame.to_csv(tmp_path / "runs.csv", index=False, **options)
+    rows = report_table(tmp_path / "runs.csv", declare()).study_data.rows
+    assert [row.value for row in rows] == [1e-7, 2.5, None, -3.25]
+    assert [row.status for row in rows] == ["trained", "trained", "missing", "trained"]
+
+
+def test_percent_signs_declare_percent(tmp_path: Path) -> None:
+    text = long_rows(A=("0.5 %", "0.7 %"), B=("1.5%", "1.6%")).replace("accuracy", "score")
+    study = report_of(text, tmp_path).study_data
+    assert study.study.measure.unit == "%"
+    assert [row.value for row in study.rows] == [0.5, 0.7, 1.5, 1.6]
 
 
 def test_a_missing_value_of_pandas_is_a_missing_run() -> None:
@@ -219,6 +238,11 @@ MISTAKES = {
         "seed,accuracy\n0,91\n",
         {"value": "accuracy"},
         "no column of conditions",
+    ),
+    "a comma that may stand for thousands": (
+        'model,seed,loss\nA,0,"1,234"\nA,1,2\n',
+        {},
+        "row 2, column loss: not a value (got 1,234;",
     ),
     "a NUL": ("model,acc\nA,\0\n", {}, "not a text file"),
 }

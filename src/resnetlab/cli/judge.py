@@ -101,9 +101,9 @@ def judge(
         typer.Option(help="Number of test images: finds runs at chance (with --chance).", min=1),
     ] = None,
     paired_by: Annotated[
-        Literal["", "seed", "fold"],
+        Literal["seed", "fold"] | None,
         typer.Option(help="Pairs of runs that share a seed or a fold: seed or fold."),
-    ] = "",
+    ] = None,
     folds: Annotated[
         int | None,
         typer.Option(help="The runs are folds of a cross-validation with so many folds.", min=2),
@@ -148,7 +148,7 @@ def judge(
             "higher_is": higher_is,
             "chance": chance,
             "test_images": test_images,
-            "paired_by": paired_by,
+            "paired_by": paired_by or "",
             "folds": folds,
             "cross_validation": cross_validation,
             "best_of": best_of,

@@ -56,7 +56,7 @@ def import_runs(table: RawTable, declaration: Declaration, command: str = "") ->
     if len(conditions) > MAX_CONDITIONS:
         message = f"{len(conditions):,} conditions, at most {MAX_CONDITIONS}"
         raise input_error(table.where, message, "--condition with another column")
-    measure, factor, sentences = find_measure(table, runs, columns.value, declaration)
+    measure, factor, sentences = find_measure(table, runs, columns, declaration)
     runs = [_scaled(run, factor) for run in runs]
     if declaration.best_of > 1:
         measure = replace(measure, name=f"{measure.name}, best of {declaration.best_of}")

@@ -7,8 +7,9 @@ import re
 from collections.abc import Sequence
 
 from resnetlab.errors import input_error
+from resnetlab.judging.columns import Columns
 from resnetlab.judging.declaration import Declaration
-from resnetlab.judging.raw_table import RawTable
+from resnetlab.judging.raw_table import RawTable, cell_text
 from resnetlab.judging.run_values import RunValue
 from resnetlab.studies.imported import Measure, Unit
 
@@ -21,7 +22,7 @@ _PERCENT_LIKE = re.compile(
 
 
 def find_measure(
-    table: RawTable, runs: Sequence[RunValue], column: str, declaration: Declaration
+    table: RawTable, runs: Sequence[RunValue], columns: Columns, declaration: Declaration
 ) -> tuple[Measure, float, list[str]]:
     """Return the measure of the runs, the factor of their values, and sentences about both.
 
@@ -32,6 +33,7 @@ def find_measure(
     Raises:
         InputError: Values lie outside their unit, or may be fractions and percentages.
     """
+    column = columns.value
     name = declaration.measure or column.replace("_", " ") or "value"
     sentences = []
     higher = declaration.higher_is == "better"
@@ -45,7 +47,10 @@ def find_measure(
     values += [(run, value) for run in runs for _, value in run.curve]
     unit: Unit = "%" if declaration.unit in ("percent", "fraction") else ""
     factor = 100.0 if declaration.unit == "fraction" else 1.0
-    if declaration.unit == "auto":
+    if declaration.unit == "auto" and _has_percent_sign(table, columns):
+        unit = "%"
+        sentences.append("The values have percent signs.")
+    elif declaration.unit == "auto":
         unit, factor, sentence = _detect_unit(table, name, [value for _, value in values], higher)
         sentences.append(sentence)
     top = 100.0 / factor
@@ -66,6 +71,11 @@ def find_measure(
         raise input_error("--chance", "not in percent, the unit of the report", fix, got=chance)
     measure = Measure(name=name, unit=unit, higher_is_better=higher, chance=chance)
     return measure, factor, sentences
+
+
+def _has_percent_sign(table: RawTable, columns: Columns) -> bool:
+    names = columns.wide or (columns.value,)
+    return any(cell_text(row.cells.get(n)).endswith("%") for n in names for row in table.rows)
 
 
 def _detect_unit(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -12,8 +11,6 @@ from resnetlab.errors import InputError, input_error, shorten, suggest
 
 RUN_COLUMN = "run"
 """Column of the name of a run, in tables of readers that know the name alone."""
-
-_DECIMAL_COMMA = re.compile(r"[+-]?\d+,\d+")
 
 
 @dataclass(frozen=True)
@@ -98,15 +95,13 @@ def cell_text(value: Any) -> str:
 def parse_number(value: Any) -> float | None:
     """Return the number of a cell, or None if the cell has none.
 
-    Text may have a percent sign or a decimal comma. NaN and infinity are numbers.
+    Text may have a percent sign. NaN and infinity are numbers.
     """
     if isinstance(value, bool) or value is None:
         return None
     if isinstance(value, int | float):
         return float(value)
     text = str(value).strip().removesuffix("%").rstrip()
-    if _DECIMAL_COMMA.fullmatch(text):
-        text = text.replace(",", ".")
     if "_" in text:  # Python reads 1_000 as a number, and no other program does
         return None
     try:

@@ -21,6 +21,8 @@ MAX_TABLE_BYTES = 200_000_000
 
 SEPARATORS = (",", ";", "\t", "|")
 
+_DECIMAL_COMMA = re.compile(r"[+-]?\d+,\d+(e[+-]?\d+)?( ?%)?", re.IGNORECASE)
+
 _WANDB_CURVE = re.compile(r"(?P<run>.+) - (?P<metric>[^ ].*)")
 _WANDB_EDGE = re.compile(r".*__(MIN|MAX)")
 """Columns that the export of a chart of Weights & Biases has beside each curve."""
@@ -62,7 +64,7 @@ def read_csv(path: Path) -> RawTable:
         rows=tuple(
             Row(
                 f"row {number}",
-                {name: cell.strip() or None for name, cell in zip(names, cells, strict=True)},
+                {name: _cell(text, separator) for name, text in zip(names, cells, strict=True)},
             )
             for number, cells in rows[1:]
         ),
@@ -122,6 +124,17 @@ def _read_table_text(path: Path) -> str:
     if "\0" in text:
         raise input_error(str(path), "not a text file", "give a table in CSV or JSON lines")
     return text
+
+
+def _cell(text: str, separator: str) -> str | None:
+    """Return a cell, None if it is empty. A decimal comma becomes a point.
+
+    Where a comma separates the cells, `"1,234"` in quotes may be a thousand, and is no number.
+    """
+    cell = text.strip()
+    if separator != "," and _DECIMAL_COMMA.fullmatch(cell):
+        cell = cell.replace(",", ".")
+    return cell or None
 
 
 def _check_names(path: Path, names: Sequence[str]) -> None:

@@ -73,13 +73,18 @@ def answer(analysis: StudyAnalysis) -> str:
     first = _comparison(analysis, claims[0], verdicts[0])
     protocol = protocol_sentence(analysis)
     if len(claims) == 1:
-        return " ".join(filter(None, (f"{capitalize_first(first)}.", protocol)))
+        return " ".join(filter(None, (f"{_sentence_start(analysis, first)}.", protocol)))
     words = Counter(_quoted(verdict) for verdict in verdicts)
     summary = f"All {len(claims)} claims are {_quoted(verdicts[0])}"
     if len(words) > 1:
         numbers = [f"{n} {'is' if n == 1 else 'are'} {word}" for word, n in words.items()]
         summary = f"Of {len(claims)} claims, {join_words(numbers)}"
     return " ".join(filter(None, (f"{summary}; the first: {first}.", protocol)))
+
+
+def _sentence_start(analysis: StudyAnalysis, sentence: str) -> str:
+    """Return a sentence with a capital, unless it begins with the name of imported runs."""
+    return sentence if analysis.study.imported else capitalize_first(sentence)
 
 
 def _quoted(verdict: Verdict) -> str:
@@ -208,7 +213,7 @@ def _without_claims(analysis: StudyAnalysis) -> str:
     share = None
     if not analysis.study.imported:
         share = training_share(analysis.study, analysis.data_by_label, labels)
-    start = capitalize_first(f"{share.text}, {accuracies}" if share else accuracies)
+    start = _sentence_start(analysis, f"{share.text}, {accuracies}" if share else accuracies)
     return f"{start}{more}; {why}, so there is no verdict." + (together and f" {together}")
 
 
