@@ -164,14 +164,16 @@ def _conditions(analysis: StudyAnalysis, imported: ImportedRuns) -> Table:
         f"{capitalize_first(measure.name)}. Below the number of trained runs: the 95 % Wilson "
         f"interval of their share. 95 % CI: {method}"
         f"{', cut at 0 and 100 %' if measure.unit == '%' else ''}. sd: standard deviation of the "
-        "trained runs. Mean of all runs: known if all runs are trained, or if the value of a "
-        "constant guess is declared, with which a diverged run then counts."
+        "trained runs."
     )
-    return replace(table, columns=table.columns[:-1], rows=_without_last(table), note=note)
-
-
-def _without_last(table: Table) -> tuple[tuple[Cell, ...], ...]:
-    return tuple(row[:-1] for row in table.rows)
+    count = 5 if imported.folds else 6  # a mean of all folds adds nothing
+    if not imported.folds:
+        note += (
+            " Mean of all runs: known if all runs are trained, or if the value of a constant guess "
+            "is declared, with which a diverged run then counts."
+        )
+    rows = tuple(row[:count] for row in table.rows)
+    return replace(table, columns=table.columns[:count], rows=rows, note=note)
 
 
 def _claims(analysis: StudyAnalysis, imported: ImportedRuns) -> Table | None:
