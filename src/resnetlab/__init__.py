@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from resnetlab.api import (
+        collect,
         evaluate,
         judge,
         load_study,
@@ -35,12 +36,14 @@ if TYPE_CHECKING:
     from resnetlab.recipes.train import SGD, Adam, AdamW, Recipe, RMSprop
     from resnetlab.runs.records import Evaluation, Result, RunRecord, Scores
     from resnetlab.studies.claims import Claim
+    from resnetlab.studies.collect_runs import Collection
     from resnetlab.studies.parsing.conditions import load_recipe
     from resnetlab.studies.study import Condition, Study
 
 # Names are looked up on first use: `import resnetlab` alone takes no seconds for torch.
 _NAMES_BY_MODULE = {
     "api": (
+        "collect",
         "evaluate",
         "judge",
         "load_study",
@@ -58,6 +61,7 @@ _NAMES_BY_MODULE = {
     "models.factory": ("model_factory",),
     "runs.records": ("Evaluation", "Result", "RunRecord", "Scores"),
     "studies.claims": ("Claim",),
+    "studies.collect_runs": ("Collection",),
     "studies.parsing.conditions": ("load_recipe",),
     "studies.study": ("Condition", "Study"),
     "recipes.numerics": ("Numerics", "Placement"),
@@ -72,6 +76,7 @@ __all__ = [
     "CifarConfig",
     "Claim",
     "Classifier",
+    "Collection",
     "Condition",
     "DataConfig",
     "DiagnosticsConfig",
@@ -93,6 +98,7 @@ __all__ = [
     "UnfinishedError",
     "build_model",
     "cifar_config",
+    "collect",
     "evaluate",
     "judge",
     "load_model",

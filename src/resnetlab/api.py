@@ -22,6 +22,7 @@ from resnetlab.models.configs.external import allow_code
 from resnetlab.recipes.finetune import AnyRecipe
 from resnetlab.runs.records import RunRecord
 from resnetlab.shell import command_line
+from resnetlab.studies.collect_runs import Collection, collect_runs
 from resnetlab.studies.commands import continue_command, repeat_command
 from resnetlab.studies.executors.base import Job
 from resnetlab.studies.parsing.overrides import Overrides
@@ -111,6 +112,26 @@ def open_study(folder: str | Path, *, trust_code: bool = False) -> tuple[LoadedS
         allow_code(run.file.run.model)
     loaded = LoadedStudy(plan.study, plan.command, plan.resume_command, plan.source_sha256)
     return loaded, plan
+
+
+def collect(
+    sources: Sequence[str | Path], into: str | Path, *, output: str | Path = "."
+) -> Collection:
+    """Add finished runs of other machines to a study, after they were checked.
+
+    Args:
+        sources: Archives of `resnetlab study export`, and folders: of a run, of runs, or with
+            `runs` in them.
+        into: Study that the runs join: its name, its TOML file, or the folder of its report.
+        output: Folder that contains `runs` and `studies`.
+
+    Returns:
+        What became of each run. A run that is here stays as it is.
+
+    Raises:
+        InputError: A source has no runs, or the study has no plan here or in a source.
+    """
+    return collect_runs(list(map(Path, sources)), str(into), Path(output))
 
 
 def train(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -31,6 +32,7 @@ from resnetlab.studies.run import (
     save_plan,
 )
 from resnetlab.studies.study import Study
+from resnetlab.tracking.mirror import BackgroundCopies, copy_reports, open_mirrors
 
 ShouldStop = Callable[[], bool]
 
@@ -247,6 +249,7 @@ class LoadedStudy:
         max_seeds: int | None = None,
         executor: Executor | None = None,
         accept_license: bool = False,
+        track: Sequence[str] = (),
     ) -> StudyOutcome:
         """Run the missing runs of the study under `output`/runs and write its report under
         `output`/studies.
@@ -263,6 +266,8 @@ class LoadedStudy:
                 until every claim is decided.
             executor: Machines of the runs, instead of processes on this machine.
             accept_license: Accept pre-trained weights whose license forbids commercial use.
+            track: Trackers that get a copy of the runs and of the report: `tensorboard`, `mlflow`,
+                `wandb`, `trackio`.
 
         Returns:
             The outcome: the state of every run, the answer, the claims and the path of the report.
@@ -275,9 +280,12 @@ class LoadedStudy:
         for plan in self.plan_rounds(
             output, max_seeds=max_seeds, executor=executor, accept_license=accept_license
         ):
-            for _ in self.execute(plan, output, executor, should_stop):
-                pass
+            mirrors = open_mirrors(track, plan, Path(output))
+            with BackgroundCopies(mirrors, warnings.warn) as copies:
+                for event in self.execute(plan, output, executor, should_stop):
+                    copies.update(event)
             outcome = self.report(plan, output)
+            copy_reports(mirrors, warnings.warn)
         return outcome
 
     def _continue_command(self, output: str | Path, max_seeds: int | None = None) -> str:

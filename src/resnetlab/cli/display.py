@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -23,6 +23,7 @@ from resnetlab.studies.eta import TimeEstimator
 from resnetlab.studies.executors.base import Executor, Job, RunEvent
 from resnetlab.studies.plan import Plan, PlannedRun
 from resnetlab.studies.run import pending_runs
+from resnetlab.tracking.mirror import BackgroundCopies, Mirror
 
 if TYPE_CHECKING:
     from resnetlab.loaded_study import LoadedStudy
@@ -209,15 +210,18 @@ def execute_with_display(
     root: Path,
     executor: Executor,
     should_stop: Callable[[], bool],
+    mirrors: Sequence[Mirror] = (),
 ) -> None:
-    """Execute the missing runs of a plan and display their progress."""
+    """Execute the missing runs of a plan, display their progress and copy them to trackers."""
     pending = pending_runs(plan, root)
     finished = {run.id for run in plan.runs} - {run.id for run in pending}
     count = executor.max_parallel([Job(run.id, run.file) for run in pending])
     if shared := len(plan.runs) - len(plan.unique_runs):
         notify(shared_runs_note(shared))
-    with Display(
-        plan.study.name, plan.unique_runs, finished, count, result_loader(root)
-    ) as display:
+    with (
+        Display(plan.study.name, plan.unique_runs, finished, count, result_loader(root)) as display,
+        BackgroundCopies(mirrors, display.print_line) as copies,
+    ):
         for event in loaded.execute(plan, root, executor, should_stop, pending):
             display.update(event)
+            copies.update(event)

@@ -33,6 +33,7 @@ from resnetlab.studies.executors.base import (
 from resnetlab.studies.executors.here import run_in_process
 from resnetlab.studies.plan import PlannedRun
 from resnetlab.studies.single_run import plan_run, resume_job
+from resnetlab.tracking.mirror import BackgroundCopies, Mirror, copy_reports, open_mirrors
 from resnetlab.training.resolve import check_device_index
 
 
@@ -48,6 +49,7 @@ def train(
     placement: Placement,
     as_json: bool = False,
     dry_run: bool = False,
+    track: Sequence[str] = (),
 ) -> None:
     """Train one network and print its result, or with `dry_run` print its plan."""
     rank, size, _ = torchrun_env()
@@ -72,7 +74,9 @@ def train(
             typer.echo(f"Run: {RunDirectory.find(output, run.id).path}")
         print_outlook(plan, output, 1, as_json=as_json, is_study=False)
         return
-    _execute(Job(run.id, run.file), output, placement, as_json)
+    mirrors = open_mirrors(track, plan, output)
+    _execute(Job(run.id, run.file), output, placement, as_json, mirrors=mirrors)
+    copy_reports(mirrors, notify)
 
 
 def resume(
@@ -108,9 +112,17 @@ def resume(
 
 
 def _execute(
-    job: Job, root: Path, placement: Placement, as_json: bool, options: Sequence[str] = ()
+    job: Job,
+    root: Path,
+    placement: Placement,
+    as_json: bool,
+    options: Sequence[str] = (),
+    mirrors: Sequence[Mirror] = (),
 ) -> None:
-    """Train a run and print its result. `options` are those of the command that resumes it."""
+    """Train a run, copy it to trackers and print its result.
+
+    `options` are those of the command that resumes it.
+    """
     directory = RunDirectory.find(root, job.id)
     if not options and placement.device_index:
         options = ("--device", f"{job.file.run.numerics.device}:{placement.device_index}")
@@ -124,11 +136,15 @@ def _execute(
     missing = RunEvent("missing", job.id)
     with SignalFlag().installed() as interrupt:
         if needs_work:
-            with _display(job, root) as display:
+            with (
+                _display(job, root) as display,
+                BackgroundCopies(mirrors, display.print_line) as copies,
+            ):
 
                 def on_event(event: RunEvent) -> None:
                     nonlocal missing
                     display.update(event)
+                    copies.update(event)
                     missing = event if event.kind == "missing" else missing
 
                 run_in_process(job, root, placement, interrupt.is_set, on_event)

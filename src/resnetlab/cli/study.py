@@ -22,12 +22,14 @@ from resnetlab.cli.manners import (
     RecipeName,
     SettingsOption,
     SkipBad,
+    Track,
     notify,
     open_page,
     print_json,
 )
 from resnetlab.cli.manners import OutputDir as Output
 from resnetlab.cli.pictures import write_picture
+from resnetlab.cli.study_collect import study_collect, study_export
 from resnetlab.cli.study_options import (
     Address,
     Backend,
@@ -78,6 +80,7 @@ def study_run(
     address: Address = "",
     gpus_per_run: GpusPerRun = 1.0,
     accept_license: AcceptLicense = False,
+    track: Track = [],  # noqa: B006
     dry_run: DryRun = False,
     json: Json = False,
     open_report: Open = False,
@@ -110,6 +113,7 @@ def study_run(
         accept_license=accept_license,
         as_json=json,
         open_report=open_report,
+        track=track,
     )
 
 
@@ -261,6 +265,10 @@ def study_answers(
         print_json([encode(answer) for answer in report.answers])
         return
     typer.echo("\n\n".join("\n".join(filter(None, pair)) for pair in answers(report)))
+
+
+study.command("export")(study_export)
+study.command("collect")(study_collect)
 
 
 @study.command("list")
