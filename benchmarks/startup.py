@@ -68,6 +68,8 @@ CASES = {
     "study list": Case(("study", "list"), 0.3),
     "study check digits": Case(("study", "check", "digits"), 0.3),
     "models": Case(("models",), 0.3),
+    "judge": Case(("judge", "runs.csv", "--claim", "A > B"), 0.8),
+    "judge nosuch.csv": Case(("judge", "nosuch.csv"), 0.3, (2,)),
     "data check": Case(("data", "check", "photos"), 0.3),
     "study plan digits": Case(("study", "plan", "digits", "--no-timing"), 0.5, fresh=True),
     "study status digits": Case(("study", "status", "digits"), 0.3),
@@ -144,6 +146,8 @@ def prepare(root: Path) -> None:
                 path.parent.mkdir(parents=True, exist_ok=True)
                 Image.fromarray(draw.integers(0, 256, (120, 160, 3), np.uint8)).save(path)
     shutil.copy(root / "photos" / "test" / "cat" / "0.jpg", root / "photo.jpg")
+    runs = [f"{name},{seed},{90 + seed}" for name in "AB" for seed in range(5)]
+    (root / "runs.csv").write_text("\n".join(["model,seed,accuracy", *runs]) + "\n")
     spec = get_model_config("cifar-resnet20", "benchmark", "")
     module = build_model(spec, 3, 3, lambda name: torch.Generator().manual_seed(len(name)))
     view = EvalTransform(size=32, mean=(0.5,) * 3, std=(0.25,) * 3)

@@ -20,11 +20,12 @@ from resnetlab.bundle import spec
 from resnetlab.data import config as data
 from resnetlab.data.transforms.eval_transform import EvalTransform
 from resnetlab.inspection import diagnostics_config as diagnostics
+from resnetlab.judging import declaration
 from resnetlab.models import configs
 from resnetlab.recipes import finetune, numerics, train
 from resnetlab.runs import records
 from resnetlab.runs.config import RunConfig
-from resnetlab.studies import bibliography, claims, references, study
+from resnetlab.studies import bibliography, claims, imported, references, study
 from resnetlab.studies.parsing import ladder, study_file
 
 
@@ -78,6 +79,7 @@ FIELD_GROUPS: dict[str, tuple[type, ...]] = {
         references.ReferenceValue,
         bibliography.Work,
     ),
+    "Judging runs": (declaration.Declaration, imported.PublishedValue),
     "Data": (data.DataConfig, data.Augment, data.RandAugment, data.ChannelStats),
     "Models": _members(configs.ModelConfig),
     "Recipes": (train.Recipe, *_members(train.Optimizer), *_members(train.Schedule)),
@@ -98,6 +100,8 @@ TABLE_TITLES = {
     references.ProtocolDifference: "`[[protocol.differences]]`",
     references.ReferenceValue: "`[[value]]`",
     bibliography.Work: "A work of the bibliography",
+    declaration.Declaration: "A declaration of `resnetlab judge`",
+    imported.PublishedValue: "`[[reference]]` of a declaration",
     data.DataConfig: "`data`",
     data.Augment: "`recipe.augment`",
     data.RandAugment: "`recipe.augment.randaugment`",

@@ -6,6 +6,7 @@ rl.load_study("digits").run()                                    # a study, and 
 rl.train("cifar-resnet20", "digits", "digits").result.test      # one network
 rl.resume("runs/digits-cifar-resnet20-s0-0123456789")            # what was interrupted
 rl.load_model("pets").predict(["cat.jpg"])                       # a trained network, used
+rl.judge("runs.csv", ["A > B"]).verdicts                        # runs that were trained elsewhere
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from resnetlab.api import (
         collect,
         evaluate,
+        judge,
         load_study,
         open_study,
         resume,
@@ -43,6 +45,7 @@ _NAMES_BY_MODULE = {
     "api": (
         "collect",
         "evaluate",
+        "judge",
         "load_study",
         "open_study",
         "resume",
@@ -97,6 +100,7 @@ __all__ = [
     "cifar_config",
     "collect",
     "evaluate",
+    "judge",
     "load_model",
     "load_recipe",
     "load_study",

@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from resnetlab.deploy.predict import Classifier
     from resnetlab.deploy.results import EvaluationResult
     from resnetlab.finetune.api import FinetuneOutcome
+    from resnetlab.judging.report import ImportedReport
 
 MAX_REPORTED_MISTAKES = 24
 """Number of misclassified images on the page of an evaluation."""
@@ -216,6 +217,40 @@ def resume(
     """
     job, root = resume_job(folder, from_step=from_step, data=data, trust_code=trust_code)
     return run_job(job, root, should_stop)
+
+
+def judge(
+    runs: Any,
+    claims: Sequence[str] = (),
+    *,
+    published: Sequence[str] = (),
+    out: str | Path | None = None,
+    **declared: Any,
+) -> ImportedReport:
+    """Judge claims on runs that were trained elsewhere: `rl.judge(frame, ["A > B"]).verdicts`.
+
+    Args:
+        runs: Path of a table or of a folder of logs, a frame of pandas or polars, a list of
+            dictionaries, or a dictionary of columns.
+        claims: Claims as text, such as `A > B` or `A = B within 0.5`.
+        published: Published numbers as text, such as `A = 93.57 of 5`.
+        out: Folder for the report; None writes none.
+        **declared: Fields of a `Declaration`, such as `value="test_acc"` or `paired_by="seed"`.
+
+    Returns:
+        The report, with its verdicts and its analysis.
+
+    Raises:
+        InputError: The table, a claim or a field is invalid.
+    """
+    from resnetlab.judging.declaration import declare
+    from resnetlab.judging.report import report_table
+
+    declaration = declare(claims=claims, published=published, **declared)
+    report = report_table(runs, declaration)
+    if out is not None:
+        report.write(out)
+    return report
 
 
 def evaluate(

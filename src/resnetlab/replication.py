@@ -130,6 +130,9 @@ def verify(
     """
     train = train or (lambda loaded, plan: _train(loaded, plan, root))
     evidence = load(folder)
+    if evidence.study.imported:
+        fix = "give the report of a study, such as results/digits"
+        raise input_error(str(folder), "its runs were trained elsewhere", fix)
     for row in sample_runs(evidence, num_runs, seed):
         loaded = LoadedStudy(_study_of_run(evidence, row, data, str(folder)))
         plan = loaded.plan(root, notify)

@@ -131,6 +131,11 @@ MISTAKES = {
     ),
     "fine-tune with an unknown recipe": ("finetune photos --recipe fool", 'did you mean "full"?'),
     "fine-tune with an unknown part frozen": ("finetune photos --freeze half", "--freeze: unknown"),
+    "judge a table that is not there": ("judge nosuch.csv", "nosuch.csv: no such file"),
+    "judge with an unknown field of a declaration": (
+        "judge nosuch.csv --declaration typo.toml",
+        "typo.toml: source: unknown field",
+    ),
     "compare sizes of a folder that is not there": ("fixres nosuch", "nosuch: no such folder"),
     "import a file that is not there": (
         "import-weights nosuch.pth --as cifar-resnet20",

@@ -228,6 +228,7 @@ LONG = (
     "study collect",
     "verify",
     "compare",
+    "judge",
     "resume",
     "inspect model",
     "inspect augmentation",

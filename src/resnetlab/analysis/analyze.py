@@ -6,14 +6,16 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from functools import cached_property
 
-from resnetlab.analysis.hypotheses import ConditionRuns, RunOutcome
+from resnetlab.analysis.hypotheses import ConditionRuns, RunOutcome, ScoreScale
 from resnetlab.analysis.interim import claim_verdicts
 from resnetlab.analysis.study_data import CurvePoint, DatasetInfo, RunRow, StudyData
 from resnetlab.analysis.training_share import TrainingShare, training_share
-from resnetlab.stats.intervals import Summary, summarize
+from resnetlab.stats.contrasts import Effect, contrast, contrast_range, paired_difference
+from resnetlab.stats.intervals import Interval, Summary, summarize
 from resnetlab.stats.outcomes import Outcome, OutcomeCounts, count_outcomes
 from resnetlab.stats.verdict import Hypothesis, Verdict
 from resnetlab.studies.claims import condition_labels
+from resnetlab.studies.imported import ImportedRuns
 from resnetlab.studies.plan import group_by
 from resnetlab.studies.study import Condition, Study
 
@@ -54,6 +56,34 @@ class StudyAnalysis:
     def _points(self) -> dict[str, list[CurvePoint]]:
         return group_by(self.study_data.curve_points, _condition_of)
 
+    def difference(self, left: str, right: str) -> Effect:
+        """Return the difference of the values of two conditions' trained runs, in its unit.
+
+        Imported runs are compared by their declared design: in pairs, or with the correction for
+        folds. Raises ValueError with fewer than 2 values or pairs.
+        """
+        imported, span = self.study.imported, self.study.measure.value_range
+        values = (self.summaries[left].trained_pct, self.summaries[right].trained_pct)
+        overlap = imported.overlap if imported else 0.0
+        if imported and imported.paired_by:
+            effect = paired_difference(self._pairs(left, right), overlap)
+        else:
+            effect = contrast(values, (1, -1), overlap)
+        return replace(effect, value_range=contrast_range([span] * 2, (1, -1)))
+
+    def has_difference(self, left: str, right: str) -> bool:
+        """Return whether two conditions share enough runs for `difference`."""
+        imported = self.study.imported
+        return not (imported and imported.paired_by) or len(self._pairs(left, right)) > 1
+
+    def _pairs(self, left: str, right: str) -> list[float]:
+        values = [
+            {row.seed: row.measured for row in self.rows(label) if row.status == "trained"}
+            for label in (left, right)
+        ]
+        both = [(value, values[1].get(seed)) for seed, value in values[0].items()]
+        return [a - b for a, b in both if a is not None and b is not None]
+
     def data(self, label: str) -> DatasetInfo:
         """Return the data of a condition."""
         return self.data_by_label[label]
@@ -76,9 +106,10 @@ class StudyAnalysis:
         known = ("none", "A", "B", "C", "gated")
         kinds = {c.label: getattr(c.model, "shortcut", "") for c in self.study.conditions}
         varied = len(set(kinds.values())) > 1 and set(kinds.values()) <= set(known)
+        labels = self.summaries  # those of imported runs too, which have no conditions
         styles = {
             label: known.index(kinds[label]) if varied else index
-            for index, label in enumerate(kinds)
+            for index, label in enumerate(labels)
         }
         return styles | {rung.condition: 5 if rung.instead_of else 1 for rung in self.study.ladder}
 
@@ -90,6 +121,8 @@ def data_by_condition(study_data: StudyData) -> dict[str, DatasetInfo]:
 
 def analyze(study_data: StudyData) -> StudyAnalysis:
     """Summarize the conditions and return them with the verdicts on the claims."""
+    if study_data.study.imported:
+        return _analyze_imported(study_data, study_data.study.imported)
     rows, points = (
         group_by(study_data.rows, _condition_of),
         group_by(study_data.curve_points, _condition_of),
@@ -98,10 +131,7 @@ def analyze(study_data: StudyData) -> StudyAnalysis:
     for condition in study_data.study.conditions:
         label = condition.label
         condition_rows = rows.get(label, [])
-        runs = [
-            (row.status, None if row.test_error_pct is None else 100 - row.test_error_pct)
-            for row in condition_rows
-        ]
+        runs = [(row.status, row.measured) for row in condition_rows]
         summaries[label] = summarize(runs, 100 * data[label].class_share)
         by_label[label] = _condition_runs(
             condition, data[label], condition_rows, points.get(label, [])
@@ -112,6 +142,44 @@ def analyze(study_data: StudyData) -> StudyAnalysis:
     shares = tuple(training_share(study, data, condition_labels(claim)) for claim in study.claims)
     limited = tuple(_limit(verdict, share) for verdict, share in zip(verdicts, shares, strict=True))
     return StudyAnalysis(study_data, counts, summaries, hypotheses, limited, shares)
+
+
+def _analyze_imported(study_data: StudyData, imported: ImportedRuns) -> StudyAnalysis:
+    """Summarize imported runs, whose training nobody here knows."""
+    rows, points = (
+        group_by(study_data.rows, _condition_of),
+        group_by(study_data.curve_points, _condition_of),
+    )
+    measure = imported.measure
+    low, high = sorted(measure.sign * end for end in measure.value_range)
+    summaries, by_label = {}, {}
+    for label in imported.conditions:
+        summaries[label] = summarize(
+            [(row.status, row.measured) for row in rows[label]],
+            measure.known_chance,
+            measure.value_range,
+            imported.overlap,
+        )
+        curves: dict[int, list[tuple[float, float]]] = {}
+        for point in points.get(label, []):
+            if point.value is not None:
+                curves.setdefault(point.seed, []).append((point.epoch, measure.sign * point.value))
+        outcomes = tuple(
+            RunOutcome(
+                row.seed,
+                row.status,
+                score=None if row.value is None else measure.sign * row.value,
+                curves={"test": tuple(sorted(curves.get(row.seed, [])))},
+            )
+            for row in rows[label]
+        )
+        scale = ScoreScale(measure.sign * measure.known_chance, Interval(low, high))
+        epochs = max((point.epoch for point in points.get(label, [])), default=0.0)
+        by_label[label] = ConditionRuns(outcomes, 0.0, 1, epochs, scale, imported.overlap)
+    counts = count_outcomes(row.status for row in study_data.rows)
+    hypotheses, verdicts = claim_verdicts(study_data.study, by_label, counts.complete)
+    shares = (None,) * len(verdicts)
+    return StudyAnalysis(study_data, counts, summaries, hypotheses, tuple(verdicts), shares)
 
 
 def _count_runs(study: Study, rows: Iterable[RunRow]) -> OutcomeCounts:
@@ -146,7 +214,7 @@ def _condition_runs(
     curves: dict[int, dict[str, list[tuple[float, float]]]] = {}
     for point in points:
         curve = curves.setdefault(point.seed, {}).setdefault(point.split, [])
-        curve.append((point.epoch, 100 - point.top1_error_pct))
+        curve.append((point.epoch, point.accuracy_pct))
     runs = tuple(
         RunOutcome(
             row.seed,

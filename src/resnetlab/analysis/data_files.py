@@ -76,10 +76,23 @@ def load(folder: Path) -> StudyData:
 
 
 def _to_csv(row_type: type[Any], rows: Sequence[Any]) -> str:
-    """Return rows as CSV. Only a study with two modes of evaluation has a column for the mode."""
-    names = [field.name for field in dataclasses.fields(row_type)]
+    """Return rows as CSV.
+
+    Only a study with two modes of evaluation has a column for the mode. Imported runs have a column
+    for their value, and no column that is empty in all rows.
+    """
+    fields = dataclasses.fields(row_type)
+    names = [field.name for field in fields]
     if all(getattr(line, "evaluation_mode", "eval") == "eval" for line in rows):
         names = [name for name in names if name != "evaluation_mode"]
+    if any(getattr(line, "value", None) is not None for line in rows):
+        names = [
+            field.name
+            for field in fields
+            if any(getattr(line, field.name) != field.default for line in rows)
+        ]
+    else:
+        names = [name for name in names if name != "value"]
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
     writer.writerow(names)

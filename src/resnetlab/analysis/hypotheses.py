@@ -53,15 +53,28 @@ class RunOutcome:
     train_loss_nats: float | None = None
     curves: Mapping[str, tuple[tuple[float, float], ...]] | None = None
     """Learning curves by split: pairs of epoch and accuracy in percent, in order."""
+    score: float | None = None
+    """Value of an imported run, with the sign that makes more better."""
 
     def value(self, metric: Metric, split: ClaimSplit = "test") -> float | None:
         """Return the metric on a split, with the sign chosen so that more is better."""
+        if self.score is not None:
+            return self.score
         train = split == "train"
         if metric == "loss":
             loss = self.train_loss_nats if train else self.loss_nats
             return None if loss is None else -loss
         error = self.train_error_pct if train else self.error_pct
         return None if error is None else (100 if metric == "top1" else 0) - error
+
+
+@dataclass(frozen=True)
+class ScoreScale:
+    """Scale of the scores of imported runs."""
+
+    chance: float
+    """Score of a constant guess; NaN if it is unknown."""
+    value_range: Interval
 
 
 @dataclass(frozen=True)
@@ -74,6 +87,10 @@ class ConditionRuns:
     classes: int
     epochs: float
     """Number of epochs of a run."""
+    scale: ScoreScale | None = None
+    """Scale of imported runs, whose claims compare their scores."""
+    overlap: float = 0.0
+    """Ratio of test to train images, if the runs are the folds of a cross-validation."""
 
     def arm(self, metric: Metric = "top1", split: ClaimSplit = "test") -> Arm:
         """Return the runs as an arm for the statistics.
@@ -89,6 +106,8 @@ class ConditionRuns:
             "diverged" if run.seed in without_value else run.outcome for run in self.runs
         )
         values = tuple(sorted(value for value in value_by_seed.values() if value is not None))
+        if self.scale is not None:
+            return Arm(counts, values, self.scale.chance, self.scale.value_range, self.overlap)
         match metric:
             case "top1":
                 return Arm(counts, values, 100 * self.class_share, ACCURACY_RANGE_PCT)
@@ -123,7 +142,7 @@ def to_hypothesis(claim: AnyClaim, runs: Mapping[str, ConditionRuns]) -> Hypothe
     """Return a claim as a question for the statistics; `runs` has runs by condition."""
     match claim:
         case Greater():
-            return _two_arm_hypothesis(claim, runs, GREATER)
+            return _two_arm_hypothesis(claim, runs, Region(claim.by_more_than, math.inf))
         case About():
             region = Region(
                 claim.size - claim.effective_margin, claim.size + claim.effective_margin

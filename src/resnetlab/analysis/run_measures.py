@@ -62,12 +62,12 @@ def spreads_of_last_epochs(analysis: StudyAnalysis, label: str) -> list[float]:
     spreads = []
     for seed in sorted(trained):
         curve = sorted(
-            (point.epoch, point.top1_error_pct)
+            (point.epoch, point.accuracy_pct)
             for point in points
             if (point.seed, point.split) == (seed, split) and point.epoch > 0
         )
         if len(curve) >= count:
-            spreads.append(statistics.stdev([error for _, error in curve[-count:]]))
+            spreads.append(statistics.stdev([accuracy for _, accuracy in curve[-count:]]))
     return spreads
 
 

@@ -64,6 +64,15 @@ class RunRow:
     """Explanation of a status other than trained."""
     evaluation_mode: EvaluationMode = "eval"
     """Mode of the network in its evaluations."""
+    value: float | None = None
+    """Measured value of an imported run, in the unit of its measure."""
+
+    @property
+    def measured(self) -> float | None:
+        """Return the value of the report's measure: the test accuracy in percent, or `value`."""
+        if self.value is not None or self.test_error_pct is None:
+            return self.value
+        return 100 - self.test_error_pct
 
 
 @strict_dataclass
@@ -80,9 +89,17 @@ class CurvePoint:
     """Number of epochs before the evaluation."""
     loss_nats: float | None = None
     """Mean loss in nats; empty if it is not finite."""
-    top1_error_pct: float
-    """Error in percent."""
+    top1_error_pct: float | None = None
+    """Error in percent; empty for imported runs alone."""
     evaluation_mode: EvaluationMode = "eval"
+    value: float | None = None
+    """Measured value of an imported run, in the unit of its measure."""
+
+    @property
+    def accuracy_pct(self) -> float:
+        """Return the accuracy in percent, of a run of resnetlab."""
+        assert self.top1_error_pct is not None, "an imported run has no error in percent"
+        return 100 - self.top1_error_pct
 
 
 @strict_dataclass

@@ -22,6 +22,7 @@ from resnetlab.cli import (
     evaluate,
     finetune,
     fixres,
+    judge,
     models,
     predict,
     train,
@@ -43,7 +44,7 @@ from resnetlab.errors import ResnetlabError, escape_controls, input_error
 from resnetlab.files import disk_errors_as_resource_error
 
 SECTIONS = {
-    "Experiments": ("study", "train", "resume", "compare", "verify"),
+    "Experiments": ("study", "train", "resume", "compare", "judge", "verify"),
     "Your photographs": ("finetune", "fixres", "extend", "data"),
     "Trained models": ("predict", "evaluate", "ensemble", "explain", "export", "serve"),
     "Networks": ("models", "inspect", "import-weights"),
@@ -56,6 +57,7 @@ COMMANDS: tuple[Callable[..., None], ...] = (
     train.train,
     train.resume,
     compare.compare,
+    judge.judge,
     compare.verify,
     finetune.finetune,
     fixres.fixres,

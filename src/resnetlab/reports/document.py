@@ -9,6 +9,7 @@ from typing import Any, Literal, TypeVar
 from resnetlab.analysis.study_data import ClaimVerdict, QuestionAnswer
 from resnetlab.errors import escape_controls
 from resnetlab.stats.outcomes import Outcome
+from resnetlab.studies.imported import Unit
 from resnetlab.translation import NARROW_NBSP, Language, tr
 
 T = TypeVar("T")
@@ -86,6 +87,7 @@ class DotRow:
     label: str
     series_index: int
     chance_pct: float
+    """Value of a constant guess; NaN if it is unknown."""
     dots: tuple[Dot, ...]
     mean_pct: float | None
     low_pct: float | None
@@ -112,6 +114,8 @@ class DotPlot(Plot):
     rows: tuple[DotRow, ...]
     low_pct: float
     high_pct: float
+    unit: Unit = "%"
+    """Unit of the values: percent, or none for imported runs of another measure."""
 
 
 @dataclass(frozen=True)
@@ -153,6 +157,8 @@ class LearningCurves(Plot):
     """Upper end of the scale."""
     omitted_conditions: int = 0
     """Number of conditions without a panel; if not 0, panels omit the other means."""
+    y_min: float = 0.0
+    """Lower end of the scale."""
 
 
 @dataclass(frozen=True)
@@ -359,9 +365,12 @@ class Report:
     test_split: str
     command: str
     facts: tuple[Fact, ...]
-    common: Table
+    common: Table | None
+    """Table of settings that all conditions share; None for imported runs."""
     differing: Table | None
     made_by: str
+    kicker: str = "resnetlab study"
+    """Line above the title: the command that made the report."""
     references: Table | None = None
     """Table of published beside measured numbers."""
     protocols: tuple[Fact, ...] = ()

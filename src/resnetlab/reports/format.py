@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 from resnetlab import messages
 from resnetlab.stats.intervals import Interval
 from resnetlab.stats.power import MAX_SEEDS, SeedForecast
+from resnetlab.studies.imported import Unit
 from resnetlab.translation import deferred, localize_number, tr, tr_count, tr_finished
 
 format_count = tr_count
@@ -16,9 +17,24 @@ DASH = "–"
 MINUS = "−"
 
 
-def decimals(interval: Interval | None) -> int:
-    """Return the decimals of an accuracy: two if the interval is below .2 points, else one."""
-    return 2 if interval and 0 < interval.high - interval.low < 0.2 else 1
+def decimals(interval: Interval | None, unit: Unit = "%") -> int:
+    """Return the decimals of an accuracy: two if the interval is below .2 points, else one.
+
+    A value without a unit gets so many that its interval has two digits, from 0 to 12.
+    """
+    width = interval.high - interval.low if interval else 0.0
+    if unit == "%":
+        return 2 if 0 < width < 0.2 else 1
+    if not 0 < width < math.inf:
+        return 4
+    return max(0, min(12, 1 - math.floor(math.log10(width))))
+
+
+def format_value(value: float | None, digits: int = 1, unit: Unit = "%") -> str:
+    """Format a value of a measure: `97.1 %`, or `0.482` without a unit."""
+    if value is None or unit == "%":
+        return format_pct(value, digits)
+    return format_number(value, digits)
 
 
 def format_pct(value: float | None, digits: int = 1) -> str:

@@ -18,6 +18,7 @@ from resnetlab.stats.intervals import (
     mean,
     t_quantile,
     variance,
+    variance_of_mean,
 )
 
 
@@ -65,17 +66,20 @@ class Effect:
         )  # 1 - F would round small p to 0
 
 
-def contrast(arms: Sequence[Sequence[float]], weights: Sequence[float]) -> Effect:
+def contrast(
+    arms: Sequence[Sequence[float]], weights: Sequence[float], overlap: float = 0.0
+) -> Effect:
     """Return the weighted sum of the arms' means, with `weights` as factors.
 
-    Raises ValueError if an arm with a nonzero weight has fewer than 2 values.
+    `overlap` is that of `variance_of_mean`, for the folds of a cross-validation. Raises ValueError
+    if an arm with a nonzero weight has fewer than 2 values.
     """
     used = [(c, arm) for c, arm in zip(weights, arms, strict=True) if c]
     if min(len(arm) for _, arm in used) < 2:
         raise ValueError("Welch's test needs 2 runs per arm")
     d = math.fsum(c * mean(arm) for c, arm in used)
     return satterthwaite_effect(
-        d, [(c * c * variance(arm) / len(arm), len(arm)) for c, arm in used]
+        d, [(c * c * variance_of_mean(arm, overlap), len(arm)) for c, arm in used]
     )
 
 
@@ -98,9 +102,12 @@ def contrast_range(arms: Sequence[Interval], weights: Sequence[float]) -> Interv
     return Interval(math.fsum(map(min, used)), math.fsum(map(max, used)))
 
 
-def paired_difference(differences: Sequence[float]) -> Effect:
-    """Return the mean of the differences within pairs. Raises ValueError below 2 pairs."""
-    return contrast((differences,), (1,))
+def paired_difference(differences: Sequence[float], overlap: float = 0.0) -> Effect:
+    """Return the mean of the differences within pairs. Raises ValueError below 2 pairs.
+
+    With the `overlap` of the folds of a cross-validation, it is the corrected resampled t-test.
+    """
+    return contrast((differences,), (1,), overlap)
 
 
 def relative_difference(arms: Sequence[Sequence[float]]) -> Effect:

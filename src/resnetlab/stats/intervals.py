@@ -42,12 +42,29 @@ def t_quantile(p: float, df: float) -> float:
     return float(stdtrit(df, p))
 
 
-def t_interval(values: Sequence[float], confidence: float = 0.95) -> Interval | None:
-    """Return Student's t-interval of the mean, or None for fewer than 2 values."""
+def variance_of_mean(values: Sequence[float], overlap: float = 0.0) -> float:
+    """Return the estimated variance of the mean of at least 2 values: s^2 (1 / n + overlap).
+
+    The models of two folds of a cross-validation share most of their train images, so their values
+    vary together, and s^2 / n is too small. `overlap` is then the ratio of test to train images, 1
+    / (K - 1) for K folds: the corrected resampled t-test of Nadeau and Bengio (2003), "Inference
+    for the generalization error". It is 0 for independent runs.
+    """
+    return variance(values) / len(values) + overlap * variance(values)
+
+
+def t_interval(
+    values: Sequence[float], confidence: float = 0.95, overlap: float = 0.0
+) -> Interval | None:
+    """Return Student's t-interval of the mean, or None for fewer than 2 values.
+
+    `overlap` is that of `variance_of_mean`, for the folds of a cross-validation.
+    """
     n = len(values)
     if n < 2:
         return None
-    half = t_quantile((1 + confidence) / 2, n - 1) * math.sqrt(variance(values) / n)
+    spread = math.sqrt(variance_of_mean(values, overlap))
+    half = t_quantile((1 + confidence) / 2, n - 1) * spread
     return Interval(mean(values) - half, mean(values) + half)
 
 
@@ -56,17 +73,9 @@ def corrected_resampled_interval(
 ) -> Interval | None:
     """Return an interval of the mean over folds, or None for fewer than 2 values.
 
-    The models of two folds share most of their train images, so their accuracies vary together and
-    a t-interval is too narrow. Its variance s^2 / n becomes s^2 (1 / n + test / train): the
-    corrected resampled t-test of Nadeau and Bengio (2003), "Inference for the generalization
-    error".
+    Its variance is that of `variance_of_mean`, with the ratio of test to train images.
     """
-    n = len(values)
-    if n < 2:
-        return None
-    corrected = variance(values) * (1 / n + test_images / train_images)
-    half = t_quantile((1 + confidence) / 2, n - 1) * math.sqrt(corrected)
-    return Interval(mean(values) - half, mean(values) + half)
+    return t_interval(values, confidence, test_images / train_images)
 
 
 def within_range(interval: Interval | None, value_range: Interval) -> Interval | None:
@@ -127,6 +136,7 @@ def hurdle_interval(
     chance: float,
     unknown_runs: int = 0,
     value_range: Interval = ACCURACY_RANGE_PCT,
+    overlap: float = 0.0,
 ) -> Interval:
     """Return the 95 % interval of the mean over all runs if some runs did not learn.
 
@@ -138,12 +148,13 @@ def hurdle_interval(
     Args:
         trained: Values of the trained runs, by default accuracies in percent.
         runs: Number of all runs.
-        chance: Value of a constant guess.
+        chance: Value of a constant guess; NaN if it is unknown, which gives the full range.
         unknown_runs: Number of those runs whose outcome is not known.
         value_range: Range of possible values.
+        overlap: Ratio of test to train images of `variance_of_mean`, if the runs are folds.
     """
-    inner = t_interval(trained, 0.975)
-    if inner is None:
+    inner = t_interval(trained, 0.975, overlap)
+    if inner is None or math.isnan(chance):
         return value_range
     a = clopper_pearson(len(trained), runs, 0.975).low
     b = clopper_pearson(len(trained) + unknown_runs, runs, 0.975).high
@@ -159,11 +170,13 @@ class Summary:
 
     A diverged run counts with the accuracy of a guess. Runs out of memory and missing runs have no
     accuracy, but they stay in every denominator. While runs are missing, the interval of the
-    success rate covers both cases: they are trained, or they are not.
+    success rate covers both cases: they are trained, or they are not. For imported runs the values
+    are those of their measure, whatever its unit.
     """
 
     counts: OutcomeCounts
     chance_pct: float
+    """Accuracy of a constant guess; NaN if it is unknown."""
     trained_pct: tuple[float, ...]
     mean_pct: float | None
     """Mean of the trained runs.
@@ -184,17 +197,29 @@ class Summary:
     """Method of `all_interval_pct`; `t` only if all runs ended with the same outcome."""
 
 
-def summarize(runs: Sequence[tuple[Outcome, float | None]], chance_pct: float) -> Summary:
-    """Summarize a condition's planned runs, each an outcome and test accuracy in percent.
+def summarize(
+    runs: Sequence[tuple[Outcome, float | None]],
+    chance_pct: float,
+    value_range: Interval = ACCURACY_RANGE_PCT,
+    overlap: float = 0.0,
+) -> Summary:
+    """Summarize a condition's planned runs. The result does not depend on their order.
 
-    `chance_pct` is the accuracy of the best constant guess. The result does not depend on the order
-    of the runs.
+    Args:
+        runs: Outcome and value of each run, by default its test accuracy in percent.
+        chance_pct: Value of the best constant guess; NaN if it is unknown.
+        value_range: Range of possible values.
+        overlap: Ratio of test to train images of `variance_of_mean`, if the runs are folds.
     """
     counts = count_outcomes(outcome for outcome, _ in runs)
     trained = tuple(sorted(x for outcome, x in runs if outcome == "trained" and x is not None))
     at_chance = [x for outcome, x in runs if outcome == "at chance" and x is not None]
     accuracies = tuple(sorted([*trained, *at_chance, *[chance_pct] * counts.diverged]))
-    interval, rule = _interval_over_all_runs(counts, trained, accuracies, chance_pct)
+    if math.isnan(chance_pct) and counts.trained < counts.finished:
+        accuracies = ()  # the value of a failed run is unknown
+    interval, rule = _interval_over_all_runs(
+        counts, trained, accuracies, chance_pct, value_range, overlap
+    )
     reachable = wilson(counts.trained + counts.missing, counts.finished)
     return Summary(
         counts=counts,
@@ -202,7 +227,7 @@ def summarize(runs: Sequence[tuple[Outcome, float | None]], chance_pct: float) -
         trained_pct=trained,
         mean_pct=mean(trained) if trained else None,
         sd_pct=math.sqrt(variance(trained)) if len(trained) > 1 else None,
-        interval_pct=within_range(t_interval(trained), ACCURACY_RANGE_PCT),
+        interval_pct=within_range(t_interval(trained, overlap=overlap), value_range),
         success_wilson=Interval(wilson(counts.trained, counts.finished).low, reachable.high),
         all_mean_pct=mean(accuracies) if accuracies else None,
         all_range_pct=Interval(accuracies[0], accuracies[-1]) if accuracies else None,
@@ -216,11 +241,15 @@ def _interval_over_all_runs(
     trained: Sequence[float],
     accuracies: Sequence[float],
     chance_pct: float,
+    value_range: Interval,
+    overlap: float,
 ) -> tuple[Interval | None, Literal["t", "hurdle", "whole range", "none"]]:
     if not accuracies or not counts.complete or counts.out_of_memory:
         return None, "none"
     if counts.finished in (counts.trained, counts.at_chance, counts.diverged):
-        interval = within_range(t_interval(accuracies), ACCURACY_RANGE_PCT)
+        interval = within_range(t_interval(accuracies, overlap=overlap), value_range)
         return interval, "t" if interval else "none"
     rule: Literal["hurdle", "whole range"] = "hurdle" if len(trained) > 1 else "whole range"
-    return hurdle_interval(trained, counts.finished, chance_pct, counts.missing), rule
+    return hurdle_interval(
+        trained, counts.finished, chance_pct, counts.missing, value_range, overlap
+    ), rule

@@ -56,9 +56,11 @@ class Arm:
     counts: OutcomeCounts
     trained: tuple[float, ...]
     chance: float
-    """Value of a constant guess."""
+    """Value of a constant guess; NaN if it is unknown."""
     value_range: Interval = ACCURACY_RANGE_PCT
     """Range of possible values."""
+    overlap: float = 0.0
+    """Ratio of test to train images, if the runs are the folds of a cross-validation."""
 
     def missing_run_scenarios(self) -> list[tuple[float, ...]]:
         """Return the values with missing runs at chance, and as the mean of the trained."""
@@ -68,7 +70,11 @@ class Arm:
     def interval_over_all_runs(self, trained: Sequence[float]) -> Interval:
         """Return the 95 % interval of the mean over all runs, from the trained ones' values."""
         return hurdle_interval(
-            trained, self.counts.finished, self.chance, value_range=self.value_range
+            trained,
+            self.counts.finished,
+            self.chance,
+            value_range=self.value_range,
+            overlap=self.overlap,
         )
 
 
@@ -91,6 +97,11 @@ class MeansHypothesis:
     """Direction of a claim about a size; it gets a verdict of its own."""
 
     @property
+    def overlap(self) -> float:
+        """Return the ratio of test to train images, if the runs are folds."""
+        return self.arms[0].overlap
+
+    @property
     def arm_sizes(self) -> tuple[int, ...]:
         """Return the number of values in each arm, for a forecast."""
         if self.pairs is not None:
@@ -102,9 +113,9 @@ class MeansHypothesis:
         if self.relative:
             return [contrasts.relative_difference(values)]
         if self.pairs is not None:
-            effects = [contrasts.paired_difference(self.pairs)]
+            effects = [contrasts.paired_difference(self.pairs, self.overlap)]
         else:
-            effects = [contrasts.contrast(values, row) for row in self.weights]
+            effects = [contrasts.contrast(values, row, self.overlap) for row in self.weights]
         ranges = [arm.value_range for arm in self.arms]
         return [
             replace(effect, value_range=contrast_range(ranges, row))
@@ -353,7 +364,8 @@ def _test_means(hypothesis: MeansHypothesis, trained: Sequence[tuple[float, ...]
             return _undecided(
                 "the trained runs and the mean over all runs lead to different verdicts"
             )
-    return _TestResult(side, min(1.0, 2 * min(p_in, p_out)))
+    test = "corrected resampled t-test" if hypothesis.overlap else ""
+    return _TestResult(side, min(1.0, 2 * min(p_in, p_out)), test=test)
 
 
 def _relative_difference_interval(arms: Sequence[Interval]) -> Interval:
@@ -432,7 +444,7 @@ def _verdict(
 def _forecast(hypothesis: Hypothesis, effect: Effect | None, alpha: float) -> SeedForecast | None:
     """Return the seeds that would decide a claim if the observed effect is the true one."""
     if isinstance(hypothesis, MeansHypothesis):
-        if effect:
+        if effect and not hypothesis.overlap:  # more folds of the same images decide little
             return forecast_seeds(effect, hypothesis.arm_sizes, hypothesis.region, alpha)
         return None
     min_runs = 1 + min(arm.counts.finished for arm in hypothesis.arms)

@@ -13,7 +13,13 @@ from __future__ import annotations
 import math
 from typing import Annotated, Literal, assert_never
 
-from resnetlab.schema import FieldError, PositiveFloat, discriminated_by, strict_dataclass
+from resnetlab.schema import (
+    FieldError,
+    NonNegativeFloat,
+    PositiveFloat,
+    discriminated_by,
+    strict_dataclass,
+)
 from resnetlab.studies.bibliography import Citation
 
 Metric = Literal["top1", "error", "loss"]
@@ -47,6 +53,8 @@ class Greater(_ClaimText):
     """Split whose images are evaluated: `test` or `train`."""
     paired: bool = False
     """Compare runs of a seed pair by pair, if both conditions share their whole training."""
+    by_more_than: NonNegativeFloat = 0.0
+    """Difference in points or nats that `left` exceeds; 0: any difference."""
 
 
 @strict_dataclass
@@ -245,7 +253,8 @@ def describe_claim(claim: AnyClaim) -> str:
 def _describe_comparison(claim: AnyClaim) -> str:
     match claim:
         case Greater():
-            return f"{claim.left} above {claim.right}"
+            more = f" by more than {claim.by_more_than:g}" if claim.by_more_than else ""
+            return f"{claim.left} above {claim.right}{more}"
         case About():
             return (
                 f"{claim.left} above {claim.right} by {claim.size:g} ± {claim.effective_margin:g}"

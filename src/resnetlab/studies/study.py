@@ -14,6 +14,7 @@ from resnetlab.runs.records import EvaluationMode
 from resnetlab.schema import Name, NonNegativeInt, PositiveFloat, PositiveInt, strict_dataclass
 from resnetlab.studies.bibliography import Citation
 from resnetlab.studies.claims import Claim, Equal, Greater
+from resnetlab.studies.imported import TEST_ACCURACY, ImportedRuns, Measure
 from resnetlab.studies.references import MatchedReference
 
 DataKey = tuple[DataConfig, bool]
@@ -186,6 +187,13 @@ class Study:
     """Ensembles of runs, for the report."""
     ladder: tuple[Rung, ...] = ()
     """Rungs of the ladder, if the conditions form one. Their claims come first in `claims`."""
+    imported: ImportedRuns | None = None
+    """Table of runs that were trained elsewhere; such a study has no `conditions`."""
+
+    @property
+    def measure(self) -> Measure:
+        """Return the measure of the report: test accuracy, or that of the imported runs."""
+        return self.imported.measure if self.imported else TEST_ACCURACY
 
     def condition(self, label: str) -> Condition:
         """Return the condition with a label."""

@@ -202,6 +202,13 @@ def localize_ticks(figure: Figure) -> None:
                 axis.set_major_formatter(LocalizedFormatter())
 
 
+def format_value_axis(ax: Axes, narrow: bool) -> None:
+    """Draw the grid and the labels of a horizontal axis of plain numbers."""
+    ax.grid(axis="x")
+    ax.xaxis.set_major_formatter(lambda value, _: f"{value:.6g}".replace("-", "\N{MINUS SIGN}"))
+    ax.locator_params(axis="x", nbins=3 if narrow else 5)
+
+
 def wrap_lines(text: str, max_chars: int) -> list[str]:
     """Wrap text to at most 3 lines."""
     return textwrap.wrap(text, max_chars, max_lines=3, placeholder="…") or [""]

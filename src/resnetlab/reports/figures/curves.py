@@ -43,7 +43,7 @@ def draw(plot: LearningCurves, narrow: bool) -> Figure:
         x = side + column * (panel_width + gap)
         y = height - head - panel_height - row * (panel_height + head)
         ax = figure.add_axes((x / width, y / height, panel_width / width, panel_height / height))
-        ax.set(xlim=(0, max(ends, default=1.0) or 1.0), ylim=(0, plot.y_max))
+        ax.set(xlim=(0, max(ends, default=1.0) or 1.0), ylim=(plot.y_min, plot.y_max))
         ax.grid(axis="y")
         ax.yaxis.set_major_locator(MaxNLocator(4 if narrow else 5, steps=[1, 2, 2.5, 5, 10]))
         ax.xaxis.set_major_locator(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from resnetlab.reports.document import DotPlot, DotRow
+from resnetlab.reports.document import Dot, DotPlot, DotRow
 from resnetlab.reports.figures.canvas import (
     CARD,
     GRID,
@@ -19,6 +19,7 @@ from resnetlab.reports.figures.canvas import (
     draw_legend,
     draw_segment,
     format_percent_axis,
+    format_value_axis,
     new_figure,
     wrap_lines,
 )
@@ -37,7 +38,7 @@ def draw(plot: DotPlot, narrow: bool) -> Figure:
     """Draw every run as a dot, with a row for each condition."""
     rows, width = plot.rows, NARROW_PX if narrow else WIDE_PX
     low, high = plot.low_pct, plot.high_pct
-    edge = any(dot.outcome in OUTCOMES_AT_EDGE for row in rows for dot in row.dots)
+    edge = any(_is_at_edge(dot) for row in rows for dot in row.dots)
     handles = _legend(rows, any(low <= row.chance_pct <= high for row in rows))
     columns = 2 if narrow else 5
     extra = 0
@@ -50,11 +51,16 @@ def draw(plot: DotPlot, narrow: bool) -> Figure:
     left, right = (10 / width, 1 - 14 / width) if narrow else (176 / width, 1 - 214 / width)
     ax = figure.add_axes((left, foot / height, right - left, row_height * len(rows) / height))
     ax.set(xlim=(low - 0.06 * (high - low) * edge, high), ylim=(len(rows) - 0.5, -0.5), yticks=[])
-    format_percent_axis(ax, narrow)
+    (format_percent_axis if plot.unit == "%" else format_value_axis)(ax, narrow)
     for index, row in enumerate(rows):
         _draw_row(ax, row, index, row_height, extra if narrow else None)
     draw_legend(figure, handles, 4 / width if narrow else left, columns, 1.5)
     return figure
+
+
+def _is_at_edge(dot: Dot) -> bool:
+    """Return whether a run has no value: its memory ran out, it is missing, or its value is NaN."""
+    return dot.outcome in OUTCOMES_AT_EDGE or dot.value_pct != dot.value_pct
 
 
 def _draw_row(ax: Axes, row: DotRow, index: int, height: int, label_height: int | None) -> None:
@@ -77,7 +83,7 @@ def _draw_row(ax: Axes, row: DotRow, index: int, height: int, label_height: int 
     step = (bottom - top) / max(4, len(row.dots) - 1)
     for number, dot in enumerate(row.dots):
         pixels = (top + bottom) / 2 + (number - (len(row.dots) - 1) / 2) * step
-        _draw_dot(ax, dot.outcome, dot.value_pct, y(pixels), row.series_index)
+        _draw_dot(ax, dot, y(pixels), row.series_index)
     if row.mean_pct is not None:
         if row.low_pct is not None and row.high_pct is not None:
             draw_segment(ax, [row.low_pct, row.high_pct], [y(bar)] * 2, INK, 2, 4)
@@ -130,14 +136,15 @@ _FAILED_MARKS: dict[str, dict[str, Any]] = {
 """Marks of runs that failed, all of them open."""
 
 
-def _draw_dot(ax: Axes, outcome: str, value: float | None, y: float, series_index: int) -> None:
+def _draw_dot(ax: Axes, dot: Dot, y: float, series_index: int) -> None:
     """Draw the dot of a run: filled if it trained, open if it failed.
 
     A run without an accuracy is at the left edge of the axis.
     """
+    outcome, value = dot.outcome, dot.value_pct
     color = SERIES[series_index % len(SERIES)]
     form: dict[str, Any] = {"color": color, "ls": "none", "zorder": 3, "clip_on": False}
-    if outcome in OUTCOMES_AT_EDGE:
+    if _is_at_edge(dot):
         mark = _FAILED_MARKS[outcome]
         ax.plot(0.012, y, transform=ax.get_yaxis_transform(), **mark, **form)
     elif value is not None and outcome == "trained":
@@ -149,10 +156,10 @@ def _draw_dot(ax: Axes, outcome: str, value: float | None, y: float, series_inde
 
 def _edge_text(row: DotRow) -> str:
     """Describe the marks at the left edge: `2 out of memory, 1 missing`."""
-    outcomes = [dot.outcome for dot in row.dots]
+    outcomes = [dot.outcome for dot in row.dots if _is_at_edge(dot)]
     return ", ".join(
         tr("{number} {status}", number=outcomes.count(name), status=tr_finished(name))
-        for name in OUTCOMES_AT_EDGE
+        for name in ("diverged", *OUTCOMES_AT_EDGE)
         if name in outcomes
     )
 

@@ -105,7 +105,9 @@ def write_latex(report_or_data: Report | StudyData, folder: Path) -> Path:
 def render(report: Report) -> str:
     """Return the document. It expects figures in `figures/<key>.pdf`."""
     parts = [PREAMBLE, rf"{{\Large\bfseries {escape(report.question)}\par}}"]
-    parts.append(rf"\emph{{{tr('resnetlab study')}}} \textperiodcentered{{}} {escape(report.name)}")
+    parts.append(
+        rf"\emph{{{escape(tr_finished(report.kicker))}}} \textperiodcentered{{}} {escape(report.name)}"
+    )
     if report.banner:
         parts.append(rf"\textbf{{{escape(report.banner)}}}")
     if report.verdicts:

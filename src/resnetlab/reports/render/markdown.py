@@ -12,7 +12,10 @@ from resnetlab.translation import tr
 
 def render(report: Report) -> str:
     """Return the document. It expects figures in `figures/<key>.svg`."""
-    parts = [f"# {escape(report.question)}", f"*{tr('resnetlab study')}* · {escape(report.name)}"]
+    parts = [
+        f"# {escape(report.question)}",
+        f"*{tr_finished(report.kicker)}* · {escape(report.name)}",
+    ]
     if report.banner:
         parts.append(f"> **{escape(report.banner)}**")
     if report.verdicts:

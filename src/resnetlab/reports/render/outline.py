@@ -114,7 +114,8 @@ def sections(report: Report) -> Iterator[Block]:
     )
     if report.differing:
         yield from (Heading(tr("Settings that differ"), 3), report.differing)
-    yield from (Heading(tr("Settings of all conditions"), 3), report.common)
+    if report.common:
+        yield from (Heading(tr("Settings of all conditions"), 3), report.common)
     if report.sources:
         yield from (Heading(tr("Sources")), report.sources)
     yield from (Heading(tr("Files")), report.files)

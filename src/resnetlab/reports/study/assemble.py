@@ -21,6 +21,7 @@ from resnetlab.reports.study import (
     first_converged,
     forest,
     heatmap,
+    imported,
     ladder,
     plots,
     references,
@@ -28,7 +29,7 @@ from resnetlab.reports.study import (
     text,
 )
 from resnetlab.studies.plan import StudyRecord
-from resnetlab.translation import Language, tr, tr_finished, use_language
+from resnetlab.translation import Language, tr, use_language
 
 
 def build_report_from_record(record: StudyRecord, command: str = "") -> Report:
@@ -47,7 +48,10 @@ def build_report(study_data: StudyData, language: Language = "en") -> Report:
     with use_language("en"):  # these have both languages, and `report.json` contains them
         study_answers = answers.answers(analysis)
     with use_language(language):
-        report = _assemble(analysis, study_answers, language)
+        if study_data.study.imported:
+            report = imported.build(analysis, _verdict_cells(analysis), _claim_verdicts(analysis))
+        else:
+            report = _assemble(analysis, study_answers, language)
         return escape_strings(replace(report, files=_files(report, study_data)))
 
 
@@ -61,22 +65,8 @@ def _assemble(
         question=study_data.study.question,
         about=text.about(analysis),
         banner=text.banner(analysis),
-        verdicts=tuple(
-            Cell(claim.statement, badge=verdict.badge, note=tr_finished(verdict.qualified_phrase))
-            for claim, verdict in zip(study_data.study.claims, analysis.verdicts, strict=True)
-        ),
-        claim_verdicts=tuple(
-            ClaimVerdict(
-                claim=claim.statement,
-                verdict=verdict.phrase,
-                direction=verdict.direction.phrase if verdict.direction else "",
-                training_share_low=share.low if share else None,
-                training_share_high=share.high if share else None,
-            )
-            for claim, verdict, share in zip(
-                study_data.study.claims, analysis.verdicts, analysis.shares, strict=True
-            )
-        ),
+        verdicts=_verdict_cells(analysis),
+        claim_verdicts=_claim_verdicts(analysis),
         answer=text.answer(analysis),
         dot_plot=plots.dot_plot(analysis),
         limits=text.limits(analysis),
@@ -106,6 +96,27 @@ def _assemble(
         diagnostics=diagnostics.diagnostic_plots(analysis),
         costs=cost_plots.scatter_plots(analysis),
         sources=references.source_list(analysis),
+    )
+
+
+def _verdict_cells(analysis: StudyAnalysis) -> tuple[Cell, ...]:
+    return tuple(
+        Cell(claim.statement, badge=verdict.badge, note=verdict.qualified_phrase)
+        for claim, verdict in zip(analysis.study.claims, analysis.verdicts, strict=True)
+    )
+
+
+def _claim_verdicts(analysis: StudyAnalysis) -> tuple[ClaimVerdict, ...]:
+    judged = zip(analysis.study.claims, analysis.verdicts, analysis.shares, strict=True)
+    return tuple(
+        ClaimVerdict(
+            claim=claim.statement,
+            verdict=verdict.phrase,
+            direction=verdict.direction.phrase if verdict.direction else "",
+            training_share_low=share.low if share else None,
+            training_share_high=share.high if share else None,
+        )
+        for claim, verdict, share in judged
     )
 
 

@@ -115,7 +115,7 @@ def _curves(analysis: StudyAnalysis, label: str, metric: str) -> dict[int, Curve
         row.seed: {} for row in analysis.rows(label) if row.status == "trained"
     }
     for point in analysis.study_data.curve_points:
-        value = point.loss_nats if metric == "loss" else 100 - point.top1_error_pct
+        value = point.loss_nats if metric == "loss" else point.accuracy_pct
         if (
             (point.condition, point.split) == (label, "test")
             and point.seed in curves

@@ -12,55 +12,70 @@ from resnetlab.reports.format import DASH, format_number, join_clauses, join_wor
 from resnetlab.stats.verdict import FailureHypothesis, SpeedHypothesis, Verdict
 from resnetlab.studies import claims
 from resnetlab.studies.claims import AnyClaim, MetricClaim
+from resnetlab.studies.imported import TEST_ACCURACY, Measure
 from resnetlab.translation import deferred, tr, tr_finished
 
 
-def unit(claim: AnyClaim) -> str:
-    """Return the unit of a claim's difference: points, nats or %."""
+def unit(claim: AnyClaim, measure: Measure = TEST_ACCURACY) -> str:
+    """Return the unit of a claim's difference: points, nats or %.
+
+    For imported runs without a unit it is the name of their measure.
+    """
     if isinstance(claim, claims.Relative):
         return "%"
+    if measure.unit != "%":
+        return measure.name
     return "nats" if getattr(claim, "metric", "top1") == "loss" else tr("points")
 
 
-def describe_estimand(claim: AnyClaim) -> str:
+def describe_estimand(claim: AnyClaim, measure: Measure = TEST_ACCURACY) -> str:
     """Describe the estimand and its region: `residual 56 (A) − plain 56: above 0`."""
     match claim:
         case claims.Greater():
-            return _difference_text(claim.left, claim.right, claim) + _paired_text(claim.paired)
+            compared = _difference_text(claim.left, claim.right, claim, measure)
+            edge = f": above {claim.by_more_than:g}" if claim.by_more_than else ""
+            return compared + _paired_text(claim.paired) + edge
         case claims.About():
             ends = (
                 format_number(claim.size - claim.effective_margin, 2),
                 format_number(claim.size + claim.effective_margin, 2),
             )
-            compared = _difference_text(claim.left, claim.right, claim) + _paired_text(claim.paired)
+            compared = _difference_text(claim.left, claim.right, claim, measure)
             return tr(
                 "{compared}: from {low} to {high} {unit}",
-                compared=compared,
+                compared=compared + _paired_text(claim.paired),
                 low=ends[0],
                 high=ends[1],
-                unit=unit(claim),
+                unit=unit(claim, measure),
             )
         case claims.Equal():
-            compared = _difference_text(claim.left, claim.right, claim) + _paired_text(claim.paired)
-            amount = tr("{margin:g} {unit}", margin=claim.margin, unit=unit(claim))
+            compared = _difference_text(claim.left, claim.right, claim, measure)
+            amount = tr("{margin:g} {unit}", margin=claim.margin, unit=unit(claim, measure))
             if claim.margin == 1:
                 amount = amount.removesuffix("s")
-            return tr("{compared}: within ± {margin}", compared=compared, margin=amount)
+            return tr(
+                "{compared}: within ± {margin}",
+                compared=compared + _paired_text(claim.paired),
+                margin=amount,
+            )
         case claims.FailsAndTrains():
             return tr("runs that fail, {left} against {right}", left=claim.left, right=claim.right)
         case claims.Average():
             pairs = [
-                _difference_text(*pair, claim) for pair in zip(claim.left, claim.right, strict=True)
+                _difference_text(*pair, claim, measure)
+                for pair in zip(claim.left, claim.right, strict=True)
             ]
             return tr("mean of {pairs}", pairs=join_words(pairs))
         case claims.Every():
             pairs = [
-                _difference_text(*pair, claim) for pair in zip(claim.left, claim.right, strict=True)
+                _difference_text(*pair, claim, measure)
+                for pair in zip(claim.left, claim.right, strict=True)
             ]
             return tr("each of {pairs}", pairs=join_words(pairs))
         case claims.Relative():
             pairs = [
-                _difference_text(*pair, claim) for pair in zip(claim.left, claim.right, strict=True)
+                _difference_text(*pair, claim, measure)
+                for pair in zip(claim.left, claim.right, strict=True)
             ]
             ends = (
                 format_number(claim.size - claim.margin, 1),
@@ -77,14 +92,14 @@ def describe_estimand(claim: AnyClaim) -> str:
                 "{order}: every step {change} {metric}",
                 order=" → ".join(claim.order),
                 change=tr_finished(claim.change),
-                metric=_metric_text(claim),
+                metric=_metric_text(claim, measure),
             )
         case claims.Best():
             return tr(
                 "{left} against {rivals}, by {metric}",
                 left=claim.left,
                 rivals=join_words(claim.rivals),
-                metric=_metric_text(claim),
+                metric=_metric_text(claim, measure),
             )
         case claims.Faster():
             return tr(
@@ -188,6 +203,8 @@ def claims_note(declared_claims: Sequence[AnyClaim], correction: str) -> str:
         how += ". " + tr(
             "The train images: a fixed part of the train split, evaluated as the test images are"
         )
+    if any(getattr(claim, "by_more_than", 0.0) for claim in declared_claims):
+        how += ". A claim that declares an amount: the difference is above it"
     paired = ""
     if any(_is_paired(c) for c in declared_claims):
         paired = " " + tr("Paired: the two results of the same training run are compared.")
@@ -210,16 +227,25 @@ def _paired_text(paired: bool) -> str:
     return tr(", run by run") if paired else ""
 
 
-def _metric_text(claim: MetricClaim) -> str:
+def _metric_text(claim: MetricClaim, measure: Measure) -> str:
+    if measure != TEST_ACCURACY:
+        return measure.name
     metric = {"top1": "accuracy", "error": "error", "loss": "loss"}[claim.metric]
     where = f"test {metric}" if claim.split == "test" else f"{metric} on the train images"
     return tr_finished(where)
 
 
-def _difference_text(left: str, right: str, claim: MetricClaim) -> str:
+def _difference_text(left: str, right: str, claim: MetricClaim, measure: Measure) -> str:
     """Return the difference in words, in the order in which above 0 means that left is better."""
     if claim.metric == "top1":
         return f"{left} − {right}" + (
-            tr(" in {metric}", metric=_metric_text(claim)) if claim.split == "train" else ""
+            tr(" in {metric}", metric=_metric_text(claim, measure))
+            if claim.split == "train"
+            else ""
         )
-    return tr("{right} − {left} in {metric}", right=right, left=left, metric=_metric_text(claim))
+    return tr(
+        "{right} − {left} in {metric}",
+        right=right,
+        left=left,
+        metric=_metric_text(claim, measure),
+    )

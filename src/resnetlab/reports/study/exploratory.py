@@ -16,7 +16,7 @@ from resnetlab.reports.format import (
     format_signed,
     join_words,
 )
-from resnetlab.stats.contrasts import Effect, accuracy_difference
+from resnetlab.stats.contrasts import Effect
 from resnetlab.stats.intervals import Summary
 from resnetlab.studies.claims import condition_labels
 from resnetlab.translation import tr
@@ -43,11 +43,14 @@ def table(analysis: StudyAnalysis) -> Table | None:
     pairs = [
         pair
         for pair in combinations(comparable, 2)
-        if not claimed.issuperset(pair) and frozenset(pair) not in same_runs
+        if not claimed.issuperset(pair)
+        and frozenset(pair) not in same_runs
+        and analysis.has_difference(*pair)
     ]
     if not analysis.counts.complete or not pairs:
         return None
-    best = max(comparable, key=lambda label: comparable[label].mean_pct or 0.0)
+    measure = analysis.study.measure
+    best = max(comparable, key=lambda label: measure.sign * (comparable[label].mean_pct or 0.0))
     against_best = len(pairs) > MAX_PAIRS
     if against_best:
         pairs = [
@@ -57,9 +60,7 @@ def table(analysis: StudyAnalysis) -> Table | None:
         ]
     from scipy.stats import false_discovery_control
 
-    effects = [
-        accuracy_difference(comparable[a].trained_pct, comparable[b].trained_pct) for a, b in pairs
-    ]
+    effects = [analysis.difference(a, b) for a, b in pairs]
     tested = [effect for effect in effects if not effect.deterministic]
     p_values = [min(1.0, 2 * min(effect.p_above(0), effect.p_below(0))) for effect in tested]
     adjusted = iter(false_discovery_control(p_values).tolist())
@@ -70,7 +71,10 @@ def table(analysis: StudyAnalysis) -> Table | None:
     rows.sort(key=lambda row: -1.0 if row[2] is None else row[2])
     columns = (
         *text_columns("Conditions"),
-        *number_columns("Difference, points", "95 % CI", "ν", "p, Benjamini-Hochberg"),
+        *number_columns(
+            "Difference, points" if measure.unit == "%" else "Difference",
+            *("95 % CI", "ν", "p, Benjamini-Hochberg"),
+        ),
     )
     selection = tr("The table has each pair with a condition that no claim names")
     if against_best:
@@ -78,12 +82,19 @@ def table(analysis: StudyAnalysis) -> Table | None:
             "The table compares each condition with {best}, selected after the runs (highest mean)",
             best=best,
         )
+        if not measure.higher_is_better:
+            selection = tr(
+                "The table compares each condition with {best}, selected after the runs (lowest "
+                "mean)",
+                best=best,
+            )
     note = tr(
         "No claim declared these differences, so there is no verdict. {selection}: left minus "
-        "right in test accuracy over trained runs, by Welch's t. p is corrected over {tested} "
-        "for the false discovery rate (Benjamini and Hochberg 1995); the intervals are not "
-        "corrected.",
+        "right in {measure} over trained runs, by {test}. p is corrected over {tested} for the "
+        "false discovery rate (Benjamini and Hochberg 1995); the intervals are not corrected.",
         selection=selection,
+        measure=tr_finished(measure.name),
+        test=_test_name(analysis),
         tested=format_count(len(tested), "difference"),
     )
     if same_runs:
@@ -106,6 +117,13 @@ def table(analysis: StudyAnalysis) -> Table | None:
     )
 
 
+def _test_name(analysis: StudyAnalysis) -> str:
+    imported = analysis.study.imported
+    if imported and imported.overlap:
+        return "the corrected resampled t-test"
+    return "a paired t-test" if imported and imported.paired_by else "Welch's t"
+
+
 def _is_comparable(summary: Summary) -> bool:
     return len(summary.trained_pct) >= 2 and not summary.counts.out_of_memory
 
@@ -125,7 +143,7 @@ def _row(
         if outcomes.trained < outcomes.finished
     ]
     interval = None if effect.deterministic else effect.interval()
-    digits = decimals(interval)
+    digits = decimals(interval, analysis.study.measure.unit)
     return (
         Cell(
             f"{pair[0]} − {pair[1]}",

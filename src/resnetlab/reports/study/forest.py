@@ -18,6 +18,7 @@ from resnetlab.reports.study import estimands, references
 from resnetlab.stats.outcomes import OutcomeCounts
 from resnetlab.stats.verdict import Hypothesis, MeansHypothesis, Verdict
 from resnetlab.studies.claims import AnyClaim
+from resnetlab.studies.imported import Measure
 from resnetlab.translation import tr, tr_finished
 
 if TYPE_CHECKING:
@@ -38,7 +39,7 @@ def forest_plot(analysis: StudyAnalysis) -> ForestPlot | None:
     for claim, hypothesis, verdict, share in tested:
         known = references.reference_effects(analysis, claim) if verdict.effect else ()
         trained_share = (share.low, share.high) if share else (None, None)
-        row = _forest_row(claim, hypothesis, verdict)
+        row = _forest_row(claim, hypothesis, verdict, analysis.study.measure)
         rows.append(replace(row, reference_effects=known, training_share=trained_share))
     caption = tr(
         "Shaded: the region in which a claim is true. Dot: how much better the first condition "
@@ -72,7 +73,9 @@ def _forest_alt(row: ForestRow) -> str:
     return described + "".join(known)
 
 
-def _forest_row(claim: AnyClaim, hypothesis: Hypothesis, verdict: Verdict) -> ForestRow:
+def _forest_row(
+    claim: AnyClaim, hypothesis: Hypothesis, verdict: Verdict, measure: Measure
+) -> ForestRow:
     effect, unit, region = verdict.effect, "", (math.nan, math.nan)
     text, estimate = "", None
     low: float | None = None
@@ -82,9 +85,9 @@ def _forest_row(claim: AnyClaim, hypothesis: Hypothesis, verdict: Verdict) -> Fo
     elif effect is None:
         text = estimands.counts_cell(hypothesis).text
     if effect is not None:
-        unit, estimate = estimands.unit(claim), effect.estimate
+        unit, estimate = estimands.unit(claim, measure), effect.estimate
         low, high = interval = effect.interval(verdict.confidence)
-        digits = 3 if unit == "nats" else decimals(interval)
+        digits = 3 if unit == "nats" else decimals(interval, measure.unit)
         text = f"{format_signed(estimate, digits)} {format_interval(interval, digits)} {unit}"
     return ForestRow(
         label=claim.statement,

@@ -16,9 +16,10 @@ from resnetlab.reports.document import (
     Panel,
 )
 from resnetlab.reports.format import (
+    capitalize_first,
     decimals,
     format_interval,
-    format_pct,
+    format_value,
     join_clauses,
     join_words,
 )
@@ -33,6 +34,7 @@ from resnetlab.stats.intervals import (
     within_range,
 )
 from resnetlab.studies.claims import Best, Monotone, condition_labels
+from resnetlab.studies.imported import Unit
 from resnetlab.translation import deferred, localize_number, tr, tr_finished
 
 if TYPE_CHECKING:
@@ -53,27 +55,32 @@ def dot_plot(analysis: StudyAnalysis) -> DotPlot:
     rows = tuple(
         _dot_row(analysis, label, summary) for label, summary in analysis.summaries.items()
     )
-    low, high = _accuracy_scale(rows)
+    low, high = value_scale(rows, analysis.study.measure.unit)
     hidden = all(row.chance_pct < low for row in rows)
     caption = text.dot_plot_caption(analysis, hidden) + references.marks_caption(rows)
     alt = text.dot_plot_alt(analysis)
-    return DotPlot("accuracy", tr("Test accuracy"), caption, alt, rows, low, high)
+    title = capitalize_first(tr_finished(analysis.study.measure.name))
+    return DotPlot("accuracy", title, caption, alt, rows, low, high, analysis.study.measure.unit)
 
 
-def _accuracy_scale(rows: tuple[DotRow, ...]) -> tuple[float, float]:
-    """Return the ends of the accuracy scale: all runs and, unless it is far away, chance."""
-    values = [dot.value_pct for row in rows for dot in row.dots if dot.value_pct is not None]
+def value_scale(rows: tuple[DotRow, ...], unit: Unit) -> tuple[float, float]:
+    """Return the ends of the scale: all runs and, unless it is far away or unknown, chance."""
+    drawn = [dot.value_pct for row in rows for dot in row.dots]
+    values = [value for value in drawn if value is not None and not math.isnan(value)]
     if not values:
         return 0.0, 100.0
     values += [mark.value_pct for row in rows for mark in row.reference_marks]
     low, high = min(values), max(values)
-    spread = max(high - low, 1.0)
+    spread = max(high - low, 1.0) if unit == "%" else (high - low or abs(low) or 1.0)
     # Intervals of few runs may be far wider than the runs. They are cut; the text has their ends.
     lows = [row.low_pct for row in rows if row.low_pct is not None]
     highs = [row.high_pct for row in rows if row.high_pct is not None]
     low, high = max(low - spread, min([low, *lows])), min(high + spread, max([high, *highs]))
     chance = min(row.chance_pct for row in rows)
     low = min(low, chance) if low - chance < 3 * spread else low
+    if unit != "%":
+        pad = 0.05 * (high - low)
+        return low - pad, high + pad
     pad = 0.05 * (high - low) + 0.1
     return max(-1.0, low - pad), min(101.0, high + pad)
 
@@ -81,16 +88,16 @@ def _accuracy_scale(rows: tuple[DotRow, ...]) -> tuple[float, float]:
 def _dot_row(analysis: StudyAnalysis, label: str, summary: Summary) -> DotRow:
     dots = []
     for row in analysis.rows(label):
-        accuracy = None if row.test_error_pct is None else 100 - row.test_error_pct
-        value = summary.chance_pct if row.status == "diverged" else accuracy
+        value = summary.chance_pct if row.status == "diverged" else row.measured
         dots.append(Dot(row.seed, row.status, value))
-    counts, digits = summary.counts, decimals(summary.interval_pct)
+    counts, unit = summary.counts, analysis.study.measure.unit
+    digits = decimals(summary.interval_pct, unit)
     pending = (
         tr(", {running} to come", running=counts.running + counts.waiting)
         if not counts.complete
         else ""
     )
-    mean_text = "" if summary.mean_pct is None else format_pct(summary.mean_pct, digits)
+    mean_text = "" if summary.mean_pct is None else format_value(summary.mean_pct, digits, unit)
     if summary.interval_pct:
         mean_text += f" {format_interval(summary.interval_pct, digits)}"
     low, high = summary.interval_pct or (None, None)
@@ -118,6 +125,8 @@ def _dot_row(analysis: StudyAnalysis, label: str, summary: Summary) -> DotRow:
 def learning_curves(analysis: StudyAnalysis) -> tuple[LearningCurves, ...]:
     """Return the curves of the recorded losses, and of the error on one split."""
     points = analysis.study_data.curve_points
+    if analysis.study.imported:
+        return _imported_curves(analysis) if points else ()
     figures = []
     if any(point.split == "train" for point in points):
         figures.append(_curves(analysis, "train", "loss"))
@@ -131,6 +140,36 @@ def learning_curves(analysis: StudyAnalysis) -> tuple[LearningCurves, ...]:
             figures += [_pair_curves(analysis, pairs, split, figures[-1])] if pairs else []
             break
     return tuple(figures)
+
+
+def _imported_curves(analysis: StudyAnalysis) -> tuple[LearningCurves, ...]:
+    """Return the figure of the values of imported runs over their epochs."""
+    measure = analysis.study.measure
+    labels, left_out = _panel_labels(analysis)
+    panels = tuple(_panel(analysis, label, "test", "value") for label in labels)
+    values = [y for panel in panels for line in panel.runs for y in line.y]
+    low, high = min(values), max(values)
+    pad = 0.05 * (high - low or abs(high) or 1.0)
+    ends = (max(0.0, low - pad), min(100.0, high + pad))
+    if measure.unit != "%":
+        ends = (low - pad, high + pad)
+    title = f"{capitalize_first(measure.name)} by epoch"
+    finals = [f"{panel.label} {panel.mean.y[-1]:.4g}" for panel in panels if panel.mean]
+    return (
+        LearningCurves(
+            "values",
+            title,
+            _caption(analysis, panels, left_out, "", None, False),
+            f"{title}, one panel per condition. Last value of the mean: {'; '.join(finals)}.",
+            measure.unit,
+            panels,
+            None,
+            "",
+            ends[1],
+            len(left_out),
+            ends[0],
+        ),
+    )
 
 
 def _pairs(analysis: StudyAnalysis, split: str) -> list[Panel]:
@@ -373,7 +412,7 @@ def _panel(analysis: StudyAnalysis, label: str, split: str, quantity: str) -> Pa
     runs, trained = [], []
     for row in analysis.rows(label):
         curve = {
-            p.epoch: p.loss_nats if quantity == "loss" else p.top1_error_pct
+            p.epoch: {"loss": p.loss_nats, "value": p.value}.get(quantity, p.top1_error_pct)
             for p in by_seed.get(row.seed, [])
         }
         xy = {x: y for x, y in sorted(curve.items()) if y is not None}
@@ -396,6 +435,8 @@ def _panel(analysis: StudyAnalysis, label: str, split: str, quantity: str) -> Pa
             for column in columns
         ]
         possible = ACCURACY_RANGE_PCT if quantity == "error" else Interval(0.0, math.inf)
+        if quantity == "value":
+            possible = analysis.study.measure.value_range
         pairs = [edge for pair in edges if (edge := within_range(pair, possible)) is not None]
         band = (tuple(low for low, _ in pairs), tuple(high for _, high in pairs))
     return Panel(label, style, tuple(runs), average, band, published=published)

@@ -22,6 +22,7 @@ from resnetlab.reports.format import (
     format_pct,
     format_rate_interval,
     format_signed,
+    format_value,
     join_clauses,
     join_words,
 )
@@ -29,12 +30,13 @@ from resnetlab.reports.study import estimands, finetune
 from resnetlab.reports.study.references import citation_link, quantity_note
 from resnetlab.reports.study.text import protocol_sentence
 from resnetlab.schema import encode
-from resnetlab.stats.intervals import ACCURACY_RANGE_PCT, Interval, Summary, mean
+from resnetlab.stats.intervals import Interval, Summary, mean
 from resnetlab.stats.outcomes import OUTCOMES, OutcomeCounts
 from resnetlab.stats.power import ALPHA
 from resnetlab.stats.verdict import GREATER, Hypothesis, MeansHypothesis, Verdict
 from resnetlab.studies.bibliography import format_citation
 from resnetlab.studies.claims import AnyClaim, Greater
+from resnetlab.studies.imported import Measure
 from resnetlab.studies.parsing.conditions import CONDITION_PARTS
 from resnetlab.studies.study import Condition
 from resnetlab.translation import deferred, localize_number, tr, tr_finished
@@ -61,7 +63,7 @@ def conditions(analysis: StudyAnalysis) -> Table:
         *number_columns("Mean of all runs", "Training time per run"),
     )
     rows = tuple(
-        _condition_row(label, summary, analysis.rows(label))
+        _condition_row(label, summary, analysis.rows(label), analysis.study.measure)
         for label, summary in analysis.summaries.items()
     )
     note = tr(
@@ -86,11 +88,13 @@ def conditions(analysis: StudyAnalysis) -> Table:
     return Table("conditions", columns, rows, note)
 
 
-def _condition_row(label: str, summary: Summary, runs: Sequence[RunRow]) -> tuple[Cell, ...]:
+def _condition_row(
+    label: str, summary: Summary, runs: Sequence[RunRow], measure: Measure
+) -> tuple[Cell, ...]:
     seconds = [row.train_seconds for row in runs if row.train_seconds > 0]
     evaluation = [row.evaluation_seconds for row in runs if row.evaluation_seconds > 0]
     parameters = runs[0].parameters
-    digits = decimals(summary.interval_pct)
+    digits, unit = decimals(summary.interval_pct, measure.unit), measure.unit
     counts = summary.counts
     rate = Cell(DASH)
     if counts.finished:
@@ -111,7 +115,7 @@ def _condition_row(label: str, summary: Summary, runs: Sequence[RunRow]) -> tupl
                 high=format_number(high, digits),
             )
         )
-    everything = Cell(format_pct(summary.all_mean_pct, digits), join_clauses(parts))
+    everything = Cell(format_value(summary.all_mean_pct, digits, unit), join_clauses(parts))
     time = Cell(DASH)
     if seconds:
         note = (
@@ -123,11 +127,11 @@ def _condition_row(label: str, summary: Summary, runs: Sequence[RunRow]) -> tupl
     return (
         Cell(label, format_count(parameters, "parameter") if parameters else ""),
         rate,
-        Cell(format_pct(summary.mean_pct, digits)),
-        Cell(DASH if summary.sd_pct is None else format_number(summary.sd_pct, 2)),
+        Cell(format_value(summary.mean_pct, digits, unit)),
+        Cell(DASH if summary.sd_pct is None else format_number(summary.sd_pct, max(2, digits))),
         Cell(
             format_interval(summary.interval_pct, digits),
-            _cut_text(summary.interval_pct, ACCURACY_RANGE_PCT, "%"),
+            _cut_text(summary.interval_pct, measure.value_range, "%"),
         ),
         everything,
         time,
@@ -193,10 +197,14 @@ def claims(analysis: StudyAnalysis) -> Table | None:
     if not analysis.study.claims:
         return None
     only_simple = all(
-        isinstance(c, Greater) and (c.metric, c.split, c.paired) == ("top1", "test", False)
+        isinstance(c, Greater)
+        and (c.metric, c.split, c.paired, c.by_more_than) == ("top1", "test", False, 0.0)
         for c in analysis.study.claims
     )
-    one_unit = all(estimands.unit(claim) == tr("points") for claim in analysis.study.claims)
+    measure = analysis.study.measure
+    one_unit = all(
+        estimands.unit(claim, measure) == tr("points") for claim in analysis.study.claims
+    )
     looked = any(
         verdict.look > 1 or verdict.confidence != SINGLE_LOOK_CONFIDENCE
         for verdict in analysis.verdicts
@@ -216,7 +224,9 @@ def claims(analysis: StudyAnalysis) -> Table | None:
     rows = tuple(
         row
         for triple in judged_claims
-        for row in _claim_rows(*triple, one_unit, citation_link(analysis, triple[0].source))
+        for row in _claim_rows(
+            *triple, one_unit, citation_link(analysis, triple[0].source), measure
+        )
     )
     family = tr("not corrected because there is one claim")
     if len(rows) > 1:
@@ -256,14 +266,19 @@ def claims(analysis: StudyAnalysis) -> Table | None:
 
 
 def _claim_rows(
-    claim: AnyClaim, hypothesis: Hypothesis, verdict: Verdict, one_unit: bool, link: tuple[str, str]
+    claim: AnyClaim,
+    hypothesis: Hypothesis,
+    verdict: Verdict,
+    one_unit: bool,
+    link: tuple[str, str],
+    measure: Measure,
 ) -> Iterable[tuple[Cell, ...]]:
     """Yield the row of a claim, and a second row for the direction of a claim about a size."""
-    compared = estimands.describe_estimand(claim)
+    compared = estimands.describe_estimand(claim, measure)
     note = " · ".join(filter(None, (compared, format_citation(claim.source))))
     statement = Cell(claim.statement, note, "", *link)
-    digits = decimals(verdict.effect.interval()) if verdict.effect else 1
-    unit = estimands.unit(claim)
+    digits = decimals(verdict.effect.interval(), measure.unit) if verdict.effect else 1
+    unit = estimands.unit(claim, measure)
     numbers = _effect_cells(
         verdict, 3 if unit == "nats" else digits, "" if one_unit else f" {unit}"
     )

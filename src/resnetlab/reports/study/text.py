@@ -20,6 +20,7 @@ from resnetlab.reports.format import (
     format_interval,
     format_number,
     format_pct,
+    format_value,
     join_clauses,
     join_words,
 )
@@ -44,6 +45,7 @@ from resnetlab.studies.claims import (
     Greater,
     condition_labels,
 )
+from resnetlab.studies.imported import TEST_ACCURACY, Measure
 from resnetlab.translation import localize_number, tr, tr_finished
 
 if TYPE_CHECKING:
@@ -94,7 +96,7 @@ def answer(analysis: StudyAnalysis) -> str:
     first = _comparison(analysis, claims[0], verdicts[0])
     protocol = protocol_sentence(analysis)
     if len(claims) == 1:
-        return " ".join(filter(None, (f"{capitalize_first(first)}.", protocol)))
+        return " ".join(filter(None, (f"{_sentence_start(analysis, first)}.", protocol)))
     words = Counter(_quoted(verdict) for verdict in verdicts)
     summary = tr(
         "All {claims} claims are {verdict}", claims=len(claims), verdict=_quoted(verdicts[0])
@@ -112,6 +114,11 @@ def answer(analysis: StudyAnalysis) -> str:
     return " ".join(
         filter(None, (tr("{summary}; the first: {first}.", summary=summary, first=first), protocol))
     )
+
+
+def _sentence_start(analysis: StudyAnalysis, sentence: str) -> str:
+    """Return a sentence with a capital, unless it begins with the name of imported runs."""
+    return sentence if analysis.study.imported else capitalize_first(sentence)
 
 
 def _quoted(verdict: Verdict) -> str:
@@ -172,12 +179,12 @@ def _comparison(analysis: StudyAnalysis, claim: AnyClaim, verdict: Verdict) -> s
         compared = _loss_or_train_comparison(analysis, claim)
         return tr("{statement}: {verdict}", statement=compared, verdict=word + why)
     left, right = analysis.summaries[claim.left], analysis.summaries[claim.right]
-    text = f"{describe_accuracy(claim.left, left)}, {describe_accuracy(claim.right, right)}"
+    measure = analysis.study.measure
+    first = describe_accuracy(claim.left, left, measure)
+    text = f"{first}, {describe_accuracy(claim.right, right, measure)}"
     if left.interval_pct and right.interval_pct:
-        digits = decimals(right.interval_pct)
-        other = (
-            f"{format_pct(right.mean_pct, digits)} {format_interval(right.interval_pct, digits)}"
-        )
+        digits = decimals(right.interval_pct, measure.unit)
+        reached = format_value(right.mean_pct, digits, measure.unit)
         rate = tr(
             "({trained} of {finished})",
             trained=right.counts.trained,
@@ -185,8 +192,8 @@ def _comparison(analysis: StudyAnalysis, claim: AnyClaim, verdict: Verdict) -> s
         )
         text = tr(
             "{left}, against {other} for {right} {rate}",
-            left=describe_accuracy(claim.left, left),
-            other=other,
+            left=first,
+            other=f"{reached} {format_interval(right.interval_pct, digits)}",
             right=claim.right,
             rate=rate,
         )
@@ -232,7 +239,7 @@ def _loss_or_train_comparison(analysis: StudyAnalysis, claim: Greater | About | 
     )
 
 
-def describe_accuracy(label: str, summary: Summary) -> str:
+def describe_accuracy(label: str, summary: Summary, measure: Measure = TEST_ACCURACY) -> str:
     """Describe an accuracy: `plain 56 reached 23.4 % [18.2, 28.6] ... (4 of 5 trained)`."""
     counts = summary.counts
     rate = tr("{trained} of {finished} trained", trained=counts.trained, finished=counts.finished)
@@ -241,25 +248,30 @@ def describe_accuracy(label: str, summary: Summary) -> str:
     if summary.mean_pct is None:
         return tr("{label} has no trained run ({rate})", label=label, rate=rate)
     if summary.interval_pct is None:
+        digits = decimals(None, measure.unit)
         return tr(
             "{label} reached {mean} in its one trained run ({rate})",
             label=label,
-            mean=format_pct(summary.mean_pct),
+            mean=format_value(summary.mean_pct, digits, measure.unit),
             rate=rate,
         )
-    digits = decimals(summary.interval_pct)
+    digits = decimals(summary.interval_pct, measure.unit)
     return tr(
-        "{label} reached {mean} {interval} test accuracy ({rate})",
+        "{label} reached {mean} {interval} {measure} ({rate})",
         label=label,
-        mean=format_pct(summary.mean_pct, digits),
+        mean=format_value(summary.mean_pct, digits, measure.unit),
         interval=format_interval(summary.interval_pct, digits),
+        measure=tr_finished(measure.name),
         rate=rate,
     )
 
 
 def _without_claims(analysis: StudyAnalysis) -> str:
     labels = list(analysis.summaries)
-    described = [describe_accuracy(label, analysis.summaries[label]) for label in labels[:4]]
+    measure = analysis.study.measure
+    described = [
+        describe_accuracy(label, analysis.summaries[label], measure) for label in labels[:4]
+    ]
     accuracies = join_words(described)
     hidden = len(labels) - 4
     more = (
@@ -269,10 +281,16 @@ def _without_claims(analysis: StudyAnalysis) -> str:
     )
     together = ensembles.ensemble_sentence(analysis)
     why = tr("the study declares no claim")
-    if analysis.study.left_out:
+    if analysis.study.imported:
+        why = tr("no claim is given")
+    elif analysis.study.left_out:
         why = tr("its claims need conditions that were left out")
-    share = training_share(analysis.study, analysis.data_by_label, labels)
-    start = capitalize_first(f"{tr_finished(share.text)}, {accuracies}" if share else accuracies)
+    share = None
+    if not analysis.study.imported:
+        share = training_share(analysis.study, analysis.data_by_label, labels)
+    start = _sentence_start(
+        analysis, f"{tr_finished(share.text)}, {accuracies}" if share else accuracies
+    )
     return tr("{start}{more}; {why}, so there is no verdict.", start=start, more=more, why=why) + (
         together and f" {together}"
     )
@@ -456,6 +474,8 @@ def made_by(analysis: StudyAnalysis) -> str:
 def dot_plot_caption(analysis: StudyAnalysis, chance_hidden: bool) -> str:
     """Return the caption of the first figure; `chance_hidden`: chance is outside its scale."""
     text = tr("Each planned run. Bar: mean of the trained runs; line: its 95 % t-interval")
+    if analysis.study.imported:
+        return f"{text}{_edge_note(analysis)}."
     chances = sorted({round(summary.chance_pct, 1) for summary in analysis.summaries.values()})
     chance_text = tr(
         "chance, the share of the most frequent class, is {chance}",
@@ -463,19 +483,26 @@ def dot_plot_caption(analysis: StudyAnalysis, chance_hidden: bool) -> str:
     )
     chance_text += tr(", outside the scale") if chance_hidden else ""
     extra = tr("; a diverged run is drawn at chance") if analysis.counts.diverged else ""
-    edge = analysis.counts.out_of_memory + analysis.counts.missing
-    extra += tr("; runs without an accuracy are drawn at the left edge") if edge else ""
+    extra += _edge_note(analysis)
     return tr("{runs}; {chance}{more}.", runs=text, chance=chance_text, more=extra)
+
+
+def _edge_note(analysis: StudyAnalysis) -> str:
+    edge = analysis.counts.out_of_memory + analysis.counts.missing
+    if analysis.study.measure.chance is None and analysis.study.imported:
+        edge += analysis.counts.diverged
+    return tr("; runs without a value are drawn at the left edge") if edge else ""
 
 
 def dot_plot_alt(analysis: StudyAnalysis) -> str:
     """Describe the first figure for its text alternative."""
-    parts = []
+    parts, measure = [], analysis.study.measure
     for label, summary in analysis.summaries.items():
-        digits = decimals(summary.interval_pct)
+        digits = decimals(summary.interval_pct, measure.unit)
         reached = tr("no mean")
         if summary.mean_pct is not None:
-            reached = tr("mean {mean}", mean=format_pct(summary.mean_pct, digits))
+            mean = format_value(summary.mean_pct, digits, measure.unit)
+            reached = tr("mean {mean}", mean=mean)
             if summary.interval_pct:
                 reached += f" {format_interval(summary.interval_pct, digits)}"
         counts = summary.counts
@@ -488,4 +515,5 @@ def dot_plot_alt(analysis: StudyAnalysis) -> str:
                 planned=counts.planned,
             )
         )
-    return tr("Test accuracy of every run by condition. ") + join_clauses(parts) + "."
+    name = capitalize_first(tr_finished(measure.name))
+    return tr("{name} of every run by condition. ", name=name) + join_clauses(parts) + "."

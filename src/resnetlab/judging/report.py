@@ -1,0 +1,66 @@
+"""Verdicts on a table of runs, and their report."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from resnetlab.analysis.analyze import StudyAnalysis, analyze
+from resnetlab.analysis.study_data import ClaimVerdict, StudyData
+from resnetlab.judging.declaration import Declaration
+from resnetlab.judging.frames import from_frame
+from resnetlab.judging.imported_study import import_runs
+from resnetlab.judging.open_table import open_table
+from resnetlab.reports.document import Report
+from resnetlab.reports.study.assemble import build_report
+from resnetlab.reports.write import write
+
+
+@dataclass(frozen=True)
+class ImportedReport:
+    """Report on runs that were trained elsewhere."""
+
+    study_data: StudyData
+    report: Report
+
+    @property
+    def answer(self) -> str:
+        """Answer in a sentence, with the first verdict."""
+        return self.report.answer
+
+    @property
+    def verdicts(self) -> tuple[ClaimVerdict, ...]:
+        """Verdict on each claim, in the order of the claims."""
+        return self.report.claim_verdicts
+
+    @cached_property
+    def analysis(self) -> StudyAnalysis:
+        """Summary of each condition, and the statistics of each claim."""
+        return analyze(self.study_data)
+
+    def write(self, folder: str | Path) -> Path:
+        """Write the report into a folder, and return the path of its page.
+
+        Raises:
+            ResourceError: The disk is full.
+        """
+        return write(self.study_data, Path(folder), self.report)
+
+
+def report_table(source: Any, declaration: Declaration, command: str = "") -> ImportedReport:
+    """Return the report on the runs of a path or of a table in memory.
+
+    Args:
+        source: Path of a file or folder, or a frame.
+        declaration: Meaning of the columns, design and claims.
+        command: Command that repeats the report.
+
+    Raises:
+        InputError: The table or the declaration is invalid.
+    """
+    is_path = isinstance(source, str | Path)
+    table = open_table(Path(source), declaration.value) if is_path else from_frame(source)
+    study_data = import_runs(table, declaration, command)
+    return ImportedReport(study_data, build_report(study_data))

@@ -1,0 +1,104 @@
+"""Runs that were trained elsewhere and read from a table: their measure and design. Free of torch.
+
+`resnetlab.judging` reads such tables. A study of imported runs has no conditions with a model, data
+and a recipe, because nobody here knows them; it has their names.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Literal
+
+from resnetlab.schema import FieldError, PositiveFloat, PositiveInt, strict_dataclass
+from resnetlab.stats.intervals import ACCURACY_RANGE_PCT, UNBOUNDED, Interval
+
+Unit = Literal["%", ""]
+"""Unit of a measure: percent, from 0 to 100, or a plain number without limits."""
+
+
+@strict_dataclass
+class Measure:
+    """Measured quantity of runs, with its unit and its better direction."""
+
+    name: str = "test accuracy"
+    """Name of the quantity, as sentences use it."""
+    unit: Unit = "%"
+    """Unit of the values: `%`, or empty for plain numbers such as a loss."""
+    higher_is_better: bool = True
+    """False for an error or a loss."""
+    chance: float | None = None
+    """Value of a constant guess; None if it is unknown."""
+
+    @property
+    def value_range(self) -> Interval:
+        """Return the range of possible values."""
+        return ACCURACY_RANGE_PCT if self.unit == "%" else UNBOUNDED
+
+    @property
+    def known_chance(self) -> float:
+        """Return the value of a constant guess, or NaN if it is unknown."""
+        return math.nan if self.chance is None else self.chance
+
+    @property
+    def sign(self) -> int:
+        """Return 1 if higher is better, else -1: the factor that makes a score of a value."""
+        return 1 if self.higher_is_better else -1
+
+    @property
+    def difference_unit(self) -> str:
+        """Return the unit of a difference of two values: `points`, or empty."""
+        return "points" if self.unit == "%" else ""
+
+
+TEST_ACCURACY = Measure()
+"""Measure of the studies of resnetlab."""
+
+
+@strict_dataclass
+class PublishedValue:
+    """Published number that is compared with the runs of a condition."""
+
+    condition: str
+    """Name of the condition."""
+    value: float
+    """Number as its source prints it, in the unit of the runs."""
+    num_runs: PositiveInt = 1
+    """Number of runs behind it; 1 if the source does not say."""
+    statistic: Literal["mean", "best"] = "mean"
+    """Statistic of these runs."""
+    half_width: PositiveFloat | None = None
+    """Half of the unit of its last decimal; None for a number that is not rounded."""
+    source: str = ""
+    """Source of the number, in words."""
+
+    def __post_init__(self) -> None:
+        if not math.isfinite(self.value):
+            raise FieldError("value", "not finite", "value = 93.57")
+
+
+@strict_dataclass
+class ImportedRuns:
+    """Table of runs that were trained elsewhere, as it was read and as its design was declared."""
+
+    measure: Measure
+    conditions: tuple[str, ...]
+    """Names of the conditions, in the order of the report."""
+    files: dict[str, str]
+    """SHA-256 of each file, by its name without folders; empty for a table in memory."""
+    reading: tuple[str, ...] = ()
+    """Sentences about how the table was read, with the counts of its rows."""
+    paired_by: str = ""
+    """Column whose value two runs share if they are a pair; empty if nothing is paired."""
+    folds: PositiveInt | None = None
+    """Number of folds, if the runs are the folds of a cross-validation."""
+    best_of: PositiveInt = 1
+    """Number of runs of which each value is the best; 1 for values of single runs."""
+    published: tuple[PublishedValue, ...] = ()
+    """Published numbers."""
+    untested: tuple[str, ...] = ()
+    """Claims without a verdict, because no condition has two runs."""
+
+    @property
+    def overlap(self) -> float:
+        """Return the ratio of test to train images of a fold: 1 / (K - 1), or 0 without folds."""
+        return 1 / (self.folds - 1) if self.folds else 0.0

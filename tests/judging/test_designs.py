@@ -1,0 +1,197 @@
+"""Designs that are declared: pairs, folds, best of several runs, one run, runs at chance."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from helpers.runs_tables import A, B, C, long_rows, report_of, verdicts
+from resnetlab.errors import InputError
+
+LONG = long_rows(A=A, B=B, C=C)
+
+
+def claim_effect(report):
+    (verdict,) = report.analysis.verdicts
+    return verdict
+
+
+def test_independent_runs_are_compared_by_welch_and_paired_only_if_declared(tmp_path):
+    verdict = claim_effect(report_of(LONG, tmp_path, claims=("A > B",)))
+    expected = stats.ttest_ind(A, B, equal_var=False)
+    assert verdict.p == pytest.approx(expected.pvalue)
+    assert verdict.effect.df == pytest.approx(expected.df)
+    assert verdict.effect.interval() == pytest.approx(tuple(expected.confidence_interval()))
+
+
+def test_declared_pairs_are_compared_by_a_paired_t_test(tmp_path):
+    report = report_of(LONG, tmp_path, claims=("A > B",), paired_by="seed")
+    verdict = claim_effect(report)
+    expected = stats.ttest_rel(A, B)
+    assert verdict.p == pytest.approx(expected.pvalue)
+    assert verdict.effect.interval() == pytest.approx(tuple(expected.confidence_interval()))
+    assert "Paired by seed, as declared" in report.report.about
+    assert report.report.claims.rows[0][4].note == "paired t-test"
+    # The exploration of the other differences is paired too.
+    row = next(r for r in report.report.exploratory.rows if r[0].text == "A − C")
+    paired = stats.ttest_rel(A, C).confidence_interval()
+    assert row[2].text == f"[{paired.low:.1f}, {paired.high:.1f}]"
+
+
+def test_pairs_follow_the_seed_and_not_the_order_of_the_rows(tmp_path):
+    lines = LONG.splitlines()
+    shuffled = [lines[0], *np.random.default_rng(3).permutation(lines[1:]).tolist()]
+    first, second = (
+        claim_effect(report_of("\n".join(text), tmp_path, claims=("A > B",), paired_by="seed"))
+        for text in (lines, shuffled)
+    )
+    assert first.p == second.p
+
+
+def test_pairs_need_a_column_and_claims_of_two_conditions(tmp_path):
+    with pytest.raises(InputError, match=r"--paired-by: no column of seeds\. Fix: --seed"):
+        report_of("model,acc\nA,91\nA,92\nB,93\n", tmp_path, claims=("A > B",), paired_by="seed")
+    with pytest.raises(InputError, match="kind best has no test with --paired-by"):
+        report_of(LONG, tmp_path, claims=("A > all",), paired_by="seed")
+    with pytest.raises(InputError, match="paired_by: no column of folds"):
+        report_of(LONG, tmp_path, paired_by="fold")
+
+
+FOLDS = LONG.replace("seed", "fold")
+
+
+def by_hand(differences, folds):
+    """The t and p of the corrected resampled t-test, from its formula."""
+    n = len(differences)
+    variance = np.var(differences, ddof=1) * (1 / n + 1 / (folds - 1))
+    t = np.mean(differences) / np.sqrt(variance)
+    return t, 2 * stats.t.sf(abs(t), n - 1)
+
+
+@pytest.mark.parametrize("design", [{"folds": 5}, {"cross_validation": True}, {}])
+def test_folds_use_the_corrected_resampled_t_test_and_the_report_says_why(tmp_path, design):
+    report = report_of(FOLDS, tmp_path, claims=("A > B",), fold="fold", paired_by="fold", **design)
+    verdict = claim_effect(report)
+    _, p = by_hand(np.array(A) - np.array(B), 5)
+    assert verdict.p == pytest.approx(p)
+    assert verdict.test == "corrected resampled t-test"
+    assert "a plain t-test takes them for independent: its interval is too narrow" in (
+        report.report.about
+    )
+    plain = stats.t.interval(0.95, 4, np.mean(A), stats.sem(A))
+    low, high = report.analysis.summaries["A"].interval_pct
+    assert high - low == pytest.approx((plain[1] - plain[0]) * 1.5)  # sqrt(1 + 5 / 4)
+
+
+def test_folds_of_several_repetitions_are_all_pairs(tmp_path):
+    draw = np.random.default_rng(0)
+    lines, differences = ["model,seed,fold,accuracy"], []
+    for seed in range(2):
+        for fold in range(5):
+            a, b = draw.normal(91, 0.5), draw.normal(90, 0.5)
+            lines += [f"A,{seed},{fold},{a}", f"B,{seed},{fold},{b}"]
+            differences.append(a - b)
+    report = report_of("\n".join(lines), tmp_path, claims=("A > B",), fold="fold", paired_by="fold")
+    _, p = by_hand(np.array(differences), 5)
+    assert claim_effect(report).p == pytest.approx(p)
+    assert report.study_data.study.imported.folds == 5
+
+
+def test_folds_that_do_not_fit_are_refused(tmp_path):
+    with pytest.raises(InputError, match=r"5 folds in the column fold \(got --folds 3\)"):
+        report_of(FOLDS, tmp_path, fold="fold", folds=3)
+    with pytest.raises(InputError, match="kind fails-and-trains has no test with folds"):
+        report_of(FOLDS, tmp_path, fold="fold", claims=("A fails and B trains",))
+
+
+def test_one_run_of_each_condition_is_described_without_a_verdict(tmp_path):
+    report = report_of("model,acc\nA,91\nB,90\n", tmp_path, claims=("A > B",))
+    assert verdicts(report) == []
+    assert report.report.claims is None
+    assert "A reached 91.0 % in its one trained run" in report.answer
+    assert "a description and no verdict on “A has a higher acc than B”" in report.answer
+
+
+def test_one_run_beside_many_is_inconclusive(tmp_path):
+    text = long_rows(A=A, B=(90.0,))
+    report = report_of(text, tmp_path, claims=("A > B",))
+    assert verdicts(report) == ["inconclusive"]
+    assert "too few trained runs" in claim_effect(report).reason
+
+
+def test_best_values_are_named_as_such_and_get_no_badge(tmp_path):
+    report = report_of(LONG, tmp_path, claims=("A > B",), best_of=5, published=("A = 91.3 of 5",))
+    assert report.report.dot_plot.title == "Accuracy, best of 5"
+    assert "accuracy, best of 5" in report.answer
+    assert "The values are the best of 5 runs, and no means." in report.report.limits
+    assert report.report.references.rows[0][5].note == "each value here is the best of 5 runs"
+
+
+def test_runs_at_chance_are_found_by_the_number_of_test_images(tmp_path):
+    text = long_rows(A=(10.2, 9.8, 10.0, 10.4, 9.9), B=(90.0, 91.0, 90.5, 90.2, 90.8))
+    claim = ("A fails and B trains",)
+    plain = report_of(text, tmp_path, claims=claim)
+    assert verdicts(plain) == ["contradicted"]  # its statuses say that all are trained
+    report = report_of(text, tmp_path, claims=claim, chance=10.0, test_images=10_000)
+    assert report.analysis.summaries["A"].counts.at_chance == 5
+    assert verdicts(report) == ["reproduced"]
+    (verdict,) = report.analysis.verdicts
+    # Boschloo's p of 5 of 5 against 0 of 5 is 1 / 1024.
+    assert verdict.p == pytest.approx(2 / 1024)
+    with pytest.raises(InputError, match="test_images: given without chance"):
+        report_of(text, tmp_path, test_images=10_000)
+
+
+@pytest.mark.parametrize("values", [("0.31", "0.42"), ("3100000", "4200000"), ("3.1e-9", "4.2e-9")])
+def test_a_loss_of_any_size_is_better_when_lower(tmp_path, values):
+    low, high = map(float, values)
+    step = (high - low) / 50
+    rows = ["model,seed,val_loss"]
+    rows += [f"A,{k},{low + k * step!r}" for k in range(4)]
+    rows += [f"B,{k},{high + k * step!r}" for k in range(4)]
+    report = report_of("\n".join(rows), tmp_path, claims=("A > B", "B > A"))
+    assert verdicts(report) == ["reproduced", "contradicted"]
+    first = report.analysis.verdicts[0]
+    assert first.effect.estimate == pytest.approx(high - low)  # the decrease
+    assert report.report.claims.rows[0][0].note.startswith("B − A in val loss")
+    assert report.report.claims.rows[0][1].text.endswith(" val loss")
+    mean = np.mean([low + k * step for k in range(4)])
+    assert float(report.report.conditions.rows[0][2].text) == pytest.approx(mean, rel=0.05)
+
+
+def test_a_claim_of_more_than_an_amount_has_the_amount_as_its_edge(tmp_path):
+    for amount, label in ((0.5, "reproduced"), (1, "inconclusive"), (2, "contradicted")):
+        verdict = claim_effect(report_of(LONG, tmp_path, claims=(f"A > B + {amount}",)))
+        assert verdict.label == label
+        # p of the difference from the amount, by Welch's two-sided test.
+        expected = stats.ttest_ind(np.array(A) - amount, B, equal_var=False).pvalue
+        assert verdict.p == pytest.approx(expected)
+
+
+def test_a_published_number_is_compared_by_a_prediction_interval(tmp_path):
+    report = report_of(LONG, tmp_path, published=("A = 91.9800", "A = 91.9802"))
+    rows = report.report.references.rows
+    # STATISTICS: the prediction interval of these five runs for one published run.
+    assert rows[0][4].text == "[90.6, 92.0]"
+    assert [row[5].text for row in rows] == ["Compatible", "Incompatible"]
+    assert len(report.report.dot_plot.rows[0].reference_marks) == 2
+
+
+def test_missing_runs_that_could_change_a_verdict_leave_it_open(tmp_path):
+    text = long_rows(A=(91.3, 91.0, 91.6), B=(90.1, 90.3, 89.8))
+    full = report_of(text, tmp_path, claims=("A > B",))
+    assert verdicts(full) == ["reproduced"]
+    more = text + "A,3,\nA,4,\nA,5,\nA,6,\n"
+    half = report_of(more, tmp_path, claims=("A > B",), chance=10.0)
+    assert half.analysis.summaries["A"].counts.missing == 4
+    assert half.analysis.verdicts[0].conditional
+
+
+def test_running_runs_give_a_partial_report_without_verdicts(tmp_path):
+    text = LONG.replace("accuracy", "accuracy,state").replace("\nA,4,91.4", "\nA,4,50.0,running")
+    lines = text.splitlines()
+    text = "\n".join(line if line.count(",") == 3 else f"{line},finished" for line in lines)
+    report = report_of(text, tmp_path, claims=("A > B",))
+    assert report.report.banner == "Partial report: 14 of 15 runs finished, 1 running"
+    assert verdicts(report) == ["waiting"]
