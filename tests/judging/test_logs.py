@@ -91,6 +91,9 @@ def test_a_folder_of_event_files_is_judged_with_its_curves(board: Path) -> None:
         for seed in range(3)
     }
     assert verdicts(report) == ["reproduced"]
+    # The names of event files contain that of the machine.
+    assert report.study_data.study.imported is not None
+    assert [*report.study_data.study.imported.files] == [board.name]
     assert len(report.report.curves[0].panels[0].runs[0].x) == EPOCHS
 
 

@@ -229,6 +229,11 @@ MISTAKES = {
         {},
         "column fold: folds of a cross-validation are no independent runs. Fix: --fold fold",
     ),
+    "folds that are declared as seeds": (
+        "model,fold,accuracy\nA,0,91\n",
+        {"seed": "fold"},
+        "column fold: folds of a cross-validation are no independent runs. Fix: --fold fold",
+    ),
     "a table of text in the wide form": (
         "seed,A,machine\n0,91,node3\n",
         {},

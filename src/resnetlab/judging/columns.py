@@ -58,7 +58,8 @@ def find_columns(table: RawTable, declaration: Declaration) -> Columns:
         condition = tuple(filter(None, [finder.recognize(CONDITION_NAMES, "the condition")]))
     seed = finder.find(declaration.seed, "--seed", SEED_NAMES, "the seed")
     fold = finder.declared(declaration.fold, "--fold") if declaration.fold else ""
-    finder.refuse_folds()
+    folds_are_declared = bool(declaration.folds or declaration.cross_validation)
+    finder.refuse_folds([*finder.free, *([] if folds_are_declared else [seed])])
     status = finder.find(declaration.status, "--status", STATUS_NAMES, "the status")
     declared_epoch = declaration.epoch or table.epoch_column
     epoch = finder.find(declared_epoch, "--epoch", EPOCH_NAMES, "the epoch")
@@ -113,9 +114,9 @@ class _Finder:
     def find(self, name: str, option: str, names: Sequence[str], meaning: str) -> str:
         return self.declared(name, option) if name else self.recognize(names, meaning)
 
-    def refuse_folds(self) -> None:
+    def refuse_folds(self, columns: Sequence[str]) -> None:
         """Raise InputError for a column of folds that is not declared as one."""
-        by_form = {_plain_form(name): name for name in self.free}
+        by_form = {_plain_form(name): name for name in columns}
         column = next((by_form[name] for name in FOLD_NAMES if name in by_form), "")
         if column:
             raise input_error(

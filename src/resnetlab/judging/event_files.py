@@ -15,8 +15,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from resnetlab.errors import InputError, input_error, suggest
-from resnetlab.files import sha256
-from resnetlab.judging.raw_table import RUN_COLUMN, RawTable, Row
+from resnetlab.judging.raw_table import RUN_COLUMN, RawTable, Row, folder_sha256
 
 EVENT_FILES = "*tfevents*"
 
@@ -86,7 +85,7 @@ def read_event_folder(folder: Path, tag: str = "") -> RawTable:
         where=str(folder),
         columns=(RUN_COLUMN, STEP_COLUMN, chosen),
         rows=tuple(rows),
-        files={path.relative_to(folder).as_posix(): sha256(path) for path in paths},
+        files=folder_sha256(folder, paths),
         reading=tuple(reading),
         value_column=chosen,
         epoch_column=STEP_COLUMN,

@@ -11,7 +11,7 @@ from pathlib import Path
 from resnetlab.errors import input_error
 from resnetlab.files import sha256
 from resnetlab.judging.event_files import STEP_COLUMN, choose_metric
-from resnetlab.judging.raw_table import RUN_COLUMN, RawTable, Row
+from resnetlab.judging.raw_table import RUN_COLUMN, RawTable, Row, folder_sha256
 
 SQLITE_HEADER = b"SQLite format 3\0"
 
@@ -56,7 +56,7 @@ def is_sqlite(path: Path) -> bool:
 
 def read_file_store(folder: Path, metric: str = "") -> RawTable:
     """Read the runs of MLflow's file store. Raises InputError."""
-    runs, files = [], {}
+    runs, metric_files = [], []
     for meta_path in sorted(folder.glob("*/*/meta.yaml")):
         run_folder = meta_path.parent
         if not (run_folder / "metrics").is_dir() and not (run_folder / "params").is_dir():
@@ -77,9 +77,9 @@ def read_file_store(folder: Path, metric: str = "") -> RawTable:
             if path.is_file():
                 key = path.relative_to(metrics).as_posix()
                 run.metrics[key] = dict(_metric_lines(path))
-                files[path.relative_to(folder).as_posix()] = sha256(path)
+                metric_files.append(path)
         runs.append(run)
-    return _table(folder, runs, metric, files, "file store")
+    return _table(folder, runs, metric, folder_sha256(folder, metric_files), "file store")
 
 
 def read_sqlite(path: Path, metric: str = "") -> RawTable:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 from resnetlab.errors import InputError, input_error, shorten, suggest
+from resnetlab.files import json_sha256, sha256
 
 RUN_COLUMN = "run"
 """Column of the name of a run, in tables of readers that know the name alone."""
@@ -31,7 +33,7 @@ class RawTable:
     columns: tuple[str, ...]
     rows: tuple[Row, ...]
     files: dict[str, str] = field(default_factory=dict)
-    """SHA-256 of each file, by its name without folders."""
+    """SHA-256 of the file or of all files of the folder, by its name without other folders."""
     reading: tuple[str, ...] = ()
     """Sentences about what the reader did."""
     value_column: str = ""
@@ -81,6 +83,12 @@ def select_rows(table: RawTable, conditions: Sequence[str]) -> RawTable:
         sentence = f"{len(rows)} of {len(table.rows)} rows have {column} = {value}."
         table = replace(table, rows=rows, reading=(*table.reading, sentence))
     return table
+
+
+def folder_sha256(folder: Path, paths: Iterable[Path]) -> dict[str, str]:
+    """Return the SHA-256 of some files of a folder, with their relative paths, by its name."""
+    hashes = {path.relative_to(folder).as_posix(): sha256(path) for path in paths}
+    return {folder.resolve().name: json_sha256(hashes)}
 
 
 def cell_text(value: Any) -> str:

@@ -84,7 +84,9 @@ class ImportedRuns:
     conditions: tuple[str, ...]
     """Names of the conditions, in the order of the report."""
     files: dict[str, str]
-    """SHA-256 of each file, by its name without folders; empty for a table in memory."""
+    """SHA-256 of the file or folder, by its name without other folders; empty for a table in
+    memory.
+    """
     reading: tuple[str, ...] = ()
     """Sentences about how the table was read, with the counts of its rows."""
     paired_by: str = ""

@@ -7,7 +7,7 @@ import re
 
 from resnetlab.reports.document import Cell, Fact, Plot, Report, Table
 from resnetlab.reports.render.outline import Block, Command, Heading, contents, sections
-from resnetlab.translation import tr
+from resnetlab.translation import tr, tr_finished
 
 
 def render(report: Report) -> str:

@@ -19,7 +19,7 @@ from resnetlab.reports.format import (
 from resnetlab.stats.contrasts import Effect
 from resnetlab.stats.intervals import Summary
 from resnetlab.studies.claims import condition_labels
-from resnetlab.translation import tr
+from resnetlab.translation import tr, tr_finished
 
 if TYPE_CHECKING:
     from resnetlab.analysis.analyze import StudyAnalysis
@@ -120,8 +120,8 @@ def table(analysis: StudyAnalysis) -> Table | None:
 def _test_name(analysis: StudyAnalysis) -> str:
     imported = analysis.study.imported
     if imported and imported.overlap:
-        return "the corrected resampled t-test"
-    return "a paired t-test" if imported and imported.paired_by else "Welch's t"
+        return tr("the corrected resampled t-test")
+    return tr("a paired t-test") if imported and imported.paired_by else tr("Welch's t")
 
 
 def _is_comparable(summary: Summary) -> bool:

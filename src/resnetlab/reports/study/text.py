@@ -474,8 +474,9 @@ def made_by(analysis: StudyAnalysis) -> str:
 def dot_plot_caption(analysis: StudyAnalysis, chance_hidden: bool) -> str:
     """Return the caption of the first figure; `chance_hidden`: chance is outside its scale."""
     text = tr("Each planned run. Bar: mean of the trained runs; line: its 95 % t-interval")
-    if analysis.study.imported:
-        return f"{text}{_edge_note(analysis)}."
+    if imported := analysis.study.imported:
+        corrected = tr(", corrected for folds") if imported.folds else ""
+        return f"{text}{corrected}{_edge_note(analysis)}."
     chances = sorted({round(summary.chance_pct, 1) for summary in analysis.summaries.values()})
     chance_text = tr(
         "chance, the share of the most frequent class, is {chance}",
