@@ -29,10 +29,11 @@ from resnetlab.curation.enough import (
     extrapolate,
     measure_curves,
 )
-from resnetlab.curation.features import BATCH_SIZE, FeatureNetwork, open_network
+from resnetlab.curation.features import FeatureNetwork, open_network
 from resnetlab.curation.probe import choose_regularization, fit_classifier, reduce_features
 from resnetlab.data.transforms.eval_transform import apply_eval_transform
 from resnetlab.files import sha256
+from resnetlab.finetune.frozen_features import BATCH_SIZE
 
 SEEDS, PER_CLASS, POOL, TEST, TRUTH_DRAWS, SIDE = 20, 100, 300, 400, 10, 64
 MIN_SHARE = 0.9
@@ -152,7 +153,12 @@ def measure(
         member = few_labels == k if k < len(classes) else np.ones(len(chosen), np.bool_)
         sizes = curves.sizes[:, k] if k < len(classes) else curves.sizes.mean(1)
         result = extrapolate(
-            curves.wrong[:, :, member], sizes, groups[member], PER_CLASS, PER_CLASS + MORE, k
+            curves.wrong[:, :, member],
+            curves.folds[:, member],
+            sizes,
+            PER_CLASS,
+            PER_CLASS + MORE,
+            k,
         )
         later, gains = (
             np.quantile(values[1:], (0.025, 0.975)) for values in (result.later, result.gains)

@@ -43,31 +43,40 @@ def test_labels_without_a_pattern_have_errors_of_guessing_in_spite_of_copies() -
     assert 0.35 < curves.wrong[:, -1].mean() < 0.75
 
 
-def test_the_extrapolation_is_that_of_the_fitted_law_and_its_samples_are_draws() -> None:
-    random = np.random.default_rng(1)
+def made_up(seed: int, images: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Errors of five draws of independent photographs by an inverse power law, folds, and sizes."""
+    random = np.random.default_rng(seed)
     sizes = np.array([10.0, 20, 40, 60, 80])
     chance = (0.05 + 1.2 * sizes**-0.5)[None, :, None]
-    wrong = np.repeat(random.random((1, 5, 100)) < chance, 5, 0)
-    found = extrapolate(wrong, sizes, np.arange(100), 100, 150)
+    folds = np.stack([random.permutation(np.arange(images) % 5) for _ in range(5)])
+    return random.random((5, 5, images)) < chance, folds, sizes
+
+
+def test_the_extrapolation_is_that_of_the_fitted_law_and_spreads_by_the_formula() -> None:
+    wrong, folds, sizes = made_up(1, 100)
+    result = extrapolate(wrong, folds, sizes, 100, 150)
     law = fit_power_laws(sizes, wrong.mean((0, 2))[None])
-    assert found.now[0] == pytest.approx(law.predict(100)[0])
-    assert found.gains[0] == pytest.approx(law.predict(100)[0] - law.predict(150)[0])
-    assert found.decline[0] == pytest.approx(wrong[:, 0].mean() - wrong[:, -1].mean())
-    # The spread of the samples is that of a mean over photographs: both ends by the formula.
-    per_photo = (wrong[:, 0] * 1.0 - wrong[:, -1]).mean(0)
-    expected = per_photo.std() / np.sqrt(len(per_photo))
-    assert found.decline[1:].std() == pytest.approx(expected, rel=0.35)
+    assert result.now[0] == pytest.approx(law.predict(100)[0])
+    assert result.gains[0] == pytest.approx(law.predict(100)[0] - law.predict(150)[0])
+    assert result.decline[0] == pytest.approx(wrong[:, 0].mean() - wrong[:, -1].mean())
+    # Nadeau and Bengio (2003): s^2 (1 / J + test / train), with J = 25 and four folds to train on;
+    # a t-distribution with 24 degrees of freedom has the variance 24 / 22.
+    declines = [
+        wrong[d, 0, folds[d] == f].mean() - wrong[d, -1, folds[d] == f].mean()
+        for d in range(5)
+        for f in range(5)
+    ]
+    variance = np.var(declines, ddof=1) * (1 / 25 + 1 / 4) * 24 / 22
+    assert result.decline[1:].std() == pytest.approx(np.sqrt(variance), rel=0.1)
+    assert result.decline[1:].mean() == pytest.approx(result.decline[0], abs=0.02)
 
 
 def test_images_of_one_group_count_once() -> None:
-    random = np.random.default_rng(1)
-    sizes = np.array([10.0, 20, 40, 60, 80])
-    wrong = np.repeat(random.random((5, 5, 25)) < 0.3, 4, axis=2)
-    alone, grouped = (
-        extrapolate(wrong, sizes, groups, 100, 150).decline[1:].std()
-        for groups in (np.arange(100), np.repeat(np.arange(25), 4))
-    )
-    assert grouped == pytest.approx(2 * alone, rel=0.25)
+    wrong, folds, sizes = made_up(2, 100)
+    copies = np.repeat(wrong[:, :, :25], 4, axis=2), np.repeat(folds[:, :25], 4, axis=1)
+    alone = extrapolate(wrong, folds, sizes, 100, 150).decline[1:].std()
+    grouped = extrapolate(*copies, sizes, 100, 150).decline[1:].std()
+    assert grouped == pytest.approx(2 * alone, rel=0.35)
 
 
 def answers(report: dict[str, object]) -> list[str]:

@@ -6,7 +6,7 @@ Does not import torch.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,8 +33,8 @@ FRACTIONS = (0.125, 0.25, 0.5, 0.75, 1.0)
 DRAWS = 5
 """Number of repeated draws of folds and of train photographs."""
 
-RESAMPLES = 1_000
-"""Number of bootstrap samples."""
+SAMPLES = 1_000
+"""Number of random curves for an interval."""
 
 MIN_PHOTOS = 20
 """Number of photographs (groups count once) that a class needs for a curve of its own."""
@@ -49,10 +49,10 @@ METHOD = (
     f"A logistic regression on frozen features is fitted to growing parts of the photographs, in "
     f"{DRAWS} draws of {FOLDS} folds that keep copies and groups together; the photographs of the "
     "other fold measure the error. All classes grow in the same proportion. An inverse power law "
-    "(Figueroa et al. 2012) is fitted to each curve and extrapolated; the interval, 95 %, is that "
-    f"of {RESAMPLES:,} bootstrap samples of photographs and draws. It does not contain that other "
-    "train photographs give another curve, so it covers the gain less often than 95 %. A "
-    "fine-tuned network may gain more or less than this classifier."
+    "(Figueroa et al. 2012) is fitted to each curve and extrapolated. The interval, 95 %, is that "
+    f"of {SAMPLES:,} random curves, which spread as the folds do. The folds share most of their "
+    "train photographs, so the spread is corrected (Nadeau and Bengio 2003). A fine-tuned network "
+    "may gain more or less than this classifier."
 )
 """Method in sentences, for a page."""
 
@@ -64,14 +64,16 @@ class MeasuredCurves:
     wrong: NDArray[np.bool_]
     """True for a photograph that is not recognized: (draws, S, N)."""
     sizes: NDArray[np.float64]
-    """Mean number of train photographs of each class at each fraction (S, K)."""
+    """Mean number of train photographs of each class at each fraction (S, K), or of one (S,)."""
+    folds: NDArray[np.int64]
+    """Fold of each photograph in each draw (draws, N)."""
 
 
 @dataclass(frozen=True)
 class Extrapolation:
-    """Bootstrap samples of a curve: errors now and with more photographs, from 0 to 1.
+    """Extrapolated errors of a curve, now and with more photographs, from 0 to 1.
 
-    The first element of each array comes from the measured curve itself, the others are samples.
+    The first element of each array comes from the measured curve, the others from random curves.
     """
 
     now: NDArray[np.float64]
@@ -110,8 +112,8 @@ def measure_curves(
     regularization, _ = choose_regularization(reduced, labels, classes, groups)
     wrong = np.ones((draws, len(FRACTIONS), len(labels)), np.bool_)
     sizes = np.zeros((len(FRACTIONS), len(classes)))
-    for draw in range(draws):
-        folds = assign_folds(labels, classes, FOLDS, draw, groups)
+    numbers = [assign_folds(labels, classes, FOLDS, draw, groups) for draw in range(draws)]
+    for draw, folds in enumerate(numbers):
         random = np.random.default_rng(draw)
         for fold in range(FOLDS):
             order = _random_order(labels, groups, np.flatnonzero(folds != fold), random)
@@ -123,38 +125,49 @@ def measure_curves(
                     model = fit_classifier(reduced[chosen], labels[chosen], regularization)
                     wrong[draw, number, inside] = model.predict(reduced[inside]) != labels[inside]
             on_item("fits", draw * FOLDS + fold + 1, draws * FOLDS)
-    return MeasuredCurves(wrong, sizes / (draws * FOLDS))
+    return MeasuredCurves(wrong, sizes / (draws * FOLDS), np.stack(numbers))
 
 
 def extrapolate(
     wrong: NDArray[np.bool_],
+    folds: NDArray[np.int64],
     sizes: NDArray[np.float64],
-    groups: NDArray[np.int64],
     now: float,
     later: float,
     seed: int = 0,
 ) -> Extrapolation:
-    """Extrapolate a measured curve, with bootstrap samples of groups of photographs and of draws.
+    """Extrapolate a measured curve, and random curves around it.
+
+    Each of the J folds of all draws measures a curve of its own. They share test photographs and
+    most of their train photographs, so the variance of their mean is not C / J, with C their
+    covariance, but C (1 / J + test / train): the correction of Nadeau and Bengio (2003), "Inference
+    for the generalization error", which Bouckaert and Frank (2004) use for repeated folds. The
+    random curves have a t-distribution with J - 1 degrees of freedom.
 
     Args:
         wrong: True for a photograph that is not recognized (draws, S, M).
+        folds: Fold of each photograph in each draw (draws, M).
         sizes: Numbers of train photographs (S,).
-        groups: Number of the group of each photograph (M,).
         now: Present number of photographs.
         later: Number of photographs to extrapolate to.
-        seed: Seed of the bootstrap.
+        seed: Seed of the random curves.
     """
+    by_fold = np.stack(
+        [
+            wrong[draw][:, numbers == fold].mean(1)
+            for draw, numbers in enumerate(folds)
+            for fold in np.unique(numbers)
+        ]
+    )
+    freedom = len(by_fold) - 1
+    covariance = np.cov(by_fold, rowvar=False) * (1 / len(by_fold) + 1 / (FOLDS - 1))
     random = np.random.default_rng(seed)
-    draws, _, images = wrong.shape
-    members = np.unique(groups, return_inverse=True)[1]
-    count = int(members.max()) + 1
-    drawn = random.multinomial(count, np.full(count, 1 / count), RESAMPLES)
-    image_weights = np.concatenate([np.ones((1, images)), drawn[:, members]])
-    draw_weights = random.multinomial(draws, np.full(draws, 1 / draws), RESAMPLES)
-    draw_weights = np.concatenate([np.ones((1, draws), np.int64), draw_weights])
-    totals = image_weights.sum(1)
-    by_draw = np.einsum("dsm,bm->bds", wrong.astype(np.float64), image_weights, optimize=True)
-    errors = np.einsum("bds,bd->bs", by_draw, draw_weights) / (totals[:, None] * draws)
+    zeros = np.zeros(len(sizes))
+    normal = random.multivariate_normal(
+        zeros, covariance, SAMPLES, check_valid="ignore", method="eigh"
+    )
+    spread = normal / np.sqrt(random.chisquare(freedom, (SAMPLES, 1)) / freedom)
+    errors = wrong.mean((0, 2)) + np.concatenate([zeros[None], spread])
     laws = fit_power_laws(sizes, errors)
     return Extrapolation(laws.predict(now), laws.predict(later), errors[:, 0] - errors[:, -1])
 
@@ -189,14 +202,15 @@ def estimate_gains(
     rows, samples = [], dict[str, NDArray[np.float64]]()
     for k, name in enumerate(classes):
         is_class = labels == k
-        row, gains = _describe_curve(
-            name, curves.wrong[:, :, is_class], curves.sizes[:, k], groups[is_class], k
+        part = MeasuredCurves(
+            curves.wrong[:, :, is_class], curves.sizes[:, k], curves.folds[:, is_class]
         )
+        row, gains = _describe_curve(name, part, groups[is_class], k)
         rows.append(row)
         if gains is not None:
             samples[name] = gains
-    mean_sizes = curves.sizes.mean(1)
-    overall, _ = _describe_curve(OVERALL, curves.wrong, mean_sizes, groups, len(classes))
+    mean_curve = replace(curves, sizes=curves.sizes.mean(1))
+    overall, _ = _describe_curve(OVERALL, mean_curve, groups, len(classes))
     return EnoughReport(
         data=labeled.name,
         model=model,
@@ -229,12 +243,15 @@ def _first_of_each_class(order: Sequence[NDArray[np.intp]], fraction: float) -> 
 
 def _describe_curve(
     name: str,
-    wrong: NDArray[np.bool_],
-    sizes: NDArray[np.float64],
+    measured: MeasuredCurves,
     groups: NDArray[np.int64],
     seed: int,
 ) -> tuple[ClassCurve, NDArray[np.float64] | None]:
-    """Return the curve of a class with an answer, and samples of the gain if there is one."""
+    """Return the curve of a class with an answer, and samples of the gain if there is one.
+
+    The sizes of `measured` are those of this class (S,).
+    """
+    wrong, sizes = measured.wrong, measured.sizes
     images, independent = wrong.shape[2], len(np.unique(groups))
     present = images if name != OVERALL else round(float(sizes[-1]) * FOLDS / (FOLDS - 1))
     errors = wrong.mean((0, 2))
@@ -251,7 +268,7 @@ def _describe_curve(
             f"{MIN_PHOTOS} the data cannot tell what {MORE} more are worth."
         )
         return ClassCurve(**curve, answer=answer), None
-    result = extrapolate(wrong, sizes, groups, present, present + MORE, seed)
+    result = extrapolate(wrong, measured.folds, sizes, present, present + MORE, seed)
     low, high = 100 * np.quantile(result.gains[1:], (0.025, 0.975))
     decline_low = float(np.quantile(result.decline[1:], 0.025))
     now, later = float(100 * result.now[0]), float(100 * result.later[0])
@@ -294,6 +311,6 @@ def _answer(rows: Sequence[ClassCurve], samples: dict[str, NDArray[np.float64]])
     return (
         f"{best.name} gains most by {MORE} more photographs: {best.gain_points:.1f} points "
         f"[{best.gain_low_points:.1f}, {best.gain_high_points:.1f}]. It is first in "
-        f"{100 * share:.0f} % of the bootstrap samples, among {format_count(len(known), 'class')}."
+        f"{100 * share:.0f} % of the random curves, among {format_count(len(known), 'class')}."
         f"{rest}"
     )

@@ -18,8 +18,12 @@ from resnetlab.bundle.store import load_bundle
 from resnetlab.data.class_names import class_order
 from resnetlab.data.transforms.eval_transform import EvalTransform
 from resnetlab.errors import Problem, ResnetlabError, input_error
-from resnetlab.finetune.confidence import count_confidence_images, write_model_confidence
-from resnetlab.finetune.dataset import PhotoDataset
+from resnetlab.finetune.confidence import (
+    count_confidence_images,
+    split_outputs,
+    write_model_confidence,
+)
+from resnetlab.finetune.dataset import PhotoDataset, PhotoSplit
 from resnetlab.finetune.evaluation import (
     accuracy_estimate,
     accuracy_metric,
@@ -54,8 +58,9 @@ from resnetlab.recipes.finetune import Stage
 from resnetlab.training.distributed import SINGLE_PROCESS, World
 from resnetlab.training.photo_predictions import Predictions
 
-AdjustStage = Callable[[Stage, dict[str, EvalTransform]], Stage | None]
-"""Function from a stage and the evaluation transforms by size to the stage to train, or None."""
+AdjustStage = Callable[[Stage, dict[str, EvalTransform]], tuple[Stage | None, PhotoSplit]]
+"""Function from a stage and the evaluation transforms by size to the stage to train, or None, and
+the photographs to train it on."""
 
 MAX_MISCLASSIFIED = 12
 """Number of mistakes in the record, the most confident first."""
@@ -76,7 +81,7 @@ def run_stages(
     should_finish: Callable[[], bool] = lambda: False,
     notify: Notify = silent,
     on_event: EventCallback = lambda _: None,
-    adjust_stage: AdjustStage = lambda stage, _: stage,
+    adjust_stage: AdjustStage | None = None,
 ) -> Iterator[tuple[StageResult, Predictions]]:
     """Train the stages one after another. Yields each finished stage with its predictions on
     validation.
@@ -93,8 +98,9 @@ def run_stages(
         should_finish: Function that is called after epochs; training ends once it returns True.
         notify: Function that gets a line about each stage.
         on_event: Callback for each pause of the training loop.
-        adjust_stage: Function that shortens a stage to the time limit, or returns None to end
-            before it. It is not called for a stage that is in the cache.
+        adjust_stage: Function that shortens a stage to the time limit or leaves train photographs
+            out; without a stage, training ends before it. It is not called for a stage that is in
+            the cache.
 
     Raises:
         StageLockedError: Another process trains the stage, and the time to wait for it is over.
@@ -119,15 +125,20 @@ def run_stages(
         if world.all_reduce_any(should_stop()):
             return
         stage: Stage | None = planned
-        if not world.broadcast(cache.contains(key.with_stage(planned, transforms[planned.size]))):
-            stage = adjust_stage(planned, transforms)
+        train_photos, following = photos.train, key.with_stage(planned, transforms[planned.size])
+        if adjust_stage and not world.broadcast(cache.contains(following)):
+            stage, train_photos = adjust_stage(planned, transforms)
         if stage is None:
             return
         count = stage.recipe.epochs
         epochs = f", {format_count(count, 'epoch')} at most" if count else ""
         notify(f"{stage.name}: begins at {transforms[stage.size].size} pixels{epochs}")
-        key = key.with_stage(stage, transforms[stage.size])
-        train_stage = partial(train, stage, photos, transforms, job.seed, class_weights=weights)
+        reduced_to = len(train_photos) if len(train_photos) < len(photos.train) else 0
+        key = key.with_stage(stage, transforms[stage.size], reduced_to)
+        stage_photos = replace(photos, train=train_photos)
+        train_stage = partial(
+            train, stage, stage_photos, transforms, job.seed, class_weights=weights
+        )
         result = cache.load_or_train(key, finetune_model, train_stage, should_stop)
         if not result.epochs and not result.complete:
             notify(
@@ -195,7 +206,7 @@ def run_finetuning(
     """
     limit = limit or TimeLimit(None, time.monotonic())
     earlier = _evaluate_baseline(baseline, job.photos, on_item) if baseline else None
-    finetune_model = finetune_model or job.setup_model(world, on_item)
+    finetune_model = finetune_model or job.setup_model(world, on_item, cache.features_folder)
     for line in finetune_model.assumptions:
         notify(f"note: {line}")
     recipe, photos = job.recipe, job.photos
@@ -209,15 +220,7 @@ def run_finetuning(
         notify(line)
     kind = "test" if photos.has_test else "validation"
     notify(f"evaluating {format_count(len(photos.test), f'{kind} image')}")
-    predictions = predict_photos(
-        finetune_model.model,
-        photos.test,
-        transform,
-        finetune_model.device,
-        recipe.crops,
-        on_item,
-        where=job.backbone.spec.slug,
-    )
+    predictions = _predict_test(job, finetune_model, transform, on_item)
     result = _make_result(job, folder, stages, predictions, earlier, limit)
     caveats = (*result.caveats, *finetune_model.assumptions, *skipped)
     result = replace(result, caveats=caveats)
@@ -234,6 +237,28 @@ def run_finetuning(
             scaled = replace(predictions, probabilities=calibrated)
             result = replace(result, worst=_confident_mistakes(photos, scaled))
     return result, predictions
+
+
+def _predict_test(
+    job: FinetuneJob,
+    finetune_model: FinetuneModel,
+    transform: EvalTransform,
+    on_item: ItemCallback,
+) -> Predictions:
+    """Predict the test images in fp32, by the cache of features where each has one crop."""
+    photos, recipe = job.photos, job.recipe
+    if recipe.crops == 1:
+        outputs = split_outputs(photos.test, finetune_model, transform, on_item)
+        return Predictions(outputs.probabilities, photos.test.labels)
+    return predict_photos(
+        finetune_model.model,
+        photos.test,
+        transform,
+        finetune_model.device,
+        recipe.crops,
+        on_item,
+        where=job.backbone.spec.slug,
+    )
 
 
 def _reserve_time(
@@ -291,7 +316,9 @@ def _train_and_save(
     def should_end() -> bool:
         return should_stop() or (bool(stages) and limit.over)
 
-    def adjust_stage(stage: Stage, transforms: dict[str, EvalTransform]) -> Stage | None:
+    def adjust_stage(
+        stage: Stage, transforms: dict[str, EvalTransform]
+    ) -> tuple[Stage | None, PhotoSplit]:
         return _adjust_stage(job, finetune_model, stage, transforms, limit, notify)
 
     with contextlib.suppress(StageLockedError):  # stopped while another process trained the stage
@@ -343,9 +370,12 @@ def _adjust_stage(
     transforms: dict[str, EvalTransform],
     limit: TimeLimit,
     notify: Notify,
-) -> Stage | None:
-    """Return the stage with the epochs that fit into the time limit, or None if not one does."""
+) -> tuple[Stage | None, PhotoSplit]:
+    """Return the stage with the epochs that fit into the time limit, or None if not one does, and
+    the train photographs whose features fit.
+    """
     photos, transform = job.photos, transforms[stage.size]
+    is_first = stage.name == job.recipe.stages[0].name
 
     def measure(affordable_seconds: float) -> float:
         weights = _class_weights(job, finetune_model.device)
@@ -359,7 +389,7 @@ def _adjust_stage(
         len(photos.train),
         len(photos.validation),
         measure,
-        is_first=stage.name == job.recipe.stages[0].name,
+        is_first=is_first,
         world=finetune_model.world,
     )
     if epoch_seconds:
@@ -367,13 +397,42 @@ def _adjust_stage(
         notify(f"{stage.name}: an epoch takes about {format_duration(epoch_seconds)} here")
     if adjusted is None:
         limit.record_cut(stage, "left out")
-        return None
+        return None, photos.train
     limit.stage = stage
     planned, epochs = stage.recipe.epochs or 0, adjusted.recipe.epochs or 0
     if epochs < planned:
         limit.record_cut(stage, "shortened", epochs)
         notify(f"{stage.name}: {epochs} of {planned} epochs fit into the time limit")
-    return adjusted
+    if not (is_first and limit.seconds is not None and stage.augment == "none"):
+        return adjusted, photos.train
+    return adjusted, _reduce_photographs(job, finetune_model, stage, transform, limit, notify)
+
+
+def _reduce_photographs(
+    job: FinetuneJob,
+    finetune_model: FinetuneModel,
+    stage: Stage,
+    transform: EvalTransform,
+    limit: TimeLimit,
+    notify: Notify,
+) -> PhotoSplit:
+    """Return the train photographs whose features can be computed in the time that is left."""
+    train, validation = job.photos.train, job.photos.validation
+    split_model = finetune_model.split_for_training(stage.trainable, transform.size)
+    missing, missing_validation = (
+        finetune_model.count_missing(split_model, part, transform) for part in (train, validation)
+    )
+    counts = limit.affordable_photographs(train.labels, missing, missing_validation)
+    counts = finetune_model.world.broadcast(counts)
+    if counts is None:
+        return train
+    reduced = train.spaced(counts)
+    limit.record_cut(stage, "fewer photographs", photographs=(len(reduced), len(train)))
+    notify(
+        f"{stage.name}: the features of {len(reduced):,} of {len(train):,} train photographs fit "
+        "into the time limit"
+    )
+    return reduced
 
 
 def _evaluate_baseline(
