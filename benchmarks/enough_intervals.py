@@ -170,7 +170,9 @@ def measure(
     for k, name in enumerate(CLASSES):
         true_gain = truth[PER_CLASS][k] - truth[PER_CLASS + MORE][k]
         row = {"problem": problem, "seed": seed, "class": name, "true_gain_points": 100 * true_gain}
-        rows.append(row | {rule: interval(curves, labels == k, k, rule, true_gain) for rule in RULES})
+        rows.append(
+            row | {rule: interval(curves, labels == k, k, rule, true_gain) for rule in RULES}
+        )
     return rows
 
 
@@ -227,7 +229,12 @@ def summarize(rows: list[dict[str, Any]], rule: str) -> dict[str, float]:
             "decline_points", "decline_spread_points"
         ),
         "mean_error_of_gain_points": float(
-            np.mean([item["gain_points"] - row["true_gain_points"] for row, item in zip(rows, of_rule, strict=True)])
+            np.mean(
+                [
+                    item["gain_points"] - row["true_gain_points"]
+                    for row, item in zip(rows, of_rule, strict=True)
+                ]
+            )
         ),
     }
 

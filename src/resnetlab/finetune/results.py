@@ -81,11 +81,8 @@ class BudgetCut:
             case "fewer photographs":
                 text = f'the time limit reduced stage "{self.stage}"'
         if self.planned_photographs:
-            text += (
-                f" to {self.photographs:,} of {self.planned_photographs:,} train photographs"
-                if self.kind == "fewer photographs"
-                else f"; it had {self.photographs:,} of {self.planned_photographs:,} train photographs"
-            )
+            count = f"{self.photographs:,} of {self.planned_photographs:,} train photographs"
+            text += f" to {count}" if self.kind == "fewer photographs" else f"; it had {count}"
         if self.epoch_seconds:
             text += f"; an epoch takes about {format_duration(self.epoch_seconds)} here"
         return f"{text}; --budget {self.needed} would do"

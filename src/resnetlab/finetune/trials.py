@@ -89,7 +89,9 @@ class Trials:
             self.world, self.on_item, self.cache.features_folder
         )
         if reason := self.beyond_limit(self.seconds_of_features(job, model)):
-            self.notify(f"no method for uneven classes is tried with {job.backbone.spec.slug}: {reason}")
+            self.notify(
+                f"no method for uneven classes is tried with {job.backbone.spec.slug}: {reason}"
+            )
             return replace(selection, finetune_model=model)
         method, trials = self._try_methods(job, model)
         sizes = np.bincount(job.photos.train.labels)
