@@ -18,7 +18,7 @@ from resnetlab.bundle.store import load_bundle
 from resnetlab.cli.finetune_output import with_budget
 from resnetlab.data.transforms.eval_transform import EvalTransform
 from resnetlab.errors import InputError
-from resnetlab.finetune import pipeline
+from resnetlab.finetune import stage_budget
 from resnetlab.finetune.api import finetune
 from resnetlab.finetune.dataset import open_photographs
 from resnetlab.finetune.model import FinetuneModel
@@ -186,7 +186,7 @@ def test_a_stage_that_the_limit_stops_within_its_first_epoch_is_recorded_as_stop
     photos: Path, backbone: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The clock jumps once the stage has begun, so that its estimate was wrong."""
-    monkeypatch.setattr(pipeline, "time_step", lambda *_: 1e-6)
+    monkeypatch.setattr(stage_budget, "time_step", lambda *_: 1e-6)
     real, jumped = time.monotonic, [0.0]
     monkeypatch.setattr("resnetlab.finetune.time_limit.time.monotonic", lambda: real() + jumped[0])
 
@@ -204,8 +204,8 @@ def test_a_shortened_stage_says_so_and_a_finished_one_is_not_measured_again(
     photos: Path, backbone: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     steps = 4  # 30 train images in batches of 8
-    monkeypatch.setattr(pipeline, "time_prediction", lambda *_: 0.0)
-    monkeypatch.setattr(pipeline, "time_step", lambda *_: 1000 / steps)
+    monkeypatch.setattr(stage_budget, "time_prediction", lambda *_: 0.0)
+    monkeypatch.setattr(stage_budget, "time_step", lambda *_: 1000 / steps)
     recipe = photos.parent / "two.toml"
     recipe.write_text(
         Path(QUICK).read_text()
@@ -255,10 +255,11 @@ def test_photographs_that_are_left_out_of_the_first_stage_are_in_the_record_and_
     photos: Path, backbone: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder(photos, {"train": 14})
-    monkeypatch.setattr(pipeline, "time_prediction", lambda *_: 1.0)
+    monkeypatch.setattr(stage_budget, "time_prediction", lambda *_: 1.0)
     requested, messages = request(photos, backbone, recipe=QUICK), list[str]()
-    # 18 test, 12 validation, 42 reference and 3 x 12 drawn photographs of 1 s, and 3 s to close.
-    reserved = 18 + 12 + 42 + 36 + 3
+    # Time for 18 test, 12 validation, 30 reference and 3 x 12 drawn photographs of 1 s, and 3 s to
+    # close. Twelve more reference photographs would take more than their share of the limit.
+    reserved = 18 + 12 + 30 + 36 + 3
     done = finetune(requested, budget_seconds=reserved + 35, notify=messages.append)
     (cut,) = done.result.budget_cuts
     assert (cut.kind, cut.planned_photographs) == ("fewer photographs", 42)
@@ -270,6 +271,8 @@ def test_photographs_that_are_left_out_of_the_first_stage_are_in_the_record_and_
     assert line in done.result.caveats
     assert line in load_bundle(done.model_folder).file.caveats
     assert any(text.startswith(f"{cut.stage}: the features of") for text in messages)
+    note = "the time limit reduced the train photographs for the novelty to 30 of 42"
+    assert note not in done.result.caveats  # 42 s are left at the end
     # A later command has the features of these photographs, and trains on all.
     again = finetune(replace(requested, name="again"), budget_seconds=None)
     assert again.result.budget_cuts == ()

@@ -48,6 +48,7 @@ def write_model_confidence(
     folder: Path,
     notify: Notify = silent,
     on_item: ItemCallback = silent,
+    reference: PhotoSplit | None = None,
 ) -> Confidence | None:
     """Fit the confidence of the network and write it into its model folder.
 
@@ -58,6 +59,7 @@ def write_model_confidence(
         folder: Model folder.
         notify: Function that gets a line with the result.
         on_item: Callback for the progress.
+        reference: Train images whose features are stored; None for those of `select_reference`.
 
     Returns:
         The confidence, or None with too few validation images.
@@ -70,8 +72,9 @@ def write_model_confidence(
         return None
     notify("fitting the temperature, the prediction sets and the distance to the training images")
     validation = split_outputs(photos.validation, finetune_model, transform, on_item)
-    reference = split_outputs(select_reference(photos), finetune_model, transform, on_item)
-    return fit_and_write(validation, reference.features, reference.labels, folder, notify)
+    reference = reference or select_reference(photos)
+    outputs = split_outputs(reference, finetune_model, transform, on_item)
+    return fit_and_write(validation, outputs.features, reference.labels, folder, notify)
 
 
 def describe_too_few(images: int) -> str:
@@ -112,16 +115,14 @@ def fit_and_write(
     return confidence
 
 
-def count_confidence_images(photos: PhotoDataset) -> int:
-    """Return the number of images that `write_model_confidence` predicts."""
-    if len(photos.validation) < MIN_VALIDATION_IMAGES:
-        return 0
-    return len(photos.validation) + len(select_reference(photos))
-
-
 def select_reference(photos: PhotoDataset) -> PhotoSplit:
     """Return the train images whose features are stored, evenly spaced within each class."""
     return photos.train.spaced(reference_counts(len(photos.classes)))
+
+
+def least_reference(photos: PhotoDataset) -> PhotoSplit:
+    """Return the smallest number of train images that are stored, if time is short."""
+    return photos.train.spaced(np.full(len(photos.classes), MIN_REFERENCE_IMAGES))
 
 
 def reference_counts(num_classes: int) -> NDArray[np.int64]:

@@ -247,9 +247,8 @@ class FinetuneModel:
             on_item: Callback for the progress.
             fp32: True to compute in fp32, whatever the precision of the training is.
         """
-        numerics = replace(self.numerics, precision="fp32") if fp32 else self.numerics
-        path = self.features_file(split_model, transform, numerics)
-        trunk = split_model.trunk
+        numerics, trunk = self._feature_numerics(fp32=fp32), split_model.trunk
+        path = self._features_file(split_model, transform, numerics)
         assert trunk is not None
 
         def compute(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
@@ -262,15 +261,23 @@ class FinetuneModel:
         return torch.from_numpy(load_features(photo_split, transform, compute, path, on_item))
 
     def count_missing(
-        self, split_model: SplitModel, photo_split: PhotoSplit, transform: EvalTransform
+        self,
+        split_model: SplitModel,
+        photo_split: PhotoSplit,
+        transform: EvalTransform,
+        *,
+        fp32: bool = False,
     ) -> int:
         """Return the number of photographs whose features before the tail are not stored."""
-        path = self.features_file(split_model, transform, self.numerics)
+        path = self._features_file(split_model, transform, self._feature_numerics(fp32=fp32))
         if not split_model.at_classifier or path is None:
             return len(photo_split)
         return count_missing(photo_split, path)
 
-    def features_file(
+    def _feature_numerics(self, *, fp32: bool) -> Numerics:
+        return replace(self.numerics, precision="fp32") if fp32 else self.numerics
+
+    def _features_file(
         self, split_model: SplitModel, transform: EvalTransform, numerics: Numerics
     ) -> Path | None:
         """Return the file of the inputs of the classifier; None without a folder."""

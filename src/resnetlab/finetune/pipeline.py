@@ -18,11 +18,7 @@ from resnetlab.bundle.store import load_bundle
 from resnetlab.data.class_names import class_order
 from resnetlab.data.transforms.eval_transform import EvalTransform
 from resnetlab.errors import Problem, ResnetlabError, input_error
-from resnetlab.finetune.confidence import (
-    count_confidence_images,
-    split_outputs,
-    write_model_confidence,
-)
+from resnetlab.finetune.confidence import split_outputs, write_model_confidence
 from resnetlab.finetune.dataset import PhotoDataset, PhotoSplit
 from resnetlab.finetune.evaluation import (
     accuracy_estimate,
@@ -39,21 +35,17 @@ from resnetlab.finetune.results import (
     Misclassification,
     StageRecord,
 )
-from resnetlab.finetune.stage import (
-    EventCallback,
-    StageResult,
-    balanced_class_weights,
-    fit,
-    time_step,
+from resnetlab.finetune.stage import EventCallback, StageResult, fit
+from resnetlab.finetune.stage_budget import (
+    adjust_stage_to_limit,
+    affordable_reference,
+    class_weights,
+    record_unfinished,
+    reserve_time,
 )
 from resnetlab.finetune.stage_cache import StageCache, StageLockedError, stage_key
-from resnetlab.finetune.time_limit import (
-    PAGE_IMAGES,
-    TimeLimit,
-    fit_to_limit,
-    time_prediction,
-)
-from resnetlab.messages import ItemCallback, Notify, format_count, format_duration, silent
+from resnetlab.finetune.time_limit import TimeLimit
+from resnetlab.messages import ItemCallback, Notify, format_count, silent
 from resnetlab.recipes.finetune import Stage
 from resnetlab.training.distributed import SINGLE_PROCESS, World
 from resnetlab.training.photo_predictions import Predictions
@@ -110,7 +102,7 @@ def run_stages(
         "train": finetune_model.eval_transform(recipe.train_size),
         "test": finetune_model.eval_transform(recipe.test_size, recipe.crop_mode),
     }
-    weights = _class_weights(job, finetune_model.device)
+    weights = class_weights(job, finetune_model.device)
     key = stage_key(finetune_model, photos.sha256, recipe.class_weights, recipe.sampler)
     train = partial(
         fit,
@@ -150,12 +142,6 @@ def run_stages(
         accuracy = f"{100 * float(predictions.correct.mean()):.1f} % at {recipe.test_size} pixels"
         notify(f"{stage.name}: validation {accuracy}, {result.seconds:.0f} s")
         yield result, predictions
-
-
-def _class_weights(job: FinetuneJob, device: torch.device) -> torch.Tensor | None:
-    if job.recipe.class_weights == "none":
-        return None
-    return balanced_class_weights(job.photos.train.labels, len(job.photos.classes)).to(device)
 
 
 def _predict_validation(
@@ -211,7 +197,7 @@ def run_finetuning(
         notify(f"note: {line}")
     recipe, photos = job.recipe, job.photos
     transform = finetune_model.eval_transform(recipe.test_size, recipe.crop_mode)
-    _reserve_time(limit, job, finetune_model, transform, notify)
+    reserve_time(limit, job, finetune_model, transform, notify)
     stages = _train_and_save(
         job, finetune_model, transform, folder, cache, limit, should_stop, notify
     )
@@ -229,8 +215,12 @@ def run_finetuning(
         if photos.has_test:
             metrics.append(accuracy_metric("test", result.test, photos.name))
         save_model(job, finetune_model, transform, folder, tuple(metrics), skipped)
+        reference, note = affordable_reference(job, finetune_model, transform, limit)
+        if note:
+            notify(note)
+            result = replace(result, caveats=(*result.caveats, note))
         confidence = write_model_confidence(
-            photos, finetune_model, transform, folder, notify, on_item
+            photos, finetune_model, transform, folder, notify, on_item, reference
         )
         if confidence is not None:  # probabilities as `predict` prints them
             calibrated = confidence.calibrate(predictions.probabilities)
@@ -258,29 +248,6 @@ def _predict_test(
         recipe.crops,
         on_item,
         where=job.backbone.spec.slug,
-    )
-
-
-def _reserve_time(
-    limit: TimeLimit,
-    job: FinetuneJob,
-    finetune_model: FinetuneModel,
-    transform: EvalTransform,
-    notify: Notify,
-) -> None:
-    """Measure and reserve the time of what follows training, if there is a time limit."""
-    if limit.seconds is None:
-        return
-    photos = job.photos
-    seconds = time_prediction(finetune_model, photos.validation, transform)
-    predicted = job.recipe.crops * len(photos.test) + len(photos.validation)
-    predicted += count_confidence_images(photos)
-    limit.reserve(
-        finetune_model.world.broadcast(seconds), predicted, min(PAGE_IMAGES, len(photos.test))
-    )
-    notify(
-        f"time limit {format_duration(limit.seconds)}: {format_duration(limit.elapsed)} are over, "
-        f"and about {format_duration(limit.reserved_seconds)} are for the evaluation at the end"
     )
 
 
@@ -319,7 +286,7 @@ def _train_and_save(
     def adjust_stage(
         stage: Stage, transforms: dict[str, EvalTransform]
     ) -> tuple[Stage | None, PhotoSplit]:
-        return _adjust_stage(job, finetune_model, stage, transforms, limit, notify)
+        return adjust_stage_to_limit(job, finetune_model, stage, transforms, limit, notify)
 
     with contextlib.suppress(StageLockedError):  # stopped while another process trained the stage
         for result, predictions in run_stages(
@@ -342,97 +309,12 @@ def _train_and_save(
             if result.complete:
                 limit.stage = None
     if not should_stop():
-        _record_unfinished(limit, job.recipe.resolved_stages, [result for result, _ in stages])
+        record_unfinished(limit, job.recipe.resolved_stages, [result for result, _ in stages])
     if not stages:
         problem = "stopped before the first epoch; nothing was written"
         raise StoppedError(Problem(str(folder), problem, "start again"))
     finetune_model.model.load_state_dict(best)
     return stages
-
-
-def _record_unfinished(
-    limit: TimeLimit, planned: Sequence[Stage], results: Sequence[StageResult]
-) -> None:
-    """Record the stage that the time limit stopped, and those that it left no time for."""
-    if limit.stage is not None:
-        epochs = {result.stage: len(result.epochs) for result in results}
-        limit.record_cut(limit.stage, "stopped", epochs.get(limit.stage.name, 0))
-    recorded = {cut.stage for cut in limit.cuts}
-    for stage in planned[len(results) :]:
-        if stage.name not in recorded:
-            limit.record_cut(stage, "left out")
-
-
-def _adjust_stage(
-    job: FinetuneJob,
-    finetune_model: FinetuneModel,
-    stage: Stage,
-    transforms: dict[str, EvalTransform],
-    limit: TimeLimit,
-    notify: Notify,
-) -> tuple[Stage | None, PhotoSplit]:
-    """Return the stage with the epochs that fit into the time limit, or None if not one does, and
-    the train photographs whose features fit.
-    """
-    photos, transform = job.photos, transforms[stage.size]
-    is_first = stage.name == job.recipe.stages[0].name
-
-    def measure(affordable_seconds: float) -> float:
-        weights = _class_weights(job, finetune_model.device)
-        return time_step(
-            finetune_model, stage, photos, transform, job.seed, weights, affordable_seconds
-        )
-
-    adjusted, epoch_seconds = fit_to_limit(
-        stage,
-        limit,
-        len(photos.train),
-        len(photos.validation),
-        measure,
-        is_first=is_first,
-        world=finetune_model.world,
-    )
-    if epoch_seconds:
-        limit.epoch_seconds[stage.name] = epoch_seconds
-        notify(f"{stage.name}: an epoch takes about {format_duration(epoch_seconds)} here")
-    if adjusted is None:
-        limit.record_cut(stage, "left out")
-        return None, photos.train
-    limit.stage = stage
-    planned, epochs = stage.recipe.epochs or 0, adjusted.recipe.epochs or 0
-    if epochs < planned:
-        limit.record_cut(stage, "shortened", epochs)
-        notify(f"{stage.name}: {epochs} of {planned} epochs fit into the time limit")
-    if not (is_first and limit.seconds is not None and stage.augment == "none"):
-        return adjusted, photos.train
-    return adjusted, _reduce_photographs(job, finetune_model, stage, transform, limit, notify)
-
-
-def _reduce_photographs(
-    job: FinetuneJob,
-    finetune_model: FinetuneModel,
-    stage: Stage,
-    transform: EvalTransform,
-    limit: TimeLimit,
-    notify: Notify,
-) -> PhotoSplit:
-    """Return the train photographs whose features can be computed in the time that is left."""
-    train, validation = job.photos.train, job.photos.validation
-    split_model = finetune_model.split_for_training(stage.trainable, transform.size)
-    missing, missing_validation = (
-        finetune_model.count_missing(split_model, part, transform) for part in (train, validation)
-    )
-    counts = limit.affordable_photographs(train.labels, missing, missing_validation)
-    counts = finetune_model.world.broadcast(counts)
-    if counts is None:
-        return train
-    reduced = train.spaced(counts)
-    limit.record_cut(stage, "fewer photographs", photographs=(len(reduced), len(train)))
-    notify(
-        f"{stage.name}: the features of {len(reduced):,} of {len(train):,} train photographs fit "
-        "into the time limit"
-    )
-    return reduced
 
 
 def _evaluate_baseline(

@@ -55,6 +55,8 @@ class TimeLimit:
     """Seconds to predict one image."""
     reserved_seconds: float = 0.0
     """Seconds for what follows training."""
+    page_seconds: float = 0.0
+    """The part of them for the page and the end."""
     stage: Stage | None = None
     """Stage of the recipe that is being trained."""
     cuts: list[BudgetCut] = field(default_factory=list)
@@ -75,6 +77,13 @@ class TimeLimit:
         return self.seconds - self.elapsed - self.reserved_seconds
 
     @property
+    def seconds_before_page(self) -> float:
+        """Return the seconds that are left for what comes before the page; infinite if no limit."""
+        if self.seconds is None:
+            return math.inf
+        return self.seconds - self.elapsed - self.page_seconds
+
+    @property
     def over(self) -> bool:
         """Return True once training must end."""
         return self.remaining < 0
@@ -82,8 +91,8 @@ class TimeLimit:
     def reserve(self, image_seconds: float, predicted_images: int, page_images: int) -> None:
         """Reserve the time to predict images after training, and to draw those of the page."""
         self.image_seconds = image_seconds
-        predictions = predicted_images + 3 * page_images
-        self.reserved_seconds = image_seconds * predictions + CLOSING_SECONDS
+        self.page_seconds = 3 * image_seconds * page_images + CLOSING_SECONDS
+        self.reserved_seconds = image_seconds * predicted_images + self.page_seconds
 
     def affordable_photographs(
         self, labels: NDArray[np.int64], missing_train: int, missing_validation: int
