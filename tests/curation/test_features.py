@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from helpers.stripes import texture
-from resnetlab.curation import features as module
+from resnetlab.finetune import frozen_features as module
 from resnetlab.curation.features import FeatureNetwork, compute_features, open_network
 from resnetlab.curation.labeled_photos import open_labeled_photos
 from resnetlab.data.transforms.eval_transform import apply_eval_transform

@@ -79,6 +79,7 @@ def features_identity(
             "tensors": state_dict_hash(tensors),
             "transform": encode(transform),
             "numerics": [numerics.device, numerics.precision, numerics.memory_format],
+            "threads": torch.get_num_threads() if numerics.device == "cpu" else 1,
         }
     )
 
