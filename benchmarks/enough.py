@@ -153,16 +153,9 @@ def measure(
         member = few_labels == k if k < len(classes) else np.ones(len(chosen), np.bool_)
         sizes = curves.sizes[:, k] if k < len(classes) else curves.sizes.mean(1)
         result = extrapolate(
-            curves.wrong[:, :, member],
-            curves.folds[:, member],
-            sizes,
-            PER_CLASS,
-            PER_CLASS + MORE,
-            k,
+            curves.wrong[:, :, member], sizes, groups[member], PER_CLASS, PER_CLASS + MORE, k
         )
-        later, gains = (
-            np.quantile(values[1:], (0.025, 0.975)) for values in (result.later, result.gains)
-        )
+        later, gains = result.later_interval, result.gain_interval
         answered = (
             np.quantile(result.decline[1:], 0.025) > 0
             and 100 * (gains[1] - gains[0]) <= MAX_WIDTH_POINTS
@@ -173,9 +166,9 @@ def measure(
             {
                 "class": classes[k] if k < len(classes) else "all",
                 "answered": bool(answered),
-                "later_pct": (100 * later).tolist(),
+                "later_pct": [100 * end for end in later],
                 "later_covered": bool(later[0] <= true_later <= later[1]),
-                "gain_points": (100 * gains).tolist(),
+                "gain_points": [100 * end for end in gains],
                 "gain_covered": bool(gains[0] <= true_gain <= gains[1]),
             }
         )

@@ -43,40 +43,53 @@ def test_labels_without_a_pattern_have_errors_of_guessing_in_spite_of_copies() -
     assert 0.35 < curves.wrong[:, -1].mean() < 0.75
 
 
-def made_up(seed: int, images: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Errors of five draws of independent photographs by an inverse power law, folds, and sizes."""
-    random = np.random.default_rng(seed)
+def test_the_extrapolation_is_that_of_the_fitted_law_and_its_samples_are_draws() -> None:
+    random = np.random.default_rng(1)
     sizes = np.array([10.0, 20, 40, 60, 80])
     chance = (0.05 + 1.2 * sizes**-0.5)[None, :, None]
-    folds = np.stack([random.permutation(np.arange(images) % 5) for _ in range(5)])
-    return random.random((5, 5, images)) < chance, folds, sizes
-
-
-def test_the_extrapolation_is_that_of_the_fitted_law_and_spreads_by_the_formula() -> None:
-    wrong, folds, sizes = made_up(1, 100)
-    result = extrapolate(wrong, folds, sizes, 100, 150)
+    wrong = np.repeat(random.random((1, 5, 100)) < chance, 5, 0)
+    found = extrapolate(wrong, sizes, np.arange(100), 100, 150)
     law = fit_power_laws(sizes, wrong.mean((0, 2))[None])
-    assert result.now[0] == pytest.approx(law.predict(100)[0])
-    assert result.gains[0] == pytest.approx(law.predict(100)[0] - law.predict(150)[0])
-    assert result.decline[0] == pytest.approx(wrong[:, 0].mean() - wrong[:, -1].mean())
-    # Nadeau and Bengio (2003): s^2 (1 / J + test / train), with J = 25 and four folds to train on;
-    # a t-distribution with 24 degrees of freedom has the variance 24 / 22.
-    declines = [
-        wrong[d, 0, folds[d] == f].mean() - wrong[d, -1, folds[d] == f].mean()
-        for d in range(5)
-        for f in range(5)
-    ]
-    variance = np.var(declines, ddof=1) * (1 / 25 + 1 / 4) * 24 / 22
-    assert result.decline[1:].std() == pytest.approx(np.sqrt(variance), rel=0.1)
-    assert result.decline[1:].mean() == pytest.approx(result.decline[0], abs=0.02)
+    assert found.now[0] == pytest.approx(law.predict(100)[0])
+    assert found.gains[0] == pytest.approx(law.predict(100)[0] - law.predict(150)[0])
+    assert found.decline[0] == pytest.approx(wrong[:, 0].mean() - wrong[:, -1].mean())
+    # The spread of the samples is that of a mean over photographs: both ends by the formula.
+    per_photo = (wrong[:, 0] * 1.0 - wrong[:, -1]).mean(0)
+    expected = per_photo.std() / np.sqrt(len(per_photo))
+    assert found.decline[1:].std() == pytest.approx(expected, rel=0.35)
+
+
+def test_the_interval_contains_the_gains_by_a_law_with_a_floor_and_by_one_without() -> None:
+    random = np.random.default_rng(2)
+    sizes = np.array([10.0, 20, 40, 60, 80])
+    wrong = random.random((5, 5, 100)) < (1.2 * sizes**-0.5)[None, :, None]
+    result = extrapolate(wrong, sizes, np.arange(100), 100, 150)
+    without = result.now_without_floor - result.later_without_floor
+    # The best exponent without a floor, by a search that knows nothing of the fit.
+    mean, weights = wrong.mean((0, 2)), sizes / sizes.sum()
+    candidates = []
+    for exponent in np.linspace(0.05, 2, 196):
+        for scale in np.linspace(0.05, 4, 800):
+            rest = mean - scale * sizes**-exponent
+            candidates.append((float(weights @ rest**2), exponent, scale))
+    _, exponent, scale = min(candidates)
+    assert without[0] == pytest.approx(scale * (100**-exponent - 150**-exponent), abs=3e-3)
+    low, high = result.gain_interval
+    pairs = list(zip(result.gains[1:], without[1:], strict=True))
+    assert low == pytest.approx(np.quantile([min(pair) for pair in pairs], 0.025))
+    assert high == pytest.approx(np.quantile([max(pair) for pair in pairs], 0.975))
+    assert low < 1.2 * (100**-0.5 - 150**-0.5) < high
 
 
 def test_images_of_one_group_count_once() -> None:
-    wrong, folds, sizes = made_up(2, 100)
-    copies = np.repeat(wrong[:, :, :25], 4, axis=2), np.repeat(folds[:, :25], 4, axis=1)
-    alone = extrapolate(wrong, folds, sizes, 100, 150).decline[1:].std()
-    grouped = extrapolate(*copies, sizes, 100, 150).decline[1:].std()
-    assert grouped == pytest.approx(2 * alone, rel=0.35)
+    random = np.random.default_rng(1)
+    sizes = np.array([10.0, 20, 40, 60, 80])
+    wrong = np.repeat(random.random((5, 5, 25)) < 0.3, 4, axis=2)
+    alone, grouped = (
+        extrapolate(wrong, sizes, groups, 100, 150).decline[1:].std()
+        for groups in (np.arange(100), np.repeat(np.arange(25), 4))
+    )
+    assert grouped == pytest.approx(2 * alone, rel=0.25)
 
 
 def answers(report: dict[str, object]) -> list[str]:

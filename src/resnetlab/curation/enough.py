@@ -6,7 +6,7 @@ Does not import torch.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,8 +33,8 @@ FRACTIONS = (0.125, 0.25, 0.5, 0.75, 1.0)
 DRAWS = 5
 """Number of repeated draws of folds and of train photographs."""
 
-SAMPLES = 1_000
-"""Number of random curves for an interval."""
+RESAMPLES = 1_000
+"""Number of bootstrap samples."""
 
 MIN_PHOTOS = 20
 """Number of photographs (groups count once) that a class needs for a curve of its own."""
@@ -50,9 +50,10 @@ METHOD = (
     f"{DRAWS} draws of {FOLDS} folds that keep copies and groups together; the photographs of the "
     "other fold measure the error. All classes grow in the same proportion. An inverse power law "
     "(Figueroa et al. 2012) is fitted to each curve and extrapolated. The interval, 95 %, is that "
-    f"of {SAMPLES:,} random curves, which spread as the folds do. The folds share most of their "
-    "train photographs, so the spread is corrected (Nadeau and Bengio 2003). A fine-tuned network "
-    "may gain more or less than this classifier."
+    f"of {RESAMPLES:,} bootstrap samples of photographs and draws. Whether a curve has a floor "
+    "cannot be seen at these numbers of photographs, so a law with a floor and one without are "
+    "fitted to each sample, and the interval contains the gains of both. A fine-tuned network may "
+    "gain more or less than this classifier."
 )
 """Method in sentences, for a page."""
 
@@ -64,27 +65,51 @@ class MeasuredCurves:
     wrong: NDArray[np.bool_]
     """True for a photograph that is not recognized: (draws, S, N)."""
     sizes: NDArray[np.float64]
-    """Mean number of train photographs of each class at each fraction (S, K), or of one (S,)."""
-    folds: NDArray[np.int64]
-    """Fold of each photograph in each draw (draws, N)."""
+    """Mean number of train photographs of each class at each fraction (S, K)."""
 
 
 @dataclass(frozen=True)
 class Extrapolation:
-    """Extrapolated errors of a curve, now and with more photographs, from 0 to 1.
+    """Bootstrap samples of a curve: errors now and with more photographs, from 0 to 1.
 
-    The first element of each array comes from the measured curve, the others from random curves.
+    The first element of each array comes from the measured curve itself, the others are samples.
     """
 
     now: NDArray[np.float64]
     later: NDArray[np.float64]
     decline: NDArray[np.float64]
     """Measured error at the smallest size minus that at the largest."""
+    now_without_floor: NDArray[np.float64]
+    later_without_floor: NDArray[np.float64]
+    """The two errors by laws without a floor."""
 
     @property
     def gains(self) -> NDArray[np.float64]:
         """Return the decrease of the error by more photographs."""
         return self.now - self.later
+
+    @property
+    def gain_interval(self) -> tuple[float, float]:
+        """Return the ends of the 95 % interval of the gain, by both laws."""
+        return two_law_interval(self.gains, self.now_without_floor - self.later_without_floor)
+
+    @property
+    def later_interval(self) -> tuple[float, float]:
+        """Return the ends of the 95 % interval of the error with more photographs."""
+        return two_law_interval(self.later, self.later_without_floor)
+
+
+def two_law_interval(
+    values: NDArray[np.float64], values_without_floor: NDArray[np.float64]
+) -> tuple[float, float]:
+    """Return the 95 % interval of the samples of a value (B,) under either of two laws.
+
+    A fit whose floor may not be negative takes a part of the noise for a floor, so that it
+    flattens too early where there is no floor: its intervals lie too low, and were never too high
+    in simulations.
+    """
+    both = np.stack([values, values_without_floor])[:, 1:]
+    return float(np.quantile(both.min(0), 0.025)), float(np.quantile(both.max(0), 0.975))
 
 
 def measure_curves(
@@ -112,8 +137,8 @@ def measure_curves(
     regularization, _ = choose_regularization(reduced, labels, classes, groups)
     wrong = np.ones((draws, len(FRACTIONS), len(labels)), np.bool_)
     sizes = np.zeros((len(FRACTIONS), len(classes)))
-    numbers = [assign_folds(labels, classes, FOLDS, draw, groups) for draw in range(draws)]
-    for draw, folds in enumerate(numbers):
+    for draw in range(draws):
+        folds = assign_folds(labels, classes, FOLDS, draw, groups)
         random = np.random.default_rng(draw)
         for fold in range(FOLDS):
             order = _random_order(labels, groups, np.flatnonzero(folds != fold), random)
@@ -125,51 +150,47 @@ def measure_curves(
                     model = fit_classifier(reduced[chosen], labels[chosen], regularization)
                     wrong[draw, number, inside] = model.predict(reduced[inside]) != labels[inside]
             on_item("fits", draw * FOLDS + fold + 1, draws * FOLDS)
-    return MeasuredCurves(wrong, sizes / (draws * FOLDS), np.stack(numbers))
+    return MeasuredCurves(wrong, sizes / (draws * FOLDS))
 
 
 def extrapolate(
     wrong: NDArray[np.bool_],
-    folds: NDArray[np.int64],
     sizes: NDArray[np.float64],
+    groups: NDArray[np.int64],
     now: float,
     later: float,
     seed: int = 0,
 ) -> Extrapolation:
-    """Extrapolate a measured curve, and random curves around it.
-
-    Each of the J folds of all draws measures a curve of its own. They share test photographs and
-    most of their train photographs, so the variance of their mean is not C / J, with C their
-    covariance, but C (1 / J + test / train): the correction of Nadeau and Bengio (2003), "Inference
-    for the generalization error", which Bouckaert and Frank (2004) use for repeated folds. The
-    random curves have a t-distribution with J - 1 degrees of freedom.
+    """Extrapolate a measured curve, with bootstrap samples of groups of photographs and of draws.
 
     Args:
         wrong: True for a photograph that is not recognized (draws, S, M).
-        folds: Fold of each photograph in each draw (draws, M).
         sizes: Numbers of train photographs (S,).
+        groups: Number of the group of each photograph (M,).
         now: Present number of photographs.
         later: Number of photographs to extrapolate to.
-        seed: Seed of the random curves.
+        seed: Seed of the bootstrap.
     """
-    by_fold = np.stack(
-        [
-            wrong[draw][:, numbers == fold].mean(1)
-            for draw, numbers in enumerate(folds)
-            for fold in np.unique(numbers)
-        ]
-    )
-    freedom = len(by_fold) - 1
-    covariance = np.cov(by_fold, rowvar=False) * (1 / len(by_fold) + 1 / (FOLDS - 1))
     random = np.random.default_rng(seed)
-    zeros = np.zeros(len(sizes))
-    normal = random.multivariate_normal(
-        zeros, covariance, SAMPLES, check_valid="ignore", method="eigh"
-    )
-    spread = normal / np.sqrt(random.chisquare(freedom, (SAMPLES, 1)) / freedom)
-    errors = wrong.mean((0, 2)) + np.concatenate([zeros[None], spread])
+    draws, _, images = wrong.shape
+    members = np.unique(groups, return_inverse=True)[1]
+    count = int(members.max()) + 1
+    drawn = random.multinomial(count, np.full(count, 1 / count), RESAMPLES)
+    image_weights = np.concatenate([np.ones((1, images)), drawn[:, members]])
+    draw_weights = random.multinomial(draws, np.full(draws, 1 / draws), RESAMPLES)
+    draw_weights = np.concatenate([np.ones((1, draws), np.int64), draw_weights])
+    totals = image_weights.sum(1)
+    by_draw = np.einsum("dsm,bm->bds", wrong.astype(np.float64), image_weights, optimize=True)
+    errors = np.einsum("bds,bd->bs", by_draw, draw_weights) / (totals[:, None] * draws)
     laws = fit_power_laws(sizes, errors)
-    return Extrapolation(laws.predict(now), laws.predict(later), errors[:, 0] - errors[:, -1])
+    others = fit_power_laws(sizes, errors, with_floor=False)
+    return Extrapolation(
+        now=laws.predict(now),
+        later=laws.predict(later),
+        decline=errors[:, 0] - errors[:, -1],
+        now_without_floor=others.predict(now),
+        later_without_floor=others.predict(later),
+    )
 
 
 def estimate_gains(
@@ -202,15 +223,14 @@ def estimate_gains(
     rows, samples = [], dict[str, NDArray[np.float64]]()
     for k, name in enumerate(classes):
         is_class = labels == k
-        part = MeasuredCurves(
-            curves.wrong[:, :, is_class], curves.sizes[:, k], curves.folds[:, is_class]
+        row, gains = _describe_curve(
+            name, curves.wrong[:, :, is_class], curves.sizes[:, k], groups[is_class], k
         )
-        row, gains = _describe_curve(name, part, groups[is_class], k)
         rows.append(row)
         if gains is not None:
             samples[name] = gains
-    mean_curve = replace(curves, sizes=curves.sizes.mean(1))
-    overall, _ = _describe_curve(OVERALL, mean_curve, groups, len(classes))
+    mean_sizes = curves.sizes.mean(1)
+    overall, _ = _describe_curve(OVERALL, curves.wrong, mean_sizes, groups, len(classes))
     return EnoughReport(
         data=labeled.name,
         model=model,
@@ -243,15 +263,12 @@ def _first_of_each_class(order: Sequence[NDArray[np.intp]], fraction: float) -> 
 
 def _describe_curve(
     name: str,
-    measured: MeasuredCurves,
+    wrong: NDArray[np.bool_],
+    sizes: NDArray[np.float64],
     groups: NDArray[np.int64],
     seed: int,
 ) -> tuple[ClassCurve, NDArray[np.float64] | None]:
-    """Return the curve of a class with an answer, and samples of the gain if there is one.
-
-    The sizes of `measured` are those of this class (S,).
-    """
-    wrong, sizes = measured.wrong, measured.sizes
+    """Return the curve of a class with an answer, and samples of the gain if there is one."""
     images, independent = wrong.shape[2], len(np.unique(groups))
     present = images if name != OVERALL else round(float(sizes[-1]) * FOLDS / (FOLDS - 1))
     errors = wrong.mean((0, 2))
@@ -268,8 +285,8 @@ def _describe_curve(
             f"{MIN_PHOTOS} the data cannot tell what {MORE} more are worth."
         )
         return ClassCurve(**curve, answer=answer), None
-    result = extrapolate(wrong, measured.folds, sizes, present, present + MORE, seed)
-    low, high = 100 * np.quantile(result.gains[1:], (0.025, 0.975))
+    result = extrapolate(wrong, sizes, groups, present, present + MORE, seed)
+    low, high = (100 * end for end in result.gain_interval)
     decline_low = float(np.quantile(result.decline[1:], 0.025))
     now, later = float(100 * result.now[0]), float(100 * result.later[0])
     if decline_low <= 0 or high - low > MAX_WIDTH_POINTS:
@@ -288,8 +305,8 @@ def _describe_curve(
         error_pct=now,
         more_error_pct=later,
         gain_points=now - later,
-        gain_low_points=float(low),
-        gain_high_points=float(high),
+        gain_low_points=low,
+        gain_high_points=high,
         answer=answer,
     )
     return described, result.gains[1:]
@@ -311,6 +328,6 @@ def _answer(rows: Sequence[ClassCurve], samples: dict[str, NDArray[np.float64]])
     return (
         f"{best.name} gains most by {MORE} more photographs: {best.gain_points:.1f} points "
         f"[{best.gain_low_points:.1f}, {best.gain_high_points:.1f}]. It is first in "
-        f"{100 * share:.0f} % of the random curves, among {format_count(len(known), 'class')}."
+        f"{100 * share:.0f} % of the bootstrap samples, among {format_count(len(known), 'class')}."
         f"{rest}"
     )
