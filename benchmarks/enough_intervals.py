@@ -10,8 +10,8 @@ It needs no network. Two kinds of curves are simulated, and each is extrapolated
   is true is the mean error of classifiers that are fitted to 100 and to 150 photographs of each
   class, on photographs that no pool has.
 
-Three rules are compared on the same curves: `two laws`, the rule of the command; `one law`, the
-rule before it; and `folds`, the corrected variance of Nadeau and Bengio (2003) over folds. The rules
+Three rules are compared on the same curves: `two laws`, the rule of the command; `one law`, that
+before it; and `folds`, the corrected variance of Nadeau and Bengio (2003) over folds. The rules
 were fixed on other seeds, before the first of these curves was drawn. It writes
 `benchmarks/enough_intervals.json`, and ends with 1 if the command's rule covers less than 93 % of
 the gains of one kind.

@@ -150,8 +150,8 @@ def extend(
     head, penalty = _fit(before.with_outputs(len(added.classes)), old_parts, added_parts, notify)
     result = _measure(request, file, added, before, head, penalty, old_parts, added_parts)
     folder = _save(request, file, network, numerics, added, head, result)
-    parts = [_join(old_parts[k], added_parts[k]) for k in (0, 1)]
-    _write_confidence(network, *parts, folder, len(added.classes), notify)
+    train, validation = (_join(old_parts[k], added_parts[k]) for k in (0, 1))
+    _write_confidence(network, train, validation, folder, len(added.classes), notify)
     record = PhotoRecord(
         folders=(*old.folders, record_folder([part.photos for part in added.splits]))
     )

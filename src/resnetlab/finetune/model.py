@@ -194,10 +194,11 @@ class FinetuneModel:
             if isinstance(module, nn.BatchNorm2d) and is_folded(module):
                 module.eval()
         split = split_at(self.model, split_point, side) if split_point else None
-        trunk, tail = split or (None, self.model)
-        at_classifier = split is not None and split_point == head_name
-        at_classifier = at_classifier and split[1].shapes == ((head.in_features,),)
-        return SplitModel(split_point if split else "", trunk, tail, at_classifier)
+        if split is None:
+            return SplitModel("", None, self.model)
+        trunk, tail = split
+        at_classifier = split_point == head_name and tail.shapes == ((head.in_features,),)
+        return SplitModel(split_point, trunk, tail, at_classifier)
 
     def clone_state(self) -> dict[str, Tensor]:
         """Return a copy of the network's tensors by name."""

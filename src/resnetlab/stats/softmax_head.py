@@ -69,12 +69,15 @@ def fit_near(
         The classifier of each penalty.
     """
     from scipy.optimize import minimize
+    from threadpoolctl import threadpool_limits
 
     rows = features.astype(np.float64)
     count, outputs = len(rows), len(start.bias)
     norm, mean = float((rows**2).sum(1).mean()), rows.mean(0)
     start_logits = rows @ start.weight.T + start.bias
-    directions, variances = _principal_directions(rows - mean)
+    # The matrices are so small that several threads would mostly wait for each other.
+    with threadpool_limits(1, "blas"):
+        directions, variances = _principal_directions(rows - mean)
     scores = (rows - mean) @ directions  # (N, D)
     targets = np.zeros((count, outputs))
     targets[np.arange(count), labels] = 1.0
@@ -85,14 +88,19 @@ def fit_near(
         # The curvature along a direction is at most variance / 2 + scale. In units of its root, all
         # directions are alike, and L-BFGS needs tens of steps instead of hundreds.
         units = 1 / np.sqrt(variances / 2 + scale)
-        result = minimize(
-            _penalized_loss,
-            np.concatenate([(change / units).ravel(), shift]),
-            args=(scores * units, start_logits, targets, scale * units**2),
-            jac=True,
-            method="L-BFGS-B",
-            options={"maxiter": MAX_ITERATIONS, "maxfun": 2 * MAX_ITERATIONS, "ftol": TOLERANCE},
-        )
+        with threadpool_limits(1, "blas"):
+            result = minimize(
+                _penalized_loss,
+                np.concatenate([(change / units).ravel(), shift]),
+                args=(scores * units, start_logits, targets, scale * units**2),
+                jac=True,
+                method="L-BFGS-B",
+                options={
+                    "maxiter": MAX_ITERATIONS,
+                    "maxfun": 2 * MAX_ITERATIONS,
+                    "ftol": TOLERANCE,
+                },
+            )
         change = result.x[:-outputs].reshape(outputs, -1) * units
         shift = result.x[-outputs:]
         weight = change @ directions.T
