@@ -13,14 +13,15 @@ It needs no network. Two kinds of curves are simulated, and each is extrapolated
 Three rules are compared on the same curves: `two laws`, the rule of the command; `one law`, that
 before it; and `folds`, the corrected variance of Nadeau and Bengio (2003) over folds. The rules
 were fixed on other seeds, before the first of these curves was drawn. It writes
-`benchmarks/enough_intervals.json`, and ends with 1 if the command's rule covers less than 93 % of
-the gains of one kind.
+`benchmarks/enough_intervals.json` and the table in `benchmarks/README.md`, and ends with 1 if the
+command's rule covers less than 93 % of the gains of one kind.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import re
 import sys
 import time
 from collections.abc import Callable
@@ -98,10 +99,11 @@ def main() -> int:
         "seconds": round(time.monotonic() - start, 1),
         "true_errors_pct": truths,
         "summary": summary,
-        "curves": rows,
+        "cells": cells(rows),
     }
     path = Path(__file__).with_suffix(".json")
     path.write_text(json.dumps(contents, indent=1) + "\n")
+    write_table(summary)
     return int(min(rules["two laws"]["covered"] for rules in summary.values()) < MIN_SHARE)
 
 
@@ -260,6 +262,49 @@ def gains_by_folds(
     errors = np.clip(wrong.mean((0, 2)) + spread, 0, 1)
     laws = fit_power_laws(sizes, errors)
     return laws.predict(now) - laws.predict(now + MORE), errors[:, 0] - errors[:, -1]
+
+
+def cells(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return the summary of each law and number of photographs, and of each class of a problem."""
+    parts: dict[tuple[str, int], list[dict[str, Any]]] = {}
+    for row in rows:
+        parts.setdefault((row["name"], row["images"]), []).append(row)
+    return [
+        {
+            "name": name,
+            "images": images,
+            "gain_points": part[0]["gain_points"],
+            "mean_estimate_points": float(np.mean([row["estimate_points"] for row in part])),
+            "rules": summarize(part),
+        }
+        for (name, images), part in parts.items()
+    ]
+
+
+def write_table(summary: dict[str, dict[str, dict[str, float]]]) -> None:
+    """Write the table of the README again."""
+    header = (
+        "| curves | rule | gains covered | gain above the interval | lowest share of a law or "
+        "class | answered | covered of these | mean width |"
+    )
+    lines = [header, "|---|---|---:|---:|---:|---:|---:|---:|"]
+    for kind, rules in summary.items():
+        for rule, values in rules.items():
+            shares = [f"{100 * values[name]:.1f} %" for name in ("covered", "too_low")]
+            shares.append(f"{100 * values['lowest_share']:.0f} %")
+            answered = f"{values['answered']} of {values['curves']}"
+            covered = f"{100 * values['answered_covered']:.1f} %"
+            cells = [kind, rule, *shares, answered, covered, f"{values['width_points']:.2f} points"]
+            lines.append(f"| {' | '.join(cells)} |")
+    path = Path(__file__).with_name("README.md")
+    pattern = (
+        r"(<!-- table of enough_intervals.json -->\n).*?(<!-- end of enough_intervals.json -->)"
+    )
+    table = "\n".join(lines) + "\n"
+    text = re.sub(
+        pattern, lambda match: match[1] + table + match[2], path.read_text(), flags=re.DOTALL
+    )
+    path.write_text(text)
 
 
 def summarize(rows: list[dict[str, Any]]) -> dict[str, dict[str, float]]:
