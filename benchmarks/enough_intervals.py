@@ -137,9 +137,11 @@ def draw_curve(
     """Draw which photographs are wrong in each fit, their folds, and the sizes of the fits."""
     sizes = np.array(FRACTIONS) * images * (FOLDS - 1) / FOLDS
     errors = np.minimum(law[0] + law[1] * sizes ** -law[2], 0.99)
-    own = random.standard_normal(images)
+    of_photographs = random.standard_normal(images)
     others = random.standard_normal((DRAWS, len(sizes), images))
-    wrong = np.sqrt(SHARED) * own + np.sqrt(1 - SHARED) * others < norm.ppf(errors)[:, None]
+    wrong = (
+        np.sqrt(SHARED) * of_photographs + np.sqrt(1 - SHARED) * others < norm.ppf(errors)[:, None]
+    )
     folds = np.stack([random.permutation(np.arange(images) % FOLDS) for _ in range(DRAWS)])
     return wrong, folds, sizes
 
