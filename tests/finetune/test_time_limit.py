@@ -257,9 +257,8 @@ def test_photographs_that_are_left_out_of_the_first_stage_are_in_the_record_and_
     folder(photos, {"train": 14})
     monkeypatch.setattr(stage_budget, "time_prediction", lambda *_: 1.0)
     requested, messages = request(photos, backbone, recipe=QUICK), list[str]()
-    # Time for 18 test, 12 validation, 30 reference and 3 x 12 drawn photographs of 1 s, and 3 s to
-    # close. Twelve more reference photographs would take more than their share of the limit.
-    reserved = 18 + 12 + 30 + 36 + 3
+    # Time for 18 test, 12 validation and 3 x 12 drawn photographs of 1 s, and 3 s to close.
+    reserved = 18 + 12 + 36 + 3
     done = finetune(requested, budget_seconds=reserved + 35, notify=messages.append)
     (cut,) = done.result.budget_cuts
     assert (cut.kind, cut.planned_photographs) == ("fewer photographs", 42)
@@ -271,11 +270,29 @@ def test_photographs_that_are_left_out_of_the_first_stage_are_in_the_record_and_
     assert line in done.result.caveats
     assert line in load_bundle(done.model_folder).file.caveats
     assert any(text.startswith(f"{cut.stage}: the features of") for text in messages)
-    note = "the time limit reduced the train photographs for the novelty to 30 of 42"
-    assert note not in done.result.caveats  # 42 s are left at the end
     # A later command has the features of these photographs, and trains on all.
     again = finetune(replace(requested, name="again"), budget_seconds=None)
     assert again.result.budget_cuts == ()
+
+
+def test_without_time_at_the_end_fewer_train_photographs_are_stored_and_the_page_says_so(
+    photos: Path, backbone: Path
+) -> None:
+    folder(photos, {"train": 14, "val": 7})
+    messages: list[str] = []
+    requested = request(photos, backbone, recipe=QUICK)
+    done = finetune(requested, budget_seconds=1e-6, notify=messages.append)
+    note = "the time limit reduced the train photographs for the novelty to 30 of 42"
+    assert note in done.result.caveats
+    assert note in messages
+    confidence = load_bundle(done.model_folder).confidence
+    assert confidence is not None
+    assert np.bincount(confidence.reference_labels).tolist() == [10, 10, 10]
+    full = finetune(replace(requested, name="full"), budget_seconds=None)
+    assert note not in full.result.caveats
+    confidence = load_bundle(full.model_folder).confidence
+    assert confidence is not None
+    assert np.bincount(confidence.reference_labels).tolist() == [14, 14, 14]
 
 
 def test_what_follows_training_is_reserved(photos: Path, backbone: Path) -> None:

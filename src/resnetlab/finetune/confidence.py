@@ -72,7 +72,8 @@ def write_model_confidence(
         return None
     notify("fitting the temperature, the prediction sets and the distance to the training images")
     validation = split_outputs(photos.validation, finetune_model, transform, on_item)
-    reference = reference or select_reference(photos)
+    if reference is None:
+        reference = select_reference(photos)
     outputs = split_outputs(reference, finetune_model, transform, on_item)
     return fit_and_write(validation, outputs.features, reference.labels, folder, notify)
 

@@ -4,11 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 
 from resnetlab.data.transforms.eval_transform import EvalTransform
-from resnetlab.finetune.confidence import least_reference, select_reference
-from resnetlab.finetune.dataset import PhotoSplit
+from resnetlab.finetune.confidence import (
+    describe_too_few,
+    least_reference,
+    select_reference,
+)
+from resnetlab.finetune.dataset import PhotoDataset, PhotoSplit
 from resnetlab.finetune.job import FinetuneJob
 from resnetlab.finetune.model import FinetuneModel
 from resnetlab.finetune.stage import StageResult, balanced_class_weights, time_step
@@ -42,7 +47,7 @@ def reserve_time(
     seconds = finetune_model.world.broadcast(seconds)
     evaluated = job.recipe.crops * len(photos.test) + len(photos.validation)
     page_images = min(PAGE_IMAGES, len(photos.test))
-    for reference in (select_reference(photos), least_reference(photos)):
+    for reference in _reference_choices(photos):
         limit.reserve(seconds, evaluated + len(reference), page_images)
         if limit.reserved_seconds <= RESERVED_SHARE * limit.seconds:
             break
@@ -58,7 +63,7 @@ def affordable_reference(
     """Return the train photographs whose features the model stores for its novelty, and a sentence
     if the time limit leaves some of them out.
     """
-    full, least = select_reference(job.photos), least_reference(job.photos)
+    full, least = _reference_choices(job.photos)
     split_model = finetune_model.split_for_training("classifier", transform.size)
     missing = finetune_model.count_missing(split_model, full, transform, fp32=True)
     if limit.image_seconds * missing <= max(limit.seconds_before_page, 0):
@@ -68,6 +73,16 @@ def affordable_reference(
         f"{len(full):,}"
     )
     return least, note if len(least) < len(full) else ""
+
+
+def _reference_choices(photos: PhotoDataset) -> tuple[PhotoSplit, PhotoSplit]:
+    """Return the train photographs to store for the novelty, and the fewest; none if there are
+    too few validation photographs.
+    """
+    if describe_too_few(len(photos.validation)):
+        none = photos.train.spaced(np.zeros(len(photos.classes), np.int64))
+        return none, none
+    return select_reference(photos), least_reference(photos)
 
 
 def record_unfinished(
