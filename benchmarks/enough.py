@@ -29,10 +29,11 @@ from resnetlab.curation.enough import (
     extrapolate,
     measure_curves,
 )
-from resnetlab.curation.features import BATCH_SIZE, FeatureNetwork, open_network
+from resnetlab.curation.features import FeatureNetwork, open_network
 from resnetlab.curation.probe import choose_regularization, fit_classifier, reduce_features
 from resnetlab.data.transforms.eval_transform import apply_eval_transform
 from resnetlab.files import sha256
+from resnetlab.finetune.frozen_features import BATCH_SIZE
 
 SEEDS, PER_CLASS, POOL, TEST, TRUTH_DRAWS, SIDE = 20, 100, 300, 400, 10, 64
 MIN_SHARE = 0.9
@@ -154,9 +155,7 @@ def measure(
         result = extrapolate(
             curves.wrong[:, :, member], sizes, groups[member], PER_CLASS, PER_CLASS + MORE, k
         )
-        later, gains = (
-            np.quantile(values[1:], (0.025, 0.975)) for values in (result.later, result.gains)
-        )
+        later, gains = result.later_interval, result.gain_interval
         answered = (
             np.quantile(result.decline[1:], 0.025) > 0
             and 100 * (gains[1] - gains[0]) <= MAX_WIDTH_POINTS
@@ -167,9 +166,9 @@ def measure(
             {
                 "class": classes[k] if k < len(classes) else "all",
                 "answered": bool(answered),
-                "later_pct": (100 * later).tolist(),
+                "later_pct": [100 * end for end in later],
                 "later_covered": bool(later[0] <= true_later <= later[1]),
-                "gain_points": (100 * gains).tolist(),
+                "gain_points": [100 * end for end in gains],
                 "gain_covered": bool(gains[0] <= true_gain <= gains[1]),
             }
         )

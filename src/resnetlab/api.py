@@ -35,6 +35,7 @@ from resnetlab.translation import Language
 
 if TYPE_CHECKING:
     from resnetlab.deploy.inputs import LabeledImages, SplitName
+    from resnetlab.deploy.mistakes import MistakeDrawing
     from resnetlab.deploy.predict import Classifier
     from resnetlab.deploy.results import EvaluationResult
     from resnetlab.finetune.api import FinetuneOutcome
@@ -411,9 +412,21 @@ def write_finetune_page(
         commands=tuple(Fact(purpose, text) for purpose, text in commands),
         command=command,
         suspects_command=command_line(["resnetlab", "data", "suspects", str(photos.root)]),
-        notes=photos.notes,
+        notes=tuple(filter(None, [*photos.notes, _heatmap_note(drawings, max_drawing_seconds)])),
         made_by=made_by(),
     )
     return page.write(
         result, scores, drawings, surroundings, outcome.report_folder, full_command or {}, language
+    )
+
+
+def _heatmap_note(drawings: Mapping[str, MistakeDrawing], max_seconds: float) -> str:
+    """Return a sentence if some mistakes have no heat map for want of time; otherwise ""."""
+    drawn = sum(drawing.heatmap is not None for drawing in drawings.values())
+    # A network without spatial feature maps has none, whatever the time.
+    if not drawings or drawn == len(drawings) or (not drawn and max_seconds >= 0):
+        return ""
+    return (
+        f"heat maps of {drawn} of {len(drawings)} mistakes: the time limit left no time for the "
+        "others"
     )

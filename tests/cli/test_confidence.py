@@ -247,7 +247,7 @@ def test_a_model_that_cannot_tell_says_so_in_a_line_with_the_fix(
     path = here / "stripes" / "test" / "down" / "00.png"
     ended = run_command("predict", bare, path, folder=here)
     assert ended.code == 0
-    assert ended.errors.count("the model cannot tell photographs of other things") == 1
+    assert ended.errors.count("the model has no stored confidence values") == 1
     for words in (
         ("predict", bare, path, "--coverage", "0.9"),
         ("evaluate", bare, "stripes", "--coverage", "0.9"),

@@ -59,6 +59,28 @@ def test_the_extrapolation_is_that_of_the_fitted_law_and_its_samples_are_draws()
     assert found.decline[1:].std() == pytest.approx(expected, rel=0.35)
 
 
+def test_the_interval_contains_the_gains_by_a_law_with_a_floor_and_by_one_without() -> None:
+    random = np.random.default_rng(2)
+    sizes = np.array([10.0, 20, 40, 60, 80])
+    wrong = random.random((5, 5, 100)) < (1.2 * sizes**-0.5)[None, :, None]
+    result = extrapolate(wrong, sizes, np.arange(100), 100, 150)
+    without = result.now_without_floor - result.later_without_floor
+    # The best exponent without a floor, by a search that knows nothing of the fit.
+    mean, weights = wrong.mean((0, 2)), sizes / sizes.sum()
+    candidates = []
+    for exponent in np.linspace(0.05, 2, 196):
+        for scale in np.linspace(0.05, 4, 800):
+            rest = mean - scale * sizes**-exponent
+            candidates.append((float(weights @ rest**2), exponent, scale))
+    _, exponent, scale = min(candidates)
+    assert without[0] == pytest.approx(scale * (100**-exponent - 150**-exponent), abs=3e-3)
+    low, high = result.gain_interval
+    pairs = list(zip(result.gains[1:], without[1:], strict=True))
+    assert low == pytest.approx(np.quantile([min(pair) for pair in pairs], 0.025))
+    assert high == pytest.approx(np.quantile([max(pair) for pair in pairs], 0.975))
+    assert low < 1.2 * (100**-0.5 - 150**-0.5) < high
+
+
 def test_images_of_one_group_count_once() -> None:
     random = np.random.default_rng(1)
     sizes = np.array([10.0, 20, 40, 60, 80])

@@ -9,11 +9,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
+from scipy.special import softmax
+from sklearn.metrics import log_loss
 
 from helpers.commands import Ended, check_error_lines, run_command
 from helpers.stripes import texture
 from resnetlab.bundle.reading import read_model_file
+from resnetlab.bundle.store import load_bundle
+from resnetlab.data.transforms.eval_transform import apply_eval_transform
 from resnetlab.deploy.predict import load_model
 from resnetlab.stats.exact import mcnemar, paired_interval
 
@@ -147,3 +152,66 @@ def test_the_folder_of_the_model_is_never_the_target(workplace: Path) -> None:
     ended = extend(workplace, "--name", "textures")
     check_error_lines(ended)
     assert "never overwritten" in ended.errors
+
+
+def test_the_extended_model_has_confidence_values_of_its_own(
+    workplace: Path, tmp_path: Path
+) -> None:
+    """Temperature and sets follow from the validation photographs, old and added."""
+    validation = sorted((workplace / "stripes/val").glob("*/*.png"))
+    for split, count in (("train", 10), ("val", 9), ("test", 6)):
+        (tmp_path / f"checks/{split}/checks").mkdir(parents=True)
+        for number in range(count):
+            path = tmp_path / f"checks/{split}/checks/{number:02}.png"
+            checks(len(split) * 100 + number).save(path)
+            validation += [path] * (split == "val")
+    words = ("extend", "models/textures", "--add", tmp_path / "checks", "--name", "confident")
+    ended = run_command(*words, "--json", folder=workplace)
+    assert ended.code == 0, ended.text
+    folder = workplace / "models/confident"
+    bundle = load_bundle(folder)
+    assert bundle.confidence is not None
+    assert len(bundle.confidence.labels) == 12 + 9
+    assert set(bundle.confidence.reference_labels.tolist()) == {0, 1, 2, 3}
+    # An independent fit: the logits of the written model, and a search over temperatures.
+    view = bundle.file.eval_transform
+    pixels = [apply_eval_transform(Image.open(path).convert("RGB"), view) for path in validation]
+    images = (torch.from_numpy(np.stack(pixels)).permute(0, 3, 1, 2) / 255 - 0.5) / 0.5
+    with torch.no_grad():
+        logits = bundle.module(images).double().numpy()
+    labels = np.array([bundle.file.classes.index(path.parent.name) for path in validation])
+    if (logits.argmax(1) == labels).all():
+        assert bundle.confidence.temperature == 1
+    else:
+        grid = np.exp(np.linspace(np.log(0.05), np.log(20), 4001))
+        losses = [log_loss(labels, softmax(logits / t, 1)) for t in grid]
+        assert bundle.confidence.temperature == pytest.approx(
+            grid[int(np.argmin(losses))], rel=0.01
+        )
+    scaled = softmax(logits / bundle.confidence.temperature, 1)
+    right = np.sort(scaled[np.arange(len(labels)), labels])
+    # The second smallest of 21: ceil(22 x 0.9) = 20 of them are at least as probable. No class has
+    # the 39 photographs for a threshold of its own.
+    assert bundle.confidence.thresholds(0.9) == pytest.approx(np.full(4, right[1]), abs=1e-6)
+    words = ("predict", folder, *validation[-3:], "--coverage", ".9", "--json")
+    ended = run_command(*words, folder=workplace)
+    assert ended.code == 0, ended.text
+    for line, path in zip(ended.output.splitlines(), validation[-3:], strict=True):
+        k = validation.index(path)
+        classes = [
+            bundle.file.classes[c] for c in np.argsort(-scaled[k]) if scaled[k, c] >= right[1]
+        ]
+        assert json.loads(line)["prediction_set"] == classes
+
+
+def test_an_extended_model_without_validation_photographs_says_so(
+    workplace: Path, extended: dict[str, object]
+) -> None:
+    ended = extend(workplace)
+    assert ended.code == 0, ended.text
+    assert "too few for a temperature and for prediction sets" in ended.errors
+    words = ("predict", extended["model_folder"], "more/plain/00.png", "--coverage", ".9")
+    ended = run_command(*words, folder=workplace)
+    check_error_lines(ended)
+    assert "the model has no stored confidence values" in ended.errors
+    assert "resnetlab finetune" in ended.errors

@@ -10,12 +10,12 @@ import pytest
 import torch
 
 from helpers.stripes import texture
-from resnetlab.curation import features as module
 from resnetlab.curation.features import FeatureNetwork, compute_features, open_network
 from resnetlab.curation.labeled_photos import open_labeled_photos
 from resnetlab.data.transforms.eval_transform import apply_eval_transform
 from resnetlab.deploy.predict import load_model
 from resnetlab.errors import InputError
+from resnetlab.finetune import frozen_features as module
 from resnetlab.models.weights import read_weights, write_weights
 
 

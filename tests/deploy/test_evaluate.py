@@ -202,6 +202,10 @@ def test_heat_maps_end_after_the_batch_in_which_their_time_is_over(
     assert with_heat == [mistake.name for mistake in result.mistakes[:8]]
     assert f"heat maps: 8 of {len(result.mistakes)}, for want of time" in messages
     assert len(drawings) == len(result.mistakes)
+    none = draw_mistakes(model, result.mistakes, answers, messages.append, silent, -1.0)
+    assert len(none) == len(result.mistakes)
+    assert not any(drawing.heatmap for drawing in none.values())
+    assert f"heat maps: 0 of {len(result.mistakes)}, for want of time" in messages
     page = render(result, drawings, command="resnetlab evaluate a b")
     assert page.count('<img src="data:image/jpeg;base64,') == 8 + len(result.mistakes)
     assert "resnetlab evaluate a b" in page

@@ -9,15 +9,16 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
-from helpers.stripes import KINDS, QUICK
+from helpers.stripes import KINDS, QUICK, folder
 from resnetlab.bundle.store import load_bundle
 from resnetlab.cli.finetune_output import with_budget
 from resnetlab.data.transforms.eval_transform import EvalTransform
 from resnetlab.errors import InputError
-from resnetlab.finetune import pipeline
+from resnetlab.finetune import stage_budget
 from resnetlab.finetune.api import finetune
 from resnetlab.finetune.dataset import open_photographs
 from resnetlab.finetune.model import FinetuneModel
@@ -185,7 +186,7 @@ def test_a_stage_that_the_limit_stops_within_its_first_epoch_is_recorded_as_stop
     photos: Path, backbone: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The clock jumps once the stage has begun, so that its estimate was wrong."""
-    monkeypatch.setattr(pipeline, "time_step", lambda *_: 1e-6)
+    monkeypatch.setattr(stage_budget, "time_step", lambda *_: 1e-6)
     real, jumped = time.monotonic, [0.0]
     monkeypatch.setattr("resnetlab.finetune.time_limit.time.monotonic", lambda: real() + jumped[0])
 
@@ -203,8 +204,8 @@ def test_a_shortened_stage_says_so_and_a_finished_one_is_not_measured_again(
     photos: Path, backbone: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     steps = 4  # 30 train images in batches of 8
-    monkeypatch.setattr(pipeline, "time_prediction", lambda *_: 0.0)
-    monkeypatch.setattr(pipeline, "time_step", lambda *_: 1000 / steps)
+    monkeypatch.setattr(stage_budget, "time_prediction", lambda *_: 0.0)
+    monkeypatch.setattr(stage_budget, "time_step", lambda *_: 1000 / steps)
     recipe = photos.parent / "two.toml"
     recipe.write_text(
         Path(QUICK).read_text()
@@ -228,6 +229,70 @@ def test_a_shortened_stage_says_so_and_a_finished_one_is_not_measured_again(
     assert (full.result.budget_cuts, full.result.stages[1].epochs) == ((), 6)
     again = finetune(replace(requested, name="again"), budget_seconds=2900)  # finds it finished
     assert (again.result.budget_cuts, again.result.stages[1].epochs) == ((), 6)
+
+
+@pytest.mark.parametrize(
+    ("remaining", "counts"),
+    [
+        (100.0, None),  # 60 train and 20 validation photographs of 1 s
+        (80.0, None),
+        (50.0, [20, 10]),
+        (24.0, [5, 5]),  # a fifteenth would be 2 and 1
+        (-5.0, [5, 5]),
+    ],
+)
+def test_the_first_stage_gets_the_photographs_whose_features_can_be_computed(
+    remaining: float, counts: list[int] | None
+) -> None:
+    labels = np.repeat([0, 1], [40, 20])
+    limit = limit_with(remaining + 0.01, 1.0)
+    result = limit.affordable_photographs(labels, 60, 20)
+    assert (None if result is None else result.tolist()) == counts
+    assert limit.affordable_photographs(labels, 0, 0) is None
+
+
+def test_photographs_that_are_left_out_of_the_first_stage_are_in_the_record_and_the_cache(
+    photos: Path, backbone: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder(photos, {"train": 14})
+    monkeypatch.setattr(stage_budget, "time_prediction", lambda *_: 1.0)
+    requested, messages = request(photos, backbone, recipe=QUICK), list[str]()
+    # Time for 18 test, 12 validation and 3 x 12 drawn photographs of 1 s, and 3 s to close.
+    reserved = 18 + 12 + 36 + 3
+    done = finetune(requested, budget_seconds=reserved + 35, notify=messages.append)
+    (cut,) = done.result.budget_cuts
+    assert (cut.kind, cut.planned_photographs) == ("fewer photographs", 42)
+    assert 15 <= cut.photographs <= 21  # 12 of 35 s are for validation, some for loading torch
+    line = str(cut)
+    assert line.startswith(
+        f'the time limit reduced stage "{cut.stage}" to {cut.photographs} of 42 train photographs'
+    )
+    assert line in done.result.caveats
+    assert line in load_bundle(done.model_folder).file.caveats
+    assert any(text.startswith(f"{cut.stage}: the features of") for text in messages)
+    # A later command has the features of these photographs, and trains on all.
+    again = finetune(replace(requested, name="again"), budget_seconds=None)
+    assert again.result.budget_cuts == ()
+
+
+def test_without_time_at_the_end_fewer_train_photographs_are_stored_and_the_page_says_so(
+    photos: Path, backbone: Path
+) -> None:
+    folder(photos, {"train": 14, "val": 7})
+    messages: list[str] = []
+    requested = request(photos, backbone, recipe=QUICK)
+    done = finetune(requested, budget_seconds=1e-6, notify=messages.append)
+    note = "the time limit reduced the train photographs for the novelty to 30 of 42"
+    assert note in done.result.caveats
+    assert note in messages
+    confidence = load_bundle(done.model_folder).confidence
+    assert confidence is not None
+    assert np.bincount(confidence.reference_labels).tolist() == [10, 10, 10]
+    full = finetune(replace(requested, name="full"), budget_seconds=None)
+    assert note not in full.result.caveats
+    confidence = load_bundle(full.model_folder).confidence
+    assert confidence is not None
+    assert np.bincount(confidence.reference_labels).tolist() == [14, 14, 14]
 
 
 def test_what_follows_training_is_reserved(photos: Path, backbone: Path) -> None:

@@ -17,7 +17,7 @@ from helpers.pages import Page, layout
 from helpers.sentences import PageText, english_left
 from helpers.stripes import KINDS, QUICK, folder
 from helpers.tiny import tiny
-from resnetlab.api import write_finetune_page
+from resnetlab.api import MAX_FINETUNE_MISTAKES, write_finetune_page
 from resnetlab.checksums import check_files, read_checksums
 from resnetlab.cli.finetune_output import use_commands
 from resnetlab.finetune.api import FinetuneOutcome, finetune
@@ -184,6 +184,18 @@ def test_the_french_page_is_french_and_its_tables_are_english(
     assert english_left(page, names) == []
     for path in (tmp_path / "en").glob("*.csv"):
         assert path.read_bytes() == (tmp_path / "fr" / path.name).read_bytes()
+
+
+def test_heat_maps_that_the_time_limit_left_out_are_counted_on_the_page(
+    outcome: FinetuneOutcome, tmp_path: Path
+) -> None:
+    changed = replace(outcome, report_folder=tmp_path)
+    wrong = int((~outcome.predictions.correct).sum())
+    count = min(wrong, MAX_FINETUNE_MISTAKES)
+    page = write_finetune_page(changed, max_drawing_seconds=-1.0)
+    words = plain(page.read_text(encoding="utf-8"))
+    sentence = f"heat maps of 0 of {count} mistakes: the time limit left no time for the others"
+    assert (sentence in words) == (count > 0)
 
 
 @pytest.mark.skipif(not shutil.which("chromium"), reason="needs chromium")

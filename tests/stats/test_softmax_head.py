@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from sklearn.linear_model import LogisticRegression
 
+from resnetlab.curation.extend import PENALTIES
 from resnetlab.stats.softmax_head import LinearHead, fit_near
 
 
@@ -23,17 +24,37 @@ def test_from_zero_weights_it_is_the_logistic_regression_of_scikit_learn() -> No
     # scikit-learn: C x sum of losses + ||W||^2 / 2; here: mean loss + penalty x scale / 2 ||W||^2.
     reference = LogisticRegression(C=1 / (120 * 0.01 * scale), tol=1e-8, max_iter=5000)
     reference.fit(features.astype(float), labels)
-    head = fit_near(features, labels, zero, 0.01)
+    _, head = fit_near(features, labels, zero, (1.0, 0.01))
     assert head.probabilities(features) == pytest.approx(
         reference.predict_proba(features.astype(float)), abs=1e-4
     )
+
+
+@pytest.mark.parametrize("shape", [(120, 6), (40, 90)])
+def test_it_is_the_minimum_of_the_formula_for_few_and_for_many_features(
+    shape: tuple[int, int],
+) -> None:
+    """The gradient of the formula, written out with no change of variables, is zero there."""
+    random = np.random.default_rng(3)
+    count, size = shape
+    features = (random.standard_normal(shape) * np.linspace(0.1, 3, size) + 2).astype(np.float32)
+    labels = np.arange(count) % 3
+    start = LinearHead(random.standard_normal((3, size)) / 9, random.standard_normal(3))
+    rows = features.astype(float)
+    for penalty, head in zip(PENALTIES, fit_near(features, labels, start, PENALTIES), strict=True):
+        errors = (head.probabilities(features) - np.eye(3)[labels]) / count
+        scale = penalty * (rows**2).sum(1).mean()
+        gradient = errors.T @ rows + scale * (head.weight - start.weight)
+        size_of_terms = np.abs(errors).T @ np.abs(rows)
+        assert np.abs(gradient).max() < 2e-3 * max(size_of_terms.max(), 1e-2)
+        assert np.abs(errors.sum(0)).max() < 1e-3
 
 
 def test_a_large_penalty_leaves_the_weights_and_a_small_one_fits_the_data() -> None:
     features, labels = data()
     random = np.random.default_rng(1)
     start = LinearHead(random.standard_normal((3, 6)), np.zeros(3))
-    fixed, free = (fit_near(features, labels, start, penalty) for penalty in (1e6, 1e-6))
+    fixed, free = fit_near(features, labels, start, (1e6, 1e-6))
     assert fixed.weight == pytest.approx(start.weight, abs=1e-4)
     correct = [(head.logits(features).argmax(1) == labels).mean() for head in (start, free)]
     assert correct[1] > correct[0] + 0.2

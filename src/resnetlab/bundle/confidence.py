@@ -236,14 +236,17 @@ def read_confidence(folder: Path, file: ModelFile) -> Confidence | None:
 
 
 def describe_missing(folder: Path) -> str:
-    """Return a sentence about a model without the file: what it cannot tell, and why."""
+    """Return a sentence about a model without the file: it has no confidence values, and why."""
     reason = (
         f"{CONFIDENCE_FILE} belongs to other weights"
         if (folder / CONFIDENCE_FILE).is_file()
-        else f"it has no {CONFIDENCE_FILE}, which `resnetlab finetune` writes from at least "
+        else f"`resnetlab finetune` and `resnetlab extend` write {CONFIDENCE_FILE} from at least "
         f"{MIN_VALIDATION_IMAGES} validation photographs"
     )
-    return f"the model cannot tell photographs of other things, and has no temperature: {reason}"
+    return (
+        "the model has no stored confidence values (temperature, prediction sets, novelty): "
+        f"{reason}"
+    )
 
 
 def _is_consistent(confidence: Confidence, num_classes: int) -> bool:

@@ -20,14 +20,25 @@ from resnetlab.bundle.spec import Metric, ModelFile
 from resnetlab.bundle.store import save_bundle
 from resnetlab.checksums import write_checksums
 from resnetlab.curation.added_photos import AddedPhotos, open_added_photos
-from resnetlab.curation.features import FeatureNetwork, compute_features, open_model_folder
+from resnetlab.curation.features import (
+    FeatureNetwork,
+    compute_features,
+    open_model_folder,
+    setup_features,
+)
 from resnetlab.curation.results import ClassAccuracy, ExtendResult
 from resnetlab.data.config import DEFAULT_READING, FolderReading
 from resnetlab.data.sources.manifest import SplitSpec
 from resnetlab.deploy.request import check_model
 from resnetlab.errors import input_error
 from resnetlab.files import json_sha256, short_hash, write_json
-from resnetlab.finetune.dataset import open_photographs
+from resnetlab.finetune.confidence import (
+    describe_too_few,
+    fit_and_write,
+    outputs_of,
+    reference_counts,
+)
+from resnetlab.finetune.dataset import open_photographs, spaced_indices
 from resnetlab.finetune.evaluation import accuracy_estimate, accuracy_metric, compare
 from resnetlab.finetune.results import AccuracyEstimate
 from resnetlab.finetune.training_record import (
@@ -41,15 +52,13 @@ from resnetlab.finetune.training_record import (
 )
 from resnetlab.messages import ItemCallback, Notify, format_count, silent
 from resnetlab.models.configs.external import with_num_classes
-from resnetlab.recipes.numerics import Numerics, parse_device
+from resnetlab.recipes.numerics import Numerics
 from resnetlab.runs.provenance import provenance_event
 from resnetlab.schema import encode
 from resnetlab.stats.exact import paired_interval
 from resnetlab.stats.intervals import clopper_pearson
 from resnetlab.stats.softmax_head import LinearHead, fit_near
-from resnetlab.training.device import setup_device
 from resnetlab.training.photo_predictions import Predictions
-from resnetlab.training.resolve import resolve_numerics
 
 PENALTIES = (1e-5, 1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 1e-1)
 """Penalties on the change of the classifier. The one with the lowest cross-entropy on the
@@ -123,10 +132,10 @@ def extend(
     )
     for note in added.notes:
         notify(f"note: {note}")
-    kind, index = parse_device(request.device)
-    numerics = resolve_numerics(Numerics(device=kind, precision="fp32"), single_run=True)  # type: ignore[arg-type]
-    device = setup_device(numerics, index)
-    network = open_model_folder(request.model, device, None, request.accept_license)
+    numerics, device = setup_features(request.device)
+    network = open_model_folder(
+        request.model, numerics, device, accept_license=request.accept_license
+    )
     begin = time.monotonic()
     old_parts = [
         _features(network, splits_of_record(old, split), added.classes, cache, on_item)
@@ -141,6 +150,8 @@ def extend(
     head, penalty = _fit(before.with_outputs(len(added.classes)), old_parts, added_parts, notify)
     result = _measure(request, file, added, before, head, penalty, old_parts, added_parts)
     folder = _save(request, file, network, numerics, added, head, result)
+    train, validation = (_join(old_parts[k], added_parts[k]) for k in (0, 1))
+    _write_confidence(network, train, validation, folder, len(added.classes), notify)
     record = PhotoRecord(
         folders=(*old.folders, record_folder([part.photos for part in added.splits]))
     )
@@ -232,8 +243,9 @@ def _fit(
         validation = train
         notify("note: there is no validation photograph: the train photographs choose the penalty")
     best, best_loss, best_penalty = start, np.inf, PENALTIES[-1]
-    for penalty in reversed(PENALTIES):
-        head = fit_near(train.rows, train.labels, start, penalty)
+    penalties = PENALTIES[::-1]
+    heads = fit_near(train.rows, train.labels, start, penalties)
+    for penalty, head in zip(penalties, heads, strict=True):
         loss = Predictions(head.probabilities(validation.rows), validation.labels).loss_nats
         if loss < best_loss:
             best, best_loss, best_penalty = head, loss, penalty
@@ -370,6 +382,25 @@ def _save(
     )
     save_bundle(folder, network.module, extended)
     return folder
+
+
+def _write_confidence(
+    network: FeatureNetwork,
+    train: _Features,
+    validation: _Features,
+    folder: Path,
+    num_classes: int,
+    notify: Notify,
+) -> None:
+    """Fit the confidence of the extended network, and write it into its folder."""
+    if too_few := describe_too_few(len(validation)):
+        notify(f"note: {too_few}")
+        return
+    with torch.inference_mode():
+        logits = network.head(torch.from_numpy(validation.rows).to(network.device))
+    chosen = spaced_indices(train.labels, reference_counts(num_classes))
+    outputs = outputs_of(validation.rows, logits, validation.labels)
+    fit_and_write(outputs, train.rows[chosen], train.labels[chosen], folder, notify)
 
 
 def _replace_head(network: FeatureNetwork, head: LinearHead) -> None:

@@ -35,11 +35,14 @@ def draw_mistakes(
     max_seconds: float = math.inf,
 ) -> dict[str, MistakeDrawing]:
     """Draw misclassified images, by name. A network without spatial feature maps gets no heat
-    maps, and neither do the images that follow after `max_seconds`.
+    maps, and neither do the images that follow after `max_seconds`, or any if it is negative.
     """
     if not mistakes:
         return {}
-    notify(f"drawing the {len(mistakes)} most confident mistakes with Grad-CAM")
+    if max_seconds < 0:
+        notify(f"heat maps: 0 of {len(mistakes)}, for want of time")
+    else:
+        notify(f"drawing the {len(mistakes)} most confident mistakes with Grad-CAM")
     by_name = {image.name: image for image in predictions.images}
     batches = load_batches(
         [by_name[mistake.name] for mistake in mistakes],
@@ -48,8 +51,9 @@ def draw_mistakes(
     pixels = [loaded.pixels for batch in batches for loaded in batch if loaded.pixels is not None]
     heatmaps: list[Image.Image | None] = [None] * len(mistakes)
     start = time.monotonic()
+    explained = [item.predicted for item in mistakes] if max_seconds >= 0 else []
     try:
-        explanations = Explainer(model).explain(pixels, [item.predicted for item in mistakes])
+        explanations = Explainer(model).explain(pixels[: len(explained)], explained)
         for index, explanation in enumerate(explanations):
             heatmaps[index] = explanation.overlay()
             on_item("mistakes drawn", index + 1, len(mistakes))

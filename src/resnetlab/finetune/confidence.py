@@ -6,10 +6,12 @@ select its epoch and stage. The test images are not used.
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
 
 from resnetlab.bundle.confidence import (
     MIN_VALIDATION_IMAGES,
@@ -23,7 +25,11 @@ from resnetlab.data.transforms.eval_transform import EvalTransform
 from resnetlab.finetune.dataset import PhotoDataset, PhotoSplit
 from resnetlab.finetune.model import FEATURE_BATCH_SIZE, FinetuneModel
 from resnetlab.messages import ItemCallback, Notify, format_count, silent
-from resnetlab.training.photo_predictions import make_predict_outputs, predict_images
+from resnetlab.training.photo_predictions import (
+    check_outputs,
+    make_predict_outputs,
+    predict_images,
+)
 
 REFERENCE_IMAGES = 2_000
 """Number of train images whose features are stored, the same number of each class.
@@ -42,6 +48,7 @@ def write_model_confidence(
     folder: Path,
     notify: Notify = silent,
     on_item: ItemCallback = silent,
+    reference: PhotoSplit | None = None,
 ) -> Confidence | None:
     """Fit the confidence of the network and write it into its model folder.
 
@@ -52,6 +59,7 @@ def write_model_confidence(
         folder: Model folder.
         notify: Function that gets a line with the result.
         on_item: Callback for the progress.
+        reference: Train images whose features are stored; None for those of `select_reference`.
 
     Returns:
         The confidence, or None with too few validation images.
@@ -59,44 +67,68 @@ def write_model_confidence(
     Raises:
         ResourceError: The disk is full.
     """
-    count = len(photos.validation)
-    if count < MIN_VALIDATION_IMAGES:
-        notify(
-            f"{format_count(count, 'validation photograph')}: too few for a temperature and for "
-            f"prediction sets, which need {MIN_VALIDATION_IMAGES}"
-        )
+    if too_few := describe_too_few(len(photos.validation)):
+        notify(too_few)
         return None
     notify("fitting the temperature, the prediction sets and the distance to the training images")
     validation = split_outputs(photos.validation, finetune_model, transform, on_item)
-    reference = split_outputs(select_reference(photos), finetune_model, transform, on_item)
+    if reference is None:
+        reference = select_reference(photos)
+    outputs = split_outputs(reference, finetune_model, transform, on_item)
+    return fit_and_write(validation, outputs.features, reference.labels, folder, notify)
+
+
+def describe_too_few(images: int) -> str:
+    """Return a sentence if so many validation photographs are too few; otherwise ""."""
+    if images >= MIN_VALIDATION_IMAGES:
+        return ""
+    return (
+        f"{format_count(images, 'validation photograph')}: too few for a temperature and for "
+        f"prediction sets, which need {MIN_VALIDATION_IMAGES}"
+    )
+
+
+def fit_and_write(
+    validation: SplitOutputs,
+    reference: NDArray[np.floating],
+    reference_labels: NDArray[np.int64],
+    folder: Path,
+    notify: Notify = silent,
+) -> Confidence:
+    """Fit the confidence of the model in `folder`, and write it there.
+
+    Args:
+        validation: Outputs of the model for at least `MIN_VALIDATION_IMAGES` images.
+        reference: Features (R, F) of train images.
+        reference_labels: Their classes (R,), each class at least once.
+        folder: Model folder.
+        notify: Function that gets a line with the result.
+
+    Raises:
+        ResourceError: The disk is full.
+    """
     confidence = fit_confidence(
-        validation, reference.features, reference.labels, read_model_file(folder).weights_sha256
+        validation, reference, reference_labels, read_model_file(folder).weights_sha256
     )
     write_confidence(folder, confidence)
-    notify(
-        f"temperature {confidence.temperature:.2f}, from {format_count(count, 'validation image')}"
-    )
+    count = format_count(len(validation.labels), "validation image")
+    notify(f"temperature {confidence.temperature:.2f}, from {count}")
     return confidence
-
-
-def count_confidence_images(photos: PhotoDataset) -> int:
-    """Return the number of images that `write_model_confidence` predicts."""
-    if len(photos.validation) < MIN_VALIDATION_IMAGES:
-        return 0
-    return len(photos.validation) + len(select_reference(photos))
 
 
 def select_reference(photos: PhotoDataset) -> PhotoSplit:
     """Return the train images whose features are stored, evenly spaced within each class."""
-    labels, num_classes = photos.train.labels, len(photos.classes)
-    limit = max(MIN_REFERENCE_IMAGES, REFERENCE_IMAGES // num_classes)
-    chosen: list[int] = []
-    for label in range(num_classes):
-        indices = np.flatnonzero(labels == label)
-        spaced = np.linspace(0, len(indices) - 1, min(limit, len(indices)))
-        chosen += indices[spaced.round().astype(np.int64)].tolist()
-    rows = tuple(photos.train.rows[index] for index in chosen)
-    return replace(photos.train, rows=rows, labels=labels[chosen])
+    return photos.train.spaced(reference_counts(len(photos.classes)))
+
+
+def least_reference(photos: PhotoDataset) -> PhotoSplit:
+    """Return the smallest number of train images that are stored, if time is short."""
+    return photos.train.spaced(np.full(len(photos.classes), MIN_REFERENCE_IMAGES))
+
+
+def reference_counts(num_classes: int) -> NDArray[np.int64]:
+    """Return the largest number of stored train images of each class (K,)."""
+    return np.full(num_classes, max(MIN_REFERENCE_IMAGES, REFERENCE_IMAGES // num_classes))
 
 
 def split_outputs(
@@ -105,7 +137,36 @@ def split_outputs(
     transform: EvalTransform,
     on_item: ItemCallback = silent,
 ) -> SplitOutputs:
-    """Compute the probabilities, logits and features of a split, as the command `predict` does."""
+    """Compute the probabilities, logits and features of a split in fp32, as `predict` does.
+
+    The features come from the cache of the network, if it has one.
+    """
+    split_model = finetune_model.split_for_training("classifier", transform.size)
+    if not split_model.at_classifier:
+        return _predict_outputs(split, finetune_model, transform, on_item)
+    features = finetune_model.classifier_inputs(split_model, split, transform, on_item, fp32=True)
+    with torch.inference_mode():
+        batches = torch.split(features.to(finetune_model.device), FEATURE_BATCH_SIZE)
+        logits = torch.cat([split_model.tail(batch) for batch in batches])
+    check_outputs(logits, finetune_model.spec.slug)
+    return outputs_of(features.numpy(), logits, split.labels)
+
+
+def outputs_of(
+    features: NDArray[np.float32], logits: Tensor, labels: NDArray[np.int64]
+) -> SplitOutputs:
+    """Return the outputs of N images from their features (N, F), logits (N, K) and classes."""
+    double = logits.double().cpu()
+    return SplitOutputs(torch.softmax(double, 1).numpy(), double.numpy(), features, labels)
+
+
+def _predict_outputs(
+    split: PhotoSplit,
+    finetune_model: FinetuneModel,
+    transform: EvalTransform,
+    on_item: ItemCallback,
+) -> SplitOutputs:
+    """Compute the outputs of a network that cannot be split at its classifier."""
     predict_outputs = make_predict_outputs(
         finetune_model.model,
         transform,

@@ -87,6 +87,12 @@ class PhotoSplit:
     def __len__(self) -> int:
         return len(self.rows)
 
+    def spaced(self, counts: NDArray[np.int64]) -> PhotoSplit:
+        """Return `counts[k]` photographs of each class k, or all, evenly spaced in their order."""
+        chosen = spaced_indices(self.labels, counts)
+        rows = tuple(self.rows[index] for index in chosen)
+        return replace(self, rows=rows, labels=self.labels[chosen])
+
     def load(self, index: int) -> Image.Image:
         """Decode the photograph at `index` as RGB.
 
@@ -156,6 +162,21 @@ class PhotoSplit:
             arrays += [loaded.pixels for loaded in batch if loaded.pixels is not None]
             on_item("photographs read", len(arrays), len(self))
         return np.stack(arrays)
+
+
+def spaced_indices(labels: NDArray[np.int64], counts: NDArray[np.int64]) -> list[int]:
+    """Return indices of `counts[k]` images of each class k, or of all, evenly spaced in order.
+
+    Args:
+        labels: Classes (N,) of the images.
+        counts: Number of images of each class (K,).
+    """
+    chosen: list[int] = []
+    for label, count in enumerate(counts.tolist()):
+        indices = np.flatnonzero(labels == label)
+        spaced = np.linspace(0, len(indices) - 1, min(count, len(indices)))
+        chosen += indices[spaced.round().astype(np.int64)].tolist()
+    return chosen
 
 
 @dataclass(frozen=True)

@@ -55,9 +55,15 @@ class FinetuneJob:
         return tuple(line for line in lines if line)
 
     def setup_model(
-        self, world: World = SINGLE_PROCESS, on_item: ItemCallback = silent
+        self,
+        world: World = SINGLE_PROCESS,
+        on_item: ItemCallback = silent,
+        features_folder: Path | None = None,
     ) -> FinetuneModel:
-        """Set up the device of the job and return its network there, before the first stage."""
+        """Set up the device of the job and return its network there, before the first stage.
+
+        `features_folder` has the features before the classifier; None stores none.
+        """
         return FinetuneModel(
             self.backbone.spec,
             self.backbone.weights,
@@ -67,6 +73,7 @@ class FinetuneJob:
             setup_device(self.numerics, world.local_rank if world.size > 1 else self.device_index),
             world,
             on_item,
+            features_folder,
         )
 
 

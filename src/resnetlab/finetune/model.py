@@ -9,15 +9,24 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import assert_never
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from resnetlab.data.device_images import DeviceImages
-from resnetlab.data.photo_loader import load_batches
 from resnetlab.data.transforms.augment import normalize
 from resnetlab.data.transforms.eval_transform import EvalTransform, apply_eval_transform
 from resnetlab.errors import input_error
 from resnetlab.finetune.dataset import PhotoSplit
+from resnetlab.finetune.frozen_features import (
+    BATCH_SIZE,
+    count_missing,
+    features_identity,
+    features_path,
+    fill_batch,
+    load_features,
+)
 from resnetlab.messages import ItemCallback, silent
 from resnetlab.models.configs import ExternalConfig, ModelConfig
 from resnetlab.models.external import weights_assumptions, weights_metadata
@@ -50,7 +59,7 @@ ASSUMED_NORMALIZATION = (
     "the weights do not state the mean and std of their images: those of ImageNet are assumed"
 )
 
-FEATURE_BATCH_SIZE = 32
+FEATURE_BATCH_SIZE = BATCH_SIZE
 """Batch size of the frozen part of a network."""
 
 FEATURE_CACHE_BYTES = 3_000_000_000
@@ -64,12 +73,15 @@ class FeatureCache:
     entries: dict[tuple[object, ...], tuple[Tensor, Tensor]] = field(default_factory=dict)
     total_bytes: int = 0
 
+    def has_room(self, images: int, size: int) -> bool:
+        """Return True if fp32 features of `size` numbers each fit into the cache."""
+        return self.total_bytes + 4 * images * size <= FEATURE_CACHE_BYTES
+
     def add(self, key: tuple[object, ...], features: Tensor, labels: Tensor) -> None:
-        """Add features (B, F) and labels (B,) if the cache has room."""
-        size = features.numel() * features.element_size()
-        if self.total_bytes + size <= FEATURE_CACHE_BYTES:
+        """Add fp32 features (B, F) and labels (B,) if the cache has room."""
+        if self.has_room(len(features), features[0].numel()):
             self.entries[key] = features, labels
-            self.total_bytes += size
+            self.total_bytes += 4 * features.numel()
 
     def remove_stale(self, split_point: str, weights_changed: bool) -> None:
         """Remove the features of every split point other than `split_point` if weights changed
@@ -90,6 +102,8 @@ class SplitModel:
     split_point: str
     trunk: FrozenTrunk | None
     tail: nn.Module
+    at_classifier: bool = False
+    """True if the tail gets the inputs of the classifier and nothing else."""
 
 
 class FinetuneModel:
@@ -105,8 +119,11 @@ class FinetuneModel:
         device: torch.device,
         world: World = SINGLE_PROCESS,
         on_item: ItemCallback = silent,
+        features_folder: Path | None = None,
     ) -> None:
         self.on_item = on_item
+        # Folder of the features before the classifier; None for features in memory only.
+        self.features_folder = features_folder
         self.spec, self.classes, self.numerics, self.device, self.world = (
             spec,
             classes,
@@ -153,7 +170,7 @@ class FinetuneModel:
         layer would be trainable.
         """
         name = self.spec.slug
-        head_name, _ = classifier(self.model, name)
+        head_name, head = classifier(self.model, name)
         split_point = head_name
         match trainable:
             case "classifier":
@@ -177,8 +194,11 @@ class FinetuneModel:
             if isinstance(module, nn.BatchNorm2d) and is_folded(module):
                 module.eval()
         split = split_at(self.model, split_point, side) if split_point else None
-        trunk, tail = split or (None, self.model)
-        return SplitModel(split_point if split else "", trunk, tail)
+        if split is None:
+            return SplitModel("", None, self.model)
+        trunk, tail = split
+        at_classifier = split_point == head_name and tail.shapes == ((head.in_features,),)
+        return SplitModel(split_point, trunk, tail, at_classifier)
 
     def clone_state(self) -> dict[str, Tensor]:
         """Return a copy of the network's tensors by name."""
@@ -208,29 +228,96 @@ class FinetuneModel:
             rows: Tensor = split_model.trunk(images)
         return rows.float()
 
+    def classifier_inputs(
+        self,
+        split_model: SplitModel,
+        photo_split: PhotoSplit,
+        transform: EvalTransform,
+        on_item: ItemCallback = silent,
+        *,
+        fp32: bool = False,
+    ) -> Tensor:
+        """Return the inputs (N, F) of the classifier for a split, on the CPU.
+
+        They come from the files of `features_folder`, or are computed and stored there.
+
+        Args:
+            split_model: Network that is split at its classifier.
+            photo_split: Photographs.
+            transform: Evaluation transform.
+            on_item: Callback for the progress.
+            fp32: True to compute in fp32, whatever the precision of the training is.
+        """
+        numerics, trunk = self._feature_numerics(fp32=fp32), split_model.trunk
+        path = self._features_file(split_model, transform, numerics)
+        assert trunk is not None
+
+        def compute(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+            images = self.preprocess(torch.from_numpy(fill_batch(pixels, transform)))
+            with torch.no_grad(), autocast(numerics):
+                rows = trunk(images)[: len(pixels)]
+            features: NDArray[np.float32] = rows.float().cpu().numpy()
+            return features
+
+        return torch.from_numpy(load_features(photo_split, transform, compute, path, on_item))
+
+    def count_missing(
+        self,
+        split_model: SplitModel,
+        photo_split: PhotoSplit,
+        transform: EvalTransform,
+        *,
+        fp32: bool = False,
+    ) -> int:
+        """Return the number of photographs whose features before the tail are not stored."""
+        path = self._features_file(split_model, transform, self._feature_numerics(fp32=fp32))
+        if not split_model.at_classifier or path is None:
+            return len(photo_split)
+        return count_missing(photo_split, path)
+
+    def _feature_numerics(self, *, fp32: bool) -> Numerics:
+        return replace(self.numerics, precision="fp32") if fp32 else self.numerics
+
+    def _features_file(
+        self, split_model: SplitModel, transform: EvalTransform, numerics: Numerics
+    ) -> Path | None:
+        """Return the file of the inputs of the classifier; None without a folder."""
+        if self.features_folder is None:
+            return None
+        head = split_model.split_point
+        identity = features_identity(self.model, head, self.spec, transform, numerics)
+        return features_path(self.features_folder, identity)
+
     def features_or_pixels(
         self, split_model: SplitModel, photo_split: PhotoSplit, transform: EvalTransform
     ) -> DeviceImages:
         """Return the inputs of the tail for a split: trunk features if they fit in the cache, else
         uint8 pixels.
         """
-        labels = torch.from_numpy(photo_split.labels)
+        labels = torch.from_numpy(photo_split.labels).to(self.device)
         key = (split_model.split_point, transform, tuple(row.sha256 for row in photo_split.rows))
         if split_model.trunk is not None and key in self.feature_cache.entries:
             return DeviceImages(*self.feature_cache.entries[key])
+        if split_model.at_classifier:
+            size = classifier(self.model, self.spec.slug)[1].in_features
+            if self.feature_cache.has_room(len(photo_split), size):
+                rows = self.classifier_inputs(split_model, photo_split, transform, self.on_item)
+                rows = rows.to(self.device)
+                self.feature_cache.add(key, rows, labels)
+                return DeviceImages(rows, labels)
         if transform.crop_mode == "whole":
-            return self._whole_image_features(split_model, photo_split, transform, labels)
+            message = (
+                "whole images differ in shape, and this network cannot be split at its classifier"
+            )
+            raise input_error(self.spec.slug, message, 'crop_mode = "crop"', field="crop_mode")
         pixels = torch.from_numpy(
             photo_split.stack(lambda image: apply_eval_transform(image, transform), self.on_item)
         )
         if split_model.trunk is None:
-            return DeviceImages(pixels, labels.to(self.device))
+            return DeviceImages(pixels, labels)
         first = self.features(split_model, pixels[:2])
-        if (
-            first.shape[1] * 4 * len(photo_split) + self.feature_cache.total_bytes
-            > FEATURE_CACHE_BYTES
-        ):
-            return DeviceImages(pixels, labels.to(self.device))
+        if not self.feature_cache.has_room(len(photo_split), first.shape[1]):
+            return DeviceImages(pixels, labels)
         batches = []
         for piece in torch.split(pixels, FEATURE_BATCH_SIZE):
             batches.append(self.features(split_model, piece))
@@ -240,33 +327,8 @@ class FinetuneModel:
                 len(photo_split),
             )
         rows = torch.cat(batches)
-        self.feature_cache.add(key, rows, labels.to(self.device))
-        return DeviceImages(rows, labels.to(self.device))
-
-    def _whole_image_features(
-        self,
-        split_model: SplitModel,
-        photo_split: PhotoSplit,
-        transform: EvalTransform,
-        labels: Tensor,
-    ) -> DeviceImages:
-        """Compute the features of whole photographs one by one, since they differ in shape.
-
-        Only the features before a classifier have the same shape for all of them.
-        """
-        if split_model.trunk is None:
-            message = (
-                "whole images differ in shape, and this network cannot be split at its classifier"
-            )
-            raise input_error(self.spec.slug, message, 'crop_mode = "crop"', field="crop_mode")
-        rows: list[Tensor] = []
-        for batch in load_batches(
-            photo_split.images, lambda image: apply_eval_transform(image, transform)
-        ):
-            for loaded in batch:
-                rows.append(self.features(split_model, torch.from_numpy(loaded.pixels)[None]))
-                self.on_item("features computed", len(rows), len(photo_split))
-        return DeviceImages(torch.cat(rows), labels.to(self.device))
+        self.feature_cache.add(key, rows, labels)
+        return DeviceImages(rows, labels)
 
     def make_forward(
         self, split_model: SplitModel, tail_forward: Callable[[Tensor], Tensor]

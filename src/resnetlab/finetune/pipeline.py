@@ -18,8 +18,8 @@ from resnetlab.bundle.store import load_bundle
 from resnetlab.data.class_names import class_order
 from resnetlab.data.transforms.eval_transform import EvalTransform
 from resnetlab.errors import Problem, ResnetlabError, input_error
-from resnetlab.finetune.confidence import count_confidence_images, write_model_confidence
-from resnetlab.finetune.dataset import PhotoDataset
+from resnetlab.finetune.confidence import split_outputs, write_model_confidence
+from resnetlab.finetune.dataset import PhotoDataset, PhotoSplit
 from resnetlab.finetune.evaluation import (
     accuracy_estimate,
     accuracy_metric,
@@ -35,27 +35,24 @@ from resnetlab.finetune.results import (
     Misclassification,
     StageRecord,
 )
-from resnetlab.finetune.stage import (
-    EventCallback,
-    StageResult,
-    balanced_class_weights,
-    fit,
-    time_step,
+from resnetlab.finetune.stage import EventCallback, StageResult, fit
+from resnetlab.finetune.stage_budget import (
+    adjust_stage_to_limit,
+    affordable_reference,
+    class_weights,
+    record_unfinished,
+    reserve_time,
 )
 from resnetlab.finetune.stage_cache import StageCache, StageLockedError, stage_key
-from resnetlab.finetune.time_limit import (
-    PAGE_IMAGES,
-    TimeLimit,
-    fit_to_limit,
-    time_prediction,
-)
-from resnetlab.messages import ItemCallback, Notify, format_count, format_duration, silent
+from resnetlab.finetune.time_limit import TimeLimit
+from resnetlab.messages import ItemCallback, Notify, format_count, silent
 from resnetlab.recipes.finetune import Stage
 from resnetlab.training.distributed import SINGLE_PROCESS, World
 from resnetlab.training.photo_predictions import Predictions
 
-AdjustStage = Callable[[Stage, dict[str, EvalTransform]], Stage | None]
-"""Function from a stage and the evaluation transforms by size to the stage to train, or None."""
+AdjustStage = Callable[[Stage, dict[str, EvalTransform]], tuple[Stage | None, PhotoSplit]]
+"""Function from a stage and the evaluation transforms by size to the stage to train, or None, and
+the photographs to train it on."""
 
 MAX_MISCLASSIFIED = 12
 """Number of mistakes in the record, the most confident first."""
@@ -76,7 +73,7 @@ def run_stages(
     should_finish: Callable[[], bool] = lambda: False,
     notify: Notify = silent,
     on_event: EventCallback = lambda _: None,
-    adjust_stage: AdjustStage = lambda stage, _: stage,
+    adjust_stage: AdjustStage | None = None,
 ) -> Iterator[tuple[StageResult, Predictions]]:
     """Train the stages one after another. Yields each finished stage with its predictions on
     validation.
@@ -93,8 +90,9 @@ def run_stages(
         should_finish: Function that is called after epochs; training ends once it returns True.
         notify: Function that gets a line about each stage.
         on_event: Callback for each pause of the training loop.
-        adjust_stage: Function that shortens a stage to the time limit, or returns None to end
-            before it. It is not called for a stage that is in the cache.
+        adjust_stage: Function that shortens a stage to the time limit or leaves train photographs
+            out; without a stage, training ends before it. It is not called for a stage that is in
+            the cache.
 
     Raises:
         StageLockedError: Another process trains the stage, and the time to wait for it is over.
@@ -104,7 +102,7 @@ def run_stages(
         "train": finetune_model.eval_transform(recipe.train_size),
         "test": finetune_model.eval_transform(recipe.test_size, recipe.crop_mode),
     }
-    weights = _class_weights(job, finetune_model.device)
+    weights = class_weights(job, finetune_model.device)
     key = stage_key(finetune_model, photos.sha256, recipe.class_weights, recipe.sampler)
     train = partial(
         fit,
@@ -119,15 +117,20 @@ def run_stages(
         if world.all_reduce_any(should_stop()):
             return
         stage: Stage | None = planned
-        if not world.broadcast(cache.contains(key.with_stage(planned, transforms[planned.size]))):
-            stage = adjust_stage(planned, transforms)
+        train_photos, following = photos.train, key.with_stage(planned, transforms[planned.size])
+        if adjust_stage and not world.broadcast(cache.contains(following)):
+            stage, train_photos = adjust_stage(planned, transforms)
         if stage is None:
             return
         count = stage.recipe.epochs
         epochs = f", {format_count(count, 'epoch')} at most" if count else ""
         notify(f"{stage.name}: begins at {transforms[stage.size].size} pixels{epochs}")
-        key = key.with_stage(stage, transforms[stage.size])
-        train_stage = partial(train, stage, photos, transforms, job.seed, class_weights=weights)
+        reduced_to = len(train_photos) if len(train_photos) < len(photos.train) else 0
+        key = key.with_stage(stage, transforms[stage.size], reduced_to)
+        stage_photos = replace(photos, train=train_photos)
+        train_stage = partial(
+            train, stage, stage_photos, transforms, job.seed, class_weights=weights
+        )
         result = cache.load_or_train(key, finetune_model, train_stage, should_stop)
         if not result.epochs and not result.complete:
             notify(
@@ -139,12 +142,6 @@ def run_stages(
         accuracy = f"{100 * float(predictions.correct.mean()):.1f} % at {recipe.test_size} pixels"
         notify(f"{stage.name}: validation {accuracy}, {result.seconds:.0f} s")
         yield result, predictions
-
-
-def _class_weights(job: FinetuneJob, device: torch.device) -> torch.Tensor | None:
-    if job.recipe.class_weights == "none":
-        return None
-    return balanced_class_weights(job.photos.train.labels, len(job.photos.classes)).to(device)
 
 
 def _predict_validation(
@@ -195,12 +192,12 @@ def run_finetuning(
     """
     limit = limit or TimeLimit(None, time.monotonic())
     earlier = _evaluate_baseline(baseline, job.photos, on_item) if baseline else None
-    finetune_model = finetune_model or job.setup_model(world, on_item)
+    finetune_model = finetune_model or job.setup_model(world, on_item, cache.features_folder)
     for line in finetune_model.assumptions:
         notify(f"note: {line}")
     recipe, photos = job.recipe, job.photos
     transform = finetune_model.eval_transform(recipe.test_size, recipe.crop_mode)
-    _reserve_time(limit, job, finetune_model, transform, notify)
+    reserve_time(limit, job, finetune_model, transform, notify)
     stages = _train_and_save(
         job, finetune_model, transform, folder, cache, limit, should_stop, notify
     )
@@ -209,15 +206,7 @@ def run_finetuning(
         notify(line)
     kind = "test" if photos.has_test else "validation"
     notify(f"evaluating {format_count(len(photos.test), f'{kind} image')}")
-    predictions = predict_photos(
-        finetune_model.model,
-        photos.test,
-        transform,
-        finetune_model.device,
-        recipe.crops,
-        on_item,
-        where=job.backbone.spec.slug,
-    )
+    predictions = _predict_test(job, finetune_model, transform, on_item)
     result = _make_result(job, folder, stages, predictions, earlier, limit)
     caveats = (*result.caveats, *finetune_model.assumptions, *skipped)
     result = replace(result, caveats=caveats)
@@ -226,8 +215,12 @@ def run_finetuning(
         if photos.has_test:
             metrics.append(accuracy_metric("test", result.test, photos.name))
         save_model(job, finetune_model, transform, folder, tuple(metrics), skipped)
+        reference, note = affordable_reference(job, finetune_model, transform, limit)
+        if note:
+            notify(note)
+            result = replace(result, caveats=(*result.caveats, note))
         confidence = write_model_confidence(
-            photos, finetune_model, transform, folder, notify, on_item
+            photos, finetune_model, transform, folder, notify, on_item, reference
         )
         if confidence is not None:  # probabilities as `predict` prints them
             calibrated = confidence.calibrate(predictions.probabilities)
@@ -236,26 +229,25 @@ def run_finetuning(
     return result, predictions
 
 
-def _reserve_time(
-    limit: TimeLimit,
+def _predict_test(
     job: FinetuneJob,
     finetune_model: FinetuneModel,
     transform: EvalTransform,
-    notify: Notify,
-) -> None:
-    """Measure and reserve the time of what follows training, if there is a time limit."""
-    if limit.seconds is None:
-        return
-    photos = job.photos
-    seconds = time_prediction(finetune_model, photos.validation, transform)
-    predicted = job.recipe.crops * len(photos.test) + len(photos.validation)
-    predicted += count_confidence_images(photos)
-    limit.reserve(
-        finetune_model.world.broadcast(seconds), predicted, min(PAGE_IMAGES, len(photos.test))
-    )
-    notify(
-        f"time limit {format_duration(limit.seconds)}: {format_duration(limit.elapsed)} are over, "
-        f"and about {format_duration(limit.reserved_seconds)} are for the evaluation at the end"
+    on_item: ItemCallback,
+) -> Predictions:
+    """Predict the test images in fp32, by the cache of features where each has one crop."""
+    photos, recipe = job.photos, job.recipe
+    if recipe.crops == 1:
+        outputs = split_outputs(photos.test, finetune_model, transform, on_item)
+        return Predictions(outputs.probabilities, photos.test.labels)
+    return predict_photos(
+        finetune_model.model,
+        photos.test,
+        transform,
+        finetune_model.device,
+        recipe.crops,
+        on_item,
+        where=job.backbone.spec.slug,
     )
 
 
@@ -291,8 +283,10 @@ def _train_and_save(
     def should_end() -> bool:
         return should_stop() or (bool(stages) and limit.over)
 
-    def adjust_stage(stage: Stage, transforms: dict[str, EvalTransform]) -> Stage | None:
-        return _adjust_stage(job, finetune_model, stage, transforms, limit, notify)
+    def adjust_stage(
+        stage: Stage, transforms: dict[str, EvalTransform]
+    ) -> tuple[Stage | None, PhotoSplit]:
+        return adjust_stage_to_limit(job, finetune_model, stage, transforms, limit, notify)
 
     with contextlib.suppress(StageLockedError):  # stopped while another process trained the stage
         for result, predictions in run_stages(
@@ -315,65 +309,12 @@ def _train_and_save(
             if result.complete:
                 limit.stage = None
     if not should_stop():
-        _record_unfinished(limit, job.recipe.resolved_stages, [result for result, _ in stages])
+        record_unfinished(limit, job.recipe.resolved_stages, [result for result, _ in stages])
     if not stages:
         problem = "stopped before the first epoch; nothing was written"
         raise StoppedError(Problem(str(folder), problem, "start again"))
     finetune_model.model.load_state_dict(best)
     return stages
-
-
-def _record_unfinished(
-    limit: TimeLimit, planned: Sequence[Stage], results: Sequence[StageResult]
-) -> None:
-    """Record the stage that the time limit stopped, and those that it left no time for."""
-    if limit.stage is not None:
-        epochs = {result.stage: len(result.epochs) for result in results}
-        limit.record_cut(limit.stage, "stopped", epochs.get(limit.stage.name, 0))
-    recorded = {cut.stage for cut in limit.cuts}
-    for stage in planned[len(results) :]:
-        if stage.name not in recorded:
-            limit.record_cut(stage, "left out")
-
-
-def _adjust_stage(
-    job: FinetuneJob,
-    finetune_model: FinetuneModel,
-    stage: Stage,
-    transforms: dict[str, EvalTransform],
-    limit: TimeLimit,
-    notify: Notify,
-) -> Stage | None:
-    """Return the stage with the epochs that fit into the time limit, or None if not one does."""
-    photos, transform = job.photos, transforms[stage.size]
-
-    def measure(affordable_seconds: float) -> float:
-        weights = _class_weights(job, finetune_model.device)
-        return time_step(
-            finetune_model, stage, photos, transform, job.seed, weights, affordable_seconds
-        )
-
-    adjusted, epoch_seconds = fit_to_limit(
-        stage,
-        limit,
-        len(photos.train),
-        len(photos.validation),
-        measure,
-        is_first=stage.name == job.recipe.stages[0].name,
-        world=finetune_model.world,
-    )
-    if epoch_seconds:
-        limit.epoch_seconds[stage.name] = epoch_seconds
-        notify(f"{stage.name}: an epoch takes about {format_duration(epoch_seconds)} here")
-    if adjusted is None:
-        limit.record_cut(stage, "left out")
-        return None
-    limit.stage = stage
-    planned, epochs = stage.recipe.epochs or 0, adjusted.recipe.epochs or 0
-    if epochs < planned:
-        limit.record_cut(stage, "shortened", epochs)
-        notify(f"{stage.name}: {epochs} of {planned} epochs fit into the time limit")
-    return adjusted
 
 
 def _evaluate_baseline(

@@ -46,14 +46,18 @@ class StageRecord:
 
 @strict_dataclass
 class BudgetCut:
-    """Stage that the time limit left out, stopped, or gave fewer epochs than its recipe."""
+    """Stage that the time limit left out, stopped, or gave less than its recipe."""
 
     stage: str
-    kind: Literal["left out", "stopped", "shortened"]
+    kind: Literal["left out", "stopped", "shortened", "fewer photographs"]
     epochs: NonNegativeInt = 0
     """Epochs that were trained, or that the limit allows."""
     planned_epochs: NonNegativeInt = 0
     """Epochs of the recipe; 0 if it counts steps."""
+    photographs: NonNegativeInt = 0
+    """Train photographs whose features were computed in time; 0 if all were."""
+    planned_photographs: NonNegativeInt = 0
+    """All train photographs, if some were left out."""
     epoch_seconds: float = 0.0
     """Seconds of an epoch, measured here; 0 if unknown."""
     elapsed_seconds: float
@@ -74,6 +78,11 @@ class BudgetCut:
                 text = f'the time limit stopped stage "{self.stage}" {after}{count}'
             case "shortened":
                 text = f'the time limit gave stage "{self.stage}" {self.epochs}{planned} epochs'
+            case "fewer photographs":
+                text = f'the time limit reduced stage "{self.stage}"'
+        if self.planned_photographs:
+            count = f"{self.photographs:,} of {self.planned_photographs:,} train photographs"
+            text += f" to {count}" if self.kind == "fewer photographs" else f"; it had {count}"
         if self.epoch_seconds:
             text += f"; an epoch takes about {format_duration(self.epoch_seconds)} here"
         return f"{text}; --budget {self.needed} would do"

@@ -123,6 +123,9 @@ def fit(
     if stage.grad_checkpointing:
         enable_grad_checkpointing(tail)
     validation = finetune_model.features_or_pixels(split_model, photos.validation, transform)
+    if stage.augment == "none" and split_model.at_classifier:
+        # They are needed in the first epoch, in which small steps take one thread only.
+        finetune_model.features_or_pixels(split_model, photos.train, transform)
     initial = {name: tensor.detach().clone() for name, tensor in tail.state_dict().items()}
     recipes = [_with_lr(stage.recipe, lr) for lr in stage.lrs] or [stage.recipe]
     best: _LrResult | None = None

@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from resnetlab.data.transforms.eval_transform import EvalTransform
 from resnetlab.errors import InputError
 from resnetlab.files import try_lock
+from resnetlab.finetune.frozen_features import FOLDER
 from resnetlab.finetune.model import FinetuneModel
 from resnetlab.finetune.stage import StageResult, invalidate_features
 from resnetlab.models.code_hash import with_module_hashes
@@ -62,11 +63,16 @@ class StageKey:
     stages: tuple[Stage, ...] = ()
     eval_transforms: tuple[EvalTransform, ...] = ()
     """Evaluation transform of each stage."""
+    reduced: tuple[tuple[str, int], ...] = ()
+    """Stages that were trained on a part of the photographs for want of time, with their number."""
 
-    def with_stage(self, stage: Stage, transform: EvalTransform) -> StageKey:
-        """Return the key after one more stage."""
+    def with_stage(self, stage: Stage, transform: EvalTransform, reduced_to: int = 0) -> StageKey:
+        """Return the key after one more stage; `reduced_to` is 0 for all train photographs."""
         return replace(
-            self, stages=(*self.stages, stage), eval_transforms=(*self.eval_transforms, transform)
+            self,
+            stages=(*self.stages, stage),
+            eval_transforms=(*self.eval_transforms, transform),
+            reduced=(*self.reduced, *([(stage.name, reduced_to)] if reduced_to else [])),
         )
 
 
@@ -101,6 +107,11 @@ class StageCache:
 
     folder: Path
     wait_seconds: float = 0.0
+
+    @property
+    def features_folder(self) -> Path:
+        """Folder of the frozen features, beside that of the stages."""
+        return self.folder.with_name(FOLDER)
 
     def contains(self, key: StageKey) -> bool:
         """Return True if there is a file of the last stage of `key`."""

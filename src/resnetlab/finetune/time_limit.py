@@ -2,7 +2,8 @@
 
 The limit covers everything from the start of the command to its last file. The time of what
 follows training, the predictions on the test images and the page, is measured and reserved before
-the first stage.
+the first stage. A first stage on constant features gets the train photographs whose features can be
+computed in time.
 """
 
 from __future__ import annotations
@@ -12,6 +13,9 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
 
 from resnetlab.data.transforms.eval_transform import EvalTransform
 from resnetlab.finetune.dataset import PhotoSplit
@@ -33,6 +37,9 @@ PAGE_IMAGES = 12
 CLOSING_SECONDS = 3.0
 """Seconds to write the model and the page, and to end."""
 
+MIN_PHOTOGRAPHS = 5
+"""Train photographs of each class that the first stage gets at least, if a class has so many."""
+
 MARGIN = 1.1
 """Factor on the epochs that a stage still needs, for the budget that is suggested."""
 
@@ -48,6 +55,8 @@ class TimeLimit:
     """Seconds to predict one image."""
     reserved_seconds: float = 0.0
     """Seconds for what follows training."""
+    page_seconds: float = 0.0
+    """The part of them for the page and the end."""
     stage: Stage | None = None
     """Stage of the recipe that is being trained."""
     cuts: list[BudgetCut] = field(default_factory=list)
@@ -68,6 +77,13 @@ class TimeLimit:
         return self.seconds - self.elapsed - self.reserved_seconds
 
     @property
+    def seconds_before_page(self) -> float:
+        """Return the seconds that are left for what comes before the page; infinite if no limit."""
+        if self.seconds is None:
+            return math.inf
+        return self.seconds - self.elapsed - self.page_seconds
+
+    @property
     def over(self) -> bool:
         """Return True once training must end."""
         return self.remaining < 0
@@ -75,11 +91,36 @@ class TimeLimit:
     def reserve(self, image_seconds: float, predicted_images: int, page_images: int) -> None:
         """Reserve the time to predict images after training, and to draw those of the page."""
         self.image_seconds = image_seconds
-        predictions = predicted_images + 3 * page_images
-        self.reserved_seconds = image_seconds * predictions + CLOSING_SECONDS
+        self.page_seconds = 3 * image_seconds * page_images + CLOSING_SECONDS
+        self.reserved_seconds = image_seconds * predicted_images + self.page_seconds
+
+    def affordable_photographs(
+        self, labels: NDArray[np.int64], missing_train: int, missing_validation: int
+    ) -> NDArray[np.int64] | None:
+        """Return the number of train photographs of each class (K,) whose features fit into the
+        time that is left; None if all fit.
+
+        The classes keep their shares, but each keeps at least `MIN_PHOTOGRAPHS`.
+
+        Args:
+            labels: Classes (N,) of the train photographs.
+            missing_train: Number of train photographs whose features are not stored.
+            missing_validation: The same for validation, of which none is left out.
+        """
+        seconds = self.remaining - self.image_seconds * missing_validation
+        if self.image_seconds * missing_train <= max(seconds, 0):
+            return None
+        share = max(seconds, 0) / (self.image_seconds * missing_train)
+        counts = np.bincount(labels)
+        fitting = np.maximum(np.floor(share * counts), MIN_PHOTOGRAPHS).astype(np.int64)
+        return None if (fitting >= counts).all() else fitting
 
     def record_cut(
-        self, stage: Stage, kind: Literal["left out", "stopped", "shortened"], epochs: int = 0
+        self,
+        stage: Stage,
+        kind: Literal["left out", "stopped", "shortened", "fewer photographs"],
+        epochs: int = 0,
+        photographs: tuple[int, int] = (0, 0),
     ) -> None:
         """Record that the limit changed a stage, in place of an earlier record of it.
 
@@ -87,17 +128,27 @@ class TimeLimit:
             stage: Stage of the recipe.
             kind: Kind of the change.
             epochs: Epochs that were trained, or that the limit allows.
+            photographs: Train photographs that the stage was trained on, and all of them; zeros
+                keep the numbers of an earlier record of the stage.
         """
+        for earlier in self.cuts:
+            if earlier.stage == stage.name and not photographs[1]:
+                photographs = earlier.photographs, earlier.planned_photographs
         planned = stage.recipe.epochs or 0
         seconds = self.epoch_seconds.get(stage.name, 0.0)
         total = 2 * (self.seconds or 0)  # nothing better is known without the time of an epoch
         if seconds and planned:
             total = self.elapsed + self.reserved_seconds + MARGIN * planned * seconds
+        elif photographs[1]:
+            rest = MARGIN * self.image_seconds * photographs[1]
+            total = max(total, self.elapsed + self.reserved_seconds + rest)
         cut = BudgetCut(
             stage=stage.name,
             kind=kind,
             epochs=epochs,
             planned_epochs=planned,
+            photographs=photographs[0],
+            planned_photographs=photographs[1],
             epoch_seconds=round(seconds, 2),
             elapsed_seconds=round(self.elapsed, 1),
             needed=suggest_budget(total),

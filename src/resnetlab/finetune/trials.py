@@ -85,7 +85,14 @@ class Trials:
         job = selection.job
         if not (with_balance and job.recipe.balance == "none" and is_uneven(job.photos)):
             return selection
-        model = selection.finetune_model or job.setup_model(self.world, self.on_item)
+        model = selection.finetune_model or job.setup_model(
+            self.world, self.on_item, self.cache.features_folder
+        )
+        if reason := self.beyond_limit(self.seconds_of_features(job, model)):
+            self.notify(
+                f"no method for uneven classes is tried with {job.backbone.spec.slug}: {reason}"
+            )
+            return replace(selection, finetune_model=model)
         method, trials = self._try_methods(job, model)
         sizes = np.bincount(job.photos.train.labels)
         note = (
@@ -114,6 +121,36 @@ class Trials:
                     return result, predictions
         problem = "stopped during the trials; nothing was written"
         raise StoppedError(Problem(job.photos.name, problem, "start again"))
+
+    def seconds_of_features(self, job: FinetuneJob, model: FinetuneModel) -> float:
+        """Return the expected seconds of the features; 0 without a limit or if they are cached."""
+        stage, photos, recipe = probe_stage(job.recipe), job.photos, job.recipe
+        if self.limit.seconds is None:
+            return 0.0
+        side = recipe.test_size if stage.size == "test" else recipe.train_size
+        crop_mode = recipe.crop_mode if stage.size == "test" else "crop"
+        transform = model.eval_transform(side, crop_mode)
+        key = stage_key(model, photos.sha256, recipe.class_weights, recipe.sampler)
+        if self.world.broadcast(self.cache.contains(key.with_stage(stage, transform))):
+            return 0.0
+        split_model = model.split_for_training("classifier", side)
+        parts = (photos.train, photos.validation)
+        missing = sum(model.count_missing(split_model, part, transform) for part in parts)
+        each = time_prediction(model, photos.validation, transform) if missing else 0.0
+        return self.world.broadcast(each * missing)
+
+    def beyond_limit(self, seconds: float) -> str:
+        """Return why the features of a network take too long, or "" if they do not."""
+        if self.limit.seconds is None or not seconds:
+            return ""
+        total = self.world.broadcast(self.limit.elapsed) + seconds
+        if total <= TRIAL_SHARE * self.limit.seconds:
+            return ""
+        needed = suggest_budget(total / TRIAL_SHARE)
+        return (
+            f"its features would take about {format_duration(seconds)} here, and trials may take "
+            f"{100 * TRIAL_SHARE:.0f} % of the time limit; --budget {needed} would do"
+        )
 
     def _time_is_short(self) -> bool:
         """Return True once the trials have taken their share of the time limit."""
@@ -218,10 +255,10 @@ class _BackboneTrials:
         trials, start = self.trials, time.monotonic()
         job = replace(trials.job, backbone=backbone)
         try:
-            model = job.setup_model(trials.world, trials.on_item)
+            model = job.setup_model(trials.world, trials.on_item, trials.cache.features_folder)
             record = replace(record, parameters=count_parameters(model.model))
-            seconds = self._seconds_of_features(job, model) if is_limited else 0.0
-            if reason := self._beyond_limit(seconds):
+            seconds = trials.seconds_of_features(job, model) if is_limited else 0.0
+            if reason := trials.beyond_limit(seconds):
                 self.postponed.append((seconds, backbone, replace(record, left_out=reason)))
                 return
             result, predictions = trials.train_probe(job, model)
@@ -252,35 +289,6 @@ class _BackboneTrials:
     def _leave_out(self, record: BackboneTrial) -> None:
         self.left_out.append(record)
         self.trials.notify(f"{record.model}: left out: {record.left_out}")
-
-    def _seconds_of_features(self, job: FinetuneJob, model: FinetuneModel) -> float:
-        """Return the expected seconds of the features; 0 without a limit or if they are cached."""
-        trials, stage, photos = self.trials, probe_stage(job.recipe), job.photos
-        if trials.limit.seconds is None:
-            return 0.0
-        side = job.recipe.test_size if stage.size == "test" else job.recipe.train_size
-        crop_mode = job.recipe.crop_mode if stage.size == "test" else "crop"
-        transform = model.eval_transform(side, crop_mode)
-        recipe = job.recipe
-        key = stage_key(model, photos.sha256, recipe.class_weights, recipe.sampler)
-        if trials.world.broadcast(trials.cache.contains(key.with_stage(stage, transform))):
-            return 0.0
-        each = time_prediction(model, photos.validation, transform)
-        return trials.world.broadcast(each * (len(photos.train) + len(photos.validation)))
-
-    def _beyond_limit(self, seconds: float) -> str:
-        """Return why the features of a network take too long, or "" if they do not."""
-        limit = self.trials.limit
-        if limit.seconds is None or not seconds:
-            return ""
-        total = self.trials.world.broadcast(limit.elapsed) + seconds
-        if total <= TRIAL_SHARE * limit.seconds:
-            return ""
-        needed = suggest_budget(total / TRIAL_SHARE)
-        return (
-            f"its features would take about {format_duration(seconds)} here, and trials may take "
-            f"{100 * TRIAL_SHARE:.0f} % of the time limit; --budget {needed} would do"
-        )
 
     def _records(self) -> list[BackboneTrial]:
         """Return the records of the probes, each compared with the selected one."""

@@ -17,11 +17,12 @@ from resnetlab.schema import NonNegativeInt, config_hash, strict_dataclass
 ALGORITHM_VERSION = 1
 """Version of the training algorithm. A change of the results of training increases it by hand."""
 
-FINETUNE_VERSION = ALGORITHM_VERSION + 2
+FINETUNE_VERSION = ALGORITHM_VERSION + 3
 """Version of the fine-tuning algorithm: `ALGORITHM_VERSION` of the common loop plus the number of
 changes to fine-tuning alone. Change 1: torch, not Pillow, resizes the random crops and jitters the
 colors. Change 2: a class weight multiplies the whole smoothed loss of an image, and of learning
-rates with the same validation accuracy the one with the lowest smoothed loss is taken."""
+rates with the same validation accuracy the one with the lowest smoothed loss is taken. Change 3:
+the constant features of train images are computed with all threads of the run, as others are."""
 
 
 @strict_dataclass

@@ -28,7 +28,9 @@ class PowerLaws:
         return errors
 
 
-def fit_power_laws(sizes: NDArray[np.float64], errors: NDArray[np.float64]) -> PowerLaws:
+def fit_power_laws(
+    sizes: NDArray[np.float64], errors: NDArray[np.float64], *, with_floor: bool = True
+) -> PowerLaws:
     """Fit an inverse power law to each of B learning curves by weighted least squares.
 
     The law and the weights, which grow with the size, are those of Figueroa et al. 2012,
@@ -38,6 +40,7 @@ def fit_power_laws(sizes: NDArray[np.float64], errors: NDArray[np.float64]) -> P
     Args:
         sizes: Numbers of train images (S,), at least two different ones.
         errors: Errors (B, S) from 0 to 1.
+        with_floor: False for laws whose floor is 0.
 
     Returns:
         The laws with the smallest sum of weighted squares.
@@ -47,7 +50,10 @@ def fit_power_laws(sizes: NDArray[np.float64], errors: NDArray[np.float64]) -> P
     smallest = np.full(len(errors), np.inf)
     for candidate in EXPONENTS:
         powers = sizes**-candidate
-        a, b = _nonnegative_line(powers, errors, weights)
+        if with_floor:
+            a, b = _nonnegative_line(powers, errors, weights)
+        else:
+            a, b = np.zeros(len(errors)), _slope_through_origin(powers, errors, weights)
         residuals = errors - a[:, None] - b[:, None] * powers
         squares = (weights * residuals**2).sum(1)
         better = squares < smallest
@@ -66,8 +72,16 @@ def _nonnegative_line(
     mean_x, mean_y = (weights * x).sum(), (weights * y).sum(1)
     slope = (weights * (x - mean_x) * (y - mean_y[:, None])).sum(1)
     slope /= (weights * (x - mean_x) ** 2).sum()
-    through_origin = (weights * x * y).sum(1) / (weights * x**2).sum()
+    through_origin = _slope_through_origin(x, y, weights)
     intercept = mean_y - slope * mean_x
     b = np.where(slope < 0, 0.0, np.where(intercept < 0, through_origin, slope))
     a = np.where(slope < 0, mean_y, np.where(intercept < 0, 0.0, intercept))
     return a, b
+
+
+def _slope_through_origin(
+    x: NDArray[np.float64], y: NDArray[np.float64], weights: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Return b (B,) that minimizes the weighted squares of y (B, S) - b x (S,)."""
+    slope: NDArray[np.float64] = (weights * x * y).sum(1) / (weights * x**2).sum()
+    return slope

@@ -1,0 +1,130 @@
+"""Frozen features: each photograph once for a network, with the bits of a plain forward pass."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from helpers.commands import run_command
+from helpers.stripes import KINDS, QUICK, folder, texture
+from resnetlab.curation.features import open_network
+from resnetlab.data.transforms.augment import normalize
+from resnetlab.data.transforms.eval_transform import EvalTransform, apply_eval_transform
+from resnetlab.finetune import confidence, frozen_features
+from resnetlab.finetune.confidence import split_outputs
+from resnetlab.finetune.dataset import PhotoSplit, open_photographs
+from resnetlab.finetune.model import FinetuneModel
+from resnetlab.models.configs import ExternalConfig
+from resnetlab.models.transfer import classifier
+from resnetlab.recipes.numerics import Numerics
+
+NUMERICS = Numerics(device="cpu", precision="fp32", memory_format="channels_last", threads=1)
+
+
+def make_model(spec: ExternalConfig, features: Path | None = None) -> FinetuneModel:
+    device = torch.device("cpu")
+    return FinetuneModel(spec, None, KINDS, 0, NUMERICS, device, features_folder=features)
+
+
+def plain_features(model: FinetuneModel, photos: PhotoSplit, view: EvalTransform) -> torch.Tensor:
+    """Inputs of the classifier in one forward pass over all photographs."""
+    pixels = np.stack([apply_eval_transform(photos.load(k), view) for k in range(len(photos))])
+    mean, std = torch.tensor(view.mean), torch.tensor(view.std)
+    inputs: list[torch.Tensor] = []
+    hook = classifier(model.model, "")[1].register_forward_pre_hook(
+        lambda _, values: inputs.append(values[0])
+    )
+    with torch.no_grad():
+        model.model.eval()(normalize(torch.from_numpy(pixels), mean, std))
+    hook.remove()
+    return inputs[0]
+
+
+def test_every_way_to_the_features_gives_the_bits_of_a_forward_pass(
+    photos: Path, backbone: Path, spec: ExternalConfig, tmp_path: Path
+) -> None:
+    data = open_photographs(photos, cache=tmp_path / "cache")
+    view = make_model(spec).eval_transform(24)
+    for part in (data.train, data.validation):
+        plain = plain_features(make_model(spec), part, view)
+        for features in (None, tmp_path / "cache" / "features", tmp_path / "cache" / "features"):
+            model = make_model(spec, features)
+            split_model = model.split_for_training("classifier", 24)
+            rows = model.features_or_pixels(split_model, part, view).pixels
+            assert torch.equal(rows, plain)
+            assert np.array_equal(split_outputs(part, model, view).features, plain.numpy())
+        direct = confidence._predict_outputs(part, make_model(spec), view, lambda *_: None)
+        assert np.array_equal(direct.features, plain.numpy())
+        assert np.allclose(direct.logits, split_outputs(part, model, view).logits, atol=1e-6)
+        network = open_network(str(backbone), size=24, device="cpu")
+        pixels = [apply_eval_transform(part.load(k), view) for k in range(len(part))]
+        assert np.array_equal(network.compute(np.stack(pixels)), plain.numpy())
+    (file,) = (tmp_path / "cache" / "features").glob("*.safetensors")
+    assert network.identity.startswith(file.stem)
+
+
+def test_no_command_computes_a_photograph_again(
+    tmp_path: Path, backbone: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Fine-tune a classifier, judge the labels, and add photographs: 90 photographs and then 4."""
+    folder(tmp_path / "photos", {"train": 10, "val": 12, "test": 8})
+    computed: list[str] = []
+    real = frozen_features._compute_images
+
+    def counted(images: list, *more: object) -> np.ndarray:
+        computed.extend(image.name for image in images)
+        return real(images, *more)
+
+    monkeypatch.setattr(frozen_features, "_compute_images", counted)
+    sizes = ("--train-size", "24", "--test-size", "24", "--name", "stripes")
+    words = ("finetune", "photos", "--model", backbone, "--recipe", QUICK, *sizes)
+    ended = run_command(
+        *words, "--device", "cpu", "--set", "numerics.precision=fp32", folder=tmp_path
+    )
+    assert ended.code == 0, ended.text
+    # The probe needs train and validation; the end also test. Only the classifier was trained.
+    assert len(computed) == len(set(computed)) == 90
+    words = ("data", "suspects", "photos", "--model", "models/stripes", "--json")
+    ended = run_command(*words, folder=tmp_path)
+    assert ended.code == 0, ended.text
+    assert len(computed) == 90
+    (tmp_path / "more" / "train" / "down").mkdir(parents=True)
+    for number in range(4):
+        texture("down", 7000 + number).save(tmp_path / f"more/train/down/{number}.png")
+    ended = run_command("extend", "models/stripes", "--add", "more", "--json", folder=tmp_path)
+    assert ended.code == 0, ended.text
+    assert sum(json.loads(ended.output)["added_images"]) == 4
+    assert len(computed) == 94
+    # Without the cache all is computed again, with the same result.
+    shutil.rmtree(tmp_path / "cache" / "features")
+    again = run_command("extend", "models/stripes", "--add", "more", "--json", folder=tmp_path)
+    assert len(computed) == 94 + 94
+    for key in ("before", "after", "test", "penalty", "model_folder"):
+        assert json.loads(again.output)[key] == json.loads(ended.output)[key]
+
+
+def test_copies_of_a_photograph_are_computed_once(
+    photos: Path, spec: ExternalConfig, tmp_path: Path
+) -> None:
+    for number in range(3):
+        source = photos / "train" / "down" / "00.png"
+        shutil.copy(source, photos / "train" / "down" / f"copy{number}.png")
+    data = open_photographs(photos, cache=tmp_path / "cache")
+    model, sizes = make_model(spec), list[int]()
+    split_model = model.split_for_training("classifier", 24)
+    trunk = split_model.trunk
+    assert trunk is not None
+    trunk.register_forward_pre_hook(lambda _, values: sizes.append(len(values[0])))
+    rows = model.classifier_inputs(split_model, data.train, model.eval_transform(24))
+    assert rows.shape == (33, 12)
+    assert sizes == [32]
+    same = [
+        k for k, row in enumerate(data.train.rows) if "copy" in row.path or "down/00" in row.path
+    ]
+    assert len(same) == 4
+    assert all(torch.equal(rows[k], rows[same[0]]) for k in same)
