@@ -73,7 +73,9 @@ def table(analysis: StudyAnalysis) -> Table | None:
         *text_columns("Conditions"),
         *number_columns(
             "Difference, points" if measure.unit == "%" else "Difference",
-            *("95 % CI", "ν", "p, Benjamini-Hochberg"),
+            "95 % CI",
+            "ν",
+            "p, Benjamini-Hochberg",
         ),
     )
     selection = tr("The table has each pair with a condition that no claim names")
