@@ -279,7 +279,7 @@ def test_openvino_gives_the_same_for_any_batch_from_the_two_files_alone(
     assert sorted(path.name for path in tmp_path.iterdir()) == ["pets.bin", "pets.xml"]
     network = openvino.Core().read_model(tmp_path / "pets.xml")
     information = {
-        name: network.get_rt_info(["resnetlab", name]).astype(str)
+        name: network.get_rt_info(["framework", name]).astype(str)
         for name in ("classes", "license")
     }
     assert json.loads(information["classes"]) == list(CLASSES)

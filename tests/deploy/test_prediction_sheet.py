@@ -75,6 +75,8 @@ def test_a_sheet_has_each_photograph_under_its_class_the_least_sure_first(
         ):
             assert f"{100 * share:.1f}\N{NO-BREAK SPACE}%" in text
             assert ("not sure" in text) == (share < 0.5)
+            assert Path(name).name in text
+            assert "inbox" not in text
             thumbnail = Image.open(io.BytesIO(base64.b64decode(source.partition(",")[2])))
             seed = int(Path(name).stem)
             assert thumbnail.size == (240, round(240 * 200 / (300 + seed)))

@@ -23,7 +23,7 @@ from resnetlab.cli.manners import (
     notify,
     print_json,
 )
-from resnetlab.errors import input_error
+from resnetlab.errors import escape_controls, input_error
 from resnetlab.shell import command_line
 
 if TYPE_CHECKING:
@@ -156,7 +156,8 @@ def _check(
     quiet: bool,
 ) -> tuple[HeatMapCheck, Path | None]:
     """Check the heat maps on the photographs of a folder, and write the page."""
-    from resnetlab.deploy.inputs import find_images
+    from resnetlab.data.photo_loader import LazyImage, image_from_file
+    from resnetlab.deploy.inputs import find_image_paths
     from resnetlab.deploy.request import check_model
 
     if not folder.is_dir():
@@ -164,7 +165,10 @@ def _check(
     if out is not None and out.exists() and not out.is_dir():
         raise input_error("--out", "not a folder", "give a new folder", got=out)
     file = check_model(model, accept_license)
-    images, _ = find_images([folder])
+    images = [
+        LazyImage(escape_controls(path.relative_to(folder).as_posix()), image_from_file(path).load)
+        for path in find_image_paths([folder])[0]
+    ]
     announce_model(file, quiet=quiet)
     from resnetlab.deploy.heat_map_check import check_heat_maps, choose_photographs
     from resnetlab.deploy.predict import load_model
@@ -202,8 +206,10 @@ def check_lines(check: HeatMapCheck) -> Iterator[str]:
         describe_border,
         describe_other,
         describe_removal,
+        describe_verdict,
     )
 
+    yield f"{describe_verdict(check)}."
     yield describe_removal(check)
     yield describe_other(check)
     for row in check.removal:

@@ -101,7 +101,7 @@ def export(
             model.file.name, message, "choose another network, or the other format"
         ) from None
     check_difference(model, export_format, largest)
-    with contextlib.ExitStack() as stack:  # all files are complete before the first is replaced
+    with contextlib.ExitStack() as stack:  # all files are complete before one is replaced
         for suffix, content in files.items():
             path = out.with_suffix(suffix) if suffix else out
             stack.enter_context(atomic_write(path, "wb")).write(content)
@@ -117,7 +117,7 @@ def _write_files(model: Classifier, export_format: str, example: Tensor) -> dict
         return {"": proto.SerializeToString()}
     from resnetlab.deploy.export_openvino import write_openvino
 
-    return write_openvino(proto, metadata(model))
+    return write_openvino(proto)
 
 
 def _read_files(export_format: str, files: dict[str, bytes]) -> InferenceFunction:

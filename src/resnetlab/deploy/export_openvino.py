@@ -18,21 +18,17 @@ PRECISION = {"INFERENCE_PRECISION_HINT": "f32"}
 """Precision of the computation; OpenVINO takes bf16 by default where the processor has it."""
 
 
-def write_openvino(proto: Any, metadata: Mapping[str, str]) -> dict[str, bytes]:
+def write_openvino(proto: Any) -> dict[str, bytes]:
     """Return the bytes of the two files of an ONNX model, by suffix; the weights stay fp32.
 
-    Args:
-        proto: ONNX model.
-        metadata: Values by name, which become the section `resnetlab` of the runtime information.
+    The metadata of the ONNX model become the section `framework` of the runtime information.
     """
     openvino = optional_import("openvino", "openvino")
     network = openvino.Core().read_model(proto.SerializeToString())
-    for name, value in metadata.items():
-        network.set_rt_info(value, ["resnetlab", name])
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / f"network{NETWORK_SUFFIX}"
         openvino.save_model(network, path, compress_to_fp16=False)
-        # The description is the last file: it names the weights.
+        # The first file is replaced last: an interruption leaves no new network without weights.
         return {
             suffix: path.with_suffix(suffix).read_bytes()
             for suffix in (NETWORK_SUFFIX, WEIGHTS_SUFFIX)

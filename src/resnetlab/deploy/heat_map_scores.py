@@ -250,17 +250,21 @@ def removal_scores(drops: NDArray[np.float64]) -> tuple[RemovalScore, ...]:
     )
 
 
-def describe_removal(check: HeatMapCheck) -> str:
-    """Return the verdict on the heat maps against random maps in a sentence."""
-    sentence = {
+def describe_verdict(check: HeatMapCheck) -> str:
+    """Return the verdict on the heat maps against random maps, without a full stop."""
+    return {
         "better": "The heat maps are better than random maps",
         "undecided": "The check does not show that the heat maps are better than random maps",
         "worse": "The heat maps are worse than random maps",
     }[check.verdict]
+
+
+def describe_removal(check: HeatMapCheck) -> str:
+    """Return the difference of the drops by the heat maps and by random maps in a sentence."""
     shares = ", ".join(f"{row.removed_pct:g}" for row in check.removal)
     return (
-        f"{sentence}: without the pixels of most heat, the probability of the predicted class "
-        f"falls by {_points(check.over_random)} more than without as many pixels by a random map "
+        "Without the pixels of most heat, the probability of the predicted class falls by "
+        f"{_points(check.over_random)} more than without as many pixels by a random map "
         f"(95 % interval over {check.photographs:,} photographs, mean of {shares} % of the pixels)."
     )
 
@@ -270,12 +274,14 @@ def describe_other(check: HeatMapCheck) -> str:
     difference = f"the difference is {_points(check.over_other)}"
     match decide(check.over_other):
         case "better":
-            return f"They depend on the photograph: against the map of another one, {difference}."
+            return (
+                f"The maps depend on the photograph: against the map of another one, {difference}."
+            )
         case "worse":
             return f"The map of another photograph is better: {difference}."
         case "undecided":
             return (
-                "The check does not show that they are better than the map of another photograph: "
+                "The check does not show that the maps are better than that of another photograph: "
                 f"{difference}."
             )
 

@@ -33,7 +33,7 @@ def impute(
         noise: Generator of the noise; None adds none.
     """
     from scipy.sparse import csc_array
-    from scipy.sparse.linalg import spsolve
+    from scipy.sparse.linalg import splu
 
     rows, columns = np.nonzero(removed)
     count = len(rows)
@@ -57,8 +57,14 @@ def impute(
     entries.append((np.arange(count), np.arange(count), weights))
     i, j, values = (np.concatenate(parts) for parts in zip(*entries, strict=True))
     matrix = csc_array((values, (i, j)), shape=(count, count))
-    # The matrix is symmetric, and this order of its columns is made for such matrices.
-    solution = spsolve(matrix, known, permc_spec="MMD_AT_PLUS_A").reshape(known.shape)
+    # The matrix is symmetric and diagonally dominant, so that no rows need to be exchanged.
+    factors = splu(
+        matrix,
+        permc_spec="MMD_AT_PLUS_A",
+        diag_pivot_thresh=0.0,
+        options={"SymmetricMode": True},
+    )
+    solution = factors.solve(known)
     if noise is not None:
         solution += noise.normal(0, NOISE_LEVELS, solution.shape)
     imputed = pixels.copy()

@@ -19,9 +19,10 @@ from resnetlab.deploy.heat_map_scores import (
     describe_border,
     describe_other,
     describe_removal,
+    describe_verdict,
 )
 from resnetlab.files import write_json, write_text
-from resnetlab.reports.document import Cell, Fact, Table, number_columns
+from resnetlab.reports.document import Cell, Fact, Table, number_columns, text_columns
 from resnetlab.reports.evaluation import data_uri
 from resnetlab.reports.figures.values import csv_text
 from resnetlab.reports.format import format_interval, format_number, format_pct
@@ -88,6 +89,7 @@ def render(
         .get_template("heat_maps.html")
         .render(
             check=check,
+            verdict=describe_verdict(check),
             removal=describe_removal(check),
             other=describe_other(check),
             border=describe_border(check),
@@ -105,8 +107,10 @@ def render(
 
 
 def _removal_table(check: HeatMapCheck) -> Table:
-    columns = number_columns(
-        "Removed", "By the heat map", "By a random map", "More than it", "By another's map"
+    columns = (
+        *text_columns("Pixels removed"),
+        *number_columns("By the heat map", "By a random map", "Difference of the two"),
+        *number_columns("By another photograph's map"),
     )
     rows = tuple(
         (

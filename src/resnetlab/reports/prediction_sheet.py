@@ -6,11 +6,12 @@ It contains photographs of the user, so it stays on the user's machine.
 from __future__ import annotations
 
 import io
+import os
 from base64 import b64encode
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Protocol
 
 from PIL import Image
@@ -72,6 +73,8 @@ class SheetPhoto:
     """Photograph on a sheet: its name, its most probable class, and the probability of that."""
 
     name: str
+    path: str
+    """Path below the folder that contains all photographs of the sheet."""
     group: str
     label: str
     probability: float
@@ -108,8 +111,9 @@ def group_predictions(predictions: Sequence[Prediction]) -> list[SheetGroup]:
     """Return the photographs by predicted class, at most MAX_PHOTOGRAPHS of them."""
     labels = sorted({item.answer.label for item in predictions})
     title = class_titles(labels)
+    folder = _common_folder(predictions)
     photos = sorted(
-        (_sheet_photo(item, title) for item in predictions),
+        (_sheet_photo(item, title, folder) for item in predictions),
         key=lambda photo: (photo.probability, photo.name),
     )
     count: dict[str, int] = defaultdict(int)
@@ -123,12 +127,21 @@ def group_predictions(predictions: Sequence[Prediction]) -> list[SheetGroup]:
     return [SheetGroup(name, count[name], tuple(shown[name])) for name in names]
 
 
-def _sheet_photo(item: Prediction, title: Mapping[str, str]) -> SheetPhoto:
+def _common_folder(predictions: Sequence[Prediction]) -> str:
+    """Return the folder that contains all photographs, or "" without one."""
+    try:
+        return os.path.commonpath([PurePath(item.name).parent for item in predictions])
+    except ValueError:  # absolute and relative paths, or two drives
+        return ""
+
+
+def _sheet_photo(item: Prediction, title: Mapping[str, str], folder: str) -> SheetPhoto:
     kind = answer_kind(item.prediction_set, item.none_of_these)
     label = title[item.answer.label]
     unsure = kind == "class" and item.answer.probability < UNSURE_PROBABILITY
     group = label if kind == "class" else UNCLEAR_TITLES[kind]
-    return SheetPhoto(item.name, group, label, item.answer.probability, unsure)
+    path = os.path.relpath(item.name, folder) if folder else item.name
+    return SheetPhoto(item.name, path, group, label, item.answer.probability, unsure)
 
 
 def write(
