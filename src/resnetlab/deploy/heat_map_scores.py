@@ -102,7 +102,7 @@ class HeatMapCheck:
     percentage points.
     """
     over_other: Mean
-    """The same against the map of another photograph, not shifted."""
+    """Difference of the drops by the heat map and by that of another photograph, not shifted."""
     removal: tuple[RemovalScore, ...]
     border_pct: float
     """Width of the frame at each side of the image, in percent of the side."""
@@ -173,8 +173,8 @@ def removal_drops(
         images += [
             impute(pixels, removed, draw) for removed in removed_pixels(heat, shares_pct, draw)
         ]
-    found = probabilities(np.stack(images))[:, label]
-    drops: NDArray[np.float64] = found[0] - found[1:]
+    values = probabilities(np.stack(images))[:, label]
+    drops: NDArray[np.float64] = values[0] - values[1:]
     return drops.reshape(len(maps), len(shares_pct))
 
 

@@ -83,7 +83,6 @@ def render(
     """Return the page as HTML; see `write`."""
     from resnetlab.reports.render.html import jinja_environment
 
-    shown = border_photos(check, len(images))
     return (
         jinja_environment()
         .get_template("heat_maps.html")
@@ -95,7 +94,7 @@ def render(
             border=describe_border(check),
             border_caveat=BORDER_CAVEAT,
             removal_table=_removal_table(check),
-            shown=[score for score in shown if score.path in images],
+            shown=border_photos(check, len(images)),
             images=images,
             title=class_titles(sorted({score.predicted for score in check.photos})),
             facts=_facts(check, command),

@@ -119,12 +119,12 @@ def group_predictions(predictions: Sequence[Prediction]) -> list[SheetGroup]:
     count: dict[str, int] = defaultdict(int)
     for photo in photos:
         count[photo.group] += 1
-    shown: dict[str, list[SheetPhoto]] = defaultdict(list)
+    by_group: dict[str, list[SheetPhoto]] = defaultdict(list)
     for photo in photos[:MAX_PHOTOGRAPHS]:
-        shown[photo.group].append(photo)
+        by_group[photo.group].append(photo)
     first = [name for name in UNCLEAR_TITLES.values() if name in count]
     names = [*first, *sorted(set(count) - set(first), key=str.casefold)]
-    return [SheetGroup(name, count[name], tuple(shown[name])) for name in names]
+    return [SheetGroup(name, count[name], tuple(by_group[name])) for name in names]
 
 
 def _common_folder(predictions: Sequence[Prediction]) -> str:
