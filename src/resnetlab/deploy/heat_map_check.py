@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -74,14 +75,9 @@ def check_heat_maps(
         fix = f"give at least {MIN_PHOTOGRAPHS} photographs"
         raise input_error(data, message, fix, got=f"{len(images):,} files")
     explanations = [photo.explanation for photo in photos]
-
-    def probabilities(pixels: NDArray[np.uint8]) -> NDArray[np.float64]:
-        outputs = model.predict_outputs(pixels[:, np.newaxis]).probabilities
-        return outputs if model.confidence is None else model.confidence.calibrate(outputs)
-
     measured = []
     for drops in paired_drops(
-        probabilities,
+        partial(calibrated_probabilities, model),
         [item.input_pixels for item in explanations],
         [item.heat_map for item in explanations],
         [model.classes.index(item.label) for item in explanations],
@@ -90,6 +86,12 @@ def check_heat_maps(
         measured.append(drops)
         on_item("photographs checked", len(measured), len(photos))
     return _summarize(model, data, photos, np.stack(measured), empty, bad_files), photos
+
+
+def calibrated_probabilities(model: Classifier, pixels: NDArray[np.uint8]) -> NDArray[np.float64]:
+    """Return the probabilities (N, K) of inputs of the network (N, H, W, C), as `predict` does."""
+    raw = model.predict_outputs(pixels[:, np.newaxis]).probabilities
+    return raw if model.confidence is None else model.confidence.calibrate(raw)
 
 
 def _explain(
