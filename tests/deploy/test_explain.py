@@ -224,6 +224,9 @@ def test_a_gray_model_explains_in_color(tmp_path: Path, small_npz: Path) -> None
 def test_a_missing_extra_is_a_line_with_the_pip_command(
     pets: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setitem(sys.modules, "openvino", None)
+    with pytest.raises(InputError, match=r'pip install "resnetlab\[openvino\]"'):
+        commands.export(pets, "openvino", tmp_path / "pets.xml")
     monkeypatch.setitem(sys.modules, "onnxscript", None)
     with pytest.raises(InputError, match=r'pip install "resnetlab\[export\]"'):
         commands.export(pets, "onnx", tmp_path / "pets.onnx")

@@ -112,6 +112,8 @@ def _write_files(model: Classifier, export_format: str, example: Tensor) -> dict
     """Return the bytes of each file of an export, by the suffix that replaces that of its name."""
     if export_format == "torch-export":
         return {"": _write_program(model, example)}
+    if export_format == "openvino":
+        optional_import("openvino", "openvino")  # before the network is traced
     proto = onnx_proto(model, example)
     if export_format == "onnx":
         return {"": proto.SerializeToString()}
