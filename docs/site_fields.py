@@ -191,6 +191,9 @@ OTHER_FILES = {
     "precision, F1, ROC-AUC and average precision",
     "confusions.csv": "folder that `evaluate --out` names: true class, predicted class, images",
     "mistakes.csv": "folder that `evaluate --out` names: the most confident mistakes",
+    "heat-maps.json": "folder that `explain --check --out` names: the keys of `explain --check "
+    "--json` in [the command line](../command-line.md#explain-check)",
+    "heat-maps.csv": "folder that `explain --check --out` names: a line for each photograph",
     "images.csv": "folder that `data describe --out` names: a line for each image, with its "
     "size and SHA-256",
     "suspects.json": "folder that `data suspects --out` names: the keys of `data suspects "

@@ -71,6 +71,7 @@ CASES = {
     "evaluate": ["evaluate", "MODEL", "photos"],
     "ensemble": ["ensemble", "MODEL", "MODEL", "--data", "photos"],
     "explain": ["explain", "MODEL", "photos/test/down/00.png"],
+    "explain --check": ["explain", "MODEL", "photos/test", "--check"],
     "export": ["export", "MODEL", "--to", "torch-export", "--out", "model.pt2"],
     "models": ["models"],
     "import-weights": ["import-weights", "net.pth", "--as", "cifar-resnet8"],
@@ -154,7 +155,7 @@ def test_every_command_except_serve_has_json_and_the_page_documents_it() -> None
     commands = dict(options(build_command()))
     assert {name for name in commands if "--json" not in commands[name]} == {"serve"}
     with_json = {name for name in commands if "--json" in commands[name]}
-    assert set(documented()) == set(CASES) == with_json
+    assert set(documented()) == set(CASES) == with_json | {"explain --check"}
 
 
 @pytest.mark.parametrize("name", CASES)

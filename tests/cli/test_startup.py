@@ -24,7 +24,6 @@ HEAVY = (
     "scipy.stats",
     "matplotlib",
     "onnx",
-    "cv2",
 )
 """The compiler is named by a module of the real package, which a stand-in for it does not have."""
 
@@ -119,7 +118,7 @@ MISTAKES = {
     "compare sizes with a typo in TOML": ("fixres photos --model typo.toml", "unknown field"),
     "export to an unknown form": (
         "export pets --to tflite --out a.tflite",
-        "allowed: onnx, torch-export, html",
+        "allowed: onnx, torch-export, openvino, html",
     ),
     "serve a folder that is no model": ("serve nosuch", "nosuch: contains no model"),
     "fine-tune on a folder that is not there": ("finetune nosuch", "nosuch: no such folder"),

@@ -124,7 +124,7 @@ def test_what_cannot_be_exported_is_a_line(pets: Path, tmp_path: Path) -> None:
     folder = write_model(tmp_path / "whole", eval_transform=whole)
     with pytest.raises(InputError, match="takes whole images"):
         commands.export(folder, "onnx", tmp_path / "a.onnx")
-    with pytest.raises(InputError, match="allowed: onnx, torch-export, html"):
+    with pytest.raises(InputError, match="allowed: onnx, torch-export, openvino, html"):
         commands.export(pets, "tflite", tmp_path / "a.tflite")
     (tmp_path / "few").mkdir()
     with pytest.raises(InputError, match="has 0 photographs; the comparison needs 8"):
@@ -267,3 +267,50 @@ def test_options_of_an_export_that_do_not_go_together_are_a_line(
         commands.export(pets, "torch-export", tmp_path / "a.pt2", with_preprocessing=True)
     with pytest.raises(InputError, match=r"only a page contains it\. Fix: --to html"):
         commands.export(pets, "onnx", tmp_path / "a.onnx", onnxruntime_web=tmp_path)
+
+
+def test_openvino_gives_the_same_for_any_batch_from_the_two_files_alone(
+    pets: Path, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Preprocessing by torchvision, network by OpenVINO, as another program would use it."""
+    openvino = pytest.importorskip("openvino")
+    commands.export(pets, "openvino", tmp_path / "pets.xml", photos)
+    assert "8 photographs in batches of 1, 3, 8" in capsys.readouterr().out
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["pets.bin", "pets.xml"]
+    network = openvino.Core().read_model(tmp_path / "pets.xml")
+    information = {
+        name: network.get_rt_info(["framework", name]).astype(str)
+        for name in ("classes", "license")
+    }
+    assert json.loads(information["classes"]) == list(CLASSES)
+    assert information["license"] == "MIT"
+    compiled = openvino.compile_model(network, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+    for batch in (1, 2, 7):
+        images = torch.stack([THEIRS(picture(seed, 50 + seed, 60 - seed)) for seed in range(batch)])
+        with torch.inference_mode():
+            expected = load_model(pets).module(images).numpy()
+        assert np.allclose(compiled(images.numpy())[0], expected, atol=1e-4)
+
+
+def test_openvino_writes_and_replaces_two_files_that_nobody_else_wrote(
+    pets: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("openvino")
+    from resnetlab.deploy import export_openvino
+
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "pets.bin").write_text("a file of mine")
+    with pytest.raises(InputError, match=r"pets\.bin: exists\. Fix: --out pets\.xml replaces it"):
+        commands.export(pets, "openvino")
+    with pytest.raises(InputError, match=r"not a name that ends in \.xml"):
+        commands.export(pets, "openvino", tmp_path / "pets.onnx")
+    with pytest.raises(InputError, match="takes normalized images only"):
+        commands.export(pets, "openvino", with_preprocessing=True)
+    real = export_openvino.read_openvino
+    monkeypatch.setattr(
+        export_openvino, "read_openvino", lambda files: lambda images: real(files)(images) + 1e-2
+    )
+    with pytest.raises(InputError, match="differs from PyTorch"):
+        commands.export(pets, "openvino", tmp_path / "pets.xml")
+    assert [path.name for path in tmp_path.iterdir()] == ["pets.bin"]
+    assert (tmp_path / "pets.bin").read_text() == "a file of mine"

@@ -97,6 +97,9 @@ def test_every_make_target_in_the_documents_exists_and_has_a_description() -> No
     named = {word for line in commands("make") for word in line.split()[1:] if "=" not in word}
     assert named
     assert named <= explained
+    (phony,) = re.findall(r"^\.PHONY: (.*)$", (ROOT / "Makefile").read_text(), re.M)
+    parts_of_lint = {"style", "types"}
+    assert explained == set(phony.split()) - parts_of_lint
 
 
 # Commands

@@ -28,80 +28,15 @@ from resnetlab.errors import input_error
 from resnetlab.translation import check_language
 
 
-def explain(
-    model: Model,
-    image: Annotated[Path, typer.Argument(help="Photograph.", metavar="IMAGE")],
-    out: Annotated[
-        Path | None,
-        typer.Option(
-            help="PNG file to write; the default is <name>-explained-<hash>.png.", metavar="PNG"
-        ),
-    ] = None,
-    label: Annotated[
-        str,
-        typer.Option(
-            "--class", help="Class to explain; the default is the predicted one.", metavar="NAME"
-        ),
-    ] = "",
-    device: Device = "auto",
-    accept_license: AcceptLicense = False,
-    json: Json = False,
-) -> None:
-    """Show the parts of a photograph that are evidence for a class (Grad-CAM).
-
-    Example:  resnetlab explain pets photo.jpg --out why.png
-    """
-    check_device(device)
-    from resnetlab.data.photo_loader import image_from_file
-    from resnetlab.data.sources.image_decoder import BadImageError, suppress_pillow_warnings
-    from resnetlab.deploy.request import check_model, match_label
-    from resnetlab.files import atomic_write, sha256, short_hash
-
-    if out is not None and out.suffix.lower() != ".png":
-        raise input_error("--out", "not a name that ends in .png", "--out why.png", got=out)
-    file = check_model(model, accept_license)
-    label = match_label(label, file.classes)
-    try:
-        with suppress_pillow_warnings():
-            photograph = image_from_file(image).load()
-    except BadImageError as error:
-        raise input_error(str(image), str(error), "give a photograph") from None
-    announce_model(file, quiet=json)
-    from resnetlab.deploy.explain import explain as explained
-    from resnetlab.deploy.predict import load_model
-
-    loaded = load_model(model, device=device, accept_license=accept_license)
-    explanation = explained(loaded, photograph, label)
-    # The default name depends on photograph, model and class, so that no other picture is replaced.
-    path = out or Path(
-        f"{image.stem}-explained-"
-        f"{short_hash(sha256(image), file.weights_sha256, explanation.label)}.png"
-    )
-    with atomic_write(path, "wb") as written:
-        drawn = explanation.on_photograph(photograph, file.eval_transform)
-        drawn.save(written, "PNG")
-    if json:
-        facts = {"model": loaded.file.name, "image": image, "class": explanation.label}
-        facts |= {
-            "probability": explanation.probability,
-            "layer": explanation.layer,
-            "heatmap": path,
-        }
-        print_json(facts)
-        return
-    probability = f"{100 * explanation.probability:.1f} %"
-    typer.echo(f"{explanation.label} {probability}, by the features of {explanation.layer}: {path}")
-
-
 def export(
     model: Model,
     to: Annotated[
-        str, typer.Option(help="Format: onnx, torch-export or html.", metavar="FORMAT")
+        str, typer.Option(help="Format: onnx, torch-export, openvino or html.", metavar="FORMAT")
     ] = "onnx",
     out: Annotated[
         Path | None,
         typer.Option(
-            help="File to write; the default is <model>.onnx, .pt2 or .html.", metavar="FILE"
+            help="File to write; the default is <model>.onnx, .pt2, .xml or .html.", metavar="FILE"
         ),
     ] = None,
     check: Annotated[
@@ -129,7 +64,7 @@ def export(
     accept_license: AcceptLicense = False,
     json: Json = False,
 ) -> None:
-    """Export a model to ONNX, to torch.export or to a page that works without a network.
+    """Export a model to ONNX, OpenVINO, torch.export or a page that works without a network.
 
     The outputs of the exported model are compared with PyTorch before the file is written.
 
@@ -144,7 +79,7 @@ def export(
 
     file = check_model(model, accept_license)
     check_export_format(file, to)
-    check_export_options(to, with_preprocessing, onnxruntime_web is not None)
+    check_export_options(to, out, with_preprocessing, onnxruntime_web is not None)
     path = out or _default_export_file(model, to)
     if check is not None:
         check_export_images(check)
@@ -187,8 +122,11 @@ def _default_export_file(model: Path, export_format: str) -> Path:
     from resnetlab.deploy.request import EXPORT_SUFFIXES
 
     path = Path(model.resolve().name + EXPORT_SUFFIXES[export_format])
-    if path.exists():
-        raise input_error(str(path), "exists", f"--out {path} replaces it, or another name")
+    more = [path.with_suffix(".bin")] if export_format == "openvino" else []
+    for written in (path, *more):
+        if written.exists():
+            fix = f"--out {path} replaces it, or another name"
+            raise input_error(str(written), "exists", fix)
     return path
 
 

@@ -190,6 +190,11 @@ def export_lines(path: Path, to: str, file: ModelFile, check: ExportCheck) -> It
         yield "Use it: open the file in a browser, also on a phone; it needs no network."
     elif to == "torch-export":
         yield f'Use it: logits = torch.export.load("{path}").module()(images)  # {shape}'
+    elif to == "openvino":
+        yield (
+            f'Use it: openvino.compile_model("{path}", "CPU", {{"INFERENCE_PRECISION_HINT": '
+            f'"f32"}})(images)[0]  # {shape} float32; its weights are in the .bin beside it'
+        )
     elif check.max_probability_difference is None:
         yield (
             f'Use it: onnxruntime.InferenceSession("{path}").run(None, {{"images": images}})  '

@@ -5,7 +5,8 @@ Heavy imports stay inside it.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -29,6 +30,7 @@ from resnetlab.cli.deploy_output import (
 )
 from resnetlab.cli.manners import (
     BAD_INPUT,
+    DONE,
     UNFINISHED,
     AcceptLicense,
     Device,
@@ -37,10 +39,20 @@ from resnetlab.cli.manners import (
     folder_reading,
     notify,
 )
+from resnetlab.cli.predict_sorting import (
+    Sorting,
+    check_sorting,
+    sort_predictions,
+    undo_sorted,
+)
+from resnetlab.cli.signals import SignalFlag
 from resnetlab.errors import InputError, Problem, input_error
 from resnetlab.messages import format_count
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
     from resnetlab.bundle.spec import ModelFile
     from resnetlab.data.config import FollowLinks
     from resnetlab.data.photo_loader import LazyImage
@@ -66,6 +78,21 @@ Write = Annotated[
     bool, typer.Option("--write", help="Sort; without it the plan is printed (a dry run).")
 ]
 Undo = Annotated[bool, typer.Option("--undo", help="Remove what --sort-into DIR wrote.")]
+Sheet = Annotated[
+    Path | None,
+    typer.Option(
+        "--sheet",
+        help="Page to write with a thumbnail of each photograph, by predicted class, the least "
+        "sure first.",
+        metavar="FILE.html",
+    ),
+]
+Watch = Annotated[
+    bool,
+    typer.Option(
+        "--watch", help="Predict the photographs of the folders as they come, until Ctrl-C."
+    ),
+]
 
 
 def predict(
@@ -96,6 +123,8 @@ def predict(
     min_probability: MinProbability = 0.0,
     write: Write = False,
     undo: Undo = False,
+    sheet: Sheet = None,
+    watch: Watch = False,
 ) -> None:
     """Predict the classes of photographs.
 
@@ -106,7 +135,7 @@ def predict(
     Example:  resnetlab predict pets photo.jpg --coverage 0.9
     """
     if undo:
-        _undo_sorting(sort_into)
+        undo_sorted(sort_into)
         return
     check_device(device)
     if json and csv:
@@ -115,41 +144,138 @@ def predict(
         raise input_error(
             "FILES", "no photograph is named", "give photographs, or a folder of them"
         )
-    _check_sort_options(sort_into, sort_by, min_probability, write, files)
+    sorting = Sorting(sort_into, sort_by, min_probability, write)
+    check_sorting(sorting, files)
+    _check_sheet_and_watch(files, sheet, watch, sorting)
     from resnetlab.deploy.request import check_model
 
     file = check_model(model, accept_license, tta)
     if coverage is not None:
         _check_coverage(model, file, coverage, tta)
-    images = _find_images(files, folder_reading(follow_links).follow_links)
+    links = folder_reading(follow_links).follow_links
+    images = [] if watch else _find_images(files, links)
     announce_model(file, quiet=json)
     from resnetlab.deploy.predict import load_model
 
     loaded = load_model(model, device=device, accept_license=accept_license, threads=threads)
     for note in () if json else _confidence_notes(loaded, tta):  # JSON has null for unknown
         notify(f"note: {note}")
-    thresholds = loaded.set_thresholds(coverage) if coverage is not None else None
     as_text = not (json or csv)
-    count = top or (1 if as_text and len(images) > 1 else 5)
+    count = top or (1 if as_text and (watch or len(images) > 1) else 5)
     as_lines = partial(text_lines, one_line=count == 1)
-    lines = json_lines if json else csv_lines if csv else as_lines
+    printer = Printer(
+        model=loaded,
+        top=count,
+        thresholds=loaded.set_thresholds(coverage) if coverage is not None else None,
+        tta=tta,
+        batch_size=batch_size,
+        lines=json_lines if json else csv_lines if csv else as_lines,
+    )
     if csv:
         typer.echo(CSV_HEADER)
-    predictions: list[Prediction] = []
-    for result in loaded.predict_images(images, tta=tta, batch_size=batch_size):  # type: ignore[arg-type]
-        if result.reason:
-            typer.echo(f"resnetlab: {result.image.name}: {result.reason}", err=True)
-        prediction = None if result.reason else loaded.top_k(result, count, thresholds)
-        predictions += [prediction] if prediction else []
-        for line in lines(result.image.name, prediction, result.reason):
-            typer.echo(line)
+    if watch:
+        raise typer.Exit(_watch(printer, files, links, sorting))
+    predictions, thumbnails = _predict_once(printer, images, with_thumbnails=sheet is not None)
     if as_text and len(predictions) > 1:
         typer.echo(prediction_summary(predictions))
-    if sort_into is not None:
-        _sort(predictions, loaded.classes, sort_into, sort_by, min_probability, write)
+    if sorting.folder is not None:
+        sort_predictions(predictions, loaded.classes, sorting)
+    if sheet is not None:
+        _write_sheet(sheet, loaded, predictions, thumbnails)
     if failed := len(images) - len(predictions):
         typer.echo(f"not an image: {failed:,} of {format_count(len(images), 'file')}", err=True)
         raise typer.Exit(UNFINISHED if predictions else BAD_INPUT)
+
+
+@dataclass(frozen=True)
+class Printer:
+    """Printer of predictions in one format."""
+
+    model: Classifier
+    top: int
+    """Number of classes per image."""
+    thresholds: NDArray[np.float64] | None
+    """Thresholds of the prediction sets, or None without a coverage."""
+    tta: str
+    batch_size: int
+    lines: Callable[[str, Prediction | None, str], Iterator[str]]
+    """Function from a name, a prediction and the reason why there is none, to lines."""
+
+    def print_each(self, images: Iterable[LazyImage]) -> Iterator[Prediction | None]:
+        """Predict each image, print its lines, and yield the prediction, or None without one."""
+        for result in self.model.predict_images(
+            images,
+            tta=self.tta,  # type: ignore[arg-type]
+            batch_size=self.batch_size,
+        ):
+            if result.reason:
+                typer.echo(f"resnetlab: {result.image.name}: {result.reason}", err=True)
+            prediction = (
+                None if result.reason else self.model.top_k(result, self.top, self.thresholds)
+            )
+            for line in self.lines(result.image.name, prediction, result.reason):
+                typer.echo(line)
+            yield prediction
+
+
+def _predict_once(
+    printer: Printer, images: Sequence[LazyImage], with_thumbnails: bool
+) -> tuple[list[Prediction], dict[str, bytes]]:
+    """Print the predictions of images; return them, and a thumbnail of each image by its name."""
+    thumbnails: dict[str, bytes] = {}
+    if with_thumbnails:
+        from resnetlab.reports.prediction_sheet import with_thumbnail
+
+        images = [with_thumbnail(image, thumbnails) for image in images]
+    return [item for item in printer.print_each(images) if item is not None], thumbnails
+
+
+def _write_sheet(
+    path: Path, model: Classifier, predictions: Sequence[Prediction], thumbnails: dict[str, bytes]
+) -> None:
+    """Write the contact sheet, unless there is no prediction."""
+    from resnetlab.reports.prediction_sheet import write
+    from resnetlab.runs.provenance import made_by
+
+    if not predictions:
+        return
+    file = model.file
+    write(
+        predictions,
+        thumbnails,
+        path,
+        model=file.name,
+        license=str(file.license),
+        made_by=made_by(),
+    )
+    notify(f"Page: {path}")
+
+
+def _watch(
+    printer: Printer, folders: Sequence[Path], follow_links: FollowLinks, sorting: Sorting
+) -> int:
+    """Print the predictions of the photographs of folders as they come; return the exit code."""
+    from resnetlab.deploy.watching import watch_folders
+
+    done, failed = 0, set[str]()
+    with SignalFlag("Stopping.").installed() as stopped:
+        notify(f"watching {', '.join(map(str, folders))}; Ctrl-C ends it")
+        for images in watch_folders(folders, follow_links, stopped.is_set):
+            predictions: list[Prediction] = []
+            for image, prediction in zip(images, printer.print_each(images), strict=True):
+                if prediction is None:
+                    failed.add(image.name)
+                else:
+                    failed.discard(image.name)  # it was complete only now
+                    predictions.append(prediction)
+                if stopped.is_set():
+                    break
+            done += len(predictions)
+            if sorting.folder is not None:
+                sort_predictions(predictions, printer.model.classes, sorting)
+    errors = f", {len(failed):,} not an image" if failed else ""
+    notify(f"{format_count(done, 'photograph')} predicted{errors}")
+    return UNFINISHED if failed else DONE
 
 
 def _check_coverage(model: Path, file: ModelFile, coverage: float, tta: str) -> None:
@@ -171,68 +297,24 @@ def _confidence_notes(model: Classifier, tta: str) -> Iterator[str]:
         )
 
 
-def _check_sort_options(
-    folder: Path | None, mode: str, min_probability: float, write: bool, files: list[Path]
+def _check_sheet_and_watch(
+    files: Sequence[Path], sheet: Path | None, watch: bool, sorting: Sorting
 ) -> None:
-    if folder is None:
-        if write or min_probability:
-            message = "are for sorting"
-            raise input_error("--write, --min-probability", message, "add --sort-into DIR")
+    """Raise InputError for what cannot be watched, and for options that do not go together."""
+    if sheet is not None and sheet.suffix.lower() not in (".html", ".htm"):
+        message = "not a name that ends in .html"
+        raise input_error("--sheet", message, "--sheet sheet.html", got=sheet)
+    if not watch:
         return
-    from resnetlab.deploy.sorting import check_sort_options
+    from resnetlab.deploy.watching import check_watched_folders
 
-    check_sort_options(mode, folder, files)
-
-
-def _sort(
-    predictions: Sequence[Prediction],
-    classes: tuple[str, ...],
-    folder: Path,
-    mode: str,
-    min_probability: float,
-    write: bool,
-) -> None:
-    """Sort the photographs into folders, or print what would be done."""
-    from resnetlab.deploy.confidence import answer_kind
-    from resnetlab.deploy.sorting import PhotoAnswer, plan_sorting, summarize, write_sorted
-
-    # A name with control characters is printed with escapes, and is no path.
-    paths = [Path(item.name) for item in predictions]
-    for path in [path for path in paths if not path.is_file()]:
-        typer.echo(
-            f"resnetlab: {path}: not sorted, since its name has control characters", err=True
-        )
-    answers = [
-        PhotoAnswer(
-            path,
-            item.answer.label,
-            item.answer.probability,
-            answer_kind(item.prediction_set, item.none_of_these),
-        )
-        for path, item in zip(paths, predictions, strict=True)
-        if path.is_file()
-    ]
-    planned = plan_sorting(answers, classes, folder, min_probability)
-    for name, count in summarize(planned):
-        notify(f"{folder / name}: {format_count(count, 'photograph')}")
-    if not write:
-        notify("dry run: nothing was written; add --write to do it")
-        return
-    written = write_sorted(planned, folder, mode)  # type: ignore[arg-type]
-    notify(f"written: {format_count(written, 'file')}; --sort-into {folder} --undo removes them")
-
-
-def _undo_sorting(folder: Path | None) -> None:
-    from resnetlab.deploy.sorting import undo_sorting
-
-    if folder is None:
-        raise input_error("--undo", "no folder is named", "add --sort-into DIR")
-    removed, changed = undo_sorting(folder)
-    for path in changed:
-        typer.echo(f"resnetlab: {path}: changed since, and stays", err=True)
-    typer.echo(f"{folder}: {format_count(removed, 'file')} removed")
-    if changed:
-        raise typer.Exit(UNFINISHED)
+    if sheet is not None:
+        message = "a sheet is written when all photographs were predicted"
+        raise input_error("--watch, --sheet", message, "leave one of them out")
+    if sorting.folder is not None and not sorting.write:
+        message = "there is no dry run while photographs come"
+        raise input_error("--watch, --sort-into", message, "add --write")
+    check_watched_folders(files)
 
 
 def _find_images(files: list[Path], follow_links: FollowLinks) -> list[LazyImage]:

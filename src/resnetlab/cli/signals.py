@@ -11,10 +11,15 @@ from resnetlab.cli.manners import notify
 
 
 class SignalFlag:
-    """Flag that SIGINT or SIGTERM sets, with the number of the signal."""
+    """Flag that SIGINT or SIGTERM sets, with the number of the signal.
 
-    def __init__(self) -> None:
+    Args:
+        message: Line that the first signal prints; the default is that of training.
+    """
+
+    def __init__(self, message: str = "Stopping: each run writes a checkpoint.") -> None:
         self.number = 0
+        self._message = message
 
     def is_set(self) -> bool:
         """Return True after the first signal."""
@@ -39,7 +44,7 @@ class SignalFlag:
             if self.number:
                 raise KeyboardInterrupt
             self.number = number
-            notify("\nStopping: each run writes a checkpoint.")
+            notify(f"\n{self._message}")
 
         previous = {
             number: signal.signal(number, on_signal) for number in (signal.SIGINT, signal.SIGTERM)

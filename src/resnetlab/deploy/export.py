@@ -1,4 +1,4 @@
-"""Export of a model to ONNX or torch.export, with metadata and a comparison with PyTorch."""
+"""Export of a model to ONNX, OpenVINO or torch.export, with a comparison with PyTorch."""
 
 from __future__ import annotations
 
@@ -82,9 +82,6 @@ def export(
     """
     check_export_format(model.file, export_format)
     images, kind = check_images(model, check_on)
-    write, read = (
-        (_write_onnx, read_onnx) if export_format == "onnx" else (_write_program, _read_program)
-    )
     example = model.preprocess(images[:2])
     try:
         with suppress_output():
@@ -92,9 +89,9 @@ def export(
                 f"writing {model.file.name} as {export_format}: tracing the network takes "
                 "some seconds"
             )
-            raw = write(model, example)
+            files = _write_files(model, export_format, example)
             notify(f"comparing it with PyTorch on {len(images)} {kind}")
-            largest = compare_logits(model, read(raw), images)
+            largest = compare_logits(model, _read_files(export_format, files), images)
     except (RuntimeError, torch.onnx.OnnxExporterError) as error:
         message = (
             f"cannot be written as {export_format}: "
@@ -104,9 +101,34 @@ def export(
             model.file.name, message, "choose another network, or the other format"
         ) from None
     check_difference(model, export_format, largest)
-    with atomic_write(out, "wb") as file:
-        file.write(raw)
+    with contextlib.ExitStack() as stack:  # all files are complete before one is replaced
+        for suffix, content in files.items():
+            path = out.with_suffix(suffix) if suffix else out
+            stack.enter_context(atomic_write(path, "wb")).write(content)
     return ExportCheck(len(images), kind, largest, ", ".join(map(str, BATCH_SIZES)))
+
+
+def _write_files(model: Classifier, export_format: str, example: Tensor) -> dict[str, bytes]:
+    """Return the bytes of each file of an export, by the suffix that replaces that of its name."""
+    if export_format == "torch-export":
+        return {"": _write_program(model, example)}
+    if export_format == "openvino":
+        optional_import("openvino", "openvino")  # before the network is traced
+    proto = onnx_proto(model, example)
+    if export_format == "onnx":
+        return {"": proto.SerializeToString()}
+    from resnetlab.deploy.export_openvino import write_openvino
+
+    return write_openvino(proto)
+
+
+def _read_files(export_format: str, files: dict[str, bytes]) -> InferenceFunction:
+    """Return the function of the files of an export."""
+    if export_format == "openvino":
+        from resnetlab.deploy.export_openvino import read_openvino
+
+        return read_openvino(files)
+    return read_onnx(files[""]) if export_format == "onnx" else _read_program(files[""])
 
 
 def check_difference(model: Classifier, export_format: str, largest: float) -> None:
@@ -209,12 +231,6 @@ def compare_logits(
 
 def _dynamic_batch() -> tuple[dict[int, Any]]:
     return ({0: torch.export.Dim("batch")},)
-
-
-def _write_onnx(model: Classifier, example: Tensor) -> bytes:
-    proto = onnx_proto(model, example)
-    raw: bytes = proto.SerializeToString()
-    return raw
 
 
 def onnx_proto(model: Classifier, example: Tensor) -> Any:

@@ -53,12 +53,19 @@ def find_images(
     A file in a folder is an image if its suffix says so; a file that is named directly is always
     taken. Raises InputError for a link that is to be followed and cannot be.
     """
-    images: list[LazyImage] = []
+    files, skipped = find_image_paths(paths, follow_links)
+    return [image_from_file(path, follow_links=follow_links != "no") for path in files], skipped
+
+
+def find_image_paths(
+    paths: Sequence[Path], follow_links: FollowLinks = "no"
+) -> tuple[list[Path], list[SkippedFile]]:
+    """List the paths of the images of `find_images`, and the skipped files."""
+    files: list[Path] = []
     skipped: list[SkippedFile] = []
-    image = partial(image_from_file, follow_links=follow_links != "no")
     for path in paths:
         if not path.is_dir():
-            images.append(image(path))
+            files.append(path)
             continue
         for entry in sorted(walk(path, follow_links)[0], key=lambda entry: entry.path):
             hidden = any(part.startswith(".") for part in entry.path.split("/"))
@@ -67,8 +74,8 @@ def find_images(
             if reason:
                 skipped.append(SkippedFile(f"{path}/{entry.path}", reason))
             else:
-                images.append(image(path / entry.path))
-    return images, skipped
+                files.append(path / entry.path)
+    return files, skipped
 
 
 def find_strangers(folder: Path) -> list[LazyImage]:

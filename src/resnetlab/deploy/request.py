@@ -20,10 +20,15 @@ from resnetlab.errors import InputError, Problem, input_error, suggest
 from resnetlab.messages import format_count
 from resnetlab.models.configs.external import allow_code, check_code
 
-ExportFormat = Literal["onnx", "torch-export", "html"]
+ExportFormat = Literal["onnx", "torch-export", "openvino", "html"]
 """Format of an exported model."""
 
-EXPORT_SUFFIXES: dict[str, str] = {"onnx": ".onnx", "torch-export": ".pt2", "html": ".html"}
+EXPORT_SUFFIXES: dict[str, str] = {
+    "onnx": ".onnx",
+    "torch-export": ".pt2",
+    "openvino": ".xml",
+    "html": ".html",
+}
 """Suffix of a file of each format."""
 
 NUM_CHECK_IMAGES = 8
@@ -143,13 +148,18 @@ def check_export_format(file: ModelFile, export_format: str) -> None:
         )
 
 
-def check_export_options(export_format: str, with_preprocessing: bool, web_runtime: bool) -> None:
+def check_export_options(
+    export_format: str, out: Path | None, with_preprocessing: bool, web_runtime: bool
+) -> None:
     """Raise InputError for options of an export that do not go together."""
-    if with_preprocessing and export_format == "torch-export":
-        message = "a program of torch.export takes normalized images only"
+    if with_preprocessing and export_format in ("torch-export", "openvino"):
+        message = f"an export to {export_format} takes normalized images only"
         raise input_error("--with-preprocessing", message, "--to onnx")
     if web_runtime and export_format != "html":
         raise input_error("--onnxruntime-web", "only a page contains it", "--to html")
+    if export_format == "openvino" and out is not None and out.suffix != ".xml":
+        message = "not a name that ends in .xml, by which OpenVINO finds the weights beside it"
+        raise input_error("--out", message, "--out model.xml", got=out)
 
 
 def check_export_images(folder: Path) -> None:

@@ -1,0 +1,88 @@
+"""Options `--sort-into`, `--write` and `--undo` of `predict`: sort photographs, or undo that."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import typer
+
+from resnetlab.cli.manners import UNFINISHED, notify
+from resnetlab.errors import input_error
+from resnetlab.messages import format_count
+
+if TYPE_CHECKING:
+    from resnetlab.deploy.predict import Prediction
+
+
+@dataclass(frozen=True)
+class Sorting:
+    """Options of sorting photographs into folders; without a folder nothing is sorted."""
+
+    folder: Path | None
+    mode: str
+    min_probability: float
+    write: bool
+
+
+def check_sorting(sorting: Sorting, files: Sequence[Path]) -> None:
+    """Raise InputError for options of sorting that do not go together, or with the inputs."""
+    if sorting.folder is None:
+        if sorting.write or sorting.min_probability:
+            message = "are for sorting"
+            raise input_error("--write, --min-probability", message, "add --sort-into DIR")
+        return
+    from resnetlab.deploy.sorting import check_sort_options
+
+    check_sort_options(sorting.mode, sorting.folder, files)
+
+
+def sort_predictions(
+    predictions: Sequence[Prediction], classes: tuple[str, ...], sorting: Sorting
+) -> None:
+    """Sort the photographs into folders, or print what would be done."""
+    from resnetlab.deploy.confidence import answer_kind
+    from resnetlab.deploy.sorting import PhotoAnswer, plan_sorting, summarize, write_sorted
+
+    folder = sorting.folder
+    assert folder is not None
+    # A name with control characters is printed with escapes, and is no path.
+    paths = [Path(item.name) for item in predictions]
+    for path in [path for path in paths if not path.is_file()]:
+        typer.echo(
+            f"resnetlab: {path}: not sorted, since its name has control characters", err=True
+        )
+    answers = [
+        PhotoAnswer(
+            path,
+            item.answer.label,
+            item.answer.probability,
+            answer_kind(item.prediction_set, item.none_of_these),
+        )
+        for path, item in zip(paths, predictions, strict=True)
+        if path.is_file()
+    ]
+    planned = plan_sorting(answers, classes, folder, sorting.min_probability)
+    for name, count in summarize(planned):
+        notify(f"{folder / name}: {format_count(count, 'photograph')}")
+    if not sorting.write:
+        notify("dry run: nothing was written; add --write to do it")
+        return
+    written = write_sorted(planned, folder, sorting.mode)  # type: ignore[arg-type]
+    notify(f"written: {format_count(written, 'file')}; --sort-into {folder} --undo removes them")
+
+
+def undo_sorted(folder: Path | None) -> None:
+    """Remove what a sorting wrote, and name the files that changed since."""
+    from resnetlab.deploy.sorting import undo_sorting
+
+    if folder is None:
+        raise input_error("--undo", "no folder is named", "add --sort-into DIR")
+    removed, changed = undo_sorting(folder)
+    for path in changed:
+        typer.echo(f"resnetlab: {path}: changed since, and stays", err=True)
+    typer.echo(f"{folder}: {format_count(removed, 'file')} removed")
+    if changed:
+        raise typer.Exit(UNFINISHED)
