@@ -6,7 +6,7 @@ Each command of the command line calls one of these functions.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import is_dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,14 +18,16 @@ from resnetlab.inspection.diagnostics_config import DiagnosticsConfig
 from resnetlab.loaded_study import LoadedStudy
 from resnetlab.messages import ItemCallback, Notify, silent
 from resnetlab.models.configs import ModelConfig
-from resnetlab.models.configs.external import allow_code
+from resnetlab.models.configs.external import allow_code, config_of
 from resnetlab.recipes.finetune import AnyRecipe
 from resnetlab.runs.records import RunRecord
+from resnetlab.schema import encode
 from resnetlab.shell import command_line
 from resnetlab.studies.commands import continue_command, repeat_command
 from resnetlab.studies.executors.base import Job
 from resnetlab.studies.parsing.overrides import Overrides
 from resnetlab.studies.parsing.study_file import load_study as read_study
+from resnetlab.studies.parsing.study_file import parse_study
 from resnetlab.studies.plan import Plan
 from resnetlab.studies.run import read_plan
 from resnetlab.studies.single_run import plan_run, resume_job, run_job
@@ -48,7 +50,7 @@ MAX_DRAWING_SECONDS = 20.0
 
 
 def load_study(
-    source: str | Path,
+    source: str | Path | Mapping[str, Any],
     *,
     data: str | None = None,
     settings: Sequence[str] = (),
@@ -56,10 +58,11 @@ def load_study(
     budget: bool = False,
     trust_code: bool = False,
 ) -> LoadedStudy:
-    """Load a study by its catalog name (`digits`) or from a TOML file.
+    """Load a study by its catalog name (`digits`), from a TOML file or from a dictionary.
 
     Args:
-        source: Name in the catalog, or path of a TOML file.
+        source: Name in the catalog, path of a TOML file, or the tables of such a file. In the
+            dictionary, `grid` may have dotted names: `{"recipe.optimizer.lr": [0.01, 0.1]}`.
         data: Data that replace those of the study: a name, an .npz file or a folder.
         settings: Values for single fields, such as `"recipe.epochs=2"`.
         seeds: Seeds that replace those of the study; the number 3 stands for the seeds 0, 1 and 2.
@@ -80,16 +83,43 @@ def load_study(
         else None
     )
     overrides = Overrides(data=data, settings=tuple(settings), seeds=numbers, budget=budget)
-    study = read_study(source, overrides)
-    words = (data, settings, numbers, budget)
+    study = (
+        parse_study(plain_tables(source), "", overrides)
+        if isinstance(source, Mapping)
+        else read_study(source, overrides)
+    )
     for condition in study.conditions if trust_code else ():
         allow_code(condition.model)
+    if isinstance(source, Mapping):
+        return LoadedStudy(study)
+    words = (data, settings, numbers, budget)
     return LoadedStudy(
         study,
         repeat_command(source, *words),
         continue_command(source, *words),
         source_sha256(study_path(str(source))),
     )
+
+
+def plain_tables(value: Any) -> Any:
+    """Return the tables of a study as a file has them: configs as tables, functions by name.
+
+    Consent is given to the functions, because they were passed themselves. Raises InputError for a
+    function that no other process can import.
+    """
+    if isinstance(value, Mapping):
+        return {str(key): plain_tables(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain_tables(item) for item in value]
+    if is_dataclass(value) and not isinstance(value, type):
+        return encode(value)
+    if callable(value):
+        config = config_of(value)
+        allow_code(config)
+        return encode(config)
+    if hasattr(value, "item") and hasattr(value, "dtype"):  # a number of numpy
+        return value.item()
+    return str(value) if isinstance(value, Path) else value
 
 
 def open_study(folder: str | Path, *, trust_code: bool = False) -> tuple[LoadedStudy, Plan]:
@@ -123,6 +153,7 @@ def train(
     output: str | Path = ".",
     should_stop: Callable[[], bool] = lambda: False,
     trust_code: bool = False,
+    progress: bool = True,
 ) -> RunRecord:
     """Train one network and return its record: `rl.train("cifar-resnet20", "digits",
     "digits").result.test`.
@@ -143,6 +174,7 @@ def train(
             returns True.
         trust_code: Consent to run the code (`package.module:function`) that `model` or its file
             names. A function that is passed itself needs no consent.
+        progress: Show the progress: a bar in a notebook and on a terminal, lines elsewhere.
 
     Returns:
         The record of the run: its config, its metrics by epoch and its result.
@@ -162,7 +194,8 @@ def train(
         output=output,
         trust_code=trust_code,
     )
-    return run_job(Job(plan.runs[0].id, plan.runs[0].file), Path(output), should_stop)
+    job = Job(plan.runs[0].id, plan.runs[0].file)
+    return run_job(job, Path(output), should_stop, progress=progress)
 
 
 def resume(
@@ -172,6 +205,7 @@ def resume(
     data: str | None = None,
     should_stop: Callable[[], bool] = lambda: False,
     trust_code: bool = False,
+    progress: bool = True,
 ) -> RunRecord:
     """Resume an interrupted run.
 
@@ -182,6 +216,7 @@ def resume(
         should_stop: Function that is called between steps; training ends with a checkpoint once it
             returns True.
         trust_code: Consent to run the code (`package.module:function`) that the run names.
+        progress: Show the progress, as in `train`.
 
     Returns:
         The record of the run.
@@ -192,7 +227,7 @@ def resume(
         UnfinishedError: The run has no result.
     """
     job, root = resume_job(folder, from_step=from_step, data=data, trust_code=trust_code)
-    return run_job(job, root, should_stop)
+    return run_job(job, root, should_stop, progress=progress)
 
 
 def evaluate(

@@ -7,10 +7,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from resnetlab.analysis.collect import collect
+from resnetlab.analysis.collect import collect, curve_points, run_rows
 from resnetlab.analysis.interim import with_looks
 from resnetlab.analysis.rounds import plan_rounds
+from resnetlab.analysis.study_data import CurvePoint, RunRow
+from resnetlab.analysis.varied_fields import row_table
 from resnetlab.messages import Notify, silent
+from resnetlab.notebook import Summary, print_note, with_summary
 from resnetlab.recipes.numerics import Placement
 from resnetlab.reports.partial import with_partial_reports
 from resnetlab.reports.render.latex import write_latex
@@ -31,6 +34,7 @@ from resnetlab.studies.run import (
     save_plan,
 )
 from resnetlab.studies.study import Study
+from resnetlab.table import Table
 
 ShouldStop = Callable[[], bool]
 
@@ -39,6 +43,7 @@ def _never() -> bool:
     return False
 
 
+@with_summary
 @dataclass(frozen=True)
 class StudyOutcome:
     """Outcome of a study: its runs, the answer to its question, and its report."""
@@ -58,6 +63,28 @@ class StudyOutcome:
         """Return True if every planned run has a result."""
         return all(cell.state == "finished" for cell in self.record.runs)
 
+    def runs(self) -> Table:
+        """Return the planned runs as a table, with the columns of `results.csv`.
+
+        A column for each field in which the conditions differ, such as `recipe.optimizer.lr`,
+        follows `condition` and `seed`.
+        """
+        return _runs_table(self.record)
+
+    def curves(self) -> Table:
+        """Return the evaluations of all runs as a table, with the columns of `curves.csv`."""
+        return _curves_table(self.record)
+
+    def _summary(self) -> Summary:
+        states = list(self.record.states.values())
+        title = f"{self.record.study.name}: {states.count('finished')} of {len(states)} runs"
+        return Summary(
+            f"{title} finished",
+            {"answer": self.answer, "report": self.report},
+            ("claim", "verdict"),
+            [(claim["claim"], claim["verdict"]) for claim in self.claims],
+        )
+
     def to_dict(self) -> dict[str, Any]:
         """Return the outcome as plain values, for `--json`."""
         states = list(self.record.states.values())
@@ -74,6 +101,7 @@ class StudyOutcome:
         }
 
 
+@with_summary
 @dataclass(frozen=True)
 class LoadedStudy:
     """Study that was read and checked, ready to run: `rl.load_study("digits").run()`."""
@@ -192,6 +220,35 @@ class LoadedStudy:
         events = execute_runs(runs, executor or _local_executor(root), should_stop)
         yield from with_partial_reports(events, lambda: self.report(plan, root))
 
+    def execute_with_progress(
+        self,
+        plan: Plan,
+        output: str | Path,
+        executor: Executor,
+        should_stop: ShouldStop = _never,
+        *,
+        progress: bool = True,
+    ) -> None:
+        """Execute the missing runs of a plan to the end and show their progress.
+
+        Args:
+            plan: Plan of this study.
+            output: Folder that contains `runs` and `studies`.
+            executor: Machines of the runs.
+            should_stop: Function as in `execute`.
+            progress: Show more than the attempts that failed.
+
+        Raises:
+            ResourceError: The disk is full. Finished runs are not lost.
+        """
+        from resnetlab.studies.progress import plan_display  # it imports rich
+
+        root = Path(output)
+        pending = pending_runs(plan, root)
+        with plan_display(plan, pending, executor, root, quiet=not progress) as display:
+            for event in self.execute(plan, root, executor, should_stop, pending):
+                display.update(event)
+
     def report(
         self, plan: Plan, output: str | Path = ".", language: Language = "en"
     ) -> StudyOutcome:
@@ -247,6 +304,7 @@ class LoadedStudy:
         max_seeds: int | None = None,
         executor: Executor | None = None,
         accept_license: bool = False,
+        progress: bool = True,
     ) -> StudyOutcome:
         """Run the missing runs of the study under `output`/runs and write its report under
         `output`/studies.
@@ -263,6 +321,7 @@ class LoadedStudy:
                 until every claim is decided.
             executor: Machines of the runs, instead of processes on this machine.
             accept_license: Accept pre-trained weights whose license forbids commercial use.
+            progress: Show the progress: a bar in a notebook and on a terminal, lines elsewhere.
 
         Returns:
             The outcome: the state of every run, the answer, the claims and the path of the report.
@@ -272,19 +331,85 @@ class LoadedStudy:
             ResourceError: The disk is full.
         """
         executor = executor or LocalExecutor(Path(output), Placement(workers=workers))
-        for plan in self.plan_rounds(
-            output, max_seeds=max_seeds, executor=executor, accept_license=accept_license
-        ):
-            for _ in self.execute(plan, output, executor, should_stop):
-                pass
+        notify = print_note if progress else silent
+        for plan in self.plan_rounds(output, notify, max_seeds, executor, accept_license):
+            self.execute_with_progress(plan, output, executor, should_stop, progress=progress)
             outcome = self.report(plan, output)
         return outcome
+
+    def events(
+        self,
+        output: str | Path = ".",
+        *,
+        workers: int = 0,
+        should_stop: ShouldStop = _never,
+        max_seeds: int | None = None,
+        executor: Executor | None = None,
+        accept_license: bool = False,
+    ) -> Iterator[RunEvent]:
+        """Run the missing runs of the study as `run` does, and yield each event of a run.
+
+        The loop that asks for the events may log them, stop, or ignore them. The report is written
+        before the loop ends; `run` then trains nothing and returns the outcome.
+
+        Args:
+            output: Folder that contains `runs` and `studies`.
+            workers: Number of processes on this machine; 0 chooses it from the number of cores.
+            should_stop: Function as in `run`.
+            max_seeds: Largest number of seeds per condition, as in `run`.
+            executor: Machines of the runs, instead of processes on this machine.
+            accept_license: Accept pre-trained weights whose license forbids commercial use.
+
+        Yields:
+            Progress with the evaluations since the last event, ends and failures of the runs. A
+            `tick` marks only that time has passed.
+
+        Raises:
+            InputError: The study, its data or an option is invalid.
+            ResourceError: The disk is full.
+        """
+        executor = executor or LocalExecutor(Path(output), Placement(workers=workers))
+        for plan in self.plan_rounds(output, silent, max_seeds, executor, accept_license):
+            yield from self.execute(plan, output, executor, should_stop)
+            self.report(plan, output)
+
+    def runs(self, output: str | Path = ".") -> Table:
+        """Return the planned runs and their present results as a table; see `StudyOutcome.runs`.
+
+        Args:
+            output: Folder that contains `runs` and `studies`.
+        """
+        return _runs_table(self._record(output))
+
+    def curves(self, output: str | Path = ".") -> Table:
+        """Return the evaluations so far as a table; see `StudyOutcome.curves`.
+
+        Args:
+            output: Folder that contains `runs` and `studies`.
+        """
+        return _curves_table(self._record(output))
+
+    def _record(self, output: str | Path) -> StudyRecord:
+        return read_record(self.plan(output, download=False), Path(output))
+
+    def _summary(self) -> Summary:
+        return self.study._summary()
 
     def _continue_command(self, output: str | Path, max_seeds: int | None = None) -> str:
         command = with_output(self.resume_command, output)
         if max_seeds is None or "--until-decided" in command:
             return command
         return f"{command} --until-decided --max-seeds {max_seeds}"
+
+
+def _runs_table(record: StudyRecord) -> Table:
+    study = record.study
+    return row_table(RunRow, run_rows(record), study.conditions, f"Runs of {study.name}")
+
+
+def _curves_table(record: StudyRecord) -> Table:
+    study = record.study
+    return row_table(CurvePoint, curve_points(record), study.conditions, f"Curves of {study.name}")
 
 
 def _local_executor(output: str | Path) -> Executor:

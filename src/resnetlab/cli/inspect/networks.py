@@ -12,7 +12,6 @@ from resnetlab.cli.inspect.options import (
     Classes,
     Input,
     ModelName,
-    default_input,
     input_size,
     open_images,
     parse_name,
@@ -22,6 +21,7 @@ from resnetlab.cli.manners import Json, OutputDir, notify
 from resnetlab.cli.pictures import write_picture
 from resnetlab.cli.tables import Csv, Markdown, output_format
 from resnetlab.errors import input_error
+from resnetlab.interactive.networks import default_input
 
 if TYPE_CHECKING:
     from resnetlab.inspection.layer_rows import LayerTrace
