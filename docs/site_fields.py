@@ -110,6 +110,12 @@ TABLE_TITLES = {
 }
 """Headings of tables that a file has once; other tables are named by their tag."""
 
+VARIED_COLUMNS = (
+    "After `seed`, it has a column for each field in which the conditions differ, by its name in "
+    "`--set`, such as `recipe.optimizer.lr`; empty where a condition has no such field. Reports "
+    "of older versions lack these columns, and are read all the same."
+)
+
 FILE_FORMATS: dict[str, tuple[str, tuple[type, ...]]] = {
     "run.json": (
         "The configuration of a run, in its folder. It is written first.",
@@ -139,8 +145,14 @@ FILE_FORMATS: dict[str, tuple[str, tuple[type, ...]]] = {
         "Everything that a program needs to use the weights, in the folder of a model.",
         (spec.ModelFile, spec.Metric, spec.License, EvalTransform),
     ),
-    "results.csv": ("One line for each planned run, in the folder of a report.", (RunRow,)),
-    "curves.csv": ("One line for each evaluation, in the folder of a report.", (CurvePoint,)),
+    "results.csv": (
+        f"One line for each planned run, in the folder of a report. {VARIED_COLUMNS}",
+        (RunRow,),
+    ),
+    "curves.csv": (
+        f"One line for each evaluation, in the folder of a report. {VARIED_COLUMNS}",
+        (CurvePoint,),
+    ),
     "layers.csv": (
         "One line for each layer and epoch, in the folder of a report, if norms were measured.",
         (study_data.GradientNormRow,),

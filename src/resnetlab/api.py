@@ -109,7 +109,7 @@ def plain_tables(value: Any) -> Any:
     """
     if isinstance(value, Mapping):
         return {str(key): plain_tables(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
+    if isinstance(value, list | tuple | range):
         return [plain_tables(item) for item in value]
     if is_dataclass(value) and not isinstance(value, type):
         return encode(value)
@@ -117,8 +117,8 @@ def plain_tables(value: Any) -> Any:
         config = config_of(value)
         allow_code(config)
         return encode(config)
-    if hasattr(value, "item") and hasattr(value, "dtype"):  # a number of numpy
-        return value.item()
+    if isinstance(value, np.ndarray | np.generic):
+        return value.tolist()
     return str(value) if isinstance(value, Path) else value
 
 

@@ -68,7 +68,7 @@ def sweep(
     tables |= {"question": "", "seeds": list(range(seeds) if isinstance(seeds, int) else seeds)}
     base = load_study(tables | {"name": "sweep"}, settings=settings)
     names = _full_names(list(values), base)
-    tables["grid"] = {names[key]: list(items) for key, items in values.items()}
+    tables["grid"] = {names[key]: items for key, items in values.items()}
     tables["question"] = f"What is the effect of {' and '.join(values)}?"
     tables["name"] = name or f"sweep-{_short_hash(tables)}"
     study = load_study(tables, settings=settings, trust_code=trust_code)
