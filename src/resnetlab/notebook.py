@@ -32,10 +32,10 @@ class Summary:
     """Summary of an object: a title, facts and lines, and a table that only a notebook shows."""
 
     title: str
-    facts: dict[str, object] = field(default_factory=dict)
-    lines: Sequence[str] = ()
+    facts: Mapping[str, object] = field(default_factory=dict)
     header: Sequence[str] = ()
     rows: Sequence[Sequence[object]] = ()
+    lines: Sequence[str] = ()
     notes: Sequence[str] = ()
 
     def to_text(self, class_name: str) -> str:
@@ -71,7 +71,7 @@ def with_summary(cls: type[T]) -> type[T]:
     def table(self: Any) -> str:
         return self._summary().to_html()  # type: ignore[no-any-return]
 
-    cls.__repr__ = text  # type: ignore[assignment]
+    cls.__repr__ = text  # type: ignore[method-assign]
     cls._repr_html_ = table  # type: ignore[attr-defined]
     return cls
 

@@ -89,18 +89,17 @@ def _with_checked_names(cls: type[T]) -> type[T]:
                 raise
             raise InputError(*(_unknown_argument(cls, name, known) for name in unknown)) from None
 
-    cls.__init__ = checked  # type: ignore[method-assign]
+    cls.__init__ = checked  # type: ignore[method-assign, assignment]
     return cls
 
 
-def _unknown_argument(cls: type, name: str, known: Collection[str]) -> Problem:
+def _unknown_argument(cls: Any, name: str, known: Collection[str]) -> Problem:
     """Return the problem of an unknown field; a field of that name may be one level below."""
     problem = unknown_field(cls.__name__, name, name, known)
     for field, hint in _type_hints(cls).items():
         for member in typing.get_args(hint) if _is_union(hint) else (hint,):
-            if dataclasses.is_dataclass(member) and name in _type_hints(member):
-                member_name = getattr(member, "__name__", "")
-                fix = f'did you mean "{field}={member_name}({name}=...)"?'
+            if isinstance(member, type) and name in getattr(member, "__dataclass_fields__", ()):
+                fix = f'did you mean "{field}={member.__name__}({name}=...)"?'
                 return dataclasses.replace(problem, fix=fix)
     return problem
 

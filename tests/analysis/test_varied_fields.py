@@ -18,14 +18,14 @@ RESULTS = Path(__file__).parents[2] / "results"
 
 
 def flat(value: Any, prefix: str) -> dict[str, Any]:
-    """The values of a config by dotted name; an independent count of what differs."""
+    """The values of a config by dotted name, without those that are not set."""
     if isinstance(value, dict):
         return {
             name: item
             for key, part in value.items()
             for name, item in flat(part, f"{prefix}.{key}").items()
         }
-    return {prefix: str(value)}
+    return {} if value is None else {prefix: str(value)}
 
 
 @pytest.mark.parametrize("name", ["digits", "ladder", "shortcuts", "precision", "learning-rate"])

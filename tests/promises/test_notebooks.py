@@ -33,7 +33,7 @@ def test_a_notebook_has_no_output_and_names_only_what_is_there(path: Path) -> No
     for cell in cells:
         assert (cell["outputs"], cell["execution_count"]) == ([], None)
         code = "".join(cell["source"])
-        assert {name for name in re.findall(r"\brl\.(\w+)", code)} <= set(dir(rl))
+        assert set(re.findall(r"\brl\.(\w+)", code)) <= set(dir(rl))
     text = "".join(line for cell in notebook["cells"] for line in cell["source"])
     for target in re.findall(r"\]\(([^)#]+)\)", text):
         assert (path.parent / target).exists(), target

@@ -61,7 +61,7 @@ class FolderSummary:
 
     def _summary(self) -> Summary:
         summary = self.audit._summary()
-        facts = summary.facts | {"nearly the same": len(self.near_duplicates)}
+        facts = {**summary.facts, "nearly the same": len(self.near_duplicates)}
         warnings = [self.overlap] if self.overlap else []
         return replace(summary, facts=facts, notes=[*summary.notes, *warnings])
 

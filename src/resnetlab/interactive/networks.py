@@ -86,8 +86,9 @@ def inspect_gradients(
     )
 
     measured = []
+    norms: tuple[GradientNorms, ...]
     for name in [networks] if isinstance(networks, str) else networks:
-        run, norms = Path(name), ()
+        run = Path(name)
         if (run / "run.json").exists():
             from resnetlab.runs.directory import RunDirectory, check_finished
 
