@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from resnetlab import trust
 from resnetlab.data.config import DataConfig
 from resnetlab.data.photo_loader import LOADER_BATCH_SIZE, Tta
 from resnetlab.inspection.diagnostics_config import DiagnosticsConfig
@@ -115,7 +116,7 @@ def plain_tables(value: Any) -> Any:
         return encode(value)
     if callable(value):
         config = config_of(value)
-        allow_code(config)
+        trust.allow(config.source)
         return encode(config)
     if isinstance(value, np.ndarray | np.generic):
         return value.tolist()

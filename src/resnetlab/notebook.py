@@ -9,7 +9,7 @@ from __future__ import annotations
 import html
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
@@ -51,7 +51,8 @@ class Summary:
         """Return the title, the facts, the lines, the table and the notes as HTML."""
         parts = [f"<strong>{_escape(self.title)}</strong>"]
         if self.facts:
-            parts.append(_html_table((), tuple(self.facts.items())))
+            facts = [(name, format_cell(value)) for name, value in self.facts.items()]
+            parts.append(_html_table((), facts))
         parts += [f"<div>{_escape(line)}</div>" for line in self.lines]
         if self.rows:
             parts.append(_html_table(self.header, self.rows))
@@ -96,21 +97,28 @@ def format_cell(value: object) -> str:
 
 
 def _html_table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
-    """Return a table of at most `MAX_ROWS` rows. Numbers are aligned on the right."""
-    lines = [[_html_cell(value) for value in row] for row in rows[:MAX_ROWS]]
-    heads = [f'<th style="text-align:left">{_escape(name)}</th>' for name in header]
-    body = "".join(f"<tr>{''.join(line)}</tr>" for line in lines)
-    head = f"<thead><tr>{''.join(heads)}</tr></thead>" if heads else ""
+    """Return a table of at most `MAX_ROWS` rows. Columns of numbers are aligned on the right."""
+    first = rows[:MAX_ROWS]
+    sides = [
+        "right" if all(map(_is_number, column)) else "left" for column in zip(*first, strict=True)
+    ]
+    head = _html_row("th", header, sides)
+    lines = [_html_row("td", map(format_cell, row), sides) for row in first]
     more = len(rows) - MAX_ROWS
     note = f"<div><small>... and {more:,} more rows</small></div>" if more > 0 else ""
-    return f"<table>{head}<tbody>{body}</tbody></table>{note}"
+    return f"<table><thead>{head}</thead><tbody>{''.join(lines)}</tbody></table>{note}"
 
 
-def _html_cell(value: object) -> str:
-    is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    side = "right" if is_number else "left"
-    text = _escape(_shorten(format_cell(value), MAX_CELL_LENGTH))
-    return f'<td style="text-align:{side}">{text}</td>'
+def _html_row(tag: str, texts: Iterable[str], sides: Sequence[str]) -> str:
+    cells = [
+        f'<{tag} style="text-align:{side}">{_escape(_shorten(text, MAX_CELL_LENGTH))}</{tag}>'
+        for text, side in zip(texts, sides, strict=False)  # there may be no header
+    ]
+    return f"<tr>{''.join(cells)}</tr>" if cells else ""
+
+
+def _is_number(value: object) -> bool:
+    return value is None or (isinstance(value, int | float) and not isinstance(value, bool))
 
 
 def _escape(text: str) -> str:

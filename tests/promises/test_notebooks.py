@@ -114,5 +114,6 @@ def test_a_notebook_shows_an_error_in_a_line(tmp_path: Path) -> None:
     nbformat.write(nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(code)]), path)
     with pytest.raises(nbclient.exceptions.CellExecutionError) as caught:
         run(path, tmp_path)
-    assert caught.value.traceback.count("\n") < 3
-    assert "unknown study" in caught.value.traceback
+    shown = caught.value.traceback.rpartition("------------------\n")[2].strip().splitlines()
+    assert len(shown) == 1
+    assert "InputError: digitz: unknown study" in shown[0]
