@@ -179,6 +179,8 @@ OTHER_FILES = {
     "which is written last",
     "model.safetensors": "folder of a model: the weights",
     "config.json": "folder of a model: timm's description of the network, if timm has it",
+    "studies/NAME.toml": "study file of a study that Python gave as a dictionary, or of "
+    "`rl.sweep`; the command of its report takes it",
     "plan.json": "folder of a report: the study with all planned runs, from which `study status` "
     "and `study report` start",
     "report.json": "folder of a report: all values of the report, from which it can be built again",

@@ -119,6 +119,21 @@ def test_a_study_of_a_dictionary_is_that_of_its_file(study_file: Path) -> None:
         rl.load_study(tables | {"seed": 1})
 
 
+def test_a_study_of_a_dictionary_is_repeated_by_the_command_of_its_report(
+    tmp_path: Path, study_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tables = tomllib.loads(study_file.read_text(encoding="utf-8"))
+    tables |= {"recipe": rl.Recipe(batch_size=16, epochs=2, optimizer=rl.Adam(lr=1e-3))}
+    study = rl.load_study(tables, settings=["recipe.batch_size=20"], seeds=1)
+    outcome = study.report(study.plan(tmp_path), tmp_path)
+    monkeypatch.chdir(tmp_path)
+    command = "resnetlab study run studies/small.toml --set recipe.batch_size=20 --seeds 1"
+    assert command in (outcome.report.parent / "report.md").read_text(encoding="utf-8")
+    again = rl.load_study("studies/small.toml", settings=["recipe.batch_size=20"], seeds=1)
+    assert again.study == study.study
+    assert study.plan(tmp_path).resume_command.split()[3] == str(tmp_path / "studies/small.toml")
+
+
 def test_events_tell_all_evaluations_and_the_end_of_each_run(
     tmp_path: Path, study_file: Path
 ) -> None:

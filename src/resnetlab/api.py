@@ -6,27 +6,26 @@ Each command of the command line calls one of these functions.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import is_dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from resnetlab import trust
 from resnetlab.data.config import DataConfig
 from resnetlab.data.photo_loader import LOADER_BATCH_SIZE, Tta
 from resnetlab.inspection.diagnostics_config import DiagnosticsConfig
-from resnetlab.loaded_study import LoadedStudy
+from resnetlab.loaded_study import LoadedStudy, study_file_path
 from resnetlab.messages import ItemCallback, Notify, silent
 from resnetlab.models.configs import ModelConfig
-from resnetlab.models.configs.external import allow_code, config_of
+from resnetlab.models.configs.external import allow_code
 from resnetlab.recipes.finetune import AnyRecipe
 from resnetlab.runs.records import RunRecord
-from resnetlab.schema import encode
 from resnetlab.shell import command_line
 from resnetlab.studies.commands import continue_command, repeat_command
 from resnetlab.studies.executors.base import Job
 from resnetlab.studies.parsing.overrides import Overrides
+from resnetlab.studies.parsing.python_tables import plain_tables, study_file_text
 from resnetlab.studies.parsing.study_file import load_study as read_study
 from resnetlab.studies.parsing.study_file import parse_study
 from resnetlab.studies.plan import Plan
@@ -63,7 +62,8 @@ def load_study(
 
     Args:
         source: Name in the catalog, path of a TOML file, or the tables of such a file. In the
-            dictionary, `grid` may have dotted names: `{"recipe.optimizer.lr": [0.01, 0.1]}`.
+            dictionary, `grid` may have dotted names: `{"recipe.optimizer.lr": [0.01, 0.1]}`. It is
+            written as a study file below `studies` when the study runs.
         data: Data that replace those of the study: a name, an .npz file or a folder.
         settings: Values for single fields, such as `"recipe.epochs=2"`.
         seeds: Seeds that replace those of the study; the number 3 stands for the seeds 0, 1 and 2.
@@ -84,43 +84,23 @@ def load_study(
         else None
     )
     overrides = Overrides(data=data, settings=tuple(settings), seeds=numbers, budget=budget)
-    study = (
-        parse_study(plain_tables(source), "", overrides)
-        if isinstance(source, Mapping)
-        else read_study(source, overrides)
-    )
+    file_text = ""
+    if isinstance(source, Mapping):
+        tables = plain_tables(source)
+        study = parse_study(tables, "", overrides)
+        source, file_text = study_file_path(study.name), study_file_text(tables)
+    else:
+        study = read_study(source, overrides)
     for condition in study.conditions if trust_code else ():
         allow_code(condition.model)
-    if isinstance(source, Mapping):
-        return LoadedStudy(study)
     words = (data, settings, numbers, budget)
     return LoadedStudy(
         study,
         repeat_command(source, *words),
         continue_command(source, *words),
-        source_sha256(study_path(str(source))),
+        "" if file_text else source_sha256(study_path(str(source))),
+        file_text,
     )
-
-
-def plain_tables(value: Any) -> Any:
-    """Return the tables of a study as a file has them: configs as tables, functions by name.
-
-    Consent is given to the functions, because they were passed themselves. Raises InputError for a
-    function that no other process can import.
-    """
-    if isinstance(value, Mapping):
-        return {str(key): plain_tables(item) for key, item in value.items()}
-    if isinstance(value, list | tuple | range):
-        return [plain_tables(item) for item in value]
-    if is_dataclass(value) and not isinstance(value, type):
-        return encode(value)
-    if callable(value):
-        config = config_of(value)
-        trust.allow(config.source)
-        return encode(config)
-    if isinstance(value, np.ndarray | np.generic):
-        return value.tolist()
-    return str(value) if isinstance(value, Path) else value
 
 
 def open_study(folder: str | Path, *, trust_code: bool = False) -> tuple[LoadedStudy, Plan]:

@@ -12,6 +12,7 @@ from resnetlab.analysis.interim import with_looks
 from resnetlab.analysis.rounds import plan_rounds
 from resnetlab.analysis.study_data import CurvePoint, RunRow
 from resnetlab.analysis.varied_fields import row_table
+from resnetlab.files import write_text
 from resnetlab.messages import Notify, silent
 from resnetlab.notebook import Summary, print_note, with_summary
 from resnetlab.recipes.numerics import Placement
@@ -113,6 +114,8 @@ class LoadedStudy:
     """Command line that continues the study on this machine, with all paths."""
     source_sha256: str = ""
     """SHA-256 of the study file and of the files that it names."""
+    file_text: str = ""
+    """Text of the study file, for a study from a dictionary, which has no file yet."""
 
     def plan(
         self,
@@ -215,7 +218,7 @@ class LoadedStudy:
             ResourceError: The disk is full. Finished runs are not lost.
         """
         root = Path(output)
-        save_plan(plan, root)
+        self._save(plan, root)
         runs = pending_runs(plan, root) if pending is None else pending
         events = execute_runs(runs, executor or _local_executor(root), should_stop)
         yield from with_partial_reports(events, lambda: self.report(plan, root))
@@ -268,7 +271,7 @@ class LoadedStudy:
         report = build_report(evidence, language)
         folder = root / "studies" / folder_name(plan)
         if not (folder / "plan.json").exists():
-            save_plan(plan, root)
+            self._save(plan, root)
         page = write(evidence, folder, report)
         claims = tuple(
             encode(verdict) | {"explanation": item.note}
@@ -395,11 +398,25 @@ class LoadedStudy:
     def _summary(self) -> Summary:
         return self.study._summary()
 
+    def _save(self, plan: Plan, root: Path) -> None:
+        """Write the plan, and the study file of a study from a dictionary."""
+        save_plan(plan, root)
+        if self.file_text:
+            write_text(root / study_file_path(self.study.name), self.file_text)
+
     def _continue_command(self, output: str | Path, max_seeds: int | None = None) -> str:
         command = with_output(self.resume_command, output)
+        if self.file_text:
+            path = study_file_path(self.study.name)
+            command = command.replace(str(path), str(Path(output) / path), 1)
         if max_seeds is None or "--until-decided" in command:
             return command
         return f"{command} --until-decided --max-seeds {max_seeds}"
+
+
+def study_file_path(name: str) -> Path:
+    """Return the path of the file of a study from a dictionary, below the output folder."""
+    return Path("studies") / f"{name}.toml"
 
 
 def _runs_table(record: StudyRecord) -> Table:

@@ -1,0 +1,41 @@
+"""Study files from values of Python: dictionaries with configs, functions and arrays of numpy."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import is_dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tomli_w
+
+from resnetlab import trust
+from resnetlab.models.configs.external import config_of
+from resnetlab.schema import without_defaults
+
+
+def plain_tables(value: Any) -> Any:
+    """Return the tables of a study as a file has them: configs as tables, functions by name.
+
+    Entries that are None are left out. Consent is given to the functions, because they were passed
+    themselves. Raises InputError for a function that no other process can import.
+    """
+    if isinstance(value, Mapping):
+        return {str(key): plain_tables(item) for key, item in value.items() if item is not None}
+    if isinstance(value, list | tuple | range):
+        return [plain_tables(item) for item in value]
+    if is_dataclass(value) and not isinstance(value, type):
+        return without_defaults(value)
+    if callable(value):
+        config = config_of(value)
+        trust.allow(config.source)
+        return without_defaults(config)
+    if isinstance(value, np.ndarray | np.generic):
+        return value.tolist()
+    return str(value) if isinstance(value, Path) else value
+
+
+def study_file_text(tables: Mapping[str, Any]) -> str:
+    """Return the text of the study file that has these plain tables."""
+    return tomli_w.dumps(tables)
