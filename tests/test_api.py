@@ -9,6 +9,7 @@ import tomllib
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -123,7 +124,11 @@ def test_a_study_of_a_dictionary_is_repeated_by_the_command_of_its_report(
     tmp_path: Path, study_file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     tables = tomllib.loads(study_file.read_text(encoding="utf-8"))
-    tables |= {"recipe": rl.Recipe(batch_size=16, epochs=2, optimizer=rl.Adam(lr=1e-3))}
+    tables |= {
+        "recipe": rl.Recipe(batch_size=16, epochs=2, optimizer=rl.SGD()),
+        "grid": tables["grid"] | {"recipe.optimizer.lr": np.array([0.01, 0.1])},
+        "claim": [],
+    }
     study = rl.load_study(tables, settings=["recipe.batch_size=20"], seeds=1)
     outcome = study.report(study.plan(tmp_path), tmp_path)
     monkeypatch.chdir(tmp_path)

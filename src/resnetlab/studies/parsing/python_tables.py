@@ -12,7 +12,7 @@ import tomli_w
 
 from resnetlab import trust
 from resnetlab.models.configs.external import config_of
-from resnetlab.schema import without_defaults
+from resnetlab.schema import encode
 
 
 def plain_tables(value: Any) -> Any:
@@ -26,11 +26,11 @@ def plain_tables(value: Any) -> Any:
     if isinstance(value, list | tuple | range):
         return [plain_tables(item) for item in value]
     if is_dataclass(value) and not isinstance(value, type):
-        return without_defaults(value)
+        return plain_tables(encode(value))  # in full: a grid may change a field of any table
     if callable(value):
         config = config_of(value)
         trust.allow(config.source)
-        return without_defaults(config)
+        return plain_tables(encode(config))
     if isinstance(value, np.ndarray | np.generic):
         return value.tolist()
     return str(value) if isinstance(value, Path) else value
