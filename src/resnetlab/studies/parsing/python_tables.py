@@ -13,6 +13,7 @@ import tomli_w
 from resnetlab import trust
 from resnetlab.models.configs.external import config_of
 from resnetlab.schema import encode
+from resnetlab.studies.parsing.toml_tables import grid_of
 
 
 def plain_tables(value: Any) -> Any:
@@ -36,6 +37,11 @@ def plain_tables(value: Any) -> Any:
     return str(value) if isinstance(value, Path) else value
 
 
-def study_file_text(tables: Mapping[str, Any]) -> str:
-    """Return the text of the study file that has these plain tables."""
-    return tomli_w.dumps(tables)
+def study_file_text(tables: dict[str, Any]) -> str:
+    """Return the text of the study file that has these plain tables.
+
+    The axes of the grid have dotted names, since TOML would write nested tables after the others
+    and the order of the axes is that of the conditions.
+    """
+    grid = grid_of(tables)
+    return tomli_w.dumps(tables | {"grid": grid} if grid else tables)
