@@ -37,7 +37,7 @@ def test_a_notebook_has_no_output_and_names_only_what_is_there(path: Path) -> No
     text = "".join(line for cell in notebook["cells"] for line in cell["source"])
     for target in re.findall(r"\]\(([^)#]+)\)", text):
         assert (path.parent / target).exists(), target
-    assert path.name in (path.parent / "index.md").read_text(encoding="utf-8")
+    assert path.name in (path.parent / "overview.md").read_text(encoding="utf-8")
 
 
 def run(path: Path, folder: Path) -> list[dict[str, Any]]:
