@@ -104,16 +104,36 @@ def test_a_notebook_runs_without_warnings(path: Path, tmp_path: Path) -> None:
                 assert len(result["data"]["text/plain"]) < 1500
 
 
+def written(folder: Path, code: str) -> Path:
+    """A notebook with one cell of code."""
+    nbformat = pytest.importorskip("nbformat")
+    path = folder / "cell.ipynb"
+    nbformat.write(nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(code)]), path)
+    return path
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(300)
 def test_a_notebook_shows_an_error_in_a_line(tmp_path: Path) -> None:
     """IPython shows the lines of the error alone, without the traceback of thirty lines."""
-    nbformat, nbclient = pytest.importorskip("nbformat"), pytest.importorskip("nbclient")
-    code = 'import resnetlab as rl\nrl.load_study("digitz")'
-    path = tmp_path / "error.ipynb"
-    nbformat.write(nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(code)]), path)
+    nbclient = pytest.importorskip("nbclient")
+    path = written(tmp_path, 'import resnetlab as rl\nrl.load_study("digitz")')
     with pytest.raises(nbclient.exceptions.CellExecutionError) as caught:
         run(path, tmp_path)
     shown = caught.value.traceback.rpartition("------------------\n")[2].strip().splitlines()
     assert len(shown) == 1
     assert "InputError: digitz: unknown study" in shown[0]
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+def test_a_bar_of_tqdm_warns_only_without_resnetlab(tmp_path: Path) -> None:
+    """Without widgets, tqdm warns at its first bar, which a library may draw."""
+    code = "from tqdm.auto import tqdm\nfor _ in tqdm([]):\n    pass"
+    warned = []
+    for number, first_line in enumerate(("", "import resnetlab\n")):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        (cell,) = run(written(folder, first_line + code), folder)
+        warned.append("IProgress not found" in json.dumps(cell["outputs"]))
+    assert warned == [True, False]
