@@ -21,7 +21,6 @@ from resnetlab.cli.manners import Json, OutputDir, notify
 from resnetlab.cli.pictures import write_picture
 from resnetlab.cli.tables import Csv, Markdown, output_format
 from resnetlab.errors import input_error
-from resnetlab.interactive.networks import default_input
 
 if TYPE_CHECKING:
     from resnetlab.inspection.layer_rows import LayerTrace
@@ -81,6 +80,7 @@ def model(
     specs = [parse_name(name, stride_on, classes) for name in names]
     announce_loading(specs[0], quiet=json)
     from resnetlab.inspection.layers import trace_layers
+    from resnetlab.interactive.networks import default_input
 
     dataset = open_images(data, output) if data else None
     train_images = len(dataset.train) if dataset else train_images
@@ -204,6 +204,7 @@ def fully_convolutional(
     announce_loading(spec, quiet=json)
     from resnetlab.inspection.fully_convolutional import score_map
     from resnetlab.inspection.render_table import render
+    from resnetlab.interactive.networks import default_input
     from resnetlab.models.build import build_model
     from resnetlab.training.rng import make_generator
 
