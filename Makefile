@@ -10,7 +10,7 @@ READY := .venv/ready
 # The tests start hundreds of processes. Without compiled files each of them would compile all modules again.
 export PYTHONDONTWRITEBYTECODE :=
 .DEFAULT_GOAL := help
-.PHONY: help demo docs docs-check course test test-all lint style types format bench bench-gpu bench-startup reliability sabotage audit licenses hashes pins results clean
+.PHONY: help demo docs docs-check course test test-all lint style types format bench bench-gpu bench-startup reliability sabotage test-trackers audit licenses hashes pins results clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -55,6 +55,10 @@ reliability: $(READY) ## Run every promise in full (an hour), or those named PRO
 
 sabotage: $(READY) ## Remove each safeguard in turn and show that the tests of the promises fail
 	$(BIN)/python tests/sabotage.py
+
+test-trackers: $(READY) ## Read with the real MLflow server, Weights & Biases and trackio (700 MB)
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --target .trackers "mlflow==3.17.2" "wandb==0.31.0" "trackio==0.43.0"
+	PYTHONPATH=.trackers $(BIN)/python -m pytest -q tests/tracking
 
 audit: $(READY) ## Look up the pinned packages in the advisory database of PyPI (needs a network)
 	$(BIN)/python tests/audit.py

@@ -18,7 +18,7 @@ import warnings
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from resnetlab.api import evaluate, load_study, open_study, resume, train
+    from resnetlab.api import collect, evaluate, load_study, open_study, resume, train
     from resnetlab.data.config import DataConfig
     from resnetlab.deploy.predict import Classifier, Prediction, Predictions, load_model
     from resnetlab.errors import InputError, ResnetlabError, ResourceError, UnfinishedError
@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from resnetlab.recipes.train import SGD, Adam, AdamW, Recipe, RMSprop
     from resnetlab.runs.records import Evaluation, Result, RunRecord, Scores
     from resnetlab.studies.claims import Claim
+    from resnetlab.studies.collect_runs import Collection
     from resnetlab.studies.compare import Comparison, compare
     from resnetlab.studies.executors.base import RunEvent
     from resnetlab.studies.parsing.conditions import load_recipe
@@ -51,6 +52,7 @@ if TYPE_CHECKING:
 # Names are looked up on first use: `import resnetlab` alone takes no seconds for torch.
 _NAMES_BY_MODULE = {
     "api": (
+        "collect",
         "evaluate",
         "load_study",
         "open_study",
@@ -117,6 +119,7 @@ _NAMES_BY_MODULE = {
         "Scores",
     ),
     "studies.claims": ("Claim",),
+    "studies.collect_runs": ("Collection",),
     "studies.compare": (
         "Comparison",
         "compare",
@@ -138,6 +141,7 @@ __all__ = [
     "CifarConfig",
     "Claim",
     "Classifier",
+    "Collection",
     "Comparison",
     "Condition",
     "DataConfig",
@@ -167,6 +171,7 @@ __all__ = [
     "build_model",
     "check_data",
     "cifar_config",
+    "collect",
     "compare",
     "describe_data",
     "evaluate",

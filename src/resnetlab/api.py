@@ -22,9 +22,10 @@ from resnetlab.models.configs.external import allow_code
 from resnetlab.recipes.finetune import AnyRecipe
 from resnetlab.runs.records import RunRecord
 from resnetlab.shell import command_line
+from resnetlab.studies.collect_runs import Collection, collect_runs
 from resnetlab.studies.commands import continue_command, repeat_command
 from resnetlab.studies.executors.base import Job
-from resnetlab.studies.parsing.overrides import Overrides
+from resnetlab.studies.parsing.overrides import Overrides, VariantName
 from resnetlab.studies.parsing.python_tables import plain_tables, study_file_text
 from resnetlab.studies.parsing.study_file import load_study as read_study
 from resnetlab.studies.parsing.study_file import parse_study
@@ -55,7 +56,7 @@ def load_study(
     data: str | None = None,
     settings: Sequence[str] = (),
     seeds: int | Sequence[int] | None = None,
-    budget: bool = False,
+    variant: VariantName = "",
     trust_code: bool = False,
 ) -> LoadedStudy:
     """Load a study by its catalog name (`digits`), from a TOML file or from a dictionary.
@@ -67,7 +68,8 @@ def load_study(
         data: Data that replace those of the study: a name, an .npz file or a folder.
         settings: Values for single fields, such as `"recipe.epochs=2"`.
         seeds: Seeds that replace those of the study; the number 3 stands for the seeds 0, 1 and 2.
-        budget: True for the reduced variant of the study, for two cores and under an hour.
+        variant: Smaller variant of the study: `budget` for two cores and under an hour, `evidence`
+            for some hours that decide its main claims.
         trust_code: Consent to run the code (`package.module:function`) that the study names.
 
     Returns:
@@ -83,7 +85,7 @@ def load_study(
         if seeds is not None
         else None
     )
-    overrides = Overrides(data=data, settings=tuple(settings), seeds=numbers, budget=budget)
+    overrides = Overrides(data=data, settings=tuple(settings), seeds=numbers, variant=variant)
     file_text = ""
     if isinstance(source, Mapping):
         tables = plain_tables(source)
@@ -93,7 +95,7 @@ def load_study(
         study = read_study(source, overrides)
     for condition in study.conditions if trust_code else ():
         allow_code(condition.model)
-    words = (data, settings, numbers, budget)
+    words = (data, settings, numbers, variant)
     return LoadedStudy(
         study,
         repeat_command(source, *words),
@@ -121,6 +123,26 @@ def open_study(folder: str | Path, *, trust_code: bool = False) -> tuple[LoadedS
         allow_code(run.file.run.model)
     loaded = LoadedStudy(plan.study, plan.command, plan.resume_command, plan.source_sha256)
     return loaded, plan
+
+
+def collect(
+    sources: Sequence[str | Path], into: str | Path, *, output: str | Path = "."
+) -> Collection:
+    """Add finished runs of other machines to a study, after they were checked.
+
+    Args:
+        sources: Archives of `resnetlab study export`, and folders: of a run, of runs, or with
+            `runs` in them.
+        into: Study that the runs join: its name, its TOML file, or the folder of its report.
+        output: Folder that contains `runs` and `studies`.
+
+    Returns:
+        What became of each run. A run that is here stays as it is.
+
+    Raises:
+        InputError: A source has no runs, or the study has no plan here or in a source.
+    """
+    return collect_runs(list(map(Path, sources)), str(into), Path(output))
 
 
 def train(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -36,6 +37,7 @@ from resnetlab.studies.run import (
 )
 from resnetlab.studies.study import Study
 from resnetlab.table import Table
+from resnetlab.tracking.mirror import BackgroundCopies, Mirror, copy_reports, open_mirrors
 
 ShouldStop = Callable[[], bool]
 
@@ -231,6 +233,7 @@ class LoadedStudy:
         should_stop: ShouldStop = _never,
         *,
         progress: bool = True,
+        mirrors: Sequence[Mirror] = (),
     ) -> None:
         """Execute the missing runs of a plan to the end and show their progress.
 
@@ -240,6 +243,7 @@ class LoadedStudy:
             executor: Machines of the runs.
             should_stop: Function as in `execute`.
             progress: Show more than the attempts that failed.
+            mirrors: Trackers that get a copy of the runs.
 
         Raises:
             ResourceError: The disk is full. Finished runs are not lost.
@@ -248,9 +252,13 @@ class LoadedStudy:
 
         root = Path(output)
         pending = pending_runs(plan, root)
-        with plan_display(plan, pending, executor, root, quiet=not progress) as display:
+        with (
+            plan_display(plan, pending, executor, root, quiet=not progress) as display,
+            BackgroundCopies(mirrors, display.print_line if progress else warnings.warn) as copies,
+        ):
             for event in self.execute(plan, root, executor, should_stop, pending):
                 display.update(event)
+                copies.update(event)
 
     def report(
         self, plan: Plan, output: str | Path = ".", language: Language = "en"
@@ -307,6 +315,7 @@ class LoadedStudy:
         max_seeds: int | None = None,
         executor: Executor | None = None,
         accept_license: bool = False,
+        track: Sequence[str] = (),
         progress: bool = True,
     ) -> StudyOutcome:
         """Run the missing runs of the study under `output`/runs and write its report under
@@ -324,6 +333,8 @@ class LoadedStudy:
                 until every claim is decided.
             executor: Machines of the runs, instead of processes on this machine.
             accept_license: Accept pre-trained weights whose license forbids commercial use.
+            track: Trackers that get a copy of the runs and of the report: `tensorboard`, `mlflow`,
+                `wandb`, `trackio`.
             progress: Show the progress: a bar in a notebook and on a terminal, lines elsewhere.
 
         Returns:
@@ -336,8 +347,12 @@ class LoadedStudy:
         executor = executor or LocalExecutor(Path(output), Placement(workers=workers))
         notify = print_note if progress else silent
         for plan in self.plan_rounds(output, notify, max_seeds, executor, accept_license):
-            self.execute_with_progress(plan, output, executor, should_stop, progress=progress)
+            mirrors = open_mirrors(track, plan, Path(output))
+            self.execute_with_progress(
+                plan, output, executor, should_stop, progress=progress, mirrors=mirrors
+            )
             outcome = self.report(plan, output)
+            copy_reports(mirrors, warnings.warn)
         return outcome
 
     def events(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shlex
 import signal
 from collections.abc import Callable
 from pathlib import Path
@@ -260,6 +261,32 @@ def test_ctrl_c_after_an_interim_analysis_does_not_end_an_undecided_study_as_fin
     assert (code, out) == (130, "")
     assert "To continue: resnetlab study run" in err
     assert len(list(Path("runs").glob("*/result.json"))) == 2 * 3
+
+
+def test_the_command_after_ctrl_c_works_before_the_run_has_a_folder(
+    resnetlab: Resnetlab, small_npz: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While torch loads, there is no run yet that `resume` could continue."""
+    words = (
+        "train",
+        "cifar-resnet8",
+        "--data",
+        str(small_npz),
+        "--recipe",
+        "adam",
+        "--epochs",
+        "1",
+    )
+    with monkeypatch.context() as patched:
+        patched.setattr(
+            "resnetlab.cli.single_run.run_in_process",
+            lambda *_: os.kill(os.getpid(), signal.SIGINT),
+        )
+        code, _, err = resnetlab(*words)
+    assert code == 130
+    command = shlex.split(err.splitlines()[-1].partition("To continue: ")[2])
+    assert command == ["resnetlab", *words]
+    assert resnetlab(*command[1:])[0] == 0
 
 
 def test_a_study_of_thousands_of_claims_is_described_in_few_lines(

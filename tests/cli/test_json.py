@@ -29,6 +29,8 @@ CASES = {
     "study run": ["study", "run", "small.toml", "--data", "bands.npz"],
     "study status": ["study", "status", "small.toml", "--data", "bands.npz"],
     "study report": ["study", "report", "small.toml", "--data", "bands.npz"],
+    "study export": ["study", "export", "STUDY", "--light"],
+    "study collect": ["study", "collect", "RUN", "--into", "STUDY"],
     "study answers": ["study", "answers", str(PAGE.parents[1] / "results" / "digits")],
     "study references": ["study", "references", "small.toml"],
     "train": TRAIN,

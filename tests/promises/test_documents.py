@@ -224,6 +224,8 @@ def test_long_commands_of_the_documents_are_valid(
 LONG = (
     "study report",
     "study answers",
+    "study export",
+    "study collect",
     "verify",
     "compare",
     "resume",

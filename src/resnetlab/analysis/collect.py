@@ -17,12 +17,11 @@ from resnetlab.analysis.study_data import (
     RunRow,
     StudyData,
 )
-from resnetlab.data.config import DataConfig, Split
-from resnetlab.models.configs.external import ExternalConfig
+from resnetlab.data.config import Split
 from resnetlab.runs.records import EvaluationMode, RunRecord
-from resnetlab.shell import strip_folders
 from resnetlab.studies.plan import StudyRecord, StudyRun
-from resnetlab.studies.study import Condition, Study
+from resnetlab.studies.study import Study
+from resnetlab.studies.without_paths import study_without_paths
 
 
 def collect(record: StudyRecord, command: str = "") -> StudyData:
@@ -32,7 +31,7 @@ def collect(record: StudyRecord, command: str = "") -> StudyData:
     events = [event for run_record in records for event in run_record.provenance]
     times = sorted(str(event["time"]) for event in events if event.get("time"))
     return StudyData(
-        study=_without_paths(study),
+        study=study_without_paths(study),
         data=_dataset_infos(cells),
         machines=_machines(records),
         numerics=tuple(dict.fromkeys(cell.run.file.run.numerics for cell in cells)),
@@ -196,26 +195,3 @@ def _machines(records: Iterable[RunRecord]) -> tuple[Machine, ...]:
         replace(machine, runs=len(ids))
         for machine, ids in sorted(runs.values(), key=lambda entry: -len(entry[1]))
     )
-
-
-def _without_paths(study: Study) -> Study:
-    """Return the study with data and weights named without their folders.
-
-    The folders of one machine are private, and they do not help to repeat the study on another one.
-    """
-
-    def without_folders(data: DataConfig) -> DataConfig:
-        source = strip_folders(data.source)
-        data = replace(data, source=source if source.strip("./\\") else "data")
-        return data if data.split is None else replace(data, split=strip_folders(data.split))
-
-    def bare(condition: Condition) -> Condition:
-        data, model = condition.data, condition.model
-        if isinstance(model, ExternalConfig):
-            model = replace(model, weights=strip_folders(model.weights))
-        file = condition.file_protocol
-        if file is not None:
-            file = replace(file, data=without_folders(file.data))
-        return replace(condition, data=without_folders(data), model=model, file_protocol=file)
-
-    return replace(study, conditions=tuple(map(bare, study.conditions)))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,6 +10,7 @@ from resnetlab.cli.manners import VERBOSITY, notify
 from resnetlab.messages import shared_runs_note
 from resnetlab.studies.executors.base import Executor
 from resnetlab.studies.plan import Plan
+from resnetlab.tracking.mirror import Mirror
 
 if TYPE_CHECKING:
     from resnetlab.loaded_study import LoadedStudy
@@ -21,9 +22,11 @@ def execute_with_display(
     root: Path,
     executor: Executor,
     should_stop: Callable[[], bool],
+    mirrors: Sequence[Mirror] = (),
 ) -> None:
-    """Execute the missing runs of a plan and display their progress."""
+    """Execute the missing runs of a plan, display their progress and copy them to trackers."""
     if shared := len(plan.runs) - len(plan.unique_runs):
         notify(shared_runs_note(shared))
-    quiet = VERBOSITY.quiet
-    loaded.execute_with_progress(plan, root, executor, should_stop, progress=not quiet)
+    loaded.execute_with_progress(
+        plan, root, executor, should_stop, progress=not VERBOSITY.quiet, mirrors=mirrors
+    )

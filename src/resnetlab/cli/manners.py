@@ -28,7 +28,7 @@ EXIT_CODES = {
     BAD_INPUT: "an option, a file or the data are invalid; nothing was started",
     UNFINISHED: "unfinished: a run has no result, or some files could not be read",
     OUT_OF_RESOURCES: "the disk is full, or memory ran out",
-    CHECK_FAILED: "a check failed: verify, data check, doctor, course",
+    CHECK_FAILED: "a check failed: verify, data check, doctor, course, study collect",
     130: "interrupted by Ctrl-C (143: by SIGTERM); the same command continues",
 }
 """Exit codes of every command, with their meaning."""
@@ -88,6 +88,14 @@ SettingsOption = Annotated[
     list[str],
     typer.Option(
         "--set", help="Change a field: recipe.epochs=2. May be repeated.", metavar="FIELD=VALUE"
+    ),
+]
+Track = Annotated[
+    list[str],
+    typer.Option(
+        "--track",
+        help="Copy the runs to tensorboard, mlflow, wandb or trackio. May be repeated.",
+        metavar="TRACKER",
     ),
 ]
 SkipBad = Annotated[

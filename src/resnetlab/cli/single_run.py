@@ -21,7 +21,7 @@ from resnetlab.reports.format import capitalize_first, format_first_loss
 from resnetlab.runs.directory import PROFILE, RunDirectory
 from resnetlab.runs.killed import KILLED, was_killed
 from resnetlab.runs.records import Result, to_dict
-from resnetlab.shell import resume_command
+from resnetlab.shell import command_line, resume_command
 from resnetlab.studies.executors.base import (
     Job,
     RunEvent,
@@ -32,6 +32,7 @@ from resnetlab.studies.executors.base import (
 from resnetlab.studies.executors.here import run_in_process
 from resnetlab.studies.progress import format_clock, run_display
 from resnetlab.studies.single_run import plan_run, resume_job
+from resnetlab.tracking.mirror import BackgroundCopies, Mirror, copy_reports, open_mirrors
 from resnetlab.training.resolve import check_device_index
 
 
@@ -47,6 +48,7 @@ def train(
     placement: Placement,
     as_json: bool = False,
     dry_run: bool = False,
+    track: Sequence[str] = (),
 ) -> None:
     """Train one network and print its result, or with `dry_run` print its plan."""
     rank, size, _ = torchrun_env()
@@ -71,7 +73,9 @@ def train(
             typer.echo(f"Run: {RunDirectory.find(output, run.id).path}")
         print_outlook(plan, output, 1, as_json=as_json, is_study=False)
         return
-    _execute(Job(run.id, run.file), output, placement, as_json)
+    mirrors = open_mirrors(track, plan, output)
+    _execute(Job(run.id, run.file), output, placement, as_json, mirrors=mirrors)
+    copy_reports(mirrors, notify)
 
 
 def resume(
@@ -107,13 +111,20 @@ def resume(
 
 
 def _execute(
-    job: Job, root: Path, placement: Placement, as_json: bool, options: Sequence[str] = ()
+    job: Job,
+    root: Path,
+    placement: Placement,
+    as_json: bool,
+    options: Sequence[str] = (),
+    mirrors: Sequence[Mirror] = (),
 ) -> None:
-    """Train a run and print its result. `options` are those of the command that resumes it."""
+    """Train a run, copy it to trackers and print its result.
+
+    `options` are those of the command that resumes it.
+    """
     directory = RunDirectory.find(root, job.id)
     if not options and placement.device_index:
         options = ("--device", f"{job.file.run.numerics.device}:{placement.device_index}")
-    command = resume_command(directory.path, *options)
     if torchrun_env()[1] > 1:
         _execute_distributed(job, directory, root, placement, as_json)
         return
@@ -124,21 +135,34 @@ def _execute(
     missing = RunEvent("missing", job.id)
     with SignalFlag().installed() as interrupt:
         if needs_work:
-            with run_display(job, root, VERBOSITY.quiet) as display:
+            with (
+                run_display(job, root, VERBOSITY.quiet) as display,
+                BackgroundCopies(mirrors, display.print_line) as copies,
+            ):
 
                 def on_event(event: RunEvent) -> None:
                     nonlocal missing
                     display.update(event)
+                    copies.update(event)
                     missing = event if event.kind == "missing" else missing
 
                 run_in_process(job, root, placement, interrupt.is_set, on_event)
     result = directory.result()
     if result is None and interrupt.is_set():
+        command = _continue_command(directory, options)
         print(f"Nothing is lost. To continue: {command}", file=sys.stderr)
         raise typer.Exit(interrupt.exit_code)
     if result is None:
+        command = _continue_command(directory, options)
         raise missing_error(missing, str(directory.path), command)
     _print_result(directory, result, placement.profile, as_json)
+
+
+def _continue_command(directory: RunDirectory, options: Sequence[str]) -> str:
+    """Return the command that continues a run, or this command if the run has not begun."""
+    if (directory.path / "run.json").exists():
+        return resume_command(directory.path, *options)
+    return command_line(["resnetlab", *sys.argv[1:]])
 
 
 def _execute_distributed(

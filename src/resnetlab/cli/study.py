@@ -22,16 +22,19 @@ from resnetlab.cli.manners import (
     RecipeName,
     SettingsOption,
     SkipBad,
+    Track,
     notify,
     open_page,
     print_json,
 )
 from resnetlab.cli.manners import OutputDir as Output
 from resnetlab.cli.pictures import write_picture
+from resnetlab.cli.study_collect import study_collect, study_export
 from resnetlab.cli.study_options import (
     Address,
     Backend,
     Budget,
+    Evidence,
     GpusPerRun,
     Lang,
     MaxSeeds,
@@ -46,6 +49,7 @@ from resnetlab.cli.study_options import (
     load_named_study,
     open_or_plan,
     reading_settings,
+    variant_name,
 )
 from resnetlab.cli.study_run import run_and_print
 from resnetlab.cli.tables import Csv, Markdown, output_format
@@ -65,6 +69,7 @@ def study_run(
     settings: SettingsOption = [],  # noqa: B006
     seeds: Seeds = "",
     budget: Budget = False,
+    evidence: Evidence = False,
     output: Output = Path(),
     workers: Workers = 0,
     device: Device = "",
@@ -78,6 +83,7 @@ def study_run(
     address: Address = "",
     gpus_per_run: GpusPerRun = 1.0,
     accept_license: AcceptLicense = False,
+    track: Track = [],  # noqa: B006
     dry_run: DryRun = False,
     json: Json = False,
     open_report: Open = False,
@@ -95,7 +101,8 @@ def study_run(
     executor = make_executor(backend, output, placement, address)
     settings = [*settings, *(["data.skip_bad=true"] if skip_bad else [])]
     settings += reading_settings(follow_links, nested)
-    loaded = load_named_study(source, data, settings, seeds, device, budget=budget)
+    variant = variant_name(budget, evidence)
+    loaded = load_named_study(source, data, settings, seeds, device, variant)
     if dry_run:
         from resnetlab.cli.outlook import print_outlook
 
@@ -110,6 +117,7 @@ def study_run(
         accept_license=accept_license,
         as_json=json,
         open_report=open_report,
+        track=track,
     )
 
 
@@ -120,6 +128,7 @@ def study_plan(
     settings: SettingsOption = [],  # noqa: B006
     seeds: Seeds = "",
     budget: Budget = False,
+    evidence: Evidence = False,
     output: Output = Path(),
     workers: Workers = 0,
     device: Device = "",
@@ -135,7 +144,8 @@ def study_plan(
 ) -> None:
     """Estimate the time and the statistical power of a study, without training or downloading."""
     settings = [*settings, *reading_settings(follow_links, nested)]
-    loaded = load_named_study(source, data, settings, seeds, device, budget=budget)
+    variant = variant_name(budget, evidence)
+    loaded = load_named_study(source, data, settings, seeds, device, variant)
     from resnetlab.cli.outlook import print_outlook
 
     plan = loaded.plan(output, notify, download=False)
@@ -261,6 +271,10 @@ def study_answers(
         print_json([encode(answer) for answer in report.answers])
         return
     typer.echo("\n\n".join("\n".join(filter(None, pair)) for pair in answers(report)))
+
+
+study.command("export")(study_export)
+study.command("collect")(study_collect)
 
 
 @study.command("list")

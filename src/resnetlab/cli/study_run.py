@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -27,11 +28,13 @@ def run_and_print(
     accept_license: bool,
     as_json: bool,
     open_report: bool,
+    track: Sequence[str] = (),
 ) -> None:
     """Run a study, print its answer, and end with the exit code of what remained unfinished."""
     from resnetlab.cli.display import execute_with_display
     from resnetlab.cli.outlook import left_out_lines
     from resnetlab.cli.signals import SignalFlag
+    from resnetlab.tracking.mirror import copy_reports, open_mirrors
 
     for line in left_out_lines(loaded.study.left_out):
         notify(line)
@@ -40,13 +43,15 @@ def run_and_print(
     with SignalFlag().installed() as interrupt:
         for plan in loaded.plan_rounds(output, notify, max_seeds, executor, accept_license):
             try:
-                execute_with_display(loaded, plan, output, executor, interrupt.is_set)
+                mirrors = open_mirrors(track, plan, output)
+                execute_with_display(loaded, plan, output, executor, interrupt.is_set, mirrors)
             except ResourceError as error:
                 fix = f"free some space, then: {command}"
                 raise ResourceError(
                     *(Problem(problem.where, problem.message, fix) for problem in error.problems)
                 ) from None
             outcome = loaded.report(plan, output)
+            copy_reports(mirrors, notify)
             if interrupt.is_set():
                 break
     # With `max_seeds`, more seeds may follow after an interim analysis.

@@ -24,6 +24,7 @@ from resnetlab.cli.manners import (
     RecipeName,
     SettingsOption,
     SkipBad,
+    Track,
 )
 from resnetlab.cli.manners import OutputDir as Output
 from resnetlab.errors import input_error
@@ -88,6 +89,7 @@ def train(
     group: GroupOption = "",
     output: Output = Path(),
     device: Device = "",
+    track: Track = [],  # noqa: B006
     dry_run: DryRun = False,
     json: Json = False,
 ) -> None:
@@ -129,6 +131,7 @@ def train(
         placement=Placement(profile=profile, device_index=index),
         as_json=json,
         dry_run=dry_run,
+        track=track,
     )
 
 

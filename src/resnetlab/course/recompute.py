@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from resnetlab.course.findings import Finding, failed, passed
-from resnetlab.course.run_checks import RunFiles, read_logits
+from resnetlab.course.run_checks import RunFiles
 from resnetlab.course.texts import localize
 from resnetlab.data.config import DataConfig, Dataset
 from resnetlab.data.device_images import DeviceImageCache, DeviceImages
@@ -31,6 +31,7 @@ from resnetlab.recipes.numerics import Numerics
 from resnetlab.runs.evaluator import RunEvaluator
 from resnetlab.runs.load import LoadedRun, load_run
 from resnetlab.runs.paths import LOGITS, WEIGHTS
+from resnetlab.runs.recorded_logits import read_logits
 from resnetlab.runs.records import RunFile
 from resnetlab.training.device import restored_settings
 from resnetlab.training.evaluate import evaluate
@@ -92,7 +93,8 @@ def _on_this_processor(file: RunFile) -> RunFile:
 
 
 def _check_logits(run: RunFiles, loaded: LoadedRun) -> Finding:
-    recorded, labels = read_logits(run.directory.path)
+    file = read_logits(run.directory.path)
+    recorded, labels = file.logits, file.labels
     test = loaded.dataset.test
     if len(labels) != len(test) or not np.array_equal(labels, test.labels):
         return failed(

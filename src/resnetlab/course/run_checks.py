@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -20,20 +19,14 @@ from resnetlab.course.references import CONFIDENCE, Reference
 from resnetlab.course.texts import Text, localize
 from resnetlab.runs.directory import CHECKED_FILES, LARGE_FILES, RunDirectory
 from resnetlab.runs.kinds import scratch_recipe
-from resnetlab.runs.paths import LOGITS, WEIGHTS
+from resnetlab.runs.paths import WEIGHTS
+from resnetlab.runs.recorded_logits import read_logits
 from resnetlab.runs.records import Result, RunFile
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
 
 BUFFERS = ("running_mean", "running_var", "num_batches_tracked")
 """Ends of the names of tensors that are no parameters."""
 NORMALIZER = "scale/"
 """Beginning of the names of tensors of a whitening, which are no parameters either."""
-
-SCORE_TOLERANCE_PCT = 1e-6
-LOSS_TOLERANCE = 1e-4
-"""Largest differences of a recorded score from the one by the logits: rounding alone."""
 
 
 @dataclass(frozen=True)
@@ -201,36 +194,21 @@ def count_parameters(weights: Path) -> int:
         return sum(int(np.prod(file.get_slice(name).get_shape())) for name in names)
 
 
-def read_logits(folder: Path) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-    """Return the recorded logits (N, K) and labels (N,) of the test images. Raises InputError."""
-    from resnetlab.models.tensorfile import open_safetensors
-
-    with open_safetensors(folder / LOGITS, "np") as file:
-        return file.get_tensor("logits"), file.get_tensor("labels")
-
-
 def check_scores(run: RunFiles) -> Finding:
     """Compute test error and loss from the recorded logits, and compare them with the result."""
-    from scipy.special import log_softmax
-
     scores = run.result.test
     if scores is None or scores.loss_nats is None:
         return failed("scores", "the run has no test scores", "l'essai n'a pas de score de test")
-    logits, labels = read_logits(run.directory.path)
-    error_pct = 100 * float(np.mean(logits.argmax(1) != labels))
-    log_probabilities = log_softmax(logits.astype("float64"), axis=1)
-    loss = -float(log_probabilities[np.arange(len(labels)), labels].mean())
-    same_error = abs(error_pct - scores.top1_error_pct) <= SCORE_TOLERANCE_PCT
-    same_loss = abs(loss - scores.loss_nats) <= LOSS_TOLERANCE * max(1.0, loss)
-    reported, computed = 100 - scores.top1_error_pct, 100 - error_pct
-    if not same_error or not same_loss or scores.images != len(labels):
+    recorded = read_logits(run.directory.path)
+    reported, computed = 100 - scores.top1_error_pct, 100 - recorded.top1_error_pct
+    if not recorded.agree_with(scores):
         return failed(
             "scores",
             f"result.json says {reported:.2f} %, the logits give {computed:.2f} %",
             f"result.json indique {localize(reported, 'fr', 2)} %, les logits donnent "
             f"{localize(computed, 'fr', 2)} %",
         )
-    count = len(labels)
+    count = len(recorded.labels)
     return passed(
         "scores",
         f"the logits of {count:,} test images give the {computed:.2f} % of result.json",

@@ -240,7 +240,7 @@ def _diagnostics(folder: Path) -> Iterator[Damage]:
 def _tensors(folder: Path, result: Result) -> Iterator[Damage]:
     """Yield the damage of the weights and the logits of a finished run."""
     weights, logits = folder / WEIGHTS, folder / LOGITS
-    if result.weights_sha256:
+    if result.weights_sha256 and not _is_without_weights(folder):
         if not weights.exists():
             yield Damage(
                 str(weights),
@@ -284,6 +284,17 @@ def _backbone(weights: Path, folder: Path) -> Iterator[Damage]:
     elif problem := safetensors_problem(path):
         fix = f"remove {command_line([str(path)])} too: {_repeat_command(folder)}"
         yield Damage(str(path), "corrupt", problem, fix)
+
+
+def _is_without_weights(folder: Path) -> bool:
+    """Return True if the run came from another machine without its weights."""
+    if (folder / WEIGHTS).exists():
+        return False
+    try:
+        listed = read_checksums(folder)
+    except InputError:  # reported as damage of the list itself
+        return False
+    return bool(listed) and WEIGHTS not in listed
 
 
 def _differs(folder: Path, name: str) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -13,7 +14,7 @@ def repeat_command(
     data: str | None,
     settings: Sequence[str],
     seeds: Sequence[int] | None,
-    budget: bool,
+    variant: str,
 ) -> str:
     """Return the command that repeats a study, without absolute paths of this machine.
 
@@ -21,7 +22,7 @@ def repeat_command(
     """
     name = strip_folders(str(source)) if Path(source).is_absolute() else str(source)
     names = list(map(_without_folder, settings))
-    return continue_command(name, strip_folders(data) if data else None, names, seeds, budget)
+    return continue_command(name, strip_folders(data) if data else None, names, seeds, variant)
 
 
 def continue_command(
@@ -29,16 +30,27 @@ def continue_command(
     data: str | None,
     settings: Sequence[str],
     seeds: Sequence[int] | None,
-    budget: bool,
+    variant: str,
 ) -> str:
     """Return the command that continues a study on this machine."""
     words = ["resnetlab", "study", "run", str(source), *(["--data", data] if data else [])]
     words += [word for setting in settings for word in ("--set", setting)]
-    words += ["--budget"] if budget else []
-    if seeds is not None:
-        consecutive = tuple(seeds) == tuple(range(len(seeds)))
-        words += ["--seeds", str(len(seeds)) if consecutive else ",".join(map(str, seeds))]
-    return command_line(words)
+    words += [f"--{variant}"] if variant else []
+    return command_line(words if seeds is None else [*words, *_seed_words(seeds)])
+
+
+def with_seeds(command: str, seeds: Sequence[int]) -> str:
+    """Return a command of `study run` with other seeds."""
+    words = shlex.split(command)
+    if "--seeds" in words:
+        position = words.index("--seeds")
+        del words[position : position + 2]
+    return command_line([*words, *_seed_words(seeds)])
+
+
+def _seed_words(seeds: Sequence[int]) -> list[str]:
+    consecutive = tuple(seeds) == tuple(range(len(seeds)))
+    return ["--seeds", str(len(seeds)) if consecutive else ",".join(map(str, seeds))]
 
 
 def with_output(command: str, output: str | Path) -> str:

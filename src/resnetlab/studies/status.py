@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from resnetlab.checksums import check_file
-from resnetlab.errors import input_error
+from resnetlab.errors import InputError, input_error
 from resnetlab.files import MAX_GENERATED_BYTES, is_locked, read_json, read_jsonl, sha256
 from resnetlab.runs.killed import was_killed
 from resnetlab.runs.paths import LOCK, TRAIN_MODE, WEIGHTS, locate_runs
@@ -173,6 +173,8 @@ class StartedStudy:
     """True if the unchanged study has a report, also of an older version of its file."""
     overridden_folders: tuple[Path, ...] = ()
     """Report folders of the study with changes by commands."""
+    overridden_plans: tuple[Path, ...] = ()
+    """Folders of the plans of the study with changes by commands, with or without a report."""
 
 
 def find_started(source: str, root: Path) -> StartedStudy:
@@ -187,10 +189,9 @@ def find_started(source: str, root: Path) -> StartedStudy:
     plain = root / "studies" / name
     current = _plan_field(plain, "source_sha256") == source_sha256(path)
     folders = sorted((root / "studies").glob(f"{name}-" + "[0-9a-f]" * 6))
-    changed = tuple(
-        folder for folder in folders if _has_report(folder) and _study_name(folder) == name
-    )
-    return StartedStudy(plain if current else None, _has_report(plain), changed)
+    plans = tuple(folder for folder in folders if _study_name(folder) == name)
+    changed = tuple(folder for folder in plans if _has_report(folder))
+    return StartedStudy(plain if current else None, _has_report(plain), changed, plans)
 
 
 def study_path(source: str) -> Path:
@@ -227,5 +228,5 @@ def _has_report(folder: Path) -> bool:
 def _study_name(folder: Path) -> str:
     try:
         return str(read_json(folder / "plan.json", MAX_GENERATED_BYTES)["study"]["name"])
-    except INVALID_TABLE_ERRORS:
+    except (InputError, *INVALID_TABLE_ERRORS):
         return ""

@@ -254,6 +254,17 @@ def limits(analysis: StudyAnalysis) -> str:
             f"{capitalize_first(format_count(late, 'run'))} had ended before the evaluation in "
             "training mode was requested: its final values exist, and no learning curve of them."
         )
+    processors = dict.fromkeys(
+        f"{machine.processor} ({machine.instruction_set})"
+        for machine in analysis.study_data.machines
+        if machine.processor
+    )
+    if len(processors) > 1:
+        sentences.append(
+            f"The runs come from {len(processors)} different processors: "
+            f"{join_words(list(processors))}. On another processor the same seed may give other "
+            "digits."
+        )
     if not sentences:
         sentences.append("These results do not cover other data, other recipes or longer training.")
     return " ".join(sentences)

@@ -1,0 +1,246 @@
+"""Runs of other machines that join a study: `resnetlab study collect`.
+
+A run is taken for what its files show: it is finished, its files have their checksums, its
+configuration is that of a planned run (and with it the SHA-256 of the data), and the recorded
+logits of the test images give the recorded accuracy.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+from resnetlab.checksums import CHECKSUMS, check_file, read_checksums, renew_checksum
+from resnetlab.errors import InputError
+from resnetlab.files import atomic_write, sha256, write_json
+from resnetlab.models.tensorfile import backbone_file, read_metadata
+from resnetlab.runs.directory import CHECKED_FILES, LARGE_FILES, RunDirectory
+from resnetlab.runs.paths import LOGITS, WEIGHTS
+from resnetlab.runs.recorded_logits import disagreement
+from resnetlab.runs.records import Result, RunRecord
+from resnetlab.studies.plan import PlannedRun, folder_name
+from resnetlab.studies.run import read_record, save_plan
+from resnetlab.studies.run_sources import RunSource, open_sources
+from resnetlab.studies.shared_plan import describe_difference, find_plan
+
+Outcome = Literal[
+    "joined",
+    "weights added",
+    "already here",
+    "other result",
+    "running here",
+    "not of the study",
+    "not finished",
+    "damaged",
+]
+"""Outcome of a run: it joined the study; it was here without its weights; it was here; it was here
+with another result, which stays; a process trains it here now; or it cannot join."""
+
+
+@dataclass(frozen=True)
+class CollectedRun:
+    """Run of another machine, and what became of it."""
+
+    source: str
+    """Folder or archive that holds the run, as it was given."""
+    run: str
+    """Name of the run's folder."""
+    outcome: Outcome
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class Collection:
+    """Result of `collect_runs`."""
+
+    folder: Path
+    """Folder of the study's plan and reports."""
+    runs: tuple[CollectedRun, ...]
+    notes: tuple[str, ...]
+    """Sentences about plans of other machines."""
+    planned: int
+    """Number of runs of the plan."""
+    finished: int
+    """Number of finished runs of the plan."""
+
+    @property
+    def counts(self) -> dict[Outcome, int]:
+        """Number of runs by outcome, without zeros; their sum is the number of runs."""
+        counted = Counter(run.outcome for run in self.runs)
+        return {name: counted[name] for name in get_args(Outcome) if counted[name]}
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the result as plain values, for `--json`."""
+        return {
+            "folder": str(self.folder),
+            "planned": self.planned,
+            "finished": self.finished,
+            "counts": self.counts,
+            "notes": self.notes,
+            "runs": [vars(run) for run in self.runs],
+        }
+
+
+def collect_runs(sources: Sequence[Path], into: str, root: Path) -> Collection:
+    """Copy the finished runs of `sources` that belong to a study into its folder of runs.
+
+    Args:
+        sources: Archives of `export_runs`, and folders: of a run, of runs, or with `runs`.
+        into: Study that the runs join: a name, a TOML file, or the folder of its report.
+        root: Folder that contains `runs` and `studies`. If the study was not started there, its
+            plan is taken from a source.
+
+    Returns:
+        What became of each run. A run that is here stays as it is.
+
+    Raises:
+        InputError: A source has no runs, or the study has no plan here or in a source.
+    """
+    with open_sources(sources, root) as opened:
+        plan, notes = find_plan(into, root, opened)
+        save_plan(plan, root)
+        planned = {run.file.run.hash: run for run in plan.unique_runs}
+        runs = tuple(
+            _collect_run(folder, source, planned, root)
+            for source in opened
+            for folder in source.runs
+        )
+    states = list(read_record(plan, root).states.values())
+    return Collection(
+        root / "studies" / folder_name(plan), runs, notes, len(states), states.count("finished")
+    )
+
+
+def _collect_run(
+    folder: Path, source: RunSource, planned: Mapping[str, PlannedRun], root: Path
+) -> CollectedRun:
+    """Check one run, and copy it if it belongs to the study and is not here."""
+    try:
+        outcome, reason = _check_and_copy(folder, planned, root)
+    except InputError as error:
+        outcome, reason = "damaged", str(replace(error.problems[0], fix=""))
+    reason = reason.replace(str(source.folder), source.name)
+    return CollectedRun(source.name, folder.name, outcome, reason)
+
+
+def _check_and_copy(
+    folder: Path, planned: Mapping[str, PlannedRun], root: Path
+) -> tuple[Outcome, str]:
+    """Return what became of a run, and why. Raises InputError for a damaged file."""
+    record = RunDirectory(folder).record()
+    if record is None or record.result is None:
+        return "not finished", "it has no result.json"
+    run = planned.get(record.file.run.hash)
+    if run is None:
+        return "not of the study", describe_difference(record.file.run, planned.values())
+    if reason := disagreement(folder, record.result) or _wrong_weights(folder, record.result):
+        return "damaged", reason
+    for name in LARGE_FILES:
+        check_file(folder / name)
+    target = RunDirectory.find(root, run.id)
+    if target.path.resolve() == folder.resolve():
+        return "already here", ""
+    here = target.record() if (target.path / "result.json").exists() else None
+    if here is not None:
+        if reason := _other_result(here, record):
+            return "other result", reason
+        if (target.path / WEIGHTS).exists() or not (folder / WEIGHTS).exists():
+            return "already here", ""
+    with target.lock() as acquired:
+        if not acquired:
+            return "running here", "another process trains it"
+        if here is not None:
+            _add_weights(folder, target)
+            return "weights added", ""
+        _copy(folder, target)
+    return "joined", ""
+
+
+def _wrong_weights(folder: Path, result: Result) -> str:
+    """Return why the weights of a run are not those of its result; "" if they are or are absent."""
+    weights = folder / WEIGHTS
+    if not weights.exists() or not result.weights_sha256:
+        return ""
+    if sha256(weights) != result.weights_sha256:
+        return f"{WEIGHTS} differs from its SHA-256 in result.json"
+    digest = str(read_metadata(weights).get("backbone") or "")
+    if digest and not backbone_file(weights, digest).is_file():
+        return f"backbones/{digest}.safetensors, the frozen part of its network, is missing"
+    return ""
+
+
+def _other_result(here: RunRecord, other: RunRecord) -> str:
+    """Return in what the results of one run on two machines differ; "" if they are equal."""
+    assert here.result is not None
+    assert other.result is not None
+    if _without_times(here) == _without_times(other):
+        return ""
+    return (
+        f"{_accuracy(here.result)} here ({_machine(here)}), {_accuracy(other.result)} there "
+        f"({_machine(other)}); the run that is here stays"
+    )
+
+
+def _without_times(record: RunRecord) -> object:
+    assert record.result is not None
+    times: dict[str, Any] = dict.fromkeys(
+        ("train_seconds", "evaluation_seconds", "images_per_second"), 0.0
+    )
+    metrics = tuple(replace(evaluation, seconds=0.0) for evaluation in record.metrics)
+    return replace(record.result, **times), metrics
+
+
+def _accuracy(result: Result) -> str:
+    if result.test is None:
+        return result.status
+    return f"test accuracy {100 - result.test.top1_error_pct:.2f} %"
+
+
+def _machine(record: RunRecord) -> str:
+    events = [event for event in record.provenance if event.get("processor")]
+    if not events:
+        return "machine unknown"
+    names = (events[-1].get(name) for name in ("processor", "instruction_set"))
+    return ", ".join(str(name) for name in names if name)
+
+
+def _copy(folder: Path, target: RunDirectory) -> None:
+    """Copy the files of a finished run; result.json, which makes it finished, comes last.
+
+    The caller has the lock. A run that was interrupted here is replaced by the finished one.
+    """
+    shutil.rmtree(target.checkpoints, ignore_errors=True)
+    shutil.rmtree(target.path / "diagnostics", ignore_errors=True)
+    names = [name for name in (*CHECKED_FILES, LOGITS) if name != "result.json"]
+    names += sorted(f"diagnostics/{path.name}" for path in folder.glob("diagnostics/*.json"))
+    for name in names:
+        if (folder / name).is_file():
+            _copy_file(folder / name, target.path / name)
+    if hashes := read_checksums(folder):
+        hashes.pop(WEIGHTS, None)  # weights that are absent are not missing
+        write_json(target.path / CHECKSUMS, {"sha256": hashes})
+    _add_weights(folder, target)
+    _copy_file(folder / "result.json", target.path / "result.json")
+
+
+def _add_weights(folder: Path, target: RunDirectory) -> None:
+    """Copy the weights of a run, if the folder has them, and the frozen part of its network."""
+    weights = folder / WEIGHTS
+    if not weights.exists():
+        return
+    backbone = str(read_metadata(weights).get("backbone") or "")
+    if backbone and not backbone_file(target.path / WEIGHTS, backbone).exists():
+        _copy_file(backbone_file(weights, backbone), backbone_file(target.path / WEIGHTS, backbone))
+    _copy_file(weights, target.path / WEIGHTS)
+    if (target.path / CHECKSUMS).exists():
+        renew_checksum(target.path, WEIGHTS)
+
+
+def _copy_file(source: Path, target: Path) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with source.open("rb") as content, atomic_write(target, "wb") as file:
+        shutil.copyfileobj(content, file)

@@ -1,0 +1,1 @@
+"""Copies of runs in the trackers of others: TensorBoard, MLflow, Weights & Biases, trackio."""

@@ -1,0 +1,149 @@
+"""Copies of a study's runs in trackers. The folders of the runs stay the only truth.
+
+A tracker gets what is written in the folders, so nothing is lost when it fails: the next call
+copies the rest. `tracking/STUDY.json` lists what each tracker has. Does not import torch.
+"""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, Self
+
+from resnetlab.errors import ResnetlabError, first_line
+from resnetlab.files import read_json, write_json
+from resnetlab.messages import Notify
+from resnetlab.runs.directory import CHECKED_FILES, RunDirectory
+from resnetlab.runs.paths import WEIGHTS
+from resnetlab.studies.executors.base import RunEvent
+from resnetlab.studies.plan import Plan, PlannedRun, folder_name
+from resnetlab.tracking.base import TrackedRun, Tracker, make_tracker
+
+MAX_WAIT_SECONDS = 60.0
+"""Time that a tracker gets after the last run, and to take the report."""
+
+
+class Mirror:
+    """Copy of a study's runs in one tracker."""
+
+    def __init__(self, name: str, tracker: Tracker, plan: Plan, root: Path) -> None:
+        """Read what the tracker has."""
+        self.name, self.tracker, self.plan, self.root = name, tracker, plan, root
+        self._path = root / "tracking" / f"{folder_name(plan)}.json"
+        table = read_json(self._path) if self._path.exists() else {}
+        self._state: dict[str, dict[str, Any]] = table.get(name, {})
+        self.lock = threading.Lock()
+        """Lock of a thread that copies. Trackers cannot copy two runs at once."""
+        self._opened: dict[str, str] = {}
+        """Handles of the runs that this process has opened."""
+
+    def copy_run(self, run: PlannedRun) -> None:
+        """Copy the evaluations, and at its end the result, that the tracker does not have."""
+        state = self._state.setdefault(run.id, {"handle": "", "evaluations": 0, "closed": False})
+        directory = RunDirectory.find(self.root, run.id)
+        if state["closed"] or not (directory.path / "run.json").exists():
+            return
+        evaluations, result = directory.metrics(), directory.result()
+        if run.id not in self._opened:
+            tracked = TrackedRun(
+                run.id, self.plan.study.name, run.condition, run.seed, directory.file()
+            )
+            self._opened[run.id] = self.tracker.open_run(tracked, state["handle"])
+            state["handle"] = self._opened[run.id]
+            self._save()
+        # A resumed run repeats evaluations with the same values.
+        if new := evaluations[state["evaluations"] :]:
+            self.tracker.log(state["handle"], new)
+            state["evaluations"] += len(new)
+        if result is not None:
+            names = [*CHECKED_FILES, WEIGHTS]
+            files = [directory.path / name for name in names if (directory.path / name).exists()]
+            self.tracker.close_run(state["handle"], result, files)
+            state["closed"] = True
+        self._save()
+
+    def copy_report(self) -> None:
+        """Copy every run, and the report of a study; a single run has none."""
+        for run in self.plan.unique_runs:
+            self.copy_run(run)
+        folder = self.root / "studies" / folder_name(self.plan)
+        if (folder / "report.html").exists():
+            self.tracker.log_report(self.plan.study.name, folder)
+        self.tracker.close()
+
+    def _save(self) -> None:
+        table = read_json(self._path) if self._path.exists() else {}
+        write_json(self._path, table | {self.name: self._state})
+
+
+def open_mirrors(names: Sequence[str], plan: Plan, root: Path) -> list[Mirror]:
+    """Return a mirror for each tracker. Raises InputError for a tracker that is not there."""
+    return [Mirror(name, make_tracker(name, root), plan, root) for name in dict.fromkeys(names)]
+
+
+class BackgroundCopies:
+    """Thread that copies the runs of events to trackers, for a `with` block.
+
+    Training never waits for a tracker and never fails because of one. At the end of the block the
+    thread has a minute for the rest.
+    """
+
+    def __init__(self, mirrors: Sequence[Mirror], notify: Notify) -> None:
+        """Start nothing yet."""
+        self._mirrors, self._notify = list(mirrors), notify
+        self._changed: queue.Queue[str | None] = queue.Queue()
+        self._thread = threading.Thread(target=self._copy_changed, name="trackers", daemon=True)
+
+    def __enter__(self) -> Self:
+        """Start the thread, if there is a tracker."""
+        if self._mirrors:
+            self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Wait for the thread."""
+        if self._mirrors:
+            self._changed.put(None)
+            self._thread.join(MAX_WAIT_SECONDS)
+
+    def update(self, event: RunEvent) -> None:
+        """Copy the run of an event that has evaluations, or is the end of the run."""
+        if event.kind == "finished" or event.evaluations:
+            self._changed.put(event.id)
+
+    def _copy_changed(self) -> None:
+        working = list(self._mirrors)
+        while (run_id := self._changed.get()) is not None:
+            working = [mirror for mirror in working if self._copied(mirror, run_id)]
+
+    def _copied(self, mirror: Mirror, run_id: str) -> bool:
+        run = next(run for run in mirror.plan.runs if run.id == run_id)
+        return _succeeds(mirror, lambda: mirror.copy_run(run), self._notify)
+
+
+def copy_reports(mirrors: Sequence[Mirror], notify: Notify) -> None:
+    """Copy the report of the study, and what a tracker did not get before; print where it is."""
+    for mirror in mirrors:
+        if _succeeds(mirror, mirror.copy_report, notify):
+            notify(f"{mirror.name}: {mirror.tracker.command}")
+
+
+def _succeeds(mirror: Mirror, action: Callable[[], None], notify: Notify) -> bool:
+    """Do `action`, and return True; if it fails, say so and return False."""
+    if not mirror.lock.acquire(timeout=MAX_WAIT_SECONDS):
+        notify(f"note: {mirror.name} is slow and still copies; the same command copies the rest")
+        return False
+    try:
+        action()
+    except Exception as error:  # a program of others may fail in any way; the runs go on
+        reason = first_line(error) if isinstance(error, ResnetlabError) else repr(error)[:300]
+        notify(
+            f"note: {mirror.name} failed: {reason}. The runs go on; the same command with --track "
+            f"{mirror.name} copies the rest later"
+        )
+        return False
+    finally:
+        mirror.lock.release()
+    return True

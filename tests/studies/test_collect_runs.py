@@ -1,0 +1,340 @@
+"""Runs that are trained on several machines and join one study: each is checked, none is lost, and
+the report is that of the machine that trained them.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import shutil
+import tarfile
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from safetensors.numpy import load_file, save_file
+
+import resnetlab as rl
+from resnetlab.checksums import renew_checksum
+from resnetlab.errors import InputError
+from resnetlab.runs.damage import check_run
+from resnetlab.runs.directory import check_finished
+from resnetlab.runs.paths import LOCK, LOGITS, WEIGHTS
+from resnetlab.runs.recorded_logits import RecordedLogits
+from resnetlab.studies import collect_runs as collecting
+from resnetlab.studies.collect_runs import Collection, collect_runs
+from resnetlab.studies.export_runs import export_runs
+from resnetlab.studies.plan import Plan
+from resnetlab.studies.run import read_plan, save_plan
+
+Machine = Callable[..., Path]
+
+
+@pytest.fixture(scope="module")
+def study_file(tmp_path_factory: pytest.TempPathFactory, study_text: str) -> Path:
+    path = tmp_path_factory.mktemp("study") / "small.toml"
+    path.write_text(study_text)
+    return path
+
+
+@pytest.fixture(scope="module")
+def train_machine(
+    tmp_path_factory: pytest.TempPathFactory,
+    study_file: Path,
+    train_here: Callable[[Plan, Path], None],
+) -> Machine:
+    """Return a function that trains the study with some seeds and settings in a folder."""
+
+    def train(name: str, seeds: tuple[int, ...], *settings: str) -> Path:
+        root = tmp_path_factory.mktemp(name)
+        loaded = rl.load_study(study_file, seeds=seeds, settings=settings)
+        plan = loaded.plan(root)
+        save_plan(plan, root)
+        train_here(plan, root)
+        return root
+
+    return train
+
+
+@pytest.fixture(scope="module")
+def first(train_machine: Machine) -> Path:
+    """The output folder of a machine that trained seeds 0 and 1."""
+    return train_machine("first", (0, 1))
+
+
+@pytest.fixture(scope="module")
+def second(train_machine: Machine) -> Path:
+    """The output folder of a machine that trained seed 2."""
+    return train_machine("second", (2,))
+
+
+def plan_of(root: Path) -> Plan:
+    return read_plan(next((root / "studies").iterdir()))
+
+
+@pytest.fixture
+def archive(first: Path, tmp_path: Path) -> Path:
+    path = tmp_path / "first.tar.gz"
+    export_runs(plan_of(first), first, path, light=True)
+    return path
+
+
+def outcomes(collection: Collection) -> dict[str, int]:
+    return dict(collection.counts)
+
+
+def files_of(root: Path) -> dict[str, bytes]:
+    return {
+        str(path.relative_to(root)): path.read_bytes()
+        for path in sorted((root / "runs").rglob("*"))
+        if path.is_file() and path.name != LOCK
+    }
+
+
+def test_a_light_archive_names_no_folder_and_has_no_weights(
+    first: Path, archive: Path, tmp_path: Path, small_npz: Path
+) -> None:
+    with tarfile.open(archive) as tar:
+        contents = {name: tar.extractfile(name).read() for name in tar.getnames()}  # type: ignore[union-attr]
+    assert len([name for name in contents if name.endswith("result.json")]) == 4
+    assert not [name for name in contents if name.endswith(WEIGHTS)]
+    for folder in (str(small_npz.parent), str(first), str(tmp_path)):
+        assert not [name for name, content in contents.items() if folder.encode() in content]
+    again = tmp_path / "again.tar.gz"
+    exported = export_runs(plan_of(first), first, again, light=True)
+    assert again.read_bytes() == archive.read_bytes()
+    assert exported.size / exported.runs < 10_000
+    with pytest.raises(InputError, match="exists, and an archive never replaces"):
+        export_runs(plan_of(first), first, again, light=True)
+
+
+def test_the_report_of_collected_runs_is_that_of_the_machine_that_trained_them(
+    first: Path, archive: Path, study_file: Path, tmp_path: Path
+) -> None:
+    collection = collect_runs([archive], str(study_file), tmp_path)
+    assert outcomes(collection) == {"joined": 4}
+    assert (collection.finished, collection.planned) == (4, 4)
+    for root in (first, tmp_path):
+        loaded, plan = rl.open_study(next((root / "studies").iterdir()))
+        loaded.report(plan, root)
+    for name in ("results.csv", "curves.csv"):
+        written = (collection.folder / name).read_bytes()
+        assert written == (first / "studies" / collection.folder.name / name).read_bytes()
+    for run in (tmp_path / "runs").iterdir():
+        assert check_run(run).damage == ()
+        with pytest.raises(InputError, match=r"is finished, but has no weights\.safetensors"):
+            check_finished(run)
+
+
+def test_a_study_gets_the_seeds_of_another_machine_and_later_its_weights(
+    first: Path, second: Path, archive: Path, study_file: Path, tmp_path: Path
+) -> None:
+    here = tmp_path / "here"
+    collect_runs([archive], str(study_file), here)
+    collection = collect_runs([second, archive], str(study_file), here)
+    assert outcomes(collection) == {"joined": 2, "already here": 4}
+    assert collection.notes == (f"{second}: its plan adds seed 2",)
+    assert plan_of(here).study.seeds == (0, 1, 2)
+    assert (collection.finished, collection.planned) == (6, 6)
+    full = tmp_path / "full.tar.gz"
+    export_runs(plan_of(first), first, full)
+    assert outcomes(collect_runs([full], str(study_file), here)) == {"weights added": 4}
+    for run in plan_of(first).runs:
+        check_finished(here / "runs" / run.id)
+    before = files_of(here)
+    assert outcomes(collect_runs([full, second], str(study_file), here)) == {"already here": 6}
+    assert files_of(here) == before
+
+
+def test_a_folder_of_archives_is_read_as_its_archives(
+    archive: Path, second: Path, study_file: Path, tmp_path: Path
+) -> None:
+    export_runs(plan_of(second), second, tmp_path / "second.tar.gz", light=True)
+    collection = collect_runs([archive.parent], str(study_file), tmp_path / "here")
+    assert outcomes(collection) == {"joined": 6}
+
+
+def copy_of(root: Path, target: Path) -> Path:
+    shutil.copytree(root / "runs", target)
+    return target
+
+
+def edit(run: Path, name: str, old: str, new: str) -> None:
+    text = (run / name).read_text()
+    assert old in text
+    (run / name).write_text(text.replace(old, new, 1))
+
+
+def collect_one(run: Path, first: Path, tmp_path: Path) -> collecting.CollectedRun:
+    """Collect one run into a study of which nothing is here but the plan."""
+    here = tmp_path / "here"
+    save_plan(plan_of(first), here)
+    (collected,) = collect_runs([run], str(next((here / "studies").iterdir())), here).runs
+    if collected.outcome != "joined":
+        assert not (here / "runs" / run.name / "result.json").exists()
+    return collected
+
+
+def test_a_typed_accuracy_is_found_by_the_logits(first: Path, tmp_path: Path) -> None:
+    run = sorted(copy_of(first, tmp_path / "copy").iterdir())[0]
+    result = json.loads((run / "result.json").read_text())
+    result["test"]["top1_error_pct"] -= 5
+    (run / "result.json").write_text(json.dumps(result))
+    renew_checksum(run, "result.json")
+    collected = collect_one(run, first, tmp_path)
+    assert collected.outcome == "damaged"
+    assert "test accuracy" in collected.reason
+    assert "the recorded logits give" in collected.reason
+
+
+@pytest.mark.parametrize("name", ["metrics.jsonl", "result.json", "provenance.jsonl"])
+def test_a_changed_file_is_found_by_its_checksum(first: Path, tmp_path: Path, name: str) -> None:
+    run = sorted(copy_of(first, tmp_path / "copy").iterdir())[0]
+    edit(run, name, "0", "1")
+    collected = collect_one(run, first, tmp_path)
+    assert collected.outcome == "damaged"
+    assert "differs from its SHA-256" in collected.reason
+
+
+def test_swapped_weights_are_found(first: Path, tmp_path: Path) -> None:
+    one, other = sorted(copy_of(first, tmp_path / "copy").iterdir())[:2]
+    shutil.copy(other / WEIGHTS, one / WEIGHTS)
+    collected = collect_one(one, first, tmp_path)
+    assert collected.outcome == "damaged"
+    assert collected.reason == "weights.safetensors differs from its SHA-256 in result.json"
+
+
+def test_a_folder_without_its_weights_joins_as_one_of_a_light_archive(
+    first: Path, tmp_path: Path
+) -> None:
+    run = sorted(copy_of(first, tmp_path / "copy").iterdir())[0]
+    (run / WEIGHTS).unlink()
+    assert collect_one(run, first, tmp_path).outcome == "joined"
+    assert check_run(tmp_path / "here" / "runs" / run.name).damage == ()
+
+
+def test_an_unfinished_run_does_not_join(first: Path, tmp_path: Path) -> None:
+    run = sorted(copy_of(first, tmp_path / "copy").iterdir())[0]
+    (run / "result.json").unlink()
+    assert collect_one(run, first, tmp_path).outcome == "not finished"
+
+
+def test_a_run_of_another_protocol_does_not_join_and_the_difference_is_named(
+    first: Path, train_machine: Machine, tmp_path: Path
+) -> None:
+    other = train_machine("other", (0,), "recipe.epochs=1")
+    here = tmp_path / "here"
+    save_plan(plan_of(first), here)
+    collection = collect_runs([other], str(next((here / "studies").iterdir())), here)
+    assert {run.outcome for run in collection.runs} == {"not of the study"}
+    assert {run.reason for run in collection.runs} == {"recipe.epochs is 1, in the study 2"}
+    assert len(collection.notes) == 1
+    assert "has other conditions, claims or settings" in collection.notes[0]
+
+
+def test_another_result_of_the_same_run_is_reported_and_the_one_that_is_here_stays(
+    first: Path, study_file: Path, archive: Path, tmp_path: Path
+) -> None:
+    here = tmp_path / "here"
+    collect_runs([archive], str(study_file), here)
+    run = sorted(copy_of(first, tmp_path / "copy").iterdir())[0]
+    lines = (run / "metrics.jsonl").read_text().splitlines()
+    changed = json.loads(lines[-1])
+    changed["loss_nats"] += 0.001
+    (run / "metrics.jsonl").write_text("\n".join([*lines[:-1], json.dumps(changed)]) + "\n")
+    renew_checksum(run, "metrics.jsonl")
+    before = files_of(here)
+    (collected,) = collect_runs([run], str(study_file), here).runs
+    assert collected.outcome == "other result"
+    assert collected.reason.endswith("the run that is here stays")
+    assert files_of(here) == before
+
+
+def test_a_run_that_a_process_trains_here_is_left_alone(
+    first: Path, archive: Path, study_file: Path, tmp_path: Path
+) -> None:
+    run = plan_of(first).runs[0].id
+    folder = tmp_path / "here" / "runs" / run
+    folder.mkdir(parents=True)
+    with (folder / LOCK).open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        collection = collect_runs([archive], str(study_file), tmp_path / "here")
+    assert outcomes(collection) == {"joined": 3, "running here": 1}
+    assert sorted(path.name for path in folder.iterdir()) == [LOCK]
+
+
+def test_a_copy_that_is_interrupted_at_any_file_leaves_no_finished_run_and_goes_on(
+    first: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = sorted((first / "runs").iterdir())[0]
+    here = tmp_path / "here"
+    save_plan(plan_of(first), here)
+    study = str(next((here / "studies").iterdir()))
+    copied = len(files_of(first)) // 4
+
+    original, calls = collecting._copy_file, 0
+
+    def copy(source: Path, target: Path) -> None:
+        nonlocal calls
+        calls -= 1
+        if calls < 0:
+            raise InterruptedError
+        original(source, target)
+
+    monkeypatch.setattr(collecting, "_copy_file", copy)
+    for number in range(copied - 1):  # checksums.json is written, not copied
+        calls = number
+        with pytest.raises(InterruptedError):
+            collect_runs([run], study, here)
+        assert not (here / "runs" / run.name / "result.json").exists()
+    monkeypatch.undo()
+    assert outcomes(collect_runs([run], study, here)) == {"joined": 1}
+    expected = {name: content for name, content in files_of(first).items() if run.name in name}
+    assert files_of(here) == expected
+
+
+def test_sources_without_runs_and_studies_without_a_plan_are_refused(
+    first: Path, study_file: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(InputError, match=r"no run in it \(no file run\.json\)"):
+        collect_runs([tmp_path / "empty"], str(study_file), tmp_path)
+    with pytest.raises(InputError, match="no such file or folder"):
+        collect_runs([tmp_path / "absent"], str(study_file), tmp_path)
+    with pytest.raises(InputError, match="not an archive of runs"):
+        collect_runs([study_file], str(study_file), tmp_path)
+    run = sorted((first / "runs").iterdir())[0]
+    with pytest.raises(InputError, match="was not started here, and no source has a plan of it"):
+        collect_runs([run], str(study_file), tmp_path)
+
+
+def test_half_precision_keeps_each_predicted_class_and_the_loss_within_its_rounding() -> None:
+    draw = np.random.default_rng(0)
+    logits = draw.normal(0, 5, (2000, 10)).astype(np.float32)
+    logits[:, 1] = logits[:, 0] * np.float32(1 + 1e-5)  # equal in half precision
+    labels = draw.integers(0, 10, 2000)
+    single = RecordedLogits(logits, labels)
+    half = single.in_half_precision()
+    assert half.logits.dtype == np.float16
+    assert (logits.astype(np.float16).argmax(1) != logits.argmax(1)).any()
+    assert (half.logits.argmax(1) == logits.argmax(1)).all()
+    assert half.top1_error_pct == single.top1_error_pct
+    assert half.loss_nats == pytest.approx(single.loss_nats, abs=2e-3)
+    huge = RecordedLogits(logits * np.float32(1e5), labels)
+    assert huge.in_half_precision() is huge
+
+
+def test_edited_logits_of_an_archive_do_not_agree_with_the_accuracy(
+    archive: Path, first: Path, tmp_path: Path
+) -> None:
+    with tarfile.open(archive) as tar:
+        tar.extractall(tmp_path / "unpacked", filter="data")
+    run = sorted((tmp_path / "unpacked" / "runs").iterdir())[0]
+    tensors = load_file(run / LOGITS)
+    tensors["logits"] = tensors["logits"][:, ::-1].copy()
+    save_file(tensors, run / LOGITS)
+    renew_checksum(run, LOGITS)
+    collected = collect_one(run, first, tmp_path)
+    assert collected.outcome == "damaged"
+    assert str(tmp_path / "unpacked") not in collected.reason

@@ -1,0 +1,159 @@
+"""Trackers get each evaluation once and in order, whatever fails; training never waits or fails."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from resnetlab.errors import InputError
+from resnetlab.runs.directory import RunDirectory
+from resnetlab.runs.records import Evaluation, Result
+from resnetlab.studies.executors.base import RunEvent
+from resnetlab.studies.plan import Plan
+from resnetlab.studies.run import read_plan
+from resnetlab.tracking import mirror as mirrors
+from resnetlab.tracking.base import TrackedRun, make_tracker
+from resnetlab.tracking.mirror import BackgroundCopies, Mirror, copy_reports
+
+
+class Recorder:
+    """Tracker in memory, which fails at its next `failures` calls."""
+
+    command = "recorder show"
+
+    def __init__(self, failures: int = 0) -> None:
+        self.failures = failures
+        self.opened: dict[str, TrackedRun] = {}
+        self.curves: dict[str, list[Evaluation]] = {}
+        self.closed: dict[str, tuple[Result, list[str]]] = {}
+        self.reports: list[Path] = []
+
+    def _fail(self) -> None:
+        if self.failures:
+            self.failures -= 1
+            raise ConnectionError("server gone")
+
+    def open_run(self, run: TrackedRun, handle: str) -> str:
+        self._fail()
+        handle = handle or f"handle-{run.id}"
+        self.opened[handle] = run
+        return handle
+
+    def log(self, handle: str, evaluations: Sequence[Evaluation]) -> None:
+        self._fail()
+        self.curves.setdefault(handle, []).extend(evaluations)
+
+    def close_run(self, handle: str, result: Result, files: Sequence[Path]) -> None:
+        self._fail()
+        assert handle not in self.closed
+        self.closed[handle] = (result, [file.name for file in files])
+
+    def log_report(self, study: str, folder: Path) -> None:
+        assert study == "small"
+        self.reports.append(folder)
+
+    def close(self) -> None:
+        pass
+
+
+def plan_of(root: Path) -> Plan:
+    return read_plan(root / "studies" / "small")
+
+
+def is_complete(tracker: Recorder, root: Path) -> bool:
+    """The tracker has the evaluations and the result of every run, each once."""
+    for run in plan_of(root).unique_runs:
+        directory, handle = RunDirectory(root / "runs" / run.id), f"handle-{run.id}"
+        assert tracker.curves[handle] == directory.metrics()
+        assert tracker.closed[handle][0] == directory.result()
+        assert "weights.safetensors" in tracker.closed[handle][1]
+    return len(tracker.closed) == 4
+
+
+def test_a_report_and_every_run_are_copied_once(root: Path) -> None:
+    tracker = Recorder()
+    for _ in range(2):
+        lines: list[str] = []
+        copy_reports([Mirror("recorder", tracker, plan_of(root), root)], lines.append)
+        assert lines == ["recorder: recorder show"]
+    assert is_complete(tracker, root)
+    assert tracker.reports == [root / "studies" / "small"] * 2
+    run = next(iter(tracker.opened.values()))
+    assert run.config()["recipe.optimizer.lr"] == 1e-3
+    assert run.config()["condition"] == run.condition
+
+
+@pytest.mark.parametrize("failures", range(1, 8))
+def test_what_a_failing_tracker_missed_is_copied_later_and_nothing_twice(
+    root: Path, failures: int
+) -> None:
+    tracker = Recorder(failures)
+    lines: list[str] = []
+    for _ in range(failures):
+        copy_reports([Mirror("recorder", tracker, plan_of(root), root)], lines.append)
+    assert len(lines) == failures
+    assert lines[0].startswith("note: recorder failed: ConnectionError('server gone')")
+    assert "--track recorder" in lines[0]
+    copy_reports([Mirror("recorder", tracker, plan_of(root), root)], lines.append)
+    assert is_complete(tracker, root)
+
+
+def test_a_run_that_grows_is_copied_line_by_line_also_by_another_process(root: Path) -> None:
+    run = plan_of(root).unique_runs[0]
+    folder = root / "runs" / run.id
+    lines = (folder / "metrics.jsonl").read_text().splitlines(keepends=True)
+    result = (folder / "result.json").read_text()
+    (folder / "result.json").unlink()
+    tracker = Recorder()
+    # It grows, is resumed from a checkpoint (and shorter), grows again and ends.
+    for count in (2, 4, 3, len(lines)):
+        (folder / "metrics.jsonl").write_text("".join(lines[:count]))
+        Mirror("recorder", tracker, plan_of(root), root).copy_run(run)
+    assert not tracker.closed
+    (folder / "result.json").write_text(result)
+    Mirror("recorder", tracker, plan_of(root), root).copy_run(run)
+    assert tracker.curves[f"handle-{run.id}"] == RunDirectory(folder).metrics()
+    assert list(tracker.closed) == [f"handle-{run.id}"]
+
+
+def test_training_neither_waits_for_a_tracker_nor_fails_because_of_one(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(mirrors, "MAX_WAIT_SECONDS", 0.2)
+    hangs = threading.Event()
+
+    class Hanging(Recorder):
+        def open_run(self, run: TrackedRun, handle: str) -> str:
+            hangs.wait(20)
+            return super().open_run(run, handle)
+
+    plan = plan_of(root)
+    slow, broken, good = Hanging(), Recorder(1), Recorder()
+    copies = [
+        Mirror("broken", broken, plan, root),
+        Mirror("good", good, plan, root),
+        Mirror("slow", slow, plan, root),
+    ]
+    lines: list[str] = []
+    with BackgroundCopies(copies, lines.append) as background:
+        for run in plan.unique_runs:
+            background.update(RunEvent("finished", run.id, status="trained"))
+    copy_reports(copies, lines.append)
+    hangs.set()
+    assert is_complete(good, root)
+    assert is_complete(broken, root)  # it works again at the report
+    assert any(line.startswith("note: broken failed") for line in lines)
+    assert any(line.startswith("note: slow is slow and still copies") for line in lines)
+
+
+def test_an_unknown_tracker_or_an_absent_package_is_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(InputError, match=r"--track: not a tracker \(got comet; allowed: tens"):
+        make_tracker("comet", tmp_path)
+    monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
+    with pytest.raises(InputError, match=r'not installed.*pip install "resnetlab\[wandb\]"'):
+        make_tracker("wandb", tmp_path)

@@ -1,0 +1,36 @@
+"""MLflow finds the runs in the store of the output folder; a server that is gone costs seconds."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import pytest
+from mlflow import MlflowClient
+
+from helpers.mlflow_runs import check_mlflow
+from resnetlab.studies.run import read_plan
+from resnetlab.tracking.base import make_tracker
+from resnetlab.tracking.mirror import Mirror, copy_reports
+
+
+def test_runs_are_in_the_store_of_the_output_folder(root: Path) -> None:
+    plan = read_plan(root / "studies" / "small")
+    lines: list[str] = []
+    for _ in range(2):
+        copy_reports([Mirror("mlflow", make_tracker("mlflow", root), plan, root)], lines.append)
+    assert all("mlflow ui --backend-store-uri" in line for line in lines), lines
+    check_mlflow(MlflowClient(f"sqlite:///{root / 'mlflow.db'}"), root)
+
+
+def test_a_server_that_is_gone_is_one_line_in_seconds(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
+    plan = read_plan(root / "studies" / "small")
+    lines: list[str] = []
+    start = time.monotonic()
+    copy_reports([Mirror("mlflow", make_tracker("mlflow", root), plan, root)], lines.append)
+    assert time.monotonic() - start < 60
+    (line,) = lines
+    assert line.startswith("note: mlflow failed: ")
