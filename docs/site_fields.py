@@ -114,6 +114,12 @@ TABLE_TITLES = {
 }
 """Headings of tables that a file has once; other tables are named by their tag."""
 
+VARIED_COLUMNS = (
+    "After `seed`, it has a column for each field in which the conditions differ, by its name in "
+    "`--set`, such as `recipe.optimizer.lr`; empty where a condition has no such field. Reports "
+    "of older versions lack these columns, and are read all the same."
+)
+
 FILE_FORMATS: dict[str, tuple[str, tuple[type, ...]]] = {
     "run.json": (
         "The configuration of a run, in its folder. It is written first.",
@@ -143,8 +149,14 @@ FILE_FORMATS: dict[str, tuple[str, tuple[type, ...]]] = {
         "Everything that a program needs to use the weights, in the folder of a model.",
         (spec.ModelFile, spec.Metric, spec.License, EvalTransform),
     ),
-    "results.csv": ("One line for each planned run, in the folder of a report.", (RunRow,)),
-    "curves.csv": ("One line for each evaluation, in the folder of a report.", (CurvePoint,)),
+    "results.csv": (
+        f"One line for each planned run, in the folder of a report. {VARIED_COLUMNS}",
+        (RunRow,),
+    ),
+    "curves.csv": (
+        f"One line for each evaluation, in the folder of a report. {VARIED_COLUMNS}",
+        (CurvePoint,),
+    ),
     "layers.csv": (
         "One line for each layer and epoch, in the folder of a report, if norms were measured.",
         (study_data.GradientNormRow,),
@@ -171,6 +183,8 @@ OTHER_FILES = {
     "which is written last",
     "model.safetensors": "folder of a model: the weights",
     "config.json": "folder of a model: timm's description of the network, if timm has it",
+    "studies/NAME.toml": "study file of a study that Python gave as a dictionary, or of "
+    "`rl.sweep`; the command of its report takes it",
     "plan.json": "folder of a report: the study with all planned runs, from which `study status` "
     "and `study report` start",
     "report.json": "folder of a report: all values of the report, from which it can be built again",

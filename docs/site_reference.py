@@ -6,6 +6,8 @@ Nothing here is typed by hand that the code already states: help texts, docstrin
 from __future__ import annotations
 
 import functools
+import importlib
+import importlib.util
 import re
 import typing
 from pathlib import Path
@@ -41,8 +43,9 @@ A run that fails is a result, not an error. Every outcome is counted, and no see
 
 PYTHON_INTRODUCTION = """# Python
 
-`import resnetlab as rl` is fast: a name is imported on first use. Names that are not on this page
-may change.
+`import resnetlab as rl` is fast: a name is imported on first use. `rl.__version__` is the version.
+Names that are not on this page may change. [From Python](../how-to/python.md) shows how they work
+together.
 """
 
 
@@ -210,5 +213,13 @@ def python_page() -> str:
     """Return the page of the public Python API."""
     parts = [PYTHON_INTRODUCTION]
     for title, names in python_groups().items():
-        parts += [f"## {title}\n", *(f"::: resnetlab.{name}\n" for name in names)]
+        parts += [f"## {title}\n", *map(_python_entry, names)]
     return "\n".join(parts)
+
+
+def _python_entry(name: str) -> str:
+    """Return the entry of a public name. A package may have the name of a function, too."""
+    if importlib.util.find_spec(f"resnetlab.{name}") is None:
+        return f"::: resnetlab.{name}\n"
+    function = getattr(importlib.import_module("resnetlab.interactive.photographs"), name)
+    return f'<a id="resnetlab.{name}"></a>\n\n::: {function.__module__}.{name}\n'

@@ -5,9 +5,13 @@ from __future__ import annotations
 import inspect
 import threading
 import time
+import tomllib
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
+from PIL import Image
 
 import resnetlab as rl
 from resnetlab.errors import Problem, ResourceError
@@ -84,3 +88,112 @@ def test_models_recipes_and_data_may_be_given_as_values(tmp_path: Path, small_np
     assert (run.model, run.recipe, run.seed) == (rl.cifar_config(14, "B", dropout=0.1), recipe, 5)
     assert run.data.validation == 0.2
     assert plan.runs[0].file.train_images == 96
+
+
+def test_names_are_listed_without_those_of_the_implementation() -> None:
+    assert set(dir(rl)) == {*rl.__all__, "__doc__", "__version__"}
+    assert rl.__version__[0].isdigit() or rl.__version__ == "source tree"
+
+
+def test_the_package_of_fine_tuning_is_the_public_function() -> None:
+    """The name belongs to a package, too, which is imported first or last."""
+    import resnetlab.finetune
+    from resnetlab.interactive.photographs import finetune
+
+    assert callable(rl.finetune)
+    assert inspect.signature(rl.finetune) == inspect.signature(finetune)
+    with pytest.raises(rl.InputError, match="no such folder"):
+        rl.finetune("absent-folder", progress=False)
+    with pytest.raises(rl.InputError, match="no such folder"):
+        resnetlab.finetune("absent-folder", progress=False)  # type: ignore[operator]
+
+
+def test_a_study_of_a_dictionary_is_that_of_its_file(study_file: Path) -> None:
+    tables = tomllib.loads(study_file.read_text(encoding="utf-8"))
+    assert rl.load_study(tables).study == rl.load_study(study_file).study
+    values = tables | {
+        "recipe": rl.Recipe(batch_size=16, epochs=2, optimizer=rl.Adam(lr=1e-3)),
+        "data": rl.DataConfig(source=tables["data"]),
+    }
+    assert rl.load_study(values).study == rl.load_study(study_file).study
+    with pytest.raises(rl.InputError, match='did you mean "seeds"'):
+        rl.load_study(tables | {"seed": 1})
+
+
+def test_a_study_of_a_dictionary_is_repeated_by_the_command_of_its_report(
+    tmp_path: Path, study_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tables = tomllib.loads(study_file.read_text(encoding="utf-8"))
+    tables |= {
+        "recipe": rl.Recipe(batch_size=16, epochs=2, optimizer=rl.SGD()),
+        "grid": tables["grid"] | {"recipe.optimizer.lr": np.array([0.01, 0.1])},
+        "claim": [],
+    }
+    study = rl.load_study(tables, settings=["recipe.batch_size=20"], seeds=1)
+    outcome = study.report(study.plan(tmp_path), tmp_path)
+    monkeypatch.chdir(tmp_path)
+    command = "resnetlab study run studies/small.toml --set recipe.batch_size=20 --seeds 1"
+    assert command in (outcome.report.parent / "report.md").read_text(encoding="utf-8")
+    again = rl.load_study("studies/small.toml", settings=["recipe.batch_size=20"], seeds=1)
+    assert again.study == study.study
+    assert study.plan(tmp_path).resume_command.split()[3] == str(tmp_path / "studies/small.toml")
+
+
+def test_events_tell_all_evaluations_and_the_end_of_each_run(
+    tmp_path: Path, study_file: Path
+) -> None:
+    study = rl.load_study(study_file, seeds=[0])
+    events = list(study.events(tmp_path, workers=1))
+    ends = [event for event in events if event.kind == "finished"]
+    assert len(ends) == 2
+    outcome = study.run(tmp_path, progress=False)
+    assert outcome.finished
+    for cell in outcome.record.runs:
+        assert cell.record is not None
+        seen = [e for event in events if event.id == cell.run.id for e in event.evaluations]
+        assert tuple(seen) == cell.record.metrics
+    assert list(study.runs(tmp_path)) == list(outcome.runs())
+    assert list(study.curves(tmp_path)) == list(outcome.curves())
+    assert not [event for event in study.events(tmp_path) if event.kind != "tick"]
+
+
+@pytest.mark.parametrize(
+    ("grid", "message"),
+    [
+        ({"lrr": [1]}, r'grid: lrr: unknown field. Fix: did you mean "lr"'),
+        ({"name": ["a"]}, r"grid: name: the end of several fields. Fix: write recipe"),
+        ({"recipe.lr": [1]}, "recipe.lr: unknown field"),
+        ({"lr": 0.1}, "not a list of values"),
+        ({"lr": []}, "not a list of values"),
+    ],
+)
+def test_a_grid_with_a_mistake_is_refused_in_a_line(
+    grid: dict[str, Any], message: str, tmp_path: Path
+) -> None:
+    with pytest.raises(rl.InputError, match=message):
+        rl.sweep("cifar-plain8", "digits", "digits", grid=grid, output=tmp_path, progress=False)
+
+
+def test_commands_have_functions_of_the_same_result(tmp_path: Path, small_npz: Path) -> None:
+    layers = rl.inspect_model("cifar-resnet8")
+    assert sum(layers["parameters"]) == rl.cifar_config(8, "A").cost(3, 10, 32)[0]
+    assert rl.inspect_model(rl.cifar_config(8, "A"))["macs"] == layers["macs"]
+    audit = rl.check_data(small_npz, output=tmp_path, progress=False)
+    assert audit.num_images == 180
+    assert "180 images of 3 classes" in repr(audit)
+    norms = rl.inspect_gradients("cifar-plain8", str(small_npz), output=tmp_path)
+    assert "network" not in norms.columns
+    records = [
+        rl.train(model, str(small_npz), "adam", output=tmp_path, progress=False)
+        for model in ("cifar-plain8", "cifar-resnet8")
+    ]
+    comparison = rl.compare(records[0].folder, records[1].folder)
+    assert repr(comparison).count("\n") >= 2
+    blocks = rl.inspect_blocks(records[1].folder)
+    assert len(blocks) == 4
+    model = rl.load_model(records[0].folder)
+    images = [Image.new("L", (8, 8), shade) for shade in (0, 255)]
+    predictions = model.predict(images, top=2)
+    assert len(predictions.table()) == 2
+    assert len(repr(model)) < 300
+    assert all(len(repr(prediction)) < 200 for prediction in predictions)

@@ -51,6 +51,15 @@ def repeated(
     )
 
 
+def test_python_repeats_runs_as_the_command_does(
+    result: Path, repeated: list[Replication], tmp_path: Path, small_npz: Path
+) -> None:
+    again = rl.verify(result, runs=1, seed=1, data=str(small_npz), output=tmp_path, progress=False)
+    assert again.is_consistent
+    assert [item.repeated.run for item in again] == [repeated[0].repeated.run]
+    assert format_replication(repeated[0])[:40] in repr(again)
+
+
 def test_a_run_that_is_made_again_on_the_same_machine_has_the_same_digits(
     repeated: list[Replication],
 ) -> None:

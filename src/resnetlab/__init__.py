@@ -4,7 +4,9 @@ import resnetlab as rl
 
 rl.load_study("digits").run()                                    # a study, and its report
 rl.train("cifar-resnet20", "digits", "digits").result.test      # one network
+rl.sweep("cifar-resnet20", "digits", "digits", grid={"lr": [1e-3, 1e-2]}, seeds=3).runs()
 rl.resume("runs/digits-cifar-resnet20-s0-0123456789")            # what was interrupted
+rl.finetune("photos")                                            # a network for photographs
 rl.load_model("pets").predict(["cat.jpg"])                       # a trained network, used
 rl.judge("runs.csv", ["A > B"]).verdicts                        # runs that were trained elsewhere
 """
@@ -12,22 +14,27 @@ rl.judge("runs.csv", ["A > B"]).verdicts                        # runs that were
 from __future__ import annotations
 
 import importlib
+import sys
+import warnings
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from resnetlab.api import (
-        collect,
-        evaluate,
-        judge,
-        load_study,
-        open_study,
-        resume,
-        train,
-    )
+    from resnetlab.api import collect, evaluate, judge, load_study, open_study, resume, train
     from resnetlab.data.config import DataConfig
-    from resnetlab.deploy.predict import Classifier, Prediction, load_model
+    from resnetlab.deploy.predict import Classifier, Prediction, Predictions, load_model
     from resnetlab.errors import InputError, ResnetlabError, ResourceError, UnfinishedError
+    from resnetlab.finetune.api import FinetuneOutcome
     from resnetlab.inspection.diagnostics_config import DiagnosticsConfig
+    from resnetlab.interactive.networks import inspect_blocks, inspect_gradients, inspect_model
+    from resnetlab.interactive.photographs import (
+        FixresOutcome,
+        check_data,
+        describe_data,
+        finetune,
+        fixres,
+    )
+    from resnetlab.interactive.sweep import sweep
+    from resnetlab.interactive.verification import Verification, verify
     from resnetlab.loaded_study import LoadedStudy, StudyOutcome
     from resnetlab.models.build import build_model
     from resnetlab.models.configs import CifarConfig, cifar_config
@@ -37,8 +44,11 @@ if TYPE_CHECKING:
     from resnetlab.runs.records import Evaluation, Result, RunRecord, Scores
     from resnetlab.studies.claims import Claim
     from resnetlab.studies.collect_runs import Collection
+    from resnetlab.studies.compare import Comparison, compare
+    from resnetlab.studies.executors.base import RunEvent
     from resnetlab.studies.parsing.conditions import load_recipe
     from resnetlab.studies.study import Condition, Study
+    from resnetlab.table import Table
 
 # Names are looked up on first use: `import resnetlab` alone takes no seconds for torch.
 _NAMES_BY_MODULE = {
@@ -52,20 +62,77 @@ _NAMES_BY_MODULE = {
         "train",
     ),
     "data.config": ("DataConfig",),
-    "deploy.predict": ("Classifier", "Prediction", "load_model"),
-    "errors": ("InputError", "ResnetlabError", "ResourceError", "UnfinishedError"),
+    "deploy.predict": (
+        "Classifier",
+        "Prediction",
+        "Predictions",
+        "load_model",
+    ),
+    "errors": (
+        "InputError",
+        "ResnetlabError",
+        "ResourceError",
+        "UnfinishedError",
+    ),
+    "finetune.api": ("FinetuneOutcome",),
     "inspection.diagnostics_config": ("DiagnosticsConfig",),
-    "loaded_study": ("LoadedStudy", "StudyOutcome"),
+    "interactive.networks": (
+        "inspect_blocks",
+        "inspect_gradients",
+        "inspect_model",
+    ),
+    "interactive.photographs": (
+        "FixresOutcome",
+        "check_data",
+        "describe_data",
+        "finetune",
+        "fixres",
+    ),
+    "interactive.sweep": ("sweep",),
+    "interactive.verification": (
+        "Verification",
+        "verify",
+    ),
+    "loaded_study": (
+        "LoadedStudy",
+        "StudyOutcome",
+    ),
     "models.build": ("build_model",),
-    "models.configs": ("CifarConfig", "cifar_config"),
+    "models.configs": (
+        "CifarConfig",
+        "cifar_config",
+    ),
     "models.factory": ("model_factory",),
-    "runs.records": ("Evaluation", "Result", "RunRecord", "Scores"),
+    "recipes.numerics": (
+        "Numerics",
+        "Placement",
+    ),
+    "recipes.train": (
+        "SGD",
+        "Adam",
+        "AdamW",
+        "Recipe",
+        "RMSprop",
+    ),
+    "runs.records": (
+        "Evaluation",
+        "Result",
+        "RunRecord",
+        "Scores",
+    ),
     "studies.claims": ("Claim",),
     "studies.collect_runs": ("Collection",),
+    "studies.compare": (
+        "Comparison",
+        "compare",
+    ),
+    "studies.executors.base": ("RunEvent",),
     "studies.parsing.conditions": ("load_recipe",),
-    "studies.study": ("Condition", "Study"),
-    "recipes.numerics": ("Numerics", "Placement"),
-    "recipes.train": ("SGD", "Adam", "AdamW", "RMSprop", "Recipe"),
+    "studies.study": (
+        "Condition",
+        "Study",
+    ),
+    "table": ("Table",),
 }
 _MODULE_BY_NAME = {name: module for module, names in _NAMES_BY_MODULE.items() for name in names}
 
@@ -77,29 +144,44 @@ __all__ = [
     "Claim",
     "Classifier",
     "Collection",
+    "Comparison",
     "Condition",
     "DataConfig",
     "DiagnosticsConfig",
     "Evaluation",
+    "FinetuneOutcome",
+    "FixresOutcome",
     "InputError",
     "LoadedStudy",
     "Numerics",
     "Placement",
     "Prediction",
+    "Predictions",
     "RMSprop",
     "Recipe",
     "ResnetlabError",
     "ResourceError",
     "Result",
+    "RunEvent",
     "RunRecord",
     "Scores",
     "Study",
     "StudyOutcome",
+    "Table",
     "UnfinishedError",
+    "Verification",
     "build_model",
+    "check_data",
     "cifar_config",
     "collect",
+    "compare",
+    "describe_data",
     "evaluate",
+    "finetune",
+    "fixres",
+    "inspect_blocks",
+    "inspect_gradients",
+    "inspect_model",
     "judge",
     "load_model",
     "load_recipe",
@@ -107,15 +189,32 @@ __all__ = [
     "model_factory",
     "open_study",
     "resume",
+    "sweep",
     "train",
+    "verify",
 ]
+
+if "ipykernel" in sys.modules:
+    # tqdm, which timm imports, warns in a notebook without widgets. No bar here is one of tqdm.
+    warnings.filterwarnings("ignore", message="IProgress not found")
 
 
 def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        return _version()
     if name not in _MODULE_BY_NAME:
         raise AttributeError(f"module 'resnetlab' has no attribute {name!r}")
     return getattr(importlib.import_module(f"resnetlab.{_MODULE_BY_NAME[name]}"), name)
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+    return sorted([*__all__, "__doc__", "__version__"])
+
+
+def _version() -> str:
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        return version("resnetlab")
+    except PackageNotFoundError:
+        return "source tree"

@@ -15,7 +15,7 @@ import numpy as np
 from resnetlab.data.config import DataConfig
 from resnetlab.data.photo_loader import LOADER_BATCH_SIZE, Tta
 from resnetlab.inspection.diagnostics_config import DiagnosticsConfig
-from resnetlab.loaded_study import LoadedStudy
+from resnetlab.loaded_study import LoadedStudy, study_file_path
 from resnetlab.messages import ItemCallback, Notify, silent
 from resnetlab.models.configs import ModelConfig
 from resnetlab.models.configs.external import allow_code
@@ -26,7 +26,9 @@ from resnetlab.studies.collect_runs import Collection, collect_runs
 from resnetlab.studies.commands import continue_command, repeat_command
 from resnetlab.studies.executors.base import Job
 from resnetlab.studies.parsing.overrides import Overrides, VariantName
+from resnetlab.studies.parsing.python_tables import plain_tables, study_file_text
 from resnetlab.studies.parsing.study_file import load_study as read_study
+from resnetlab.studies.parsing.study_file import parse_study
 from resnetlab.studies.plan import Plan
 from resnetlab.studies.run import read_plan
 from resnetlab.studies.single_run import plan_run, resume_job, run_job
@@ -52,7 +54,7 @@ MAX_DRAWING_SECONDS = 20.0
 
 
 def load_study(
-    source: str | Path,
+    source: str | Path | Mapping[str, Any],
     *,
     data: str | None = None,
     settings: Sequence[str] = (),
@@ -60,10 +62,12 @@ def load_study(
     variant: VariantName = "",
     trust_code: bool = False,
 ) -> LoadedStudy:
-    """Load a study by its catalog name (`digits`) or from a TOML file.
+    """Load a study by its catalog name (`digits`), from a TOML file or from a dictionary.
 
     Args:
-        source: Name in the catalog, or path of a TOML file.
+        source: Name in the catalog, path of a TOML file, or the tables of such a file. In the
+            dictionary, `grid` may have dotted names: `{"recipe.optimizer.lr": [0.01, 0.1]}`. It is
+            written as a study file below `studies` when the study runs.
         data: Data that replace those of the study: a name, an .npz file or a folder.
         settings: Values for single fields, such as `"recipe.epochs=2"`.
         seeds: Seeds that replace those of the study; the number 3 stands for the seeds 0, 1 and 2.
@@ -85,15 +89,22 @@ def load_study(
         else None
     )
     overrides = Overrides(data=data, settings=tuple(settings), seeds=numbers, variant=variant)
-    study = read_study(source, overrides)
-    words = (data, settings, numbers, variant)
+    file_text = ""
+    if isinstance(source, Mapping):
+        tables = plain_tables(source)
+        study = parse_study(tables, "", overrides)
+        source, file_text = study_file_path(study.name), study_file_text(tables)
+    else:
+        study = read_study(source, overrides)
     for condition in study.conditions if trust_code else ():
         allow_code(condition.model)
+    words = (data, settings, numbers, variant)
     return LoadedStudy(
         study,
         repeat_command(source, *words),
         continue_command(source, *words),
-        source_sha256(study_path(str(source))),
+        "" if file_text else source_sha256(study_path(str(source))),
+        file_text,
     )
 
 
@@ -148,6 +159,7 @@ def train(
     output: str | Path = ".",
     should_stop: Callable[[], bool] = lambda: False,
     trust_code: bool = False,
+    progress: bool = True,
 ) -> RunRecord:
     """Train one network and return its record: `rl.train("cifar-resnet20", "digits",
     "digits").result.test`.
@@ -168,6 +180,7 @@ def train(
             returns True.
         trust_code: Consent to run the code (`package.module:function`) that `model` or its file
             names. A function that is passed itself needs no consent.
+        progress: Show the progress: a bar in a notebook and on a terminal, lines elsewhere.
 
     Returns:
         The record of the run: its config, its metrics by epoch and its result.
@@ -187,7 +200,8 @@ def train(
         output=output,
         trust_code=trust_code,
     )
-    return run_job(Job(plan.runs[0].id, plan.runs[0].file), Path(output), should_stop)
+    job = Job(plan.runs[0].id, plan.runs[0].file)
+    return run_job(job, Path(output), should_stop, progress=progress)
 
 
 def resume(
@@ -197,6 +211,7 @@ def resume(
     data: str | None = None,
     should_stop: Callable[[], bool] = lambda: False,
     trust_code: bool = False,
+    progress: bool = True,
 ) -> RunRecord:
     """Resume an interrupted run.
 
@@ -207,6 +222,7 @@ def resume(
         should_stop: Function that is called between steps; training ends with a checkpoint once it
             returns True.
         trust_code: Consent to run the code (`package.module:function`) that the run names.
+        progress: Show the progress, as in `train`.
 
     Returns:
         The record of the run.
@@ -217,7 +233,7 @@ def resume(
         UnfinishedError: The run has no result.
     """
     job, root = resume_job(folder, from_step=from_step, data=data, trust_code=trust_code)
-    return run_job(job, root, should_stop)
+    return run_job(job, root, should_stop, progress=progress)
 
 
 def judge(

@@ -62,6 +62,10 @@ class ResnetlabError(Exception):
         super().__init__("\n".join(map(str, lines)))
         self.problems = problems
 
+    def _render_traceback_(self) -> list[str]:
+        """Return the lines that a notebook shows. The traceback would hide the fix."""
+        return [f"{type(self).__name__}: {line}" for line in str(self).splitlines()]
+
 
 class InputError(ResnetlabError):
     """Error of an invalid file, field, option or folder. `problems` has every mistake."""

@@ -8,10 +8,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from resnetlab.analysis.collect import collect
+from resnetlab.analysis.collect import collect, curve_points, run_rows
 from resnetlab.analysis.interim import with_looks
 from resnetlab.analysis.rounds import plan_rounds
+from resnetlab.analysis.study_data import CurvePoint, RunRow
+from resnetlab.analysis.varied_fields import row_table
+from resnetlab.files import write_text
 from resnetlab.messages import Notify, silent
+from resnetlab.notebook import Summary, print_note, with_summary
 from resnetlab.recipes.numerics import Placement
 from resnetlab.reports.partial import with_partial_reports
 from resnetlab.reports.render.latex import write_latex
@@ -31,7 +35,8 @@ from resnetlab.studies.run import (
     save_plan,
 )
 from resnetlab.studies.study import Study
-from resnetlab.tracking.mirror import BackgroundCopies, copy_reports, open_mirrors
+from resnetlab.table import Table
+from resnetlab.tracking.mirror import BackgroundCopies, Mirror, copy_reports, open_mirrors
 from resnetlab.translation import Language
 
 ShouldStop = Callable[[], bool]
@@ -41,6 +46,7 @@ def _never() -> bool:
     return False
 
 
+@with_summary
 @dataclass(frozen=True)
 class StudyOutcome:
     """Outcome of a study: its runs, the answer to its question, and its report."""
@@ -60,6 +66,28 @@ class StudyOutcome:
         """Return True if every planned run has a result."""
         return all(cell.state == "finished" for cell in self.record.runs)
 
+    def runs(self) -> Table:
+        """Return the planned runs as a table, with the columns of `results.csv`.
+
+        A column for each field in which the conditions differ, such as `recipe.optimizer.lr`,
+        follows `condition` and `seed`.
+        """
+        return _runs_table(self.record)
+
+    def curves(self) -> Table:
+        """Return the evaluations of all runs as a table, with the columns of `curves.csv`."""
+        return _curves_table(self.record)
+
+    def _summary(self) -> Summary:
+        states = list(self.record.states.values())
+        title = f"{self.record.study.name}: {states.count('finished')} of {len(states)} runs"
+        return Summary(
+            f"{title} finished",
+            {"answer": self.answer, "report": self.report},
+            ("claim", "verdict"),
+            [(claim["claim"], claim["verdict"]) for claim in self.claims],
+        )
+
     def to_dict(self) -> dict[str, Any]:
         """Return the outcome as plain values, for `--json`."""
         states = list(self.record.states.values())
@@ -76,6 +104,7 @@ class StudyOutcome:
         }
 
 
+@with_summary
 @dataclass(frozen=True)
 class LoadedStudy:
     """Study that was read and checked, ready to run: `rl.load_study("digits").run()`."""
@@ -89,6 +118,8 @@ class LoadedStudy:
     """SHA-256 of the study file and of the files that it names."""
     language: Language = "en"
     """Language of the reports. Texts of the study file stay as they are."""
+    file_text: str = ""
+    """Text of the study file, for a study from a dictionary, which has no file yet."""
 
     def plan(
         self,
@@ -191,10 +222,45 @@ class LoadedStudy:
             ResourceError: The disk is full. Finished runs are not lost.
         """
         root = Path(output)
-        save_plan(plan, root)
+        self._save(plan, root)
         runs = pending_runs(plan, root) if pending is None else pending
         events = execute_runs(runs, executor or _local_executor(root), should_stop)
         yield from with_partial_reports(events, lambda: self.report(plan, root))
+
+    def execute_with_progress(
+        self,
+        plan: Plan,
+        output: str | Path,
+        executor: Executor,
+        should_stop: ShouldStop = _never,
+        *,
+        progress: bool = True,
+        mirrors: Sequence[Mirror] = (),
+    ) -> None:
+        """Execute the missing runs of a plan to the end and show their progress.
+
+        Args:
+            plan: Plan of this study.
+            output: Folder that contains `runs` and `studies`.
+            executor: Machines of the runs.
+            should_stop: Function as in `execute`.
+            progress: Show more than the attempts that failed.
+            mirrors: Trackers that get a copy of the runs.
+
+        Raises:
+            ResourceError: The disk is full. Finished runs are not lost.
+        """
+        from resnetlab.studies.progress import plan_display  # it imports rich
+
+        root = Path(output)
+        pending = pending_runs(plan, root)
+        with (
+            plan_display(plan, pending, executor, root, quiet=not progress) as display,
+            BackgroundCopies(mirrors, display.print_line if progress else warnings.warn) as copies,
+        ):
+            for event in self.execute(plan, root, executor, should_stop, pending):
+                display.update(event)
+                copies.update(event)
 
     def report(
         self, plan: Plan, output: str | Path = ".", language: Language | None = None
@@ -216,7 +282,7 @@ class LoadedStudy:
         report = build_report(evidence)
         folder = root / "studies" / folder_name(plan)
         if not (folder / "plan.json").exists():
-            save_plan(plan, root)
+            self._save(plan, root)
         translated = report if language == "en" else build_report(evidence, language)
         page = write(evidence, folder, translated)
         claims = tuple(
@@ -254,6 +320,7 @@ class LoadedStudy:
         executor: Executor | None = None,
         accept_license: bool = False,
         track: Sequence[str] = (),
+        progress: bool = True,
     ) -> StudyOutcome:
         """Run the missing runs of the study under `output`/runs and write its report under
         `output`/studies.
@@ -272,6 +339,7 @@ class LoadedStudy:
             accept_license: Accept pre-trained weights whose license forbids commercial use.
             track: Trackers that get a copy of the runs and of the report: `tensorboard`, `mlflow`,
                 `wandb`, `trackio`.
+            progress: Show the progress: a bar in a notebook and on a terminal, lines elsewhere.
 
         Returns:
             The outcome: the state of every run, the answer, the claims and the path of the report.
@@ -281,22 +349,103 @@ class LoadedStudy:
             ResourceError: The disk is full.
         """
         executor = executor or LocalExecutor(Path(output), Placement(workers=workers))
-        for plan in self.plan_rounds(
-            output, max_seeds=max_seeds, executor=executor, accept_license=accept_license
-        ):
+        notify = print_note if progress else silent
+        for plan in self.plan_rounds(output, notify, max_seeds, executor, accept_license):
             mirrors = open_mirrors(track, plan, Path(output))
-            with BackgroundCopies(mirrors, warnings.warn) as copies:
-                for event in self.execute(plan, output, executor, should_stop):
-                    copies.update(event)
+            self.execute_with_progress(
+                plan, output, executor, should_stop, progress=progress, mirrors=mirrors
+            )
             outcome = self.report(plan, output)
             copy_reports(mirrors, warnings.warn)
         return outcome
 
+    def events(
+        self,
+        output: str | Path = ".",
+        *,
+        workers: int = 0,
+        should_stop: ShouldStop = _never,
+        max_seeds: int | None = None,
+        executor: Executor | None = None,
+        accept_license: bool = False,
+    ) -> Iterator[RunEvent]:
+        """Run the missing runs of the study as `run` does, and yield each event of a run.
+
+        The loop that asks for the events may log them, stop, or ignore them. The report is written
+        before the loop ends; `run` then trains nothing and returns the outcome.
+
+        Args:
+            output: Folder that contains `runs` and `studies`.
+            workers: Number of processes on this machine; 0 chooses it from the number of cores.
+            should_stop: Function as in `run`.
+            max_seeds: Largest number of seeds per condition, as in `run`.
+            executor: Machines of the runs, instead of processes on this machine.
+            accept_license: Accept pre-trained weights whose license forbids commercial use.
+
+        Yields:
+            Progress with the evaluations since the last event, ends and failures of the runs. A
+            `tick` marks only that time has passed.
+
+        Raises:
+            InputError: The study, its data or an option is invalid.
+            ResourceError: The disk is full.
+        """
+        executor = executor or LocalExecutor(Path(output), Placement(workers=workers))
+        for plan in self.plan_rounds(output, silent, max_seeds, executor, accept_license):
+            yield from self.execute(plan, output, executor, should_stop)
+            self.report(plan, output)
+
+    def runs(self, output: str | Path = ".") -> Table:
+        """Return the planned runs and their present results as a table; see `StudyOutcome.runs`.
+
+        Args:
+            output: Folder that contains `runs` and `studies`.
+        """
+        return _runs_table(self._record(output))
+
+    def curves(self, output: str | Path = ".") -> Table:
+        """Return the evaluations so far as a table; see `StudyOutcome.curves`.
+
+        Args:
+            output: Folder that contains `runs` and `studies`.
+        """
+        return _curves_table(self._record(output))
+
+    def _record(self, output: str | Path) -> StudyRecord:
+        return read_record(self.plan(output, download=False), Path(output))
+
+    def _summary(self) -> Summary:
+        return self.study._summary()
+
+    def _save(self, plan: Plan, root: Path) -> None:
+        """Write the plan, and the study file of a study from a dictionary."""
+        save_plan(plan, root)
+        if self.file_text:
+            write_text(root / study_file_path(self.study.name), self.file_text)
+
     def _continue_command(self, output: str | Path, max_seeds: int | None = None) -> str:
         command = with_output(self.resume_command, output)
+        if self.file_text:
+            path = study_file_path(self.study.name)
+            command = command.replace(str(path), str(Path(output) / path), 1)
         if max_seeds is None or "--until-decided" in command:
             return command
         return f"{command} --until-decided --max-seeds {max_seeds}"
+
+
+def study_file_path(name: str) -> Path:
+    """Return the path of the file of a study from a dictionary, below the output folder."""
+    return Path("studies") / f"{name}.toml"
+
+
+def _runs_table(record: StudyRecord) -> Table:
+    study = record.study
+    return row_table(RunRow, run_rows(record), study.conditions, f"Runs of {study.name}")
+
+
+def _curves_table(record: StudyRecord) -> Table:
+    study = record.study
+    return row_table(CurvePoint, curve_points(record), study.conditions, f"Curves of {study.name}")
 
 
 def _local_executor(output: str | Path) -> Executor:

@@ -60,6 +60,10 @@ class FieldError(ValueError):
         super().__init__(f"{field}: {message}. Fix: {fix}" if field else f"{message}. Fix: {fix}")
         self.field, self.message, self.fix = field, message, fix
 
+    def _render_traceback_(self) -> list[str]:
+        """Return the line that a notebook shows."""
+        return [f"FieldError: {self}"]
+
 
 @dataclass_transform(
     frozen_default=True, kw_only_default=True, field_specifiers=(dataclasses.field,)
@@ -67,7 +71,37 @@ class FieldError(ValueError):
 def strict_dataclass(cls: type[T]) -> type[T]:
     """Make a class a frozen, keyword-only dataclass whose decoding rejects unknown fields."""
     cls.__pydantic_config__ = {"extra": "forbid", "strict": True}  # type: ignore[attr-defined]
-    return dataclasses.dataclass(frozen=True, kw_only=True)(cls)
+    return _with_checked_names(dataclasses.dataclass(frozen=True, kw_only=True)(cls))
+
+
+def _with_checked_names(cls: type[T]) -> type[T]:
+    """Let a constructor raise InputError for an unknown field, as `decode` does."""
+    construct = cls.__init__
+
+    @functools.wraps(construct)
+    def checked(self: T, *values: object, **fields: object) -> None:
+        try:
+            construct(self, *values, **fields)
+        except TypeError:
+            known = [field.name for field in dataclasses.fields(cls)]  # type: ignore[arg-type]
+            unknown = [name for name in fields if name not in known]
+            if not unknown:
+                raise
+            raise InputError(*(_unknown_argument(cls, name, known) for name in unknown)) from None
+
+    cls.__init__ = checked  # type: ignore[method-assign, assignment]
+    return cls
+
+
+def _unknown_argument(cls: Any, name: str, known: Collection[str]) -> Problem:
+    """Return the problem of an unknown field; a field of that name may be one level below."""
+    problem = unknown_field(cls.__name__, name, name, known)
+    for field, hint in _type_hints(cls).items():
+        for member in typing.get_args(hint) if _is_union(hint) else (hint,):
+            if isinstance(member, type) and name in getattr(member, "__dataclass_fields__", ()):
+                fix = f'did you mean "{field}={member.__name__}({name}=...)"?'
+                return dataclasses.replace(problem, fix=fix)
+    return problem
 
 
 def checked_by(check: Callable[[T], T]) -> Any:

@@ -293,10 +293,11 @@ def test_a_closed_pipe_gives_no_traceback(here: Path) -> None:
 def test_a_long_step_prints_its_progress(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    from resnetlab import messages
     from resnetlab.cli import loading
 
     clock = iter([0.0, 0.5, 9.0, 12.0, 21.0, 30.0])
-    monkeypatch.setattr(loading.time, "monotonic", lambda: next(clock))
+    monkeypatch.setattr(messages.time, "monotonic", lambda: next(clock))
     pulse = loading.ProgressLine()
     for done in (0, 5, 90, 100, 190, 1000):
         pulse("photographs read", done, 1000)

@@ -26,9 +26,7 @@ from resnetlab.studies.without_paths import study_without_paths
 
 def collect(record: StudyRecord, command: str = "") -> StudyData:
     """Collect the evidence of a study from the present state of its runs."""
-    study = record.study
-    modes = {condition.label: condition.evaluation_mode for condition in study.conditions}
-    cells = [cell for condition in study.conditions for cell in record.runs_of(condition.label)]
+    study, cells = record.study, _study_runs(record)
     records = [cell.record for cell in cells if cell.record is not None]
     events = [event for run_record in records for event in run_record.provenance]
     times = sorted(str(event["time"]) for event in events if event.get("time"))
@@ -40,14 +38,36 @@ def collect(record: StudyRecord, command: str = "") -> StudyData:
         began=times[0] if times else "",
         ended=times[-1] if times else "",
         command=command,
-        rows=tuple(_run_row(cell, modes[cell.run.condition]) for cell in cells),
-        curve_points=tuple(
-            point for cell in cells for point in _curve_points(cell, modes[cell.run.condition])
-        ),
+        rows=run_rows(record),
+        curve_points=curve_points(record),
         gradient_norms=tuple(norm for cell in cells for norm in _gradient_norm_rows(cell, study)),
         blocks=tuple(block for cell in cells for block in _block_rows(cell, study)),
         ensembles=ensemble_rows(study.ensembles, cells),
     )
+
+
+def run_rows(record: StudyRecord) -> tuple[RunRow, ...]:
+    """Return a row for each planned run of a study, by condition and seed."""
+    modes = _evaluation_modes(record)
+    return tuple(_run_row(cell, modes[cell.run.condition]) for cell in _study_runs(record))
+
+
+def curve_points(record: StudyRecord) -> tuple[CurvePoint, ...]:
+    """Return a row for each evaluation of the runs of a study."""
+    modes = _evaluation_modes(record)
+    return tuple(
+        point
+        for cell in _study_runs(record)
+        for point in _curve_points(cell, modes[cell.run.condition])
+    )
+
+
+def _study_runs(record: StudyRecord) -> list[StudyRun]:
+    return [c for condition in record.study.conditions for c in record.runs_of(condition.label)]
+
+
+def _evaluation_modes(record: StudyRecord) -> dict[str, EvaluationMode]:
+    return {condition.label: condition.evaluation_mode for condition in record.study.conditions}
 
 
 def _run_row(study_run: StudyRun, mode: EvaluationMode) -> RunRow:

@@ -1,18 +1,18 @@
 """Files of a study's data, which can be committed, read back and reported.
 
 `report.json` holds the study, its data and the machines. `results.csv` has a row for each planned
-run, and `curves.csv` has a row for each evaluation. If the study asks for them, `layers.csv` has a
-row for each layer and epoch, `blocks.csv` for each block, and `ensembles.csv` for each ensemble.
+run, and `curves.csv` has a row for each evaluation; both have a column for each field in which the
+conditions differ. If the study asks for them, `layers.csv` has a row for each layer and epoch,
+`blocks.csv` for each block, and `ensembles.csv` for each ensemble.
 """
 
 from __future__ import annotations
 
 import csv
-import dataclasses
 import io
 import types
 import typing
-from collections.abc import Sequence
+from collections.abc import Collection
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
@@ -26,9 +26,11 @@ from resnetlab.analysis.study_data import (
     RunRow,
     StudyData,
 )
+from resnetlab.analysis.varied_fields import row_table, varied_fields
 from resnetlab.checksums import CHECKSUMS, check_files, write_checksums
 from resnetlab.errors import input_error
 from resnetlab.schema import SCHEMA, check_schema, decode, without_defaults
+from resnetlab.table import Table
 
 T = TypeVar("T")
 
@@ -45,14 +47,18 @@ def save(study_data: StudyData, folder: Path) -> None:
     )
     (folder / CHECKSUMS).unlink(missing_ok=True)  # a kill leaves files without checksums
     files.write_json(folder / "report.json", {"schema": SCHEMA} | without_defaults(without_tables))
-    files.write_text(folder / "results.csv", _to_csv(RunRow, study_data.rows))
-    files.write_text(folder / "curves.csv", _to_csv(CurvePoint, study_data.curve_points))
-    if study_data.gradient_norms:
-        files.write_text(folder / "layers.csv", _to_csv(GradientNormRow, study_data.gradient_norms))
-    if study_data.blocks:
-        files.write_text(folder / "blocks.csv", _to_csv(BlockRow, study_data.blocks))
-    if study_data.ensembles:
-        files.write_text(folder / "ensembles.csv", _to_csv(EnsembleRow, study_data.ensembles))
+    conditions = study_data.study.conditions
+    results = row_table(RunRow, study_data.rows, conditions)
+    files.write_text(folder / "results.csv", _to_csv(results))
+    curves = row_table(CurvePoint, study_data.curve_points, conditions)
+    files.write_text(folder / "curves.csv", _to_csv(curves))
+    for name, row_type, rows in (
+        ("layers.csv", GradientNormRow, study_data.gradient_norms),
+        ("blocks.csv", BlockRow, study_data.blocks),
+        ("ensembles.csv", EnsembleRow, study_data.ensembles),
+    ):
+        if rows:
+            files.write_text(folder / name, _to_csv(row_table(row_type, rows)))
     write_checksums(folder, DATA_FILES)
 
 
@@ -63,44 +69,31 @@ def load(folder: Path) -> StudyData:
     table = files.read_json(path, files.MAX_GENERATED_BYTES)
     check_schema(table, str(path))
     evidence: StudyData = decode(StudyData, table, str(path))
+    varied = varied_fields(evidence.study.conditions)  # they follow from the study
     return replace(
         evidence,
         verdicts=(),  # they follow from the runs, as the answers do
         answers=(),
-        rows=_read_csv(RunRow, folder / "results.csv"),
-        curve_points=_read_csv(CurvePoint, folder / "curves.csv"),
+        rows=_read_csv(RunRow, folder / "results.csv", varied),
+        curve_points=_read_csv(CurvePoint, folder / "curves.csv", varied),
         gradient_norms=_read_csv(GradientNormRow, folder / "layers.csv", optional=True),
         blocks=_read_csv(BlockRow, folder / "blocks.csv", optional=True),
         ensembles=_read_csv(EnsembleRow, folder / "ensembles.csv", optional=True),
     )
 
 
-def _to_csv(row_type: type[Any], rows: Sequence[Any]) -> str:
-    """Return rows as CSV.
-
-    Only a study with two modes of evaluation has a column for the mode. Imported runs have a column
-    for their value, and no column that is empty in all rows.
-    """
-    fields = dataclasses.fields(row_type)
-    names = [field.name for field in fields]
-    if all(getattr(line, "evaluation_mode", "eval") == "eval" for line in rows):
-        names = [name for name in names if name != "evaluation_mode"]
-    if any(getattr(line, "value", None) is not None for line in rows):
-        names = [
-            field.name
-            for field in fields
-            if any(getattr(line, field.name) != field.default for line in rows)
-        ]
-    else:
-        names = [name for name in names if name != "value"]
+def _to_csv(table: Table) -> str:
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
-    writer.writerow(names)
-    writer.writerows([getattr(line, name) for name in names] for line in rows)
+    writer.writerow(table.columns)
+    writer.writerows(zip(*table.columns.values(), strict=True))
     return buffer.getvalue()
 
 
-def _read_csv(row_type: type[T], path: Path, optional: bool = False) -> tuple[T, ...]:
+def _read_csv(
+    row_type: type[T], path: Path, ignored: Collection[str] = (), optional: bool = False
+) -> tuple[T, ...]:
+    """Read the rows of a CSV file, without the columns in `ignored`."""
     if optional and not path.exists():
         return ()
     hints = typing.get_type_hints(row_type)
@@ -112,7 +105,11 @@ def _read_csv(row_type: type[T], path: Path, optional: bool = False) -> tuple[T,
     rows: list[T] = []
     for number, line in enumerate(lines, start=2):
         where = f"{path}:{number}"
-        cells = {key: _parse_cell(hints.get(key), text, where, key) for key, text in line.items()}
+        cells = {
+            key: _parse_cell(hints.get(key), text, where, key)
+            for key, text in line.items()
+            if key not in ignored
+        }
         rows.append(decode(row_type, cells, where))
     return tuple(rows)
 

@@ -121,13 +121,9 @@ for command in COMMANDS:
 
 def _version(value: bool) -> None:
     if value:
-        from importlib.metadata import PackageNotFoundError, version
+        import resnetlab
 
-        try:
-            text = version("resnetlab")
-        except PackageNotFoundError:  # run from a source tree
-            text = "source tree"
-        typer.echo(f"resnetlab {text}")
+        typer.echo(f"resnetlab {resnetlab.__version__}")
         raise typer.Exit
 
 

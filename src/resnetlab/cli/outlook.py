@@ -7,7 +7,6 @@ from pathlib import Path
 
 import typer
 
-from resnetlab.cli.display import format_clock
 from resnetlab.cli.manners import notify, print_json
 from resnetlab.data.sources.torchvision_sets import TORCHVISION_SETS
 from resnetlab.errors import MAX_LISTED_PROBLEMS
@@ -19,6 +18,7 @@ from resnetlab.studies.eta import Timing, expected_time
 from resnetlab.studies.executors.base import Job
 from resnetlab.studies.executors.local import LocalExecutor
 from resnetlab.studies.plan import Plan, PlannedRun, folder_name
+from resnetlab.studies.progress import format_clock
 from resnetlab.studies.run import absent_data, past_runs, pending_runs, read_record
 from resnetlab.studies.timing import time_runs
 

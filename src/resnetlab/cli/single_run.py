@@ -11,8 +11,7 @@ from typing import Any
 
 import typer
 
-from resnetlab.cli.display import Display, format_clock, result_loader
-from resnetlab.cli.manners import UNFINISHED, notify, print_json
+from resnetlab.cli.manners import UNFINISHED, VERBOSITY, notify, print_json
 from resnetlab.cli.signals import SignalFlag
 from resnetlab.errors import Problem, UnfinishedError, input_error
 from resnetlab.inspection.diagnostics_config import DiagnosticsConfig
@@ -31,7 +30,7 @@ from resnetlab.studies.executors.base import (
     missing_error,
 )
 from resnetlab.studies.executors.here import run_in_process
-from resnetlab.studies.plan import PlannedRun
+from resnetlab.studies.progress import format_clock, run_display
 from resnetlab.studies.single_run import plan_run, resume_job
 from resnetlab.tracking.mirror import BackgroundCopies, Mirror, copy_reports, open_mirrors
 from resnetlab.training.resolve import check_device_index
@@ -137,7 +136,7 @@ def _execute(
     with SignalFlag().installed() as interrupt:
         if needs_work:
             with (
-                _display(job, root) as display,
+                run_display(job, root, VERBOSITY.quiet) as display,
                 BackgroundCopies(mirrors, display.print_line) as copies,
             ):
 
@@ -177,7 +176,11 @@ def _execute_distributed(
     with contextlib.ExitStack() as stack:
         interrupt = stack.enter_context(SignalFlag().installed())
         stack.enter_context(process_group(world, job.file.run.numerics.device))
-        display = stack.enter_context(_display(job, root)) if world.is_main_process else None
+        display = (
+            stack.enter_context(run_display(job, root, VERBOSITY.quiet))
+            if world.is_main_process
+            else None
+        )
 
         def on_message(**message: Any) -> None:
             last.update(message)
@@ -195,12 +198,6 @@ def _execute_distributed(
         raise typer.Exit(interrupt.exit_code if interrupt.is_set() else UNFINISHED)
     if world.is_main_process and (result := directory.result()):
         _print_result(directory, result, placement.profile, as_json)
-
-
-def _display(job: Job, root: Path) -> Display:
-    run = job.file.run
-    planned = PlannedRun(condition=run.model.title, seed=run.seed, id=job.id, file=job.file, macs=1)
-    return Display(job.id, (planned,), set(), 1, result_loader(root))
 
 
 def _first_loss(directory: RunDirectory) -> str:

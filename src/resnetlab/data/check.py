@@ -19,6 +19,7 @@ from resnetlab.data.sources.folder_types import SkippedFile
 from resnetlab.data.sources.same_pixels import same_pixels
 from resnetlab.errors import MAX_VALUE_LENGTH, escape_controls, shorten
 from resnetlab.messages import Notify, format_count, silent, truncate_lines
+from resnetlab.notebook import Summary, with_summary
 
 if TYPE_CHECKING:
     from resnetlab.data.sources.folder import FolderScan
@@ -36,6 +37,7 @@ MAX_NAME_LENGTH = 60
 """Number of characters of the name of a class in the printed table."""
 
 
+@with_summary
 @dataclass(frozen=True)
 class Audit:
     """Result of `audit_source`; `shape` is (H, W, C), and counts are in class order."""
@@ -59,6 +61,21 @@ class Audit:
     def num_images(self) -> int:
         """Number of images in all splits."""
         return sum(sum(counts) for counts in self.counts.values())
+
+    def _summary(self) -> Summary:
+        classes = format_count(len(self.classes), "class")
+        counts = [self.counts[split] for split in self.counts]
+        return Summary(
+            f"{self.name}: {format_count(self.num_images, 'image')} of {classes}",
+            {
+                "damaged files": len(self.bad),
+                "duplicates in two splits": len(self.duplicates),
+                "duplicates under two classes": len(self.contradictions),
+            },
+            ("class", *self.counts),
+            list(zip(self.classes, *counts, strict=True)),
+            self.notes,
+        )
 
     def lines(self, limit: int | None = 20) -> list[str]:
         """Return the findings as lines for a terminal: at most `limit` of each list (None: all)."""

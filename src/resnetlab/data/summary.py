@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -25,6 +25,7 @@ from resnetlab.data.sources.folder import (
 from resnetlab.data.sources.manifest import ManifestRow, SplitSpec
 from resnetlab.errors import escape_controls
 from resnetlab.messages import Notify, format_count, silent, truncate_lines
+from resnetlab.notebook import Summary, with_summary
 
 _SYNSET = re.compile(r"n\d{8}(\W.*|_.*)?", re.S)
 
@@ -45,6 +46,7 @@ class NearDuplicate:
         return f"  {self.left} ~ {self.right} ({self.bits} of 256 bits differ{mirrored})"
 
 
+@with_summary
 @dataclass(frozen=True)
 class FolderSummary:
     """Result of `summarize_folder`; `rows` has each usable image with its size as stored."""
@@ -56,6 +58,12 @@ class FolderSummary:
     """Warning if a known pre-training set contains the images; otherwise empty."""
     leakage: LeakageEstimate | None = None
     """Effect of a random split that ignores groups and near copies; None without any."""
+
+    def _summary(self) -> Summary:
+        summary = self.audit._summary()
+        facts = {**summary.facts, "nearly the same": len(self.near_duplicates)}
+        warnings = [self.overlap] if self.overlap else []
+        return replace(summary, facts=facts, notes=[*summary.notes, *warnings])
 
     @property
     def heights(self) -> NDArray[np.int64]:

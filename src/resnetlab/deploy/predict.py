@@ -21,7 +21,9 @@ from resnetlab.data.transforms.augment import normalize
 from resnetlab.deploy.request import check_coverage, check_model, check_tta
 from resnetlab.errors import InputError, Problem, ResourceError
 from resnetlab.messages import format_count
+from resnetlab.notebook import Summary, with_summary
 from resnetlab.recipes.numerics import Numerics, parse_device
+from resnetlab.table import Table
 from resnetlab.training.device import autocast, setup_device
 from resnetlab.training.photo_predictions import (
     ImagePrediction,
@@ -40,6 +42,7 @@ class ClassProbability:
     probability: float
 
 
+@with_summary
 @dataclass(frozen=True)
 class Prediction:
     """Prediction for one image: the most probable classes in descending order."""
@@ -62,6 +65,36 @@ class Prediction:
         (label,) = self.prediction_set
         return next(item for item in self.top_classes if item.label == label)
 
+    def _summary(self) -> Summary:
+        classes = [(item.label, item.probability) for item in self.top_classes]
+        texts = [f"{label} {probability:.1%}" for label, probability in classes]
+        title = f"{self.name}: {', '.join(texts)}"
+        if self.none_of_these:
+            title += "; none of these"
+        return Summary(title, header=("class", "probability"), rows=classes)
+
+
+@with_summary
+class Predictions(list[Prediction]):
+    """List of predictions, in the order of the images."""
+
+    def table(self) -> Table:
+        """Return a row for each image, with its most probable class."""
+        return Table.from_rows(
+            {
+                "image": prediction.name,
+                "class": prediction.answer.label,
+                "probability": prediction.answer.probability,
+                "none_of_these": prediction.none_of_these,
+            }
+            for prediction in self
+        )
+
+    def _summary(self) -> Summary:
+        table = self.table()
+        header, rows = list(table.columns), [tuple(row.values()) for row in table]
+        return Summary(format_count(len(self), "image"), header=header, rows=rows)
+
 
 @dataclass(frozen=True)
 class CalibratedPrediction(ImagePrediction):
@@ -73,6 +106,7 @@ class CalibratedPrediction(ImagePrediction):
     """Novelty of the image; None if the model cannot tell it."""
 
 
+@with_summary
 class Classifier:
     """Trained network for images: `load_model("pets").predict(["cat.jpg"])`."""
 
@@ -119,7 +153,7 @@ class Classifier:
         top: int = 5,
         tta: Tta = "none",
         coverage: float | None = None,
-    ) -> list[Prediction]:
+    ) -> Predictions:
         """Predict the `top` most probable classes of each file or Pillow image.
 
         With a `coverage` between 0 and 1, each prediction also has the set of classes that contains
@@ -135,7 +169,7 @@ class Classifier:
         ]
         if bad:
             raise InputError(*bad)
-        return [self.top_k(result, top, thresholds) for result in results]
+        return Predictions(self.top_k(result, top, thresholds) for result in results)
 
     def set_thresholds(self, coverage: float, tta: Tta = "none") -> NDArray[np.float64]:
         """Return the lowest probability (K,) with which each class belongs to a prediction set.
@@ -220,6 +254,11 @@ class Classifier:
             raise ResourceError(
                 Problem(self.file.name, message, "give a smaller --batch-size, or --device cpu")
             ) from error
+
+    def _summary(self) -> Summary:
+        file, count = self.file, format_count(len(self.classes), "class")
+        facts = {"classes": ", ".join(self.classes), "device": str(self.device)}
+        return Summary(f"{file.name}: {count}, license {file.license.name or 'unknown'}", facts)
 
     def preprocess(self, pixels: NDArray[np.uint8]) -> torch.Tensor:
         """Convert uint8 pixels (B, H, W, C) to normalized fp32 images (B, C, H, W) on the model's

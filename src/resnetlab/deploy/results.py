@@ -6,6 +6,7 @@ Does not import torch.
 from __future__ import annotations
 
 from resnetlab.bundle.spec import License
+from resnetlab.notebook import Summary, with_summary
 from resnetlab.schema import NonNegativeInt, strict_dataclass
 from resnetlab.stats.intervals import clopper_pearson
 
@@ -151,6 +152,7 @@ class NoveltyScores:
     strangers: StrangerScores | None = None
 
 
+@with_summary
 @strict_dataclass
 class EvaluationResult:
     """Content of evaluation.json: the evaluation of a model on one split."""
@@ -195,3 +197,15 @@ class EvaluationResult:
     bad_files: tuple[tuple[str, str], ...] = ()
     """Unreadable files and the reason. No number above includes them."""
     notes: tuple[str, ...] = ()
+
+    def _summary(self) -> Summary:
+        top1 = f"{self.top1.pct:.1f} % [{self.top1.low:.1f}, {self.top1.high:.1f}]"
+        facts = {
+            "images": self.top1.images,
+            "accuracy": top1,
+            "balanced accuracy": f"{self.balanced_accuracy_pct:.1f} %",
+            "misclassified": len(self.mistakes),
+        }
+        rows = [(c.name, c.recall.images, c.recall.pct, c.f1_pct) for c in self.classes]
+        header = ("class", "images", "recall, %", "F1, %")
+        return Summary(f"{self.model} on {self.data}, {self.split}", facts, header, rows)

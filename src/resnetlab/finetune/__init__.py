@@ -1,1 +1,30 @@
-"""Fine-tuning of a pre-trained network on a folder of photographs."""
+"""Fine-tuning of a pre-trained network on a folder of photographs: `resnetlab.finetune("photos")`.
+
+The name belongs to this package and to the public function `finetune` of
+`resnetlab.interactive.photographs`, so the package can be called.
+"""
+
+import importlib
+import inspect
+import sys
+import types
+from typing import Any
+
+
+class _CallablePackage(types.ModuleType):
+    """Package that calls the public function of its name."""
+
+    @property
+    def __signature__(self) -> inspect.Signature:
+        return inspect.signature(_public_function())
+
+    def __call__(self, *values: Any, **options: Any) -> Any:
+        return _public_function()(*values, **options)
+
+
+def _public_function() -> Any:
+    # Its module is above this package, so that it is imported when it is called.
+    return importlib.import_module("resnetlab.interactive.photographs").finetune
+
+
+sys.modules[__name__].__class__ = _CallablePackage

@@ -30,6 +30,7 @@ from resnetlab.finetune.training_record import record_training
 from resnetlab.messages import ItemCallback, Notify, silent
 from resnetlab.models.configs import ExternalConfig
 from resnetlab.models.configs.external import allow_code
+from resnetlab.notebook import Summary, with_summary
 from resnetlab.recipes.numerics import parse_device, torchrun_env
 from resnetlab.schema import encode, without_defaults
 from resnetlab.stats.intervals import (
@@ -48,6 +49,7 @@ if TYPE_CHECKING:
     from resnetlab.training.photo_predictions import Predictions
 
 
+@with_summary
 @dataclass(frozen=True)
 class FinetuneOutcome:
     """Outcome of a fine-tuning: its record, the folders of the model and the report, the
@@ -61,6 +63,22 @@ class FinetuneOutcome:
     predictions: Predictions
     tta: Tta = "none"
     """Test-time augmentation of the predictions."""
+
+    def _summary(self) -> Summary:
+        result, test = self.result, self.result.test
+        split = "test" if result.has_test else "validation"
+        accuracy = f"{test.accuracy_pct:.1f} % [{test.low_pct:.1f}, {test.high_pct:.1f}]"
+        rows = [(stage.name, stage.validation.accuracy_pct) for stage in result.stages]
+        return Summary(
+            self.photos.name,
+            {
+                f"{split} accuracy": f"{accuracy} of {test.images:,} images",
+                "model": self.model_folder,
+                "report": self.report_folder,
+            },
+            ("stage", "validation accuracy, %"),
+            rows,
+        )
 
 
 def finetune(

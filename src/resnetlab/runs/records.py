@@ -7,8 +7,10 @@ from typing import Any, Literal
 
 from resnetlab.data.config import DataConfig, Split
 from resnetlab.inspection.diagnostics_config import BlockAblations, DiagnosticsConfig, GradientNorms
+from resnetlab.notebook import Summary, with_summary
 from resnetlab.runs.config import RunConfig
 from resnetlab.schema import strict_dataclass
+from resnetlab.table import Table
 
 EvaluationMode = Literal["eval", "train"]
 """Mode of a model in its evaluation, as in `model.eval()` and `model.train()`."""
@@ -32,6 +34,11 @@ class Scores:
     """Share of misclassified images in percent."""
     top5_error_pct: float | None = None
     """Top-5 error; None for data with at most ten classes."""
+
+    @property
+    def top1_accuracy_pct(self) -> float:
+        """Share of correctly classified images in percent."""
+        return 100 - self.top1_error_pct
 
 
 @strict_dataclass
@@ -136,6 +143,7 @@ class RunFile:
     """
 
 
+@with_summary
 @strict_dataclass
 class RunRecord:
     """Record of a run: the content of all files of its folder."""
@@ -158,6 +166,23 @@ class RunRecord:
     """Evaluation in training mode, if it was requested."""
     folder: str = ""
     """Path of the run's folder."""
+
+    def curves(self) -> Table:
+        """Return the evaluations of the run as a table, a row for each."""
+        return Table.from_rows(map(vars, self.metrics), f"Curves of {self.id}")
+
+    def _summary(self) -> Summary:
+        result, run = self.result, self.file.run
+        facts: dict[str, object] = {"status": result.status if result else "unfinished"}
+        facts |= {"model": run.model.title, "data": self.file.data_name, "seed": run.seed}
+        facts |= {"parameters": self.file.parameters or None, "folder": self.folder}
+        rows = [
+            (split, scores.images, scores.top1_accuracy_pct, scores.loss_nats)
+            for split in ("train", "validation", "test")
+            if (scores := getattr(result, split, None)) is not None
+        ]
+        header = ("split", "images", "accuracy, %", "loss, nats")
+        return Summary(self.id, facts, header, rows)
 
     def evaluated_in(self, mode: EvaluationMode) -> RunRecord:
         """Return the record with the curve, the status and the scores of one mode of evaluation.

@@ -13,6 +13,8 @@ from typing import Any
 from resnetlab.checksums import check_file
 from resnetlab.errors import input_error
 from resnetlab.messages import format_count
+from resnetlab.notebook import Summary as NotebookSummary
+from resnetlab.notebook import with_summary
 from resnetlab.runs.directory import RunDirectory
 from resnetlab.runs.records import RunRecord
 from resnetlab.schema import encode
@@ -49,6 +51,7 @@ class Disagreement:
     p: float
 
 
+@with_summary
 @dataclass(frozen=True)
 class Comparison:
     """Comparison of A with B: the difference A minus B, its test and warnings."""
@@ -65,13 +68,17 @@ class Comparison:
     """Disagreement on single images; only for one run against one."""
     warnings: tuple[str, ...]
 
+    def _summary(self) -> NotebookSummary:
+        title = f"{self.a.name} and {self.b.name}"
+        return NotebookSummary(title, lines=format_lines(self))
 
-def compare(a: str, b: str) -> Comparison:
+
+def compare(a: str | Path, b: str | Path) -> Comparison:
     """Compare the runs of two paths, each a folder or a pattern (`'runs/*-plain56-*'`).
 
     Raises InputError if a path has no finished run, or if its runs differ in more than their seed.
     """
-    left, right = read_run_set(a), read_run_set(b)
+    left, right = read_run_set(str(a)), read_run_set(str(b))
     effect = None
     if min(len(left.summary.trained_pct), len(right.summary.trained_pct)) >= 2:
         effect = accuracy_difference(left.summary.trained_pct, right.summary.trained_pct)

@@ -151,23 +151,31 @@ def _check_algorithm(file: RunFile, folder: str) -> None:
         )
 
 
-def run_job(job: Job, root: Path, should_stop: Callable[[], bool]) -> RunRecord:
+def run_job(
+    job: Job, root: Path, should_stop: Callable[[], bool], *, progress: bool = False
+) -> RunRecord:
     """Train a run in this process and return its record. Ctrl-C ends it with a checkpoint.
+
+    With `progress`, a bar or lines show its progress.
 
     Raises InputError if the run was refused, and UnfinishedError if it has no result.
     """
+    from resnetlab.studies.progress import run_display  # it imports rich
+
     missing = [RunEvent("missing", job.id, reason="it was stopped")]
-
-    def note_missing(event: RunEvent) -> None:
-        if event.kind == "missing":
-            missing.append(event)
-
     directory = RunDirectory.find(root, job.id)
     with _interrupt_as_stop() as interrupted:
         if directory.needs_work(job.file):
-            run_in_process(
-                job, root, Placement(), lambda: interrupted() or should_stop(), note_missing
-            )
+            with run_display(job, root, quiet=not progress) as display:
+
+                def on_event(event: RunEvent) -> None:
+                    display.update(event)
+                    if event.kind == "missing":
+                        missing.append(event)
+
+                run_in_process(
+                    job, root, Placement(), lambda: interrupted() or should_stop(), on_event
+                )
     record = directory.record()
     if record is None or record.result is None:
         if interrupted():

@@ -6,8 +6,10 @@ from typing import Any, Literal
 
 from resnetlab.data.config import DataConfig
 from resnetlab.inspection.diagnostics_config import DiagnosticsConfig
+from resnetlab.messages import format_count
 from resnetlab.models.configs import ModelConfig
-from resnetlab.recipes.finetune import AnyRecipe
+from resnetlab.notebook import Summary, with_summary
+from resnetlab.recipes.finetune import AnyRecipe, FinetuneRecipe
 from resnetlab.recipes.numerics import Numerics
 from resnetlab.runs.kinds import RunKind, kind_of
 from resnetlab.runs.records import EvaluationMode
@@ -147,6 +149,7 @@ class Rung:
         )
 
 
+@with_summary
 @strict_dataclass
 class Study:
     """Study: a question with resolved conditions, seeds and claims."""
@@ -226,3 +229,26 @@ class Study:
     def numerics_of(self, condition: Condition) -> Numerics:
         """Return the numerics for the runs of a condition: its own, or those of the study."""
         return condition.numerics or self.numerics
+
+    def _summary(self) -> Summary:
+        counts = [
+            format_count(len(self.conditions), "condition"),
+            format_count(len(self.seeds), "seed"),
+            format_count(self.num_runs, "run"),
+            format_count(len(self.claims), "claim"),
+        ]
+        rows = [(c.label, c.data.source, _describe_recipe(c.recipe)) for c in self.conditions]
+        return Summary(
+            f"{self.name}: {', '.join(counts)}",
+            {"question": self.question} if self.question else {},
+            ("condition", "data", "recipe"),
+            rows,
+        )
+
+
+def _describe_recipe(recipe: AnyRecipe) -> str:
+    if isinstance(recipe, FinetuneRecipe):
+        return f"{recipe.name}, {format_count(len(recipe.stages), 'stage')}"
+    optimizer = recipe.optimizer
+    length = format_count(recipe.epochs or recipe.steps or 0, "epoch" if recipe.epochs else "step")
+    return f"{optimizer.name}, lr {optimizer.lr:g}, batch size {recipe.batch_size}, {length}"

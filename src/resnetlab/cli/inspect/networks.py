@@ -12,7 +12,6 @@ from resnetlab.cli.inspect.options import (
     Classes,
     Input,
     ModelName,
-    default_input,
     input_size,
     open_images,
     parse_name,
@@ -81,6 +80,7 @@ def model(
     specs = [parse_name(name, stride_on, classes) for name in names]
     announce_loading(specs[0], quiet=json)
     from resnetlab.inspection.layers import trace_layers
+    from resnetlab.interactive.networks import default_input
 
     dataset = open_images(data, output) if data else None
     train_images = len(dataset.train) if dataset else train_images
@@ -204,6 +204,7 @@ def fully_convolutional(
     announce_loading(spec, quiet=json)
     from resnetlab.inspection.fully_convolutional import score_map
     from resnetlab.inspection.render_table import render
+    from resnetlab.interactive.networks import default_input
     from resnetlab.models.build import build_model
     from resnetlab.training.rng import make_generator
 

@@ -35,40 +35,18 @@ def open_images(data: str, output: Path) -> Any:
 
 
 def parse_name(name: str, stride_on: str = "", classes: int = 0) -> Any:
-    """Return the model config of a name. Raises InputError."""
-    from resnetlab.models.configs.external import allow_typed, check_code, with_num_classes
-    from resnetlab.models.parse import parse_model
-    from resnetlab.models.timm_source import parse_model_source
+    """Return the model config of a name that was typed. Raises InputError."""
+    from resnetlab.interactive.networks import read_network
+    from resnetlab.models.configs.external import allow_typed
 
     allow_typed(name)
-    if stride_on:
-        spec = parse_model({"name": name, "stride_on": stride_on}, "MODEL", "")
-    else:
-        spec = parse_model_source(name, "MODEL", weights=False)
-    check_code(spec)
-    return with_num_classes(spec, classes) if classes else spec
-
-
-def default_input(name: str) -> tuple[int, int, int, int]:
-    """Return the default channels, height, width and number of classes of a network: those of its
-    registered name, or of the first network of its family.
-    """
-    from resnetlab.models.registry import registered_models
-    from resnetlab.models.timm_source import is_timm_source, read_timm_source
-
-    if is_timm_source(name):
-        folder = read_timm_source(name, "MODEL")
-        return folder.channels, folder.size, folder.size, folder.num_classes
-    entries = registered_models()
-    family = parse_name(name).family if name.endswith(".toml") else ""
-    same = [entry for entry in entries if name == entry.name or family == entry.model.family]
-    if same:
-        return same[0].channels, same[0].side, same[0].side, same[0].num_classes
-    return (3, 224, 224, 1000) if "/" in name else (3, 32, 32, 10)
+    return read_network(name, stride_on, classes)
 
 
 def input_size(name: str, text: str) -> tuple[int, int, int]:
     """Return channels, height and width of `--input`, or those of the network if it is empty."""
+    from resnetlab.interactive.networks import default_input
+
     return parse_sizes(text, "--input", "--input 3x32x32") if text else default_input(name)[:3]
 
 

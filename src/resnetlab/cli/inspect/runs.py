@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -13,11 +13,9 @@ from resnetlab.cli.manners import Json, OutputDir, notify
 from resnetlab.cli.pictures import write_picture
 from resnetlab.cli.tables import Csv, Markdown, output_format
 from resnetlab.errors import input_error
-from resnetlab.messages import format_count
 
 if TYPE_CHECKING:
     from resnetlab.inspection.diagnostics_config import GradientNorms
-    from resnetlab.inspection.gradient_summary import MeasuredNetwork
 
 
 def block_ablation(
@@ -93,11 +91,12 @@ def gradients(
         side_by_side_rows,
     )
     from resnetlab.inspection.render_table import render
+    from resnetlab.interactive.networks import gradient_notes
 
     networks = [
         MeasuredNetwork(*_named_norms(name, data, images, seed, output, json)) for name in names
     ]
-    notes = [*gradient_sentences(networks), *_gradient_notes(networks, seed)]
+    notes = [*gradient_sentences(networks), *gradient_notes(networks, seed)]
     compact = table_format == "text" and len(networks) > 1
     rows = side_by_side_rows(networks) if compact else gradient_rows(networks)
     typer.echo(render(rows, table_format, notes=notes))
@@ -105,84 +104,29 @@ def gradients(
         write_picture(draw, draw_gradients(networks))
 
 
-def _gradient_notes(networks: list[MeasuredNetwork], seed: int) -> list[str]:
-    from resnetlab.inspection.gradient_summary import RELU_NOTE
-
-    sources = [
-        f"{network.name} ({format_count(network.norms[0].images, 'image')})" for network in networks
-    ]
-    return [
-        f"One batch of training images, training mode, fp32: {', '.join(sources)}.",
-        f"The initial weights of a MODEL are those of seed {seed}.",
-        "Norms are over the whole batch, gradients of its mean loss.",
-        (
-            "response: output of a layer after its normalization; its sd is that of He et al. "
-            "2016, fig. 7."
-        ),
-        "activation: output of the activation that follows, before another layer.",
-        RELU_NOTE,
-        (
-            "active: values above 0 after the following ReLU; never active: maps or units that "
-            "it sets to 0 at every position of every image."
-        ),
-    ]
-
-
 def _named_norms(
     name: str, data: str, images: int, seed: int, output: Path, quiet: bool
 ) -> tuple[str, tuple[GradientNorms, ...]]:
     """Return the name of a network, and the norms that a run has saved or that are measured now."""
+    from resnetlab.interactive.networks import gradients_at_init, gradients_of_run
+
     run = Path(name)
     if (run / "run.json").exists():
-        from resnetlab.runs.directory import RunDirectory
+        from resnetlab.runs.directory import RunDirectory, check_finished
 
         saved = RunDirectory(run).gradient_norms()
-        return run.resolve().name, saved or (_gradients_of_run(run, data, images, quiet),)
+        if not saved:
+            check_finished(run)
+            announce_loading(quiet=quiet)
+            saved = (gradients_of_run(run, data, images, notify),)
+        return run.resolve().name, saved
     if not data:
         raise input_error(
             "--data", "missing", "give --data digits, or the folder of a run instead of MODEL"
         )
     spec = parse_name(name)
     announce_loading(spec, quiet=quiet)
-    return name, (_gradients_at_init(spec, data, output, seed, images),)
-
-
-def _gradients_of_run(run_folder: Path, data: str, images: int, quiet: bool) -> GradientNorms:
-    """Measure the gradients at the final weights of a run that saved none during training."""
-    from resnetlab.runs.directory import check_finished
-
-    check_finished(run_folder)
-    announce_loading(quiet=quiet)
-    from resnetlab.inspection.gradients import measure_gradients
-    from resnetlab.runs.load import open_run
-
-    opened = open_run(run_folder, data, notify)
-    return measure_gradients(opened.state, opened.train, images)
-
-
-def _gradients_at_init(spec: Any, data: str, output: Path, seed: int, images: int) -> GradientNorms:
-    import torch
-
-    from resnetlab.data.config import DataConfig
-    from resnetlab.data.device_images import DeviceImages
-    from resnetlab.data.splits import load_dataset
-    from resnetlab.inspection.gradients import measure_gradients
-    from resnetlab.models.flops import model_cost
-    from resnetlab.recipes.numerics import Numerics
-    from resnetlab.recipes.train import Recipe
-    from resnetlab.training.state import ScratchTrainState
-
-    dataset, device = (
-        load_dataset(DataConfig(source=data), output / "cache", notify),
-        torch.device("cpu"),
-    )
-    model_cost(spec, dataset.channels, len(dataset.classes), dataset.image_size)
-    numerics = Numerics(device="cpu", precision="fp32", memory_format="contiguous", threads=1)
-    recipe = Recipe(batch_size=images, epochs=1)
-    state = ScratchTrainState(
-        spec, recipe, numerics, seed, dataset.train, len(dataset.classes), device
-    )
-    return measure_gradients(state, DeviceImages.from_images(dataset.train, device), images)
+    return name, (gradients_at_init(spec, data, output, seed, images, notify),)
 
 
 def filters(

@@ -49,14 +49,24 @@ class RunEvent:
     """Event of a run. A `tick` belongs to no run and marks only that time has passed."""
 
     kind: Literal["tick", "progress", "finished", "interrupted", "failed", "missing"]
+    """Kind of the event. failed: an attempt failed and is repeated; missing: all attempts failed.
+    """
     id: str = ""
+    """Id of the run."""
     step: int = 0
+    """Number of optimizer steps so far."""
     total: int = 0
+    """Number of optimizer steps of the whole run."""
     epoch: float = 0.0
+    """Number of epochs so far."""
     images_per_second: float = 0.0
+    """Throughput of the training steps since the last event of the run."""
     evaluations: tuple[Evaluation, ...] = ()
+    """Evaluations since the last event of the run."""
     status: Status | None = None
+    """Outcome of a finished run."""
     reason: str = ""
+    """Explanation of the status, or of a failure."""
     exit_code: int = 0
     """Exit code of the error that `reason` describes; 0 if the process was lost."""
 

@@ -1,0 +1,1 @@
+"""Functions for Python and notebooks that do what commands of the command line do."""

@@ -1,0 +1,56 @@
+"""The functions of Python for photographs do what the commands do."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import resnetlab as rl
+
+
+def test_a_network_is_fine_tuned_and_its_page_written(
+    photos: Path, backbone: Path, tmp_path: Path
+) -> None:
+    outcome = rl.finetune(
+        photos,
+        model=str(backbone),
+        recipe="probe",
+        train_size=24,
+        epochs=1,
+        budget_seconds=None,
+        output=tmp_path,
+        progress=False,
+    )
+    assert (outcome.report_folder / "report.html").exists()
+    assert len(repr(outcome)) < 500
+    assert str(outcome.model_folder) in outcome._repr_html_()  # type: ignore[attr-defined]
+    result = rl.evaluate(rl.load_model(outcome.model_folder), str(photos), cache=tmp_path)
+    assert result.top1.pct == outcome.result.test.accuracy_pct
+    assert len(repr(result)) < 400
+
+
+def test_sizes_are_compared_in_a_table(photos: Path, backbone: Path, tmp_path: Path) -> None:
+    outcome = rl.fixres(
+        photos,
+        (16,),
+        (16, 24),
+        model=str(backbone),
+        epochs=1,
+        output=tmp_path,
+        progress=False,
+    )
+    table = json.loads((outcome.report.parent / "fixres.json").read_text(encoding="utf-8"))
+    assert [(row["train_size"], row["test_size"]) for row in outcome.table()] == [
+        (cell["train_size"], cell["test_size"]) for cell in table["cells"]
+    ]
+    assert [row["stage_one_test_pct"] for row in outcome.table()] == [
+        cell["stage_one"][1]["accuracy_pct"] for cell in table["cells"]
+    ]
+    assert outcome.answer in repr(outcome) or outcome.answer[:100] in repr(outcome)
+
+
+def test_a_folder_is_described_and_its_page_written(photos: Path, tmp_path: Path) -> None:
+    summary = rl.describe_data(photos, output=tmp_path, out=tmp_path / "page", progress=False)
+    assert summary.audit.num_images == 60
+    assert list((tmp_path / "page").glob("*.html"))
+    assert "60 images of 3 classes" in repr(summary)
