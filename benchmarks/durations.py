@@ -45,7 +45,7 @@ def planned_seconds(name: str, *options: str) -> float | None:
 
 
 def main() -> None:
-    """Measure every study and its reduced variant, and write the file."""
+    """Measure every study and its variants, and write the file."""
     if os.getloadavg()[0] >= MAX_LOAD:
         sys.exit(f"the load is {os.getloadavg()[0]:.1f}; wait until it is below {MAX_LOAD:g}")
     names = sys.argv[1:] or catalog_names("studies")
@@ -53,8 +53,10 @@ def main() -> None:
     same_machine = past["machine"] == read_cpuinfo()[0]
     seconds = past["seconds"] if sys.argv[1:] and same_machine else {}
     for name in names:
-        has_budget = "budget" in read_named("studies", name, "study")[0]
-        variants = {name: (), f"{name}-budget": ("--budget",)} if has_budget else {name: ()}
+        variants: dict[str, tuple[str, ...]] = {name: ()}
+        for table in ("budget", "evidence"):
+            if table in read_named("studies", name, "study")[0]:
+                variants[f"{name}-{table}"] = (f"--{table}",)
         for variant, options in variants.items():
             if estimate := planned_seconds(name, *options):
                 seconds[variant] = round(estimate)

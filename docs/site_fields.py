@@ -65,7 +65,7 @@ FIELD_GROUPS: dict[str, tuple[type, ...]] = {
     "Study": (
         study_file._StudyFile,
         ladder._RungTable,
-        study_file.Budget,
+        study_file.Variant,
         study.Distance,
         study.Ensemble,
         diagnostics.DiagnosticsConfig,
@@ -89,7 +89,7 @@ FIELD_GROUPS: dict[str, tuple[type, ...]] = {
 TABLE_TITLES = {
     study_file._StudyFile: "The file itself",
     ladder._RungTable: "`[[rung]]`",
-    study_file.Budget: "`[budget]`",
+    study_file.Variant: "`[budget]` and `[evidence]`",
     study.Distance: "`[[distance]]`",
     study.Ensemble: "`[[ensemble]]`",
     diagnostics.DiagnosticsConfig: "`diagnostics`",

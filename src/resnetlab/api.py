@@ -25,7 +25,7 @@ from resnetlab.shell import command_line
 from resnetlab.studies.collect_runs import Collection, collect_runs
 from resnetlab.studies.commands import continue_command, repeat_command
 from resnetlab.studies.executors.base import Job
-from resnetlab.studies.parsing.overrides import Overrides
+from resnetlab.studies.parsing.overrides import Overrides, VariantName
 from resnetlab.studies.parsing.study_file import load_study as read_study
 from resnetlab.studies.plan import Plan
 from resnetlab.studies.run import read_plan
@@ -55,7 +55,7 @@ def load_study(
     data: str | None = None,
     settings: Sequence[str] = (),
     seeds: int | Sequence[int] | None = None,
-    budget: bool = False,
+    variant: VariantName = "",
     trust_code: bool = False,
 ) -> LoadedStudy:
     """Load a study by its catalog name (`digits`) or from a TOML file.
@@ -65,7 +65,8 @@ def load_study(
         data: Data that replace those of the study: a name, an .npz file or a folder.
         settings: Values for single fields, such as `"recipe.epochs=2"`.
         seeds: Seeds that replace those of the study; the number 3 stands for the seeds 0, 1 and 2.
-        budget: True for the reduced variant of the study, for two cores and under an hour.
+        variant: Smaller variant of the study: `budget` for two cores and under an hour, `evidence`
+            for some hours that decide its main claims.
         trust_code: Consent to run the code (`package.module:function`) that the study names.
 
     Returns:
@@ -81,9 +82,9 @@ def load_study(
         if seeds is not None
         else None
     )
-    overrides = Overrides(data=data, settings=tuple(settings), seeds=numbers, budget=budget)
+    overrides = Overrides(data=data, settings=tuple(settings), seeds=numbers, variant=variant)
     study = read_study(source, overrides)
-    words = (data, settings, numbers, budget)
+    words = (data, settings, numbers, variant)
     for condition in study.conditions if trust_code else ():
         allow_code(condition.model)
     return LoadedStudy(

@@ -19,7 +19,7 @@ of cores."""
 
 
 def plan_of(name, **overrides):
-    study = load_study(name, Overrides(budget=True, **overrides))
+    study = load_study(name, Overrides(variant="budget", **overrides))
     facts = {c.data_key: facts_without_data(c.data) for c in study.conditions}
     return make_plan(study, facts, lambda numerics: numerics, model_cost)
 
@@ -51,8 +51,8 @@ def test_the_runs_of_a_budget_know_the_training_of_their_file():
 
 
 def test_a_study_without_a_budget_says_so_and_a_bad_one_is_refused(tmp_path):
-    with pytest.raises(InputError, match="the study has no reduced variant"):
-        load_study("digits", Overrides(budget=True))
+    with pytest.raises(InputError, match="the study has no such variant"):
+        load_study("digits", Overrides(variant="budget"))
     text = """
 name = "x"
 question = "?"
@@ -68,11 +68,29 @@ seeds = 1
     file.write_text(text)
     assert load_study(file).conditions[0].recipe.epochs != 2
     with pytest.raises(InputError, match="epoch"):
-        load_study(file, Overrides(budget=True))
+        load_study(file, Overrides(variant="budget"))
     file.write_text(text.replace("seeds = 1", "seed = 1"))
     with pytest.raises(InputError, match=r"budget\.seed"):
         load_study(file)
 
 
+def test_the_evidence_of_a_study_keeps_its_epochs_and_says_why_it_has_this_size():
+    study = load_study("shortcuts", Overrides(variant="evidence"))
+    assert study.name == "shortcuts-evidence"
+    assert {condition.recipe.epochs for condition in study.conditions} == {10}
+    assert {condition.data.train_images for condition in study.conditions} == {10_000}
+    assert len(study.seeds) == 5
+    assert study.about.endswith("nor about the accuracy that 50,000 images give.")
+    plan = make_plan(
+        study,
+        {c.data_key: facts_without_data(c.data) for c in study.conditions},
+        lambda numerics: numerics,
+        model_cost,
+    )
+    assert folder_name(plan) == "shortcuts-evidence"
+    command = load("shortcuts", variant="evidence").command
+    assert command == "resnetlab study run shortcuts --evidence"
+
+
 def test_the_command_of_a_budget_repeats_it():
-    assert load("shortcuts", budget=True).command == "resnetlab study run shortcuts --budget"
+    assert load("shortcuts", variant="budget").command == "resnetlab study run shortcuts --budget"

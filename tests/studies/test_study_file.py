@@ -442,8 +442,8 @@ def test_a_folder_that_is_elsewhere_is_no_mistake_of_a_study_of_the_catalog(
 
 def test_a_study_with_three_mistakes_tells_three() -> None:
     known = (
-        "about, budget, claim, data, diagnostics, distance, ensemble, grid, limits, model, name, "
-        "numerics, question, recipe, references, rung, seeds"
+        "about, budget, claim, data, diagnostics, distance, ensemble, evidence, grid, limits, "
+        "model, name, numerics, question, recipe, references, rung, seeds"
     )
     raw = tables(
         seed=3,

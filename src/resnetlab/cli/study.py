@@ -37,6 +37,7 @@ from resnetlab.cli.study_options import (
     AnswerLanguage,
     Backend,
     Budget,
+    Evidence,
     GpusPerRun,
     MaxSeeds,
     ParallelSeeds,
@@ -50,6 +51,7 @@ from resnetlab.cli.study_options import (
     load_named_study,
     open_or_plan,
     reading_settings,
+    variant_name,
 )
 from resnetlab.cli.study_run import run_and_print
 from resnetlab.cli.tables import Csv, Markdown, output_format
@@ -70,6 +72,7 @@ def study_run(
     settings: SettingsOption = [],  # noqa: B006
     seeds: Seeds = "",
     budget: Budget = False,
+    evidence: Evidence = False,
     output: Output = Path(),
     workers: Workers = 0,
     device: Device = "",
@@ -103,7 +106,8 @@ def study_run(
     executor = make_executor(backend, output, placement, address)
     settings = [*settings, *(["data.skip_bad=true"] if skip_bad else [])]
     settings += reading_settings(follow_links, nested)
-    loaded = load_named_study(source, data, settings, seeds, device, budget=budget)
+    variant = variant_name(budget, evidence)
+    loaded = load_named_study(source, data, settings, seeds, device, variant)
     if dry_run:
         from resnetlab.cli.outlook import print_outlook
 
@@ -129,6 +133,7 @@ def study_plan(
     settings: SettingsOption = [],  # noqa: B006
     seeds: Seeds = "",
     budget: Budget = False,
+    evidence: Evidence = False,
     output: Output = Path(),
     workers: Workers = 0,
     device: Device = "",
@@ -144,7 +149,8 @@ def study_plan(
 ) -> None:
     """Estimate the time and the statistical power of a study, without training or downloading."""
     settings = [*settings, *reading_settings(follow_links, nested)]
-    loaded = load_named_study(source, data, settings, seeds, device, budget=budget)
+    variant = variant_name(budget, evidence)
+    loaded = load_named_study(source, data, settings, seeds, device, variant)
     from resnetlab.cli.outlook import print_outlook
 
     plan = loaded.plan(output, notify, download=False)

@@ -14,6 +14,7 @@ from resnetlab.shell import command_line
 
 if TYPE_CHECKING:
     from resnetlab.loaded_study import LoadedStudy
+    from resnetlab.studies.parsing.overrides import VariantName
     from resnetlab.studies.plan import Plan
 
 StudyName = Annotated[
@@ -40,6 +41,12 @@ Seeds = Annotated[
 Budget = Annotated[
     bool,
     typer.Option("--budget", help="Take the reduced variant, for two cores and under an hour."),
+]
+Evidence = Annotated[
+    bool,
+    typer.Option(
+        "--evidence", help="Take the variant that decides the main claims, in hours on two cores."
+    ),
 ]
 Workers = Annotated[
     int,
@@ -82,7 +89,7 @@ def reading_settings(follow_links: str, nested: bool) -> list[str]:
 
 
 def load_named_study(
-    source: str, data: str, settings: list[str], seeds: str, device: str, budget: bool = False
+    source: str, data: str, settings: list[str], seeds: str, device: str, variant: VariantName = ""
 ) -> LoadedStudy:
     """Read the study `source` with the options of a command. Raises InputError."""
     from resnetlab.api import load_study
@@ -98,8 +105,16 @@ def load_named_study(
 
         settings = [*settings, f"numerics.device={parse_device(device)[0]}"]
     return load_study(
-        source, data=data or None, settings=settings, seeds=_parse_seeds(seeds), budget=budget
+        source, data=data or None, settings=settings, seeds=_parse_seeds(seeds), variant=variant
     )
+
+
+def variant_name(budget: bool, evidence: bool) -> VariantName:
+    """Return the variant that two options name. Raises InputError for both at once."""
+    if budget and evidence:
+        fix = "give one of them"
+        raise input_error("--budget, --evidence", "two variants of a study at once", fix)
+    return "budget" if budget else "evidence" if evidence else ""
 
 
 def check_built_without_code(loaded: LoadedStudy, source: str) -> None:

@@ -14,7 +14,7 @@ def repeat_command(
     data: str | None,
     settings: Sequence[str],
     seeds: Sequence[int] | None,
-    budget: bool,
+    variant: str,
 ) -> str:
     """Return the command that repeats a study, without absolute paths of this machine.
 
@@ -22,7 +22,7 @@ def repeat_command(
     """
     name = strip_folders(str(source)) if Path(source).is_absolute() else str(source)
     names = list(map(_without_folder, settings))
-    return continue_command(name, strip_folders(data) if data else None, names, seeds, budget)
+    return continue_command(name, strip_folders(data) if data else None, names, seeds, variant)
 
 
 def continue_command(
@@ -30,12 +30,12 @@ def continue_command(
     data: str | None,
     settings: Sequence[str],
     seeds: Sequence[int] | None,
-    budget: bool,
+    variant: str,
 ) -> str:
     """Return the command that continues a study on this machine."""
     words = ["resnetlab", "study", "run", str(source), *(["--data", data] if data else [])]
     words += [word for setting in settings for word in ("--set", setting)]
-    words += ["--budget"] if budget else []
+    words += [f"--{variant}"] if variant else []
     return command_line(words if seeds is None else [*words, *_seed_words(seeds)])
 
 

@@ -27,8 +27,8 @@ class Durations:
     torch: str
     """Version of torch."""
     seconds: dict[str, PositiveFloat]
-    """Seconds of all runs of a study with their evaluations, by its name; of the reduced variant by
-    `NAME-budget`."""
+    """Seconds of all runs of a study with their evaluations, by its name; of its variants by
+    `NAME-budget` and `NAME-evidence`."""
 
 
 @cache
@@ -61,8 +61,9 @@ def describe_duration(name: str) -> str:
         f"about {_format_seconds(seconds)} on {durations.cores} cores of {durations.machine} "
         f"(timed on {durations.date})"
     )
-    if reduced := durations.seconds.get(f"{name}-budget"):
-        text += f", its reduced variant (--budget) about {_format_seconds(reduced)}"
+    for variant in ("budget", "evidence"):
+        if smaller := durations.seconds.get(f"{name}-{variant}"):
+            text += f", its variant --{variant} about {_format_seconds(smaller)}"
     return f"{text}; {here}"
 
 

@@ -194,7 +194,7 @@ def _with_train_mode(study: Study, runs: Sequence[PlannedRun]) -> tuple[PlannedR
 def folder_name(plan: Plan) -> str:
     """Return the report folder's name: the study's, with a hash if a command changed it."""
     study = plan.study
-    if study.overrides == study.budget:
+    if study.overrides == study.variant:
         return study.name
     changed = [*study.overrides, *sorted({run.file.run.data.sha256 for run in plan.runs})]
     return f"{study.name}-{hashlib.sha256('|'.join(changed).encode()).hexdigest()[:6]}"

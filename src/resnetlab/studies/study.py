@@ -176,8 +176,8 @@ class Study:
     """Additional measurements during its runs."""
     overrides: tuple[str, ...] = ()
     """Changes that a command made to the file: `recipe.epochs = 2 (was 10)`."""
-    budget: tuple[str, ...] = ()
-    """Changes that make the reduced variant of the file's `[budget]`."""
+    variant: tuple[str, ...] = ()
+    """Changes that make the variant of the file, in its `[budget]` or `[evidence]`."""
     left_out: tuple[str, ...] = ()
     """Sentences of the claims that need conditions which a command left out of the grid."""
     distances: tuple[Distance, ...] = ()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from resnetlab.errors import InputError, Problem, suggest
 from resnetlab.schema import MAX_DEPTH, parse_toml
@@ -23,6 +23,10 @@ PARTS = ("model", "data", "recipe", "numerics")
 """Tables of a study file whose fields `--set` may change."""
 
 
+VariantName = Literal["", "budget", "evidence"]
+"""Variants of a study file: none, under an hour, and hours that decide the main claims."""
+
+
 @dataclass(frozen=True)
 class Overrides:
     """Overrides of a study file by a command."""
@@ -33,8 +37,8 @@ class Overrides:
     TOML value. `grid.model.depth=[20]` keeps only these values of an axis. An axis of whole
     networks takes any networks: `grid.model=["mine.toml"]`."""
     seeds: tuple[int, ...] | None = None
-    budget: bool = False
-    """True for the reduced variant in the `[budget]` table of the file."""
+    variant: VariantName = ""
+    """Variant of the study in the table of that name in the file; empty for the study itself."""
 
 
 class OverrideResult(NamedTuple):

@@ -40,13 +40,17 @@ from resnetlab.studies.study import Condition, FileProtocol, Rung, Study
 
 
 @strict_dataclass
-class Budget:
-    """Reduced variant of a study, which two processor cores finish in under an hour."""
+class Variant:
+    """Smaller variant of a study: `[budget]` for under an hour on two processor cores, `[evidence]`
+    for some hours, with the main claims decided.
+    """
 
     set: tuple[str, ...]
     """Changes as options of a command: `recipe.epochs=2`, `grid.model.depth=[20, 56]`."""
     seeds: PositiveInt
     """Number of seeds."""
+    reason: str = ""
+    """Reason for this size, chosen before any of its runs; the report prints it."""
 
 
 @strict_dataclass
@@ -85,8 +89,10 @@ class _StudyFile:
     """Sources of published numbers: names of the catalog or paths."""
     diagnostics: DiagnosticsConfig = DiagnosticsConfig()
     """Measurements during and after each run. None changes a bit of a run."""
-    budget: Budget | None = None
-    """Reduced variant of the study, which the option `--budget` takes."""
+    budget: Variant | None = None
+    """Variant for two cores and under an hour, which the option `--budget` takes."""
+    evidence: Variant | None = None
+    """Variant that decides the main claims in hours, which the option `--evidence` takes."""
 
 
 def load_study(source: str | Path, overrides: Overrides | None = None) -> Study:
@@ -109,7 +115,7 @@ def parse_study(
 
     `where` names the tables in errors. With `check_data`, an unknown name of data is a mistake.
     """
-    raw, overrides, budget_changes = _apply_budget(raw, where, overrides)
+    raw, overrides, variant_changes = _apply_variant(raw, where, overrides)
     tables, deferred, axis_values, changes = apply_overrides(raw, where, overrides)
     file, problems = collect_problems(lambda: decode(_StudyFile, tables, where))
     # The parts are read even if the outline has mistakes, so that a person has to correct a file
@@ -159,7 +165,7 @@ def parse_study(
         numerics=file.numerics,
         diagnostics=file.diagnostics,
         overrides=changes,
-        budget=budget_changes,
+        variant=variant_changes,
         left_out=statements.left_out,
         distances=statements.distances,
         ensembles=statements.ensembles,
@@ -199,28 +205,31 @@ def _statement_tables(tables: Mapping[str, Any], file: _StudyFile | None) -> Sta
     )
 
 
-def _apply_budget(
+def _apply_variant(
     raw: dict[str, Any], where: str, overrides: Overrides
 ) -> tuple[dict[str, Any], Overrides, tuple[str, ...]]:
-    """Return the tables, the overrides with those of the budget before them, and the changes of the
-    budget as text.
+    """Return the tables, the overrides with those of the variant before them, and the changes of
+    the variant as text.
 
-    Raises InputError if a budget is asked for and the file has none.
+    Raises InputError if a variant is asked for and the file has none of that name.
     """
-    if not overrides.budget:
+    name = overrides.variant
+    if not name:
         return raw, overrides, ()
-    if "budget" not in raw:
-        fix = 'leave --budget out, or add a [budget] table: set = ["recipe.epochs=2"], seeds = 3'
-        raise input_error(where, "the study has no reduced variant", fix, field="budget")
-    budget: Budget = decode(Budget, raw["budget"], where, "budget")
-    reduced = Overrides(settings=budget.set, seeds=tuple(range(budget.seeds)))
+    if name not in raw:
+        fix = f'leave --{name} out, or add a [{name}] table: set = ["recipe.epochs=2"], seeds = 3'
+        raise input_error(where, "the study has no such variant", fix, field=name)
+    variant: Variant = decode(Variant, raw[name], where, name)
+    reduced = Overrides(settings=variant.set, seeds=tuple(range(variant.seeds)))
     changes = apply_overrides(raw, where, reduced).summary
     combined = replace(
         overrides,
-        settings=(*budget.set, *overrides.settings),
+        settings=(*variant.set, *overrides.settings),
         seeds=overrides.seeds or reduced.seeds,
     )
-    return raw | {"name": f"{raw.get('name', '')}-budget"}, combined, changes
+    about = " ".join(filter(None, (str(raw.get("about", "")), variant.reason)))
+    named = {"name": f"{raw.get('name', '')}-{name}"} | ({"about": about} if about else {})
+    return raw | named, combined, changes
 
 
 def _with_file_protocols(
