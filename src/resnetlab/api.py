@@ -104,7 +104,7 @@ def load_study(
         repeat_command(source, *words),
         continue_command(source, *words),
         "" if file_text else source_sha256(study_path(str(source))),
-        file_text,
+        file_text=file_text,
     )
 
 
