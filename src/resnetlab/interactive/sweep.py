@@ -33,6 +33,7 @@ def sweep(
     workers: int = 0,
     accept_license: bool = False,
     trust_code: bool = False,
+    track: Sequence[str] = (),
     progress: bool = True,
 ) -> StudyOutcome:
     """Train each combination of a grid with several seeds:
@@ -55,6 +56,7 @@ def sweep(
         workers: Number of processes on this machine; 0 chooses it from the number of cores.
         accept_license: Accept pre-trained weights whose license forbids commercial use.
         trust_code: Consent to run the code (`package.module:function`) that an argument names.
+        track: Trackers that get a copy of the runs, as in `LoadedStudy.run`.
         progress: Show the progress: a bar in a notebook and on a terminal, lines elsewhere.
 
     Returns:
@@ -73,7 +75,13 @@ def sweep(
     tables["question"] = f"What is the effect of {' and '.join(values)}?"
     tables["name"] = name or f"sweep-{_short_hash(tables)}"
     study = load_study(tables, settings=settings, trust_code=trust_code)
-    return study.run(output, workers=workers, accept_license=accept_license, progress=progress)
+    return study.run(
+        output,
+        workers=workers,
+        accept_license=accept_license,
+        track=track,
+        progress=progress,
+    )
 
 
 def _full_names(names: Sequence[str], base: LoadedStudy) -> dict[str, str]:
