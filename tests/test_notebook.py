@@ -53,6 +53,7 @@ def test_html_is_escaped_and_has_no_color() -> None:
     assert page.cells[:3] == [NASTY, NASTY, NASTY]
     assert "0.1235" in page.cells
     assert set(page.styles) == {"text-align:left", "text-align:right"}
+    assert all(line.isprintable() for line in summary.to_text("Thing").splitlines())
     assert "\n" not in Summary("two\nlines").to_text("Thing")
 
 

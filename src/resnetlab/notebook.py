@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
+from resnetlab.errors import escape_controls
 from resnetlab.messages import ItemCallback, Notify, ProgressLine, silent
 
 T = TypeVar("T")
@@ -45,7 +46,7 @@ class Summary:
             _shorten(" ".join(line.split()), MAX_TEXT_LENGTH) for line in (*facts, *self.lines)
         ]
         title = _shorten(" ".join(self.title.split()), MAX_TEXT_LENGTH)
-        return "\n  ".join([f"{class_name}({title})", *below])
+        return "\n  ".join(map(escape_controls, [f"{class_name}({title})", *below]))
 
     def to_html(self) -> str:
         """Return the title, the facts, the lines, the table and the notes as HTML."""
