@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from dataclasses import replace
 
@@ -11,6 +12,7 @@ from resnetlab.data.config import DataIdentity
 from resnetlab.models.flops import model_cost
 from resnetlab.recipes.numerics import Numerics
 from resnetlab.runs.records import Evaluation, Result, RunRecord, Scores
+from resnetlab.schema import encode
 from resnetlab.studies.parsing.study_file import load_study
 from resnetlab.studies.plan import DataFacts, StudyRecord, make_plan, make_record
 from resnetlab.studies.study import Study
@@ -95,7 +97,7 @@ PLANS = {}
 
 def _planned(study, facts):
     """The plan, made once for each study: most of its cost is the names of the runs."""
-    key = repr((study, facts))
+    key = json.dumps([encode(study), repr(facts)])
     if key not in PLANS:
         PLANS[key] = make_plan(
             study, {c.data_key: facts for c in study.conditions}, lambda _: NUMERICS, model_cost
