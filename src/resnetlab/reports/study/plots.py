@@ -23,7 +23,7 @@ from resnetlab.reports.format import (
     join_clauses,
     join_words,
 )
-from resnetlab.reports.study import references, text
+from resnetlab.reports.study import references
 from resnetlab.reports.study.finetune import has_finetuning
 from resnetlab.stats.intervals import (
     ACCURACY_RANGE_PCT,
@@ -57,8 +57,8 @@ def dot_plot(analysis: StudyAnalysis) -> DotPlot:
     )
     low, high = value_scale(rows, analysis.study.measure.unit)
     hidden = all(row.chance_pct < low for row in rows)
-    caption = text.dot_plot_caption(analysis, hidden) + references.marks_caption(rows)
-    alt = text.dot_plot_alt(analysis)
+    caption = dot_plot_text.caption(analysis, hidden) + references.marks_caption(rows)
+    alt = dot_plot_text.text_alternative(analysis)
     title = capitalize_first(tr_finished(analysis.study.measure.name))
     return DotPlot("accuracy", title, caption, alt, rows, low, high, analysis.study.measure.unit)
 

@@ -1,4 +1,4 @@
-"""Sentences of a report: the answer, the limitations, and the way that it was made."""
+"""Sentences of a report: the answer, the protocol, and the way that it was made."""
 
 from __future__ import annotations
 
@@ -21,13 +21,10 @@ from resnetlab.reports.format import (
     format_number,
     format_pct,
     format_value,
-    join_clauses,
     join_words,
 )
 from resnetlab.reports.study import ensembles
-from resnetlab.reports.study.finetune import has_finetuning
 from resnetlab.shell import command_line
-from resnetlab.stats.chance import UNDECIDED
 from resnetlab.stats.intervals import (
     ACCURACY_RANGE_PCT,
     Interval,
@@ -306,144 +303,6 @@ def about(analysis: StudyAnalysis) -> str:
     return description
 
 
-def limits(analysis: StudyAnalysis) -> str:
-    """Return the limitations of the report, with the changes to its protocol."""
-    sentences = [analysis.study.limits.strip()] if analysis.study.limits.strip() else []
-    if sentences and is_shortened(analysis.study):
-        sentences = [
-            tr("By the study file, for its full training: {description}", description=sentences[0])
-        ]
-    parts = [item for item in analysis.study.overrides if item.startswith("grid.")]
-    changed = [item for item in analysis.study.overrides if item not in parts]
-    if changed:
-        sentences.append(
-            tr("Not the protocol of the study file: {changes}.", changes=join_clauses(changed))
-        )
-    if parts:
-        count = format_count(len(analysis.study.conditions), "condition")
-        sentences.append(
-            tr("Not all conditions of the study file, only {count} of it.", count=count)
-        )
-    if analysis.study.left_out and not analysis.study.claims:
-        skipped = " ".join(analysis.study.left_out)
-        sentences.append(
-            tr(
-                "Claims without a verdict, as their conditions are left out: {skipped}",
-                skipped=skipped,
-            )
-        )
-    elif analysis.study.left_out:
-        count = format_count(len(analysis.study.left_out), "claim")
-        sentences.append(
-            tr("{count} without a verdict, listed below the table of claims.", count=count)
-        )
-    undecided = [row for row in analysis.study_data.rows if UNDECIDED in row.reason]
-    if undecided:
-        count = format_count(sum(row.status == "trained" for row in undecided), "trained run")
-        sentences.append(
-            tr(
-                "No proof of learning in {count}: {reason}.",
-                count=count,
-                reason=tr_finished(UNDECIDED),
-            )
-        )
-    sentences += [
-        tr("About {name}: {about}.", name=data.name, about=data.about.strip().rstrip("."))
-        for data in analysis.study_data.data
-        if data.about
-    ]
-    train_images = {
-        condition.data.train_images
-        for condition in analysis.study.conditions
-        if condition.data.train_images
-    }
-    if train_images and not any(item.startswith("data.train_images") for item in changed):
-        sentences.append(
-            tr(
-                "Reduced protocol: trained on only {count} images.",
-                count=join_words([tr("{count:,}", count=n) for n in sorted(train_images)]),
-            )
-        )
-    late = _runs_without_train_mode_curve(analysis)
-    if late:
-        sentences.append(
-            tr(
-                "{runs} had ended before the evaluation in training mode was requested: its final "
-                "values exist, and no learning curve of them.",
-                runs=capitalize_first(format_count(late, "run")),
-            )
-        )
-    processors = dict.fromkeys(
-        f"{machine.processor} ({machine.instruction_set})"
-        for machine in analysis.study_data.machines
-        if machine.processor
-    )
-    if len(processors) > 1:
-        sentences.append(
-            tr(
-                "The runs come from {count} different processors: {processors}. On another "
-                "processor the same seed may give other digits.",
-                count=len(processors),
-                processors=join_words(list(processors)),
-            )
-        )
-    if not sentences:
-        sentences.append(
-            tr("These results do not cover other data, other recipes or longer training.")
-        )
-    return " ".join(sentences)
-
-
-def _runs_without_train_mode_curve(analysis: StudyAnalysis) -> int:
-    """Return the number of runs that were evaluated in training mode only after their end."""
-    labels = [c.label for c in analysis.study.conditions if c.evaluation_mode == "train"]
-    drawn = {
-        (point.condition, point.seed)
-        for label in labels
-        for point in analysis.points(label)
-        if point.split != "train epoch"
-    }
-    rows = [row for label in labels for row in analysis.rows(label)]
-    return sum(
-        row.test_error_pct is not None and (row.condition, row.seed) not in drawn for row in rows
-    )
-
-
-def test_split_note(analysis: StudyAnalysis) -> str:
-    """Explain that no weights were selected on the test images, and what they do decide."""
-    conditions = analysis.study.conditions
-    if has_finetuning(analysis):
-        return tr(
-            "No weights were selected on the test images: the validation images selected the "
-            "epoch, the learning rate if several are tried, and the stage. The test images are "
-            "evaluated once, at the end; a run counts as at chance only if they agree."
-        )
-    best = any(condition.recipe.select == "best" for condition in conditions)
-    selection = tr("the last weights are used")
-    if best:
-        selection = tr("the weights with the lowest validation error are used")
-    sentences = [
-        tr("No weights were selected on the test images: {selection}.", selection=selection)
-    ]
-    if any(condition.data.test_curve for condition in conditions):
-        sentences.append(tr("Their curve was recorded because the study asks for it."))
-    else:
-        sentences.append(tr("They are evaluated once, at the end."))
-    without_validation = [
-        condition
-        for condition in conditions
-        if not analysis.data(condition.label).validation_images
-    ]
-    if without_validation:
-        sentences.append(
-            tr(
-                "As there are no validation images, the test images also decide which runs count "
-                "as trained; an accuracy of trained runs alone is selected by them in this way."
-            )
-        )
-    return " ".join(sentences)
-
-
 def command(analysis: StudyAnalysis) -> str:
     """Return the command that repeats the study."""
     if analysis.study_data.command:
@@ -469,52 +328,3 @@ def made_by(analysis: StudyAnalysis) -> str:
     return tr(
         "Written by {author} from results.csv, curves.csv and report.json beside it.", author=author
     )
-
-
-def dot_plot_caption(analysis: StudyAnalysis, chance_hidden: bool) -> str:
-    """Return the caption of the first figure; `chance_hidden`: chance is outside its scale."""
-    text = tr("Each planned run. Bar: mean of the trained runs; line: its 95 % t-interval")
-    if imported := analysis.study.imported:
-        corrected = tr(", corrected for folds") if imported.folds else ""
-        return f"{text}{corrected}{_edge_note(analysis)}."
-    chances = sorted({round(summary.chance_pct, 1) for summary in analysis.summaries.values()})
-    chance_text = tr(
-        "chance, the share of the most frequent class, is {chance}",
-        chance=join_words([format_pct(chance) for chance in chances]),
-    )
-    chance_text += tr(", outside the scale") if chance_hidden else ""
-    extra = tr("; a diverged run is drawn at chance") if analysis.counts.diverged else ""
-    extra += _edge_note(analysis)
-    return tr("{runs}; {chance}{more}.", runs=text, chance=chance_text, more=extra)
-
-
-def _edge_note(analysis: StudyAnalysis) -> str:
-    edge = analysis.counts.out_of_memory + analysis.counts.missing
-    if analysis.study.measure.chance is None and analysis.study.imported:
-        edge += analysis.counts.diverged
-    return tr("; runs without a value are drawn at the left edge") if edge else ""
-
-
-def dot_plot_alt(analysis: StudyAnalysis) -> str:
-    """Describe the first figure for its text alternative."""
-    parts, measure = [], analysis.study.measure
-    for label, summary in analysis.summaries.items():
-        digits = decimals(summary.interval_pct, measure.unit)
-        reached = tr("no mean")
-        if summary.mean_pct is not None:
-            mean = format_value(summary.mean_pct, digits, measure.unit)
-            reached = tr("mean {mean}", mean=mean)
-            if summary.interval_pct:
-                reached += f" {format_interval(summary.interval_pct, digits)}"
-        counts = summary.counts
-        parts.append(
-            tr(
-                "{label}: {reached}, {trained} of {planned} trained",
-                label=label,
-                reached=reached,
-                trained=counts.trained,
-                planned=counts.planned,
-            )
-        )
-    name = capitalize_first(tr_finished(measure.name))
-    return tr("{name} of every run by condition. ", name=name) + join_clauses(parts) + "."

@@ -1,0 +1,152 @@
+"""Limitations of a study, and what its test images decided."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from resnetlab.analysis.training_share import is_shortened
+from resnetlab.reports.format import capitalize_first, format_count, join_clauses, join_words
+from resnetlab.reports.study.finetune import has_finetuning
+from resnetlab.stats.chance import UNDECIDED
+from resnetlab.translation import tr, tr_finished
+
+if TYPE_CHECKING:
+    from resnetlab.analysis.analyze import StudyAnalysis
+
+
+def limits(analysis: StudyAnalysis) -> str:
+    """Return the limitations of the report, with the changes to its protocol."""
+    sentences = [analysis.study.limits.strip()] if analysis.study.limits.strip() else []
+    if sentences and is_shortened(analysis.study):
+        sentences = [
+            tr("By the study file, for its full training: {description}", description=sentences[0])
+        ]
+    parts = [item for item in analysis.study.overrides if item.startswith("grid.")]
+    changed = [item for item in analysis.study.overrides if item not in parts]
+    if changed:
+        sentences.append(
+            tr("Not the protocol of the study file: {changes}.", changes=join_clauses(changed))
+        )
+    if parts:
+        count = format_count(len(analysis.study.conditions), "condition")
+        sentences.append(
+            tr("Not all conditions of the study file, only {count} of it.", count=count)
+        )
+    if analysis.study.left_out and not analysis.study.claims:
+        skipped = " ".join(analysis.study.left_out)
+        sentences.append(
+            tr(
+                "Claims without a verdict, as their conditions are left out: {skipped}",
+                skipped=skipped,
+            )
+        )
+    elif analysis.study.left_out:
+        count = format_count(len(analysis.study.left_out), "claim")
+        sentences.append(
+            tr("{count} without a verdict, listed below the table of claims.", count=count)
+        )
+    undecided = [row for row in analysis.study_data.rows if UNDECIDED in row.reason]
+    if undecided:
+        count = format_count(sum(row.status == "trained" for row in undecided), "trained run")
+        sentences.append(
+            tr(
+                "No proof of learning in {count}: {reason}.",
+                count=count,
+                reason=tr_finished(UNDECIDED),
+            )
+        )
+    sentences += [
+        tr("About {name}: {about}.", name=data.name, about=data.about.strip().rstrip("."))
+        for data in analysis.study_data.data
+        if data.about
+    ]
+    train_images = {
+        condition.data.train_images
+        for condition in analysis.study.conditions
+        if condition.data.train_images
+    }
+    if train_images and not any(item.startswith("data.train_images") for item in changed):
+        sentences.append(
+            tr(
+                "Reduced protocol: trained on only {count} images.",
+                count=join_words([tr("{count:,}", count=n) for n in sorted(train_images)]),
+            )
+        )
+    late = _runs_without_train_mode_curve(analysis)
+    if late:
+        sentences.append(
+            tr(
+                "{runs} had ended before the evaluation in training mode was requested: its final "
+                "values exist, and no learning curve of them.",
+                runs=capitalize_first(format_count(late, "run")),
+            )
+        )
+    processors = dict.fromkeys(
+        f"{machine.processor} ({machine.instruction_set})"
+        for machine in analysis.study_data.machines
+        if machine.processor
+    )
+    if len(processors) > 1:
+        sentences.append(
+            tr(
+                "The runs come from {count} different processors: {processors}. On another "
+                "processor the same seed may give other digits.",
+                count=len(processors),
+                processors=join_words(list(processors)),
+            )
+        )
+    if not sentences:
+        sentences.append(
+            tr("These results do not cover other data, other recipes or longer training.")
+        )
+    return " ".join(sentences)
+
+
+def _runs_without_train_mode_curve(analysis: StudyAnalysis) -> int:
+    """Return the number of runs that were evaluated in training mode only after their end."""
+    labels = [c.label for c in analysis.study.conditions if c.evaluation_mode == "train"]
+    drawn = {
+        (point.condition, point.seed)
+        for label in labels
+        for point in analysis.points(label)
+        if point.split != "train epoch"
+    }
+    rows = [row for label in labels for row in analysis.rows(label)]
+    return sum(
+        row.test_error_pct is not None and (row.condition, row.seed) not in drawn for row in rows
+    )
+
+
+def test_split_note(analysis: StudyAnalysis) -> str:
+    """Explain that no weights were selected on the test images, and what they do decide."""
+    conditions = analysis.study.conditions
+    if has_finetuning(analysis):
+        return tr(
+            "No weights were selected on the test images: the validation images selected the "
+            "epoch, the learning rate if several are tried, and the stage. The test images are "
+            "evaluated once, at the end; a run counts as at chance only if they agree."
+        )
+    best = any(condition.recipe.select == "best" for condition in conditions)
+    selection = tr("the last weights are used")
+    if best:
+        selection = tr("the weights with the lowest validation error are used")
+    sentences = [
+        tr("No weights were selected on the test images: {selection}.", selection=selection)
+    ]
+    if any(condition.data.test_curve for condition in conditions):
+        sentences.append(tr("Their curve was recorded because the study asks for it."))
+    else:
+        sentences.append(tr("They are evaluated once, at the end."))
+    without_validation = [
+        condition
+        for condition in conditions
+        if not analysis.data(condition.label).validation_images
+    ]
+    if without_validation:
+        sentences.append(
+            tr(
+                "As there are no validation images, the test images also decide which runs count "
+                "as trained; an accuracy of trained runs alone is selected by them in this way."
+            )
+        )
+    return " ".join(sentences)
