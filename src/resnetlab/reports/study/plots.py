@@ -23,7 +23,7 @@ from resnetlab.reports.format import (
     join_clauses,
     join_words,
 )
-from resnetlab.reports.study import references
+from resnetlab.reports.study import dot_plot_text, references
 from resnetlab.reports.study.finetune import has_finetuning
 from resnetlab.stats.intervals import (
     ACCURACY_RANGE_PCT,
