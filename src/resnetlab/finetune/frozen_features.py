@@ -204,7 +204,8 @@ def _read_features(path: Path | None) -> Stored:
         return {}, empty
     try:
         with safe_open(path, "pt") as file:
-            tensors = {"features": file.get_tensor("features")}
+            # A copy: Windows does not replace a file while a tensor still refers to it.
+            tensors = {"features": file.get_tensor("features").clone()}
             facts = json.loads(file.metadata()["resnetlab"])
         numbers = {digest: k for k, digest in enumerate(facts["sha256"])}
         intact = facts["tensors"] == state_dict_hash(tensors)

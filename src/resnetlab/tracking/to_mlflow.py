@@ -9,9 +9,7 @@ import os
 import time
 from collections.abc import Sequence
 from pathlib import Path
-
-from mlflow import MlflowClient
-from mlflow.entities import Metric, Param
+from typing import Any
 
 from resnetlab.runs.records import Evaluation, Result
 from resnetlab.shell import command_line
@@ -28,6 +26,9 @@ class MlflowTracker:
 
     def __init__(self, root: Path) -> None:
         """Open the store."""
+        from mlflow import MlflowClient, entities
+
+        self._entities: Any = entities
         # An unreachable server shall say so in seconds; MLflow itself would retry for minutes.
         os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
         os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
@@ -48,7 +49,8 @@ class MlflowTracker:
             self._experiment(run.study), tags=tags, run_name=run.title
         )
         params = [
-            Param(name, str(value)[:MAX_PARAM_LENGTH]) for name, value in run.config().items()
+            self._entities.Param(name, str(value)[:MAX_PARAM_LENGTH])
+            for name, value in run.config().items()
         ]
         for start in range(0, len(params), MAX_PARAMS):
             self._client.log_batch(created.info.run_id, params=params[start : start + MAX_PARAMS])
@@ -58,7 +60,7 @@ class MlflowTracker:
         """Add metrics."""
         now = int(time.time() * 1000)
         metrics = [
-            Metric(name, value, now, evaluation.step)
+            self._entities.Metric(name, value, now, evaluation.step)
             for evaluation in evaluations
             for name, value in values_of(evaluation).items()
         ]
@@ -69,7 +71,7 @@ class MlflowTracker:
         """Add the final values and the files, and end the run with its status."""
         now = int(time.time() * 1000)
         values = final_values(result).items()
-        metrics = [Metric(name, value, now, result.step) for name, value in values]
+        metrics = [self._entities.Metric(name, value, now, result.step) for name, value in values]
         self._client.log_batch(handle, metrics=metrics)
         self._client.set_tag(handle, "status", result.status)
         for file in files:

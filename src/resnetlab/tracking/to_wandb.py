@@ -11,8 +11,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import wandb
-
 from resnetlab.runs.records import Evaluation, Result
 from resnetlab.shell import command_line
 from resnetlab.tracking.base import TrackedRun, final_values, report_files, values_of
@@ -25,6 +23,9 @@ class WandbTracker:
 
     def __init__(self, root: Path) -> None:
         """Write nothing yet."""
+        import wandb
+
+        self._wandb: Any = wandb
         root.mkdir(parents=True, exist_ok=True)
         self._settings: dict[str, Any] = {
             "project": PROJECT,
@@ -41,7 +42,7 @@ class WandbTracker:
     def open_run(self, run: TrackedRun, handle: str) -> str:
         """Begin or continue a run; the handle is its id."""
         handle = handle or secrets.token_hex(4)
-        self._runs[handle] = wandb.init(
+        self._runs[handle] = self._wandb.init(
             id=handle,
             name=run.title,
             group=run.study,
@@ -63,13 +64,13 @@ class WandbTracker:
         """Add the final values and the files as an artifact, and end the run."""
         run = self._runs.pop(handle)
         run.summary.update({**final_values(result), "status": result.status})
-        _log_files(run, f"run-{handle}", "run", files)
+        self._log_files(run, f"run-{handle}", "run", files)
         run.finish(exit_code=0 if result.status not in ("diverged", "out of memory") else 1)
 
     def log_report(self, study: str, folder: Path) -> None:
         """Add a run named `report` with the files of the report."""
-        run = wandb.init(name="report", group=study, job_type="report", **self._settings)
-        _log_files(run, f"report-{study}", "report", report_files(folder))
+        run = self._wandb.init(name="report", group=study, job_type="report", **self._settings)
+        self._log_files(run, f"report-{study}", "report", report_files(folder))
         run.finish()
 
     def close(self) -> None:
@@ -78,12 +79,11 @@ class WandbTracker:
             run.finish()
         self._runs.clear()
 
-
-def _log_files(run: Any, name: str, kind: str, files: Sequence[Path]) -> None:
-    artifact = wandb.Artifact(name, type=kind)
-    for file in files:
-        artifact.add_file(str(file))
-    run.log_artifact(artifact)
+    def _log_files(self, run: Any, name: str, kind: str, files: Sequence[Path]) -> None:
+        artifact = self._wandb.Artifact(name, type=kind)
+        for file in files:
+            artifact.add_file(str(file))
+        run.log_artifact(artifact)
 
 
 def create_tracker(root: Path) -> WandbTracker:
