@@ -16,6 +16,8 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
 ROOT = Path(__file__).resolve().parents[2]
 DOCS = ROOT / "docs"
 PAGES = [
@@ -116,6 +118,17 @@ def page_id(page: Path) -> str:
     return page.relative_to(ROOT).as_posix()
 
 
+def write_noise(path: Path, classes: int) -> None:
+    """Write a data set of random images, 32 x 32 x 3, in place of one that is downloaded."""
+    draw = np.random.default_rng(0)
+    arrays = {"classes": np.array([f"class {number}" for number in range(classes)])}
+    for split, count in (("train", 200), ("test", 100)):
+        arrays[f"x_{split}"] = draw.integers(0, 256, (count, 32, 32, 3)).astype(np.uint8)
+        arrays[f"y_{split}"] = np.arange(count) % classes
+    path.parent.mkdir(parents=True)
+    np.savez(path, **arrays)
+
+
 def write_workspace(root: Path) -> Path:
     """Write the files that the commands of the documents name: photographs, models, own files."""
     from helpers.pictures import picture, save, tree
@@ -127,7 +140,9 @@ def write_workspace(root: Path) -> Path:
     tree(root / "photos", splits, size=(72, 64))
     tree(root / "holiday", {"": 1})
     tree(root / "other-photos", {"": 3})
+    tree(root / "more-photos", {"fox": 8})
     save(root / "photo.jpg", picture(1))
+    write_noise(root / ".data" / "cifar10.npz", classes=10)
     add_confidence(write_model(root / "pets"))
     write_model(root / "pets-2", seed=1)
     return root

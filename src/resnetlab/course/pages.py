@@ -52,6 +52,13 @@ def page_name(lesson: Lesson) -> str:
     return f"lesson-{lesson.number:02d}.md"
 
 
+UNFINISHED_BLOCK = "<!-- exit code: 3 -->"
+"""Comment for the test of the documents: without a run, `course check` ends with this code."""
+
+STUDENT_BLOCK = "<!-- not run: the seed follows from the name of a student -->"
+"""Comment for that test: tests of the course train exercises with a seed."""
+
+
 def lesson_page(lesson: Lesson, language: Language) -> str:
     """Return the page of a lesson: goal, reading, exercise and questions with folded hints."""
     number = WORDS["lesson"].in_language(language)
@@ -69,7 +76,7 @@ def lesson_page(lesson: Lesson, language: Language) -> str:
     if lesson.exercise:
         command = f"resnetlab course check {lesson.number}"
         command += " --lang fr" if language == "fr" else ""
-        lines.append(f"```sh\n{command}\n```")
+        lines.append(f"{UNFINISHED_BLOCK}\n```sh\n{command}\n```")
     lines.append(_heading("questions", language))
     lines += [_question(question, language) for question in lesson.question]
     lines.append(_links(lesson, language))
@@ -100,7 +107,8 @@ def _exercise(exercise: Exercise, language: Language) -> str:
     """Return the task, the command and the measured duration of an exercise."""
     text = _filled(exercise.en, exercise.fr, language)
     seed = Text("SEED", "GRAINE").in_language(language)
-    parts = [f"**{exercise.name}.** {text}", f"```sh\n{exercise.command(seed)}\n```"]
+    command = f"{STUDENT_BLOCK}\n```sh\n{exercise.command(seed)}\n```"
+    parts = [f"**{exercise.name}.** {text}", command]
     reference = reference_runs().get(exercise.name)
     if reference is not None:
         low, high = reference.interval()
