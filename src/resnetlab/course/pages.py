@@ -55,7 +55,7 @@ def page_name(lesson: Lesson) -> str:
 UNFINISHED_BLOCK = "<!-- exit code: 3 -->"
 """Comment for the test of the documents: without a run, `course check` ends with this code."""
 
-STUDENT_BLOCK = "<!-- not run: the seed follows from a name; tests of the course train exercises -->"
+STUDENT_BLOCK = "<!-- not run: the seed follows from a name; tests of the course train one -->"
 """Comment for that test: tests of the course train exercises with a seed."""
 
 
