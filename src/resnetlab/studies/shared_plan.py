@@ -10,6 +10,7 @@ from resnetlab.errors import input_error
 from resnetlab.messages import format_count
 from resnetlab.runs.config import RunConfig
 from resnetlab.schema import encode
+from resnetlab.shell import command_line
 from resnetlab.studies.commands import with_seeds
 from resnetlab.studies.plan import Plan, PlannedRun, folder_name
 from resnetlab.studies.run import read_plan
@@ -42,7 +43,7 @@ def find_plan(into: str, root: Path, sources: Sequence[RunSource]) -> tuple[Plan
                 notes.append(f"{source.name}: its plan adds {noun} {', '.join(map(str, added))}")
             plan = joined
     if plan is None:
-        fix = f"start it: resnetlab study report {into}"
+        fix = f"start it: {command_line(['resnetlab', 'study', 'report', into])}"
         message = "was not started here, and no source has a plan of it"
         raise input_error(into, message, fix)
     return plan, tuple(dict.fromkeys(notes))
@@ -57,7 +58,7 @@ def _started_plan(into: str, root: Path) -> Plan | None:
     folders = folders or list(started.overridden_plans)
     if len(folders) > 1:
         names = ", ".join(map(str, folders))
-        fix = f"give one of these folders: --into {folders[0]}"
+        fix = f"give one of these folders: --into {command_line([str(folders[0])])}"
         raise input_error(into, "was started with several settings", fix, allowed=names)
     return read_plan(folders[0]) if folders else None
 
