@@ -43,18 +43,28 @@ def forecast_seeds(
     min_runs = min(arm_sizes) + 1  # the present seeds did not decide
     return SeedForecast(
         *(
-            _required_seeds(scale, delta, alpha, min_runs, len(arm_sizes))
+            required_seeds(scale, delta, alpha, min_runs, len(arm_sizes))
             for scale in (narrow, run_se, wide)
         )
     )
 
 
-def _required_seeds(
-    run_sd: float, delta: float, alpha: float, min_runs: int, arms: int
+def required_seeds(
+    run_se: float,
+    delta: float,
+    alpha: float = ALPHA,
+    min_runs: int = 2,
+    arms: int = 2,
+    max_seeds: int = MAX_SEEDS,
 ) -> int | None:
-    for n in range(min_runs, MAX_SEEDS + 1):
+    """Return the seeds per arm, from `min_runs` on, that give 80 % power for a distance `delta`.
+
+    `run_se` is the standard error of the effect with one run per arm. None is more than
+    `max_seeds`.
+    """
+    for n in range(min_runs, max_seeds + 1):
         quantiles = t_quantile(1 - alpha / 2, arms * (n - 1)) + t_quantile(0.8, arms * (n - 1))
-        if n * delta**2 >= (quantiles * run_sd) ** 2:
+        if n * delta**2 >= (quantiles * run_se) ** 2:
             return n
     return None
 
