@@ -10,6 +10,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
+from resnetlab.stats.distributions import special
 from resnetlab.stats.intervals import (
     ACCURACY_RANGE_PCT,
     UNBOUNDED,
@@ -49,20 +50,16 @@ class Effect:
 
     def p_below(self, value: float) -> float:
         """Return F((d - value) / se), F Student's cdf: small if clearly below `value`."""
-        from scipy.special import stdtr
-
         if self.df is None:
             return float(self.estimate > value) + 0.5 * float(self.estimate == value)
-        return float(stdtr(self.df, (self.estimate - value) / self.se))
+        return float(special().stdtr(self.df, (self.estimate - value) / self.se))
 
     def p_above(self, value: float) -> float:
         """Return 1 - F((d - value) / se). It is small if the effect is clearly above `value`."""
-        from scipy.special import stdtr
-
         if self.df is None:
             return 1 - self.p_below(value)
         return float(
-            stdtr(self.df, (value - self.estimate) / self.se)
+            special().stdtr(self.df, (value - self.estimate) / self.se)
         )  # 1 - F would round small p to 0
 
 

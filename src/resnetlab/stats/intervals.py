@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
+from resnetlab.stats.distributions import special
 from resnetlab.stats.outcomes import Outcome, OutcomeCounts, count_outcomes
 
 
@@ -37,9 +38,7 @@ def variance(values: Sequence[float]) -> float:
 
 def t_quantile(p: float, df: float) -> float:
     """Return the `p` quantile of Student's t distribution with `df` degrees of freedom."""
-    from scipy.special import stdtrit
-
-    return float(stdtrit(df, p))
+    return float(special().stdtrit(df, p))
 
 
 def variance_of_mean(values: Sequence[float], overlap: float = 0.0) -> float:
@@ -97,11 +96,15 @@ def clopper_pearson(successes: int, runs: int, confidence: float = 0.95) -> Inte
 
     Decisions use this interval because its coverage is guaranteed.
     """
-    from scipy.special import betaincinv
-
     tail = (1 - confidence) / 2
-    low = float(betaincinv(successes, runs - successes + 1, tail)) if successes > 0 else 0.0
-    high = float(betaincinv(successes + 1, runs - successes, 1 - tail)) if successes < runs else 1.0
+    low = (
+        float(special().betaincinv(successes, runs - successes + 1, tail)) if successes > 0 else 0.0
+    )
+    high = (
+        float(special().betaincinv(successes + 1, runs - successes, 1 - tail))
+        if successes < runs
+        else 1.0
+    )
     return Interval(low, high)
 
 
@@ -110,11 +113,9 @@ def wilson(successes: int, runs: int, confidence: float = 0.95) -> Interval:
 
     Reports print this interval; decisions use `clopper_pearson`.
     """
-    from scipy.special import ndtri
-
     if runs == 0:
         return Interval(0.0, 1.0)
-    z2 = float(ndtri((1 + confidence) / 2)) ** 2
+    z2 = float(special().ndtri((1 + confidence) / 2)) ** 2
     rate = successes / runs
     center = (rate + z2 / (2 * runs)) / (1 + z2 / runs)
     half = math.sqrt(z2 * (rate * (1 - rate) / runs + z2 / (4 * runs**2))) / (1 + z2 / runs)
