@@ -41,7 +41,33 @@ def t_quantile(p: float, df: float) -> float:
     return float(special().stdtrit(df, p))
 
 
-def variance_of_mean(values: Sequence[float], overlap: float = 0.0) -> float:
+@dataclass(frozen=True)
+class Moments:
+    """Number, mean and standard deviation (divisor n - 1) of values that are not known singly."""
+
+    n: int
+    mean: float
+    sd: float
+
+    def __len__(self) -> int:
+        return self.n
+
+
+Sample = Sequence[float] | Moments
+"""Values of the runs of a condition, or their number, mean and standard deviation."""
+
+
+def sample_mean(sample: Sample) -> float:
+    """Return the mean of a sample."""
+    return sample.mean if isinstance(sample, Moments) else mean(sample)
+
+
+def sample_variance(sample: Sample) -> float:
+    """Return the variance (divisor n - 1) of a sample of at least 2 values."""
+    return sample.sd**2 if isinstance(sample, Moments) else variance(sample)
+
+
+def variance_of_mean(values: Sample, overlap: float = 0.0) -> float:
     """Return the estimated variance of the mean of at least 2 values: s^2 (1 / n + overlap).
 
     The models of two folds of a cross-validation share most of their train images, so their values
@@ -49,12 +75,10 @@ def variance_of_mean(values: Sequence[float], overlap: float = 0.0) -> float:
     / (K - 1) for K folds: the corrected resampled t-test of Nadeau and Bengio (2003), "Inference
     for the generalization error". It is 0 for independent runs.
     """
-    return variance(values) / len(values) + overlap * variance(values)
+    return sample_variance(values) / len(values) + overlap * sample_variance(values)
 
 
-def t_interval(
-    values: Sequence[float], confidence: float = 0.95, overlap: float = 0.0
-) -> Interval | None:
+def t_interval(values: Sample, confidence: float = 0.95, overlap: float = 0.0) -> Interval | None:
     """Return Student's t-interval of the mean, or None for fewer than 2 values.
 
     `overlap` is that of `variance_of_mean`, for the folds of a cross-validation.
@@ -64,7 +88,7 @@ def t_interval(
         return None
     spread = math.sqrt(variance_of_mean(values, overlap))
     half = t_quantile((1 + confidence) / 2, n - 1) * spread
-    return Interval(mean(values) - half, mean(values) + half)
+    return Interval(sample_mean(values) - half, sample_mean(values) + half)
 
 
 def corrected_resampled_interval(
