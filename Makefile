@@ -18,7 +18,8 @@ help: ## List the targets
 demo: $(READY) ## Run the study `digits` (two minutes on two cores) and print the path of its report
 	$(BIN)/resnetlab study run digits
 
-docs: $(READY) ## Build the documentation as a site in site/, which opens from disk
+docs: $(READY) ## Build the documentation as a site in site/, which opens from disk (its page judge.html needs npm once)
+	$(BIN)/python docs/judge_bundle.py
 	$(BIN)/mkdocs build --strict --quiet
 	@echo "site/index.html"
 
