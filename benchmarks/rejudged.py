@@ -52,9 +52,9 @@ def page(tables: list[Table], judged: Judged) -> str:
     parts = [
         "# Published tables, judged again",
         opening(tables, judged),
-        FIGURE,
         "## Totals",
         totals(tables, judged),
+        FIGURE,
         multiplicity(tables, judged),
         seeds_needed(judged),
         "## All claims",
@@ -144,7 +144,7 @@ def multiplicity(tables: list[Table], judged: Judged) -> str:
         "Holm's correction covers the claims of one table. So each table has a wrong verdict with "
         f"a probability of at most 5 %, and {len(tables)} tables have at most "
         f"{ALPHA * len(tables):.1f} tables with a wrong verdict on average, if the assumptions of "
-        f"the test hold. Without any correction {alone} of the {len(p)} claims have p < 0.05, and "
+        f"the test hold; the selection of rows is not among them. Without any correction {alone} of the {len(p)} claims have p < 0.05, and "
         f"with one correction over all of them {together}. The least favorable rounding of the "
         f"printed numbers makes {fragile} of the supported claims inconclusive."
     )
@@ -255,7 +255,7 @@ def difference(table: Table, claim: JudgedClaim) -> str:
     digits = 2 if table.facts["unit"] == "percent" else 4
     low, high = claim.effect.interval()
     text = f"{claim.effect.estimate:+.{digits}f} [{low:.{digits}f}, {high:.{digits}f}]"
-    return text.replace("-", "−")
+    return text.replace("-", "−").replace(", ", ",\N{NO-BREAK SPACE}")
 
 
 def verdict(claim: JudgedClaim) -> str:

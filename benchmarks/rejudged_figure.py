@@ -111,7 +111,9 @@ def _draw_effect(ax: Axes, claim: JudgedClaim, y: float) -> None:
         if beyond:
             ax.plot(end, y, marker=marker, color=color, ms=6, ls="none", clip_on=False, zorder=4)
     if estimate > HIGH:
-        ax.text(HIGH - 0.3, y, f"{estimate:.0f}", color=color, ha="right", va="center", fontsize=11)
+        text = {"ha": "right", "va": "center", "fontsize": 11, "color": color, "zorder": 5}
+        box = {"facecolor": CARD, "edgecolor": "none", "pad": 1.0}
+        ax.text(HIGH - 0.3, y, f"{estimate:.0f}", bbox=box, **text)
     else:
         face = color if supported else CARD
         ax.plot(estimate, y, marker="o", ms=7, mfc=face, mec=color, mew=1.5, ls="none", zorder=5)

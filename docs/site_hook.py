@@ -18,6 +18,7 @@ MOVED = {
     "CONTRIBUTING.md": "project/contributing.md",
     "SECURITY.md": "project/security.md",
     "results/README.md": "results/README.md",
+    "results/rejudged/README.md": "results/rejudged/README.md",
 }
 """Pages of the site by their paths in the repository, for those outside docs/."""
 
@@ -107,7 +108,7 @@ def _site_uri(path: str) -> str:
 def _result_files() -> list[Path]:
     results = ROOT / "results"
     pages, figures = results.glob("*/report.html"), results.glob("*/figures/*.svg")
-    return sorted([*pages, *figures])
+    return sorted([*pages, *figures, *(results / "rejudged").glob("*.svg")])
 
 
 def on_post_page(output: str, page: Any, config: Any) -> str:  # noqa: ARG001 MkDocs names them
