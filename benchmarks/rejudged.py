@@ -114,13 +114,17 @@ def totals(tables: list[Table], judged: Judged) -> str:
     """Return the numbers of verdicts in all and by groups of claims."""
     kind = {table.name: table.facts["kind"] for table in tables}
     every = [(name, claim) for name in judged for claim in judged[name]]
+    most = [max(claim.runs) for _, claim in every]
     groups: list[tuple[str, Callable[[str, JudgedClaim], bool]]] = [
         ("all", lambda *_: True),
         (KINDS["proposal"], lambda name, _: kind[name] == "proposal"),
         (KINDS["ranking"], lambda name, _: kind[name] == "ranking"),
         ("3 runs per row", lambda _, claim: max(claim.runs) == 3),
         ("5 runs per row", lambda _, claim: max(claim.runs) == 5),
-        ("8 to 23 runs per row", lambda _, claim: max(claim.runs) >= 8),
+        (
+            f"{min(n for n in most if n > 5)} to {max(most)} runs per row",
+            lambda _, claim: max(claim.runs) > 5,
+        ),
     ]
     lines = ["| claims | number | supported | inconclusive |", "|---|---:|---:|---:|"]
     for label, belongs in groups:
@@ -140,13 +144,15 @@ def multiplicity(tables: list[Table], judged: Judged) -> str:
         for name in judged
         for claim in judged[name]
     )
+    rounding = f"{fragile or 'no'} supported claim{'s' if fragile > 1 else ''}"
     return wrap(
         "Holm's correction covers the claims of one table. So each table has a wrong verdict with "
         f"a probability of at most 5 %, and {len(tables)} tables have at most "
         f"{ALPHA * len(tables):.1f} tables with a wrong verdict on average, if the assumptions of "
-        f"the test hold; the selection of rows is not among them. Without any correction {alone} of the {len(p)} claims have p < 0.05, and "
-        f"with one correction over all of them {together}. The least favorable rounding of the "
-        f"printed numbers makes {fragile} of the supported claims inconclusive."
+        "the test hold. They do not cover the selection of rows. Without any correction "
+        f"{alone} of the {len(p)} claims have p < 0.05, and with one correction over all of them "
+        f"{together}. The least favorable rounding of the printed numbers makes {rounding} "
+        "inconclusive."
     )
 
 
