@@ -23,10 +23,11 @@ from scipy.stats import chi2
 from resnetlab.stats.power import ALPHA
 from resnetlab.stats.verdict import holm
 
+READ_ON = "30 November 2026"
 Judged = dict[str, list[JudgedClaim]]
 """Verdicts on the claims of each table, by its name."""
 KINDS = {
-    "proposal": "a proposal against its best rival",
+    "proposal": "a proposal against other methods",
     "ranking": "the best row of a benchmark against the second",
 }
 
@@ -64,6 +65,7 @@ def page(tables: list[Table], judged: Judged) -> str:
         "## Protocol",
         (FOLDER / "protocol.md").read_text(encoding="utf-8").strip(),
         "## Tables",
+        f"The sources were read on {READ_ON}.",
         *(section(table, judged[table.name]) for table in tables),
         "## Tables that were left out",
         left_out(),
