@@ -10,7 +10,7 @@ READY := .venv/ready
 # The tests start hundreds of processes. Without compiled files each of them would compile all modules again.
 export PYTHONDONTWRITEBYTECODE :=
 .DEFAULT_GOAL := help
-.PHONY: help demo docs docs-check course test test-all lint style types format bench bench-gpu bench-startup browser-parity reliability sabotage test-trackers audit licenses hashes pins results clean
+.PHONY: help demo docs docs-check course test test-all lint style types format bench bench-gpu bench-startup browser-parity reliability sabotage test-trackers audit licenses hashes pins results rejudged clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -18,7 +18,8 @@ help: ## List the targets
 demo: $(READY) ## Run the study `digits` (two minutes on two cores) and print the path of its report
 	$(BIN)/resnetlab study run digits
 
-docs: $(READY) ## Build the documentation as a site in site/, which opens from disk
+docs: $(READY) ## Build the documentation as a site in site/, which opens from disk (its page judge.html needs npm once)
+	$(BIN)/python docs/judge_bundle.py
 	$(BIN)/mkdocs build --strict --quiet
 	@echo "site/index.html"
 
@@ -81,6 +82,9 @@ pins: $(READY) ## Write constraints.txt from the installed packages
 
 results: $(READY) ## Build the committed reports again from their stored values
 	$(BIN)/python -c 'from pathlib import Path; from resnetlab.reports import fixres; from resnetlab.reports.write import rebuild; [rebuild(p.parent) for p in Path("results").glob("*/report.json")]; [fixres.rebuild(p.parent) for p in Path("results").glob("*/fixres.json")]'
+
+rejudged: $(READY) ## Judge the published tables of results/rejudged again and write their page
+	PYTHONPATH=src $(BIN)/python benchmarks/rejudged.py
 
 course: $(READY) ## Write the values and the pages of the course (docs/course) from the catalog
 	PYTHONPATH=src $(BIN)/python docs/course.py values

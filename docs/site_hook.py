@@ -18,6 +18,7 @@ MOVED = {
     "CONTRIBUTING.md": "project/contributing.md",
     "SECURITY.md": "project/security.md",
     "results/README.md": "results/README.md",
+    "results/rejudged/README.md": "results/rejudged/README.md",
 }
 """Pages of the site by their paths in the repository, for those outside docs/."""
 
@@ -58,6 +59,7 @@ def on_page_markdown(markdown: str, page: Any, config: Any, files: Files) -> str
     A link to a file that is not in the site becomes its name.
     """
     source = _source_path(page.file.src_uri)
+    markdown = markdown.replace("{{ judge size }}", _judge_size())
 
     def rewrite(match: re.Match[str]) -> str:
         mark, text, target, anchor = match[1], match[2], match[3], match[4] or ""
@@ -73,6 +75,14 @@ def on_page_markdown(markdown: str, page: Any, config: Any, files: Files) -> str
 
     parts = _FENCE.split(markdown)
     return "".join(part if i % 2 else _LINK.sub(rewrite, part) for i, part in enumerate(parts))
+
+
+def _judge_size() -> str:
+    """Return the size of the files with which a page judges, or a note that they are missing."""
+    files = list((ROOT / "docs" / "assets" / "judge").glob("*.js"))
+    if not files:
+        return "Python (which this copy of the site was built without)"
+    return f"{sum(file.stat().st_size for file in files) / 1e6:.1f} MB of files beside it"
 
 
 def _source_path(uri: str) -> str:
@@ -98,7 +108,7 @@ def _site_uri(path: str) -> str:
 def _result_files() -> list[Path]:
     results = ROOT / "results"
     pages, figures = results.glob("*/report.html"), results.glob("*/figures/*.svg")
-    return sorted([*pages, *figures])
+    return sorted([*pages, *figures, *(results / "rejudged").glob("*.svg")])
 
 
 def on_post_page(output: str, page: Any, config: Any) -> str:  # noqa: ARG001 MkDocs names them

@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from resnetlab.deploy.results import EvaluationResult
     from resnetlab.finetune.api import FinetuneOutcome
     from resnetlab.judging.report import ImportedReport
+    from resnetlab.judging.summaries import SummaryReport
 
 MAX_REPORTED_MISTAKES = 24
 """Number of misclassified images on the page of an evaluation."""
@@ -243,7 +244,7 @@ def judge(
     published: Sequence[str] = (),
     out: str | Path | None = None,
     **declared: Any,
-) -> ImportedReport:
+) -> ImportedReport | SummaryReport:
     """Judge claims on runs that were trained elsewhere: `rl.judge(frame, ["A > B"]).verdicts`.
 
     Args:
@@ -255,7 +256,8 @@ def judge(
         **declared: Fields of a `Declaration`, such as `value="test_acc"` or `paired_by="seed"`.
 
     Returns:
-        The report, with its verdicts and its analysis.
+        The report, with its verdicts and its analysis. Of a table with the columns mean, sd and n,
+        the verdicts and the summary of each condition.
 
     Raises:
         InputError: The table, a claim or a field is invalid.

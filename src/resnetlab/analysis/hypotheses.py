@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import assert_never
 
 from resnetlab.stats import verdict
-from resnetlab.stats.intervals import ACCURACY_RANGE_PCT, Interval
+from resnetlab.stats.intervals import ACCURACY_RANGE_PCT, Interval, Moments
 from resnetlab.stats.outcomes import Outcome, count_outcomes
 from resnetlab.stats.verdict import (
     GREATER,
@@ -91,6 +91,8 @@ class ConditionRuns:
     """Scale of imported runs, whose claims compare their scores."""
     overlap: float = 0.0
     """Ratio of test to train images, if the runs are the folds of a cross-validation."""
+    moments: Moments | None = None
+    """Number, mean and sd of the scores, if only those are known, and no runs."""
 
     def arm(self, metric: Metric = "top1", split: ClaimSplit = "test") -> Arm:
         """Return the runs as an arm for the statistics.
@@ -98,6 +100,9 @@ class ConditionRuns:
         For a claim about loss, a trained run whose loss is not a finite number counts as
         diverged.
         """
+        if self.moments is not None and self.scale is not None:
+            counts = count_outcomes(["trained"] * self.moments.n)
+            return Arm(counts, self.moments, self.scale.chance, self.scale.value_range)
         value_by_seed = {
             run.seed: run.value(metric, split) for run in self.runs if run.outcome == "trained"
         }

@@ -9,10 +9,16 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from resnetlab.cli.manners import Json, Open, notify, open_page, print_json
+from resnetlab.errors import input_error
 from resnetlab.shell import command_line
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from resnetlab.judging.report import ImportedReport
+    from resnetlab.judging.sentences import ClaimSentences
+    from resnetlab.judging.summaries import SummaryReport
+    from resnetlab.stats.verdict import Verdict
 
 ClaimOption = Annotated[
     list[str],
@@ -39,6 +45,14 @@ ConditionOption = Annotated[
         metavar="COLUMN",
     ),
 ]
+SummaryOption = Annotated[
+    list[str],
+    typer.Option(
+        "--summary",
+        help="Condition without its runs, in place of RUNS: 'A: 93.5 ± 0.2, n=5'. May be repeated.",
+        metavar="SUMMARY",
+    ),
+]
 IgnoreOption = Annotated[
     list[str],
     typer.Option("--ignore", help="Column that is not read. May be repeated.", metavar="COLUMN"),
@@ -47,13 +61,14 @@ IgnoreOption = Annotated[
 
 def judge(
     source: Annotated[
-        Path,
+        Path | None,
         typer.Argument(
             help="Table (CSV, JSON lines), TensorBoard folder, mlruns folder or SQLite file.",
             metavar="RUNS",
         ),
-    ],
+    ] = None,
     claims: ClaimOption = [],  # noqa: B006
+    summaries: SummaryOption = [],  # noqa: B006
     published: PublishedOption = [],  # noqa: B006
     declaration: Annotated[
         Path | None,
@@ -125,9 +140,14 @@ def judge(
     open_report: Open = False,
 ) -> None:
     """Judge claims on runs that were trained elsewhere, and write the report."""
-    notify(f"reading {source} ...")
+    if (source is None) != bool(summaries):
+        problem = "given with --summary" if source else "neither a table nor --summary"
+        raise input_error("RUNS", problem, "resnetlab judge runs.csv, or --summary for each row")
+    if source is not None:
+        notify(f"reading {source} ...")
     from resnetlab.judging.declaration import read_declaration
     from resnetlab.judging.report import report_table
+    from resnetlab.judging.summaries import SummaryReport, judge_summaries, parse_summaries
 
     declared = read_declaration(
         declaration,
@@ -156,7 +176,15 @@ def judge(
             "question": question,
         },
     )
-    report = report_table(source, declared, command_line(["resnetlab", *sys.argv[1:]]))
+    if source is None:
+        report: ImportedReport | SummaryReport = judge_summaries(
+            parse_summaries(summaries), declared
+        )
+    else:
+        report = report_table(source, declared, command_line(["resnetlab", *sys.argv[1:]]))
+    if isinstance(report, SummaryReport):
+        _print_summaries(report, json, out, open_report)
+        return
     folder = out or Path("reports") / f"judge-{report.study_data.study.name}"
     page = report.write(folder)
     if json:
@@ -169,6 +197,33 @@ def judge(
         open_page(page)
 
 
+def _print_summaries(
+    report: SummaryReport, json: bool, out: Path | None, open_report: bool
+) -> None:
+    """Print verdicts on means, which have no page."""
+    if out is not None or open_report:
+        report.write(out or "--open")
+    if json:
+        print_json(_summaries_to_dict(report))
+        return
+    for sentence in report.reading[1:]:
+        notify(sentence)
+    typer.echo(report.reading[0])
+    for claim in report.sentences:
+        typer.echo(f"{claim.verdict}: {claim.claim}")
+    for line in _claim_lines(report.sentences):
+        typer.echo(line)
+
+
+def _claim_lines(claims: Sequence[ClaimSentences]) -> list[str]:
+    """Return the sentence for a paper and the number of seeds of each claim."""
+    lines = []
+    for claim in claims:
+        lines.append(f"For a paper: {claim.sentence}")
+        lines += [claim.seeds] if claim.seeds else []
+    return lines
+
+
 def _lines(report: ImportedReport) -> list[str]:
     """Return the counts, the verdicts and the answer as lines of text."""
     imported = report.study_data.study.imported
@@ -176,7 +231,7 @@ def _lines(report: ImportedReport) -> list[str]:
     for sentence in imported.reading[1:]:
         notify(sentence)
     verdicts = [f"{cell.note}: {cell.text}" for cell in report.report.verdicts]
-    return [imported.reading[0], *verdicts, report.answer]
+    return [imported.reading[0], *verdicts, report.answer, *_claim_lines(report.sentences)]
 
 
 def _to_dict(report: ImportedReport, page: Path) -> dict[str, object]:
@@ -197,19 +252,46 @@ def _to_dict(report: ImportedReport, page: Path) -> dict[str, object]:
         "measure": imported.measure,
         "reading": imported.reading,
         "conditions": conditions,
-        "claims": [
-            {
-                "claim": claim.claim,
-                "verdict": claim.verdict,
-                "reason": verdict.reason,
-                "difference": verdict.effect.estimate if verdict.effect else None,
-                "interval": verdict.effect.interval() if verdict.effect else None,
-                "p": verdict.p,
-                "p_holm": verdict.p_holm,
-                "seeds": verdict.forecast.estimate if verdict.forecast else None,
-            }
-            for claim, verdict in zip(report.verdicts, analysis.verdicts, strict=True)
-        ],
+        "claims": _claims_to_dicts(report.sentences, analysis.verdicts),
         "untested": imported.untested,
         "report": page,
     }
+
+
+def _summaries_to_dict(report: SummaryReport) -> dict[str, object]:
+    """Return verdicts on means as plain values."""
+    conditions = {
+        label: {
+            "runs": row.n,
+            "mean": row.mean,
+            "sd": row.sd,
+            "interval": report.interval(label),
+        }
+        for label, row in report.conditions.items()
+    }
+    return {
+        "measure": report.measure,
+        "reading": report.reading,
+        "conditions": conditions,
+        "claims": _claims_to_dicts(report.sentences, report.statistics),
+    }
+
+
+def _claims_to_dicts(
+    claims: Sequence[ClaimSentences], verdicts: Sequence[Verdict]
+) -> list[dict[str, object]]:
+    """Return the verdict on each claim with its numbers as plain values."""
+    return [
+        {
+            "claim": claim.claim,
+            "verdict": verdict.phrase,
+            "reason": verdict.reason,
+            "difference": verdict.effect.estimate if verdict.effect else None,
+            "interval": verdict.effect.interval() if verdict.effect else None,
+            "p": verdict.p,
+            "p_holm": verdict.p_holm,
+            "seeds": verdict.forecast.estimate if verdict.forecast else None,
+            "words": claim,
+        }
+        for claim, verdict in zip(claims, verdicts, strict=True)
+    ]

@@ -6,10 +6,7 @@ Free of torch.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated, Literal, get_args
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING, Annotated, Literal, get_args
 
 from resnetlab.schema import (
     FieldError,
@@ -20,6 +17,10 @@ from resnetlab.schema import (
     UnitInterval,
     strict_dataclass,
 )
+
+if TYPE_CHECKING:  # configs are read where numpy is not: in the page that judges in a browser
+    import numpy as np
+    from numpy.typing import NDArray
 
 Split = Literal["train", "validation", "test"]
 SPLITS: tuple[Split, ...] = get_args(Split)
@@ -267,4 +268,6 @@ class Dataset:
     @property
     def class_shares(self) -> NDArray[np.float64]:
         """Fraction of the test images in each class (K,)."""
+        import numpy as np
+
         return np.bincount(self.test.labels, minlength=len(self.classes)) / max(1, len(self.test))

@@ -62,7 +62,8 @@ def import_runs(table: RawTable, declaration: Declaration, command: str = "") ->
         measure = replace(measure, name=f"{measure.name}, best of {declaration.best_of}")
     if declaration.test_images is not None:
         runs = [_with_chance(run, measure, declaration.test_images) for run in runs]
-    claims = [_designed(claim, declaration) for claim in _claims(declaration, conditions, measure)]
+    declared = parse_claims(declaration, conditions, measure)
+    claims = [_designed(claim, declaration) for claim in declared]
     untested: tuple[str, ...] = ()
     if len(runs) == len(conditions):  # one run each
         untested = tuple(claim.statement.rstrip(".") for claim in claims)
@@ -148,7 +149,7 @@ def _with_chance(run: RunValue, measure: Measure, images: int) -> RunValue:
     return replace(run, status="at chance", reason=reason)
 
 
-def _claims(
+def parse_claims(
     declaration: Declaration, conditions: Sequence[str], measure: Measure
 ) -> list[AnyClaim]:
     """Return the claims of a declaration, as text and as tables, in their order."""

@@ -13,6 +13,9 @@ from resnetlab.judging.declaration import Declaration
 from resnetlab.judging.frames import from_frame
 from resnetlab.judging.imported_study import import_runs
 from resnetlab.judging.open_table import open_table
+from resnetlab.judging.raw_table import select_rows
+from resnetlab.judging.sentences import ClaimSentences, claim_sentences
+from resnetlab.judging.summaries import SummaryReport, has_summaries, judge_summaries
 from resnetlab.reports.document import Report
 from resnetlab.reports.study.assemble import build_report
 from resnetlab.reports.write import write
@@ -36,6 +39,11 @@ class ImportedReport:
         return self.report.claim_verdicts
 
     @cached_property
+    def sentences(self) -> tuple[ClaimSentences, ...]:
+        """Sentences about each claim: its difference, the seeds, and one for a paper."""
+        return claim_sentences(self.analysis)
+
+    @cached_property
     def analysis(self) -> StudyAnalysis:
         """Summary of each condition, and the statistics of each claim."""
         return analyze(self.study_data)
@@ -49,8 +57,12 @@ class ImportedReport:
         return write(self.study_data, Path(folder), self.report)
 
 
-def report_table(source: Any, declaration: Declaration, command: str = "") -> ImportedReport:
+def report_table(
+    source: Any, declaration: Declaration, command: str = ""
+) -> ImportedReport | SummaryReport:
     """Return the report on the runs of a path or of a table in memory.
+
+    A table with columns mean, sd and n has no runs; its verdicts come without a report to write.
 
     Args:
         source: Path of a file or folder, or a frame.
@@ -62,5 +74,7 @@ def report_table(source: Any, declaration: Declaration, command: str = "") -> Im
     """
     is_path = isinstance(source, str | Path)
     table = open_table(Path(source), declaration.value) if is_path else from_frame(source)
+    if has_summaries(table, declaration):
+        return judge_summaries(select_rows(table, declaration.where), declaration)
     study_data = import_runs(table, declaration, command)
     return ImportedReport(study_data, build_report(study_data))

@@ -10,14 +10,16 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
+from resnetlab.stats.distributions import special
 from resnetlab.stats.intervals import (
     ACCURACY_RANGE_PCT,
     UNBOUNDED,
     Interval,
+    Sample,
     cut,
-    mean,
+    sample_mean,
+    sample_variance,
     t_quantile,
-    variance,
     variance_of_mean,
 )
 
@@ -49,26 +51,20 @@ class Effect:
 
     def p_below(self, value: float) -> float:
         """Return F((d - value) / se), F Student's cdf: small if clearly below `value`."""
-        from scipy.special import stdtr
-
         if self.df is None:
             return float(self.estimate > value) + 0.5 * float(self.estimate == value)
-        return float(stdtr(self.df, (self.estimate - value) / self.se))
+        return float(special().stdtr(self.df, (self.estimate - value) / self.se))
 
     def p_above(self, value: float) -> float:
         """Return 1 - F((d - value) / se). It is small if the effect is clearly above `value`."""
-        from scipy.special import stdtr
-
         if self.df is None:
             return 1 - self.p_below(value)
         return float(
-            stdtr(self.df, (value - self.estimate) / self.se)
+            special().stdtr(self.df, (value - self.estimate) / self.se)
         )  # 1 - F would round small p to 0
 
 
-def contrast(
-    arms: Sequence[Sequence[float]], weights: Sequence[float], overlap: float = 0.0
-) -> Effect:
+def contrast(arms: Sequence[Sample], weights: Sequence[float], overlap: float = 0.0) -> Effect:
     """Return the weighted sum of the arms' means, with `weights` as factors.
 
     `overlap` is that of `variance_of_mean`, for the folds of a cross-validation. Raises ValueError
@@ -77,7 +73,7 @@ def contrast(
     used = [(c, arm) for c, arm in zip(weights, arms, strict=True) if c]
     if min(len(arm) for _, arm in used) < 2:
         raise ValueError("Welch's test needs 2 runs per arm")
-    d = math.fsum(c * mean(arm) for c, arm in used)
+    d = math.fsum(c * sample_mean(arm) for c, arm in used)
     return satterthwaite_effect(
         d, [(c * c * variance_of_mean(arm, overlap), len(arm)) for c, arm in used]
     )
@@ -110,7 +106,7 @@ def paired_difference(differences: Sequence[float], overlap: float = 0.0) -> Eff
     return contrast((differences,), (1,), overlap)
 
 
-def relative_difference(arms: Sequence[Sequence[float]]) -> Effect:
+def relative_difference(arms: Sequence[Sample]) -> Effect:
     """Return the relative difference of left and right in percent.
 
     It is the mean of 100 (a - b) / |b| over pairs of arms, which are given as left, right, left,
@@ -121,12 +117,12 @@ def relative_difference(arms: Sequence[Sequence[float]]) -> Effect:
     scale = 100 / len(pairs)
     d, parts = 0.0, []
     for left, right in pairs:
-        a, b = mean(left), mean(right)
+        a, b = sample_mean(left), sample_mean(right)
         if b == 0:
             raise ValueError("nothing is a percentage of 0")
         d += scale * (a - b) / abs(b)
-        parts.append((scale**2 * variance(left) / len(left) / b**2, len(left)))
-        parts.append((scale**2 * variance(right) / len(right) * (a / b**2) ** 2, len(right)))
+        parts.append((scale**2 * sample_variance(left) / len(left) / b**2, len(left)))
+        parts.append((scale**2 * sample_variance(right) / len(right) * (a / b**2) ** 2, len(right)))
     return satterthwaite_effect(d, parts)
 
 

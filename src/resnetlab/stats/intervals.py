@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
+from resnetlab.stats.distributions import special
 from resnetlab.stats.outcomes import Outcome, OutcomeCounts, count_outcomes
 
 
@@ -37,12 +38,36 @@ def variance(values: Sequence[float]) -> float:
 
 def t_quantile(p: float, df: float) -> float:
     """Return the `p` quantile of Student's t distribution with `df` degrees of freedom."""
-    from scipy.special import stdtrit
-
-    return float(stdtrit(df, p))
+    return float(special().stdtrit(df, p))
 
 
-def variance_of_mean(values: Sequence[float], overlap: float = 0.0) -> float:
+@dataclass(frozen=True)
+class Moments:
+    """Number, mean and standard deviation (divisor n - 1) of values that are not known singly."""
+
+    n: int
+    mean: float
+    sd: float
+
+    def __len__(self) -> int:
+        return self.n
+
+
+Sample = Sequence[float] | Moments
+"""Values of the runs of a condition, or their number, mean and standard deviation."""
+
+
+def sample_mean(sample: Sample) -> float:
+    """Return the mean of a sample."""
+    return sample.mean if isinstance(sample, Moments) else mean(sample)
+
+
+def sample_variance(sample: Sample) -> float:
+    """Return the variance (divisor n - 1) of a sample of at least 2 values."""
+    return sample.sd**2 if isinstance(sample, Moments) else variance(sample)
+
+
+def variance_of_mean(values: Sample, overlap: float = 0.0) -> float:
     """Return the estimated variance of the mean of at least 2 values: s^2 (1 / n + overlap).
 
     The models of two folds of a cross-validation share most of their train images, so their values
@@ -50,12 +75,10 @@ def variance_of_mean(values: Sequence[float], overlap: float = 0.0) -> float:
     / (K - 1) for K folds: the corrected resampled t-test of Nadeau and Bengio (2003), "Inference
     for the generalization error". It is 0 for independent runs.
     """
-    return variance(values) / len(values) + overlap * variance(values)
+    return sample_variance(values) / len(values) + overlap * sample_variance(values)
 
 
-def t_interval(
-    values: Sequence[float], confidence: float = 0.95, overlap: float = 0.0
-) -> Interval | None:
+def t_interval(values: Sample, confidence: float = 0.95, overlap: float = 0.0) -> Interval | None:
     """Return Student's t-interval of the mean, or None for fewer than 2 values.
 
     `overlap` is that of `variance_of_mean`, for the folds of a cross-validation.
@@ -65,7 +88,7 @@ def t_interval(
         return None
     spread = math.sqrt(variance_of_mean(values, overlap))
     half = t_quantile((1 + confidence) / 2, n - 1) * spread
-    return Interval(mean(values) - half, mean(values) + half)
+    return Interval(sample_mean(values) - half, sample_mean(values) + half)
 
 
 def corrected_resampled_interval(
@@ -97,11 +120,15 @@ def clopper_pearson(successes: int, runs: int, confidence: float = 0.95) -> Inte
 
     Decisions use this interval because its coverage is guaranteed.
     """
-    from scipy.special import betaincinv
-
     tail = (1 - confidence) / 2
-    low = float(betaincinv(successes, runs - successes + 1, tail)) if successes > 0 else 0.0
-    high = float(betaincinv(successes + 1, runs - successes, 1 - tail)) if successes < runs else 1.0
+    low = (
+        float(special().betaincinv(successes, runs - successes + 1, tail)) if successes > 0 else 0.0
+    )
+    high = (
+        float(special().betaincinv(successes + 1, runs - successes, 1 - tail))
+        if successes < runs
+        else 1.0
+    )
     return Interval(low, high)
 
 
@@ -110,11 +137,9 @@ def wilson(successes: int, runs: int, confidence: float = 0.95) -> Interval:
 
     Reports print this interval; decisions use `clopper_pearson`.
     """
-    from scipy.special import ndtri
-
     if runs == 0:
         return Interval(0.0, 1.0)
-    z2 = float(ndtri((1 + confidence) / 2)) ** 2
+    z2 = float(special().ndtri((1 + confidence) / 2)) ** 2
     rate = successes / runs
     center = (rate + z2 / (2 * runs)) / (1 + z2 / runs)
     half = math.sqrt(z2 * (rate * (1 - rate) / runs + z2 / (4 * runs**2))) / (1 + z2 / runs)

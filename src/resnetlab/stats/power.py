@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from resnetlab.stats.contrasts import Effect
+from resnetlab.stats.distributions import special
 from resnetlab.stats.intervals import t_quantile
 
 ALPHA = 0.05
@@ -32,29 +33,39 @@ def forecast_seeds(
     the range comes from its 95 % chi-square interval. In general 2 s^2 is n se^2, where n is the
     harmonic mean of `arm_sizes`.
     """
-    from scipy.special import chdtri
-
     nu = effect.df or 1.0
     run_se = effect.se * math.sqrt(
         len(arm_sizes) / sum(1 / n for n in arm_sizes)
     )  # standard error with one run per arm
     delta = min(abs(effect.estimate - edge) for edge in region_bounds if math.isfinite(edge))
-    narrow, wide = (run_se * math.sqrt(nu / float(chdtri(nu, tail))) for tail in (0.025, 0.975))
+    narrow, wide = (
+        run_se * math.sqrt(nu / float(special().chdtri(nu, tail))) for tail in (0.025, 0.975)
+    )
     min_runs = min(arm_sizes) + 1  # the present seeds did not decide
     return SeedForecast(
         *(
-            _required_seeds(scale, delta, alpha, min_runs, len(arm_sizes))
+            required_seeds(scale, delta, alpha, min_runs, len(arm_sizes))
             for scale in (narrow, run_se, wide)
         )
     )
 
 
-def _required_seeds(
-    run_sd: float, delta: float, alpha: float, min_runs: int, arms: int
+def required_seeds(
+    run_se: float,
+    delta: float,
+    alpha: float = ALPHA,
+    min_runs: int = 2,
+    arms: int = 2,
+    max_seeds: int = MAX_SEEDS,
 ) -> int | None:
-    for n in range(min_runs, MAX_SEEDS + 1):
+    """Return the seeds per arm, from `min_runs` on, that give 80 % power for a distance `delta`.
+
+    `run_se` is the standard error of the effect with one run per arm. None is more than
+    `max_seeds`.
+    """
+    for n in range(min_runs, max_seeds + 1):
         quantiles = t_quantile(1 - alpha / 2, arms * (n - 1)) + t_quantile(0.8, arms * (n - 1))
-        if n * delta**2 >= (quantiles * run_sd) ** 2:
+        if n * delta**2 >= (quantiles * run_se) ** 2:
             return n
     return None
 
@@ -75,9 +86,7 @@ def rank_test_seeds(win_probability: float, alpha: float, min_runs: int) -> Seed
     n = (z_{1 - alpha / 2} + z_{.8})^2 / (6 (P - 1 / 2)^2), where a run of one arm beats a run of
     the other with probability P = `win_probability`.
     """
-    from scipy.special import ndtri
-
-    quantiles = float(ndtri(1 - alpha / 2) + ndtri(0.8))
+    quantiles = float(special().ndtri(1 - alpha / 2) + special().ndtri(0.8))
     return smallest_sufficient_seeds(
         lambda n: 6 * n * (win_probability - 0.5) ** 2 >= quantiles**2, min_runs
     )

@@ -19,7 +19,14 @@ from typing import Literal, NamedTuple
 
 from resnetlab.stats import contrasts, exact
 from resnetlab.stats.contrasts import Effect, contrast_range
-from resnetlab.stats.intervals import ACCURACY_RANGE_PCT, Interval, hurdle_interval, mean
+from resnetlab.stats.intervals import (
+    ACCURACY_RANGE_PCT,
+    Interval,
+    Moments,
+    Sample,
+    hurdle_interval,
+    mean,
+)
 from resnetlab.stats.outcomes import OutcomeCounts
 from resnetlab.stats.power import (
     ALPHA,
@@ -54,7 +61,8 @@ class Arm:
     """Arm of a claim: a condition's runs, larger being better (accuracy, minus loss)."""
 
     counts: OutcomeCounts
-    trained: tuple[float, ...]
+    trained: tuple[float, ...] | Moments
+    """Values of the trained runs. Of a published mean, sd and n, no run is known to have failed."""
     chance: float
     """Value of a constant guess; NaN if it is unknown."""
     value_range: Interval = ACCURACY_RANGE_PCT
@@ -62,13 +70,16 @@ class Arm:
     overlap: float = 0.0
     """Ratio of test to train images, if the runs are the folds of a cross-validation."""
 
-    def missing_run_scenarios(self) -> list[tuple[float, ...]]:
+    def missing_run_scenarios(self) -> list[Sample]:
         """Return the values with missing runs at chance, and as the mean of the trained."""
         trained, missing = self.trained, self.counts.missing
+        if isinstance(trained, Moments):
+            return [trained]
         return [trained, (*trained, *[mean(trained)] * missing)] if missing else [trained]
 
-    def interval_over_all_runs(self, trained: Sequence[float]) -> Interval:
+    def interval_over_all_runs(self, trained: Sample) -> Interval:
         """Return the 95 % interval of the mean over all runs, from the trained ones' values."""
+        assert not isinstance(trained, Moments)  # it has no failed runs
         return hurdle_interval(
             trained,
             self.counts.finished,
@@ -108,7 +119,7 @@ class MeansHypothesis:
             return (len(self.pairs),)
         return tuple(len(arm.trained) for arm in self.arms)
 
-    def effects(self, values: Sequence[Sequence[float]]) -> list[Effect]:
+    def effects(self, values: Sequence[Sample]) -> list[Effect]:
         """Return the effect of each contrast from the values of the trained runs of each arm."""
         if self.relative:
             return [contrasts.relative_difference(values)]
@@ -333,7 +344,7 @@ def _too_few_runs(hypothesis: MeansHypothesis) -> str:
     return "the pairs have fewer than 2" if pairs is not None and len(pairs) < 2 else ""
 
 
-def _test_means(hypothesis: MeansHypothesis, trained: Sequence[tuple[float, ...]]) -> _TestResult:
+def _test_means(hypothesis: MeansHypothesis, trained: Sequence[Sample]) -> _TestResult:
     """Test means for one case of the missing runs.
 
     The trained runs decide, unless the means over all runs contradict them.

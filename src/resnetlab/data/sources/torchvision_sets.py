@@ -13,10 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from resnetlab.data.config import LabeledImages, Source
-from resnetlab.data.sources import content_hash
 from resnetlab.errors import Problem, ResourceError, input_error
 from resnetlab.files import DISK_FULL_ERRNOS
 from resnetlab.messages import Notify
@@ -106,6 +103,8 @@ def open_torchvision_set(name: str, *, notify: Notify) -> Source:
     root = downloads_dir()
     import torchvision.datasets
 
+    from resnetlab.data.sources import content_hash
+
     dataset_class = getattr(torchvision.datasets, TORCHVISION_SETS[name].class_name)
     try:
         train, test = (
@@ -158,6 +157,10 @@ def _split(
 
 
 def _images(name: str, dataset: Any) -> LabeledImages:
+    import numpy as np
+
+    from resnetlab.data.sources import content_hash
+
     pixels = np.asarray(dataset.data)
     if name == "svhn":
         pixels = pixels.transpose(0, 2, 3, 1)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from resnetlab.bundle.licenses import find_license
 from resnetlab.recipes.finetune import FinetuneRecipe, Stage
 from resnetlab.reports.document import Fact
 from resnetlab.reports.format import format_count, join_words
@@ -44,6 +43,8 @@ def has_finetuning(analysis: StudyAnalysis) -> bool:
 
 def facts(analysis: StudyAnalysis) -> tuple[Fact, ...]:
     """Return the protocol of each fine-tuning recipe and the license of each network's weights."""
+    from resnetlab.bundle.licenses import find_license
+
     protocols: dict[str, list[str]] = {}
     licenses: dict[str, list[str]] = {}
     for condition in analysis.study.conditions:
