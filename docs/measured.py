@@ -8,8 +8,8 @@ from __future__ import annotations
 import csv
 import json
 import re
-import textwrap
 import statistics
+import textwrap
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -66,9 +66,11 @@ def install_size() -> str:
         f"Measured on {facts['time'][:10]} ({facts['cores']} cores at a load of {facts['load']:g}, "
         f"Python {facts['python']}): {facts['install_megabytes']} MB in "
         f"{facts['install_packages']} packages, installed in "
-        f"{facts['install_seconds_with_download']:g} s with the downloads; `judge` then takes "
-        f"{facts['judge_seconds']:g} s. The extra `train` adds {facts['train_megabytes']:,} MB in "
-        "that environment, and more with CUDA (`python benchmarks/install_size.py`)."
+        f"{facts['install_seconds_with_download']:g} s with the downloads. `judge` then takes "
+        f"{statistics.median(facts['judge_processor_seconds']):.1f} s of the processor. The extra "
+        f"`train` adds {facts['train_megabytes']:,} MB there, of which "
+        f"{facts['train_cuda_megabytes']:,} MB are libraries of CUDA "
+        "(`python benchmarks/install_size.py`)."
     )
     return textwrap.fill(text, 120)
 
