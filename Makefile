@@ -10,7 +10,7 @@ READY := .venv/ready
 # The tests start hundreds of processes. Without compiled files each of them would compile all modules again.
 export PYTHONDONTWRITEBYTECODE :=
 .DEFAULT_GOAL := help
-.PHONY: help demo docs docs-check course test test-all lint style types format bench bench-gpu bench-startup browser-parity reliability sabotage test-trackers audit licenses hashes pins results rejudged clean
+.PHONY: help demo docs docs-check course test test-all lint style types format bench bench-gpu bench-startup browser-parity judge-parity reliability sabotage test-trackers audit licenses hashes pins results rejudged clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -28,6 +28,9 @@ docs-check: docs ## Open every page of the site in Chromium and check it by axe 
 
 browser-parity: $(READY) ## Compare an exported page with predict: PAGE=x.html MODEL=x PHOTOS=folder (needs node, Chromium and npm)
 	$(BIN)/python tests/browser_parity.py $(foreach name,PAGE MODEL PHOTOS,$(or $($(name)),$(error give $(name)=...: make browser-parity PAGE=pets.html MODEL=pets PHOTOS=photos)))
+
+judge-parity: docs ## Compare the page that judges in a browser with the command (needs node, Chromium and npm)
+	$(BIN)/python tests/judge_parity.py site
 
 # Style is checked before the tests, which take minutes. Types and import layers are checked while the tests run, and
 # their messages follow at the end.

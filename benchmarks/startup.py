@@ -3,7 +3,9 @@
 Run `python benchmarks/startup.py`. Every command runs in fresh processes, five times, in turn with
 `python -c "import torch"`, which is most of the cost of a command and to which it is compared. It
 prints the medians, writes `benchmarks/startup.json`, and exits with 1 if a limit is exceeded.
-`--only predict` runs the commands whose names begin with `predict`, and writes nothing.
+`--only predict` runs the commands whose names begin with `predict`. It replaces their rows in the
+file and keeps the others; a row that was measured alone has the machine, the commit and the import
+of torch of its own measurement.
 """
 
 from __future__ import annotations
@@ -22,6 +24,7 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -106,9 +109,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument(
-        "--only", default="", help="names of commands that begin so; writes nothing"
-    )
+    parser.add_argument("--only", default="", help="measure the commands that begin so")
     parser.add_argument("--rounds", type=int, default=ROUNDS)
     options = parser.parse_args()
     cases = {name: case for name, case in CASES.items() if name.startswith(options.only)}
@@ -126,14 +127,26 @@ def main() -> int:
     show(rows)
     for line in broken:
         print(line)
-    if not options.only:
-        facts |= {
-            "instructions": torch.backends.cpu.get_cpu_capability(),
-            "rounds": options.rounds,
-            "commands": rows,
-        }
-        Path(__file__).with_suffix(".json").write_text(json.dumps(facts, indent=1) + "\n")
+    facts |= {
+        "instructions": torch.backends.cpu.get_cpu_capability(),
+        "rounds": options.rounds,
+    }
+    path = Path(__file__).with_suffix(".json")
+    written = facts | {"commands": rows}
+    if options.only:
+        written = with_rows(json.loads(path.read_text()), rows, facts)
+    path.write_text(json.dumps(written, indent=1) + "\n")
     return int(bool(broken))
+
+
+def with_rows(
+    file: dict[str, Any], rows: dict[str, dict[str, object]], facts: dict[str, Any]
+) -> dict[str, Any]:
+    """Return a file with other rows of some commands, each with the facts of its measurement."""
+    alone = {"measured": facts, "torch": rows[TORCH]}
+    merged = file["commands"] | {name: rows[name] | alone for name in rows if name != TORCH}
+    ordered = {name: merged[name] for name in (TORCH, *CASES) if name in merged}
+    return file | {"commands": ordered}
 
 
 def prepare(root: Path) -> None:

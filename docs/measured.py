@@ -1,13 +1,15 @@
-"""Writes the table of measured results of README.md again: `python docs/measured.py`.
+"""Writes the measured results of README.md again: `python docs/measured.py`.
 
-Every number comes from a file in results/.
+Every number comes from a file in results/, or from benchmarks/install_size.json.
 """
 
 from __future__ import annotations
 
 import csv
+import json
 import re
 import statistics
+import textwrap
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -15,6 +17,7 @@ STUDIES = ("digits", "degradation", "ladder-mnist", "fast")
 """Studies of the table. The other reports of results/ have more conditions than fit here."""
 
 START, END = "<!-- measured -->\n", "<!-- end -->"
+INSTALL_START, INSTALL_END = "<!-- install size -->\n", "<!-- end of install size -->"
 
 
 def table() -> str:
@@ -55,6 +58,23 @@ def training_share(study: str) -> str:
     return match[1]
 
 
+def install_size() -> str:
+    """Return the size and the seconds of an installation without torch as sentences."""
+    path = ROOT / "benchmarks" / "install_size.json"
+    facts = json.loads(path.read_text(encoding="utf-8"))
+    text = (
+        f"Measured on {facts['time'][:10]} ({facts['cores']} cores at a load of {facts['load']:g}, "
+        f"Python {facts['python']}): {facts['install_megabytes']} MB in "
+        f"{facts['install_packages']} packages, installed in "
+        f"{facts['install_seconds_with_download']:g} s with the downloads. `judge` then takes "
+        f"{statistics.median(facts['judge_processor_seconds']):.1f} s of the processor. The extra "
+        f"`train` adds {facts['train_megabytes']:,} MB there, of which "
+        f"{facts['train_cuda_megabytes']:,} MB are libraries of CUDA "
+        "(`python benchmarks/install_size.py`)."
+    )
+    return textwrap.fill(text, 120)
+
+
 def duration(seconds: float) -> str:
     """Return a time in words: `1.6 s`, `3 min 36 s`."""
     if seconds < 60:
@@ -64,11 +84,16 @@ def duration(seconds: float) -> str:
 
 
 def main() -> None:
-    """Replace the table between the marks in README.md."""
+    """Replace the parts between the marks in README.md."""
     path = ROOT / "README.md"
-    before, _, rest = path.read_text(encoding="utf-8").partition(START)
-    after = rest.partition(END)[2]
-    path.write_text(f"{before}{START}{table()}\n{END}{after}", encoding="utf-8")
+    text = path.read_text(encoding="utf-8")
+    for start, content, end in (
+        (START, table(), END),
+        (INSTALL_START, install_size(), INSTALL_END),
+    ):
+        before, _, rest = text.partition(start)
+        text = f"{before}{start}{content}\n{end}{rest.partition(end)[2]}"
+    path.write_text(text, encoding="utf-8")
 
 
 if __name__ == "__main__":

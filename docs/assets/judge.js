@@ -105,7 +105,7 @@ lambda text: json.dumps(answer(json.loads(text), Path("/tmp")))
     byId("difference").textContent = answer.words.difference || answer.words.reason;
     byId("seeds").textContent =
       answer.words.seeds ||
-      (answer.label === "inconclusive" ? `No number: ${answer.words.reason}.` : "These runs decide the claim.");
+      (answer.label === "inconclusive" ? `No number: ${answer.words.reason}.` : "None: these runs decide the claim.");
     byId("sentence").textContent = answer.words.sentence;
     byId("reading").replaceChildren(
       ...answer.reading.map((sentence) => Object.assign(document.createElement("li"), { textContent: sentence })),
@@ -141,7 +141,9 @@ lambda text: json.dumps(answer(json.loads(text), Path("/tmp")))
     const values = [0, low, high, ...reach];
     const span = Math.max(...values) - Math.min(...values) || 1;
     const [start, end] = [Math.min(...values) - 0.15 * span, Math.max(...values) + 0.15 * span];
-    const x = (value) => 10 + (620 * (value - start)) / (end - start);
+    const width = strip.clientWidth || 640; // one unit is one pixel, so that the text stays readable
+    strip.setAttribute("viewBox", `0 0 ${width} 84`);
+    const x = (value) => 10 + ((width - 20) * (value - start)) / (end - start);
     const region = asked.kind === "equal" ? [-asked.margin, asked.margin] : [asked.margin, end];
     const digits = Math.max(0, 2 - Math.floor(Math.log10(span)));
     const label = (value) => String(Number(value.toFixed(digits))).replace("-", "−");
@@ -161,7 +163,7 @@ lambda text: json.dumps(answer(json.loads(text), Path("/tmp")))
     strip.replaceChildren(
       title,
       part("rect", { x: x(region[0]), y: 8, width: x(region[1]) - x(region[0]), height: 44, class: "judge-region" }),
-      part("line", { x1: 10, x2: 630, y1: 52, y2: 52, class: "judge-axis" }),
+      part("line", { x1: 10, x2: width - 10, y1: 52, y2: 52, class: "judge-axis" }),
       ...marks.flatMap((value) => [
         part("line", { x1: x(value), x2: x(value), y1: 8, y2: 58, class: "judge-axis" }),
         part("text", { x: x(value), y: 76, "text-anchor": "middle" }, label(value)),
@@ -194,6 +196,7 @@ lambda text: json.dumps(answer(json.loads(text), Path("/tmp")))
     showSoon(0);
   }
 
+  window.addEventListener("resize", () => showSoon(250));
   byId("slider").addEventListener("input", () => {
     byId("margin").value = byId("slider").value;
     showSoon(0);

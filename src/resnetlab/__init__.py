@@ -204,7 +204,15 @@ def __getattr__(name: str) -> Any:
         return _version()
     if name not in _MODULE_BY_NAME:
         raise AttributeError(f"module 'resnetlab' has no attribute {name!r}")
-    return getattr(importlib.import_module(f"resnetlab.{_MODULE_BY_NAME[name]}"), name)
+    try:
+        module = importlib.import_module(f"resnetlab.{_MODULE_BY_NAME[name]}")
+    except ModuleNotFoundError as error:
+        if error.name not in ("torch", "torchvision"):
+            raise
+        fix = 'pip install "resnetlab[train]"'
+        message = f"resnetlab.{name} needs {error.name}, which is not installed. Fix: {fix}"
+        raise ModuleNotFoundError(message, name=error.name) from None
+    return getattr(module, name)
 
 
 def __dir__() -> list[str]:

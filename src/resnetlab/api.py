@@ -33,6 +33,7 @@ from resnetlab.studies.plan import Plan
 from resnetlab.studies.run import read_plan
 from resnetlab.studies.single_run import plan_run, resume_job, run_job
 from resnetlab.studies.status import source_sha256, study_path
+from resnetlab.torch_check import check_torch
 from resnetlab.translation import Language
 
 if TYPE_CHECKING:
@@ -191,6 +192,7 @@ def train(
         ResourceError: The disk is full.
         UnfinishedError: The run has no result.
     """
+    check_torch()
     plan = plan_run(
         model,
         data,
@@ -233,6 +235,7 @@ def resume(
         ResourceError: The disk is full.
         UnfinishedError: The run has no result.
     """
+    check_torch()
     job, root = resume_job(folder, from_step=from_step, data=data, trust_code=trust_code)
     return run_job(job, root, should_stop, progress=progress)
 

@@ -36,6 +36,7 @@ from resnetlab.studies.run import (
 )
 from resnetlab.studies.study import Study
 from resnetlab.table import Table
+from resnetlab.torch_check import check_torch
 from resnetlab.tracking.mirror import BackgroundCopies, Mirror, copy_reports, open_mirrors
 from resnetlab.translation import Language
 
@@ -348,6 +349,7 @@ class LoadedStudy:
             InputError: The study, its data or an option is invalid.
             ResourceError: The disk is full.
         """
+        check_torch()
         executor = executor or LocalExecutor(Path(output), Placement(workers=workers))
         notify = print_note if progress else silent
         for plan in self.plan_rounds(output, notify, max_seeds, executor, accept_license):

@@ -46,12 +46,17 @@ def test_the_command_works_where_torch_is_absent(folder: Path) -> None:
     command = "from resnetlab.cli.leaving import run; run()"
     done = run_without_torch(command, folder, "judge", "runs.csv", "--claim", "A > B")
     assert done.returncode == 0, done.stderr
-    counts, verdict, answer, path = done.stdout.splitlines()
+    counts, verdict, answer, sentence, path = done.stdout.splitlines()
     assert counts == "10 rows: 10 runs of 2 conditions = 10 trained."
     assert verdict == "reproduced: A has a higher accuracy than B."
     assert answer == (
         "A reached 91.3 % [91.0, 91.6] accuracy (5 of 5 trained), against 90.1 % [89.8, 90.3] for "
         "B (5 of 5): reproduced."
+    )
+    assert sentence == (
+        "For a paper: Over 5 runs of A and 5 runs of B, the difference in accuracy is +1.22 "
+        "points, 95 % CI [0.91, 1.53] (Welch's t-test, ν = 7.8, p < 0.0001); the claim “A has a "
+        "higher accuracy than B” is reproduced."
     )
     assert path == str(Path("reports/judge-runs/report.html"))
     assert (folder / "reports/judge-runs/report.html").exists()

@@ -278,6 +278,8 @@ def test_the_table_of_the_readme_is_that_of_the_committed_results() -> None:
     measured = runpy.run_path(str(DOCS / "measured.py"))
     text = (ROOT / "README.md").read_text(encoding="utf-8")
     assert f"{measured['START']}{measured['table']()}\n{measured['END']}" in text
+    install = f"{measured['INSTALL_START']}{measured['install_size']()}\n"
+    assert install + measured["INSTALL_END"] in text
 
 
 def test_the_page_of_studies_has_the_table_that_the_command_prints(

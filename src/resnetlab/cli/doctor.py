@@ -13,6 +13,7 @@ import typer
 from resnetlab.cli.manners import CHECK_FAILED, DONE, Json, OutputDir, print_json
 from resnetlab.errors import escape_controls, input_error
 from resnetlab.messages import format_count
+from resnetlab.torch_check import has_torch
 
 if TYPE_CHECKING:
     from resnetlab.doctor import CacheFolder, DiskInfo, Processor, TorchInfo
@@ -73,9 +74,11 @@ def doctor(
     caches = checks.inspect_caches(cache_folders(output)) if is_general else ()
     if processor and disk and not json:
         _print_machine(processor, disk, caches)
-    torch = checks.inspect_torch() if is_general else None
+    torch = checks.inspect_torch() if is_general and has_torch() else None
     if torch and not json:
         _print_torch(torch)
+    elif is_general and not json:
+        typer.echo('torch      not installed; to train: pip install "resnetlab[train]"')
     checked = list(checks.check_runs(folders or checks.run_folders(output)))
     damaged = any(run.damage for run in checked) or (disk is not None and not disk.writable)
     if json:

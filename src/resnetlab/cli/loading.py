@@ -7,6 +7,7 @@ from typing import Any
 
 from resnetlab import messages
 from resnetlab.cli.manners import VERBOSITY, notify
+from resnetlab.torch_check import check_torch
 
 SLOW_IMPORTS = ("torch", "timm", "torchvision")
 
@@ -16,8 +17,9 @@ def announce_loading(model: Any = None, quiet: bool = False) -> None:
     `model`.
 
     The line goes to standard error. Prints nothing if they are already imported, if `quiet`, or
-    with `--quiet`.
+    with `--quiet`. Raises InputError if torch is not installed.
     """
+    check_torch()
     library = getattr(model, "library", "")
     packages = [
         name for name in ("torch", library) if name in SLOW_IMPORTS and name not in sys.modules

@@ -38,11 +38,13 @@ from resnetlab.cli.manners import (
     RENAMED,
     VERBOSITY,
     add_common_options,
+    add_torch_check,
     notify,
 )
 from resnetlab.cli.study import study
 from resnetlab.errors import ResnetlabError, escape_controls, input_error
 from resnetlab.files import disk_errors_as_resource_error
+from resnetlab.torch_check import TRAIN_PACKAGES, missing_package_error
 
 SECTIONS = {
     "Experiments": ("study", "train", "resume", "compare", "judge", "verify"),
@@ -157,6 +159,7 @@ def build_command() -> Callable[..., Any]:
     """Build the command line, with the common options of all commands."""
     command: Callable[..., Any] = typer.main.get_command(app)
     add_common_options(command)
+    add_torch_check(command)
     return command
 
 
@@ -195,6 +198,11 @@ def main() -> None:
     except Exception as error:
         if VERBOSITY.verbose:
             raise
+        package = (getattr(error, "name", None) or "").partition(".")[0]
+        if isinstance(error, ModuleNotFoundError) and package in TRAIN_PACKAGES:
+            missing = missing_package_error(package)
+            print(f"resnetlab: error: {missing}", file=sys.stderr)
+            sys.exit(missing.exit_code)
         text = escape_controls(f"{type(error).__name__}: {error}")
         fix = "find the cause with --verbose, and report it"
         print(f"resnetlab: error: unexpected {text}. Fix: {fix}", file=sys.stderr)

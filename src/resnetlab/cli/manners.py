@@ -15,6 +15,7 @@ import typer
 
 from resnetlab.cli import completion
 from resnetlab.errors import input_error
+from resnetlab.torch_check import check_torch
 from resnetlab.trust import trust_files
 
 if TYPE_CHECKING:
@@ -295,15 +296,42 @@ CODE_COMMANDS = (
 """Commands that may build a network which a file names."""
 
 
+TORCH_COMMANDS = (
+    *("train", "resume", "verify", "finetune", "fixres", "extend", "import-weights"),
+    *("predict", "evaluate", "ensemble", "explain", "export", "serve", "study run"),
+)
+"""Commands that do nothing without torch. Others need it for some of their options."""
+
+
+def add_torch_check(command: Any) -> None:
+    """Let the commands that need torch end with one line, before any work, if it is missing."""
+    for name in TORCH_COMMANDS:
+        _check_torch_first(_find_command(command, name))
+
+
+def _check_torch_first(command: Any) -> None:
+    invoke = command.invoke
+
+    def check_and_invoke(context: Any) -> Any:
+        if not context.params.get("dry_run"):
+            check_torch()
+        return invoke(context)
+
+    command.invoke = check_and_invoke
+
+
+def _find_command(command: Any, name: str) -> Any:
+    group, _, inner = name.rpartition(" ")
+    return (command.commands[group] if group else command).commands[inner]
+
+
 def add_common_options(command: Any) -> None:
     """Add `--quiet` and `--verbose` to a command and to all commands below it, and `--trust-code`
     to those that build networks.
     """
     _add_options(command, _options_of(_common_options))
     for name in CODE_COMMANDS:
-        group, _, inner = name.rpartition(" ")
-        commands = (command.commands[group] if group else command).commands
-        commands[inner].params.extend(_options_of(_code_option))
+        _find_command(command, name).params.extend(_options_of(_code_option))
 
 
 def _options_of(declaration: Any) -> list[Any]:

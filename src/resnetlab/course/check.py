@@ -22,6 +22,7 @@ from resnetlab.course.run_checks import (
 from resnetlab.course.texts import Text
 from resnetlab.errors import InputError, ResnetlabError, input_error
 from resnetlab.messages import Notify, silent
+from resnetlab.torch_check import has_torch
 from resnetlab.translation import Language
 
 if TYPE_CHECKING:
@@ -182,7 +183,12 @@ def _computed_checks(
     pack: Path | None,
     notify: Notify,
 ) -> ComputedChecks:
-    """Return the function that computes logits and initial weights again, if the data are here."""
+    """Return the function that computes logits and initial weights again, if the data are here.
+
+    Without torch its findings are that nothing was computed.
+    """
+    if not has_torch():
+        return _without_torch
     from resnetlab.course.recompute import DatasetCache, check_by_computation
 
     cache = datasets or DatasetCache(root / "cache", notify)
@@ -214,6 +220,12 @@ def _computed_checks(
         return list(check_by_computation(run, dataset))
 
     return compute
+
+
+def _without_torch(_: RunFiles) -> Iterable[Finding]:
+    en = 'torch is not installed; pip install "resnetlab[train]"'
+    fr = 'torch n\'est pas installé ; pip install "resnetlab[train]"'
+    return [not_checked(check, en, fr) for check in ("logits", "initial weights")]
 
 
 def _packed_file(data: str, pack: Path | None) -> str:

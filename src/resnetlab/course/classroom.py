@@ -10,13 +10,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from resnetlab.course.check import RANK, CheckedRun, check_lesson
 from resnetlab.course.copies import find_copies
 from resnetlab.course.findings import OUTCOMES, Finding, Outcome, failed
 from resnetlab.course.lessons import Exercise, Lesson, all_questions
-from resnetlab.course.recompute import DatasetCache
 from resnetlab.course.student import (
     STUDENT_FILE,
     Answer,
@@ -27,6 +26,10 @@ from resnetlab.course.student import (
 from resnetlab.course.texts import Text
 from resnetlab.errors import InputError, ResnetlabError, input_error
 from resnetlab.messages import Notify, silent
+from resnetlab.torch_check import has_torch
+
+if TYPE_CHECKING:
+    from resnetlab.course.recompute import DatasetCache
 
 
 @dataclass(frozen=True)
@@ -110,7 +113,7 @@ def read_class(
     if not folders:
         fix = "give a folder with one folder for each student, each with course/ and runs/"
         raise input_error(str(folder), "has no submissions", fix)
-    datasets = DatasetCache(folder / "cache", notify)
+    datasets = _dataset_cache(folder / "cache", notify) if has_torch() else None
     submissions = []
     for path in folders:
         notify(f"checking {path.name}")
@@ -122,6 +125,12 @@ def read_class(
     return submissions
 
 
+def _dataset_cache(folder: Path, notify: Notify) -> DatasetCache:
+    from resnetlab.course.recompute import DatasetCache
+
+    return DatasetCache(folder, notify)
+
+
 def is_submission(path: Path) -> bool:
     """Return True for a folder with the files of a student."""
     return (path / STUDENT_FILE).is_file() or (path / "runs").is_dir()
@@ -130,7 +139,7 @@ def is_submission(path: Path) -> bool:
 def _read_submission(
     path: Path,
     lessons: Sequence[Lesson],
-    datasets: DatasetCache,
+    datasets: DatasetCache | None,
     pack: Path | None,
     data: str,
 ) -> Submission:

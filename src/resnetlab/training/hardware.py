@@ -11,6 +11,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from resnetlab.torch_check import has_torch
+
 GPU_FILES = (
     "/dev/nvidiactl",
     "/dev/nvidia0",
@@ -27,7 +29,7 @@ BF16_FLAGS = ("avx512_bf16", "amx_bf16")
 
 def has_cuda() -> bool:
     """Return True if torch can compute on a GPU through CUDA (or ROCm)."""
-    if (
+    if not has_torch() or (
         not _torch_is_loaded()
         and sys.platform == "linux"
         and not any(map(os.path.exists, GPU_FILES))
@@ -38,7 +40,7 @@ def has_cuda() -> bool:
 
 def has_mps() -> bool:
     """Return True if torch can compute on the GPU of an Apple processor."""
-    if not _torch_is_loaded() and sys.platform != "darwin":
+    if not has_torch() or (not _torch_is_loaded() and sys.platform != "darwin"):
         return False
     return bool(_import_torch().backends.mps.is_available())
 
@@ -105,7 +107,7 @@ def total_memory() -> int:
 
 def _torch_is_loaded() -> bool:
     """Return True if torch is imported already: its own answer is the most reliable."""
-    return "torch" in sys.modules
+    return sys.modules.get("torch") is not None
 
 
 def _import_torch() -> Any:

@@ -56,7 +56,7 @@ def read_digits() -> tuple[NDArray[np.float64], NDArray[np.int64]]:
         raise input_error(
             "digits",
             "scikit-learn, which ships these images, is not installed",
-            "pip install scikit-learn",
+            'pip install "resnetlab[train]"',
         )
     file = Path(package.origin).parent / "datasets" / "data" / "digits.csv.gz"
     if file.is_file():
