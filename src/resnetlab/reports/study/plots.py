@@ -60,7 +60,8 @@ def dot_plot(analysis: StudyAnalysis) -> DotPlot:
     caption = dot_plot_text.caption(analysis, hidden) + references.marks_caption(rows)
     alt = dot_plot_text.text_alternative(analysis)
     title = capitalize_first(tr_finished(analysis.study.measure.name))
-    return DotPlot("accuracy", title, caption, alt, rows, low, high, analysis.study.measure.unit)
+    unit, number = analysis.study.measure.unit, "run" if analysis.study.imported else "seed"
+    return DotPlot("accuracy", title, caption, alt, rows, low, high, unit, number)
 
 
 def value_scale(rows: tuple[DotRow, ...], unit: Unit) -> tuple[float, float]:
@@ -191,6 +192,7 @@ def _pairs(analysis: StudyAnalysis, split: str) -> list[Panel]:
                     label=tr("{left} and {right}", left=left, right=right),
                     series_index=1,
                     partner=partner,
+                    condition=left,
                 )
             )
     return panels[:MAX_PANELS]
@@ -417,7 +419,7 @@ def _panel(analysis: StudyAnalysis, label: str, split: str, quantity: str) -> Pa
         }
         xy = {x: y for x, y in sorted(curve.items()) if y is not None}
         if xy:
-            runs.append(Line(row.status, tuple(xy), tuple(xy.values())))
+            runs.append(Line(row.status, tuple(xy), tuple(xy.values()), row.seed))
             trained += [xy] if row.status == "trained" else []
     style = analysis.style(label)
     known = references.published_curve(analysis, label, quantity) if split == "test" else None
