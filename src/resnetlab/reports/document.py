@@ -161,6 +161,10 @@ class Panel:
     """Label of the condition, if `label` names two of them."""
 
 
+MAX_GRAY_PANELS = 12
+"""Largest number of panels that repeat the means of the others; more lines cannot be read apart."""
+
+
 @dataclass(frozen=True)
 class LearningCurves(Plot):
     """Curves of a quantity over the epochs, with a panel for each condition, on one scale."""
@@ -173,9 +177,14 @@ class LearningCurves(Plot):
     y_max: float
     """Upper end of the scale."""
     omitted_conditions: int = 0
-    """Number of conditions without a panel; if not 0, panels omit the other means."""
+    """Number of conditions without a panel."""
     y_min: float = 0.0
     """Lower end of the scale."""
+
+    @property
+    def has_gray_means(self) -> bool:
+        """Return whether a panel repeats the means of the other conditions in gray."""
+        return not self.omitted_conditions and len(self.panels) <= MAX_GRAY_PANELS
 
 
 @dataclass(frozen=True)

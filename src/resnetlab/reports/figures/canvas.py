@@ -281,8 +281,20 @@ def apply_fixed_colors(figure: Figure) -> None:
 
 def to_themed_svg(svg: str, label: str) -> str:
     """Return the SVG for a page that defines the colors; `label` is the escaped alternative."""
-    svg = svg.replace("<svg ", f'<svg role="img" aria-label="{label}" ', 1)
+    svg = _shorten(svg).replace("<svg ", f'<svg role="img" aria-label="{label}" ', 1)
     return _replace_placeholders(svg, lambda variable, _: f"var({variable})")
+
+
+def _shorten(svg: str) -> str:
+    """Return the SVG with paths in hundredths of a pixel, and without ids that nothing uses."""
+
+    def shorter(path: re.Match[str]) -> str:
+        points = re.sub(r"-?\d+\.\d{3,}", lambda number: f"{float(number[0]):.2f}", path[0])
+        return re.sub(r"(?<=\d) ?L ?(?=[-\d])", " ", points)
+
+    svg = re.sub(r' d="M[^"]*"', shorter, svg)
+    used = set(re.findall(r'(?:href="|url\()#([^")]+)', svg))
+    return re.sub(r' id="([^"]+)"', lambda match: match[0] if match[1] in used else "", svg)
 
 
 def to_standalone_svg(svg: str) -> str:

@@ -88,7 +88,7 @@ def _draw_panel(ax: Axes, panel: Panel, plot: LearningCurves) -> None:
         )
     if panel.partner:
         _draw_condition(ax, panel.partner, plot, (0, (4, 2)))
-    for other in plot.panels if not plot.omitted_conditions else ():
+    for other in plot.panels if plot.has_gray_means else ():
         if other is not panel and other.mean and not panel.partner:
             (line,) = ax.plot(
                 other.mean.x,

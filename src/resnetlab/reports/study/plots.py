@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from resnetlab.analysis.study_data import CurvePoint
 from resnetlab.reports.document import (
+    MAX_GRAY_PANELS,
     Dot,
     DotPlot,
     DotRow,
@@ -362,7 +363,7 @@ def _caption(
                 others=tr(", and {more:,} more", more=more) if more > 0 else "",
             )
         )
-    elif sum(panel.mean is not None for panel in panels) > 1:
+    elif 1 < sum(panel.mean is not None for panel in panels) and len(panels) <= MAX_GRAY_PANELS:
         sentences.append(tr(_OTHER_MEANS))
     limits = {condition.data.curve_images for condition in analysis.study.conditions} - {None}
     if limits:

@@ -196,7 +196,11 @@ function setUpChart(figure) {
     event.preventDefault();
     keys[event.key]();
   });
-  new ResizeObserver(() => { if (stage.clientWidth) draw(); }).observe(stage);
+  new ResizeObserver(() => {
+    if (!stage.clientWidth || (stage.clientWidth < 600) === (width < 600)) return;
+    draw();
+    light(kept());
+  }).observe(stage);
 
   const change = button(words.together, () => {
     setState(`chart.${key}`, state.get(`chart.${key}`) ? "" : "on");
@@ -219,8 +223,8 @@ function setUpChart(figure) {
 
 /** Save the figure, in the colors of its SVG file, as a PNG of twice its size. */
 async function savePng(figure) {
-  const copy = figure.querySelector(figure.matches(".is-chart") ? ".stage svg" : ".wide svg")
-    .cloneNode(true);
+  const isChart = figure.matches(".is-chart");
+  const copy = figure.querySelector(isChart ? ".stage svg" : ".wide svg").cloneNode(true);
   const [, , width, height] = copy.getAttribute("viewBox").split(" ").map(Number);
   copy.setAttribute("width", width);
   copy.setAttribute("height", height);
@@ -235,7 +239,7 @@ async function savePng(figure) {
   canvas.getContext("2d").drawImage(image, 0, 0, 2 * width, 2 * height);
   const blob = await new Promise((finish) => { canvas.toBlob(finish, "image/png"); });
   const link = element("a", { href: URL.createObjectURL(blob),
-    download: `${data.name}-${figure.dataset.key}.png` });
+    download: `${data.name}-${figure.dataset.key}${isChart ? "-chart" : ""}.png` });
   link.click();
   setTimeout(() => URL.revokeObjectURL(link.href), 1000);
 }
