@@ -91,10 +91,9 @@ def test_the_page_loads_nothing_from_elsewhere(folder):
     ]
     script = re.findall(r"<script>(.*?)</script>", text, flags=re.S)
     digest = base64.b64encode(hashlib.sha256(script[-1].encode()).digest()).decode()
-    assert policy == [
-        "default-src 'none'; style-src 'unsafe-inline'; img-src data:; "
-        f"script-src 'sha256-{digest}'; base-uri 'none'; form-action 'none'"
-    ]
+    allowed = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; "
+    allowed += f"script-src 'sha256-{digest}'; base-uri 'none'; form-action 'none'"
+    assert policy == [allowed]
     assert len(script) == 1
     assert set(re.findall(r"https?:[^\"]*", script[0])) == {"http://www.w3.org/2000/svg"}  # a name
     assert not [tag for tag, _ in page.tags if tag in ("link", "img", "iframe", "base", "form")]

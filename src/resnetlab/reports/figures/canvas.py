@@ -178,9 +178,7 @@ def draw_segment(
     alpha: float | None = None,
 ) -> Line2D:
     """Draw a line from (xs[0], ys[0]) to (xs[1], ys[1]) that ends exactly there."""
-    (line,) = ax.plot(
-        xs, ys, color=color, lw=lw, alpha=alpha, solid_capstyle="butt", zorder=zorder
-    )
+    (line,) = ax.plot(xs, ys, color=color, lw=lw, alpha=alpha, solid_capstyle="butt", zorder=zorder)
     return line
 
 

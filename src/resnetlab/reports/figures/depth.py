@@ -137,9 +137,7 @@ def _draw_quantity_panel(ax: Axes, panel: Panel, quantity: LayerQuantity) -> Non
         ax.yaxis.set_major_locator(MaxNLocator(4))
     for other in quantity.panels:
         if other is not panel and other.mean:
-            (gray,) = ax.plot(
-                other.mean.x, other.mean.y, color=MUTED, lw=1, alpha=0.45, zorder=1
-            )
+            (gray,) = ax.plot(other.mean.x, other.mean.y, color=MUTED, lw=1, alpha=0.45, zorder=1)
             mark(gray, condition=other.label, kind="other")
     color = SERIES[panel.series_index % len(SERIES)]
     for line in panel.runs:

@@ -18,8 +18,8 @@ from resnetlab.reports.figures.canvas import (
     WIDE_PX,
     draw_legend,
     draw_segment,
-    format_percent_axis,
     format_exact,
+    format_percent_axis,
     format_value_axis,
     mark,
     new_figure,
@@ -54,7 +54,7 @@ def draw(plot: DotPlot, narrow: bool) -> Figure:
     ax = figure.add_axes((left, foot / height, right - left, row_height * len(rows) / height))
     ax.set(xlim=(low - 0.06 * (high - low) * edge, high), ylim=(len(rows) - 0.5, -0.5), yticks=[])
     (format_percent_axis if plot.unit == "%" else format_value_axis)(ax, narrow)
-    for index, row in enumerate(rows):
+    for index in range(len(rows)):
         _draw_row(ax, plot, index, row_height, extra if narrow else None)
     draw_legend(figure, handles, 4 / width if narrow else left, columns, 1.5)
     return figure
@@ -70,7 +70,6 @@ def _draw_row(ax: Axes, plot: DotPlot, index: int, height: int, label_height: in
 
     `label_height` is the room for a long label in a narrow figure; None in a wide figure.
     """
-
     row = plot.rows[index]
 
     def y(pixels: float) -> float:

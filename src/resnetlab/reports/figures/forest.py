@@ -89,9 +89,7 @@ def _scale(rows: list[ForestRow]) -> tuple[float, float]:
     return low - pad, high + pad
 
 
-def _draw_row(
-    ax: Axes, row: ForestRow, index: int, height: int, narrow: bool, claim: int
-) -> None:
+def _draw_row(ax: Axes, row: ForestRow, index: int, height: int, narrow: bool, claim: int) -> None:
     """Draw the row of a claim, `height` pixels high: its region, its effect and its texts."""
 
     def y(pixels: float) -> float:
@@ -99,8 +97,8 @@ def _draw_row(
 
     ax.axhline(index + 0.5, color=GRID, lw=1, zorder=0)
     center, half = (height - 20, 12) if narrow else (height / 2, 24)
-    for line in _draw_effect(ax, row, y(center), half / height):
-        mark(line, claim=claim, tip=f"{row.label} {row.texts[0]}")
+    for artist in _draw_effect(ax, row, y(center), half / height):
+        mark(artist, claim=claim, tip=f"{row.label} {row.texts[0]}")
     text: dict[str, Any] = {"transform": ax.get_yaxis_transform(), "va": "center"}
     lines = [(row.verdict, INK, "bold"), (row.texts[0], INK, "normal")]
     lines += [(line, MUTED, "normal") for line in row.texts[1:]]

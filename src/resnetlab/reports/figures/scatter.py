@@ -62,8 +62,8 @@ def draw(plot: ScatterPlot, narrow: bool) -> Figure:
         label = str(number) if narrow else point.label
         form: dict[str, Any] = {"ha": side, "va": "center", "fontsize": 12}
         xy = (point.x, point.y_pct)
-        name = ax.annotate(label, xy, (away, 0), textcoords="offset points", **form)
-        mark(name, condition=None if plot.published else point.label)
+        note = ax.annotate(label, xy, (away, 0), textcoords="offset points", **form)
+        mark(note, condition=None if plot.published else point.label)
     ax.spines["bottom"].set_color(GRID)
     figure.text(LEFT_PX / width, (foot - 34) / height, plot.unit, color=MUTED, fontsize=12)
     for number, name in enumerate(names, 1):

@@ -74,7 +74,7 @@ def jinja_environment() -> Environment:
         "tr_finished": tr_finished,
         "language": current_language,
         "split_note": split_note,
-        "row_attributes": lambda table, index: "",
+        "row_attributes": lambda *_: "",
     }
     environment.filters["anchor"] = anchor
     return environment

@@ -162,7 +162,7 @@ def _words(numbered_by: str) -> dict[str, str]:
             "Drag over a part to enlarge it. Keys: + and − zoom, arrows move, 0 shows everything."
         ),
         "lines": tr(
-            "Bold: mean of the trained runs. Thin: the runs, if at most {count} conditions are shown.",
+            "Bold: mean of the trained runs. Thin: the runs, for at most {count} conditions.",
             count="{count}",
         ),
         "closer": tr("Zoom in"),

@@ -55,9 +55,7 @@ def build_report(study_data: StudyData, language: Language = "en") -> Report:
         else:
             report = _assemble(analysis, study_answers, language)
         return escape_strings(
-            replace(
-                report, files=_files(report, study_data), claim_sides=_claim_sides(analysis)
-            )
+            replace(report, files=_files(report, study_data), claim_sides=_claim_sides(analysis))
         )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from resnetlab.analysis.study_data import CurvePoint
 from resnetlab.reports.document import (
@@ -61,8 +61,9 @@ def dot_plot(analysis: StudyAnalysis) -> DotPlot:
     caption = dot_plot_text.caption(analysis, hidden) + references.marks_caption(rows)
     alt = dot_plot_text.text_alternative(analysis)
     title = capitalize_first(tr_finished(analysis.study.measure.name))
-    unit, number = analysis.study.measure.unit, "run" if analysis.study.imported else "seed"
-    return DotPlot("accuracy", title, caption, alt, rows, low, high, unit, number)
+    unit = analysis.study.measure.unit
+    numbered_by: Literal["seed", "run"] = "run" if analysis.study.imported else "seed"
+    return DotPlot("accuracy", title, caption, alt, rows, low, high, unit, numbered_by)
 
 
 def value_scale(rows: tuple[DotRow, ...], unit: Unit) -> tuple[float, float]:
@@ -363,7 +364,7 @@ def _caption(
                 others=tr(", and {more:,} more", more=more) if more > 0 else "",
             )
         )
-    elif 1 < sum(panel.mean is not None for panel in panels) and len(panels) <= MAX_GRAY_PANELS:
+    elif sum(panel.mean is not None for panel in panels) > 1 and len(panels) <= MAX_GRAY_PANELS:
         sentences.append(tr(_OTHER_MEANS))
     limits = {condition.data.curve_images for condition in analysis.study.conditions} - {None}
     if limits:
