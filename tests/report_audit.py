@@ -41,7 +41,7 @@ def observe(page: Path, pictures: str) -> dict[str, Any]:
             capture_output=True,
             text=True,
             check=False,
-            timeout=600,
+            timeout=1400,
         )
         if ended.returncode:
             raise SystemExit(ended.stderr)

@@ -97,17 +97,19 @@ def test_a_page_of_66_runs_is_small_and_has_every_value(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)
 @pytest.mark.skipif(not has_browser(), reason="needs node, chromium, puppeteer-core and axe-core")
 @pytest.mark.parametrize("name", PAGES)
 def test_a_reader_uses_the_page_and_axe_finds_nothing_serious(name: str, tmp_path: Path) -> None:
     page = PAGES[name](tmp_path)
     command = [sys.executable, str(AUDIT), str(page)]
-    ended = subprocess.run(command, capture_output=True, text=True, check=False, timeout=900)
+    ended = subprocess.run(command, capture_output=True, text=True, check=False, timeout=1500)
     assert ended.returncode == 0, ended.stdout + ended.stderr
     assert ended.stdout.endswith("dark: 0 faults\n")
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)
 @pytest.mark.skipif(not has_browser(), reason="needs node, chromium, puppeteer-core and axe-core")
 def test_the_audit_finds_a_wrong_value_and_a_script_that_does_not_run(tmp_path: Path) -> None:
     page = judged_page(tmp_path)
@@ -115,7 +117,7 @@ def test_the_audit_finds_a_wrong_value_and_a_script_that_does_not_run(tmp_path: 
     # The hash of the policy is that of the script before the change.
     page.write_text(text.replace('"use strict";', '"use strict"; ').replace(": 91.3", ": 91.4"))
     command = [sys.executable, str(AUDIT), str(page)]
-    ended = subprocess.run(command, capture_output=True, text=True, check=False, timeout=900)
+    ended = subprocess.run(command, capture_output=True, text=True, check=False, timeout=1500)
     assert ended.returncode == 1
     assert "Content Security Policy" in ended.stdout
     assert "checkTables" in ended.stdout
