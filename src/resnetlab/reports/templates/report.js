@@ -90,7 +90,7 @@ function setUpTable(box) {
     [row, plain([...row.cells].map((cell) => cell.textContent).join(" ")).toLowerCase()]));
   const select = element("select", { onchange: () => sort(select.value) },
     element("option", { value: "" }, words.order));
-  heads.forEach((head, column) => {
+  if (groups.length > 1) heads.forEach((head, column) => {
     for (const way of ["up", "down"])
       select.append(element("option", { value: `${column}.${way}` },
         fill(words[way], { column: names[column] })));
@@ -150,7 +150,7 @@ function setUpTable(box) {
   const tools = element("div", { class: "tools" });
   if (rows.length >= 8)
     tools.append(element("label", {}, `${words.filter} `, field), count);
-  if (box.classList.contains("cards"))
+  if (box.classList.contains("cards") && groups.length > 1)
     tools.append(element("label", { class: "sort-by" }, `${words.sort} `, select));
   if (tools.childElementCount) box.before(tools);
   return () => {
