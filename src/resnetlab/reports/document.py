@@ -161,7 +161,7 @@ class Panel:
     """Label of the condition, if `label` names two of them."""
 
 
-MAX_GRAY_PANELS = 12
+MAX_GRAY_PANELS = 8
 """Largest number of panels that repeat the means of the others; more lines cannot be read apart."""
 
 

@@ -7,6 +7,7 @@ highlight and zoom.
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -128,8 +129,9 @@ def _curve_set(
     lines = []
     for panel in panels:
         for line in (*panel.runs, *([panel.mean] if panel.mean else [])):
-            x = x_values.setdefault(tuple(map(_rounded, line.x)), len(x_values))
-            lines.append([panel.label, line.seed, x, [*map(_rounded, line.y)]])
+            points = [pair for pair in zip(line.x, line.y, strict=True) if math.isfinite(pair[1])]
+            x = x_values.setdefault(tuple(_rounded(x) for x, _ in points), len(x_values))
+            lines.append([panel.label, line.seed, x, [_rounded(y) for _, y in points]])
     return {"unit": unit, "axis": axis, "ends": ends, "x": [*x_values], "lines": lines}
 
 
