@@ -10,7 +10,7 @@ READY := .venv/ready
 # The tests start hundreds of processes. Without compiled files each of them would compile all modules again.
 export PYTHONDONTWRITEBYTECODE :=
 .DEFAULT_GOAL := help
-.PHONY: help demo docs docs-check course test test-all lint style types format bench bench-gpu bench-startup browser-parity judge-parity reliability sabotage test-trackers audit licenses hashes pins results rejudged clean
+.PHONY: help demo docs docs-check course test test-all lint style types format bench bench-gpu bench-startup browser-parity judge-parity reliability sabotage test-trackers audit licenses hashes pins results rejudged report-check clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -25,6 +25,9 @@ docs: $(READY) ## Build the documentation as a site in site/, which opens from d
 
 docs-check: docs ## Open every page of the site in Chromium and check it by axe (needs node, Chromium and npm)
 	$(BIN)/python tests/site_audit.py site
+
+report-check: $(READY) ## Use the pages of the committed reports in Chromium and check them by axe (needs node, Chromium and npm)
+	$(BIN)/python tests/report_audit.py $(patsubst %.json,%.html,$(wildcard results/*/report.json))
 
 browser-parity: $(READY) ## Compare an exported page with predict: PAGE=x.html MODEL=x PHOTOS=folder (needs node, Chromium and npm)
 	$(BIN)/python tests/browser_parity.py $(foreach name,PAGE MODEL PHOTOS,$(or $($(name)),$(error give $(name)=...: make browser-parity PAGE=pets.html MODEL=pets PHOTOS=photos)))

@@ -2,7 +2,9 @@
 evidence.
 """
 
+import base64
 import csv
+import hashlib
 import html
 import json
 import re
@@ -68,14 +70,15 @@ def contrast(one, other):
 def test_names_are_text_in_html_and_markdown(tmp_path):
     page = reports.write(reports.collect(hostile_record()), tmp_path)
     text = page.read_text(encoding="utf-8")
-    assert not [
-        tag for tag, _ in Page(text).tags if tag in ("script", "img", "iframe", "object", "link")
-    ]
+    tags = [tag for tag, _ in Page(text).tags]
+    assert not {"img", "iframe", "object", "link"} & set(tags)
+    assert tags.count("script") == text.count("<script") == 2  # its data and its script
     document = (tmp_path / "report.md").read_text(encoding="utf-8")
-    assert "<script" not in text + document
+    assert "<script" not in document
     assert "![x]" not in document
     drawn = [path.read_text(encoding="utf-8") for path in (tmp_path / "figures").iterdir()]
-    for values in (text, document, *drawn):
+    assert not re.search("[\x00-\x08\x0b-\x1f\u202e]", text)
+    for values in (document, *drawn):
         assert not re.search("[\x00-\x08\x0b-\x1f\u202e]", values)
         assert "<script" not in values
 
@@ -86,12 +89,14 @@ def test_the_page_loads_nothing_from_elsewhere(folder):
     policy = [
         a["content"] for tag, a in page.tags if a.get("http-equiv") == "Content-Security-Policy"
     ]
-    assert policy == [
-        "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
-    ]
-    assert not [
-        tag for tag, _ in page.tags if tag in ("script", "link", "img", "iframe", "base", "form")
-    ]
+    script = re.findall(r"<script>(.*?)</script>", text, flags=re.S)
+    digest = base64.b64encode(hashlib.sha256(script[-1].encode()).digest()).decode()
+    allowed = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; "
+    allowed += f"script-src 'sha256-{digest}'; base-uri 'none'; form-action 'none'"
+    assert policy == [allowed]
+    assert len(script) == 1
+    assert set(re.findall(r"https?:[^\"]*", script[0])) == {"http://www.w3.org/2000/svg"}  # a name
+    assert not [tag for tag, _ in page.tags if tag in ("link", "img", "iframe", "base", "form")]
     links = [a for tag, a in page.tags if tag == "a"]
     targets = {a["href"] for a in links if not a["href"].startswith("#")}
     beside = {
@@ -110,7 +115,7 @@ def test_the_page_loads_nothing_from_elsewhere(folder):
     assert all(target.startswith("#") for target in loads)
     assert not re.search(
         r"@import|https?:|url\((?!#)",
-        text.replace('<a href="https://arxiv.org/abs/1512.03385"', ""),
+        text.replace('<a href="https://arxiv.org/abs/1512.03385"', "").replace(script[0], ""),
     )
 
 
@@ -119,7 +124,53 @@ def test_ids_are_unique_and_every_reference_has_its_target(folder):
     ids = [a["id"] for _, a in page.tags if "id" in a]
     assert len(ids) == len(set(ids))
     text = (folder / "report.html").read_text(encoding="utf-8")
-    assert set(re.findall(r'(?:href="|url\()#([^")]+)', text)) <= set(ids)
+    markup = text[: text.index("<script>")]
+    assert set(re.findall(r'(?:href="|url\()#([^")]+)', markup)) <= set(ids)
+
+
+def test_a_mark_a_row_and_the_script_name_a_run_alike(folder):
+    text = (folder / "report.html").read_text(encoding="utf-8")
+    tags = Page(text).tags
+    with (folder / "results.csv").open(newline="", encoding="utf-8") as file:
+        planned = {(row["condition"], row["seed"]): row for row in csv.DictReader(file)}
+    rows = {
+        (a["data-condition"], a["data-seed"]): a["id"]
+        for tag, a in tags
+        if tag == "tr" and "data-seed" in a
+    }
+    assert set(rows) == set(planned)
+    for key, row in planned.items():
+        assert rows[key] == f"run-{row['run'].rpartition('-')[2]}"
+    tips = {
+        (a["data-condition"], a["data-seed"]): a["data-tip"]
+        for tag, a in tags
+        if tag == "g" and "data-seed" in a and "data-tip" in a
+    }
+    assert set(tips) == {
+        key for key, row in planned.items() if row["status"] not in ("running", "waiting")
+    }
+    for (condition, seed), tip in tips.items():
+        row = planned[condition, seed]
+        start = f"{condition}, seed {seed}: "
+        assert tip.startswith(start)
+        if row["test_error_pct"]:
+            value = float(tip.removeprefix(start).split(" %")[0])
+            assert value == pytest.approx(100 - float(row["test_error_pct"]), rel=1e-9)
+        assert row["status"] == "trained" or tip.endswith(row["status"])
+    data = json.loads(re.findall(r'id="page-data">(.*?)</script>', text)[0])
+    with (folder / "curves.csv").open(newline="", encoding="utf-8") as file:
+        points = [row for row in csv.DictReader(file) if row["split"] == "train"]
+    curves = data["curves"]["train-loss"]
+    drawn = {
+        (condition, str(seed), epoch): loss
+        for condition, seed, column, losses in curves["lines"]
+        for epoch, loss in zip(curves["x"][column], losses, strict=True)
+        if seed is not None
+    }
+    assert drawn == {
+        (p["condition"], p["seed"], float(p["epoch"])): float(f"{float(p['loss_nats']):.6g}")
+        for p in points
+    }
 
 
 def test_figures_have_words_and_colors_of_the_page(folder):

@@ -52,6 +52,15 @@ def text_columns(*names: str) -> tuple[Column, ...]:
 
 
 @dataclass(frozen=True)
+class RunKey:
+    """Run of a table's row. `anchor` is the id of the row on a page: `run-8bae93ed9f`."""
+
+    condition: str
+    seed: int
+    anchor: str
+
+
+@dataclass(frozen=True)
 class Table:
     """Table of rows of cells. `narrow_layout` is its form on a phone."""
 
@@ -60,6 +69,8 @@ class Table:
     rows: tuple[tuple[Cell, ...], ...]
     note: str = ""
     narrow_layout: Literal["cards", "scroll"] = "cards"
+    runs: tuple[RunKey, ...] = ()
+    """Run of each row, if the rows are runs."""
 
 
 @dataclass(frozen=True)
@@ -116,6 +127,8 @@ class DotPlot(Plot):
     high_pct: float
     unit: Unit = "%"
     """Unit of the values: percent, or none for imported runs of another measure."""
+    numbered_by: Literal["seed", "run"] = "seed"
+    """Number of a dot: its seed, or for imported runs a seed, a fold or the number of the run."""
 
 
 @dataclass(frozen=True)
@@ -125,6 +138,8 @@ class Line:
     outcome: Outcome
     x: tuple[float, ...]
     y: tuple[float, ...]
+    seed: int | None = None
+    """Seed of the run; None for a mean."""
 
 
 @dataclass(frozen=True)
@@ -142,6 +157,12 @@ class Panel:
     """Other condition of a claim, drawn into the same panel."""
     published: Line | None = None
     """Mean of published runs, drawn dashed and labeled `published`."""
+    condition: str = ""
+    """Label of the condition, if `label` names two of them."""
+
+
+MAX_GRAY_PANELS = 8
+"""Largest number of panels that repeat the means of the others; more lines cannot be read apart."""
 
 
 @dataclass(frozen=True)
@@ -156,9 +177,14 @@ class LearningCurves(Plot):
     y_max: float
     """Upper end of the scale."""
     omitted_conditions: int = 0
-    """Number of conditions without a panel; if not 0, panels omit the other means."""
+    """Number of conditions without a panel."""
     y_min: float = 0.0
     """Lower end of the scale."""
+
+    @property
+    def has_gray_means(self) -> bool:
+        """Return whether a panel repeats the means of the other conditions in gray."""
+        return not self.omitted_conditions and len(self.panels) <= MAX_GRAY_PANELS
 
 
 @dataclass(frozen=True)
@@ -231,6 +257,8 @@ class HeatCell:
     high_pct: float | None
     failed: int
     runs: int
+    condition: str = ""
+    """Label of the cell's condition."""
 
 
 @dataclass(frozen=True)
@@ -341,6 +369,14 @@ class Fact:
 
 
 @dataclass(frozen=True)
+class ClaimSides:
+    """Conditions that a claim compares. The trend of an axis has one side, in `left`."""
+
+    left: tuple[str, ...]
+    right: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class Report:
     """Report of a study. Every renderer writes all of it, in this order."""
 
@@ -399,6 +435,8 @@ class Report:
     """Works that the study cites, with their addresses."""
     files: tuple[Fact, ...] = ()
     """Files of values and figures beside the report, with their relative paths."""
+    claim_sides: tuple[ClaimSides, ...] = ()
+    """Conditions of each claim, in the order of `verdicts`."""
 
     @property
     def plots(self) -> tuple[AnyPlot, ...]:

@@ -7,6 +7,7 @@ values give the same bytes.
 
 from __future__ import annotations
 
+import html
 import io
 import re
 import textwrap
@@ -14,10 +15,12 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
+from urllib.parse import parse_qsl, urlencode
 
 from resnetlab.translation import current_language, localize_number, tr
 
 if TYPE_CHECKING:
+    from matplotlib.artist import Artist
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
     from matplotlib.lines import Line2D
@@ -103,6 +106,30 @@ def figure_style() -> Iterator[None]:
         yield
 
 
+def mark(artist: Artist, **values: str | int | None) -> None:
+    """Give the SVG element of an artist data attributes: `data-condition`, for example.
+
+    The script of a report's page reads them. `None` is left out. The names are:
+
+    - `condition`: label of the condition; `seed`: seed of the run;
+    - `claim`: number of the claim, from 0;
+    - `tip`: sentence with the value, which the page shows beside the pointer;
+    - `set`: key of the curves to which the lines of an axes belong (`curve_values`);
+    - `kind`: `mean` or `run` of a line, and `other` for the mean of another condition.
+    """
+    known = {name: value for name, value in values.items() if value is not None}
+    artist.set_gid(_MARK + urlencode(known))
+
+
+_MARK = "mark?"
+"""Beginning of an id that `to_svg` replaces by data attributes."""
+
+
+def _data_attributes(match: re.Match[str]) -> str:
+    pairs = parse_qsl(html.unescape(match[1]), keep_blank_values=True)
+    return " ".join(f'data-{name}="{html.escape(value)}"' for name, value in pairs)
+
+
 def to_svg(figure: Figure, name: str) -> str:
     """Return the SVG element of a figure; unique ids let a page contain several figures."""
     import matplotlib as mpl
@@ -123,6 +150,7 @@ def to_svg(figure: Figure, name: str) -> str:
     head, rest = text.split(">", 1)
     text = re.sub(r' (?:xmlns(?::xlink)?|width|height|version)="[^"]*"', "", head) + ">" + rest
     text = text.replace("xlink:href=", "href=")
+    text = re.sub(rf'\bid="{re.escape(_MARK)}([^"]*)"', _data_attributes, text)
     text = re.sub(r'\bid="([^"]+)"', rf'id="{name}-\1"', text)
     text = re.sub(r'(href="|url\()#', rf"\1#{name}-", text)
     text = re.sub(r"font-family: [^;\"]+", "font-family: inherit", text)
@@ -148,9 +176,10 @@ def draw_segment(
     lw: float,
     zorder: float,
     alpha: float | None = None,
-) -> None:
+) -> Line2D:
     """Draw a line from (xs[0], ys[0]) to (xs[1], ys[1]) that ends exactly there."""
-    ax.plot(xs, ys, color=color, lw=lw, alpha=alpha, solid_capstyle="butt", zorder=zorder)
+    (line,) = ax.plot(xs, ys, color=color, lw=lw, alpha=alpha, solid_capstyle="butt", zorder=zorder)
+    return line
 
 
 def draw_legend(
@@ -179,6 +208,12 @@ def format_percent_axis(ax: Axes, narrow: bool) -> None:
         lambda value, _: format_tick_pct(value) if 0 <= value <= 100 else ""
     )
     ax.locator_params(axis="x", nbins=4 if narrow else 6)
+
+
+def format_exact(value: float, unit: str) -> str:
+    """Format a measured value with all its digits (at most 10): `98.88579387 %`."""
+    number = localize_number(f"{value:.10g}".replace("-", "\N{MINUS SIGN}"))
+    return tr("{number} %", number=number) if unit == "%" else f"{number} {unit}".rstrip()
 
 
 def format_tick_pct(value: float, _: float = 0.0) -> str:
@@ -244,8 +279,24 @@ def apply_fixed_colors(figure: Figure) -> None:
 
 def to_themed_svg(svg: str, label: str) -> str:
     """Return the SVG for a page that defines the colors; `label` is the escaped alternative."""
-    svg = svg.replace("<svg ", f'<svg role="img" aria-label="{label}" ', 1)
+    svg = _shorten(svg).replace("<svg ", f'<svg role="img" aria-label="{label}" ', 1)
     return _replace_placeholders(svg, lambda variable, _: f"var({variable})")
+
+
+def _shorten(svg: str) -> str:
+    """Return the SVG with lines in tenths of a pixel, and without ids that nothing uses.
+
+    The lines of a study of 60 runs over 160 epochs would otherwise be most of its page.
+    """
+
+    def shorter(path: re.Match[str]) -> str:
+        digits = 2 if "C" in path[0] else 1  # marks are small, and have arcs
+        points = re.sub(r"-?\d+\.\d{2,}", lambda number: f"{float(number[0]):.{digits}f}", path[0])
+        return re.sub(r"(?<=\d) ?L ?(?=[-\d])", " ", points)
+
+    svg = re.sub(r' d="M[^"]*"', shorter, svg)
+    used = set(re.findall(r'(?:href="|url\()#([^")]+)', svg))
+    return re.sub(r' id="([^"]+)"', lambda match: match[0] if match[1] in used else "", svg)
 
 
 def to_standalone_svg(svg: str) -> str:

@@ -13,6 +13,7 @@ from resnetlab.reports.figures.canvas import (
     NARROW_PX,
     SERIES,
     WIDE_PX,
+    mark,
     new_figure,
     wrap_lines,
 )
@@ -21,6 +22,10 @@ from resnetlab.translation import tr
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+
+
+PAIRS_SUFFIX = "-pairs"
+"""End of the key of a figure whose curves are also in the figure without it."""
 
 
 def draw(plot: LearningCurves, narrow: bool) -> Figure:
@@ -51,7 +56,10 @@ def draw(plot: LearningCurves, narrow: bool) -> Figure:
                 3 if narrow else 5, steps=[1, 2, 2.5, 5, 10], integer=max(ends, default=1.0) >= 2
             )
         )
-        ax.set_title("\n".join(titles[index]), loc="left", pad=6)
+        mark(ax, set=plot.key.removesuffix(PAIRS_SUFFIX))
+        title = ax.set_title("\n".join(titles[index]), loc="left", pad=6)
+        if not panel.partner:
+            mark(title, condition=panel.label)
         ax.tick_params(labelleft=column == 0, labelbottom=index + columns >= len(plot.panels))
         _draw_panel(ax, panel, plot)
     figure.text(side / width, 6 / height, tr("epoch"), color=MUTED, fontsize=12)
@@ -80,9 +88,9 @@ def _draw_panel(ax: Axes, panel: Panel, plot: LearningCurves) -> None:
         )
     if panel.partner:
         _draw_condition(ax, panel.partner, plot, (0, (4, 2)))
-    for other in plot.panels if not plot.omitted_conditions else ():
+    for other in plot.panels if plot.has_gray_means else ():
         if other is not panel and other.mean and not panel.partner:
-            ax.plot(
+            (line,) = ax.plot(
                 other.mean.x,
                 _mask_above_scale(other.mean, plot.y_max),
                 color=MUTED,
@@ -90,6 +98,7 @@ def _draw_panel(ax: Axes, panel: Panel, plot: LearningCurves) -> None:
                 alpha=0.45,
                 zorder=1,
             )
+            mark(line, condition=other.label, kind="other")
     dashes = "-" if panel.partner else LINE_STYLES[panel.series_index % len(LINE_STYLES)]
     _draw_condition(ax, panel, plot, dashes)
 
@@ -106,6 +115,7 @@ def _draw_published(ax: Axes, line: Line, color: str, y_max: float, is_labeled: 
 def _draw_condition(ax: Axes, panel: Panel, plot: LearningCurves, dashes: Any) -> None:
     """Draw the runs of a condition, their mean in the style of `dashes`, and its band."""
     color = SERIES[panel.series_index % len(SERIES)]
+    label = panel.condition or panel.label
     if panel.published:
         in_pair = any(panel is other.partner or other.partner for other in plot.panels)
         ink = color if in_pair else INK
@@ -113,13 +123,14 @@ def _draw_condition(ax: Axes, panel: Panel, plot: LearningCurves, dashes: Any) -
         _draw_published(ax, panel.published, ink, plot.y_max, not is_partner)
     if panel.mean and panel.band:
         within_scale = [high <= plot.y_max for high in panel.band[1]]
-        ax.fill_between(
+        band = ax.fill_between(
             panel.mean.x, *panel.band, where=within_scale, color=color, alpha=0.16, lw=0, zorder=2
         )
+        mark(band, condition=label)
     for line in panel.runs:
-        _draw_run(ax, line, color, plot.y_max)
+        _draw_run(ax, line, label, color, plot.y_max)
     if panel.other_split_mean:
-        ax.plot(
+        (other,) = ax.plot(
             panel.other_split_mean.x,
             _mask_above_scale(panel.other_split_mean, plot.y_max),
             color=color,
@@ -127,11 +138,13 @@ def _draw_condition(ax: Axes, panel: Panel, plot: LearningCurves, dashes: Any) -
             ls=(0, (4, 2)),
             zorder=4,
         )
+        mark(other, condition=label)
     if panel.mean:
         means = _mask_above_scale(panel.mean, plot.y_max)
-        ax.plot(panel.mean.x, means, color=color, lw=2.6, ls=dashes, zorder=4)
+        (bold,) = ax.plot(panel.mean.x, means, color=color, lw=2.6, ls=dashes, zorder=4)
+        mark(bold, condition=label, kind="mean")
         cut_x = [x for x, y in zip(panel.mean.x, means, strict=True) if math.isnan(y)]
-        ax.plot(
+        (triangles,) = ax.plot(
             cut_x,
             [0.95 * plot.y_max] * len(cut_x),
             color=color,
@@ -141,6 +154,7 @@ def _draw_condition(ax: Axes, panel: Panel, plot: LearningCurves, dashes: Any) -
             clip_on=False,
             zorder=4,
         )
+        mark(triangles, condition=label)
 
 
 def _mask_above_scale(line: Line, y_max: float) -> list[float]:
@@ -148,11 +162,11 @@ def _mask_above_scale(line: Line, y_max: float) -> list[float]:
     return [y if y <= y_max else math.nan for y in line.y]
 
 
-def _draw_run(ax: Axes, line: Line, color: str, y_max: float) -> None:
+def _draw_run(ax: Axes, line: Line, label: str, color: str, y_max: float) -> None:
     failed = line.outcome in ("at chance", "diverged", "out of memory", "missing")
     style: dict[str, Any] = {"ls": (0, (3, 2))} if failed else {}
     values = _mask_above_scale(line, y_max)
-    ax.plot(
+    (curve,) = ax.plot(
         line.x,
         values,
         color=color,
@@ -161,11 +175,16 @@ def _draw_run(ax: Axes, line: Line, color: str, y_max: float) -> None:
         zorder=3,
         **style,
     )
+    mark(curve, condition=label, seed=line.seed, kind="run")
+    ends = []
     end = (line.x[-1], min(line.y[-1], y_max))
-    mark = {"at chance": "x", "diverged": "v", "out of memory": "X", "missing": "d"}.get(
+    symbol = {"at chance": "x", "diverged": "v", "out of memory": "X", "missing": "d"}.get(
         line.outcome
     )
-    if mark:
-        ax.plot(*end, marker=mark, color=color, ms=7, mfc="none", mew=1.7, clip_on=False, zorder=5)
+    if symbol:
+        form: dict[str, Any] = {"ms": 7, "mfc": "none", "mew": 1.7, "clip_on": False, "zorder": 5}
+        ends = ax.plot(*end, marker=symbol, color=color, **form)
     elif len(line.x) == 1:
-        ax.plot(*end, marker=".", color=color, zorder=3)
+        ends = ax.plot(*end, marker=".", color=color, zorder=3)
+    for one in ends:
+        mark(one, condition=label, seed=line.seed)

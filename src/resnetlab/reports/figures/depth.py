@@ -14,6 +14,7 @@ from resnetlab.reports.figures.canvas import (
     NARROW_PX,
     SERIES,
     WIDE_PX,
+    mark,
     new_figure,
     wrap_lines,
 )
@@ -44,6 +45,7 @@ def draw(plot: DepthPlot, narrow: bool) -> Figure:
         for ax, panel in zip(
             grid.add_axes(figure, top - 24, height, last), quantity.panels, strict=True
         ):
+            mark(ax, set=f"{plot.key}-{number}")
             _draw_quantity_panel(ax, panel, quantity)
         top -= grid.height + 24
     figure.text(LEFT_PX / _width_px(narrow), 6 / height, tr("layer"), color=MUTED, fontsize=12)
@@ -135,14 +137,17 @@ def _draw_quantity_panel(ax: Axes, panel: Panel, quantity: LayerQuantity) -> Non
         ax.yaxis.set_major_locator(MaxNLocator(4))
     for other in quantity.panels:
         if other is not panel and other.mean:
-            ax.plot(other.mean.x, other.mean.y, color=MUTED, lw=1, alpha=0.45, zorder=1)
+            (gray,) = ax.plot(other.mean.x, other.mean.y, color=MUTED, lw=1, alpha=0.45, zorder=1)
+            mark(gray, condition=other.label, kind="other")
     color = SERIES[panel.series_index % len(SERIES)]
     for line in panel.runs:
         failed: dict[str, Any] = {} if line.outcome == "trained" else {"ls": (0, (3, 2))}
-        ax.plot(line.x, line.y, color=color, lw=0.9, alpha=0.55, zorder=3, **failed)
+        (curve,) = ax.plot(line.x, line.y, color=color, lw=0.9, alpha=0.55, zorder=3, **failed)
+        mark(curve, condition=panel.label, seed=line.seed, kind="run")
     if panel.mean:
         dashes = LINE_STYLES[panel.series_index % len(LINE_STYLES)]
-        ax.plot(panel.mean.x, panel.mean.y, color=color, lw=2.2, ls=dashes, zorder=4)
+        (bold,) = ax.plot(panel.mean.x, panel.mean.y, color=color, lw=2.2, ls=dashes, zorder=4)
+        mark(bold, condition=panel.label, kind="mean")
 
 
 def _draw_ablation_panel(ax: Axes, ablation: AblationPanel) -> None:

@@ -18,12 +18,14 @@ from resnetlab.reports.figures.canvas import (
     WIDE_PX,
     draw_legend,
     draw_segment,
+    format_exact,
     format_percent_axis,
     format_value_axis,
+    mark,
     new_figure,
     wrap_lines,
 )
-from resnetlab.translation import tr, tr_finished
+from resnetlab.translation import deferred, tr, tr_finished
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -52,8 +54,8 @@ def draw(plot: DotPlot, narrow: bool) -> Figure:
     ax = figure.add_axes((left, foot / height, right - left, row_height * len(rows) / height))
     ax.set(xlim=(low - 0.06 * (high - low) * edge, high), ylim=(len(rows) - 0.5, -0.5), yticks=[])
     (format_percent_axis if plot.unit == "%" else format_value_axis)(ax, narrow)
-    for index, row in enumerate(rows):
-        _draw_row(ax, row, index, row_height, extra if narrow else None)
+    for index in range(len(rows)):
+        _draw_row(ax, plot, index, row_height, extra if narrow else None)
     draw_legend(figure, handles, 4 / width if narrow else left, columns, 1.5)
     return figure
 
@@ -63,11 +65,12 @@ def _is_at_edge(dot: Dot) -> bool:
     return dot.outcome in OUTCOMES_AT_EDGE or dot.value_pct != dot.value_pct
 
 
-def _draw_row(ax: Axes, row: DotRow, index: int, height: int, label_height: int | None) -> None:
+def _draw_row(ax: Axes, plot: DotPlot, index: int, height: int, label_height: int | None) -> None:
     """Draw the row of a condition, `height` pixels high.
 
     `label_height` is the room for a long label in a narrow figure; None in a wide figure.
     """
+    row = plot.rows[index]
 
     def y(pixels: float) -> float:
         """Convert pixels below the upper edge of the row to the units of the axis."""
@@ -83,16 +86,24 @@ def _draw_row(ax: Axes, row: DotRow, index: int, height: int, label_height: int 
     step = (bottom - top) / max(4, len(row.dots) - 1)
     for number, dot in enumerate(row.dots):
         pixels = (top + bottom) / 2 + (number - (len(row.dots) - 1) / 2) * step
-        _draw_dot(ax, dot, y(pixels), row.series_index)
+        _draw_dot(ax, dot, y(pixels), row, plot)
     if row.mean_pct is not None:
+        tip = tr("{condition}, mean: {value}", condition=row.label, value=row.texts[1])
+        lines = [draw_segment(ax, [row.mean_pct] * 2, [y(bar - 6), y(bar + 6)], INK, 3, 5)]
         if row.low_pct is not None and row.high_pct is not None:
-            draw_segment(ax, [row.low_pct, row.high_pct], [y(bar)] * 2, INK, 2, 4)
-        draw_segment(ax, [row.mean_pct] * 2, [y(bar - 6), y(bar + 6)], INK, 3, 5)
-    for number, mark in enumerate(row.reference_marks, 1):
+            lines.append(draw_segment(ax, [row.low_pct, row.high_pct], [y(bar)] * 2, INK, 2, 4))
+        for line in lines:
+            mark(line, condition=row.label, tip=tip)
+    for number, known in enumerate(row.reference_marks, 1):
         y_mark = y(bar + 15 * number)
-        if mark.low_pct is not None and mark.high_pct is not None:
-            draw_segment(ax, [mark.low_pct, mark.high_pct], [y_mark] * 2, MUTED, 1.4, 4)
-        ax.plot(mark.value_pct, y_mark, **REFERENCE_STYLE, clip_on=False, zorder=5)
+        lines = ax.plot(known.value_pct, y_mark, **REFERENCE_STYLE, clip_on=False, zorder=5)
+        if known.low_pct is not None and known.high_pct is not None:
+            ends = [known.low_pct, known.high_pct]
+            lines.append(draw_segment(ax, ends, [y_mark] * 2, MUTED, 1.4, 4))
+        value = format_exact(known.value_pct, plot.unit)
+        for line in lines:
+            tip = tr("{condition}, published: {value}", condition=row.label, value=value)
+            mark(line, condition=row.label, tip=tip)
     if label_height is None:
         _write_wide_labels(ax, row, y)
     else:
@@ -109,7 +120,7 @@ def _write_narrow_labels(
     # The background hides lines behind the text.
     text["bbox"] = {"facecolor": CARD, "edgecolor": "none", "pad": 1.5}
     for number, line in enumerate(wrap_lines(row.label, 40)):
-        ax.text(0, y(15 + 18 * number), line, fontweight="bold", **text)
+        mark(ax.text(0, y(15 + 18 * number), line, fontweight="bold", **text), condition=row.label)
     ax.text(1, y(15 + label_height), numbers, ha="right", **text)
     runs = f"{rate}, {edge}" if edge else rate
     ax.text(1, y(32 + label_height), runs, color=MUTED, ha="right", **text)
@@ -120,7 +131,8 @@ def _write_wide_labels(ax: Axes, row: DotRow, y: Callable[[float], float]) -> No
     rate, numbers = row.texts
     text: dict[str, Any] = {"transform": ax.get_yaxis_transform(), "va": "center"}
     form: dict[str, Any] = {"ha": "right", "fontweight": "bold", "linespacing": 1.35}
-    ax.text(-0.03, y(34), "\n".join(wrap_lines(row.label, 20)), **form, **text)
+    label = ax.text(-0.03, y(34), "\n".join(wrap_lines(row.label, 20)), **form, **text)
+    mark(label, condition=row.label)
     candidates = ((rate, MUTED), (numbers, INK), (_edge_text(row), MUTED))
     lines = [candidates[0], *(pair for pair in candidates[1:] if pair[0])]
     for number, (line, shade) in enumerate(lines):
@@ -136,22 +148,33 @@ _FAILED_MARKS: dict[str, dict[str, Any]] = {
 """Marks of runs that failed, all of them open."""
 
 
-def _draw_dot(ax: Axes, dot: Dot, y: float, series_index: int) -> None:
+def _draw_dot(ax: Axes, dot: Dot, y: float, row: DotRow, plot: DotPlot) -> None:
     """Draw the dot of a run: filled if it trained, open if it failed.
 
     A run without an accuracy is at the left edge of the axis.
     """
     outcome, value = dot.outcome, dot.value_pct
-    color = SERIES[series_index % len(SERIES)]
+    color = SERIES[row.series_index % len(SERIES)]
     form: dict[str, Any] = {"color": color, "ls": "none", "zorder": 3, "clip_on": False}
+    lines = []
     if _is_at_edge(dot):
-        mark = _FAILED_MARKS[outcome]
-        ax.plot(0.012, y, transform=ax.get_yaxis_transform(), **mark, **form)
+        edge = {"transform": ax.get_yaxis_transform(), **_FAILED_MARKS[outcome]}
+        lines = ax.plot(0.012, y, **edge, **form)
     elif value is not None and outcome == "trained":
-        form |= {"marker": MARKERS[series_index % len(MARKERS)], "ms": 7.5}
-        ax.plot(value, y, markeredgecolor=CARD, markeredgewidth=0.8, **form)
+        form |= {"marker": MARKERS[row.series_index % len(MARKERS)], "ms": 7.5}
+        lines = ax.plot(value, y, markeredgecolor=CARD, markeredgewidth=0.8, **form)
     elif value is not None and outcome in _FAILED_MARKS:
-        ax.plot(value, y, **_FAILED_MARKS[outcome], **form)
+        lines = ax.plot(value, y, **_FAILED_MARKS[outcome], **form)
+    result = "" if value is None or _is_at_edge(dot) else format_exact(value, plot.unit)
+    state = "" if outcome == "trained" and result else tr_finished(outcome)
+    sentence = {
+        "seed": deferred("{condition}, seed {seed}: {result}"),
+        "run": deferred("{condition}, run {seed}: {result}"),
+    }[plot.numbered_by]
+    reached = ", ".join(filter(None, (result, state)))
+    tip = tr(sentence, condition=row.label, seed=dot.seed, result=reached)
+    for line in lines:
+        mark(line, condition=row.label, seed=dot.seed, tip=tip)
 
 
 def _edge_text(row: DotRow) -> str:

@@ -15,6 +15,7 @@ from resnetlab.reports.figures.canvas import (
     SERIES,
     WIDE_PX,
     draw_segment,
+    mark,
     new_figure,
     wrap_lines,
 )
@@ -23,12 +24,14 @@ from resnetlab.translation import tr
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+    from matplotlib.lines import Line2D
 
 
 def draw(plot: ForestPlot, narrow: bool) -> Figure:
     """Draw the rows by unit, each unit with its axis; claims without an effect come last."""
     units = list(dict.fromkeys(row.unit for row in sorted(plot.rows, key=lambda row: not row.unit)))
     groups = [[row for row in plot.rows if row.unit == unit] for unit in units]
+    numbers = {id(row): number for number, row in enumerate(plot.rows)}
     width, foot = NARROW_PX if narrow else WIDE_PX, 46
     failures = any(row.texts[2] for row in plot.rows)
     row_height = (126 if failures else 110) if narrow else (84 if failures else 66)
@@ -58,7 +61,7 @@ def draw(plot: ForestPlot, narrow: bool) -> Figure:
             ax.set_xticks([])
             ax.spines["bottom"].set_visible(False)
         for index, row in enumerate(rows):
-            _draw_row(ax, row, index, row_height, narrow)
+            _draw_row(ax, row, index, row_height, narrow, numbers[id(row)])
     return figure
 
 
@@ -86,14 +89,16 @@ def _scale(rows: list[ForestRow]) -> tuple[float, float]:
     return low - pad, high + pad
 
 
-def _draw_row(ax: Axes, row: ForestRow, index: int, height: int, narrow: bool) -> None:
+def _draw_row(ax: Axes, row: ForestRow, index: int, height: int, narrow: bool, claim: int) -> None:
     """Draw the row of a claim, `height` pixels high: its region, its effect and its texts."""
 
     def y(pixels: float) -> float:
         return index - 0.5 + pixels / height
 
     ax.axhline(index + 0.5, color=GRID, lw=1, zorder=0)
-    _draw_effect(ax, row, y(height - 20 if narrow else height / 2), (12 if narrow else 24) / height)
+    center, half = (height - 20, 12) if narrow else (height / 2, 24)
+    for artist in _draw_effect(ax, row, y(center), half / height):
+        mark(artist, claim=claim, tip=f"{row.label} {row.texts[0]}")
     text: dict[str, Any] = {"transform": ax.get_yaxis_transform(), "va": "center"}
     lines = [(row.verdict, INK, "bold"), (row.texts[0], INK, "normal")]
     lines += [(line, MUTED, "normal") for line in row.texts[1:]]
@@ -101,32 +106,37 @@ def _draw_row(ax: Axes, row: ForestRow, index: int, height: int, narrow: bool) -
     if narrow:
         text["bbox"] = {"facecolor": CARD, "edgecolor": "none", "pad": 1.0}
         label, *more = wrap_lines(row.label, 42)
-        ax.text(0, y(12), label + ("…" if more else ""), fontweight="bold", fontsize=12, **text)
+        title = label + ("…" if more else "")
+        mark(ax.text(0, y(12), title, fontweight="bold", fontsize=12, **text), claim=claim)
         for number, (line, shade, _) in enumerate(lines):
             ax.text(0, y(29 + 16 * number), line[:56], color=shade, fontsize=12, **text)
         return
     label = "\n".join(wrap_lines(row.label, 32))
-    ax.text(-0.04, y(height / 2), label, ha="right", linespacing=1.3, **text)
+    mark(ax.text(-0.04, y(height / 2), label, ha="right", linespacing=1.3, **text), claim=claim)
     for number, (line, shade, weight) in enumerate(lines):
         below = height / 2 + 19 * (number - (len(lines) - 1) / 2)
         ax.text(1.03, y(below), line, color=shade, fontweight=weight, **_smaller(line), **text)
 
 
-def _draw_effect(ax: Axes, row: ForestRow, center: float, half: float) -> None:
-    """Draw the region of a claim, `half` above and below `center`, and its effect with interval."""
+def _draw_effect(ax: Axes, row: ForestRow, center: float, half: float) -> list[Line2D]:
+    """Draw the region of a claim, `half` above and below `center`, and its effect with interval.
+
+    Returns the marks of the effect.
+    """
     if row.effect is None or row.low is None or row.high is None:
-        return
+        return []
     low, high = ax.get_xlim()
     ends = (max(low, row.region[0]), min(high, row.region[1]))
     region: dict[str, Any] = {"color": SERIES[2], "alpha": 0.16, "lw": 0, "zorder": 1}
     ax.fill_between(ends, center - half, center + half, **region)
-    draw_segment(ax, [max(low, row.low), min(high, row.high)], [center] * 2, INK, 2, 3)
-    mark: dict[str, Any] = {"color": INK, "ms": 6, "ls": "none", "clip_on": False, "zorder": 4}
+    lines = [draw_segment(ax, [max(low, row.low), min(high, row.high)], [center] * 2, INK, 2, 3)]
+    arrow: dict[str, Any] = {"color": INK, "ms": 6, "ls": "none", "clip_on": False, "zorder": 4}
     if row.low < low:
-        ax.plot(low, center, marker="<", **mark)
+        lines += ax.plot(low, center, marker="<", **arrow)
     if row.high > high:
-        ax.plot(high, center, marker=">", **mark)
-    face = CARD if row.conditional else INK
-    ax.plot(row.effect, center, marker="o", ms=8, mfc=face, mec=INK, mew=1.6, ls="none", zorder=5)
+        lines += ax.plot(high, center, marker=">", **arrow)
+    form: dict[str, Any] = {"mfc": CARD if row.conditional else INK, "mec": INK, "mew": 1.6}
+    lines += ax.plot(row.effect, center, marker="o", ms=8, ls="none", zorder=5, **form)
     for known in row.reference_effects:
         ax.plot(known.effect, center + 0.75 * half, **REFERENCE_STYLE, clip_on=False, zorder=4)
+    return lines

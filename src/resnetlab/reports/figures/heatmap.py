@@ -11,6 +11,8 @@ from resnetlab.reports.figures.canvas import (
     NARROW_PX,
     SERIES,
     WIDE_PX,
+    format_exact,
+    mark,
     new_figure,
 )
 from resnetlab.translation import localize_number, tr
@@ -52,7 +54,7 @@ def _draw_cell(
     x, y = plot.columns.index(cell.column), plot.rows.index(cell.row)
     best = cell.mean_pct is not None and cell.mean_pct == high
     share = 0.0 if cell.mean_pct is None else (cell.mean_pct - low) / max(1e-9, high - low)
-    ax.add_patch(
+    patch = ax.add_patch(
         Rectangle(
             (x - 0.48, y - 0.48),
             0.96,
@@ -63,6 +65,9 @@ def _draw_cell(
             alpha=None if cell.mean_pct is None else 0.08 + 0.5 * share,
         )
     )
+    value = "–" if cell.mean_pct is None else format_exact(cell.mean_pct, "%")
+    tip = tr("{condition}, mean: {value}", condition=cell.condition, value=value)
+    mark(patch, condition=cell.condition, tip=tip)
     text = "–" if cell.mean_pct is None else localize_number(f"{cell.mean_pct:.1f}")
     ax.text(x, y + 0.12, text, ha="center", va="center", color=INK, fontsize=13)
     if cell.failed:

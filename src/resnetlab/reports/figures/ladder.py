@@ -15,7 +15,9 @@ from resnetlab.reports.figures.canvas import (
     WIDE_PX,
     draw_legend,
     draw_segment,
+    format_exact,
     format_percent_axis,
+    mark,
     new_figure,
     wrap_lines,
 )
@@ -69,12 +71,14 @@ def _draw_row(ax: Axes, row: RungRow, rows: tuple[RungRow, ...], y: float) -> No
     if row.mean_pct is None:
         return
     start = rows[row.parent].mean_pct if row.parent is not None else None
+    tip = tr("{condition}, mean: {value}", condition=row.label, value=" ".join(row.texts).strip())
+    lines = []
     if start is not None:
-        draw_segment(ax, [start, row.mean_pct], [y] * 2, color, 9, 2, alpha=0.3)
+        lines.append(draw_segment(ax, [start, row.mean_pct], [y] * 2, color, 9, 2, alpha=0.3))
     low, high = ax.get_xlim()
     if row.low_pct is not None and row.high_pct is not None:
         ends = [max(low, row.low_pct), min(high, row.high_pct)]
-        draw_segment(ax, ends, [y] * 2, INK, 1.8, 4)
+        lines.append(draw_segment(ax, ends, [y] * 2, INK, 1.8, 4))
         arrow: dict[str, Any] = {"color": INK, "ms": 6, "ls": "none", "clip_on": False, "zorder": 4}
         if row.low_pct < low:
             ax.plot(low, y, marker="<", **arrow)
@@ -82,9 +86,16 @@ def _draw_row(ax: Axes, row: RungRow, rows: tuple[RungRow, ...], y: float) -> No
             ax.plot(high, y, marker=">", **arrow)
     form: dict[str, Any] = {"ls": "none", "zorder": 5, "clip_on": False}
     marker, face = ("s", CARD) if row.is_side_rung else ("o", color)
-    ax.plot(row.mean_pct, y, marker=marker, ms=8, mfc=face, mec=color, mew=1.8, **form)
+    lines += ax.plot(row.mean_pct, y, marker=marker, ms=8, mfc=face, mec=color, mew=1.8, **form)
+    for line in lines:
+        mark(line, condition=row.label, tip=tip)
     if row.train_pct is not None:
-        ax.plot(row.train_pct, y, marker="^", ms=6.5, mfc="none", mec=MUTED, mew=1.2, **form)
+        (triangle,) = ax.plot(
+            row.train_pct, y, marker="^", ms=6.5, mfc="none", mec=MUTED, mew=1.2, **form
+        )
+        value = format_exact(row.train_pct, "%")
+        tip = tr("{condition}, train images: {value}", condition=row.label, value=value)
+        mark(triangle, condition=row.label, tip=tip)
 
 
 def _draw_labels(ax: Axes, row: RungRow, index: int, narrow: bool, height: int) -> None:
@@ -98,13 +109,14 @@ def _draw_labels(ax: Axes, row: RungRow, index: int, narrow: bool, height: int) 
         text["bbox"] = {"facecolor": CARD, "edgecolor": "none", "pad": 1.0}
         label = wrap_lines(row.label, 34)
         short_label = label[0] + ("…" if len(label) > 1 else "")
-        ax.text(0.04 if row.is_side_rung else 0, y(13), short_label, fontweight=weight, **text)
+        left = 0.04 if row.is_side_rung else 0
+        mark(ax.text(left, y(13), short_label, fontweight=weight, **text), condition=row.label)
         ax.text(1, y(13), reached, ha="right", **text)
         ax.text(1, y(31), gained, color=MUTED, ha="right", fontsize=12, **text)
         return
     label = wrap_lines(row.label, 24 if row.is_side_rung else 26)[:2]
     beside: dict[str, Any] = {"ha": "right", "fontweight": weight, "linespacing": 1.2}
-    ax.text(-0.03, y(height / 2), "\n".join(label), **beside, **text)
+    mark(ax.text(-0.03, y(height / 2), "\n".join(label), **beside, **text), condition=row.label)
     ax.text(1.03, y(height / 2), reached, **text)
     ax.text(1.03 + 0.17, y(height / 2), gained, color=MUTED, fontsize=12, **text)
 

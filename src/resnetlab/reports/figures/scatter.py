@@ -14,7 +14,9 @@ from resnetlab.reports.figures.canvas import (
     REFERENCE_STYLE,
     SERIES,
     WIDE_PX,
+    format_exact,
     format_tick_pct,
+    mark,
     new_figure,
 )
 from resnetlab.translation import localize_number
@@ -60,7 +62,8 @@ def draw(plot: ScatterPlot, narrow: bool) -> Figure:
         label = str(number) if narrow else point.label
         form: dict[str, Any] = {"ha": side, "va": "center", "fontsize": 12}
         xy = (point.x, point.y_pct)
-        ax.annotate(label, xy, (away, 0), textcoords="offset points", **form)
+        note = ax.annotate(label, xy, (away, 0), textcoords="offset points", **form)
+        mark(note, condition=None if plot.published else point.label)
     ax.spines["bottom"].set_color(GRID)
     figure.text(LEFT_PX / width, (foot - 34) / height, plot.unit, color=MUTED, fontsize=12)
     for number, name in enumerate(names, 1):
@@ -81,7 +84,10 @@ def _draw_point(ax: Axes, plot: ScatterPlot, point: ScatterPoint) -> None:
         "mfc": color,
         "mec": color,
     }
-    ax.plot(point.x, point.y_pct, zorder=4, **(REFERENCE_STYLE if plot.published else run_style))
+    style = REFERENCE_STYLE if plot.published else run_style
+    (symbol,) = ax.plot(point.x, point.y_pct, zorder=4, **style)
+    tip = f"{point.label}: {format_exact(point.x, plot.unit)}, {format_exact(point.y_pct, '%')}"
+    mark(symbol, condition=None if plot.published else point.label, tip=tip)
 
 
 def format_cost(value: float) -> str:

@@ -1,13 +1,16 @@
-"""HTML renderer: a report as one file, without scripts or external resources."""
+"""HTML renderer: a report as one file with its script, and without external resources."""
 
 from __future__ import annotations
 
+import base64
+import hashlib
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from resnetlab.reports import figures
 from resnetlab.reports.document import Report, split_note
 from resnetlab.reports.render.outline import anchor, answers, contents
+from resnetlab.reports.render.page_data import claim_runs, page_data, row_attributes
 from resnetlab.translation import current_language, tr, tr_finished
 
 if TYPE_CHECKING:
@@ -26,13 +29,27 @@ def render(report: Report, drawings: Mapping[str, figures.Drawing]) -> str:
             f'<div class="wide">{figures.to_themed_svg(drawing.wide, label)}</div>'
             f'<div class="narrow">{figures.to_themed_svg(drawing.narrow, label)}</div>'
         )
-    template = jinja_environment().get_template("report.html")
-    return template.render(
+    environment = jinja_environment()
+    environment.globals["row_attributes"] = row_attributes(report)
+    loader = environment.loader
+    assert loader is not None
+    script = "\n".join(loader.get_source(environment, name)[0] for name in SCRIPT_FILES)
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    return environment.get_template("report.html").render(
         report=report,
         pictures=pictures,
         contents=contents(report),
         answers=tuple(answers(report)),
+        claim_runs=claim_runs(report),
+        page_data=page_data(report),
+        # Our own script, which contains no value; its hash is all that the page may run.
+        script=Markup(script),
+        script_hash=f"sha256-{digest}",
     )
+
+
+SCRIPT_FILES = ("report.js", "report_charts.js")
+"""Templates with the parts of the page's script, in their order."""
 
 
 def jinja_environment() -> Environment:
@@ -57,6 +74,7 @@ def jinja_environment() -> Environment:
         "tr_finished": tr_finished,
         "language": current_language,
         "split_note": split_note,
+        "row_attributes": lambda *_: "",
     }
     environment.filters["anchor"] = anchor
     return environment

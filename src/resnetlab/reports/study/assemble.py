@@ -7,7 +7,7 @@ from dataclasses import replace
 from resnetlab.analysis.analyze import StudyAnalysis, analyze
 from resnetlab.analysis.collect import collect
 from resnetlab.analysis.study_data import ClaimVerdict, QuestionAnswer, StudyData
-from resnetlab.reports.document import Cell, Fact, Report, escape_strings
+from resnetlab.reports.document import Cell, ClaimSides, Fact, Report, escape_strings
 from resnetlab.reports.figures.values import plot_csv
 from resnetlab.reports.format import capitalize_first
 from resnetlab.reports.study import (
@@ -29,6 +29,7 @@ from resnetlab.reports.study import (
     tables,
     text,
 )
+from resnetlab.studies.claims import Best, Monotone, condition_labels
 from resnetlab.studies.plan import StudyRecord
 from resnetlab.translation import Language, tr, tr_finished, tr_study, use_language
 
@@ -53,7 +54,9 @@ def build_report(study_data: StudyData, language: Language = "en") -> Report:
             report = imported.build(analysis, _verdict_cells(analysis), _claim_verdicts(analysis))
         else:
             report = _assemble(analysis, study_answers, language)
-        return escape_strings(replace(report, files=_files(report, study_data)))
+        return escape_strings(
+            replace(report, files=_files(report, study_data), claim_sides=_claim_sides(analysis))
+        )
 
 
 def _assemble(
@@ -123,6 +126,21 @@ def _claim_verdicts(analysis: StudyAnalysis) -> tuple[ClaimVerdict, ...]:
         )
         for claim, verdict, share in judged
     )
+
+
+def _claim_sides(analysis: StudyAnalysis) -> tuple[ClaimSides, ...]:
+    sides = []
+    for claim in analysis.study.claims:
+        labels = condition_labels(claim)
+        match claim:
+            case Monotone():
+                sides.append(ClaimSides(labels, ()))
+            case Best():
+                sides.append(ClaimSides(labels[:1], labels[1:]))
+            case _:
+                left, right = (tuple(dict.fromkeys(labels[n::2])) for n in (0, 1))
+                sides.append(ClaimSides(left, right))
+    return tuple(sides)
 
 
 def _files(report: Report, study_data: StudyData) -> tuple[Fact, ...]:

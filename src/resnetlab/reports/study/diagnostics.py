@@ -112,7 +112,8 @@ def _panel(analysis: StudyAnalysis, label: str, runs: Mapping[int, Mapping[float
     """Return a panel with the runs as lines and with their median."""
     outcomes = {row.seed: row.status for row in analysis.rows(label)}
     lines = tuple(
-        Line(outcomes[seed], tuple(xy), tuple(xy.values())) for seed, xy in sorted(runs.items())
+        Line(outcomes[seed], tuple(xy), tuple(xy.values()), seed)
+        for seed, xy in sorted(runs.items())
     )
     depths = sorted({x for xy in runs.values() for x in xy})
     middle = tuple(median(xy[x] for xy in runs.values() if x in xy) for x in depths)

@@ -58,11 +58,12 @@ def grid_section(analysis: StudyAnalysis) -> GridSection | None:
 
 
 def _cell(analysis: StudyAnalysis, axes: TwoAxes, row: float, column: float) -> HeatCell:
-    summary = analysis.summaries[axes.labels[row, column]]
+    label = axes.labels[row, column]
+    summary = analysis.summaries[label]
     low, high = summary.interval_pct or (None, None)
     counts = summary.counts
     failed = counts.at_chance + counts.diverged
-    return HeatCell(row, column, summary.mean_pct, low, high, failed, counts.finished)
+    return HeatCell(row, column, summary.mean_pct, low, high, failed, counts.finished, label)
 
 
 def _table(plot: HeatMap) -> Table:

@@ -226,7 +226,7 @@ def _run_table(analysis: StudyAnalysis, imported: ImportedRuns) -> Table:
         for row in analysis.rows(label)
     )
     note = "Run: the seed or fold of the table, or else its number. results.csv has all runs."
-    return Table("ledger", columns, rows, note, "scroll")
+    return Table("ledger", columns, rows, note, "scroll", tables.run_keys(analysis))
 
 
 def _value_text(row: RunRow, measure: Measure) -> str:

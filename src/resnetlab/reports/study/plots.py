@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from resnetlab.analysis.study_data import CurvePoint
 from resnetlab.reports.document import (
+    MAX_GRAY_PANELS,
     Dot,
     DotPlot,
     DotRow,
@@ -60,7 +61,9 @@ def dot_plot(analysis: StudyAnalysis) -> DotPlot:
     caption = dot_plot_text.caption(analysis, hidden) + references.marks_caption(rows)
     alt = dot_plot_text.text_alternative(analysis)
     title = capitalize_first(tr_finished(analysis.study.measure.name))
-    return DotPlot("accuracy", title, caption, alt, rows, low, high, analysis.study.measure.unit)
+    unit = analysis.study.measure.unit
+    numbered_by: Literal["seed", "run"] = "run" if analysis.study.imported else "seed"
+    return DotPlot("accuracy", title, caption, alt, rows, low, high, unit, numbered_by)
 
 
 def value_scale(rows: tuple[DotRow, ...], unit: Unit) -> tuple[float, float]:
@@ -191,6 +194,7 @@ def _pairs(analysis: StudyAnalysis, split: str) -> list[Panel]:
                     label=tr("{left} and {right}", left=left, right=right),
                     series_index=1,
                     partner=partner,
+                    condition=left,
                 )
             )
     return panels[:MAX_PANELS]
@@ -360,7 +364,7 @@ def _caption(
                 others=tr(", and {more:,} more", more=more) if more > 0 else "",
             )
         )
-    elif sum(panel.mean is not None for panel in panels) > 1:
+    elif sum(panel.mean is not None for panel in panels) > 1 and len(panels) <= MAX_GRAY_PANELS:
         sentences.append(tr(_OTHER_MEANS))
     limits = {condition.data.curve_images for condition in analysis.study.conditions} - {None}
     if limits:
@@ -417,7 +421,7 @@ def _panel(analysis: StudyAnalysis, label: str, split: str, quantity: str) -> Pa
         }
         xy = {x: y for x, y in sorted(curve.items()) if y is not None}
         if xy:
-            runs.append(Line(row.status, tuple(xy), tuple(xy.values())))
+            runs.append(Line(row.status, tuple(xy), tuple(xy.values()), row.seed))
             trained += [xy] if row.status == "trained" else []
     style = analysis.style(label)
     known = references.published_curve(analysis, label, quantity) if split == "test" else None

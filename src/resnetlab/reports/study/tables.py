@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from resnetlab.analysis.study_data import RunRow
-from resnetlab.reports.document import Cell, Column, Table, number_columns, text_columns
+from resnetlab.reports.document import (
+    Cell,
+    Column,
+    RunKey,
+    Table,
+    number_columns,
+    text_columns,
+)
 from resnetlab.reports.format import (
     DASH,
     FORECAST_NOTE,
@@ -350,7 +358,25 @@ def run_table(analysis: StudyAnalysis) -> Table:
         for row in analysis.rows(label)
     )
     note = tr("An attempt is a start or a resumption. results.csv has all columns of all runs.")
-    return Table("ledger", columns, rows, note, "scroll")
+    return Table("ledger", columns, rows, note, "scroll", run_keys(analysis))
+
+
+def run_keys(analysis: StudyAnalysis) -> tuple[RunKey, ...]:
+    """Return the key of each run, in the order of the table of runs.
+
+    The anchor has the last part of the run's id. A run that two conditions share is there twice,
+    so a repeated anchor gets a number.
+    """
+    rows = [row for label in analysis.summaries for row in analysis.rows(label)]
+    anchors: dict[str, int] = {}
+    keys = []
+    for row in rows:
+        short = re.search(r"-([0-9a-f]{10})$", row.run)
+        anchor = f"run-{short[1] if short else re.sub(r'[^A-Za-z0-9.]+', '-', row.run)}"
+        anchors[anchor] = anchors.get(anchor, 0) + 1
+        unique = anchor if anchors[anchor] == 1 else f"{anchor}-{anchors[anchor]}"
+        keys.append(RunKey(row.condition, row.seed, unique))
+    return tuple(keys)
 
 
 def _run_row(row: RunRow, chance_pct: float) -> tuple[Cell, ...]:
