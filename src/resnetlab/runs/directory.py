@@ -255,9 +255,11 @@ class RunDirectory:
         return self.lacks_block_ablation(file) or self.lacks_train_mode(file)
 
     def lacks_block_ablation(self, file: RunFile) -> bool:
-        """Return True if `file` requests a block ablation and there is none."""
-        path = self.path / "diagnostics" / "block-ablation.json"
-        return file.diagnostics.ablate_blocks and not path.exists()
+        """Return True if `file` requests a block ablation and there is none, or none of sets."""
+        if not file.diagnostics.measures_blocks:
+            return False
+        ablations = self.block_ablation()
+        return ablations is None or (file.diagnostics.ablate_sets and ablations.lacks_sets)
 
     def lacks_train_mode(self, file: RunFile) -> bool:
         """Return True if `file` requests final scores in training mode and there are none."""
