@@ -72,7 +72,6 @@ def ablate_blocks(
         test: Images of the test split.
         with_sets: Measure the sets of blocks of `draw_block_sets` too.
     """
-
     full_accuracy = _accuracy_pct(state, test)
     rows = [BlockAblation(without="nothing", accuracy_pct=full_accuracy, accuracy_drop=0.0)]
     for name, block in named_blocks(state.model).items():

@@ -294,6 +294,8 @@ class AblationPlot(Plot):
     """Figure of block ablations, with a panel for each condition, on one scale."""
 
     ablations: tuple[AblationPanel, ...]
+    axis_label: str = ""
+    """Label of the horizontal axis; empty for the numbers of the blocks."""
 
 
 @dataclass(frozen=True)
@@ -338,6 +340,14 @@ class Fact:
     term: str
     text: str
     url: str = ""
+
+
+@dataclass(frozen=True)
+class ClaimRuns:
+    """Runs of a claim that have a page: for each condition its label, seeds and addresses."""
+
+    statement: str
+    conditions: tuple[tuple[str, tuple[tuple[int, str], ...]], ...]
 
 
 @dataclass(frozen=True)
@@ -399,6 +409,8 @@ class Report:
     """Works that the study cites, with their addresses."""
     files: tuple[Fact, ...] = ()
     """Files of values and figures beside the report, with their relative paths."""
+    claim_runs: tuple[ClaimRuns, ...] = ()
+    """Pages of the claims' runs, which only the HTML page links."""
 
     @property
     def plots(self) -> tuple[AnyPlot, ...]:
