@@ -50,6 +50,7 @@ class RunOutputs:
 
     matrix: ConfusionMatrix | None
     pairs: Table | None
+    """Most frequent confusions, for too many classes for a matrix."""
     mistakes: tuple[Mistake, ...]
     images: int
     wrong: int
@@ -117,7 +118,7 @@ def read_outputs(file: RunFile, folder: Path, images: ImageLoader) -> RunOutputs
     matrix = _matrix(file.classes, counts) if count <= MAX_MATRIX_CLASSES else None
     return RunOutputs(
         matrix,
-        _pair_table(file.classes, counts) if len(wrong) else None,
+        _pair_table(file.classes, counts) if len(wrong) and matrix is None else None,
         mistakes,
         len(labels),
         len(wrong),

@@ -23,8 +23,11 @@ from resnetlab.runs.records import Evaluation, RunRecord
 from resnetlab.stats.outcomes import Outcome
 from resnetlab.translation import tr, tr_finished
 
+SOLID_SERIES = 1
+"""Index of the series whose lines are solid."""
 
-def learning_curves(record: RunRecord, series_index: int) -> tuple[LearningCurves, ...]:
+
+def learning_curves(record: RunRecord) -> tuple[LearningCurves, ...]:
     """Return the curves of the error and of the loss, on train images and on the other split."""
     recorded = {line.split for line in record.metrics}
     if "train" not in recorded:
@@ -42,7 +45,7 @@ def learning_curves(record: RunRecord, series_index: int) -> tuple[LearningCurve
         top = 1.05 * max(values)
         top = max(1.15 * uniform, min(top, 3 * uniform)) if uniform else min(100.0, top) or 1.0
         label = tr_finished(other or "train")
-        panel = Panel(label, series_index, (bold,), bold, None, train if other else None)
+        panel = Panel(label, SOLID_SERIES, (bold,), bold, None, train if other else None)
         figures.append(
             LearningCurves(
                 f"run-{quantity}",
@@ -73,8 +76,8 @@ def _curve_caption(other: str, quantity: str) -> str:
     if not other:
         return tr("Evaluated on a fixed part of the train images.")
     text = tr(
-        "Bold: {split} images. Dashed: a fixed part of the train images, also evaluated without "
-        "augmentation.",
+        "Solid: {split} images. Dashed: a fixed part of the train images, also evaluated in "
+        "evaluation mode and without augmentation.",
         split=tr_finished(other),
     )
     if quantity == "loss":

@@ -156,7 +156,7 @@ def _content(
             for claim, item in zip(study.claims, report.verdicts, strict=True)
             if cell.run.condition in condition_labels(claim)
         ),
-        curves=plots.learning_curves(run, labels.index(cell.run.condition)),
+        curves=plots.learning_curves(run),
         layers=plots.layer_plot(run, labels.index(cell.run.condition)),
         blocks=plots.block_plots(networks, 100 * file.class_share) if unplug else (),
         unplug=unplug,
