@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from resnetlab import files
+from resnetlab.errors import InputError
 from resnetlab.models.configs.cifar import CifarConfig
 from resnetlab.reports import figures
 from resnetlab.reports.document import (
@@ -37,8 +38,8 @@ from resnetlab.reports.run_page.unplug import (
     sets_command,
     unplug_section,
 )
-from resnetlab.runs.paths import WEIGHTS
-from resnetlab.runs.records import RunRecord
+from resnetlab.runs.paths import LOGITS, WEIGHTS
+from resnetlab.runs.records import RunFile, RunRecord
 from resnetlab.studies.claims import condition_labels
 from resnetlab.studies.plan import StudyRecord, StudyRun
 from resnetlab.studies.study import Study
@@ -76,6 +77,8 @@ class RunPage:
     measure_command: str
     """Command that measures blocks of a run without block ablations; empty if it has none."""
     outputs: RunOutputs | None
+    outputs_problem: str
+    """Reason in English if the stored outputs cannot be read."""
     differing: Table | None
     settings: Table
     provenance: tuple[Fact, ...]
@@ -104,7 +107,6 @@ def write_run_pages(
         The paths of the pages.
 
     Raises:
-        InputError: The stored outputs of a run are damaged.
         ResourceError: The disk is full.
     """
     images, study = ImageLoader(root / "cache"), study_without_paths(record.study)
@@ -140,6 +142,7 @@ def _content(
         if one.record and one.record.block_ablation
     ]
     unplug = unplug_section(pair)
+    outputs, problem = _outputs(file, Path(run.folder), images)
     differing, settings = facts.setting_tables(study, condition)
     return RunPage(
         study=study.name,
@@ -162,13 +165,22 @@ def _content(
         unplug=unplug,
         block_table=facts.block_table(run) if unplug else None,
         measure_command=_measure_command(run) if unplug is None else "",
-        outputs=read_outputs(file, Path(run.folder), images),
+        outputs=outputs,
+        outputs_problem=problem,
         differing=differing,
         settings=settings,
         provenance=facts.provenance_facts(run),
         partner=_partner_link(partner),
         made_by=report.made_by,
     )
+
+
+def _outputs(file: RunFile, folder: Path, images: ImageLoader) -> tuple[RunOutputs | None, str]:
+    """Return the test outputs of a run, or None and the reason if they cannot be read."""
+    try:
+        return read_outputs(file, folder, images), ""
+    except InputError as error:
+        return None, f"{LOGITS}: {error.problems[0].message}"
 
 
 def _measure_command(run: RunRecord) -> str:
