@@ -258,8 +258,10 @@ class RunDirectory:
         """Return True if `file` requests a block ablation and there is none, or none of sets."""
         if not file.diagnostics.measures_blocks:
             return False
-        ablations = self.block_ablation()
-        return ablations is None or (file.diagnostics.ablate_sets and ablations.lacks_sets)
+        if not (self.path / "diagnostics" / "block-ablation.json").exists():
+            return True
+        ablations = self.block_ablation() if file.diagnostics.ablate_sets else None
+        return ablations is not None and ablations.lacks_sets
 
     def lacks_train_mode(self, file: RunFile) -> bool:
         """Return True if `file` requests final scores in training mode and there are none."""

@@ -69,7 +69,7 @@ def provenance_facts(record: RunRecord) -> tuple[Fact, ...]:
     )
     lines = [
         (tr("Code"), _distinct(_code(event) for event in events)),
-        (tr("Started"), _distinct(str(event.get("time", ""))[:16] for event in events)),
+        (tr("Started"), _distinct(_time(event) for event in events)),
         (tr("Processor"), _distinct(str(event.get("processor", "")) for event in events)),
         (
             tr("Instruction set"),
@@ -92,6 +92,11 @@ def provenance_facts(record: RunRecord) -> tuple[Fact, ...]:
         lines.insert(2, (tr("Duration"), duration))
         lines.append((tr("SHA-256 of the weights"), result.weights_sha256))
     return tuple(Fact(term, text) for term, text in lines if text)
+
+
+def _time(event: dict[str, Any]) -> str:
+    time = str(event.get("time", ""))[:16].replace("T", " ")
+    return f"{time} UTC" if time else ""
 
 
 def _code(event: dict[str, Any]) -> str:
