@@ -143,7 +143,7 @@ FILE_FORMATS: dict[str, tuple[str, tuple[type, ...]]] = {
     ),
     "diagnostics/block-ablation.json": (
         "Accuracy of a run without each of its blocks, if it was requested.",
-        (diagnostics.BlockAblations, diagnostics.BlockAblation),
+        (diagnostics.BlockAblations, diagnostics.BlockAblation, diagnostics.BlockSet),
     ),
     "model.json": (
         "Everything that a program needs to use the weights, in the folder of a model.",

@@ -19,6 +19,7 @@ from resnetlab.notebook import Summary, print_note, with_summary
 from resnetlab.recipes.numerics import Placement
 from resnetlab.reports.partial import with_partial_reports
 from resnetlab.reports.render.latex import write_latex
+from resnetlab.reports.run_page.write import MAX_DEFAULT_PAGES, write_run_pages
 from resnetlab.reports.study.assemble import build_report
 from resnetlab.reports.write import write
 from resnetlab.schema import encode
@@ -226,7 +227,7 @@ class LoadedStudy:
         self._save(plan, root)
         runs = pending_runs(plan, root) if pending is None else pending
         events = execute_runs(runs, executor or _local_executor(root), should_stop)
-        yield from with_partial_reports(events, lambda: self.report(plan, root))
+        yield from with_partial_reports(events, lambda: self.report(plan, root, run_pages=False))
 
     def execute_with_progress(
         self,
@@ -264,7 +265,11 @@ class LoadedStudy:
                 copies.update(event)
 
     def report(
-        self, plan: Plan, output: str | Path = ".", language: Language | None = None
+        self,
+        plan: Plan,
+        output: str | Path = ".",
+        language: Language | None = None,
+        run_pages: bool | None = None,
     ) -> StudyOutcome:
         """Write the report of the runs that are finished now.
 
@@ -272,6 +277,8 @@ class LoadedStudy:
             plan: Plan of this study.
             output: Folder that contains `runs` and `studies`.
             language: Language of the report; None for that of this study. The outcome is English.
+            run_pages: Write a page for each finished run, which the report links; None for a study
+                of at most 200 runs.
 
         Returns:
             The outcome: the state of every run, the answer, the claims and the path of the report.
@@ -285,7 +292,11 @@ class LoadedStudy:
         if not (folder / "plan.json").exists():
             self._save(plan, root)
         translated = report if language == "en" else build_report(evidence, language)
-        page = write(evidence, folder, translated)
+        if run_pages is None:
+            run_pages = len(record.states) <= MAX_DEFAULT_PAGES
+        if run_pages:
+            write_run_pages(record, translated, root, folder)
+        page = write(evidence, folder, translated, has_run_pages=True)
         claims = tuple(
             encode(verdict) | {"explanation": item.note}
             for verdict, item in zip(report.claim_verdicts, report.verdicts, strict=True)

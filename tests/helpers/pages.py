@@ -93,3 +93,17 @@ def displayed(page: str, folder: Path) -> str:
         (folder / "page.html").as_uri(),
     ]
     return subprocess.run(command, capture_output=True, text=True, timeout=120, check=True).stdout
+
+
+def clicked(page: str, selectors: list[str], folder: Path) -> str:
+    """Open a page in headless Chromium, click each element in order, and return its main part."""
+    click = (
+        "const inner = this.contentDocument;"
+        f"for (const one of {json.dumps(selectors)}) inner.querySelector(one).click();"
+        "document.body.dataset.main = inner.querySelector('main').outerHTML"
+    )
+    frame = f'<iframe onload="{html.escape(click)}" srcdoc="{html.escape(page)}"></iframe>'
+    shown = displayed(f"<!doctype html><body>{frame}</body>", folder)
+    values = re.search(r'data-main="([^"]+)"', shown)
+    assert values, shown[-500:]
+    return html.unescape(values[1])

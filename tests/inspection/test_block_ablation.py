@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -11,7 +12,7 @@ import torch
 import torch.nn.functional as F
 
 from resnetlab import api
-from resnetlab.inspection.block_ablation import named_blocks, without_branch
+from resnetlab.inspection.block_ablation import draw_block_sets, named_blocks, without_branch
 from resnetlab.models.build import build_model
 from resnetlab.models.parse import parse_model
 from resnetlab.training.rng import make_generator
@@ -37,6 +38,25 @@ def test_a_block_that_is_off_gives_what_goes_around_it_and_comes_back(name: str)
                     assert torch.equal(out, F.relu(block.shortcut(x)) if block.shortcut else x)
                 assert not torch.equal(model(images), before)
         assert torch.equal(model(images), before)
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 9, 27, 28, 54, 200])
+def test_sets_of_blocks_are_all_pairs_and_random_orders_up_to_a_limit(count: int) -> None:
+    sets = draw_block_sets(count)
+    assert sets == draw_block_sets(count)
+    assert len(set(sets)) == len(sets) <= 500
+    for numbers in sets:
+        assert list(numbers) == sorted({*numbers})
+        assert len(numbers) >= 2
+        assert {*numbers} <= {*range(1, count + 1)}
+    if count <= 27:
+        assert {*itertools.combinations(range(1, count + 1), 2)} <= {*sets}
+    if count >= 2:
+        assert tuple(range(1, count + 1)) in sets
+        # Each random set contains one that is smaller, down to a pair.
+        by_size = {size: [{*s} for s in sets if len(s) == size] for size in map(len, sets)}
+        for small, large in itertools.pairwise(sorted(by_size)):
+            assert all(any(s < numbers for s in by_size[small]) for numbers in by_size[large])
 
 
 def test_drop_blocks_of_a_run(call: Call, small_npz: Path, tmp_path: Path) -> None:

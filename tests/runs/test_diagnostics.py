@@ -14,7 +14,7 @@ import resnetlab as rl
 from helpers.small_run import SmallRun
 from resnetlab.errors import InputError
 
-ALL = rl.DiagnosticsConfig(gradient_norms=(0, 1, 3), ablate_blocks=True)
+ALL = rl.DiagnosticsConfig(gradient_norms=(0, 1, 3), ablate_blocks=True, ablate_sets=True)
 FIXED = ("recipe.epochs=3",)
 
 
@@ -121,6 +121,7 @@ def test_a_measurement_has_a_row_a_layer_and_the_blocks_begin_with_the_run_s_own
     assert record.block_ablation.blocks[0].accuracy_pct == pytest.approx(
         100 - result.test.top1_error_pct
     )
+    assert [item.without for item in record.block_ablation.sets] == [(1, 2)]
 
 
 def test_blocks_may_be_requested_for_after_the_end_and_nothing_is_trained_again(
@@ -128,10 +129,14 @@ def test_blocks_may_be_requested_for_after_the_end_and_nothing_is_trained_again(
 ) -> None:
     run = Run(small_npz, tmp_path, rl.DiagnosticsConfig())
     result = run()
-    requested = replace(run.file, diagnostics=rl.DiagnosticsConfig(ablate_blocks=True))
-    assert run.directory.needs_work(requested)
+    blocks = replace(run.file, diagnostics=rl.DiagnosticsConfig(ablate_blocks=True))
+    requested = replace(run.file, diagnostics=rl.DiagnosticsConfig(ablate_sets=True))
+    assert run.directory.needs_work(blocks)
     assert not run.directory.needs_work(run.file)
     before = (run.directory.path / "metrics.jsonl").read_bytes()
+    assert run(file=blocks) == result
+    assert not run.directory.needs_work(blocks)
+    assert run.directory.needs_work(requested)
     assert run(file=requested) == result
     assert (run.directory.path / "metrics.jsonl").read_bytes() == before
     assert not run.directory.needs_work(requested)

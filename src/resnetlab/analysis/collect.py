@@ -136,7 +136,7 @@ def _gradient_norm_rows(study_run: StudyRun, study: Study) -> Iterable[GradientN
 
 
 def _block_rows(study_run: StudyRun, study: Study) -> Iterable[BlockRow]:
-    if study.diagnostics.ablate_blocks and study_run.record and study_run.record.block_ablation:
+    if study.diagnostics.measures_blocks and study_run.record and study_run.record.block_ablation:
         run = study_run.run
         for block in study_run.record.block_ablation.blocks:
             yield BlockRow(condition=run.condition, seed=run.seed, **vars(block))

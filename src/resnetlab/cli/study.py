@@ -230,6 +230,12 @@ def study_report(
     latex: Annotated[
         bool, typer.Option("--latex", help="Write the report as LaTeX with PDF figures too.")
     ] = False,
+    run_pages: Annotated[
+        bool,
+        typer.Option(
+            "--run-pages", help="Write the pages of runs for a study of more than 200 runs too."
+        ),
+    ] = False,
     lang: PageLanguage = "",
     json: Json = False,
     open_report: Open = False,
@@ -237,7 +243,7 @@ def study_report(
     """Write the report again from the finished runs."""
     language = check_language(lang)
     loaded, plan, root = open_or_plan(source, data, settings, seeds, device, output)
-    outcome = loaded.report(plan, root, language)
+    outcome = loaded.report(plan, root, language, run_pages or None)
     tex = loaded.latex(plan, root, language) if latex else None
     if json:
         print_json(outcome.to_dict() | {"latex": tex})

@@ -16,9 +16,16 @@ class DiagnosticsConfig:
     """Epochs after which norms are measured layer by layer; 0 is before training."""
     ablate_blocks: bool = False
     """Block ablation at the end of training: accuracy without each block in turn."""
+    ablate_sets: bool = False
+    """Block ablation without sets of several blocks too: pairs and random sets, at most 500."""
     train_mode: bool = False
     """Evaluation in training mode too, at every evaluation. A study requests it for conditions with
     `evaluation_mode = "train"`."""
+
+    @property
+    def measures_blocks(self) -> bool:
+        """True if a block ablation is requested, with sets of blocks or without."""
+        return self.ablate_blocks or self.ablate_sets
 
     def __post_init__(self) -> None:
         if len(set(self.gradient_norms)) < len(self.gradient_norms):
@@ -89,6 +96,16 @@ class BlockAblation:
 
 
 @strict_dataclass
+class BlockSet:
+    """Accuracy on the test split without a set of two or more blocks."""
+
+    without: tuple[int, ...]
+    """Numbers of the blocks that were left out, ascending; 1 is the first block of the network."""
+    accuracy_pct: float
+    """Test accuracy in percent."""
+
+
+@strict_dataclass
 class BlockAblations:
     """Block ablations of a run, the file diagnostics/block-ablation.json.
 
@@ -99,3 +116,11 @@ class BlockAblations:
     """Number of evaluated test images."""
     blocks: tuple[BlockAblation, ...]
     """Accuracy of the complete network, then without each block."""
+    sets: tuple[BlockSet, ...] = ()
+    """Accuracy without several blocks; empty if it was not requested, or an older version measured.
+    """
+
+    @property
+    def lacks_sets(self) -> bool:
+        """True for a network of two blocks or more without the accuracy of sets of them."""
+        return not self.sets and len(self.blocks) > 2

@@ -127,11 +127,9 @@ def inspect_blocks(run: str | Path, data: str = "") -> Table:
     ablations = RunDirectory(folder).block_ablation()
     if ablations is None:
         check_finished(folder)
-        from resnetlab.inspection.block_ablation import ablate_blocks
-        from resnetlab.runs.load import open_run
+        from resnetlab.runs.measure_blocks import measure_blocks
 
-        opened = open_run(folder, data, silent)
-        ablations = ablate_blocks(opened.state, opened.test)
+        ablations = measure_blocks(folder, data)
     title = f"Accuracy on {format_count(ablations.images, 'test image')} without each block"
     return Table.from_rows(map(encode, ablations.blocks), title)
 

@@ -322,6 +322,8 @@ class AblationPlot(Plot):
     """Figure of block ablations, with a panel for each condition, on one scale."""
 
     ablations: tuple[AblationPanel, ...]
+    axis_label: str = ""
+    """Label of the horizontal axis; empty for the numbers of the blocks."""
 
 
 @dataclass(frozen=True)

@@ -12,11 +12,17 @@ from resnetlab.reports import figures
 from resnetlab.reports.document import Report
 from resnetlab.reports.figures import values
 from resnetlab.reports.render import html, markdown
+from resnetlab.reports.run_page.links import link_run_pages
 from resnetlab.reports.study.assemble import build_report
 from resnetlab.translation import use_language
 
 
-def write(study_data: StudyData, folder: Path, report: Report | None = None) -> Path:
+def write(
+    study_data: StudyData,
+    folder: Path,
+    report: Report | None = None,
+    has_run_pages: bool = False,
+) -> Path:
     """Write the report into `folder`, each file atomically. Return the path of `report.html`.
 
     The page is written last, so that its numbers are always there first.
@@ -25,6 +31,8 @@ def write(study_data: StudyData, folder: Path, report: Report | None = None) -> 
         study_data: Results of the study.
         folder: Folder of the report's files.
         report: Report of the same results, if the caller has already built it.
+        has_run_pages: True if the pages of runs in `folder` belong to these results. The report
+            links them.
 
     Raises:
         ResourceError: The disk is full.
@@ -44,7 +52,8 @@ def write(study_data: StudyData, folder: Path, report: Report | None = None) -> 
     page = folder / "report.html"
     with use_language(report.language):
         files.write_text(folder / "report.md", markdown.render(report))
-        files.write_text(page, html.render(report, drawings))
+        linked = link_run_pages(report, study_data, folder) if has_run_pages else report
+        files.write_text(page, html.render(linked, drawings))
     return page
 
 

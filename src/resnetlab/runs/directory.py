@@ -255,9 +255,13 @@ class RunDirectory:
         return self.lacks_block_ablation(file) or self.lacks_train_mode(file)
 
     def lacks_block_ablation(self, file: RunFile) -> bool:
-        """Return True if `file` requests a block ablation and there is none."""
-        path = self.path / "diagnostics" / "block-ablation.json"
-        return file.diagnostics.ablate_blocks and not path.exists()
+        """Return True if `file` requests a block ablation and there is none, or none of sets."""
+        if not file.diagnostics.measures_blocks:
+            return False
+        if not (self.path / "diagnostics" / "block-ablation.json").exists():
+            return True
+        ablations = self.block_ablation() if file.diagnostics.ablate_sets else None
+        return ablations is not None and ablations.lacks_sets
 
     def lacks_train_mode(self, file: RunFile) -> bool:
         """Return True if `file` requests final scores in training mode and there are none."""

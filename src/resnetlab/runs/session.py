@@ -107,7 +107,8 @@ def run_attempt(
         """Make the measurements that were requested after the run had finished."""
         run = load_run(directory, file, dataset)
         if directory.lacks_block_ablation(file):
-            directory.save_block_ablation(ablate_blocks(run.state, run.test))
+            with_sets = file.diagnostics.ablate_sets
+            directory.save_block_ablation(ablate_blocks(run.state, run.test, with_sets))
         if directory.lacks_train_mode(file):
             evaluator = RunEvaluator(run.state, file, dataset, DeviceImageCache())
             directory.save_train_mode(evaluator.selected_in_train_mode(directory.train_mode()))
@@ -340,8 +341,9 @@ class RunSession:
         weights, description = self._export()
         labels = self.evaluator.test.labels
         write_outputs(self.directory.path, description, weights, test.logits, labels)
-        if self.file.diagnostics.ablate_blocks:
-            ablations = ablate_blocks(self.state, self.evaluator.test)
+        if self.file.diagnostics.measures_blocks:
+            with_sets = self.file.diagnostics.ablate_sets
+            ablations = ablate_blocks(self.state, self.evaluator.test, with_sets)
             self.directory.save_block_ablation(ablations)
         if self.file.diagnostics.train_mode:
             so_far = self.directory.train_mode()

@@ -21,6 +21,14 @@ if TYPE_CHECKING:
 def block_ablation(
     run: Run,
     data: DataOption = "",
+    sets: Annotated[
+        bool,
+        typer.Option(
+            "--sets",
+            help="Leave out sets of blocks too, pairs and random ones, and write the result "
+            "into RUN.",
+        ),
+    ] = False,
     json: Json = False,
     csv: Csv = False,
     markdown: Markdown = False,
@@ -32,14 +40,13 @@ def block_ablation(
     from resnetlab.schema import encode
 
     ablations = RunDirectory(run).block_ablation()
-    if ablations is None:
+    if ablations is None or (sets and ablations.lacks_sets):
         check_finished(run)
         announce_loading(quiet=json)
-        from resnetlab.inspection.block_ablation import ablate_blocks as dropped
-        from resnetlab.runs.load import open_run
+        from resnetlab.runs.measure_blocks import measure_block_sets, measure_blocks
 
-        opened = open_run(run, data, notify)
-        ablations = dropped(opened.state, opened.test)
+        measure = measure_block_sets if sets else measure_blocks
+        ablations = measure(run, data, notify)
     if len(ablations.blocks) == 1:
         raise input_error(
             str(run), "its network has no blocks", "give the run of a residual or plain network"
@@ -50,7 +57,13 @@ def block_ablation(
             "no network is trained again."
         )
     ]
-    typer.echo(render([encode(block) for block in ablations.blocks], table_format, notes=notes))
+    rows = [encode(block) for block in ablations.blocks]
+    if sets:
+        from resnetlab.inspection.block_set_summary import set_rows
+
+        rows = set_rows(ablations)
+        notes.append("Each set of blocks is in diagnostics/block-ablation.json of the run.")
+    typer.echo(render(rows, table_format, notes=notes))
 
 
 def gradients(

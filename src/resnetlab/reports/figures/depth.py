@@ -61,9 +61,8 @@ def draw_ablations(plot: AblationPlot, narrow: bool) -> Figure:
         grid.add_axes(figure, height - 16, height, True), plot.ablations, strict=True
     ):
         _draw_ablation_panel(ax, ablation)
-    figure.text(
-        LEFT_PX / _width_px(narrow), 6 / height, tr("block switched off"), color=MUTED, fontsize=12
-    )
+    label = plot.axis_label or tr("block switched off")
+    figure.text(LEFT_PX / _width_px(narrow), 6 / height, label, color=MUTED, fontsize=12)
     figure.text(
         4 / _width_px(narrow), 1 - 14 / height, tr("test accuracy, %"), color=MUTED, fontsize=12
     )

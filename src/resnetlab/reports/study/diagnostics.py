@@ -42,7 +42,7 @@ def _depth_plot(analysis: StudyAnalysis, epoch: float) -> DepthPlot:
     norms = [
         norm
         for norm in analysis.study_data.gradient_norms
-        if norm.epoch == epoch and _is_on_main_path(norm.layer)
+        if norm.epoch == epoch and is_on_main_path(norm.layer)
     ]
     quantities = [_quantity(analysis, norms, field, *words) for field, words in QUANTITIES.items()]
     drawn = tuple(
@@ -84,7 +84,7 @@ def _depth_plot(analysis: StudyAnalysis, epoch: float) -> DepthPlot:
     )
 
 
-def _is_on_main_path(layer: str) -> bool:
+def is_on_main_path(layer: str) -> bool:
     """Return whether a layer is on the main path, not on a shortcut."""
     return not {"shortcut", "downsample"} & set(layer.split("."))
 
@@ -186,11 +186,11 @@ def _ablation_panel(analysis: StudyAnalysis, label: str) -> AblationPanel | None
         _panel(analysis, label, runs),
         median(full_accuracies),
         chance,
-        tuple(_stage_starts(names.items())),
+        tuple(stage_starts(names.items())),
     )
 
 
-def _stage_starts(names: Iterable[tuple[int, str]]) -> Iterable[int]:
+def stage_starts(names: Iterable[tuple[int, str]]) -> Iterable[int]:
     """Yield the number of each block that begins a stage (`stages.1` in `stages.1.0`)."""
     before = None
     for number, name in names:

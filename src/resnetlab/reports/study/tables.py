@@ -403,7 +403,7 @@ def _run_row(row: RunRow, chance_pct: float) -> tuple[Cell, ...]:
 def settings(analysis: StudyAnalysis) -> tuple[Table, Table | None]:
     """Return the table of shared settings, and that of differing ones (None if none differs)."""
     conditions = analysis.study.conditions
-    flat = {c.label: _condition_settings(c) for c in conditions}
+    flat = {c.label: condition_settings(c) for c in conditions}
     if any(c.evaluation_mode != "eval" for c in conditions):
         flat = {c.label: flat[c.label] | {"evaluation_mode": c.evaluation_mode} for c in conditions}
     names = list(dict.fromkeys(name for fields in flat.values() for name in fields))
@@ -422,7 +422,7 @@ def settings(analysis: StudyAnalysis) -> tuple[Table, Table | None]:
     return common, Table("differing", columns, cells, narrow_layout="scroll")
 
 
-def _condition_settings(condition: Condition) -> dict[str, str]:
+def condition_settings(condition: Condition) -> dict[str, str]:
     """Return the settings of a condition by dotted name; fine-tuning lists only those it uses."""
     tables = {part: encode(getattr(condition, part)) for part in CONDITION_PARTS}
     return _flatten(tables | finetune.settings(condition))

@@ -1,0 +1,244 @@
+"""Pages of the runs of a study, beside its report: `runs/<run id>.html`.
+
+A page contains images of the data if they are on this machine, so it stays where they may be.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from resnetlab import files
+from resnetlab.errors import InputError
+from resnetlab.models.configs.cifar import CifarConfig
+from resnetlab.reports import figures
+from resnetlab.reports.document import (
+    AblationPlot,
+    AnyPlot,
+    Cell,
+    DepthPlot,
+    Fact,
+    LearningCurves,
+    Report,
+    Table,
+    escape_strings,
+)
+from resnetlab.reports.format import format_pct
+from resnetlab.reports.render.html import jinja_environment
+from resnetlab.reports.run_page import facts, plots
+from resnetlab.reports.run_page.links import page_name
+from resnetlab.reports.run_page.outputs import ImageLoader, RunOutputs, read_outputs
+from resnetlab.reports.run_page.unplug import (
+    Unplug,
+    find_partner,
+    sets_command,
+    unplug_section,
+)
+from resnetlab.runs.paths import LOGITS, WEIGHTS
+from resnetlab.runs.records import RunFile, RunRecord
+from resnetlab.studies.claims import condition_labels
+from resnetlab.studies.plan import StudyRecord, StudyRun
+from resnetlab.studies.study import Study
+from resnetlab.studies.without_paths import study_without_paths
+from resnetlab.translation import Language, use_language
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
+
+MAX_DEFAULT_PAGES = 200
+"""Largest number of runs of a study whose pages are written without a request."""
+
+SCRIPT_FILE = "run.js"
+
+
+@dataclass(frozen=True)
+class RunPage:
+    """Content of a run's page, in words."""
+
+    study: str
+    question: str
+    run: str
+    condition: str
+    seed: int
+    status: str
+    status_note: str
+    answer: str
+    outcome: tuple[Fact, ...]
+    claims: tuple[Cell, ...]
+    curves: tuple[LearningCurves, ...]
+    layers: DepthPlot | None
+    blocks: tuple[AblationPlot, ...]
+    unplug: Unplug | None
+    block_table: Table | None
+    measure_command: str
+    """Command that measures blocks of a run without block ablations; empty if it has none."""
+    outputs: RunOutputs | None
+    outputs_problem: str
+    """Reason in English if the stored outputs cannot be read."""
+    differing: Table | None
+    settings: Table
+    provenance: tuple[Fact, ...]
+    partner: Fact | None
+    """Label and address of the page of the run that pairs with this one."""
+    made_by: str
+
+    @property
+    def plots(self) -> tuple[AnyPlot, ...]:
+        """Return all figures, in order."""
+        return (*self.curves, *self.blocks, *([self.layers] if self.layers else []))
+
+
+def write_run_pages(
+    record: StudyRecord, report: Report, root: Path, folder: Path
+) -> tuple[Path, ...]:
+    """Write a page for each finished run of a study; a page that would not change is kept.
+
+    Args:
+        record: Study and its runs.
+        report: Report of the study, whose language the pages have.
+        root: Folder that contains `runs`.
+        folder: Folder of the report. The pages are in its subfolder `runs`.
+
+    Returns:
+        The paths of the pages.
+
+    Raises:
+        ResourceError: The disk is full.
+    """
+    images, study = ImageLoader(root / "cache"), study_without_paths(record.study)
+    cells = {
+        cell.run.id: cell
+        for cell in reversed(record.runs)
+        if cell.state == "finished"
+        and record.study.condition(cell.run.condition).evaluation_mode == "eval"
+    }
+    paths = []
+    with use_language(report.language):
+        for cell in cells.values():
+            path = folder / page_name(cell.run.id)
+            page = escape_strings(_content(record, study, cell, report, images))
+            _write_page(page, path, report.language)
+            paths.append(path)
+    return tuple(paths)
+
+
+def _content(
+    record: StudyRecord, study: Study, cell: StudyRun, report: Report, images: ImageLoader
+) -> RunPage:
+    run, file = cell.record, cell.run.file
+    assert run is not None
+    assert run.result is not None
+    labels = [condition.label for condition in study.conditions]
+    condition = study.conditions[labels.index(cell.run.condition)]
+    partner = find_partner(record, cell)
+    pair = (cell, partner) if partner else (cell,)
+    networks = [
+        (one.run.condition, one.record.block_ablation, labels.index(one.run.condition))
+        for one in pair
+        if one.record and one.record.block_ablation
+    ]
+    unplug = unplug_section(pair)
+    outputs, problem = _outputs(file, Path(run.folder), images)
+    differing, settings = facts.setting_tables(study, condition)
+    return RunPage(
+        study=study.name,
+        question=report.question,
+        run=run.id,
+        condition=cell.run.condition,
+        seed=cell.run.seed,
+        status=run.result.status,
+        status_note=facts.status_note(run),
+        answer=facts.answer(run),
+        outcome=facts.outcome_facts(run),
+        claims=tuple(
+            item
+            for claim, item in zip(study.claims, report.verdicts, strict=True)
+            if cell.run.condition in condition_labels(claim)
+        ),
+        curves=plots.learning_curves(run),
+        layers=plots.layer_plot(run, labels.index(cell.run.condition)),
+        blocks=plots.block_plots(networks, 100 * file.class_share) if unplug else (),
+        unplug=unplug,
+        block_table=facts.block_table(run) if unplug else None,
+        measure_command=_measure_command(run) if unplug is None else "",
+        outputs=outputs,
+        outputs_problem=problem,
+        differing=differing,
+        settings=settings,
+        provenance=facts.provenance_facts(run),
+        partner=_partner_link(partner),
+        made_by=report.made_by,
+    )
+
+
+def _outputs(file: RunFile, folder: Path, images: ImageLoader) -> tuple[RunOutputs | None, str]:
+    """Return the test outputs of a run, or None and the reason if they cannot be read."""
+    try:
+        return read_outputs(file, folder, images), ""
+    except InputError as error:
+        return None, f"{LOGITS}: {error.problems[0].message}"
+
+
+def _measure_command(run: RunRecord) -> str:
+    """Return the command that measures the blocks of a run; empty if it has no blocks."""
+    model = run.file.run.model
+    has_blocks = run.file.run.kind.has_diagnostics and isinstance(model, CifarConfig)
+    return sets_command(run) if has_blocks and (Path(run.folder) / WEIGHTS).exists() else ""
+
+
+def _partner_link(partner: StudyRun | None) -> Fact | None:
+    if partner is None or partner.record is None:
+        return None
+    return Fact(partner.run.condition, str(partner.run.seed), f"{partner.run.id}.html")
+
+
+def _write_page(page: RunPage, path: Path, language: Language) -> None:
+    """Write a page, unless the file was already written from the same content."""
+    digest = hashlib.sha256(repr((page, language, _sources())).encode()).hexdigest()
+    mark = f'<meta name="content-sha256" content="{digest}">'
+    if path.is_file() and mark in path.read_text(encoding="utf-8", errors="replace")[:2000]:
+        return
+    files.write_text(path, render(page, digest))
+
+
+def render(page: RunPage, digest: str = "") -> str:
+    """Return the page as HTML. `digest` is the SHA-256 of its content."""
+    from markupsafe import Markup, escape
+
+    pictures = {}
+    for plot in page.plots:
+        label, drawing = str(escape(plot.alt)), figures.draw(plot)
+        pictures[plot.key] = Markup(
+            f'<div class="wide">{figures.to_themed_svg(drawing.wide, label)}</div>'
+            f'<div class="narrow">{figures.to_themed_svg(drawing.narrow, label)}</div>'
+        )
+    environment = jinja_environment()
+    script = _source(environment, SCRIPT_FILE)
+    return environment.get_template("run.html").render(
+        page=page,
+        pct=format_pct,
+        pictures=pictures,
+        digest=digest,
+        # JSON with `<` escaped, so that no name in it can end the element.
+        script_data=Markup(page.unplug.script_data) if page.unplug else "",
+        script=Markup(script),  # our own script, which contains no value
+        script_hash="sha256-" + base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
+    )
+
+
+@cache
+def _sources() -> tuple[str, ...]:
+    """Return the texts of the templates, on which every page depends."""
+    environment = jinja_environment()
+    names = ("run.html", "run.css", SCRIPT_FILE, "report.css", "table.html", "evaluation.css")
+    return tuple(_source(environment, name) for name in names)
+
+
+def _source(environment: Environment, name: str) -> str:
+    loader = environment.loader
+    assert loader is not None
+    return loader.get_source(environment, name)[0]

@@ -1,0 +1,48 @@
+"""Block ablation of a finished run, after its training."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from resnetlab.errors import input_error
+from resnetlab.inspection.block_ablation import ablate_blocks
+from resnetlab.inspection.diagnostics_config import BlockAblations
+from resnetlab.messages import Notify, silent
+from resnetlab.runs.directory import RunDirectory
+from resnetlab.runs.lifecycle import RunLockedError
+from resnetlab.runs.load import open_run
+
+
+def measure_blocks(folder: Path, data: str = "", notify: Notify = silent) -> BlockAblations:
+    """Measure the accuracy of a finished run without each of its blocks; write nothing.
+
+    Args:
+        folder: Folder of the run.
+        data: Present path of the data, if it has changed.
+        notify: Function that receives notes about the data.
+
+    Raises:
+        InputError: The run is not finished, or the data differ from its data.
+    """
+    run = open_run(folder, data, notify)
+    return ablate_blocks(run.state, run.test)
+
+
+def measure_block_sets(folder: Path, data: str = "", notify: Notify = silent) -> BlockAblations:
+    """Measure the accuracy without sets of blocks too, and write it into the folder of the run.
+
+    The arguments and errors are those of `measure_blocks`.
+
+    Raises:
+        RunLockedError: Another process works on the run.
+    """
+    directory = RunDirectory(folder)
+    with directory.lock() as acquired:
+        if not acquired:
+            error = input_error(str(folder), "another process works on this run", "wait for it")
+            raise RunLockedError(error.problems[0])
+        run = open_run(folder, data, notify)
+        ablations = ablate_blocks(run.state, run.test, with_sets=True)
+        if ablations.sets:
+            directory.save_block_ablation(ablations)
+        return ablations
