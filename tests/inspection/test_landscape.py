@@ -137,8 +137,9 @@ def test_batch_statistics_are_those_of_training_mode(loss: MeasuredLoss) -> None
     at_images = MeasuredLoss(
         loss.model, loss.weights, loss.inputs, loss.labels, 5, batch_statistics=True
     )
-    model = copy.deepcopy(loss.model).train()
-    expected = float(F.cross_entropy(model(loss.inputs), loss.labels))
+    with torch.no_grad():
+        logits = copy.deepcopy(loss.model).train()(loss.inputs)
+    expected = float(F.cross_entropy(logits, loss.labels))
     assert at_images.at() == pytest.approx(expected, rel=1e-5)
     assert at_images.at() != pytest.approx(loss.at(), rel=5e-5)
 
@@ -254,10 +255,8 @@ def test_two_runs_have_a_table_a_picture_and_the_same_numbers_from_python(
 
 def test_repetitions_of_a_run_show_the_spread_between_runs(loss: MeasuredLoss) -> None:
     first, second = (measure_landscape(loss, SMALL, seed=seed) for seed in (0, 1))
-    same = [
-        NamedLandscape(name, "small", "a", part)
-        for name, part in zip("ab", (first, second), strict=True)
-    ]
+    parts = enumerate((first, second))
+    same = [NamedLandscape(f"run {number}", "small", "a", part) for number, part in parts]
     sentences = landscape_sentences(same)
     assert "small, medians of 2 runs: low loss, %" in sentences[-1]
     assert not any("without a verdict" in sentence for sentence in sentences)

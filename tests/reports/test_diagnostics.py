@@ -108,9 +108,9 @@ def test_surfaces_have_a_figure_with_the_spread_over_planes(
 ) -> None:
     (plot,) = build_report(surfaces).diagnostics
     assert isinstance(plot, SurfacePlot)
-    assert [panel.label for panel in plot.panels] == list(
+    assert [panel.label for panel in plot.panels] == [
         condition.label for condition in surfaces.study.conditions
-    )
+    ]
     assert "plain 8 6 (4 to 8)" in plot.caption
     assert "residual 56 (A) 1.5 (1 to 2)" in plot.caption
     assert "description without a verdict" in plot.caption
@@ -126,8 +126,7 @@ def test_surfaces_have_a_figure_with_the_spread_over_planes(
 
 
 def test_surfaces_are_drawn_in_french(surfaces: StudyData) -> None:
-    with use_language("fr"):
-        (plot,) = build_report(surfaces, language="fr").diagnostics
+    (plot,) = build_report(surfaces, language="fr").diagnostics
     assert "plain 8 6 (4 à 8)" in plot.caption
 
 

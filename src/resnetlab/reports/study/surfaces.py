@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from resnetlab.analysis.analyze import StudyAnalysis
 
 Surface = tuple[tuple[float | None, ...], ...]
+"""Losses on a plane: a row for each y, a column for each x; None: not finite."""
+
 Planes = dict[tuple[int, int], Surface]
 """Losses of a condition by seed and plane."""
 
