@@ -145,6 +145,10 @@ FILE_FORMATS: dict[str, tuple[str, tuple[type, ...]]] = {
         "Accuracy of a run without each of its blocks, if it was requested.",
         (diagnostics.BlockAblations, diagnostics.BlockAblation, diagnostics.BlockSet),
     ),
+    "diagnostics/loss-landscape.json": (
+        "Losses on random planes through the weights of a run, if they were requested.",
+        (diagnostics.LossLandscape, diagnostics.PlaneLosses),
+    ),
     "model.json": (
         "Everything that a program needs to use the weights, in the folder of a model.",
         (spec.ModelFile, spec.Metric, spec.License, EvalTransform),
@@ -164,6 +168,10 @@ FILE_FORMATS: dict[str, tuple[str, tuple[type, ...]]] = {
     "blocks.csv": (
         "One line for each block of a run, in the folder of a report, if blocks were ablated.",
         (study_data.BlockRow,),
+    ),
+    "surfaces.csv": (
+        "One line for each point of a loss surface, in the folder of a report, if it was measured.",
+        (study_data.SurfacePoint,),
     ),
     "ensembles.csv": (
         "One line for each ensemble, in the folder of a report, if the study has ensembles.",

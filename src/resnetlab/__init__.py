@@ -24,7 +24,8 @@ if TYPE_CHECKING:
     from resnetlab.deploy.predict import Classifier, Prediction, Predictions, load_model
     from resnetlab.errors import InputError, ResnetlabError, ResourceError, UnfinishedError
     from resnetlab.finetune.api import FinetuneOutcome
-    from resnetlab.inspection.diagnostics_config import DiagnosticsConfig
+    from resnetlab.inspection.diagnostics_config import DiagnosticsConfig, LandscapeConfig
+    from resnetlab.interactive.landscapes import inspect_landscape
     from resnetlab.interactive.networks import inspect_blocks, inspect_gradients, inspect_model
     from resnetlab.interactive.photographs import (
         FixresOutcome,
@@ -75,7 +76,8 @@ _NAMES_BY_MODULE = {
         "UnfinishedError",
     ),
     "finetune.api": ("FinetuneOutcome",),
-    "inspection.diagnostics_config": ("DiagnosticsConfig",),
+    "inspection.diagnostics_config": ("DiagnosticsConfig", "LandscapeConfig"),
+    "interactive.landscapes": ("inspect_landscape",),
     "interactive.networks": (
         "inspect_blocks",
         "inspect_gradients",
@@ -152,6 +154,7 @@ __all__ = [
     "FinetuneOutcome",
     "FixresOutcome",
     "InputError",
+    "LandscapeConfig",
     "LoadedStudy",
     "Numerics",
     "Placement",
@@ -181,6 +184,7 @@ __all__ = [
     "fixres",
     "inspect_blocks",
     "inspect_gradients",
+    "inspect_landscape",
     "inspect_model",
     "judge",
     "load_model",

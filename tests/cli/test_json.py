@@ -118,6 +118,10 @@ CASES = {
     "inspect identity": ["inspect", "identity", "--seeds", "1", "--steps", "1"],
     "inspect block-ablation": ["inspect", "block-ablation", "RUN", "--data", "bands.npz"],
     "inspect gradients": ["inspect", "gradients", "cifar-resnet8", "--data", "bands.npz"],
+    "inspect landscape": [
+        *("inspect", "landscape", "RUN", "--data", "bands.npz"),
+        *("--planes", "1", "--points", "5"),
+    ],
     "inspect filters": ["inspect", "filters", "RUN", "--data", "bands.npz"],
     "course list": ["course", "list"],
     "course show": ["course", "show", "9"],

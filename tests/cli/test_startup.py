@@ -144,6 +144,10 @@ MISTAKES = {
         "inspect block-ablation nosuch",
         "nosuch: no finished run",
     ),
+    "measure surfaces of a folder that is no run": (
+        "inspect landscape nosuch",
+        "nosuch: no finished run",
+    ),
     "print filters of a folder that is no run": (
         "inspect filters nosuch",
         "nosuch: no finished run",

@@ -166,6 +166,7 @@ COMMANDS = [
     "inspect gradients {run}",
     "inspect filters {run}",
     "inspect block-ablation {run}",
+    "inspect landscape {run}",
 ]
 
 

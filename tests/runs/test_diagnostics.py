@@ -14,7 +14,10 @@ import resnetlab as rl
 from helpers.small_run import SmallRun
 from resnetlab.errors import InputError
 
-ALL = rl.DiagnosticsConfig(gradient_norms=(0, 1, 3), ablate_blocks=True, ablate_sets=True)
+SURFACES = rl.LandscapeConfig(planes=2, points=5, images=8)
+ALL = rl.DiagnosticsConfig(
+    gradient_norms=(0, 1, 3), ablate_blocks=True, ablate_sets=True, loss_landscape=SURFACES
+)
 FIXED = ("recipe.epochs=3",)
 
 
@@ -69,6 +72,7 @@ def test_diagnostics_change_no_bit_of_a_run_and_no_letter_of_its_name(
         "gradient-norms-1.json",
         "gradient-norms-3.json",
         "block-ablation.json",
+        "loss-landscape.json",
     } == set(watched.measured())
 
 
@@ -143,6 +147,45 @@ def test_blocks_may_be_requested_for_after_the_end_and_nothing_is_trained_again(
     whole = Run(small_npz, tmp_path / "whole")
     whole()
     assert run.measured()["block-ablation.json"] == whole.measured()["block-ablation.json"]
+
+
+def test_surfaces_are_measured_after_the_end_and_again_in_another_size(
+    tmp_path: Path, small_npz: Path
+) -> None:
+    run = Run(small_npz, tmp_path / "late", rl.DiagnosticsConfig())
+    result = run()
+    for size in (SURFACES, replace(SURFACES, planes=1)):
+        requested = replace(run.file, diagnostics=rl.DiagnosticsConfig(loss_landscape=size))
+        assert run.directory.needs_work(requested)
+        assert run(file=requested) == result
+        assert not run.directory.needs_work(requested)
+        landscape = run.directory.loss_landscape()
+        assert landscape
+        assert landscape.has_size(size, run.file.train_images)
+    assert run.directory.record()  # its checksums are right
+    whole = Run(small_npz, tmp_path / "whole")
+    whole()
+    measured = whole.directory.loss_landscape()
+    assert measured
+    assert measured.planes[0] == landscape.planes[0]
+
+
+def test_a_study_measures_the_surfaces_of_its_first_seeds(tmp_path: Path, study_text: str) -> None:
+    table = "{ planes = 2, points = 5, images = 8, seeds = 1 }"
+    file = _written(tmp_path / "s.toml", f"{study_text}\n[diagnostics]\nloss_landscape = {table}\n")
+    outcome = rl.load_study(file).run(tmp_path)
+    for cell in outcome.record.runs:
+        assert cell.record
+        assert (cell.record.loss_landscape is not None) == (cell.run.seed == 0)
+    plain = rl.load_study(_written(tmp_path / "p.toml", study_text)).plan(tmp_path)
+    assert [cell.run.id for cell in outcome.record.runs] == [run.id for run in plain.runs]
+    with pytest.raises(InputError, match=r"diagnostics.loss_landscape.points: not an odd number"):
+        rl.load_study(
+            _written(
+                tmp_path / "bad.toml",
+                f"{study_text}\n[diagnostics]\nloss_landscape = {{ points = 8 }}\n",
+            )
+        )
 
 
 def test_what_is_requested_of_a_run_on_its_way_is_what_a_resume_finds(

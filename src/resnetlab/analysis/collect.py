@@ -16,8 +16,10 @@ from resnetlab.analysis.study_data import (
     Machine,
     RunRow,
     StudyData,
+    SurfacePoint,
 )
 from resnetlab.data.config import Split
+from resnetlab.inspection.landscape_summary import axis_values
 from resnetlab.runs.records import EvaluationMode, RunRecord
 from resnetlab.studies.plan import StudyRecord, StudyRun
 from resnetlab.studies.study import Study
@@ -42,6 +44,7 @@ def collect(record: StudyRecord, command: str = "") -> StudyData:
         curve_points=curve_points(record),
         gradient_norms=tuple(norm for cell in cells for norm in _gradient_norm_rows(cell, study)),
         blocks=tuple(block for cell in cells for block in _block_rows(cell, study)),
+        surface_points=tuple(point for cell in cells for point in _surface_points(cell)),
         ensembles=ensemble_rows(study.ensembles, cells),
     )
 
@@ -140,6 +143,28 @@ def _block_rows(study_run: StudyRun, study: Study) -> Iterable[BlockRow]:
         run = study_run.run
         for block in study_run.record.block_ablation.blocks:
             yield BlockRow(condition=run.condition, seed=run.seed, **vars(block))
+
+
+def _surface_points(study_run: StudyRun) -> Iterable[SurfacePoint]:
+    """Yield the losses on the planes of a run that is asked for them, in this size."""
+    file, record = study_run.run.file, study_run.record
+    config = file.diagnostics.loss_landscape
+    landscape = record.loss_landscape if record else None
+    if config is None or landscape is None or not landscape.has_size(config, file.train_images):
+        return
+    axis = axis_values(config.points)
+    for plane in landscape.planes:
+        for y, row in zip(axis, plane.losses_nats, strict=True):
+            for x, loss in zip(axis, row, strict=True):
+                yield SurfacePoint(
+                    condition=study_run.run.condition,
+                    seed=study_run.run.seed,
+                    images=landscape.images,
+                    plane=plane.plane,
+                    x=x,
+                    y=y,
+                    loss_nats=loss,
+                )
 
 
 def _finite(value: float | None) -> float | None:

@@ -126,6 +126,22 @@ class BlockRow(BlockAblation, _RunKey):
 
 
 @strict_dataclass
+class SurfacePoint(_RunKey):
+    """Loss at a point of a plane through the weights of a run: a line of surfaces.csv."""
+
+    images: int
+    """Number of train images whose mean loss was measured."""
+    plane: int
+    """Number of the plane, from 0."""
+    x: float
+    """Steps along the first direction; at 1 each filter has moved by its norm."""
+    y: float
+    """Steps along the second direction."""
+    loss_nats: float | None
+    """Mean loss in nats; empty if it is not finite."""
+
+
+@strict_dataclass
 class DatasetInfo:
     """Data that some conditions share. Numbers of images are None until a run has recorded them."""
 
@@ -230,4 +246,5 @@ class StudyData:
     curve_points: tuple[CurvePoint, ...] = ()
     gradient_norms: tuple[GradientNormRow, ...] = ()
     blocks: tuple[BlockRow, ...] = ()
+    surface_points: tuple[SurfacePoint, ...] = ()
     ensembles: tuple[EnsembleRow, ...] = ()

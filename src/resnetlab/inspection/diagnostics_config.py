@@ -2,7 +2,35 @@
 
 from __future__ import annotations
 
-from resnetlab.schema import FieldError, NonNegativeInt, strict_dataclass
+from typing import Literal
+
+from resnetlab.schema import FieldError, NonNegativeInt, PositiveInt, strict_dataclass
+
+MIN_POINTS = 5
+"""Minimum number of grid points on an axis of a loss surface."""
+
+
+@strict_dataclass
+class LandscapeConfig:
+    """Size of a measurement of loss surfaces: its planes, its grid and its images."""
+
+    planes: PositiveInt = 3
+    """Number of random planes through the weights."""
+    points: PositiveInt = 9
+    """Number of grid points on each axis of a plane; odd and at least 5."""
+    images: PositiveInt = 128
+    """Number of train images whose mean loss is measured; all of them if there are fewer."""
+    seeds: PositiveInt = 1
+    """Number of seeds of a study, from its first one, whose runs are measured."""
+
+    def __post_init__(self) -> None:
+        if self.points < MIN_POINTS or self.points % 2 == 0:
+            message = f"not an odd number of at least {MIN_POINTS} (the center is a grid point)"
+            raise FieldError("points", message, "points = 9")
+
+    def losses_per_run(self) -> int:
+        """Return the number of times that the loss of a run is measured."""
+        return self.planes * self.points**2
 
 
 @strict_dataclass
@@ -18,6 +46,8 @@ class DiagnosticsConfig:
     """Block ablation at the end of training: accuracy without each block in turn."""
     ablate_sets: bool = False
     """Block ablation without sets of several blocks too: pairs and random sets, at most 500."""
+    loss_landscape: LandscapeConfig | None = None
+    """Loss on random planes through the final weights, at the end of training."""
     train_mode: bool = False
     """Evaluation in training mode too, at every evaluation. A study requests it for conditions with
     `evaluation_mode = "train"`."""
@@ -124,3 +154,45 @@ class BlockAblations:
     def lacks_sets(self) -> bool:
         """True for a network of two blocks or more without the accuracy of sets of them."""
         return not self.sets and len(self.blocks) > 2
+
+
+@strict_dataclass
+class PlaneLosses:
+    """Losses on a grid in a random plane through the weights of a run."""
+
+    plane: int
+    """Number of the plane, from 0. With the seed it names the streams of its directions."""
+    losses_nats: tuple[tuple[float | None, ...], ...]
+    """Mean loss in nats at each grid point: a row for each y from -1 to 1, in it the values of each
+    x from -1 to 1. None: not finite.
+    """
+
+
+@strict_dataclass
+class LossLandscape:
+    """Loss surfaces of a run, the file diagnostics/loss-landscape.json.
+
+    An axis goes from -1 to 1 in equal steps. At 1 each filter has moved by its norm.
+    """
+
+    images: int
+    """Number of train images, without augmentation, whose mean loss was measured."""
+    seed: int
+    """Seed of the named streams of the directions and of the images."""
+    batch_norm: Literal["running", "batch"] = "running"
+    """Statistics of batch norm: the running ones of the trained weights, or those of the images at
+    each point.
+    """
+    planes: tuple[PlaneLosses, ...]
+    """Losses by plane."""
+
+    def has_size(self, config: LandscapeConfig, available_images: int) -> bool:
+        """Return True if the surfaces have the planes, points and images that `config` requests.
+
+        Args:
+            config: Requested size.
+            available_images: Number of train images of the run.
+        """
+        sides = {len(plane.losses_nats) for plane in self.planes}
+        images = min(config.images, available_images)
+        return (len(self.planes), sides, self.images) == (config.planes, {config.points}, images)

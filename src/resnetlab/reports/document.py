@@ -327,6 +327,22 @@ class AblationPlot(Plot):
 
 
 @dataclass(frozen=True)
+class SurfacePanel:
+    """Loss surface of a condition on one plane through the weights of a run."""
+
+    label: str
+    losses_nats: tuple[tuple[float | None, ...], ...]
+    """A row for each y, a column for each x, from -1 to 1; None: not finite."""
+
+
+@dataclass(frozen=True)
+class SurfacePlot(Plot):
+    """Figure of loss surfaces, with a panel for each condition, on one scale of colors."""
+
+    panels: tuple[SurfacePanel, ...]
+
+
+@dataclass(frozen=True)
 class ScatterPoint:
     """Point of a network in a scatter plot: its cost and its accuracy, maybe with an interval."""
 
@@ -357,6 +373,7 @@ AnyPlot = (
     | HeatMap
     | DepthPlot
     | AblationPlot
+    | SurfacePlot
     | ScatterPlot
 )
 
@@ -429,8 +446,8 @@ class Report:
     """Tables on the bias of keeping the first run that converged."""
     exploratory: Table | None = None
     """Table of differences that no claim declared."""
-    diagnostics: tuple[DepthPlot | AblationPlot, ...] = ()
-    """Figures of layers and blocks, if the study asks for these measurements."""
+    diagnostics: tuple[DepthPlot | AblationPlot | SurfacePlot, ...] = ()
+    """Figures of layers, blocks and loss surfaces, if the study asks for these measurements."""
     costs: tuple[ScatterPlot, ...] = ()
     """Figures of accuracy against cost."""
     sources: tuple[Fact, ...] = ()
@@ -439,6 +456,13 @@ class Report:
     """Files of values and figures beside the report, with their relative paths."""
     claim_sides: tuple[ClaimSides, ...] = ()
     """Conditions of each claim, in the order of `verdicts`."""
+
+    @property
+    def diagnostics_title(self) -> str:
+        """Return the heading of the figures of layers, blocks and loss surfaces."""
+        if all(isinstance(plot, SurfacePlot) for plot in self.diagnostics):
+            return tr("Loss surfaces")
+        return tr("Layers and blocks")
 
     @property
     def plots(self) -> tuple[AnyPlot, ...]:

@@ -30,7 +30,11 @@ from resnetlab.files import (
     read_json,
     sha256,
 )
-from resnetlab.inspection.diagnostics_config import BlockAblations, GradientNorms
+from resnetlab.inspection.diagnostics_config import (
+    BlockAblations,
+    GradientNorms,
+    LossLandscape,
+)
 from resnetlab.models.tensorfile import backbone_file, read_metadata
 from resnetlab.runs.directory import LARGE_FILES, RunDirectory
 from resnetlab.runs.killed import KILLED, was_killed
@@ -226,6 +230,7 @@ def _diagnostics(folder: Path) -> Iterator[Damage]:
     forms = (
         ("gradient-norms-*.json", GradientNorms, unused),
         ("block-ablation.json", BlockAblations, unused),
+        ("loss-landscape.json", LossLandscape, repeated),
         ("train-mode.json", TrainModeEvaluation, repeated),
     )
     for pattern, reader, consequence in forms:

@@ -33,10 +33,22 @@ from resnetlab.files import (
     write_once,
     write_text,
 )
-from resnetlab.inspection.diagnostics_config import BlockAblations, GradientNorms
+from resnetlab.inspection.diagnostics_config import (
+    BlockAblations,
+    GradientNorms,
+    LossLandscape,
+)
 from resnetlab.models.configs.external import record_origin
 from resnetlab.runs.config import RunConfig
-from resnetlab.runs.paths import LOCK, LOGITS, TRAIN_MODE, WEIGHTS, check_run_id, locate_runs
+from resnetlab.runs.paths import (
+    LANDSCAPE,
+    LOCK,
+    LOGITS,
+    TRAIN_MODE,
+    WEIGHTS,
+    check_run_id,
+    locate_runs,
+)
 from resnetlab.runs.records import Evaluation, Result, RunFile, RunRecord, TrainModeEvaluation
 from resnetlab.schema import check_schema, decode, encode
 
@@ -202,6 +214,17 @@ class RunDirectory:
         with self._renewed_checksum("diagnostics/block-ablation.json"):
             write_json(self.path / "diagnostics" / "block-ablation.json", encode(ablations))
 
+    def loss_landscape(self) -> LossLandscape | None:
+        """Read the loss surfaces, or return None if the run has none."""
+        path = self.path / LANDSCAPE
+        return decode(LossLandscape, read_json(path), str(path)) if path.exists() else None
+
+    def save_loss_landscape(self, landscape: LossLandscape) -> None:
+        """Write the loss surfaces atomically. A file of another size is replaced."""
+        replaced = not (self.path / LANDSCAPE).exists()
+        with self._renewed_checksum(LANDSCAPE, replaced=replaced):
+            write_json(self.path / LANDSCAPE, encode(landscape))
+
     def train_mode(self) -> TrainModeEvaluation | None:
         """Read the evaluation in training mode, or return None if the run has none."""
         path = self.path / TRAIN_MODE
@@ -244,15 +267,19 @@ class RunDirectory:
     def needs_work(self, file: RunFile) -> bool:
         """Return True if the run has no result, or lacks a measurement that `file` requests.
 
-        A finished run can still be measured by its weights: its block ablation, and its final
-        scores in training mode. Gradient norms can only be measured during training, and a bag of
-        words has no diagnostics.
+        A finished run can still be measured by its weights: its block ablation, its loss surfaces,
+        and its final scores in training mode. Gradient norms can only be measured during training,
+        and a bag of words has no diagnostics.
         """
         if not (self.path / "result.json").exists():
             return True
         if not file.run.kind.has_diagnostics or not (self.path / WEIGHTS).exists():
             return False
-        return self.lacks_block_ablation(file) or self.lacks_train_mode(file)
+        return (
+            self.lacks_block_ablation(file)
+            or self.lacks_loss_landscape(file)
+            or self.lacks_train_mode(file)
+        )
 
     def lacks_block_ablation(self, file: RunFile) -> bool:
         """Return True if `file` requests a block ablation and there is none, or none of sets."""
@@ -262,6 +289,14 @@ class RunDirectory:
             return True
         ablations = self.block_ablation() if file.diagnostics.ablate_sets else None
         return ablations is not None and ablations.lacks_sets
+
+    def lacks_loss_landscape(self, file: RunFile) -> bool:
+        """Return True if `file` requests loss surfaces and there are none of this size."""
+        config = file.diagnostics.loss_landscape
+        if config is None:
+            return False
+        landscape = self.loss_landscape()
+        return landscape is None or not landscape.has_size(config, file.train_images)
 
     def lacks_train_mode(self, file: RunFile) -> bool:
         """Return True if `file` requests final scores in training mode and there are none."""
@@ -343,6 +378,7 @@ class RunDirectory:
             result=self.result(),
             gradient_norms=self.gradient_norms(),
             block_ablation=self.block_ablation(),
+            loss_landscape=self.loss_landscape(),
             train_mode=self.train_mode(),
             folder=str(self.path),
         )

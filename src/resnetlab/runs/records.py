@@ -6,7 +6,12 @@ from dataclasses import replace
 from typing import Any, Literal
 
 from resnetlab.data.config import DataConfig, Split
-from resnetlab.inspection.diagnostics_config import BlockAblations, DiagnosticsConfig, GradientNorms
+from resnetlab.inspection.diagnostics_config import (
+    BlockAblations,
+    DiagnosticsConfig,
+    GradientNorms,
+    LossLandscape,
+)
 from resnetlab.notebook import Summary, with_summary
 from resnetlab.runs.config import RunConfig
 from resnetlab.schema import strict_dataclass
@@ -162,6 +167,8 @@ class RunRecord:
     """Gradient norms by epoch, if they were requested."""
     block_ablation: BlockAblations | None = None
     """Block ablation, if it was requested."""
+    loss_landscape: LossLandscape | None = None
+    """Loss surfaces, if they were requested."""
     train_mode: TrainModeEvaluation | None = None
     """Evaluation in training mode, if it was requested."""
     folder: str = ""
@@ -188,7 +195,7 @@ class RunRecord:
         """Return the record with the curve, the status and the scores of one mode of evaluation.
 
         A run that still has to be evaluated in training mode has no result in that mode. Gradient
-        norms and block ablations belong to the evaluation mode.
+        norms, block ablations and loss surfaces belong to the evaluation mode.
         """
         if mode == "eval":
             return self
@@ -200,7 +207,12 @@ class RunRecord:
         epochs = [line for line in self.metrics if line.split == "train epoch"]
         metrics = sorted((*evaluation.curve, *epochs), key=lambda line: line.step)
         return replace(
-            self, metrics=tuple(metrics), result=result, gradient_norms=(), block_ablation=None
+            self,
+            metrics=tuple(metrics),
+            result=result,
+            gradient_norms=(),
+            block_ablation=None,
+            loss_landscape=None,
         )
 
 

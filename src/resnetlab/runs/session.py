@@ -19,6 +19,7 @@ from resnetlab.data.transforms.normalization import export_normalizer
 from resnetlab.errors import input_error
 from resnetlab.inspection.block_ablation import ablate_blocks
 from resnetlab.inspection.gradients import measure_gradients
+from resnetlab.inspection.loss_landscape import measure_run_landscape
 from resnetlab.models.weights import NORMALIZER_PREFIX, check_finite
 from resnetlab.recipes.numerics import Placement
 from resnetlab.runs.checkpoint import (
@@ -109,6 +110,9 @@ def run_attempt(
         if directory.lacks_block_ablation(file):
             with_sets = file.diagnostics.ablate_sets
             directory.save_block_ablation(ablate_blocks(run.state, run.test, with_sets))
+        config = file.diagnostics.loss_landscape
+        if config is not None and directory.lacks_loss_landscape(file):
+            directory.save_loss_landscape(measure_run_landscape(run.state, run.train, config))
         if directory.lacks_train_mode(file):
             evaluator = RunEvaluator(run.state, file, dataset, DeviceImageCache())
             directory.save_train_mode(evaluator.selected_in_train_mode(directory.train_mode()))
@@ -345,6 +349,9 @@ class RunSession:
             with_sets = self.file.diagnostics.ablate_sets
             ablations = ablate_blocks(self.state, self.evaluator.test, with_sets)
             self.directory.save_block_ablation(ablations)
+        if (config := self.file.diagnostics.loss_landscape) is not None:
+            landscape = measure_run_landscape(self.state, self.train_images, config)
+            self.directory.save_loss_landscape(landscape)
         if self.file.diagnostics.train_mode:
             so_far = self.directory.train_mode()
             self.directory.save_train_mode(self.evaluator.selected_in_train_mode(so_far))

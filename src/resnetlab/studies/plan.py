@@ -164,12 +164,19 @@ def make_plan(
                 facts[c.data_key],
                 resolve(study.numerics_of(c)),
                 cost,
-                study.diagnostics,
+                _diagnostics_of_seed(study.diagnostics, number),
             )
             for c in conditions
         ]
         runs += sorted(seed_runs, key=lambda run: -run.macs)
     return Plan(study=study, runs=_with_train_mode(study, runs))
+
+
+def _diagnostics_of_seed(diagnostics: DiagnosticsConfig, number: int) -> DiagnosticsConfig:
+    """Return the measurements of the runs with a seed: loss surfaces of the first seeds alone."""
+    config = diagnostics.loss_landscape
+    measured = config is None or number < config.seeds
+    return diagnostics if measured else replace(diagnostics, loss_landscape=None)
 
 
 def _with_train_mode(study: Study, runs: Sequence[PlannedRun]) -> tuple[PlannedRun, ...]:

@@ -22,6 +22,7 @@ for name, command in (
     ("identity", networks.identity),
     ("block-ablation", runs.block_ablation),
     ("gradients", runs.gradients),
+    ("landscape", runs.landscape),
     ("dropout", modes.dropout),
     ("modes", modes.modes),
     ("augmentation", images.augmentation),

@@ -1,4 +1,4 @@
-"""Commands of `resnetlab inspect` about trained weights: ablation, gradients, filters."""
+"""Commands of `resnetlab inspect` about trained weights: ablation, gradients, surfaces, filters."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from resnetlab.cli.inspect.options import DataOption, Run, parse_name
-from resnetlab.cli.loading import announce_loading
+from resnetlab.cli.loading import ProgressLine, announce_loading
 from resnetlab.cli.manners import Json, OutputDir, notify
 from resnetlab.cli.pictures import write_picture
 from resnetlab.cli.tables import Csv, Markdown, output_format
@@ -140,6 +140,53 @@ def _named_norms(
     spec = parse_name(name)
     announce_loading(spec, quiet=quiet)
     return name, (gradients_at_init(spec, data, output, seed, images, notify),)
+
+
+def landscape(
+    runs: Annotated[
+        list[Path], typer.Argument(help="Folders of finished runs, compared.", metavar="RUN...")
+    ],
+    data: DataOption = "",
+    planes: Annotated[int, typer.Option(help="Random planes through the weights.", min=1)] = 3,
+    points: Annotated[
+        int, typer.Option(help="Grid points on each axis, an odd number.", min=5)
+    ] = 11,
+    images: Annotated[
+        int, typer.Option(help="Train images whose mean loss is measured.", min=2)
+    ] = 128,
+    seed: Annotated[int, typer.Option(help="Seed of directions and images.", min=0)] = 0,
+    batch_statistics: Annotated[
+        bool,
+        typer.Option(
+            "--batch-statistics",
+            help="Use the batch norm statistics of the images at each point, not the running ones.",
+        ),
+    ] = False,
+    draw: Annotated[
+        Path | None, typer.Option("--draw", help="Write contour plots as SVG.", metavar="FILE")
+    ] = None,
+    json: Json = False,
+    csv: Csv = False,
+    markdown: Markdown = False,
+) -> None:
+    """Measure filter-normalized loss surfaces of runs on random planes."""
+    table_format = output_format(json, csv, markdown)
+    from resnetlab.inspection.landscape_figure import draw_landscapes
+    from resnetlab.inspection.landscape_summary import landscape_sentences, plane_rows, spread_rows
+    from resnetlab.inspection.render_table import render
+    from resnetlab.interactive.landscapes import landscape_config, measure_landscapes
+    from resnetlab.runs.directory import check_finished
+
+    config = landscape_config(planes, points, images, "--{}".format)
+    for run in runs:
+        check_finished(run)
+    announce_loading(quiet=json)
+    progress = ProgressLine()
+    measured = measure_landscapes(runs, data, config, seed, batch_statistics, notify, progress)
+    rows = spread_rows(measured) if table_format == "text" else plane_rows(measured, json)
+    typer.echo(render(rows, table_format, notes=landscape_sentences(measured)))
+    if draw:
+        write_picture(draw, draw_landscapes(measured))
 
 
 def filters(

@@ -17,8 +17,18 @@ from resnetlab.reports.document import (
     LadderPlot,
     LearningCurves,
     ScatterPlot,
+    SurfacePlot,
 )
-from resnetlab.reports.figures import curves, depth, dots, forest, heatmap, ladder, scatter
+from resnetlab.reports.figures import (
+    curves,
+    depth,
+    dots,
+    forest,
+    heatmap,
+    ladder,
+    scatter,
+    surfaces,
+)
 from resnetlab.reports.figures.canvas import (
     COLORS,
     apply_fixed_colors,
@@ -75,6 +85,7 @@ def _draw_figure(plot: document.AnyPlot, narrow: bool) -> Figure:
         HeatMap: heatmap.draw,
         DepthPlot: depth.draw,
         AblationPlot: depth.draw_ablations,
+        SurfacePlot: surfaces.draw,
         ScatterPlot: scatter.draw,
     }
     figure = painters[type(plot)](plot, narrow)

@@ -104,7 +104,7 @@ def sections(report: Report) -> Iterator[Block]:
     yield from _plots(tr("Learning curves"), report.curves)
     if report.distances:
         yield from (Heading(tr("Distances between learning curves"), 3), report.distances)
-    yield from _plots(tr("Layers and blocks"), report.diagnostics)
+    yield from _plots(report.diagnostics_title, report.diagnostics)
     yield from (Heading(tr("All runs")), report.run_table)
     yield from (
         Heading(tr("Reproduction")),

@@ -1,4 +1,4 @@
-"""Figures of optional measurements: norms of layers by depth, and block ablations."""
+"""Figures of optional measurements: norms of layers by depth, block ablations, loss surfaces."""
 
 from __future__ import annotations
 
@@ -15,8 +15,10 @@ from resnetlab.reports.document import (
     LayerQuantity,
     Line,
     Panel,
+    SurfacePlot,
 )
 from resnetlab.reports.format import capitalize_first, format_count, format_pct, join_clauses
+from resnetlab.reports.study.surfaces import surface_plot
 from resnetlab.translation import deferred, tr
 
 if TYPE_CHECKING:
@@ -31,11 +33,16 @@ QUANTITIES = {
 """Fields of a layer, each with its title and a flag for a logarithmic scale."""
 
 
-def diagnostic_plots(analysis: StudyAnalysis) -> tuple[DepthPlot | AblationPlot, ...]:
-    """Return a figure by depth for each measured epoch, then the figure of block ablations."""
+def diagnostic_plots(
+    analysis: StudyAnalysis,
+) -> tuple[DepthPlot | AblationPlot | SurfacePlot, ...]:
+    """Return a figure by depth for each measured epoch, and those of blocks and of surfaces."""
     epochs = sorted({norm.epoch for norm in analysis.study_data.gradient_norms})
-    plot = _ablation_plot(analysis)
-    return (*(_depth_plot(analysis, epoch) for epoch in epochs), *([plot] if plot else []))
+    plots = (_ablation_plot(analysis), surface_plot(analysis))
+    return (
+        *(_depth_plot(analysis, epoch) for epoch in epochs),
+        *(plot for plot in plots if plot is not None),
+    )
 
 
 def _depth_plot(analysis: StudyAnalysis, epoch: float) -> DepthPlot:
