@@ -27,6 +27,7 @@ from resnetlab.cli import (
     models,
     predict,
     train,
+    watch,
 )
 from resnetlab.cli.course import course
 from resnetlab.cli.data import data
@@ -45,7 +46,7 @@ from resnetlab.errors import ResnetlabError, escape_controls, input_error
 from resnetlab.files import disk_errors_as_resource_error
 
 SECTIONS = {
-    "Experiments": ("study", "train", "resume", "compare", "judge", "verify"),
+    "Experiments": ("study", "watch", "train", "resume", "compare", "judge", "verify"),
     "Your photographs": ("finetune", "fixres", "extend", "data"),
     "Trained models": ("predict", "evaluate", "ensemble", "explain", "export", "serve"),
     "Networks": ("models", "inspect", "import-weights"),
@@ -55,6 +56,7 @@ SECTIONS = {
 """Commands by section of the help."""
 
 COMMANDS: tuple[Callable[..., None], ...] = (
+    watch.watch,
     train.train,
     train.resume,
     compare.compare,
