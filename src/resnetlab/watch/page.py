@@ -63,7 +63,8 @@ def _with_added_files(policy: str) -> str:
     directives = [directive.split() for directive in html.unescape(policy).split(";")]
     by_name = {words[0]: words[1:] for words in directives if words}
     for name in ("script-src", "style-src", "connect-src"):
-        by_name[name] = [*by_name.get(name, []), "'self'"]
+        sources = [source for source in by_name.get(name, []) if source != "'none'"]
+        by_name[name] = list(dict.fromkeys([*sources, "'self'"]))
     text = "; ".join(" ".join([name, *sources]) for name, sources in by_name.items())
     return html.escape(text, quote=False)
 
