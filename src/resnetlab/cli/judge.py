@@ -98,10 +98,13 @@ def _lines(report: ImportedReport) -> list[str]:
     """Return the counts, the verdicts and the answer as lines of text."""
     imported = report.study_data.study.imported
     assert imported is not None
+    from resnetlab.reports.study.imported import missing_run_sentences
+
     for sentence in imported.reading[1:]:
         notify(sentence)
     verdicts = [f"{cell.note}: {cell.text}" for cell in report.report.verdicts]
-    return [imported.reading[0], *verdicts, report.answer]
+    missing = missing_run_sentences(report.analysis)
+    return [imported.reading[0], *verdicts, *missing, report.answer]
 
 
 def _to_dict(report: ImportedReport, page: Path) -> dict[str, object]:
@@ -131,6 +134,7 @@ def _to_dict(report: ImportedReport, page: Path) -> dict[str, object]:
                 "interval": verdict.effect.interval() if verdict.effect else None,
                 "p": verdict.p,
                 "p_holm": verdict.p_holm,
+                "p_of_missing_cases": verdict.p_of_cases,
                 "seeds": verdict.forecast.estimate if verdict.forecast else None,
             }
             for claim, verdict in zip(report.verdicts, analysis.verdicts, strict=True)
