@@ -53,7 +53,7 @@ def test_answers_make_the_claim_and_the_command_that_repeats_it(tmp_path: Path) 
     assert verdict in repeated(shown, tmp_path)
 
 
-def test_a_column_that_is_not_recognized_is_asked_for(tmp_path: Path) -> None:
+def test_a_column_that_is_not_recognized_has_a_question(tmp_path: Path) -> None:
     lines = ["arm,run no,kappa,delta"]
     lines += [f"A,{k},{value},1" for k, value in enumerate(A)]
     lines += [f"B,{k},{value},2" for k, value in enumerate(B)]
