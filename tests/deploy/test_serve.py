@@ -34,8 +34,9 @@ from resnetlab.deploy import serve
 from resnetlab.deploy.confidence import describe_doubt
 from resnetlab.deploy.limits import Limits
 from resnetlab.deploy.predict import load_model
-from resnetlab.deploy.serve import allowed_host, create_app
+from resnetlab.deploy.serve import create_app
 from resnetlab.errors import InputError
+from resnetlab.local_server import allowed_host
 
 HERE = "http://localhost:8000"
 PHOTO = encoded(picture(3, 60, 50))

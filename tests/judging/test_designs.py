@@ -195,3 +195,76 @@ def test_running_runs_give_a_partial_report_without_verdicts(tmp_path):
     report = report_of(text, tmp_path, claims=("A > B",))
     assert report.report.banner == "Partial report: 14 of 15 runs finished, 1 running"
     assert verdicts(report) == ["waiting"]
+
+
+PAIRED_A = (91.0, 92.1, 90.2, 93.0, 91.6, 92.4)
+PAIRED_B = (90.1, 91.4, 89.9, 92.0, 90.9, 91.3)
+
+
+def paired_rows(left, right):
+    """The table of two conditions; None is an empty cell, and "-" no row at all."""
+    lines = ["model,seed,accuracy"]
+    for name, values in (("A", left), ("B", right)):
+        rows = [f"{name},{k},{'' if v is None else v}" for k, v in enumerate(values) if v != "-"]
+        lines += rows
+    return "\n".join(lines)
+
+
+def both_cases(left, right):
+    """P without the pair of the last run of B, and with the mean of B in its place."""
+    kept = list(zip(left, right[:-1], strict=False))
+    dropped = stats.ttest_rel(*zip(*kept, strict=True)).pvalue
+    filled = stats.ttest_rel(left, (*right[:-1], np.mean(right[:-1]))).pvalue
+    return dropped, filled
+
+
+@pytest.mark.parametrize("absent", [None, "-"])
+def test_a_pair_that_lacks_a_run_is_tested_without_it_and_with_the_mean(tmp_path, absent):
+    right = (*PAIRED_B[:-1], absent)
+    report = report_of(paired_rows(PAIRED_A, right), tmp_path, claims=("A > B",), paired_by="seed")
+    verdict = claim_effect(report)
+    expected = both_cases(PAIRED_A, right)
+    assert verdict.p_of_cases == pytest.approx(expected)
+    assert verdict.p == pytest.approx(max(expected))
+    assert verdict.qualified_phrase == "reproduced (trained runs only)"
+    dropped = stats.ttest_rel(PAIRED_A[:-1], PAIRED_B[:-1]).confidence_interval()
+    assert verdict.effect.interval() == pytest.approx(tuple(dropped))
+    assert "a verdict needs both" in report.report.claims.note
+    row = next(row for row in report.study_data.rows if row.status == "missing")
+    assert (row.condition, row.seed) == ("B", 5)
+
+
+def test_a_verdict_that_holds_in_one_case_alone_is_inconclusive(tmp_path):
+    # Without seed 5, A is better by 1 each time; with the mean of B, A is far worse there.
+    left, right = (91.0, 92.0, 90.5, 93.0, 91.5, 60.0), (90.0, 91.1, 89.4, 92.1, 90.4, None)
+    report = report_of(paired_rows(left, right), tmp_path, claims=("A > B",), paired_by="seed")
+    verdict = claim_effect(report)
+    assert verdict.p_of_cases[0] < 0.001
+    assert verdict.p_of_cases[1] > 0.05
+    assert verdict.label == "inconclusive"
+    assert verdict.p_of_cases == pytest.approx(both_cases(left, right))
+    # The same with the sides exchanged: the claim that loses is not contradicted either.
+    other = claim_effect(
+        report_of(paired_rows(right, left), tmp_path, claims=("A > B",), paired_by="seed")
+    )
+    assert other.label == "inconclusive"
+    assert other.p_of_cases == pytest.approx(verdict.p_of_cases)
+
+
+def test_a_pair_with_a_failed_run_is_left_out_and_one_without_both_runs_changes_nothing(tmp_path):
+    table = paired_rows(PAIRED_A, (*PAIRED_B[:-1], "diverged"))
+    verdict = claim_effect(report_of(table, tmp_path, claims=("A > B",), paired_by="seed"))
+    expected = stats.ttest_rel(PAIRED_A[:-1], PAIRED_B[:-1]).pvalue
+    assert (verdict.p, verdict.p_of_cases) == (pytest.approx(expected), ())
+    assert verdict.conditional
+    table = paired_rows((*PAIRED_A[:-1], None), (*PAIRED_B[:-1], None))
+    verdict = claim_effect(report_of(table, tmp_path, claims=("A > B",), paired_by="seed"))
+    assert verdict.p == pytest.approx(expected)
+    assert verdict.p_of_cases == pytest.approx((expected,) * 4)
+
+
+def test_runs_that_are_no_pairs_keep_their_rows_as_the_planned_runs(tmp_path):
+    table = paired_rows(PAIRED_A, (*PAIRED_B[:-1], "-"))
+    report = report_of(table, tmp_path, claims=("A > B",))
+    assert len(report.study_data.rows) == 11
+    assert claim_effect(report).p_of_cases == ()

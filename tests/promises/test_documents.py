@@ -226,6 +226,7 @@ def test_long_commands_of_the_documents_are_valid(
 
 LONG = (
     "study report",
+    "watch",
     "study answers",
     "study export",
     "study collect",

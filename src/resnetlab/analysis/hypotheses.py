@@ -212,19 +212,33 @@ def _two_arm_hypothesis(
     region: Region,
     direction: Region | None = None,
 ) -> MeansHypothesis:
-    pairs = None
-    if claim.paired:
-        values = [
-            {
-                run.seed: run.value(claim.metric, claim.split)
-                for run in condition.runs
-                if run.outcome == "trained"
-            }
-            for condition in (runs[claim.left], runs[claim.right])
-        ]
-        pairs_of_values = [(values[0][seed], values[1].get(seed)) for seed in values[0]]
-        pairs = tuple(a - b for a, b in pairs_of_values if a is not None and b is not None)
-    return MeansHypothesis(_arms(claim, runs), region=region, pairs=pairs, direction=direction)
+    arms = _arms(claim, runs)
+    if not claim.paired:
+        return MeansHypothesis(arms, region=region, direction=direction)
+    left, right = (
+        {run.seed: run for run in runs[label].runs} for label in (claim.left, claim.right)
+    )
+
+    def trained_value(run: RunOutcome | None) -> float | None:
+        if run is None or run.outcome != "trained":
+            return None
+        return run.value(claim.metric, claim.split)
+
+    def without_partner(
+        side: Mapping[int, RunOutcome], other: Mapping[int, RunOutcome]
+    ) -> tuple[float, ...]:
+        missing = [seed for seed, run in other.items() if run.outcome == "missing"]
+        values = [trained_value(side.get(seed)) for seed in missing]
+        return tuple(value for value in values if value is not None)
+
+    values = [(trained_value(run), trained_value(right.get(seed))) for seed, run in left.items()]
+    return MeansHypothesis(
+        arms,
+        region=region,
+        pairs=tuple(a - b for a, b in values if a is not None and b is not None),
+        direction=direction,
+        without_partner=(without_partner(left, right), without_partner(right, left)),
+    )
 
 
 def _arms(claim: MetricClaim, runs: Mapping[str, ConditionRuns]) -> tuple[Arm, ...]:

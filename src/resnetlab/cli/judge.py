@@ -3,190 +3,78 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Any
 
 import typer
 
-from resnetlab.cli.manners import Json, Open, notify, open_page, print_json
+from resnetlab.cli import judge_options as options
+from resnetlab.cli.manners import VERBOSITY, Json, Open, notify, open_page, print_json
 from resnetlab.errors import input_error
 from resnetlab.shell import command_line
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from resnetlab.judging.declaration import Declaration
     from resnetlab.judging.report import ImportedReport
     from resnetlab.judging.sentences import ClaimSentences
     from resnetlab.judging.summaries import SummaryReport
     from resnetlab.stats.verdict import Verdict
 
-ClaimOption = Annotated[
-    list[str],
-    typer.Option(
-        "--claim",
-        help="Claim: 'A > B', 'A > B + 1', 'A = B within 0.5', 'A fails and B trains'. > means "
-        "better. May be repeated.",
-        metavar="CLAIM",
-    ),
-]
-PublishedOption = Annotated[
-    list[str],
-    typer.Option(
-        "--published",
-        help="Published number: 'A = 93.57', 'A = best 93.57 of 5 (He 2016)'. May be repeated.",
-        metavar="NUMBER",
-    ),
-]
-ConditionOption = Annotated[
-    list[str],
-    typer.Option(
-        "--condition",
-        help="Column that names the condition. Several of them together name it.",
-        metavar="COLUMN",
-    ),
-]
-SummaryOption = Annotated[
-    list[str],
-    typer.Option(
-        "--summary",
-        help="Condition without its runs, in place of RUNS: 'A: 93.5 ± 0.2, n=5'. May be repeated.",
-        metavar="SUMMARY",
-    ),
-]
-IgnoreOption = Annotated[
-    list[str],
-    typer.Option("--ignore", help="Column that is not read. May be repeated.", metavar="COLUMN"),
-]
-
 
 def judge(
-    source: Annotated[
-        Path | None,
-        typer.Argument(
-            help="Table (CSV, JSON lines), TensorBoard folder, mlruns folder or SQLite file.",
-            metavar="RUNS",
-        ),
-    ] = None,
-    claims: ClaimOption = [],  # noqa: B006
-    summaries: SummaryOption = [],  # noqa: B006
-    published: PublishedOption = [],  # noqa: B006
-    declaration: Annotated[
-        Path | None,
-        typer.Option(help="TOML file with these options and [[claim]] tables.", metavar="FILE"),
-    ] = None,
-    condition: ConditionOption = [],  # noqa: B006
-    seed: Annotated[str, typer.Option(help="Column of the seeds.", metavar="COLUMN")] = "",
-    fold: Annotated[
-        str, typer.Option(help="Column of the folds of a cross-validation.", metavar="COLUMN")
-    ] = "",
-    value: Annotated[
-        str,
-        typer.Option(help="Column of the values, or a tag or metric of logs.", metavar="COLUMN"),
-    ] = "",
-    status: Annotated[str, typer.Option(help="Column of the statuses.", metavar="COLUMN")] = "",
-    epoch: Annotated[
-        str, typer.Option(help="Column of the epochs, for learning curves.", metavar="COLUMN")
-    ] = "",
-    ignore: IgnoreOption = [],  # noqa: B006
-    where: Annotated[
-        list[str],
-        typer.Option(
-            "--where", help="Rows that are read. May be repeated.", metavar="COLUMN=VALUE"
-        ),
-    ] = [],  # noqa: B006
-    run_pattern: Annotated[
-        str, typer.Option(help="Pattern of names of runs: '{condition}-{seed}'.", metavar="PATTERN")
-    ] = "",
-    measure: Annotated[
-        str, typer.Option(help="Name of the measured quantity in the report.", metavar="NAME")
-    ] = "",
-    unit: Annotated[
-        Literal["auto", "percent", "fraction", "number"],
-        typer.Option(help="Unit of the values: percent, fraction (0 to 1), number or auto."),
-    ] = "auto",
-    higher_is: Annotated[
-        Literal["auto", "better", "worse"],
-        typer.Option(help="Meaning of a higher value: better, worse (an error, a loss) or auto."),
-    ] = "auto",
-    chance: Annotated[
-        float | None, typer.Option(help="Value of a constant guess, such as 10 (percent).")
-    ] = None,
-    test_images: Annotated[
-        int | None,
-        typer.Option(help="Number of test images: finds runs at chance (with --chance).", min=1),
-    ] = None,
-    paired_by: Annotated[
-        Literal["seed", "fold"] | None,
-        typer.Option(help="Pairs of runs that share a seed or a fold: seed or fold."),
-    ] = None,
-    folds: Annotated[
-        int | None,
-        typer.Option(help="The runs are folds of a cross-validation with so many folds.", min=2),
-    ] = None,
-    cross_validation: Annotated[
-        bool,
-        typer.Option("--cross-validation", help="The runs are all folds of a cross-validation."),
-    ] = False,
-    best_of: Annotated[
-        int, typer.Option(help="Number of runs of which each value is the best.", min=1)
-    ] = 1,
-    name: Annotated[str, typer.Option(help="Name of the report.", metavar="NAME")] = "",
-    question: Annotated[str, typer.Option(help="Question that the report answers.")] = "",
-    out: Annotated[
-        Path | None,
-        typer.Option(help="Folder of the report; by default reports/judge-NAME.", metavar="DIR"),
-    ] = None,
+    source: options.Source = None,
+    claims: options.Claims = [],  # noqa: B006
+    summaries: options.Summaries = [],  # noqa: B006
+    published: options.Published = [],  # noqa: B006
+    declaration: options.DeclarationFile = None,
+    condition: options.Condition = [],  # noqa: B006
+    seed: options.Seed = "",
+    fold: options.Fold = "",
+    value: options.Value = "",
+    status: options.Status = "",
+    epoch: options.Epoch = "",
+    ignore: options.Ignore = [],  # noqa: B006
+    where: options.Where = [],  # noqa: B006
+    run_pattern: options.RunPattern = "",
+    measure: options.MeasureName = "",
+    unit: options.Unit = "auto",
+    higher_is: options.HigherIs = "auto",
+    chance: options.Chance = None,
+    test_images: options.TestImages = None,
+    paired_by: options.PairedBy = None,
+    folds: options.Folds = None,
+    cross_validation: options.CrossValidation = False,
+    best_of: options.BestOf = 1,
+    name: options.ReportName = "",
+    question: options.Question = "",
+    out: options.ReportFolder = None,
     json: Json = False,
     open_report: Open = False,
 ) -> None:
-    """Judge claims on runs that were trained elsewhere, and write the report."""
+    """Judge claims on runs that were trained elsewhere, and write the report.
+
+    Without a claim, the command asks for one if it is started in a terminal.
+    """
+    given = dict(locals())  # each option has the name of a field of the declaration
     if (source is None) != bool(summaries):
         problem = "given with --summary" if source else "neither a table nor --summary"
         raise input_error("RUNS", problem, "resnetlab judge runs.csv, or --summary for each row")
-    if source is not None:
-        notify(f"reading {source} ...")
-    from resnetlab.judging.declaration import read_declaration
-    from resnetlab.judging.report import report_table
+    declared = _read_declaration(declaration, given)
     from resnetlab.judging.summaries import SummaryReport, judge_summaries, parse_summaries
 
-    declared = read_declaration(
-        declaration,
-        {
-            "claims": tuple(claims),
-            "published": tuple(published),
-            "condition": tuple(condition),
-            "seed": seed,
-            "fold": fold,
-            "value": value,
-            "status": status,
-            "epoch": epoch,
-            "ignore": tuple(ignore),
-            "where": tuple(where),
-            "run_pattern": run_pattern,
-            "measure": measure,
-            "unit": unit,
-            "higher_is": higher_is,
-            "chance": chance,
-            "test_images": test_images,
-            "paired_by": paired_by or "",
-            "folds": folds,
-            "cross_validation": cross_validation,
-            "best_of": best_of,
-            "name": name,
-            "question": question,
-        },
+    report = (
+        judge_summaries(parse_summaries(summaries), declared)
+        if source is None
+        else _judge_table(source, declared, may_ask=not json)
     )
-    if source is None:
-        report: ImportedReport | SummaryReport = judge_summaries(
-            parse_summaries(summaries), declared
-        )
-    else:
-        report = report_table(source, declared, command_line(["resnetlab", *sys.argv[1:]]))
     if isinstance(report, SummaryReport):
         _print_summaries(report, json, out, open_report)
         return
-    folder = out or Path("reports") / f"judge-{report.study_data.study.name}"
-    page = report.write(folder)
+    page = report.write(out or Path("reports") / f"judge-{report.study_data.study.name}")
     if json:
         print_json(_to_dict(report, page))
     else:
@@ -195,6 +83,41 @@ def judge(
         typer.echo(str(page))
     if open_report:
         open_page(page)
+
+
+def _judge_table(
+    source: Path, declared: Declaration, may_ask: bool
+) -> ImportedReport | SummaryReport:
+    """Judge the claims on a table of runs; without a claim, ask for one in a terminal."""
+    notify(f"reading {source} ...")
+    words = ["resnetlab", *sys.argv[1:]]
+    if may_ask and _is_without_claim_in_terminal(declared):
+        from resnetlab.cli.judge_questions import prompt_claim
+
+        answers = prompt_claim(source, declared)
+        declared = replace(declared, **answers.fields)
+        words += answers.words
+        if answers.words:
+            typer.echo(f"The same without questions: {command_line(words)}\n")
+    from resnetlab.judging.report import report_table
+
+    return report_table(source, declared, command_line(words))
+
+
+def _read_declaration(path: Path | None, given: Mapping[str, Any]) -> Declaration:
+    """Return the declaration of a file and of the options of the command, by their names."""
+    from resnetlab.judging.declaration import read_declaration
+
+    values = {
+        name: tuple(value) if isinstance(value, list) else value for name, value in given.items()
+    }
+    return read_declaration(path, values | {"paired_by": given["paired_by"] or ""})
+
+
+def _is_without_claim_in_terminal(declared: Declaration) -> bool:
+    """Return True for a declaration without a claim on a terminal, unless `--quiet` was given."""
+    has_claim = bool(declared.claims or declared.claim)
+    return not has_claim and not VERBOSITY.quiet and sys.stdin.isatty() and sys.stdout.isatty()
 
 
 def _print_summaries(
@@ -228,10 +151,14 @@ def _lines(report: ImportedReport) -> list[str]:
     """Return the counts, the verdicts and the answer as lines of text."""
     imported = report.study_data.study.imported
     assert imported is not None
+    from resnetlab.reports.study.imported import missing_run_sentences
+
     for sentence in imported.reading[1:]:
         notify(sentence)
     verdicts = [f"{cell.note}: {cell.text}" for cell in report.report.verdicts]
-    return [imported.reading[0], *verdicts, report.answer, *_claim_lines(report.sentences)]
+    missing = missing_run_sentences(report.analysis)
+    lines = [imported.reading[0], *verdicts, *missing, report.answer]
+    return [*lines, *_claim_lines(report.sentences)]
 
 
 def _to_dict(report: ImportedReport, page: Path) -> dict[str, object]:
@@ -290,6 +217,7 @@ def _claims_to_dicts(
             "interval": verdict.effect.interval() if verdict.effect else None,
             "p": verdict.p,
             "p_holm": verdict.p_holm,
+            "p_of_missing_cases": verdict.p_of_cases,
             "seeds": verdict.forecast.estimate if verdict.forecast else None,
             "words": claim,
         }

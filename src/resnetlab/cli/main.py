@@ -27,6 +27,7 @@ from resnetlab.cli import (
     models,
     predict,
     train,
+    watch,
 )
 from resnetlab.cli.course import course
 from resnetlab.cli.data import data
@@ -47,7 +48,7 @@ from resnetlab.files import disk_errors_as_resource_error
 from resnetlab.torch_check import TRAIN_PACKAGES, missing_package_error
 
 SECTIONS = {
-    "Experiments": ("study", "train", "resume", "compare", "judge", "verify"),
+    "Experiments": ("study", "watch", "train", "resume", "compare", "judge", "verify"),
     "Your photographs": ("finetune", "fixres", "extend", "data"),
     "Trained models": ("predict", "evaluate", "ensemble", "explain", "export", "serve"),
     "Networks": ("models", "inspect", "import-weights"),
@@ -57,6 +58,7 @@ SECTIONS = {
 """Commands by section of the help."""
 
 COMMANDS: tuple[Callable[..., None], ...] = (
+    watch.watch,
     train.train,
     train.resume,
     compare.compare,

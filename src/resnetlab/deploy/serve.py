@@ -19,7 +19,6 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
-from ipaddress import ip_address
 from typing import Annotated, Any
 
 import numpy as np
@@ -41,7 +40,8 @@ from resnetlab.deploy.connections import limited_protocol
 from resnetlab.deploy.explain import Explainer, explain
 from resnetlab.deploy.limits import Limits
 from resnetlab.deploy.predict import Classifier
-from resnetlab.errors import InputError, input_error
+from resnetlab.errors import InputError
+from resnetlab.local_server import SECURITY_HEADERS, listen, refusal
 from resnetlab.messages import Notify
 from resnetlab.training.photo_predictions import NonFiniteOutputsError, image_prediction
 from resnetlab.translation import LANGUAGES, Language
@@ -291,13 +291,7 @@ def run_server(
     Raises:
         InputError: The port is in use.
     """
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    try:
-        listening = socket.create_server((host, port), family=family)
-    except OSError as error:
-        message = f"{host}:{port} cannot be bound: {(error.strerror or str(error)).lower()}"
-        raise input_error("--port", message, "--port 0 takes a free one") from None
-    with listening:
+    with listen(host, port) as listening:
         limits = Limits()
         config = uvicorn.Config(
             create_app(model, limits, host, language),
@@ -309,7 +303,7 @@ def run_server(
             timeout_graceful_shutdown=3,
         )
         bound = listening.getsockname()[1]
-        name = f"[{host}]" if family == socket.AF_INET6 else host
+        name = f"[{host}]" if ":" in host else host
         notify(f"{model.file.name}: http://{name}:{bound} (Ctrl-C stops it)")
         on_ready(f"http://{'127.0.0.1' if host == '0.0.0.0' else name}:{bound}")
         if model.confidence_note:
@@ -322,27 +316,6 @@ def run_server(
         uvicorn.Server(config).run(sockets=[listening])
 
 
-def allowed_host(header: str, bound: str) -> bool:
-    """Return True if a Host header names this machine: an IP address, `localhost`, its name or the
-    bound name.
-
-    Any other name comes from a web page whose name was pointed to this machine (DNS rebinding).
-    """
-    name = (
-        header.rpartition("]")[0].lstrip("[")
-        if header.startswith("[")
-        else header.partition(":")[0]
-    )
-    host_name = socket.gethostname().lower()
-    if name.lower() in {"localhost", host_name, f"{host_name}.local", bound.lower()}:
-        return True
-    try:
-        ip_address(name)
-    except ValueError:
-        return False
-    return True
-
-
 def _add_security_checks(app: FastAPI, host: str) -> None:
     """Add the check of Host and Origin, and handlers that return every error as a line of JSON."""
 
@@ -350,22 +323,11 @@ def _add_security_checks(app: FastAPI, host: str) -> None:
     async def check(
         request: Request, following: Callable[[Request], Awaitable[Response]]
     ) -> Response:
-        host_header, origin = request.headers.get("host", ""), request.headers.get("origin")
-        if not allowed_host(host_header, host):
-            return _error(
-                403,
-                f"the service has no name {host_header[:100]}; use the address of this machine",
-            )
-        if origin is not None and origin.partition("://")[2] != host_header:
-            return _error(403, "a page of another site may not use this service")
+        headers = request.headers
+        if reason := refusal(headers.get("host", ""), headers.get("origin"), host):
+            return _error(403, reason)
         response = await following(request)
-        response.headers.update(
-            {
-                "X-Content-Type-Options": "nosniff",
-                "Referrer-Policy": "no-referrer",
-                "Cache-Control": "no-store",
-            }
-        )
+        response.headers.update(SECURITY_HEADERS)
         return response
 
     @app.exception_handler(HTTPException)

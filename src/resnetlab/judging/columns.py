@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from resnetlab.errors import InputError, input_error, suggest
+from resnetlab.errors import InputError, Problem, input_error, suggest
 from resnetlab.judging.declaration import Declaration
 from resnetlab.judging.raw_table import RUN_COLUMN, RawTable, is_finite_number
 
@@ -43,6 +43,17 @@ class Columns:
     """Columns that were not declared: `model as the condition`."""
 
 
+class UnclearColumnError(InputError):
+    """Error of a column that is not recognized, with the option that declares it."""
+
+    def __init__(self, problem: Problem, option: str, columns: Sequence[str]) -> None:
+        super().__init__(problem)
+        self.option = option
+        """`--condition` or `--value`."""
+        self.columns = tuple(columns)
+        """Columns that have no meaning yet."""
+
+
 def find_columns(table: RawTable, declaration: Declaration) -> Columns:
     """Return the columns of a table by their meaning.
 
@@ -67,7 +78,7 @@ def find_columns(table: RawTable, declaration: Declaration) -> Columns:
     if not named:
         if declaration.value:
             fix = "--condition COLUMN; without --value, each column is a condition"
-            raise finder.missing("no column of conditions", fix)
+            raise finder.unclear("no column of conditions", fix, "--condition")
         return finder.wide(seed, fold, status, epoch)
     finder.used.add(RUN_COLUMN)
     value = table.value_column or declaration.value
@@ -133,7 +144,8 @@ class _Finder:
             return column
         numeric = [name for name in self.free if self._is_numeric(name)]
         if len(numeric) != 1:
-            raise self.missing("no column of values is recognized", "--value COLUMN")
+            message = "no column of values is recognized"
+            raise self.unclear(message, "--value COLUMN", "--value")
         self.used.add(numeric[0])
         self.notes.append(f"{numeric[0]} as the value")
         return numeric[0]
@@ -142,15 +154,13 @@ class _Finder:
         """Return the columns of the wide form. Raises InputError if they have no numbers."""
         if status or epoch:
             fix = "--condition COLUMN, or a table with a row for each run"
-            raise self.missing(f"a column {status or epoch} and no column of conditions", fix)
+            message = f"a column {status or epoch} and no column of conditions"
+            raise self.unclear(message, fix, "--condition")
         for name in self.free:
             if not self._is_numeric(name):
-                raise input_error(
-                    self.table.where,
-                    "a column of a condition without a number in it",
-                    f"--ignore {name}, or --condition COLUMN for a table with a row for each run",
-                    field=f"column {name}",
-                )
+                fix = f"--ignore {name}, or --condition COLUMN for a table with a row for each run"
+                message = "a column of a condition without a number in it"
+                raise self.unclear(message, fix, "--condition", field=f"column {name}")
         if not self.free:
             raise self.missing("no column of a condition", "a column of values for each condition")
         wide = tuple(self.free)
@@ -159,6 +169,11 @@ class _Finder:
 
     def missing(self, message: str, fix: str) -> InputError:
         return input_error(self.table.where, message, fix, allowed=", ".join(self.table.columns))
+
+    def unclear(self, message: str, fix: str, option: str, field: str = "") -> UnclearColumnError:
+        allowed = "" if field else ", ".join(self.table.columns)
+        problem = Problem(self.table.where, message, fix, field=field, allowed=allowed)
+        return UnclearColumnError(problem, option, self.free)
 
     def _is_numeric(self, name: str) -> bool:
         return any(is_finite_number(row.cells.get(name)) for row in self.table.rows)

@@ -15,7 +15,7 @@ from resnetlab.judging.columns import Columns, find_columns
 from resnetlab.judging.declaration import Declaration
 from resnetlab.judging.measure import find_measure, rescale
 from resnetlab.judging.raw_table import RawTable, select_rows
-from resnetlab.judging.run_values import RunValue, read_runs
+from resnetlab.judging.run_values import RunValue, absent_halves, read_runs
 from resnetlab.messages import format_count
 from resnetlab.schema import decode
 from resnetlab.stats.chance import is_at_chance
@@ -68,6 +68,9 @@ def import_runs(table: RawTable, declaration: Declaration, command: str = "") ->
     if len(runs) == len(conditions):  # one run each
         untested = tuple(claim.statement.rstrip(".") for claim in claims)
         claims = []
+    for claim in claims:
+        if isinstance(claim, Greater | About | Equal) and claim.paired:
+            runs += absent_halves(runs, claim.left, claim.right)
     imported = ImportedRuns(
         measure=measure,
         conditions=conditions,

@@ -151,9 +151,12 @@ def _table(
 def _metric_lines(path: Path) -> Iterator[tuple[int, float]]:
     """Yield the step and the value of each line `TIMESTAMP VALUE STEP` of a metric's file."""
     text = path.read_text(encoding="utf-8", errors="replace")
-    for number, line in enumerate(text.splitlines(), 1):
+    lines = text.splitlines()
+    for number, line in enumerate(lines, 1):
         parts = line.split()
         try:
+            if number == len(lines) and not text.endswith("\n"):
+                raise ValueError("cut off: MLflow ends each line")
             yield (int(parts[2]) if len(parts) > 2 else 0), float(parts[1])
         except (ValueError, IndexError):
             fix = "restore the file of MLflow from a copy"

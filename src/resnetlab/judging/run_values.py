@@ -91,7 +91,7 @@ def read_runs(
             raise _duplicate_error(table, columns, group)
         column = columns.value or group[0].condition
         runs.append(_run(table, column, group, by_epoch))
-    return runs, _reading(table, columns, runs, by_epoch)
+    return runs, _reading(table, columns, runs, by_epoch, bool(declaration.paired_by))
 
 
 def _long_cells(table: RawTable, columns: Columns, declaration: Declaration) -> Iterator[_Cell]:
@@ -279,6 +279,7 @@ def _reading(
     columns: Columns,
     runs: Sequence[RunValue],
     by_epoch: bool,
+    is_paired: bool,
 ) -> list[str]:
     """Return sentences about how the table was read."""
     sentences = list(table.reading)
@@ -298,10 +299,23 @@ def _reading(
         sentences.append(f"The value of a run is that of its last epoch ({text}).")
         if len(ends) > 1:
             sentences.append("The runs do not end at the same epoch.")
-    return [*sentences, *_absent_keys(runs)]
+    return [*sentences, *_absent_keys(runs, is_paired)]
 
 
-def _absent_keys(runs: Sequence[RunValue]) -> list[str]:
+def absent_halves(runs: Sequence[RunValue], left: str, right: str) -> list[RunValue]:
+    """Return a missing run for each run of two conditions whose partner has no row."""
+    by_key = {
+        label: {run.key: run for run in runs if run.condition == label} for label in (left, right)
+    }
+    return [
+        RunValue(label, key, "missing", None, (), "no row", run.fold, "no row in the table")
+        for label, other in ((left, right), (right, left))
+        for key, run in by_key[other].items()
+        if key not in by_key[label]
+    ]
+
+
+def _absent_keys(runs: Sequence[RunValue], is_paired: bool) -> list[str]:
     """Return a sentence for each condition that lacks a seed of the others."""
     keys = list(dict.fromkeys(run.key for run in runs))
     by_condition: dict[str, set[str]] = {}
@@ -311,7 +325,8 @@ def _absent_keys(runs: Sequence[RunValue]) -> list[str]:
     for condition, present in by_condition.items():
         absent = [key for key in keys if key not in present]
         if absent and len(absent) <= 10:
-            sentences.append(
-                f"{condition} has no row for {', '.join(absent)}; only rows count as planned runs."
-            )
+            planned = "only rows count as planned runs"
+            if is_paired:
+                planned = "the other half of a pair counts as a missing run"
+            sentences.append(f"{condition} has no row for {', '.join(absent)}; {planned}.")
     return sentences

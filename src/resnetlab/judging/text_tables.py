@@ -19,6 +19,10 @@ from resnetlab.judging.raw_table import RUN_COLUMN, RawTable, Row
 MAX_TABLE_BYTES = 200_000_000
 """Largest table that is read."""
 
+UNFINISHED_LINE = (
+    "The last line of the file has no end: if the file was cut off, the last row may be wrong."
+)
+
 SEPARATORS = (",", ";", "\t", "|")
 
 _DECIMAL_COMMA = re.compile(r"[+-]?\d+,\d+(e[+-]?\d+)?( ?%)?", re.IGNORECASE)
@@ -69,6 +73,7 @@ def read_csv(path: Path) -> RawTable:
             for number, cells in rows[1:]
         ),
         files={path.name: sha256(path)},
+        reading=() if text.endswith(("\n", "\r")) else (UNFINISHED_LINE,),
     )
     return _from_wandb_chart(table)
 
@@ -212,7 +217,7 @@ def _from_wandb_chart(table: RawTable) -> RawTable:
         table,
         columns=(RUN_COLUMN, step, metric),
         rows=tuple(rows),
-        reading=(sentence,),
+        reading=(*table.reading, sentence),
         value_column=metric,
         epoch_column=step,
     )

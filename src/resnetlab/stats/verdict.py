@@ -97,6 +97,9 @@ class MeansHypothesis:
     correction (Berger 1982). A contrast that goes the other way after Holm's correction contradicts
     the claim. `pairs` has the differences of paired runs if the runs share more than a seed. With
     `relative` the arms are left, right, left, ... and the effect is in percent of right.
+
+    A pair that lacks a run is tested in both cases of that run: as failed, so that the pair is
+    dropped, and as the mean of the trained runs of its arm.
     """
 
     arms: tuple[Arm, ...]
@@ -106,6 +109,8 @@ class MeansHypothesis:
     pairs: tuple[float, ...] | None = None
     direction: Region | None = None
     """Direction of a claim about a size; it gets a verdict of its own."""
+    without_partner: tuple[tuple[float, ...], tuple[float, ...]] = ((), ())
+    """Values of the trained runs whose partner is missing, in the left arm and in the right one."""
 
     @property
     def overlap(self) -> float:
@@ -124,7 +129,7 @@ class MeansHypothesis:
         if self.relative:
             return [contrasts.relative_difference(values)]
         if self.pairs is not None:
-            effects = [contrasts.paired_difference(self.pairs, self.overlap)]
+            effects = [contrasts.paired_difference(self._all_pairs(values), self.overlap)]
         else:
             effects = [contrasts.contrast(values, row, self.overlap) for row in self.weights]
         ranges = [arm.value_range for arm in self.arms]
@@ -132,6 +137,18 @@ class MeansHypothesis:
             replace(effect, value_range=contrast_range(ranges, row))
             for effect, row in zip(effects, self.weights, strict=True)
         ]
+
+    def _all_pairs(self, values: Sequence[Sequence[float]]) -> tuple[float, ...]:
+        """Return the differences of the pairs, with those whose missing run `values` has."""
+        assert self.pairs is not None
+        left, right = self.arms
+        lefts, rights = self.without_partner
+        more = []
+        if len(values[1]) > len(right.trained):
+            more += [value - mean(right.trained) for value in lefts]
+        if len(values[0]) > len(left.trained):
+            more += [mean(left.trained) - value for value in rights]
+        return (*self.pairs, *more)
 
 
 @dataclass(frozen=True)
@@ -178,6 +195,10 @@ class Verdict:
     look: int = 1
     confidence: float = 1 - ALPHA
     """Confidence level of the interval at this look."""
+    p_of_cases: tuple[float, ...] = ()
+    """p-values before the correction by case of the missing runs: all as failed comes first, all as
+    the mean of their arm last. Empty if no run is missing, or without a test.
+    """
     protocol: str = ""
     """Protocol to which the verdict is limited: `at 4 % of the training`; empty for the study's."""
 
@@ -291,6 +312,7 @@ class _TestResult(NamedTuple):
     label: VerdictLabel = "inconclusive"
     effect: Effect | None = None
     test: str = ""
+    p_of_cases: tuple[float, ...] = ()
 
 
 def _undecided(
@@ -327,9 +349,10 @@ def _test(hypothesis: Hypothesis) -> _TestResult:
             times = product(*map(_time_scenarios, arms, hypothesis.epochs))
             results = [_test_speed(*case) for case in times]
     worst = max(results, key=lambda result: result.p)
+    p_of_cases = tuple(result.p for result in results) if len(results) > 1 else ()
     if any(result.side != worst.side for result in results):
-        return _undecided("missing runs could change the verdict", effect=effect)
-    return worst._replace(effect=effect)
+        worst = _undecided("missing runs could change the verdict")
+    return worst._replace(effect=effect, p_of_cases=p_of_cases)
 
 
 def _too_few_runs(hypothesis: MeansHypothesis) -> str:
@@ -447,6 +470,7 @@ def _verdict(
         p=p if tested else None,
         p_holm=p_holm if tested else None,
         forecast=_forecast(question, effect, ALPHA / lines) if open_test else None,
+        p_of_cases=latest.p_of_cases,
         look=len(line),
         confidence=1 - ALPHA * looks.weights[len(line) - 1],
     )

@@ -27,6 +27,7 @@ from resnetlab.reports.format import (
     capitalize_first,
     decimals,
     format_interval,
+    format_p_relation,
     format_value,
     join_words,
 )
@@ -104,8 +105,9 @@ def _design(imported: ImportedRuns) -> str:
     if imported.paired_by:
         sentences.append(
             f"Paired by {imported.paired_by}, as declared: two runs with the same "
-            f"{imported.paired_by} are compared with each other. A pair that lacks a trained run "
-            "is left out of the test."
+            f"{imported.paired_by} are compared with each other. A pair with a run that "
+            "failed is left out of the test. A pair that lacks a run is tested in two ways: left "
+            "out, and with the mean of the trained runs of the condition in its place."
         )
     if imported.folds:
         sentences.append(
@@ -176,6 +178,20 @@ def _conditions(analysis: StudyAnalysis, imported: ImportedRuns) -> Table:
     return replace(table, columns=table.columns[:count], rows=rows, note=note)
 
 
+def missing_run_sentences(analysis: StudyAnalysis) -> tuple[str, ...]:
+    """Return a sentence for each claim whose runs are missing, with p in both cases of them."""
+    sentences = []
+    for claim, verdict in zip(analysis.study.claims, analysis.verdicts, strict=True):
+        if verdict.p_of_cases:
+            first, last = verdict.p_of_cases[0], verdict.p_of_cases[-1]
+            sentences.append(
+                f"Missing runs, {claim.statement.rstrip('.')}: {format_p_relation(first)} if they "
+                f"failed, {format_p_relation(last)} if they reached the mean of their condition; a "
+                "verdict needs both."
+            )
+    return tuple(sentences)
+
+
 def _claims(analysis: StudyAnalysis, imported: ImportedRuns) -> Table | None:
     """Return the table of claims with a note on the declared design."""
     table = tables.claims(analysis)
@@ -195,6 +211,7 @@ def _claims(analysis: StudyAnalysis, imported: ImportedRuns) -> Table | None:
         f"{family}, is below 0.05, the runs reproduce or contradict the claim; otherwise it is "
         "inconclusive. Intervals are not corrected."
     )
+    note += "".join(f" {sentence}" for sentence in missing_run_sentences(analysis))
     if any(verdict.forecast for verdict in analysis.verdicts):
         note += f" {FORECAST_NOTE}"
     if imported.folds:

@@ -1,0 +1,1 @@
+"""Report page of a study on 127.0.0.1, refreshed while its runs train."""
