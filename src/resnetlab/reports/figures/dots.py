@@ -35,8 +35,8 @@ OUTCOMES_AT_EDGE = ("out of memory", "missing")
 
 
 def draw(plot: DotPlot, narrow: bool) -> Figure:
-    """Draw every run as a dot, with a row for each condition."""
-    rows, width = plot.rows, NARROW_PX if narrow else WIDE_PX
+    """Draw a dot for each run, or for part of many runs, and a row for each condition."""
+    rows, width = plot.drawn_rows, NARROW_PX if narrow else WIDE_PX
     low, high = plot.low_pct, plot.high_pct
     edge = any(_is_at_edge(dot) for row in rows for dot in row.dots)
     handles = _legend(rows, any(low <= row.chance_pct <= high for row in rows))

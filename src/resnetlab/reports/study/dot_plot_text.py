@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import TYPE_CHECKING
 
 from resnetlab.reports.format import (
@@ -17,6 +18,7 @@ from resnetlab.translation import tr, tr_finished
 
 if TYPE_CHECKING:
     from resnetlab.analysis.analyze import StudyAnalysis
+    from resnetlab.reports.document import DotPlot
 
 
 def caption(analysis: StudyAnalysis, chance_hidden: bool) -> str:
@@ -36,6 +38,26 @@ def caption(analysis: StudyAnalysis, chance_hidden: bool) -> str:
     return tr("{runs}; {chance}{more}.", runs=text, chance=chance_text, more=extra)
 
 
+def drawn_note(plot: DotPlot) -> str:
+    """Return the sentences about what is not drawn, with a space before them; empty if all is."""
+    drawn, text = plot.drawn_rows, ""
+    if len(drawn) < len(plot.rows):
+        text += " " + tr(
+            "Drawn: {drawn} of {conditions:,} conditions, those of claims first; results.csv has "
+            "the runs of all, and the table of conditions has their means.",
+            drawn=len(drawn),
+            conditions=len(plot.rows),
+        )
+    every = {row.label: row for row in plot.rows}
+    if any(len(row.dots) < len(every[row.label].dots) for row in drawn):
+        text += " " + tr(
+            "Drawn: at most {dots} runs of a condition, evenly spaced from the lowest to the "
+            "highest value; results.csv has all runs.",
+            dots=max(len(row.dots) for row in drawn),
+        )
+    return text
+
+
 def _edge_note(analysis: StudyAnalysis) -> str:
     edge = analysis.counts.out_of_memory + analysis.counts.missing
     if analysis.study.measure.chance is None and analysis.study.imported:
@@ -43,10 +65,11 @@ def _edge_note(analysis: StudyAnalysis) -> str:
     return tr("; runs without a value are drawn at the left edge") if edge else ""
 
 
-def text_alternative(analysis: StudyAnalysis) -> str:
-    """Describe the first figure for its text alternative."""
+def text_alternative(analysis: StudyAnalysis, drawn: Collection[str]) -> str:
+    """Describe the first figure for its text alternative; `drawn` are its conditions."""
     parts, measure = [], analysis.study.measure
-    for label, summary in analysis.summaries.items():
+    for label in drawn:
+        summary = analysis.summaries[label]
         digits = decimals(summary.interval_pct, measure.unit)
         reached = tr("no mean")
         if summary.mean_pct is not None:

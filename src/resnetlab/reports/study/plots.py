@@ -25,6 +25,7 @@ from resnetlab.reports.format import (
 )
 from resnetlab.reports.study import dot_plot_text, references
 from resnetlab.reports.study.finetune import has_finetuning
+from resnetlab.reports.thinning import MAX_LINES, MAX_ROWS, first_of, part_of
 from resnetlab.stats.intervals import (
     ACCURACY_RANGE_PCT,
     Interval,
@@ -57,10 +58,21 @@ def dot_plot(analysis: StudyAnalysis) -> DotPlot:
     )
     low, high = value_scale(rows, analysis.study.measure.unit)
     hidden = all(row.chance_pct < low for row in rows)
-    caption = dot_plot_text.caption(analysis, hidden) + references.marks_caption(rows)
-    alt = dot_plot_text.text_alternative(analysis)
-    title = capitalize_first(tr_finished(analysis.study.measure.name))
-    return DotPlot("accuracy", title, caption, alt, rows, low, high, analysis.study.measure.unit)
+    claimed = {label for claim in analysis.study.claims for label in condition_labels(claim)}
+    drawn = first_of([row.label for row in rows], MAX_ROWS, claimed.__contains__)
+    plot = DotPlot(
+        "accuracy",
+        capitalize_first(tr_finished(analysis.study.measure.name)),
+        dot_plot_text.caption(analysis, hidden) + references.marks_caption(rows),
+        dot_plot_text.text_alternative(analysis, drawn),
+        rows,
+        low,
+        high,
+        analysis.study.measure.unit,
+        frozenset(drawn),
+    )
+    note = dot_plot_text.drawn_note(plot)
+    return replace(plot, caption=plot.caption + note, alt=plot.alt + note)
 
 
 def value_scale(rows: tuple[DotRow, ...], unit: Unit) -> tuple[float, float]:
@@ -323,6 +335,15 @@ def _caption(
         )
     sentences = [tr("Thin lines: runs, dashed if not trained. Bold: mean of the trained runs.")]
     sentences += [tr("Band: {kinds}.", kinds=tr(", and ").join(kinds))] if kinds else []
+    lines = part_of(MAX_LINES, len(panels))
+    if any(len(panel.runs) > lines for panel in panels):
+        sentences.append(
+            tr(
+                "Drawn: at most {lines} runs of a condition, evenly spaced from the lowest to the "
+                "highest last value; curves.csv has all runs.",
+                lines=lines,
+            )
+        )
     if any(panel.other_split_mean for panel in panels):
         sentences.append(
             tr(

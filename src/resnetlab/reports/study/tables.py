@@ -29,6 +29,7 @@ from resnetlab.reports.format import (
 from resnetlab.reports.study import estimands, finetune
 from resnetlab.reports.study.references import citation_link, quantity_note
 from resnetlab.reports.study.text import protocol_sentence
+from resnetlab.reports.thinning import MAX_RUNS, first_of
 from resnetlab.schema import encode
 from resnetlab.stats.intervals import Interval, Summary, mean
 from resnetlab.stats.outcomes import OUTCOMES, OutcomeCounts
@@ -344,12 +345,17 @@ def run_table(analysis: StudyAnalysis) -> Table:
         *number_columns("Test accuracy", "Train loss, nats", "Epochs", "Training", "Attempts"),
         *text_columns("Run"),
     )
-    rows = tuple(
-        _run_row(row, analysis.summaries[label].chance_pct)
-        for label in analysis.summaries
-        for row in analysis.rows(label)
-    )
+    every = [row for label in analysis.summaries for row in analysis.rows(label)]
+    listed = first_of(every, MAX_RUNS, lambda row: row.status != "trained")
+    rows = tuple(_run_row(row, analysis.summaries[row.condition].chance_pct) for row in listed)
     note = tr("An attempt is a start or a resumption. results.csv has all columns of all runs.")
+    if len(listed) < len(every):
+        note += " " + tr(
+            "The table has {listed:,} of {runs:,} runs: those that are not trained, and then the "
+            "first ones.",
+            listed=len(listed),
+            runs=len(every),
+        )
     return Table("ledger", columns, rows, note, "scroll")
 
 
