@@ -95,10 +95,10 @@ class StatusIndex:
         A folder that cannot be written to has no index.
         """
         names = {run.name for run in runs}
-        kept = {name: entry for name, entry in self._runs.items() if name in names}
-        if not self._is_changed and len(kept) == len(self._runs):
+        entries = {name: entry for name, entry in self._runs.items() if name in names}
+        if not self._is_changed and len(entries) == len(self._runs):
             return
-        text = json.dumps(self._table | {"version": VERSION, "runs": kept})
+        text = json.dumps(self._table | {"version": VERSION, "runs": entries})
         digest = hashlib.sha256(text.encode()).hexdigest()
         with contextlib.suppress(OSError, ResourceError):
             write_text(self.path, f"{digest}\n{text}\n")

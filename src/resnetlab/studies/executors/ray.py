@@ -40,6 +40,11 @@ from resnetlab.studies.executors.base import (
 )
 
 POLL_SECONDS = 0.3
+MAX_TASKS = 1000
+"""Largest number of tasks that Ray has at once, running or waiting for a machine: the driver waits
+for all of them at each step, and 10,000 would keep it busy.
+"""
+
 STOP_POLL_SECONDS = 1.0
 """Seconds between two checks of a task for a request to stop."""
 
@@ -105,9 +110,8 @@ class RayExecutor:
         board = ray.remote(num_cpus=0, scheduling_strategy=on_driver)(_MessageBoard).remote()
         try:
             while queued or running:
-                ready = queued.ready_jobs()
-                while ready:
-                    job = ready.pop(0)
+                free = MAX_TASKS - len(running)
+                for job in queued.take_jobs(free):
                     running[self._start_task(job, board)] = job
                 if should_stop():
                     yield from self._stop_tasks(running, board)
