@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 T = TypeVar("T")
 
-MAX_ROWS = 100
+MAX_ROWS = 50
 """Largest number of conditions in the first figure."""
 MAX_DOTS = 2000
 """Largest number of dots in the first figure."""

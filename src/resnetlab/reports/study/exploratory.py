@@ -15,6 +15,7 @@ from resnetlab.reports.format import (
     format_p_value,
     format_signed,
     join_words,
+    name_some,
 )
 from resnetlab.stats.contrasts import Effect
 from resnetlab.stats.intervals import Summary
@@ -114,7 +115,7 @@ def table(analysis: StudyAnalysis) -> Table | None:
         )
     if short := [label for label in analysis.summaries if label not in comparable]:
         note += " " + tr(
-            "Not compared, with fewer than 2 trained runs: {short}.", short=join_words(short)
+            "Not compared, with fewer than 2 trained runs: {short}.", short=name_some(short)
         )
     return Table(
         "exploratory", columns, tuple(_row(analysis, *row) for row in rows[:MAX_ROWS]), note

@@ -22,6 +22,7 @@ from resnetlab.reports.format import (
     format_value,
     join_clauses,
     join_words,
+    name_some,
 )
 from resnetlab.reports.study import dot_plot_text, references
 from resnetlab.reports.study.finetune import has_finetuning
@@ -43,9 +44,6 @@ if TYPE_CHECKING:
 
 MAX_PANELS = 24
 """Largest number of panels; a larger figure is hard to read and takes very long to draw."""
-
-MAX_NAMED = 12
-"""Largest number of conditions without a panel that a caption names."""
 
 MIN_T_BAND_RUNS = 5
 """Number of runs from which a t-band is more informative than the range of the runs."""
@@ -370,15 +368,12 @@ def _caption(
                 tr("An epoch of these runs has {count} train images, not all of them.", count=count)
             )
     if without_panel:
-        names = join_words(without_panel[:MAX_NAMED])
-        more = len(without_panel) - MAX_NAMED
         sentences.append(
             tr(
-                "{shown} of {conditions} conditions; curves.csv has also {names}{others}.",
+                "{shown} of {conditions} conditions; curves.csv has also {names}.",
                 shown=len(panels),
                 conditions=len(panels) + len(without_panel),
-                names=names,
-                others=tr(", and {more:,} more", more=more) if more > 0 else "",
+                names=name_some(without_panel),
             )
         )
     elif sum(panel.mean is not None for panel in panels) > 1:
