@@ -93,8 +93,8 @@ def _copy(plan: Plan, root: Path, result: Result) -> None:
         texts = {
             "metrics.jsonl": metrics,
             "provenance.jsonl": provenance + json.dumps(note) + "\n",
-            "result.json": json.dumps(encode(shifted), indent=1),
-            "run.json": json.dumps(encode(run.file), indent=1),
+            "result.json": json.dumps(encode(shifted)),
+            "run.json": json.dumps(encode(run.file)),
         }
         hashes = {name: hashlib.sha256(text.encode()).hexdigest() for name, text in texts.items()}
         texts[CHECKSUMS] = json.dumps({"sha256": hashes}, indent=1)

@@ -23,11 +23,24 @@ from machine import machine
 from resnetlab.studies.status_index import MIN_AGE_NS
 
 COUNTS = (100, 1_000, 10_000)
-TRIES = 3
+TRIES = 2
 """Number of tries, of which the fastest counts; one of a plan or report of the most runs."""
 LIMITS = {"status": 1.0, "report": 60.0}
 """Seconds at the largest count."""
 MAX_PAGE_BYTES = 10_000_000
+LAUNCHER = """
+import json, os, subprocess, sys, time
+began = time.monotonic()
+process = subprocess.Popen(sys.argv[1:], stdout=subprocess.DEVNULL)
+_, status, used = os.wait4(process.pid, 0)
+if status:
+    sys.exit(1)
+cpu = used.ru_utime + used.ru_stime
+print(json.dumps([time.monotonic() - began, cpu, used.ru_maxrss]))
+"""
+"""Program that measures a command. It is small: the system counts the memory of the process that
+starts another as that of the other.
+"""
 LINEAR = 1.5
 """How many times as much a run may cost among the last ones as among the first."""
 
@@ -78,16 +91,12 @@ def run(words: tuple[str, ...]) -> tuple[float, float, int]:
     """Run a command as a person does. Return its seconds by the clock and of the processor, and
     its largest memory in megabytes.
     """
-    began = time.monotonic()
-    process = subprocess.Popen(
-        [sys.executable, "-m", "resnetlab", "study", *words], stdout=subprocess.DEVNULL
+    command = [sys.executable, "-m", "resnetlab", "study", *words]
+    done = subprocess.run(
+        [sys.executable, "-c", LAUNCHER, *command], check=True, stdout=subprocess.PIPE
     )
-    _, status, used = os.wait4(process.pid, 0)
-    process.returncode = os.waitstatus_to_exitcode(status)
-    if process.returncode:
-        raise RuntimeError(f"study {words[0]} ended with code {process.returncode}")
-    seconds = time.monotonic() - began
-    return round(seconds, 3), round(used.ru_utime + used.ru_stime, 3), used.ru_maxrss // 1024
+    seconds, cpu, kilobytes = json.loads(done.stdout)
+    return round(seconds, 3), round(cpu, 3), kilobytes // 1024
 
 
 def judged(rows: list[dict[str, Any]]) -> Iterator[str]:
