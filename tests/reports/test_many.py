@@ -10,10 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from helpers.synthetic import TRUTH, study_record
-from resnetlab.reports import document
 from resnetlab.reports.document import Report
-from resnetlab.reports.figures import curves, draw
-from resnetlab.reports.study import plots, tables
+from resnetlab.reports.figures import curves, dots, draw
+from resnetlab.reports.figures.dots import drawn_rows
+from resnetlab.reports.study import dot_plot, plots, run_table
 from resnetlab.reports.study.assemble import build_report_from_record
 from resnetlab.reports.study.plots import MAX_PANELS
 from resnetlab.reports.thinning import first_of, spread
@@ -93,14 +93,14 @@ def many_runs(conditions: int) -> Report:
 def test_the_first_figure_of_many_runs_draws_a_part_and_says_so(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(document, "MAX_DOTS", 20)
-    monkeypatch.setattr(plots, "MAX_ROWS", 5)
+    monkeypatch.setattr(dots, "MAX_DOTS", 20)
+    monkeypatch.setattr(dot_plot, "MAX_ROWS", 5)
     plot = many_runs(conditions=9).dot_plot
     assert [len(row.dots) for row in plot.rows] == [5] * 9
-    assert [row.label for row in plot.drawn_rows] == [
+    assert [row.label for row in drawn_rows(plot)] == [
         row.label for row in (*plot.rows[:3], *plot.rows[-2:])
     ]
-    assert [len(row.dots) for row in plot.drawn_rows] == [4] * 5
+    assert [len(row.dots) for row in drawn_rows(plot)] == [4] * 5
     assert plot.caption.endswith(
         "Drawn: 5 of 9 conditions, those of claims first; results.csv has the runs of all, and "
         "the table of conditions has their means. Drawn: at most 4 runs of a condition, evenly "
@@ -114,14 +114,14 @@ def test_the_first_figure_of_many_runs_draws_a_part_and_says_so(
 
 
 def test_the_table_of_many_runs_has_a_part_and_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tables, "MAX_RUNS", 10)
+    monkeypatch.setattr(run_table, "MAX_RUNS", 10)
     every = many_runs(conditions=4)
     table = every.run_table
     assert len(table.rows) == 10
     assert table.note.endswith(
         "The table has 10 of 20 runs: those that are not trained, and then the first ones."
     )
-    monkeypatch.setattr(tables, "MAX_RUNS", 20)
+    monkeypatch.setattr(run_table, "MAX_RUNS", 20)
     complete = many_runs(conditions=4).run_table
     assert len(complete.rows) == 20
     assert "The table has" not in complete.note

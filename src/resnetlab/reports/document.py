@@ -8,7 +8,6 @@ from typing import Any, Literal, TypeVar
 
 from resnetlab.analysis.study_data import ClaimVerdict, QuestionAnswer
 from resnetlab.errors import escape_controls
-from resnetlab.reports.thinning import MAX_DOTS, part_of, spread
 from resnetlab.stats.outcomes import Outcome
 from resnetlab.studies.imported import Unit
 from resnetlab.translation import NARROW_NBSP, Language, tr
@@ -72,13 +71,6 @@ class Dot:
     value_pct: float | None
 
 
-def dot_rank(dot: Dot) -> tuple[bool, float]:
-    """Return the key by which the dots of a condition are ordered: first those without a value."""
-    value = dot.value_pct
-    has_value = value is not None and value == value
-    return has_value, value if value is not None and has_value else 0.0
-
-
 @dataclass(frozen=True)
 class ReferenceMark:
     """Mark of a published number in the first figure, with the interval if it has a badge."""
@@ -125,16 +117,7 @@ class DotPlot(Plot):
     unit: Unit = "%"
     """Unit of the values: percent, or none for imported runs of another measure."""
     drawn_labels: frozenset[str] = frozenset()
-    """Conditions that are drawn, if they are too many to draw all."""
-
-    @property
-    def drawn_rows(self) -> tuple[DotRow, ...]:
-        """Return the rows that are drawn, with their dots that are drawn."""
-        rows = [row for row in self.rows if not self.drawn_labels or row.label in self.drawn_labels]
-        limit = part_of(MAX_DOTS, len(rows))
-        return tuple(
-            dataclasses.replace(row, dots=spread(row.dots, limit, dot_rank)) for row in rows
-        )
+    """Conditions that are drawn; empty for all."""
 
 
 @dataclass(frozen=True)

@@ -8,35 +8,27 @@ from typing import TYPE_CHECKING
 
 from resnetlab.analysis.study_data import CurvePoint
 from resnetlab.reports.document import (
-    Dot,
-    DotPlot,
-    DotRow,
     LearningCurves,
     Line,
     Panel,
 )
 from resnetlab.reports.format import (
     capitalize_first,
-    decimals,
-    format_interval,
-    format_value,
     join_clauses,
     join_words,
     name_some,
 )
-from resnetlab.reports.study import dot_plot_text, references
+from resnetlab.reports.study import references
 from resnetlab.reports.study.finetune import has_finetuning
-from resnetlab.reports.thinning import MAX_LINES, MAX_ROWS, first_of, part_of
+from resnetlab.reports.thinning import MAX_LINES, part_of
 from resnetlab.stats.intervals import (
     ACCURACY_RANGE_PCT,
     Interval,
-    Summary,
     mean,
     t_interval,
     within_range,
 )
 from resnetlab.studies.claims import Best, Monotone, condition_labels
-from resnetlab.studies.imported import Unit
 from resnetlab.translation import deferred, localize_number, tr, tr_finished
 
 if TYPE_CHECKING:
@@ -47,89 +39,6 @@ MAX_PANELS = 24
 
 MIN_T_BAND_RUNS = 5
 """Number of runs from which a t-band is more informative than the range of the runs."""
-
-
-def dot_plot(analysis: StudyAnalysis) -> DotPlot:
-    """Return the figure of every planned run, by condition."""
-    rows = tuple(
-        _dot_row(analysis, label, summary) for label, summary in analysis.summaries.items()
-    )
-    low, high = value_scale(rows, analysis.study.measure.unit)
-    hidden = all(row.chance_pct < low for row in rows)
-    claimed = {label for claim in analysis.study.claims for label in condition_labels(claim)}
-    drawn = first_of([row.label for row in rows], MAX_ROWS, claimed.__contains__)
-    plot = DotPlot(
-        "accuracy",
-        capitalize_first(tr_finished(analysis.study.measure.name)),
-        dot_plot_text.caption(analysis, hidden) + references.marks_caption(rows),
-        dot_plot_text.text_alternative(analysis, drawn),
-        rows,
-        low,
-        high,
-        analysis.study.measure.unit,
-        frozenset(drawn),
-    )
-    note = dot_plot_text.drawn_note(plot)
-    return replace(plot, caption=plot.caption + note, alt=plot.alt + note)
-
-
-def value_scale(rows: tuple[DotRow, ...], unit: Unit) -> tuple[float, float]:
-    """Return the ends of the scale: all runs and, unless it is far away or unknown, chance."""
-    drawn = [dot.value_pct for row in rows for dot in row.dots]
-    values = [value for value in drawn if value is not None and not math.isnan(value)]
-    if not values:
-        return 0.0, 100.0
-    values += [mark.value_pct for row in rows for mark in row.reference_marks]
-    low, high = min(values), max(values)
-    spread = max(high - low, 1.0) if unit == "%" else (high - low or abs(low) or 1.0)
-    # Intervals of few runs may be far wider than the runs. They are cut; the text has their ends.
-    lows = [row.low_pct for row in rows if row.low_pct is not None]
-    highs = [row.high_pct for row in rows if row.high_pct is not None]
-    low, high = max(low - spread, min([low, *lows])), min(high + spread, max([high, *highs]))
-    chance = min(row.chance_pct for row in rows)
-    low = min(low, chance) if low - chance < 3 * spread else low
-    if unit != "%":
-        pad = 0.05 * (high - low)
-        return low - pad, high + pad
-    pad = 0.05 * (high - low) + 0.1
-    return max(-1.0, low - pad), min(101.0, high + pad)
-
-
-def _dot_row(analysis: StudyAnalysis, label: str, summary: Summary) -> DotRow:
-    dots = []
-    for row in analysis.rows(label):
-        value = summary.chance_pct if row.status == "diverged" else row.measured
-        dots.append(Dot(row.seed, row.status, value))
-    counts, unit = summary.counts, analysis.study.measure.unit
-    digits = decimals(summary.interval_pct, unit)
-    pending = (
-        tr(", {running} to come", running=counts.running + counts.waiting)
-        if not counts.complete
-        else ""
-    )
-    mean_text = "" if summary.mean_pct is None else format_value(summary.mean_pct, digits, unit)
-    if summary.interval_pct:
-        mean_text += f" {format_interval(summary.interval_pct, digits)}"
-    low, high = summary.interval_pct or (None, None)
-    return DotRow(
-        label=label,
-        series_index=analysis.style(label),
-        chance_pct=summary.chance_pct,
-        dots=tuple(dots),
-        mean_pct=summary.mean_pct,
-        low_pct=low,
-        high_pct=high,
-        texts=(
-            tr(
-                "{trained}/{finished} trained{pending}",
-                trained=counts.trained,
-                finished=counts.finished,
-                pending=pending,
-            ),
-            mean_text,
-        ),
-        reference_marks=references.reference_marks(analysis, label),
-    )
 
 
 def learning_curves(analysis: StudyAnalysis) -> tuple[LearningCurves, ...]:

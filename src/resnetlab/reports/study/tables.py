@@ -19,7 +19,6 @@ from resnetlab.reports.format import (
     format_interval,
     format_number,
     format_p_value,
-    format_pct,
     format_rate_interval,
     format_signed,
     format_value,
@@ -29,7 +28,6 @@ from resnetlab.reports.format import (
 from resnetlab.reports.study import estimands, finetune
 from resnetlab.reports.study.references import citation_link, quantity_note
 from resnetlab.reports.study.text import protocol_sentence
-from resnetlab.reports.thinning import MAX_RUNS, first_of
 from resnetlab.schema import encode
 from resnetlab.stats.intervals import Interval, Summary, mean
 from resnetlab.stats.outcomes import OUTCOMES, OutcomeCounts
@@ -334,50 +332,6 @@ def _effect_cells(verdict: Verdict, digits: int, unit: str) -> list[Cell]:
         Cell(nu),
         *p_values,
     ]
-
-
-def run_table(analysis: StudyAnalysis) -> Table:
-    """Return the table of every planned run."""
-    columns = (
-        *text_columns("Condition"),
-        *number_columns("Seed"),
-        *text_columns("Status"),
-        *number_columns("Test accuracy", "Train loss, nats", "Epochs", "Training", "Attempts"),
-        *text_columns("Run"),
-    )
-    every = [row for label in analysis.summaries for row in analysis.rows(label)]
-    listed = first_of(every, MAX_RUNS, lambda row: row.status != "trained")
-    rows = tuple(_run_row(row, analysis.summaries[row.condition].chance_pct) for row in listed)
-    note = tr("An attempt is a start or a resumption. results.csv has all columns of all runs.")
-    if len(listed) < len(every):
-        note += " " + tr(
-            "The table has {listed:,} of {runs:,} runs: those that are not trained, and then the "
-            "first ones.",
-            listed=len(listed),
-            runs=len(every),
-        )
-    return Table("ledger", columns, rows, note, "scroll")
-
-
-def _run_row(row: RunRow, chance_pct: float) -> tuple[Cell, ...]:
-    accuracy = Cell(format_pct(None if row.test_error_pct is None else 100 - row.test_error_pct))
-    if row.status == "diverged":
-        accuracy = Cell(format_pct(chance_pct), tr("counted as a guess"))
-    return (
-        Cell(row.condition),
-        Cell(str(row.seed)),
-        Cell(
-            tr_finished(row.status),
-            join_clauses([tr_finished(reason) for reason in row.reason.split("; ")]),
-            row.status,
-        ),
-        accuracy,
-        Cell(DASH if row.train_loss_nats is None else format_number(row.train_loss_nats, 3)),
-        Cell(localize_number(f"{row.epochs:,.1f}".removesuffix(".0"))),
-        Cell(format_duration(row.train_seconds) if row.train_seconds else DASH),
-        Cell(localize_number(f"{row.attempts:,}")),
-        Cell(row.run),
-    )
 
 
 def settings(analysis: StudyAnalysis) -> tuple[Table, Table | None]:
