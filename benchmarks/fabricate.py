@@ -6,10 +6,12 @@ so, and the report shows it. The numbers mean nothing.
 
 from __future__ import annotations
 
+import hashlib
 import json
 from dataclasses import replace
 from pathlib import Path
 
+from resnetlab.checksums import CHECKSUMS
 from resnetlab.data.splits import load_dataset
 from resnetlab.recipes.numerics import Placement
 from resnetlab.runs.directory import RunDirectory
@@ -75,7 +77,7 @@ def _trained(plan: Plan, root: Path) -> Result:
 
 
 def _copy(plan: Plan, root: Path, result: Result) -> None:
-    """Copy the record of the first run into the folders of all others."""
+    """Copy the record of the first run into the folders of all others, with its checksums."""
     first = RunDirectory.find(root, plan.runs[0].id)
     metrics, provenance = (
         (first.path / name).read_text() for name in ("metrics.jsonl", "provenance.jsonl")
@@ -88,7 +90,13 @@ def _copy(plan: Plan, root: Path, result: Result) -> None:
         (path / "lock").touch()
         error = min(100.0, result.test.top1_error_pct + number % 7 / 10)
         shifted = replace(result, test=replace(result.test, top1_error_pct=error))
-        (path / "run.json").write_text(json.dumps(encode(run.file), indent=1))
-        (path / "metrics.jsonl").write_text(metrics)
-        (path / "provenance.jsonl").write_text(provenance + json.dumps(note) + "\n")
-        (path / "result.json").write_text(json.dumps(encode(shifted), indent=1))
+        texts = {
+            "metrics.jsonl": metrics,
+            "provenance.jsonl": provenance + json.dumps(note) + "\n",
+            "result.json": json.dumps(encode(shifted)),
+            "run.json": json.dumps(encode(run.file)),
+        }
+        hashes = {name: hashlib.sha256(text.encode()).hexdigest() for name, text in texts.items()}
+        texts[CHECKSUMS] = json.dumps({"sha256": hashes}, indent=1)
+        for name, text in texts.items():
+            (path / name).write_text(text)

@@ -66,9 +66,15 @@ def check_files(folder: Path, skipped: Iterable[str] = ()) -> None:
 
 def check_file(path: Path) -> None:
     """Raise InputError if `path` differs from its checksum."""
-    expected = read_checksums(path.parent).get(path.name)
-    if expected is not None and path.is_file() and sha256(path) != expected:
-        raise input_error(str(path), f"differs from its SHA-256 in {CHECKSUMS}", RESTORE)
+    check_named_files(path.parent, (path.name,))
+
+
+def check_named_files(folder: Path, names: Iterable[str]) -> None:
+    """Raise InputError for the first of the files `names` that differs from its checksum."""
+    hashes = read_checksums(folder)
+    for path in (folder / name for name in names if name in hashes):
+        if path.is_file() and sha256(path) != hashes[path.name]:
+            raise input_error(str(path), f"differs from its SHA-256 in {CHECKSUMS}", RESTORE)
 
 
 def is_unchanged(folder: Path, name: str) -> bool:

@@ -18,7 +18,7 @@ import tomllib
 import types
 import typing
 from collections import Counter
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, TypeVar, cast, dataclass_transform
 
@@ -217,6 +217,19 @@ def decode(type_: Any, value: object, where: str, field: str = "") -> Any:
         raise InputError(*problems, *more_problems(where, details[MAX_LISTED_PROBLEMS:])) from None
 
 
+def decode_lines(type_: type[T], lines: Sequence[bytes]) -> list[T] | None:
+    """Decode JSON lines as instances of `type_` at once; None unless all of them are valid.
+
+    It is several times as fast as to decode one line after the other.
+    """
+    try:
+        text = b"[" + b",".join(lines) + b"]"
+        decoded: list[T] = _type_adapter(list[type_]).validate_json(text, strict=True)  # type: ignore[valid-type]
+    except ValidationError:
+        return None
+    return decoded if len(decoded) == len(lines) else None
+
+
 def encode(value: object) -> Any:
     """Encode a dataclass as plain tables, lists, strings and numbers."""
     return _type_adapter(type(value)).dump_python(value, mode="json")
@@ -249,17 +262,28 @@ def _type_hints(cls: Any, *, include_extras: bool = False) -> dict[str, Any]:
     return typing.get_type_hints(cls, include_extras=include_extras)
 
 
+@functools.cache
+def _defaults(cls: Any) -> tuple[tuple[str, Any, bool], ...]:
+    """Return name, default and kind of each field; the last is true for a discriminator."""
+    hints = _type_hints(cls)
+    return tuple(
+        (
+            item.name,
+            item.default_factory() if callable(item.default_factory) else item.default,
+            _is_discriminator(hints[item.name]),
+        )
+        for item in dataclasses.fields(cls)
+    )
+
+
 def without_defaults(value: Any) -> Any:
     """Encode like `encode`, without fields at their default except discriminators (Literal)."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        table = {}
-        hints = _type_hints(type(value))
-        for item in dataclasses.fields(value):
-            current = getattr(value, item.name)
-            default = item.default_factory() if callable(item.default_factory) else item.default
-            if _is_discriminator(hints[item.name]) or current != default:
-                table[item.name] = without_defaults(current)
-        return table
+        return {
+            name: without_defaults(current)
+            for name, default, is_discriminator in _defaults(type(value))
+            if (current := getattr(value, name)) != default or is_discriminator
+        }
     if isinstance(value, tuple | list):
         return [without_defaults(item) for item in value]
     return value + 0.0 if isinstance(value, float) else value  # -0.0 is 0.0

@@ -5,10 +5,18 @@ from __future__ import annotations
 import tomllib
 from dataclasses import replace
 
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
 from helpers.synthetic import TRUTH, study_record
-from resnetlab.reports.figures import draw
+from resnetlab.reports.document import Report
+from resnetlab.reports.figures import curves, dots, draw
+from resnetlab.reports.figures.dots import drawn_rows
+from resnetlab.reports.study import dot_plot, plots, run_table
 from resnetlab.reports.study.assemble import build_report_from_record
 from resnetlab.reports.study.plots import MAX_PANELS
+from resnetlab.reports.thinning import first_of, spread
 from resnetlab.studies.parsing.overrides import Overrides
 from resnetlab.studies.parsing.study_file import load_study, parse_study
 
@@ -44,6 +52,93 @@ def test_of_many_conditions_the_first_have_a_panel_and_none_shows_all_others() -
     few = build_report_from_record(study_record(TRUTH))
     assert "Gray" in few.curves[0].caption
     assert draw(few.curves[0]).wide.count("stroke-opacity: 0.45") == 4 * 3
+
+
+@given(
+    values=st.lists(st.integers(0, 5), min_size=1, max_size=60),
+    limit=st.integers(2, 20),
+)
+def test_a_part_of_many_runs_has_their_range_and_order(values: list[int], limit: int) -> None:
+    part = spread(list(enumerate(values)), limit, lambda item: item[1])
+    assert len(part) == min(limit, len(values))
+    assert sorted(part) == list(part)
+    assert {min(values), max(values)} <= {value for _, value in part}
+    first = first_of(values, limit, lambda value: value == 5)
+    assert len(first) == len(part)
+    assert first.count(5) == min(limit, values.count(5))
+
+
+def test_half_of_many_runs_has_their_median() -> None:
+    part = spread(range(10_001), 101, lambda value: value)
+    assert part == tuple(range(0, 10_001, 100))
+
+
+def many_runs(conditions: int) -> Report:
+    """Return the report of a study of five seeds with a claim about its last two conditions."""
+    study = load_study("digits")
+    named = [
+        replace(study.conditions[k % 4], label=f"{study.conditions[k % 4].label}, {k}")
+        for k in range(conditions)
+    ]
+    claims = tuple(
+        replace(claim, left=named[-2].label, right=named[-1].label) for claim in study.claims[:1]
+    )
+    truth = {
+        condition.label: TRUTH[study.conditions[k % 4].label] for k, condition in enumerate(named)
+    }
+    many = replace(study, conditions=tuple(named), claims=claims)
+    return build_report_from_record(study_record(truth, study=many))
+
+
+def test_the_first_figure_of_many_runs_draws_a_part_and_says_so(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(dots, "MAX_DOTS", 20)
+    monkeypatch.setattr(dot_plot, "MAX_ROWS", 5)
+    plot = many_runs(conditions=9).dot_plot
+    assert [len(row.dots) for row in plot.rows] == [5] * 9
+    assert [row.label for row in drawn_rows(plot)] == [
+        row.label for row in (*plot.rows[:3], *plot.rows[-2:])
+    ]
+    assert [len(row.dots) for row in drawn_rows(plot)] == [4] * 5
+    assert plot.caption.endswith(
+        "Drawn: 5 of 9 conditions, those of claims first; results.csv has the runs of all, and "
+        "the table of conditions has their means. Drawn: at most 4 runs of a condition, evenly "
+        "spaced from the lowest to the highest value; results.csv has all runs."
+    )
+    label = plot.rows[4].label
+    drawing = draw(plot).wide
+    assert label not in drawing
+    assert label not in plot.alt
+    assert plot.rows[-1].label.split(",")[0] in drawing
+
+
+def test_the_table_of_many_runs_has_a_part_and_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(run_table, "MAX_RUNS", 10)
+    every = many_runs(conditions=4)
+    table = every.run_table
+    assert len(table.rows) == 10
+    assert table.note.endswith(
+        "The table has 10 of 20 runs: those that are not trained, and then the first ones."
+    )
+    monkeypatch.setattr(run_table, "MAX_RUNS", 20)
+    complete = many_runs(conditions=4).run_table
+    assert len(complete.rows) == 20
+    assert "The table has" not in complete.note
+    failed = [row for row in complete.rows if row[2].badge != "trained"]
+    assert failed
+    assert set(failed) <= set(table.rows)
+
+
+def test_learning_curves_of_many_runs_draw_a_part_and_say_so(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(curves, "MAX_LINES", 12)
+    monkeypatch.setattr(plots, "MAX_LINES", 12)
+    figure = many_runs(conditions=4).curves[0]
+    assert [len(panel.runs) for panel in figure.panels] == [5] * 4
+    assert [len(curves.drawn_lines(panel, 4)) for panel in figure.panels] == [3] * 4
+    assert "Drawn: at most 3 runs of a condition" in figure.caption
 
 
 def test_a_large_ladder_shows_its_main_rungs_and_names_what_it_cuts() -> None:

@@ -14,7 +14,14 @@ from resnetlab.schema import decode, encode
 from resnetlab.studies.eta import TimeEstimator
 from resnetlab.studies.parsing.overrides import Overrides
 from resnetlab.studies.parsing.study_file import load_study, parse_study
-from resnetlab.studies.plan import DataFacts, Plan, folder_name, make_plan, make_record
+from resnetlab.studies.plan import (
+    DataFacts,
+    Plan,
+    PlannedRun,
+    folder_name,
+    make_plan,
+    make_record,
+)
 from resnetlab.studies.run import read_plan, save_plan
 from resnetlab.studies.study import Study
 
@@ -205,13 +212,18 @@ def test_an_unreadable_plan_is_a_mistake_with_its_file(tmp_path: Path) -> None:
 
 def test_the_time_of_a_study_is_estimated_from_past_runs() -> None:
     from resnetlab.runs.records import Evaluation, Result, RunRecord, Scores
-    from resnetlab.studies.eta import Timing, expected_time
+    from resnetlab.studies.eta import PastSpeeds, TimeEstimate, Timing
 
     def finished(run: int, speed: float) -> RunRecord:
         result = Result(
             schema=1, status="trained", step=1, selected_step=1, images_per_second=speed
         )
         return RunRecord(id=str(run), file=plan.runs[run].file, result=result)
+
+    def expected_time(
+        run: PlannedRun, records: list[RunRecord], timing: Timing | None = None
+    ) -> TimeEstimate | None:
+        return PastSpeeds(records).expected_time(run, timing)
 
     plan = plan_of(load_study("digits"))
     deep, shallow = plan.runs[0], plan.runs[3]

@@ -5,7 +5,9 @@ in runs.
 from __future__ import annotations
 
 import fcntl
+import io
 import json
+import os
 import runpy
 import shutil
 import subprocess
@@ -13,13 +15,17 @@ import sys
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from resnetlab.analysis.collect import collect
 from resnetlab.errors import InputError
 from resnetlab.reports.study.assemble import build_report
-from resnetlab.studies.run import read_plan, read_record
+from resnetlab.studies import status_index
+from resnetlab.studies.eta import PastSpeeds
+from resnetlab.studies.outlook import outlook
+from resnetlab.studies.run import past_runs, read_plan, read_record
 from resnetlab.studies.status import study_status
 
 FABRICATE = runpy.run_path(str(Path(__file__).parents[2] / "benchmarks" / "fabricate.py"))[
@@ -64,6 +70,7 @@ def test_runs_in_every_state_are_counted_as_the_careful_reader_counts_them(few: 
     runs[4].rename(runs[4].with_name(runs[4].name.replace("digits-", "other-")))
     result = json.loads((runs[6] / "result.json").read_text())
     (runs[6] / "result.json").write_text(json.dumps(result | {"status": "at chance"}))
+    (runs[6] / "checksums.json").unlink()
     with (runs[5] / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         found, record = study_status(few, root), read_record(read_plan(few), root)
@@ -166,19 +173,152 @@ def test_a_study_file_that_was_changed_since_is_planned_anew(
         assert f"{counts} runs finished" in capfd.readouterr().out
 
 
+NEVER, AT_ONCE = 10**18, 0
+"""Ages in nanoseconds from which files are indexed."""
+
+
+@pytest.mark.parametrize("min_age", [NEVER, AT_ONCE])
 def test_four_times_the_runs_take_no_more_than_five_times_the_work(
-    fifty: Path, two_hundred: Path, calls: Callable[[Callable[[], object]], int]
+    fifty: Path,
+    two_hundred: Path,
+    calls: Callable[[Callable[[], object]], int],
+    monkeypatch: pytest.MonkeyPatch,
+    min_age: int,
 ) -> None:
     """A cost in the square of the runs would be sixteen times."""
+    monkeypatch.setattr(status_index, "MIN_AGE_NS", min_age)
     folders = fifty, two_hundred
     fewer, more = (
         calls(lambda folder=folder: study_status(folder, folder.parents[1])) for folder in folders
     )
     assert more < 5 * fewer
+
+
+def test_four_times_the_runs_take_five_times_the_work_of_a_report_and_of_a_plan(
+    fifty: Path, two_hundred: Path, calls: Callable[[Callable[[], object]], int]
+) -> None:
+    folders = fifty, two_hundred
     fewer, more = (calls(lambda folder=folder: weighed(folder)) for folder in folders)
+    assert more < 5 * fewer
+    fewer, more = (calls(expecting(folder)) for folder in folders)
     assert more < 5 * fewer
 
 
 def weighed(folder: Path) -> None:
     """Read the runs and build all of a report but its figures and files."""
     build_report(collect(read_record(read_plan(folder), folder.parents[1])))
+
+
+def expecting(folder: Path) -> Callable[[], object]:
+    """Return the estimate of the time of a study, whose runs are read before."""
+    plan, past = read_plan(folder), past_runs(folder.parents[1])
+    record = read_record(plan, folder.parents[1])
+    return lambda: outlook(plan, record, PastSpeeds(past), {run.id for run in plan.runs}, 1)
+
+
+def test_each_file_of_a_run_is_read_a_fixed_number_of_times_and_not_again_for_a_status(
+    fifty: Path, two_hundred: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened = io.open
+    paths: list[Path] = []
+
+    def counting(file: Any, *values: Any, **options: Any) -> Any:
+        paths.append(Path(file))
+        return opened(file, *values, **options)
+
+    def reads(action: Callable[[], object]) -> int:
+        paths.clear()
+        action()
+        return sum("runs" in path.parts and path.name != "lock" for path in paths)
+
+    monkeypatch.setattr(io, "open", counting)
+    for folder, runs in ((fifty, 50), (two_hundred, 200)):
+        root = folder.parents[1]
+        monkeypatch.setattr(status_index, "MIN_AGE_NS", NEVER)
+        assert reads(lambda: study_status(folder, root)) == 4 * runs  # noqa: B023
+        assert reads(lambda: read_record(read_plan(folder), root)) == 9 * runs  # noqa: B023
+        monkeypatch.setattr(status_index, "MIN_AGE_NS", AT_ONCE)
+        study_status(folder, root)
+        assert reads(lambda: study_status(folder, root)) == 0  # noqa: B023
+        assert folder / "plan.json" not in paths
+
+
+@pytest.fixture
+def indexed(few: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Path, list[Path]]:
+    """A study of eight runs with an index, and the folders of its runs."""
+    monkeypatch.setattr(status_index, "MIN_AGE_NS", AT_ONCE)
+    assert study_status(few, few.parents[1]).finished == 8
+    return few, [few.parents[1] / "runs" / run.id for run in read_plan(few).runs]
+
+
+@pytest.mark.parametrize("name", ["result.json", "run.json", "checksums.json"])
+def test_a_changed_file_of_an_indexed_run_is_noticed_although_its_size_and_its_date_are_the_same(
+    indexed: tuple[Path, list[Path]], name: str
+) -> None:
+    folder, runs = indexed
+    path = runs[3] / name
+    before, content = path.stat(), path.read_bytes()
+    changed = content.replace(b"1", b"2")
+    assert changed != content
+    with path.open("r+b") as file:
+        file.write(changed)
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+    with pytest.raises(InputError, match="differs from its SHA-256"):
+        study_status(folder, folder.parents[1])
+
+
+def test_indexed_runs_that_are_removed_or_begun_anew_are_not_finished(
+    indexed: tuple[Path, list[Path]],
+) -> None:
+    folder, runs = indexed
+    shutil.rmtree(runs[0])
+    (runs[1] / "result.json").unlink()
+    (runs[2] / "run.json").unlink()
+    for path in runs[3].iterdir():
+        path.unlink()
+    status = study_status(folder, folder.parents[1])
+    assert sum(status.counts.values(), Counter()) == {"trained": 4, "waiting": 4}
+
+
+def test_a_changed_plan_is_read_again(indexed: tuple[Path, list[Path]]) -> None:
+    folder, _ = indexed
+    plan = json.loads((folder / "plan.json").read_text())
+    (folder / "plan.json").write_text(json.dumps(plan | {"runs": plan["runs"][:5]}))
+    assert study_status(folder, folder.parents[1]).planned == 5
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda text: text.replace("trained", "at chance"),
+        lambda text: text[: len(text) // 2],
+        lambda text: text[:0],
+        lambda text: "\0" * len(text),
+        lambda text: text.replace(": 1,", ": 2,"),
+    ],
+)
+def test_a_damaged_index_is_built_again(
+    indexed: tuple[Path, list[Path]], damage: Callable[[str], str]
+) -> None:
+    folder, _ = indexed
+    (path,) = (folder.parents[1] / "cache" / "status").glob("*.json")
+    text = path.read_text()
+    path.write_text(damage(text))
+    status = study_status(folder, folder.parents[1])
+    assert sum(status.counts.values(), Counter()) == {"trained": 8}
+    assert path.read_text() == text
+
+
+def test_a_run_that_ended_a_moment_ago_is_not_indexed(few: Path) -> None:
+    """It might change within the same step of the clock of the file system."""
+    study_status(few, few.parents[1])
+    assert not list((few.parents[1] / "cache" / "status").glob("*.json"))
+
+
+def test_a_folder_that_cannot_be_written_to_has_a_status(
+    few: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(status_index, "MIN_AGE_NS", AT_ONCE)
+    (few.parents[1] / "cache").mkdir(exist_ok=True)
+    (few.parents[1] / "cache" / "status").write_text("a file, where a folder should be")
+    assert study_status(few, few.parents[1]).finished == 8

@@ -14,7 +14,7 @@ from resnetlab.messages import format_count, shared_runs_note, truncate_lines
 from resnetlab.recipes.numerics import Placement
 from resnetlab.settings import downloads_dir
 from resnetlab.studies import outlook
-from resnetlab.studies.eta import Timing, expected_time
+from resnetlab.studies.eta import PastSpeeds, Timing
 from resnetlab.studies.executors.base import Job
 from resnetlab.studies.executors.local import LocalExecutor
 from resnetlab.studies.plan import Plan, PlannedRun, folder_name
@@ -40,10 +40,11 @@ def print_outlook(
     pending = pending_runs(plan, output)
     jobs = [Job(run.id, run.file) for run in pending]
     count = LocalExecutor(output, Placement(workers=workers)).max_parallel(jobs)
-    past = past_runs(output)
+    past_records = past_runs(output)
+    past = PastSpeeds(past_records)
     first_runs: dict[str, PlannedRun] = {}
     for run in pending:
-        estimate = None if run.condition in first_runs else expected_time(run, past)
+        estimate = None if run.condition in first_runs else past.expected_time(run)
         if estimate is None or estimate.basis != "past runs":
             first_runs.setdefault(run.condition, run)
     by_id = time_runs(first_runs.values(), notify, measure)
@@ -52,7 +53,7 @@ def print_outlook(
     }
     result = outlook.outlook(
         plan,
-        read_record(plan, output),
+        read_record(plan, output, {Path(r.folder).name: r for r in past_records}),
         past,
         {run.id for run in pending},
         count,

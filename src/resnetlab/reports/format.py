@@ -110,6 +110,17 @@ def format_duration(seconds: float) -> str:
     return localize_number(messages.format_duration(seconds))
 
 
+MAX_NAMED = 12
+"""Largest number of conditions that a sentence names."""
+
+
+def name_some(labels: Sequence[str]) -> str:
+    """Return the first names in words, with the number of the others."""
+    more = len(labels) - MAX_NAMED
+    others = tr(", and {more:,} more", more=more) if more > 0 else ""
+    return join_words(labels[:MAX_NAMED]) + others
+
+
 def join_words(items: Sequence[str]) -> str:
     """Join items as a list in a sentence: `a, b and c`."""
     if len(items) < 2:

@@ -50,7 +50,7 @@ from resnetlab.runs.paths import (
     locate_runs,
 )
 from resnetlab.runs.records import Evaluation, Result, RunFile, RunRecord, TrainModeEvaluation
-from resnetlab.schema import check_schema, decode, encode
+from resnetlab.schema import check_schema, decode, decode_lines, encode
 
 if TYPE_CHECKING:
     import numpy as np
@@ -163,8 +163,13 @@ class RunDirectory:
 
         Skip incomplete lines, which a killed process may have left.
         """
+        path = self.path / "metrics.jsonl"
+        lines = path.read_bytes().splitlines() if path.exists() else []
+        complete: list[Evaluation] | None = decode_lines(Evaluation, lines)
+        if complete is not None:
+            return complete
         evaluations = []
-        for line in read_jsonl(self.path / "metrics.jsonl"):
+        for line in read_jsonl(path):
             with contextlib.suppress(InputError):
                 evaluations.append(decode(Evaluation, line, "metrics.jsonl"))
         return evaluations

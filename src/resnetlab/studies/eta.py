@@ -6,12 +6,13 @@ Before a study begins they use past runs; while it runs they use its own steps.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from statistics import median
-from typing import Literal
+from typing import Any, Literal
 
 from resnetlab.data.config import Split
+from resnetlab.runs.config import RunConfig
 from resnetlab.runs.records import Result, RunRecord, Scores
 from resnetlab.studies.plan import PlannedRun
 
@@ -118,54 +119,81 @@ class TimeEstimate:
         return self.train_seconds + self.evaluation_seconds
 
 
-def expected_time(
-    run: PlannedRun, past_records: Sequence[RunRecord], timing: Timing | None = None
-) -> TimeEstimate | None:
-    """Return the time that a run will take, or None if nothing tells it.
+@dataclass(frozen=True)
+class _Speed:
+    """Median speed of some finished runs."""
 
-    Finished runs of the same network on the same images with the same numerics tell it best, then
-    a timing on this machine, then finished runs of other networks, in proportion to multiply-adds.
+    macs_per_second: float
+    seconds_per_evaluated_mac: float | None
+    """None if no evaluation was recorded."""
+    evaluation_seconds: float
+    """Seconds of all evaluations of a run."""
+
+
+class PastSpeeds:
+    """Speeds of finished runs, from which the time of a planned run is estimated.
+
+    The runs are grouped once, so that an estimate does not read all of them again.
     """
-    file = run.file
-    if not file.macs:
-        return None
-    images = run.macs / file.macs
-    results = [
-        (record, record.result)
-        for record in past_records
-        if record.file.run.numerics == file.run.numerics
-        and record.result is not None
-        and record.result.images_per_second
-        and record.file.macs
-    ]
-    same = [
-        (record, result)
-        for record, result in results
-        if record.file.run.model == file.run.model
-        and record.file.run.data.sha256 == file.run.data.sha256
-    ]
-    if not same and timing is not None:
-        return TimeEstimate(
-            images / timing.train_images_per_second,
-            run.evaluation_images / timing.evaluation_images_per_second,
-            "timed steps",
-        )
-    used = same or results
-    if not used:
-        return None
-    # The speeds are multiply-adds per second; for the same network the factor cancels.
-    speed = median(result.images_per_second * record.file.macs for record, result in used)
-    speed /= file.macs
-    paces = [
-        result.evaluation_seconds / (evaluated * record.file.macs)
-        for record, result in used
-        if (evaluated := _evaluated_images(record, result))
-    ]
-    evaluation = median(paces) * file.macs * run.evaluation_images if paces else 0.0
-    if same and not run.evaluation_images:
-        evaluation = median(result.evaluation_seconds for _, result in same)
-    basis: Basis = "past runs" if same else "past runs of other networks"
-    return TimeEstimate(images / speed, evaluation, basis)
+
+    def __init__(self, records: Iterable[RunRecord]) -> None:
+        self._runs: dict[tuple[Any, ...], list[tuple[RunRecord, Result]]] = {}
+        self._speeds: dict[tuple[Any, ...], _Speed] = {}
+        for record in records:
+            run, result = record.file.run, record.result
+            if result is not None and result.images_per_second and record.file.macs:
+                for key in (_network_key(run), (run.numerics,)):
+                    self._runs.setdefault(key, []).append((record, result))
+
+    def expected_time(self, run: PlannedRun, timing: Timing | None = None) -> TimeEstimate | None:
+        """Return the time that a run will take, or None if nothing tells it.
+
+        Finished runs of the same network on the same images with the same numerics tell it best,
+        then a timing on this machine, then finished runs of other networks, in proportion to
+        multiply-adds.
+        """
+        file = run.file
+        if not file.macs:
+            return None
+        images = run.macs / file.macs
+        same = self._speed(_network_key(file.run))
+        if same is None and timing is not None:
+            return TimeEstimate(
+                images / timing.train_images_per_second,
+                run.evaluation_images / timing.evaluation_images_per_second,
+                "timed steps",
+            )
+        speed = same or self._speed((file.run.numerics,))
+        if speed is None:
+            return None
+        # The speeds are multiply-adds per second; for the same network the factor cancels.
+        pace = speed.seconds_per_evaluated_mac
+        evaluation = 0.0 if pace is None else pace * file.macs * run.evaluation_images
+        if same and not run.evaluation_images:
+            evaluation = same.evaluation_seconds
+        basis: Basis = "past runs" if same else "past runs of other networks"
+        return TimeEstimate(images / (speed.macs_per_second / file.macs), evaluation, basis)
+
+    def _speed(self, key: tuple[Any, ...]) -> _Speed | None:
+        """Return the median speed of a group of runs, or None if there is no such run."""
+        if key not in self._speeds and key in self._runs:
+            runs = self._runs[key]
+            paces = [
+                result.evaluation_seconds / (evaluated * record.file.macs)
+                for record, result in runs
+                if (evaluated := _evaluated_images(record, result))
+            ]
+            self._speeds[key] = _Speed(
+                median(result.images_per_second * record.file.macs for record, result in runs),
+                median(paces) if paces else None,
+                median(result.evaluation_seconds for _, result in runs),
+            )
+        return self._speeds.get(key)
+
+
+def _network_key(run: RunConfig) -> tuple[Any, ...]:
+    """Return the key of the runs of a network on the same images with the same numerics."""
+    return run.numerics, run.model, run.data.sha256
 
 
 def _evaluated_images(record: RunRecord, result: Result) -> int:

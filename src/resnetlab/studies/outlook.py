@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from resnetlab.runs.records import RunRecord
 from resnetlab.stats.intervals import variance
 from resnetlab.stats.power import minimum_detectable_effect, required_runs
-from resnetlab.studies.eta import TimeEstimate, Timing, expected_time
+from resnetlab.studies.eta import PastSpeeds, TimeEstimate, Timing
 from resnetlab.studies.parsing.power_checks import plan_warnings
-from resnetlab.studies.plan import Plan, StudyRecord
+from resnetlab.studies.plan import Plan, StudyRecord, group_by
 
 
 @dataclass(frozen=True)
@@ -91,7 +90,7 @@ class Outlook:
 def outlook(
     plan: Plan,
     record: StudyRecord,
-    past_records: Sequence[RunRecord],
+    past: PastSpeeds,
     unfinished_ids: Collection[str],
     workers: int,
     timings: Mapping[str, Timing] | None = None,
@@ -104,9 +103,10 @@ def outlook(
     """
     conditions = []
     shared = plan.study.shared_runs
+    runs_by_label = group_by(plan.runs, lambda run: run.condition)
     for condition in plan.study.conditions:
         label = condition.label
-        runs = [run for run in plan.runs if run.condition == label]
+        runs = runs_by_label[label]
         results = [cell.record.result for cell in record.runs_of(label) if cell.record is not None]
         values = [
             100 - r.test.top1_error_pct for r in results if r and r.status == "trained" and r.test
@@ -116,7 +116,7 @@ def outlook(
                 label,
                 len(runs),
                 0 if label in shared else sum(run.id in unfinished_ids for run in runs),
-                expected_time(runs[0], past_records, (timings or {}).get(label)),
+                past.expected_time(runs[0], (timings or {}).get(label)),
                 variance(values) ** 0.5 if len(values) > 1 else None,
                 len(values),
                 shared.get(label, ""),

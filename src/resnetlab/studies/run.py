@@ -181,11 +181,19 @@ def read_plan(folder: Path) -> Plan:
     return plan
 
 
-def read_record(plan: Plan, root: Path) -> StudyRecord:
-    """Read the record of a study from the present state of its runs."""
+def read_record(plan: Plan, root: Path, past: Mapping[str, RunRecord] | None = None) -> StudyRecord:
+    """Read the record of a study from the present state of its runs.
+
+    `past` has finished runs under `root` that were already read, by the names of their folders.
+    """
+    known = past or {}
     folders = locate_runs(root, [run.id for run in plan.runs])
     running = frozenset(run_id for run_id, path in folders.items() if is_locked(path / LOCK))
-    return make_record(plan, lambda run_id: RunDirectory(folders[run_id]).record(), running)
+
+    def read(run_id: str) -> RunRecord | None:
+        return known.get(folders[run_id].name) or RunDirectory(folders[run_id]).record()
+
+    return make_record(plan, read, running)
 
 
 def pending_runs(plan: Plan, root: Path) -> list[PlannedRun]:

@@ -16,13 +16,14 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from resnetlab.checksums import check_file
+from resnetlab.checksums import check_named_files
 from resnetlab.errors import InputError, input_error
-from resnetlab.files import MAX_GENERATED_BYTES, is_locked, read_json, read_jsonl, sha256
+from resnetlab.files import is_locked, read_json, read_jsonl, sha256
 from resnetlab.runs.killed import was_killed
 from resnetlab.runs.paths import LOCK, TRAIN_MODE, WEIGHTS, locate_runs
 from resnetlab.shell import is_path
 from resnetlab.stats.outcomes import OUTCOMES
+from resnetlab.studies.status_index import StatusIndex
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _FILE_NAME = re.compile(r"""["']([^"'\n]{1,300}\.(?:toml|csv))["']""")
@@ -61,18 +62,22 @@ def study_status(folder: Path, root: Path) -> StudyStatus:
     path = folder / "plan.json"
     if not path.exists():
         raise input_error(str(folder), "no study was started there", "resnetlab study run STUDY")
-    plan = read_json(path, MAX_GENERATED_BYTES)
+    index = StatusIndex(folder, root)
+    plan = index.plan()
     try:
-        return count_runs(plan, root)
+        return count_runs(plan, root, index)
     except INVALID_TABLE_ERRORS:
-        _raise_parse_error(plan, path, root)
+        _raise_parse_error(path, root)
         raise
 
 
-def count_runs(plan: Mapping[str, Any], root: Path) -> StudyStatus:
+def count_runs(
+    plan: Mapping[str, Any], root: Path, index: StatusIndex | None = None
+) -> StudyStatus:
     """Return the status of the runs under `root` of a plan, given as its tables.
 
-    A table that is not valid raises one of `INVALID_TABLE_ERRORS`.
+    Finished runs in `index` are not read again. A table that is not valid raises one of
+    `INVALID_TABLE_ERRORS`.
     """
     folders = locate_runs(root, [run["id"] for run in plan["runs"]])
     conditions = {str(condition["label"]): condition for condition in plan["study"]["conditions"]}
@@ -80,18 +85,20 @@ def count_runs(plan: Mapping[str, Any], root: Path) -> StudyStatus:
     finished: dict[str, bool] = {}  # by run, because several conditions may share one
     for run in plan["runs"]:
         folder, run_id = folders[run["id"]], run["id"]
-        outcome, is_result = _outcome(folder)
+        outcome, is_result = _indexed_outcome(folder, index)
         if is_result and conditions[run["condition"]].get("evaluation_mode") == "train":
             outcome, is_result = _train_mode_outcome(folder, outcome)
         counts[run["condition"]][outcome] += 1
         finished[run_id] = finished.get(run_id, True) and is_result
+    if index is not None:
+        index.save(folders.values())
     shared = len(plan["runs"]) - len(finished)
     return StudyStatus(
         counts,
         sum(finished.values()),
         len(finished),
         str(plan.get("resume_command") or plan.get("command", "")),
-        sum(was_killed(folder) for folder in folders.values()),
+        sum(was_killed(folders[run_id]) for run_id, is_done in finished.items() if not is_done),
         shared,
     )
 
@@ -113,17 +120,31 @@ def to_dict(status: StudyStatus, folder: Path) -> dict[str, Any]:
     }
 
 
-def _raise_parse_error(table: object, path: Path, root: Path) -> None:
+def _raise_parse_error(path: Path, root: Path) -> None:
     """Raise InputError for the first mistake in a plan or in the results of its runs."""
+    from resnetlab.files import MAX_GENERATED_BYTES
     from resnetlab.runs.directory import RunDirectory
     from resnetlab.schema import decode
     from resnetlab.studies.plan import Plan
 
-    plan: Plan = decode(Plan, table, str(path))
+    plan: Plan = decode(Plan, read_json(path, MAX_GENERATED_BYTES), str(path))
     for run in plan.runs:
         directory = RunDirectory.find(root, run.id)
         directory.result()
         directory.train_mode()
+
+
+def _indexed_outcome(run: Path, index: StatusIndex | None) -> tuple[str, bool]:
+    """Return the status of a run, and whether it has a result; from `index` if it is there."""
+    if index is None:
+        return _outcome(run)
+    if (outcome := index.outcome(run)) is not None:
+        return outcome, True
+    before = index.signature(run)
+    outcome, is_result = _outcome(run)
+    if is_result:
+        index.add(run, outcome, before)
+    return outcome, is_result
 
 
 def _outcome(run: Path) -> tuple[str, bool]:
@@ -132,8 +153,7 @@ def _outcome(run: Path) -> tuple[str, bool]:
         return ("running" if is_locked(run / LOCK) else "waiting"), False
     if (run / "result.json").exists():
         status = _check_status(read_json(run / "result.json")["status"])
-        check_file(run / "run.json")
-        check_file(run / "result.json")
+        check_named_files(run, ("run.json", "result.json"))
         return status, True
     if is_locked(run / LOCK):
         return "running", False
@@ -187,9 +207,9 @@ def find_started(source: str, root: Path) -> StartedStudy:
     if not _NAME.fullmatch(name):  # the careful reader reports it
         return StartedStudy()
     plain = root / "studies" / name
-    current = _plan_field(plain, "source_sha256") == source_sha256(path)
+    current = _plan(plain, root).get("source_sha256") == source_sha256(path)
     folders = sorted((root / "studies").glob(f"{name}-" + "[0-9a-f]" * 6))
-    plans = tuple(folder for folder in folders if _study_name(folder) == name)
+    plans = tuple(folder for folder in folders if _study_name(folder, root) == name)
     changed = tuple(folder for folder in plans if _has_report(folder))
     return StartedStudy(plain if current else None, _has_report(plain), changed, plans)
 
@@ -215,18 +235,18 @@ def source_sha256(path: Path) -> str:
     return total.hexdigest()
 
 
-def _plan_field(folder: Path, field: str) -> object:
-    path = folder / "plan.json"
-    plan = read_json(path, MAX_GENERATED_BYTES) if path.exists() else {}
-    return plan.get(field) if isinstance(plan, dict) else None
+def _plan(folder: Path, root: Path) -> dict[str, Any]:
+    """Return the fields of a plan that the status needs; none without a plan."""
+    plan = StatusIndex(folder, root).plan() if (folder / "plan.json").exists() else {}
+    return plan if isinstance(plan, dict) else {}
 
 
 def _has_report(folder: Path) -> bool:
     return (folder / "plan.json").exists() and (folder / "report.json").exists()
 
 
-def _study_name(folder: Path) -> str:
+def _study_name(folder: Path, root: Path) -> str:
     try:
-        return str(read_json(folder / "plan.json", MAX_GENERATED_BYTES)["study"]["name"])
+        return str(_plan(folder, root)["study"]["name"])
     except (InputError, *INVALID_TABLE_ERRORS):
         return ""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import Any, Literal
 
 from resnetlab.data.config import DataConfig
@@ -200,7 +201,11 @@ class Study:
 
     def condition(self, label: str) -> Condition:
         """Return the condition with a label."""
-        return next(condition for condition in self.conditions if condition.label == label)
+        return self._conditions_by_label[label]
+
+    @cached_property
+    def _conditions_by_label(self) -> dict[str, Condition]:
+        return {condition.label: condition for condition in reversed(self.conditions)}
 
     @property
     def shared_runs(self) -> dict[str, str]:

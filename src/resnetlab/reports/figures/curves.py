@@ -17,6 +17,7 @@ from resnetlab.reports.figures.canvas import (
     new_figure,
     wrap_lines,
 )
+from resnetlab.reports.thinning import MAX_LINES, part_of, spread
 from resnetlab.translation import tr
 
 if TYPE_CHECKING:
@@ -65,6 +66,11 @@ def draw(plot: LearningCurves, narrow: bool) -> Figure:
     figure.text(side / width, 6 / height, tr("epoch"), color=MUTED, fontsize=12)
     figure.text(4 / width, 1 - (head - 6) / height, plot.unit, color=MUTED, fontsize=12)
     return figure
+
+
+def drawn_lines(panel: Panel, panels: int) -> tuple[Line, ...]:
+    """Return the runs whose curves are drawn in one of so many panels."""
+    return spread(panel.runs, part_of(MAX_LINES, panels), lambda line: line.y[-1])
 
 
 def _lines(panel: Panel) -> list[Line]:
@@ -127,7 +133,7 @@ def _draw_condition(ax: Axes, panel: Panel, plot: LearningCurves, dashes: Any) -
             panel.mean.x, *panel.band, where=within_scale, color=color, alpha=0.16, lw=0, zorder=2
         )
         mark(band, condition=label)
-    for line in panel.runs:
+    for line in drawn_lines(panel, len(plot.panels)):
         _draw_run(ax, line, label, color, plot.y_max)
     if panel.other_split_mean:
         (other,) = ax.plot(

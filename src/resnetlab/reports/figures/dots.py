@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from resnetlab.reports.document import Dot, DotPlot, DotRow
@@ -25,6 +26,7 @@ from resnetlab.reports.figures.canvas import (
     new_figure,
     wrap_lines,
 )
+from resnetlab.reports.thinning import MAX_DOTS, part_of, spread
 from resnetlab.translation import deferred, tr, tr_finished
 
 if TYPE_CHECKING:
@@ -37,8 +39,9 @@ OUTCOMES_AT_EDGE = ("out of memory", "missing")
 
 
 def draw(plot: DotPlot, narrow: bool) -> Figure:
-    """Draw every run as a dot, with a row for each condition."""
-    rows, width = plot.rows, NARROW_PX if narrow else WIDE_PX
+    """Draw a dot for each run, or for part of many runs, and a row for each condition."""
+    rows, width = drawn_rows(plot), NARROW_PX if narrow else WIDE_PX
+    plot = replace(plot, rows=rows)
     low, high = plot.low_pct, plot.high_pct
     edge = any(_is_at_edge(dot) for row in rows for dot in row.dots)
     handles = _legend(rows, any(low <= row.chance_pct <= high for row in rows))
@@ -58,6 +61,19 @@ def draw(plot: DotPlot, narrow: bool) -> Figure:
         _draw_row(ax, plot, index, row_height, extra if narrow else None)
     draw_legend(figure, handles, 4 / width if narrow else left, columns, 1.5)
     return figure
+
+
+def drawn_rows(plot: DotPlot) -> tuple[DotRow, ...]:
+    """Return the rows that are drawn, with their dots that are drawn."""
+    rows = [row for row in plot.rows if not plot.drawn_labels or row.label in plot.drawn_labels]
+    limit = part_of(MAX_DOTS, len(rows))
+    return tuple(replace(row, dots=spread(row.dots, limit, _rank)) for row in rows)
+
+
+def _rank(dot: Dot) -> tuple[bool, float]:
+    """Return the key by which the dots of a condition are ordered: first those without a value."""
+    value = dot.value_pct
+    return (True, value) if value is not None and value == value else (False, 0.0)
 
 
 def _is_at_edge(dot: Dot) -> bool:

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from resnetlab.reports.document import DepthPlot, Panel, Report, RunKey, Table
 from resnetlab.reports.figures import COLORS
-from resnetlab.reports.figures.curves import PAIRS_SUFFIX
+from resnetlab.reports.figures.curves import PAIRS_SUFFIX, drawn_lines
 from resnetlab.translation import tr
 
 if TYPE_CHECKING:
@@ -122,13 +122,14 @@ def _curve_sets(report: Report) -> dict[str, Any]:
 
 
 def _curve_set(
-    panels: Iterable[Panel], unit: str, axis: str, ends: tuple[float, float]
+    panels: Sequence[Panel], unit: str, axis: str, ends: tuple[float, float]
 ) -> dict[str, Any]:
-    """Return the curves of a figure; runs that were evaluated together share their x values."""
+    """Return the drawn curves of a figure; runs that were evaluated together share x values."""
     x_values: dict[tuple[float, ...], int] = {}
     lines = []
     for panel in panels:
-        for line in (*panel.runs, *([panel.mean] if panel.mean else [])):
+        runs = drawn_lines(panel, len(panels))
+        for line in (*runs, *([panel.mean] if panel.mean else [])):
             points = [pair for pair in zip(line.x, line.y, strict=True) if math.isfinite(pair[1])]
             x = x_values.setdefault(tuple(_rounded(x) for x, _ in points), len(x_values))
             lines.append([panel.label, line.seed, x, [_rounded(y) for _, y in points]])

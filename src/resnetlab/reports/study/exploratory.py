@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from itertools import combinations
+from itertools import combinations, islice
 from typing import TYPE_CHECKING
 
 from resnetlab.reports.document import Cell, Table, number_columns, text_columns
@@ -15,6 +15,7 @@ from resnetlab.reports.format import (
     format_p_value,
     format_signed,
     join_words,
+    name_some,
 )
 from resnetlab.stats.contrasts import Effect
 from resnetlab.stats.intervals import Summary
@@ -40,24 +41,26 @@ def table(analysis: StudyAnalysis) -> Table | None:
         label: summary for label, summary in analysis.summaries.items() if _is_comparable(summary)
     }
     same_runs = {frozenset(pair) for pair in analysis.study.shared_runs.items()}
-    pairs = [
-        pair
-        for pair in combinations(comparable, 2)
-        if not claimed.issuperset(pair)
-        and frozenset(pair) not in same_runs
-        and analysis.has_difference(*pair)
-    ]
-    if not analysis.counts.complete or not pairs:
+
+    def is_explored(pair: tuple[str, str]) -> bool:
+        return (
+            not claimed.issuperset(pair)
+            and frozenset(pair) not in same_runs
+            and analysis.has_difference(*pair)
+        )
+
+    if not analysis.counts.complete:
+        return None
+    # More pairs are not needed: a thousand conditions have half a million.
+    pairs = list(islice(filter(is_explored, combinations(comparable, 2)), MAX_PAIRS + 1))
+    if not pairs:
         return None
     measure = analysis.study.measure
     best = max(comparable, key=lambda label: measure.sign * (comparable[label].mean_pct or 0.0))
     against_best = len(pairs) > MAX_PAIRS
     if against_best:
-        pairs = [
-            (best, label)
-            for label in comparable
-            if (best, label) in pairs or (label, best) in pairs
-        ]
+        with_best = ((best, label) for label in comparable if label != best)
+        pairs = list(filter(is_explored, with_best))
     from scipy.stats import false_discovery_control
 
     effects = [analysis.difference(a, b) for a, b in pairs]
@@ -112,7 +115,7 @@ def table(analysis: StudyAnalysis) -> Table | None:
         )
     if short := [label for label in analysis.summaries if label not in comparable]:
         note += " " + tr(
-            "Not compared, with fewer than 2 trained runs: {short}.", short=join_words(short)
+            "Not compared, with fewer than 2 trained runs: {short}.", short=name_some(short)
         )
     return Table(
         "exploratory", columns, tuple(_row(analysis, *row) for row in rows[:MAX_ROWS]), note

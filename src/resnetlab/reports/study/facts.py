@@ -8,7 +8,12 @@ from resnetlab.analysis.run_measures import FirstLossMode, first_losses, is_far_
 from resnetlab.analysis.study_data import Machine
 from resnetlab.recipes.numerics import Numerics
 from resnetlab.reports.document import Fact
-from resnetlab.reports.format import format_count, format_first_loss_values, join_words
+from resnetlab.reports.format import (
+    format_count,
+    format_first_loss_values,
+    join_words,
+    name_some,
+)
 from resnetlab.reports.study import finetune
 from resnetlab.schema import encode
 from resnetlab.translation import deferred, tr, tr_finished
@@ -95,7 +100,7 @@ def _first_loss_facts(analysis: StudyAnalysis) -> list[Fact]:
             text += tr(
                 "; not close to ln {classes}: {far} ({reason})",
                 classes=classes,
-                far=join_words(far),
+                far=name_some(far),
                 reason=tr(_FAR_FIRST_LOSS[mode]),
             )
         facts.append(Fact(tr("First loss"), text))

@@ -31,7 +31,7 @@ from resnetlab.reports.format import (
     format_value,
     join_words,
 )
-from resnetlab.reports.study import exploratory, forest, plots, tables, text
+from resnetlab.reports.study import dot_plot, exploratory, forest, plots, run_table, tables, text
 from resnetlab.reports.study.references import marks_caption
 from resnetlab.stats.intervals import Interval, mean, within_range
 from resnetlab.stats.prediction import ReportedResult, compare_with_reported
@@ -69,7 +69,7 @@ def build(
         verdicts=verdicts,
         claim_verdicts=claim_verdicts,
         answer=" ".join(filter(None, (text.answer(analysis), _untested_sentence(imported)))),
-        dot_plot=_with_marks(plots.dot_plot(analysis), comparisons),
+        dot_plot=_with_marks(dot_plot.dot_plot(analysis), comparisons),
         limits=_limits(analysis, imported),
         conditions=_conditions(analysis, imported),
         claims=_claims(analysis, imported),
@@ -231,6 +231,7 @@ def _run_table(analysis: StudyAnalysis, imported: ImportedRuns) -> Table:
         *number_columns(capitalize_first(measure.name)),
         *text_columns("Origin"),
     )
+    listed, left_out = run_table.listed_runs(analysis)
     rows = tuple(
         (
             Cell(row.condition),
@@ -239,11 +240,10 @@ def _run_table(analysis: StudyAnalysis, imported: ImportedRuns) -> Table:
             Cell(_value_text(row, measure)),
             Cell(row.run),
         )
-        for label in analysis.summaries
-        for row in analysis.rows(label)
+        for row in listed
     )
     note = "Run: the seed or fold of the table, or else its number. results.csv has all runs."
-    return Table("ledger", columns, rows, note, "scroll", tables.run_keys(analysis))
+    return Table("ledger", columns, rows, note + left_out, "scroll", run_table.run_keys(listed))
 
 
 def _value_text(row: RunRow, measure: Measure) -> str:
@@ -323,7 +323,7 @@ def _with_marks(plot: DotPlot, comparisons: list[_Comparison]) -> DotPlot:
         low, high = interval or (None, None)
         marks.setdefault(value.condition, []).append(ReferenceMark(value.value, low, high))
     rows = tuple(replace(row, reference_marks=tuple(marks.get(row.label, ()))) for row in plot.rows)
-    low, high = plots.value_scale(rows, plot.unit)
+    low, high = dot_plot.value_scale(rows, plot.unit)
     caption = plot.caption + marks_caption(rows)
     return replace(plot, rows=rows, low_pct=low, high_pct=high, caption=caption)
 

@@ -4,38 +4,32 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from resnetlab.analysis.study_data import CurvePoint
 from resnetlab.reports.document import (
     MAX_GRAY_PANELS,
-    Dot,
-    DotPlot,
-    DotRow,
     LearningCurves,
     Line,
     Panel,
 )
 from resnetlab.reports.format import (
     capitalize_first,
-    decimals,
-    format_interval,
-    format_value,
     join_clauses,
     join_words,
+    name_some,
 )
-from resnetlab.reports.study import dot_plot_text, references
+from resnetlab.reports.study import references
 from resnetlab.reports.study.finetune import has_finetuning
+from resnetlab.reports.thinning import MAX_LINES, part_of
 from resnetlab.stats.intervals import (
     ACCURACY_RANGE_PCT,
     Interval,
-    Summary,
     mean,
     t_interval,
     within_range,
 )
 from resnetlab.studies.claims import Best, Monotone, condition_labels
-from resnetlab.studies.imported import Unit
 from resnetlab.translation import deferred, localize_number, tr, tr_finished
 
 if TYPE_CHECKING:
@@ -44,85 +38,8 @@ if TYPE_CHECKING:
 MAX_PANELS = 24
 """Largest number of panels; a larger figure is hard to read and takes very long to draw."""
 
-MAX_NAMED = 12
-"""Largest number of conditions without a panel that a caption names."""
-
 MIN_T_BAND_RUNS = 5
 """Number of runs from which a t-band is more informative than the range of the runs."""
-
-
-def dot_plot(analysis: StudyAnalysis) -> DotPlot:
-    """Return the figure of every planned run, by condition."""
-    rows = tuple(
-        _dot_row(analysis, label, summary) for label, summary in analysis.summaries.items()
-    )
-    low, high = value_scale(rows, analysis.study.measure.unit)
-    hidden = all(row.chance_pct < low for row in rows)
-    caption = dot_plot_text.caption(analysis, hidden) + references.marks_caption(rows)
-    alt = dot_plot_text.text_alternative(analysis)
-    title = capitalize_first(tr_finished(analysis.study.measure.name))
-    unit = analysis.study.measure.unit
-    numbered_by: Literal["seed", "run"] = "run" if analysis.study.imported else "seed"
-    return DotPlot("accuracy", title, caption, alt, rows, low, high, unit, numbered_by)
-
-
-def value_scale(rows: tuple[DotRow, ...], unit: Unit) -> tuple[float, float]:
-    """Return the ends of the scale: all runs and, unless it is far away or unknown, chance."""
-    drawn = [dot.value_pct for row in rows for dot in row.dots]
-    values = [value for value in drawn if value is not None and not math.isnan(value)]
-    if not values:
-        return 0.0, 100.0
-    values += [mark.value_pct for row in rows for mark in row.reference_marks]
-    low, high = min(values), max(values)
-    spread = max(high - low, 1.0) if unit == "%" else (high - low or abs(low) or 1.0)
-    # Intervals of few runs may be far wider than the runs. They are cut; the text has their ends.
-    lows = [row.low_pct for row in rows if row.low_pct is not None]
-    highs = [row.high_pct for row in rows if row.high_pct is not None]
-    low, high = max(low - spread, min([low, *lows])), min(high + spread, max([high, *highs]))
-    chance = min(row.chance_pct for row in rows)
-    low = min(low, chance) if low - chance < 3 * spread else low
-    if unit != "%":
-        pad = 0.05 * (high - low)
-        return low - pad, high + pad
-    pad = 0.05 * (high - low) + 0.1
-    return max(-1.0, low - pad), min(101.0, high + pad)
-
-
-def _dot_row(analysis: StudyAnalysis, label: str, summary: Summary) -> DotRow:
-    dots = []
-    for row in analysis.rows(label):
-        value = summary.chance_pct if row.status == "diverged" else row.measured
-        dots.append(Dot(row.seed, row.status, value))
-    counts, unit = summary.counts, analysis.study.measure.unit
-    digits = decimals(summary.interval_pct, unit)
-    pending = (
-        tr(", {running} to come", running=counts.running + counts.waiting)
-        if not counts.complete
-        else ""
-    )
-    mean_text = "" if summary.mean_pct is None else format_value(summary.mean_pct, digits, unit)
-    if summary.interval_pct:
-        mean_text += f" {format_interval(summary.interval_pct, digits)}"
-    low, high = summary.interval_pct or (None, None)
-    return DotRow(
-        label=label,
-        series_index=analysis.style(label),
-        chance_pct=summary.chance_pct,
-        dots=tuple(dots),
-        mean_pct=summary.mean_pct,
-        low_pct=low,
-        high_pct=high,
-        texts=(
-            tr(
-                "{trained}/{finished} trained{pending}",
-                trained=counts.trained,
-                finished=counts.finished,
-                pending=pending,
-            ),
-            mean_text,
-        ),
-        reference_marks=references.reference_marks(analysis, label),
-    )
 
 
 def learning_curves(analysis: StudyAnalysis) -> tuple[LearningCurves, ...]:
@@ -327,6 +244,15 @@ def _caption(
         )
     sentences = [tr("Thin lines: runs, dashed if not trained. Bold: mean of the trained runs.")]
     sentences += [tr("Band: {kinds}.", kinds=tr(", and ").join(kinds))] if kinds else []
+    lines = part_of(MAX_LINES, len(panels))
+    if any(len(panel.runs) > lines for panel in panels):
+        sentences.append(
+            tr(
+                "Drawn: at most {lines} runs of a condition, evenly spaced from the lowest to the "
+                "highest last value; curves.csv has all runs.",
+                lines=lines,
+            )
+        )
     if any(panel.other_split_mean for panel in panels):
         sentences.append(
             tr(
@@ -353,15 +279,12 @@ def _caption(
                 tr("An epoch of these runs has {count} train images, not all of them.", count=count)
             )
     if without_panel:
-        names = join_words(without_panel[:MAX_NAMED])
-        more = len(without_panel) - MAX_NAMED
         sentences.append(
             tr(
-                "{shown} of {conditions} conditions; curves.csv has also {names}{others}.",
+                "{shown} of {conditions} conditions; curves.csv has also {names}.",
                 shown=len(panels),
                 conditions=len(panels) + len(without_panel),
-                names=names,
-                others=tr(", and {more:,} more", more=more) if more > 0 else "",
+                names=name_some(without_panel),
             )
         )
     elif sum(panel.mean is not None for panel in panels) > 1 and len(panels) <= MAX_GRAY_PANELS:

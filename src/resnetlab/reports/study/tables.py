@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -11,7 +10,6 @@ from resnetlab.analysis.study_data import RunRow
 from resnetlab.reports.document import (
     Cell,
     Column,
-    RunKey,
     Table,
     number_columns,
     text_columns,
@@ -27,7 +25,6 @@ from resnetlab.reports.format import (
     format_interval,
     format_number,
     format_p_value,
-    format_pct,
     format_rate_interval,
     format_signed,
     format_value,
@@ -341,63 +338,6 @@ def _effect_cells(verdict: Verdict, digits: int, unit: str) -> list[Cell]:
         Cell(nu),
         *p_values,
     ]
-
-
-def run_table(analysis: StudyAnalysis) -> Table:
-    """Return the table of every planned run."""
-    columns = (
-        *text_columns("Condition"),
-        *number_columns("Seed"),
-        *text_columns("Status"),
-        *number_columns("Test accuracy", "Train loss, nats", "Epochs", "Training", "Attempts"),
-        *text_columns("Run"),
-    )
-    rows = tuple(
-        _run_row(row, analysis.summaries[label].chance_pct)
-        for label in analysis.summaries
-        for row in analysis.rows(label)
-    )
-    note = tr("An attempt is a start or a resumption. results.csv has all columns of all runs.")
-    return Table("ledger", columns, rows, note, "scroll", run_keys(analysis))
-
-
-def run_keys(analysis: StudyAnalysis) -> tuple[RunKey, ...]:
-    """Return the key of each run, in the order of the table of runs.
-
-    The anchor has the last part of the run's id. A run that two conditions share is there twice,
-    so a repeated anchor gets a number.
-    """
-    rows = [row for label in analysis.summaries for row in analysis.rows(label)]
-    anchors: dict[str, int] = {}
-    keys = []
-    for row in rows:
-        short = re.search(r"-([0-9a-f]{10})$", row.run)
-        anchor = f"run-{short[1] if short else re.sub(r'[^A-Za-z0-9.]+', '-', row.run)}"
-        anchors[anchor] = anchors.get(anchor, 0) + 1
-        unique = anchor if anchors[anchor] == 1 else f"{anchor}-{anchors[anchor]}"
-        keys.append(RunKey(row.condition, row.seed, unique))
-    return tuple(keys)
-
-
-def _run_row(row: RunRow, chance_pct: float) -> tuple[Cell, ...]:
-    accuracy = Cell(format_pct(None if row.test_error_pct is None else 100 - row.test_error_pct))
-    if row.status == "diverged":
-        accuracy = Cell(format_pct(chance_pct), tr("counted as a guess"))
-    return (
-        Cell(row.condition),
-        Cell(str(row.seed)),
-        Cell(
-            tr_finished(row.status),
-            join_clauses([tr_finished(reason) for reason in row.reason.split("; ")]),
-            row.status,
-        ),
-        accuracy,
-        Cell(DASH if row.train_loss_nats is None else format_number(row.train_loss_nats, 3)),
-        Cell(localize_number(f"{row.epochs:,.1f}".removesuffix(".0"))),
-        Cell(format_duration(row.train_seconds) if row.train_seconds else DASH),
-        Cell(localize_number(f"{row.attempts:,}")),
-        Cell(row.run),
-    )
 
 
 def settings(analysis: StudyAnalysis) -> tuple[Table, Table | None]:

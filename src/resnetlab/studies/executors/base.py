@@ -6,6 +6,7 @@ import contextlib
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import islice
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
@@ -106,6 +107,13 @@ class JobQueue:
         self.delayed = [(when, job) for when, job in self.delayed if when > now]
         return self.waiting
 
+    def take_jobs(self, max_jobs: int) -> list[Job]:
+        """Take the first jobs that may begin now, at most `max_jobs`."""
+        ready = self.ready_jobs()
+        jobs = ready[:max_jobs]
+        del ready[:max_jobs]
+        return jobs
+
     def next_jobs(self, max_jobs: int) -> list[Job]:
         """Take the next job and others of its condition to run beside it: at most `max_jobs`.
 
@@ -115,11 +123,12 @@ class JobQueue:
         if max_jobs == 1 or first.id in self.attempts:
             return [first]
         same = _condition_config(first)
-        others = [
+        alike = (
             job
             for job in self.waiting
             if job.id not in self.attempts and _condition_config(job) == same
-        ][: max_jobs - 1]
+        )
+        others = list(islice(alike, max_jobs - 1))
         for job in others:
             self.waiting.remove(job)
         return [first, *others]

@@ -9,6 +9,7 @@ not retry tasks: a run that lost its machine resumes elsewhere from its last che
 from __future__ import annotations
 
 import contextlib
+import functools
 import importlib.metadata
 import logging
 import os
@@ -17,7 +18,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # experiments are private
 
@@ -39,7 +40,15 @@ from resnetlab.studies.executors.base import (
     encode_job,
 )
 
+if TYPE_CHECKING:
+    from resnetlab.studies.executors.worker import JobRunner
+
 POLL_SECONDS = 0.3
+MAX_TASKS = 1000
+"""Largest number of tasks that Ray has at once, running or waiting for a machine: the driver waits
+for all of them at each step, and 10,000 would keep it busy.
+"""
+
 STOP_POLL_SECONDS = 1.0
 """Seconds between two checks of a task for a request to stop."""
 
@@ -105,9 +114,8 @@ class RayExecutor:
         board = ray.remote(num_cpus=0, scheduling_strategy=on_driver)(_MessageBoard).remote()
         try:
             while queued or running:
-                ready = queued.ready_jobs()
-                while ready:
-                    job = ready.pop(0)
+                free = MAX_TASKS - len(running)
+                for job in queued.take_jobs(free):
                     running[self._start_task(job, board)] = job
                 if should_stop():
                     yield from self._stop_tasks(running, board)
@@ -270,10 +278,16 @@ def _resolve_numerics(
         return None, error.problems
 
 
-def _run_job(job: dict[str, Any], board: Any, driver_environment: dict[str, str]) -> dict[str, Any]:
-    """Run a job and return the last message about it."""
+@functools.cache
+def _process_runner() -> JobRunner:
+    """Return the runner of this process, which has the data of its last job open."""
     from resnetlab.studies.executors.worker import JobRunner
 
+    return JobRunner(lambda: False, lambda **_: None)
+
+
+def _run_job(job: dict[str, Any], board: Any, driver_environment: dict[str, str]) -> dict[str, Any]:
+    """Run a job and return the last message about it."""
     last: dict[str, Any] = {}
     stop = threading.Event()
 
@@ -300,6 +314,8 @@ def _run_job(job: dict[str, Any], board: Any, driver_environment: dict[str, str]
             "again": False,
         }
     threading.Thread(target=listen, daemon=True).start()
-    JobRunner(stop.is_set, on_message).run(job)
+    runner = _process_runner()
+    runner.should_stop, runner.send = stop.is_set, on_message
+    runner.run(job)
     stop.set()
     return last
