@@ -1,6 +1,6 @@
 """Public Python API: load, run and report studies, train and resume single runs.
 
-Each command of the command line calls one of these functions.
+The functions for photographs, networks, sweeps and verification are in `interactive/`.
 """
 
 from __future__ import annotations
