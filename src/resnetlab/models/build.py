@@ -46,9 +46,7 @@ def build_model(
     """
     if isinstance(spec, ExternalConfig):
         return load_external(spec, channels, num_classes, generator_for)
-    with torch.device(
-        "meta"
-    ):  # `init_weights` draws the weights; drawing them twice would cost time
+    with torch.device("meta"):  # `init_weights` draws the weights; drawing twice would cost time
         model = build_module(spec, channels, num_classes)
     assert not isinstance(spec, BagOfWordsConfig)  # it has no layers, so `_construct` refuses it
     model = allocate_on_cpu(model)

@@ -12,7 +12,13 @@ if TYPE_CHECKING:
 ChanceVerdict = Literal["above chance", "at chance", "cannot be told"]
 
 UNDECIDED = "too few or too uneven images to tell it from chance"
-"""Reason of a trained run whose images cannot tell whether it is above chance."""
+"""Start of the reason of a trained run whose images cannot tell whether it is above chance."""
+
+
+def is_undecided(reason: str) -> bool:
+    """Return True if the reason of a result, as it is recorded, is that chance is not excluded."""
+    return UNDECIDED in reason
+
 
 FALSE_POSITIVE_RATE = 1e-4
 """Probability that a network which learned nothing is called trained, over all evaluations of a
