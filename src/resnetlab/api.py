@@ -399,7 +399,7 @@ def write_finetune_page(
         notify: Function that gets a line about each step.
         on_item: Callback for the progress of long steps.
     """
-    from resnetlab.deploy.evaluate import PredictionSet, evaluate
+    from resnetlab.deploy.evaluate import PredictionsWithImages, evaluate
     from resnetlab.deploy.inputs import LabeledImages as Images
     from resnetlab.deploy.mistakes import draw_mistakes
     from resnetlab.deploy.predict import load_model
@@ -416,7 +416,7 @@ def write_finetune_page(
     raw, calibrated = answers.probabilities, answers.probabilities
     if model.confidence is not None:
         calibrated = model.confidence.calibrate(raw)
-    predictions = PredictionSet(calibrated, answers.labels, images, uncalibrated=raw)
+    predictions = PredictionsWithImages(calibrated, answers.labels, images, uncalibrated=raw)
     scores = evaluate(model, data, predictions, outcome.tta)
     mistakes = scores.mistakes[:MAX_FINETUNE_MISTAKES]
     drawings = draw_mistakes(model, mistakes, predictions, notify, on_item, max_drawing_seconds)

@@ -55,7 +55,7 @@ from resnetlab.recipes.finetune import (
 from resnetlab.recipes.numerics import Numerics
 from resnetlab.recipes.train import Adam, Recipe
 from resnetlab.training.evaluate import evaluate
-from resnetlab.training.photo_predictions import Predictions
+from resnetlab.training.photo_predictions import SplitPredictions
 from resnetlab.training.step import forward_backward
 
 NUMERICS = Numerics(device="cpu", precision="fp32", memory_format="channels_last", threads=1)
@@ -449,8 +449,8 @@ def test_an_earlier_model_is_compared_on_the_same_images(photos: Path, backbone:
 
 def test_mcnemar_counts_the_images_that_one_alone_gets_right() -> None:
     labels = np.array([0, 0, 1, 1, 0])
-    ours = Predictions(np.eye(2)[[0, 0, 1, 0, 1]], labels)
-    theirs = Predictions(np.eye(2)[[1, 1, 1, 1, 1]], labels)
+    ours = SplitPredictions(np.eye(2)[[0, 0, 1, 0, 1]], labels)
+    theirs = SplitPredictions(np.eye(2)[[1, 1, 1, 1, 1]], labels)
     comparison = compare(ours, theirs)
     assert (comparison.only_this, comparison.only_baseline) == (2, 1)
     assert comparison.p == 1.0  # of three coins, two or more one way or the other

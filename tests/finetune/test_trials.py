@@ -35,7 +35,7 @@ from resnetlab.finetune.results import BackboneTrial
 from resnetlab.finetune.stage import balanced_class_weights
 from resnetlab.models.weights import write_weights
 from resnetlab.reports.finetuning_trials import backbone_section, balance_section
-from resnetlab.training.photo_predictions import Predictions
+from resnetlab.training.photo_predictions import SplitPredictions
 from resnetlab.training.rng import make_generator
 
 PROBE = """
@@ -385,7 +385,7 @@ def test_the_balanced_accuracy_is_that_of_sklearn() -> None:
     draw = np.random.default_rng(0)
     labels = np.repeat(np.array([0, 1, 2]), (3, 50, 7))  # class 3 has no image
     ours, theirs = (
-        Predictions(np.pad(draw.dirichlet(np.ones(3), len(labels)), ((0, 0), (0, 1))), labels)
+        SplitPredictions(np.pad(draw.dirichlet(np.ones(3), len(labels)), ((0, 0), (0, 1))), labels)
         for _ in range(2)
     )
     scores = [balanced_accuracy_score(labels, item.predicted) for item in (ours, theirs)]

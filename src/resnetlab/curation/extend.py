@@ -58,7 +58,7 @@ from resnetlab.schema import encode
 from resnetlab.stats.exact import paired_interval
 from resnetlab.stats.intervals import clopper_pearson
 from resnetlab.stats.softmax_head import LinearHead, fit_near
-from resnetlab.training.photo_predictions import Predictions
+from resnetlab.training.photo_predictions import SplitPredictions
 
 PENALTIES = (1e-5, 1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 1e-1)
 """Penalties on the change of the classifier. The one with the lowest cross-entropy on the
@@ -246,7 +246,7 @@ def _fit(
     penalties = PENALTIES[::-1]
     heads = fit_near(train.rows, train.labels, start, penalties)
     for penalty, head in zip(penalties, heads, strict=True):
-        loss = Predictions(head.probabilities(validation.rows), validation.labels).loss_nats
+        loss = SplitPredictions(head.probabilities(validation.rows), validation.labels).loss_nats
         if loss < best_loss:
             best, best_loss, best_penalty = head, loss, penalty
     return best, best_penalty
@@ -267,8 +267,8 @@ def _measure(
     if not len(old_test):
         message = "has no test photograph, so that nothing measures what an extension forgets"
         raise input_error(str(request.model), message, "fine-tune it without --no-test")
-    earlier = Predictions(before.probabilities(old_test.rows), old_test.labels)
-    later = Predictions(head.probabilities(old_test.rows), old_test.labels)
+    earlier = SplitPredictions(before.probabilities(old_test.rows), old_test.labels)
+    later = SplitPredictions(head.probabilities(old_test.rows), old_test.labels)
     comparison = compare(later, earlier)
     interval = paired_interval(comparison.only_this, comparison.only_baseline, len(old_test))
     both = _join(old_test, added_test)
@@ -298,7 +298,7 @@ def _measure(
 
 
 def _estimate(head: LinearHead, part: _Features) -> AccuracyEstimate:
-    return accuracy_estimate(Predictions(head.probabilities(part.rows), part.labels))
+    return accuracy_estimate(SplitPredictions(head.probabilities(part.rows), part.labels))
 
 
 def _class_accuracies(

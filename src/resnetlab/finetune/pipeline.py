@@ -48,7 +48,7 @@ from resnetlab.finetune.time_limit import TimeLimit
 from resnetlab.messages import ItemCallback, Notify, format_count, silent
 from resnetlab.recipes.finetune import Stage
 from resnetlab.training.distributed import SINGLE_PROCESS, World
-from resnetlab.training.photo_predictions import Predictions
+from resnetlab.training.photo_predictions import SplitPredictions
 
 AdjustStage = Callable[[Stage, dict[str, EvalTransform]], tuple[Stage | None, PhotoSplit]]
 """Function from a stage and the evaluation transforms by size to the stage to train, or None, and
@@ -74,7 +74,7 @@ def run_stages(
     notify: Notify = silent,
     on_event: EventCallback = lambda _: None,
     adjust_stage: AdjustStage | None = None,
-) -> Iterator[tuple[StageResult, Predictions]]:
+) -> Iterator[tuple[StageResult, SplitPredictions]]:
     """Train the stages one after another. Yields each finished stage with its predictions on
     validation.
 
@@ -146,7 +146,7 @@ def run_stages(
 
 def _predict_validation(
     job: FinetuneJob, finetune_model: FinetuneModel, transform: EvalTransform
-) -> Predictions:
+) -> SplitPredictions:
     split_model = finetune_model.split_for_training("classifier", job.recipe.test_size)
     return predict_from_features(finetune_model, split_model, job.photos.validation, transform)
 
@@ -163,7 +163,7 @@ def run_finetuning(
     on_item: ItemCallback = silent,
     world: World = SINGLE_PROCESS,
     finetune_model: FinetuneModel | None = None,
-) -> tuple[FinetuneResult, Predictions]:
+) -> tuple[FinetuneResult, SplitPredictions]:
     """Fine-tune the network, write the model to `folder`, and return the record.
 
     A usable model is written after the first stage and replaced if a later stage is better on
@@ -234,12 +234,12 @@ def _predict_test(
     finetune_model: FinetuneModel,
     transform: EvalTransform,
     on_item: ItemCallback,
-) -> Predictions:
+) -> SplitPredictions:
     """Predict the test images in fp32, by the cache of features where each has one crop."""
     photos, recipe = job.photos, job.recipe
     if recipe.crops == 1:
         outputs = split_outputs(photos.test, finetune_model, transform, on_item)
-        return Predictions(outputs.probabilities, photos.test.labels)
+        return SplitPredictions(outputs.probabilities, photos.test.labels)
     return predict_photos(
         finetune_model.model,
         photos.test,
@@ -319,7 +319,7 @@ def _train_and_save(
 
 def _evaluate_baseline(
     folder: Path, photos: PhotoDataset, on_item: ItemCallback = silent
-) -> tuple[str, Predictions]:
+) -> tuple[str, SplitPredictions]:
     """Evaluate an earlier model on the same test images.
 
     Raises InputError if it has other classes.
@@ -339,15 +339,15 @@ def _evaluate_baseline(
         on_item=on_item,
         where=str(folder),
     )
-    return folder.name, Predictions(predictions.probabilities[:, order], photos.test.labels)
+    return folder.name, SplitPredictions(predictions.probabilities[:, order], photos.test.labels)
 
 
 def _make_result(
     job: FinetuneJob,
     folder: Path,
     stage_results: list[tuple[StageResult, AccuracyEstimate]],
-    predictions: Predictions,
-    baseline: tuple[str, Predictions] | None,
+    predictions: SplitPredictions,
+    baseline: tuple[str, SplitPredictions] | None,
     limit: TimeLimit,
 ) -> FinetuneResult:
     photos = job.photos
@@ -398,7 +398,7 @@ def _make_result(
 
 
 def _confident_mistakes(
-    photos: PhotoDataset, predictions: Predictions
+    photos: PhotoDataset, predictions: SplitPredictions
 ) -> tuple[Misclassification, ...]:
     confidence = predictions.probabilities.max(1)
     mistakes = sorted(

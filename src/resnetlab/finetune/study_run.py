@@ -34,8 +34,7 @@ from resnetlab.schema import encode
 from resnetlab.stats.chance import UNDECIDED, chance_verdict
 from resnetlab.training.evaluate import MAX_CLASSES_WITHOUT_TOP5
 from resnetlab.training.events import TrainEvent
-from resnetlab.training.photo_predictions import NonFiniteOutputsError
-from resnetlab.training.photo_predictions import Predictions as Probabilities
+from resnetlab.training.photo_predictions import NonFiniteOutputsError, SplitPredictions
 
 WAIT_SECONDS = 20.0
 """Time to wait for a stage that another worker trains before this worker does another run first."""
@@ -101,7 +100,7 @@ class FinetuneSession:
         self.started = False
         self.step, self.epoch, self.seconds = 0, 0.0, 0.0  # sums over the finished stages
         # Predictions of the best stage, and the step of its best epoch.
-        self.selected: tuple[Probabilities, int] | None = None
+        self.selected: tuple[SplitPredictions, int] | None = None
 
     def run(self) -> Result | None:
         """Train the stages and return the result, or None after a stop."""
@@ -215,7 +214,7 @@ class FinetuneSession:
             self.attempt.on_progress(progress, tuple(lines))
         return best_step
 
-    def _finish(self, validation: Probabilities) -> Result | None:
+    def _finish(self, validation: SplitPredictions) -> Result | None:
         start = time.monotonic()
         test = predict_photos(
             self.finetune_model.model,
@@ -248,7 +247,7 @@ class FinetuneSession:
         reason = f"{UNDECIDED}: {numbers}"
         return self._commit("trained", "" if verdict == "above chance" else reason, scored, seconds)
 
-    def _write_outputs(self, test: Probabilities) -> None:
+    def _write_outputs(self, test: SplitPredictions) -> None:
         license = self.job.backbone.license
         description: dict[str, object] = {
             "model": encode(self.file.run.identity.model),
@@ -270,7 +269,7 @@ class FinetuneSession:
         self,
         status: Status,
         reason: str,
-        predictions: dict[str, Probabilities],
+        predictions: dict[str, SplitPredictions],
         evaluation_seconds: float = 0.0,
     ) -> Result | None:
         if not self.world.is_main_process:
@@ -298,7 +297,7 @@ def _transform_metadata(transform: EvalTransform) -> dict[str, object]:
     }
 
 
-def _to_scores(predictions: Probabilities) -> Scores:
+def _to_scores(predictions: SplitPredictions) -> Scores:
     estimate = accuracy_estimate(predictions)
     picked = predictions.probabilities[np.arange(len(predictions.labels)), predictions.labels]
     beyond = (predictions.probabilities > picked[:, None]).sum(1) >= 5
