@@ -15,9 +15,9 @@ from resnetlab.models.configs import CifarConfig
 from resnetlab.recipes.numerics import Numerics
 from resnetlab.recipes.train import Recipe
 from resnetlab.training.batches import InMemoryBatches
-from resnetlab.training.cuda_graphs import make_step
 from resnetlab.training.eager_step import BatchLoader, EagerStep
 from resnetlab.training.events import TrainEvent, train_events
+from resnetlab.training.make_step import make_step
 from resnetlab.training.state import ScratchTrainState
 from resnetlab.training.step import train_step
 

@@ -18,8 +18,8 @@ from resnetlab.models.configs.dense import DenseNetConfig
 from resnetlab.recipes.numerics import Numerics
 from resnetlab.recipes.train import SGD, Adam, AdamW, Cosine, OneCycle, Recipe, RMSprop
 from resnetlab.training import cuda_graphs
-from resnetlab.training.cuda_graphs import graph_blocker
 from resnetlab.training.distributed import World
+from resnetlab.training.make_step import find_eager_reason
 from resnetlab.training.state import ScratchTrainState
 
 Same = Callable[[dict[str, Tensor], dict[str, Tensor]], None]
@@ -315,16 +315,16 @@ def test_a_step_whose_loss_is_not_finite_is_the_same_both_ways(
 
 def test_each_reason_for_eager_steps_has_its_words(small: Any, gpu: Gpu) -> None:
     recipe = CASES["augmented"]
-    assert graph_blocker(gpu.train_state(recipe)) == ""
-    assert graph_blocker(small.train_state(recipe)) == "only steps on a GPU are captured"
+    assert find_eager_reason(gpu.train_state(recipe)) == ""
+    assert find_eager_reason(small.train_state(recipe)) == "only steps on a GPU are captured"
     drawn = Recipe(augment=Augment(randaugment=RandAugment()), **SHORT)
     assert (
-        graph_blocker(gpu.train_state(drawn))
+        find_eager_reason(gpu.train_state(drawn))
         == "RandAugment's operations are chosen on the processor"
     )
     train_state = gpu.train_state(recipe)
     train_state.world = World(0, 2, 0)
-    assert graph_blocker(train_state) == "several processes share each batch"
+    assert find_eager_reason(train_state) == "several processes share each batch"
 
 
 def test_on_the_processor_the_rate_stays_a_number_and_nothing_is_captured(small: Any) -> None:

@@ -114,7 +114,7 @@ def run_stages(
         on_event=on_event,
     )
     for planned in recipe.resolved_stages:
-        if world.all_reduce_any(should_stop()):
+        if world.any_rank(should_stop()):
             return
         stage: Stage | None = planned
         train_photos, following = photos.train, key.with_stage(planned, transforms[planned.size])

@@ -149,7 +149,7 @@ def fit(
                 best = result
         is_last = recipe is recipes[-1]
         ends = should_stop() or (best is not None and should_finish())
-        complete = result.complete and (is_last or not world.all_reduce_any(ends))
+        complete = result.complete and (is_last or not world.any_rank(ends))
         if not complete:
             break
     tail.load_state_dict(best.weights if best else initial)
@@ -251,7 +251,7 @@ def _train_one_lr(
             patience = state.stage.patience
             if patience and _epochs_since_best_loss(result.epochs) >= patience:
                 break
-            if state.world.all_reduce_any(should_finish()) and event.step < event.total_steps:
+            if state.world.any_rank(should_finish()) and event.step < event.total_steps:
                 result.complete = False
                 break
     return result

@@ -38,10 +38,10 @@ from resnetlab.runs.records import Evaluation, Result, RunFile, Scores, Status
 from resnetlab.runs.writer import commit_result
 from resnetlab.schema import encode
 from resnetlab.shell import resume_command
-from resnetlab.training.cuda_graphs import graph_blocker, make_step
 from resnetlab.training.device import setup_device
 from resnetlab.training.distributed import World
 from resnetlab.training.events import TrainEvent, train_events
+from resnetlab.training.make_step import find_eager_reason, make_step
 from resnetlab.training.memory import is_out_of_memory
 from resnetlab.training.profiler import NullProfiler, RunProfiler
 from resnetlab.training.state import ScratchTrainState
@@ -253,7 +253,7 @@ class RunSession:
     def _log_start(self, step: int) -> None:
         """Write the start or the resumption of the run to provenance.jsonl."""
         run = self.file.run
-        self.eager_reason = graph_blocker(self.state)
+        self.eager_reason = find_eager_reason(self.state)
         extra = (
             {"steps": f"eager: {self.eager_reason}" if self.eager_reason else "captured"}
             if run.numerics.device == "cuda"
