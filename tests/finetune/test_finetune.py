@@ -39,8 +39,8 @@ from resnetlab.finetune.request import FinetuneRequest
 from resnetlab.finetune.stage import (
     balanced_class_weights,
     enable_grad_checkpointing,
-    fit,
     smoothed_loss,
+    train_stage,
 )
 from resnetlab.finetune.stage_cache import StageCache, stage_key
 from resnetlab.finetune.state import FinetuneState
@@ -145,7 +145,7 @@ def test_a_stage_repeated_has_the_same_bits_whatever_the_threads_that_decode(
         monkeypatch.setattr(
             "resnetlab.data.photo_loader.default_workers", lambda workers=workers: workers
         )
-        fit(model, stage(trainable=trainable, augment=augment), data, views(model), 3)
+        train_stage(model, stage(trainable=trainable, augment=augment), data, views(model), 3)
         states.append({name: tensor.clone() for name, tensor in model.model.state_dict().items()})
     assert states[0].keys() == states[1].keys()
     for name, tensor in states[0].items():
@@ -198,7 +198,7 @@ def test_training_on_constant_features_is_training_on_the_photographs(
         if not cached:
             monkeypatch.setattr(model, "features_or_pixels", fresh)
             monkeypatch.setattr(model.feature_cache, "add", lambda *_: None)
-        fit(model, stage(augment="none"), data, views(model), 0)
+        train_stage(model, stage(augment="none"), data, views(model), 0)
         found.append(
             predict_photos(model.model, data.test, model.eval_transform(24), CPU).probabilities
         )
@@ -214,7 +214,7 @@ def test_a_network_that_cannot_be_cut_is_trained_whole_with_the_same_result(
         assert (model.split_for_training("classifier", 24).trunk is None) == (
             source == "helpers.tiny:asking"
         )
-        fit(model, stage(augment="standard"), data, views(model), 0)
+        train_stage(model, stage(augment="standard"), data, views(model), 0)
         found.append(
             predict_photos(model.model, data.test, model.eval_transform(24), CPU).probabilities
         )
@@ -231,7 +231,7 @@ def test_a_frozen_network_in_training_mode_drifts_and_one_in_evaluation_mode_doe
     trained = stage(frozen_mode=mode)
     cache = StageCache(tmp_path / "stages")
     key = stage_key(model, data.sha256, "none").with_stage(trained, model.eval_transform(24))
-    cache.load_or_train(key, model, lambda: fit(model, trained, data, views(model), 0))
+    cache.load_or_train(key, model, lambda: train_stage(model, trained, data, views(model), 0))
     after = model.clone_state()
     changed = {name for name in before if not torch.equal(before[name], after[name])}
     statistics = {name for name in before if "running_" in name or "num_batches" in name}
@@ -365,7 +365,7 @@ def test_between_learning_rates_of_equal_accuracy_the_smoothed_loss_decides(
     monkeypatch.setattr(module, "_train_one_lr", trained)
     data, model = open_data(photos), make_model(spec)
     for rates in ((0.01, 0.1, 1.0), (1.0, 0.01, 0.1)):
-        assert fit(model, stage(lrs=rates), data, views(model), 0).lr == chosen
+        assert train_stage(model, stage(lrs=rates), data, views(model), 0).lr == chosen
 
 
 def test_the_smoothed_loss_is_lowest_for_a_probability_of_95_percent() -> None:
@@ -389,7 +389,7 @@ def test_a_loss_that_is_not_finite_leaves_the_weights_of_before(
         trainable="all",
         augment="none",
     )
-    fitted = fit(model, wild, data, views(model), 0)
+    fitted = train_stage(model, wild, data, views(model), 0)
     assert fitted.diverged
     for name, tensor in model.model.state_dict().items():
         assert torch.equal(tensor, before[name]), name
@@ -407,13 +407,13 @@ def test_folded_statistics_stay_and_the_affine_part_learns(
             module.running_mean.zero_()
             module.running_var.fill_(1 - module.eps)
     mean, weight = running_mean(norm).clone(), norm.weight.detach().clone()
-    fit(model, stage(trainable="last norm", augment="test-like"), data, views(model), 0)
+    train_stage(model, stage(trainable="last norm", augment="test-like"), data, views(model), 0)
     assert torch.equal(running_mean(norm), mean)
     assert not torch.equal(norm.weight, weight)
     other = make_model(spec)
     ours = batch_norm(other)
     before = running_mean(ours).clone()
-    fit(other, stage(trainable="last norm", augment="test-like"), data, views(other), 0)
+    train_stage(other, stage(trainable="last norm", augment="test-like"), data, views(other), 0)
     assert not torch.equal(running_mean(ours), before)
 
 

@@ -398,7 +398,7 @@ def test_an_interrupted_run_goes_on_after_its_last_stage_and_memory_that_ran_out
             "DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes"
         )
 
-    monkeypatch.setattr(pipeline, "fit", short)
+    monkeypatch.setattr(pipeline, "train_stage", short)
     plan = loaded(photos, backbone, seeds=[5]).plan(tmp_path)
     assert [result.status for result in do(plan, tmp_path) if result] == ["out of memory"] * 2
     statuses = [

@@ -165,13 +165,13 @@ def test_the_probe_of_a_trial_is_not_trained_again(
     place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     calls: list[str] = []
-    fit = module.run_stages.__globals__["fit"]
+    train_stage = module.run_stages.__globals__["train_stage"]
 
     def counted(model: Any, stage: Any, *arguments: Any, **options: Any) -> Any:
         calls.append(stage.name)
-        return fit(model, stage, *arguments, **options)
+        return train_stage(model, stage, *arguments, **options)
 
-    monkeypatch.setitem(module.run_stages.__globals__, "fit", counted)
+    monkeypatch.setitem(module.run_stages.__globals__, "train_stage", counted)
     finetune(request(place, "first", "second", output=tmp_path))
     assert calls == ["probe", "probe"]
 

@@ -28,7 +28,7 @@ from resnetlab.finetune.evaluation import (
 from resnetlab.finetune.job import FinetuneJob, save_model
 from resnetlab.finetune.model import FinetuneModel
 from resnetlab.finetune.results import Comparison, ResolutionCell, ResolutionTable, TrainResolution
-from resnetlab.finetune.stage import StageResult, fit
+from resnetlab.finetune.stage import StageResult
 from resnetlab.finetune.stage_cache import StageCache, StageKey, StageLockedError, stage_key
 from resnetlab.messages import ItemCallback, Notify, silent
 from resnetlab.models.flops import count_parameters
@@ -179,8 +179,8 @@ class _Sweep:
     ) -> StageResult:
         """Return the last stage of `key`, trained or from the cache."""
         start = time.monotonic()
-        train_stage = partial(
-            fit,
+        compute = partial(
+            train_stage,
             self.finetune_model,
             key.stages[-1],
             self.job.photos,
@@ -188,7 +188,7 @@ class _Sweep:
             self.job.seed,
             should_stop=should_stop,
         )
-        result = self.cache.load_or_train(key, self.finetune_model, train_stage, self.should_stop)
+        result = self.cache.load_or_train(key, self.finetune_model, compute, self.should_stop)
         self.cached_seconds = max(0.0, result.seconds - (time.monotonic() - start))
         return result
 

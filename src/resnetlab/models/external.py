@@ -15,13 +15,13 @@ from typing import Any
 import torch
 from torch import nn
 
+from resnetlab.connection import connection_problem
 from resnetlab.errors import InputError, ResnetlabError, first_line, input_error
 from resnetlab.files import sha256
 from resnetlab.models.configs.external import ExternalConfig, check_code
 from resnetlab.models.factory import is_declared
 from resnetlab.models.nets.init import GeneratorFor
 from resnetlab.models.nets.subsample import replace_unsafe_convs
-from resnetlab.models.reachable import connection_problem
 from resnetlab.models.tensorfile import open_safetensors
 from resnetlab.models.weight_licenses import timm_config
 from resnetlab.models.weights import WeightsMetadata, load_weights, read_weights
