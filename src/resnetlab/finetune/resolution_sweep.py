@@ -28,7 +28,7 @@ from resnetlab.finetune.evaluation import (
 from resnetlab.finetune.job import FinetuneJob, save_model
 from resnetlab.finetune.model import FinetuneModel
 from resnetlab.finetune.results import Comparison, ResolutionCell, ResolutionTable, TrainResolution
-from resnetlab.finetune.stage import StageResult
+from resnetlab.finetune.stage import StageResult, train_stage
 from resnetlab.finetune.stage_cache import StageCache, StageKey, StageLockedError, stage_key
 from resnetlab.messages import ItemCallback, Notify, silent
 from resnetlab.models.flops import count_parameters
