@@ -20,20 +20,19 @@ from resnetlab.cli.curation_output import (
 )
 from resnetlab.cli.data import Folder, SplitOption, data
 from resnetlab.cli.deploy_options import Model
+from resnetlab.cli.folder_options import (
+    DEFAULT_FOLDER_OPTIONS,
+    FolderOptions,
+    with_folder_options,
+)
 from resnetlab.cli.loading import ProgressLine, announce_loading
 from resnetlab.cli.manners import (
     AcceptLicense,
     Device,
-    FollowLinksOption,
-    GroupOption,
     Json,
-    LabelColumn,
-    Nested,
     Open,
-    PathColumn,
     SkipBad,
     check_device,
-    folder_reading,
     notify,
     open_page,
     print_json,
@@ -76,6 +75,7 @@ THUMBNAIL_PIXELS = 320
 
 
 @data.command("suspects")
+@with_folder_options
 def data_suspects(
     folder: Folder,
     model: FeatureModel = "",
@@ -92,11 +92,7 @@ def data_suspects(
         ),
     ] = None,
     skip_bad: SkipBad = False,
-    follow_links: FollowLinksOption = "no",
-    path_column: PathColumn = "",
-    label_column: LabelColumn = "",
-    nested: Nested = False,
-    group: GroupOption = "",
+    folder_options: FolderOptions = DEFAULT_FOLDER_OPTIONS,
     out: Annotated[
         Path | None,
         typer.Option(
@@ -127,7 +123,7 @@ def data_suspects(
     labeled = open_labeled_photos(
         folder,
         cache=output / "cache",
-        reading=folder_reading(follow_links, path_column, label_column, nested, group),
+        reading=folder_options.reading(),
         skip_bad=skip_bad,
         notify=_notify,
     )
@@ -146,17 +142,14 @@ def data_suspects(
 
 
 @data.command("enough")
+@with_folder_options
 def data_enough(
     folder: Folder,
     model: FeatureModel = "",
     weights: Weights = None,
     img_size: FeatureSize = None,
     skip_bad: SkipBad = False,
-    follow_links: FollowLinksOption = "no",
-    path_column: PathColumn = "",
-    label_column: LabelColumn = "",
-    nested: Nested = False,
-    group: GroupOption = "",
+    folder_options: FolderOptions = DEFAULT_FOLDER_OPTIONS,
     out: PageFolder = None,
     accept_license: AcceptLicense = False,
     device: Device = "",
@@ -177,7 +170,7 @@ def data_enough(
     labeled = open_labeled_photos(
         folder,
         cache=output / "cache",
-        reading=folder_reading(follow_links, path_column, label_column, nested, group),
+        reading=folder_options.reading(),
         skip_bad=skip_bad,
         notify=_notify,
     )
@@ -210,6 +203,7 @@ def data_enough(
         open_page(page)
 
 
+@with_folder_options
 def extend(
     model: Model,
     add: Annotated[
@@ -227,11 +221,7 @@ def extend(
     ] = None,
     split: SplitOption = "",
     skip_bad: SkipBad = False,
-    follow_links: FollowLinksOption = "no",
-    path_column: PathColumn = "",
-    label_column: LabelColumn = "",
-    nested: Nested = False,
-    group: GroupOption = "",
+    folder_options: FolderOptions = DEFAULT_FOLDER_OPTIONS,
     accept_license: AcceptLicense = False,
     device: Device = "",
     output: Output = Path(),
@@ -263,7 +253,7 @@ def extend(
         add=add,
         data=data,
         split_spec=parse_split(split),
-        reading=folder_reading(follow_links, path_column, label_column, nested, group),
+        reading=folder_options.reading(),
         skip_bad=skip_bad,
         accept_license=accept_license,
         device=device or "auto",
