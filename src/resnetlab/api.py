@@ -140,7 +140,7 @@ def collect(
         output: Folder that contains `runs` and `studies`.
 
     Returns:
-        What became of each run. A run that is here stays as it is.
+        The runs that were added, refused or already present.
 
     Raises:
         InputError: A source has no runs, or the study has no plan here or in a source.
@@ -437,7 +437,7 @@ def write_finetune_page(
 
 
 def _heatmap_note(drawings: Mapping[str, MistakeDrawing], max_seconds: float) -> str:
-    """Return a sentence if some mistakes have no heat map for want of time; otherwise ""."""
+    """Return a sentence if some mistakes have no heat map because the time was over, else ""."""
     drawn = sum(drawing.heatmap is not None for drawing in drawings.values())
     # A network without spatial feature maps has none, whatever the time.
     if not drawings or drawn == len(drawings) or (not drawn and max_seconds >= 0):

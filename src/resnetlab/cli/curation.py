@@ -20,6 +20,7 @@ from resnetlab.cli.curation_output import (
 )
 from resnetlab.cli.data import Folder, SplitOption, data
 from resnetlab.cli.deploy_options import Model
+from resnetlab.cli.finetune_output import notify_line
 from resnetlab.cli.folder_options import (
     DEFAULT_FOLDER_OPTIONS,
     FolderOptions,
@@ -33,7 +34,6 @@ from resnetlab.cli.manners import (
     Open,
     SkipBad,
     check_device,
-    notify,
     open_page,
     print_json,
 )
@@ -125,7 +125,7 @@ def data_suspects(
         cache=output / "cache",
         reading=folder_options.reading(),
         skip_bad=skip_bad,
-        notify=_notify,
+        notify=notify_line,
     )
     if apply is not None:
         _apply(labeled, apply, out, json)
@@ -172,7 +172,7 @@ def data_enough(
         cache=output / "cache",
         reading=folder_options.reading(),
         skip_bad=skip_bad,
-        notify=_notify,
+        notify=notify_line,
     )
     network, facts = _open_network(model, weights, img_size, device, accept_license)
     from dataclasses import replace
@@ -260,7 +260,7 @@ def extend(
         output=output,
         name=name,
     )
-    result, folder = extend_model(request, notify=_notify, on_item=ProgressLine())
+    result, folder = extend_model(request, notify=notify_line, on_item=ProgressLine())
     if json:
         print_json(encode(result) | {"model_folder": folder})
         return
@@ -283,7 +283,7 @@ def _open_network(
         model, weights, size=size, device=device or "auto", accept_license=accept_license
     )
     for note in network.notes:
-        _notify(f"note: {note}")
+        notify_line(f"note: {note}")
     facts = (
         Fact("Image size", f"{network.transform.size} pixels"),
         Fact("License of the weights", str(network.license)),
@@ -351,7 +351,3 @@ def _apply(labeled: LabeledPhotos, decisions: Path, out: Path | None, as_json: b
         return
     for line in applied_lines(result, labeled.photos.root):
         typer.echo(escape_controls(line))
-
-
-def _notify(line: str) -> None:
-    notify(escape_controls(line))

@@ -51,7 +51,7 @@ def chance_upper_bound_pct(class_share: float, images: int, evaluations: int) ->
 def is_at_chance(
     best_accuracy_pct: float, class_share: float, images: int, evaluations: int
 ) -> bool:
-    """Return whether a run never rose above chance: luck explains the best accuracy (in percent) of
+    """Return True if a run never rose above chance: luck explains the best accuracy (in percent) of
     its evaluations.
     """
     return (
@@ -60,7 +60,7 @@ def is_at_chance(
 
 
 def is_decidable(class_share: float, images: int, evaluations: int) -> bool:
-    """Return whether so many images can show that a good network is above chance.
+    """Return True if a number of images can show that a good network is above chance.
 
     They can if a network with half the errors of a constant guess exceeds the bound of luck. With
     few images, or one class that is nearly all of them, even a perfect network does not.

@@ -292,7 +292,7 @@ def _no_result(
 
 
 def _test(hypothesis: Hypothesis) -> _TestResult:
-    """Test a hypothesis and return the result with the largest p over all cases of the missing runs.
+    """Test a hypothesis; return the result with the largest p over all cases of missing runs.
 
     The side is `none` if the missing runs could change it.
     """

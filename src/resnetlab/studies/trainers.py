@@ -6,7 +6,7 @@ from collections.abc import Generator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from resnetlab.data.config import DataConfig, DataIdentity
+from resnetlab.data.config import DataConfig
 from resnetlab.data.sources.torchvision_sets import TORCHVISION_SETS
 from resnetlab.data.splits import load_dataset
 from resnetlab.finetune.dataset import load_photographs
@@ -115,16 +115,7 @@ def facts_without_data(data: DataConfig) -> DataFacts:
     train = available - validation
     return DataFacts(
         name=data.source,
-        identity=DataIdentity(
-            sha256="",
-            validation=data.validation,
-            split_seed=data.split_seed,
-            test_curve=data.test_curve,
-            curve_images=data.curve_images,
-            train_images=data.train_images,
-            folds=data.folds,
-            fold=data.fold,
-        ),
+        identity=data.identity(sha256=""),
         classes=tuple(map(str, range(known.classes))),
         channels=known.channels,
         side=known.side,

@@ -125,7 +125,6 @@ class JobRunner:
                 self.send(
                     kind="progress",
                     id=run_id,
-                    moment=progress.kind,
                     step=progress.step,
                     total=progress.total_steps,
                     epoch=progress.epoch,
