@@ -79,7 +79,7 @@ def load_external(
     spec: ExternalConfig, channels: int, num_classes: int, generator_for: GeneratorFor
 ) -> nn.Module:
     """Return the network of `spec` on the CPU, with the weights that it names, or initial weights
-    drawn from `draw("")`.
+    drawn from `generator_for("")`.
 
     The random state of the process stays unchanged.
     """
