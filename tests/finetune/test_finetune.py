@@ -172,10 +172,10 @@ def test_constant_features_give_the_predictions_of_the_whole_network(
     whole = torch.from_numpy(predict_photos(model.model, data.test, view, CPU).probabilities)
     parts: tuple[Trainable, ...] = ("classifier", "last norm", 2)
     for trainable in parts:
-        halves = model.split_for_training(trainable, 24)
-        rows = model.features_or_pixels(halves, data.test, view)
+        split_model = model.split_for_training(trainable, 24)
+        rows = model.features_or_pixels(split_model, data.test, view)
         assert rows.pixels.dtype == torch.float32
-        scored = evaluate(halves.tail, halves.tail, rows)
+        scored = evaluate(split_model.tail, split_model.tail, rows)
         torch.testing.assert_close(
             torch.softmax(scored.logits.double(), 1), whole, rtol=0, atol=1e-5
         )
@@ -250,11 +250,11 @@ def test_a_batch_cut_into_pieces_gives_the_gradient_of_the_whole(
     data, model = open_data(photos), make_model(spec)
     view, found = model.eval_transform(24), []
     for pieces in (1, 3):
-        halves = model.split_for_training("classifier", 24)
+        split_model = model.split_for_training("classifier", 24)
         settings = stage(grad_accum_steps=pieces)
-        tuner = FinetuneState(
+        train_state = FinetuneState(
             model,
-            halves,
+            split_model,
             settings,
             settings.recipe,
             view,
@@ -262,15 +262,15 @@ def test_a_batch_cut_into_pieces_gives_the_gradient_of_the_whole(
             data.train,
             balanced_class_weights(data.train.labels, 3),
         )
-        halves.tail.eval()  # without dropout
+        split_model.tail.eval()  # without dropout
         rows = torch.randn(7, 12, generator=torch.Generator().manual_seed(0))
-        tuner.optimizer.zero_grad()
-        loss, logits = forward_backward(tuner, rows, torch.tensor([0, 1, 2, 0, 1, 2, 0]), 7)
+        train_state.optimizer.zero_grad()
+        loss, logits = forward_backward(train_state, rows, torch.tensor([0, 1, 2, 0, 1, 2, 0]), 7)
         grad = model.model.get_parameter("head.weight").grad
         assert grad is not None
         found.append((loss.clone(), logits.clone(), grad.clone()))
-    for one_way, other in zip(*found, strict=True):
-        torch.testing.assert_close(one_way, other, rtol=1e-5, atol=1e-6)
+    for one, other in zip(*found, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-6)
 
 
 def test_computing_parts_again_on_the_way_back_gives_the_same_gradients(
@@ -279,14 +279,21 @@ def test_computing_parts_again_on_the_way_back_gives_the_same_gradients(
     data, found = open_data(photos), []
     for again in (False, True):
         model = make_model(spec)
-        halves, settings = model.split_for_training("all", 24), stage(trainable="all")
+        split_model, settings = model.split_for_training("all", 24), stage(trainable="all")
         if again:
-            enable_grad_checkpointing(halves.tail)
-        tuner = FinetuneState(
-            model, halves, settings, settings.recipe, model.eval_transform(24), 0, data.train, None
+            enable_grad_checkpointing(split_model.tail)
+        train_state = FinetuneState(
+            model,
+            split_model,
+            settings,
+            settings.recipe,
+            model.eval_transform(24),
+            0,
+            data.train,
+            None,
         )
         torch.manual_seed(0)
-        forward_backward(tuner, torch.randn(8, 3, 24, 24), torch.arange(8) % 3, 8)
+        forward_backward(train_state, torch.randn(8, 3, 24, 24), torch.arange(8) % 3, 8)
         found.append(
             {
                 name: p.grad.clone()
@@ -311,11 +318,14 @@ def test_a_class_weight_multiplies_the_smoothed_loss_of_its_own_images(
 ) -> None:
     """The loss written out image by image; torch's own `weight` gives another value."""
     data, model = open_data(photos), make_model(spec)
-    halves, weights = model.split_for_training("classifier", 24), torch.tensor([0.3, 1.0, 20.0])
+    split_model, weights = (
+        model.split_for_training("classifier", 24),
+        torch.tensor([0.3, 1.0, 20.0]),
+    )
     settings = stage(recipe=Recipe(batch_size=8, epochs=1, label_smoothing=0.1))
     view = model.eval_transform(24)
-    tuner = FinetuneState(
-        model, halves, settings, settings.recipe, view, 0, data.train, class_weights=weights
+    train_state = FinetuneState(
+        model, split_model, settings, settings.recipe, view, 0, data.train, class_weights=weights
     )
     logits = torch.tensor([[2.0, 0.5, -1.0], [0.1, 0.2, 0.3], [1.0, -2.0, 0.0], [0.0, 3.0, 1.0]])
     labels, expected = [0, 2, 1, 0], []
@@ -325,7 +335,7 @@ def test_a_class_weight_multiplies_the_smoothed_loss_of_its_own_images(
         targets = [0.9 * (k == label) + 0.1 / 3 for k in range(3)]
         loss = -sum(target * log for target, log in zip(targets, logs, strict=True))
         expected.append(float(weights[label]) * loss)
-    got = float(tuner.loss(logits, torch.tensor(labels)))
+    got = float(train_state.loss(logits, torch.tensor(labels)))
     assert got == pytest.approx(sum(expected) / 4, rel=1e-5)
     by_torch = torch.nn.functional.cross_entropy(
         logits, torch.tensor(labels), weights, label_smoothing=0.1, reduction="none"
@@ -617,7 +627,7 @@ def test_a_size_below_what_the_network_takes_is_refused(photos: Path, backbone: 
     assert "does not take images of 24 x 24" in refused(request(photos, backbone))
 
 
-def test_non_commercial_weights_need_a_word(photos: Path, backbone: Path) -> None:
+def test_non_commercial_weights_need_accept_license(photos: Path, backbone: Path) -> None:
     backbone.write_text(backbone.read_text().replace("Apache-2.0", "CC-BY-NC-4.0"))
     assert "forbids commercial use: CC-BY-NC-4.0" in refused(request(photos, backbone))
     done = finetune(request(photos, backbone, recipe=QUICK, accept_license=True))
