@@ -30,7 +30,7 @@ Same = Callable[[dict[str, Tensor], dict[str, Tensor]], None]
 def stand_in(monkeypatch: pytest.MonkeyPatch) -> type[FakeCudaGraphs]:
     """Let the CPU capture steps, and RMSprop take its capturable form."""
     kind = type("Fresh", (FakeCudaGraphs,), {})
-    monkeypatch.setattr(cuda_graphs, "CudaGraphs", kind)
+    monkeypatch.setattr("resnetlab.training.make_step.CudaGraphs", kind)
     monkeypatch.setattr(
         importlib.import_module("torch.optim.rmsprop"),
         "_get_capturable_supported_devices",
