@@ -19,9 +19,9 @@ from resnetlab.models.build import build_model
 from resnetlab.models.configs.cifar import cifar_config
 from resnetlab.recipes.numerics import Numerics
 from resnetlab.recipes.train import SGD, Recipe
-from resnetlab.training.cuda_graphs import make_step
 from resnetlab.training.device import setup_device
 from resnetlab.training.events import train_events
+from resnetlab.training.make_step import make_step
 from resnetlab.training.resolve import resolve_numerics
 from resnetlab.training.rng import make_generator
 from resnetlab.training.state import ScratchTrainState

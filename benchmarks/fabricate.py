@@ -14,6 +14,7 @@ from pathlib import Path
 from resnetlab.checksums import CHECKSUMS
 from resnetlab.data.splits import load_dataset
 from resnetlab.recipes.numerics import Placement
+from resnetlab.runs.attempt import RunAttempt
 from resnetlab.runs.directory import RunDirectory
 from resnetlab.runs.records import Result
 from resnetlab.runs.session import run_attempt
@@ -68,10 +69,8 @@ def _trained(plan: Plan, root: Path) -> Result:
     """Train the first run and return its result."""
     first = plan.runs[0]
     dataset = load_dataset(first.file.data, root / "cache")
-    attempt = run_attempt(
-        first.id, first.file, dataset, root, Placement(), lambda: False, lambda *_: None
-    )
-    ((_, result),) = round_robin([attempt])
+    attempt = RunAttempt(first.id, first.file, root, Placement(), lambda: False, lambda *_: None)
+    ((_, result),) = round_robin([run_attempt(attempt, dataset)])
     assert result is not None
     return result
 

@@ -40,11 +40,11 @@ from resnetlab.recipes.numerics import Numerics, available_cpus
 from resnetlab.recipes.train import SGD, Adam, AdamW, Cosine, Recipe, RMSprop
 from resnetlab.schema import encode
 from resnetlab.training.batches import InMemoryBatches
-from resnetlab.training.cuda_graphs import make_step
 from resnetlab.training.device import setup_device
 from resnetlab.training.eager_step import EagerStep
 from resnetlab.training.events import train_events
 from resnetlab.training.interleave import round_robin
+from resnetlab.training.make_step import make_step
 from resnetlab.training.resolve import resolve_numerics
 from resnetlab.training.rng import make_generator
 from resnetlab.training.state import ScratchTrainState

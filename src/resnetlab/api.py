@@ -1,6 +1,6 @@
 """Public Python API: load, run and report studies, train and resume single runs.
 
-Each command of the command line calls one of these functions.
+The functions for photographs, networks, sweeps and verification are in `interactive/`.
 """
 
 from __future__ import annotations
@@ -9,8 +9,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-
-import numpy as np
 
 from resnetlab.data.config import DataConfig
 from resnetlab.data.photo_loader import LOADER_BATCH_SIZE, Tta
@@ -21,7 +19,6 @@ from resnetlab.models.configs import ModelConfig
 from resnetlab.models.configs.external import allow_code
 from resnetlab.recipes.finetune import AnyRecipe
 from resnetlab.runs.records import RunRecord
-from resnetlab.shell import command_line
 from resnetlab.studies.collect_runs import Collection, collect_runs
 from resnetlab.studies.commands import continue_command, repeat_command
 from resnetlab.studies.executors.base import Job
@@ -38,21 +35,13 @@ from resnetlab.translation import Language
 
 if TYPE_CHECKING:
     from resnetlab.deploy.inputs import LabeledImages, SplitName
-    from resnetlab.deploy.mistakes import MistakeDrawing
     from resnetlab.deploy.predict import Classifier
     from resnetlab.deploy.results import EvaluationResult
-    from resnetlab.finetune.api import FinetuneOutcome
     from resnetlab.judging.report import ImportedReport
     from resnetlab.judging.summaries import SummaryReport
 
 MAX_REPORTED_MISTAKES = 24
 """Number of misclassified images on the page of an evaluation."""
-
-MAX_FINETUNE_MISTAKES = 12
-"""Number of misclassified images on the page of a fine-tuning."""
-
-MAX_DRAWING_SECONDS = 20.0
-"""Seconds after which no further heat map is computed for the page of a fine-tuning."""
 
 
 def load_study(
@@ -142,7 +131,7 @@ def collect(
         output: Folder that contains `runs` and `studies`.
 
     Returns:
-        What became of each run. A run that is here stays as it is.
+        The runs that were added, refused or already present.
 
     Raises:
         InputError: A source has no runs, or the study has no plan here or in a source.
@@ -377,77 +366,3 @@ def evaluate_images(
             language=language,
         )
     return result
-
-
-def write_finetune_page(
-    outcome: FinetuneOutcome,
-    *,
-    commands: Sequence[tuple[str, str]] = (),
-    command: str = "",
-    full_command: Mapping[str, str] | None = None,
-    device: str = "auto",
-    max_drawing_seconds: float = MAX_DRAWING_SECONDS,
-    language: Language = "en",
-    notify: Notify = silent,
-    on_item: ItemCallback = silent,
-) -> Path:
-    """Write the page of a fine-tuning beside its record, and return the path of the page.
-
-    Args:
-        outcome: Outcome of `finetune`.
-        commands: Commands that use the model, each with its purpose before it.
-        command: Command that repeats the fine-tuning.
-        full_command: Command with a larger time limit, by that limit.
-        device: Device that computes the heat maps.
-        max_drawing_seconds: Seconds after which no further batch of heat maps is computed.
-        language: Language of the page.
-        notify: Function that gets a line about each step.
-        on_item: Callback for the progress of long steps.
-    """
-    from resnetlab.deploy.evaluate import PredictionSet, evaluate
-    from resnetlab.deploy.inputs import LabeledImages as Images
-    from resnetlab.deploy.mistakes import draw_mistakes
-    from resnetlab.deploy.predict import load_model
-    from resnetlab.reports import finetuning as page
-    from resnetlab.reports.document import Fact
-    from resnetlab.runs.provenance import made_by
-
-    result, photos, answers = outcome.result, outcome.photos, outcome.predictions
-    model = load_model(outcome.model_folder, device=device, accept_license=True)
-    names = tuple(photos.classes[k] for k in photos.test.labels)
-    images = tuple(photos.test.images)
-    split: SplitName = "test" if result.has_test else "validation"
-    data = Images(photos.name, split, photos.classes, images, names)
-    raw, calibrated = answers.probabilities, answers.probabilities
-    if model.confidence is not None:
-        calibrated = model.confidence.calibrate(raw)
-    predictions = PredictionSet(calibrated, answers.labels, images, uncalibrated=raw)
-    scores = evaluate(model, data, predictions, outcome.tta)
-    mistakes = scores.mistakes[:MAX_FINETUNE_MISTAKES]
-    drawings = draw_mistakes(model, mistakes, predictions, notify, on_item, max_drawing_seconds)
-    counts = np.bincount(photos.train.labels, minlength=len(photos.classes)).tolist()
-    surroundings = page.Surroundings(
-        train_images=dict(zip(photos.classes, counts, strict=True)),
-        num_validation=len(photos.validation),
-        model_folder=outcome.model_folder,
-        commands=tuple(Fact(purpose, text) for purpose, text in commands),
-        command=command,
-        suspects_command=command_line(["resnetlab", "data", "suspects", str(photos.root)]),
-        notes=tuple(filter(None, [*photos.notes, _heatmap_note(drawings, max_drawing_seconds)])),
-        made_by=made_by(),
-    )
-    return page.write(
-        result, scores, drawings, surroundings, outcome.report_folder, full_command or {}, language
-    )
-
-
-def _heatmap_note(drawings: Mapping[str, MistakeDrawing], max_seconds: float) -> str:
-    """Return a sentence if some mistakes have no heat map for want of time; otherwise ""."""
-    drawn = sum(drawing.heatmap is not None for drawing in drawings.values())
-    # A network without spatial feature maps has none, whatever the time.
-    if not drawings or drawn == len(drawings) or (not drawn and max_seconds >= 0):
-        return ""
-    return (
-        f"heat maps of {drawn} of {len(drawings)} mistakes: the time limit left no time for the "
-        "others"
-    )

@@ -66,7 +66,7 @@ class StudyOutcome:
     @property
     def finished(self) -> bool:
         """Return True if every planned run has a result."""
-        return all(cell.state == "finished" for cell in self.record.runs)
+        return all(run.state == "finished" for run in self.record.runs)
 
     def runs(self) -> Table:
         """Return the planned runs as a table, with the columns of `results.csv`.

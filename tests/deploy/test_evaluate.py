@@ -19,7 +19,7 @@ from helpers.pictures import picture, tree
 from helpers.sentences import PageText, english_left
 from helpers.small import CLASSES, NET, write_model
 from resnetlab.data.photo_loader import LazyImage
-from resnetlab.deploy.evaluate import PredictionSet, evaluate, predict_all
+from resnetlab.deploy.evaluate import PredictionsWithImages, evaluate, predict_all
 from resnetlab.deploy.inputs import LabeledImages, open_labeled_images
 from resnetlab.deploy.mistakes import draw_mistakes
 from resnetlab.deploy.predict import load_model
@@ -41,7 +41,7 @@ class Known:
 
 def planted(
     folder: Path, images: int = 400, seed: int = 0
-) -> tuple[Known, LabeledImages, PredictionSet]:
+) -> tuple[Known, LabeledImages, PredictionsWithImages]:
     """Answers drawn at random, better than chance."""
     draw = np.random.default_rng(seed)
     truth = draw.integers(0, 4, images)  # of six classes, the data has four
@@ -51,7 +51,7 @@ def planted(
     pictures = tuple(LazyImage(f"{k}.jpg", lambda: picture(0)) for k in range(images))
     labels = tuple(CLASSES[k] for k in truth)
     data = LabeledImages("planted", "test", CLASSES[:4], pictures, labels)
-    return Known(folder), data, PredictionSet(probabilities, truth, pictures)
+    return Known(folder), data, PredictionsWithImages(probabilities, truth, pictures)
 
 
 def test_the_scores_are_those_of_scikit_learn(pets: Path) -> None:

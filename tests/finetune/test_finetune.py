@@ -39,8 +39,8 @@ from resnetlab.finetune.request import FinetuneRequest
 from resnetlab.finetune.stage import (
     balanced_class_weights,
     enable_grad_checkpointing,
-    fit,
     smoothed_loss,
+    train_stage,
 )
 from resnetlab.finetune.stage_cache import StageCache, stage_key
 from resnetlab.finetune.state import FinetuneState
@@ -55,7 +55,7 @@ from resnetlab.recipes.finetune import (
 from resnetlab.recipes.numerics import Numerics
 from resnetlab.recipes.train import Adam, Recipe
 from resnetlab.training.evaluate import evaluate
-from resnetlab.training.photo_predictions import Predictions
+from resnetlab.training.photo_predictions import SplitPredictions
 from resnetlab.training.step import forward_backward
 
 NUMERICS = Numerics(device="cpu", precision="fp32", memory_format="channels_last", threads=1)
@@ -145,7 +145,7 @@ def test_a_stage_repeated_has_the_same_bits_whatever_the_threads_that_decode(
         monkeypatch.setattr(
             "resnetlab.data.photo_loader.default_workers", lambda workers=workers: workers
         )
-        fit(model, stage(trainable=trainable, augment=augment), data, views(model), 3)
+        train_stage(model, stage(trainable=trainable, augment=augment), data, views(model), 3)
         states.append({name: tensor.clone() for name, tensor in model.model.state_dict().items()})
     assert states[0].keys() == states[1].keys()
     for name, tensor in states[0].items():
@@ -172,10 +172,10 @@ def test_constant_features_give_the_predictions_of_the_whole_network(
     whole = torch.from_numpy(predict_photos(model.model, data.test, view, CPU).probabilities)
     parts: tuple[Trainable, ...] = ("classifier", "last norm", 2)
     for trainable in parts:
-        halves = model.split_for_training(trainable, 24)
-        rows = model.features_or_pixels(halves, data.test, view)
+        split_model = model.split_for_training(trainable, 24)
+        rows = model.features_or_pixels(split_model, data.test, view)
         assert rows.pixels.dtype == torch.float32
-        scored = evaluate(halves.tail, halves.tail, rows)
+        scored = evaluate(split_model.tail, split_model.tail, rows)
         torch.testing.assert_close(
             torch.softmax(scored.logits.double(), 1), whole, rtol=0, atol=1e-5
         )
@@ -198,7 +198,7 @@ def test_training_on_constant_features_is_training_on_the_photographs(
         if not cached:
             monkeypatch.setattr(model, "features_or_pixels", fresh)
             monkeypatch.setattr(model.feature_cache, "add", lambda *_: None)
-        fit(model, stage(augment="none"), data, views(model), 0)
+        train_stage(model, stage(augment="none"), data, views(model), 0)
         found.append(
             predict_photos(model.model, data.test, model.eval_transform(24), CPU).probabilities
         )
@@ -214,7 +214,7 @@ def test_a_network_that_cannot_be_cut_is_trained_whole_with_the_same_result(
         assert (model.split_for_training("classifier", 24).trunk is None) == (
             source == "helpers.tiny:asking"
         )
-        fit(model, stage(augment="standard"), data, views(model), 0)
+        train_stage(model, stage(augment="standard"), data, views(model), 0)
         found.append(
             predict_photos(model.model, data.test, model.eval_transform(24), CPU).probabilities
         )
@@ -231,7 +231,7 @@ def test_a_frozen_network_in_training_mode_drifts_and_one_in_evaluation_mode_doe
     trained = stage(frozen_mode=mode)
     cache = StageCache(tmp_path / "stages")
     key = stage_key(model, data.sha256, "none").with_stage(trained, model.eval_transform(24))
-    cache.load_or_train(key, model, lambda: fit(model, trained, data, views(model), 0))
+    cache.load_or_train(key, model, lambda: train_stage(model, trained, data, views(model), 0))
     after = model.clone_state()
     changed = {name for name in before if not torch.equal(before[name], after[name])}
     statistics = {name for name in before if "running_" in name or "num_batches" in name}
@@ -250,11 +250,11 @@ def test_a_batch_cut_into_pieces_gives_the_gradient_of_the_whole(
     data, model = open_data(photos), make_model(spec)
     view, found = model.eval_transform(24), []
     for pieces in (1, 3):
-        halves = model.split_for_training("classifier", 24)
+        split_model = model.split_for_training("classifier", 24)
         settings = stage(grad_accum_steps=pieces)
-        tuner = FinetuneState(
+        train_state = FinetuneState(
             model,
-            halves,
+            split_model,
             settings,
             settings.recipe,
             view,
@@ -262,15 +262,15 @@ def test_a_batch_cut_into_pieces_gives_the_gradient_of_the_whole(
             data.train,
             balanced_class_weights(data.train.labels, 3),
         )
-        halves.tail.eval()  # without dropout
+        split_model.tail.eval()  # without dropout
         rows = torch.randn(7, 12, generator=torch.Generator().manual_seed(0))
-        tuner.optimizer.zero_grad()
-        loss, logits = forward_backward(tuner, rows, torch.tensor([0, 1, 2, 0, 1, 2, 0]), 7)
+        train_state.optimizer.zero_grad()
+        loss, logits = forward_backward(train_state, rows, torch.tensor([0, 1, 2, 0, 1, 2, 0]), 7)
         grad = model.model.get_parameter("head.weight").grad
         assert grad is not None
         found.append((loss.clone(), logits.clone(), grad.clone()))
-    for one_way, other in zip(*found, strict=True):
-        torch.testing.assert_close(one_way, other, rtol=1e-5, atol=1e-6)
+    for one, other in zip(*found, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-6)
 
 
 def test_computing_parts_again_on_the_way_back_gives_the_same_gradients(
@@ -279,14 +279,21 @@ def test_computing_parts_again_on_the_way_back_gives_the_same_gradients(
     data, found = open_data(photos), []
     for again in (False, True):
         model = make_model(spec)
-        halves, settings = model.split_for_training("all", 24), stage(trainable="all")
+        split_model, settings = model.split_for_training("all", 24), stage(trainable="all")
         if again:
-            enable_grad_checkpointing(halves.tail)
-        tuner = FinetuneState(
-            model, halves, settings, settings.recipe, model.eval_transform(24), 0, data.train, None
+            enable_grad_checkpointing(split_model.tail)
+        train_state = FinetuneState(
+            model,
+            split_model,
+            settings,
+            settings.recipe,
+            model.eval_transform(24),
+            0,
+            data.train,
+            None,
         )
         torch.manual_seed(0)
-        forward_backward(tuner, torch.randn(8, 3, 24, 24), torch.arange(8) % 3, 8)
+        forward_backward(train_state, torch.randn(8, 3, 24, 24), torch.arange(8) % 3, 8)
         found.append(
             {
                 name: p.grad.clone()
@@ -311,11 +318,14 @@ def test_a_class_weight_multiplies_the_smoothed_loss_of_its_own_images(
 ) -> None:
     """The loss written out image by image; torch's own `weight` gives another value."""
     data, model = open_data(photos), make_model(spec)
-    halves, weights = model.split_for_training("classifier", 24), torch.tensor([0.3, 1.0, 20.0])
+    split_model, weights = (
+        model.split_for_training("classifier", 24),
+        torch.tensor([0.3, 1.0, 20.0]),
+    )
     settings = stage(recipe=Recipe(batch_size=8, epochs=1, label_smoothing=0.1))
     view = model.eval_transform(24)
-    tuner = FinetuneState(
-        model, halves, settings, settings.recipe, view, 0, data.train, class_weights=weights
+    train_state = FinetuneState(
+        model, split_model, settings, settings.recipe, view, 0, data.train, class_weights=weights
     )
     logits = torch.tensor([[2.0, 0.5, -1.0], [0.1, 0.2, 0.3], [1.0, -2.0, 0.0], [0.0, 3.0, 1.0]])
     labels, expected = [0, 2, 1, 0], []
@@ -325,7 +335,7 @@ def test_a_class_weight_multiplies_the_smoothed_loss_of_its_own_images(
         targets = [0.9 * (k == label) + 0.1 / 3 for k in range(3)]
         loss = -sum(target * log for target, log in zip(targets, logs, strict=True))
         expected.append(float(weights[label]) * loss)
-    got = float(tuner.loss(logits, torch.tensor(labels)))
+    got = float(train_state.loss(logits, torch.tensor(labels)))
     assert got == pytest.approx(sum(expected) / 4, rel=1e-5)
     by_torch = torch.nn.functional.cross_entropy(
         logits, torch.tensor(labels), weights, label_smoothing=0.1, reduction="none"
@@ -365,7 +375,7 @@ def test_between_learning_rates_of_equal_accuracy_the_smoothed_loss_decides(
     monkeypatch.setattr(module, "_train_one_lr", trained)
     data, model = open_data(photos), make_model(spec)
     for rates in ((0.01, 0.1, 1.0), (1.0, 0.01, 0.1)):
-        assert fit(model, stage(lrs=rates), data, views(model), 0).lr == chosen
+        assert train_stage(model, stage(lrs=rates), data, views(model), 0).lr == chosen
 
 
 def test_the_smoothed_loss_is_lowest_for_a_probability_of_95_percent() -> None:
@@ -389,7 +399,7 @@ def test_a_loss_that_is_not_finite_leaves_the_weights_of_before(
         trainable="all",
         augment="none",
     )
-    fitted = fit(model, wild, data, views(model), 0)
+    fitted = train_stage(model, wild, data, views(model), 0)
     assert fitted.diverged
     for name, tensor in model.model.state_dict().items():
         assert torch.equal(tensor, before[name]), name
@@ -407,13 +417,13 @@ def test_folded_statistics_stay_and_the_affine_part_learns(
             module.running_mean.zero_()
             module.running_var.fill_(1 - module.eps)
     mean, weight = running_mean(norm).clone(), norm.weight.detach().clone()
-    fit(model, stage(trainable="last norm", augment="test-like"), data, views(model), 0)
+    train_stage(model, stage(trainable="last norm", augment="test-like"), data, views(model), 0)
     assert torch.equal(running_mean(norm), mean)
     assert not torch.equal(norm.weight, weight)
     other = make_model(spec)
     ours = batch_norm(other)
     before = running_mean(ours).clone()
-    fit(other, stage(trainable="last norm", augment="test-like"), data, views(other), 0)
+    train_stage(other, stage(trainable="last norm", augment="test-like"), data, views(other), 0)
     assert not torch.equal(running_mean(ours), before)
 
 
@@ -449,8 +459,8 @@ def test_an_earlier_model_is_compared_on_the_same_images(photos: Path, backbone:
 
 def test_mcnemar_counts_the_images_that_one_alone_gets_right() -> None:
     labels = np.array([0, 0, 1, 1, 0])
-    ours = Predictions(np.eye(2)[[0, 0, 1, 0, 1]], labels)
-    theirs = Predictions(np.eye(2)[[1, 1, 1, 1, 1]], labels)
+    ours = SplitPredictions(np.eye(2)[[0, 0, 1, 0, 1]], labels)
+    theirs = SplitPredictions(np.eye(2)[[1, 1, 1, 1, 1]], labels)
     comparison = compare(ours, theirs)
     assert (comparison.only_this, comparison.only_baseline) == (2, 1)
     assert comparison.p == 1.0  # of three coins, two or more one way or the other
@@ -617,7 +627,7 @@ def test_a_size_below_what_the_network_takes_is_refused(photos: Path, backbone: 
     assert "does not take images of 24 x 24" in refused(request(photos, backbone))
 
 
-def test_non_commercial_weights_need_a_word(photos: Path, backbone: Path) -> None:
+def test_non_commercial_weights_need_accept_license(photos: Path, backbone: Path) -> None:
     backbone.write_text(backbone.read_text().replace("Apache-2.0", "CC-BY-NC-4.0"))
     assert "forbids commercial use: CC-BY-NC-4.0" in refused(request(photos, backbone))
     done = finetune(request(photos, backbone, recipe=QUICK, accept_license=True))

@@ -64,10 +64,10 @@ def test_a_stage_gives_its_optimizer_these_rates_even_behind_a_frozen_part(
         layer_decay_by="block",
         recipe=Recipe(batch_size=8, epochs=1, optimizer=Adam(lr=0.8)),
     )
-    halves = model.split_for_training(3, 24)
-    assert halves.trunk is not None
+    split_model = model.split_for_training(3, 24)
+    assert split_model.trunk is not None
     state = FinetuneState(
-        model, halves, stage, stage.recipe, model.eval_transform(24), 0, data.train, None
+        model, split_model, stage, stage.recipe, model.eval_transform(24), 0, data.train, None
     )
     rates = {
         id(parameter): group["lr"]

@@ -113,7 +113,9 @@ def test_a_cell_that_runs_out_of_memory_is_a_result_and_the_others_go_on(
     text = (report / "report.md").read_text()
     assert "| 16 → 32 | out of memory |" in text
     monkeypatch.setattr(
-        module, "fit", lambda *_, **__: (_ for _ in ()).throw(torch.OutOfMemoryError("CUDA"))
+        module,
+        "train_stage",
+        lambda *_, **__: (_ for _ in ()).throw(torch.OutOfMemoryError("CUDA")),
     )
     found, report = swept(request(photos, backbone, seed=1, name="second"))
     assert {cell.status for cell in found.cells} == {"out of memory"}

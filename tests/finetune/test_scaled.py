@@ -178,8 +178,8 @@ def test_threads_that_decode_compute_alone_whatever_the_network_has(tmp_path: Pa
     part, before = part_of(tmp_path, 2), torch.get_num_threads()
     torch.set_num_threads(3)
     try:
-        tuner = SimpleNamespace(recipe=SimpleNamespace(batch_size=2))
-        threads = PhotoBatches(tuner, part, draws(2, 0), 0).prefetcher.pool  # type: ignore[arg-type]
+        train_state = SimpleNamespace(recipe=SimpleNamespace(batch_size=2))
+        threads = PhotoBatches(train_state, part, draws(2, 0), 0).prefetcher.pool  # type: ignore[arg-type]
         assert threads.submit(torch.get_num_threads).result() == 1
         assert torch.get_num_threads() == 3
     finally:

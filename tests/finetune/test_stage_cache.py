@@ -83,7 +83,7 @@ def fitted(
 
 
 @pytest.mark.parametrize("trainable", ["classifier", "last norm", "all", 2])
-def test_a_kept_stage_leaves_the_bits_of_the_computed_one_and_its_history(
+def test_a_cached_stage_gives_the_bits_and_the_history_of_the_computed_one(
     trainable: Trainable, spec: ExternalConfig, data: PhotoDataset, tmp_path: Path
 ) -> None:
     kept, one_stage = StageCache(tmp_path / "stages"), stage(trainable=trainable)
@@ -98,7 +98,7 @@ def test_a_kept_stage_leaves_the_bits_of_the_computed_one_and_its_history(
     assert set(trainable_state(first.model)) <= set(first.model.state_dict())
 
 
-def test_whatever_decides_the_bits_is_another_stage(
+def test_a_change_that_may_change_bits_gives_another_cache_key(
     spec: ExternalConfig, data: PhotoDataset
 ) -> None:
     one = make_model(spec)
@@ -139,7 +139,7 @@ def test_a_file_that_is_not_as_written_counts_as_absent(
     assert fitted(kept, make_model(spec), stage(), data)[1] == 0
 
 
-def test_of_two_that_ask_at_once_one_computes_and_who_will_not_wait_is_reported(
+def test_one_of_two_processes_trains_a_stage_and_the_other_waits_or_reports_it(
     spec: ExternalConfig, data: PhotoDataset, tmp_path: Path
 ) -> None:
     computed: list[int] = []
@@ -169,7 +169,7 @@ def test_of_two_that_ask_at_once_one_computes_and_who_will_not_wait_is_reported(
         kept.load_or_train(basis, one, within)
 
 
-def test_a_stage_that_was_cut_short_is_not_kept(
+def test_a_stage_that_was_stopped_early_is_not_cached(
     spec: ExternalConfig, data: PhotoDataset, tmp_path: Path
 ) -> None:
     kept, one = StageCache(tmp_path / "stages"), make_model(spec)

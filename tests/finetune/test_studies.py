@@ -37,6 +37,7 @@ from resnetlab.models.parse import parse_model
 from resnetlab.recipes.numerics import Placement
 from resnetlab.reports.render.latex import write_latex
 from resnetlab.reports.write import write
+from resnetlab.runs.attempt import RunAttempt
 from resnetlab.runs.damage import check_run
 from resnetlab.runs.directory import RunDirectory
 from resnetlab.runs.load import open_run
@@ -99,7 +100,9 @@ def do(plan: Plan, root: Path, stop: Callable[[], bool] = lambda: False) -> list
     """The runs of a plan in this process, in their order."""
     photos = load_photographs(plan.runs[0].file.data, root / "cache")
     attempts = (
-        run_finetune_attempt(run.id, run.file, photos, root, Placement(), stop, lambda *_: None)
+        run_finetune_attempt(
+            RunAttempt(run.id, run.file, root, Placement(), stop, lambda *_: None), photos
+        )
         for run in plan.runs
     )
     return [result for attempt in attempts for _, result in round_robin([attempt])]
@@ -163,15 +166,17 @@ def test_a_study_of_sizes_is_run_by_workers_shares_first_stages_and_reports_its_
     with pytest.raises(InputError, match=r"is not profiled\. Fix: leave --profile out"):
         list(
             run_finetune_attempt(
-                job.id,
-                job.file,
-                None,
-                where,
-                Placement(profile=True),
-                lambda: False,
-                lambda *_: None,
+                RunAttempt(
+                    job.id,
+                    job.file,
+                    where,
+                    Placement(profile=True),
+                    lambda: False,
+                    lambda *_: None,
+                ),
+                None,  # type: ignore[arg-type]
             )
-        )  # type: ignore[arg-type]
+        )
 
 
 def test_a_finished_run_is_a_model_that_gives_the_answers_which_the_run_kept(
@@ -393,7 +398,7 @@ def test_an_interrupted_run_goes_on_after_its_last_stage_and_memory_that_ran_out
             "DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes"
         )
 
-    monkeypatch.setattr(pipeline, "fit", short)
+    monkeypatch.setattr(pipeline, "train_stage", short)
     plan = loaded(photos, backbone, seeds=[5]).plan(tmp_path)
     assert [result.status for result in do(plan, tmp_path) if result] == ["out of memory"] * 2
     statuses = [

@@ -24,7 +24,7 @@ from resnetlab.finetune.dataset import open_photographs
 from resnetlab.finetune.model import FinetuneModel
 from resnetlab.finetune.request import FinetuneRequest
 from resnetlab.finetune.results import BudgetCut
-from resnetlab.finetune.stage import fit, time_step
+from resnetlab.finetune.stage import time_step, train_stage
 from resnetlab.finetune.time_limit import TimeLimit, fit_to_limit, suggest_budget
 from resnetlab.models.configs import ExternalConfig
 from resnetlab.recipes.finetune import Stage
@@ -110,7 +110,7 @@ def test_measuring_a_step_changes_no_bit_of_what_is_trained_after_it(
             before = model.clone_state()
             assert time_step(model, stage, data, view, 3) > 0
             assert all(torch.equal(value, before[n]) for n, value in model.clone_state().items())
-        fit(model, stage, data, views, 3)
+        train_stage(model, stage, data, views, 3)
         states.append(model.clone_state())
     assert all(torch.equal(value, states[1][name]) for name, value in states[0].items())
 
@@ -143,7 +143,7 @@ def test_a_stage_that_should_finish_ends_after_the_first_learning_rate_with_a_re
     recipe = Recipe(batch_size=8, steps=8, optimizer=Adam(lr=1e-2))
     probe = Stage(name="probe", augment="none", lrs=(1e-3, 1e-2, 1e-1), recipe=recipe)
     rates: list[str] = []
-    result = fit(
+    result = train_stage(
         model,
         probe,
         data,

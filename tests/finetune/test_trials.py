@@ -35,7 +35,7 @@ from resnetlab.finetune.results import BackboneTrial
 from resnetlab.finetune.stage import balanced_class_weights
 from resnetlab.models.weights import write_weights
 from resnetlab.reports.finetuning_trials import backbone_section, balance_section
-from resnetlab.training.photo_predictions import Predictions
+from resnetlab.training.photo_predictions import SplitPredictions
 from resnetlab.training.rng import make_generator
 
 PROBE = """
@@ -165,13 +165,13 @@ def test_the_probe_of_a_trial_is_not_trained_again(
     place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     calls: list[str] = []
-    fit = module.run_stages.__globals__["fit"]
+    train_stage = module.run_stages.__globals__["train_stage"]
 
     def counted(model: Any, stage: Any, *arguments: Any, **options: Any) -> Any:
         calls.append(stage.name)
-        return fit(model, stage, *arguments, **options)
+        return train_stage(model, stage, *arguments, **options)
 
-    monkeypatch.setitem(module.run_stages.__globals__, "fit", counted)
+    monkeypatch.setitem(module.run_stages.__globals__, "train_stage", counted)
     finetune(request(place, "first", "second", output=tmp_path))
     assert calls == ["probe", "probe"]
 
@@ -385,7 +385,7 @@ def test_the_balanced_accuracy_is_that_of_sklearn() -> None:
     draw = np.random.default_rng(0)
     labels = np.repeat(np.array([0, 1, 2]), (3, 50, 7))  # class 3 has no image
     ours, theirs = (
-        Predictions(np.pad(draw.dirichlet(np.ones(3), len(labels)), ((0, 0), (0, 1))), labels)
+        SplitPredictions(np.pad(draw.dirichlet(np.ones(3), len(labels)), ((0, 0), (0, 1))), labels)
         for _ in range(2)
     )
     scores = [balanced_accuracy_score(labels, item.predicted) for item in (ours, theirs)]

@@ -7,8 +7,9 @@ from pathlib import Path
 
 from resnetlab.data.config import Dataset
 from resnetlab.recipes.numerics import Placement
+from resnetlab.runs.attempt import ProgressCallback, RunAttempt
 from resnetlab.runs.records import Result, RunFile
-from resnetlab.runs.session import ProgressCallback, run_attempt
+from resnetlab.runs.session import run_attempt
 from resnetlab.training.distributed import SINGLE_PROCESS, World
 from resnetlab.training.interleave import round_robin
 
@@ -25,8 +26,6 @@ def train_run(
     world: World = SINGLE_PROCESS,
 ) -> Result | None:
     """Run `run_attempt` to its end and return the result."""
-    attempt = run_attempt(
-        run_id, file, dataset, root, placement, should_stop, on_progress, from_step, world
-    )
-    ((_, result),) = round_robin([attempt])
+    attempt = RunAttempt(run_id, file, root, placement, should_stop, on_progress, from_step, world)
+    ((_, result),) = round_robin([run_attempt(attempt, dataset)])
     return result

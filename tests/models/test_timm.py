@@ -12,6 +12,7 @@ import pytest
 import timm
 import torch
 
+from resnetlab.connection import connection_problem
 from resnetlab.errors import InputError
 from resnetlab.files import sha256
 from resnetlab.models.build import build_model, build_module
@@ -20,7 +21,6 @@ from resnetlab.models.convert import convert_key
 from resnetlab.models.external import hub_weights, local_weights_path, weights_metadata
 from resnetlab.models.flops import model_cost
 from resnetlab.models.parse import parse_model
-from resnetlab.models.reachable import connection_problem
 from resnetlab.models.weights import load_weights, write_weights
 from resnetlab.training.rng import make_generator
 

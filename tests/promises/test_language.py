@@ -48,6 +48,15 @@ VAGUE_FUNCTIONS = frozenset(
     """.split()  # noqa: SIM905
 )
 """Verbs and nouns that are not enough as the name of a public function of a module."""
+FOREIGN_NAMES = frozenset(
+    """
+    NAME.TAG.safetensors PIL.ImageFile.LOAD_TRUNCATED_IMAGES __MAX
+    jit_avx2_1x1_convolution_bwd_weights_t layer1.0.conv1.weight param_groups_layer_decay
+    per_image_standardization
+    simple_value to_empty
+    """.split()  # noqa: SIM905
+)
+"""Names of other programs and of files that docstrings mention."""
 BRITISH = re.compile(
     r"analys(e|ing|ed)(_|$)|artefact|behaviour|catalogue|centre|colour|favour|flavour|grey|honour"
     r"|initialis|judgement|labell|licence|metre(_|$)|modell|neighbour|normalis|optimis|organis"
@@ -138,6 +147,22 @@ def test_names_in_tests_and_benchmarks_have_no_old_words() -> None:
             if old_words(name):
                 old_names.append(f"{path.relative_to(ROOT)}:{line} {name}")
     assert old_names == []
+
+
+def test_docstrings_name_code_that_exists() -> None:
+    """Words in backticks are looked up in the code: a renamed function leaves no trace in prose."""
+    prose = re.compile(r'"""(?s:.*?)"""')
+    texts = [prose.sub("", path.read_text(encoding="utf-8")) for path in FILES]
+    texts += [path.read_text(encoding="utf-8") for path in (*TOML_FILES, ROOT / "pyproject.toml")]
+    known = {path.stem for path in FILES}.union(*(re.findall(r"\w+", text) for text in texts))
+    unknown = [
+        f"{path.relative_to(SOURCE)}:{line} {name}"
+        for path in FILES
+        for line, text in docstrings(ast.parse(path.read_text(encoding="utf-8")))
+        for name in re.findall(r"`([A-Za-z_][\w.]*)(?:\([^`]*\))?`", text)
+        if not known.issuperset(name.split(".")) and name not in FOREIGN_NAMES
+    ]
+    assert unknown == []
 
 
 @pytest.mark.parametrize("path", TOML_FILES, ids=lambda path: str(path.relative_to(SOURCE)))

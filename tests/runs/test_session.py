@@ -350,7 +350,7 @@ def test_best_keeps_the_weights_with_the_least_validation_error(
 def test_a_run_whose_steps_become_eager_says_why(
     tmp_path: Path, small_npz: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("resnetlab.training.cuda_graphs.CudaGraphs", FakeCudaGraphs)
+    monkeypatch.setattr("resnetlab.training.make_step.CudaGraphs", FakeCudaGraphs)
     runner = Runner(small_npz, tmp_path)
     numerics = replace(runner.run.file.run.numerics, cuda_graphs="on")
     file = replace(runner.run.file, run=replace(runner.run.file.run, numerics=numerics))

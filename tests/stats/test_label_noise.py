@@ -8,7 +8,7 @@ from scipy.optimize import minimize
 from scipy.special import log_softmax
 from scipy.stats import beta
 
-from resnetlab.stats.label_noise import estimate_label_noise, fit_temperature
+from resnetlab.stats.label_noise import estimate_label_noise, fit_noisy_temperature
 
 
 def planted(
@@ -42,7 +42,9 @@ def test_the_temperature_maximizes_the_likelihood(share: float) -> None:
 
     bounds = [(0, 0.5), (-2.3, 1.4)]
     best = minimize(loss, [0.05, -0.5], bounds=bounds, method="L-BFGS-B")
-    assert fit_temperature(probabilities, labels) == pytest.approx(np.exp(best.x[1]), rel=0.06)
+    assert fit_noisy_temperature(probabilities, labels) == pytest.approx(
+        np.exp(best.x[1]), rel=0.06
+    )
 
 
 def test_the_estimate_is_that_of_the_surest_half() -> None:

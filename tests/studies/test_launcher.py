@@ -18,7 +18,7 @@ from resnetlab.files import sha256
 from resnetlab.runs.directory import RunDirectory
 from resnetlab.studies.executors import launcher as module
 from resnetlab.studies.executors.base import Job, RunEvent
-from resnetlab.studies.executors.here import run_in_process
+from resnetlab.studies.executors.in_process import run_in_process
 from resnetlab.studies.executors.launcher import ForkedWorker, Launcher
 from resnetlab.studies.executors.local import LocalExecutor
 from resnetlab.studies.single_run import plan_run

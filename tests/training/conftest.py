@@ -1,141 +1,19 @@
-"""Small training runs that can be stopped at any step."""
+"""Fixtures of the tests of training: small runs, and a comparison of tensors."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
-from resnetlab.data.config import LabeledImages
-from resnetlab.data.device_images import DeviceImages
-from resnetlab.models.configs import CifarConfig
-from resnetlab.recipes.numerics import Numerics
-from resnetlab.recipes.train import Recipe
-from resnetlab.training.batches import InMemoryBatches
-from resnetlab.training.cuda_graphs import make_step
-from resnetlab.training.eager_step import BatchLoader, EagerStep
-from resnetlab.training.events import TrainEvent, train_events
-from resnetlab.training.state import ScratchTrainState
-from resnetlab.training.step import train_step
-
-MakeStep = Callable[[ScratchTrainState, DeviceImages], EagerStep]
-NETWORK = CifarConfig(blocks=(1, 1, 1), widths=(4, 6, 8))
-
-
-class Small:
-    """Builder and runner of small training states."""
-
-    network = NETWORK
-    cpu = torch.device("cpu")
-
-    @staticmethod
-    def images(count: int = 20, side: int = 8, channels: int = 1, seed: int = 0) -> LabeledImages:
-        """Return random images of four classes."""
-        draw = np.random.default_rng(seed)
-        return LabeledImages(
-            draw.integers(0, 256, (count, side, side, channels), np.uint8),
-            draw.integers(0, 4, count),
-        )
-
-    @staticmethod
-    def numbered(count: int, side: int = 8) -> LabeledImages:
-        """Return images whose pixels have the number of the image, with its label modulo 4."""
-        pixels = np.broadcast_to(
-            np.arange(count, dtype=np.uint8)[:, None, None, None], (count, side, side, 1)
-        )
-        return LabeledImages(pixels.copy(), np.arange(count) % 4)
-
-    def train_state(
-        self,
-        recipe: Recipe,
-        images: LabeledImages | None = None,
-        *,
-        seed: int = 0,
-        precision: str = "fp32",
-        model: CifarConfig = NETWORK,
-        layout: str = "contiguous",
-    ) -> ScratchTrainState:
-        """Return a training state on the CPU with one thread."""
-        numerics = Numerics(device="cpu", precision=precision, memory_format=layout, threads=1)  # type: ignore[arg-type]
-        return ScratchTrainState(
-            model, recipe, numerics, seed, images or self.images(), 4, self.cpu
-        )
-
-    def events(
-        self,
-        state: ScratchTrainState,
-        images: LabeledImages | None = None,
-        should_stop: Callable[[], bool] = lambda: False,
-        make_step: MakeStep = make_step,
-        *,
-        yield_every_step: bool = False,
-    ) -> Iterator[TrainEvent]:
-        """Train and yield the events. `before_step` of the state sees each batch that is loaded."""
-        step = make_step(state, DeviceImages.from_images(images or self.images(), self.cpu))
-        before_step = getattr(state, "before_step", None)
-        if before_step is not None:
-            load_epoch = step.load_epoch
-
-            def observed_epoch(epoch: int) -> BatchLoader:
-                load = load_epoch(epoch)
-
-                def observed(part: slice) -> tuple[Tensor, Tensor]:
-                    batch = load(part)
-                    before_step(*batch)
-                    return batch
-
-                return observed
-
-            step.load_epoch = observed_epoch
-        return train_events(state, step, should_stop, yield_every_step=yield_every_step)
-
-    def run(
-        self,
-        state: ScratchTrainState,
-        images: LabeledImages | None = None,
-        until: int | None = None,
-        make_step: MakeStep = make_step,
-    ) -> list[TrainEvent]:
-        """Train until a step, or to the end, and return the events."""
-
-        def should_stop() -> bool:
-            return until is not None and state.step >= until
-
-        return list(self.events(state, images, should_stop, make_step))
-
-    @staticmethod
-    def eager(state: ScratchTrainState, images: DeviceImages) -> EagerStep:
-        """Return an eager step, also for a state whose steps could be captured."""
-        return EagerStep(state, InMemoryBatches(state, images))
-
-    @staticmethod
-    def step(state: ScratchTrainState, images: Tensor, labels: Tensor) -> None:
-        """Take one step on a batch."""
-        state.set_lr()
-        state.seed_dropout(state.step)
-        state.record(train_step(state, images, labels))
-
-    @staticmethod
-    def snapshot(state: ScratchTrainState) -> dict[str, Tensor]:
-        """Return a copy of the tensors of a checkpoint."""
-        return {name: tensor.clone() for name, tensor in state.state_dict().items()}
-
-    @staticmethod
-    def watched(state: ScratchTrainState) -> list[tuple[Tensor, Tensor]]:
-        """Return a list to which each batch of a later `run` is added."""
-        batches: list[tuple[Tensor, Tensor]] = []
-        state.before_step = lambda *batch: batches.append(  # type: ignore[attr-defined]
-            tuple(tensor.clone() for tensor in batch)
-        )
-        return batches
+from helpers.small_training import SmallTraining
 
 
 @pytest.fixture(scope="session")
-def small() -> Small:
-    return Small()
+def small() -> SmallTraining:
+    return SmallTraining()
 
 
 @pytest.fixture

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from helpers.fake_cuda_graphs import FakeCudaGraphs
+from helpers.small_training import SmallTraining
 from resnetlab.data.config import Augment, RandAugment
 from resnetlab.data.device_images import DeviceImages
 from resnetlab.models.configs import CifarConfig
@@ -18,8 +19,8 @@ from resnetlab.models.configs.dense import DenseNetConfig
 from resnetlab.recipes.numerics import Numerics
 from resnetlab.recipes.train import SGD, Adam, AdamW, Cosine, OneCycle, Recipe, RMSprop
 from resnetlab.training import cuda_graphs
-from resnetlab.training.cuda_graphs import graph_blocker
 from resnetlab.training.distributed import World
+from resnetlab.training.make_step import find_eager_reason
 from resnetlab.training.state import ScratchTrainState
 
 Same = Callable[[dict[str, Tensor], dict[str, Tensor]], None]
@@ -29,7 +30,7 @@ Same = Callable[[dict[str, Tensor], dict[str, Tensor]], None]
 def stand_in(monkeypatch: pytest.MonkeyPatch) -> type[FakeCudaGraphs]:
     """Let the CPU capture steps, and RMSprop take its capturable form."""
     kind = type("Fresh", (FakeCudaGraphs,), {})
-    monkeypatch.setattr(cuda_graphs, "CudaGraphs", kind)
+    monkeypatch.setattr("resnetlab.training.make_step.CudaGraphs", kind)
     monkeypatch.setattr(
         importlib.import_module("torch.optim.rmsprop"),
         "_get_capturable_supported_devices",
@@ -71,7 +72,7 @@ CASES = {
 class Gpu:
     """Learners that may capture, on the processor."""
 
-    def __init__(self, small: Any) -> None:
+    def __init__(self, small: SmallTraining) -> None:
         self.small = small
 
     def train_state(
@@ -97,7 +98,7 @@ class Gpu:
 
 
 @pytest.fixture
-def gpu(small: Any) -> Gpu:
+def gpu(small: SmallTraining) -> Gpu:
     return Gpu(small)
 
 
@@ -108,7 +109,12 @@ def gpu(small: Any) -> Gpu:
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 @pytest.mark.parametrize("case", CASES)
 def test_a_captured_run_has_the_bits_of_an_eager_one(
-    small: Any, gpu: Gpu, same: Same, stand_in: type[FakeCudaGraphs], case: str, precision: str
+    small: SmallTraining,
+    gpu: Gpu,
+    same: Same,
+    stand_in: type[FakeCudaGraphs],
+    case: str,
+    precision: str,
 ) -> None:
     eager = gpu.eager(CASES[case], precision=precision)
     train_state = gpu.train_state(CASES[case], precision=precision)
@@ -121,7 +127,7 @@ def test_a_captured_run_has_the_bits_of_an_eager_one(
 
 
 def test_parts_of_a_batch_that_are_computed_one_after_another_are_captured_too(
-    small: Any, gpu: Gpu, same: Same, stand_in: type[FakeCudaGraphs]
+    small: SmallTraining, gpu: Gpu, same: Same, stand_in: type[FakeCudaGraphs]
 ) -> None:
     train_state = gpu.train_state(CASES["augmented"], grad_accum_steps=2)
     small.run(train_state)
@@ -141,7 +147,7 @@ def test_parts_of_a_batch_that_are_computed_one_after_another_are_captured_too(
     ],
 )
 def test_other_networks_and_scales_are_captured_too(
-    small: Any,
+    small: SmallTraining,
     gpu: Gpu,
     same: Same,
     stand_in: type[FakeCudaGraphs],
@@ -157,7 +163,7 @@ def test_other_networks_and_scales_are_captured_too(
 
 @pytest.mark.parametrize("case", ["adam", "average, clipped"])
 def test_a_run_stopped_between_replays_and_restored_has_the_bits_of_one_that_never_stopped(
-    small: Any, gpu: Gpu, same: Same, stand_in: type[FakeCudaGraphs], case: str
+    small: SmallTraining, gpu: Gpu, same: Same, stand_in: type[FakeCudaGraphs], case: str
 ) -> None:
     whole = gpu.eager(CASES[case])
     first = gpu.train_state(CASES[case])
@@ -172,7 +178,7 @@ def test_a_run_stopped_between_replays_and_restored_has_the_bits_of_one_that_nev
 
 
 def test_what_the_callers_body_does_between_replays_changes_no_bit(
-    small: Any, gpu: Gpu, same: Same, stand_in: type[FakeCudaGraphs]
+    small: SmallTraining, gpu: Gpu, same: Same, stand_in: type[FakeCudaGraphs]
 ) -> None:
     train_state = gpu.train_state(CASES["average, clipped"])
     device_images = DeviceImages.from_images(small.images(), small.cpu)
@@ -199,7 +205,7 @@ STALE: dict[str, Callable[[Any], Tensor]] = {
 
 @pytest.mark.parametrize("stale", STALE)
 def test_the_comparison_of_bits_sees_a_replay_that_does_not_see_a_change(
-    small: Any,
+    small: SmallTraining,
     gpu: Gpu,
     stand_in: type[FakeCudaGraphs],
     monkeypatch: pytest.MonkeyPatch,
@@ -222,7 +228,7 @@ def test_the_comparison_of_bits_sees_a_replay_that_does_not_see_a_change(
 
 @pytest.mark.parametrize("stale", ["the learning rate", "the place in the epoch"])
 def test_a_step_taken_both_ways_finds_it_and_the_run_stays_eager(
-    small: Any, gpu: Gpu, same: Same, stand_in: type[FakeCudaGraphs], stale: str
+    small: SmallTraining, gpu: Gpu, same: Same, stand_in: type[FakeCudaGraphs], stale: str
 ) -> None:
     stand_in.stale = (STALE[stale],)
     train_state = gpu.train_state(CASES["augmented"])
@@ -235,7 +241,7 @@ def test_a_step_taken_both_ways_finds_it_and_the_run_stays_eager(
 
 
 def test_what_asks_the_device_in_the_middle_of_a_step_leaves_it_eager(
-    small: Any,
+    small: SmallTraining,
     gpu: Gpu,
     same: Same,
     stand_in: type[FakeCudaGraphs],
@@ -262,7 +268,7 @@ def test_what_asks_the_device_in_the_middle_of_a_step_leaves_it_eager(
 
 @pytest.mark.parametrize("step", [4, 5])
 def test_where_memory_does_not_hold_both_the_recorded_step_goes(
-    small: Any,
+    small: SmallTraining,
     gpu: Gpu,
     same: Same,
     stand_in: type[FakeCudaGraphs],
@@ -291,7 +297,7 @@ def test_where_memory_does_not_hold_both_the_recorded_step_goes(
 
 
 def test_a_network_that_draws_stays_eager(
-    small: Any, gpu: Gpu, same: Same, stand_in: type[FakeCudaGraphs]
+    small: SmallTraining, gpu: Gpu, same: Same, stand_in: type[FakeCudaGraphs]
 ) -> None:
     dropping = CifarConfig(blocks=(1, 1, 1), widths=(4, 6, 8), dropout=0.3)
     train_state = gpu.train_state(CASES["augmented"], model=dropping)
@@ -301,7 +307,7 @@ def test_a_network_that_draws_stays_eager(
 
 
 def test_a_step_whose_loss_is_not_finite_is_the_same_both_ways(
-    small: Any, gpu: Gpu, stand_in: type[FakeCudaGraphs]
+    small: SmallTraining, gpu: Gpu, stand_in: type[FakeCudaGraphs]
 ) -> None:
     train_state = gpu.train_state(Recipe(optimizer=SGD(lr=1e30), **SHORT))
     small.run(train_state)
@@ -313,21 +319,23 @@ def test_a_step_whose_loss_is_not_finite_is_the_same_both_ways(
 # -------------------------------------------------------------------------------------------------
 
 
-def test_each_reason_for_eager_steps_has_its_words(small: Any, gpu: Gpu) -> None:
+def test_each_reason_for_eager_steps_has_its_words(small: SmallTraining, gpu: Gpu) -> None:
     recipe = CASES["augmented"]
-    assert graph_blocker(gpu.train_state(recipe)) == ""
-    assert graph_blocker(small.train_state(recipe)) == "only steps on a GPU are captured"
+    assert find_eager_reason(gpu.train_state(recipe)) == ""
+    assert find_eager_reason(small.train_state(recipe)) == "only steps on a GPU are captured"
     drawn = Recipe(augment=Augment(randaugment=RandAugment()), **SHORT)
     assert (
-        graph_blocker(gpu.train_state(drawn))
+        find_eager_reason(gpu.train_state(drawn))
         == "RandAugment's operations are chosen on the processor"
     )
     train_state = gpu.train_state(recipe)
     train_state.world = World(0, 2, 0)
-    assert graph_blocker(train_state) == "several processes share each batch"
+    assert find_eager_reason(train_state) == "several processes share each batch"
 
 
-def test_on_the_processor_the_rate_stays_a_number_and_nothing_is_captured(small: Any) -> None:
+def test_on_the_processor_the_rate_stays_a_number_and_nothing_is_captured(
+    small: SmallTraining,
+) -> None:
     train_state = small.train_state(CASES["adam"])
     small.run(train_state)
     assert train_state.eager_reason == "only steps on a GPU are captured"

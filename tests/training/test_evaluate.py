@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
 
+from helpers.small_training import SmallTraining
 from resnetlab.data.config import LabeledImages
 from resnetlab.data.device_images import DeviceImages
 from resnetlab.recipes.train import Recipe
@@ -74,7 +74,7 @@ def test_the_order_is_shuffled_and_always_the_same() -> None:
     assert order != sorted(order)
 
 
-def test_scores_are_those_of_a_plain_loop(small: Any) -> None:
+def test_scores_are_those_of_a_plain_loop(small: SmallTraining) -> None:
     images = small.images(60)
     train_state = small.train_state(Recipe(batch_size=8, epochs=2), images)
     small.run(train_state, images)
@@ -154,7 +154,7 @@ def test_mode_and_buffers_are_put_back_whatever_the_network_does(
     assert model.count == 0
 
 
-def test_evaluation_leaves_a_train_state_with_the_bits_that_it_had(small: Any) -> None:
+def test_evaluation_leaves_a_train_state_with_the_bits_that_it_had(small: SmallTraining) -> None:
     images = small.images()
     train_state = small.train_state(Recipe(batch_size=8, epochs=1, ema=0.9), images)
     small.run(train_state, images)

@@ -14,6 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from helpers.small_training import SmallTraining
 from resnetlab.data.config import Augment, LabeledImages
 from resnetlab.data.device_images import DeviceImages
 from resnetlab.models.configs import CifarConfig
@@ -36,7 +37,7 @@ def numbers(batch: Tensor) -> list[int]:
 # --------------------------------------------------------------------------------------------------
 
 
-def test_it_yields_a_start_and_then_each_epoch(small: Any) -> None:
+def test_it_yields_a_start_and_then_each_epoch(small: SmallTraining) -> None:
     train_state = small.train_state(Recipe(batch_size=8, epochs=3))  # 20 images: 3 steps an epoch
     found = [
         (p.kind, p.step, p.total_steps, p.epoch, p.images_processed) for p in small.run(train_state)
@@ -49,21 +50,21 @@ def test_it_yields_a_start_and_then_each_epoch(small: Any) -> None:
     ]
 
 
-def test_steps_that_are_no_whole_epochs_end_with_the_run(small: Any) -> None:
+def test_steps_that_are_no_whole_epochs_end_with_the_run(small: SmallTraining) -> None:
     train_state = small.train_state(Recipe(batch_size=8, steps=7))
     found = [(p.kind, p.step, p.images_processed) for p in small.run(train_state)]
     assert found == [("start", 0, 0), ("epoch", 3, 20), ("epoch", 6, 40), ("epoch", 7, 48)]
 
 
-def test_it_pauses_for_those_who_watch_when_time_has_passed(
-    small: Any, monkeypatch: pytest.MonkeyPatch
+def test_a_tick_follows_once_its_time_has_passed(
+    small: SmallTraining, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(events, "TICK_SECONDS", -1.0)
     train_state = small.train_state(Recipe(batch_size=8, steps=4))
     assert [p.kind for p in small.run(train_state)] == ["start", "tick", "tick", "epoch", "epoch"]
 
 
-def test_stop_is_called_before_each_step_and_ends_the_loop(small: Any) -> None:
+def test_stop_is_called_before_each_step_and_ends_the_loop(small: SmallTraining) -> None:
     calls = []
 
     def stop() -> bool:
@@ -76,7 +77,7 @@ def test_stop_is_called_before_each_step_and_ends_the_loop(small: Any) -> None:
     assert calls == [0, 1, 2, 3, 4]
 
 
-def test_a_stop_before_the_first_step_trains_nothing(small: Any) -> None:
+def test_a_stop_before_the_first_step_trains_nothing(small: SmallTraining) -> None:
     train_state = small.train_state(Recipe(batch_size=8, epochs=1))
     before = small.snapshot(train_state)
     assert [p.kind for p in small.run(train_state, until=0)] == ["start", "interrupted"]
@@ -85,8 +86,8 @@ def test_a_stop_before_the_first_step_trains_nothing(small: Any) -> None:
     )
 
 
-def test_a_run_that_goes_on_does_not_start_again_and_a_finished_one_does_nothing(
-    small: Any,
+def test_a_resumed_run_does_not_start_again_and_a_finished_run_does_nothing(
+    small: SmallTraining,
 ) -> None:
     train_state = small.train_state(Recipe(batch_size=8, epochs=2))
     small.run(train_state, until=2)
@@ -98,7 +99,7 @@ def test_a_run_that_goes_on_does_not_start_again_and_a_finished_one_does_nothing
 
 
 def test_seconds_are_those_of_training_and_not_of_the_body_of_the_callers_loop(
-    small: Any, monkeypatch: pytest.MonkeyPatch
+    small: SmallTraining, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     clock = [0.0]
     monkeypatch.setattr(events.time, "monotonic", lambda: clock[0])
@@ -117,7 +118,7 @@ def test_seconds_are_those_of_training_and_not_of_the_body_of_the_callers_loop(
 
 
 @pytest.mark.parametrize("how", ["to the end", "closed", "a body that raises"])
-def test_the_random_state_of_the_process_is_put_back(small: Any, how: str) -> None:
+def test_the_random_state_of_the_process_is_restored(small: SmallTraining, how: str) -> None:
     model = CifarConfig(blocks=(1, 1, 1), widths=(4, 6, 8), dropout=0.3)
     train_state = small.train_state(Recipe(batch_size=8, epochs=1), model=model)
     torch.manual_seed(11)
@@ -152,7 +153,7 @@ def test_the_random_state_of_the_process_is_put_back(small: Any, how: str) -> No
     ],
 )
 def test_a_last_batch_of_one_image_is_left_out(
-    small: Any, count: int, batch: int, sizes: list[int]
+    small: SmallTraining, count: int, batch: int, sizes: list[int]
 ) -> None:
     images = small.numbered(count)
     train_state = small.train_state(Recipe(batch_size=batch, epochs=2), images)
@@ -162,8 +163,8 @@ def test_a_last_batch_of_one_image_is_left_out(
     assert yielded[-1].images_processed == sum(sizes) * 2
 
 
-def test_every_image_of_an_epoch_is_met_once_with_its_label_and_each_epoch_in_an_order_of_its_own(
-    small: Any,
+def test_each_epoch_has_every_image_once_with_its_label_in_a_new_order(
+    small: SmallTraining,
 ) -> None:
     images = small.numbered(30)
     train_state = small.train_state(Recipe(batch_size=8, epochs=3, normalize="none"), images)
@@ -180,7 +181,7 @@ def test_every_image_of_an_epoch_is_met_once_with_its_label_and_each_epoch_in_an
 
 
 def order_of(
-    small: Any, recipe: Recipe, seed: int = 0, model: CifarConfig | None = None
+    small: SmallTraining, recipe: Recipe, seed: int = 0, model: CifarConfig | None = None
 ) -> list[int]:
     images = small.numbered(30)
     train_state = small.train_state(recipe, images, seed=seed, model=model or small.network)
@@ -189,7 +190,7 @@ def order_of(
     return [n for batch, _ in batches for n in numbers(batch)]
 
 
-def test_the_order_follows_from_seed_and_epoch_and_from_nothing_else(small: Any) -> None:
+def test_the_order_follows_from_seed_and_epoch_and_from_nothing_else(small: SmallTraining) -> None:
     plain: dict[str, Any] = {"batch_size": 8, "epochs": 2, "normalize": "none"}
     base = order_of(small, Recipe(**plain))
     for other in (
@@ -205,7 +206,7 @@ def test_the_order_follows_from_seed_and_epoch_and_from_nothing_else(small: Any)
     assert order_of(small, Recipe(**plain), model=dropping) == base
 
 
-def test_conditions_of_one_seed_meet_the_same_batches_down_to_the_pixel(small: Any) -> None:
+def test_conditions_with_one_seed_get_the_same_batches_to_the_pixel(small: SmallTraining) -> None:
     recipe = Recipe(batch_size=8, epochs=2, augment=Augment(crop_padding=2, flip=True, cutout=3))
     met = []
     for shortcut in ("none", "A"):
@@ -220,7 +221,7 @@ def test_conditions_of_one_seed_meet_the_same_batches_down_to_the_pixel(small: A
         assert torch.equal(left_labels, right_labels)
 
 
-def test_an_image_is_augmented_anew_each_epoch(small: Any) -> None:
+def test_an_image_is_augmented_differently_in_each_epoch(small: SmallTraining) -> None:
     recipe = Recipe(batch_size=20, epochs=6, augment=Augment(crop_padding=2, flip=True))
     images = LabeledImages(small.images(1).pixels.repeat(20, 0), small.images(20).labels)
     train_state = small.train_state(recipe, images)
@@ -265,7 +266,7 @@ CASES: dict[str, tuple[Recipe, CifarConfig]] = {
 )
 @pytest.mark.parametrize("case", CASES)
 def test_a_run_stopped_at_any_step_and_restored_has_the_bits_of_one_that_never_stopped(
-    small: Any, same: Same, case: str, precision: str, layout: str
+    small: SmallTraining, same: Same, case: str, precision: str, layout: str
 ) -> None:
     recipe, model = CASES[case]
     options = {"precision": precision, "layout": layout, "model": model, "seed": 5}
@@ -286,7 +287,7 @@ def test_a_run_stopped_at_any_step_and_restored_has_the_bits_of_one_that_never_s
 
 
 def test_a_run_stopped_at_every_step_has_the_bits_of_one_that_never_stopped(
-    small: Any, same: Same
+    small: SmallTraining, same: Same
 ) -> None:
     recipe, model = CASES["augmented"]
     whole = small.train_state(recipe, model=model)
@@ -302,7 +303,9 @@ def test_a_run_stopped_at_every_step_has_the_bits_of_one_that_never_stopped(
     same(train_state.state_dict(), whole.state_dict())
 
 
-def test_what_the_callers_body_does_between_steps_changes_no_bit(small: Any, same: Same) -> None:
+def test_what_the_callers_body_does_between_steps_changes_no_bit(
+    small: SmallTraining, same: Same
+) -> None:
     recipe, model = CASES["average"]
     calm, busy = (small.train_state(recipe, model=model) for _ in range(2))
     small.run(calm)
@@ -317,7 +320,9 @@ def test_what_the_callers_body_does_between_steps_changes_no_bit(small: Any, sam
     same(busy.state_dict(), calm.state_dict())
 
 
-def test_two_train_states_of_one_seed_are_equal_and_of_two_seeds_are_not(small: Any) -> None:
+def test_two_train_states_of_one_seed_are_equal_and_of_two_seeds_are_not(
+    small: SmallTraining,
+) -> None:
     recipe = Recipe(batch_size=8, steps=4)
     train_states = [small.train_state(recipe, seed=seed) for seed in (0, 0, 1)]
     for train_state in train_states:
@@ -327,7 +332,7 @@ def test_two_train_states_of_one_seed_are_equal_and_of_two_seeds_are_not(small: 
     assert not torch.equal(states[0]["head.weight"], states[2]["head.weight"])
 
 
-def test_a_restored_train_state_owns_its_tensors(small: Any) -> None:
+def test_a_restored_train_state_owns_its_tensors(small: SmallTraining) -> None:
     recipe = Recipe(batch_size=8, steps=6, optimizer=Adam(), ema=0.5)
     first = small.train_state(recipe)
     small.run(first, until=3)
@@ -339,8 +344,8 @@ def test_a_restored_train_state_owns_its_tensors(small: Any) -> None:
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_a_checkpoint_names_each_tensor_once_and_holds_all_that_a_step_changes(
-    small: Any, case: str
+def test_a_checkpoint_names_each_tensor_once_and_has_all_that_a_step_changes(
+    small: SmallTraining, case: str
 ) -> None:
     recipe, model = CASES[case]
     train_state = small.train_state(recipe, model=model)
@@ -358,7 +363,7 @@ def test_a_checkpoint_names_each_tensor_once_and_holds_all_that_a_step_changes(
 
 @pytest.mark.parametrize("count", [20, 17])
 def test_the_running_loss_and_error_are_means_over_the_images_of_the_epoch_so_far(
-    small: Any, count: int
+    small: SmallTraining, count: int
 ) -> None:
     images = small.images(count)
     train_state = small.train_state(Recipe(batch_size=8, epochs=2, label_smoothing=0.1), images)
@@ -388,7 +393,7 @@ def test_the_running_loss_and_error_are_means_over_the_images_of_the_epoch_so_fa
 @pytest.mark.parametrize("bad", [1, 2, 3, 5, 6])
 @pytest.mark.parametrize("value", [math.nan, math.inf])
 def test_the_first_step_whose_loss_is_not_finite_is_found(
-    small: Any, bad: int, value: float
+    small: SmallTraining, bad: int, value: float
 ) -> None:
     train_state = small.train_state(Recipe(batch_size=8, epochs=2))
 
@@ -405,7 +410,7 @@ def test_the_first_step_whose_loss_is_not_finite_is_found(
 
 @pytest.mark.parametrize("value", [math.inf, -math.inf, math.nan])
 def test_a_weight_that_is_not_finite_is_found_even_when_no_loss_shows_it(
-    small: Any, value: float
+    small: SmallTraining, value: float
 ) -> None:
     train_state = small.train_state(Recipe(batch_size=8, epochs=1))
     small.run(train_state)
@@ -421,7 +426,7 @@ def test_a_weight_that_is_not_finite_is_found_even_when_no_loss_shows_it(
         contents[-1] = before
 
 
-def test_a_train_state_is_judged_by_its_average_where_it_has_one(small: Any) -> None:
+def test_a_train_state_is_evaluated_with_its_ema_if_it_has_one(small: SmallTraining) -> None:
     images = small.images()
     train_state = small.train_state(
         Recipe(batch_size=8, epochs=2, ema=0.9, optimizer=SGD(lr=0.3)), images
@@ -446,8 +451,8 @@ def test_a_train_state_is_judged_by_its_average_where_it_has_one(small: Any) -> 
         (Recipe(steps=1, normalize="zca", augment=Augment(crop=4)), 4),
     ],
 )
-def test_a_network_trained_on_crops_is_judged_on_centers(
-    small: Any, recipe: Recipe, seen: int
+def test_a_network_trained_on_crops_is_evaluated_on_center_crops(
+    small: SmallTraining, recipe: Recipe, seen: int
 ) -> None:
     train_state = small.train_state(recipe)
     device_images = DeviceImages.from_images(small.images(), small.cpu)
@@ -465,7 +470,7 @@ def test_a_network_trained_on_crops_is_judged_on_centers(
 
 
 def test_with_mixup_the_running_numbers_are_those_of_mixtures_and_of_their_larger_label(
-    small: Any,
+    small: SmallTraining,
 ) -> None:
     train_state = small.train_state(Recipe(batch_size=8, epochs=1, augment=Augment(mixup=1.0)))
     sums = []
@@ -486,7 +491,7 @@ def test_with_mixup_the_running_numbers_are_those_of_mixtures_and_of_their_large
     assert train_state.train_metrics() == (pytest.approx(loss / seen, rel=1e-5), 100 * wrong / seen)
 
 
-def test_images_of_one_gray_are_trained_on_without_a_division_by_zero(small: Any) -> None:
+def test_images_of_one_gray_are_trained_on_without_a_division_by_zero(small: SmallTraining) -> None:
     images = LabeledImages(small.images().pixels * 0 + 9, small.images().labels)
     train_state = small.train_state(Recipe(batch_size=8, epochs=1), images)
     small.run(train_state, images)

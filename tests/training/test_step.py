@@ -14,6 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from helpers.small_training import SmallTraining
 from resnetlab.models.configs import CifarConfig
 from resnetlab.recipes.train import SGD, Adam, AdamW, Recipe, RMSprop, Step
 from resnetlab.training.lr_schedule import lr_factor
@@ -131,7 +132,7 @@ RECIPES = {
 
 @pytest.mark.parametrize("batch_norm", [True, False], ids=["norm", "bias"])
 @pytest.mark.parametrize("name", RECIPES)
-def test_steps_are_those_of_the_textbook(small: Any, name: str, batch_norm: bool) -> None:
+def test_steps_are_those_of_the_textbook(small: SmallTraining, name: str, batch_norm: bool) -> None:
     recipe = RECIPES[name]
     train_state = small.train_state(
         recipe, model=CifarConfig(blocks=(1, 1), widths=(4, 6), shortcut="B", batch_norm=batch_norm)
@@ -166,7 +167,9 @@ def test_steps_are_those_of_the_textbook(small: Any, name: str, batch_norm: bool
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
-def test_a_step_in_each_layout_and_precision_goes_downhill(small: Any, precision: str) -> None:
+def test_a_step_in_each_layout_and_precision_goes_downhill(
+    small: SmallTraining, precision: str
+) -> None:
     images = small.images()
     for layout in ("contiguous", "channels_last"):
         recipe = Recipe(batch_size=10, epochs=15, optimizer=Adam(lr=0.01))
@@ -176,7 +179,7 @@ def test_a_step_in_each_layout_and_precision_goes_downhill(small: Any, precision
         assert all(p.dtype == torch.float32 for p in train_state.model.parameters())
 
 
-def test_logits_in_bf16_are_judged_in_fp32(small: Any) -> None:
+def test_logits_in_bf16_are_judged_in_fp32(small: SmallTraining) -> None:
     """The loss of logits that bf16 rounds is their own, not rounded once more."""
     train_state = small.train_state(
         Recipe(batch_size=8, steps=3, optimizer=SGD(lr=1e-9)), precision="bf16"
@@ -191,7 +194,7 @@ def test_logits_in_bf16_are_judged_in_fp32(small: Any) -> None:
     assert float(train_state.losses[0]) == float(F.cross_entropy(logits.float(), labels).detach())
 
 
-def test_the_rate_that_a_step_takes_is_the_schedules(small: Any) -> None:
+def test_the_rate_that_a_step_takes_is_the_schedules(small: SmallTraining) -> None:
     recipe = Recipe(
         batch_size=8,
         steps=6,
@@ -219,7 +222,7 @@ def test_the_rate_that_a_step_takes_is_the_schedules(small: Any) -> None:
 )
 @pytest.mark.parametrize("everything", [True, False])
 def test_norms_and_biases_decay_only_where_the_recipe_says_so(
-    small: Any, settings: Any, everything: bool
+    small: SmallTraining, settings: Any, everything: bool
 ) -> None:
     model = small.train_state(Recipe(steps=1)).model
     optimizer = build_optimizer(
@@ -238,7 +241,7 @@ def test_norms_and_biases_decay_only_where_the_recipe_says_so(
         assert decay[id(parameter)] == (0.0 if spared else 0.1), name
 
 
-def test_an_optimizer_restored_goes_on_as_if_never_stopped(small: Any) -> None:
+def test_an_optimizer_restored_goes_on_as_if_never_stopped(small: SmallTraining) -> None:
     for settings in (SGD(), SGD(momentum=0.0), Adam(), AdamW(), RMSprop()):
         models = [small.train_state(Recipe(steps=1)).model for _ in range(2)]
         one, two = (build_optimizer(Recipe(steps=1, optimizer=settings), model) for model in models)
@@ -266,7 +269,7 @@ def test_an_optimizer_restored_goes_on_as_if_never_stopped(small: Any) -> None:
 # ----------------------------------------------------------------------------------------------
 
 
-def test_what_dropout_drops_follows_from_seed_and_step(small: Any) -> None:
+def test_what_dropout_drops_follows_from_seed_and_step(small: SmallTraining) -> None:
     model = CifarConfig(blocks=(1, 1, 1), widths=(4, 6, 8), dropout=0.5)
     recipe = Recipe(batch_size=8, steps=3)
     batch = torch.randn(8, 1, 8, 8), torch.zeros(8, dtype=torch.int64)
@@ -286,7 +289,7 @@ def test_what_dropout_drops_follows_from_seed_and_step(small: Any) -> None:
 
 
 @pytest.mark.parametrize("dropout", [0.0, 0.5])
-def test_each_step_drops_anew(small: Any, dropout: float) -> None:
+def test_each_step_drops_anew(small: SmallTraining, dropout: float) -> None:
     model = CifarConfig(blocks=(1, 1, 1), widths=(4, 6, 8), dropout=dropout)
     train_state = small.train_state(
         Recipe(batch_size=4, steps=5, optimizer=SGD(lr=1e-12)), model=model
@@ -298,7 +301,9 @@ def test_each_step_drops_anew(small: Any, dropout: float) -> None:
     assert len({round(loss, 4) for loss in train_state.losses.tolist()}) == (5 if dropout else 1)
 
 
-def test_runs_of_one_initial_seed_start_alike_and_have_their_own_order(small: Any) -> None:
+def test_runs_of_one_initial_seed_start_alike_and_have_their_own_order(
+    small: SmallTraining,
+) -> None:
     """The weights are those of that seed; without it each seed has weights of its own."""
 
     def weights(seed: int, initial: int | None) -> dict[str, Tensor]:

@@ -18,9 +18,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from resnetlab.bundle.reading import description_sha256
 from resnetlab.bundle.spec import ModelFile
 from resnetlab.errors import InputError, input_error
-from resnetlab.files import atomic_write, disk_errors_as_resource_error, json_sha256
+from resnetlab.files import atomic_write, disk_errors_as_resource_error
 from resnetlab.models.tensorfile import open_safetensors
 from resnetlab.schema import PositiveFloat, PositiveInt, decode, encode, strict_dataclass
 from resnetlab.stats.conformal import (
@@ -189,7 +190,7 @@ def fit_confidence(
         known_share=KNOWN_SHARE,
         novelty_threshold=conformal_quantile(novelty, KNOWN_SHARE),
     )
-    facts = dataclasses.replace(facts, sha256=_facts_sha256(encode(facts)))
+    facts = dataclasses.replace(facts, sha256=description_sha256(encode(facts)))
     return Confidence(facts, **arrays)
 
 
@@ -218,9 +219,9 @@ def read_confidence(folder: Path, file: ModelFile) -> Confidence | None:
         arrays = {name: tensors.get_tensor(name) for name in _ARRAYS if name in names}
     if not isinstance(table, dict) or names != set(_ARRAYS):
         raise _damaged(path, "is not a file of resnetlab's fine-tuning")
-    if table.get("sha256") != _facts_sha256(table) or table.get("arrays_sha256") != _arrays_sha256(
-        arrays
-    ):
+    if table.get("sha256") != description_sha256(table) or table.get(
+        "arrays_sha256"
+    ) != _arrays_sha256(arrays):
         raise _damaged(path, "differs from its SHA-256")
     facts: ConfidenceFacts = decode(ConfidenceFacts, table, str(path))
     if facts.schema != CONFIDENCE_SCHEMA:
@@ -272,10 +273,6 @@ def _is_consistent(confidence: Confidence, num_classes: int) -> bool:
 def _damaged(path: Path, message: str) -> InputError:
     fix = "restore it from a copy; or remove it, and the model works without it"
     return input_error(str(path), message, fix)
-
-
-def _facts_sha256(table: dict[str, Any]) -> str:
-    return json_sha256({name: value for name, value in table.items() if name != "sha256"})
 
 
 def _arrays_sha256(arrays: dict[str, NDArray[Any]]) -> str:

@@ -66,13 +66,6 @@ def _tags(file: ModelFile) -> list[str]:
     return ["image-classification", "pytorch", *libraries, "resnetlab"]
 
 
-_ACCURACIES = {
-    "top1_accuracy_pct": lambda value: value,
-    "top1_error_pct": lambda value: 100 - value,
-}
-"""Metrics of model.json that give the Hub's metric `accuracy`, with the conversion to percent."""
-
-
 def _result(metric: Metric) -> dict[str, Any]:
     accuracy = 100 - metric.value if metric.name == _ERROR else metric.value
     return {

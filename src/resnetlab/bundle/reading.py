@@ -68,7 +68,7 @@ def weights_path(folder: Path) -> Path:
 
 
 def description_sha256(table: Mapping[str, Any]) -> str:
-    """Return the SHA-256 of the fields of a model.json, without `sha256` itself."""
+    """Return the SHA-256 of the fields of a model.json or confidence, without `sha256` itself."""
     return json_sha256({name: value for name, value in table.items() if name != "sha256"})
 
 

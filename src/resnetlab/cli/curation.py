@@ -20,21 +20,20 @@ from resnetlab.cli.curation_output import (
 )
 from resnetlab.cli.data import Folder, SplitOption, data
 from resnetlab.cli.deploy_options import Model
+from resnetlab.cli.finetune_output import notify_line
+from resnetlab.cli.folder_options import (
+    DEFAULT_FOLDER_OPTIONS,
+    FolderOptions,
+    with_folder_options,
+)
 from resnetlab.cli.loading import ProgressLine, announce_loading
 from resnetlab.cli.manners import (
     AcceptLicense,
     Device,
-    FollowLinksOption,
-    GroupOption,
     Json,
-    LabelColumn,
-    Nested,
     Open,
-    PathColumn,
     SkipBad,
     check_device,
-    folder_reading,
-    notify,
     open_page,
     print_json,
 )
@@ -76,6 +75,7 @@ THUMBNAIL_PIXELS = 320
 
 
 @data.command("suspects")
+@with_folder_options
 def data_suspects(
     folder: Folder,
     model: FeatureModel = "",
@@ -92,11 +92,7 @@ def data_suspects(
         ),
     ] = None,
     skip_bad: SkipBad = False,
-    follow_links: FollowLinksOption = "no",
-    path_column: PathColumn = "",
-    label_column: LabelColumn = "",
-    nested: Nested = False,
-    group: GroupOption = "",
+    folder_options: FolderOptions = DEFAULT_FOLDER_OPTIONS,
     out: Annotated[
         Path | None,
         typer.Option(
@@ -127,9 +123,9 @@ def data_suspects(
     labeled = open_labeled_photos(
         folder,
         cache=output / "cache",
-        reading=folder_reading(follow_links, path_column, label_column, nested, group),
+        reading=folder_options.reading(),
         skip_bad=skip_bad,
-        notify=_notify,
+        notify=notify_line,
     )
     if apply is not None:
         _apply(labeled, apply, out, json)
@@ -146,17 +142,14 @@ def data_suspects(
 
 
 @data.command("enough")
+@with_folder_options
 def data_enough(
     folder: Folder,
     model: FeatureModel = "",
     weights: Weights = None,
     img_size: FeatureSize = None,
     skip_bad: SkipBad = False,
-    follow_links: FollowLinksOption = "no",
-    path_column: PathColumn = "",
-    label_column: LabelColumn = "",
-    nested: Nested = False,
-    group: GroupOption = "",
+    folder_options: FolderOptions = DEFAULT_FOLDER_OPTIONS,
     out: PageFolder = None,
     accept_license: AcceptLicense = False,
     device: Device = "",
@@ -177,9 +170,9 @@ def data_enough(
     labeled = open_labeled_photos(
         folder,
         cache=output / "cache",
-        reading=folder_reading(follow_links, path_column, label_column, nested, group),
+        reading=folder_options.reading(),
         skip_bad=skip_bad,
-        notify=_notify,
+        notify=notify_line,
     )
     network, facts = _open_network(model, weights, img_size, device, accept_license)
     from dataclasses import replace
@@ -210,6 +203,7 @@ def data_enough(
         open_page(page)
 
 
+@with_folder_options
 def extend(
     model: Model,
     add: Annotated[
@@ -227,11 +221,7 @@ def extend(
     ] = None,
     split: SplitOption = "",
     skip_bad: SkipBad = False,
-    follow_links: FollowLinksOption = "no",
-    path_column: PathColumn = "",
-    label_column: LabelColumn = "",
-    nested: Nested = False,
-    group: GroupOption = "",
+    folder_options: FolderOptions = DEFAULT_FOLDER_OPTIONS,
     accept_license: AcceptLicense = False,
     device: Device = "",
     output: Output = Path(),
@@ -263,14 +253,14 @@ def extend(
         add=add,
         data=data,
         split_spec=parse_split(split),
-        reading=folder_reading(follow_links, path_column, label_column, nested, group),
+        reading=folder_options.reading(),
         skip_bad=skip_bad,
         accept_license=accept_license,
         device=device or "auto",
         output=output,
         name=name,
     )
-    result, folder = extend_model(request, notify=_notify, on_item=ProgressLine())
+    result, folder = extend_model(request, notify=notify_line, on_item=ProgressLine())
     if json:
         print_json(encode(result) | {"model_folder": folder})
         return
@@ -293,7 +283,7 @@ def _open_network(
         model, weights, size=size, device=device or "auto", accept_license=accept_license
     )
     for note in network.notes:
-        _notify(f"note: {note}")
+        notify_line(f"note: {note}")
     facts = (
         Fact("Image size", f"{network.transform.size} pixels"),
         Fact("License of the weights", str(network.license)),
@@ -361,7 +351,3 @@ def _apply(labeled: LabeledPhotos, decisions: Path, out: Path | None, as_json: b
         return
     for line in applied_lines(result, labeled.photos.root):
         typer.echo(escape_controls(line))
-
-
-def _notify(line: str) -> None:
-    notify(escape_controls(line))

@@ -12,17 +12,16 @@ from typing import Annotated
 import typer
 
 from resnetlab.cli.data_pack import data_pack
+from resnetlab.cli.folder_options import (
+    DEFAULT_FOLDER_OPTIONS,
+    FolderOptions,
+    with_folder_options,
+)
 from resnetlab.cli.manners import (
     CHECK_FAILED,
     DONE,
-    FollowLinksOption,
-    GroupOption,
     Json,
-    LabelColumn,
-    Nested,
     Open,
-    PathColumn,
-    folder_reading,
     notify,
     open_page,
     print_json,
@@ -49,6 +48,7 @@ SplitOption = Annotated[
 
 
 @data.command("check")
+@with_folder_options
 def data_check(
     source: Annotated[
         str,
@@ -65,11 +65,7 @@ def data_check(
             "--rehash", help="Read every file again, also those that did not change by their times."
         ),
     ] = False,
-    follow_links: FollowLinksOption = "no",
-    path_column: PathColumn = "",
-    label_column: LabelColumn = "",
-    nested: Nested = False,
-    group: GroupOption = "",
+    folder_options: FolderOptions = DEFAULT_FOLDER_OPTIONS,
     output: Output = Path(),
     json: Json = False,
 ) -> None:
@@ -85,7 +81,7 @@ def data_check(
         image_size=img_size,
         cache=output / "cache",
         notify=notify,
-        reading=folder_reading(follow_links, path_column, label_column, nested, group),
+        reading=folder_options.reading(),
         rehash=rehash,
     )
     if json:
@@ -97,14 +93,11 @@ def data_check(
 
 
 @data.command("describe")
+@with_folder_options
 def data_describe(
     folder: Folder,
     split: SplitOption = "",
-    follow_links: FollowLinksOption = "no",
-    path_column: PathColumn = "",
-    label_column: LabelColumn = "",
-    nested: Nested = False,
-    group: GroupOption = "",
+    folder_options: FolderOptions = DEFAULT_FOLDER_OPTIONS,
     out: Annotated[
         Path | None, typer.Option(help="Folder for a page and its figures.", metavar="DIR")
     ] = None,
@@ -126,7 +119,7 @@ def data_describe(
         cache=output / "cache",
         split=parse_split(split),
         notify=notify,
-        reading=folder_reading(follow_links, path_column, label_column, nested, group),
+        reading=folder_options.reading(),
     )
     if not json:
         for line in summary.lines():
@@ -154,6 +147,7 @@ def data_describe(
 
 
 @data.command("show")
+@with_folder_options
 def data_show(
     source: Annotated[
         str,
@@ -170,11 +164,7 @@ def data_show(
     img_size: Annotated[
         int | None, typer.Option(help="Side in pixels to which photographs are resized.")
     ] = None,
-    follow_links: FollowLinksOption = "no",
-    path_column: PathColumn = "",
-    label_column: LabelColumn = "",
-    nested: Nested = False,
-    group: GroupOption = "",
+    folder_options: FolderOptions = DEFAULT_FOLDER_OPTIONS,
     output: Output = Path(),
     json: Json = False,
 ) -> None:
@@ -191,7 +181,7 @@ def data_show(
         cache=output / "cache",
         notify=notify,
         skip_bad=True,
-        reading=folder_reading(follow_links, path_column, label_column, nested, group),
+        reading=folder_options.reading(),
     )
     rows = contact_sheet.class_rows(opened, per_class)
     sentence = contact_sheet.describe_source(opened)
@@ -206,6 +196,7 @@ def data_show(
 
 
 @data.command("split")
+@with_folder_options
 def data_split(
     folder: Folder,
     fractions: Annotated[
@@ -217,11 +208,7 @@ def data_split(
         typer.Option("--redraw-test", help="Draw the test split anew if the folder has one."),
     ] = False,
     seed: Seed = 0,
-    follow_links: FollowLinksOption = "no",
-    path_column: PathColumn = "",
-    label_column: LabelColumn = "",
-    nested: Nested = False,
-    group: GroupOption = "",
+    folder_options: FolderOptions = DEFAULT_FOLDER_OPTIONS,
     out: Annotated[
         Path | None,
         typer.Option(help="Manifest to write; the default is <folder>-split.csv.", metavar="FILE"),
@@ -248,7 +235,7 @@ def data_split(
         notify=notify,
         skip_bad=True,
         split=split_spec,
-        reading=folder_reading(follow_links, path_column, label_column, nested, group),
+        reading=folder_options.reading(),
     )
     path = out or Path(f"{folder.resolve().name}-split.csv")
     if out is None and path.exists() and path.read_bytes() != manifest.manifest_bytes(listing.rows):

@@ -13,22 +13,21 @@ from resnetlab.cli.deploy_output import (
     ensemble_lines,
     evaluation_lines,
 )
+from resnetlab.cli.folder_options import (
+    DEFAULT_FOLDER_OPTIONS,
+    FolderOptions,
+    with_folder_options,
+)
 from resnetlab.cli.loading import ProgressLine
 from resnetlab.cli.manners import (
     DONE,
     UNFINISHED,
     AcceptLicense,
     Device,
-    FollowLinksOption,
-    GroupOption,
     Json,
-    LabelColumn,
-    Nested,
     Open,
     PageLanguage,
-    PathColumn,
     check_device,
-    folder_reading,
     notify,
     open_page,
     print_json,
@@ -57,16 +56,13 @@ Manifest = Annotated[
 ]
 
 
+@with_folder_options
 def evaluate(
     model: Model,
     data: DataArgument,
     split: Split = "test",
     manifest: Manifest = None,
-    follow_links: FollowLinksOption = "no",
-    path_column: PathColumn = "",
-    label_column: LabelColumn = "",
-    nested: Nested = False,
-    group: GroupOption = "",
+    folder_options: FolderOptions = DEFAULT_FOLDER_OPTIONS,
     tta: TtaOption = "none",
     out: Annotated[
         Path | None,
@@ -114,7 +110,7 @@ def evaluate(
         output / "cache",
         notify,
         manifest_path=manifest,
-        reading=folder_reading(follow_links, path_column, label_column, nested, group),
+        reading=folder_options.reading(),
     )
     match_classes(file.classes, labeled)
     announce_model(file, quiet=json)
@@ -167,6 +163,7 @@ def _check_confidence(
         find_strangers(strangers)
 
 
+@with_folder_options
 def ensemble(
     models: Annotated[
         list[Path],
@@ -180,11 +177,7 @@ def ensemble(
     ],
     split: Split = "test",
     manifest: Manifest = None,
-    follow_links: FollowLinksOption = "no",
-    path_column: PathColumn = "",
-    label_column: LabelColumn = "",
-    nested: Nested = False,
-    group: GroupOption = "",
+    folder_options: FolderOptions = DEFAULT_FOLDER_OPTIONS,
     tta: TtaOption = "none",
     json: Json = False,
     batch_size: Batch = 32,
@@ -208,7 +201,7 @@ def ensemble(
         output / "cache",
         notify,
         manifest_path=manifest,
-        reading=folder_reading(follow_links, path_column, label_column, nested, group),
+        reading=folder_options.reading(),
     )
     announce_model(files[0], quiet=json)
     from resnetlab.deploy.ensemble import evaluate_ensemble

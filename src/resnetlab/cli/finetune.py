@@ -40,22 +40,21 @@ from resnetlab.cli.finetune_output import (
     print_outcome,
     write_page,
 )
+from resnetlab.cli.folder_options import (
+    DEFAULT_FOLDER_OPTIONS,
+    FolderOptions,
+    with_folder_options,
+)
 from resnetlab.cli.loading import ProgressLine
 from resnetlab.cli.manners import (
     AcceptLicense,
     Device,
-    FollowLinksOption,
-    GroupOption,
     Json,
-    LabelColumn,
-    Nested,
     Open,
     PageLanguage,
-    PathColumn,
     SettingsOption,
     SkipBad,
     check_device,
-    folder_reading,
     open_page,
 )
 from resnetlab.cli.manners import OutputDir as Output
@@ -66,6 +65,7 @@ if TYPE_CHECKING:
     from resnetlab.finetune.request import FinetuneRequest
 
 
+@with_folder_options
 def finetune(
     folder: Folder,
     model: ModelName = "",
@@ -88,11 +88,7 @@ def finetune(
     baseline: Baseline = None,
     skip_bad: SkipBad = False,
     no_test: NoTest = False,
-    follow_links: FollowLinksOption = "no",
-    path_column: PathColumn = "",
-    label_column: LabelColumn = "",
-    nested: Nested = False,
-    group: GroupOption = "",
+    folder_options: FolderOptions = DEFAULT_FOLDER_OPTIONS,
     accept_license: AcceptLicense = False,
     device: Device = "",
     output: Output = Path(),
@@ -132,7 +128,7 @@ def finetune(
         seed=seed,
         skip_bad=skip_bad,
         no_test=no_test,
-        reading=folder_reading(follow_links, path_column, label_column, nested, group),
+        reading=folder_options.reading(),
         accept_license=accept_license,
         device=device or numerics.device,
         numerics=numerics,

@@ -23,22 +23,21 @@ from resnetlab.cli.finetune_options import (
     parse_sizes,
 )
 from resnetlab.cli.finetune_output import notify_line
+from resnetlab.cli.folder_options import (
+    DEFAULT_FOLDER_OPTIONS,
+    FolderOptions,
+    with_folder_options,
+)
 from resnetlab.cli.loading import ProgressLine
 from resnetlab.cli.manners import (
     DONE,
     AcceptLicense,
     Device,
-    FollowLinksOption,
-    GroupOption,
     Json,
-    LabelColumn,
-    Nested,
     Open,
     PageLanguage,
-    PathColumn,
     SkipBad,
     check_device,
-    folder_reading,
     open_page,
     print_json,
 )
@@ -52,6 +51,7 @@ if TYPE_CHECKING:
     from resnetlab.finetune.results import ResolutionTable
 
 
+@with_folder_options
 def fixres(
     folder: Folder,
     train_sizes: SizesOption = "128,224",
@@ -64,11 +64,7 @@ def fixres(
     seed: Seed = 0,
     preview: Preview = None,
     skip_bad: SkipBad = False,
-    follow_links: FollowLinksOption = "no",
-    path_column: PathColumn = "",
-    label_column: LabelColumn = "",
-    nested: Nested = False,
-    group: GroupOption = "",
+    folder_options: FolderOptions = DEFAULT_FOLDER_OPTIONS,
     accept_license: AcceptLicense = False,
     device: Device = "",
     output: Output = Path(),
@@ -103,7 +99,7 @@ def fixres(
         split_spec=parse_split(split),
         seed=seed,
         skip_bad=skip_bad,
-        reading=folder_reading(follow_links, path_column, label_column, nested, group),
+        reading=folder_options.reading(),
         accept_license=accept_license,
         device=device or "auto",
         output=output,

@@ -29,7 +29,7 @@ from resnetlab.studies.executors.base import (
     encode_job,
     missing_error,
 )
-from resnetlab.studies.executors.here import run_in_process
+from resnetlab.studies.executors.in_process import run_in_process
 from resnetlab.studies.progress import format_clock, run_display
 from resnetlab.studies.single_run import plan_run, resume_job
 from resnetlab.tracking.mirror import BackgroundCopies, Mirror, copy_reports, open_mirrors

@@ -11,16 +11,16 @@ from typing import Annotated
 import typer
 
 from resnetlab.cli import completion
+from resnetlab.cli.folder_options import (
+    DEFAULT_FOLDER_OPTIONS,
+    FolderOptions,
+    with_folder_options,
+)
 from resnetlab.cli.manners import (
     DataSource,
     Device,
     DryRun,
-    FollowLinksOption,
-    GroupOption,
     Json,
-    LabelColumn,
-    Nested,
-    PathColumn,
     RecipeName,
     SettingsOption,
     SkipBad,
@@ -65,6 +65,7 @@ Profile = Annotated[
 ]
 
 
+@with_folder_options
 def train(
     model: ModelName,
     data: DataSource = "digits",
@@ -82,11 +83,7 @@ def train(
     ablate_blocks: AblateBlocks = False,
     profile: Profile = False,
     skip_bad: SkipBad = False,
-    follow_links: FollowLinksOption = "no",
-    path_column: PathColumn = "",
-    label_column: LabelColumn = "",
-    nested: Nested = False,
-    group: GroupOption = "",
+    folder_options: FolderOptions = DEFAULT_FOLDER_OPTIONS,
     output: Output = Path(),
     device: Device = "",
     track: Track = [],  # noqa: B006
@@ -111,11 +108,7 @@ def train(
         "data.image_size": img_size,
         "numerics.device": kind,
         "data.skip_bad": "true" if skip_bad else None,
-        "data.follow_links": follow_links if follow_links != "no" else None,
-        "data.path_column": path_column or None,
-        "data.label_column": label_column or None,
-        "data.nested": "true" if nested else None,
-        "data.group": group or None,
+        **folder_options.settings(),
     }
     given = [f"{field}={value}" for field, value in fields.items() if value is not None]
     from resnetlab.cli import single_run

@@ -72,7 +72,7 @@ def _similarity(exercise: Exercise, folder: Path) -> int:
     if file is None:
         return 0
     protocol, run = exercise.protocol, file.run
-    same_data = run.data == protocol.identity(run.data.sha256)
+    same_data = run.data == protocol.data.identity(run.data.sha256)
     return sum((run.model == protocol.model, run.recipe == protocol.recipe, same_data))
 
 

@@ -13,7 +13,7 @@ from importlib import resources
 from typing import Any, Literal
 
 from resnetlab.course.texts import Text
-from resnetlab.data.config import DataConfig, DataIdentity
+from resnetlab.data.config import DataConfig
 from resnetlab.errors import input_error, suggest
 from resnetlab.models.configs import ModelConfig
 from resnetlab.recipes.finetune import AnyRecipe
@@ -44,20 +44,6 @@ class Protocol:
     model: ModelConfig
     data: DataConfig
     recipe: AnyRecipe
-
-    def identity(self, sha256: str) -> DataIdentity:
-        """Return the data part of the identity of a run, for images with this SHA-256."""
-        data = self.data
-        return DataIdentity(
-            sha256=sha256,
-            validation=data.validation,
-            split_seed=data.split_seed,
-            test_curve=data.test_curve,
-            curve_images=data.curve_images,
-            train_images=data.train_images,
-            folds=data.folds,
-            fold=data.fold,
-        )
 
 
 @strict_dataclass
@@ -314,12 +300,6 @@ def all_questions() -> Iterator[tuple[Lesson, Question]]:
             yield lesson, question
 
 
-def practical_questions() -> list[tuple[Lesson, Question]]:
-    """Return the questions of the practical, 1 to 34."""
-    pairs = [pair for pair in all_questions() if pair[1].number.isdigit()]
-    return sorted(pairs, key=lambda pair: int(pair[1].number))
-
-
 def find_question(name: str) -> tuple[Lesson, Question]:
     """Return the question that a user names: `Q10`, `10`, `Q5.10` or `L8a`. Raises InputError."""
     key = name.strip().upper().removeprefix("Q").removeprefix(f"{PRACTICAL_NUMBER}.")
@@ -330,13 +310,3 @@ def find_question(name: str) -> tuple[Lesson, Question]:
     keys = [question.key for _, question in all_questions()]
     fix = suggest(name, keys) or "give a number from 1 to 34, such as Q10"
     raise input_error("QUESTION", "no such question", fix, got=name, allowed="Q1 to Q34, L8a, ...")
-
-
-def find_exercise(name: str) -> tuple[Lesson, Exercise]:
-    """Return the exercise of that name with its lesson."""
-    return next(
-        (lesson, exercise)
-        for lesson in lessons()
-        for exercise in lesson.exercise
-        if exercise.name == name
-    )

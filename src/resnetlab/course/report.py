@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from resnetlab.course.assignment import EXACT, assign_runs
-from resnetlab.course.lessons import Exercise, Lesson, Question, all_questions, lessons
+from resnetlab.course.lessons import Exercise, Lesson, Question, lessons
 from resnetlab.course.run_checks import RunFiles, read_run
 from resnetlab.course.student import Answer, read_answers, read_student
 from resnetlab.course.texts import Text, localize
@@ -285,14 +285,3 @@ def _error_line(metrics: Sequence[Evaluation], split: str) -> Line | None:
 def unanswered(report: StudentReport) -> list[str]:
     """Return the labels of the questions without an answer."""
     return [section.label for section in report.sections if not section.is_answered]
-
-
-def progress_by_lesson(root: Path) -> list[tuple[int, int, int]]:
-    """Return the number of each lesson, of its answered questions, and of its questions."""
-    answers = read_answers(root)
-    counts: dict[int, list[int]] = {}
-    for lesson, question in all_questions():
-        row = counts.setdefault(lesson.number, [0, 0])
-        row[0] += question.key in answers
-        row[1] += 1
-    return [(number, done, total) for number, (done, total) in counts.items()]

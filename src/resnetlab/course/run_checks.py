@@ -121,7 +121,7 @@ def _check_network(run: RunFiles, exercise: Exercise) -> Finding:
 
 def _check_training(run: RunFiles, exercise: Exercise) -> Finding:
     protocol, config = exercise.protocol, run.file.run
-    identity = protocol.identity(config.data.sha256)
+    identity = protocol.data.identity(config.data.sha256)
     different = []
     if config.recipe != protocol.recipe:
         different.append("recipe")

@@ -9,20 +9,23 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
-import torch
-from numpy.typing import NDArray
-from torch import nn
 
-from resnetlab.bundle.spec import Metric, ModelFile
-from resnetlab.bundle.store import save_bundle
+from resnetlab.bundle.spec import ModelFile
 from resnetlab.checksums import write_checksums
 from resnetlab.curation.added_photos import AddedPhotos, open_added_photos
+from resnetlab.curation.extended_model import (
+    ExtensionFeatures,
+    SplitFeatures,
+    classifier_as_arrays,
+    compute_split_features,
+    save_extended_model,
+    write_confidence,
+)
 from resnetlab.curation.features import (
-    FeatureNetwork,
-    compute_features,
     open_model_folder,
     setup_features,
 )
@@ -31,18 +34,11 @@ from resnetlab.data.config import DEFAULT_READING, FolderReading
 from resnetlab.data.sources.manifest import SplitSpec
 from resnetlab.deploy.request import check_model
 from resnetlab.errors import input_error
-from resnetlab.files import json_sha256, short_hash, write_json
-from resnetlab.finetune.confidence import (
-    describe_too_few,
-    fit_and_write,
-    outputs_of,
-    reference_counts,
-)
-from resnetlab.finetune.dataset import open_photographs, spaced_indices
-from resnetlab.finetune.evaluation import accuracy_estimate, accuracy_metric, compare
+from resnetlab.files import write_json
+from resnetlab.finetune.dataset import open_photographs
+from resnetlab.finetune.evaluation import accuracy_estimate, compare
 from resnetlab.finetune.results import AccuracyEstimate
 from resnetlab.finetune.training_record import (
-    LabeledSplit,
     PhotoRecord,
     read_record,
     record_dataset,
@@ -51,14 +47,11 @@ from resnetlab.finetune.training_record import (
     write_record,
 )
 from resnetlab.messages import ItemCallback, Notify, format_count, silent
-from resnetlab.models.configs.external import with_num_classes
-from resnetlab.recipes.numerics import Numerics
-from resnetlab.runs.provenance import provenance_event
 from resnetlab.schema import encode
 from resnetlab.stats.exact import paired_interval
 from resnetlab.stats.intervals import clopper_pearson
 from resnetlab.stats.softmax_head import LinearHead, fit_near
-from resnetlab.training.photo_predictions import Predictions
+from resnetlab.training.photo_predictions import SplitPredictions
 
 PENALTIES = (1e-5, 1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 1e-1)
 """Penalties on the change of the classifier. The one with the lowest cross-entropy on the
@@ -84,17 +77,6 @@ class ExtendRequest:
     output: Path = Path()
     name: str = ""
     """Name of the folder of the extended model."""
-
-
-@dataclass(frozen=True)
-class _Features:
-    """Features (N, F) and labels (N,) of the photographs of one split."""
-
-    rows: NDArray[np.float32]
-    labels: NDArray[np.int64]
-
-    def __len__(self) -> int:
-        return len(self.labels)
 
 
 def extend(
@@ -137,21 +119,34 @@ def extend(
         request.model, numerics, device, accept_license=request.accept_license
     )
     begin = time.monotonic()
-    old_parts = [
-        _features(network, splits_of_record(old, split), added.classes, cache, on_item)
-        for split in ("train", "validation", "test")
-    ]
-    added_parts = [
-        _features(network, [part] if part.names else [], added.classes, cache, on_item)
-        for part in added.splits
-    ]
+    compute = partial(
+        compute_split_features, network, classes=added.classes, cache=cache, on_item=on_item
+    )
+    old_features = ExtensionFeatures(
+        compute(splits_of_record(old, "train")),
+        compute(splits_of_record(old, "validation")),
+        compute(splits_of_record(old, "test")),
+    )
+    added_features = ExtensionFeatures(
+        *(compute([part] if part.names else []) for part in added.splits)
+    )
+    features = old_features.join(added_features)
     feature_seconds = time.monotonic() - begin
-    before = _head_of(network)
-    head, penalty = _fit(before.with_outputs(len(added.classes)), old_parts, added_parts, notify)
-    result = _measure(request, file, added, before, head, penalty, old_parts, added_parts)
-    folder = _save(request, file, network, numerics, added, head, result)
-    train, validation = (_join(old_parts[k], added_parts[k]) for k in (0, 1))
-    _write_confidence(network, train, validation, folder, len(added.classes), notify)
+    before = classifier_as_arrays(network)
+    head, penalty = _fit_classifier(before.with_outputs(len(added.classes)), features, notify)
+    result = _evaluate(request, file, added, before, head, penalty, old_features, added_features)
+    folder = save_extended_model(
+        request.output / "models",
+        request.model,
+        request.name,
+        file,
+        network,
+        numerics,
+        added,
+        head,
+        result,
+    )
+    write_confidence(network, features, folder, len(added.classes), notify)
     record = PhotoRecord(
         folders=(*old.folders, record_folder([part.photos for part in added.splits]))
     )
@@ -203,42 +198,11 @@ def _old_photographs(
     return record_dataset(photos)
 
 
-def _features(
-    network: FeatureNetwork,
-    parts: Sequence[LabeledSplit],
-    classes: tuple[str, ...],
-    cache: Path,
-    on_item: ItemCallback,
-) -> _Features:
-    """Return the features and labels of the photographs of one split in all folders."""
-    number = {name: k for k, name in enumerate(classes)}
-    rows = [compute_features(network, part.photos, cache, on_item) for part in parts]
-    labels = [number[name] for part in parts for name in part.names]
-    empty = np.empty((0, network.head.in_features), np.float32)
-    return _Features(np.concatenate([empty, *rows]), np.array(labels, np.int64))
-
-
-def _head_of(network: FeatureNetwork) -> LinearHead:
-    """Return the classifier as arrays. Raises InputError if it has no bias."""
-    weight, bias = network.head.weight, getattr(network.head, "bias", None)
-    if bias is None:
-        message = "its classifier has no bias, and an extension needs one"
-        raise input_error(network.name, message, "choose a network whose classifier has a bias")
-    return LinearHead(*(tensor.detach().double().cpu().numpy() for tensor in (weight, bias)))
-
-
-def _join(*parts: _Features) -> _Features:
-    return _Features(
-        np.concatenate([part.rows for part in parts]),
-        np.concatenate([part.labels for part in parts]),
-    )
-
-
-def _fit(
-    start: LinearHead, old: Sequence[_Features], added: Sequence[_Features], notify: Notify
+def _fit_classifier(
+    start: LinearHead, features: ExtensionFeatures, notify: Notify
 ) -> tuple[LinearHead, float]:
     """Fit the classifier with each penalty; return that with the lowest validation loss."""
-    train, validation = (_join(old[k], added[k]) for k in (0, 1))
+    train, validation = features.train, features.validation
     if not len(validation):
         validation = train
         notify("note: there is no validation photograph: the train photographs choose the penalty")
@@ -246,40 +210,40 @@ def _fit(
     penalties = PENALTIES[::-1]
     heads = fit_near(train.rows, train.labels, start, penalties)
     for penalty, head in zip(penalties, heads, strict=True):
-        loss = Predictions(head.probabilities(validation.rows), validation.labels).loss_nats
+        loss = SplitPredictions(head.probabilities(validation.rows), validation.labels).loss_nats
         if loss < best_loss:
             best, best_loss, best_penalty = head, loss, penalty
     return best, best_penalty
 
 
-def _measure(
+def _evaluate(
     request: ExtendRequest,
     file: ModelFile,
     added: AddedPhotos,
     before: LinearHead,
     head: LinearHead,
     penalty: float,
-    old_parts: Sequence[_Features],
-    added_parts: Sequence[_Features],
+    old: ExtensionFeatures,
+    new: ExtensionFeatures,
 ) -> ExtendResult:
     """Return the record, without the name of the model and the times."""
-    old_test, added_test = old_parts[2], added_parts[2]
+    old_test, added_test = old.test, new.test
     if not len(old_test):
         message = "has no test photograph, so that nothing measures what an extension forgets"
         raise input_error(str(request.model), message, "fine-tune it without --no-test")
-    earlier = Predictions(before.probabilities(old_test.rows), old_test.labels)
-    later = Predictions(head.probabilities(old_test.rows), old_test.labels)
+    earlier = SplitPredictions(before.probabilities(old_test.rows), old_test.labels)
+    later = SplitPredictions(head.probabilities(old_test.rows), old_test.labels)
     comparison = compare(later, earlier)
     interval = paired_interval(comparison.only_this, comparison.only_baseline, len(old_test))
-    both = _join(old_test, added_test)
+    both = old_test.join(added_test)
     on_added = _estimate(head, added_test) if len(added_test) else None
     return ExtendResult(
         model=file.name,
         base=file.name,
         base_sha256=file.weights_sha256,
         new_classes=added.new_classes,
-        old_images=(len(old_parts[0]), len(old_parts[1]), len(old_parts[2])),
-        added_images=(len(added_parts[0]), len(added_parts[1]), len(added_parts[2])),
+        old_images=old.counts,
+        added_images=new.counts,
         dropped=added.dropped,
         penalty=penalty,
         before=accuracy_estimate(earlier),
@@ -297,12 +261,12 @@ def _measure(
     )
 
 
-def _estimate(head: LinearHead, part: _Features) -> AccuracyEstimate:
-    return accuracy_estimate(Predictions(head.probabilities(part.rows), part.labels))
+def _estimate(head: LinearHead, part: SplitFeatures) -> AccuracyEstimate:
+    return accuracy_estimate(SplitPredictions(head.probabilities(part.rows), part.labels))
 
 
 def _class_accuracies(
-    head: LinearHead, part: _Features, added: AddedPhotos
+    head: LinearHead, part: SplitFeatures, added: AddedPhotos
 ) -> Sequence[ClassAccuracy]:
     """Return the accuracy for each class with an added test photograph."""
     if not len(part):
@@ -334,82 +298,3 @@ def _notes(added: AddedPhotos) -> tuple[str, ...]:
         return ()
     count = format_count(len(untested), "new class")
     return (f"no test photograph of {count}, whose accuracy is unknown: {', '.join(untested)}",)
-
-
-def _save(
-    request: ExtendRequest,
-    file: ModelFile,
-    network: FeatureNetwork,
-    numerics: Numerics,
-    added: AddedPhotos,
-    head: LinearHead,
-    result: ExtendResult,
-) -> Path:
-    """Write the extended model to a new folder, and return it. Raises InputError."""
-    hashes = sorted(
-        f"{row.sha256} {name} {row.split}"
-        for part in added.splits
-        for row, name in zip(part.photos.rows, part.names, strict=True)
-    )
-    data_sha256 = json_sha256([file.provenance.get("data_sha256"), hashes])
-    identity = short_hash(file.weights_sha256, data_sha256, f"{result.penalty:g}")
-    folder = request.output / "models" / (request.name or f"{file.name}-extended-{identity}")
-    if folder.resolve() == request.model.resolve():
-        message = "the model itself, which is never overwritten"
-        raise input_error("--name", message, "--name another-name", got=folder.name)
-    if folder.exists() and check_model(folder, True).provenance.get("identity") != identity:
-        message = "has another model"
-        raise input_error(str(folder), message, "--name another-name, or remove the folder")
-    _replace_head(network, head)
-    data = f"{file.provenance.get('data', file.name)} and {added.name}"
-    metrics: tuple[Metric, ...] = (accuracy_metric("test", result.test, data),)
-    provenance = provenance_event("extend", 0, numerics, data_sha256)
-    extended = replace(
-        file,
-        name=folder.name,
-        model=with_num_classes(file.model, len(added.classes)),
-        classes=added.classes,
-        metrics=metrics,
-        caveats=(*file.caveats, *result.notes),
-        provenance={
-            **provenance,
-            "data": data,
-            "identity": identity,
-            "penalty": result.penalty,
-            "extends": {"name": file.name, "weights_sha256": file.weights_sha256},
-            "recipe": file.provenance.get("recipe"),
-        },
-    )
-    save_bundle(folder, network.module, extended)
-    return folder
-
-
-def _write_confidence(
-    network: FeatureNetwork,
-    train: _Features,
-    validation: _Features,
-    folder: Path,
-    num_classes: int,
-    notify: Notify,
-) -> None:
-    """Fit the confidence of the extended network, and write it into its folder."""
-    if too_few := describe_too_few(len(validation)):
-        notify(f"note: {too_few}")
-        return
-    with torch.inference_mode():
-        logits = network.head(torch.from_numpy(validation.rows).to(network.device))
-    chosen = spaced_indices(train.labels, reference_counts(num_classes))
-    outputs = outputs_of(validation.rows, logits, validation.labels)
-    fit_and_write(outputs, train.rows[chosen], train.labels[chosen], folder, notify)
-
-
-def _replace_head(network: FeatureNetwork, head: LinearHead) -> None:
-    """Put the classifier into the network."""
-    old = network.head
-    linear = nn.Linear(old.in_features, len(head.bias), bias=True)
-    with torch.no_grad():
-        linear.weight.copy_(torch.from_numpy(head.weight))
-        linear.bias.copy_(torch.from_numpy(head.bias))
-    parent, _, child = network.head_name.rpartition(".")
-    owner = network.module.get_submodule(parent) if parent else network.module
-    setattr(owner, child, linear.to(old.weight.device))

@@ -112,6 +112,23 @@ class DataConfig:
             self.follow_links, self.path_column, self.label_column, self.nested, self.group
         )
 
+    def identity(self, sha256: str, validation: float | None = None) -> DataIdentity:
+        """Return the data part of a run's identity, for images with this SHA-256.
+
+        `validation` is the fraction of validation images if it is not that of this config, because
+        the source has a split of its own.
+        """
+        return DataIdentity(
+            sha256=sha256,
+            validation=self.validation if validation is None else validation,
+            split_seed=self.split_seed,
+            test_curve=self.test_curve,
+            curve_images=self.curve_images,
+            train_images=self.train_images,
+            folds=self.folds,
+            fold=self.fold,
+        )
+
     def __post_init__(self) -> None:
         if not self.source:
             raise FieldError("source", "empty", 'source = "digits"')

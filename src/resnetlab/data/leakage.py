@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from resnetlab.data.near_copies import normalize_rows
+from resnetlab.data.near_copies import standardize_rows
 
 TEST_FRACTION = 0.15
 MAX_QUERIES = 2_000
@@ -91,7 +91,7 @@ def _features(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
     images = (Image.fromarray(image[..., 0] if image.shape[2] == 1 else image) for image in pixels)
     size, box = (SIDE, SIDE), Image.Resampling.BOX
     flat = np.stack([np.asarray(image.resize(size, box), np.float32).ravel() for image in images])
-    return normalize_rows(flat)
+    return standardize_rows(flat)
 
 
 def _nearest_neighbor_hits(

@@ -65,7 +65,7 @@ def find_near_copies(pixels: NDArray[np.uint8]) -> list[NearCopy]:
     reduced, signs = reduced[compared], signs[compared]
     mirrored_signs = _signs(reduced[:, :, ::-1])
     normal, mirrored_normal = (
-        normalize_rows(images.reshape(len(images), _ROWS * _COLUMNS))
+        standardize_rows(images.reshape(len(images), _ROWS * _COLUMNS))
         for images in (reduced, reduced[:, :, ::-1])
     )
     copies: dict[tuple[int, int], NearCopy] = {}
@@ -104,7 +104,7 @@ def _signs(reduced: NDArray[np.float32]) -> NDArray[np.float32]:
     return np.where(brighter, 1, -1).reshape(len(reduced), _BITS).astype(np.float32)
 
 
-def normalize_rows(rows: NDArray[np.float32]) -> NDArray[np.float32]:
+def standardize_rows(rows: NDArray[np.float32]) -> NDArray[np.float32]:
     """Return the rows (N, D) with mean 0 and length 1: their products are correlations."""
     centered = rows - rows.mean(1, keepdims=True)
     lengths = np.linalg.norm(centered, axis=1, keepdims=True)

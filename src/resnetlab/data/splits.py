@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from resnetlab.data import stratify
-from resnetlab.data.config import DataConfig, DataIdentity, Dataset, LabeledImages, Source
+from resnetlab.data.config import DataConfig, Dataset, LabeledImages, Source
 from resnetlab.data.sources import open_source
 from resnetlab.errors import input_error
 from resnetlab.messages import Notify, silent
@@ -65,16 +65,7 @@ def split_dataset(source: Source, data: DataConfig) -> Dataset:
     available = len(train)
     if data.train_images is not None:
         train = _subsample(source, train, data.train_images, data.split_seed)
-    identity = DataIdentity(
-        sha256=source.sha256,
-        validation=fraction,
-        split_seed=data.split_seed,
-        test_curve=data.test_curve,
-        curve_images=data.curve_images,
-        train_images=data.train_images,
-        folds=data.folds,
-        fold=data.fold,
-    )
+    identity = data.identity(source.sha256, fraction)
     return Dataset(
         source.name,
         source.classes,

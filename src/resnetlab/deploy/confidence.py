@@ -30,8 +30,6 @@ def describe_doubt(probability: float, classes: int) -> str:
 AnswerKind = Literal["class", "several classes", "no class", "none of these"]
 """Kind of an answer: one class, a prediction set of another size, or an unknown photograph."""
 
-NONE_OF_THESE = "none of these"
-
 
 def answer_kind(prediction_set: Sequence[str] | None, none_of_these: bool | None) -> AnswerKind:
     """Return the kind of the answer for a photograph.

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from resnetlab.data.class_names import class_order
 from resnetlab.data.photo_loader import LOADER_BATCH_SIZE, Tta
 from resnetlab.deploy.ensemble_stats import EnsembleResult, ensemble_result
-from resnetlab.deploy.evaluate import PredictionSet, predict_all
+from resnetlab.deploy.evaluate import PredictionsWithImages, predict_all
 from resnetlab.deploy.inputs import LabeledImages
 from resnetlab.deploy.predict import Classifier
 from resnetlab.errors import input_error
@@ -53,7 +53,7 @@ def evaluate_ensemble(
 
 
 def _reorder_classes(
-    model: Classifier, first: Classifier, predictions: PredictionSet
+    model: Classifier, first: Classifier, predictions: PredictionsWithImages
 ) -> NDArray[np.float64]:
     """Return the probabilities (N, K) with the classes in the order of the first model."""
     return predictions.probabilities[:, class_order(model.classes, first.classes)]

@@ -39,11 +39,11 @@ from resnetlab.deploy.results import (
 )
 from resnetlab.errors import input_error
 from resnetlab.messages import ItemCallback, format_count, silent
-from resnetlab.training.photo_predictions import Predictions
+from resnetlab.training.photo_predictions import SplitPredictions
 
 
 @dataclass(frozen=True)
-class PredictionSet(Predictions):
+class PredictionsWithImages(SplitPredictions):
     """Predictions with the readable images they belong to, and the files that are not readable."""
 
     images: tuple[LazyImage, ...]
@@ -61,7 +61,7 @@ def predict_all(
     tta: Tta = "none",
     batch_size: int = LOADER_BATCH_SIZE,
     on_item: ItemCallback = silent,
-) -> PredictionSet:
+) -> PredictionsWithImages:
     """Predict all images of `data`. Raises InputError if the model lacks a class of the data."""
     class_index = match_classes(model.classes, data)
     images, labels, results, bad = [], [], list[CalibratedPrediction](), list(data.bad_files)
@@ -83,7 +83,7 @@ def predict_all(
         )
     raw = [result.uncalibrated for result in results if result.uncalibrated is not None]
     novelty = [result.novelty for result in results if result.novelty is not None]
-    return PredictionSet(
+    return PredictionsWithImages(
         np.stack([result.probabilities for result in results if result.probabilities is not None]),
         np.array(labels, np.int64),
         tuple(images),
@@ -122,7 +122,7 @@ def predict_strangers(
 def evaluate(
     model: Classifier,
     data: LabeledImages,
-    predictions: PredictionSet,
+    predictions: PredictionsWithImages,
     tta: Tta = "none",
     *,
     coverage: float | None = None,
@@ -195,7 +195,7 @@ def evaluate(
 
 def _confidence_scores(
     model: Classifier,
-    predictions: PredictionSet,
+    predictions: PredictionsWithImages,
     tta: Tta,
     coverage: float | None,
     strangers: StrangerNovelty | None,

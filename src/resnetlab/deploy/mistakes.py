@@ -10,7 +10,7 @@ from PIL import Image
 
 from resnetlab.data.photo_loader import load_batches
 from resnetlab.data.transforms.eval_transform import apply_eval_transform
-from resnetlab.deploy.evaluate import PredictionSet
+from resnetlab.deploy.evaluate import PredictionsWithImages
 from resnetlab.deploy.explain import GRADIENT_BATCH_SIZE, Explainer
 from resnetlab.deploy.predict import Classifier
 from resnetlab.deploy.results import Misclassification
@@ -29,7 +29,7 @@ class MistakeDrawing:
 def draw_mistakes(
     model: Classifier,
     mistakes: tuple[Misclassification, ...],
-    predictions: PredictionSet,
+    predictions: PredictionsWithImages,
     notify: Notify,
     on_item: ItemCallback,
     max_seconds: float = math.inf,

@@ -46,7 +46,7 @@ if TYPE_CHECKING:
     from resnetlab.finetune.job import FinetuneJob
     from resnetlab.finetune.stage_cache import StageCache
     from resnetlab.training.distributed import World
-    from resnetlab.training.photo_predictions import Predictions
+    from resnetlab.training.photo_predictions import SplitPredictions
 
 
 @with_summary
@@ -60,7 +60,7 @@ class FinetuneOutcome:
     model_folder: Path
     report_folder: Path
     photos: PhotoDataset
-    predictions: Predictions
+    predictions: SplitPredictions
     tta: Tta = "none"
     """Test-time augmentation of the predictions."""
 

@@ -14,10 +14,10 @@ from pathlib import Path
 
 from resnetlab.bundle.licenses import check_commercial_use, find_license, stated_license
 from resnetlab.bundle.spec import License
+from resnetlab.connection import connection_problem
 from resnetlab.errors import input_error
 from resnetlab.models.configs import ExternalConfig, ModelConfig
 from resnetlab.models.parse import parse_model, with_hub_weights
-from resnetlab.models.reachable import connection_problem
 from resnetlab.models.tensorfile import read_metadata
 from resnetlab.models.timm_source import is_timm_source, parse_model_source
 from resnetlab.settings import is_offline, weights_dir

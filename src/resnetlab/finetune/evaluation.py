@@ -22,7 +22,7 @@ from resnetlab.stats.exact import mcnemar
 from resnetlab.stats.intervals import clopper_pearson
 from resnetlab.training.evaluate import evaluate
 from resnetlab.training.photo_predictions import (
-    Predictions,
+    SplitPredictions,
     check_outputs,
     make_predict_outputs,
     predict_images,
@@ -37,7 +37,7 @@ def predict_photos(
     crops: int = 1,
     on_item: ItemCallback = silent,
     where: str = "the network",
-) -> Predictions:
+) -> SplitPredictions:
     """Predict every photograph of a split in fp32, as the command `evaluate` does.
 
     With 10 `crops`, average the probabilities over ten crops. Raises NonFiniteOutputsError with the
@@ -54,10 +54,10 @@ def predict_photos(
         assert prediction.probabilities is not None, "a damaged photograph raises InputError"
         rows.append(prediction.probabilities)
         on_item("photographs scored", len(rows), len(photo_split))
-    return Predictions(np.stack(rows), photo_split.labels)
+    return SplitPredictions(np.stack(rows), photo_split.labels)
 
 
-def compare(ours: Predictions, theirs: Predictions) -> Comparison:
+def compare(ours: SplitPredictions, theirs: SplitPredictions) -> Comparison:
     """Compare two networks on the same images with McNemar's exact test."""
     only_ours = int((ours.correct & ~theirs.correct).sum())
     only_theirs = int((theirs.correct & ~ours.correct).sum())
@@ -69,7 +69,7 @@ def compare(ours: Predictions, theirs: Predictions) -> Comparison:
     )
 
 
-def accuracy_estimate(predictions: Predictions) -> AccuracyEstimate:
+def accuracy_estimate(predictions: SplitPredictions) -> AccuracyEstimate:
     """Return the accuracy of predictions, its Clopper-Pearson 95 % interval over the images, and
     the mean loss.
     """
@@ -90,7 +90,7 @@ def predict_from_features(
     split_model: SplitModel,
     photo_split: PhotoSplit,
     transform: EvalTransform,
-) -> Predictions:
+) -> SplitPredictions:
     """Predict a split with the present weights, from cached features of the frozen trunk if there
     are any.
 
@@ -106,7 +106,7 @@ def predict_from_features(
         batch_size=FEATURE_BATCH_SIZE,
     )
     check_outputs(scored.logits, finetune_model.spec.slug)
-    return Predictions(torch.softmax(scored.logits.double(), 1).numpy(), photo_split.labels)
+    return SplitPredictions(torch.softmax(scored.logits.double(), 1).numpy(), photo_split.labels)
 
 
 def accuracy_metric(split: str, estimate: AccuracyEstimate, data: str) -> Metric:
@@ -137,14 +137,14 @@ class ClassCounts:
         return float((self.right / self.images).mean())
 
 
-def count_by_class(predictions: Predictions) -> ClassCounts:
+def count_by_class(predictions: SplitPredictions) -> ClassCounts:
     """Count the images of each class that has any, and the correct predictions among them."""
     images = np.bincount(predictions.labels)
     right = np.bincount(predictions.labels[predictions.correct], minlength=len(images))
     return ClassCounts(images[images > 0], right[images > 0])
 
 
-def balanced_differences(ours: Predictions, theirs: Predictions) -> NDArray[np.float64]:
+def balanced_differences(ours: SplitPredictions, theirs: SplitPredictions) -> NDArray[np.float64]:
     """Return the difference of two networks on each image (N,), for `sign_flip_p`.
 
     An image weighs 1 / (images of its class), so that their mean over the classes is the difference

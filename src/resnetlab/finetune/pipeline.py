@@ -11,7 +11,6 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-import numpy as np
 import torch
 
 from resnetlab.bundle.store import load_bundle
@@ -23,19 +22,14 @@ from resnetlab.finetune.dataset import PhotoDataset, PhotoSplit
 from resnetlab.finetune.evaluation import (
     accuracy_estimate,
     accuracy_metric,
-    compare,
     predict_from_features,
     predict_photos,
 )
 from resnetlab.finetune.job import FinetuneJob, save_model
 from resnetlab.finetune.model import FinetuneModel
-from resnetlab.finetune.results import (
-    AccuracyEstimate,
-    FinetuneResult,
-    Misclassification,
-    StageRecord,
-)
-from resnetlab.finetune.stage import EventCallback, StageResult, fit
+from resnetlab.finetune.result_record import find_confident_mistakes, make_result
+from resnetlab.finetune.results import AccuracyEstimate, FinetuneResult
+from resnetlab.finetune.stage import EventCallback, StageResult, train_stage
 from resnetlab.finetune.stage_budget import (
     adjust_stage_to_limit,
     affordable_reference,
@@ -48,14 +42,11 @@ from resnetlab.finetune.time_limit import TimeLimit
 from resnetlab.messages import ItemCallback, Notify, format_count, silent
 from resnetlab.recipes.finetune import Stage
 from resnetlab.training.distributed import SINGLE_PROCESS, World
-from resnetlab.training.photo_predictions import Predictions
+from resnetlab.training.photo_predictions import SplitPredictions
 
 AdjustStage = Callable[[Stage, dict[str, EvalTransform]], tuple[Stage | None, PhotoSplit]]
 """Function from a stage and the evaluation transforms by size to the stage to train, or None, and
 the photographs to train it on."""
-
-MAX_MISCLASSIFIED = 12
-"""Number of mistakes in the record, the most confident first."""
 
 
 class StoppedError(ResnetlabError):
@@ -74,7 +65,7 @@ def run_stages(
     notify: Notify = silent,
     on_event: EventCallback = lambda _: None,
     adjust_stage: AdjustStage | None = None,
-) -> Iterator[tuple[StageResult, Predictions]]:
+) -> Iterator[tuple[StageResult, SplitPredictions]]:
     """Train the stages one after another. Yields each finished stage with its predictions on
     validation.
 
@@ -105,7 +96,7 @@ def run_stages(
     weights = class_weights(job, finetune_model.device)
     key = stage_key(finetune_model, photos.sha256, recipe.class_weights, recipe.sampler)
     train = partial(
-        fit,
+        train_stage,
         finetune_model,
         sampler=recipe.sampler,
         should_stop=should_stop,
@@ -114,7 +105,7 @@ def run_stages(
         on_event=on_event,
     )
     for planned in recipe.resolved_stages:
-        if world.all_reduce_any(should_stop()):
+        if world.any_rank(should_stop()):
             return
         stage: Stage | None = planned
         train_photos, following = photos.train, key.with_stage(planned, transforms[planned.size])
@@ -128,10 +119,8 @@ def run_stages(
         reduced_to = len(train_photos) if len(train_photos) < len(photos.train) else 0
         key = key.with_stage(stage, transforms[stage.size], reduced_to)
         stage_photos = replace(photos, train=train_photos)
-        train_stage = partial(
-            train, stage, stage_photos, transforms, job.seed, class_weights=weights
-        )
-        result = cache.load_or_train(key, finetune_model, train_stage, should_stop)
+        compute = partial(train, stage, stage_photos, transforms, job.seed, class_weights=weights)
+        result = cache.load_or_train(key, finetune_model, compute, should_stop)
         if not result.epochs and not result.complete:
             notify(
                 f"{stage.name}: stopped after {result.seconds:.0f} s, within its first epoch; "
@@ -146,7 +135,7 @@ def run_stages(
 
 def _predict_validation(
     job: FinetuneJob, finetune_model: FinetuneModel, transform: EvalTransform
-) -> Predictions:
+) -> SplitPredictions:
     split_model = finetune_model.split_for_training("classifier", job.recipe.test_size)
     return predict_from_features(finetune_model, split_model, job.photos.validation, transform)
 
@@ -163,7 +152,7 @@ def run_finetuning(
     on_item: ItemCallback = silent,
     world: World = SINGLE_PROCESS,
     finetune_model: FinetuneModel | None = None,
-) -> tuple[FinetuneResult, Predictions]:
+) -> tuple[FinetuneResult, SplitPredictions]:
     """Fine-tune the network, write the model to `folder`, and return the record.
 
     A usable model is written after the first stage and replaced if a later stage is better on
@@ -207,26 +196,27 @@ def run_finetuning(
     kind = "test" if photos.has_test else "validation"
     notify(f"evaluating {format_count(len(photos.test), f'{kind} image')}")
     predictions = _predict_test(job, finetune_model, transform, on_item)
-    result = _make_result(job, folder, stages, predictions, earlier, limit)
-    caveats = (*result.caveats, *finetune_model.assumptions, *skipped)
-    result = replace(result, caveats=caveats)
-    if world.is_main_process:
-        metrics = [accuracy_metric("validation", result.validation, photos.name)]
-        if photos.has_test:
-            metrics.append(accuracy_metric("test", result.test, photos.name))
-        save_model(job, finetune_model, transform, folder, tuple(metrics), skipped)
-        reference, note = affordable_reference(job, finetune_model, transform, limit)
-        if note:
-            notify(note)
-            result = replace(result, caveats=(*result.caveats, note))
-        confidence = write_model_confidence(
-            photos, finetune_model, transform, folder, notify, on_item, reference
-        )
-        if confidence is not None:  # probabilities as `predict` prints them
-            calibrated = confidence.calibrate(predictions.probabilities)
-            scaled = replace(predictions, probabilities=calibrated)
-            result = replace(result, worst=_confident_mistakes(photos, scaled))
-    return result, predictions
+    caveats = (*job.caveats, *finetune_model.assumptions, *skipped)
+    result = make_result(job, folder, stages, predictions, earlier, limit, caveats)
+    if not world.is_main_process:
+        return result, predictions
+    metrics = [accuracy_metric("validation", result.validation, photos.name)]
+    if photos.has_test:
+        metrics.append(accuracy_metric("test", result.test, photos.name))
+    save_model(job, finetune_model, transform, folder, tuple(metrics), skipped)
+    reference, note = affordable_reference(job, finetune_model, transform, limit)
+    if note:
+        notify(note)
+    confidence = write_model_confidence(
+        photos, finetune_model, transform, folder, notify, on_item, reference
+    )
+    printed = predictions  # probabilities as `predict` prints them
+    if confidence is not None:
+        calibrated = confidence.calibrate(predictions.probabilities)
+        printed = replace(predictions, probabilities=calibrated)
+    worst = find_confident_mistakes(photos, printed)
+    caveats = (*caveats, note) if note else caveats
+    return replace(result, caveats=caveats, worst=worst), predictions
 
 
 def _predict_test(
@@ -234,12 +224,12 @@ def _predict_test(
     finetune_model: FinetuneModel,
     transform: EvalTransform,
     on_item: ItemCallback,
-) -> Predictions:
+) -> SplitPredictions:
     """Predict the test images in fp32, by the cache of features where each has one crop."""
     photos, recipe = job.photos, job.recipe
     if recipe.crops == 1:
         outputs = split_outputs(photos.test, finetune_model, transform, on_item)
-        return Predictions(outputs.probabilities, photos.test.labels)
+        return SplitPredictions(outputs.probabilities, photos.test.labels)
     return predict_photos(
         finetune_model.model,
         photos.test,
@@ -319,7 +309,7 @@ def _train_and_save(
 
 def _evaluate_baseline(
     folder: Path, photos: PhotoDataset, on_item: ItemCallback = silent
-) -> tuple[str, Predictions]:
+) -> tuple[str, SplitPredictions]:
     """Evaluate an earlier model on the same test images.
 
     Raises InputError if it has other classes.
@@ -339,77 +329,4 @@ def _evaluate_baseline(
         on_item=on_item,
         where=str(folder),
     )
-    return folder.name, Predictions(predictions.probabilities[:, order], photos.test.labels)
-
-
-def _make_result(
-    job: FinetuneJob,
-    folder: Path,
-    stage_results: list[tuple[StageResult, AccuracyEstimate]],
-    predictions: Predictions,
-    baseline: tuple[str, Predictions] | None,
-    limit: TimeLimit,
-) -> FinetuneResult:
-    photos = job.photos
-    best = max(range(len(stage_results)), key=lambda k: stage_results[k][1].selection_key)
-    stages = tuple(
-        StageRecord(
-            name=result.stage,
-            lr=result.lr,
-            trainable_parameters=result.trainable_parameters,
-            epochs=len(result.epochs),
-            best_epoch=result.best.epoch,
-            validation=estimate,
-            seconds=round(result.seconds, 1),
-            diverged=result.diverged,
-            selected=index == best,
-            complete=result.complete,
-        )
-        for index, (result, estimate) in enumerate(stage_results)
-    )
-    comparison = (
-        replace(compare(predictions, baseline[1]), baseline=baseline[0]) if baseline else None
-    )
-    return FinetuneResult(
-        model=job.backbone.spec.slug,
-        data=photos.name,
-        classes=len(photos.classes),
-        folder=folder.name,
-        train_images=len(photos.train),
-        stages=stages,
-        validation=stage_results[best][1],
-        test=accuracy_estimate(predictions),
-        worst=_confident_mistakes(photos, predictions),
-        example=photos.test.rows[0].path,
-        caveats=job.caveats,
-        comparison=comparison,
-        seconds=round(limit.elapsed, 1),
-        train_size=job.recipe.train_size,
-        test_size=job.recipe.test_size,
-        seed=job.seed,
-        recipe=job.recipe.name,
-        chance_pct=100 * photos.chance_accuracy,
-        has_test=photos.has_test,
-        budget_seconds=limit.seconds,
-        budget_cuts=tuple(limit.cuts),
-        untested_classes=photos.untested_classes,
-        balance=job.recipe.balance,
-    )
-
-
-def _confident_mistakes(
-    photos: PhotoDataset, predictions: Predictions
-) -> tuple[Misclassification, ...]:
-    confidence = predictions.probabilities.max(1)
-    mistakes = sorted(
-        np.flatnonzero(~predictions.correct), key=lambda index: (-confidence[index], index)
-    )
-    return tuple(
-        Misclassification(
-            path=photos.test.rows[index].path,
-            label=photos.classes[predictions.labels[index]],
-            predicted=photos.classes[predictions.predicted[index]],
-            probability=float(confidence[index]),
-        )
-        for index in mistakes[:MAX_MISCLASSIFIED]
-    )
+    return folder.name, SplitPredictions(predictions.probabilities[:, order], photos.test.labels)

@@ -14,7 +14,7 @@ from resnetlab.finetune.candidates import Candidates, select_candidates
 from resnetlab.finetune.dataset import PhotoDataset, open_photographs
 from resnetlab.messages import Notify, format_count, silent
 from resnetlab.models.configs.external import allow_code, check_code
-from resnetlab.models.frozen import Freeze, parse_freeze
+from resnetlab.models.freeze_option import Freeze, parse_freeze
 from resnetlab.recipes.finetune import (
     BalanceMethod,
     FinetuneRecipe,

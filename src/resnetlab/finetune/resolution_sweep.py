@@ -28,13 +28,13 @@ from resnetlab.finetune.evaluation import (
 from resnetlab.finetune.job import FinetuneJob, save_model
 from resnetlab.finetune.model import FinetuneModel
 from resnetlab.finetune.results import Comparison, ResolutionCell, ResolutionTable, TrainResolution
-from resnetlab.finetune.stage import StageResult, fit
+from resnetlab.finetune.stage import StageResult, train_stage
 from resnetlab.finetune.stage_cache import StageCache, StageKey, StageLockedError, stage_key
 from resnetlab.messages import ItemCallback, Notify, silent
 from resnetlab.models.flops import count_parameters
 from resnetlab.runs.provenance import provenance_event
 from resnetlab.training.memory import is_out_of_memory, peak_memory
-from resnetlab.training.photo_predictions import Predictions
+from resnetlab.training.photo_predictions import SplitPredictions
 
 StateDict = dict[str, Tensor]
 
@@ -46,7 +46,7 @@ class _Best:
     selection_key: tuple[float, float]
     sizes: tuple[int, int]
     state: StateDict
-    test_predictions: Predictions
+    test_predictions: SplitPredictions
 
 
 @dataclass
@@ -59,7 +59,7 @@ class _Sweep:
     notify: Notify
     initial_state: StateDict
     best: _Best | None = None
-    same_size_predictions: dict[int, Predictions] = field(default_factory=dict)
+    same_size_predictions: dict[int, SplitPredictions] = field(default_factory=dict)
     """Predictions of stage one on test at the same size, by train size."""
     cached_seconds: float = 0.0
     """Training seconds of the stages that came from the cache."""
@@ -147,7 +147,7 @@ class _Sweep:
             "test": finetune_model.eval_transform(cell.test_size),
         }
 
-        def predict() -> tuple[Predictions, Predictions]:
+        def predict() -> tuple[SplitPredictions, SplitPredictions]:
             """Predict validation and test with the present weights."""
             split_model = finetune_model.split_for_training("last norm", cell.test_size)
             validation, test = (
@@ -179,8 +179,8 @@ class _Sweep:
     ) -> StageResult:
         """Return the last stage of `key`, trained or from the cache."""
         start = time.monotonic()
-        train_stage = partial(
-            fit,
+        compute = partial(
+            train_stage,
             self.finetune_model,
             key.stages[-1],
             self.job.photos,
@@ -188,12 +188,12 @@ class _Sweep:
             self.job.seed,
             should_stop=should_stop,
         )
-        result = self.cache.load_or_train(key, self.finetune_model, train_stage, self.should_stop)
+        result = self.cache.load_or_train(key, self.finetune_model, compute, self.should_stop)
         self.cached_seconds = max(0.0, result.seconds - (time.monotonic() - start))
         return result
 
     def _update_best(
-        self, cell: ResolutionCell, predictions: tuple[Predictions, Predictions]
+        self, cell: ResolutionCell, predictions: tuple[SplitPredictions, SplitPredictions]
     ) -> None:
         key = accuracy_estimate(predictions[0]).selection_key
         if self.best is None or key > self.best.selection_key:

@@ -89,11 +89,11 @@ class StageResult:
     """Peak memory during the stage."""
 
 
-def fit(
+def train_stage(
     finetune_model: FinetuneModel,
     stage: Stage,
     photos: PhotoDataset,
-    views: dict[str, EvalTransform],
+    transforms: dict[str, EvalTransform],
     seed: int,
     *,
     class_weights: Tensor | None = None,
@@ -107,15 +107,26 @@ def fit(
 
     The best epoch of a learning rate has the highest validation accuracy, then the lowest loss. Of
     the learning rates of the stage, the one with the highest validation accuracy is taken, and of
-    equal ones the one with the lowest smoothed validation loss (see `TIE_SMOOTHING`). Training ends
-    once `should_stop()` returns True between two steps, with the best epoch so far, and once
-    `should_finish()` returns True after an epoch or a learning rate, with at least one epoch.
-    `views` has the evaluation transforms at the train size and at the test size, `class_weights`
-    (K,) the weight of each class in the loss, and `sampler` the train images of an epoch, as in a
-    recipe. `notify` gets a line about each learning rate.
+    equal ones the one with the lowest smoothed validation loss (see `TIE_SMOOTHING`).
+
+    Args:
+        finetune_model: Network to train.
+        stage: Stage of the recipe.
+        photos: Photographs; the train and validation splits are used.
+        transforms: Evaluation transforms at the train size and at the test size, by "train" and
+            "test".
+        seed: Seed of the order of the images and of the augmentation.
+        class_weights: Weight (K,) of each class in the loss; None for equal weights.
+        sampler: Choice of the train images of an epoch, as in a recipe.
+        should_stop: Function that is called between steps. Once it returns True, training ends with
+            the best epoch so far.
+        should_finish: Function that is called after each epoch and learning rate. Once it returns
+            True, training ends with at least one epoch.
+        notify: Function that gets a line about each learning rate.
+        on_event: Callback for each pause of the training loop.
     """
     start = time.monotonic()
-    transform, world = views[stage.size], finetune_model.world
+    transform, world = transforms[stage.size], finetune_model.world
     split_model = finetune_model.split_for_training(
         stage.trainable, transform.size, stage.frozen_mode
     )
@@ -149,7 +160,7 @@ def fit(
                 best = result
         is_last = recipe is recipes[-1]
         ends = should_stop() or (best is not None and should_finish())
-        complete = result.complete and (is_last or not world.all_reduce_any(ends))
+        complete = result.complete and (is_last or not world.any_rank(ends))
         if not complete:
             break
     tail.load_state_dict(best.weights if best else initial)
@@ -251,7 +262,7 @@ def _train_one_lr(
             patience = state.stage.patience
             if patience and _epochs_since_best_loss(result.epochs) >= patience:
                 break
-            if state.world.all_reduce_any(should_finish()) and event.step < event.total_steps:
+            if state.world.any_rank(should_finish()) and event.step < event.total_steps:
                 result.complete = False
                 break
     return result

@@ -64,7 +64,7 @@ class StageKey:
     eval_transforms: tuple[EvalTransform, ...] = ()
     """Evaluation transform of each stage."""
     reduced: tuple[tuple[str, int], ...] = ()
-    """Stages that were trained on a part of the photographs for want of time, with their number."""
+    """Stages trained on a part of the photographs, to meet a time limit, with their number."""
 
     def with_stage(self, stage: Stage, transform: EvalTransform, reduced_to: int = 0) -> StageKey:
         """Return the key after one more stage; `reduced_to` is 0 for all train photographs."""

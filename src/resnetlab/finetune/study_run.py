@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Generator
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import torch
 
 from resnetlab.bundle.licenses import find_license
-from resnetlab.data.device_images import DeviceImageCache
 from resnetlab.data.transforms.eval_transform import EvalTransform
 from resnetlab.errors import input_error
 from resnetlab.finetune.backbones import Backbone
@@ -23,73 +21,59 @@ from resnetlab.finetune.stage import StageResult
 from resnetlab.finetune.stage_cache import StageCache, StageLockedError
 from resnetlab.finetune.stored_backbone import store_backbone, without_backbone
 from resnetlab.messages import format_count
-from resnetlab.recipes.numerics import Placement
+from resnetlab.runs.attempt import RunAttempt
 from resnetlab.runs.checkpoint import write_outputs
 from resnetlab.runs.directory import RunDirectory
 from resnetlab.runs.kinds import is_fine_tuning
 from resnetlab.runs.lifecycle import RunLockedError, check_world_size, run_once
 from resnetlab.runs.paths import WEIGHTS
 from resnetlab.runs.provenance import provenance_event
-from resnetlab.runs.records import Evaluation, Result, RunFile, Scores, Status
-from resnetlab.runs.session import ProgressCallback
+from resnetlab.runs.records import Evaluation, Result, Scores, Status
 from resnetlab.runs.writer import commit_result
 from resnetlab.schema import encode
 from resnetlab.stats.chance import UNDECIDED, chance_verdict
-from resnetlab.training.distributed import SINGLE_PROCESS, World
 from resnetlab.training.evaluate import MAX_CLASSES_WITHOUT_TOP5
 from resnetlab.training.events import TrainEvent
-from resnetlab.training.photo_predictions import NonFiniteOutputsError
-from resnetlab.training.photo_predictions import Predictions as Probabilities
+from resnetlab.training.photo_predictions import NonFiniteOutputsError, SplitPredictions
 
 WAIT_SECONDS = 20.0
 """Time to wait for a stage that another worker trains before this worker does another run first."""
 
 
 def run_finetune_attempt(
-    run_id: str,
-    file: RunFile,
-    photos: PhotoDataset,
-    root: Path,
-    placement: Placement,
-    should_stop: Callable[[], bool],
-    on_progress: ProgressCallback,
-    from_step: int | None = None,
-    world: World = SINGLE_PROCESS,
-    shared_device: DeviceImageCache | None = None,
+    attempt: RunAttempt, photos: PhotoDataset
 ) -> Generator[None, None, Result | None]:
-    """Train the fine-tuning run under `root`/runs and return its result, or None if `stop()` ended
-    it before.
+    """Train a fine-tuning run. A finished run is read, not run again.
 
     The run continues after its last finished stage. Finished stages are cached under
-    `root`/cache/stages and shared by all runs. A finished run is read, not run again. The arguments
-    and errors are those of `attempt`, with two
-    differences: BusyError is also raised while another process trains a stage of the run, and the
-    generator does not yield to other runs `beside` it before it is finished.
+    `root`/cache/stages and shared by all runs. The value of the generator and the errors are those
+    of `session.run_attempt`, with two differences: RunLockedError is also raised while another
+    process trains a stage of the run, and the generator does not yield to the runs that share the
+    device.
     """
-    directory = RunDirectory.find(root, run_id)
+    file, from_step, world = attempt.file, attempt.from_step, attempt.world
+    directory = RunDirectory.find(attempt.root, attempt.run_id)
     check_world_size(file, world, directory)
     if from_step:
         message = "a run of fine-tuning goes on from its stages, not from a step"
         raise input_error(str(directory.path), message, "leave --from-step out", got=from_step)
-    if placement.profile:
+    if attempt.placement.profile:
         raise input_error(
             str(directory.path), "a run of fine-tuning is not profiled", "leave --profile out"
         )
 
-    def fitting() -> Generator[None, None, Result | None]:
+    def training() -> Generator[None, None, Result | None]:
         yield from ()
-        return FinetuneSession(directory, file, photos, root, placement, world).run(
-            should_stop, on_progress
-        )
+        return FinetuneSession(directory, attempt, photos).run()
 
     return (
         yield from run_once(
             directory,
             file,
             photos.identity,
-            fitting,
+            training,
             world,
-            shared_device=shared_device is not None,
+            shared_device=attempt.shares_device,
         )
     )
 
@@ -97,31 +81,17 @@ def run_finetune_attempt(
 class FinetuneSession:
     """Session of a fine-tuning run in this process."""
 
-    def __init__(
-        self,
-        directory: RunDirectory,
-        file: RunFile,
-        photos: PhotoDataset,
-        root: Path,
-        placement: Placement,
-        world: World,
-    ) -> None:
-        run = file.run
+    def __init__(self, directory: RunDirectory, attempt: RunAttempt, photos: PhotoDataset) -> None:
+        run = attempt.file.run
         assert is_fine_tuning(run.recipe), run.recipe
-        self.directory, self.file, self.photos, self.world, self.recipe = (
-            directory,
-            file,
-            photos,
-            world,
-            run.recipe,
-        )
+        self.directory, self.attempt, self.photos = directory, attempt, photos
+        self.file, self.world, self.recipe = attempt.file, attempt.world, run.recipe
         backbone = Backbone(run.model, None, find_license(run.model), "")
-        self.job = FinetuneJob(
-            photos, backbone, run.recipe, run.seed, run.numerics, placement.device_index
-        )
-        self.finetune_model = self.job.setup_model(world)
+        device_index = attempt.placement.device_index
+        self.job = FinetuneJob(photos, backbone, run.recipe, run.seed, run.numerics, device_index)
+        self.finetune_model = self.job.setup_model(self.world)
         self.device = self.finetune_model.device
-        self.cache = StageCache(root / "cache" / "stages", WAIT_SECONDS)
+        self.cache = StageCache(attempt.root / "cache" / "stages", WAIT_SECONDS)
         self.transform = self.finetune_model.eval_transform(
             run.recipe.test_size, run.recipe.crop_mode
         )
@@ -130,16 +100,17 @@ class FinetuneSession:
         self.started = False
         self.step, self.epoch, self.seconds = 0, 0.0, 0.0  # sums over the finished stages
         # Predictions of the best stage, and the step of its best epoch.
-        self.selected: tuple[Probabilities, int] | None = None
+        self.selected: tuple[SplitPredictions, int] | None = None
 
-    def run(self, should_stop: Callable[[], bool], on_progress: ProgressCallback) -> Result | None:
-        """Train the stages and return the result, or None if `should_stop()` ended the training."""
+    def run(self) -> Result | None:
+        """Train the stages and return the result, or None after a stop."""
+        should_stop = self.attempt.should_stop
         best: dict[str, torch.Tensor] = {}
         total, done = self.recipe.total_steps(len(self.photos.train)), 0
 
-        def watch(progress: TrainEvent) -> None:
+        def on_event(progress: TrainEvent) -> None:
             self._record_start()
-            on_progress(
+            self.attempt.on_progress(
                 replace(
                     progress,
                     kind="tick",
@@ -150,19 +121,23 @@ class FinetuneSession:
             )
 
         try:
-            for fitted, predictions in run_stages(
-                self.job, self.finetune_model, self.cache, should_stop=should_stop, on_event=watch
+            for result, predictions in run_stages(
+                self.job,
+                self.finetune_model,
+                self.cache,
+                should_stop=should_stop,
+                on_event=on_event,
             ):
-                if not fitted.complete:
+                if not result.complete:
                     return None
-                if fitted.diverged:
+                if result.diverged:
                     return self._commit(
                         "diverged",
-                        f"{fitted.stage}: the loss is not finite at any of its rates",
+                        f"{result.stage}: the loss is not finite at any of its rates",
                         {},
                     )
                 self._record_start()
-                step = self._record_stage(fitted, on_progress, total)
+                step = self._record_stage(result, total)
                 key = accuracy_estimate(predictions).selection_key
                 if not self.selected or key > accuracy_estimate(self.selected[0]).selection_key:
                     self.selected = predictions, step
@@ -209,7 +184,7 @@ class FinetuneSession:
         )
         self.directory.truncate_metrics(-1)
 
-    def _record_stage(self, result: StageResult, on_progress: ProgressCallback, total: int) -> int:
+    def _record_stage(self, result: StageResult, total: int) -> int:
         """Write the evaluations of a stage, and return the step of its best epoch."""
         stage = next(stage for stage in self.recipe.resolved_stages if stage.name == result.stage)
         steps = stage.recipe.steps_per_epoch(len(self.photos.train))
@@ -236,10 +211,10 @@ class FinetuneSession:
             self.directory.append_metrics(*lines)
             images = round(self.epoch * len(self.photos.train))
             progress = TrainEvent("epoch", self.step, total, self.epoch, images, self.seconds)
-            on_progress(progress, tuple(lines))
+            self.attempt.on_progress(progress, tuple(lines))
         return best_step
 
-    def _finish(self, validation: Probabilities) -> Result | None:
+    def _finish(self, validation: SplitPredictions) -> Result | None:
         start = time.monotonic()
         test = predict_photos(
             self.finetune_model.model,
@@ -272,7 +247,7 @@ class FinetuneSession:
         reason = f"{UNDECIDED}: {numbers}"
         return self._commit("trained", "" if verdict == "above chance" else reason, scored, seconds)
 
-    def _write_outputs(self, test: Probabilities) -> None:
+    def _write_outputs(self, test: SplitPredictions) -> None:
         license = self.job.backbone.license
         description: dict[str, object] = {
             "model": encode(self.file.run.identity.model),
@@ -294,7 +269,7 @@ class FinetuneSession:
         self,
         status: Status,
         reason: str,
-        predictions: dict[str, Probabilities],
+        predictions: dict[str, SplitPredictions],
         evaluation_seconds: float = 0.0,
     ) -> Result | None:
         if not self.world.is_main_process:
@@ -322,7 +297,7 @@ def _transform_metadata(transform: EvalTransform) -> dict[str, object]:
     }
 
 
-def _to_scores(predictions: Probabilities) -> Scores:
+def _to_scores(predictions: SplitPredictions) -> Scores:
     estimate = accuracy_estimate(predictions)
     picked = predictions.probabilities[np.arange(len(predictions.labels)), predictions.labels]
     beyond = (predictions.probabilities > picked[:, None]).sum(1) >= 5

@@ -35,7 +35,7 @@ from resnetlab.models.flops import count_parameters
 from resnetlab.recipes.finetune import BalanceMethod, FinetuneRecipe, Stage, load_finetune_recipe
 from resnetlab.stats.exact import balanced_accuracy_interval, sign_flip_p
 from resnetlab.training.distributed import World
-from resnetlab.training.photo_predictions import Predictions
+from resnetlab.training.photo_predictions import SplitPredictions
 
 TRIAL_SHARE = 0.4
 """Share of the time limit after which no further trial begins."""
@@ -106,7 +106,7 @@ class Trials:
 
     def train_probe(
         self, job: FinetuneJob, model: FinetuneModel
-    ) -> tuple[StageResult, Predictions]:
+    ) -> tuple[StageResult, SplitPredictions]:
         """Train the probe of a job on its network, and remove it from the network again.
 
         Returns its result and its predictions on validation. Raises StoppedError.
@@ -161,7 +161,7 @@ class Trials:
         self, job: FinetuneJob, model: FinetuneModel
     ) -> tuple[BalanceMethod, tuple[BalanceTrial, ...]]:
         """Return the selected method for uneven classes, and the trials of all methods."""
-        trials, scored = list[BalanceTrial](), list[Predictions]()
+        trials, scored = list[BalanceTrial](), list[SplitPredictions]()
         for method in METHODS:
             is_late: bool = self.world.broadcast(self._time_is_short())
             if trials and is_late:
@@ -203,7 +203,7 @@ class _Probe:
     backbone: Backbone
     record: BackboneTrial
     estimate: AccuracyEstimate
-    predictions: Predictions
+    predictions: SplitPredictions
 
     @property
     def selection_key(self) -> tuple[float, float, int]:

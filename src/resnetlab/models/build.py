@@ -42,13 +42,13 @@ def build_model(
         channels: Number of channels of the images.
         num_classes: Number of outputs.
         generator_for: Function that returns the generator of a parameter, by its name:
-            `lambda name: stream(seed, "init", name)`.
+            `lambda name: make_generator(seed, "init", name)`.
     """
     if isinstance(spec, ExternalConfig):
         return load_external(spec, channels, num_classes, generator_for)
-    with torch.device("meta"):  # `initialize` draws the weights; drawing them twice would cost time
+    with torch.device("meta"):  # `init_weights` draws the weights; drawing twice would cost time
         model = build_module(spec, channels, num_classes)
-    assert not isinstance(spec, BagOfWordsConfig)  # it has no layers, so `skeleton` refuses it
+    assert not isinstance(spec, BagOfWordsConfig)  # it has no layers, so `_construct` refuses it
     model = allocate_on_cpu(model)
     init_weights(model, spec.init, generator_for)
     return model

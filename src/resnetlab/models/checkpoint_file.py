@@ -48,6 +48,8 @@ class CheckpointFile:
     tensors: dict[str, Tensor]
     facts: WeightsMetadata
     notes: tuple[str, ...] = ()
+    is_multi_label: bool = False
+    """True if the file has the `pos_weight` of a loss for several labels of one image."""
 
 
 def read_checkpoint(file: Path, key: str = "") -> CheckpointFile:
@@ -103,7 +105,8 @@ def select_network(
     if outside:
         examples = ", ".join(outside[:3]) + (", ..." if outside[3:] else "")
         notes = (*notes, f"{len(outside)} tensors outside {best[:-1]} are left out: {examples}")
-    return replace(checkpoint, tensors=inside, notes=notes)
+    is_multi_label = any(name.rpartition(".")[2] == "pos_weight" for name in outside)
+    return replace(checkpoint, tensors=inside, notes=notes, is_multi_label=is_multi_label)
 
 
 def _load(file: Path) -> tuple[Any, WeightsMetadata]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -12,32 +11,23 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from resnetlab.data.class_names import unnamed_classes
-from resnetlab.data.transforms.eval_transform import EvalTransform
 from resnetlab.errors import input_error
 from resnetlab.files import sha256
 from resnetlab.messages import Notify, silent
 from resnetlab.models.build import allocate_on_cpu, build_model, build_module
 from resnetlab.models.checkpoint_file import CheckpointFile, read_checkpoint, select_network
 from resnetlab.models.configs import CifarConfig, ExternalConfig, ImageNetConfig, VGGConfig
-from resnetlab.models.external import LibraryTransform, library_transform
+from resnetlab.models.imported_metadata import ImportedConfig, ImportOptions, find_metadata
+from resnetlab.models.library_transform import LibraryTransform, library_transform
 from resnetlab.models.parse import parse_model
 from resnetlab.models.tensorfile import read_metadata
 from resnetlab.models.timm_source import TimmSource, is_timm_source, read_timm_source
 from resnetlab.models.transfer import check_side, classifier
-from resnetlab.models.weight_licenses import (
-    published_license,
-    source_license,
-    torchvision_license,
-)
 from resnetlab.models.weight_sources import (
     CIFAR10_CLASSES,
-    IMAGENET_MEAN,
-    IMAGENET_STD,
     find_source,
-    known_class_names,
 )
-from resnetlab.models.weights import WeightsMetadata, load_weights, write_weights
+from resnetlab.models.weights import load_weights, write_weights
 from resnetlab.schema import encode
 
 __all__ = ["CIFAR10_CLASSES", "ImportOptions", "convert_key", "import_weights"]
@@ -51,26 +41,6 @@ _KEY_RULES = (
     (re.compile(r"^bn1\."), "stem_norm."),
     (re.compile(r"^(?:fc|linear)\."), "head."),
 )
-
-_Imported = CifarConfig | ImageNetConfig | VGGConfig | ExternalConfig
-
-
-@dataclass(frozen=True)
-class ImportOptions:
-    """Facts about the weights that their file does not state. An empty field is not given."""
-
-    license: str = ""
-    repository: str = ""
-    """Owner and name of a repository whose preprocessing and classes are known."""
-    mean: tuple[float, ...] = ()
-    """Mean per channel, of pixels from 0 to 1."""
-    std: tuple[float, ...] = ()
-    classes: tuple[str, ...] = ()
-    """Class names in the order of the outputs."""
-    resize: int = 0
-    """Shorter side in pixels before the crop."""
-    key: str = ""
-    """Key of the weights in the file."""
 
 
 @dataclass(frozen=True)
@@ -121,7 +91,7 @@ def import_weights(
     options = options or ImportOptions()
     folder = read_timm_source(model_name, "--as") if is_timm_source(model_name) else None
     spec = folder.spec if folder else parse_model(model_name, "--as", "")
-    if not isinstance(spec, _Imported):
+    if not isinstance(spec, ImportedConfig):
         raise input_error(
             "--as",
             "no weights of this family are known",
@@ -133,7 +103,6 @@ def import_weights(
     path = out / "weights.safetensors"
     origin = {"imported_from": file.name, "imported_sha256": sha256(file) if file.is_file() else ""}
     model, checkpoint = _load_network(file, spec, options.key)
-    stated = checkpoint.facts
     if folder:
         options = _with_folder_facts(options, folder)
     if isinstance(spec, ExternalConfig):
@@ -145,15 +114,11 @@ def import_weights(
             folder.spec.mean, folder.spec.std, folder.size, folder.resize, folder.interpolation
         )
     _check_is_classifier(file, checkpoint, outputs)
-    transform, transform_notes = _transform(spec, options, stated, known, channels)
-    names, class_notes = _class_names(spec, options, stated, outputs)
-    same = _same_tensors(spec, options)
-    license_name, license_note = _license(spec, options, file)
-    license_notes = (license_note,) if license_name and license_note else ()
-    assumed = (*checkpoint.notes, *same, *transform_notes, *class_notes, *license_notes)
+    metadata = find_metadata(spec, options, checkpoint.facts, known, channels, outputs, file)
+    transform, assumed = metadata.transform, (*checkpoint.notes, *metadata.notes)
     facts = {
         "model": encode(spec),
-        "classes": names,
+        "classes": metadata.class_names,
         "channels": channels,
         "side": transform.size,
         "mean": transform.mean,
@@ -162,16 +127,16 @@ def import_weights(
         "eval_transform": encode(transform),
         "caveats": assumed,
         **origin,
-        "license": license_name,
+        "license": metadata.license,
     }
     check_side(model, transform.size, str(file), channels)
     _check_replaced(out, path, facts)
     out.mkdir(parents=True, exist_ok=True)
     write_weights(path, model.state_dict(), facts)
-    for line in dict.fromkeys((*assumed, license_note)):
+    for line in dict.fromkeys((*assumed, metadata.license_note)):
         if line:
             notify(f"note: {line}")
-    return ImportedWeights(path, assumed, license_name)
+    return ImportedWeights(path, assumed, metadata.license)
 
 
 def _with_folder_facts(options: ImportOptions, folder: TimmSource) -> ImportOptions:
@@ -196,7 +161,7 @@ def _check_replaced(out: Path, path: Path, facts: dict[str, Any]) -> None:
             raise input_error(str(path), f"exists, with the weights of {from_file}", fix)
 
 
-def _load_network(file: Path, spec: _Imported, key: str) -> tuple[nn.Module, CheckpointFile]:
+def _load_network(file: Path, spec: ImportedConfig, key: str) -> tuple[nn.Module, CheckpointFile]:
     """Return the network with the weights of the file, and the file's facts and remarks."""
     checkpoint = read_checkpoint(file, key)
     if not isinstance(spec, ExternalConfig) and any(
@@ -236,7 +201,7 @@ def _file_channels(checkpoint: CheckpointFile, template: nn.Module) -> int:
     return first.shape[1] if first is not None and first.shape[1] in (1, 3) else 3
 
 
-def _build(spec: _Imported, channels: int, outputs: int) -> nn.Module:
+def _build(spec: ImportedConfig, channels: int, outputs: int) -> nn.Module:
     if isinstance(spec, ExternalConfig):  # such networks may compute buffers that no file has
         plain = replace(spec, weights="", sha256="")
         return build_model(plain, channels, outputs, lambda _: torch.Generator())
@@ -245,7 +210,7 @@ def _build(spec: _Imported, channels: int, outputs: int) -> nn.Module:
     return allocate_on_cpu(model)
 
 
-def _head_name(model: nn.Module, spec: _Imported) -> str:
+def _head_name(model: nn.Module, spec: ImportedConfig) -> str:
     """Return the name of the classifier: a linear layer, or for some networks a 1x1 convolution."""
     get_classifier = getattr(model, "get_classifier", None)  # timm's
     head = get_classifier() if callable(get_classifier) else None
@@ -310,7 +275,7 @@ def _channels(model: nn.Module) -> int:
     return first.shape[1] if first is not None and first.shape[1] in (1, 3) else 3
 
 
-def _num_outputs(model: nn.Module, spec: _Imported) -> int:
+def _num_outputs(model: nn.Module, spec: ImportedConfig) -> int:
     return model.get_parameter(f"{_head_name(model, spec)}.weight").shape[0]
 
 
@@ -320,116 +285,6 @@ def _check_is_classifier(file: Path, checkpoint: CheckpointFile, outputs: int) -
     if outputs == 1:
         message = "one output (a binary or a regression head), whose softmax is always 1"
         raise input_error(str(file), message, fix)
-    if any("pos_weight" in note for note in checkpoint.notes):
+    if checkpoint.is_multi_label:
         message = "a multi-label head, trained with a pos_weight; probabilities here add up to 1"
         raise input_error(str(file), message, fix)
-
-
-def _license(spec: _Imported, options: ImportOptions, file: Path) -> tuple[str, str]:
-    """Return the license of the weights, and a line if it is from a library or unknown."""
-    if options.license:
-        return options.license, ""
-    metadata = read_metadata(file) if file.suffix == ".safetensors" else {}
-    if isinstance(metadata.get("license"), str) and metadata["license"]:
-        return metadata["license"], ""
-    if isinstance(spec, ExternalConfig):
-        published = published_license(spec.library, spec.name, file.name)
-    else:
-        published = source_license(spec.slug)
-        if not published.name and isinstance(spec, ImageNetConfig | VGGConfig):
-            published = torchvision_license(spec.slug, file.name)
-    source = f" ({published.source})" if published.source else ""
-    if not published.name:
-        return "", f"the license of the weights is unknown{source}; --license names it"
-    note = f"the license of the weights is {published.name}{source}; --license names another one"
-    return published.name, note
-
-
-def _same_tensors(spec: _Imported, options: ImportOptions) -> tuple[str, ...]:
-    """Return a remark if other networks have the same tensors, so that the file cannot tell."""
-    if not isinstance(spec, CifarConfig) or spec.shortcut not in ("none", "A"):
-        return ()
-    if spec.shortcut == "none":
-        message = f"{spec.slug} has no shortcuts, but a residual network with option A has the same"
-        return (f"{message} tensors: if these are a residual network's, --as names that one",)
-    if options.repository and find_source(options.repository).zero_channels == spec.zero_channels:
-        return ()
-    where = "at both ends" if spec.zero_channels == "both ends" else "at the end"
-    other = "-a-end" if spec.zero_channels == "both ends" else ""
-    classic = f"cifar-resnet{spec.depth}{other}"
-    return (
-        (
-            f"shortcut option A is assumed with its zero channels {where}; the same tensors fit "
-            f"{classic}, with them {'at the end' if other else 'at both ends'}, and a plain network"
-        ),
-    )
-
-
-def _transform(
-    spec: _Imported,
-    options: ImportOptions,
-    stated: WeightsMetadata,
-    known: LibraryTransform | None,
-    channels: int,
-) -> tuple[EvalTransform, tuple[str, ...]]:
-    """Return the evaluation transform, and a line for each part of it that is assumed."""
-    notes: list[str] = []
-    source = find_source(options.repository) if options.repository else None
-    if known and known.note:
-        notes.append(known.note)
-    if bool(options.mean) != bool(options.std):
-        raise input_error("--mean, --std", "one without the other", "give both")
-    if options.mean:
-        mean, std = options.mean, options.std
-    elif stated.mean and stated.std:
-        mean, std = stated.mean, stated.std
-    elif source:
-        mean, std = source.mean, source.std
-    elif known:
-        mean, std = known.mean, known.std
-    else:
-        mean, std = IMAGENET_MEAN[:channels], IMAGENET_STD[:channels]
-        notes.append(
-            "the file does not state its mean and std: those of ImageNet are assumed "
-            "(--mean and --std, or --repository, give them)"
-        )
-    for option, numbers in (("--mean", mean), ("--std", std)):
-        if len(numbers) != channels:
-            message = f"{len(numbers)} values for the network's {channels} channels"
-            raise input_error(option, message, "give one value per channel")
-    values: dict[str, Any] = {"mean": mean, "std": std, "channels": channels}
-    if isinstance(spec, CifarConfig) and not options.resize:
-        return EvalTransform(crop_mode="square", size=stated.side or 32, **values), tuple(notes)
-    size = stated.side or (32 if isinstance(spec, CifarConfig) else known.size if known else 224)
-    resize = options.resize or (known.resize if known else math.floor(256 / 224 * size))
-    if options.resize and options.resize < size:
-        message = f"smaller than the crop of {size} pixels"
-        raise input_error("--resize", message, f"--resize {size}", got=options.resize)
-    if known is None and not options.resize:
-        notes.append(
-            f"the shorter side is assumed to be resized to {resize} pixels before the crop of "
-            f"{size} (--resize gives it)"
-        )
-    kind = known.interpolation if known else "bilinear"
-    return EvalTransform(size=size, resize=resize, interpolation=kind, **values), tuple(notes)
-
-
-def _class_names(
-    spec: _Imported, options: ImportOptions, stated: WeightsMetadata, outputs: int
-) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Return the names of the outputs, and a line if they are assumed."""
-    if options.classes:
-        if len(options.classes) != outputs:
-            message = f"{len(options.classes)} names for {outputs} outputs"
-            raise input_error("--classes", message, "give one name per output, in their order")
-        return options.classes, ()
-    if len(stated.class_names) == outputs:
-        return stated.class_names, ()
-    source = find_source(options.repository) if options.repository else None
-    if source and outputs in source.classes:
-        return known_class_names(source.classes[outputs]), ()
-    if outputs == 1000 and not isinstance(spec, CifarConfig):
-        note = "the 1,000 outputs are assumed to be ImageNet's classes in torchvision's order"
-        return known_class_names("imagenet"), (f"{note} (--classes names them)",)
-    note = f"the {outputs} outputs have no names (--classes FILE, cifar10, cifar100 or imagenet)"
-    return unnamed_classes(outputs), (note,)

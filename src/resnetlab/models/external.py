@@ -7,24 +7,21 @@ from __future__ import annotations
 import contextlib
 import importlib
 import inspect
-import math
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import nn
 
+from resnetlab.connection import connection_problem
 from resnetlab.errors import InputError, ResnetlabError, first_line, input_error
 from resnetlab.files import sha256
-from resnetlab.models.configs import ModelConfig
 from resnetlab.models.configs.external import ExternalConfig, check_code
 from resnetlab.models.factory import is_declared
 from resnetlab.models.nets.init import GeneratorFor
 from resnetlab.models.nets.subsample import replace_unsafe_convs
-from resnetlab.models.reachable import connection_problem
 from resnetlab.models.tensorfile import open_safetensors
 from resnetlab.models.weight_licenses import timm_config
 from resnetlab.models.weights import WeightsMetadata, load_weights, read_weights
@@ -43,7 +40,7 @@ def build_external(spec: ExternalConfig, channels: int, num_classes: int) -> nn.
         case "timm":
             if channels != 3:
                 kwargs = {"in_chans": channels} | kwargs
-            build = _import_timm(spec).create_model
+            build = import_timm(spec).create_model
             arguments: tuple[Any, ...] = (spec.name,)
         case "torchvision":
             build, arguments = _import_module("torchvision.models", spec).get_model, (spec.name,)
@@ -82,7 +79,7 @@ def load_external(
     spec: ExternalConfig, channels: int, num_classes: int, generator_for: GeneratorFor
 ) -> nn.Module:
     """Return the network of `spec` on the CPU, with the weights that it names, or initial weights
-    drawn from `draw("")`.
+    drawn from `generator_for("")`.
 
     The random state of the process stays unchanged.
     """
@@ -141,7 +138,7 @@ def weights_metadata(spec: ExternalConfig) -> WeightsMetadata:
 
 def _library_metadata(spec: ExternalConfig, metadata: WeightsMetadata) -> WeightsMetadata:
     if spec.library == "timm":
-        config = timm_config(_import_timm(spec), spec.name)
+        config = timm_config(import_timm(spec), spec.name)
         if config is None:
             return metadata
         return WeightsMetadata(
@@ -204,80 +201,9 @@ def _library_outputs(spec: ExternalConfig) -> int:
     if "num_classes" in spec.kwargs:
         return int(spec.kwargs["num_classes"])  # type: ignore[arg-type]
     if spec.library == "timm":
-        config = _import_timm(spec).get_pretrained_cfg(spec.name)
+        config = import_timm(spec).get_pretrained_cfg(spec.name)
         return int(config.num_classes) if config is not None else 0
     return len(_torchvision_weights(spec).meta.get("categories", ()))
-
-
-@dataclass(frozen=True)
-class LibraryTransform:
-    """Evaluation transform of a library's own weights, with a line that says what is assumed."""
-
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
-    size: int
-    resize: int
-    interpolation: Literal["bilinear", "bicubic"]
-    note: str = ""
-
-
-def library_transform(spec: ModelConfig, file_name: str, digest: str) -> LibraryTransform | None:
-    """Return the evaluation transform of weights that a library published, or None.
-
-    torchvision's files are recognized by the first eight digits of their SHA-256, which their names
-    end in, or by the name alone.
-
-    Args:
-        spec: Network of the weights.
-        file_name: Name of the file of weights.
-        digest: SHA-256 of the file.
-    """
-    if isinstance(spec, ExternalConfig) and spec.library == "timm":
-        return _timm_transform(spec)
-    name = spec.name if isinstance(spec, ExternalConfig) else spec.slug
-    if isinstance(spec, ExternalConfig) and spec.library != "torchvision":
-        return None
-    try:
-        versions = list(importlib.import_module("torchvision.models").get_model_weights(name))
-    except (ValueError, ImportError):  # not a network of torchvision
-        return None
-    published = {str(version.url).rpartition("/")[2]: version for version in versions}
-    for url_name, version in published.items():
-        if Path(url_name).stem.rpartition("-")[2] == digest[:8]:
-            return _torchvision_transform(version, "")
-    if file_name in published:
-        version = published[file_name]
-        note = "by the file's name, its preprocessing is assumed to be that of torchvision's"
-        return _torchvision_transform(version, f"{note} {version}")
-    if not isinstance(spec, ExternalConfig):
-        return None
-    version = type(versions[0]).DEFAULT
-    note = f"the preprocessing of torchvision's {version} is assumed (--mean, --std, --resize)"
-    return _torchvision_transform(version, note)
-
-
-def _torchvision_transform(version: Any, note: str) -> LibraryTransform:
-    transform = version.transforms()
-    size, resize = int(transform.crop_size[0]), int(transform.resize_size[0])
-    kind: Literal["bilinear", "bicubic"] = (
-        "bicubic" if transform.interpolation.value == "bicubic" else "bilinear"
-    )
-    return LibraryTransform(
-        tuple(transform.mean), tuple(transform.std), size, max(size, resize), kind, note
-    )
-
-
-def _timm_transform(spec: ExternalConfig) -> LibraryTransform | None:
-    config = timm_config(_import_timm(spec), spec.name)
-    if config is None:
-        return None
-    size = int(config.input_size[1])
-    kind: Literal["bilinear", "bicubic"] = (
-        "bilinear" if config.interpolation == "bilinear" else "bicubic"
-    )
-    note = f"timm's preprocessing of {spec.name} is assumed (--mean, --std, --resize)"
-    resize = max(size, math.floor(size / config.crop_pct))
-    return LibraryTransform(tuple(config.mean), tuple(config.std), size, resize, kind, note)
 
 
 def hub_weights(spec: ExternalConfig) -> dict[str, torch.Tensor]:
@@ -296,7 +222,7 @@ def hub_weights(spec: ExternalConfig) -> dict[str, torch.Tensor]:
     try:
         if spec.library == "timm":
             state: dict[str, torch.Tensor] = (
-                _import_timm(spec)
+                import_timm(spec)
                 .create_model(spec.name, pretrained=True, **spec.kwargs)
                 .state_dict()
             )
@@ -318,7 +244,7 @@ def _hub_url(spec: ExternalConfig) -> str:
     """Return the address of a file of the weights, or of the hub that has it."""
     if spec.library == "torchvision":
         return str(_torchvision_weights(spec).url)
-    config = timm_config(_import_timm(spec), spec.name)
+    config = timm_config(import_timm(spec), spec.name)
     if config is not None and not config.hf_hub_id and config.url:
         return str(config.url)
     from huggingface_hub import constants
@@ -331,7 +257,7 @@ def _is_downloaded(spec: ExternalConfig) -> bool:
     if spec.library == "torchvision":
         name = str(_torchvision_weights(spec).url).rpartition("/")[2]
         return (Path(torch.hub.get_dir()) / "checkpoints" / name).is_file()
-    config = timm_config(_import_timm(spec), spec.name)
+    config = timm_config(import_timm(spec), spec.name)
     if config is None or not config.hf_hub_id:
         return False
     from huggingface_hub import try_to_load_from_cache
@@ -353,7 +279,8 @@ def _torchvision_weights(spec: ExternalConfig) -> Any:
         ) from None
 
 
-def _import_timm(spec: ExternalConfig) -> Any:
+def import_timm(spec: ExternalConfig) -> Any:
+    """Import timm. Raises InputError if it is not installed."""
     try:
         return importlib.import_module("timm")
     except ImportError:

@@ -20,7 +20,7 @@ from resnetlab.models.configs import ExternalConfig, ModelConfig
 from resnetlab.models.configs.external import with_num_classes
 from resnetlab.models.external import check_one_output, hub_weights, weights_file
 from resnetlab.models.flops import count_parameters
-from resnetlab.models.frozen import Freeze, parse_freeze
+from resnetlab.models.freeze_option import Freeze, parse_freeze
 from resnetlab.models.nets.init import GeneratorFor
 from resnetlab.models.weights import load_weights, read_weights
 

@@ -1,6 +1,6 @@
 """Reports of studies.
 
-`write(gather(record), folder)` writes a report while a study runs and when it ends;
+`write(collect(record), folder)` writes a report while a study runs and when it ends;
 `rebuild(folder)` writes it again.
 """
 

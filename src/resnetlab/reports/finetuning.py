@@ -17,6 +17,7 @@ from resnetlab.reports import evaluation
 from resnetlab.reports.document import Cell, Fact, Table, number_columns, text_columns
 from resnetlab.reports.finetuning_trials import (
     TrialSection,
+    accuracy_cell,
     backbone_section,
     balance_section,
 )
@@ -25,17 +26,14 @@ from resnetlab.reports.format import (
     capitalize_first,
     format_count,
     format_duration,
-    format_interval,
     format_p_relation,
     format_pct,
     join_clauses,
 )
-from resnetlab.stats.intervals import Interval
 from resnetlab.translation import Language, localize_number, tr, tr_finished, use_language
 
 if TYPE_CHECKING:
     from resnetlab.deploy.results import EvaluationResult
-    from resnetlab.finetune.results import AccuracyEstimate
 
 FINETUNE_FILE = "finetune.json"
 MAX_NAMED_CLASSES = 20
@@ -313,17 +311,12 @@ def _stage_row(stage: StageRecord) -> tuple[Cell, ...]:
         state = join_clauses([state, tr("stopped before its end")])
     return (
         Cell(stage.name, state),
-        _accuracy(stage.validation),
+        accuracy_cell(stage.validation),
         Cell(str(stage.epochs), tr("best: {best_epoch}", best_epoch=stage.best_epoch)),
         Cell(localize_number(f"{stage.lr:g}")),
         Cell(localize_number(f"{stage.trainable_parameters:,}")),
         Cell(format_duration(stage.seconds)),
     )
-
-
-def _accuracy(estimate: AccuracyEstimate) -> Cell:
-    interval = format_interval(Interval(estimate.low_pct, estimate.high_pct))
-    return Cell(format_pct(estimate.accuracy_pct), interval)
 
 
 def _describe_cut(cut: BudgetCut, full_command: Mapping[str, str]) -> Fact:

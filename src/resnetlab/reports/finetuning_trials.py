@@ -103,7 +103,7 @@ def _backbone_row(trial: BackboneTrial) -> tuple[Cell, ...]:
         return (Cell(trial.model, trial.origin), *[Cell(DASH)] * 4, Cell(tr("left out"), reason))
     return (
         Cell(trial.model, trial.origin),
-        _accuracy(trial.validation),
+        accuracy_cell(trial.validation),
         Cell(localize_number(f"{trial.parameters:,}")),
         Cell(format_duration(trial.seconds)),
         Cell(trial.license),
@@ -120,7 +120,8 @@ def _paired(paired: Comparison) -> Cell:
     return Cell(tr("p {relation}", relation=format_p_relation(paired.p)), counts)
 
 
-def _accuracy(estimate: AccuracyEstimate) -> Cell:
+def accuracy_cell(estimate: AccuracyEstimate) -> Cell:
+    """Return the cell of an accuracy, with its interval below it."""
     interval = format_interval(Interval(estimate.low_pct, estimate.high_pct))
     return Cell(format_pct(estimate.accuracy_pct), interval)
 
@@ -163,6 +164,6 @@ def _balance_row(trial: BalanceTrial) -> tuple[Cell, ...]:
     return (
         Cell(tr_finished(trial.method)),
         Cell(format_pct(trial.balanced_pct), interval),
-        _accuracy(trial.validation),
+        accuracy_cell(trial.validation),
         Cell(state),
     )

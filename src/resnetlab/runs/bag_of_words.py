@@ -5,17 +5,15 @@ run.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Generator
-from pathlib import Path
+from collections.abc import Generator
 
 import numpy as np
 import torch
 
 from resnetlab.baselines.bag_of_words import FittedBagOfWords, fit
 from resnetlab.data.config import Dataset, LabeledImages
-from resnetlab.data.device_images import DeviceImageCache
 from resnetlab.models.configs.bag_of_words import BagOfWordsConfig
-from resnetlab.recipes.numerics import Placement
+from resnetlab.runs.attempt import RunAttempt
 from resnetlab.runs.checkpoint import write_outputs
 from resnetlab.runs.directory import RunDirectory
 from resnetlab.runs.lifecycle import check_world_size, run_once
@@ -24,37 +22,32 @@ from resnetlab.runs.records import Evaluation, Result, RunFile, Scores
 from resnetlab.runs.writer import commit_result
 from resnetlab.schema import encode
 from resnetlab.stats.chance import UNDECIDED, chance_verdict
-from resnetlab.training.distributed import SINGLE_PROCESS, World
 
 
 def run_bag_of_words_attempt(
-    run_id: str,
-    file: RunFile,
-    dataset: Dataset,
-    root: Path,
-    _placement: Placement,
-    _should_stop: Callable[[], bool],
-    _on_progress: Callable[..., None],
-    _from_step: int | None = None,
-    world: World = SINGLE_PROCESS,
-    shared_image_cache: DeviceImageCache | None = None,
+    attempt: RunAttempt, dataset: Dataset
 ) -> Generator[None, None, Result | None]:
-    """Fit the model of a run under `root`/runs and return the result.
+    """Fit the model of a run. A finished run is read, not run again.
 
-    A finished run is read, not run again. The arguments and errors are those of
-    `session.run_attempt`; a run cannot be stopped before its end.
+    The value of the generator and the errors are those of `session.run_attempt`. The run cannot be
+    stopped before its end.
     """
-    directory = RunDirectory.find(root, run_id)
+    file, world = attempt.file, attempt.world
+    directory = RunDirectory.find(attempt.root, attempt.run_id)
     check_world_size(file, world, directory)
 
     def fit_and_evaluate() -> Generator[None, None, Result | None]:
         yield from ()
         return _fit_and_evaluate(directory, file, dataset) if world.is_main_process else None
 
-    shared = shared_image_cache is not None
     return (
         yield from run_once(
-            directory, file, dataset.identity, fit_and_evaluate, world, shared_device=shared
+            directory,
+            file,
+            dataset.identity,
+            fit_and_evaluate,
+            world,
+            shared_device=attempt.shares_device,
         )
     )
 

@@ -6,11 +6,9 @@ Writes all files of the run.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Generator
-from pathlib import Path
+from collections.abc import Generator
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from resnetlab.data.config import Dataset
@@ -21,7 +19,7 @@ from resnetlab.inspection.block_ablation import ablate_blocks
 from resnetlab.inspection.gradients import measure_gradients
 from resnetlab.inspection.loss_landscape import measure_run_landscape
 from resnetlab.models.weights import NORMALIZER_PREFIX, check_finite
-from resnetlab.recipes.numerics import Placement
+from resnetlab.runs.attempt import RunAttempt
 from resnetlab.runs.checkpoint import (
     Checkpoint,
     delete_after,
@@ -41,48 +39,22 @@ from resnetlab.runs.records import Evaluation, Result, RunFile, Scores, Status
 from resnetlab.runs.writer import commit_result
 from resnetlab.schema import encode
 from resnetlab.shell import resume_command
-from resnetlab.training.cuda_graphs import graph_blocker, make_step
 from resnetlab.training.device import setup_device
-from resnetlab.training.distributed import SINGLE_PROCESS, World
+from resnetlab.training.distributed import World
 from resnetlab.training.events import TrainEvent, train_events
+from resnetlab.training.make_step import find_eager_reason, make_step
 from resnetlab.training.memory import is_out_of_memory
 from resnetlab.training.profiler import NullProfiler, RunProfiler
 from resnetlab.training.state import ScratchTrainState
 
-ProgressCallback = Callable[[TrainEvent, tuple[Evaluation, ...]], None]
-"""Callback for each event of the training loop, with its evaluations."""
 
+def run_attempt(attempt: RunAttempt, dataset: Dataset) -> Generator[None, None, Result | None]:
+    """Train a run on its data. A finished run is read, not run again.
 
-def run_attempt(
-    run_id: str,
-    file: RunFile,
-    dataset: Dataset,
-    root: Path,
-    placement: Placement,
-    should_stop: Callable[[], bool],
-    on_progress: ProgressCallback,
-    from_step: int | None = None,
-    world: World = SINGLE_PROCESS,
-    shared_image_cache: DeviceImageCache | None = None,
-) -> Generator[None, None, Result | None]:
-    """Train the run under `root`/runs; return its result, or None if it was stopped.
+    Yields after each step if other runs share the device, so that they can take one too.
 
-    A finished run is read, not run again.
-
-    Args:
-        run_id: Id of the run, the name of its folder.
-        file: Configuration of the run.
-        dataset: Data of the run.
-        root: Folder that contains `runs`.
-        placement: Device index, workers and checkpoint interval.
-        should_stop: Function that is called between steps. Training ends with a checkpoint once it
-            returns True.
-        on_progress: Callback for progress and evaluations.
-        from_step: Step of the checkpoint to resume from (0: from the start); None for the last
-            checkpoint.
-        world: Processes that train the run together. The first one reads and writes the folder.
-        shared_image_cache: Data of other runs that share the device with this one. The generator
-            then yields after each step.
+    Returns:
+        The result of the run, or None if it was stopped. It is the value of the generator.
 
     Raises:
         RunLockedError: Another process trains the run.
@@ -92,17 +64,14 @@ def run_attempt(
             damaged.
         ResourceError: The disk is full.
     """
-    directory = RunDirectory.find(root, run_id)
+    file, world = attempt.file, attempt.world
+    directory = RunDirectory.find(attempt.root, attempt.run_id)
     _check_batch_size(file, len(dataset.train), world, directory)
 
-    shared = shared_image_cache is not None
-
     def training() -> Generator[None, None, Result | None]:
-        device = setup_device(file.run.numerics, placement.device_index)
-        image_cache = shared_image_cache or DeviceImageCache()
-        session = RunSession(directory, file, dataset, placement, device, world, image_cache)
+        session = RunSession(directory, attempt, dataset)
         with session.profiler:
-            return (yield from session.run(should_stop, on_progress, from_step, shared))
+            return (yield from session.run())
 
     def measure(result: Result) -> Result:
         """Make the measurements that were requested after the run had finished."""
@@ -118,7 +87,7 @@ def run_attempt(
             directory.save_train_mode(evaluator.selected_in_train_mode(directory.train_mode()))
         return result
 
-    identity = dataset.identity
+    identity, shared = dataset.identity, attempt.shares_device
     return (yield from run_once(directory, file, identity, training, world, measure, shared))
 
 
@@ -146,18 +115,12 @@ def _check_batch_size(
 class RunSession:
     """Session of a run in this process, from its last checkpoint to its result or a stop."""
 
-    def __init__(
-        self,
-        directory: RunDirectory,
-        file: RunFile,
-        dataset: Dataset,
-        placement: Placement,
-        device: torch.device,
-        world: World,
-        image_cache: DeviceImageCache,
-    ) -> None:
-        self.directory, self.file, self.dataset = directory, file, dataset
-        self.placement, self.world, run = placement, world, file.run
+    def __init__(self, directory: RunDirectory, attempt: RunAttempt, dataset: Dataset) -> None:
+        self.directory, self.attempt, self.dataset = directory, attempt, dataset
+        self.file, self.placement, self.world = attempt.file, attempt.placement, attempt.world
+        file, run, world = attempt.file, attempt.file.run, attempt.world
+        device = setup_device(run.numerics, attempt.placement.device_index)
+        image_cache = attempt.shared_image_cache or DeviceImageCache()
         recipe = scratch_recipe(run.recipe, file.data_name)
         num_classes = len(dataset.classes)
         self.state = ScratchTrainState(
@@ -165,23 +128,18 @@ class RunSession:
         )
         self.train_images = image_cache.get(dataset.train, device)
         self.evaluator = RunEvaluator(self.state, file, dataset, image_cache)
-        profiled = placement.profile and world.is_main_process
+        profiled = attempt.placement.profile and world.is_main_process
         self.profiler = (
             RunProfiler(self.state, directory.path / PROFILE) if profiled else NullProfiler()
         )
         self.eager_reason = ""  # reason for eager steps, as last written to provenance.jsonl
         self.train_seconds, self.images_processed = 0.0, 0  # of earlier sessions too
 
-    def run(
-        self,
-        should_stop: Callable[[], bool],
-        on_progress: ProgressCallback,
-        from_step: int | None,
-        yield_every_step: bool,
-    ) -> Generator[None, None, Result | None]:
+    def run(self) -> Generator[None, None, Result | None]:
         """Train to the end and return the result, or None after a stop."""
+        should_stop, yield_every_step = self.attempt.should_stop, self.attempt.shares_device
         if self.world.is_main_process:
-            self._restore(from_step)
+            self._restore(self.attempt.from_step)
         self._broadcast_state()
         step = self.profiler.wrap_step(make_step(self.state, self.train_images))
         last_save, base_seconds = time.monotonic(), self.train_seconds
@@ -192,7 +150,7 @@ class RunSession:
                 continue
             self.train_seconds = base_seconds + event.seconds
             self.images_processed = base_images + event.images_processed
-            self._record(event, on_progress)
+            self._record(event)
             should_save = self._should_save(event, time.monotonic() - last_save)
             # Check this first, so that no checkpoint has a value that is not finite. Several
             # processes end together at the end of an epoch, because their clocks differ.
@@ -223,7 +181,7 @@ class RunSession:
             case _:
                 return False
 
-    def _record(self, event: TrainEvent, on_progress: ProgressCallback) -> None:
+    def _record(self, event: TrainEvent) -> None:
         """Evaluate if an epoch ended, and write and report what is new."""
         evaluations: tuple[Evaluation, ...] = ()
         in_train_mode: tuple[Evaluation, ...] = ()
@@ -238,7 +196,7 @@ class RunSession:
         self.directory.append_train_mode(*in_train_mode)
         if event.epoch in self.file.diagnostics.gradient_norms:
             self._save_gradient_norms()
-        on_progress(event, evaluations)
+        self.attempt.on_progress(event, evaluations)
         if self.state.eager_reason != self.eager_reason:  # CUDA graphs were given up
             self.eager_reason = self.state.eager_reason
             line = {"event": "eager steps", "time": utc_now()}
@@ -255,35 +213,52 @@ class RunSession:
             raise input_error(path, problem, fix, allowed=available)
         if step:
             checkpoint = load_checkpoint(self.directory.checkpoints, step)
-            facts = checkpoint.metadata
-            if facts["torch"] != torch_version():
-                restart = resume_command(path, "--from-step", "0")
-                fix = f"install torch {facts['torch']}, or {restart} to start again"
-                problem = f"torch: the checkpoint has {facts['torch']}, here is {torch_version()}"
-                raise input_error(path, problem, fix)
-            # A folder without the hash in its name is not compared with run.json when it is read.
-            if facts.get("run", self.file.run.hash) != self.file.run.hash:
-                problem = "was edited: its config is not that of the checkpoints"
-                fix = "restore the file, or start a run with this config by train or study run"
-                raise input_error(str(self.directory.path / "run.json"), problem, fix)
-            before = facts.get("metrics_sha256")  # absent in older checkpoints
-            if before not in (None, self.directory.metrics_sha256(step)):
-                fix = f"restore it, or {resume_command(path, '--from-step', '0')} to start again"
-                problem = f"changed since the checkpoint of step {step} was written"
-                raise input_error(str(self.directory.path / "metrics.jsonl"), problem, fix)
-            for name, tensors in checkpoint.tensors.items():
-                check_finite(tensors, f"{self.directory.checkpoints / str(step)}/{name}")
-            self.state.load_state_dict(checkpoint.tensors["state"], step)
-            self.train_seconds, self.images_processed = facts["train_seconds"], facts["images"]
-            self.evaluator.seconds = facts["evaluation_seconds"]
-            if "best" in checkpoint.tensors:
-                self.evaluator.best = BestWeights(
-                    facts["best"]["step"], facts["best"]["error_pct"], checkpoint.tensors["best"]
-                )
+            self._check_checkpoint(checkpoint, step)
+            self._load_checkpoint(checkpoint, step)
         delete_after(self.directory.checkpoints, step)
         self.directory.truncate_metrics(step if step else -1)
+        self._log_start(step)
+
+    def _check_checkpoint(self, checkpoint: Checkpoint, step: int) -> None:
+        """Raise InputError unless the checkpoint continues this run with the same bits.
+
+        It must have the same torch, run.json and metrics.jsonl, and finite values.
+        """
+        path, metadata = str(self.directory.path), checkpoint.metadata
+        restart = resume_command(path, "--from-step", "0")
+        if metadata["torch"] != torch_version():
+            fix = f"install torch {metadata['torch']}, or {restart} to start again"
+            problem = f"torch: the checkpoint has {metadata['torch']}, here is {torch_version()}"
+            raise input_error(path, problem, fix)
+        # A folder without the hash in its name is not compared with run.json when it is read.
+        if metadata.get("run", self.file.run.hash) != self.file.run.hash:
+            problem = "was edited: its config is not that of the checkpoints"
+            fix = "restore the file, or start a run with this config by train or study run"
+            raise input_error(str(self.directory.path / "run.json"), problem, fix)
+        before = metadata.get("metrics_sha256")  # absent in older checkpoints
+        if before not in (None, self.directory.metrics_sha256(step)):
+            problem = f"changed since the checkpoint of step {step} was written"
+            fix = f"restore it, or {restart} to start again"
+            raise input_error(str(self.directory.path / "metrics.jsonl"), problem, fix)
+        for name, tensors in checkpoint.tensors.items():
+            check_finite(tensors, f"{self.directory.checkpoints / str(step)}/{name}")
+
+    def _load_checkpoint(self, checkpoint: Checkpoint, step: int) -> None:
+        """Restore the training state, the best weights and the sums of earlier sessions."""
+        metadata = checkpoint.metadata
+        self.state.load_state_dict(checkpoint.tensors["state"], step)
+        self.train_seconds, self.images_processed = metadata["train_seconds"], metadata["images"]
+        self.evaluator.seconds = metadata["evaluation_seconds"]
+        if "best" in checkpoint.tensors:
+            best = metadata["best"]
+            self.evaluator.best = BestWeights(
+                best["step"], best["error_pct"], checkpoint.tensors["best"]
+            )
+
+    def _log_start(self, step: int) -> None:
+        """Write the start or the resumption of the run to provenance.jsonl."""
         run = self.file.run
-        self.eager_reason = graph_blocker(self.state)
+        self.eager_reason = find_eager_reason(self.state)
         extra = (
             {"steps": f"eager: {self.eager_reason}" if self.eager_reason else "captured"}
             if run.numerics.device == "cuda"

@@ -12,7 +12,13 @@ if TYPE_CHECKING:
 ChanceVerdict = Literal["above chance", "at chance", "cannot be told"]
 
 UNDECIDED = "too few or too uneven images to tell it from chance"
-"""Reason of a trained run whose images cannot tell whether it is above chance."""
+"""Start of the reason of a trained run whose images cannot tell whether it is above chance."""
+
+
+def is_undecided(reason: str) -> bool:
+    """Return True if the reason of a result, as it is recorded, is that chance is not excluded."""
+    return UNDECIDED in reason
+
 
 FALSE_POSITIVE_RATE = 1e-4
 """Probability that a network which learned nothing is called trained, over all evaluations of a
@@ -45,7 +51,7 @@ def chance_upper_bound_pct(class_share: float, images: int, evaluations: int) ->
 def is_at_chance(
     best_accuracy_pct: float, class_share: float, images: int, evaluations: int
 ) -> bool:
-    """Return whether a run never rose above chance: luck explains the best accuracy (in percent) of
+    """Return True if a run never rose above chance: luck explains the best accuracy (in percent) of
     its evaluations.
     """
     return (
@@ -54,7 +60,7 @@ def is_at_chance(
 
 
 def is_decidable(class_share: float, images: int, evaluations: int) -> bool:
-    """Return whether so many images can show that a good network is above chance.
+    """Return True if a number of images can show that a good network is above chance.
 
     They can if a network with half the errors of a constant guess exceeds the bound of luck. With
     few images, or one class that is nearly all of them, even a perfect network does not.

@@ -49,6 +49,11 @@ class Effect:
         half = 0.0 if self.df is None else t_quantile((1 + confidence) / 2, self.df) * self.se
         return cut(Interval(self.estimate - half, self.estimate + half), self.value_range)
 
+    @property
+    def two_sided_p(self) -> float:
+        """Return the p-value of the null hypothesis that the effect is zero."""
+        return min(1.0, 2 * min(self.p_above(0), self.p_below(0)))
+
     def p_below(self, value: float) -> float:
         """Return F((d - value) / se), F Student's cdf: small if clearly below `value`."""
         if self.df is None:

@@ -66,7 +66,7 @@ def estimate_label_noise(
     count = max(1, round(SUREST * len(labels)))
     surest = np.argsort(-probabilities.max(1), kind="stable")[:count]
     differs = probabilities[surest].argmax(1) != labels[surest]
-    calibrated = apply_temperature(probabilities, fit_temperature(probabilities, labels))
+    calibrated = apply_temperature(probabilities, fit_noisy_temperature(probabilities, labels))
     errors = float((1 - calibrated[surest].max(1)).sum())
     disagreements = int(differs.sum())
     remaining = max(0.0, disagreements - errors)
@@ -75,7 +75,7 @@ def estimate_label_noise(
     return LabelNoise(remaining / count, Interval(low, high), count, disagreements, errors)
 
 
-def fit_temperature(probabilities: NDArray[np.float64], labels: NDArray[np.int64]) -> float:
+def fit_noisy_temperature(probabilities: NDArray[np.float64], labels: NDArray[np.int64]) -> float:
     """Return the temperature that calibrates probabilities, although some labels are wrong.
 
     A label y has the probability (1 - e) q(y) + e (1 - q(y)) / (K - 1), in which q is the softmax

@@ -240,7 +240,7 @@ def holm(p: Sequence[float]) -> list[float]:
 
 
 def compute_verdicts(hypotheses: Sequence[Hypothesis], *, finished: bool = True) -> list[Verdict]:
-    """Return the verdict of each claim; `finished`: every planned run of the study is.
+    """Return the verdict of each claim. `finished` is True if every planned run has ended.
 
     Holm's correction counts every declared claim. A claim that cannot be tested counts with p = 1.
     A claim about a size counts twice, because its direction gets a verdict of its own. With fewer
@@ -249,64 +249,67 @@ def compute_verdicts(hypotheses: Sequence[Hypothesis], *, finished: bool = True)
     """
     if not finished:
         return [Verdict("waiting", "tested after the last run of the study") for _ in hypotheses]
-    return _corrected_verdicts([[question] for question in hypotheses], SINGLE_LOOK)
+    return _corrected_verdicts([[hypothesis] for hypothesis in hypotheses], SINGLE_LOOK)
 
 
 def compute_sequential_verdicts(
-    history: Sequence[Sequence[Hypothesis]], looks: Looks
+    claims: Sequence[Sequence[Hypothesis]], looks: Looks
 ) -> list[Verdict]:
     """Return the verdict of each claim of a study that adds seeds at declared looks.
 
-    `history` has the questions of each claim, one for each look so far, in order. Raises ValueError
+    `claims` has the hypotheses of each claim, one for each look so far, in order. Raises ValueError
     if the number of seeds is not in the schedule, and for a second look at a claim that a network
     fails: it is tested once, since such small counts leave no error to share.
     """
-    for questions in history:
-        once = len(questions) == 1 and isinstance(questions[0], FailureHypothesis)
-        for number, question in enumerate(questions):
-            if number and isinstance(question, FailureHypothesis):
+    for hypotheses_by_look in claims:
+        once = len(hypotheses_by_look) == 1 and isinstance(hypotheses_by_look[0], FailureHypothesis)
+        for number, hypothesis in enumerate(hypotheses_by_look):
+            if number and isinstance(hypothesis, FailureHypothesis):
                 raise ValueError("a claim that a network fails is judged at one look")
-            for arm in question.arms:
+            for arm in hypothesis.arms:
                 if looks.look_index(arm.counts.planned) != number and not once:
                     seeds = looks.seeds[number]
                     raise ValueError(f"look {number + 1} is at {seeds} seeds per condition")
-    return _corrected_verdicts(history, looks)
+    return _corrected_verdicts(claims, looks)
 
 
-def _corrected_verdicts(history: Sequence[Sequence[Hypothesis]], looks: Looks) -> list[Verdict]:
-    lines: list[Sequence[Hypothesis]] = []
-    directions: list[int | None] = []  # index of the line for a claim's direction, if it has one
-    for questions in history:
-        directed = [
-            replace(question, region=question.direction, direction=None)
-            for question in questions
-            if isinstance(question, MeansHypothesis) and question.direction is not None
-        ]
-        directions.append(len(history) + len(lines) if directed else None)
-        lines += [directed] if directed else []
-    lines = [*history, *lines]
-    results = [[_test(question) for question in line] for line in lines]
+def _corrected_verdicts(claims: Sequence[Sequence[Hypothesis]], looks: Looks) -> list[Verdict]:
+    """Test the claims and their directions, and correct all of them together."""
+    directions = [_direction_hypotheses(hypotheses_by_look) for hypotheses_by_look in claims]
+    tested: list[Sequence[Hypothesis]] = [*claims, *filter(None, directions)]
+    results = [[_test(hypothesis) for hypothesis in by_look] for by_look in tested]
     corrected = [
         (tests[0].p, 0)  # it is tested once
-        if isinstance(line[0], FailureHypothesis)
+        if isinstance(by_look[0], FailureHypothesis)
         else looks.corrected_p([test.p for test in tests])
-        for line, tests in zip(lines, results, strict=True)
+        for by_look, tests in zip(tested, results, strict=True)
     ]
     adjusted = holm([p for p, _ in corrected])
     verdicts = [
-        _verdict(*of_line, looks, len(lines))
-        for of_line in zip(lines, results, corrected, adjusted, strict=True)
+        _verdict(*parts, looks, len(tested))
+        for parts in zip(tested, results, corrected, adjusted, strict=True)
     ]
+    of_claims, of_directions = verdicts[: len(claims)], iter(verdicts[len(claims) :])
     return [
-        verdict if index is None else _combine_direction(verdict, verdicts[index])
-        for verdict, index in zip(verdicts, directions, strict=False)
+        _combine_direction(verdict, next(of_directions)) if direction else verdict
+        for verdict, direction in zip(of_claims, directions, strict=True)
+    ]
+
+
+def _direction_hypotheses(hypotheses_by_look: Sequence[Hypothesis]) -> list[MeansHypothesis]:
+    """Return the direction of a claim about a size as hypotheses; empty for another claim."""
+    return [
+        replace(hypothesis, region=hypothesis.direction, direction=None)
+        for hypothesis in hypotheses_by_look
+        if isinstance(hypothesis, MeansHypothesis) and hypothesis.direction is not None
     ]
 
 
 class _TestResult(NamedTuple):
     """Result of a test before the correction for several claims."""
 
-    side: Literal["in", "out", "none"]
+    side: Literal["inside", "outside", "none"]
+    """Side of the claim's region on which the effect lies; none if the test has no result."""
     p: float
     reason: str = ""
     label: VerdictLabel = "inconclusive"
@@ -315,27 +318,27 @@ class _TestResult(NamedTuple):
     p_of_cases: tuple[float, ...] = ()
 
 
-def _undecided(
+def _no_result(
     reason: str, label: VerdictLabel = "inconclusive", effect: Effect | None = None
 ) -> _TestResult:
     return _TestResult("none", 1.0, reason, label, effect)
 
 
 def _test(hypothesis: Hypothesis) -> _TestResult:
-    """Test a question and return the result with the largest p over all cases of the missing runs.
+    """Test a hypothesis; return the result with the largest p over all cases of missing runs.
 
     The side is `none` if the missing runs could change it.
     """
     arms = hypothesis.arms
     if any(arm.counts.out_of_memory for arm in arms):
-        return _undecided("a condition does not fit into this machine's memory", "untestable")
+        return _no_result("a condition does not fit into this machine's memory", "untestable")
     if sum(arm.counts.missing > 0 for arm in arms) > MAX_INCOMPLETE_ARMS:
-        return _undecided(f"runs are missing in more than {MAX_INCOMPLETE_ARMS} of the conditions")
+        return _no_result(f"runs are missing in more than {MAX_INCOMPLETE_ARMS} of the conditions")
     effect: Effect | None = None
     match hypothesis:
         case MeansHypothesis():
             if short := _too_few_runs(hypothesis):
-                return _undecided(f"too few trained runs for a test of means: {short}")
+                return _no_result(f"too few trained runs for a test of means: {short}")
             cases = product(*(arm.missing_run_scenarios() for arm in arms))
             results = [_test_means(hypothesis, case) for case in cases]
             # Of several contrasts, the effect that supports the claim least.
@@ -351,7 +354,7 @@ def _test(hypothesis: Hypothesis) -> _TestResult:
     worst = max(results, key=lambda result: result.p)
     p_of_cases = tuple(result.p for result in results) if len(results) > 1 else ()
     if any(result.side != worst.side for result in results):
-        worst = _undecided("missing runs could change the verdict")
+        worst = _no_result("missing runs could change the verdict")
     return worst._replace(effect=effect, p_of_cases=p_of_cases)
 
 
@@ -377,8 +380,8 @@ def _test_means(hypothesis: MeansHypothesis, trained: Sequence[Sample]) -> _Test
     p_in = max(inside for inside, _ in tests)
     p_out = min(1.0, len(tests) * min(outside for _, outside in tests))
     if len(effects) == 1 and effects[0].deterministic and p_in == p_out:
-        return _undecided("the arms are constant and the difference is on the edge of the claim")
-    side: Literal["in", "out"] = "in" if p_in <= p_out else "out"
+        return _no_result("the arms are constant and the difference is on the edge of the claim")
+    side: Literal["inside", "outside"] = "inside" if p_in <= p_out else "outside"
     if any(
         len(values) < arm.counts.finished
         for values, arm in zip(trained, hypothesis.arms, strict=True)
@@ -394,8 +397,8 @@ def _test_means(hypothesis: MeansHypothesis, trained: Sequence[Sample]) -> _Test
         )
         outside = any(span.high <= region.low or span.low >= region.high for span in spans)
         inside = all(region.low < span.low and span.high < region.high for span in spans)
-        if (side == "in" and outside) or (side == "out" and inside):
-            return _undecided(
+        if (side == "inside" and outside) or (side == "outside" and inside):
+            return _no_result(
                 "the trained runs and the mean over all runs lead to different verdicts"
             )
     test = "corrected resampled t-test" if hypothesis.overlap else ""
@@ -422,11 +425,11 @@ def _test_failure(hypothesis: FailureHypothesis, failed: Sequence[int]) -> _Test
         from scipy.stats import binomtest
 
         p = float(binomtest(k_a, n_a, alternative="less").pvalue)
-        return _TestResult("out", p, test="binomial test, one-sided")
+        return _TestResult("outside", p, test="binomial test, one-sided")
     if 2 * k_b > n_b:
-        return _undecided("both conditions fail in most of their runs")
+        return _no_result("both conditions fail in most of their runs")
     p = min(1.0, 2 * exact.boschloo(k_a, n_a, k_b, n_b))
-    return _TestResult("in", p, test="Boschloo's test")
+    return _TestResult("inside", p, test="Boschloo's test")
 
 
 def _time_scenarios(arm: Arm, epochs: tuple[float, ...]) -> list[tuple[float, ...]]:
@@ -439,40 +442,40 @@ def _time_scenarios(arm: Arm, epochs: tuple[float, ...]) -> list[tuple[float, ..
 
 def _test_speed(left: tuple[float, ...], right: tuple[float, ...]) -> _TestResult:
     if not any(math.isfinite(x) for x in (*left, *right)):
-        return _undecided("no run of either condition reached the accuracy")
+        return _no_result("no run of either condition reached the accuracy")
     sooner, later, _ = exact.time_to_accuracy_rank_test(left, right)
-    return _TestResult("in" if sooner <= later else "out", min(1.0, 2 * min(sooner, later)))
+    return _TestResult("inside" if sooner <= later else "outside", min(1.0, 2 * min(sooner, later)))
 
 
 def _verdict(
-    line: Sequence[Hypothesis],
+    hypotheses_by_look: Sequence[Hypothesis],
     results: Sequence[_TestResult],
     corrected: tuple[float, int],
     p_holm: float,
     looks: Looks,
-    lines: int,
+    num_tests: int,
 ) -> Verdict:
-    """Return a line's verdict: the side of the deciding look, the effect of the latest."""
-    question, latest, (p, decided) = line[-1], results[-1], corrected
-    result = latest if latest.label == "untestable" else results[decided]
-    word, effect = result.label, latest.effect
+    """Return the verdict: the side of the deciding look, the effect of the latest."""
+    hypothesis, latest, (p, deciding_look) = hypotheses_by_look[-1], results[-1], corrected
+    result = latest if latest.label == "untestable" else results[deciding_look]
+    label, effect = result.label, latest.effect
     if result.side != "none" and p_holm < ALPHA:
-        word = "reproduced" if result.side == "in" else "contradicted"
-    failed = any(arm.counts.trained < arm.counts.finished for arm in question.arms)
+        label = "reproduced" if result.side == "inside" else "contradicted"
+    failed = any(arm.counts.trained < arm.counts.finished for arm in hypothesis.arms)
     tested = result.side != "none" and not (effect is not None and effect.deterministic)
-    open_test = word == "inconclusive" and tested
+    open_test = label == "inconclusive" and tested
     return Verdict(
-        label=word,
+        label=label,
         effect=effect,
-        reason=result.reason if word in ("inconclusive", "untestable") else "",
-        conditional=isinstance(question, MeansHypothesis) and failed,
+        reason=result.reason if label in ("inconclusive", "untestable") else "",
+        conditional=isinstance(hypothesis, MeansHypothesis) and failed,
         test=result.test if tested else "",
         p=p if tested else None,
         p_holm=p_holm if tested else None,
-        forecast=_forecast(question, effect, ALPHA / lines) if open_test else None,
+        forecast=_forecast(hypothesis, effect, ALPHA / num_tests) if open_test else None,
         p_of_cases=latest.p_of_cases,
-        look=len(line),
-        confidence=1 - ALPHA * looks.weights[len(line) - 1],
+        look=len(hypotheses_by_look),
+        confidence=1 - ALPHA * looks.weights[len(hypotheses_by_look) - 1],
     )
 
 

@@ -95,7 +95,7 @@ def collect_runs(sources: Sequence[Path], into: str, root: Path) -> Collection:
             plan is taken from a source.
 
     Returns:
-        What became of each run. A run that is here stays as it is.
+        The runs that were added, refused or already present.
 
     Raises:
         InputError: A source has no runs, or the study has no plan here or in a source.

@@ -18,7 +18,7 @@ from resnetlab.notebook import with_summary
 from resnetlab.runs.directory import RunDirectory
 from resnetlab.runs.records import RunRecord
 from resnetlab.schema import encode
-from resnetlab.stats.chance import UNDECIDED
+from resnetlab.stats.chance import UNDECIDED, is_undecided
 from resnetlab.stats.contrasts import Effect, accuracy_difference
 from resnetlab.stats.exact import mcnemar
 from resnetlab.stats.intervals import Summary, summarize
@@ -82,12 +82,7 @@ def compare(a: str | Path, b: str | Path) -> Comparison:
     effect = None
     if min(len(left.summary.trained_pct), len(right.summary.trained_pct)) >= 2:
         effect = accuracy_difference(left.summary.trained_pct, right.summary.trained_pct)
-    tested = effect is not None and not effect.deterministic
-    p = (
-        min(1.0, 2 * min(effect.p_above(0), effect.p_below(0)))
-        if tested and effect is not None
-        else None
-    )
+    p = effect.two_sided_p if effect is not None and not effect.deterministic else None
     single_runs = len(left.records) == len(right.records) == 1
     return Comparison(
         left,
@@ -191,7 +186,7 @@ def _warnings(a: RunSet, b: RunSet, effect: Effect | None) -> tuple[str, ...]:
                 "mean is of these runs only"
             )
         reasons = [record.result.reason for record in runs.records if record.result]
-        if undecided := sum(UNDECIDED in reason for reason in reasons):
+        if undecided := sum(map(is_undecided, reasons)):
             count = format_count(undecided, "run")
             warnings.append(f"no proof of learning in {count} of {runs.name}: {UNDECIDED}")
         if counts.waiting:

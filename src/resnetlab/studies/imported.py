@@ -44,11 +44,6 @@ class Measure:
         """Return 1 if higher is better, else -1: the factor that makes a score of a value."""
         return 1 if self.higher_is_better else -1
 
-    @property
-    def difference_unit(self) -> str:
-        """Return the unit of a difference of two values: `points`, or empty."""
-        return "points" if self.unit == "%" else ""
-
 
 TEST_ACCURACY = Measure()
 """Measure of the studies of resnetlab."""

@@ -107,8 +107,8 @@ class StudyRecord:
     runs: tuple[StudyRun, ...]
 
     def runs_of(self, label: str) -> tuple[StudyRun, ...]:
-        """Return the cells of a condition, in the order of their seeds."""
-        return tuple(sorted(self._runs_by_condition.get(label, ()), key=lambda cell: cell.run.seed))
+        """Return the runs of a condition, in the order of their seeds."""
+        return tuple(sorted(self._runs_by_condition.get(label, ()), key=lambda item: item.run.seed))
 
     @property
     def states(self) -> dict[str, RunState]:
@@ -116,14 +116,14 @@ class StudyRecord:
         when it is finished for each of them.
         """
         states: dict[str, RunState] = {}
-        for cell in self.runs:
-            if states.get(cell.run.id, "finished") == "finished":
-                states[cell.run.id] = cell.state
+        for item in self.runs:
+            if states.get(item.run.id, "finished") == "finished":
+                states[item.run.id] = item.state
         return states
 
     @cached_property
     def _runs_by_condition(self) -> dict[str, list[StudyRun]]:
-        return group_by(self.runs, lambda cell: cell.run.condition)
+        return group_by(self.runs, lambda item: item.run.condition)
 
 
 def group_by(items: Iterable[Item], key: Callable[[Item], str]) -> dict[str, list[Item]]:
@@ -211,13 +211,13 @@ def make_record(
     plan: Plan, read_run: Callable[[str], RunRecord | None], running: frozenset[str] = frozenset()
 ) -> StudyRecord:
     """Return the record of a study; `read_run` returns None for a run that did not start."""
-    cells = []
+    study_runs = []
     modes = {c.label: c.evaluation_mode for c in plan.study.conditions}
     for run in plan.runs:
         run_record = read_run(run.id)
         run_record = run_record and run_record.evaluated_in(modes[run.condition])
-        cells.append(StudyRun(run, _state(run_record, run.id in running), run_record))
-    return StudyRecord(plan.study, tuple(cells))
+        study_runs.append(StudyRun(run, _state(run_record, run.id in running), run_record))
+    return StudyRecord(plan.study, tuple(study_runs))
 
 
 def _state(run_record: RunRecord | None, running: bool) -> RunState:

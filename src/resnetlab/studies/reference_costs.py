@@ -45,34 +45,36 @@ def cost_rows(study: Study, cost: CostFunction) -> list[dict[str, Any]]:
     table: list[dict[str, Any]] = []
     data = {condition.label: condition.data for condition in study.conditions}
     num_classes = {
-        data[pair.condition]: pair.protocol.classes
-        for pair in study.references
-        if pair.protocol.classes
+        data[reference.condition]: reference.protocol.classes
+        for reference in study.references
+        if reference.protocol.classes
     }
     for condition in study.conditions:
         references: list[MatchedReference | None] = [
-            pair for pair in study.references if pair.condition == condition.label
+            reference for reference in study.references if reference.condition == condition.label
         ]
         row = {"condition": condition.label}
         row |= _network_cost(condition, num_classes.get(condition.data), cost)
-        table += [row | _reference_columns(pair) for pair in references or [None]]
+        table += [row | _reference_columns(reference) for reference in references or [None]]
     no_network = dict.fromkeys(("condition", "classes", "parameters", "macs"))
-    return table + [no_network | _reference_columns(pair) for pair in study.unmatched_references]
+    return table + [
+        no_network | _reference_columns(reference) for reference in study.unmatched_references
+    ]
 
 
 def source_details(study: Study) -> list[dict[str, Any]]:
     """Return the sources of published numbers: work, protocol with differences, errata, runs."""
     details = []
-    for pair in _sources(study):
-        keys = [key for key, _ in cited_works(pair.source) if key]
+    for reference in _sources(study):
+        keys = [key for key, _ in cited_works(reference.source) if key]
         works = [encode(bibliography()[key]) for key in keys]
         details.append(
             {
-                "source": pair.title,
-                "works": works or [{"url": pair.url}],
-                "protocol": encode(pair.protocol),
-                "errata": list(pair.errata),
-                "runs_file": pair.runs_file or None,
+                "source": reference.title,
+                "works": works or [{"url": reference.url}],
+                "protocol": encode(reference.protocol),
+                "errata": list(reference.errata),
+                "runs_file": reference.runs_file or None,
             }
         )
     return details
@@ -81,24 +83,24 @@ def source_details(study: Study) -> list[dict[str, Any]]:
 def source_lines(study: Study) -> list[str]:
     """Return the sources of a study's published numbers as lines of text."""
     lines = []
-    for pair in _sources(study):
-        works = [bibliography()[key] for key, _ in cited_works(pair.source) if key]
-        lines += [f"{pair.title}: {work.full} {work.url}".rstrip() for work in works] or [
-            f"{pair.title}: {pair.url or 'no address'}"
+    for reference in _sources(study):
+        works = [bibliography()[key] for key, _ in cited_works(reference.source) if key]
+        lines += [f"{reference.title}: {work.full} {work.url}".rstrip() for work in works] or [
+            f"{reference.title}: {reference.url or 'no address'}"
         ]
-        lines.append(f"Protocol: {pair.protocol.summary}")
-        fields = _format_fields(pair.protocol.fields)
+        lines.append(f"Protocol: {reference.protocol.summary}")
+        fields = _format_fields(reference.protocol.fields)
         lines += [f"Protocol, as fields: {fields}"] if fields else []
         lines += [
             f"Difference: published: {item.reference}; here: {item.here}"
             + (f" (unless {_format_fields(item.unless)})" if item.unless else "")
-            for item in pair.protocol.differences
+            for item in reference.protocol.differences
         ]
-        lines += [f"Erratum: {text}" for text in pair.errata]
-        if pair.runs_file:
+        lines += [f"Erratum: {text}" for text in reference.errata]
+        if reference.runs_file:
             lines.append(
-                f"Every run after every epoch: {pair.runs_file}, beside the file of the numbers "
-                "(resnetlab/catalog/references for those of the package)"
+                f"Every run after every epoch: {reference.runs_file}, beside the file of the "
+                "numbers (resnetlab/catalog/references for those of the package)"
             )
     return lines
 
@@ -114,8 +116,8 @@ def format_value(value: ReferenceValue) -> str:
 
 def _sources(study: Study) -> list[MatchedReference]:
     """Return one published number of each source, in the order of the study."""
-    pairs = (*study.references, *study.unmatched_references)
-    return list({pair.title: pair for pair in reversed(pairs)}.values())[::-1]
+    references = (*study.references, *study.unmatched_references)
+    return list({reference.title: reference for reference in reversed(references)}.values())[::-1]
 
 
 def _network_cost(
@@ -138,28 +140,28 @@ def _network_cost(
     return {"classes": num_classes, "parameters": parameters, "macs": macs}
 
 
-def _reference_columns(pair: MatchedReference | None) -> dict[str, Any]:
+def _reference_columns(reference: MatchedReference | None) -> dict[str, Any]:
     """Return the columns of a published number; None in each of them if there is none."""
-    if pair is None:
+    if reference is None:
         names = ("reference", "label", "split", "epoch", "runs", "note", "source")
         return dict.fromkeys(names)
-    value = pair.value
+    value = reference.value
     stated = f"{value.parameters:,} parameters in the source" if value.parameters else ""
     is_measured = value.value is not None and value.quantity != "multiply-adds"
     return {
         "reference": format_value(value),
         "label": value.label,
         "split": value.split if is_measured else None,
-        "epoch": _epoch(pair) if is_measured else None,
+        "epoch": _epoch(reference) if is_measured else None,
         "runs": _runs(value) if is_measured else None,
         "note": "; ".join(filter(None, (value.note, stated))) or None,
-        "source": pair.title,
+        "source": reference.title,
     }
 
 
-def _epoch(pair: MatchedReference) -> str | None:
+def _epoch(reference: MatchedReference) -> str | None:
     """Return the epoch of a value in words: `9 of 10`, `of 50`, `best on test images, of 50`."""
-    value, protocol = pair.value, pair.protocol
+    value, protocol = reference.value, reference.protocol
     at = f"{value.epoch:g}" if value.epoch else ""
     if value.selected_on:
         at = f"best on {value.selected_on} images,"

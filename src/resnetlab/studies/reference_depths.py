@@ -30,8 +30,8 @@ def depth_series(study: Study) -> tuple[DepthSeries, ...]:
     Of several numbers for one depth the mean of the most runs stands in the series.
     """
     series_values: dict[tuple[str, str], dict[int, ReferenceValue]] = {}
-    for pair in (*study.references, *study.unmatched_references):
-        value = pair.value
+    for reference in (*study.references, *study.unmatched_references):
+        value = reference.value
         if value.value is None or not value.models or value.quantity == "multiply-adds":
             continue
         model = parse_model(value.models[0], value.label)
@@ -41,7 +41,7 @@ def depth_series(study: Study) -> tuple[DepthSeries, ...]:
         kind = "plain" if shortcut == "none" else f"residual ({shortcut})"
         kind = f"{model.family} {kind}"
         unit = "nats" if value.quantity == "loss" else "%"
-        key = (f"{value.quantity}, {unit}", f"{kind}, {value.split}, {pair.title}")
+        key = (f"{value.quantity}, {unit}", f"{kind}, {value.split}, {reference.title}")
         other = series_values.setdefault(key, {}).get(depth)
         if other is None or _rank(value) > _rank(other):
             series_values[key][depth] = value

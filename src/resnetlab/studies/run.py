@@ -148,22 +148,20 @@ def check_class_counts(study: Study, facts: Mapping[DataKey, DataFacts]) -> None
     Such numbers cannot be compared with the study.
     """
     problems = {}
-    for pair in study.references:
-        facts_of_data, classes = (
-            facts[study.condition(pair.condition).data_key],
-            pair.protocol.classes,
-        )
+    for reference in study.references:
+        facts_of_data = facts[study.condition(reference.condition).data_key]
+        classes = reference.protocol.classes
         if classes is not None and len(facts_of_data.classes) != classes:
             message = (
-                f"{pair.title} is of {format_count(classes, 'class')}, and "
+                f"{reference.title} is of {format_count(classes, 'class')}, and "
                 f"{facts_of_data.name} has "
                 f"{len(facts_of_data.classes)}"
             )
             fix = (
-                f"give {pair.protocol.data or 'such data'}, or remove the source from a copy of "
-                "the study file"
+                f"give {reference.protocol.data or 'such data'}, or remove the source from a copy "
+                "of the study file"
             )
-            problems[pair.title, facts_of_data.name] = Problem(
+            problems[reference.title, facts_of_data.name] = Problem(
                 study.name, message, fix, field="references"
             )
     if problems:

@@ -80,8 +80,8 @@ def _with_seeds_of(plan: Plan, other: Plan) -> Plan | None:
         protocols.get(run.condition, _without_seed(run)) != _without_seed(run) for run in other.runs
     ):
         return None
-    cells = {(run.condition, run.seed) for run in plan.runs}
-    added = tuple(run for run in other.runs if (run.condition, run.seed) not in cells)
+    planned = {(run.condition, run.seed) for run in plan.runs}
+    added = tuple(run for run in other.runs if (run.condition, run.seed) not in planned)
     if not added:
         return plan
     seeds = tuple(sorted({*plan.study.seeds, *other.study.seeds}))

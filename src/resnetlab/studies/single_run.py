@@ -29,7 +29,7 @@ from resnetlab.runs.records import RunFile, RunRecord
 from resnetlab.schema import decode, encode
 from resnetlab.shell import resume_command
 from resnetlab.studies.executors.base import Job, RunEvent, missing_error
-from resnetlab.studies.executors.here import run_in_process
+from resnetlab.studies.executors.in_process import run_in_process
 from resnetlab.studies.parsing.overrides import Overrides
 from resnetlab.studies.parsing.study_file import parse_study
 from resnetlab.studies.plan import Plan, make_plan

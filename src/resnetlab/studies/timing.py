@@ -217,9 +217,9 @@ def measure(network: TimedNetwork) -> Timing:
 
     from resnetlab.data.config import LabeledImages
     from resnetlab.data.device_images import DeviceImages
-    from resnetlab.training.cuda_graphs import make_step
     from resnetlab.training.device import setup_device
     from resnetlab.training.evaluate import EVAL_BATCH_SIZE, evaluate
+    from resnetlab.training.make_step import make_step
     from resnetlab.training.state import ScratchTrainState
 
     device = setup_device(network.numerics)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Generator
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
-from resnetlab.data.config import DataConfig, DataIdentity
+from resnetlab.data.config import DataConfig
 from resnetlab.data.sources.torchvision_sets import TORCHVISION_SETS
 from resnetlab.data.splits import load_dataset
 from resnetlab.finetune.dataset import load_photographs
@@ -14,6 +14,9 @@ from resnetlab.messages import Notify
 from resnetlab.runs.kinds import BAG_OF_WORDS, FINE_TUNING, FROM_SCRATCH, RunKind
 from resnetlab.runs.records import Result
 from resnetlab.studies.plan import DataFacts
+
+if TYPE_CHECKING:
+    from resnetlab.runs.attempt import RunAttempt
 
 
 class Trainer(Protocol):
@@ -25,7 +28,7 @@ class Trainer(Protocol):
     def data_facts(self, data: DataConfig, cache: Path, notify: Notify) -> DataFacts:
         """Open data and return what a plan needs to know about them."""
 
-    def attempt(self, *arguments: Any) -> Generator[None, None, Result | None]:
+    def train(self, attempt: RunAttempt, data: Any) -> Generator[None, None, Result | None]:
         """Train a run to its end or until it is stopped. See `runs.session.run_attempt`."""
 
 
@@ -53,21 +56,21 @@ class ScratchTrainer:
             available_train_images=dataset.available_train_images,
         )
 
-    def attempt(self, *arguments: Any) -> Generator[None, None, Result | None]:
+    def train(self, attempt: RunAttempt, data: Any) -> Generator[None, None, Result | None]:
         """Train a run from scratch."""
         from resnetlab.runs.session import run_attempt
 
-        return run_attempt(*arguments)
+        return run_attempt(attempt, data)
 
 
 class BagOfWordsTrainer(ScratchTrainer):
     """Trainer of a bag of visual words."""
 
-    def attempt(self, *arguments: Any) -> Generator[None, None, Result | None]:
+    def train(self, attempt: RunAttempt, data: Any) -> Generator[None, None, Result | None]:
         """Fit a bag of visual words."""
         from resnetlab.runs.bag_of_words import run_bag_of_words_attempt
 
-        return run_bag_of_words_attempt(*arguments)
+        return run_bag_of_words_attempt(attempt, data)
 
 
 class FinetuneTrainer:
@@ -93,11 +96,11 @@ class FinetuneTrainer:
             test_images=len(photos.test),
         )
 
-    def attempt(self, *arguments: Any) -> Generator[None, None, Result | None]:
+    def train(self, attempt: RunAttempt, data: Any) -> Generator[None, None, Result | None]:
         """Fine-tune a model."""
         from resnetlab.finetune.study_run import run_finetune_attempt  # torchvision takes seconds
 
-        return run_finetune_attempt(*arguments)
+        return run_finetune_attempt(attempt, data)
 
 
 def facts_without_data(data: DataConfig) -> DataFacts:
@@ -112,16 +115,7 @@ def facts_without_data(data: DataConfig) -> DataFacts:
     train = available - validation
     return DataFacts(
         name=data.source,
-        identity=DataIdentity(
-            sha256="",
-            validation=data.validation,
-            split_seed=data.split_seed,
-            test_curve=data.test_curve,
-            curve_images=data.curve_images,
-            train_images=data.train_images,
-            folds=data.folds,
-            fold=data.fold,
-        ),
+        identity=data.identity(sha256=""),
         classes=tuple(map(str, range(known.classes))),
         channels=known.channels,
         side=known.side,

@@ -22,10 +22,8 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from resnetlab.data.device_images import DeviceImages
 from resnetlab.data.transforms.epoch_draws import EpochDraws
 from resnetlab.errors import first_line
-from resnetlab.models.configs.external import ExternalConfig
 from resnetlab.training.batches import InMemoryBatches
 from resnetlab.training.eager_step import EagerStep
 from resnetlab.training.memory import is_out_of_memory
@@ -40,21 +38,6 @@ VERIFY_STEPS = 2
 
 The second one has another batch and another learning rate than the captured one.
 """
-
-
-def graph_blocker(state: ScratchTrainState) -> str:
-    """Return the reason why steps cannot be captured, or "" if none is known before training."""
-    reasons = {
-        "only steps on a GPU are captured": state.numerics.cuda_graphs == "auto",
-        "numerics.cuda_graphs is off": state.numerics.cuda_graphs == "off",
-        "several processes share each batch": state.world.size > 1,
-        "RandAugment's operations are chosen on the processor": state.recipe.augment.randaugment
-        is not None,
-        "the code of an external network may do more on the processor than is recorded": isinstance(
-            state.spec, ExternalConfig
-        ),
-    }
-    return next((reason for reason, applies in reasons.items() if applies), "")
 
 
 class CudaGraphs:
@@ -127,12 +110,12 @@ class GraphedStep(EagerStep):
                     getattr(self.draws, field.name).copy_(getattr(draws, field.name))
         self.load = partial(self.batches.batch, self.draws)
 
-    def step(self, batch: slice) -> None:
+    def train_on(self, batch: slice) -> None:
         """Take a step on a slice of the epoch."""
         state = self.state
         with self.graphs.on_stream():
             if state.eager_reason or batch.stop - batch.start < state.recipe.batch_size:
-                super().step(batch)
+                super().train_on(batch)
                 return
             if self.warmup_left:
                 self._warmup_step(batch)
@@ -142,7 +125,7 @@ class GraphedStep(EagerStep):
             if self.replay is None:
                 self._capture()
             if self.replay is None:
-                super().step(batch)
+                super().train_on(batch)
             elif self.checks_left:
                 self._verify_replay(batch)
             else:
@@ -163,7 +146,7 @@ class GraphedStep(EagerStep):
         Such draws depend on the step number, which a replay does not have.
         """
         step = self.state.step
-        super().step(batch)
+        super().train_on(batch)
         state_after_step = self.graphs.rng_state()
         self.state.seed_dropout(step)
         if not all(map(torch.equal, state_after_step, self.graphs.rng_state())):
@@ -185,9 +168,7 @@ class GraphedStep(EagerStep):
         assert self.draws is not None
         positions = self.batch_start + self.batch_offsets
         metrics = train_step(state, *self.batches.batch(self.draws, positions))
-        index = self.batch_start // state.recipe.batch_size
-        state.losses.index_copy_(0, index, metrics[:1])
-        state.error_counts.index_copy_(0, index, metrics[1:].long())
+        state.write_metrics(self.batch_start // state.recipe.batch_size, metrics)
 
     def _verify_replay(self, batch: slice) -> None:
         """Take a step both ways; if the replay differs from the eager step, discard the graph."""
@@ -196,7 +177,7 @@ class GraphedStep(EagerStep):
         if reason:
             self.state.eager_reason, self.replay = reason, None
         if self.state.step == step:  # again, now that the memory of the graph is free
-            super().step(batch)
+            super().train_on(batch)
         self.checks_left -= 1
 
     def _compare_with_eager(self, batch: slice) -> str:
@@ -212,7 +193,7 @@ class GraphedStep(EagerStep):
         replayed = _copy_to_cpu(tensors)
         _restore(tensors, before)
         try:
-            super().step(batch)
+            super().train_on(batch)
         except RuntimeError as error:
             if not is_out_of_memory(error):
                 raise
@@ -237,15 +218,3 @@ def _restore(tensors: dict[str, Tensor], saved: dict[str, Tensor]) -> None:
 def _same_bits(left: Tensor, right: Tensor) -> bool:
     """Return True if all bits are equal, also where both values are NaN."""
     return torch.equal(left.reshape(-1).view(torch.uint8), right.reshape(-1).view(torch.uint8))
-
-
-def make_step(state: ScratchTrainState, images: DeviceImages) -> EagerStep:
-    """Return a step over `images` that is a CUDA graph if possible, else an eager one.
-
-    `state.eager_reason` then holds the reason.
-    """
-    batches = InMemoryBatches(state, images)
-    state.eager_reason = graph_blocker(state)
-    if state.eager_reason:
-        return EagerStep(state, batches)
-    return GraphedStep(state, batches, CudaGraphs(state.device))

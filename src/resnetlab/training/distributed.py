@@ -43,13 +43,14 @@ class World:
 
     def microbatches(self, batch_size: int, grad_accum_steps: int) -> list[slice]:
         """Return this process's `grad_accum_steps` slices of a batch, one after another."""
-        sizes = [
-            len(part)
-            for part in torch.arange(batch_size).tensor_split(self.size * grad_accum_steps)
+        size, remainder = divmod(batch_size, self.size * grad_accum_steps)
+        first = self.rank * grad_accum_steps
+        # The first `remainder` slices have one image more.
+        starts = [
+            index * size + min(index, remainder)
+            for index in range(first, first + grad_accum_steps + 1)
         ]
-        starts = [sum(sizes[:index]) for index in range(len(sizes))]
-        indices = range(self.rank * grad_accum_steps, (self.rank + 1) * grad_accum_steps)
-        return [slice(starts[index], starts[index] + sizes[index]) for index in indices]
+        return [slice(start, end) for start, end in itertools.pairwise(starts)]
 
     def all_reduce_sum(self, values: Tensor) -> Tensor:
         """Sum `values` over the processes, in place."""
@@ -57,7 +58,7 @@ class World:
             dist.all_reduce(values)
         return values
 
-    def all_reduce_any(self, flag: bool) -> bool:
+    def any_rank(self, flag: bool) -> bool:
         """Return True if `flag` is true in any process. All processes get the same answer."""
         return any(self.all_gather(flag))
 
@@ -90,7 +91,7 @@ def collective_stop(world: World, should_stop: Callable[[], bool]) -> Callable[[
     if world.size == 1:
         return should_stop
     calls = itertools.count()
-    return lambda: next(calls) % STOP_SYNC_STEPS == 0 and world.all_reduce_any(should_stop())
+    return lambda: next(calls) % STOP_SYNC_STEPS == 0 and world.any_rank(should_stop())
 
 
 def torchrun_world() -> World:

@@ -38,13 +38,13 @@ class EagerStep:
             self.start_epoch(epoch)
             self.epoch = epoch
         start = index * state.recipe.batch_size
-        self.step(slice(start, min(start + state.recipe.batch_size, state.num_train_images)))
+        self.train_on(slice(start, min(start + state.recipe.batch_size, state.num_train_images)))
 
     def start_epoch(self, epoch: int) -> None:
         """Begin an epoch: the next steps use its batches."""
         self.load = self.load_epoch(epoch)
 
-    def step(self, batch: slice) -> None:
+    def train_on(self, batch: slice) -> None:
         """Take a step on a slice of the epoch."""
         state, size = self.state, batch.stop - batch.start
         parts = state.world.microbatches(size, state.numerics.grad_accum_steps)

@@ -16,16 +16,16 @@ EventKind = Literal["start", "step", "epoch", "interrupted"]
 
 
 def train(
-    state: TrainState, step: Callable[[], None], should_stop: Callable[[], bool]
+    state: TrainState, take_step: Callable[[], None], should_stop: Callable[[], bool]
 ) -> Generator[EventKind]:
     """Train from `state.step` to the last step, or until `should_stop()` is true.
 
     The random state of the process is restored when the generator ends.
 
     Args:
-        state: Training state, which `step` changes.
-        step: Function that takes the next step: an `EagerStep`, or a `GraphedStep`, which captures
-            it as a CUDA graph (`make_step`).
+        state: Training state, which `take_step` changes.
+        take_step: Function that takes the next step: an `EagerStep`, or a `GraphedStep`, which
+            captures it as a CUDA graph (`make_step`).
         should_stop: Function that is called before each step.
 
     Yields:
@@ -40,6 +40,6 @@ def train(
             if should_stop():
                 yield "interrupted"
                 return
-            step()
+            take_step()
             ends_epoch = state.step % state.steps_per_epoch == 0 or state.step == state.total_steps
             yield "epoch" if ends_epoch else "step"

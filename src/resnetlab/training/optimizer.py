@@ -29,14 +29,16 @@ def build_optimizer(
     for name, parameter in model.named_parameters():
         if parameter.requires_grad:
             no_decay = not recipe.decay_norm_and_bias and parameter.ndim <= 1
-            by_group.setdefault((no_decay, -lr_scale(name)), []).append(parameter)
+            by_group.setdefault((no_decay, lr_scale(name)), []).append(parameter)
     groups = [
         {
             "params": parameters,
             "weight_decay": 0.0 if no_decay else settings.weight_decay,
-            "lr": -rate * settings.lr,
+            "lr": scale * settings.lr,
         }
-        for (no_decay, rate), parameters in sorted(by_group.items(), key=lambda item: item[0])
+        for (no_decay, scale), parameters in sorted(
+            by_group.items(), key=lambda item: (item[0][0], -item[0][1])
+        )
     ]
     common: dict[str, Any] = {"params": groups, "lr": settings.lr}
     match settings:

@@ -58,7 +58,7 @@ class ImagePrediction:
 
 
 @dataclass(frozen=True)
-class Predictions:
+class SplitPredictions:
     """Predictions of a network on a split: probabilities (N, K) and labels (N,)."""
 
     probabilities: NDArray[np.float64]

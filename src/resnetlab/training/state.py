@@ -103,6 +103,16 @@ class TrainState:
         self.losses[index], self.error_counts[index] = self.world.all_reduce_sum(metrics)
         self.step += 1
 
+    def write_metrics(self, index: Tensor, metrics: Tensor) -> None:
+        """Store the metrics of a step, as operations that a CUDA graph can capture.
+
+        Args:
+            index: Index of the step in its epoch, (1,) int64.
+            metrics: Loss and number of errors, (2,) fp32, from `train_step`.
+        """
+        self.losses.index_copy_(0, index, metrics[:1])
+        self.error_counts.index_copy_(0, index, metrics[1:].long())
+
     @property
     def images_processed(self) -> int:
         """Number of train images in the steps so far."""

@@ -1,6 +1,7 @@
 """Training step: forward, loss, backward, clip, update, EMA.
 
-Start reading here and go on with loop.py. Every faster way to take a step (cuda_graphs.py) must
+Start reading here and go on with loop.py. The caller (eager_step.py) loads the batch and sets the
+learning rate and the seed of dropout first. Every faster way to take a step (cuda_graphs.py) must
 give the same bits as this one.
 """
 

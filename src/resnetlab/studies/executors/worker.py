@@ -24,6 +24,7 @@ from resnetlab.lazy_compiler import defer_compiler
 from resnetlab.models.code_hash import check_unchanged
 from resnetlab.models.configs.external import allow_code
 from resnetlab.recipes.numerics import Placement
+from resnetlab.runs.attempt import RunAttempt
 from resnetlab.runs.lifecycle import RunLockedError, SharedDeviceOutOfMemoryError
 from resnetlab.runs.records import Evaluation, RunFile
 from resnetlab.schema import decode, encode
@@ -124,7 +125,6 @@ class JobRunner:
                 self.send(
                     kind="progress",
                     id=run_id,
-                    moment=progress.kind,
                     step=progress.step,
                     total=progress.total_steps,
                     epoch=progress.epoch,
@@ -133,18 +133,18 @@ class JobRunner:
                     evaluations=[encode(evaluation) for evaluation in evaluations],
                 )
 
-            result = yield from trainer_of(file.run.kind).attempt(
+            attempt = RunAttempt(
                 run_id,
                 file,
-                data,
                 root,
                 placement,
                 self.should_stop,
                 on_progress,
-                job["from_step"],
-                self.world,
-                self.image_cache if shared_device else None,
+                from_step=job["from_step"],
+                world=self.world,
+                shared_image_cache=self.image_cache if shared_device else None,
             )
+            result = yield from trainer_of(file.run.kind).train(attempt, data)
         except SharedDeviceOutOfMemoryError:
             return True
         except RunLockedError:

@@ -1,0 +1,85 @@
+"""Options of the commands that read a folder of images: links, columns, nested folders, groups."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING, Any
+
+from resnetlab.cli.manners import (
+    FollowLinksOption,
+    GroupOption,
+    LabelColumn,
+    Nested,
+    PathColumn,
+    folder_reading,
+)
+
+if TYPE_CHECKING:
+    from resnetlab.data.config import FolderReading
+
+
+@dataclass(frozen=True)
+class FolderOptions:
+    """Values of the options, which `reading` checks."""
+
+    follow_links: str = "no"
+    path_column: str = ""
+    label_column: str = ""
+    nested: bool = False
+    group: str = ""
+
+    def reading(self) -> FolderReading:
+        """Return the choices for reading a folder of images. Raises InputError."""
+        return folder_reading(
+            self.follow_links, self.path_column, self.label_column, self.nested, self.group
+        )
+
+    def settings(self) -> dict[str, str | None]:
+        """Return the fields of a run's data that differ from their default, None for the others."""
+        return {
+            "data.follow_links": self.follow_links if self.follow_links != "no" else None,
+            "data.path_column": self.path_column or None,
+            "data.label_column": self.label_column or None,
+            "data.nested": "true" if self.nested else None,
+            "data.group": self.group or None,
+        }
+
+
+DEFAULT_FOLDER_OPTIONS = FolderOptions()
+_DECLARATIONS = {
+    "follow_links": FollowLinksOption,
+    "path_column": PathColumn,
+    "label_column": LabelColumn,
+    "nested": Nested,
+    "group": GroupOption,
+}
+
+
+def with_folder_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command the five options in place of its parameter `folder_options`."""
+
+    @functools.wraps(command)
+    def run(**values: Any) -> None:
+        options = FolderOptions(**{name: values.pop(name) for name in _DECLARATIONS})
+        command(**values, folder_options=options)
+
+    options = [
+        inspect.Parameter(
+            field.name,
+            inspect.Parameter.KEYWORD_ONLY,
+            default=field.default,
+            annotation=_DECLARATIONS[field.name],
+        )
+        for field in fields(FolderOptions)
+    ]
+    parameters: list[inspect.Parameter] = []
+    for name, parameter in inspect.signature(command, eval_str=True).parameters.items():
+        is_replaced = name == "folder_options"
+        keyword_only = parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY)
+        parameters += options if is_replaced else [keyword_only]
+    run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    run.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+    return run

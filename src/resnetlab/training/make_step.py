@@ -1,0 +1,37 @@
+"""Choice of the training step: a CUDA graph if possible, else an eager step."""
+
+from __future__ import annotations
+
+from resnetlab.data.device_images import DeviceImages
+from resnetlab.models.configs.external import ExternalConfig
+from resnetlab.training.batches import InMemoryBatches
+from resnetlab.training.cuda_graphs import CudaGraphs, GraphedStep
+from resnetlab.training.eager_step import EagerStep
+from resnetlab.training.state import ScratchTrainState
+
+
+def make_step(state: ScratchTrainState, images: DeviceImages) -> EagerStep:
+    """Return a step over `images`: a CUDA graph if possible, else an eager step.
+
+    `state.eager_reason` then has the reason.
+    """
+    batches = InMemoryBatches(state, images)
+    state.eager_reason = find_eager_reason(state)
+    if state.eager_reason:
+        return EagerStep(state, batches)
+    return GraphedStep(state, batches, CudaGraphs(state.device))
+
+
+def find_eager_reason(state: ScratchTrainState) -> str:
+    """Return the reason why steps cannot be captured, or "" if none is known before training."""
+    reasons = {
+        "only steps on a GPU are captured": state.numerics.cuda_graphs == "auto",
+        "numerics.cuda_graphs is off": state.numerics.cuda_graphs == "off",
+        "several processes share each batch": state.world.size > 1,
+        "RandAugment's operations are chosen on the processor": state.recipe.augment.randaugment
+        is not None,
+        "the code of an external network may do more on the processor than is recorded": isinstance(
+            state.spec, ExternalConfig
+        ),
+    }
+    return next((reason for reason, applies in reasons.items() if applies), "")
