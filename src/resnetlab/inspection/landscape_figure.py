@@ -152,7 +152,7 @@ def draw_landscapes(runs: Sequence[NamedLandscape]) -> str:
         for row in range(row_count):
             axes[row][0].set_ylabel(f"plane {row}")
         bar = figure.add_axes((1 - (BAR_IN - 0.1) / width, 0.2, 0.15 / width, 0.6))
-        draw_color_bar(bar, levels, "{:.3g}".format)
+        draw_color_bar(bar, levels, "{:.4g}".format)
         bar.set_ylabel("loss in nats, log scale")
         buffer = io.StringIO()
         figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})

@@ -151,7 +151,7 @@ def _filter_banks(model: nn.Module) -> list[str]:
 
 def _filter_norms(weights: Tensor) -> Tensor:
     """Return the norm of each filter, in a shape that broadcasts to (outputs, ...)."""
-    norms = torch.linalg.vector_norm(weights.flatten(1), dim=1)
+    norms: Tensor = torch.linalg.vector_norm(weights.flatten(1), dim=1)
     return norms.view(-1, *[1] * (weights.dim() - 1))
 
 

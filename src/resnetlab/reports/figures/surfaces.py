@@ -44,7 +44,7 @@ def draw(plot: SurfacePlot, narrow: bool) -> Figure:
         ax.tick_params(labelleft=column == 0)
     bar_width = min(420, width - LEFT_PX - 24)
     bar = figure.add_axes((LEFT_PX / width, 44 / height, bar_width / width, 12 / height))
-    draw_color_bar(bar, levels, lambda value: localize_number(f"{value:.3g}"))
+    draw_color_bar(bar, levels, lambda value: localize_number(f"{value:.4g}"))
     bar.tick_params(labelsize=11 if not narrow else 9)
     figure.text(
         LEFT_PX / width, 6 / height, tr("loss in nats, log scale"), color=MUTED, fontsize=12
