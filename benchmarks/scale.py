@@ -44,6 +44,9 @@ starts another as that of the other.
 LINEAR = 1.5
 """How many times as much a run may cost among the last ones as among the first."""
 
+MIN_RUN_SECONDS = 1e-4
+"""Seconds of a run below which a difference is noise."""
+
 
 def main() -> int:
     """Measure, print, write; return the exit code."""
@@ -113,7 +116,7 @@ def judged(rows: list[dict[str, Any]]) -> Iterator[str]:
         cpu = f"{name} cpu"
         early = (middle[cpu] - first[cpu]) / (middle["runs"] - first["runs"])
         late = (last[cpu] - middle[cpu]) / (last["runs"] - middle["runs"])
-        if late > LINEAR * early:
+        if late > LINEAR * max(early, MIN_RUN_SECONDS):
             yield (
                 f"{name}: a run costs {1e3 * early:.2f} ms among the first, {1e3 * late:.2f} ms "
                 "among the last"
