@@ -29,7 +29,7 @@ from resnetlab.data.transforms.photo_augment import (
 from resnetlab.data.transforms.photo_train import apply_train_transform, draw_photo_epoch
 from resnetlab.finetune.dataset import open_photographs
 from resnetlab.finetune.model import FinetuneModel
-from resnetlab.finetune.stage import fit
+from resnetlab.finetune.stage import train_stage
 from resnetlab.finetune.state import FinetuneState
 from resnetlab.models.configs import ExternalConfig
 from resnetlab.models.weights import state_dict_hash
@@ -197,7 +197,7 @@ def test_neither_threads_nor_the_state_of_the_generator_change_a_bit(
         model = make_model(spec)
         view = model.eval_transform(24)
         settings = make_stage(trainable=trainable, **ALL)
-        fit(model, settings, data, {"train": view, "test": view}, 3, sampler=sampler)
+        train_stage(model, settings, data, {"train": view, "test": view}, 3, sampler=sampler)
         hashes.append(state_dict_hash(model.model.state_dict()))
     assert hashes[0] == hashes[1]
 
@@ -211,7 +211,7 @@ def test_each_augmentation_changes_what_is_trained(
     for settings in (make_stage(), make_stage(**{field: ALL[field]})):
         model = make_model(spec)
         view = model.eval_transform(24)
-        fit(model, settings, data, {"train": view, "test": view}, 3)
+        train_stage(model, settings, data, {"train": view, "test": view}, 3)
         hashes.append(state_dict_hash(model.model.state_dict()))
     assert hashes[0] != hashes[1]
 

@@ -25,7 +25,7 @@ from resnetlab.finetune.dataset import PhotoDataset, open_photographs
 from resnetlab.finetune.model import FinetuneModel
 from resnetlab.finetune.request import FinetuneRequest
 from resnetlab.finetune.results import ResolutionTable
-from resnetlab.finetune.stage import StageResult, fit
+from resnetlab.finetune.stage import StageResult, train_stage
 from resnetlab.finetune.stage_cache import (
     StageCache,
     StageKey,
@@ -76,7 +76,7 @@ def fitted(
 
     def compute() -> StageResult:
         calls.append(1)
-        return fit(one, one_stage, photos, {"train": view, "test": view}, one.seed)
+        return train_stage(one, one_stage, photos, {"train": view, "test": view}, one.seed)
 
     basis = stage_key(one, photos.sha256, "none").with_stage(one_stage, view)
     return kept.load_or_train(basis, one, compute), len(calls)
@@ -182,7 +182,7 @@ def test_a_stage_that_was_stopped_early_is_not_cached(
     views = {"train": view, "test": view}
     basis = stage_key(one, data.sha256, "none").with_stage(stage(), view)
     cut = kept.load_or_train(
-        basis, one, lambda: fit(one, stage(), data, views, 0, should_stop=stop)
+        basis, one, lambda: train_stage(one, stage(), data, views, 0, should_stop=stop)
     )
     assert not cut.complete
     assert not list(kept.folder.glob("*.safetensors"))
