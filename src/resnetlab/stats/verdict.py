@@ -138,16 +138,17 @@ class MeansHypothesis:
             for effect, row in zip(effects, self.weights, strict=True)
         ]
 
-    def _all_pairs(self, values: Sequence[Sequence[float]]) -> tuple[float, ...]:
+    def _all_pairs(self, values: Sequence[Sample]) -> tuple[float, ...]:
         """Return the differences of the pairs, with those whose missing run `values` has."""
         assert self.pairs is not None
-        left, right = self.arms
+        left, right = (arm.trained for arm in self.arms)
+        assert not isinstance(left, Moments) and not isinstance(right, Moments)
         lefts, rights = self.without_partner
         more = []
-        if len(values[1]) > len(right.trained):
-            more += [value - mean(right.trained) for value in lefts]
-        if len(values[0]) > len(left.trained):
-            more += [mean(left.trained) - value for value in rights]
+        if len(values[1]) > len(right):
+            more += [value - mean(right) for value in lefts]
+        if len(values[0]) > len(left):
+            more += [mean(left) - value for value in rights]
         return (*self.pairs, *more)
 
 
