@@ -142,7 +142,8 @@ class MeansHypothesis:
         """Return the differences of the pairs, with those whose missing run `values` has."""
         assert self.pairs is not None
         left, right = (arm.trained for arm in self.arms)
-        assert not isinstance(left, Moments) and not isinstance(right, Moments)
+        assert not isinstance(left, Moments)
+        assert not isinstance(right, Moments)
         lefts, rights = self.without_partner
         more = []
         if len(values[1]) > len(right):
