@@ -1,8 +1,9 @@
 """Texts of reports and pages in English and French, as gettext has them.
 
 English is written in the code: `tr("{count} of {total} finished", count=3, total=5)`. The catalog
-`catalog/french.toml` has the French sentence for each English one. A page is made in one language:
-`with use_language("fr"): ...`. Errors, terminal output, JSON and CSV are always English.
+`catalog/french.toml` has the French sentence for each English one, and
+`catalog/studies-french.toml` has those of the catalog's study files. A page is made in one
+language: `with use_language("fr"): ...`. Errors, terminal output, JSON and CSV are always English.
 """
 
 from __future__ import annotations
@@ -109,6 +110,27 @@ def tr_finished(text: str) -> str:
     return localize_number(text) if re.fullmatch(r"[-+−]?[\d,]+(\.\d+)?", text) else text
 
 
+def tr_study(text: str) -> str:
+    """Translate a text of a study file: its question, a claim, an explanation.
+
+    The texts of the catalog's studies have a translation. A text that somebody else wrote is
+    returned as it is.
+    """
+    if current_language() == "en":
+        return text
+    texts, patterns = _study_texts()
+    if text in texts:
+        return texts[text]
+    for pattern, french in patterns:
+        if match := pattern.fullmatch(text):
+            return _fill(french, match.groupdict())
+    # A variant adds its reason to the description of the study.
+    for start in texts:
+        if text.startswith(f"{start} "):
+            return f"{texts[start]} {tr_study(text.removeprefix(start).strip())}"
+    return text
+
+
 def tr_count(count: float, noun: str) -> str:
     """Format a count with its noun: `1 run`, `1,200 runs`; in French `1 200 essais`."""
     if current_language() == "en":
@@ -145,13 +167,16 @@ def _fill(french: str, values: Mapping[str, Any]) -> str:
     return _FrenchFormatter().vformat(french, (), values) if values else french
 
 
+_Patterns = tuple[tuple[re.Pattern[str], str], ...]
+
+
 @dataclass(frozen=True)
 class _Catalog:
     sentences: dict[str, str]
     """French sentence by the English one of the code."""
     finished: dict[str, str]
     """French text by one that another layer finished in English."""
-    patterns: tuple[tuple[re.Pattern[str], str], ...]
+    patterns: _Patterns
     """Pattern of such a text that contains values, and the French one."""
     nouns: dict[str, tuple[str, str]]
     """French singular and plural by the English noun."""
@@ -159,25 +184,38 @@ class _Catalog:
 
 @cache
 def _catalog() -> _Catalog:
+    tables = _read_catalog("french.toml")
+    return _Catalog(
+        {item["en"]: _typeset(item["fr"]) for item in tables["sentence"]},
+        *_texts_and_patterns(tables["finished"]),
+        {item["en"]: (item["one"], item["other"]) for item in tables["noun"]},
+    )
+
+
+@cache
+def _study_texts() -> tuple[dict[str, str], _Patterns]:
+    return _texts_and_patterns(_read_catalog("studies-french.toml")["text"])
+
+
+def _read_catalog(name: str) -> dict[str, list[dict[str, str]]]:
     import tomllib  # here, because every command imports this module
     from importlib import resources
 
-    path = resources.files("resnetlab") / "catalog" / "french.toml"
-    tables = tomllib.loads(path.read_text(encoding="utf-8"))
+    path = resources.files("resnetlab") / "catalog" / name
+    return tomllib.loads(path.read_text(encoding="utf-8"))
 
-    def typeset(text: str) -> str:
-        return typeset_french(text, NARROW_NBSP)
 
-    return _Catalog(
-        {item["en"]: typeset(item["fr"]) for item in tables["sentence"]},
-        {item["en"]: typeset(item["fr"]) for item in tables["finished"] if "{" not in item["en"]},
-        tuple(
-            (_pattern(item["en"]), typeset(item["fr"]))
-            for item in tables["finished"]
-            if "{" in item["en"]
-        ),
-        {item["en"]: (item["one"], item["other"]) for item in tables["noun"]},
+def _texts_and_patterns(entries: list[dict[str, str]]) -> tuple[dict[str, str], _Patterns]:
+    """Return the French text by the English one, and those with values as patterns."""
+    texts = {item["en"]: _typeset(item["fr"]) for item in entries if "{" not in item["en"]}
+    patterns = tuple(
+        (_pattern(item["en"]), _typeset(item["fr"])) for item in entries if "{" in item["en"]
     )
+    return texts, patterns
+
+
+def _typeset(text: str) -> str:
+    return typeset_french(text, NARROW_NBSP)
 
 
 def _pattern(text: str) -> re.Pattern[str]:

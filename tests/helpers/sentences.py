@@ -33,6 +33,12 @@ def catalog():
     return tomllib.loads((SOURCE / "catalog" / "french.toml").read_text(encoding="utf-8"))
 
 
+def study_catalog():
+    """Return the entries of the catalog of the studies' texts."""
+    path = SOURCE / "catalog" / "studies-french.toml"
+    return tomllib.loads(path.read_text(encoding="utf-8"))["text"]
+
+
 def sentences():
     """Return every sentence that the code, the templates or the scripts translate."""
     found = set()

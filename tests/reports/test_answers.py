@@ -230,9 +230,9 @@ def test_values_of_two_claims_about_the_same_runs_and_the_note_are_written_once(
     assert answer.measured["en"].endswith("the number of comparisons.")
 
 
-def test_the_statement_of_a_claim_that_was_not_run_is_quoted_as_english_in_french() -> None:
+def test_the_statement_of_a_claim_that_was_not_run_is_quoted_in_both_languages() -> None:
     left_out = claim_answer("supported", settings=("grid.model.depth=[8]",))
-    assert "(affirmations citées en anglais)\xa0: «\xa0supported\xa0»." in left_out.measured["fr"]
+    assert "entraînées\xa0: «\xa0supported\xa0»." in left_out.measured["fr"]
 
 
 # Numbers

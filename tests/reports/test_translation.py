@@ -2,6 +2,7 @@
 
 import re
 import string
+import tomllib
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from helpers import sentences
 from helpers.sentences import PageText
 from helpers.synthetic import EVERY_STATUS, TRUTH, study_record
 from resnetlab.analysis.collect import collect
+from resnetlab.analysis.data_files import load
 from resnetlab.errors import InputError
 from resnetlab.files import read_json
 from resnetlab.finetune.results import ResolutionTable
@@ -24,6 +26,7 @@ from resnetlab.reports.format import (
 )
 from resnetlab.schema import decode
 from resnetlab.stats.intervals import Interval
+from resnetlab.studies.parsing.overrides import Overrides
 from resnetlab.studies.parsing.study_file import load_study
 from resnetlab.translation import (
     check_language,
@@ -32,10 +35,15 @@ from resnetlab.translation import (
     tr,
     tr_count,
     tr_finished,
+    tr_study,
     use_language,
 )
 
 NARROW = "\N{NARROW NO-BREAK SPACE}"
+TEXTS = {"question", "about", "limits", "statement", "why", "reason"} | {
+    *("summary", "errata", "reference", "here", "note"),
+}
+"""Fields of files of studies and references with texts for a reader."""
 
 
 def placeholders(text):
@@ -55,9 +63,63 @@ def test_the_catalog_has_every_noun_of_the_reports():
     assert sorted(sentences.nouns() - known) == []
 
 
+def study_texts(table):
+    """Yield every text of a study or of a reference that a report prints, in English."""
+    for key, value in table.items():
+        for entry in value if isinstance(value, list) else [value]:
+            if isinstance(entry, str) and key in TEXTS:
+                yield entry
+            if isinstance(entry, dict):
+                yield from study_texts(entry)
+
+
+def test_the_french_catalog_has_every_text_of_the_studies_and_no_other():
+    catalog = sentences.SOURCE / "catalog"
+    files = [*catalog.glob("studies/*.toml"), *catalog.glob("references/*.toml")]
+    assert len(files) > 40
+    written = {
+        text
+        for path in files
+        for text in study_texts(tomllib.loads(path.read_text(encoding="utf-8")))
+    }
+    entries = {entry["en"] for entry in sentences.study_catalog()}
+    assert sorted(written - entries) == []
+    assert sorted(text for text in entries - written if "{" not in text) == []
+
+
+def test_claims_of_rungs_and_descriptions_of_variants_are_translated():
+    ladder = load_study("ladder")
+    evidence = load_study("shortcuts", Overrides(variant="evidence"))
+    for text in [*(claim.statement for claim in ladder.claims), evidence.about]:
+        with use_language("fr"):
+            french = tr_study(text)
+        assert not re.search(r"\b(is|than|of|the)\b", french), french
+
+
+def test_verdicts_and_changes_of_a_reduced_study_are_french():
+    folder = Path(__file__).parents[2] / "results" / "shortcuts"
+    report = build_report(load(folder), "fr")
+    assert all(
+        cell.note.startswith(f"avec 4{NARROW}% de l’entraînement") for cell in report.verdicts
+    )
+    assert "recipe.epochs = 2 (au lieu de 10)" in report.limits
+    assert tr_finished("accuracy on the train images") == "accuracy on the train images"
+    with use_language("fr"):
+        assert tr_finished("accuracy on the train images").startswith("précision sur les images")
+
+
+def test_the_text_of_another_study_file_stays_as_it_is():
+    own = "Plain 8 is more accurate than the network of my thesis."
+    with use_language("fr"):
+        assert tr_study(own) == own
+        french = tr_study("“b” is less accurate than “a”.").replace(NARROW, " ")
+        assert french == "« b » est moins précis que « a »."
+    assert tr_study("Residual 8 is more accurate than plain 8.").startswith("Residual 8 is")
+
+
 def test_both_languages_have_the_same_placeholders_and_ends():
     tables = sentences.catalog()
-    for entry in [*tables["sentence"], *tables["finished"]]:
+    for entry in [*tables["sentence"], *tables["finished"], *sentences.study_catalog()]:
         english, french = entry["en"], entry["fr"]
         assert placeholders(english) == placeholders(french), english
         assert english.endswith((" ", ".")) == french.endswith((" ", ".")), english

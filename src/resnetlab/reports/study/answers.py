@@ -20,7 +20,7 @@ from resnetlab.reports.study.answer_writer import AnswerWriter
 from resnetlab.shell import command_line
 from resnetlab.studies.bibliography import format_citation
 from resnetlab.studies.questions import Evidence, Question, catalog_questions
-from resnetlab.translation import LANGUAGES, typeset_french
+from resnetlab.translation import LANGUAGES, tr_study, typeset_french, use_language
 
 if TYPE_CHECKING:
     from resnetlab.analysis.analyze import StudyAnalysis
@@ -212,12 +212,12 @@ def _not_run(
             else f"Sans réponse : les conditions {names} n'ont pas été entraînées.",
         )
     if statements:
-        names = writer.labels(statements)
+        with use_language(writer.language):
+            names = writer.labels([tr_study(f"{text}.").rstrip(".") for text in statements])
         yield (
             writer.say(
                 f"Not answered, as not all of their conditions were run: {names}",
-                "Sans réponse, car leurs conditions n'ont pas toutes été entraînées "
-                f"(affirmations citées en anglais) : {names}",
+                f"Sans réponse, car leurs conditions n'ont pas toutes été entraînées : {names}",
             )
             + "."
         )

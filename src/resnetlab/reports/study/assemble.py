@@ -30,7 +30,7 @@ from resnetlab.reports.study import (
     text,
 )
 from resnetlab.studies.plan import StudyRecord
-from resnetlab.translation import Language, tr, use_language
+from resnetlab.translation import Language, tr, tr_finished, tr_study, use_language
 
 
 def build_report_from_record(record: StudyRecord, command: str = "") -> Report:
@@ -63,7 +63,7 @@ def _assemble(
     study_data = analysis.study_data
     return Report(
         name=study_data.study.name,
-        question=study_data.study.question,
+        question=tr_study(study_data.study.question),
         about=text.about(analysis),
         banner=text.banner(analysis),
         verdicts=_verdict_cells(analysis),
@@ -102,7 +102,11 @@ def _assemble(
 
 def _verdict_cells(analysis: StudyAnalysis) -> tuple[Cell, ...]:
     return tuple(
-        Cell(claim.statement, badge=verdict.badge, note=verdict.qualified_phrase)
+        Cell(
+            tr_study(claim.statement),
+            badge=verdict.badge,
+            note=tr_finished(verdict.qualified_phrase),
+        )
         for claim, verdict in zip(analysis.study.claims, analysis.verdicts, strict=True)
     )
 

@@ -12,7 +12,7 @@ from resnetlab.reports.study.references import citation_link, published_curve
 from resnetlab.stats.intervals import mean
 from resnetlab.studies.bibliography import format_citation
 from resnetlab.studies.study import Distance
-from resnetlab.translation import tr
+from resnetlab.translation import tr, tr_study
 
 if TYPE_CHECKING:
     from resnetlab.analysis.analyze import StudyAnalysis
@@ -78,7 +78,7 @@ def _row(analysis: StudyAnalysis, distance: Distance, left: str, right: str) -> 
             tr("test loss") if loss else tr("test accuracy"),
         ),
         Cell(
-            distance.statement,
+            tr_study(distance.statement),
             format_citation(distance.source),
             "",
             *citation_link(analysis, distance.source),

@@ -22,7 +22,7 @@ from resnetlab.reports.study.references import citation_link
 from resnetlab.stats.intervals import POINTS_RANGE, Interval, mean, t_interval, within_range
 from resnetlab.studies.bibliography import format_citation
 from resnetlab.studies.study import Ensemble
-from resnetlab.translation import tr
+from resnetlab.translation import tr, tr_study
 
 if TYPE_CHECKING:
     from resnetlab.analysis.analyze import StudyAnalysis
@@ -92,7 +92,7 @@ def _rows(analysis: StudyAnalysis, index: int, ensemble: Ensemble) -> Iterator[t
         citation = format_citation(ensemble.source)
         name = Cell(
             tr("One of each: {conditions}", conditions=join_words(ensemble.conditions)),
-            join_clauses([part for part in (ensemble.statement, citation) if part]),
+            join_clauses(filter(None, (tr_study(ensemble.statement), citation))),
             "",
             *citation_link(analysis, ensemble.source),
         )

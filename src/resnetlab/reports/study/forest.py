@@ -19,7 +19,7 @@ from resnetlab.stats.outcomes import OutcomeCounts
 from resnetlab.stats.verdict import Hypothesis, MeansHypothesis, Verdict
 from resnetlab.studies.claims import AnyClaim
 from resnetlab.studies.imported import Measure
-from resnetlab.translation import tr, tr_finished
+from resnetlab.translation import tr, tr_finished, tr_study
 
 if TYPE_CHECKING:
     from resnetlab.analysis.analyze import StudyAnalysis
@@ -90,7 +90,7 @@ def _forest_row(
         digits = 3 if unit == "nats" else decimals(interval, measure.unit)
         text = f"{format_signed(estimate, digits)} {format_interval(interval, digits)} {unit}"
     return ForestRow(
-        label=claim.statement,
+        label=tr_study(claim.statement),
         unit=unit,
         region=region,
         effect=estimate,

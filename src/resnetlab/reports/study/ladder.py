@@ -30,7 +30,7 @@ from resnetlab.stats.contrasts import Effect, accuracy_difference, welch
 from resnetlab.stats.intervals import mean
 from resnetlab.stats.verdict import Verdict
 from resnetlab.studies.study import Rung
-from resnetlab.translation import tr, tr_finished
+from resnetlab.translation import tr, tr_finished, tr_study
 
 if TYPE_CHECKING:
     from resnetlab.analysis.analyze import StudyAnalysis
@@ -170,7 +170,7 @@ def _spread_cell(analysis: StudyAnalysis, rung: Rung) -> Cell:
 
 def _explanation(rung: Rung) -> str:
     """Return the explanation of a rung with its author: it is no finding of these runs."""
-    return tr("The study file's explanation: {why}", why=rung.why) if rung.why else ""
+    return tr("The study file's explanation: {why}", why=tr_study(rung.why)) if rung.why else ""
 
 
 def _expectation_text(rung: Rung) -> str:

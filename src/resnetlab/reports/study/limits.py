@@ -8,15 +8,21 @@ from resnetlab.analysis.training_share import is_shortened
 from resnetlab.reports.format import capitalize_first, format_count, join_clauses, join_words
 from resnetlab.reports.study.finetune import has_finetuning
 from resnetlab.stats.chance import UNDECIDED
-from resnetlab.translation import tr, tr_finished
+from resnetlab.translation import tr, tr_finished, tr_study
 
 if TYPE_CHECKING:
     from resnetlab.analysis.analyze import StudyAnalysis
 
 
+def _change(override: str) -> str:
+    """Return a change to the study file, such as `recipe.epochs = 2 (was 10)`, in the language."""
+    change, was, before = override.removesuffix(")").partition(" (was ")
+    return tr("{change} (was {before})", change=change, before=before) if was else override
+
+
 def limits(analysis: StudyAnalysis) -> str:
     """Return the limitations of the report, with the changes to its protocol."""
-    sentences = [analysis.study.limits.strip()] if analysis.study.limits.strip() else []
+    sentences = [tr_study(analysis.study.limits.strip())] if analysis.study.limits.strip() else []
     if sentences and is_shortened(analysis.study):
         sentences = [
             tr("By the study file, for its full training: {description}", description=sentences[0])
@@ -25,7 +31,10 @@ def limits(analysis: StudyAnalysis) -> str:
     changed = [item for item in analysis.study.overrides if item not in parts]
     if changed:
         sentences.append(
-            tr("Not the protocol of the study file: {changes}.", changes=join_clauses(changed))
+            tr(
+                "Not the protocol of the study file: {changes}.",
+                changes=join_clauses([_change(item) for item in changed]),
+            )
         )
     if parts:
         count = format_count(len(analysis.study.conditions), "condition")
@@ -33,7 +42,7 @@ def limits(analysis: StudyAnalysis) -> str:
             tr("Not all conditions of the study file, only {count} of it.", count=count)
         )
     if analysis.study.left_out and not analysis.study.claims:
-        skipped = " ".join(analysis.study.left_out)
+        skipped = " ".join(tr_study(statement) for statement in analysis.study.left_out)
         sentences.append(
             tr(
                 "Claims without a verdict, as their conditions are left out: {skipped}",

@@ -48,7 +48,7 @@ from resnetlab.studies.claims import (
 )
 from resnetlab.studies.parsing.references import has_fields
 from resnetlab.studies.references import MatchedReference, Quantity, ReferenceValue
-from resnetlab.translation import localize_number, tr, tr_finished
+from resnetlab.translation import localize_number, tr, tr_finished, tr_study
 
 if TYPE_CHECKING:
     from resnetlab.analysis.analyze import StudyAnalysis
@@ -148,7 +148,7 @@ def protocol_facts(analysis: StudyAnalysis) -> tuple[Fact, ...]:
         facts.append(
             Fact(
                 tr("{title}, the protocol", title=capitalize_first(title)),
-                pairs[0].protocol.summary,
+                tr_study(pairs[0].protocol.summary),
             )
         )
         for item in pairs[0].protocol.differences:
@@ -160,12 +160,12 @@ def protocol_facts(analysis: StudyAnalysis) -> tuple[Fact, ...]:
             where = f" ({join_words(affected)})" if len(affected) < len(labeled) else ""
             text = tr(
                 "published: {reference}; here: {here}{where}",
-                reference=item.reference,
-                here=item.here,
+                reference=tr_study(item.reference),
+                here=tr_study(item.here),
                 where=where,
             )
             facts += [Fact(tr("Difference"), text)] if affected else []
-        facts += [Fact(tr("Erratum"), text) for text in pairs[0].errata]
+        facts += [Fact(tr("Erratum"), tr_study(text)) for text in pairs[0].errata]
     return tuple(facts)
 
 
@@ -368,7 +368,7 @@ def _reference_cell(reference: MatchedReference) -> Cell:
     if value.parameters:
         notes.append(tr("{parameters:,.4g} M parameters", parameters=value.parameters / 1000000.0))
     if value.note:
-        notes.append(value.note)
+        notes.append(tr_study(value.note))
     if value.accuracy_pct is not None:
         return Cell(format_pct(value.accuracy_pct, value.decimals), join_clauses(notes))
     units = {"loss": "nats", TOP5: f"% {tr_finished(TOP5)}", "multiply-adds": "x 10^9"}

@@ -39,7 +39,7 @@ from resnetlab.studies.claims import AnyClaim, Greater
 from resnetlab.studies.imported import Measure
 from resnetlab.studies.parsing.conditions import CONDITION_PARTS
 from resnetlab.studies.study import Condition
-from resnetlab.translation import deferred, localize_number, tr, tr_finished
+from resnetlab.translation import deferred, localize_number, tr, tr_finished, tr_study
 
 if TYPE_CHECKING:
     from resnetlab.analysis.analyze import StudyAnalysis
@@ -250,7 +250,7 @@ def claims(analysis: StudyAnalysis) -> Table | None:
     if len(rows) > 1:
         note += " " + tr("Intervals are not corrected for the number of claims.")
     note += f" {tr(VERDICT_NOTE)}"
-    skipped = " ".join(analysis.study.left_out)
+    skipped = " ".join(tr_study(statement) for statement in analysis.study.left_out)
     left_out = tr(
         "Claims without a verdict, as their conditions are left out: {skipped}", skipped=skipped
     )
@@ -276,7 +276,7 @@ def _claim_rows(
     """Yield the row of a claim, and a second row for the direction of a claim about a size."""
     compared = estimands.describe_estimand(claim, measure)
     note = " · ".join(filter(None, (compared, format_citation(claim.source))))
-    statement = Cell(claim.statement, note, "", *link)
+    statement = Cell(tr_study(claim.statement), note, "", *link)
     digits = decimals(verdict.effect.interval(), measure.unit) if verdict.effect else 1
     unit = estimands.unit(claim, measure)
     numbers = _effect_cells(

@@ -43,7 +43,7 @@ from resnetlab.studies.claims import (
     condition_labels,
 )
 from resnetlab.studies.imported import TEST_ACCURACY, Measure
-from resnetlab.translation import localize_number, tr, tr_finished
+from resnetlab.translation import localize_number, tr, tr_finished, tr_study
 
 if TYPE_CHECKING:
     from resnetlab.analysis.analyze import StudyAnalysis
@@ -170,7 +170,7 @@ def _comparison(analysis: StudyAnalysis, claim: AnyClaim, verdict: Verdict) -> s
     word = tr_finished(verdict.qualified_phrase).replace(" (", ", ").removesuffix(")")
     why = f" ({tr_finished(verdict.reason)})" if verdict.reason else ""
     if not isinstance(claim, Greater | About | Equal | FailsAndTrains):
-        statement = claim.statement.strip().rstrip(".")
+        statement = tr_study(claim.statement.strip()).rstrip(".")
         return tr("{statement}: {verdict}", statement=statement, verdict=word + why)
     if not isinstance(claim, FailsAndTrains) and (claim.metric == "loss" or claim.split == "train"):
         compared = _loss_or_train_comparison(analysis, claim)
@@ -210,7 +210,7 @@ def _loss_or_train_comparison(analysis: StudyAnalysis, claim: Greater | About | 
         recorded = [getattr(row, field) for row in rows]
         values = [value if loss else 100 - value for value in recorded if value is not None]
         if not values:
-            return claim.statement.strip().rstrip(".")
+            return tr_study(claim.statement.strip()).rstrip(".")
         possible = Interval(0.0, math.inf) if loss else ACCURACY_RANGE_PCT
         interval = within_range(t_interval(values), possible)
         digits = 3 if loss else decimals(interval)
@@ -295,7 +295,7 @@ def _without_claims(analysis: StudyAnalysis) -> str:
 
 def about(analysis: StudyAnalysis) -> str:
     """Return the description of the study, which its file gives for the full training."""
-    description = analysis.study.about
+    description = tr_study(analysis.study.about)
     if description and is_shortened(analysis.study):
         return tr(
             "By the study file, for its full training: {description}", description=description
