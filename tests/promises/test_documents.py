@@ -239,6 +239,7 @@ LONG = (
     "inspect dropout",
     "inspect modes",
     "inspect block-ablation",
+    "inspect landscape",
     "inspect filters",
     "inspect fully-convolutional",
     "ensemble",

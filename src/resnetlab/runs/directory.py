@@ -225,9 +225,8 @@ class RunDirectory:
         return decode(LossLandscape, read_json(path), str(path)) if path.exists() else None
 
     def save_loss_landscape(self, landscape: LossLandscape) -> None:
-        """Write the loss surfaces atomically. A file of another size is replaced."""
-        replaced = not (self.path / LANDSCAPE).exists()
-        with self._renewed_checksum(LANDSCAPE, replaced=replaced):
+        """Write the loss surfaces atomically."""
+        with self._renewed_checksum(LANDSCAPE, replaced=not (self.path / LANDSCAPE).exists()):
             write_json(self.path / LANDSCAPE, encode(landscape))
 
     def train_mode(self) -> TrainModeEvaluation | None:
@@ -280,11 +279,8 @@ class RunDirectory:
             return True
         if not file.run.kind.has_diagnostics or not (self.path / WEIGHTS).exists():
             return False
-        return (
-            self.lacks_block_ablation(file)
-            or self.lacks_loss_landscape(file)
-            or self.lacks_train_mode(file)
-        )
+        lacks = (self.lacks_block_ablation, self.lacks_loss_landscape, self.lacks_train_mode)
+        return any(lacks_measurement(file) for lacks_measurement in lacks)
 
     def lacks_block_ablation(self, file: RunFile) -> bool:
         """Return True if `file` requests a block ablation and there is none, or none of sets."""
@@ -297,8 +293,7 @@ class RunDirectory:
 
     def lacks_loss_landscape(self, file: RunFile) -> bool:
         """Return True if `file` requests loss surfaces and there are none of this size."""
-        config = file.diagnostics.loss_landscape
-        if config is None:
+        if (config := file.diagnostics.loss_landscape) is None:
             return False
         landscape = self.loss_landscape()
         return landscape is None or not landscape.has_size(config, file.train_images)
