@@ -85,6 +85,7 @@ def surfaces(measured: StudyData) -> StudyData:
     labels = [condition.label for condition in measured.study.conditions]
     points = [
         SurfacePoint(
+            batch_norm="running",
             condition=label,
             seed=0,
             images=64,

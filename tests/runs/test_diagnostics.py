@@ -161,7 +161,7 @@ def test_surfaces_are_measured_after_the_end_and_again_in_another_size(
         assert not run.directory.needs_work(requested)
         landscape = run.directory.loss_landscape()
         assert landscape
-        assert landscape.has_size(size, run.file.train_images)
+        assert landscape.fulfills(size, run.file.train_images)
     assert run.directory.record()  # its checksums are right
     whole = Run(small_npz, tmp_path / "whole")
     whole()

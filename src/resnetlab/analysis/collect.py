@@ -150,7 +150,7 @@ def _surface_points(study_run: StudyRun) -> Iterable[SurfacePoint]:
     file, record = study_run.run.file, study_run.record
     config = file.diagnostics.loss_landscape
     landscape = record.loss_landscape if record else None
-    if config is None or landscape is None or not landscape.has_size(config, file.train_images):
+    if config is None or landscape is None or not landscape.fulfills(config, file.train_images):
         return
     axis = axis_values(config.points)
     for plane in landscape.planes:
@@ -160,6 +160,7 @@ def _surface_points(study_run: StudyRun) -> Iterable[SurfacePoint]:
                     condition=study_run.run.condition,
                     seed=study_run.run.seed,
                     images=landscape.images,
+                    batch_norm=landscape.batch_norm,
                     plane=plane.plane,
                     x=x,
                     y=y,

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from dataclasses import field
+from typing import Literal
 
 from resnetlab.analysis.ensembles import EnsembleRow
 from resnetlab.inspection.diagnostics_config import BlockAblation, LayerNorms
@@ -131,6 +132,8 @@ class SurfacePoint(_RunKey):
 
     images: int
     """Number of train images whose mean loss was measured."""
+    batch_norm: Literal["running", "batch"]
+    """Statistics of batch norm: those of the trained weights, or of the images at each point."""
     plane: int
     """Number of the plane, from 0."""
     x: float

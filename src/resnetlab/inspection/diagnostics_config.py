@@ -22,6 +22,10 @@ class LandscapeConfig:
     """Number of train images whose mean loss is measured; all of them if there are fewer."""
     seeds: PositiveInt = 1
     """Number of seeds of a study, from its first one, whose runs are measured."""
+    batch_norm: Literal["running", "batch"] = "running"
+    """Statistics of batch norm: the running ones of the trained weights, or those of the images at
+    each point.
+    """
 
     def __post_init__(self) -> None:
         if self.points < MIN_POINTS or self.points % 2 == 0:
@@ -186,8 +190,8 @@ class LossLandscape:
     planes: tuple[PlaneLosses, ...]
     """Losses by plane."""
 
-    def has_size(self, config: LandscapeConfig, available_images: int) -> bool:
-        """Return True if the surfaces have the planes, points and images that `config` requests.
+    def fulfills(self, config: LandscapeConfig, available_images: int) -> bool:
+        """Return True if the surfaces are those that `config` requests, in all but their seeds.
 
         Args:
             config: Requested size.
@@ -195,4 +199,6 @@ class LossLandscape:
         """
         sides = {len(plane.losses_nats) for plane in self.planes}
         images = min(config.images, available_images)
-        return (len(self.planes), sides, self.images) == (config.planes, {config.points}, images)
+        size = (len(self.planes), sides, self.images)
+        requested = (config.planes, {config.points}, images)
+        return size == requested and self.batch_norm == config.batch_norm

@@ -218,7 +218,8 @@ def measure_run_landscape(
 
     All runs of a study have the same images and the same Gaussian draws.
     """
-    return measure_landscape(measured_loss(state, train, config.images, 0), config)
+    in_batch = config.batch_norm == "batch"
+    return measure_landscape(measured_loss(state, train, config.images, 0, in_batch), config)
 
 
 def seconds_per_loss(loss: MeasuredLoss) -> float:

@@ -296,7 +296,7 @@ class RunDirectory:
         if (config := file.diagnostics.loss_landscape) is None:
             return False
         landscape = self.loss_landscape()
-        return landscape is None or not landscape.has_size(config, file.train_images)
+        return landscape is None or not landscape.fulfills(config, file.train_images)
 
     def lacks_train_mode(self, file: RunFile) -> bool:
         """Return True if `file` requests final scores in training mode and there are none."""

@@ -45,9 +45,13 @@ def surface_plot(analysis: StudyAnalysis) -> SurfacePlot | None:
         side=side,
         runs=format_count(len(seeds), "run"),
     )
-    caption += " " + tr(
-        "Batch norm keeps its running statistics, which do not fit away from the weights: the "
-        "outputs grow from layer to layer, most in deep plain networks, and the loss with them."
+    caption += " " + (
+        tr("Batch norm takes the statistics of these images at each point.")
+        if points[0].batch_norm == "batch"
+        else tr(
+            "Batch norm keeps its running statistics, which do not fit away from the weights: the "
+            "outputs grow from layer to layer, most in deep plain networks, and the loss with them."
+        )
     )
     numbers = _number_sentences(planes)
     caption += " " + " ".join(numbers)
