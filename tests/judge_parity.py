@@ -38,7 +38,12 @@ const puppeteer = require("puppeteer-core");
   await page.setOfflineMode(true);
   const begun = Date.now();
   await page.goto(address);
-  await page.waitForFunction("window.judgeAnswer", { timeout: 280000 });
+  const status = () => document.getElementById("judge-status").textContent;
+  await page.waitForFunction(
+    "window.judgeAnswer || document.body.textContent.includes('did not start')",
+    { timeout: 280000 },
+  );
+  if (!await page.evaluate("window.judgeAnswer")) throw new Error(await page.evaluate(status));
   const seconds = (Date.now() - begun) / 1000;
   const answers = [];
   for (const fields of cases) {

@@ -8,8 +8,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-import numpy as np
-
 from resnetlab.inspection.landscape_summary import Grid, NamedLandscape, axis_values
 
 if TYPE_CHECKING:
@@ -88,6 +86,8 @@ def draw_surface(ax: Axes, grid: Grid, levels: Levels, ink: str) -> None:
     drawn = levels.logarithms
     # Losses beyond the levels have the color of their end; those of 0 have no logarithm.
     least = levels.values[0] / 10
+    import numpy as np  # here, because a browser imports this package without it
+
     values = np.array([[np.nan if z is None else max(z, least) for z in row] for row in grid])
     logarithms = np.ma.masked_invalid(np.log10(values))
     if logarithms.count() > 3:
