@@ -1,8 +1,8 @@
 """Error rates of `resnetlab judge` on simulated tables, with fixed generators.
 
-Run `python benchmarks/judge.py`. It draws tables of runs, gives them to `resnetlab.judging`, and
-prints how often a verdict is wrong and how often an interval covers the truth. It writes
-`benchmarks/judge.json`. `--draws 200` takes seconds and writes nothing.
+Run `python benchmarks/judge.py`. It draws tables of runs, gives them to the package
+`resnetlab.imported_runs`, and prints how often a verdict is wrong and how often an interval covers
+the truth. It writes `benchmarks/judge.json`. `--draws 200` takes seconds and writes nothing.
 
 1. Null: three conditions with the same mean, claims A > B, B > C and A > C, 3, 5 and 10 seeds.
    The rate of a table with any verdict is at most 5 % (Holm).
@@ -28,9 +28,9 @@ import numpy as np
 from machine import machine
 
 from resnetlab.analysis.analyze import StudyAnalysis, analyze
-from resnetlab.judging.declaration import declare
-from resnetlab.judging.frames import from_frame
-from resnetlab.judging.imported_study import import_runs
+from resnetlab.imported_runs.declaration import declare
+from resnetlab.imported_runs.frames import from_frame
+from resnetlab.imported_runs.imported_study import import_runs
 from resnetlab.stats.intervals import t_interval
 from resnetlab.stats.prediction import ReportedResult, compare_with_reported
 

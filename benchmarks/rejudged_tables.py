@@ -15,10 +15,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from resnetlab.analysis.analyze import analyze
-from resnetlab.judging.declaration import declare
-from resnetlab.judging.frames import from_frame
-from resnetlab.judging.imported_study import import_runs
-from resnetlab.judging.summaries import judge_summaries
+from resnetlab.imported_runs.declaration import declare
+from resnetlab.imported_runs.frames import from_frame
+from resnetlab.imported_runs.imported_study import import_runs
+from resnetlab.imported_runs.summaries import judge_summaries
 from resnetlab.stats.contrasts import Effect
 from resnetlab.stats.power import ALPHA, required_seeds
 from resnetlab.stats.verdict import Verdict

@@ -19,8 +19,8 @@ from resnetlab.analysis.study_data import CurvePoint, RunRow
 from resnetlab.bundle import spec
 from resnetlab.data import config as data
 from resnetlab.data.transforms.eval_transform import EvalTransform
+from resnetlab.imported_runs import declaration
 from resnetlab.inspection import diagnostics_config as diagnostics
-from resnetlab.judging import declaration
 from resnetlab.models import configs
 from resnetlab.recipes import finetune, numerics, train
 from resnetlab.runs import records

@@ -37,8 +37,8 @@ if TYPE_CHECKING:
     from resnetlab.deploy.inputs import LabeledImages, SplitName
     from resnetlab.deploy.predict import Classifier
     from resnetlab.deploy.results import EvaluationResult
-    from resnetlab.judging.report import ImportedReport
-    from resnetlab.judging.summaries import SummaryReport
+    from resnetlab.imported_runs.report import ImportedReport
+    from resnetlab.imported_runs.summaries import SummaryReport
 
 MAX_REPORTED_MISTAKES = 24
 """Number of misclassified images on the page of an evaluation."""
@@ -254,8 +254,8 @@ def judge(
     Raises:
         InputError: The table, a claim or a field is invalid.
     """
-    from resnetlab.judging.declaration import declare
-    from resnetlab.judging.report import report_table
+    from resnetlab.imported_runs.declaration import declare
+    from resnetlab.imported_runs.report import report_table
 
     declaration = declare(claims=claims, published=published, **declared)
     report = report_table(runs, declaration)

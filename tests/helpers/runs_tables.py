@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from resnetlab.judging.declaration import declare
-from resnetlab.judging.open_table import open_table
-from resnetlab.judging.report import ImportedReport, report_table
+from resnetlab.imported_runs.declaration import declare
+from resnetlab.imported_runs.open_table import open_table
+from resnetlab.imported_runs.report import ImportedReport, report_table
 
 A = (91.3, 91.0, 91.6, 91.2, 91.4)
 B = (90.1, 90.3, 89.8, 90.0, 90.2)

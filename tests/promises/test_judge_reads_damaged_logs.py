@@ -16,13 +16,13 @@ import pytest
 
 from helpers.commands import check_error_lines, run_command
 from helpers.runs_tables import A, B, long_rows
-from judging.test_damaged_tables import database
+from imported_runs.test_damaged_tables import database
 from resnetlab.analysis.study_data import StudyData
 from resnetlab.errors import InputError
-from resnetlab.judging.declaration import declare
-from resnetlab.judging.imported_study import import_runs
-from resnetlab.judging.open_table import open_table
-from resnetlab.judging.text_tables import UNFINISHED_LINE
+from resnetlab.imported_runs.declaration import declare
+from resnetlab.imported_runs.imported_study import import_runs
+from resnetlab.imported_runs.open_table import open_table
+from resnetlab.imported_runs.text_tables import UNFINISHED_LINE
 
 DAMAGES = 1000
 """Damages of each reader in full; half of them cut the file, half change a byte."""

@@ -21,7 +21,7 @@ from resnetlab.analysis.data_files import load
 from resnetlab.analysis.study_data import QuestionAnswer
 from resnetlab.cli.main import app
 from resnetlab.reports import build_report, write, write_latex
-from resnetlab.reports.study.answers import LANGUAGES, answer_question, answers
+from resnetlab.reports.study.source_questions.answers import LANGUAGES, answer_question, answers
 from resnetlab.studies.claims import condition_labels
 from resnetlab.studies.parsing.overrides import Overrides
 from resnetlab.studies.parsing.study_file import load_study, parse_study

@@ -18,10 +18,10 @@ from resnetlab.shell import command_line
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from resnetlab.judging.declaration import Declaration
-    from resnetlab.judging.report import ImportedReport
-    from resnetlab.judging.sentences import ClaimSentences
-    from resnetlab.judging.summaries import SummaryReport
+    from resnetlab.imported_runs.declaration import Declaration
+    from resnetlab.imported_runs.report import ImportedReport
+    from resnetlab.imported_runs.sentences import ClaimSentences
+    from resnetlab.imported_runs.summaries import SummaryReport
     from resnetlab.stats.verdict import Verdict
 
 
@@ -64,7 +64,7 @@ def judge(
         problem = "given with --summary" if source else "neither a table nor --summary"
         raise input_error("RUNS", problem, "resnetlab judge runs.csv, or --summary for each row")
     declared = _read_declaration(declaration, given)
-    from resnetlab.judging.summaries import SummaryReport, judge_summaries, parse_summaries
+    from resnetlab.imported_runs.summaries import SummaryReport, judge_summaries, parse_summaries
 
     report = (
         judge_summaries(parse_summaries(summaries), declared)
@@ -99,14 +99,14 @@ def _judge_table(
         words += answers.words
         if answers.words:
             typer.echo(f"The same without questions: {command_line(words)}\n")
-    from resnetlab.judging.report import report_table
+    from resnetlab.imported_runs.report import report_table
 
     return report_table(source, declared, command_line(words))
 
 
 def _read_declaration(path: Path | None, given: Mapping[str, Any]) -> Declaration:
     """Return the declaration of a file and of the options of the command, by their names."""
-    from resnetlab.judging.declaration import read_declaration
+    from resnetlab.imported_runs.declaration import read_declaration
 
     values = {
         name: tuple(value) if isinstance(value, list) else value for name, value in given.items()

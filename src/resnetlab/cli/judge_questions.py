@@ -13,9 +13,9 @@ from resnetlab.errors import escape_controls
 from resnetlab.messages import truncate_lines
 
 if TYPE_CHECKING:
-    from resnetlab.judging.columns import Columns
-    from resnetlab.judging.declaration import Declaration
-    from resnetlab.judging.raw_table import RawTable
+    from resnetlab.imported_runs.columns import Columns
+    from resnetlab.imported_runs.declaration import Declaration
+    from resnetlab.imported_runs.raw_table import RawTable
 
 MAX_LISTED = 30
 """Number of names that a question lists."""
@@ -44,10 +44,10 @@ def prompt_claim(source: Path, declaration: Declaration) -> Answers:
     Raises:
         InputError: The table cannot be read.
     """
-    from resnetlab.judging.imported_study import import_runs
-    from resnetlab.judging.open_table import open_table
-    from resnetlab.judging.raw_table import select_rows
-    from resnetlab.judging.summaries import has_summaries
+    from resnetlab.imported_runs.imported_study import import_runs
+    from resnetlab.imported_runs.open_table import open_table
+    from resnetlab.imported_runs.raw_table import select_rows
+    from resnetlab.imported_runs.summaries import has_summaries
 
     table = select_rows(open_table(source, declaration.value), declaration.where)
     answers = Answers()
@@ -79,7 +79,7 @@ def prompt_claim(source: Path, declaration: Declaration) -> Answers:
 
 def _prompt_columns(table: RawTable, declaration: Declaration, answers: Answers) -> Columns:
     """Return the columns by their meaning; ask for the one of conditions or values if needed."""
-    from resnetlab.judging.columns import UnclearColumnError, find_columns
+    from resnetlab.imported_runs.columns import UnclearColumnError, find_columns
 
     while True:
         try:

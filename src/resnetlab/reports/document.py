@@ -9,7 +9,7 @@ from typing import Any, Literal, TypeVar
 from resnetlab.analysis.study_data import ClaimVerdict, QuestionAnswer
 from resnetlab.errors import escape_controls
 from resnetlab.stats.outcomes import Outcome
-from resnetlab.studies.imported import Unit
+from resnetlab.studies.imported_runs import Unit
 from resnetlab.translation import NARROW_NBSP, Language, tr
 
 T = TypeVar("T")

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from resnetlab import messages
 from resnetlab.stats.intervals import Interval
 from resnetlab.stats.power import MAX_SEEDS, SeedForecast
-from resnetlab.studies.imported import Unit
+from resnetlab.studies.imported_runs import Unit
 from resnetlab.translation import deferred, localize_number, tr, tr_count, tr_finished
 
 format_count = tr_count

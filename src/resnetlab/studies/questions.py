@@ -1,7 +1,7 @@
 """Questions of the sources that the studies of the catalog answer, as data. Free of torch.
 
 This module defines the files of `catalog/questions`, one for each study.
-`resnetlab.reports.study.answers` writes the answers from the values of the runs.
+`resnetlab.reports.study.source_questions.answers` writes the answers from the values of the runs.
 """
 
 from __future__ import annotations

@@ -17,7 +17,7 @@ from resnetlab.runs.records import EvaluationMode
 from resnetlab.schema import Name, NonNegativeInt, PositiveFloat, PositiveInt, strict_dataclass
 from resnetlab.studies.bibliography import Citation
 from resnetlab.studies.claims import Claim, Equal, Greater
-from resnetlab.studies.imported import TEST_ACCURACY, ImportedRuns, Measure
+from resnetlab.studies.imported_runs import TEST_ACCURACY, ImportedRuns, Measure
 from resnetlab.studies.references import MatchedReference
 
 DataKey = tuple[DataConfig, bool]

@@ -11,7 +11,6 @@ from resnetlab.reports.document import Cell, ClaimSides, Fact, Report, escape_st
 from resnetlab.reports.figures.values import plot_csv
 from resnetlab.reports.format import capitalize_first
 from resnetlab.reports.study import (
-    answers,
     cost_plots,
     diagnostics,
     distances,
@@ -21,6 +20,7 @@ from resnetlab.reports.study import (
     facts,
     first_converged,
     forest,
+    headline,
     heatmap,
     imported,
     ladder,
@@ -31,6 +31,7 @@ from resnetlab.reports.study import (
     tables,
     text,
 )
+from resnetlab.reports.study.source_questions import answers
 from resnetlab.studies.claims import Best, Monotone, condition_labels
 from resnetlab.studies.plan import StudyRecord
 from resnetlab.translation import Language, tr, tr_finished, tr_study, use_language
@@ -73,7 +74,7 @@ def _assemble(
         banner=text.banner(analysis),
         verdicts=_verdict_cells(analysis),
         claim_verdicts=_claim_verdicts(analysis),
-        answer=text.answer(analysis),
+        answer=headline.headline(analysis),
         dot_plot=dot_plot.dot_plot(analysis),
         limits=limits.limits(analysis),
         conditions=tables.conditions(analysis),

@@ -22,7 +22,7 @@ from resnetlab.reports.study import references
 from resnetlab.reports.thinning import MAX_ROWS, first_of
 from resnetlab.stats.intervals import Summary
 from resnetlab.studies.claims import condition_labels
-from resnetlab.studies.imported import Unit
+from resnetlab.studies.imported_runs import Unit
 from resnetlab.translation import tr, tr_finished
 
 if TYPE_CHECKING:

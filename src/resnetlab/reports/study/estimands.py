@@ -12,7 +12,7 @@ from resnetlab.reports.format import DASH, format_number, join_clauses, join_wor
 from resnetlab.stats.verdict import FailureHypothesis, SpeedHypothesis, Verdict
 from resnetlab.studies import claims
 from resnetlab.studies.claims import AnyClaim, MetricClaim
-from resnetlab.studies.imported import TEST_ACCURACY, Measure
+from resnetlab.studies.imported_runs import TEST_ACCURACY, Measure
 from resnetlab.translation import deferred, tr, tr_finished
 
 

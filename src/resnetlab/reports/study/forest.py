@@ -18,7 +18,7 @@ from resnetlab.reports.study import estimands, references
 from resnetlab.stats.outcomes import OutcomeCounts
 from resnetlab.stats.verdict import Hypothesis, MeansHypothesis, Verdict
 from resnetlab.studies.claims import AnyClaim
-from resnetlab.studies.imported import Measure
+from resnetlab.studies.imported_runs import Measure
 from resnetlab.translation import tr, tr_finished, tr_study
 
 if TYPE_CHECKING:

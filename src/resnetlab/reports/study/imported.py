@@ -32,10 +32,11 @@ from resnetlab.reports.format import (
     join_words,
 )
 from resnetlab.reports.study import dot_plot, exploratory, forest, plots, run_table, tables, text
+from resnetlab.reports.study.headline import headline
 from resnetlab.reports.study.references import marks_caption
 from resnetlab.stats.intervals import Interval, mean, within_range
 from resnetlab.stats.prediction import ReportedResult, compare_with_reported
-from resnetlab.studies.imported import ImportedRuns, Measure, PublishedValue
+from resnetlab.studies.imported_runs import ImportedRuns, Measure, PublishedValue
 
 if TYPE_CHECKING:
     from resnetlab.analysis.analyze import StudyAnalysis
@@ -68,7 +69,7 @@ def build(
         banner=text.banner(analysis),
         verdicts=verdicts,
         claim_verdicts=claim_verdicts,
-        answer=" ".join(filter(None, (text.answer(analysis), _untested_sentence(imported)))),
+        answer=" ".join(filter(None, (headline(analysis), _untested_sentence(imported)))),
         dot_plot=_with_marks(dot_plot.dot_plot(analysis), comparisons),
         limits=_limits(analysis, imported),
         conditions=_conditions(analysis, imported),

@@ -41,7 +41,7 @@ from resnetlab.stats.power import ALPHA
 from resnetlab.stats.verdict import GREATER, Hypothesis, MeansHypothesis, Verdict
 from resnetlab.studies.bibliography import format_citation
 from resnetlab.studies.claims import AnyClaim, Greater
-from resnetlab.studies.imported import Measure
+from resnetlab.studies.imported_runs import Measure
 from resnetlab.studies.parsing.conditions import CONDITION_PARTS
 from resnetlab.studies.study import Condition
 from resnetlab.translation import deferred, localize_number, tr, tr_finished, tr_study

@@ -17,11 +17,11 @@ from typing import Any, Literal
 
 from resnetlab.analysis.analyze import analyze
 from resnetlab.errors import InputError, input_error
-from resnetlab.judging.declaration import Declaration, DeclaredUnit, HigherIs
-from resnetlab.judging.imported_study import import_runs
-from resnetlab.judging.sentences import ClaimSentences, claim_sentences
-from resnetlab.judging.summaries import judge_summaries, parse_summaries
-from resnetlab.judging.text_tables import read_csv
+from resnetlab.imported_runs.declaration import Declaration, DeclaredUnit, HigherIs
+from resnetlab.imported_runs.imported_study import import_runs
+from resnetlab.imported_runs.sentences import ClaimSentences, claim_sentences
+from resnetlab.imported_runs.summaries import judge_summaries, parse_summaries
+from resnetlab.imported_runs.text_tables import read_csv
 from resnetlab.schema import decode, strict_dataclass
 from resnetlab.shell import command_line
 from resnetlab.stats.intervals import Interval

@@ -11,8 +11,8 @@ import pytest
 
 from helpers.runs_tables import A, B, long_rows, report_of, verdicts
 from resnetlab.errors import InputError
-from resnetlab.judging.declaration import declare
-from resnetlab.judging.report import report_table
+from resnetlab.imported_runs.declaration import declare
+from resnetlab.imported_runs.report import report_table
 
 CLAIM = ("A > B",)
 LONG = long_rows(A=A, B=B)

@@ -10,8 +10,8 @@ from pathlib import Path
 
 from resnetlab.errors import input_error
 from resnetlab.files import sha256
-from resnetlab.judging.event_files import STEP_COLUMN, choose_metric
-from resnetlab.judging.raw_table import RUN_COLUMN, RawTable, Row, folder_sha256
+from resnetlab.imported_runs.event_files import STEP_COLUMN, choose_metric
+from resnetlab.imported_runs.raw_table import RUN_COLUMN, RawTable, Row, folder_sha256
 
 SQLITE_HEADER = b"SQLite format 3\0"
 

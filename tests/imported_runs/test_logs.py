@@ -14,10 +14,10 @@ import pytest
 
 from helpers.runs_tables import values_of, verdicts
 from resnetlab.errors import InputError
-from resnetlab.judging.declaration import declare
-from resnetlab.judging.event_files import read_scalars
-from resnetlab.judging.open_table import open_table
-from resnetlab.judging.report import report_table
+from resnetlab.imported_runs.declaration import declare
+from resnetlab.imported_runs.event_files import read_scalars
+from resnetlab.imported_runs.open_table import open_table
+from resnetlab.imported_runs.report import report_table
 
 EPOCHS = 4
 MEANS = {"resnet18": 0.91, "resnet-34": 0.93}

@@ -13,9 +13,9 @@ import scipy.stats
 import resnetlab as rl
 from helpers.commands import check_error_lines, run_command
 from helpers.runs_tables import A, B, C, long_rows, report_of
-from resnetlab.judging.declaration import declare
-from resnetlab.judging.raw_table import RawTable
-from resnetlab.judging.summaries import SummaryReport, judge_summaries, parse_summaries
+from resnetlab.imported_runs.declaration import declare
+from resnetlab.imported_runs.raw_table import RawTable
+from resnetlab.imported_runs.summaries import SummaryReport, judge_summaries, parse_summaries
 
 CLAIMS = ("A > B", "A > B + 1", "B = C within 0.5", "A > all", "A > B by 1 within 0.3")
 PAPER = (

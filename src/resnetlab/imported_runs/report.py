@@ -9,13 +9,13 @@ from typing import Any
 
 from resnetlab.analysis.analyze import StudyAnalysis, analyze
 from resnetlab.analysis.study_data import ClaimVerdict, StudyData
-from resnetlab.judging.declaration import Declaration
-from resnetlab.judging.frames import from_frame
-from resnetlab.judging.imported_study import import_runs
-from resnetlab.judging.open_table import open_table
-from resnetlab.judging.raw_table import select_rows
-from resnetlab.judging.sentences import ClaimSentences, claim_sentences
-from resnetlab.judging.summaries import SummaryReport, has_summaries, judge_summaries
+from resnetlab.imported_runs.declaration import Declaration
+from resnetlab.imported_runs.frames import from_frame
+from resnetlab.imported_runs.imported_study import import_runs
+from resnetlab.imported_runs.open_table import open_table
+from resnetlab.imported_runs.raw_table import select_rows
+from resnetlab.imported_runs.sentences import ClaimSentences, claim_sentences
+from resnetlab.imported_runs.summaries import SummaryReport, has_summaries, judge_summaries
 from resnetlab.reports.document import Report
 from resnetlab.reports.study.assemble import build_report
 from resnetlab.reports.write import write

@@ -14,7 +14,7 @@ from typing import Any
 
 from resnetlab.errors import input_error, shorten, suggest
 from resnetlab.files import sha256
-from resnetlab.judging.raw_table import RUN_COLUMN, RawTable, Row
+from resnetlab.imported_runs.raw_table import RUN_COLUMN, RawTable, Row
 
 MAX_TABLE_BYTES = 200_000_000
 """Largest table that is read."""

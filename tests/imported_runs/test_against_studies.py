@@ -10,8 +10,8 @@ from helpers.documents import ROOT
 from resnetlab.analysis.analyze import analyze
 from resnetlab.analysis.data_files import load
 from resnetlab.analysis.study_data import StudyData
-from resnetlab.judging.declaration import declare
-from resnetlab.judging.report import ImportedReport, report_table
+from resnetlab.imported_runs.declaration import declare
+from resnetlab.imported_runs.report import ImportedReport, report_table
 from resnetlab.schema import encode
 from resnetlab.studies.claims import claim_split
 

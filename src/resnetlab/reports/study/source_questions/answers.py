@@ -13,10 +13,21 @@ from typing import TYPE_CHECKING
 
 from resnetlab.analysis.study_data import QuestionAnswer
 from resnetlab.analysis.training_share import TrainingShare, training_share
-from resnetlab.reports.study.answer_claims import Finding, claim_findings, comparison_finding
-from resnetlab.reports.study.answer_groups import ensemble_findings, first_converged_finding
-from resnetlab.reports.study.answer_measures import MEASURES, grid_finding, measure_comparison
-from resnetlab.reports.study.answer_writer import AnswerWriter
+from resnetlab.reports.study.source_questions.claims import (
+    Finding,
+    claim_findings,
+    comparison_finding,
+)
+from resnetlab.reports.study.source_questions.groups import (
+    ensemble_findings,
+    first_converged_finding,
+)
+from resnetlab.reports.study.source_questions.measures import (
+    MEASURES,
+    grid_finding,
+    measure_comparison,
+)
+from resnetlab.reports.study.source_questions.writer import AnswerWriter
 from resnetlab.shell import command_line
 from resnetlab.studies.bibliography import format_citation
 from resnetlab.studies.questions import Evidence, Question, catalog_questions

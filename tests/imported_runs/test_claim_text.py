@@ -7,9 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from resnetlab.errors import InputError
-from resnetlab.judging.claim_text import parse_claim, parse_published
+from resnetlab.imported_runs.claim_text import parse_claim, parse_published
 from resnetlab.studies.claims import About, Best, Equal, FailsAndTrains, Greater
-from resnetlab.studies.imported import Measure
+from resnetlab.studies.imported_runs import Measure
 
 NAMES = ("plain 56", "residual 56 (A)", "SGD + momentum", "SGD", "a>b", "A", "B")
 ACCURACY = Measure(name="accuracy")

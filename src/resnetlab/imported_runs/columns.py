@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from resnetlab.errors import InputError, Problem, input_error, suggest
-from resnetlab.judging.declaration import Declaration
-from resnetlab.judging.raw_table import RUN_COLUMN, RawTable, is_finite_number
+from resnetlab.imported_runs.declaration import Declaration
+from resnetlab.imported_runs.raw_table import RUN_COLUMN, RawTable, is_finite_number
 
 CONDITION_NAMES = (
     *("condition", "model", "method", "arm", "variant", "algorithm", "network", "architecture"),

@@ -17,7 +17,7 @@ from resnetlab.reports.format import (
 from resnetlab.reports.study import estimands
 from resnetlab.stats.verdict import Hypothesis, MeansHypothesis, Verdict
 from resnetlab.studies.claims import About, AnyClaim, Equal, Greater
-from resnetlab.studies.imported import Measure
+from resnetlab.studies.imported_runs import Measure
 
 
 @dataclass(frozen=True)

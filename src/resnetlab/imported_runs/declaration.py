@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from resnetlab.errors import input_error
 from resnetlab.schema import FieldError, PositiveInt, decode, read_toml, strict_dataclass
-from resnetlab.studies.imported import PublishedValue
+from resnetlab.studies.imported_runs import PublishedValue
 
 DeclaredUnit = Literal["auto", "percent", "fraction", "number"]
 HigherIs = Literal["auto", "better", "worse"]

@@ -14,9 +14,9 @@ from hypothesis import HealthCheck, given, settings
 from helpers.fuzz import damaged
 from helpers.runs_tables import A, B, long_rows
 from resnetlab.errors import InputError
-from resnetlab.judging.declaration import declare
-from resnetlab.judging.event_files import _masked_crc
-from resnetlab.judging.report import report_table
+from resnetlab.imported_runs.declaration import declare
+from resnetlab.imported_runs.event_files import _masked_crc
+from resnetlab.imported_runs.report import report_table
 
 EXAMPLES = int(os.environ.get("DAMAGED_TABLES", "60"))
 

@@ -17,7 +17,7 @@ import pytest
 from helpers.commands import run_command
 from helpers.documents import DOCS, ROOT
 from resnetlab.errors import InputError
-from resnetlab.judging.two_groups import answer, split_column, write_table
+from resnetlab.imported_runs.two_groups import answer, split_column, write_table
 
 BARE = """
 import sys
@@ -27,7 +27,7 @@ for name in ("sqlite3", "filelock", "platformdirs", "tomli_w", "rich", "regex", 
     sys.modules[name] = None
 import json
 from pathlib import Path
-from resnetlab.judging.two_groups import answer
+from resnetlab.imported_runs.two_groups import answer
 requests = json.loads(sys.stdin.read())
 print(json.dumps([answer(request, Path(sys.argv[1])) for request in requests]))
 """

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 from resnetlab.analysis import run_measures
 from resnetlab.analysis.two_axes import TwoAxes, axis_names, two_axes
 from resnetlab.reports.format import decimals
-from resnetlab.reports.study.answer_claims import Finding, accuracy_text, no_trained_run
-from resnetlab.reports.study.answer_writer import AnswerWriter
+from resnetlab.reports.study.source_questions.claims import Finding, accuracy_text, no_trained_run
+from resnetlab.reports.study.source_questions.writer import AnswerWriter
 from resnetlab.stats.contrasts import welch
 from resnetlab.stats.intervals import Interval, mean, t_interval
 

@@ -10,12 +10,12 @@ from typing import Any
 
 from resnetlab.analysis.study_data import CurvePoint, RunRow, StudyData
 from resnetlab.errors import InputError, input_error
-from resnetlab.judging.claim_text import claim_metric, parse_claim, parse_published
-from resnetlab.judging.columns import Columns, find_columns
-from resnetlab.judging.declaration import Declaration
-from resnetlab.judging.measure import find_measure, rescale
-from resnetlab.judging.raw_table import RawTable, select_rows
-from resnetlab.judging.run_values import RunValue, absent_halves, read_runs
+from resnetlab.imported_runs.claim_text import claim_metric, parse_claim, parse_published
+from resnetlab.imported_runs.columns import Columns, find_columns
+from resnetlab.imported_runs.declaration import Declaration
+from resnetlab.imported_runs.measure import find_measure, rescale
+from resnetlab.imported_runs.raw_table import RawTable, select_rows
+from resnetlab.imported_runs.run_values import RunValue, absent_halves, read_runs
 from resnetlab.messages import format_count
 from resnetlab.schema import decode
 from resnetlab.stats.chance import is_at_chance
@@ -31,7 +31,7 @@ from resnetlab.studies.claims import (
     Relative,
     condition_labels,
 )
-from resnetlab.studies.imported import ImportedRuns, Measure, PublishedValue
+from resnetlab.studies.imported_runs import ImportedRuns, Measure, PublishedValue
 from resnetlab.studies.study import Study
 
 MAX_CONDITIONS = 200

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from resnetlab.reports.format import decimals
-from resnetlab.reports.study.answer_verdicts import conclusion
-from resnetlab.reports.study.answer_writer import AnswerWriter
+from resnetlab.reports.study.source_questions.verdicts import conclusion
+from resnetlab.reports.study.source_questions.writer import AnswerWriter
 from resnetlab.stats.contrasts import Effect, welch
 from resnetlab.stats.intervals import ACCURACY_RANGE_PCT, Interval, mean, t_interval, within_range
 from resnetlab.stats.verdict import FailureHypothesis, Hypothesis, SpeedHypothesis, Verdict

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from resnetlab.errors import InputError, input_error, suggest
-from resnetlab.judging.raw_table import RUN_COLUMN, RawTable, Row, folder_sha256
+from resnetlab.imported_runs.raw_table import RUN_COLUMN, RawTable, Row, folder_sha256
 
 EVENT_FILES = "*tfevents*"
 

@@ -9,9 +9,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from resnetlab.errors import input_error
-from resnetlab.judging.columns import Columns
-from resnetlab.judging.declaration import Declaration
-from resnetlab.judging.raw_table import RUN_COLUMN, RawTable, Row, cell_text, parse_number
+from resnetlab.imported_runs.columns import Columns
+from resnetlab.imported_runs.declaration import Declaration
+from resnetlab.imported_runs.raw_table import RUN_COLUMN, RawTable, Row, cell_text, parse_number
 from resnetlab.stats.outcomes import Outcome
 
 STATUS_WORDS: dict[Outcome, tuple[str, ...]] = {

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import assert_never
 
-from resnetlab.reports.study.answer_writer import AnswerWriter
+from resnetlab.reports.study.source_questions.writer import AnswerWriter
 from resnetlab.stats.verdict import Verdict
 from resnetlab.studies import claims
 from resnetlab.studies.claims import AnyClaim

@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from resnetlab.errors import input_error
-from resnetlab.judging import event_files, mlflow_store
-from resnetlab.judging.raw_table import RawTable
-from resnetlab.judging.text_tables import read_csv, read_json
+from resnetlab.imported_runs import event_files, mlflow_store
+from resnetlab.imported_runs.raw_table import RawTable
+from resnetlab.imported_runs.text_tables import read_csv, read_json
 
 KINDS = (
     "a table in CSV or JSON lines, a folder of TensorBoard event files, or the mlruns folder or "

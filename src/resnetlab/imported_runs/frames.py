@@ -10,8 +10,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from resnetlab.errors import input_error
-from resnetlab.judging.raw_table import RawTable, Row
-from resnetlab.judging.text_tables import table_of_rows
+from resnetlab.imported_runs.raw_table import RawTable, Row
+from resnetlab.imported_runs.text_tables import table_of_rows
 
 WHERE = "the table"
 

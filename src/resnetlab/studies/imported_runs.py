@@ -1,7 +1,7 @@
 """Runs that were trained elsewhere and read from a table: their measure and design. Free of torch.
 
-`resnetlab.judging` reads such tables. A study of imported runs has no conditions with a model, data
-and a recipe, because nobody here knows them; it has their names.
+The package `resnetlab.imported_runs` reads such tables. A study of imported runs has no conditions
+with a model, data and a recipe, because nobody here knows them; it has their names.
 """
 
 from __future__ import annotations

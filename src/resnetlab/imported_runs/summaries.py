@@ -10,17 +10,17 @@ from pathlib import Path
 from resnetlab.analysis.hypotheses import ConditionRuns, ScoreScale, to_hypothesis
 from resnetlab.analysis.study_data import ClaimVerdict
 from resnetlab.errors import input_error, suggest
-from resnetlab.judging.columns import CONDITION_NAMES, Columns
-from resnetlab.judging.declaration import Declaration
-from resnetlab.judging.imported_study import parse_claims
-from resnetlab.judging.measure import find_measure
-from resnetlab.judging.raw_table import RawTable, Row, cell_text, parse_number
-from resnetlab.judging.run_values import RunValue
-from resnetlab.judging.sentences import ClaimSentences, describe_claims
+from resnetlab.imported_runs.columns import CONDITION_NAMES, Columns
+from resnetlab.imported_runs.declaration import Declaration
+from resnetlab.imported_runs.imported_study import parse_claims
+from resnetlab.imported_runs.measure import find_measure
+from resnetlab.imported_runs.raw_table import RawTable, Row, cell_text, parse_number
+from resnetlab.imported_runs.run_values import RunValue
+from resnetlab.imported_runs.sentences import ClaimSentences, describe_claims
 from resnetlab.stats.intervals import Interval, Moments, t_interval, within_range
 from resnetlab.stats.verdict import Verdict, compute_verdicts
 from resnetlab.studies.claims import FailsAndTrains, Faster
-from resnetlab.studies.imported import Measure
+from resnetlab.studies.imported_runs import Measure
 
 OPTION = "--summary"
 EXAMPLE = f'{OPTION} "A: 93.5 ± 0.2, n=5"'
