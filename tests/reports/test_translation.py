@@ -109,9 +109,9 @@ def test_verdicts_and_changes_of_a_reduced_study_are_french():
 
 
 def test_the_text_of_another_study_file_stays_as_it_is():
-    own = "Plain 8 is more accurate than the network of my thesis."
+    thesis = "Plain 8 is more accurate than the network of my thesis."
     with use_language("fr"):
-        assert tr_study(own) == own
+        assert tr_study(thesis) == thesis
         french = tr_study("“b” is less accurate than “a”.").replace(NARROW, " ")
         assert french == "« b » est moins précis que « a »."
     assert tr_study("Residual 8 is more accurate than plain 8.").startswith("Residual 8 is")

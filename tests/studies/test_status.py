@@ -309,7 +309,7 @@ def test_a_damaged_index_is_built_again(
     assert path.read_text() == text
 
 
-def test_a_run_that_ended_a_moment_ago_is_not_indexed(few: Path) -> None:
+def test_a_run_that_ended_within_two_seconds_is_not_indexed(few: Path) -> None:
     """It might change within the same step of the clock of the file system."""
     study_status(few, few.parents[1])
     assert not list((few.parents[1] / "cache" / "status").glob("*.json"))

@@ -114,7 +114,7 @@ def mark(artist: Artist, **values: str | int | None) -> None:
     - `condition`: label of the condition; `seed`: seed of the run;
     - `claim`: number of the claim, from 0;
     - `tip`: sentence with the value, which the page shows beside the pointer;
-    - `set`: key of the curves to which the lines of an axes belong (`curve_values`);
+    - `set`: key of the curves to which the lines of an axes belong (`curves` of the page data);
     - `kind`: `mean` or `run` of a line, and `other` for the mean of another condition.
     """
     known = {name: value for name, value in values.items() if value is not None}
