@@ -25,7 +25,7 @@ from resnetlab.models import configs
 from resnetlab.recipes import finetune, numerics, train
 from resnetlab.runs import records
 from resnetlab.runs.config import RunConfig
-from resnetlab.studies import bibliography, claims, imported, references, study
+from resnetlab.studies import bibliography, claims, imported_runs, references, study
 from resnetlab.studies.parsing import ladder, study_file
 
 
@@ -79,7 +79,7 @@ FIELD_GROUPS: dict[str, tuple[type, ...]] = {
         references.ReferenceValue,
         bibliography.Work,
     ),
-    "Judging runs": (declaration.Declaration, imported.PublishedValue),
+    "Judging runs": (declaration.Declaration, imported_runs.PublishedValue),
     "Data": (data.DataConfig, data.Augment, data.RandAugment, data.ChannelStats),
     "Models": _members(configs.ModelConfig),
     "Recipes": (train.Recipe, *_members(train.Optimizer), *_members(train.Schedule)),
@@ -101,7 +101,7 @@ TABLE_TITLES = {
     references.ReferenceValue: "`[[value]]`",
     bibliography.Work: "A work of the bibliography",
     declaration.Declaration: "A declaration of `resnetlab judge`",
-    imported.PublishedValue: "`[[reference]]` of a declaration",
+    imported_runs.PublishedValue: "`[[reference]]` of a declaration",
     data.DataConfig: "`data`",
     data.Augment: "`recipe.augment`",
     data.RandAugment: "`recipe.augment.randaugment`",
