@@ -70,6 +70,7 @@ FIELD_GROUPS: dict[str, tuple[type, ...]] = {
         study.Distance,
         study.Ensemble,
         diagnostics.DiagnosticsConfig,
+        diagnostics.LandscapeConfig,
     ),
     "Claims": _members(claims.Claim),
     "Published numbers": (
@@ -95,6 +96,7 @@ TABLE_TITLES = {
     study.Distance: "`[[distance]]`",
     study.Ensemble: "`[[ensemble]]`",
     diagnostics.DiagnosticsConfig: "`diagnostics`",
+    diagnostics.LandscapeConfig: "`loss_landscape` of `diagnostics`",
     references.ReferenceSource: "A file of references",
     references.Protocol: "`[protocol]`",
     references.ProtocolDifference: "`[[protocol.differences]]`",

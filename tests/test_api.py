@@ -54,14 +54,14 @@ def test_no_worker_waits_for_a_partial_report(
         "resnetlab.loaded_study.execute_runs",
         lambda *_: iter([RunEvent("finished", str(k)) for k in range(4)]),
     )
-    monkeypatch.setattr(rl.LoadedStudy, "report", lambda *_: waited.append(not free.wait(30)))
+    monkeypatch.setattr(rl.LoadedStudy, "report", lambda *_, **__: waited.append(not free.wait(30)))
     events = study.execute(plan, tmp_path)
     assert [next(events).id for _ in range(4)] == ["0", "1", "2", "3"]
     free.set()
     assert list(events) == []
     assert waited == [False]
 
-    def full(*_: object) -> None:
+    def full(*_: object, **__: object) -> None:
         raise ResourceError(Problem("disk", "full", "make room"))
 
     monkeypatch.setattr(rl.LoadedStudy, "report", full)

@@ -265,8 +265,8 @@ def test_ctrl_c_after_an_interim_analysis_does_not_end_an_undecided_study_as_fin
     """All runs of the first round are finished, but its claim is undecided and needs more seeds."""
     report = LoadedStudy.report
 
-    def report_then_interrupt(*arguments: Any) -> StudyOutcome:
-        outcome = report(*arguments)
+    def report_then_interrupt(*arguments: Any, **options: Any) -> StudyOutcome:
+        outcome = report(*arguments, **options)
         if outcome.finished:
             os.kill(os.getpid(), signal.SIGINT)
         return outcome

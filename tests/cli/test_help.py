@@ -54,7 +54,16 @@ def test_help_imports_only_the_command_line(
     assert done.returncode == 0
     heavy, ours = done.stderr.splitlines()[-2:]
     assert heavy == "[]"
-    light = ("errors", "files", "messages", "settings", "shell", "translation", "trust")
+    light = (
+        "errors",
+        "files",
+        "messages",
+        "settings",
+        "shell",
+        "translation",
+        "trust",
+        "torch_check",
+    )
     light += ("data", "data.class_names", "deploy", "deploy.confidence")
     assert set(ast.literal_eval(ours)) <= {f"resnetlab.{name}" for name in light}
 

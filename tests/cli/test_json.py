@@ -165,7 +165,7 @@ def refuse(constant: str) -> None:
 
 def test_every_command_except_serve_has_json_and_the_page_documents_it() -> None:
     commands = dict(options(build_command()))
-    assert {name for name in commands if "--json" not in commands[name]} == {"serve"}
+    assert {name for name in commands if "--json" not in commands[name]} == {"serve", "watch"}
     with_json = {name for name in commands if "--json" in commands[name]}
     assert set(documented()) == set(CASES) == with_json | {"explain --check"}
 

@@ -100,11 +100,11 @@ def test_the_command_says_the_gain_or_gives_it_as_json(
     pets: Path, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     other = write_model(tmp_path / "pets-2", seed=9)
-    commands.ensemble([pets, other], str(photos), output=tmp_path)
+    commands.ensemble(models=[pets, other], data=str(photos), output=tmp_path)
     output = capsys.readouterr().out
     assert "against the best member" in output
     assert "McNemar p" in output
-    commands.ensemble([pets, other], str(photos), output=tmp_path, json=True)
+    commands.ensemble(models=[pets, other], data=str(photos), output=tmp_path, json=True)
     result = json.loads(capsys.readouterr().out)
     assert result["names"] == ["pets", "pets-2"]
     assert result["ensemble"]["images"] == 14

@@ -63,7 +63,9 @@ def with_folder_options(command: Callable[..., None]) -> Callable[..., None]:
 
     @functools.wraps(command)
     def run(**values: Any) -> None:
-        options = FolderOptions(**{name: values.pop(name) for name in _DECLARATIONS})
+        options = FolderOptions(
+            **{name: values.pop(name) for name in _DECLARATIONS if name in values}
+        )
         command(**values, folder_options=options)
 
     options = [

@@ -129,7 +129,7 @@ class DotPlot(Plot):
     """Unit of the values: percent, or none for imported runs of another measure."""
     numbered_by: Literal["seed", "run"] = "seed"
     """Number of a dot: its seed, or for imported runs a seed, a fold or the number of the run."""
-    drawn_labels: frozenset[str] = frozenset()
+    drawn_labels: tuple[str, ...] = ()
     """Conditions that are drawn; empty for all."""
 
 

@@ -48,7 +48,7 @@ def dot_plot(analysis: StudyAnalysis) -> DotPlot:
         high,
         analysis.study.measure.unit,
         "run" if analysis.study.imported else "seed",
-        frozenset(drawn),
+        drawn,
     )
     note = _drawn_note(plot)
     return replace(plot, caption=plot.caption + note, alt=plot.alt + note)
