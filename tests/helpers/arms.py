@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from resnetlab.stats.hypothesis_types import Arm
 from resnetlab.stats.intervals import Interval, summarize
-from resnetlab.stats.verdict import Arm
 
 
 def arm(values=(), whole=None, chance=10.0, **others):

@@ -15,7 +15,7 @@ from resnetlab.analysis.data_files import load
 from resnetlab.analysis.study_data import BlockRow, GradientNormRow, StudyData, SurfacePoint
 from resnetlab.inspection.diagnostics_config import DiagnosticsConfig
 from resnetlab.inspection.landscape_summary import axis_values
-from resnetlab.reports.document import AblationPlot, DepthPlot, SurfacePlot
+from resnetlab.reports.plot_data import AblationPlot, DepthPlot, SurfacePlot
 from resnetlab.reports.study.assemble import build_report
 from resnetlab.reports.write import rebuild, write
 

@@ -11,16 +11,10 @@ from scipy import special
 from helpers.arms import arm
 from resnetlab.stats.contrasts import welch
 from resnetlab.stats.exact import time_to_accuracy_rank_test
+from resnetlab.stats.hypothesis_types import GREATER, MeansHypothesis, Region
 from resnetlab.stats.prediction import ReportedResult, prediction_interval
 from resnetlab.stats.sequential import Looks
-from resnetlab.stats.verdict import (
-    GREATER,
-    MeansHypothesis,
-    Region,
-    compute_sequential_verdicts,
-    compute_verdicts,
-    region_test,
-)
+from resnetlab.stats.verdict import compute_sequential_verdicts, compute_verdicts, region_test
 
 DRAWS = 20_000
 

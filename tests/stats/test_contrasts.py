@@ -16,8 +16,9 @@ from resnetlab.stats.contrasts import (
     relative_difference,
     welch,
 )
+from resnetlab.stats.hypothesis_types import Region
 from resnetlab.stats.intervals import ACCURACY_RANGE_PCT, Interval
-from resnetlab.stats.verdict import Region, region_test
+from resnetlab.stats.verdict import region_test
 
 DRUG_1 = (
     0.7,

@@ -12,6 +12,7 @@ import pytest
 from scipy import stats
 
 from resnetlab.stats.contrasts import contrast, paired_difference
+from resnetlab.stats.hypothesis_types import GREATER, Arm, MeansHypothesis
 from resnetlab.stats.intervals import (
     corrected_resampled_interval,
     summarize,
@@ -19,7 +20,7 @@ from resnetlab.stats.intervals import (
     variance_of_mean,
 )
 from resnetlab.stats.outcomes import OutcomeCounts
-from resnetlab.stats.verdict import GREATER, Arm, MeansHypothesis, compute_verdicts, region_test
+from resnetlab.stats.verdict import compute_verdicts, region_test
 
 DIFFERENCES = (1.0, 2.0, 3.0, 4.0, 5.0)
 OVERLAP = 1 / 4

@@ -12,16 +12,16 @@ from scipy import stats
 from helpers.arms import arm
 from resnetlab.stats import exact
 from resnetlab.stats.contrasts import contrast, relative_difference, welch
-from resnetlab.stats.power import rank_test_seeds
-from resnetlab.stats.verdict import (
+from resnetlab.stats.hypothesis_types import (
     GREATER,
     LESS,
     FailureHypothesis,
     MeansHypothesis,
     Region,
     SpeedHypothesis,
-    compute_verdicts,
 )
+from resnetlab.stats.power import rank_test_seeds
+from resnetlab.stats.verdict import compute_verdicts
 
 HIGH = (97.0, 96.5, 97.5, 96.8, 97.2)
 MIDDLE = (92.1, 91.8, 92.3, 91.9, 92.4)

@@ -3,13 +3,9 @@
 import pytest
 
 from helpers.arms import arm
+from resnetlab.stats.hypothesis_types import FailureHypothesis, MeansHypothesis
 from resnetlab.stats.sequential import Looks
-from resnetlab.stats.verdict import (
-    FailureHypothesis,
-    MeansHypothesis,
-    compute_sequential_verdicts,
-    compute_verdicts,
-)
+from resnetlab.stats.verdict import compute_sequential_verdicts, compute_verdicts
 
 LOOKS = Looks()
 HIGH = (97.0, 96.5, 97.5, 96.8, 97.2)

@@ -19,17 +19,10 @@ from statsmodels.stats.weightstats import CompareMeans, DescrStatsW, ttost_ind, 
 from helpers.arms import arm
 from resnetlab.stats.contrasts import contrast, paired_difference, welch
 from resnetlab.stats.exact import mcnemar
+from resnetlab.stats.hypothesis_types import GREATER, FailureHypothesis, MeansHypothesis, Region
 from resnetlab.stats.intervals import clopper_pearson, t_interval, wilson
 from resnetlab.stats.power import minimum_detectable_effect, power, required_runs
-from resnetlab.stats.verdict import (
-    GREATER,
-    FailureHypothesis,
-    MeansHypothesis,
-    Region,
-    compute_verdicts,
-    holm,
-    region_test,
-)
+from resnetlab.stats.verdict import compute_verdicts, holm, region_test
 
 SAME = {"rel": 1e-7, "abs": 1e-9}
 

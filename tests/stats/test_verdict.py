@@ -9,17 +9,10 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from resnetlab.stats.contrasts import welch
+from resnetlab.stats.hypothesis_types import GREATER, Arm, MeansHypothesis, Region
 from resnetlab.stats.intervals import summarize
 from resnetlab.stats.power import forecast_seeds
-from resnetlab.stats.verdict import (
-    GREATER,
-    Arm,
-    MeansHypothesis,
-    Region,
-    compute_verdicts,
-    holm,
-    region_test,
-)
+from resnetlab.stats.verdict import compute_verdicts, holm, region_test
 
 DRUG_1 = (
     0.7,

@@ -17,15 +17,15 @@ from scipy import stats
 from resnetlab.analysis.hypotheses import ConditionRuns, RunOutcome, to_hypothesis
 from resnetlab.errors import InputError
 from resnetlab.schema import decode, without_defaults
-from resnetlab.stats.verdict import (
+from resnetlab.stats.hypothesis_types import (
     GREATER,
     LESS,
     FailureHypothesis,
     MeansHypothesis,
     Region,
-    compute_verdicts,
 )
-from resnetlab.stats.verdict import SpeedHypothesis as Race
+from resnetlab.stats.hypothesis_types import SpeedHypothesis as Race
+from resnetlab.stats.verdict import compute_verdicts
 from resnetlab.studies.claims import Claim, condition_labels, describe_claim
 from resnetlab.studies.parsing.claims import parse_claims
 from resnetlab.studies.parsing.overrides import Overrides

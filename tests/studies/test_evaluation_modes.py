@@ -19,7 +19,7 @@ from resnetlab.analysis.data_files import load
 from resnetlab.errors import InputError
 from resnetlab.loaded_study import LoadedStudy
 from resnetlab.reports.study.assemble import build_report
-from resnetlab.stats.verdict import MeansHypothesis
+from resnetlab.stats.hypothesis_types import MeansHypothesis
 from resnetlab.studies.parsing.overrides import Overrides
 from resnetlab.studies.parsing.study_file import parse_study
 from resnetlab.studies.plan import Plan

@@ -11,9 +11,10 @@ from resnetlab.analysis.interim import claim_verdicts
 from resnetlab.analysis.study_data import CurvePoint, DatasetInfo, RunRow, StudyData
 from resnetlab.analysis.training_share import TrainingShare, training_share
 from resnetlab.stats.contrasts import Effect, contrast, contrast_range, paired_difference
+from resnetlab.stats.hypothesis_types import Hypothesis
 from resnetlab.stats.intervals import Interval, Summary, summarize
 from resnetlab.stats.outcomes import Outcome, OutcomeCounts, count_outcomes
-from resnetlab.stats.verdict import Hypothesis, Verdict
+from resnetlab.stats.verdict import Verdict
 from resnetlab.studies.claims import condition_labels
 from resnetlab.studies.imported_runs import ImportedRuns
 from resnetlab.studies.plan import group_by

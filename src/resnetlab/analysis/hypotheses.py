@@ -11,9 +11,7 @@ from dataclasses import dataclass
 from typing import assert_never
 
 from resnetlab.stats import verdict
-from resnetlab.stats.intervals import ACCURACY_RANGE_PCT, Interval, Moments
-from resnetlab.stats.outcomes import Outcome, count_outcomes
-from resnetlab.stats.verdict import (
+from resnetlab.stats.hypothesis_types import (
     GREATER,
     LESS,
     Arm,
@@ -22,6 +20,8 @@ from resnetlab.stats.verdict import (
     MeansHypothesis,
     Region,
 )
+from resnetlab.stats.intervals import ACCURACY_RANGE_PCT, Interval, Moments
+from resnetlab.stats.outcomes import Outcome, count_outcomes
 from resnetlab.studies.claims import (
     About,
     AnyClaim,

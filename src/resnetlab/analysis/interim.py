@@ -11,13 +11,9 @@ from dataclasses import replace
 
 from resnetlab.analysis.hypotheses import ConditionRuns, to_hypothesis
 from resnetlab.errors import input_error
+from resnetlab.stats.hypothesis_types import Hypothesis
 from resnetlab.stats.sequential import Looks
-from resnetlab.stats.verdict import (
-    Hypothesis,
-    Verdict,
-    compute_sequential_verdicts,
-    compute_verdicts,
-)
+from resnetlab.stats.verdict import Verdict, compute_sequential_verdicts, compute_verdicts
 from resnetlab.studies.claims import FailsAndTrains, condition_labels
 from resnetlab.studies.study import Study
 

@@ -17,7 +17,7 @@ from resnetlab.course.student import Answer, read_answers, read_student
 from resnetlab.course.texts import Text, localize
 from resnetlab.errors import InputError, input_error
 from resnetlab.files import read_text
-from resnetlab.reports.document import LearningCurves, Line, Panel
+from resnetlab.reports.plot_data import LearningCurves, Line, Panel
 from resnetlab.runs.records import Evaluation
 from resnetlab.translation import Language
 

@@ -10,7 +10,7 @@ from resnetlab import files
 from resnetlab.course.report import AnswerSection, ReportPart, StudentReport
 from resnetlab.course.texts import Text
 from resnetlab.reports import figures
-from resnetlab.reports.document import LearningCurves
+from resnetlab.reports.plot_data import LearningCurves
 from resnetlab.reports.render import latex, markdown
 from resnetlab.reports.render.html import jinja_environment
 

@@ -15,7 +15,8 @@ from resnetlab.reports.format import (
     format_signed,
 )
 from resnetlab.reports.study import estimands
-from resnetlab.stats.verdict import Hypothesis, MeansHypothesis, Verdict
+from resnetlab.stats.hypothesis_types import Hypothesis, MeansHypothesis
+from resnetlab.stats.verdict import Verdict
 from resnetlab.studies.claims import About, AnyClaim, Equal, Greater
 from resnetlab.studies.imported_runs import Measure
 

@@ -8,17 +8,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from resnetlab.reports import document
-from resnetlab.reports.document import (
-    AblationPlot,
-    DepthPlot,
-    DotPlot,
-    ForestPlot,
-    HeatMap,
-    LadderPlot,
-    LearningCurves,
-    ScatterPlot,
-    SurfacePlot,
-)
 from resnetlab.reports.figures import (
     curves,
     depth,
@@ -37,6 +26,17 @@ from resnetlab.reports.figures.canvas import (
     to_standalone_svg,
     to_svg,
     to_themed_svg,
+)
+from resnetlab.reports.plot_data import (
+    AblationPlot,
+    DepthPlot,
+    DotPlot,
+    ForestPlot,
+    HeatMap,
+    LadderPlot,
+    LearningCurves,
+    ScatterPlot,
+    SurfacePlot,
 )
 
 if TYPE_CHECKING:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any
 
-from resnetlab.reports.document import LearningCurves, Line, Panel
 from resnetlab.reports.figures.canvas import (
     INK,
     LINE_STYLES,
@@ -17,6 +16,7 @@ from resnetlab.reports.figures.canvas import (
     new_figure,
     wrap_lines,
 )
+from resnetlab.reports.plot_data import LearningCurves, Line, Panel
 from resnetlab.reports.thinning import MAX_LINES, part_of, spread
 from resnetlab.translation import tr
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from resnetlab.reports.document import AblationPanel, AblationPlot, DepthPlot, LayerQuantity, Panel
 from resnetlab.reports.figures.canvas import (
     GRID,
     INK,
@@ -18,6 +17,7 @@ from resnetlab.reports.figures.canvas import (
     new_figure,
     wrap_lines,
 )
+from resnetlab.reports.plot_data import AblationPanel, AblationPlot, DepthPlot, LayerQuantity, Panel
 from resnetlab.translation import localize_number, tr
 
 if TYPE_CHECKING:

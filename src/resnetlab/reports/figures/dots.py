@@ -6,7 +6,6 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from resnetlab.reports.document import Dot, DotPlot, DotRow
 from resnetlab.reports.figures.canvas import (
     CARD,
     GRID,
@@ -26,6 +25,7 @@ from resnetlab.reports.figures.canvas import (
     new_figure,
     wrap_lines,
 )
+from resnetlab.reports.plot_data import Dot, DotPlot, DotRow
 from resnetlab.reports.thinning import MAX_DOTS, part_of, spread
 from resnetlab.translation import deferred, tr, tr_finished
 

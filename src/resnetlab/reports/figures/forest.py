@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from resnetlab.reports.document import ForestPlot, ForestRow
 from resnetlab.reports.figures.canvas import (
     CARD,
     GRID,
@@ -19,6 +18,7 @@ from resnetlab.reports.figures.canvas import (
     new_figure,
     wrap_lines,
 )
+from resnetlab.reports.plot_data import ForestPlot, ForestRow
 from resnetlab.translation import tr
 
 if TYPE_CHECKING:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from resnetlab.reports.document import HeatCell, HeatMap
 from resnetlab.reports.figures.canvas import (
     INK,
     MUTED,
@@ -15,6 +14,7 @@ from resnetlab.reports.figures.canvas import (
     mark,
     new_figure,
 )
+from resnetlab.reports.plot_data import HeatCell, HeatMap
 from resnetlab.translation import localize_number, tr
 
 if TYPE_CHECKING:

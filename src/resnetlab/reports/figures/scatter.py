@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from resnetlab.reports.document import ScatterPlot, ScatterPoint
 from resnetlab.reports.figures.canvas import (
     GRID,
     INK,
@@ -19,6 +18,7 @@ from resnetlab.reports.figures.canvas import (
     mark,
     new_figure,
 )
+from resnetlab.reports.plot_data import ScatterPlot, ScatterPoint
 from resnetlab.translation import localize_number
 
 if TYPE_CHECKING:

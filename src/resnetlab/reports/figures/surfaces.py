@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from resnetlab.inspection.landscape_figure import contour_levels, draw_color_bar, draw_surface
-from resnetlab.reports.document import SurfacePlot
 from resnetlab.reports.figures.canvas import (
     INK,
     MUTED,
@@ -14,6 +13,7 @@ from resnetlab.reports.figures.canvas import (
     new_figure,
     wrap_lines,
 )
+from resnetlab.reports.plot_data import SurfacePlot
 from resnetlab.translation import localize_number, tr
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ import csv
 import io
 from collections.abc import Iterable, Iterator, Sequence
 
-from resnetlab.reports.document import (
+from resnetlab.reports.plot_data import (
     AnyPlot,
     DotPlot,
     ForestPlot,

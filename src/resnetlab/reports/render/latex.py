@@ -12,7 +12,8 @@ from pathlib import Path
 from resnetlab import files
 from resnetlab.analysis.study_data import StudyData
 from resnetlab.reports import figures
-from resnetlab.reports.document import Cell, Fact, Plot, Report, Table, split_note
+from resnetlab.reports.document import Cell, Fact, Report, Table, split_note
+from resnetlab.reports.plot_data import Plot
 from resnetlab.reports.render.outline import Block, Command, Heading, sections
 from resnetlab.reports.study.assemble import build_report
 from resnetlab.translation import NARROW_NBSP, NBSP, tr, tr_finished, use_language

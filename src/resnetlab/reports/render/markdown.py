@@ -5,7 +5,8 @@ from __future__ import annotations
 import html
 import re
 
-from resnetlab.reports.document import Cell, Fact, Plot, Report, Table
+from resnetlab.reports.document import Cell, Fact, Report, Table
+from resnetlab.reports.plot_data import Plot
 from resnetlab.reports.render.outline import Block, Command, Heading, contents, sections
 from resnetlab.translation import tr, tr_finished
 

@@ -6,8 +6,9 @@ import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from resnetlab.reports.document import AnyPlot, Fact, Report, Table
+from resnetlab.reports.document import Fact, Report, Table
 from resnetlab.reports.format import capitalize_first
+from resnetlab.reports.plot_data import AnyPlot
 from resnetlab.translation import NARROW_NBSP, NBSP, tr
 
 

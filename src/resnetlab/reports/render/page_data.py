@@ -12,9 +12,10 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from resnetlab.reports.document import DepthPlot, Panel, Report, RunKey, Table
+from resnetlab.reports.document import Report, RunKey, Table
 from resnetlab.reports.figures import COLORS
 from resnetlab.reports.figures.curves import PAIRS_SUFFIX, drawn_lines
+from resnetlab.reports.plot_data import DepthPlot, Panel
 from resnetlab.translation import tr
 
 if TYPE_CHECKING:

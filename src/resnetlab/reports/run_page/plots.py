@@ -8,7 +8,8 @@ from statistics import median
 
 from resnetlab.inspection.block_set_summary import accuracies_by_size
 from resnetlab.inspection.diagnostics_config import BlockAblations, LayerNorms
-from resnetlab.reports.document import (
+from resnetlab.reports.format import format_pct, join_words
+from resnetlab.reports.plot_data import (
     AblationPanel,
     AblationPlot,
     DepthPlot,
@@ -17,7 +18,6 @@ from resnetlab.reports.document import (
     Line,
     Panel,
 )
-from resnetlab.reports.format import format_pct, join_words
 from resnetlab.reports.study.diagnostics import QUANTITIES, is_on_main_path, stage_starts
 from resnetlab.runs.records import Evaluation, RunRecord
 from resnetlab.stats.outcomes import Outcome

@@ -16,18 +16,9 @@ from resnetlab import files
 from resnetlab.errors import InputError
 from resnetlab.models.configs.cifar import CifarConfig
 from resnetlab.reports import figures
-from resnetlab.reports.document import (
-    AblationPlot,
-    AnyPlot,
-    Cell,
-    DepthPlot,
-    Fact,
-    LearningCurves,
-    Report,
-    Table,
-    escape_strings,
-)
+from resnetlab.reports.document import Cell, Fact, Report, Table, escape_strings
 from resnetlab.reports.format import format_pct
+from resnetlab.reports.plot_data import AblationPlot, AnyPlot, DepthPlot, LearningCurves
 from resnetlab.reports.render.html import jinja_environment
 from resnetlab.reports.run_page import facts, plots
 from resnetlab.reports.run_page.links import page_name

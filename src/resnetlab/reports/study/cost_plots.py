@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from resnetlab.reports.document import ScatterPlot, ScatterPoint
 from resnetlab.reports.format import format_number, format_pct, join_clauses, join_words
+from resnetlab.reports.plot_data import ScatterPlot, ScatterPoint
 from resnetlab.reports.study.finetune import has_finetuning
 from resnetlab.stats.intervals import mean
 from resnetlab.translation import tr

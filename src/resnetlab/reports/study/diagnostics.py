@@ -8,7 +8,8 @@ from statistics import median
 from typing import TYPE_CHECKING
 
 from resnetlab.analysis.study_data import GradientNormRow
-from resnetlab.reports.document import (
+from resnetlab.reports.format import capitalize_first, format_count, format_pct, join_clauses
+from resnetlab.reports.plot_data import (
     AblationPanel,
     AblationPlot,
     DepthPlot,
@@ -17,7 +18,6 @@ from resnetlab.reports.document import (
     Panel,
     SurfacePlot,
 )
-from resnetlab.reports.format import capitalize_first, format_count, format_pct, join_clauses
 from resnetlab.reports.study.surfaces import surface_plot
 from resnetlab.translation import deferred, tr
 

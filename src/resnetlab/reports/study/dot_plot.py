@@ -7,7 +7,6 @@ from collections.abc import Collection
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from resnetlab.reports.document import Dot, DotPlot, DotRow
 from resnetlab.reports.figures.dots import drawn_rows
 from resnetlab.reports.format import (
     capitalize_first,
@@ -18,6 +17,7 @@ from resnetlab.reports.format import (
     join_clauses,
     join_words,
 )
+from resnetlab.reports.plot_data import Dot, DotPlot, DotRow
 from resnetlab.reports.study import references
 from resnetlab.reports.thinning import MAX_ROWS, first_of
 from resnetlab.stats.intervals import Summary

@@ -6,7 +6,6 @@ import math
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from resnetlab.reports.document import ForestPlot, ForestRow
 from resnetlab.reports.format import (
     decimals,
     format_interval,
@@ -14,9 +13,11 @@ from resnetlab.reports.format import (
     join_clauses,
     join_words,
 )
+from resnetlab.reports.plot_data import ForestPlot, ForestRow
 from resnetlab.reports.study import estimands, references
+from resnetlab.stats.hypothesis_types import Hypothesis, MeansHypothesis
 from resnetlab.stats.outcomes import OutcomeCounts
-from resnetlab.stats.verdict import Hypothesis, MeansHypothesis, Verdict
+from resnetlab.stats.verdict import Verdict
 from resnetlab.studies.claims import AnyClaim
 from resnetlab.studies.imported_runs import Measure
 from resnetlab.translation import tr, tr_finished, tr_study

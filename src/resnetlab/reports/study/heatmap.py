@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from resnetlab.analysis.two_axes import TwoAxes, axis_names, two_axes
-from resnetlab.reports.document import Cell, Column, GridSection, HeatCell, HeatMap, Table
+from resnetlab.reports.document import Cell, Column, GridSection, Table
 from resnetlab.reports.format import DASH, decimals, format_interval, format_pct, join_clauses
+from resnetlab.reports.plot_data import HeatCell, HeatMap
 from resnetlab.stats.intervals import Interval
 from resnetlab.translation import LANGUAGES, current_language, localize_number, tr
 

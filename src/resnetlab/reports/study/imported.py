@@ -11,16 +11,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from resnetlab.analysis.study_data import RunRow
-from resnetlab.reports.document import (
-    Cell,
-    DotPlot,
-    Fact,
-    ReferenceMark,
-    Report,
-    Table,
-    number_columns,
-    text_columns,
-)
+from resnetlab.reports.document import Cell, Fact, Report, Table, number_columns, text_columns
 from resnetlab.reports.format import (
     DASH,
     FORECAST_NOTE,
@@ -31,6 +22,7 @@ from resnetlab.reports.format import (
     format_value,
     join_words,
 )
+from resnetlab.reports.plot_data import DotPlot, ReferenceMark
 from resnetlab.reports.study import dot_plot, exploratory, forest, plots, run_table, tables, text
 from resnetlab.reports.study.headline import headline
 from resnetlab.reports.study.references import marks_caption

@@ -5,15 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from resnetlab.analysis.run_measures import num_last_epochs, spreads_of_last_epochs
-from resnetlab.reports.document import (
-    Cell,
-    LadderPlot,
-    LadderSection,
-    RungRow,
-    Table,
-    number_columns,
-    text_columns,
-)
+from resnetlab.reports.document import Cell, LadderSection, Table, number_columns, text_columns
 from resnetlab.reports.format import (
     DASH,
     capitalize_first,
@@ -26,6 +18,7 @@ from resnetlab.reports.format import (
     format_signed,
     join_clauses,
 )
+from resnetlab.reports.plot_data import LadderPlot, RungRow
 from resnetlab.stats.contrasts import Effect, accuracy_difference, welch
 from resnetlab.stats.intervals import mean
 from resnetlab.stats.verdict import Verdict

@@ -7,18 +7,13 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from resnetlab.analysis.study_data import CurvePoint
-from resnetlab.reports.document import (
-    MAX_GRAY_PANELS,
-    LearningCurves,
-    Line,
-    Panel,
-)
 from resnetlab.reports.format import (
     capitalize_first,
     join_clauses,
     join_words,
     name_some,
 )
+from resnetlab.reports.plot_data import MAX_GRAY_PANELS, LearningCurves, Line, Panel
 from resnetlab.reports.study import references
 from resnetlab.reports.study.finetune import has_finetuning
 from resnetlab.reports.thinning import MAX_LINES, part_of

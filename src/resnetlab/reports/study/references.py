@@ -7,16 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from resnetlab.reports.document import (
-    Cell,
-    DotRow,
-    Fact,
-    ReferenceEffect,
-    ReferenceMark,
-    Table,
-    number_columns,
-    text_columns,
-)
+from resnetlab.reports.document import Cell, Fact, Table, number_columns, text_columns
 from resnetlab.reports.format import (
     DASH,
     capitalize_first,
@@ -27,6 +18,7 @@ from resnetlab.reports.format import (
     join_clauses,
     join_words,
 )
+from resnetlab.reports.plot_data import DotRow, ReferenceEffect, ReferenceMark
 from resnetlab.reports.study.reference_comparison import (
     TOP5,
     ReferenceComparison,

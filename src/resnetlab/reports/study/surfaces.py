@@ -11,8 +11,8 @@ from resnetlab.inspection.landscape_summary import (
     spread,
     summarize_plane,
 )
-from resnetlab.reports.document import SurfacePanel, SurfacePlot
 from resnetlab.reports.format import format_count, join_clauses
+from resnetlab.reports.plot_data import SurfacePanel, SurfacePlot
 from resnetlab.translation import tr
 
 if TYPE_CHECKING:

@@ -35,10 +35,11 @@ from resnetlab.reports.study import estimands, finetune
 from resnetlab.reports.study.references import citation_link, quantity_note
 from resnetlab.reports.study.text import protocol_sentence
 from resnetlab.schema import encode
+from resnetlab.stats.hypothesis_types import GREATER, Hypothesis, MeansHypothesis
 from resnetlab.stats.intervals import Interval, Summary, mean
 from resnetlab.stats.outcomes import OUTCOMES, OutcomeCounts
 from resnetlab.stats.power import ALPHA
-from resnetlab.stats.verdict import GREATER, Hypothesis, MeansHypothesis, Verdict
+from resnetlab.stats.verdict import Verdict
 from resnetlab.studies.bibliography import format_citation
 from resnetlab.studies.claims import AnyClaim, Greater
 from resnetlab.studies.imported_runs import Measure

@@ -12,8 +12,9 @@ from resnetlab.reports.format import decimals
 from resnetlab.reports.study.source_questions.verdicts import conclusion
 from resnetlab.reports.study.source_questions.writer import AnswerWriter
 from resnetlab.stats.contrasts import Effect, welch
+from resnetlab.stats.hypothesis_types import FailureHypothesis, Hypothesis, SpeedHypothesis
 from resnetlab.stats.intervals import ACCURACY_RANGE_PCT, Interval, mean, t_interval, within_range
-from resnetlab.stats.verdict import FailureHypothesis, Hypothesis, SpeedHypothesis, Verdict
+from resnetlab.stats.verdict import Verdict
 from resnetlab.studies import claims
 from resnetlab.studies.claims import AnyClaim, condition_labels
 
