@@ -296,14 +296,12 @@ class LoadedStudy:
             run_pages = len(record.states) <= MAX_DEFAULT_PAGES
         if run_pages:
             write_run_pages(record, translated, root, folder)
-        page = write(evidence, folder, translated, has_run_pages=True)
+        page = write(evidence, folder, translated, english=report, has_run_pages=True)
         claims = tuple(
             encode(verdict) | {"explanation": item.note}
             for verdict, item in zip(report.claim_verdicts, report.verdicts, strict=True)
         )
-        first_loss = tuple(
-            f"first loss {fact.text}" for fact in report.facts if fact.term == "First loss"
-        )
+        first_loss = tuple(f"first loss {text}" for text in report.first_loss)
         return StudyOutcome(record, report.answer, page, claims, first_loss)
 
     def latex(self, plan: Plan, output: str | Path = ".", language: Language | None = None) -> Path:

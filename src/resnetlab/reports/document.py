@@ -175,6 +175,8 @@ class Report:
     """Works that the study cites, with their addresses."""
     files: tuple[Fact, ...] = ()
     """Files of values and figures beside the report, with their relative paths."""
+    first_loss: tuple[str, ...] = ()
+    """Loss before the first step, for each mode and number of classes; also in `facts`."""
     claim_sides: tuple[ClaimSides, ...] = ()
     """Conditions of each claim, in the order of `verdicts`."""
 

@@ -21,6 +21,7 @@ def write(
     study_data: StudyData,
     folder: Path,
     report: Report | None = None,
+    english: Report | None = None,
     has_run_pages: bool = False,
 ) -> Path:
     """Write the report into `folder`, each file atomically. Return the path of `report.html`.
@@ -31,6 +32,7 @@ def write(
         study_data: Results of the study.
         folder: Folder of the report's files.
         report: Report of the same results, if the caller has already built it.
+        english: The same report in English, if the caller has built it too.
         has_run_pages: True if the pages of runs in `folder` belong to these results. The report
             links them.
 
@@ -45,7 +47,7 @@ def write(
     for key, drawing in drawings.items():
         files.write_text(folder / "figures" / f"{key}.svg", figures.to_standalone_svg(drawing.wide))
     # Data files are English, like the columns of the others.
-    english = report if report.language == "en" else build_report(study_data)
+    english = report if report.language == "en" else english or build_report(study_data)
     for picture in english.plots:
         if csv_values := values.plot_csv(picture):
             files.write_text(folder / "figures" / f"{picture.key}.csv", csv_values)

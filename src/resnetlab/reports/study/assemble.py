@@ -47,7 +47,7 @@ def build_report(study_data: StudyData, language: Language = "en") -> Report:
 
     Args:
         study_data: Evidence of the study.
-        language: Language of its texts. Texts of the study's own files stay as they are.
+        language: Language of its texts. Those of a study file of somebody else stay as they are.
     """
     analysis = analyze(study_data)
     with use_language("en"):  # these have both languages, and `report.json` contains them
@@ -66,7 +66,7 @@ def _assemble(
     analysis: StudyAnalysis, study_answers: tuple[QuestionAnswer, ...], language: Language
 ) -> Report:
     """Return the report without its list of files."""
-    study_data = analysis.study_data
+    study_data, first_loss = analysis.study_data, facts.first_loss_texts(analysis)
     return Report(
         name=study_data.study.name,
         question=tr_study(study_data.study.question),
@@ -85,7 +85,8 @@ def _assemble(
         run_table=run_table.table(analysis),
         test_split=limits.test_split_note(analysis),
         command=text.command(analysis),
-        facts=facts.facts(analysis),
+        facts=facts.facts(analysis, first_loss),
+        first_loss=first_loss,
         common=tables.settings(analysis)[0],
         differing=tables.settings(analysis)[1],
         made_by=text.made_by(analysis),

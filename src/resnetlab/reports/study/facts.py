@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from resnetlab.analysis.run_measures import FirstLossMode, first_losses, is_far_from_uniform
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from resnetlab.analysis.analyze import StudyAnalysis
 
 
-def facts(analysis: StudyAnalysis) -> tuple[Fact, ...]:
+def facts(analysis: StudyAnalysis, first_loss: Sequence[str]) -> tuple[Fact, ...]:
     """Return facts about data, software, hardware and numerics, one for each different value."""
     evidence = analysis.study_data
     facts = []
@@ -46,7 +47,7 @@ def facts(analysis: StudyAnalysis) -> tuple[Fact, ...]:
             Fact(tr("SHA-256 of the data"), data.sha256),
         ]
     facts += finetune.facts(analysis)
-    facts += _first_loss_facts(analysis)
+    facts += [Fact(tr("First loss"), text) for text in first_loss]
     for machine in evidence.machines:
         where = f", {format_count(machine.runs, 'run')}" if len(evidence.machines) > 1 else ""
         facts += _machine_facts(machine, where)
@@ -78,7 +79,7 @@ _FAR_FIRST_LOSS = {
 """Reason of a first loss that is not close to ln K, by the mode of the network."""
 
 
-def _first_loss_facts(analysis: StudyAnalysis) -> list[Fact]:
+def first_loss_texts(analysis: StudyAnalysis) -> tuple[str, ...]:
     """Return the loss before the first step beside ln K, for each mode and number of classes."""
     groups: dict[tuple[FirstLossMode, int], dict[str, tuple[float, ...]]] = {}
     for label in analysis.summaries:
@@ -87,7 +88,7 @@ def _first_loss_facts(analysis: StudyAnalysis) -> list[Fact]:
         losses, classes = first_losses(analysis, label), len(analysis.data(label).classes)
         if losses.nats:
             groups.setdefault((losses.mode, classes), {})[label] = losses.nats
-    facts = []
+    texts = []
     for (mode, classes), by_label in groups.items():
         values = [value for nats in by_label.values() for value in nats]
         text = format_first_loss_values(values, classes, mode)
@@ -103,8 +104,8 @@ def _first_loss_facts(analysis: StudyAnalysis) -> list[Fact]:
                 far=name_some(far),
                 reason=tr(_FAR_FIRST_LOSS[mode]),
             )
-        facts.append(Fact(tr("First loss"), text))
-    return facts
+        texts.append(text)
+    return tuple(texts)
 
 
 def _machine_facts(machine: Machine, suffix: str) -> list[Fact]:
