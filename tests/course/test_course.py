@@ -77,6 +77,19 @@ def test_the_slow_commands_still_print_the_committed_numbers() -> None:
     assert SCRIPT["compute_values"]() == pytest.approx(numbers(), rel=0.05)
 
 
+def test_a_formula_gives_the_value_that_its_question_checks() -> None:
+    """The end of a formula, behind its last `=`, is arithmetic in most of them."""
+    arithmetic = {}
+    for _, question in all_questions():
+        for part in question.numbers:
+            text = part.formula.rpartition("=")[2].replace(" x ", " * ").replace("2x2", "2 * 2")
+            if re.fullmatch(r"[\d\s()+*/.-]+", text):
+                arithmetic[part.value] = eval(text)
+    assert len(arithmetic) > 15
+    for name, value in arithmetic.items():
+        assert numbers()[name] == value, name
+
+
 @pytest.mark.parametrize("path", sorted(PAGES))
 def test_a_page_is_the_one_that_the_catalog_gives_and_its_links_have_targets(path: Path) -> None:
     page = ROOT / "docs" / "course" / path
