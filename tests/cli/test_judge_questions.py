@@ -22,7 +22,7 @@ METHOD = "Your method (number or name; empty: only describe the runs)"
 
 def repeated(shown: str, folder: Path) -> str:
     """Run the command that the answers printed, without a terminal, and return its output."""
-    match = re.search(r"^The same without questions: resnetlab (.+)$", shown, re.M)
+    match = re.search(r"The same without questions: resnetlab (.+)$", shown, re.M)
     assert match, shown
     ended = run_command(*shlex.split(match[1]), folder=folder)
     assert ended.code == 0, ended.text
