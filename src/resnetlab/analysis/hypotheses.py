@@ -1,4 +1,4 @@
-"""Questions for `resnetlab.stats.verdict`, made from claims and the runs of their conditions.
+"""Hypotheses for `resnetlab.stats.verdict`, made from claims and the runs of their conditions.
 
 Free of torch.
 """
@@ -10,7 +10,6 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import assert_never
 
-from resnetlab.stats import verdict
 from resnetlab.stats.hypothesis_types import (
     GREATER,
     LESS,
@@ -19,6 +18,7 @@ from resnetlab.stats.hypothesis_types import (
     Hypothesis,
     MeansHypothesis,
     Region,
+    SpeedHypothesis,
 )
 from resnetlab.stats.intervals import ACCURACY_RANGE_PCT, Interval, Moments
 from resnetlab.stats.outcomes import Outcome, count_outcomes
@@ -193,7 +193,7 @@ def to_hypothesis(claim: AnyClaim, runs: Mapping[str, ConditionRuns]) -> Hypothe
             times = [
                 side.epochs_to_accuracy(claim.accuracy_pct, split, within) for side in (left, right)
             ]
-            return verdict.SpeedHypothesis((left.arm(), right.arm()), (times[0], times[1]))
+            return SpeedHypothesis((left.arm(), right.arm()), (times[0], times[1]))
         case _:
             assert_never(claim)
 

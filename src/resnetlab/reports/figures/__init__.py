@@ -7,7 +7,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from resnetlab.reports import document
 from resnetlab.reports.figures import (
     curves,
     depth,
@@ -29,6 +28,7 @@ from resnetlab.reports.figures.canvas import (
 )
 from resnetlab.reports.plot_data import (
     AblationPlot,
+    AnyPlot,
     DepthPlot,
     DotPlot,
     ForestPlot,
@@ -53,7 +53,7 @@ class Drawing:
     narrow: str
 
 
-def draw(plot: document.AnyPlot) -> Drawing:
+def draw(plot: AnyPlot) -> Drawing:
     """Draw a figure as SVG at both widths."""
     with figure_style():
         wide, narrow = (
@@ -62,7 +62,7 @@ def draw(plot: document.AnyPlot) -> Drawing:
     return Drawing(wide, narrow)
 
 
-def draw_pdf(plot: document.AnyPlot) -> bytes:
+def draw_pdf(plot: AnyPlot) -> bytes:
     """Draw the wide figure as PDF with its fonts, in fixed colors; same values, same bytes."""
     import matplotlib as mpl
 
@@ -76,7 +76,7 @@ def draw_pdf(plot: document.AnyPlot) -> bytes:
     return buffer.getvalue()
 
 
-def _draw_figure(plot: document.AnyPlot, narrow: bool) -> Figure:
+def _draw_figure(plot: AnyPlot, narrow: bool) -> Figure:
     painters: dict[type, Callable[[Any, bool], Figure]] = {
         DotPlot: dots.draw,
         LearningCurves: curves.draw,
