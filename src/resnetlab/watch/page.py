@@ -24,7 +24,10 @@ POLICY = (
 )
 """Content security policy of the page before the first report."""
 
-_ADDED_TAGS = f'<link rel="stylesheet" href="/{STYLE}">\n<script src="/{SCRIPT}" defer></script>\n'
+# A module: the names of its script are not those of the report's own script.
+_ADDED_TAGS = (
+    f'<link rel="stylesheet" href="/{STYLE}">\n<script type="module" src="/{SCRIPT}"></script>\n'
+)
 _POLICY_TAG = re.compile(r'(<meta http-equiv="Content-Security-Policy" content=")([^"]*)(">)')
 
 

@@ -1,4 +1,3 @@
-"use strict";
 // Follows a study by server-sent events. When its report has changed, the page is loaded again: the
 // place in it and the parts that the reader opened stay, and so does the fragment of the address.
 const bar = document.getElementById("watch");
