@@ -41,12 +41,7 @@ from resnetlab.curation.enough import (
     extrapolate,
     measure_curves,
 )
-from resnetlab.curation.probe import (
-    FOLDS,
-    choose_regularization,
-    fit_classifier,
-    reduce_features,
-)
+from resnetlab.curation.probe import FOLDS, choose_regularization, fit_classifier, reduce_features
 from resnetlab.data.stratify import assign_folds
 from resnetlab.stats.learning_curve import fit_power_laws
 

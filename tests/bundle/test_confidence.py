@@ -11,13 +11,7 @@ import numpy as np
 import pytest
 import safetensors.numpy
 
-from helpers.small import (
-    CLASSES,
-    add_confidence,
-    planted_confidence,
-    planted_outputs,
-    write_model,
-)
+from helpers.small import CLASSES, add_confidence, planted_confidence, planted_outputs, write_model
 from resnetlab.bundle.confidence import (
     CONFIDENCE_FILE,
     MIN_VALIDATION_IMAGES,

@@ -26,11 +26,7 @@ from resnetlab.data.transforms.eval_transform import EvalTransform, apply_eval_t
 from resnetlab.data.transforms.photo_train import Augmentation
 from resnetlab.errors import InputError
 from resnetlab.finetune.api import cross_validate, finetune, folder_name, prepare_job
-from resnetlab.finetune.backbones import (
-    DOWNLOAD_MEGABYTES,
-    PREFERRED_MODELS,
-    PREFERRED_ON_CPU,
-)
+from resnetlab.finetune.backbones import DOWNLOAD_MEGABYTES, PREFERRED_MODELS, PREFERRED_ON_CPU
 from resnetlab.finetune.dataset import PhotoDataset, PhotoSplit, open_photographs
 from resnetlab.finetune.evaluation import compare, predict_photos
 from resnetlab.finetune.model import FinetuneModel

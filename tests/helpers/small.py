@@ -9,12 +9,7 @@ import torch
 from numpy.typing import NDArray
 from scipy.special import softmax
 
-from resnetlab.bundle.confidence import (
-    Confidence,
-    SplitOutputs,
-    fit_confidence,
-    write_confidence,
-)
+from resnetlab.bundle.confidence import Confidence, SplitOutputs, fit_confidence, write_confidence
 from resnetlab.bundle.reading import read_model_file
 from resnetlab.bundle.spec import License, ModelFile
 from resnetlab.bundle.store import save_bundle

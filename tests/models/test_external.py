@@ -22,11 +22,7 @@ from resnetlab.files import sha256
 from resnetlab.models import external
 from resnetlab.models.build import build_model
 from resnetlab.models.configs import ExternalConfig, ModelConfig
-from resnetlab.models.external import (
-    check_one_output,
-    local_weights_path,
-    weights_metadata,
-)
+from resnetlab.models.external import check_one_output, local_weights_path, weights_metadata
 from resnetlab.models.factory import model_factory
 from resnetlab.models.flops import model_cost
 from resnetlab.models.parse import parse_model

@@ -14,14 +14,7 @@ from resnetlab.schema import decode, encode
 from resnetlab.studies.eta import TimeEstimator
 from resnetlab.studies.parsing.overrides import Overrides
 from resnetlab.studies.parsing.study_file import load_study, parse_study
-from resnetlab.studies.plan import (
-    DataFacts,
-    Plan,
-    PlannedRun,
-    folder_name,
-    make_plan,
-    make_record,
-)
+from resnetlab.studies.plan import DataFacts, Plan, PlannedRun, folder_name, make_plan, make_record
 from resnetlab.studies.run import read_plan, save_plan
 from resnetlab.studies.study import Study
 

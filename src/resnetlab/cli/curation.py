@@ -12,20 +12,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from resnetlab.cli.curation_output import (
-    applied_lines,
-    apply_command,
-    extend_lines,
-    suspect_lines,
-)
+from resnetlab.cli.curation_output import applied_lines, apply_command, extend_lines, suspect_lines
 from resnetlab.cli.data import Folder, SplitOption, data
 from resnetlab.cli.deploy_options import Model
 from resnetlab.cli.finetune_output import notify_line
-from resnetlab.cli.folder_options import (
-    DEFAULT_FOLDER_OPTIONS,
-    FolderOptions,
-    with_folder_options,
-)
+from resnetlab.cli.folder_options import DEFAULT_FOLDER_OPTIONS, FolderOptions, with_folder_options
 from resnetlab.cli.loading import ProgressLine, announce_loading
 from resnetlab.cli.manners import (
     AcceptLicense,

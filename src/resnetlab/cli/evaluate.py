@@ -9,15 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from resnetlab.cli.deploy_options import Batch, Coverage, Model, Threads, TtaOption, announce_model
-from resnetlab.cli.deploy_output import (
-    ensemble_lines,
-    evaluation_lines,
-)
-from resnetlab.cli.folder_options import (
-    DEFAULT_FOLDER_OPTIONS,
-    FolderOptions,
-    with_folder_options,
-)
+from resnetlab.cli.deploy_output import ensemble_lines, evaluation_lines
+from resnetlab.cli.folder_options import DEFAULT_FOLDER_OPTIONS, FolderOptions, with_folder_options
 from resnetlab.cli.loading import ProgressLine
 from resnetlab.cli.manners import (
     DONE,

@@ -40,11 +40,7 @@ from resnetlab.cli.finetune_output import (
     print_outcome,
     write_page,
 )
-from resnetlab.cli.folder_options import (
-    DEFAULT_FOLDER_OPTIONS,
-    FolderOptions,
-    with_folder_options,
-)
+from resnetlab.cli.folder_options import DEFAULT_FOLDER_OPTIONS, FolderOptions, with_folder_options
 from resnetlab.cli.loading import ProgressLine
 from resnetlab.cli.manners import (
     AcceptLicense,

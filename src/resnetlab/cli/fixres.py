@@ -23,11 +23,7 @@ from resnetlab.cli.finetune_options import (
     parse_sizes,
 )
 from resnetlab.cli.finetune_output import notify_line
-from resnetlab.cli.folder_options import (
-    DEFAULT_FOLDER_OPTIONS,
-    FolderOptions,
-    with_folder_options,
-)
+from resnetlab.cli.folder_options import DEFAULT_FOLDER_OPTIONS, FolderOptions, with_folder_options
 from resnetlab.cli.loading import ProgressLine
 from resnetlab.cli.manners import (
     DONE,

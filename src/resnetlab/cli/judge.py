@@ -125,7 +125,7 @@ def _print_summaries(
 ) -> None:
     """Print verdicts on means, which have no page."""
     if out is not None or open_report:
-        report.write(out or "--open")
+        report.write(out or "--open")  # raises an error that names the option
     if json:
         print_json(_summaries_to_dict(report))
         return

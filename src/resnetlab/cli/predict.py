@@ -13,14 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from resnetlab.cli.deploy_options import (
-    Batch,
-    Coverage,
-    Model,
-    Threads,
-    TtaOption,
-    announce_model,
-)
+from resnetlab.cli.deploy_options import Batch, Coverage, Model, Threads, TtaOption, announce_model
 from resnetlab.cli.deploy_output import (
     CSV_HEADER,
     csv_lines,
@@ -39,12 +32,7 @@ from resnetlab.cli.manners import (
     folder_reading,
     notify,
 )
-from resnetlab.cli.predict_sorting import (
-    Sorting,
-    check_sorting,
-    sort_predictions,
-    undo_sorted,
-)
+from resnetlab.cli.predict_sorting import Sorting, check_sorting, sort_predictions, undo_sorted
 from resnetlab.cli.signals import SignalFlag
 from resnetlab.errors import InputError, Problem, input_error
 from resnetlab.messages import format_count

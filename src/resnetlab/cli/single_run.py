@@ -22,13 +22,7 @@ from resnetlab.runs.directory import PROFILE, RunDirectory
 from resnetlab.runs.killed import KILLED, was_killed
 from resnetlab.runs.records import Result, to_dict
 from resnetlab.shell import command_line, resume_command
-from resnetlab.studies.executors.base import (
-    Job,
-    RunEvent,
-    decode_event,
-    encode_job,
-    missing_error,
-)
+from resnetlab.studies.executors.base import Job, RunEvent, decode_event, encode_job, missing_error
 from resnetlab.studies.executors.in_process import run_in_process
 from resnetlab.studies.progress import format_clock, run_display
 from resnetlab.studies.single_run import plan_run, resume_job

@@ -10,19 +10,9 @@ from typing import Annotated
 
 import typer
 
-from resnetlab.cli.manners import (
-    DataSource,
-    Json,
-    RecipeName,
-    SettingsOption,
-    print_json,
-)
+from resnetlab.cli.manners import DataSource, Json, RecipeName, SettingsOption, print_json
 from resnetlab.cli.pictures import write_picture
-from resnetlab.cli.study_options import (
-    Seeds,
-    StudyName,
-    load_named_study,
-)
+from resnetlab.cli.study_options import Seeds, StudyName, load_named_study
 from resnetlab.cli.tables import Csv, Markdown, output_format
 from resnetlab.errors import MAX_LISTED_PROBLEMS, input_error
 from resnetlab.messages import format_count, truncate_lines

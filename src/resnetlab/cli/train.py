@@ -11,11 +11,7 @@ from typing import Annotated
 import typer
 
 from resnetlab.cli import completion
-from resnetlab.cli.folder_options import (
-    DEFAULT_FOLDER_OPTIONS,
-    FolderOptions,
-    with_folder_options,
-)
+from resnetlab.cli.folder_options import DEFAULT_FOLDER_OPTIONS, FolderOptions, with_folder_options
 from resnetlab.cli.manners import (
     DataSource,
     Device,

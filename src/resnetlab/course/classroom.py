@@ -16,13 +16,7 @@ from resnetlab.course.check import RANK, CheckedRun, check_lesson
 from resnetlab.course.copies import find_copies
 from resnetlab.course.findings import OUTCOMES, Finding, Outcome, failed
 from resnetlab.course.lessons import Exercise, Lesson, all_questions
-from resnetlab.course.student import (
-    STUDENT_FILE,
-    Answer,
-    Student,
-    read_answers,
-    read_student,
-)
+from resnetlab.course.student import STUDENT_FILE, Answer, Student, read_answers, read_student
 from resnetlab.course.texts import Text
 from resnetlab.errors import InputError, ResnetlabError, input_error
 from resnetlab.messages import Notify, silent

@@ -8,14 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from resnetlab.course.lessons import (
-    Exercise,
-    Lesson,
-    NumberPart,
-    Question,
-    course_index,
-    lessons,
-)
+from resnetlab.course.lessons import Exercise, Lesson, NumberPart, Question, course_index, lessons
 from resnetlab.course.references import CONFIDENCE, reference_runs
 from resnetlab.course.texts import Text, localize, typeset_markdown
 from resnetlab.course.values import declared_values, fill_values, names_in

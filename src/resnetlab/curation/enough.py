@@ -12,12 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from resnetlab.curation.labeled_photos import LabeledPhotos
-from resnetlab.curation.probe import (
-    FOLDS,
-    choose_regularization,
-    fit_classifier,
-    reduce_features,
-)
+from resnetlab.curation.probe import FOLDS, choose_regularization, fit_classifier, reduce_features
 from resnetlab.curation.results import ClassCurve, EnoughReport
 from resnetlab.data.stratify import assign_folds
 from resnetlab.errors import input_error

@@ -25,10 +25,7 @@ from resnetlab.curation.extended_model import (
     save_extended_model,
     write_confidence,
 )
-from resnetlab.curation.features import (
-    open_model_folder,
-    setup_features,
-)
+from resnetlab.curation.features import open_model_folder, setup_features
 from resnetlab.curation.results import ClassAccuracy, ExtendResult
 from resnetlab.data.config import DEFAULT_READING, FolderReading
 from resnetlab.data.sources.manifest import SplitSpec

@@ -14,10 +14,7 @@ from torch import nn
 from resnetlab.bundle.spec import Metric, ModelFile
 from resnetlab.bundle.store import save_bundle
 from resnetlab.curation.added_photos import AddedPhotos
-from resnetlab.curation.features import (
-    FeatureNetwork,
-    compute_features,
-)
+from resnetlab.curation.features import FeatureNetwork, compute_features
 from resnetlab.curation.results import ExtendResult
 from resnetlab.deploy.request import check_model
 from resnetlab.errors import input_error
@@ -30,9 +27,7 @@ from resnetlab.finetune.confidence import (
 )
 from resnetlab.finetune.dataset import spaced_indices
 from resnetlab.finetune.evaluation import accuracy_metric
-from resnetlab.finetune.training_record import (
-    LabeledSplit,
-)
+from resnetlab.finetune.training_record import LabeledSplit
 from resnetlab.messages import ItemCallback, Notify
 from resnetlab.models.configs.external import with_num_classes
 from resnetlab.recipes.numerics import Numerics

@@ -33,13 +33,7 @@ from resnetlab.models.configs.external import allow_code
 from resnetlab.notebook import Summary, with_summary
 from resnetlab.recipes.numerics import parse_device, torchrun_env
 from resnetlab.schema import encode, without_defaults
-from resnetlab.stats.intervals import (
-    UNBOUNDED,
-    Interval,
-    corrected_resampled_interval,
-    cut,
-    mean,
-)
+from resnetlab.stats.intervals import UNBOUNDED, Interval, corrected_resampled_interval, cut, mean
 
 if TYPE_CHECKING:
     from resnetlab.finetune.dataset import PhotoDataset

@@ -25,11 +25,7 @@ from resnetlab.data.transforms.eval_transform import EvalTransform
 from resnetlab.finetune.dataset import PhotoDataset, PhotoSplit
 from resnetlab.finetune.model import FEATURE_BATCH_SIZE, FinetuneModel
 from resnetlab.messages import ItemCallback, Notify, format_count, silent
-from resnetlab.training.photo_predictions import (
-    check_outputs,
-    make_predict_outputs,
-    predict_images,
-)
+from resnetlab.training.photo_predictions import check_outputs, make_predict_outputs, predict_images
 
 REFERENCE_IMAGES = 2_000
 """Number of train images whose features are stored, the same number of each class.

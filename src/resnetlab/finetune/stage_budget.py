@@ -8,11 +8,7 @@ import numpy as np
 import torch
 
 from resnetlab.data.transforms.eval_transform import EvalTransform
-from resnetlab.finetune.confidence import (
-    describe_too_few,
-    least_reference,
-    select_reference,
-)
+from resnetlab.finetune.confidence import describe_too_few, least_reference, select_reference
 from resnetlab.finetune.dataset import PhotoDataset, PhotoSplit
 from resnetlab.finetune.job import FinetuneJob
 from resnetlab.finetune.model import FinetuneModel

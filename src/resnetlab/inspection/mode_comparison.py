@@ -14,11 +14,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from resnetlab.data.device_images import DeviceImages
-from resnetlab.inspection.dropout_average import (
-    dropout_layers,
-    only_in_training_mode,
-    seeded_draws,
-)
+from resnetlab.inspection.dropout_average import dropout_layers, only_in_training_mode, seeded_draws
 from resnetlab.training.state import ScratchTrainState
 
 REASONS = {

@@ -22,9 +22,7 @@ if TYPE_CHECKING:
     from resnetlab.inspection.loss_landscape import MeasuredLoss
 
 DEFAULT_PLANES, DEFAULT_POINTS, DEFAULT_IMAGES = 3, 11, 128
-"""Default size of a measurement: two networks of 56 layers on CIFAR-10 take about five minutes on
-two cores.
-"""
+"""Default size of a measurement. The command prints beforehand how long it takes."""
 
 
 def inspect_landscape(

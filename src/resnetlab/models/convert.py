@@ -23,10 +23,7 @@ from resnetlab.models.parse import parse_model
 from resnetlab.models.tensorfile import read_metadata
 from resnetlab.models.timm_source import TimmSource, is_timm_source, read_timm_source
 from resnetlab.models.transfer import check_side, classifier
-from resnetlab.models.weight_sources import (
-    CIFAR10_CLASSES,
-    find_source,
-)
+from resnetlab.models.weight_sources import CIFAR10_CLASSES, find_source
 from resnetlab.models.weights import load_weights, write_weights
 from resnetlab.schema import encode
 

@@ -16,11 +16,7 @@ from resnetlab.errors import input_error
 from resnetlab.models.configs import CifarConfig, ExternalConfig, ImageNetConfig, VGGConfig
 from resnetlab.models.library_transform import LibraryTransform
 from resnetlab.models.tensorfile import read_metadata
-from resnetlab.models.weight_licenses import (
-    published_license,
-    source_license,
-    torchvision_license,
-)
+from resnetlab.models.weight_licenses import published_license, source_license, torchvision_license
 from resnetlab.models.weight_sources import (
     IMAGENET_MEAN,
     IMAGENET_STD,

@@ -20,12 +20,7 @@ from resnetlab.reports.figures.canvas import (
     new_figure,
     to_svg,
 )
-from resnetlab.reports.format import (
-    DASH,
-    format_interval,
-    format_number,
-    format_pct,
-)
+from resnetlab.reports.format import DASH, format_interval, format_number, format_pct
 from resnetlab.schema import encode
 from resnetlab.stats.intervals import Interval
 from resnetlab.translation import tr

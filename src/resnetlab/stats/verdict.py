@@ -27,11 +27,7 @@ from resnetlab.stats.hypothesis_types import (
     Region,
     SpeedHypothesis,
 )
-from resnetlab.stats.intervals import (
-    Interval,
-    Sample,
-    mean,
-)
+from resnetlab.stats.intervals import Interval, Sample, mean
 from resnetlab.stats.power import (
     ALPHA,
     SeedForecast,

@@ -18,13 +18,7 @@ from typing import Any
 
 from resnetlab.checksums import CHECKSUMS
 from resnetlab.errors import InputError, ResourceError
-from resnetlab.files import (
-    MAX_GENERATED_BYTES,
-    read_json,
-    read_text,
-    short_hash,
-    write_text,
-)
+from resnetlab.files import MAX_GENERATED_BYTES, read_json, read_text, short_hash, write_text
 
 VERSION = 1
 """Version of the index. It changes with the rules by which a status follows from files."""

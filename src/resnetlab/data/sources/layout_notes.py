@@ -7,13 +7,7 @@ from collections.abc import Iterable, Mapping
 
 from resnetlab.data.class_names import normalize_name
 from resnetlab.data.config import Split
-from resnetlab.data.sources.folder_tree import (
-    FolderTree,
-    has_image_suffix,
-    is_hidden,
-    leaf,
-    parent,
-)
+from resnetlab.data.sources.folder_tree import FolderTree, has_image_suffix, is_hidden, leaf, parent
 from resnetlab.data.sources.folder_types import LabeledFile, SkippedFile
 
 NOT_DIRECTLY = "not directly in a class's folder"

@@ -5,14 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from resnetlab.inspection.landscape_figure import contour_levels, draw_color_bar, draw_surface
-from resnetlab.reports.figures.canvas import (
-    INK,
-    MUTED,
-    NARROW_PX,
-    WIDE_PX,
-    new_figure,
-    wrap_lines,
-)
+from resnetlab.reports.figures.canvas import INK, MUTED, NARROW_PX, WIDE_PX, new_figure, wrap_lines
 from resnetlab.reports.plot_data import SurfacePlot
 from resnetlab.translation import localize_number, tr
 

@@ -23,12 +23,7 @@ from resnetlab.reports.render.html import jinja_environment
 from resnetlab.reports.run_page import facts, plots
 from resnetlab.reports.run_page.links import page_name
 from resnetlab.reports.run_page.outputs import ImageLoader, RunOutputs, read_outputs
-from resnetlab.reports.run_page.unplug import (
-    Unplug,
-    find_partner,
-    sets_command,
-    unplug_section,
-)
+from resnetlab.reports.run_page.unplug import Unplug, find_partner, sets_command, unplug_section
 from resnetlab.runs.paths import LOGITS, WEIGHTS
 from resnetlab.runs.records import RunFile, RunRecord
 from resnetlab.studies.claims import condition_labels

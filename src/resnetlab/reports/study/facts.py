@@ -9,12 +9,7 @@ from resnetlab.analysis.run_measures import FirstLossMode, first_losses, is_far_
 from resnetlab.analysis.study_data import Machine
 from resnetlab.recipes.numerics import Numerics
 from resnetlab.reports.document import Fact
-from resnetlab.reports.format import (
-    format_count,
-    format_first_loss_values,
-    join_words,
-    name_some,
-)
+from resnetlab.reports.format import format_count, format_first_loss_values, join_words, name_some
 from resnetlab.reports.study import finetune
 from resnetlab.schema import encode
 from resnetlab.translation import deferred, tr, tr_finished

@@ -6,9 +6,7 @@ import math
 from collections import Counter
 from typing import TYPE_CHECKING
 
-from resnetlab.analysis.training_share import (
-    training_share,
-)
+from resnetlab.analysis.training_share import training_share
 from resnetlab.reports.format import (
     capitalize_first,
     decimals,
@@ -30,13 +28,7 @@ from resnetlab.stats.intervals import (
     within_range,
 )
 from resnetlab.stats.verdict import Verdict
-from resnetlab.studies.claims import (
-    About,
-    AnyClaim,
-    Equal,
-    FailsAndTrains,
-    Greater,
-)
+from resnetlab.studies.claims import About, AnyClaim, Equal, FailsAndTrains, Greater
 from resnetlab.studies.imported_runs import TEST_ACCURACY, Measure
 from resnetlab.translation import tr, tr_finished, tr_study
 

@@ -7,23 +7,12 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from resnetlab.analysis.study_data import CurvePoint
-from resnetlab.reports.format import (
-    capitalize_first,
-    join_clauses,
-    join_words,
-    name_some,
-)
+from resnetlab.reports.format import capitalize_first, join_clauses, join_words, name_some
 from resnetlab.reports.plot_data import MAX_GRAY_PANELS, LearningCurves, Line, Panel
 from resnetlab.reports.study import references
 from resnetlab.reports.study.finetune import has_finetuning
 from resnetlab.reports.thinning import MAX_LINES, part_of
-from resnetlab.stats.intervals import (
-    ACCURACY_RANGE_PCT,
-    Interval,
-    mean,
-    t_interval,
-    within_range,
-)
+from resnetlab.stats.intervals import ACCURACY_RANGE_PCT, Interval, mean, t_interval, within_range
 from resnetlab.studies.claims import Best, Monotone, condition_labels
 from resnetlab.translation import deferred, localize_number, tr, tr_finished
 

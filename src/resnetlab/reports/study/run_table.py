@@ -8,13 +8,7 @@ from typing import TYPE_CHECKING
 
 from resnetlab.analysis.study_data import RunRow
 from resnetlab.reports.document import Cell, RunKey, Table, number_columns, text_columns
-from resnetlab.reports.format import (
-    DASH,
-    format_duration,
-    format_number,
-    format_pct,
-    join_clauses,
-)
+from resnetlab.reports.format import DASH, format_duration, format_number, format_pct, join_clauses
 from resnetlab.reports.thinning import MAX_RUNS, first_of
 from resnetlab.translation import localize_number, tr, tr_finished
 

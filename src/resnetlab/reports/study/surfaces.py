@@ -5,12 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from resnetlab.inspection.landscape_summary import (
-    PlaneSummary,
-    Spread,
-    spread,
-    summarize_plane,
-)
+from resnetlab.inspection.landscape_summary import PlaneSummary, Spread, spread, summarize_plane
 from resnetlab.reports.format import format_count, join_clauses
 from resnetlab.reports.plot_data import SurfacePanel, SurfacePlot
 from resnetlab.translation import tr

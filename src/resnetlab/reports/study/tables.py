@@ -7,13 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from resnetlab.analysis.study_data import RunRow
-from resnetlab.reports.document import (
-    Cell,
-    Column,
-    Table,
-    number_columns,
-    text_columns,
-)
+from resnetlab.reports.document import Cell, Column, Table, number_columns, text_columns
 from resnetlab.reports.format import (
     DASH,
     FORECAST_NOTE,

@@ -10,14 +10,9 @@ from resnetlab.analysis.training_share import (
     is_shortened,
     source_images_seen,
 )
-from resnetlab.reports.format import (
-    format_count,
-    join_words,
-)
+from resnetlab.reports.format import format_count, join_words
 from resnetlab.shell import command_line
-from resnetlab.studies.claims import (
-    condition_labels,
-)
+from resnetlab.studies.claims import condition_labels
 from resnetlab.translation import localize_number, tr, tr_finished, tr_study
 
 if TYPE_CHECKING:

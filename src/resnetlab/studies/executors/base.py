@@ -10,13 +10,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
-from resnetlab.errors import (
-    InputError,
-    Problem,
-    ResnetlabError,
-    ResourceError,
-    UnfinishedError,
-)
+from resnetlab.errors import InputError, Problem, ResnetlabError, ResourceError, UnfinishedError
 from resnetlab.models.configs.external import code_is_allowed
 from resnetlab.recipes.numerics import Numerics, Placement
 from resnetlab.runs.config import RunConfig

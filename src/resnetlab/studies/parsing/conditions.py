@@ -24,17 +24,8 @@ from resnetlab.runs.records import EvaluationMode
 from resnetlab.schema import decode
 from resnetlab.shell import strip_folders
 from resnetlab.studies.parsing.claims import GridPoint
-from resnetlab.studies.parsing.ladder import (
-    parse_rungs,
-    resolve_rungs,
-    rung_axis,
-)
-from resnetlab.studies.parsing.toml_tables import (
-    grid_of,
-    has_subfield,
-    recipe_table,
-    set_field,
-)
+from resnetlab.studies.parsing.ladder import parse_rungs, resolve_rungs, rung_axis
+from resnetlab.studies.parsing.toml_tables import grid_of, has_subfield, recipe_table, set_field
 from resnetlab.studies.study import Condition, Rung
 
 MAX_CONDITIONS = 1_000

@@ -23,19 +23,14 @@ from resnetlab.studies.parsing.conditions import (
     parse_ladder,
     unknown_data_problems,
 )
-from resnetlab.studies.parsing.ladder import (
-    select_rungs,
-)
+from resnetlab.studies.parsing.ladder import select_rungs
 from resnetlab.studies.parsing.overrides import Overrides, apply_overrides
 from resnetlab.studies.parsing.statements import (
     StatementTables,
     answerable_statements,
     parse_statements,
 )
-from resnetlab.studies.parsing.toml_tables import (
-    catalog_names,
-    read_named,
-)
+from resnetlab.studies.parsing.toml_tables import catalog_names, read_named
 from resnetlab.studies.study import Condition, FileProtocol, Rung, Study
 
 
