@@ -22,8 +22,14 @@ import numpy as np
 from machine import machine
 from PIL import Image
 
-from resnetlab.curation.enough import DRAWS, MAX_WIDTH_POINTS, MORE, extrapolate, measure_curves
 from resnetlab.curation.features import FeatureNetwork, open_network
+from resnetlab.curation.learning_curves import (
+    DRAWS,
+    MAX_WIDTH_POINTS,
+    MORE,
+    extrapolate,
+    measure_curves,
+)
 from resnetlab.curation.probe import choose_regularization, fit_classifier, reduce_features
 from resnetlab.data.transforms.eval_transform import apply_eval_transform
 from resnetlab.files import sha256

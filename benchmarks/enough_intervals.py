@@ -32,7 +32,7 @@ import numpy as np
 from machine import machine
 from scipy.stats import norm
 
-from resnetlab.curation.enough import (
+from resnetlab.curation.learning_curves import (
     DRAWS,
     FRACTIONS,
     MAX_WIDTH_POINTS,

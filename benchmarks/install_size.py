@@ -36,7 +36,7 @@ EXCLUDED = ("uv", "pip", "setuptools", "wheel")
 
 def main() -> None:
     """Measure, print and write."""
-    facts = machine()
+    details = machine()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         python = create_environment(folder / "first")
@@ -48,7 +48,7 @@ def main() -> None:
         shutil.rmtree(folder / "second")
         warm = install(create_environment(folder / "third"))
     train = closure(["torch", "torchvision", "scikit-learn"]) - packages
-    facts |= {
+    details |= {
         "install_megabytes": round(size / 1e6),
         "install_packages": len(packages),
         "install_seconds_with_download": round(cold, 1),
@@ -59,8 +59,8 @@ def main() -> None:
         "train_cuda_megabytes": megabytes(name for name in train if name.startswith(CUDA)),
         "train_packages": sorted(train),
     }
-    Path(__file__).with_suffix(".json").write_text(json.dumps(facts, indent=1) + "\n")
-    print(json.dumps(facts, indent=1))
+    Path(__file__).with_suffix(".json").write_text(json.dumps(details, indent=1) + "\n")
+    print(json.dumps(details, indent=1))
 
 
 def create_environment(folder: Path) -> Path:

@@ -172,12 +172,12 @@ def main() -> int:
         if limit is not None and rate > limit + noise:
             broken.append(name)
     if options.draws == DRAWS:
-        facts = machine() | {
+        details = machine() | {
             "draws": DRAWS,
             "seconds": round(time.monotonic() - start),
             "rates": rows,
         }
-        Path(__file__).with_suffix(".json").write_text(json.dumps(facts, indent=1) + "\n")
+        Path(__file__).with_suffix(".json").write_text(json.dumps(details, indent=1) + "\n")
     for name in broken:
         print(f"too often: {name}")
     return int(bool(broken))

@@ -41,7 +41,7 @@ def build() -> dict[str, str]:
         files[f"judged/{table.name}.toml"] = format_declaration(table)
         if not table.runs:
             files[f"judged/{table.name}.csv"] = format_csv(table.summaries())
-    by_label = {table.facts["label"]: judged[table.name] for table in tables}
+    by_label = {table.details["label"]: judged[table.name] for table in tables}
     for name, narrow in (("forest", False), ("forest-narrow", True)):
         files[f"{name}.svg"] = draw_forest(by_label, narrow) + "\n"
         files[f"{name}-dark.svg"] = darken(files[f"{name}.svg"])
@@ -114,7 +114,7 @@ def opening(tables: list[Table], judged: Judged) -> str:
 
 def totals(tables: list[Table], judged: Judged) -> str:
     """Return the numbers of verdicts in all and by groups of claims."""
-    kind = {table.name: table.facts["kind"] for table in tables}
+    kind = {table.name: table.details["kind"] for table in tables}
     every = [(name, claim) for name in judged for claim in judged[name]]
     most = [max(claim.runs) for _, claim in every]
     groups: list[tuple[str, Callable[[str, JudgedClaim], bool]]] = [
@@ -185,7 +185,7 @@ def claims_table(tables: list[Table], judged: Judged) -> str:
         "|---|---|---:|---:|---|---:|",
     ]
     for table in tables:
-        label = f"[{table.facts['label']}](#{anchor(table.facts['label'])})"
+        label = f"[{table.details['label']}](#{anchor(table.details['label'])})"
         for claim in judged[table.name]:
             lines.append(
                 f"| {label} | {claim.pair.column}: {claim.pair.left} > {claim.pair.right} | "
@@ -203,16 +203,16 @@ def claims_table(tables: list[Table], judged: Judged) -> str:
 
 def section(table: Table, claims: list[JudgedClaim]) -> str:
     """Return the section of a table: source, meanings, claims."""
-    facts = table.facts
-    where = f"`{facts['file']}` at commit `{facts['commit'][:12]}`" if "file" in facts else ""
-    source = ", ".join(filter(None, (where, facts.get("place"))))
+    details = table.details
+    where = f"`{details['file']}` at commit `{details['commit'][:12]}`" if "file" in details else ""
+    source = ", ".join(filter(None, (where, details.get("place"))))
     supported = sum(claim.word == "supported" for claim in claims)
     items = [
-        f"Table: {facts['table']}. Read in {source}. License: {facts['license']}.",
-        f"Runs: {facts['runs_source']}.",
-        f"Spread: {facts['spread_source']}.",
-        f"Statement: {facts['statement']}",
-        f"Note: {facts['notes']}",
+        f"Table: {details['table']}. Read in {source}. License: {details['license']}.",
+        f"Runs: {details['runs_source']}.",
+        f"Spread: {details['spread_source']}.",
+        f"Statement: {details['statement']}",
+        f"Note: {details['notes']}",
         f"**{supported} of {len(claims)} claims are supported.** {_open_claims(claims)}".rstrip(),
         *_further_items(table, claims),
     ]
@@ -221,8 +221,8 @@ def section(table: Table, claims: list[JudgedClaim]) -> str:
         f"resnetlab judge results/rejudged/{inputs} "
         f"--declaration results/rejudged/judged/{table.name}.toml"
     )
-    title = f"{facts['authors']}: [{facts['title']}]({facts['link']}), {facts['year']}."
-    parts = [f"### {facts['label']}", wrap(title), "\n".join(map(bullet, items))]
+    title = f"{details['authors']}: [{details['title']}]({details['link']}), {details['year']}."
+    parts = [f"### {details['label']}", wrap(title), "\n".join(map(bullet, items))]
     return "\n\n".join([*parts, f"The same verdicts: `{command}`"])
 
 
@@ -240,10 +240,10 @@ def _further_items(table: Table, claims: list[JudgedClaim]) -> Iterator[str]:
     if table.without_claim:
         names = [f"{pair.right} ({pair.column})" for pair in table.without_claim]
         yield f"No claim, because another row is better: {'; '.join(names)}."
-    if "other_spread" in table.facts:
+    if "other_spread" in table.details:
         changed = [_short(claim) for claim in claims if claim.other_reading != claim.word]
         names = f"these verdicts change: {'; '.join(changed)}" if changed else "no verdict changes"
-        yield f"With the spread read as a {table.facts['other_spread']}, {names}."
+        yield f"With the spread read as a {table.details['other_spread']}, {names}."
 
 
 def left_out() -> str:
@@ -260,7 +260,7 @@ def left_out() -> str:
 
 def difference(table: Table, claim: JudgedClaim) -> str:
     """Return the difference of a claim with its interval."""
-    digits = 2 if table.facts["unit"] == "percent" else 4
+    digits = 2 if table.details["unit"] == "percent" else 4
     low, high = claim.effect.interval()
     text = f"{claim.effect.estimate:+.{digits}f} [{low:.{digits}f}, {high:.{digits}f}]"
     return text.replace("-", "−").replace(", ", ",\N{NO-BREAK SPACE}")

@@ -109,7 +109,7 @@ class Table:
     """Published table with its source and its claims."""
 
     name: str
-    facts: dict[str, Any]
+    details: dict[str, Any]
     rows: tuple[Row, ...]
     runs: tuple[dict[str, str], ...]
     """Values of the runs of the rows that claims compare; empty if they are not public."""
@@ -117,17 +117,17 @@ class Table:
     @property
     def claims(self) -> list[Pair]:
         """Claims of the table."""
-        return [Pair(**claim) for claim in self.facts.get("claim", ())]
+        return [Pair(**claim) for claim in self.details.get("claim", ())]
 
     @property
     def without_claim(self) -> list[Pair]:
         """Columns in which the proposal is not the best."""
-        return [Pair(**claim) for claim in self.facts.get("no_claim", ())]
+        return [Pair(**claim) for claim in self.details.get("no_claim", ())]
 
     @property
     def sign(self) -> int:
         """Return 1 if higher is better, else -1."""
-        return -1 if self.facts["higher_is"] == "worse" else 1
+        return -1 if self.details["higher_is"] == "worse" else 1
 
     def row(self, column: str, name: str) -> Row:
         """Return a row of a column."""
@@ -153,7 +153,7 @@ class Table:
     def sd(self, row: Row, meaning: str = "", moved: float = 0.0) -> float:
         """Return the standard deviation (divisor n - 1) of the runs of a row."""
         spread, n = float(row.spread) + moved, row.n
-        match meaning or self.facts["spread"]:
+        match meaning or self.details["spread"]:
             case "sd" | "values":
                 return spread
             case "population sd":
@@ -162,7 +162,7 @@ class Table:
                 return spread * math.sqrt(n)
             case "population standard error":
                 return spread * n / math.sqrt(n - 1)
-        raise ValueError(f"{self.name}: no such meaning of a spread: {self.facts['spread']}")
+        raise ValueError(f"{self.name}: no such meaning of a spread: {self.details['spread']}")
 
     @cached_property
     def half_units(self) -> Moved:
@@ -198,7 +198,7 @@ class Table:
             }
             for pair in self.claims
         ]
-        shared = {key: self.facts[key] for key in ("measure", "unit", "higher_is")}
+        shared = {key: self.details[key] for key in ("measure", "unit", "higher_is")}
         return {"condition": ["column", "row"], **shared, "claim": claims}
 
     def verdicts(self, meaning: str = "", moved: Moved = UNMOVED) -> Sequence[Verdict]:
@@ -216,7 +216,7 @@ class Table:
         """
         verdicts, level = self.verdicts(), ALPHA / len(self.claims)
         rounded = self.verdicts(moved=self.half_units)
-        other = self.facts.get("other_spread")
+        other = self.details.get("other_spread")
         others = self.verdicts(other) if other else []
         judged = []
         for index, (pair, verdict) in enumerate(zip(self.claims, verdicts, strict=True)):
@@ -248,15 +248,15 @@ def read_tables() -> list[Table]:
     """Return the tables: those with the values of their runs first, each group by year."""
     tables = []
     for path in sorted((FOLDER / "tables").glob("*.toml")):
-        facts = tomllib.loads(path.read_text(encoding="utf-8"))
+        details = tomllib.loads(path.read_text(encoding="utf-8"))
         runs = path.with_name(f"{path.stem}-runs.csv")
         rows = [
             Row(**row | {"n": int(row["n"] or 0)})  # type: ignore[arg-type]
             for row in read_rows(path.with_suffix(".csv"))
         ]
         values = tuple(read_rows(runs)) if runs.exists() else ()
-        tables.append(Table(path.stem, facts, tuple(rows), values))
-    return sorted(tables, key=lambda table: (not table.runs, table.facts["year"], table.name))
+        tables.append(Table(path.stem, details, tuple(rows), values))
+    return sorted(tables, key=lambda table: (not table.runs, table.details["year"], table.name))
 
 
 def format_csv(rows: Iterable[dict[str, Any]]) -> str:

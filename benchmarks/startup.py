@@ -113,7 +113,7 @@ def main() -> int:
     parser.add_argument("--rounds", type=int, default=ROUNDS)
     options = parser.parse_args()
     cases = {name: case for name, case in CASES.items() if name.startswith(options.only)}
-    facts = machine()
+    details = machine()
     with tempfile.TemporaryDirectory() as place:
         root = Path(place)
         prepare(root)
@@ -127,23 +127,23 @@ def main() -> int:
     show(rows)
     for line in broken:
         print(line)
-    facts |= {
+    details |= {
         "instructions": torch.backends.cpu.get_cpu_capability(),
         "rounds": options.rounds,
     }
     path = Path(__file__).with_suffix(".json")
-    written = facts | {"commands": rows}
+    written = details | {"commands": rows}
     if options.only:
-        written = with_rows(json.loads(path.read_text()), rows, facts)
+        written = with_rows(json.loads(path.read_text()), rows, details)
     path.write_text(json.dumps(written, indent=1) + "\n")
     return int(bool(broken))
 
 
 def with_rows(
-    file: dict[str, Any], rows: dict[str, dict[str, object]], facts: dict[str, Any]
+    file: dict[str, Any], rows: dict[str, dict[str, object]], details: dict[str, Any]
 ) -> dict[str, Any]:
-    """Return a file with other rows of some commands, each with the facts of its measurement."""
-    alone = {"measured": facts, "torch": rows[TORCH]}
+    """Return a file with other rows of some commands, each with the details of its measurement."""
+    alone = {"measured": details, "torch": rows[TORCH]}
     merged = file["commands"] | {name: rows[name] | alone for name in rows if name != TORCH}
     ordered = {name: merged[name] for name in (TORCH, *CASES) if name in merged}
     return file | {"commands": ordered}

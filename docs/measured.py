@@ -61,15 +61,15 @@ def training_share(study: str) -> str:
 def install_size() -> str:
     """Return the size and the seconds of an installation without torch as sentences."""
     path = ROOT / "benchmarks" / "install_size.json"
-    facts = json.loads(path.read_text(encoding="utf-8"))
+    size = json.loads(path.read_text(encoding="utf-8"))
     text = (
-        f"Measured on {facts['time'][:10]} ({facts['cores']} cores at a load of {facts['load']:g}, "
-        f"Python {facts['python']}): {facts['install_megabytes']} MB in "
-        f"{facts['install_packages']} packages, installed in "
-        f"{facts['install_seconds_with_download']:g} s with the downloads. `judge` then takes "
-        f"{statistics.median(facts['judge_processor_seconds']):.1f} s of the processor. The extra "
-        f"`train` adds {facts['train_megabytes']:,} MB there, of which "
-        f"{facts['train_cuda_megabytes']:,} MB are libraries of CUDA "
+        f"Measured on {size['time'][:10]} ({size['cores']} cores at a load of {size['load']:g}, "
+        f"Python {size['python']}): {size['install_megabytes']} MB in "
+        f"{size['install_packages']} packages, installed in "
+        f"{size['install_seconds_with_download']:g} s with the downloads. `judge` then takes "
+        f"{statistics.median(size['judge_processor_seconds']):.1f} s of the processor. The extra "
+        f"`train` adds {size['train_megabytes']:,} MB there, of which "
+        f"{size['train_cuda_megabytes']:,} MB are libraries of CUDA "
         "(`python benchmarks/install_size.py`)."
     )
     return textwrap.fill(text, 120)

@@ -87,7 +87,7 @@ def sentence(module: Path) -> str:
 
 def run(module: Path, test: str = "") -> dict[str, TestResult]:
     """Run a test file in full, or its tests with `test` in their names, and return the results."""
-    facts = {
+    details = {
         "commit": commit(),
         "machine": machine(),
         "software": software(),
@@ -99,11 +99,11 @@ def run(module: Path, test: str = "") -> dict[str, TestResult]:
         command += ["--hypothesis-profile", "all", "-o", "junit_family=xunit1"]
         command += ["-k", test] if test else []
         subprocess.run([*command, "--junitxml", str(target)], cwd=ROOT, check=False)
-        return read_results(target, facts) if target.exists() else {}
+        return read_results(target, details) if target.exists() else {}
 
 
-def read_results(path: Path, facts: dict[str, str]) -> dict[str, TestResult]:
-    """Return the results that pytest wrote as XML, with the facts of their run."""
+def read_results(path: Path, details: dict[str, str]) -> dict[str, TestResult]:
+    """Return the results that pytest wrote as XML, with the details of their run."""
     suite = next(ElementTree.parse(path).getroot().iter("testsuite"))
     cases = dict[str, list[ElementTree.Element]]()
     for case in suite.iter("testcase"):  # a test and its end are two, if the end failed
@@ -118,7 +118,7 @@ def read_results(path: Path, facts: dict[str, str]) -> dict[str, TestResult]:
             seconds=sum(float(part.attrib.get("time", 0)) for part in parts),
             figures=tuple(x.attrib["value"] for x in figures if x.attrib["name"] == "figures"),
             reason="" if skipped is None else skipped.attrib.get("message", ""),
-            **facts,
+            **details,
         )
     return results
 

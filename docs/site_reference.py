@@ -17,8 +17,8 @@ from site_fields import describe_class, escape, fields_page, files_page, slug, t
 
 import resnetlab
 from resnetlab import errors
+from resnetlab.cli.common import EXIT_CODES, RENAMED
 from resnetlab.cli.main import SECTIONS, build_command
-from resnetlab.cli.manners import EXIT_CODES, RENAMED
 from resnetlab.runs import records
 
 COMMAND_LINE = Path(__file__).parent / "command-line.md"

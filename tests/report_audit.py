@@ -46,11 +46,11 @@ def observe(page: Path, pictures: str) -> dict[str, Any]:
         if ended.returncode:
             raise SystemExit(ended.stderr)
         seen: dict[str, Any] = json.loads(ended.stdout)
-        seen["png"] = [_picture_facts(path) for path in sorted(Path(downloads).iterdir())]
+        seen["png"] = [_picture_details(path) for path in sorted(Path(downloads).iterdir())]
     return seen
 
 
-def _picture_facts(path: Path) -> tuple[str, int, int]:
+def _picture_details(path: Path) -> tuple[str, int, int]:
     """Return the name of a PNG, its width, and its number of colors."""
     from PIL import Image
 

@@ -18,7 +18,7 @@ from resnetlab.errors import (
 )
 
 
-def test_a_problem_reads_as_place_fault_facts_and_fix() -> None:
+def test_a_problem_reads_as_place_fault_details_and_fix() -> None:
     problem = Problem(
         "study.toml",
         "out of range",

@@ -133,11 +133,11 @@ def test_two_runs_at_chance_are_not_compared_with_the_interval_of_trained_ones(
 
 
 def test_runs_are_drawn_by_the_seed_and_at_most_all(result: Path, tmp_path: Path) -> None:
-    evidence = load(result)
-    assert sample_runs(evidence, 2, 3) == sample_runs(evidence, 2, 3)
-    assert len(sample_runs(evidence, 99, 0)) == len(evidence.rows)
+    study_data = load(result)
+    assert sample_runs(study_data, 2, 3) == sample_runs(study_data, 2, 3)
+    assert len(sample_runs(study_data, 99, 0)) == len(study_data.rows)
     with pytest.raises(InputError, match="no finished run to repeat"):
-        sample_runs(replace(evidence, rows=()), 2, 0)
+        sample_runs(replace(study_data, rows=()), 2, 0)
     with pytest.raises(InputError, match=r"report\.json"):
         list(verify(tmp_path, tmp_path))
 

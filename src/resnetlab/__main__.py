@@ -1,5 +1,5 @@
 """`python -m resnetlab`."""
 
-from resnetlab.cli.leaving import run
+from resnetlab.cli.entry_point import run
 
 run()

@@ -167,9 +167,9 @@ def _gpus() -> Iterator[Gpu]:
     import torch
 
     for index in range(torch.cuda.device_count() if torch.cuda.is_available() else 0):
-        facts = torch.cuda.get_device_properties(index)
+        details = torch.cuda.get_device_properties(index)
         free, total = torch.cuda.mem_get_info(index)
-        yield Gpu(f"cuda:{index}", facts.name, total, free, f"{facts.major}.{facts.minor}")
+        yield Gpu(f"cuda:{index}", details.name, total, free, f"{details.major}.{details.minor}")
     if torch.backends.mps.is_available():
         yield Gpu("mps", "Apple GPU", None, None, "")
 

@@ -34,11 +34,11 @@ class Problem:
 
     def __str__(self) -> str:
         location = ": ".join(shorten(part) for part in (self.where, self.field) if part)
-        facts = [
+        values = [
             f"got {shorten(self.got, MAX_VALUE_LENGTH)}" if self.got else "",
             f"allowed: {shorten(self.allowed)}" if self.allowed else "",
         ]
-        details = "; ".join(fact for fact in facts if fact)
+        details = "; ".join(filter(None, values))
         line = ": ".join(filter(None, (location, shorten(self.message))))
         line += f" ({details})" if details else ""
         fix = shorten(self.fix, MAX_FIX_LENGTH)

@@ -285,18 +285,18 @@ class LoadedStudy:
         """
         root = Path(output)
         record = read_record(plan, root)
-        evidence = collect(record, plan.command)
+        study_data = collect(record, plan.command)
         language = language or self.language
-        report = build_report(evidence)
+        report = build_report(study_data)
         folder = root / "studies" / folder_name(plan)
         if not (folder / "plan.json").exists():
             self._save(plan, root)
-        translated = report if language == "en" else build_report(evidence, language)
+        translated = report if language == "en" else build_report(study_data, language)
         if run_pages is None:
             run_pages = len(record.states) <= MAX_DEFAULT_PAGES
         if run_pages:
             write_run_pages(record, translated, root, folder)
-        page = write(evidence, folder, translated, english=report, has_run_pages=True)
+        page = write(study_data, folder, translated, english=report, has_run_pages=True)
         claims = tuple(
             encode(verdict) | {"explanation": item.note}
             for verdict, item in zip(report.claim_verdicts, report.verdicts, strict=True)
@@ -316,8 +316,8 @@ class LoadedStudy:
             Path of the .tex file.
         """
         root = Path(output)
-        evidence = collect(read_record(plan, root), plan.command)
-        report = build_report(evidence, language or self.language)
+        study_data = collect(read_record(plan, root), plan.command)
+        report = build_report(study_data, language or self.language)
         return write_latex(report, root / "studies" / folder_name(plan))
 
     def run(

@@ -22,7 +22,7 @@ MAX_ROWS = 20
 """Number of rows of a table that a notebook shows. A line counts the others."""
 
 MAX_TEXT_LENGTH = 160
-"""Number of characters of a fact in a short text."""
+"""Number of characters of a detail in a short text."""
 
 MAX_CELL_LENGTH = 400
 """Number of characters of a cell in a notebook."""
@@ -30,30 +30,30 @@ MAX_CELL_LENGTH = 400
 
 @dataclass(frozen=True)
 class Summary:
-    """Summary of an object: a title, facts and lines, and a table that only a notebook shows."""
+    """Summary of an object: a title, details and lines, and a table that only a notebook shows."""
 
     title: str
-    facts: Mapping[str, object] = field(default_factory=dict)
+    details: Mapping[str, object] = field(default_factory=dict)
     header: Sequence[str] = ()
     rows: Sequence[Sequence[object]] = ()
     lines: Sequence[str] = ()
     notes: Sequence[str] = ()
 
     def to_text(self, class_name: str) -> str:
-        """Return the title in a line, and the facts and lines below it."""
-        facts = [f"{name}: {format_cell(value)}" for name, value in self.facts.items()]
+        """Return the title in a line, and the details and lines below it."""
+        details = [f"{name}: {format_cell(value)}" for name, value in self.details.items()]
         below = [
-            _shorten(" ".join(line.split()), MAX_TEXT_LENGTH) for line in (*facts, *self.lines)
+            _shorten(" ".join(line.split()), MAX_TEXT_LENGTH) for line in (*details, *self.lines)
         ]
         title = _shorten(" ".join(self.title.split()), MAX_TEXT_LENGTH)
         return "\n  ".join(map(escape_controls, [f"{class_name}({title})", *below]))
 
     def to_html(self) -> str:
-        """Return the title, the facts, the lines, the table and the notes as HTML."""
+        """Return the title, the details, the lines, the table and the notes as HTML."""
         parts = [f"<strong>{_escape(self.title)}</strong>"]
-        if self.facts:
-            facts = [(name, format_cell(value)) for name, value in self.facts.items()]
-            parts.append(_html_table((), facts))
+        if self.details:
+            details = [(name, format_cell(value)) for name, value in self.details.items()]
+            parts.append(_html_table((), details))
         parts += [f"<div>{_escape(line)}</div>" for line in self.lines]
         if self.rows:
             parts.append(_html_table(self.header, self.rows))

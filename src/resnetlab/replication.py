@@ -129,36 +129,36 @@ def verify(
             processor lacks.
     """
     train = train or (lambda loaded, plan: _train(loaded, plan, root))
-    evidence = load(folder)
-    if evidence.study.imported:
+    study_data = load(folder)
+    if study_data.study.imported:
         fix = "give the report of a study, such as results/digits"
         raise input_error(str(folder), "its runs were trained elsewhere", fix)
-    for row in sample_runs(evidence, num_runs, seed):
-        loaded = LoadedStudy(_study_of_run(evidence, row, data, str(folder)))
+    for row in sample_runs(study_data, num_runs, seed):
+        loaded = LoadedStudy(_study_of_run(study_data, row, data, str(folder)))
         plan = loaded.plan(root, notify)
         notify(f"repeating {row.condition}, seed {row.seed}")
         if not train(loaded, plan):
             return
         now = collect(read_record(plan, root))
         alike = (row.condition, "trained")
-        reported = [_accuracy(r) for r in evidence.rows if (r.condition, r.status) == alike]
+        reported = [_accuracy(r) for r in study_data.rows if (r.condition, r.status) == alike]
         yield Replication(
             row,
             now.rows[0],
             _prediction_interval([value for value in reported if value is not None]),
-            training_share(evidence.study, data_by_condition(evidence), [row.condition]),
-            _is_same_environment(evidence, now, plan, row),
-            _is_code_changed(evidence, plan, row),
+            training_share(study_data.study, data_by_condition(study_data), [row.condition]),
+            _is_same_environment(study_data, now, plan, row),
+            _is_code_changed(study_data, plan, row),
         )
 
 
-def _study_of_run(evidence: StudyData, row: RunRow, data: str, where: str) -> Study:
+def _study_of_run(study_data: StudyData, row: RunRow, data: str, where: str) -> Study:
     """Return the study of this run alone, without claims, with the numerics that it had."""
-    condition = evidence.study.condition(row.condition)
-    numerics = _matching_numerics(evidence, condition)
+    condition = study_data.study.condition(row.condition)
+    numerics = _matching_numerics(study_data, condition)
     _check_bf16_support(numerics, where)
     return replace(
-        evidence.study,
+        study_data.study,
         conditions=(_with_data(condition, data),),
         seeds=(row.seed,),
         claims=(),

@@ -35,7 +35,7 @@ def test_what_is_written_is_read(model: Path) -> None:
     file = read_model_file(model)
     expected, found = planted_confidence(file.weights_sha256), read_confidence(model, file)
     assert found is not None
-    assert found.facts == expected.facts
+    assert found.metadata == expected.metadata
     for name in ("reference", "reference_labels", "label_probabilities", "labels"):
         assert np.array_equal(getattr(found, name), getattr(expected, name))
     assert load_bundle(model).confidence is not None
@@ -82,7 +82,7 @@ def rewrite(model: Path, **changes: object) -> None:
     """Change fields of the metadata and make their hash right again."""
     confidence = read_confidence(model, read_model_file(model))
     assert confidence is not None
-    table = encode(confidence.facts) | changes
+    table = encode(confidence.metadata) | changes
     table["sha256"] = json_sha256({k: v for k, v in table.items() if k != "sha256"})
     arrays = safetensors.numpy.load_file(model / CONFIDENCE_FILE)
     data = safetensors.numpy.save(arrays, {"resnetlab": json.dumps(table)})
@@ -115,7 +115,7 @@ def test_a_coverage_that_the_images_cannot_give_names_the_highest() -> None:
         confidence.thresholds(0.99)
 
 
-def test_equal_facts_have_equal_hashes() -> None:
-    first, second = planted_confidence("a").facts, planted_confidence("b").facts
-    assert first == planted_confidence("a").facts
+def test_equal_metadata_have_equal_hashes() -> None:
+    first, second = planted_confidence("a").metadata, planted_confidence("b").metadata
+    assert first == planted_confidence("a").metadata
     assert replace(second, weights_sha256="a", sha256="") == replace(first, sha256="")

@@ -35,18 +35,18 @@ def test_a_sound_machine_is_described(resnetlab: Resnetlab, root: Path) -> None:
     assert not list(root.glob(".*"))
 
 
-def test_the_facts_agree_with_other_sources(resnetlab: Resnetlab, root: Path) -> None:
+def test_the_details_agree_with_other_sources(resnetlab: Resnetlab, root: Path) -> None:
     _, out, _ = resnetlab("doctor", "--output", root, "--json")
-    facts = json.loads(out)
-    assert facts["torch"]["version"] == torch.__version__
-    assert facts["torch"]["cpu_capability"].startswith(torch.backends.cpu.get_cpu_capability())
-    assert len(facts["torch"]["gpus"]) == torch.cuda.device_count()
-    whole = next(cache for cache in facts["caches"] if cache["path"] == str(root / "cache"))
+    details = json.loads(out)
+    assert details["torch"]["version"] == torch.__version__
+    assert details["torch"]["cpu_capability"].startswith(torch.backends.cpu.get_cpu_capability())
+    assert len(details["torch"]["gpus"]) == torch.cuda.device_count()
+    whole = next(cache for cache in details["caches"] if cache["path"] == str(root / "cache"))
     sizes = [path.stat().st_size for path in (root / "cache").rglob("*") if path.is_file()]
     assert (whole["bytes"], whole["files"]) == (sum(sizes), len(sizes))
-    assert facts["disk"]["write_mb_per_second"] > 0
+    assert details["disk"]["write_mb_per_second"] > 0
     if sys.platform == "linux" and "avx2" in Path("/proc/cpuinfo").read_text():
-        assert "AVX2" in facts["processor"]["features"]
+        assert "AVX2" in details["processor"]["features"]
 
 
 def test_a_damaged_run_is_printed_with_its_repair_and_gives_exit_code_5(
@@ -81,7 +81,7 @@ def test_repair_changes_only_the_given_run(resnetlab: Resnetlab, root: Path) -> 
 
 
 def test_the_first_lines_come_before_torch(root: Path) -> None:
-    """Facts that need no torch are printed before torch is imported, which takes seconds."""
+    """Details that need no torch are printed before torch is imported, which takes seconds."""
     code = (
         "import sys\nfrom resnetlab import doctor\n"
         "def assert_no_torch():\n    assert 'torch' not in sys.modules\n    raise SystemExit(0)\n"

@@ -43,7 +43,7 @@ def run_without_torch(code: str, folder: Path, *words: str) -> subprocess.Comple
 
 
 def test_the_command_works_where_torch_is_absent(folder: Path) -> None:
-    command = "from resnetlab.cli.leaving import run; run()"
+    command = "from resnetlab.cli.entry_point import run; run()"
     done = run_without_torch(command, folder, "judge", "runs.csv", "--claim", "A > B")
     assert done.returncode == 0, done.stderr
     counts, verdict, answer, sentence, path = done.stdout.splitlines()

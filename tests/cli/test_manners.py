@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from resnetlab.cli.manners import EXIT_CODES, RENAMED
+from resnetlab.cli.common import EXIT_CODES, RENAMED
 from resnetlab.errors import InputError, Problem
 
 Resnetlab = Callable[..., tuple[int, str, str]]

@@ -29,7 +29,7 @@ HEAVY = (
 
 DRIVER = """
 import atexit, json, sys
-from resnetlab.cli.leaving import run
+from resnetlab.cli.entry_point import run
 def note():
     with open("modules.json", "w") as file:
         json.dump([name for name in HEAVY if name in sys.modules], file)
@@ -256,7 +256,7 @@ def test_the_deferred_compiler_is_imported_when_needed_and_changes_no_bit(tmp_pa
 LEAVING = """
 import atexit, sys, tempfile, threading, time
 from pathlib import Path
-from resnetlab.cli.leaving import exit_process
+from resnetlab.cli.entry_point import exit_process
 folder = tempfile.TemporaryDirectory()
 print(folder.name)
 atexit.register(lambda: print("an exit function"))
@@ -278,7 +278,7 @@ def test_a_fast_exit_loses_no_output() -> None:
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
 def test_output_that_cannot_be_written_gives_an_error_code() -> None:
-    leaving = "from resnetlab.cli.leaving import exit_process; print('lost'); exit_process(0)"
+    leaving = "from resnetlab.cli.entry_point import exit_process; print('lost'); exit_process(0)"
     buffered = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
     with Path("/dev/full").open("w") as full:
         assert (
@@ -317,7 +317,7 @@ def test_waiting_threads_sleep_unless_the_environment_says_otherwise(here: Path)
         "import os, sys, atexit; atexit.register(lambda: print(os.environ.get('OMP_WAIT_POLICY'), "
         "file=sys.stderr))\n"
     )
-    driver = f"{command}from resnetlab.cli.leaving import run; run()"
+    driver = f"{command}from resnetlab.cli.entry_point import run; run()"
     words = [sys.executable, "-c", driver, "predict", "pets", "photo.jpg", "--json"]
     for given, expected in ({}, "PASSIVE"), ({"OMP_WAIT_POLICY": "ACTIVE"}, "ACTIVE"):
         plain = {name: value for name, value in os.environ.items() if name != "OMP_WAIT_POLICY"}
@@ -331,7 +331,7 @@ def test_waiting_threads_sleep_unless_the_environment_says_otherwise(here: Path)
 def test_a_current_folder_that_was_removed_is_one_line(tmp_path: Path) -> None:
     script = (
         "import os; os.rmdir(os.getcwd())\n"
-        "from resnetlab.cli.leaving import run\n"
+        "from resnetlab.cli.entry_point import run\n"
         "import sys; sys.argv = ['resnetlab', 'models']; run()"
     )
     done = subprocess.run(

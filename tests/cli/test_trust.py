@@ -77,8 +77,8 @@ def files(workspace: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> I
     weights = root / "weights"
     weights.mkdir(parents=True)
     tensors, _ = read_weights(honest / "weights.safetensors")
-    facts = dict(read_metadata(honest / "weights.safetensors"))
-    write_weights(weights / "weights.safetensors", tensors, facts | {"model": table})
+    details = dict(read_metadata(honest / "weights.safetensors"))
+    write_weights(weights / "weights.safetensors", tensors, details | {"model": table})
     run_table = read_json(honest / "run.json")
     run_table["run"]["model"] = table
     run_table["data"]["source"] = str(workspace / "bands.npz")

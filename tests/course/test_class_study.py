@@ -22,9 +22,9 @@ def test_a_class_gives_a_page_and_a_study_of_its_seeds(submissions: Path, tmp_pa
     assert result.counts["passed"] == 3
     assert not result.has_failures
     (study,) = result.studies
-    evidence = load(study.parent)
-    assert sorted(row.seed for row in evidence.rows) == sorted(map(student_seed, NAMES))
-    assert {row.status for row in evidence.rows} <= {"trained", "at chance"}
+    study_data = load(study.parent)
+    assert sorted(row.seed for row in study_data.rows) == sorted(map(student_seed, NAMES))
+    assert {row.status for row in study_data.rows} <= {"trained", "at chance"}
     page = result.page.read_text(encoding="utf-8")
     for name in NAMES:
         assert name in page

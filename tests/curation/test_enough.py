@@ -10,8 +10,8 @@ import pytest
 
 from helpers.commands import check_error_lines, run_command
 from helpers.stripes import folder
-from resnetlab.curation import enough
-from resnetlab.curation.enough import FRACTIONS, extrapolate, measure_curves
+from resnetlab.curation import learning_curves
+from resnetlab.curation.learning_curves import FRACTIONS, extrapolate, measure_curves
 from resnetlab.stats.learning_curve import fit_power_laws
 
 CLASSES = ("hard", "easy")
@@ -103,7 +103,7 @@ def test_the_command_says_that_twenty_photographs_of_easy_classes_do_not_tell(
     ended = run_command(*words, folder=finetuned)
     assert ended.code == 0, ended.text
     report = json.loads(ended.output)
-    assert report["more"] == enough.MORE == 50
+    assert report["more"] == learning_curves.MORE == 50
     assert [row["images"] for row in report["classes"]] == [20, 20, 20]
     for row in report["classes"]:
         known = row["gain_points"] is not None

@@ -32,9 +32,9 @@ from helpers.small import CLASSES, write_model
 from resnetlab.bundle.spec import License
 from resnetlab.deploy import serve
 from resnetlab.deploy.confidence import describe_doubt
-from resnetlab.deploy.limits import Limits
 from resnetlab.deploy.predict import load_model
 from resnetlab.deploy.serve import create_app
+from resnetlab.deploy.server_limits import Limits
 from resnetlab.errors import InputError
 from resnetlab.local_server import allowed_host
 

@@ -16,7 +16,7 @@ import pytest
 from helpers.commands import check_error_lines, run_command
 from helpers.pictures import encoded, picture, save
 from helpers.processes import environment
-from resnetlab.deploy import watching
+from resnetlab.deploy import watch_folders
 from resnetlab.deploy.predict import load_model
 from resnetlab.deploy.sorting import UNDO_FILE
 
@@ -108,9 +108,9 @@ def test_a_file_comes_when_two_looks_agree_and_again_when_it_changes(
     looks = [{a: (5, 1)}, {a: (9, 1), b: (4, 1)}, {a: (9, 1), b: (4, 2)}, {a: (9, 1), b: (4, 2)}]
     looks += [{b: (4, 2)}, {a: (7, 8), b: (4, 2)}, {a: (7, 8), b: (4, 2)}]
     remaining = list(looks)
-    monkeypatch.setattr(watching, "LOOK_SECONDS", 0)
-    monkeypatch.setattr(watching, "_file_states", lambda *_: remaining.pop(0))
-    batches = watching.watch_folders([tmp_path], "no", lambda: not remaining)
+    monkeypatch.setattr(watch_folders, "LOOK_SECONDS", 0)
+    monkeypatch.setattr(watch_folders, "_file_states", lambda *_: remaining.pop(0))
+    batches = watch_folders.watch_folders([tmp_path], "no", lambda: not remaining)
     found = [[Path(image.name).name for image in batch] for batch in batches]
     assert found == [["a.png"], ["b.png"], ["a.png"]]
 

@@ -23,7 +23,7 @@ from resnetlab.analysis.collect import collect
 from resnetlab.api import LoadedStudy, load_study
 from resnetlab.bundle.licenses import find_license
 from resnetlab.bundle.store import load_bundle
-from resnetlab.cli.outlook import print_outlook
+from resnetlab.cli.plan_forecast import print_forecast
 from resnetlab.cli.study import study_status
 from resnetlab.data.transforms.eval_transform import EvalTransform, resize_image, ten_crops
 from resnetlab.errors import InputError
@@ -140,7 +140,7 @@ def test_a_study_of_sizes_is_run_by_workers_shares_first_stages_and_reports_its_
     assert str(tmp_path) not in text + (folder / "report.json").read_text()
     plan = study.plan(root)
     study_status(str(folder))
-    print_outlook(plan, root, 1)
+    print_forecast(plan, root, 1)
     expected_text = capsys.readouterr().out
     assert "test 16                  2 planned: " in expected_text
     assert "4 runs, 4 finished" in expected_text

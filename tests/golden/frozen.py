@@ -147,11 +147,11 @@ def processor() -> str:
     from resnetlab.training.hardware import instruction_set
 
     lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
-    facts = {
+    details = {
         key.strip(): value.strip() for key, _, value in (line.partition(":") for line in lines)
     }
     name = " ".join(
-        facts.get(key, "") for key in ("model name", "cpu family", "model", "stepping")
+        details.get(key, "") for key in ("model name", "cpu family", "model", "stepping")
     ).strip()
     limit = os.environ.get("ONEDNN_MAX_CPU_ISA", "")
     about = [

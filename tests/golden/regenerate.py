@@ -18,8 +18,8 @@ from torch import nn
 from resnetlab.inspection.architecture_tables import TABLE_NAMES, architecture_table
 from resnetlab.inspection.layer_table import layer_rows
 from resnetlab.inspection.layers import trace_layers
-from resnetlab.inspection.render_table import format_size
-from resnetlab.inspection.sliding_window import SlidingWindow, window_facts
+from resnetlab.inspection.sliding_window import SlidingWindow, window_details
+from resnetlab.inspection.table_format import format_size
 from resnetlab.models.build import build_module
 from resnetlab.models.configs import ModelConfig
 from resnetlab.models.flops import traced_cost
@@ -160,7 +160,7 @@ def windows() -> list[str]:
     given = ("output", "weights", "macs", "fully_connected_weights")
     lines = ["\t".join((*names, *given))]
     for *sizes, filters in WINDOWS:
-        window = window_facts(SlidingWindow(*sizes, filters or None))
+        window = window_details(SlidingWindow(*sizes, filters or None))
         lines.append(
             "\t".join((*map(str, (*sizes, filters)), *(_cell(window.get(name)) for name in given)))
         )

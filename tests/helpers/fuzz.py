@@ -163,7 +163,7 @@ class Readers:
         tree(folder / "table", {"": 2})
         manifest = "path,class,split,sha256,bytes\n000.png,cat,train,,\n001.png,dog,test,,\n"
         tensors = {"a": np.zeros((2, 3), np.float32), "b": np.zeros(4, np.int64)}
-        facts = {"resnetlab": json.dumps({"classes": ["a", "b"], "side": 8})}
+        details = {"resnetlab": json.dumps({"classes": ["a", "b"], "side": 8})}
         images = [
             encoded(picture(seed, mode=mode), kind)
             for seed, (kind, mode) in enumerate(
@@ -177,7 +177,7 @@ class Readers:
             "study": [b'name = "a"\ndata = "digits"\nmodel = "cifar-resnet8"\nrecipe = "digits"\n'],
             "labels": [b"path,label\n000.png,cat\n001.png,dog\n", manifest.encode()],
             "safetensors": [
-                safetensors.numpy.save(tensors, facts),
+                safetensors.numpy.save(tensors, details),
                 (self.model / "model.safetensors").read_bytes(),
             ],
             "model": [(self.model / "model.json").read_bytes()],

@@ -14,7 +14,7 @@ from resnetlab.recipes.numerics import Numerics
 from resnetlab.runs.records import Evaluation, Result, RunRecord, Scores
 from resnetlab.schema import encode
 from resnetlab.studies.parsing.study_file import load_study
-from resnetlab.studies.plan import DataFacts, StudyRecord, make_plan, make_record
+from resnetlab.studies.plan import DataProperties, StudyRecord, make_plan, make_record
 from resnetlab.studies.study import Study
 
 NUMERICS = Numerics(device="cpu", precision="fp32", memory_format="contiguous", threads=1)
@@ -80,8 +80,8 @@ def study_record(
         )
         study = replace(study, conditions=conditions)
     identity = DataIdentity(sha256="d" * 64, test_curve=test_curve)
-    facts = DataFacts("digits", identity, classes, 1, 8, 1294, 0.1011)
-    plan = _planned(study, facts)
+    details = DataProperties("digits", identity, classes, 1, 8, 1294, 0.1011)
+    plan = _planned(study, details)
     values, running = {}, set()
     for run in plan.runs:
         outcome, accuracy = truth[run.condition][study.seeds.index(run.seed)]
@@ -95,12 +95,12 @@ def study_record(
 PLANS = {}
 
 
-def _planned(study, facts):
+def _planned(study, details):
     """The plan, made once for each study: most of its cost is the names of the runs."""
-    key = json.dumps([encode(study), repr(facts)])
+    key = json.dumps([encode(study), repr(details)])
     if key not in PLANS:
         PLANS[key] = make_plan(
-            study, {c.data_key: facts for c in study.conditions}, lambda _: NUMERICS, model_cost
+            study, {c.data_key: details for c in study.conditions}, lambda _: NUMERICS, model_cost
         )
     return PLANS[key]
 

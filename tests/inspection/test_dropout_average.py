@@ -17,7 +17,7 @@ from torch import nn
 from resnetlab.data.device_images import DeviceImages
 from resnetlab.inspection.dropout_average import (
     DropoutAverage,
-    average_facts,
+    average_details,
     average_rows,
     average_sentences,
     sample_dropout,
@@ -64,7 +64,7 @@ def test_the_mean_over_masks_is_that_of_all_masks_with_their_probabilities() -> 
         logits += weight * answer
     assert torch.allclose(average.samples.softmax(2).mean(0), probabilities, atol=0.04)
     assert torch.allclose(average.evaluation, model[5](F.relu(model[3](hidden))))
-    error = average_facts(average)["sampling_error_of_mean"]
+    error = average_details(average)["sampling_error_of_mean"]
     assert (average.samples.mean(0) - logits).square().mean().sqrt() < 3 * error
     rows = {row["answer"]: row for row in average_rows(average)}
     exact = 50 * (probabilities - average.evaluation.softmax(1)).abs().sum(1).mean()
@@ -81,12 +81,12 @@ def test_the_mean_over_masks_is_that_of_all_masks_with_their_probabilities() -> 
 def test_dropout_before_the_last_linear_layer_has_the_logits_of_evaluation_mode_as_mean() -> None:
     model = nn.Sequential(nn.Linear(3, 8), nn.Dropout(0.5), nn.Linear(8, 4))
     images = DeviceImages(torch.ones(5, 3), torch.zeros(5, dtype=torch.long))
-    facts = average_facts(sample_dropout(stub(model), images, 2000))
-    assert facts["logits_evaluation_minus_mean"] < 3 * facts["sampling_error_of_mean"]
-    assert facts["sd_of_logits_over_masks"] > 0.05
+    details = average_details(sample_dropout(stub(model), images, 2000))
+    assert details["logits_evaluation_minus_mean"] < 3 * details["sampling_error_of_mean"]
+    assert details["sd_of_logits_over_masks"] > 0.05
     assert model.training
-    assert facts["sampling_error_of_mean"] == pytest.approx(
-        facts["sd_of_logits_over_masks"] / 2000**0.5
+    assert details["sampling_error_of_mean"] == pytest.approx(
+        details["sd_of_logits_over_masks"] / 2000**0.5
     )
 
 

@@ -102,9 +102,9 @@ def test_questions_10_and_11_are_answered_in_shares_and_parameters_per_image(cal
 def test_data_gives_the_number_of_training_images_and_the_input(
     call: Call, small_npz: Path
 ) -> None:
-    facts = json.loads(call("model", "cifar-resnet8", "--data", str(small_npz), "--json")[1])
-    assert facts["training_images"] == 120
-    assert facts["parameters_per_training_image"] == round(facts["parameters"] / 120, 1)
+    details = json.loads(call("model", "cifar-resnet8", "--data", str(small_npz), "--json")[1])
+    assert details["training_images"] == 120
+    assert details["parameters_per_training_image"] == round(details["parameters"] / 120, 1)
     code, _, err = call("model", "lenet5", "--data", "digits", "--train-images", "3")
     assert (code, err.count("\n")) == (2, 1)
 

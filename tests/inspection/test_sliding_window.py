@@ -20,7 +20,7 @@ from resnetlab.inspection.window_examples import (
     changes_by_shift,
     convolve,
     cross_correlate,
-    flipped_kernel_facts,
+    flipped_kernel_details,
     pool_map,
     unchanged_by_shift,
 )
@@ -134,10 +134,10 @@ def test_a_layer_is_a_cross_correlation_and_its_flipped_kernel_a_convolution(cal
     np.testing.assert_allclose(
         convolve(row.tolist(), weights.tolist())[0], np.convolve(row[0], weights[0], "valid")
     )
-    facts = flipped_kernel_facts(2)
-    assert facts["cross_correlation"].startswith("37 47 / 67 77 ")  # 1 + 2*2 + 4*3 + 5*4 = 37
-    assert facts["convolution"].startswith("23 33 / 53 63 ")  # 1*4 + 2*3 + 4*2 + 5*1 = 23
-    assert flipped_kernel_facts(1)["difference"].startswith("0 of 4 values differ")
+    details = flipped_kernel_details(2)
+    assert details["cross_correlation"].startswith("37 47 / 67 77 ")  # 1 + 2*2 + 4*3 + 5*4 = 37
+    assert details["convolution"].startswith("23 33 / 53 63 ")  # 1*4 + 2*3 + 4*2 + 5*1 = 23
+    assert flipped_kernel_details(1)["difference"].startswith("0 of 4 values differ")
     code, out, _ = call("conv", "--input", "8x8x1", "--kernel", "3", "--flip-kernel")
     assert code == 0
     assert "348 393 / 528 573 (a layer computes this)" in out

@@ -174,10 +174,12 @@ def test_a_path_that_cannot_be_is_reported_when_it_is_read(custom_model: str, pa
     assert len(error_text(spec).splitlines()) == 1
 
 
-@pytest.mark.parametrize("facts", [[], {"classes": 3}, {"mean": ["x"]}, {"side": None}])
-def test_facts_of_another_program_are_none(custom_model: str, tmp_path: Path, facts: Any) -> None:
+@pytest.mark.parametrize("metadata", [[], {"classes": 3}, {"mean": ["x"]}, {"side": None}])
+def test_metadata_of_another_program_are_none(
+    custom_model: str, tmp_path: Path, metadata: Any
+) -> None:
     path = tmp_path / "w.safetensors"
-    write_weights(path, build(ExternalConfig(source=custom_model)).state_dict(), facts)
+    write_weights(path, build(ExternalConfig(source=custom_model)).state_dict(), metadata)
     assert read_weights(path)[1] == WeightsMetadata()
 
 
@@ -221,8 +223,12 @@ def test_a_hub_that_cannot_be_reached_names_the_file_to_place_and_where(
     write_weights(local_weights_path(spec), state, {})
     placed = build(spec, classes=1000, seed=9).state_dict()
     assert all(torch.equal(placed[name], state[name]) for name in state)
-    facts = weights_metadata(spec)
-    assert (len(facts.class_names), facts.mean, facts.side) == (1000, (0.485, 0.456, 0.406), 224)
+    metadata = weights_metadata(spec)
+    assert (len(metadata.class_names), metadata.mean, metadata.side) == (
+        1000,
+        (0.485, 0.456, 0.406),
+        224,
+    )
 
 
 def test_a_library_that_is_not_installed_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -392,7 +398,7 @@ def test_a_network_with_auxiliary_outputs_is_refused_by_name() -> None:
     assert str(caught.value).endswith("aux_logits = false } in a TOML file of the network")
 
 
-def test_facts_that_a_local_file_does_not_state_are_listed(tmp_path: Path) -> None:
+def test_metadata_that_a_local_file_does_not_state_are_listed(tmp_path: Path) -> None:
     pytest.importorskip("timm")
     import timm
 

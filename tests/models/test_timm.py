@@ -100,8 +100,8 @@ def test_a_local_file_goes_there_and_back(tmp_path: Path) -> None:
 
 
 def test_timm_says_how_its_weights_take_pixels() -> None:
-    facts = weights_metadata(ExternalConfig(source="timm/resnet50", weights="hub"))
-    assert (facts.mean, facts.std, facts.side) == (
+    metadata = weights_metadata(ExternalConfig(source="timm/resnet50", weights="hub"))
+    assert (metadata.mean, metadata.std, metadata.side) == (
         (0.485, 0.456, 0.406),
         (0.229, 0.224, 0.225),
         224,

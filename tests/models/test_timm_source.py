@@ -121,8 +121,8 @@ def test_inspect_lists_the_layers_of_a_folder_of_timm(
 ) -> None:
     for source in (f"local-dir:{folder}", "hf-hub:someone/birds@main"):
         inspect_model([source], json=True)
-        facts = json.loads(capsys.readouterr().out)
-        assert facts["parameters"] == sum(p.numel() for p in network.parameters())
+        metadata = json.loads(capsys.readouterr().out)
+        assert metadata["parameters"] == sum(p.numel() for p in network.parameters())
 
 
 @pytest.mark.usefixtures("hub")

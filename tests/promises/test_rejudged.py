@@ -35,7 +35,7 @@ def welch(table: Table, column: str, left: str, right: str) -> tuple[float, floa
         )
         return statistics.fmean(a) - statistics.fmean(b), float(ttest_ind(a, b, equal_var=False)[1])
     rows = [table.row(column, name) for name in (left, right)]
-    factor = SD_FACTORS[table.facts["spread"]]
+    factor = SD_FACTORS[table.details["spread"]]
     parts = [(float(row.mean), float(row.spread) * factor(row.n), row.n) for row in rows]
     test = ttest_ind_from_stats(*parts[0], *parts[1], equal_var=False)
     return parts[0][0] - parts[1][0], float(test.pvalue)
@@ -117,9 +117,13 @@ def test_the_runs_needed_have_the_power_and_fewer_have_not(name: str) -> None:
 def test_every_table_has_its_source_and_the_totals_add_up() -> None:
     page = (FOLDER / "README.md").read_text(encoding="utf-8")
     for table in TABLES.values():
-        facts = table.facts
-        assert re.fullmatch(r"[0-9a-f]{40}", facts["commit"]) if "file" in facts else facts["place"]
-        assert facts["link"] in page
+        details = table.details
+        assert (
+            re.fullmatch(r"[0-9a-f]{40}", details["commit"])
+            if "file" in details
+            else details["place"]
+        )
+        assert details["link"] in page
     rows = [
         list(map(int, row)) for row in re.findall(r"\| (\d+) \| (\d+) \| (\d+) \|$", page, re.M)
     ]
@@ -153,7 +157,7 @@ def test_the_printed_command_gives_the_same_verdicts(name: str, tmp_path: Path) 
 
 def test_the_tables_left_out_are_not_judged_and_have_a_reason() -> None:
     tables = tomllib.loads((FOLDER / "left-out.toml").read_text(encoding="utf-8"))["table"]
-    judged = {table.facts["link"] for table in TABLES.values()}
+    judged = {table.details["link"] for table in TABLES.values()}
     assert all(table["reason"] and table["link"] not in judged for table in tables)
 
 

@@ -26,7 +26,7 @@ class Runs:
     """Stands for pytest: writes the text as its results, with a commit and a time of the run."""
 
     def __init__(self, reliability: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.text, self.facts, self.files = RESULT, ("abc123", "2026-11-28"), list[str]()
+        self.text, self.details, self.files = RESULT, ("abc123", "2026-11-28"), list[str]()
         self.reliability = reliability
         monkeypatch.setattr(reliability, "run", self.run)
 
@@ -34,7 +34,7 @@ class Runs:
         self.files.append(module.name)
         path = self.reliability.PAGE.with_suffix(f".{module.stem}.xml")
         path.write_text(self.text)
-        commit, time = self.facts
+        commit, time = self.details
         machine = {"machine": "a processor", "software": "torch 2"}
         return self.reliability.read_results(path, {"commit": commit, "time": time, **machine})
 
@@ -80,7 +80,7 @@ def test_the_results_of_one_file_leave_those_of_the_others(
 ) -> None:
     runs.text = PASSED
     assert reliability.main("") == 0
-    runs.facts = ("def456", "2026-11-29")
+    runs.details = ("def456", "2026-11-29")
     assert reliability.main("killed_ranks") == 0
     text = reliability.PAGE.read_text()
     assert "- Commit: `def456` (some rows: abc123)." in text
@@ -92,7 +92,7 @@ def test_some_tests_of_a_file_that_run_again_replace_their_results_alone(
 ) -> None:
     assert reliability.main("killed_runs") == 1
     runs.text = '<testsuites><testsuite><testcase name="test_b"/></testsuite></testsuites>'
-    runs.facts = ("def456", "2026-11-29")
+    runs.details = ("def456", "2026-11-29")
     assert reliability.main("killed_runs", "test_b") == 0
     results = reliability.load()[KILLED]
     assert {name: result.commit for name, result in results.items()} == {

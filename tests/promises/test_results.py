@@ -83,16 +83,16 @@ def test_a_committed_report_has_the_content_that_its_values_give(
 
 @pytest.mark.parametrize("folder", STUDIES, ids=lambda folder: folder.name)
 def test_a_committed_result_says_where_it_came_from(folder: Path) -> None:
-    evidence = load(folder)
-    assert evidence.machines
-    for machine in evidence.machines:
+    study_data = load(folder)
+    assert study_data.machines
+    for machine in study_data.machines:
         assert re.fullmatch(r"[0-9a-f]{40}", machine.commit)
         assert not machine.dirty
         assert machine.packages["torch"]
         assert machine.processor
-    assert all(re.fullmatch(r"[0-9a-f]{64}", data.sha256) for data in evidence.data)
-    planned = len(evidence.study.conditions) * len(evidence.study.seeds)
-    assert len(evidence.rows) == planned
+    assert all(re.fullmatch(r"[0-9a-f]{64}", data.sha256) for data in study_data.data)
+    planned = len(study_data.study.conditions) * len(study_data.study.seeds)
+    assert len(study_data.rows) == planned
 
 
 @pytest.mark.parametrize("folder", SIZES, ids=lambda folder: folder.name)

@@ -153,9 +153,9 @@ def wait_for_descriptors(server: Server, count: int) -> None:
 def test_too_many_requests_get_the_time_to_come_back(model: Path) -> None:
     from fastapi.testclient import TestClient
 
-    from resnetlab.deploy.limits import Limits
     from resnetlab.deploy.predict import load_model
     from resnetlab.deploy.serve import create_app
+    from resnetlab.deploy.server_limits import Limits
 
     app = create_app(load_model(model), Limits(waiting_megabytes=0))
     with TestClient(app, base_url="http://localhost") as client:

@@ -20,8 +20,8 @@ from filelock import FileLock
 
 import resnetlab
 from helpers.documents import DOCS, ROOT
+from resnetlab.cli.common import EXIT_CODES, RENAMED
 from resnetlab.cli.main import main
-from resnetlab.cli.manners import EXIT_CODES, RENAMED
 
 SOURCE = ROOT / "src" / "resnetlab"
 

@@ -16,7 +16,7 @@ from helpers.commands import check_error_lines, run_command
 from helpers.course import run_folder, train_exercise
 from helpers.documents import ROOT
 from helpers.runs_tables import A, B, long_rows
-from resnetlab.cli.manners import TORCH_COMMANDS
+from resnetlab.cli.common import TORCH_COMMANDS
 from resnetlab.course.lessons import load_lesson
 
 EXTRA = 'torch: not installed. Fix: pip install "resnetlab[train]"'

@@ -45,8 +45,8 @@ def norm(
 @pytest.fixture(scope="module")
 def measured() -> StudyData:
     """Gradients that fall by ten a layer in the plain networks and by two in the residual ones."""
-    evidence = collect(study_record())
-    labels = [condition.label for condition in evidence.study.conditions]
+    study_data = collect(study_record())
+    labels = [condition.label for condition in study_data.study.conditions]
     norms, blocks = [], []
     for label in labels:
         base = 10.0 if label.startswith("plain") else 2.0
@@ -73,10 +73,10 @@ def measured() -> StudyData:
                 for name, left in worth.items()
             ]
     study = replace(
-        evidence.study,
+        study_data.study,
         diagnostics=DiagnosticsConfig(gradient_norms=(0, 2), ablate_blocks=True),
     )
-    return replace(evidence, study=study, gradient_norms=tuple(norms), blocks=tuple(blocks))
+    return replace(study_data, study=study, gradient_norms=tuple(norms), blocks=tuple(blocks))
 
 
 @pytest.fixture(scope="module")

@@ -21,7 +21,7 @@ PAIRS = Distance(
 )
 
 
-def evidence(distance=PAIRS):
+def distance_study(distance=PAIRS):
     study = replace(load_study("digits"), distances=(distance,))
     return reports.collect(study_record(TRUTH, study=study, test_curve=True))
 
@@ -44,7 +44,7 @@ def curves(values, label, field):
     ("metric", "field", "digits"), [("top1", "top1_error_pct", 1), ("loss", "loss_nats", 4)]
 )
 def test_the_sums_are_those_of_the_curves(metric, field, digits):
-    study_data = evidence(replace(PAIRS, metric=metric))
+    study_data = distance_study(replace(PAIRS, metric=metric))
     rows = reports.build_report(study_data).distances.rows
     assert [row[0].text for row in rows] == [
         "residual 8 (A) and plain 8",
@@ -66,7 +66,7 @@ def test_the_sums_are_those_of_the_curves(metric, field, digits):
 
 
 def test_the_table_is_in_every_file_and_in_none_of_a_study_that_asks_for_none(tmp_path):
-    study_data = evidence()
+    study_data = distance_study()
     page = reports.write(study_data, tmp_path).read_text(encoding="utf-8")
     for text in (
         page,
@@ -94,8 +94,8 @@ def published_record():
 
 def test_the_distances_of_the_source_are_computed_from_its_runs():
     """By hand from the source's 630 values: options A and B at 20, 32, 44 and 56 layers."""
-    evidence = published_record()
-    table = reports.build_report(evidence).distances
+    study_data = published_record()
+    table = reports.build_report(study_data).distances
     assert table.columns[-1].name == "SSR of the published means"
     accuracy, loss = table.rows[:4], table.rows[4:]
     assert [row[-1].text for row in accuracy] == [
@@ -107,7 +107,7 @@ def test_the_distances_of_the_source_are_computed_from_its_runs():
     assert accuracy[0][-1].note == "10 epochs"
     epochs = {
         point.epoch
-        for point in evidence.curve_points
+        for point in study_data.curve_points
         if (point.condition, point.split) == ("residual 20 (A)", "test") and point.step
     }
     assert accuracy[0][2].note == f"{len(epochs)} epochs"  # a sum over fewer epochs is smaller
@@ -134,12 +134,12 @@ def test_an_epoch_of_fewer_images_is_named_beside_the_curves_of_the_source():
         replace(c, data=replace(c.data, train_images=1294)) for c in data.study.conditions
     )
     named = "An epoch of these runs has 1,294 train images, not all of them."
-    for evidence, is_named in (
+    for study_data, is_named in (
         (replace(data, study=replace(data.study, conditions=conditions)), True),
         (data, False),
     ):
         captions = [
-            plot.caption for plot in reports.build_report(evidence).curves if "test" in plot.key
+            plot.caption for plot in reports.build_report(study_data).curves if "test" in plot.key
         ]
         assert [named in caption for caption in captions] == [is_named] * len(captions)
 

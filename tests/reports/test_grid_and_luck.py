@@ -21,6 +21,7 @@ from helpers.synthetic import study_record
 from resnetlab.analysis.analyze import StudyAnalysis, analyze
 from resnetlab.analysis.collect import collect
 from resnetlab.analysis.first_converged import FirstConverged, first_converged, ordering_groups
+from resnetlab.analysis.grid import find_grid
 from resnetlab.analysis.run_measures import (
     FirstLosses,
     first_losses,
@@ -29,7 +30,6 @@ from resnetlab.analysis.run_measures import (
     spreads_of_last_epochs,
 )
 from resnetlab.analysis.study_data import StudyData
-from resnetlab.analysis.two_axes import two_axes
 from resnetlab.reports import build_report, write
 from resnetlab.reports.figures import draw
 from resnetlab.reports.format import format_first_loss
@@ -125,7 +125,7 @@ def test_a_heat_map_is_for_exactly_two_axes_of_numbers(grid: str, expected: bool
     study = parse_study(raw, "g.toml", Overrides())
     truth = {condition.label: [("trained", 50.0)] for condition in study.conditions}
     analysis = analyze(collect(study_record(truth, study=study)))
-    assert (two_axes(analysis) is not None) == expected
+    assert (find_grid(analysis) is not None) == expected
 
 
 def digits_analysis() -> StudyAnalysis:
@@ -158,40 +158,42 @@ def test_overfitting_is_train_above_test_and_the_first_loss_that_of_step_0() -> 
     losses = first_losses(analysis, "plain 8")
     points = [p for p in analysis.points("plain 8") if (p.step, p.split) == (0, "train")]
     assert losses == FirstLosses("evaluation", tuple(point.loss_nats for point in points))
-    assert first_loss_fact(analysis.study_data).endswith(" in evaluation mode, ln 10 = 2.303")
+    assert first_loss_detail(analysis.study_data).endswith(" in evaluation mode, ln 10 = 2.303")
     text = format_first_loss([2.3041], 10, "training")
     assert text == "first loss 2.304 nats in training mode, ln 10 = 2.303"
     text = format_first_loss([2.3, 2.31], 2, "evaluation")
     assert text == "first loss 2.300 to 2.310 nats in evaluation mode, ln 2 = 0.693"
 
 
-def first_loss_fact(evidence: StudyData) -> str:
-    (fact,) = [fact.text for fact in build_report(evidence).facts if fact.term == "First loss"]
-    return fact
+def first_loss_detail(study_data: StudyData) -> str:
+    (detail,) = [
+        detail.text for detail in build_report(study_data).details if detail.term == "First loss"
+    ]
+    return detail
 
 
 def test_the_first_loss_names_its_mode_and_the_reason_where_it_is_far_from_ln_k() -> None:
     """A new network of 56 layers has a loss of hundreds of nats in evaluation mode."""
-    evidence = digits_analysis().study_data
+    study_data = digits_analysis().study_data
     large = tuple(
         replace(point, loss_nats=2285.568)
         if (point.condition, point.seed, point.step) == ("residual 56 (A)", 0, 0)
         else point
-        for point in evidence.curve_points
+        for point in study_data.curve_points
     )
-    fact = first_loss_fact(replace(evidence, curve_points=large))
+    detail = first_loss_detail(replace(study_data, curve_points=large))
     assert (
         "to 2285.568 nats in evaluation mode, ln 10 = 2.303; not close to ln 10: residual 56 (A) ("
-        in fact
+        in detail
     )
-    assert "batch normalization of a new network still has mean 0 and variance 1" in fact
+    assert "batch normalization of a new network still has mean 0 and variance 1" in detail
     in_training = tuple(
         replace(point, split="train epoch", loss_nats=2.4)
         for point in large
         if (point.step, point.split) == (0, "train")
     )
-    evidence = replace(evidence, curve_points=large + in_training)
-    assert first_loss_fact(evidence) == "2.400 nats in training mode, ln 10 = 2.303"
+    study_data = replace(study_data, curve_points=large + in_training)
+    assert first_loss_detail(study_data) == "2.400 nats in training mode, ln 10 = 2.303"
 
 
 # The first run that converged
@@ -262,9 +264,9 @@ def test_the_depth_study_has_the_section_and_others_have_none() -> None:
         condition.label: [("trained", 50.0 + seed) for seed in range(4)] + [("at chance", 10.0)]
         for condition in study.conditions
     }
-    evidence = collect(study_record(truth, study=study))
-    assert len(first_converged(analyze(evidence))) == 4
-    by_condition, orderings = build_report(evidence).first_converged
+    study_data = collect(study_record(truth, study=study))
+    assert len(first_converged(analyze(study_data))) == 4
+    by_condition, orderings = build_report(study_data).first_converged
     assert by_condition.rows[0][1].text == "4 of 5"
     assert by_condition.rows[0][2].text == "1.20"  # (5 + 1) / (4 + 1)
     assert by_condition.rows[0][5].text == f"+{51.5 - (50 + 51 + 52 + 53 + 10) / 5:.1f}"

@@ -212,7 +212,7 @@ def test_a_claim_on_the_train_images_is_judged_there_and_says_so():
         f'[[claim]]\nstatement = "Better on {split}."\n{sides}split = "{split}"\n'
         for split in ("test", "train")
     )
-    evidence = reports.collect(
+    study_data = reports.collect(
         study_record(TRUTH, study=parse_study(tomllib.loads(text), "study.toml", Overrides()))
     )
     learned = {
@@ -223,9 +223,9 @@ def test_a_claim_on_the_train_images_is_judged_there_and_says_so():
         replace(row, train_error_pct=learned[row.condition] + row.seed / 10)
         if row.condition in learned
         else row
-        for row in evidence.rows
+        for row in study_data.rows
     )
-    report = reports.build_report(replace(evidence, rows=known))
+    report = reports.build_report(replace(study_data, rows=known))
     assert [cell.badge for cell in report.verdicts] == ["reproduced", "contradicted"]
     assert (
         rows(report)["Better on train."][0].note
@@ -265,9 +265,9 @@ def test_a_partial_study_of_every_kind_judges_nothing():
 
 
 def test_a_report_of_every_kind_is_built_again_from_its_files(tmp_path):
-    evidence = reports.collect(study_record(TRUTH, study=planted()))
-    reports.write(evidence, tmp_path / "first")
-    assert load(tmp_path / "first").study.claims == evidence.study.claims
+    study_data = reports.collect(study_record(TRUTH, study=planted()))
+    reports.write(study_data, tmp_path / "first")
+    assert load(tmp_path / "first").study.claims == study_data.study.claims
     reports.rebuild(tmp_path / "first", tmp_path / "second")
     for path in (tmp_path / "first").rglob("*.*"):
         assert (

@@ -45,20 +45,20 @@ def halved(setting: str) -> StudyData:
         claim, statement="Plain 56 is better.", left=claim.right, right=claim.left, source="he2016"
     )
     study = replace(study, claims=(claim, opposite))
-    evidence = collect(study_record(TRUTH, study=study))
+    study_data = collect(study_record(TRUTH, study=study))
     if setting.startswith("data.train_images"):
-        info = replace(evidence.data[0], train_images=IMAGES // 2, available_train_images=IMAGES)
-        evidence = replace(evidence, data=(info,))
-    return evidence
+        info = replace(study_data.data[0], train_images=IMAGES // 2, available_train_images=IMAGES)
+        study_data = replace(study_data, data=(info,))
+    return study_data
 
 
 @pytest.fixture(
     scope="module", params=["recipe.epochs=5", f"data.train_images={IMAGES // 2}"], ids=str
 )
 def folder(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    evidence, folder = halved(request.param), tmp_path_factory.mktemp("halved")
-    write(evidence, folder)
-    write_latex(evidence, folder)
+    study_data, folder = halved(request.param), tmp_path_factory.mktemp("halved")
+    write(study_data, folder)
+    write_latex(study_data, folder)
     return folder
 
 
@@ -106,9 +106,11 @@ def test_the_whole_protocol_and_other_seeds_or_conditions_keep_the_plain_word() 
 
 
 def test_an_older_report_without_the_file_s_training_is_limited_without_a_number() -> None:
-    evidence = halved("recipe.epochs=5")
-    conditions = tuple(replace(c, file_protocol=None) for c in evidence.study.conditions)
-    report = build_report(replace(evidence, study=replace(evidence.study, conditions=conditions)))
+    study_data = halved("recipe.epochs=5")
+    conditions = tuple(replace(c, file_protocol=None) for c in study_data.study.conditions)
+    report = build_report(
+        replace(study_data, study=replace(study_data.study, conditions=conditions))
+    )
     assert [item.verdict for item in report.claim_verdicts] == [
         "at a reduced training: reproduced",
         "at a reduced training: contradicted",
@@ -193,9 +195,9 @@ def test_a_file_without_data_takes_those_of_its_command() -> None:
 
 
 def test_verify_says_the_share_of_the_reported_runs(folder: Path) -> None:
-    evidence = load(folder)
-    row = evidence.rows[-1]
-    share = training_share(evidence.study, data_by_condition(evidence), [row.condition])
+    study_data = load(folder)
+    row = study_data.rows[-1]
+    share = training_share(study_data.study, data_by_condition(study_data), [row.condition])
     item = Replication(row, row, None, share, True)
     words = [format_replication(item), summary([item]), json.dumps(to_dict([item]))]
     assert [match[0] for text in words for match in BARE.finditer(text)] == []
@@ -237,7 +239,7 @@ def test_the_length_of_a_source_in_steps_counts_and_other_data_do_not() -> None:
 
 def test_a_headline_without_a_verdict_has_the_share_of_the_training() -> None:
     study = load_study("digits", Overrides(settings=("recipe.epochs=5",)))
-    evidence = collect(study_record(TRUTH, study=replace(study, claims=())))
-    assert build_report(evidence).answer.startswith("At 50 % of the training, plain 8 reached ")
+    study_data = collect(study_record(TRUTH, study=replace(study, claims=())))
+    assert build_report(study_data).answer.startswith("At 50 % of the training, plain 8 reached ")
     whole = collect(study_record(TRUTH, study=replace(load_study("digits"), claims=())))
     assert build_report(whole).answer.startswith("Plain 8 reached ")

@@ -267,19 +267,19 @@ def test_a_number_of_the_train_images_stands_beside_the_train_images_at_its_epoc
             epoch=epoch,
         )
     )
-    cells, evidence = row(document), reports.collect(study_record())
-    rows = [100 - line.train_error_pct for line in evidence.rows if line.condition == RESIDUAL]
+    cells, study_data = row(document), reports.collect(study_record())
+    rows = [100 - line.train_error_pct for line in study_data.rows if line.condition == RESIDUAL]
     read = {
         line.seed: 100 - line.top1_error_pct
-        for line in evidence.curve_points
+        for line in study_data.curve_points
         if (line.condition, line.split, line.epoch) == (RESIDUAL, "train", 9.0)
     }
     values = list(read.values()) if epoch else rows
     assert len(values) == 5
     middle = sum(values) / 5
-    facts = next(facts for facts in evidence.data if RESIDUAL in facts.conditions)
-    part = facts.train_subset_images / facts.train_images
-    slack = 1.959964 * (middle * (100 - middle) / facts.train_subset_images * (1 - part)) ** 0.5
+    details = next(details for details in study_data.data if RESIDUAL in details.conditions)
+    part = details.train_subset_images / details.train_images
+    slack = 1.959964 * (middle * (100 - middle) / details.train_subset_images * (1 - part)) ** 0.5
     sd = (sum((value - middle) ** 2 for value in values) / 4) ** 0.5
     half = t_quantile(0.975, 4) * sd * (1 / 5 + 1) ** 0.5 + 0.005 + slack
     assert cells["Measured"].text == f"{middle:.1f} %"
@@ -289,7 +289,8 @@ def test_a_number_of_the_train_images_stands_beside_the_train_images_at_its_epoc
     )
     assert cells["Badge"].badge == ("compatible" if abs(middle - 97.0) < half else "incompatible")
     assert (
-        f"measured on {facts.train_subset_images:,} fixed train images" in cells["Differences"].text
+        f"measured on {details.train_subset_images:,} fixed train images"
+        in cells["Differences"].text
     )
     assert not any(row.reference_marks for row in document.dot_plot.rows)
 
@@ -299,11 +300,12 @@ def test_a_rebuilt_copy_of_the_data_is_reported_and_compared():
     value = MatchedReference(
         condition=RESIDUAL, source="A source", protocol=PROTOCOL, value=error()
     )
-    evidence = reports.collect(study_record(study=replace(record.study, references=(value,))))
-    evidence = replace(
-        evidence, data=tuple(replace(facts, name="digits-rebuilt") for facts in evidence.data)
+    study_data = reports.collect(study_record(study=replace(record.study, references=(value,))))
+    study_data = replace(
+        study_data,
+        data=tuple(replace(details, name="digits-rebuilt") for details in study_data.data),
     )
-    cells = row(reports.build_report(evidence))
+    cells = row(reports.build_report(study_data))
     assert cells["Badge"].badge == "compatible"
     assert cells["Differences"].text == "data digits-rebuilt (published digits)"
 
@@ -321,14 +323,16 @@ def test_what_no_field_says_of_a_protocol_stands_in_words_in_every_file(tmp_path
         MatchedReference(condition=label, source="a source", protocol=protocol, value=error())
         for label in (RESIDUAL, "plain 56")
     )
-    evidence = reports.collect(study_record(study=replace(load_study("digits"), references=beside)))
-    document = reports.build_report(evidence)
-    assert [(fact.term, fact.text) for fact in document.protocols] == [
+    study_data = reports.collect(
+        study_record(study=replace(load_study("digits"), references=beside))
+    )
+    document = reports.build_report(study_data)
+    assert [(detail.term, detail.text) for detail in document.protocols] == [
         ("A source, the protocol", "as it was"),
         ("Difference", "published: weights shared; here: weights of each seed"),
         ("Difference", "published: plain by batch; here: plain by running (plain 56)"),
     ]
-    page = reports.write(evidence, tmp_path).read_text(encoding="utf-8")
+    page = reports.write(study_data, tmp_path).read_text(encoding="utf-8")
     for text in (
         page,
         (tmp_path / "report.md").read_text(encoding="utf-8"),

@@ -205,10 +205,10 @@ def test_the_test_curve_is_drawn_when_it_was_recorded_and_selects_no_weights():
 
 def test_a_study_without_validation_images_says_what_its_test_images_decide():
     """Runs count as trained by their test accuracy then, and claims compare trained runs."""
-    evidence = reports.collect(study_record())
+    study_data = reports.collect(study_record())
     decides = "test images also decide which runs count as trained"
-    assert decides not in reports.build_report(evidence).test_split
-    without = replace(evidence, data=(replace(evidence.data[0], validation_images=None),))
+    assert decides not in reports.build_report(study_data).test_split
+    without = replace(study_data, data=(replace(study_data.data[0], validation_images=None),))
     assert decides in reports.build_report(without).test_split
 
 
@@ -247,7 +247,7 @@ def test_all_machines_and_commits_are_named():
         "processor": "Another processor",
     }
     report = reports.build_report_from_record(study_record(events=(EVENT, moved)))
-    text = " ".join(fact.text for fact in report.facts)
+    text = " ".join(detail.text for detail in report.details)
     for part in (
         "abc1234",
         "fff9999 with uncommitted changes",

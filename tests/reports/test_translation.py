@@ -197,7 +197,7 @@ def test_another_language_is_refused_in_one_line():
 
 
 def anonymous(truth=EVERY_STATUS):
-    """Return the evidence of a study whose own texts have no English word."""
+    """Return the study_data of a study whose own texts have no English word."""
     study = load_study("digits")
     labels = {condition.label: f"C{k}" for k, condition in enumerate(study.conditions)}
     (claim,) = study.claims
@@ -223,20 +223,20 @@ def anonymous(truth=EVERY_STATUS):
 
 @pytest.mark.parametrize("truth", [TRUTH, EVERY_STATUS], ids=["finished", "partial"])
 def test_no_english_sentence_remains_in_a_french_report(truth, tmp_path):
-    evidence = anonymous(truth)
+    study_data = anonymous(truth)
     for language in ("en", "fr"):
-        write(evidence, tmp_path / language, build_report(evidence, language))
+        write(study_data, tmp_path / language, build_report(study_data, language))
     english, french = (
         PageText((tmp_path / language / "report.html").read_text()) for language in ("en", "fr")
     )
     assert (english.language, french.language) == ("en", "fr")
     assert len(french.texts) == len(english.texts)
-    assert sentences.english_left(french, data_texts(evidence)) == []
+    assert sentences.english_left(french, data_texts(study_data)) == []
 
 
-def data_texts(evidence):
+def data_texts(study_data):
     """Return texts that have no language: settings, and reasons that a process gave."""
-    report = build_report(evidence)
+    report = build_report(study_data)
     tables = [table for table in (report.common, report.differing) if table]
     cells = {cell.text for table in tables for row in table.rows for cell in row}
     reasons = {"the worker was killed", "needed 12 GB of 8 GB", "never left chance"}
@@ -244,9 +244,9 @@ def data_texts(evidence):
 
 
 def test_files_of_data_are_english_in_both_languages(tmp_path):
-    evidence = anonymous()
+    study_data = anonymous()
     for language in ("en", "fr"):
-        write(evidence, tmp_path / language, build_report(evidence, language))
+        write(study_data, tmp_path / language, build_report(study_data, language))
     files = [p for p in (tmp_path / "fr").rglob("*") if p.suffix in (".csv", ".json")]
     assert len(files) >= 3
     for path in files:
@@ -256,15 +256,15 @@ def test_files_of_data_are_english_in_both_languages(tmp_path):
 
 
 def test_a_french_report_leaves_no_trace_in_an_english_one():
-    evidence = anonymous(TRUTH)
-    before = build_report(evidence)
-    build_report(evidence, "fr")
-    assert build_report(evidence) == before
+    study_data = anonymous(TRUTH)
+    before = build_report(study_data)
+    build_report(study_data, "fr")
+    assert build_report(study_data) == before
 
 
 def test_a_french_document_links_to_its_own_headings(tmp_path):
-    evidence = anonymous(TRUTH)
-    write(evidence, tmp_path, build_report(evidence, "fr"))
+    study_data = anonymous(TRUTH)
+    write(study_data, tmp_path, build_report(study_data, "fr"))
     page = (tmp_path / "report.html").read_text()
     anchors = re.findall(r'href="#([^"]+)"', page)
     assert anchors
@@ -273,8 +273,8 @@ def test_a_french_document_links_to_its_own_headings(tmp_path):
 
 
 def test_latex_has_every_letter_of_the_french_report(tmp_path):
-    evidence = anonymous(TRUTH)
-    source = write_latex(build_report(evidence, "fr"), tmp_path).read_text()
+    study_data = anonymous(TRUTH)
+    source = write_latex(build_report(study_data, "fr"), tmp_path).read_text()
     assert "{[}U+" not in source  # a letter that the fonts lack
     assert r"\textbf{Limites.}" in source
 

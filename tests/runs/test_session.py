@@ -224,19 +224,21 @@ def test_the_weights_file_holds_all_that_a_prediction_needs(
 
     runner = Runner(small_npz, tmp_path, *options)
     runner()
-    tensors, facts = read_weights(runner.directory.path / "weights.safetensors")
+    tensors, metadata = read_weights(runner.directory.path / "weights.safetensors")
     model = build_model(runner.run.file.run.model, 1, 3, lambda _: torch.Generator()).eval()
     load_weights(model, tensors, "weights.safetensors")
     x = torch.from_numpy(runner.dataset.test.pixels) / 255
-    edge = (runner.dataset.image_size - facts.side) // 2
-    x = x[:, edge : edge + facts.side, edge : edge + facts.side]
-    match facts.normalize:
+    edge = (runner.dataset.image_size - metadata.side) // 2
+    x = x[:, edge : edge + metadata.side, edge : edge + metadata.side]
+    match metadata.normalize:
         case "per-image":
             x = (x - x.mean((1, 2, 3), keepdim=True)) / x.std((1, 2, 3), correction=0, keepdim=True)
         case "zca":
-            x = ((x.flatten(1) - facts.whitening["mean"]) @ facts.whitening["matrix"]).view(x.shape)
+            x = ((x.flatten(1) - metadata.whitening["mean"]) @ metadata.whitening["matrix"]).view(
+                x.shape
+            )
         case _:
-            x = (x - torch.tensor(facts.mean)) / torch.tensor(facts.std)
+            x = (x - torch.tensor(metadata.mean)) / torch.tensor(metadata.std)
     with torch.inference_mode():
         logits = model(x.permute(0, 3, 1, 2))
     saved = read_tensors(runner.directory.path / "logits-test.safetensors")["logits"]
@@ -250,7 +252,7 @@ def test_the_test_split_is_not_looked_at_before_the_end_unless_its_curve_is_requ
     quiet(), curve()
     assert not any(line.split == "test" for line in quiet.directory.metrics())
     assert any(line.split == "test" for line in curve.directory.metrics())
-    # The facts beside the weights name the data's settings, which differ; the weights do not.
+    # The metadata beside the weights name the data's settings, which differ; the weights do not.
     weights = [
         read_tensors(runner.directory.path / "weights.safetensors") for runner in (quiet, curve)
     ]

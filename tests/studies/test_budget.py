@@ -9,7 +9,7 @@ from resnetlab.studies.parsing.overrides import Overrides
 from resnetlab.studies.parsing.study_file import load_study
 from resnetlab.studies.parsing.toml_tables import catalog_names, read_named
 from resnetlab.studies.plan import folder_name, make_plan
-from resnetlab.studies.trainers import facts_without_data
+from resnetlab.studies.trainers import properties_without_data
 
 WITH_BUDGET = [n for n in catalog_names("studies") if "budget" in read_named("studies", n, "")[0]]
 
@@ -20,8 +20,8 @@ of cores."""
 
 def plan_of(name, **overrides):
     study = load_study(name, Overrides(variant="budget", **overrides))
-    facts = {c.data_key: facts_without_data(c.data) for c in study.conditions}
-    return make_plan(study, facts, lambda numerics: numerics, model_cost)
+    properties = {c.data_key: properties_without_data(c.data) for c in study.conditions}
+    return make_plan(study, properties, lambda numerics: numerics, model_cost)
 
 
 @pytest.mark.parametrize("name", WITH_BUDGET)
@@ -83,7 +83,7 @@ def test_the_evidence_of_a_study_keeps_its_epochs_and_says_why_it_has_this_size(
     assert study.about.endswith("nor about the accuracy that 50,000 images give.")
     plan = make_plan(
         study,
-        {c.data_key: facts_without_data(c.data) for c in study.conditions},
+        {c.data_key: properties_without_data(c.data) for c in study.conditions},
         lambda numerics: numerics,
         model_cost,
     )

@@ -173,9 +173,9 @@ def test_a_report_says_that_both_come_from_one_training(
         modes = {(line["condition"], line["evaluation_mode"]) for line in lines}
         assert modes == {(EVAL, "eval"), (TRAIN, "train")}
         assert rows in (None, len(lines))
-    evidence = load(folder)
-    assert {row.evaluation_mode for row in evidence.rows} == {"eval", "train"}
-    assert evidence.study.condition(TRAIN).evaluation_mode == "train"
+    study_data = load(folder)
+    assert {row.evaluation_mode for row in study_data.rows} == {"eval", "train"}
+    assert study_data.study.condition(TRAIN).evaluation_mode == "train"
 
 
 def test_a_study_without_the_axis_has_no_column_for_the_mode(

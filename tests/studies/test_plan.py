@@ -14,11 +14,18 @@ from resnetlab.schema import decode, encode
 from resnetlab.studies.eta import TimeEstimator
 from resnetlab.studies.parsing.overrides import Overrides
 from resnetlab.studies.parsing.study_file import load_study, parse_study
-from resnetlab.studies.plan import DataFacts, Plan, PlannedRun, folder_name, make_plan, make_record
+from resnetlab.studies.plan import (
+    DataProperties,
+    Plan,
+    PlannedRun,
+    folder_name,
+    make_plan,
+    make_record,
+)
 from resnetlab.studies.run import read_plan, save_plan
 from resnetlab.studies.study import Study
 
-FACTS = DataFacts(
+PROPERTIES = DataProperties(
     name="digits",
     identity=DataIdentity(sha256="ab" * 32),
     classes=tuple("0123456789"),
@@ -32,7 +39,7 @@ RESOLVED = rl.Numerics(device="cpu", precision="fp32", memory_format="channels_l
 
 def plan_of(study: Study, numerics: rl.Numerics = RESOLVED) -> Plan:
     return make_plan(
-        study, {c.data_key: FACTS for c in study.conditions}, lambda _: numerics, model_cost
+        study, {c.data_key: PROPERTIES for c in study.conditions}, lambda _: numerics, model_cost
     )
 
 
@@ -76,7 +83,7 @@ def test_numerics_and_the_content_of_the_data_are_part_of_a_run() -> None:
     before = {run.id for run in plan_of(study).runs}
     assert not before & {run.id for run in plan_of(study, replace(RESOLVED, threads=2)).runs}
     assert not before & {run.id for run in plan_of(study, replace(RESOLVED, precision="bf16")).runs}
-    other = replace(FACTS, identity=replace(FACTS.identity, sha256="cd" * 32))
+    other = replace(PROPERTIES, identity=replace(PROPERTIES.identity, sha256="cd" * 32))
     assert not before & {
         run.id
         for run in make_plan(
@@ -102,7 +109,7 @@ def test_numerics_as_an_axis_are_conditions_of_their_own_and_the_rest_is_the_stu
     ]
     plan = make_plan(
         study,
-        {c.data_key: FACTS for c in study.conditions},
+        {c.data_key: PROPERTIES for c in study.conditions},
         lambda requested: replace(requested, device="cpu"),
         model_cost,
     )
@@ -116,7 +123,7 @@ def test_numerics_as_an_axis_are_conditions_of_their_own_and_the_rest_is_the_stu
     alone = parse_study(table, "study.toml", Overrides())
     by_axis = make_plan(
         alone,
-        {c.data_key: FACTS for c in alone.conditions},
+        {c.data_key: PROPERTIES for c in alone.conditions},
         lambda n: replace(RESOLVED, precision=n.precision),
         model_cost,
     )
@@ -135,7 +142,7 @@ def test_the_path_and_the_name_of_the_data_are_not_part_of_a_run() -> None:
         load_study("digits", Overrides(data="elsewhere/digits.npz")),
     )
     hashes = [run.file.run.hash for run in plan_of(study).runs]
-    named = replace(FACTS, name="other")
+    named = replace(PROPERTIES, name="other")
     assert [
         run.file.run.hash
         for run in make_plan(
@@ -181,7 +188,7 @@ def test_the_estimated_time_is_exact_for_a_constant_speed() -> None:
     estimate = TimeEstimator(plan.runs, (), 2)
     assert estimate.seconds_left() is None
     truth = sum(run.macs for run in plan.runs) * 1e-10 / 2
-    total = plan.runs[0].file.run.recipe.total_steps(FACTS.train_images)
+    total = plan.runs[0].file.run.recipe.total_steps(PROPERTIES.train_images)
     for step in range(25):
         for run in plan.runs[:2]:
             estimate.update(run.id, step, total, step * run.macs * 1e-10 / total)

@@ -21,8 +21,8 @@ from resnetlab.studies.study import Condition, Study
 @pytest.mark.parametrize("name", catalog_names("studies"))
 def test_the_printed_options_keep_what_they_say(name: str) -> None:
     study = load_study(name)
-    facts = describe_study(study)
-    options = [shlex.split(axis["set"]) for axis in facts["axes"]]
+    properties = describe_study(study)
+    options = [shlex.split(axis["set"]) for axis in properties["axes"]]
     whole = load_study(name, Overrides(settings=tuple(setting for _, setting in options)))
     assert conditions_of(whole) == study.conditions
     assert whole.left_out == ()

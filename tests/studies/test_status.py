@@ -24,7 +24,7 @@ from resnetlab.errors import InputError
 from resnetlab.reports.study.assemble import build_report
 from resnetlab.studies import status_index
 from resnetlab.studies.eta import PastSpeeds
-from resnetlab.studies.outlook import outlook
+from resnetlab.studies.forecast import forecast
 from resnetlab.studies.run import past_runs, read_plan, read_record
 from resnetlab.studies.status import study_status
 
@@ -213,7 +213,7 @@ def expecting(folder: Path) -> Callable[[], object]:
     """Return the estimate of the time of a study, whose runs are read before."""
     plan, past = read_plan(folder), past_runs(folder.parents[1])
     record = read_record(plan, folder.parents[1])
-    return lambda: outlook(plan, record, PastSpeeds(past), {run.id for run in plan.runs}, 1)
+    return lambda: forecast(plan, record, PastSpeeds(past), {run.id for run in plan.runs}, 1)
 
 
 def test_each_file_of_a_run_is_read_a_fixed_number_of_times_and_not_again_for_a_status(

@@ -117,7 +117,7 @@ class StudyAnalysis:
 
 def data_by_condition(study_data: StudyData) -> dict[str, DatasetInfo]:
     """Return the data of each condition, by its label."""
-    return {label: facts for facts in reversed(study_data.data) for label in facts.conditions}
+    return {label: dataset for dataset in reversed(study_data.data) for label in dataset.conditions}
 
 
 def analyze(study_data: StudyData) -> StudyAnalysis:
@@ -209,7 +209,10 @@ def _condition_of(row: RunRow | CurvePoint) -> str:
 
 
 def _condition_runs(
-    condition: Condition, facts: DatasetInfo, rows: Iterable[RunRow], points: Iterable[CurvePoint]
+    condition: Condition,
+    dataset: DatasetInfo,
+    rows: Iterable[RunRow],
+    points: Iterable[CurvePoint],
 ) -> ConditionRuns:
     """Return the planned runs of a condition in the form that claims need."""
     curves: dict[int, dict[str, list[tuple[float, float]]]] = {}
@@ -228,5 +231,5 @@ def _condition_runs(
         )
         for row in rows
     )
-    epochs = condition.recipe.num_epochs(facts.train_images)
-    return ConditionRuns(runs, facts.class_share, len(facts.classes), epochs)
+    epochs = condition.recipe.num_epochs(dataset.train_images)
+    return ConditionRuns(runs, dataset.class_share, len(dataset.classes), epochs)

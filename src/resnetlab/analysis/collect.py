@@ -28,31 +28,37 @@ from resnetlab.studies.without_paths import study_without_paths
 
 def collect(record: StudyRecord, command: str = "") -> StudyData:
     """Collect the evidence of a study from the present state of its runs."""
-    study, cells = record.study, _study_runs(record)
-    records = [cell.record for cell in cells if cell.record is not None]
+    study, study_runs = record.study, _study_runs(record)
+    records = [study_run.record for study_run in study_runs if study_run.record is not None]
     events = [event for run_record in records for event in run_record.provenance]
     times = sorted(str(event["time"]) for event in events if event.get("time"))
     return StudyData(
         study=study_without_paths(study),
-        data=_dataset_infos(cells),
+        data=_dataset_infos(study_runs),
         machines=_machines(records),
-        numerics=tuple(dict.fromkeys(cell.run.file.run.numerics for cell in cells)),
+        numerics=tuple(dict.fromkeys(study_run.run.file.run.numerics for study_run in study_runs)),
         began=times[0] if times else "",
         ended=times[-1] if times else "",
         command=command,
         rows=run_rows(record),
         curve_points=curve_points(record),
-        gradient_norms=tuple(norm for cell in cells for norm in _gradient_norm_rows(cell, study)),
-        blocks=tuple(block for cell in cells for block in _block_rows(cell, study)),
-        surface_points=tuple(point for cell in cells for point in _surface_points(cell)),
-        ensembles=ensemble_rows(study.ensembles, cells),
+        gradient_norms=tuple(
+            norm for study_run in study_runs for norm in _gradient_norm_rows(study_run, study)
+        ),
+        blocks=tuple(block for study_run in study_runs for block in _block_rows(study_run, study)),
+        surface_points=tuple(
+            point for study_run in study_runs for point in _surface_points(study_run)
+        ),
+        ensembles=ensemble_rows(study.ensembles, study_runs),
     )
 
 
 def run_rows(record: StudyRecord) -> tuple[RunRow, ...]:
     """Return a row for each planned run of a study, by condition and seed."""
     modes = _evaluation_modes(record)
-    return tuple(_run_row(cell, modes[cell.run.condition]) for cell in _study_runs(record))
+    return tuple(
+        _run_row(study_run, modes[study_run.run.condition]) for study_run in _study_runs(record)
+    )
 
 
 def curve_points(record: StudyRecord) -> tuple[CurvePoint, ...]:
@@ -60,8 +66,8 @@ def curve_points(record: StudyRecord) -> tuple[CurvePoint, ...]:
     modes = _evaluation_modes(record)
     return tuple(
         point
-        for cell in _study_runs(record)
-        for point in _curve_points(cell, modes[cell.run.condition])
+        for study_run in _study_runs(record)
+        for point in _curve_points(study_run, modes[study_run.run.condition])
     )
 
 
@@ -173,25 +179,29 @@ def _finite(value: float | None) -> float | None:
 
 
 def _dataset_infos(study_runs: Iterable[StudyRun]) -> tuple[DatasetInfo, ...]:
-    cells_by_data: dict[tuple[Any, ...], list[StudyRun]] = {}
-    for cell in study_runs:
-        file = cell.run.file
+    runs_by_data: dict[tuple[Any, ...], list[StudyRun]] = {}
+    for study_run in study_runs:
+        file = study_run.run.file
         key = (file.data_name, file.run.data, file.class_share, file.train_images)
-        cells_by_data.setdefault(key, []).append(cell)
-    return tuple(map(_dataset_info, cells_by_data.values()))
+        runs_by_data.setdefault(key, []).append(study_run)
+    return tuple(map(_dataset_info, runs_by_data.values()))
 
 
 def _dataset_info(study_runs: Sequence[StudyRun]) -> DatasetInfo:
     """Return the data that these runs share."""
     file = study_runs[0].run.file
-    results = [cell.record.result for cell in study_runs if cell.record and cell.record.result]
+    results = [
+        study_run.record.result
+        for study_run in study_runs
+        if study_run.record and study_run.record.result
+    ]
 
     def images(split: Split) -> int | None:
         scores = (getattr(result, split) for result in results)
         return next((score.images for score in scores if score is not None), None)
 
     return DatasetInfo(
-        conditions=tuple(dict.fromkeys(cell.run.condition for cell in study_runs)),
+        conditions=tuple(dict.fromkeys(study_run.run.condition for study_run in study_runs)),
         name=file.data_name,
         about=file.data_about,
         sha256=file.run.data.sha256,

@@ -72,15 +72,15 @@ def save(study_data: StudyData, folder: Path) -> None:
 
 
 def load(folder: Path) -> StudyData:
-    """Read the evidence that `save` wrote. Raises InputError that names the file and the field."""
+    """Read the values that `save` wrote. Raises InputError that names the file and the field."""
     check_files(folder)
     path = folder / "report.json"
     table = files.read_json(path, files.MAX_GENERATED_BYTES)
     check_schema(table, str(path))
-    evidence: StudyData = decode(StudyData, table, str(path))
-    varied = varied_fields(evidence.study.conditions)  # they follow from the study
+    study_data: StudyData = decode(StudyData, table, str(path))
+    varied = varied_fields(study_data.study.conditions)  # they follow from the study
     return replace(
-        evidence,
+        study_data,
         verdicts=(),  # they follow from the runs, as the answers do
         answers=(),
         rows=_read_csv(RunRow, folder / "results.csv", varied),

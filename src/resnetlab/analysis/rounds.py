@@ -34,6 +34,9 @@ def plan_rounds(
         plan = plan_study(study, root, executor, notify, command, counts, resume_command)
         yield plan
         record = read_record(plan, root)
-        if any(cell.state != "finished" and cell.state != "missing" for cell in record.runs):
+        if any(
+            study_run.state != "finished" and study_run.state != "missing"
+            for study_run in record.runs
+        ):
             return
         counts = next_seed_counts(study, counts, analyze(collect(record)).verdicts)

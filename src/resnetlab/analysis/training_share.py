@@ -83,17 +83,17 @@ def images_seen(recipe: AnyRecipe, train_images: int) -> float:
     return recipe.num_epochs(train_images) * train_images
 
 
-def file_images_seen(condition: Condition, facts: DatasetInfo) -> float | None:
+def file_images_seen(condition: Condition, dataset: DatasetInfo) -> float | None:
     """Return the number of images that a run would see by the study file unchanged.
 
     None if the number of train images is not recorded.
     """
-    available = _available_images(condition, facts)
+    available = _available_images(condition, dataset)
     recipe = condition.file_protocol.recipe if condition.file_protocol else condition.recipe
     return images_seen(recipe, available) if available else None
 
 
-def source_images_seen(study: Study, condition: Condition, facts: DatasetInfo) -> float | None:
+def source_images_seen(study: Study, condition: Condition, dataset: DatasetInfo) -> float | None:
     """Return the number of images that a run sees in the source of its published numbers.
 
     None if no source has a number of the condition on the same data with a known length. Of several
@@ -102,10 +102,10 @@ def source_images_seen(study: Study, condition: Condition, facts: DatasetInfo) -
     seen: dict[str, float] = {}
     for reference in study.references:
         protocol, value = reference.protocol, reference.value
-        same_data = facts.name in (protocol.data, f"{protocol.data}-rebuilt")
+        same_data = dataset.name in (protocol.data, f"{protocol.data}-rebuilt")
         if reference.condition != condition.label or not same_data:
             continue
-        images = protocol.train_images or _available_images(condition, facts)
+        images = protocol.train_images or _available_images(condition, dataset)
         epochs = value.epoch or protocol.epochs
         batch_size = protocol.fields.get("recipe.batch_size")
         if protocol.steps and batch_size and images:
@@ -119,11 +119,11 @@ def source_images_seen(study: Study, condition: Condition, facts: DatasetInfo) -
     return next(iter(seen.values()), None)
 
 
-def _available_images(condition: Condition, facts: DatasetInfo) -> int | None:
+def _available_images(condition: Condition, dataset: DatasetInfo) -> int | None:
     """Return the number of train images of the study file unchanged; None if it is unknown."""
     file = condition.file_protocol
     if file is None:
-        return facts.train_images
+        return dataset.train_images
     available = file.data.train_images
     if available is None and file.data.source != condition.data.source:
         named = TORCHVISION_SETS.get(file.data.source)
@@ -131,16 +131,16 @@ def _available_images(condition: Condition, facts: DatasetInfo) -> int | None:
             available = named.train_images - round(file.data.validation * named.train_images)
     if available is None:
         cut = condition.data.train_images is not None
-        available = facts.available_train_images if cut else facts.train_images
+        available = dataset.available_train_images if cut else dataset.train_images
     return available
 
 
-def _condition_share(study: Study, condition: Condition, facts: DatasetInfo) -> float | None:
+def _condition_share(study: Study, condition: Condition, dataset: DatasetInfo) -> float | None:
     """Return the share of a condition, at most 1; None if it is shortened by an unknown share."""
     if condition.file_protocol is None and is_shortened(study):
         return None
-    full = file_images_seen(condition, facts)
+    full = file_images_seen(condition, dataset)
     if full is None:
         return None
-    full = max(full, source_images_seen(study, condition, facts) or 0.0)
-    return min(1.0, images_seen(condition.recipe, facts.train_images) / full)
+    full = max(full, source_images_seen(study, condition, dataset) or 0.0)
+    return min(1.0, images_seen(condition.recipe, dataset.train_images) / full)

@@ -56,7 +56,7 @@ def _sections(file: ModelFile) -> Iterator[str]:
         f"An image classifier: {_escape(file.model.title)}, {file.parameters:,} parameters, "
         f"{format_count(len(file.classes), 'class')}. Written by resnetlab; "
         "`model.json` contains the same "
-        "facts as data."
+        "metadata as data."
     )
     yield "## Use"
     yield "\n".join(

@@ -61,7 +61,7 @@ _ARRAYS = {
 
 
 @strict_dataclass
-class ConfidenceFacts:
+class ConfidenceMetadata:
     """Content of the metadata: everything but the arrays."""
 
     schema: int = CONFIDENCE_SCHEMA
@@ -86,7 +86,7 @@ class ConfidenceFacts:
 class Confidence:
     """Temperature, prediction sets and novelty of a model."""
 
-    facts: ConfidenceFacts
+    metadata: ConfidenceMetadata
     reference: NDArray[np.float16]
     """Features (R, F) of training images, of length 1."""
     reference_labels: NDArray[np.int64]
@@ -99,7 +99,7 @@ class Confidence:
     @property
     def temperature(self) -> float:
         """Return the temperature."""
-        return self.facts.temperature
+        return self.metadata.temperature
 
     def calibrate(self, probabilities: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return probabilities (N, K) after the temperature."""
@@ -120,7 +120,9 @@ class Confidence:
                 "more validation photographs",
                 got=f"{coverage:g}",
             )
-        return set_thresholds(self.label_probabilities, self.labels, self.facts.classes, coverage)
+        return set_thresholds(
+            self.label_probabilities, self.labels, self.metadata.classes, coverage
+        )
 
     @cached_property
     def _reference(self) -> NDArray[np.float32]:
@@ -131,14 +133,14 @@ class Confidence:
     ) -> NDArray[np.float64]:
         """Return the novelty (N,) of images from their logits (N, K) and features (N, F)."""
         distances = class_distances(
-            features, self._reference, self.reference_labels, self.facts.classes
+            features, self._reference, self.reference_labels, self.metadata.classes
         )
-        scale = NoveltyScale(self.facts.measure_medians, self.facts.measure_stds)
+        scale = NoveltyScale(self.metadata.measure_medians, self.metadata.measure_stds)
         return novelty_scores(logits, distances, scale)
 
     def is_novel(self, novelty: float) -> bool:
         """Return True if a photograph of this novelty is called none of these."""
-        return novelty > self.facts.novelty_threshold
+        return novelty > self.metadata.novelty_threshold
 
 
 @dataclass(frozen=True)
@@ -180,7 +182,7 @@ def fit_confidence(
         "label_probabilities": calibrated[np.arange(len(calibrated)), validation.labels],
         "labels": validation.labels,
     }
-    facts = ConfidenceFacts(
+    metadata = ConfidenceMetadata(
         weights_sha256=weights_sha256,
         arrays_sha256=_arrays_sha256(arrays),
         classes=num_classes,
@@ -190,8 +192,8 @@ def fit_confidence(
         known_share=KNOWN_SHARE,
         novelty_threshold=conformal_quantile(novelty, KNOWN_SHARE),
     )
-    facts = dataclasses.replace(facts, sha256=description_sha256(encode(facts)))
-    return Confidence(facts, **arrays)
+    metadata = dataclasses.replace(metadata, sha256=description_sha256(encode(metadata)))
+    return Confidence(metadata, **arrays)
 
 
 def write_confidence(folder: Path, confidence: Confidence) -> None:
@@ -199,7 +201,7 @@ def write_confidence(folder: Path, confidence: Confidence) -> None:
     import safetensors.numpy
 
     arrays = {name: getattr(confidence, name) for name in _ARRAYS}
-    metadata = {"resnetlab": json.dumps(encode(confidence.facts), allow_nan=False)}
+    metadata = {"resnetlab": json.dumps(encode(confidence.metadata), allow_nan=False)}
     path = folder / CONFIDENCE_FILE
     with disk_errors_as_resource_error(path), atomic_write(path, "wb") as file:
         file.write(safetensors.numpy.save(arrays, metadata))
@@ -223,14 +225,16 @@ def read_confidence(folder: Path, file: ModelFile) -> Confidence | None:
         "arrays_sha256"
     ) != _arrays_sha256(arrays):
         raise _damaged(path, "differs from its SHA-256")
-    facts: ConfidenceFacts = decode(ConfidenceFacts, table, str(path))
-    if facts.schema != CONFIDENCE_SCHEMA:
+    metadata: ConfidenceMetadata = decode(ConfidenceMetadata, table, str(path))
+    if metadata.schema != CONFIDENCE_SCHEMA:
         fix = "read it with the resnetlab that wrote it, or fine-tune again"
         message = "has another schema version"
-        raise input_error(str(path), message, fix, got=facts.schema, allowed=str(CONFIDENCE_SCHEMA))
-    if facts.weights_sha256 != file.weights_sha256:
+        raise input_error(
+            str(path), message, fix, got=metadata.schema, allowed=str(CONFIDENCE_SCHEMA)
+        )
+    if metadata.weights_sha256 != file.weights_sha256:
         return None  # a fine-tuning was interrupted after it had replaced the weights
-    confidence = Confidence(facts, **arrays)
+    confidence = Confidence(metadata, **arrays)
     if not _is_consistent(confidence, len(file.classes)):
         raise _damaged(path, "has arrays that do not fit each other or the model")
     return confidence
@@ -251,15 +255,15 @@ def describe_missing(folder: Path) -> str:
 
 
 def _is_consistent(confidence: Confidence, num_classes: int) -> bool:
-    facts, n = confidence.facts, len(confidence.labels)
+    metadata, n = confidence.metadata, len(confidence.labels)
     shapes = [
         (array := getattr(confidence, name)).dtype == dtype and array.ndim == axes
         for name, (dtype, axes) in _ARRAYS.items()
     ]
-    measures = (facts.measure_medians, facts.measure_stds)
+    measures = (metadata.measure_medians, metadata.measure_stds)
     return (
         all(shapes)
-        and facts.classes == num_classes
+        and metadata.classes == num_classes
         and n >= 1
         and confidence.label_probabilities.shape == (n,)
         and confidence.reference_labels.shape == (len(confidence.reference),)

@@ -142,7 +142,7 @@ def _run_precision(folder: Path) -> str:
 
 
 def without_weights_source(model: ModelConfig, classes: int) -> ModelConfig:
-    """Return the architecture alone, without the path and the facts of pre-trained weights."""
+    """Return the architecture alone, without the path and the metadata of pre-trained weights."""
     if not isinstance(model, ExternalConfig):
         return model
     kwargs = model.kwargs | ({"num_classes": classes} if "num_classes" in model.kwargs else {})

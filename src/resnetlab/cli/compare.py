@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from resnetlab.cli.manners import CHECK_FAILED, DataSource, Json, notify, print_json
+from resnetlab.cli.common import CHECK_FAILED, DataSource, Json, notify, print_json
 
 if TYPE_CHECKING:
     from resnetlab.loaded_study import LoadedStudy

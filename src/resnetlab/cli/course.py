@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from resnetlab.cli.manners import (
+from resnetlab.cli.common import (
     CHECK_FAILED,
     DONE,
     UNFINISHED,
@@ -21,7 +21,7 @@ from resnetlab.cli.manners import (
     open_page,
     print_json,
 )
-from resnetlab.cli.manners import OutputDir as Output
+from resnetlab.cli.common import OutputDir as Output
 from resnetlab.errors import input_error
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ Pack = Annotated[
 def course_list(lang: Lang = "en", json: Json = False) -> None:
     """List the lessons with their durations and questions."""
     from resnetlab.course.lessons import lessons
-    from resnetlab.inspection.render_table import render
+    from resnetlab.inspection.table_format import render
     from resnetlab.translation import check_language
 
     language = check_language(lang)

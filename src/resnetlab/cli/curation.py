@@ -12,13 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from resnetlab.cli.curation_output import applied_lines, apply_command, extend_lines, suspect_lines
-from resnetlab.cli.data import Folder, SplitOption, data
-from resnetlab.cli.deploy_options import Model
-from resnetlab.cli.finetune_output import notify_line
-from resnetlab.cli.folder_options import DEFAULT_FOLDER_OPTIONS, FolderOptions, with_folder_options
-from resnetlab.cli.loading import ProgressLine, announce_loading
-from resnetlab.cli.manners import (
+from resnetlab.cli.common import (
     AcceptLicense,
     Device,
     Json,
@@ -28,7 +22,13 @@ from resnetlab.cli.manners import (
     open_page,
     print_json,
 )
-from resnetlab.cli.manners import OutputDir as Output
+from resnetlab.cli.common import OutputDir as Output
+from resnetlab.cli.curation_output import applied_lines, apply_command, extend_lines, suspect_lines
+from resnetlab.cli.data import Folder, SplitOption, data
+from resnetlab.cli.deploy_options import Model
+from resnetlab.cli.finetune_output import notify_line
+from resnetlab.cli.folder_options import DEFAULT_FOLDER_OPTIONS, FolderOptions, with_folder_options
+from resnetlab.cli.loading import ProgressLine, announce_loading
 from resnetlab.errors import escape_controls, input_error
 from resnetlab.shell import command_line
 
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from resnetlab.curation.features import FeatureNetwork
     from resnetlab.curation.labeled_photos import LabeledPhotos
     from resnetlab.curation.results import SuspectReport
-    from resnetlab.reports.document import Fact
+    from resnetlab.reports.document import Detail
 
 FeatureModel = Annotated[
     str,
@@ -121,8 +121,8 @@ def data_suspects(
     if apply is not None:
         _apply(labeled, apply, out, json)
         return
-    network, facts = _open_network(model, weights, img_size, device, accept_license)
-    report, page = _write_suspects(labeled, network, facts, top, out, output)
+    network, details = _open_network(model, weights, img_size, device, accept_license)
+    report, page = _write_suspects(labeled, network, details, top, out, output)
     if json:
         print_json(encode(report) | {"page": page})
     else:
@@ -165,12 +165,12 @@ def data_enough(
         skip_bad=skip_bad,
         notify=notify_line,
     )
-    network, facts = _open_network(model, weights, img_size, device, accept_license)
+    network, details = _open_network(model, weights, img_size, device, accept_license)
     from dataclasses import replace
 
-    from resnetlab.curation.enough import estimate_gains
     from resnetlab.curation.features import compute_features
-    from resnetlab.reports.enough import write
+    from resnetlab.curation.learning_curves import estimate_gains
+    from resnetlab.reports.learning_curves import write
     from resnetlab.runs.provenance import made_by
     from resnetlab.schema import encode
 
@@ -180,7 +180,7 @@ def data_enough(
     page = write(
         report,
         out or _report_folder(labeled, network, "enough", output),
-        facts=facts,
+        details=details,
         made_by=made_by(),
     )
     if json:
@@ -261,26 +261,26 @@ def extend(
 
 def _open_network(
     model: str, weights: Path | None, size: int | None, device: str, accept_license: bool
-) -> tuple[FeatureNetwork, tuple[Fact, ...]]:
-    """Open the network whose features are used, and return it with facts for a page."""
+) -> tuple[FeatureNetwork, tuple[Detail, ...]]:
+    """Open the network whose features are used, and return it with details for a page."""
     from resnetlab.models.configs.external import allow_typed
 
     allow_typed(model)
     announce_loading()
     from resnetlab.curation.features import open_network
-    from resnetlab.reports.document import Fact
+    from resnetlab.reports.document import Detail
 
     network = open_network(
         model, weights, size=size, device=device or "auto", accept_license=accept_license
     )
     for note in network.notes:
         notify_line(f"note: {note}")
-    facts = (
-        Fact("Image size", f"{network.transform.size} pixels"),
-        Fact("License of the weights", str(network.license)),
-        Fact("Command", command_line(["resnetlab", *sys.argv[1:]])),
+    details = (
+        Detail("Image size", f"{network.transform.size} pixels"),
+        Detail("License of the weights", str(network.license)),
+        Detail("Command", command_line(["resnetlab", *sys.argv[1:]])),
     )
-    return network, facts
+    return network, details
 
 
 def _report_folder(
@@ -297,7 +297,7 @@ def _report_folder(
 def _write_suspects(
     labeled: LabeledPhotos,
     network: FeatureNetwork,
-    facts: Sequence[Fact],
+    details: Sequence[Detail],
     top: int,
     out: Path | None,
     output: Path,
@@ -323,7 +323,7 @@ def _write_suspects(
         report,
         images,
         out or _report_folder(labeled, network, "suspects", output),
-        facts=facts,
+        details=details,
         apply_command=apply_command(labeled),
         made_by=made_by(),
     )

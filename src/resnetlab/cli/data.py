@@ -11,10 +11,10 @@ from typing import Annotated
 
 import typer
 
+from resnetlab.cli.common import CHECK_FAILED, DONE, Json, Open, notify, open_page, print_json
+from resnetlab.cli.common import OutputDir as Output
 from resnetlab.cli.data_pack import data_pack
 from resnetlab.cli.folder_options import DEFAULT_FOLDER_OPTIONS, FolderOptions, with_folder_options
-from resnetlab.cli.manners import CHECK_FAILED, DONE, Json, Open, notify, open_page, print_json
-from resnetlab.cli.manners import OutputDir as Output
 from resnetlab.cli.pictures import write_picture
 from resnetlab.errors import input_error
 

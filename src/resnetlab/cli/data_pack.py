@@ -7,8 +7,8 @@ from typing import Annotated
 
 import typer
 
-from resnetlab.cli.manners import Json, notify, print_json
-from resnetlab.cli.manners import OutputDir as Output
+from resnetlab.cli.common import Json, notify, print_json
+from resnetlab.cli.common import OutputDir as Output
 
 
 def data_pack(

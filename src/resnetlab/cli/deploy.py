@@ -12,9 +12,7 @@ from typing import Annotated
 
 import typer
 
-from resnetlab.cli.deploy_options import Model, announce_model
-from resnetlab.cli.deploy_output import export_lines
-from resnetlab.cli.manners import (
+from resnetlab.cli.common import (
     AcceptLicense,
     Device,
     Json,
@@ -24,6 +22,8 @@ from resnetlab.cli.manners import (
     open_page,
     print_json,
 )
+from resnetlab.cli.deploy_options import Model, announce_model
+from resnetlab.cli.deploy_output import export_lines
 from resnetlab.errors import input_error
 from resnetlab.translation import check_language
 
@@ -99,7 +99,7 @@ def export(
     else:
         parity = export_network(loaded, to, path, check, notify)
     if json:
-        facts = {
+        details = {
             "file": path,
             "format": to,
             "images": parity.num_images,
@@ -108,7 +108,7 @@ def export(
             "largest_difference": parity.max_difference,
             "largest_probability_difference": parity.max_probability_difference,
         }
-        print_json(facts)
+        print_json(details)
         return
     for line in export_lines(path, to, file, parity):
         typer.echo(line)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from resnetlab.cli.manners import VERBOSITY, notify
+from resnetlab.cli.common import VERBOSITY, notify
 from resnetlab.messages import shared_runs_note
 from resnetlab.studies.executors.base import Executor
 from resnetlab.studies.plan import Plan

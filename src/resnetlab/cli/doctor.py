@@ -1,5 +1,5 @@
-"""Command `resnetlab doctor`: print facts about the machine and damaged files with the command that
-repairs them.
+"""Command `resnetlab doctor`: print details about the machine, and damaged files with the command
+that repairs them.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from resnetlab.cli.manners import CHECK_FAILED, DONE, Json, OutputDir, print_json
+from resnetlab.cli.common import CHECK_FAILED, DONE, Json, OutputDir, print_json
 from resnetlab.errors import escape_controls, input_error
 from resnetlab.messages import format_count
 from resnetlab.torch_check import has_torch
@@ -43,10 +43,10 @@ def doctor(
     ] = False,
     json: Json = False,
 ) -> None:
-    """Print facts about this machine, and the damaged files of runs.
+    """Print details about this machine, and the damaged files of runs.
 
-    The facts are about the processor, torch, GPUs, the disk and the caches. Each damaged file comes
-    with the command that repairs it.
+    The details are about the processor, torch, GPUs, the disk and the caches. Each damaged file
+    comes with the command that repairs it.
 
     Example:  resnetlab doctor
     """

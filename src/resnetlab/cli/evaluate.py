@@ -8,11 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from resnetlab.cli.deploy_options import Batch, Coverage, Model, Threads, TtaOption, announce_model
-from resnetlab.cli.deploy_output import ensemble_lines, evaluation_lines
-from resnetlab.cli.folder_options import DEFAULT_FOLDER_OPTIONS, FolderOptions, with_folder_options
-from resnetlab.cli.loading import ProgressLine
-from resnetlab.cli.manners import (
+from resnetlab.cli.common import (
     DONE,
     UNFINISHED,
     AcceptLicense,
@@ -25,7 +21,11 @@ from resnetlab.cli.manners import (
     open_page,
     print_json,
 )
-from resnetlab.cli.manners import OutputDir as Output
+from resnetlab.cli.common import OutputDir as Output
+from resnetlab.cli.deploy_options import Batch, Coverage, Model, Threads, TtaOption, announce_model
+from resnetlab.cli.deploy_output import ensemble_lines, evaluation_lines
+from resnetlab.cli.folder_options import DEFAULT_FOLDER_OPTIONS, FolderOptions, with_folder_options
+from resnetlab.cli.loading import ProgressLine
 from resnetlab.errors import input_error
 from resnetlab.shell import command_line
 from resnetlab.translation import check_language

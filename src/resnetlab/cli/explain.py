@@ -12,9 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from resnetlab.cli.deploy_options import Model, announce_model
-from resnetlab.cli.loading import ProgressLine
-from resnetlab.cli.manners import (
+from resnetlab.cli.common import (
     UNFINISHED,
     AcceptLicense,
     Device,
@@ -23,6 +21,8 @@ from resnetlab.cli.manners import (
     notify,
     print_json,
 )
+from resnetlab.cli.deploy_options import Model, announce_model
+from resnetlab.cli.loading import ProgressLine
 from resnetlab.errors import escape_controls, input_error
 from resnetlab.shell import command_line
 
@@ -134,13 +134,13 @@ def _explain_photograph(
         drawn = explanation.on_photograph(photograph, file.eval_transform)
         drawn.save(written, "PNG")
     if json:
-        facts = {"model": loaded.file.name, "image": image, "class": explanation.label}
-        facts |= {
+        details = {"model": loaded.file.name, "image": image, "class": explanation.label}
+        details |= {
             "probability": explanation.probability,
             "layer": explanation.layer,
             "heatmap": path,
         }
-        print_json(facts)
+        print_json(details)
         return
     probability = f"{100 * explanation.probability:.1f} %"
     typer.echo(f"{explanation.label} {probability}, by the features of {explanation.layer}: {path}")

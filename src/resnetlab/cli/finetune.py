@@ -9,6 +9,18 @@ from typing import TYPE_CHECKING
 
 import typer
 
+from resnetlab.cli.common import (
+    AcceptLicense,
+    Device,
+    Json,
+    Open,
+    PageLanguage,
+    SettingsOption,
+    SkipBad,
+    check_device,
+    open_page,
+)
+from resnetlab.cli.common import OutputDir as Output
 from resnetlab.cli.data import SplitOption
 from resnetlab.cli.finetune_options import (
     Balance,
@@ -42,18 +54,6 @@ from resnetlab.cli.finetune_output import (
 )
 from resnetlab.cli.folder_options import DEFAULT_FOLDER_OPTIONS, FolderOptions, with_folder_options
 from resnetlab.cli.loading import ProgressLine
-from resnetlab.cli.manners import (
-    AcceptLicense,
-    Device,
-    Json,
-    Open,
-    PageLanguage,
-    SettingsOption,
-    SkipBad,
-    check_device,
-    open_page,
-)
-from resnetlab.cli.manners import OutputDir as Output
 from resnetlab.errors import input_error
 from resnetlab.translation import Language, check_language
 

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING
 
 import typer
 
+from resnetlab.cli.common import notify, print_json
 from resnetlab.cli.finetune_options import parse_budget
 from resnetlab.cli.loading import ProgressLine
-from resnetlab.cli.manners import notify, print_json
 from resnetlab.errors import escape_controls
 from resnetlab.messages import format_count
 from resnetlab.shell import command_line

@@ -8,6 +8,19 @@ from typing import TYPE_CHECKING
 
 import typer
 
+from resnetlab.cli.common import (
+    DONE,
+    AcceptLicense,
+    Device,
+    Json,
+    Open,
+    PageLanguage,
+    SkipBad,
+    check_device,
+    open_page,
+    print_json,
+)
+from resnetlab.cli.common import OutputDir as Output
 from resnetlab.cli.data import SplitOption
 from resnetlab.cli.finetune_options import (
     Epochs,
@@ -25,19 +38,6 @@ from resnetlab.cli.finetune_options import (
 from resnetlab.cli.finetune_output import notify_line
 from resnetlab.cli.folder_options import DEFAULT_FOLDER_OPTIONS, FolderOptions, with_folder_options
 from resnetlab.cli.loading import ProgressLine
-from resnetlab.cli.manners import (
-    DONE,
-    AcceptLicense,
-    Device,
-    Json,
-    Open,
-    PageLanguage,
-    SkipBad,
-    check_device,
-    open_page,
-    print_json,
-)
-from resnetlab.cli.manners import OutputDir as Output
 from resnetlab.errors import escape_controls
 from resnetlab.shell import command_line, strip_folders
 from resnetlab.translation import Language, check_language

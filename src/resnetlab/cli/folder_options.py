@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any
 
-from resnetlab.cli.manners import (
+from resnetlab.cli.common import (
     FollowLinksOption,
     GroupOption,
     LabelColumn,

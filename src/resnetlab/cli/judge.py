@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from resnetlab.cli import judge_options as options
-from resnetlab.cli.manners import VERBOSITY, Json, Open, notify, open_page, print_json
+from resnetlab.cli.common import VERBOSITY, Json, Open, notify, open_page, print_json
 from resnetlab.errors import input_error
 from resnetlab.shell import command_line
 

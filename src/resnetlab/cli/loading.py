@@ -6,7 +6,7 @@ import sys
 from typing import Any
 
 from resnetlab import messages
-from resnetlab.cli.manners import VERBOSITY, notify
+from resnetlab.cli.common import VERBOSITY, notify
 from resnetlab.torch_check import check_torch
 
 SLOW_IMPORTS = ("torch", "timm", "torchvision")

@@ -29,11 +29,7 @@ from resnetlab.cli import (
     train,
     watch,
 )
-from resnetlab.cli.course import course
-from resnetlab.cli.data import data
-from resnetlab.cli.doctor import doctor
-from resnetlab.cli.inspect import inspect
-from resnetlab.cli.manners import (
+from resnetlab.cli.common import (
     EXIT_CODES,
     INTERNAL_ERROR,
     RENAMED,
@@ -42,6 +38,10 @@ from resnetlab.cli.manners import (
     add_torch_check,
     notify,
 )
+from resnetlab.cli.course import course
+from resnetlab.cli.data import data
+from resnetlab.cli.doctor import doctor
+from resnetlab.cli.inspect import inspect
 from resnetlab.cli.study import study
 from resnetlab.errors import ResnetlabError, escape_controls, input_error
 from resnetlab.files import disk_errors_as_resource_error

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-from resnetlab.cli.manners import Json, notify, print_json
+from resnetlab.cli.common import Json, notify, print_json
 from resnetlab.errors import input_error
 from resnetlab.messages import format_count
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from resnetlab.cli.manners import notify
+from resnetlab.cli.common import notify
 from resnetlab.errors import input_error
 
 

@@ -13,15 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from resnetlab.cli.deploy_options import Batch, Coverage, Model, Threads, TtaOption, announce_model
-from resnetlab.cli.deploy_output import (
-    CSV_HEADER,
-    csv_lines,
-    json_lines,
-    prediction_summary,
-    text_lines,
-)
-from resnetlab.cli.manners import (
+from resnetlab.cli.common import (
     BAD_INPUT,
     DONE,
     UNFINISHED,
@@ -31,6 +23,14 @@ from resnetlab.cli.manners import (
     check_device,
     folder_reading,
     notify,
+)
+from resnetlab.cli.deploy_options import Batch, Coverage, Model, Threads, TtaOption, announce_model
+from resnetlab.cli.deploy_output import (
+    CSV_HEADER,
+    csv_lines,
+    json_lines,
+    prediction_summary,
+    text_lines,
 )
 from resnetlab.cli.predict_sorting import Sorting, check_sorting, sort_predictions, undo_sorted
 from resnetlab.cli.signals import SignalFlag
@@ -243,7 +243,7 @@ def _watch(
     printer: Printer, folders: Sequence[Path], follow_links: FollowLinks, sorting: Sorting
 ) -> int:
     """Print the predictions of the photographs of folders as they come; return the exit code."""
-    from resnetlab.deploy.watching import watch_folders
+    from resnetlab.deploy.watch_folders import watch_folders
 
     done, failed = 0, set[str]()
     with SignalFlag("Stopping.").installed() as stopped:
@@ -294,7 +294,7 @@ def _check_sheet_and_watch(
         raise input_error("--sheet", message, "--sheet sheet.html", got=sheet)
     if not watch:
         return
-    from resnetlab.deploy.watching import check_watched_folders
+    from resnetlab.deploy.watch_folders import check_watched_folders
 
     if sheet is not None:
         message = "a sheet is written when all photographs were predicted"

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from resnetlab.cli.manners import UNFINISHED, notify
+from resnetlab.cli.common import UNFINISHED, notify
 from resnetlab.errors import input_error
 from resnetlab.messages import format_count
 

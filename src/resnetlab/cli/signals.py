@@ -7,7 +7,7 @@ import signal
 import threading
 from collections.abc import Iterator
 
-from resnetlab.cli.manners import notify
+from resnetlab.cli.common import notify
 
 
 class SignalFlag:

@@ -11,7 +11,7 @@ from typing import Any
 
 import typer
 
-from resnetlab.cli.manners import UNFINISHED, VERBOSITY, notify, print_json
+from resnetlab.cli.common import UNFINISHED, VERBOSITY, notify, print_json
 from resnetlab.cli.signals import SignalFlag
 from resnetlab.errors import Problem, UnfinishedError, input_error
 from resnetlab.inspection.diagnostics_config import DiagnosticsConfig
@@ -60,12 +60,12 @@ def train(
     run = plan.runs[0]
     check_device_index(run.file.run.numerics.device, placement.device_index)
     if dry_run:
-        from resnetlab.cli.outlook import print_outlook
+        from resnetlab.cli.plan_forecast import print_forecast
         from resnetlab.studies.run import absent_data
 
         if not as_json and not absent_data(plan.study):
             typer.echo(f"Run: {RunDirectory.find(output, run.id).path}")
-        print_outlook(plan, output, 1, as_json=as_json, is_study=False)
+        print_forecast(plan, output, 1, as_json=as_json, is_study=False)
         return
     mirrors = open_mirrors(track, plan, output)
     _execute(Job(run.id, run.file), output, placement, as_json, mirrors=mirrors)

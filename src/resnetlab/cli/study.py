@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from resnetlab.cli.manners import (
+from resnetlab.cli.common import (
     AcceptLicense,
     DataSource,
     Device,
@@ -28,7 +28,7 @@ from resnetlab.cli.manners import (
     open_page,
     print_json,
 )
-from resnetlab.cli.manners import OutputDir as Output
+from resnetlab.cli.common import OutputDir as Output
 from resnetlab.cli.study_collect import study_collect, study_export
 from resnetlab.cli.study_files import study_check, study_list, study_new, study_references
 from resnetlab.cli.study_options import (
@@ -106,10 +106,10 @@ def study_run(
     variant = variant_name(budget, evidence)
     loaded = load_named_study(source, data, settings, seeds, device, variant)
     if dry_run:
-        from resnetlab.cli.outlook import print_outlook
+        from resnetlab.cli.plan_forecast import print_forecast
 
         plan = loaded.plan(output, notify, executor, download=False)
-        print_outlook(plan, output, workers, as_json=json)
+        print_forecast(plan, output, workers, as_json=json)
         return
     run_and_print(
         replace(loaded, language=language),
@@ -148,10 +148,10 @@ def study_plan(
     settings = [*settings, *reading_settings(follow_links, nested)]
     variant = variant_name(budget, evidence)
     loaded = load_named_study(source, data, settings, seeds, device, variant)
-    from resnetlab.cli.outlook import print_outlook
+    from resnetlab.cli.plan_forecast import print_forecast
 
     plan = loaded.plan(output, notify, download=False)
-    print_outlook(plan, output, workers, as_json=json, measure=not no_timing)
+    print_forecast(plan, output, workers, as_json=json, measure=not no_timing)
 
 
 @study.command("show")

@@ -10,8 +10,8 @@ from typing import Annotated
 
 import typer
 
-from resnetlab.cli.manners import CHECK_FAILED, Json, notify, print_json
-from resnetlab.cli.manners import OutputDir as Output
+from resnetlab.cli.common import CHECK_FAILED, Json, notify, print_json
+from resnetlab.cli.common import OutputDir as Output
 from resnetlab.cli.study_options import StudyOrFolder, find_started_folder
 from resnetlab.errors import MAX_LISTED_PROBLEMS, escape_controls, input_error
 from resnetlab.messages import format_count, truncate_lines

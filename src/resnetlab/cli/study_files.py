@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from resnetlab.cli.manners import DataSource, Json, RecipeName, SettingsOption, print_json
+from resnetlab.cli.common import DataSource, Json, RecipeName, SettingsOption, print_json
 from resnetlab.cli.pictures import write_picture
 from resnetlab.cli.study_options import Seeds, StudyName, load_named_study
 from resnetlab.cli.tables import Csv, Markdown, output_format
@@ -26,7 +26,7 @@ def study_list(
     json: Json = False,
 ) -> None:
     """List the studies of the catalog with their questions."""
-    from resnetlab.inspection.render_table import render
+    from resnetlab.inspection.table_format import render
     from resnetlab.studies.parsing.toml_tables import summarize_studies
 
     rows = summarize_studies()
@@ -131,7 +131,7 @@ def study_references(
     markdown: Markdown = False,
 ) -> None:
     """Print all published numbers of a study, with their protocols, errata and networks' costs."""
-    from resnetlab.inspection.render_table import render
+    from resnetlab.inspection.table_format import render
     from resnetlab.studies import reference_depths
     from resnetlab.studies.parsing.study_file import load_study
     from resnetlab.studies.reference_costs import NOTES, cost_rows, source_details, source_lines
@@ -144,10 +144,10 @@ def study_references(
         raise input_error("--draw", problem, "leave it out")
     from resnetlab.models.flops import model_cost  # imports torch, so only after the checks
 
-    facts = {"sources": source_details(loaded)} if json else {}
+    details = {"sources": source_details(loaded)} if json else {}
     notes = [*reference_depths.depth_sentences(series), *distance_sentences(loaded), *NOTES]
     notes += [] if json else source_lines(loaded)
-    typer.echo(render(cost_rows(loaded, model_cost), table_format, facts=facts, notes=notes))
+    typer.echo(render(cost_rows(loaded, model_cost), table_format, details=details, notes=notes))
     if draw:
         from resnetlab.reports.figures.reference_depth import draw_reference_depths
 

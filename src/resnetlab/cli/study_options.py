@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from resnetlab.cli import completion
-from resnetlab.cli.manners import folder_reading, notify
+from resnetlab.cli.common import folder_reading, notify
 from resnetlab.errors import input_error
 from resnetlab.shell import command_line
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from resnetlab.cli.manners import UNFINISHED, notify, open_page, print_json
+from resnetlab.cli.common import UNFINISHED, notify, open_page, print_json
 from resnetlab.errors import Problem, ResourceError
 from resnetlab.shell import command_line
 
@@ -32,7 +32,7 @@ def run_and_print(
 ) -> None:
     """Run a study, print its answer, and end with the exit code of what remained unfinished."""
     from resnetlab.cli.display import execute_with_display
-    from resnetlab.cli.outlook import left_out_lines
+    from resnetlab.cli.plan_forecast import left_out_lines
     from resnetlab.cli.signals import SignalFlag
     from resnetlab.tracking.mirror import copy_reports, open_mirrors
 

@@ -9,7 +9,7 @@ import typer
 from resnetlab.errors import input_error
 
 if TYPE_CHECKING:
-    from resnetlab.inspection.render_table import TableFormat
+    from resnetlab.inspection.table_format import TableFormat
 
 Csv = Annotated[bool, typer.Option("--csv", help="Print CSV.")]
 Markdown = Annotated[bool, typer.Option("--markdown", help="Print Markdown.")]

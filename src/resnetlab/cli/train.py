@@ -11,8 +11,7 @@ from typing import Annotated
 import typer
 
 from resnetlab.cli import completion
-from resnetlab.cli.folder_options import DEFAULT_FOLDER_OPTIONS, FolderOptions, with_folder_options
-from resnetlab.cli.manners import (
+from resnetlab.cli.common import (
     DataSource,
     Device,
     DryRun,
@@ -22,7 +21,8 @@ from resnetlab.cli.manners import (
     SkipBad,
     Track,
 )
-from resnetlab.cli.manners import OutputDir as Output
+from resnetlab.cli.common import OutputDir as Output
+from resnetlab.cli.folder_options import DEFAULT_FOLDER_OPTIONS, FolderOptions, with_folder_options
 from resnetlab.errors import input_error
 
 ModelName = Annotated[

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from resnetlab.cli.manners import (
+from resnetlab.cli.common import (
     DataSource,
     Device,
     Open,
@@ -24,7 +24,7 @@ from resnetlab.cli.manners import (
     notify,
     open_page,
 )
-from resnetlab.cli.manners import OutputDir as Output
+from resnetlab.cli.common import OutputDir as Output
 from resnetlab.cli.study_options import (
     Seeds,
     StudyOrFolder,

@@ -53,7 +53,7 @@ def write_class_study(submissions: Sequence[Submission], lesson: Lesson, out: Pa
     if not lesson.required_exercises or len(honest) < MIN_STUDENTS:
         return None
     records = _records(honest, lesson, out)
-    cells = []
+    study_runs = []
     for exercise in lesson.required_exercises:
         for record in records[exercise.name]:
             planned = PlannedRun(
@@ -63,10 +63,12 @@ def write_class_study(submissions: Sequence[Submission], lesson: Lesson, out: Pa
                 file=record.file,
                 macs=record.file.macs,
             )
-            cells.append(StudyRun(planned, "finished", record))
+            study_runs.append(StudyRun(planned, "finished", record))
     study = _study(lesson, [item.student.seed for item in honest if item.student])
-    evidence = collect(StudyRecord(study, tuple(cells)), "resnetlab course class SUBMISSIONS")
-    return write(evidence, out / "studies" / study.name, build_report(evidence))
+    study_data = collect(
+        StudyRecord(study, tuple(study_runs)), "resnetlab course class SUBMISSIONS"
+    )
+    return write(study_data, out / "studies" / study.name, build_report(study_data))
 
 
 def _records(honest: Sequence[Submission], lesson: Lesson, out: Path) -> dict[str, list[RunRecord]]:

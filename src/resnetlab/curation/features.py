@@ -63,7 +63,7 @@ class FeatureNetwork:
     device: torch.device
     license: License
     notes: tuple[str, ...] = ()
-    """Sentences on facts that were assumed."""
+    """Sentences on details that were assumed."""
 
     @property
     def head(self) -> nn.Linear:

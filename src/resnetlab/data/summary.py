@@ -56,9 +56,9 @@ class FolderSummary:
 
     def _summary(self) -> Summary:
         summary = self.audit._summary()
-        facts = {**summary.facts, "nearly the same": len(self.near_duplicates)}
+        details = {**summary.details, "nearly the same": len(self.near_duplicates)}
         warnings = [self.overlap] if self.overlap else []
-        return replace(summary, facts=facts, notes=[*summary.notes, *warnings])
+        return replace(summary, details=details, notes=[*summary.notes, *warnings])
 
     @property
     def heights(self) -> NDArray[np.int64]:

@@ -187,7 +187,7 @@ def score_novelty(
             bad_files=strangers.bad_files,
         )
     return NoveltyScores(
-        known_share_pct=100 * confidence.facts.known_share,
+        known_share_pct=100 * confidence.metadata.known_share,
         known_turned_away=proportion(_count_novel(confidence, novelty), len(novelty)),
         strangers=scores,
     )

@@ -12,7 +12,7 @@ import asyncio
 import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from resnetlab.deploy.limits import Limits
+from resnetlab.deploy.server_limits import Limits
 
 _BUSY = (
     b"HTTP/1.1 503 Service Unavailable\r\nContent-Type: application/json\r\n"

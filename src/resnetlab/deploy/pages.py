@@ -25,7 +25,7 @@ from resnetlab.translation import (
 if TYPE_CHECKING:
     from jinja2 import Environment
 
-    from resnetlab.deploy.limits import Limits
+    from resnetlab.deploy.server_limits import Limits
 
 _BASE_POLICY = "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 

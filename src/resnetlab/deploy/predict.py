@@ -257,8 +257,8 @@ class Classifier:
 
     def _summary(self) -> Summary:
         file, count = self.file, format_count(len(self.classes), "class")
-        facts = {"classes": ", ".join(self.classes), "device": str(self.device)}
-        return Summary(f"{file.name}: {count}, license {file.license.name or 'unknown'}", facts)
+        details = {"classes": ", ".join(self.classes), "device": str(self.device)}
+        return Summary(f"{file.name}: {count}, license {file.license.name or 'unknown'}", details)
 
     def preprocess(self, pixels: NDArray[np.uint8]) -> torch.Tensor:
         """Convert uint8 pixels (B, H, W, C) to normalized fp32 images (B, C, H, W) on the model's

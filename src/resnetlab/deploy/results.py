@@ -200,7 +200,7 @@ class EvaluationResult:
 
     def _summary(self) -> Summary:
         top1 = f"{self.top1.pct:.1f} % [{self.top1.low:.1f}, {self.top1.high:.1f}]"
-        facts = {
+        details = {
             "images": self.top1.images,
             "accuracy": top1,
             "balanced accuracy": f"{self.balanced_accuracy_pct:.1f} %",
@@ -208,4 +208,4 @@ class EvaluationResult:
         }
         rows = [(c.name, c.recall.images, c.recall.pct, c.f1_pct) for c in self.classes]
         header = ("class", "images", "recall, %", "F1, %")
-        return Summary(f"{self.model} on {self.data}, {self.split}", facts, header, rows)
+        return Summary(f"{self.model} on {self.data}, {self.split}", details, header, rows)

@@ -38,8 +38,8 @@ from resnetlab.deploy import pages
 from resnetlab.deploy.confidence import describe_doubt, describe_unknown
 from resnetlab.deploy.connections import limited_protocol
 from resnetlab.deploy.explain import Explainer, explain
-from resnetlab.deploy.limits import Limits
 from resnetlab.deploy.predict import Classifier
+from resnetlab.deploy.server_limits import Limits
 from resnetlab.errors import InputError
 from resnetlab.local_server import SECURITY_HEADERS, listen, refusal
 from resnetlab.messages import Notify

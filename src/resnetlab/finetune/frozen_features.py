@@ -191,8 +191,8 @@ def _add_features(path: Path, hashes: Sequence[str], rows: NDArray[np.float32]) 
             if acquired:
                 numbers, all_rows = _join(_read_features(path), hashes, rows)
                 tensors = {"features": torch.from_numpy(all_rows)}
-                facts = {"sha256": list(numbers), "tensors": state_dict_hash(tensors)}
-                write_tensors(path, tensors, {"resnetlab": json.dumps(facts)})
+                metadata = {"sha256": list(numbers), "tensors": state_dict_hash(tensors)}
+                write_tensors(path, tensors, {"resnetlab": json.dumps(metadata)})
                 return numbers, all_rows
         time.sleep(LOCK_SECONDS)
 
@@ -206,9 +206,9 @@ def _read_features(path: Path | None) -> Stored:
         with safe_open(path, "pt") as file:
             # A copy: Windows does not replace a file while a tensor still refers to it.
             tensors = {"features": file.get_tensor("features").clone()}
-            facts = json.loads(file.metadata()["resnetlab"])
-        numbers = {digest: k for k, digest in enumerate(facts["sha256"])}
-        intact = facts["tensors"] == state_dict_hash(tensors)
+            metadata = json.loads(file.metadata()["resnetlab"])
+        numbers = {digest: k for k, digest in enumerate(metadata["sha256"])}
+        intact = metadata["tensors"] == state_dict_hash(tensors)
     except (SafetensorError, OSError, ValueError, KeyError, TypeError):
         return {}, empty
     rows: NDArray[np.float32] = tensors["features"].numpy()

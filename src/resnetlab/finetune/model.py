@@ -134,16 +134,16 @@ class FinetuneModel:
         self.seed = seed
         if weights is not None and isinstance(spec, ExternalConfig):
             self.spec = spec = replace(spec, weights=str(weights), sha256="")
-        facts = weights_metadata(spec) if isinstance(spec, ExternalConfig) else WeightsMetadata()
+        metadata = weights_metadata(spec) if isinstance(spec, ExternalConfig) else WeightsMetadata()
         model = build_with_new_head(
             spec, len(classes), lambda name: make_generator(seed, "init", name)
         )
         if weights is not None and not isinstance(spec, ExternalConfig):
-            tensors, facts = read_weights(weights)
+            tensors, metadata = read_weights(weights)
             load_backbone(model, tensors, str(weights))
-        # Sentences for facts about the weights that neither they nor the config state.
-        self.assumptions = _assumptions(spec, model, facts)
-        self.mean, self.std = (facts.mean, facts.std) if facts.mean else IMAGENET_MEAN_STD
+        # Sentences for metadata about the weights that neither they nor the config state.
+        self.assumptions = _assumptions(spec, model, metadata)
+        self.mean, self.std = (metadata.mean, metadata.std) if metadata.mean else IMAGENET_MEAN_STD
         self.model: nn.Module = model.to(device).to(memory_format=memory_format(numerics)).eval()
         self.feature_cache = FeatureCache()
         self._mean, self._std = (
@@ -343,7 +343,7 @@ class FinetuneModel:
 
 
 def _assumptions(spec: ModelConfig, model: nn.Module, metadata: WeightsMetadata) -> tuple[str, ...]:
-    """Return a sentence for each fact about pre-trained weights that is assumed."""
+    """Return a sentence for each assumption about pre-trained weights."""
     if not metadata.mean:
         return (ASSUMED_NORMALIZATION,)
     if isinstance(spec, ExternalConfig):

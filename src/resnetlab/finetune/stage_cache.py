@@ -190,8 +190,8 @@ def trainable_state(model: nn.Module) -> dict[str, Tensor]:
 
 
 def _write_stage(path: Path, tensors: dict[str, Tensor], result: StageResult) -> None:
-    facts = {"fitted": encode(result), "tensors": state_dict_hash(tensors)}
-    write_tensors(path, tensors, {"resnetlab": json.dumps(facts)})
+    metadata = {"fitted": encode(result), "tensors": state_dict_hash(tensors)}
+    write_tensors(path, tensors, {"resnetlab": json.dumps(metadata)})
 
 
 def _read_stage(path: Path) -> tuple[dict[str, Tensor], StageResult] | None:
@@ -199,8 +199,8 @@ def _read_stage(path: Path) -> tuple[dict[str, Tensor], StageResult] | None:
     try:
         with safe_open(path, "pt") as file:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-            facts = json.loads(file.metadata()["resnetlab"])
-        result: StageResult = decode(StageResult, facts["fitted"], str(path))
+            metadata = json.loads(file.metadata()["resnetlab"])
+        result: StageResult = decode(StageResult, metadata["fitted"], str(path))
     except (SafetensorError, OSError, InputError, ValueError, KeyError, TypeError):
         return None
-    return (tensors, result) if state_dict_hash(tensors) == facts["tensors"] else None
+    return (tensors, result) if state_dict_hash(tensors) == metadata["tensors"] else None

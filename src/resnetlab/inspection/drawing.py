@@ -15,7 +15,7 @@ from html import escape
 from itertools import groupby
 
 from resnetlab.inspection.layer_rows import Layer, LayerTrace
-from resnetlab.inspection.render_table import format_size, format_square_size
+from resnetlab.inspection.table_format import format_size, format_square_size
 
 BOX_HEIGHT, ROW_HEIGHT, BOX_WIDTH = 20, 32, 236
 """Sizes in pixels: height of a box, distance from one box to the next, width of a box."""

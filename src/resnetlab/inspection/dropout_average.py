@@ -20,7 +20,7 @@ from torch.nn.modules.dropout import _DropoutNd
 from resnetlab.data.device_images import DeviceImages
 from resnetlab.errors import input_error
 from resnetlab.training.evaluate import EVAL_BATCH_SIZE
-from resnetlab.training.preserve import preserve_buffers_and_mode
+from resnetlab.training.restore_model import preserve_buffers_and_mode
 from resnetlab.training.rng import derive_seed
 from resnetlab.training.state import ScratchTrainState
 
@@ -144,7 +144,7 @@ def average_rows(average: DropoutAverage) -> list[dict[str, Any]]:
     return rows
 
 
-def average_facts(average: DropoutAverage) -> dict[str, Any]:
+def average_details(average: DropoutAverage) -> dict[str, Any]:
     """Return the layers, and the logits in numbers: their spread over masks, and the difference
     between evaluation mode and their mean (root mean squares over images and classes).
     """

@@ -18,7 +18,7 @@ from torch.utils.hooks import RemovableHandle
 
 from resnetlab.data.device_images import DeviceImages
 from resnetlab.inspection.diagnostics_config import GradientNorms, LayerNorms
-from resnetlab.training.preserve import preserve_buffers_and_mode
+from resnetlab.training.restore_model import preserve_buffers_and_mode
 from resnetlab.training.rng import derive_seed, make_generator
 from resnetlab.training.state import ScratchTrainState
 

@@ -8,7 +8,7 @@ from typing import Any
 from resnetlab.errors import InputError
 from resnetlab.inspection.architecture_tables import SLIDES_FLOPS
 from resnetlab.inspection.layer_rows import Layer, LayerTrace
-from resnetlab.inspection.render_table import format_size, format_square_size
+from resnetlab.inspection.table_format import format_size, format_square_size
 from resnetlab.models.configs import ExternalConfig, ImageNetConfig, ModelConfig, VGGConfig
 from resnetlab.models.configs.imagenet import IMAGENET
 from resnetlab.models.external import weights_metadata
@@ -81,7 +81,7 @@ def network_row(layers: LayerTrace, depth: int | None) -> dict[str, Any]:
 
 
 def parameters_per_image(parameters: int, train_images: int) -> dict[str, Any]:
-    """Return the facts of `inspect model` about the number of training images."""
+    """Return the details of `inspect model` about the number of training images."""
     return {
         "training_images": train_images,
         "parameters_per_training_image": round(parameters / train_images, 1),
@@ -137,15 +137,15 @@ def totals(layers: LayerTrace) -> dict[str, Any]:
 
 
 def pretrained_metadata(model: ModelConfig) -> dict[str, Any]:
-    """Return facts about the weights of an external network: side, preprocessing, classes."""
+    """Return details about the weights of an external network: side, preprocessing, classes."""
     if not isinstance(model, ExternalConfig) or not model.library:
         return {}
     try:
-        facts = weights_metadata(replace(model, weights=model.weights or "hub"))
+        details = weights_metadata(replace(model, weights=model.weights or "hub"))
     except InputError:  # a library without weights for this network
         return {}
-    counts = {"side": facts.side, "classes": len(facts.class_names)}
-    normalization = {"mean": facts.mean, "std": facts.std}
+    counts = {"side": details.side, "classes": len(details.class_names)}
+    normalization = {"mean": details.mean, "std": details.std}
     return {f"weights_{name}": value for name, value in counts.items() if value} | {
         f"weights_{name}": ", ".join(f"{part:g}" for part in values)
         for name, values in normalization.items()

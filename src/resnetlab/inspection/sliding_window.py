@@ -110,7 +110,7 @@ def pad_to_same_size(window: SlidingWindow) -> SlidingWindow:
     raise input_error("--keep-size", problem, fix)
 
 
-def window_facts(window: SlidingWindow) -> dict[str, Any]:
+def window_details(window: SlidingWindow) -> dict[str, Any]:
     """Return a layer's numbers: output size, weights, weights of a fully connected layer.
 
     In the formulas an input has x rows, y columns and z maps; the window has side k, stride s and

@@ -45,7 +45,7 @@ def convolve(image: Map, kernel: Map) -> list[list[float]]:
     return cross_correlate(image, flip(kernel))
 
 
-def flipped_kernel_facts(kernel_side: int) -> dict[str, Any]:
+def flipped_kernel_details(kernel_side: int) -> dict[str, Any]:
     """Return an example of cross-correlation and convolution of consecutive numbers."""
     side = min(kernel_side, MAX_EXAMPLE_KERNEL)
     image = [
@@ -77,7 +77,7 @@ def pool_map(values: Array, kernel: int, stride: int, padding: int, mode: PoolMo
     return pooled
 
 
-def pooling_facts(kernel: int, stride: int, padding: int, mode: PoolMode) -> dict[str, Any]:
+def pooling_details(kernel: int, stride: int, padding: int, mode: PoolMode) -> dict[str, Any]:
     """Return what a pooling changes, by number: its rule, and its answer to a shift by one pixel.
 
     The examples are one bright pixel at each column of one period of the windows, and a map of

@@ -13,7 +13,7 @@ from resnetlab.deploy.mistakes import MistakeDrawing, draw_mistakes
 from resnetlab.deploy.predict import load_model
 from resnetlab.finetune.api import FinetuneOutcome
 from resnetlab.messages import ItemCallback, Notify, silent
-from resnetlab.reports.document import Fact
+from resnetlab.reports.document import Detail
 from resnetlab.reports.finetuning import Surroundings, write
 from resnetlab.runs.provenance import made_by
 from resnetlab.shell import command_line
@@ -69,7 +69,7 @@ def write_finetune_page(
         train_images=dict(zip(photos.classes, counts, strict=True)),
         num_validation=len(photos.validation),
         model_folder=outcome.model_folder,
-        commands=tuple(Fact(purpose, text) for purpose, text in commands),
+        commands=tuple(Detail(purpose, text) for purpose, text in commands),
         command=command,
         suspects_command=command_line(["resnetlab", "data", "suspects", str(photos.root)]),
         notes=tuple(filter(None, [*photos.notes, _heatmap_note(drawings, max_drawing_seconds)])),

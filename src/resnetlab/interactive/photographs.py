@@ -152,8 +152,8 @@ class FixresOutcome:
     def _summary(self) -> Summary:
         table = self.table()
         rows = [tuple(row.values()) for row in table]
-        facts = {"answer": self.answer, "report": self.report}
-        return Summary(f"{len(table)} pairs of sizes", facts, list(table.columns), rows)
+        details = {"answer": self.answer, "report": self.report}
+        return Summary(f"{len(table)} pairs of sizes", details, list(table.columns), rows)
 
 
 def fixres(

@@ -43,10 +43,10 @@ _NOT_WEIGHTS = ("n_averaged",)
 
 @dataclass(frozen=True)
 class CheckpointFile:
-    """Tensors of a checkpoint by name, with the facts and the remarks about the file."""
+    """Tensors of a checkpoint by name, with the metadata and the remarks about the file."""
 
     tensors: dict[str, Tensor]
-    facts: WeightsMetadata
+    metadata: WeightsMetadata
     notes: tuple[str, ...] = ()
     is_multi_label: bool = False
     """True if the file has the `pos_weight` of a loss for several labels of one image."""
@@ -64,10 +64,10 @@ def read_checkpoint(file: Path, key: str = "") -> CheckpointFile:
     Raises:
         InputError: The file holds no named tensors, or some that are not finite.
     """
-    content, facts = _load(file)
+    content, metadata = _load(file)
     if not isinstance(content, dict):
         content = {}
-    facts = _stated_facts(content, facts)
+    metadata = _stated_metadata(content, metadata)
     state, selected, others = _find_state(file, content, key)
     notes = []
     if others:
@@ -78,7 +78,7 @@ def read_checkpoint(file: Path, key: str = "") -> CheckpointFile:
     tensors = {_WRAPPERS.sub("", str(name)): tensor for name, tensor in state.items()}
     tensors = {name: tensor for name, tensor in tensors.items() if name not in _NOT_WEIGHTS}
     check_finite(tensors, str(file))
-    return CheckpointFile(tensors, facts, tuple(notes))
+    return CheckpointFile(tensors, metadata, tuple(notes))
 
 
 def select_network(
@@ -174,20 +174,20 @@ def _is_state(value: Any) -> bool:
     )
 
 
-def _stated_facts(content: Mapping[Any, Any], facts: WeightsMetadata) -> WeightsMetadata:
+def _stated_metadata(content: Mapping[Any, Any], metadata: WeightsMetadata) -> WeightsMetadata:
     """Return class names, mean and std that the checkpoint states beside its weights."""
     for name in ("classes", "class_names"):
         value = content.get(name)
         if isinstance(value, list | tuple) and value and all(isinstance(v, str) for v in value):
-            facts = replace(facts, class_names=tuple(value))
+            metadata = replace(metadata, class_names=tuple(value))
     index = content.get("class_to_idx")
     if isinstance(index, dict) and sorted(index.values()) == list(range(len(index))):
-        facts = replace(facts, class_names=tuple(sorted(index, key=index.__getitem__)))
+        metadata = replace(metadata, class_names=tuple(sorted(index, key=index.__getitem__)))
     mean: Any = content.get("mean")
     std: Any = content.get("std")
     if _are_numbers(mean) and _are_numbers(std):
-        facts = replace(facts, mean=tuple(map(float, mean)), std=tuple(map(float, std)))
-    return facts
+        metadata = replace(metadata, mean=tuple(map(float, mean)), std=tuple(map(float, std)))
+    return metadata
 
 
 def _are_numbers(value: Any) -> bool:

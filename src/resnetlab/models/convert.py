@@ -101,7 +101,7 @@ def import_weights(
     origin = {"imported_from": file.name, "imported_sha256": sha256(file) if file.is_file() else ""}
     model, checkpoint = _load_network(file, spec, options.key)
     if folder:
-        options = _with_folder_facts(options, folder)
+        options = _with_folder_metadata(options, folder)
     if isinstance(spec, ExternalConfig):
         spec = replace(spec, weights="", sha256="", class_names=(), license=None)
     channels, outputs = _channels(model), _num_outputs(model, spec)
@@ -111,9 +111,9 @@ def import_weights(
             folder.spec.mean, folder.spec.std, folder.size, folder.resize, folder.interpolation
         )
     _check_is_classifier(file, checkpoint, outputs)
-    metadata = find_metadata(spec, options, checkpoint.facts, known, channels, outputs, file)
+    metadata = find_metadata(spec, options, checkpoint.metadata, known, channels, outputs, file)
     transform, assumed = metadata.transform, (*checkpoint.notes, *metadata.notes)
-    facts = {
+    header = {
         "model": encode(spec),
         "classes": metadata.class_names,
         "channels": channels,
@@ -127,16 +127,16 @@ def import_weights(
         "license": metadata.license,
     }
     check_side(model, transform.size, str(file), channels)
-    _check_replaced(out, path, facts)
+    _check_replaced(out, path, header)
     out.mkdir(parents=True, exist_ok=True)
-    write_weights(path, model.state_dict(), facts)
+    write_weights(path, model.state_dict(), header)
     for line in dict.fromkeys((*assumed, metadata.license_note)):
         if line:
             notify(f"note: {line}")
     return ImportedWeights(path, assumed, metadata.license)
 
 
-def _with_folder_facts(options: ImportOptions, folder: TimmSource) -> ImportOptions:
+def _with_folder_metadata(options: ImportOptions, folder: TimmSource) -> ImportOptions:
     """Return the options with what a folder of timm states and they do not give."""
     return replace(
         options,
@@ -145,7 +145,7 @@ def _with_folder_facts(options: ImportOptions, folder: TimmSource) -> ImportOpti
     )
 
 
-def _check_replaced(out: Path, path: Path, facts: dict[str, Any]) -> None:
+def _check_replaced(out: Path, path: Path, metadata: dict[str, Any]) -> None:
     """Raise InputError if `out` has a model that another file, or another network, gave."""
     fix = "give another folder with --out, or remove this one"
     for name in ("model.json", "run.json"):
@@ -153,13 +153,13 @@ def _check_replaced(out: Path, path: Path, facts: dict[str, Any]) -> None:
             raise input_error(str(out), f"is another model's or run's folder ({name})", fix)
     if path.exists():
         existing = read_metadata(path)
-        if any(existing.get(key) != facts[key] for key in ("imported_sha256", "model")):
+        if any(existing.get(key) != metadata[key] for key in ("imported_sha256", "model")):
             from_file = existing.get("imported_from", "another program")
             raise input_error(str(path), f"exists, with the weights of {from_file}", fix)
 
 
 def _load_network(file: Path, spec: ImportedConfig, key: str) -> tuple[nn.Module, CheckpointFile]:
-    """Return the network with the weights of the file, and the file's facts and remarks."""
+    """Return the network with the weights of the file, and the file's metadata and remarks."""
     checkpoint = read_checkpoint(file, key)
     if not isinstance(spec, ExternalConfig) and any(
         name.startswith("stages.0.blocks.0.") for name in checkpoint.tensors

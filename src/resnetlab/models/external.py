@@ -125,14 +125,14 @@ def weights_metadata(spec: ExternalConfig) -> WeightsMetadata:
     the library.
     """
     path = weights_file(spec)
-    facts = read_weights(path)[1] if path is not None else WeightsMetadata()
-    if spec.weights and not (facts.mean or spec.mean) and spec.library:
-        facts = _library_metadata(spec, facts)
+    metadata = read_weights(path)[1] if path is not None else WeightsMetadata()
+    if spec.weights and not (metadata.mean or spec.mean) and spec.library:
+        metadata = _library_metadata(spec, metadata)
     return WeightsMetadata(
-        spec.class_names or facts.class_names,
-        spec.mean or facts.mean,
-        spec.std or facts.std,
-        facts.side,
+        spec.class_names or metadata.class_names,
+        spec.mean or metadata.mean,
+        spec.std or metadata.std,
+        metadata.side,
     )
 
 
@@ -159,7 +159,7 @@ def _library_metadata(spec: ExternalConfig, metadata: WeightsMetadata) -> Weight
 
 
 def weights_assumptions(spec: ExternalConfig, head: str) -> tuple[str, ...]:
-    """Return a sentence for each fact about a local weights file that is assumed, because neither
+    """Return a sentence for each assumption about a local weights file, because neither
     the file nor the config states it.
 
     Args:

@@ -57,7 +57,7 @@ def read_weights(path: Path) -> tuple[dict[str, Tensor], WeightsMetadata]:
         if name.startswith(NORMALIZER_PREFIX)
     }
     try:
-        facts = WeightsMetadata(
+        described = WeightsMetadata(
             tuple(map(str, metadata.get("classes", ()))),
             tuple(map(float, metadata.get("mean", ()))),
             tuple(map(float, metadata.get("std", ()))),
@@ -66,8 +66,8 @@ def read_weights(path: Path) -> tuple[dict[str, Tensor], WeightsMetadata]:
             whitening,
         )
     except (TypeError, ValueError):  # another program uses the same keys for something else
-        facts = WeightsMetadata()
-    return tensors, facts
+        described = WeightsMetadata()
+    return tensors, described
 
 
 def _read_file(path: Path) -> dict[str, Tensor]:

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from resnetlab.reports.document import Cell, Fact, Table, number_columns
+from resnetlab.reports.document import Cell, Detail, Table, number_columns
 from resnetlab.reports.format import format_count, format_interval, format_number, format_pct
 from resnetlab.stats.intervals import Interval
 from resnetlab.translation import localize_number, tr
@@ -37,22 +37,22 @@ class AnsweredPlot:
     alt: str
 
 
-def confidence_facts(result: EvaluationResult) -> tuple[Fact, ...]:
+def confidence_details(result: EvaluationResult) -> tuple[Detail, ...]:
     """Return sentences about the prediction sets and the answer none of these."""
-    return tuple(_facts(result))
+    return tuple(_details(result))
 
 
-def _facts(result: EvaluationResult) -> Iterator[Fact]:
+def _details(result: EvaluationResult) -> Iterator[Detail]:
     if sets := result.sets:
-        yield Fact(tr("Prediction sets"), _describe_sets(sets))
+        yield Detail(tr("Prediction sets"), _describe_sets(sets))
         if sets.classes:
             name, lowest = min(sets.classes, key=lambda item: (item[1].pct, item[0]))
-            yield Fact(
+            yield Detail(
                 tr("Lowest coverage of a class"),
                 tr("{label}: {value}", label=name, value=_proportion(lowest)),
             )
     if novelty := result.novelty:
-        yield Fact(
+        yield Detail(
             tr("None of these, by mistake"),
             tr(
                 "{proportion} of these images are called none of these. The threshold is to keep "
@@ -62,7 +62,7 @@ def _facts(result: EvaluationResult) -> Iterator[Fact]:
             ),
         )
         if others := novelty.strangers:
-            yield Fact(
+            yield Detail(
                 tr("Images of other things ({name})", name=others.name),
                 tr(
                     "{proportion} of {images} are called none of these. ROC-AUC {roc_auc:.3f}: the "

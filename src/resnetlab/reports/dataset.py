@@ -15,7 +15,7 @@ import numpy as np
 from resnetlab.data.summary import FolderSummary
 from resnetlab.errors import escape_controls
 from resnetlab.files import write_text
-from resnetlab.reports.document import Cell, Fact, Table, number_columns, text_columns
+from resnetlab.reports.document import Cell, Detail, Table, number_columns, text_columns
 from resnetlab.reports.figures import to_standalone_svg, to_themed_svg
 from resnetlab.reports.figures.canvas import (
     CARD,
@@ -152,17 +152,17 @@ def _listings(description: FolderSummary) -> Iterator[Listing]:
             yield Listing(title, listed, len(items))
 
 
-def _facts(description: FolderSummary) -> Iterator[Fact]:
+def _details(description: FolderSummary) -> Iterator[Detail]:
     audit = description.audit
     for term, values in (
         ("Shorter side", audit.sizes.shorter),
         ("Longer side", audit.sizes.longer),
     ):
         low, median, high = values
-        yield Fact(term, f"{low:,} to {high:,} pixels, median {median:,}")
-    yield Fact("SHA-256 of the data", audit.sha256)
+        yield Detail(term, f"{low:,} to {high:,} pixels, median {median:,}")
+    yield Detail("SHA-256 of the data", audit.sha256)
     for note in audit.notes:
-        yield Fact("Note", note)
+        yield Detail("Note", note)
 
 
 # Renderers
@@ -207,7 +207,7 @@ def _html(description: FolderSummary, drawings: dict[str, tuple[str, str]]) -> s
         figures=figures,
         classes=_class_table(description),
         listings=list(_listings(description)),
-        facts=list(_facts(description)),
+        details=list(_details(description)),
     )
 
 

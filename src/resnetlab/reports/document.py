@@ -100,8 +100,8 @@ class LadderSection:
 
 
 @dataclass(frozen=True)
-class Fact:
-    """Fact: a term and its text."""
+class Detail:
+    """Detail: a term and its text."""
 
     term: str
     text: str
@@ -140,7 +140,7 @@ class Report:
     run_table: Table
     test_split: str
     command: str
-    facts: tuple[Fact, ...]
+    details: tuple[Detail, ...]
     common: Table | None
     """Table of settings that all conditions share; None for imported runs."""
     differing: Table | None
@@ -149,7 +149,7 @@ class Report:
     """Line above the title: the command that made the report."""
     references: Table | None = None
     """Table of published beside measured numbers."""
-    protocols: tuple[Fact, ...] = ()
+    protocols: tuple[Detail, ...] = ()
     """Protocols of the sources, in words."""
     distances: Table | None = None
     """Table of distances between curves."""
@@ -171,12 +171,12 @@ class Report:
     """Figures of layers, blocks and loss surfaces, if the study asks for these measurements."""
     costs: tuple[ScatterPlot, ...] = ()
     """Figures of accuracy against cost."""
-    sources: tuple[Fact, ...] = ()
+    sources: tuple[Detail, ...] = ()
     """Works that the study cites, with their addresses."""
-    files: tuple[Fact, ...] = ()
+    files: tuple[Detail, ...] = ()
     """Files of values and figures beside the report, with their relative paths."""
     first_loss: tuple[str, ...] = ()
-    """Loss before the first step, for each mode and number of classes; also in `facts`."""
+    """Loss before the first step, for each mode and number of classes; also in `details`."""
     claim_sides: tuple[ClaimSides, ...] = ()
     """Conditions of each claim, in the order of `verdicts`."""
 

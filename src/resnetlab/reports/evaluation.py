@@ -110,7 +110,7 @@ def page_values(
         "matrix": make_confusion_matrix(titled),
         "pairs": _pair_table(titled),
         "class_rows": class_rows(titled, train_images)[:MAX_LISTED_CLASSES],
-        "confidence_facts": confidence.confidence_facts(titled),
+        "confidence_details": confidence.confidence_details(titled),
         "answered_table": confidence.answered_table(titled),
         "answered_plot": confidence.answered_plot(titled),
         "format_proportion": format_proportion,

@@ -14,7 +14,7 @@ from resnetlab.data.class_names import class_titles
 from resnetlab.files import write_text
 from resnetlab.finetune.results import BudgetCut, FinetuneResult, StageRecord
 from resnetlab.reports import evaluation
-from resnetlab.reports.document import Cell, Fact, Table, number_columns, text_columns
+from resnetlab.reports.document import Cell, Detail, Table, number_columns, text_columns
 from resnetlab.reports.finetuning_trials import (
     TrialSection,
     accuracy_cell,
@@ -47,13 +47,13 @@ MAX_DOUBTFUL = 20
 
 @dataclass(frozen=True)
 class Surroundings:
-    """Facts about a fine-tuning that its records do not have."""
+    """Details about a fine-tuning that its records do not have."""
 
     train_images: Mapping[str, int]
     """Number of train images of each class, in the order of the classes."""
     num_validation: int
     model_folder: Path
-    commands: tuple[Fact, ...]
+    commands: tuple[Detail, ...]
     """Commands that use the model, each with its purpose."""
     command: str
     """Command that repeats the fine-tuning."""
@@ -71,12 +71,12 @@ class FinetunePage:
     title: str
     kicker: str
     answer: str
-    warnings: tuple[Fact, ...]
-    commands: tuple[Fact, ...]
+    warnings: tuple[Detail, ...]
+    commands: tuple[Detail, ...]
     backbones: TrialSection | None
     balance: TrialSection | None
     stages: Table
-    cuts: tuple[Fact, ...]
+    cuts: tuple[Detail, ...]
     """Each change by the time limit, with the command that trains the stage in full."""
     untested: str
     calibration: str
@@ -84,7 +84,7 @@ class FinetunePage:
     """Evaluated photographs whose label may be wrong."""
     suspects_command: str
     """Command that judges the labels of all photographs."""
-    facts: tuple[Fact, ...]
+    details: tuple[Detail, ...]
     made_by: str
 
 
@@ -103,7 +103,7 @@ def write(
         result: Record of the fine-tuning, which is in finetune.json already.
         scores: Evaluation on the test images; without a test split, on validation.
         images: Images of the mistakes to show, by name.
-        surroundings: Other facts.
+        surroundings: Other details.
         folder: Folder of the report.
         full_command: Command with a larger time limit, by that limit.
         language: Language of the page; the tables are English.
@@ -153,7 +153,7 @@ def page(
         ),
         answer=" ".join(_answer(result, kind)),
         warnings=_warnings(result),
-        commands=tuple(Fact(tr_finished(use.term), use.text) for use in surroundings.commands),
+        commands=tuple(Detail(tr_finished(use.term), use.text) for use in surroundings.commands),
         backbones=backbone_section(result),
         balance=balance_section(result),
         stages=_stage_table(result),
@@ -162,7 +162,7 @@ def page(
         calibration=describe_calibration(scores),
         doubtful=_doubtful_table(scores),
         suspects_command=surroundings.suspects_command,
-        facts=tuple(_facts(result, scores, surroundings)),
+        details=tuple(_details(result, scores, surroundings)),
         made_by=tr_finished(surroundings.made_by),
     )
 
@@ -212,11 +212,11 @@ def _answer(result: FinetuneResult, kind: str) -> list[str]:
     return sentences
 
 
-def _warnings(result: FinetuneResult) -> tuple[Fact, ...]:
+def _warnings(result: FinetuneResult) -> tuple[Detail, ...]:
     """Return the caveats that no other part of the page states."""
     cuts = {str(cut) for cut in result.budget_cuts}
     return tuple(
-        Fact(tr("Caveat"), f"{capitalize_first(tr_finished(line))}.")
+        Detail(tr("Caveat"), f"{capitalize_first(tr_finished(line))}.")
         for line in result.caveats
         if line not in cuts
     )
@@ -319,23 +319,23 @@ def _stage_row(stage: StageRecord) -> tuple[Cell, ...]:
     )
 
 
-def _describe_cut(cut: BudgetCut, full_command: Mapping[str, str]) -> Fact:
-    return Fact(
+def _describe_cut(cut: BudgetCut, full_command: Mapping[str, str]) -> Detail:
+    return Detail(
         tr("{sentence}:", sentence=capitalize_first(tr_finished(str(cut)))),
         full_command.get(cut.needed, ""),
     )
 
 
-def _facts(
+def _details(
     result: FinetuneResult, scores: EvaluationResult, surroundings: Surroundings
-) -> Sequence[Fact]:
+) -> Sequence[Detail]:
     train, validation = result.train_images, surroundings.num_validation
     test = tr("{images:,} test", images=result.test.images) if result.has_test else tr("no test")
-    facts = [
-        Fact(tr("Model folder"), str(surroundings.model_folder)),
-        Fact(tr("Network"), result.model),
-        Fact(tr("License of the weights"), str(scores.license)),
-        Fact(
+    details = [
+        Detail(tr("Model folder"), str(surroundings.model_folder)),
+        Detail(tr("Network"), result.model),
+        Detail(tr("License of the weights"), str(scores.license)),
+        Detail(
             tr("Photographs"),
             tr(
                 "{data}: {train:,} train, {validation:,} validation, {test}; {classes}",
@@ -346,7 +346,7 @@ def _facts(
                 classes=format_count(result.classes, "class"),
             ),
         ),
-        Fact(
+        Detail(
             tr("Image size"),
             tr(
                 "{train_size} pixels in training, {test_size} in tests",
@@ -354,11 +354,11 @@ def _facts(
                 test_size=result.test_size,
             ),
         ),
-        Fact(tr("Recipe"), tr("{recipe}, seed {seed}", recipe=result.recipe, seed=result.seed)),
-        Fact(tr("Time"), _time(result)),
-        Fact(tr("Command"), surroundings.command),
+        Detail(tr("Recipe"), tr("{recipe}, seed {seed}", recipe=result.recipe, seed=result.seed)),
+        Detail(tr("Time"), _time(result)),
+        Detail(tr("Command"), surroundings.command),
     ]
-    return [*facts, *(Fact(tr("Note"), tr_finished(note)) for note in surroundings.notes)]
+    return [*details, *(Detail(tr("Note"), tr_finished(note)) for note in surroundings.notes)]
 
 
 def _time(result: FinetuneResult) -> str:

@@ -35,7 +35,7 @@ class Page:
     limits: str
     table: Table
     stage_table: Table
-    facts: tuple[tuple[str, str], ...]
+    details: tuple[tuple[str, str], ...]
     command: str
 
 
@@ -133,7 +133,7 @@ def page(resolution_table: ResolutionTable) -> Page:
         "seed {seed}, {precision}", seed=resolution_table.seed, precision=resolution_table.precision
     )
     duration = format.format_duration(resolution_table.seconds)
-    facts = (
+    details = (
         (
             tr("Network"),
             tr(
@@ -151,7 +151,7 @@ def page(resolution_table: ResolutionTable) -> Page:
         ),
         (tr("Test split"), chosen),
         (tr("Time and memory"), shared),
-        *_code_facts(resolution_table.provenance),
+        *_code_details(resolution_table.provenance),
     )
     return Page(
         title=tr("Train and test sizes on {data}", data=resolution_table.data),
@@ -159,12 +159,12 @@ def page(resolution_table: ResolutionTable) -> Page:
         limits=limits,
         table=_cell_table(resolution_table),
         stage_table=_stage_table(resolution_table),
-        facts=facts,
+        details=details,
         command=resolution_table.command,
     )
 
 
-def _code_facts(provenance: dict[str, Any]) -> tuple[tuple[str, str], ...]:
+def _code_details(provenance: dict[str, Any]) -> tuple[tuple[str, str], ...]:
     packages = ", ".join(f"{name} {version}" for name, version in provenance["packages"].items())
     changed = tr(", with changes") if provenance["dirty"] else ""
     commit = tr(
@@ -349,8 +349,8 @@ def _markdown(content: Page) -> str:
     ]
     parts.append(
         "\n".join(
-            "- " + tr("{term}: {text}", term=escape(term), text=escape(fact))
-            for term, fact in content.facts
+            "- " + tr("{term}: {text}", term=escape(term), text=escape(detail))
+            for term, detail in content.details
         )
     )
     return "\n\n".join(part for part in parts if part) + "\n"

@@ -22,7 +22,7 @@ from resnetlab.deploy.heat_map_scores import (
     describe_verdict,
 )
 from resnetlab.files import write_json, write_text
-from resnetlab.reports.document import Cell, Fact, Table, number_columns, text_columns
+from resnetlab.reports.document import Cell, Detail, Table, number_columns, text_columns
 from resnetlab.reports.evaluation import data_uri
 from resnetlab.reports.figures.values import csv_text
 from resnetlab.reports.format import format_interval, format_number, format_pct
@@ -97,7 +97,7 @@ def render(
             shown=border_photos(check, len(images)),
             images=images,
             title=class_titles(sorted({score.predicted for score in check.photos})),
-            facts=_facts(check, command),
+            details=_details(check, command),
             data_uri=data_uri,
             pct=format_pct,
             made_by=made_by,
@@ -129,19 +129,19 @@ def _cell(value: Mean) -> Cell:
     return Cell(format_number(value.mean), format_interval(Interval(value.low, value.high)))
 
 
-def _facts(check: HeatMapCheck, command: str) -> Sequence[Fact]:
+def _details(check: HeatMapCheck, command: str) -> Sequence[Detail]:
     sha256 = check.model_sha256[:12] or "without a SHA-256"
-    facts = [
-        Fact("Model", f"{check.model}, weights {sha256}"),
-        Fact("License of the weights", str(check.license)),
-        Fact("Photographs", f"{check.data}: {check.photographs:,}"),
-        Fact("Layer", check.layer),
-        Fact("Method", METHOD),
-        Fact("Seed", f"{check.seed}"),
+    details = [
+        Detail("Model", f"{check.model}, weights {sha256}"),
+        Detail("License of the weights", str(check.license)),
+        Detail("Photographs", f"{check.data}: {check.photographs:,}"),
+        Detail("Layer", check.layer),
+        Detail("Method", METHOD),
+        Detail("Seed", f"{check.seed}"),
     ]
     if check.without_evidence:
-        facts.append(
-            Fact("Without evidence", f"{', '.join(check.without_evidence)}: their maps are empty")
+        details.append(
+            Detail("Without evidence", f"{', '.join(check.without_evidence)}: their maps are empty")
         )
-    facts += [Fact("Unreadable file", f"{name}: {reason}") for name, reason in check.bad_files]
-    return [*facts, *([Fact("Command", command)] if command else [])]
+    details += [Detail("Unreadable file", f"{name}: {reason}") for name, reason in check.bad_files]
+    return [*details, *([Detail("Command", command)] if command else [])]

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from resnetlab.curation.results import SuspectReport
 from resnetlab.curation.suspects import METHOD
 from resnetlab.files import write_json, write_text
-from resnetlab.reports.document import Fact
+from resnetlab.reports.document import Detail
 from resnetlab.reports.evaluation import data_uri
 from resnetlab.reports.figures.values import csv_text
 from resnetlab.reports.format import format_count, format_interval, format_pct
@@ -37,7 +37,7 @@ class SuspectsPage:
     title: str
     answer: str
     warnings: tuple[str, ...]
-    facts: tuple[Fact, ...]
+    details: tuple[Detail, ...]
     key: str
     """Name under which the browser keeps the decisions."""
     apply_command: str
@@ -58,7 +58,7 @@ def write(
     images: Mapping[str, Image],
     folder: Path,
     *,
-    facts: Sequence[Fact] = (),
+    details: Sequence[Detail] = (),
     apply_command: str = "",
     made_by: str = "Written by resnetlab.",
 ) -> Path:
@@ -68,7 +68,7 @@ def write(
         report: Suspects of a folder.
         images: Photographs to show, by path; the page lists the suspects among them.
         folder: Folder of the page.
-        facts: Facts about the model and the data.
+        details: Details about the model and the data.
         apply_command: Command that applies the decisions.
         made_by: Sentence on the program.
     """
@@ -76,14 +76,14 @@ def write(
     rows = [tuple(getattr(item, name) for name in COLUMNS) for item in report.suspects]
     write_text(folder / "suspects.csv", csv_text(COLUMNS, rows))
     page = folder / "report.html"
-    write_text(page, render(report, images, facts, apply_command, made_by))
+    write_text(page, render(report, images, details, apply_command, made_by))
     return page
 
 
 def render(
     report: SuspectReport,
     images: Mapping[str, Image],
-    facts: Sequence[Fact],
+    details: Sequence[Detail],
     apply_command: str,
     made_by: str,
 ) -> str:
@@ -97,7 +97,7 @@ def render(
     assert loader is not None
     script = loader.get_source(environment, SCRIPT_FILE)[0]
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
-    content = _content(report, facts, apply_command, made_by)
+    content = _content(report, details, apply_command, made_by)
     return environment.get_template("suspects.html").render(
         page=content,
         report=report,
@@ -113,7 +113,7 @@ def render(
 
 
 def _content(
-    report: SuspectReport, facts: Sequence[Fact], apply_command: str, made_by: str
+    report: SuspectReport, details: Sequence[Detail], apply_command: str, made_by: str
 ) -> SuspectsPage:
     count = format_count(len(report.suspects), "photograph")
     warnings = list(report.notes)
@@ -129,11 +129,11 @@ def _content(
             "be right and the photograph hard."
         ),
         warnings=tuple(f"{line}." for line in warnings),
-        facts=(
-            Fact("Network", report.model),
-            Fact("Photographs", f"{report.data}: {report.images:,}"),
-            *facts,
-            Fact("Method", METHOD),
+        details=(
+            Detail("Network", report.model),
+            Detail("Photographs", f"{report.data}: {report.images:,}"),
+            *details,
+            Detail("Method", METHOD),
         ),
         key=hashlib.sha256(repr((report.data, report.images, report.classes)).encode()).hexdigest(),
         apply_command=apply_command,

@@ -36,8 +36,8 @@ RESERVED_DISK_BYTES = 10_000_000
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """Content of a checkpoint: tensors by file and name, and facts (step, torch version, seconds,
-    ...).
+    """Content of a checkpoint: tensors by file and name, and metadata (step, torch version,
+    seconds, ...).
     """
 
     tensors: dict[str, dict[str, Tensor]]
@@ -76,8 +76,8 @@ def _write_checkpoint(folder: Path, checkpoint: Checkpoint) -> None:
         path = target / f"{name}.safetensors"
         write_tensors(path, tensors)
         files[path.name] = {"bytes": path.stat().st_size, "sha256": sha256(path)}
-    facts = checkpoint.metadata
-    manifest = {"facts": facts, "facts_sha256": json_sha256(facts), "files": files}
+    metadata = checkpoint.metadata
+    manifest = {"facts": metadata, "facts_sha256": json_sha256(metadata), "files": files}
     write_json(target / "MANIFEST.json", manifest)
     fsync_folder(folder)
     for step in saved_steps(folder)[:-CHECKPOINTS_TO_KEEP]:
@@ -106,14 +106,14 @@ def load_checkpoint(folder: Path, step: int) -> Checkpoint:
     others = [other for other in reversed(saved_steps(folder)) if other < step]
     fix = resume_command(folder.parent, "--from-step", str(others[0] if others else 0))
     try:
-        files, facts = dict(manifest["files"]), dict(manifest["facts"])
-        facts_sha256 = manifest.get("facts_sha256", json_sha256(facts))  # absent in older ones
+        files, metadata = dict(manifest["files"]), dict(manifest["facts"])
+        facts_sha256 = manifest.get("facts_sha256", json_sha256(metadata))  # absent in older ones
         expected = {
             name: (int(entry["bytes"]), str(entry["sha256"])) for name, entry in files.items()
         }
     except (TypeError, KeyError, ValueError):
         raise input_error(str(source / "MANIFEST.json"), "not a manifest", fix) from None
-    if facts_sha256 != json_sha256(facts):
+    if facts_sha256 != json_sha256(metadata):
         raise input_error(str(source / "MANIFEST.json"), "differs from its SHA-256", fix)
     tensors = {}
     for name, (size, digest) in expected.items():
@@ -121,7 +121,7 @@ def load_checkpoint(folder: Path, step: int) -> Checkpoint:
         if not path.is_file() or path.stat().st_size != size or sha256(path) != digest:
             raise input_error(str(source), f"{name} differs from its SHA-256 in MANIFEST.json", fix)
         tensors[path.stem] = read_tensors(path)
-    return Checkpoint(tensors, facts)
+    return Checkpoint(tensors, metadata)
 
 
 def delete_after(folder: Path, step: int) -> None:

@@ -325,7 +325,7 @@ class RunDirectory:
     def _gradient_norms_path(self, gradients: GradientNorms) -> Path:
         return self.path / "diagnostics" / f"gradient-norms-{gradients.epoch:g}.json"
 
-    def check_facts(self) -> None:
+    def check_metadata(self) -> None:
         """Raise InputError if run.json changed since an unfinished run started.
 
         Its identity is checked by the name of the folder. This is about the other fields, except

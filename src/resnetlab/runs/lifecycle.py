@@ -71,7 +71,7 @@ def run_once(
             return complete(existing)
         if world.is_main_process:
             directory.write_config(file)
-            directory.check_facts()
+            directory.check_metadata()
             (directory.path / CHECKSUMS).unlink(missing_ok=True)  # of a result that was removed
         try:
             result = world.broadcast((yield from body()))

@@ -119,7 +119,7 @@ class TrainModeEvaluation:
 
 @strict_dataclass
 class RunFile:
-    """Content of run.json: the configuration of the run and facts about its data and network."""
+    """Content of run.json: the configuration of the run and metadata about its data and network."""
 
     schema: int
     run: RunConfig
@@ -180,16 +180,16 @@ class RunRecord:
 
     def _summary(self) -> Summary:
         result, run = self.result, self.file.run
-        facts: dict[str, object] = {"status": result.status if result else "unfinished"}
-        facts |= {"model": run.model.title, "data": self.file.data_name, "seed": run.seed}
-        facts |= {"parameters": self.file.parameters or None, "folder": self.folder}
+        metadata: dict[str, object] = {"status": result.status if result else "unfinished"}
+        metadata |= {"model": run.model.title, "data": self.file.data_name, "seed": run.seed}
+        metadata |= {"parameters": self.file.parameters or None, "folder": self.folder}
         rows = [
             (split, scores.images, scores.top1_accuracy_pct, scores.loss_nats)
             for split in ("train", "validation", "test")
             if (scores := getattr(result, split, None)) is not None
         ]
         header = ("split", "images", "accuracy, %", "loss, nats")
-        return Summary(self.id, facts, header, rows)
+        return Summary(self.id, metadata, header, rows)
 
     def evaluated_in(self, mode: EvaluationMode) -> RunRecord:
         """Return the record with the curve, the status and the scores of one mode of evaluation.

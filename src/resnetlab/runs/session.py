@@ -292,7 +292,7 @@ class RunSession:
         self.evaluator.seconds += time.monotonic() - start
 
     def _save_checkpoint(self) -> None:
-        facts = {
+        metadata = {
             "run": self.file.run.hash,
             "step": self.state.step,
             "torch": torch_version(),
@@ -303,9 +303,9 @@ class RunSession:
         }
         tensors, best = {"state": self.state.state_dict()}, self.evaluator.best
         if best is not None:
-            facts["best"] = {"step": best.step, "error_pct": best.error_pct}
+            metadata["best"] = {"step": best.step, "error_pct": best.error_pct}
             tensors["best"] = best.weights
-        save_checkpoint(self.directory.checkpoints, Checkpoint(tensors, facts))
+        save_checkpoint(self.directory.checkpoints, Checkpoint(tensors, metadata))
 
     def _finish(self) -> Result | None:
         """Evaluate the selected weights, write them and their outputs, and commit the result."""

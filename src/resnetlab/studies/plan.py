@@ -32,8 +32,8 @@ ResolveNumerics = Callable[[Numerics], Numerics]
 
 
 @dataclass(frozen=True)
-class DataFacts:
-    """Facts about a data set that a plan needs."""
+class DataProperties:
+    """Properties about a data set that a plan needs."""
 
     name: str
     identity: DataIdentity
@@ -136,7 +136,7 @@ def group_by(items: Iterable[Item], key: Callable[[Item], str]) -> dict[str, lis
 
 def make_plan(
     study: Study,
-    facts: Mapping[DataKey, DataFacts],
+    properties: Mapping[DataKey, DataProperties],
     resolve: ResolveNumerics,
     cost: CostFunction,
     seed_counts: Mapping[str, int] | None = None,
@@ -149,7 +149,9 @@ def make_plan(
     """
     runs = []
     models = {
-        c.label: with_code(c.model, facts[c.data_key].channels, len(facts[c.data_key].classes))
+        c.label: with_code(
+            c.model, properties[c.data_key].channels, len(properties[c.data_key].classes)
+        )
         for c in study.conditions
     }
     for number, seed in enumerate(study.seeds):
@@ -161,7 +163,7 @@ def make_plan(
                 c,
                 models[c.label],
                 seed,
-                facts[c.data_key],
+                properties[c.data_key],
                 resolve(study.numerics_of(c)),
                 cost,
                 _diagnostics_of_seed(study.diagnostics, number),
@@ -237,7 +239,7 @@ def _plan_run(
     condition: Condition,
     model: ModelConfig,
     seed: int,
-    facts: DataFacts,
+    properties: DataProperties,
     numerics: Numerics,
     cost: CostFunction,
     diagnostics: DiagnosticsConfig,
@@ -245,52 +247,52 @@ def _plan_run(
     run = RunConfig(
         algorithm_version=algorithm_version(condition.kind),
         model=model,
-        data=facts.identity,
+        data=properties.identity,
         recipe=condition.recipe,
         numerics=numerics,
         seed=seed,
     )
-    side = condition.recipe.input_size(facts.side, facts.channels)
-    num_classes = len(facts.classes)
+    side = condition.recipe.input_size(properties.side, properties.channels)
+    num_classes = len(properties.classes)
     if condition.kind.uses_photos:
         model = with_num_classes(model, num_classes)  # the new classifier, not the pre-trained one
-    parameters, macs = cost(model, facts.channels, num_classes, side)
+    parameters, macs = cost(model, properties.channels, num_classes, side)
     file = RunFile(
         schema=SCHEMA,
         run=run,
-        data_name=facts.name,
-        data_about=facts.about,
+        data_name=properties.name,
+        data_about=properties.about,
         data=condition.data,
-        classes=facts.classes,
-        train_images=facts.train_images,
-        available_train_images=facts.available_train_images,
+        classes=properties.classes,
+        train_images=properties.train_images,
+        available_train_images=properties.available_train_images,
         parameters=parameters,
         macs=macs,
-        class_share=facts.class_share,
+        class_share=properties.class_share,
         diagnostics=diagnostics,
     )
-    steps = condition.recipe.total_steps(facts.train_images)
+    steps = condition.recipe.total_steps(properties.train_images)
     return PlannedRun(
         condition=condition.label,
         seed=seed,
-        id=run_id(run, facts.name),
+        id=run_id(run, properties.name),
         file=file,
         macs=macs * steps * condition.recipe.batch_size,
-        evaluation_images=_evaluation_images(condition, facts),
-        channels=facts.channels,
-        side=facts.side,
+        evaluation_images=_evaluation_images(condition, properties),
+        channels=properties.channels,
+        side=properties.side,
     )
 
 
-def _evaluation_images(condition: Condition, facts: DataFacts) -> int:
+def _evaluation_images(condition: Condition, properties: DataProperties) -> int:
     """Return the images of all evaluations of a run that trains from scratch, and 0 for others."""
     recipe, data = condition.recipe, condition.data
     if condition.kind.has_stages or not isinstance(recipe, Recipe):
         return 0
-    splits = [train_subset_size(facts.train_images), facts.validation_images]
-    splits += [facts.test_images] if data.test_curve else []
+    splits = [train_subset_size(properties.train_images), properties.validation_images]
+    splits += [properties.test_images] if data.test_curve else []
     curve = [min(images, data.curve_images or images) for images in splits]
-    evaluations = recipe.evaluations(facts.train_images)
+    evaluations = recipe.evaluations(properties.train_images)
     again = sum(full for full, part in zip(splits, curve, strict=True) if full > part)
-    test = 0 if data.test_curve else facts.test_images
+    test = 0 if data.test_curve else properties.test_images
     return evaluations * sum(curve) + again + test

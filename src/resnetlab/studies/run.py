@@ -23,7 +23,7 @@ from resnetlab.schema import decode, encode
 from resnetlab.stats.chance import chance_note
 from resnetlab.studies.executors.base import Executor, Job, RunEvent
 from resnetlab.studies.plan import (
-    DataFacts,
+    DataProperties,
     Plan,
     PlannedRun,
     StudyRecord,
@@ -32,7 +32,7 @@ from resnetlab.studies.plan import (
     make_record,
 )
 from resnetlab.studies.study import DataKey, Study
-from resnetlab.studies.trainers import facts_without_data, trainer_of
+from resnetlab.studies.trainers import properties_without_data, trainer_of
 
 
 def plan_study(
@@ -47,7 +47,7 @@ def plan_study(
 ) -> Plan:
     """Open the study's data, resolve the numerics for the executor's machines and plan the runs.
 
-    Without `download`, the facts about data that are not on this machine come from a table, and
+    Without `download`, the properties of data that are not on this machine come from a table, and
     the ids of their runs are not final. `seed_counts` has the number of seeds of each condition so
     far, if seeds are added at interim analyses. Raises InputError if the data cannot be read or a
     network does not fit them.
@@ -55,20 +55,22 @@ def plan_study(
     check_weights_exist(study)
     for condition in study.conditions:
         check_code(condition.model)
-    facts = load_data_facts(study, root, notify, download=download)
-    check_class_counts(study, facts)
+    properties = load_data_properties(study, root, notify, download=download)
+    check_class_counts(study, properties)
     return replace(
-        make_plan(study, facts, executor.resolve_numerics, model_cost, seed_counts, with_code),
+        make_plan(study, properties, executor.resolve_numerics, model_cost, seed_counts, with_code),
         command=command,
         resume_command=resume_command,
     )
 
 
-def _notify_chance_notes(study: Study, facts: Mapping[DataKey, DataFacts], notify: Notify) -> None:
+def _notify_chance_notes(
+    study: Study, properties: Mapping[DataKey, DataProperties], notify: Notify
+) -> None:
     """Warn of each split that cannot tell a run at chance from a good one, once."""
     notes = dict[str, None]()
     for condition in study.conditions:
-        known, recipe = facts[condition.data_key], condition.recipe
+        known, recipe = properties[condition.data_key], condition.recipe
         evaluations = (
             recipe.evaluations(known.train_images) if isinstance(recipe, Recipe) else recipe.epochs
         )
@@ -121,47 +123,49 @@ def absent_data(study: Study) -> tuple[str, ...]:
     return tuple(source for source in sources if is_download(source))
 
 
-def load_data_facts(
+def load_data_properties(
     study: Study, root: Path, notify: Notify, *, download: bool = True
-) -> dict[DataKey, DataFacts]:
-    """Open the study's data and return the facts that the plan needs.
+) -> dict[DataKey, DataProperties]:
+    """Open the study's data and return the properties that the plan needs.
 
-    Without `download`, the facts about data that are not on this machine come from a table.
+    Without `download`, the properties of data that are not on this machine come from a table.
     `notify` receives notes about reading them, and warnings about splits that are too small to tell
     a run at chance from a good one.
     """
     absent = () if download else absent_data(study)
-    facts: dict[DataKey, DataFacts] = {}
+    properties: dict[DataKey, DataProperties] = {}
     for condition in study.conditions:
         if condition.data.source in absent:
-            facts[condition.data_key] = facts_without_data(condition.data)
-        elif condition.data_key not in facts:
+            properties[condition.data_key] = properties_without_data(condition.data)
+        elif condition.data_key not in properties:
             trainer = trainer_of(condition.kind)
-            facts[condition.data_key] = trainer.data_facts(condition.data, root / "cache", notify)
-    _notify_chance_notes(study, facts, notify)
-    return facts
+            properties[condition.data_key] = trainer.data_properties(
+                condition.data, root / "cache", notify
+            )
+    _notify_chance_notes(study, properties, notify)
+    return properties
 
 
-def check_class_counts(study: Study, facts: Mapping[DataKey, DataFacts]) -> None:
+def check_class_counts(study: Study, properties: Mapping[DataKey, DataProperties]) -> None:
     """Raise InputError if the data have another number of classes than a published table.
 
     Such numbers cannot be compared with the study.
     """
     problems = {}
     for reference in study.references:
-        facts_of_data = facts[study.condition(reference.condition).data_key]
+        properties_of_data = properties[study.condition(reference.condition).data_key]
         classes = reference.protocol.classes
-        if classes is not None and len(facts_of_data.classes) != classes:
+        if classes is not None and len(properties_of_data.classes) != classes:
             message = (
                 f"{reference.title} is of {format_count(classes, 'class')}, and "
-                f"{facts_of_data.name} has "
-                f"{len(facts_of_data.classes)}"
+                f"{properties_of_data.name} has "
+                f"{len(properties_of_data.classes)}"
             )
             fix = (
                 f"give {reference.protocol.data or 'such data'}, or remove the source from a copy "
                 "of the study file"
             )
-            problems[reference.title, facts_of_data.name] = Problem(
+            problems[reference.title, properties_of_data.name] = Problem(
                 study.name, message, fix, field="references"
             )
     if problems:

@@ -81,28 +81,28 @@ def describe_study(study: Study) -> dict[str, Any]:
 
 def summary_lines(study: Study) -> Iterator[str]:
     """Yield the lines that describe a study."""
-    facts = describe_study(study)
+    details = describe_study(study)
     yield f"{study.name}: {study.question}"
     yield from (text for text in (study.about, study.limits and f"Limits: {study.limits}") if text)
     yield from (f"Changed: {change}" for change in study.overrides)
     seeds = ", ".join(map(str, study.seeds))
     yield ""
-    yield f"Duration: {facts['duration']}"
-    yield f"Data: {', '.join(facts['data'])}"
+    yield f"Duration: {details['duration']}"
+    yield f"Data: {', '.join(details['data'])}"
     yield f"Seeds: {seeds}"
     yield f"Conditions: {len(study.conditions)}, so {format_count(study.num_runs, 'run')}"
     labels = [f"  {condition.label}" for condition in study.conditions]
-    for index, condition in enumerate(facts["conditions"]):
+    for index, condition in enumerate(details["conditions"]):
         if condition["shares_runs_with"]:
             labels[index] += f" (the runs of {condition['shares_runs_with']})"
     yield from truncate_lines(labels, MAX_LISTED)
-    if facts["axes"]:
+    if details["axes"]:
         yield ""
         yield "Axes; an option keeps some of the values:"
-        yield from (f"  {axis['set']}" for axis in facts["axes"])
+        yield from (f"  {axis['set']}" for axis in details["axes"])
     yield ""
     yield f"Claims: {len(study.claims)}"
-    for claim in facts["claims"][:MAX_LISTED]:
+    for claim in details["claims"][:MAX_LISTED]:
         source = f" [{claim['source']}]" if claim["source"] else ""
         yield f"  {claim['claim']}{source}"
         yield f"    {claim['kind']}: {claim['compares']}"
@@ -111,10 +111,10 @@ def summary_lines(study: Study) -> Iterator[str]:
     if study.left_out:
         yield f"Claims that need conditions which were left out: {len(study.left_out)}"
         yield from truncate_lines([f"  {claim}" for claim in study.left_out], MAX_LISTED)
-    if facts["references"]:
+    if details["references"]:
         yield ""
         yield "References:"
-        for reference in facts["references"]:
+        for reference in details["references"]:
             count = len(reference["conditions"])
             yield (
                 f"  {reference['reference']} ({count} of "

@@ -33,7 +33,7 @@ from resnetlab.studies.executors.in_process import run_in_process
 from resnetlab.studies.parsing.overrides import Overrides
 from resnetlab.studies.parsing.study_file import parse_study
 from resnetlab.studies.plan import Plan, make_plan
-from resnetlab.studies.run import check_licenses, load_data_facts
+from resnetlab.studies.run import check_licenses, load_data_properties
 from resnetlab.training.resolve import resolve_numerics
 
 
@@ -71,7 +71,7 @@ def plan_run(
         check_code(condition.model)
     return make_plan(
         study,
-        load_data_facts(study, Path(output), notify, download=download),
+        load_data_properties(study, Path(output), notify, download=download),
         partial(resolve_numerics, single_run=True),
         model_cost,
         with_code=with_code,

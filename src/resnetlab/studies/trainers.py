@@ -13,7 +13,7 @@ from resnetlab.finetune.dataset import load_photographs
 from resnetlab.messages import Notify
 from resnetlab.runs.kinds import BAG_OF_WORDS, FINE_TUNING, FROM_SCRATCH, RunKind
 from resnetlab.runs.records import Result
-from resnetlab.studies.plan import DataFacts
+from resnetlab.studies.plan import DataProperties
 
 if TYPE_CHECKING:
     from resnetlab.runs.attempt import RunAttempt
@@ -25,7 +25,7 @@ class Trainer(Protocol):
     def load_data(self, data: DataConfig, cache: Path, notify: Notify = ...) -> Any:
         """Open the data of a run."""
 
-    def data_facts(self, data: DataConfig, cache: Path, notify: Notify) -> DataFacts:
+    def data_properties(self, data: DataConfig, cache: Path, notify: Notify) -> DataProperties:
         """Open data and return what a plan needs to know about them."""
 
     def train(self, attempt: RunAttempt, data: Any) -> Generator[None, None, Result | None]:
@@ -37,12 +37,12 @@ class ScratchTrainer:
 
     load_data = staticmethod(load_dataset)
 
-    def data_facts(self, data: DataConfig, cache: Path, notify: Notify) -> DataFacts:
+    def data_properties(self, data: DataConfig, cache: Path, notify: Notify) -> DataProperties:
         """Open data and return what a plan needs to know about them."""
         dataset = load_dataset(data, cache, notify)
         for note in dataset.notes:
             notify(note)
-        return DataFacts(
+        return DataProperties(
             name=dataset.name,
             identity=dataset.identity,
             classes=dataset.classes,
@@ -78,12 +78,12 @@ class FinetuneTrainer:
 
     load_data = staticmethod(load_photographs)
 
-    def data_facts(self, data: DataConfig, cache: Path, notify: Notify) -> DataFacts:
+    def data_properties(self, data: DataConfig, cache: Path, notify: Notify) -> DataProperties:
         """Open photographs and return what a plan needs to know about them."""
         photos = load_photographs(data, cache, notify)
         for note in photos.notes:
             notify(note)
-        return DataFacts(
+        return DataProperties(
             name=photos.name,
             identity=photos.identity,
             classes=photos.classes,
@@ -103,8 +103,8 @@ class FinetuneTrainer:
         return run_finetune_attempt(attempt, data)
 
 
-def facts_without_data(data: DataConfig) -> DataFacts:
-    """Return the facts about a named data set from the table of known sets.
+def properties_without_data(data: DataConfig) -> DataProperties:
+    """Return the properties about a named data set from the table of known sets.
 
     The content of the images is unknown, so the ids of the planned runs are not final.
     """
@@ -113,7 +113,7 @@ def facts_without_data(data: DataConfig) -> DataFacts:
     available = known.train_images - (test if data.folds else 0)
     validation = round(data.validation * available)
     train = available - validation
-    return DataFacts(
+    return DataProperties(
         name=data.source,
         identity=data.identity(sha256=""),
         classes=tuple(map(str, range(known.classes))),

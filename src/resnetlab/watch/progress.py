@@ -49,15 +49,15 @@ class StudyProgress:
 def study_progress(record: StudyRecord) -> StudyProgress:
     """Return the progress of a study."""
     states = list(record.states.values())
-    cells = list({cell.run.id: cell for cell in record.runs}.values())
-    training = [cell for cell in cells if cell.state == "running"]
+    study_runs = list({study_run.run.id: study_run for study_run in record.runs}.values())
+    training = [study_run for study_run in study_runs if study_run.state == "running"]
     return StudyProgress(
         planned=len(states),
         finished=states.count("finished"),
         waiting=states.count("waiting"),
         missing=states.count("missing"),
         training=tuple(map(_training_run, training)),
-        seconds_left=_seconds_left(cells, len(training)) if training else None,
+        seconds_left=_seconds_left(study_runs, len(training)) if training else None,
     )
 
 
@@ -113,28 +113,30 @@ def _describe(run: TrainingRun) -> str:
     )
 
 
-def _training_run(cell: StudyRun) -> TrainingRun:
-    metrics = cell.record.metrics if cell.record else ()
-    epochs = cell.run.file.run.recipe.num_epochs(cell.run.file.train_images)
+def _training_run(study_run: StudyRun) -> TrainingRun:
+    metrics = study_run.record.metrics if study_run.record else ()
+    epochs = study_run.run.file.run.recipe.num_epochs(study_run.run.file.train_images)
     epoch = metrics[-1].epoch if metrics else None
-    return TrainingRun(cell.run.condition, cell.run.seed, epoch, epochs)
+    return TrainingRun(study_run.run.condition, study_run.run.seed, epoch, epochs)
 
 
-def _seconds_left(cells: Sequence[StudyRun], workers: int) -> float | None:
+def _seconds_left(study_runs: Sequence[StudyRun], workers: int) -> float | None:
     """Estimate the time of all unfinished runs from the steps that the files record."""
-    finished = [cell.run.id for cell in cells if cell.state in ("finished", "missing")]
-    estimator = TimeEstimator([cell.run for cell in cells], finished, workers)
-    for cell in cells:
-        steps, total, seconds = _steps(cell)
+    finished = [
+        study_run.run.id for study_run in study_runs if study_run.state in ("finished", "missing")
+    ]
+    estimator = TimeEstimator([study_run.run for study_run in study_runs], finished, workers)
+    for study_run in study_runs:
+        steps, total, seconds = _steps(study_run)
         if steps:
-            estimator.update(cell.run.id, 0, total, 0.0)
-            estimator.update(cell.run.id, min(steps, total), total, seconds)
+            estimator.update(study_run.run.id, 0, total, 0.0)
+            estimator.update(study_run.run.id, min(steps, total), total, seconds)
     return estimator.seconds_left()
 
 
-def _steps(cell: StudyRun) -> tuple[int, int, float]:
+def _steps(study_run: StudyRun) -> tuple[int, int, float]:
     """Return the steps of a run so far, those of the whole run, and the seconds so far."""
-    file, record = cell.run.file, cell.record
+    file, record = study_run.run.file, study_run.record
     total = file.run.recipe.total_steps(file.train_images)
     if record is None:
         return 0, total, 0.0

@@ -111,11 +111,11 @@ class StudyWatcher:
 
     def _build(self, record: StudyRecord) -> tuple[str, dict[str, bytes]]:
         """Return the report as `study report` writes it, and the content of all its files."""
-        evidence = collect(record, self.plan.command)
-        report = build_report(evidence, self.language)
+        study_data = collect(record, self.plan.command)
+        report = build_report(study_data, self.language)
         with tempfile.TemporaryDirectory(prefix="resnetlab-watch-") as name:
             folder = Path(name)
-            page = write(evidence, folder, report).read_text(encoding="utf-8")
+            page = write(study_data, folder, report).read_text(encoding="utf-8")
             files = {
                 path.relative_to(folder).as_posix(): path.read_bytes()
                 for path in folder.rglob("*")

@@ -8,8 +8,8 @@ from typing import Annotated
 import typer
 
 from resnetlab.cli import completion
+from resnetlab.cli.common import DataSource, Json, OutputDir, SettingsOption, notify
 from resnetlab.cli.loading import announce_loading
-from resnetlab.cli.manners import DataSource, Json, OutputDir, SettingsOption, notify
 from resnetlab.cli.pictures import write_picture
 from resnetlab.cli.tables import Csv, Markdown, output_format
 
@@ -56,13 +56,13 @@ def augmentation(
     from resnetlab.data.splits import load_dataset
     from resnetlab.inspection.augmentation import measure_augmentation
     from resnetlab.inspection.augmentation_summary import augmentation_sentences, draw_variants
-    from resnetlab.inspection.render_table import render
+    from resnetlab.inspection.table_format import render
     from resnetlab.runs.kinds import scratch_recipe
 
     augment = scratch_recipe(condition.recipe, recipe).augment
     dataset = load_dataset(condition.data, output / "cache", notify)
     limits = measure_augmentation(dataset, augment, images, recipe)
-    facts = {
+    details = {
         "data": dataset.name,
         "recipe": recipe,
         "images": limits.images,
@@ -72,7 +72,7 @@ def augmentation(
         "different_variants_mean": limits.distinct,
         "different_variants_fewest": limits.fewest_distinct,
     }
-    facts |= {
+    details |= {
         f"correlation_with_{name.replace(' ', '_')}": r for name, r in limits.correlations.items()
     }
     notes = augmentation_sentences(limits)
@@ -80,7 +80,7 @@ def augmentation(
         notes.append(
             "same label: the nearest other train image, by its pixels, has the label of the image."
         )
-    typer.echo(render(limits.labels, table_format, facts=facts, notes=notes))
+    typer.echo(render(limits.labels, table_format, details=details, notes=notes))
     if draw:
         title = f"{dataset.name}, recipe {recipe}: crops and flips"
         write_picture(draw, draw_variants(dataset, augment, title))

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from resnetlab.cli.common import Json, OutputDir, notify
 from resnetlab.cli.inspect.options import parse_name
 from resnetlab.cli.loading import announce_loading
-from resnetlab.cli.manners import Json, OutputDir, notify
 from resnetlab.cli.tables import Csv, Markdown, output_format
 from resnetlab.errors import input_error
 from resnetlab.messages import format_count
@@ -59,13 +59,13 @@ def dropout(
     table_format = output_format(json, csv, markdown)
     state, test, note = _open(network, data, output, epochs, seed, json)
     from resnetlab.inspection import dropout_average
-    from resnetlab.inspection.render_table import render
+    from resnetlab.inspection.table_format import render
 
     average = dropout_average.sample_dropout(state, _first(test, images), masks)
     notes = [*dropout_average.average_sentences(average), note, *dropout_average.NOTES]
-    facts = dropout_average.average_facts(average)
+    details = dropout_average.average_details(average)
     typer.echo(
-        render(dropout_average.average_rows(average), table_format, facts=facts, notes=notes)
+        render(dropout_average.average_rows(average), table_format, details=details, notes=notes)
     )
 
 
@@ -84,17 +84,17 @@ def modes(
     table_format = output_format(json, csv, markdown)
     state, test, note = _open(network, data, output, epochs, seed, json)
     from resnetlab.inspection.mode_comparison import NOTES, compare_modes, mode_sentences
-    from resnetlab.inspection.render_table import render
+    from resnetlab.inspection.table_format import render
     from resnetlab.schema import encode
 
     comparison = compare_modes(state, _first(test, images))
-    facts = {"images": comparison.images, "layers_that_change": comparison.layers}
+    details = {"images": comparison.images, "layers_that_change": comparison.layers}
     if table_format == "text":
-        facts |= {kind: _list(list(layers)) for kind, layers in comparison.layers.items()}
-        del facts["layers_that_change"]
+        details |= {kind: _list(list(layers)) for kind, layers in comparison.layers.items()}
+        del details["layers_that_change"]
     rows = [encode(row) for row in comparison.rows]
     notes = [*mode_sentences(comparison), note, *NOTES]
-    typer.echo(render(rows, table_format, facts=facts, notes=notes))
+    typer.echo(render(rows, table_format, details=details, notes=notes))
 
 
 def _list(names: list[str]) -> str:

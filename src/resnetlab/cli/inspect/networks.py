@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from resnetlab.cli.common import Json, OutputDir, notify
 from resnetlab.cli.inspect.options import (
     Classes,
     Input,
@@ -17,14 +18,13 @@ from resnetlab.cli.inspect.options import (
     parse_name,
 )
 from resnetlab.cli.loading import announce_loading
-from resnetlab.cli.manners import Json, OutputDir, notify
 from resnetlab.cli.pictures import write_picture
 from resnetlab.cli.tables import Csv, Markdown, output_format
 from resnetlab.errors import input_error
 
 if TYPE_CHECKING:
     from resnetlab.inspection.layer_rows import LayerTrace
-    from resnetlab.inspection.render_table import TableFormat
+    from resnetlab.inspection.table_format import TableFormat
     from resnetlab.models.configs import ModelConfig
 
 ModelNames = Annotated[
@@ -119,7 +119,7 @@ def _compare_networks(
 ) -> str:
     """Return a table with a row for each network."""
     from resnetlab.inspection import layer_table
-    from resnetlab.inspection.render_table import render
+    from resnetlab.inspection.table_format import render
 
     rows = []
     for spec, trace in zip(specs, traces, strict=True):
@@ -139,16 +139,16 @@ def _list_layers(
 ) -> str:
     """Return a table with a row for each layer of a network."""
     from resnetlab.inspection import layer_table
-    from resnetlab.inspection.render_table import render
+    from resnetlab.inspection.table_format import render
 
-    facts = layer_table.totals(trace) | layer_table.pretrained_metadata(spec)
+    details = layer_table.totals(trace) | layer_table.pretrained_metadata(spec)
     if train_images:
-        facts |= layer_table.parameters_per_image(trace.parameters, train_images)
+        details |= layer_table.parameters_per_image(trace.parameters, train_images)
     rows = layer_table.layer_rows(trace)
     notes = layer_table.notes(spec, trace.image_shape, trace)
     if table_format == "text":
         rows = layer_table.compact_rows(rows)
-    return render(rows, table_format, facts=facts | trainable, notes=notes)
+    return render(rows, table_format, details=details | trainable, notes=notes)
 
 
 def architecture_table(
@@ -164,19 +164,19 @@ def architecture_table(
     """Print the table of networks of a source, from their configs."""
     table_format = output_format(json, csv, markdown)
     from resnetlab.inspection.architecture_tables import NOTES, architecture_table, stack_stages
-    from resnetlab.inspection.render_table import render
+    from resnetlab.inspection.table_format import render
 
-    rows, facts = architecture_table(name), {}
+    rows, details = architecture_table(name), {}
     if data:
         dataset = open_images(data, output)
         images = len(dataset.train)
         rows = architecture_table(
             name, dataset.channels, len(dataset.classes), dataset.image_size, images
         )
-        facts = {"data": dataset.name, "training_images": images}
+        details = {"data": dataset.name, "training_images": images}
     if table_format == "text":
         rows = stack_stages(rows)
-    typer.echo(render(rows, table_format, facts=facts, notes=NOTES[name]))
+    typer.echo(render(rows, table_format, details=details, notes=NOTES[name]))
 
 
 def fully_convolutional(
@@ -203,7 +203,7 @@ def fully_convolutional(
         )
     announce_loading(spec, quiet=json)
     from resnetlab.inspection.fully_convolutional import score_map
-    from resnetlab.inspection.render_table import render
+    from resnetlab.inspection.table_format import render
     from resnetlab.interactive.networks import default_input
     from resnetlab.models.build import build_model
     from resnetlab.training.rng import make_generator
@@ -214,15 +214,15 @@ def fully_convolutional(
         classes or default_input(name)[3],
         lambda part: make_generator(0, "init", part),
     )
-    facts = score_map(model, trained, size, name)
-    unchanged = facts.pop("unchanged_layers")
+    details = score_map(model, trained, size, name)
+    unchanged = details.pop("unchanged_layers")
     rows = [
         {"layer of the unchanged network": layer, f"accepts {image}": reason}
         for layer, reason in unchanged.items()
     ]
     if json:
-        rows, facts = [], facts | {"unchanged_layers": unchanged}
-    typer.echo(render(rows, "json" if json else "text", facts=facts))
+        rows, details = [], details | {"unchanged_layers": unchanged}
+    typer.echo(render(rows, "json" if json else "text", details=details))
 
 
 def identity(
@@ -242,7 +242,7 @@ def identity(
         identity_sentences,
         measure_identity_mapping,
     )
-    from resnetlab.inspection.render_table import render
+    from resnetlab.inspection.table_format import render
 
     rows = measure_identity_mapping(seeds=seeds, steps=steps, notify=notify)
     notes = [

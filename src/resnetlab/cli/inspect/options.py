@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from resnetlab.cli.manners import notify
+from resnetlab.cli.common import notify
 from resnetlab.errors import input_error
 
 ModelName = Annotated[

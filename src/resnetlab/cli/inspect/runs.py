@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from resnetlab.cli.common import Json, OutputDir, notify
 from resnetlab.cli.inspect.options import DataOption, Run, parse_name
 from resnetlab.cli.loading import ProgressLine, announce_loading
-from resnetlab.cli.manners import Json, OutputDir, notify
 from resnetlab.cli.pictures import write_picture
 from resnetlab.cli.tables import Csv, Markdown, output_format
 from resnetlab.errors import input_error
@@ -35,7 +35,7 @@ def block_ablation(
 ) -> None:
     """Print the accuracy of a run without each of its blocks (block ablation)."""
     table_format = output_format(json, csv, markdown)
-    from resnetlab.inspection.render_table import render
+    from resnetlab.inspection.table_format import render
     from resnetlab.runs.directory import RunDirectory, check_finished
     from resnetlab.schema import encode
 
@@ -103,7 +103,7 @@ def gradients(
         gradient_sentences,
         side_by_side_rows,
     )
-    from resnetlab.inspection.render_table import render
+    from resnetlab.inspection.table_format import render
     from resnetlab.interactive.networks import gradient_notes
 
     networks = [
@@ -173,7 +173,7 @@ def landscape(
     table_format = output_format(json, csv, markdown)
     from resnetlab.inspection.landscape_figure import draw_landscapes
     from resnetlab.inspection.landscape_summary import landscape_sentences, plane_rows, spread_rows
-    from resnetlab.inspection.render_table import render
+    from resnetlab.inspection.table_format import render
     from resnetlab.interactive.landscapes import landscape_config, measure_landscapes
     from resnetlab.runs.directory import check_finished
 
@@ -214,7 +214,7 @@ def filters(
         first_filters,
         render_figure,
     )
-    from resnetlab.inspection.render_table import render
+    from resnetlab.inspection.table_format import render
     from resnetlab.runs.load import open_run
     from resnetlab.training.evaluate import evaluate
 

@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
+from resnetlab.cli.common import Json
 from resnetlab.cli.inspect.options import parse_sizes
-from resnetlab.cli.manners import Json
 from resnetlab.cli.pictures import write_picture
 from resnetlab.cli.tables import Csv, Markdown, output_format
 from resnetlab.errors import input_error
 
 if TYPE_CHECKING:
-    from resnetlab.inspection.render_table import TableFormat
     from resnetlab.inspection.sliding_window import SlidingWindow
+    from resnetlab.inspection.table_format import TableFormat
     from resnetlab.inspection.window_examples import PoolMode
 
 Kernel = Annotated[int, typer.Option(help="Side of the window in pixels.")]
@@ -53,10 +53,10 @@ def conv(
 ) -> None:
     """Compute the output and the weights of a convolution, against a dense layer."""
     table_format = output_format(json, csv, markdown)
-    from resnetlab.inspection.window_examples import flipped_kernel_facts
+    from resnetlab.inspection.window_examples import flipped_kernel_details
 
     window = _window(image, kernel, stride, padding, filters, keep_size, bias)
-    more = flipped_kernel_facts(kernel) if flip_kernel else {}
+    more = flipped_kernel_details(kernel) if flip_kernel else {}
     _print_window(window, more, draw, table_format)
 
 
@@ -82,12 +82,12 @@ def pool(
 ) -> None:
     """Compute the output size of a pooling, and what it changes."""
     table_format = output_format(json, csv, markdown)
-    from resnetlab.inspection.window_examples import pooling_facts
+    from resnetlab.inspection.window_examples import pooling_details
 
     window = _window(image, kernel, stride or kernel, padding, None, False, True)
     if mode not in ("max", "average"):
         raise input_error("--mode", "unknown", "--mode max", got=mode, allowed="max, average")
-    more = pooling_facts(kernel, stride or kernel, padding, cast("PoolMode", mode))
+    more = pooling_details(kernel, stride or kernel, padding, cast("PoolMode", mode))
     _print_window(window, more, draw, table_format)
 
 
@@ -114,17 +114,17 @@ def _window(
 def _print_window(
     window: SlidingWindow, more: dict[str, Any], svg_path: Path | None, table_format: TableFormat
 ) -> None:
-    from resnetlab.inspection.render_table import format_size, render
-    from resnetlab.inspection.sliding_window import draw_window, window_facts
+    from resnetlab.inspection.sliding_window import draw_window, window_details
+    from resnetlab.inspection.table_format import format_size, render
 
     svg = draw_window(window) if svg_path else ""
-    facts = window_facts(window) | more
+    details = window_details(window) | more
     if table_format == "text" or table_format == "json":
-        typer.echo(render([], table_format, facts=facts))
+        typer.echo(render([], table_format, details=details))
     else:
         rows = [
             {"what": name, "value": format_size(v) if isinstance(v, tuple) else v}
-            for name, v in facts.items()
+            for name, v in details.items()
         ]
         typer.echo(render(rows, table_format))
     if svg_path:

@@ -88,8 +88,8 @@ def decode(
     with files.atomic_write(pixels_path(cache, key), "wb") as file:
         np.save(file, decoded.pixels)
     reasons = list(decoded.reasons)
-    facts = {"reasons": reasons, "sha256": _checksum(key, decoded.pixels, reasons)}
-    files.write_json(pixels_path(cache, key).with_suffix(".json"), facts)
+    metadata = {"reasons": reasons, "sha256": _checksum(key, decoded.pixels, reasons)}
+    files.write_json(pixels_path(cache, key).with_suffix(".json"), metadata)
     return load(cache, key) or decoded
 
 
@@ -108,13 +108,13 @@ def pixels_path(cache: Path, key: str) -> Path:
 def load(cache: Path, key: str) -> DecodedImages | None:
     """Return the cached images, memory-mapped; None if there are none or a byte differs."""
     try:
-        facts = files.read_json(
+        metadata = files.read_json(
             pixels_path(cache, key).with_suffix(".json"), files.MAX_GENERATED_BYTES
         )
-        reasons = [str(reason) for reason in facts["reasons"]]
+        reasons = [str(reason) for reason in metadata["reasons"]]
         # Copy-on-write, though nobody writes: torch warns about read-only arrays.
         pixels = np.load(pixels_path(cache, key), mmap_mode="c")
-        intact = facts["sha256"] == _checksum(key, pixels, reasons)
+        intact = metadata["sha256"] == _checksum(key, pixels, reasons)
     except (InputError, OSError, ValueError, KeyError, TypeError, EOFError):
         return None
     return DecodedImages(pixels, tuple(reasons)) if intact else None

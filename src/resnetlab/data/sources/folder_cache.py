@@ -94,22 +94,22 @@ def fingerprint_folder(root: Path, follow_links: FollowLinks = "no") -> Fingerpr
 
 def load(path: Path, fingerprint: Fingerprint) -> CachedFolder | None:
     """Return the images cached at `path`, memory-mapped; None if anything differs."""
-    facts, arrays = _read(path)
+    metadata, arrays = _read(path)
     try:
-        if facts["look"] != fingerprint.sha256 or facts["beside"] != _stamps(
-            map(Path, facts["beside"])
+        if metadata["look"] != fingerprint.sha256 or metadata["beside"] != _stamps(
+            map(Path, metadata["beside"])
         ):
             return None
-        decoded = decode_cache.load(path.parent, facts["pixels"])
+        decoded = decode_cache.load(path.parent, metadata["pixels"])
         if decoded is None:
             return None
-        classes, notes = tuple(facts["classes"]), tuple(facts["notes"])
+        classes, notes = tuple(metadata["classes"]), tuple(metadata["notes"])
         return CachedFolder(
             classes,
             decoded.pixels,
             arrays["labels"],
             arrays["splits"],
-            facts["sha256"],
+            metadata["sha256"],
             notes,
             arrays["groups"],
         )
@@ -130,7 +130,7 @@ def save(
     the folder is read again.
     """
     if fingerprint.is_stable:
-        facts = {
+        metadata = {
             "look": fingerprint.sha256,
             "beside": _stamps(dependencies),
             "pixels": pixels_key,
@@ -138,7 +138,7 @@ def save(
             "sha256": images.sha256,
             "notes": images.notes,
         }
-        _write(path, facts, labels=images.labels, splits=images.splits, groups=images.groups)
+        _write(path, metadata, labels=images.labels, splits=images.splits, groups=images.groups)
 
 
 @dataclass(frozen=True)
@@ -182,7 +182,11 @@ def read_headers(
         ]
         _write(
             cache_path,
-            {"files": [(*stamp, *facts) for stamp, facts in zip(stable, hashed, strict=True)]},
+            {
+                "files": [
+                    (*stamp, *metadata) for stamp, metadata in zip(stable, hashed, strict=True)
+                ]
+            },
         )
     return FolderHeaders([probes[path] for path in paths], len(paths) - len(fresh))
 
@@ -203,11 +207,11 @@ def file_headers_path(root: Path, cache: Path) -> Path:
 
 
 def _load_headers(cache_path: Path) -> dict[str, tuple[FileStamp, FileHeader]]:
-    facts, _ = _read(cache_path)
+    metadata, _ = _read(cache_path)
     try:
         return {
             path: ((size, *times, inode), FileHeader(sha256, (height, width), reason))
-            for path, size, *times, inode, sha256, height, width, reason in facts["files"]
+            for path, size, *times, inode, sha256, height, width, reason in metadata["files"]
         }
     except (KeyError, TypeError, ValueError):
         return {}
@@ -225,9 +229,9 @@ def _stamps(paths: Iterable[Path]) -> dict[str, list[int]]:
     return {str(path): list(stamp) for path in paths if (stamp := _stamp(path))}
 
 
-def _write(path: Path, facts: dict[str, Any], **arrays: NDArray[Any]) -> None:
+def _write(path: Path, metadata: dict[str, Any], **arrays: NDArray[Any]) -> None:
     with files.atomic_write(path, "wb") as file:
-        np.savez(file, facts=np.frombuffer(json.dumps(facts).encode(), np.uint8), **arrays)  # type: ignore[arg-type]
+        np.savez(file, metadata=np.frombuffer(json.dumps(metadata).encode(), np.uint8), **arrays)  # type: ignore[arg-type]
 
 
 def _read(path: Path) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
@@ -235,7 +239,7 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
     try:
         with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
             arrays = dict(archive)
-        facts = json.loads(arrays.pop("facts").tobytes())
+        metadata = json.loads(arrays.pop("facts").tobytes())
     except (
         zipfile.BadZipFile,
         zlib.error,
@@ -247,4 +251,4 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
         NotImplementedError,
     ):
         return {}, {}
-    return (facts if isinstance(facts, dict) else {}), arrays
+    return (metadata if isinstance(metadata, dict) else {}), arrays

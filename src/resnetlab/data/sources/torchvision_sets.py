@@ -30,7 +30,7 @@ Without it a network that drops packets would block the command for minutes.
 @dataclass(frozen=True)
 class TorchvisionSet:
     """Entry of torchvision: its class name, the size of the download in megabytes, the path for
-    files placed by hand, the folder of the unpacked files, and facts about the images.
+    files placed by hand, the folder of the unpacked files, and details about the images.
     """
 
     class_name: str

@@ -12,7 +12,7 @@ from pathlib import Path
 from resnetlab import files
 from resnetlab.analysis.study_data import StudyData
 from resnetlab.reports import figures
-from resnetlab.reports.document import Cell, Fact, Report, Table, split_note
+from resnetlab.reports.document import Cell, Detail, Report, Table, split_note
 from resnetlab.reports.plot_data import Plot
 from resnetlab.reports.render.outline import Block, Command, Heading, sections
 from resnetlab.reports.study.assemble import build_report
@@ -142,14 +142,14 @@ def _render_block(block: Block) -> list[str]:
         case str():
             return [escape(block)]
         case _:
-            return [_facts(block)]
+            return [_details(block)]
 
 
-def _facts(facts: tuple[Fact, ...]) -> str:
-    texts = [" ".join(dict.fromkeys(filter(None, (fact.text, fact.url)))) for fact in facts]
+def _details(details: tuple[Detail, ...]) -> str:
+    texts = [" ".join(dict.fromkeys(filter(None, (detail.text, detail.url)))) for detail in details]
     items = "\n".join(
-        rf"\item[{{{escape(fact.term)}}}] {escape(text)}"
-        for fact, text in zip(facts, texts, strict=True)
+        rf"\item[{{{escape(detail.term)}}}] {escape(text)}"
+        for detail, text in zip(details, texts, strict=True)
     )
     return f"{{\\small\\begin{{description}}\n{items}\n\\end{{description}}}}" if items else ""
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import html
 import re
 
-from resnetlab.reports.document import Cell, Fact, Report, Table
+from resnetlab.reports.document import Cell, Detail, Report, Table
 from resnetlab.reports.plot_data import Plot
 from resnetlab.reports.render.outline import Block, Command, Heading, contents, sections
 from resnetlab.translation import tr, tr_finished
@@ -48,7 +48,7 @@ def _render_block(block: Block) -> list[str]:
         case str():
             return [escape(block)]
         case _:
-            return [_facts(block)]
+            return [_details(block)]
 
 
 def escape(text: str) -> str:
@@ -60,10 +60,10 @@ def escape(text: str) -> str:
     return re.sub(r"^(\d+)([.)])(?=\s|$)", r"\1\\\2", text)
 
 
-def _facts(facts: tuple[Fact, ...]) -> str:
+def _details(details: tuple[Detail, ...]) -> str:
     return "\n".join(
-        "- " + tr("{term}: {text}", term=escape(fact.term), text=_linked(fact.text, fact.url))
-        for fact in facts
+        "- " + tr("{term}: {text}", term=escape(detail.term), text=_linked(detail.text, detail.url))
+        for detail in details
     )
 
 

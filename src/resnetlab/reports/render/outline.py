@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from resnetlab.reports.document import Fact, Report, Table
+from resnetlab.reports.document import Detail, Report, Table
 from resnetlab.reports.format import capitalize_first
 from resnetlab.reports.plot_data import AnyPlot
 from resnetlab.translation import NARROW_NBSP, NBSP, tr
@@ -37,7 +37,7 @@ class Command:
     text: str
 
 
-Block = Heading | Command | AnyPlot | Table | tuple[Fact, ...] | str
+Block = Heading | Command | AnyPlot | Table | tuple[Detail, ...] | str
 
 
 def contents(report: Report) -> tuple[Heading, ...]:
@@ -111,7 +111,7 @@ def sections(report: Report) -> Iterator[Block]:
         Heading(tr("Reproduction")),
         Command(report.command),
         report.test_split,
-        report.facts,
+        report.details,
     )
     if report.differing:
         yield from (Heading(tr("Settings that differ"), 3), report.differing)

@@ -52,13 +52,13 @@ class Unplug:
         return text.replace("<", "\\u003c")
 
 
-def find_partner(study: StudyRecord, cell: StudyRun) -> StudyRun | None:
-    """Return the run with and without shortcuts that pairs with `cell`, or None.
+def find_partner(study: StudyRecord, study_run: StudyRun) -> StudyRun | None:
+    """Return the run with and without shortcuts that pairs with `study_run`, or None.
 
     A residual run pairs with the plain run of the same seed whose model, data, recipe and numerics
     are otherwise equal; a plain run pairs with the first such residual one.
     """
-    model = cell.run.file.run.model
+    model = study_run.run.file.run.model
     if not isinstance(model, CifarConfig):
         return None
     for other in study.runs:
@@ -66,7 +66,7 @@ def find_partner(study: StudyRecord, cell: StudyRun) -> StudyRun | None:
         if (
             isinstance(candidate, CifarConfig)
             and (candidate.shortcut == "none") != (model.shortcut == "none")
-            and replace(cell.run.file.run, model=replace(model, shortcut=candidate.shortcut))
+            and replace(study_run.run.file.run, model=replace(model, shortcut=candidate.shortcut))
             == other.run.file.run
             and other.record is not None
             and other.record.result is not None
@@ -75,25 +75,25 @@ def find_partner(study: StudyRecord, cell: StudyRun) -> StudyRun | None:
     return None
 
 
-def unplug_section(cells: tuple[StudyRun, ...]) -> Unplug | None:
+def unplug_section(study_runs: tuple[StudyRun, ...]) -> Unplug | None:
     """Return the section for a run and the run that pairs with it, if it has one.
 
     None if the first run has no block ablation. A run of another number of blocks is left out.
     """
     measured = [
-        (cell, cell.record, cell.record.block_ablation)
-        for cell in cells
-        if cell.record is not None and cell.record.block_ablation is not None
+        (study_run, study_run.record, study_run.record.block_ablation)
+        for study_run in study_runs
+        if study_run.record is not None and study_run.record.block_ablation is not None
     ]
-    if not measured or measured[0][0] is not cells[0] or len(measured[0][2].blocks) < 2:
+    if not measured or measured[0][0] is not study_runs[0] or len(measured[0][2].blocks) < 2:
         return None
     names = [block.without for block in measured[0][2].blocks[1:]]
     stages: dict[str, list[int]] = {}
     for number, name in enumerate(names, 1):
         stages.setdefault(name.rpartition(".")[0], []).append(number)
     networks = tuple(
-        _network(cell, record, ablations)
-        for cell, record, ablations in measured
+        _network(study_run, record, ablations)
+        for study_run, record, ablations in measured
         if [block.without for block in ablations.blocks[1:]] == names
     )
     titles = tuple(
@@ -103,14 +103,16 @@ def unplug_section(cells: tuple[StudyRun, ...]) -> Unplug | None:
     return Unplug(titles, networks)
 
 
-def _network(cell: StudyRun, record: RunRecord, ablations: BlockAblations) -> UnplugNetwork:
+def _network(study_run: StudyRun, record: RunRecord, ablations: BlockAblations) -> UnplugNetwork:
     complete, *blocks = ablations.blocks
     accuracies = {"": complete.accuracy_pct}
     accuracies |= {str(number): block.accuracy_pct for number, block in enumerate(blocks, 1)}
     accuracies |= {",".join(map(str, item.without)): item.accuracy_pct for item in ablations.sets}
-    model = cell.run.file.run.model
+    model = study_run.run.file.run.model
     return UnplugNetwork(
-        label=tr("{condition}, seed {seed}", condition=cell.run.condition, seed=cell.run.seed),
+        label=tr(
+            "{condition}, seed {seed}", condition=study_run.run.condition, seed=study_run.run.seed
+        ),
         is_residual=not (isinstance(model, CifarConfig) and model.shortcut == "none"),
         accuracies=accuracies,
         command=sets_command(record) if ablations.lacks_sets else "",

@@ -16,11 +16,11 @@ from resnetlab import files
 from resnetlab.errors import InputError
 from resnetlab.models.configs.cifar import CifarConfig
 from resnetlab.reports import figures
-from resnetlab.reports.document import Cell, Fact, Report, Table, escape_strings
+from resnetlab.reports.document import Cell, Detail, Report, Table, escape_strings
 from resnetlab.reports.format import format_pct
 from resnetlab.reports.plot_data import AblationPlot, AnyPlot, DepthPlot, LearningCurves
 from resnetlab.reports.render.html import jinja_environment
-from resnetlab.reports.run_page import facts, plots
+from resnetlab.reports.run_page import details, plots
 from resnetlab.reports.run_page.links import page_name
 from resnetlab.reports.run_page.outputs import ImageLoader, RunOutputs, read_outputs
 from resnetlab.reports.run_page.unplug import Unplug, find_partner, sets_command, unplug_section
@@ -53,7 +53,7 @@ class RunPage:
     status: str
     status_note: str
     answer: str
-    outcome: tuple[Fact, ...]
+    outcome: tuple[Detail, ...]
     claims: tuple[Cell, ...]
     curves: tuple[LearningCurves, ...]
     layers: DepthPlot | None
@@ -67,8 +67,8 @@ class RunPage:
     """Reason in English if the stored outputs cannot be read."""
     differing: Table | None
     settings: Table
-    provenance: tuple[Fact, ...]
-    partner: Fact | None
+    provenance: tuple[Detail, ...]
+    partner: Detail | None
     """Label and address of the page of the run that pairs with this one."""
     made_by: str
 
@@ -96,32 +96,32 @@ def write_run_pages(
         ResourceError: The disk is full.
     """
     images, study = ImageLoader(root / "cache"), study_without_paths(record.study)
-    cells = {
-        cell.run.id: cell
-        for cell in reversed(record.runs)
-        if cell.state == "finished"
-        and record.study.condition(cell.run.condition).evaluation_mode == "eval"
+    study_runs = {
+        study_run.run.id: study_run
+        for study_run in reversed(record.runs)
+        if study_run.state == "finished"
+        and record.study.condition(study_run.run.condition).evaluation_mode == "eval"
     }
     paths = []
     with use_language(report.language):
-        for cell in cells.values():
-            path = folder / page_name(cell.run.id)
-            page = escape_strings(_content(record, study, cell, report, images))
+        for study_run in study_runs.values():
+            path = folder / page_name(study_run.run.id)
+            page = escape_strings(_content(record, study, study_run, report, images))
             _write_page(page, path, report.language)
             paths.append(path)
     return tuple(paths)
 
 
 def _content(
-    record: StudyRecord, study: Study, cell: StudyRun, report: Report, images: ImageLoader
+    record: StudyRecord, study: Study, study_run: StudyRun, report: Report, images: ImageLoader
 ) -> RunPage:
-    run, file = cell.record, cell.run.file
+    run, file = study_run.record, study_run.run.file
     assert run is not None
     assert run.result is not None
     labels = [condition.label for condition in study.conditions]
-    condition = study.conditions[labels.index(cell.run.condition)]
-    partner = find_partner(record, cell)
-    pair = (cell, partner) if partner else (cell,)
+    condition = study.conditions[labels.index(study_run.run.condition)]
+    partner = find_partner(record, study_run)
+    pair = (study_run, partner) if partner else (study_run,)
     networks = [
         (one.run.condition, one.record.block_ablation, labels.index(one.run.condition))
         for one in pair
@@ -129,33 +129,33 @@ def _content(
     ]
     unplug = unplug_section(pair)
     outputs, problem = _outputs(file, Path(run.folder), images)
-    differing, settings = facts.setting_tables(study, condition)
+    differing, settings = details.setting_tables(study, condition)
     return RunPage(
         study=study.name,
         question=report.question,
         run=run.id,
-        condition=cell.run.condition,
-        seed=cell.run.seed,
+        condition=study_run.run.condition,
+        seed=study_run.run.seed,
         status=run.result.status,
-        status_note=facts.status_note(run),
-        answer=facts.answer(run),
-        outcome=facts.outcome_facts(run),
+        status_note=details.status_note(run),
+        answer=details.answer(run),
+        outcome=details.outcome_details(run),
         claims=tuple(
             item
             for claim, item in zip(study.claims, report.verdicts, strict=True)
-            if cell.run.condition in condition_labels(claim)
+            if study_run.run.condition in condition_labels(claim)
         ),
         curves=plots.learning_curves(run),
-        layers=plots.layer_plot(run, labels.index(cell.run.condition)),
+        layers=plots.layer_plot(run, labels.index(study_run.run.condition)),
         blocks=plots.block_plots(networks, 100 * file.class_share) if unplug else (),
         unplug=unplug,
-        block_table=facts.block_table(run) if unplug else None,
+        block_table=details.block_table(run) if unplug else None,
         measure_command=_measure_command(run) if unplug is None else "",
         outputs=outputs,
         outputs_problem=problem,
         differing=differing,
         settings=settings,
-        provenance=facts.provenance_facts(run),
+        provenance=details.provenance_details(run),
         partner=_partner_link(partner),
         made_by=report.made_by,
     )
@@ -176,10 +176,10 @@ def _measure_command(run: RunRecord) -> str:
     return sets_command(run) if has_blocks and (Path(run.folder) / WEIGHTS).exists() else ""
 
 
-def _partner_link(partner: StudyRun | None) -> Fact | None:
+def _partner_link(partner: StudyRun | None) -> Detail | None:
     if partner is None or partner.record is None:
         return None
-    return Fact(partner.run.condition, str(partner.run.seed), f"{partner.run.id}.html")
+    return Detail(partner.run.condition, str(partner.run.seed), f"{partner.run.id}.html")
 
 
 def _write_page(page: RunPage, path: Path, language: Language) -> None:

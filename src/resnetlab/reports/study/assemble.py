@@ -7,24 +7,24 @@ from dataclasses import replace
 from resnetlab.analysis.analyze import StudyAnalysis, analyze
 from resnetlab.analysis.collect import collect
 from resnetlab.analysis.study_data import ClaimVerdict, QuestionAnswer, StudyData
-from resnetlab.reports.document import Cell, ClaimSides, Fact, Report, escape_strings
+from resnetlab.reports.document import Cell, ClaimSides, Detail, Report, escape_strings
 from resnetlab.reports.figures.values import plot_csv
 from resnetlab.reports.format import capitalize_first
 from resnetlab.reports.study import (
     cost_plots,
+    details,
     diagnostics,
     distances,
     dot_plot,
     ensembles,
     exploratory,
-    facts,
     first_converged,
     forest,
     headline,
     heatmap,
     imported,
     ladder,
-    limits,
+    limitations,
     plots,
     references,
     run_table,
@@ -46,7 +46,7 @@ def build_report(study_data: StudyData, language: Language = "en") -> Report:
     """Build a report from evidence. The same evidence gives the same report.
 
     Args:
-        study_data: Evidence of the study.
+        study_data: Values of the study.
         language: Language of its texts. Those of a study file of somebody else stay as they are.
     """
     analysis = analyze(study_data)
@@ -66,7 +66,7 @@ def _assemble(
     analysis: StudyAnalysis, study_answers: tuple[QuestionAnswer, ...], language: Language
 ) -> Report:
     """Return the report without its list of files."""
-    study_data, first_loss = analysis.study_data, facts.first_loss_texts(analysis)
+    study_data, first_loss = analysis.study_data, details.first_loss_texts(analysis)
     return Report(
         name=study_data.study.name,
         question=tr_study(study_data.study.question),
@@ -76,22 +76,22 @@ def _assemble(
         claim_verdicts=_claim_verdicts(analysis),
         answer=headline.headline(analysis),
         dot_plot=dot_plot.dot_plot(analysis),
-        limits=limits.limits(analysis),
+        limits=limitations.limitations(analysis),
         conditions=tables.conditions(analysis),
         claims=tables.claims(analysis),
         forest=forest.forest_plot(analysis),
         outcomes=tables.outcomes(analysis),
         curves=plots.learning_curves(analysis),
         run_table=run_table.table(analysis),
-        test_split=limits.test_split_note(analysis),
+        test_split=limitations.test_split_note(analysis),
         command=text.command(analysis),
-        facts=facts.facts(analysis, first_loss),
+        details=details.details(analysis, first_loss),
         first_loss=first_loss,
         common=tables.settings(analysis)[0],
         differing=tables.settings(analysis)[1],
         made_by=text.made_by(analysis),
         references=references.table(analysis),
-        protocols=references.protocol_facts(analysis),
+        protocols=references.protocol_details(analysis),
         distances=distances.table(analysis),
         ensembles=ensembles.table(analysis),
         unmatched_references=references.unmatched_table(analysis),
@@ -147,7 +147,7 @@ def _claim_sides(analysis: StudyAnalysis) -> tuple[ClaimSides, ...]:
     return tuple(sides)
 
 
-def _files(report: Report, study_data: StudyData) -> tuple[Fact, ...]:
+def _files(report: Report, study_data: StudyData) -> tuple[Detail, ...]:
     """Return the files that are written beside the report, with their relative paths."""
     measured = {
         "results.csv": tr("a row for each planned run"),
@@ -160,12 +160,12 @@ def _files(report: Report, study_data: StudyData) -> tuple[Fact, ...]:
         "ensembles.csv": tr("a row for each ensemble") if study_data.ensembles else "",
         "report.json": tr("the study, its data and machines, and its verdicts"),
     }
-    files = [Fact(text, path, path) for path, text in measured.items() if text]
+    files = [Detail(text, path, path) for path, text in measured.items() if text]
     for plot in report.plots:
         path = f"figures/{plot.key}"
-        files.append(Fact(tr("Figure, {title}", title=plot.title), f"{path}.svg", f"{path}.svg"))
+        files.append(Detail(tr("Figure, {title}", title=plot.title), f"{path}.svg", f"{path}.svg"))
         if plot_csv(plot):
             files.append(
-                Fact(tr("Values, {title}", title=plot.title), f"{path}.csv", f"{path}.csv")
+                Detail(tr("Values, {title}", title=plot.title), f"{path}.csv", f"{path}.csv")
             )
-    return tuple(replace(fact, term=capitalize_first(fact.term)) for fact in files)
+    return tuple(replace(detail, term=capitalize_first(detail.term)) for detail in files)

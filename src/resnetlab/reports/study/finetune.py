@@ -1,11 +1,11 @@
-"""Facts of a report about fine-tuning: its protocol and the licenses of the weights."""
+"""Details of a report about fine-tuning: its protocol and the licenses of the weights."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
 from resnetlab.recipes.finetune import FinetuneRecipe, Stage
-from resnetlab.reports.document import Fact
+from resnetlab.reports.document import Detail
 from resnetlab.reports.format import format_count, join_words
 from resnetlab.runs.kinds import is_fine_tuning
 from resnetlab.schema import encode, without_defaults
@@ -41,7 +41,7 @@ def has_finetuning(analysis: StudyAnalysis) -> bool:
     return any(condition.kind.has_stages for condition in analysis.study.conditions)
 
 
-def facts(analysis: StudyAnalysis) -> tuple[Fact, ...]:
+def details(analysis: StudyAnalysis) -> tuple[Detail, ...]:
     """Return the protocol of each fine-tuning recipe and the license of each network's weights."""
     from resnetlab.bundle.licenses import find_license
 
@@ -56,7 +56,7 @@ def facts(analysis: StudyAnalysis) -> tuple[Fact, ...]:
         licenses.setdefault(f"{license_}{restriction}", []).append(condition.label)
     groups = [(tr("Fine-tuning"), protocols), (tr("License of the weights"), licenses)]
     return tuple(
-        Fact(term + (f" ({join_words(labels)})" if len(labels_by_text) > 1 else ""), text)
+        Detail(term + (f" ({join_words(labels)})" if len(labels_by_text) > 1 else ""), text)
         for term, labels_by_text in groups
         for text, labels in labels_by_text.items()
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from resnetlab.analysis.two_axes import TwoAxes, axis_names, two_axes
+from resnetlab.analysis.grid import ConditionGrid, axis_names, find_grid
 from resnetlab.reports.document import Cell, Column, GridSection, Table
 from resnetlab.reports.format import DASH, decimals, format_interval, format_pct, join_clauses
 from resnetlab.reports.plot_data import HeatCell, HeatMap
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 def grid_section(analysis: StudyAnalysis) -> GridSection | None:
     """Return the heat map and the table of a study with exactly two axes of numbers, else None."""
-    axes = two_axes(analysis)
+    axes = find_grid(analysis)
     if axes is None:
         return None
     index = LANGUAGES.index(current_language())
@@ -58,7 +58,7 @@ def grid_section(analysis: StudyAnalysis) -> GridSection | None:
     return GridSection(_table(plot), plot)
 
 
-def _cell(analysis: StudyAnalysis, axes: TwoAxes, row: float, column: float) -> HeatCell:
+def _cell(analysis: StudyAnalysis, axes: ConditionGrid, row: float, column: float) -> HeatCell:
     label = axes.labels[row, column]
     summary = analysis.summaries[label]
     low, high = summary.interval_pct or (None, None)

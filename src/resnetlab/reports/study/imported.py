@@ -11,7 +11,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from resnetlab.analysis.study_data import RunRow
-from resnetlab.reports.document import Cell, Fact, Report, Table, number_columns, text_columns
+from resnetlab.reports.document import Cell, Detail, Report, Table, number_columns, text_columns
 from resnetlab.reports.format import (
     DASH,
     FORECAST_NOTE,
@@ -75,7 +75,7 @@ def build(
             "trained and evaluated nothing, and knows no setting of their training."
         ),
         command=analysis.study_data.command,
-        facts=_facts(imported),
+        details=_details(imported),
         common=None,
         differing=None,
         made_by="Written by resnetlab from results.csv, curves.csv and report.json beside it.",
@@ -321,14 +321,14 @@ def _with_marks(plot: DotPlot, comparisons: list[_Comparison]) -> DotPlot:
     return replace(plot, rows=rows, low_pct=low, high_pct=high, caption=caption)
 
 
-def _facts(imported: ImportedRuns) -> tuple[Fact, ...]:
-    """Return facts about the table and its reading."""
+def _details(imported: ImportedRuns) -> tuple[Detail, ...]:
+    """Return details about the table and its reading."""
     measure = imported.measure
     unit = "percent" if measure.unit == "%" else "plain numbers"
     better = "higher is better" if measure.higher_is_better else "lower is better"
-    facts = [Fact("Measure", f"{measure.name}; {unit}; {better}")]
+    details = [Detail("Measure", f"{measure.name}; {unit}; {better}")]
     if measure.chance is not None and not math.isnan(measure.chance):
-        facts.append(Fact("Constant guess", f"{measure.chance:g}"))
-    facts += [Fact("Reading", sentence) for sentence in imported.reading]
-    facts += [Fact(f"SHA-256 of {name}", digest) for name, digest in imported.files.items()]
-    return tuple(facts)
+        details.append(Detail("Constant guess", f"{measure.chance:g}"))
+    details += [Detail("Reading", sentence) for sentence in imported.reading]
+    details += [Detail(f"SHA-256 of {name}", digest) for name, digest in imported.files.items()]
+    return tuple(details)

@@ -166,7 +166,7 @@ def _curves(analysis: StudyAnalysis, split: str, quantity: str) -> LearningCurve
         for line in (*panel.runs, *([panel.published] if panel.published else []))
         for y in line.y
     ]
-    classes = {len(facts.classes) for facts in analysis.study_data.data}
+    classes = {len(details.classes) for details in analysis.study_data.data}
     reference = math.log(max(classes)) if quantity == "loss" and len(classes) == 1 else None
     top = max(values, default=1.0) * 1.05
     cut = False
@@ -252,9 +252,9 @@ def _caption(
             )
         )
         cut_sizes = {
-            facts.train_images
-            for facts in analysis.study_data.data
-            for label in facts.conditions
+            details.train_images
+            for details in analysis.study_data.data
+            for label in details.conditions
             if analysis.study.condition(label).data.train_images is not None
         }
         if cut_sizes:
@@ -281,7 +281,7 @@ def _caption(
             tr("During training, at most {count} fixed images were evaluated.", count=count)
         )
     elif split == "train":
-        images = {facts.train_subset_images for facts in analysis.study_data.data} - {None}
+        images = {details.train_subset_images for details in analysis.study_data.data} - {None}
         of = (
             tr(" of {count:,} images", count=max(n for n in images if n))
             if len(images) == 1

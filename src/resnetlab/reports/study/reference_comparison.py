@@ -104,8 +104,8 @@ def _subset_error(analysis: StudyAnalysis, reference: MatchedReference, accuracy
     It is half the width of the 95 % interval of the accuracy on all train images; 0 for other
     numbers.
     """
-    facts = analysis.data(reference.condition)
-    part, all_images = facts.train_subset_images, facts.train_images
+    dataset = analysis.data(reference.condition)
+    part, all_images = dataset.train_subset_images, dataset.train_images
     if reference.value.split != "train" or reference.value.accuracy_pct is None or not part:
         return 0.0
     variance = accuracy * (100 - accuracy) / part * (1 - part / all_images)
@@ -172,24 +172,24 @@ def _no_interval_reason(
 def _differences(analysis: StudyAnalysis, reference: MatchedReference) -> tuple[str, ...]:
     """Return the differences from the source's protocol."""
     condition = analysis.study.condition(reference.condition)
-    facts, protocol = analysis.data(reference.condition), reference.protocol
+    dataset, protocol = analysis.data(reference.condition), reference.protocol
     recipe, differences = condition.recipe, []
-    if facts.name == f"{protocol.data}-rebuilt":
+    if dataset.name == f"{protocol.data}-rebuilt":
         differences.append(
-            tr("data {name} (published {data})", name=facts.name, data=protocol.data)
+            tr("data {name} (published {data})", name=dataset.name, data=protocol.data)
         )
-    if reference.value.split == "train" and facts.train_subset_images:
+    if reference.value.split == "train" and dataset.train_subset_images:
         differences.append(
             tr(
                 "measured on {train_subset_images:,} fixed train images, which widens the interval "
                 "(published: all train images)",
-                train_subset_images=facts.train_subset_images,
+                train_subset_images=dataset.train_subset_images,
             )
         )
     lengths = (
-        (recipe.total_steps(facts.train_images), protocol.steps, "step"),
-        (recipe.num_epochs(facts.train_images), protocol.epochs, "epoch"),
-        (facts.train_images, protocol.train_images, "train image"),
+        (recipe.total_steps(dataset.train_images), protocol.steps, "step"),
+        (recipe.num_epochs(dataset.train_images), protocol.epochs, "epoch"),
+        (dataset.train_images, protocol.train_images, "train image"),
     )
     for here, published, unit in lengths:
         if published is not None and here != published:
@@ -236,23 +236,23 @@ def _differences(analysis: StudyAnalysis, reference: MatchedReference) -> tuple[
 def _reduction(analysis: StudyAnalysis, reference: MatchedReference) -> str:
     """Return the reason that the protocol here is a reduced one; empty if it is not."""
     condition = analysis.study.condition(reference.condition)
-    facts, protocol = analysis.data(reference.condition), reference.protocol
+    dataset, protocol = analysis.data(reference.condition), reference.protocol
     recipe, reductions = condition.recipe, []
     if protocol.steps is not None:
         batch_size = int(protocol.fields.get("recipe.batch_size", recipe.batch_size))
-        images = recipe.total_steps(facts.train_images) * recipe.batch_size
+        images = recipe.total_steps(dataset.train_images) * recipe.batch_size
         if images < protocol.steps * batch_size:
             reductions.append(tr("fewer steps than the published one"))
-    if protocol.epochs is not None and recipe.num_epochs(facts.train_images) < protocol.epochs:
+    if protocol.epochs is not None and recipe.num_epochs(dataset.train_images) < protocol.epochs:
         reductions.append(tr("fewer epochs than the published one"))
-    if protocol.train_images is not None and facts.train_images < protocol.train_images:
+    if protocol.train_images is not None and dataset.train_images < protocol.train_images:
         reductions.append(tr("fewer train images than the published one"))
     if condition.data.train_images is not None:
         reductions.append(
             tr("trained on only {train_images:,} images", train_images=condition.data.train_images)
         )
     # The data may be the same, only in another folder: then `--data` is no change of the protocol.
-    same = ("data = ",) if facts.name in (protocol.data, f"{protocol.data}-rebuilt") else ()
+    same = ("data = ",) if dataset.name in (protocol.data, f"{protocol.data}-rebuilt") else ()
     unchanged = ("seeds = ", "grid.", *same)
     changed = [item for item in analysis.study.overrides if not item.startswith(unchanged)]
     reductions += (

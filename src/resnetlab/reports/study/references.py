@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from resnetlab.reports.document import Cell, Fact, Table, number_columns, text_columns
+from resnetlab.reports.document import Cell, Detail, Table, number_columns, text_columns
 from resnetlab.reports.format import (
     DASH,
     capitalize_first,
@@ -129,16 +129,16 @@ def unmatched_table(analysis: StudyAnalysis) -> Table | None:
     return Table("alone", columns, tuple(rows), note) if rows else None
 
 
-def protocol_facts(analysis: StudyAnalysis) -> tuple[Fact, ...]:
+def protocol_details(analysis: StudyAnalysis) -> tuple[Detail, ...]:
     """Return each source's protocol, differences that no field describes, and errata."""
     sources: dict[str, list[MatchedReference]] = {}
     for pair in analysis.study.references:
         sources.setdefault(pair.title, []).append(pair)
-    facts = []
+    details = []
     for title, pairs in sources.items():
         labeled = tuple(dict.fromkeys(pair.condition for pair in pairs))
-        facts.append(
-            Fact(
+        details.append(
+            Detail(
                 tr("{title}, the protocol", title=capitalize_first(title)),
                 tr_study(pairs[0].protocol.summary),
             )
@@ -156,9 +156,9 @@ def protocol_facts(analysis: StudyAnalysis) -> tuple[Fact, ...]:
                 here=tr_study(item.here),
                 where=where,
             )
-            facts += [Fact(tr("Difference"), text)] if affected else []
-        facts += [Fact(tr("Erratum"), tr_study(text)) for text in pairs[0].errata]
-    return tuple(facts)
+            details += [Detail(tr("Difference"), text)] if affected else []
+        details += [Detail(tr("Erratum"), tr_study(text)) for text in pairs[0].errata]
+    return tuple(details)
 
 
 def citation_link(analysis: StudyAnalysis, source: str) -> tuple[str, str]:
@@ -176,14 +176,14 @@ def citation_link(analysis: StudyAnalysis, source: str) -> tuple[str, str]:
     return "", ""
 
 
-def source_list(analysis: StudyAnalysis) -> tuple[Fact, ...]:
+def source_list(analysis: StudyAnalysis) -> tuple[Detail, ...]:
     """Return the works that the study cites, each with title, authors, year and address."""
     study = analysis.study
     claimed = (*study.claims, *study.ladder, *study.distances, *study.ensembles)
     sources = [part.source for part in (*claimed, *study.references, *study.unmatched_references)]
     keys = dict.fromkeys(key for source in sources for key, _ in cited_works(source) if key)
     works = [bibliography()[key] for key in keys]
-    return tuple(Fact(capitalize_first(work.short), work.full, work.url) for work in works)
+    return tuple(Detail(capitalize_first(work.short), work.full, work.url) for work in works)
 
 
 def reference_marks(analysis: StudyAnalysis, label: str) -> tuple[ReferenceMark, ...]:

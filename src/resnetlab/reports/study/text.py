@@ -51,15 +51,15 @@ def protocol_sentence(analysis: StudyAnalysis) -> str:
     if not limited:
         return ""
     labels = dict.fromkeys(label for claim in limited for label in condition_labels(claim))
-    facts = [(analysis.study.condition(label), analysis.data(label)) for label in labels]
+    pairs = [(analysis.study.condition(label), analysis.data(label)) for label in labels]
     images = {
         (images_seen(condition.recipe, data.train_images), file_images_seen(condition, data))
-        for condition, data in facts
+        for condition, data in pairs
     }
     here, full = next(iter(images))
     seen = tr("its runs saw fewer images than the study file or its source asks for")
     if len(images) == 1 and full is not None:
-        longest = max(source_images_seen(analysis.study, *pair) or 0.0 for pair in facts)
+        longest = max(source_images_seen(analysis.study, *pair) or 0.0 for pair in pairs)
         goals = [tr("the study file asks for {full:,.0f}", full=full)] if here < full else []
         if longest > full:
             goals.append(

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from resnetlab.analysis import run_measures
-from resnetlab.analysis.two_axes import TwoAxes, axis_names, two_axes
+from resnetlab.analysis.grid import ConditionGrid, axis_names, find_grid
 from resnetlab.reports.format import decimals
 from resnetlab.reports.study.source_questions.claims import Finding, accuracy_text, no_trained_run
 from resnetlab.reports.study.source_questions.writer import AnswerWriter
@@ -193,7 +193,7 @@ def grid_finding(writer: AnswerWriter, analysis: StudyAnalysis) -> Finding:
     """Say which cell of the grid of two axes is the best, and how the best row changes with the
     column.
     """
-    axes = two_axes(analysis)
+    axes = find_grid(analysis)
     labels = tuple(analysis.summaries)
     best_rows = axes.best_rows(analysis.summaries) if axes else {}
     if axes is None or not best_rows:
@@ -269,7 +269,7 @@ def _best_cell(writer: AnswerWriter, analysis: StudyAnalysis, ranked: list[str])
 
 
 def _diagonal(
-    writer: AnswerWriter, axes: TwoAxes, best: dict[float, float], names: list[str]
+    writer: AnswerWriter, axes: ConditionGrid, best: dict[float, float], names: list[str]
 ) -> str:
     """Say whether the best row rises with the column, falls, stays the same or does none of it."""
     rows = [best[column] for column in axes.columns if column in best]

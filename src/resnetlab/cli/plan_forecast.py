@@ -1,4 +1,4 @@
-"""Outlook on a plan for the terminal: expected time and statistical power."""
+"""Forecast for a plan for the terminal: expected time and statistical power."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from pathlib import Path
 
 import typer
 
-from resnetlab.cli.manners import notify, print_json
+from resnetlab.cli.common import notify, print_json
 from resnetlab.data.sources.torchvision_sets import TORCHVISION_SETS
 from resnetlab.errors import MAX_LISTED_PROBLEMS
 from resnetlab.messages import format_count, shared_runs_note, truncate_lines
 from resnetlab.recipes.numerics import Placement
 from resnetlab.settings import downloads_dir
-from resnetlab.studies import outlook
+from resnetlab.studies import forecast
 from resnetlab.studies.eta import PastSpeeds, Timing
 from resnetlab.studies.executors.base import Job
 from resnetlab.studies.executors.local import LocalExecutor
@@ -23,7 +23,7 @@ from resnetlab.studies.run import absent_data, past_runs, pending_runs, read_rec
 from resnetlab.studies.timing import time_runs
 
 
-def print_outlook(
+def print_forecast(
     plan: Plan,
     output: Path,
     workers: int,
@@ -51,7 +51,7 @@ def print_outlook(
     timings: dict[str, Timing] = {
         label: by_id[run.id] for label, run in first_runs.items() if run.id in by_id
     }
-    result = outlook.outlook(
+    result = forecast.forecast(
         plan,
         read_record(plan, output, {Path(r.folder).name: r for r in past_records}),
         past,
@@ -66,7 +66,7 @@ def print_outlook(
             {"data": name, "megabytes": TORCHVISION_SETS[name].megabytes} for name in absent
         ]
         ids = [] if absent else [run.id for run in plan.unique_runs]
-        print_json(outlook.to_dict(result) | {"downloads": downloads, "ids": ids})
+        print_json(forecast.to_dict(result) | {"downloads": downloads, "ids": ids})
         return
     lines = [*_time_lines(result), *_download_lines(absent)]
     if is_study:
@@ -94,7 +94,7 @@ def _download_lines(absent: Sequence[str]) -> Iterator[str]:
         )
 
 
-def _time_lines(result: outlook.Outlook) -> Iterator[str]:
+def _time_lines(result: forecast.Forecast) -> Iterator[str]:
     yield f"{result.study}: {format_count(result.runs, 'run')}, {result.finished} finished"
     width = max([24, *(len(condition.label) for condition in result.conditions)])
     for condition in result.conditions:
@@ -138,7 +138,7 @@ def _hours(seconds: float) -> str:
     return f"{hours:,.0f} hours" if hours >= 10 else f"{hours:.1f} hours"
 
 
-def _power_lines(result: outlook.Outlook) -> Iterator[str]:
+def _power_lines(result: forecast.Forecast) -> Iterator[str]:
     effect = result.detectable_effect_sds
     if effect is None:
         yield "One seed gives no interval and no test; use at least two."

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from resnetlab.curation.enough import METHOD
+from resnetlab.curation.learning_curves import METHOD
 from resnetlab.curation.results import ClassCurve, EnoughReport
 from resnetlab.files import write_json, write_text
-from resnetlab.reports.document import Cell, Column, Fact, Table, number_columns, text_columns
+from resnetlab.reports.document import Cell, Column, Detail, Table, number_columns, text_columns
 from resnetlab.reports.figures import to_themed_svg
 from resnetlab.reports.figures.canvas import (
     INK,
@@ -44,7 +44,7 @@ def write(
     report: EnoughReport,
     folder: Path,
     *,
-    facts: Sequence[Fact] = (),
+    details: Sequence[Detail] = (),
     made_by: str = "Written by resnetlab.",
 ) -> Path:
     """Write enough.json and report.html, and return the path of the page.
@@ -52,16 +52,16 @@ def write(
     Args:
         report: Learning curves.
         folder: Folder of the page.
-        facts: Facts about the model and the data.
+        details: Details about the model and the data.
         made_by: Sentence on the program.
     """
     write_json(folder / "enough.json", encode(report))
     page = folder / "report.html"
-    write_text(page, render(report, facts, made_by))
+    write_text(page, render(report, details, made_by))
     return page
 
 
-def render(report: EnoughReport, facts: Sequence[Fact], made_by: str) -> str:
+def render(report: EnoughReport, details: Sequence[Detail], made_by: str) -> str:
     """Return the page as HTML; see `write`."""
     from markupsafe import Markup, escape
 
@@ -82,17 +82,17 @@ def render(report: EnoughReport, facts: Sequence[Fact], made_by: str) -> str:
         )
     return (
         jinja_environment()
-        .get_template("enough.html")
+        .get_template("learning_curves.html")
         .render(
             report=report,
             picture=picture,
             caption=caption,
             table_of_classes=_table(report),
-            facts=(
-                Fact("Network", report.model),
-                Fact("Photographs", f"{report.data}: {report.images:,}"),
-                *facts,
-                Fact("Method", METHOD),
+            details=(
+                Detail("Network", report.model),
+                Detail("Photographs", f"{report.data}: {report.images:,}"),
+                *details,
+                Detail("Method", METHOD),
             ),
             notes=[f"{line}." for line in report.notes],
             made_by=made_by,

@@ -1,4 +1,4 @@
-"""Facts below a report: data, first loss, software, hardware and numerics of its runs."""
+"""Details below a report: data, first loss, software, hardware and numerics of its runs."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from resnetlab.analysis.run_measures import FirstLossMode, first_losses, is_far_from_uniform
 from resnetlab.analysis.study_data import Machine
 from resnetlab.recipes.numerics import Numerics
-from resnetlab.reports.document import Fact
+from resnetlab.reports.document import Detail
 from resnetlab.reports.format import format_count, format_first_loss_values, join_words, name_some
 from resnetlab.reports.study import finetune
 from resnetlab.schema import encode
@@ -18,10 +18,10 @@ if TYPE_CHECKING:
     from resnetlab.analysis.analyze import StudyAnalysis
 
 
-def facts(analysis: StudyAnalysis, first_loss: Sequence[str]) -> tuple[Fact, ...]:
-    """Return facts about data, software, hardware and numerics, one for each different value."""
+def details(analysis: StudyAnalysis, first_loss: Sequence[str]) -> tuple[Detail, ...]:
+    """Return details about data, software, hardware and numerics, one for each different value."""
     evidence = analysis.study_data
-    facts = []
+    details = []
     for data in evidence.data:
         where = f" ({join_words(data.conditions)})" if len(evidence.data) > 1 else ""
         splits = ("train", "validation", "test")
@@ -37,15 +37,15 @@ def facts(analysis: StudyAnalysis, first_loss: Sequence[str]) -> tuple[Fact, ...
             classes=len(data.classes),
             names=names,
         )
-        facts += [
-            Fact(tr("Data{where}", where=where), text),
-            Fact(tr("SHA-256 of the data"), data.sha256),
+        details += [
+            Detail(tr("Data{where}", where=where), text),
+            Detail(tr("SHA-256 of the data"), data.sha256),
         ]
-    facts += finetune.facts(analysis)
-    facts += [Fact(tr("First loss"), text) for text in first_loss]
+    details += finetune.details(analysis)
+    details += [Detail(tr("First loss"), text) for text in first_loss]
     for machine in evidence.machines:
         where = f", {format_count(machine.runs, 'run')}" if len(evidence.machines) > 1 else ""
-        facts += _machine_facts(machine, where)
+        details += _machine_details(machine, where)
     for numerics in evidence.numerics:
         defaults = encode(Numerics())
         changed = [
@@ -53,11 +53,11 @@ def facts(analysis: StudyAnalysis, first_loss: Sequence[str]) -> tuple[Fact, ...
             for name, value in encode(numerics).items()
             if value != defaults[name]
         ]
-        facts.append(Fact(tr("Numerics"), ", ".join(changed)))
+        details.append(Detail(tr("Numerics"), ", ".join(changed)))
     if evidence.began:
         began, ended = (iso[:16].replace("T", " ") for iso in (evidence.began, evidence.ended))
-        facts.append(Fact(tr("Run"), tr("{began} to {ended} UTC", began=began, ended=ended)))
-    return tuple(facts)
+        details.append(Detail(tr("Run"), tr("{began} to {ended} UTC", began=began, ended=ended)))
+    return tuple(details)
 
 
 _FAR_FIRST_LOSS = {
@@ -103,7 +103,7 @@ def first_loss_texts(analysis: StudyAnalysis) -> tuple[str, ...]:
     return tuple(texts)
 
 
-def _machine_facts(machine: Machine, suffix: str) -> list[Fact]:
+def _machine_details(machine: Machine, suffix: str) -> list[Detail]:
     commit = tr(", commit {commit}", commit=machine.commit) if machine.commit else ""
     dirty = tr(" with uncommitted changes") if machine.dirty else ""
     device = machine.device if machine.device != "cpu" else ""
@@ -127,4 +127,4 @@ def _machine_facts(machine: Machine, suffix: str) -> list[Fact]:
         ),
         (tr("Python{suffix}", suffix=suffix), machine.python),
     ]
-    return [Fact(term, text) for term, text in lines if text]
+    return [Detail(term, text) for term, text in lines if text]

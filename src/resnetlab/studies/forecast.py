@@ -1,4 +1,4 @@
-"""Outlook on a plan: expected time and the smallest difference that its seeds can detect."""
+"""Forecast for a plan: expected time and the smallest difference that its seeds can detect."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from resnetlab.studies.plan import Plan, StudyRecord, group_by
 
 
 @dataclass(frozen=True)
-class ConditionOutlook:
-    """Outlook on a condition: runs, expected time and spread."""
+class ConditionForecast:
+    """Forecast for a condition: runs, expected time and spread."""
 
     label: str
     runs: int
@@ -32,14 +32,14 @@ class ConditionOutlook:
 
 
 @dataclass(frozen=True)
-class Outlook:
-    """Outlook on a plan before it is run."""
+class Forecast:
+    """Forecast for a plan before it is run."""
 
     study: str
     runs: int
     finished: int
     workers: int
-    conditions: tuple[ConditionOutlook, ...]
+    conditions: tuple[ConditionForecast, ...]
     detectable_effect_sds: float | None
     """Smallest difference detected with 80 % power, in standard deviations; None for one seed."""
     seeds_for_one_sd: int
@@ -87,7 +87,7 @@ class Outlook:
         return times if len(times) == len(unfinished) else None
 
 
-def outlook(
+def forecast(
     plan: Plan,
     record: StudyRecord,
     past: PastSpeeds,
@@ -95,8 +95,8 @@ def outlook(
     workers: int,
     timings: Mapping[str, Timing] | None = None,
     folder: str = "",
-) -> Outlook:
-    """Return the outlook on a plan whose runs `unfinished_ids` are to do, on `workers` processes.
+) -> Forecast:
+    """Return the forecast for a plan whose runs `unfinished_ids` are to do, on `workers` processes.
 
     `timings` has the measured speed of each condition that was timed, by label; `folder` is the
     folder of the report.
@@ -107,12 +107,16 @@ def outlook(
     for condition in plan.study.conditions:
         label = condition.label
         runs = runs_by_label[label]
-        results = [cell.record.result for cell in record.runs_of(label) if cell.record is not None]
+        results = [
+            study_run.record.result
+            for study_run in record.runs_of(label)
+            if study_run.record is not None
+        ]
         values = [
             100 - r.test.top1_error_pct for r in results if r and r.status == "trained" and r.test
         ]
         conditions.append(
-            ConditionOutlook(
+            ConditionForecast(
                 label,
                 len(runs),
                 0 if label in shared else sum(run.id in unfinished_ids for run in runs),
@@ -123,7 +127,7 @@ def outlook(
             )
         )
     seeds = len(plan.study.seeds)
-    return Outlook(
+    return Forecast(
         plan.study.name,
         len(plan.unique_runs),
         len(plan.unique_runs) - len(unfinished_ids),
@@ -137,9 +141,9 @@ def outlook(
     )
 
 
-def to_dict(plan_outlook: Outlook) -> dict[str, Any]:
-    """Return the outlook as plain values, for `--json`."""
-    smallest = plan_outlook.detectable_effect_sds
+def to_dict(plan_forecast: Forecast) -> dict[str, Any]:
+    """Return the forecast as plain values, for `--json`."""
+    smallest = plan_forecast.detectable_effect_sds
     conditions = [
         {
             "condition": row.label,
@@ -154,21 +158,21 @@ def to_dict(plan_outlook: Outlook) -> dict[str, Any]:
             if smallest and row.sd_points is not None
             else None,
         }
-        for row in plan_outlook.conditions
+        for row in plan_forecast.conditions
     ]
     return {
-        "study": plan_outlook.study,
-        "runs": plan_outlook.runs,
-        "finished": plan_outlook.finished,
-        "to_do": plan_outlook.runs - plan_outlook.finished,
-        "workers": plan_outlook.workers,
-        "worker_seconds": plan_outlook.seconds,
-        "evaluation_worker_seconds": plan_outlook.evaluation_seconds,
-        "wall_seconds": plan_outlook.wall_seconds,
+        "study": plan_forecast.study,
+        "runs": plan_forecast.runs,
+        "finished": plan_forecast.finished,
+        "to_do": plan_forecast.runs - plan_forecast.finished,
+        "workers": plan_forecast.workers,
+        "worker_seconds": plan_forecast.seconds,
+        "evaluation_worker_seconds": plan_forecast.evaluation_seconds,
+        "wall_seconds": plan_forecast.wall_seconds,
         "smallest_difference_sds": smallest,
-        "seeds_for_one_sd": plan_outlook.seeds_for_one_sd,
+        "seeds_for_one_sd": plan_forecast.seeds_for_one_sd,
         "conditions": conditions,
-        "notes": plan_outlook.warnings,
-        "claims_left_out": plan_outlook.left_out,
-        "report_folder": plan_outlook.folder or None,
+        "notes": plan_forecast.warnings,
+        "claims_left_out": plan_forecast.left_out,
+        "report_folder": plan_forecast.folder or None,
     }

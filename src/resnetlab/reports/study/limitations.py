@@ -20,7 +20,7 @@ def _change(override: str) -> str:
     return tr("{change} (was {before})", change=change, before=before) if was else override
 
 
-def limits(analysis: StudyAnalysis) -> str:
+def limitations(analysis: StudyAnalysis) -> str:
     """Return the limitations of the report, with the changes to its protocol."""
     sentences = [tr_study(analysis.study.limits.strip())] if analysis.study.limits.strip() else []
     if sentences and is_shortened(analysis.study):

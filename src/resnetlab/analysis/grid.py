@@ -25,7 +25,7 @@ def axis_names(axis: str) -> tuple[str, str]:
 
 
 @dataclass(frozen=True)
-class TwoAxes:
+class ConditionGrid:
     """Conditions of a study on two axes with numbers, each in ascending order."""
 
     row_axis: str
@@ -49,7 +49,7 @@ class TwoAxes:
         return best
 
 
-def two_axes(analysis: StudyAnalysis) -> TwoAxes | None:
+def find_grid(analysis: StudyAnalysis) -> ConditionGrid | None:
     """Return the grid of a study with exactly two axes that have at least two numbers each, or
     None for another study.
     """
@@ -62,4 +62,6 @@ def two_axes(analysis: StudyAnalysis) -> TwoAxes | None:
     if numbers != values or min(map(len, values)) < 2:
         return None
     labels = {(c.values[axes[0]], c.values[axes[1]]): c.label for c in conditions}
-    return TwoAxes(axes[0], axes[1], tuple(sorted(values[0])), tuple(sorted(values[1])), labels)
+    return ConditionGrid(
+        axes[0], axes[1], tuple(sorted(values[0])), tuple(sorted(values[1])), labels
+    )

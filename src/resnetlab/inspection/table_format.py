@@ -24,13 +24,13 @@ def render(
     rows: Sequence[TableRow],
     table_format: TableFormat,
     *,
-    facts: Mapping[str, Any] | None = None,
+    details: Mapping[str, Any] | None = None,
     notes: Sequence[str] = (),
 ) -> str:
-    """Return the rows as a table, with facts and notes below it; CSV has the rows alone."""
-    facts = dict(facts or {})
+    """Return the rows as a table, with details and notes below it; CSV has the rows alone."""
+    details = dict(details or {})
     if table_format == "json":
-        return to_json({"rows": rows, **facts, "notes": notes})
+        return to_json({"rows": rows, **details, "notes": notes})
     names = list(rows[0]) if rows else []
     if table_format == "csv":
         file = io.StringIO()
@@ -44,7 +44,7 @@ def render(
         lines = [f"| {' | '.join(titles)} |", f"|{'---|' * len(names)}"]
         lines += [f"| {' | '.join(cell or ' ' for cell in line)} |" for line in cells]
         below = [
-            f"- {name.replace('_', ' ')}: {_format_value(value)}" for name, value in facts.items()
+            f"- {name.replace('_', ' ')}: {_format_value(value)}" for name, value in details.items()
         ]
         return "\n".join(
             [*lines, *([""] if below or notes else []), *below, *(f"- {note}" for note in notes)]
@@ -55,10 +55,10 @@ def render(
         widths, heads = _wrap_titles(titles, cells)
     right_aligned = [all(_is_number(row[name]) for row in rows) for name in names]
     lines = [_line(line, widths, right_aligned) for line in [*heads, *cells]] if rows else []
-    name_width = max((len(name) for name in facts), default=0)
+    name_width = max((len(name) for name in details), default=0)
     below = [
         f"{name.replace('_', ' '):{name_width}}  {_format_value(value)}"
-        for name, value in facts.items()
+        for name, value in details.items()
     ]
     return "\n".join([*lines, *([""] if lines and (below or notes) else []), *below, *notes])
 

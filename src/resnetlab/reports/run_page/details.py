@@ -1,11 +1,11 @@
-"""Facts of a run in words: its outcome, its provenance and its settings."""
+"""Details of a run in words: its outcome, its provenance and its settings."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from typing import Any
 
-from resnetlab.reports.document import Cell, Fact, Table, number_columns, text_columns
+from resnetlab.reports.document import Cell, Detail, Table, number_columns, text_columns
 from resnetlab.reports.format import (
     DASH,
     format_count,
@@ -21,24 +21,24 @@ from resnetlab.studies.study import Condition, Study
 from resnetlab.translation import localize_number, tr, tr_finished
 
 
-def outcome_facts(record: RunRecord) -> tuple[Fact, ...]:
+def outcome_details(record: RunRecord) -> tuple[Detail, ...]:
     """Return the outcome of a run: its scores by split, its epochs and its duration."""
     result, file = record.result, record.file
     if result is None:
         return ()
-    facts = []
+    details = []
     for split in ("test", "validation", "train"):
         scores: Scores | None = getattr(result, split)
         if scores is not None:
-            facts.append(Fact(_split_title(split), _scores_text(scores)))
+            details.append(Detail(_split_title(split), _scores_text(scores)))
     epochs = file.run.recipe.epochs_at(result.step, file.train_images)
     trained = tr("{steps:,} steps", steps=result.step)
     if epochs is not None:
         trained += tr(" ({epochs})", epochs=format_count(round(epochs, 2), "epoch"))
     if result.selected_step != result.step:
         trained += tr("; the weights are those of step {step:,}", step=result.selected_step)
-    facts.append(Fact(tr("Training"), trained))
-    return tuple(facts)
+    details.append(Detail(tr("Training"), trained))
+    return tuple(details)
 
 
 def _split_title(split: str) -> str:
@@ -59,8 +59,8 @@ def _scores_text(scores: Scores) -> str:
     )
 
 
-def provenance_facts(record: RunRecord) -> tuple[Fact, ...]:
-    """Return facts about code, machine, numerics, durations and data of a run."""
+def provenance_details(record: RunRecord) -> tuple[Detail, ...]:
+    """Return details about code, machine, numerics, durations and data of a run."""
     events = [event for event in record.provenance if event.get("event") in ("start", "resume")]
     numerics, result = record.file.run.numerics, record.result
     packages = _distinct(
@@ -91,7 +91,7 @@ def provenance_facts(record: RunRecord) -> tuple[Fact, ...]:
         )
         lines.insert(2, (tr("Duration"), duration))
         lines.append((tr("SHA-256 of the weights"), result.weights_sha256))
-    return tuple(Fact(term, text) for term, text in lines if text)
+    return tuple(Detail(term, text) for term, text in lines if text)
 
 
 def _time(event: dict[str, Any]) -> str:
