@@ -21,8 +21,8 @@ import tempfile
 from pathlib import Path
 
 from resnetlab.schema import decode
-from resnetlab.studies.durations import DURATIONS_FILE, Durations
 from resnetlab.studies.parsing.toml_tables import catalog_names, read_named
+from resnetlab.studies.timing.catalog_durations import DURATIONS_FILE, Durations
 from resnetlab.training.hardware import read_cpuinfo
 
 CATALOG = Path(__file__).resolve().parents[1] / "src" / "resnetlab" / "catalog"

@@ -25,8 +25,9 @@ from resnetlab.models import configs
 from resnetlab.recipes import finetune, numerics, train
 from resnetlab.runs import records
 from resnetlab.runs.config import RunConfig
-from resnetlab.studies import bibliography, claims, imported_runs, references, study
+from resnetlab.studies import claims, imported_runs, study
 from resnetlab.studies.parsing import ladder, study_file
+from resnetlab.studies.published import bibliography, references
 
 
 def _members(union: Any) -> tuple[type, ...]:

@@ -59,7 +59,7 @@ from resnetlab.schema import (
     strict_dataclass,
 )
 from resnetlab.studies.claims import Greater
-from resnetlab.studies.references import Protocol, ProtocolDifference, ReferenceValue
+from resnetlab.studies.published.references import Protocol, ProtocolDifference, ReferenceValue
 from resnetlab.studies.study import Condition, Distance, Ensemble, Study
 
 MODULES = [

@@ -44,8 +44,8 @@ if TYPE_CHECKING:
     from resnetlab.recipes.train import SGD, Adam, AdamW, Recipe, RMSprop
     from resnetlab.runs.records import Evaluation, Result, RunRecord, Scores
     from resnetlab.studies.claims import Claim
-    from resnetlab.studies.collect_runs import Collection
     from resnetlab.studies.compare import Comparison, compare
+    from resnetlab.studies.exchange.collect_runs import Collection
     from resnetlab.studies.executors.base import RunEvent
     from resnetlab.studies.parsing.conditions import load_recipe
     from resnetlab.studies.study import Condition, Study

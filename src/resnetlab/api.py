@@ -19,8 +19,8 @@ from resnetlab.models.configs import ModelConfig
 from resnetlab.models.configs.external import allow_code
 from resnetlab.recipes.finetune import AnyRecipe
 from resnetlab.runs.records import RunRecord
-from resnetlab.studies.collect_runs import Collection, collect_runs
-from resnetlab.studies.commands import continue_command, repeat_command
+from resnetlab.studies.command_lines import continue_command, repeat_command
+from resnetlab.studies.exchange.collect_runs import Collection, collect_runs
 from resnetlab.studies.executors.base import Job
 from resnetlab.studies.parsing.overrides import Overrides, VariantName
 from resnetlab.studies.parsing.python_tables import plain_tables, study_file_text

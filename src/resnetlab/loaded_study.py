@@ -23,7 +23,7 @@ from resnetlab.reports.run_page.write import MAX_DEFAULT_PAGES, write_run_pages
 from resnetlab.reports.study.assemble import build_report
 from resnetlab.reports.write import write
 from resnetlab.schema import encode
-from resnetlab.studies.commands import with_output
+from resnetlab.studies.command_lines import with_output
 from resnetlab.studies.executors.base import Executor, RunEvent
 from resnetlab.studies.executors.local import LocalExecutor
 from resnetlab.studies.plan import Plan, PlannedRun, StudyRecord, folder_name

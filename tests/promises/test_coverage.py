@@ -24,9 +24,9 @@ from resnetlab.analysis.data_files import load
 from resnetlab.analysis.study_data import StudyData
 from resnetlab.cli.main import app
 from resnetlab.recipes.train import Recipe
-from resnetlab.studies.bibliography import bibliography
 from resnetlab.studies.parsing.study_file import load_study
 from resnetlab.studies.parsing.toml_tables import catalog_names
+from resnetlab.studies.published.bibliography import bibliography
 from resnetlab.studies.study import Condition, Study
 
 ROOT = Path(__file__).resolve().parents[2]

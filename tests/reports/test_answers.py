@@ -24,9 +24,9 @@ from resnetlab.reports import build_report, write, write_latex
 from resnetlab.reports.study.source_questions.answers import LANGUAGES, answer_question, answers
 from resnetlab.studies.claims import condition_labels
 from resnetlab.studies.parsing.overrides import Overrides
+from resnetlab.studies.parsing.questions import Evidence, EvidenceKind, Question, catalog_questions
 from resnetlab.studies.parsing.study_file import load_study, parse_study
 from resnetlab.studies.parsing.toml_tables import catalog_names
-from resnetlab.studies.questions import Evidence, EvidenceKind, Question, catalog_questions
 
 ROOT = Path(__file__).resolve().parents[2]
 RESULTS = sorted(path.parent for path in (ROOT / "results").glob("*/report.json"))

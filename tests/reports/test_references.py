@@ -16,7 +16,7 @@ from resnetlab.reports.study.references import reference_effects
 from resnetlab.schema import decode
 from resnetlab.stats.intervals import t_quantile
 from resnetlab.studies.parsing.study_file import load_study
-from resnetlab.studies.references import (
+from resnetlab.studies.published.references import (
     MatchedReference,
     Protocol,
     ProtocolDifference,

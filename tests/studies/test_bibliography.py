@@ -10,11 +10,11 @@ import pytest
 from helpers.synthetic import study_record
 from resnetlab import reports
 from resnetlab.errors import InputError
-from resnetlab.studies.bibliography import bibliography, cited_works, format_citation
 from resnetlab.studies.parsing.overrides import Overrides
 from resnetlab.studies.parsing.references import load_reference_source
 from resnetlab.studies.parsing.study_file import load_study, parse_study
 from resnetlab.studies.parsing.toml_tables import catalog_names, read_named
+from resnetlab.studies.published.bibliography import bibliography, cited_works, format_citation
 
 
 def test_a_citation_is_the_short_name_of_the_work_and_the_place_in_it() -> None:

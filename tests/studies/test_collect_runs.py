@@ -22,9 +22,9 @@ from resnetlab.runs.damage import check_run
 from resnetlab.runs.directory import check_finished
 from resnetlab.runs.paths import LOCK, LOGITS, WEIGHTS
 from resnetlab.runs.recorded_logits import RecordedLogits
-from resnetlab.studies import collect_runs as collecting
-from resnetlab.studies.collect_runs import Collection, collect_runs
-from resnetlab.studies.export_runs import export_runs
+from resnetlab.studies.exchange import collect_runs as collecting
+from resnetlab.studies.exchange.collect_runs import Collection, collect_runs
+from resnetlab.studies.exchange.export_runs import export_runs
 from resnetlab.studies.plan import Plan
 from resnetlab.studies.run import read_plan, save_plan
 

@@ -11,7 +11,6 @@ import resnetlab as rl
 from resnetlab.data.config import DataIdentity
 from resnetlab.models.flops import model_cost
 from resnetlab.schema import decode, encode
-from resnetlab.studies.eta import TimeEstimator
 from resnetlab.studies.parsing.overrides import Overrides
 from resnetlab.studies.parsing.study_file import load_study, parse_study
 from resnetlab.studies.plan import (
@@ -24,6 +23,7 @@ from resnetlab.studies.plan import (
 )
 from resnetlab.studies.run import read_plan, save_plan
 from resnetlab.studies.study import Study
+from resnetlab.studies.timing.time_estimate import TimeEstimator
 
 PROPERTIES = DataProperties(
     name="digits",
@@ -212,7 +212,7 @@ def test_an_unreadable_plan_is_a_mistake_with_its_file(tmp_path: Path) -> None:
 
 def test_the_time_of_a_study_is_estimated_from_past_runs() -> None:
     from resnetlab.runs.records import Evaluation, Result, RunRecord, Scores
-    from resnetlab.studies.eta import PastSpeeds, TimeEstimate, Timing
+    from resnetlab.studies.timing.time_estimate import PastSpeeds, TimeEstimate, Timing
 
     def finished(run: int, speed: float) -> RunRecord:
         result = Result(

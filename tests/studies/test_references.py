@@ -11,15 +11,15 @@ from typer.testing import CliRunner
 from resnetlab.cli.main import app
 from resnetlab.errors import InputError
 from resnetlab.models.flops import model_cost
+from resnetlab.reports.published.costs import cost_rows, source_details, source_lines
+from resnetlab.reports.published.depths import depth_sentences, depth_series
+from resnetlab.reports.published.distances import distance_sentences
 from resnetlab.schema import decode, encode, without_defaults
 from resnetlab.stats.intervals import mean, variance
 from resnetlab.studies.parsing.overrides import Overrides
 from resnetlab.studies.parsing.references import load_reference_source
 from resnetlab.studies.parsing.study_file import load_study, parse_study
 from resnetlab.studies.parsing.toml_tables import catalog_names, read_named
-from resnetlab.studies.reference_costs import cost_rows, source_details, source_lines
-from resnetlab.studies.reference_depths import depth_sentences, depth_series
-from resnetlab.studies.reference_distances import distance_sentences
 from resnetlab.studies.study import Study
 
 HE = (

@@ -9,13 +9,13 @@ import pytest
 
 import resnetlab as rl
 from resnetlab.schema import decode
-from resnetlab.studies import durations
-from resnetlab.studies.durations import Durations
 from resnetlab.studies.parsing.overrides import Overrides
 from resnetlab.studies.parsing.study_file import load_study
 from resnetlab.studies.parsing.toml_tables import catalog_names
 from resnetlab.studies.show import axes_of, describe_study, set_option, summary_lines
 from resnetlab.studies.study import Condition, Study
+from resnetlab.studies.timing import catalog_durations as durations
+from resnetlab.studies.timing.catalog_durations import Durations
 
 
 @pytest.mark.parametrize("name", catalog_names("studies"))

@@ -14,10 +14,10 @@ import torch
 
 import resnetlab as rl
 from resnetlab.errors import InputError
-from resnetlab.studies import timing as module
-from resnetlab.studies.eta import Timing
 from resnetlab.studies.plan import Plan
-from resnetlab.studies.timing import decode_timing, measure, time_runs, timed_network
+from resnetlab.studies.timing import network_speed as module
+from resnetlab.studies.timing.network_speed import decode_timing, measure, time_runs, timed_network
+from resnetlab.studies.timing.time_estimate import Timing
 
 
 @pytest.fixture

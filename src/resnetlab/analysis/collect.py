@@ -21,9 +21,9 @@ from resnetlab.analysis.study_data import (
 from resnetlab.data.config import Split
 from resnetlab.inspection.landscape_summary import axis_values
 from resnetlab.runs.records import EvaluationMode, RunRecord
+from resnetlab.studies.exchange.remove_paths import study_without_paths
 from resnetlab.studies.plan import StudyRecord, StudyRun
 from resnetlab.studies.study import Study
-from resnetlab.studies.without_paths import study_without_paths
 
 
 def collect(record: StudyRecord, command: str = "") -> StudyData:

@@ -13,14 +13,14 @@ from resnetlab.errors import MAX_LISTED_PROBLEMS
 from resnetlab.messages import format_count, shared_runs_note, truncate_lines
 from resnetlab.recipes.numerics import Placement
 from resnetlab.settings import downloads_dir
-from resnetlab.studies import forecast
-from resnetlab.studies.eta import PastSpeeds, Timing
 from resnetlab.studies.executors.base import Job
 from resnetlab.studies.executors.local import LocalExecutor
 from resnetlab.studies.plan import Plan, PlannedRun, folder_name
 from resnetlab.studies.progress import format_clock
 from resnetlab.studies.run import absent_data, past_runs, pending_runs, read_record
-from resnetlab.studies.timing import time_runs
+from resnetlab.studies.timing import forecast
+from resnetlab.studies.timing.network_speed import time_runs
+from resnetlab.studies.timing.time_estimate import PastSpeeds, Timing
 
 
 def print_forecast(

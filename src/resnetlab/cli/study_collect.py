@@ -41,7 +41,7 @@ def study_export(
     if folder is None:
         fix = f"start it: {command_line(['resnetlab', 'study', 'run', source])}"
         raise input_error(source, "was not started here", fix)
-    from resnetlab.studies.export_runs import export_runs
+    from resnetlab.studies.exchange.export_runs import export_runs
     from resnetlab.studies.run import read_plan
 
     archive = out or Path(f"{folder.name}-runs.tar.gz")
@@ -73,7 +73,7 @@ def study_collect(
     json: Json = False,
 ) -> None:
     """Add the finished runs of other machines to a study."""
-    from resnetlab.studies.collect_runs import collect_runs
+    from resnetlab.studies.exchange.collect_runs import collect_runs
 
     collection = collect_runs(sources, into, output)
     if json:

@@ -132,20 +132,20 @@ def study_references(
 ) -> None:
     """Print all published numbers of a study, with their protocols, errata and networks' costs."""
     from resnetlab.inspection.table_format import render
-    from resnetlab.studies import reference_depths
+    from resnetlab.reports.published import depths
+    from resnetlab.reports.published.costs import NOTES, cost_rows, source_details, source_lines
+    from resnetlab.reports.published.distances import distance_sentences
     from resnetlab.studies.parsing.study_file import load_study
-    from resnetlab.studies.reference_costs import NOTES, cost_rows, source_details, source_lines
-    from resnetlab.studies.reference_distances import distance_sentences
 
     table_format, loaded = output_format(json, csv, markdown), load_study(source)
-    series = reference_depths.depth_series(loaded)
+    series = depths.depth_series(loaded)
     if draw and not series:
         problem = "the study has no published numbers of networks of different depth"
         raise input_error("--draw", problem, "leave it out")
     from resnetlab.models.flops import model_cost  # imports torch, so only after the checks
 
     details = {"sources": source_details(loaded)} if json else {}
-    notes = [*reference_depths.depth_sentences(series), *distance_sentences(loaded), *NOTES]
+    notes = [*depths.depth_sentences(series), *distance_sentences(loaded), *NOTES]
     notes += [] if json else source_lines(loaded)
     typer.echo(render(cost_rows(loaded, model_cost), table_format, details=details, notes=notes))
     if draw:

@@ -28,9 +28,9 @@ from resnetlab.schema import (
 )
 from resnetlab.shell import command_line
 from resnetlab.studies.parsing.overrides import Overrides
+from resnetlab.studies.parsing.questions import Question as StudyQuestion
+from resnetlab.studies.parsing.questions import load_questions
 from resnetlab.studies.parsing.study_file import parse_study
-from resnetlab.studies.questions import Question as StudyQuestion
-from resnetlab.studies.questions import load_questions
 
 NUMBER_OF_LESSONS = 10
 PRACTICAL_NUMBER = 5

@@ -20,7 +20,7 @@ from resnetlab.schema import (
     discriminated_by,
     strict_dataclass,
 )
-from resnetlab.studies.bibliography import Citation
+from resnetlab.studies.published.bibliography import Citation
 
 Metric = Literal["top1", "error", "loss"]
 """Metric of a claim: accuracy in percent, error in percent or loss in nats. For error and loss,

@@ -22,9 +22,9 @@ from resnetlab.messages import format_count
 from resnetlab.notebook import Bar, NotebookOutput, is_notebook
 from resnetlab.runs.directory import RunDirectory
 from resnetlab.runs.records import Result
-from resnetlab.studies.eta import TimeEstimator
 from resnetlab.studies.executors.base import Executor, Job, RunEvent
 from resnetlab.studies.plan import Plan, PlannedRun
+from resnetlab.studies.timing.time_estimate import TimeEstimator
 
 LINE_SECONDS = 60.0
 """Time between two progress lines if the output is neither a terminal nor a notebook."""

@@ -8,9 +8,9 @@ from typing import Any
 from resnetlab.messages import format_count, truncate_lines
 from resnetlab.shell import command_line
 from resnetlab.studies.claims import condition_labels, describe_claim
-from resnetlab.studies.durations import describe_duration
 from resnetlab.studies.parsing.toml_tables import to_toml
 from resnetlab.studies.study import Study
+from resnetlab.studies.timing.catalog_durations import describe_duration
 
 MAX_LISTED = 100
 """Number of conditions and of claims that are printed. A count stands for the others."""

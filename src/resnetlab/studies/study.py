@@ -15,10 +15,10 @@ from resnetlab.recipes.numerics import Numerics
 from resnetlab.runs.kinds import RunKind, kind_of
 from resnetlab.runs.records import EvaluationMode
 from resnetlab.schema import Name, NonNegativeInt, PositiveFloat, PositiveInt, strict_dataclass
-from resnetlab.studies.bibliography import Citation
 from resnetlab.studies.claims import Claim, Equal, Greater
 from resnetlab.studies.imported_runs import TEST_ACCURACY, ImportedRuns, Measure
-from resnetlab.studies.references import MatchedReference
+from resnetlab.studies.published.bibliography import Citation
+from resnetlab.studies.published.references import MatchedReference
 
 DataKey = tuple[DataConfig, bool]
 """Data, with a flag that is true if they are opened as photographs of any size, for fine-tuning."""

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from resnetlab.studies.eta import TimeEstimator
 from resnetlab.studies.plan import StudyRecord, StudyRun
 from resnetlab.studies.progress import format_clock
+from resnetlab.studies.timing.time_estimate import TimeEstimator
 from resnetlab.translation import tr, tr_count
 
 MAX_NAMED_RUNS = 4

@@ -14,7 +14,7 @@ from resnetlab.reports.figures.canvas import (
     to_standalone_svg,
     to_svg,
 )
-from resnetlab.studies.reference_depths import DepthSeries
+from resnetlab.reports.published.depths import DepthSeries
 
 PANEL_HEIGHT_PX, LEGEND_ROW_PX = 300, 18
 

@@ -27,9 +27,9 @@ from resnetlab.reports.run_page.unplug import Unplug, find_partner, sets_command
 from resnetlab.runs.paths import LOGITS, WEIGHTS
 from resnetlab.runs.records import RunFile, RunRecord
 from resnetlab.studies.claims import condition_labels
+from resnetlab.studies.exchange.remove_paths import study_without_paths
 from resnetlab.studies.plan import StudyRecord, StudyRun
 from resnetlab.studies.study import Study
-from resnetlab.studies.without_paths import study_without_paths
 from resnetlab.translation import Language, use_language
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from resnetlab.reports.document import Cell, Table, number_columns, text_columns
 from resnetlab.reports.format import DASH, format_count, format_number, join_clauses
 from resnetlab.reports.study.references import citation_link, published_curve
 from resnetlab.stats.intervals import mean
-from resnetlab.studies.bibliography import format_citation
+from resnetlab.studies.published.bibliography import format_citation
 from resnetlab.studies.study import Distance
 from resnetlab.translation import tr, tr_study
 

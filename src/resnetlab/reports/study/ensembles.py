@@ -20,7 +20,7 @@ from resnetlab.reports.format import (
 )
 from resnetlab.reports.study.references import citation_link
 from resnetlab.stats.intervals import POINTS_RANGE, Interval, mean, t_interval, within_range
-from resnetlab.studies.bibliography import format_citation
+from resnetlab.studies.published.bibliography import format_citation
 from resnetlab.studies.study import Ensemble
 from resnetlab.translation import tr, tr_study
 

@@ -20,7 +20,7 @@ from resnetlab.reports.format import (
     format_signed,
     join_words,
 )
-from resnetlab.studies.questions import catalog_questions
+from resnetlab.studies.parsing.questions import catalog_questions
 from resnetlab.translation import localize_number, tr
 
 if TYPE_CHECKING:

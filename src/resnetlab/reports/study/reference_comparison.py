@@ -16,7 +16,7 @@ from resnetlab.stats.intervals import ACCURACY_RANGE_PCT, Interval, mean, within
 from resnetlab.stats.prediction import CompatibilityBadge, compare_with_reported
 from resnetlab.studies.claims import ClaimSplit
 from resnetlab.studies.parsing.references import flatten_condition
-from resnetlab.studies.references import MatchedReference, Quantity
+from resnetlab.studies.published.references import MatchedReference, Quantity
 from resnetlab.translation import deferred, tr, tr_finished
 
 if TYPE_CHECKING:

@@ -27,7 +27,6 @@ from resnetlab.reports.study.reference_comparison import (
     not_measured_reason,
 )
 from resnetlab.stats.intervals import mean
-from resnetlab.studies.bibliography import bibliography, cited_works
 from resnetlab.studies.claims import (
     About,
     AnyClaim,
@@ -39,7 +38,8 @@ from resnetlab.studies.claims import (
     condition_labels,
 )
 from resnetlab.studies.parsing.references import has_fields
-from resnetlab.studies.references import MatchedReference, Quantity, ReferenceValue
+from resnetlab.studies.published.bibliography import bibliography, cited_works
+from resnetlab.studies.published.references import MatchedReference, Quantity, ReferenceValue
 from resnetlab.translation import localize_number, tr, tr_finished, tr_study
 
 if TYPE_CHECKING:

@@ -34,10 +34,10 @@ from resnetlab.stats.intervals import Interval, Summary, mean
 from resnetlab.stats.outcomes import OUTCOMES, OutcomeCounts
 from resnetlab.stats.power import ALPHA
 from resnetlab.stats.verdict import Verdict
-from resnetlab.studies.bibliography import format_citation
 from resnetlab.studies.claims import AnyClaim, Greater
 from resnetlab.studies.imported_runs import Measure
 from resnetlab.studies.parsing.conditions import CONDITION_PARTS
+from resnetlab.studies.published.bibliography import format_citation
 from resnetlab.studies.study import Condition
 from resnetlab.translation import deferred, localize_number, tr, tr_finished, tr_study
 

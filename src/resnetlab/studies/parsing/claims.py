@@ -17,7 +17,7 @@ from resnetlab.studies.parsing.toml_tables import flatten
 from resnetlab.studies.study import Condition, Distance, Ensemble
 
 if TYPE_CHECKING:
-    from resnetlab.studies.references import MatchedReference
+    from resnetlab.studies.published.references import MatchedReference
 
 T = TypeVar("T")
 

@@ -12,8 +12,8 @@ from typing import Any
 
 from resnetlab.errors import InputError, Problem, suggest
 from resnetlab.schema import FieldError, PositiveFloat, decode, strict_dataclass
-from resnetlab.studies.bibliography import Citation
 from resnetlab.studies.parsing.toml_tables import deep_merge, flatten, has_subfield
+from resnetlab.studies.published.bibliography import Citation
 from resnetlab.studies.study import Expect, Rung
 
 BARE_NAME_FIELDS = {"model": "name", "data": "source", "recipe": "base"}

@@ -25,7 +25,7 @@ from resnetlab.studies.claims import (
 if TYPE_CHECKING:
     from resnetlab.data.config import DataConfig
     from resnetlab.models.configs import ModelConfig
-    from resnetlab.studies.references import MatchedReference, ReferenceValue
+    from resnetlab.studies.published.references import MatchedReference, ReferenceValue
     from resnetlab.studies.study import Condition
 
 ClaimWithMargin = About | Equal | Relative

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from resnetlab.errors import InputError, Problem, input_error, suggest
 from resnetlab.schema import FieldError
-from resnetlab.studies.references import ReferenceSource, ReferenceValue
+from resnetlab.studies.published.references import ReferenceSource, ReferenceValue
 
 COLUMNS = ("model", "run", "epoch", "test_accuracy_pct", "test_loss_nats")
 """Columns of a file of runs: network, run and epoch (from 1), accuracy in percent, loss in nats."""

@@ -10,7 +10,7 @@ from resnetlab.models.parse import parse_model
 from resnetlab.schema import decode, encode
 from resnetlab.studies.parsing.reference_runs import with_run_curves
 from resnetlab.studies.parsing.toml_tables import flatten, read_named
-from resnetlab.studies.references import MatchedReference, ReferenceSource, ReferenceValue
+from resnetlab.studies.published.references import MatchedReference, ReferenceSource, ReferenceValue
 from resnetlab.studies.study import Condition
 
 

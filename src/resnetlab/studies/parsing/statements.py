@@ -17,7 +17,7 @@ from resnetlab.studies.parsing.claims import (
     parse_ensembles,
 )
 from resnetlab.studies.parsing.references import parse_references
-from resnetlab.studies.references import MatchedReference
+from resnetlab.studies.published.references import MatchedReference
 from resnetlab.studies.study import Condition, Distance, Ensemble
 
 

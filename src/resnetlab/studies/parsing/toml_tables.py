@@ -14,7 +14,7 @@ from resnetlab.errors import input_error, suggest
 from resnetlab.recipes.finetune import finetune_recipe_names, finetune_recipe_table
 from resnetlab.schema import parse_toml, read_toml
 from resnetlab.shell import is_path
-from resnetlab.studies.bibliography import format_citation
+from resnetlab.studies.published.bibliography import format_citation
 
 
 def read_named(

@@ -29,8 +29,8 @@ from resnetlab.reports.study.source_questions.measures import (
 )
 from resnetlab.reports.study.source_questions.writer import AnswerWriter
 from resnetlab.shell import command_line
-from resnetlab.studies.bibliography import format_citation
-from resnetlab.studies.questions import Evidence, Question, catalog_questions
+from resnetlab.studies.parsing.questions import Evidence, Question, catalog_questions
+from resnetlab.studies.published.bibliography import format_citation
 from resnetlab.translation import LANGUAGES, tr_study, typeset_french, use_language
 
 if TYPE_CHECKING:

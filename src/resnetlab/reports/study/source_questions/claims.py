@@ -20,7 +20,7 @@ from resnetlab.studies.claims import AnyClaim, condition_labels
 
 if TYPE_CHECKING:
     from resnetlab.analysis.analyze import StudyAnalysis
-    from resnetlab.studies.questions import Evidence
+    from resnetlab.studies.parsing.questions import Evidence
 
 STATUSES = {
     "reproduced": "supported",

@@ -22,7 +22,7 @@ from resnetlab.schema import (
     strict_dataclass,
 )
 from resnetlab.stats.prediction import ReportedResult
-from resnetlab.studies.bibliography import Citation, format_citation
+from resnetlab.studies.published.bibliography import Citation, format_citation
 
 Quantity = Literal["accuracy", "error", "loss", "top-5 error", "multiply-adds"]
 """Quantity in percent (top-1 accuracy, errors), nats (loss) or 10^9 (multiply-adds)."""

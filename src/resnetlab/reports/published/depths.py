@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from resnetlab.models.parse import parse_model
-from resnetlab.studies.references import ReferenceValue
+from resnetlab.studies.published.references import ReferenceValue
 from resnetlab.studies.study import Study
 
 

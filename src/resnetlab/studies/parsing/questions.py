@@ -10,8 +10,8 @@ from functools import cache
 from typing import Literal
 
 from resnetlab.schema import FieldError, decode, strict_dataclass
-from resnetlab.studies.bibliography import Citation
 from resnetlab.studies.parsing.toml_tables import catalog_names, read_named
+from resnetlab.studies.published.bibliography import Citation
 
 EvidenceKind = Literal[
     "claims",

@@ -11,13 +11,13 @@ from resnetlab.messages import format_count
 from resnetlab.runs.config import RunConfig
 from resnetlab.schema import encode
 from resnetlab.shell import command_line
-from resnetlab.studies.commands import with_seeds
+from resnetlab.studies.command_lines import with_seeds
+from resnetlab.studies.exchange.remove_paths import study_without_paths
+from resnetlab.studies.exchange.run_sources import RunSource
 from resnetlab.studies.plan import Plan, PlannedRun, folder_name
 from resnetlab.studies.run import read_plan
-from resnetlab.studies.run_sources import RunSource
 from resnetlab.studies.status import find_started, source_sha256, study_path
 from resnetlab.studies.study import Study
-from resnetlab.studies.without_paths import study_without_paths
 
 
 def find_plan(into: str, root: Path, sources: Sequence[RunSource]) -> tuple[Plan, tuple[str, ...]]:

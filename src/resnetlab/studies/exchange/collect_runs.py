@@ -22,10 +22,10 @@ from resnetlab.runs.directory import CHECKED_FILES, LARGE_FILES, RunDirectory
 from resnetlab.runs.paths import LOGITS, WEIGHTS
 from resnetlab.runs.recorded_logits import disagreement
 from resnetlab.runs.records import Result, RunRecord
+from resnetlab.studies.exchange.run_sources import RunSource, open_sources
+from resnetlab.studies.exchange.shared_plan import describe_difference, find_plan
 from resnetlab.studies.plan import PlannedRun, folder_name
 from resnetlab.studies.run import read_record, save_plan
-from resnetlab.studies.run_sources import RunSource, open_sources
-from resnetlab.studies.shared_plan import describe_difference, find_plan
 
 Outcome = Literal[
     "joined",

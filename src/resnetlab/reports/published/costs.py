@@ -18,9 +18,9 @@ from resnetlab.models.configs import (
 )
 from resnetlab.models.configs.external import with_num_classes
 from resnetlab.schema import encode
-from resnetlab.studies.bibliography import bibliography, cited_works
 from resnetlab.studies.plan import CostFunction
-from resnetlab.studies.references import MatchedReference, ReferenceValue
+from resnetlab.studies.published.bibliography import bibliography, cited_works
+from resnetlab.studies.published.references import MatchedReference, ReferenceValue
 from resnetlab.studies.study import Condition, Study
 
 NOTES = (

@@ -29,8 +29,8 @@ from resnetlab.runs.kinds import FROM_SCRATCH
 from resnetlab.runs.records import RunFile
 from resnetlab.schema import config_hash, decode, encode, strict_dataclass
 from resnetlab.settings import cache_dir
-from resnetlab.studies.eta import Timing
 from resnetlab.studies.plan import PlannedRun
+from resnetlab.studies.timing.time_estimate import Timing
 from resnetlab.training.hardware import read_cpuinfo, total_memory
 
 STEP_SECONDS = 1.0
@@ -195,7 +195,7 @@ class _CacheKey:
 
 def _measure_in_process(networks: list[TimedNetwork]) -> Iterator[tuple[TimedNetwork, Timing]]:
     """Measure networks in a new process, and yield those that were measured in time."""
-    command = [sys.executable, "-m", "resnetlab.studies.timing"]
+    command = [sys.executable, "-m", "resnetlab.studies.timing.network_speed"]
     text = json.dumps([encode(network) for network in networks])
     timeout = min(START_SECONDS + MAX_SECONDS * len(networks), MAX_TOTAL_SECONDS)
     try:

@@ -9,9 +9,9 @@ from typing import Any
 
 from resnetlab.stats.intervals import variance
 from resnetlab.stats.power import minimum_detectable_effect, required_runs
-from resnetlab.studies.eta import PastSpeeds, TimeEstimate, Timing
 from resnetlab.studies.parsing.power_checks import plan_warnings
 from resnetlab.studies.plan import Plan, StudyRecord, group_by
+from resnetlab.studies.timing.time_estimate import PastSpeeds, TimeEstimate, Timing
 
 
 @dataclass(frozen=True)

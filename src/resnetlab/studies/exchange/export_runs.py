@@ -26,8 +26,8 @@ from resnetlab.runs.paths import LOGITS, WEIGHTS, locate_runs
 from resnetlab.runs.recorded_logits import read_logits
 from resnetlab.runs.records import RunRecord
 from resnetlab.schema import encode
+from resnetlab.studies.exchange.remove_paths import file_without_paths, plan_without_paths
 from resnetlab.studies.plan import Plan
-from resnetlab.studies.without_paths import file_without_paths, plan_without_paths
 
 
 @dataclass(frozen=True)

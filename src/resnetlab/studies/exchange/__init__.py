@@ -1,0 +1,1 @@
+"""Runs of a study that travel between machines: export, collection, and copies without paths."""

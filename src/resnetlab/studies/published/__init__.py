@@ -1,0 +1,1 @@
+"""Published work as data: the bibliography of the catalog, and the numbers of references."""
