@@ -29,7 +29,7 @@ import stock
 import torch
 from machine import machine
 
-from resnetlab.api import load_study
+from resnetlab.api.studies import load_study
 from resnetlab.data.config import Augment, LabeledImages
 from resnetlab.data.device_images import DeviceImages
 from resnetlab.files import write_json

@@ -221,5 +221,5 @@ def _python_entry(name: str) -> str:
     """Return the entry of a public name. A package may have the name of a function, too."""
     if importlib.util.find_spec(f"resnetlab.{name}") is None:
         return f"::: resnetlab.{name}\n"
-    function = getattr(importlib.import_module("resnetlab.interactive.photographs"), name)
+    function = getattr(importlib.import_module("resnetlab.api.photographs"), name)
     return f'<a id="resnetlab.{name}"></a>\n\n::: {function.__module__}.{name}\n'

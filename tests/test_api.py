@@ -51,7 +51,7 @@ def test_no_worker_waits_for_a_partial_report(
     study = rl.load_study(study_file)
     plan, free, waited = study.plan(tmp_path), threading.Event(), []
     monkeypatch.setattr(
-        "resnetlab.loaded_study.execute_runs",
+        "resnetlab.api.loaded_study.execute_runs",
         lambda *_: iter([RunEvent("finished", str(k)) for k in range(4)]),
     )
     monkeypatch.setattr(rl.LoadedStudy, "report", lambda *_, **__: waited.append(not free.wait(30)))
@@ -98,7 +98,7 @@ def test_names_are_listed_without_those_of_the_implementation() -> None:
 def test_the_package_of_fine_tuning_is_the_public_function() -> None:
     """The name belongs to a package, too, which is imported first or last."""
     import resnetlab.finetune
-    from resnetlab.interactive.photographs import finetune
+    from resnetlab.api.photographs import finetune
 
     assert callable(rl.finetune)
     assert inspect.signature(rl.finetune) == inspect.signature(finetune)

@@ -10,11 +10,8 @@ import pytest
 
 import resnetlab as rl
 from resnetlab.analysis.data_files import load
-from resnetlab.api import LoadedStudy
-from resnetlab.cli.main import main
-from resnetlab.errors import InputError
-from resnetlab.recipes.numerics import Numerics
-from resnetlab.replication import (
+from resnetlab.api.loaded_study import LoadedStudy
+from resnetlab.api.replication import (
     Replication,
     format_replication,
     repetition_folder,
@@ -22,6 +19,9 @@ from resnetlab.replication import (
     summary,
     verify,
 )
+from resnetlab.cli.main import main
+from resnetlab.errors import InputError
+from resnetlab.recipes.numerics import Numerics
 from resnetlab.reports.write import write
 from resnetlab.stats.intervals import Interval
 from resnetlab.studies.plan import Plan
@@ -90,7 +90,7 @@ def test_a_report_with_other_numbers_is_not_reproduced(
         "interval [" in format_replication(items[0])
     )
     assert format_replication(items[0]).endswith(": not reproduced")
-    monkeypatch.setattr("resnetlab.replication.verify", lambda *_, **__: iter(items))
+    monkeypatch.setattr("resnetlab.api.replication.verify", lambda *_, **__: iter(items))
     monkeypatch.setattr("sys.argv", ["resnetlab", "verify", str(tmp_path / "altered")])
     with pytest.raises(SystemExit) as end:
         main()
@@ -145,9 +145,9 @@ def test_runs_are_drawn_by_the_seed_and_at_most_all(result: Path, tmp_path: Path
 def test_a_result_in_bf16_is_refused_by_name_where_it_would_be_emulated(
     result: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("resnetlab.replication.processor_has_bf16", lambda: False)
+    monkeypatch.setattr("resnetlab.api.replication.processor_has_bf16", lambda: False)
     monkeypatch.setattr(
-        "resnetlab.replication._matching_numerics",
+        "resnetlab.api.replication._matching_numerics",
         lambda *_: Numerics(device="cpu", precision="bf16"),
     )
     with pytest.raises(InputError, match="precision: its runs were trained in bf16") as caught:

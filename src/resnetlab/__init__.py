@@ -19,24 +19,28 @@ import warnings
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from resnetlab.api import collect, evaluate, judge, load_study, open_study, resume, train
-    from resnetlab.data.config import DataConfig
-    from resnetlab.deploy.predict import Classifier, Prediction, Predictions, load_model
-    from resnetlab.errors import InputError, ResnetlabError, ResourceError, UnfinishedError
-    from resnetlab.finetune.api import FinetuneOutcome
-    from resnetlab.inspection.diagnostics_config import DiagnosticsConfig, LandscapeConfig
-    from resnetlab.interactive.landscapes import inspect_landscape
-    from resnetlab.interactive.networks import inspect_blocks, inspect_gradients, inspect_model
-    from resnetlab.interactive.photographs import (
+    from resnetlab.api.evaluation import evaluate
+    from resnetlab.api.landscapes import inspect_landscape
+    from resnetlab.api.loaded_study import LoadedStudy
+    from resnetlab.api.networks import inspect_blocks, inspect_gradients, inspect_model
+    from resnetlab.api.photographs import (
         FixresOutcome,
         check_data,
         describe_data,
         finetune,
         fixres,
     )
-    from resnetlab.interactive.sweep import sweep
-    from resnetlab.interactive.verification import Verification, verify
-    from resnetlab.loaded_study import LoadedStudy, StudyOutcome
+    from resnetlab.api.single_runs import resume, train
+    from resnetlab.api.studies import collect, load_study, open_study
+    from resnetlab.api.study_outcome import StudyOutcome
+    from resnetlab.api.sweep import sweep
+    from resnetlab.api.verdicts import judge
+    from resnetlab.api.verification import Verification, verify
+    from resnetlab.data.config import DataConfig
+    from resnetlab.deploy.predict import Classifier, Prediction, Predictions, load_model
+    from resnetlab.errors import InputError, ResnetlabError, ResourceError, UnfinishedError
+    from resnetlab.finetune.api import FinetuneOutcome
+    from resnetlab.inspection.diagnostics_config import DiagnosticsConfig, LandscapeConfig
     from resnetlab.models.build import build_model
     from resnetlab.models.configs import CifarConfig, cifar_config
     from resnetlab.models.factory import model_factory
@@ -53,14 +57,36 @@ if TYPE_CHECKING:
 
 # Names are looked up on first use: `import resnetlab` alone takes no seconds for torch.
 _NAMES_BY_MODULE = {
-    "api": (
-        "collect",
-        "evaluate",
-        "judge",
-        "load_study",
-        "open_study",
+    "api.evaluation": ("evaluate",),
+    "api.landscapes": ("inspect_landscape",),
+    "api.loaded_study": ("LoadedStudy",),
+    "api.networks": (
+        "inspect_blocks",
+        "inspect_gradients",
+        "inspect_model",
+    ),
+    "api.photographs": (
+        "FixresOutcome",
+        "check_data",
+        "describe_data",
+        "finetune",
+        "fixres",
+    ),
+    "api.single_runs": (
         "resume",
         "train",
+    ),
+    "api.studies": (
+        "collect",
+        "load_study",
+        "open_study",
+    ),
+    "api.study_outcome": ("StudyOutcome",),
+    "api.sweep": ("sweep",),
+    "api.verdicts": ("judge",),
+    "api.verification": (
+        "Verification",
+        "verify",
     ),
     "data.config": ("DataConfig",),
     "deploy.predict": (
@@ -77,28 +103,6 @@ _NAMES_BY_MODULE = {
     ),
     "finetune.api": ("FinetuneOutcome",),
     "inspection.diagnostics_config": ("DiagnosticsConfig", "LandscapeConfig"),
-    "interactive.landscapes": ("inspect_landscape",),
-    "interactive.networks": (
-        "inspect_blocks",
-        "inspect_gradients",
-        "inspect_model",
-    ),
-    "interactive.photographs": (
-        "FixresOutcome",
-        "check_data",
-        "describe_data",
-        "finetune",
-        "fixres",
-    ),
-    "interactive.sweep": ("sweep",),
-    "interactive.verification": (
-        "Verification",
-        "verify",
-    ),
-    "loaded_study": (
-        "LoadedStudy",
-        "StudyOutcome",
-    ),
     "models.build": ("build_model",),
     "models.configs": (
         "CifarConfig",
@@ -123,11 +127,11 @@ _NAMES_BY_MODULE = {
         "Scores",
     ),
     "studies.claims": ("Claim",),
-    "studies.collect_runs": ("Collection",),
     "studies.compare": (
         "Comparison",
         "compare",
     ),
+    "studies.exchange.collect_runs": ("Collection",),
     "studies.executors.base": ("RunEvent",),
     "studies.parsing.conditions": ("load_recipe",),
     "studies.study": (

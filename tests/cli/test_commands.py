@@ -14,8 +14,9 @@ from typing import Any
 import pytest
 
 from helpers.pictures import class_tree
+from resnetlab.api.loaded_study import LoadedStudy
+from resnetlab.api.study_outcome import StudyOutcome
 from resnetlab.cli.main import main
-from resnetlab.loaded_study import LoadedStudy, StudyOutcome
 from resnetlab.studies.parsing.toml_tables import catalog_names
 
 Resnetlab = Callable[..., tuple[int, str, str]]

@@ -295,7 +295,7 @@ def test_the_index_of_a_gpu_is_part_of_the_placement_and_not_of_the_run(
         planned.append(arguments)
         raise InputError(Problem("", "planned", ""))
 
-    monkeypatch.setattr("resnetlab.api.LoadedStudy.plan_rounds", plan_rounds)
+    monkeypatch.setattr("resnetlab.api.loaded_study.LoadedStudy.plan_rounds", plan_rounds)
     assert resnetlab("study", "run", "digits", "--device", "cuda:1")[0] == 2
     loaded, _, _, _, executor, _ = planned[0]
     assert loaded.study.numerics.device == "cuda"

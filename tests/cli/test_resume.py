@@ -12,12 +12,13 @@ import pytest
 
 from helpers.commands import run_command
 from helpers.pictures import class_tree
-from resnetlab import api
+from resnetlab.api.single_runs import resume, train
 from resnetlab.cli.main import main
 from resnetlab.errors import InputError, UnfinishedError
 from resnetlab.runs.damage import check_run
 from resnetlab.runs.directory import RunDirectory
 from resnetlab.runs.killed import was_killed
+from resnetlab.studies.single_run import resume_job
 from resnetlab.studies.status import count_runs
 
 
@@ -39,7 +40,7 @@ def stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(place)
     calls = itertools.count()
     with pytest.raises(UnfinishedError):
-        api.train(
+        train(
             "cifar-resnet8",
             "photos",
             "adam",
@@ -54,7 +55,7 @@ def test_a_run_goes_on_where_its_data_are_now_if_they_are_the_same(
     stopped: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:
     monkeypatch.chdir(tmp_path)  # `photos` lies in the folder of runs/, not here
-    job, _ = api.resume_job(stopped)
+    job, _ = resume_job(stopped)
     assert job.file.data.source == str(tmp_path / "a" / "photos")
     (tmp_path / "a" / "photos").rename(tmp_path / "pictures")
     monkeypatch.chdir(tmp_path / "a")
@@ -72,7 +73,7 @@ def test_a_run_goes_on_where_its_data_are_now_if_they_are_the_same(
 def test_other_data_are_refused(stopped: Path, tmp_path: Path) -> None:
     class_tree(tmp_path / "other", size=(8, 10))
     with pytest.raises(InputError, match="the data differ from the run's") as caught:
-        api.resume(stopped, data=str(tmp_path / "other"))
+        resume(stopped, data=str(tmp_path / "other"))
     assert str(caught.value).count("sha256 ") == 2  # one field differs: its two values alone
     assert "split_seed" not in str(caught.value)
     ended = run_command("resume", stopped, "--data", tmp_path / "other", folder=tmp_path)
@@ -95,10 +96,10 @@ def test_more_epochs_for_a_finished_run_are_another_run_by_a_command_that_is_pri
     assert "is another run, from the start: " in output.err
     first, second = sorted(stopped.parent.iterdir(), key=lambda run: run != stopped)
     assert first == stopped
-    assert api.resume_job(second)[0].file.run.recipe.epochs == 2
+    assert resume_job(second)[0].file.run.recipe.epochs == 2
     assert f"Run: {second}" in output.out
     with pytest.raises(InputError, match="the run is finished, so it has no checkpoint"):
-        api.resume_job(stopped, from_step=0)
+        resume_job(stopped, from_step=0)
 
 
 def test_a_run_whose_process_was_killed_says_so_and_one_that_was_stopped_does_not(

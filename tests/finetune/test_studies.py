@@ -20,7 +20,8 @@ import resnetlab as rl
 from helpers.processes import import_path
 from helpers.tiny import tiny
 from resnetlab.analysis.collect import collect
-from resnetlab.api import LoadedStudy, load_study
+from resnetlab.api.loaded_study import LoadedStudy
+from resnetlab.api.studies import load_study
 from resnetlab.bundle.licenses import find_license
 from resnetlab.bundle.store import load_bundle
 from resnetlab.cli.plan_forecast import print_forecast

@@ -11,7 +11,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from resnetlab import api
+from resnetlab.api.single_runs import train
 from resnetlab.inspection.block_ablation import draw_block_sets, named_blocks, without_branch
 from resnetlab.models.build import build_model
 from resnetlab.models.parse import parse_model
@@ -61,9 +61,7 @@ def test_sets_of_blocks_are_all_pairs_and_random_orders_up_to_a_limit(count: int
 
 def test_drop_blocks_of_a_run(call: Call, small_npz: Path, tmp_path: Path) -> None:
     table = parse_model({"depth": 8, "widths": [4, 4, 8]}, "test")
-    record = api.train(
-        table, str(small_npz), "digits", settings=["recipe.epochs=1"], output=tmp_path
-    )
+    record = train(table, str(small_npz), "digits", settings=["recipe.epochs=1"], output=tmp_path)
     folder = tmp_path / "runs" / record.id
     code, out, _ = call("block-ablation", str(folder), "--json")
     rows = json.loads(out)["rows"]

@@ -160,7 +160,7 @@ def test_a_network_without_such_layers_is_the_same_in_both_modes() -> None:
 def test_both_commands_work_on_a_model_file_and_on_a_run(
     call: Call, small_npz: Path, tmp_path: Path
 ) -> None:
-    from resnetlab import api
+    from resnetlab.api.single_runs import train
     from resnetlab.models.parse import parse_model
 
     file = tmp_path / "net.toml"
@@ -172,7 +172,7 @@ def test_both_commands_work_on_a_model_file_and_on_a_run(
     assert list(result["layers_that_change"]) == ["batch norm", "dropout"]
     assert result["images"] == 60
     assert result["rows"][0]["loss_nats"] == result["rows"][0]["loss_nats_again"]
-    record = api.train(
+    record = train(
         parse_model(str(file), "test"),
         str(small_npz),
         "digits",

@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import nn
 
-from resnetlab import api
+from resnetlab.api.single_runs import train
 from resnetlab.errors import InputError
 from resnetlab.inspection.filters import CaptionedImage, filter_rows, first_filters, render_figure
 from resnetlab.models.parse import parse_model
@@ -72,9 +72,7 @@ def test_a_network_without_a_convolution_is_reported() -> None:
 
 def test_inspect_filters_of_a_run(call: Call, small_npz: Path, tmp_path: Path) -> None:
     table = parse_model({"depth": 8, "widths": [4, 4, 8]}, "test")
-    record = api.train(
-        table, str(small_npz), "digits", settings=["recipe.epochs=1"], output=tmp_path
-    )
+    record = train(table, str(small_npz), "digits", settings=["recipe.epochs=1"], output=tmp_path)
     folder = tmp_path / "runs" / record.id
     code, out, err = call(
         "filters", str(folder), "--images", "0,4", "--out", str(tmp_path / "seen"), "--json"

@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 import resnetlab as rl
-from resnetlab import api
+from resnetlab.api.single_runs import train
 from resnetlab.inspection.diagnostics_config import LandscapeConfig
 from resnetlab.inspection.landscape_figure import contour_levels, draw_landscapes
 from resnetlab.inspection.landscape_summary import (
@@ -228,7 +228,7 @@ def runs(small_npz: Path, tmp_path_factory: pytest.TempPathFactory) -> list[Path
     for shortcut in ("none", "A"):
         model = parse_model({"depth": 8, "widths": [4, 4, 8], "shortcut": shortcut}, "test")
         settings = ["recipe.epochs=1", "numerics.precision=fp32"]
-        record = api.train(model, str(small_npz), "digits", settings=settings, output=root)
+        record = train(model, str(small_npz), "digits", settings=settings, output=root)
         folders.append(root / "runs" / record.id)
     return folders
 

@@ -10,10 +10,10 @@ import pytest
 
 import resnetlab as rl
 from resnetlab import trust
-from resnetlab.api import plan_run
 from resnetlab.errors import InputError
 from resnetlab.models.code_hash import changed_modules, module_hashes, with_module_hashes
 from resnetlab.models.configs import ExternalConfig
+from resnetlab.studies.single_run import plan_run
 
 LAYERS = """
 from torch import nn

@@ -17,7 +17,7 @@ from helpers.bad_photographs import put
 from helpers.small import write_model
 from helpers.stripes import KINDS
 from helpers.stripes import folder as stripes
-from resnetlab.api import evaluate_images
+from resnetlab.api.evaluation import evaluate_images
 from resnetlab.data.config import DataConfig
 from resnetlab.data.photo_loader import image_from_file
 from resnetlab.data.transforms.eval_transform import apply_eval_transform

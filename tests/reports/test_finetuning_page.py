@@ -17,12 +17,12 @@ from helpers.pages import Page, layout
 from helpers.sentences import PageText, english_left
 from helpers.stripes import KINDS, QUICK, folder
 from helpers.tiny import tiny
+from resnetlab.api.finetune_page import MAX_FINETUNE_MISTAKES, write_finetune_page
 from resnetlab.checksums import check_files, read_checksums
 from resnetlab.cli.finetune_output import use_commands
 from resnetlab.finetune.api import FinetuneOutcome, finetune
 from resnetlab.finetune.request import FinetuneRequest
 from resnetlab.finetune.results import BackboneTrial, BudgetCut
-from resnetlab.interactive.finetune_page import MAX_FINETUNE_MISTAKES, write_finetune_page
 from resnetlab.models.weights import write_weights
 
 UNTESTED = "<script>rare</script> & ünusual"

@@ -18,8 +18,8 @@ from resnetlab.analysis.collect import collect
 from resnetlab.analysis.data_files import load
 from resnetlab.analysis.study_data import StudyData
 from resnetlab.analysis.training_share import TrainingShare, training_share
+from resnetlab.api.replication import Replication, format_replication, summary, to_dict
 from resnetlab.recipes.train import Constant
-from resnetlab.replication import Replication, format_replication, summary, to_dict
 from resnetlab.reports import build_report, rebuild, write, write_latex
 from resnetlab.studies.parsing.overrides import Overrides
 from resnetlab.studies.parsing.study_file import load_study, parse_study

@@ -314,7 +314,7 @@ def test_more_than_200_runs_get_pages_on_demand_alone(
     assert MAX_DEFAULT_PAGES == 200
     study, root = copied(outcome, tmp_path / "large")
     plan = study.plan(root)
-    monkeypatch.setattr("resnetlab.loaded_study.MAX_DEFAULT_PAGES", 3)
+    monkeypatch.setattr("resnetlab.api.loaded_study.MAX_DEFAULT_PAGES", 3)
     report = study.report(plan, root).report
     assert pages_of(report) == {}
     assert [url for url in Links(report).urls if url.startswith("runs/")] == []

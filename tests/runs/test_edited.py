@@ -13,13 +13,13 @@ from typing import Any
 import pytest
 
 import resnetlab as rl
-from resnetlab.api import resume_job
 from resnetlab.errors import InputError
 from resnetlab.files import read_json, write_json
 from resnetlab.inspection.diagnostics_config import DiagnosticsConfig
 from resnetlab.runs.damage import check_run
 from resnetlab.runs.directory import RunDirectory
 from resnetlab.studies.compare import compare
+from resnetlab.studies.single_run import resume_job
 from resnetlab.studies.status import find_started
 
 EDITS: dict[str, Callable[[Any], None]] = {

@@ -2,7 +2,7 @@
 
 import pytest
 
-from resnetlab.api import load_study as load
+from resnetlab.api.studies import load_study as load
 from resnetlab.errors import InputError
 from resnetlab.models.flops import model_cost
 from resnetlab.studies.parsing.overrides import Overrides

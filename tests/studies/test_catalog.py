@@ -18,9 +18,9 @@ from PIL import Image
 
 from resnetlab.analysis.analyze import analyze
 from resnetlab.analysis.collect import collect
+from resnetlab.api.loaded_study import LoadedStudy
 from resnetlab.data.config import Augment, DataConfig
 from resnetlab.errors import InputError
-from resnetlab.loaded_study import LoadedStudy
 from resnetlab.models.configs import ExternalConfig, ModelConfig
 from resnetlab.models.configs.bag_of_words import BagOfWordsConfig
 from resnetlab.models.configs.cifar import CifarConfig

@@ -16,8 +16,8 @@ from helpers.commands import run_command
 from resnetlab.analysis.analyze import analyze
 from resnetlab.analysis.collect import collect
 from resnetlab.analysis.data_files import load
+from resnetlab.api.loaded_study import LoadedStudy
 from resnetlab.errors import InputError
-from resnetlab.loaded_study import LoadedStudy
 from resnetlab.reports.study.assemble import build_report
 from resnetlab.stats.hypothesis_types import MeansHypothesis
 from resnetlab.studies.parsing.overrides import Overrides

@@ -15,7 +15,7 @@ import typer
 from resnetlab.cli.common import CHECK_FAILED, DataSource, Json, notify, print_json
 
 if TYPE_CHECKING:
-    from resnetlab.loaded_study import LoadedStudy
+    from resnetlab.api.loaded_study import LoadedStudy
     from resnetlab.studies.plan import Plan
 
 
@@ -62,7 +62,7 @@ def verify(
     json: Json = False,
 ) -> None:
     """Repeat some runs of a report and check them against prediction intervals."""
-    from resnetlab import replication
+    from resnetlab.api import replication
     from resnetlab.cli.display import execute_with_display
     from resnetlab.cli.signals import SignalFlag
     from resnetlab.recipes.numerics import Placement

@@ -13,7 +13,7 @@ from resnetlab.studies.plan import Plan
 from resnetlab.tracking.mirror import Mirror
 
 if TYPE_CHECKING:
-    from resnetlab.loaded_study import LoadedStudy
+    from resnetlab.api.loaded_study import LoadedStudy
 
 
 def execute_with_display(

@@ -107,12 +107,12 @@ def evaluate(
     )
     match_classes(file.classes, labeled)
     announce_model(file, quiet=json)
-    from resnetlab import api
+    from resnetlab.api.evaluation import evaluate_images
     from resnetlab.deploy.predict import load_model
     from resnetlab.schema import encode
 
     loaded = load_model(model, device=device, accept_license=accept_license, threads=threads)
-    result = api.evaluate_images(
+    result = evaluate_images(
         loaded,
         labeled,
         tta=tta,  # type: ignore[arg-type]

@@ -65,7 +65,7 @@ def write_page(
     language: Language = "en",
 ) -> Path:
     """Write the page of a fine-tuning, and return its path."""
-    from resnetlab.interactive.finetune_page import MAX_DRAWING_SECONDS, write_finetune_page
+    from resnetlab.api.finetune_page import MAX_DRAWING_SECONDS, write_finetune_page
 
     words = sys.argv[1:]
     needed = [cut.needed for cut in outcome.result.budget_cuts]

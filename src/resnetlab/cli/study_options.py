@@ -13,7 +13,7 @@ from resnetlab.errors import input_error
 from resnetlab.shell import command_line
 
 if TYPE_CHECKING:
-    from resnetlab.loaded_study import LoadedStudy
+    from resnetlab.api.loaded_study import LoadedStudy
     from resnetlab.studies.parsing.overrides import VariantName
     from resnetlab.studies.plan import Plan
 
@@ -92,7 +92,7 @@ def load_named_study(
     source: str, data: str, settings: list[str], seeds: str, device: str, variant: VariantName = ""
 ) -> LoadedStudy:
     """Read the study `source` with the options of a command. Raises InputError."""
-    from resnetlab.api import load_study
+    from resnetlab.api.studies import load_study
     from resnetlab.models.configs.external import allow_typed
 
     for setting in settings:
@@ -145,7 +145,7 @@ def open_or_plan(
     """Return a study, its plan and its output folder, from a report's folder or by name."""
     folder, root = find_started_folder(source, any((data, settings, seeds, device)), output)
     if folder is not None:
-        from resnetlab.api import open_study
+        from resnetlab.api.studies import open_study
 
         return *open_study(folder), root
     from resnetlab.studies.run import save_plan

@@ -15,7 +15,7 @@ from resnetlab.errors import Problem, ResourceError
 from resnetlab.shell import command_line
 
 if TYPE_CHECKING:
-    from resnetlab.loaded_study import LoadedStudy
+    from resnetlab.api.loaded_study import LoadedStudy
     from resnetlab.studies.executors.base import Executor
 
 

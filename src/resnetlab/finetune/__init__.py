@@ -1,7 +1,7 @@
 """Fine-tuning of a pre-trained network on a folder of photographs: `resnetlab.finetune("photos")`.
 
 The name belongs to this package and to the public function `finetune` of
-`resnetlab.interactive.photographs`, so the package can be called.
+`resnetlab.api.photographs`, so the package can be called.
 """
 
 import importlib
@@ -24,7 +24,7 @@ class _CallablePackage(types.ModuleType):
 
 def _public_function() -> Any:
     # Its module is above this package, so that it is imported when it is called.
-    return importlib.import_module("resnetlab.interactive.photographs").finetune
+    return importlib.import_module("resnetlab.api.photographs").finetune
 
 
 sys.modules[__name__].__class__ = _CallablePackage

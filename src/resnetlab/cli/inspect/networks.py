@@ -79,8 +79,8 @@ def model(
         raise input_error("--data, --train-images", "given together", "keep one of the two")
     specs = [parse_name(name, stride_on, classes) for name in names]
     announce_loading(specs[0], quiet=json)
+    from resnetlab.api.networks import default_input
     from resnetlab.inspection.layers import trace_layers
-    from resnetlab.interactive.networks import default_input
 
     dataset = open_images(data, output) if data else None
     train_images = len(dataset.train) if dataset else train_images
@@ -202,9 +202,9 @@ def fully_convolutional(
             got=image,
         )
     announce_loading(spec, quiet=json)
+    from resnetlab.api.networks import default_input
     from resnetlab.inspection.fully_convolutional import score_map
     from resnetlab.inspection.table_format import render
-    from resnetlab.interactive.networks import default_input
     from resnetlab.models.build import build_model
     from resnetlab.training.rng import make_generator
 

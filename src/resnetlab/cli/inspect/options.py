@@ -36,7 +36,7 @@ def open_images(data: str, output: Path) -> Any:
 
 def parse_name(name: str, stride_on: str = "", classes: int = 0) -> Any:
     """Return the model config of a name that was typed. Raises InputError."""
-    from resnetlab.interactive.networks import read_network
+    from resnetlab.api.networks import read_network
     from resnetlab.models.configs.external import allow_typed
 
     allow_typed(name)
@@ -45,7 +45,7 @@ def parse_name(name: str, stride_on: str = "", classes: int = 0) -> Any:
 
 def input_size(name: str, text: str) -> tuple[int, int, int]:
     """Return channels, height and width of `--input`, or those of the network if it is empty."""
-    from resnetlab.interactive.networks import default_input
+    from resnetlab.api.networks import default_input
 
     return parse_sizes(text, "--input", "--input 3x32x32") if text else default_input(name)[:3]
 

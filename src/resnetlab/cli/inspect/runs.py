@@ -96,6 +96,7 @@ def gradients(
     They are those of the initial weights of MODEL, or those that RUN has saved.
     """
     table_format = output_format(json, csv, markdown)
+    from resnetlab.api.networks import gradient_notes
     from resnetlab.inspection.gradient_summary import (
         MeasuredNetwork,
         draw_gradients,
@@ -104,7 +105,6 @@ def gradients(
         side_by_side_rows,
     )
     from resnetlab.inspection.table_format import render
-    from resnetlab.interactive.networks import gradient_notes
 
     networks = [
         MeasuredNetwork(*_named_norms(name, data, images, seed, output, json)) for name in names
@@ -121,7 +121,7 @@ def _named_norms(
     name: str, data: str, images: int, seed: int, output: Path, quiet: bool
 ) -> tuple[str, tuple[GradientNorms, ...]]:
     """Return the name of a network, and the norms that a run has saved or that are measured now."""
-    from resnetlab.interactive.networks import gradients_at_init, gradients_of_run
+    from resnetlab.api.networks import gradients_at_init, gradients_of_run
 
     run = Path(name)
     if (run / "run.json").exists():
@@ -171,10 +171,10 @@ def landscape(
 ) -> None:
     """Measure filter-normalized loss surfaces of runs on random planes."""
     table_format = output_format(json, csv, markdown)
+    from resnetlab.api.landscapes import landscape_config, measure_landscapes
     from resnetlab.inspection.landscape_figure import draw_landscapes
     from resnetlab.inspection.landscape_summary import landscape_sentences, plane_rows, spread_rows
     from resnetlab.inspection.table_format import render
-    from resnetlab.interactive.landscapes import landscape_config, measure_landscapes
     from resnetlab.runs.directory import check_finished
 
     config = landscape_config(planes, points, images, "--{}".format)

@@ -89,8 +89,8 @@ def finetune(
         InputError: An argument, the weights or the photographs are invalid.
         ResourceError: The disk is full.
     """
+    from resnetlab.api.finetune_page import write_finetune_page
     from resnetlab.finetune.api import finetune as run
-    from resnetlab.interactive.finetune_page import write_finetune_page
 
     notify, on_item = progress_callbacks(progress)
     request = FinetuneRequest(

@@ -7,12 +7,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from resnetlab import replication
-from resnetlab.loaded_study import LoadedStudy
+from resnetlab.api import replication
+from resnetlab.api.loaded_study import LoadedStudy
+from resnetlab.api.replication import Replication
 from resnetlab.messages import silent
 from resnetlab.notebook import Summary, print_note, with_summary
 from resnetlab.recipes.numerics import Placement
-from resnetlab.replication import Replication
 from resnetlab.studies.executors.local import LocalExecutor
 from resnetlab.studies.plan import Plan
 

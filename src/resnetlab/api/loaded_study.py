@@ -6,13 +6,11 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
-from resnetlab.analysis.collect import collect, curve_points, run_rows
+from resnetlab.analysis.collect import collect
 from resnetlab.analysis.interim import with_looks
 from resnetlab.analysis.rounds import plan_rounds
-from resnetlab.analysis.study_data import CurvePoint, RunRow
-from resnetlab.analysis.varied_fields import row_table
+from resnetlab.api.study_outcome import StudyOutcome, curves_table, runs_table
 from resnetlab.files import write_text
 from resnetlab.messages import Notify, silent
 from resnetlab.notebook import Summary, print_note, with_summary
@@ -46,64 +44,6 @@ ShouldStop = Callable[[], bool]
 
 def _never() -> bool:
     return False
-
-
-@with_summary
-@dataclass(frozen=True)
-class StudyOutcome:
-    """Outcome of a study: its runs, the answer to its question, and its report."""
-
-    record: StudyRecord
-    answer: str
-    """Answer to the study's question, in one or two sentences."""
-    report: Path
-    """Path of the HTML report."""
-    claims: tuple[dict[str, Any], ...] = ()
-    """Text and verdict of each claim."""
-    first_loss: tuple[str, ...] = ()
-    """Loss before the first step beside ln K in words, for each number of classes."""
-
-    @property
-    def finished(self) -> bool:
-        """Return True if every planned run has a result."""
-        return all(run.state == "finished" for run in self.record.runs)
-
-    def runs(self) -> Table:
-        """Return the planned runs as a table, with the columns of `results.csv`.
-
-        A column for each field in which the conditions differ, such as `recipe.optimizer.lr`,
-        follows `condition` and `seed`.
-        """
-        return _runs_table(self.record)
-
-    def curves(self) -> Table:
-        """Return the evaluations of all runs as a table, with the columns of `curves.csv`."""
-        return _curves_table(self.record)
-
-    def _summary(self) -> Summary:
-        states = list(self.record.states.values())
-        title = f"{self.record.study.name}: {states.count('finished')} of {len(states)} runs"
-        return Summary(
-            f"{title} finished",
-            {"answer": self.answer, "report": self.report},
-            ("claim", "verdict"),
-            [(claim["claim"], claim["verdict"]) for claim in self.claims],
-        )
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the outcome as plain values, for `--json`."""
-        states = list(self.record.states.values())
-        return {
-            "study": self.record.study.name,
-            "answer": self.answer,
-            "first_loss": self.first_loss,
-            "report": str(self.report),
-            "folder": str(self.report.parent),
-            "runs": len(states),
-            "finished": states.count("finished"),
-            "missing": states.count("missing"),
-            "claims": self.claims,
-        }
 
 
 @with_summary
@@ -412,7 +352,7 @@ class LoadedStudy:
         Args:
             output: Folder that contains `runs` and `studies`.
         """
-        return _runs_table(self._record(output))
+        return runs_table(self._record(output))
 
     def curves(self, output: str | Path = ".") -> Table:
         """Return the evaluations so far as a table; see `StudyOutcome.curves`.
@@ -420,7 +360,7 @@ class LoadedStudy:
         Args:
             output: Folder that contains `runs` and `studies`.
         """
-        return _curves_table(self._record(output))
+        return curves_table(self._record(output))
 
     def _record(self, output: str | Path) -> StudyRecord:
         return read_record(self.plan(output, download=False), Path(output))
@@ -447,16 +387,6 @@ class LoadedStudy:
 def study_file_path(name: str) -> Path:
     """Return the path of the file of a study from a dictionary, below the output folder."""
     return Path("studies") / f"{name}.toml"
-
-
-def _runs_table(record: StudyRecord) -> Table:
-    study = record.study
-    return row_table(RunRow, run_rows(record), study.conditions, f"Runs of {study.name}")
-
-
-def _curves_table(record: StudyRecord) -> Table:
-    study = record.study
-    return row_table(CurvePoint, curve_points(record), study.conditions, f"Curves of {study.name}")
 
 
 def _local_executor(output: str | Path) -> Executor:

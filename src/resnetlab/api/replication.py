@@ -20,9 +20,9 @@ from resnetlab.analysis.collect import collect
 from resnetlab.analysis.data_files import load
 from resnetlab.analysis.study_data import Machine, RunRow, StudyData
 from resnetlab.analysis.training_share import TrainingShare, training_share
+from resnetlab.api.loaded_study import LoadedStudy
 from resnetlab.errors import input_error
 from resnetlab.files import remove_tree, sha256, try_lock
-from resnetlab.loaded_study import LoadedStudy
 from resnetlab.messages import Notify, silent
 from resnetlab.recipes.numerics import Numerics
 from resnetlab.reports.format import format_count, join_words

@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from resnetlab.analysis.varied_fields import condition_fields
-from resnetlab.api import load_study
+from resnetlab.api.loaded_study import LoadedStudy
+from resnetlab.api.studies import load_study
+from resnetlab.api.study_outcome import StudyOutcome
 from resnetlab.data.config import DataConfig
 from resnetlab.errors import InputError, Problem, suggest
-from resnetlab.loaded_study import LoadedStudy, StudyOutcome
 from resnetlab.models.configs import ModelConfig
 from resnetlab.recipes.finetune import AnyRecipe
 from resnetlab.studies.parsing.conditions import CONDITION_PARTS
