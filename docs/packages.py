@@ -67,8 +67,8 @@ def describe(name: str) -> str:
 
 def first_files(name: str) -> str:
     """Return the files with which a reader starts, from `Start with` in the docstring."""
-    _, found, files = docstring(name).partition("Start with ")
-    return " ".join(files.split()).rstrip(".") if found else ""
+    text = " ".join(docstring(name).split())
+    return text.partition("Start with ")[2].rstrip(".")
 
 
 def table() -> str:
