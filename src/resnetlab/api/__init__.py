@@ -5,5 +5,6 @@ trains one network, `sweep` all combinations of a grid. `photographs` fine-tunes
 `evaluation` evaluates a trained one, `networks` and `landscapes` inspect it. `verdicts` judges runs
 that were trained elsewhere. `verification` repeats runs of a committed result.
 
-This file imports nothing, so that a command imports only the module that it needs.
+This file imports nothing, so that a command imports only the module that it needs. Start with
+`studies.py`, then `loaded_study.py`.
 """
