@@ -21,8 +21,8 @@ from resnetlab.studies.study import Condition, Study
 FULL_SHARE = 0.999
 """Share from which a training counts as full: a few unreadable images do not shorten it."""
 
-_SHORTENING = ("recipe = ", "recipe.epochs = ", "recipe.steps = ", "data.train_images = ")
-"""Changes by a command that may shorten the training, as `Study.overrides` has them."""
+_SHORTENING = ("recipe", "recipe.epochs", "recipe.steps", "data.train_images")
+"""Fields that shorten the training if a command changes them."""
 
 
 @dataclass(frozen=True)
@@ -75,7 +75,7 @@ def training_share(
 
 def is_shortened(study: Study) -> bool:
     """Return True if a command may have shortened the training of the study file."""
-    return any(change.startswith(_SHORTENING) for change in study.overrides)
+    return any(change.key in _SHORTENING for change in study.overrides)
 
 
 def images_seen(recipe: AnyRecipe, train_images: int) -> float:

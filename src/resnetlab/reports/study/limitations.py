@@ -12,12 +12,15 @@ from resnetlab.translation import tr, tr_finished, tr_study
 
 if TYPE_CHECKING:
     from resnetlab.analysis.analyze import StudyAnalysis
+    from resnetlab.studies.study import Override
 
 
-def _change(override: str) -> str:
+def _change(override: Override) -> str:
     """Return a change to the study file, such as `recipe.epochs = 2 (was 10)`, in the language."""
-    change, was, before = override.removesuffix(")").partition(" (was ")
-    return tr("{change} (was {before})", change=change, before=before) if was else override
+    if override.previous is None:
+        return str(override)
+    change = f"{override.key} = {override.value}"
+    return tr("{change} (was {before})", change=change, before=override.previous)
 
 
 def limitations(analysis: StudyAnalysis) -> str:
@@ -27,7 +30,7 @@ def limitations(analysis: StudyAnalysis) -> str:
         sentences = [
             tr("By the study file, for its full training: {description}", description=sentences[0])
         ]
-    parts = [item for item in analysis.study.overrides if item.startswith("grid.")]
+    parts = [item for item in analysis.study.overrides if item.key.startswith("grid.")]
     changed = [item for item in analysis.study.overrides if item not in parts]
     if changed:
         sentences.append(
@@ -74,7 +77,7 @@ def limitations(analysis: StudyAnalysis) -> str:
         for condition in analysis.study.conditions
         if condition.data.train_images
     }
-    if train_images and not any(item.startswith("data.train_images") for item in changed):
+    if train_images and not any(item.key == "data.train_images" for item in changed):
         sentences.append(
             tr(
                 "Reduced protocol: trained on only {count} images.",

@@ -252,9 +252,13 @@ def _reduction(analysis: StudyAnalysis, reference: MatchedReference) -> str:
             tr("trained on only {train_images:,} images", train_images=condition.data.train_images)
         )
     # The data may be the same, only in another folder: then `--data` is no change of the protocol.
-    same = ("data = ",) if dataset.name in (protocol.data, f"{protocol.data}-rebuilt") else ()
-    unchanged = ("seeds = ", "grid.", *same)
-    changed = [item for item in analysis.study.overrides if not item.startswith(unchanged)]
+    same_data = dataset.name in (protocol.data, f"{protocol.data}-rebuilt")
+    unchanged = {"seeds", "data"} if same_data else {"seeds"}
+    changed = [
+        str(item)
+        for item in analysis.study.overrides
+        if item.key not in unchanged and not item.key.startswith("grid.")
+    ]
     reductions += (
         [tr("changed by the command: {changed}", changed=join_words(changed))] if changed else []
     )

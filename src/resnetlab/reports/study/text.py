@@ -99,9 +99,10 @@ def command(analysis: StudyAnalysis) -> str:
         return analysis.study_data.command
     words = ["resnetlab", "study", "run", analysis.study.name]
     for override in analysis.study.overrides:
-        key, _, value = override.partition(" = ")
-        value = value.split(" (was ")[0]
-        if key == "seeds":
+        key, value = override.key, override.value
+        if key == "looks":
+            words += ["--until-decided", "--max-seeds", str(max(analysis.study.looks))]
+        elif key == "seeds":
             seeds = value.strip("[]").replace(" ", "")
             count = len(seeds.split(","))
             plain = seeds == ",".join(str(seed) for seed in range(count))
