@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 from resnetlab.analysis.training_share import is_shortened
 from resnetlab.reports.format import capitalize_first, format_count, join_clauses, join_words
 from resnetlab.reports.study.finetune import has_finetuning
-from resnetlab.stats.chance import UNDECIDED
-from resnetlab.translation import tr, tr_finished, tr_study
+from resnetlab.stats.chance import UNDECIDED, is_undecided
+from resnetlab.translation import tr, tr_study
 
 if TYPE_CHECKING:
     from resnetlab.analysis.analyze import StudyAnalysis
@@ -57,14 +57,14 @@ def limitations(analysis: StudyAnalysis) -> str:
         sentences.append(
             tr("{count} without a verdict, listed below the table of claims.", count=count)
         )
-    undecided = [row for row in analysis.study_data.rows if UNDECIDED in row.reason]
+    undecided = [row for row in analysis.study_data.rows if is_undecided(row.reason)]
     if undecided:
         count = format_count(sum(row.status == "trained" for row in undecided), "trained run")
         sentences.append(
             tr(
                 "No proof of learning in {count}: {reason}.",
                 count=count,
-                reason=tr_finished(UNDECIDED),
+                reason=tr(UNDECIDED),
             )
         )
     sentences += [
