@@ -27,7 +27,7 @@ from resnetlab.reports.format import (
 )
 from resnetlab.schema import decode
 from resnetlab.stats.intervals import Interval
-from resnetlab.stats.verdict import Verdict
+from resnetlab.stats.verdict import Reason, ReasonKind, Verdict
 from resnetlab.studies.parsing.overrides import Overrides
 from resnetlab.studies.parsing.study_file import load_study
 from resnetlab.translation import (
@@ -107,10 +107,18 @@ def test_verdicts_and_changes_of_a_reduced_study_are_french():
         cell.note.startswith(f"avec 4{NARROW}% de l’entraînement") for cell in report.verdicts
     )
     assert "recipe.epochs = 2 (au lieu de 10)" in report.limits
-    metric = Message("{metric} on the train images", {"metric": Message("test accuracy")})
-    assert str(metric) == tr(metric) == "test accuracy on the train images"
+
+
+def test_a_message_is_translated_from_its_template_with_the_messages_in_it():
+    rates = {"left": 5, "all_left": 5, "right": 1, "all_right": 5}
+    short = Message("{left} of {all_left} against {right} of {all_right} trained", rates)
+    reason = Reason(ReasonKind.TOO_FEW_TRAINED, {"short": short})
+    english = "too few trained runs for a test of means: 5 of 5 against 1 of 5 trained"
+    assert str(reason) == tr(reason.message) == english
     with use_language("fr"):
-        assert tr(metric).startswith("précision sur les images de test sur les images")
+        french = tr(reason.message).replace(NARROW, " ")
+        assert str(reason) == english
+    assert french.endswith("pour un test de moyennes : 5 sur 5 contre 1 sur 5 entraînés")
 
 
 def test_the_text_of_another_study_file_stays_as_it_is():

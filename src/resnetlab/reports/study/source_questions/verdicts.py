@@ -137,7 +137,7 @@ def _claimed_size(writer: AnswerWriter, claim: claims.About | claims.Relative) -
     return f"{size} ± {margin} {unit}"
 
 
-_REASONS = {
+REASON_WORDS = {
     ReasonKind.OUT_OF_MEMORY: (
         "a condition does not fit into memory",
         "une condition ne tient pas en mémoire",
@@ -175,7 +175,7 @@ _REASONS = {
 def _undecided(writer: AnswerWriter, claim: AnyClaim, verdict: Verdict) -> str:
     why = ""
     if verdict.reason is not None:
-        english, french = _REASONS[verdict.reason.kind]
+        english, french = REASON_WORDS[verdict.reason.kind]
         why = writer.say(f", as {english}", f", car {french}")
     english, french = _open_question(writer, claim)
     if verdict.direction is not None and verdict.direction.label == "reproduced":
