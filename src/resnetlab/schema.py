@@ -20,10 +20,10 @@ import typing
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, TypeVar, cast, dataclass_transform
+from typing import Annotated, Any, Self, TypeVar, cast, dataclass_transform
 
 from pydantic import AfterValidator, Field, TypeAdapter, ValidationError
-from pydantic_core import ErrorDetails
+from pydantic_core import CoreSchema, ErrorDetails, core_schema
 
 from resnetlab.errors import (
     MAX_LISTED_PROBLEMS,
@@ -63,6 +63,24 @@ class FieldError(ValueError):
     def _render_traceback_(self) -> list[str]:
         """Return the line that a notebook shows."""
         return [f"FieldError: {self}"]
+
+
+class StoredAsText:
+    """Base class of values that files have as text: `str` writes the text, and `parse` reads it."""
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Return the value of a text. Raises FieldError for a text that `str` never gives."""
+        raise NotImplementedError
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, _source: object, _handler: object) -> CoreSchema:
+        """Return the schema by which pydantic reads and writes the text."""
+        return core_schema.no_info_after_validator_function(
+            cls.parse,
+            core_schema.str_schema(),
+            serialization=core_schema.plain_serializer_function_ser_schema(str),
+        )
 
 
 @dataclass_transform(
@@ -241,6 +259,8 @@ def to_json(value: object, indent: int | None = 1) -> str:
 
 
 def _to_plain(value: Any) -> Any:
+    if isinstance(value, StoredAsText):
+        return str(value)
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return {
             item.name: _to_plain(getattr(value, item.name)) for item in dataclasses.fields(value)
@@ -278,6 +298,8 @@ def _defaults(cls: Any) -> tuple[tuple[str, Any, bool], ...]:
 
 def without_defaults(value: Any) -> Any:
     """Encode like `encode`, without fields at their default except discriminators (Literal)."""
+    if isinstance(value, StoredAsText):
+        return str(value)
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return {
             name: without_defaults(current)

@@ -14,7 +14,7 @@ import string
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from typing import Any, Literal, get_args
 
@@ -72,13 +72,33 @@ def check_language(language: str) -> Language:
     )
 
 
-def tr(text: str, /, **values: Any) -> str:
+@dataclass(frozen=True)
+class Message:
+    """Sentence that is translated later, by `tr`, such as the reason of a verdict.
+
+    `str` gives it in English, for errors, the terminal and data files.
+    """
+
+    template: str
+    """English text, a key of the catalog, with placeholders as `str.format`."""
+    values: Mapping[str, object] = field(default_factory=dict, hash=False)
+    """Value of each placeholder. One that is a message too is translated with this one."""
+
+    def __str__(self) -> str:
+        return self.template.format(**self.values)
+
+
+def tr(text: str | Message, /, **values: Any) -> str:
     """Translate a text into the language in use and fill in its values.
 
     Args:
-        text: English text of the code, a key of the catalog, with placeholders as `str.format`.
-        values: Value of each placeholder. Numbers are formatted for the language.
+        text: English text of the code, a key of the catalog, with placeholders as `str.format`; or
+            a message, which has its values.
+        values: Value of each placeholder. Numbers are formatted for the language, and messages are
+            translated.
     """
+    if isinstance(text, Message):
+        return tr(text.template, **text.values)
     if current_language() == "en":
         return text.format(**values) if values else text
     return _fill(_catalog().sentences.get(text, text), values)
@@ -92,22 +112,34 @@ def deferred(text: str) -> str:
     return text
 
 
-def tr_finished(text: str) -> str:
-    """Translate a text that another layer finished in English, such as the reason of a verdict.
+def tr_word(word: str) -> str:
+    """Translate a word that is a value of data, such as the status of a run.
 
-    The catalog has these texts in `[[finished]]`. A text that it lacks, such as a name, is returned
-    as it is.
+    The catalog has these words in `[[word]]`. One that it lacks, such as the name of a user's
+    measure, is returned as it is.
+    """
+    return word if current_language() == "en" else _catalog().words.get(word, word)
+
+
+def tr_recorded(text: str) -> str:
+    """Translate a sentence of a file: the reason of a run's status, a caveat, a note.
+
+    Files of runs and models have finished English sentences, whose values only a pattern finds
+    again. The catalog has these sentences in `[[recorded]]`; the first one that matches is taken.
+    A sentence that it lacks, such as one that a user wrote, is returned as it is. A sentence that
+    comes from no file is a `Message`, which needs no pattern.
     """
     if current_language() == "en":
         return text
-    catalog = _catalog()
-    if text in catalog.finished:
-        return catalog.finished[text]
-    for pattern, french in catalog.patterns:
+    texts, patterns = _catalog().recorded
+    if text in texts:
+        return texts[text]
+    for pattern, french in patterns:
         if match := pattern.fullmatch(text):
-            parts = {name: tr_finished(part) for name, part in match.groupdict().items()}
+            parts = {name: tr_recorded(part) for name, part in match.groupdict().items()}
             return _fill(french, parts)
-    return localize_number(text) if re.fullmatch(r"[-+−]?[\d,]+(\.\d+)?", text) else text
+    is_number = re.fullmatch(r"[-+−]?[\d,]+(\.\d+)?", text)
+    return localize_number(text) if is_number else tr_word(text)
 
 
 def tr_study(text: str) -> str:
@@ -156,9 +188,11 @@ def typeset_french(text: str, space: str = NBSP) -> str:
 
 
 class _FrenchFormatter(string.Formatter):
-    """Formatter of `str.format` that writes numbers in French."""
+    """Formatter of `str.format` that writes numbers and messages in French."""
 
     def format_field(self, value: Any, format_spec: str) -> str:
+        if isinstance(value, Message):
+            return tr(value)
         text: str = format(value, format_spec)
         return localize_number(text) if isinstance(value, int | float) else text
 
@@ -174,10 +208,10 @@ _Patterns = tuple[tuple[re.Pattern[str], str], ...]
 class _Catalog:
     sentences: dict[str, str]
     """French sentence by the English one of the code."""
-    finished: dict[str, str]
-    """French text by one that another layer finished in English."""
-    patterns: _Patterns
-    """Pattern of such a text that contains values, and the French one."""
+    words: dict[str, str]
+    """French word by the English one of the data."""
+    recorded: tuple[dict[str, str], _Patterns]
+    """French sentence by the English one of files, and patterns of those that contain values."""
     nouns: dict[str, tuple[str, str]]
     """French singular and plural by the English noun."""
 
@@ -187,7 +221,8 @@ def _catalog() -> _Catalog:
     tables = _read_catalog("french.toml")
     return _Catalog(
         {item["en"]: _typeset(item["fr"]) for item in tables["sentence"]},
-        *_texts_and_patterns(tables["finished"]),
+        {item["en"]: _typeset(item["fr"]) for item in tables["word"]},
+        _texts_and_patterns(tables["recorded"]),
         {item["en"]: (item["one"], item["other"]) for item in tables["noun"]},
     )
 

@@ -488,7 +488,7 @@ def test_a_network_that_a_library_names_begins_from_its_weights_and_an_option_ch
         tables, "x", Overrides(settings=("model=torchvision/resnet34", "recipe.train_size=32"))
     )
     assert {c.model.slug for c in changed.conditions} == {"torchvision/resnet34+"}
-    assert changed.overrides == (
+    assert tuple(map(str, changed.overrides)) == (
         "model = torchvision/resnet34 (was torchvision/resnet18)",
         "recipe.train_size = 32 (was 16)",
     )

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from helpers.synthetic import EVERY_STATUS, study_record
 from resnetlab.studies.parsing.study_file import load_study
+from resnetlab.studies.study import Override
 
 HOSTILE = "<script>alert(1)</script>\x1b[31m\u202e|`x`$a$ ![x](https://evil.example/x.png)"
 
@@ -26,7 +27,7 @@ def hostile_record():
     study = replace(
         study, question=HOSTILE, about=HOSTILE, limits=HOSTILE, conditions=conditions, claims=claims
     )
-    study = replace(study, overrides=(f"recipe.epochs = 2 (was {HOSTILE})",))
+    study = replace(study, overrides=(Override("recipe.epochs", "2", HOSTILE),))
     truth = {labels[label]: runs for label, runs in EVERY_STATUS.items()}
     return study_record(truth, study=study, classes=(HOSTILE, "a"))
 

@@ -10,7 +10,7 @@ import resnetlab
 
 SOURCE = Path(resnetlab.__file__).parent
 
-TRANSLATED_FIRST = {"tr", "deferred"}
+TRANSLATED_FIRST = {"tr", "deferred", "Message"}
 """Functions whose first argument is a sentence of the catalog."""
 TRANSLATED_ALL = {"text_columns", "number_columns"}
 """Functions all of whose arguments are."""

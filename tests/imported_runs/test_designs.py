@@ -117,7 +117,7 @@ def test_one_run_beside_many_is_inconclusive(tmp_path):
     text = long_rows(A=A, B=(90.0,))
     report = report_of(text, tmp_path, claims=("A > B",))
     assert verdicts(report) == ["inconclusive"]
-    assert "too few trained runs" in claim_effect(report).reason
+    assert "too few trained runs" in str(claim_effect(report).reason)
 
 
 def test_best_values_are_named_as_such_and_get_no_badge(tmp_path):
@@ -226,7 +226,7 @@ def test_a_pair_that_lacks_a_run_is_tested_without_it_and_with_the_mean(tmp_path
     expected = both_cases(PAIRED_A, right)
     assert verdict.p_of_cases == pytest.approx(expected)
     assert verdict.p == pytest.approx(max(expected))
-    assert verdict.qualified_phrase == "reproduced (trained runs only)"
+    assert str(verdict.qualified_phrase) == "reproduced (trained runs only)"
     dropped = stats.ttest_rel(PAIRED_A[:-1], PAIRED_B[:-1]).confidence_interval()
     assert verdict.effect.interval() == pytest.approx(tuple(dropped))
     assert "a verdict needs both" in report.report.claims.note

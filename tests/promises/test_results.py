@@ -37,7 +37,7 @@ def test_the_column_of_the_readme_has_the_share_of_the_training_of_each_study() 
         analysis = analyze(load(folder))
         labels = [condition.label for condition in analysis.study.conditions]
         share = training_share(analysis.study, analysis.data_by_label, labels)
-        shares[folder.name] = re.findall("at (.+) %", share.text)[0] if share else "100"
+        shares[folder.name] = re.findall("at (.+) %", str(share.message))[0] if share else "100"
     assert listed == shares
 
 

@@ -22,6 +22,8 @@ from resnetlab.analysis.study_data import QuestionAnswer
 from resnetlab.cli.main import app
 from resnetlab.reports import build_report, write, write_latex
 from resnetlab.reports.study.source_questions.answers import LANGUAGES, answer_question, answers
+from resnetlab.reports.study.source_questions.verdicts import REASON_WORDS
+from resnetlab.stats.verdict import ReasonKind
 from resnetlab.studies.claims import condition_labels
 from resnetlab.studies.parsing.overrides import Overrides
 from resnetlab.studies.parsing.questions import Evidence, EvidenceKind, Question, catalog_questions
@@ -171,6 +173,10 @@ def test_failures_memory_unfinished_and_missing_conditions_have_sentences_of_the
     assert missing.statuses == ("not run", "measured")
     assert "Not answered: the condition “plain 110” was not run." in missing.measured["en"]
     assert "la condition «\xa0plain 110\xa0» n’a pas été entraînée" in missing.measured["fr"]
+
+
+def test_every_reason_of_a_verdict_has_words_in_both_languages() -> None:
+    assert set(REASON_WORDS) == set(ReasonKind)
 
 
 def test_a_reduced_protocol_comes_first_and_limits_every_status() -> None:

@@ -102,7 +102,7 @@ def test_the_whole_protocol_and_other_seeds_or_conditions_keep_the_plain_word() 
     ):
         study = load_study("digits", overrides)
         analysis = analyze(collect(study_record(TRUTH, study=study)))
-        assert [verdict.phrase for verdict in analysis.verdicts] == ["reproduced"]
+        assert [str(verdict.phrase) for verdict in analysis.verdicts] == ["reproduced"]
 
 
 def test_an_older_report_without_the_file_s_training_is_limited_without_a_number() -> None:
@@ -184,7 +184,7 @@ def test_steps_count_as_images() -> None:
     ],
 )
 def test_the_words_of_a_share(share: Any, words: str) -> None:
-    assert TrainingShare(*share).text == words
+    assert str(TrainingShare(*share).message) == words
 
 
 def test_a_file_without_data_takes_those_of_its_command() -> None:

@@ -23,6 +23,7 @@ from resnetlab.studies.published.references import (
     ReferenceSource,
     ReferenceValue,
 )
+from resnetlab.studies.study import Override
 
 RESIDUAL = "residual 56 (A)"  # 97.5, 96.1, 98.1, 96.9, 97.2
 PROTOCOL = Protocol(summary="as it was", data="digits", epochs=10, fields={"recipe.batch_size": 64})
@@ -211,12 +212,12 @@ def test_a_published_top_5_error_stands_beside_the_measured_one():
 
 
 def test_what_a_command_changed_costs_the_badge_and_more_seeds_do_not():
-    assert (
-        row(report(error(), overrides=("seeds = [0, 1, 2, 3, 4]",)))["Badge"].badge == "compatible"
-    )
-    elsewhere = row(report(error(), overrides=("data = mine.npz",)))  # named as the source's
+    seeds, data = Override("seeds", "[0, 1, 2, 3, 4]"), Override("data", "mine.npz")
+    assert row(report(error(), overrides=(seeds,)))["Badge"].badge == "compatible"
+    elsewhere = row(report(error(), overrides=(data,)))  # named as the source's
     assert elsewhere["Badge"].badge == "compatible"
-    cells = row(report(error(), overrides=("recipe.optimizer.lr = 0.1 (was 0.001)",)))["Badge"]
+    changed = Override("recipe.optimizer.lr", "0.1", "0.001")
+    cells = row(report(error(), overrides=(changed,)))["Badge"]
     assert (
         cells.note
         == "reduced protocol: changed by the command: recipe.optimizer.lr = 0.1 (was 0.001)"

@@ -17,6 +17,7 @@ from resnetlab.stats.intervals import hurdle_interval, t_interval, wilson
 from resnetlab.studies.claims import FailsAndTrains
 from resnetlab.studies.parsing.overrides import Overrides
 from resnetlab.studies.parsing.study_file import load_study
+from resnetlab.studies.study import Override
 
 FINISHED = {
     label: [(o, x) if o not in ("running", "waiting") else ("at chance", 10.0) for o, x in runs]
@@ -218,7 +219,7 @@ def test_the_text_of_a_study_file_is_marked_as_such_if_the_training_was_shortene
     whole = reports.build_report_from_record(study_record(study=study))
     assert whole.about == "It trains ten epochs."
     assert whole.limits.startswith("Ten epochs alone.")
-    shortened = replace(study, overrides=("recipe.epochs = 2 (was 10)",))
+    shortened = replace(study, overrides=(Override("recipe.epochs", "2", "10"),))
     report = reports.build_report_from_record(study_record(study=shortened))
     assert report.about == "By the study file, for its full training: It trains ten epochs."
     start = "By the study file, for its full training: Ten epochs alone. Not the protocol of the"

@@ -13,6 +13,7 @@ from helpers.sentences import PageText
 from helpers.synthetic import EVERY_STATUS, TRUTH, study_record
 from resnetlab.analysis.collect import collect
 from resnetlab.analysis.data_files import load
+from resnetlab.analysis.training_share import TrainingShare
 from resnetlab.errors import InputError
 from resnetlab.files import read_json
 from resnetlab.finetune.results import ResolutionTable
@@ -26,16 +27,19 @@ from resnetlab.reports.format import (
 )
 from resnetlab.schema import decode
 from resnetlab.stats.intervals import Interval
+from resnetlab.stats.verdict import Reason, ReasonKind, Verdict
 from resnetlab.studies.parsing.overrides import Overrides
 from resnetlab.studies.parsing.study_file import load_study
 from resnetlab.translation import (
+    Message,
     check_language,
     current_language,
     locale_language,
     tr,
     tr_count,
-    tr_finished,
+    tr_recorded,
     tr_study,
+    tr_word,
     use_language,
 )
 
@@ -103,9 +107,18 @@ def test_verdicts_and_changes_of_a_reduced_study_are_french():
         cell.note.startswith(f"avec 4{NARROW}% de l’entraînement") for cell in report.verdicts
     )
     assert "recipe.epochs = 2 (au lieu de 10)" in report.limits
-    assert tr_finished("accuracy on the train images") == "accuracy on the train images"
+
+
+def test_a_message_is_translated_from_its_template_with_the_messages_in_it():
+    rates = {"left": 5, "all_left": 5, "right": 1, "all_right": 5}
+    short = Message("{left} of {all_left} against {right} of {all_right} trained", rates)
+    reason = Reason(ReasonKind.TOO_FEW_TRAINED, {"short": short})
+    english = "too few trained runs for a test of means: 5 of 5 against 1 of 5 trained"
+    assert str(reason) == tr(reason.message) == english
     with use_language("fr"):
-        assert tr_finished("accuracy on the train images").startswith("précision sur les images")
+        french = tr(reason.message).replace(NARROW, " ")
+        assert str(reason) == english
+    assert french.endswith("pour un test de moyennes : 5 sur 5 contre 1 sur 5 entraînés")
 
 
 def test_the_text_of_another_study_file_stays_as_it_is():
@@ -119,7 +132,8 @@ def test_the_text_of_another_study_file_stays_as_it_is():
 
 def test_both_languages_have_the_same_placeholders_and_ends():
     tables = sentences.catalog()
-    for entry in [*tables["sentence"], *tables["finished"], *sentences.study_catalog()]:
+    entries = [*tables["sentence"], *tables["word"], *tables["recorded"]]
+    for entry in [*entries, *sentences.study_catalog()]:
         english, french = entry["en"], entry["fr"]
         assert placeholders(english) == placeholders(french), english
         assert english.endswith((" ", ".")) == french.endswith((" ", ".")), english
@@ -131,17 +145,26 @@ def test_no_sentence_is_in_the_catalog_twice():
         assert len(keys) == len(set(keys))
 
 
-def test_finished_texts_are_written_somewhere_in_the_code():
-    """A changed reason of a verdict must not lose its translation silently.
+def test_words_of_data_are_written_somewhere_in_the_code():
+    code = sentences.string_constants()
+    assert [entry["en"] for entry in sentences.catalog()["word"] if entry["en"] not in code] == []
+
+
+def test_recorded_sentences_are_written_somewhere_in_the_code():
+    """A changed reason of a run's status must not lose its translation silently.
 
     Short texts, such as `test images`, may be composed of words.
     """
     code = "\n".join(sentences.string_constants())
-    for entry in sentences.catalog()["finished"]:
+    for entry in sentences.catalog()["recorded"]:
         for part in re.split(r"\{\w+\}", entry["en"]):
             words = part.strip(" :;,.()[]")
             whole = [words] if words.count(" ") > 2 else words.split()
             assert all(text in code for text in whole), entry["en"]
+
+
+def limited(label, share):
+    return Verdict(label, conditional=True, protocol=share.message)
 
 
 @pytest.mark.parametrize(
@@ -159,10 +182,15 @@ def test_finished_texts_are_written_somewhere_in_the_code():
         (lambda: tr("about {images:,.0f}", images=8180000), "environ 8~180~000"),
         (lambda: tr("“{phrase}”", phrase="x"), "«~x~»"),
         (
-            lambda: tr_finished("at 4 to 6 % of the training: contradicted (trained runs only)"),
+            lambda: tr(limited("contradicted", TrainingShare(0.04, 0.06)).qualified_phrase),
             "avec 4 à 6~% de l’entraînement~: contredite (essais entraînés seulement)",
         ),
-        (lambda: tr_finished("a name of the user"), "a name of the user"),
+        (lambda: tr_word("a name of the user"), "a name of the user"),
+        (lambda: tr_recorded("a reason of the user"), "a reason of the user"),
+        (
+            lambda: tr_recorded("never above chance: at best 10.7 % of 10,000 test images"),
+            "jamais au-dessus du hasard~: au mieux 10,7~% de 10~000 images de test",
+        ),
     ],
 )
 def test_numbers_and_sentences_are_written_for_the_language(english, french):

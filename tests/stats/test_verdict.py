@@ -12,7 +12,13 @@ from resnetlab.stats.contrasts import welch
 from resnetlab.stats.hypothesis_types import GREATER, Arm, MeansHypothesis, Region
 from resnetlab.stats.intervals import summarize
 from resnetlab.stats.power import forecast_seeds
-from resnetlab.stats.verdict import compute_verdicts, holm, region_test
+from resnetlab.stats.verdict import (
+    Reason,
+    ReasonKind,
+    compute_verdicts,
+    holm,
+    region_test,
+)
 
 DRUG_1 = (
     0.7,
@@ -138,20 +144,20 @@ def test_constant_arms_differ_deterministically_without_a_p_value():
 def test_out_of_memory_makes_a_claim_untestable():
     found = verdict(arm((97.0, 96.0), out_of_memory=[None]), arm((30.0, 31.0)))
     assert found.label == "untestable"
-    assert "memory" in found.reason
+    assert found.reason == Reason(ReasonKind.OUT_OF_MEMORY)
 
 
 def test_failed_runs_make_a_verdict_conditional_on_convergence():
     found = verdict(
         arm((97.0, 96.5, 97.5)), arm((30.0, 25.0, 36.0), at_chance=[10.0], diverged=[None])
     )
-    assert found.qualified_phrase == "reproduced (trained runs only)"
+    assert str(found.qualified_phrase) == "reproduced (trained runs only)"
 
 
 def test_too_few_converged_runs_give_the_success_rates_and_no_verdict():
     found = verdict(arm((97.0, 96.5, 97.5)), arm((30.0,), at_chance=[10.0, 11.0]))
     assert found.label == "inconclusive"
-    assert "3 of 3 against 1 of 3" in found.reason
+    assert "3 of 3 against 1 of 3" in str(found.reason)
     assert (found.effect, found.p, found.forecast) == (None, None, None)
 
 

@@ -37,7 +37,7 @@ def test_a_budget_costs_under_an_hour_on_two_cores_and_keeps_a_claim(name):
 def test_a_budget_is_a_study_of_its_own_name_and_folder_until_a_command_changes_it():
     plan = plan_of("shortcuts")
     assert (plan.study.name, folder_name(plan)) == ("shortcuts-budget", "shortcuts-budget")
-    assert "recipe.epochs = 2" in " ".join(plan.study.overrides)
+    assert "recipe.epochs = 2" in " ".join(map(str, plan.study.overrides))
     assert plan.study.seeds == (0, 1, 2, 3, 4)
     changed = plan_of("shortcuts", settings=("recipe.epochs=1",))
     assert folder_name(changed).startswith("shortcuts-budget-")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import tomllib
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +16,13 @@ from resnetlab.errors import InputError
 from resnetlab.models.configs import CifarConfig, cifar_config
 from resnetlab.recipes.finetune import finetune_recipe_names
 from resnetlab.recipes.train import SGD, Adam, Cosine, Recipe, Step
+from resnetlab.schema import decode, encode
 from resnetlab.studies.claims import condition_labels as compared
 from resnetlab.studies.parsing.conditions import MAX_CONDITIONS, load_recipe
 from resnetlab.studies.parsing.overrides import Overrides
 from resnetlab.studies.parsing.study_file import load_study, parse_study
 from resnetlab.studies.parsing.toml_tables import catalog_names
-from resnetlab.studies.study import Study
+from resnetlab.studies.study import Override, Study
 
 RECIPES = [*catalog_names("recipes"), *finetune_recipe_names()]
 
@@ -253,7 +255,7 @@ def test_a_command_changes_data_seeds_and_fields_and_records_old_values() -> Non
         (c.recipe.epochs, c.recipe.batch_size, c.model.batch_norm) for c in study.conditions
     } == {(2, 64, False)}
     assert study.seeds == (0, 1, 2)
-    assert study.overrides == (
+    assert tuple(map(str, study.overrides)) == (
         "data = cifar10",
         "seeds = [0, 1, 2]",
         "recipe.epochs = 2 (was 10)",
@@ -266,7 +268,7 @@ def test_an_override_of_data_keeps_the_split_and_records_no_path() -> None:
     study = parse(raw, data="/home/me/pets.npz")
     assert study.conditions[0].data.source == "/home/me/pets.npz"
     assert study.conditions[0].data.validation == 0.0
-    assert study.overrides == ("data = pets.npz",)
+    assert study.overrides == (Override("data", "pets.npz"),)
 
 
 @pytest.mark.parametrize(
@@ -291,7 +293,7 @@ def test_an_override_of_data_keeps_the_split_and_records_no_path() -> None:
 def test_any_field_can_be_set_by_its_dotted_name(setting: str, found: Any) -> None:
     study = parse(single(), settings=(setting,))
     assert all(found(condition) for condition in study.conditions)
-    assert study.overrides[0].startswith(setting.split("=")[0])
+    assert study.overrides[0].key == setting.split("=")[0]
 
 
 def test_numerics_can_be_set() -> None:
@@ -311,14 +313,14 @@ def test_a_field_set_below_an_axis_applies_to_each_value() -> None:
         (c.recipe.epochs, c.model.dropout, c.recipe.optimizer.name) for c in study.conditions
     } == {(2, 0.1, "sgd")}
     assert {c.recipe.batch_size for c in study.conditions} == {64, 128}
-    assert "recipe.epochs = 2" in study.overrides
+    assert Override("recipe.epochs", "2") in study.overrides
 
 
 def test_a_part_of_the_grid_keeps_its_labels_and_the_claims_that_it_can_answer() -> None:
     whole = parse(tables())
     part = parse(tables(), settings=("grid.model.depth=[14]", "recipe.epochs=2"))
     assert labels(part) == ["plain 14", "residual 14 (A)"]
-    assert part.overrides[0] == "grid.model.depth = [14] (was 2 values)"
+    assert str(part.overrides[0]) == "grid.model.depth = [14] (was 2 values)"
     assert (part.claims, part.left_out) == (whole.claims, ())
     other = parse(tables(), settings=("grid.model.depth=[8]",))
     assert (other.claims, other.left_out) == ((), ("Residual 14 is better than plain 14.",))
@@ -334,6 +336,28 @@ def test_a_part_of_the_grid_keeps_its_labels_and_the_claims_that_it_can_answer()
     )
     assert parse(raw, settings=("grid.model.depth=[14]",)).left_out == ("Deeper is better.",)
     assert parse(raw, settings=('grid.model.shortcut=["A"]',)).left_out == ()
+
+
+@pytest.mark.parametrize(
+    ("override", "text"),
+    [
+        (Override("data", "pets.npz"), "data = pets.npz"),
+        (Override("recipe.epochs", "2", "10"), "recipe.epochs = 2 (was 10)"),
+        (Override("data.split", "a = b"), "data.split = a = b"),
+        (Override("model.weights", "x", ""), "model.weights = x (was )"),
+        (Override("looks", "3, 5"), "seeds added at looks of 3, 5"),
+    ],
+)
+def test_files_have_a_change_as_text(override: Override, text: str) -> None:
+    study = replace(parse(single()), overrides=(override,))
+    assert encode(study)["overrides"] == [text]
+    assert decode(Study, encode(study), "plan.json") == study
+
+
+def test_a_text_that_is_no_change_is_refused() -> None:
+    tables = encode(parse(single())) | {"overrides": ["two epochs"]}
+    with pytest.raises(InputError, match="not a change"):
+        decode(Study, tables, "plan.json")
 
 
 def test_a_study_is_the_same_after_it_was_read_with_overrides() -> None:

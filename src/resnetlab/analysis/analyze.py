@@ -200,8 +200,8 @@ def _limit(verdict: Verdict, share: TrainingShare | None) -> Verdict:
     """Limit a verdict and that of its direction to the share of the training, if it is not all."""
     if share is None:
         return verdict
-    direction = verdict.direction and replace(verdict.direction, protocol=share.text)
-    return replace(verdict, protocol=share.text, direction=direction)
+    direction = verdict.direction and replace(verdict.direction, protocol=share.message)
+    return replace(verdict, protocol=share.message, direction=direction)
 
 
 def _condition_of(row: RunRow | CurvePoint) -> str:

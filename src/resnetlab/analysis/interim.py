@@ -15,7 +15,7 @@ from resnetlab.stats.hypothesis_types import Hypothesis
 from resnetlab.stats.sequential import Looks
 from resnetlab.stats.verdict import Verdict, compute_sequential_verdicts, compute_verdicts
 from resnetlab.studies.claims import FailsAndTrains, condition_labels
-from resnetlab.studies.study import Study
+from resnetlab.studies.study import Override, Study
 
 ALPHA_SPENDING = {3: 0.2, 5: 0.3, 10: 0.5}
 """Share of the error that each look may spend, by the seeds per condition at that look."""
@@ -51,12 +51,11 @@ def with_looks(study: Study, max_seeds: int) -> Study:
     while len(seeds) < looks[-1]:
         seeds += [new] if new not in seeds else []
         new += 1
-    description = f"seeds added at looks of {', '.join(map(str, looks))}"
     return replace(
         study,
         looks=looks,
         seeds=tuple(seeds[: looks[-1]]),
-        overrides=(*study.overrides, description),
+        overrides=(*study.overrides, Override("looks", ", ".join(map(str, looks)))),
     )
 
 

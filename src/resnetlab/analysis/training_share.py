@@ -17,12 +17,13 @@ from resnetlab.analysis.study_data import DatasetInfo
 from resnetlab.data.sources.torchvision_sets import TORCHVISION_SETS
 from resnetlab.recipes.finetune import AnyRecipe
 from resnetlab.studies.study import Condition, Study
+from resnetlab.translation import Message
 
 FULL_SHARE = 0.999
 """Share from which a training counts as full: a few unreadable images do not shorten it."""
 
-_SHORTENING = ("recipe = ", "recipe.epochs = ", "recipe.steps = ", "data.train_images = ")
-"""Changes by a command that may shorten the training, as `Study.overrides` has them."""
+_SHORTENING = ("recipe", "recipe.epochs", "recipe.steps", "data.train_images")
+"""Fields that shorten the training if a command changes them."""
 
 
 @dataclass(frozen=True)
@@ -36,20 +37,22 @@ class TrainingShare:
     high: float | None = None
 
     @property
-    def text(self) -> str:
+    def message(self) -> Message:
         """Return the share as the words of a verdict: `at 4 % of the training`."""
         if self.low is None or self.high is None:
-            return "at a reduced training"
-        low, high = _format_share(self.low), _format_share(self.high)
-        return f"at {low if low == high else f'{low} to {high}'} % of the training"
+            return Message("at a reduced training")
+        low, high = _rounded_percent(self.low), _rounded_percent(self.high)
+        if low == high:
+            return Message("at {share:g} % of the training", {"share": low})
+        return Message("at {low:g} to {high:g} % of the training", {"low": low, "high": high})
 
 
-def _format_share(share: float) -> str:
-    """Format a share: whole percent, below 1 % two significant digits; never 100 % below 1."""
+def _rounded_percent(share: float) -> float:
+    """Round a share to whole percent, below 1 % to two digits; it is never 100 % below 1."""
     percent = 100 * share
     if percent < 1:
-        return f"{percent:.2g}"
-    return f"{percent:.0f}" if share >= 1 else f"{min(99, round(percent))}"
+        return float(f"{percent:.2g}")
+    return round(percent) if share >= 1 else min(99, round(percent))
 
 
 def training_share(
@@ -75,7 +78,7 @@ def training_share(
 
 def is_shortened(study: Study) -> bool:
     """Return True if a command may have shortened the training of the study file."""
-    return any(change.startswith(_SHORTENING) for change in study.overrides)
+    return any(change.key in _SHORTENING for change in study.overrides)
 
 
 def images_seen(recipe: AnyRecipe, train_images: int) -> float:

@@ -77,7 +77,7 @@ class Replication:
     def phrase(self) -> str:
         """Return the result with its protocol: `at 4 % of the training: reproduced`."""
         word = "reproduced" if self.is_consistent else "not reproduced"
-        return f"{self.share.text}: {word}" if self.share else word
+        return f"{self.share.message}: {word}" if self.share else word
 
     @property
     def same_digits(self) -> bool:
@@ -242,7 +242,7 @@ def format_replication(replication: Replication) -> str:
 def summary(replications: Sequence[Replication]) -> str:
     """Summarize the repetitions and state the limits of the evidence."""
     count = sum(item.is_consistent for item in replications)
-    shares = sorted({item.share.text for item in replications if item.share})
+    shares = sorted({str(item.share.message) for item in replications if item.share})
     limited = (
         " This is no verdict on a claim: the reported runs themselves are "
         f"{join_words(shares)} that the study file or its source asks for."

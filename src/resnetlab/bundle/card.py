@@ -12,6 +12,7 @@ from resnetlab.bundle.spec import Metric, ModelFile
 from resnetlab.bundle.timm_folder import timm_architecture, transform_difference
 from resnetlab.messages import format_count
 from resnetlab.schema import encode
+from resnetlab.translation import Message
 
 MAX_LISTED_CLASSES = 120
 
@@ -30,24 +31,38 @@ def model_card(file: ModelFile) -> str:
     return front_matter(file) + "\n\n".join(_sections(file)) + "\n"
 
 
-def describe_transform(file: ModelFile) -> str:
+def describe_transform(file: ModelFile) -> Message:
     """Describe the evaluation transform in a sentence."""
     view = file.eval_transform
     match view.crop_mode:
         case "crop":
-            crop = (
-                f"the shorter side is resized to {view.shorter_side} pixels, then the center "
-                f"square of {view.size} pixels is cropped"
+            crop = Message(
+                "the shorter side is resized to {side} pixels, then the center square of {size} "
+                "pixels is cropped",
+                {"side": view.shorter_side, "size": view.size},
             )
         case "whole":
-            crop = f"the longer side is resized to {view.size} pixels, without a crop"
+            crop = Message(
+                "the longer side is resized to {side} pixels, without a crop", {"side": view.size}
+            )
         case "square":
-            crop = f"the largest center square is resized to {view.size} x {view.size} pixels"
-    color = "gray" if view.channels == 1 else "RGB"
+            crop = Message(
+                "the largest center square is resized to {width} x {height} pixels",
+                {"width": view.size, "height": view.size},
+            )
     mean, deviation = (
         ", ".join(f"{value:.4g}" for value in values) for values in (view.mean, view.std)
     )
-    return f"Upright, {color}; {crop} ({view.interpolation}); (x / 255 - [{mean}]) / [{deviation}]."
+    return Message(
+        "Upright, {color}; {crop} ({interpolation}); (x / 255 - [{mean}]) / [{deviation}].",
+        {
+            "color": Message("gray") if view.channels == 1 else "RGB",
+            "crop": crop,
+            "interpolation": view.interpolation,
+            "mean": mean,
+            "deviation": deviation,
+        },
+    )
 
 
 def _sections(file: ModelFile) -> Iterator[str]:

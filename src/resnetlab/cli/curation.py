@@ -181,7 +181,7 @@ def data_enough(
         report,
         out or _report_folder(labeled, network, "enough", output),
         details=details,
-        made_by=made_by(),
+        made_by=str(made_by()),
     )
     if json:
         print_json(encode(report) | {"page": page})
@@ -325,7 +325,7 @@ def _write_suspects(
         out or _report_folder(labeled, network, "suspects", output),
         details=details,
         apply_command=apply_command(labeled),
-        made_by=made_by(),
+        made_by=str(made_by()),
     )
     return report, page
 

@@ -196,7 +196,7 @@ def _write_page(result: HeatMapCheck, checked: list[CheckedPhoto], out: Path) ->
         for score in border_photos(result, SHOWN_PHOTOGRAPHS)
     }
     command = command_line(["resnetlab", *sys.argv[1:]])
-    return write(result, images, out, command=command, made_by=made_by())
+    return write(result, images, out, command=command, made_by=str(made_by()))
 
 
 def check_lines(check: HeatMapCheck) -> Iterator[str]:

@@ -18,7 +18,7 @@ from resnetlab.cli.loading import ProgressLine
 from resnetlab.errors import escape_controls
 from resnetlab.messages import format_count
 from resnetlab.shell import command_line
-from resnetlab.translation import Language
+from resnetlab.translation import Language, deferred
 
 if TYPE_CHECKING:
     from resnetlab.finetune.api import FinetuneOutcome
@@ -86,20 +86,20 @@ def use_commands(model: Path, photo: Path) -> list[tuple[str, str]]:
     """Return the commands that use a model, each after its purpose."""
     folder, image = str(model), str(photo)
     commands = {
-        "Predict the class of a photograph, or of all in a folder": [
+        deferred("Predict the class of a photograph, or of all in a folder"): [
             "resnetlab",
             "predict",
             folder,
             image,
         ],
-        "Try it in the browser, with photographs of your own": [
+        deferred("Try it in the browser, with photographs of your own"): [
             "resnetlab",
             "serve",
             folder,
             "--open",
         ],
-        "See what a prediction is based on": ["resnetlab", "explain", folder, image],
-        "Evaluate it on other labeled photographs": [
+        deferred("See what a prediction is based on"): ["resnetlab", "explain", folder, image],
+        deferred("Evaluate it on other labeled photographs"): [
             "resnetlab",
             "evaluate",
             folder,
@@ -107,7 +107,7 @@ def use_commands(model: Path, photo: Path) -> list[tuple[str, str]]:
             "--out",
             "scores",
         ],
-        "Export it for other programs": ["resnetlab", "export", folder, "--to", "onnx"],
+        deferred("Export it for other programs"): ["resnetlab", "export", folder, "--to", "onnx"],
     }
     return [(purpose, command_line(words)) for purpose, words in commands.items()]
 

@@ -211,8 +211,8 @@ def _claims_to_dicts(
     return [
         {
             "claim": claim.claim,
-            "verdict": verdict.phrase,
-            "reason": verdict.reason,
+            "verdict": str(verdict.phrase),
+            "reason": str(verdict.reason or ""),
             "difference": verdict.effect.estimate if verdict.effect else None,
             "interval": verdict.effect.interval() if verdict.effect else None,
             "p": verdict.p,

@@ -234,7 +234,7 @@ def _write_sheet(
         path,
         model=file.name,
         license=str(file.license),
-        made_by=made_by(),
+        made_by=str(made_by()),
     )
     notify(f"Page: {path}")
 

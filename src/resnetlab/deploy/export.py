@@ -151,7 +151,7 @@ def metadata(model: Classifier) -> dict[str, str]:
     return {
         "name": file.name,
         "classes": json.dumps(file.classes, ensure_ascii=False),
-        "preprocessing": describe_transform(file),
+        "preprocessing": str(describe_transform(file)),
         "eval_transform": json.dumps(encode(file.eval_transform)),
         "license": str(file.license),
         "non_commercial": json.dumps(file.license.non_commercial),

@@ -18,7 +18,7 @@ from resnetlab.translation import (
     Language,
     current_language,
     tr,
-    tr_finished,
+    tr_recorded,
     use_language,
 )
 
@@ -125,5 +125,5 @@ def template_environment() -> Environment:
     environment = Environment(
         loader=PackageLoader("resnetlab.deploy"), autoescape=True, undefined=StrictUndefined
     )
-    environment.globals |= {"tr": tr, "tr_finished": tr_finished, "language": current_language}
+    environment.globals |= {"tr": tr, "tr_recorded": tr_recorded, "language": current_language}
     return environment

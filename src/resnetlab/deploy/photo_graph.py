@@ -183,7 +183,7 @@ def common_metadata(file: ModelFile) -> dict[str, str]:
         "Image.NominalPixelRange": "NominalRange_0_255",
         "model_author": "",
         "model_license": file.license.name,
-        "description": describe_transform(file),
+        "description": str(describe_transform(file)),
         "task": "classify",
         "names": f"{{{names}}}",
         "id2label": json.dumps(labels, ensure_ascii=False),

@@ -70,8 +70,8 @@ def describe_claims(
     return tuple(
         ClaimSentences(
             claim=claim.statement,
-            verdict=verdict.qualified_phrase,
-            reason=verdict.reason,
+            verdict=str(verdict.qualified_phrase),
+            reason=str(verdict.reason or ""),
             difference=_difference(claim, verdict, measure),
             seeds=_seeds(verdict),
             sentence=_sentence(claim, hypothesis, verdict, measure, counts, corrected),

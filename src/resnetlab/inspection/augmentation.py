@@ -27,6 +27,11 @@ CLEAR_POINTS = 10.0
 Array = NDArray[np.float64]
 
 
+SHIFTED, FLIPPED = "its shifted copies", "its flipped copy"
+SAME_CLASS = "another image of its class"
+"""Names of what an image is correlated with."""
+
+
 @dataclass(frozen=True)
 class AugmentationLimits:
     """Result of `measure_augmentation`."""
@@ -99,9 +104,9 @@ def measure_augmentation(
         values = _standardize(copies) @ standardized[number]
         middle = middle_place(places)
         pairs = {
-            "its shifted copies": np.delete(values[:places], middle),
-            "its flipped copy": values[places + middle :][: int(augment.flip)],
-            "another image of its class": between_images[number][
+            SHIFTED: np.delete(values[:places], middle),
+            FLIPPED: values[places + middle :][: int(augment.flip)],
+            SAME_CLASS: between_images[number][
                 (labels == labels[number]) & (np.arange(len(labels)) != number)
             ],
             "an image of another class": between_images[number][labels != labels[number]],

@@ -9,6 +9,9 @@ from resnetlab.data.config import Augment, Dataset
 from resnetlab.data.contact_sheet import SheetRow, render_contact_sheet
 from resnetlab.inspection.augmentation import (
     CLEAR_POINTS,
+    FLIPPED,
+    SAME_CLASS,
+    SHIFTED,
     AugmentationLimits,
     crop_steps,
     image_variants,
@@ -33,8 +36,9 @@ def augmentation_sentences(limits: AugmentationLimits) -> list[str]:
             f"{limits.train_images:,} train images, all of the same objects in the same light."
         )
     ]
-    copies = {name: r for name, r in limits.correlations.items() if "cop" in name}
-    other = limits.correlations.get("another image of its class")
+    correlations = limits.correlations
+    copies = {name: correlations[name] for name in (SHIFTED, FLIPPED) if name in correlations}
+    other = correlations.get(SAME_CLASS)
     if other is not None and copies:
         texts = " and ".join(f"{r:.2f} with {name}" for name, r in copies.items())
         nearer = min(copies.values()) > other

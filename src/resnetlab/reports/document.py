@@ -20,7 +20,7 @@ from resnetlab.reports.plot_data import (
     ScatterPlot,
     SurfacePlot,
 )
-from resnetlab.translation import NARROW_NBSP, Language, tr
+from resnetlab.translation import NARROW_NBSP, Language, deferred, tr
 
 T = TypeVar("T")
 
@@ -145,7 +145,7 @@ class Report:
     """Table of settings that all conditions share; None for imported runs."""
     differing: Table | None
     made_by: str
-    kicker: str = "resnetlab study"
+    kicker: str = deferred("resnetlab study")
     """Line above the title: the command that made the report."""
     references: Table | None = None
     """Table of published beside measured numbers."""

@@ -22,7 +22,7 @@ from resnetlab.reports.document import Cell, Table, number_columns, text_columns
 from resnetlab.reports.figures.values import csv_text
 from resnetlab.schema import encode
 from resnetlab.stats.intervals import Interval
-from resnetlab.translation import Language, deferred, localize_number, tr, use_language
+from resnetlab.translation import Language, Message, deferred, localize_number, tr, use_language
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -34,7 +34,7 @@ MAX_MATRIX_CLASSES = 16
 MAX_CONFUSION_PAIRS = 20
 MAX_LISTED_CLASSES = 200
 """Number of classes on a page, those with the lowest accuracy; classes.csv has all."""
-MADE_BY = "Written by resnetlab."
+MADE_BY = Message("Written by {author}.", {"author": "resnetlab"})
 OTHER_CLASS = deferred("another class")
 
 
@@ -83,7 +83,7 @@ def render(
     images: Mapping[str, MistakeImages],
     *,
     command: str = "",
-    made_by: str = MADE_BY,
+    made_by: Message = MADE_BY,
 ) -> str:
     """Return the page as HTML. `images` has the images of the mistakes to show, by name."""
     from resnetlab.reports.render.html import jinja_environment
@@ -232,7 +232,7 @@ def write(
     folder: Path,
     *,
     command: str = "",
-    made_by: str = MADE_BY,
+    made_by: Message = MADE_BY,
     language: Language = "en",
 ) -> Path:
     """Write evaluation.json, three CSV files, their checksums and report.html; return its path.

@@ -30,7 +30,15 @@ from resnetlab.reports.format import (
     format_pct,
     join_clauses,
 )
-from resnetlab.translation import Language, localize_number, tr, tr_finished, use_language
+from resnetlab.translation import (
+    Language,
+    Message,
+    localize_number,
+    tr,
+    tr_recorded,
+    tr_word,
+    use_language,
+)
 
 if TYPE_CHECKING:
     from resnetlab.deploy.results import EvaluationResult
@@ -61,7 +69,7 @@ class Surroundings:
     """Command that judges the labels of all photographs."""
     notes: tuple[str, ...]
     """Notes on how the photographs were read and split."""
-    made_by: str
+    made_by: Message
 
 
 @dataclass(frozen=True)
@@ -151,9 +159,9 @@ def page(
             data=result.data,
             recipe=result.recipe,
         ),
-        answer=" ".join(_answer(result, kind)),
+        answer=" ".join(_answer(result)),
         warnings=_warnings(result),
-        commands=tuple(Detail(tr_finished(use.term), use.text) for use in surroundings.commands),
+        commands=tuple(Detail(tr(use.term), use.text) for use in surroundings.commands),
         backbones=backbone_section(result),
         balance=balance_section(result),
         stages=_stage_table(result),
@@ -163,11 +171,11 @@ def page(
         doubtful=_doubtful_table(scores),
         suspects_command=surroundings.suspects_command,
         details=tuple(_details(result, scores, surroundings)),
-        made_by=tr_finished(surroundings.made_by),
+        made_by=tr(surroundings.made_by),
     )
 
 
-def _answer(result: FinetuneResult, kind: str) -> list[str]:
+def _answer(result: FinetuneResult) -> list[str]:
     """Return the sentences below the headline."""
     test = result.test
     expected = tr(
@@ -177,7 +185,7 @@ def _answer(result: FinetuneResult, kind: str) -> list[str]:
     )
     interval = tr(
         "the exact 95 % interval over the {photographs}, for this one model",
-        photographs=tr_finished(f"{kind} photographs"),
+        photographs=tr("test photographs" if result.has_test else "validation photographs"),
     )
     chance = format_pct(result.chance_pct)
     sentences = [
@@ -216,7 +224,7 @@ def _warnings(result: FinetuneResult) -> tuple[Detail, ...]:
     """Return the caveats that no other part of the page states."""
     cuts = {str(cut) for cut in result.budget_cuts}
     return tuple(
-        Detail(tr("Caveat"), f"{capitalize_first(tr_finished(line))}.")
+        Detail(tr("Caveat"), f"{capitalize_first(tr_recorded(line))}.")
         for line in result.caveats
         if line not in cuts
     )
@@ -294,7 +302,7 @@ def _stage_table(result: FinetuneResult) -> Table:
     trained = {stage.name for stage in result.stages}
     for cut in result.budget_cuts:
         if cut.stage not in trained:
-            rows.append((Cell(cut.stage, tr_finished(cut.kind)), *[Cell(DASH)] * 5))
+            rows.append((Cell(cut.stage, tr_word(cut.kind)), *[Cell(DASH)] * 5))
     images = format_count(result.validation.images, "validation photograph")
     note = tr(
         "Validation: accuracy on {images}, which select the epoch, learning rate and stage.",
@@ -321,7 +329,7 @@ def _stage_row(stage: StageRecord) -> tuple[Cell, ...]:
 
 def _describe_cut(cut: BudgetCut, full_command: Mapping[str, str]) -> Detail:
     return Detail(
-        tr("{sentence}:", sentence=capitalize_first(tr_finished(str(cut)))),
+        tr("{sentence}:", sentence=capitalize_first(tr_recorded(str(cut)))),
         full_command.get(cut.needed, ""),
     )
 
@@ -358,7 +366,7 @@ def _details(
         Detail(tr("Time"), _time(result)),
         Detail(tr("Command"), surroundings.command),
     ]
-    return [*details, *(Detail(tr("Note"), tr_finished(note)) for note in surroundings.notes)]
+    return [*details, *(Detail(tr("Note"), tr_recorded(note)) for note in surroundings.notes)]
 
 
 def _time(result: FinetuneResult) -> str:

@@ -25,7 +25,7 @@ from resnetlab.reports.format import (
     join_words,
 )
 from resnetlab.stats.intervals import Interval
-from resnetlab.translation import localize_number, tr, tr_finished
+from resnetlab.translation import localize_number, tr, tr_recorded, tr_word
 
 MAX_CHANCE_P = 0.05
 """Value of p from which a difference on the validation photographs may be chance."""
@@ -99,7 +99,7 @@ def _backbone_text(result: FinetuneResult) -> str:
 
 def _backbone_row(trial: BackboneTrial) -> tuple[Cell, ...]:
     if trial.validation is None:
-        reason = capitalize_first(tr_finished(trial.left_out))
+        reason = capitalize_first(tr_recorded(trial.left_out))
         return (Cell(trial.model, trial.origin), *[Cell(DASH)] * 4, Cell(tr("left out"), reason))
     return (
         Cell(trial.model, trial.origin),
@@ -143,7 +143,7 @@ def balance_section(result: FinetuneResult) -> TrialSection | None:
         "selected “{method}” by balanced accuracy: the mean of the accuracies of the classes, "
         "in which a rare class counts as much as a frequent one.",
         count=count,
-        method=tr_finished(best.method),
+        method=tr_word(best.method),
     )
     if any(trial.p is not None and trial.p >= MAX_CHANCE_P for trial in trials):
         text += " " + tr("Where p is not small, the difference may be chance.")
@@ -162,7 +162,7 @@ def _balance_row(trial: BalanceTrial) -> tuple[Cell, ...]:
     if trial.p is not None:
         state = tr("p {relation}", relation=format_p_relation(trial.p))
     return (
-        Cell(tr_finished(trial.method)),
+        Cell(tr_word(trial.method)),
         Cell(format_pct(trial.balanced_pct), interval),
         accuracy_cell(trial.validation),
         Cell(state),

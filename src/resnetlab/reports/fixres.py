@@ -21,7 +21,7 @@ from resnetlab.reports.figures.values import csv_text
 from resnetlab.reports.render import markdown
 from resnetlab.schema import decode, encode
 from resnetlab.stats.intervals import Interval
-from resnetlab.translation import Language, tr, tr_finished, use_language
+from resnetlab.translation import Language, tr, tr_recorded, tr_word, use_language
 
 FIXRES_FILE = "fixres.json"
 
@@ -221,7 +221,7 @@ def _answer(resolution_table: ResolutionTable) -> str:
             "On the same images it {differs} {baseline} ({accuracy}): {only_this} images are "
             "correct only here, {only_baseline} only there, p {p}.",
             differs=word,
-            baseline=tr_finished(best.baseline),
+            baseline=tr_recorded(best.baseline),
             accuracy=format.format_pct(best.baseline_accuracy_pct),
             only_this=best.only_this,
             only_baseline=best.only_baseline,
@@ -232,7 +232,7 @@ def _answer(resolution_table: ResolutionTable) -> str:
 
 def _caveats(resolution_table: ResolutionTable) -> tuple[str, ...]:
     return tuple(
-        f"{format.capitalize_first(tr_finished(caveat))}." for caveat in resolution_table.caveats
+        f"{format.capitalize_first(tr_recorded(caveat))}." for caveat in resolution_table.caveats
     )
 
 
@@ -262,7 +262,7 @@ def _measured(cell: ResolutionCell) -> tuple[TableCell, ...]:
     """Return the table's cells of a measured pair of sizes, or its status and dashes."""
     blank = TableCell(format.DASH)
     if cell.stage_one is None:
-        state = TableCell(tr_finished(cell.status), badge=cell.status)
+        state = TableCell(tr_word(cell.status), badge=cell.status)
         return (state, *[blank] * 3)
     stages = [pair for pair in (cell.stage_one, cell.stage_two) if pair]
     validation = " / ".join(format.format_number(pair[0].accuracy_pct) for pair in stages)
@@ -294,7 +294,7 @@ def _stage_table(resolution_table: ResolutionTable) -> Table:
     rows = tuple(
         (
             TableCell(
-                str(row.train_size), note="" if row.status == "done" else tr_finished(row.status)
+                str(row.train_size), note="" if row.status == "done" else tr_word(row.status)
             ),
             TableCell(str(row.epochs)),
             TableCell(str(row.best_epoch)),

@@ -6,10 +6,11 @@ import math
 from collections.abc import Iterable, Sequence
 
 from resnetlab import messages
+from resnetlab.data.config import Split
 from resnetlab.stats.intervals import Interval
 from resnetlab.stats.power import MAX_SEEDS, SeedForecast
 from resnetlab.studies.imported_runs import Unit
-from resnetlab.translation import deferred, localize_number, tr, tr_count, tr_finished
+from resnetlab.translation import deferred, localize_number, tr, tr_count, tr_word
 
 format_count = tr_count
 
@@ -99,10 +100,22 @@ def format_first_loss_values(losses: Sequence[float], classes: int, mode: str) -
     return tr(
         "{losses} nats in {mode} mode, ln {classes} = {uniform:.3f}",
         losses=low if low == high else tr("{low} to {high}", low=low, high=high),
-        mode=tr_finished(mode),
+        mode=tr_word(mode),
         classes=classes,
         uniform=math.log(classes),
     )
+
+
+_IMAGES: dict[Split, str] = {
+    "train": deferred("train images"),
+    "validation": deferred("validation images"),
+    "test": deferred("test images"),
+}
+
+
+def name_images(split: Split) -> str:
+    """Return the name of the images of a split in the language in use: `test images`."""
+    return tr(_IMAGES[split])
 
 
 def format_duration(seconds: float) -> str:

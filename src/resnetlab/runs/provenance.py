@@ -14,6 +14,7 @@ import torch
 
 from resnetlab.recipes.numerics import Numerics
 from resnetlab.training.hardware import instruction_set, read_cpuinfo
+from resnetlab.translation import Message
 
 PACKAGES = (
     "torch",
@@ -49,11 +50,12 @@ def utc_now() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 
-def made_by() -> str:
+def made_by() -> Message:
     """Return a sentence with the version of resnetlab and the present time."""
     software = _software()
     commit = f", commit {software['commit'][:10]}" if software["commit"] else ""
-    return f"Written by resnetlab {software['version']}{commit} at {utc_now()}."
+    author = f"resnetlab {software['version']}{commit}"
+    return Message("Written by {author} at {time}.", {"author": author, "time": utc_now()})
 
 
 @functools.cache

@@ -5,18 +5,24 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Literal
 
+from resnetlab.translation import deferred
+
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
 ChanceVerdict = Literal["above chance", "at chance", "cannot be told"]
 
-UNDECIDED = "too few or too uneven images to tell it from chance"
+UNDECIDED = deferred("too few or too uneven images to tell it from chance")
 """Start of the reason of a trained run whose images cannot tell whether it is above chance."""
 
 
 def is_undecided(reason: str) -> bool:
-    """Return True if the reason of a result, as it is recorded, is that chance is not excluded."""
+    """Return True if the reason of a run's status is that its images cannot tell it from chance.
+
+    `result.json` and `results.csv` have no field for it, only the sentence. No other function looks
+    for words in it.
+    """
     return UNDECIDED in reason
 
 

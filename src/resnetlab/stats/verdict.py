@@ -12,8 +12,9 @@ A study that is not finished gets no verdicts. Runs that failed are never left o
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from enum import Enum
 from itertools import product
 from typing import Literal, NamedTuple
 
@@ -36,13 +37,56 @@ from resnetlab.stats.power import (
     smallest_sufficient_seeds,
 )
 from resnetlab.stats.sequential import SINGLE_LOOK, Looks
+from resnetlab.translation import Message, deferred
 
 VerdictLabel = Literal[
     "reproduced", "partly reproduced", "contradicted", "inconclusive", "untestable", "waiting"
 ]
 
+_LABELS: dict[VerdictLabel, Message] = {
+    "reproduced": Message("reproduced"),
+    "partly reproduced": Message("partly reproduced"),
+    "contradicted": Message("contradicted"),
+    "inconclusive": Message("inconclusive"),
+    "untestable": Message("untestable"),
+    "waiting": Message("waiting"),
+}
+
 MAX_INCOMPLETE_ARMS = 8
 """Largest number of conditions with missing runs; each doubles the cases to test."""
+
+
+class ReasonKind(Enum):
+    """Kind of the reason of a verdict that does not follow from a p-value, with its sentence."""
+
+    UNFINISHED = deferred("tested after the last run of the study")
+    OUT_OF_MEMORY = deferred("a condition does not fit into this machine's memory")
+    MANY_INCOMPLETE = deferred("runs are missing in more than {number} of the conditions")
+    TOO_FEW_TRAINED = deferred("too few trained runs for a test of means: {short}")
+    MISSING_RUNS = deferred("missing runs could change the verdict")
+    ON_THE_EDGE = deferred("the arms are constant and the difference is on the edge of the claim")
+    MEANS_DISAGREE = deferred(
+        "the trained runs and the mean over all runs lead to different verdicts"
+    )
+    BOTH_FAIL = deferred("both conditions fail in most of their runs")
+    NEVER_REACHED = deferred("no run of either condition reached the accuracy")
+
+
+@dataclass(frozen=True)
+class Reason:
+    """Reason of a verdict that does not follow from a p-value; `str` gives it in English."""
+
+    kind: ReasonKind
+    values: Mapping[str, object] = field(default_factory=dict, hash=False)
+    """Value of each placeholder of its sentence."""
+
+    @property
+    def message(self) -> Message:
+        """Return the reason as a sentence."""
+        return Message(self.kind.value, self.values)
+
+    def __str__(self) -> str:
+        return str(self.message)
 
 
 @dataclass(frozen=True)
@@ -50,7 +94,7 @@ class Verdict:
     """Verdict on a claim; without a test, or if it is deterministic, `p` and `p_holm` are None."""
 
     label: VerdictLabel
-    reason: str = ""
+    reason: Reason | None = None
     """Reason of a verdict that does not follow from a p-value."""
     conditional: bool = False
     """True if an arm has failed or missing runs, so that only its trained runs were compared."""
@@ -71,28 +115,44 @@ class Verdict:
     """p-values before the correction by case of the missing runs: all as failed comes first, all as
     the mean of their arm last. Empty if no run is missing, or without a test.
     """
-    protocol: str = ""
-    """Protocol to which the verdict is limited: `at 4 % of the training`; empty for the study's."""
+    protocol: Message | None = None
+    """Protocol to which the verdict is limited, such as `at 4 % of the training`; None for that of
+    the study.
+    """
 
     @property
-    def phrase(self) -> str:
+    def is_limited(self) -> bool:
+        """Return True if the verdict is limited to a protocol."""
+        return self.protocol is not None and self.label not in ("untestable", "waiting")
+
+    @property
+    def is_qualified(self) -> bool:
+        """Return True if the claim was decided by the trained runs only."""
+        decided = self.label in ("reproduced", "partly reproduced", "contradicted")
+        return self.conditional and decided
+
+    @property
+    def phrase(self) -> Message:
         """Return the label with its protocol: `at 4 % of the training: contradicted`.
 
         It is the only form in which readers see a verdict.
         """
-        tested = self.protocol and self.label not in ("untestable", "waiting")
-        return f"{self.protocol}: {self.label}" if tested else self.label
+        label = _LABELS[self.label]
+        if not self.is_limited:
+            return label
+        return Message("{protocol}: {verdict}", {"protocol": self.protocol, "verdict": label})
 
     @property
     def badge(self) -> str:
         """Return the key of the badge's colors; all limited protocols have the same."""
-        return self.label if self.phrase == self.label else "at this protocol"
+        return "at this protocol" if self.is_limited else self.label
 
     @property
-    def qualified_phrase(self) -> str:
+    def qualified_phrase(self) -> Message:
         """Return the phrase with its condition, for example `reproduced (trained runs only)`."""
-        decided = self.label in ("reproduced", "partly reproduced", "contradicted")
-        return f"{self.phrase} (trained runs only)" if self.conditional and decided else self.phrase
+        if not self.is_qualified:
+            return self.phrase
+        return Message("{phrase} (trained runs only)", {"phrase": self.phrase})
 
 
 def region_test(effect: Effect, region: Region) -> tuple[float, float]:
@@ -120,7 +180,7 @@ def compute_verdicts(hypotheses: Sequence[Hypothesis], *, finished: bool = True)
     could be tested instead, so the verdict is inconclusive and names the success rates.
     """
     if not finished:
-        return [Verdict("waiting", "tested after the last run of the study") for _ in hypotheses]
+        return [Verdict("waiting", Reason(ReasonKind.UNFINISHED)) for _ in hypotheses]
     return _corrected_verdicts([[hypothesis] for hypothesis in hypotheses], SINGLE_LOOK)
 
 
@@ -183,7 +243,7 @@ class _TestResult(NamedTuple):
     side: Literal["inside", "outside", "none"]
     """Side of the claim's region on which the effect lies; none if the test has no result."""
     p: float
-    reason: str = ""
+    reason: Reason | None = None
     label: VerdictLabel = "inconclusive"
     effect: Effect | None = None
     test: str = ""
@@ -191,9 +251,9 @@ class _TestResult(NamedTuple):
 
 
 def _no_result(
-    reason: str, label: VerdictLabel = "inconclusive", effect: Effect | None = None
+    kind: ReasonKind, label: VerdictLabel = "inconclusive", **values: object
 ) -> _TestResult:
-    return _TestResult("none", 1.0, reason, label, effect)
+    return _TestResult("none", 1.0, Reason(kind, values), label)
 
 
 def _test(hypothesis: Hypothesis) -> _TestResult:
@@ -203,14 +263,14 @@ def _test(hypothesis: Hypothesis) -> _TestResult:
     """
     arms = hypothesis.arms
     if any(arm.counts.out_of_memory for arm in arms):
-        return _no_result("a condition does not fit into this machine's memory", "untestable")
+        return _no_result(ReasonKind.OUT_OF_MEMORY, "untestable")
     if sum(arm.counts.missing > 0 for arm in arms) > MAX_INCOMPLETE_ARMS:
-        return _no_result(f"runs are missing in more than {MAX_INCOMPLETE_ARMS} of the conditions")
+        return _no_result(ReasonKind.MANY_INCOMPLETE, number=MAX_INCOMPLETE_ARMS)
     effect: Effect | None = None
     match hypothesis:
         case MeansHypothesis():
             if short := _too_few_runs(hypothesis):
-                return _no_result(f"too few trained runs for a test of means: {short}")
+                return _no_result(ReasonKind.TOO_FEW_TRAINED, short=short)
             cases = product(*(arm.missing_run_scenarios() for arm in arms))
             results = [_test_means(hypothesis, case) for case in cases]
             # Of several contrasts, the effect that supports the claim least.
@@ -226,20 +286,25 @@ def _test(hypothesis: Hypothesis) -> _TestResult:
     worst = max(results, key=lambda result: result.p)
     p_of_cases = tuple(result.p for result in results) if len(results) > 1 else ()
     if any(result.side != worst.side for result in results):
-        worst = _no_result("missing runs could change the verdict")
+        worst = _no_result(ReasonKind.MISSING_RUNS)
     return worst._replace(effect=effect, p_of_cases=p_of_cases)
 
 
-def _too_few_runs(hypothesis: MeansHypothesis) -> str:
-    """Describe arms or pairs with fewer than two trained runs; empty if there are none."""
+def _too_few_runs(hypothesis: MeansHypothesis) -> Message | None:
+    """Describe arms or pairs with fewer than two trained runs; None if there are none."""
     arms, pairs = hypothesis.arms, hypothesis.pairs
     short = sum(len(arm.trained) < 2 for arm in arms)
     if short and len(arms) == 2:
-        rates = [f"{arm.counts.trained} of {arm.counts.finished}" for arm in arms]
-        return f"{' against '.join(rates)} trained"
+        left, right = (arm.counts for arm in arms)
+        rates = {"left": left.trained, "all_left": left.finished}
+        rates |= {"right": right.trained, "all_right": right.finished}
+        return Message("{left} of {all_left} against {right} of {all_right} trained", rates)
     if short:
-        return f"{short} of the {len(arms)} conditions have fewer than 2"
-    return "the pairs have fewer than 2" if pairs is not None and len(pairs) < 2 else ""
+        numbers = {"short": short, "number": len(arms)}
+        return Message("{short} of the {number} conditions have fewer than 2", numbers)
+    if pairs is not None and len(pairs) < 2:
+        return Message("the pairs have fewer than 2")
+    return None
 
 
 def _test_means(hypothesis: MeansHypothesis, trained: Sequence[Sample]) -> _TestResult:
@@ -252,7 +317,7 @@ def _test_means(hypothesis: MeansHypothesis, trained: Sequence[Sample]) -> _Test
     p_in = max(inside for inside, _ in tests)
     p_out = min(1.0, len(tests) * min(outside for _, outside in tests))
     if len(effects) == 1 and effects[0].deterministic and p_in == p_out:
-        return _no_result("the arms are constant and the difference is on the edge of the claim")
+        return _no_result(ReasonKind.ON_THE_EDGE)
     side: Literal["inside", "outside"] = "inside" if p_in <= p_out else "outside"
     if any(
         len(values) < arm.counts.finished
@@ -270,9 +335,7 @@ def _test_means(hypothesis: MeansHypothesis, trained: Sequence[Sample]) -> _Test
         outside = any(span.high <= region.low or span.low >= region.high for span in spans)
         inside = all(region.low < span.low and span.high < region.high for span in spans)
         if (side == "inside" and outside) or (side == "outside" and inside):
-            return _no_result(
-                "the trained runs and the mean over all runs lead to different verdicts"
-            )
+            return _no_result(ReasonKind.MEANS_DISAGREE)
     test = "corrected resampled t-test" if hypothesis.overlap else ""
     return _TestResult(side, min(1.0, 2 * min(p_in, p_out)), test=test)
 
@@ -297,11 +360,11 @@ def _test_failure(hypothesis: FailureHypothesis, failed: Sequence[int]) -> _Test
         from scipy.stats import binomtest
 
         p = float(binomtest(k_a, n_a, alternative="less").pvalue)
-        return _TestResult("outside", p, test="binomial test, one-sided")
+        return _TestResult("outside", p, test=deferred("binomial test, one-sided"))
     if 2 * k_b > n_b:
-        return _no_result("both conditions fail in most of their runs")
+        return _no_result(ReasonKind.BOTH_FAIL)
     p = min(1.0, 2 * exact.boschloo(k_a, n_a, k_b, n_b))
-    return _TestResult("inside", p, test="Boschloo's test")
+    return _TestResult("inside", p, test=deferred("Boschloo's test"))
 
 
 def _time_scenarios(arm: Arm, epochs: tuple[float, ...]) -> list[tuple[float, ...]]:
@@ -314,7 +377,7 @@ def _time_scenarios(arm: Arm, epochs: tuple[float, ...]) -> list[tuple[float, ..
 
 def _test_speed(left: tuple[float, ...], right: tuple[float, ...]) -> _TestResult:
     if not any(math.isfinite(x) for x in (*left, *right)):
-        return _no_result("no run of either condition reached the accuracy")
+        return _no_result(ReasonKind.NEVER_REACHED)
     sooner, later, _ = exact.time_to_accuracy_rank_test(left, right)
     return _TestResult("inside" if sooner <= later else "outside", min(1.0, 2 * min(sooner, later)))
 
@@ -339,7 +402,7 @@ def _verdict(
     return Verdict(
         label=label,
         effect=effect,
-        reason=result.reason if label in ("inconclusive", "untestable") else "",
+        reason=result.reason if label in ("inconclusive", "untestable") else None,
         conditional=isinstance(hypothesis, MeansHypothesis) and failed,
         test=result.test if tested else "",
         p=p if tested else None,

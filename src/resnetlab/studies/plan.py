@@ -205,7 +205,7 @@ def folder_name(plan: Plan) -> str:
     study = plan.study
     if study.overrides == study.variant:
         return study.name
-    changed = [*study.overrides, *sorted({run.file.run.data.sha256 for run in plan.runs})]
+    changed = [*map(str, study.overrides), *sorted({run.file.run.data.sha256 for run in plan.runs})]
     return f"{study.name}-{hashlib.sha256('|'.join(changed).encode()).hexdigest()[:6]}"
 
 

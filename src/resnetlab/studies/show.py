@@ -75,7 +75,7 @@ def describe_study(study: Study) -> dict[str, Any]:
         ],
         "claims_left_out": list(study.left_out),
         "references": list(references.values()),
-        "changes": list(study.overrides),
+        "changes": list(map(str, study.overrides)),
     }
 
 

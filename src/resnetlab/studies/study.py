@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Literal
 
@@ -14,7 +16,15 @@ from resnetlab.recipes.finetune import AnyRecipe, FinetuneRecipe
 from resnetlab.recipes.numerics import Numerics
 from resnetlab.runs.kinds import RunKind, kind_of
 from resnetlab.runs.records import EvaluationMode
-from resnetlab.schema import Name, NonNegativeInt, PositiveFloat, PositiveInt, strict_dataclass
+from resnetlab.schema import (
+    FieldError,
+    Name,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    StoredAsText,
+    strict_dataclass,
+)
 from resnetlab.studies.claims import Claim, Equal, Greater
 from resnetlab.studies.imported_runs import TEST_ACCURACY, ImportedRuns, Measure
 from resnetlab.studies.published.bibliography import Citation
@@ -150,6 +160,44 @@ class Rung:
         )
 
 
+@dataclass(frozen=True)
+class Override(StoredAsText):
+    """Change that a command made to a field of the study file.
+
+    `str` gives it as files and reports have it: `recipe.epochs = 2 (was 10)`.
+    """
+
+    key: str
+    """Dotted field that was changed: `recipe.epochs`; `looks` for interim analyses."""
+    value: str
+    """New value, as the command gave it."""
+    previous: str | None = None
+    """Value in the study file, or a description of it; None if the file had none."""
+
+    def __str__(self) -> str:
+        if self.key == "looks":
+            return f"{_LOOKS}{self.value}"
+        was = "" if self.previous is None else f" (was {self.previous})"
+        return f"{self.key} = {self.value}{was}"
+
+    @classmethod
+    def parse(cls, text: str) -> Override:
+        """Return the override of a text as files of studies have it.
+
+        Raises FieldError if the text is not one that `str` gives.
+        """
+        if text.startswith(_LOOKS):
+            return cls("looks", text.removeprefix(_LOOKS))
+        match = re.fullmatch(r"(.+?) = (.*?)(?: \(was (.*)\))?", text, re.DOTALL)
+        if match is None:
+            raise FieldError("", "not a change", "write it as recipe.epochs = 2 (was 10)")
+        return cls(*match.groups())
+
+
+_LOOKS = "seeds added at looks of "
+"""Words before the numbers of seeds of interim analyses, in files."""
+
+
 @with_summary
 @strict_dataclass
 class Study:
@@ -179,9 +227,9 @@ class Study:
     """Seeds per condition at each interim analysis; empty if all seeds run at once."""
     diagnostics: DiagnosticsConfig = DiagnosticsConfig()
     """Additional measurements during its runs."""
-    overrides: tuple[str, ...] = ()
-    """Changes that a command made to the file: `recipe.epochs = 2 (was 10)`."""
-    variant: tuple[str, ...] = ()
+    overrides: tuple[Override, ...] = ()
+    """Changes that a command made to the file."""
+    variant: tuple[Override, ...] = ()
     """Changes that make the variant of the file, in its `[budget]` or `[evidence]`."""
     left_out: tuple[str, ...] = ()
     """Sentences of the claims that need conditions which a command left out of the grid."""

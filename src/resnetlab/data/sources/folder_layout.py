@@ -37,7 +37,7 @@ from resnetlab.data.sources.folder_types import (
     SkippedFile,
     split_of_word,
 )
-from resnetlab.data.sources.folder_walk import linked_folders, walk
+from resnetlab.data.sources.folder_walk import LINK, linked_folders, walk
 from resnetlab.data.sources.labels_csv import find_label_tables, read_labels
 from resnetlab.data.sources.layout_notes import (
     NOT_DIRECTLY,
@@ -86,7 +86,7 @@ class FolderListing:
         fix = "add images or remove the folder"
         if any(item.reason == NOT_DIRECTLY and has_image_suffix(item.path) for item in inside):
             fix = f"--nested takes the images in its sub-folders; or {fix}"
-        if any(item.reason == "a link" for item in inside):
+        if any(item.reason == LINK for item in inside):
             fix += f", or {FOLLOW_HINT}"
         return Problem(f"{self.root}/{folder}", problem, fix)
 

@@ -16,6 +16,9 @@ from resnetlab.shell import command_line
 MAX_DEPTH = 32
 MAX_FILES = 20_000_000
 
+LINK = "a link"
+"""Reason for which a link is not used."""
+
 
 @dataclass(frozen=True)
 class _Folder:
@@ -63,7 +66,7 @@ def walk(root: Path, follow_links: FollowLinks = "no") -> tuple[list[ScannedFile
             elif not is_link(child):
                 entries.append(ScannedFile(path, _entry_skip_reason(child)))
             elif follow_links == "no" or child.name.startswith("."):
-                entries.append(ScannedFile(path, "a link", links_to_folder=_leads_to_folder(child)))
+                entries.append(ScannedFile(path, LINK, links_to_folder=_leads_to_folder(child)))
             else:
                 target = os.path.realpath(child.path)
                 problem = _link_problem(target, folder, real_root, follow_links)

@@ -27,7 +27,7 @@ from resnetlab.reports.figures.canvas import (
 )
 from resnetlab.reports.plot_data import Dot, DotPlot, DotRow
 from resnetlab.reports.thinning import MAX_DOTS, part_of, spread
-from resnetlab.translation import deferred, tr, tr_finished
+from resnetlab.translation import deferred, tr, tr_word
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -182,7 +182,7 @@ def _draw_dot(ax: Axes, dot: Dot, y: float, row: DotRow, plot: DotPlot) -> None:
     elif value is not None and outcome in _FAILED_MARKS:
         lines = ax.plot(value, y, **_FAILED_MARKS[outcome], **form)
     result = "" if value is None or _is_at_edge(dot) else format_exact(value, plot.unit)
-    state = "" if outcome == "trained" and result else tr_finished(outcome)
+    state = "" if outcome == "trained" and result else tr_word(outcome)
     sentence = {
         "seed": deferred("{condition}, seed {seed}: {result}"),
         "run": deferred("{condition}, run {seed}: {result}"),
@@ -197,7 +197,7 @@ def _edge_text(row: DotRow) -> str:
     """Describe the marks at the left edge: `2 out of memory, 1 missing`."""
     outcomes = [dot.outcome for dot in row.dots if _is_at_edge(dot)]
     return ", ".join(
-        tr("{number} {status}", number=outcomes.count(name), status=tr_finished(name))
+        tr("{number} {status}", number=outcomes.count(name), status=tr_word(name))
         for name in ("diverged", *OUTCOMES_AT_EDGE)
         if name in outcomes
     )
@@ -213,9 +213,7 @@ def _legend(rows: tuple[DotRow, ...], chance: bool) -> list[Line2D]:
     marks: dict[str, dict[str, Any]] = {"trained": trained, **_FAILED_MARKS}
     names = {"trained": tr("trained run")}
     handles = [
-        Line2D(
-            [], [], color=MUTED, ls="none", label=names.get(outcome, tr_finished(outcome)), **form
-        )
+        Line2D([], [], color=MUTED, ls="none", label=names.get(outcome, tr_word(outcome)), **form)
         for outcome, form in marks.items()
         if outcome in outcomes
     ]

@@ -20,7 +20,7 @@ from resnetlab.reports.figures.canvas import (
     new_figure,
     to_svg,
 )
-from resnetlab.translation import deferred, localize_number, tr, tr_finished
+from resnetlab.translation import deferred, localize_number, tr, tr_word
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -81,7 +81,7 @@ def _draw_heatmap(ax: Axes, resolution_table: ResolutionTable, _: str, narrow: b
             ax.add_patch(
                 _cell_patch(x, y, facecolor="none", edgecolor=INK, linewidth=2.4, zorder=4)
             )
-        text = tr_finished(cell.status).replace(" ", "\n")
+        text = tr_word(cell.status).replace(" ", "\n")
         if estimate:
             text = localize_number(f"{estimate.accuracy_pct:.1f}")
         ax.text(

@@ -11,7 +11,7 @@ from resnetlab.reports import figures
 from resnetlab.reports.document import Report, split_note
 from resnetlab.reports.render.outline import anchor, answers, contents
 from resnetlab.reports.render.page_data import claim_runs, page_data, row_attributes
-from resnetlab.translation import current_language, tr, tr_finished
+from resnetlab.translation import current_language, tr, tr_recorded, tr_word
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -71,7 +71,8 @@ def jinja_environment() -> Environment:
     )
     environment.globals |= {
         "tr": tr,
-        "tr_finished": tr_finished,
+        "tr_recorded": tr_recorded,
+        "tr_word": tr_word,
         "language": current_language,
         "split_note": split_note,
         "row_attributes": lambda *_: "",

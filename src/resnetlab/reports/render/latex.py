@@ -16,7 +16,7 @@ from resnetlab.reports.document import Cell, Detail, Report, Table, split_note
 from resnetlab.reports.plot_data import Plot
 from resnetlab.reports.render.outline import Block, Command, Heading, sections
 from resnetlab.reports.study.assemble import build_report
-from resnetlab.translation import NARROW_NBSP, NBSP, tr, tr_finished, use_language
+from resnetlab.translation import NARROW_NBSP, NBSP, tr, use_language
 
 PREAMBLE = r"""\documentclass[10pt,a4paper]{article}
 \usepackage[utf8]{inputenc}
@@ -106,7 +106,7 @@ def write_latex(report_or_data: Report | StudyData, folder: Path) -> Path:
 def render(report: Report) -> str:
     """Return the document. It expects figures in `figures/<key>.pdf`."""
     parts = [PREAMBLE, rf"{{\Large\bfseries {escape(report.question)}\par}}"]
-    kicker = escape(tr_finished(report.kicker))
+    kicker = escape(tr(report.kicker))
     parts.append(rf"\emph{{{kicker}}} \textperiodcentered{{}} {escape(report.name)}")
     if report.banner:
         parts.append(rf"\textbf{{{escape(report.banner)}}}")

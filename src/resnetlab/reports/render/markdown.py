@@ -8,14 +8,14 @@ import re
 from resnetlab.reports.document import Cell, Detail, Report, Table
 from resnetlab.reports.plot_data import Plot
 from resnetlab.reports.render.outline import Block, Command, Heading, contents, sections
-from resnetlab.translation import tr, tr_finished
+from resnetlab.translation import tr
 
 
 def render(report: Report) -> str:
     """Return the document. It expects figures in `figures/<key>.svg`."""
     parts = [
         f"# {escape(report.question)}",
-        f"*{tr_finished(report.kicker)}* · {escape(report.name)}",
+        f"*{tr(report.kicker)}* · {escape(report.name)}",
     ]
     if report.banner:
         parts.append(f"> **{escape(report.banner)}**")

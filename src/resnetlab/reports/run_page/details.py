@@ -18,7 +18,7 @@ from resnetlab.reports.format import (
 from resnetlab.reports.study.tables import condition_settings
 from resnetlab.runs.records import RunRecord, Scores
 from resnetlab.studies.study import Condition, Study
-from resnetlab.translation import localize_number, tr, tr_finished
+from resnetlab.translation import localize_number, tr, tr_recorded
 
 
 def outcome_details(record: RunRecord) -> tuple[Detail, ...]:
@@ -151,7 +151,7 @@ def answer(record: RunRecord) -> str:
 def status_note(record: RunRecord) -> str:
     """Return the explanation of the outcome in the language in use; often empty."""
     reason = record.result.reason if record.result else ""
-    return tr_finished(reason) if reason else ""
+    return tr_recorded(reason) if reason else ""
 
 
 def block_table(record: RunRecord) -> Table:

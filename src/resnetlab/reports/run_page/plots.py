@@ -21,7 +21,7 @@ from resnetlab.reports.plot_data import (
 from resnetlab.reports.study.diagnostics import QUANTITIES, is_on_main_path, stage_starts
 from resnetlab.runs.records import Evaluation, RunRecord
 from resnetlab.stats.outcomes import Outcome
-from resnetlab.translation import tr, tr_finished
+from resnetlab.translation import tr, tr_word
 
 SOLID_SERIES = 1
 """Index of the series whose lines are solid."""
@@ -44,7 +44,7 @@ def learning_curves(record: RunRecord) -> tuple[LearningCurves, ...]:
         uniform = math.log(len(record.file.classes)) if quantity == "loss" else None
         top = 1.05 * max(values)
         top = max(1.15 * uniform, min(top, 3 * uniform)) if uniform else min(100.0, top) or 1.0
-        label = tr_finished(other or "train")
+        label = tr_word(other or "train")
         panel = Panel(label, SOLID_SERIES, (bold,), bold, None, train if other else None)
         figures.append(
             LearningCurves(
@@ -78,7 +78,7 @@ def _curve_caption(other: str, quantity: str) -> str:
     text = tr(
         "Solid: {split} images. Dashed: a fixed part of the train images, also evaluated in "
         "evaluation mode and without augmentation.",
-        split=tr_finished(other),
+        split=tr_word(other),
     )
     if quantity == "loss":
         text += " " + tr("Dotted: the loss of a uniform guess.")

@@ -34,7 +34,7 @@ from resnetlab.reports.study import (
 from resnetlab.reports.study.source_questions import answers
 from resnetlab.studies.claims import Best, Monotone, condition_labels
 from resnetlab.studies.plan import StudyRecord
-from resnetlab.translation import Language, tr, tr_finished, tr_study, use_language
+from resnetlab.translation import Language, tr, tr_study, use_language
 
 
 def build_report_from_record(record: StudyRecord, command: str = "") -> Report:
@@ -112,7 +112,7 @@ def _verdict_cells(analysis: StudyAnalysis) -> tuple[Cell, ...]:
         Cell(
             tr_study(claim.statement),
             badge=verdict.badge,
-            note=tr_finished(verdict.qualified_phrase),
+            note=tr(verdict.qualified_phrase),
         )
         for claim, verdict in zip(analysis.study.claims, analysis.verdicts, strict=True)
     )
@@ -123,8 +123,8 @@ def _claim_verdicts(analysis: StudyAnalysis) -> tuple[ClaimVerdict, ...]:
     return tuple(
         ClaimVerdict(
             claim=claim.statement,
-            verdict=verdict.phrase,
-            direction=verdict.direction.phrase if verdict.direction else "",
+            verdict=str(verdict.phrase),
+            direction=str(verdict.direction.phrase) if verdict.direction else "",
             training_share_low=share.low if share else None,
             training_share_high=share.high if share else None,
         )

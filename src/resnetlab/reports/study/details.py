@@ -12,7 +12,7 @@ from resnetlab.reports.document import Detail
 from resnetlab.reports.format import format_count, format_first_loss_values, join_words, name_some
 from resnetlab.reports.study import finetune
 from resnetlab.schema import encode
-from resnetlab.translation import deferred, tr, tr_finished
+from resnetlab.translation import deferred, tr, tr_word
 
 if TYPE_CHECKING:
     from resnetlab.analysis.analyze import StudyAnalysis
@@ -27,7 +27,7 @@ def details(analysis: StudyAnalysis, first_loss: Sequence[str]) -> tuple[Detail,
         splits = ("train", "validation", "test")
         counts = [(getattr(data, f"{split}_images"), split) for split in splits]
         images = join_words(
-            [tr("{count:,} {split}", count=n, split=tr_finished(split)) for n, split in counts if n]
+            [tr("{count:,} {split}", count=n, split=tr_word(split)) for n, split in counts if n]
         )
         names = ", ".join(data.classes[:12]) + (", …" if len(data.classes) > 12 else "")
         text = tr(

@@ -23,7 +23,7 @@ from resnetlab.reports.thinning import MAX_ROWS, first_of
 from resnetlab.stats.intervals import Summary
 from resnetlab.studies.claims import condition_labels
 from resnetlab.studies.imported_runs import Unit
-from resnetlab.translation import tr, tr_finished
+from resnetlab.translation import tr, tr_word
 
 if TYPE_CHECKING:
     from resnetlab.analysis.analyze import StudyAnalysis
@@ -40,7 +40,7 @@ def dot_plot(analysis: StudyAnalysis) -> DotPlot:
     drawn = first_of([row.label for row in rows], MAX_ROWS, claimed.__contains__)
     plot = DotPlot(
         "accuracy",
-        capitalize_first(tr_finished(analysis.study.measure.name)),
+        capitalize_first(tr_word(analysis.study.measure.name)),
         _caption(analysis, hidden) + references.marks_caption(rows),
         _text_alternative(analysis, drawn),
         rows,
@@ -179,5 +179,5 @@ def _text_alternative(analysis: StudyAnalysis, drawn: Collection[str]) -> str:
                 planned=counts.planned,
             )
         )
-    name = capitalize_first(tr_finished(measure.name))
+    name = capitalize_first(tr_word(measure.name))
     return tr("{name} of every run by condition. ", name=name) + join_clauses(parts) + "."

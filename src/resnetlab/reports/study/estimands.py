@@ -14,7 +14,7 @@ from resnetlab.stats.verdict import Verdict
 from resnetlab.studies import claims
 from resnetlab.studies.claims import AnyClaim, MetricClaim
 from resnetlab.studies.imported_runs import TEST_ACCURACY, Measure
-from resnetlab.translation import deferred, tr, tr_finished
+from resnetlab.translation import deferred, tr, tr_word
 
 
 def unit(claim: AnyClaim, measure: Measure = TEST_ACCURACY) -> str:
@@ -92,7 +92,7 @@ def describe_estimand(claim: AnyClaim, measure: Measure = TEST_ACCURACY) -> str:
             return tr(
                 "{order}: every step {change} {metric}",
                 order=" → ".join(claim.order),
-                change=tr_finished(claim.change),
+                change=tr_word(claim.change),
                 metric=_metric_text(claim, measure),
             )
         case claims.Best():
@@ -177,12 +177,19 @@ _TEST_DESCRIPTIONS = {
 }
 
 
+_TEST_METRICS = {
+    "top1": deferred("test accuracy"),
+    "error": deferred("test error"),
+    "loss": deferred("test loss"),
+}
+
+
 def test_name(claim: AnyClaim, verdict: Verdict) -> str:
     """Return the name of the test behind the p-value of a claim; empty if it has none."""
     if verdict.p is None:
         return ""
     if verdict.test:
-        return tr_finished(verdict.test)
+        return tr(verdict.test)
     match claim:
         case claims.Greater() | claims.About() | claims.Equal():
             return tr("paired t-test") if claim.paired else tr("Welch's t-test")
@@ -231,9 +238,10 @@ def _paired_text(paired: bool) -> str:
 def _metric_text(claim: MetricClaim, measure: Measure) -> str:
     if measure != TEST_ACCURACY:
         return measure.name
-    metric = {"top1": "accuracy", "error": "error", "loss": "loss"}[claim.metric]
-    where = f"test {metric}" if claim.split == "test" else f"{metric} on the train images"
-    return tr_finished(where)
+    if claim.split == "train":
+        metric = tr_word("accuracy" if claim.metric == "top1" else claim.metric)
+        return tr("{metric} on the train images", metric=metric)
+    return tr(_TEST_METRICS[claim.metric])
 
 
 def _difference_text(left: str, right: str, claim: MetricClaim, measure: Measure) -> str:

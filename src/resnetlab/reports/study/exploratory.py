@@ -20,7 +20,7 @@ from resnetlab.reports.format import (
 from resnetlab.stats.contrasts import Effect
 from resnetlab.stats.intervals import Summary
 from resnetlab.studies.claims import condition_labels
-from resnetlab.translation import tr, tr_finished
+from resnetlab.translation import tr, tr_word
 
 if TYPE_CHECKING:
     from resnetlab.analysis.analyze import StudyAnalysis
@@ -98,7 +98,7 @@ def table(analysis: StudyAnalysis) -> Table | None:
         "right in {measure} over trained runs, by {test}. p is corrected over {tested} for the "
         "false discovery rate (Benjamini and Hochberg 1995); the intervals are not corrected.",
         selection=selection,
-        measure=tr_finished(measure.name),
+        measure=tr_word(measure.name),
         test=_test_name(analysis),
         tested=format_count(len(tested), "difference"),
     )

@@ -20,7 +20,7 @@ from resnetlab.stats.outcomes import OutcomeCounts
 from resnetlab.stats.verdict import Verdict
 from resnetlab.studies.claims import AnyClaim
 from resnetlab.studies.imported_runs import Measure
-from resnetlab.translation import tr, tr_finished, tr_study
+from resnetlab.translation import tr, tr_study, tr_word
 
 if TYPE_CHECKING:
     from resnetlab.analysis.analyze import StudyAnalysis
@@ -97,7 +97,7 @@ def _forest_row(
         effect=estimate,
         low=low,
         high=high,
-        verdict=tr_finished(verdict.phrase),
+        verdict=tr(verdict.phrase),
         conditional=effect is not None and verdict.conditional,
         texts=(text, *_run_texts([arm.counts for arm in hypothesis.arms])),
     )
@@ -111,7 +111,5 @@ def _run_texts(counts: list[OutcomeCounts]) -> tuple[str, str]:
     names = ("at chance", "diverged", "out of memory", "missing")
     failed = {name: sum(getattr(arm, name.replace(" ", "_")) for arm in counts) for name in names}
     return tr("{rates} trained", rates=rates), ", ".join(
-        tr("{number} {status}", number=n, status=tr_finished(name))
-        for name, n in failed.items()
-        if n
+        tr("{number} {status}", number=n, status=tr_word(name)) for name, n in failed.items() if n
     )

@@ -28,9 +28,9 @@ from resnetlab.stats.intervals import (
     within_range,
 )
 from resnetlab.stats.verdict import Verdict
-from resnetlab.studies.claims import About, AnyClaim, Equal, FailsAndTrains, Greater
+from resnetlab.studies.claims import About, AnyClaim, ClaimSplit, Equal, FailsAndTrains, Greater
 from resnetlab.studies.imported_runs import TEST_ACCURACY, Measure
-from resnetlab.translation import tr, tr_finished, tr_study
+from resnetlab.translation import tr, tr_study, tr_word
 
 if TYPE_CHECKING:
     from resnetlab.analysis.analyze import StudyAnalysis
@@ -85,13 +85,15 @@ def _sentence_start(analysis: StudyAnalysis, sentence: str) -> str:
 
 def _quoted(verdict: Verdict) -> str:
     """Return the phrase of a verdict, in quotes if it names a protocol."""
-    phrase = tr_finished(verdict.phrase)
-    return phrase if verdict.phrase == verdict.label else tr("“{phrase}”", phrase=phrase)
+    phrase = tr(verdict.phrase)
+    return tr("“{phrase}”", phrase=phrase) if verdict.is_limited else phrase
 
 
 def _comparison(analysis: StudyAnalysis, claim: AnyClaim, verdict: Verdict) -> str:
-    word = tr_finished(verdict.qualified_phrase).replace(" (", ", ").removesuffix(")")
-    why = f" ({tr_finished(verdict.reason)})" if verdict.reason else ""
+    word = tr(verdict.phrase)
+    if verdict.is_qualified:
+        word = tr("{verdict}, trained runs only", verdict=word)
+    why = f" ({tr(verdict.reason.message)})" if verdict.reason else ""
     if not isinstance(claim, Greater | About | Equal | FailsAndTrains):
         statement = tr_study(claim.statement.strip()).rstrip(".")
         return tr("{statement}: {verdict}", statement=statement, verdict=word + why)
@@ -118,6 +120,12 @@ def _comparison(analysis: StudyAnalysis, claim: AnyClaim, verdict: Verdict) -> s
             rate=rate,
         )
     return tr("{statement}: {verdict}", statement=text, verdict=word + why)
+
+
+def _metric_text(split: ClaimSplit, loss: bool) -> str:
+    if split == "train":
+        return tr("train loss" if loss else "train accuracy")
+    return tr("test loss" if loss else "test accuracy")
 
 
 def _loss_or_train_comparison(analysis: StudyAnalysis, claim: Greater | About | Equal) -> str:
@@ -151,7 +159,7 @@ def _loss_or_train_comparison(analysis: StudyAnalysis, claim: Greater | About | 
         "{right} ({right_rate})",
         left=claim.left,
         left_value=sides[0],
-        metric=tr_finished(f"{claim.split} {'loss' if loss else 'accuracy'}"),
+        metric=_metric_text(claim.split, loss),
         left_rate=left_rate,
         right_value=sides[1],
         right=claim.right,
@@ -181,7 +189,7 @@ def describe_accuracy(label: str, summary: Summary, measure: Measure = TEST_ACCU
         label=label,
         mean=format_value(summary.mean_pct, digits, measure.unit),
         interval=format_interval(summary.interval_pct, digits),
-        measure=tr_finished(measure.name),
+        measure=tr_word(measure.name),
         rate=rate,
     )
 
@@ -208,9 +216,7 @@ def _without_claims(analysis: StudyAnalysis) -> str:
     share = None
     if not analysis.study.imported:
         share = training_share(analysis.study, analysis.data_by_label, labels)
-    start = _sentence_start(
-        analysis, f"{tr_finished(share.text)}, {accuracies}" if share else accuracies
-    )
+    start = _sentence_start(analysis, f"{tr(share.message)}, {accuracies}" if share else accuracies)
     return tr("{start}{more}; {why}, so there is no verdict.", start=start, more=more, why=why) + (
         together and f" {together}"
     )

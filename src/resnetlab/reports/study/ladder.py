@@ -23,7 +23,7 @@ from resnetlab.stats.contrasts import Effect, accuracy_difference, welch
 from resnetlab.stats.intervals import mean
 from resnetlab.stats.verdict import Verdict
 from resnetlab.studies.study import Rung
-from resnetlab.translation import tr, tr_finished, tr_study
+from resnetlab.translation import tr, tr_study
 
 if TYPE_CHECKING:
     from resnetlab.analysis.analyze import StudyAnalysis
@@ -125,7 +125,7 @@ def _row(analysis: StudyAnalysis, rung: Rung, verdict: Verdict | None) -> tuple[
             else ""
         )
         word = Cell(
-            capitalize_first(tr_finished(verdict.phrase)),
+            capitalize_first(tr(verdict.phrase)),
             join_clauses(filter(None, (p, _expectation_text(rung)))),
             verdict.badge,
         )

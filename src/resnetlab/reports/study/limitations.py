@@ -7,17 +7,20 @@ from typing import TYPE_CHECKING
 from resnetlab.analysis.training_share import is_shortened
 from resnetlab.reports.format import capitalize_first, format_count, join_clauses, join_words
 from resnetlab.reports.study.finetune import has_finetuning
-from resnetlab.stats.chance import UNDECIDED
-from resnetlab.translation import tr, tr_finished, tr_study
+from resnetlab.stats.chance import UNDECIDED, is_undecided
+from resnetlab.translation import tr, tr_study
 
 if TYPE_CHECKING:
     from resnetlab.analysis.analyze import StudyAnalysis
+    from resnetlab.studies.study import Override
 
 
-def _change(override: str) -> str:
+def _change(override: Override) -> str:
     """Return a change to the study file, such as `recipe.epochs = 2 (was 10)`, in the language."""
-    change, was, before = override.removesuffix(")").partition(" (was ")
-    return tr("{change} (was {before})", change=change, before=before) if was else override
+    if override.previous is None:
+        return str(override)
+    change = f"{override.key} = {override.value}"
+    return tr("{change} (was {before})", change=change, before=override.previous)
 
 
 def limitations(analysis: StudyAnalysis) -> str:
@@ -27,7 +30,7 @@ def limitations(analysis: StudyAnalysis) -> str:
         sentences = [
             tr("By the study file, for its full training: {description}", description=sentences[0])
         ]
-    parts = [item for item in analysis.study.overrides if item.startswith("grid.")]
+    parts = [item for item in analysis.study.overrides if item.key.startswith("grid.")]
     changed = [item for item in analysis.study.overrides if item not in parts]
     if changed:
         sentences.append(
@@ -54,14 +57,14 @@ def limitations(analysis: StudyAnalysis) -> str:
         sentences.append(
             tr("{count} without a verdict, listed below the table of claims.", count=count)
         )
-    undecided = [row for row in analysis.study_data.rows if UNDECIDED in row.reason]
+    undecided = [row for row in analysis.study_data.rows if is_undecided(row.reason)]
     if undecided:
         count = format_count(sum(row.status == "trained" for row in undecided), "trained run")
         sentences.append(
             tr(
                 "No proof of learning in {count}: {reason}.",
                 count=count,
-                reason=tr_finished(UNDECIDED),
+                reason=tr(UNDECIDED),
             )
         )
     sentences += [
@@ -74,7 +77,7 @@ def limitations(analysis: StudyAnalysis) -> str:
         for condition in analysis.study.conditions
         if condition.data.train_images
     }
-    if train_images and not any(item.startswith("data.train_images") for item in changed):
+    if train_images and not any(item.key == "data.train_images" for item in changed):
         sentences.append(
             tr(
                 "Reduced protocol: trained on only {count} images.",

@@ -14,7 +14,7 @@ from resnetlab.reports.study.finetune import has_finetuning
 from resnetlab.reports.thinning import MAX_LINES, part_of
 from resnetlab.stats.intervals import ACCURACY_RANGE_PCT, Interval, mean, t_interval, within_range
 from resnetlab.studies.claims import Best, Monotone, condition_labels
-from resnetlab.translation import deferred, localize_number, tr, tr_finished
+from resnetlab.translation import deferred, localize_number, tr
 
 if TYPE_CHECKING:
     from resnetlab.analysis.analyze import StudyAnalysis
@@ -101,17 +101,11 @@ def _pairs(analysis: StudyAnalysis, split: str) -> list[Panel]:
     return panels[:MAX_PANELS]
 
 
-_OTHER_MEANS = deferred("Gray: the means of the other conditions.")
-"""Sentence of a caption whose panels repeat the curves of the other panels."""
-
-
 def _pair_curves(
     analysis: StudyAnalysis, panels: list[Panel], split: str, single: LearningCurves
 ) -> LearningCurves:
     """Return the figure of the pairs of claims, on the scale of the figure of all conditions."""
-    caption = _caption(analysis, tuple(panels), [], split, None, False).replace(
-        f" {tr(_OTHER_MEANS)}", ""
-    )
+    caption = _caption(analysis, tuple(panels), [], split, None, False, has_gray_means=False)
     finals = [
         tr(
             "{label} {first:.2f} and {second:.2f}",
@@ -152,6 +146,13 @@ def _panel_labels(analysis: StudyAnalysis) -> tuple[list[str], list[str]]:
     return [x for x in labels if x in with_panel], [x for x in labels if x not in with_panel]
 
 
+_ERROR_TITLES = {
+    "train": deferred("Train subset error"),
+    "validation": deferred("Validation error"),
+    "test": deferred("Test error"),
+}
+
+
 def _curves(analysis: StudyAnalysis, split: str, quantity: str) -> LearningCurves:
     labels, left_out = _panel_labels(analysis)
     panels = tuple(_panel(analysis, label, split, quantity) for label in labels)
@@ -178,7 +179,7 @@ def _curves(analysis: StudyAnalysis, split: str, quantity: str) -> LearningCurve
     unit = "nats" if quantity == "loss" else "%"
     title = {
         "loss": tr("Test loss") if split == "test" else tr("Loss on the train subset"),
-        "error": tr_finished(f"{'Train subset' if split == 'train' else split.capitalize()} error"),
+        "error": tr(_ERROR_TITLES[split]),
     }[quantity]
     caption = _caption(analysis, panels, left_out, split, reference, cut)
     finals = [
@@ -211,8 +212,12 @@ def _caption(
     split: str,
     uniform_loss: float | None,
     is_cut: bool,
+    has_gray_means: bool = True,
 ) -> str:
-    """Return the caption of a figure of learning curves."""
+    """Return the caption of a figure of learning curves.
+
+    `has_gray_means` is True if its panels repeat the means of the other panels.
+    """
     trained_runs = [
         sum(line.outcome == "trained" for line in panel.runs) for panel in panels if panel.band
     ]
@@ -271,8 +276,12 @@ def _caption(
                 names=name_some(without_panel),
             )
         )
-    elif sum(panel.mean is not None for panel in panels) > 1 and len(panels) <= MAX_GRAY_PANELS:
-        sentences.append(tr(_OTHER_MEANS))
+    elif (
+        has_gray_means
+        and sum(panel.mean is not None for panel in panels) > 1
+        and len(panels) <= MAX_GRAY_PANELS
+    ):
+        sentences.append(tr("Gray: the means of the other conditions."))
     limits = {condition.data.curve_images for condition in analysis.study.conditions} - {None}
     if limits:
         numbers = [localize_number(f"{n:,}") for n in sorted(n for n in limits if n)]

@@ -11,13 +11,13 @@ from dataclasses import dataclass, replace
 from statistics import NormalDist
 from typing import TYPE_CHECKING
 
-from resnetlab.reports.format import format_count, join_words
+from resnetlab.reports.format import format_count, join_words, name_images
 from resnetlab.stats.intervals import ACCURACY_RANGE_PCT, Interval, mean, within_range
 from resnetlab.stats.prediction import CompatibilityBadge, compare_with_reported
 from resnetlab.studies.claims import ClaimSplit
 from resnetlab.studies.parsing.references import flatten_condition
 from resnetlab.studies.published.references import MatchedReference, Quantity
-from resnetlab.translation import deferred, tr, tr_finished
+from resnetlab.translation import deferred, tr, tr_recorded, tr_word
 
 if TYPE_CHECKING:
     from resnetlab.analysis.analyze import StudyAnalysis
@@ -53,7 +53,7 @@ def _compare(analysis: StudyAnalysis, reference: MatchedReference) -> ReferenceC
     value = reference.value
     measured = _measured_values(analysis, reference)
     why = (
-        tr_finished(value.status)
+        tr_recorded(value.status)
         or not_measured_reason(analysis, reference)
         or _reduction(analysis, reference)
         or _no_interval_reason(analysis, reference, measured)
@@ -121,7 +121,7 @@ def not_measured_reason(analysis: StudyAnalysis, reference: MatchedReference) ->
     if value.quantity == "multiply-adds" or (
         value.quantity == TOP5 and analysis.counts.complete and not top5_measured
     ):
-        return tr("{quantity}, which is not measured here", quantity=tr_finished(value.quantity))
+        return tr("{quantity}, which is not measured here", quantity=tr_word(value.quantity))
     if published_data and name not in (published_data, f"{published_data}-rebuilt"):
         return tr(
             "measured on {published_data}, here on {name}", published_data=published_data, name=name
@@ -131,7 +131,7 @@ def not_measured_reason(analysis: StudyAnalysis, reference: MatchedReference) ->
     if value.epoch and analysis.counts.complete and read_at not in recorded:
         where = tr(
             "the {images} at epoch {epoch:g}",
-            images=tr_finished(f"{value.split} images"),
+            images=name_images(value.split),
             epoch=value.epoch,
         )
         return tr("measured on {where}, which are not recorded here", where=where)
@@ -144,7 +144,7 @@ def mismatch_reason(
     """Return why the number is not comparable with a split at the end; empty if it is."""
     value = reference.value
     if value.split != split:
-        there, here = (tr_finished(f"{name} images") for name in (value.split, split))
+        there, here = (name_images(name) for name in (value.split, split))
         return tr("measured on the {there}, here on the {here}", there=there, here=here)
     return not_measured_reason(analysis, reference) or (
         tr("read at epoch {epoch:g}, before the end", epoch=value.epoch) if value.epoch else ""
@@ -162,7 +162,7 @@ def _no_interval_reason(
     return (
         tr(
             "a best {quantity}: there is no interval for it",
-            quantity=tr_finished(reference.value.quantity),
+            quantity=tr_word(reference.value.quantity),
         )
         if lower_best
         else ""
@@ -215,7 +215,7 @@ def _differences(analysis: StudyAnalysis, reference: MatchedReference) -> tuple[
     selected_on = reference.value.selected_on
     if selected_on != ("validation" if recipe.select == "best" else ""):
         published_text = (
-            tr("by the {images}", images=tr_finished(f"{selected_on} images"))
+            tr("by the {images}", images=name_images(selected_on))
             if selected_on
             else tr(_UNKNOWN_EPOCH)
         )
@@ -252,9 +252,13 @@ def _reduction(analysis: StudyAnalysis, reference: MatchedReference) -> str:
             tr("trained on only {train_images:,} images", train_images=condition.data.train_images)
         )
     # The data may be the same, only in another folder: then `--data` is no change of the protocol.
-    same = ("data = ",) if dataset.name in (protocol.data, f"{protocol.data}-rebuilt") else ()
-    unchanged = ("seeds = ", "grid.", *same)
-    changed = [item for item in analysis.study.overrides if not item.startswith(unchanged)]
+    same_data = dataset.name in (protocol.data, f"{protocol.data}-rebuilt")
+    unchanged = {"seeds", "data"} if same_data else {"seeds"}
+    changed = [
+        str(item)
+        for item in analysis.study.overrides
+        if item.key not in unchanged and not item.key.startswith("grid.")
+    ]
     reductions += (
         [tr("changed by the command: {changed}", changed=join_words(changed))] if changed else []
     )

@@ -17,6 +17,7 @@ from resnetlab.reports.format import (
     format_pct,
     join_clauses,
     join_words,
+    name_images,
 )
 from resnetlab.reports.plot_data import DotRow, ReferenceEffect, ReferenceMark
 from resnetlab.reports.study.reference_comparison import (
@@ -40,7 +41,7 @@ from resnetlab.studies.claims import (
 from resnetlab.studies.parsing.references import has_fields
 from resnetlab.studies.published.bibliography import bibliography, cited_works
 from resnetlab.studies.published.references import MatchedReference, Quantity, ReferenceValue
-from resnetlab.translation import localize_number, tr, tr_finished, tr_study
+from resnetlab.translation import localize_number, tr, tr_recorded, tr_study, tr_word
 
 if TYPE_CHECKING:
     from resnetlab.analysis.analyze import StudyAnalysis
@@ -253,7 +254,7 @@ def _effect_source(reference: MatchedReference) -> str:
     """Return the title of a number's source, with the reason that it is no printed last value."""
     value = reference.value
     selected = (
-        tr("best epoch by its {images}", images=tr_finished(f"{value.selected_on} images"))
+        tr("best epoch by its {images}", images=name_images(value.selected_on))
         if value.selected_on
         else ""
     )
@@ -315,13 +316,13 @@ def _row(
     digits = 3 if value.quantity == "loss" else decimals(comparison.interval)
     measured_cell = Cell(DASH, "n = 0")
     if measured:
-        where = "; " + tr_finished(f"{value.split} images") if value.split != "test" else ""
+        where = "; " + name_images(value.split) if value.split != "test" else ""
         when = "; " + tr("after epoch {epoch:g}", epoch=value.epoch) if value.epoch else ""
         text = _value_text(mean(measured), digits, value.quantity)
         measured_cell = Cell(text, f"n = {len(measured)}{where}{when}")
     word = Cell(tr("None"), comparison.no_badge_reason)
     if comparison.badge:
-        word = Cell(capitalize_first(tr_finished(comparison.badge)), "", comparison.badge)
+        word = Cell(capitalize_first(tr_word(comparison.badge)), "", comparison.badge)
     return (
         Cell(comparison.reference.condition),
         Cell(comparison.reference.title, value.label, "", *link),
@@ -337,11 +338,11 @@ def _reference_cell(reference: MatchedReference) -> Cell:
     """Return a published value with the decimals of its source, and a note on its runs."""
     value = reference.value
     if value.value is None:
-        return Cell(DASH, tr_finished(value.status))
+        return Cell(DASH, tr_recorded(value.status))
     notes = [
         tr(
             "{statistic} of {num_runs}",
-            statistic=tr_finished(value.statistic),
+            statistic=tr_word(value.statistic),
             num_runs=value.num_runs,
         )
         if value.num_runs > 1
@@ -363,7 +364,7 @@ def _reference_cell(reference: MatchedReference) -> Cell:
         notes.append(tr_study(value.note))
     if value.accuracy_pct is not None:
         return Cell(format_pct(value.accuracy_pct, value.decimals), join_clauses(notes))
-    units = {"loss": "nats", TOP5: f"% {tr_finished(TOP5)}", "multiply-adds": "x 10^9"}
+    units = {"loss": "nats", TOP5: f"% {tr_word(TOP5)}", "multiply-adds": "x 10^9"}
     return Cell(f"{printed} {units[value.quantity]}", join_clauses(notes))
 
 
@@ -371,7 +372,7 @@ def _measured_where(value: ReferenceValue) -> str:
     """Return the split and the epoch of a value that is not of the test images at the end: `train
     images, after epoch 9`.
     """
-    split = tr_finished(f"{value.split} images") if value.split != "test" else ""
+    split = name_images(value.split) if value.split != "test" else ""
     epoch = tr("after epoch {epoch:g}", epoch=value.epoch) if value.epoch else ""
     return ", ".join(filter(None, (split, epoch)))
 
@@ -395,9 +396,9 @@ def quantity_note(analysis: StudyAnalysis) -> str:
         }
         if splits and splits.isdisjoint(pair.value.split for pair in pairs):
             where = dict.fromkeys(
-                _measured_where(pair.value) or tr_finished("test images") for pair in pairs
+                _measured_where(pair.value) or name_images("test") for pair in pairs
             )
-            compared = join_words([tr_finished(f"{split} images") for split in sorted(splits)])
+            compared = join_words([name_images(split) for split in sorted(splits)])
             sentences.append(
                 tr(
                     "The numbers of {title} are of other images ({images}) than these claims "
@@ -411,7 +412,7 @@ def quantity_note(analysis: StudyAnalysis) -> str:
 
 
 def _value_text(value: float, digits: int, quantity: Quantity) -> str:
-    units = {"loss": "nats", TOP5: f"% {tr_finished(TOP5)}"}
+    units = {"loss": "nats", TOP5: f"% {tr_word(TOP5)}"}
     if quantity in units:
         return f"{format_number(value, digits)} {units[quantity]}"
     return format_pct(value, digits)

@@ -10,7 +10,7 @@ from resnetlab.analysis.study_data import RunRow
 from resnetlab.reports.document import Cell, RunKey, Table, number_columns, text_columns
 from resnetlab.reports.format import DASH, format_duration, format_number, format_pct, join_clauses
 from resnetlab.reports.thinning import MAX_RUNS, first_of
-from resnetlab.translation import localize_number, tr, tr_finished
+from resnetlab.translation import localize_number, tr, tr_recorded, tr_word
 
 if TYPE_CHECKING:
     from resnetlab.analysis.analyze import StudyAnalysis
@@ -71,8 +71,8 @@ def _run_row(row: RunRow, chance_pct: float) -> tuple[Cell, ...]:
         Cell(row.condition),
         Cell(str(row.seed)),
         Cell(
-            tr_finished(row.status),
-            join_clauses([tr_finished(reason) for reason in row.reason.split("; ")]),
+            tr_word(row.status),
+            join_clauses([tr_recorded(reason) for reason in row.reason.split("; ")]),
             row.status,
         ),
         accuracy,

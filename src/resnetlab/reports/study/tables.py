@@ -39,7 +39,7 @@ from resnetlab.studies.imported_runs import Measure
 from resnetlab.studies.parsing.conditions import CONDITION_PARTS
 from resnetlab.studies.published.bibliography import format_citation
 from resnetlab.studies.study import Condition
-from resnetlab.translation import deferred, localize_number, tr, tr_finished, tr_study
+from resnetlab.translation import deferred, localize_number, tr, tr_study, tr_word
 
 if TYPE_CHECKING:
     from resnetlab.analysis.analyze import StudyAnalysis
@@ -161,7 +161,7 @@ def outcomes(analysis: StudyAnalysis) -> Table:
     columns = (
         *text_columns("Condition"),
         *number_columns("Planned"),
-        *(Column(capitalize_first(tr_finished(name))) for name in names),
+        *(Column(capitalize_first(tr_word(name))) for name in names),
     )
 
     def row(label: str, counts: OutcomeCounts) -> tuple[Cell, ...]:
@@ -297,18 +297,15 @@ def _claim_rows(
 
 
 def _verdict_cell(verdict: Verdict) -> Cell:
-    why = tr_finished(verdict.reason)
+    why = tr(verdict.reason.message) if verdict.reason else ""
     if not why and verdict.forecast:
         why = format_forecast(verdict.forecast)
     if verdict.effect is not None and verdict.effect.deterministic:
         equal = tr("deterministic difference: all runs of a condition are equal")
         why = join_clauses([why, equal]) if why else equal
-    decided = verdict.label in ("reproduced", "partly reproduced", "contradicted")
-    if not why:
-        why = tr_finished(verdict.qualified_phrase[len(verdict.phrase) :].strip(" ()"))
-    elif verdict.conditional and decided:
-        why = tr("trained runs only; {why}", why=why)
-    return Cell(capitalize_first(tr_finished(verdict.phrase)), why, verdict.badge)
+    if verdict.is_qualified:
+        why = tr("trained runs only; {why}", why=why) if why else tr("trained runs only")
+    return Cell(capitalize_first(tr(verdict.phrase)), why, verdict.badge)
 
 
 def _effect_cells(verdict: Verdict, digits: int, unit: str) -> list[Cell]:

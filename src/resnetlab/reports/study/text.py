@@ -13,7 +13,7 @@ from resnetlab.analysis.training_share import (
 from resnetlab.reports.format import format_count, join_words
 from resnetlab.shell import command_line
 from resnetlab.studies.claims import condition_labels
-from resnetlab.translation import localize_number, tr, tr_finished, tr_study
+from resnetlab.translation import localize_number, tr, tr_study, tr_word
 
 if TYPE_CHECKING:
     from resnetlab.analysis.analyze import StudyAnalysis
@@ -27,7 +27,7 @@ def banner(analysis: StudyAnalysis) -> str:
     pairs = ((counts.running, "running"), (counts.waiting, "waiting"))
     remaining = join_words(
         [
-            tr("{number:,} {status}", number=number, status=tr_finished(name))
+            tr("{number:,} {status}", number=number, status=tr_word(name))
             for number, name in pairs
             if number
         ]
@@ -99,9 +99,10 @@ def command(analysis: StudyAnalysis) -> str:
         return analysis.study_data.command
     words = ["resnetlab", "study", "run", analysis.study.name]
     for override in analysis.study.overrides:
-        key, _, value = override.partition(" = ")
-        value = value.split(" (was ")[0]
-        if key == "seeds":
+        key, value = override.key, override.value
+        if key == "looks":
+            words += ["--until-decided", "--max-seeds", str(max(analysis.study.looks))]
+        elif key == "seeds":
             seeds = value.strip("[]").replace(" ", "")
             count = len(seeds.split(","))
             plain = seeds == ",".join(str(seed) for seed in range(count))

@@ -85,7 +85,7 @@ def _with_seeds_of(plan: Plan, other: Plan) -> Plan | None:
     if not added:
         return plan
     seeds = tuple(sorted({*plan.study.seeds, *other.study.seeds}))
-    overrides = tuple(text for text in plan.study.overrides if not text.startswith("seeds = "))
+    overrides = tuple(item for item in plan.study.overrides if item.key != "seeds")
     return replace(
         plan,
         study=replace(plan.study, seeds=seeds, overrides=overrides),

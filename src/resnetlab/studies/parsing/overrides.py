@@ -18,6 +18,7 @@ from resnetlab.studies.parsing.toml_tables import (
     set_field,
     to_toml,
 )
+from resnetlab.studies.study import Override
 
 PARTS = ("model", "data", "recipe", "numerics")
 """Tables of a study file whose fields `--set` may change."""
@@ -49,8 +50,8 @@ class OverrideResult(NamedTuple):
     """Fields that the command sets below an axis."""
     axis_subset: dict[str, list[Any]]
     """Values of each axis that the command keeps."""
-    summary: tuple[str, ...]
-    """Changes as text."""
+    changes: tuple[Override, ...]
+    """Changes, in the order in which the command made them."""
 
 
 def apply_overrides(raw: dict[str, Any], where: str, overrides: Overrides) -> OverrideResult:
@@ -63,12 +64,12 @@ def apply_overrides(raw: dict[str, Any], where: str, overrides: Overrides) -> Ov
         editor.set_data(overrides.data)
     if overrides.seeds is not None:
         editor.tables["seeds"] = list(overrides.seeds)
-        editor.summary.append(f"seeds = {list(overrides.seeds)}")
+        editor.record("seeds", str(list(overrides.seeds)))
     for setting in overrides.settings:
         editor.apply(setting)
     if editor.problems:
         raise InputError(*editor.problems)
-    return OverrideResult(editor.tables, editor.deferred, editor.axis_subset, tuple(editor.summary))
+    return OverrideResult(editor.tables, editor.deferred, editor.axis_subset, tuple(editor.changes))
 
 
 class _TableEditor:
@@ -81,12 +82,16 @@ class _TableEditor:
         self.axes = self.grid | rung_axis(self.tables)
         self.deferred: dict[str, Any] = {}
         self.axis_subset: dict[str, list[Any]] = {}
-        self.summary: list[str] = []
+        self.changes: list[Override] = []
         self.problems: list[Problem] = []
+
+    def record(self, key: str, value: str, previous: object = None) -> None:
+        """Record a change, for files and reports."""
+        self.changes.append(Override(key, value, None if previous is None else str(previous)))
 
     def set_data(self, source: str) -> None:
         """Replace the source of the data."""
-        self.summary.append(f"data = {strip_folders(source)}")
+        self.record("data", strip_folders(source))
         if "data" in self.grid or "data.source" in self.grid:
             self._add_problem(
                 "data is an axis of the study's grid", "edit a copy of the study file", "--data"
@@ -119,7 +124,7 @@ class _TableEditor:
             self._add_problem(f'{key} is set by the rung "{rung}"', "edit a copy of the study file")
         elif any(key.startswith(f"{axis}.") for axis in self.grid):
             self.deferred[key] = value
-            self.summary.append(f"{key} = {text}")
+            self.record(key, text)
         else:
             self._set_field(key, value, text)
 
@@ -134,13 +139,13 @@ class _TableEditor:
             names = [strip_folders(x) if str(x).endswith(".toml") else x for x in value]
             text = to_toml(names)
         self.axis_subset[axis] = list(value)
-        self.summary.append(f"grid.{axis} = {text} (was {file_count} values)")
+        self.record(f"grid.{axis}", text, f"{file_count} values")
 
     def _replace_part(self, part: str, value: Any, text: str) -> None:
         previous = self.tables.get(part)
         self.tables[part] = value
         value_text = strip_folders(text) if text.endswith(".toml") else text
-        self.summary.append(f"{part} = {value_text}" + (f" (was {previous})" if previous else ""))
+        self.record(part, value_text, previous or None)
 
     def _set_field(self, key: str, value: Any, text: str) -> None:
         if key.startswith("recipe."):
@@ -151,8 +156,7 @@ class _TableEditor:
             set_field(self.tables, key.removesuffix(".name"), {"name": value}, self.where)
         else:
             set_field(self.tables, key, value, self.where)
-        note = f" (was {previous})" if previous is not None else ""
-        self.summary.append(f"{key} = {text}{note}")
+        self.record(key, text, previous)
 
     def _add_problem(
         self, message: str, fix: str, option: str = "--set", got: str = "", allowed: str = ""

@@ -31,7 +31,7 @@ from resnetlab.studies.parsing.statements import (
     parse_statements,
 )
 from resnetlab.studies.parsing.toml_tables import catalog_names, read_named
-from resnetlab.studies.study import Condition, FileProtocol, Rung, Study
+from resnetlab.studies.study import Condition, FileProtocol, Override, Rung, Study
 
 
 @strict_dataclass
@@ -202,9 +202,9 @@ def _statement_tables(tables: Mapping[str, Any], file: _StudyFile | None) -> Sta
 
 def _apply_variant(
     raw: dict[str, Any], where: str, overrides: Overrides
-) -> tuple[dict[str, Any], Overrides, tuple[str, ...]]:
+) -> tuple[dict[str, Any], Overrides, tuple[Override, ...]]:
     """Return the tables, the overrides with those of the variant before them, and the changes of
-    the variant as text.
+    the variant.
 
     Raises InputError if a variant is asked for and the file has none of that name.
     """
@@ -216,7 +216,7 @@ def _apply_variant(
         raise input_error(where, "the study has no such variant", fix, field=name)
     variant: Variant = decode(Variant, raw[name], where, name)
     reduced = Overrides(settings=variant.set, seeds=tuple(range(variant.seeds)))
-    changes = apply_overrides(raw, where, reduced).summary
+    changes = apply_overrides(raw, where, reduced).changes
     combined = replace(
         overrides,
         settings=(*variant.set, *overrides.settings),

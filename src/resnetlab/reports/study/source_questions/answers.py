@@ -96,7 +96,7 @@ def _measured(
     statuses = tuple(
         finding.status
         if share is None or finding.status == "not run"
-        else f"{share.text}: {finding.status}"
+        else f"{share.message}: {finding.status}"
         for finding in findings
     )
     writer.prefix = ""

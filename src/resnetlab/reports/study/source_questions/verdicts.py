@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import assert_never
 
 from resnetlab.reports.study.source_questions.writer import AnswerWriter
-from resnetlab.stats.verdict import Verdict
+from resnetlab.stats.verdict import ReasonKind, Verdict
 from resnetlab.studies import claims
 from resnetlab.studies.claims import AnyClaim
 
@@ -137,46 +137,46 @@ def _claimed_size(writer: AnswerWriter, claim: claims.About | claims.Relative) -
     return f"{size} ± {margin} {unit}"
 
 
-_REASONS = {
-    "a condition does not fit": (
+REASON_WORDS = {
+    ReasonKind.OUT_OF_MEMORY: (
         "a condition does not fit into memory",
         "une condition ne tient pas en mémoire",
     ),
-    "runs are missing": ("runs are missing", "des essais manquent"),
-    "too few trained runs": (
+    ReasonKind.MANY_INCOMPLETE: ("runs are missing", "des essais manquent"),
+    ReasonKind.TOO_FEW_TRAINED: (
         "too few runs trained",
         "trop peu d'essais sont entraînés",
     ),
-    "missing runs": (
+    ReasonKind.MISSING_RUNS: (
         "the missing runs could change the verdict",
         "les essais manquants pourraient changer le verdict",
     ),
-    "the trained runs and": (
+    ReasonKind.MEANS_DISAGREE: (
         "the trained runs and the mean over all runs disagree",
         "les essais entraînés et la moyenne de tous les essais se contredisent",
     ),
-    "both conditions fail": (
+    ReasonKind.BOTH_FAIL: (
         "both conditions fail in most of their runs",
         "les deux conditions échouent dans la plupart de leurs essais",
     ),
-    "no run of either": (
+    ReasonKind.NEVER_REACHED: (
         "no run reached the accuracy",
         "aucun essai n'a atteint cette précision",
     ),
-    "the arms are constant": (
+    ReasonKind.ON_THE_EDGE: (
         "the difference lies on the edge of the claim",
         "l'écart est à la limite de l'affirmation",
     ),
-    "tested after": ("the study is not finished", "l'étude n'est pas terminée"),
+    ReasonKind.UNFINISHED: ("the study is not finished", "l'étude n'est pas terminée"),
 }
-"""Reasons of verdicts in both languages, by their beginning."""
+"""Reasons of verdicts in both languages, by their kind."""
 
 
 def _undecided(writer: AnswerWriter, claim: AnyClaim, verdict: Verdict) -> str:
-    reason = next(
-        (words for start, words in _REASONS.items() if verdict.reason.startswith(start)), None
-    )
-    why = writer.say(f", as {reason[0]}", f", car {reason[1]}") if reason else ""
+    why = ""
+    if verdict.reason is not None:
+        english, french = REASON_WORDS[verdict.reason.kind]
+        why = writer.say(f", as {english}", f", car {french}")
     english, french = _open_question(writer, claim)
     if verdict.direction is not None and verdict.direction.label == "reproduced":
         return writer.say(
