@@ -29,7 +29,7 @@ def repeated(shown: str, folder: Path) -> str:
     return ended.output
 
 
-def test_answers_make_the_claim_and_the_command_that_repeats_it(tmp_path: Path) -> None:
+def test_the_answers_form_the_claim_and_the_printed_command_repeats_it(tmp_path: Path) -> None:
     (tmp_path / "runs.csv").write_text(long_rows(**{"base line": B, "with mixup": A, "other": C}))
     code, shown = converse(
         ["judge", "runs.csv"],
@@ -53,7 +53,7 @@ def test_answers_make_the_claim_and_the_command_that_repeats_it(tmp_path: Path) 
     assert verdict in repeated(shown, tmp_path)
 
 
-def test_a_column_that_is_not_recognized_has_a_question(tmp_path: Path) -> None:
+def test_the_command_has_a_question_for_an_unrecognized_column(tmp_path: Path) -> None:
     lines = ["arm,run no,kappa,delta"]
     lines += [f"A,{k},{value},1" for k, value in enumerate(A)]
     lines += [f"B,{k},{value},2" for k, value in enumerate(B)]
@@ -73,7 +73,7 @@ def test_a_column_that_is_not_recognized_has_a_question(tmp_path: Path) -> None:
     assert "reproduced: A has a higher kappa than B." in repeated(shown, tmp_path)
 
 
-def test_no_method_gives_the_description_that_a_pipe_gets(tmp_path: Path) -> None:
+def test_without_a_method_a_terminal_gets_the_same_description_as_a_pipe(tmp_path: Path) -> None:
     (tmp_path / "runs.csv").write_text(long_rows(A=A, B=B))
     code, shown = converse(["judge", "runs.csv"], [(METHOD, "")], tmp_path)
     piped = run_command("judge", "runs.csv", folder=tmp_path)

@@ -61,7 +61,7 @@ def constant_words(node: ast.expr) -> list[str]:
     return [part for part in parts if isinstance(part, str)]
 
 
-def test_each_command_that_is_built_of_words_exists_with_its_options() -> None:
+def test_each_command_that_the_code_assembles_exists_with_its_options() -> None:
     found = list(built_commands())
     assert len(found) > 15
     for where, words in found:

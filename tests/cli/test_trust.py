@@ -171,7 +171,7 @@ COMMANDS = [
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-def test_no_command_runs_code_of_a_file_without_consent(
+def test_no_command_runs_code_named_by_a_file_without_consent(
     command: str, files: Files, workspace: Path, resnetlab: Resnetlab
 ) -> None:
     photos = workspace / "photos"
@@ -210,7 +210,7 @@ def test_the_refusal_names_the_file_the_function_and_its_arguments(
     )
 
 
-def test_with_consent_the_code_is_shown_and_runs_in_the_workers_too(
+def test_with_consent_the_code_is_shown_and_also_runs_in_the_workers(
     files: Files, resnetlab: Resnetlab, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(files.marker.parent), *sys.path]))
@@ -230,7 +230,7 @@ def test_with_consent_the_code_is_shown_and_runs_in_the_workers_too(
     assert (code, files.marker.exists()) == (0, True), err
 
 
-def test_a_function_that_was_typed_needs_no_more_consent(
+def test_a_function_named_on_the_command_line_needs_no_other_consent(
     files: Files, workspace: Path, resnetlab: Resnetlab
 ) -> None:
     bands = workspace / "bands.npz"
@@ -244,7 +244,7 @@ def test_a_function_that_was_typed_needs_no_more_consent(
     assert "os:system: is not declared as a function that builds networks" in err
 
 
-def test_a_trusted_package_needs_no_more_consent_and_its_names_do_not_reach_further(
+def test_a_trusted_package_needs_no_other_consent_and_trust_covers_no_longer_name(
     files: Files, tmp_path: Path, resnetlab: Resnetlab, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from resnetlab import settings
@@ -275,7 +275,7 @@ def _api_calls(files: Files, workspace: Path) -> dict[str, Callable[..., object]
 
 
 @pytest.mark.parametrize("name", ["load_model", "train", "resume", "load_study"])
-def test_python_runs_code_of_a_file_only_with_trust_code(
+def test_python_runs_code_named_by_a_file_only_with_trust_code(
     name: str, files: Files, workspace: Path
 ) -> None:
     trust.reset()
@@ -291,7 +291,7 @@ def test_python_runs_code_of_a_file_only_with_trust_code(
     assert files.marker.exists()
 
 
-def test_a_function_that_is_passed_itself_is_consent(files: Files, workspace: Path) -> None:
+def test_passing_a_function_object_is_consent(files: Files, workspace: Path) -> None:
     import strangers  # type: ignore[import-not-found]
 
     import resnetlab as rl
@@ -330,7 +330,7 @@ def test_arguments_of_a_library_that_load_something_are_refused(
             decode(ExternalConfig, {"source": name}, "model.json")
 
 
-def test_a_model_folder_loads_no_weights_but_its_own(files: Files, tmp_path: Path) -> None:
+def test_a_model_folder_loads_only_its_own_weights(files: Files, tmp_path: Path) -> None:
     from resnetlab.bundle.reading import read_model_file
 
     table = read_json(files.model / "model.json")
@@ -339,7 +339,7 @@ def test_a_model_folder_loads_no_weights_but_its_own(files: Files, tmp_path: Pat
     assert read_model_file(files.model).model == ExternalConfig(source="torchvision/resnet18")
 
 
-def test_python_fine_tunes_a_network_of_ones_own_with_trust_code(
+def test_python_fine_tunes_a_network_of_the_user_only_with_trust_code(
     files: Files, workspace: Path, tmp_path: Path
 ) -> None:
     from resnetlab.finetune.api import finetune
@@ -360,7 +360,7 @@ def test_python_fine_tunes_a_network_of_ones_own_with_trust_code(
     assert files.marker.exists()
 
 
-def test_verify_says_that_the_code_of_the_network_is_another(
+def test_verify_reports_that_the_code_of_the_network_changed(
     files: Files, workspace: Path, resnetlab: Resnetlab
 ) -> None:
     """The report is of other runs, so the ids of its runs are not those of this code."""

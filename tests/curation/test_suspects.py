@@ -36,7 +36,7 @@ def blobs(images: int = 150, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
     return features.astype(np.float32), labels
 
 
-def test_out_of_fold_probabilities_are_those_of_scikit_learn() -> None:
+def test_out_of_fold_probabilities_equal_scikit_learn() -> None:
     features, labels = blobs()
     groups = np.arange(150)
     found = out_of_fold(features, labels, CLASSES, groups, repeats=1)
@@ -77,14 +77,14 @@ def test_a_copy_in_the_same_group_does_not_confirm_its_own_label() -> None:
     assert apart > 0.5
 
 
-def test_the_only_photograph_of_a_class_is_not_judged() -> None:
+def test_the_only_photograph_of_a_class_gets_no_verdict() -> None:
     features, labels = blobs()
     labels = np.where(np.arange(150) == 5, 3, labels)
     found = out_of_fold(features, labels, (*CLASSES, "rare"), np.arange(150))
     assert np.flatnonzero(~found.judged).tolist() == [5]
 
 
-def test_margins_and_odds_by_hand() -> None:
+def test_margins_and_odds_equal_values_computed_by_hand() -> None:
     probabilities = np.array([[0.7, 0.2, 0.1], [0.5, 0.3, 0.2]])
     assert label_margins(probabilities, np.array([0, 2])) == pytest.approx([0.5, -0.3])
     odds = label_log_odds(probabilities, np.array([0, 2]))
@@ -159,7 +159,7 @@ def test_the_command_lists_suspects_and_applies_decisions(
         ("", "has no decision"),
     ],
 )
-def test_a_mistake_in_a_file_of_decisions_is_one_line(
+def test_a_mistake_in_a_file_of_decisions_is_reported_in_one_line(
     finetuned: Path, tmp_path: Path, row: str, expected: str
 ) -> None:
     path = tmp_path / "decisions.csv"
@@ -171,7 +171,7 @@ def test_a_mistake_in_a_file_of_decisions_is_one_line(
     assert not (tmp_path / "stripes-labels.csv").exists()
 
 
-def test_another_table_is_not_overwritten(finetuned: Path, tmp_path: Path) -> None:
+def test_a_table_of_another_dataset_is_not_overwritten(finetuned: Path, tmp_path: Path) -> None:
     (tmp_path / "d.csv").write_text("path,old,new,decision\ntrain/down/00.png,down,across,accept\n")
     (tmp_path / "stripes-labels.csv").write_text("mine")
     words = ("data", "suspects", finetuned / "stripes", "--apply", tmp_path / "d.csv")
@@ -211,7 +211,7 @@ def page_of(*names: str) -> str:
     return render(report, images, (), "resnetlab data suspects photos", "Made here.")
 
 
-def test_hostile_names_run_no_script_and_load_nothing() -> None:
+def test_hostile_names_cannot_run_a_script_or_load_a_file() -> None:
     page = page_of(HOSTILE, "dog")
     assert page.count("<script") == 1
     assert "https://evil" not in page.replace("&lt;", "<").partition("<main>")[0]
@@ -220,7 +220,7 @@ def test_hostile_names_run_no_script_and_load_nothing() -> None:
 
 
 @pytest.mark.skipif(not shutil.which("chromium"), reason="needs chromium")
-def test_buttons_make_a_file_of_decisions(tmp_path: Path) -> None:
+def test_the_buttons_write_a_file_of_decisions(tmp_path: Path) -> None:
     page = page_of("cat", 'dog, "small"')
     assert "script-src 'sha256-" in page
     clicks = (

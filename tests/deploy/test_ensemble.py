@@ -19,7 +19,7 @@ from resnetlab.errors import InputError
 from resnetlab.stats.exact import paired_interval
 
 
-def test_the_gain_is_counted_image_by_image() -> None:
+def test_the_gain_equals_a_count_over_the_images() -> None:
     """Three members, four images of two classes; worked out by hand."""
     truth = np.array([0, 0, 1, 1])
     members = [
@@ -42,7 +42,7 @@ def test_the_gain_is_counted_image_by_image() -> None:
     assert found.agreement.count == 0
 
 
-def test_members_are_the_same_whatever_the_order_of_their_outputs(
+def test_members_are_matched_by_class_name_and_not_by_the_order_of_outputs(
     tmp_path: Path, photos: Path
 ) -> None:
     """A model and itself with its outputs renamed back to front disagree; with rows in another
@@ -71,7 +71,9 @@ def test_members_are_the_same_whatever_the_order_of_their_outputs(
     assert found.over_best.points == found.over_mean.points == 0
 
 
-def test_models_of_other_classes_are_no_ensemble(pets: Path, photos: Path, tmp_path: Path) -> None:
+def test_models_with_other_classes_are_refused_as_an_ensemble(
+    pets: Path, photos: Path, tmp_path: Path
+) -> None:
     other = write_model(tmp_path / "other", classes=("cat", "dog", "emu", "newt", "owl", "pig"))
     data = open_labeled_images(str(photos), "test", tmp_path / "cache")
     with pytest.raises(InputError, match="have different classes: emu, rat"):
@@ -80,7 +82,7 @@ def test_models_of_other_classes_are_no_ensemble(pets: Path, photos: Path, tmp_p
         evaluate_ensemble([load_model(pets)], data)
 
 
-def test_the_paired_interval_keeps_its_promise_where_few_images_differ() -> None:
+def test_the_paired_interval_has_its_stated_coverage_if_few_images_differ() -> None:
     """Share of 4,000 draws whose interval holds the truth, at 200 images and small differences."""
     draw = np.random.default_rng(0)
     for only_a, only_b in ((0.03, 0.01), (0.01, 0.01), (0.10, 0.06)):
@@ -96,7 +98,7 @@ def test_the_paired_interval_keeps_its_promise_where_few_images_differ() -> None
     assert low < 0 < high  # nothing differed, and that is not certainty
 
 
-def test_the_command_says_the_gain_or_gives_it_as_json(
+def test_the_command_prints_the_gain_or_writes_it_as_json(
     pets: Path, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     other = write_model(tmp_path / "pets-2", seed=9)

@@ -54,7 +54,7 @@ def planted(
     return Known(folder), data, PredictionsWithImages(probabilities, truth, pictures)
 
 
-def test_the_scores_are_those_of_scikit_learn(pets: Path) -> None:
+def test_the_scores_equal_scikit_learn(pets: Path) -> None:
     model, data, answers = planted(pets)
     found = evaluate(model, data, answers)  # type: ignore[arg-type]
     truth, p = answers.labels, answers.probabilities
@@ -80,7 +80,7 @@ def test_the_scores_are_those_of_scikit_learn(pets: Path) -> None:
     assert found.mistakes[0].probability == max(one.probability for one in found.mistakes)
 
 
-def test_the_calibration_error_is_the_sum_over_the_bins(pets: Path) -> None:
+def test_the_calibration_error_is_the_weighted_sum_over_the_bins(pets: Path) -> None:
     """Guo et al. 2017, eq. 3, written out picture by picture."""
     model, data, answers = planted(pets, 300, seed=3)
     found = evaluate(model, data, answers)  # type: ignore[arg-type]
@@ -101,7 +101,9 @@ def test_the_calibration_error_is_the_sum_over_the_bins(pets: Path) -> None:
     assert sum(one.images for one in found.bins) == 300
 
 
-def test_a_matrix_gathers_what_the_data_has_no_class_for(pets: Path) -> None:
+def test_predictions_of_classes_that_the_data_lacks_share_one_column_of_the_confusion_matrix(
+    pets: Path,
+) -> None:
     model, data, answers = planted(pets)
     table = make_confusion_matrix(evaluate(model, data, answers))  # type: ignore[arg-type]
     assert table is not None
@@ -110,7 +112,7 @@ def test_a_matrix_gathers_what_the_data_has_no_class_for(pets: Path) -> None:
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16-emulated"])
-def test_a_run_is_scored_as_it_scored_itself(
+def test_evaluate_gives_the_test_error_that_the_run_recorded(
     precision: str, tmp_path: Path, small_npz: Path
 ) -> None:
     settings = ["recipe.epochs=3", f"numerics.precision={precision}"]
@@ -125,7 +127,7 @@ def test_a_run_is_scored_as_it_scored_itself(
     assert found.loss_nats == pytest.approx(record.result.test.loss_nats, abs=1e-5)
 
 
-def test_a_run_in_bf16_is_scored_in_fp32_with_a_note_where_bf16_is_emulated(
+def test_a_run_in_bf16_is_evaluated_in_fp32_with_a_note_if_bf16_is_emulated(
     tmp_path: Path, small_npz: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     record = rl.train(NET, str(small_npz), "adam", settings=["recipe.epochs=1"], output=tmp_path)
@@ -141,7 +143,7 @@ def test_a_run_in_bf16_is_scored_in_fp32_with_a_note_where_bf16_is_emulated(
         assert any("in bf16, and this evaluation is in fp32" in n for n in found.notes) is not fast
 
 
-def test_an_evaluation_leaves_a_page_and_its_tables(
+def test_an_evaluation_writes_a_page_and_its_tables(
     pets: Path, photos: Path, tmp_path: Path
 ) -> None:
     found = rl.evaluate(
@@ -180,7 +182,7 @@ def test_the_page_shows_the_accuracy_of_each_class_without_scrolling(
     assert measured["right"] <= measured["room"]
 
 
-def test_the_classes_of_the_page_begin_with_the_lowest_accuracy(pets: Path) -> None:
+def test_the_class_table_is_sorted_by_ascending_accuracy(pets: Path) -> None:
     model, data, answers = planted(pets)
     result = evaluate(model, data, answers)  # type: ignore[arg-type]
     rows = class_rows(result, dict.fromkeys((*CLASSES[:4], "unicorn"), 3))
@@ -189,7 +191,7 @@ def test_the_classes_of_the_page_begin_with_the_lowest_accuracy(pets: Path) -> N
     assert [row.name for row in rows[1:]] == sorted(accuracy, key=lambda n: (accuracy[n], n))
 
 
-def test_heat_maps_end_after_the_batch_in_which_their_time_is_over(
+def test_heat_maps_end_after_the_batch_in_which_their_time_limit_is_reached(
     pets: Path, photos: Path, tmp_path: Path
 ) -> None:
     model, messages = load_model(pets), list[str]()
@@ -211,7 +213,9 @@ def test_heat_maps_end_after_the_batch_in_which_their_time_is_over(
     assert "resnetlab evaluate a b" in page
 
 
-def test_a_class_that_the_model_lacks_is_a_line_each(pets: Path, tmp_path: Path) -> None:
+def test_each_class_that_the_model_lacks_is_reported_in_one_line(
+    pets: Path, tmp_path: Path
+) -> None:
     data = tree(
         tmp_path / "photos",
         {
@@ -232,7 +236,7 @@ def test_a_class_that_the_model_lacks_is_a_line_each(pets: Path, tmp_path: Path)
     assert len(lines) == 2
 
 
-def test_a_folder_without_splits_is_scored_on_the_images_that_training_sets_apart(
+def test_a_folder_without_splits_is_evaluated_on_the_test_split_of_the_training(
     tmp_path: Path,
 ) -> None:
     from resnetlab.data.sources.folder import scan_folder
@@ -250,7 +254,7 @@ def test_a_folder_without_splits_is_scored_on_the_images_that_training_sets_apar
     assert len(open_labeled_images(str(root), "all", cache).images) == 22
 
 
-def test_a_manifest_says_which_images_are_of_the_split(tmp_path: Path) -> None:
+def test_a_manifest_selects_the_images_of_the_split(tmp_path: Path) -> None:
     from resnetlab.data.sources import manifest
     from resnetlab.data.sources.folder import scan_folder
 
@@ -270,9 +274,7 @@ def test_a_manifest_says_which_images_are_of_the_split(tmp_path: Path) -> None:
         )
 
 
-def test_broken_files_count_nowhere_and_are_listed(
-    pets: Path, photos: Path, tmp_path: Path
-) -> None:
+def test_broken_files_are_listed_and_not_counted(pets: Path, photos: Path, tmp_path: Path) -> None:
     import shutil
 
     shutil.copytree(photos, tmp_path / "photos")
@@ -285,14 +287,14 @@ def test_broken_files_count_nowhere_and_are_listed(
     assert [name for name, _ in found.bad_files] == ["test/cat/000.jpg", "test/dog/000.jpg"]
 
 
-def test_a_split_that_is_not_there_is_reported(photos: Path, tmp_path: Path) -> None:
+def test_an_absent_split_is_reported(photos: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no validation images"):
         open_labeled_images(str(photos), "validation", tmp_path)
     with pytest.raises(InputError, match="unknown split"):
         open_labeled_images(str(photos), "tset", tmp_path)  # type: ignore[arg-type]
 
 
-def test_a_models_name_cannot_write_into_the_page(photos: Path, tmp_path: Path) -> None:
+def test_a_model_name_cannot_inject_markup_into_the_page(photos: Path, tmp_path: Path) -> None:
     folder = write_model(tmp_path / "pets", name="</title><script>alert(1)</script>")
     page = render(rl.evaluate(rl.load_model(folder), str(photos), cache=tmp_path / "cache"), {})
     assert "<script" not in page

@@ -21,7 +21,7 @@ LEFT = {"evaluate": "scores/report.html", "explain": "why.png", "export": "pets.
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-def test_the_example_in_the_help_of_a_command_runs(
+def test_the_example_in_the_help_text_of_each_command_runs(
     command: str, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     output = CliRunner().invoke(app, [command, "--help"]).output

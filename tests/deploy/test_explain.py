@@ -52,7 +52,7 @@ def write_external(folder: Path, source: str, side: int, **kwargs: object) -> Pa
     return folder
 
 
-def test_the_heat_of_features_with_channels_last_is_that_of_their_right_axes(
+def test_grad_cam_of_features_with_channels_last_uses_the_right_axes(
     tmp_path: Path,
 ) -> None:
     pytest.importorskip("timm")
@@ -72,7 +72,7 @@ def test_the_heat_of_features_with_channels_last_is_that_of_their_right_axes(
     assert correlation > 0.99
 
 
-def test_a_vision_transformer_is_refused_and_not_explained_by_its_first_layer(
+def test_a_vision_transformer_is_refused_and_its_first_layer_is_not_used(
     tmp_path: Path,
 ) -> None:
     pytest.importorskip("timm")
@@ -96,14 +96,14 @@ class Rows(nn.Module):
         return features
 
 
-def test_outputs_that_are_no_logits_are_refused_by_name(pets: Path) -> None:
+def test_outputs_that_are_not_logits_are_refused_by_name(pets: Path) -> None:
     model = load_model(pets)
     predict = make_predict_outputs(Rows(), model.file.eval_transform, torch.device("cpu"), "rows")
     with pytest.raises(InputError, match="rows: the network's output is a tensor of 4 axes"):
         predict(np.zeros((1, 1, 24, 24, 3), np.uint8))
 
 
-def test_the_heat_is_grad_cam(pets: Path) -> None:
+def test_the_heat_map_equals_grad_cam_written_out(pets: Path) -> None:
     """Selvaraju et al. 2017, eq. 1 and 2, on the output of the last stage."""
     model, image = load_model(pets), picture(11, 60, 50)
     found = explain(model, image, "owl")
@@ -134,20 +134,20 @@ def test_the_heat_is_grad_cam(pets: Path) -> None:
         (models.mobilenet_v2, "features"),
     ],
 )
-def test_the_last_stage_with_places_is_found_in_well_known_networks(
+def test_the_last_spatial_stage_of_well_known_networks_is_detected(
     network: object, stage: str
 ) -> None:
     module = network(weights=None).eval()  # type: ignore[operator]
     assert last_spatial_layer(module, torch.zeros(1, 3, 224, 224), "x").name == stage
 
 
-def test_a_network_without_places_is_reported() -> None:
+def test_a_network_without_spatial_features_is_refused() -> None:
     flat = nn.Sequential(nn.Flatten(), nn.Linear(12, 3))
     with pytest.raises(InputError, match="no convolutional stage"):
         last_spatial_layer(flat, torch.zeros(1, 3, 2, 2), "flat")
 
 
-def test_an_explanation_changes_no_later_prediction(pets: Path) -> None:
+def test_an_explanation_does_not_change_later_predictions(pets: Path) -> None:
     model, image = load_model(pets), picture(3, 60, 50)
     before = model.predict([image])
     explain(model, image)
@@ -155,7 +155,7 @@ def test_an_explanation_changes_no_later_prediction(pets: Path) -> None:
     assert all(parameter.grad is None for parameter in model.module.parameters())
 
 
-def test_the_heat_lies_on_the_photograph_where_the_network_saw_it(
+def test_the_heat_map_covers_only_the_pixels_that_the_network_gets(
     pets: Path, tmp_path: Path
 ) -> None:
     """The shorter side of 56 pixels becomes 28, of which the center 24 are the network's input."""
@@ -182,7 +182,7 @@ def test_the_heat_lies_on_the_photograph_where_the_network_saw_it(
 
 @pytest.mark.parametrize("mode", ["crop", "square", "whole"])
 @pytest.mark.parametrize("size", [(300, 200), (200, 300), (224, 224), (1001, 333)])
-def test_the_part_that_the_network_sees_is_where_its_input_comes_from(
+def test_pixels_outside_of_the_visible_box_do_not_change_the_input(
     mode: Literal["crop", "square", "whole"], size: tuple[int, int]
 ) -> None:
     """The input is that of the image in which everything else was made black."""
@@ -211,7 +211,7 @@ def test_a_class_that_the_model_lacks_is_reported_with_the_nearest(pets: Path) -
         explain(load_model(pets), picture(0), "newts")
 
 
-def test_a_gray_model_explains_in_color(tmp_path: Path, small_npz: Path) -> None:
+def test_a_gray_model_is_explained_with_a_color_overlay(tmp_path: Path, small_npz: Path) -> None:
     import resnetlab as rl
     from resnetlab.models.configs import CifarConfig
 
@@ -221,7 +221,7 @@ def test_a_gray_model_explains_in_color(tmp_path: Path, small_npz: Path) -> None
     assert found.overlay().mode == "RGB"
 
 
-def test_a_missing_extra_is_a_line_with_the_pip_command(
+def test_a_missing_extra_is_reported_with_its_pip_command(
     pets: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "openvino", None)
@@ -235,7 +235,7 @@ def test_a_missing_extra_is_a_line_with_the_pip_command(
         commands.serve(pets)
 
 
-def test_an_evaluation_of_a_network_without_places_has_a_page_without_heat(
+def test_an_evaluation_of_a_network_without_spatial_features_has_no_heat_maps(
     pets: Path, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     import resnetlab as rl
@@ -259,7 +259,7 @@ def test_an_evaluation_of_a_network_without_places_has_a_page_without_heat(
     assert any("without heat maps" in line for line in messages)
 
 
-def test_a_model_of_whole_photographs_is_explained_too(tmp_path: Path) -> None:
+def test_a_model_of_whole_photographs_is_explained(tmp_path: Path) -> None:
     from resnetlab.data.transforms.eval_transform import EvalTransform
 
     whole = EvalTransform(crop_mode="whole", size=40, mean=(0.5,) * 3, std=(0.5,) * 3)
@@ -270,7 +270,7 @@ def test_a_model_of_whole_photographs_is_explained_too(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("network", [models.resnet18, models.vgg11, models.mobilenet_v2])
-def test_the_heat_is_that_of_an_independent_library(network: object) -> None:
+def test_the_heat_map_equals_torchcam(network: object) -> None:
     """torchcam, which the package does not need, on two images at once, before the enlargement."""
     from torchcam.methods import GradCAM
 
@@ -287,14 +287,14 @@ def test_the_heat_is_that_of_an_independent_library(network: object) -> None:
         assert np.abs(one / one.max() - other / other.max()).max() < 1e-4
 
 
-def test_the_colors_of_heat_are_the_turbo_map() -> None:
+def test_the_colors_of_heat_maps_are_the_turbo_colormap() -> None:
     from matplotlib import colormaps
 
     heat = np.linspace(0, 1, 256, dtype=np.float32)[None]
     assert np.abs(apply_colormap(heat)[0] - 255 * colormaps["turbo"](heat[0])[:, :3]).max() < 2.5
 
 
-def test_several_photographs_are_explained_as_each_alone(pets: Path) -> None:
+def test_several_photographs_have_the_same_explanations_as_single_ones(pets: Path) -> None:
     model = load_model(pets)
     shown = [
         apply_eval_transform(picture(seed, 60, 50), model.file.eval_transform) for seed in range(11)
@@ -309,7 +309,7 @@ def test_several_photographs_are_explained_as_each_alone(pets: Path) -> None:
         assert one.probability == pytest.approx(alone.probability, abs=1e-6)
 
 
-def test_the_stage_of_an_evaluation_s_mistakes_is_looked_for_once(
+def test_an_evaluation_searches_for_the_explained_layer_only_once(
     pets: Path, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     import resnetlab as rl
@@ -328,7 +328,7 @@ def test_the_stage_of_an_evaluation_s_mistakes_is_looked_for_once(
     assert calls == ["pets"]
 
 
-def test_explanations_of_two_photographs_of_one_name_have_names_of_their_own(
+def test_explanations_of_two_photographs_with_the_same_name_have_different_names(
     pets: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)

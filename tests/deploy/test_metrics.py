@@ -13,7 +13,7 @@ from resnetlab.deploy.metrics import average_precision, average_scores, f1_by_cl
 
 @settings(deadline=None)
 @given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 3), st.integers(0, 5)), min_size=3))
-def test_metrics_equal_those_of_scikit_learn(rows: list[tuple[int, int, int]]) -> None:
+def test_metrics_equal_scikit_learn(rows: list[tuple[int, int, int]]) -> None:
     labels, predicted, levels = (np.array(column) for column in zip(*rows, strict=True))
     present = np.unique(labels)
     averages = average_scores(labels, predicted)

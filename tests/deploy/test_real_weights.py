@@ -63,7 +63,9 @@ def real(tmp_path_factory: pytest.TempPathFactory) -> tuple[Classifier, list[Laz
     return load_model(folder, device="cpu"), found
 
 
-def test_a_real_network_names_real_photographs(real: tuple[Classifier, list[LazyImage]]) -> None:
+def test_a_pretrained_network_classifies_real_photographs(
+    real: tuple[Classifier, list[LazyImage]],
+) -> None:
     """77.7 % on 600 images of this kind, by the file that came with the weights; thirty must not be
     far below.
     """
@@ -73,7 +75,7 @@ def test_a_real_network_names_real_photographs(real: tuple[Classifier, list[Lazy
     assert sum(a == b for a, b in zip(labels, truth, strict=True)) >= 18
 
 
-def test_a_real_network_is_explained_and_exported(
+def test_a_pretrained_network_is_explained_and_exported(
     real: tuple[Classifier, list[LazyImage]], tmp_path: Path
 ) -> None:
     model, found = real

@@ -90,7 +90,7 @@ def test_each_complete_photograph_is_predicted_once_and_sorted(
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_ends_an_idle_watch_at_once_with_the_count(
+def test_a_signal_ends_an_idle_watch_with_the_count(
     pets: Path, tmp_path: Path, start: Callable[..., subprocess.Popen[bytes]], number: int
 ) -> None:
     (tmp_path / "inbox").mkdir()
@@ -101,7 +101,7 @@ def test_a_signal_ends_an_idle_watch_at_once_with_the_count(
     assert "0 photographs predicted" in (tmp_path / "err").read_text()
 
 
-def test_a_file_comes_when_two_looks_agree_and_again_when_it_changes(
+def test_a_file_is_yielded_after_two_equal_states_and_again_after_a_change(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     a, b = tmp_path / "a.png", tmp_path / "b.png"
@@ -115,7 +115,9 @@ def test_a_file_comes_when_two_looks_agree_and_again_when_it_changes(
     assert found == [["a.png"], ["b.png"], ["a.png"]]
 
 
-def test_what_cannot_be_watched_is_a_line(pets: Path, photos: Path, tmp_path: Path) -> None:
+def test_an_impossible_watch_is_refused_in_one_line(
+    pets: Path, photos: Path, tmp_path: Path
+) -> None:
     for words, message in (
         ((photos / "test" / "cat" / "008.jpg",), "not a folder, which --watch needs"),
         ((photos, "--sheet", "a.html"), "leave one of them out"),

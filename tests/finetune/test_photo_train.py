@@ -45,7 +45,7 @@ def shown(
 
 
 @given(st.integers(4, 900), st.integers(4, 900), st.integers(0, 10_000))
-def test_a_random_box_lies_in_the_image_with_an_area_and_a_ratio_in_bounds(
+def test_a_random_box_is_inside_the_image_with_area_and_aspect_ratio_in_bounds(
     height: int, width: int, seed: int
 ) -> None:
     tries = draws(1, seed).crop[0].tolist()
@@ -58,7 +58,7 @@ def test_a_random_box_lies_in_the_image_with_an_area_and_a_ratio_in_bounds(
     assert 3 / 4 * (1 - slack) <= w / h <= 4 / 3 * (1 + slack)
 
 
-def test_random_crops_are_spread_as_torchvisions() -> None:
+def test_random_crops_have_the_distribution_of_torchvision() -> None:
     torch.manual_seed(0)
     square, scale, ratio = torch.empty(3, 1000, 1000), [0.08, 1.0], [3 / 4, 4 / 3]
     theirs = np.array([TVCrop.get_params(square, scale, ratio) for _ in range(8000)], dtype=float)
@@ -79,7 +79,7 @@ def test_random_crops_are_spread_as_torchvisions() -> None:
     assert ours.std(0) == pytest.approx(theirs.std(0), rel=0.05)
 
 
-def test_a_shifted_crop_moves_along_the_longer_side_alone() -> None:
+def test_a_shifted_crop_moves_only_along_the_longer_side() -> None:
     wide = Image.fromarray(np.broadcast_to(np.arange(40, dtype=np.uint8), (26, 40)).copy())
     for share, left in ((0.0, 0), (0.5, 8), (0.999, 16)):
         contents = np.asarray(shifted_center_crop(wide, 24, share))
@@ -89,13 +89,13 @@ def test_a_shifted_crop_moves_along_the_longer_side_alone() -> None:
     assert tall.shape == (24, 24)
 
 
-def test_without_augmentation_training_sees_what_evaluation_sees() -> None:
+def test_the_pixels_without_augmentation_are_equal_in_training_and_evaluation() -> None:
     image = texture("across", 1, 61, 47)
     np.testing.assert_array_equal(shown(image, "none"), apply_eval_transform(image, VIEW))
 
 
 @pytest.mark.parametrize("channels", [1, 3])
-def test_a_random_crop_is_what_pillow_makes_of_the_same_draws(channels: int) -> None:
+def test_a_random_crop_equals_pillow_with_the_same_draws(channels: int) -> None:
     """Within the levels that rounding in between gives: a crop, a flip, and the changes of color
     in their order.
     """
@@ -125,7 +125,7 @@ def test_a_random_crop_is_what_pillow_makes_of_the_same_draws(channels: int) -> 
 
 
 @pytest.mark.parametrize("how", ["standard", "test-like"])
-def test_the_same_place_of_the_same_epoch_is_the_same_whatever_came_before(how: str) -> None:
+def test_the_same_index_of_the_same_epoch_always_has_the_same_crop(how: str) -> None:
     image = texture("down", 2, 61, 47)
     torch.manual_seed(1)
     first = [shown(image, how, place) for place in range(5)]
@@ -138,7 +138,7 @@ def test_the_same_place_of_the_same_epoch_is_the_same_whatever_came_before(how: 
     assert (later != first[0]).any()
 
 
-def test_colors_of_stage_two_move_by_a_twentieth_at_most() -> None:
+def test_the_colors_of_stage_two_change_by_at_most_a_twentieth() -> None:
     gray = Image.new("RGB", (48, 40), (100, 100, 100))
     contents = np.stack([shown(gray, "test-like", place) for place in range(50)])
     assert contents.min() >= 94

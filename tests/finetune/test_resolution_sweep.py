@@ -49,7 +49,7 @@ def table(fitting: Path) -> tuple[ResolutionTable, Path]:
     return swept(request(fitting / "stripes", fitting / "tiny.toml"))
 
 
-def test_every_cell_has_both_stages_and_the_best_by_validation_is_the_model(
+def test_every_cell_has_both_stages_and_the_best_one_by_validation_becomes_the_model(
     table: tuple[ResolutionTable, Path],
 ) -> None:
     found, report = table
@@ -93,7 +93,7 @@ def test_a_row_does_not_depend_on_the_rows_before_it(
         assert replace(left, seconds=0.0, peak_bytes=0) == replace(right, seconds=0.0, peak_bytes=0)
 
 
-def test_a_cell_that_runs_out_of_memory_is_a_result_and_the_others_go_on(
+def test_a_cell_that_runs_out_of_memory_is_a_result_and_the_sweep_continues(
     photos: Path, backbone: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     real = module._Sweep._evaluate_stages
@@ -123,7 +123,7 @@ def test_a_cell_that_runs_out_of_memory_is_a_result_and_the_others_go_on(
     assert "No cell has been measured." in page(found).answer
 
 
-def test_what_was_not_reached_is_not_evaluated(photos: Path, backbone: Path) -> None:
+def test_cells_after_a_stop_are_not_evaluated(photos: Path, backbone: Path) -> None:
     seen: list[ResolutionTable] = []
     for found, _ in fixres(
         request(photos, backbone),
@@ -141,7 +141,7 @@ def test_what_was_not_reached_is_not_evaluated(photos: Path, backbone: Path) -> 
     ]
 
 
-def test_the_first_stage_alone_is_a_recipe_too(photos: Path, backbone: Path) -> None:
+def test_a_recipe_may_consist_of_the_first_stage_only(photos: Path, backbone: Path) -> None:
     found, _ = swept(request(photos, backbone, recipe="proof-of-concept"))
     assert all(cell.stage_two is None and cell.stage_one is not None for cell in found.cells)
     assert found.trainable_parameters == 12 * 3 + 3
@@ -153,7 +153,7 @@ def test_the_first_stage_alone_is_a_recipe_too(photos: Path, backbone: Path) -> 
         swept(request(photos, backbone, recipe=str(recipe)))
 
 
-def test_the_report_is_built_again_byte_for_byte_and_holds_the_numbers_of_the_table(
+def test_the_report_is_rebuilt_byte_for_byte_and_contains_the_numbers_of_the_table(
     table: tuple[ResolutionTable, Path], tmp_path: Path
 ) -> None:
     found, report = table[0], tmp_path / "report"
@@ -205,7 +205,7 @@ def test_pairs_that_share_the_highest_validation_accuracy_are_counted() -> None:
     assert page(single).answer.startswith("The pair with the highest validation accuracy is ")
 
 
-def test_things_look_larger_in_training_by_the_ratio_of_their_scales() -> None:
+def test_objects_appear_larger_in_training_by_the_ratio_of_their_scales() -> None:
     """Touvron et al. 2019, sec. 3: about 1.3 at equal sizes, for crops of half an image's side on
     average.
     """
@@ -215,7 +215,7 @@ def test_things_look_larger_in_training_by_the_ratio_of_their_scales() -> None:
     assert apparent_sizes(500, 375, 112, 224).ratio == pytest.approx(at_equal / 2, rel=1e-9)
 
 
-def test_the_pixels_of_an_object_are_those_that_are_drawn(tmp_path: Path) -> None:
+def test_the_apparent_size_of_an_object_equals_the_drawn_size(tmp_path: Path) -> None:
     """A white square on black is as wide in the drawn crops as the sentence says."""
     photo = Image.new("RGB", (500, 375))
     photo.paste((255, 255, 255), (203, 140, 297, 234))  # 94 pixels, a quarter of 375
@@ -240,7 +240,7 @@ def test_the_pixels_of_an_object_are_those_that_are_drawn(tmp_path: Path) -> Non
 
 
 @pytest.mark.usefixtures("backbone")
-def test_the_command_writes_the_table_and_the_picture_and_refuses_sizes_that_are_none(
+def test_the_command_writes_the_table_and_the_picture_and_refuses_invalid_sizes(
     photos: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(photos.parent)

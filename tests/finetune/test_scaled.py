@@ -72,7 +72,7 @@ def draws(count: int, epoch: int) -> PhotoDraws:
 
 
 @pytest.mark.parametrize("how", ["standard", "test-like"])
-def test_crops_of_scaled_photographs_have_the_times_of_exact_ones(
+def test_crops_of_scaled_photographs_are_compared_with_exact_ones(
     tmp_path: Path, how: Augmentation
 ) -> None:
     """Of levels, of their spread within a crop, and of the steps from pixel to pixel, which tell
@@ -99,7 +99,7 @@ def test_crops_of_scaled_photographs_have_the_times_of_exact_ones(
     st.integers(0, 999),
     st.sampled_from(["standard", "test-like"]),
 )
-def test_no_crop_is_decoded_smaller_than_it_is_shown(
+def test_a_photograph_is_never_decoded_below_the_size_of_its_crop(
     width: int, height: int, epoch: int, how: Augmentation
 ) -> None:
     epoch_draws = draws(1, epoch)
@@ -112,7 +112,7 @@ def test_no_crop_is_decoded_smaller_than_it_is_shown(
     assert by == 1 or side / by >= shown
 
 
-def test_most_crops_of_a_photograph_are_taken_from_the_same_part_of_it() -> None:
+def test_most_crops_of_a_photograph_use_the_same_decoding_scale() -> None:
     """So that what is kept serves the next epoch; the rest are small crops, which need more."""
     for width, height, usual in ((400, 300, 2), (1500, 1000, 8), (640, 480, 4)):
         epoch_draws = draws(1000, 0)
@@ -124,7 +124,7 @@ def test_most_crops_of_a_photograph_are_taken_from_the_same_part_of_it() -> None
         assert found[usual] > 800
 
 
-def test_a_photograph_that_lies_on_its_side_is_cropped_upright(tmp_path: Path) -> None:
+def test_a_rotated_photograph_is_cropped_upright(tmp_path: Path) -> None:
     exif = Image.Exif()
     exif[ORIENTATION] = 6
     part = part_of(tmp_path, 4, exif=exif)
@@ -135,7 +135,7 @@ def test_a_photograph_that_lies_on_its_side_is_cropped_upright(tmp_path: Path) -
     assert abs(scaled - exact).mean() < 2
 
 
-def test_what_is_kept_in_memory_changes_no_bit_and_stays_within_its_bound(
+def test_the_image_cache_changes_no_bit_and_respects_its_memory_limit(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first = part_of(tmp_path, 6)
@@ -158,9 +158,7 @@ def test_what_is_kept_in_memory_changes_no_bit_and_stays_within_its_bound(
         assert not part._image_cache.arrays
 
 
-def test_a_photograph_that_is_kept_is_read_once(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_cached_photograph_is_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     part, read = part_of(tmp_path, 3), []
     whole = image_decoder.read_bytes
     monkeypatch.setattr(
@@ -173,7 +171,7 @@ def test_a_photograph_that_is_kept_is_read_once(
     assert len(read) == 3
 
 
-def test_threads_that_decode_compute_alone_whatever_the_network_has(tmp_path: Path) -> None:
+def test_decoding_threads_use_one_torch_thread_each(tmp_path: Path) -> None:
     """Else each of them would start as many threads again, and cores would wait for one another."""
     part, before = part_of(tmp_path, 2), torch.get_num_threads()
     torch.set_num_threads(3)
@@ -201,7 +199,7 @@ def test_evaluation_decodes_whole_photographs(
     assert calls == [1, 1]
 
 
-def test_how_photographs_are_decoded_is_part_of_a_recipe_and_exact_leaves_it_as_it_was() -> None:
+def test_scaled_decoding_is_part_of_a_recipe_and_exact_decoding_does_not_change_its_id() -> None:
     table = without_defaults(load_finetune_recipe("full"))
     assert "decode" not in str(table)
     for stage in table["stages"]:

@@ -123,7 +123,7 @@ def test_a_change_that_may_change_bits_gives_another_cache_key(
 
 
 @pytest.mark.parametrize("harm", ["cut", "flipped", "empty"])
-def test_a_file_that_is_not_as_written_counts_as_absent(
+def test_a_file_of_the_stage_cache_that_was_changed_counts_as_absent(
     harm: str, spec: ExternalConfig, data: PhotoDataset, tmp_path: Path
 ) -> None:
     kept, one = StageCache(tmp_path / "stages"), make_model(spec)
@@ -139,7 +139,7 @@ def test_a_file_that_is_not_as_written_counts_as_absent(
     assert fitted(kept, make_model(spec), stage(), data)[1] == 0
 
 
-def test_one_of_two_processes_trains_a_stage_and_the_other_waits_or_reports_it(
+def test_two_simultaneous_requests_train_a_stage_once_and_the_second_waits(
     spec: ExternalConfig, data: PhotoDataset, tmp_path: Path
 ) -> None:
     computed: list[int] = []
@@ -188,7 +188,7 @@ def test_a_stage_that_was_stopped_early_is_not_cached(
     assert not list(kept.folder.glob("*.safetensors"))
 
 
-def test_a_table_of_sizes_that_was_interrupted_goes_on_and_is_the_table_of_one_that_was_not(
+def test_an_interrupted_table_of_sizes_continues_to_the_same_table(
     photos: Path, backbone: Path, tmp_path: Path
 ) -> None:
     def table(root: Path, until: int = 99) -> ResolutionTable:
@@ -265,7 +265,7 @@ def weights(root: Path) -> dict[str, str]:
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("backbone")
-def test_after_kill_9_in_a_stage_a_fine_tuning_goes_on_from_the_last_one_with_the_same_bits(
+def test_after_kill_9_a_fine_tuning_continues_from_its_last_stage_with_the_same_bits(
     photos: Path, tmp_path: Path
 ) -> None:
     (tmp_path / "slow.toml").write_text(SLOW)
@@ -294,7 +294,7 @@ def test_after_kill_9_in_a_stage_a_fine_tuning_goes_on_from_the_last_one_with_th
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("backbone")
-def test_after_kill_9_a_study_of_fine_tunings_goes_on_with_the_same_bits(
+def test_after_kill_9_a_study_of_fine_tunings_continues_with_the_same_bits(
     photos: Path, tmp_path: Path
 ) -> None:
     (tmp_path / "slow.toml").write_text(SLOW)

@@ -108,7 +108,7 @@ def do(plan: Plan, root: Path, stop: Callable[[], bool] = lambda: False) -> list
     return [result for attempt in attempts for _, result in round_robin([attempt])]
 
 
-def test_a_study_of_sizes_is_run_by_workers_shares_first_stages_and_reports_its_protocol(
+def test_workers_run_a_study_of_sizes_share_first_stages_and_report_the_protocol(
     photos: Path,
     backbone: Path,
     tmp_path: Path,
@@ -179,7 +179,7 @@ def test_a_study_of_sizes_is_run_by_workers_shares_first_stages_and_reports_its_
         )
 
 
-def test_a_finished_run_is_a_model_that_gives_the_answers_which_the_run_kept(
+def test_a_finished_run_is_loaded_as_a_model_with_the_stored_predictions(
     photos: Path, backbone: Path, tmp_path: Path
 ) -> None:
     plan = loaded(photos, backbone).plan(tmp_path)
@@ -204,7 +204,7 @@ def test_a_finished_run_is_a_model_that_gives_the_answers_which_the_run_kept(
         open_run(folder)
 
 
-def test_runs_of_one_frozen_network_keep_it_once_and_load_whole_with_the_same_bits(
+def test_runs_of_one_frozen_network_store_it_once_and_load_with_the_same_bits(
     photos: Path, backbone: Path, tmp_path: Path
 ) -> None:
     """Three runs: the folder has one backbone, and in each run only what its training changed."""
@@ -237,7 +237,7 @@ def test_runs_of_one_frozen_network_keep_it_once_and_load_whole_with_the_same_bi
         load_bundle(folder)
 
 
-def test_a_run_that_trains_every_layer_keeps_all_of_its_network(
+def test_a_run_that_trains_every_layer_stores_its_complete_network(
     photos: Path, backbone: Path, tmp_path: Path
 ) -> None:
     whole = {"name": "all", "train_size": 16, "test_size": 16} | {
@@ -252,7 +252,7 @@ def test_a_run_that_trains_every_layer_keeps_all_of_its_network(
     assert load_file(folder / "weights.safetensors").keys() == pretrained.keys()
 
 
-def test_a_run_is_dead_where_neither_validation_nor_test_rose_above_luck(
+def test_a_run_is_at_chance_if_neither_validation_nor_test_accuracy_exceeds_guessing(
     photos: Path, backbone: Path, tmp_path: Path
 ) -> None:
     """Twelve validation images alone would call a network dead that gets most of the test right."""
@@ -275,7 +275,7 @@ def test_a_run_is_dead_where_neither_validation_nor_test_rose_above_luck(
         assert result.status == ("at chance" if all(lucky) else "trained")
 
 
-def test_where_a_later_stage_is_worse_the_run_is_the_stage_that_validation_prefers(
+def test_a_run_ends_with_the_stage_of_the_highest_validation_accuracy(
     photos: Path, backbone: Path, tmp_path: Path
 ) -> None:
     first, second = RECIPE["stages"]  # type: ignore[misc]
@@ -302,7 +302,7 @@ def test_where_a_later_stage_is_worse_the_run_is_the_stage_that_validation_prefe
         assert scores.top1_error_pct == pytest.approx(100 * (1 - again.correct.mean()))
 
 
-def test_a_run_has_the_weights_of_the_same_fine_tuning_by_its_command(
+def test_a_run_has_the_weights_of_the_same_fine_tuning_command(
     photos: Path, backbone: Path, tmp_path: Path
 ) -> None:
     from resnetlab.finetune.api import FinetuneRequest, finetune
@@ -333,7 +333,7 @@ def test_a_run_has_the_weights_of_the_same_fine_tuning_by_its_command(
         )  # numerics may differ in threads
 
 
-def test_what_decides_a_run_is_in_its_name_and_nothing_else(
+def test_only_settings_that_change_the_result_change_the_run_id(
     photos: Path, backbone: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def hashes(model: Path | str = backbone, **changed: object) -> set[str]:
@@ -374,7 +374,7 @@ def test_what_decides_a_run_is_in_its_name_and_nothing_else(
     assert decode(RunFile, encode(file), "run.json") == file
 
 
-def test_an_interrupted_run_goes_on_after_its_last_stage_and_memory_that_ran_out_is_a_result(
+def test_an_interrupted_run_continues_after_its_last_stage_and_out_of_memory_is_a_result(
     photos: Path, backbone: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     plan = loaded(photos, backbone, seeds=[0], grid={"recipe.test_size": [24]}, claim=[]).plan(
@@ -443,7 +443,7 @@ def test_an_interrupted_run_goes_on_after_its_last_stage_and_memory_that_ran_out
         ),
     ],
 )
-def test_parts_that_do_not_go_together_have_a_line_with_its_fix(
+def test_incompatible_parts_of_a_study_are_refused_with_a_fix(
     changed: dict[str, object], message: str
 ) -> None:
     tables = TABLES | {"data": "photos", "model": "torchvision/resnet18"} | changed
@@ -451,12 +451,12 @@ def test_parts_that_do_not_go_together_have_a_line_with_its_fix(
         parse_study(tables, "x.toml", Overrides())
 
 
-def test_a_folder_that_is_not_there_says_how_one_is_got(tmp_path: Path) -> None:
+def test_an_absent_folder_is_refused_with_the_command_that_fetches_datasets(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"no such name, file or folder.*resnetlab data fetch"):
         loaded(Path("stanford-dogs"), "torchvision/resnet18", claim=[]).plan(tmp_path)
 
 
-def test_weights_that_are_not_there_are_reported_before_anything_is_opened(tmp_path: Path) -> None:
+def test_absent_weights_are_reported_before_the_data_are_opened(tmp_path: Path) -> None:
     study = loaded(
         tmp_path,
         {"family": "external", "source": "helpers.tiny:tiny", "weights": "absent.safetensors"},
@@ -467,7 +467,7 @@ def test_weights_that_are_not_there_are_reported_before_anything_is_opened(tmp_p
         study.plan(tmp_path)
 
 
-def test_the_network_of_the_source_s_study_is_the_one_that_its_report_counts() -> None:
+def test_the_network_of_the_source_study_has_the_parameter_count_of_its_report() -> None:
     (model,) = {condition.model for condition in load_study("fixres").study.conditions}
     assert isinstance(model, ExternalConfig)
     assert traced_cost(model, 3, 120, 224)[0] == 826_608_056
@@ -478,7 +478,7 @@ def test_the_network_of_the_source_s_study_is_the_one_that_its_report_counts() -
     assert len(beside) == 9
 
 
-def test_a_network_that_a_library_names_begins_from_its_weights_and_an_option_changes_it(
+def test_a_named_library_network_starts_from_its_weights_and_an_option_replaces_it(
     photos: Path,
 ) -> None:
     tables = TABLES | {"data": str(photos), "model": "torchvision/resnet18"}
@@ -495,7 +495,7 @@ def test_a_network_that_a_library_names_begins_from_its_weights_and_an_option_ch
     assert trained.conditions[0].model.weights == ""  # type: ignore[union-attr]
 
 
-def test_weights_that_are_not_for_commerce_are_fitted_only_by_those_who_say_that_they_know(
+def test_non_commercial_weights_are_fine_tuned_only_with_consent(
     photos: Path, backbone: Path, tmp_path: Path
 ) -> None:
     backbone.write_text(backbone.read_text().replace("Apache-2.0", "CC-BY-NC-4.0"))
@@ -511,7 +511,7 @@ def test_weights_that_are_not_for_commerce_are_fitted_only_by_those_who_say_that
         next(load_study("fixres").plan_rounds(tmp_path))
 
 
-def test_networks_are_drawn_against_what_they_cost_beside_published_ones(
+def test_networks_are_plotted_against_their_cost_beside_published_ones(
     photos: Path, backbone: Path, tmp_path: Path
 ) -> None:
     other = backbone.with_name("other.toml")
@@ -577,7 +577,9 @@ def test_a_recipe_axis_compares_protocols_and_their_shared_stage_is_trained_once
     assert len(list((tmp_path / "cache" / "stages").glob("*.safetensors"))) == 2
 
 
-def test_train_takes_a_recipe_of_fine_tuning(photos: Path, backbone: Path, tmp_path: Path) -> None:
+def test_train_accepts_a_recipe_of_fine_tuning(
+    photos: Path, backbone: Path, tmp_path: Path
+) -> None:
     with backbone.open("a") as file:
         file.write("kwargs = { num_classes = 5 }\n")
     plan = plan_run(
@@ -588,7 +590,7 @@ def test_train_takes_a_recipe_of_fine_tuning(photos: Path, backbone: Path, tmp_p
     assert plan.runs[0].id.startswith("stripes-helpers.tiny-tiny")
 
 
-def test_ten_crops_are_those_of_torchvision_and_their_probabilities_are_averaged(
+def test_the_ten_crops_equal_torchvision_and_their_probabilities_are_averaged(
     photos: Path, spec: ExternalConfig, tmp_path: Path
 ) -> None:
     test = open_photographs(photos, cache=tmp_path / "cache").test
@@ -616,7 +618,9 @@ def load_network(spec: ExternalConfig) -> torch.nn.Module:
     return build_with_new_head(spec, 3, lambda name: make_generator(0, "init", name)).eval()
 
 
-def test_a_model_file_beside_a_study_is_found_from_there(photos: Path, backbone: Path) -> None:
+def test_a_model_file_beside_a_study_file_is_resolved_relative_to_the_study(
+    photos: Path, backbone: Path
+) -> None:
     assert parse_model("tiny.toml", str(backbone.parent / "study.toml")) == parse_model(
         str(backbone), ""
     )

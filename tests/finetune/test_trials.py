@@ -123,7 +123,7 @@ def test_the_network_with_the_highest_validation_accuracy_is_used(
     assert any("selected this network among 3" in line for line in caveats)
 
 
-def test_each_trial_has_its_size_license_and_a_paired_comparison(done: FinetuneOutcome) -> None:
+def test_each_trial_has_its_size_license_and_paired_comparison(done: FinetuneOutcome) -> None:
     expected = sum(parameter.numel() for parameter in tiny(num_classes=len(KINDS)).parameters())
     best = next(trial for trial in done.result.backbone_trials if trial.selected)
     assert best.validation is not None
@@ -176,7 +176,9 @@ def test_the_probe_of_a_trial_is_not_trained_again(
     assert calls == ["probe", "probe"]
 
 
-def test_a_damaged_network_is_left_out_with_its_reason(place: Path, tmp_path: Path) -> None:
+def test_a_damaged_network_is_left_out_of_the_trials_with_its_reason(
+    place: Path, tmp_path: Path
+) -> None:
     write_network(tmp_path, "broken", 3)
     path = tmp_path / "broken.safetensors"
     messages: list[str] = []
@@ -193,7 +195,7 @@ def test_a_damaged_network_is_left_out_with_its_reason(place: Path, tmp_path: Pa
         finetune(alone)
 
 
-def test_unknown_names_are_refused_together_before_anything_is_trained(place: Path) -> None:
+def test_unknown_names_are_refused_together_before_training(place: Path) -> None:
     with pytest.raises(InputError) as caught:
         select_candidates("", None, (str(place / "no.toml"), str(place / "absent.toml")), False)
     assert len(caught.value.problems) == 2
@@ -201,7 +203,7 @@ def test_unknown_names_are_refused_together_before_anything_is_trained(place: Pa
     assert len(named.backbones) == 1  # the same network twice is one
 
 
-def test_a_license_that_forbids_commercial_use_is_refused_if_named_and_left_out_if_at_hand(
+def test_a_non_commercial_license_is_refused_for_a_named_network_and_left_out_otherwise(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write_network(tmp_path, "free", 0)
@@ -220,7 +222,7 @@ def test_a_license_that_forbids_commercial_use_is_refused_if_named_and_left_out_
     assert len(select_candidates("", None, ("at-hand",), True).backbones) == 2
 
 
-def test_at_hand_are_the_files_the_downloads_and_no_network_twice(
+def test_the_local_networks_are_files_and_downloads_without_duplicates(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write_network(tmp_path, "mine", 0)  # its weights are not a network of their own
@@ -251,7 +253,7 @@ def test_at_hand_are_the_files_the_downloads_and_no_network_twice(
         select_candidates("", None, ("at-hand",), False)
 
 
-def test_a_network_that_the_time_limit_has_no_room_for_is_left_out_and_one_is_always_tried(
+def test_a_network_without_remaining_time_is_left_out_but_at_least_one_is_tried(
     place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """With a limit of 1,000 s, trials may take 400 s: two networks of 150 s fit, a third does not.
@@ -335,7 +337,7 @@ def balanced(place: Path, uneven: Path) -> FinetuneOutcome:
     )
 
 
-def test_three_methods_are_tried_for_uneven_classes_and_the_best_balanced_accuracy_selects(
+def test_three_methods_are_tried_for_uneven_classes_and_balanced_accuracy_selects_one(
     balanced: FinetuneOutcome, place: Path, uneven: Path
 ) -> None:
     """Each trial is the fine-tuning with that method alone."""
@@ -365,7 +367,7 @@ def test_three_methods_are_tried_for_uneven_classes_and_the_best_balanced_accura
     assert sum("uneven classes" in line for line in trial_lines(balanced.result)) == 3
 
 
-def test_even_classes_are_trained_as_before(done: FinetuneOutcome) -> None:
+def test_training_with_even_classes_does_not_change(done: FinetuneOutcome) -> None:
     assert done.result.balance_trials == ()
     assert done.result.balance == "none"
 
@@ -375,13 +377,13 @@ def test_an_unknown_method_is_refused(place: Path) -> None:
         finetune(request(place, "first", balance="much"))
 
 
-def test_the_weights_of_the_classes_are_those_of_sklearn() -> None:
+def test_the_class_weights_equal_sklearn() -> None:
     labels = np.repeat(np.arange(4), (3, 50, 7, 20))
     expected = compute_class_weight("balanced", classes=np.arange(4), y=labels)
     assert balanced_class_weights(labels, 4).numpy() == pytest.approx(expected)
 
 
-def test_the_balanced_accuracy_is_that_of_sklearn() -> None:
+def test_the_balanced_accuracy_equals_sklearn() -> None:
     draw = np.random.default_rng(0)
     labels = np.repeat(np.array([0, 1, 2]), (3, 50, 7))  # class 3 has no image
     ours, theirs = (
@@ -394,7 +396,9 @@ def test_the_balanced_accuracy_is_that_of_sklearn() -> None:
     assert difference == pytest.approx(scores[0] - scores[1])
 
 
-def test_the_balanced_sampler_draws_every_class_as_often_and_crops_each_draw_anew() -> None:
+def test_the_balanced_sampler_draws_classes_equally_often_and_crops_each_draw_independently() -> (
+    None
+):
     labels = torch.tensor([0] * 900 + [1] * 90 + [2] * 10)
     weights = 1 / torch.bincount(labels)[labels]
 

@@ -41,7 +41,7 @@ def tuned(output: Path, photos: Path, backbone: Path, *starter: str) -> dict[str
 
 
 @pytest.mark.slow
-def test_two_processes_fit_a_network_as_one_does(
+def test_two_processes_fine_tune_a_network_as_one_process_does(
     photos: Path, backbone: Path, tmp_path: Path
 ) -> None:
     one = tuned(tmp_path / "one", photos, backbone)

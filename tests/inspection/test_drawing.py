@@ -57,7 +57,7 @@ def drawn(name: str) -> Counter[str]:
         ("densenet10-k4", 13 + 6, 6, 0, 6, 0),
     ],
 )
-def test_a_picture_has_every_layer_every_join_and_every_way_around(
+def test_a_picture_contains_every_layer_join_and_shortcut(
     name: str, layers: int, joins: int, side: int, ways: int, changes: int
 ) -> None:
     found = drawn(name)
@@ -69,7 +69,7 @@ def test_a_picture_has_every_layer_every_join_and_every_way_around(
     "name", ["cifar-resnet8-gated", "torchvision/googlenet", "torchvision/mobilenet_v3_small"]
 )
 @pytest.mark.filterwarnings("ignore::FutureWarning")
-def test_no_layer_of_a_network_is_left_out(name: str) -> None:
+def test_a_drawing_contains_every_layer_of_a_network(name: str) -> None:
     side = 32 if name.startswith("cifar") else 224
     layers = trace_layers(parse_model(name, "test"), (3, side, side), 10)
     column = longest_path(layers.rows)
@@ -91,7 +91,7 @@ def test_inspect_model_writes_the_picture(call: Call, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["cifar-resnet20-c", "resnet50", "densenet40-k12"])
-def test_the_parameters_of_the_stages_are_all_of_the_network(name: str) -> None:
+def test_the_parameters_of_the_stages_add_up_to_the_network(name: str) -> None:
     entry = next(entry for entry in registered_models() if entry.name == name)
     layers = trace_layers(entry.model, (entry.channels, entry.side, entry.side), entry.num_classes)
     texts = re.findall(r">([\d,]+) parameters<", draw_network(layers))
@@ -188,7 +188,7 @@ def test_a_drawing_has_the_operations_of_a_forward_pass_in_their_order(
     assert len(starts) == (0 if shortcut == "none" else 3)
 
 
-def test_the_five_arrangements_have_five_drawings() -> None:
+def test_the_five_block_arrangements_have_five_different_drawings() -> None:
     drawings = []
     for arrangement in get_args(Arrangement):
         spec = parse_model({"blocks": [2, 2, 2], "arrangement": arrangement}, "test")
@@ -196,7 +196,7 @@ def test_the_five_arrangements_have_five_drawings() -> None:
     assert len({str(drawing) for drawing in drawings}) == len(drawings) == 5
 
 
-def test_the_padding_of_option_a_is_drawn_on_its_own_shortcut() -> None:
+def test_the_zero_padding_of_option_a_is_drawn_on_the_shortcut() -> None:
     layers = trace_layers(parse_model("cifar-resnet8", "test"), (3, 32, 32), 10)
     pads = [row for row in layers.rows if row.kind == "pad"]
     assert [(row.name, row.output, row.stride) for row in pads] == [

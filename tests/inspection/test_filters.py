@@ -27,7 +27,7 @@ Call = Callable[..., tuple[int, str, str]]
 @pytest.mark.parametrize(
     ("channels", "kernel", "count"), [(1, 5, 6), (3, 7, 20), (3, 1, 3), (1, 3, 70), (2, 2, 4)]
 )
-def test_maps_are_those_of_the_first_convolution_whatever_its_shape(
+def test_the_maps_equal_the_outputs_of_the_first_convolution_for_every_shape(
     channels: int, kernel: int, count: int
 ) -> None:
     torch.manual_seed(0)
@@ -70,7 +70,9 @@ def test_a_network_without_a_convolution_is_reported() -> None:
         first_filters(nn.Flatten(), torch.zeros(1, 3, 4, 4), "runs/x")
 
 
-def test_inspect_filters_of_a_run(call: Call, small_npz: Path, tmp_path: Path) -> None:
+def test_inspect_filters_draws_the_filters_of_a_run(
+    call: Call, small_npz: Path, tmp_path: Path
+) -> None:
     table = parse_model({"depth": 8, "widths": [4, 4, 8]}, "test")
     record = api.train(
         table, str(small_npz), "digits", settings=["recipe.epochs=1"], output=tmp_path

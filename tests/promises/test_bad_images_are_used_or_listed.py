@@ -61,7 +61,7 @@ def test_data_check_lists_each_bad_file(
 
 
 @pytest.mark.parametrize("kind", ["train", "finetune"])
-def test_training_refuses_them_or_leaves_them_out_by_request(
+def test_training_refuses_bad_files_or_skips_them_on_request(
     photos: tuple[Path, set[str], set[str]], server: TrialServer, tmp_path: Path, kind: str
 ) -> None:
     root, _, bad = photos
@@ -84,7 +84,7 @@ def test_training_refuses_them_or_leaves_them_out_by_request(
         assert "Traceback" not in trained.output
 
 
-def test_predict_and_evaluate_count_and_name_them(
+def test_predict_and_evaluate_count_and_list_bad_files(
     photos: tuple[Path, set[str], set[str]],
     model: Path,
     tmp_path: Path,
@@ -104,7 +104,7 @@ def test_predict_and_evaluate_count_and_name_them(
     figures(f"{len(used)} odd images used, {len(bad)} bad ones listed by each command")
 
 
-def test_explain_and_serve_answer_each_in_a_line(
+def test_explain_and_serve_report_each_bad_file_in_one_line(
     photos: tuple[Path, set[str], set[str]], model: Path, tmp_path: Path
 ) -> None:
     root, used, bad = photos
@@ -126,7 +126,7 @@ def test_explain_and_serve_answer_each_in_a_line(
 
 
 @pytest.mark.slow
-def test_export_compares_on_the_good_ones_alone(
+def test_export_compares_its_outputs_only_on_good_photographs(
     photos: tuple[Path, set[str], set[str]], model: Path, tmp_path: Path
 ) -> None:
     root, _, bad = photos

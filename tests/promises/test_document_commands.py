@@ -57,7 +57,7 @@ def environment(tmp_path: Path, backbones: Path) -> dict[str, str]:
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
 @pytest.mark.parametrize("page", TESTED, ids=page_id)
-def test_the_blocks_of_a_document_run_and_print_what_it_shows(
+def test_the_blocks_of_a_document_run_and_print_the_shown_output(
     page: Path, tmp_path: Path, environment: dict[str, str]
 ) -> None:
     folder = tmp_path / "reader"

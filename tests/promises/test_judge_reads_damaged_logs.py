@@ -176,7 +176,7 @@ def outcome(reader: Reader, copy: Path, kind: str, content: bytes, expected: set
 
 
 @pytest.mark.parametrize("number", range(6))
-def test_a_damaged_source_is_refused_or_gives_only_numbers_that_it_has(
+def test_a_damaged_source_is_refused_or_gives_only_numbers_that_the_source_contains(
     tmp_path: Path,
     number: int,
     amount: Callable[[int], int],

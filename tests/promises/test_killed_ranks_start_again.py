@@ -105,7 +105,7 @@ def curve(record: RunRecord) -> list[tuple[int, str, float | None]]:
     return [(line.step, line.split, line.loss_nats) for line in record.metrics]
 
 
-def test_two_processes_learn_as_one_does_on_the_whole_batch(
+def test_two_processes_train_as_one_does_on_the_whole_batch(
     words: list[str], by_two: tuple[Path, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     output, output_text = by_two
@@ -148,7 +148,7 @@ def wait_for_steps(output: Path, count: int, agent: subprocess.Popen[str]) -> No
 @pytest.mark.slow
 @pytest.mark.timeout(3600)
 @pytest.mark.skipif(sys.platform != "linux", reason="finds the processes through /proc")
-def test_stopped_and_killed_processes_start_again_and_end_with_the_bits_of_an_undisturbed_run(
+def test_stopped_and_killed_processes_restart_and_end_with_the_bits_of_an_undisturbed_run(
     words: list[str],
     tmp_path: Path,
     amount: Callable[[int], int],
@@ -189,7 +189,7 @@ def disturb(long: list[str], output: Path, expected: RunRecord, victim: int) -> 
     assert events[3]["step"] > 0
 
 
-def test_another_number_of_processes_is_refused_and_the_right_one_named(
+def test_another_number_of_processes_is_refused_and_the_right_one_is_named(
     by_two: tuple[Path, str],
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,

@@ -57,7 +57,7 @@ def kill_and_go_on(
 
 
 @pytest.mark.slow
-def test_after_kill_9_finished_runs_are_kept_and_the_others_have_the_same_bits(
+def test_after_kill_9_finished_runs_stay_and_the_other_runs_have_the_same_bits(
     tmp_path: Path, whole: tuple[Path, dict[str, Any]]
 ) -> None:
     kill_and_go_on(tmp_path, *whole, [0.4])
@@ -179,7 +179,7 @@ def test_kills_in_every_phase_lose_nothing(
 
 
 @pytest.mark.slow
-def test_a_killed_driver_leaves_no_orphan_and_two_workers_resume_with_the_bits_of_one(
+def test_a_killed_driver_leaves_no_orphan_and_two_workers_resume_with_the_same_bits(
     tmp_path: Path, whole: tuple[Path, dict[str, Any]]
 ) -> None:
     study, expected = whole
@@ -196,7 +196,7 @@ def test_a_killed_driver_leaves_no_orphan_and_two_workers_resume_with_the_bits_o
 
 
 @pytest.mark.slow
-def test_a_killed_worker_costs_only_its_attempt(
+def test_a_killed_worker_loses_only_its_attempt(
     tmp_path: Path, whole: tuple[Path, dict[str, Any]]
 ) -> None:
     study, expected = whole

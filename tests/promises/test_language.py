@@ -136,7 +136,7 @@ def test_docstrings_and_names_are_plain(path: Path) -> None:
     assert "# fmt: off" not in text
 
 
-def test_names_in_tests_and_benchmarks_have_no_old_words() -> None:
+def test_names_in_tests_and_benchmarks_are_plain() -> None:
     def old_words(name: str) -> set[str]:
         return words(name) & OLD_WORDS - (SENTENCE_WORDS if name.startswith("test_") else set())
 

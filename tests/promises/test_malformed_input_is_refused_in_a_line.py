@@ -111,7 +111,7 @@ def check_bounded(ended: Ended) -> None:
         check_error_lines(ended)
 
 
-def test_changed_study_files(
+def test_a_changed_study_file_is_loaded_or_refused_with_readable_lines(
     place: Path, amount: Callable[[int], int], figures: Callable[[str], None]
 ) -> None:
     run_command("study", "show", "digits", folder=place)  # the first command imports modules
@@ -214,7 +214,7 @@ def write_tree(folder: Path, tree: dict[str, Any]) -> None:
             continue  # a name that the file system has no room for
 
 
-def test_any_folder_of_images(
+def test_any_folder_of_images_is_used_or_refused_with_readable_lines(
     place: Path, amount: Callable[[int], int], figures: Callable[[str], None]
 ) -> None:
     counts: dict[int, int] = {}

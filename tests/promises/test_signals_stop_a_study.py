@@ -22,7 +22,7 @@ from helpers.studies import LONGER, finish, outcomes, start, wait_for, workers_o
         pytest.param(signal.SIGTERM, 143, (), marks=pytest.mark.slow),
     ],
 )
-def test_a_signal_writes_checkpoints_says_how_to_go_on_and_leaves_no_orphan(
+def test_a_signal_writes_checkpoints_prints_the_command_to_continue_and_leaves_no_orphan(
     tmp_path: Path,
     whole: tuple[Path, dict[str, Any]],
     number: signal.Signals,

@@ -27,7 +27,7 @@ def rival(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TrialServer]:
     started.close()
 
 
-def test_races_of_two_processes_for_one_run(
+def test_two_racing_processes_record_one_run_once(
     short_run: ShortRun,
     rival: TrialServer,
     expected: Any,

@@ -170,7 +170,7 @@ def run(here: Path, environment: dict[str, str], *words: object) -> str:
     return run_all(here, environment, words)[0]
 
 
-def test_what_windows_lacks_is_taken_from_resnetlab_alone(
+def test_the_simulated_windows_lacks_unix_features_only_for_resnetlab(
     here: Path, environment: dict[str, str]
 ) -> None:
     """Else the tests below would prove nothing, or fail for another package's sake."""
@@ -192,7 +192,7 @@ def test_what_windows_lacks_is_taken_from_resnetlab_alone(
     assert done.stdout.split() == ["absent", "False", "True", "32"], done.stderr
 
 
-def test_every_module_imports(environment: dict[str, str]) -> None:
+def test_every_module_can_be_imported(environment: dict[str, str]) -> None:
     code = (
         "import importlib, sys\nfor name in sys.argv[1:]: "
         "importlib.import_module(name)\nprint('all')"
@@ -255,7 +255,7 @@ def kill_all(here: Path) -> None:
                 os.kill(int(entry.name), signal.SIGKILL)
 
 
-def test_a_run_that_was_interrupted_and_killed_goes_on_from_its_checkpoint(
+def test_an_interrupted_and_killed_run_continues_from_its_checkpoint(
     here: Path, environment: dict[str, str]
 ) -> None:
     words = (
@@ -296,7 +296,7 @@ def test_a_run_that_was_interrupted_and_killed_goes_on_from_its_checkpoint(
     assert not (folder / "checkpoints").exists()
 
 
-def test_a_network_is_fitted_to_photographs_used_and_scored(
+def test_a_network_is_fine_tuned_used_and_evaluated(
     here: Path, environment: dict[str, str]
 ) -> None:
     from helpers.stripes import QUICK, folder
@@ -326,7 +326,9 @@ def test_a_network_is_fitted_to_photographs_used_and_scored(
     assert not list((here / "cache").glob("*.npy"))
 
 
-def test_what_a_terminal_cannot_show_is_escaped(here: Path, environment: dict[str, str]) -> None:
+def test_characters_that_a_terminal_cannot_show_are_escaped(
+    here: Path, environment: dict[str, str]
+) -> None:
     """Windows' consoles and pipes have an encoding of their own, which must not end a command."""
     from PIL import Image
 

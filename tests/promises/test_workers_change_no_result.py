@@ -15,7 +15,7 @@ from helpers.studies import LONGER, finish, outcomes
 from resnetlab.studies.plan import Plan
 
 
-def test_runs_of_this_process_give_the_results_of_a_worker(
+def test_runs_in_the_calling_process_give_the_results_of_a_worker(
     tmp_path: Path,
     whole: tuple[Path, dict[str, Any]],
     train_here: Callable[[Plan, Path], None],
@@ -29,7 +29,7 @@ def test_runs_of_this_process_give_the_results_of_a_worker(
 
 
 @pytest.mark.slow
-def test_two_workers_give_the_results_of_one(
+def test_two_workers_give_the_results_of_one_worker(
     tmp_path: Path, whole: tuple[Path, dict[str, Any]], figures: Callable[[str], None]
 ) -> None:
     study, expected = whole

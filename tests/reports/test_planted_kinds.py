@@ -118,7 +118,7 @@ TRUTHS = [
 
 
 @pytest.mark.parametrize(("kind", "truth", "word"), TRUTHS)
-def test_each_truth_is_found_by_each_kind(kind, truth, word):
+def test_each_kind_of_claim_gives_the_planted_verdict(kind, truth, word):
     study = parse_study(
         tomllib.loads(f'{STUDY}kind = "{kind}"\n{CLAIMS[kind]}'), "study.toml", Overrides()
     )
@@ -140,7 +140,7 @@ def test_each_truth_is_found_by_each_kind(kind, truth, word):
         assert "trained runs only" in report.verdicts[0].note
 
 
-def test_every_kind_meets_every_verdict_that_it_can_give():
+def test_every_kind_of_claim_is_tested_with_every_possible_verdict():
     found = {kind: {word for values, _, word in TRUTHS if values == kind} for kind in CLAIMS}
     words = {"reproduced", "contradicted", "inconclusive", "untestable"}
     assert found == {

@@ -45,11 +45,11 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return place
 
 
-def test_what_is_loaded_is_what_was_saved(folder: Path) -> None:
+def test_a_loaded_checkpoint_equals_the_saved_one(folder: Path) -> None:
     assert same(load_checkpoint(folder, 10), checkpoint(10))
 
 
-def test_the_last_two_are_kept(tmp_path: Path) -> None:
+def test_the_last_two_checkpoints_are_retained(tmp_path: Path) -> None:
     for step in (1, 2, 3, 30, 200):
         save_checkpoint(tmp_path, checkpoint(step))
     assert saved_steps(tmp_path) == [30, 200]
@@ -83,7 +83,7 @@ def test_a_damaged_manifest_is_refused(tmp_path: Path, text: str) -> None:
         load_checkpoint(tmp_path, 3)
 
 
-def test_a_changed_fact_of_a_manifest_is_refused(tmp_path: Path) -> None:
+def test_a_changed_value_of_a_manifest_is_refused(tmp_path: Path) -> None:
     save_checkpoint(tmp_path, checkpoint(3))
     path = tmp_path / "3" / "MANIFEST.json"
     table = json.loads(path.read_text())
@@ -140,7 +140,7 @@ def faulty_calls(place: Path, monkeypatch: pytest.MonkeyPatch, fail_at: int, cod
     return seen + 1
 
 
-def test_no_room_is_reported_before_anything_is_written(
+def test_missing_space_for_a_checkpoint_is_reported_before_writing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     save_checkpoint(tmp_path, checkpoint(1))

@@ -138,7 +138,7 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory, small_npz: Path) -> Ru
 
 @settings(max_examples=12, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(stops=st.lists(st.integers(1, 20), max_size=4))
-def test_any_sequence_of_stops_leaves_the_same_bits(
+def test_any_sequence_of_stops_gives_the_same_bits(
     tmp_path_factory: pytest.TempPathFactory, small_npz: Path, undisturbed: Runner, stops: list[int]
 ) -> None:
     broken = Runner(small_npz, tmp_path_factory.mktemp("broken"), RECIPE)
@@ -148,13 +148,13 @@ def test_any_sequence_of_stops_leaves_the_same_bits(
     assert outcome(broken.directory.path) == outcome(undisturbed.directory.path)
 
 
-def test_how_often_checkpoints_are_written_changes_no_bit(tmp_path: Path, small_npz: Path) -> None:
+def test_the_checkpoint_interval_does_not_change_a_bit(tmp_path: Path, small_npz: Path) -> None:
     often, never = Runner(small_npz, tmp_path / "often"), Runner(small_npz, tmp_path / "never")
     often(), never(placement=rl.Placement(checkpoint_seconds=1e9, max_checkpoint_seconds=1e9))
     assert outcome(often.directory.path) == outcome(never.directory.path)
 
 
-def test_a_finished_run_is_read_and_not_run_again(tmp_path: Path, small_npz: Path) -> None:
+def test_a_finished_run_is_not_trained_again(tmp_path: Path, small_npz: Path) -> None:
     runner = Runner(small_npz, tmp_path)
     result = runner()
     before = {
@@ -171,7 +171,7 @@ def test_a_finished_run_is_read_and_not_run_again(tmp_path: Path, small_npz: Pat
     }
 
 
-def test_a_run_leaves_the_files_that_its_readers_expect(tmp_path: Path, small_npz: Path) -> None:
+def test_a_run_writes_the_files_that_its_readers_expect(tmp_path: Path, small_npz: Path) -> None:
     runner = Runner(small_npz, tmp_path)
     result = runner()
     assert result is not None
@@ -216,7 +216,7 @@ def test_a_run_leaves_the_files_that_its_readers_expect(tmp_path: Path, small_np
         ("recipe.normalize=half",),
     ],
 )
-def test_the_weights_file_holds_all_that_a_prediction_needs(
+def test_the_weights_file_contains_everything_for_a_prediction(
     tmp_path: Path, small_npz: Path, options: tuple[str, ...]
 ) -> None:
     from resnetlab.models.build import build_model
@@ -245,7 +245,7 @@ def test_the_weights_file_holds_all_that_a_prediction_needs(
     torch.testing.assert_close(logits, saved, rtol=1e-3, atol=1e-4)
 
 
-def test_the_test_split_is_not_looked_at_before_the_end_unless_its_curve_is_requested_for(
+def test_the_test_split_is_not_evaluated_before_the_end_unless_its_curve_is_requested(
     tmp_path: Path, small_npz: Path
 ) -> None:
     quiet, curve = Runner(small_npz, tmp_path), Runner(small_npz, tmp_path, "data.test_curve=true")
@@ -260,7 +260,7 @@ def test_the_test_split_is_not_looked_at_before_the_end_unless_its_curve_is_requ
     assert all(torch.equal(tensor, weights[1][name]) for name, tensor in weights[0].items())
 
 
-def test_rarer_evaluation_changes_no_weight_and_leaves_the_other_evaluations_as_they_are(
+def test_rarer_evaluation_changes_neither_weights_nor_the_other_evaluations(
     tmp_path: Path, small_npz: Path
 ) -> None:
     every, rare, small = (
@@ -317,7 +317,7 @@ def test_rarer_evaluation_changes_no_weight_and_leaves_the_other_evaluations_as_
         assert run.run.evaluation_images == images + (sum(sizes.values()) if limit else 0)
 
 
-def test_a_run_with_rare_evaluations_may_stop_anywhere(tmp_path: Path, small_npz: Path) -> None:
+def test_a_run_with_rare_evaluations_may_stop_at_any_step(tmp_path: Path, small_npz: Path) -> None:
     options = ("recipe.epochs=4", "recipe.eval_every_epochs=3", "data.curve_images=5")
     whole, parts = (Runner(small_npz, tmp_path / name, *options) for name in ("a", "b"))
     result = whole()
@@ -331,7 +331,7 @@ def test_a_run_with_rare_evaluations_may_stop_anywhere(tmp_path: Path, small_npz
     ]
 
 
-def test_best_keeps_the_weights_with_the_least_validation_error(
+def test_best_selects_the_weights_with_the_lowest_validation_error(
     tmp_path: Path, small_npz: Path
 ) -> None:
     runner = Runner(
@@ -349,7 +349,7 @@ def test_best_keeps_the_weights_with_the_least_validation_error(
     assert result.validation.top1_error_pct == min(errors.values())
 
 
-def test_a_run_whose_steps_become_eager_says_why(
+def test_a_run_that_falls_back_to_eager_steps_records_the_reason(
     tmp_path: Path, small_npz: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("resnetlab.training.make_step.CudaGraphs", FakeCudaGraphs)
@@ -364,7 +364,9 @@ def test_a_run_whose_steps_become_eager_says_why(
     assert noted == [("start", None, 0), ("eager steps", "a layer draws random numbers", 1)]
 
 
-def test_a_run_that_another_process_holds_is_left_alone(tmp_path: Path, small_npz: Path) -> None:
+def test_a_run_that_another_process_has_locked_is_not_changed(
+    tmp_path: Path, small_npz: Path
+) -> None:
     runner = Runner(small_npz, tmp_path)
     with runner.directory.lock() as mine:
         assert mine
@@ -389,7 +391,7 @@ def poison(
 
 @pytest.mark.parametrize("step", [1, 4, 13, 21])
 @pytest.mark.parametrize("precision", ["fp32", "bf16-emulated"])
-def test_a_loss_that_is_not_finite_ends_the_run_as_diverged_before_a_good_checkpoint_is_overwritten(
+def test_a_non_finite_loss_ends_the_run_as_diverged_and_overwrites_no_good_checkpoint(
     tmp_path: Path, small_npz: Path, monkeypatch: pytest.MonkeyPatch, step: int, precision: str
 ) -> None:
     runner = Runner(small_npz, tmp_path, f"numerics.precision={precision}")
@@ -421,7 +423,7 @@ def test_a_loss_that_is_not_finite_ends_the_run_as_diverged_before_a_good_checkp
     assert runner() == result
 
 
-def test_a_network_that_never_leaves_chance_is_dead(tmp_path: Path, small_npz: Path) -> None:
+def test_a_network_that_never_exceeds_chance_is_at_chance(tmp_path: Path, small_npz: Path) -> None:
     runner = Runner(small_npz, tmp_path, 'recipe.optimizer={name="sgd",lr=1e-12,momentum=0.0}')
     result = runner()
     assert result is not None
@@ -433,7 +435,7 @@ def test_a_network_that_never_leaves_chance_is_dead(tmp_path: Path, small_npz: P
 @pytest.mark.parametrize(
     "error", [torch.OutOfMemoryError("CUDA out of memory"), MemoryError("no memory")]
 )
-def test_out_of_memory_is_a_result_and_changes_no_batch_size(
+def test_out_of_memory_is_a_result_and_the_batch_size_does_not_change(
     tmp_path: Path, small_npz: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
 ) -> None:
     runner = Runner(small_npz, tmp_path)
@@ -448,7 +450,7 @@ def test_out_of_memory_is_a_result_and_changes_no_batch_size(
     assert runner.directory.file().run.recipe.batch_size == 16
 
 
-def test_other_errors_are_not_taken_for_results(
+def test_other_errors_are_raised_and_not_recorded_as_results(
     tmp_path: Path, small_npz: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     runner = Runner(small_npz, tmp_path)
@@ -462,7 +464,7 @@ def test_other_errors_are_not_taken_for_results(
     assert runner.directory.result() is None
 
 
-def test_a_full_disk_is_reported_before_a_checkpoint_is_written_and_the_run_goes_on_later(
+def test_a_full_disk_is_reported_before_a_checkpoint_and_the_run_continues_later(
     tmp_path: Path, small_npz: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole, runner = Runner(small_npz, tmp_path / "whole"), Runner(small_npz, tmp_path / "full")
@@ -481,7 +483,7 @@ def test_a_full_disk_is_reported_before_a_checkpoint_is_written_and_the_run_goes
     "setting",
     ["recipe.batch_size=8", "recipe.optimizer.lr=0.5", "numerics.precision=bf16-emulated"],
 )
-def test_a_folder_that_holds_another_run_is_refused(
+def test_a_folder_with_another_run_is_refused(
     tmp_path: Path, small_npz: Path, setting: str
 ) -> None:
     runner, other = Runner(small_npz, tmp_path), Runner(small_npz, tmp_path, setting)
@@ -502,7 +504,7 @@ def test_other_data_are_refused(tmp_path: Path, small_npz: Path) -> None:
         runner()
 
 
-def test_another_torch_version_is_refused_and_named(
+def test_another_torch_version_is_refused_with_its_number(
     tmp_path: Path, small_npz: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     runner = Runner(small_npz, tmp_path)
@@ -514,7 +516,7 @@ def test_another_torch_version_is_refused_and_named(
     assert runner() is not None
 
 
-def test_a_damaged_checkpoint_is_refused_by_name_and_the_one_before_it_offered(
+def test_a_damaged_checkpoint_is_refused_and_the_earlier_one_is_offered(
     tmp_path: Path, small_npz: Path
 ) -> None:
     whole, runner = Runner(small_npz, tmp_path / "whole"), Runner(small_npz, tmp_path / "damaged")
@@ -548,7 +550,7 @@ def test_a_checkpoint_with_nan_is_refused_by_name(tmp_path: Path, small_npz: Pat
         runner()
 
 
-def test_starting_again_forgets_what_came_later(tmp_path: Path, small_npz: Path) -> None:
+def test_a_run_that_starts_again_removes_later_checkpoints(tmp_path: Path, small_npz: Path) -> None:
     whole, runner = Runner(small_npz, tmp_path / "whole"), Runner(small_npz, tmp_path / "again")
     whole()
     assert runner(until=9) is None

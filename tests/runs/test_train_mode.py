@@ -93,9 +93,7 @@ def test_evaluation_in_training_mode_changes_no_bit_of_the_run(
     assert not (alone.directory.path / "diagnostics").exists()
 
 
-def test_scores_are_those_of_a_loop_in_training_mode_by_hand(
-    tmp_path: Path, small_npz: Path
-) -> None:
+def test_scores_in_training_mode_equal_a_loop_written_out(tmp_path: Path, small_npz: Path) -> None:
     run = Run(small_npz, tmp_path, dropout=0.0)
     result = run()
     loaded = load_run(run.directory, run.file, run.dataset)
@@ -119,7 +117,7 @@ def test_scores_are_those_of_a_loop_in_training_mode_by_hand(
     assert scores["loss_nats"] != pytest.approx(result.test.loss_nats, rel=1e-3)
 
 
-def test_the_curve_has_each_epoch_and_ends_with_the_scores(whole: Run) -> None:
+def test_the_curve_has_each_epoch_and_ends_with_the_final_scores(whole: Run) -> None:
     evaluation = whole.evaluation()
     assert [(line["epoch"], line["split"]) for line in evaluation["curve"]] == [
         (epoch, split) for epoch in (0, 1, 2) for split in SPLITS
@@ -157,7 +155,7 @@ class Killed(BaseException):
 
 
 @pytest.mark.parametrize("when", ["before", "after"])
-def test_a_run_killed_around_the_writing_has_no_evaluation_twice_and_lacks_none(
+def test_a_run_killed_during_a_write_has_every_evaluation_exactly_once(
     whole: Run, tmp_path: Path, small_npz: Path, monkeypatch: pytest.MonkeyPatch, when: str
 ) -> None:
     broken = Run(small_npz, tmp_path / "broken")
@@ -181,7 +179,7 @@ def test_a_run_killed_around_the_writing_has_no_evaluation_twice_and_lacks_none(
     assert broken.metrics() == whole.metrics()
 
 
-def test_a_run_that_begins_again_forgets_its_evaluations(tmp_path: Path, small_npz: Path) -> None:
+def test_a_run_that_starts_again_removes_its_evaluations(tmp_path: Path, small_npz: Path) -> None:
     run = Run(small_npz, tmp_path)
     steps = run.file.run.recipe.steps_per_epoch(run.file.train_images)
     run(until=steps + 1)
@@ -231,7 +229,7 @@ def test_the_status_of_a_mode_follows_from_its_own_evaluations(
     assert diverged.evaluated_in("train").result == diverged.result
 
 
-def test_a_damaged_file_is_named_with_a_remedy_that_works(tmp_path: Path, small_npz: Path) -> None:
+def test_a_damaged_file_is_reported_with_a_fix_that_works(tmp_path: Path, small_npz: Path) -> None:
     run = Run(small_npz, tmp_path)
     run()
     path, expected = run.directory.path / TRAIN_MODE, run.evaluation()["test"]

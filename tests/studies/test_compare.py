@@ -58,7 +58,7 @@ def many(root: Path, spec: RunConfig, values: list[float]) -> None:
 PLAIN = replace(SPEC, model=rl.cifar_config(8, "none"))
 
 
-def test_the_effect_is_welchs(tmp_path: Path) -> None:
+def test_the_effect_equals_welch(tmp_path: Path) -> None:
     a, b = [91.0, 92.5, 90.4, 93.0, 91.9], [88.0, 90.1, 87.5, 89.9, 88.2]
     many(tmp_path, SPEC, a)
     many(tmp_path, PLAIN, b)
@@ -75,7 +75,7 @@ def test_the_effect_is_welchs(tmp_path: Path) -> None:
     )
 
 
-def test_each_warning_is_given_where_it_fits(tmp_path: Path) -> None:
+def test_each_warning_is_given_in_its_case(tmp_path: Path) -> None:
     many(tmp_path, SPEC, [90.0, 91.0])
     write(tmp_path, replace(SPEC, seed=2), 50.0, "at chance")
     write(tmp_path, replace(SPEC, seed=3), None)
@@ -119,14 +119,14 @@ def test_two_networks_are_compared_image_by_image(tmp_path: Path) -> None:
     assert any("not their recipes" in line for line in format_lines(found))
 
 
-def test_a_path_without_a_finished_run_is_a_mistake(tmp_path: Path) -> None:
+def test_a_path_without_a_finished_run_is_refused(tmp_path: Path) -> None:
     write(tmp_path, SPEC, None)
     for pattern in (f"{tmp_path}/runs/*", f"{tmp_path}/nothing", f"{tmp_path}"):
         with pytest.raises(rl.InputError, match="no finished run there"):
             compare(pattern, pattern)
 
 
-def test_two_constant_sets_have_a_difference_and_no_p(tmp_path: Path) -> None:
+def test_two_constant_sets_have_a_difference_and_no_p_value(tmp_path: Path) -> None:
     many(tmp_path, SPEC, [90.0, 90.0])
     many(tmp_path, PLAIN, [80.0, 80.0])
     found = compare(f"{tmp_path}/runs/*resnet8*", f"{tmp_path}/runs/*plain8*")

@@ -90,7 +90,7 @@ def test_round_robin_alternates_steps_and_returns_each_result() -> None:
     assert "".join(names) == "abcaca"
 
 
-def test_an_error_that_one_raises_closes_the_others() -> None:
+def test_an_error_in_one_generator_closes_the_others() -> None:
     closed: list[str] = []
 
     def waits() -> Generator[None, None, None]:
@@ -128,7 +128,7 @@ def test_parallel_seeds_have_the_bits_of_single_runs(
 
 
 @pytest.mark.parametrize("requested", [10, 31, 55])
-def test_interrupted_parallel_seeds_resume_in_parallel_or_singly_with_the_same_bits(
+def test_interrupted_parallel_seeds_resume_in_parallel_or_alone_with_the_same_bits(
     tmp_path: Path, alone: tuple[list[Job], list[tuple[Any, ...]]], requested: int
 ) -> None:
     jobs, expected = alone
@@ -154,7 +154,7 @@ def act_in(
     monkeypatch.setattr(ScratchTrainState, "record", record)
 
 
-def test_a_diverged_run_does_not_end_the_parallel_ones(
+def test_a_diverged_run_does_not_end_the_parallel_runs(
     tmp_path: Path, alone: tuple[list[Job], list[tuple[Any, ...]]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     jobs, expected = alone
@@ -166,7 +166,7 @@ def test_a_diverged_run_does_not_end_the_parallel_ones(
 
 
 @pytest.mark.parametrize("also_alone", [False, True])
-def test_out_of_memory_is_a_result_only_for_a_run_without_parallel_ones(
+def test_out_of_memory_is_a_result_only_for_a_run_without_parallel_runs(
     tmp_path: Path,
     alone: tuple[list[Job], list[tuple[Any, ...]]],
     monkeypatch: pytest.MonkeyPatch,
@@ -199,7 +199,7 @@ def test_an_error_of_one_run_is_reported_and_the_others_continue(
     assert [outcome_of(tmp_path, jobs[place]) for place in (0, 2)] == [expected[0], expected[2]]
 
 
-def test_the_data_are_on_the_device_once(
+def test_parallel_seeds_share_one_copy_of_the_data_on_the_device(
     tmp_path: Path, alone: tuple[list[Job], list[tuple[Any, ...]]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     jobs, _ = alone

@@ -83,7 +83,7 @@ def by_name(study: Study) -> dict[str, Condition]:
     return {condition.label: condition for condition in study.conditions}
 
 
-def test_a_rung_adds_to_the_one_before_and_a_side_rung_to_the_same_parent() -> None:
+def test_a_rung_changes_the_previous_rung_and_a_side_rung_the_same_parent() -> None:
     conditions = by_name(parse(tables()))
     assert list(conditions) == [
         "baseline",
@@ -163,7 +163,7 @@ def test_the_expected_effect_of_a_rung_becomes_a_claim() -> None:
     )
 
 
-def test_claims_of_a_file_pick_rungs_by_name_and_come_after_those_of_the_rungs() -> None:
+def test_claims_of_a_file_select_rungs_by_name_and_follow_the_claims_of_the_rungs() -> None:
     custom = {"statement": "Adam wins.", "left": {"rung": "Adam"}, "right": {"rung": "baseline"}}
     study = parse(tables(claim=[custom]))
     assert (study.claims[-1].left, study.claims[-1].right) == ("Adam", "baseline")  # type: ignore[union-attr]
@@ -181,7 +181,7 @@ def test_a_command_changes_only_fields_that_no_rung_sets() -> None:
         assert f'is set by the rung "{rung}"' in error_text(tables(), settings=(key,))
 
 
-def test_selected_rungs_keep_their_parents_and_the_dropped_claims_are_named() -> None:
+def test_selected_rungs_include_their_parents_and_dropped_claims_are_listed() -> None:
     study = parse(tables(), settings=('grid.rung=["baseline", "+ normalization", "halves"]',))
     assert (
         list(by_name(study))
@@ -199,7 +199,7 @@ def test_selected_rungs_keep_their_parents_and_the_dropped_claims_are_named() ->
     assert {pair.condition for pair in kept.references} == {"baseline", "+ normalization"}
 
 
-def test_a_ladder_survives_encoding() -> None:
+def test_a_ladder_is_decoded_as_it_was_encoded() -> None:
     study = parse(tables())
     assert decode(Study, encode(study), "plan.json") == study
 
@@ -261,12 +261,12 @@ def test_a_mistake_in_a_ladder_is_reported_with_its_field_and_fix(
     assert "Fix: " in found[0]
 
 
-def test_a_mistake_of_a_parent_is_reported_once() -> None:
+def test_a_mistake_in_a_parent_is_reported_once() -> None:
     assert len(error_text(tables(recipe={"epochs": 0})).splitlines()) == 1
     assert len(error_text(changed(1, adds={"recipe.normalize": "trian"})).splitlines()) == 1
 
 
-def test_the_ladder_of_the_catalog_is_the_practicals() -> None:
+def test_the_ladder_of_the_catalog_equals_the_practical() -> None:
     study = load_study("ladder")
     main = [rung.condition for rung in study.ladder if not rung.instead_of]
     assert main == [

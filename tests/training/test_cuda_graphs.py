@@ -126,7 +126,7 @@ def test_a_captured_run_has_the_bits_of_an_eager_one(
     assert train_state.train_metrics() == eager.train_metrics()
 
 
-def test_parts_of_a_batch_that_are_computed_one_after_another_are_captured_too(
+def test_gradient_accumulation_is_captured(
     small: SmallTraining, gpu: Gpu, same: Same, stand_in: type[FakeCudaGraphs]
 ) -> None:
     train_state = gpu.train_state(CASES["augmented"], grad_accum_steps=2)
@@ -146,7 +146,7 @@ def test_parts_of_a_batch_that_are_computed_one_after_another_are_captured_too(
         (DenseNetConfig(depth=7, growth=4, stem=4), {"augment": Augment(crop=8, flip=True)}),
     ],
 )
-def test_other_networks_and_scales_are_captured_too(
+def test_other_networks_and_loss_scales_are_captured(
     small: SmallTraining,
     gpu: Gpu,
     same: Same,
@@ -162,7 +162,7 @@ def test_other_networks_and_scales_are_captured_too(
 
 
 @pytest.mark.parametrize("case", ["adam", "average, clipped"])
-def test_a_run_stopped_between_replays_and_restored_has_the_bits_of_one_that_never_stopped(
+def test_a_run_stopped_between_replays_and_restored_has_the_bits_of_an_uninterrupted_one(
     small: SmallTraining, gpu: Gpu, same: Same, stand_in: type[FakeCudaGraphs], case: str
 ) -> None:
     whole = gpu.eager(CASES[case])
@@ -177,7 +177,7 @@ def test_a_run_stopped_between_replays_and_restored_has_the_bits_of_one_that_nev
     assert stand_in.replayed
 
 
-def test_what_the_callers_body_does_between_replays_changes_no_bit(
+def test_work_of_the_caller_between_replays_changes_no_bit(
     small: SmallTraining, gpu: Gpu, same: Same, stand_in: type[FakeCudaGraphs]
 ) -> None:
     train_state = gpu.train_state(CASES["average, clipped"])
@@ -204,7 +204,7 @@ STALE: dict[str, Callable[[Any], Tensor]] = {
 
 
 @pytest.mark.parametrize("stale", STALE)
-def test_the_comparison_of_bits_sees_a_replay_that_does_not_see_a_change(
+def test_the_comparison_of_bits_detects_a_replay_with_stale_values(
     small: SmallTraining,
     gpu: Gpu,
     stand_in: type[FakeCudaGraphs],
@@ -227,7 +227,7 @@ def test_the_comparison_of_bits_sees_a_replay_that_does_not_see_a_change(
 
 
 @pytest.mark.parametrize("stale", ["the learning rate", "the place in the epoch"])
-def test_a_step_taken_both_ways_finds_it_and_the_run_stays_eager(
+def test_verification_detects_a_stale_replay_and_the_run_stays_eager(
     small: SmallTraining, gpu: Gpu, same: Same, stand_in: type[FakeCudaGraphs], stale: str
 ) -> None:
     stand_in.stale = (STALE[stale],)
@@ -240,7 +240,7 @@ def test_a_step_taken_both_ways_finds_it_and_the_run_stays_eager(
     same(train_state.state_dict(), gpu.eager(CASES["augmented"]).state_dict())
 
 
-def test_what_asks_the_device_in_the_middle_of_a_step_leaves_it_eager(
+def test_code_that_synchronizes_with_the_device_during_a_step_makes_steps_eager(
     small: SmallTraining,
     gpu: Gpu,
     same: Same,
@@ -267,7 +267,7 @@ def test_what_asks_the_device_in_the_middle_of_a_step_leaves_it_eager(
 
 
 @pytest.mark.parametrize("step", [4, 5])
-def test_where_memory_does_not_hold_both_the_recorded_step_goes(
+def test_the_recorded_step_is_dropped_if_memory_is_too_small_for_both(
     small: SmallTraining,
     gpu: Gpu,
     same: Same,
@@ -296,7 +296,7 @@ def test_where_memory_does_not_hold_both_the_recorded_step_goes(
     same(train_state.state_dict(), eager.state_dict())
 
 
-def test_a_network_that_draws_stays_eager(
+def test_a_network_that_draws_random_numbers_stays_eager(
     small: SmallTraining, gpu: Gpu, same: Same, stand_in: type[FakeCudaGraphs]
 ) -> None:
     dropping = CifarConfig(blocks=(1, 1, 1), widths=(4, 6, 8), dropout=0.3)
@@ -306,7 +306,7 @@ def test_a_network_that_draws_stays_eager(
     same(train_state.state_dict(), gpu.eager(CASES["augmented"], model=dropping).state_dict())
 
 
-def test_a_step_whose_loss_is_not_finite_is_the_same_both_ways(
+def test_a_step_with_a_non_finite_loss_is_equal_in_eager_and_replayed_form(
     small: SmallTraining, gpu: Gpu, stand_in: type[FakeCudaGraphs]
 ) -> None:
     train_state = gpu.train_state(Recipe(optimizer=SGD(lr=1e30), **SHORT))
@@ -319,7 +319,7 @@ def test_a_step_whose_loss_is_not_finite_is_the_same_both_ways(
 # -------------------------------------------------------------------------------------------------
 
 
-def test_each_reason_for_eager_steps_has_its_words(small: SmallTraining, gpu: Gpu) -> None:
+def test_each_reason_for_eager_steps_has_its_message(small: SmallTraining, gpu: Gpu) -> None:
     recipe = CASES["augmented"]
     assert find_eager_reason(gpu.train_state(recipe)) == ""
     assert find_eager_reason(small.train_state(recipe)) == "only steps on a GPU are captured"
@@ -333,7 +333,7 @@ def test_each_reason_for_eager_steps_has_its_words(small: SmallTraining, gpu: Gp
     assert find_eager_reason(train_state) == "several processes share each batch"
 
 
-def test_on_the_processor_the_rate_stays_a_number_and_nothing_is_captured(
+def test_on_the_cpu_the_learning_rate_is_a_number_and_nothing_is_captured(
     small: SmallTraining,
 ) -> None:
     train_state = small.train_state(CASES["adam"])

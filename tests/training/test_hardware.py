@@ -34,7 +34,7 @@ def ask(*, torch_first: bool) -> tuple[dict[str, object], bool]:
     return answer, imported
 
 
-def test_a_process_without_torch_resolves_numerics_as_one_with_torch_does() -> None:
+def test_a_process_without_torch_resolves_numerics_as_a_process_with_torch_does() -> None:
     quick, _ = ask(torch_first=False)
     known, imported = ask(torch_first=True)
     assert imported
@@ -49,7 +49,7 @@ def test_on_linux_without_a_gpu_torch_is_not_called() -> None:
     assert ask(torch_first=False)[1] is False
 
 
-def test_a_file_of_a_gpu_driver_sends_the_question_to_torch(
+def test_a_gpu_driver_file_makes_the_check_use_torch(
     monkeypatch: pytest.MonkeyPatch, tmp_path: object
 ) -> None:
     calls: list[str] = []

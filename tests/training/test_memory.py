@@ -24,7 +24,7 @@ print(outer.bytes - inner.bytes)
 """
 
 
-def test_a_watch_within_another_hides_no_peak_from_it() -> None:
+def test_a_nested_memory_measurement_hides_no_peak_of_the_outer_one() -> None:
     """In a process of its own: one that has trained keeps what was freed."""
     done = subprocess.run(
         [sys.executable, "-c", SCRIPT], capture_output=True, text=True, timeout=120, check=True
@@ -46,7 +46,7 @@ for size in (4, {SIZE // 4}):
 """
 
 
-def test_memory_that_is_free_and_kept_is_not_counted() -> None:
+def test_freed_memory_in_the_allocator_is_not_counted() -> None:
     done = subprocess.run(
         [sys.executable, "-c", KEPT], capture_output=True, text=True, timeout=120, check=True
     )

@@ -74,7 +74,7 @@ def test_after_a_full_disk_the_study_continues_without_loss(
 
 
 @pytest.mark.slow
-def test_a_study_on_a_disk_that_is_full_at_any_point_goes_on(
+def test_a_study_continues_after_the_disk_was_full_at_any_point(
     server: TrialServer,
     small_disk: Path,
     study_file: Path,
@@ -112,7 +112,7 @@ def check_full(trial: Trial, where: str) -> None:
 
 
 @pytest.mark.parametrize("writer", [*WRITERS, REPORT], ids=lambda writer: writer.name)
-def test_each_command_that_writes(
+def test_each_command_that_writes_reports_a_full_disk(
     server: TrialServer,
     inputs: Path,
     small_disk: Path,

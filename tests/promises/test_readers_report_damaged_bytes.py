@@ -23,7 +23,7 @@ SECONDS = 120
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_reader_survives_damaged_files(
+def test_a_reader_reports_damaged_files_without_a_traceback(
     server: TrialServer,
     tmp_path: Path,
     name: str,
