@@ -69,10 +69,10 @@ def test_a_problem_with_any_content_is_one_printable_line(parts: tuple[str, ...]
 
 @given(st.text())
 def test_printable_text_is_unchanged_and_other_characters_are_escaped(text: str) -> None:
-    shown = escape_controls(text)
-    assert shown.replace("\xa0", " ").isprintable()
+    escaped = escape_controls(text)
+    assert escaped.replace("\xa0", " ").isprintable()
     if text.replace("\xa0", " ").isprintable():
-        assert shown == text
+        assert escaped == text
 
 
 def test_a_name_cannot_move_the_cursor_or_forge_a_line() -> None:

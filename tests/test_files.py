@@ -189,9 +189,9 @@ def test_eight_racing_processes_write_each_file_once_and_one_of_them_reports_it(
         time.sleep(0.01)
     (tmp_path / "go").touch()
     won = [json.loads(racer.communicate(timeout=60)[0]) for racer in racers]
-    assert sorted(index for mine in won for index in mine) == list(range(25))
-    for me, mine in enumerate(won):
-        assert all((tmp_path / f"result-{index}").read_text() == str(me) for index in mine)
+    assert sorted(index for numbers in won for index in numbers) == list(range(25))
+    for me, numbers in enumerate(won):
+        assert all((tmp_path / f"result-{index}").read_text() == str(me) for index in numbers)
     assert not list(tmp_path.glob(".*.part"))
 
 
@@ -343,13 +343,13 @@ def test_a_lock_excludes_other_processes_and_ends_with_its_process(tmp_path: Pat
         assert holder.stdout
         assert holder.stdout.readline() == "True\n"
         assert files.is_locked(path)
-        with files.try_lock(path) as mine:
-            assert not mine
+        with files.try_lock(path) as acquired:
+            assert not acquired
         assert files.is_locked(path), "who asked in vain took nothing away"
         holder.send_signal(signal.SIGKILL)
     assert path.exists()
-    with files.try_lock(path) as mine:
-        assert mine
+    with files.try_lock(path) as acquired:
+        assert acquired
         assert files.is_locked(path), "nor is it lent twice within a process"
     assert not files.is_locked(path)
 
@@ -465,8 +465,8 @@ def test_killed_writers_lose_no_acknowledged_line(tmp_path: Path) -> None:
         writer.wait()
         acknowledged += messages
         first = messages[-1] + 1000
-    found = {record["step"] for record in files.read_jsonl(path)}
-    assert set(acknowledged) <= found
+    steps = {record["step"] for record in files.read_jsonl(path)}
+    assert set(acknowledged) <= steps
 
 
 def test_sha256_equals_hashlib(tmp_path: Path) -> None:

@@ -103,17 +103,17 @@ def test_a_class_gets_its_text_and_html_from_its_summary() -> None:
 
 
 def test_the_progress_bar_of_a_notebook_updates_its_output() -> None:
-    shown: list[dict[str, str]] = []
+    messages: list[dict[str, str]] = []
 
     class Handle:
         def update(self, data: dict[str, str], raw: bool) -> None:
             assert raw
-            shown.append(data)
+            messages.append(data)
 
     def show(data: dict[str, str], raw: bool, display_id: bool) -> Handle:
         assert raw
         assert display_id
-        shown.append(data)
+        messages.append(data)
         return Handle()
 
     output = NotebookOutput(show)
@@ -121,10 +121,10 @@ def test_the_progress_bar_of_a_notebook_updates_its_output() -> None:
     output.update([Bar("digits", 0.25, "1 of 4")])
     output.update([Bar("digits", 0.5, "2 of 4")])  # too soon after the one before
     output.print_line("[1/2] plain 8, seed 0: trained")
-    assert len(shown) == 3
-    assert 'value="0.2500"' in shown[1]["text/html"]
-    assert shown[2]["text/plain"].splitlines() == output.lines
-    assert "progress" not in shown[2]["text/html"]
+    assert len(messages) == 3
+    assert 'value="0.2500"' in messages[1]["text/html"]
+    assert messages[2]["text/plain"].splitlines() == output.lines
+    assert "progress" not in messages[2]["text/html"]
 
 
 def test_errors_are_printed_in_one_line_in_a_notebook() -> None:

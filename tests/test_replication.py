@@ -191,16 +191,16 @@ def test_a_stopped_call_leaves_its_folder_and_the_next_call_continues_and_remove
 
     with pytest.raises(KeyboardInterrupt):
         repeat(1)
-    (kept,) = (path for path in (tmp_path / "verify").iterdir() if path.is_dir())
-    assert len(list((kept / "runs").glob("*/result.json"))) == 1
+    (repetition,) = (path for path in (tmp_path / "verify").iterdir() if path.is_dir())
+    assert len(list((repetition / "runs").glob("*/result.json"))) == 1
     with (
         repetition_folder(result) as root,
         pytest.raises(InputError, match="another process verifies"),
         repetition_folder(result),
     ):
         pytest.fail(str(root))
-    assert not kept.exists()
+    assert not repetition.exists()
     with pytest.raises(KeyboardInterrupt):
         repeat(1)
     assert repeat(2) == 1
-    assert not kept.exists()
+    assert not repetition.exists()

@@ -387,24 +387,24 @@ def test_a_wrong_value_for_a_union_of_tables_is_reported_once(value: object) -> 
     assert [problem.field for problem in caught.value.problems] == ["recipe"]
 
 
-@given(whole=st.sampled_from([RUN, STUDY]), data=st.data())
+@given(config=st.sampled_from([RUN, STUDY]), data=st.data())
 def test_any_value_in_a_correct_table_may_be_replaced_by_anything(
-    whole: Any, data: st.DataObject
+    config: Any, data: st.DataObject
 ) -> None:
-    spoil(whole, data)
+    spoil(config, data)
 
 
 @pytest.mark.slow
 @settings(max_examples=2000)
-@given(whole=st.sampled_from([RUN, STUDY]), data=st.data())
+@given(config=st.sampled_from([RUN, STUDY]), data=st.data())
 def test_any_value_in_a_correct_table_may_be_replaced_by_anything_in_many_examples(
-    whole: Any, data: st.DataObject
+    config: Any, data: st.DataObject
 ) -> None:
-    spoil(whole, data)
+    spoil(config, data)
 
 
-def spoil(whole: Any, data: st.DataObject) -> None:
-    table = copy.deepcopy(encode(whole))
+def spoil(config: Any, data: st.DataObject) -> None:
+    table = copy.deepcopy(encode(config))
     holder, key = table, data.draw(st.sampled_from(sorted(table)))
     while isinstance(holder[key], dict | list) and holder[key] and data.draw(st.booleans()):
         holder = holder[key]
@@ -412,7 +412,7 @@ def spoil(whole: Any, data: st.DataObject) -> None:
             st.sampled_from(sorted(holder) if isinstance(holder, dict) else range(len(holder)))
         )
     holder[key] = data.draw(json_like)
-    decodes_or_raises(type(whole), table)
+    decodes_or_raises(type(config), table)
 
 
 # There and back

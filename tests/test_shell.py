@@ -56,21 +56,21 @@ def test_a_command_is_quoted_for_posix_and_for_windows() -> None:
 
 def split_as_windows_does(line: str) -> list[str]:
     """The words of a command line by the rules of Microsoft's C runtime: an independent reading."""
-    words, word, quoted, place = [], "", False, 0
-    while place < len(line):
-        run = len(line[place:]) - len(line[place:].lstrip("\\"))
+    words, word, quoted, position = [], "", False, 0
+    while position < len(line):
+        run = len(line[position:]) - len(line[position:].lstrip("\\"))
         if run:
-            after = line[place + run : place + run + 1]
+            after = line[position + run : position + run + 1]
             word += "\\" * (run // 2 if after == '"' else run)
-            place += run
+            position += run
             if after == '"' and run % 2:
-                word, place = word + '"', place + 1
-        elif line[place] == '"':
-            quoted, place = not quoted, place + 1
-        elif line[place] == " " and not quoted:
-            words, word, place = [*words, word], "", place + 1
+                word, position = word + '"', position + 1
+        elif line[position] == '"':
+            quoted, position = not quoted, position + 1
+        elif line[position] == " " and not quoted:
+            words, word, position = [*words, word], "", position + 1
         else:
-            word, place = word + line[place], place + 1
+            word, position = word + line[position], position + 1
     return [*words, word]
 
 

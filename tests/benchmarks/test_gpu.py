@@ -55,9 +55,9 @@ def test_each_contender_has_a_speed_and_the_page_contains_all_speeds() -> None:
 
 def test_bits_are_compared_and_a_difference_is_reported() -> None:
     bench = gpu.Bench("cpu", gpu.made(40), seconds=0.05)
-    found = gpu.bits(bench, TINY, 8, 6)
-    assert len(found) == len(gpu.EQUAL) + 1
-    assert set(found.values()) == {"OK, but eager: only steps on a GPU are captured"}
+    results = gpu.bits(bench, TINY, 8, 6)
+    assert len(results) == len(gpu.EQUAL) + 1
+    assert set(results.values()) == {"OK, but eager: only steps on a GPU are captured"}
     train_states = [bench.train_state(TINY, gpu.training(8), seed) for seed in (0, 1)]
     assert gpu.differing(*train_states)
     assert gpu.verdict(same=False, eager_reason="") == "DIFFERENT"

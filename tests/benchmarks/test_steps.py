@@ -20,14 +20,14 @@ def test_ratios_use_medians_and_the_faster_of_the_stock_loops() -> None:
         "stock-w2": [10.0, 60.0, 50.0],
         "one-auto": [90.0, 125.0, 100.0],
     }
-    found = steps.ratios(rates)
-    assert (found["stock"], found["tuned"], found["study_one"]) == (2.0, 1.0, 1.0)
+    ratios = steps.ratios(rates)
+    assert (ratios["stock"], ratios["tuned"], ratios["study_one"]) == (2.0, 1.0, 1.0)
 
 
 def test_the_page_shows_every_ratio_and_every_rate() -> None:
     rates = {
-        name: [float(place), place + 1.0, place + 2.0]
-        for place, name in enumerate(steps.CONTENDERS, 10)
+        name: [float(number), number + 1.0, number + 2.0]
+        for number, name in enumerate(steps.CONTENDERS, 10)
     }
     text = steps.page(
         {"resnet20-b32": rates}, {"load": 0.1, "packages": {"torch": "1"}}, "2026-01-02"
@@ -53,8 +53,8 @@ def test_the_loss_of_a_stock_loop_falls(tuned: bool) -> None:
         model, pixels, labels, 16, tuned=tuned, device=torch.device("cpu"), workers=0
     )
     assert [next(loop) for _ in range(40)] == [16] * 40
-    shown = (torch.from_numpy(pixels).permute(0, 3, 1, 2).float() / 255 - 0.5) / 0.25
-    assert (model(shown).argmax(1).numpy() == labels).all()
+    images = (torch.from_numpy(pixels).permute(0, 3, 1, 2).float() / 255 - 0.5) / 0.25
+    assert (model(images).argmax(1).numpy() == labels).all()
 
 
 def test_our_loop_counts_the_images_that_it_trained() -> None:

@@ -33,11 +33,11 @@ def model(tmp_path: Path) -> Path:
 
 def test_a_written_file_is_read_back_with_the_same_values(model: Path) -> None:
     file = read_model_file(model)
-    expected, found = planted_confidence(file.weights_sha256), read_confidence(model, file)
-    assert found is not None
-    assert found.metadata == expected.metadata
+    expected, actual = planted_confidence(file.weights_sha256), read_confidence(model, file)
+    assert actual is not None
+    assert actual.metadata == expected.metadata
     for name in ("reference", "reference_labels", "label_probabilities", "labels"):
-        assert np.array_equal(getattr(found, name), getattr(expected, name))
+        assert np.array_equal(getattr(actual, name), getattr(expected, name))
     assert load_bundle(model).confidence is not None
     assert load_bundle(model).confidence_note == ""
 
@@ -55,12 +55,12 @@ def test_the_threshold_covers_the_stated_share_of_the_validation_images() -> Non
 
 def test_a_changed_bit_or_a_missing_end_is_refused_by_name(model: Path) -> None:
     path, file = model / CONFIDENCE_FILE, read_model_file(model)
-    whole, draw = path.read_bytes(), random.Random(0)
-    header = int.from_bytes(whole[:8], "little") + 8
+    content, draw = path.read_bytes(), random.Random(0)
+    header = int.from_bytes(content[:8], "little") + 8
     for number in range(150):
-        changed = bytearray(whole)
-        changed[draw.randrange(header if number % 2 else len(whole))] ^= 1 << draw.randrange(8)
-        path.write_bytes(changed[: draw.randrange(len(whole))] if number % 5 == 0 else changed)
+        changed = bytearray(content)
+        changed[draw.randrange(header if number % 2 else len(content))] ^= 1 << draw.randrange(8)
+        path.write_bytes(changed[: draw.randrange(len(content))] if number % 5 == 0 else changed)
         with pytest.raises(InputError, match=f"{CONFIDENCE_FILE}: ") as caught:
             read_confidence(model, file)
         assert len(str(caught.value).splitlines()) == 1

@@ -150,8 +150,8 @@ def test_photographs_are_sorted_into_folders_by_their_predictions(
         expected[name] = expected.get(name, 0) + 1
     into = tmp_path / "sorted"
     assert predict(here, *words, "--sort-into", into, "--write").code == 0
-    found = {path.name: len(list(path.iterdir())) for path in into.iterdir() if path.is_dir()}
-    assert found == expected
+    counts = {path.name: len(list(path.iterdir())) for path in into.iterdir() if path.is_dir()}
+    assert counts == expected
     assert predict(here, "--sort-into", into, "--undo").code == 0
     assert not into.exists()
 

@@ -144,8 +144,8 @@ def test_a_plan_downloads_and_writes_nothing_and_states_the_cost_of_the_study(
         raise AssertionError("a plan downloads nothing")
 
     monkeypatch.setattr("resnetlab.data.sources.torchvision_sets._download", fail)
-    kept = 'grid.model=["depth-report-plain8", "depth-report-resnet8"]'
-    words = ("study", "plan", "depth", "--set", kept, "--no-timing")
+    setting = 'grid.model=["depth-report-plain8", "depth-report-resnet8"]'
+    words = ("study", "plan", "depth", "--set", setting, "--no-timing")
     code, out, err = resnetlab(*words)
     assert (code, err) == (0, "")
     assert "10 claims need conditions that --set left out" in out
@@ -181,14 +181,14 @@ def test_a_dry_run_of_training_names_the_run_and_trains_nothing(
     assert not Path(folder[1]).exists()
     trained = resnetlab(*words)[1]
     assert f"Run: {folder[1]}" in trained
-    shown = re.search(
+    match = re.search(
         r"^First loss ([\d.]+) nats in training mode, ln (\d+) = ([\d.]+)$", trained, re.M
     )
-    assert shown
+    assert match
     lines = (Path(folder[1]) / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
     first = next(line for line in map(json.loads, lines) if line["split"] == "train epoch")
-    assert (first["step"], f"{first['loss_nats']:.3f}") == (0, shown[1])
-    assert f"{math.log(int(shown[2])):.3f}" == shown[3]
+    assert (first["step"], f"{first['loss_nats']:.3f}") == (0, match[1])
+    assert f"{math.log(int(match[2])):.3f}" == match[3]
 
 
 # Pages
@@ -445,12 +445,12 @@ def test_the_list_of_studies_has_the_counts_of_the_loaded_studies() -> None:
     from resnetlab.studies.parsing.toml_tables import study_source, summarize_studies
 
     for row in summarize_studies():
-        whole = load_study(row["study"])
+        study = load_study(row["study"])
         assert row == {
             "study": row["study"],
-            "conditions": len(whole.conditions),
-            "seeds": len(whole.seeds),
-            "question": whole.question,
+            "conditions": len(study.conditions),
+            "seeds": len(study.seeds),
+            "question": study.question,
             "source": study_source(row["study"]),
         }
 

@@ -41,9 +41,9 @@ def test_the_details_of_doctor_agree_with_other_sources(resnetlab: Resnetlab, ro
     assert details["torch"]["version"] == torch.__version__
     assert details["torch"]["cpu_capability"].startswith(torch.backends.cpu.get_cpu_capability())
     assert len(details["torch"]["gpus"]) == torch.cuda.device_count()
-    whole = next(cache for cache in details["caches"] if cache["path"] == str(root / "cache"))
+    total = next(cache for cache in details["caches"] if cache["path"] == str(root / "cache"))
     sizes = [path.stat().st_size for path in (root / "cache").rglob("*") if path.is_file()]
-    assert (whole["bytes"], whole["files"]) == (sum(sizes), len(sizes))
+    assert (total["bytes"], total["files"]) == (sum(sizes), len(sizes))
     assert details["disk"]["write_mb_per_second"] > 0
     if sys.platform == "linux" and "avx2" in Path("/proc/cpuinfo").read_text():
         assert "AVX2" in details["processor"]["features"]

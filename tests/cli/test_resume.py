@@ -34,9 +34,9 @@ def command(words: list[str], monkeypatch: pytest.MonkeyPatch) -> int:
 @pytest.fixture
 def stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The folder of a run that was stopped at its first step, on photographs in `photos`."""
-    place = tmp_path / "a"
-    class_tree(place / "photos", size=(8, 8))
-    monkeypatch.chdir(place)
+    root = tmp_path / "a"
+    class_tree(root / "photos", size=(8, 8))
+    monkeypatch.chdir(root)
     calls = itertools.count()
     with pytest.raises(UnfinishedError):
         api.train(
@@ -46,7 +46,7 @@ def stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
             settings=["recipe.epochs=1", "recipe.batch_size=2", "numerics.threads=1"],
             should_stop=lambda: next(calls) > 2,
         )
-    (run,) = (place / "runs").iterdir()
+    (run,) = (root / "runs").iterdir()
     return run
 
 

@@ -63,10 +63,10 @@ class Files:
 
 @pytest.fixture
 def files(workspace: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Files]:
-    place = tmp_path / "code"
-    place.mkdir()
-    (place / "strangers.py").write_text(MODULE)
-    monkeypatch.syspath_prepend(str(place))
+    code_folder = tmp_path / "code"
+    code_folder.mkdir()
+    (code_folder / "strangers.py").write_text(MODULE)
+    monkeypatch.syspath_prepend(str(code_folder))
     table = {"family": "external", "source": "strangers:Net", "kwargs": {"width": 6}}
     root = tmp_path / "files"
     model = root / "model"
@@ -109,7 +109,15 @@ def files(workspace: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> I
         replaced = _replace_models(read_json(plan / name), table)
         write_json(plan / name, replaced)
     yield Files(
-        "strangers:Net", place / "marker", model, weights, run, unfinished, study, config, plan
+        "strangers:Net",
+        code_folder / "marker",
+        model,
+        weights,
+        run,
+        unfinished,
+        study,
+        config,
+        plan,
     )
     sys.modules.pop("strangers", None)
     trust.reset()

@@ -172,9 +172,11 @@ def test_the_prediction_interval_equals_its_formula(reference: Callable[..., Non
 
     values = [40.0, 45.0, 47.0, 52.0]
     reference(*values)
-    found: Reference = check.reference_runs()["short"]
+    reference_runs: Reference = check.reference_runs()["short"]
     half = stats.t.ppf(0.995, 3) * np.std(values, ddof=1) * np.sqrt(1 + 1 / 4)
-    assert found.interval() == pytest.approx((np.mean(values) - half, np.mean(values) + half))
+    assert reference_runs.interval() == pytest.approx(
+        (np.mean(values) - half, np.mean(values) + half)
+    )
 
 
 def test_weights_of_another_seed_have_a_normal_score() -> None:

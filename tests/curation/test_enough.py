@@ -48,15 +48,15 @@ def test_the_extrapolation_uses_the_fitted_law_and_its_samples_are_bootstrap_dra
     sizes = np.array([10.0, 20, 40, 60, 80])
     chance = (0.05 + 1.2 * sizes**-0.5)[None, :, None]
     wrong = np.repeat(random.random((1, 5, 100)) < chance, 5, 0)
-    found = extrapolate(wrong, sizes, np.arange(100), 100, 150)
+    result = extrapolate(wrong, sizes, np.arange(100), 100, 150)
     law = fit_power_laws(sizes, wrong.mean((0, 2))[None])
-    assert found.now[0] == pytest.approx(law.predict(100)[0])
-    assert found.gains[0] == pytest.approx(law.predict(100)[0] - law.predict(150)[0])
-    assert found.decline[0] == pytest.approx(wrong[:, 0].mean() - wrong[:, -1].mean())
+    assert result.now[0] == pytest.approx(law.predict(100)[0])
+    assert result.gains[0] == pytest.approx(law.predict(100)[0] - law.predict(150)[0])
+    assert result.decline[0] == pytest.approx(wrong[:, 0].mean() - wrong[:, -1].mean())
     # The spread of the samples is that of a mean over photographs: both ends by the formula.
     per_photo = (wrong[:, 0] * 1.0 - wrong[:, -1]).mean(0)
     expected = per_photo.std() / np.sqrt(len(per_photo))
-    assert found.decline[1:].std() == pytest.approx(expected, rel=0.35)
+    assert result.decline[1:].std() == pytest.approx(expected, rel=0.35)
 
 
 def test_the_interval_contains_the_gains_with_and_without_a_floor() -> None:

@@ -38,8 +38,8 @@ def test_features_and_classifier_give_the_outputs_of_the_model(
     expected = [model.predict([path], top=3)[0].top_classes for path in paths]
     head = network.head
     logits = torch.from_numpy(rows) @ head.weight.T + head.bias
-    found = torch.softmax(logits.double(), 1).numpy()
-    for row, answers in zip(found, expected, strict=True):
+    probabilities = torch.softmax(logits.double(), 1).numpy()
+    for row, answers in zip(probabilities, expected, strict=True):
         for answer in answers:
             assert row[model.classes.index(answer.label)] == pytest.approx(
                 answer.probability, abs=1e-5

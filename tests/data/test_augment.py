@@ -157,18 +157,18 @@ def test_a_batch_equals_its_images_augmented_one_by_one_with_their_own_draws(
     scale = partial(normalize, mean=torch.tensor(mean).float(), std=torch.tensor(deviation).float())
     got = train_batch(torch.from_numpy(pixels), plan, part, augment, scale)
     assert got.is_contiguous(memory_format=torch.channels_last)
-    for place, image in zip(range(5, 12), got.numpy(), strict=True):
-        one = pixels[plan.order[place]]
+    for index, image in zip(range(5, 12), got.numpy(), strict=True):
+        one = pixels[plan.order[index]]
         if augment.crop_padding:
-            one = naive_crop(one, *plan.crop_offset[place].tolist(), augment.crop_padding)
+            one = naive_crop(one, *plan.crop_offset[index].tolist(), augment.crop_padding)
         if augment.crop:
-            top, left = plan.crop_offset[place].tolist()
+            top, left = plan.crop_offset[index].tolist()
             one = one[top : top + augment.crop, left : left + augment.crop]
-        if augment.flip and plan.hflip[place]:
+        if augment.flip and plan.hflip[index]:
             one = one[:, ::-1]
         expected = ((one / 255 - mean) / deviation).transpose(2, 0, 1)
         if augment.cutout:
-            expected = naive_cutout(expected, *plan.cutout_center[place].tolist(), augment.cutout)
+            expected = naive_cutout(expected, *plan.cutout_center[index].tolist(), augment.cutout)
         np.testing.assert_allclose(image, expected, atol=3e-6)
 
 
@@ -245,11 +245,11 @@ def test_randaugment_of_an_image_does_not_depend_on_the_rest_of_the_batch() -> N
         partial(make_generator, 0, "epoch", 0),
     )
     together = rand_augment(pixels, plan.op, plan.op_flip, 12)
-    for place in range(40):
-        alone = pixels[place : place + 1]
-        for kind, opposite in zip(plan.op[place], plan.op_flip[place], strict=True):
+    for index in range(40):
+        alone = pixels[index : index + 1]
+        for kind, opposite in zip(plan.op[index], plan.op_flip[index], strict=True):
             alone = rand_augment(alone, kind.view(1, 1), opposite.view(1, 1), 12)
-        assert torch.equal(together[place], alone[0]), place
+        assert torch.equal(together[index], alone[0]), index
 
 
 def test_mixup_is_the_weighted_sum_of_an_image_and_its_partner_in_the_batch() -> None:
@@ -261,15 +261,15 @@ def test_mixup_is_the_weighted_sum_of_an_image_and_its_partner_in_the_batch() ->
     plain = train_batch(pixels, plan, part, Augment(), UNSCALED)
     mixed = train_batch(pixels, plan, part, augment, UNSCALED)
     shares = train_labels(labels, plan, part, augment, 5)
-    mates = sorted(range(8), key=lambda place: plan.mix_partner[8 + place])
+    mates = sorted(range(8), key=lambda index: plan.mix_partner[8 + index])
     assert sorted(mates) == list(range(8))
-    for place, mate in enumerate(mates):
-        share = float(plan.mix_lambda[8 + place])
-        torch.testing.assert_close(mixed[place], share * plain[place] + (1 - share) * plain[mate])
+    for index, mate in enumerate(mates):
+        share = float(plan.mix_lambda[8 + index])
+        torch.testing.assert_close(mixed[index], share * plain[index] + (1 - share) * plain[mate])
         expected = torch.zeros(5)
-        expected[labels[plan.order[8 + place]]] += share
+        expected[labels[plan.order[8 + index]]] += share
         expected[labels[plan.order[8 + mate]]] += 1 - share
-        torch.testing.assert_close(shares[place], expected)
+        torch.testing.assert_close(shares[index], expected)
     torch.testing.assert_close(shares.sum(1), torch.ones(8))
     assert torch.equal(train_labels(labels, plan, part, Augment(), 5), labels[plan.order[part]])
 

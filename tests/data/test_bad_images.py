@@ -57,33 +57,33 @@ def test_each_format_is_decoded_to_rgb(kind: str) -> None:
 
 @pytest.mark.parametrize("kind", FORMATS)
 def test_a_truncated_file_is_refused_at_every_length(kind: str) -> None:
-    whole = encoded(picture(1, 200, 150), kind)
-    reasons = {refused(whole[: len(whole) * share // 10]) for share in range(1, 10)}
+    content = encoded(picture(1, 200, 150), kind)
+    reasons = {refused(content[: len(content) * share // 10]) for share in range(1, 10)}
     if kind in ("JPEG", "BMP"):
         assert f"truncated {kind}" in reasons
 
 
 @pytest.mark.parametrize("kind", FORMATS)
 def test_a_file_cut_off_at_any_byte_is_refused_or_has_every_pixel(kind: str) -> None:
-    whole = encoded(picture(1), kind)
-    pixels = np.asarray(image_decoder.decode(whole))
-    for size in range(len(whole)):
+    content = encoded(picture(1), kind)
+    pixels = np.asarray(image_decoder.decode(content))
+    for size in range(len(content)):
         with contextlib.suppress(image_decoder.BadImageError):
-            np.testing.assert_array_equal(np.asarray(image_decoder.decode(whole[:size])), pixels)
+            np.testing.assert_array_equal(np.asarray(image_decoder.decode(content[:size])), pixels)
 
 
 def test_a_truncated_jpeg_is_reported_as_truncated() -> None:
-    whole = encoded(picture(1, 200, 150), "JPEG")
-    assert refused(whole[: len(whole) // 2]) == "truncated JPEG"
+    content = encoded(picture(1, 200, 150), "JPEG")
+    assert refused(content[: len(content) // 2]) == "truncated JPEG"
     assert not ImageFile.LOAD_TRUNCATED_IMAGES
 
 
 def test_bit_flips_give_pixels_or_a_reason_and_no_other_error() -> None:
     rng = np.random.default_rng(0)
     for kind in FORMATS:
-        whole = encoded(picture(2), kind)
+        content = encoded(picture(2), kind)
         for _ in range(60):
-            raw = bytearray(whole)
+            raw = bytearray(content)
             raw[rng.integers(len(raw))] ^= 1 << int(rng.integers(8))
             with contextlib.suppress(image_decoder.BadImageError):
                 assert image_decoder.decode(bytes(raw)).mode in ("L", "RGB")
@@ -161,10 +161,10 @@ def test_sixteen_bit_gray_is_scaled_and_not_clipped() -> None:
 
 
 def test_cmyk_is_converted_to_the_rgb_colors_that_it_shows() -> None:
-    shown = np.asarray(
+    decoded = np.asarray(
         image_decoder.decode(encoded(picture(3).convert("CMYK"), "JPEG", quality=100))
     ).astype(int)
-    assert np.abs(shown - np.asarray(picture(3)).astype(int)).mean() < 6
+    assert np.abs(decoded - np.asarray(picture(3)).astype(int)).mean() < 6
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))

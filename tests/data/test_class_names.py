@@ -144,9 +144,9 @@ def test_a_manifest_matches_files_in_another_unicode_form(tmp_path: Path) -> Non
 
     written = [*rows(NFC, "train")[:1], *rows(NFC, "test")[1:]]
     write_manifest(tmp_path / "split.csv", written)
-    found = apply_manifest(rows(NFD, None), tmp_path, tmp_path / "split.csv")
-    assert [row.split for row in found] == ["train", "test"]
-    assert unicodedata.is_normalized("NFD", found[0].path)
+    applied = apply_manifest(rows(NFD, None), tmp_path, tmp_path / "split.csv")
+    assert [row.split for row in applied] == ["train", "test"]
+    assert unicodedata.is_normalized("NFD", applied[0].path)
 
 
 def test_an_imagenet_folder_gets_the_title_of_its_word_and_other_names_stay() -> None:

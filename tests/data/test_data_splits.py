@@ -166,14 +166,14 @@ def test_train_images_takes_a_stratified_part_of_train_and_does_not_change_valid
     counts: list[int], data: st.DataObject
 ) -> None:
     share = 0.1 if cuttable(counts, 0.1) else 0
-    whole = split_dataset(source_of(counts), DataConfig(source="numbers", validation=share))
-    size = data.draw(st.integers(len(counts), len(whole.train)))
+    full = split_dataset(source_of(counts), DataConfig(source="numbers", validation=share))
+    size = data.draw(st.integers(len(counts), len(full.train)))
     small = split_dataset(
         source_of(counts), DataConfig(source="numbers", validation=share, train_images=size)
     )
     assert len(small.train) == size
-    assert set(numbers(small.train)) <= set(numbers(whole.train))
-    assert numbers(small.validation) == numbers(whole.validation)
+    assert set(numbers(small.train)) <= set(numbers(full.train))
+    assert numbers(small.validation) == numbers(full.validation)
     assert set(small.train.labels) == set(range(len(counts)))
     assert small.identity.train_images == size
 

@@ -57,8 +57,8 @@ def trust_files(monkeypatch: pytest.MonkeyPatch, name: str, downloads: Path) -> 
 
 
 def splits(root: Path, cache: Path) -> Counter[tuple[str, str | None]]:
-    found = scan_folder(root, image_size=8, cache=cache)
-    return Counter((row.label, row.split) for row in found.rows)
+    scan = scan_folder(root, image_size=8, cache=cache)
+    return Counter((row.label, row.split) for row in scan.rows)
 
 
 def cells(names: list[str]) -> np.ndarray:
@@ -137,8 +137,8 @@ def test_flowers_are_read_with_their_own_validation_split(
         mat(trnid=np.array([1, 2, 5, 6]), valid=np.array([3, 7]), tstid=np.array([4, 8]))
     )
     trust_files(monkeypatch, "flowers", downloads)
-    found = splits(download_dataset("flowers", tmp_path), tmp_path / "cache")
-    assert found == {
+    counts = splits(download_dataset("flowers", tmp_path), tmp_path / "cache")
+    assert counts == {
         (name, split): count
         for name in ("pink primrose", "hard-leaved pocket orchid")
         for split, count in (("train", 2), ("validation", 1), ("test", 1))
@@ -209,10 +209,10 @@ def test_a_failed_download_names_the_files_and_the_folder_to_put_them_in(
     monkeypatch.setattr(module, "RETRIES", 0)
     with pytest.raises(InputError) as caught:
         download_dataset("stanford-dogs", tmp_path)
-    place = tmp_path / "person" / "downloads" / "stanford-dogs"
+    folder = tmp_path / "person" / "downloads" / "stanford-dogs"
     assert str(caught.value).startswith("http://127.0.0.1:9/images.tar: cannot be downloaded: ")
     assert str(caught.value).endswith(
-        f"Fix: put images.tar, lists.tar into {place}, then give the same command again"
+        f"Fix: put images.tar, lists.tar into {folder}, then give the same command again"
     )
     assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
 
@@ -285,12 +285,12 @@ def test_a_decompression_bomb_and_a_duplicate_member_are_refused(tmp_path: Path)
 
 def test_a_truncated_archive_and_an_archive_without_its_folder_are_refused(tmp_path: Path) -> None:
     noise = np.random.default_rng(0).bytes(50_000)
-    whole = tar(tmp_path / "whole.tgz", {"Images/a.jpg": noise}, "w:gz")
-    (tmp_path / "part.tgz").write_bytes(whole.read_bytes()[:20_000])
+    complete = tar(tmp_path / "whole.tgz", {"Images/a.jpg": noise}, "w:gz")
+    (tmp_path / "part.tgz").write_bytes(complete.read_bytes()[:20_000])
     with pytest.raises(InputError, match="not a complete tar file"):
         unpack(tmp_path / "part.tgz", tmp_path / "into")
     with pytest.raises(InputError, match='has no folder "jpg"'):
-        unpack(whole, tmp_path / "into", "jpg")
+        unpack(complete, tmp_path / "into", "jpg")
     assert not (tmp_path / "into").exists()
-    unpack(whole, tmp_path / "into", "Images")
+    unpack(complete, tmp_path / "into", "Images")
     assert (tmp_path / "into" / "a.jpg").read_bytes() == noise

@@ -62,11 +62,11 @@ def test_an_extremely_long_image_is_reduced_to_its_center(upright: bool) -> None
     image = Image.fromarray(
         strip.T if upright else strip
     )  # at 32 pixels it would be 16,000,000 long
-    shown = apply_eval_transform(
+    result = apply_eval_transform(
         image, EvalTransform(size=28, resize=32, channels=1, mean=(0.5,), std=(0.5,))
     )
-    assert shown.shape == (28, 28, 1)
-    assert shown.min() == 255
+    assert result.shape == (28, 28, 1)
+    assert result.min() == 255
 
 
 def test_a_square_has_the_same_pixels_as_in_training() -> None:

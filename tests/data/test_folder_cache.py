@@ -70,22 +70,22 @@ def test_a_damaged_cache_is_detected_and_built_again(tmp_path: Path, ending: str
     root = split_tree(tmp_path / "pets")
     first = opened(root, image_size=8)
     pixels = first.train.pixels.copy()
-    (kept,) = (tmp_path / "person" / "images").glob(f"*.{ending}")
-    whole = kept.read_bytes()
+    (cached,) = (tmp_path / "person" / "images").glob(f"*.{ending}")
+    content = cached.read_bytes()
     rng = np.random.default_rng(0)
-    flips = [bytearray(whole) for _ in range(20)]
+    flips = [bytearray(content) for _ in range(20)]
     for raw in flips:
         raw[rng.integers(len(raw))] ^= 1 << int(rng.integers(8))
-    for raw in (b"", b"words", whole[: len(whole) // 2], *flips):
-        kept.unlink()
-        kept.write_bytes(raw)
+    for raw in (b"", b"words", content[: len(content) // 2], *flips):
+        cached.unlink()
+        cached.write_bytes(raw)
         for _ in range(2):
             again = opened(root, image_size=8)
             assert again.sha256 == first.sha256
             np.testing.assert_array_equal(again.train.pixels, pixels)
     messages: list[str] = []
-    kept.unlink()
-    kept.write_bytes(whole[:-9])
+    cached.unlink()
+    cached.write_bytes(content[:-9])
     opened(root, image_size=8, notify=messages.append)
     assert any("is damaged: decoding the images again" in line for line in messages)
 
@@ -93,11 +93,11 @@ def test_a_damaged_cache_is_detected_and_built_again(tmp_path: Path, ending: str
 def test_exchanged_pixels_in_the_cache_are_detected(tmp_path: Path) -> None:
     root = split_tree(tmp_path / "pets")
     pixels = opened(root, image_size=8).train.pixels.copy()
-    (kept,) = (tmp_path / "person" / "images").glob("*.npy")
-    forged = np.load(kept)
+    (cached,) = (tmp_path / "person" / "images").glob("*.npy")
+    forged = np.load(cached)
     forged[:] = 0
-    kept.unlink()
-    np.save(kept, forged)
+    cached.unlink()
+    np.save(cached, forged)
     np.testing.assert_array_equal(opened(root, image_size=8).train.pixels, pixels)
 
 
@@ -157,10 +157,10 @@ def test_only_the_new_files_of_a_changed_folder_are_opened_for_their_hash(
     root = aged(split_tree(tmp_path / "pets"))
     opened(root, image_size=8)
     reads.clear()
-    found = decoded_hashes(root, tmp_path)
+    hashes = decoded_hashes(root, tmp_path)
     assert reads == []
     save(root / "train/cat/000.png", picture(77))
-    assert decoded_hashes(root, tmp_path) != found
+    assert decoded_hashes(root, tmp_path) != hashes
     assert set(reads) == {root / "train/cat/000.png"}
 
 
@@ -215,11 +215,11 @@ def test_changed_content_with_the_same_size_and_modification_time_is_detected(
     """The change time shows it, which no program can set; a young file is read again anyway."""
     root = split_tree(tmp_path / "pets")
     path = root / "train/cat/000.png"
-    whole = path.read_bytes()
-    path.write_bytes(whole + b"1")  # behind its end a picture may hold anything
+    content = path.read_bytes()
+    path.write_bytes(content + b"1")  # behind its end a picture may hold anything
     aged(root, seconds)
     first, contents = opened(root, image_size=8).sha256, path.stat()
-    path.write_bytes(whole + b"2")
+    path.write_bytes(content + b"2")
     os.utime(path, ns=(contents.st_mtime_ns, contents.st_mtime_ns))
     assert opened(root, image_size=8).sha256 != first
     assert audit_source(str(root), image_size=8, cache=tmp_path / "cache").sha256 != first

@@ -217,8 +217,8 @@ def test_every_file_that_is_not_an_image_is_listed_with_its_reason(tmp_path: Pat
     (cat / "loop.png").symlink_to(cat / "loop.png")
     (cat / "up").symlink_to(root / "train")
     os.mkfifo(cat / "fifo.png")
-    found = survey(root)
-    assert {item.path.removeprefix("train/cat/"): item.reason for item in found.skipped} == {
+    scan = survey(root)
+    assert {item.path.removeprefix("train/cat/"): item.reason for item in scan.skipped} == {
         ".DS_Store": "hidden",
         "._000.png": "hidden",
         ".ipynb_checkpoints/000.png": "hidden",
@@ -235,9 +235,9 @@ def test_every_file_that_is_not_an_image_is_listed_with_its_reason(tmp_path: Pat
         "up": "a link",
         "fifo.png": "not a regular file",
     }
-    assert len(found.rows) == 12
-    assert found.bad == ()
-    assert found.notes[0].startswith("15 files skipped: 4 a link, 3 hidden, 2 ")
+    assert len(scan.rows) == 12
+    assert scan.bad == ()
+    assert scan.notes[0].startswith("15 files skipped: 4 a link, 3 hidden, 2 ")
 
 
 def test_images_with_non_utf8_names_and_control_characters_are_used(tmp_path: Path) -> None:
@@ -278,8 +278,8 @@ def test_images_whose_names_differ_only_in_case_are_all_used_and_reported(tmp_pa
 
 def spoil(root: Path) -> None:
     """Three bad files, each of its own kind."""
-    whole = encoded(picture(3, 200, 150), "JPEG")
-    (root / "train/cat/017.jpg").write_bytes(whole[: len(whole) // 2])
+    content = encoded(picture(3, 200, 150), "JPEG")
+    (root / "train/cat/017.jpg").write_bytes(content[: len(content) // 2])
     (root / "train/dog/empty.png").write_bytes(b"")
     (root / "test/dog/scan.ico").write_bytes(encoded(picture(3), "ICO"))
 
@@ -442,7 +442,7 @@ def test_every_file_of_any_tree_is_used_or_listed_or_the_folder_is_refused(
         except OSError:
             continue
     try:
-        found = survey(root)
+        scan = survey(root)
     except InputError as error:
         refusal = lines_of(error)
     else:
@@ -450,7 +450,7 @@ def test_every_file_of_any_tree_is_used_or_listed_or_the_folder_is_refused(
     assert all(". Fix: " in line for line in refusal)
     if refusal:
         return
-    accounted = [item.path for item in (*found.rows, *found.skipped, *found.bad)]
+    accounted = [item.path for item in (*scan.rows, *scan.skipped, *scan.bad)]
     there = [
         str(path.relative_to(root))
         for path in root.rglob("*")

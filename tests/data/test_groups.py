@@ -57,14 +57,14 @@ def test_distances_of_near_copies_equal_distances_of_hashes_computed_bit_by_bit(
             bits = sum(a != b for a, b in pair)
             if bits <= MAX_NEAR_COPY_BITS:
                 expected[left, right] = (bits, mirrored)
-    found = {
+    copies = {
         (copy.left, copy.right): (copy.bits, copy.mirrored) for copy in find_near_copies(pixels)
     }
-    assert {pair: mirrored for pair, (_, mirrored) in found.items()} == {
+    assert {pair: mirrored for pair, (_, mirrored) in copies.items()} == {
         (3, 12): False,
         (5, 13): True,
     }
-    assert found == expected
+    assert copies == expected
 
 
 def test_flat_images_and_gradients_are_no_near_copies() -> None:
@@ -218,8 +218,8 @@ def test_near_copies_are_in_one_split_and_evaluation_uses_no_train_image(tmp_pat
         if "-copy" not in path:
             assert sides[path.replace(".png", "-copy.jpg")] == side
     assert any("80 images with a copy or near copy" in note for note in photos.notes)
-    for place in (cache, tmp_path / "another cache"):
-        tested = open_labeled_images(str(root), "test", place)
+    for cache_folder in (cache, tmp_path / "another cache"):
+        tested = open_labeled_images(str(root), "test", cache_folder)
         assert {image.name for image in tested.images} == {row.path for row in photos.test.rows}
 
 

@@ -34,17 +34,17 @@ def encoded(image: Image.Image, kind: str, **options: object) -> bytes:
 @pytest.mark.parametrize("kind", ["HEIF", "AVIF"])
 def test_a_heic_photograph_of_a_phone_is_decoded_to_its_pixels(kind: str) -> None:
     image = gradient()
-    found = np.asarray(decode(encoded(image, kind)), np.int64)
-    assert np.abs(found - np.asarray(image, np.int64)).mean() < 3
+    decoded = np.asarray(decode(encoded(image, kind)), np.int64)
+    assert np.abs(decoded - np.asarray(image, np.int64)).mean() < 3
 
 
 def test_the_orientation_of_an_avif_is_applied() -> None:
     image, exif = gradient(), Image.Exif()
     exif[0x0112] = 6  # to be turned by 90 degrees, clockwise
-    found = decode(encoded(image, "AVIF", exif=exif))
+    decoded = decode(encoded(image, "AVIF", exif=exif))
     upright = np.asarray(image.transpose(Image.Transpose.ROTATE_270), np.int64)
-    assert found.size == (64, 96)
-    assert np.abs(np.asarray(found, np.int64) - upright).mean() < 3
+    assert decoded.size == (64, 96)
+    assert np.abs(np.asarray(decoded, np.int64) - upright).mean() < 3
 
 
 def test_the_time_when_a_photograph_was_taken_is_read() -> None:

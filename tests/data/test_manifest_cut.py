@@ -27,8 +27,8 @@ def surveyed(root: Path, cut: SplitSpec | Path | None) -> FolderScan:
     return scan_folder(root, image_size=8, cache=root.parent / "cache", skip_bad=True, split=cut)
 
 
-def counted(found: FolderScan) -> Counter[tuple[str, str | None]]:
-    return Counter((row.label, row.split) for row in found.rows)
+def counted(scan: FolderScan) -> Counter[tuple[str, str | None]]:
+    return Counter((row.label, row.split) for row in scan.rows)
 
 
 def test_shares_and_the_equal_counts_give_the_same_split_with_each_class_in_proportion(
@@ -49,23 +49,23 @@ def test_shares_and_the_equal_counts_give_the_same_split_with_each_class_in_prop
 
 
 def test_a_new_split_ignores_the_splits_of_the_folder(tmp_path: Path) -> None:
-    found = surveyed(split_tree(tmp_path / "pets"), SplitSpec.parse("6,2,4"))
-    assert Counter(row.split for row in found.rows) == {"train": 6, "validation": 2, "test": 4}
-    assert any(row.path.startswith("test/") and row.split == "train" for row in found.rows)
+    scan = surveyed(split_tree(tmp_path / "pets"), SplitSpec.parse("6,2,4"))
+    assert Counter(row.split for row in scan.rows) == {"train": 6, "validation": 2, "test": 4}
+    assert any(row.path.startswith("test/") and row.split == "train" for row in scan.rows)
 
 
 def test_a_written_manifest_gives_the_same_splits_and_copies_no_image(
     tmp_path: Path,
 ) -> None:
     root = tree(tmp_path / "pets", {"cat": 10, "dog": 10})
-    found = surveyed(root, SplitSpec.parse(".5,.25,.25"))
+    scan = surveyed(root, SplitSpec.parse(".5,.25,.25"))
     path = tmp_path / "split.csv"
-    manifest.write_manifest(path, found.rows)
+    manifest.write_manifest(path, scan.rows)
     with path.open() as file:
         lines = list(csv.DictReader(file))
     assert list(lines[0]) == ["path", "label", "split", "sha256"]
     assert len(lines) == 20
-    assert surveyed(root, path).rows == found.rows
+    assert surveyed(root, path).rows == scan.rows
 
 
 def edited(tmp_path: Path, old: str, new: str) -> list[str]:
@@ -141,19 +141,19 @@ def test_shares_always_use_all_images_and_leave_at_least_one_for_test(
     if test + validation >= 100:
         return
     cut = SplitSpec((1 - (test + validation) / 100, validation / 100, test / 100))
-    train, apart, tested = cut.counts(images, "")
-    assert train + apart + tested == images
+    train, validated, tested = cut.counts(images, "")
+    assert train + validated + tested == images
     assert tested >= 1
-    assert abs(apart - images * validation / 100) <= 0.5
+    assert abs(validated - images * validation / 100) <= 0.5
 
 
 def test_broken_files_are_not_part_of_a_split(tmp_path: Path) -> None:
     root = tree(tmp_path / "pets", {"cat": 4, "dog": 4})
     (root / "cat/bad.jpg").write_text("words")
     save(root / "dog/more.png", drawn(77))
-    found = surveyed(root, SplitSpec.parse("5,2,2"))
-    assert [item.path for item in found.bad] == ["cat/bad.jpg"]
-    assert len(found.rows) == 9
+    scan = surveyed(root, SplitSpec.parse("5,2,2"))
+    assert [item.path for item in scan.bad] == ["cat/bad.jpg"]
+    assert len(scan.rows) == 9
 
 
 def test_another_split_of_the_folder_does_not_overwrite_the_first(
@@ -184,11 +184,11 @@ def test_another_split_of_the_folder_does_not_overwrite_the_first(
 
 def test_a_given_test_split_stays_and_the_fractions_divide_the_other_images(tmp_path: Path) -> None:
     root = tree(tmp_path / "pets", {"train/cat": 12, "train/dog": 8, "test/cat": 3, "test/dog": 5})
-    found = surveyed(root, replace(SplitSpec.parse(".6,.2,.2"), keep_test=True))
-    assert {row.path for row in found.rows if row.split == "test"} == {
-        row.path for row in found.rows if row.path.startswith("test/")
+    scan = surveyed(root, replace(SplitSpec.parse(".6,.2,.2"), keep_test=True))
+    assert {row.path for row in scan.rows if row.split == "test"} == {
+        row.path for row in scan.rows if row.path.startswith("test/")
     }
-    assert counted(found) == {
+    assert counted(scan) == {
         ("cat", "train"): 9,
         ("cat", "validation"): 3,
         ("cat", "test"): 3,
@@ -196,11 +196,11 @@ def test_a_given_test_split_stays_and_the_fractions_divide_the_other_images(tmp_
         ("dog", "validation"): 2,
         ("dog", "test"): 5,
     }
-    assert "the test split of the folder (8 images) is kept; --redraw-test" in found.notes[-1]
+    assert "the test split of the folder (8 images) is kept; --redraw-test" in scan.notes[-1]
     with pytest.raises(InputError, match=r"a test split of 8 images, which is kept.*--redraw-test"):
         surveyed(root, replace(SplitSpec.parse("18,4,6"), keep_test=True))
     counts = surveyed(root, replace(SplitSpec.parse("15,5,8"), keep_test=True))
-    assert counts.rows == found.rows
+    assert counts.rows == scan.rows
 
 
 def test_the_command_redraws_a_given_test_split_only_on_request(
@@ -223,7 +223,7 @@ def test_the_command_redraws_a_given_test_split_only_on_request(
 def test_a_note_of_a_new_split_counts_the_moved_images_of_the_given_test_split(
     tmp_path: Path,
 ) -> None:
-    found = surveyed(split_tree(tmp_path / "pets"), SplitSpec.parse("6,2,4"))
-    moved = sum(row.path.startswith("test/") and row.split != "test" for row in found.rows)
+    scan = surveyed(split_tree(tmp_path / "pets"), SplitSpec.parse("6,2,4"))
+    moved = sum(row.path.startswith("test/") and row.split != "test" for row in scan.rows)
     assert moved
-    assert f"new splits: {moved} of the folder's 4 test images are in another split" in found.notes
+    assert f"new splits: {moved} of the folder's 4 test images are in another split" in scan.notes

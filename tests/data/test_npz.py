@@ -179,18 +179,18 @@ def test_a_pickled_array_is_refused(tmp_path: Path) -> None:
 
 def test_a_file_that_is_not_a_complete_npz_is_refused_in_one_line(tmp_path: Path) -> None:
     path = tmp_path / "set.npz"
-    whole = Path(write(path)).read_bytes()
+    archive = Path(write(path)).read_bytes()
     np.save(tmp_path / "one.npy", np.zeros(3))
-    header = bytearray(whole)
-    place = header.find(b"'shape': (12, 6, 6, 3)")
-    header[place : place + 22] = (
+    header = bytearray(archive)
+    start = header.find(b"'shape': (12, 6, 6, 3)")
+    header[start : start + 22] = (
         b"'shape': (9999,999,93)"  # an array promised that the file does not hold
     )
     for content in (
         b"",
         b"words",
-        whole[:200],
-        whole[: len(whole) // 2],
+        archive[:200],
+        archive[: len(archive) // 2],
         (tmp_path / "one.npy").read_bytes(),
         header,
     ):
@@ -206,17 +206,17 @@ def test_a_flipped_bit_is_refused_or_has_no_effect_and_gives_no_traceback(
 ) -> None:
     path = tmp_path / "set.npz"
     right = open_source(write(path), cache=tmp_path).sha256
-    whole = path.read_bytes()
+    content = path.read_bytes()
     rng = np.random.default_rng(1)
-    for place in rng.integers(0, len(whole), 150):
-        raw = bytearray(whole)
-        raw[place] ^= 1 << int(rng.integers(8))
+    for position in rng.integers(0, len(content), 150):
+        raw = bytearray(content)
+        raw[position] ^= 1 << int(rng.integers(8))
         path.write_bytes(raw)
         with contextlib.suppress(InputError):
-            found = open_source(str(path), cache=tmp_path).sha256
+            digest = open_source(str(path), cache=tmp_path).sha256
             # What zip does not need may flip unseen; its directory has no checksum and may lose an
             # optional array.
-            assert found == right or place > whole.find(b"PK\x01\x02")
+            assert digest == right or position > content.find(b"PK\x01\x02")
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="Windows has no FIFOs in folders")

@@ -29,14 +29,14 @@ def textured(seed: int) -> Image.Image:
 def test_widths_heights_and_aspect_ratios_equal_the_sizes_of_the_files(tmp_path: Path) -> None:
     root = split_tree(tmp_path / "pets")
     save(root / "train/cat/tall.png", picture(70, 20, 50))
-    found = summarize_folder(root, cache=tmp_path / "cache")
+    summary = summarize_folder(root, cache=tmp_path / "cache")
     assert (
-        sorted(zip(found.widths.tolist(), found.heights.tolist(), strict=True))
+        sorted(zip(summary.widths.tolist(), summary.heights.tolist(), strict=True))
         == [(20, 50)] + [(24, 16)] * 12
     )
     assert (
         "width / height 0.40 / 1.06 / 1.50 / 1.50 / 1.50 (min, 5 %, median, 95 %, max)"
-        in found.lines()
+        in summary.lines()
     )
 
 
@@ -44,10 +44,10 @@ def test_a_near_copy_in_another_split_is_detected_and_other_photographs_are_not(
     tmp_path: Path,
 ) -> None:
     root = tmp_path / "pets"
-    for place in range(8):
-        save(root / f"train/{'cat' if place % 2 else 'dog'}/{place}.png", textured(place))
-    shown = textured(3)
-    save(root / "test/cat/small.jpg", shown.resize((80, 60)), quality=40)
+    for index in range(8):
+        save(root / f"train/{'cat' if index % 2 else 'dog'}/{index}.png", textured(index))
+    photo = textured(3)
+    save(root / "test/cat/small.jpg", photo.resize((80, 60)), quality=40)
     save(root / "test/dog/bright.png", ImageEnhance.Brightness(textured(4)).enhance(1.2))
     save(root / "test/dog/cropped.png", textured(6).crop((2, 2, 158, 118)))
     save(root / "test/cat/own.png", textured(100))
@@ -65,10 +65,10 @@ def test_a_near_copy_in_another_split_is_detected_and_other_photographs_are_not(
 def test_exact_copies_are_not_reported_again_as_near_copies(tmp_path: Path) -> None:
     root = split_tree(tmp_path / "pets")
     save(root / "test/cat/copy.bmp", picture(1))
-    found = summarize_folder(root, cache=tmp_path / "cache")
-    assert found.audit.duplicates == (("train/cat/001.png", "test/cat/copy.bmp"),)
+    summary = summarize_folder(root, cache=tmp_path / "cache")
+    assert summary.audit.duplicates == (("train/cat/001.png", "test/cat/copy.bmp"),)
     assert "test/cat/copy.bmp" not in {
-        near.right for near in found.near_duplicates if near.left == "train/cat/001.png"
+        near.right for near in summary.near_duplicates if near.left == "train/cat/001.png"
     }
 
 
@@ -171,6 +171,6 @@ def test_the_page_of_a_dataset_never_scrolls_sideways(tmp_path: Path, width: int
 
 @pytest.mark.skipif(not DOGS.is_dir(), reason="the photographs of ten breeds are not here")
 def test_no_two_of_twelve_hundred_real_photographs_count_as_copies(tmp_path: Path) -> None:
-    found = summarize_folder(DOGS, cache=tmp_path / "cache")
-    assert (len(found.rows), found.near_duplicates, found.audit.duplicates) == (1200, (), ())
-    assert found.overlap
+    summary = summarize_folder(DOGS, cache=tmp_path / "cache")
+    assert (len(summary.rows), summary.near_duplicates, summary.audit.duplicates) == (1200, (), ())
+    assert summary.overlap

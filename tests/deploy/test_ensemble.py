@@ -27,19 +27,19 @@ def test_the_gain_equals_a_count_over_the_images() -> None:
         np.array([[0.6, 0.4], [0.7, 0.3], [0.6, 0.4], [0.2, 0.8]]),  # right, right, wrong, right
         np.array([[0.2, 0.8], [0.8, 0.2], [0.1, 0.9], [0.8, 0.2]]),  # wrong, right, right, wrong
     ]
-    found = ensemble_result(["a", "b", "c"], members, truth)
+    result = ensemble_result(["a", "b", "c"], members, truth)
     # Means of class 0: .567, .633, .333, .633: right, right, right, wrong.
-    assert (found.ensemble.count, [one.count for one in found.members], found.best) == (
+    assert (result.ensemble.count, [one.count for one in result.members], result.best) == (
         3,
         [2, 3, 2],
         1,
     )
     assert (
-        found.over_best.points == 0
+        result.over_best.points == 0
     )  # it alone is right on the third image, the best alone on the fourth
-    assert found.p == binomtest(1, 2).pvalue
-    assert found.over_mean.points == pytest.approx(100 * (3 - 7 / 3) / 4)
-    assert found.agreement.count == 0
+    assert result.p == binomtest(1, 2).pvalue
+    assert result.over_mean.points == pytest.approx(100 * (3 - 7 / 3) / 4)
+    assert result.agreement.count == 0
 
 
 def test_members_are_matched_by_class_name_and_not_by_the_order_of_outputs(
@@ -66,9 +66,9 @@ def test_members_are_matched_by_class_name_and_not_by_the_order_of_outputs(
         replace(first.file, name="b", classes=tuple(CLASSES[k] for k in order)),
     )
     data = open_labeled_images(str(photos), "test", tmp_path / "cache")
-    found = evaluate_ensemble([load_model(tmp_path / "a"), load_model(tmp_path / "b")], data)
-    assert found.agreement.count == 14
-    assert found.over_best.points == found.over_mean.points == 0
+    result = evaluate_ensemble([load_model(tmp_path / "a"), load_model(tmp_path / "b")], data)
+    assert result.agreement.count == 14
+    assert result.over_best.points == result.over_mean.points == 0
 
 
 def test_models_with_other_classes_are_refused_as_an_ensemble(

@@ -56,49 +56,49 @@ def planted(
 
 def test_the_scores_equal_scikit_learn(pets: Path) -> None:
     model, data, answers = planted(pets)
-    found = evaluate(model, data, answers)  # type: ignore[arg-type]
+    result = evaluate(model, data, answers)  # type: ignore[arg-type]
     truth, p = answers.labels, answers.probabilities
-    assert found.top1.pct == pytest.approx(100 * (p.argmax(1) == truth).mean())
-    assert (found.top1.low, found.top1.high) == pytest.approx(
-        tuple(100 * x for x in binomtest(found.top1.count, 400).proportion_ci(method="exact"))
+    assert result.top1.pct == pytest.approx(100 * (p.argmax(1) == truth).mean())
+    assert (result.top1.low, result.top1.high) == pytest.approx(
+        tuple(100 * x for x in binomtest(result.top1.count, 400).proportion_ci(method="exact"))
     )
-    assert found.top5.pct == pytest.approx(
+    assert result.top5.pct == pytest.approx(
         100 * top_k_accuracy_score(truth, p, k=5, labels=range(6))
     )
-    assert found.loss_nats == pytest.approx(log_loss(truth, p, labels=range(6)))
+    assert result.loss_nats == pytest.approx(log_loss(truth, p, labels=range(6)))
     table = confusion_matrix(truth, p.argmax(1), labels=range(6))
-    assert {(one.true, one.predicted): one.images for one in found.confusions} == {
+    assert {(one.true, one.predicted): one.images for one in result.confusions} == {
         (CLASSES[t], CLASSES[s]): table[t, s]
         for t in range(6)
         for s in range(6)
         if t != s and table[t, s]
     }
     assert {
-        one.name: (one.recall.count, one.recall.images, one.predicted) for one in found.classes
+        one.name: (one.recall.count, one.recall.images, one.predicted) for one in result.classes
     } == {CLASSES[k]: (table[k, k], table[k].sum(), table[:, k].sum()) for k in range(4)}
-    assert len(found.mistakes) == 400 - found.top1.count
-    assert found.mistakes[0].probability == max(one.probability for one in found.mistakes)
+    assert len(result.mistakes) == 400 - result.top1.count
+    assert result.mistakes[0].probability == max(one.probability for one in result.mistakes)
 
 
 def test_the_calibration_error_is_the_weighted_sum_over_the_bins(pets: Path) -> None:
     """Guo et al. 2017, eq. 3, written out picture by picture."""
     model, data, answers = planted(pets, 300, seed=3)
-    found = evaluate(model, data, answers)  # type: ignore[arg-type]
+    result = evaluate(model, data, answers)  # type: ignore[arg-type]
     confidence, right = (
         answers.probabilities.max(1),
         answers.probabilities.argmax(1) == answers.labels,
     )
     error = 0.0
     for k in range(15):
-        mine = [
+        members = [
             i
             for i in range(300)
             if k / 15 <= confidence[i] < (k + 1) / 15 or (k == 14 and confidence[i] == 1)
         ]
-        if mine:
-            error += len(mine) / 300 * abs(right[mine].mean() - confidence[mine].mean())
-    assert found.ece_pct == pytest.approx(100 * error)
-    assert sum(one.images for one in found.bins) == 300
+        if members:
+            error += len(members) / 300 * abs(right[members].mean() - confidence[members].mean())
+    assert result.ece_pct == pytest.approx(100 * error)
+    assert sum(one.images for one in result.bins) == 300
 
 
 def test_predictions_of_classes_that_the_data_lacks_share_one_column_of_the_confusion_matrix(
@@ -117,14 +117,14 @@ def test_evaluate_gives_the_test_error_that_the_run_recorded(
 ) -> None:
     settings = ["recipe.epochs=3", f"numerics.precision={precision}"]
     record = rl.train(NET, str(small_npz), "adam", settings=settings, output=tmp_path)
-    found = rl.evaluate(
+    result = rl.evaluate(
         rl.load_model(tmp_path / "runs" / record.id), str(small_npz), cache=tmp_path / "cache"
     )
     assert record.result is not None
     assert record.result.test is not None
-    assert found.top1.images == 60
-    assert 100 - found.top1.pct == pytest.approx(record.result.test.top1_error_pct)
-    assert found.loss_nats == pytest.approx(record.result.test.loss_nats, abs=1e-5)
+    assert result.top1.images == 60
+    assert 100 - result.top1.pct == pytest.approx(record.result.test.top1_error_pct)
+    assert result.loss_nats == pytest.approx(record.result.test.loss_nats, abs=1e-5)
 
 
 def test_a_run_in_bf16_is_evaluated_in_fp32_with_a_note_if_bf16_is_emulated(
@@ -138,18 +138,18 @@ def test_a_run_in_bf16_is_evaluated_in_fp32_with_a_note_if_bf16_is_emulated(
     for fast in (True, False):
         monkeypatch.setattr("resnetlab.training.resolve.processor_has_bf16", lambda fast=fast: fast)
         model = rl.load_model(path.parent, device="cpu")
-        found = rl.evaluate(model, str(small_npz), cache=tmp_path / "cache")
+        result = rl.evaluate(model, str(small_npz), cache=tmp_path / "cache")
         assert model.numerics.precision == ("bf16" if fast else "fp32")
-        assert any("in bf16, and this evaluation is in fp32" in n for n in found.notes) is not fast
+        assert any("in bf16, and this evaluation is in fp32" in n for n in result.notes) is not fast
 
 
 def test_an_evaluation_writes_a_page_and_its_tables(
     pets: Path, photos: Path, tmp_path: Path
 ) -> None:
-    found = rl.evaluate(
+    evaluation = rl.evaluate(
         rl.load_model(pets), str(photos), cache=tmp_path / "cache", out=tmp_path / "out"
     )
-    assert (found.top1.images, found.split, found.outputs) == (14, "test", 6)
+    assert (evaluation.top1.images, evaluation.split, evaluation.outputs) == (14, "test", 6)
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
         "checksums.json",
         "classes.csv",
@@ -162,8 +162,8 @@ def test_an_evaluation_writes_a_page_and_its_tables(
     assert result["top1"]["images"] == 14
     assert result["license"]["name"] == "MIT"
     page = (tmp_path / "out" / "report.html").read_text()
-    shown = min(24, len(found.mistakes))
-    assert page.count('<img src="data:image/jpeg;base64,') == 2 * shown  # each with its heat
+    count = min(24, len(evaluation.mistakes))
+    assert page.count('<img src="data:image/jpeg;base64,') == 2 * count  # each with its heat
     assert "http://" not in page
     assert "https://" not in page
     assert "<script" not in page
@@ -243,14 +243,14 @@ def test_a_folder_without_splits_is_evaluated_on_the_test_split_of_the_training(
 
     root = tree(tmp_path / "flat", {"cat": 12, "dog": 10})
     cache = tmp_path / "cache"
-    apart = {
+    test_paths = {
         row.path
         for row in scan_folder(root, image_size=16, cache=cache).rows
         if row.split == "test"
     }
-    found = open_labeled_images(str(root), "test", cache)
-    assert {one.name for one in found.images} == apart
-    assert any("set apart" in note for note in found.notes)
+    opened = open_labeled_images(str(root), "test", cache)
+    assert {one.name for one in opened.images} == test_paths
+    assert any("set apart" in note for note in opened.notes)
     assert len(open_labeled_images(str(root), "all", cache).images) == 22
 
 
@@ -262,10 +262,10 @@ def test_a_manifest_selects_the_images_of_the_split(tmp_path: Path) -> None:
     cut = manifest.SplitSpec.parse(".5,.2,.3", seed=4)
     rows = scan_folder(root, image_size=16, cache=tmp_path / "cache", split=cut).rows
     manifest.write_manifest(tmp_path / "split.csv", rows)
-    found = open_labeled_images(
+    opened = open_labeled_images(
         str(root), "validation", tmp_path / "cache", manifest_path=tmp_path / "split.csv"
     )
-    assert {one.name for one in found.images} == {
+    assert {one.name for one in opened.images} == {
         row.path for row in rows if row.split == "validation"
     }
     with pytest.raises(InputError, match="is not a folder"):
@@ -279,12 +279,12 @@ def test_broken_files_are_listed_and_not_counted(pets: Path, photos: Path, tmp_p
 
     shutil.copytree(photos, tmp_path / "photos")
     (tmp_path / "photos" / "test" / "cat" / "000.jpg").write_text("no image")
-    whole = (tmp_path / "photos" / "test" / "dog" / "000.jpg").read_bytes()
-    (tmp_path / "photos" / "test" / "dog" / "000.jpg").write_bytes(whole[: len(whole) // 2])
+    content = (tmp_path / "photos" / "test" / "dog" / "000.jpg").read_bytes()
+    (tmp_path / "photos" / "test" / "dog" / "000.jpg").write_bytes(content[: len(content) // 2])
     (tmp_path / "photos" / "train" / "dog" / "000.jpg").write_text("of another split")
-    found = rl.evaluate(rl.load_model(pets), str(tmp_path / "photos"), cache=tmp_path / "cache")
-    assert found.top1.images == 12
-    assert [name for name, _ in found.bad_files] == ["test/cat/000.jpg", "test/dog/000.jpg"]
+    result = rl.evaluate(rl.load_model(pets), str(tmp_path / "photos"), cache=tmp_path / "cache")
+    assert result.top1.images == 12
+    assert [name for name, _ in result.bad_files] == ["test/cat/000.jpg", "test/dog/000.jpg"]
 
 
 def test_an_absent_split_is_reported(photos: Path, tmp_path: Path) -> None:

@@ -58,17 +58,17 @@ def test_grad_cam_of_features_with_channels_last_uses_the_right_axes(
     pytest.importorskip("timm")
     source = "timm/swin_tiny_patch4_window7_224"
     model = load_model(write_external(tmp_path / "swin", source, 224, **SWIN))
-    found = explain(model, picture(3, 300, 260), "owl")
-    layer = model.module.get_submodule(found.layer)
+    explanation = explain(model, picture(3, 300, 260), "owl")
+    layer = model.module.get_submodule(explanation.layer)
     features, logits = forward_with_features(
-        model.module, layer, model.preprocess(found.input_pixels[None])
+        model.module, layer, model.preprocess(explanation.input_pixels[None])
     )
     assert features.shape == (1, 7, 7, 192)  # height, width, channels
     (gradient,) = torch.autograd.grad(logits[0, CLASSES.index("owl")], features)
     heat = F.relu((gradient.mean((1, 2), keepdim=True) * features).sum(3))[0].detach()
     heat = F.interpolate(heat[None, None], size=(224, 224), mode="bilinear", align_corners=False)
     expected = heat[0, 0].numpy()
-    correlation = np.corrcoef(found.heat_map.ravel(), expected.ravel())[0, 1]
+    correlation = np.corrcoef(explanation.heat_map.ravel(), expected.ravel())[0, 1]
     assert correlation > 0.99
 
 
@@ -106,12 +106,12 @@ def test_outputs_that_are_not_logits_are_refused_by_name(pets: Path) -> None:
 def test_the_heat_map_equals_grad_cam_written_out(pets: Path) -> None:
     """Selvaraju et al. 2017, eq. 1 and 2, on the output of the last stage."""
     model, image = load_model(pets), picture(11, 60, 50)
-    found = explain(model, image, "owl")
+    explanation = explain(model, image, "owl")
     module = load_bundle(pets).module
     collected: list[torch.Tensor] = []
-    stage = module.get_submodule(found.layer)
+    stage = module.get_submodule(explanation.layer)
     hook = stage.register_forward_hook(lambda _, __, output: collected.append(output))
-    images = model.preprocess(found.input_pixels[None]).requires_grad_(True)
+    images = model.preprocess(explanation.input_pixels[None]).requires_grad_(True)
     logits = module(images)
     hook.remove()
     (gradient,) = torch.autograd.grad(logits[0, CLASSES.index("owl")], collected[0])
@@ -120,9 +120,9 @@ def test_the_heat_map_equals_grad_cam_written_out(pets: Path) -> None:
     ).detach()
     heat = F.interpolate(heat, size=(24, 24), mode="bilinear", align_corners=False)[0, 0].numpy()
     heat = (heat - heat.min()) / (heat.max() - heat.min() + 1e-7)
-    assert found.heat_map.shape == (24, 24)
-    assert np.abs(found.heat_map - heat).max() < 0.02
-    assert found.label == "owl"
+    assert explanation.heat_map.shape == (24, 24)
+    assert np.abs(explanation.heat_map - heat).max() < 0.02
+    assert explanation.label == "owl"
 
 
 @pytest.mark.parametrize(
@@ -217,8 +217,8 @@ def test_a_gray_model_is_explained_with_a_color_overlay(tmp_path: Path, small_np
 
     net = CifarConfig(blocks=(1, 1), widths=(4, 8))
     record = rl.train(net, str(small_npz), "adam", settings=["recipe.epochs=1"], output=tmp_path)
-    found = explain(load_model(tmp_path / "runs" / record.id), picture(0, 30, 30))
-    assert found.overlay().mode == "RGB"
+    explanation = explain(load_model(tmp_path / "runs" / record.id), picture(0, 30, 30))
+    assert explanation.overlay().mode == "RGB"
 
 
 def test_a_missing_extra_is_reported_with_its_pip_command(
@@ -262,11 +262,11 @@ def test_an_evaluation_of_a_network_without_spatial_features_has_no_heat_maps(
 def test_a_model_of_whole_photographs_is_explained(tmp_path: Path) -> None:
     from resnetlab.data.transforms.eval_transform import EvalTransform
 
-    whole = EvalTransform(crop_mode="whole", size=40, mean=(0.5,) * 3, std=(0.5,) * 3)
-    found = explain(
-        load_model(write_model(tmp_path / "whole", eval_transform=whole)), picture(1, 60, 45)
+    transform = EvalTransform(crop_mode="whole", size=40, mean=(0.5,) * 3, std=(0.5,) * 3)
+    explanation = explain(
+        load_model(write_model(tmp_path / "whole", eval_transform=transform)), picture(1, 60, 45)
     )
-    assert found.heat_map.shape == (30, 40)
+    assert explanation.heat_map.shape == (30, 40)
 
 
 @pytest.mark.parametrize("network", [models.resnet18, models.vgg11, models.mobilenet_v2])
@@ -296,12 +296,12 @@ def test_the_colors_of_heat_maps_are_the_turbo_colormap() -> None:
 
 def test_several_photographs_have_the_same_explanations_as_single_ones(pets: Path) -> None:
     model = load_model(pets)
-    shown = [
+    inputs = [
         apply_eval_transform(picture(seed, 60, 50), model.file.eval_transform) for seed in range(11)
     ]
     labels = [CLASSES[seed % len(CLASSES)] for seed in range(10)] + [""]
-    together = list(Explainer(model).explain(shown, labels))
-    for pixels, label, one in zip(shown, labels, together, strict=True):
+    together = list(Explainer(model).explain(inputs, labels))
+    for pixels, label, one in zip(inputs, labels, together, strict=True):
         (alone,) = Explainer(model).explain([pixels], [label])
         assert (one.label, one.layer) == (alone.label, alone.layer)
         assert np.array_equal(one.input_pixels, pixels)
@@ -321,10 +321,10 @@ def test_an_evaluation_searches_for_the_explained_layer_only_once(
         "last_spatial_layer",
         lambda *given: calls.append(given[2]) or last_spatial_layer(*given),
     )
-    found = rl.evaluate(
+    result = rl.evaluate(
         rl.load_model(pets), str(photos), cache=tmp_path / "cache", out=tmp_path / "out"
     )
-    assert len(found.mistakes) > 1
+    assert len(result.mistakes) > 1
     assert calls == ["pets"]
 
 

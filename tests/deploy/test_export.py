@@ -38,9 +38,9 @@ THEIRS = Compose(
 @pytest.fixture(scope="module")
 def exported(pets: Path, photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("export") / "pets.onnx"
-    found = export(load_model(pets, device="cpu"), "onnx", path, photos)
-    assert (found.image_kind, found.num_images) == ("photographs", 8)
-    assert found.max_difference < 1e-4
+    result = export(load_model(pets, device="cpu"), "onnx", path, photos)
+    assert (result.image_kind, result.num_images) == ("photographs", 8)
+    assert result.max_difference < 1e-4
     return path
 
 
@@ -55,8 +55,8 @@ def test_an_onnx_runtime_gives_the_classes_of_predict(
         None, {"images": torch.stack([THEIRS(image) for image in images]).numpy()}
     )[0]
     probabilities = torch.from_numpy(logits).double().softmax(1).numpy()
-    for row, found in zip(probabilities, load_model(pets).predict(images, top=6), strict=True):
-        given = {item.label: item.probability for item in found.top_classes}
+    for row, prediction in zip(probabilities, load_model(pets).predict(images, top=6), strict=True):
+        given = {item.label: item.probability for item in prediction.top_classes}
         assert np.allclose([given[name] for name in CLASSES], row, atol=1e-4)
 
 
@@ -122,8 +122,8 @@ def test_the_default_file_name_is_the_model_name_and_no_existing_file_is_replace
 
 
 def test_an_impossible_export_is_refused_in_one_line(pets: Path, tmp_path: Path) -> None:
-    whole = EvalTransform(crop_mode="whole", size=40, mean=(0.5,) * 3, std=(0.5,) * 3)
-    folder = write_model(tmp_path / "whole", eval_transform=whole)
+    transform = EvalTransform(crop_mode="whole", size=40, mean=(0.5,) * 3, std=(0.5,) * 3)
+    folder = write_model(tmp_path / "whole", eval_transform=transform)
     with pytest.raises(InputError, match="takes whole images"):
         commands.export(folder, "onnx", tmp_path / "a.onnx")
     with pytest.raises(InputError, match="allowed: onnx, torch-export, openvino, html"):

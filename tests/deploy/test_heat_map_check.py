@@ -91,11 +91,11 @@ def test_removed_pixels_are_the_weighted_mean_of_their_neighbors() -> None:
         for (j, i), weight in near.items():
             matrix[7 * y + x, 7 * j + i] = -weight / sum(near.values())
     expected = np.linalg.solve(matrix, known).reshape(9, 7, 3)
-    found = impute(pixels, removed, None)
-    assert np.abs(found - expected).max() <= 0.5 + 1e-6
-    assert np.array_equal(found[~removed], pixels[~removed])
+    imputed = impute(pixels, removed, None)
+    assert np.abs(imputed - expected).max() <= 0.5 + 1e-6
+    assert np.array_equal(imputed[~removed], pixels[~removed])
     noisy = impute(pixels, removed, np.random.default_rng(0)).astype(float)
-    assert 1 < (noisy - found)[removed].std() < 4
+    assert 1 < (noisy - imputed)[removed].std() < 4
     assert np.array_equal(impute(pixels, np.zeros((9, 7), bool), None), pixels)
 
 

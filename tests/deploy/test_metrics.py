@@ -19,14 +19,14 @@ def test_metrics_equal_scikit_learn(rows: list[tuple[int, int, int]]) -> None:
     averages = average_scores(labels, predicted)
     recalls = oracle.recall_score(labels, predicted, labels=present, average=None, zero_division=0)
     assert averages.balanced_accuracy_pct == pytest.approx(100 * recalls.mean())
-    for average, found in (
+    for average, score in (
         ("macro", averages.macro_f1_pct),
         ("weighted", averages.weighted_f1_pct),
     ):
         expected = oracle.f1_score(
             labels, predicted, labels=present, average=average, zero_division=0
         )
-        assert found == pytest.approx(100 * expected)
+        assert score == pytest.approx(100 * expected)
     by_class = oracle.f1_score(labels, predicted, labels=range(4), average=None, zero_division=0)
     assert f1_by_class(labels, predicted, 4) == pytest.approx(100 * by_class)
     is_class, scores = labels == 0, levels / 5  # many ties

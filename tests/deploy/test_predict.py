@@ -71,18 +71,18 @@ def by_torchvision(folder: Path, image: Image.Image, *, mirror: bool = False) ->
 def test_a_prediction_equals_torchvision_preprocessing_and_the_network(pets: Path) -> None:
     image = picture(5, 61, 45)
     expected = by_torchvision(pets, image)
-    found = load_model(pets).predict([image], top=6)[0]
-    assert {item.label for item in found.top_classes} == set(CLASSES)
-    given = [item.probability for item in found.top_classes]
+    prediction = load_model(pets).predict([image], top=6)[0]
+    assert {item.label for item in prediction.top_classes} == set(CLASSES)
+    given = [item.probability for item in prediction.top_classes]
     assert np.allclose(given, sorted(expected.tolist(), reverse=True), atol=1e-6)
-    assert found.top_classes[0].label == CLASSES[int(expected.argmax())]
+    assert prediction.top_classes[0].label == CLASSES[int(expected.argmax())]
 
 
 def test_flip_averages_the_probabilities_of_a_photograph_and_its_mirror_image(pets: Path) -> None:
     image = picture(5, 61, 45)
     expected = (by_torchvision(pets, image) + by_torchvision(pets, image, mirror=True)) / 2
-    found = load_model(pets).predict([image], top=6, tta="flip")[0]
-    given = {item.label: item.probability for item in found.top_classes}
+    prediction = load_model(pets).predict([image], top=6, tta="flip")[0]
+    given = {item.label: item.probability for item in prediction.top_classes}
     assert np.allclose([given[name] for name in CLASSES], expected.numpy(), atol=1e-6)
 
 
@@ -97,13 +97,13 @@ def test_the_ten_crops_equal_torchvision(width: int, height: int, size: int, mor
 
 
 def test_ten_crops_are_refused_for_a_model_of_whole_images(tmp_path: Path) -> None:
-    whole = write_model(
+    model_folder = write_model(
         tmp_path / "whole", eval_transform=EvalTransform(crop_mode="whole", size=32, **HALF)
     )
     with pytest.raises(InputError, match="no corner crops"):
-        load_model(whole).predict([picture(0)], tta="ten-crop")
+        load_model(model_folder).predict([picture(0)], tta="ten-crop")
     with pytest.raises(InputError, match="allowed: none, flip, ten-crop"):
-        load_model(whole).predict([picture(0)], tta="five")  # type: ignore[arg-type]
+        load_model(model_folder).predict([picture(0)], tta="five")  # type: ignore[arg-type]
 
 
 def test_whole_photographs_of_many_shapes_have_the_same_predictions_together_and_singly(
@@ -151,8 +151,8 @@ def test_broken_files_are_skipped_and_reported_with_an_exit_code(
     pets: Path, tmp_path: Path, run: Run
 ) -> None:
     save(tmp_path / "in" / "a.png", picture(0))
-    whole = encoded(picture(1, 64, 64), "JPEG")
-    (tmp_path / "in" / "b.jpg").write_bytes(whole[: len(whole) * 3 // 4])
+    content = encoded(picture(1, 64, 64), "JPEG")
+    (tmp_path / "in" / "b.jpg").write_bytes(content[: len(content) * 3 // 4])
     (tmp_path / "in" / "c.jpg").write_text("a text")
     (tmp_path / "in" / "notes.txt").write_text("no picture, by its name")
     save(tmp_path / "in" / "d.png", picture(3))
@@ -256,8 +256,8 @@ def test_imported_torchvision_weights_can_be_used_as_a_model(tmp_path: Path) -> 
     )
     with torch.inference_mode():
         expected = theirs(transform(image)[None]).double().softmax(1)[0]
-    found = load_model(tmp_path / "r18").predict([image], top=4)[0]
-    given = {item.label: item.probability for item in found.top_classes}
+    prediction = load_model(tmp_path / "r18").predict([image], top=4)[0]
+    given = {item.label: item.probability for item in prediction.top_classes}
     assert np.allclose([given[f"class {k}"] for k in range(4)], expected.numpy(), atol=1e-5)
 
 

@@ -352,9 +352,9 @@ def test_a_real_process_serves_a_photograph_and_ends_on_a_signal(
     ) as process:
         assert process.stdout is not None
         try:
-            found = re.search(r"http://127\.0\.0\.1:(\d+)", process.stdout.readline())
-            assert found is not None
-            with httpx.Client(base_url=found[0], timeout=60) as connection:
+            match = re.search(r"http://127\.0\.0\.1:(\d+)", process.stdout.readline())
+            assert match is not None
+            with httpx.Client(base_url=match[0], timeout=60) as connection:
                 assert connection.get("/health").json()["model"] == "pets"
                 answer = connection.post(
                     "/predict?explain=true", content=(tmp_path / "photo.png").read_bytes()

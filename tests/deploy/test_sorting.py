@@ -75,10 +75,10 @@ def test_photographs_are_sorted_after_a_dry_run_and_the_sorting_can_be_undone(
         assert sorted(after.values()) == sorted(before.values())
         assert {p.is_symlink() for p in into.rglob("*.png")} == {mode == "link"}
     assert files_of(inbox) == before
-    mine = into / "mine.txt"
-    mine.write_text("my own file")
+    user_file = into / "mine.txt"
+    user_file.write_text("my own file")
     assert sort(pets, inbox, into, undo=True) == 0
-    assert list(into.iterdir()) == [mine]
+    assert list(into.iterdir()) == [user_file]
     assert files_of(inbox) == before
 
 

@@ -79,9 +79,9 @@ def test_each_complete_photograph_is_predicted_once_and_sorted(
     assert sorted(Path(row["path"]).name for row in first) == sorted(names - {"broken.jpg"})
     assert [row for row in rows() if row["error"]] == [row for row in rows() if not row["rank"]]
     paths = [row["path"] for row in first]
-    for path, found in zip(paths, load_model(pets).predict(paths, top=1), strict=True):
+    for path, prediction in zip(paths, load_model(pets).predict(paths, top=1), strict=True):
         (row,) = (row for row in first if row["path"] == path)
-        assert row["class"] == found.top_classes[0].label
+        assert row["class"] == prediction.top_classes[0].label
     sorted_files = [p for p in into.rglob("*") if p.is_file() and p.name != UNDO_FILE]
     assert sorted(path.name for path in sorted_files) == sorted(names - {"broken.jpg"})
     for path in sorted_files:
@@ -111,8 +111,8 @@ def test_a_file_is_yielded_after_two_equal_states_and_again_after_a_change(
     monkeypatch.setattr(watch_folders, "LOOK_SECONDS", 0)
     monkeypatch.setattr(watch_folders, "_file_states", lambda *_: remaining.pop(0))
     batches = watch_folders.watch_folders([tmp_path], "no", lambda: not remaining)
-    found = [[Path(image.name).name for image in batch] for batch in batches]
-    assert found == [["a.png"], ["b.png"], ["a.png"]]
+    names = [[Path(image.name).name for image in batch] for batch in batches]
+    assert names == [["a.png"], ["b.png"], ["a.png"]]
 
 
 def test_an_impossible_watch_is_refused_in_one_line(

@@ -68,9 +68,9 @@ def test_unusual_photographs_are_trained_on_and_skipped_files_are_reported(
 def test_photographs_with_undecodable_names_or_names_that_differ_only_in_case_are_used(
     photos: Path, backbone: Path
 ) -> None:
-    place = photos / "train" / "plain"
+    folder_path = photos / "train" / "plain"
     for name in ("case.jpg", "CASE.jpg", os.fsdecode(b"\xff.jpg")):
-        (place / name).write_bytes(jpeg(51))
+        (folder_path / name).write_bytes(jpeg(51))
     done = finetune(request(photos, backbone, skip_bad=False))
     assert done.result.train_images == 33
     assert (

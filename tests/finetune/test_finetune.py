@@ -165,7 +165,7 @@ def test_constant_features_give_the_predictions_of_the_whole_network(
 ) -> None:
     data, model = open_data(photos), make_model(spec)
     view = model.eval_transform(24)
-    whole = torch.from_numpy(predict_photos(model.model, data.test, view, CPU).probabilities)
+    expected = torch.from_numpy(predict_photos(model.model, data.test, view, CPU).probabilities)
     parts: tuple[Trainable, ...] = ("classifier", "last norm", 2)
     for trainable in parts:
         split_model = model.split_for_training(trainable, 24)
@@ -173,7 +173,7 @@ def test_constant_features_give_the_predictions_of_the_whole_network(
         assert rows.pixels.dtype == torch.float32
         scored = evaluate(split_model.tail, split_model.tail, rows)
         torch.testing.assert_close(
-            torch.softmax(scored.logits.double(), 1), whole, rtol=0, atol=1e-5
+            torch.softmax(scored.logits.double(), 1), expected, rtol=0, atol=1e-5
         )
 
 
@@ -188,33 +188,33 @@ def test_training_on_constant_features_equals_training_on_the_photographs(
             torch.from_numpy(part.labels),
         )
 
-    data, found = open_data(photos), []
+    data, results = open_data(photos), []
     for cached in (True, False):
         model = make_model(spec)
         if not cached:
             monkeypatch.setattr(model, "features_or_pixels", fresh)
             monkeypatch.setattr(model.feature_cache, "add", lambda *_: None)
         train_stage(model, stage(augment="none"), data, views(model), 0)
-        found.append(
+        results.append(
             predict_photos(model.model, data.test, model.eval_transform(24), CPU).probabilities
         )
-    assert np.abs(found[0] - found[1]).max() < 1e-5
+    assert np.abs(results[0] - results[1]).max() < 1e-5
 
 
 def test_a_network_that_cannot_be_split_is_trained_completely_with_the_same_result(
     photos: Path, spec: ExternalConfig
 ) -> None:
-    data, found = open_data(photos), []
+    data, results = open_data(photos), []
     for source in ("helpers.tiny:tiny", "helpers.tiny:asking"):
         model = make_model(replace(spec, source=source))
         assert (model.split_for_training("classifier", 24).trunk is None) == (
             source == "helpers.tiny:asking"
         )
         train_stage(model, stage(augment="standard"), data, views(model), 0)
-        found.append(
+        results.append(
             predict_photos(model.model, data.test, model.eval_transform(24), CPU).probabilities
         )
-    assert np.abs(found[0] - found[1]).max() < 1e-5
+    assert np.abs(results[0] - results[1]).max() < 1e-5
 
 
 @pytest.mark.parametrize("mode", ["eval", "train"])
@@ -244,7 +244,7 @@ def test_gradient_accumulation_gives_the_gradient_of_the_whole_batch(
     photos: Path, spec: ExternalConfig
 ) -> None:
     data, model = open_data(photos), make_model(spec)
-    view, found = model.eval_transform(24), []
+    view, gradients = model.eval_transform(24), []
     for pieces in (1, 3):
         split_model = model.split_for_training("classifier", 24)
         settings = stage(grad_accum_steps=pieces)
@@ -264,15 +264,15 @@ def test_gradient_accumulation_gives_the_gradient_of_the_whole_batch(
         loss, logits = forward_backward(train_state, rows, torch.tensor([0, 1, 2, 0, 1, 2, 0]), 7)
         grad = model.model.get_parameter("head.weight").grad
         assert grad is not None
-        found.append((loss.clone(), logits.clone(), grad.clone()))
-    for one, other in zip(*found, strict=True):
+        gradients.append((loss.clone(), logits.clone(), grad.clone()))
+    for one, other in zip(*gradients, strict=True):
         torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-6)
 
 
 def test_recomputing_activations_gives_the_same_gradients(
     photos: Path, spec: ExternalConfig
 ) -> None:
-    data, found = open_data(photos), []
+    data, gradients = open_data(photos), []
     for again in (False, True):
         model = make_model(spec)
         split_model, settings = model.split_for_training("all", 24), stage(trainable="all")
@@ -290,16 +290,16 @@ def test_recomputing_activations_gives_the_same_gradients(
         )
         torch.manual_seed(0)
         forward_backward(train_state, torch.randn(8, 3, 24, 24), torch.arange(8) % 3, 8)
-        found.append(
+        gradients.append(
             {
                 name: p.grad.clone()
                 for name, p in model.model.named_parameters()
                 if p.grad is not None
             }
         )
-    assert found[0].keys() == found[1].keys()
-    for name, grad in found[0].items():
-        torch.testing.assert_close(grad, found[1][name], rtol=1e-4, atol=1e-6)
+    assert gradients[0].keys() == gradients[1].keys()
+    for name, grad in gradients[0].items():
+        torch.testing.assert_close(grad, gradients[1][name], rtol=1e-4, atol=1e-6)
 
 
 def test_balanced_class_weights_give_each_class_the_same_total_weight() -> None:

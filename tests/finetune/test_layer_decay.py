@@ -74,11 +74,11 @@ def test_the_optimizer_of_a_stage_gets_these_rates_even_with_a_frozen_part(
         for group in state.optimizer.param_groups
         for parameter in group["params"]
     }
-    found = {
+    scales = {
         name: rates[id(parameter)]
         for name, parameter in model.model.named_parameters()
         if id(parameter) in rates
     }
-    assert {name.split(".")[0] for name in found} == {"blocks", "head"}
-    for name, rate in found.items():
+    assert {name.split(".")[0] for name in scales} == {"blocks", "head"}
+    for name, rate in scales.items():
         assert rate == pytest.approx(0.8 if name.startswith("head") else 0.4)

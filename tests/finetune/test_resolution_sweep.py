@@ -52,8 +52,8 @@ def table(fitting: Path) -> tuple[ResolutionTable, Path]:
 def test_every_cell_has_both_stages_and_the_best_one_by_validation_becomes_the_model(
     table: tuple[ResolutionTable, Path],
 ) -> None:
-    found, report = table
-    assert [(cell.train_size, cell.test_size) for cell in found.cells] == [
+    sweep, report = table
+    assert [(cell.train_size, cell.test_size) for cell in sweep.cells] == [
         (16, 16),
         (16, 24),
         (16, 32),
@@ -62,7 +62,7 @@ def test_every_cell_has_both_stages_and_the_best_one_by_validation_becomes_the_m
         (24, 32),
     ]
     looks = {}
-    for cell in found.cells:
+    for cell in sweep.cells:
         assert cell.status == "done"
         assert cell.stage_one is not None
         assert cell.stage_two is not None
@@ -77,10 +77,10 @@ def test_every_cell_has_both_stages_and_the_best_one_by_validation_becomes_the_m
             looks.setdefault(
                 (pair[0].accuracy_pct, -pair[0].loss_nats), (cell.train_size, cell.test_size)
             )
-    assert found.best == looks[max(looks)]
+    assert sweep.best == looks[max(looks)]
     bundle = load_bundle(report.parents[1] / "models" / report.name)
-    assert bundle.file.eval_transform.size == found.best[1]  # type: ignore[index]
-    assert [row.status for row in found.rows] == ["done", "done"]
+    assert bundle.file.eval_transform.size == sweep.best[1]  # type: ignore[index]
+    assert [row.status for row in sweep.rows] == ["done", "done"]
 
 
 def test_a_row_does_not_depend_on_the_rows_before_it(
@@ -106,10 +106,10 @@ def test_a_cell_that_runs_out_of_memory_is_a_result_and_the_sweep_continues(
         return real(self, cell)
 
     monkeypatch.setattr(module._Sweep, "_evaluate_stages", short)
-    found, report = swept(request(photos, backbone))
-    assert [cell.status for cell in found.cells] == ["done", "done", "out of memory"] * 2
-    assert all(cell.peak_bytes > 0 for cell in found.cells)
-    write(found, report)
+    sweep, report = swept(request(photos, backbone))
+    assert [cell.status for cell in sweep.cells] == ["done", "done", "out of memory"] * 2
+    assert all(cell.peak_bytes > 0 for cell in sweep.cells)
+    write(sweep, report)
     text = (report / "report.md").read_text()
     assert "| 16 → 32 | out of memory |" in text
     monkeypatch.setattr(
@@ -117,22 +117,22 @@ def test_a_cell_that_runs_out_of_memory_is_a_result_and_the_sweep_continues(
         "train_stage",
         lambda *_, **__: (_ for _ in ()).throw(torch.OutOfMemoryError("CUDA")),
     )
-    found, report = swept(request(photos, backbone, seed=1, name="second"))
-    assert {cell.status for cell in found.cells} == {"out of memory"}
-    assert found.best is None
-    assert "No cell has been measured." in page(found).answer
+    sweep, report = swept(request(photos, backbone, seed=1, name="second"))
+    assert {cell.status for cell in sweep.cells} == {"out of memory"}
+    assert sweep.best is None
+    assert "No cell has been measured." in page(sweep).answer
 
 
 def test_cells_after_a_stop_are_not_evaluated(photos: Path, backbone: Path) -> None:
     seen: list[ResolutionTable] = []
-    for found, _ in fixres(
+    for sweep, _ in fixres(
         request(photos, backbone),
         (16, 24),
         (16, 24),
         command="",
         should_stop=lambda: len(seen) >= 3,
     ):
-        seen.append(found)
+        seen.append(sweep)
     assert [cell.status for cell in seen[-1].cells] == [
         "done",
         "done",
@@ -142,9 +142,9 @@ def test_cells_after_a_stop_are_not_evaluated(photos: Path, backbone: Path) -> N
 
 
 def test_a_recipe_may_consist_of_the_first_stage_only(photos: Path, backbone: Path) -> None:
-    found, _ = swept(request(photos, backbone, recipe="proof-of-concept"))
-    assert all(cell.stage_two is None and cell.stage_one is not None for cell in found.cells)
-    assert found.trainable_parameters == 12 * 3 + 3
+    sweep, _ = swept(request(photos, backbone, recipe="proof-of-concept"))
+    assert all(cell.stage_two is None and cell.stage_one is not None for cell in sweep.cells)
+    assert sweep.trainable_parameters == 12 * 3 + 3
     recipe = photos.parent / "three.toml"
     recipe.write_text(
         "".join(f'[[stages]]\nname = "{name}"\nrecipe = {{ epochs = 1 }}\n' for name in "xyz")
@@ -156,8 +156,8 @@ def test_a_recipe_may_consist_of_the_first_stage_only(photos: Path, backbone: Pa
 def test_the_report_is_rebuilt_byte_for_byte_and_contains_the_numbers_of_the_table(
     table: tuple[ResolutionTable, Path], tmp_path: Path
 ) -> None:
-    found, report = table[0], tmp_path / "report"
-    write(found, report)
+    sweep, report = table[0], tmp_path / "report"
+    write(sweep, report)
     rebuild(report, tmp_path / "again")
     names = sorted(path.relative_to(report) for path in report.rglob("*") if path.is_file())
     assert [str(name) for name in names] == [
@@ -174,7 +174,7 @@ def test_the_report_is_rebuilt_byte_for_byte_and_contains_the_numbers_of_the_tab
         assert (tmp_path / "again" / name).read_bytes() == (report / name).read_bytes(), name
     with (report / "cells.csv").open() as file:
         rows = list(csv.DictReader(file))
-    for row, cell in zip(rows, found.cells, strict=True):
+    for row, cell in zip(rows, sweep.cells, strict=True):
         assert cell.stage_two is not None
         assert float(row["two_test_pct"]) == cell.stage_two[1].accuracy_pct
         assert f"{cell.stage_two[1].accuracy_pct:.1f} %" in (report / "report.md").read_text()
@@ -188,20 +188,20 @@ def test_the_report_is_rebuilt_byte_for_byte_and_contains_the_numbers_of_the_tab
 def test_pairs_that_share_the_highest_validation_accuracy_are_counted() -> None:
     """Of the committed table, several entries reach the highest accuracy on few images."""
     results = Path(__file__).parents[2] / "results" / "fixres-dogs"
-    found: ResolutionTable = decode(
+    table: ResolutionTable = decode(
         ResolutionTable, read_json(results / "fixres.json"), str(results)
     )
     values = [
         pair[0].accuracy_pct
-        for cell in found.cells
+        for cell in table.cells
         for pair in (cell.stage_one, cell.stage_two)
         if pair
     ]
     tied = values.count(max(values))
     assert tied > 1
     start = f"{tied} entries of the table share the highest validation accuracy, 95.0 % of 120"
-    assert page(found).answer.startswith(start)
-    single = replace(found, cells=tuple(cell for cell in found.cells if cell.train_size == 224))
+    assert page(table).answer.startswith(start)
+    single = replace(table, cells=tuple(cell for cell in table.cells if cell.train_size == 224))
     assert page(single).answer.startswith("The pair with the highest validation accuracy is ")
 
 

@@ -221,11 +221,11 @@ def test_runs_of_one_frozen_network_store_it_once_and_load_with_the_same_bits(
         tensors = load_file(folder / "weights.safetensors")
         changed = {name for name in tensors if name in frozen}
         assert {name.rpartition(".")[0] for name in changed} <= {"blocks.1.norm2"}
-        whole = load_bundle(folder).module.state_dict()
-        assert whole.keys() == pretrained.keys()
-        for name, tensor in whole.items():
-            kept = tensors[name] if name in tensors else frozen[name]
-            assert (tensor.numpy() == kept).all()
+        state = load_bundle(folder).module.state_dict()
+        assert state.keys() == pretrained.keys()
+        for name, tensor in state.items():
+            expected = tensors[name] if name in tensors else frozen[name]
+            assert (tensor.numpy() == expected).all()
         assert not check_run(folder).damage
     stored[0].rename(tmp_path / "elsewhere")
     with pytest.raises(InputError, match=r"no such file.*lack its frozen part"):
@@ -240,10 +240,10 @@ def test_runs_of_one_frozen_network_store_it_once_and_load_with_the_same_bits(
 def test_a_run_that_trains_every_layer_stores_its_complete_network(
     photos: Path, backbone: Path, tmp_path: Path
 ) -> None:
-    whole = {"name": "all", "train_size": 16, "test_size": 16} | {
+    custom = {"name": "all", "train_size": 16, "test_size": 16} | {
         "stages": [{"name": "all", "trainable": "all", "recipe": LEARNS | {"epochs": 1}}]
     }
-    study = loaded(photos, backbone, recipe=whole, seeds=[0], grid={}, claim=[])
+    study = loaded(photos, backbone, recipe=custom, seeds=[0], grid={}, claim=[])
     plan = study.plan(tmp_path)
     do(plan, tmp_path)
     folder = RunDirectory.find(tmp_path, plan.runs[0].id).path
@@ -382,12 +382,12 @@ def test_an_interrupted_run_continues_after_its_last_stage_and_out_of_memory_is_
     )
     stages = tmp_path / "cache" / "stages"
     assert do(plan, tmp_path, stop=lambda: any(stages.glob("*.safetensors"))) == [None]
-    (kept,) = stages.glob("*.safetensors")
-    written = kept.stat().st_mtime_ns
+    (cached,) = stages.glob("*.safetensors")
+    written = cached.stat().st_mtime_ns
     (result,) = do(plan, tmp_path)
     assert result is not None
     assert result.test is not None
-    assert kept.stat().st_mtime_ns == written
+    assert cached.stat().st_mtime_ns == written
     events = [
         line["event"] for line in RunDirectory.find(tmp_path, plan.runs[0].id).record().provenance
     ]  # type: ignore[union-attr]
@@ -472,10 +472,12 @@ def test_the_network_of_the_source_study_has_the_parameter_count_of_its_report()
     assert isinstance(model, ExternalConfig)
     assert traced_cost(model, 3, 120, 224)[0] == 826_608_056
     assert find_license(model).name == "CC-BY-NC-4.0"
-    beside = {pair.value.label: pair.condition for pair in load_study("fixres").study.references}
-    assert beside["train 320, test 224"] == "proof-of-concept, train 320, test 224"
-    assert beside["train 320, test 224, validation"] == beside["train 320, test 224"]
-    assert len(beside) == 9
+    conditions = {
+        pair.value.label: pair.condition for pair in load_study("fixres").study.references
+    }
+    assert conditions["train 320, test 224"] == "proof-of-concept, train 320, test 224"
+    assert conditions["train 320, test 224, validation"] == conditions["train 320, test 224"]
+    assert len(conditions) == 9
 
 
 def test_a_named_library_network_starts_from_its_weights_and_an_option_replaces_it(
@@ -543,14 +545,14 @@ def test_networks_are_plotted_against_their_cost_beside_published_ones(
         for row in study_data.rows
     )
     page = write(replace(study_data, rows=rows), tmp_path / "report")
-    found = {}
+    labels = {}
     for key in ("parameters", "speed", "published-imagenet"):
         with (page.parent / "figures" / f"{key}.csv").open() as file:
-            found[key] = list(csv.reader(file))[1:]
+            labels[key] = list(csv.reader(file))[1:]
         assert (page.parent / "figures" / f"{key}.svg").is_file()
-    assert [float(line[1]) for line in found["parameters"]] == [10_000_000, 30_000_000]
-    assert [float(line[1]) for line in found["speed"]] == [9.0, 4.5]  # 18 photographs
-    known = {line[0]: (float(line[1]), float(line[2])) for line in found["published-imagenet"]}
+    assert [float(line[1]) for line in labels["parameters"]] == [10_000_000, 30_000_000]
+    assert [float(line[1]) for line in labels["speed"]] == [9.0, 4.5]  # 18 photographs
+    known = {line[0]: (float(line[1]), float(line[2])) for line in labels["published-imagenet"]}
     assert known["FixEfficientNet-L2"] == (480e6, 88.5)
     assert known["ResNeXt-101 32x48d"] == (829e6, 85.4)
     text = (page.parent / "report.md").read_text()
@@ -597,8 +599,8 @@ def test_the_ten_crops_equal_torchvision_and_their_probabilities_are_averaged(
     model = load_network(spec)
     view = EvalTransform(size=16, mean=spec.mean, std=spec.std)
     ours = predict_photos(model, test, view, torch.device("cpu"), crops=10).probabilities
-    for place in range(len(test)):
-        image = test.load(place)
+    for index in range(len(test)):
+        image = test.load(index)
         crops = TF.ten_crop(resize_image(image, view), [16, 16])
         assert np.array_equal(
             ten_crops(image, view), np.stack([np.asarray(crop) for crop in crops])
@@ -608,7 +610,7 @@ def test_the_ten_crops_equal_torchvision_and_their_probabilities_are_averaged(
         )
         with torch.no_grad():
             expected = model((pixels - 0.5) / 0.5).double().softmax(1).mean(0)
-        np.testing.assert_allclose(ours[place], expected.numpy(), atol=1e-5)
+        np.testing.assert_allclose(ours[index], expected.numpy(), atol=1e-5)
 
 
 def load_network(spec: ExternalConfig) -> torch.nn.Module:

@@ -35,8 +35,8 @@ def tuned(output: Path, photos: Path, backbone: Path, *starter: str) -> dict[str
         capture_output=True,
         timeout=280,
     )
-    (found,) = output.glob("reports/*/finetune.json")
-    record: dict[str, Any] = json.loads(found.read_text())
+    (path,) = output.glob("reports/*/finetune.json")
+    record: dict[str, Any] = json.loads(path.read_text())
     return record
 
 
@@ -61,7 +61,7 @@ def test_two_processes_fine_tune_a_network_as_one_process_does(
             shared["trainable_parameters"],
             shared["epochs"],
         )
-    frozen = [found["stages"][0]["validation"]["loss_nats"] for found in (one, two)]
+    frozen = [record["stages"][0]["validation"]["loss_nats"] for record in (one, two)]
     assert frozen[0] == pytest.approx(frozen[1], rel=0.02)  # bf16, in sums of other lengths
     (model,) = (tmp_path / "two").glob("models/*")
     assert len(load_bundle(model).file.classes) == 3

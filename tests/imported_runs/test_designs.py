@@ -214,8 +214,8 @@ def paired_rows(left, right):
 
 def both_cases(left, right):
     """P without the pair of the last run of B, and with the mean of B in its place."""
-    kept = list(zip(left, right[:-1], strict=False))
-    dropped = stats.ttest_rel(*zip(*kept, strict=True)).pvalue
+    complete = list(zip(left, right[:-1], strict=False))
+    dropped = stats.ttest_rel(*zip(*complete, strict=True)).pvalue
     filled = stats.ttest_rel(left, (*right[:-1], np.mean(right[:-1]))).pvalue
     return dropped, filled
 

@@ -62,19 +62,19 @@ def bare_answers(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any
 def test_the_command_printed_by_the_page_has_the_same_result(
     number: int, bare_answers: list[dict[str, Any]], tmp_path: Path
 ) -> None:
-    shown = bare_answers[number]
-    assert "error" not in shown, shown
-    if shown["table"]:
-        (tmp_path / "runs.csv").write_text(shown["table"], encoding="utf-8")
-    ended = run_command(*shlex.split(shown["command"])[1:], "--json", folder=tmp_path)
+    answer = bare_answers[number]
+    assert "error" not in answer, answer
+    if answer["table"]:
+        (tmp_path / "runs.csv").write_text(answer["table"], encoding="utf-8")
+    ended = run_command(*shlex.split(answer["command"])[1:], "--json", folder=tmp_path)
     assert ended.code == 0, ended.errors
     result = json.loads(ended.output)
     (claim,) = result["claims"]
-    assert claim["words"] == shown["words"]
-    assert result["reading"] == shown["reading"]
-    assert claim["seeds"] == shown["seeds"]
+    assert claim["words"] == answer["words"]
+    assert result["reading"] == answer["reading"]
+    assert claim["seeds"] == answer["seeds"]
     for here, there in zip(
-        [shown["estimate"], shown["p"], *shown["interval"]],
+        [answer["estimate"], answer["p"], *answer["interval"]],
         [claim["difference"], claim["p"], *claim["interval"]],
         strict=True,
     ):

@@ -76,10 +76,10 @@ SLIDES = {  # the slides' table, as printed
 def test_the_network_table_of_the_slides_is_built_from_the_model_configs(call: Call) -> None:
     names = ("resnet18", "resnet34", "resnet50", "resnet101", "resnet152")
     rows = {row["layer"]: row for row in architecture_table("imagenet")}
-    found = {
+    table = {
         layer: (rows[layer]["output"], [rows[layer][name] for name in names]) for layer in SLIDES
     }
-    assert found == SLIDES
+    assert table == SLIDES
     lines = call("table", "imagenet")[1].splitlines()
     (first,) = [number for number, line in enumerate(lines) if line.startswith("conv5_x")]
     assert lines[first].split("  ")[-1].strip() == "[1x1, 512"

@@ -48,19 +48,19 @@ def test_a_crop_of_28_of_32_and_a_flip_give_fifty_images_that_are_slices() -> No
 def test_correlations_equal_numpy() -> None:
     data, augment = noise(6), Augment(crop=4, flip=True)
     limits = measure(data, augment, 6, "r")
-    found: dict[str, list[float]] = {"its flipped copy": [], "another image of its class": []}
+    expected: dict[str, list[float]] = {"its flipped copy": [], "another image of its class": []}
     pixels, labels = data.train.pixels[:, 1:5, 1:5].astype(float), data.train.labels
 
     def r(a: np.ndarray, b: np.ndarray) -> float:
         return float(np.corrcoef(a.ravel(), b.ravel())[0, 1])
 
     for number, image in enumerate(pixels):
-        found["its flipped copy"].append(r(image, image[:, ::-1]))
+        expected["its flipped copy"].append(r(image, image[:, ::-1]))
         others = [n for n in range(6) if n != number and labels[n] == labels[number]]
-        found["another image of its class"].append(
+        expected["another image of its class"].append(
             float(np.mean([r(image, pixels[n]) for n in others]))
         )
-    for name, values in found.items():
+    for name, values in expected.items():
         assert limits.correlations[name] == pytest.approx(np.mean(values))
 
 

@@ -60,9 +60,9 @@ def drawn(name: str) -> Counter[str]:
 def test_a_picture_contains_every_layer_join_and_shortcut(
     name: str, layers: int, joins: int, side: int, ways: int, changes: int
 ) -> None:
-    found = drawn(name)
-    assert (found["layer"], found["join"], found["side"]) == (layers, joins, side)
-    assert (found["shortcut"], found["changes"]) == (ways, changes)
+    counts = drawn(name)
+    assert (counts["layer"], counts["join"], counts["side"]) == (layers, joins, side)
+    assert (counts["shortcut"], counts["changes"]) == (ways, changes)
 
 
 @pytest.mark.parametrize(
@@ -78,8 +78,8 @@ def test_a_drawing_contains_every_layer_of_a_network(name: str) -> None:
         e.text or ""
         for e in ET.fromstring(draw_network(layers)).iter("{http://www.w3.org/2000/svg}title")
     ][1:]
-    shown = {title.partition(":")[0] for title in titles}
-    assert {row.name for row in layers.rows if row.layer_parameters} <= shown
+    names = {title.partition(":")[0] for title in titles}
+    assert {row.name for row in layers.rows if row.layer_parameters} <= names
 
 
 def test_inspect_model_writes_the_picture(call: Call, tmp_path: Path) -> None:
@@ -204,10 +204,10 @@ def test_the_zero_padding_of_option_a_is_drawn_on_the_shortcut() -> None:
         ("stages.2.0.shortcut.pad", (64, 8, 8), (2, 2)),
     ]
     root = ET.fromstring(draw_network(layers))
-    beside = [
+    texts = [
         "".join(text.itertext())
         for group in root.iter("{http://www.w3.org/2000/svg}g")
         if group.get("class", "").startswith("side")
         for text in group.iter("{http://www.w3.org/2000/svg}text")
     ]
-    assert beside == ["pad, 32, /2", "pad, 64, /2"]
+    assert texts == ["pad, 32, /2", "pad, 64, /2"]

@@ -38,13 +38,13 @@ def test_the_maps_equal_the_outputs_of_the_first_convolution_for_every_shape(
         nn.Conv2d(count, 2, 1),
     )
     images = torch.randn(2, channels, 12, 9)
-    found = first_filters(model, images, "net")
+    maps = first_filters(model, images, "net")
     with torch.no_grad():
         expected = F.conv2d(model[0].eval()(images), model[1].weight, model[1].bias)
     assert model.training
-    assert found.layer == "1"
-    torch.testing.assert_close(found.responses, expected)
-    table = filter_rows(found)
+    assert maps.layer == "1"
+    torch.testing.assert_close(maps.responses, expected)
+    table = filter_rows(maps)
     assert [row["filter"] for row in table] == list(range(1, count + 1))
     assert table[1]["response_sd"] == pytest.approx(float(expected[:, 1].std()))
     assert table[2]["positive_pct"] == pytest.approx(
@@ -54,7 +54,7 @@ def test_the_maps_equal_the_outputs_of_the_first_convolution_for_every_shape(
     drawn = Image.open(
         io.BytesIO(
             render_figure(
-                found,
+                maps,
                 [CaptionedImage(pixels, "image 0"), CaptionedImage(pixels, "image 1")],
                 "a run",
             )

@@ -233,7 +233,7 @@ def _positive(model: nn.Module) -> nn.Module:
 
 
 def _support(
-    model: nn.Module, layer: str, place: tuple[int, int], side: int, channels: int
+    model: nn.Module, layer: str, position: tuple[int, int], side: int, channels: int
 ) -> tuple[range, range]:
     """Rows and columns of the image to which the output of the module `layer` at `place` has a
     gradient.
@@ -244,7 +244,7 @@ def _support(
     )
     images = torch.ones(1, channels, side, side, dtype=torch.float64, requires_grad=True)
     model(images)
-    collected[0][0, :, place[0], place[1]].sum().backward()
+    collected[0][0, :, position[0], position[1]].sum().backward()
     assert images.grad is not None
     seen = images.grad[0].abs().sum(0).nonzero()
     (top, left), (bottom, right) = seen.min(0).values.tolist(), seen.max(0).values.tolist()
@@ -262,21 +262,21 @@ def _support(
         ("alexnet-cifar", "pool3", "pool3", 32),
     ],
 )
-@pytest.mark.parametrize("place", [(0, 0), (2, 1)])
+@pytest.mark.parametrize("position", [(0, 0), (2, 1)])
 def test_a_receptive_field_is_the_support_of_the_gradient_of_the_image(
-    name: str, layer: str, row: str, side: int, place: tuple[int, int]
+    name: str, layer: str, row: str, side: int, position: tuple[int, int]
 ) -> None:
     spec = parse_model(name, "test")
     paths = _paths(spec, row, side)
-    seen = _support(_positive(build_module(spec, 3, 10)), layer, place, side, 3)
+    seen = _support(_positive(build_module(spec, 3, 10)), layer, position, side, 3)
     assert seen == tuple(
-        span.pixels(at, side) for span, at in zip(paths.largest, place, strict=True)
+        span.pixels(at, side) for span, at in zip(paths.largest, position, strict=True)
     )
 
 
-@pytest.mark.parametrize("place", [(0, 0), (3, 2)])
+@pytest.mark.parametrize("position", [(0, 0), (3, 2)])
 def test_the_smallest_receptive_field_is_the_field_through_shortcuts_only(
-    place: tuple[int, int],
+    position: tuple[int, int],
 ) -> None:
     spec = parse_model("cifar-resnet20-b", "test")
     model = _positive(build_module(spec, 3, 10))
@@ -284,10 +284,10 @@ def test_the_smallest_receptive_field_is_the_field_through_shortcuts_only(
         if name.endswith("conv2"):
             torch.nn.init.zeros_(module.weight)
     paths = _paths(spec, "stages.2.2.add", 32)
-    seen = _support(model, "stages.2.2", place, 32, 3)
+    seen = _support(model, "stages.2.2", position, 32, 3)
     assert paths.smallest_size == (3, 3)
     assert seen == tuple(
-        span.pixels(at, 32) for span, at in zip(paths.smallest, place, strict=True)
+        span.pixels(at, 32) for span, at in zip(paths.smallest, position, strict=True)
     )
 
 

@@ -182,7 +182,7 @@ def test_projections_are_at_the_blocks_that_the_shortcut_option_requires(option:
         "B": {"1.0", "2.0"},
         "C": {"0.0", "0.1", "1.0", "1.1", "2.0", "2.1"},
     }[option]
-    assert projections == {f"stages.{place}.shortcut" for place in where}
+    assert projections == {f"stages.{stage}.shortcut" for stage in where}
 
 
 def test_shortcut_a_has_no_parameters_and_copies_the_signal_to_the_middle_channels() -> None:
@@ -226,11 +226,13 @@ def test_dropout_drops_whole_channels_of_the_branch_and_only_in_training() -> No
     dead = (branch == 0).flatten(2)
     assert torch.equal(dead.any(2), dead.all(2)), "a channel is dropped whole or not at all"
     assert 0.4 < dead.all(2).float().mean() < 0.6
-    whole = block.norm2(block.conv2(F.relu(block.norm1(block.conv1(x)))))
-    torch.testing.assert_close(branch, torch.where(dead.all(2)[:, :, None, None], 0.0, 2 * whole))
+    expected = block.norm2(block.conv2(F.relu(block.norm1(block.conv1(x)))))
+    torch.testing.assert_close(
+        branch, torch.where(dead.all(2)[:, :, None, None], 0.0, 2 * expected)
+    )
     block.eval()
-    whole = block.norm2(block.conv2(F.relu(block.norm1(block.conv1(x)))))
-    assert torch.equal(block.residual(x), whole)
+    expected = block.norm2(block.conv2(F.relu(block.norm1(block.conv1(x)))))
+    assert torch.equal(block.residual(x), expected)
 
 
 def test_dropout_does_not_change_parameter_names_and_initial_weights() -> None:
@@ -254,9 +256,9 @@ def test_plain_and_residual_networks_start_from_the_same_weights(
     plain, *residual = (
         build(cifar_config(14, option, **fields), seed=7).state_dict() for option in OPTIONS
     )
-    for twin in residual:
-        assert set(plain) <= set(twin)
-        assert all(torch.equal(plain[name], twin[name]) for name in plain)
+    for network in residual:
+        assert set(plain) <= set(network)
+        assert all(torch.equal(plain[name], network[name]) for name in plain)
     assert set(residual[0]) == set(plain)
 
 

@@ -136,8 +136,8 @@ def test_dropout_is_between_the_two_linear_layers_and_off_in_evaluation() -> Non
     model.eval()(images)
     alive = seen[1] > 0
     assert 0.35 < (seen[0][alive] == 0).double().mean() < 0.65
-    kept = alive & (seen[0] > 0)
-    torch.testing.assert_close(seen[0][kept], 2 * seen[1][kept])
+    active = alive & (seen[0] > 0)
+    torch.testing.assert_close(seen[0][active], 2 * seen[1][active])
 
 
 @pytest.mark.parametrize(

@@ -31,8 +31,8 @@ from resnetlab.schema import config_hash, decode, encode
 from resnetlab.training.rng import make_generator
 
 SMALL = ExternalConfig(source="torchvision/squeezenet1_1")
-BESIDE = Path(__file__).resolve().parents[2].parent / "shared" / "data" / "weights"
-REAL = Path(os.environ.get("RESNETLAB_TEST_WEIGHTS") or BESIDE)
+SHARED_WEIGHTS = Path(__file__).resolve().parents[2].parent / "shared" / "data" / "weights"
+REAL = Path(os.environ.get("RESNETLAB_TEST_WEIGHTS") or SHARED_WEIGHTS)
 
 
 def build(spec: ExternalConfig, channels: int = 3, classes: int = 7, seed: int = 0) -> nn.Module:

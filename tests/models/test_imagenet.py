@@ -68,8 +68,8 @@ def test_torchvision_vgg_weights_give_the_logits_of_our_network() -> None:
 
     torch.manual_seed(0)
     with torch.device("meta"):
-        whole = vgg16(weights=None, init_weights=False)
-        assert count_parameters(whole) == count_parameters(
+        network = vgg16(weights=None, init_weights=False)
+        assert count_parameters(network) == count_parameters(
             build_module(parse_model("vgg16", ""), 3, 1000)
         )
         theirs = vgg16(weights=None, init_weights=False)
@@ -98,8 +98,8 @@ def test_torchvision_vgg_weights_give_the_logits_of_our_network() -> None:
 
 
 def test_the_parameters_of_a_wide_network_are_counted_without_allocating_it() -> None:
-    whole = empty("resnext101_32x48d")
-    assert count_parameters(whole) == 828_411_176
+    network = empty("resnext101_32x48d")
+    assert count_parameters(network) == 828_411_176
     fine = empty("resnext101_32x48d", classes=120)
     for name, parameter in fine.named_parameters():
         parameter.requires_grad_(name.startswith("head."))

@@ -73,9 +73,9 @@ def test_the_backbone_has_the_pretrained_weights_and_the_new_classifier_is_repro
 
 
 @pytest.mark.parametrize("source", SOURCES)
-@pytest.mark.parametrize("place", ["classifier", "last norm", "middle"])
+@pytest.mark.parametrize("part", ["classifier", "last norm", "middle"])
 def test_the_two_parts_of_a_split_network_give_the_output_of_the_whole(
-    source: str, place: str
+    source: str, part: str
 ) -> None:
     model = build_with_new_head(ExternalConfig(source=source), 5, generator).eval()
     names = {
@@ -83,7 +83,7 @@ def test_the_two_parts_of_a_split_network_give_the_output_of_the_whole(
         "last norm": last_batch_norm(model, 64) or "",
         "middle": "",
     }
-    at = names[place] or list_parts(model)[len(list_parts(model)) // 2][0]
+    at = names[part] or list_parts(model)[len(list_parts(model)) // 2][0]
     halves = split_at(model, at, 64)
     assert halves is not None
     trunk, tail = halves

@@ -79,14 +79,14 @@ def needed_conditions(entry: dict[str, Any]) -> list[Condition]:
     return chosen
 
 
-def state_by_results(name: str, needed: list[Condition], found: StudyData | None) -> str:
+def state_by_results(name: str, needed: list[Condition], study_data: StudyData | None) -> str:
     """The state of an entry that needs these conditions of a study, by the study's results."""
-    if found is None:
+    if study_data is None:
         return "not run"
-    measured = {condition.label: condition for condition in found.study.conditions}
+    measured = {condition.label: condition for condition in study_data.study.conditions}
     if not all(condition.label in measured for condition in needed):
         return "not run"
-    finished = Counter(row.condition for row in found.rows if row.status != "missing")
+    finished = Counter(row.condition for row in study_data.rows if row.status != "missing")
     for condition in needed:
         other = measured[condition.label]
         same_data = replace(other.data, source=condition.data.source) == condition.data
@@ -186,25 +186,25 @@ def test_exactly_the_entries_with_a_command_that_needs_no_training_state_its_out
 
 
 def test_the_state_of_an_entry_follows_from_conditions_recipe_images_and_seeds() -> None:
-    found = results("ladder-mnist")
-    assert found is not None
+    study_data = results("ladder-mnist")
+    assert study_data is not None
     needed = list(catalog_study("ladder-mnist").conditions)
 
     def changed(**changes: Any) -> StudyData:
         """The results with other fields in the first condition."""
-        first, *rest = found.study.conditions
+        first, *rest = study_data.study.conditions
         conditions = (replace(first, **changes), *rest)
-        return replace(found, study=replace(found.study, conditions=conditions))
+        return replace(study_data, study=replace(study_data.study, conditions=conditions))
 
-    first = found.study.conditions[0]
+    first = study_data.study.conditions[0]
     shorter = replace(first.recipe, epochs=4)
     fewer = replace(first.data, train_images=100)
     cases = {
-        "full protocol": [found, changed(data=replace(first.data, source="elsewhere.npz"))],
+        "full protocol": [study_data, changed(data=replace(first.data, source="elsewhere.npz"))],
         "reduced": [
             changed(recipe=shorter),
             changed(data=fewer),
-            replace(found, rows=found.rows[1:]),
+            replace(study_data, rows=study_data.rows[1:]),
         ],
         "not run": [changed(label="another"), None],
     }

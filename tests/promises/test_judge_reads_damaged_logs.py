@@ -132,8 +132,8 @@ def points(study_data: StudyData) -> set[Point]:
 
 def numbers_in(content: bytes) -> set[float]:
     """Return every number that a text has, as it is and in percent."""
-    found = NUMBER.findall(content.decode(errors="replace"))
-    values = {float(text) for text in found}
+    texts = NUMBER.findall(content.decode(errors="replace"))
+    values = {float(text) for text in texts}
     return {round(factor * value, 9) for value in values for factor in (1, 100)}
 
 

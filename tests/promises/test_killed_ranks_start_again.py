@@ -34,7 +34,7 @@ def words(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     """Train a network without batch normalization on 100 images of 28 pixels; the last batch of an
     epoch has four.
     """
-    place, draw = tmp_path_factory.mktemp("bars"), np.random.default_rng(0)
+    root, draw = tmp_path_factory.mktemp("bars"), np.random.default_rng(0)
     labels = {"train": np.arange(100) % 4, "test": np.arange(40) % 4}
     arrays = {f"y_{split}": split_labels for split, split_labels in labels.items()}
     for split, split_labels in labels.items():
@@ -42,15 +42,15 @@ def words(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
         for number, label in enumerate(split_labels):
             images[number, :, 7 * label : 7 * label + 7] += 100
         arrays[f"x_{split}"] = images.astype(np.uint8)
-    np.savez(place / "bars.npz", **arrays)
-    (place / "recipe.toml").write_text(RECIPE.format(epochs=4))
+    np.savez(root / "bars.npz", **arrays)
+    (root / "recipe.toml").write_text(RECIPE.format(epochs=4))
     return [
         "train",
         "lenet5",
         "--data",
-        str(place / "bars.npz"),
+        str(root / "bars.npz"),
         "--recipe",
-        str(place / "recipe.toml"),
+        str(root / "recipe.toml"),
         "--set",
         "numerics.precision=fp32",
         "--set",
@@ -110,9 +110,9 @@ def test_two_processes_train_as_one_does_on_the_whole_batch(
 ) -> None:
     output, output_text = by_two
     assert output_text.count("of training") == 1  # the first alone speaks
-    two, whole = past_runs(output)[0], one(words, tmp_path / "one", monkeypatch)
+    two, expected_run = past_runs(output)[0], one(words, tmp_path / "one", monkeypatch)
     parted = one([*words, "--set", "numerics.grad_accum_steps=2"], tmp_path / "parts", monkeypatch)
-    expected = curve(whole)
+    expected = curve(expected_run)
     assert len(expected) == 15  # train and test at 0 to 4 epochs, in training mode at each too
     for other in (two, parted):
         assert [line[:2] for line in curve(other)] == [line[:2] for line in expected]
@@ -120,18 +120,20 @@ def test_two_processes_train_as_one_does_on_the_whole_batch(
             [line[2] for line in expected], rel=2e-5
         )
     assert (
-        len({record.id for record in (two, whole, parted)}) == 3
+        len({record.id for record in (two, expected_run, parted)}) == 3
     )  # what may change bits names the run
 
 
 def ranks(agent: subprocess.Popen[str]) -> list[int]:
     """The processes that torchrun started, by rank."""
     children = Path(f"/proc/{agent.pid}/task/{agent.pid}/children").read_text().split()
-    found = {}
+    processes = {}
     for child in children:
         environment = Path(f"/proc/{child}/environ").read_bytes().split(b"\0")
-        found |= {int(item[5:]): int(child) for item in environment if item.startswith(b"RANK=")}
-    return [found[rank] for rank in sorted(found)]
+        processes |= {
+            int(item[5:]): int(child) for item in environment if item.startswith(b"RANK=")
+        }
+    return [processes[rank] for rank in sorted(processes)]
 
 
 def wait_for_steps(output: Path, count: int, agent: subprocess.Popen[str]) -> None:

@@ -59,7 +59,7 @@ VALUES = st.recursive(
 
 
 @pytest.fixture(scope="module")
-def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("malformed")
 
 
@@ -112,9 +112,9 @@ def check_bounded(ended: Ended) -> None:
 
 
 def test_a_changed_study_file_is_loaded_or_refused_with_readable_lines(
-    place: Path, amount: Callable[[int], int], figures: Callable[[str], None]
+    workspace: Path, amount: Callable[[int], int], figures: Callable[[str], None]
 ) -> None:
-    run_command("study", "show", "digits", folder=place)  # the first command imports modules
+    run_command("study", "show", "digits", folder=workspace)  # the first command imports modules
     counts = {0: 0, 2: 0}
 
     @settings(
@@ -122,8 +122,8 @@ def test_a_changed_study_file_is_loaded_or_refused_with_readable_lines(
     )
     @given(content=changed_studies())
     def check(content: bytes) -> None:
-        (place / "study.toml").write_bytes(content)
-        ended = run_command("study", "plan", "study.toml", "--no-timing", folder=place)
+        (workspace / "study.toml").write_bytes(content)
+        ended = run_command("study", "plan", "study.toml", "--no-timing", folder=workspace)
         check_bounded(ended)
         counts[ended.code] += 1
 
@@ -215,7 +215,7 @@ def write_tree(folder: Path, tree: dict[str, Any]) -> None:
 
 
 def test_any_folder_of_images_is_used_or_refused_with_readable_lines(
-    place: Path, amount: Callable[[int], int], figures: Callable[[str], None]
+    workspace: Path, amount: Callable[[int], int], figures: Callable[[str], None]
 ) -> None:
     counts: dict[int, int] = {}
 
@@ -229,7 +229,7 @@ def test_any_folder_of_images_is_used_or_refused_with_readable_lines(
     )
     @given(tree=TREES | changed_trees())
     def check(tree: dict[str, Any]) -> None:
-        with tempfile.TemporaryDirectory(dir=place) as name:
+        with tempfile.TemporaryDirectory(dir=workspace) as name:
             folder = Path(name)
             write_tree(folder / "photos", tree)
             ended = run_command("data", "check", "photos", "--output", "out", folder=folder)

@@ -120,9 +120,9 @@ def test_a_notebook_shows_an_error_in_one_line(tmp_path: Path) -> None:
     path = written(tmp_path, 'import resnetlab as rl\nrl.load_study("digitz")')
     with pytest.raises(nbclient.exceptions.CellExecutionError) as caught:
         run(path, tmp_path)
-    shown = caught.value.traceback.rpartition("------------------\n")[2].strip().splitlines()
-    assert len(shown) == 1
-    assert "InputError: digitz: unknown study" in shown[0]
+    lines = caught.value.traceback.rpartition("------------------\n")[2].strip().splitlines()
+    assert len(lines) == 1
+    assert "InputError: digitz: unknown study" in lines[0]
 
 
 @pytest.mark.slow

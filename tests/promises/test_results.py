@@ -97,14 +97,14 @@ def test_a_committed_result_states_its_provenance(folder: Path) -> None:
 def test_a_committed_table_of_sizes_is_complete_with_provenance_and_caveat(
     folder: Path,
 ) -> None:
-    found: ResolutionTable = decode(
+    table: ResolutionTable = decode(
         ResolutionTable, read_json(folder / fixres.FIXRES_FILE), str(folder)
     )
-    assert len(found.cells) == len(found.rows) * len({cell.test_size for cell in found.cells})
-    assert all(cell.status == "done" and cell.stage_one and cell.stage_two for cell in found.cells)
-    assert re.fullmatch(r"[0-9a-f]{40}", found.provenance["commit"])
-    assert not found.provenance["dirty"]
-    assert any("ImageNet" in caveat for caveat in found.caveats)
+    assert len(table.cells) == len(table.rows) * len({cell.test_size for cell in table.cells})
+    assert all(cell.status == "done" and cell.stage_one and cell.stage_two for cell in table.cells)
+    assert re.fullmatch(r"[0-9a-f]{40}", table.provenance["commit"])
+    assert not table.provenance["dirty"]
+    assert any("ImageNet" in caveat for caveat in table.caveats)
     assert "ImageNet" in (folder / "report.md").read_text(encoding="utf-8")
     assert not [
         path for path in folder.rglob("*") if path.suffix in (".jpg", ".jpeg", ".png", ".webp")

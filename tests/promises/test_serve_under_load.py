@@ -47,9 +47,9 @@ class Server:
 
     def memory_mib(self) -> float:
         status = Path(f"/proc/{self.process.pid}/status").read_text()
-        found = re.search(r"VmRSS:\s+(\d+)", status)
-        assert found is not None
-        return int(found[1]) / 1024
+        match = re.search(r"VmRSS:\s+(\d+)", status)
+        assert match is not None
+        return int(match[1]) / 1024
 
     def num_descriptors(self) -> int:
         return len(list(Path(f"/proc/{self.process.pid}/fd").iterdir()))
@@ -68,9 +68,9 @@ def server(model: Path) -> Iterator[Server]:
     ) as process:
         assert process.stdout is not None
         try:
-            found = re.search(r"http://127\.0\.0\.1:(\d+)", process.stdout.readline())
-            assert found is not None
-            started = Server(process, int(found[1]))
+            match = re.search(r"http://127\.0\.0\.1:(\d+)", process.stdout.readline())
+            assert match is not None
+            started = Server(process, int(match[1]))
             assert started.status_of() == 200  # the first prediction allocates memory
             yield started
             for connection in started.connections:
@@ -178,9 +178,9 @@ def test_a_signal_ends_the_service_within_its_grace_period(
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     ) as process:
         assert process.stdout is not None
-        found = re.search(r"http://127\.0\.0\.1:(\d+)", process.stdout.readline())
-        assert found is not None
-        server = Server(process, int(found[1]))
+        match = re.search(r"http://127\.0\.0\.1:(\d+)", process.stdout.readline())
+        assert match is not None
+        server = Server(process, int(match[1]))
         slow = server.connect()
         slow.sendall(HEAD % 1_000_000 + b"x")  # an upload that would go on for 30 seconds
         start = time.monotonic()

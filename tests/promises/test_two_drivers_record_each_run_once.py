@@ -60,9 +60,9 @@ def test_two_racing_processes_record_one_run_once(
 
 @pytest.mark.slow
 def test_two_drivers_on_one_study_record_each_run_once(
-    tmp_path: Path, whole: tuple[Path, dict[str, Any]]
+    tmp_path: Path, uninterrupted: tuple[Path, dict[str, Any]]
 ) -> None:
-    study, expected = whole
+    study, expected = uninterrupted
     drivers = [start(study, tmp_path, "-j", "1", *LONGER) for _ in range(2)]
     for driver in drivers:
         _, output = driver.communicate(timeout=240)

@@ -111,28 +111,28 @@ if ROOT and os.path.isdir("/proc/self/fd"):
 
 
 @pytest.fixture(scope="module")
-def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("windows")
 
 
 @pytest.fixture(scope="module")
-def environment(place: Path) -> dict[str, str]:
+def environment(workspace: Path) -> dict[str, str]:
     """Of processes that lack what Windows lacks."""
-    (place / "site").mkdir()
-    (place / "site" / "sitecustomize.py").write_text(SITE, encoding="utf-8")
-    paths = (place / "site", TESTS, Path(resnetlab.__file__).parents[1])
+    (workspace / "site").mkdir()
+    (workspace / "site" / "sitecustomize.py").write_text(SITE, encoding="utf-8")
+    paths = (workspace / "site", TESTS, Path(resnetlab.__file__).parents[1])
     return os.environ | {
         "PYTHONPATH": os.pathsep.join(map(str, paths)),
-        "LACKING_ROOT": str(place / "here"),
+        "LACKING_ROOT": str(workspace / "here"),
         "OMP_NUM_THREADS": "1",
-        "RESNETLAB_CACHE": str(place / "here" / "cache of a person"),
+        "RESNETLAB_CACHE": str(workspace / "here" / "cache of a person"),
     }
 
 
 @pytest.fixture(scope="module")
-def here(place: Path) -> Path:
-    (place / "here").mkdir()
-    return place / "here"
+def here(workspace: Path) -> Path:
+    (workspace / "here").mkdir()
+    return workspace / "here"
 
 
 ONE_AFTER_ANOTHER = """

@@ -247,8 +247,8 @@ def numbers(text: str, language: str) -> list[str]:
     if language == "fr":
         text = re.sub(r"(?<=\d)\xa0(?=\d{3})", "", text).replace(",", ".")
     text = re.sub(r"\bln \d+ = ", lambda match: match[0][3:-3] + " ", text)
-    found = [match[0].rstrip(",.\xa0") for match in NUMBER.finditer(text)]
-    return [number.replace(",", "").replace("−", "-").replace("\xa0", "") for number in found]
+    texts = [match[0].rstrip(",.\xa0") for match in NUMBER.finditer(text)]
+    return [number.replace(",", "").replace("−", "-").replace("\xa0", "") for number in texts]
 
 
 def is_value(number: str, values: list[float]) -> bool:
@@ -262,12 +262,12 @@ def every_answer() -> list[QuestionAnswer]:
     """Answers of the committed results, of the planted study, and to each question of the catalog
     by a study that lacks its conditions.
     """
-    found = [item for folder in RESULTS for item in answers(analyze(load(folder)))]
-    found += [claim_answer(claim["statement"], truth="failing") for claim in CLAIMS]
-    found += [claim_answer(claim["statement"]) for claim in CLAIMS]
+    collected = [item for folder in RESULTS for item in answers(analyze(load(folder)))]
+    collected += [claim_answer(claim["statement"], truth="failing") for claim in CLAIMS]
+    collected += [claim_answer(claim["statement"]) for claim in CLAIMS]
     for name in catalog_names("studies"):
         questions = catalog_questions(name, load_study(name).question)
-        found += [answer_question(planted(), item) for item in questions]
+        collected += [answer_question(planted(), item) for item in questions]
     labels = tuple(TRUTH)
     kinds: tuple[EvidenceKind, ...] = (
         "accuracy",
@@ -279,8 +279,8 @@ def every_answer() -> list[QuestionAnswer]:
     )
     for kind in kinds:
         evidence = Evidence(kind=kind, conditions=labels)
-        found.append(answer_question(planted(), question(evidence)))
-    return found
+        collected.append(answer_question(planted(), question(evidence)))
+    return collected
 
 
 def test_every_number_of_an_answer_is_in_its_record_in_both_languages() -> None:
@@ -297,8 +297,8 @@ def test_every_number_of_an_answer_is_in_its_record_in_both_languages() -> None:
 
 def test_both_languages_contain_the_same_numbers_and_an_explanation_contains_none() -> None:
     for answer in every_answer():
-        shown = [sorted(numbers(answer.measured[name], name)) for name in LANGUAGES]
-        assert shown[0] == shown[1]
+        values = [sorted(numbers(answer.measured[name], name)) for name in LANGUAGES]
+        assert values[0] == values[1]
         assert not re.search(r"\b\d", answer.explanation["en"] + answer.explanation["fr"])
 
 
@@ -319,9 +319,9 @@ def test_every_study_has_questions_with_existing_evidence_and_every_claim_answer
     for item in questions:
         for evidence in item.evidence:
             for beginning in evidence.claims:
-                found = [text for text in statements if text.startswith(beginning)]
-                assert found, beginning
-                used.update(found)
+                matches = [text for text in statements if text.startswith(beginning)]
+                assert matches, beginning
+                used.update(matches)
             plain = [label for label in evidence.conditions if "*" not in label]
             assert {*plain, evidence.against} <= labels | {""}
             if evidence.kind == "compare":

@@ -41,10 +41,10 @@ def planted(folder, ensemble=PAIR, truth=TRUTH):
             logits = np.zeros((IMAGES, 10), np.float32)
             logits[np.arange(IMAGES), labels] = np.where(wrong, 1.0, 3.0)
             logits[np.arange(IMAGES)[wrong], (labels[wrong] + 1) % 10] = 1.5
-            place = folder / cell.record.id
-            place.mkdir(parents=True)
-            save_file({"logits": logits, "labels": labels}, place / "logits-test.safetensors")
-            cell = replace(cell, record=replace(cell.record, folder=str(place)))
+            target = folder / cell.record.id
+            target.mkdir(parents=True)
+            save_file({"logits": logits, "labels": labels}, target / "logits-test.safetensors")
+            cell = replace(cell, record=replace(cell.record, folder=str(target)))
         cells.append(cell)
     return reports.collect(StudyRecord(record.study, tuple(cells)))
 

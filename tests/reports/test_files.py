@@ -99,10 +99,10 @@ def test_the_page_loads_no_external_file(folder):
     assert not [tag for tag, _ in page.tags if tag in ("link", "img", "iframe", "base", "form")]
     links = [a for tag, a in page.tags if tag == "a"]
     targets = {a["href"] for a in links if not a["href"].startswith("#")}
-    beside = {
+    files = {
         str(path.relative_to(folder)) for path in folder.rglob("*.*") if path.name != "report.html"
     }
-    assert targets - {"https://arxiv.org/abs/1512.03385"} == beside - {
+    assert targets - {"https://arxiv.org/abs/1512.03385"} == files - {
         "report.md",
         "checksums.json",
     }

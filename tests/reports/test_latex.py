@@ -25,23 +25,23 @@ def plain(text):
     for letter, command in sorted(latex.LATEX_ESCAPES.items(), key=lambda item: -len(item[1])):
         text = text.replace(command, f"\x00{ord(letter)}\x00")
     text = text.replace("{-}", "-").replace("{,}", ",")
-    return re.sub("\x00(\\d+)\x00", lambda found: chr(int(found[1])), text)
+    return re.sub("\x00(\\d+)\x00", lambda match: chr(int(match[1])), text)
 
 
 def rows(document):
     """The cells of every table, notes included."""
-    found = []
+    rows_ = []
     for table in re.findall(r"\\toprule\n(.*?)\\end\{longtable\}", document, re.S):
         for line in table.splitlines():
             if line.endswith(r" \\"):
                 cells = re.split(r"(?<!\\) & ", line.removesuffix(r" \\"))
-                found.append(
+                rows_.append(
                     [
                         plain(re.sub(r"\\note\{((?:[^{}]|\{[^{}]*\})*)\}", r" \1", cell))
                         for cell in cells
                     ]
                 )
-    return found
+    return rows_
 
 
 @pytest.fixture(scope="module")
@@ -158,11 +158,11 @@ def test_the_latex_of_a_committed_report_is_balanced_and_escaped(committed):
     body = document.split(r"\begin{document}")[1]
     body = re.sub(r"^% .*$", "", body, flags=re.M)  # the text alternative of a figure
     opened: list[str] = []
-    for found in re.finditer(r"\\(begin|end)\{(\w+)\}", body.removesuffix("\\end{document}\n")):
-        if found[1] == "begin":
-            opened.append(found[2])
+    for match in re.finditer(r"\\(begin|end)\{(\w+)\}", body.removesuffix("\\end{document}\n")):
+        if match[1] == "begin":
+            opened.append(match[2])
         else:
-            assert opened.pop() == found[2]
+            assert opened.pop() == match[2]
     assert not opened
     bare = re.sub(r"\\[\\{}$&#%_^~]", "", body)  # escaped letters and ends of lines
     assert bare.count("{") == bare.count("}")

@@ -177,8 +177,8 @@ why = "Softer targets."
     study = parse_study(tomllib.loads(text), "large.toml", Overrides())
     truth = {condition.label: TRUTH["plain 8"] for condition in study.conditions}
     loss = build_report_from_record(study_record(truth, study=study)).curves[0]
-    shown = [panel.label for panel in loss.panels]
-    assert shown == [
+    labels = [panel.label for panel in loss.panels]
+    assert labels == [
         "baseline",
         "+ flip",
         *(f"side {k:02d}" for k in range(sides - 4)),

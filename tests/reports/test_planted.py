@@ -173,13 +173,13 @@ def test_exact_tests_of_five_runs_decide_single_claims_but_not_a_large_family(na
 def test_a_claim_with_a_missing_run_is_inconclusive_and_with_that_run_is_reproduced():
     there = TRUTH | {"residual 56 (B)": converged(95.6, 96.4, 96.0, 96.0, 96.0)}
     names = ("missing runs that matter",)
-    found = [
+    badges = [
         reports.build_report_from_record(study_record(truth, study=planted(names)))
         .verdicts[0]
         .badge
         for truth in (TRUTH, there)
     ]
-    assert found == ["inconclusive", "reproduced"]
+    assert badges == ["inconclusive", "reproduced"]
 
 
 def test_the_row_of_a_direction_follows_the_row_of_its_size(report):

@@ -141,9 +141,11 @@ def test_each_kind_of_claim_gives_the_planted_verdict(kind, truth, word):
 
 
 def test_every_kind_of_claim_is_tested_with_every_possible_verdict():
-    found = {kind: {word for values, _, word in TRUTHS if values == kind} for kind in CLAIMS}
+    words_by_kind = {
+        kind: {word for values, _, word in TRUTHS if values == kind} for kind in CLAIMS
+    }
     words = {"reproduced", "contradicted", "inconclusive", "untestable"}
-    assert found == {
+    assert words_by_kind == {
         kind: words | ({"partly reproduced"} if kind in ("about", "relative") else set())
         for kind in CLAIMS
     }

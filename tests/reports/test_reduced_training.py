@@ -156,9 +156,9 @@ def test_the_share_is_the_number_of_trained_images_over_the_number_in_the_file(
     )
     data = dict.fromkeys(info.conditions, info)
     for label, share in zip(info.conditions, shares, strict=True):
-        found = training_share(study, data, [label])
+        result = training_share(study, data, [label])
         expected = None if share == 1 else (pytest.approx(share), pytest.approx(share))
-        assert (found and (found.low, found.high)) == expected
+        assert (result and (result.low, result.high)) == expected
     both = training_share(study, data, info.conditions)
     assert both is None or (both.low, both.high) == (min(shares), max(shares))
 
@@ -169,8 +169,8 @@ def test_steps_are_converted_to_images() -> None:
     study = parse_study(tomllib.loads(text), "two.toml", changed)
     info = replace(collect(study_record()).data[0], train_images=45_000)
     label = study.conditions[0].label
-    found = training_share(study, {label: info}, [label])
-    assert found == TrainingShare(0.25, 0.25)
+    share = training_share(study, {label: info}, [label])
+    assert share == TrainingShare(0.25, 0.25)
 
 
 @pytest.mark.parametrize(
@@ -231,9 +231,9 @@ def test_a_source_length_in_steps_is_used_and_other_data_are_not() -> None:
     assert training_share(study, {label: info}, [label]) is None
     recipe = replace(study.conditions[0].recipe, steps=6_400, schedule=CONSTANT)
     study = replace(study, conditions=(replace(study.conditions[0], recipe=recipe),))
-    found = training_share(study, {label: info}, [label])
-    assert found is not None
-    assert found.low == pytest.approx(0.1, rel=1e-3)
+    share = training_share(study, {label: info}, [label])
+    assert share is not None
+    assert share.low == pytest.approx(0.1, rel=1e-3)
     assert training_share(study, {label: replace(info, name="svhn")}, [label]) is None
 
 
@@ -241,5 +241,5 @@ def test_a_headline_without_a_verdict_has_the_share_of_the_training() -> None:
     study = load_study("digits", Overrides(settings=("recipe.epochs=5",)))
     study_data = collect(study_record(TRUTH, study=replace(study, claims=())))
     assert build_report(study_data).answer.startswith("At 50 % of the training, plain 8 reached ")
-    whole = collect(study_record(TRUTH, study=replace(load_study("digits"), claims=())))
-    assert build_report(whole).answer.startswith("Plain 8 reached ")
+    full = collect(study_record(TRUTH, study=replace(load_study("digits"), claims=())))
+    assert build_report(full).answer.startswith("Plain 8 reached ")

@@ -194,13 +194,13 @@ def test_a_published_top_5_error_is_shown_beside_the_measured_one():
             ),
         )
     )
-    found = reports.collect(record)
+    study_data = reports.collect(record)
     seen = iter((4.0, 4.4, 4.2, 4.6, 4.3))
     rows = [
         replace(row, test_top5_error_pct=next(seen)) if row.condition == RESIDUAL else row
-        for row in found.rows
+        for row in study_data.rows
     ]
-    cells = row(reports.build_report(replace(found, rows=tuple(rows))))
+    cells = row(reports.build_report(replace(study_data, rows=tuple(rows))))
     half = t_quantile(0.975, 4) * 0.2236067977499790 * (1 / 5 + 1) ** 0.5 + 0.005
     assert cells["Published"].text == "4.49 % top-5 error"
     assert cells["Measured"].text == "4.3 % top-5 error"
@@ -223,8 +223,8 @@ def test_changed_settings_remove_the_badge_but_more_seeds_do_not():
 
 def test_a_reduced_dataset_removes_the_badge():
     study = load_study("digits")
-    kept = tuple(replace(c, data=replace(c.data, train_images=500)) for c in study.conditions)
-    assert "trained on only 500 images" in row(report(error(), conditions=kept))["Badge"].note
+    reduced = tuple(replace(c, data=replace(c.data, train_images=500)) for c in study.conditions)
+    assert "trained on only 500 images" in row(report(error(), conditions=reduced))["Badge"].note
 
 
 def test_differences_of_the_protocol_are_listed_beside_a_badge():
@@ -317,12 +317,12 @@ def test_protocol_differences_without_a_field_are_described_in_every_file(tmp_pa
         ProtocolDifference(reference="ten epochs", here="never", unless={"recipe.epochs": 10}),
     )
     protocol = replace(PROTOCOL, differences=differs)
-    beside = tuple(
+    pairs = tuple(
         MatchedReference(condition=label, source="a source", protocol=protocol, value=error())
         for label in (RESIDUAL, "plain 56")
     )
     study_data = reports.collect(
-        study_record(study=replace(load_study("digits"), references=beside))
+        study_record(study=replace(load_study("digits"), references=pairs))
     )
     document = reports.build_report(study_data)
     assert [(detail.term, detail.text) for detail in document.protocols] == [
@@ -454,8 +454,8 @@ def test_an_effect_of_selected_or_approximate_numbers_is_labeled():
         )
         study = replace(load_study("digits"), references=pairs)
         analysis = analyze(reports.collect(study_record(study=study)))
-        (found,) = reference_effects(analysis, study.claims[0])
-        return found.sources
+        (published,) = reference_effects(analysis, study.claims[0])
+        return published.sources
 
     assert effect() == ("A source",)
     assert effect(selected_on="test") == ("A source, best epoch by its test images",)

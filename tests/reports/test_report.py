@@ -215,9 +215,9 @@ def test_a_study_without_validation_images_states_that_test_images_decide():
 def test_the_text_of_a_study_file_is_marked_if_the_training_was_shortened():
     """A sentence about ten epochs is false of two."""
     study = replace(load_study("digits"), about="It trains ten epochs.", limits="Ten epochs alone.")
-    whole = reports.build_report_from_record(study_record(study=study))
-    assert whole.about == "It trains ten epochs."
-    assert whole.limits.startswith("Ten epochs alone.")
+    full = reports.build_report_from_record(study_record(study=study))
+    assert full.about == "It trains ten epochs."
+    assert full.limits.startswith("Ten epochs alone.")
     shortened = replace(study, overrides=("recipe.epochs = 2 (was 10)",))
     report = reports.build_report_from_record(study_record(study=shortened))
     assert report.about == "By the study file, for its full training: It trains ten epochs."
@@ -282,10 +282,10 @@ def test_studies_with_several_claims_and_without_claims_have_an_answer():
 
 
 @pytest.mark.parametrize(
-    "place", ["/home/someone/secret/", "C:\\Users\\someone\\", "\\\\server\\someone\\"]
+    "folder_prefix", ["/home/someone/secret/", "C:\\Users\\someone\\", "\\\\server\\someone\\"]
 )
-def test_no_path_of_the_machine_is_printed(tmp_path, place):
-    study = load_study("digits", Overrides(data=f"{place}pictures.npz"))
+def test_no_path_of_the_machine_is_printed(tmp_path, folder_prefix):
+    study = load_study("digits", Overrides(data=f"{folder_prefix}pictures.npz"))
     folder = reports.write(reports.collect(study_record(study=study)), tmp_path).parent
     text = "".join(path.read_text(encoding="utf-8") for path in folder.rglob("*.*"))
     assert "someone" not in text

@@ -137,12 +137,12 @@ def test_the_confusion_matrix_and_the_mistakes_equal_the_logits(
             for number, row in enumerate(page.rows)
             if row and row[0] == ["True class"] and len(row) == 4
         ]
-        shown = [
+        printed = [
             [int(cell[0].replace("·", "0")) for cell in row[1:]]
             for row in page.rows[start + 1 : start + 4]
         ]
         assert [row[0][0] for row in page.rows[start + 1 : start + 4]] == classes
-        assert shown == counts.tolist()
+        assert printed == counts.tolist()
         losses = np.log(np.exp(logits - logits.max(1, keepdims=True)).sum(1))
         losses -= (logits - logits.max(1, keepdims=True))[np.arange(len(labels)), labels]
         wrong = np.flatnonzero(logits.argmax(1) != labels)
@@ -332,17 +332,17 @@ def test_a_click_on_a_block_shows_the_stored_accuracy(
     text = page.read_text(encoding="utf-8")
     for name in ("2", "1,3", "1,2,3"):
         selectors = [f'[data-block="{number}"]' for number in name.split(",")]
-        shown = clicked(text, selectors, tmp_path)
+        html = clicked(text, selectors, tmp_path)
         expected = [f"{network[name]:.1f} %" for network in networks]
-        assert re.findall(r'class="accuracy">([^<]+)<', shown) == expected
-        assert shown.count('aria-pressed="true"') == len(selectors)
+        assert re.findall(r'class="accuracy">([^<]+)<', html) == expected
+        assert html.count('aria-pressed="true"') == len(selectors)
         assert [round(network[""], 1) != round(network[name], 1) for network in networks] != [
             False,
             False,
         ]
     assert "The network is complete." in clicked(text, ['[data-block="2"]'] * 2, tmp_path)
     removed = text.replace(f'"1,3": {networks[0]["1,3"]}', f'"9": {networks[0]["1,3"]}', 1)
-    shown = clicked(removed, ['[data-block="1"]', '[data-block="3"]'], tmp_path)
-    assert "not measured" in re.findall(r'class="accuracy">([^<]+)<', shown)
+    html = clicked(removed, ['[data-block="1"]', '[data-block="3"]'], tmp_path)
+    assert "not measured" in re.findall(r'class="accuracy">([^<]+)<', html)
     for width in (1280, 390):
         assert layout(text, width, tmp_path)["over"] == 0

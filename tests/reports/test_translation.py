@@ -140,8 +140,8 @@ def test_every_finished_text_of_the_catalog_is_written_by_the_code():
     for entry in sentences.catalog()["finished"]:
         for part in re.split(r"\{\w+\}", entry["en"]):
             words = part.strip(" :;,.()[]")
-            whole = [words] if words.count(" ") > 2 else words.split()
-            assert all(text in code for text in whole), entry["en"]
+            parts = [words] if words.count(" ") > 2 else words.split()
+            assert all(text in code for text in parts), entry["en"]
 
 
 @pytest.mark.parametrize(

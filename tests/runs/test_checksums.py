@@ -46,8 +46,8 @@ def run(study: Path, tmp_path: Path) -> Path:
 
 def flip(path: Path, old: bytes = b"0", new: bytes = b"1") -> None:
     """Change one byte; the last digit 0 of a file becomes 1, and the file is still valid."""
-    head, found, tail = path.read_bytes().rpartition(old)
-    assert found, path
+    head, match, tail = path.read_bytes().rpartition(old)
+    assert match, path
     path.write_bytes(head + new + tail)
 
 
@@ -130,8 +130,8 @@ def test_a_changed_curve_is_detected_before_a_run_is_resumed(
         )
     (run,) = (tmp_path / "runs").iterdir()
     assert list((run / "checkpoints").glob("*/MANIFEST.json"))
-    whole = (run / "metrics.jsonl").read_bytes()
-    restore: Callable[[], int] = lambda: (run / "metrics.jsonl").write_bytes(whole)  # noqa: E731
+    content = (run / "metrics.jsonl").read_bytes()
+    restore: Callable[[], int] = lambda: (run / "metrics.jsonl").write_bytes(content)  # noqa: E731
     for old, new in ((b"epoch", b"epocj"), (b"0", b"1")):
         flip(run / "metrics.jsonl", old, new)
         with pytest.raises(InputError, match=r"metrics\.jsonl: changed since the ch"):

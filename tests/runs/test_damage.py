@@ -77,8 +77,8 @@ def test_an_unfinished_run_is_listed_with_the_command_that_continues_it(stopped:
 
 def test_a_run_that_is_being_trained_is_not_checked(run: Path) -> None:
     (run / "metrics.jsonl").write_text("{torn")
-    with RunDirectory(run).lock() as mine:
-        assert mine
+    with RunDirectory(run).lock() as acquired:
+        assert acquired
         assert (check_run(run).state, check_run(run).damage) == ("running", ())
         assert repair(run) == []
     assert check_run(run).damage
@@ -122,9 +122,9 @@ DAMAGES: dict[str, tuple[str, Callable[[Path], None], str]] = {
 def test_each_damage_is_reported_in_its_file_only(run: Path, why: str) -> None:
     name, damage, kind = DAMAGES[why]
     damage(run / name)
-    (found,) = check_run(run).damage
-    assert (found.path, found.kind) == (str(run / name), kind)
-    assert str(run) in found.fix
+    (damage_item,) = check_run(run).damage
+    assert (damage_item.path, damage_item.kind) == (str(run / name), kind)
+    assert str(run) in damage_item.fix
 
 
 def test_a_temporary_file_of_a_killed_write_is_detected(
@@ -136,9 +136,9 @@ def test_a_temporary_file_of_a_killed_write_is_detected(
         file.write("{")
         raise ZeroDivisionError
     monkeypatch.undo()
-    (found,) = check_run(run).damage
-    assert (found.kind, Path(found.path).parent) == ("leftover", run)
-    assert shlex.split(found.fix) == ["resnetlab", "doctor", str(run), "--repair"]
+    (damage,) = check_run(run).damage
+    assert (damage.kind, Path(damage.path).parent) == ("leftover", run)
+    assert shlex.split(damage.fix) == ["resnetlab", "doctor", str(run), "--repair"]
 
 
 def test_repair_removes_only_files_that_no_reader_uses(run: Path) -> None:
@@ -161,9 +161,9 @@ def test_a_damaged_checkpoint_is_reported_with_the_earlier_one_that_continues_th
     steps = sorted(int(path.name) for path in (stopped / "checkpoints").iterdir())
     assert len(steps) == 2
     flip(stopped / "checkpoints" / str(steps[1]) / "state.safetensors")
-    (found,) = check_run(stopped).damage
-    assert (found.kind, found.path) == ("corrupt", str(stopped / "checkpoints" / str(steps[1])))
-    assert found.fix == f"resnetlab resume {stopped} --from-step {steps[0]}"
+    (damage,) = check_run(stopped).damage
+    assert (damage.kind, damage.path) == ("corrupt", str(stopped / "checkpoints" / str(steps[1])))
+    assert damage.fix == f"resnetlab resume {stopped} --from-step {steps[0]}"
     with pytest.raises(ResnetlabError, match="differs from its SHA-256"):
         rl.resume(stopped)
     assert rl.resume(stopped, from_step=steps[0]).result
@@ -173,8 +173,8 @@ def test_a_damaged_checkpoint_is_reported_with_the_earlier_one_that_continues_th
 def test_a_truncated_checkpoint_needs_no_repair_before_the_run_continues(stopped: Path) -> None:
     last = max((stopped / "checkpoints").iterdir(), key=lambda path: int(path.name))
     (last / "MANIFEST.json").unlink()
-    (found,) = check_run(stopped).damage
-    assert found.fix == f"resnetlab resume {stopped}"
+    (damage,) = check_run(stopped).damage
+    assert damage.fix == f"resnetlab resume {stopped}"
     assert rl.resume(stopped).result
     assert check_run(stopped).damage == ()
 
@@ -183,8 +183,8 @@ def test_a_finished_run_with_damaged_weights_is_trained_again_by_the_printed_com
     run: Path,
 ) -> None:
     flip(run / "weights.safetensors")
-    (found,) = check_run(run).damage
-    assert found.fix == f"remove {run / 'result.json'}, then: resnetlab resume {run} --from-step 0"
+    (damage,) = check_run(run).damage
+    assert damage.fix == f"remove {run / 'result.json'}, then: resnetlab resume {run} --from-step 0"
     before = RunDirectory(run).result()
     (run / "result.json").unlink()
     again = rl.resume(run, from_step=0).result

@@ -79,15 +79,15 @@ def test_diagnostics_do_not_change_the_bits_or_the_id_of_a_run(
 def test_a_stopped_run_ends_with_the_measurements_of_an_uninterrupted_one(
     tmp_path: Path, small_npz: Path
 ) -> None:
-    whole = Run(small_npz, tmp_path / "whole")
-    whole()
-    steps = whole.file.run.recipe.steps_per_epoch(whole.file.train_images)
+    uninterrupted = Run(small_npz, tmp_path / "whole")
+    uninterrupted()
+    steps = uninterrupted.file.run.recipe.steps_per_epoch(uninterrupted.file.train_images)
     for stop in (1, steps - 1, steps, steps + 1):
         broken = Run(small_npz, tmp_path / f"broken-{stop}")
         assert broken(until=stop) is None
         assert ("gradient-norms-1.json" in broken.measured()) == (stop >= steps)
         broken()
-        assert broken.measured() == whole.measured()
+        assert broken.measured() == uninterrupted.measured()
 
 
 def test_a_run_that_starts_again_deletes_its_earlier_measurements(
@@ -144,9 +144,9 @@ def test_block_ablation_may_be_requested_after_the_end_without_training_again(
     assert run(file=requested) == result
     assert (run.directory.path / "metrics.jsonl").read_bytes() == before
     assert not run.directory.needs_work(requested)
-    whole = Run(small_npz, tmp_path / "whole")
-    whole()
-    assert run.measured()["block-ablation.json"] == whole.measured()["block-ablation.json"]
+    uninterrupted = Run(small_npz, tmp_path / "whole")
+    uninterrupted()
+    assert run.measured()["block-ablation.json"] == uninterrupted.measured()["block-ablation.json"]
 
 
 def test_surfaces_are_measured_after_the_end_and_again_if_their_size_changes(
@@ -163,9 +163,9 @@ def test_surfaces_are_measured_after_the_end_and_again_if_their_size_changes(
         assert landscape
         assert landscape.fulfills(size, run.file.train_images)
     assert run.directory.record()  # its checksums are right
-    whole = Run(small_npz, tmp_path / "whole")
-    whole()
-    measured = whole.directory.loss_landscape()
+    uninterrupted = Run(small_npz, tmp_path / "whole")
+    uninterrupted()
+    measured = uninterrupted.directory.loss_landscape()
     assert measured
     assert measured.planes[0] == landscape.planes[0]
 

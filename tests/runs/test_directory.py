@@ -54,7 +54,7 @@ def test_a_result_is_written_only_once(tmp_path: Path) -> None:
     assert json.loads((tmp_path / "result.json").read_text()) == encode(first)
 
 
-HOLD = """
+LOCK_SCRIPT = """
 import sys, time
 from pathlib import Path
 from resnetlab.runs.directory import RunDirectory
@@ -67,22 +67,22 @@ with RunDirectory(Path(sys.argv[1])).lock() as mine:
 def test_a_lock_excludes_other_processes_and_ends_with_its_process(tmp_path: Path) -> None:
     directory = RunDirectory(tmp_path)
     holder = subprocess.Popen(
-        [sys.executable, "-c", HOLD, str(tmp_path)], stdout=subprocess.PIPE, text=True
+        [sys.executable, "-c", LOCK_SCRIPT, str(tmp_path)], stdout=subprocess.PIPE, text=True
     )
     try:
         assert holder.stdout is not None
         assert holder.stdout.readline() == "True\n"
         assert directory.is_locked()
-        with directory.lock() as mine:
-            assert not mine
+        with directory.lock() as acquired:
+            assert not acquired
     finally:
         holder.kill()
         holder.communicate()
     deadline = time.monotonic() + 5
     while directory.is_locked() and time.monotonic() < deadline:
         time.sleep(0.01)
-    with directory.lock() as mine:
-        assert mine
+    with directory.lock() as acquired:
+        assert acquired
 
 
 def test_a_run_is_identified_by_its_hash_and_not_by_the_name_of_its_data(tmp_path: Path) -> None:

@@ -77,19 +77,19 @@ def test_the_times_of_the_profile_add_up_and_the_trace_contains_its_steps(
     directory = trained(tmp_path, small_npz, True)
     lines = directory.profile().splitlines()
     assert len(lines) < 30
-    found = [
+    matches = [
         re.fullmatch(r" *([\d.]+) s +([\d.]+) %  (.*)", line) for line in lines[: 1 + len(PHASES)]
     ]
-    seconds = {match[3]: float(match[1]) for match in found if match}
+    seconds = {match[3]: float(match[1]) for match in matches if match}
     result = directory.result()
     assert result is not None
-    whole = seconds.pop(f"the run, {result.step} steps")
+    total = seconds.pop(f"the run, {result.step} steps")
     assert list(seconds) == list(PHASES)
-    assert sum(seconds.values()) == pytest.approx(whole, abs=0.01 * len(PHASES))
+    assert sum(seconds.values()) == pytest.approx(total, abs=0.01 * len(PHASES))
     steps = sum(
         seconds[name] for name in ("data", "forward", "backward", "optimizer", "rest of a step")
     )
-    assert 0.5 * 1000 * result.train_seconds < steps < whole
+    assert 0.5 * 1000 * result.train_seconds < steps < total
     assert (
         min(seconds["forward"], seconds["backward"], seconds["optimizer"], seconds["evaluation"])
         > 0

@@ -116,24 +116,26 @@ class Runner:
 def test_a_resumed_run_has_the_bits_of_an_uninterrupted_one(
     tmp_path: Path, small_npz: Path, options: tuple[str, ...]
 ) -> None:
-    whole = Runner(small_npz, tmp_path / "whole", *options)
-    assert whole() is not None
-    steps = whole.plan.runs[0].file.run.recipe.total_steps(whole.run.file.train_images)
+    uninterrupted = Runner(small_npz, tmp_path / "whole", *options)
+    assert uninterrupted() is not None
+    steps = uninterrupted.plan.runs[0].file.run.recipe.total_steps(
+        uninterrupted.run.file.train_images
+    )
     for first, second in ((1, 2), (5, 6), (steps // 3, steps - 1), (steps // 3 + 1, steps)):
         broken = Runner(small_npz, tmp_path / f"broken-{first}", *options)
         assert broken(until=first) is None
         assert saved_steps(broken.directory.checkpoints)[-1] == first
         assert broken(until=second) is None or second == steps
         broken()
-        assert outcome(broken.directory.path) == outcome(whole.directory.path)
+        assert outcome(broken.directory.path) == outcome(uninterrupted.directory.path)
 
 
 @pytest.fixture(scope="module")
 def undisturbed(tmp_path_factory: pytest.TempPathFactory, small_npz: Path) -> Runner:
     """A run that was never stopped."""
-    whole = Runner(small_npz, tmp_path_factory.mktemp("whole"), RECIPE)
-    whole()
-    return whole
+    uninterrupted = Runner(small_npz, tmp_path_factory.mktemp("whole"), RECIPE)
+    uninterrupted()
+    return uninterrupted
 
 
 @settings(max_examples=12, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -272,14 +274,14 @@ def test_rarer_evaluation_changes_neither_weights_nor_the_other_evaluations(
         }.items()
     )
     results = [run() for run in (every, rare, small)]
-    whole, *others = results
-    assert whole is not None
+    reference, *others = results
+    assert reference is not None
     for result in others:
         assert result is not None
         assert (result.test, result.train, result.validation) == (
-            whole.test,
-            whole.train,
-            whole.validation,
+            reference.test,
+            reference.train,
+            reference.validation,
         )
 
     weights = [
@@ -319,15 +321,15 @@ def test_rarer_evaluation_changes_neither_weights_nor_the_other_evaluations(
 
 def test_a_run_with_rare_evaluations_may_stop_at_any_step(tmp_path: Path, small_npz: Path) -> None:
     options = ("recipe.epochs=4", "recipe.eval_every_epochs=3", "data.curve_images=5")
-    whole, parts = (Runner(small_npz, tmp_path / name, *options) for name in ("a", "b"))
-    result = whole()
+    uninterrupted, parts = (Runner(small_npz, tmp_path / name, *options) for name in ("a", "b"))
+    result = uninterrupted()
     assert result is not None
     stop = 0
     while (pieces := parts(until=stop)) is None:
         stop += 3
     assert pieces.weights_sha256 == result.weights_sha256
     assert [replace(line, seconds=0) for line in parts.directory.metrics()] == [
-        replace(line, seconds=0) for line in whole.directory.metrics()
+        replace(line, seconds=0) for line in uninterrupted.directory.metrics()
     ]
 
 
@@ -368,8 +370,8 @@ def test_a_run_that_another_process_has_locked_is_not_changed(
     tmp_path: Path, small_npz: Path
 ) -> None:
     runner = Runner(small_npz, tmp_path)
-    with runner.directory.lock() as mine:
-        assert mine
+    with runner.directory.lock() as acquired:
+        assert acquired
         with pytest.raises(RunLockedError):
             runner()
     assert runner() is not None
@@ -467,8 +469,11 @@ def test_other_errors_are_raised_and_not_recorded_as_results(
 def test_a_full_disk_is_reported_before_a_checkpoint_and_the_run_continues_later(
     tmp_path: Path, small_npz: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    whole, runner = Runner(small_npz, tmp_path / "whole"), Runner(small_npz, tmp_path / "full")
-    whole()
+    uninterrupted, runner = (
+        Runner(small_npz, tmp_path / "whole"),
+        Runner(small_npz, tmp_path / "full"),
+    )
+    uninterrupted()
     assert runner(until=6) is None
     with monkeypatch.context() as patch:
         patch.setattr("resnetlab.runs.checkpoint.free_bytes", lambda _: 1000)
@@ -476,7 +481,7 @@ def test_a_full_disk_is_reported_before_a_checkpoint_and_the_run_continues_later
             runner()
     assert saved_steps(runner.directory.checkpoints)[-1] == 6
     runner()
-    assert outcome(runner.directory.path) == outcome(whole.directory.path)
+    assert outcome(runner.directory.path) == outcome(uninterrupted.directory.path)
 
 
 @pytest.mark.parametrize(
@@ -519,8 +524,11 @@ def test_another_torch_version_is_refused_with_its_number(
 def test_a_damaged_checkpoint_is_refused_and_the_earlier_one_is_offered(
     tmp_path: Path, small_npz: Path
 ) -> None:
-    whole, runner = Runner(small_npz, tmp_path / "whole"), Runner(small_npz, tmp_path / "damaged")
-    whole()
+    uninterrupted, runner = (
+        Runner(small_npz, tmp_path / "whole"),
+        Runner(small_npz, tmp_path / "damaged"),
+    )
+    uninterrupted()
     assert runner(until=8) is None
     state = runner.directory.checkpoints / "8" / "state.safetensors"
     damaged = bytearray(state.read_bytes())
@@ -529,7 +537,7 @@ def test_a_damaged_checkpoint_is_refused_and_the_earlier_one_is_offered(
     with pytest.raises(InputError, match=r"state.safetensors differs .* --from-step 7"):
         runner()
     assert runner(from_step=7) is not None
-    assert outcome(runner.directory.path) == outcome(whole.directory.path)
+    assert outcome(runner.directory.path) == outcome(uninterrupted.directory.path)
 
 
 def test_a_checkpoint_with_nan_is_refused_by_name(tmp_path: Path, small_npz: Path) -> None:
@@ -551,12 +559,15 @@ def test_a_checkpoint_with_nan_is_refused_by_name(tmp_path: Path, small_npz: Pat
 
 
 def test_a_run_that_starts_again_removes_later_checkpoints(tmp_path: Path, small_npz: Path) -> None:
-    whole, runner = Runner(small_npz, tmp_path / "whole"), Runner(small_npz, tmp_path / "again")
-    whole()
+    uninterrupted, runner = (
+        Runner(small_npz, tmp_path / "whole"),
+        Runner(small_npz, tmp_path / "again"),
+    )
+    uninterrupted()
     assert runner(until=9) is None
     assert runner(until=2, from_step=0) is None
     assert saved_steps(runner.directory.checkpoints) == [1, 2]
     runner()
-    assert outcome(runner.directory.path) == outcome(whole.directory.path)
+    assert outcome(runner.directory.path) == outcome(uninterrupted.directory.path)
     with pytest.raises(InputError, match="no checkpoint of step 5"):
         Runner(small_npz, tmp_path / "other")(from_step=5)

@@ -56,10 +56,10 @@ def test_paired_differences_of_the_sleep_data_have_known_values():
 def test_a_contrast_has_the_degrees_of_freedom_of_satterthwaite(terms):
     effect = contrast([arm for arm, _ in terms], [c for _, c in terms])
     parts = [(c**2 * np.var(arm, ddof=1) / len(arm), len(arm)) for arm, c in terms]
-    whole = sum(part for part, _ in parts)
+    total = sum(part for part, _ in parts)
     assert effect.estimate == pytest.approx(sum(c * np.mean(arm) for arm, c in terms), abs=1e-9)
-    assert effect.se == pytest.approx(math.sqrt(whole))
-    assert effect.df == pytest.approx(whole**2 / sum(part**2 / (n - 1) for part, n in parts))
+    assert effect.se == pytest.approx(math.sqrt(total))
+    assert effect.df == pytest.approx(total**2 / sum(part**2 / (n - 1) for part, n in parts))
 
 
 @given(values, values, values)

@@ -63,20 +63,20 @@ def best(first, *rivals):
 
 
 def test_a_size_is_reproduced_with_a_separate_verdict_on_its_direction():
-    found = compute_verdicts([about(arm(HIGH), arm(MIDDLE), 4.9, 2.0)])[0]
-    assert (found.label, found.direction.label) == ("reproduced", "reproduced")
-    assert found.p_holm == found.p  # the weaker of two lines
-    assert found.direction.p_holm == pytest.approx(2 * found.direction.p)
+    verdict = compute_verdicts([about(arm(HIGH), arm(MIDDLE), 4.9, 2.0)])[0]
+    assert (verdict.label, verdict.direction.label) == ("reproduced", "reproduced")
+    assert verdict.p_holm == verdict.p  # the weaker of two lines
+    assert verdict.direction.p_holm == pytest.approx(2 * verdict.direction.p)
 
 
 def test_a_contradicted_size_with_a_reproduced_direction_is_partly_reproduced():
-    found = compute_verdicts([about(arm(HIGH), arm(LOW), 1.0, 0.5)])[0]
-    assert (found.label, found.direction.label) == ("partly reproduced", "reproduced")
+    verdict = compute_verdicts([about(arm(HIGH), arm(LOW), 1.0, 0.5)])[0]
+    assert (verdict.label, verdict.direction.label) == ("partly reproduced", "reproduced")
 
 
 def test_a_size_in_the_opposite_direction_is_contradicted():
-    found = compute_verdicts([about(arm(LOW), arm(HIGH), 9.0, 2.0)])[0]
-    assert (found.label, found.direction.label) == ("contradicted", "contradicted")
+    verdict = compute_verdicts([about(arm(LOW), arm(HIGH), 9.0, 2.0)])[0]
+    assert (verdict.label, verdict.direction.label) == ("contradicted", "contradicted")
     assert word(about(arm(LOW), arm(HIGH), -9.0, 2.0)) == "reproduced"
 
 
@@ -116,22 +116,22 @@ def fails(dead, trained, other_dead=0, n=5, **more):
 
 
 def test_a_network_that_fails_while_the_other_trains_reproduces_the_failure_claim():
-    found = compute_verdicts([fails(5, 0)])[0]
-    assert (found.label, found.p) == ("reproduced", pytest.approx(2 * 0.00097656, abs=1e-7))
+    verdict = compute_verdicts([fails(5, 0)])[0]
+    assert (verdict.label, verdict.p) == ("reproduced", pytest.approx(2 * 0.00097656, abs=1e-7))
     assert word(fails(4, 1)) == "reproduced"
     assert word(fails(3, 2)) == "inconclusive"
     assert word(fails(3, 0, n=3)) == "reproduced"
 
 
 def test_a_network_that_trains_contradicts_the_claim_that_it_fails():
-    found = compute_verdicts([fails(0, 5)])[0]
-    assert (found.label, found.p) == ("contradicted", pytest.approx(1 / 32))
+    verdict = compute_verdicts([fails(0, 5)])[0]
+    assert (verdict.label, verdict.p) == ("contradicted", pytest.approx(1 / 32))
     assert word(fails(1, 4)) == "inconclusive"
 
 
 def test_two_networks_that_fail_do_not_reproduce_the_claim():
-    found = compute_verdicts([fails(5, 0, other_dead=4)])[0]
-    assert (found.label, found.reason) == (
+    verdict = compute_verdicts([fails(5, 0, other_dead=4)])[0]
+    assert (verdict.label, verdict.reason) == (
         "inconclusive",
         "both conditions fail in most of their runs",
     )
@@ -165,19 +165,19 @@ def test_an_undecided_failure_claim_forecasts_the_number_of_seeds():
 
 def test_an_average_over_conditions_is_a_contrast():
     arms = (arm(HIGH), arm(MIDDLE), arm(MIDDLE), arm(LOW))
-    found = compute_verdicts([MeansHypothesis(arms, ((0.5, 0.5, -0.5, -0.5),))])[0]
-    assert found.label == "reproduced"
-    assert found.effect == contrast(
+    verdict = compute_verdicts([MeansHypothesis(arms, ((0.5, 0.5, -0.5, -0.5),))])[0]
+    assert verdict.label == "reproduced"
+    assert verdict.effect == contrast(
         (sorted(HIGH), sorted(MIDDLE), sorted(MIDDLE), sorted(LOW)), (0.5, 0.5, -0.5, -0.5)
     )
 
 
 def test_a_relative_claim_is_in_percent_of_the_right_side():
     left, right = (-7.2, -7.1, -7.3, -7.2, -7.2), (-10.0, -10.1, -9.9, -10.0, -10.0)
-    arms = (arm(left, whole=(-100, 0), chance=-90.0), arm(right, whole=(-100, 0), chance=-90.0))
+    arms = (arm(left, bounds=(-100, 0), chance=-90.0), arm(right, bounds=(-100, 0), chance=-90.0))
     claim = MeansHypothesis(arms, region=Region(18, 38), relative=True, direction=GREATER)
-    found = compute_verdicts([claim])[0]
-    assert (found.label, found.effect) == (
+    verdict = compute_verdicts([claim])[0]
+    assert (verdict.label, verdict.effect) == (
         "reproduced",
         relative_difference((sorted(left), sorted(right))),
     )
@@ -203,17 +203,17 @@ def test_a_chain_is_reproduced_if_every_link_is():
 
 def test_the_p_value_and_effect_of_a_chain_are_the_values_of_its_weakest_link():
     close = tuple(x - 0.6 for x in HIGH)
-    found = compute_verdicts([chain(arm(HIGH), arm(close), arm(LOW))])[0]
-    assert found.p == pytest.approx(stats.ttest_ind(HIGH, close, equal_var=False).pvalue)
-    assert found.effect == welch(sorted(HIGH), sorted(close))
+    verdict = compute_verdicts([chain(arm(HIGH), arm(close), arm(LOW))])[0]
+    assert verdict.p == pytest.approx(stats.ttest_ind(HIGH, close, equal_var=False).pvalue)
+    assert verdict.effect == welch(sorted(HIGH), sorted(close))
 
 
 def test_the_best_is_contradicted_if_a_rival_wins_after_the_correction_of_holm():
     assert word(best(arm(HIGH), arm(MIDDLE), arm(LOW))) == "reproduced"
-    found = compute_verdicts([best(arm(MIDDLE), arm(LOW), arm(HIGH))])[0]
-    assert found.label == "contradicted"
+    verdict = compute_verdicts([best(arm(MIDDLE), arm(LOW), arm(HIGH))])[0]
+    assert verdict.label == "contradicted"
     oracle = stats.ttest_ind(MIDDLE, HIGH, equal_var=False, alternative="less").pvalue
-    assert found.p == pytest.approx(2 * 2 * oracle)
+    assert verdict.p == pytest.approx(2 * 2 * oracle)
     assert word(best(arm(HIGH), arm(LOW), arm(out_of_memory=[None]))) == "untestable"
 
 
@@ -239,8 +239,8 @@ def test_paired_arms_are_compared_pair_by_pair():
     arms = (arm(other), arm(NOISY))
     pairs = tuple(a - b for a, b in zip(other, NOISY, strict=True))
     assert word(MeansHypothesis(arms)) == "inconclusive"
-    found = compute_verdicts([MeansHypothesis(arms, pairs=pairs)])[0]
-    assert (found.label, found.p) == (
+    verdict = compute_verdicts([MeansHypothesis(arms, pairs=pairs)])[0]
+    assert (verdict.label, verdict.p) == (
         "reproduced",
         pytest.approx(stats.ttest_rel(other, NOISY).pvalue),
     )
@@ -305,8 +305,8 @@ def test_a_missing_run_of_a_race_may_be_slow():
 
 
 def test_more_than_two_conditions_report_how_many_have_too_few_runs():
-    found = compute_verdicts([chain(arm(HIGH), arm((92.0,), at_chance=[10.0] * 4), arm(LOW))])[0]
-    assert (found.label, found.reason) == (
+    verdict = compute_verdicts([chain(arm(HIGH), arm((92.0,), at_chance=[10.0] * 4), arm(LOW))])[0]
+    assert (verdict.label, verdict.reason) == (
         "inconclusive",
         "too few trained runs for a test of means: 1 of the 3 conditions have fewer than 2",
     )
@@ -318,10 +318,10 @@ def test_missing_runs_in_very_many_conditions_are_not_enumerated():
 
 
 def test_the_interval_of_a_loss_has_no_upper_limit():
-    left = arm((-0.2, -0.21, -0.19), whole=(-INF, 0), chance=-2.3, at_chance=[-2.3])
-    right = arm((-0.8, -0.81, -0.79), whole=(-INF, 0), chance=-2.3)
-    found = compute_verdicts([MeansHypothesis((left, right))])[0]
-    assert found.qualified_phrase == "reproduced (trained runs only)"
+    left = arm((-0.2, -0.21, -0.19), bounds=(-INF, 0), chance=-2.3, at_chance=[-2.3])
+    right = arm((-0.8, -0.81, -0.79), bounds=(-INF, 0), chance=-2.3)
+    verdict = compute_verdicts([MeansHypothesis((left, right))])[0]
+    assert verdict.qualified_phrase == "reproduced (trained runs only)"
 
 
 @given(st.floats(-5, 5), st.floats(0.1, 8))
@@ -346,9 +346,9 @@ def test_claims_of_all_kinds_are_corrected_as_one_family():
         MeansHypothesis((arm(out_of_memory=[None]), arm(HIGH))),
         MeansHypothesis((arm(NOISY), arm(NOISY))),
     ]
-    words = [found.label for found in compute_verdicts(questions)]
+    words = [verdict.label for verdict in compute_verdicts(questions)]
     assert words == ["reproduced"] * 7 + ["untestable", "inconclusive"]
-    assert {found.label for found in compute_verdicts(questions, finished=False)} == {"waiting"}
+    assert {verdict.label for verdict in compute_verdicts(questions, finished=False)} == {"waiting"}
     assert np.isfinite(
-        [found.p for found in compute_verdicts(questions) if found.p is not None]
+        [verdict.p for verdict in compute_verdicts(questions) if verdict.p is not None]
     ).all()

@@ -46,8 +46,8 @@ def test_the_novelty_is_the_excess_over_the_medians_with_half_the_weight_of_the_
     logits, distances = draw.normal(size=(41, 3)), draw.uniform(size=(41, 3))
     scale = fit_novelty_scale(logits, distances)
     other_logits, other_distances = draw.normal(size=(9, 3)), draw.uniform(size=(9, 3))
-    found = novelty_scores(other_logits, other_distances, scale)
-    for row, score in enumerate(found):
+    scores = novelty_scores(other_logits, other_distances, scale)
+    for row, score in enumerate(scores):
         expected = 0.0
         for weight, values, value in (
             (1.0, distances.min(1), other_distances[row].min()),

@@ -33,8 +33,8 @@ def test_half_a_standard_deviation_needs_64_runs_per_arm():
 def test_the_smallest_effect_has_80_percent_power(n):
     nu = 2 * (n - 1)
     shift = minimum_detectable_effect(n) / math.sqrt(2 / n)
-    found = stats.nct.sf(stats.t.ppf(0.975, nu), nu, shift) + stats.nct.cdf(
+    power = stats.nct.sf(stats.t.ppf(0.975, nu), nu, shift) + stats.nct.cdf(
         stats.t.ppf(0.025, nu), nu, shift
     )
-    assert found == pytest.approx(0.8, abs=1e-6)
+    assert power == pytest.approx(0.8, abs=1e-6)
     assert required_runs(minimum_detectable_effect(n)) == pytest.approx(n, abs=1e-3)

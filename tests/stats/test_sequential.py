@@ -33,11 +33,11 @@ def test_interim_looks_with_too_large_a_total_error_are_refused(seeds, weights):
 
 def test_a_claim_is_decided_by_its_smallest_weighted_p_value():
     once = [compute_verdicts([question(n)])[0] for n in (3, 5)]
-    (found,) = compute_sequential_verdicts([[question(3), question(5)]], LOOKS)
-    assert found.p == pytest.approx(min(once[0].p / 0.2, once[1].p / 0.3))
-    assert (found.look, found.label) == (2, "reproduced")
-    assert found.confidence == pytest.approx(1 - 0.05 * 0.3)
-    assert found.effect == once[1].effect
+    (verdict,) = compute_sequential_verdicts([[question(3), question(5)]], LOOKS)
+    assert verdict.p == pytest.approx(min(once[0].p / 0.2, once[1].p / 0.3))
+    assert (verdict.look, verdict.label) == (2, "reproduced")
+    assert verdict.confidence == pytest.approx(1 - 0.05 * 0.3)
+    assert verdict.effect == once[1].effect
 
 
 def test_a_verdict_of_an_earlier_interim_look_does_not_change():
@@ -67,8 +67,8 @@ def test_a_failed_run_counts_as_a_seed_of_its_interim_look():
 
 def test_a_failure_claim_is_tested_once_and_spends_no_error():
     fails = FailureHypothesis((arm(at_chance=[10.0] * 5), arm(HIGH)))
-    found = compute_sequential_verdicts([[fails]], LOOKS)[0]
-    assert (found.label, found.p) == ("reproduced", compute_verdicts([fails])[0].p)
+    verdict = compute_sequential_verdicts([[fails]], LOOKS)[0]
+    assert (verdict.label, verdict.p) == ("reproduced", compute_verdicts([fails])[0].p)
     with pytest.raises(ValueError, match="one look"):
         compute_sequential_verdicts(
             [[FailureHypothesis((arm(at_chance=[10.0] * 3), arm(HIGH[:3]))), fails]], LOOKS

@@ -62,8 +62,8 @@ def test_the_welch_test_and_its_interval_equal_statsmodels(a, b, confidence):
 
 @given(values, values)
 def test_the_p_value_of_a_verdict_equals_the_anova_of_welch(a, b):
-    found = compute_verdicts([MeansHypothesis((arm(a), arm(b)))])[0]
-    assert found.p == pytest.approx(anova_oneway((a, b), use_var="unequal").pvalue, **SAME)
+    verdict = compute_verdicts([MeansHypothesis((arm(a), arm(b)))])[0]
+    assert verdict.p == pytest.approx(anova_oneway((a, b), use_var="unequal").pvalue, **SAME)
 
 
 @given(values, values, st.floats(-50, 50), st.floats(0.1, 60))

@@ -31,11 +31,11 @@ def planted(
 @pytest.mark.parametrize("temperature", [0.4, 1.0, 3.0])
 def test_the_temperature_has_the_lowest_cross_entropy_of_a_grid(temperature: float) -> None:
     logits, labels = planted(temperature)
-    found = fit_temperature(softmax(logits, 1), labels)
+    fitted = fit_temperature(softmax(logits, 1), labels)
     grid = np.exp(np.linspace(np.log(0.05), np.log(20), 1501))
     losses = [-log_softmax(logits / t, 1)[np.arange(len(labels)), labels].mean() for t in grid]
-    assert found == pytest.approx(grid[int(np.argmin(losses))], rel=5e-3)
-    assert found == pytest.approx(temperature, rel=0.2)
+    assert fitted == pytest.approx(grid[int(np.argmin(losses))], rel=5e-3)
+    assert fitted == pytest.approx(temperature, rel=0.2)
 
 
 class Logits(ClassifierMixin, BaseEstimator):  # type: ignore[misc]

@@ -92,11 +92,11 @@ def test_the_correction_of_holm_never_lowers_a_p_value(p):
 
 @given(arms, arms)
 def test_a_claim_is_reproduced_exactly_if_the_interval_lies_above_zero(a, b):
-    found = verdict(arm(a), arm(b))
+    result = verdict(arm(a), arm(b))
     low, high = welch(a, b).interval()
     assume(abs(low) > 1e-9)
     assume(abs(high) > 1e-9)
-    assert found.label == (
+    assert result.label == (
         "reproduced" if low > 0 else "contradicted" if high < 0 else "inconclusive"
     )
 
@@ -104,8 +104,8 @@ def test_a_claim_is_reproduced_exactly_if_the_interval_lies_above_zero(a, b):
 @given(st.lists(st.tuples(arms, arms), min_size=1, max_size=4))
 def test_the_correction_of_holm_never_creates_a_verdict(pairs):
     together = compute_verdicts([greater(arm(a), arm(b)) for a, b in pairs])
-    for (a, b), found in zip(pairs, together, strict=True):
-        assert found.label in ("inconclusive", verdict(arm(a), arm(b)).label)
+    for (a, b), result in zip(pairs, together, strict=True):
+        assert result.label in ("inconclusive", verdict(arm(a), arm(b)).label)
 
 
 @given(arms, arms, st.randoms())
@@ -125,8 +125,8 @@ def test_planted_truths_get_their_verdicts():
 
 
 def test_constant_arms_differ_deterministically_without_a_p_value():
-    found = verdict(arm((97.0, 97.0)), arm((10.5, 10.5)))
-    assert (found.label, found.effect.deterministic, found.p, found.p_holm) == (
+    result = verdict(arm((97.0, 97.0)), arm((10.5, 10.5)))
+    assert (result.label, result.effect.deterministic, result.p, result.p_holm) == (
         "reproduced",
         True,
         None,
@@ -136,23 +136,23 @@ def test_constant_arms_differ_deterministically_without_a_p_value():
 
 
 def test_out_of_memory_makes_a_claim_untestable():
-    found = verdict(arm((97.0, 96.0), out_of_memory=[None]), arm((30.0, 31.0)))
-    assert found.label == "untestable"
-    assert "memory" in found.reason
+    result = verdict(arm((97.0, 96.0), out_of_memory=[None]), arm((30.0, 31.0)))
+    assert result.label == "untestable"
+    assert "memory" in result.reason
 
 
 def test_failed_runs_make_a_verdict_conditional_on_convergence():
-    found = verdict(
+    result = verdict(
         arm((97.0, 96.5, 97.5)), arm((30.0, 25.0, 36.0), at_chance=[10.0], diverged=[None])
     )
-    assert found.qualified_phrase == "reproduced (trained runs only)"
+    assert result.qualified_phrase == "reproduced (trained runs only)"
 
 
 def test_too_few_converged_runs_give_success_rates_and_no_verdict():
-    found = verdict(arm((97.0, 96.5, 97.5)), arm((30.0,), at_chance=[10.0, 11.0]))
-    assert found.label == "inconclusive"
-    assert "3 of 3 against 1 of 3" in found.reason
-    assert (found.effect, found.p, found.forecast) == (None, None, None)
+    result = verdict(arm((97.0, 96.5, 97.5)), arm((30.0,), at_chance=[10.0, 11.0]))
+    assert result.label == "inconclusive"
+    assert "3 of 3 against 1 of 3" in result.reason
+    assert (result.effect, result.p, result.forecast) == (None, None, None)
 
 
 def test_converged_runs_cannot_contradict_the_mean_over_all_runs():
@@ -176,8 +176,8 @@ def test_a_missing_run_makes_a_claim_inconclusive_if_it_could_change_the_verdict
 
 def test_an_unfinished_study_has_no_verdicts():
     waiting = arm((97.0, 96.0), waiting=[None])
-    found = compute_verdicts([greater(waiting, arm((10.0, 11.0)))], finished=False)[0]
-    assert (found.label, found.effect, found.p) == ("waiting", None, None)
+    result = compute_verdicts([greater(waiting, arm((10.0, 11.0)))], finished=False)[0]
+    assert (result.label, result.effect, result.p) == ("waiting", None, None)
 
 
 def test_the_forecast_grows_with_noise_and_stops_at_fifty_seeds():

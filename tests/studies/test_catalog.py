@@ -102,12 +102,12 @@ def photographs(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Pat
     draw = np.random.default_rng(0)
     for name, classes in (("photos", 3), ("stanford-dogs", 120)):
         for number in range(classes):
-            place = root / name / f"kind{number:03}"
-            place.mkdir(parents=True)
+            target = root / name / f"kind{number:03}"
+            target.mkdir(parents=True)
             for image in range(8):
                 pixels = draw.integers(0, 100, (60, 64, 3))
                 pixels[:, number % 60] += 120
-                Image.fromarray(pixels.astype(np.uint8)).save(place / f"{image}.png")
+                Image.fromarray(pixels.astype(np.uint8)).save(target / f"{image}.png")
     torch.manual_seed(0)
     write_weights(root / "tiny.safetensors", tiny(num_classes=5).state_dict(), {})
     weights = str(root / "tiny.safetensors")
@@ -183,20 +183,20 @@ def test_a_reduced_copy_of_every_study_runs_and_writes_its_report(
 ) -> None:
     if name == "precision":  # refused where bf16 would be emulated; a copy this small may be
         monkeypatch.setattr("resnetlab.training.resolve.processor_has_bf16", lambda: True)
-    whole = shrunken(name, images, photographs)
-    assert len(LoadedStudy(whole).plan(tmp_path).runs) == 2 * len(whole.conditions)
-    claim = min(whole.claims, key=lambda values: len(condition_labels(values)), default=None)
-    kept = (
+    reduced = shrunken(name, images, photographs)
+    assert len(LoadedStudy(reduced).plan(tmp_path).runs) == 2 * len(reduced.conditions)
+    claim = min(reduced.claims, key=lambda values: len(condition_labels(values)), default=None)
+    labels = (
         condition_labels(claim)
         if claim
-        else [condition.label for condition in whole.conditions[:2]]
+        else [condition.label for condition in reduced.conditions[:2]]
     )
     part = replace(
-        whole,
-        conditions=tuple(map(whole.condition, kept)),
+        reduced,
+        conditions=tuple(map(reduced.condition, labels)),
         claims=(claim,) if claim else (),
         ladder=(),
-        references=tuple(pair for pair in whole.references if pair.condition in kept),
+        references=tuple(pair for pair in reduced.references if pair.condition in labels),
     )
     loaded = LoadedStudy(part)
     plan = loaded.plan(tmp_path)

@@ -59,8 +59,8 @@ def study(*claims: str, grid: str = GRID, **changes: Any) -> Study:
 
 
 def claim(text: str, **changes: Any) -> Any:
-    (found,) = study(text, **changes).claims
-    return found
+    (parsed,) = study(text, **changes).claims
+    return parsed
 
 
 def error_lines(*claims: str, **changes: Any) -> list[str]:
@@ -70,22 +70,26 @@ def error_lines(*claims: str, **changes: Any) -> list[str]:
 
 
 def test_curves_of_a_distance_are_selected_in_pairs_if_they_are_recorded() -> None:
-    apart = '[[distance]]\nstatement = "They are alike."\n' + SIDES
+    distance = '[[distance]]\nstatement = "They are alike."\n' + SIDES
     followed = GRID.replace("validation = 0.0", "validation = 0.0, test_curve = true")
-    (found,) = study(grid=followed + apart).distances
-    assert (found.left, found.right, found.metric) == (RESIDUAL, PLAIN, "top1")
+    (distance_claim,) = study(grid=followed + distance).distances
+    assert (distance_claim.left, distance_claim.right, distance_claim.metric) == (
+        RESIDUAL,
+        PLAIN,
+        "top1",
+    )
     with pytest.raises(
         InputError, match=r"distance\[0\]: curves of the test images are not recorded"
     ):
-        study(grid=GRID + apart)
+        study(grid=GRID + distance)
     with pytest.raises(InputError, match=r"distance\[0\].left: model.deep is not an axis"):
         study(
             grid=followed
-            + apart.replace('left = { model.shortcut = "A" }', "left = { model.deep = 8 }")
+            + distance.replace('left = { model.shortcut = "A" }', "left = { model.deep = 8 }")
         )
     with pytest.raises(InputError, match=r"distance\[0\].metrc: unknown field"):
-        study(grid=followed + apart + 'metrc = "loss"\n')
-    raw = tomllib.loads(followed + apart)
+        study(grid=followed + distance + 'metrc = "loss"\n')
+    raw = tomllib.loads(followed + distance)
     part = parse_study(raw, "study.toml", Overrides(settings=("grid.model.depth=[8]",)))
     assert part.distances[0].left == ("residual 8 (A)",)
     assert (
@@ -103,9 +107,9 @@ def test_a_condition_is_selected_by_an_axis_whose_value_is_a_table() -> None:
         'left = { model = { name = "cifar-resnet20", dropout = 0.5 } }\nright = { model = '
         '"cifar-resnet20" }\n'
     )
-    found = study(sides, grid=head)
-    assert (found.claims[0].left, found.claims[0].right) == tuple(
-        c.label for c in reversed(found.conditions)
+    parsed = study(sides, grid=head)
+    assert (parsed.claims[0].left, parsed.claims[0].right) == tuple(
+        c.label for c in reversed(parsed.conditions)
     )
 
 
@@ -133,7 +137,7 @@ def every() -> Study:
 
 
 def test_each_kind_of_claim_selects_its_conditions_in_the_grid() -> None:
-    labels_by_kind = {found.kind: condition_labels(found) for found in every().claims}
+    labels_by_kind = {parsed.kind: condition_labels(parsed) for parsed in every().claims}
     two = (RESIDUAL[2], PLAIN[2])
     pairs = tuple(label for pair in zip(RESIDUAL, PLAIN, strict=True) for label in pair)
     assert labels_by_kind == {
@@ -158,14 +162,14 @@ def test_each_kind_of_claim_selects_its_conditions_in_the_grid() -> None:
 
 
 def test_a_claim_without_a_kind_has_the_kind_greater() -> None:
-    found = claim(TWO)
-    assert (found.kind, found.metric, found.paired) == ("greater", "top1", False)
+    parsed = claim(TWO)
+    assert (parsed.kind, parsed.metric, parsed.paired) == ("greater", "top1", False)
 
 
 def test_every_kind_of_claim_is_decoded_as_encoded_and_has_a_description() -> None:
-    for found in every().claims:
-        assert decode(Claim, without_defaults(found), "report.json") == found
-        assert RESIDUAL[2] in describe_claim(found) or PLAIN[2] in describe_claim(found)
+    for parsed in every().claims:
+        assert decode(Claim, without_defaults(parsed), "report.json") == parsed
+        assert RESIDUAL[2] in describe_claim(parsed) or PLAIN[2] in describe_claim(parsed)
 
 
 def test_the_default_margin_of_a_size_is_its_half_and_at_least_0_2_points() -> None:
@@ -342,7 +346,7 @@ sd = 0.4
 """
 
 
-def beside(folder: Path, text: str = HE) -> str:
+def write_reference(folder: Path, text: str = HE) -> str:
     (folder / "he.toml").write_text(text, encoding="utf-8")
     return str(folder / "he.toml")
 
@@ -350,7 +354,7 @@ def beside(folder: Path, text: str = HE) -> str:
 def test_a_margin_too_small_for_the_published_spread_is_refused(
     tmp_path: Path,
 ) -> None:
-    source = beside(tmp_path)
+    source = write_reference(tmp_path)
     equal = 'kind = "equal"\nmargin = 0.5\n' + TWO
     line = (
         "claim[0].margin: 5 seeds cannot confirm ± 0.5 at a standard deviation of 0.4 "
@@ -365,7 +369,7 @@ def test_a_margin_too_small_for_the_published_spread_is_refused(
 
 
 def test_the_runs_of_a_source_determine_the_expected_spread(tmp_path: Path) -> None:
-    source = beside(
+    source = write_reference(
         tmp_path, HE.replace("num_runs = 5\nsd = 0.4", "num_runs = 3\nrun_values = [7.6, 8.0, 8.4]")
     )
     (line,) = error_lines('kind = "about"\nsize = 1.0\n' + TWO, references=source)
@@ -383,10 +387,13 @@ def test_the_spread_of_a_ratio_is_in_percent_of_the_published_level(tmp_path: Pa
     r = 1.25
     nu = 4 * (1 + r**2) ** 2 / (1 + r**4)
     reach = stats.t.ppf(0.975, nu) * 5 * math.sqrt((1 + r**2) / 5)
-    (line,) = error_lines(f"{text}margin = {reach - 0.01:.2f}", references=beside(tmp_path))
+    (line,) = error_lines(
+        f"{text}margin = {reach - 0.01:.2f}", references=write_reference(tmp_path)
+    )
     assert "at a standard deviation of 0.4 (residual 20 (A): He et al. 2016)" in line
     assert (
-        claim(f"{text}margin = {reach + 0.01:.2f}", references=beside(tmp_path)).kind == "relative"
+        claim(f"{text}margin = {reach + 0.01:.2f}", references=write_reference(tmp_path)).kind
+        == "relative"
     )
 
 
@@ -428,7 +435,7 @@ def test_runs_of_the_same_training_are_compared_as_pairs() -> None:
         + 'model = "cifar-resnet8"\n[grid]\nrecipe.select = ["last", "best"]\n'
     )
     text = 'paired = true\nleft = { recipe.select = "best" }\nright = { recipe.select = "last" }'
-    found = study(text, grid=grid, data={"source": "digits", "validation": 0.1}).claims[0]
+    parsed = study(text, grid=grid, data={"source": "digits", "validation": 0.1}).claims[0]
     runs = {
         label: ConditionRuns(
             tuple(RunOutcome(seed, "trained", 10.0 * seed + e) for seed, e in enumerate(errors)),
@@ -437,10 +444,10 @@ def test_runs_of_the_same_training_are_compared_as_pairs() -> None:
             1.0,
         )
         for label, errors in zip(
-            condition_labels(found), ((1.0, 2.0, 3.0), (3.0, 4.5, 5.0)), strict=True
+            condition_labels(parsed), ((1.0, 2.0, 3.0), (3.0, 4.5, 5.0)), strict=True
         )
     }
-    hypothesis_of = to_hypothesis(found, runs)
+    hypothesis_of = to_hypothesis(parsed, runs)
     assert isinstance(hypothesis_of, MeansHypothesis)
     assert hypothesis_of.pairs == (2.0, 2.5, 2.0)
 
@@ -494,10 +501,10 @@ def runs(*errors: float, epochs: float = 10.0, **more: Any) -> ConditionRuns:
 
 
 def hypothesis_of(kind: str) -> Any:
-    found = next(found for found in every().claims if found.kind == kind)
+    parsed = next(parsed for parsed in every().claims if parsed.kind == kind)
     good, bad = runs(3.0, 3.2, 2.9), runs(6.0, 6.3, 5.8)
     return to_hypothesis(
-        found, {label: good if "residual" in label else bad for label in (*PLAIN, *RESIDUAL)}
+        parsed, {label: good if "residual" in label else bad for label in (*PLAIN, *RESIDUAL)}
     )
 
 
@@ -515,10 +522,10 @@ def test_hypotheses_have_the_regions_and_directions_of_their_claims() -> None:
 
 
 def test_less_loss_and_less_error_are_better() -> None:
-    found = hypothesis_of("greater")  # by loss
-    assert found.arms[0].trained == pytest.approx((-0.032, -0.03, -0.029))
-    assert found.arms[0].chance == -math.log(10)
-    assert compute_verdicts([found])[0].label == "reproduced"
+    hypothesis = hypothesis_of("greater")  # by loss
+    assert hypothesis.arms[0].trained == pytest.approx((-0.032, -0.03, -0.029))
+    assert hypothesis.arms[0].chance == -math.log(10)
+    assert compute_verdicts([hypothesis])[0].label == "reproduced"
     effect = compute_verdicts([hypothesis_of("relative")])[0].effect
     assert effect is not None
     assert effect.estimate == pytest.approx(100 * (1 - (9.1 / 3) / (18.1 / 3)))
@@ -526,7 +533,7 @@ def test_less_loss_and_less_error_are_better() -> None:
 
 def test_a_claim_on_the_train_images_uses_the_train_scores() -> None:
     text = 'kind = "{}"\nsplit = "train"\nmetric = "error"\n'
-    found = [
+    claims = [
         claim(text.format(kind) + EVERY[kind].replace('metric = "loss"', ""))
         for kind in (
             "greater",
@@ -548,7 +555,7 @@ def test_a_claim_on_the_train_images_uses_the_train_scores() -> None:
         10,
         10.0,
     )
-    for one in found:
+    for one in claims:
         assert describe_claim(one).endswith(", on the train images")
         assert without_defaults(one)["split"] == "train"
         arms = to_hypothesis(one, dict.fromkeys((*PLAIN, *RESIDUAL), learned)).arms
@@ -581,7 +588,7 @@ def test_a_failure_claim_counts_runs_and_ignores_accuracy() -> None:
 
 
 def test_a_race_is_limited_to_the_epochs_that_both_conditions_have() -> None:
-    found = next(found for found in every().claims if found.kind == "faster")
+    parsed = next(parsed for parsed in every().claims if parsed.kind == "faster")
     quick = {"validation": ((1.0, 50.0), (2.0, 91.0), (3.0, 89.0))}
     late = {"validation": ((1.0, 50.0), (2.0, 60.0), (30.0, 95.0))}
     left = ConditionRuns(
@@ -597,7 +604,7 @@ def test_a_race_is_limited_to_the_epochs_that_both_conditions_have() -> None:
         30.0,
     )
     hypothesis_of = to_hypothesis(
-        found, {RESIDUAL[2]: left, PLAIN[2]: runs(1.0, 1.0, curves=late, epochs=10.0)}
+        parsed, {RESIDUAL[2]: left, PLAIN[2]: runs(1.0, 1.0, curves=late, epochs=10.0)}
     )
     assert isinstance(hypothesis_of, Race)
     assert hypothesis_of.epochs == (
@@ -607,9 +614,9 @@ def test_a_race_is_limited_to_the_epochs_that_both_conditions_have() -> None:
 
 
 def test_a_race_uses_the_test_curve_if_both_conditions_recorded_it() -> None:
-    found = next(found for found in every().claims if found.kind == "faster")
+    parsed = next(parsed for parsed in every().claims if parsed.kind == "faster")
     curves = {"validation": ((1.0, 95.0),), "test": ((1.0, 10.0), (2.0, 95.0))}
     both = {RESIDUAL[2]: runs(1.0, curves=curves), PLAIN[2]: runs(1.0, curves=curves)}
-    assert to_hypothesis(found, both).epochs == ((2.0,), (2.0,))  # type: ignore[union-attr]
+    assert to_hypothesis(parsed, both).epochs == ((2.0,), (2.0,))  # type: ignore[union-attr]
     both[PLAIN[2]] = runs(1.0, curves={"validation": ((3.0, 95.0),)})
-    assert to_hypothesis(found, both).epochs == ((1.0,), (3.0,))  # type: ignore[union-attr]
+    assert to_hypothesis(parsed, both).epochs == ((1.0,), (3.0,))  # type: ignore[union-attr]

@@ -135,8 +135,8 @@ def test_ctrl_c_in_python_leaves_a_checkpoint_and_the_same_call_ends_with_the_sa
     assert list((tmp_path / "stopped").glob("runs/*/checkpoints/*/MANIFEST.json"))
     assert not list((tmp_path / "stopped").glob("runs/*/result.json"))
     first = train(small_npz, tmp_path / "stopped", "recipe.epochs=80")
-    whole = train(small_npz, tmp_path / "whole", "recipe.epochs=80")
+    uninterrupted = train(small_npz, tmp_path / "whole", "recipe.epochs=80")
     assert [line["event"] for line in first.provenance] == ["start", "stopped", "resume"]
     assert first.result is not None
-    assert whole.result is not None
-    assert first.result.test == whole.result.test
+    assert uninterrupted.result is not None
+    assert first.result.test == uninterrupted.result.test

@@ -25,7 +25,7 @@ from resnetlab.training.interleave import round_robin
 from resnetlab.training.state import ScratchTrainState
 
 SEEDS = (0, 1, 2)
-KEPT = ("weights.safetensors", "logits-test.safetensors")
+COMPARED_FILES = ("weights.safetensors", "logits-test.safetensors")
 
 
 def jobs_of(data: Path, root: Path, *settings: str, seeds: tuple[int, ...] = SEEDS) -> list[Job]:
@@ -57,7 +57,7 @@ def work(
 
 def outcome_of(root: Path, job: Job) -> tuple[Any, ...]:
     """Read what the run of a job left, without its clocks."""
-    return outcome(RunDirectory.find(root, job.id).path, KEPT)
+    return outcome(RunDirectory.find(root, job.id).path, COMPARED_FILES)
 
 
 @pytest.fixture(scope="module")
@@ -68,9 +68,9 @@ def alone(
     root = tmp_path_factory.mktemp("alone")
     jobs = jobs_of(small_npz, root)
     work(root, *([job] for job in jobs))
-    found = [outcome_of(root, job) for job in jobs]
-    assert len({files["weights.safetensors"] for files, _, _ in found}) == len(jobs)
-    return jobs, found
+    outcomes = [outcome_of(root, job) for job in jobs]
+    assert len({files["weights.safetensors"] for files, _, _ in outcomes}) == len(jobs)
+    return jobs, outcomes
 
 
 def test_round_robin_alternates_steps_and_returns_each_result() -> None:
@@ -162,7 +162,7 @@ def test_a_diverged_run_does_not_end_the_parallel_runs(
     last = work(tmp_path, jobs)
     first, _, third = (result["status"] for _, _, result in expected)
     assert [last[job.id]["status"] for job in jobs] == [first, "diverged", third]
-    assert [outcome_of(tmp_path, jobs[place]) for place in (0, 2)] == [expected[0], expected[2]]
+    assert [outcome_of(tmp_path, jobs[index]) for index in (0, 2)] == [expected[0], expected[2]]
 
 
 @pytest.mark.parametrize("also_alone", [False, True])
@@ -196,7 +196,7 @@ def test_an_error_of_one_run_is_reported_and_the_others_continue(
     with RunDirectory.find(tmp_path, jobs[1].id).lock():
         last = work(tmp_path, jobs)
     assert [last[job.id]["kind"] for job in jobs] == ["finished", "busy", "finished"]
-    assert [outcome_of(tmp_path, jobs[place]) for place in (0, 2)] == [expected[0], expected[2]]
+    assert [outcome_of(tmp_path, jobs[index]) for index in (0, 2)] == [expected[0], expected[2]]
 
 
 def test_parallel_seeds_share_one_copy_of_the_data_on_the_device(

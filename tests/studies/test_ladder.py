@@ -64,9 +64,9 @@ def tables(**changes: Any) -> dict[str, Any]:
 
 def changed(index: int, **changes: Any) -> dict[str, Any]:
     """The right file with changes of one rung."""
-    whole = copy.deepcopy(tables())
-    whole["rung"][index] |= changes
-    return whole
+    table = copy.deepcopy(tables())
+    table["rung"][index] |= changes
+    return table
 
 
 def parse(raw: dict[str, Any], **overrides: Any) -> Study:
@@ -195,8 +195,8 @@ def test_selected_rungs_include_their_parents_and_dropped_claims_are_listed() ->
     line = error_text(tables(), settings=('grid.rung=["baseline", "Adam"]',))
     assert '"Adam" needs its parent "+ normalization", which is left out' in line
     assert "not a value of the axis" in error_text(tables(), settings=('grid.rung=["basline"]',))
-    kept = load_study("ladder", Overrides(settings=('grid.rung=["baseline", "+ normalization"]',)))
-    assert {pair.condition for pair in kept.references} == {"baseline", "+ normalization"}
+    part = load_study("ladder", Overrides(settings=('grid.rung=["baseline", "+ normalization"]',)))
+    assert {pair.condition for pair in part.references} == {"baseline", "+ normalization"}
 
 
 def test_a_ladder_is_decoded_as_it_was_encoded() -> None:
@@ -256,9 +256,9 @@ def test_a_mistake_in_a_ladder_is_reported_with_its_field_and_fix(
 ) -> None:
     raw = {key: value for key, value in raw.items() if value is not None}
     lines = error_text(raw).splitlines()
-    found = [line for line in lines if message in line]
-    assert found, lines
-    assert "Fix: " in found[0]
+    matching = [line for line in lines if message in line]
+    assert matching, lines
+    assert "Fix: " in matching[0]
 
 
 def test_a_mistake_in_a_parent_is_reported_once() -> None:
@@ -290,10 +290,10 @@ def test_the_ladder_of_the_catalog_equals_the_practical() -> None:
     )
     assert (last.model.dropout, last.model.batch_norm, last.model.ceil_mode) == (0.5, True, True)  # type: ignore[union-attr]
     assert conditions["baseline"].recipe.optimizer == SGD(lr=0.1, momentum=0.0)
-    beside = {
+    references = {
         pair.condition: pair.value.value for pair in study.references if not pair.value.selected_on
     }
-    assert set(main[:4]) < set(beside)
+    assert set(main[:4]) < set(references)
     assert {pair.protocol.epochs for pair in study.references if pair.condition == "baseline"} == {
         40
     }

@@ -181,9 +181,9 @@ def test_every_number_and_note_of_a_source_in_the_catalog_is_printed(name, rows,
     table = cost_rows(changed_study, model_cost)
     assert len(table) >= len(changed_study.references) + len(changed_study.unmatched_references)
     keys = ("condition", "reference", "split", "epoch")
-    found = [tuple(row[key] for key in keys) for row in table]
+    rows_printed = [tuple(row[key] for key in keys) for row in table]
     for row in rows:
-        assert any(other[: len(row)] == row for other in found), row
+        assert any(other[: len(row)] == row for other in rows_printed), row
     text = "\n".join(source_lines(changed_study))
     for line in lines:
         assert line in text

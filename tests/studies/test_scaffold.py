@@ -117,8 +117,8 @@ def test_in_a_terminal_the_command_prompts_and_repeats_a_question_after_an_inval
         ]
     )
     monkeypatch.setattr("typer.prompt", lambda *_, type=str, **__: type(next(typed)))
-    found, out = prompt_options(answers(), Path("study.toml"))
-    assert found == answers(
+    options, out = prompt_options(answers(), Path("study.toml"))
+    assert options == answers(
         "model.depth=8,14", "model.shortcut=A,B", question="Is it so?", recipe="adam", seeds=4
     )
     assert out == Path("so.toml")

@@ -73,14 +73,14 @@ def test_runs_in_every_state_have_the_counts_of_the_full_reader(few: Path) -> No
     (runs[6] / "checksums.json").unlink()
     with (runs[5] / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        found, record = study_status(few, root), read_record(read_plan(few), root)
+        status, record = study_status(few, root), read_record(read_plan(few), root)
     careful: dict[str, Counter[str]] = {}
     for cell in record.runs:
         result = cell.record.result if cell.record else None
         careful.setdefault(cell.run.condition, Counter())[
             result.status if result else cell.state
         ] += 1
-    assert found.counts == careful
+    assert status.counts == careful
     assert sum(careful.values(), Counter()) == {
         "trained": 2,
         "at chance": 1,
@@ -88,8 +88,8 @@ def test_runs_in_every_state_have_the_counts_of_the_full_reader(few: Path) -> No
         "running": 1,
         "waiting": 3,
     }
-    assert (found.finished, found.planned) == (3, 8)
-    assert found.command == "resnetlab study run fabricated.toml"
+    assert (status.finished, status.planned) == (3, 8)
+    assert status.command == "resnetlab study run fabricated.toml"
 
 
 def test_an_unlocked_run_with_a_checkpoint_is_interrupted(few: Path) -> None:
@@ -113,7 +113,7 @@ def test_an_unlocked_run_with_a_checkpoint_is_interrupted(few: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("place", "text", "words"),
+    ("name", "text", "words"),
     [
         ("plan", "{", "plan.json: not JSON"),
         ("plan", "[]", "plan.json: not a table"),
@@ -128,12 +128,12 @@ def test_an_unlocked_run_with_a_checkpoint_is_interrupted(few: Path) -> None:
     ],
 )
 def test_a_damaged_file_is_reported_by_name_and_field(
-    few: Path, place: str, text: str, words: str
+    few: Path, name: str, text: str, words: str
 ) -> None:
     root = few.parents[1]
     path = (
         few / "plan.json"
-        if place == "plan"
+        if name == "plan"
         else root / "runs" / read_plan(few).runs[0].id / "result.json"
     )
     path.write_text(text)

@@ -43,8 +43,8 @@ right = { model.depth = 14, model.shortcut = "none" }
 
 def tables(**changes: Any) -> dict[str, Any]:
     """The right study with changes; None takes a field away."""
-    whole = tomllib.loads(RIGHT) | changes
-    return {key: value for key, value in whole.items() if value is not None}
+    table = tomllib.loads(RIGHT) | changes
+    return {key: value for key, value in table.items() if value is not None}
 
 
 def single(**changes: Any) -> dict[str, Any]:
@@ -156,12 +156,12 @@ def test_all_conditions_have_different_labels(grid: dict[str, Any]) -> None:
 
 
 def test_a_recipe_may_be_a_name_a_table_or_a_table_with_a_base() -> None:
-    whole = load_recipe("cifar")
+    base = load_recipe("cifar")
     changed = load_recipe(
         {"base": "cifar", "epochs": 2, "optimizer": {"lr": 0.5}, "schedule": {"name": "cosine"}}
     )
     assert changed.optimizer == SGD(lr=0.5, nesterov=True, weight_decay=5e-4)
-    assert (changed.epochs, changed.schedule, changed.augment) == (2, Cosine(), whole.augment)
+    assert (changed.epochs, changed.schedule, changed.augment) == (2, Cosine(), base.augment)
     assert load_recipe({"epochs": 3}) == Recipe(epochs=3)
 
 
@@ -270,7 +270,7 @@ def test_an_override_of_data_preserves_the_split_and_records_no_path() -> None:
 
 
 @pytest.mark.parametrize(
-    ("setting", "found"),
+    ("setting", "expected"),
     [
         ("recipe.optimizer.lr=0.5", lambda c: c.recipe.optimizer == Adam(lr=0.5)),
         ("recipe.optimizer.name=sgd", lambda c: c.recipe.optimizer == SGD()),
@@ -288,9 +288,9 @@ def test_an_override_of_data_preserves_the_split_and_records_no_path() -> None:
         ("model.depth=14", lambda c: c.model == cifar_config(14)),
     ],
 )
-def test_any_field_can_be_set_by_its_dotted_name(setting: str, found: Any) -> None:
+def test_any_field_can_be_set_by_its_dotted_name(setting: str, expected: Any) -> None:
     study = parse(single(), settings=(setting,))
-    assert all(found(condition) for condition in study.conditions)
+    assert all(expected(condition) for condition in study.conditions)
     assert study.overrides[0].startswith(setting.split("=")[0])
 
 
@@ -315,11 +315,11 @@ def test_a_field_set_below_an_axis_applies_to_each_value() -> None:
 
 
 def test_a_part_of_the_grid_has_the_same_labels_and_the_claims_about_its_conditions() -> None:
-    whole = parse(tables())
+    full = parse(tables())
     part = parse(tables(), settings=("grid.model.depth=[14]", "recipe.epochs=2"))
     assert labels(part) == ["plain 14", "residual 14 (A)"]
     assert part.overrides[0] == "grid.model.depth = [14] (was 2 values)"
-    assert (part.claims, part.left_out) == (whole.claims, ())
+    assert (part.claims, part.left_out) == (full.claims, ())
     other = parse(tables(), settings=("grid.model.depth=[8]",))
     assert (other.claims, other.left_out) == ((), ("Residual 14 is better than plain 14.",))
     raw = tables(
@@ -377,7 +377,7 @@ def test_overrides_do_not_change_the_tables_of_the_caller() -> None:
     ids=range(15),
 )
 def test_an_invalid_override_is_refused(settings_: str, line: str) -> None:
-    assert any(line in found for found in error_lines(tables(), settings=(settings_,)))
+    assert any(line in problem for problem in error_lines(tables(), settings=(settings_,)))
 
 
 def test_two_invalid_overrides_are_reported_in_two_lines() -> None:
@@ -531,9 +531,9 @@ def test_a_study_with_three_mistakes_reports_three() -> None:
 def test_a_mistake_is_reported_with_its_fix(
     changes: dict[str, Any], lines: list[str] | None
 ) -> None:
-    found = error_lines(tables(**changes))
+    problems = error_lines(tables(**changes))
     if lines is not None:
-        assert found == [f"study.toml: {line}" for line in lines]
+        assert problems == [f"study.toml: {line}" for line in lines]
 
 
 def test_a_study_has_at_most_a_thousand_conditions() -> None:

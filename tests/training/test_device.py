@@ -36,14 +36,14 @@ def test_resolved_numerics_have_no_auto_value_and_explicit_values_are_unchanged(
     )
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr("resnetlab.training.resolve.available_cpus", lambda: 7)
-        found = resolve_numerics(requested, single_run=single)
-    assert "auto" not in (found.device, found.precision, found.memory_format)
-    assert found.threads == (threads or (7 if single else 1))
-    assert precision in ("auto", found.precision) or (
-        precision == "bf16-emulated" and found.precision == "bf16"
+        numerics = resolve_numerics(requested, single_run=single)
+    assert "auto" not in (numerics.device, numerics.precision, numerics.memory_format)
+    assert numerics.threads == (threads or (7 if single else 1))
+    assert precision in ("auto", numerics.precision) or (
+        precision == "bf16-emulated" and numerics.precision == "bf16"
     )
-    assert memory_format in ("auto", found.memory_format)
-    assert resolve_numerics(found, single_run=not single) == found, (
+    assert memory_format in ("auto", numerics.memory_format)
+    assert resolve_numerics(numerics, single_run=not single) == numerics, (
         "what is resolved stays resolved"
     )
 
@@ -70,17 +70,17 @@ def test_a_gpu_uses_one_thread_and_bf16_if_supported(
 ) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda: capability)
-    found = resolve_numerics(Numerics(threads=8), single_run=True)
-    assert found == Numerics(
+    numerics = resolve_numerics(Numerics(threads=8), single_run=True)
+    assert numerics == Numerics(
         device="cuda",
         precision=precision,
         memory_format="channels_last",
         threads=1,
         cuda_graphs="on",
     )
-    assert resolve_numerics(found, single_run=False) == found
+    assert resolve_numerics(numerics, single_run=False) == numerics
     assert resolve_numerics(Numerics(cuda_graphs="off"), single_run=True) == replace(
-        found, cuda_graphs="off"
+        numerics, cuda_graphs="off"
     )
 
 
@@ -125,14 +125,14 @@ def test_bf16_without_native_instructions_is_refused_before_planning_and_trainin
         setup_device(replace(requested, memory_format="contiguous", threads=1))
 
 
-@pytest.mark.parametrize(("has", "found"), [(True, "bf16"), (False, "bf16-emulated")])
+@pytest.mark.parametrize(("has", "expected"), [(True, "bf16"), (False, "bf16-emulated")])
 def test_bf16_emulated_is_stored_in_the_config_and_resolved_to_bf16_on_native_hardware(
-    monkeypatch: pytest.MonkeyPatch, has: bool, found: str
+    monkeypatch: pytest.MonkeyPatch, has: bool, expected: str
 ) -> None:
     monkeypatch.delenv("ONEDNN_MAX_CPU_ISA", raising=False)
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_bf16": has}, raising=False)
     resolved = resolve_numerics(Numerics(device="cpu", precision="bf16-emulated"), single_run=True)
-    assert resolved.precision == found
+    assert resolved.precision == expected
     assert resolve_numerics(resolved, single_run=True) == resolved
     with autocast(resolved):
         assert (torch.ones(2, 2) @ torch.ones(2, 2)).dtype == torch.bfloat16

@@ -39,10 +39,10 @@ def numbers(batch: Tensor) -> list[int]:
 
 def test_the_loop_yields_a_start_and_then_each_epoch(small: SmallTraining) -> None:
     train_state = small.train_state(Recipe(batch_size=8, epochs=3))  # 20 images: 3 steps an epoch
-    found = [
+    collected = [
         (p.kind, p.step, p.total_steps, p.epoch, p.images_processed) for p in small.run(train_state)
     ]
-    assert found == [
+    assert collected == [
         ("start", 0, 9, 0.0, 0),
         ("epoch", 3, 9, 1.0, 20),
         ("epoch", 6, 9, 2.0, 40),
@@ -52,8 +52,8 @@ def test_the_loop_yields_a_start_and_then_each_epoch(small: SmallTraining) -> No
 
 def test_the_last_partial_epoch_ends_with_the_run(small: SmallTraining) -> None:
     train_state = small.train_state(Recipe(batch_size=8, steps=7))
-    found = [(p.kind, p.step, p.images_processed) for p in small.run(train_state)]
-    assert found == [("start", 0, 0), ("epoch", 3, 20), ("epoch", 6, 40), ("epoch", 7, 48)]
+    collected = [(p.kind, p.step, p.images_processed) for p in small.run(train_state)]
+    assert collected == [("start", 0, 0), ("epoch", 3, 20), ("epoch", 6, 40), ("epoch", 7, 48)]
 
 
 def test_a_tick_event_follows_after_its_interval(
@@ -72,8 +72,8 @@ def test_stop_is_called_before_each_step_and_ends_the_loop(small: SmallTraining)
         return train_state.step >= 4
 
     train_state = small.train_state(Recipe(batch_size=8, epochs=3))
-    found = [(p.kind, p.step) for p in small.events(train_state, should_stop=stop)]
-    assert found == [("start", 0), ("epoch", 3), ("interrupted", 4)]
+    collected = [(p.kind, p.step) for p in small.events(train_state, should_stop=stop)]
+    assert collected == [("start", 0), ("epoch", 3), ("interrupted", 4)]
     assert calls == [0, 1, 2, 3, 4]
 
 
@@ -172,11 +172,11 @@ def test_each_epoch_has_every_image_once_with_its_label_in_a_new_order(
     small.run(train_state, images)
     orders = []
     for epoch in range(3):
-        met = [n for batch, _ in batches[4 * epoch : 4 * epoch + 4] for n in numbers(batch)]
+        order = [n for batch, _ in batches[4 * epoch : 4 * epoch + 4] for n in numbers(batch)]
         labels = [int(label) for _, some in batches[4 * epoch : 4 * epoch + 4] for label in some]
-        assert sorted(met) == list(range(30))
-        assert labels == [n % 4 for n in met]
-        orders.append(tuple(met))
+        assert sorted(order) == list(range(30))
+        assert labels == [n % 4 for n in order]
+        orders.append(tuple(order))
     assert len(set(orders)) == 3
 
 
@@ -208,15 +208,15 @@ def test_the_order_depends_only_on_seed_and_epoch(small: SmallTraining) -> None:
 
 def test_conditions_with_the_same_seed_get_identical_batches(small: SmallTraining) -> None:
     recipe = Recipe(batch_size=8, epochs=2, augment=Augment(crop_padding=2, flip=True, cutout=3))
-    met = []
+    orders = []
     for shortcut in ("none", "A"):
         train_state = small.train_state(
             recipe, model=CifarConfig(blocks=(1, 1, 1), widths=(4, 6, 8), shortcut=shortcut)
         )
         batches = small.watched(train_state)
         small.run(train_state)
-        met.append(batches)
-    for (left, left_labels), (right, right_labels) in zip(*met, strict=True):
+        orders.append(batches)
+    for (left, left_labels), (right, right_labels) in zip(*orders, strict=True):
         assert torch.equal(left, right)
         assert torch.equal(left_labels, right_labels)
 
@@ -270,8 +270,8 @@ def test_a_run_stopped_at_any_step_and_restored_has_the_bits_of_an_uninterrupted
 ) -> None:
     recipe, model = CASES[case]
     options = {"precision": precision, "layout": layout, "model": model, "seed": 5}
-    whole = small.train_state(recipe, **options)
-    small.run(whole)
+    uninterrupted = small.train_state(recipe, **options)
+    small.run(uninterrupted)
     first = small.train_state(recipe, **options)
     for step in range(recipe.steps + 1):
         small.run(first, until=step)
@@ -281,17 +281,17 @@ def test_a_run_stopped_at_any_step_and_restored_has_the_bits_of_an_uninterrupted
         second.load_state_dict(saved, step)
         assert second.train_metrics() == first.train_metrics()
         small.run(second)
-        same(second.state_dict(), whole.state_dict())
-        assert second.train_metrics() == whole.train_metrics()
-        assert second.step == whole.step == 8
+        same(second.state_dict(), uninterrupted.state_dict())
+        assert second.train_metrics() == uninterrupted.train_metrics()
+        assert second.step == uninterrupted.step == 8
 
 
 def test_a_run_stopped_at_every_step_has_the_bits_of_an_uninterrupted_one(
     small: SmallTraining, same: Same
 ) -> None:
     recipe, model = CASES["augmented"]
-    whole = small.train_state(recipe, model=model)
-    small.run(whole)
+    uninterrupted = small.train_state(recipe, model=model)
+    small.run(uninterrupted)
     train_state = small.train_state(recipe, model=model)
     for step in itertools.count(1):
         small.run(train_state, until=step)
@@ -300,7 +300,7 @@ def test_a_run_stopped_at_every_step_has_the_bits_of_an_uninterrupted_one(
         fresh = small.train_state(recipe, model=model)
         fresh.load_state_dict(small.snapshot(train_state), train_state.step)
         train_state = fresh
-    same(train_state.state_dict(), whole.state_dict())
+    same(train_state.state_dict(), uninterrupted.state_dict())
 
 
 def test_work_of_the_caller_between_steps_changes_no_bit(small: SmallTraining, same: Same) -> None:
@@ -401,9 +401,9 @@ def test_the_first_step_with_a_non_finite_loss_is_detected(
                 train_state.model.head.bias[0] = value
 
     train_state.before_step = plant
-    found = [train_state.first_nonfinite_step() for _ in small.events(train_state)]
+    steps = [train_state.first_nonfinite_step() for _ in small.events(train_state)]
     epoch = math.ceil(bad / 3)
-    assert found[: epoch + 1] == [None] * epoch + [bad]
+    assert steps[: epoch + 1] == [None] * epoch + [bad]
 
 
 @pytest.mark.parametrize("value", [math.inf, -math.inf, math.nan])
@@ -413,9 +413,9 @@ def test_a_non_finite_weight_is_detected_even_if_no_loss_shows_it(
     train_state = small.train_state(Recipe(batch_size=8, epochs=1))
     small.run(train_state)
     train_state.model.register_buffer("nothing", torch.empty(0))
-    for place, tensor in (("stem_norm", "running_var"), ("head", "weight")):
+    for name, tensor in (("stem_norm", "running_var"), ("head", "weight")):
         assert train_state.first_nonfinite_step() is None
-        contents = getattr(getattr(train_state.model, place), tensor).detach().view(-1)
+        contents = getattr(getattr(train_state.model, name), tensor).detach().view(-1)
         before = contents[-1].item()
         contents[-1] = value
         assert train_state.first_nonfinite_step() == 3
@@ -485,7 +485,7 @@ def test_with_mixup_the_running_metrics_use_mixed_images_and_their_larger_label(
     train_state.before_step = watch
     small.run(train_state)
     seen = sum(count for *_, count in sums)
-    loss, wrong = (sum(row[place] for row in sums) for place in (0, 1))
+    loss, wrong = (sum(row[column] for row in sums) for column in (0, 1))
     assert train_state.train_metrics() == (pytest.approx(loss / seen, rel=1e-5), 100 * wrong / seen)
 
 

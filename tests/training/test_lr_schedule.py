@@ -24,13 +24,13 @@ def torch_rates(total: int, make: Any, every: int = 1) -> list[float]:
     """What a scheduler of torch multiplies a rate of 1 by, step by step."""
     optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=1.0)
     scheduler = make(optimizer)
-    found = []
+    rates = []
     for step in range(total):
-        found.append(optimizer.param_groups[0]["lr"])
+        rates.append(optimizer.param_groups[0]["lr"])
         optimizer.step()
         if (step + 1) % every == 0:
             scheduler.step()
-    return found
+    return rates
 
 
 def test_the_cosine_schedule_equals_torch() -> None:
@@ -155,12 +155,12 @@ def test_after_warm_up_the_rate_never_rises(schedule: Any, total: int) -> None:
 def test_one_cycle_starts_at_start_rises_to_the_peak_and_falls_to_final(
     total: int, peak: float, start: float, final: float
 ) -> None:
-    found = rates(OneCycle(peak=peak, start=start, final=final), total)
+    factors = rates(OneCycle(peak=peak, start=start, final=final), total)
     top = math.ceil(peak * total)
-    assert found[0] == pytest.approx(start)
-    assert all(b >= a for a, b in itertools.pairwise(found[:top]))
-    assert all(b <= a for a, b in itertools.pairwise(found[top:]))
-    assert found[-1] >= final
+    assert factors[0] == pytest.approx(start)
+    assert all(b >= a for a, b in itertools.pairwise(factors[:top]))
+    assert all(b <= a for a, b in itertools.pairwise(factors[top:]))
+    assert factors[-1] >= final
 
 
 def test_the_learning_rate_depends_only_on_the_step() -> None:

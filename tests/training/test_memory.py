@@ -34,7 +34,7 @@ def test_a_nested_memory_measurement_hides_no_peak_of_the_outer_one() -> None:
     assert within >= 0
 
 
-KEPT = f"""
+FREED_MEMORY_SCRIPT = f"""
 import torch
 from resnetlab.training.memory import retain_freed_memory, peak_memory
 retain_freed_memory()
@@ -48,7 +48,11 @@ for size in (4, {SIZE // 4}):
 
 def test_freed_memory_in_the_allocator_is_not_counted() -> None:
     done = subprocess.run(
-        [sys.executable, "-c", KEPT], capture_output=True, text=True, timeout=120, check=True
+        [sys.executable, "-c", FREED_MEMORY_SCRIPT],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=True,
     )
     small, large = map(int, done.stdout.split())
     assert large - small > SIZE // 2

@@ -54,10 +54,10 @@ def test_an_epoch_has_a_batch_for_every_image_but_no_batch_of_one_image(
     images: int, batch: int, epochs: int
 ) -> None:
     sizes = [min(batch, images - start) for start in range(0, images, batch)]
-    whole = [size for size in sizes if size > 1]
+    batches = [size for size in sizes if size > 1]
     recipe = Recipe(batch_size=batch, epochs=epochs)
-    assert recipe.steps_per_epoch(images) == len(whole)
-    assert recipe.total_steps(images) == epochs * len(whole)
+    assert recipe.steps_per_epoch(images) == len(batches)
+    assert recipe.total_steps(images) == epochs * len(batches)
 
 
 def test_a_number_of_steps_is_used_unchanged() -> None:

@@ -239,8 +239,8 @@ def test_norms_and_biases_decay_only_if_the_recipe_requests_it(
         == len(decay)
     )
     for name, parameter in model.named_parameters():
-        spared = not everything and ("norm" in name or name.endswith("bias"))
-        assert decay[id(parameter)] == (0.0 if spared else 0.1), name
+        without_decay = not everything and ("norm" in name or name.endswith("bias"))
+        assert decay[id(parameter)] == (0.0 if without_decay else 0.1), name
 
 
 def test_a_restored_optimizer_continues_as_an_uninterrupted_one(small: SmallTraining) -> None:
