@@ -171,7 +171,7 @@ def study_text(small_npz: Path) -> str:
 
 @pytest.fixture
 def study_file(tmp_path: Path, study_text: str) -> Path:
-    """The same as a file."""
+    """File with the study of `study_text`."""
     path = tmp_path / "small.toml"
     path.write_text(study_text)
     return path

@@ -220,7 +220,7 @@ def test_write_once_works_on_a_file_system_without_hard_links(
 
 
 def in_use(*_: object) -> None:
-    """As Windows refuses to touch a file that another program has open."""
+    """Refuse an operation as Windows does for a file that another program has open."""
     error = PermissionError(
         errno.EACCES, "The process cannot access the file because it is being used"
     )

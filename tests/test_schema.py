@@ -608,7 +608,7 @@ def test_placement_is_not_part_of_a_run() -> None:
 def test_a_file_that_is_not_toml_is_refused_in_one_line(
     tmp_path: Path, content: bytes, line: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What would take the parser minutes, or all memory, is refused before the parser meets it."""
+    """Input that would take the parser minutes, or all memory, is refused before it is parsed."""
     path = tmp_path / "study.toml"
     path.write_bytes(content)
     if "thousands" in line or "larger" in line:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -152,15 +150,3 @@ def test_the_options_reach_the_training_and_all_but_workers_change_its_id(
     ):
         with pytest.raises(InputError, match="another fine-tuning"):
             finetune(other)
-
-
-def test_help_lists_the_options() -> None:
-    done = subprocess.run(
-        [sys.executable, "-m", "resnetlab", "finetune", "--help"],
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=True,
-    )
-    for option in ("--batch-size", "--lr", "--workers", "--set", "--epochs"):
-        assert option in done.stdout

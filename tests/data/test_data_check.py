@@ -1,4 +1,4 @@
-"""What `data check` tells: counts, sizes, what is left out, and copies across splits."""
+"""Output of `data check`: counts, sizes, skipped files, and copies across splits."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
-"""What a cut promises: no image lost or twice, every class in its share, and nothing but
-`split_seed` behind it.
+"""Promises of a split: no image is lost or used twice, every class has its share, and only
+`split_seed` decides.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What a network is shown of a photograph, against torchvision and against values worked out by
+"""Pixels of a photograph that a network gets, compared with torchvision and with values computed by
 hand.
 """
 

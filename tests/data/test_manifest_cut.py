@@ -69,7 +69,7 @@ def test_a_written_manifest_gives_the_same_splits_and_copies_no_image(
 
 
 def edited(tmp_path: Path, old: str, new: str) -> list[str]:
-    """What is said of a manifest of which one thing was changed, without its path."""
+    """Return the errors for a manifest in which one thing was changed, without its path."""
     root = tree(tmp_path / "pets", {"cat": 4, "dog": 4})
     path = tmp_path / "split.csv"
     manifest.write_manifest(path, surveyed(root, SplitSpec.parse("4,2,2")).rows)

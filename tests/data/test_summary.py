@@ -1,5 +1,5 @@
-"""What `data describe` tells of photographs: sizes, near copies across splits, and who has seen
-them.
+"""Output of `data describe` for photographs: sizes, near copies across splits, and classes of
+ImageNet.
 """
 
 from __future__ import annotations

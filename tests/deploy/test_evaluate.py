@@ -1,5 +1,5 @@
-"""What a model's answers are worth: against scikit-learn, values by hand, and what a run measured
-itself.
+"""Evaluation of a model: compared with scikit-learn, with values computed by hand, and with the
+measurement of a run.
 """
 
 from __future__ import annotations

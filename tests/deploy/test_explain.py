@@ -1,4 +1,4 @@
-"""Where a network looked: Grad-CAM against its formula written out, and how its stage is found."""
+"""Explanations: Grad-CAM compared with its formula, and the choice of the explained stage."""
 
 from __future__ import annotations
 

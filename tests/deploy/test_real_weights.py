@@ -36,7 +36,7 @@ BREEDS = {
     "n02111889": 258,
     "n02115641": 273,
 }
-"""Of ImageNet's 1,000 classes, which are one further on in these weights: class 0 is background."""
+"""ImageNet class indices in these weights: they are one larger, since class 0 is background."""
 
 
 @pytest.fixture(scope="module")

@@ -1,4 +1,4 @@
-"""What each ingredient of the authors' own code does, as described beside as run."""
+"""Effects of each variant of the authors' own code, as described and as run."""
 
 from __future__ import annotations
 

@@ -56,7 +56,7 @@ def fitting(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def spec(backbone: Path) -> ExternalConfig:
-    """The same as a spec."""
+    """Model config of the pre-trained network."""
     return ExternalConfig(
         source="helpers.tiny:tiny",
         weights=str(backbone.with_suffix(".safetensors")),

@@ -180,7 +180,7 @@ def test_constant_features_give_the_predictions_of_the_whole_network(
 def test_training_on_constant_features_equals_training_on_the_photographs(
     photos: Path, spec: ExternalConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The same steps with the frozen part run each time: predictions within 1e-5."""
+    """Equal steps with the frozen part computed each time: predictions differ by less than 1e-5."""
 
     def fresh(_: object, part: PhotoSplit, view: EvalTransform) -> DeviceImages:
         return DeviceImages(

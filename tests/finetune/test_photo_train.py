@@ -39,7 +39,7 @@ def transformed(
     of: PhotoDraws | None = None,
     view: EvalTransform = VIEW,
 ) -> NDArray[np.uint8]:
-    """What is shown of `image`, (S, S, C)."""
+    """Transform `image` as in training and return it, (S, S, C)."""
     result = apply_train_transform(np.array(image), view, how, of or draws(), index)  # type: ignore[arg-type]
     return result.permute(1, 2, 0).numpy()
 

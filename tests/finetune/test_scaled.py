@@ -72,11 +72,11 @@ def draws(count: int, epoch: int) -> PhotoDraws:
 
 
 @pytest.mark.parametrize("how", ["standard", "test-like"])
-def test_crops_of_scaled_photographs_are_compared_with_exact_ones(
+def test_crops_of_scaled_photographs_have_nearly_the_values_of_exact_ones(
     tmp_path: Path, how: Augmentation
 ) -> None:
-    """Of levels, of their spread within a crop, and of the steps from pixel to pixel, which tell
-    how sharp it is.
+    """Levels, their spread within a crop, and the steps from pixel to pixel, which depend on its
+    sharpness, are compared.
     """
     part = part_of(tmp_path, 12)
     exact, scaled = (

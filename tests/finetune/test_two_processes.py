@@ -15,7 +15,7 @@ from resnetlab.bundle.store import load_bundle
 
 
 def tuned(output: Path, photos: Path, backbone: Path, *starter: str) -> dict[str, Any]:
-    """What `finetune` found, begun by `starter`."""
+    """Run `finetune` with the launcher `starter` and return its record."""
     words = [
         "-m",
         "resnetlab",

@@ -19,7 +19,7 @@ FOLDERS = sorted(path.parent for path in (ROOT / "results").glob("*/report.json"
 
 
 def comparable(study_data: StudyData) -> bool:
-    """Whether all claims are about test accuracy of independent runs, on one data set."""
+    """Return true if all claims are about test accuracy of independent runs, on one data set."""
     study = study_data.study
     return (
         len(study_data.data) == 1

@@ -1,4 +1,4 @@
-"""What crops and flips can give: counted and compared with plain slices of the images."""
+"""Variants that crops and flips give: counted and compared with plain slices of the images."""
 
 from __future__ import annotations
 

@@ -27,7 +27,7 @@ Call = Callable[..., tuple[int, str, str]]
 
 
 def drawn(name: str) -> Counter[str]:
-    """How many marks of each class the picture has: `layer`, `side`, `join`, `shortcut`, `shortcut
+    """Count the marks of each class in the picture: `layer`, `side`, `join`, `shortcut`, `shortcut
     changes`.
     """
     entry = next((entry for entry in registered_models() if entry.name == name), None)

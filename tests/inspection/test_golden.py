@@ -1,6 +1,4 @@
-"""What the diagnostics say is what was reviewed: the golden tables, and what the sources and torch
-say of the same.
-"""
+"""Reviewed results of the inspection: the golden tables, the values of the sources and of torch."""
 
 from __future__ import annotations
 

@@ -24,7 +24,7 @@ from resnetlab.training.rng import make_generator
 
 
 class TheirBlock(nn.Module):
-    """As those repositories write it: every second pixel, zero channels at both ends (option A)."""
+    """Block of those repositories; its shortcut takes every second pixel and pads with zeros."""
 
     def __init__(self, taken: int, out: int, stride: int) -> None:
         super().__init__()

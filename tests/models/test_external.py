@@ -40,7 +40,7 @@ def build(spec: ExternalConfig, channels: int = 3, classes: int = 7, seed: int =
 
 
 def tiny(num_classes: int = 2, width: int = 4, channels: int = 3) -> nn.Module:
-    """What a package of a person's own may hold."""
+    """Package that a user may have written."""
     return nn.Sequential(
         nn.Conv2d(channels, width, 3),
         nn.AdaptiveAvgPool2d(1),

@@ -1,4 +1,4 @@
-"""What people's checkpoints look like: nesting, prefixes, file forms, preprocessing, networks."""
+"""Checkpoints as people publish them: nesting, prefixes, file forms, preprocessing, networks."""
 
 from __future__ import annotations
 

@@ -97,7 +97,7 @@ def state_by_results(name: str, needed: list[Condition], study_data: StudyData |
 
 
 def state(entry: dict[str, Any]) -> str:
-    """As it is given, or as the results of its study stand."""
+    """Return the stated state, or the state that follows from the results of its study."""
     name = study(entry)
     if not name:
         return str(entry.get("state", ""))

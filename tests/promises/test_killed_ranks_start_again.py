@@ -83,7 +83,7 @@ def done(process: subprocess.Popen[str], code: int = 0) -> str:
 
 @pytest.fixture(scope="module")
 def by_two(words: list[str], tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
-    """Where two processes trained one run, and what they printed."""
+    """Train one run with two processes and return the output folder and the printed text."""
     output = tmp_path_factory.mktemp("two")
     return output, done(launch(2, *words, "--output", str(output)))
 

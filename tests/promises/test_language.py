@@ -181,8 +181,10 @@ def unclear_names(tree: ast.Module) -> Iterator[tuple[int, str]]:
 
 
 @pytest.mark.parametrize("path", TEST_FILES, ids=lambda path: str(path.relative_to(ROOT)))
-def test_names_in_tests_are_plain(path: Path) -> None:
-    assert list(unclear_names(ast.parse(path.read_text(encoding="utf-8")))) == []
+def test_docstrings_and_names_in_tests_are_plain(path: Path) -> None:
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    assert [(line, text[:60]) for line, text in docstrings(tree) if OPENING.match(text)] == []
+    assert list(unclear_names(tree)) == []
     if path.name.startswith("test_"):
         assert not is_unclear(f"{path.stem}_of_a_module")
 

@@ -1,4 +1,4 @@
-"""What people install holds all that they need."""
+"""Installed package: it contains every module and data file."""
 
 from __future__ import annotations
 

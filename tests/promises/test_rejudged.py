@@ -42,7 +42,7 @@ def welch(table: Table, column: str, left: str, right: str) -> tuple[float, floa
 
 
 def holm_decisions(p: list[float]) -> list[bool]:
-    """Whether Holm's step-down procedure rejects each hypothesis at 5 %."""
+    """Return for each hypothesis if Holm's step-down procedure rejects it at 5 %."""
     rejected = [False] * len(p)
     for step, index in enumerate(sorted(range(len(p)), key=lambda i: p[i])):
         if p[index] >= 0.05 / (len(p) - step):

@@ -1,5 +1,5 @@
-"""Where a system has no `fcntl` and no `resource`, renames no open file and opens no folder,
-everything works as well.
+"""A system without `fcntl` and `resource`, which renames no open file and opens no folder, has all
+features.
 
 Nobody has run this on Windows yet. The tests take from resnetlab, and from no other package, what
 Windows lacks, in real processes: a `sitecustomize` on PYTHONPATH does it, so that worker processes
@@ -117,7 +117,7 @@ def workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def environment(workspace: Path) -> dict[str, str]:
-    """Of processes that lack what Windows lacks."""
+    """Return the environment of processes that lack what Windows lacks."""
     (workspace / "site").mkdir()
     (workspace / "site" / "sitecustomize.py").write_text(SITE, encoding="utf-8")
     paths = (workspace / "site", TESTS, Path(resnetlab.__file__).parents[1])

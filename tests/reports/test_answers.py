@@ -252,7 +252,7 @@ def numbers(text: str, language: str) -> list[str]:
 
 
 def is_value(number: str, values: list[float]) -> bool:
-    """Whether a number is one of the values, rounded to the decimals that it shows."""
+    """Return true if a number is one of the values, rounded to the decimals that it shows."""
     digits = len(number.partition(".")[2])
     return any(abs(float(number) - value) <= 0.5001 * 10**-digits for value in values)
 

@@ -1,5 +1,5 @@
-"""What runs measured of themselves stands in the report: figures with words, values as files, and
-nothing unasked.
+"""Measurements of runs in the report: figures with texts, values as files, and nothing that was not
+requested.
 """
 
 from __future__ import annotations

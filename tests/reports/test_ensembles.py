@@ -1,6 +1,4 @@
-"""What runs reach together: planted logits whose answers are known, from the runs' files to the
-report.
-"""
+"""Ensembles of runs: planted logits with known answers, from the runs' files to the report."""
 
 import math
 from dataclasses import replace
@@ -71,7 +69,7 @@ def test_complementary_errors_give_a_perfect_ensemble_whose_gain_is_paired_over_
 
 
 def test_the_interval_of_one_ensemble_is_a_t_interval_over_images(tmp_path):
-    """Of `plain 56` three runs trained, of seeds 0, 1 and 3: the first and the last miss the same
+    """Three runs of `plain 56` trained, of seeds 0, 1 and 3: the first and the last miss the same
     images.
     """
     joint = planted(tmp_path).ensembles[1]

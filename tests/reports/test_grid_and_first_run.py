@@ -209,7 +209,7 @@ RUNS: dict[str, list[float | None]] = {
 
 
 def by_trial() -> Iterator[dict[str, tuple[float, int]]]:
-    """What the rule gives in every order of the runs: the accuracy, and the number of runs."""
+    """Yield the accuracy and the number of runs that the rule gives for each order of the runs."""
     trained = {label: runs for label, runs in RUNS.items() if any(runs)}
     for orders in itertools.product(*(itertools.permutations(runs) for runs in trained.values())):
         yield {

@@ -20,7 +20,7 @@ from resnetlab.reports.render.latex import write_latex
 
 
 def plain(text):
-    """What a reader sees of LaTeX that `escape` wrote."""
+    """Return the text that a reader sees of LaTeX that `escape` wrote."""
     text = text.replace(r"\allowbreak{}", "")
     for letter, command in sorted(latex.LATEX_ESCAPES.items(), key=lambda item: -len(item[1])):
         text = text.replace(command, f"\x00{ord(letter)}\x00")

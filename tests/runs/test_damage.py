@@ -1,4 +1,4 @@
-"""What is damaged in a run's folder is found, and the command that is named for it mends it."""
+"""Damage in the folder of a run is detected, and the printed command repairs it."""
 
 from __future__ import annotations
 

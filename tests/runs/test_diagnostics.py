@@ -1,6 +1,4 @@
-"""What a run measures of itself on request: written whole, whole after a stop, and the training has
-its bits.
-"""
+"""Measurements of a run on request: complete files, also after a stop, and unchanged training."""
 
 from __future__ import annotations
 

@@ -109,10 +109,5 @@ def test_a_resumed_run_is_profiled_from_its_checkpoint(tmp_path: Path, small_npz
 
 
 def test_a_run_with_few_steps_reports_that_it_has_no_trace(tmp_path: Path, small_npz: Path) -> None:
-    directory = trained(tmp_path, small_npz, True, "recipe.batch_size=64")
-    assert (
-        "No trace: it begins after 5 steps." in directory.profile()
-        or (directory.path / "profile" / TRACE_FILE).exists()
-    )
     short = trained(tmp_path, small_npz, True, "recipe.batch_size=64", "recipe.epochs=1")
     assert short.profile().splitlines()[-1] == "No trace: it begins after 5 steps."

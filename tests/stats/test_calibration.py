@@ -1,4 +1,4 @@
-"""How often the statistics err, by simulation with fixed generators; the slow suite prints the
+"""Error rates of the statistics by simulation with fixed generators; the slow suite prints the
 figures.
 """
 

@@ -116,7 +116,7 @@ def test_sign_flips_of_equal_differences_give_the_mcnemar_p_value(only_a: int, o
 
 
 def test_sign_flips_of_a_few_differences_are_enumerated() -> None:
-    """Of the eight sums of +-3, +-2, +-1, two are as large as 6 and four as large as 4."""
+    """Two of the eight sums of +-3, +-2, +-1 are as large as 6, and four as large as 4."""
     assert sign_flip_p([3.0, 2.0, 1.0]) == pytest.approx(2 / 8, abs=0.015)
     assert sign_flip_p([3.0, 2.0, -1.0]) == pytest.approx(4 / 8, abs=0.015)
     assert sign_flip_p([]) == 1.0

@@ -1,4 +1,6 @@
-"""What so many seeds can decide, and how many decide, against tables and scipy's noncentral t."""
+"""Effects that a number of seeds can decide, and the number of seeds for an effect, compared with
+tables and scipy's noncentral t.
+"""
 
 import math
 

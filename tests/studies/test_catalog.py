@@ -118,7 +118,7 @@ def photographs(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Pat
 
 
 def small(model: ModelConfig) -> ModelConfig:
-    """The same network with fewer blocks, and narrower where it may be."""
+    """Return an equal network with fewer blocks, and narrower where it may be."""
     if isinstance(model, CifarConfig):
         return replace(
             model,

@@ -78,7 +78,7 @@ def wait_for(condition: Any, process: subprocess.Popen[str]) -> None:
 
 
 def bits(records: list[RunRecord]) -> dict[str, Any]:
-    """What of each run must not depend on where it was done: all but clocks."""
+    """Return everything of each run that must not depend on the machine: all but clocks."""
     return {
         record.id: (
             record.result

@@ -93,6 +93,7 @@ def test_a_network_with_eighty_times_the_work_is_measured_as_slower(plan: Plan) 
     network = timed_network(plan.runs[0])
     assert network is not None
     small = replace(network, model=rl.CifarConfig(blocks=(1, 1, 1), widths=(4, 8, 16)), side=16)
+    # Eighty times the multiply-adds: no load of the machine makes the ratio of the speeds 2.
     large = replace(small, model=rl.CifarConfig(blocks=(5, 5, 5), widths=(16, 32, 64)))
     threads = torch.get_num_threads()
     try:

@@ -78,7 +78,7 @@ class Gpu:
     def train_state(
         self, recipe: Recipe, model: Any = NETWORK, precision: str = "fp32", **more: Any
     ) -> ScratchTrainState:
-        """As `small.learner`, with `capture` on."""
+        """Return a train state as `small.train_state` does, with CUDA graphs on."""
         settings: dict[str, Any] = {
             "cuda_graphs": "on",
             "grad_accum_steps": more.pop("grad_accum_steps", 1),
@@ -91,7 +91,7 @@ class Gpu:
         )
 
     def eager(self, recipe: Recipe, **options: Any) -> ScratchTrainState:
-        """The same, trained to its end by eager steps, which are the definition."""
+        """Return a train state trained to its end by eager steps, which are the definition."""
         train_state = self.train_state(recipe, **options)
         self.small.run(train_state, make_step=self.small.eager)
         return train_state

@@ -29,7 +29,7 @@ def never() -> bool:
 
 
 def numbers(batch: Tensor) -> list[int]:
-    """Which numbered images a batch holds."""
+    """Return the numbers of the images in a batch."""
     return [round(float(image.max()) * 255) for image in batch]
 
 

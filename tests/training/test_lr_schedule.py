@@ -21,7 +21,7 @@ def rates(schedule: Schedule, total: int, per_epoch: int = 10) -> list[float]:
 
 
 def torch_rates(total: int, make: Any, every: int = 1) -> list[float]:
-    """What a scheduler of torch multiplies a rate of 1 by, step by step."""
+    """Return the learning rates of a torch scheduler that starts at 1, step by step."""
     optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=1.0)
     scheduler = make(optimizer)
     rates = []

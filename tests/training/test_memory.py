@@ -1,4 +1,4 @@
-"""How much memory something took at most, also where one watch stands within another."""
+"""Peak memory of a block of code, also in nested measurements."""
 
 from __future__ import annotations
 

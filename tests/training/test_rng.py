@@ -1,4 +1,4 @@
-"""What is drawn depends on a name, never on what was drawn before."""
+"""Random streams: a draw depends on a name and never on earlier draws."""
 
 from __future__ import annotations
 

@@ -34,7 +34,7 @@ def soft_cross_entropy(logits: Tensor, labels: Tensor, smoothing: float) -> Tens
 
 
 class ByHand:
-    """The same training, in double precision, from the definitions in the papers."""
+    """Reference implementation of training in double precision, from the definitions in papers."""
 
     def __init__(self, model: nn.Module, recipe: Recipe) -> None:
         self.model = copy.deepcopy(model).double().train()
