@@ -22,11 +22,11 @@ MAX_LINES = 10
 
 def judge(report: dict[str, Any], pins: list[str]) -> tuple[int, list[str]]:
     """Return the exit code and the lines for a report of pip-audit about the pinned packages."""
-    found = {entry["name"].lower().replace("_", "-"): entry for entry in report["dependencies"]}
+    entries = {entry["name"].lower().replace("_", "-"): entry for entry in report["dependencies"]}
     names = [pin.partition("==")[0].lower().replace("_", "-") for pin in pins]
     lines, vulnerable, unchecked = list[str](), 0, list[str]()
     for name in names:
-        entry = found.get(name, {"skip_reason": "pip-audit did not report it"})
+        entry = entries.get(name, {"skip_reason": "pip-audit did not report it"})
         if "skip_reason" in entry:
             unchecked.append(f"{name}: NOT CHECKED: {entry['skip_reason']}")
         for advisory in entry.get("vulns", ()):

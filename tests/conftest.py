@@ -48,16 +48,16 @@ collect_ignore = (
     []
     if sys.platform == "linux"
     else [
-        "promises/test_a_full_disk_costs_nothing.py",
-        "promises/test_a_loss_that_is_not_finite_spoils_no_checkpoint.py",
+        "promises/test_a_full_disk_loses_no_data.py",
+        "promises/test_a_non_finite_loss_damages_no_checkpoint.py",
         "promises/test_ctrl_c_at_any_time.py",
         "promises/test_damaged_files_are_refused_or_harmless.py",
-        "promises/test_faults_of_files_cost_no_checkpoint.py",
+        "promises/test_file_faults_lose_no_checkpoint.py",
         "promises/test_killed_ranks_start_again.py",
         "promises/test_killed_runs_resume_bit_for_bit.py",
         "promises/test_killed_studies_lose_no_finished_run.py",
-        "promises/test_memory_that_is_exhausted_costs_one_run.py",
-        "promises/test_serve_lives_under_load.py",
+        "promises/test_exhausted_memory_ends_one_run.py",
+        "promises/test_serve_under_load.py",
         "promises/test_signals_stop_a_study.py",
         "promises/test_signals_write_a_checkpoint.py",
         "promises/test_two_drivers_record_each_run_once.py",
@@ -171,7 +171,7 @@ def study_text(small_npz: Path) -> str:
 
 @pytest.fixture
 def study_file(tmp_path: Path, study_text: str) -> Path:
-    """The same as a file."""
+    """File with the study of `study_text`."""
     path = tmp_path / "small.toml"
     path.write_text(study_text)
     return path

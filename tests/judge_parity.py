@@ -135,12 +135,12 @@ def main(site: str) -> None:
     result = json.loads(ended.stdout)
     assert set(result["requests"]) <= {"file", "blob", "data"}, set(result["requests"])
     largest, labels = 0.0, set()
-    for shown in result["answers"]:
-        answer = shown["answer"]
+    for item in result["answers"]:
+        answer = item["answer"]
         assert "error" not in answer, answer
         expected = judged_by_command(answer)
         assert answer["words"] == expected["words"], (answer, expected)
-        assert shown["shown"]["sentence"] == answer["words"]["sentence"]
+        assert item["shown"]["sentence"] == answer["words"]["sentence"]
         assert answer["seeds"] == expected["seeds"]
         numbers = ("difference", expected["difference"]), ("p", expected["p"])
         pairs = [
@@ -151,7 +151,7 @@ def main(site: str) -> None:
             assert math.isclose(here, there, rel_tol=1e-11, abs_tol=1e-12), (here, there)
             largest = max(largest, abs(here - there) / max(abs(there), 1e-12))
         labels.add(answer["label"])
-    times = sorted(shown["milliseconds"] for shown in result["answers"])
+    times = sorted(item["milliseconds"] for item in result["answers"])
     print(
         f"{len(given)} cases ({', '.join(sorted(labels))}): page and command print the same words; "
         f"largest relative difference of a number {largest:.0e}; the page was ready after "

@@ -87,13 +87,13 @@ def faults(page: Path, seen: dict[str, Any]) -> list[str]:
             expect(close and condition in tip, f"beside the pointer: {tip!r}, not {expected!r}")
     expect(len(seen["tips"]) >= min(5, len(values)), "no values beside the pointer")
     for direction, rows in seen["sorted"].items():
-        shown = [number(text) for _, _, text in rows]
-        known = [value for value in shown if value is not None]
+        cells = [number(text) for _, _, text in rows]
+        known = [value for value in cells if value is not None]
         expect(
             known == sorted(known, reverse=direction == "descending") and len(known) > 1,
             f"sorted, {direction}: {known}",
         )
-        expect(None not in shown[: len(known)], "a run without a value is not at the end")
+        expect(None not in cells[: len(known)], "a run without a value is not at the end")
         for condition, seed, text in rows:
             exact, value = values.get((condition, seed)), number(text)
             if exact is not None and value is not None:

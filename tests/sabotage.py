@@ -17,7 +17,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 PROMISES = "tests/promises"
-FAULTS = f"{PROMISES}/test_faults_of_files_cost_no_checkpoint.py"
+FAULTS = f"{PROMISES}/test_file_faults_lose_no_checkpoint.py"
 KILLS = f"{PROMISES}/test_killed_runs_resume_bit_for_bit.py"
 
 

@@ -18,7 +18,7 @@ from resnetlab.errors import Problem, ResourceError
 from resnetlab.studies.executors.base import RunEvent
 
 
-def test_every_public_name_is_there_and_explains_itself() -> None:
+def test_every_public_name_exists_and_has_a_docstring() -> None:
     assert set(rl.__all__) <= set(dir(rl))
     for name in rl.__all__:
         value = getattr(rl, name)
@@ -27,7 +27,7 @@ def test_every_public_name_is_there_and_explains_itself() -> None:
         _ = rl.nothing_of_the_kind
 
 
-def test_a_study_is_run_read_again_and_its_runs_resumed_from_python(
+def test_a_study_is_run_and_reloaded_and_its_runs_are_resumed_in_python(
     tmp_path: Path, study_file: Path
 ) -> None:
     outcome = rl.load_study(study_file, seeds=[0]).run(tmp_path)
@@ -44,7 +44,7 @@ def test_a_study_is_run_read_again_and_its_runs_resumed_from_python(
     assert rl.resume(tmp_path / "runs" / records[0].id) == records[0]
 
 
-def test_no_worker_waits_for_a_partial_report(
+def test_workers_do_not_wait_for_a_partial_report(
     tmp_path: Path, study_file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A slow report is written while runs finish, one at a time, and its error is reported."""
@@ -69,16 +69,14 @@ def test_no_worker_waits_for_a_partial_report(
         [time.sleep(0.1) for _ in study.execute(plan, tmp_path)]
 
 
-def test_a_run_that_cannot_be_done_says_why_and_how_to_go_on(
-    tmp_path: Path, small_npz: Path
-) -> None:
+def test_a_run_that_cannot_finish_is_reported_with_a_fix(tmp_path: Path, small_npz: Path) -> None:
     with pytest.raises(rl.UnfinishedError, match=r"it was stopped\. Fix: resnetlab resume"):
         rl.train("cifar-plain8", str(small_npz), "adam", output=tmp_path, should_stop=lambda: True)
     with pytest.raises(rl.InputError, match="not a run's folder"):
         rl.resume(tmp_path)
 
 
-def test_models_recipes_and_data_may_be_given_as_values(tmp_path: Path, small_npz: Path) -> None:
+def test_models_recipes_and_data_may_be_given_as_objects(tmp_path: Path, small_npz: Path) -> None:
     from resnetlab.studies.single_run import plan_run
 
     recipe = rl.Recipe(epochs=3, optimizer=rl.SGD(lr=0.05))
@@ -90,12 +88,12 @@ def test_models_recipes_and_data_may_be_given_as_values(tmp_path: Path, small_np
     assert plan.runs[0].file.train_images == 96
 
 
-def test_names_are_listed_without_those_of_the_implementation() -> None:
+def test_dir_lists_only_public_names() -> None:
     assert set(dir(rl)) == {*rl.__all__, "__doc__", "__version__"}
     assert rl.__version__[0].isdigit() or rl.__version__ == "source tree"
 
 
-def test_the_package_of_fine_tuning_is_the_public_function() -> None:
+def test_the_name_finetune_of_the_package_is_the_public_function() -> None:
     """The name belongs to a package, too, which is imported first or last."""
     import resnetlab.finetune
     from resnetlab.api.photographs import finetune
@@ -108,7 +106,7 @@ def test_the_package_of_fine_tuning_is_the_public_function() -> None:
         resnetlab.finetune("absent-folder", progress=False)  # type: ignore[operator]
 
 
-def test_a_study_of_a_dictionary_is_that_of_its_file(study_file: Path) -> None:
+def test_a_study_from_a_dictionary_equals_the_study_from_its_file(study_file: Path) -> None:
     tables = tomllib.loads(study_file.read_text(encoding="utf-8"))
     assert rl.load_study(tables).study == rl.load_study(study_file).study
     values = tables | {
@@ -120,7 +118,7 @@ def test_a_study_of_a_dictionary_is_that_of_its_file(study_file: Path) -> None:
         rl.load_study(tables | {"seed": 1})
 
 
-def test_a_study_of_a_dictionary_is_repeated_by_the_command_of_its_report(
+def test_the_command_in_a_report_repeats_a_study_from_a_dictionary(
     tmp_path: Path, study_file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     tables = tomllib.loads(study_file.read_text(encoding="utf-8"))
@@ -139,7 +137,7 @@ def test_a_study_of_a_dictionary_is_repeated_by_the_command_of_its_report(
     assert study.plan(tmp_path).resume_command.split()[3] == str(tmp_path / "studies/small.toml")
 
 
-def test_events_tell_all_evaluations_and_the_end_of_each_run(
+def test_events_contain_all_evaluations_and_the_end_of_each_run(
     tmp_path: Path, study_file: Path
 ) -> None:
     study = rl.load_study(study_file, seeds=[0])
@@ -167,14 +165,14 @@ def test_events_tell_all_evaluations_and_the_end_of_each_run(
         ({"lr": []}, "not a list of values"),
     ],
 )
-def test_a_grid_with_a_mistake_is_refused_in_a_line(
+def test_a_grid_with_a_mistake_is_refused_in_one_line(
     grid: dict[str, Any], message: str, tmp_path: Path
 ) -> None:
     with pytest.raises(rl.InputError, match=message):
         rl.sweep("cifar-plain8", "digits", "digits", grid=grid, output=tmp_path, progress=False)
 
 
-def test_commands_have_functions_of_the_same_result(tmp_path: Path, small_npz: Path) -> None:
+def test_each_command_has_a_function_with_the_same_result(tmp_path: Path, small_npz: Path) -> None:
     layers = rl.inspect_model("cifar-resnet8")
     assert sum(layers["parameters"]) == rl.cifar_config(8, "A").cost(3, 10, 32)[0]
     assert rl.inspect_model(rl.cifar_config(8, "A"))["macs"] == layers["macs"]

@@ -18,7 +18,7 @@ from resnetlab.errors import (
 )
 
 
-def test_a_problem_reads_as_place_fault_details_and_fix() -> None:
+def test_a_problem_is_printed_as_location_fault_details_and_fix() -> None:
     problem = Problem(
         "study.toml",
         "out of range",
@@ -45,22 +45,22 @@ def test_a_problem_reads_as_place_fault_details_and_fix() -> None:
         ),
     ],
 )
-def test_parts_that_are_not_known_leave_no_hole(problem: Problem, line: str) -> None:
+def test_unknown_parts_of_a_problem_are_omitted_without_a_gap(problem: Problem, line: str) -> None:
     assert str(problem) == line
 
 
-def test_an_error_holds_every_problem_a_line_each() -> None:
+def test_an_error_contains_every_problem_in_one_line_each() -> None:
     error = InputError(Problem("a", "odd", "x"), Problem("b", "even", "y"))
     assert str(error).splitlines() == ["a: odd. Fix: x", "b: even. Fix: y"]
     assert len(error.problems) == 2
 
 
-def test_exit_codes_tell_what_went_wrong() -> None:
+def test_each_kind_of_error_has_its_exit_code() -> None:
     assert (ResnetlabError.exit_code, InputError.exit_code, ResourceError.exit_code) == (1, 2, 4)
 
 
 @given(st.tuples(*[st.text()] * 6))
-def test_whatever_a_problem_holds_it_is_one_printable_line(parts: tuple[str, ...]) -> None:
+def test_a_problem_with_any_content_is_one_printable_line(parts: tuple[str, ...]) -> None:
     where, message, fix, field, got, allowed = parts
     line = str(Problem(where, message, fix, field=field, got=got, allowed=allowed))
     assert line.replace("\xa0", " ").isprintable()
@@ -68,28 +68,28 @@ def test_whatever_a_problem_holds_it_is_one_printable_line(parts: tuple[str, ...
 
 
 @given(st.text())
-def test_printable_text_stays_as_it_is_and_the_rest_is_escaped(text: str) -> None:
-    shown = escape_controls(text)
-    assert shown.replace("\xa0", " ").isprintable()
+def test_printable_text_is_unchanged_and_other_characters_are_escaped(text: str) -> None:
+    escaped = escape_controls(text)
+    assert escaped.replace("\xa0", " ").isprintable()
     if text.replace("\xa0", " ").isprintable():
-        assert shown == text
+        assert escaped == text
 
 
 def test_a_name_cannot_move_the_cursor_or_forge_a_line() -> None:
     assert escape_controls("a\x1b[31m\nb\u202ec\udcff") == "a\\x1b[31m\\nb\\u202ec\\udcff"
 
 
-def test_the_nearest_known_name_is_suggested_whatever_its_case() -> None:
+def test_the_nearest_known_name_is_suggested_and_case_is_ignored() -> None:
     assert suggest("lr_rate", ["lr", "momentum"]) == 'did you mean "lr"?'
     assert suggest("a", ["none", "A", "B"]) == 'did you mean "A"?'
     assert suggest("zzz", ["lr", "momentum"]) == ""
 
 
-def test_a_long_value_is_shown_in_part() -> None:
+def test_a_long_value_is_shortened() -> None:
     assert len(str(input_error("a.toml", "odd", "x", got=list(range(10_000))))) < 400
 
 
-def test_the_first_line_of_an_error_without_a_message_is_its_class() -> None:
+def test_an_error_without_a_message_is_reported_by_its_class() -> None:
     assert first_line(AssertionError()) == "AssertionError"
     assert first_line(RuntimeError("\nno memory\nat layer 3")) == "no memory"
     assert first_line(RuntimeError("x" * 500), limit=20) == "x" * 20

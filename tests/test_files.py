@@ -85,7 +85,7 @@ def names(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir())
 
 
-def test_what_is_written_is_what_is_read(tmp_path: Path) -> None:
+def test_written_files_are_read_back_unchanged(tmp_path: Path) -> None:
     files.write_text(tmp_path / "new" / "a.txt", "höhe\n")
     assert (tmp_path / "new" / "a.txt").read_bytes() == "höhe\n".encode()
     with files.atomic_write(tmp_path / "b", "wb") as file:
@@ -93,7 +93,7 @@ def test_what_is_written_is_what_is_read(tmp_path: Path) -> None:
     assert (tmp_path / "b").read_bytes() == b"\x00\xff"
 
 
-def test_a_writer_that_raises_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
+def test_a_writer_that_raises_leaves_the_old_file_and_no_temporary_file(tmp_path: Path) -> None:
     path = tmp_path / "a.txt"
     path.write_text("old")
 
@@ -110,7 +110,7 @@ def test_a_writer_that_raises_leaves_the_old_file_and_nothing_else(tmp_path: Pat
 
 @pytest.mark.parametrize("call", FAULTS)
 @pytest.mark.parametrize("number", [errno.EIO, errno.ENOSPC, errno.EDQUOT])
-def test_after_any_fault_the_file_is_the_old_one_or_the_new_one_and_a_full_disk_is_named(
+def test_after_any_fault_the_file_is_old_or_new_and_a_full_disk_is_reported(
     tmp_path: Path, break_call: Callable[[str, OSError], None], call: str, number: int
 ) -> None:
     path = tmp_path / "a.txt"
@@ -127,7 +127,7 @@ def test_after_any_fault_the_file_is_the_old_one_or_the_new_one_and_a_full_disk_
 
 
 @pytest.mark.parametrize("call", [fault for fault in FAULTS if fault != "rename"])
-def test_a_commit_that_fails_commits_nothing_half(
+def test_a_write_once_that_fails_leaves_no_partial_file(
     tmp_path: Path, break_call: Callable[[str, OSError], None], call: str
 ) -> None:
     path = tmp_path / "result.json"
@@ -138,7 +138,7 @@ def test_a_commit_that_fails_commits_nothing_half(
     assert set(names(tmp_path)) <= {"result.json"}
 
 
-def test_a_reader_never_sees_a_half_written_file(tmp_path: Path) -> None:
+def test_a_reader_never_reads_a_partly_written_file(tmp_path: Path) -> None:
     path = tmp_path / "a"
     path.write_bytes(b"0" * 200_000)
     code = (
@@ -153,7 +153,7 @@ def test_a_reader_never_sees_a_half_written_file(tmp_path: Path) -> None:
     assert writer.returncode == 0
 
 
-def test_a_file_has_the_permissions_that_the_umask_gives(tmp_path: Path) -> None:
+def test_a_file_has_the_permissions_of_the_umask(tmp_path: Path) -> None:
     before = os.umask(0o027)
     try:
         files.write_text(tmp_path / "a", "x")
@@ -174,7 +174,7 @@ print([index for index in range(25) if write_once(place / f"result-{index}", me)
 """
 
 
-def test_among_eight_processes_each_commit_is_made_once_and_by_the_one_that_says_so(
+def test_eight_racing_processes_write_each_file_once_and_one_of_them_reports_it(
     tmp_path: Path,
 ) -> None:
     racers = [
@@ -189,13 +189,13 @@ def test_among_eight_processes_each_commit_is_made_once_and_by_the_one_that_says
         time.sleep(0.01)
     (tmp_path / "go").touch()
     won = [json.loads(racer.communicate(timeout=60)[0]) for racer in racers]
-    assert sorted(index for mine in won for index in mine) == list(range(25))
-    for me, mine in enumerate(won):
-        assert all((tmp_path / f"result-{index}").read_text() == str(me) for index in mine)
+    assert sorted(index for numbers in won for index in numbers) == list(range(25))
+    for me, numbers in enumerate(won):
+        assert all((tmp_path / f"result-{index}").read_text() == str(me) for index in numbers)
     assert not list(tmp_path.glob(".*.part"))
 
 
-def test_a_commit_keeps_the_first_text(tmp_path: Path) -> None:
+def test_write_once_does_not_replace_the_first_text(tmp_path: Path) -> None:
     path = tmp_path / "result.json"
     assert files.write_once(path, "first")
     assert not files.write_once(path, "second")
@@ -203,7 +203,7 @@ def test_a_commit_keeps_the_first_text(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("number", [errno.EPERM, errno.EINVAL, errno.ENOTSUP, errno.ENOSYS])
-def test_a_file_system_without_hard_links_commits_too(
+def test_write_once_works_on_a_file_system_without_hard_links(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
 ) -> None:
     """A FAT stick says EINVAL on Windows and EPERM on Linux."""
@@ -220,7 +220,7 @@ def test_a_file_system_without_hard_links_commits_too(
 
 
 def in_use(*_: object) -> None:
-    """As Windows refuses to touch a file that another program has open."""
+    """Refuse an operation as Windows does for a file that another program has open."""
     error = PermissionError(
         errno.EACCES, "The process cannot access the file because it is being used"
     )
@@ -228,7 +228,7 @@ def in_use(*_: object) -> None:
     raise error
 
 
-def test_a_file_that_another_program_has_open_briefly_is_replaced_after_it(
+def test_a_file_that_another_program_has_open_briefly_is_replaced_afterwards(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path, tries, real = tmp_path / "a.txt", [], Path.replace
@@ -246,7 +246,7 @@ def test_a_file_that_another_program_has_open_briefly_is_replaced_after_it(
     assert tries == [path] * 3
 
 
-def test_a_file_that_stays_open_is_left_whole_and_the_error_passes(
+def test_a_file_that_stays_open_is_not_changed_and_the_error_is_raised(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = tmp_path / "a.txt"
@@ -259,7 +259,7 @@ def test_a_file_that_stays_open_is_left_whole_and_the_error_passes(
     assert names(tmp_path) == ["a.txt"]
 
 
-def test_what_a_person_may_not_do_is_not_tried_again(
+def test_a_forbidden_operation_is_not_retried(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     tries: list[object] = []
@@ -301,7 +301,7 @@ def test_a_file_is_closed_before_it_is_renamed_or_linked(
     assert len(opened) == 2
 
 
-def test_a_system_that_opens_no_folder_writes_all_the_same(
+def test_files_are_written_on_a_system_that_cannot_open_folders(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     real = os.open
@@ -334,7 +334,7 @@ with try_lock(Path(sys.argv[1])) as mine:
 """
 
 
-def test_a_lock_keeps_others_out_and_ends_with_its_process_after_any_death(tmp_path: Path) -> None:
+def test_a_lock_excludes_other_processes_and_ends_with_its_process(tmp_path: Path) -> None:
     path = tmp_path / "lock"
     assert not files.is_locked(path)
     with subprocess.Popen(
@@ -343,13 +343,13 @@ def test_a_lock_keeps_others_out_and_ends_with_its_process_after_any_death(tmp_p
         assert holder.stdout
         assert holder.stdout.readline() == "True\n"
         assert files.is_locked(path)
-        with files.try_lock(path) as mine:
-            assert not mine
+        with files.try_lock(path) as acquired:
+            assert not acquired
         assert files.is_locked(path), "who asked in vain took nothing away"
         holder.send_signal(signal.SIGKILL)
     assert path.exists()
-    with files.try_lock(path) as mine:
-        assert mine
+    with files.try_lock(path) as acquired:
+        assert acquired
         assert files.is_locked(path), "nor is it lent twice within a process"
     assert not files.is_locked(path)
 
@@ -370,7 +370,7 @@ records = st.dictionaries(st.text(), scalars | st.lists(scalars, max_size=3), ma
     cut=st.floats(0, 1),
     after=st.lists(records, min_size=1),
 )
-def test_a_torn_tail_takes_no_acknowledged_line_with_it(
+def test_a_torn_last_line_does_not_remove_an_acknowledged_line(
     before: list[dict[str, Any]], torn: dict[str, Any], cut: float, after: list[dict[str, Any]]
 ) -> None:
     with tempfile.TemporaryDirectory() as folder:
@@ -401,7 +401,7 @@ def test_a_torn_tail_takes_no_acknowledged_line_with_it(
         b'{"a": 1}{"b": 2}\n',
     ],
 )
-def test_what_is_no_record_is_passed_over(tmp_path: Path, noise: bytes) -> None:
+def test_a_line_that_is_not_a_record_is_skipped(tmp_path: Path, noise: bytes) -> None:
     path = tmp_path / "metrics.jsonl"
     path.write_bytes(b'{"step": 1}\n' + noise + b'{"step": 2}\n')
     assert files.read_jsonl(path) == [{"step": 1}, {"step": 2}]
@@ -411,7 +411,7 @@ def test_an_absent_file_has_no_records(tmp_path: Path) -> None:
     assert files.read_jsonl(tmp_path / "none.jsonl") == []
 
 
-def test_a_name_that_is_not_utf8_comes_back_as_it_was(tmp_path: Path) -> None:
+def test_a_name_that_is_not_utf8_is_read_back_unchanged(tmp_path: Path) -> None:
     record = {"path": os.fsdecode(b"caf\xe9.png")}
     files.append_jsonl(tmp_path / "a.jsonl", record)
     files.write_json(tmp_path / "a.json", record)
@@ -419,7 +419,7 @@ def test_a_name_that_is_not_utf8_comes_back_as_it_was(tmp_path: Path) -> None:
     assert json.loads((tmp_path / "a.json").read_text(encoding="utf-8")) == record
 
 
-def test_a_full_disk_while_appending_is_named(
+def test_a_full_disk_while_appending_is_reported_as_a_full_disk(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def full(_: int) -> None:
@@ -443,7 +443,7 @@ for step in itertools.count(int(sys.argv[2])):
 """
 
 
-def test_writers_that_are_killed_lose_no_acknowledged_line(tmp_path: Path) -> None:
+def test_killed_writers_lose_no_acknowledged_line(tmp_path: Path) -> None:
     path, acknowledged, first = tmp_path / "metrics.jsonl", [], 0
     for kill in range(6):
         writer = subprocess.Popen(
@@ -465,11 +465,11 @@ def test_writers_that_are_killed_lose_no_acknowledged_line(tmp_path: Path) -> No
         writer.wait()
         acknowledged += messages
         first = messages[-1] + 1000
-    found = {record["step"] for record in files.read_jsonl(path)}
-    assert set(acknowledged) <= found
+    steps = {record["step"] for record in files.read_jsonl(path)}
+    assert set(acknowledged) <= steps
 
 
-def test_sha256_is_that_of_the_bytes(tmp_path: Path) -> None:
+def test_sha256_equals_hashlib(tmp_path: Path) -> None:
     path = tmp_path / "a"
     path.write_bytes(b"abc" * 100_000)
     assert files.sha256(path) == hashlib.sha256(b"abc" * 100_000).hexdigest()

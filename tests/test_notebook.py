@@ -57,7 +57,7 @@ def test_html_is_escaped_and_has_no_color() -> None:
     assert "\n" not in Summary("two\nlines").to_text("Thing")
 
 
-def test_a_long_table_shows_its_first_rows_and_counts_the_others() -> None:
+def test_a_long_table_shows_its_first_rows_and_the_number_of_the_others() -> None:
     table = rl.Table({"number": list(range(1000)), "name": ["x"] * 1000}, "Numbers")
     page = table._repr_html_()
     assert Cells(page).tags.count("tr") == 1 + MAX_ROWS
@@ -65,7 +65,7 @@ def test_a_long_table_shows_its_first_rows_and_counts_the_others() -> None:
     assert repr(table) == "Table(Numbers: 1,000 rows, 2 columns)"
 
 
-def test_a_table_is_rows_columns_and_a_frame() -> None:
+def test_a_table_has_rows_columns_and_a_data_frame() -> None:
     table = rl.Table.from_rows([{"a": 1, "b": "x"}, {"a": 2.5}])
     assert len(table) == 2
     assert list(table) == [{"a": 1, "b": "x"}, {"a": 2.5, "b": None}]
@@ -80,13 +80,13 @@ def test_a_table_is_rows_columns_and_a_frame() -> None:
     assert table.to_polars()["a"].to_list() == polars.Series([1.0, 2.5]).to_list()
 
 
-def test_a_missing_library_is_named_with_its_fix(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_library_is_reported_with_its_fix(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "polars", None)
     with pytest.raises(rl.InputError, match=r"polars: not installed\. Fix: pip install polars"):
         rl.Table({"a": [1]}).to_polars()
 
 
-def test_a_class_gets_both_from_its_summary() -> None:
+def test_a_class_gets_its_text_and_html_from_its_summary() -> None:
     @with_summary
     @dataclass(frozen=True)
     class Thing:
@@ -102,18 +102,18 @@ def test_a_class_gets_both_from_its_summary() -> None:
     assert "<strong>a thing</strong>" in thing._repr_html_()
 
 
-def test_the_bar_of_a_notebook_replaces_itself() -> None:
-    shown: list[dict[str, str]] = []
+def test_the_progress_bar_of_a_notebook_updates_its_output() -> None:
+    messages: list[dict[str, str]] = []
 
     class Handle:
         def update(self, data: dict[str, str], raw: bool) -> None:
             assert raw
-            shown.append(data)
+            messages.append(data)
 
     def show(data: dict[str, str], raw: bool, display_id: bool) -> Handle:
         assert raw
         assert display_id
-        shown.append(data)
+        messages.append(data)
         return Handle()
 
     output = NotebookOutput(show)
@@ -121,13 +121,13 @@ def test_the_bar_of_a_notebook_replaces_itself() -> None:
     output.update([Bar("digits", 0.25, "1 of 4")])
     output.update([Bar("digits", 0.5, "2 of 4")])  # too soon after the one before
     output.print_line("[1/2] plain 8, seed 0: trained")
-    assert len(shown) == 3
-    assert 'value="0.2500"' in shown[1]["text/html"]
-    assert shown[2]["text/plain"].splitlines() == output.lines
-    assert "progress" not in shown[2]["text/html"]
+    assert len(messages) == 3
+    assert 'value="0.2500"' in messages[1]["text/html"]
+    assert messages[2]["text/plain"].splitlines() == output.lines
+    assert "progress" not in messages[2]["text/html"]
 
 
-def test_errors_are_one_line_in_a_notebook() -> None:
+def test_errors_are_printed_in_one_line_in_a_notebook() -> None:
     with pytest.raises(rl.InputError) as caught:
         rl.load_study("digitz")
     lines = caught.value._render_traceback_()
@@ -138,7 +138,7 @@ def test_errors_are_one_line_in_a_notebook() -> None:
     assert unset.value._render_traceback_() == [f"FieldError: {unset.value}"]  # type: ignore[attr-defined]
 
 
-def test_a_constructor_explains_a_wrong_name() -> None:
+def test_a_constructor_suggests_the_right_name_for_a_wrong_one() -> None:
     with pytest.raises(rl.InputError, match=r'Recipe: epoch: unknown field .*mean "epochs"'):
         rl.Recipe(epoch=3)  # type: ignore[call-arg]
     with pytest.raises(rl.InputError, match=r'mean "optimizer=SGD\(lr=\.\.\.\)"'):
@@ -157,7 +157,9 @@ print(outcome)
 """
 
 
-def test_piped_progress_is_plain_lines(tmp_path: Path, study_file: Path, small_npz: Path) -> None:
+def test_piped_progress_is_printed_as_plain_lines(
+    tmp_path: Path, study_file: Path, small_npz: Path
+) -> None:
     """A script that writes into a pipe gets lines on standard error, without control characters."""
     script = SCRIPT.format(study=str(study_file), data=str(small_npz), root=str(tmp_path))
     done = subprocess.run(
@@ -175,7 +177,7 @@ def test_piped_progress_is_plain_lines(tmp_path: Path, study_file: Path, small_n
     assert "StudyOutcome(small: 2 of 2 runs finished)" in done.stdout.decode()
 
 
-def test_the_columns_of_the_files_are_those_of_the_tables(tmp_path: Path, small_npz: Path) -> None:
+def test_the_csv_files_have_the_columns_of_the_tables(tmp_path: Path, small_npz: Path) -> None:
     outcome = rl.sweep(
         "cifar-plain8",
         str(small_npz),

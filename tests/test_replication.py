@@ -51,7 +51,7 @@ def repeated(
     )
 
 
-def test_python_repeats_runs_as_the_command_does(
+def test_python_repeats_runs_like_the_command(
     result: Path, repeated: list[Replication], tmp_path: Path, small_npz: Path
 ) -> None:
     again = rl.verify(result, runs=1, seed=1, data=str(small_npz), output=tmp_path, progress=False)
@@ -60,7 +60,7 @@ def test_python_repeats_runs_as_the_command_does(
     assert format_replication(repeated[0])[:40] in repr(again)
 
 
-def test_a_run_that_is_made_again_on_the_same_machine_has_the_same_digits(
+def test_a_run_repeated_on_the_same_machine_has_the_same_digits(
     repeated: list[Replication],
 ) -> None:
     assert len(repeated) == 2
@@ -74,7 +74,7 @@ def test_a_run_that_is_made_again_on_the_same_machine_has_the_same_digits(
     )
 
 
-def test_a_report_with_other_numbers_is_not_reproduced(
+def test_a_report_with_changed_numbers_is_not_reproduced(
     result: Path, tmp_path: Path, small_npz: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     study_data = load(result)
@@ -97,7 +97,7 @@ def test_a_report_with_other_numbers_is_not_reproduced(
     assert end.value.code == 5
 
 
-def test_equal_digits_are_reproduced_outside_the_prediction_interval(
+def test_equal_digits_are_reproduced_even_outside_of_the_prediction_interval(
     repeated: list[Replication],
 ) -> None:
     outlier = replace(repeated[0], prediction_interval=Interval(1.0, 2.0))
@@ -115,7 +115,7 @@ def test_a_run_with_another_status_is_not_reproduced(repeated: list[Replication]
     assert format_replication(dead).endswith("reported at chance, here trained: not reproduced")
 
 
-def test_two_runs_at_chance_are_not_compared_with_the_interval_of_trained_ones(
+def test_two_runs_at_chance_are_not_compared_with_the_interval_of_trained_runs(
     repeated: list[Replication],
 ) -> None:
     first = repeated[0]
@@ -132,7 +132,7 @@ def test_two_runs_at_chance_are_not_compared_with_the_interval_of_trained_ones(
     assert "interval" not in line
 
 
-def test_runs_are_drawn_by_the_seed_and_at_most_all(result: Path, tmp_path: Path) -> None:
+def test_runs_are_drawn_by_the_seed_and_at_most_all_of_them(result: Path, tmp_path: Path) -> None:
     study_data = load(result)
     assert sample_runs(study_data, 2, 3) == sample_runs(study_data, 2, 3)
     assert len(sample_runs(study_data, 99, 0)) == len(study_data.rows)
@@ -142,7 +142,7 @@ def test_runs_are_drawn_by_the_seed_and_at_most_all(result: Path, tmp_path: Path
         list(verify(tmp_path, tmp_path))
 
 
-def test_a_result_in_bf16_is_refused_by_name_where_it_would_be_emulated(
+def test_a_result_in_bf16_is_refused_if_bf16_would_be_emulated(
     result: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("resnetlab.api.replication.processor_has_bf16", lambda: False)
@@ -168,7 +168,7 @@ def test_the_caller_that_trains_the_runs_may_stop(
     assert len(calls) == 1
 
 
-def test_a_call_that_was_stopped_keeps_its_folder_and_the_next_one_goes_on_and_removes_it(
+def test_a_stopped_call_leaves_its_folder_and_the_next_call_continues_and_removes_it(
     result: Path, tmp_path: Path, small_npz: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The first call ends after one run of two; the second trains only the other one."""
@@ -191,16 +191,16 @@ def test_a_call_that_was_stopped_keeps_its_folder_and_the_next_one_goes_on_and_r
 
     with pytest.raises(KeyboardInterrupt):
         repeat(1)
-    (kept,) = (path for path in (tmp_path / "verify").iterdir() if path.is_dir())
-    assert len(list((kept / "runs").glob("*/result.json"))) == 1
+    (repetition,) = (path for path in (tmp_path / "verify").iterdir() if path.is_dir())
+    assert len(list((repetition / "runs").glob("*/result.json"))) == 1
     with (
         repetition_folder(result) as root,
         pytest.raises(InputError, match="another process verifies"),
         repetition_folder(result),
     ):
         pytest.fail(str(root))
-    assert not kept.exists()
+    assert not repetition.exists()
     with pytest.raises(KeyboardInterrupt):
         repeat(1)
     assert repeat(2) == 1
-    assert not kept.exists()
+    assert not repetition.exists()

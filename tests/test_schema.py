@@ -203,7 +203,7 @@ def error_text(form: Any, value: object, field: str = "") -> list[str]:
         ),
     ],
 )
-def test_a_mistake_is_reported_with_place_got_allowed_and_fix(
+def test_a_mistake_is_reported_with_location_value_allowed_values_and_fix(
     table: dict[str, Any], line: str
 ) -> None:
     assert error_text(House, table) == [line]
@@ -223,13 +223,13 @@ def test_all_mistakes_are_reported_at_once() -> None:
     ]
 
 
-def test_a_place_within_a_file_is_named_from_the_top() -> None:
+def test_the_location_in_a_file_is_given_from_the_top_level() -> None:
     assert error_text(House, {"street": "a", "share": 2}, "city.house")[0].startswith(
         "house.toml: city.house.share: "
     )
 
 
-def test_thousands_of_mistakes_are_counted_with_work_in_proportion_to_their_number(
+def test_the_work_of_counting_thousands_of_mistakes_is_proportional_to_their_number(
     calls: Callable[[Callable[[], object]], int],
 ) -> None:
     fewer, more = (
@@ -247,7 +247,7 @@ class Ring:
     bell: Literal["soft", "loud"] | Literal["never"]
 
 
-def test_a_choice_made_of_two_choices_is_reported_as_one() -> None:
+def test_a_nested_union_is_reported_as_one_choice() -> None:
     line = (
         'house.toml: bell: unknown value (got "sof"; allowed: soft, loud, never). Fix: did you '
         'mean "soft"?'
@@ -256,7 +256,7 @@ def test_a_choice_made_of_two_choices_is_reported_as_one() -> None:
 
 
 @pytest.mark.parametrize("value", [[], 3, "house", None, True])
-def test_what_is_no_table_is_reported(value: object) -> None:
+def test_a_value_that_is_not_a_table_is_refused(value: object) -> None:
     assert len(error_text(House, value)) == 1
 
 
@@ -283,16 +283,16 @@ def test_a_value_of_another_type_is_never_converted(form: Any, table: object) ->
 @pytest.mark.parametrize(
     "form", [schema.NonNegativeFloat, schema.PositiveFloat, schema.UnitInterval]
 )
-def test_what_is_not_a_finite_number_is_refused(form: Any, number: float) -> None:
+def test_a_value_that_is_not_a_finite_number_is_refused(form: Any, number: float) -> None:
     error_text(form, number, "lr")
 
 
 @pytest.mark.parametrize("value", [10**5000, {"a": "\udcff"}], ids=["huge", "not UTF-8"])
-def test_what_json_cannot_hold_is_a_mistake_and_not_a_crash(value: object) -> None:
+def test_a_value_that_json_cannot_contain_is_refused(value: object) -> None:
     error_text(House, {"street": value})
 
 
-def test_a_table_nested_without_end_is_a_mistake_and_not_a_crash() -> None:
+def test_an_endlessly_nested_table_is_refused() -> None:
     value: Any = 1
     for _ in range(100_000):
         value = [value]
@@ -373,7 +373,7 @@ def decodes_or_raises(form: type, value: object) -> None:
 @pytest.mark.parametrize("form", SPECS, ids=lambda cls: cls.__name__)
 @settings(suppress_health_check=[HealthCheck.too_slow])
 @given(data=st.data())
-def test_any_table_decodes_or_is_refused_in_lines_that_a_person_can_read(
+def test_any_table_is_decoded_or_refused_with_readable_lines(
     form: type, data: st.DataObject
 ) -> None:
     names = st.sampled_from([item.name for item in dataclasses.fields(form)]) | st.text(max_size=6)
@@ -381,28 +381,30 @@ def test_any_table_decodes_or_is_refused_in_lines_that_a_person_can_read(
 
 
 @pytest.mark.parametrize("value", [None, 3, "x", []])
-def test_what_stands_where_one_of_several_tables_belongs_is_reported_once(value: object) -> None:
+def test_a_wrong_value_for_a_union_of_tables_is_reported_once(value: object) -> None:
     with pytest.raises(InputError) as caught:
         decode(type(RUN), encode(RUN) | {"recipe": value}, "x.toml")
     assert [problem.field for problem in caught.value.problems] == ["recipe"]
 
 
-@given(whole=st.sampled_from([RUN, STUDY]), data=st.data())
-def test_any_one_value_of_a_right_table_may_be_anything(whole: Any, data: st.DataObject) -> None:
-    spoil(whole, data)
+@given(config=st.sampled_from([RUN, STUDY]), data=st.data())
+def test_any_value_in_a_correct_table_may_be_replaced_by_anything(
+    config: Any, data: st.DataObject
+) -> None:
+    spoil(config, data)
 
 
 @pytest.mark.slow
 @settings(max_examples=2000)
-@given(whole=st.sampled_from([RUN, STUDY]), data=st.data())
-def test_any_one_value_of_a_right_table_may_be_anything_many_times(
-    whole: Any, data: st.DataObject
+@given(config=st.sampled_from([RUN, STUDY]), data=st.data())
+def test_any_value_in_a_correct_table_may_be_replaced_by_anything_in_many_examples(
+    config: Any, data: st.DataObject
 ) -> None:
-    spoil(whole, data)
+    spoil(config, data)
 
 
-def spoil(whole: Any, data: st.DataObject) -> None:
-    table = copy.deepcopy(encode(whole))
+def spoil(config: Any, data: st.DataObject) -> None:
+    table = copy.deepcopy(encode(config))
     holder, key = table, data.draw(st.sampled_from(sorted(table)))
     while isinstance(holder[key], dict | list) and holder[key] and data.draw(st.booleans()):
         holder = holder[key]
@@ -410,7 +412,7 @@ def spoil(whole: Any, data: st.DataObject) -> None:
             st.sampled_from(sorted(holder) if isinstance(holder, dict) else range(len(holder)))
         )
     holder[key] = data.draw(json_like)
-    decodes_or_raises(type(whole), table)
+    decodes_or_raises(type(config), table)
 
 
 # There and back
@@ -486,21 +488,21 @@ runs = st.builds(
 
 
 @given(runs)
-def test_what_is_encoded_decodes_to_itself_even_through_a_file(run: RunConfig) -> None:
+def test_encoded_values_are_decoded_unchanged_even_through_a_file(run: RunConfig) -> None:
     assert decode(RunConfig, encode(run), "x") == run
     assert decode(RunConfig, json.loads(json.dumps(encode(run))), "x") == run
     assert decode(RunConfig, schema.without_defaults(run), "x") == run
 
 
 @given(runs, runs)
-def test_two_runs_have_one_digest_only_when_they_are_equal(
+def test_two_runs_have_the_same_hash_only_if_they_are_equal(
     left: RunConfig, right: RunConfig
 ) -> None:
     assert (config_hash(left) == config_hash(right)) == (left == right)
 
 
 @given(runs, runs, st.data())
-def test_a_change_of_any_one_field_changes_the_digest(
+def test_a_change_of_any_single_field_changes_the_hash(
     run: RunConfig, other: RunConfig, data: st.DataObject
 ) -> None:
     path: list[str] = []
@@ -544,11 +546,11 @@ def _with(value: Any, path: list[str], new: object) -> Any:
         "left out",
     ],
 )
-def test_one_meaning_has_one_digest(same: Callable[[], RunConfig]) -> None:
+def test_equal_configs_have_the_same_hash_in_every_notation(same: Callable[[], RunConfig]) -> None:
     assert config_hash(same()) == config_hash(RUN)
 
 
-def test_the_identity_of_a_run_is_what_it_was() -> None:
+def test_the_hash_of_a_run_does_not_change() -> None:
     """Whoever changes this hash makes every finished run on every disk a stranger."""
     canonical = (
         '{"algorithm_version":1,"data":{"sha256":"' + "0" * 64 + '","validation":0.0},'
@@ -561,7 +563,7 @@ def test_the_identity_of_a_run_is_what_it_was() -> None:
     assert config_hash(RUN) == "244d8a9195e0c6cfe6ad72f985fd5d4e10f14e6de568d6268d5f8b91b39153c8"
 
 
-def test_the_kind_of_a_part_stands_in_the_canonical_form_even_by_default() -> None:
+def test_the_canonical_form_always_contains_the_kind_of_a_table() -> None:
     assert schema.without_defaults(Recipe(epochs=1, optimizer=AdamW())) == {
         "epochs": 1,
         "optimizer": {"name": "adamw"},
@@ -569,13 +571,13 @@ def test_the_kind_of_a_part_stands_in_the_canonical_form_even_by_default() -> No
     assert schema.without_defaults(CifarConfig(blocks=(1, 1, 1)))["family"] == "cifar"
 
 
-def test_a_recipe_that_names_its_default_optimizer_is_the_one_that_leaves_it_out() -> None:
+def test_a_recipe_that_names_the_default_optimizer_equals_one_that_omits_it() -> None:
     assert config_hash(
         decode(Recipe, {"epochs": 1, "optimizer": {"name": "sgd"}}, "x")
     ) == config_hash(Recipe(epochs=1))
 
 
-def test_placement_is_no_part_of_a_run() -> None:
+def test_placement_is_not_part_of_a_run() -> None:
     assert Placement not in {type(getattr(RUN, item.name)) for item in dataclasses.fields(RUN)}
 
 
@@ -603,10 +605,10 @@ def test_placement_is_no_part_of_a_run() -> None:
     ],
     ids=range(14),
 )
-def test_a_file_that_is_no_toml_is_reported_in_a_line(
+def test_a_file_that_is_not_toml_is_refused_in_one_line(
     tmp_path: Path, content: bytes, line: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What would take the parser minutes, or all memory, is refused before the parser meets it."""
+    """Input that would take the parser minutes, or all memory, is refused before it is parsed."""
     path = tmp_path / "study.toml"
     path.write_bytes(content)
     if "thousands" in line or "larger" in line:
@@ -618,25 +620,25 @@ def test_a_file_that_is_no_toml_is_reported_in_a_line(
     assert line in str(caught.value)
 
 
-def test_toml_is_read_whatever_editor_wrote_it(tmp_path: Path) -> None:
+def test_toml_is_read_with_a_byte_order_mark_and_any_line_endings(tmp_path: Path) -> None:
     path = tmp_path / "a.toml"
     path.write_bytes("\ufeffa = 1\r\n[b]\r\nc = 'ö'\r\n".encode())
     assert schema.read_toml(path) == {"a": 1, "b": {"c": "ö"}}
 
 
 @pytest.mark.parametrize("name", ["absent.toml", ".", "a\0b"])
-def test_a_path_that_cannot_be_read_is_reported(tmp_path: Path, name: str) -> None:
+def test_an_unreadable_path_is_refused(tmp_path: Path, name: str) -> None:
     with pytest.raises(InputError, match="cannot be read"):
         schema.read_toml(tmp_path / name)
 
 
-def test_a_device_without_end_is_refused_and_not_read() -> None:
+def test_an_endless_device_is_refused_and_not_read() -> None:
     with pytest.raises(InputError, match="larger than"):
         schema.read_toml(Path("/dev/zero"))
 
 
 @pytest.mark.parametrize("content", [b"{", b"", b"[" * 100_000, b"9" * 5000, b"\xff"], ids=range(5))
-def test_a_file_that_is_no_json_is_reported_in_a_line(tmp_path: Path, content: bytes) -> None:
+def test_a_file_that_is_not_json_is_refused_in_one_line(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "run.json"
     path.write_bytes(content)
     with pytest.raises(InputError) as caught:
@@ -645,7 +647,7 @@ def test_a_file_that_is_no_json_is_reported_in_a_line(tmp_path: Path, content: b
 
 
 @given(st.text(st.sampled_from("ab.=[]{}\"'0_1\n#, -:TZé\\")))
-def test_any_text_is_toml_or_reported(text: str) -> None:
+def test_any_text_is_parsed_as_toml_or_refused(text: str) -> None:
     with contextlib.suppress(InputError):
         assert isinstance(schema.parse_toml(text, "a.toml"), dict)
 
@@ -700,7 +702,7 @@ def test_a_key_of_schema_1_is_refused_in_one_line_with_its_new_name(
 
 
 @pytest.mark.parametrize(("old", "new"), [("deviation", "std"), ("licence", "license")])
-def test_a_table_of_a_model_is_reported_the_new_name_too(old: str, new: str) -> None:
+def test_a_renamed_key_in_a_model_table_is_refused_with_its_new_name(old: str, new: str) -> None:
     with pytest.raises(InputError) as caught:
         resnetlab.models.parse.parse_model(
             {"family": "external", "source": "timm/resnet18", old: 1}, "model.toml"
@@ -710,7 +712,7 @@ def test_a_table_of_a_model_is_reported_the_new_name_too(old: str, new: str) -> 
     assert line.endswith(f". Fix: write {new}: the field was renamed in schema 2")
 
 
-def test_the_changelog_and_these_tests_have_every_renamed_key() -> None:
+def test_the_changelog_and_these_tests_contain_every_renamed_key() -> None:
     assert set(schema.RENAMED_FIELDS) == {(old, new) for _, old, new in RENAMED_KEYS}
     changelog = (Path(__file__).parents[1] / "CHANGELOG.md").read_text(encoding="utf-8")
     assert {
@@ -754,7 +756,7 @@ def test_a_file_of_another_schema_is_refused_in_one_line(
     assert "the resnetlab that wrote it" in line or "the version that wrote it" in line
 
 
-def test_a_value_of_none_of_several_types_is_one_line_with_all_of_them() -> None:
+def test_a_value_of_the_wrong_type_is_refused_in_one_line_with_all_allowed_types() -> None:
     table = {"family": "external", "source": "timm/resnet18", "kwargs": {"groups": {"a": 1}}}
     with pytest.raises(InputError) as caught:
         decode(ExternalConfig, table, "net.toml")
@@ -767,9 +769,7 @@ def test_a_value_of_none_of_several_types_is_one_line_with_all_of_them() -> None
 @pytest.mark.parametrize(
     ("field", "value"), [("batch_size", "many"), ("epochz", 3), ("label_smoothing", 2)]
 )
-def test_a_wrong_field_of_one_of_two_kinds_of_tables_is_the_only_one_listed(
-    field: str, value: object
-) -> None:
+def test_only_the_wrong_field_of_a_union_of_tables_is_listed(field: str, value: object) -> None:
     table = encode(Recipe(epochs=1)) | {field: value}
     with pytest.raises(InputError) as caught:
         decode(AnyRecipe, table, "run.json", "recipe")

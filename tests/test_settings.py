@@ -34,7 +34,7 @@ def refused(action: object, *arguments: object, **keywords: object) -> str:
     return str(caught.value)
 
 
-def test_the_variable_wins_over_the_file_and_the_file_over_the_system(
+def test_the_variable_has_priority_over_the_file_and_the_file_over_the_default(
     config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     import platformdirs
@@ -50,7 +50,7 @@ def test_the_variable_wins_over_the_file_and_the_file_over_the_system(
     assert settings.is_offline() is False
 
 
-def test_the_home_of_a_person_is_written_as_a_wave(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_home_folder_is_written_as_a_tilde(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(settings.CACHE_VARIABLE, "~/big/cache")
     assert settings.cache_dir() == Path.home() / "big" / "cache"
     monkeypatch.setenv(settings.CACHE_VARIABLE, "~nobody-of-that-name/cache")
@@ -75,7 +75,7 @@ def test_the_home_of_a_person_is_written_as_a_wave(monkeypatch: pytest.MonkeyPat
         ),
     ],
 )
-def test_a_mistake_in_the_file_is_one_line_that_names_it(
+def test_a_mistake_in_the_file_is_reported_in_one_line_with_its_name(
     config: Path, text: str, expected: str
 ) -> None:
     config.write_text(text)
@@ -86,7 +86,7 @@ def test_a_mistake_in_the_file_is_one_line_that_names_it(
 
 
 @pytest.mark.usefixtures("config")
-def test_a_switch_that_is_none_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_invalid_switch_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(settings.OFFLINE_VARIABLE, "maybe")
     line = (
         f"{settings.OFFLINE_VARIABLE}: not a switch (got maybe; allowed: 1 or 0). Fix: "
@@ -95,7 +95,7 @@ def test_a_switch_that_is_none_is_refused(monkeypatch: pytest.MonkeyPatch) -> No
     assert refused(settings.is_offline) == line
 
 
-def test_offline_nothing_is_downloaded_and_the_line_names_the_file_to_place(
+def test_offline_mode_downloads_nothing_and_names_the_file_to_copy(
     config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv(settings.CACHE_VARIABLE, str(tmp_path / "cache"))
@@ -118,7 +118,7 @@ def test_offline_nothing_is_downloaded_and_the_line_names_the_file_to_place(
 
 @pytest.mark.usefixtures("config")
 @pytest.mark.parametrize("source", ["torchvision/squeezenet1_1", "timm/resnet18"])
-def test_offline_weights_are_taken_from_where_a_person_put_them(
+def test_offline_weights_are_read_from_the_folders_where_a_user_put_them(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, source: str
 ) -> None:
     import torch
@@ -148,7 +148,7 @@ def test_offline_weights_are_taken_from_where_a_person_put_them(
     assert sum(tensor.numel() for tensor in module.state_dict().values()) > 100_000
 
 
-def test_two_folders_of_output_share_what_was_decoded(
+def test_two_output_folders_share_decoded_images(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from PIL import Image
@@ -169,7 +169,7 @@ def test_two_folders_of_output_share_what_was_decoded(
     ]
 
 
-def test_a_cache_inside_the_folder_of_images_is_refused(
+def test_a_cache_inside_the_image_folder_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "pets" / "cat").mkdir(parents=True)
@@ -181,7 +181,7 @@ def test_a_cache_inside_the_folder_of_images_is_refused(
     )
 
 
-def test_a_mistake_in_the_file_ends_a_command_with_code_2_and_a_line(tmp_path: Path) -> None:
+def test_a_mistake_in_the_file_ends_a_command_with_code_2_and_one_line(tmp_path: Path) -> None:
     """In a real process, whose configuration lies where the system says."""
     import platformdirs
 

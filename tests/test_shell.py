@@ -26,13 +26,13 @@ from resnetlab.shell import command_line, is_path, strip_folders
         ("--weights=/home/ann/w.safetensors", "--weights=w.safetensors"),
     ],
 )
-def test_of_a_path_of_any_system_a_report_says_the_last_part(text: str, last: str) -> None:
+def test_a_path_of_any_system_is_shortened_to_its_last_part(text: str, last: str) -> None:
     assert is_path(text) or "=" in text
     assert strip_folders(text) == last
 
 
 @pytest.mark.parametrize("text", ["digits", "my-study.toml", "recipe.lr=0.1", "a:b", "", "--seeds"])
-def test_what_is_no_path_stays_as_it_is(text: str) -> None:
+def test_a_text_that_is_not_a_path_is_unchanged(text: str) -> None:
     assert not is_path(text)
     assert strip_folders(text) == text
 
@@ -56,21 +56,21 @@ def test_a_command_is_quoted_for_posix_and_for_windows() -> None:
 
 def split_as_windows_does(line: str) -> list[str]:
     """The words of a command line by the rules of Microsoft's C runtime: an independent reading."""
-    words, word, quoted, place = [], "", False, 0
-    while place < len(line):
-        run = len(line[place:]) - len(line[place:].lstrip("\\"))
+    words, word, quoted, position = [], "", False, 0
+    while position < len(line):
+        run = len(line[position:]) - len(line[position:].lstrip("\\"))
         if run:
-            after = line[place + run : place + run + 1]
+            after = line[position + run : position + run + 1]
             word += "\\" * (run // 2 if after == '"' else run)
-            place += run
+            position += run
             if after == '"' and run % 2:
-                word, place = word + '"', place + 1
-        elif line[place] == '"':
-            quoted, place = not quoted, place + 1
-        elif line[place] == " " and not quoted:
-            words, word, place = [*words, word], "", place + 1
+                word, position = word + '"', position + 1
+        elif line[position] == '"':
+            quoted, position = not quoted, position + 1
+        elif line[position] == " " and not quoted:
+            words, word, position = [*words, word], "", position + 1
         else:
-            word, place = word + line[place], place + 1
+            word, position = word + line[position], position + 1
     return [*words, word]
 
 
@@ -80,6 +80,6 @@ def split_as_windows_does(line: str) -> list[str]:
         min_size=1,
     )
 )
-def test_a_program_gets_the_words_that_were_quoted(words: list[str]) -> None:
+def test_a_program_receives_the_words_that_were_quoted(words: list[str]) -> None:
     assert split_as_windows_does(command_line(words, windows=True)) == words
     assert shlex.split(command_line(words, windows=False)) == words

@@ -95,7 +95,7 @@ def test_only_the_arms_of_undecided_claims_get_more_seeds(tmp_path: Path, small_
     assert judged.counts.planned == 23
 
 
-def test_a_study_whose_claims_are_decided_ends_at_the_first_look(
+def test_a_study_whose_claims_are_decided_ends_at_the_first_interim_look(
     tmp_path: Path, small_npz: Path
 ) -> None:
     level = noisy({"residual 8 (A)": 20.0, "residual 14 (A)": 50.0, "residual 20 (A)": 90.0})
@@ -112,14 +112,16 @@ def test_no_more_seeds_are_added_than_were_allowed(tmp_path: Path, small_npz: Pa
     assert [len({cell.seed for cell in plan.runs}) for plan in plans] == [3, 5]
 
 
-def test_an_unfinished_look_is_the_last_of_this_time(tmp_path: Path, small_npz: Path) -> None:
+def test_no_second_plan_is_made_before_the_runs_of_the_first_are_finished(
+    tmp_path: Path, small_npz: Path
+) -> None:
     stages = study_of(tmp_path, small_npz).plan_rounds(tmp_path, max_seeds=10)
     next(stages)
     with pytest.raises(StopIteration):
         next(stages)
 
 
-def test_a_claim_that_a_network_fails_is_looked_at_once_at_five_seeds(
+def test_a_claim_that_a_network_fails_is_tested_once_after_five_seeds(
     tmp_path: Path, small_npz: Path
 ) -> None:
     sides = "left = { model.depth = 20 }\nright = { model.depth = 8 }\n"
@@ -132,21 +134,23 @@ def test_a_claim_that_a_network_fails_is_looked_at_once_at_five_seeds(
 
 
 @pytest.mark.parametrize(("more", "most", "words"), [("", 2, "no look at so few seeds")])
-def test_what_cannot_be_looked_at_is_a_mistake(
+def test_invalid_numbers_of_seeds_and_claims_without_interim_looks_are_refused(
     tmp_path: Path, small_npz: Path, more: str, most: int, words: str
 ) -> None:
     with pytest.raises(rl.InputError, match=words):
         next(study_of(tmp_path, small_npz, more).plan_rounds(tmp_path, max_seeds=most))
 
 
-def test_a_study_without_a_claim_has_nothing_to_decide(tmp_path: Path, small_npz: Path) -> None:
+def test_interim_looks_at_a_study_without_claims_are_refused(
+    tmp_path: Path, small_npz: Path
+) -> None:
     path = tmp_path / "none.toml"
     path.write_text(TEXT.format(data=small_npz).partition("[[claim]]")[0])
     with pytest.raises(rl.InputError, match="no claim to decide"):
         next(rl.load_study(path).plan_rounds(tmp_path, max_seeds=10))
 
 
-def test_a_name_alone_finds_the_study_that_was_begun_with_looks(
+def test_the_name_of_a_study_is_enough_to_find_a_study_with_interim_looks(
     tmp_path: Path,
     small_npz: Path,
     monkeypatch: pytest.MonkeyPatch,

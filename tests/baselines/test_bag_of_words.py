@@ -28,7 +28,7 @@ def pictures(count: int = 40, side: int = 8, channels: int = 1) -> LabeledImages
     return LabeledImages(pixels.astype(np.uint8), labels)
 
 
-def test_scores_are_those_of_a_loop_over_images_and_patches() -> None:
+def test_scores_equal_a_loop_over_images_and_patches() -> None:
     images = pictures()
     model = fit(SMALL, images, 0)
     for pixels, scores in zip(
@@ -53,7 +53,7 @@ def test_scores_are_those_of_a_loop_over_images_and_patches() -> None:
         )
 
 
-def test_its_cost_counts_what_was_learned() -> None:
+def test_the_parameter_count_is_the_number_of_learned_values() -> None:
     model = fit(SMALL, pictures(), 0)
     learned = sum(
         part.size
@@ -62,13 +62,13 @@ def test_its_cost_counts_what_was_learned() -> None:
     assert SMALL.cost(1, 2, 8)[0] == learned
 
 
-def test_one_seed_gives_one_result_and_another_another() -> None:
+def test_the_same_seed_gives_the_same_dictionary_and_another_seed_gives_another() -> None:
     first, again, other = (fit(SMALL, pictures(), seed).dictionary for seed in (0, 0, 1))
     assert np.array_equal(first, again)
     assert not np.array_equal(first, other)
 
 
-def test_it_runs_as_a_run_with_a_record(small_npz: Path, tmp_path: Path) -> None:
+def test_a_bag_of_words_is_trained_as_a_run_with_a_record(small_npz: Path, tmp_path: Path) -> None:
     settings = ["model.words=8", "model.patch=4", "data.validation=0.0"]
     record = rl.train("bow-svm", str(small_npz), "digits", settings=settings, output=tmp_path)
     assert record.result is not None
@@ -95,7 +95,7 @@ def test_it_runs_as_a_run_with_a_record(small_npz: Path, tmp_path: Path) -> None
     assert not (folder / "diagnostics").exists()  # it has no blocks, and is not opened for them
 
 
-def test_what_it_is_not_is_reported_in_a_line() -> None:
+def test_a_bag_of_words_is_refused_as_a_network_and_for_too_small_images() -> None:
     with pytest.raises(
         InputError, match=r"bow-svm: has no layers: it is no network\. Fix: name a network"
     ):

@@ -12,11 +12,11 @@ import pytest
 FOLDER = Path(coverage_of_sets.__file__).parent
 
 
-def test_the_distance_is_that_to_the_k_th_nearest_image_of_length_one() -> None:
+def test_the_distance_is_measured_to_the_k_th_nearest_image_of_length_one() -> None:
     draw = np.random.default_rng(0)
     reference, images = draw.normal(size=(30, 8)), draw.normal(size=(5, 8))
-    found = coverage_of_sets.distance_to_neighbor(reference, images, 4)
-    for row, image in zip(found, images, strict=True):
+    distances = coverage_of_sets.distance_to_neighbor(reference, images, 4)
+    for row, image in zip(distances, images, strict=True):
         lengths = [
             np.linalg.norm(other / np.linalg.norm(other) - image / np.linalg.norm(image))
             for other in reference

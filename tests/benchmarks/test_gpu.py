@@ -22,7 +22,7 @@ def _tiny(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(gpu, "cifar_config", lambda _: TINY)
 
 
-def test_each_contender_has_a_pace_and_the_page_tells_all() -> None:
+def test_each_contender_has_a_speed_and_the_page_contains_all_speeds() -> None:
     bench = gpu.Bench("cpu", gpu.made(40), seconds=0.05)
     pace = gpu.speeds(bench, 20, 8)
     assert list(pace) == ["stock", "tuned", "eager", "captured", "parallel"]
@@ -55,15 +55,15 @@ def test_each_contender_has_a_pace_and_the_page_tells_all() -> None:
 
 def test_bits_are_compared_and_a_difference_is_reported() -> None:
     bench = gpu.Bench("cpu", gpu.made(40), seconds=0.05)
-    found = gpu.bits(bench, TINY, 8, 6)
-    assert len(found) == len(gpu.EQUAL) + 1
-    assert set(found.values()) == {"OK, but eager: only steps on a GPU are captured"}
+    results = gpu.bits(bench, TINY, 8, 6)
+    assert len(results) == len(gpu.EQUAL) + 1
+    assert set(results.values()) == {"OK, but eager: only steps on a GPU are captured"}
     train_states = [bench.train_state(TINY, gpu.training(8), seed) for seed in (0, 1)]
     assert gpu.differing(*train_states)
     assert gpu.verdict(same=False, eager_reason="") == "DIFFERENT"
 
 
-def test_the_grid_is_that_of_the_shortcut_report(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_grid_is_the_grid_of_the_shortcut_report(monkeypatch: pytest.MonkeyPatch) -> None:
     bench = gpu.Bench("cpu", gpu.made(40), seconds=0.05)
     monkeypatch.setattr(gpu.Bench, "pace", lambda *_: 10_000.0)
     minutes = 12 * 5 * 10 * 50_000 / 10_000 / 60
@@ -74,7 +74,7 @@ def test_the_grid_is_that_of_the_shortcut_report(monkeypatch: pytest.MonkeyPatch
     }
 
 
-def test_without_a_gpu_it_says_so_in_a_line(
+def test_the_benchmark_without_a_gpu_ends_with_one_line(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)

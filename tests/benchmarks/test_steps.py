@@ -13,21 +13,21 @@ import stock
 import torch
 
 
-def test_ratios_are_of_medians_and_the_faster_stock_loop_counts() -> None:
+def test_ratios_use_medians_and_the_faster_of_the_stock_loops() -> None:
     rates = {name: [100.0, 100.0, 900.0] for name in steps.CONTENDERS}
     rates |= {
         "stock-w0": [50.0, 40.0, 45.0],
         "stock-w2": [10.0, 60.0, 50.0],
         "one-auto": [90.0, 125.0, 100.0],
     }
-    found = steps.ratios(rates)
-    assert (found["stock"], found["tuned"], found["study_one"]) == (2.0, 1.0, 1.0)
+    ratios = steps.ratios(rates)
+    assert (ratios["stock"], ratios["tuned"], ratios["study_one"]) == (2.0, 1.0, 1.0)
 
 
 def test_the_page_shows_every_ratio_and_every_rate() -> None:
     rates = {
-        name: [float(place), place + 1.0, place + 2.0]
-        for place, name in enumerate(steps.CONTENDERS, 10)
+        name: [float(number), number + 1.0, number + 2.0]
+        for number, name in enumerate(steps.CONTENDERS, 10)
     }
     text = steps.page(
         {"resnet20-b32": rates}, {"load": 0.1, "packages": {"torch": "1"}}, "2026-01-02"
@@ -39,7 +39,7 @@ def test_the_page_shows_every_ratio_and_every_rate() -> None:
 
 
 @pytest.mark.parametrize("tuned", [False, True])
-def test_a_stock_loop_learns(tuned: bool) -> None:
+def test_the_loss_of_a_stock_loop_falls(tuned: bool) -> None:
     """Two kinds of images that a linear layer can tell: the loss falls, so that it is a training
     loop that is timed.
     """
@@ -53,8 +53,8 @@ def test_a_stock_loop_learns(tuned: bool) -> None:
         model, pixels, labels, 16, tuned=tuned, device=torch.device("cpu"), workers=0
     )
     assert [next(loop) for _ in range(40)] == [16] * 40
-    shown = (torch.from_numpy(pixels).permute(0, 3, 1, 2).float() / 255 - 0.5) / 0.25
-    assert (model(shown).argmax(1).numpy() == labels).all()
+    images = (torch.from_numpy(pixels).permute(0, 3, 1, 2).float() / 255 - 0.5) / 0.25
+    assert (model(images).argmax(1).numpy() == labels).all()
 
 
 def test_our_loop_counts_the_images_that_it_trained() -> None:
@@ -66,7 +66,7 @@ def test_our_loop_counts_the_images_that_it_trained() -> None:
 
 
 @pytest.mark.slow
-def test_contenders_train_when_they_are_requested() -> None:
+def test_contenders_train_when_requested_and_end_with_the_benchmark() -> None:
     """Real processes: a stock loop with workers and one of ours answer with images and seconds, and
     are ended.
     """
@@ -77,7 +77,7 @@ def test_contenders_train_when_they_are_requested() -> None:
 
 
 @pytest.mark.slow
-def test_a_contender_that_ends_is_not_passed_over() -> None:
+def test_a_contender_that_ends_early_is_reported() -> None:
     command = [sys.executable, "-c", "input()"]
     process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     with process, pytest.raises(SystemExit, match="a contender ended"):

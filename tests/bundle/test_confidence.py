@@ -31,18 +31,18 @@ def model(tmp_path: Path) -> Path:
     return add_confidence(write_model(tmp_path / "pets"))
 
 
-def test_what_is_written_is_read(model: Path) -> None:
+def test_a_written_file_is_read_back_with_the_same_values(model: Path) -> None:
     file = read_model_file(model)
-    expected, found = planted_confidence(file.weights_sha256), read_confidence(model, file)
-    assert found is not None
-    assert found.metadata == expected.metadata
+    expected, actual = planted_confidence(file.weights_sha256), read_confidence(model, file)
+    assert actual is not None
+    assert actual.metadata == expected.metadata
     for name in ("reference", "reference_labels", "label_probabilities", "labels"):
-        assert np.array_equal(getattr(found, name), getattr(expected, name))
+        assert np.array_equal(getattr(actual, name), getattr(expected, name))
     assert load_bundle(model).confidence is not None
     assert load_bundle(model).confidence_note == ""
 
 
-def test_the_threshold_keeps_the_stated_share_of_the_validation_images() -> None:
+def test_the_threshold_covers_the_stated_share_of_the_validation_images() -> None:
     confidence = planted_confidence("")
     logits, features, _ = planted_outputs(np.random.default_rng(0), 120)
     novelty = confidence.novelty(logits, features)
@@ -55,12 +55,12 @@ def test_the_threshold_keeps_the_stated_share_of_the_validation_images() -> None
 
 def test_a_changed_bit_or_a_missing_end_is_refused_by_name(model: Path) -> None:
     path, file = model / CONFIDENCE_FILE, read_model_file(model)
-    whole, draw = path.read_bytes(), random.Random(0)
-    header = int.from_bytes(whole[:8], "little") + 8
+    content, draw = path.read_bytes(), random.Random(0)
+    header = int.from_bytes(content[:8], "little") + 8
     for number in range(150):
-        changed = bytearray(whole)
-        changed[draw.randrange(header if number % 2 else len(whole))] ^= 1 << draw.randrange(8)
-        path.write_bytes(changed[: draw.randrange(len(whole))] if number % 5 == 0 else changed)
+        changed = bytearray(content)
+        changed[draw.randrange(header if number % 2 else len(content))] ^= 1 << draw.randrange(8)
+        path.write_bytes(changed[: draw.randrange(len(content))] if number % 5 == 0 else changed)
         with pytest.raises(InputError, match=f"{CONFIDENCE_FILE}: ") as caught:
             read_confidence(model, file)
         assert len(str(caught.value).splitlines()) == 1
@@ -68,7 +68,7 @@ def test_a_changed_bit_or_a_missing_end_is_refused_by_name(model: Path) -> None:
         load_bundle(model)
 
 
-def test_the_file_of_other_weights_is_left_aside_and_the_reason_is_named(model: Path) -> None:
+def test_the_file_of_other_weights_is_ignored_and_the_reason_is_reported(model: Path) -> None:
     other = write_model(model.parent / "other", seed=5)
     (other / CONFIDENCE_FILE).write_bytes((model / CONFIDENCE_FILE).read_bytes())
     bundle = load_bundle(other)
@@ -99,7 +99,7 @@ def rewrite(model: Path, **changes: object) -> None:
         ({"surprise": 1}, "unknown field"),
     ],
 )
-def test_values_that_are_not_allowed_are_one_line(
+def test_invalid_values_are_reported_in_one_line(
     model: Path, changes: dict[str, object], message: str
 ) -> None:
     rewrite(model, **changes)
@@ -108,7 +108,7 @@ def test_values_that_are_not_allowed_are_one_line(
     assert len(str(caught.value).splitlines()) == 1
 
 
-def test_a_coverage_that_the_images_cannot_give_names_the_highest() -> None:
+def test_a_coverage_that_the_images_cannot_give_is_refused_with_the_highest_possible_one() -> None:
     confidence = planted_confidence("", images=30)
     assert confidence.thresholds(0.9).shape == (len(CLASSES),)
     with pytest.raises(InputError, match=r"99 validation photographs.*at most 0\.967"):

@@ -50,7 +50,7 @@ def described(model: ModelConfig, **fields: object) -> ModelFile:
     "model",
     [SMALL, SQUEEZE, ExternalConfig(source="timm/mobilenetv2_035", kwargs={"num_classes": 7})],
 )
-def test_a_model_comes_back_from_its_folder_with_the_same_outputs(
+def test_a_loaded_model_has_the_outputs_of_the_saved_one(
     tmp_path: Path, model: ModelConfig
 ) -> None:
     """The last was built with seven outputs, and its classifier was replaced."""
@@ -65,7 +65,9 @@ def test_a_model_comes_back_from_its_folder_with_the_same_outputs(
     assert bundle.file.parameters == sum(p.numel() for p in module.parameters())
 
 
-def test_no_path_of_the_machine_that_made_it_stands_in_a_models_folder(tmp_path: Path) -> None:
+def test_the_files_of_a_model_contain_no_path_of_the_machine_that_wrote_them(
+    tmp_path: Path,
+) -> None:
     write_weights(tmp_path / "start.safetensors", network(SQUEEZE, 3).state_dict(), {})
     made = ExternalConfig(
         source="torchvision/squeezenet1_1",
@@ -90,7 +92,7 @@ def test_a_flipped_bit_of_the_weights_is_refused_by_name(tmp_path: Path) -> None
         load_bundle(tmp_path / "pets")
 
 
-def test_a_changed_class_in_a_models_file_is_refused_by_name(tmp_path: Path) -> None:
+def test_a_changed_class_in_the_file_of_a_model_is_refused_by_name(tmp_path: Path) -> None:
     save_bundle(tmp_path / "pets", network(SMALL), described(SMALL))
     path = tmp_path / "pets" / "model.json"
     table = json.loads(path.read_text())
@@ -103,7 +105,7 @@ def test_a_changed_class_in_a_models_file_is_refused_by_name(tmp_path: Path) -> 
     assert load_bundle(tmp_path / "pets").file.classes[0] == changed["classes"][0]
 
 
-def test_a_folder_is_replaced_whole_or_stays_as_it_was(
+def test_a_model_folder_is_replaced_completely_or_stays_unchanged(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = tmp_path / "pets"
@@ -131,7 +133,7 @@ STEPS = ("the new model.json", "the weights", "the card", "model.json in place")
 
 
 @pytest.mark.parametrize("step", range(len(STEPS)), ids=STEPS)
-def test_a_save_that_is_killed_at_any_step_leaves_the_old_model_or_the_new_one(
+def test_a_save_that_is_killed_at_any_step_leaves_the_old_or_the_new_model_complete(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: int
 ) -> None:
     folder, real, moved = tmp_path / "pets", store.replace_file, list[Path]()
@@ -161,7 +163,7 @@ def test_a_save_that_is_killed_at_any_step_leaves_the_old_model_or_the_new_one(
     ]
 
 
-def test_weights_that_another_program_has_open_are_reported_in_a_line_and_the_model_stays(
+def test_weights_that_another_program_has_open_are_reported_and_the_old_model_stays(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Windows replaces no file that is mapped: one that `resnetlab serve` has open elsewhere."""
@@ -189,7 +191,7 @@ def test_weights_that_another_program_has_open_are_reported_in_a_line_and_the_mo
     ]
 
 
-def test_a_folder_of_something_else_is_never_replaced(tmp_path: Path) -> None:
+def test_a_folder_that_is_not_a_model_folder_is_never_replaced(tmp_path: Path) -> None:
     (tmp_path / "thesis.txt").write_text("years of work")
     with pytest.raises(InputError, match="exists and is not a model folder"):
         save_bundle(tmp_path, network(SMALL), described(SMALL))
@@ -202,7 +204,9 @@ def test_weights_of_another_network_are_not_written(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_the_card_says_what_the_file_says_and_takes_no_markup_from_names(tmp_path: Path) -> None:
+def test_the_card_has_the_content_of_the_model_file_and_escapes_markup_in_names(
+    tmp_path: Path,
+) -> None:
     file = described(
         SMALL,
         name="<script>",
@@ -230,7 +234,7 @@ def test_the_card_says_what_the_file_says_and_takes_no_markup_from_names(tmp_pat
     assert r"a\|b, \*c\*, d" in text
 
 
-def test_what_is_no_model_is_reported_in_a_line(tmp_path: Path) -> None:
+def test_a_folder_without_a_model_is_refused_in_one_line(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="contains no model"):
         load_bundle(tmp_path)
     with pytest.raises(InputError, match="contains no model"):
@@ -246,13 +250,13 @@ def test_what_is_no_model_is_reported_in_a_line(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "non_commercial"), [("Apache-2.0", False), ("CC-BY-NC-4.0", True), ("cc-by-nc", True)]
 )
-def test_a_license_that_rules_out_commerce_is_known_by_its_name(
+def test_a_non_commercial_license_is_recognized_by_its_name(
     name: str, non_commercial: bool
 ) -> None:
     assert License(name=name).non_commercial is non_commercial
 
 
-def test_a_finished_run_is_a_model_and_is_shown_the_pixels_that_it_trained_on(
+def test_a_finished_run_is_loaded_as_a_model_with_the_transform_of_its_training(
     tmp_path: Path, small_npz: Path
 ) -> None:
     import resnetlab as rl
@@ -273,7 +277,7 @@ def test_a_finished_run_is_a_model_and_is_shown_the_pixels_that_it_trained_on(
         load_bundle(tmp_path / "runs" / record.id)
 
 
-def test_a_run_on_crops_is_shown_the_center_and_a_whitened_one_is_refused(
+def test_a_run_on_crops_is_evaluated_on_center_crops_and_a_whitened_run_is_refused(
     tmp_path: Path, small_npz: Path
 ) -> None:
     import resnetlab as rl

@@ -88,7 +88,7 @@ def test_timm_fine_tunes_the_folder_for_other_classes(tmp_path: Path) -> None:
     assert torch.equal(theirs.state_dict()["conv_stem.weight"], stem)
 
 
-def test_a_gray_network_of_timm_is_loaded_too(tmp_path: Path) -> None:
+def test_timm_loads_a_network_for_gray_images(tmp_path: Path) -> None:
     view = EvalTransform(size=32, channels=1, mean=(0.5,), std=(0.25,))
     model = ExternalConfig(source="timm/resnet10t")
     save_bundle(tmp_path / "gray", network(model, 1), model_file(model, eval_transform=view))
@@ -101,7 +101,7 @@ def test_a_gray_network_of_timm_is_loaded_too(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", sorted(TORCHVISION_IN_TIMM))
-def test_each_network_of_torchvision_in_the_list_is_the_same_in_timm(name: str) -> None:
+def test_each_listed_network_of_torchvision_is_equal_to_the_network_of_timm(name: str) -> None:
     ours = network(ExternalConfig(source=f"torchvision/{name}"))
     theirs = timm.create_model(name, num_classes=3).eval()
     theirs.load_state_dict(ours.state_dict())
@@ -110,14 +110,14 @@ def test_each_network_of_torchvision_in_the_list_is_the_same_in_timm(name: str) 
         assert torch.allclose(theirs(images), ours(images), atol=1e-5)
 
 
-def test_timm_resizes_to_the_same_side_for_every_size() -> None:
+def test_timm_resizes_to_the_same_side_length_for_every_size() -> None:
     for size in range(16, 520):
         for side in {size, size + 1, int(256 / 224 * size), int(size / 0.9), 2 * size}:
             view = replace(VIEW, size=size, resize=side)
             assert math.floor(size / crop_fraction(view)) == side, (size, side)
 
 
-def test_a_network_that_timm_lacks_has_no_timm_file_and_the_card_says_so(tmp_path: Path) -> None:
+def test_a_network_that_timm_lacks_has_no_timm_file_and_a_note_in_its_card(tmp_path: Path) -> None:
     cifar = CifarConfig(blocks=(1, 1), widths=(4, 8))
     for model in (cifar, ExternalConfig(source="torchvision/squeezenet1_1")):
         folder = tmp_path / model.family
@@ -129,7 +129,7 @@ def test_a_network_that_timm_lacks_has_no_timm_file_and_the_card_says_so(tmp_pat
     assert timm_architecture(ExternalConfig(source="torchvision/resnet50", kwargs=changed)) == ""
 
 
-def test_the_weights_are_one_file_and_an_older_folder_is_read_and_renewed(tmp_path: Path) -> None:
+def test_the_weights_are_one_file_and_an_older_folder_is_read_and_updated(tmp_path: Path) -> None:
     """Weights of an older version have another name; a save removes them."""
     folder, model = tmp_path / "pets", NETWORKS[0]
     save_bundle(folder, network(model), model_file(model))
@@ -147,7 +147,7 @@ def test_the_weights_are_one_file_and_an_older_folder_is_read_and_renewed(tmp_pa
 
 @pytest.mark.parametrize("step", range(5))
 @pytest.mark.parametrize("old_name", ["model.safetensors", "weights.safetensors"])
-def test_a_save_that_is_killed_gives_timm_one_model_or_none(
+def test_a_killed_save_never_leaves_a_description_beside_other_weights_for_timm(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: int, old_name: str
 ) -> None:
     """Timm checks no hash, so that it must never find a description beside other weights."""
@@ -176,7 +176,7 @@ def test_a_save_that_is_killed_gives_timm_one_model_or_none(
     assert timm.create_model(f"local-dir:{folder}", pretrained=True).num_classes == 3
 
 
-def test_the_card_has_the_front_matter_that_the_hub_reads(tmp_path: Path) -> None:
+def test_the_card_has_the_front_matter_that_the_hugging_face_hub_reads(tmp_path: Path) -> None:
     metric = Metric(name="top1_accuracy_pct", value=87.5, data="cifar10", images=160)
     hostile = Metric(name="top1_error_pct", value=1.25, data='a"<b>: #\x85-', images=8)
     file = model_file(NETWORKS[0], metrics=(metric, hostile), name="<pets> 'x': [y]")
@@ -213,7 +213,7 @@ def test_the_front_matter_names_each_license(
     assert (data.license, data.to_dict().get("license_name")) == expected
 
 
-def test_a_moved_copy_of_the_folder_is_loaded_by_timm(tmp_path: Path) -> None:
+def test_timm_loads_a_moved_copy_of_the_folder(tmp_path: Path) -> None:
     save_bundle(tmp_path / "pets", network(NETWORKS[1]), model_file(NETWORKS[1]))
     shutil.copytree(tmp_path / "pets", tmp_path / "elsewhere")
     shutil.rmtree(tmp_path / "pets")

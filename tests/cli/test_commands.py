@@ -58,7 +58,7 @@ MISTAKES = {
 
 
 @pytest.mark.parametrize("mistake", MISTAKES)
-def test_a_mistake_is_one_line_with_its_fix_and_leaves_nothing_behind(
+def test_a_mistake_is_reported_in_one_line_with_its_fix_and_writes_no_file(
     resnetlab: Resnetlab, mistake: str
 ) -> None:
     arguments, expected = MISTAKES[mistake]
@@ -72,7 +72,7 @@ def test_a_mistake_is_one_line_with_its_fix_and_leaves_nothing_behind(
     assert not [path for path in Path().rglob("*") if path.is_file()]
 
 
-def test_three_mistakes_in_a_study_file_are_three_lines(
+def test_three_mistakes_in_a_study_file_are_reported_in_three_lines(
     resnetlab: Resnetlab, tmp_path: Path, study_text: str
 ) -> None:
     path = tmp_path / "three.toml"
@@ -99,7 +99,7 @@ def test_debug_prints_the_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
         main()
 
 
-def test_an_unexpected_error_is_one_line_too(
+def test_an_unexpected_error_is_reported_in_one_line(
     resnetlab: Resnetlab, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(*_: object) -> None:
@@ -122,13 +122,13 @@ def test_models_are_listed_with_parameters_and_multiply_adds(resnetlab: Resnetla
     ]
 
 
-def test_the_catalog_is_listed(resnetlab: Resnetlab) -> None:
+def test_the_studies_of_the_catalog_are_listed(resnetlab: Resnetlab) -> None:
     code, out, _ = resnetlab("study", "list")
     assert code == 0
     assert [line.split()[0] for line in out.splitlines()] == ["study", *catalog_names("studies")]
 
 
-def test_a_report_is_written_with_its_answers_in_a_language(
+def test_a_report_is_written_with_its_answers_in_the_requested_language(
     resnetlab: Resnetlab, tmp_path: Path
 ) -> None:
     texts = {}
@@ -146,7 +146,7 @@ def test_a_report_is_written_with_its_answers_in_a_language(
     assert "de" in err
 
 
-def test_the_language_of_a_report_is_that_of_the_locale_and_json_is_english(
+def test_the_language_of_a_report_follows_the_locale_and_its_json_is_english(
     resnetlab: Resnetlab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     results = {}
@@ -168,9 +168,7 @@ def test_data_check_counts_the_images(resnetlab: Resnetlab, small_npz: Path) -> 
     assert "120" in out
 
 
-def test_a_finished_run_is_read_and_not_trained_again(
-    resnetlab: Resnetlab, small_npz: Path
-) -> None:
+def test_a_finished_run_is_not_trained_again(resnetlab: Resnetlab, small_npz: Path) -> None:
     arguments = (
         "train",
         "cifar-resnet8",

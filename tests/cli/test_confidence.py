@@ -96,7 +96,7 @@ def explain(here: Path, path: Path) -> Ended:
     return run_command("explain", "models/stripes", path, "--json", folder=here)
 
 
-def test_predict_prints_sets_and_none_of_these(here: Path) -> None:
+def test_predict_prints_prediction_sets_and_the_answer_none_of_these(here: Path) -> None:
     ended = predict(here, "stripes/test", "others", "--coverage", "0.9", "--json")
     assert ended.code == 0, ended.text
     lines = [json.loads(line) for line in ended.output.splitlines()]
@@ -137,7 +137,9 @@ def test_csv_and_json_have_the_same_answers(here: Path) -> None:
     assert without["in_set"] == ""
 
 
-def test_photographs_are_sorted_by_their_answers(here: Path, tmp_path: Path) -> None:
+def test_photographs_are_sorted_into_folders_by_their_predictions(
+    here: Path, tmp_path: Path
+) -> None:
     words = ("stripes/test", "others", "--coverage", "0.9")
     lines = [json.loads(line) for line in predict(here, *words, "--json").output.splitlines()]
     expected: dict[str, int] = {}
@@ -148,13 +150,13 @@ def test_photographs_are_sorted_by_their_answers(here: Path, tmp_path: Path) -> 
         expected[name] = expected.get(name, 0) + 1
     into = tmp_path / "sorted"
     assert predict(here, *words, "--sort-into", into, "--write").code == 0
-    found = {path.name: len(list(path.iterdir())) for path in into.iterdir() if path.is_dir()}
-    assert found == expected
+    counts = {path.name: len(list(path.iterdir())) for path in into.iterdir() if path.is_dir()}
+    assert counts == expected
     assert predict(here, "--sort-into", into, "--undo").code == 0
     assert not into.exists()
 
 
-def test_evaluate_measures_what_the_model_promises(here: Path, tmp_path: Path) -> None:
+def test_evaluate_measures_the_coverage_that_predict_gives(here: Path, tmp_path: Path) -> None:
     words = ("evaluate", "models/stripes", "stripes", "--strangers", "others")
     ended = run_command(
         *words, "--coverage", "0.8", "--out", tmp_path / "out", "--json", folder=here
@@ -201,7 +203,7 @@ def test_evaluate_measures_what_the_model_promises(here: Path, tmp_path: Path) -
         assert text in page
 
 
-def test_the_page_of_the_fine_tuning_has_calibration_before_and_after(here: Path) -> None:
+def test_the_page_of_a_fine_tuning_has_the_calibration_before_and_after(here: Path) -> None:
     page = (here / "reports" / "stripes" / "report.html").read_text()
     assert "These are the values after the temperature of" in page
     assert "When the model does not know" in page
@@ -213,7 +215,7 @@ def test_the_page_of_the_fine_tuning_has_calibration_before_and_after(here: Path
     assert scores["sets"]["covered"] == again["sets"]["covered"]
 
 
-def test_an_exported_file_has_the_temperature(here: Path, tmp_path: Path) -> None:
+def test_an_exported_file_contains_the_temperature(here: Path, tmp_path: Path) -> None:
     out = tmp_path / "stripes.onnx"
     words = ("export", "models/stripes", "--with-preprocessing", "--out", out)
     assert run_command(*words, folder=here).code == 0
@@ -227,7 +229,7 @@ def test_an_exported_file_has_the_temperature(here: Path, tmp_path: Path) -> Non
         assert value == pytest.approx(expected[name], abs=0.02)
 
 
-def test_the_service_says_none_of_these(here: Path) -> None:
+def test_the_service_gives_the_answer_none_of_these_as_predict_does(here: Path) -> None:
     model = load_model(here / "models" / "stripes", device="cpu")
     lines = [json.loads(line) for line in predict(here, "others", "--json").output.splitlines()]
     with TestClient(create_app(model), base_url="http://localhost:8000") as service:
@@ -238,7 +240,7 @@ def test_the_service_says_none_of_these(here: Path) -> None:
         assert "is called none of these" in service.get("/").text
 
 
-def test_a_model_that_cannot_tell_says_so_in_a_line_with_the_fix(
+def test_a_model_without_confidence_values_is_reported_in_one_line_with_the_fix(
     here: Path, tmp_path: Path
 ) -> None:
     bare = tmp_path / "bare"
@@ -281,7 +283,7 @@ def test_too_few_validation_photographs_give_a_model_without_the_file(
     assert not (here / "models" / "few" / CONFIDENCE_FILE).exists()
 
 
-def test_python_has_the_same_answers(here: Path) -> None:
+def test_the_python_api_has_the_same_answers(here: Path) -> None:
     model = rl.load_model(here / "models" / "stripes", device="cpu")
     image = texture("across", 7)
     (prediction,) = model.predict([image], coverage=0.9)

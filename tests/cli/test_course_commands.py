@@ -8,7 +8,9 @@ from collections.abc import Callable
 from resnetlab.course.student import student_seed
 
 
-def test_the_commands_work_together(resnetlab: Callable[..., tuple[int, str, str]]) -> None:
+def test_the_course_commands_work_one_after_another(
+    resnetlab: Callable[..., tuple[int, str, str]],
+) -> None:
     code, out, _ = resnetlab("course", "seed", "Ada Lovelace")
     assert (code, out.strip()) == (0, str(student_seed("Ada Lovelace")))
     code, out, _ = resnetlab("course", "answer", "Q9", "padding=0", "stride=2", "--json")

@@ -23,7 +23,7 @@ def root(workspace: Path, tmp_path: Path) -> Path:
     return tmp_path / "root"
 
 
-def test_a_sound_machine_is_described(resnetlab: Resnetlab, root: Path) -> None:
+def test_doctor_describes_a_machine_without_faults(resnetlab: Resnetlab, root: Path) -> None:
     code, out, err = resnetlab("doctor", "--output", root)
     assert (code, err) == (0, "")
     lines = dict(line.split(maxsplit=1) for line in out.splitlines() if not line.startswith(" "))
@@ -35,15 +35,15 @@ def test_a_sound_machine_is_described(resnetlab: Resnetlab, root: Path) -> None:
     assert not list(root.glob(".*"))
 
 
-def test_the_details_agree_with_other_sources(resnetlab: Resnetlab, root: Path) -> None:
+def test_the_details_of_doctor_agree_with_other_sources(resnetlab: Resnetlab, root: Path) -> None:
     _, out, _ = resnetlab("doctor", "--output", root, "--json")
     details = json.loads(out)
     assert details["torch"]["version"] == torch.__version__
     assert details["torch"]["cpu_capability"].startswith(torch.backends.cpu.get_cpu_capability())
     assert len(details["torch"]["gpus"]) == torch.cuda.device_count()
-    whole = next(cache for cache in details["caches"] if cache["path"] == str(root / "cache"))
+    total = next(cache for cache in details["caches"] if cache["path"] == str(root / "cache"))
     sizes = [path.stat().st_size for path in (root / "cache").rglob("*") if path.is_file()]
-    assert (whole["bytes"], whole["files"]) == (sum(sizes), len(sizes))
+    assert (total["bytes"], total["files"]) == (sum(sizes), len(sizes))
     assert details["disk"]["write_mb_per_second"] > 0
     if sys.platform == "linux" and "avx2" in Path("/proc/cpuinfo").read_text():
         assert "AVX2" in details["processor"]["features"]
@@ -80,7 +80,7 @@ def test_repair_changes_only_the_given_run(resnetlab: Resnetlab, root: Path) -> 
     assert "--repair: no run was named. Fix: resnetlab doctor RUN --repair" in err
 
 
-def test_the_first_lines_come_before_torch(root: Path) -> None:
+def test_the_first_lines_are_printed_before_torch_is_imported(root: Path) -> None:
     """Details that need no torch are printed before torch is imported, which takes seconds."""
     code = (
         "import sys\nfrom resnetlab import doctor\n"

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -26,11 +24,11 @@ def changed(recipe: str, *settings: str, **options: Any) -> FinetuneRecipe:
     return result
 
 
-def test_without_options_the_recipe_is_the_named_one() -> None:
+def test_the_recipe_without_options_is_unchanged() -> None:
     assert change_recipe("full", None, None, ()) == ("full", Numerics())
 
 
-def test_batch_size_and_rate_are_those_of_the_stages_on_augmented_photographs() -> None:
+def test_batch_size_and_learning_rate_change_only_the_stages_on_augmented_photographs() -> None:
     base, recipe = load_finetune_recipe("full"), changed("full", batch_size=8, lr=3e-4)
     assert recipe.stages[0] == base.stages[0]  # the probe and its ten rates
     stage = recipe.stages[1]
@@ -43,7 +41,7 @@ def test_batch_size_and_rate_are_those_of_the_stages_on_augmented_photographs() 
     assert stage.recipe == expected
 
 
-def test_a_recipe_of_constant_features_alone_is_changed_in_every_stage() -> None:
+def test_every_stage_of_a_recipe_of_constant_features_is_changed() -> None:
     (stage,) = changed("probe", batch_size=64, lr=0.01).stages
     assert (stage.recipe.batch_size, stage.recipe.optimizer.lr, stage.lrs) == (64, 0.01, ())
 
@@ -94,7 +92,7 @@ def test_a_mistake_is_named_with_its_field_and_a_fix(setting: str, line: str) ->
 
 
 @pytest.mark.parametrize("setting", ["recipe.ephocs=2", "epochs", "recipes.epochs=2"])
-def test_mistakes_have_the_form_that_they_have_in_train(
+def test_a_wrong_setting_has_the_same_error_in_train_and_finetune(
     setting: str,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -113,14 +111,14 @@ def test_mistakes_have_the_form_that_they_have_in_train(
     assert lines[0] == lines[1]
 
 
-def test_the_number_of_loader_threads_is_that_of_the_option_and_only_within_the_block() -> None:
+def test_the_option_sets_the_number_of_loader_threads_only_within_its_block() -> None:
     before = photo_loader.Prefetcher(lambda item: item).pool._max_workers
     with photo_loader.loader_threads(3):
         assert photo_loader.Prefetcher(lambda item: item).pool._max_workers == 3
     assert photo_loader.Prefetcher(lambda item: item).pool._max_workers == before
 
 
-def test_the_options_reach_the_training_and_change_its_identity_but_not_the_workers(
+def test_the_options_reach_the_training_and_all_but_workers_change_its_id(
     tmp_path: Path,
 ) -> None:
     """Batch size and rate make another model; another number of workers the same bits."""
@@ -152,15 +150,3 @@ def test_the_options_reach_the_training_and_change_its_identity_but_not_the_work
     ):
         with pytest.raises(InputError, match="another fine-tuning"):
             finetune(other)
-
-
-def test_help_lists_the_options() -> None:
-    done = subprocess.run(
-        [sys.executable, "-m", "resnetlab", "finetune", "--help"],
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=True,
-    )
-    for option in ("--batch-size", "--lr", "--workers", "--set", "--epochs"):
-        assert option in done.stdout

@@ -41,8 +41,8 @@ def test_help_groups_all_commands_by_purpose() -> None:
         line for line in lines if line.endswith(":") and line != "Options:"
     ]
     commands = build_command().commands  # type: ignore[attr-defined]
-    shown = {name for name, command in commands.items() if not command.hidden}
-    assert shown == {name for names in SECTIONS.values() for name in names}
+    listed = {name for name, command in commands.items() if not command.hidden}
+    assert listed == {name for names in SECTIONS.values() for name in names}
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["study", "--help"], ["train", "--help"]])

@@ -163,7 +163,7 @@ def refuse(constant: str) -> None:
     raise AssertionError(f"{constant} is not JSON")
 
 
-def test_every_command_except_serve_has_json_and_the_page_documents_it() -> None:
+def test_every_command_except_serve_and_watch_has_json_that_the_page_documents() -> None:
     commands = dict(options(build_command()))
     assert {name for name in commands if "--json" not in commands[name]} == {"serve", "watch"}
     with_json = {name for name in commands if "--json" in commands[name]}

@@ -42,7 +42,7 @@ def run_without_torch(code: str, folder: Path, *words: str) -> subprocess.Comple
     )
 
 
-def test_the_command_works_where_torch_is_absent(folder: Path) -> None:
+def test_the_command_works_without_torch(folder: Path) -> None:
     command = "from resnetlab.cli.entry_point import run; run()"
     done = run_without_torch(command, folder, "judge", "runs.csv", "--claim", "A > B")
     assert done.returncode == 0, done.stderr
@@ -62,7 +62,7 @@ def test_the_command_works_where_torch_is_absent(folder: Path) -> None:
     assert (folder / "reports/judge-runs/report.html").exists()
 
 
-def test_the_function_works_where_torch_is_absent(folder: Path) -> None:
+def test_the_function_works_without_torch(folder: Path) -> None:
     code = (
         "import resnetlab as rl\n"
         "columns = {'model': list('AAABBB'), 'acc': [91, 92, 93, 80, 81, 82.5]}\n"
@@ -135,7 +135,7 @@ source = "He et al. 2016, table 6"
 """
 
 
-def test_a_file_declares_what_options_declare(folder: Path) -> None:
+def test_a_declaration_file_sets_the_values_of_the_options(folder: Path) -> None:
     (folder / "two.toml").write_text(DECLARATION)
     ended = run_command("judge", "runs.csv", "--declaration", "two.toml", "--json", folder=folder)
     result = json.loads(ended.output)
@@ -158,7 +158,9 @@ def test_a_file_declares_what_options_declare(folder: Path) -> None:
         (("runs.csv", "--declaration", "else.toml"), "claim[0]: no such condition (got C;"),
     ],
 )
-def test_a_mistake_is_one_line(folder: Path, words: tuple[str, ...], expected: str) -> None:
+def test_a_mistake_is_reported_in_one_line(
+    folder: Path, words: tuple[str, ...], expected: str
+) -> None:
     (folder / "bad.toml").write_text("clams = []\n")
     claim = '[[claim]]\nstatement = "s"\nleft = "A"\n'
     (folder / "own.toml").write_text(f'{claim}right = "B"\nmetric = "loss"\n')

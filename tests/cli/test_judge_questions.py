@@ -20,18 +20,18 @@ from helpers.terminal import converse
 METHOD = "Your method (number or name; empty: only describe the runs)"
 
 
-def repeated(shown: str, folder: Path) -> str:
+def repeated(output: str, folder: Path) -> str:
     """Run the command that the answers printed, without a terminal, and return its output."""
-    match = re.search(r"The same without questions: resnetlab (.+)$", shown, re.M)
-    assert match, shown
+    match = re.search(r"The same without questions: resnetlab (.+)$", output, re.M)
+    assert match, output
     ended = run_command(*shlex.split(match[1]), folder=folder)
     assert ended.code == 0, ended.text
     return ended.output
 
 
-def test_answers_make_the_claim_and_the_command_that_repeats_it(tmp_path: Path) -> None:
+def test_the_answers_form_the_claim_and_the_printed_command_repeats_it(tmp_path: Path) -> None:
     (tmp_path / "runs.csv").write_text(long_rows(**{"base line": B, "with mixup": A, "other": C}))
-    code, shown = converse(
+    code, output = converse(
         ["judge", "runs.csv"],
         [
             (METHOD, "9"),
@@ -45,20 +45,20 @@ def test_answers_make_the_claim_and_the_command_that_repeats_it(tmp_path: Path) 
         ],
         tmp_path,
     )
-    assert code == 0, shown
-    assert "91.3" not in shown.partition("The same without questions")[0]  # no value before
-    assert "--claim 'with mixup > base line + 0.5' --paired-by seed" in shown
+    assert code == 0, output
+    assert "91.3" not in output.partition("The same without questions")[0]  # no value before
+    assert "--claim 'with mixup > base line + 0.5' --paired-by seed" in output
     verdict = "reproduced: with mixup has a higher accuracy than base line, by more than 0.5 points"
-    assert verdict in shown
-    assert verdict in repeated(shown, tmp_path)
+    assert verdict in output
+    assert verdict in repeated(output, tmp_path)
 
 
-def test_a_column_that_is_not_recognized_has_a_question(tmp_path: Path) -> None:
+def test_the_command_has_a_question_for_an_unrecognized_column(tmp_path: Path) -> None:
     lines = ["arm,run no,kappa,delta"]
     lines += [f"A,{k},{value},1" for k, value in enumerate(A)]
     lines += [f"B,{k},{value},2" for k, value in enumerate(B)]
     (tmp_path / "runs.csv").write_text("\n".join(lines) + "\n")
-    code, shown = converse(
+    code, output = converse(
         ["judge", "runs.csv"],
         [
             ("Column of the values (number or name)", "kappa"),
@@ -67,17 +67,17 @@ def test_a_column_that_is_not_recognized_has_a_question(tmp_path: Path) -> None:
         ],
         tmp_path,
     )
-    assert code == 0, shown
-    assert "Pairs" not in shown  # the table has neither seeds nor folds
-    assert "--value kappa --claim 'A > B'" in shown
-    assert "reproduced: A has a higher kappa than B." in repeated(shown, tmp_path)
+    assert code == 0, output
+    assert "Pairs" not in output  # the table has neither seeds nor folds
+    assert "--value kappa --claim 'A > B'" in output
+    assert "reproduced: A has a higher kappa than B." in repeated(output, tmp_path)
 
 
-def test_no_method_gives_the_description_that_a_pipe_gets(tmp_path: Path) -> None:
+def test_without_a_method_a_terminal_gets_the_same_description_as_a_pipe(tmp_path: Path) -> None:
     (tmp_path / "runs.csv").write_text(long_rows(A=A, B=B))
-    code, shown = converse(["judge", "runs.csv"], [(METHOD, "")], tmp_path)
+    code, output = converse(["judge", "runs.csv"], [(METHOD, "")], tmp_path)
     piped = run_command("judge", "runs.csv", folder=tmp_path)
     assert (code, piped.code) == (0, 0)
-    assert "without questions" not in shown
-    assert shown.endswith(piped.output)
+    assert "without questions" not in output
+    assert output.endswith(piped.output)
     assert METHOD not in piped.text

@@ -61,10 +61,10 @@ def constant_words(node: ast.expr) -> list[str]:
     return [part for part in parts if isinstance(part, str)]
 
 
-def test_each_command_that_is_built_of_words_exists_with_its_options() -> None:
-    found = list(built_commands())
-    assert len(found) > 15
-    for where, words in found:
+def test_each_command_that_the_code_assembles_exists_with_its_options() -> None:
+    commands = list(built_commands())
+    assert len(commands) > 15
+    for where, words in commands:
         command: click.Command = build_command()
         rest = list(words)
         while hasattr(command, "commands") and rest and rest[0] in command.commands:
@@ -80,7 +80,7 @@ def test_each_command_that_is_built_of_words_exists_with_its_options() -> None:
 
 def test_each_command_in_a_message_exists_with_its_options() -> None:
     group = build_command()
-    found = 0
+    count = 0
     for where, text in printed_texts():
         for words in re.findall(r"\bresnetlab ((?:[a-zA-Z./_-]+ ?)+)", text):
             command: click.Command = group
@@ -94,7 +94,7 @@ def test_each_command_in_a_message_exists_with_its_options() -> None:
             else:
                 options = {option for item in command.params for option in item.opts}
                 for option in (word for word in named if word.startswith("--")):
-                    found += 1
+                    count += 1
                     assert option in options, f"{where}: {words} has no option {option}"
-                found += 1
-    assert found > 20
+                count += 1
+    assert count > 20

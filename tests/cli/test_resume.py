@@ -35,9 +35,9 @@ def command(words: list[str], monkeypatch: pytest.MonkeyPatch) -> int:
 @pytest.fixture
 def stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The folder of a run that was stopped at its first step, on photographs in `photos`."""
-    place = tmp_path / "a"
-    class_tree(place / "photos", size=(8, 8))
-    monkeypatch.chdir(place)
+    root = tmp_path / "a"
+    class_tree(root / "photos", size=(8, 8))
+    monkeypatch.chdir(root)
     calls = itertools.count()
     with pytest.raises(UnfinishedError):
         train(
@@ -47,11 +47,11 @@ def stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
             settings=["recipe.epochs=1", "recipe.batch_size=2", "numerics.threads=1"],
             should_stop=lambda: next(calls) > 2,
         )
-    (run,) = (place / "runs").iterdir()
+    (run,) = (root / "runs").iterdir()
     return run
 
 
-def test_a_run_goes_on_where_its_data_are_now_if_they_are_the_same(
+def test_resume_uses_moved_data_if_they_are_the_same(
     stopped: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:
     monkeypatch.chdir(tmp_path)  # `photos` lies in the folder of runs/, not here
@@ -70,7 +70,7 @@ def test_a_run_goes_on_where_its_data_are_now_if_they_are_the_same(
     assert (stopped / "result.json").exists()
 
 
-def test_other_data_are_refused(stopped: Path, tmp_path: Path) -> None:
+def test_resume_refuses_other_data(stopped: Path, tmp_path: Path) -> None:
     class_tree(tmp_path / "other", size=(8, 10))
     with pytest.raises(InputError, match="the data differ from the run's") as caught:
         resume(stopped, data=str(tmp_path / "other"))
@@ -81,7 +81,7 @@ def test_other_data_are_refused(stopped: Path, tmp_path: Path) -> None:
     assert ended.errors.count("resnetlab: error: ") == 1
 
 
-def test_more_epochs_for_a_finished_run_are_another_run_by_a_command_that_is_printed(
+def test_more_epochs_for_a_finished_run_need_another_run_whose_command_is_printed(
     stopped: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:
     assert command(["resume", str(stopped)], monkeypatch) == 0
@@ -102,7 +102,7 @@ def test_more_epochs_for_a_finished_run_are_another_run_by_a_command_that_is_pri
         resume_job(stopped, from_step=0)
 
 
-def test_a_run_whose_process_was_killed_says_so_and_one_that_was_stopped_does_not(
+def test_a_killed_run_is_reported_as_killed_and_a_stopped_run_is_not(
     stopped: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:
     note = "was killed (signal 9, often for lack of memory), or the machine stopped"

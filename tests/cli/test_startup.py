@@ -167,7 +167,7 @@ def test_a_mistake_is_reported_before_heavy_imports(here: Path, mistake: str) ->
 @pytest.mark.parametrize(
     "words", ["--help", "models", "study references imagenet-tables", "data check photos"]
 )
-def test_commands_without_a_network_import_nothing_heavy(here: Path, words: str) -> None:
+def test_commands_without_a_network_import_no_heavy_library(here: Path, words: str) -> None:
     code, out, _, imported = command(here, *words.split())
     assert (code, imported) == (0, [])
     assert out
@@ -176,7 +176,7 @@ def test_commands_without_a_network_import_nothing_heavy(here: Path, words: str)
 @pytest.mark.parametrize(
     "words", ["predict pets photo.jpg", "explain pets photo.jpg", "evaluate pets photos"]
 )
-def test_an_own_network_needs_only_torch(here: Path, words: str) -> None:
+def test_a_network_of_the_user_needs_only_torch(here: Path, words: str) -> None:
     code, out, err, imported = command(here, *words.split())
     assert (code, imported) == (0, ["torch"])
     assert out
@@ -267,7 +267,7 @@ exit_process(7)
 """
 
 
-def test_a_fast_exit_loses_no_output() -> None:
+def test_a_fast_exit_writes_all_output() -> None:
     done = subprocess.run([sys.executable, "-c", LEAVING], capture_output=True, text=True)
     lines = done.stdout.splitlines()
     assert done.returncode == 7
@@ -312,7 +312,7 @@ def test_a_long_step_prints_its_progress(
     ]
 
 
-def test_waiting_threads_sleep_unless_the_environment_says_otherwise(here: Path) -> None:
+def test_idle_threads_sleep_unless_the_environment_sets_another_policy(here: Path) -> None:
     command = (
         "import os, sys, atexit; atexit.register(lambda: print(os.environ.get('OMP_WAIT_POLICY'), "
         "file=sys.stderr))\n"
@@ -328,7 +328,7 @@ def test_waiting_threads_sleep_unless_the_environment_says_otherwise(here: Path)
 
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows keeps a folder that a process is in")
-def test_a_current_folder_that_was_removed_is_one_line(tmp_path: Path) -> None:
+def test_a_removed_current_folder_is_reported_in_one_line(tmp_path: Path) -> None:
     script = (
         "import os; os.rmdir(os.getcwd())\n"
         "from resnetlab.cli.entry_point import run\n"

@@ -63,10 +63,10 @@ class Files:
 
 @pytest.fixture
 def files(workspace: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Files]:
-    place = tmp_path / "code"
-    place.mkdir()
-    (place / "strangers.py").write_text(MODULE)
-    monkeypatch.syspath_prepend(str(place))
+    code_folder = tmp_path / "code"
+    code_folder.mkdir()
+    (code_folder / "strangers.py").write_text(MODULE)
+    monkeypatch.syspath_prepend(str(code_folder))
     table = {"family": "external", "source": "strangers:Net", "kwargs": {"width": 6}}
     root = tmp_path / "files"
     model = root / "model"
@@ -109,7 +109,15 @@ def files(workspace: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> I
         replaced = _replace_models(read_json(plan / name), table)
         write_json(plan / name, replaced)
     yield Files(
-        "strangers:Net", place / "marker", model, weights, run, unfinished, study, config, plan
+        "strangers:Net",
+        code_folder / "marker",
+        model,
+        weights,
+        run,
+        unfinished,
+        study,
+        config,
+        plan,
     )
     sys.modules.pop("strangers", None)
     trust.reset()
@@ -171,7 +179,7 @@ COMMANDS = [
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-def test_no_command_runs_code_of_a_file_without_consent(
+def test_no_command_runs_code_named_by_a_file_without_consent(
     command: str, files: Files, workspace: Path, resnetlab: Resnetlab
 ) -> None:
     photos = workspace / "photos"
@@ -210,7 +218,7 @@ def test_the_refusal_names_the_file_the_function_and_its_arguments(
     )
 
 
-def test_with_consent_the_code_is_shown_and_runs_in_the_workers_too(
+def test_with_consent_the_code_is_shown_and_also_runs_in_the_workers(
     files: Files, resnetlab: Resnetlab, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(files.marker.parent), *sys.path]))
@@ -230,7 +238,7 @@ def test_with_consent_the_code_is_shown_and_runs_in_the_workers_too(
     assert (code, files.marker.exists()) == (0, True), err
 
 
-def test_a_function_that_was_typed_needs_no_more_consent(
+def test_a_function_named_on_the_command_line_needs_no_other_consent(
     files: Files, workspace: Path, resnetlab: Resnetlab
 ) -> None:
     bands = workspace / "bands.npz"
@@ -244,7 +252,7 @@ def test_a_function_that_was_typed_needs_no_more_consent(
     assert "os:system: is not declared as a function that builds networks" in err
 
 
-def test_a_trusted_package_needs_no_more_consent_and_its_names_do_not_reach_further(
+def test_a_trusted_package_needs_no_other_consent_and_trust_covers_no_longer_name(
     files: Files, tmp_path: Path, resnetlab: Resnetlab, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from resnetlab import settings
@@ -275,7 +283,7 @@ def _api_calls(files: Files, workspace: Path) -> dict[str, Callable[..., object]
 
 
 @pytest.mark.parametrize("name", ["load_model", "train", "resume", "load_study"])
-def test_python_runs_code_of_a_file_only_with_trust_code(
+def test_python_runs_code_named_by_a_file_only_with_trust_code(
     name: str, files: Files, workspace: Path
 ) -> None:
     trust.reset()
@@ -291,7 +299,7 @@ def test_python_runs_code_of_a_file_only_with_trust_code(
     assert files.marker.exists()
 
 
-def test_a_function_that_is_passed_itself_is_consent(files: Files, workspace: Path) -> None:
+def test_passing_a_function_object_is_consent(files: Files, workspace: Path) -> None:
     import strangers  # type: ignore[import-not-found]
 
     import resnetlab as rl
@@ -330,7 +338,7 @@ def test_arguments_of_a_library_that_load_something_are_refused(
             decode(ExternalConfig, {"source": name}, "model.json")
 
 
-def test_a_model_folder_loads_no_weights_but_its_own(files: Files, tmp_path: Path) -> None:
+def test_a_model_folder_loads_only_its_own_weights(files: Files, tmp_path: Path) -> None:
     from resnetlab.bundle.reading import read_model_file
 
     table = read_json(files.model / "model.json")
@@ -339,7 +347,7 @@ def test_a_model_folder_loads_no_weights_but_its_own(files: Files, tmp_path: Pat
     assert read_model_file(files.model).model == ExternalConfig(source="torchvision/resnet18")
 
 
-def test_python_fine_tunes_a_network_of_ones_own_with_trust_code(
+def test_python_fine_tunes_a_network_of_the_user_only_with_trust_code(
     files: Files, workspace: Path, tmp_path: Path
 ) -> None:
     from resnetlab.finetune.api import finetune
@@ -360,7 +368,7 @@ def test_python_fine_tunes_a_network_of_ones_own_with_trust_code(
     assert files.marker.exists()
 
 
-def test_verify_says_that_the_code_of_the_network_is_another(
+def test_verify_reports_that_the_code_of_the_network_changed(
     files: Files, workspace: Path, resnetlab: Resnetlab
 ) -> None:
     """The report is of other runs, so the ids of its runs are not those of this code."""

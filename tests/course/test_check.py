@@ -79,7 +79,7 @@ def test_an_honest_run_passes_every_check(submissions: Path) -> None:
     ]
 
 
-def test_an_edited_result_is_found_with_and_without_its_checksum(submissions: Path) -> None:
+def test_an_edited_result_is_detected_with_and_without_its_checksum(submissions: Path) -> None:
     ada = submissions / "Ada-Lovelace"
     edit_json(run_folder(ada) / "result.json", lambda t: t["test"].update(top1_error_pct=1.0))
     assert failures(checked(ada)) == {"files", "scores"}
@@ -90,14 +90,14 @@ def test_an_edited_result_is_found_with_and_without_its_checksum(submissions: Pa
     assert failures(checked(emmy)) == {"files"}
 
 
-def test_an_edited_train_accuracy_is_found_by_the_weights(submissions: Path) -> None:
+def test_an_edited_train_accuracy_is_detected_with_the_weights(submissions: Path) -> None:
     folder = run_folder(submissions / "Ada-Lovelace")
     edit_json(folder / "result.json", lambda table: table["train"].update(top1_error_pct=0.0))
     renew_checksum(folder, "result.json")
     assert failures(checked(submissions / "Ada-Lovelace")) == {"logits"}
 
 
-def test_edited_logits_are_found_although_the_scores_follow_from_them(submissions: Path) -> None:
+def test_edited_logits_are_detected_although_the_scores_follow_from_them(submissions: Path) -> None:
     folder = run_folder(submissions / "Ada-Lovelace")
     path = folder / "logits-test.safetensors"
     tensors = load_file(path)
@@ -116,13 +116,13 @@ def test_edited_logits_are_found_although_the_scores_follow_from_them(submission
     assert failures(checked(submissions / "Ada-Lovelace")) == {"logits"}
 
 
-def test_swapped_weights_are_found_by_the_logits_and_by_the_seed(submissions: Path) -> None:
+def test_swapped_weights_are_detected_by_the_logits_and_by_the_seed(submissions: Path) -> None:
     ada, emmy = (run_folder(submissions / name) for name in ("Ada-Lovelace", "Emmy-Noether"))
     use_weights(ada, emmy)
     assert failures(checked(submissions / "Ada-Lovelace")) == {"logits", "initial weights"}
 
 
-def test_a_copied_run_has_another_seed_and_a_relabeled_one_other_initial_weights(
+def test_a_copied_run_has_another_seed_and_a_relabeled_copy_has_other_initial_weights(
     submissions: Path,
 ) -> None:
     ada, emmy = submissions / "Ada-Lovelace", run_folder(submissions / "Emmy-Noether")
@@ -134,7 +134,7 @@ def test_a_copied_run_has_another_seed_and_a_relabeled_one_other_initial_weights
     assert failures(checked(ada)) == {"initial weights"}
 
 
-def test_other_data_another_network_and_another_training_are_found(
+def test_other_data_another_network_and_another_training_are_detected(
     submissions: Path, tmp_path: Path
 ) -> None:
     ada = submissions / "Ada-Lovelace"
@@ -158,7 +158,7 @@ def test_other_data_another_network_and_another_training_are_found(
         assert failures(checked(ada, Path(record.folder))) == {name}
 
 
-def test_an_accuracy_outside_the_prediction_interval_is_unusual_and_no_failure(
+def test_an_accuracy_outside_the_prediction_interval_is_unusual_and_not_a_failure(
     submissions: Path, reference: Callable[..., None]
 ) -> None:
     reference(98.0, 98.5, 99.0)
@@ -167,14 +167,16 @@ def test_an_accuracy_outside_the_prediction_interval_is_unusual_and_no_failure(
     assert run.outcome == "unusual"
 
 
-def test_the_interval_is_that_of_the_formula(reference: Callable[..., None]) -> None:
+def test_the_prediction_interval_equals_its_formula(reference: Callable[..., None]) -> None:
     from resnetlab.course import check
 
     values = [40.0, 45.0, 47.0, 52.0]
     reference(*values)
-    found: Reference = check.reference_runs()["short"]
+    reference_runs: Reference = check.reference_runs()["short"]
     half = stats.t.ppf(0.995, 3) * np.std(values, ddof=1) * np.sqrt(1 + 1 / 4)
-    assert found.interval() == pytest.approx((np.mean(values) - half, np.mean(values) + half))
+    assert reference_runs.interval() == pytest.approx(
+        (np.mean(values) - half, np.mean(values) + half)
+    )
 
 
 def test_weights_of_another_seed_have_a_normal_score() -> None:
@@ -201,7 +203,7 @@ def test_weights_of_another_seed_have_a_normal_score() -> None:
     assert initial_weights_score(trained, {"a": trained["a"] * 2 - 1}) > 10
 
 
-def test_a_class_is_graded_with_its_fakes_and_nothing_is_trained(
+def test_a_class_with_forged_runs_is_graded_without_training(
     submissions: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     copier = submissions / "Copier"
@@ -228,7 +230,7 @@ def test_a_class_is_graded_with_its_fakes_and_nothing_is_trained(
     assert copies["Sophie Germain"] == {"scores"}
 
 
-def test_near_copies_are_copies(submissions: Path) -> None:
+def test_nearly_equal_runs_count_as_copies(submissions: Path) -> None:
     from resnetlab.course.copies import find_copies
 
     ada, emmy = (run_folder(submissions / name) for name in ("Ada-Lovelace", "Emmy-Noether"))
@@ -247,7 +249,7 @@ def test_near_copies_are_copies(submissions: Path) -> None:
     }
 
 
-def test_a_run_of_another_exercise_belongs_to_none_of_this_lesson(
+def test_a_run_of_another_exercise_is_not_used_for_this_lesson(
     submissions: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ada = submissions / "Ada-Lovelace"

@@ -32,10 +32,12 @@ def test_a_class_gives_a_page_and_a_study_of_its_seeds(submissions: Path, tmp_pa
 
 
 @pytest.mark.usefixtures("reference")
-def test_the_spread_is_that_of_the_runs(submissions: Path) -> None:
-    found = read_class(submissions, [lesson_of(SHORT)])
-    values = [item.checked[0].test_accuracy_pct for item in found]
-    (sentence,) = variance_sentences(found, lesson_of(SHORT))
+def test_the_sentence_about_the_spread_has_the_mean_and_deviation_of_the_runs(
+    submissions: Path,
+) -> None:
+    students = read_class(submissions, [lesson_of(SHORT)])
+    values = [item.checked[0].test_accuracy_pct for item in students]
+    (sentence,) = variance_sentences(students, lesson_of(SHORT))
     assert f"mean {np.mean(values):.1f} %" in sentence.en
     assert f"standard deviation {np.std(values, ddof=1):.2f} points" in sentence.en
 

@@ -31,7 +31,7 @@ COVERAGE = tomllib.loads((ROOT / "docs" / "coverage.toml").read_text(encoding="u
 PAGES: dict[str, str] = SCRIPT["pages"]()
 
 
-def test_all_34_questions_are_there_with_the_marks_of_the_practical() -> None:
+def test_all_34_questions_exist_with_the_marks_of_the_practical() -> None:
     practical = [question for _, question in all_questions() if question.number.isdigit()]
     practical.sort(key=lambda question: int(question.number))
     assert [question.number for question in practical] == [str(n) for n in range(1, 35)]
@@ -91,7 +91,7 @@ def test_a_formula_gives_the_value_that_its_question_checks() -> None:
 
 
 @pytest.mark.parametrize("path", sorted(PAGES))
-def test_a_page_is_the_one_that_the_catalog_gives_and_its_links_have_targets(path: Path) -> None:
+def test_each_page_equals_its_catalog_text_and_all_its_links_have_targets(path: Path) -> None:
     page = ROOT / "docs" / "course" / path
     text = page.read_text(encoding="utf-8")
     assert text == PAGES[str(path)]
@@ -150,7 +150,7 @@ def test_a_formula_is_shown_after_the_second_wrong_number(tmp_path: Path) -> Non
     assert [state.answer.tries for state in third.states if state.answer] == [3, 1]
 
 
-def test_an_answer_in_words_is_saved_and_a_number_is_read_in_both_languages(tmp_path: Path) -> None:
+def test_a_text_answer_is_saved_and_a_number_is_read_in_both_notations(tmp_path: Path) -> None:
     assert answer_question("Q2", ["Shared", "weights."], tmp_path).text == "Shared weights."
     cases = {"1,191,170": 1191170, "1 191 170": 1191170, "23,8": 23.8, "23.8": 23.8, "86 %": 86}
     assert {text: parse_number(text) for text in cases} == cases
@@ -158,7 +158,7 @@ def test_an_answer_in_words_is_saved_and_a_number_is_read_in_both_languages(tmp_
     assert answer_question("Q11", ["total=1 191 170", "ratio=23,8"], tmp_path).is_correct
 
 
-def test_a_seed_follows_from_a_name_whatever_its_case_and_spaces() -> None:
+def test_a_seed_depends_on_the_name_but_not_on_its_case_and_spaces() -> None:
     assert student_seed("Ada Lovelace") == student_seed("  ada   LOVELACE ")
     assert student_seed("Zoe\u0301") == student_seed("Zoé")
     seeds = {student_seed(f"student {n}") for n in range(100)}
@@ -166,7 +166,7 @@ def test_a_seed_follows_from_a_name_whatever_its_case_and_spaces() -> None:
     assert all(100_000 <= seed < 1_000_000 for seed in seeds)
 
 
-def test_french_typography_leaves_code_alone() -> None:
+def test_french_typography_does_not_change_code() -> None:
     assert typeset_markdown("Voir `a ; b` : l'image") == "Voir `a ; b`\N{NO-BREAK SPACE}: l’image"
     assert localize(1191170, "fr") == "1\N{NO-BREAK SPACE}191\N{NO-BREAK SPACE}170"
     assert localize(-1234.56, "en", 1) == "−1,234.6"
@@ -200,7 +200,7 @@ def test_a_report_has_every_answer_by_number_on_fewer_than_ten_pages(
         assert "Ada Lovelace" in text
 
 
-def test_the_short_report_has_the_starred_questions_alone(student: Path) -> None:
+def test_the_short_report_contains_only_the_starred_questions(student: Path) -> None:
     report = build_student_report(student, "fr", stars=True)
     labels = [section.label for section in report.sections]
     expected = {f"Q5.{n}" for n in (2, 3, 4, 10, 14, 16, 18)} | {"L7a"}
@@ -225,7 +225,7 @@ def test_a_report_has_the_runs_and_a_figure_and_never_a_model_answer(
     assert "reference runs" not in paths["markdown"].read_text(encoding="utf-8")
 
 
-def test_a_question_that_is_none_is_refused_with_a_suggestion() -> None:
+def test_an_unknown_question_is_refused_with_a_suggestion() -> None:
     from resnetlab.errors import InputError
 
     with pytest.raises(InputError, match="no such question"):

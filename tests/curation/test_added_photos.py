@@ -46,7 +46,7 @@ def paths(added: AddedPhotos) -> dict[str, set[str]]:
     }
 
 
-def test_copies_of_test_photographs_are_left_out_and_of_train_ones_are_for_training(
+def test_copies_of_test_photographs_are_left_out_and_copies_of_train_ones_join_train(
     tmp_path: Path, old: tuple[Path, PhotoRecord]
 ) -> None:
     root, record = old
@@ -73,7 +73,7 @@ def test_copies_of_test_photographs_are_left_out_and_of_train_ones_are_for_train
     assert any("3 added photographs left out" in note for note in result.notes)
 
 
-def test_where_everything_looks_alike_only_exact_copies_are_left_out(
+def test_only_exact_copies_are_left_out_if_all_photographs_are_similar(
     tmp_path: Path,
 ) -> None:
     root = tmp_path / "old"
@@ -94,7 +94,7 @@ def test_where_everything_looks_alike_only_exact_copies_are_left_out(
     assert any("near copies cannot be recognized" in note for note in result.notes)
 
 
-def test_a_new_class_comes_after_the_old_ones_and_names_are_matched(
+def test_a_new_class_follows_the_old_ones_and_names_are_matched(
     tmp_path: Path, old: tuple[Path, PhotoRecord]
 ) -> None:
     for name in ("owl", "CAT", "ant"):
@@ -112,7 +112,7 @@ def hash_of(name: str) -> int:
     return 10_000 * sum(map(ord, name))
 
 
-def test_a_class_that_only_looks_like_an_old_one_is_refused(
+def test_a_class_name_that_resembles_an_old_one_is_refused(
     tmp_path: Path, old: tuple[Path, PhotoRecord]
 ) -> None:
     name = "с" + "at"  # a Cyrillic letter

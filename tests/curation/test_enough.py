@@ -25,7 +25,7 @@ def noise(images: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
     return (random.standard_normal((images, 20)) + shift).astype(np.float32), labels
 
 
-def test_sizes_grow_as_declared_and_errors_fall() -> None:
+def test_sizes_grow_as_declared_and_errors_decrease() -> None:
     features, labels = noise(200)
     curves = measure_curves(features, labels, CLASSES, np.arange(200), draws=1)
     assert curves.wrong.shape == (1, len(FRACTIONS), 200)
@@ -34,7 +34,7 @@ def test_sizes_grow_as_declared_and_errors_fall() -> None:
     assert errors[0] > errors[-1] + 0.05
 
 
-def test_labels_without_a_pattern_have_errors_of_guessing_in_spite_of_copies() -> None:
+def test_labels_without_a_pattern_have_the_errors_of_guessing_despite_copies() -> None:
     random = np.random.default_rng(0)
     features = np.repeat(random.standard_normal((60, 5)), 2, 0).astype(np.float32)
     labels = np.repeat(random.permutation(np.arange(60) % 2), 2)
@@ -43,23 +43,23 @@ def test_labels_without_a_pattern_have_errors_of_guessing_in_spite_of_copies() -
     assert 0.35 < curves.wrong[:, -1].mean() < 0.75
 
 
-def test_the_extrapolation_is_that_of_the_fitted_law_and_its_samples_are_draws() -> None:
+def test_the_extrapolation_uses_the_fitted_law_and_its_samples_are_bootstrap_draws() -> None:
     random = np.random.default_rng(1)
     sizes = np.array([10.0, 20, 40, 60, 80])
     chance = (0.05 + 1.2 * sizes**-0.5)[None, :, None]
     wrong = np.repeat(random.random((1, 5, 100)) < chance, 5, 0)
-    found = extrapolate(wrong, sizes, np.arange(100), 100, 150)
+    result = extrapolate(wrong, sizes, np.arange(100), 100, 150)
     law = fit_power_laws(sizes, wrong.mean((0, 2))[None])
-    assert found.now[0] == pytest.approx(law.predict(100)[0])
-    assert found.gains[0] == pytest.approx(law.predict(100)[0] - law.predict(150)[0])
-    assert found.decline[0] == pytest.approx(wrong[:, 0].mean() - wrong[:, -1].mean())
+    assert result.now[0] == pytest.approx(law.predict(100)[0])
+    assert result.gains[0] == pytest.approx(law.predict(100)[0] - law.predict(150)[0])
+    assert result.decline[0] == pytest.approx(wrong[:, 0].mean() - wrong[:, -1].mean())
     # The spread of the samples is that of a mean over photographs: both ends by the formula.
     per_photo = (wrong[:, 0] * 1.0 - wrong[:, -1]).mean(0)
     expected = per_photo.std() / np.sqrt(len(per_photo))
-    assert found.decline[1:].std() == pytest.approx(expected, rel=0.35)
+    assert result.decline[1:].std() == pytest.approx(expected, rel=0.35)
 
 
-def test_the_interval_contains_the_gains_by_a_law_with_a_floor_and_by_one_without() -> None:
+def test_the_interval_contains_the_gains_with_and_without_a_floor() -> None:
     random = np.random.default_rng(2)
     sizes = np.array([10.0, 20, 40, 60, 80])
     wrong = random.random((5, 5, 100)) < (1.2 * sizes**-0.5)[None, :, None]
@@ -96,7 +96,7 @@ def answers(report: dict[str, object]) -> list[str]:
     return [row["answer"] for row in report["classes"]]  # type: ignore[attr-defined]
 
 
-def test_the_command_says_that_twenty_photographs_of_easy_classes_do_not_tell(
+def test_the_command_reports_that_twenty_photographs_of_easy_classes_are_too_few_to_decide(
     finetuned: Path,
 ) -> None:
     words = ("data", "enough", "stripes", "--model", "models/textures", "--json")
@@ -116,7 +116,7 @@ def test_the_command_says_that_twenty_photographs_of_easy_classes_do_not_tell(
     assert "<script" not in page
 
 
-def test_too_few_photographs_are_one_line(finetuned: Path, tmp_path: Path) -> None:
+def test_too_few_photographs_are_reported_in_one_line(finetuned: Path, tmp_path: Path) -> None:
     folder(tmp_path / "few", {"train": 5, "test": 3})
     model = finetuned / "models" / "textures"
     ended = run_command("data", "enough", "few", "--model", model, folder=tmp_path)

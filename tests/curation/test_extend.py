@@ -64,7 +64,7 @@ def file_hashes(folder: Path) -> dict[str, str]:
     return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
 
 
-def test_the_model_before_is_unchanged_and_the_extended_one_has_its_own_folder(
+def test_the_earlier_model_is_unchanged_and_the_extended_model_has_its_own_folder(
     finetuned: Path, workplace: Path, extended: dict[str, object]
 ) -> None:
     old = workplace / "models/textures"
@@ -77,7 +77,7 @@ def test_the_model_before_is_unchanged_and_the_extended_one_has_its_own_folder(
     assert sum(extended["added_images"]) == 22  # type: ignore[call-overload]
 
 
-def test_accuracies_are_those_that_evaluate_measures(
+def test_the_accuracies_equal_the_values_that_evaluate_measures(
     workplace: Path, extended: dict[str, object]
 ) -> None:
     paths = sorted((workplace / "stripes/test").glob("*/*.png"))
@@ -137,7 +137,7 @@ def test_a_model_without_a_record_needs_its_photographs(workplace: Path, tmp_pat
     assert json.loads(ended.output)["old_images"] == [30, 12, 18]
 
 
-def test_other_photographs_than_those_of_the_model_are_refused(
+def test_photographs_other_than_the_ones_of_the_model_are_refused(
     workplace: Path, tmp_path: Path
 ) -> None:
     shutil.copytree(workplace / "stripes", tmp_path / "changed")
@@ -148,15 +148,13 @@ def test_other_photographs_than_those_of_the_model_are_refused(
     assert "not the photographs, labels and splits" in ended.errors
 
 
-def test_the_folder_of_the_model_is_never_the_target(workplace: Path) -> None:
+def test_the_folder_of_the_model_is_refused_as_the_target(workplace: Path) -> None:
     ended = extend(workplace, "--name", "textures")
     check_error_lines(ended)
     assert "never overwritten" in ended.errors
 
 
-def test_the_extended_model_has_confidence_values_of_its_own(
-    workplace: Path, tmp_path: Path
-) -> None:
+def test_the_extended_model_has_its_own_confidence_values(workplace: Path, tmp_path: Path) -> None:
     """Temperature and sets follow from the validation photographs, old and added."""
     validation = sorted((workplace / "stripes/val").glob("*/*.png"))
     for split, count in (("train", 10), ("val", 9), ("test", 6)):
@@ -204,7 +202,7 @@ def test_the_extended_model_has_confidence_values_of_its_own(
         assert json.loads(line)["prediction_set"] == classes
 
 
-def test_an_extended_model_without_validation_photographs_says_so(
+def test_an_extended_model_without_validation_photographs_has_no_confidence_values(
     workplace: Path, extended: dict[str, object]
 ) -> None:
     ended = extend(workplace)

@@ -28,7 +28,7 @@ def features(network: FeatureNetwork, root: Path, cache: Path) -> np.ndarray:
     return compute_features(network, open_labeled_photos(root, cache=cache).photos, cache)
 
 
-def test_the_classifier_gives_the_outputs_of_the_model_from_them(
+def test_features_and_classifier_give_the_outputs_of_the_model(
     finetuned: Path, network: FeatureNetwork, tmp_path: Path
 ) -> None:
     rows = features(network, finetuned / "stripes", tmp_path)
@@ -38,15 +38,15 @@ def test_the_classifier_gives_the_outputs_of_the_model_from_them(
     expected = [model.predict([path], top=3)[0].top_classes for path in paths]
     head = network.head
     logits = torch.from_numpy(rows) @ head.weight.T + head.bias
-    found = torch.softmax(logits.double(), 1).numpy()
-    for row, answers in zip(found, expected, strict=True):
+    probabilities = torch.softmax(logits.double(), 1).numpy()
+    for row, answers in zip(probabilities, expected, strict=True):
         for answer in answers:
             assert row[model.classes.index(answer.label)] == pytest.approx(
                 answer.probability, abs=1e-5
             )
 
 
-def test_a_photograph_is_computed_once_and_alone_it_has_the_same_features(
+def test_the_features_of_a_photograph_are_computed_once_and_do_not_depend_on_the_batch(
     finetuned: Path, network: FeatureNetwork, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     root, cache = tmp_path / "photos", tmp_path / "cache"
@@ -92,7 +92,7 @@ def other_weights(finetuned: Path, folder: Path) -> Path:
     return folder / "tiny.toml"
 
 
-def test_other_weights_and_sizes_are_another_identity(finetuned: Path, tmp_path: Path) -> None:
+def test_other_weights_and_sizes_have_another_identity(finetuned: Path, tmp_path: Path) -> None:
     folder = str(finetuned / "models" / "textures")
     model = open_network(folder, device="cpu")
     larger = open_network(folder, size=24, device="cpu")

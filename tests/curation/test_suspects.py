@@ -36,20 +36,20 @@ def blobs(images: int = 150, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
     return features.astype(np.float32), labels
 
 
-def test_out_of_fold_probabilities_are_those_of_scikit_learn() -> None:
+def test_out_of_fold_probabilities_equal_scikit_learn() -> None:
     features, labels = blobs()
     groups = np.arange(150)
-    found = out_of_fold(features, labels, CLASSES, groups, repeats=1)
+    result = out_of_fold(features, labels, CLASSES, groups, repeats=1)
     folds = assign_folds(labels, CLASSES, 5, 0, groups)
     reference = cross_val_predict(
-        LogisticRegression(C=found.regularization, max_iter=300, tol=1e-3),
+        LogisticRegression(C=result.regularization, max_iter=300, tol=1e-3),
         reduce_features(features),
         labels,
         cv=PredefinedSplit(folds),
         method="predict_proba",
     )
-    assert found.probabilities == pytest.approx(reference)
-    assert found.judged.all()
+    assert result.probabilities == pytest.approx(reference)
+    assert result.judged.all()
 
 
 def test_planted_wrong_labels_have_the_lowest_odds() -> None:
@@ -57,8 +57,8 @@ def test_planted_wrong_labels_have_the_lowest_odds() -> None:
     wrong = np.array([3, 40, 77, 120, 149])
     planted = labels.copy()
     planted[wrong] = (labels[wrong] + 1) % 3
-    found = out_of_fold(features, planted, CLASSES, np.arange(150))
-    odds = label_log_odds(found.probabilities, planted)
+    result = out_of_fold(features, planted, CLASSES, np.arange(150))
+    odds = label_log_odds(result.probabilities, planted)
     assert set(np.argsort(odds)[:5].tolist()) == set(wrong.tolist())
 
 
@@ -69,22 +69,22 @@ def test_a_copy_in_the_same_group_does_not_confirm_its_own_label() -> None:
     features = np.concatenate([features, np.repeat(features[:1], 50, 0)])
     planted = np.concatenate([planted, np.ones(50, np.int64)])
     groups = np.concatenate([np.arange(150), np.zeros(50, np.int64)])
-    together, apart = (
+    together, separate = (
         out_of_fold(features, planted, CLASSES, one, repeats=1).probabilities[0, 1]
         for one in (groups, np.arange(200))
     )
     assert together < 0.2
-    assert apart > 0.5
+    assert separate > 0.5
 
 
-def test_the_only_photograph_of_a_class_is_not_judged() -> None:
+def test_the_only_photograph_of_a_class_gets_no_verdict() -> None:
     features, labels = blobs()
     labels = np.where(np.arange(150) == 5, 3, labels)
-    found = out_of_fold(features, labels, (*CLASSES, "rare"), np.arange(150))
-    assert np.flatnonzero(~found.judged).tolist() == [5]
+    result = out_of_fold(features, labels, (*CLASSES, "rare"), np.arange(150))
+    assert np.flatnonzero(~result.judged).tolist() == [5]
 
 
-def test_margins_and_odds_by_hand() -> None:
+def test_margins_and_odds_equal_values_computed_by_hand() -> None:
     probabilities = np.array([[0.7, 0.2, 0.1], [0.5, 0.3, 0.2]])
     assert label_margins(probabilities, np.array([0, 2])) == pytest.approx([0.5, -0.3])
     odds = label_log_odds(probabilities, np.array([0, 2]))
@@ -159,7 +159,7 @@ def test_the_command_lists_suspects_and_applies_decisions(
         ("", "has no decision"),
     ],
 )
-def test_a_mistake_in_a_file_of_decisions_is_one_line(
+def test_a_mistake_in_a_file_of_decisions_is_reported_in_one_line(
     finetuned: Path, tmp_path: Path, row: str, expected: str
 ) -> None:
     path = tmp_path / "decisions.csv"
@@ -171,7 +171,7 @@ def test_a_mistake_in_a_file_of_decisions_is_one_line(
     assert not (tmp_path / "stripes-labels.csv").exists()
 
 
-def test_another_table_is_not_overwritten(finetuned: Path, tmp_path: Path) -> None:
+def test_a_table_of_another_dataset_is_not_overwritten(finetuned: Path, tmp_path: Path) -> None:
     (tmp_path / "d.csv").write_text("path,old,new,decision\ntrain/down/00.png,down,across,accept\n")
     (tmp_path / "stripes-labels.csv").write_text("mine")
     words = ("data", "suspects", finetuned / "stripes", "--apply", tmp_path / "d.csv")
@@ -211,7 +211,7 @@ def page_of(*names: str) -> str:
     return render(report, images, (), "resnetlab data suspects photos", "Made here.")
 
 
-def test_hostile_names_run_no_script_and_load_nothing() -> None:
+def test_hostile_names_cannot_run_a_script_or_load_a_file() -> None:
     page = page_of(HOSTILE, "dog")
     assert page.count("<script") == 1
     assert "https://evil" not in page.replace("&lt;", "<").partition("<main>")[0]
@@ -220,7 +220,7 @@ def test_hostile_names_run_no_script_and_load_nothing() -> None:
 
 
 @pytest.mark.skipif(not shutil.which("chromium"), reason="needs chromium")
-def test_buttons_make_a_file_of_decisions(tmp_path: Path) -> None:
+def test_the_buttons_write_a_file_of_decisions(tmp_path: Path) -> None:
     page = page_of("cat", 'dog, "small"')
     assert "script-src 'sha256-" in page
     clicks = (
@@ -232,15 +232,15 @@ def test_buttons_make_a_file_of_decisions(tmp_path: Path) -> None:
     # The policy allows the script of the page alone, so this test replaces it for its own.
     policy = page[page.index("script-src") : page.index("; base-uri")]
     changed = page.replace(policy, "script-src 'unsafe-inline'").replace("</body>", clicks)
-    shown = displayed(changed, tmp_path)
-    text = shown.partition('<pre id="csv">')[2].partition("</pre>")[0]
+    html = displayed(changed, tmp_path)
+    text = html.partition('<pre id="csv">')[2].partition("</pre>")[0]
     rows = list(csv.reader(text.replace("&quot;", '"').splitlines()))
     assert rows == [
         ["path", "old", "new", "decision"],
         ["train/cat 5 %.jpg", "cat", 'dog, "small"', "accept"],
         ['train/dog, "small" 5 %.jpg', 'dog, "small"', "cat", "reject"],
     ]
-    assert "2 of 2 judged, 1 labels wrong, precision so far 50 %" in shown
+    assert "2 of 2 judged, 1 labels wrong, precision so far 50 %" in html
     # With its own policy, the page runs its script too. Another browser has no decisions.
     other = tmp_path / "other"
     other.mkdir()

@@ -57,7 +57,7 @@ def pixels_of(batch: int, height: int, width: int, channels: int, seed: int = 0)
     crops=st.booleans(),
     flips=st.booleans(),
 )
-def test_crops_and_flips_are_those_of_a_loop_over_images(
+def test_crops_and_flips_equal_a_loop_over_images(
     batch: int,
     height: int,
     width: int,
@@ -91,7 +91,7 @@ def test_crops_and_flips_are_those_of_a_loop_over_images(
     size=st.integers(1, 12),
     seed=st.integers(0, 1000),
 )
-def test_cutout_is_that_of_a_loop_over_images_even_where_it_overhangs(
+def test_cutout_equals_a_loop_over_images_even_across_the_edge(
     batch: int, height: int, width: int, size: int, seed: int
 ) -> None:
     draw = np.random.default_rng(seed)
@@ -105,13 +105,15 @@ def test_cutout_is_that_of_a_loop_over_images_even_where_it_overhangs(
 
 
 @pytest.mark.parametrize(("size", "zeros"), [(1, 1), (2, 4), (3, 9), (4, 16)])
-def test_a_hole_away_from_the_edge_has_its_whole_area(size: int, zeros: int) -> None:
+def test_a_hole_far_from_the_edge_has_its_full_area(size: int, zeros: int) -> None:
     got = cutout(torch.ones(1, 3, 9, 9), torch.tensor([[4, 4]]), size)
     assert int((got[0, 0] == 0).sum()) == zeros
 
 
 @pytest.mark.parametrize("channels", [1, 3])
-def test_normalized_images_are_x_less_mean_by_sd_in_fp32_and_channels_last(channels: int) -> None:
+def test_normalized_images_are_x_minus_mean_over_sd_in_fp32_and_channels_last(
+    channels: int,
+) -> None:
     pixels = pixels_of(4, 6, 5, channels)
     mean, deviation = [0.5, 0.4, 0.3][:channels], [0.2, 0.25, 0.3][:channels]
     got = normalize(torch.from_numpy(pixels), torch.tensor(mean), torch.tensor(deviation))
@@ -122,7 +124,7 @@ def test_normalized_images_are_x_less_mean_by_sd_in_fp32_and_channels_last(chann
     assert np.abs(got.numpy() - expected.transpose(0, 3, 1, 2)).max() < 2e-6
 
 
-def test_normalized_images_are_those_of_torchvision() -> None:
+def test_normalized_images_equal_torchvision() -> None:
     from torchvision.transforms import v2
 
     pixels = torch.from_numpy(pixels_of(4, 6, 6, 3))
@@ -145,7 +147,9 @@ def test_normalized_images_are_those_of_torchvision() -> None:
         Augment(crop=5, flip=True, cutout=2),
     ],
 )
-def test_a_batch_is_its_images_one_by_one_each_with_its_own_draws(augment: Augment) -> None:
+def test_a_batch_equals_its_images_augmented_one_by_one_with_their_own_draws(
+    augment: Augment,
+) -> None:
     pixels = pixels_of(17, 6, 6, 3)
     plan = draw_epoch(17, 6, augment, partial(make_generator, 3, "epoch", 0))
     mean, deviation = np.array([0.5, 0.4, 0.3]), np.array([0.2, 0.25, 0.3])
@@ -153,22 +157,22 @@ def test_a_batch_is_its_images_one_by_one_each_with_its_own_draws(augment: Augme
     scale = partial(normalize, mean=torch.tensor(mean).float(), std=torch.tensor(deviation).float())
     got = train_batch(torch.from_numpy(pixels), plan, part, augment, scale)
     assert got.is_contiguous(memory_format=torch.channels_last)
-    for place, image in zip(range(5, 12), got.numpy(), strict=True):
-        one = pixels[plan.order[place]]
+    for index, image in zip(range(5, 12), got.numpy(), strict=True):
+        one = pixels[plan.order[index]]
         if augment.crop_padding:
-            one = naive_crop(one, *plan.crop_offset[place].tolist(), augment.crop_padding)
+            one = naive_crop(one, *plan.crop_offset[index].tolist(), augment.crop_padding)
         if augment.crop:
-            top, left = plan.crop_offset[place].tolist()
+            top, left = plan.crop_offset[index].tolist()
             one = one[top : top + augment.crop, left : left + augment.crop]
-        if augment.flip and plan.hflip[place]:
+        if augment.flip and plan.hflip[index]:
             one = one[:, ::-1]
         expected = ((one / 255 - mean) / deviation).transpose(2, 0, 1)
         if augment.cutout:
-            expected = naive_cutout(expected, *plan.cutout_center[place].tolist(), augment.cutout)
+            expected = naive_cutout(expected, *plan.cutout_center[index].tolist(), augment.cutout)
         np.testing.assert_allclose(image, expected, atol=3e-6)
 
 
-def test_images_of_one_batch_are_drawn_apart() -> None:
+def test_images_of_one_batch_get_different_draws() -> None:
     pixels = torch.from_numpy(pixels_of(1, 8, 8, 1)).expand(64, -1, -1, -1)
     augment = Augment(crop_padding=2, flip=True)
     plan = draw_epoch(64, 8, augment, partial(make_generator, 0, "epoch", 0))
@@ -176,7 +180,7 @@ def test_images_of_one_batch_are_drawn_apart() -> None:
     assert len({image.numpy().tobytes() for image in got.contiguous()}) > 30
 
 
-def test_the_split_itself_is_not_written_to() -> None:
+def test_augmentation_does_not_write_to_the_split() -> None:
     pixels = torch.from_numpy(pixels_of(8, 6, 6, 1))
     before = pixels.clone()
     augment = Augment(crop_padding=2, flip=True, cutout=3, randaugment=RandAugment(), mixup=1.0)
@@ -187,13 +191,13 @@ def test_the_split_itself_is_not_written_to() -> None:
 
 
 @pytest.mark.parametrize("draws", [(None, None)])
-def test_without_crop_and_flip_the_pixels_are_the_same_tensor(draws: tuple[Any, Any]) -> None:
+def test_the_pixels_without_crop_and_flip_are_the_same_tensor(draws: tuple[Any, Any]) -> None:
     pixels = torch.from_numpy(pixels_of(2, 4, 4, 1))
     assert crop_and_hflip(pixels, *draws, 0) is pixels
 
 
 @pytest.mark.parametrize(("side", "size"), [(32, 28), (8, 8), (9, 4), (5, 1)])
-def test_the_middle_is_that_of_torchvision(side: int, size: int) -> None:
+def test_the_center_crop_equals_torchvision(side: int, size: int) -> None:
     from torchvision.transforms.v2 import functional
 
     pixels = torch.from_numpy(pixels_of(2, side, side, 3))
@@ -211,7 +215,7 @@ BLENDS = range(6, 10)
 @pytest.mark.parametrize("magnitude", [0, 4, 9, 15, 30])
 @pytest.mark.parametrize("opposite", [False, True])
 @pytest.mark.parametrize("kind", range(NUM_OPERATIONS))
-def test_operations_are_those_of_torchvision_image_by_image(
+def test_randaugment_operations_equal_torchvision_for_each_image(
     kind: int, opposite: bool, magnitude: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from torchvision.transforms import v2
@@ -230,9 +234,7 @@ def test_operations_are_those_of_torchvision_image_by_image(
         assert off.max() <= (1 if kind in BLENDS else 0)  # theirs has the magnitude in fp32
 
 
-def test_an_image_meets_its_own_operations_one_after_another_whatever_else_is_in_the_batch() -> (
-    None
-):
+def test_randaugment_of_an_image_does_not_depend_on_the_rest_of_the_batch() -> None:
     from resnetlab.data.transforms.randaugment import rand_augment
 
     pixels = torch.from_numpy(pixels_of(40, 8, 8, 3))
@@ -243,14 +245,14 @@ def test_an_image_meets_its_own_operations_one_after_another_whatever_else_is_in
         partial(make_generator, 0, "epoch", 0),
     )
     together = rand_augment(pixels, plan.op, plan.op_flip, 12)
-    for place in range(40):
-        alone = pixels[place : place + 1]
-        for kind, opposite in zip(plan.op[place], plan.op_flip[place], strict=True):
+    for index in range(40):
+        alone = pixels[index : index + 1]
+        for kind, opposite in zip(plan.op[index], plan.op_flip[index], strict=True):
             alone = rand_augment(alone, kind.view(1, 1), opposite.view(1, 1), 12)
-        assert torch.equal(together[place], alone[0]), place
+        assert torch.equal(together[index], alone[0]), index
 
 
-def test_a_mixture_holds_its_image_by_its_share_and_a_mate_of_the_batch_by_the_rest() -> None:
+def test_mixup_is_the_weighted_sum_of_an_image_and_its_partner_in_the_batch() -> None:
     pixels = torch.from_numpy(pixels_of(24, 6, 6, 1))
     labels = torch.arange(24) % 5
     augment = Augment(mixup=0.7)
@@ -259,19 +261,19 @@ def test_a_mixture_holds_its_image_by_its_share_and_a_mate_of_the_batch_by_the_r
     plain = train_batch(pixels, plan, part, Augment(), UNSCALED)
     mixed = train_batch(pixels, plan, part, augment, UNSCALED)
     shares = train_labels(labels, plan, part, augment, 5)
-    mates = sorted(range(8), key=lambda place: plan.mix_partner[8 + place])
+    mates = sorted(range(8), key=lambda index: plan.mix_partner[8 + index])
     assert sorted(mates) == list(range(8))
-    for place, mate in enumerate(mates):
-        share = float(plan.mix_lambda[8 + place])
-        torch.testing.assert_close(mixed[place], share * plain[place] + (1 - share) * plain[mate])
+    for index, mate in enumerate(mates):
+        share = float(plan.mix_lambda[8 + index])
+        torch.testing.assert_close(mixed[index], share * plain[index] + (1 - share) * plain[mate])
         expected = torch.zeros(5)
-        expected[labels[plan.order[8 + place]]] += share
+        expected[labels[plan.order[8 + index]]] += share
         expected[labels[plan.order[8 + mate]]] += 1 - share
-        torch.testing.assert_close(shares[place], expected)
+        torch.testing.assert_close(shares[index], expected)
     torch.testing.assert_close(shares.sum(1), torch.ones(8))
     assert torch.equal(train_labels(labels, plan, part, Augment(), 5), labels[plan.order[part]])
 
 
-def test_a_share_of_one_is_the_image_itself() -> None:
+def test_mixup_with_a_share_of_one_is_the_image_itself() -> None:
     values = torch.randn(4, 3)
     assert torch.equal(mixup(values, torch.ones(4), torch.rand(4).double()), values)

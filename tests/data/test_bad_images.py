@@ -56,34 +56,34 @@ def test_each_format_is_decoded_to_rgb(kind: str) -> None:
 
 
 @pytest.mark.parametrize("kind", FORMATS)
-def test_a_truncated_file_is_refused_whatever_is_cut_off(kind: str) -> None:
-    whole = encoded(picture(1, 200, 150), kind)
-    reasons = {refused(whole[: len(whole) * share // 10]) for share in range(1, 10)}
+def test_a_truncated_file_is_refused_at_every_length(kind: str) -> None:
+    content = encoded(picture(1, 200, 150), kind)
+    reasons = {refused(content[: len(content) * share // 10]) for share in range(1, 10)}
     if kind in ("JPEG", "BMP"):
         assert f"truncated {kind}" in reasons
 
 
 @pytest.mark.parametrize("kind", FORMATS)
-def test_what_is_cut_at_any_byte_is_refused_or_has_every_pixel(kind: str) -> None:
-    whole = encoded(picture(1), kind)
-    pixels = np.asarray(image_decoder.decode(whole))
-    for size in range(len(whole)):
+def test_a_file_cut_off_at_any_byte_is_refused_or_has_every_pixel(kind: str) -> None:
+    content = encoded(picture(1), kind)
+    pixels = np.asarray(image_decoder.decode(content))
+    for size in range(len(content)):
         with contextlib.suppress(image_decoder.BadImageError):
-            np.testing.assert_array_equal(np.asarray(image_decoder.decode(whole[:size])), pixels)
+            np.testing.assert_array_equal(np.asarray(image_decoder.decode(content[:size])), pixels)
 
 
-def test_a_truncated_jpeg_is_called_so() -> None:
-    whole = encoded(picture(1, 200, 150), "JPEG")
-    assert refused(whole[: len(whole) // 2]) == "truncated JPEG"
+def test_a_truncated_jpeg_is_reported_as_truncated() -> None:
+    content = encoded(picture(1, 200, 150), "JPEG")
+    assert refused(content[: len(content) // 2]) == "truncated JPEG"
     assert not ImageFile.LOAD_TRUNCATED_IMAGES
 
 
-def test_bit_flips_end_in_pixels_or_in_a_reason_never_in_another_error() -> None:
+def test_bit_flips_give_pixels_or_a_reason_and_no_other_error() -> None:
     rng = np.random.default_rng(0)
     for kind in FORMATS:
-        whole = encoded(picture(2), kind)
+        content = encoded(picture(2), kind)
         for _ in range(60):
-            raw = bytearray(whole)
+            raw = bytearray(content)
             raw[rng.integers(len(raw))] ^= 1 << int(rng.integers(8))
             with contextlib.suppress(image_decoder.BadImageError):
                 assert image_decoder.decode(bytes(raw)).mode in ("L", "RGB")
@@ -104,11 +104,11 @@ def test_bit_flips_end_in_pixels_or_in_a_reason_never_in_another_error() -> None
         (png_header(60_000, 60_000), "more than 100 megapixels"),
     ],
 )
-def test_what_is_no_usable_image_is_refused_with_its_reason(raw: bytes, reason: str) -> None:
+def test_an_unusable_image_is_refused_with_its_reason(raw: bytes, reason: str) -> None:
     assert refused(raw).startswith(reason)
 
 
-def test_an_image_of_just_under_the_cap_is_judged_by_its_pixels_not_by_a_warning() -> None:
+def test_an_image_just_below_the_pixel_limit_is_not_refused_by_a_warning() -> None:
     assert not refused(png_header(9_900, 10_000)).startswith("more than")
 
 
@@ -151,7 +151,7 @@ def test_one_bit_images_are_black_and_white_gray() -> None:
     assert np.asarray(image)[0].tolist() == [0] * 4 + [255] * 4
 
 
-def test_sixteen_bit_gray_is_scaled_not_clipped() -> None:
+def test_sixteen_bit_gray_is_scaled_and_not_clipped() -> None:
     levels = np.linspace(0, 65535, 64).round().astype(np.uint16).reshape(8, 8)
     image = image_decoder.decode(encoded(Image.fromarray(levels)))
     assert image.mode == "L"
@@ -160,16 +160,16 @@ def test_sixteen_bit_gray_is_scaled_not_clipped() -> None:
     )
 
 
-def test_cmyk_becomes_the_rgb_it_shows() -> None:
-    shown = np.asarray(
+def test_cmyk_is_converted_to_the_rgb_colors_that_it_shows() -> None:
+    decoded = np.asarray(
         image_decoder.decode(encoded(picture(3).convert("CMYK"), "JPEG", quality=100))
     ).astype(int)
-    assert np.abs(shown - np.asarray(picture(3)).astype(int)).mean() < 6
+    assert np.abs(decoded - np.asarray(picture(3)).astype(int)).mean() < 6
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP"])
-def test_every_exif_orientation_comes_out_upright(orientation: int, kind: str) -> None:
+def test_every_exif_orientation_is_decoded_upright(orientation: int, kind: str) -> None:
     undo = {
         2: Image.Transpose.FLIP_LEFT_RIGHT,
         3: Image.Transpose.ROTATE_180,
@@ -188,13 +188,13 @@ def test_every_exif_orientation_comes_out_upright(orientation: int, kind: str) -
     assert np.abs(np.asarray(image).astype(int) - np.asarray(upright).astype(int)).mean() < 4
 
 
-def test_a_damaged_exif_block_does_not_cost_the_image() -> None:
+def test_a_damaged_exif_block_does_not_prevent_decoding() -> None:
     raw = encoded(picture(4), "JPEG", exif=b"Exif\0\0II*\0\xff\xff\xff\xff")
     assert image_decoder.decode(raw).size == (24, 16)
 
 
 @pytest.mark.parametrize("kind", ["GIF", "WEBP"])
-def test_of_an_animation_the_first_frame_is_taken(kind: str) -> None:
+def test_an_animation_is_decoded_to_its_first_frame(kind: str) -> None:
     frames = [Image.new("RGB", (8, 8), color) for color in ("red", "lime", "blue")]
     options = {"lossless": True} if kind == "WEBP" else {}
     raw = encoded(frames[0], kind, save_all=True, append_images=frames[1:], **options)
@@ -203,7 +203,7 @@ def test_of_an_animation_the_first_frame_is_taken(kind: str) -> None:
     assert np.asarray(image_decoder.decode(raw))[0, 0].tolist() == [255, 0, 0]
 
 
-def test_a_square_is_the_center_of_the_image_resized() -> None:
+def test_a_square_is_the_resized_center_of_the_image() -> None:
     image = picture(5, 80, 40)
     pixels = np.asarray(image.resize((40, 20), Image.Resampling.BILINEAR).crop((10, 0, 30, 20)))
     assert (
@@ -212,14 +212,14 @@ def test_a_square_is_the_center_of_the_image_resized() -> None:
     )
 
 
-def test_an_image_of_the_right_size_keeps_its_pixels() -> None:
+def test_an_image_of_the_right_size_is_not_resampled() -> None:
     image = picture(6, 31, 16)
     np.testing.assert_array_equal(
         image_decoder.resize_center_square(image, 16), np.asarray(image)[:, 7:23]
     )
 
 
-def test_an_extreme_shape_costs_no_memory() -> None:
+def test_an_image_of_extreme_shape_needs_little_memory() -> None:
     assert image_decoder.resize_center_square(Image.new("RGB", (50_000, 4)), 64).shape == (
         64,
         64,
@@ -229,7 +229,7 @@ def test_an_extreme_shape_costs_no_memory() -> None:
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="Windows has no FIFOs in folders")
 @pytest.mark.parametrize("flags", ["all", "those of Windows"])
-def test_neither_a_fifo_nor_a_link_is_read(
+def test_fifos_and_links_are_not_read(
     tmp_path: os.PathLike[str], monkeypatch: pytest.MonkeyPatch, flags: str
 ) -> None:
     """Nor where a system has no flags that refuse them: such an open would hang, and follow."""

@@ -42,7 +42,7 @@ def test_a_row_has_the_first_train_images_of_its_class(small_npz: Path, tmp_path
         assert np.array_equal(np.stack(row.images)[..., 0], expected)
 
 
-def test_tiles_stand_in_rows_and_columns_and_a_smaller_one_is_centered() -> None:
+def test_tiles_are_arranged_in_rows_and_columns_and_a_smaller_one_is_centered() -> None:
     colors = {"red": (255, 0, 0), "green": (0, 255, 0), "blue": (0, 0, 255)}
     large = {name: np.full((8, 8, 3), color, np.uint8) for name, color in colors.items()}
     gray = np.full((4, 4, 1), 90, np.uint8)
@@ -84,7 +84,7 @@ def test_the_command_draws_an_npz_and_a_folder_and_counts_their_images(
     assert "8 train and 4 test images of 64x64x3 in 2 classes" in out
 
 
-def test_describe_names_the_commands_for_data_that_are_no_folder(
+def test_describe_names_the_commands_for_data_that_are_not_a_folder(
     call: Call, small_npz: Path, tmp_path: Path
 ) -> None:
     code, out, err = call("describe", str(small_npz), "--output", str(tmp_path))

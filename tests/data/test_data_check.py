@@ -1,4 +1,4 @@
-"""What `data check` tells: counts, sizes, what is left out, and copies across splits."""
+"""Output of `data check`: counts, sizes, skipped files, and copies across splits."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from resnetlab.data.sources.folder_types import SkippedFile
 from resnetlab.errors import InputError
 
 
-def test_a_folder_is_counted_measured_and_accounted_for(tmp_path: Path) -> None:
+def test_a_folder_is_counted_and_measured_and_every_file_is_accounted_for(tmp_path: Path) -> None:
     root = split_tree(tmp_path / "pets")
     save(root / "train/cat/tall.png", picture(70, 20, 50))
     (root / "train/cat/.DS_Store").write_text("")
@@ -37,7 +37,7 @@ def test_a_folder_is_counted_measured_and_accounted_for(tmp_path: Path) -> None:
     )
 
 
-def test_copies_across_splits_are_found_in_any_format_and_copies_within_one_are_not_reported(
+def test_copies_across_splits_are_detected_in_any_format_but_copies_within_a_split_are_not(
     tmp_path: Path,
 ) -> None:
     root = split_tree(tmp_path / "pets")
@@ -64,12 +64,12 @@ def test_an_npz_is_audited_by_split_and_index(tmp_path: Path) -> None:
     ]
 
 
-def test_a_name_is_audited_as_well(tmp_path: Path) -> None:
+def test_a_named_dataset_is_audited(tmp_path: Path) -> None:
     audit = audit_source("digits", cache=tmp_path)
     assert (audit.name, audit.num_images, audit.bad, audit.skipped) == ("digits", 1797, (), ())
 
 
-def test_the_lines_are_bounded_and_cannot_drive_a_terminal(tmp_path: Path) -> None:
+def test_the_lines_are_bounded_and_cannot_control_a_terminal(tmp_path: Path) -> None:
     root = split_tree(tmp_path / "pets")
     for number in range(30):
         (root / f"train/cat/.{number:02}\x1b[31m").write_text("")
@@ -79,7 +79,7 @@ def test_the_lines_are_bounded_and_cannot_drive_a_terminal(tmp_path: Path) -> No
     assert all(line.isprintable() for line in audit.lines())
 
 
-def test_a_source_that_cannot_be_opened_is_the_same_mistake_as_in_training(tmp_path: Path) -> None:
+def test_a_source_that_cannot_be_opened_has_the_same_error_as_in_training(tmp_path: Path) -> None:
     (tmp_path / "pets" / "cat").mkdir(parents=True)
     with pytest.raises(InputError, match="fewer than two classes"):
         audit_source(str(tmp_path / "pets"), cache=tmp_path / "cache")

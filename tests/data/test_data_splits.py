@@ -1,5 +1,5 @@
-"""What a cut promises: no image lost or twice, every class in its share, and nothing but
-`split_seed` behind it.
+"""Promises of a split: no image is lost or used twice, every class has its share, and only
+`split_seed` decides.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ def cuttable(counts: list[int], share: float) -> bool:
 
 
 @given(COUNTS, SHARES, st.integers(0, 5))
-def test_a_cut_is_disjoint_complete_and_in_the_order_of_the_source(
+def test_a_split_is_disjoint_complete_and_in_the_order_of_the_source(
     counts: list[int], share: float, seed: int
 ) -> None:
     data = DataConfig(source="numbers", validation=share, split_seed=seed)
@@ -73,7 +73,7 @@ def test_a_cut_is_disjoint_complete_and_in_the_order_of_the_source(
 
 
 @given(st.lists(st.integers(10, 60), min_size=2, max_size=8), st.floats(0.01, 0.5))
-def test_every_class_is_within_one_of_its_share(counts: list[int], share: float) -> None:
+def test_every_class_is_within_one_image_of_its_share(counts: list[int], share: float) -> None:
     made = split_dataset(source_of(counts), DataConfig(source="numbers", validation=share))
     total = round(share * sum(counts))
     drawn = (
@@ -85,7 +85,7 @@ def test_every_class_is_within_one_of_its_share(counts: list[int], share: float)
 
 
 @given(COUNTS, st.floats(0, 0.3), st.randoms(use_true_random=False))
-def test_the_order_of_the_classes_moves_no_image(
+def test_the_order_of_the_classes_does_not_change_the_split(
     counts: list[int], share: float, random: object
 ) -> None:
     if not cuttable(counts, share):
@@ -98,7 +98,7 @@ def test_the_order_of_the_classes_moves_no_image(
     )
 
 
-def test_the_same_seed_gives_the_same_split_whatever_numpy_drew_before() -> None:
+def test_the_same_seed_gives_the_same_split_and_ignores_the_global_numpy_generator() -> None:
     data = DataConfig(source="numbers", validation=0.2, split_seed=3)
     first = split_dataset(source_of([30, 20, 10]), data)
     np.random.seed(99)  # noqa: NPY002
@@ -122,7 +122,7 @@ def test_another_seed_gives_another_split() -> None:
     assert len(cuts) == 8
 
 
-def test_the_draw_is_the_one_that_was_published() -> None:
+def test_the_draw_equals_the_published_split() -> None:
     """Golden: a change here changes every run's data and must raise the form's number."""
     assert stratify.stable_permutation(10, "validation", 0, "cat").tolist() == GOLDEN_ORDER
     assert (
@@ -133,7 +133,7 @@ def test_the_draw_is_the_one_that_was_published() -> None:
     )
 
 
-def test_another_class_growing_moves_no_image_of_this_one() -> None:
+def test_more_images_of_one_class_do_not_change_the_draw_of_another_class() -> None:
     labels = np.array([0] * 20 + [1] * 20)
     grown = np.array([0] * 20 + [1] * 60)
     few = stratify.stratified_mask(labels, ["a", "b"], 8, "validation", 0, where="", fix="")
@@ -141,13 +141,13 @@ def test_another_class_growing_moves_no_image_of_this_one() -> None:
     assert few[:20].tolist() == many[:20].tolist()
 
 
-def test_without_a_share_there_is_no_validation_split() -> None:
+def test_a_share_of_zero_gives_no_validation_split() -> None:
     made = split_dataset(source_of([5, 5]), DataConfig(source="numbers", validation=0))
     assert made.validation is None
     assert len(made.train) == 10
 
 
-def test_a_sources_own_validation_split_goes_before_a_share() -> None:
+def test_the_validation_split_of_a_source_has_priority_over_a_share() -> None:
     source = source_of([5, 5], with_validation=True)
     made = split_dataset(source, DataConfig(source="numbers", validation=0.4))
     assert made.validation is source.validation
@@ -155,33 +155,31 @@ def test_a_sources_own_validation_split_goes_before_a_share() -> None:
     assert made.identity.validation == 0
 
 
-def test_classes_of_one_image_keep_it_in_train() -> None:
+def test_classes_of_one_image_stay_in_train() -> None:
     made = split_dataset(source_of([1, 1, 1, 17]), DataConfig(source="numbers", validation=0.5))
     assert np.bincount(made.train.labels).tolist() == [1, 1, 1, 7]
     assert set(made.validation.labels) == {3}
 
 
 @given(COUNTS, st.data())
-def test_train_images_keeps_that_many_by_class_and_leaves_validation_alone(
+def test_train_images_takes_a_stratified_part_of_train_and_does_not_change_validation(
     counts: list[int], data: st.DataObject
 ) -> None:
     share = 0.1 if cuttable(counts, 0.1) else 0
-    whole = split_dataset(source_of(counts), DataConfig(source="numbers", validation=share))
-    size = data.draw(st.integers(len(counts), len(whole.train)))
+    full = split_dataset(source_of(counts), DataConfig(source="numbers", validation=share))
+    size = data.draw(st.integers(len(counts), len(full.train)))
     small = split_dataset(
         source_of(counts), DataConfig(source="numbers", validation=share, train_images=size)
     )
     assert len(small.train) == size
-    assert set(numbers(small.train)) <= set(numbers(whole.train))
-    assert numbers(small.validation) == numbers(whole.validation)
+    assert set(numbers(small.train)) <= set(numbers(full.train))
+    assert numbers(small.validation) == numbers(full.validation)
     assert set(small.train.labels) == set(range(len(counts)))
     assert small.identity.train_images == size
 
 
 @pytest.mark.parametrize(("size", "fix"), [(19, "train_images = 18"), (1, "train_images = 2")])
-def test_more_train_images_than_there_are_or_fewer_than_classes_is_one_line(
-    size: int, fix: str
-) -> None:
+def test_too_many_or_too_few_train_images_are_refused_in_one_line(size: int, fix: str) -> None:
     with pytest.raises(InputError) as caught:
         split_dataset(source_of([10, 10]), DataConfig(source="numbers", train_images=size))
     assert str(caught.value) == (
@@ -190,7 +188,7 @@ def test_more_train_images_than_there_are_or_fewer_than_classes_is_one_line(
     )
 
 
-def test_the_identity_holds_the_content_and_the_cut() -> None:
+def test_the_identity_contains_the_content_and_the_split_settings() -> None:
     source = source_of([10, 10])
     identity = split_dataset(
         source, DataConfig(source="elsewhere", validation=0.2, split_seed=4, test_curve=True)
@@ -211,7 +209,7 @@ def test_the_identity_holds_the_content_and_the_cut() -> None:
 
 
 @given(st.lists(st.integers(7, 30), min_size=2, max_size=6))
-def test_three_ways_are_seventy_fifteen_fifteen_by_class(counts: list[int]) -> None:
+def test_a_three_way_split_has_70_15_and_15_percent_of_each_class(counts: list[int]) -> None:
     labels = np.repeat(np.arange(len(counts)), counts)
     splits = np.array(
         stratify.split_three_ways(labels, [str(k) for k in range(len(counts))], 0.15, "here")

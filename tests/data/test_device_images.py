@@ -26,7 +26,7 @@ def images_of(
     seed=st.integers(0, 100),
     low=st.integers(0, 254),
 )
-def test_statistics_are_mean_and_sd_of_all_pixels_of_a_channel(
+def test_statistics_are_the_mean_and_deviation_of_all_pixels_of_a_channel(
     shape: tuple[int, int, int, int], seed: int, low: int
 ) -> None:
     images = images_of(shape, seed, low)
@@ -50,7 +50,7 @@ def test_a_constant_channel_has_deviation_zero() -> None:
     assert deviation == [0.0]
 
 
-def test_a_resident_split_is_the_arrays_of_its_images() -> None:
+def test_a_split_on_the_device_has_the_arrays_of_its_images() -> None:
     images = images_of((5, 4, 4, 3))
     device_images = DeviceImages.from_images(images, torch.device("cpu"))
     assert len(device_images) == len(images) == 5

@@ -57,8 +57,8 @@ def trust_files(monkeypatch: pytest.MonkeyPatch, name: str, downloads: Path) -> 
 
 
 def splits(root: Path, cache: Path) -> Counter[tuple[str, str | None]]:
-    found = scan_folder(root, image_size=8, cache=cache)
-    return Counter((row.label, row.split) for row in found.rows)
+    scan = scan_folder(root, image_size=8, cache=cache)
+    return Counter((row.label, row.split) for row in scan.rows)
 
 
 def cells(names: list[str]) -> np.ndarray:
@@ -67,7 +67,7 @@ def cells(names: list[str]) -> np.ndarray:
     return contents
 
 
-def test_stanford_dogs_come_from_their_archives_with_the_splits_of_their_lists(
+def test_stanford_dogs_are_read_from_their_archives_with_the_splits_of_their_lists(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     breeds = ("n02085620-Chihuahua", "n02086240-Shih-Tzu")
@@ -94,7 +94,7 @@ def test_stanford_dogs_come_from_their_archives_with_the_splits_of_their_lists(
     assert messages == [f"{root} exists already"]
 
 
-def test_oxford_pets_come_from_their_archives_as_torchvision_reads_them(
+def test_oxford_pets_are_read_from_their_archives_as_torchvision_reads_them(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     names = [f"{breed}_{number}" for breed in ("Abyssinian", "beagle") for number in range(4)]
@@ -123,7 +123,7 @@ def test_oxford_pets_come_from_their_archives_as_torchvision_reads_them(
         assert [rows[path.stem] for path in reference._images] == labels
 
 
-def test_flowers_keep_their_validation_split(
+def test_flowers_are_read_with_their_own_validation_split(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     downloads = tmp_path / "person" / "downloads" / "flowers"
@@ -137,8 +137,8 @@ def test_flowers_keep_their_validation_split(
         mat(trnid=np.array([1, 2, 5, 6]), valid=np.array([3, 7]), tstid=np.array([4, 8]))
     )
     trust_files(monkeypatch, "flowers", downloads)
-    found = splits(download_dataset("flowers", tmp_path), tmp_path / "cache")
-    assert found == {
+    counts = splits(download_dataset("flowers", tmp_path), tmp_path / "cache")
+    assert counts == {
         (name, split): count
         for name in ("pink primrose", "hard-leaved pocket orchid")
         for split, count in (("train", 2), ("validation", 1), ("test", 1))
@@ -177,7 +177,7 @@ def point_to(monkeypatch: pytest.MonkeyPatch, base: str) -> None:
     monkeypatch.setitem(module.REGISTRY, "stanford-dogs", replace(dogs, remote_files=remotes))
 
 
-def test_files_are_downloaded_once_with_their_progress_and_others_may_read_them(
+def test_files_are_downloaded_once_with_progress_and_are_readable_by_others(
     tmp_path: Path, server: Path
 ) -> None:
     downloads = tmp_path / "person" / "downloads" / "stanford-dogs"
@@ -202,17 +202,17 @@ def test_a_download_with_another_hash_is_refused_and_leaves_no_file(
     assert [path.name for path in downloads.iterdir()] == ["images.tar"], "which is not lost"
 
 
-def test_without_a_network_one_line_says_where_to_put_which_file(
+def test_a_failed_download_names_the_files_and_the_folder_to_put_them_in(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     point_to(monkeypatch, "http://127.0.0.1:9/")
     monkeypatch.setattr(module, "RETRIES", 0)
     with pytest.raises(InputError) as caught:
         download_dataset("stanford-dogs", tmp_path)
-    place = tmp_path / "person" / "downloads" / "stanford-dogs"
+    folder = tmp_path / "person" / "downloads" / "stanford-dogs"
     assert str(caught.value).startswith("http://127.0.0.1:9/images.tar: cannot be downloaded: ")
     assert str(caught.value).endswith(
-        f"Fix: put images.tar, lists.tar into {place}, then give the same command again"
+        f"Fix: put images.tar, lists.tar into {folder}, then give the same command again"
     )
     assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
 
@@ -232,7 +232,7 @@ def test_an_archive_with_another_hash_is_refused(tmp_path: Path) -> None:
         download_dataset("oxford-pets", tmp_path)
 
 
-def test_an_unknown_set_is_reported_the_nearest_name(tmp_path: Path) -> None:
+def test_an_unknown_dataset_is_refused_with_the_nearest_name(tmp_path: Path) -> None:
     with pytest.raises(InputError, match='Fix: did you mean "flowers"'):
         download_dataset("flower", tmp_path)
 
@@ -250,7 +250,7 @@ def linked(kind: bytes, target: str) -> tarfile.TarInfo:
 @pytest.mark.parametrize(
     "name", ["../out.jpg", "/tmp/out.jpg", "Images/../../out.jpg", "Images\\..\\out.jpg"]
 )
-def test_a_member_that_leads_out_of_the_folder_is_refused_and_nothing_is_left(
+def test_a_member_outside_of_the_folder_is_refused_and_nothing_is_unpacked(
     tmp_path: Path, name: str
 ) -> None:
     archive = tar(tmp_path / "a.tar", {"Images/good.jpg": b"x", name: b"x"})
@@ -271,7 +271,7 @@ def test_links_and_devices_are_refused(tmp_path: Path, kind: bytes) -> None:
     assert not (tmp_path / "into").exists()
 
 
-def test_a_bomb_and_a_member_that_is_there_twice_are_refused(tmp_path: Path) -> None:
+def test_a_decompression_bomb_and_a_duplicate_member_are_refused(tmp_path: Path) -> None:
     bomb = tar(tmp_path / "bomb.tgz", {"Images/zeros": bytes(30_000_000)}, "w:gz")
     with pytest.raises(InputError, match="exceeds a limit"):
         unpack(bomb, tmp_path / "into")
@@ -283,14 +283,14 @@ def test_a_bomb_and_a_member_that_is_there_twice_are_refused(tmp_path: Path) -> 
     assert not (tmp_path / "into").exists()
 
 
-def test_a_truncated_archive_and_one_without_its_folder_are_refused(tmp_path: Path) -> None:
+def test_a_truncated_archive_and_an_archive_without_its_folder_are_refused(tmp_path: Path) -> None:
     noise = np.random.default_rng(0).bytes(50_000)
-    whole = tar(tmp_path / "whole.tgz", {"Images/a.jpg": noise}, "w:gz")
-    (tmp_path / "part.tgz").write_bytes(whole.read_bytes()[:20_000])
+    complete = tar(tmp_path / "whole.tgz", {"Images/a.jpg": noise}, "w:gz")
+    (tmp_path / "part.tgz").write_bytes(complete.read_bytes()[:20_000])
     with pytest.raises(InputError, match="not a complete tar file"):
         unpack(tmp_path / "part.tgz", tmp_path / "into")
     with pytest.raises(InputError, match='has no folder "jpg"'):
-        unpack(whole, tmp_path / "into", "jpg")
+        unpack(complete, tmp_path / "into", "jpg")
     assert not (tmp_path / "into").exists()
-    unpack(whole, tmp_path / "into", "Images")
+    unpack(complete, tmp_path / "into", "Images")
     assert (tmp_path / "into" / "a.jpg").read_bytes() == noise

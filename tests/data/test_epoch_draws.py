@@ -47,7 +47,7 @@ EVERYTHING: dict[str, Any] = {
     padding=st.integers(0, 5),
     seed=st.integers(0, 2**40),
 )
-def test_an_epoch_meets_every_image_once_with_draws_within_their_bounds(
+def test_an_epoch_has_every_image_once_with_draws_within_their_bounds(
     images: int, side: int, padding: int, seed: int
 ) -> None:
     drawn = plan(images, side, padding, seed)
@@ -59,7 +59,7 @@ def test_an_epoch_meets_every_image_once_with_draws_within_their_bounds(
     assert 0 <= drawn.cutout_center.min() <= drawn.cutout_center.max() < side
 
 
-def test_a_plan_follows_from_seed_and_epoch_alone() -> None:
+def test_the_draws_of_an_epoch_depend_only_on_seed_and_epoch() -> None:
     torch.manual_seed(1)
     first = plan(**EVERYTHING)
     torch.rand(100)
@@ -77,12 +77,12 @@ def test_other_seeds_and_epochs_have_other_orders() -> None:
 
 
 @pytest.mark.parametrize("change", [{"padding": 0}, {"padding": 2}, {"side": 32}, EVERYTHING])
-def test_what_is_drawn_for_augmentation_changes_no_order(change: dict[str, Any]) -> None:
+def test_augmentation_draws_do_not_change_the_order_of_images(change: dict[str, Any]) -> None:
     assert torch.equal(plan().order, plan(**change).order)
     assert torch.equal(plan().hflip, plan(**change).hflip)
 
 
-def test_draws_are_fair() -> None:
+def test_flips_and_crops_are_drawn_with_equal_probabilities() -> None:
     drawn = plan(images=20_000, side=5, padding=1)
     assert abs(drawn.hflip.float().mean() - 0.5) < 0.02
     for values, high in ((drawn.crop_offset, 3), (drawn.cutout_center, 5)):
@@ -103,12 +103,12 @@ def test_draws_are_fair() -> None:
     )
 
 
-def test_a_plan_moves_whole() -> None:
+def test_all_draws_of_an_epoch_move_to_the_device() -> None:
     moved = plan(**EVERYTHING).to(torch.device("meta"))
     assert all(getattr(moved, part).device.type == "meta" for part in PARTS)
 
 
-def test_a_smaller_crop_lies_anywhere_within_the_image() -> None:
+def test_a_smaller_crop_is_drawn_uniformly_from_the_whole_image() -> None:
     corner = plan(images=5_000, side=8, padding=0, crop=5).crop_offset
     assert (int(corner.min()), int(corner.max())) == (0, 3)
     assert torch.allclose(
@@ -117,14 +117,16 @@ def test_a_smaller_crop_lies_anywhere_within_the_image() -> None:
 
 
 @pytest.mark.parametrize("alpha", [0.2, 1.0, 5.0])
-def test_shares_of_mixtures_have_the_mean_and_the_variance_of_their_beta(alpha: float) -> None:
+def test_mixup_shares_have_the_mean_and_the_variance_of_their_beta_distribution(
+    alpha: float,
+) -> None:
     share = plan(images=40_000, mixup=alpha).mix_lambda.double()
     assert 0 <= share.min() <= share.max() <= 1
     assert abs(share.mean() - 0.5) < 0.01
     assert share.var() == pytest.approx(1 / (4 * (2 * alpha + 1)), rel=0.03)
 
 
-def test_operations_are_drawn_alike_and_each_with_its_direction() -> None:
+def test_randaugment_operations_are_drawn_uniformly_with_a_random_direction() -> None:
     drawn = plan(images=28_000, randaugment=RandAugment(operations=2))
     counts = torch.bincount(drawn.op.flatten(), minlength=NUM_OPERATIONS)
     assert torch.allclose(
@@ -134,7 +136,7 @@ def test_operations_are_drawn_alike_and_each_with_its_direction() -> None:
     assert drawn.op.shape == drawn.op_flip.shape == (28_000, 2)
 
 
-def test_what_is_not_requested_is_not_drawn() -> None:
+def test_draws_that_are_not_requested_are_empty() -> None:
     drawn = plan()
     assert (
         drawn.op.numel(),

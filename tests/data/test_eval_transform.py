@@ -1,4 +1,4 @@
-"""What a network is shown of a photograph, against torchvision and against values worked out by
+"""Pixels of a photograph that a network gets, compared with torchvision and with values computed by
 hand.
 """
 
@@ -26,7 +26,7 @@ HALF = {"mean": (0.5,) * 3, "std": (0.5,) * 3}
 @given(
     st.integers(8, 90), st.integers(8, 90), st.integers(5, 40), st.integers(0, 20), st.booleans()
 )
-def test_a_crop_is_torchvisions_resize_and_center_crop(
+def test_a_crop_equals_resize_and_center_crop_of_torchvision(
     width: int, height: int, size: int, more: int, bicubic: bool
 ) -> None:
     kind = "bicubic" if bicubic else "bilinear"
@@ -38,13 +38,13 @@ def test_a_crop_is_torchvisions_resize_and_center_crop(
 
 
 @pytest.mark.parametrize(("size", "shorter"), [(224, 256), (288, 329), (128, 146), (161, 184)])
-def test_the_shorter_side_is_256_to_224_of_the_crop_rounded_down(size: int, shorter: int) -> None:
+def test_the_shorter_side_is_256_224ths_of_the_crop_rounded_down(size: int, shorter: int) -> None:
     view = EvalTransform(size=size, **HALF)
     assert view.shorter_side == shorter
     assert min(resize_image(picture(0, 501, 375), view).size) == shorter
 
 
-def test_a_whole_image_keeps_its_shape_and_loses_nothing() -> None:
+def test_a_whole_image_is_resized_with_its_aspect_ratio_and_not_cropped() -> None:
     view = EvalTransform(crop_mode="whole", size=64, **HALF)
     assert apply_eval_transform(picture(0, 501, 375), view).shape == (
         47,
@@ -56,20 +56,20 @@ def test_a_whole_image_keeps_its_shape_and_loses_nothing() -> None:
 
 
 @pytest.mark.parametrize("upright", [False, True])
-def test_a_strip_that_would_fill_the_memory_is_shown_its_middle(upright: bool) -> None:
+def test_an_extremely_long_image_is_reduced_to_its_center(upright: bool) -> None:
     strip = np.zeros((4, 2_000_000), np.uint8)
     strip[:, 999_980:1_000_020] = 255
     image = Image.fromarray(
         strip.T if upright else strip
     )  # at 32 pixels it would be 16,000,000 long
-    shown = apply_eval_transform(
+    result = apply_eval_transform(
         image, EvalTransform(size=28, resize=32, channels=1, mean=(0.5,), std=(0.5,))
     )
-    assert shown.shape == (28, 28, 1)
-    assert shown.min() == 255
+    assert result.shape == (28, 28, 1)
+    assert result.min() == 255
 
 
-def test_a_square_has_the_pixels_that_a_run_trains_on() -> None:
+def test_a_square_has_the_same_pixels_as_in_training() -> None:
     image = picture(3, 57, 41)
     assert np.array_equal(
         apply_eval_transform(image, EvalTransform(crop_mode="square", size=16, **HALF)),
@@ -77,7 +77,7 @@ def test_a_square_has_the_pixels_that_a_run_trains_on() -> None:
     )
 
 
-def test_gray_and_color_become_what_the_network_takes() -> None:
+def test_gray_and_color_images_are_converted_to_the_channels_of_the_network() -> None:
     gray = EvalTransform(size=16, channels=1, mean=(0.5,), std=(0.5,))
     assert apply_eval_transform(picture(0, 30, 20), gray).shape == (16, 16, 1)
     assert apply_eval_transform(picture(0, 30, 20, "L"), EvalTransform(size=16, **HALF)).shape == (
@@ -87,7 +87,7 @@ def test_gray_and_color_become_what_the_network_takes() -> None:
     )
 
 
-def test_a_view_that_contradicts_itself_is_refused() -> None:
+def test_a_contradictory_transform_is_refused() -> None:
     with pytest.raises(FieldError, match="resize"):
         EvalTransform(size=64, resize=32, **HALF)
     with pytest.raises(FieldError, match="resize"):

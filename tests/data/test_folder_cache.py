@@ -16,7 +16,7 @@ from resnetlab.data.sources import decode_cache, folder, folder_cache, image_dec
 from resnetlab.errors import InputError
 
 
-def test_the_hash_depends_neither_on_the_place_nor_on_the_number_of_workers(
+def test_the_hash_depends_on_neither_the_path_nor_the_number_of_workers(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     root, sources = split_tree(tmp_path / "pets"), []
@@ -33,7 +33,7 @@ def test_the_hash_depends_neither_on_the_place_nor_on_the_number_of_workers(
         np.testing.assert_array_equal(source.train.pixels, sources[0].train.pixels)
 
 
-def test_what_changes_the_content_changes_the_hash(tmp_path: Path) -> None:
+def test_every_change_of_content_changes_the_hash(tmp_path: Path) -> None:
     root = split_tree(tmp_path / "pets")
     seen = {opened(root, image_size=16).sha256, opened(root, image_size=8).sha256}
     changes = [
@@ -53,7 +53,7 @@ def test_what_changes_the_content_changes_the_hash(tmp_path: Path) -> None:
     assert len(seen) == 2 + len(changes)
 
 
-def test_a_second_open_decodes_nothing_and_says_nothing_new(
+def test_a_second_open_decodes_no_image_and_has_the_same_notes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     root = split_tree(tmp_path / "pets")
@@ -66,38 +66,38 @@ def test_a_second_open_decodes_nothing_and_says_nothing_new(
 
 
 @pytest.mark.parametrize("ending", ["npy", "json"])
-def test_a_damaged_cache_is_noticed_and_built_again(tmp_path: Path, ending: str) -> None:
+def test_a_damaged_cache_is_detected_and_built_again(tmp_path: Path, ending: str) -> None:
     root = split_tree(tmp_path / "pets")
     first = opened(root, image_size=8)
     pixels = first.train.pixels.copy()
-    (kept,) = (tmp_path / "person" / "images").glob(f"*.{ending}")
-    whole = kept.read_bytes()
+    (cached,) = (tmp_path / "person" / "images").glob(f"*.{ending}")
+    content = cached.read_bytes()
     rng = np.random.default_rng(0)
-    flips = [bytearray(whole) for _ in range(20)]
+    flips = [bytearray(content) for _ in range(20)]
     for raw in flips:
         raw[rng.integers(len(raw))] ^= 1 << int(rng.integers(8))
-    for raw in (b"", b"words", whole[: len(whole) // 2], *flips):
-        kept.unlink()
-        kept.write_bytes(raw)
+    for raw in (b"", b"words", content[: len(content) // 2], *flips):
+        cached.unlink()
+        cached.write_bytes(raw)
         for _ in range(2):
             again = opened(root, image_size=8)
             assert again.sha256 == first.sha256
             np.testing.assert_array_equal(again.train.pixels, pixels)
     messages: list[str] = []
-    kept.unlink()
-    kept.write_bytes(whole[:-9])
+    cached.unlink()
+    cached.write_bytes(content[:-9])
     opened(root, image_size=8, notify=messages.append)
     assert any("is damaged: decoding the images again" in line for line in messages)
 
 
-def test_pixels_that_were_exchanged_are_noticed(tmp_path: Path) -> None:
+def test_exchanged_pixels_in_the_cache_are_detected(tmp_path: Path) -> None:
     root = split_tree(tmp_path / "pets")
     pixels = opened(root, image_size=8).train.pixels.copy()
-    (kept,) = (tmp_path / "person" / "images").glob("*.npy")
-    forged = np.load(kept)
+    (cached,) = (tmp_path / "person" / "images").glob("*.npy")
+    forged = np.load(cached)
     forged[:] = 0
-    kept.unlink()
-    np.save(kept, forged)
+    cached.unlink()
+    np.save(cached, forged)
     np.testing.assert_array_equal(opened(root, image_size=8).train.pixels, pixels)
 
 
@@ -124,7 +124,7 @@ def reads(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
 
 
 @pytest.mark.parametrize("tree", [split_tree, class_tree])
-def test_a_folder_in_which_nothing_changed_is_mapped_and_no_file_of_it_is_opened(
+def test_an_unchanged_folder_is_mapped_from_the_cache_without_opening_its_files(
     tmp_path: Path, reads: list[Path], tree: Callable[[Path], Path]
 ) -> None:
     root = aged(tree(tmp_path / "pets"))
@@ -151,16 +151,16 @@ def test_a_folder_in_which_nothing_changed_is_mapped_and_no_file_of_it_is_opened
     assert tree is class_tree or isinstance(backing, np.memmap)
 
 
-def test_of_a_folder_that_changed_only_the_new_files_are_opened_for_their_hash(
+def test_only_the_new_files_of_a_changed_folder_are_opened_for_their_hash(
     tmp_path: Path, reads: list[Path]
 ) -> None:
     root = aged(split_tree(tmp_path / "pets"))
     opened(root, image_size=8)
     reads.clear()
-    found = decoded_hashes(root, tmp_path)
+    hashes = decoded_hashes(root, tmp_path)
     assert reads == []
     save(root / "train/cat/000.png", picture(77))
-    assert decoded_hashes(root, tmp_path) != found
+    assert decoded_hashes(root, tmp_path) != hashes
     assert set(reads) == {root / "train/cat/000.png"}
 
 
@@ -174,7 +174,7 @@ def decoded_hashes(root: Path, tmp_path: Path) -> list[str]:
     ]
 
 
-def test_each_change_of_a_folder_is_seen(tmp_path: Path) -> None:
+def test_each_change_of_a_folder_changes_its_data(tmp_path: Path) -> None:
     root = aged(class_tree(tmp_path / "pets"))
     known = {opened(root, image_size=8).sha256}
     changes = [
@@ -198,7 +198,7 @@ def test_each_change_of_a_folder_is_seen(tmp_path: Path) -> None:
     assert len(known) == 1 + len(changes)
 
 
-def test_a_split_that_a_person_changed_in_the_cache_is_followed(tmp_path: Path) -> None:
+def test_a_split_file_that_the_user_edited_in_the_cache_is_used(tmp_path: Path) -> None:
     root = aged(class_tree(tmp_path / "pets"))
     first = opened(root, image_size=8)
     (splits,) = (tmp_path / "cache").glob("*-splits.csv")
@@ -209,23 +209,23 @@ def test_a_split_that_a_person_changed_in_the_cache_is_followed(tmp_path: Path) 
 
 
 @pytest.mark.parametrize("seconds", [0, 60])
-def test_other_content_of_the_same_size_and_modification_time_is_noticed(
+def test_changed_content_with_the_same_size_and_modification_time_is_detected(
     tmp_path: Path, seconds: int
 ) -> None:
     """The change time shows it, which no program can set; a young file is read again anyway."""
     root = split_tree(tmp_path / "pets")
     path = root / "train/cat/000.png"
-    whole = path.read_bytes()
-    path.write_bytes(whole + b"1")  # behind its end a picture may hold anything
+    content = path.read_bytes()
+    path.write_bytes(content + b"1")  # behind its end a picture may hold anything
     aged(root, seconds)
     first, contents = opened(root, image_size=8).sha256, path.stat()
-    path.write_bytes(whole + b"2")
+    path.write_bytes(content + b"2")
     os.utime(path, ns=(contents.st_mtime_ns, contents.st_mtime_ns))
     assert opened(root, image_size=8).sha256 != first
     assert audit_source(str(root), image_size=8, cache=tmp_path / "cache").sha256 != first
 
 
-def test_a_file_that_changes_between_hash_and_decoding_is_bad(tmp_path: Path) -> None:
+def test_a_file_that_changes_between_hash_and_decoding_is_reported_as_bad(tmp_path: Path) -> None:
     save(tmp_path / "1.png", picture(1))
     result = decode_cache.decode(
         tmp_path, ["1.png"], ["0" * 64], 8, cache=tmp_path / "cache", workers=1, notify=print

@@ -32,7 +32,9 @@ ANYWHERE, INSIDE = FolderReading(follow_links="anywhere"), FolderReading(follow_
 # --------------------------------------------------------------------------------------------------
 
 
-def test_a_class_or_a_split_that_is_a_link_is_refused_and_not_left_out(tmp_path: Path) -> None:
+def test_a_class_or_split_that_is_a_link_is_refused_and_not_silently_ignored(
+    tmp_path: Path,
+) -> None:
     disk = tree(tmp_path / "disk", {"bird": 3, "common/cat": 1, "common/dog": 1})
     root = split_tree(tmp_path / "pets")
     (root / "train/bird").symlink_to(disk / "bird")
@@ -74,7 +76,7 @@ def test_a_followed_link_gives_the_data_of_a_copy(tmp_path: Path) -> None:
     assert first.sha256 == opened(copied, image_size=8).sha256
 
 
-def test_a_change_behind_a_followed_link_is_noticed(tmp_path: Path) -> None:
+def test_a_change_behind_a_followed_link_is_detected(tmp_path: Path) -> None:
     root = split_tree(tmp_path / "pets")
     shutil.move(root / "train/cat", tmp_path / "cat")
     (root / "train/cat").symlink_to(tmp_path / "cat")
@@ -102,7 +104,7 @@ def test_loops_and_dangling_links_are_refused_by_name_when_links_are_followed(
     }
 
 
-def test_a_link_in_the_place_of_a_photograph_is_called_a_link(tmp_path: Path) -> None:
+def test_a_link_instead_of_a_photograph_is_reported_as_a_link(tmp_path: Path) -> None:
     save(tmp_path / "a.png", picture(1))
     (tmp_path / "link.png").symlink_to(tmp_path / "a.png")
     with pytest.raises(image_decoder.BadImageError, match="a link, which is not followed"):
@@ -124,7 +126,7 @@ def test_a_link_in_the_place_of_a_photograph_is_called_a_link(tmp_path: Path) ->
         ("train", "Validation", "Testing"),
     ],
 )
-def test_the_words_for_splits_are_understood_in_any_case(
+def test_the_names_of_splits_are_recognized_in_any_case(
     tmp_path: Path, train: str, validation: str, test: str
 ) -> None:
     counts = {
@@ -145,7 +147,7 @@ def test_the_words_for_splits_are_understood_in_any_case(
         (("train", "Training", "test"), "two train splits: Training, train"),
     ],
 )
-def test_two_folders_for_one_split_are_a_mistake(
+def test_two_folders_for_one_split_are_refused(
     tmp_path: Path, words: tuple[str, ...], message: str
 ) -> None:
     counts = {f"{word}/{label}": 1 for word in words for label in ("cat", "dog")}
@@ -153,18 +155,18 @@ def test_two_folders_for_one_split_are_a_mistake(
     assert refused(root) == [f"{root}: {message}. Fix: keep one of them"]
 
 
-def test_classes_that_are_called_like_splits_stay_classes(tmp_path: Path) -> None:
+def test_classes_with_names_of_splits_are_read_as_classes(tmp_path: Path) -> None:
     source = opened(tree(tmp_path / "rail", {"Train": 8, "bus": 8, "dev": 8}), image_size=8)
     assert source.classes == ("Train", "bus", "dev")
 
 
-def test_a_folder_beside_the_splits_is_named(tmp_path: Path) -> None:
+def test_a_folder_beside_the_split_folders_is_reported_by_name(tmp_path: Path) -> None:
     root = tree(split_tree(tmp_path / "pets"), {"holdout/cat": 3})
     notes = opened(root, image_size=8).notes
     assert "not used, because no split has such a name: holdout (3 images)" in notes
 
 
-def test_a_test_folder_without_classes_is_kept_out_with_a_note(tmp_path: Path) -> None:
+def test_a_test_folder_without_classes_is_not_used_and_a_note_reports_it(tmp_path: Path) -> None:
     root = tree(tmp_path / "pets", {"train/cat": 14, "train/dog": 14, "test": 9})
     source = opened(root, image_size=8)
     assert (len(source.train), len(source.test)) == (24, 4)
@@ -177,7 +179,7 @@ def test_a_test_folder_without_classes_is_kept_out_with_a_note(tmp_path: Path) -
     assert any("/test has 9 images in no" in note for note in opened(root, image_size=8).notes)
 
 
-def test_a_folder_within_a_folder_and_leftovers_of_an_archive_are_reported(tmp_path: Path) -> None:
+def test_a_folder_within_a_folder_and_leftover_archive_files_are_reported(tmp_path: Path) -> None:
     root = split_tree(tmp_path / "pets" / "pets").parent
     (line,) = refused(root)
     assert line.endswith(f"Fix: give the folder in it: {root}/pets")
@@ -220,7 +222,7 @@ def labeled(root: Path, split: str = "test") -> LabeledImages:
     return open_labeled_images(str(root), split, root.parent / "cache")
 
 
-def test_an_evaluation_needs_neither_train_nor_two_classes(tmp_path: Path) -> None:
+def test_an_evaluation_needs_no_train_split_and_no_second_class(tmp_path: Path) -> None:
     test = labeled(tree(tmp_path / "holdout", {"test/cat": 3, "test/dog": 2}))
     assert (test.labels, test.notes) == (("cat",) * 3 + ("dog",) * 2, ())
     root = tree(tmp_path / "valonly", {"val/cat": 3, "val/dog": 2})
@@ -233,7 +235,7 @@ def test_an_evaluation_needs_neither_train_nor_two_classes(tmp_path: Path) -> No
     assert len(labeled(tree(tmp_path / "dogs", {"test/dog": 4})).images) == 4
 
 
-def test_a_flat_folder_that_may_have_been_trained_on_is_scored_on_its_test_part(
+def test_a_flat_folder_that_may_have_been_trained_on_is_evaluated_on_its_test_part(
     tmp_path: Path,
 ) -> None:
     root = tree(tmp_path / "bare", {"cat": 20, "dog": 20})
@@ -246,7 +248,7 @@ def test_a_flat_folder_that_may_have_been_trained_on_is_scored_on_its_test_part(
         labeled(small)
 
 
-def test_a_split_without_classes_cannot_be_scored(tmp_path: Path) -> None:
+def test_a_split_without_classes_is_refused_for_evaluation(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"no folders of classes in its splits.*predict"):
         labeled(tree(tmp_path / "pets", {"test": 3}))
 
@@ -255,7 +257,7 @@ def test_a_split_without_classes_cannot_be_scored(tmp_path: Path) -> None:
 # --------------------------------------------------------------------------------------------------
 
 
-def test_an_mpo_and_a_tiff_are_read_upright_by_any_name(tmp_path: Path) -> None:
+def test_mpo_and_tiff_files_are_read_upright_under_any_name(tmp_path: Path) -> None:
     first, second = picture(1, 64, 48), picture(2, 20, 20)
     exif = Image.Exif()
     exif[0x0112] = 6
@@ -285,7 +287,7 @@ def test_an_mpo_and_a_tiff_are_read_upright_by_any_name(tmp_path: Path) -> None:
     assert len(opened(root, image_size=8).train) == 9
 
 
-def test_pixels_whose_white_is_unknown_are_refused() -> None:
+def test_pixels_with_an_unknown_white_level_are_refused() -> None:
     import numpy as np
 
     deep = Image.fromarray((np.arange(64, dtype=np.int32) * 100_000).reshape(8, 8))
@@ -322,7 +324,7 @@ FORMS = {
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_a_table_is_read_in_the_forms_that_programs_write(tmp_path: Path, form: str) -> None:
+def test_a_table_is_read_in_the_forms_that_other_programs_write(tmp_path: Path, form: str) -> None:
     plain = tree(tmp_path / "plain" / "pets", {"pics": 20})
     (plain / "labels.csv").write_text(TABLE)
     other = tree(tmp_path / "other" / "pets", {"pics": 20})
@@ -330,7 +332,7 @@ def test_a_table_is_read_in_the_forms_that_programs_write(tmp_path: Path, form: 
     assert opened(other, image_size=8).sha256 == opened(plain, image_size=8).sha256
 
 
-def test_a_table_in_utf16_and_one_with_absolute_paths_are_read(tmp_path: Path) -> None:
+def test_a_table_in_utf16_and_a_table_with_absolute_paths_are_read(tmp_path: Path) -> None:
     root = tree(tmp_path / "pets", {"pics": 20})
     (root / "labels.csv").write_bytes(TABLE.encode("utf-16"))
     first = opened(root, image_size=8).sha256
@@ -354,7 +356,7 @@ def test_a_table_with_other_columns_is_read_by_their_names(tmp_path: Path) -> No
     assert line.endswith('Fix: did you mean "id"?')
 
 
-def test_a_table_that_cannot_be_understood_is_one_line(tmp_path: Path) -> None:
+def test_an_unreadable_table_is_refused_in_one_line(tmp_path: Path) -> None:
     root = tree(tmp_path / "pets", {"pics": 20})
     cases = {
         TABLE.split("\n", 1)[1]: "write path,label above it as the first line",
@@ -371,7 +373,7 @@ def test_a_table_that_cannot_be_understood_is_one_line(tmp_path: Path) -> None:
     assert "not text in UTF-8" in line
 
 
-def test_thousands_of_wrong_rows_are_twenty_lines_and_a_count(tmp_path: Path) -> None:
+def test_thousands_of_wrong_rows_are_reported_in_twenty_lines_and_a_count(tmp_path: Path) -> None:
     root = tree(tmp_path / "pets", {"pics": 2})
     (root / "labels.csv").write_text(
         "path,label,split\n"
@@ -398,7 +400,9 @@ def test_a_file_in_a_hidden_folder_does_not_make_a_name_ambiguous(tmp_path: Path
 NESTED = FolderReading(nested=True)
 
 
-def test_photographs_in_sub_folders_are_noted_by_class_and_taken_on_request(tmp_path: Path) -> None:
+def test_photographs_in_subfolders_are_reported_by_class_and_used_on_request(
+    tmp_path: Path,
+) -> None:
     counts = {"cat": 1, "cat/holiday 2023": 4, "cat/from mum/old": 3, "dog": 9, "emu/a": 0}
     root = tree(tmp_path / "pets", counts | {"emu": 2})
     save(root / "cat" / ".cache" / "thumb.png", picture(1))
@@ -417,7 +421,7 @@ def test_photographs_in_sub_folders_are_noted_by_class_and_taken_on_request(tmp_
     assert np.bincount(nested.train.labels)[0] > np.bincount(plain.train.labels)[0]
 
 
-def test_sub_folders_are_read_alike_by_study_files_and_evaluation(tmp_path: Path) -> None:
+def test_study_files_and_evaluation_read_subfolders_in_the_same_way(tmp_path: Path) -> None:
     root = tree(
         tmp_path / "pets", {"train/cat/a": 4, "train/dog/b": 4, "test/cat/c": 2, "test/dog": 3}
     )
@@ -435,13 +439,13 @@ def test_sub_folders_are_read_alike_by_study_files_and_evaluation(tmp_path: Path
     assert (len(photos.test), photos.untested_classes) == (5, ())
 
 
-def test_splits_inside_classes_are_not_mixed(tmp_path: Path) -> None:
+def test_split_folders_inside_class_folders_are_not_mixed(tmp_path: Path) -> None:
     root = tree(tmp_path / "pets", {"cat/train": 4, "cat/test": 2, "dog/train": 4, "dog/test": 2})
     (line,) = refused(root, reading=NESTED)
     assert line.startswith(f"{root}/cat/test: a split inside a class and 3 more, which --nested")
 
 
-def test_a_class_without_a_test_photograph_is_named(tmp_path: Path) -> None:
+def test_a_class_without_a_test_photograph_is_reported_by_name(tmp_path: Path) -> None:
     root = tree(tmp_path / "pets", {"train/cat": 9, "train/emu": 9, "test/cat": 2})
     photos = open_photographs(root, cache=tmp_path / "cache")
     assert photos.untested_classes == ("emu",)

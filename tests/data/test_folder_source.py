@@ -33,7 +33,7 @@ def survey(root: Path) -> folder.FolderScan:
 # --------------------------------------------------------------------------------------------------
 
 
-def test_train_and_test_folders_are_the_splits_and_class_names_travel(tmp_path: Path) -> None:
+def test_train_and_test_folders_become_splits_and_class_names_are_stored(tmp_path: Path) -> None:
     source = opened(split_tree(tmp_path / "pets"), image_size=8)
     assert (source.name, source.classes) == ("pets", ("cat", "dog"))
     assert source.train.pixels.shape == (8, 8, 8, 3)
@@ -45,17 +45,17 @@ def test_train_and_test_folders_are_the_splits_and_class_names_travel(tmp_path: 
 
 
 @pytest.mark.parametrize("word", ["val", "valid", "validation"])
-def test_a_validation_folder_is_one_word_in_three_spellings(tmp_path: Path, word: str) -> None:
+def test_a_validation_folder_may_have_three_spellings(tmp_path: Path, word: str) -> None:
     root = tree(split_tree(tmp_path / "pets"), {f"{word}/cat": 1, f"{word}/dog": 1})
     assert len(opened(root).validation) == 2
 
 
-def test_two_validation_folders_are_a_mistake(tmp_path: Path) -> None:
+def test_two_validation_folders_are_refused(tmp_path: Path) -> None:
     root = tree(split_tree(tmp_path / "pets"), {"val/cat": 1, "valid/cat": 1})
     assert refused(root) == [f"{root}: two validation splits: val, valid. Fix: keep one of them"]
 
 
-def test_a_flat_folder_is_cut_seventy_fifteen_fifteen_and_the_cut_is_written_down(
+def test_a_flat_folder_is_split_70_15_15_and_the_split_is_written_to_a_file(
     tmp_path: Path,
 ) -> None:
     root = tree(tmp_path / "pets", {"cat": 20, "dog": 20})
@@ -73,7 +73,7 @@ def test_a_flat_folder_is_cut_seventy_fifteen_fifteen_and_the_cut_is_written_dow
     assert opened(root).sha256 == source.sha256
 
 
-def test_a_split_that_was_written_down_is_kept_while_it_fits_the_files(tmp_path: Path) -> None:
+def test_a_stored_split_is_used_as_long_as_it_matches_the_files(tmp_path: Path) -> None:
     root = tree(tmp_path / "pets", {"cat": 20, "dog": 20})
     first = opened(root)
     (written,) = (tmp_path / "cache").glob("pets-*-splits.csv")
@@ -97,7 +97,7 @@ def test_a_split_that_was_written_down_is_kept_while_it_fits_the_files(tmp_path:
         assert written.read_text() == text
 
 
-def test_train_without_test_gives_fifteen_percent_and_never_lends_validation(
+def test_train_without_test_gives_15_percent_to_test_and_leaves_validation_unchanged(
     tmp_path: Path,
 ) -> None:
     root = tree(tmp_path / "pets", {"train/cat": 20, "train/dog": 20, "val/cat": 2, "val/dog": 2})
@@ -106,7 +106,7 @@ def test_train_without_test_gives_fifteen_percent_and_never_lends_validation(
     assert "15 % of train as the test split" in source.notes[-1]
 
 
-def test_labels_csv_says_what_is_what(tmp_path: Path) -> None:
+def test_labels_csv_sets_the_class_and_the_split_of_each_image(tmp_path: Path) -> None:
     root = tree(tmp_path / "pets", {"a": 4, "b": 4})
     rows = [
         f"{d}/{n:03}.png,{'cat' if n % 2 else 'dog'},{'test' if d == 'b' else 'train'}"
@@ -126,7 +126,7 @@ def test_labels_csv_says_what_is_what(tmp_path: Path) -> None:
     )
 
 
-def test_mistakes_of_labels_csv_are_reported_with_their_lines(tmp_path: Path) -> None:
+def test_mistakes_in_labels_csv_are_reported_with_their_line_numbers(tmp_path: Path) -> None:
     root = tree(tmp_path / "pets", {"a": 3})
     (root / "link.png").symlink_to(root / "a" / "000.png")
     save(tmp_path / "outside.png", picture(1))
@@ -159,7 +159,7 @@ def test_mistakes_of_labels_csv_are_reported_with_their_lines(tmp_path: Path) ->
 @pytest.mark.parametrize(
     "raw", [b"", b"path;label\n", b"\xff\xfe\0", b'path,label\n"a', b"path,label\n", b"\0\0\0"]
 )
-def test_a_labels_csv_that_is_none_is_one_line(tmp_path: Path, raw: bytes) -> None:
+def test_an_unreadable_labels_csv_is_refused_in_one_line(tmp_path: Path, raw: bytes) -> None:
     root = tree(tmp_path / "pets", {"a": 1})
     (root / "labels.csv").write_bytes(raw)
     (line,) = refused(root)
@@ -167,7 +167,9 @@ def test_a_labels_csv_that_is_none_is_one_line(tmp_path: Path, raw: bytes) -> No
     assert ". Fix: " in line
 
 
-def test_images_of_one_square_size_keep_it_and_others_become_sixty_four(tmp_path: Path) -> None:
+def test_square_images_of_one_size_are_not_resized_and_others_become_64_pixels(
+    tmp_path: Path,
+) -> None:
     same = opened(split_tree(tmp_path / "same", size=(20, 20)))
     assert same.train.pixels.shape[1:] == (20, 20, 3)
     np.testing.assert_array_equal(same.train.pixels[0], np.asarray(picture(0, 20, 20)))
@@ -176,7 +178,9 @@ def test_images_of_one_square_size_keep_it_and_others_become_sixty_four(tmp_path
     assert "resized to 64 pixels" in other.notes[0]
 
 
-def test_a_folder_of_gray_images_has_one_channel_and_one_color_makes_three(tmp_path: Path) -> None:
+def test_a_folder_of_gray_images_has_one_channel_and_one_color_image_makes_three(
+    tmp_path: Path,
+) -> None:
     root = split_tree(tmp_path / "gray", mode="L")
     gray = opened(root, image_size=8)
     assert gray.train.pixels.shape[3] == 1
@@ -191,7 +195,7 @@ def test_a_folder_of_gray_images_has_one_channel_and_one_color_makes_three(tmp_p
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="Windows has no FIFOs in folders")
-def test_every_file_that_is_no_image_is_listed_with_its_reason(tmp_path: Path) -> None:
+def test_every_file_that_is_not_an_image_is_listed_with_its_reason(tmp_path: Path) -> None:
     root = split_tree(tmp_path / "pets")
     cat = root / "train" / "cat"
     for name in (
@@ -213,8 +217,8 @@ def test_every_file_that_is_no_image_is_listed_with_its_reason(tmp_path: Path) -
     (cat / "loop.png").symlink_to(cat / "loop.png")
     (cat / "up").symlink_to(root / "train")
     os.mkfifo(cat / "fifo.png")
-    found = survey(root)
-    assert {item.path.removeprefix("train/cat/"): item.reason for item in found.skipped} == {
+    scan = survey(root)
+    assert {item.path.removeprefix("train/cat/"): item.reason for item in scan.skipped} == {
         ".DS_Store": "hidden",
         "._000.png": "hidden",
         ".ipynb_checkpoints/000.png": "hidden",
@@ -231,12 +235,12 @@ def test_every_file_that_is_no_image_is_listed_with_its_reason(tmp_path: Path) -
         "up": "a link",
         "fifo.png": "not a regular file",
     }
-    assert len(found.rows) == 12
-    assert found.bad == ()
-    assert found.notes[0].startswith("15 files skipped: 4 a link, 3 hidden, 2 ")
+    assert len(scan.rows) == 12
+    assert scan.bad == ()
+    assert scan.notes[0].startswith("15 files skipped: 4 a link, 3 hidden, 2 ")
 
 
-def test_names_that_are_not_utf8_or_hold_control_characters_are_used(tmp_path: Path) -> None:
+def test_images_with_non_utf8_names_and_control_characters_are_used(tmp_path: Path) -> None:
     root = tree(tmp_path / "pets", {"cat": 6, "dog": 6})
     try:
         for name in (b"\xff\xfe.png", b'new\nline,"quote".png', b"\x1b[31m.png"):
@@ -254,7 +258,7 @@ def test_names_that_are_not_utf8_or_hold_control_characters_are_used(tmp_path: P
     assert line.isprintable()
 
 
-def test_names_that_differ_in_case_only_are_all_used_and_reported(tmp_path: Path) -> None:
+def test_images_whose_names_differ_only_in_case_are_all_used_and_reported(tmp_path: Path) -> None:
     root = split_tree(tmp_path / "pets")
     save(root / "train/cat/000.PNG", picture(50))
     if len(list((root / "train/cat").iterdir())) == 4:
@@ -274,13 +278,15 @@ def test_names_that_differ_in_case_only_are_all_used_and_reported(tmp_path: Path
 
 def spoil(root: Path) -> None:
     """Three bad files, each of its own kind."""
-    whole = encoded(picture(3, 200, 150), "JPEG")
-    (root / "train/cat/017.jpg").write_bytes(whole[: len(whole) // 2])
+    content = encoded(picture(3, 200, 150), "JPEG")
+    (root / "train/cat/017.jpg").write_bytes(content[: len(content) // 2])
     (root / "train/dog/empty.png").write_bytes(b"")
     (root / "test/dog/scan.ico").write_bytes(encoded(picture(3), "ICO"))
 
 
-def test_bad_files_are_one_line_that_names_the_first_and_the_list(tmp_path: Path) -> None:
+def test_bad_files_are_refused_in_one_line_with_the_first_file_and_the_path_of_the_list(
+    tmp_path: Path,
+) -> None:
     root = split_tree(tmp_path / "pets")
     spoil(root)
     (line,) = refused(root)
@@ -298,7 +304,7 @@ def test_bad_files_are_one_line_that_names_the_first_and_the_list(tmp_path: Path
     ]
 
 
-def test_skipped_bad_files_are_counted_and_hashed_and_the_rest_is_as_without_them(
+def test_skipped_bad_files_are_counted_and_hashed_and_do_not_change_the_other_images(
     tmp_path: Path,
 ) -> None:
     root = split_tree(tmp_path / "pets")
@@ -315,7 +321,7 @@ def test_skipped_bad_files_are_counted_and_hashed_and_the_rest_is_as_without_the
     )
 
 
-def test_a_bad_file_moves_no_image_of_a_cut(tmp_path: Path) -> None:
+def test_a_bad_file_does_not_change_the_split_of_other_images(tmp_path: Path) -> None:
     root = tree(tmp_path / "pets", {"cat": 20, "dog": 20})
     before = opened(root, image_size=8)
     (root / "cat" / "0.png").write_bytes(b"")
@@ -323,7 +329,7 @@ def test_a_bad_file_moves_no_image_of_a_cut(tmp_path: Path) -> None:
     np.testing.assert_array_equal(before.test.pixels, after.test.pixels)
 
 
-def test_a_class_without_usable_images_names_what_was_skipped(tmp_path: Path) -> None:
+def test_a_class_without_usable_images_is_refused_with_the_skipped_files(tmp_path: Path) -> None:
     root = split_tree(tmp_path / "pets")
     (root / "train/emu").mkdir()
     (root / "train/emu/words.txt").write_text("no image")
@@ -338,7 +344,7 @@ def test_a_class_without_usable_images_names_what_was_skipped(tmp_path: Path) ->
     ]
 
 
-def test_folders_without_a_file_are_no_classes_and_are_noted(tmp_path: Path) -> None:
+def test_empty_folders_are_not_classes_and_a_note_reports_them(tmp_path: Path) -> None:
     for root in (split_tree(tmp_path / "splits"), class_tree(tmp_path / "classes")):
         part = root / "train" if (root / "train").is_dir() else root
         save(part / "emu/.ipynb_checkpoints/1.png", picture(1))
@@ -353,7 +359,7 @@ def test_folders_without_a_file_are_no_classes_and_are_noted(tmp_path: Path) -> 
         assert f"empty folders are not used: {names}" in source.notes
 
 
-def test_a_class_of_test_that_is_not_in_train_is_named(tmp_path: Path) -> None:
+def test_a_test_class_that_is_not_in_train_is_reported_by_name(tmp_path: Path) -> None:
     root = tree(split_tree(tmp_path / "pets"), {"test/emu": 1, "val/fox": 1})
     fix = "Fix: add train images of it, or remove it"
     assert refused(root) == [
@@ -361,7 +367,7 @@ def test_a_class_of_test_that_is_not_in_train_is_named(tmp_path: Path) -> None:
     ]
 
 
-def test_a_split_without_a_usable_image_is_a_mistake(tmp_path: Path) -> None:
+def test_a_split_without_a_usable_image_is_refused(tmp_path: Path) -> None:
     root = tree(split_tree(tmp_path / "pets"), {"val/cat": 0})
     (root / "val/cat/1.png").write_bytes(b"")
     assert refused(root, skip_bad=True) == [
@@ -383,7 +389,7 @@ def test_a_split_without_a_usable_image_is_a_mistake(tmp_path: Path) -> None:
         ({"inner/train/cat": 1, "inner/test/cat": 1}, "fewer than two classes (got inner)"),
     ],
 )
-def test_a_folder_of_another_layout_is_one_line(
+def test_a_folder_with_an_unknown_layout_is_refused_in_one_line(
     tmp_path: Path, counts: dict[str, int], message: str
 ) -> None:
     root = tree(tmp_path / "pets", counts)
@@ -420,7 +426,7 @@ NAMES = st.sampled_from(
         max_size=14,
     )
 )
-def test_of_any_tree_every_file_is_used_or_listed_or_the_folder_is_refused(
+def test_every_file_of_any_tree_is_used_or_listed_or_the_folder_is_refused(
     tmp_path: Path, made: list
 ) -> None:
     root = tmp_path / "tree"
@@ -436,7 +442,7 @@ def test_of_any_tree_every_file_is_used_or_listed_or_the_folder_is_refused(
         except OSError:
             continue
     try:
-        found = survey(root)
+        scan = survey(root)
     except InputError as error:
         refusal = lines_of(error)
     else:
@@ -444,7 +450,7 @@ def test_of_any_tree_every_file_is_used_or_listed_or_the_folder_is_refused(
     assert all(". Fix: " in line for line in refusal)
     if refusal:
         return
-    accounted = [item.path for item in (*found.rows, *found.skipped, *found.bad)]
+    accounted = [item.path for item in (*scan.rows, *scan.skipped, *scan.bad)]
     there = [
         str(path.relative_to(root))
         for path in root.rglob("*")
@@ -453,14 +459,14 @@ def test_of_any_tree_every_file_is_used_or_listed_or_the_folder_is_refused(
     assert sorted(path for path in accounted if not path.endswith("labels.csv")) == sorted(there)
 
 
-def test_the_output_may_not_lie_in_the_folder_of_images(tmp_path: Path) -> None:
+def test_an_output_folder_inside_the_image_folder_is_refused(tmp_path: Path) -> None:
     root = split_tree(tmp_path / "pets")
     (line,) = refused(root, cache=root / "output" / "cache")
     assert line.startswith(f"{root}: {root}/output/cache is inside the folder of images. Fix: ")
     assert not (root / "output").exists()
 
 
-def test_real_photographs_open_as_generated_ones_do(tmp_path: Path) -> None:
+def test_real_photographs_are_opened_like_generated_ones(tmp_path: Path) -> None:
     if not DOGS.is_dir():
         pytest.skip("the shared photographs of dogs are not beside this repository")
     for split in ("train", "test"):

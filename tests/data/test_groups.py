@@ -45,7 +45,7 @@ def bits_of(image: np.ndarray) -> list[bool]:
     return [bool(row[column + 1] > row[column]) for row in gray.astype(int) for column in range(16)]
 
 
-def test_the_distances_of_near_copies_are_those_of_hashes_written_out() -> None:
+def test_distances_of_near_copies_equal_distances_of_hashes_computed_bit_by_bit() -> None:
     images = [photograph(k) for k in range(12)]
     images += [images[3].resize((31, 20)), ImageOps.mirror(images[5])]
     pixels = tiles(images)
@@ -57,17 +57,17 @@ def test_the_distances_of_near_copies_are_those_of_hashes_written_out() -> None:
             bits = sum(a != b for a, b in pair)
             if bits <= MAX_NEAR_COPY_BITS:
                 expected[left, right] = (bits, mirrored)
-    found = {
+    copies = {
         (copy.left, copy.right): (copy.bits, copy.mirrored) for copy in find_near_copies(pixels)
     }
-    assert {pair: mirrored for pair, (_, mirrored) in found.items()} == {
+    assert {pair: mirrored for pair, (_, mirrored) in copies.items()} == {
         (3, 12): False,
         (5, 13): True,
     }
-    assert found == expected
+    assert copies == expected
 
 
-def test_flat_images_and_gradients_are_near_copies_of_none() -> None:
+def test_flat_images_and_gradients_are_no_near_copies() -> None:
     ramp = np.linspace(0, 255, 64).astype(np.uint8)
     gradients = [np.broadcast_to(ramp[None, :, None] // k, (64, 64, 3)) for k in (1, 2, 3)]
     flat = [np.full((64, 64, 3), level, np.uint8) for level in (10, 10, 200)]
@@ -76,7 +76,7 @@ def test_flat_images_and_gradients_are_near_copies_of_none() -> None:
 
 @settings(deadline=None)
 @given(LABELS, st.integers(1, 5), st.integers(0, 3), st.floats(0.1, 0.4))
-def test_a_draw_keeps_every_group_together_and_every_class_in_train(
+def test_a_draw_never_separates_a_group_and_leaves_every_class_in_train(
     labels: list[int], size: int, seed: int, share: float
 ) -> None:
     array = np.array([0, 1, 2, 3, *labels])
@@ -124,7 +124,7 @@ def test_folds_differ_by_at_most_one_image_of_a_class(
     assert set(numbers.tolist()) <= set(range(folds))
 
 
-def test_folds_keep_groups_together() -> None:
+def test_folds_never_separate_a_group() -> None:
     labels, groups = np.repeat([0, 1], 30), np.arange(60) // 3
     numbers = stratify.assign_folds(labels, ("a", "b"), 5, 0, groups)
     assert all(len(set(numbers[groups == group].tolist())) == 1 for group in range(20))
@@ -143,7 +143,7 @@ def test_folds_keep_groups_together() -> None:
         ("folder:a", "not a rule for groups"),
     ],
 )
-def test_a_rule_that_is_none_is_refused_in_a_line(rule: str, message: str) -> None:
+def test_an_invalid_group_rule_is_refused_in_one_line(rule: str, message: str) -> None:
     with pytest.raises(InputError) as caught:
         GroupRule.parse(rule)
     (line,) = str(caught.value).splitlines()
@@ -172,7 +172,7 @@ def bursts(root: Path, *, with_labels: bool = False) -> Path:
     ("rule", "with_labels"),
     [(r"regex:^(.*)-\d", False), ("exif-time:0.5", False), ("column:patient", True)],
 )
-def test_a_burst_stays_on_one_side_by_every_rule(
+def test_every_group_rule_puts_a_burst_of_photographs_into_one_split(
     tmp_path: Path, rule: str, with_labels: bool
 ) -> None:
     root = bursts(tmp_path / "pets", with_labels=with_labels)
@@ -205,7 +205,7 @@ def copied(root: Path) -> Path:
     return root
 
 
-def test_near_copies_stay_on_one_side_and_evaluation_uses_no_train_image(tmp_path: Path) -> None:
+def test_near_copies_are_in_one_split_and_evaluation_uses_no_train_image(tmp_path: Path) -> None:
     root, cache = copied(tmp_path / "pets"), tmp_path / "cache"
     photos = open_photographs(root, cache=cache)
     sides = {
@@ -218,12 +218,14 @@ def test_near_copies_stay_on_one_side_and_evaluation_uses_no_train_image(tmp_pat
         if "-copy" not in path:
             assert sides[path.replace(".png", "-copy.jpg")] == side
     assert any("80 images with a copy or near copy" in note for note in photos.notes)
-    for place in (cache, tmp_path / "another cache"):
-        tested = open_labeled_images(str(root), "test", place)
+    for cache_folder in (cache, tmp_path / "another cache"):
+        tested = open_labeled_images(str(root), "test", cache_folder)
         assert {image.name for image in tested.images} == {row.path for row in photos.test.rows}
 
 
-def test_an_evaluation_without_the_rule_finds_the_split_of_the_training(tmp_path: Path) -> None:
+def test_an_evaluation_without_the_group_rule_uses_the_split_of_the_training(
+    tmp_path: Path,
+) -> None:
     root, cache = bursts(tmp_path / "pets"), tmp_path / "cache"
     reading = FolderReading(group=r"regex:^(.*)-\d")
     photos = open_photographs(root, cache=cache, reading=reading)
@@ -279,13 +281,13 @@ def test_impossible_folds_are_refused(fields: dict[str, object]) -> None:
         DataConfig(source="pets", **fields)  # type: ignore[arg-type]
 
 
-def test_more_folds_than_images_of_a_class_are_refused_in_a_line() -> None:
+def test_more_folds_than_images_of_a_class_are_refused_in_one_line() -> None:
     source = arrays(2)
     with pytest.raises(InputError, match=r'too few images or groups for 2 folds \(class "[ab]"\)'):
         split_dataset(source, DataConfig(source="arrays", folds=2, validation=0))
 
 
-def test_a_random_split_flatters_as_much_as_the_copies_tell() -> None:
+def test_the_estimated_gain_of_a_random_split_equals_the_planted_leakage() -> None:
     rng = np.random.default_rng(0)
     distinct = rng.integers(0, 256, (200, 32, 32, 3), np.uint8)
     pixels, labels = np.repeat(distinct, 2, axis=0), np.repeat(rng.integers(0, 2, 200), 2)
@@ -299,7 +301,7 @@ def test_a_random_split_flatters_as_much_as_the_copies_tell() -> None:
     assert estimate_leakage(pixels, labels, np.arange(400)) is None
 
 
-def test_a_folder_as_pixels_draws_validation_by_groups(tmp_path: Path) -> None:
+def test_the_validation_split_of_a_folder_read_as_pixels_is_drawn_by_groups(tmp_path: Path) -> None:
     root = copied(tmp_path / "pets")
     source = open_source(str(root), cache=tmp_path / "cache", image_size=32)
     data = split_dataset(source, DataConfig(source=str(root), validation=0.3))
@@ -311,7 +313,7 @@ def test_a_folder_as_pixels_draws_validation_by_groups(tmp_path: Path) -> None:
     assert len(data.train) % 2 == len(data.validation) % 2 == 0
 
 
-def test_data_whose_images_all_look_alike_are_split_all_the_same(tmp_path: Path) -> None:
+def test_a_dataset_of_nearly_equal_images_is_still_split(tmp_path: Path) -> None:
     root = tmp_path / "scans"
     for label, seed in (("fine", 0), ("coarse", 1)):
         base = np.asarray(photograph(seed), np.int64)
@@ -324,7 +326,7 @@ def test_data_whose_images_all_look_alike_are_split_all_the_same(tmp_path: Path)
     assert any("so many images look alike" in note for note in photos.notes)
 
 
-def test_a_rule_that_given_splits_leave_without_effect_is_named(tmp_path: Path) -> None:
+def test_a_group_rule_without_effect_because_splits_are_given_is_reported(tmp_path: Path) -> None:
     for split, label in itertools.product(("train", "validation", "test"), ("cat", "dog")):
         for index in range(3):
             save(tmp_path / "pets" / split / label / f"site{index}.png", photograph(index))
@@ -334,7 +336,9 @@ def test_a_rule_that_given_splits_leave_without_effect_is_named(tmp_path: Path) 
     assert f"{note} (resnetlab data split draws others)" in scan.notes
 
 
-def test_a_pattern_that_would_search_for_years_is_refused_in_seconds(tmp_path: Path) -> None:
+def test_a_regular_expression_with_exponential_time_is_refused_within_seconds(
+    tmp_path: Path,
+) -> None:
     for label, index in itertools.product(("cat", "dog"), range(4)):
         save(tmp_path / "pets" / label / f"{'a' * 60}{index}.png", photograph(index))
     reading = FolderReading(group="regex:(a|aa)+$")

@@ -32,22 +32,22 @@ def encoded(image: Image.Image, kind: str, **options: object) -> bytes:
 
 
 @pytest.mark.parametrize("kind", ["HEIF", "AVIF"])
-def test_a_photograph_of_a_phone_has_its_pixels(kind: str) -> None:
+def test_a_heic_photograph_of_a_phone_is_decoded_to_its_pixels(kind: str) -> None:
     image = gradient()
-    found = np.asarray(decode(encoded(image, kind)), np.int64)
-    assert np.abs(found - np.asarray(image, np.int64)).mean() < 3
+    decoded = np.asarray(decode(encoded(image, kind)), np.int64)
+    assert np.abs(decoded - np.asarray(image, np.int64)).mean() < 3
 
 
 def test_the_orientation_of_an_avif_is_applied() -> None:
     image, exif = gradient(), Image.Exif()
     exif[0x0112] = 6  # to be turned by 90 degrees, clockwise
-    found = decode(encoded(image, "AVIF", exif=exif))
+    decoded = decode(encoded(image, "AVIF", exif=exif))
     upright = np.asarray(image.transpose(Image.Transpose.ROTATE_270), np.int64)
-    assert found.size == (64, 96)
-    assert np.abs(np.asarray(found, np.int64) - upright).mean() < 3
+    assert decoded.size == (64, 96)
+    assert np.abs(np.asarray(decoded, np.int64) - upright).mean() < 3
 
 
-def test_the_time_at_which_a_photograph_was_taken_is_read() -> None:
+def test_the_time_when_a_photograph_was_taken_is_read() -> None:
     exif = Image.Exif()
     exif[0x0132] = "2024:05:01 10:20:30"
     for kind in ("HEIF", "JPEG"):
@@ -66,7 +66,7 @@ def test_heic_photographs_of_a_folder_are_used(tmp_path: Path) -> None:
     assert not audit.bad
 
 
-def test_without_its_package_a_heic_photograph_is_refused_with_the_command(
+def test_a_heic_photograph_without_its_package_is_refused_with_the_install_command(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     raw = encoded(gradient(), "HEIF")

@@ -27,11 +27,11 @@ def surveyed(root: Path, cut: SplitSpec | Path | None) -> FolderScan:
     return scan_folder(root, image_size=8, cache=root.parent / "cache", skip_bad=True, split=cut)
 
 
-def counted(found: FolderScan) -> Counter[tuple[str, str | None]]:
-    return Counter((row.label, row.split) for row in found.rows)
+def counted(scan: FolderScan) -> Counter[tuple[str, str | None]]:
+    return Counter((row.label, row.split) for row in scan.rows)
 
 
-def test_shares_and_the_counts_that_they_come_to_cut_alike_and_each_class_has_its_share(
+def test_shares_and_the_equal_counts_give_the_same_split_with_each_class_in_proportion(
     tmp_path: Path,
 ) -> None:
     root = tree(tmp_path / "pets", {"cat": 20, "dog": 10})
@@ -48,28 +48,28 @@ def test_shares_and_the_counts_that_they_come_to_cut_alike_and_each_class_has_it
     assert surveyed(root, SplitSpec.parse("18,6,6", seed=1)).rows != by_shares.rows
 
 
-def test_a_cut_takes_no_notice_of_the_splits_that_a_folder_has(tmp_path: Path) -> None:
-    found = surveyed(split_tree(tmp_path / "pets"), SplitSpec.parse("6,2,4"))
-    assert Counter(row.split for row in found.rows) == {"train": 6, "validation": 2, "test": 4}
-    assert any(row.path.startswith("test/") and row.split == "train" for row in found.rows)
+def test_a_new_split_ignores_the_splits_of_the_folder(tmp_path: Path) -> None:
+    scan = surveyed(split_tree(tmp_path / "pets"), SplitSpec.parse("6,2,4"))
+    assert Counter(row.split for row in scan.rows) == {"train": 6, "validation": 2, "test": 4}
+    assert any(row.path.startswith("test/") and row.split == "train" for row in scan.rows)
 
 
-def test_a_manifest_that_was_written_gives_the_same_splits_and_copies_no_image(
+def test_a_written_manifest_gives_the_same_splits_and_copies_no_image(
     tmp_path: Path,
 ) -> None:
     root = tree(tmp_path / "pets", {"cat": 10, "dog": 10})
-    found = surveyed(root, SplitSpec.parse(".5,.25,.25"))
+    scan = surveyed(root, SplitSpec.parse(".5,.25,.25"))
     path = tmp_path / "split.csv"
-    manifest.write_manifest(path, found.rows)
+    manifest.write_manifest(path, scan.rows)
     with path.open() as file:
         lines = list(csv.DictReader(file))
     assert list(lines[0]) == ["path", "label", "split", "sha256"]
     assert len(lines) == 20
-    assert surveyed(root, path).rows == found.rows
+    assert surveyed(root, path).rows == scan.rows
 
 
 def edited(tmp_path: Path, old: str, new: str) -> list[str]:
-    """What is said of a manifest of which one thing was changed, without its path."""
+    """Return the errors for a manifest in which one thing was changed, without its path."""
     root = tree(tmp_path / "pets", {"cat": 4, "dog": 4})
     path = tmp_path / "split.csv"
     manifest.write_manifest(path, surveyed(root, SplitSpec.parse("4,2,2")).rows)
@@ -84,7 +84,7 @@ def edited(tmp_path: Path, old: str, new: str) -> list[str]:
 AGAIN = "Fix: make it again: resnetlab data split"
 
 
-def test_a_manifest_that_does_not_fit_its_folder_is_refused_with_what_differs(
+def test_a_manifest_that_does_not_match_its_folder_is_refused_with_the_differences(
     tmp_path: Path,
 ) -> None:
     assert edited(tmp_path / "a", "cat/000.png", "cat/999.png") == [
@@ -102,7 +102,7 @@ def test_a_manifest_that_does_not_fit_its_folder_is_refused_with_what_differs(
     )
 
 
-def test_a_class_that_a_manifest_leaves_out_of_train_is_named(tmp_path: Path) -> None:
+def test_a_class_that_a_manifest_omits_from_train_is_reported_by_name(tmp_path: Path) -> None:
     root = tree(tmp_path / "pets", {"cat": 4, "dog": 4})
     path = tmp_path / "split.csv"
     manifest.write_manifest(path, surveyed(root, SplitSpec.parse("4,2,2")).rows)
@@ -121,7 +121,7 @@ def test_a_class_that_a_manifest_leaves_out_of_train_is_named(tmp_path: Path) ->
 @pytest.mark.parametrize(
     "text", ["", "1,2", "a,b,c", ".5,.2,.2", "0,2,2", "4,2,0", "-1,2,2", "nan,1,1", "1e400,1,1"]
 )
-def test_what_is_no_cut_is_refused_with_the_two_forms(text: str) -> None:
+def test_an_invalid_split_option_is_refused_with_the_two_valid_forms(text: str) -> None:
     with pytest.raises(
         InputError, match=r"not shares or counts .* Fix: --split \.6,\.2,\.2, or counts"
     ):
@@ -135,28 +135,28 @@ def test_counts_that_do_not_add_up_are_reported_with_their_sum(tmp_path: Path) -
 
 
 @given(st.integers(3, 30_000), st.integers(1, 98), st.integers(0, 98))
-def test_shares_always_come_to_all_images_and_leave_test_one(
+def test_shares_always_use_all_images_and_leave_at_least_one_for_test(
     images: int, test: int, validation: int
 ) -> None:
     if test + validation >= 100:
         return
     cut = SplitSpec((1 - (test + validation) / 100, validation / 100, test / 100))
-    train, apart, tested = cut.counts(images, "")
-    assert train + apart + tested == images
+    train, validated, tested = cut.counts(images, "")
+    assert train + validated + tested == images
     assert tested >= 1
-    assert abs(apart - images * validation / 100) <= 0.5
+    assert abs(validated - images * validation / 100) <= 0.5
 
 
-def test_broken_files_stay_out_of_a_cut(tmp_path: Path) -> None:
+def test_broken_files_are_not_part_of_a_split(tmp_path: Path) -> None:
     root = tree(tmp_path / "pets", {"cat": 4, "dog": 4})
     (root / "cat/bad.jpg").write_text("words")
     save(root / "dog/more.png", drawn(77))
-    found = surveyed(root, SplitSpec.parse("5,2,2"))
-    assert [item.path for item in found.bad] == ["cat/bad.jpg"]
-    assert len(found.rows) == 9
+    scan = surveyed(root, SplitSpec.parse("5,2,2"))
+    assert [item.path for item in scan.bad] == ["cat/bad.jpg"]
+    assert len(scan.rows) == 9
 
 
-def test_another_split_of_the_folder_is_not_written_over_the_first(
+def test_another_split_of_the_folder_does_not_overwrite_the_first(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     class_tree(tmp_path / "photos", size=(8, 8))
@@ -182,13 +182,13 @@ def test_another_split_of_the_folder_is_not_written_over_the_first(
 # --------------------------------------------------------------------------------------------------
 
 
-def test_a_given_test_split_is_kept_and_the_fractions_divide_the_others(tmp_path: Path) -> None:
+def test_a_given_test_split_stays_and_the_fractions_divide_the_other_images(tmp_path: Path) -> None:
     root = tree(tmp_path / "pets", {"train/cat": 12, "train/dog": 8, "test/cat": 3, "test/dog": 5})
-    found = surveyed(root, replace(SplitSpec.parse(".6,.2,.2"), keep_test=True))
-    assert {row.path for row in found.rows if row.split == "test"} == {
-        row.path for row in found.rows if row.path.startswith("test/")
+    scan = surveyed(root, replace(SplitSpec.parse(".6,.2,.2"), keep_test=True))
+    assert {row.path for row in scan.rows if row.split == "test"} == {
+        row.path for row in scan.rows if row.path.startswith("test/")
     }
-    assert counted(found) == {
+    assert counted(scan) == {
         ("cat", "train"): 9,
         ("cat", "validation"): 3,
         ("cat", "test"): 3,
@@ -196,32 +196,34 @@ def test_a_given_test_split_is_kept_and_the_fractions_divide_the_others(tmp_path
         ("dog", "validation"): 2,
         ("dog", "test"): 5,
     }
-    assert "the test split of the folder (8 images) is kept; --redraw-test" in found.notes[-1]
+    assert "the test split of the folder (8 images) is kept; --redraw-test" in scan.notes[-1]
     with pytest.raises(InputError, match=r"a test split of 8 images, which is kept.*--redraw-test"):
         surveyed(root, replace(SplitSpec.parse("18,4,6"), keep_test=True))
     counts = surveyed(root, replace(SplitSpec.parse("15,5,8"), keep_test=True))
-    assert counts.rows == found.rows
+    assert counts.rows == scan.rows
 
 
-def test_the_command_keeps_a_test_split_unless_it_is_to_be_redrawn(
+def test_the_command_redraws_a_given_test_split_only_on_request(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
     split_tree(tmp_path / "pets")
 
-    def test_paths(*words: str) -> set[str]:
+    def paths_in_test_split(*words: str) -> set[str]:
         done = CliRunner().invoke(app, ["data", "split", "pets", "--out", "a.csv", *words])
         assert done.exit_code == 0, done.output
         with (tmp_path / "a.csv").open() as file:
             return {row["path"] for row in csv.DictReader(file) if row["split"] == "test"}
 
     given = {f"test/{name}/00{k}.png" for name in ("cat", "dog") for k in range(2)}
-    assert test_paths("--fractions", ".5,.25,.25") == given
-    assert test_paths("--fractions", ".5,.25,.25", "--redraw-test", "--seed", "3") != given
+    assert paths_in_test_split("--fractions", ".5,.25,.25") == given
+    assert paths_in_test_split("--fractions", ".5,.25,.25", "--redraw-test", "--seed", "3") != given
 
 
-def test_new_splits_tell_what_becomes_of_a_given_test_split(tmp_path: Path) -> None:
-    found = surveyed(split_tree(tmp_path / "pets"), SplitSpec.parse("6,2,4"))
-    moved = sum(row.path.startswith("test/") and row.split != "test" for row in found.rows)
+def test_a_note_of_a_new_split_counts_the_moved_images_of_the_given_test_split(
+    tmp_path: Path,
+) -> None:
+    scan = surveyed(split_tree(tmp_path / "pets"), SplitSpec.parse("6,2,4"))
+    moved = sum(row.path.startswith("test/") and row.split != "test" for row in scan.rows)
     assert moved
-    assert f"new splits: {moved} of the folder's 4 test images are in another split" in found.notes
+    assert f"new splits: {moved} of the folder's 4 test images are in another split" in scan.notes

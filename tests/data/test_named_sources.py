@@ -44,7 +44,9 @@ def refused(source: str, tmp_path: Path) -> str:
     return line
 
 
-def test_digits_are_scaled_to_bytes_and_a_fifth_of_each_class_is_test(tmp_path: Path) -> None:
+def test_digits_are_scaled_to_bytes_and_a_fifth_of_each_class_is_the_test_split(
+    tmp_path: Path,
+) -> None:
     from sklearn.datasets import load_digits
 
     source = open_source("digits", cache=tmp_path)
@@ -61,17 +63,17 @@ def test_digits_are_scaled_to_bytes_and_a_fifth_of_each_class_is_test(tmp_path: 
     assert "359 of its 1797 images" in source.notes[0]
 
 
-def test_digits_are_the_same_bytes_as_ever(tmp_path: Path) -> None:
+def test_the_bytes_of_digits_do_not_change(tmp_path: Path) -> None:
     assert open_source("digits", cache=tmp_path).sha256 == DIGITS
 
 
-def test_load_opens_and_cuts(tmp_path: Path) -> None:
+def test_load_dataset_opens_and_splits_a_source(tmp_path: Path) -> None:
     made = load_dataset(DataConfig(source="digits", validation=0.1, train_images=500), tmp_path)
     assert (len(made.train), len(made.validation), len(made.test)) == (500, 144, 359)
     assert (made.channels, made.image_size, made.identity.sha256) == (1, 8, DIGITS)
 
 
-def test_an_unknown_source_is_one_line_with_the_nearest_name(tmp_path: Path) -> None:
+def test_an_unknown_source_is_refused_with_the_nearest_name(tmp_path: Path) -> None:
     allowed = ", ".join(SOURCE_NAMES)
     assert refused("cifar-10", tmp_path) == (
         f'cifar-10: no such name, file or folder (allowed: {allowed}). Fix: did you mean "cifar10"?'
@@ -85,13 +87,13 @@ def test_an_unknown_source_is_one_line_with_the_nearest_name(tmp_path: Path) -> 
     assert "no such name, file or folder" in refused("a\0b", tmp_path)
 
 
-def test_a_file_that_is_no_npz_is_one_line(tmp_path: Path) -> None:
+def test_a_file_that_is_not_an_npz_is_refused_in_one_line(tmp_path: Path) -> None:
     path = tmp_path / "photos.tar.gz"
     path.write_bytes(b"\x1f\x8b" + bytes(99))
     assert "not an .npz file, or a truncated one" in refused(str(path), tmp_path)
 
 
-def test_a_name_goes_before_a_folder_of_that_name_and_says_how_to_reach_the_folder(
+def test_a_dataset_name_has_priority_over_a_folder_and_a_note_gives_the_path_of_the_folder(
     tmp_path: Path,
 ) -> None:
     split_tree(Path("digits"))
@@ -104,7 +106,7 @@ def test_a_name_goes_before_a_folder_of_that_name_and_says_how_to_reach_the_fold
 
 
 @pytest.mark.parametrize("name", TORCHVISION_NAMES)
-def test_an_npz_in_dot_data_stands_for_the_name(tmp_path: Path, name: str) -> None:
+def test_an_npz_in_dot_data_replaces_the_download_of_its_dataset(tmp_path: Path, name: str) -> None:
     Path(".data").mkdir()
     pixels, labels = np.zeros((4, 8, 8, 3), np.uint8), np.array([0, 1, 0, 1])
     np.savez(
@@ -116,7 +118,7 @@ def test_an_npz_in_dot_data_stands_for_the_name(tmp_path: Path, name: str) -> No
 
 
 @pytest.mark.parametrize("name", TORCHVISION_NAMES)
-def test_a_failed_download_is_one_line_that_says_where_to_put_which_file(
+def test_a_failed_download_of_a_named_dataset_names_the_files_and_where_to_put_them(
     tmp_path: Path, name: str
 ) -> None:
     messages: list[str] = []
@@ -150,7 +152,7 @@ def idx(array: np.ndarray) -> bytes:
 @pytest.mark.parametrize(
     ("name", "folder"), [("mnist", "MNIST"), ("fashion-mnist", "FashionMNIST")]
 )
-def test_idx_files_that_are_there_are_read_without_a_download(
+def test_existing_idx_files_are_read_without_a_download(
     tmp_path: Path, name: str, folder: str
 ) -> None:
     rng = np.random.default_rng(0)
@@ -185,7 +187,7 @@ def test_idx_files_that_are_there_are_read_without_a_download(
 @pytest.mark.parametrize(
     ("name", "form", "classes"), [("cifar10", "CIFAR10", 10), ("cifar100", "CIFAR100", 100)]
 )
-def test_batches_of_cifar_are_read_when_their_checksums_fit(
+def test_batches_of_cifar_are_read_if_their_checksums_match(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, form: str, classes: int
 ) -> None:
     import torchvision.datasets
@@ -221,7 +223,7 @@ def test_batches_of_cifar_are_read_when_their_checksums_fit(
     assert len(source.train) == classes * len(kind.train_list)
 
 
-def test_svhn_matrices_are_read_when_their_checksums_fit(
+def test_svhn_matrices_are_read_if_their_checksums_match(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     import scipy.io
@@ -242,7 +244,7 @@ def test_svhn_matrices_are_read_when_their_checksums_fit(
     assert source.train.labels.tolist() == (labels[:, 0] % 10).tolist()
 
 
-def test_opening_digits_an_npz_or_a_folder_never_imports_torch(tmp_path: Path) -> None:
+def test_opening_digits_an_npz_or_a_folder_does_not_import_torch(tmp_path: Path) -> None:
     split_tree(tmp_path / "pets")
     pixels, labels = np.zeros((4, 8, 8, 3), np.uint8), np.array([0, 1, 0, 1])
     np.savez(tmp_path / "set.npz", x_train=pixels, y_train=labels, x_test=pixels, y_test=labels)

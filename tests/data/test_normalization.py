@@ -49,7 +49,7 @@ def images(count: int = 40, side: int = 6, channels: int = 3, seed: int = 0) -> 
         ),
     ],
 )
-def test_given_numbers_are_applied_as_they_are(
+def test_given_means_and_deviations_are_applied_unchanged(
     how: Any, mean: list[float], std: list[float]
 ) -> None:
     image_set = images()
@@ -64,7 +64,7 @@ def test_given_numbers_are_applied_as_they_are(
     )
 
 
-def test_the_train_split_is_normalized_by_its_own_mean_and_sd() -> None:
+def test_the_train_split_is_normalized_by_its_own_mean_and_deviation() -> None:
     image_set = images()
     scale = fit_normalizer("train", image_set, 0, CPU)
     assert isinstance(scale, ChannelNormalizer)
@@ -72,7 +72,7 @@ def test_the_train_split_is_normalized_by_its_own_mean_and_sd() -> None:
     assert scale.values[1] == pytest.approx((image_set.pixels / 255).std((0, 1, 2)))
 
 
-def test_per_image_each_image_has_mean_0_and_sd_1_and_an_even_one_is_0() -> None:
+def test_per_image_normalization_gives_mean_0_and_deviation_1_and_0_for_uniform_images() -> None:
     image_set = images()
     pixels = torch.from_numpy(np.concatenate([image_set.pixels, image_set.pixels[:1] * 0 + 77]))
     got = PerImageNormalizer()(pixels)
@@ -89,7 +89,7 @@ def naive_zca(pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return x.mean(0), u @ np.diag(1 / np.sqrt(s + 0.1)) @ u.T
 
 
-def test_whitening_is_that_of_its_definition() -> None:
+def test_whitening_equals_its_definition() -> None:
     image_set = images(count=300)
     mean, matrix = naive_zca(image_set.pixels)
     scale = zca.fit(image_set.pixels)
@@ -121,7 +121,9 @@ def test_whitened_directions_have_the_variance_that_epsilon_leaves() -> None:
     np.testing.assert_allclose(after, np.sort(before / (before + 0.1)), atol=1e-4)
 
 
-def test_moments_are_exact_whatever_the_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_mean_and_covariance_do_not_depend_on_the_size_of_blocks(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     image_set = images(count=70)
     mean, covariance = zca.mean_and_covariance(image_set.pixels)
     monkeypatch.setattr(zca, "BLOCK_IMAGES", 7)
@@ -135,7 +137,7 @@ def test_moments_are_exact_whatever_the_blocks(monkeypatch: pytest.MonkeyPatch) 
     )
 
 
-def test_whitening_sees_what_the_network_sees() -> None:
+def test_whitening_is_fitted_to_the_center_crop_that_the_network_gets() -> None:
     image_set = images()
     small = fit_normalizer("zca", image_set, 4, CPU)
     assert torch.equal(small.matrix, zca.fit(image_set.pixels[:, 1:5, 1:5]).matrix)  # type: ignore[union-attr]
@@ -162,7 +164,7 @@ def test_whitening_has_the_same_bits_in_another_process() -> None:
     }
 
 
-def test_whitening_is_fitted_once_a_process_and_again_for_other_images(
+def test_whitening_is_fitted_once_in_a_process_for_the_same_images(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     calls: list[int] = []
@@ -189,7 +191,7 @@ def test_whitening_is_fitted_once_a_process_and_again_for_other_images(
         ({"mean": [0.5], "sd": [0.5], "std": [0.5]}, "recipe.normalize.sd: unknown field"),
     ],
 )
-def test_a_mistake_in_a_scale_is_reported_in_one_line(value: object, message: str) -> None:
+def test_a_mistake_in_a_normalizer_is_reported_in_one_line(value: object, message: str) -> None:
     with pytest.raises(InputError) as caught:
         decode(Recipe, {"epochs": 1, "normalize": value}, "study.toml", "recipe")
     (line,) = str(caught.value).splitlines()
@@ -220,7 +222,7 @@ def test_a_mistake_in_a_scale_is_reported_in_one_line(value: object, message: st
         ),
     ],
 )
-def test_a_recipe_that_does_not_fit_the_images_says_so(
+def test_a_recipe_that_does_not_fit_the_images_is_refused(
     recipe: Recipe, side: int, channels: int, message: str
 ) -> None:
     with pytest.raises(InputError, match=message):

@@ -44,14 +44,16 @@ def mistakes(tmp_path: Path, **changes: object) -> list[str]:
     return [line.removeprefix(f"{tmp_path / 'set.npz'}: ") for line in lines_of(caught.value)]
 
 
-def test_arrays_come_back_as_they_were_written(tmp_path: Path) -> None:
+def test_arrays_are_read_back_as_they_were_written(tmp_path: Path) -> None:
     source = opened(tmp_path)
     np.testing.assert_array_equal(source.train.pixels, arrays()["x_train"])
     assert source.classes == ("ant", "bee", "cat")
     assert (source.name, source.validation, source.train.labels.dtype) == ("set", None, np.int64)
 
 
-def test_gray_images_need_no_channel_axis_and_unnamed_classes_are_numbered(tmp_path: Path) -> None:
+def test_gray_images_need_no_channel_axis_and_classes_without_names_are_numbered(
+    tmp_path: Path,
+) -> None:
     flat = {
         "x_train": np.zeros((12, 6, 6), np.uint8),
         "x_test": np.zeros((6, 6, 6), np.uint8),
@@ -65,13 +67,13 @@ def test_gray_images_need_no_channel_axis_and_unnamed_classes_are_numbered(tmp_p
 
 
 @pytest.mark.parametrize("word", ["validation", "val", "valid"])
-def test_a_validation_split_is_one_word_in_three_spellings(tmp_path: Path, word: str) -> None:
+def test_a_validation_split_may_have_three_spellings(tmp_path: Path, word: str) -> None:
     source = opened(tmp_path, **{f"x_{word}": arrays()["x_test"], f"y_{word}": arrays()["y_test"]})
     assert source.validation is not None
     assert len(source.validation) == 6
 
 
-def test_three_mistakes_are_three_lines(tmp_path: Path) -> None:
+def test_three_mistakes_are_reported_in_three_lines(tmp_path: Path) -> None:
     lines = mistakes(
         tmp_path,
         x_train=np.zeros((12, 6, 6, 3), np.float32),
@@ -157,7 +159,7 @@ def test_three_mistakes_are_three_lines(tmp_path: Path) -> None:
         ),
     ],
 )
-def test_each_mistake_is_one_line_with_its_fix(
+def test_each_mistake_is_reported_in_one_line_with_its_fix(
     tmp_path: Path, changes: dict[str, object], line: str
 ) -> None:
     (expected,) = mistakes(tmp_path, **changes)
@@ -165,7 +167,7 @@ def test_each_mistake_is_one_line_with_its_fix(
     assert ". Fix: " in expected
 
 
-def test_a_pickle_is_not_opened(tmp_path: Path) -> None:
+def test_a_pickled_array_is_refused(tmp_path: Path) -> None:
     class Trap:
         def __reduce__(self) -> tuple[object, ...]:
             return (Path.touch, (tmp_path / "sprung",))
@@ -175,20 +177,20 @@ def test_a_pickle_is_not_opened(tmp_path: Path) -> None:
     assert not (tmp_path / "sprung").exists()
 
 
-def test_what_is_no_npz_is_one_line(tmp_path: Path) -> None:
+def test_a_file_that_is_not_a_complete_npz_is_refused_in_one_line(tmp_path: Path) -> None:
     path = tmp_path / "set.npz"
-    whole = Path(write(path)).read_bytes()
+    archive = Path(write(path)).read_bytes()
     np.save(tmp_path / "one.npy", np.zeros(3))
-    header = bytearray(whole)
-    place = header.find(b"'shape': (12, 6, 6, 3)")
-    header[place : place + 22] = (
+    header = bytearray(archive)
+    start = header.find(b"'shape': (12, 6, 6, 3)")
+    header[start : start + 22] = (
         b"'shape': (9999,999,93)"  # an array promised that the file does not hold
     )
     for content in (
         b"",
         b"words",
-        whole[:200],
-        whole[: len(whole) // 2],
+        archive[:200],
+        archive[: len(archive) // 2],
         (tmp_path / "one.npy").read_bytes(),
         header,
     ):
@@ -199,27 +201,27 @@ def test_what_is_no_npz_is_one_line(tmp_path: Path) -> None:
         assert line.startswith(f"{path}: not an .npz file, or a truncated one. Fix: write it again")
 
 
-def test_a_flipped_bit_of_an_array_is_refused_and_one_of_the_archive_is_no_traceback(
+def test_a_flipped_bit_is_refused_or_has_no_effect_and_gives_no_traceback(
     tmp_path: Path,
 ) -> None:
     path = tmp_path / "set.npz"
     right = open_source(write(path), cache=tmp_path).sha256
-    whole = path.read_bytes()
+    content = path.read_bytes()
     rng = np.random.default_rng(1)
-    for place in rng.integers(0, len(whole), 150):
-        raw = bytearray(whole)
-        raw[place] ^= 1 << int(rng.integers(8))
+    for position in rng.integers(0, len(content), 150):
+        raw = bytearray(content)
+        raw[position] ^= 1 << int(rng.integers(8))
         path.write_bytes(raw)
         with contextlib.suppress(InputError):
-            found = open_source(str(path), cache=tmp_path).sha256
+            digest = open_source(str(path), cache=tmp_path).sha256
             # What zip does not need may flip unseen; its directory has no checksum and may lose an
             # optional array.
-            assert found == right or place > whole.find(b"PK\x01\x02")
+            assert digest == right or position > content.find(b"PK\x01\x02")
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="Windows has no FIFOs in folders")
 @pytest.mark.timeout(60)
-def test_a_fifo_does_not_hang(tmp_path: Path) -> None:
+def test_a_fifo_is_refused_without_waiting(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "set.npz")
     with pytest.raises(InputError, match="neither a folder nor a regular file"):
         open_source(str(tmp_path / "set.npz"), cache=tmp_path)
@@ -240,7 +242,7 @@ def test_a_changed_pixel_label_class_or_split_changes_the_hash(tmp_path: Path) -
     assert len({opened(tmp_path, **change).sha256 for change in changes}) == len(changes)
 
 
-def test_neither_name_place_compression_nor_dtype_of_labels_changes_the_hash(
+def test_name_path_compression_and_label_dtype_do_not_change_the_hash(
     tmp_path: Path,
 ) -> None:
     first = opened(tmp_path).sha256
@@ -256,7 +258,7 @@ def test_arrays_that_are_not_used_are_reported(tmp_path: Path) -> None:
     )
 
 
-def test_an_image_size_is_refused_for_what_is_no_folder(tmp_path: Path) -> None:
+def test_an_image_size_is_refused_for_a_source_that_is_not_a_folder(tmp_path: Path) -> None:
     with pytest.raises(
         InputError,
         match=r"data: image_size: .* is not a folder of images \(got 8\). Fix: remove it",
@@ -275,7 +277,7 @@ def test_the_error_of_text_labels_and_16_bit_pixels_names_the_conversion(tmp_pat
         open_source(str(tmp_path / "b.npz"), cache=tmp_path)
 
 
-def test_a_class_of_a_very_long_name_is_printed_short(tmp_path: Path) -> None:
+def test_a_very_long_class_name_is_shortened_in_messages(tmp_path: Path) -> None:
     pixels, labels = np.zeros((4, 8, 8), np.uint8), np.array([0, 1, 0, 1])
     classes = np.array(["a" * 100_000, "b"])
     arrays = {"x_train": pixels, "y_train": labels, "x_test": pixels, "y_test": labels}

@@ -15,7 +15,9 @@ from resnetlab.errors import InputError
 from resnetlab.files import sha256
 
 
-def test_a_pack_keeps_the_content_and_is_added_to(tmp_path: Path, small_npz: Path) -> None:
+def test_a_pack_has_the_content_of_its_sources_and_can_be_extended(
+    tmp_path: Path, small_npz: Path
+) -> None:
     pack, cache = tmp_path / "pack", tmp_path / "cache"
     write_pack(["digits"], pack, cache=cache)
     packed = write_pack([str(small_npz)], pack, cache=cache)
@@ -43,7 +45,7 @@ def test_bad_names_and_folders_are_refused(tmp_path: Path) -> None:
         write_pack(["digits"], tmp_path / "other", cache=cache)
 
 
-def test_two_data_sets_of_one_name_are_refused(tmp_path: Path) -> None:
+def test_two_datasets_with_the_same_name_are_refused(tmp_path: Path) -> None:
     arrays = {
         "x_train": np.zeros((4, 8, 8), np.uint8),
         "y_train": np.array([0, 1, 0, 1]),

@@ -1,5 +1,5 @@
-"""What `data describe` tells of photographs: sizes, near copies across splits, and who has seen
-them.
+"""Output of `data describe` for photographs: sizes, near copies across splits, and classes of
+ImageNet.
 """
 
 from __future__ import annotations
@@ -26,28 +26,28 @@ def textured(seed: int) -> Image.Image:
     return Image.fromarray(noise).resize((160, 120), Image.Resampling.BICUBIC)
 
 
-def test_widths_heights_and_their_ratio_are_those_of_the_files(tmp_path: Path) -> None:
+def test_widths_heights_and_aspect_ratios_equal_the_sizes_of_the_files(tmp_path: Path) -> None:
     root = split_tree(tmp_path / "pets")
     save(root / "train/cat/tall.png", picture(70, 20, 50))
-    found = summarize_folder(root, cache=tmp_path / "cache")
+    summary = summarize_folder(root, cache=tmp_path / "cache")
     assert (
-        sorted(zip(found.widths.tolist(), found.heights.tolist(), strict=True))
+        sorted(zip(summary.widths.tolist(), summary.heights.tolist(), strict=True))
         == [(20, 50)] + [(24, 16)] * 12
     )
     assert (
         "width / height 0.40 / 1.06 / 1.50 / 1.50 / 1.50 (min, 5 %, median, 95 %, max)"
-        in found.lines()
+        in summary.lines()
     )
 
 
-def test_another_version_of_a_photograph_in_another_split_is_found_and_others_are_not(
+def test_a_near_copy_in_another_split_is_detected_and_other_photographs_are_not(
     tmp_path: Path,
 ) -> None:
     root = tmp_path / "pets"
-    for place in range(8):
-        save(root / f"train/{'cat' if place % 2 else 'dog'}/{place}.png", textured(place))
-    shown = textured(3)
-    save(root / "test/cat/small.jpg", shown.resize((80, 60)), quality=40)
+    for index in range(8):
+        save(root / f"train/{'cat' if index % 2 else 'dog'}/{index}.png", textured(index))
+    photo = textured(3)
+    save(root / "test/cat/small.jpg", photo.resize((80, 60)), quality=40)
     save(root / "test/dog/bright.png", ImageEnhance.Brightness(textured(4)).enhance(1.2))
     save(root / "test/dog/cropped.png", textured(6).crop((2, 2, 158, 118)))
     save(root / "test/cat/own.png", textured(100))
@@ -62,13 +62,13 @@ def test_another_version_of_a_photograph_in_another_split_is_found_and_others_ar
     }
 
 
-def test_exact_copies_are_reported_as_such_and_not_again_as_near_ones(tmp_path: Path) -> None:
+def test_exact_copies_are_not_reported_again_as_near_copies(tmp_path: Path) -> None:
     root = split_tree(tmp_path / "pets")
     save(root / "test/cat/copy.bmp", picture(1))
-    found = summarize_folder(root, cache=tmp_path / "cache")
-    assert found.audit.duplicates == (("train/cat/001.png", "test/cat/copy.bmp"),)
+    summary = summarize_folder(root, cache=tmp_path / "cache")
+    assert summary.audit.duplicates == (("train/cat/001.png", "test/cat/copy.bmp"),)
     assert "test/cat/copy.bmp" not in {
-        near.right for near in found.near_duplicates if near.left == "train/cat/001.png"
+        near.right for near in summary.near_duplicates if near.left == "train/cat/001.png"
     }
 
 
@@ -81,13 +81,11 @@ def test_exact_copies_are_reported_as_such_and_not_again_as_near_ones(tmp_path: 
         (("n0208562", "nothing"), False),
     ],
 )
-def test_classes_that_bear_imagenet_names_are_warned_of(
-    classes: tuple[str, ...], warned: bool
-) -> None:
+def test_classes_with_imagenet_names_give_a_warning(classes: tuple[str, ...], warned: bool) -> None:
     assert bool(imagenet_overlap(classes)) == warned
 
 
-def test_the_command_tells_bad_files_and_the_warning(tmp_path: Path) -> None:
+def test_the_command_prints_the_bad_files_and_the_warning(tmp_path: Path) -> None:
     root = tree(tmp_path / "woof", {"n02085620-Chihuahua": 8, "n02086240-Shih-Tzu": 8})
     (root / "n02085620-Chihuahua/bad.jpg").write_text("words")
     done = subprocess.run(
@@ -105,7 +103,7 @@ def test_the_command_tells_bad_files_and_the_warning(tmp_path: Path) -> None:
     assert "warning: 2 of 2 classes bear names of ImageNet's synsets" in done.stdout
 
 
-def test_the_document_has_the_figures_the_sizes_and_no_photograph(tmp_path: Path) -> None:
+def test_the_page_has_the_figures_and_sizes_and_no_photograph(tmp_path: Path) -> None:
     from resnetlab.reports.dataset import write
 
     root = split_tree(tmp_path / "pets")
@@ -138,7 +136,7 @@ def test_the_document_has_the_figures_the_sizes_and_no_photograph(tmp_path: Path
     )
 
 
-def test_long_names_of_classes_are_whole_in_the_figure_and_on_the_page(tmp_path: Path) -> None:
+def test_long_class_names_are_complete_in_the_figure_and_on_the_page(tmp_path: Path) -> None:
     from resnetlab.reports.dataset import write
 
     names = ("Cavalier King Charles spaniel", "n02105641-Old_English_sheepdog", "<b>サモエド</b>")
@@ -158,7 +156,7 @@ def test_long_names_of_classes_are_whole_in_the_figure_and_on_the_page(tmp_path:
 
 @pytest.mark.skipif(not shutil.which("chromium"), reason="needs chromium")
 @pytest.mark.parametrize("width", [1280, 390])
-def test_the_page_of_a_data_set_never_scrolls_sideways(tmp_path: Path, width: int) -> None:
+def test_the_page_of_a_dataset_never_scrolls_sideways(tmp_path: Path, width: int) -> None:
     from resnetlab.reports.dataset import write
 
     name = "a class with a name of many words, " * 3
@@ -172,7 +170,7 @@ def test_the_page_of_a_data_set_never_scrolls_sideways(tmp_path: Path, width: in
 
 
 @pytest.mark.skipif(not DOGS.is_dir(), reason="the photographs of ten breeds are not here")
-def test_no_two_of_twelve_hundred_real_photographs_are_taken_for_copies(tmp_path: Path) -> None:
-    found = summarize_folder(DOGS, cache=tmp_path / "cache")
-    assert (len(found.rows), found.near_duplicates, found.audit.duplicates) == (1200, (), ())
-    assert found.overlap
+def test_no_two_of_twelve_hundred_real_photographs_count_as_copies(tmp_path: Path) -> None:
+    summary = summarize_folder(DOGS, cache=tmp_path / "cache")
+    assert (len(summary.rows), summary.near_duplicates, summary.audit.duplicates) == (1200, (), ())
+    assert summary.overlap

@@ -19,7 +19,7 @@ from resnetlab.errors import InputError
 from resnetlab.stats.exact import paired_interval
 
 
-def test_the_gain_is_counted_image_by_image() -> None:
+def test_the_gain_equals_a_count_over_the_images() -> None:
     """Three members, four images of two classes; worked out by hand."""
     truth = np.array([0, 0, 1, 1])
     members = [
@@ -27,22 +27,22 @@ def test_the_gain_is_counted_image_by_image() -> None:
         np.array([[0.6, 0.4], [0.7, 0.3], [0.6, 0.4], [0.2, 0.8]]),  # right, right, wrong, right
         np.array([[0.2, 0.8], [0.8, 0.2], [0.1, 0.9], [0.8, 0.2]]),  # wrong, right, right, wrong
     ]
-    found = ensemble_result(["a", "b", "c"], members, truth)
+    result = ensemble_result(["a", "b", "c"], members, truth)
     # Means of class 0: .567, .633, .333, .633: right, right, right, wrong.
-    assert (found.ensemble.count, [one.count for one in found.members], found.best) == (
+    assert (result.ensemble.count, [one.count for one in result.members], result.best) == (
         3,
         [2, 3, 2],
         1,
     )
     assert (
-        found.over_best.points == 0
+        result.over_best.points == 0
     )  # it alone is right on the third image, the best alone on the fourth
-    assert found.p == binomtest(1, 2).pvalue
-    assert found.over_mean.points == pytest.approx(100 * (3 - 7 / 3) / 4)
-    assert found.agreement.count == 0
+    assert result.p == binomtest(1, 2).pvalue
+    assert result.over_mean.points == pytest.approx(100 * (3 - 7 / 3) / 4)
+    assert result.agreement.count == 0
 
 
-def test_members_are_the_same_whatever_the_order_of_their_outputs(
+def test_members_are_matched_by_class_name_and_not_by_the_order_of_outputs(
     tmp_path: Path, photos: Path
 ) -> None:
     """A model and itself with its outputs renamed back to front disagree; with rows in another
@@ -66,12 +66,14 @@ def test_members_are_the_same_whatever_the_order_of_their_outputs(
         replace(first.file, name="b", classes=tuple(CLASSES[k] for k in order)),
     )
     data = open_labeled_images(str(photos), "test", tmp_path / "cache")
-    found = evaluate_ensemble([load_model(tmp_path / "a"), load_model(tmp_path / "b")], data)
-    assert found.agreement.count == 14
-    assert found.over_best.points == found.over_mean.points == 0
+    result = evaluate_ensemble([load_model(tmp_path / "a"), load_model(tmp_path / "b")], data)
+    assert result.agreement.count == 14
+    assert result.over_best.points == result.over_mean.points == 0
 
 
-def test_models_of_other_classes_are_no_ensemble(pets: Path, photos: Path, tmp_path: Path) -> None:
+def test_models_with_other_classes_are_refused_as_an_ensemble(
+    pets: Path, photos: Path, tmp_path: Path
+) -> None:
     other = write_model(tmp_path / "other", classes=("cat", "dog", "emu", "newt", "owl", "pig"))
     data = open_labeled_images(str(photos), "test", tmp_path / "cache")
     with pytest.raises(InputError, match="have different classes: emu, rat"):
@@ -80,7 +82,7 @@ def test_models_of_other_classes_are_no_ensemble(pets: Path, photos: Path, tmp_p
         evaluate_ensemble([load_model(pets)], data)
 
 
-def test_the_paired_interval_keeps_its_promise_where_few_images_differ() -> None:
+def test_the_paired_interval_has_its_stated_coverage_if_few_images_differ() -> None:
     """Share of 4,000 draws whose interval holds the truth, at 200 images and small differences."""
     draw = np.random.default_rng(0)
     for only_a, only_b in ((0.03, 0.01), (0.01, 0.01), (0.10, 0.06)):
@@ -96,7 +98,7 @@ def test_the_paired_interval_keeps_its_promise_where_few_images_differ() -> None
     assert low < 0 < high  # nothing differed, and that is not certainty
 
 
-def test_the_command_says_the_gain_or_gives_it_as_json(
+def test_the_command_prints_the_gain_or_writes_it_as_json(
     pets: Path, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     other = write_model(tmp_path / "pets-2", seed=9)

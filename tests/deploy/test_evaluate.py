@@ -1,5 +1,5 @@
-"""What a model's answers are worth: against scikit-learn, values by hand, and what a run measured
-itself.
+"""Evaluation of a model: compared with scikit-learn, with values computed by hand, and with the
+measurement of a run.
 """
 
 from __future__ import annotations
@@ -54,54 +54,56 @@ def planted(
     return Known(folder), data, PredictionsWithImages(probabilities, truth, pictures)
 
 
-def test_the_scores_are_those_of_scikit_learn(pets: Path) -> None:
+def test_the_scores_equal_scikit_learn(pets: Path) -> None:
     model, data, answers = planted(pets)
-    found = evaluate(model, data, answers)  # type: ignore[arg-type]
+    result = evaluate(model, data, answers)  # type: ignore[arg-type]
     truth, p = answers.labels, answers.probabilities
-    assert found.top1.pct == pytest.approx(100 * (p.argmax(1) == truth).mean())
-    assert (found.top1.low, found.top1.high) == pytest.approx(
-        tuple(100 * x for x in binomtest(found.top1.count, 400).proportion_ci(method="exact"))
+    assert result.top1.pct == pytest.approx(100 * (p.argmax(1) == truth).mean())
+    assert (result.top1.low, result.top1.high) == pytest.approx(
+        tuple(100 * x for x in binomtest(result.top1.count, 400).proportion_ci(method="exact"))
     )
-    assert found.top5.pct == pytest.approx(
+    assert result.top5.pct == pytest.approx(
         100 * top_k_accuracy_score(truth, p, k=5, labels=range(6))
     )
-    assert found.loss_nats == pytest.approx(log_loss(truth, p, labels=range(6)))
+    assert result.loss_nats == pytest.approx(log_loss(truth, p, labels=range(6)))
     table = confusion_matrix(truth, p.argmax(1), labels=range(6))
-    assert {(one.true, one.predicted): one.images for one in found.confusions} == {
+    assert {(one.true, one.predicted): one.images for one in result.confusions} == {
         (CLASSES[t], CLASSES[s]): table[t, s]
         for t in range(6)
         for s in range(6)
         if t != s and table[t, s]
     }
     assert {
-        one.name: (one.recall.count, one.recall.images, one.predicted) for one in found.classes
+        one.name: (one.recall.count, one.recall.images, one.predicted) for one in result.classes
     } == {CLASSES[k]: (table[k, k], table[k].sum(), table[:, k].sum()) for k in range(4)}
-    assert len(found.mistakes) == 400 - found.top1.count
-    assert found.mistakes[0].probability == max(one.probability for one in found.mistakes)
+    assert len(result.mistakes) == 400 - result.top1.count
+    assert result.mistakes[0].probability == max(one.probability for one in result.mistakes)
 
 
-def test_the_calibration_error_is_the_sum_over_the_bins(pets: Path) -> None:
+def test_the_calibration_error_is_the_weighted_sum_over_the_bins(pets: Path) -> None:
     """Guo et al. 2017, eq. 3, written out picture by picture."""
     model, data, answers = planted(pets, 300, seed=3)
-    found = evaluate(model, data, answers)  # type: ignore[arg-type]
+    result = evaluate(model, data, answers)  # type: ignore[arg-type]
     confidence, right = (
         answers.probabilities.max(1),
         answers.probabilities.argmax(1) == answers.labels,
     )
     error = 0.0
     for k in range(15):
-        mine = [
+        members = [
             i
             for i in range(300)
             if k / 15 <= confidence[i] < (k + 1) / 15 or (k == 14 and confidence[i] == 1)
         ]
-        if mine:
-            error += len(mine) / 300 * abs(right[mine].mean() - confidence[mine].mean())
-    assert found.ece_pct == pytest.approx(100 * error)
-    assert sum(one.images for one in found.bins) == 300
+        if members:
+            error += len(members) / 300 * abs(right[members].mean() - confidence[members].mean())
+    assert result.ece_pct == pytest.approx(100 * error)
+    assert sum(one.images for one in result.bins) == 300
 
 
-def test_a_matrix_gathers_what_the_data_has_no_class_for(pets: Path) -> None:
+def test_predictions_of_classes_that_the_data_lacks_share_one_column_of_the_confusion_matrix(
+    pets: Path,
+) -> None:
     model, data, answers = planted(pets)
     table = make_confusion_matrix(evaluate(model, data, answers))  # type: ignore[arg-type]
     assert table is not None
@@ -110,22 +112,22 @@ def test_a_matrix_gathers_what_the_data_has_no_class_for(pets: Path) -> None:
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16-emulated"])
-def test_a_run_is_scored_as_it_scored_itself(
+def test_evaluate_gives_the_test_error_that_the_run_recorded(
     precision: str, tmp_path: Path, small_npz: Path
 ) -> None:
     settings = ["recipe.epochs=3", f"numerics.precision={precision}"]
     record = rl.train(NET, str(small_npz), "adam", settings=settings, output=tmp_path)
-    found = rl.evaluate(
+    result = rl.evaluate(
         rl.load_model(tmp_path / "runs" / record.id), str(small_npz), cache=tmp_path / "cache"
     )
     assert record.result is not None
     assert record.result.test is not None
-    assert found.top1.images == 60
-    assert 100 - found.top1.pct == pytest.approx(record.result.test.top1_error_pct)
-    assert found.loss_nats == pytest.approx(record.result.test.loss_nats, abs=1e-5)
+    assert result.top1.images == 60
+    assert 100 - result.top1.pct == pytest.approx(record.result.test.top1_error_pct)
+    assert result.loss_nats == pytest.approx(record.result.test.loss_nats, abs=1e-5)
 
 
-def test_a_run_in_bf16_is_scored_in_fp32_with_a_note_where_bf16_is_emulated(
+def test_a_run_in_bf16_is_evaluated_in_fp32_with_a_note_if_bf16_is_emulated(
     tmp_path: Path, small_npz: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     record = rl.train(NET, str(small_npz), "adam", settings=["recipe.epochs=1"], output=tmp_path)
@@ -136,18 +138,18 @@ def test_a_run_in_bf16_is_scored_in_fp32_with_a_note_where_bf16_is_emulated(
     for fast in (True, False):
         monkeypatch.setattr("resnetlab.training.resolve.processor_has_bf16", lambda fast=fast: fast)
         model = rl.load_model(path.parent, device="cpu")
-        found = rl.evaluate(model, str(small_npz), cache=tmp_path / "cache")
+        result = rl.evaluate(model, str(small_npz), cache=tmp_path / "cache")
         assert model.numerics.precision == ("bf16" if fast else "fp32")
-        assert any("in bf16, and this evaluation is in fp32" in n for n in found.notes) is not fast
+        assert any("in bf16, and this evaluation is in fp32" in n for n in result.notes) is not fast
 
 
-def test_an_evaluation_leaves_a_page_and_its_tables(
+def test_an_evaluation_writes_a_page_and_its_tables(
     pets: Path, photos: Path, tmp_path: Path
 ) -> None:
-    found = rl.evaluate(
+    evaluation = rl.evaluate(
         rl.load_model(pets), str(photos), cache=tmp_path / "cache", out=tmp_path / "out"
     )
-    assert (found.top1.images, found.split, found.outputs) == (14, "test", 6)
+    assert (evaluation.top1.images, evaluation.split, evaluation.outputs) == (14, "test", 6)
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
         "checksums.json",
         "classes.csv",
@@ -160,8 +162,8 @@ def test_an_evaluation_leaves_a_page_and_its_tables(
     assert result["top1"]["images"] == 14
     assert result["license"]["name"] == "MIT"
     page = (tmp_path / "out" / "report.html").read_text()
-    shown = min(24, len(found.mistakes))
-    assert page.count('<img src="data:image/jpeg;base64,') == 2 * shown  # each with its heat
+    count = min(24, len(evaluation.mistakes))
+    assert page.count('<img src="data:image/jpeg;base64,') == 2 * count  # each with its heat
     assert "http://" not in page
     assert "https://" not in page
     assert "<script" not in page
@@ -180,7 +182,7 @@ def test_the_page_shows_the_accuracy_of_each_class_without_scrolling(
     assert measured["right"] <= measured["room"]
 
 
-def test_the_classes_of_the_page_begin_with_the_lowest_accuracy(pets: Path) -> None:
+def test_the_class_table_is_sorted_by_ascending_accuracy(pets: Path) -> None:
     model, data, answers = planted(pets)
     result = evaluate(model, data, answers)  # type: ignore[arg-type]
     rows = class_rows(result, dict.fromkeys((*CLASSES[:4], "unicorn"), 3))
@@ -189,7 +191,7 @@ def test_the_classes_of_the_page_begin_with_the_lowest_accuracy(pets: Path) -> N
     assert [row.name for row in rows[1:]] == sorted(accuracy, key=lambda n: (accuracy[n], n))
 
 
-def test_heat_maps_end_after_the_batch_in_which_their_time_is_over(
+def test_heat_maps_end_after_the_batch_in_which_their_time_limit_is_reached(
     pets: Path, photos: Path, tmp_path: Path
 ) -> None:
     model, messages = load_model(pets), list[str]()
@@ -211,7 +213,9 @@ def test_heat_maps_end_after_the_batch_in_which_their_time_is_over(
     assert "resnetlab evaluate a b" in page
 
 
-def test_a_class_that_the_model_lacks_is_a_line_each(pets: Path, tmp_path: Path) -> None:
+def test_each_class_that_the_model_lacks_is_reported_in_one_line(
+    pets: Path, tmp_path: Path
+) -> None:
     data = tree(
         tmp_path / "photos",
         {
@@ -232,25 +236,25 @@ def test_a_class_that_the_model_lacks_is_a_line_each(pets: Path, tmp_path: Path)
     assert len(lines) == 2
 
 
-def test_a_folder_without_splits_is_scored_on_the_images_that_training_sets_apart(
+def test_a_folder_without_splits_is_evaluated_on_the_test_split_of_the_training(
     tmp_path: Path,
 ) -> None:
     from resnetlab.data.sources.folder import scan_folder
 
     root = tree(tmp_path / "flat", {"cat": 12, "dog": 10})
     cache = tmp_path / "cache"
-    apart = {
+    test_paths = {
         row.path
         for row in scan_folder(root, image_size=16, cache=cache).rows
         if row.split == "test"
     }
-    found = open_labeled_images(str(root), "test", cache)
-    assert {one.name for one in found.images} == apart
-    assert any("set apart" in note for note in found.notes)
+    opened = open_labeled_images(str(root), "test", cache)
+    assert {one.name for one in opened.images} == test_paths
+    assert any("set apart" in note for note in opened.notes)
     assert len(open_labeled_images(str(root), "all", cache).images) == 22
 
 
-def test_a_manifest_says_which_images_are_of_the_split(tmp_path: Path) -> None:
+def test_a_manifest_selects_the_images_of_the_split(tmp_path: Path) -> None:
     from resnetlab.data.sources import manifest
     from resnetlab.data.sources.folder import scan_folder
 
@@ -258,10 +262,10 @@ def test_a_manifest_says_which_images_are_of_the_split(tmp_path: Path) -> None:
     cut = manifest.SplitSpec.parse(".5,.2,.3", seed=4)
     rows = scan_folder(root, image_size=16, cache=tmp_path / "cache", split=cut).rows
     manifest.write_manifest(tmp_path / "split.csv", rows)
-    found = open_labeled_images(
+    opened = open_labeled_images(
         str(root), "validation", tmp_path / "cache", manifest_path=tmp_path / "split.csv"
     )
-    assert {one.name for one in found.images} == {
+    assert {one.name for one in opened.images} == {
         row.path for row in rows if row.split == "validation"
     }
     with pytest.raises(InputError, match="is not a folder"):
@@ -270,29 +274,27 @@ def test_a_manifest_says_which_images_are_of_the_split(tmp_path: Path) -> None:
         )
 
 
-def test_broken_files_count_nowhere_and_are_listed(
-    pets: Path, photos: Path, tmp_path: Path
-) -> None:
+def test_broken_files_are_listed_and_not_counted(pets: Path, photos: Path, tmp_path: Path) -> None:
     import shutil
 
     shutil.copytree(photos, tmp_path / "photos")
     (tmp_path / "photos" / "test" / "cat" / "000.jpg").write_text("no image")
-    whole = (tmp_path / "photos" / "test" / "dog" / "000.jpg").read_bytes()
-    (tmp_path / "photos" / "test" / "dog" / "000.jpg").write_bytes(whole[: len(whole) // 2])
+    content = (tmp_path / "photos" / "test" / "dog" / "000.jpg").read_bytes()
+    (tmp_path / "photos" / "test" / "dog" / "000.jpg").write_bytes(content[: len(content) // 2])
     (tmp_path / "photos" / "train" / "dog" / "000.jpg").write_text("of another split")
-    found = rl.evaluate(rl.load_model(pets), str(tmp_path / "photos"), cache=tmp_path / "cache")
-    assert found.top1.images == 12
-    assert [name for name, _ in found.bad_files] == ["test/cat/000.jpg", "test/dog/000.jpg"]
+    result = rl.evaluate(rl.load_model(pets), str(tmp_path / "photos"), cache=tmp_path / "cache")
+    assert result.top1.images == 12
+    assert [name for name, _ in result.bad_files] == ["test/cat/000.jpg", "test/dog/000.jpg"]
 
 
-def test_a_split_that_is_not_there_is_reported(photos: Path, tmp_path: Path) -> None:
+def test_an_absent_split_is_reported(photos: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no validation images"):
         open_labeled_images(str(photos), "validation", tmp_path)
     with pytest.raises(InputError, match="unknown split"):
         open_labeled_images(str(photos), "tset", tmp_path)  # type: ignore[arg-type]
 
 
-def test_a_models_name_cannot_write_into_the_page(photos: Path, tmp_path: Path) -> None:
+def test_a_model_name_cannot_inject_markup_into_the_page(photos: Path, tmp_path: Path) -> None:
     folder = write_model(tmp_path / "pets", name="</title><script>alert(1)</script>")
     page = render(rl.evaluate(rl.load_model(folder), str(photos), cache=tmp_path / "cache"), {})
     assert "<script" not in page

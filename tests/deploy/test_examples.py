@@ -21,12 +21,12 @@ LEFT = {"evaluate": "scores/report.html", "explain": "why.png", "export": "pets.
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-def test_the_example_in_the_help_of_a_command_runs(
+def test_the_example_in_the_help_text_of_each_command_runs(
     command: str, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     output = CliRunner().invoke(app, [command, "--help"]).output
-    found = re.search(r"Example:\s+resnetlab (.+)", output)
-    assert found is not None
+    match = re.search(r"Example:\s+resnetlab (.+)", output)
+    assert match is not None
     monkeypatch.chdir(tmp_path)
     add_confidence(write_model(Path("pets")))
     write_model(Path("pets-2"), seed=4)
@@ -36,7 +36,7 @@ def test_the_example_in_the_help_of_a_command_runs(
     monkeypatch.setattr(
         "resnetlab.deploy.serve.run_server", lambda _, __, port, *___: served.append(port)
     )
-    done = CliRunner().invoke(app, shlex.split(found[1]), catch_exceptions=False)
+    done = CliRunner().invoke(app, shlex.split(match[1]), catch_exceptions=False)
     assert done.exit_code == 0, done.output
     assert done.output or served == [8000]
     if command in LEFT:

@@ -1,4 +1,4 @@
-"""Where a network looked: Grad-CAM against its formula written out, and how its stage is found."""
+"""Explanations: Grad-CAM compared with its formula, and the choice of the explained stage."""
 
 from __future__ import annotations
 
@@ -52,27 +52,27 @@ def write_external(folder: Path, source: str, side: int, **kwargs: object) -> Pa
     return folder
 
 
-def test_the_heat_of_features_with_channels_last_is_that_of_their_right_axes(
+def test_grad_cam_of_features_with_channels_last_uses_the_right_axes(
     tmp_path: Path,
 ) -> None:
     pytest.importorskip("timm")
     source = "timm/swin_tiny_patch4_window7_224"
     model = load_model(write_external(tmp_path / "swin", source, 224, **SWIN))
-    found = explain(model, picture(3, 300, 260), "owl")
-    layer = model.module.get_submodule(found.layer)
+    explanation = explain(model, picture(3, 300, 260), "owl")
+    layer = model.module.get_submodule(explanation.layer)
     features, logits = forward_with_features(
-        model.module, layer, model.preprocess(found.input_pixels[None])
+        model.module, layer, model.preprocess(explanation.input_pixels[None])
     )
     assert features.shape == (1, 7, 7, 192)  # height, width, channels
     (gradient,) = torch.autograd.grad(logits[0, CLASSES.index("owl")], features)
     heat = F.relu((gradient.mean((1, 2), keepdim=True) * features).sum(3))[0].detach()
     heat = F.interpolate(heat[None, None], size=(224, 224), mode="bilinear", align_corners=False)
     expected = heat[0, 0].numpy()
-    correlation = np.corrcoef(found.heat_map.ravel(), expected.ravel())[0, 1]
+    correlation = np.corrcoef(explanation.heat_map.ravel(), expected.ravel())[0, 1]
     assert correlation > 0.99
 
 
-def test_a_vision_transformer_is_refused_and_not_explained_by_its_first_layer(
+def test_a_vision_transformer_is_refused_and_its_first_layer_is_not_used(
     tmp_path: Path,
 ) -> None:
     pytest.importorskip("timm")
@@ -96,22 +96,22 @@ class Rows(nn.Module):
         return features
 
 
-def test_outputs_that_are_no_logits_are_refused_by_name(pets: Path) -> None:
+def test_outputs_that_are_not_logits_are_refused_by_name(pets: Path) -> None:
     model = load_model(pets)
     predict = make_predict_outputs(Rows(), model.file.eval_transform, torch.device("cpu"), "rows")
     with pytest.raises(InputError, match="rows: the network's output is a tensor of 4 axes"):
         predict(np.zeros((1, 1, 24, 24, 3), np.uint8))
 
 
-def test_the_heat_is_grad_cam(pets: Path) -> None:
+def test_the_heat_map_equals_grad_cam_written_out(pets: Path) -> None:
     """Selvaraju et al. 2017, eq. 1 and 2, on the output of the last stage."""
     model, image = load_model(pets), picture(11, 60, 50)
-    found = explain(model, image, "owl")
+    explanation = explain(model, image, "owl")
     module = load_bundle(pets).module
     collected: list[torch.Tensor] = []
-    stage = module.get_submodule(found.layer)
+    stage = module.get_submodule(explanation.layer)
     hook = stage.register_forward_hook(lambda _, __, output: collected.append(output))
-    images = model.preprocess(found.input_pixels[None]).requires_grad_(True)
+    images = model.preprocess(explanation.input_pixels[None]).requires_grad_(True)
     logits = module(images)
     hook.remove()
     (gradient,) = torch.autograd.grad(logits[0, CLASSES.index("owl")], collected[0])
@@ -120,9 +120,9 @@ def test_the_heat_is_grad_cam(pets: Path) -> None:
     ).detach()
     heat = F.interpolate(heat, size=(24, 24), mode="bilinear", align_corners=False)[0, 0].numpy()
     heat = (heat - heat.min()) / (heat.max() - heat.min() + 1e-7)
-    assert found.heat_map.shape == (24, 24)
-    assert np.abs(found.heat_map - heat).max() < 0.02
-    assert found.label == "owl"
+    assert explanation.heat_map.shape == (24, 24)
+    assert np.abs(explanation.heat_map - heat).max() < 0.02
+    assert explanation.label == "owl"
 
 
 @pytest.mark.parametrize(
@@ -134,20 +134,20 @@ def test_the_heat_is_grad_cam(pets: Path) -> None:
         (models.mobilenet_v2, "features"),
     ],
 )
-def test_the_last_stage_with_places_is_found_in_well_known_networks(
+def test_the_last_spatial_stage_of_well_known_networks_is_detected(
     network: object, stage: str
 ) -> None:
     module = network(weights=None).eval()  # type: ignore[operator]
     assert last_spatial_layer(module, torch.zeros(1, 3, 224, 224), "x").name == stage
 
 
-def test_a_network_without_places_is_reported() -> None:
+def test_a_network_without_spatial_features_is_refused() -> None:
     flat = nn.Sequential(nn.Flatten(), nn.Linear(12, 3))
     with pytest.raises(InputError, match="no convolutional stage"):
         last_spatial_layer(flat, torch.zeros(1, 3, 2, 2), "flat")
 
 
-def test_an_explanation_changes_no_later_prediction(pets: Path) -> None:
+def test_an_explanation_does_not_change_later_predictions(pets: Path) -> None:
     model, image = load_model(pets), picture(3, 60, 50)
     before = model.predict([image])
     explain(model, image)
@@ -155,7 +155,7 @@ def test_an_explanation_changes_no_later_prediction(pets: Path) -> None:
     assert all(parameter.grad is None for parameter in model.module.parameters())
 
 
-def test_the_heat_lies_on_the_photograph_where_the_network_saw_it(
+def test_the_heat_map_covers_only_the_pixels_that_the_network_gets(
     pets: Path, tmp_path: Path
 ) -> None:
     """The shorter side of 56 pixels becomes 28, of which the center 24 are the network's input."""
@@ -182,7 +182,7 @@ def test_the_heat_lies_on_the_photograph_where_the_network_saw_it(
 
 @pytest.mark.parametrize("mode", ["crop", "square", "whole"])
 @pytest.mark.parametrize("size", [(300, 200), (200, 300), (224, 224), (1001, 333)])
-def test_the_part_that_the_network_sees_is_where_its_input_comes_from(
+def test_pixels_outside_of_the_visible_box_do_not_change_the_input(
     mode: Literal["crop", "square", "whole"], size: tuple[int, int]
 ) -> None:
     """The input is that of the image in which everything else was made black."""
@@ -211,17 +211,17 @@ def test_a_class_that_the_model_lacks_is_reported_with_the_nearest(pets: Path) -
         explain(load_model(pets), picture(0), "newts")
 
 
-def test_a_gray_model_explains_in_color(tmp_path: Path, small_npz: Path) -> None:
+def test_a_gray_model_is_explained_with_a_color_overlay(tmp_path: Path, small_npz: Path) -> None:
     import resnetlab as rl
     from resnetlab.models.configs import CifarConfig
 
     net = CifarConfig(blocks=(1, 1), widths=(4, 8))
     record = rl.train(net, str(small_npz), "adam", settings=["recipe.epochs=1"], output=tmp_path)
-    found = explain(load_model(tmp_path / "runs" / record.id), picture(0, 30, 30))
-    assert found.overlay().mode == "RGB"
+    explanation = explain(load_model(tmp_path / "runs" / record.id), picture(0, 30, 30))
+    assert explanation.overlay().mode == "RGB"
 
 
-def test_a_missing_extra_is_a_line_with_the_pip_command(
+def test_a_missing_extra_is_reported_with_its_pip_command(
     pets: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "openvino", None)
@@ -235,7 +235,7 @@ def test_a_missing_extra_is_a_line_with_the_pip_command(
         commands.serve(pets)
 
 
-def test_an_evaluation_of_a_network_without_places_has_a_page_without_heat(
+def test_an_evaluation_of_a_network_without_spatial_features_has_no_heat_maps(
     pets: Path, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     import resnetlab as rl
@@ -259,18 +259,18 @@ def test_an_evaluation_of_a_network_without_places_has_a_page_without_heat(
     assert any("without heat maps" in line for line in messages)
 
 
-def test_a_model_of_whole_photographs_is_explained_too(tmp_path: Path) -> None:
+def test_a_model_of_whole_photographs_is_explained(tmp_path: Path) -> None:
     from resnetlab.data.transforms.eval_transform import EvalTransform
 
-    whole = EvalTransform(crop_mode="whole", size=40, mean=(0.5,) * 3, std=(0.5,) * 3)
-    found = explain(
-        load_model(write_model(tmp_path / "whole", eval_transform=whole)), picture(1, 60, 45)
+    transform = EvalTransform(crop_mode="whole", size=40, mean=(0.5,) * 3, std=(0.5,) * 3)
+    explanation = explain(
+        load_model(write_model(tmp_path / "whole", eval_transform=transform)), picture(1, 60, 45)
     )
-    assert found.heat_map.shape == (30, 40)
+    assert explanation.heat_map.shape == (30, 40)
 
 
 @pytest.mark.parametrize("network", [models.resnet18, models.vgg11, models.mobilenet_v2])
-def test_the_heat_is_that_of_an_independent_library(network: object) -> None:
+def test_the_heat_map_equals_torchcam(network: object) -> None:
     """torchcam, which the package does not need, on two images at once, before the enlargement."""
     from torchcam.methods import GradCAM
 
@@ -287,21 +287,21 @@ def test_the_heat_is_that_of_an_independent_library(network: object) -> None:
         assert np.abs(one / one.max() - other / other.max()).max() < 1e-4
 
 
-def test_the_colors_of_heat_are_the_turbo_map() -> None:
+def test_the_colors_of_heat_maps_are_the_turbo_colormap() -> None:
     from matplotlib import colormaps
 
     heat = np.linspace(0, 1, 256, dtype=np.float32)[None]
     assert np.abs(apply_colormap(heat)[0] - 255 * colormaps["turbo"](heat[0])[:, :3]).max() < 2.5
 
 
-def test_several_photographs_are_explained_as_each_alone(pets: Path) -> None:
+def test_several_photographs_have_the_same_explanations_as_single_ones(pets: Path) -> None:
     model = load_model(pets)
-    shown = [
+    inputs = [
         apply_eval_transform(picture(seed, 60, 50), model.file.eval_transform) for seed in range(11)
     ]
     labels = [CLASSES[seed % len(CLASSES)] for seed in range(10)] + [""]
-    together = list(Explainer(model).explain(shown, labels))
-    for pixels, label, one in zip(shown, labels, together, strict=True):
+    together = list(Explainer(model).explain(inputs, labels))
+    for pixels, label, one in zip(inputs, labels, together, strict=True):
         (alone,) = Explainer(model).explain([pixels], [label])
         assert (one.label, one.layer) == (alone.label, alone.layer)
         assert np.array_equal(one.input_pixels, pixels)
@@ -309,7 +309,7 @@ def test_several_photographs_are_explained_as_each_alone(pets: Path) -> None:
         assert one.probability == pytest.approx(alone.probability, abs=1e-6)
 
 
-def test_the_stage_of_an_evaluation_s_mistakes_is_looked_for_once(
+def test_an_evaluation_searches_for_the_explained_layer_only_once(
     pets: Path, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     import resnetlab as rl
@@ -321,14 +321,14 @@ def test_the_stage_of_an_evaluation_s_mistakes_is_looked_for_once(
         "last_spatial_layer",
         lambda *given: calls.append(given[2]) or last_spatial_layer(*given),
     )
-    found = rl.evaluate(
+    result = rl.evaluate(
         rl.load_model(pets), str(photos), cache=tmp_path / "cache", out=tmp_path / "out"
     )
-    assert len(found.mistakes) > 1
+    assert len(result.mistakes) > 1
     assert calls == ["pets"]
 
 
-def test_explanations_of_two_photographs_of_one_name_have_names_of_their_own(
+def test_explanations_of_two_photographs_with_the_same_name_have_different_names(
     pets: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)

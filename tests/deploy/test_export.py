@@ -38,14 +38,14 @@ THEIRS = Compose(
 @pytest.fixture(scope="module")
 def exported(pets: Path, photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("export") / "pets.onnx"
-    found = export(load_model(pets, device="cpu"), "onnx", path, photos)
-    assert (found.image_kind, found.num_images) == ("photographs", 8)
-    assert found.max_difference < 1e-4
+    result = export(load_model(pets, device="cpu"), "onnx", path, photos)
+    assert (result.image_kind, result.num_images) == ("photographs", 8)
+    assert result.max_difference < 1e-4
     return path
 
 
 @pytest.mark.parametrize("batch", [1, 2, 7])
-def test_another_program_names_photographs_as_predict_does(
+def test_an_onnx_runtime_gives_the_classes_of_predict(
     pets: Path, exported: Path, batch: int
 ) -> None:
     """Preprocessing by torchvision, network by onnxruntime: nothing of ours but the file."""
@@ -55,12 +55,12 @@ def test_another_program_names_photographs_as_predict_does(
         None, {"images": torch.stack([THEIRS(image) for image in images]).numpy()}
     )[0]
     probabilities = torch.from_numpy(logits).double().softmax(1).numpy()
-    for row, found in zip(probabilities, load_model(pets).predict(images, top=6), strict=True):
-        given = {item.label: item.probability for item in found.top_classes}
+    for row, prediction in zip(probabilities, load_model(pets).predict(images, top=6), strict=True):
+        given = {item.label: item.probability for item in prediction.top_classes}
         assert np.allclose([given[name] for name in CLASSES], row, atol=1e-4)
 
 
-def test_the_file_says_how_it_is_used_and_under_which_license(tmp_path: Path) -> None:
+def test_the_file_contains_its_usage_and_its_license(tmp_path: Path) -> None:
     folder = write_model(
         tmp_path / "wsl",
         license=License(name="CC-BY-NC-4.0"),
@@ -78,7 +78,9 @@ def test_the_file_says_how_it_is_used_and_under_which_license(tmp_path: Path) ->
     assert [path.name for path in tmp_path.iterdir() if path.is_file()] == ["wsl.onnx"]
 
 
-def test_a_program_of_torch_export_gives_the_same_for_any_batch(pets: Path, tmp_path: Path) -> None:
+def test_a_torch_export_program_gives_the_same_outputs_for_any_batch_size(
+    pets: Path, tmp_path: Path
+) -> None:
     export(load_model(pets, device="cpu"), "torch-export", tmp_path / "pets.pt2")
     extra = {"classes": "", "model.json": ""}
     program = torch.export.load(tmp_path / "pets.pt2", extra_files=extra).module()
@@ -91,7 +93,7 @@ def test_a_program_of_torch_export_gives_the_same_for_any_batch(pets: Path, tmp_
 
 
 @pytest.mark.parametrize("by", [1e-3, float("nan")])
-def test_a_file_that_differs_is_not_kept(
+def test_an_export_that_differs_from_pytorch_is_not_written(
     pets: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, by: float
 ) -> None:
     model = load_model(pets, device="cpu")
@@ -108,7 +110,7 @@ def test_a_file_that_differs_is_not_kept(
     assert len(list(tmp_path.iterdir())) == 1
 
 
-def test_a_file_that_nobody_named_is_called_like_the_model_and_replaces_none(
+def test_the_default_file_name_is_the_model_name_and_no_existing_file_is_replaced(
     pets: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -119,9 +121,9 @@ def test_a_file_that_nobody_named_is_called_like_the_model_and_replaces_none(
         commands.export(pets, "torch-export")
 
 
-def test_what_cannot_be_exported_is_a_line(pets: Path, tmp_path: Path) -> None:
-    whole = EvalTransform(crop_mode="whole", size=40, mean=(0.5,) * 3, std=(0.5,) * 3)
-    folder = write_model(tmp_path / "whole", eval_transform=whole)
+def test_an_impossible_export_is_refused_in_one_line(pets: Path, tmp_path: Path) -> None:
+    transform = EvalTransform(crop_mode="whole", size=40, mean=(0.5,) * 3, std=(0.5,) * 3)
+    folder = write_model(tmp_path / "whole", eval_transform=transform)
     with pytest.raises(InputError, match="takes whole images"):
         commands.export(folder, "onnx", tmp_path / "a.onnx")
     with pytest.raises(InputError, match="allowed: onnx, torch-export, openvino, html"):
@@ -161,7 +163,7 @@ def smooth(width: int, height: int, seed: int) -> Image.Image:
 
 
 @pytest.mark.parametrize("kind", TRANSFORMS)
-def test_a_file_with_preprocessing_answers_as_predict_for_photographs_of_any_size(
+def test_a_file_with_preprocessing_predicts_photographs_of_any_size_as_predict_does(
     kind: str, tmp_path: Path
 ) -> None:
     folder = write_model(tmp_path / "pets", eval_transform=TRANSFORMS[kind])
@@ -182,7 +184,7 @@ def test_a_file_with_preprocessing_answers_as_predict_for_photographs_of_any_siz
         assert abs(sum(theirs.values()) - 1) < 1e-5
 
 
-def test_a_file_with_preprocessing_gives_the_probabilities_of_torchvision_s_transform(
+def test_a_file_with_preprocessing_gives_the_probabilities_of_the_torchvision_transform(
     pets: Path, tmp_path: Path
 ) -> None:
     """Another implementation of the transform, on the network of the model."""
@@ -197,7 +199,7 @@ def test_a_file_with_preprocessing_gives_the_probabilities_of_torchvision_s_tran
         assert np.allclose(row, expected, atol=0.01)
 
 
-def test_a_file_with_preprocessing_says_how_it_is_used_under_common_names(tmp_path: Path) -> None:
+def test_a_file_with_preprocessing_has_metadata_under_common_names(tmp_path: Path) -> None:
     names = ("cat", 'd\'og "big"', "ネコ", "a, b: {c}", "pig", "rat")
     folder = write_model(tmp_path / "pets", classes=names, license=License(name="Apache-2.0"))
     commands.export(folder, out=tmp_path / "pets.onnx", with_preprocessing=True)
@@ -218,7 +220,7 @@ def test_a_file_with_preprocessing_says_how_it_is_used_under_common_names(tmp_pa
     assert (row.shape, labels.tolist()) == ((6,), list(names))
 
 
-def test_a_file_that_names_another_class_than_predict_is_not_kept(
+def test_an_export_with_another_predicted_class_is_not_written(
     pets: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     real = export_photos.read_photo_onnx
@@ -238,7 +240,7 @@ def test_a_file_that_names_another_class_than_predict_is_not_kept(
         ({"to": "torch-export"}, "pets.pt2"),
     ],
 )
-def test_an_export_without_a_name_is_named_after_the_model_and_its_line_runs(
+def test_an_export_without_a_name_is_named_after_the_model_and_its_printed_command_runs(
     pets: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -260,16 +262,14 @@ def test_an_export_without_a_name_is_named_after_the_model_and_its_line_runs(
     assert first.shape == ((6,) if options.get("with_preprocessing") else (2, 6))
 
 
-def test_options_of_an_export_that_do_not_go_together_are_a_line(
-    pets: Path, tmp_path: Path
-) -> None:
+def test_incompatible_export_options_are_refused_in_one_line(pets: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"takes normalized images only\. Fix: --to onnx"):
         commands.export(pets, "torch-export", tmp_path / "a.pt2", with_preprocessing=True)
     with pytest.raises(InputError, match=r"only a page contains it\. Fix: --to html"):
         commands.export(pets, "onnx", tmp_path / "a.onnx", onnxruntime_web=tmp_path)
 
 
-def test_openvino_gives_the_same_for_any_batch_from_the_two_files_alone(
+def test_openvino_needs_only_the_two_files_and_gives_the_same_outputs_for_any_batch_size(
     pets: Path, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Preprocessing by torchvision, network by OpenVINO, as another program would use it."""
@@ -292,7 +292,7 @@ def test_openvino_gives_the_same_for_any_batch_from_the_two_files_alone(
         assert np.allclose(compiled(images.numpy())[0], expected, atol=1e-4)
 
 
-def test_openvino_writes_and_replaces_two_files_that_nobody_else_wrote(
+def test_openvino_replaces_no_file_that_another_program_wrote(
     pets: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pytest.importorskip("openvino")

@@ -67,7 +67,7 @@ def unpacked(text: str) -> bytes:
     return gzip.decompress(base64.b64decode(text))
 
 
-def test_the_page_is_one_file_with_all_that_it_needs(tmp_path: Path, package: Path) -> None:
+def test_the_page_is_a_single_file_that_contains_everything(tmp_path: Path, package: Path) -> None:
     folder = write_model(tmp_path / "pets", classes=CLASSES, license=License(name="CC-BY-NC-4.0"))
     commands.export(
         folder, "html", tmp_path / "pets.html", onnxruntime_web=package, accept_license=True
@@ -98,14 +98,14 @@ def test_the_page_is_one_file_with_all_that_it_needs(tmp_path: Path, package: Pa
     assert len([path for path in tmp_path.iterdir() if path.suffix == ".html"]) == 1
 
 
-def test_the_archive_of_npm_is_as_good_as_its_folder(tmp_path: Path, package: Path) -> None:
+def test_the_npm_archive_and_its_folder_give_the_same_page(tmp_path: Path, package: Path) -> None:
     archive = archive_of(package, tmp_path / "web.tgz")
     sources = (package, package / "dist", archive)
     loaded = [web_runtime.load_web_runtime(source) for source in sources]
     assert {(each.script, each.wasm, each.version) for each in loaded} == {(SCRIPT, WASM, "9.8.7")}
 
 
-def test_without_the_package_a_line_says_where_it_goes(
+def test_a_missing_package_is_reported_with_the_folder_to_put_it_in(
     pets: Path, package: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("RESNETLAB_CACHE", str(tmp_path / "cache"))

@@ -91,15 +91,15 @@ def test_removed_pixels_are_the_weighted_mean_of_their_neighbors() -> None:
         for (j, i), weight in near.items():
             matrix[7 * y + x, 7 * j + i] = -weight / sum(near.values())
     expected = np.linalg.solve(matrix, known).reshape(9, 7, 3)
-    found = impute(pixels, removed, None)
-    assert np.abs(found - expected).max() <= 0.5 + 1e-6
-    assert np.array_equal(found[~removed], pixels[~removed])
+    imputed = impute(pixels, removed, None)
+    assert np.abs(imputed - expected).max() <= 0.5 + 1e-6
+    assert np.array_equal(imputed[~removed], pixels[~removed])
     noisy = impute(pixels, removed, np.random.default_rng(0)).astype(float)
-    assert 1 < (noisy - found)[removed].std() < 4
+    assert 1 < (noisy - imputed)[removed].std() < 4
     assert np.array_equal(impute(pixels, np.zeros((9, 7), bool), None), pixels)
 
 
-def test_the_pixels_of_most_heat_are_removed_first_and_equal_ones_at_random() -> None:
+def test_the_hottest_pixels_are_removed_first_and_ties_are_broken_at_random() -> None:
     heat = smooth(0)
     shares = list(removed_pixels(heat, REMOVED_PCT, np.random.default_rng(0)))
     for share, removed in zip(REMOVED_PCT, shares, strict=True):
@@ -110,7 +110,7 @@ def test_the_pixels_of_most_heat_are_removed_first_and_equal_ones_at_random() ->
     assert 300 < removed[:20].sum() < 500  # not the first half of the image
 
 
-def test_a_random_map_has_the_values_and_the_spectrum_of_the_map_it_is_from() -> None:
+def test_a_random_map_has_the_values_and_the_spectrum_of_its_original() -> None:
     heat, shifted = smooth(1), shifted_map(smooth(1), np.random.default_rng(5))
     assert np.array_equal(np.sort(heat.ravel()), np.sort(shifted.ravel()))
     spectrum, mirrored = (np.abs(np.fft.fft2(each)) for each in (shifted, heat[:, ::-1]))
@@ -120,7 +120,7 @@ def test_a_random_map_has_the_values_and_the_spectrum_of_the_map_it_is_from() ->
     assert np.abs(heat - shifted).max() > 0.2
 
 
-def test_the_removal_of_the_evidence_loses_the_class_and_that_of_other_pixels_does_not() -> None:
+def test_removing_the_evidence_loses_the_class_and_removing_other_pixels_does_not() -> None:
     pixels, patch = photo_with_patch(2)
     heat, away = patch.astype(np.float32), (~patch).astype(np.float32)
     drops = removal_drops(
@@ -146,7 +146,7 @@ def test_maps_of_the_evidence_are_better_than_random_maps_and_random_maps_are_no
     assert verdicts.count("better") <= 1, verdicts
 
 
-def test_a_map_that_is_right_for_every_photograph_is_no_better_than_that_of_another() -> None:
+def test_a_correct_map_that_is_the_same_for_all_photographs_is_no_better_than_another() -> None:
     pixels, patch = photo_with_patch(4)
     heat, count = gaussian_filter(patch.astype(np.float32), 2), 8
     drops = paired_drops(patch_classifier, [pixels] * count, [heat] * count, [0] * count, 0)
@@ -155,7 +155,7 @@ def test_a_map_that_is_right_for_every_photograph_is_no_better_than_that_of_anot
     assert np.abs(points[:, 0] - points[:, 2]).max() < 5
 
 
-def test_the_heat_on_the_border_is_that_of_the_outer_fifth_at_each_side() -> None:
+def test_the_border_heat_is_the_share_of_the_outer_fifth_of_each_side() -> None:
     heat = smooth(7, 30)[:, :20]
     inner = sum(float(heat[y, x]) for y in range(6, 24) for x in range(4, 16))
     assert border_heat_pct(heat) == pytest.approx(100 * (1 - inner / float(heat.sum())), abs=1e-3)
@@ -204,7 +204,7 @@ class RandomExplainer(Explainer):
             yield replace(one, heat_map=smooth(500 + number, one.heat_map.shape[0]))
 
 
-def test_grad_cam_of_a_network_whose_evidence_is_known_passes_and_random_maps_do_not(
+def test_grad_cam_passes_for_planted_evidence_and_random_maps_do_not(
     red_model: Classifier, red_photos: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     images = find_images([red_photos])[0]
@@ -245,7 +245,9 @@ def test_the_command_prints_the_check_and_writes_its_page(
     assert "6 of 22 photographs are checked" in again.errors
 
 
-def test_what_cannot_be_checked_is_a_line(pets: Path, photos: Path, tmp_path: Path) -> None:
+def test_an_impossible_check_is_refused_in_one_line(
+    pets: Path, photos: Path, tmp_path: Path
+) -> None:
     save(tmp_path / "few" / "a.png", picture(1, 40, 30))
     (tmp_path / "file").write_text("x")
     for words, message in (

@@ -38,7 +38,9 @@ def change_weights(folder: Path, name: str, value: float) -> Path:
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
-def test_one_damaged_number_in_the_weights_is_named(tmp_path: Path, value: float) -> None:
+def test_a_single_nan_or_infinity_in_the_weights_is_reported_by_name(
+    tmp_path: Path, value: float
+) -> None:
     folder = change_weights(write_model(tmp_path / "pets"), "head.bias", value)
     with pytest.raises(InputError) as caught:
         load_model(folder)
@@ -46,7 +48,7 @@ def test_one_damaged_number_in_the_weights_is_named(tmp_path: Path, value: float
     assert str(caught.value).startswith(f"{weights}: has NaN or infinity in head.bias. Fix: ")
 
 
-def test_a_mask_that_the_network_itself_has_is_accepted() -> None:
+def test_an_infinite_mask_inside_a_network_is_accepted() -> None:
     model = torch.nn.Linear(2, 2)
     model.register_buffer("mask", torch.tensor([0.0, -torch.inf]))
     tensors = {name: tensor.clone() for name, tensor in model.state_dict().items()}
@@ -80,7 +82,7 @@ def test_no_command_scores_outputs_that_are_not_finite(
     assert "not finite" in response.json()["error"]
 
 
-def test_in_training_an_output_that_is_not_finite_is_never_correct() -> None:
+def test_an_output_that_is_not_finite_never_counts_as_correct_in_training() -> None:
     model = build_model(NET, 3, 12, lambda _: torch.Generator().manual_seed(0))
     images = DeviceImages(
         torch.zeros(4, 8, 8, 3, dtype=torch.uint8), torch.zeros(4, dtype=torch.int64)
@@ -96,7 +98,7 @@ def test_in_training_an_output_that_is_not_finite_is_never_correct() -> None:
     assert not result.is_finite
 
 
-def test_json_files_are_json(tmp_path: Path) -> None:
+def test_the_written_json_files_contain_no_nan_or_infinity(tmp_path: Path) -> None:
     files.write_json(tmp_path / "a.json", {"loss": float("nan"), "all": [1.5, float("-inf")]})
 
     def refuse(constant: str) -> None:

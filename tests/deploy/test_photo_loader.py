@@ -22,7 +22,7 @@ def changed() -> Image.Image:
     raise input_error("a.jpg", "changed since it was first read", "restore it")
 
 
-def test_images_come_in_order_and_an_unreadable_one_has_a_reason() -> None:
+def test_images_are_yielded_in_order_and_an_unreadable_one_with_its_reason() -> None:
     images = [LazyImage(f"{seed}", lambda seed=seed: picture(seed)) for seed in range(7)]
     images[4] = LazyImage("4", broken)
     batches = list(load_batches(images, np.asarray, 3))
@@ -50,6 +50,6 @@ def test_only_the_next_batch_is_taken_from_the_source() -> None:
         assert len(taken) == count
 
 
-def test_an_error_that_is_no_bad_image_is_raised() -> None:
+def test_an_error_other_than_a_bad_image_is_raised() -> None:
     with pytest.raises(InputError, match="changed since"):
         list(load_batches([LazyImage("a.jpg", changed)], np.asarray))

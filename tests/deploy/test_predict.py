@@ -68,26 +68,26 @@ def by_torchvision(folder: Path, image: Image.Image, *, mirror: bool = False) ->
         )
 
 
-def test_a_photograph_is_named_as_torchvision_would_show_it_to_the_network(pets: Path) -> None:
+def test_a_prediction_equals_torchvision_preprocessing_and_the_network(pets: Path) -> None:
     image = picture(5, 61, 45)
     expected = by_torchvision(pets, image)
-    found = load_model(pets).predict([image], top=6)[0]
-    assert {item.label for item in found.top_classes} == set(CLASSES)
-    given = [item.probability for item in found.top_classes]
+    prediction = load_model(pets).predict([image], top=6)[0]
+    assert {item.label for item in prediction.top_classes} == set(CLASSES)
+    given = [item.probability for item in prediction.top_classes]
     assert np.allclose(given, sorted(expected.tolist(), reverse=True), atol=1e-6)
-    assert found.top_classes[0].label == CLASSES[int(expected.argmax())]
+    assert prediction.top_classes[0].label == CLASSES[int(expected.argmax())]
 
 
 def test_flip_averages_the_probabilities_of_a_photograph_and_its_mirror_image(pets: Path) -> None:
     image = picture(5, 61, 45)
     expected = (by_torchvision(pets, image) + by_torchvision(pets, image, mirror=True)) / 2
-    found = load_model(pets).predict([image], top=6, tta="flip")[0]
-    given = {item.label: item.probability for item in found.top_classes}
+    prediction = load_model(pets).predict([image], top=6, tta="flip")[0]
+    given = {item.label: item.probability for item in prediction.top_classes}
     assert np.allclose([given[name] for name in CLASSES], expected.numpy(), atol=1e-6)
 
 
 @given(st.integers(8, 70), st.integers(8, 70), st.integers(4, 30), st.integers(0, 9))
-def test_the_ten_crops_are_torchvisions(width: int, height: int, size: int, more: int) -> None:
+def test_the_ten_crops_equal_torchvision(width: int, height: int, size: int, more: int) -> None:
     view = EvalTransform(size=size, resize=size + more, **HALF)
     image = picture(2, width, height)
     theirs = Compose([Resize(size + more), TenCrop(size)])(image)
@@ -96,17 +96,19 @@ def test_the_ten_crops_are_torchvisions(width: int, height: int, size: int, more
     )
 
 
-def test_ten_crops_need_a_model_that_crops(tmp_path: Path) -> None:
-    whole = write_model(
+def test_ten_crops_are_refused_for_a_model_of_whole_images(tmp_path: Path) -> None:
+    model_folder = write_model(
         tmp_path / "whole", eval_transform=EvalTransform(crop_mode="whole", size=32, **HALF)
     )
     with pytest.raises(InputError, match="no corner crops"):
-        load_model(whole).predict([picture(0)], tta="ten-crop")
+        load_model(model_folder).predict([picture(0)], tta="ten-crop")
     with pytest.raises(InputError, match="allowed: none, flip, ten-crop"):
-        load_model(whole).predict([picture(0)], tta="five")  # type: ignore[arg-type]
+        load_model(model_folder).predict([picture(0)], tta="five")  # type: ignore[arg-type]
 
 
-def test_whole_photographs_of_many_shapes_are_named_as_if_each_came_alone(tmp_path: Path) -> None:
+def test_whole_photographs_of_many_shapes_have_the_same_predictions_together_and_singly(
+    tmp_path: Path,
+) -> None:
     model = load_model(
         write_model(
             tmp_path / "whole", eval_transform=EvalTransform(crop_mode="whole", size=32, **HALF)
@@ -124,7 +126,7 @@ def test_whole_photographs_of_many_shapes_are_named_as_if_each_came_alone(tmp_pa
         )
 
 
-def test_the_size_of_a_batch_changes_nothing(pets: Path, photos: Path) -> None:
+def test_the_batch_size_does_not_change_the_predictions(pets: Path, photos: Path) -> None:
     model, pictures = load_model(pets), find_images([photos])[0]
     rows = [
         [seen.probabilities for seen in model.predict_images(pictures, batch_size=batch)]
@@ -135,7 +137,7 @@ def test_the_size_of_a_batch_changes_nothing(pets: Path, photos: Path) -> None:
     assert np.allclose(rows[0], rows[2], atol=1e-6)
 
 
-def test_a_photograph_is_turned_upright_before_it_is_named(pets: Path, tmp_path: Path) -> None:
+def test_the_exif_orientation_is_applied_before_a_prediction(pets: Path, tmp_path: Path) -> None:
     image = picture(7, 60, 40)
     save(tmp_path / "plain.png", image)
     exif = Image.Exif()
@@ -145,12 +147,12 @@ def test_a_photograph_is_turned_upright_before_it_is_named(pets: Path, tmp_path:
     assert plain.top_classes == turned.top_classes
 
 
-def test_broken_files_are_reported_and_left_out_and_the_exit_code_says_so(
+def test_broken_files_are_skipped_and_reported_with_an_exit_code(
     pets: Path, tmp_path: Path, run: Run
 ) -> None:
     save(tmp_path / "in" / "a.png", picture(0))
-    whole = encoded(picture(1, 64, 64), "JPEG")
-    (tmp_path / "in" / "b.jpg").write_bytes(whole[: len(whole) * 3 // 4])
+    content = encoded(picture(1, 64, 64), "JPEG")
+    (tmp_path / "in" / "b.jpg").write_bytes(content[: len(content) * 3 // 4])
     (tmp_path / "in" / "c.jpg").write_text("a text")
     (tmp_path / "in" / "notes.txt").write_text("no picture, by its name")
     save(tmp_path / "in" / "d.png", picture(3))
@@ -169,7 +171,7 @@ def test_broken_files_are_reported_and_left_out_and_the_exit_code_says_so(
         load_model(pets).predict([tmp_path / "in" / "a.png", tmp_path / "in" / "c.jpg"])
 
 
-def test_links_are_predicted_only_where_the_user_allows_them(
+def test_links_are_predicted_only_if_the_user_allows_it(
     pets: Path, tmp_path: Path, run: Run
 ) -> None:
     save(tmp_path / "disk" / "far.png", picture(1, 60, 50))
@@ -192,7 +194,9 @@ def test_links_are_predicted_only_where_the_user_allows_them(
     assert run("predict", pets, link, "--follow-links", "anywhere").returncode == 0
 
 
-def test_predictions_as_csv_are_a_line_a_class(pets: Path, photos: Path, run: Run) -> None:
+def test_predictions_as_csv_have_one_line_for_each_class(
+    pets: Path, photos: Path, run: Run
+) -> None:
     done = run(
         "predict",
         pets,
@@ -211,7 +215,7 @@ def test_predictions_as_csv_are_a_line_a_class(pets: Path, photos: Path, run: Ru
     )
 
 
-def test_weights_that_are_not_for_commerce_need_a_word(tmp_path: Path) -> None:
+def test_weights_without_commercial_license_need_the_consent_of_the_user(tmp_path: Path) -> None:
     folder = write_model(
         tmp_path / "wsl", license=License(name="CC-BY-NC-4.0", applies_to="the backbone")
     )
@@ -220,7 +224,7 @@ def test_weights_that_are_not_for_commerce_need_a_word(tmp_path: Path) -> None:
     assert load_model(folder, accept_license=True).predict([picture(0)])
 
 
-def test_a_batch_that_does_not_fit_in_memory_says_what_to_do(
+def test_a_batch_that_does_not_fit_into_memory_is_reported_with_a_fix(
     pets: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     model = load_model(pets)
@@ -233,7 +237,7 @@ def test_a_batch_that_does_not_fit_in_memory_says_what_to_do(
         model.predict([picture(0)])
 
 
-def test_an_import_of_torchvisions_weights_is_a_model(tmp_path: Path) -> None:
+def test_imported_torchvision_weights_can_be_used_as_a_model(tmp_path: Path) -> None:
     from torchvision.models import resnet18
 
     from resnetlab.models.convert import import_weights
@@ -252,15 +256,15 @@ def test_an_import_of_torchvisions_weights_is_a_model(tmp_path: Path) -> None:
     )
     with torch.inference_mode():
         expected = theirs(transform(image)[None]).double().softmax(1)[0]
-    found = load_model(tmp_path / "r18").predict([image], top=4)[0]
-    given = {item.label: item.probability for item in found.top_classes}
+    prediction = load_model(tmp_path / "r18").predict([image], top=4)[0]
+    given = {item.label: item.probability for item in prediction.top_classes}
     assert np.allclose([given[f"class {k}"] for k in range(4)], expected.numpy(), atol=1e-5)
 
 
 @pytest.mark.parametrize(
     ("threads", "variable", "expected"), [(0, "1", 1), (3, "1", 3), (0, "", 4), (0, "2,1", 2)]
 )
-def test_threads_are_those_of_the_option_or_of_the_environment(
+def test_the_number_of_threads_is_set_by_the_option_or_the_environment(
     pets: Path, monkeypatch: pytest.MonkeyPatch, threads: int, variable: str, expected: int
 ) -> None:
     monkeypatch.setattr("resnetlab.training.resolve.available_cpus", lambda: 4)
@@ -269,7 +273,7 @@ def test_threads_are_those_of_the_option_or_of_the_environment(
         assert load_model(pets, device="cpu", threads=threads).numerics.threads == expected
 
 
-def test_several_photographs_are_a_line_each_and_a_count_of_the_classes(
+def test_several_photographs_are_printed_one_per_line_with_a_count_of_the_classes(
     pets: Path, photos: Path, run: Run
 ) -> None:
     done = run("predict", pets, photos / "test")

@@ -49,7 +49,7 @@ class Sheet(HTMLParser):
             photos[-1] = (name, source, text + data)
 
 
-def test_a_sheet_has_each_photograph_under_its_class_the_least_sure_first(
+def test_a_sheet_groups_photographs_by_class_with_the_least_certain_first(
     tmp_path: Path,
 ) -> None:
     model = write_model(tmp_path / "pets")
@@ -89,7 +89,7 @@ def prediction(name: str, *, members: tuple[str, ...] | None, novel: bool, p: fl
     return Prediction(name, (first, ClassProbability("dog", 1 - p)), members, novel)
 
 
-def test_photographs_without_one_class_are_in_groups_that_come_first() -> None:
+def test_photographs_without_a_single_class_are_in_the_first_groups() -> None:
     groups = group_predictions(
         [
             prediction("a", members=("cat",), novel=False, p=0.9),
@@ -109,7 +109,7 @@ def test_photographs_without_one_class_are_in_groups_that_come_first() -> None:
     ]
 
 
-def test_a_sheet_of_many_photographs_shows_the_least_sure_and_counts_all(
+def test_a_sheet_of_many_photographs_shows_the_least_certain_and_counts_all(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(prediction_sheet, "MAX_PHOTOGRAPHS", 5)
@@ -126,7 +126,9 @@ def test_a_sheet_of_many_photographs_shows_the_least_sure_and_counts_all(
     assert set(CLASSES)
 
 
-def test_a_sheet_that_is_no_page_is_refused(pets: Path, photos: Path, tmp_path: Path) -> None:
+def test_a_sheet_without_an_html_suffix_is_refused(
+    pets: Path, photos: Path, tmp_path: Path
+) -> None:
     ended = run_command("predict", pets, photos, "--sheet", "sheet.png", folder=tmp_path)
     check_error_lines(ended)
     assert "--sheet: not a name that ends in .html" in ended.errors

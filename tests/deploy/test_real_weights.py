@@ -18,12 +18,12 @@ from resnetlab.deploy.predict import Classifier, load_model
 from resnetlab.models.build import build_model
 from resnetlab.models.configs import ExternalConfig
 
-BESIDE = Path(__file__).resolve().parents[2].parent / "shared" / "data"
+SHARED_DATA = Path(__file__).resolve().parents[2].parent / "shared" / "data"
 WEIGHTS = (
-    Path(os.environ.get("RESNETLAB_TEST_WEIGHTS") or BESIDE / "weights")
+    Path(os.environ.get("RESNETLAB_TEST_WEIGHTS") or SHARED_DATA / "weights")
     / "mobilenetv2_100.safetensors"
 )
-DOGS = BESIDE / "dogs" / "test"
+DOGS = SHARED_DATA / "dogs" / "test"
 BREEDS = {
     "n02086240": 155,
     "n02087394": 159,
@@ -36,7 +36,7 @@ BREEDS = {
     "n02111889": 258,
     "n02115641": 273,
 }
-"""Of ImageNet's 1,000 classes, which are one further on in these weights: class 0 is background."""
+"""ImageNet class indices in these weights: they are one larger, since class 0 is background."""
 
 
 @pytest.fixture(scope="module")
@@ -59,24 +59,26 @@ def real(tmp_path_factory: pytest.TempPathFactory) -> tuple[Classifier, list[Laz
     )
     folder = tmp_path_factory.mktemp("real") / "mobilenet"
     save_bundle(folder, build_model(spec, 3, 1001, lambda _: torch.Generator()), file)
-    found = [one for breed in sorted(DOGS.iterdir()) for one in find_images([breed])[0][:3]]
-    return load_model(folder, device="cpu"), found
+    images = [one for breed in sorted(DOGS.iterdir()) for one in find_images([breed])[0][:3]]
+    return load_model(folder, device="cpu"), images
 
 
-def test_a_real_network_names_real_photographs(real: tuple[Classifier, list[LazyImage]]) -> None:
+def test_a_pretrained_network_classifies_real_photographs(
+    real: tuple[Classifier, list[LazyImage]],
+) -> None:
     """77.7 % on 600 images of this kind, by the file that came with the weights; thirty must not be
     far below.
     """
-    model, found = real
-    truth = [str(BREEDS[Path(one.name).parent.name.split("-")[0]] + 1) for one in found]
-    labels = [model.top_k(seen, 1).top_classes[0].label for seen in model.predict_images(found)]
+    model, images = real
+    truth = [str(BREEDS[Path(one.name).parent.name.split("-")[0]] + 1) for one in images]
+    labels = [model.top_k(seen, 1).top_classes[0].label for seen in model.predict_images(images)]
     assert sum(a == b for a, b in zip(labels, truth, strict=True)) >= 18
 
 
-def test_a_real_network_is_explained_and_exported(
+def test_a_pretrained_network_is_explained_and_exported(
     real: tuple[Classifier, list[LazyImage]], tmp_path: Path
 ) -> None:
-    model, found = real
-    explained = explain(model, found[0].load())
+    model, images = real
+    explained = explain(model, images[0].load())
     assert (explained.layer, explained.heat_map.shape) == ("bn2", (224, 224))
     assert export(model, "onnx", tmp_path / "m.onnx", DOGS).image_kind == "photographs"

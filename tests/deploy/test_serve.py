@@ -62,7 +62,7 @@ def error_text(response: httpx.Response, status: int) -> str:
     return text
 
 
-def test_a_photograph_gets_what_predict_says_of_it(
+def test_the_service_gives_the_predictions_of_the_command_predict(
     service: TestClient, pets: Path, tmp_path: Path
 ) -> None:
     path = tmp_path / "photo.png"
@@ -82,14 +82,14 @@ def test_a_photograph_gets_what_predict_says_of_it(
         assert (result["model"], result["license"], result["grad_cam"]) == ("pets", "MIT", "")
 
 
-def test_the_heat_comes_as_a_picture_where_it_is_requested_for(service: TestClient) -> None:
+def test_the_heat_map_is_sent_as_a_png_on_request(service: TestClient) -> None:
     result = service.post("/predict?explain=true", content=PHOTO).json()
     kind, _, text = result["grad_cam"].partition(",")
     assert kind == "data:image/png;base64"
     assert Image.open(io.BytesIO(base64.b64decode(text))).size == (24, 24)
 
 
-def test_health_says_which_model_is_served_and_its_license(tmp_path: Path) -> None:
+def test_health_contains_the_name_classes_and_license_of_the_model(tmp_path: Path) -> None:
     folder = write_model(tmp_path / "wsl", license=License(name="CC-BY-NC-4.0"))
     with client(folder) as connection:
         assert connection.get("/health").json() == {
@@ -102,7 +102,7 @@ def test_health_says_which_model_is_served_and_its_license(tmp_path: Path) -> No
         assert "No commercial use" in connection.get("/").text
 
 
-def test_the_page_lists_the_classes_and_the_reference_has_the_address_of_the_service(
+def test_the_page_lists_the_classes_and_the_api_reference_has_the_address_of_the_service(
     tmp_path: Path,
 ) -> None:
     names = ("cat", "<b>dog</b>", *(f"class {number}" for number in range(600)))
@@ -144,7 +144,7 @@ def test_the_french_page_and_its_script_are_french(service: TestClient) -> None:
     assert set(re.findall(r'\btr\("([^"]+)"', text)) == set(texts)
 
 
-def test_an_answer_that_the_model_is_not_sure_of_says_so(service: TestClient) -> None:
+def test_an_uncertain_answer_has_a_note(service: TestClient) -> None:
     result = service.post("/predict", content=PHOTO).json()
     probability = result["classes"][0]["probability"]
     assert result["note"] == describe_doubt(probability, len(CLASSES))
@@ -192,7 +192,7 @@ const state = () => [at("list").children.length, at("bars").children.length,
 
 
 @pytest.mark.skipif(not shutil.which("chromium"), reason="needs chromium")
-def test_the_page_looks_at_every_file_and_keeps_no_answer_of_another(
+def test_the_page_predicts_every_file_and_shows_no_result_of_another_file(
     service: TestClient, tmp_path: Path
 ) -> None:
     page = service.get("/").text.replace("</body>", PREDICT_THREE + "</body>")
@@ -214,7 +214,7 @@ def test_the_page_looks_at_every_file_and_keeps_no_answer_of_another(
 
 
 @pytest.mark.parametrize("path", ["/", "/docs"])
-def test_a_page_loads_nothing_from_elsewhere_and_runs_no_script_but_its_own(
+def test_a_page_loads_nothing_external_and_runs_only_its_own_script(
     service: TestClient, path: str
 ) -> None:
     page = service.get(path)
@@ -228,14 +228,14 @@ def test_a_page_loads_nothing_from_elsewhere_and_runs_no_script_but_its_own(
     assert not re.search(r"\son\w+=", page.text)
 
 
-def test_a_phone_is_offered_its_camera(service: TestClient) -> None:
+def test_the_page_offers_the_camera_of_a_phone(service: TestClient) -> None:
     assert re.search(
         r'<input id="camera" type="file" accept="[^"]+" capture="environment">',
         service.get("/").text,
     )
 
 
-def test_the_routes_are_described_as_openapi(service: TestClient) -> None:
+def test_openapi_describes_the_routes(service: TestClient) -> None:
     schema = service.get("/openapi.json").json()
     assert sorted(schema["paths"]) == ["/health", "/predict"]
     assert "multipart/form-data" in schema["paths"]["/predict"]["post"]["requestBody"]["content"]
@@ -253,7 +253,7 @@ def test_the_routes_are_described_as_openapi(service: TestClient) -> None:
         (b"x" * 10_000_001, 413, "larger than 10 MB"),
     ],
 )
-def test_what_is_no_photograph_is_a_line(
+def test_content_that_is_not_a_photograph_is_refused_in_one_line(
     service: TestClient, content: bytes, status: int, message: str
 ) -> None:
     assert message in error_text(service.post("/predict", content=content), status)
@@ -262,7 +262,7 @@ def test_what_is_no_photograph_is_a_line(
     )
 
 
-def test_a_body_that_does_not_say_its_length_is_cut_off_at_the_limit(service: TestClient) -> None:
+def test_a_body_without_a_length_is_cut_off_at_the_size_limit(service: TestClient) -> None:
     def long() -> Iterator[bytes]:
         for _ in range(12):
             yield b"x" * 1_000_000
@@ -270,7 +270,7 @@ def test_a_body_that_does_not_say_its_length_is_cut_off_at_the_limit(service: Te
     assert "larger than 10 MB" in error_text(service.post("/predict", content=long()), 413)
 
 
-def test_mistakes_in_a_request_are_a_line(service: TestClient) -> None:
+def test_mistakes_in_a_request_are_reported_in_one_line(service: TestClient) -> None:
     assert "top" in error_text(service.post("/predict?top=0", content=PHOTO), 422)
     assert "without a file" in error_text(
         service.post("/predict", files={"a": (None, "text")}), 422
@@ -282,7 +282,7 @@ def test_mistakes_in_a_request_are_a_line(service: TestClient) -> None:
     error_text(service.get("/../model.json"), 404)
 
 
-def test_only_this_machine_under_its_own_name_and_its_own_page_are_answered(
+def test_requests_for_other_host_names_and_from_other_pages_are_refused(
     service: TestClient,
 ) -> None:
     assert "evil.example" in error_text(
@@ -299,7 +299,7 @@ def test_only_this_machine_under_its_own_name_and_its_own_page_are_answered(
         assert not allowed_host(name, "127.0.0.1")
 
 
-def test_requests_above_the_limit_get_503_and_slow_ones_are_ended(
+def test_requests_above_the_limit_get_503_and_slow_requests_are_ended(
     pets: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     release, looking = threading.Event(), threading.Event()
@@ -326,7 +326,7 @@ def test_requests_above_the_limit_get_503_and_slow_ones_are_ended(
         assert connection.get("/health").status_code == 200
 
 
-def test_an_unforeseen_error_is_a_line_too(
+def test_an_unexpected_error_of_the_service_is_reported_in_one_line(
     service: TestClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def broken(*_: object) -> serve.PredictResponse:
@@ -352,9 +352,9 @@ def test_a_real_process_serves_a_photograph_and_ends_on_a_signal(
     ) as process:
         assert process.stdout is not None
         try:
-            found = re.search(r"http://127\.0\.0\.1:(\d+)", process.stdout.readline())
-            assert found is not None
-            with httpx.Client(base_url=found[0], timeout=60) as connection:
+            match = re.search(r"http://127\.0\.0\.1:(\d+)", process.stdout.readline())
+            assert match is not None
+            with httpx.Client(base_url=match[0], timeout=60) as connection:
                 assert connection.get("/health").json()["model"] == "pets"
                 answer = connection.post(
                     "/predict?explain=true", content=(tmp_path / "photo.png").read_bytes()
@@ -367,7 +367,7 @@ def test_a_real_process_serves_a_photograph_and_ends_on_a_signal(
         assert process.returncode == 130
 
 
-def test_a_port_that_is_taken_is_a_line(pets: Path) -> None:
+def test_a_port_in_use_is_reported_in_one_line(pets: Path) -> None:
     with pytest.raises(InputError, match="cannot be bound"):
         serve.run_server(
             load_model(pets), "192.0.2.1", 8000, lambda _: None

@@ -75,14 +75,14 @@ def test_photographs_are_sorted_after_a_dry_run_and_the_sorting_can_be_undone(
         assert sorted(after.values()) == sorted(before.values())
         assert {p.is_symlink() for p in into.rglob("*.png")} == {mode == "link"}
     assert files_of(inbox) == before
-    mine = into / "mine.txt"
-    mine.write_text("my own file")
+    user_file = into / "mine.txt"
+    user_file.write_text("my own file")
     assert sort(pets, inbox, into, undo=True) == 0
-    assert list(into.iterdir()) == [mine]
+    assert list(into.iterdir()) == [user_file]
     assert files_of(inbox) == before
 
 
-def test_unsure_photographs_go_into_a_folder_of_their_own(
+def test_photographs_with_low_probability_are_sorted_into_their_own_folder(
     pets: Path, inbox: Path, tmp_path: Path
 ) -> None:
     into = tmp_path / "sorted"
@@ -101,7 +101,7 @@ def test_unsure_photographs_go_into_a_folder_of_their_own(
     assert counts[UNSURE] == 10
 
 
-def test_a_changed_copy_stays_and_is_named_and_no_list_removes_a_file_elsewhere(
+def test_undo_leaves_a_changed_copy_and_removes_no_file_outside_of_the_folder(
     pets: Path, inbox: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     into = tmp_path / "sorted"
@@ -121,7 +121,9 @@ def test_a_changed_copy_stays_and_is_named_and_no_list_removes_a_file_elsewhere(
     assert outside.is_file()
 
 
-def test_what_cannot_be_sorted_is_a_line(pets: Path, inbox: Path, tmp_path: Path) -> None:
+def test_an_impossible_sorting_is_refused_in_one_line(
+    pets: Path, inbox: Path, tmp_path: Path
+) -> None:
     for options, pattern in (
         ({"sort_into": inbox / "sorted"}, "would then be read twice"),
         ({"sort_into": tmp_path / "x", "sort_by": "move"}, "allowed: copy, link"),
@@ -136,7 +138,7 @@ def test_what_cannot_be_sorted_is_a_line(pets: Path, inbox: Path, tmp_path: Path
     assert not (tmp_path / "x").exists()
 
 
-def test_each_class_has_a_folder_that_every_system_allows() -> None:
+def test_each_class_has_a_folder_name_that_every_operating_system_allows() -> None:
     classes = (
         "cat",
         "Cat",

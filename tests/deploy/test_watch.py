@@ -79,9 +79,9 @@ def test_each_complete_photograph_is_predicted_once_and_sorted(
     assert sorted(Path(row["path"]).name for row in first) == sorted(names - {"broken.jpg"})
     assert [row for row in rows() if row["error"]] == [row for row in rows() if not row["rank"]]
     paths = [row["path"] for row in first]
-    for path, found in zip(paths, load_model(pets).predict(paths, top=1), strict=True):
+    for path, prediction in zip(paths, load_model(pets).predict(paths, top=1), strict=True):
         (row,) = (row for row in first if row["path"] == path)
-        assert row["class"] == found.top_classes[0].label
+        assert row["class"] == prediction.top_classes[0].label
     sorted_files = [p for p in into.rglob("*") if p.is_file() and p.name != UNDO_FILE]
     assert sorted(path.name for path in sorted_files) == sorted(names - {"broken.jpg"})
     for path in sorted_files:
@@ -90,7 +90,7 @@ def test_each_complete_photograph_is_predicted_once_and_sorted(
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_ends_an_idle_watch_at_once_with_the_count(
+def test_a_signal_ends_an_idle_watch_with_the_count(
     pets: Path, tmp_path: Path, start: Callable[..., subprocess.Popen[bytes]], number: int
 ) -> None:
     (tmp_path / "inbox").mkdir()
@@ -101,7 +101,7 @@ def test_a_signal_ends_an_idle_watch_at_once_with_the_count(
     assert "0 photographs predicted" in (tmp_path / "err").read_text()
 
 
-def test_a_file_comes_when_two_looks_agree_and_again_when_it_changes(
+def test_a_file_is_yielded_after_two_equal_states_and_again_after_a_change(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     a, b = tmp_path / "a.png", tmp_path / "b.png"
@@ -111,11 +111,13 @@ def test_a_file_comes_when_two_looks_agree_and_again_when_it_changes(
     monkeypatch.setattr(watch_folders, "LOOK_SECONDS", 0)
     monkeypatch.setattr(watch_folders, "_file_states", lambda *_: remaining.pop(0))
     batches = watch_folders.watch_folders([tmp_path], "no", lambda: not remaining)
-    found = [[Path(image.name).name for image in batch] for batch in batches]
-    assert found == [["a.png"], ["b.png"], ["a.png"]]
+    names = [[Path(image.name).name for image in batch] for batch in batches]
+    assert names == [["a.png"], ["b.png"], ["a.png"]]
 
 
-def test_what_cannot_be_watched_is_a_line(pets: Path, photos: Path, tmp_path: Path) -> None:
+def test_an_impossible_watch_is_refused_in_one_line(
+    pets: Path, photos: Path, tmp_path: Path
+) -> None:
     for words, message in (
         ((photos / "test" / "cat" / "008.jpg",), "not a folder, which --watch needs"),
         ((photos, "--sheet", "a.html"), "leave one of them out"),

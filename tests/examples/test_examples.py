@@ -1,4 +1,4 @@
-"""What each ingredient of the authors' own code does, as described beside as run."""
+"""Effects of each variant of the authors' own code, as described and as run."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def norms(model: nn.Module) -> list[nn.BatchNorm2d]:
 
 
 @pytest.mark.parametrize("build", [depth_report.plain, depth_report.residual])
-def test_in_evaluation_mode_training_statistics_never_move_and_dropout_draws_nothing(
+def test_evaluation_mode_during_training_changes_no_statistics_and_drops_nothing(
     build: Callable[..., nn.Module],
 ) -> None:
     model = stepped(build(8, "evaluation mode").train())
@@ -65,7 +65,7 @@ def test_in_evaluation_mode_training_statistics_never_move_and_dropout_draws_not
 
 
 @torch.no_grad()
-def test_a_double_softmax_keeps_the_loss_of_ten_classes_between_its_bounds() -> None:
+def test_a_double_softmax_limits_the_loss_of_ten_classes() -> None:
     model = depth_report.plain(8, "double softmax").eval()
     model.head.weight *= 1e4  # as sure as a network can be
     scores, right = (
@@ -87,7 +87,7 @@ def test_a_double_softmax_keeps_the_loss_of_ten_classes_between_its_bounds() -> 
     )  # and the prediction is the same
 
 
-def test_with_one_norm_both_convolutions_of_a_block_go_through_the_same_module() -> None:
+def test_with_one_norm_both_convolutions_of_a_block_use_the_same_module() -> None:
     one, two = (depth_report.residual(14, run) for run in ("one norm", "as described"))
     assert len(norms(two)) - len(norms(one)) == 6  # one a block
     calls: list[nn.Module] = []
@@ -100,9 +100,7 @@ def test_with_one_norm_both_convolutions_of_a_block_go_through_the_same_module()
 
 @pytest.mark.parametrize("depth", DEPTHS)
 @pytest.mark.parametrize("kind", ["plain", "residual"])
-def test_with_every_ingredient_off_the_networks_are_ours_but_for_what_the_text_leaves_open(
-    depth: int, kind: str
-) -> None:
+def test_without_any_variant_the_networks_have_the_layers_of_our_own(depth: int, kind: str) -> None:
     theirs = built(external(f"depth_report:{kind}", depth=depth, run="as described"))
     ours = built(
         get_model_config(f"depth-report-{kind.replace('residual', 'resnet')}{depth}", "test", "")
@@ -121,7 +119,7 @@ def test_with_every_ingredient_off_the_networks_are_ours_but_for_what_the_text_l
     assert theirs.eval()(images(2)).shape == (2, 10)
 
 
-def test_first_weights_are_the_frameworks_own_and_follow_from_the_seed() -> None:
+def test_the_initial_weights_are_the_defaults_of_torch_and_follow_from_the_seed() -> None:
     spec = external("depth_report:plain", depth=8)
     one, same, other = built(spec), built(spec), built(spec, 1)
     assert all(torch.equal(a, b) for a, b in zip(one.parameters(), same.parameters(), strict=True))
@@ -144,7 +142,7 @@ def test_first_weights_are_the_frameworks_own_and_follow_from_the_seed() -> None
         ),
     ],
 )
-def test_an_argument_that_is_not_of_the_report_is_refused_in_a_line(
+def test_an_argument_that_the_report_does_not_have_is_refused_in_one_line(
     spec: ExternalConfig, message: str
 ) -> None:
     with pytest.raises(InputError, match=message.replace("(", r"\(")) as caught:
@@ -152,6 +150,6 @@ def test_an_argument_that_is_not_of_the_report_is_refused_in_a_line(
     assert "\n" not in str(caught.value)
 
 
-def test_a_label_says_the_kind_and_what_is_switched_on() -> None:
+def test_a_label_contains_the_kind_depth_and_variant() -> None:
     assert external("depth_report:plain", depth=8, run="as run").title == "plain (depth 8, as run)"
     assert external("depth_report:plain").title == "plain (resnetlab.examples.depth_report)"

@@ -21,7 +21,7 @@ def photos(tmp_path: Path) -> Path:
     return folder(tmp_path / "stripes", {"train": 10, "val": 4, "test": 6})
 
 
-def pretrained(place: Path) -> Path:
+def pretrained(root: Path) -> Path:
     """A model file with pre-trained weights beside it: a network that was made for five classes."""
     from helpers.tiny import tiny
 
@@ -31,8 +31,8 @@ def pretrained(place: Path) -> Path:
         if isinstance(module, torch.nn.BatchNorm2d):
             module.running_mean.uniform_(-0.1, 0.1)  # type: ignore[union-attr]
             module.running_var.uniform_(0.5, 1.5)  # type: ignore[union-attr]
-    write_weights(place / "tiny.safetensors", model.state_dict(), {})
-    file = place / "tiny.toml"
+    write_weights(root / "tiny.safetensors", model.state_dict(), {})
+    file = root / "tiny.toml"
     file.write_text(
         'source = "helpers.tiny:tiny"\nweights = "tiny.safetensors"\nlicense = "Apache-2.0"\n'
         "mean = [0.5, 0.5, 0.5]\nstd = [0.5, 0.5, 0.5]\n"
@@ -48,15 +48,15 @@ def backbone(tmp_path: Path) -> Path:
 @pytest.fixture(scope="module")
 def fitting(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with both, `stripes` and `tiny.toml`, for what tests of a module only look at."""
-    place = tmp_path_factory.mktemp("fitting")
-    folder(place / "stripes", {"train": 10, "val": 4, "test": 6})
-    pretrained(place)
-    return place
+    root = tmp_path_factory.mktemp("fitting")
+    folder(root / "stripes", {"train": 10, "val": 4, "test": 6})
+    pretrained(root)
+    return root
 
 
 @pytest.fixture
 def spec(backbone: Path) -> ExternalConfig:
-    """The same as a spec."""
+    """Model config of the pre-trained network."""
     return ExternalConfig(
         source="helpers.tiny:tiny",
         weights=str(backbone.with_suffix(".safetensors")),

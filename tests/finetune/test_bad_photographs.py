@@ -37,7 +37,7 @@ def listed(photos: Path) -> set[str]:
         return {Path(row["path"]).name for row in csv.DictReader(stream) if row["reason"]}
 
 
-def test_bad_files_are_reported_in_one_line_and_listed_with_reasons_and_no_model_is_written(
+def test_bad_files_are_listed_with_reasons_in_one_line_and_no_model_is_written(
     photos: Path, backbone: Path
 ) -> None:
     _, bad = put(photos)
@@ -50,7 +50,7 @@ def test_bad_files_are_reported_in_one_line_and_listed_with_reasons_and_no_model
     assert not (photos.parent / "out" / "models").exists()
 
 
-def test_without_them_the_odd_ones_are_learned_from_and_what_was_left_out_is_reported(
+def test_unusual_photographs_are_trained_on_and_skipped_files_are_reported(
     photos: Path, backbone: Path
 ) -> None:
     good = len(list((photos / "train" / "plain").iterdir()))
@@ -65,12 +65,12 @@ def test_without_them_the_odd_ones_are_learned_from_and_what_was_left_out_is_rep
     )
 
 
-def test_a_name_that_is_no_text_and_two_that_differ_in_case_alone_are_photographs_as_others(
+def test_photographs_with_undecodable_names_or_names_that_differ_only_in_case_are_used(
     photos: Path, backbone: Path
 ) -> None:
-    place = photos / "train" / "plain"
+    folder_path = photos / "train" / "plain"
     for name in ("case.jpg", "CASE.jpg", os.fsdecode(b"\xff.jpg")):
-        (place / name).write_bytes(jpeg(51))
+        (folder_path / name).write_bytes(jpeg(51))
     done = finetune(request(photos, backbone, skip_bad=False))
     assert done.result.train_images == 33
     assert (

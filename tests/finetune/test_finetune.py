@@ -95,7 +95,7 @@ def views(model: FinetuneModel) -> dict[str, EvalTransform]:
     return {"train": model.eval_transform(24), "test": model.eval_transform(24)}
 
 
-def test_a_folder_becomes_a_model_that_loads_and_tells_the_kinds_apart(
+def test_a_folder_is_fine_tuned_into_a_model_that_loads_and_classifies(
     photos: Path, backbone: Path
 ) -> None:
     messages: list[str] = []
@@ -127,7 +127,7 @@ def test_a_folder_becomes_a_model_that_loads_and_tells_the_kinds_apart(
 
 @pytest.mark.parametrize("trainable", ["classifier", "last norm", "all", 2])
 @pytest.mark.parametrize("augment", ["none", "standard", "trivial", "test-like"])
-def test_a_stage_repeated_has_the_same_bits_whatever_the_threads_that_decode(
+def test_a_repeated_stage_has_the_same_bits_for_any_number_of_decoding_threads(
     photos: Path,
     spec: ExternalConfig,
     trainable: Trainable,
@@ -165,7 +165,7 @@ def test_constant_features_give_the_predictions_of_the_whole_network(
 ) -> None:
     data, model = open_data(photos), make_model(spec)
     view = model.eval_transform(24)
-    whole = torch.from_numpy(predict_photos(model.model, data.test, view, CPU).probabilities)
+    expected = torch.from_numpy(predict_photos(model.model, data.test, view, CPU).probabilities)
     parts: tuple[Trainable, ...] = ("classifier", "last norm", 2)
     for trainable in parts:
         split_model = model.split_for_training(trainable, 24)
@@ -173,14 +173,14 @@ def test_constant_features_give_the_predictions_of_the_whole_network(
         assert rows.pixels.dtype == torch.float32
         scored = evaluate(split_model.tail, split_model.tail, rows)
         torch.testing.assert_close(
-            torch.softmax(scored.logits.double(), 1), whole, rtol=0, atol=1e-5
+            torch.softmax(scored.logits.double(), 1), expected, rtol=0, atol=1e-5
         )
 
 
-def test_training_on_constant_features_is_training_on_the_photographs(
+def test_training_on_constant_features_equals_training_on_the_photographs(
     photos: Path, spec: ExternalConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The same steps with the frozen part run each time: predictions within 1e-5."""
+    """Equal steps with the frozen part computed each time: predictions differ by less than 1e-5."""
 
     def fresh(_: object, part: PhotoSplit, view: EvalTransform) -> DeviceImages:
         return DeviceImages(
@@ -188,37 +188,37 @@ def test_training_on_constant_features_is_training_on_the_photographs(
             torch.from_numpy(part.labels),
         )
 
-    data, found = open_data(photos), []
+    data, results = open_data(photos), []
     for cached in (True, False):
         model = make_model(spec)
         if not cached:
             monkeypatch.setattr(model, "features_or_pixels", fresh)
             monkeypatch.setattr(model.feature_cache, "add", lambda *_: None)
         train_stage(model, stage(augment="none"), data, views(model), 0)
-        found.append(
+        results.append(
             predict_photos(model.model, data.test, model.eval_transform(24), CPU).probabilities
         )
-    assert np.abs(found[0] - found[1]).max() < 1e-5
+    assert np.abs(results[0] - results[1]).max() < 1e-5
 
 
-def test_a_network_that_cannot_be_cut_is_trained_whole_with_the_same_result(
+def test_a_network_that_cannot_be_split_is_trained_completely_with_the_same_result(
     photos: Path, spec: ExternalConfig
 ) -> None:
-    data, found = open_data(photos), []
+    data, results = open_data(photos), []
     for source in ("helpers.tiny:tiny", "helpers.tiny:asking"):
         model = make_model(replace(spec, source=source))
         assert (model.split_for_training("classifier", 24).trunk is None) == (
             source == "helpers.tiny:asking"
         )
         train_stage(model, stage(augment="standard"), data, views(model), 0)
-        found.append(
+        results.append(
             predict_photos(model.model, data.test, model.eval_transform(24), CPU).probabilities
         )
-    assert np.abs(found[0] - found[1]).max() < 1e-5
+    assert np.abs(results[0] - results[1]).max() < 1e-5
 
 
 @pytest.mark.parametrize("mode", ["eval", "train"])
-def test_a_frozen_network_in_training_mode_drifts_and_one_in_evaluation_mode_does_not(
+def test_statistics_of_a_frozen_network_change_in_training_mode_but_not_in_evaluation_mode(
     photos: Path, spec: ExternalConfig, tmp_path: Path, mode: Literal["eval", "train"]
 ) -> None:
     """The convolutions keep their bits in both; the cache of stages returns what was trained."""
@@ -240,11 +240,11 @@ def test_a_frozen_network_in_training_mode_drifts_and_one_in_evaluation_mode_doe
     assert all(torch.equal(tensor, after[name]) for name, tensor in again.clone_state().items())
 
 
-def test_a_batch_cut_into_pieces_gives_the_gradient_of_the_whole(
+def test_gradient_accumulation_gives_the_gradient_of_the_whole_batch(
     photos: Path, spec: ExternalConfig
 ) -> None:
     data, model = open_data(photos), make_model(spec)
-    view, found = model.eval_transform(24), []
+    view, gradients = model.eval_transform(24), []
     for pieces in (1, 3):
         split_model = model.split_for_training("classifier", 24)
         settings = stage(grad_accum_steps=pieces)
@@ -264,15 +264,15 @@ def test_a_batch_cut_into_pieces_gives_the_gradient_of_the_whole(
         loss, logits = forward_backward(train_state, rows, torch.tensor([0, 1, 2, 0, 1, 2, 0]), 7)
         grad = model.model.get_parameter("head.weight").grad
         assert grad is not None
-        found.append((loss.clone(), logits.clone(), grad.clone()))
-    for one, other in zip(*found, strict=True):
+        gradients.append((loss.clone(), logits.clone(), grad.clone()))
+    for one, other in zip(*gradients, strict=True):
         torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-6)
 
 
-def test_computing_parts_again_on_the_way_back_gives_the_same_gradients(
+def test_recomputing_activations_gives_the_same_gradients(
     photos: Path, spec: ExternalConfig
 ) -> None:
-    data, found = open_data(photos), []
+    data, gradients = open_data(photos), []
     for again in (False, True):
         model = make_model(spec)
         split_model, settings = model.split_for_training("all", 24), stage(trainable="all")
@@ -290,26 +290,26 @@ def test_computing_parts_again_on_the_way_back_gives_the_same_gradients(
         )
         torch.manual_seed(0)
         forward_backward(train_state, torch.randn(8, 3, 24, 24), torch.arange(8) % 3, 8)
-        found.append(
+        gradients.append(
             {
                 name: p.grad.clone()
                 for name, p in model.model.named_parameters()
                 if p.grad is not None
             }
         )
-    assert found[0].keys() == found[1].keys()
-    for name, grad in found[0].items():
-        torch.testing.assert_close(grad, found[1][name], rtol=1e-4, atol=1e-6)
+    assert gradients[0].keys() == gradients[1].keys()
+    for name, grad in gradients[0].items():
+        torch.testing.assert_close(grad, gradients[1][name], rtol=1e-4, atol=1e-6)
 
 
-def test_classes_weigh_alike_when_balanced() -> None:
+def test_balanced_class_weights_give_each_class_the_same_total_weight() -> None:
     labels = np.array([0] * 8 + [1] * 2)
     weights = balanced_class_weights(labels, 2)
     assert weights.tolist() == [0.625, 2.5]
     assert sum(float(weights[k]) * int((labels == k).sum()) for k in range(2)) == 10
 
 
-def test_a_class_weight_multiplies_the_smoothed_loss_of_its_own_images(
+def test_a_class_weight_multiplies_the_smoothed_loss_of_the_images_of_its_class(
     photos: Path, spec: ExternalConfig
 ) -> None:
     """The loss written out image by image; torch's own `weight` gives another value."""
@@ -347,7 +347,7 @@ def test_a_class_weight_multiplies_the_smoothed_loss_of_its_own_images(
         ((80, 90, 95), (0.2, 0.3, 0.7), 1.0),
     ],
 )
-def test_between_learning_rates_of_equal_accuracy_the_smoothed_loss_decides(
+def test_the_smoothed_loss_decides_between_learning_rates_of_equal_accuracy(
     photos: Path,
     spec: ExternalConfig,
     monkeypatch: pytest.MonkeyPatch,
@@ -385,7 +385,7 @@ def test_the_smoothed_loss_is_lowest_for_a_probability_of_95_percent() -> None:
     assert loss(0.95) < loss(0.99) < loss(0.999999)
 
 
-def test_a_loss_that_is_not_finite_leaves_the_weights_of_before(
+def test_a_loss_that_is_not_finite_restores_the_earlier_weights(
     photos: Path, spec: ExternalConfig
 ) -> None:
     data, model = open_data(photos), make_model(spec)
@@ -401,7 +401,7 @@ def test_a_loss_that_is_not_finite_leaves_the_weights_of_before(
         assert torch.equal(tensor, before[name]), name
 
 
-def test_folded_statistics_stay_and_the_affine_part_learns(
+def test_folded_statistics_do_not_change_and_the_affine_parameters_are_trained(
     photos: Path, spec: ExternalConfig
 ) -> None:
     data, model = open_data(photos), make_model(spec)
@@ -423,7 +423,9 @@ def test_folded_statistics_stay_and_the_affine_part_learns(
     assert not torch.equal(running_mean(ours), before)
 
 
-def test_the_test_split_chooses_nothing(photos: Path, backbone: Path) -> None:
+def test_the_labels_of_the_test_split_do_not_change_the_weights(
+    photos: Path, backbone: Path
+) -> None:
     """With other labels on the test images, the same weights come out."""
     first = finetune(request(photos, backbone, recipe="fixres", epochs=2))
     weights = (first.model_folder / "model.safetensors").read_bytes()
@@ -453,7 +455,7 @@ def test_an_earlier_model_is_compared_on_the_same_images(photos: Path, backbone:
     assert comparison.only_this - comparison.only_baseline == difference
 
 
-def test_mcnemar_counts_the_images_that_one_alone_gets_right() -> None:
+def test_mcnemar_counts_the_images_that_only_one_model_classifies_correctly() -> None:
     labels = np.array([0, 0, 1, 1, 0])
     ours = SplitPredictions(np.eye(2)[[0, 0, 1, 0, 1]], labels)
     theirs = SplitPredictions(np.eye(2)[[1, 1, 1, 1, 1]], labels)
@@ -462,9 +464,7 @@ def test_mcnemar_counts_the_images_that_one_alone_gets_right() -> None:
     assert comparison.p == 1.0  # of three coins, two or more one way or the other
 
 
-def test_each_stage_is_announced_when_it_begins_and_each_long_step_as_it_goes(
-    photos: Path, backbone: Path
-) -> None:
+def test_each_stage_and_each_long_step_is_announced(photos: Path, backbone: Path) -> None:
     messages: list[str] = []
     seen: dict[str, list[tuple[int, int]]] = {}
     requested = request(photos, backbone, recipe="full", epochs=2)
@@ -483,7 +483,7 @@ def test_each_stage_is_announced_when_it_begins_and_each_long_step_as_it_goes(
         assert steps[-1][0] == steps[-1][1]
 
 
-def test_preprocessing_that_is_assumed_is_printed_and_stored(photos: Path, backbone: Path) -> None:
+def test_assumed_preprocessing_is_printed_and_stored(photos: Path, backbone: Path) -> None:
     text = backbone.read_text()
     backbone.write_text("".join(line + "\n" for line in text.splitlines() if "0.5" not in line))
     messages: list[str] = []
@@ -496,7 +496,7 @@ def test_preprocessing_that_is_assumed_is_printed_and_stored(photos: Path, backb
     assert line in load_bundle(done.model_folder).file.caveats
 
 
-def test_what_is_stopped_before_its_first_epoch_writes_nothing(
+def test_a_fine_tuning_that_is_stopped_before_its_first_epoch_writes_nothing(
     photos: Path, backbone: Path
 ) -> None:
     requested = request(photos, backbone, recipe="proof-of-concept")
@@ -544,7 +544,9 @@ def test_the_model_of_another_fine_tuning_is_never_replaced(
         finetune(replace(first_request, name="../up"))
 
 
-def test_folders_named_in_any_script_have_names_of_their_own(photos: Path, backbone: Path) -> None:
+def test_a_model_folder_is_named_in_the_script_of_its_data_folder(
+    photos: Path, backbone: Path
+) -> None:
     job = prepare_job(request(photos, backbone, recipe="probe"), lambda _: None)
     names = {
         folder_name(replace(job, photos=replace(job.photos, name=name))) for name in ("花", "鳥")
@@ -552,7 +554,7 @@ def test_folders_named_in_any_script_have_names_of_their_own(photos: Path, backb
     assert {name[:1] for name in names} == {"花", "鳥"}
 
 
-def test_without_a_test_split_nothing_is_set_apart_and_the_record_says_so(
+def test_without_a_test_split_no_image_is_reserved_for_it_and_the_record_states_it(
     photos: Path, backbone: Path, tmp_path: Path
 ) -> None:
     root = tmp_path / "pics"
@@ -590,7 +592,7 @@ def refused(requested: FinetuneRequest) -> str:
     return str(caught.value)
 
 
-def test_what_is_wrong_is_one_line_with_its_fix_and_leaves_nothing_half_written(
+def test_mistakes_are_refused_in_one_line_and_leave_no_partial_files(
     photos: Path, backbone: Path, tmp_path: Path
 ) -> None:
     assert (
@@ -618,7 +620,9 @@ def test_weights_of_another_network_are_refused(photos: Path, backbone: Path) ->
     assert "Fix: give the file of this network, or the network of this file" in refused(requested)
 
 
-def test_a_size_below_what_the_network_takes_is_refused(photos: Path, backbone: Path) -> None:
+def test_an_image_size_below_the_minimum_of_the_network_is_refused(
+    photos: Path, backbone: Path
+) -> None:
     backbone.write_text('source = "torchvision/alexnet"\n')
     assert "does not take images of 24 x 24" in refused(request(photos, backbone))
 
@@ -630,13 +634,15 @@ def test_non_commercial_weights_need_accept_license(photos: Path, backbone: Path
     assert load_bundle(done.model_folder).file.license.non_commercial
 
 
-def test_a_class_in_test_that_train_lacks_is_named(photos: Path, backbone: Path) -> None:
+def test_a_test_class_that_train_lacks_is_reported_by_name(photos: Path, backbone: Path) -> None:
     (photos / "test" / "dots").mkdir()
     texture("plain", 5).save(photos / "test" / "dots" / "a.png")
     assert f"{photos}/test/dots: a class that is not in train" in refused(request(photos, backbone))
 
 
-def test_a_broken_photograph_is_named_and_left_out_on_request(photos: Path, backbone: Path) -> None:
+def test_a_broken_photograph_is_reported_and_skipped_on_request(
+    photos: Path, backbone: Path
+) -> None:
     (photos / "train" / "plain" / "zz.jpg").write_text("words")
     assert "not an image (allowed: JPEG" in refused(request(photos, backbone))
     assert (
@@ -644,7 +650,9 @@ def test_a_broken_photograph_is_named_and_left_out_on_request(photos: Path, back
     )
 
 
-def test_a_bare_folder_is_cut_and_its_validation_is_cut_from_train(tmp_path: Path) -> None:
+def test_a_folder_without_splits_is_split_and_validation_is_drawn_from_train(
+    tmp_path: Path,
+) -> None:
     flat = folder(tmp_path / "flat", {"": 20})
     data = open_photographs(flat, cache=tmp_path / "cache")
     assert (len(data.train), len(data.validation), len(data.test)) == (42, 9, 9)
@@ -654,7 +662,7 @@ def test_a_bare_folder_is_cut_and_its_validation_is_cut_from_train(tmp_path: Pat
     assert np.bincount(cut.validation.labels).tolist() == [3, 3, 3]
 
 
-def test_classes_with_imagenet_names_are_a_caveat_in_the_model(
+def test_classes_with_imagenet_names_give_a_caveat_in_the_model(
     tmp_path: Path, backbone: Path
 ) -> None:
     root = folder(tmp_path / "stripes", {"train": 6, "val": 2, "test": 2})
@@ -666,7 +674,7 @@ def test_classes_with_imagenet_names_are_a_caveat_in_the_model(
     assert "ImageNet" in (done.model_folder / "README.md").read_text()
 
 
-def test_the_bare_command_ends_with_the_line_that_uses_the_model(
+def test_the_command_without_a_model_option_prints_the_command_that_uses_the_model(
     photos: Path, backbone: Path
 ) -> None:
     weights = photos.parent / "weights"
@@ -716,7 +724,7 @@ def test_the_bare_command_ends_with_the_line_that_uses_the_model(
     assert (photos.parent / lines[-1].removeprefix("Page: ")).is_file()
 
 
-def test_without_weights_and_without_a_network_one_line_says_what_to_do(
+def test_a_failed_download_of_the_default_weights_is_reported_with_a_fix(
     photos: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
@@ -736,7 +744,7 @@ def test_without_weights_and_without_a_network_one_line_says_what_to_do(
     assert "\n" not in text
 
 
-def test_without_the_network_the_line_names_what_is_at_hand(
+def test_without_a_network_connection_the_error_lists_the_local_weights(
     photos: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
@@ -764,7 +772,7 @@ def test_without_the_network_the_line_names_what_is_at_hand(
     assert "timm has downloaded before: --model timm/resnet10t.c3_in1k;" in text
 
 
-def test_the_size_of_the_default_download_is_that_of_torchvision() -> None:
+def test_the_stated_download_size_of_the_default_networks_equals_torchvision() -> None:
     from torchvision.models import get_model_weights
 
     assert {PREFERRED_MODELS[0], PREFERRED_ON_CPU[0]} == set(DOWNLOAD_MEGABYTES)
@@ -773,7 +781,7 @@ def test_the_size_of_the_default_download_is_that_of_torchvision() -> None:
         assert round(megabytes * 2**20 / 1e6) == expected
 
 
-def test_without_a_gpu_the_default_is_the_network_with_the_fewest_operations() -> None:
+def test_without_a_gpu_the_default_network_has_the_fewest_operations() -> None:
     from torchvision.models import get_model_weights
 
     assert set(PREFERRED_ON_CPU) == set(PREFERRED_MODELS)
@@ -781,7 +789,7 @@ def test_without_a_gpu_the_default_is_the_network_with_the_fewest_operations() -
     assert operations == sorted(operations)
 
 
-def test_a_recipe_says_what_it_cannot_take() -> None:
+def test_invalid_combinations_in_a_recipe_are_refused() -> None:
     recipe = Recipe(epochs=1)
     with pytest.raises(ValueError, match="cannot set augment"):
         stage(recipe=replace(recipe, normalize="half"))
@@ -789,7 +797,9 @@ def test_a_recipe_says_what_it_cannot_take() -> None:
         FinetuneRecipe(name="a", crop_mode="whole", stages=(stage(),))
 
 
-def test_whole_photographs_can_be_probed(photos: Path, backbone: Path, tmp_path: Path) -> None:
+def test_whole_photographs_can_be_used_in_a_probe_recipe(
+    photos: Path, backbone: Path, tmp_path: Path
+) -> None:
     text = (
         '[[stages]]\nname = "probe"\naugment = "none"\nsize = "test"\nrecipe = { batch_size = 8, '
         "steps = 20 }\n"
@@ -801,13 +811,13 @@ def test_whole_photographs_can_be_probed(photos: Path, backbone: Path, tmp_path:
     assert load_bundle(done.model_folder).file.eval_transform.crop_mode == "whole"
 
 
-def test_everything_is_read_before_anything_is_trained(photos: Path, backbone: Path) -> None:
+def test_all_input_is_checked_before_training(photos: Path, backbone: Path) -> None:
     job = prepare_job(request(photos, backbone, recipe="fixres", test_size=32), lambda _: None)
     assert (job.recipe.train_size, job.recipe.test_size) == (24, 32)
     assert (len(job.photos.train), job.photos.name) == (30, "stripes")
 
 
-def test_each_fold_of_a_cross_validation_is_tested_by_a_model_that_never_saw_it(
+def test_each_fold_of_a_cross_validation_is_tested_by_a_model_trained_without_it(
     photos: Path, backbone: Path
 ) -> None:
     table, report = cross_validate(request(photos, backbone, recipe="probe", name="cv"), 3)

@@ -45,7 +45,7 @@ def plain_features(model: FinetuneModel, photos: PhotoSplit, view: EvalTransform
     return inputs[0]
 
 
-def test_every_way_to_the_features_gives_the_bits_of_a_forward_pass(
+def test_every_way_to_compute_features_gives_the_bits_of_a_forward_pass(
     photos: Path, backbone: Path, spec: ExternalConfig, tmp_path: Path
 ) -> None:
     data = open_photographs(photos, cache=tmp_path / "cache")
@@ -68,7 +68,7 @@ def test_every_way_to_the_features_gives_the_bits_of_a_forward_pass(
     assert network.identity.startswith(file.stem)
 
 
-def test_no_command_computes_a_photograph_again(
+def test_no_command_computes_the_features_of_a_photograph_again(
     tmp_path: Path, backbone: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Fine-tune a classifier, judge the labels, and add photographs: 90 photographs and then 4."""
@@ -108,7 +108,7 @@ def test_no_command_computes_a_photograph_again(
         assert json.loads(again.output)[key] == json.loads(ended.output)[key]
 
 
-def test_copies_of_a_photograph_are_computed_once(
+def test_the_features_of_equal_photographs_are_computed_once(
     photos: Path, spec: ExternalConfig, tmp_path: Path
 ) -> None:
     for number in range(3):

@@ -34,14 +34,14 @@ def timm_scales(name: str) -> tuple[torch.nn.Module, dict[str, float]]:
 
 
 @pytest.mark.parametrize("name", ["resnet18", "mobilenetv2_035", "regnety_002"])
-def test_the_rates_by_block_are_those_of_timm(name: str) -> None:
+def test_the_learning_rates_by_block_equal_timm(name: str) -> None:
     model, expected = timm_scales(name)
     scale = block_decay_scales(model, model, 0.7)
     assert {name: scale(name) for name in expected} == pytest.approx(expected)
 
 
 @pytest.mark.parametrize("name", ["resnet18", "resnet50"])
-def test_a_network_of_torchvision_has_the_rates_of_the_same_network_of_timm(name: str) -> None:
+def test_a_torchvision_network_has_the_learning_rates_of_the_same_timm_network(name: str) -> None:
     """Its parameters have the same names, and timm's groups are not asked for."""
     _, expected = timm_scales(name)
     with torch.device("meta"):
@@ -50,7 +50,7 @@ def test_a_network_of_torchvision_has_the_rates_of_the_same_network_of_timm(name
     assert {name: scale(name) for name in expected} == pytest.approx(expected)
 
 
-def test_a_stage_gives_its_optimizer_these_rates_even_behind_a_frozen_part(
+def test_the_optimizer_of_a_stage_gets_these_rates_even_with_a_frozen_part(
     photos: Path, spec: ExternalConfig
 ) -> None:
     """Frozen are stem, norm and the first block; the second has half the rate of the head."""
@@ -74,11 +74,11 @@ def test_a_stage_gives_its_optimizer_these_rates_even_behind_a_frozen_part(
         for group in state.optimizer.param_groups
         for parameter in group["params"]
     }
-    found = {
+    scales = {
         name: rates[id(parameter)]
         for name, parameter in model.model.named_parameters()
         if id(parameter) in rates
     }
-    assert {name.split(".")[0] for name in found} == {"blocks", "head"}
-    for name, rate in found.items():
+    assert {name.split(".")[0] for name in scales} == {"blocks", "head"}
+    for name, rate in scales.items():
         assert rate == pytest.approx(0.8 if name.startswith("head") else 0.4)

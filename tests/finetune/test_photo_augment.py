@@ -57,7 +57,7 @@ def make_stage(**fields: Any) -> Stage:
     return Stage(**({"name": "stage", "trainable": "all", "recipe": recipe} | fields))
 
 
-def test_every_operation_of_trivial_augment_is_that_of_torchvision(
+def test_every_operation_of_trivial_augment_equals_torchvision(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """The class of torchvision is made to draw each operation, magnitude and sign in turn."""
@@ -81,7 +81,7 @@ def test_every_operation_of_trivial_augment_is_that_of_torchvision(
     assert compared == 11 * (9 * 2 + 5)
 
 
-def test_erased_rectangles_are_distributed_as_those_of_torchvision() -> None:
+def test_erased_rectangles_have_the_distribution_of_torchvision() -> None:
     side, count = 64, 1500
     ours = draw_erasing(count, 1.0, side, 7).numpy()
     torch.manual_seed(1)
@@ -102,7 +102,7 @@ def test_erased_rectangles_are_distributed_as_those_of_torchvision() -> None:
     assert not draw_erasing(10, 0.0, side, 8).any()
 
 
-def test_an_erased_rectangle_has_the_mean_color_and_the_rest_its_pixels() -> None:
+def test_an_erased_rectangle_has_the_mean_color_and_the_other_pixels_do_not_change() -> None:
     image = torch.from_numpy(np.array(texture("down", 3))).permute(2, 0, 1)
     erased = erase(image, torch.tensor([2, 3, 4, 5]), (0.5, 0.4, 0.3))
     inside = torch.zeros(image.shape[1:], dtype=torch.bool)
@@ -113,7 +113,7 @@ def test_an_erased_rectangle_has_the_mean_color_and_the_rest_its_pixels() -> Non
 
 
 @pytest.mark.parametrize("kind", ["mixup", "cutmix"])
-def test_a_mixed_batch_has_the_labels_of_its_pixels(kind: str) -> None:
+def test_the_labels_of_a_mixed_batch_match_its_pixels(kind: str) -> None:
     """Images of a constant value each: what is mixed can be read from the pixels."""
     values, labels = torch.arange(6.0), torch.tensor([0, 1, 2, 0, 1, 2])
     images = values[:, None, None, None].expand(6, 3, 16, 16).contiguous()
@@ -138,7 +138,7 @@ def test_a_mixed_batch_has_the_labels_of_its_pixels(kind: str) -> None:
     assert not torch.equal(mixer(images, labels, 12)[0], mixed)
 
 
-def test_mixing_leaves_the_generator_of_torch_as_it_was() -> None:
+def test_mixing_does_not_change_the_generator_of_torch() -> None:
     mixer = make_mixer(0.2, 1.0, 3)
     assert mixer is not None
     before = torch.get_rng_state()
@@ -147,7 +147,7 @@ def test_mixing_leaves_the_generator_of_torch_as_it_was() -> None:
     assert torch.equal(torch.get_rng_state(), before)
 
 
-def test_the_loss_of_a_mixed_image_is_that_of_its_parts_with_the_weights_of_their_classes(
+def test_the_loss_of_a_mixed_image_is_the_class_weighted_sum_over_its_labels(
     photos: Path, spec: ExternalConfig
 ) -> None:
     """Written out: share times weight times smoothed loss, summed over the two labels."""
@@ -180,7 +180,7 @@ def test_the_loss_of_a_mixed_image_is_that_of_its_parts_with_the_weights_of_thei
 
 @pytest.mark.parametrize("trainable", ["classifier", "all"])
 @pytest.mark.parametrize("sampler", ["shuffled", "balanced"])
-def test_neither_threads_nor_the_state_of_the_generator_change_a_bit(
+def test_threads_and_the_global_generator_do_not_change_a_bit(
     photos: Path,
     spec: ExternalConfig,
     monkeypatch: pytest.MonkeyPatch,
@@ -203,7 +203,7 @@ def test_neither_threads_nor_the_state_of_the_generator_change_a_bit(
 
 
 @pytest.mark.parametrize("field", ["augment", "mixup", "cutmix", "random_erasing"])
-def test_each_augmentation_changes_what_is_trained(
+def test_each_augmentation_changes_the_trained_weights(
     photos: Path, spec: ExternalConfig, field: str
 ) -> None:
     data = open_photographs(photos, cache=photos.parent / "cache")
@@ -216,7 +216,7 @@ def test_each_augmentation_changes_what_is_trained(
     assert hashes[0] != hashes[1]
 
 
-def test_a_photograph_that_is_drawn_twice_has_two_crops() -> None:
+def test_a_photograph_that_is_drawn_twice_gets_two_crops() -> None:
     weights = torch.tensor([1.0, 0.0])
     draws = draw_photo_epoch(2, partial(make_generator, 0), weights)
     assert draws.order.tolist() == [0, 0]
@@ -227,14 +227,14 @@ def test_a_photograph_that_is_drawn_twice_has_two_crops() -> None:
     assert not torch.equal(first, second)
 
 
-def test_constant_features_cannot_be_augmented() -> None:
+def test_augmentation_of_constant_features_is_refused() -> None:
     for field in ("mixup", "cutmix", "random_erasing"):
         with pytest.raises(ValueError, match="the features are computed only once"):
             make_stage(augment="none", **{field: 0.5})
 
 
 @pytest.mark.parametrize("name", ["mixup", "cutmix", "random-erasing", "trivialaugment"])
-def test_a_recipe_differs_from_full_by_its_augmentation_alone(name: str) -> None:
+def test_each_recipe_with_augmentation_differs_from_full_only_in_it(name: str) -> None:
     full, recipe = load_finetune_recipe("full"), load_finetune_recipe(f"full-{name}")
     changed = {"mixup": "mixup", "cutmix": "cutmix", "random-erasing": "random_erasing"}
     field = changed.get(name, "augment")

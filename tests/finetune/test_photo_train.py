@@ -32,20 +32,20 @@ def draws(count: int = 50, seed: int = 0, epoch: int = 0) -> PhotoDraws:
     return draw_photo_epoch(count, partial(make_generator, seed, "epoch", epoch))
 
 
-def shown(
+def transformed(
     image: Image.Image,
     how: str,
-    place: int = 0,
+    index: int = 0,
     of: PhotoDraws | None = None,
     view: EvalTransform = VIEW,
 ) -> NDArray[np.uint8]:
-    """What is shown of `image`, (S, S, C)."""
-    found = apply_train_transform(np.array(image), view, how, of or draws(), place)  # type: ignore[arg-type]
-    return found.permute(1, 2, 0).numpy()
+    """Transform `image` as in training and return it, (S, S, C)."""
+    result = apply_train_transform(np.array(image), view, how, of or draws(), index)  # type: ignore[arg-type]
+    return result.permute(1, 2, 0).numpy()
 
 
 @given(st.integers(4, 900), st.integers(4, 900), st.integers(0, 10_000))
-def test_a_random_box_lies_in_the_image_with_an_area_and_a_ratio_in_bounds(
+def test_a_random_box_is_inside_the_image_with_area_and_aspect_ratio_in_bounds(
     height: int, width: int, seed: int
 ) -> None:
     tries = draws(1, seed).crop[0].tolist()
@@ -58,7 +58,7 @@ def test_a_random_box_lies_in_the_image_with_an_area_and_a_ratio_in_bounds(
     assert 3 / 4 * (1 - slack) <= w / h <= 4 / 3 * (1 + slack)
 
 
-def test_random_crops_are_spread_as_torchvisions() -> None:
+def test_random_crops_have_the_distribution_of_torchvision() -> None:
     torch.manual_seed(0)
     square, scale, ratio = torch.empty(3, 1000, 1000), [0.08, 1.0], [3 / 4, 4 / 3]
     theirs = np.array([TVCrop.get_params(square, scale, ratio) for _ in range(8000)], dtype=float)
@@ -79,7 +79,7 @@ def test_random_crops_are_spread_as_torchvisions() -> None:
     assert ours.std(0) == pytest.approx(theirs.std(0), rel=0.05)
 
 
-def test_a_shifted_crop_moves_along_the_longer_side_alone() -> None:
+def test_a_shifted_crop_moves_only_along_the_longer_side() -> None:
     wide = Image.fromarray(np.broadcast_to(np.arange(40, dtype=np.uint8), (26, 40)).copy())
     for share, left in ((0.0, 0), (0.5, 8), (0.999, 16)):
         contents = np.asarray(shifted_center_crop(wide, 24, share))
@@ -89,62 +89,62 @@ def test_a_shifted_crop_moves_along_the_longer_side_alone() -> None:
     assert tall.shape == (24, 24)
 
 
-def test_without_augmentation_training_sees_what_evaluation_sees() -> None:
+def test_the_pixels_without_augmentation_are_equal_in_training_and_evaluation() -> None:
     image = texture("across", 1, 61, 47)
-    np.testing.assert_array_equal(shown(image, "none"), apply_eval_transform(image, VIEW))
+    np.testing.assert_array_equal(transformed(image, "none"), apply_eval_transform(image, VIEW))
 
 
 @pytest.mark.parametrize("channels", [1, 3])
-def test_a_random_crop_is_what_pillow_makes_of_the_same_draws(channels: int) -> None:
+def test_a_random_crop_equals_pillow_with_the_same_draws(channels: int) -> None:
     """Within the levels that rounding in between gives: a crop, a flip, and the changes of color
     in their order.
     """
     image, every = texture("down", 3, 610, 470), draws()
     view = EvalTransform(size=48, channels=channels, mean=(0.5,) * channels, std=(0.5,) * channels)  # type: ignore[arg-type]
-    for place in range(20):
-        top, left, height, width = random_resized_crop_box(470, 610, every.crop[place].tolist())
+    for index in range(20):
+        top, left, height, width = random_resized_crop_box(470, 610, every.crop[index].tolist())
         box = (left, top, left + width, top + height)
         theirs = (
             image.crop(box)
             .resize((48, 48), Image.Resampling.BILINEAR)
             .convert("L" if channels == 1 else "RGB")
         )
-        if every.hflip[place]:
+        if every.hflip[index]:
             theirs = theirs.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
-        by = [0.7 + 0.6 * draw for draw in every.jitter[place].tolist()]
-        for turn in every.jitter_order[place].tolist():
+        by = [0.7 + 0.6 * draw for draw in every.jitter[index].tolist()]
+        for turn in every.jitter_order[index].tolist():
             if channels == 3 or turn < 2:  # gray has no saturation
                 theirs = (ImageEnhance.Brightness, ImageEnhance.Contrast, ImageEnhance.Color)[turn](
                     theirs
                 ).enhance(by[turn])
-        ours = shown(image, "standard", place, view=view)
+        ours = transformed(image, "standard", index, view=view)
         assert ours.shape == (48, 48, channels)
-        apart = abs(ours.astype(int) - np.asarray(theirs).reshape(48, 48, channels))
-        assert apart.max() <= 5
-        assert apart.mean() < 1.2
+        difference = abs(ours.astype(int) - np.asarray(theirs).reshape(48, 48, channels))
+        assert difference.max() <= 5
+        assert difference.mean() < 1.2
 
 
 @pytest.mark.parametrize("how", ["standard", "test-like"])
-def test_the_same_place_of_the_same_epoch_is_the_same_whatever_came_before(how: str) -> None:
+def test_the_same_index_of_the_same_epoch_always_has_the_same_crop(how: str) -> None:
     image = texture("down", 2, 61, 47)
     torch.manual_seed(1)
-    first = [shown(image, how, place) for place in range(5)]
+    first = [transformed(image, how, index) for index in range(5)]
     torch.manual_seed(2)
-    again = [shown(image, how, place) for place in reversed(range(5))]
+    again = [transformed(image, how, index) for index in reversed(range(5))]
     for one, other in zip(first, reversed(again), strict=True):
         np.testing.assert_array_equal(one, other)
     assert len({one.tobytes() for one in first}) == 5
-    later = shown(image, how, of=draws(epoch=1))
+    later = transformed(image, how, of=draws(epoch=1))
     assert (later != first[0]).any()
 
 
-def test_colors_of_stage_two_move_by_a_twentieth_at_most() -> None:
+def test_the_colors_of_stage_two_change_by_at_most_a_twentieth() -> None:
     gray = Image.new("RGB", (48, 40), (100, 100, 100))
-    contents = np.stack([shown(gray, "test-like", place) for place in range(50)])
+    contents = np.stack([transformed(gray, "test-like", index) for index in range(50)])
     assert contents.min() >= 94
     assert contents.max() <= 106
     assert np.ptp(contents) > 4
-    wild = np.stack([shown(gray, "standard", place) for place in range(50)])
+    wild = np.stack([transformed(gray, "standard", index) for index in range(50)])
     assert wild.min() < 85
     assert wild.max() > 115
     assert (wild.min(), wild.max()) >= (69, 0)
@@ -155,6 +155,6 @@ def test_half_of_the_images_are_mirrored() -> None:
     assert abs(draws(4000).hflip.float().mean() - 0.5) < 0.03
     left = Image.fromarray(np.repeat(np.arange(40, dtype=np.uint8)[None], 26, 0)).convert("RGB")
     every = draws()
-    for place in range(10):
-        row = shown(left, "test-like", place)[12, :, 0].astype(int)
-        assert (row[0] > row[-1]) == bool(every.hflip[place])
+    for index in range(10):
+        row = transformed(left, "test-like", index)[12, :, 0].astype(int)
+        assert (row[0] > row[-1]) == bool(every.hflip[index])

@@ -8,7 +8,7 @@ from pathlib import Path
 import resnetlab as rl
 
 
-def test_a_network_is_fine_tuned_and_its_page_written(
+def test_a_network_is_fine_tuned_and_its_page_is_written(
     photos: Path, backbone: Path, tmp_path: Path
 ) -> None:
     outcome = rl.finetune(
@@ -29,7 +29,7 @@ def test_a_network_is_fine_tuned_and_its_page_written(
     assert len(repr(result)) < 400
 
 
-def test_sizes_are_compared_in_a_table(photos: Path, backbone: Path, tmp_path: Path) -> None:
+def test_the_sizes_are_compared_in_a_table(photos: Path, backbone: Path, tmp_path: Path) -> None:
     outcome = rl.fixres(
         photos,
         (16,),
@@ -49,7 +49,7 @@ def test_sizes_are_compared_in_a_table(photos: Path, backbone: Path, tmp_path: P
     assert outcome.answer in repr(outcome) or outcome.answer[:100] in repr(outcome)
 
 
-def test_a_folder_is_described_and_its_page_written(photos: Path, tmp_path: Path) -> None:
+def test_a_folder_is_described_and_its_page_is_written(photos: Path, tmp_path: Path) -> None:
     summary = rl.describe_data(photos, output=tmp_path, out=tmp_path / "page", progress=False)
     assert summary.audit.num_images == 60
     assert list((tmp_path / "page").glob("*.html"))

@@ -49,11 +49,11 @@ def table(fitting: Path) -> tuple[ResolutionTable, Path]:
     return swept(request(fitting / "stripes", fitting / "tiny.toml"))
 
 
-def test_every_cell_has_both_stages_and_the_best_by_validation_is_the_model(
+def test_every_cell_has_both_stages_and_the_best_one_by_validation_becomes_the_model(
     table: tuple[ResolutionTable, Path],
 ) -> None:
-    found, report = table
-    assert [(cell.train_size, cell.test_size) for cell in found.cells] == [
+    sweep, report = table
+    assert [(cell.train_size, cell.test_size) for cell in sweep.cells] == [
         (16, 16),
         (16, 24),
         (16, 32),
@@ -62,7 +62,7 @@ def test_every_cell_has_both_stages_and_the_best_by_validation_is_the_model(
         (24, 32),
     ]
     looks = {}
-    for cell in found.cells:
+    for cell in sweep.cells:
         assert cell.status == "done"
         assert cell.stage_one is not None
         assert cell.stage_two is not None
@@ -77,10 +77,10 @@ def test_every_cell_has_both_stages_and_the_best_by_validation_is_the_model(
             looks.setdefault(
                 (pair[0].accuracy_pct, -pair[0].loss_nats), (cell.train_size, cell.test_size)
             )
-    assert found.best == looks[max(looks)]
+    assert sweep.best == looks[max(looks)]
     bundle = load_bundle(report.parents[1] / "models" / report.name)
-    assert bundle.file.eval_transform.size == found.best[1]  # type: ignore[index]
-    assert [row.status for row in found.rows] == ["done", "done"]
+    assert bundle.file.eval_transform.size == sweep.best[1]  # type: ignore[index]
+    assert [row.status for row in sweep.rows] == ["done", "done"]
 
 
 def test_a_row_does_not_depend_on_the_rows_before_it(
@@ -93,7 +93,7 @@ def test_a_row_does_not_depend_on_the_rows_before_it(
         assert replace(left, seconds=0.0, peak_bytes=0) == replace(right, seconds=0.0, peak_bytes=0)
 
 
-def test_a_cell_that_runs_out_of_memory_is_a_result_and_the_others_go_on(
+def test_a_cell_that_runs_out_of_memory_is_a_result_and_the_sweep_continues(
     photos: Path, backbone: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     real = module._Sweep._evaluate_stages
@@ -106,10 +106,10 @@ def test_a_cell_that_runs_out_of_memory_is_a_result_and_the_others_go_on(
         return real(self, cell)
 
     monkeypatch.setattr(module._Sweep, "_evaluate_stages", short)
-    found, report = swept(request(photos, backbone))
-    assert [cell.status for cell in found.cells] == ["done", "done", "out of memory"] * 2
-    assert all(cell.peak_bytes > 0 for cell in found.cells)
-    write(found, report)
+    sweep, report = swept(request(photos, backbone))
+    assert [cell.status for cell in sweep.cells] == ["done", "done", "out of memory"] * 2
+    assert all(cell.peak_bytes > 0 for cell in sweep.cells)
+    write(sweep, report)
     text = (report / "report.md").read_text()
     assert "| 16 → 32 | out of memory |" in text
     monkeypatch.setattr(
@@ -117,22 +117,22 @@ def test_a_cell_that_runs_out_of_memory_is_a_result_and_the_others_go_on(
         "train_stage",
         lambda *_, **__: (_ for _ in ()).throw(torch.OutOfMemoryError("CUDA")),
     )
-    found, report = swept(request(photos, backbone, seed=1, name="second"))
-    assert {cell.status for cell in found.cells} == {"out of memory"}
-    assert found.best is None
-    assert "No cell has been measured." in page(found).answer
+    sweep, report = swept(request(photos, backbone, seed=1, name="second"))
+    assert {cell.status for cell in sweep.cells} == {"out of memory"}
+    assert sweep.best is None
+    assert "No cell has been measured." in page(sweep).answer
 
 
-def test_what_was_not_reached_is_not_evaluated(photos: Path, backbone: Path) -> None:
+def test_cells_after_a_stop_are_not_evaluated(photos: Path, backbone: Path) -> None:
     seen: list[ResolutionTable] = []
-    for found, _ in fixres(
+    for sweep, _ in fixres(
         request(photos, backbone),
         (16, 24),
         (16, 24),
         command="",
         should_stop=lambda: len(seen) >= 3,
     ):
-        seen.append(found)
+        seen.append(sweep)
     assert [cell.status for cell in seen[-1].cells] == [
         "done",
         "done",
@@ -141,10 +141,10 @@ def test_what_was_not_reached_is_not_evaluated(photos: Path, backbone: Path) -> 
     ]
 
 
-def test_the_first_stage_alone_is_a_recipe_too(photos: Path, backbone: Path) -> None:
-    found, _ = swept(request(photos, backbone, recipe="proof-of-concept"))
-    assert all(cell.stage_two is None and cell.stage_one is not None for cell in found.cells)
-    assert found.trainable_parameters == 12 * 3 + 3
+def test_a_recipe_may_consist_of_the_first_stage_only(photos: Path, backbone: Path) -> None:
+    sweep, _ = swept(request(photos, backbone, recipe="proof-of-concept"))
+    assert all(cell.stage_two is None and cell.stage_one is not None for cell in sweep.cells)
+    assert sweep.trainable_parameters == 12 * 3 + 3
     recipe = photos.parent / "three.toml"
     recipe.write_text(
         "".join(f'[[stages]]\nname = "{name}"\nrecipe = {{ epochs = 1 }}\n' for name in "xyz")
@@ -153,11 +153,11 @@ def test_the_first_stage_alone_is_a_recipe_too(photos: Path, backbone: Path) -> 
         swept(request(photos, backbone, recipe=str(recipe)))
 
 
-def test_the_report_is_built_again_byte_for_byte_and_holds_the_numbers_of_the_table(
+def test_the_report_is_rebuilt_byte_for_byte_and_contains_the_numbers_of_the_table(
     table: tuple[ResolutionTable, Path], tmp_path: Path
 ) -> None:
-    found, report = table[0], tmp_path / "report"
-    write(found, report)
+    sweep, report = table[0], tmp_path / "report"
+    write(sweep, report)
     rebuild(report, tmp_path / "again")
     names = sorted(path.relative_to(report) for path in report.rglob("*") if path.is_file())
     assert [str(name) for name in names] == [
@@ -174,7 +174,7 @@ def test_the_report_is_built_again_byte_for_byte_and_holds_the_numbers_of_the_ta
         assert (tmp_path / "again" / name).read_bytes() == (report / name).read_bytes(), name
     with (report / "cells.csv").open() as file:
         rows = list(csv.DictReader(file))
-    for row, cell in zip(rows, found.cells, strict=True):
+    for row, cell in zip(rows, sweep.cells, strict=True):
         assert cell.stage_two is not None
         assert float(row["two_test_pct"]) == cell.stage_two[1].accuracy_pct
         assert f"{cell.stage_two[1].accuracy_pct:.1f} %" in (report / "report.md").read_text()
@@ -186,26 +186,26 @@ def test_the_report_is_built_again_byte_for_byte_and_holds_the_numbers_of_the_ta
 
 
 def test_pairs_that_share_the_highest_validation_accuracy_are_counted() -> None:
-    """Of the committed table, several entries reach the highest accuracy on few images."""
+    """Several entries of the committed table reach the highest accuracy on few images."""
     results = Path(__file__).parents[2] / "results" / "fixres-dogs"
-    found: ResolutionTable = decode(
+    table: ResolutionTable = decode(
         ResolutionTable, read_json(results / "fixres.json"), str(results)
     )
     values = [
         pair[0].accuracy_pct
-        for cell in found.cells
+        for cell in table.cells
         for pair in (cell.stage_one, cell.stage_two)
         if pair
     ]
     tied = values.count(max(values))
     assert tied > 1
     start = f"{tied} entries of the table share the highest validation accuracy, 95.0 % of 120"
-    assert page(found).answer.startswith(start)
-    single = replace(found, cells=tuple(cell for cell in found.cells if cell.train_size == 224))
+    assert page(table).answer.startswith(start)
+    single = replace(table, cells=tuple(cell for cell in table.cells if cell.train_size == 224))
     assert page(single).answer.startswith("The pair with the highest validation accuracy is ")
 
 
-def test_things_look_larger_in_training_by_the_ratio_of_their_scales() -> None:
+def test_objects_appear_larger_in_training_by_the_ratio_of_their_scales() -> None:
     """Touvron et al. 2019, sec. 3: about 1.3 at equal sizes, for crops of half an image's side on
     average.
     """
@@ -215,7 +215,7 @@ def test_things_look_larger_in_training_by_the_ratio_of_their_scales() -> None:
     assert apparent_sizes(500, 375, 112, 224).ratio == pytest.approx(at_equal / 2, rel=1e-9)
 
 
-def test_the_pixels_of_an_object_are_those_that_are_drawn(tmp_path: Path) -> None:
+def test_the_apparent_size_of_an_object_equals_the_drawn_size(tmp_path: Path) -> None:
     """A white square on black is as wide in the drawn crops as the sentence says."""
     photo = Image.new("RGB", (500, 375))
     photo.paste((255, 255, 255), (203, 140, 297, 234))  # 94 pixels, a quarter of 375
@@ -240,7 +240,7 @@ def test_the_pixels_of_an_object_are_those_that_are_drawn(tmp_path: Path) -> Non
 
 
 @pytest.mark.usefixtures("backbone")
-def test_the_command_writes_the_table_and_the_picture_and_refuses_sizes_that_are_none(
+def test_the_command_writes_the_table_and_the_picture_and_refuses_invalid_sizes(
     photos: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(photos.parent)

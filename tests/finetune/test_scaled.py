@@ -57,14 +57,14 @@ def crops(
     part: PhotoSplit, how: Augmentation, scaled: bool, draws: PhotoDraws
 ) -> NDArray[np.float64]:
     """The photographs of an epoch, (N, S, S, 3), levels."""
-    shown = []
-    for place in range(len(part)):
-        by = partial(jpeg_draft_factor, VIEW, how, draws, place) if scaled else lambda *_: 1
-        photo, whole = part.load_reduced(place, by)
-        shown.append(
-            apply_train_transform(photo, VIEW, how, draws, place, whole).permute(1, 2, 0).numpy()
+    images = []
+    for index in range(len(part)):
+        by = partial(jpeg_draft_factor, VIEW, how, draws, index) if scaled else lambda *_: 1
+        photo, size = part.load_reduced(index, by)
+        images.append(
+            apply_train_transform(photo, VIEW, how, draws, index, size).permute(1, 2, 0).numpy()
         )
-    return np.stack(shown).astype(float)
+    return np.stack(images).astype(float)
 
 
 def draws(count: int, epoch: int) -> PhotoDraws:
@@ -72,11 +72,11 @@ def draws(count: int, epoch: int) -> PhotoDraws:
 
 
 @pytest.mark.parametrize("how", ["standard", "test-like"])
-def test_crops_of_scaled_photographs_have_the_times_of_exact_ones(
+def test_crops_of_scaled_photographs_have_nearly_the_values_of_exact_ones(
     tmp_path: Path, how: Augmentation
 ) -> None:
-    """Of levels, of their spread within a crop, and of the steps from pixel to pixel, which tell
-    how sharp it is.
+    """Levels, their spread within a crop, and the steps from pixel to pixel, which depend on its
+    sharpness, are compared.
     """
     part = part_of(tmp_path, 12)
     exact, scaled = (
@@ -99,32 +99,32 @@ def test_crops_of_scaled_photographs_have_the_times_of_exact_ones(
     st.integers(0, 999),
     st.sampled_from(["standard", "test-like"]),
 )
-def test_no_crop_is_decoded_smaller_than_it_is_shown(
+def test_a_photograph_is_never_decoded_below_the_size_of_its_crop(
     width: int, height: int, epoch: int, how: Augmentation
 ) -> None:
     epoch_draws = draws(1, epoch)
     by = jpeg_draft_factor(VIEW, how, epoch_draws, 0, width, height)
     _, _, h, w = random_resized_crop_box(height, width, epoch_draws.crop[0].tolist())
-    shown, side = (
+    size, side = (
         (VIEW.size, min(h, w)) if how == "standard" else (VIEW.shorter_side, min(width, height))
     )
     assert by in (1, 2, 4, 8)
-    assert by == 1 or side / by >= shown
+    assert by == 1 or side / by >= size
 
 
-def test_most_crops_of_a_photograph_are_taken_from_the_same_part_of_it() -> None:
+def test_most_crops_of_a_photograph_use_the_same_decoding_scale() -> None:
     """So that what is kept serves the next epoch; the rest are small crops, which need more."""
     for width, height, usual in ((400, 300, 2), (1500, 1000, 8), (640, 480, 4)):
         epoch_draws = draws(1000, 0)
-        found = Counter(
-            jpeg_draft_factor(VIEW, "standard", epoch_draws, place, width, height)
-            for place in range(1000)
+        counts = Counter(
+            jpeg_draft_factor(VIEW, "standard", epoch_draws, index, width, height)
+            for index in range(1000)
         )
-        assert max(found) == usual
-        assert found[usual] > 800
+        assert max(counts) == usual
+        assert counts[usual] > 800
 
 
-def test_a_photograph_that_lies_on_its_side_is_cropped_upright(tmp_path: Path) -> None:
+def test_a_rotated_photograph_is_cropped_upright(tmp_path: Path) -> None:
     exif = Image.Exif()
     exif[ORIENTATION] = 6
     part = part_of(tmp_path, 4, exif=exif)
@@ -135,7 +135,7 @@ def test_a_photograph_that_lies_on_its_side_is_cropped_upright(tmp_path: Path) -
     assert abs(scaled - exact).mean() < 2
 
 
-def test_what_is_kept_in_memory_changes_no_bit_and_stays_within_its_bound(
+def test_the_image_cache_changes_no_bit_and_respects_its_memory_limit(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first = part_of(tmp_path, 6)
@@ -147,33 +147,31 @@ def test_what_is_kept_in_memory_changes_no_bit_and_stays_within_its_bound(
         contents = part._image_cache.arrays
         assert (
             0
-            < sum(3 * kept.shape[0] * kept.shape[1] for kept in contents.values())
+            < sum(3 * crop.shape[0] * crop.shape[1] for crop in contents.values())
             == part._image_cache.total_bytes
             <= bound
         )
         monkeypatch.setattr(module, "IMAGE_CACHE_BYTES", 0)
         part = PhotoSplit(first.root, first.rows, first.labels)
-        for kept in once:
-            np.testing.assert_array_equal(kept, crops(part, "standard", scaled, draws(6, 0)))
+        for crop in once:
+            np.testing.assert_array_equal(crop, crops(part, "standard", scaled, draws(6, 0)))
         assert not part._image_cache.arrays
 
 
-def test_a_photograph_that_is_kept_is_read_once(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_cached_photograph_is_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     part, read = part_of(tmp_path, 3), []
-    whole = image_decoder.read_bytes
+    read_bytes = image_decoder.read_bytes
     monkeypatch.setattr(
         image_decoder,
         "read_bytes",
-        lambda path, **options: read.append(path) or whole(path, **options),
+        lambda path, **options: read.append(path) or read_bytes(path, **options),
     )
     for epoch in range(3):
         crops(part, "standard", False, draws(3, epoch))
     assert len(read) == 3
 
 
-def test_threads_that_decode_compute_alone_whatever_the_network_has(tmp_path: Path) -> None:
+def test_decoding_threads_use_one_torch_thread_each(tmp_path: Path) -> None:
     """Else each of them would start as many threads again, and cores would wait for one another."""
     part, before = part_of(tmp_path, 2), torch.get_num_threads()
     torch.set_num_threads(3)
@@ -190,9 +188,9 @@ def test_evaluation_decodes_whole_photographs(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     part, calls = part_of(tmp_path, 2), []
-    whole = image_decoder.decode
+    decode = image_decoder.decode
     monkeypatch.setattr(
-        image_decoder, "decode", lambda raw, by=1: calls.append(by) or whole(raw, by)
+        image_decoder, "decode", lambda raw, by=1: calls.append(by) or decode(raw, by)
     )
     crops(part, "test-like", True, draws(2, 0))
     assert calls == [8, 8]
@@ -201,7 +199,7 @@ def test_evaluation_decodes_whole_photographs(
     assert calls == [1, 1]
 
 
-def test_how_photographs_are_decoded_is_part_of_a_recipe_and_exact_leaves_it_as_it_was() -> None:
+def test_scaled_decoding_is_part_of_a_recipe_and_exact_decoding_does_not_change_its_id() -> None:
     table = without_defaults(load_finetune_recipe("full"))
     assert "decode" not in str(table)
     for stage in table["stages"]:

@@ -69,7 +69,7 @@ def data(photos: Path, tmp_path: Path) -> PhotoDataset:
 
 
 def fitted(
-    kept: StageCache, one: FinetuneModel, one_stage: Stage, photos: PhotoDataset
+    cache: StageCache, one: FinetuneModel, one_stage: Stage, photos: PhotoDataset
 ) -> tuple[StageResult, int]:
     """The stage as it is kept or computed, and how often it was computed."""
     view, calls = one.eval_transform(24), []
@@ -79,16 +79,16 @@ def fitted(
         return train_stage(one, one_stage, photos, {"train": view, "test": view}, one.seed)
 
     basis = stage_key(one, photos.sha256, "none").with_stage(one_stage, view)
-    return kept.load_or_train(basis, one, compute), len(calls)
+    return cache.load_or_train(basis, one, compute), len(calls)
 
 
 @pytest.mark.parametrize("trainable", ["classifier", "last norm", "all", 2])
 def test_a_cached_stage_gives_the_bits_and_the_history_of_the_computed_one(
     trainable: Trainable, spec: ExternalConfig, data: PhotoDataset, tmp_path: Path
 ) -> None:
-    kept, one_stage = StageCache(tmp_path / "stages"), stage(trainable=trainable)
+    cache, one_stage = StageCache(tmp_path / "stages"), stage(trainable=trainable)
     first, second = make_model(spec), make_model(spec)
-    computed, read = fitted(kept, first, one_stage, data), fitted(kept, second, one_stage, data)
+    computed, read = fitted(cache, first, one_stage, data), fitted(cache, second, one_stage, data)
     assert (computed[1], read[1]) == (1, 0)
     assert computed[0] == read[0]
     assert state_dict_hash(first.model.state_dict()) == state_dict_hash(second.model.state_dict())
@@ -123,23 +123,25 @@ def test_a_change_that_may_change_bits_gives_another_cache_key(
 
 
 @pytest.mark.parametrize("harm", ["cut", "flipped", "empty"])
-def test_a_file_that_is_not_as_written_counts_as_absent(
+def test_a_file_of_the_stage_cache_that_was_changed_counts_as_absent(
     harm: str, spec: ExternalConfig, data: PhotoDataset, tmp_path: Path
 ) -> None:
-    kept, one = StageCache(tmp_path / "stages"), make_model(spec)
-    fitted(kept, one, stage(), data)
-    (path,) = kept.folder.glob("*.safetensors")
-    whole = path.read_bytes()
+    cache, one = StageCache(tmp_path / "stages"), make_model(spec)
+    fitted(cache, one, stage(), data)
+    (path,) = cache.folder.glob("*.safetensors")
+    content = path.read_bytes()
     path.write_bytes(
-        {"cut": whole[:-3], "flipped": whole[:-1] + bytes([whole[-1] ^ 1]), "empty": b""}[harm]
+        {"cut": content[:-3], "flipped": content[:-1] + bytes([content[-1] ^ 1]), "empty": b""}[
+            harm
+        ]
     )
     again = make_model(spec)
-    assert fitted(kept, again, stage(), data)[1] == 1
+    assert fitted(cache, again, stage(), data)[1] == 1
     assert state_dict_hash(again.model.state_dict()) == state_dict_hash(one.model.state_dict())
-    assert fitted(kept, make_model(spec), stage(), data)[1] == 0
+    assert fitted(cache, make_model(spec), stage(), data)[1] == 0
 
 
-def test_one_of_two_processes_trains_a_stage_and_the_other_waits_or_reports_it(
+def test_two_simultaneous_requests_train_a_stage_once_and_the_second_waits(
     spec: ExternalConfig, data: PhotoDataset, tmp_path: Path
 ) -> None:
     computed: list[int] = []
@@ -157,22 +159,22 @@ def test_one_of_two_processes_trains_a_stage_and_the_other_waits_or_reports_it(
     for thread in threads:
         thread.join(120)
     assert sorted(computed) == [0, 1]
-    kept, one = StageCache(tmp_path / "other", wait_seconds=0.1), make_model(spec)
+    cache, one = StageCache(tmp_path / "other", wait_seconds=0.1), make_model(spec)
     view = one.eval_transform(24)
     basis = stage_key(one, data.sha256, "none").with_stage(stage(), view)
 
     def within() -> StageResult:
-        kept.load_or_train(basis, one, within)  # asks for what it holds itself
+        cache.load_or_train(basis, one, within)  # asks for what it holds itself
         raise AssertionError
 
     with pytest.raises(StageLockedError):
-        kept.load_or_train(basis, one, within)
+        cache.load_or_train(basis, one, within)
 
 
 def test_a_stage_that_was_stopped_early_is_not_cached(
     spec: ExternalConfig, data: PhotoDataset, tmp_path: Path
 ) -> None:
-    kept, one = StageCache(tmp_path / "stages"), make_model(spec)
+    cache, one = StageCache(tmp_path / "stages"), make_model(spec)
     view, calls = one.eval_transform(24), []
 
     def stop() -> bool:
@@ -181,14 +183,14 @@ def test_a_stage_that_was_stopped_early_is_not_cached(
 
     views = {"train": view, "test": view}
     basis = stage_key(one, data.sha256, "none").with_stage(stage(), view)
-    cut = kept.load_or_train(
+    cut = cache.load_or_train(
         basis, one, lambda: train_stage(one, stage(), data, views, 0, should_stop=stop)
     )
     assert not cut.complete
-    assert not list(kept.folder.glob("*.safetensors"))
+    assert not list(cache.folder.glob("*.safetensors"))
 
 
-def test_a_table_of_sizes_that_was_interrupted_goes_on_and_is_the_table_of_one_that_was_not(
+def test_an_interrupted_table_of_sizes_continues_to_the_same_table(
     photos: Path, backbone: Path, tmp_path: Path
 ) -> None:
     def table(root: Path, until: int = 99) -> ResolutionTable:
@@ -196,21 +198,21 @@ def test_a_table_of_sizes_that_was_interrupted_goes_on_and_is_the_table_of_one_t
             folder=photos, model=str(backbone), output=root, recipe="fixres", epochs=1
         )
         rows = fixres(request, (16, 24), (16, 24), command="")
-        return [found for _, (found, _) in zip(range(until), rows, strict=False)][-1]
+        return [sweep for _, (sweep, _) in zip(range(until), rows, strict=False)][-1]
 
-    whole = table(tmp_path / "whole")
+    expected = table(tmp_path / "whole")
     table(tmp_path / "cut", until=3)  # stage one of the first row, and two of its cells
-    kept = {
+    cached = {
         path: path.stat().st_mtime_ns
         for path in (tmp_path / "cut").glob("cache/stages/*.safetensors")
     }
     again = table(tmp_path / "cut")
-    assert len(kept) == 3
-    assert all(path.stat().st_mtime_ns == written for path, written in kept.items())
+    assert len(cached) == 3
+    assert all(path.stat().st_mtime_ns == written for path, written in cached.items())
     assert [cell.status for cell in again.cells] == ["done"] * 4
-    for left, right in zip(whole.cells, again.cells, strict=True):
+    for left, right in zip(expected.cells, again.cells, strict=True):
         assert replace(left, seconds=0.0, peak_bytes=0) == replace(right, seconds=0.0, peak_bytes=0)
-    assert (whole.best, whole.best_paired) == (again.best, again.best_paired)
+    assert (expected.best, expected.best_paired) == (again.best, again.best_paired)
     assert weights(tmp_path / "cut") == weights(tmp_path / "whole")
 
 
@@ -265,7 +267,7 @@ def weights(root: Path) -> dict[str, str]:
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("backbone")
-def test_after_kill_9_in_a_stage_a_fine_tuning_goes_on_from_the_last_one_with_the_same_bits(
+def test_after_kill_9_a_fine_tuning_continues_from_its_last_stage_with_the_same_bits(
     photos: Path, tmp_path: Path
 ) -> None:
     (tmp_path / "slow.toml").write_text(SLOW)
@@ -294,7 +296,7 @@ def test_after_kill_9_in_a_stage_a_fine_tuning_goes_on_from_the_last_one_with_th
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("backbone")
-def test_after_kill_9_a_study_of_fine_tunings_goes_on_with_the_same_bits(
+def test_after_kill_9_a_study_of_fine_tunings_continues_with_the_same_bits(
     photos: Path, tmp_path: Path
 ) -> None:
     (tmp_path / "slow.toml").write_text(SLOW)

@@ -109,7 +109,7 @@ def do(plan: Plan, root: Path, stop: Callable[[], bool] = lambda: False) -> list
     return [result for attempt in attempts for _, result in round_robin([attempt])]
 
 
-def test_a_study_of_sizes_is_run_by_workers_shares_first_stages_and_reports_its_protocol(
+def test_workers_run_a_study_of_sizes_share_first_stages_and_report_the_protocol(
     photos: Path,
     backbone: Path,
     tmp_path: Path,
@@ -180,7 +180,7 @@ def test_a_study_of_sizes_is_run_by_workers_shares_first_stages_and_reports_its_
         )
 
 
-def test_a_finished_run_is_a_model_that_gives_the_answers_which_the_run_kept(
+def test_a_finished_run_is_loaded_as_a_model_with_the_stored_predictions(
     photos: Path, backbone: Path, tmp_path: Path
 ) -> None:
     plan = loaded(photos, backbone).plan(tmp_path)
@@ -205,7 +205,7 @@ def test_a_finished_run_is_a_model_that_gives_the_answers_which_the_run_kept(
         open_run(folder)
 
 
-def test_runs_of_one_frozen_network_keep_it_once_and_load_whole_with_the_same_bits(
+def test_runs_of_one_frozen_network_store_it_once_and_load_with_the_same_bits(
     photos: Path, backbone: Path, tmp_path: Path
 ) -> None:
     """Three runs: the folder has one backbone, and in each run only what its training changed."""
@@ -222,11 +222,11 @@ def test_runs_of_one_frozen_network_keep_it_once_and_load_whole_with_the_same_bi
         tensors = load_file(folder / "weights.safetensors")
         changed = {name for name in tensors if name in frozen}
         assert {name.rpartition(".")[0] for name in changed} <= {"blocks.1.norm2"}
-        whole = load_bundle(folder).module.state_dict()
-        assert whole.keys() == pretrained.keys()
-        for name, tensor in whole.items():
-            kept = tensors[name] if name in tensors else frozen[name]
-            assert (tensor.numpy() == kept).all()
+        state = load_bundle(folder).module.state_dict()
+        assert state.keys() == pretrained.keys()
+        for name, tensor in state.items():
+            expected = tensors[name] if name in tensors else frozen[name]
+            assert (tensor.numpy() == expected).all()
         assert not check_run(folder).damage
     stored[0].rename(tmp_path / "elsewhere")
     with pytest.raises(InputError, match=r"no such file.*lack its frozen part"):
@@ -238,13 +238,13 @@ def test_runs_of_one_frozen_network_keep_it_once_and_load_whole_with_the_same_bi
         load_bundle(folder)
 
 
-def test_a_run_that_trains_every_layer_keeps_all_of_its_network(
+def test_a_run_that_trains_every_layer_stores_its_complete_network(
     photos: Path, backbone: Path, tmp_path: Path
 ) -> None:
-    whole = {"name": "all", "train_size": 16, "test_size": 16} | {
+    custom = {"name": "all", "train_size": 16, "test_size": 16} | {
         "stages": [{"name": "all", "trainable": "all", "recipe": LEARNS | {"epochs": 1}}]
     }
-    study = loaded(photos, backbone, recipe=whole, seeds=[0], grid={}, claim=[])
+    study = loaded(photos, backbone, recipe=custom, seeds=[0], grid={}, claim=[])
     plan = study.plan(tmp_path)
     do(plan, tmp_path)
     folder = RunDirectory.find(tmp_path, plan.runs[0].id).path
@@ -253,7 +253,7 @@ def test_a_run_that_trains_every_layer_keeps_all_of_its_network(
     assert load_file(folder / "weights.safetensors").keys() == pretrained.keys()
 
 
-def test_a_run_is_dead_where_neither_validation_nor_test_rose_above_luck(
+def test_a_run_is_at_chance_if_neither_validation_nor_test_accuracy_exceeds_guessing(
     photos: Path, backbone: Path, tmp_path: Path
 ) -> None:
     """Twelve validation images alone would call a network dead that gets most of the test right."""
@@ -276,7 +276,7 @@ def test_a_run_is_dead_where_neither_validation_nor_test_rose_above_luck(
         assert result.status == ("at chance" if all(lucky) else "trained")
 
 
-def test_where_a_later_stage_is_worse_the_run_is_the_stage_that_validation_prefers(
+def test_a_run_ends_with_the_stage_of_the_highest_validation_accuracy(
     photos: Path, backbone: Path, tmp_path: Path
 ) -> None:
     first, second = RECIPE["stages"]  # type: ignore[misc]
@@ -303,7 +303,7 @@ def test_where_a_later_stage_is_worse_the_run_is_the_stage_that_validation_prefe
         assert scores.top1_error_pct == pytest.approx(100 * (1 - again.correct.mean()))
 
 
-def test_a_run_has_the_weights_of_the_same_fine_tuning_by_its_command(
+def test_a_run_has_the_weights_of_the_same_fine_tuning_command(
     photos: Path, backbone: Path, tmp_path: Path
 ) -> None:
     from resnetlab.finetune.api import FinetuneRequest, finetune
@@ -334,7 +334,7 @@ def test_a_run_has_the_weights_of_the_same_fine_tuning_by_its_command(
         )  # numerics may differ in threads
 
 
-def test_what_decides_a_run_is_in_its_name_and_nothing_else(
+def test_only_settings_that_change_the_result_change_the_run_id(
     photos: Path, backbone: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def hashes(model: Path | str = backbone, **changed: object) -> set[str]:
@@ -375,7 +375,7 @@ def test_what_decides_a_run_is_in_its_name_and_nothing_else(
     assert decode(RunFile, encode(file), "run.json") == file
 
 
-def test_an_interrupted_run_goes_on_after_its_last_stage_and_memory_that_ran_out_is_a_result(
+def test_an_interrupted_run_continues_after_its_last_stage_and_out_of_memory_is_a_result(
     photos: Path, backbone: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     plan = loaded(photos, backbone, seeds=[0], grid={"recipe.test_size": [24]}, claim=[]).plan(
@@ -383,12 +383,12 @@ def test_an_interrupted_run_goes_on_after_its_last_stage_and_memory_that_ran_out
     )
     stages = tmp_path / "cache" / "stages"
     assert do(plan, tmp_path, stop=lambda: any(stages.glob("*.safetensors"))) == [None]
-    (kept,) = stages.glob("*.safetensors")
-    written = kept.stat().st_mtime_ns
+    (cached,) = stages.glob("*.safetensors")
+    written = cached.stat().st_mtime_ns
     (result,) = do(plan, tmp_path)
     assert result is not None
     assert result.test is not None
-    assert kept.stat().st_mtime_ns == written
+    assert cached.stat().st_mtime_ns == written
     events = [
         line["event"] for line in RunDirectory.find(tmp_path, plan.runs[0].id).record().provenance
     ]  # type: ignore[union-attr]
@@ -444,7 +444,7 @@ def test_an_interrupted_run_goes_on_after_its_last_stage_and_memory_that_ran_out
         ),
     ],
 )
-def test_parts_that_do_not_go_together_have_a_line_with_its_fix(
+def test_incompatible_parts_of_a_study_are_refused_with_a_fix(
     changed: dict[str, object], message: str
 ) -> None:
     tables = TABLES | {"data": "photos", "model": "torchvision/resnet18"} | changed
@@ -452,12 +452,12 @@ def test_parts_that_do_not_go_together_have_a_line_with_its_fix(
         parse_study(tables, "x.toml", Overrides())
 
 
-def test_a_folder_that_is_not_there_says_how_one_is_got(tmp_path: Path) -> None:
+def test_an_absent_folder_is_refused_with_the_command_that_fetches_datasets(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"no such name, file or folder.*resnetlab data fetch"):
         loaded(Path("stanford-dogs"), "torchvision/resnet18", claim=[]).plan(tmp_path)
 
 
-def test_weights_that_are_not_there_are_reported_before_anything_is_opened(tmp_path: Path) -> None:
+def test_absent_weights_are_reported_before_the_data_are_opened(tmp_path: Path) -> None:
     study = loaded(
         tmp_path,
         {"family": "external", "source": "helpers.tiny:tiny", "weights": "absent.safetensors"},
@@ -468,18 +468,20 @@ def test_weights_that_are_not_there_are_reported_before_anything_is_opened(tmp_p
         study.plan(tmp_path)
 
 
-def test_the_network_of_the_source_s_study_is_the_one_that_its_report_counts() -> None:
+def test_the_network_of_the_source_study_has_the_parameter_count_of_its_report() -> None:
     (model,) = {condition.model for condition in load_study("fixres").study.conditions}
     assert isinstance(model, ExternalConfig)
     assert traced_cost(model, 3, 120, 224)[0] == 826_608_056
     assert find_license(model).name == "CC-BY-NC-4.0"
-    beside = {pair.value.label: pair.condition for pair in load_study("fixres").study.references}
-    assert beside["train 320, test 224"] == "proof-of-concept, train 320, test 224"
-    assert beside["train 320, test 224, validation"] == beside["train 320, test 224"]
-    assert len(beside) == 9
+    conditions = {
+        pair.value.label: pair.condition for pair in load_study("fixres").study.references
+    }
+    assert conditions["train 320, test 224"] == "proof-of-concept, train 320, test 224"
+    assert conditions["train 320, test 224, validation"] == conditions["train 320, test 224"]
+    assert len(conditions) == 9
 
 
-def test_a_network_that_a_library_names_begins_from_its_weights_and_an_option_changes_it(
+def test_a_named_library_network_starts_from_its_weights_and_an_option_replaces_it(
     photos: Path,
 ) -> None:
     tables = TABLES | {"data": str(photos), "model": "torchvision/resnet18"}
@@ -496,7 +498,7 @@ def test_a_network_that_a_library_names_begins_from_its_weights_and_an_option_ch
     assert trained.conditions[0].model.weights == ""  # type: ignore[union-attr]
 
 
-def test_weights_that_are_not_for_commerce_are_fitted_only_by_those_who_say_that_they_know(
+def test_non_commercial_weights_are_fine_tuned_only_with_consent(
     photos: Path, backbone: Path, tmp_path: Path
 ) -> None:
     backbone.write_text(backbone.read_text().replace("Apache-2.0", "CC-BY-NC-4.0"))
@@ -512,7 +514,7 @@ def test_weights_that_are_not_for_commerce_are_fitted_only_by_those_who_say_that
         next(load_study("fixres").plan_rounds(tmp_path))
 
 
-def test_networks_are_drawn_against_what_they_cost_beside_published_ones(
+def test_networks_are_plotted_against_their_cost_beside_published_ones(
     photos: Path, backbone: Path, tmp_path: Path
 ) -> None:
     other = backbone.with_name("other.toml")
@@ -544,14 +546,14 @@ def test_networks_are_drawn_against_what_they_cost_beside_published_ones(
         for row in study_data.rows
     )
     page = write(replace(study_data, rows=rows), tmp_path / "report")
-    found = {}
+    labels = {}
     for key in ("parameters", "speed", "published-imagenet"):
         with (page.parent / "figures" / f"{key}.csv").open() as file:
-            found[key] = list(csv.reader(file))[1:]
+            labels[key] = list(csv.reader(file))[1:]
         assert (page.parent / "figures" / f"{key}.svg").is_file()
-    assert [float(line[1]) for line in found["parameters"]] == [10_000_000, 30_000_000]
-    assert [float(line[1]) for line in found["speed"]] == [9.0, 4.5]  # 18 photographs
-    known = {line[0]: (float(line[1]), float(line[2])) for line in found["published-imagenet"]}
+    assert [float(line[1]) for line in labels["parameters"]] == [10_000_000, 30_000_000]
+    assert [float(line[1]) for line in labels["speed"]] == [9.0, 4.5]  # 18 photographs
+    known = {line[0]: (float(line[1]), float(line[2])) for line in labels["published-imagenet"]}
     assert known["FixEfficientNet-L2"] == (480e6, 88.5)
     assert known["ResNeXt-101 32x48d"] == (829e6, 85.4)
     text = (page.parent / "report.md").read_text()
@@ -578,7 +580,9 @@ def test_a_recipe_axis_compares_protocols_and_their_shared_stage_is_trained_once
     assert len(list((tmp_path / "cache" / "stages").glob("*.safetensors"))) == 2
 
 
-def test_train_takes_a_recipe_of_fine_tuning(photos: Path, backbone: Path, tmp_path: Path) -> None:
+def test_train_accepts_a_recipe_of_fine_tuning(
+    photos: Path, backbone: Path, tmp_path: Path
+) -> None:
     with backbone.open("a") as file:
         file.write("kwargs = { num_classes = 5 }\n")
     plan = plan_run(
@@ -589,15 +593,15 @@ def test_train_takes_a_recipe_of_fine_tuning(photos: Path, backbone: Path, tmp_p
     assert plan.runs[0].id.startswith("stripes-helpers.tiny-tiny")
 
 
-def test_ten_crops_are_those_of_torchvision_and_their_probabilities_are_averaged(
+def test_the_ten_crops_equal_torchvision_and_their_probabilities_are_averaged(
     photos: Path, spec: ExternalConfig, tmp_path: Path
 ) -> None:
     test = open_photographs(photos, cache=tmp_path / "cache").test
     model = load_network(spec)
     view = EvalTransform(size=16, mean=spec.mean, std=spec.std)
     ours = predict_photos(model, test, view, torch.device("cpu"), crops=10).probabilities
-    for place in range(len(test)):
-        image = test.load(place)
+    for index in range(len(test)):
+        image = test.load(index)
         crops = TF.ten_crop(resize_image(image, view), [16, 16])
         assert np.array_equal(
             ten_crops(image, view), np.stack([np.asarray(crop) for crop in crops])
@@ -607,7 +611,7 @@ def test_ten_crops_are_those_of_torchvision_and_their_probabilities_are_averaged
         )
         with torch.no_grad():
             expected = model((pixels - 0.5) / 0.5).double().softmax(1).mean(0)
-        np.testing.assert_allclose(ours[place], expected.numpy(), atol=1e-5)
+        np.testing.assert_allclose(ours[index], expected.numpy(), atol=1e-5)
 
 
 def load_network(spec: ExternalConfig) -> torch.nn.Module:
@@ -617,7 +621,9 @@ def load_network(spec: ExternalConfig) -> torch.nn.Module:
     return build_with_new_head(spec, 3, lambda name: make_generator(0, "init", name)).eval()
 
 
-def test_a_model_file_beside_a_study_is_found_from_there(photos: Path, backbone: Path) -> None:
+def test_a_model_file_beside_a_study_file_is_resolved_relative_to_the_study(
+    photos: Path, backbone: Path
+) -> None:
     assert parse_model("tiny.toml", str(backbone.parent / "study.toml")) == parse_model(
         str(backbone), ""
     )

@@ -69,7 +69,7 @@ def limit_with(remaining: float, image_seconds: float = 0.0) -> TimeLimit:
         (-100.0, True, 1),
     ],
 )
-def test_as_many_epochs_are_trained_as_fit_and_the_first_stage_gets_one(
+def test_the_number_of_epochs_fits_the_limit_and_the_first_stage_gets_one(
     remaining: float, is_first: bool, epochs: int | None
 ) -> None:
     limit = limit_with(remaining, 0.1)
@@ -89,14 +89,14 @@ def test_a_stage_for_which_even_the_forward_passes_take_too_long_is_not_measured
     assert seconds == pytest.approx(12.0)
 
 
-def test_without_a_limit_nothing_is_measured_or_changed() -> None:
+def test_without_a_limit_nothing_is_measured_and_no_stage_is_changed() -> None:
     limit = TimeLimit(None, 0.0)
     planned = make_stage()
     assert fit_to_limit(planned, limit, 40, 10, lambda _: 1 / 0, is_first=False) == (planned, 0.0)
     assert not limit.over
 
 
-def test_measuring_a_step_changes_no_bit_of_what_is_trained_after_it(
+def test_measuring_a_step_changes_no_bit_of_the_training_after_the_measurement(
     photos: Path, spec: ExternalConfig
 ) -> None:
     data = open_photographs(photos, cache=photos.parent / "cache")
@@ -115,7 +115,7 @@ def test_measuring_a_step_changes_no_bit_of_what_is_trained_after_it(
     assert all(torch.equal(value, states[1][name]) for name, value in states[0].items())
 
 
-def test_a_step_that_no_time_is_left_for_is_measured_once(
+def test_a_step_without_remaining_time_is_measured_once(
     photos: Path, spec: ExternalConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     data, model = open_photographs(photos, cache=photos.parent / "cache"), make_model(spec)
@@ -157,7 +157,7 @@ def test_a_stage_that_should_finish_ends_after_the_first_learning_rate_with_a_re
     assert len(rates) == 1
 
 
-def test_a_limit_that_is_over_gives_a_usable_model_and_says_what_it_lacks(
+def test_a_limit_that_is_exceeded_at_once_gives_a_usable_model_and_lists_the_cuts(
     photos: Path, backbone: Path
 ) -> None:
     messages: list[str] = []
@@ -182,7 +182,7 @@ def test_a_limit_that_is_over_gives_a_usable_model_and_says_what_it_lacks(
     assert result.budget_seconds == 1e-6
 
 
-def test_a_stage_that_the_limit_stops_within_its_first_epoch_is_recorded_as_stopped(
+def test_a_stage_that_is_stopped_within_its_first_epoch_is_recorded_as_stopped(
     photos: Path, backbone: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The clock jumps once the stage has begun, so that its estimate was wrong."""
@@ -200,7 +200,7 @@ def test_a_stage_that_the_limit_stops_within_its_first_epoch_is_recorded_as_stop
     assert (cut.stage, cut.kind, cut.epochs, cut.planned_epochs) == ("all layers", "stopped", 0, 15)
 
 
-def test_a_shortened_stage_says_so_and_a_finished_one_is_not_measured_again(
+def test_a_shortened_stage_is_reported_and_a_finished_one_is_not_measured_again(
     photos: Path, backbone: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     steps = 4  # 30 train images in batches of 8
@@ -251,7 +251,7 @@ def test_the_first_stage_gets_the_photographs_whose_features_can_be_computed(
     assert limit.affordable_photographs(labels, 0, 0) is None
 
 
-def test_photographs_that_are_left_out_of_the_first_stage_are_in_the_record_and_the_cache(
+def test_photographs_left_out_of_the_first_stage_are_in_the_record_and_the_cache_key(
     photos: Path, backbone: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder(photos, {"train": 14})
@@ -275,7 +275,7 @@ def test_photographs_that_are_left_out_of_the_first_stage_are_in_the_record_and_
     assert again.result.budget_cuts == ()
 
 
-def test_without_time_at_the_end_fewer_train_photographs_are_stored_and_the_page_says_so(
+def test_without_remaining_time_fewer_train_photographs_are_stored_and_the_page_reports_it(
     photos: Path, backbone: Path
 ) -> None:
     folder(photos, {"train": 14, "val": 7})
@@ -295,7 +295,7 @@ def test_without_time_at_the_end_fewer_train_photographs_are_stored_and_the_page
     assert np.bincount(confidence.reference_labels).tolist() == [14, 14, 14]
 
 
-def test_what_follows_training_is_reserved(photos: Path, backbone: Path) -> None:
+def test_time_for_the_evaluation_after_training_is_reserved(photos: Path, backbone: Path) -> None:
     messages: list[str] = []
     finetune(request(photos, backbone, recipe=QUICK), budget_seconds=600, notify=messages.append)
     (line,) = [line for line in messages if line.startswith("time limit")]
@@ -309,7 +309,7 @@ def test_what_follows_training_is_reserved(photos: Path, backbone: Path) -> None
 @pytest.mark.parametrize(
     ("seconds", "budget"), [(1, "5s"), (41, "45s"), (56, "1m"), (61, "2m"), (1201, "25m")]
 )
-def test_a_suggested_budget_is_round_and_long_enough(seconds: float, budget: str) -> None:
+def test_a_suggested_budget_is_rounded_up_and_long_enough(seconds: float, budget: str) -> None:
     assert suggest_budget(seconds) == budget
 
 
@@ -328,7 +328,7 @@ def test_a_cut_is_described_in_a_sentence_with_its_fix() -> None:
     )
 
 
-def test_the_command_of_a_larger_budget_is_the_same_command_otherwise() -> None:
+def test_the_suggested_command_changes_only_the_budget() -> None:
     words = ["finetune", "my photos", "--budget", "3m", "--seed", "1"]
     assert with_budget(words, "15m") == "resnetlab finetune 'my photos' --seed 1 --budget 15m"
     assert with_budget(["finetune", "a", "--budget=3m"], "1h") == "resnetlab finetune a --budget 1h"

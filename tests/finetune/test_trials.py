@@ -48,13 +48,13 @@ recipe = { batch_size = 16, steps = 60, optimizer = { name = "adamw" } }
 """
 
 
-def write_network(place: Path, name: str, seed: int, scale: float = 1.0) -> Path:
+def write_network(workspace: Path, name: str, seed: int, scale: float = 1.0) -> Path:
     """A network with weights of its own; with a `scale` of 0 its features tell nothing."""
     torch.manual_seed(seed)
     tensors = tiny(num_classes=5).state_dict()
     tensors["stem.weight"] *= scale
-    write_weights(place / f"{name}.safetensors", tensors, {})
-    file = place / f"{name}.toml"
+    write_weights(workspace / f"{name}.safetensors", tensors, {})
+    file = workspace / f"{name}.toml"
     file.write_text(
         f'source = "helpers.tiny:tiny"\nweights = "{name}.safetensors"\nlicense = "Apache-2.0"\n'
         "mean = [0.5, 0.5, 0.5]\nstd = [0.5, 0.5, 0.5]\n"
@@ -63,7 +63,7 @@ def write_network(place: Path, name: str, seed: int, scale: float = 1.0) -> Path
 
 
 @pytest.fixture(scope="module")
-def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Photographs, a recipe, two networks that can be used and one that sees nothing."""
     root = tmp_path_factory.mktemp("trials")
     folder(root / "stripes", {"train": 8, "val": 6, "test": 5})
@@ -82,11 +82,11 @@ def _tiny_batches() -> Iterator[None]:
         yield
 
 
-def request(place: Path, *names: str, **more: Any) -> FinetuneRequest:
+def request(workspace: Path, *names: str, **more: Any) -> FinetuneRequest:
     settings: dict[str, Any] = {
-        "folder": place / "stripes",
-        "tries": tuple(str(place / f"{name}.toml") for name in names),
-        "recipe": str(place / "probe.toml"),
+        "folder": workspace / "stripes",
+        "tries": tuple(str(workspace / f"{name}.toml") for name in names),
+        "recipe": str(workspace / "probe.toml"),
         "train_size": 16,
         "trust_code": True,
     }
@@ -94,12 +94,12 @@ def request(place: Path, *names: str, **more: Any) -> FinetuneRequest:
 
 
 @pytest.fixture(scope="module")
-def done(place: Path) -> FinetuneOutcome:
-    return finetune(request(place, "blind", "first", "second", output=place / "out"))
+def done(workspace: Path) -> FinetuneOutcome:
+    return finetune(request(workspace, "blind", "first", "second", output=workspace / "out"))
 
 
 def test_the_network_with_the_highest_validation_accuracy_is_used(
-    place: Path, done: FinetuneOutcome
+    workspace: Path, done: FinetuneOutcome
 ) -> None:
     """Each trial has the accuracy that the network has when it is fine-tuned alone."""
     trials = done.result.backbone_trials
@@ -107,7 +107,9 @@ def test_the_network_with_the_highest_validation_accuracy_is_used(
     alone, weights = [], []
     for name in ("blind", "first", "second"):
         single = finetune(
-            request(place, model=str(place / f"{name}.toml"), output=place / f"alone-{name}")
+            request(
+                workspace, model=str(workspace / f"{name}.toml"), output=workspace / f"alone-{name}"
+            )
         )
         alone.append(single.result.validation)
         weights.append((single.model_folder / "model.safetensors").read_bytes())
@@ -123,7 +125,7 @@ def test_the_network_with_the_highest_validation_accuracy_is_used(
     assert any("selected this network among 3" in line for line in caveats)
 
 
-def test_each_trial_has_its_size_license_and_a_paired_comparison(done: FinetuneOutcome) -> None:
+def test_each_trial_has_its_size_license_and_paired_comparison(done: FinetuneOutcome) -> None:
     expected = sum(parameter.numel() for parameter in tiny(num_classes=len(KINDS)).parameters())
     best = next(trial for trial in done.result.backbone_trials if trial.selected)
     assert best.validation is not None
@@ -145,14 +147,14 @@ def test_each_trial_has_its_size_license_and_a_paired_comparison(done: FinetuneO
 
 
 def test_test_images_with_other_labels_select_the_same_network(
-    place: Path, done: FinetuneOutcome, tmp_path: Path
+    workspace: Path, done: FinetuneOutcome, tmp_path: Path
 ) -> None:
     photos = tmp_path / "stripes"
-    shutil.copytree(place / "stripes", photos)
+    shutil.copytree(workspace / "stripes", photos)
     for path in sorted((photos / "test" / KINDS[0]).iterdir()):
         path.rename(photos / "test" / KINDS[1] / f"moved-{path.name}")
     texture(KINDS[0], 1).save(photos / "test" / KINDS[0] / "one.png")
-    other = request(place, "blind", "first", "second", folder=photos, output=tmp_path / "out")
+    other = request(workspace, "blind", "first", "second", folder=photos, output=tmp_path / "out")
     again = finetune(other)
     for ours, theirs in zip(again.result.backbone_trials, done.result.backbone_trials, strict=True):
         assert replace(ours, seconds=0) == replace(theirs, seconds=0)
@@ -162,7 +164,7 @@ def test_test_images_with_other_labels_select_the_same_network(
 
 
 def test_the_probe_of_a_trial_is_not_trained_again(
-    place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    workspace: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     calls: list[str] = []
     train_stage = module.run_stages.__globals__["train_stage"]
@@ -172,15 +174,17 @@ def test_the_probe_of_a_trial_is_not_trained_again(
         return train_stage(model, stage, *arguments, **options)
 
     monkeypatch.setitem(module.run_stages.__globals__, "train_stage", counted)
-    finetune(request(place, "first", "second", output=tmp_path))
+    finetune(request(workspace, "first", "second", output=tmp_path))
     assert calls == ["probe", "probe"]
 
 
-def test_a_damaged_network_is_left_out_with_its_reason(place: Path, tmp_path: Path) -> None:
+def test_a_damaged_network_is_left_out_of_the_trials_with_its_reason(
+    workspace: Path, tmp_path: Path
+) -> None:
     write_network(tmp_path, "broken", 3)
     path = tmp_path / "broken.safetensors"
     messages: list[str] = []
-    bad = request(place, "first", "second", output=tmp_path / "out")
+    bad = request(workspace, "first", "second", output=tmp_path / "out")
     bad = replace(bad, tries=(str(tmp_path / "broken.toml"), *bad.tries))
     path.write_bytes(path.read_bytes()[:-40])
     result = finetune(bad, notify=messages.append).result
@@ -193,15 +197,19 @@ def test_a_damaged_network_is_left_out_with_its_reason(place: Path, tmp_path: Pa
         finetune(alone)
 
 
-def test_unknown_names_are_refused_together_before_anything_is_trained(place: Path) -> None:
+def test_unknown_names_are_refused_together_before_training(workspace: Path) -> None:
     with pytest.raises(InputError) as caught:
-        select_candidates("", None, (str(place / "no.toml"), str(place / "absent.toml")), False)
+        select_candidates(
+            "", None, (str(workspace / "no.toml"), str(workspace / "absent.toml")), False
+        )
     assert len(caught.value.problems) == 2
-    named = select_candidates(str(place / "first.toml"), None, (str(place / "first.toml"),), False)
+    named = select_candidates(
+        str(workspace / "first.toml"), None, (str(workspace / "first.toml"),), False
+    )
     assert len(named.backbones) == 1  # the same network twice is one
 
 
-def test_a_license_that_forbids_commercial_use_is_refused_if_named_and_left_out_if_at_hand(
+def test_a_non_commercial_license_is_refused_for_a_named_network_and_left_out_otherwise(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write_network(tmp_path, "free", 0)
@@ -213,14 +221,16 @@ def test_a_license_that_forbids_commercial_use_is_refused_if_named_and_left_out_
     monkeypatch.setenv("RESNETLAB_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
     monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "hub"))
-    found = select_candidates("", None, ("at-hand",), False)
-    assert [backbone.origin for backbone in found.backbones] == ["RESNETLAB_WEIGHTS: free.toml"]
-    ((left_out),) = found.left_out
+    candidates = select_candidates("", None, ("at-hand",), False)
+    assert [backbone.origin for backbone in candidates.backbones] == [
+        "RESNETLAB_WEIGHTS: free.toml"
+    ]
+    ((left_out),) = candidates.left_out
     assert "forbids commercial use" in left_out.reason
     assert len(select_candidates("", None, ("at-hand",), True).backbones) == 2
 
 
-def test_at_hand_are_the_files_the_downloads_and_no_network_twice(
+def test_the_local_networks_are_files_and_downloads_without_duplicates(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write_network(tmp_path, "mine", 0)  # its weights are not a network of their own
@@ -238,8 +248,8 @@ def test_at_hand_are_the_files_the_downloads_and_no_network_twice(
     monkeypatch.setenv("RESNETLAB_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
     monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "hub"))
-    found = select_candidates("", None, ("at-hand",), False).backbones
-    assert [backbone.spec.slug.rstrip("+") for backbone in found] == [
+    backbones = select_candidates("", None, ("at-hand",), False).backbones
+    assert [backbone.spec.slug.rstrip("+") for backbone in backbones] == [
         "helpers.tiny:tiny",
         "timm/resnet18",
         "torchvision/resnet34",
@@ -251,8 +261,8 @@ def test_at_hand_are_the_files_the_downloads_and_no_network_twice(
         select_candidates("", None, ("at-hand",), False)
 
 
-def test_a_network_that_the_time_limit_has_no_room_for_is_left_out_and_one_is_always_tried(
-    place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_a_network_without_remaining_time_is_left_out_but_at_least_one_is_tried(
+    workspace: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """With a limit of 1,000 s, trials may take 400 s: two networks of 150 s fit, a third does not.
     One second for each of 42 images is too long for every network, so the first alone is tried.
@@ -260,14 +270,18 @@ def test_a_network_that_the_time_limit_has_no_room_for_is_left_out_and_one_is_al
     seconds = iter((150.0, 150.0, 500.0))
     monkeypatch.setattr(module, "time_prediction", lambda *_: next(seconds) / 42)
     names = ("first", "second", "blind")
-    result = finetune(request(place, *names, output=tmp_path / "some"), budget_seconds=1000).result
+    result = finetune(
+        request(workspace, *names, output=tmp_path / "some"), budget_seconds=1000
+    ).result
     last = result.backbone_trials[-1]
     assert [trial.validation is None for trial in result.backbone_trials] == [False, False, True]
     assert "would take about 8 min 20 s here, and trials may take 40 %" in last.left_out
     assert "--budget 21m" in last.left_out or "--budget 25m" in last.left_out
     times = {"a": iter((900.0, 600.0, 700.0))}
     monkeypatch.setattr(module, "time_prediction", lambda *_: next(times["a"]) / 42)
-    result = finetune(request(place, *names, output=tmp_path / "one"), budget_seconds=1000).result
+    result = finetune(
+        request(workspace, *names, output=tmp_path / "one"), budget_seconds=1000
+    ).result
     (tried,) = [trial for trial in result.backbone_trials if trial.validation is not None]
     assert tried.selected
     assert [trial.validation is None for trial in result.backbone_trials] == [False, True, True]
@@ -296,12 +310,12 @@ def test_the_page_names_the_networks_that_validation_cannot_distinguish(
 
 
 def test_the_command_prints_the_trials_and_writes_them_to_the_page(
-    place: Path, tmp_path: Path
+    workspace: Path, tmp_path: Path
 ) -> None:
-    command = [sys.executable, "-m", "resnetlab", "finetune", str(place / "stripes")]
+    command = [sys.executable, "-m", "resnetlab", "finetune", str(workspace / "stripes")]
     for name in ("first", "blind"):
-        command += ["--try", str(place / f"{name}.toml")]
-    command += ["--recipe", str(place / "probe.toml"), "--train-size", "16", "--trust-code"]
+        command += ["--try", str(workspace / f"{name}.toml")]
+    command += ["--recipe", str(workspace / "probe.toml"), "--train-size", "16", "--trust-code"]
     done = subprocess.run(
         command, capture_output=True, text=True, cwd=tmp_path, env=environment(), timeout=250
     )
@@ -319,9 +333,9 @@ def test_the_command_prints_the_trials_and_writes_them_to_the_page(
 
 
 @pytest.fixture(scope="module")
-def uneven(place: Path) -> Path:
+def uneven(workspace: Path) -> Path:
     """A folder in which one class has three train photographs, the others twenty."""
-    root = place / "uneven"
+    root = workspace / "uneven"
     folder(root, {"train": 20, "val": 6, "test": 5})
     for path in sorted((root / "train" / "plain").iterdir())[3:]:
         path.unlink()
@@ -329,14 +343,19 @@ def uneven(place: Path) -> Path:
 
 
 @pytest.fixture(scope="module")
-def balanced(place: Path, uneven: Path) -> FinetuneOutcome:
+def balanced(workspace: Path, uneven: Path) -> FinetuneOutcome:
     return finetune(
-        request(place, model=str(place / "first.toml"), folder=uneven, output=place / "uneven-out")
+        request(
+            workspace,
+            model=str(workspace / "first.toml"),
+            folder=uneven,
+            output=workspace / "uneven-out",
+        )
     )
 
 
-def test_three_methods_are_tried_for_uneven_classes_and_the_best_balanced_accuracy_selects(
-    balanced: FinetuneOutcome, place: Path, uneven: Path
+def test_three_methods_are_tried_for_uneven_classes_and_balanced_accuracy_selects_one(
+    balanced: FinetuneOutcome, workspace: Path, uneven: Path
 ) -> None:
     """Each trial is the fine-tuning with that method alone."""
     trials = balanced.result.balance_trials
@@ -351,10 +370,10 @@ def test_three_methods_are_tried_for_uneven_classes_and_the_best_balanced_accura
     assert sum(row[-1].text == "selected" for row in section.table.rows) == 1
     for name, trial in zip(("none", "weights", "sampler"), trials, strict=True):
         single = request(
-            place,
-            model=str(place / "first.toml"),
+            workspace,
+            model=str(workspace / "first.toml"),
             folder=uneven,
-            output=place / f"uneven-{name}",
+            output=workspace / f"uneven-{name}",
             balance=name,
         )
         result = finetune(single).result
@@ -365,23 +384,23 @@ def test_three_methods_are_tried_for_uneven_classes_and_the_best_balanced_accura
     assert sum("uneven classes" in line for line in trial_lines(balanced.result)) == 3
 
 
-def test_even_classes_are_trained_as_before(done: FinetuneOutcome) -> None:
+def test_training_with_even_classes_does_not_change(done: FinetuneOutcome) -> None:
     assert done.result.balance_trials == ()
     assert done.result.balance == "none"
 
 
-def test_an_unknown_method_is_refused(place: Path) -> None:
+def test_an_unknown_method_is_refused(workspace: Path) -> None:
     with pytest.raises(InputError, match=r"--balance: unknown \(got much; allowed: auto, none"):
-        finetune(request(place, "first", balance="much"))
+        finetune(request(workspace, "first", balance="much"))
 
 
-def test_the_weights_of_the_classes_are_those_of_sklearn() -> None:
+def test_the_class_weights_equal_sklearn() -> None:
     labels = np.repeat(np.arange(4), (3, 50, 7, 20))
     expected = compute_class_weight("balanced", classes=np.arange(4), y=labels)
     assert balanced_class_weights(labels, 4).numpy() == pytest.approx(expected)
 
 
-def test_the_balanced_accuracy_is_that_of_sklearn() -> None:
+def test_the_balanced_accuracy_equals_sklearn() -> None:
     draw = np.random.default_rng(0)
     labels = np.repeat(np.array([0, 1, 2]), (3, 50, 7))  # class 3 has no image
     ours, theirs = (
@@ -394,7 +413,9 @@ def test_the_balanced_accuracy_is_that_of_sklearn() -> None:
     assert difference == pytest.approx(scores[0] - scores[1])
 
 
-def test_the_balanced_sampler_draws_every_class_as_often_and_crops_each_draw_anew() -> None:
+def test_the_balanced_sampler_draws_classes_equally_often_and_crops_each_draw_independently() -> (
+    None
+):
     labels = torch.tensor([0] * 900 + [1] * 90 + [2] * 10)
     weights = 1 / torch.bincount(labels)[labels]
 

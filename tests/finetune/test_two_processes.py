@@ -15,7 +15,7 @@ from resnetlab.bundle.store import load_bundle
 
 
 def tuned(output: Path, photos: Path, backbone: Path, *starter: str) -> dict[str, Any]:
-    """What `finetune` found, begun by `starter`."""
+    """Run `finetune` with the launcher `starter` and return its record."""
     words = [
         "-m",
         "resnetlab",
@@ -35,13 +35,13 @@ def tuned(output: Path, photos: Path, backbone: Path, *starter: str) -> dict[str
         capture_output=True,
         timeout=280,
     )
-    (found,) = output.glob("reports/*/finetune.json")
-    record: dict[str, Any] = json.loads(found.read_text())
+    (path,) = output.glob("reports/*/finetune.json")
+    record: dict[str, Any] = json.loads(path.read_text())
     return record
 
 
 @pytest.mark.slow
-def test_two_processes_fit_a_network_as_one_does(
+def test_two_processes_fine_tune_a_network_as_one_process_does(
     photos: Path, backbone: Path, tmp_path: Path
 ) -> None:
     one = tuned(tmp_path / "one", photos, backbone)
@@ -61,7 +61,7 @@ def test_two_processes_fit_a_network_as_one_does(
             shared["trainable_parameters"],
             shared["epochs"],
         )
-    frozen = [found["stages"][0]["validation"]["loss_nats"] for found in (one, two)]
+    frozen = [record["stages"][0]["validation"]["loss_nats"] for record in (one, two)]
     assert frozen[0] == pytest.approx(frozen[1], rel=0.02)  # bf16, in sums of other lengths
     (model,) = (tmp_path / "two").glob("models/*")
     assert len(load_bundle(model).file.classes) == 3

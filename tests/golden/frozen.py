@@ -176,7 +176,7 @@ def committed() -> dict[str, dict[str, Any]]:
     Names, order and ids may change; numbers may not. The number of a schema is a name. Columns of
     settings (`model`, `recipe.optimizer.lr`) are left out: their values are in report.json.
     """
-    found = {}
+    results = {}
     for folder in sorted(path for path in RESULTS.iterdir() if path.is_dir()):
         numbers: list[str] = []
         for path in sorted(folder.rglob("*.json")):
@@ -185,11 +185,11 @@ def committed() -> dict[str, dict[str, Any]]:
             cells = [cell for text in _measured_cells(path) for cell in text.split(",")]
             numbers += [repr(float(cell)) for cell in cells if _is_number(cell)]
         text = "\n".join(sorted(numbers))
-        found[folder.name] = {
+        results[folder.name] = {
             "numbers": len(numbers),
             "sha256": hashlib.sha256(text.encode()).hexdigest(),
         }
-    return found
+    return results
 
 
 def _measured_cells(path: Path) -> Iterator[str]:

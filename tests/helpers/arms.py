@@ -6,10 +6,12 @@ from resnetlab.stats.hypothesis_types import Arm
 from resnetlab.stats.intervals import Interval, summarize
 
 
-def arm(values=(), whole=None, chance=10.0, **others):
+def arm(values=(), bounds=None, chance=10.0, **others):
     """An arm with these trained values, and others given as outcome = values."""
     runs = [("trained", value) for value in values]
     for outcome, other_values in others.items():
         runs += [(outcome.replace("_", " "), value) for value in other_values]
     summary = summarize(runs, chance)
-    return Arm(summary.counts, summary.trained_pct, chance, *([Interval(*whole)] if whole else []))
+    return Arm(
+        summary.counts, summary.trained_pct, chance, *([Interval(*bounds)] if bounds else [])
+    )

@@ -21,46 +21,46 @@ def put(root: Path, folder: str = "train/plain") -> tuple[set[str], set[str]]:
     """Fill a folder with odd files; the names of those that are photographs, and of those that
     are broken.
     """
-    place = root / folder
+    target = root / folder
     odd = {
         mode: texture("plain", number).convert("L").convert(mode)
         for number, mode in enumerate(("LA", "1", "I;16"))
     }
     for mode, image in odd.items():
-        image.save(place / f"odd {mode.replace(';', '')}.png")
+        image.save(target / f"odd {mode.replace(';', '')}.png")
     palette = texture("plain", 6).quantize(8)
-    palette.save(place / "odd palette.png", transparency=0)
-    (place / "odd cmyk.jpg").write_bytes(jpeg(1, "CMYK"))
+    palette.save(target / "odd palette.png", transparency=0)
+    (target / "odd cmyk.jpg").write_bytes(jpeg(1, "CMYK"))
     for number in range(1, 9):
         exif = Image.Exif()
         exif[0x0112] = number
-        (place / f"odd turned {number}.jpg").write_bytes(jpeg(10 + number, exif=exif))
+        (target / f"odd turned {number}.jpg").write_bytes(jpeg(10 + number, exif=exif))
     frames = [texture("plain", number) for number in (20, 21, 22)]
     for kind in ("gif", "webp"):
-        frames[0].save(place / f"odd moving.{kind}", save_all=True, append_images=frames[1:])
-    used = {path.name for path in place.glob("odd *")}
-    whole = jpeg(30)
-    flipped = bytearray((place / "odd LA.png").read_bytes())
+        frames[0].save(target / f"odd moving.{kind}", save_all=True, append_images=frames[1:])
+    used = {path.name for path in target.glob("odd *")}
+    content = jpeg(30)
+    flipped = bytearray((target / "odd LA.png").read_bytes())
     flipped[len(flipped) // 2] ^= 1  # in the pixels, of which a PNG keeps a sum
     bad = {
         "bad empty.jpg": b"",
         "bad words.jpg": b"words",
-        "bad cut.jpg": whole[: len(whole) // 2],
+        "bad cut.jpg": content[: len(content) // 2],
         "bad flipped.png": bytes(flipped),
         "bad form.jpg": b"%PDF-1.7\n",
         "bad drawing.jpg": b"%!PS-Adobe-3.0 EPSF-3.0\n",
     }
     for name, raw in bad.items():
-        (place / name).write_bytes(raw)
-    Image.new("L", (1, 1)).save(place / "bad dot.png")
-    Image.new("L", (50_000, 1)).save(place / "bad thread.png")
-    Image.new("1", (12_000, 12_000)).save(place / "bad bomb.png")
-    found = {path.name for path in place.glob("bad *")}
-    (place / "loop").symlink_to(place)
-    (place / "dangling.jpg").symlink_to(place / "nothing.jpg")
-    os.mkfifo(place / "pipe.jpg")
-    for hidden in (place.parent / ".ipynb_checkpoints", place / ".ipynb_checkpoints"):
+        (target / name).write_bytes(raw)
+    Image.new("L", (1, 1)).save(target / "bad dot.png")
+    Image.new("L", (50_000, 1)).save(target / "bad thread.png")
+    Image.new("1", (12_000, 12_000)).save(target / "bad bomb.png")
+    names = {path.name for path in target.glob("bad *")}
+    (target / "loop").symlink_to(target)
+    (target / "dangling.jpg").symlink_to(target / "nothing.jpg")
+    os.mkfifo(target / "pipe.jpg")
+    for hidden in (target.parent / ".ipynb_checkpoints", target / ".ipynb_checkpoints"):
         hidden.mkdir()
         (hidden / "a.jpg").write_bytes(jpeg(40))
-    (place / "._a.jpg").write_bytes(b"\x00\x05\x16\x07")
-    return used, found
+    (target / "._a.jpg").write_bytes(b"\x00\x05\x16\x07")
+    return used, names

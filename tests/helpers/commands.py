@@ -23,8 +23,8 @@ class Ended:
     code: int
     output: str
     errors: str
-    seconds: float
-    """Time of this process's processor, which no other process changes."""
+    cpu_seconds: float
+    """CPU time of this process, which does not depend on the load of the machine."""
 
     @property
     def text(self) -> str:

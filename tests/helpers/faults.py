@@ -98,12 +98,12 @@ class FaultLayer:
             stream.write(content[: len(content) // 2])
             stream.flush()
 
-        def whole() -> Any:
+        def complete() -> Any:
             written = stream.write(content)
             stream.flush()
             return written
 
-        return self.perform(self._name("write", stream.name), whole, half)
+        return self.perform(self._name("write", stream.name), complete, half)
 
     def _is_first(self) -> bool:
         if not self.once:

@@ -59,8 +59,8 @@ def fuzz(name: str, count: str, seconds: str, folder: str) -> None:
         seconds: Time after which no other input is read.
         folder: Folder for the files of the fuzzer.
     """
-    place, end, num_inputs = Path(folder), time.monotonic() + float(seconds), 0
-    readers = Readers(place)
+    root, end, num_inputs = Path(folder), time.monotonic() + float(seconds), 0
+    readers = Readers(root)
     pages = int(Path("/proc/self/statm").read_text().split()[0])
     limit = pages * os.sysconf("SC_PAGE_SIZE") + MEMORY_BYTES
     resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
@@ -70,12 +70,12 @@ def fuzz(name: str, count: str, seconds: str, folder: str) -> None:
         nonlocal num_inputs
         if time.monotonic() > end:
             return
-        (place / CRASH).write_bytes(content)
+        (root / CRASH).write_bytes(content)
         signal.alarm(SECONDS_PER_INPUT)
         try:
             readers.read(name, content)
         except Exception:
-            (place / ERROR).write_text(traceback.format_exc())
+            (root / ERROR).write_text(traceback.format_exc())
             os._exit(1)
         finally:
             signal.alarm(0)
@@ -97,8 +97,8 @@ def fuzz(name: str, count: str, seconds: str, folder: str) -> None:
         for path in sorted(REGRESSIONS.glob(f"{name}-*")):
             read(path.read_bytes())
         check()
-    (place / COUNT).write_text(str(num_inputs))
-    (place / CRASH).unlink()
+    (root / COUNT).write_text(str(num_inputs))
+    (root / CRASH).unlink()
 
 
 def _raise_timeout(*_: object) -> None:

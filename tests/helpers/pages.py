@@ -74,9 +74,9 @@ def layout(page: str, width: int, folder: Path, selector: str = "main") -> dict[
         f'<iframe style="border:0;width:{width}px;height:900px" onload="{html.escape(measure)}" '
         f'srcdoc="{html.escape(page)}">'
     )
-    shown = displayed(f"<!doctype html><body>{frame}</iframe></body>", folder)
-    values = re.search(r'data-layout="([^"]+)"', shown)
-    assert values, shown[-500:]
+    dumped = displayed(f"<!doctype html><body>{frame}</iframe></body>", folder)
+    values = re.search(r'data-layout="([^"]+)"', dumped)
+    assert values, dumped[-500:]
     return dict(zip(("room", "over", "right"), map(float, values[1].split()), strict=True))
 
 
@@ -104,7 +104,7 @@ def clicked(page: str, selectors: list[str], folder: Path) -> str:
         "document.body.dataset.main = inner.querySelector('main').outerHTML"
     )
     frame = f'<iframe onload="{html.escape(click)}" srcdoc="{html.escape(page)}"></iframe>'
-    shown = displayed(f"<!doctype html><body>{frame}</body>", folder)
-    values = re.search(r'data-main="([^"]+)"', shown)
-    assert values, shown[-500:]
+    dumped = displayed(f"<!doctype html><body>{frame}</body>", folder)
+    values = re.search(r'data-main="([^"]+)"', dumped)
+    assert values, dumped[-500:]
     return html.unescape(values[1])

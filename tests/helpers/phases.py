@@ -60,12 +60,12 @@ def complete_steps(run: Path) -> list[int]:
 
 def _incomplete(run: Path) -> list[tuple[str, int]]:
     """Return the incomplete checkpoints of a run, each with the time of its last change."""
-    found = []
+    incomplete = []
     for folder in run.glob("checkpoints/*"):
         try:
             changed = folder.stat().st_mtime_ns
         except FileNotFoundError:  # removed meanwhile
             continue
         if not (folder / "MANIFEST.json").exists() and folder.exists():
-            found.append((str(folder), changed))
-    return found
+            incomplete.append((str(folder), changed))
+    return incomplete

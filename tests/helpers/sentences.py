@@ -41,17 +41,17 @@ def study_catalog():
 
 def sentences():
     """Return every sentence that the code, the templates or the scripts translate."""
-    found = set()
+    texts = set()
     for path in SOURCE.rglob("*.py"):
         for call in _calls(path):
             if _name(call) in TRANSLATED_FIRST and call.args:
-                found |= _texts(call.args[0])
+                texts |= _texts(call.args[0])
             if _name(call) in TRANSLATED_ALL:
-                found |= {text for argument in call.args for text in _texts(argument)}
+                texts |= {text for argument in call.args for text in _texts(argument)}
     for path in [*SOURCE.rglob("*.html"), *SOURCE.rglob("*.js")]:
         text = path.read_text(encoding="utf-8")
-        found |= set(re.findall(r'\btr\("([^"]+)"', text))
-    return found
+        texts |= set(re.findall(r'\btr\("([^"]+)"', text))
+    return texts
 
 
 def nouns():

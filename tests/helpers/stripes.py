@@ -30,9 +30,9 @@ def folder(root: Path, counts: dict[str, int], **size: int) -> Path:
     """Write `counts` photographs of each kind to each split, or without a split folder for ''."""
     for split, count in counts.items():
         for kind in KINDS:
-            place = root / split / kind
-            place.mkdir(parents=True, exist_ok=True)
+            target = root / split / kind
+            target.mkdir(parents=True, exist_ok=True)
             for number in range(count):
                 seed = len(split) * 1000 + KINDS.index(kind) * 100 + number
-                texture(kind, seed, **size).save(place / f"{number:02}.png")
+                texture(kind, seed, **size).save(target / f"{number:02}.png")
     return root

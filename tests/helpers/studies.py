@@ -54,7 +54,7 @@ def workers_of(root: Path) -> list[int]:
     """The worker processes that belong to the study under `root`: their log is their standard
     error.
     """
-    found = []
+    pids = []
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():
             try:
@@ -62,8 +62,8 @@ def workers_of(root: Path) -> list[int]:
             except OSError:
                 continue
             if str(root.resolve()) in str(target) and target.name.startswith("worker-"):
-                found.append(int(entry.name))
-    return found
+                pids.append(int(entry.name))
+    return pids
 
 
 def wait_for(condition: Any, seconds: float) -> bool:

@@ -36,11 +36,11 @@ def converse(
         start_new_session=True,
     )
     os.close(terminal)
-    shown, seen, waiting = "", 0, list(answers)
+    output, seen, waiting = "", 0, list(answers)
     deadline = time.monotonic() + seconds
     try:
         while True:
-            assert time.monotonic() < deadline, shown
+            assert time.monotonic() < deadline, output
             if select.select([control], [], [], 0.2)[0]:
                 try:
                     part = os.read(control, 4096)
@@ -48,12 +48,12 @@ def converse(
                     break
                 if not part:
                     break
-                shown += part.decode(errors="replace")
-            while waiting and (position := shown.find(waiting[0][0], seen)) >= 0:
+                output += part.decode(errors="replace")
+            while waiting and (position := output.find(waiting[0][0], seen)) >= 0:
                 seen = position + len(waiting[0][0])
                 os.write(control, f"{waiting.pop(0)[1]}\n".encode())
-        assert not waiting, shown
-        return process.wait(timeout=30), shown.replace("\r\n", "\n")
+        assert not waiting, output
+        return process.wait(timeout=30), output.replace("\r\n", "\n")
     finally:
         process.kill()
         process.wait()

@@ -46,7 +46,7 @@ class Tiny(nn.Module):
 
 
 class Asking(Tiny):
-    """The same network with control flow that depends on values, so that it cannot be traced."""
+    """Network like `Tiny` with control flow that depends on values, so that it cannot be traced."""
 
     def forward(self, x: Tensor) -> Tensor:
         return super().forward(x) if bool(torch.isfinite(x).all()) else x

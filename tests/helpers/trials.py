@@ -187,8 +187,8 @@ def _run(request: dict[str, Any], output: Path, counts: Path, modules: Path) -> 
     if request["folder"]:
         os.chdir(request["folder"])
     for call in filter(None, request["prepare"].split(";")):
-        place, *values = call.split()
-        module, _, function = place.partition(":")
+        target, *values = call.split()
+        module, _, function = target.partition(":")
         getattr(importlib.import_module(module), function)(*values)
     layer = FaultLayer(*(request[name] for name in ("root", "fault", "at", "part", "once")))
     record = counts.open("w")

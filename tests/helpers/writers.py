@@ -119,7 +119,7 @@ def contents(folder: Path) -> dict[str, Any]:
 
     Files that have not got their name yet, locks and logs are left out.
     """
-    found: dict[str, Any] = {}
+    files: dict[str, Any] = {}
     for path in sorted(folder.rglob("*")):
         name = path.relative_to(folder).as_posix()
         hidden = any(part.startswith(".") and part.endswith(".part") for part in path.parts)
@@ -127,8 +127,8 @@ def contents(folder: Path) -> dict[str, Any]:
             continue
         if path.name in ("lock", "checksums.json"):
             continue
-        found[name] = _content(path)
-    return found
+        files[name] = _content(path)
+    return files
 
 
 def _content(path: Path) -> Any:

@@ -19,7 +19,7 @@ FOLDERS = sorted(path.parent for path in (ROOT / "results").glob("*/report.json"
 
 
 def comparable(study_data: StudyData) -> bool:
-    """Whether all claims are about test accuracy of independent runs, on one data set."""
+    """Return true if all claims are about test accuracy of independent runs, on one data set."""
     study = study_data.study
     return (
         len(study_data.data) == 1
@@ -59,7 +59,7 @@ def imported(study_data: StudyData) -> ImportedReport:
 
 
 @pytest.mark.parametrize("folder", FOLDERS, ids=lambda path: path.name)
-def test_a_table_of_a_studys_runs_has_its_summaries_and_verdicts(folder: Path) -> None:
+def test_the_table_of_a_study_gives_the_same_summaries_and_verdicts(folder: Path) -> None:
     study_data = load(folder)
     if not comparable(study_data):
         pytest.skip("its claims compare more than test accuracies")
@@ -74,5 +74,5 @@ def test_a_table_of_a_studys_runs_has_its_summaries_and_verdicts(folder: Path) -
         assert (verdict.effect, verdict.forecast) == (reference.effect, reference.forecast)
 
 
-def test_some_studies_are_compared() -> None:
+def test_at_least_some_studies_are_compared() -> None:
     assert sum(comparable(load(folder)) for folder in FOLDERS) >= 3

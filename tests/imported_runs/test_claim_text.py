@@ -103,7 +103,7 @@ def parse(text, measure=ACCURACY):
         ),
     ],
 )
-def test_a_claim_is_read(text, expected):
+def test_a_claim_is_parsed(text, expected):
     assert parse(text) == expected
 
 
@@ -125,7 +125,7 @@ def test_greater_means_better_and_a_lower_loss_is_better():
         ("", "not a claim"),
     ],
 )
-def test_a_wrong_claim_is_one_line_with_a_fix(text, message):
+def test_a_wrong_claim_is_refused_in_one_line_with_a_fix(text, message):
     with pytest.raises(InputError) as error:
         parse(text)
     assert message in str(error.value)
@@ -134,7 +134,7 @@ def test_a_wrong_claim_is_one_line_with_a_fix(text, message):
 
 
 @given(st.text(alphabet="AB><=+ 0.5within failsandtrains'\"", max_size=40))
-def test_any_text_is_a_claim_or_an_input_error(text):
+def test_any_text_is_parsed_as_a_claim_or_refused(text):
     try:
         parse(text)
     except InputError as error:
@@ -156,7 +156,7 @@ def test_any_text_is_a_claim_or_an_input_error(text):
         ),
     ],
 )
-def test_a_published_number_is_read_with_its_rounding(
+def test_a_published_number_is_parsed_with_its_rounding(
     text, value, runs, statistic, half_width, source
 ):
     number = parse_published(text, NAMES, "--published")
@@ -165,7 +165,7 @@ def test_a_published_number_is_read_with_its_rounding(
     assert number.half_width == pytest.approx(half_width)
 
 
-def test_a_wrong_published_number_is_one_line_with_a_fix():
+def test_a_wrong_published_number_is_refused_in_one_line_with_a_fix():
     with pytest.raises(InputError, match="not a published number"):
         parse_published("A is 93", NAMES, "--published")
     with pytest.raises(InputError, match="no such condition"):

@@ -80,14 +80,14 @@ def read(path: Path, content: bytes) -> None:
 
 
 @pytest.mark.parametrize("name", SEEDS)
-def test_a_damaged_table_is_read_or_refused_in_lines(name: str, tmp_path: Path) -> None:
+def test_a_damaged_table_is_read_or_refused_with_readable_lines(name: str, tmp_path: Path) -> None:
     check = settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=list(HealthCheck))(
         given(damaged(SEEDS[name]))(lambda content: read(tmp_path / name, content))
     )
     check()
 
 
-def test_a_damaged_database_is_read_or_refused_in_lines(tmp_path: Path) -> None:
+def test_a_damaged_database_is_read_or_refused_with_readable_lines(tmp_path: Path) -> None:
     check = settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=list(HealthCheck))(
         given(damaged([database(tmp_path)]))(lambda content: read(tmp_path / "m.db", content))
     )

@@ -39,7 +39,7 @@ def test_declared_pairs_are_compared_by_a_paired_t_test(tmp_path):
     assert row[2].text == f"[{paired.low:.1f}, {paired.high:.1f}]"
 
 
-def test_pairs_follow_the_seed_and_not_the_order_of_the_rows(tmp_path):
+def test_pairs_are_matched_by_seed_and_not_by_the_order_of_the_rows(tmp_path):
     lines = LONG.splitlines()
     shuffled = [lines[0], *np.random.default_rng(3).permutation(lines[1:]).tolist()]
     first, second = (
@@ -70,7 +70,9 @@ def by_hand(differences, folds):
 
 
 @pytest.mark.parametrize("design", [{"folds": 5}, {"cross_validation": True}, {}])
-def test_folds_use_the_corrected_resampled_t_test_and_the_report_says_why(tmp_path, design):
+def test_folds_use_the_corrected_resampled_t_test_and_the_report_explains_the_reason(
+    tmp_path, design
+):
     report = report_of(FOLDS, tmp_path, claims=("A > B",), fold="fold", paired_by="fold", **design)
     verdict = claim_effect(report)
     _, p = by_hand(np.array(A) - np.array(B), 5)
@@ -84,7 +86,7 @@ def test_folds_use_the_corrected_resampled_t_test_and_the_report_says_why(tmp_pa
     assert high - low == pytest.approx((plain[1] - plain[0]) * 1.5)  # sqrt(1 + 5 / 4)
 
 
-def test_folds_of_several_repetitions_are_all_pairs(tmp_path):
+def test_all_folds_of_several_repetitions_are_pairs(tmp_path):
     draw = np.random.default_rng(0)
     lines, differences = ["model,seed,fold,accuracy"], []
     for seed in range(2):
@@ -98,7 +100,7 @@ def test_folds_of_several_repetitions_are_all_pairs(tmp_path):
     assert report.study_data.study.imported.folds == 5
 
 
-def test_folds_that_do_not_fit_are_refused(tmp_path):
+def test_folds_that_do_not_match_are_refused(tmp_path):
     with pytest.raises(InputError, match=r"5 folds in the column fold \(got --folds 3\)"):
         report_of(FOLDS, tmp_path, fold="fold", folds=3)
     with pytest.raises(InputError, match="kind fails-and-trains has no test with folds"):
@@ -113,14 +115,14 @@ def test_one_run_of_each_condition_is_described_without_a_verdict(tmp_path):
     assert "a description and no verdict on “A has a higher acc than B”" in report.answer
 
 
-def test_one_run_beside_many_is_inconclusive(tmp_path):
+def test_a_condition_with_one_run_makes_a_claim_inconclusive(tmp_path):
     text = long_rows(A=A, B=(90.0,))
     report = report_of(text, tmp_path, claims=("A > B",))
     assert verdicts(report) == ["inconclusive"]
     assert "too few trained runs" in str(claim_effect(report).reason)
 
 
-def test_best_values_are_named_as_such_and_get_no_badge(tmp_path):
+def test_best_values_are_labeled_as_best_and_get_no_badge(tmp_path):
     report = report_of(LONG, tmp_path, claims=("A > B",), best_of=5, published=("A = 91.3 of 5",))
     assert report.report.dot_plot.title == "Accuracy, best of 5"
     assert "accuracy, best of 5" in report.answer
@@ -128,7 +130,7 @@ def test_best_values_are_named_as_such_and_get_no_badge(tmp_path):
     assert report.report.references.rows[0][5].note == "each value here is the best of 5 runs"
 
 
-def test_runs_at_chance_are_found_by_the_number_of_test_images(tmp_path):
+def test_the_number_of_test_images_decides_which_runs_are_at_chance(tmp_path):
     text = long_rows(A=(10.2, 9.8, 10.0, 10.4, 9.9), B=(90.0, 91.0, 90.5, 90.2, 90.8))
     claim = ("A fails and B trains",)
     plain = report_of(text, tmp_path, claims=claim)
@@ -160,7 +162,7 @@ def test_a_loss_of_any_size_is_better_when_lower(tmp_path, values):
     assert float(report.report.conditions.rows[0][2].text) == pytest.approx(mean, rel=0.05)
 
 
-def test_a_claim_of_more_than_an_amount_has_the_amount_as_its_edge(tmp_path):
+def test_a_claim_with_a_margin_is_tested_at_its_margin(tmp_path):
     for amount, label in ((0.5, "reproduced"), (1, "inconclusive"), (2, "contradicted")):
         verdict = claim_effect(report_of(LONG, tmp_path, claims=(f"A > B + {amount}",)))
         assert verdict.label == label
@@ -169,7 +171,7 @@ def test_a_claim_of_more_than_an_amount_has_the_amount_as_its_edge(tmp_path):
         assert verdict.p == pytest.approx(expected)
 
 
-def test_a_published_number_is_compared_by_a_prediction_interval(tmp_path):
+def test_a_published_number_is_compared_with_a_prediction_interval(tmp_path):
     report = report_of(LONG, tmp_path, published=("A = 91.9800", "A = 91.9802"))
     rows = report.report.references.rows
     # STATISTICS: the prediction interval of these five runs for one published run.
@@ -178,7 +180,7 @@ def test_a_published_number_is_compared_by_a_prediction_interval(tmp_path):
     assert len(report.report.dot_plot.rows[0].reference_marks) == 2
 
 
-def test_missing_runs_that_could_change_a_verdict_leave_it_open(tmp_path):
+def test_missing_runs_that_could_change_a_verdict_make_it_conditional(tmp_path):
     text = long_rows(A=(91.3, 91.0, 91.6), B=(90.1, 90.3, 89.8))
     full = report_of(text, tmp_path, claims=("A > B",))
     assert verdicts(full) == ["reproduced"]
@@ -212,14 +214,14 @@ def paired_rows(left, right):
 
 def both_cases(left, right):
     """P without the pair of the last run of B, and with the mean of B in its place."""
-    kept = list(zip(left, right[:-1], strict=False))
-    dropped = stats.ttest_rel(*zip(*kept, strict=True)).pvalue
+    complete = list(zip(left, right[:-1], strict=False))
+    dropped = stats.ttest_rel(*zip(*complete, strict=True)).pvalue
     filled = stats.ttest_rel(left, (*right[:-1], np.mean(right[:-1]))).pvalue
     return dropped, filled
 
 
 @pytest.mark.parametrize("absent", [None, "-"])
-def test_a_pair_that_lacks_a_run_is_tested_without_it_and_with_the_mean(tmp_path, absent):
+def test_a_pair_with_a_missing_run_is_tested_without_the_pair_and_with_the_mean(tmp_path, absent):
     right = (*PAIRED_B[:-1], absent)
     report = report_of(paired_rows(PAIRED_A, right), tmp_path, claims=("A > B",), paired_by="seed")
     verdict = claim_effect(report)
@@ -234,7 +236,7 @@ def test_a_pair_that_lacks_a_run_is_tested_without_it_and_with_the_mean(tmp_path
     assert (row.condition, row.seed) == ("B", 5)
 
 
-def test_a_verdict_that_holds_in_one_case_alone_is_inconclusive(tmp_path):
+def test_a_claim_that_is_significant_in_only_one_case_is_inconclusive(tmp_path):
     # Without seed 5, A is better by 1 each time; with the mean of B, A is far worse there.
     left, right = (91.0, 92.0, 90.5, 93.0, 91.5, 60.0), (90.0, 91.1, 89.4, 92.1, 90.4, None)
     report = report_of(paired_rows(left, right), tmp_path, claims=("A > B",), paired_by="seed")
@@ -251,7 +253,7 @@ def test_a_verdict_that_holds_in_one_case_alone_is_inconclusive(tmp_path):
     assert other.p_of_cases == pytest.approx(verdict.p_of_cases)
 
 
-def test_a_pair_with_a_failed_run_is_left_out_and_one_without_both_runs_changes_nothing(tmp_path):
+def test_a_pair_with_a_failed_run_is_left_out_and_an_empty_pair_changes_nothing(tmp_path):
     table = paired_rows(PAIRED_A, (*PAIRED_B[:-1], "diverged"))
     verdict = claim_effect(report_of(table, tmp_path, claims=("A > B",), paired_by="seed"))
     expected = stats.ttest_rel(PAIRED_A[:-1], PAIRED_B[:-1]).pvalue
@@ -263,7 +265,7 @@ def test_a_pair_with_a_failed_run_is_left_out_and_one_without_both_runs_changes_
     assert verdict.p_of_cases == pytest.approx((expected,) * 4)
 
 
-def test_runs_that_are_no_pairs_keep_their_rows_as_the_planned_runs(tmp_path):
+def test_unpaired_runs_include_the_missing_planned_runs(tmp_path):
     table = paired_rows(PAIRED_A, (*PAIRED_B[:-1], "-"))
     report = report_of(table, tmp_path, claims=("A > B",))
     assert len(report.study_data.rows) == 11

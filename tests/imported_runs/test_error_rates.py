@@ -24,7 +24,7 @@ def noise(draws: int) -> float:
 
 
 @pytest.mark.parametrize("name", FAST)
-def test_a_verdict_on_nothing_is_as_rare_as_it_is_to_be(name: str) -> None:
+def test_false_verdicts_on_equal_conditions_are_as_rare_as_their_limit(name: str) -> None:
     test, limit = CASES[name]
     assert limit is not None
     assert benchmark.share(100, test, 1) <= limit + noise(100)
@@ -38,7 +38,7 @@ def test_every_rate_is_within_its_limit(name: str) -> None:
     assert benchmark.share(1000, test, 2) <= limit + noise(1000)
 
 
-def test_the_figures_of_the_guide_are_those_of_the_benchmark() -> None:
+def test_the_numbers_in_the_guide_equal_the_benchmark() -> None:
     rates = json.loads((ROOT / "benchmarks" / "judge.json").read_text())["rates"]
     guide = (DOCS / "how-to" / "judge.md").read_text(encoding="utf-8")
     rows = dict(re.findall(r"^\| (.+?) \| ([\d.]+) % \|", guide, re.M))

@@ -82,7 +82,7 @@ def test_event_files_have_the_scalars_that_tensorboard_reads(board: Path) -> Non
         assert {tuple(scalar) for scalar in scalars} == expected
 
 
-def test_a_folder_of_event_files_is_judged_with_its_curves(board: Path) -> None:
+def test_a_folder_of_event_files_gives_verdicts_and_curves(board: Path) -> None:
     report = report_table(board, declare(value="acc/val", claims=("resnet-34 > resnet18",)))
     rows = {(row.condition, row.seed): row.value for row in report.study_data.rows}
     assert rows == {
@@ -97,7 +97,7 @@ def test_a_folder_of_event_files_is_judged_with_its_curves(board: Path) -> None:
     assert len(report.report.curves[0].panels[0].runs[0].x) == EPOCHS
 
 
-def test_torchs_writer_is_read(tmp_path: Path) -> None:
+def test_event_files_of_the_torch_writer_are_read(tmp_path: Path) -> None:
     tensorboard = pytest.importorskip("torch.utils.tensorboard")
     writer = tensorboard.SummaryWriter(str(tmp_path / "plain" / "seed7"))
     for step, value in enumerate((0.5, 0.0, math.nan, 0.75)):
@@ -109,7 +109,7 @@ def test_torchs_writer_is_read(tmp_path: Path) -> None:
     assert values[3] == ("plain/seed7", 3, 0.75)
 
 
-def test_a_torn_event_file_is_read_to_its_last_record_and_a_damaged_one_is_refused(
+def test_a_truncated_event_file_is_read_to_its_last_record_and_a_damaged_one_is_refused(
     board: Path, tmp_path: Path
 ) -> None:
     content = next(iter(sorted(board.rglob("*tfevents*")))).read_bytes()
@@ -177,7 +177,7 @@ def store(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
     return path
 
 
-def test_a_store_of_mlflow_has_every_run_that_was_not_deleted(store: Path) -> None:
+def test_an_mlflow_store_gives_every_run_that_was_not_deleted(store: Path) -> None:
     report = report_table(
         store, declare(value="val acc", condition=("model",), claims=("resnet-34 > resnet18",))
     )
@@ -221,7 +221,7 @@ WANDB_CHART = """"Step","resnet18-s0 - val_acc","resnet18-s0 - val_acc__MIN",\
 """
 
 
-def test_a_chart_of_weights_and_biases_is_read_as_curves(tmp_path: Path) -> None:
+def test_a_chart_export_of_weights_and_biases_is_read_as_curves(tmp_path: Path) -> None:
     path = tmp_path / "chart.csv"
     path.write_text(WANDB_CHART)
     report = report_table(path, declare(claims=("resnet18 > vgg-16",)))

@@ -34,7 +34,7 @@ def table() -> RawTable:
     return parse_summaries([summary("A", A), summary("B", B), summary("C", C)])
 
 
-def test_verdicts_and_sentences_are_those_of_the_runs(tmp_path: Path) -> None:
+def test_summaries_give_the_verdicts_and_sentences_of_the_runs(tmp_path: Path) -> None:
     from_means = judge_summaries(table(), declare(claims=CLAIMS))
     from_runs = report_of(long_rows(A=A, B=B, C=C), tmp_path, claims=CLAIMS)
     assert from_means.verdicts == tuple(
@@ -47,7 +47,7 @@ def test_verdicts_and_sentences_are_those_of_the_runs(tmp_path: Path) -> None:
         assert known.forecast == expected.forecast
 
 
-def test_the_test_is_that_of_welch() -> None:
+def test_the_test_equals_the_welch_test() -> None:
     report = judge_summaries(
         parse_summaries(["A: 93.5 ± 0.2, n=5", "B: 93.1 ± 0.4, n=8"]), declare(claims="A > B")
     )
@@ -69,7 +69,7 @@ def test_common_forms_of_a_summary_are_read(text: str) -> None:
     assert row.cells == {"condition": "A", "mean": "93.5", "sd": "0.2", "n": "5"}
 
 
-def test_fractions_become_percent_with_their_sd() -> None:
+def test_fractions_become_percent_together_with_their_deviation() -> None:
     report = judge_summaries(
         parse_summaries(["A: 0.935 ± 0.002, n=5", "B: 0.93 ± 0.002, n=5"]), declare(claims="A > B")
     )
@@ -111,12 +111,12 @@ def test_the_command_prints_the_verdict_and_the_sentence(tmp_path: Path) -> None
         ([], "RUNS: neither a table nor --summary"),
     ],
 )
-def test_mistakes_end_with_one_line(words: list[str], message: str, tmp_path: Path) -> None:
+def test_mistakes_are_reported_in_one_line(words: list[str], message: str, tmp_path: Path) -> None:
     ended = run_command("judge", *words, folder=tmp_path)
     check_error_lines(ended)
     assert message in ended.errors
 
 
-def test_a_claim_about_failures_needs_the_runs() -> None:
+def test_a_claim_about_failures_is_refused_for_summaries() -> None:
     with pytest.raises(rl.InputError, match="needs the runs"):
         judge_summaries(table(), declare(claims="A fails and B trains"))

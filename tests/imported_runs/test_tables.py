@@ -87,7 +87,7 @@ def test_json_lines_json_lists_and_frames_give_the_same_report(tmp_path: Path) -
         ]
 
 
-def test_a_frame_of_polars_gives_the_same_runs_and_keeps_nan_apart_from_null() -> None:
+def test_a_polars_frame_gives_the_same_runs_and_distinguishes_nan_from_null() -> None:
     polars = pytest.importorskip("polars")
     frame = polars.DataFrame(
         {"model": ["A", "A", "A"], "seed": [0, 1, 2], "accuracy": [91.0, float("nan"), None]}
@@ -107,21 +107,21 @@ def test_a_file_that_pandas_wrote_is_read(options: dict[str, Any], tmp_path: Pat
     assert [row.status for row in rows] == ["trained", "trained", "missing", "trained"]
 
 
-def test_percent_signs_declare_percent(tmp_path: Path) -> None:
+def test_percent_signs_set_the_unit_to_percent(tmp_path: Path) -> None:
     text = long_rows(A=("0.5 %", "0.7 %"), B=("1.5%", "1.6%")).replace("accuracy", "score")
     study = report_of(text, tmp_path).study_data
     assert study.study.measure.unit == "%"
     assert [row.value for row in study.rows] == [0.5, 0.7, 1.5, 1.6]
 
 
-def test_a_missing_value_of_pandas_is_a_missing_run() -> None:
+def test_a_missing_value_in_pandas_is_a_missing_run() -> None:
     pandas = pytest.importorskip("pandas")
     frame = pandas.DataFrame({"model": ["A", "A"], "seed": [0, 1], "accuracy": [91.0, None]})
     rows = report_table(frame, declare()).study_data.rows
     assert [row.status for row in rows] == ["trained", "missing"]
 
 
-def test_statuses_words_and_empty_cells_are_outcomes_and_the_counts_add_up(tmp_path: Path) -> None:
+def test_status_words_and_empty_cells_become_outcomes_and_the_counts_add_up(tmp_path: Path) -> None:
     text = (
         "model,seed,accuracy,state\n"
         "A,0,91.0,finished\nA,1,,finished\nA,2,45.0,crashed\nA,3,10.0,dead\nA,4,nan,\n"
@@ -143,7 +143,7 @@ def test_statuses_words_and_empty_cells_are_outcomes_and_the_counts_add_up(tmp_p
     )
 
 
-def test_a_run_of_several_epochs_has_the_value_of_its_last_one_and_a_curve(tmp_path: Path) -> None:
+def test_a_run_with_several_epochs_has_its_last_value_and_a_curve(tmp_path: Path) -> None:
     lines = ["model,seed,epoch,accuracy"]
     for name, values in (("A", A), ("B", B)):
         for seed, value in enumerate(values):
@@ -254,7 +254,9 @@ MISTAKES = {
 
 
 @pytest.mark.parametrize("mistake", MISTAKES)
-def test_a_mistake_is_one_line_with_its_row_and_a_fix(mistake: str, tmp_path: Path) -> None:
+def test_a_mistake_is_reported_in_one_line_with_its_row_and_a_fix(
+    mistake: str, tmp_path: Path
+) -> None:
     text, declared, expected = MISTAKES[mistake]
     path = tmp_path / "runs.csv"
     if text is not None:
@@ -279,7 +281,7 @@ def test_a_mistake_is_one_line_with_its_row_and_a_fix(mistake: str, tmp_path: Pa
         ("F1", ("0.5", "0.75"), "%", True),
     ],
 )
-def test_unit_and_direction_are_detected_and_a_sentence_names_them(
+def test_unit_and_direction_are_detected_and_stated_in_the_report(
     column: str, values: tuple[str, str], unit: str, higher: bool, tmp_path: Path
 ) -> None:
     text = f"model,seed,{column}\nA,0,{values[0]}\nA,1,{values[1]}\n"
@@ -294,7 +296,7 @@ def test_unit_and_direction_are_detected_and_a_sentence_names_them(
     )
 
 
-def test_bytes_that_are_no_table_are_one_line(tmp_path: Path) -> None:
+def test_a_file_that_is_not_a_table_is_refused_in_one_line(tmp_path: Path) -> None:
     import numpy as np
 
     draw = np.random.default_rng(0)

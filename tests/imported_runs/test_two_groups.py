@@ -59,29 +59,29 @@ def bare_answers(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any
 
 
 @pytest.mark.parametrize("number", range(len(REQUESTS)))
-def test_the_command_of_the_page_prints_the_same(
+def test_the_command_printed_by_the_page_has_the_same_result(
     number: int, bare_answers: list[dict[str, Any]], tmp_path: Path
 ) -> None:
-    shown = bare_answers[number]
-    assert "error" not in shown, shown
-    if shown["table"]:
-        (tmp_path / "runs.csv").write_text(shown["table"], encoding="utf-8")
-    ended = run_command(*shlex.split(shown["command"])[1:], "--json", folder=tmp_path)
+    answer = bare_answers[number]
+    assert "error" not in answer, answer
+    if answer["table"]:
+        (tmp_path / "runs.csv").write_text(answer["table"], encoding="utf-8")
+    ended = run_command(*shlex.split(answer["command"])[1:], "--json", folder=tmp_path)
     assert ended.code == 0, ended.errors
     result = json.loads(ended.output)
     (claim,) = result["claims"]
-    assert claim["words"] == shown["words"]
-    assert result["reading"] == shown["reading"]
-    assert claim["seeds"] == shown["seeds"]
+    assert claim["words"] == answer["words"]
+    assert result["reading"] == answer["reading"]
+    assert claim["seeds"] == answer["seeds"]
     for here, there in zip(
-        [shown["estimate"], shown["p"], *shown["interval"]],
+        [answer["estimate"], answer["p"], *answer["interval"]],
         [claim["difference"], claim["p"], *claim["interval"]],
         strict=True,
     ):
         assert math.isclose(here, there, rel_tol=1e-11), (here, there)
 
 
-def test_a_missing_run_stays_in_the_denominator(bare_answers: list[dict[str, Any]]) -> None:
+def test_a_missing_run_is_counted_in_the_denominator(bare_answers: list[dict[str, Any]]) -> None:
     assert bare_answers[0]["words"]["sentence"].startswith("Over 4 of 5 runs of A and 5 runs of B")
     assert bare_answers[0]["words"]["verdict"] == "reproduced (trained runs only)"
 
@@ -97,11 +97,11 @@ def test_a_missing_run_stays_in_the_denominator(bare_answers: list[dict[str, Any
         ("  ", []),
     ],
 )
-def test_pasted_columns(text: str, cells: list[str]) -> None:
+def test_pasted_columns_are_split_into_cells(text: str, cells: list[str]) -> None:
     assert split_column(text) == cells
 
 
-def test_names_with_commas_and_quotes_stay_one_cell() -> None:
+def test_names_with_commas_and_quotes_are_one_cell() -> None:
     assert write_table(['a, "b"', "c"], ["1", "2"]).splitlines()[1] == '"a, ""b""",0,1'
 
 
@@ -117,7 +117,9 @@ def test_names_with_commas_and_quotes_stay_one_cell() -> None:
         ({"summaries": ("A: 1 ± 1, n=2",)}, "the summaries: not two lines"),
     ],
 )
-def test_mistakes_are_a_line(request_: dict[str, Any], message: str, tmp_path: Path) -> None:
+def test_mistakes_are_reported_in_one_line(
+    request_: dict[str, Any], message: str, tmp_path: Path
+) -> None:
     error = answer(request_, tmp_path)["error"]
     assert message in error
     assert str(tmp_path) not in error
@@ -140,7 +142,7 @@ def _has_browser() -> bool:
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 @pytest.mark.skipif(not _has_browser(), reason="needs node with puppeteer-core, and chromium")
-def test_the_page_in_chromium_prints_what_the_command_prints(tmp_path: Path) -> None:
+def test_the_page_in_chromium_has_the_results_of_the_command(tmp_path: Path) -> None:
     environment = os.environ | {"PYTHONPATH": str(ROOT / "src")}
     for words in (
         [str(DOCS / "judge_bundle.py")],

@@ -23,7 +23,7 @@ TABLE_1 = {  # the depth report's, as printed
 }
 
 
-def test_the_depth_report_s_table_1_comes_from_the_specs() -> None:
+def test_table_1_of_the_depth_report_is_built_from_the_model_configs() -> None:
     depths = ("8", "14", "18", "34", "50")
     rows = {
         row["blocks"]: tuple(row[depth] for depth in depths)
@@ -73,13 +73,13 @@ SLIDES = {  # the slides' table, as printed
 }
 
 
-def test_the_slides_table_of_networks_comes_from_the_specs(call: Call) -> None:
+def test_the_network_table_of_the_slides_is_built_from_the_model_configs(call: Call) -> None:
     names = ("resnet18", "resnet34", "resnet50", "resnet101", "resnet152")
     rows = {row["layer"]: row for row in architecture_table("imagenet")}
-    found = {
+    table = {
         layer: (rows[layer]["output"], [rows[layer][name] for name in names]) for layer in SLIDES
     }
-    assert found == SLIDES
+    assert table == SLIDES
     lines = call("table", "imagenet")[1].splitlines()
     (first,) = [number for number, line in enumerate(lines) if line.startswith("conv5_x")]
     assert lines[first].split("  ")[-1].strip() == "[1x1, 512"
@@ -89,7 +89,7 @@ def test_the_slides_table_of_networks_comes_from_the_specs(call: Call) -> None:
     ]
 
 
-def test_data_adds_parameters_per_training_image(call: Call, small_npz: Path) -> None:
+def test_the_option_data_adds_parameters_per_training_image(call: Call, small_npz: Path) -> None:
     code, out, _ = call("table", "depth-report", "--data", str(small_npz), "--csv")
     rows = {row["blocks"]: row for row in csv.DictReader(out.splitlines())}
     assert code == 0
@@ -100,7 +100,7 @@ def test_data_adds_parameters_per_training_image(call: Call, small_npz: Path) ->
     assert "weighted layers" in call("table", "depth-report")[1]
 
 
-def test_an_unknown_family_suggests_the_nearest(call: Call) -> None:
+def test_an_unknown_family_is_refused_with_the_nearest_name(call: Call) -> None:
     code, out, err = call("table", "depth-repot")
     assert (code, out, err.count("\n")) == (2, "", 1)
     assert 'did you mean "depth-report"?' in err

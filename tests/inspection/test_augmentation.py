@@ -1,4 +1,4 @@
-"""What crops and flips can give: counted and compared with plain slices of the images."""
+"""Variants that crops and flips give: counted and compared with plain slices of the images."""
 
 from __future__ import annotations
 
@@ -45,26 +45,26 @@ def test_a_crop_of_28_of_32_and_a_flip_give_fifty_images_that_are_slices() -> No
     assert "at most 300 from 6 train images" in augmentation_sentences(limits)[0]
 
 
-def test_correlations_are_numpys() -> None:
+def test_correlations_equal_numpy() -> None:
     data, augment = noise(6), Augment(crop=4, flip=True)
     limits = measure(data, augment, 6, "r")
-    found: dict[str, list[float]] = {"its flipped copy": [], "another image of its class": []}
+    expected: dict[str, list[float]] = {"its flipped copy": [], "another image of its class": []}
     pixels, labels = data.train.pixels[:, 1:5, 1:5].astype(float), data.train.labels
 
     def r(a: np.ndarray, b: np.ndarray) -> float:
         return float(np.corrcoef(a.ravel(), b.ravel())[0, 1])
 
     for number, image in enumerate(pixels):
-        found["its flipped copy"].append(r(image, image[:, ::-1]))
+        expected["its flipped copy"].append(r(image, image[:, ::-1]))
         others = [n for n in range(6) if n != number and labels[n] == labels[number]]
-        found["another image of its class"].append(
+        expected["another image of its class"].append(
             float(np.mean([r(image, pixels[n]) for n in others]))
         )
-    for name, values in found.items():
+    for name, values in expected.items():
         assert limits.correlations[name] == pytest.approx(np.mean(values))
 
 
-def test_an_image_that_is_its_own_mirror_image_has_half_the_variants() -> None:
+def test_a_symmetric_image_has_half_the_variants() -> None:
     data = noise(6)
     pixels = data.train.pixels
     pixels[:] = np.minimum(pixels, pixels[:, :, ::-1])
@@ -73,7 +73,7 @@ def test_an_image_that_is_its_own_mirror_image_has_half_the_variants() -> None:
     assert limits.correlations["its flipped copy"] == pytest.approx(1)
 
 
-def test_a_flip_that_turns_one_class_into_the_other_is_found() -> None:
+def test_a_flip_that_changes_one_class_into_another_is_detected() -> None:
     left = np.zeros((8, 4, 4, 1), np.uint8)
     left[:, :, :2] = np.random.default_rng(0).integers(100, 256, (8, 4, 2, 1))
     images = torch.from_numpy(np.concatenate([left, left[:, :, ::-1]]))
@@ -84,7 +84,7 @@ def test_a_flip_that_turns_one_class_into_the_other_is_found() -> None:
     assert [row["most_frequent_other_label"] for row in rows] == ["right", "left"]
 
 
-def test_real_digits_lose_their_label_by_a_flip_and_the_sheet_shows_them(
+def test_flips_change_the_nearest_class_of_real_digits_and_the_sheet_shows_the_flips(
     call: Call, tmp_path: Path
 ) -> None:
     sheet = tmp_path / "sheet.png"
@@ -123,7 +123,7 @@ def test_a_sheet_without_flips_has_fewer_columns() -> None:
         (("practical", "--set", "recipe.augment.crop=28"), "the images have 8 pixels a side"),
     ],
 )
-def test_a_recipe_that_augments_nothing_is_one_line(
+def test_a_recipe_without_augmentation_is_refused_in_one_line(
     call: Call, arguments: tuple[str, ...], phrase: str
 ) -> None:
     code, out, err = call("augmentation", *arguments, "--data", "digits")

@@ -23,7 +23,9 @@ Call = Callable[..., tuple[int, str, str]]
 @pytest.mark.parametrize(
     "name", ["cifar-resnet14", "cifar-resnet14-b", "cifar-plain14", "cifar-resnet14-gated"]
 )
-def test_a_block_that_is_off_gives_what_goes_around_it_and_comes_back(name: str) -> None:
+def test_a_block_without_its_branch_gives_its_shortcut_and_is_restored_afterwards(
+    name: str,
+) -> None:
     model = build_model(
         parse_model(name, "test"), 3, 10, lambda part: make_generator(0, "init", part)
     ).eval()
@@ -59,7 +61,9 @@ def test_sets_of_blocks_are_all_pairs_and_random_orders_up_to_a_limit(count: int
             assert all(any(s < numbers for s in by_size[small]) for numbers in by_size[large])
 
 
-def test_drop_blocks_of_a_run(call: Call, small_npz: Path, tmp_path: Path) -> None:
+def test_block_ablation_of_a_run_gives_a_row_for_each_block(
+    call: Call, small_npz: Path, tmp_path: Path
+) -> None:
     table = parse_model({"depth": 8, "widths": [4, 4, 8]}, "test")
     record = train(table, str(small_npz), "digits", settings=["recipe.epochs=1"], output=tmp_path)
     folder = tmp_path / "runs" / record.id
@@ -72,9 +76,7 @@ def test_drop_blocks_of_a_run(call: Call, small_npz: Path, tmp_path: Path) -> No
     assert rows[0]["accuracy_pct"] == pytest.approx(100 - record.result.test.top1_error_pct)
 
 
-def test_a_folder_that_holds_no_finished_run_is_one_line_and_exit_2(
-    call: Call, tmp_path: Path
-) -> None:
+def test_a_folder_without_a_finished_run_is_refused_in_one_line(call: Call, tmp_path: Path) -> None:
     code, out, err = call("block-ablation", str(tmp_path))
     assert (code, out, err.count("\n")) == (2, "", 1)
     assert "no finished run" in err

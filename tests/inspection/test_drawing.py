@@ -27,7 +27,7 @@ Call = Callable[..., tuple[int, str, str]]
 
 
 def drawn(name: str) -> Counter[str]:
-    """How many marks of each class the picture has: `layer`, `side`, `join`, `shortcut`, `shortcut
+    """Count the marks of each class in the picture: `layer`, `side`, `join`, `shortcut`, `shortcut
     changes`.
     """
     entry = next((entry for entry in registered_models() if entry.name == name), None)
@@ -57,19 +57,19 @@ def drawn(name: str) -> Counter[str]:
         ("densenet10-k4", 13 + 6, 6, 0, 6, 0),
     ],
 )
-def test_a_picture_has_every_layer_every_join_and_every_way_around(
+def test_a_picture_contains_every_layer_join_and_shortcut(
     name: str, layers: int, joins: int, side: int, ways: int, changes: int
 ) -> None:
-    found = drawn(name)
-    assert (found["layer"], found["join"], found["side"]) == (layers, joins, side)
-    assert (found["shortcut"], found["changes"]) == (ways, changes)
+    counts = drawn(name)
+    assert (counts["layer"], counts["join"], counts["side"]) == (layers, joins, side)
+    assert (counts["shortcut"], counts["changes"]) == (ways, changes)
 
 
 @pytest.mark.parametrize(
     "name", ["cifar-resnet8-gated", "torchvision/googlenet", "torchvision/mobilenet_v3_small"]
 )
 @pytest.mark.filterwarnings("ignore::FutureWarning")
-def test_no_layer_of_a_network_is_left_out(name: str) -> None:
+def test_a_drawing_contains_every_layer_of_a_network(name: str) -> None:
     side = 32 if name.startswith("cifar") else 224
     layers = trace_layers(parse_model(name, "test"), (3, side, side), 10)
     column = longest_path(layers.rows)
@@ -78,8 +78,8 @@ def test_no_layer_of_a_network_is_left_out(name: str) -> None:
         e.text or ""
         for e in ET.fromstring(draw_network(layers)).iter("{http://www.w3.org/2000/svg}title")
     ][1:]
-    shown = {title.partition(":")[0] for title in titles}
-    assert {row.name for row in layers.rows if row.layer_parameters} <= shown
+    names = {title.partition(":")[0] for title in titles}
+    assert {row.name for row in layers.rows if row.layer_parameters} <= names
 
 
 def test_inspect_model_writes_the_picture(call: Call, tmp_path: Path) -> None:
@@ -91,7 +91,7 @@ def test_inspect_model_writes_the_picture(call: Call, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["cifar-resnet20-c", "resnet50", "densenet40-k12"])
-def test_the_parameters_of_the_stages_are_all_of_the_network(name: str) -> None:
+def test_the_parameters_of_the_stages_add_up_to_the_network(name: str) -> None:
     entry = next(entry for entry in registered_models() if entry.name == name)
     layers = trace_layers(entry.model, (entry.channels, entry.side, entry.side), entry.num_classes)
     texts = re.findall(r">([\d,]+) parameters<", draw_network(layers))
@@ -188,7 +188,7 @@ def test_a_drawing_has_the_operations_of_a_forward_pass_in_their_order(
     assert len(starts) == (0 if shortcut == "none" else 3)
 
 
-def test_the_five_arrangements_have_five_drawings() -> None:
+def test_the_five_block_arrangements_have_five_different_drawings() -> None:
     drawings = []
     for arrangement in get_args(Arrangement):
         spec = parse_model({"blocks": [2, 2, 2], "arrangement": arrangement}, "test")
@@ -196,7 +196,7 @@ def test_the_five_arrangements_have_five_drawings() -> None:
     assert len({str(drawing) for drawing in drawings}) == len(drawings) == 5
 
 
-def test_the_padding_of_option_a_is_drawn_on_its_own_shortcut() -> None:
+def test_the_zero_padding_of_option_a_is_drawn_on_the_shortcut() -> None:
     layers = trace_layers(parse_model("cifar-resnet8", "test"), (3, 32, 32), 10)
     pads = [row for row in layers.rows if row.kind == "pad"]
     assert [(row.name, row.output, row.stride) for row in pads] == [
@@ -204,10 +204,10 @@ def test_the_padding_of_option_a_is_drawn_on_its_own_shortcut() -> None:
         ("stages.2.0.shortcut.pad", (64, 8, 8), (2, 2)),
     ]
     root = ET.fromstring(draw_network(layers))
-    beside = [
+    texts = [
         "".join(text.itertext())
         for group in root.iter("{http://www.w3.org/2000/svg}g")
         if group.get("class", "").startswith("side")
         for text in group.iter("{http://www.w3.org/2000/svg}text")
     ]
-    assert beside == ["pad, 32, /2", "pad, 64, /2"]
+    assert texts == ["pad, 32, /2", "pad, 64, /2"]

@@ -52,7 +52,7 @@ def net_and_images() -> tuple[nn.Sequential, DeviceImages]:
     return model, DeviceImages(torch.randn(6, 3), torch.tensor([0, 1, 2, 0, 1, 2]))
 
 
-def test_the_mean_over_masks_is_that_of_all_masks_with_their_probabilities() -> None:
+def test_the_mean_over_sampled_masks_approximates_the_mean_over_all_masks() -> None:
     model, images = net_and_images()
     average = sample_dropout(stub(model), images, 4000)
     hidden = F.relu(model[0](images.pixels))
@@ -78,7 +78,7 @@ def test_the_mean_over_masks_is_that_of_all_masks_with_their_probabilities() -> 
     assert average.layers == {"2": 0.25}
 
 
-def test_dropout_before_the_last_linear_layer_has_the_logits_of_evaluation_mode_as_mean() -> None:
+def test_dropout_before_the_last_linear_layer_has_the_evaluation_logits_as_mean() -> None:
     model = nn.Sequential(nn.Linear(3, 8), nn.Dropout(0.5), nn.Linear(8, 4))
     images = DeviceImages(torch.ones(5, 3), torch.zeros(5, dtype=torch.long))
     details = average_details(sample_dropout(stub(model), images, 2000))
@@ -113,7 +113,7 @@ def test_the_sentence_follows_from_the_distances(
     assert sentences[2].startswith("The mean is more accurate than one thinned network: 100.0 %")
 
 
-def test_a_batch_has_the_outputs_of_torch_in_both_modes_and_the_network_stays() -> None:
+def test_the_outputs_of_both_modes_equal_torch_and_the_network_is_unchanged() -> None:
     torch.manual_seed(0)
     model = nn.Sequential(nn.BatchNorm1d(3), nn.Dropout(0.5), nn.Linear(3, 2))
     images = DeviceImages(torch.randn(8, 3) + 5, torch.arange(8) % 2)
@@ -146,7 +146,7 @@ def test_a_batch_has_the_outputs_of_torch_in_both_modes_and_the_network_stays() 
     assert "identical outputs in evaluation mode and different outputs in training" in sentences[2]
 
 
-def test_a_network_without_such_layers_is_the_same_in_both_modes() -> None:
+def test_a_network_without_dropout_and_batch_norm_is_the_same_in_both_modes() -> None:
     images = DeviceImages(torch.randn(4, 3), torch.zeros(4, dtype=torch.long))
     sentences = mode_sentences(compare_modes(stub(nn.Linear(3, 2)), images))
     assert sentences == [
@@ -157,7 +157,7 @@ def test_a_network_without_such_layers_is_the_same_in_both_modes() -> None:
     ]
 
 
-def test_both_commands_work_on_a_model_file_and_on_a_run(
+def test_both_commands_accept_a_model_file_and_a_run(
     call: Call, small_npz: Path, tmp_path: Path
 ) -> None:
     from resnetlab.api.single_runs import train
@@ -196,7 +196,9 @@ def test_both_commands_work_on_a_model_file_and_on_a_run(
         (("modes", "cifar-resnet8"), "--data: missing. Fix: give --data digits"),
     ],
 )
-def test_bad_input_is_one_line(call: Call, arguments: tuple[str, ...], phrase: str) -> None:
+def test_invalid_input_is_reported_in_one_line(
+    call: Call, arguments: tuple[str, ...], phrase: str
+) -> None:
     code, out, err = call(*arguments)
     assert (code, out) == (2, "")
     assert phrase in err

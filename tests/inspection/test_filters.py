@@ -27,7 +27,7 @@ Call = Callable[..., tuple[int, str, str]]
 @pytest.mark.parametrize(
     ("channels", "kernel", "count"), [(1, 5, 6), (3, 7, 20), (3, 1, 3), (1, 3, 70), (2, 2, 4)]
 )
-def test_maps_are_those_of_the_first_convolution_whatever_its_shape(
+def test_the_maps_equal_the_outputs_of_the_first_convolution_for_every_shape(
     channels: int, kernel: int, count: int
 ) -> None:
     torch.manual_seed(0)
@@ -38,13 +38,13 @@ def test_maps_are_those_of_the_first_convolution_whatever_its_shape(
         nn.Conv2d(count, 2, 1),
     )
     images = torch.randn(2, channels, 12, 9)
-    found = first_filters(model, images, "net")
+    maps = first_filters(model, images, "net")
     with torch.no_grad():
         expected = F.conv2d(model[0].eval()(images), model[1].weight, model[1].bias)
     assert model.training
-    assert found.layer == "1"
-    torch.testing.assert_close(found.responses, expected)
-    table = filter_rows(found)
+    assert maps.layer == "1"
+    torch.testing.assert_close(maps.responses, expected)
+    table = filter_rows(maps)
     assert [row["filter"] for row in table] == list(range(1, count + 1))
     assert table[1]["response_sd"] == pytest.approx(float(expected[:, 1].std()))
     assert table[2]["positive_pct"] == pytest.approx(
@@ -54,7 +54,7 @@ def test_maps_are_those_of_the_first_convolution_whatever_its_shape(
     drawn = Image.open(
         io.BytesIO(
             render_figure(
-                found,
+                maps,
                 [CaptionedImage(pixels, "image 0"), CaptionedImage(pixels, "image 1")],
                 "a run",
             )
@@ -70,7 +70,9 @@ def test_a_network_without_a_convolution_is_reported() -> None:
         first_filters(nn.Flatten(), torch.zeros(1, 3, 4, 4), "runs/x")
 
 
-def test_inspect_filters_of_a_run(call: Call, small_npz: Path, tmp_path: Path) -> None:
+def test_inspect_filters_draws_the_filters_of_a_run(
+    call: Call, small_npz: Path, tmp_path: Path
+) -> None:
     table = parse_model({"depth": 8, "widths": [4, 4, 8]}, "test")
     record = train(table, str(small_npz), "digits", settings=["recipe.epochs=1"], output=tmp_path)
     folder = tmp_path / "runs" / record.id

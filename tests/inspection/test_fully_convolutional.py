@@ -45,7 +45,7 @@ def test_outputs_at_the_training_size_are_equal(name: str, image: tuple[int, int
         torch.testing.assert_close(scores.flatten(1), model(images), rtol=1e-5, atol=1e-5)
 
 
-def test_vgg_s_layers_become_the_windows_that_its_maps_had() -> None:
+def test_the_linear_layers_of_vgg_become_convolutions_as_large_as_their_input_maps() -> None:
     model = build_model(
         parse_model({"family": "vgg", "hidden": 8}, "test"),
         3,
@@ -60,7 +60,7 @@ def test_vgg_s_layers_become_the_windows_that_its_maps_had() -> None:
     ]
 
 
-def test_the_map_on_a_larger_image_is_the_network_on_each_of_its_windows() -> None:
+def test_the_map_of_a_larger_image_equals_the_network_on_each_window() -> None:
     """Exactly so where nothing is padded: here the padding convolutions are made not to look
     sideways.
     """
@@ -83,7 +83,7 @@ def test_the_map_on_a_larger_image_is_the_network_on_each_of_its_windows() -> No
                 )
 
 
-def test_a_network_that_cannot_be_read_so_is_reported_in_a_line() -> None:
+def test_a_network_that_cannot_be_made_fully_convolutional_is_refused_in_one_line() -> None:
     class Mean(torch.nn.Module):
         def __init__(self) -> None:
             super().__init__()
@@ -108,7 +108,7 @@ def test_fully_conv_prints_the_map_of_scores(call: Call) -> None:
 
 
 @pytest.mark.parametrize("adaptive_pool", [False, True])
-def test_question_4_names_the_layers_that_take_a_larger_image(adaptive_pool: bool) -> None:
+def test_question_4_names_the_layers_that_accept_a_larger_image(adaptive_pool: bool) -> None:
     table = {"family": "vgg", "hidden": 8, "widths": [2] * 5, "adaptive_pool": adaptive_pool}
     model = build_model(
         parse_model(table, "test"), 3, 5, lambda part: make_generator(0, "init", part)

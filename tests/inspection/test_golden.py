@@ -1,6 +1,4 @@
-"""What the diagnostics say is what was reviewed: the golden tables, and what the sources and torch
-say of the same.
-"""
+"""Reviewed results of the inspection: the golden tables, the values of the sources and of torch."""
 
 from __future__ import annotations
 
@@ -31,20 +29,20 @@ def regenerate() -> ModuleType:
 
 
 @pytest.mark.parametrize("table", ["fields", "families", "windows", "layers"])
-def test_the_instruments_say_what_the_golden_table_holds(
+def test_the_inspection_functions_reproduce_the_golden_table(
     regenerate: ModuleType, table: str
 ) -> None:
     assert regenerate.TABLES[table]() == (GOLDEN / f"{table}.tsv").read_text().splitlines()
 
 
-def test_every_table_in_the_folder_is_made_by_the_command(regenerate: ModuleType) -> None:
+def test_every_table_in_the_golden_folder_is_written_by_the_command(regenerate: ModuleType) -> None:
     assert {path.stem for path in GOLDEN.glob("*.tsv")} == set(regenerate.TABLES)
 
 
 @pytest.mark.parametrize(
     "row", golden_rows("windows"), ids=lambda row: "-".join(list(row.values())[:7])
 )
-def test_a_window_of_the_golden_table_is_that_of_torch(row: dict[str, str]) -> None:
+def test_the_windows_of_the_golden_table_equal_torch(row: dict[str, str]) -> None:
     names = ("height", "width", "depth", "kernel", "stride", "padding", "filters")
     height, width, depth, kernel, stride, padding, filters = (int(row[name]) for name in names)
     with torch.device("meta"):
@@ -69,7 +67,7 @@ def test_a_window_of_the_golden_table_is_that_of_torch(row: dict[str, str]) -> N
         ("resnet50", "stages.3.2.add", 427, 32),
     ],
 )
-def test_receptive_fields_of_the_golden_table_are_those_that_are_known(
+def test_the_receptive_fields_of_the_golden_table_equal_published_ones(
     network: str, layer: str, field: int, jump: int
 ) -> None:
     row = next(
@@ -78,7 +76,7 @@ def test_receptive_fields_of_the_golden_table_are_those_that_are_known(
     assert (row["receptive_field"], row["jump"]) == (str(field), str(jump))
 
 
-def test_the_depth_report_s_table_1_is_in_the_golden_table() -> None:
+def test_table_1_of_the_depth_report_is_in_the_golden_table() -> None:
     rows = {
         (r["row"], r["column"]): r["value"]
         for r in golden_rows("families")

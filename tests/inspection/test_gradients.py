@@ -20,7 +20,7 @@ from resnetlab.inspection.gradients import measure_layer_norms
 Call = Callable[..., tuple[int, str, str]]
 
 
-def test_norms_are_those_of_a_backward_pass_and_a_dead_unit_is_seen() -> None:
+def test_layer_norms_equal_a_backward_pass_and_dead_units_are_counted() -> None:
     torch.manual_seed(0)
     model = nn.Sequential(nn.Conv2d(1, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(4 * 36, 3))
     with torch.no_grad():
@@ -57,7 +57,9 @@ def test_norms_are_those_of_a_backward_pass_and_a_dead_unit_is_seen() -> None:
 
 
 @pytest.mark.parametrize("inplace", [False, True])
-def test_a_response_is_that_of_the_normalisation_whatever_is_written_over_it(inplace: bool) -> None:
+def test_the_response_is_the_output_of_the_normalization_even_with_inplace_layers(
+    inplace: bool,
+) -> None:
     torch.manual_seed(0)
     model = nn.Sequential(
         nn.Conv2d(1, 4, 3),
@@ -75,7 +77,7 @@ def test_a_response_is_that_of_the_normalisation_whatever_is_written_over_it(inp
     assert all(parameter.grad is None for parameter in model.parameters())
 
 
-def test_what_is_not_finite_is_none() -> None:
+def test_values_that_are_not_finite_become_none() -> None:
     model = nn.Sequential(nn.Flatten(), nn.Linear(4, 2))
     with torch.no_grad():
         model[1].weight.fill_(float("inf"))
@@ -86,7 +88,7 @@ def test_what_is_not_finite_is_none() -> None:
     assert rows[0].response_sd is None
 
 
-def test_inspect_gradients_has_a_row_a_layer(call: Call, small_npz: Path) -> None:
+def test_inspect_gradients_has_a_row_for_each_layer(call: Call, small_npz: Path) -> None:
     code, out, _ = call(
         "gradients", "cifar-resnet14-b", "--data", str(small_npz), "--images", "32", "--json"
     )
@@ -134,7 +136,7 @@ def network(
         ((1.2, 5.0, 1.0), "stays about the same (1.20-fold)"),
     ],
 )
-def test_a_sentence_says_if_gradients_grow_or_shrink_towards_the_input(
+def test_a_sentence_states_if_gradients_grow_or_shrink_towards_the_input(
     gradients: tuple[float, ...], phrase: str
 ) -> None:
     sentences = gradient_sentences([network("net", *gradients)])
@@ -142,7 +144,7 @@ def test_a_sentence_says_if_gradients_grow_or_shrink_towards_the_input(
     assert "no layer is followed by a ReLU" in sentences[1]
 
 
-def test_two_networks_are_compared_and_never_active_units_counted() -> None:
+def test_two_networks_are_compared_and_never_active_units_are_counted() -> None:
     plain = network("plain", 8.0, 2.0, never_active=(25.0, 75.0))
     sentences = gradient_sentences([plain, network("residual", 1.0, 1.0)])
     assert (
@@ -169,14 +171,14 @@ def test_two_networks_are_compared_and_never_active_units_counted() -> None:
         ((50.0, 0.0), "it is 0 everywhere after layer2, which no gradient passes."),
     ],
 )
-def test_a_sentence_says_where_the_derivative_of_a_relu_is_one(
+def test_a_sentence_states_where_the_derivative_of_a_relu_is_one(
     active: tuple[float, ...], phrase: str
 ) -> None:
     sentences = gradient_sentences([network("net", 1.0, 2.0, active=active)])
     assert sentences[-1].endswith(phrase)
 
 
-def test_two_networks_stand_side_by_side_in_the_table_and_in_the_picture(
+def test_two_networks_are_shown_side_by_side_in_the_table_and_in_the_picture(
     call: Call, small_npz: Path, tmp_path: Path
 ) -> None:
     names = ("cifar-plain8", "cifar-resnet8-b")

@@ -17,7 +17,7 @@ from resnetlab.inspection.identity_mapping import (
 Call = Callable[..., tuple[int, str, str]]
 
 
-def test_a_deeper_residual_stack_beats_its_plain_twin_at_the_identity_by_more() -> None:
+def test_the_advantage_of_a_residual_stack_at_the_identity_grows_with_depth() -> None:
     rows = {
         (row["blocks"], row["stack"]): row
         for row in measure_identity_mapping(depths=(1, 4), seeds=2, steps=30, lrs=(1e-3, 3e-2))
@@ -28,7 +28,7 @@ def test_a_deeper_residual_stack_beats_its_plain_twin_at_the_identity_by_more() 
     assert rows[4, "plain"]["after_pct"] > rows[1, "plain"]["after_pct"]
 
 
-def test_twins_start_from_the_same_weights_and_meet_the_same_maps() -> None:
+def test_plain_and_residual_stacks_start_from_the_same_weights_and_get_the_same_maps() -> None:
     plain, residual = (build_stack(2, kind, 3).state_dict() for kind in (False, True))
     assert plain.keys() == residual.keys()
     assert all(torch.equal(plain[name], residual[name]) for name in plain)
@@ -36,7 +36,7 @@ def test_twins_start_from_the_same_weights_and_meet_the_same_maps() -> None:
     assert not torch.equal(random_maps(0, 1), random_maps(0, 2))
 
 
-def test_a_residual_stack_whose_branches_are_zero_is_the_identity() -> None:
+def test_a_residual_stack_with_zero_branches_is_the_identity() -> None:
     model = build_stack(3, True, 0)
     with torch.no_grad():
         for block in model:

@@ -65,7 +65,9 @@ def loss() -> MeasuredLoss:
     return MeasuredLoss(model, dict(model.named_parameters()), inputs, labels)
 
 
-def test_losses_are_those_of_a_copy_whose_weights_were_edited_by_hand(loss: MeasuredLoss) -> None:
+def test_losses_equal_a_copy_of_the_network_with_manually_changed_weights(
+    loss: MeasuredLoss,
+) -> None:
     measured = measure_landscape(loss, SMALL, seed=7)
     for plane in measured.planes:
         directions = []
@@ -92,7 +94,7 @@ def test_losses_are_those_of_a_copy_whose_weights_were_edited_by_hand(loss: Meas
                 assert value == pytest.approx(float(expected), rel=1e-5)
 
 
-def test_each_filter_of_a_direction_has_the_norm_of_the_filter_of_the_weights(
+def test_each_filter_of_a_direction_has_the_norm_of_the_corresponding_filter_of_the_weights(
     loss: MeasuredLoss,
 ) -> None:
     direction = random_direction(loss, 0, 0, "x")
@@ -103,7 +105,9 @@ def test_each_filter_of_a_direction_has_the_norm_of_the_filter_of_the_weights(
     assert not direction["conv.weight"][2].any()
 
 
-def test_planes_have_streams_of_their_own_and_one_seed_gives_one_result(loss: MeasuredLoss) -> None:
+def test_planes_use_different_random_streams_and_one_seed_gives_one_result(
+    loss: MeasuredLoss,
+) -> None:
     first = measure_landscape(loss, SMALL, seed=1)
     assert measure_landscape(loss, SMALL, seed=1) == first
     assert measure_landscape(loss, SMALL, seed=1, workers=3) == first
@@ -113,7 +117,7 @@ def test_planes_have_streams_of_their_own_and_one_seed_gives_one_result(loss: Me
     assert measure_landscape(loss, SMALL, seed=2) != first
 
 
-def test_the_network_is_the_same_to_the_last_bit_and_in_its_mode(loss: MeasuredLoss) -> None:
+def test_the_network_has_the_same_bits_and_mode_after_the_measurement(loss: MeasuredLoss) -> None:
     before = {name: value.clone() for name, value in loss.model.state_dict().items()}
     for batch_statistics in (False, True):
         measured = MeasuredLoss(
@@ -125,7 +129,7 @@ def test_the_network_is_the_same_to_the_last_bit_and_in_its_mode(loss: MeasuredL
         assert all(module.training for module in loss.model.modules())
 
 
-def test_losses_do_not_depend_on_the_size_of_a_batch(loss: MeasuredLoss) -> None:
+def test_losses_do_not_depend_on_the_batch_size(loss: MeasuredLoss) -> None:
     steps, directions = (0.5, -1.0), tuple(random_direction(loss, 0, 0, a) for a in ("x", "y"))
     expected = loss.at(steps, directions)
     for size in (1, 7, 24):
@@ -133,7 +137,7 @@ def test_losses_do_not_depend_on_the_size_of_a_batch(loss: MeasuredLoss) -> None
         assert part.at(steps, directions) == pytest.approx(expected, rel=1e-5)
 
 
-def test_batch_statistics_are_those_of_training_mode(loss: MeasuredLoss) -> None:
+def test_the_loss_with_batch_statistics_equals_training_mode(loss: MeasuredLoss) -> None:
     at_images = MeasuredLoss(
         loss.model, loss.weights, loss.inputs, loss.labels, 5, batch_statistics=True
     )
@@ -148,7 +152,7 @@ def grid(function: Callable[[float, float], float], points: int = 9) -> Grid:
     return [[function(x, y) for x in axis_values(points)] for y in axis_values(points)]
 
 
-def test_numbers_of_a_quadratic_are_those_of_its_formula() -> None:
+def test_the_summary_of_a_quadratic_equals_its_formula() -> None:
     """L = 1 + (3 x^2 + 5 y^2) / 2 rises by (3 + 5) / 4 = 2 at distance 1, and is convex."""
     bowl = summarize_plane(grid(lambda x, y: 1 + (3 * x * x + 5 * y * y) / 2))
     assert bowl.center_loss_nats == 1
@@ -169,7 +173,7 @@ def test_a_saddle_is_concave_along_the_direction_of_its_negative_eigenvalue() ->
     assert saddle.negative_curvature_pct == pytest.approx(100 * share)
 
 
-def test_a_linear_network_has_the_surface_of_its_formula() -> None:
+def test_the_surface_of_a_linear_network_equals_its_formula() -> None:
     """A linear layer with two outputs z = (w a, 0) has the loss log(1 + exp(-w a)) for label 0."""
     model = nn.Linear(1, 2)
     with torch.no_grad():
@@ -200,7 +204,7 @@ def test_a_loss_that_is_not_finite_is_counted_and_marked(loss: MeasuredLoss) -> 
     assert draw_landscapes([run]).count("<use") > summary.not_finite
 
 
-def test_a_number_that_needs_a_loss_that_is_not_finite_is_absent() -> None:
+def test_a_number_that_depends_on_a_loss_that_is_not_finite_is_absent() -> None:
     values = [list(row) for row in grid(lambda x, y: x * x + y * y, 5)]
     values[2][4] = None
     summary = summarize_plane(values)
@@ -210,7 +214,7 @@ def test_a_number_that_needs_a_loss_that_is_not_finite_is_absent() -> None:
     assert summarize_plane(values).low_loss_pct is None
 
 
-def test_levels_cover_the_losses_and_say_when_there_are_more() -> None:
+def test_contour_levels_cover_the_losses_and_mark_values_outside_of_them() -> None:
     levels = contour_levels([grid(lambda x, y: 0.5 + 30 * (x * x + y * y))])
     assert (levels.values[0], levels.values[-1], levels.extend) == (0.3, 100.0, "neither")
     wide = contour_levels([grid(lambda x, y: 1e-6 + 1e9 * (x * x + y * y))])
@@ -233,7 +237,7 @@ def runs(small_npz: Path, tmp_path_factory: pytest.TempPathFactory) -> list[Path
     return folders
 
 
-def test_two_runs_have_a_table_a_picture_and_the_same_numbers_from_python(
+def test_two_runs_have_a_table_a_picture_and_the_same_numbers_in_python(
     call: Call, runs: list[Path], tmp_path: Path
 ) -> None:
     size = ("--planes", "2", "--points", "5", "--images", "20")
@@ -253,7 +257,7 @@ def test_two_runs_have_a_table_a_picture_and_the_same_numbers_from_python(
     assert table.columns["rise_nats"] == [row["rise_nats"] for row in rows]
 
 
-def test_repetitions_of_a_run_show_the_spread_between_runs(loss: MeasuredLoss) -> None:
+def test_several_runs_of_one_condition_are_summarized_by_their_medians(loss: MeasuredLoss) -> None:
     first, second = (measure_landscape(loss, SMALL, seed=seed) for seed in (0, 1))
     parts = enumerate((first, second))
     same = [NamedLandscape(f"run {number}", "small", "a", part) for number, part in parts]
@@ -262,7 +266,7 @@ def test_repetitions_of_a_run_show_the_spread_between_runs(loss: MeasuredLoss) -
     assert not any("without a verdict" in sentence for sentence in sentences)
 
 
-def test_bad_sizes_and_folders_are_one_line_and_exit_2(
+def test_invalid_sizes_and_folders_are_refused_in_one_line(
     call: Call, runs: list[Path], tmp_path: Path
 ) -> None:
     for arguments, words in (

@@ -47,7 +47,7 @@ NAMES = (
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_costs_and_counts_are_those_of_torch(name: str) -> None:
+def test_flops_and_parameter_counts_equal_torch(name: str) -> None:
     entry = next(entry for entry in registered_models() if entry.name == name)
     image = (entry.channels, entry.side, entry.side)
     layers = trace_layers(entry.model, image, entry.num_classes)
@@ -64,7 +64,7 @@ def test_costs_and_counts_are_those_of_torch(name: str) -> None:
     assert layers.unused == 0
 
 
-def test_the_practical_s_question_10_layer_by_layer() -> None:
+def test_the_layers_of_alexnet_equal_question_10_of_the_practical() -> None:
     rows = trace_layers(parse_model("alexnet-cifar", "test"), (3, 32, 32), 10).rows
     assert [(row.name, row.output, row.layer_parameters) for row in rows] == [
         ("conv1", (32, 32, 32), 2432),
@@ -86,7 +86,7 @@ def test_the_practical_s_question_10_layer_by_layer() -> None:
     ]
 
 
-def test_questions_10_and_11_are_answered_in_shares_and_parameters_per_image(call: Call) -> None:
+def test_questions_10_and_11_are_answered_with_shares_and_parameters_per_image(call: Call) -> None:
     code, text, _ = call("model", "alexnet-cifar", "--train-images", "50000")
     assert code == 0
     assert "fc4 has 86.0 % of the parameters, the largest share." in text  # 1,025,000 / 1,191,170
@@ -99,7 +99,7 @@ def test_questions_10_and_11_are_answered_in_shares_and_parameters_per_image(cal
     assert [row["receptive_field"] for row in result][:3] == ["5", "6", "14"]
 
 
-def test_data_gives_the_number_of_training_images_and_the_input(
+def test_the_option_data_sets_the_number_of_training_images_and_the_input_shape(
     call: Call, small_npz: Path
 ) -> None:
     details = json.loads(call("model", "cifar-resnet8", "--data", str(small_npz), "--json")[1])
@@ -109,7 +109,7 @@ def test_data_gives_the_number_of_training_images_and_the_input(
     assert (code, err.count("\n")) == (2, 1)
 
 
-def test_dropout_is_a_row_where_it_acts(call: Call, tmp_path: Path) -> None:
+def test_dropout_is_a_row_at_its_position_in_the_network(call: Call, tmp_path: Path) -> None:
     file = tmp_path / "alexnet.toml"
     file.write_text('name = "alexnet-cifar"\ndropout = 0.5\n')
     rows = json.loads(call("model", str(file), "--json")[1])["rows"]
@@ -126,7 +126,7 @@ def test_dropout_is_a_row_where_it_acts(call: Call, tmp_path: Path) -> None:
     ]
 
 
-def test_a_dropout_that_is_a_call_is_a_row_too() -> None:
+def test_a_dropout_function_call_is_a_row() -> None:
     class Net(nn.Module):
         def __init__(self) -> None:
             super().__init__()
@@ -148,12 +148,12 @@ def test_a_dropout_that_is_a_call_is_a_row_too() -> None:
 
 
 @pytest.mark.parametrize("name", ["alexnet-cifar", "cifar-resnet56-b", "vgg16", "plain34"])
-def test_the_table_of_a_network_fits_a_hundred_columns(call: Call, name: str) -> None:
+def test_the_table_of_a_network_fits_into_a_hundred_columns(call: Call, name: str) -> None:
     table, _, _ = call("model", name)[1].partition("\n\n")
     assert max(map(len, table.splitlines())) <= 100
 
 
-def test_several_networks_have_a_row_each(call: Call, tmp_path: Path) -> None:
+def test_several_networks_have_one_row_each(call: Call, tmp_path: Path) -> None:
     names = ("cifar-plain20", "cifar-resnet20")
     file = tmp_path / "both.svg"
     code, out, _ = call("model", *names, "--json", "--draw", str(file))
@@ -168,9 +168,7 @@ def test_several_networks_have_a_row_each(call: Call, tmp_path: Path) -> None:
     assert lefts[1] > int(drawings[0].get("width", "0"))
 
 
-def test_networks_of_files_are_compared_by_the_names_of_their_files(
-    call: Call, tmp_path: Path
-) -> None:
+def test_model_files_are_compared_under_their_file_names(call: Call, tmp_path: Path) -> None:
     files = [tmp_path / f"{name}.toml" for name in ("norm-after-addition", "relu-before-addition")]
     for file in files:
         file.write_text(f'family = "cifar"\ndepth = 8\narrangement = "{file.stem}"\n')
@@ -183,7 +181,7 @@ def test_networks_of_files_are_compared_by_the_names_of_their_files(
         assert f"{file.stem} for 3x32x32" in svg
 
 
-def test_a_network_is_read_with_work_in_proportion_to_its_layers_the_deepest_too(
+def test_the_work_of_tracing_is_proportional_to_the_number_of_layers(
     calls: Callable[[Callable[[], object]], int],
 ) -> None:
     assert len(trace_layers(parse_model("cifar-resnet1202", "test"), (3, 32, 32), 10).rows) == 1805
@@ -194,7 +192,9 @@ def test_a_network_is_read_with_work_in_proportion_to_its_layers_the_deepest_too
     assert more < 4 * fewer
 
 
-def test_the_slides_flops_are_multiply_adds_with_the_stride_on_the_first_convolution() -> None:
+def test_the_flops_of_the_slides_are_multiply_adds_with_the_stride_on_the_first_convolution() -> (
+    None
+):
     rows = {row["layer"]: row for row in architecture_table("imagenet")}
     first = {name: rows["MACs (first)"][name] for name in SLIDES_FLOPS}
     assert {name: round(macs / 1e9, 1) for name, macs in first.items()} == {
@@ -233,7 +233,7 @@ def _positive(model: nn.Module) -> nn.Module:
 
 
 def _support(
-    model: nn.Module, layer: str, place: tuple[int, int], side: int, channels: int
+    model: nn.Module, layer: str, position: tuple[int, int], side: int, channels: int
 ) -> tuple[range, range]:
     """Rows and columns of the image to which the output of the module `layer` at `place` has a
     gradient.
@@ -244,7 +244,7 @@ def _support(
     )
     images = torch.ones(1, channels, side, side, dtype=torch.float64, requires_grad=True)
     model(images)
-    collected[0][0, :, place[0], place[1]].sum().backward()
+    collected[0][0, :, position[0], position[1]].sum().backward()
     assert images.grad is not None
     seen = images.grad[0].abs().sum(0).nonzero()
     (top, left), (bottom, right) = seen.min(0).values.tolist(), seen.max(0).values.tolist()
@@ -262,21 +262,21 @@ def _support(
         ("alexnet-cifar", "pool3", "pool3", 32),
     ],
 )
-@pytest.mark.parametrize("place", [(0, 0), (2, 1)])
+@pytest.mark.parametrize("position", [(0, 0), (2, 1)])
 def test_a_receptive_field_is_the_support_of_the_gradient_of_the_image(
-    name: str, layer: str, row: str, side: int, place: tuple[int, int]
+    name: str, layer: str, row: str, side: int, position: tuple[int, int]
 ) -> None:
     spec = parse_model(name, "test")
     paths = _paths(spec, row, side)
-    seen = _support(_positive(build_module(spec, 3, 10)), layer, place, side, 3)
+    seen = _support(_positive(build_module(spec, 3, 10)), layer, position, side, 3)
     assert seen == tuple(
-        span.pixels(at, side) for span, at in zip(paths.largest, place, strict=True)
+        span.pixels(at, side) for span, at in zip(paths.largest, position, strict=True)
     )
 
 
-@pytest.mark.parametrize("place", [(0, 0), (3, 2)])
-def test_the_smallest_field_is_what_is_left_when_the_branches_are_zero(
-    place: tuple[int, int],
+@pytest.mark.parametrize("position", [(0, 0), (3, 2)])
+def test_the_smallest_receptive_field_is_the_field_through_shortcuts_only(
+    position: tuple[int, int],
 ) -> None:
     spec = parse_model("cifar-resnet20-b", "test")
     model = _positive(build_module(spec, 3, 10))
@@ -284,10 +284,10 @@ def test_the_smallest_field_is_what_is_left_when_the_branches_are_zero(
         if name.endswith("conv2"):
             torch.nn.init.zeros_(module.weight)
     paths = _paths(spec, "stages.2.2.add", 32)
-    seen = _support(model, "stages.2.2", place, 32, 3)
+    seen = _support(model, "stages.2.2", position, 32, 3)
     assert paths.smallest_size == (3, 3)
     assert seen == tuple(
-        span.pixels(at, 32) for span, at in zip(paths.smallest, place, strict=True)
+        span.pixels(at, 32) for span, at in zip(paths.smallest, position, strict=True)
     )
 
 
@@ -301,7 +301,7 @@ def _paths(spec: Any, row: str, side: int) -> ReceptiveField:
     return paths
 
 
-def test_networks_of_others_are_read_alike_and_what_cannot_be_known_stays_empty() -> None:
+def test_external_networks_are_traced_and_unknown_values_are_empty() -> None:
     model = nn.Sequential(
         nn.Conv2d(1, 4, (3, 5), (1, 2), (1, 2)),
         nn.ReLU(),
@@ -319,7 +319,7 @@ def test_networks_of_others_are_read_alike_and_what_cannot_be_known_stays_empty(
     assert "relu" in layers.uncounted
 
 
-def test_torchvision_s_network_has_the_rows_of_ours() -> None:
+def test_a_torchvision_network_has_the_same_rows_as_our_network() -> None:
     ours, theirs = (
         trace_layers(parse_model(name, "test"), (3, 224, 224), 1000)
         for name in ("resnet18", "torchvision/resnet18")
@@ -330,9 +330,7 @@ def test_torchvision_s_network_has_the_rows_of_ours() -> None:
     )
 
 
-def test_a_size_that_a_network_of_others_cannot_take_names_the_layer_and_a_size_that_works() -> (
-    None
-):
+def test_an_impossible_image_size_is_refused_with_the_layer_and_a_size_that_works() -> None:
     with torch.device("meta"):
         model = nn.Sequential(nn.Conv2d(3, 4, 7), nn.Flatten(), nn.Linear(4 * 10 * 10, 2))
     with pytest.raises(
@@ -346,7 +344,7 @@ def test_a_size_that_a_network_of_others_cannot_take_names_the_layer_and_a_size_
         trace_module(nn.Sequential(nn.Conv2d(3, 4, 5)), (3, 2, 2))
 
 
-def test_inspect_model_speaks_text_markdown_csv_and_json(call: Call) -> None:
+def test_inspect_model_prints_text_markdown_csv_and_json(call: Call) -> None:
     code, text, _ = call("model", "cifar-resnet20", "--input", "3x32x32", "--classes", "10")
     assert code == 0
     assert "parameters        269,722" in text
@@ -357,7 +355,7 @@ def test_inspect_model_speaks_text_markdown_csv_and_json(call: Call) -> None:
     assert call("model", "lenet5", "--markdown")[1].startswith("| layer | kind | output |")
 
 
-def test_option_a_pads_with_maps_and_not_with_pixels(call: Call) -> None:
+def test_option_a_pads_channels_and_not_pixels(call: Call) -> None:
     assert "option A pads" not in call("model", "cifar-resnet20-b")[1]
     out = " ".join(call("model", "cifar-resnet20")[1].split())
     assert "adds no pixel. The padding of 4 in He et al. 2016, sec. 4.2, is that of the" in out
@@ -370,7 +368,7 @@ def test_option_a_pads_with_maps_and_not_with_pixels(call: Call) -> None:
     assert padded.sum(1).unique().tolist() == [16]  # each pixel kept, 16 maps of zeros
 
 
-def test_the_difference_to_the_slides_is_explained_where_they_have_the_network(call: Call) -> None:
+def test_a_difference_to_the_slides_is_explained_for_networks_of_the_slides(call: Call) -> None:
     assert (
         "3,857,973,248 multiply-adds with the stride on the first" in call("model", "resnet50")[1]
     )
@@ -393,7 +391,7 @@ def test_the_difference_to_the_slides_is_explained_where_they_have_the_network(c
         (("model", "lenet5", "--stride-on", "first"), "unknown field"),
     ],
 )
-def test_bad_input_is_one_line_and_exit_2(
+def test_invalid_input_is_refused_in_one_line(
     call: Call, arguments: tuple[str, ...], message: str
 ) -> None:
     code, out, err = call(*arguments)
@@ -401,7 +399,7 @@ def test_bad_input_is_one_line_and_exit_2(
     assert message in err
 
 
-def test_help_of_inspect_imports_no_torch(tmp_path: Path) -> None:
+def test_the_inspect_commands_are_imported_without_torch(tmp_path: Path) -> None:
     code = (
         "import sys, resnetlab.cli.main; print([m for m in ('torch', 'numpy', 'rich') if m in "
         "sys.modules])"
@@ -428,7 +426,7 @@ print("torchvision" in sys.modules)
 
 
 @pytest.mark.parametrize("deepest", [False, pytest.param(True, marks=pytest.mark.slow)])
-def test_every_network_with_a_name_is_read_and_drawn_without_torchvision(
+def test_every_registered_network_is_traced_and_drawn_without_torchvision(
     tmp_path: Path, deepest: bool
 ) -> None:
     names = [entry.name for entry in registered_models() if ("1202" in entry.name) == deepest]
@@ -439,7 +437,7 @@ def test_every_network_with_a_name_is_read_and_drawn_without_torchvision(
     assert len(list(tmp_path.glob("*.svg"))) == len(names) > 3
 
 
-def test_inspect_model_tells_what_a_library_says_of_its_weights(call: Call) -> None:
+def test_inspect_model_contains_the_metadata_of_library_weights(call: Call) -> None:
     code, out, _ = call("model", "timm/resnet18", "--json")
     result = json.loads(out)
     assert (code, result["weights_side"], result["weights_mean"]) == (0, 224, "0.485, 0.456, 0.406")

@@ -31,7 +31,7 @@ Call = Callable[..., tuple[int, str, str]]
 @pytest.mark.parametrize("kernel", [1, 2, 3, 5])
 @pytest.mark.parametrize("stride", [1, 2, 3])
 @pytest.mark.parametrize("padding", [0, 1, 2])
-def test_a_layer_has_the_output_and_the_weights_of_torch(
+def test_a_layer_has_the_output_and_weights_of_torch(
     kernel: int, stride: int, padding: int
 ) -> None:
     window = SlidingWindow(9, 12, 3, kernel, stride, padding, 4)
@@ -45,7 +45,7 @@ def test_a_layer_has_the_output_and_the_weights_of_torch(
         assert SlidingWindow(9, 12, 3, kernel, stride, padding).output == (*pooled.shape[2:], 3)
 
 
-def test_the_practical_s_first_convolution_against_a_fully_connected_layer(call: Call) -> None:
+def test_the_first_convolution_of_the_practical_is_compared_with_a_linear_layer(call: Call) -> None:
     code, out, _ = call(
         "conv", "--input", "32x32x3", "--kernel", "5", "--padding", "2", "--filters", "32", "--json"
     )
@@ -58,14 +58,14 @@ def test_the_practical_s_first_convolution_against_a_fully_connected_layer(call:
 
 
 @pytest.mark.parametrize(("kernel", "stride"), [(3, 1), (5, 1), (7, 1), (1, 1), (3, 2), (4, 2)])
-def test_keep_size_finds_the_padding_that_keeps_the_size(kernel: int, stride: int) -> None:
+def test_the_padding_for_an_equal_output_size_is_computed(kernel: int, stride: int) -> None:
     window = pad_to_same_size(SlidingWindow(8, 8, 3, kernel, stride, 7, 4))
     out = nn.Conv2d(3, 4, kernel, stride, window.padding)(torch.zeros(1, 3, 8, 8))
     assert tuple(out.shape[2:]) == (8, 8)
     assert stride > 1 or window.padding == (kernel - 1) // 2
 
 
-def test_keep_size_says_where_no_padding_does() -> None:
+def test_a_window_without_a_padding_for_an_equal_output_size_is_refused() -> None:
     with pytest.raises(
         InputError, match=r"no padding keeps 8x8 with kernel 4 and stride 1.* Fix: an odd kernel"
     ):
@@ -94,7 +94,7 @@ def test_the_four_cases_of_figure_1_are_drawn(
     assert sum(name.endswith("seen") for name in squares) == seen
 
 
-def test_draw_writes_a_file_and_refuses_what_cannot_be_seen(call: Call, tmp_path: Path) -> None:
+def test_draw_writes_a_file_and_refuses_too_many_cells(call: Call, tmp_path: Path) -> None:
     file = tmp_path / "figure" / "1b.svg"
     assert (
         call("conv", "--input", "5x5x1", "--kernel", "3", "--keep-size", "--draw", str(file))[0]
@@ -116,7 +116,7 @@ def test_draw_writes_a_file_and_refuses_what_cannot_be_seen(call: Call, tmp_path
         (("conv", "--input", "8x8x1", "--kernel", "4", "--keep-size"), "an odd kernel, such as 5"),
     ],
 )
-def test_what_cannot_be_is_one_line_and_exit_2(
+def test_an_impossible_window_is_refused_in_one_line(
     call: Call, arguments: tuple[str, ...], message: str
 ) -> None:
     code, out, err = call(*arguments)
@@ -150,7 +150,7 @@ def pooled(values: Tensor, kernel: int, stride: int, padding: int, mode: PoolMod
 
 @pytest.mark.parametrize("mode", ["max", "average"])
 @pytest.mark.parametrize("sizes", [(2, 2, 0), (3, 2, 1), (3, 1, 1), (2, 3, 0), (4, 2, 2)])
-def test_a_pooling_and_its_answer_to_a_shift_are_those_of_torch(
+def test_pooling_and_its_response_to_a_shift_equal_torch(
     mode: PoolMode, sizes: tuple[int, int, int]
 ) -> None:
     kernel, stride, _ = sizes
@@ -173,7 +173,7 @@ def test_a_pooling_and_its_answer_to_a_shift_are_those_of_torch(
     assert after == pytest.approx(float((one - other).abs().mean() / one.std(correction=0)))
 
 
-def test_conv_and_pool_say_in_words_what_their_numbers_mean(call: Call) -> None:
+def test_conv_and_pool_explain_their_numbers_in_sentences(call: Call) -> None:
     out = call("conv", "--input", "32x32x3", "--kernel", "3")[1]
     assert "x' = (x + 2p - k) // s + 1" in out
     # (32 x 32 x 3 + 1) x 30 x 30 = 2,765,700 against 28

@@ -114,7 +114,7 @@ def reference(state: dict[str, Tensor], spec: CifarConfig, x: Tensor) -> Tensor:
 @pytest.mark.parametrize("shortcut", SHORTCUTS)
 @pytest.mark.parametrize("block", BLOCKS)
 @pytest.mark.parametrize("arrangement", ARRANGEMENTS)
-def test_a_block_computes_what_its_arrangement_says(
+def test_a_block_equals_a_reference_implementation_of_its_arrangement(
     arrangement: Any, block: Any, shortcut: Any
 ) -> None:
     spec = CifarConfig(
@@ -131,7 +131,7 @@ def test_a_block_computes_what_its_arrangement_says(
 
 @pytest.mark.parametrize("shortcut", SHORTCUTS)
 @pytest.mark.parametrize("arrangement", ARRANGEMENTS)
-def test_without_batch_norm_a_network_still_builds_and_costs_what_it_says(
+def test_the_cost_of_a_network_without_batch_norm_equals_the_built_network(
     arrangement: Any, shortcut: Any
 ) -> None:
     spec = CifarConfig(
@@ -170,7 +170,7 @@ def test_arrangements_of_one_seed_start_from_the_same_convolutions(arrangement: 
         ({"depth": 20, "shortcut": "B", "arrangement": "full-preactivation"}, 272_282),
     ],
 )
-def test_pre_activated_and_bottleneck_networks_have_the_sizes_that_are_known(
+def test_pre_activation_and_bottleneck_networks_have_the_published_parameter_counts(
     table: dict[str, Any], parameters: int
 ) -> None:
     spec = parse_model(table, "")
@@ -178,7 +178,7 @@ def test_pre_activated_and_bottleneck_networks_have_the_sizes_that_are_known(
     assert traced_cost(spec, 3, 10, 32)[0] == parameters
 
 
-def test_a_gate_starts_nearly_shut() -> None:
+def test_a_gate_starts_nearly_closed() -> None:
     model = build_model(
         cifar_config(8, "gated"), 3, 10, lambda name: make_generator(0, "init", name)
     )
@@ -216,7 +216,7 @@ def test_depth_report_networks_have_the_blocks_of_table_1(depth: int, layers: in
     assert len(convolutions) + 1 == layers == parse_model(f"depth-report-plain{depth}", "").depth
 
 
-def test_depth_report_networks_are_as_their_text_describes_them() -> None:
+def test_depth_report_networks_match_the_text_of_the_report() -> None:
     for depth in DEPTH_REPORT:
         residual, plain = (
             parse_model(f"depth-report-{kind}{depth}", "") for kind in ("resnet", "plain")
@@ -232,7 +232,7 @@ def test_depth_report_networks_are_as_their_text_describes_them() -> None:
         assert plain.slug == f"depth-report-plain{depth}"
 
 
-def test_a_table_of_bottlenecks_counts_three_layers_a_block() -> None:
+def test_a_table_with_bottlenecks_counts_three_layers_for_each_block() -> None:
     spec = parse_model({"depth": 29, "block": "bottleneck"}, "x")
     assert isinstance(spec, CifarConfig)
     assert (spec.blocks, spec.depth) == ((3, 3, 3), 29)

@@ -72,7 +72,7 @@ def _one_thread() -> Iterator[None]:
         (110, "none", 1_727_962),
     ],
 )
-def test_the_classic_networks_have_the_sizes_that_are_known(
+def test_the_classic_networks_have_the_published_parameter_counts(
     depth: int, option: Any, parameters: int
 ) -> None:
     spec = cifar_config(depth, option)
@@ -82,9 +82,7 @@ def test_the_classic_networks_have_the_sizes_that_are_known(
 
 @pytest.mark.parametrize("side", [8, 32, 33, 27, 5])
 @pytest.mark.parametrize("spec", SPECS, ids=named)
-def test_the_cost_that_a_spec_tells_is_that_of_the_built_network(
-    spec: CifarConfig, side: int
-) -> None:
+def test_the_cost_of_a_config_equals_the_built_network(spec: CifarConfig, side: int) -> None:
     model = build(spec, channels=1, classes=7).eval()
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         model(torch.zeros(1, 1, side, side))
@@ -157,7 +155,7 @@ def stirred(spec: CifarConfig, channels: int = 3) -> nn.Module:
 @pytest.mark.parametrize("training", [True, False], ids=["training", "evaluation"])
 @pytest.mark.parametrize("side", [8, 9])
 @pytest.mark.parametrize("spec", SPECS, ids=named)
-def test_the_network_computes_what_the_paper_describes(
+def test_the_network_equals_a_reference_implementation_of_the_paper(
     spec: CifarConfig, side: int, training: bool
 ) -> None:
     model = stirred(spec).train(training)
@@ -171,7 +169,7 @@ def test_the_network_computes_what_the_paper_describes(
 
 
 @pytest.mark.parametrize("option", OPTIONS)
-def test_ways_around_a_block_are_where_the_option_puts_them(option: Any) -> None:
+def test_projections_are_at_the_blocks_that_the_shortcut_option_requires(option: Any) -> None:
     spec = CifarConfig(blocks=(2, 2, 2), widths=(4, 8, 8), shortcut=option)
     projections = {
         name.removesuffix(".conv.weight")
@@ -184,10 +182,10 @@ def test_ways_around_a_block_are_where_the_option_puts_them(option: Any) -> None
         "B": {"1.0", "2.0"},
         "C": {"0.0", "0.1", "1.0", "1.1", "2.0", "2.1"},
     }[option]
-    assert projections == {f"stages.{place}.shortcut" for place in where}
+    assert projections == {f"stages.{stage}.shortcut" for stage in where}
 
 
-def test_shortcut_a_has_no_parameters_and_keeps_the_signal_in_the_middle_channels() -> None:
+def test_shortcut_a_has_no_parameters_and_copies_the_signal_to_the_middle_channels() -> None:
     spec = CifarConfig(blocks=(1, 1), widths=(2, 5), shortcut="A")
     way = build(spec).stages[1][0].shortcut
     assert not list(way.parameters())
@@ -199,7 +197,9 @@ def test_shortcut_a_has_no_parameters_and_keeps_the_signal_in_the_middle_channel
 
 
 @pytest.mark.parametrize("shape", [(2, 1, 8, 8), (1, 3, 32, 32), (3, 3, 5, 5)])
-def test_logits_have_a_row_an_image_and_a_column_a_class(shape: tuple[int, ...]) -> None:
+def test_logits_have_a_row_for_each_image_and_a_column_for_each_class(
+    shape: tuple[int, ...],
+) -> None:
     assert build(cifar_config(8), channels=shape[1], classes=6).eval()(
         torch.zeros(shape)
     ).shape == (
@@ -208,7 +208,7 @@ def test_logits_have_a_row_an_image_and_a_column_a_class(shape: tuple[int, ...])
     )
 
 
-def test_a_network_lies_on_the_processor_in_single_precision() -> None:
+def test_a_network_is_built_on_the_cpu_in_single_precision() -> None:
     for tensor in build(cifar_config(8)).parameters():
         assert (tensor.device.type, tensor.dtype) == ("cpu", torch.float32)
 
@@ -217,7 +217,7 @@ def test_a_network_lies_on_the_processor_in_single_precision() -> None:
 # --------------------------------------------------------------------------------------------------
 
 
-def test_dropout_drops_whole_channels_of_the_branch_in_training_and_nothing_in_evaluation() -> None:
+def test_dropout_drops_whole_channels_of_the_branch_and_only_in_training() -> None:
     block = build(CifarConfig(blocks=(1,), widths=(64,), shortcut="A", dropout=0.5)).stages[0][0]
     x = torch.rand(8, 64, 6, 6, generator=torch.Generator().manual_seed(0)) + 0.1
     torch.manual_seed(0)
@@ -226,14 +226,16 @@ def test_dropout_drops_whole_channels_of_the_branch_in_training_and_nothing_in_e
     dead = (branch == 0).flatten(2)
     assert torch.equal(dead.any(2), dead.all(2)), "a channel is dropped whole or not at all"
     assert 0.4 < dead.all(2).float().mean() < 0.6
-    whole = block.norm2(block.conv2(F.relu(block.norm1(block.conv1(x)))))
-    torch.testing.assert_close(branch, torch.where(dead.all(2)[:, :, None, None], 0.0, 2 * whole))
+    expected = block.norm2(block.conv2(F.relu(block.norm1(block.conv1(x)))))
+    torch.testing.assert_close(
+        branch, torch.where(dead.all(2)[:, :, None, None], 0.0, 2 * expected)
+    )
     block.eval()
-    whole = block.norm2(block.conv2(F.relu(block.norm1(block.conv1(x)))))
-    assert torch.equal(block.residual(x), whole)
+    expected = block.norm2(block.conv2(F.relu(block.norm1(block.conv1(x)))))
+    assert torch.equal(block.residual(x), expected)
 
 
-def test_dropout_leaves_names_and_first_weights_as_they_are() -> None:
+def test_dropout_does_not_change_parameter_names_and_initial_weights() -> None:
     with_dropout, without = (
         build(CifarConfig(blocks=(1, 1, 1), dropout=rate)).state_dict() for rate in (0.3, 0.0)
     )
@@ -247,27 +249,25 @@ def test_dropout_leaves_names_and_first_weights_as_they_are() -> None:
 
 @pytest.mark.parametrize("init", ["he", "pytorch"])
 @pytest.mark.parametrize("batch_norm", [True, False])
-def test_a_plain_network_and_its_residual_twins_start_from_the_same_weights(
+def test_plain_and_residual_networks_start_from_the_same_weights(
     init: Any, batch_norm: bool
 ) -> None:
     fields = {"init": init, "batch_norm": batch_norm}
     plain, *residual = (
         build(cifar_config(14, option, **fields), seed=7).state_dict() for option in OPTIONS
     )
-    for twin in residual:
-        assert set(plain) <= set(twin)
-        assert all(torch.equal(plain[name], twin[name]) for name in plain)
+    for network in residual:
+        assert set(plain) <= set(network)
+        assert all(torch.equal(plain[name], network[name]) for name in plain)
     assert set(residual[0]) == set(plain)
 
 
-def test_a_deeper_network_starts_from_the_weights_of_the_shallower_one_where_both_have_them() -> (
-    None
-):
+def test_a_deeper_network_has_the_initial_weights_of_the_shallower_one_in_common_layers() -> None:
     small, large = (build(CifarConfig(blocks=(n, n, n))).state_dict() for n in (1, 2))
     assert all(torch.equal(small[name], large[name]) for name in small)
 
 
-def test_seeds_name_different_weights() -> None:
+def test_different_seeds_give_different_initial_weights() -> None:
     one, two = (build(cifar_config(8), seed=seed).state_dict() for seed in (0, 1))
     drawn = [name for name in one if name.endswith("weight") and one[name].ndim > 1]
     assert drawn
@@ -277,7 +277,7 @@ def test_seeds_name_different_weights() -> None:
     )
 
 
-def test_building_a_network_draws_nothing_from_the_process() -> None:
+def test_building_a_network_does_not_use_the_global_generator() -> None:
     torch.manual_seed(5)
     before = torch.get_rng_state()
     build(cifar_config(8, "B", init="pytorch"))
@@ -294,7 +294,7 @@ class Ordered(nn.Module):
 
 
 @pytest.mark.parametrize("init", ["he", "pytorch"])
-def test_first_weights_follow_from_name_and_seed_and_not_from_the_order_of_layers(
+def test_initial_weights_depend_on_name_and_seed_and_not_on_the_order_of_layers(
     init: Any,
 ) -> None:
     one, two = Ordered(("a", "b", "head")), Ordered(("head", "b", "extra", "a"))
@@ -317,7 +317,7 @@ def layers(model: nn.Module) -> list[nn.Conv2d | nn.Linear]:
     return [m for m in model.modules() if isinstance(m, nn.Conv2d | nn.Linear)]
 
 
-def test_he_weights_are_normal_with_sd_root_two_over_fan_in_and_biases_zero() -> None:
+def test_he_weights_are_normal_with_deviation_root_two_over_fan_in_and_zero_biases() -> None:
     standard = []
     for layer in layers(build(WIDE)):
         fan_in = (
@@ -334,7 +334,7 @@ def test_he_weights_are_normal_with_sd_root_two_over_fan_in_and_biases_zero() ->
 
 
 @pytest.mark.parametrize("who", ["resnetlab", "torch"])
-def test_pytorch_weights_and_biases_have_the_law_of_torchs_own_default(who: str) -> None:
+def test_pytorch_initialization_has_the_distribution_of_the_torch_default(who: str) -> None:
     """Uniform within 1 / sqrt(fan-in): ours and what torch.nn draws pass the same test."""
     torch.manual_seed(0)
     model = build(
@@ -353,7 +353,7 @@ def test_pytorch_weights_and_biases_have_the_law_of_torchs_own_default(who: str)
     assert abs(torch.cat(weights).var() - 1 / 3) < 0.005
 
 
-def test_normalisation_starts_as_the_identity() -> None:
+def test_normalization_layers_start_as_the_identity() -> None:
     for module in build(cifar_config(8, "B")).modules():
         if isinstance(module, nn.BatchNorm2d):
             collected = [
@@ -374,7 +374,7 @@ def test_normalisation_starts_as_the_identity() -> None:
     batch_norm=st.booleans(),
     side=st.integers(8, 17),
 )
-def test_every_spec_that_is_accepted_builds_and_costs_what_it_says(
+def test_the_cost_of_every_valid_config_equals_the_built_network(
     blocks: list[int], option: Any, start: int, more: list[int], batch_norm: bool, side: int
 ) -> None:
     widths = tuple(start + sum(more[:stage]) for stage in range(len(blocks)))
@@ -387,7 +387,7 @@ def test_every_spec_that_is_accepted_builds_and_costs_what_it_says(
 
 @pytest.mark.parametrize("layout", [torch.channels_last, torch.contiguous_format])
 @pytest.mark.parametrize("side", [7, 8])
-def test_a_padded_shortcut_has_the_gradient_of_a_slice_and_leaves_it_in_the_layout_of_the_images(
+def test_a_padded_shortcut_equals_a_slice_in_its_gradient_and_memory_layout(
     layout: torch.memory_format, side: int
 ) -> None:
     x = torch.randn(4, 6, side, side, dtype=torch.float64).to(memory_format=layout).requires_grad_()

@@ -102,7 +102,7 @@ CASES: dict[str, tuple[ModelConfig, Any, int]] = {
 
 
 @pytest.mark.parametrize(("spec", "reference", "side"), CASES.values(), ids=CASES)
-def test_a_network_computes_what_its_source_describes(
+def test_a_network_equals_a_reference_implementation_of_its_source(
     spec: ModelConfig, reference: Any, side: int
 ) -> None:
     model = build(spec)
@@ -115,7 +115,7 @@ def test_a_network_computes_what_its_source_describes(
     assert spec.cost(3, 5, side) == traced_cost(spec, 3, 5, side)
 
 
-def test_vgg16_has_the_shapes_of_torchvisions() -> None:
+def test_vgg16_has_the_parameter_shapes_of_torchvision() -> None:
     from torchvision.models import get_model
 
     with torch.device("meta"):
@@ -136,8 +136,8 @@ def test_dropout_is_between_the_two_linear_layers_and_off_in_evaluation() -> Non
     model.eval()(images)
     alive = seen[1] > 0
     assert 0.35 < (seen[0][alive] == 0).double().mean() < 0.65
-    kept = alive & (seen[0] > 0)
-    torch.testing.assert_close(seen[0][kept], 2 * seen[1][kept])
+    active = alive & (seen[0] > 0)
+    torch.testing.assert_close(seen[0][active], 2 * seen[1][active])
 
 
 @pytest.mark.parametrize(
@@ -179,7 +179,7 @@ def test_dropout_is_between_the_two_linear_layers_and_off_in_evaluation() -> Non
         ),
     ],
 )
-def test_an_image_that_cannot_be_taken_names_the_layer_and_the_smallest_that_can(
+def test_an_image_that_is_too_small_is_refused_with_the_layer_and_the_smallest_size(
     name: str, side: int, line: str
 ) -> None:
     spec = parse_model(name, "")
@@ -193,7 +193,7 @@ def test_an_image_that_cannot_be_taken_names_the_layer_and_the_smallest_that_can
 
 
 @pytest.mark.parametrize(("name", "low", "high"), [("lenet5", 28, 31), ("alexnet-cifar", 32, 39)])
-def test_sizes_that_are_accepted_do(name: str, low: int, high: int) -> None:
+def test_accepted_image_sizes_give_logits(name: str, low: int, high: int) -> None:
     spec = parse_model(name, "")
     model = build(spec)
     for side in (low, high):
@@ -239,7 +239,7 @@ def test_mistakes_in_other_families_are_reported(value: Any, line: str) -> None:
     assert str(error.value) == f"s.toml: {line}"
 
 
-def test_a_name_and_what_differs_make_another_network() -> None:
+def test_a_name_with_changed_fields_is_another_network() -> None:
     spec = parse_model({"name": "alexnet-cifar", "ceil_mode": True, "dropout": 0.5}, "")
     assert spec == AlexNetCifarConfig(ceil_mode=True, dropout=0.5)
     assert (spec.slug, spec.title) == (

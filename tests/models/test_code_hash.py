@@ -59,7 +59,7 @@ def run_id(data: Path) -> str:
     return plan_run(SOURCE, str(data), "cifar", settings=settings, trust_code=True).runs[0].id
 
 
-def test_the_hash_covers_the_modules_that_are_imported_and_no_others(package: Path) -> None:
+def test_the_hash_covers_only_the_imported_modules(package: Path) -> None:
     before = module_hashes(SOURCE)
     assert list(before) == ["lab_nets", "lab_nets.layers", "lab_nets.nets"]
     assert "lab_nets.nets" not in sys.modules
@@ -71,13 +71,13 @@ def test_the_hash_covers_the_modules_that_are_imported_and_no_others(package: Pa
     assert changed_modules(model) == [str(package / "layers.py")]
 
 
-def test_a_file_beside_a_single_module_counts_too(package: Path) -> None:
+def test_a_file_beside_a_single_module_is_part_of_the_hash(package: Path) -> None:
     (package.parent / "lab_single.py").write_text("import lab_beside\nimport json\n")
     (package.parent / "lab_beside.py").write_text("")
     assert list(module_hashes("lab_single:net")) == ["lab_beside", "lab_single"]
 
 
-def test_an_edited_network_is_another_run_and_a_begun_one_is_not_continued(
+def test_an_edited_network_is_another_run_and_a_started_run_is_not_continued(
     package: Path, small_npz: Path, tmp_path: Path
 ) -> None:
     first = run_id(small_npz)

@@ -24,7 +24,7 @@ from resnetlab.training.rng import make_generator
 
 
 class TheirBlock(nn.Module):
-    """As those repositories write it: every second pixel, zero channels at both ends (option A)."""
+    """Block of those repositories; its shortcut takes every second pixel and pads with zeros."""
 
     def __init__(self, taken: int, out: int, stride: int) -> None:
         super().__init__()
@@ -83,7 +83,7 @@ def error_text(file: Path, name: str, out: Path) -> str:
 
 @pytest.mark.parametrize("prefix", ["module.", ""])
 @pytest.mark.parametrize("older", [True, False])
-def test_a_cifar_checkpoint_gives_the_logits_it_gave(
+def test_an_imported_cifar_checkpoint_gives_the_same_logits(
     theirs: nn.Module, tmp_path: Path, prefix: str, older: bool
 ) -> None:
     state = {prefix + key: tensor for key, tensor in theirs.state_dict().items()}
@@ -101,7 +101,7 @@ def test_a_cifar_checkpoint_gives_the_logits_it_gave(
         )
 
 
-def test_class_names_preprocessing_and_origin_stand_beside_the_weights(
+def test_class_names_preprocessing_and_origin_are_stored_with_the_weights(
     theirs: nn.Module, tmp_path: Path
 ) -> None:
     torch.save(theirs.state_dict(), tmp_path / "resnet20.th")
@@ -118,7 +118,7 @@ def test_class_names_preprocessing_and_origin_stand_beside_the_weights(
     assert read_weights(path)[1].class_names == CIFAR10_CLASSES
 
 
-def test_torchvisions_checkpoints_are_read(tmp_path: Path) -> None:
+def test_torchvision_checkpoints_are_imported(tmp_path: Path) -> None:
     from torchvision.models import resnet18
 
     theirs = resnet18(weights=None).eval()
@@ -132,7 +132,7 @@ def test_torchvisions_checkpoints_are_read(tmp_path: Path) -> None:
     assert read_weights(path)[1].class_names[:2] == ("tench", "goldfish")
 
 
-def test_a_checkpoint_of_another_network_lists_five_names_and_how_many(
+def test_a_checkpoint_of_another_network_is_refused_with_five_names_and_their_number(
     theirs: nn.Module, tmp_path: Path
 ) -> None:
     torch.save(theirs.state_dict(), tmp_path / "resnet20.th")
@@ -151,7 +151,7 @@ class Trap:
         return os.system, ("touch trapped",)
 
 
-def test_a_file_that_would_run_something_is_refused_and_runs_nothing(
+def test_a_file_with_code_is_refused_and_the_code_does_not_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -165,7 +165,9 @@ def test_a_file_that_would_run_something_is_refused_and_runs_nothing(
 
 
 @pytest.mark.parametrize("content", [b"", b"hello", b"PK\x03\x04rest", None])
-def test_what_is_no_checkpoint_is_one_line(tmp_path: Path, content: bytes | None) -> None:
+def test_a_file_that_is_not_a_checkpoint_is_refused_in_one_line(
+    tmp_path: Path, content: bytes | None
+) -> None:
     path = tmp_path / "x.th"
     if content is not None:
         path.write_bytes(content)
@@ -178,18 +180,20 @@ def test_what_is_no_checkpoint_is_one_line(tmp_path: Path, content: bytes | None
 @pytest.mark.parametrize(
     "values", [{}, [], {"a": 1}, {"state_dict": {"x": "y"}}, {"conv1.weight": torch.zeros(1)}]
 )
-def test_a_checkpoint_without_a_network_is_reported(tmp_path: Path, values: Any) -> None:
+def test_a_checkpoint_without_a_network_is_refused(tmp_path: Path, values: Any) -> None:
     torch.save(values, tmp_path / "x.th")
     assert ". Fix: " in error_text(tmp_path / "x.th", "cifar-resnet20", tmp_path / "out")
 
 
-def test_a_family_without_known_repositories_is_reported(tmp_path: Path) -> None:
+def test_a_family_without_known_repositories_is_refused(tmp_path: Path) -> None:
     assert error_text(tmp_path / "x.th", "lenet5", tmp_path).startswith(
         "--as: no weights of this family are known"
     )
 
 
-def test_the_license_of_what_is_imported_goes_with_it(theirs: nn.Module, tmp_path: Path) -> None:
+def test_the_license_of_imported_weights_is_stored_and_checked(
+    theirs: nn.Module, tmp_path: Path
+) -> None:
     torch.save(theirs.state_dict(), tmp_path / "theirs.th")
     options = ImportOptions(license="CC-BY-NC-4.0")
     path = import_weights(tmp_path / "theirs.th", "cifar-resnet20", tmp_path / "out", options).path

@@ -31,8 +31,8 @@ from resnetlab.schema import config_hash, decode, encode
 from resnetlab.training.rng import make_generator
 
 SMALL = ExternalConfig(source="torchvision/squeezenet1_1")
-BESIDE = Path(__file__).resolve().parents[2].parent / "shared" / "data" / "weights"
-REAL = Path(os.environ.get("RESNETLAB_TEST_WEIGHTS") or BESIDE)
+SHARED_WEIGHTS = Path(__file__).resolve().parents[2].parent / "shared" / "data" / "weights"
+REAL = Path(os.environ.get("RESNETLAB_TEST_WEIGHTS") or SHARED_WEIGHTS)
 
 
 def build(spec: ExternalConfig, channels: int = 3, classes: int = 7, seed: int = 0) -> nn.Module:
@@ -40,7 +40,7 @@ def build(spec: ExternalConfig, channels: int = 3, classes: int = 7, seed: int =
 
 
 def tiny(num_classes: int = 2, width: int = 4, channels: int = 3) -> nn.Module:
-    """What a package of a person's own may hold."""
+    """Package that a user may have written."""
     return nn.Sequential(
         nn.Conv2d(channels, width, 3),
         nn.AdaptiveAvgPool2d(1),
@@ -76,7 +76,7 @@ def error_text(spec: ExternalConfig) -> str:
 @pytest.mark.parametrize(
     "name", ["timm/mobilenetv2_100", "torchvision/resnet18", "package.module:function"]
 )
-def test_a_network_of_others_is_named_and_comes_back_from_a_file(name: str) -> None:
+def test_an_external_network_has_a_name_and_is_decoded_from_a_file(name: str) -> None:
     spec = parse_model(name, "x")
     assert spec == ExternalConfig(source=name)
     assert spec.slug == name
@@ -90,7 +90,7 @@ def test_a_network_of_others_is_named_and_comes_back_from_a_file(name: str) -> N
     assert {more, spec, replace(spec)} == {more, spec}
 
 
-def test_a_network_of_torchvisions_is_built_for_the_classes_of_the_data() -> None:
+def test_a_torchvision_network_is_built_for_the_classes_of_the_data() -> None:
     model = build(SMALL).eval()
     assert model(torch.zeros(1, 3, 64, 64)).shape == (1, 7)
     assert model_cost(SMALL, 3, 7, 64)[0] == sum(p.numel() for p in model.parameters())
@@ -98,7 +98,7 @@ def test_a_network_of_torchvisions_is_built_for_the_classes_of_the_data() -> Non
     assert with_kwargs.eval()(torch.zeros(1, 3, 64, 64)).shape == (1, 11)
 
 
-def test_first_weights_follow_from_the_seed_and_the_process_draws_as_before() -> None:
+def test_initial_weights_follow_from_the_seed_and_the_global_generator_is_unchanged() -> None:
     torch.manual_seed(3)
     before = torch.get_rng_state()
     one, same, other = (build(SMALL, seed=seed).state_dict() for seed in (1, 1, 2))
@@ -107,14 +107,14 @@ def test_first_weights_follow_from_the_seed_and_the_process_draws_as_before() ->
     assert not torch.equal(one["features.0.weight"], other["features.0.weight"])
 
 
-def test_a_function_of_a_persons_own_is_called_with_kwargs_and_classes(custom_model: str) -> None:
+def test_a_function_of_the_user_is_called_with_kwargs_and_classes(custom_model: str) -> None:
     spec = ExternalConfig(source=custom_model, kwargs={"width": 6})
     assert build(spec)[3].weight.shape == (7, 6)
     assert model_cost(spec, 3, 7, 8) == (6 * 27 + 6 + 7 * 6 + 7, 6 * 27 * 36 + 42)
     assert build(ExternalConfig(source="ownpackage:fixed"))[3].weight.shape == (3, 4)
 
 
-def test_a_local_file_goes_there_and_back_with_classes_and_preprocessing(
+def test_a_local_weights_file_is_written_and_read_with_classes_and_preprocessing(
     custom_model: str, tmp_path: Path
 ) -> None:
     model, path = build(ExternalConfig(source=custom_model)), tmp_path / "w.safetensors"
@@ -131,7 +131,7 @@ def test_a_local_file_goes_there_and_back_with_classes_and_preprocessing(
     assert weights_metadata(config) == WeightsMetadata(("x", "y"), (0.1,), (0.2,), 8)
 
 
-def test_a_file_that_is_not_the_one_of_the_spec_is_refused(
+def test_a_file_with_another_hash_than_the_config_is_refused(
     custom_model: str, tmp_path: Path
 ) -> None:
     path = tmp_path / "w.safetensors"
@@ -144,7 +144,7 @@ def test_a_file_that_is_not_the_one_of_the_spec_is_refused(
     )
 
 
-def test_a_file_that_misses_or_adds_names_lists_five_and_how_many(
+def test_a_file_with_missing_or_extra_names_is_refused_with_five_names_and_their_number(
     custom_model: str, tmp_path: Path
 ) -> None:
     path, state = (
@@ -167,7 +167,9 @@ def test_a_file_that_misses_or_adds_names_lists_five_and_how_many(
 @pytest.mark.parametrize(
     "path", ["~nobody-of-that-name/w.safetensors", "a" * 5000, "nul\0", "/", "."]
 )
-def test_a_path_that_cannot_be_is_reported_when_it_is_read(custom_model: str, path: str) -> None:
+def test_an_invalid_path_is_reported_when_the_weights_are_read(
+    custom_model: str, path: str
+) -> None:
     spec = parse_model({"name": custom_model, "weights": path}, "x")
     assert isinstance(spec, ExternalConfig)
     assert spec.sha256 == ""
@@ -175,7 +177,7 @@ def test_a_path_that_cannot_be_is_reported_when_it_is_read(custom_model: str, pa
 
 
 @pytest.mark.parametrize("metadata", [[], {"classes": 3}, {"mean": ["x"]}, {"side": None}])
-def test_metadata_of_another_program_are_none(
+def test_metadata_of_another_program_are_ignored(
     custom_model: str, tmp_path: Path, metadata: Any
 ) -> None:
     path = tmp_path / "w.safetensors"
@@ -184,7 +186,7 @@ def test_metadata_of_another_program_are_none(
 
 
 @pytest.mark.parametrize("content", [None, b"", b"no tensors", b"\xff" * 100])
-def test_what_is_no_weights_file_is_reported(
+def test_a_file_that_is_not_a_weights_file_is_refused(
     custom_model: str, tmp_path: Path, content: bytes | None
 ) -> None:
     path = tmp_path / "w.safetensors"
@@ -197,7 +199,7 @@ def test_what_is_no_weights_file_is_reported(
     assert len(line.splitlines()) == 1
 
 
-def test_a_hub_that_cannot_be_reached_names_the_file_to_place_and_where(
+def test_an_unreachable_hub_is_reported_with_the_file_to_download_and_its_folder(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     import urllib.error
@@ -231,7 +233,9 @@ def test_a_hub_that_cannot_be_reached_names_the_file_to_place_and_where(
     )
 
 
-def test_a_library_that_is_not_installed_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_library_that_is_not_installed_is_reported_with_its_extra(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setitem(sys.modules, "timm", None)
     line = error_text(ExternalConfig(source="timm/resnet18"))
     assert line == 'timm/resnet18: timm is not installed. Fix: pip install "resnetlab[timm]"'
@@ -267,7 +271,9 @@ def test_a_library_that_is_not_installed_names_the_extra(monkeypatch: pytest.Mon
     ],
 )
 @pytest.mark.usefixtures("custom_model")
-def test_what_cannot_be_built_is_one_line(spec: ExternalConfig, start: str) -> None:
+def test_a_network_that_cannot_be_built_is_refused_in_one_line(
+    spec: ExternalConfig, start: str
+) -> None:
     line = error_text(spec)
     assert line.startswith(start)
     assert len(line.splitlines()) == 1
@@ -292,7 +298,7 @@ def test_what_cannot_be_built_is_one_line(spec: ExternalConfig, start: str) -> N
         ({"source": "a:b", "kwargs": 3}, "model.kwargs: not a table "),
     ],
 )
-def test_mistakes_in_the_table_of_a_network_of_others_are_reported(
+def test_mistakes_in_the_table_of_an_external_network_are_reported(
     table: dict[str, Any], line: str
 ) -> None:
     with pytest.raises(InputError) as caught:
@@ -300,14 +306,14 @@ def test_mistakes_in_the_table_of_a_network_of_others_are_reported(
     assert str(caught.value).startswith("s.toml: " + line.split("(")[0])
 
 
-def test_an_image_that_a_network_of_others_cannot_take_is_reported() -> None:
+def test_an_image_that_an_external_network_cannot_process_is_reported() -> None:
     with pytest.raises(InputError) as caught:
         model_cost(SMALL, 3, 7, 4)
     assert str(caught.value).startswith("torchvision/squeezenet1_1: cannot take images of 3x4x4: ")
     assert len(str(caught.value).splitlines()) == 1
 
 
-def test_a_weights_file_named_in_a_study_is_part_of_what_the_network_is(
+def test_the_content_of_a_weights_file_is_part_of_the_config_hash(
     custom_model: str, tmp_path: Path
 ) -> None:
     path = tmp_path / "w.safetensors"
@@ -330,7 +336,7 @@ def test_a_weights_file_named_in_a_study_is_part_of_what_the_network_is(
         ),
     ],
 )
-def test_real_weights_load_into_timms_network(file: str, kwargs: dict[str, Any]) -> None:
+def test_published_weights_load_into_the_timm_network(file: str, kwargs: dict[str, Any]) -> None:
     path = REAL / file
     if not path.is_file():
         pytest.skip(
@@ -355,7 +361,7 @@ def test_real_weights_load_into_timms_network(file: str, kwargs: dict[str, Any])
     assert external.weights_file(spec) == path
 
 
-def test_naming_a_network_of_others_imports_no_torch() -> None:
+def test_naming_an_external_network_does_not_import_torch() -> None:
     program = (
         "import sys, resnetlab.models.parse as m; m.parse_model('timm/a', ''); print('torch' in "
         "sys.modules)"
@@ -366,7 +372,7 @@ def test_naming_a_network_of_others_imports_no_torch() -> None:
     assert done.stdout.strip() == "False"
 
 
-def test_a_study_may_set_a_network_of_others_beside_ours() -> None:
+def test_a_study_may_compare_an_external_network_with_ours() -> None:
     from resnetlab.studies.parsing.overrides import Overrides
     from resnetlab.studies.parsing.study_file import parse_study
 
@@ -398,7 +404,7 @@ def test_a_network_with_auxiliary_outputs_is_refused_by_name() -> None:
     assert str(caught.value).endswith("aux_logits = false } in a TOML file of the network")
 
 
-def test_metadata_that_a_local_file_does_not_state_are_listed(tmp_path: Path) -> None:
+def test_assumed_metadata_of_a_local_file_are_listed(tmp_path: Path) -> None:
     pytest.importorskip("timm")
     import timm
 

@@ -73,7 +73,7 @@ SPECS = st.one_of(
 @given(
     spec=SPECS, channels=st.sampled_from([1, 3]), classes=st.integers(1, 5), side=st.integers(1, 40)
 )
-def test_a_spec_costs_what_its_network_costs_or_the_network_cannot_take_the_image(
+def test_the_cost_of_a_config_equals_its_network_or_the_image_size_is_refused(
     spec: ModelConfig, channels: int, classes: int, side: int
 ) -> None:
     try:
@@ -91,7 +91,7 @@ def test_a_spec_costs_what_its_network_costs_or_the_network_cannot_take_the_imag
 
 
 @given(spec=SPECS)
-def test_a_spec_comes_back_from_its_file_and_by_its_table(spec: ModelConfig) -> None:
+def test_a_config_is_decoded_from_its_file_and_parsed_from_its_table(spec: ModelConfig) -> None:
     assert decode(ModelConfig, json.loads(json.dumps(encode(spec))), "x") == spec
     assert parse_model(without_defaults(spec), "x") == spec
     assert spec.slug
@@ -108,7 +108,7 @@ def test_a_spec_comes_back_from_its_file_and_by_its_table(spec: ModelConfig) -> 
         VGGConfig(hidden=8),
     ],
 )
-def test_first_weights_are_drawn_by_name_and_all_of_them(spec: ModelConfig) -> None:
+def test_all_initial_weights_are_drawn_by_their_names(spec: ModelConfig) -> None:
     names: list[str] = []
 
     def draw(name: str) -> torch.Generator:
@@ -128,7 +128,7 @@ def test_first_weights_are_drawn_by_name_and_all_of_them(spec: ModelConfig) -> N
         assert torch.isfinite(tensor.float()).all()
 
 
-def test_a_name_and_its_table_are_one_network() -> None:
+def test_a_name_and_its_table_give_the_same_network() -> None:
     for entry in registered_models():
         assert parse_model({"name": entry.name}, "x") == entry.model
         assert parse_model(encode(entry.model), "x") == entry.model

@@ -30,12 +30,12 @@ def regenerate() -> ModuleType:
     return module
 
 
-def test_the_golden_table_holds_every_network_with_a_name() -> None:
+def test_the_golden_table_contains_every_registered_network() -> None:
     assert list(ROWS) == [entry.name for entry in registered_models()]
 
 
 @pytest.mark.parametrize("entry", registered_models(), ids=lambda entry: entry.name)
-def test_a_spec_tells_what_the_golden_table_holds(entry: object) -> None:
+def test_the_cost_of_a_config_equals_the_golden_table(entry: object) -> None:
     image, classes, depth, parameters, macs = ROWS[entry.name]  # type: ignore[attr-defined]
     channels, side = int(image.split("x")[0]), int(image.split("x")[1])
     model = get_model_config(entry.name, "", "")  # type: ignore[attr-defined]
@@ -59,7 +59,7 @@ def test_a_spec_tells_what_the_golden_table_holds(entry: object) -> None:
         "cifar-resnet20-c",
     ],
 )
-def test_the_golden_table_is_what_the_built_network_costs(name: str) -> None:
+def test_the_cost_of_the_built_network_equals_the_golden_table(name: str) -> None:
     image, classes, _, parameters, macs = ROWS[name]
     channels, side = int(image.split("x")[0]), int(image.split("x")[1])
     assert traced_cost(get_model_config(name, "", ""), channels, int(classes), side) == (
@@ -69,7 +69,7 @@ def test_the_golden_table_is_what_the_built_network_costs(name: str) -> None:
 
 
 @pytest.mark.slow
-def test_the_golden_tables_are_what_the_command_writes() -> None:
+def test_the_golden_tables_equal_the_output_of_their_command() -> None:
     for name, made in regenerate().TABLES.items():
         assert made() == (GOLDEN / f"{name}.tsv").read_text().splitlines(), name
 
@@ -91,7 +91,7 @@ def test_the_golden_tables_are_what_the_command_writes() -> None:
         ("lenet5", 61_706),
     ],
 )
-def test_parameters_are_those_that_are_published(name: str, parameters: int) -> None:
+def test_parameter_counts_equal_published_ones(name: str, parameters: int) -> None:
     assert int(ROWS[name][3]) == parameters
 
 
@@ -105,7 +105,7 @@ def test_parameters_are_those_that_are_published(name: str, parameters: int) -> 
         ("resnet152", 11.28e9),
     ],
 )
-def test_multiply_adds_are_those_of_the_slides_when_the_first_convolution_halves_the_image(
+def test_multiply_adds_equal_the_slides_with_the_stride_on_the_first_convolution(
     name: str, macs: float
 ) -> None:
     table = {"name": name, "stride_on": "first"}
@@ -113,7 +113,7 @@ def test_multiply_adds_are_those_of_the_slides_when_the_first_convolution_halves
     assert cost == pytest.approx(macs, rel=0.02 if macs < 3.8e9 else 0.002)
 
 
-def test_layers_of_the_practical_are_as_in_its_question_10() -> None:
+def test_the_layers_of_the_practical_equal_its_question_10() -> None:
     rows = [line.split("\t") for line in (GOLDEN / "layers.tsv").read_text().splitlines()[1:]]
     net = {
         layer: (out, int(w), int(b))

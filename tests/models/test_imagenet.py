@@ -42,7 +42,7 @@ def empty(name: str | dict[str, Any], classes: int = 1000) -> nn.Module:
         "resnext101_32x8d",
     ],
 )
-def test_torchvisions_weights_load_and_give_torchvisions_logits(name: str) -> None:
+def test_torchvision_resnet_weights_load_and_give_the_logits_of_torchvision(name: str) -> None:
     from torchvision.models import get_model
 
     torch.manual_seed(0)
@@ -62,14 +62,14 @@ def test_torchvisions_weights_load_and_give_torchvisions_logits(name: str) -> No
     assert count_parameters(ours) == count_parameters(theirs)
 
 
-def test_torchvisions_vgg_gives_our_logits() -> None:
+def test_torchvision_vgg_weights_give_the_logits_of_our_network() -> None:
     """With narrower linear layers in both: those of the paper alone take half a gigabyte."""
     from torchvision.models import vgg16
 
     torch.manual_seed(0)
     with torch.device("meta"):
-        whole = vgg16(weights=None, init_weights=False)
-        assert count_parameters(whole) == count_parameters(
+        network = vgg16(weights=None, init_weights=False)
+        assert count_parameters(network) == count_parameters(
             build_module(parse_model("vgg16", ""), 3, 1000)
         )
         theirs = vgg16(weights=None, init_weights=False)
@@ -97,9 +97,9 @@ def test_torchvisions_vgg_gives_our_logits() -> None:
         torch.testing.assert_close(ours(images), expected, rtol=1e-5, atol=1e-5)
 
 
-def test_a_wide_network_is_counted_without_memory() -> None:
-    whole = empty("resnext101_32x48d")
-    assert count_parameters(whole) == 828_411_176
+def test_the_parameters_of_a_wide_network_are_counted_without_allocating_it() -> None:
+    network = empty("resnext101_32x48d")
+    assert count_parameters(network) == 828_411_176
     fine = empty("resnext101_32x48d", classes=120)
     for name, parameter in fine.named_parameters():
         parameter.requires_grad_(name.startswith("head."))
@@ -111,18 +111,18 @@ def test_a_wide_network_is_counted_without_memory() -> None:
 
 @pytest.mark.parametrize("spec", SMALL, ids=lambda spec: f"{spec.shortcut}-{spec.block}")
 @pytest.mark.parametrize("side", [64, 33, 1])
-def test_a_spec_tells_what_the_built_network_costs(spec: ImageNetConfig, side: int) -> None:
+def test_the_cost_of_a_config_equals_the_built_network(spec: ImageNetConfig, side: int) -> None:
     assert spec.cost(3, 7, side) == traced_cost(spec, 3, 7, side)
 
 
 @pytest.mark.parametrize("name", ["plain18", "plain34"])
-def test_a_plain_network_is_its_residual_twin_without_ways_around(name: str) -> None:
+def test_a_plain_network_is_the_residual_network_without_shortcuts(name: str) -> None:
     plain, residual = empty(name).state_dict(), empty(name.replace("plain", "resnet")).state_dict()
     assert list(plain) == [key for key in residual if "shortcut" not in key]
     assert any("shortcut" in key for key in residual)
 
 
-def test_options_put_projections_where_they_say() -> None:
+def test_the_shortcut_options_have_the_expected_numbers_of_projections() -> None:
     counts = {
         option: sum(
             "shortcut.conv" in key
@@ -133,7 +133,7 @@ def test_options_put_projections_where_they_say() -> None:
     assert counts == {"A": 0, "B": 3, "C": 8}
 
 
-def test_twins_start_from_the_same_weights() -> None:
+def test_plain_and_residual_networks_start_from_the_same_weights() -> None:
     specs = (ImageNetConfig(blocks=(1, 1, 1, 1), shortcut=option) for option in ("none", "B"))
     plain, residual = (
         build_model(s, 3, 10, lambda n: make_generator(4, "init", n)).state_dict() for s in specs
@@ -143,7 +143,7 @@ def test_twins_start_from_the_same_weights() -> None:
     assert sd == pytest.approx((2 / (512 * 9)) ** 0.5, rel=0.01)
 
 
-def test_stride_on_first_or_middle_halves_the_same_stages_at_another_cost() -> None:
+def test_stride_on_first_or_middle_halves_the_same_stages_at_different_cost() -> None:
     first, middle = (
         empty({"name": "resnet50", "stride_on": where}).stages[1][0]  # type: ignore[index]
         for where in ("first", "middle")
@@ -163,6 +163,6 @@ def test_stride_on_first_or_middle_halves_the_same_stages_at_another_cost() -> N
         ({"family": "imagenet", "blocks": [1, 1, 1, 1]}, "resnet10+", "ResNet-10"),
     ],
 )
-def test_names_and_titles(table: Any, slug: str, title: str) -> None:
+def test_networks_have_the_expected_names_and_titles(table: Any, slug: str, title: str) -> None:
     spec = parse_model(table, "")
     assert (spec.slug, spec.title) == (slug, title)

@@ -1,4 +1,4 @@
-"""What people's checkpoints look like: nesting, prefixes, file forms, preprocessing, networks."""
+"""Checkpoints as people publish them: nesting, prefixes, file forms, preprocessing, networks."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ NESTINGS: dict[str, Any] = {
 
 
 @pytest.mark.parametrize("form", NESTINGS)
-def test_every_nesting_gives_the_same_tensors(form: str, tmp_path: Path) -> None:
+def test_every_nesting_of_a_checkpoint_gives_the_same_tensors(form: str, tmp_path: Path) -> None:
     torch.save(NESTINGS[form](their_state()), tmp_path / "net.pth")
     imported = import_weights(tmp_path / "net.pth", "cifar-resnet8", tmp_path / "out")
     tensors, expected = read_weights(imported.path)[0], network().state_dict()
@@ -96,7 +96,7 @@ def test_every_nesting_gives_the_same_tensors(form: str, tmp_path: Path) -> None
     assert left_out == (form == "Lightning, with its loss")
 
 
-def test_of_two_sets_of_weights_the_other_is_named_and_can_be_taken(tmp_path: Path) -> None:
+def test_a_second_set_of_weights_is_reported_and_can_be_selected(tmp_path: Path) -> None:
     file = tmp_path / "net.pth"
     torch.save({"state_dict": their_state(1), "state_dict_ema": their_state(2)}, file)
     imported = import_weights(file, "cifar-resnet8", tmp_path / "a")
@@ -109,7 +109,7 @@ def test_of_two_sets_of_weights_the_other_is_named_and_can_be_taken(tmp_path: Pa
 
 
 @pytest.mark.parametrize("name", ["model.safetensors", "pytorch_model.bin"])
-def test_files_of_the_hub_are_read(tmp_path: Path, name: str) -> None:
+def test_files_of_the_hugging_face_hub_are_imported(tmp_path: Path, name: str) -> None:
     if name.endswith(".bin"):
         torch.save(their_state(), tmp_path / name)
     else:
@@ -118,13 +118,15 @@ def test_files_of_the_hub_are_read(tmp_path: Path, name: str) -> None:
     assert torch.equal(read_weights(path)[0]["head.weight"], network().state_dict()["head.weight"])
 
 
-def test_a_file_of_torch_given_as_safetensors_names_the_command(tmp_path: Path) -> None:
+def test_a_torch_file_given_as_safetensors_is_refused_with_the_import_command(
+    tmp_path: Path,
+) -> None:
     torch.save(their_state(), tmp_path / "pytorch_model.bin")
     with pytest.raises(InputError, match=r"a file of torch\.save.*import-weights"):
         read_weights(tmp_path / "pytorch_model.bin")
 
 
-def test_damaged_weights_are_named_as_the_file_names_them(tmp_path: Path) -> None:
+def test_damaged_weights_are_reported_under_the_name_in_their_file(tmp_path: Path) -> None:
     state = their_state()
     state["linear.bias"][3] = torch.nan
     torch.save(state, tmp_path / "net.pth")
@@ -141,7 +143,7 @@ def imported_model(tmp_path: Path, state: dict[str, Any], **options: Any) -> Any
     return read_model_file(tmp_path / "out")
 
 
-def test_nothing_is_invented_and_what_is_assumed_is_a_caveat(tmp_path: Path) -> None:
+def test_assumed_values_of_imported_weights_become_caveats(tmp_path: Path) -> None:
     file = imported_model(tmp_path, their_state())
     assert file.classes == tuple(f"class {k}" for k in range(10))
     assert any("those of ImageNet are assumed" in line for line in file.caveats)
@@ -156,7 +158,7 @@ def test_nothing_is_invented_and_what_is_assumed_is_a_caveat(tmp_path: Path) -> 
         ("akamaster/pytorch_resnet_cifar10", (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
     ],
 )
-def test_a_repository_gives_its_preprocessing_and_names(
+def test_a_known_repository_sets_preprocessing_and_class_names(
     tmp_path: Path, repository: str, mean: Any, std: Any
 ) -> None:
     file = imported_model(tmp_path, their_state(), repository=repository)
@@ -164,7 +166,7 @@ def test_a_repository_gives_its_preprocessing_and_names(
     assert file.classes == CIFAR10_CLASSES
 
 
-def test_options_and_the_file_itself_give_preprocessing_and_names(tmp_path: Path) -> None:
+def test_options_and_the_file_set_preprocessing_and_class_names(tmp_path: Path) -> None:
     options = {
         "mean": (0.1, 0.2, 0.3),
         "std": (0.4, 0.5, 0.6),
@@ -195,7 +197,7 @@ def test_values_of_options_are_checked(tmp_path: Path) -> None:
     assert all(0 < value < 1 for one in REPOSITORIES.values() for value in one.mean + one.std)
 
 
-def test_weights_under_the_name_of_a_published_file_get_its_resize(tmp_path: Path) -> None:
+def test_weights_with_the_file_name_of_published_ones_get_their_resize(tmp_path: Path) -> None:
     from torchvision.models import ResNet50_Weights, resnet50
 
     file = tmp_path / ResNet50_Weights.IMAGENET1K_V2.url.rpartition("/")[2]
@@ -208,7 +210,7 @@ def test_weights_under_the_name_of_a_published_file_get_its_resize(tmp_path: Pat
     assert read_model_file(tmp_path / "b").eval_transform.resize == 240
 
 
-def test_another_import_is_never_overwritten(tmp_path: Path) -> None:
+def test_the_import_of_other_weights_is_never_overwritten(tmp_path: Path) -> None:
     for seed in (1, 2):
         torch.save(their_state(seed), tmp_path / f"{seed}.pth")
     out = tmp_path / "out"
@@ -237,7 +239,7 @@ def test_zero_channels_at_the_end_are_another_network_with_the_same_tensors() ->
         parse_model({"name": "cifar-resnet8-b", "zero_channels": "end"}, "x")
 
 
-def test_a_plain_network_that_takes_a_residual_ones_weights_says_so(tmp_path: Path) -> None:
+def test_importing_residual_weights_into_a_plain_network_gives_a_note(tmp_path: Path) -> None:
     torch.save(their_state(), tmp_path / "net.pth")
     imported = import_weights(tmp_path / "net.pth", "cifar-plain8", tmp_path / "out")
     assert "a residual network with option A has the same tensors" in imported.assumed[0]
@@ -252,7 +254,7 @@ def predicted(folder: Path, theirs: nn.Module) -> float:
 
 
 @pytest.mark.parametrize("source", ["torchvision", "timm"])
-def test_the_layers_of_a_vgg_of_other_packages_are_mapped_by_their_order(
+def test_the_layers_of_a_vgg_of_another_package_are_mapped_by_their_order(
     tmp_path: Path, source: str
 ) -> None:
     """On the meta device, because a VGG has half a gigabyte of weights."""
@@ -277,7 +279,7 @@ def test_the_layers_of_a_vgg_of_other_packages_are_mapped_by_their_order(
     assert mapped["fc3.bias"] is file.tensors[last]
 
 
-def test_a_vgg_of_torchvision_in_our_names_gives_its_logits(tmp_path: Path) -> None:
+def test_a_torchvision_vgg_with_our_names_gives_its_logits(tmp_path: Path) -> None:
     """With batch norm, and linear layers of 8 units in place of 4,096."""
     from torchvision.models import vgg11_bn
 
@@ -303,7 +305,7 @@ def test_a_vgg_of_torchvision_in_our_names_gives_its_logits(tmp_path: Path) -> N
     assert expected.std() > 1e-3
 
 
-def test_a_pre_activation_network_of_timm_is_named_where_it_does_not_fit(tmp_path: Path) -> None:
+def test_a_pre_activation_network_of_timm_is_refused_with_its_name(tmp_path: Path) -> None:
     net = pytest.importorskip("timm").create_model("resnetv2_18", num_classes=3)
     torch.save(net.state_dict(), tmp_path / "net.pth")
     with pytest.raises(InputError, match="pre-activation network of timm") as caught:
@@ -315,7 +317,7 @@ def test_a_pre_activation_network_of_timm_is_named_where_it_does_not_fit(tmp_pat
 @pytest.mark.parametrize(
     "source", ["timm/mobilenetv2_035", "timm/resnetv2_18", "torchvision/mobilenet_v3_small"]
 )
-def test_a_network_of_another_package_with_its_classifier_becomes_a_model(
+def test_an_external_network_with_its_classifier_is_imported_as_a_model(
     tmp_path: Path, source: str
 ) -> None:
     library, _, name = source.partition("/")
@@ -333,7 +335,9 @@ def test_a_network_of_another_package_with_its_classifier_becomes_a_model(
     assert len(prediction.top_classes) == 5
 
 
-def test_a_function_with_a_classifier_of_another_name_is_a_model(tmp_path: Path) -> None:
+def test_a_function_whose_classifier_has_another_name_is_imported_as_a_model(
+    tmp_path: Path,
+) -> None:
     from helpers.tiny import tiny
 
     theirs = tiny(4)
@@ -342,7 +346,7 @@ def test_a_function_with_a_classifier_of_another_name_is_a_model(tmp_path: Path)
     assert predicted(tmp_path / "out", theirs) < 1e-6
 
 
-def test_a_classifier_of_an_unknown_name_is_found_or_the_candidates_are_listed(
+def test_a_classifier_with_an_unknown_name_is_detected_or_the_candidates_are_listed(
     tmp_path: Path,
 ) -> None:
     state = {name.replace("linear", "my_output"): t for name, t in their_state().items()}
@@ -363,7 +367,7 @@ def test_the_hash_of_imported_weights_is_in_the_metadata_of_an_export(tmp_path: 
     assert json.loads(metadata(load_model(tmp_path / "out"))["caveats"])
 
 
-def test_heads_that_are_not_of_exclusive_classes_are_refused_by_name(tmp_path: Path) -> None:
+def test_outputs_that_are_not_exclusive_classes_are_refused_by_name(tmp_path: Path) -> None:
     torch.save(their_state(classes=1), tmp_path / "one.pth")
     with pytest.raises(InputError, match=r"one output \(a binary or a regression head\)"):
         import_weights(tmp_path / "one.pth", "cifar-resnet8", tmp_path / "out")
@@ -373,7 +377,9 @@ def test_heads_that_are_not_of_exclusive_classes_are_refused_by_name(tmp_path: P
         import_weights(tmp_path / "many.pth", "cifar-resnet8", tmp_path / "out")
 
 
-def test_outputs_without_names_are_one_line_that_names_the_option(tmp_path: Path) -> None:
+def test_outputs_without_names_are_refused_in_one_line_that_names_the_option(
+    tmp_path: Path,
+) -> None:
     model = tmp_path / "out"
     save_file(their_state(), tmp_path / "net.safetensors")
     import_weights(tmp_path / "net.safetensors", "cifar-resnet8", model)

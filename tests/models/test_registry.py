@@ -22,7 +22,7 @@ def error_text(value: object) -> list[str]:
 
 
 @given(st.integers(1, 300), st.sampled_from(["none", "A", "B", "C"]))
-def test_the_name_of_a_classic_network_gives_it_back(n: int, option: Any) -> None:
+def test_the_slug_of_a_classic_network_is_parsed_to_the_same_config(n: int, option: Any) -> None:
     spec = cifar_config(6 * n + 2, option)
     assert spec.blocks == (n, n, n)
     assert get_model_config(spec.slug, "", "") == spec
@@ -39,7 +39,7 @@ def test_the_name_of_a_classic_network_gives_it_back(n: int, option: Any) -> Non
         {"blocks": (3, 3, 4)},
     ],
 )
-def test_a_network_that_differs_from_the_classic_one_does_not_bear_its_name(
+def test_a_network_with_changed_fields_does_not_have_the_name_of_the_classic_one(
     fields: dict[str, Any],
 ) -> None:
     slug = CifarConfig(**{"blocks": (3, 3, 3)} | fields).slug
@@ -48,7 +48,7 @@ def test_a_network_that_differs_from_the_classic_one_does_not_bear_its_name(
         get_model_config(slug, "", "")
 
 
-def test_every_name_in_the_list_gives_its_network() -> None:
+def test_every_listed_name_gives_its_network() -> None:
     listed = registered_models()
     assert len({entry.name for entry in listed}) == len(listed) > 20
     for entry in listed:
@@ -70,12 +70,12 @@ def test_every_name_in_the_list_gives_its_network() -> None:
         ("mobilnetv2_100", "timm/mobilenetv2_100"),
     ],
 )
-def test_an_unknown_name_is_reported_with_the_nearest_known_one(name: str, fix: str) -> None:
+def test_an_unknown_name_is_refused_with_the_nearest_known_one(name: str, fix: str) -> None:
     (line,) = error_text(name)
     assert line == f'study.toml: model: unknown model (got {name}). Fix: did you mean "{fix}"?'
 
 
-def test_a_name_that_resembles_nothing_is_reported_where_to_look() -> None:
+def test_a_name_that_resembles_no_other_is_refused_with_the_command_that_lists_names() -> None:
     assert error_text("zzz") == [
         "study.toml: model: unknown model (got zzz). Fix: resnetlab models lists the names"
     ]
@@ -96,12 +96,14 @@ def test_a_name_that_resembles_nothing_is_reported_where_to_look() -> None:
     ],
     ids=range(9),
 )
-def test_a_depth_that_is_none_is_reported_with_its_neighbors(depth: object, remedy: str) -> None:
+def test_an_invalid_depth_is_refused_with_the_nearest_valid_depths(
+    depth: object, remedy: str
+) -> None:
     assert error_text({"depth": depth}) == [f"study.toml: {remedy}"]
 
 
 @given(st.integers(-10, 2000))
-def test_a_remedy_for_a_depth_is_a_depth(depth: int) -> None:
+def test_a_suggested_depth_is_valid(depth: int) -> None:
     try:
         assert cifar_config(depth).depth == depth
     except ValueError as error:
@@ -109,7 +111,7 @@ def test_a_remedy_for_a_depth_is_a_depth(depth: int) -> None:
             assert cifar_config(int(remedy)).depth == int(remedy)
 
 
-def test_a_depth_counts_the_stages_that_the_widths_give() -> None:
+def test_the_depth_is_counted_over_the_stages_given_by_the_widths() -> None:
     assert parse_model({"depth": 18, "widths": [8, 16, 32, 64]}, "x").blocks == (2, 2, 2, 2)
     assert error_text({"depth": 20, "widths": [8, 16, 32, 64]}) == [
         "study.toml: model.depth: 20 is not 8n + 2. Fix: 18 or 26"
@@ -131,7 +133,7 @@ def test_a_depth_counts_the_stages_that_the_widths_give() -> None:
         ({"blocks": [3, 3, 3], "dropout": 0}, cifar_config(20)),
     ],
 )
-def test_a_table_may_name_a_network_and_say_what_differs(
+def test_a_table_may_name_a_network_and_change_its_fields(
     table: dict[str, Any], spec: CifarConfig
 ) -> None:
     assert parse_model(table, "x") == spec
@@ -169,11 +171,11 @@ def test_a_table_may_name_a_network_and_say_what_differs(
         ),
     ],
 )
-def test_a_network_that_cannot_be_is_reported(table: dict[str, Any], lines: list[str]) -> None:
+def test_an_impossible_network_is_refused(table: dict[str, Any], lines: list[str]) -> None:
     assert error_text(table) == [f"study.toml: model.{line}" for line in lines]
 
 
-def test_three_mistakes_in_a_model_are_three_lines() -> None:
+def test_three_mistakes_in_a_model_are_reported_in_three_lines() -> None:
     lines = error_text({"deph": 1, "depth": 21, "shortcut": "D"})
     assert [line.split(":")[1] for line in lines] == [
         " model.deph",
@@ -184,13 +186,13 @@ def test_three_mistakes_in_a_model_are_three_lines() -> None:
 
 
 @pytest.mark.parametrize("value", [5, [], None, True])
-def test_what_is_no_model_is_reported(value: object) -> None:
+def test_a_value_that_is_not_a_model_is_refused(value: object) -> None:
     assert error_text(value) == [
         f'study.toml: model: not a model (got {value}). Fix: model = "cifar-resnet20"'
     ]
 
 
-def test_titles_say_kind_depth_and_option() -> None:
+def test_titles_contain_kind_depth_and_option() -> None:
     assert [cifar_config(56, option).title for option in ("none", "A", "B")] == [
         "plain 56",
         "residual 56 (A)",
@@ -199,7 +201,7 @@ def test_titles_say_kind_depth_and_option() -> None:
 
 
 @pytest.mark.parametrize("library", ["timm", "torchvision"])
-def test_the_names_of_a_library_are_those_that_it_lists_itself(library: str) -> None:
+def test_the_stored_names_of_a_library_equal_its_own_list(library: str) -> None:
     module = pytest.importorskip("timm" if library == "timm" else "torchvision.models")
     listed = set(module.list_models())
     if library == "torchvision":  # networks for other tasks lie in folders of their own

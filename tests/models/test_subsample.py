@@ -65,7 +65,7 @@ def test_every_affected_layer_is_subsampled(name: str) -> None:
 
 @pytest.mark.parametrize("stride", [2, 3, (2, 1)])
 @pytest.mark.parametrize("side", [7, 8])
-def test_it_is_the_function_of_the_strided_convolution(
+def test_a_subsampled_convolution_equals_the_strided_convolution(
     stride: int | tuple[int, int], side: int
 ) -> None:
     draw = torch.Generator().manual_seed(0)
@@ -81,6 +81,6 @@ def test_it_is_the_function_of_the_strided_convolution(
     torch.testing.assert_close(other.weight.grad, plain.weight.grad)
 
 
-def test_wide_strided_and_three_by_three_convolutions_stay_as_they_are() -> None:
+def test_wide_strided_and_three_by_three_convolutions_are_not_replaced() -> None:
     model = build(CifarConfig(blocks=(1, 1, 1), widths=(16, 32, 64), shortcut="B"))
     assert not any(isinstance(module, SubsampledConv2d) for module in model.modules())

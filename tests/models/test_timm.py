@@ -46,7 +46,7 @@ def build(spec: ExternalConfig, seed: int = 0, channels: int = 3) -> torch.nn.Mo
         "vgg16",
     ],
 )
-def test_timm_counts_what_we_count(name: str) -> None:
+def test_our_parameter_counts_and_multiply_adds_equal_timm(name: str) -> None:
     ours, theirs = (
         model_cost(parse_model(source, ""), 3, 1000, 224) for source in (name, f"timm/{name}")
     )
@@ -54,7 +54,7 @@ def test_timm_counts_what_we_count(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["resnet18", "resnet50"])
-def test_timms_weights_load_and_give_timms_logits(name: str) -> None:
+def test_timm_weights_load_and_give_the_logits_of_timm(name: str) -> None:
     torch.manual_seed(0)
     theirs = timm.create_model(name, num_classes=10).eval()
     with torch.no_grad():
@@ -75,7 +75,7 @@ def test_timms_weights_load_and_give_timms_logits(name: str) -> None:
         torch.testing.assert_close(ours(images), expected, rtol=1e-5, atol=1e-5)
 
 
-def test_a_network_of_timms_is_built_with_the_arguments_of_the_spec() -> None:
+def test_a_timm_network_is_built_with_the_arguments_of_the_config() -> None:
     model, images = build(SMALL), torch.randn(2, 3, 64, 64)
     ours = timm.create_model("mobilenetv2_035", num_classes=11, pad_type="same").eval()
     load_weights(ours, dict(model.state_dict()), "own")
@@ -87,7 +87,7 @@ def test_a_network_of_timms_is_built_with_the_arguments_of_the_spec() -> None:
     assert gray(torch.zeros(1, 1, 32, 32)).shape == (1, 7)
 
 
-def test_a_local_file_goes_there_and_back(tmp_path: Path) -> None:
+def test_a_local_weights_file_gives_the_same_outputs_and_class_names(tmp_path: Path) -> None:
     model, path, images = build(SMALL), tmp_path / "w.safetensors", torch.randn(1, 3, 64, 64)
     write_weights(
         path, model.state_dict(), {"classes": ["a", "b"], "mean": [0.5] * 3, "std": [0.5] * 3}
@@ -99,7 +99,7 @@ def test_a_local_file_goes_there_and_back(tmp_path: Path) -> None:
     assert weights_metadata(spec).class_names == ("a", "b")
 
 
-def test_timm_says_how_its_weights_take_pixels() -> None:
+def test_the_metadata_of_timm_weights_contain_mean_deviation_and_size() -> None:
     metadata = weights_metadata(ExternalConfig(source="timm/resnet50", weights="hub"))
     assert (metadata.mean, metadata.std, metadata.side) == (
         (0.485, 0.456, 0.406),
@@ -108,7 +108,7 @@ def test_timm_says_how_its_weights_take_pixels() -> None:
     )
 
 
-def test_a_hub_that_cannot_be_reached_is_one_line(
+def test_an_unreachable_hub_is_reported_in_one_line(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
@@ -127,7 +127,7 @@ def test_a_hub_that_cannot_be_reached_is_one_line(
     assert len(line.splitlines()) == 1
 
 
-def test_a_server_that_is_not_there_is_one_line_without_the_retries_of_the_hub(
+def test_an_absent_server_is_reported_in_one_line_without_the_retries_of_the_hub(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     for name in ("http_proxy", "https_proxy", "all_proxy"):
@@ -149,7 +149,9 @@ def test_a_server_that_is_not_there_is_one_line_without_the_retries_of_the_hub(
 
 
 @pytest.mark.parametrize(("name", "kwargs"), [("nonet", {}), ("resnet18", {"nowidth": 3})])
-def test_what_timm_cannot_build_is_one_line(name: str, kwargs: dict[str, int]) -> None:
+def test_a_network_that_timm_cannot_build_is_refused_in_one_line(
+    name: str, kwargs: dict[str, int]
+) -> None:
     with pytest.raises(InputError) as caught:
         build(ExternalConfig(source=f"timm/{name}", kwargs=dict(kwargs)))
     assert "cannot be built: " in str(caught.value)

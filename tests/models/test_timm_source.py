@@ -70,7 +70,7 @@ def trunk(model: torch.nn.Module) -> dict[str, torch.Tensor]:
     return {n: t for n, t in model.state_dict().items() if not n.startswith("classifier.")}
 
 
-def test_finetune_begins_from_the_weights_of_a_folder_of_timm(network: Any, folder: Path) -> None:
+def test_finetune_starts_from_the_weights_of_a_timm_folder(network: Any, folder: Path) -> None:
     backbone = select_backbone(f"local-dir:{folder}", None, False)
     spec = backbone.spec
     assert isinstance(spec, ExternalConfig)
@@ -83,7 +83,7 @@ def test_finetune_begins_from_the_weights_of_a_folder_of_timm(network: Any, fold
     assert all(torch.equal(t, expected[n]) for n, t in trunk(built).items())
 
 
-def test_finetune_begins_from_the_weights_of_the_hub_and_reads_the_card_s_license(
+def test_finetune_starts_from_hub_weights_and_reads_the_license_of_the_card(
     network: Any, hub: Path
 ) -> None:
     with pytest.raises(InputError, match=r"forbids commercial use: cc-by-nc-4\.0"):
@@ -98,7 +98,7 @@ def test_finetune_begins_from_the_weights_of_the_hub_and_reads_the_card_s_licens
 
 
 @pytest.mark.usefixtures("hub")
-def test_a_folder_gives_the_network_and_the_preprocessing_of_imported_weights(
+def test_a_timm_folder_sets_the_network_and_the_preprocessing_of_imported_weights(
     network: Any, folder: Path, tmp_path: Path
 ) -> None:
     torch.save(network.state_dict(), tmp_path / "checkpoint.pth")
@@ -116,7 +116,7 @@ def test_a_folder_gives_the_network_and_the_preprocessing_of_imported_weights(
 
 
 @pytest.mark.usefixtures("hub")
-def test_inspect_lists_the_layers_of_a_folder_of_timm(
+def test_inspect_lists_the_layers_of_a_timm_folder(
     network: Any, folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for source in (f"local-dir:{folder}", "hf-hub:someone/birds@main"):
@@ -126,7 +126,9 @@ def test_inspect_lists_the_layers_of_a_folder_of_timm(
 
 
 @pytest.mark.usefixtures("hub")
-def test_what_is_no_folder_of_timm_is_a_line(folder: Path, tmp_path: Path) -> None:
+def test_a_folder_that_is_not_a_timm_folder_is_refused_in_one_line(
+    folder: Path, tmp_path: Path
+) -> None:
     def refused(name: str, pattern: str) -> None:
         with pytest.raises(InputError, match=pattern) as caught:
             select_backbone(name, None, False)

@@ -55,7 +55,7 @@ def pretrained(tmp_path: Path, source: str, classes: int) -> ExternalConfig:
 
 
 @pytest.mark.parametrize("source", SOURCES)
-def test_the_backbone_keeps_its_weights_and_the_classifier_is_new_and_the_same_each_time(
+def test_the_backbone_has_the_pretrained_weights_and_the_new_classifier_is_reproducible(
     tmp_path: Path, source: str
 ) -> None:
     spec = pretrained(tmp_path, source, 7)
@@ -73,15 +73,17 @@ def test_the_backbone_keeps_its_weights_and_the_classifier_is_new_and_the_same_e
 
 
 @pytest.mark.parametrize("source", SOURCES)
-@pytest.mark.parametrize("place", ["classifier", "last norm", "middle"])
-def test_the_halves_of_a_network_give_what_the_whole_gives(source: str, place: str) -> None:
+@pytest.mark.parametrize("part", ["classifier", "last norm", "middle"])
+def test_the_two_parts_of_a_split_network_give_the_output_of_the_whole(
+    source: str, part: str
+) -> None:
     model = build_with_new_head(ExternalConfig(source=source), 5, generator).eval()
     names = {
         "classifier": classifier(model, "")[0],
         "last norm": last_batch_norm(model, 64) or "",
         "middle": "",
     }
-    at = names[place] or list_parts(model)[len(list_parts(model)) // 2][0]
+    at = names[part] or list_parts(model)[len(list_parts(model)) // 2][0]
     halves = split_at(model, at, 64)
     assert halves is not None
     trunk, tail = halves
@@ -94,7 +96,7 @@ def test_the_halves_of_a_network_give_what_the_whole_gives(source: str, place: s
     assert ids < {id(p) for p in model.parameters()}  # shared, not copied
 
 
-def test_the_last_norm_is_the_one_that_comes_last_on_the_way_not_in_the_list_of_modules() -> None:
+def test_the_last_norm_is_the_last_one_in_the_forward_pass_and_not_in_the_module_list() -> None:
     model = build_with_new_head(get_model_config("resnet18", "", ""), 5, generator)
     assert last_batch_norm(model, 32) == "stages.3.1.norm2"
     assert (
@@ -105,7 +107,7 @@ def test_the_last_norm_is_the_one_that_comes_last_on_the_way_not_in_the_list_of_
     )
 
 
-def test_the_source_s_parameters_are_counted_on_the_meta_device() -> None:
+def test_the_parameters_of_the_published_network_are_counted_on_the_meta_device() -> None:
     """Proof of concept of FixRes: 245,880 trainable of 826,608,056."""
     with torch.device("meta"):
         model = build_module(get_model_config("resnext101_32x48d", "", ""), 3, 120)
@@ -116,7 +118,7 @@ def test_the_source_s_parameters_are_counted_on_the_meta_device() -> None:
     )
 
 
-def test_a_network_is_counted_with_the_classifier_that_it_is_fine_tuned_with() -> None:
+def test_the_parameter_count_of_a_network_includes_its_new_classifier() -> None:
     """Weights of 1,001 classes: their head of 1,282,281 parameters gives way to one of 12,810."""
     kwargs: dict[str, Any] = {"num_classes": 1001, "pad_type": "same"}
     spec = ExternalConfig(source="timm/mobilenetv2_100", kwargs=kwargs)
@@ -133,7 +135,7 @@ def test_a_network_is_counted_with_the_classifier_that_it_is_fine_tuned_with() -
     assert with_num_classes(plain, 10) == plain
 
 
-def test_what_is_frozen_has_no_gradient_and_its_statistics_do_not_drift() -> None:
+def test_frozen_layers_have_no_gradient_and_fixed_statistics() -> None:
     model = build_with_new_head(ExternalConfig(source="torchvision/resnet18"), 3, generator)
     for freeze_option, trained in (("backbone", {"fc"}), (9, {"layer4.1", "fc"})):
         freeze(model, freeze_option, "")
@@ -162,7 +164,7 @@ def test_weights_of_another_architecture_are_refused_by_name(tmp_path: Path) -> 
         )
 
 
-def test_sizes_that_a_network_does_not_take_and_freezing_all_of_it_are_reported() -> None:
+def test_impossible_image_sizes_and_freezing_all_layers_are_refused() -> None:
     model = build_with_new_head(ExternalConfig(source="torchvision/alexnet"), 3, generator)
     with pytest.raises(InputError, match=r"does not take images of 32 x 32: .*Fix: a larger size"):
         check_side(model, 32, "torchvision/alexnet")
@@ -175,7 +177,7 @@ def test_sizes_that_a_network_does_not_take_and_freezing_all_of_it_are_reported(
         build_with_new_head(ExternalConfig(source="torchvision/squeezenet1_0"), 3, generator)
 
 
-def test_folded_statistics_are_recognized_and_others_are_not() -> None:
+def test_folded_statistics_are_recognized() -> None:
     norm = nn.BatchNorm2d(4, eps=1e-3)
     assert not is_folded(norm)  # mean 0, variance 1: what a norm starts with
     assert norm.running_var is not None
@@ -186,7 +188,7 @@ def test_folded_statistics_are_recognized_and_others_are_not() -> None:
     assert not is_folded(norm)
 
 
-def test_run_leaves_the_modes_as_they_were() -> None:
+def test_forward_in_eval_mode_restores_the_training_flags() -> None:
     model = build_with_new_head(ExternalConfig(source="torchvision/resnet18"), 3, generator)
     freeze(model, "backbone", "")
     before = [module.training for module in model.modules()]
@@ -199,7 +201,7 @@ def test_run_leaves_the_modes_as_they_were() -> None:
 @pytest.mark.parametrize(
     ("name", "folded"), [("mobilenetv2_100", True), ("mobilenetv2_035", False)]
 )
-def test_of_the_real_networks_one_has_its_statistics_folded_away(name: str, folded: bool) -> None:
+def test_only_one_of_the_published_networks_has_folded_statistics(name: str, folded: bool) -> None:
     file = WEIGHTS / f"{name}{'' if folded else '_features'}.safetensors"
     kwargs = {"pad_type": "same"} | ({} if folded else {"bn_eps": 1e-3})
     model = build_with_new_head(

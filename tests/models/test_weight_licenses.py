@@ -33,7 +33,7 @@ NOT_COMMERCIAL = {
 TIMM = [(name, timm.get_pretrained_cfg(name)) for name in sorted(timm.list_models(pretrained=True))]
 
 
-def test_every_configuration_of_timm_is_decided_as_its_license_says() -> None:
+def test_the_commercial_use_of_every_timm_configuration_follows_its_license() -> None:
     """Also without a tag, and for each of timm's former names."""
     former = timm.models.get_deprecated_models()
     assert len(TIMM) > 1500
@@ -68,19 +68,19 @@ def test_every_configuration_of_timm_is_decided_as_its_license_says() -> None:
         "ig_resnext101_32x8d",
     ],
 )
-def test_weights_for_research_need_consent(name: str) -> None:
+def test_weights_for_research_only_need_consent(name: str) -> None:
     spec = ExternalConfig(source=f"timm/{name}", weights="hub")
     with pytest.raises(InputError, match=r"forbids commercial use: .*timm \d.*--accept-license"):
         check_commercial_use(spec, find_license(spec))
 
 
-def test_a_tag_that_timm_lacks_is_unknown() -> None:
+def test_a_tag_that_timm_does_not_have_is_unknown() -> None:
     license_ = find_license(ExternalConfig(source="timm/resnet50.nosuch", weights="hub"))
     assert (license_.name, license_.commercial_use) == ("", "unknown")
     assert "has no weights of that name" in license_.source
 
 
-def test_torchvision_names_one_restriction_and_states_nothing_else() -> None:
+def test_only_the_swag_weights_of_torchvision_are_restricted() -> None:
     """The reference is the address that torchvision's own metadata give for SWAG weights."""
     names = torchvision.models.list_models(torchvision.models)
     assert len(names) > 60
@@ -115,13 +115,13 @@ def test_torchvision_names_one_restriction_and_states_nothing_else() -> None:
         ("", "unknown"),
     ],
 )
-def test_a_license_answers_the_question_of_commercial_use(name: str, use: str) -> None:
+def test_a_license_states_if_commercial_use_is_allowed(name: str, use: str) -> None:
     assert License(name=name).commercial_use == use
     assert License(name=name).non_commercial is (use == "forbidden")
     assert (unknown_terms(License(name=name)) == "") is (use != "unknown")
 
 
-def test_a_file_is_as_its_metadata_or_its_name_says_and_else_unknown(tmp_path: Path) -> None:
+def test_the_license_of_a_file_follows_from_its_metadata_or_its_name(tmp_path: Path) -> None:
     for name, license_ in (
         ("stated", "CC-BY-NC-4.0"),
         ("regnety_160.swag_ft_in1k", ""),

@@ -103,7 +103,9 @@ def figures(record_property: Callable[[str, object], None]) -> Callable[[str], N
 
 
 @pytest.fixture(scope="session")
-def whole(tmp_path_factory: pytest.TempPathFactory, study_text: str) -> tuple[Path, dict[str, Any]]:
+def uninterrupted(
+    tmp_path_factory: pytest.TempPathFactory, study_text: str
+) -> tuple[Path, dict[str, Any]]:
     """A study that was never interrupted, with one worker."""
     folder = tmp_path_factory.mktemp("whole")
     study = folder / "small.toml"

@@ -70,7 +70,7 @@ def changed(value: Any) -> Any:
     return "" if value else "changed"
 
 
-def test_each_field_of_run_json(
+def test_a_change_of_any_field_of_run_json_is_refused(
     unfinished: Path, tmp_path: Path, figures: Callable[[str], None]
 ) -> None:
     (source,) = (unfinished / "runs").iterdir()
@@ -95,7 +95,9 @@ def test_each_field_of_run_json(
 
 
 @pytest.mark.parametrize("part", ["x_train", "y_train", "x_test", "y_test", "classes"])
-def test_one_changed_value_of_the_data(unfinished: Path, tmp_path: Path, part: str) -> None:
+def test_a_changed_value_of_the_data_is_refused(
+    unfinished: Path, tmp_path: Path, part: str
+) -> None:
     shutil.copytree(unfinished, tmp_path / "out")
     (folder,) = (tmp_path / "out" / "runs").iterdir()
     arrays = dict(np.load(json.loads((folder / "run.json").read_text())["data"]["source"]))
@@ -107,7 +109,7 @@ def test_one_changed_value_of_the_data(unfinished: Path, tmp_path: Path, part: s
     assert "the data differ from the run's" in ended.errors
 
 
-def test_another_torch_and_another_algorithm(
+def test_another_torch_version_and_another_algorithm_version_are_refused(
     unfinished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shutil.copytree(unfinished, tmp_path / "out")

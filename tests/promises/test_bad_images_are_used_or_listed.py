@@ -61,7 +61,7 @@ def test_data_check_lists_each_bad_file(
 
 
 @pytest.mark.parametrize("kind", ["train", "finetune"])
-def test_training_refuses_them_or_leaves_them_out_by_request(
+def test_training_refuses_bad_files_or_skips_them_on_request(
     photos: tuple[Path, set[str], set[str]], server: TrialServer, tmp_path: Path, kind: str
 ) -> None:
     root, _, bad = photos
@@ -84,7 +84,7 @@ def test_training_refuses_them_or_leaves_them_out_by_request(
         assert "Traceback" not in trained.output
 
 
-def test_predict_and_evaluate_count_and_name_them(
+def test_predict_and_evaluate_count_and_list_bad_files(
     photos: tuple[Path, set[str], set[str]],
     model: Path,
     tmp_path: Path,
@@ -104,42 +104,42 @@ def test_predict_and_evaluate_count_and_name_them(
     figures(f"{len(used)} odd images used, {len(bad)} bad ones listed by each command")
 
 
-def test_explain_and_serve_answer_each_in_a_line(
+def test_explain_and_serve_report_each_bad_file_in_one_line(
     photos: tuple[Path, set[str], set[str]], model: Path, tmp_path: Path
 ) -> None:
     root, used, bad = photos
-    place = root / "train/plain"
+    image_folder = root / "train/plain"
     for name in sorted(bad):
-        ended = run_command("explain", model, place / name, folder=tmp_path)
+        ended = run_command("explain", model, image_folder / name, folder=tmp_path)
         check_quiet(ended)
         check_error_lines(ended)
         assert name in ended.errors
     assert list(tmp_path.iterdir()) == []
     with TestClient(create_app(load_model(model)), base_url="http://localhost") as client:
         for name in sorted(bad):
-            response = client.post("/predict", content=(place / name).read_bytes())
+            response = client.post("/predict", content=(image_folder / name).read_bytes())
             assert response.status_code in (400, 413, 422), f"{name}: {response.text}"
             assert "\n" not in response.json()["error"]
         for name in sorted(used):
-            response = client.post("/predict", content=(place / name).read_bytes())
+            response = client.post("/predict", content=(image_folder / name).read_bytes())
             assert response.status_code == 200, f"{name}: {response.text}"
 
 
 @pytest.mark.slow
-def test_export_compares_on_the_good_ones_alone(
+def test_export_compares_its_outputs_only_on_good_photographs(
     photos: tuple[Path, set[str], set[str]], model: Path, tmp_path: Path
 ) -> None:
     root, _, bad = photos
-    place = root / "train/plain"
+    image_folder = root / "train/plain"
     only_bad = tmp_path / "bad"
     only_bad.mkdir()
     for name in bad:
-        shutil.copy(place / name, only_bad)
+        shutil.copy(image_folder / name, only_bad)
     options = ("--to", "onnx", "--out", "model.onnx", "--check-on")
     ended = run_command("export", model, *options, only_bad, folder=tmp_path)
     check_quiet(ended)
     check_error_lines(ended)
     assert not (tmp_path / "model.onnx").exists()
-    ended = run_command("export", model, *options, place, folder=tmp_path)
+    ended = run_command("export", model, *options, image_folder, folder=tmp_path)
     check_quiet(ended)
     assert ended.code == 0, ended.text

@@ -79,14 +79,14 @@ def needed_conditions(entry: dict[str, Any]) -> list[Condition]:
     return chosen
 
 
-def state_by_results(name: str, needed: list[Condition], found: StudyData | None) -> str:
+def state_by_results(name: str, needed: list[Condition], study_data: StudyData | None) -> str:
     """The state of an entry that needs these conditions of a study, by the study's results."""
-    if found is None:
+    if study_data is None:
         return "not run"
-    measured = {condition.label: condition for condition in found.study.conditions}
+    measured = {condition.label: condition for condition in study_data.study.conditions}
     if not all(condition.label in measured for condition in needed):
         return "not run"
-    finished = Counter(row.condition for row in found.rows if row.status != "missing")
+    finished = Counter(row.condition for row in study_data.rows if row.status != "missing")
     for condition in needed:
         other = measured[condition.label]
         same_data = replace(other.data, source=condition.data.source) == condition.data
@@ -97,7 +97,7 @@ def state_by_results(name: str, needed: list[Condition], found: StudyData | None
 
 
 def state(entry: dict[str, Any]) -> str:
-    """As it is given, or as the results of its study stand."""
+    """Return the stated state, or the state that follows from the results of its study."""
     name = study(entry)
     if not name:
         return str(entry.get("state", ""))
@@ -111,7 +111,7 @@ def named(entries: list[tuple[str, dict[str, Any]]]) -> Any:
 
 
 @named([pair for pair in ENTRIES if "command" in pair[1]])
-def test_every_command_is_understood_and_every_study_and_test_is_there(
+def test_every_entry_has_an_existing_command_study_and_test(
     source: str, entry: dict[str, Any]
 ) -> None:
     words = shlex.split(entry["command"])
@@ -169,7 +169,7 @@ def output_of(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], str]:
 
 
 @named([pair for pair in ENTRIES if "shows" in pair[1]])
-def test_the_output_of_every_command_has_what_the_entry_promises(
+def test_the_output_of_every_command_contains_the_texts_of_its_entry(
     source: str, entry: dict[str, Any], output_of: Callable[[str], str]
 ) -> None:
     output = output_of(entry["command"])
@@ -178,33 +178,33 @@ def test_the_output_of_every_command_has_what_the_entry_promises(
     assert not missing, output
 
 
-def test_every_command_that_needs_no_training_shows_something() -> None:
+def test_exactly_the_entries_with_a_command_that_needs_no_training_state_its_output() -> None:
     for source, entry in ENTRIES:
         command = entry.get("command", "").removeprefix("resnetlab ")
         runs = bool(command) and not command.startswith(WITHOUT_OUTPUT)
         assert runs == ("shows" in entry), f"{source} {entry['item']}"
 
 
-def test_a_state_follows_from_the_conditions_their_recipe_their_images_and_their_seeds() -> None:
-    found = results("ladder-mnist")
-    assert found is not None
+def test_the_state_of_an_entry_follows_from_conditions_recipe_images_and_seeds() -> None:
+    study_data = results("ladder-mnist")
+    assert study_data is not None
     needed = list(catalog_study("ladder-mnist").conditions)
 
     def changed(**changes: Any) -> StudyData:
         """The results with other fields in the first condition."""
-        first, *rest = found.study.conditions
+        first, *rest = study_data.study.conditions
         conditions = (replace(first, **changes), *rest)
-        return replace(found, study=replace(found.study, conditions=conditions))
+        return replace(study_data, study=replace(study_data.study, conditions=conditions))
 
-    first = found.study.conditions[0]
+    first = study_data.study.conditions[0]
     shorter = replace(first.recipe, epochs=4)
     fewer = replace(first.data, train_images=100)
     cases = {
-        "full protocol": [found, changed(data=replace(first.data, source="elsewhere.npz"))],
+        "full protocol": [study_data, changed(data=replace(first.data, source="elsewhere.npz"))],
         "reduced": [
             changed(recipe=shorter),
             changed(data=fewer),
-            replace(found, rows=found.rows[1:]),
+            replace(study_data, rows=study_data.rows[1:]),
         ],
         "not run": [changed(label="another"), None],
     }
@@ -216,7 +216,7 @@ def test_a_state_follows_from_the_conditions_their_recipe_their_images_and_their
 
 
 @named(ENTRIES)
-def test_every_entry_is_short_and_has_one_of_four_states_or_says_what_it_waits_for(
+def test_every_entry_is_short_and_has_one_of_four_states_or_the_reason_for_waiting(
     source: str, entry: dict[str, Any]
 ) -> None:
     assert set(entry) <= set(FIELDS.split()), source
@@ -227,7 +227,7 @@ def test_every_entry_is_short_and_has_one_of_four_states_or_says_what_it_waits_f
         assert entry["note"].startswith("waits for")
 
 
-def test_all_questions_of_the_practical_stand_there_and_three_are_bonus() -> None:
+def test_all_questions_of_the_practical_are_listed_and_three_are_bonus() -> None:
     items = {entry["item"]: entry for entry in COMMITTED["practical"]}
     assert [f"question {n}" in items for n in range(1, 35)] == [True] * 34
     assert [item for item, entry in items.items() if entry.get("bonus")] == [
@@ -239,7 +239,7 @@ def test_all_questions_of_the_practical_stand_there_and_three_are_bonus() -> Non
     ]
 
 
-def test_every_source_is_covered_with_its_errata_and_the_unmapped_are_counted() -> None:
+def test_every_source_is_covered_with_its_errata_and_unmapped_items_are_counted() -> None:
     for source in COMMITTED["sources"]:
         items = [entry["item"] for entry in COMMITTED[source]]
         assert len(items) == len(set(items))
@@ -255,7 +255,7 @@ def test_every_source_is_a_work_of_the_bibliography() -> None:
     assert set(COMMITTED["sources"].values()) <= set(bibliography())
 
 
-def test_every_study_of_a_source_is_named() -> None:
+def test_every_study_of_a_source_is_listed() -> None:
     ours = {
         "digits",
         "fast",

@@ -15,7 +15,7 @@ from collections.abc import Callable
 from helpers.processes import environment
 
 
-def test_ctrl_c_in_the_first_half_second_is_one_line(
+def test_ctrl_c_in_the_first_half_second_is_reported_in_one_line(
     amount: Callable[[int], int], record_property: Callable[[str, str], None]
 ) -> None:
     draw = random.Random(0)

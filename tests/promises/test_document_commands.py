@@ -20,7 +20,7 @@ TESTED = [
     for page in PAGES
     if any(b.page == page and b.runs and b.language in RUNNING for b in BLOCKS)
 ]
-STAND_IN = "mobilenetv3_small_050"
+SMALL_NETWORK = "mobilenetv3_small_050"
 """Network of timm with random weights, instead of a pre-trained one."""
 
 
@@ -31,8 +31,8 @@ def backbones(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from safetensors.torch import save_file
 
     folder = tmp_path_factory.mktemp("backbones")
-    model = timm.create_model(STAND_IN, pretrained=False)
-    save_file(model.state_dict(), folder / f"{STAND_IN}.safetensors")
+    model = timm.create_model(SMALL_NETWORK, pretrained=False)
+    save_file(model.state_dict(), folder / f"{SMALL_NETWORK}.safetensors")
     return folder
 
 
@@ -57,7 +57,7 @@ def environment(tmp_path: Path, backbones: Path) -> dict[str, str]:
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
 @pytest.mark.parametrize("page", TESTED, ids=page_id)
-def test_the_blocks_of_a_document_run_and_print_what_it_shows(
+def test_the_blocks_of_a_document_run_and_print_the_shown_output(
     page: Path, tmp_path: Path, environment: dict[str, str]
 ) -> None:
     folder = tmp_path / "reader"

@@ -39,7 +39,7 @@ ROOTS = (ROOT, ROOT / "src" / "resnetlab")
 
 
 @pytest.mark.parametrize("page", PAGES, ids=page_id)
-def test_links_lead_to_existing_files(page: Path) -> None:
+def test_links_point_to_existing_files(page: Path) -> None:
     text = re.sub(r"^```.*?^```", "", page.read_text(encoding="utf-8"), flags=re.M | re.S)
     for target in re.findall(r"\]\(([^)#]+)\)", text):
         if "://" not in target:
@@ -49,12 +49,12 @@ def test_links_lead_to_existing_files(page: Path) -> None:
 
 
 @pytest.mark.parametrize("page", [page for page in PAGES if quotations(page)], ids=page_id)
-def test_a_quotation_stands_in_the_file_that_it_is_from(page: Path) -> None:
+def test_a_quotation_is_part_of_its_source_file(page: Path) -> None:
     for source, text in quotations(page):
         assert plain(text) in plain((ROOT / source).read_text(encoding="utf-8"))
 
 
-def test_the_citation_names_this_version_and_its_authors() -> None:
+def test_the_citation_has_the_version_and_authors_of_the_project() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     citation = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
     assert citation["cff-version"] == "1.2.0"
@@ -64,7 +64,7 @@ def test_the_citation_names_this_version_and_its_authors() -> None:
     assert citation["license"] == project["license"]
 
 
-def test_the_glossary_has_its_words_in_order_and_a_sentence_for_each() -> None:
+def test_the_glossary_is_sorted_and_has_a_sentence_for_each_word() -> None:
     text = (ROOT / "docs" / "glossary.md").read_text(encoding="utf-8")
     rows = re.findall(r"^\| (.+?) \| (.+) \|$", text, re.M)[1:]
     words = [word for word, _ in rows]
@@ -268,14 +268,14 @@ test_document_commands.py runs them.
 """
 
 
-def test_the_tables_of_the_page_on_scale_are_those_of_the_committed_results() -> None:
+def test_the_tables_of_the_page_on_scale_equal_the_committed_results() -> None:
     page = ROOT / "docs" / "scale.md"
     text = page.read_text(encoding="utf-8")
     for name, write in runpy.run_path(str(page.with_suffix(".py")))["TABLES"].items():
         assert f"<!-- {name} -->\n{write()}\n<!-- end -->" in text
 
 
-def test_the_table_of_the_readme_is_that_of_the_committed_results() -> None:
+def test_the_table_of_the_readme_equals_the_committed_results() -> None:
     measured = runpy.run_path(str(DOCS / "measured.py"))
     text = (ROOT / "README.md").read_text(encoding="utf-8")
     assert f"{measured['START']}{measured['table']()}\n{measured['END']}" in text

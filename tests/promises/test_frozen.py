@@ -37,7 +37,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize("name", list(frozen.RUNS))
-def test_a_run_has_the_weights_that_it_had(name: str, data: Path, tmp_path: Path) -> None:
+def test_a_run_has_the_committed_weights_and_losses(name: str, data: Path, tmp_path: Path) -> None:
     measured = frozen.train(name, tmp_path, data)
     bits, expected = measured.pop("sha256"), COMMITTED["runs"][name]
     tolerance = 0.05 if name == "bf16" else 0.01
@@ -47,9 +47,9 @@ def test_a_run_has_the_weights_that_it_had(name: str, data: Path, tmp_path: Path
         assert bits == known[name]
 
 
-def test_the_random_streams_are_those_of_ever() -> None:
+def test_the_random_streams_have_the_committed_values() -> None:
     assert frozen.streams() == COMMITTED["streams"]
 
 
-def test_committed_results_hold_the_same_numbers() -> None:
+def test_committed_results_have_the_frozen_numbers() -> None:
     assert frozen.committed() == COMMITTED["results"]

@@ -132,8 +132,8 @@ def points(study_data: StudyData) -> set[Point]:
 
 def numbers_in(content: bytes) -> set[float]:
     """Return every number that a text has, as it is and in percent."""
-    found = NUMBER.findall(content.decode(errors="replace"))
-    values = {float(text) for text in found}
+    texts = NUMBER.findall(content.decode(errors="replace"))
+    values = {float(text) for text in texts}
     return {round(factor * value, 9) for value in values for factor in (1, 100)}
 
 
@@ -176,7 +176,7 @@ def outcome(reader: Reader, copy: Path, kind: str, content: bytes, expected: set
 
 
 @pytest.mark.parametrize("number", range(6))
-def test_a_damaged_source_is_refused_or_gives_only_numbers_that_it_has(
+def test_a_damaged_source_is_refused_or_gives_only_numbers_that_the_source_contains(
     tmp_path: Path,
     number: int,
     amount: Callable[[int], int],

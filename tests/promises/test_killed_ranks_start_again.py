@@ -34,7 +34,7 @@ def words(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     """Train a network without batch normalization on 100 images of 28 pixels; the last batch of an
     epoch has four.
     """
-    place, draw = tmp_path_factory.mktemp("bars"), np.random.default_rng(0)
+    root, draw = tmp_path_factory.mktemp("bars"), np.random.default_rng(0)
     labels = {"train": np.arange(100) % 4, "test": np.arange(40) % 4}
     arrays = {f"y_{split}": split_labels for split, split_labels in labels.items()}
     for split, split_labels in labels.items():
@@ -42,15 +42,15 @@ def words(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
         for number, label in enumerate(split_labels):
             images[number, :, 7 * label : 7 * label + 7] += 100
         arrays[f"x_{split}"] = images.astype(np.uint8)
-    np.savez(place / "bars.npz", **arrays)
-    (place / "recipe.toml").write_text(RECIPE.format(epochs=4))
+    np.savez(root / "bars.npz", **arrays)
+    (root / "recipe.toml").write_text(RECIPE.format(epochs=4))
     return [
         "train",
         "lenet5",
         "--data",
-        str(place / "bars.npz"),
+        str(root / "bars.npz"),
         "--recipe",
-        str(place / "recipe.toml"),
+        str(root / "recipe.toml"),
         "--set",
         "numerics.precision=fp32",
         "--set",
@@ -83,7 +83,7 @@ def done(process: subprocess.Popen[str], code: int = 0) -> str:
 
 @pytest.fixture(scope="module")
 def by_two(words: list[str], tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
-    """Where two processes trained one run, and what they printed."""
+    """Train one run with two processes and return the output folder and the printed text."""
     output = tmp_path_factory.mktemp("two")
     return output, done(launch(2, *words, "--output", str(output)))
 
@@ -105,14 +105,14 @@ def curve(record: RunRecord) -> list[tuple[int, str, float | None]]:
     return [(line.step, line.split, line.loss_nats) for line in record.metrics]
 
 
-def test_two_processes_learn_as_one_does_on_the_whole_batch(
+def test_two_processes_train_as_one_does_on_the_whole_batch(
     words: list[str], by_two: tuple[Path, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     output, output_text = by_two
     assert output_text.count("of training") == 1  # the first alone speaks
-    two, whole = past_runs(output)[0], one(words, tmp_path / "one", monkeypatch)
+    two, expected_run = past_runs(output)[0], one(words, tmp_path / "one", monkeypatch)
     parted = one([*words, "--set", "numerics.grad_accum_steps=2"], tmp_path / "parts", monkeypatch)
-    expected = curve(whole)
+    expected = curve(expected_run)
     assert len(expected) == 15  # train and test at 0 to 4 epochs, in training mode at each too
     for other in (two, parted):
         assert [line[:2] for line in curve(other)] == [line[:2] for line in expected]
@@ -120,18 +120,20 @@ def test_two_processes_learn_as_one_does_on_the_whole_batch(
             [line[2] for line in expected], rel=2e-5
         )
     assert (
-        len({record.id for record in (two, whole, parted)}) == 3
+        len({record.id for record in (two, expected_run, parted)}) == 3
     )  # what may change bits names the run
 
 
 def ranks(agent: subprocess.Popen[str]) -> list[int]:
     """The processes that torchrun started, by rank."""
     children = Path(f"/proc/{agent.pid}/task/{agent.pid}/children").read_text().split()
-    found = {}
+    processes = {}
     for child in children:
         environment = Path(f"/proc/{child}/environ").read_bytes().split(b"\0")
-        found |= {int(item[5:]): int(child) for item in environment if item.startswith(b"RANK=")}
-    return [found[rank] for rank in sorted(found)]
+        processes |= {
+            int(item[5:]): int(child) for item in environment if item.startswith(b"RANK=")
+        }
+    return [processes[rank] for rank in sorted(processes)]
 
 
 def wait_for_steps(output: Path, count: int, agent: subprocess.Popen[str]) -> None:
@@ -148,7 +150,7 @@ def wait_for_steps(output: Path, count: int, agent: subprocess.Popen[str]) -> No
 @pytest.mark.slow
 @pytest.mark.timeout(3600)
 @pytest.mark.skipif(sys.platform != "linux", reason="finds the processes through /proc")
-def test_stopped_and_killed_processes_start_again_and_end_with_the_bits_of_an_undisturbed_run(
+def test_stopped_and_killed_processes_restart_and_end_with_the_bits_of_an_undisturbed_run(
     words: list[str],
     tmp_path: Path,
     amount: Callable[[int], int],
@@ -189,7 +191,7 @@ def disturb(long: list[str], output: Path, expected: RunRecord, victim: int) -> 
     assert events[3]["step"] > 0
 
 
-def test_another_number_of_processes_is_refused_and_the_right_one_named(
+def test_another_number_of_processes_is_refused_and_the_right_one_is_named(
     by_two: tuple[Path, str],
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,

@@ -57,17 +57,17 @@ def kill_and_go_on(
 
 
 @pytest.mark.slow
-def test_after_kill_9_finished_runs_are_kept_and_the_others_have_the_same_bits(
-    tmp_path: Path, whole: tuple[Path, dict[str, Any]]
+def test_after_kill_9_finished_runs_stay_and_the_other_runs_have_the_same_bits(
+    tmp_path: Path, uninterrupted: tuple[Path, dict[str, Any]]
 ) -> None:
-    kill_and_go_on(tmp_path, *whole, [0.4])
+    kill_and_go_on(tmp_path, *uninterrupted, [0.4])
 
 
 @pytest.mark.slow
 def test_killed_parallel_seeds_resume_with_the_bits_of_single_runs(
-    tmp_path: Path, whole: tuple[Path, dict[str, Any]]
+    tmp_path: Path, uninterrupted: tuple[Path, dict[str, Any]]
 ) -> None:
-    kill_and_go_on(tmp_path, *whole, [0.4], "-j", "1", "--parallel-seeds", "2")
+    kill_and_go_on(tmp_path, *uninterrupted, [0.4], "-j", "1", "--parallel-seeds", "2")
 
 
 class KilledStudy:
@@ -179,10 +179,10 @@ def test_kills_in_every_phase_lose_nothing(
 
 
 @pytest.mark.slow
-def test_a_killed_driver_leaves_no_orphan_and_two_workers_resume_with_the_bits_of_one(
-    tmp_path: Path, whole: tuple[Path, dict[str, Any]]
+def test_a_killed_driver_leaves_no_orphan_and_two_workers_resume_with_the_same_bits(
+    tmp_path: Path, uninterrupted: tuple[Path, dict[str, Any]]
 ) -> None:
-    study, expected = whole
+    study, expected = uninterrupted
     process = start(study, tmp_path, "-j", "2", *LONGER)
     assert wait_for(lambda: has_trained(tmp_path), 60)
     process.kill()
@@ -196,10 +196,10 @@ def test_a_killed_driver_leaves_no_orphan_and_two_workers_resume_with_the_bits_o
 
 
 @pytest.mark.slow
-def test_a_killed_worker_costs_only_its_attempt(
-    tmp_path: Path, whole: tuple[Path, dict[str, Any]]
+def test_a_killed_worker_loses_only_its_attempt(
+    tmp_path: Path, uninterrupted: tuple[Path, dict[str, Any]]
 ) -> None:
-    study, expected = whole
+    study, expected = uninterrupted
     process = start(study, tmp_path, "-j", "1", *LONGER)
     assert wait_for(lambda: any(tmp_path.glob("runs/*/metrics.jsonl")), 60)
     os.kill(workers_of(tmp_path)[0], signal.SIGKILL)

@@ -16,7 +16,8 @@ SOURCE = Path(__file__).parents[2] / "src" / "resnetlab"
 FILES = sorted(SOURCE.rglob("*.py"))
 TOML_FILES = sorted(SOURCE.rglob("*.toml"))
 ROOT = SOURCE.parents[1]
-TEST_FILES = sorted([*(ROOT / "tests").rglob("*.py"), *(ROOT / "benchmarks").rglob("*.py")])
+TEST_FILES = sorted((ROOT / "tests").rglob("*.py"))
+BENCHMARKS = sorted((ROOT / "benchmarks").rglob("*.py"))
 
 OPENING = re.compile(r"(What|Where|Which|Whether|How|Why|Of|As|That|Those|The same|Who|When)\b")
 VAGUE = frozenset(
@@ -39,8 +40,22 @@ OLD_WORDS = frozenset(
     """.split()  # noqa: SIM905
 )
 """Words that are no part of a name of this project, its tests or its benchmarks."""
-SENTENCE_WORDS = frozenset({"own", "says", "what"})
-"""Old words that the name of a test may have, since it is a sentence."""
+TEST_OPENING = re.compile(
+    r"test_(it|its|neither|nobody|nor|of|others|that|they|this|those|what|whatever|where|which|who"
+    r"|whoever|whose|why)_"
+)
+"""First words of unclear test names: the name of a test begins with its subject."""
+TEST_METAPHORS = (METAPHORS - {"beside"}) | frozenset(
+    """
+    ask asks asked bear bears believe believes costs goes judged judges keep keeps know knows live
+    lives look looked looks place places saw say says see seen sees spoil spoils stood survive
+    survives twin twins
+    """.split()  # noqa: SIM905
+)
+"""Words that are no part of the name of a test, which is a sentence in plain English."""
+MAX_TEST_NAME = 90
+PRONOUNS = re.compile(r"_(that|those)_of(_|$)|_(is|are)_none(_|$)|_(says|say)_so(_|$)")
+"""Pronouns without a noun: `scores_are_those_of_a_loop` is `scores_equal_a_loop`."""
 VAGUE_FUNCTIONS = frozenset(
     """
     apply check close count do get give go handle have make move out part process put
@@ -136,17 +151,79 @@ def test_docstrings_and_names_are_plain(path: Path) -> None:
     assert "# fmt: off" not in text
 
 
-def test_names_in_tests_and_benchmarks_have_no_old_words() -> None:
-    def old_words(name: str) -> set[str]:
-        return words(name) & OLD_WORDS - (SENTENCE_WORDS if name.startswith("test_") else set())
+def is_unclear(name: str) -> bool:
+    """Return true if the name of a test is not a sentence in plain English."""
+    plain = name.replace("_interim_look_", "_").replace("_interim_looks_", "_")
+    plain = re.sub(r"_interim_looks?$", "", plain)
+    return bool(
+        TEST_OPENING.match(name)
+        or words(plain) & TEST_METAPHORS
+        or words(name) & (OLD_WORDS - {"own"})
+        or PRONOUNS.search(name)
+        or len(name) > MAX_TEST_NAME
+        or name.count("_") < 2
+    )
 
+
+def unclear_names(tree: ast.Module) -> Iterator[tuple[int, str]]:
+    """The names in a test file that are not plain, with their lines."""
+    functions = {(x.lineno, x.name) for x in ast.walk(tree) if isinstance(x, Function)}
+    tests = {(line, name) for line, name in functions if name.startswith("test_")}
+    yield from ((line, name) for line, name in sorted(tests) if is_unclear(name))
+    declared = list(declared_names(tree))
+    for line, name in [*declared, *variables(tree)]:
+        if (line, name) not in tests and (
+            words(name) & OLD_WORDS
+            or name.lower().strip("_") in VAGUE
+            or ((line, name) in declared and words(name) & METAPHORS)
+        ):
+            yield line, name
+
+
+@pytest.mark.parametrize("path", TEST_FILES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_docstrings_and_names_in_tests_are_plain(path: Path) -> None:
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    assert [(line, text[:60]) for line, text in docstrings(tree) if OPENING.match(text)] == []
+    assert list(unclear_names(tree)) == []
+    if path.name.startswith("test_"):
+        assert not is_unclear(f"{path.stem}_of_a_module")
+
+
+def test_names_in_benchmarks_have_no_old_words() -> None:
     old_names = []
-    for path in TEST_FILES:
+    for path in BENCHMARKS:
         tree = ast.parse(path.read_text(encoding="utf-8"))
-        for line, name in [*declared_names(tree), *variables(tree)]:
-            if old_words(name):
-                old_names.append(f"{path.relative_to(ROOT)}:{line} {name}")
+        names = [*declared_names(tree), *variables(tree)]
+        old_names += [
+            f"{path.name}:{line} {name}" for line, name in names if words(name) & OLD_WORDS
+        ]
     assert old_names == []
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "test_of_two_that_ask_at_once_one_computes",
+        "test_the_sums_are_those_of_the_curves",
+        "test_what_is_no_model_is_reported",
+        "test_a_full_disk_costs_nothing",
+        "test_a_name_that_is_none_is_refused",
+        "test_paths",
+    ],
+)
+def test_the_language_check_detects_unclear_test_names(name: str) -> None:
+    tree = ast.parse(f"def {name}() -> None: ...")
+    assert list(unclear_names(tree)) == [(1, name)]
+
+
+def test_the_language_check_detects_unclear_variables_and_helpers() -> None:
+    tree = ast.parse("def look(place): return place\ndef told(): found = held_value = 1")
+    names = {name for _, name in unclear_names(tree)}
+    assert names == {"told", "found", "held_value", "place"}
+    assert (
+        list(unclear_names(ast.parse("def test_a_plain_sentence_passes(path): result = path")))
+        == []
+    )
 
 
 def test_docstrings_name_code_that_exists() -> None:

@@ -26,7 +26,7 @@ def code_cells(notebook: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
-def test_a_notebook_has_no_output_and_names_only_what_is_there(path: Path) -> None:
+def test_a_notebook_has_no_output_and_uses_only_existing_names_and_files(path: Path) -> None:
     notebook = json.loads(path.read_text(encoding="utf-8"))
     cells = code_cells(notebook)
     assert len(cells) > 8
@@ -114,20 +114,20 @@ def written(folder: Path, code: str) -> Path:
 
 @pytest.mark.slow
 @pytest.mark.timeout(300)
-def test_a_notebook_shows_an_error_in_a_line(tmp_path: Path) -> None:
+def test_a_notebook_shows_an_error_in_one_line(tmp_path: Path) -> None:
     """IPython shows the lines of the error alone, without the traceback of thirty lines."""
     nbclient = pytest.importorskip("nbclient")
     path = written(tmp_path, 'import resnetlab as rl\nrl.load_study("digitz")')
     with pytest.raises(nbclient.exceptions.CellExecutionError) as caught:
         run(path, tmp_path)
-    shown = caught.value.traceback.rpartition("------------------\n")[2].strip().splitlines()
-    assert len(shown) == 1
-    assert "InputError: digitz: unknown study" in shown[0]
+    lines = caught.value.traceback.rpartition("------------------\n")[2].strip().splitlines()
+    assert len(lines) == 1
+    assert "InputError: digitz: unknown study" in lines[0]
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(300)
-def test_a_bar_of_tqdm_warns_only_without_resnetlab(tmp_path: Path) -> None:
+def test_a_progress_bar_of_tqdm_gives_a_warning_only_without_resnetlab(tmp_path: Path) -> None:
     """Without widgets, tqdm warns at its first bar, which a library may draw."""
     code = "from tqdm.auto import tqdm\nfor _ in tqdm([]):\n    pass"
     warned = []

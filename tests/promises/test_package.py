@@ -1,4 +1,4 @@
-"""What people install holds all that they need."""
+"""Installed package: it contains every module and data file."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.mark.slow
-def test_a_wheel_holds_every_module_catalog_file_and_template(tmp_path: Path) -> None:
+def test_a_wheel_contains_every_module_catalog_file_and_template(tmp_path: Path) -> None:
     command = [
         sys.executable,
         "-m",

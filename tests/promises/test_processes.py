@@ -35,7 +35,7 @@ def test_fine(number): pass
 
 
 @pytest.mark.parametrize("how", ["os.abort()", "os.kill(os.getpid(), 9)"])
-def test_a_process_that_a_test_kills_fails_the_run_with_the_name_of_the_test_and_loses_no_other(
+def test_a_process_killed_by_a_test_fails_the_run_by_name_and_the_other_tests_still_run(
     tmp_path: Path, how: str
 ) -> None:
     (tmp_path / "test_dying.py").write_text(DYING.format(how=how))

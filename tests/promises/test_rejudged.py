@@ -42,7 +42,7 @@ def welch(table: Table, column: str, left: str, right: str) -> tuple[float, floa
 
 
 def holm_decisions(p: list[float]) -> list[bool]:
-    """Whether Holm's step-down procedure rejects each hypothesis at 5 %."""
+    """Return for each hypothesis if Holm's step-down procedure rejects it at 5 %."""
     rejected = [False] * len(p)
     for step, index in enumerate(sorted(range(len(p)), key=lambda i: p[i])):
         if p[index] >= 0.05 / (len(p) - step):
@@ -51,7 +51,7 @@ def holm_decisions(p: list[float]) -> list[bool]:
     return rejected
 
 
-def test_every_file_of_the_page_is_the_one_that_the_tables_give() -> None:
+def test_every_file_of_the_page_equals_the_result_of_the_tables() -> None:
     files = rejudged.build()
     for name, text in files.items():
         assert (FOLDER / name).read_text(encoding="utf-8") == text, f"{name}: run make rejudged"
@@ -73,7 +73,7 @@ def test_scipy_and_a_second_form_of_holm_give_the_same_verdicts(name: str) -> No
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_the_claims_are_those_that_the_rule_selects(name: str) -> None:
+def test_the_claims_equal_the_selection_by_the_rule(name: str) -> None:
     table = TABLES[name]
     assert sorted(table.select_pairs()) == sorted(table.claims + table.without_claim)
     for pair in table.without_claim:
@@ -82,7 +82,7 @@ def test_the_claims_are_those_that_the_rule_selects(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", [name for name in NAMES if TABLES[name].runs])
-def test_the_means_and_spreads_are_those_of_the_runs(name: str) -> None:
+def test_the_means_and_spreads_equal_the_values_of_the_runs(name: str) -> None:
     table = TABLES[name]
     groups: dict[tuple[str, str], list[float]] = {}
     for run in table.runs:
@@ -98,7 +98,7 @@ def test_the_means_and_spreads_are_those_of_the_runs(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_the_runs_needed_have_the_power_and_fewer_have_not(name: str) -> None:
+def test_the_stated_number_of_runs_has_the_power_and_a_smaller_one_has_not(name: str) -> None:
     """The noncentral t is another way to the power than the sum of quantiles of the page."""
     claims = TABLES[name].judge()
     level = 0.05 / len(claims)
@@ -155,13 +155,13 @@ def test_the_printed_command_gives_the_same_verdicts(name: str, tmp_path: Path) 
     assert words == expected
 
 
-def test_the_tables_left_out_are_not_judged_and_have_a_reason() -> None:
+def test_the_tables_that_were_left_out_have_a_reason_and_no_verdicts() -> None:
     tables = tomllib.loads((FOLDER / "left-out.toml").read_text(encoding="utf-8"))["table"]
     judged = {table.details["link"] for table in TABLES.values()}
     assert all(table["reason"] and table["link"] not in judged for table in tables)
 
 
-def test_a_summary_for_judge_has_the_rows_of_the_claims_only() -> None:
+def test_a_summary_for_judge_has_only_the_rows_of_the_claims() -> None:
     for path in (FOLDER / "judged").glob("*.csv"):
         table = TABLES[path.stem]
         rows = {(row["column"], row["row"]) for row in read_rows(path)}

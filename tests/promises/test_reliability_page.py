@@ -53,7 +53,7 @@ def runs(reliability: ModuleType, monkeypatch: pytest.MonkeyPatch) -> Runs:
     return Runs(reliability, monkeypatch)
 
 
-def test_each_promise_is_a_row_with_what_failed_and_what_did_not_run(
+def test_each_promise_is_a_row_with_its_failed_tests_and_its_tests_that_did_not_run(
     reliability: ModuleType, runs: Runs, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     modules = reliability.promises()
@@ -75,7 +75,7 @@ def test_each_promise_is_a_row_with_what_failed_and_what_did_not_run(
     assert "- Commit: `abc123`." in text
 
 
-def test_the_results_of_one_file_leave_those_of_the_others(
+def test_the_results_of_one_file_do_not_change_the_results_of_the_others(
     reliability: ModuleType, runs: Runs
 ) -> None:
     runs.text = PASSED
@@ -87,7 +87,7 @@ def test_the_results_of_one_file_leave_those_of_the_others(
     assert text.count("at commit abc123") == len(reliability.promises()) - 1
 
 
-def test_some_tests_of_a_file_that_run_again_replace_their_results_alone(
+def test_tests_that_run_again_replace_only_their_own_results(
     reliability: ModuleType, runs: Runs
 ) -> None:
     assert reliability.main("killed_runs") == 1
@@ -106,7 +106,7 @@ def test_some_tests_of_a_file_that_run_again_replace_their_results_alone(
     assert "failed" not in row
 
 
-def test_the_committed_page_is_that_of_the_committed_results() -> None:
+def test_the_committed_page_is_built_from_the_committed_results() -> None:
     reliability = script("docs/reliability.py")
     results = reliability.load()
     names = {file: list(tests) for file, tests in results.items()}

@@ -22,14 +22,14 @@ STUDIES = sorted(path.parent for path in RESULTS.glob("*/report.json"))
 SIZES = sorted(path.parent for path in RESULTS.glob("*/fixres.json"))
 
 
-def test_results_are_there() -> None:
+def test_the_readme_of_the_results_lists_every_committed_result() -> None:
     listed = re.findall(r"^\| \[(\S+)\]\(\1/report.md\)", (RESULTS / "README.md").read_text(), re.M)
     assert STUDIES
     assert SIZES
     assert sorted(path.name for path in STUDIES + SIZES) == sorted(listed)
 
 
-def test_the_column_of_the_readme_has_the_share_of_the_training_of_each_study() -> None:
+def test_the_readme_column_has_the_share_of_the_training_of_each_study() -> None:
     text = (RESULTS / "README.md").read_text(encoding="utf-8")
     listed = dict(re.findall(r"^\| \[(\S+)\]\(\S+\) \| (.+?) % \|", text, re.M))
     shares = {}
@@ -72,9 +72,7 @@ def content(path: Path) -> object:
 
 
 @pytest.mark.parametrize("folder", STUDIES + SIZES, ids=lambda folder: folder.name)
-def test_a_committed_report_has_the_content_that_its_values_give(
-    tmp_path: Path, folder: Path
-) -> None:
+def test_a_committed_report_is_built_from_its_values(tmp_path: Path, folder: Path) -> None:
     (rebuild if folder in STUDIES else fixres.rebuild)(folder, tmp_path)
     for path in sorted(folder.rglob("*")):
         if path.is_file():
@@ -82,7 +80,7 @@ def test_a_committed_report_has_the_content_that_its_values_give(
 
 
 @pytest.mark.parametrize("folder", STUDIES, ids=lambda folder: folder.name)
-def test_a_committed_result_says_where_it_came_from(folder: Path) -> None:
+def test_a_committed_result_states_its_provenance(folder: Path) -> None:
     study_data = load(folder)
     assert study_data.machines
     for machine in study_data.machines:
@@ -96,17 +94,17 @@ def test_a_committed_result_says_where_it_came_from(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("folder", SIZES, ids=lambda folder: folder.name)
-def test_a_committed_table_of_sizes_is_full_says_where_it_came_from_and_names_its_caveat(
+def test_a_committed_table_of_sizes_is_complete_with_provenance_and_caveat(
     folder: Path,
 ) -> None:
-    found: ResolutionTable = decode(
+    table: ResolutionTable = decode(
         ResolutionTable, read_json(folder / fixres.FIXRES_FILE), str(folder)
     )
-    assert len(found.cells) == len(found.rows) * len({cell.test_size for cell in found.cells})
-    assert all(cell.status == "done" and cell.stage_one and cell.stage_two for cell in found.cells)
-    assert re.fullmatch(r"[0-9a-f]{40}", found.provenance["commit"])
-    assert not found.provenance["dirty"]
-    assert any("ImageNet" in caveat for caveat in found.caveats)
+    assert len(table.cells) == len(table.rows) * len({cell.test_size for cell in table.cells})
+    assert all(cell.status == "done" and cell.stage_one and cell.stage_two for cell in table.cells)
+    assert re.fullmatch(r"[0-9a-f]{40}", table.provenance["commit"])
+    assert not table.provenance["dirty"]
+    assert any("ImageNet" in caveat for caveat in table.caveats)
     assert "ImageNet" in (folder / "report.md").read_text(encoding="utf-8")
     assert not [
         path for path in folder.rglob("*") if path.suffix in (".jpg", ".jpeg", ".png", ".webp")

@@ -22,14 +22,14 @@ from helpers.studies import LONGER, finish, outcomes, start, wait_for, workers_o
         pytest.param(signal.SIGTERM, 143, (), marks=pytest.mark.slow),
     ],
 )
-def test_a_signal_writes_checkpoints_says_how_to_go_on_and_leaves_no_orphan(
+def test_a_signal_writes_checkpoints_prints_the_command_to_continue_and_leaves_no_orphan(
     tmp_path: Path,
-    whole: tuple[Path, dict[str, Any]],
+    uninterrupted: tuple[Path, dict[str, Any]],
     number: signal.Signals,
     code: int,
     more: tuple[str, ...],
 ) -> None:
-    study, expected = whole
+    study, expected = uninterrupted
     process = start(study, tmp_path, *more, *LONGER)
     assert wait_for(lambda: has_trained(tmp_path), 60)
     process.send_signal(number)

@@ -39,5 +39,5 @@ def test_signals_at_random_instants_end_a_run_with_a_checkpoint(
         stopped += 1
         phases += bool(short_run.checkpoints(root))
     assert phases
-    assert slowest < 30
+    assert slowest < 30  # generous: the promise is that no signal is ignored
     figures(f"{stopped} signals, {phases} after the first step, slowest end {slowest:.1f} s")

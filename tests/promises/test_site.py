@@ -106,7 +106,7 @@ def pages(site: Path) -> dict[Path, Page]:
     return {path: Page(path) for path in paths}
 
 
-def test_no_page_loads_anything_from_another_host(site: Path, pages: dict[Path, Page]) -> None:
+def test_no_page_loads_a_file_from_another_host(site: Path, pages: dict[Path, Page]) -> None:
     for path, page in pages.items():
         assert [url for url in page.loaded if re.match(r"(?i)[a-z]+:|//", url)] == [], path
     for path in site.rglob("*.css"):
@@ -118,7 +118,7 @@ def test_no_page_loads_anything_from_another_host(site: Path, pages: dict[Path, 
         assert [url for url in loaded if not url.startswith("data:")] == [], path
 
 
-def test_every_link_of_the_site_leads_to_a_page_and_an_anchor(
+def test_every_link_of_the_site_points_to_a_page_and_an_anchor(
     site: Path, pages: dict[Path, Page]
 ) -> None:
     missing = []
@@ -182,7 +182,7 @@ def test_every_field_of_a_configuration_and_of_a_file_has_a_description(
         assert [name for name in docs if f"<code>{name}</code>" not in page] == [], cls
 
 
-def test_no_table_of_a_configuration_is_left_out(fields: Any) -> None:
+def test_every_table_of_a_configuration_is_on_the_page(fields: Any) -> None:
     """A class that a field of a configuration takes has a table itself."""
     listed = {cls for classes in fields.FIELD_GROUPS.values() for cls in classes}
     for cls in listed:
@@ -200,7 +200,7 @@ def parts(hint: Any) -> list[Any]:
     return [part for argument in arguments for part in parts(argument)] if arguments else [hint]
 
 
-def test_every_file_that_the_source_names_is_on_the_page_of_formats(site: Path) -> None:
+def test_every_file_named_in_the_source_is_on_the_page_of_formats(site: Path) -> None:
     named = re.compile(r"[A-Za-z-]+\.(?:jsonl|json|csv|safetensors|npz)")
     of_others = {
         "best.safetensors",  # beside state.safetensors in a checkpoint
@@ -228,7 +228,7 @@ def test_every_exit_code_error_and_renamed_word_is_listed(reference: Any, site: 
     assert {cls.__name__ for cls in reference.error_classes()} == set(errors)
 
 
-def test_every_public_name_has_a_docstring_and_a_place_on_the_page_of_python(
+def test_every_public_name_has_a_docstring_and_an_entry_on_the_python_page(
     pages: dict[Path, Page], site: Path
 ) -> None:
     anchors = pages[site / "reference" / "python.html"].anchors
@@ -264,7 +264,7 @@ def test_every_page_of_the_site_is_in_its_navigation(pages: dict[Path, Page], si
         for name in PICTURES
     ],
 )
-def test_the_pictures_are_those_that_the_commands_draw(
+def test_the_pictures_equal_the_drawings_of_the_commands(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     names = {path.name for path in (DOCS / "pictures").iterdir()}

@@ -38,7 +38,7 @@ def test_each_pinned_package_has_a_line_with_its_version_and_its_license() -> No
     assert len(unstated) <= 3, unstated
 
 
-def test_the_page_is_that_of_the_installed_metadata() -> None:
+def test_the_license_page_is_built_from_the_installed_metadata() -> None:
     licenses = script("docs/licenses.py")
     assert licenses.stated_license("pytest") == "MIT"
     assert "Apache" in licenses.stated_license("safetensors")
@@ -48,11 +48,11 @@ def test_the_page_is_that_of_the_installed_metadata() -> None:
         licenses.page("pytest==0.0.1\n")
 
 
-def test_pins_name_no_address() -> None:
+def test_pins_contain_no_address() -> None:
     assert all(re.fullmatch(r"[\w.-]+==[\w.+!-]+", pin) for pin in PINS)
 
 
-def test_an_audit_passes_only_if_every_package_was_looked_up_and_none_is_vulnerable() -> None:
+def test_an_audit_passes_only_if_every_package_was_checked_and_none_is_vulnerable() -> None:
     judge = script("tests/audit.py").judge
     clean = {"name": "a", "version": "1", "vulns": []}
     flaw = {"id": "CVE-1", "fix_versions": ["2"]}

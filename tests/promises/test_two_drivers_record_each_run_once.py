@@ -27,7 +27,7 @@ def rival(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TrialServer]:
     started.close()
 
 
-def test_races_of_two_processes_for_one_run(
+def test_two_racing_processes_record_one_run_once(
     short_run: ShortRun,
     rival: TrialServer,
     expected: Any,
@@ -60,9 +60,9 @@ def test_races_of_two_processes_for_one_run(
 
 @pytest.mark.slow
 def test_two_drivers_on_one_study_record_each_run_once(
-    tmp_path: Path, whole: tuple[Path, dict[str, Any]]
+    tmp_path: Path, uninterrupted: tuple[Path, dict[str, Any]]
 ) -> None:
-    study, expected = whole
+    study, expected = uninterrupted
     drivers = [start(study, tmp_path, "-j", "1", *LONGER) for _ in range(2)]
     for driver in drivers:
         _, output = driver.communicate(timeout=240)

@@ -1,5 +1,5 @@
-"""Where a system has no `fcntl` and no `resource`, renames no open file and opens no folder,
-everything works as well.
+"""A system without `fcntl` and `resource`, which renames no open file and opens no folder, has all
+features.
 
 Nobody has run this on Windows yet. The tests take from resnetlab, and from no other package, what
 Windows lacks, in real processes: a `sitecustomize` on PYTHONPATH does it, so that worker processes
@@ -111,28 +111,28 @@ if ROOT and os.path.isdir("/proc/self/fd"):
 
 
 @pytest.fixture(scope="module")
-def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("windows")
 
 
 @pytest.fixture(scope="module")
-def environment(place: Path) -> dict[str, str]:
-    """Of processes that lack what Windows lacks."""
-    (place / "site").mkdir()
-    (place / "site" / "sitecustomize.py").write_text(SITE, encoding="utf-8")
-    paths = (place / "site", TESTS, Path(resnetlab.__file__).parents[1])
+def environment(workspace: Path) -> dict[str, str]:
+    """Return the environment of processes that lack what Windows lacks."""
+    (workspace / "site").mkdir()
+    (workspace / "site" / "sitecustomize.py").write_text(SITE, encoding="utf-8")
+    paths = (workspace / "site", TESTS, Path(resnetlab.__file__).parents[1])
     return os.environ | {
         "PYTHONPATH": os.pathsep.join(map(str, paths)),
-        "LACKING_ROOT": str(place / "here"),
+        "LACKING_ROOT": str(workspace / "here"),
         "OMP_NUM_THREADS": "1",
-        "RESNETLAB_CACHE": str(place / "here" / "cache of a person"),
+        "RESNETLAB_CACHE": str(workspace / "here" / "cache of a person"),
     }
 
 
 @pytest.fixture(scope="module")
-def here(place: Path) -> Path:
-    (place / "here").mkdir()
-    return place / "here"
+def here(workspace: Path) -> Path:
+    (workspace / "here").mkdir()
+    return workspace / "here"
 
 
 ONE_AFTER_ANOTHER = """
@@ -170,7 +170,7 @@ def run(here: Path, environment: dict[str, str], *words: object) -> str:
     return run_all(here, environment, words)[0]
 
 
-def test_what_windows_lacks_is_taken_from_resnetlab_alone(
+def test_the_simulated_windows_lacks_unix_features_only_for_resnetlab(
     here: Path, environment: dict[str, str]
 ) -> None:
     """Else the tests below would prove nothing, or fail for another package's sake."""
@@ -192,7 +192,7 @@ def test_what_windows_lacks_is_taken_from_resnetlab_alone(
     assert done.stdout.split() == ["absent", "False", "True", "32"], done.stderr
 
 
-def test_every_module_imports(environment: dict[str, str]) -> None:
+def test_every_module_can_be_imported(environment: dict[str, str]) -> None:
     code = (
         "import importlib, sys\nfor name in sys.argv[1:]: "
         "importlib.import_module(name)\nprint('all')"
@@ -255,7 +255,7 @@ def kill_all(here: Path) -> None:
                 os.kill(int(entry.name), signal.SIGKILL)
 
 
-def test_a_run_that_was_interrupted_and_killed_goes_on_from_its_checkpoint(
+def test_an_interrupted_and_killed_run_continues_from_its_checkpoint(
     here: Path, environment: dict[str, str]
 ) -> None:
     words = (
@@ -296,7 +296,7 @@ def test_a_run_that_was_interrupted_and_killed_goes_on_from_its_checkpoint(
     assert not (folder / "checkpoints").exists()
 
 
-def test_a_network_is_fitted_to_photographs_used_and_scored(
+def test_a_network_is_fine_tuned_used_and_evaluated(
     here: Path, environment: dict[str, str]
 ) -> None:
     from helpers.stripes import QUICK, folder
@@ -326,7 +326,9 @@ def test_a_network_is_fitted_to_photographs_used_and_scored(
     assert not list((here / "cache").glob("*.npy"))
 
 
-def test_what_a_terminal_cannot_show_is_escaped(here: Path, environment: dict[str, str]) -> None:
+def test_characters_that_a_terminal_cannot_show_are_escaped(
+    here: Path, environment: dict[str, str]
+) -> None:
     """Windows' consoles and pipes have an encoding of their own, which must not end a command."""
     from PIL import Image
 

@@ -68,7 +68,7 @@ print(rl.judge("runs.csv", ["A > B"]).verdicts[0].verdict)
 
 
 @pytest.mark.parametrize("command", TORCH_COMMANDS)
-def test_a_command_that_needs_torch_says_so_in_one_line(
+def test_a_command_that_needs_torch_reports_the_missing_extra_in_one_line(
     command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "torch", None)
@@ -78,7 +78,7 @@ def test_a_command_that_needs_torch_says_so_in_one_line(
     assert not list(tmp_path.iterdir())
 
 
-def test_python_names_the_extra_too(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_python_reports_the_missing_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "torch", None)
     with pytest.raises(rl.InputError, match=r"resnetlab\[train\]"):
         rl.train("cifar-resnet8", "digits", "digits")
@@ -113,7 +113,9 @@ def environment(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-def test_a_real_installation_without_the_extra(environment: Path, tmp_path: Path) -> None:
+def test_an_installation_without_the_extra_has_the_same_results(
+    environment: Path, tmp_path: Path
+) -> None:
     (tmp_path / "runs.csv").write_text(long_rows(A=A, B=B))
     settings = ["recipe.epochs=1", "data.train_images=100", "numerics.threads=1"]
     study = rl.load_study("digits", seeds=2, settings=settings)

@@ -15,13 +15,13 @@ from helpers.studies import LONGER, finish, outcomes
 from resnetlab.studies.plan import Plan
 
 
-def test_runs_of_this_process_give_the_results_of_a_worker(
+def test_runs_in_the_calling_process_give_the_results_of_a_worker(
     tmp_path: Path,
-    whole: tuple[Path, dict[str, Any]],
+    uninterrupted: tuple[Path, dict[str, Any]],
     train_here: Callable[[Plan, Path], None],
     figures: Callable[[str], None],
 ) -> None:
-    study, expected = whole
+    study, expected = uninterrupted
     loaded = rl.load_study(study, settings=[LONGER[1]])
     train_here(loaded.plan(tmp_path), tmp_path)
     assert outcomes(tmp_path) == expected
@@ -29,10 +29,10 @@ def test_runs_of_this_process_give_the_results_of_a_worker(
 
 
 @pytest.mark.slow
-def test_two_workers_give_the_results_of_one(
-    tmp_path: Path, whole: tuple[Path, dict[str, Any]], figures: Callable[[str], None]
+def test_two_workers_give_the_results_of_one_worker(
+    tmp_path: Path, uninterrupted: tuple[Path, dict[str, Any]], figures: Callable[[str], None]
 ) -> None:
-    study, expected = whole
+    study, expected = uninterrupted
     finish(study, tmp_path, "-j", "2", *LONGER)
     assert outcomes(tmp_path) == expected
     figures(f"{len(expected)} runs, 0 bits differ between 1 and 2 workers")
@@ -40,10 +40,10 @@ def test_two_workers_give_the_results_of_one(
 
 @pytest.mark.slow
 def test_a_ray_cluster_gives_the_results_of_one_worker(
-    tmp_path: Path, whole: tuple[Path, dict[str, Any]], figures: Callable[[str], None]
+    tmp_path: Path, uninterrupted: tuple[Path, dict[str, Any]], figures: Callable[[str], None]
 ) -> None:
     pytest.importorskip("ray", reason="ray is not installed")
-    study, expected = whole
+    study, expected = uninterrupted
     finish(study, tmp_path, "--backend", "ray", *LONGER)
     assert outcomes(tmp_path) == expected
     figures(f"{len(expected)} runs, 0 bits differ between a Ray cluster and 1 worker")

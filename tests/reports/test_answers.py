@@ -135,7 +135,7 @@ def claim_answer(statement: str, **options: Any) -> QuestionAnswer:
          "« residual 56 (A) » est le plus rapide"),
     ],
 )  # fmt: skip
-def test_the_sentence_of_a_verdict_is_that_of_its_kind_in_both_languages(
+def test_the_sentence_of_a_verdict_matches_its_kind_in_both_languages(
     statement: str, status: str, english: str, french: str
 ) -> None:
     answer = claim_answer(statement)
@@ -144,7 +144,7 @@ def test_the_sentence_of_a_verdict_is_that_of_its_kind_in_both_languages(
     assert french in answer.measured["fr"].replace("\N{NO-BREAK SPACE}", " ")
 
 
-def test_failures_memory_unfinished_and_missing_conditions_have_sentences_of_their_own() -> None:
+def test_failures_memory_unfinished_and_missing_conditions_have_their_own_sentences() -> None:
     fails = claim_answer("fails", truth="failing")
     assert "Failed runs (at chance or diverged): 4 of 5 runs of “plain 56”" in fails.measured["en"]
     chance = claim_answer("supported", truth="at chance")
@@ -179,20 +179,20 @@ def test_every_reason_of_a_verdict_has_words_in_both_languages() -> None:
     assert set(REASON_WORDS) == set(ReasonKind)
 
 
-def test_a_reduced_protocol_comes_first_and_limits_every_status() -> None:
+def test_the_answer_starts_with_a_reduced_protocol_which_limits_every_status() -> None:
     answer = claim_answer("opposite", settings=("recipe.epochs=5",))
     assert answer.statuses == ("at 50 % of the training: contradicted",)
     assert answer.measured["en"].startswith("At 50 % of the full training, ")
     assert answer.measured["fr"].startswith("À 50\xa0% de l’entraînement complet, ")
 
 
-def test_an_ensemble_without_trained_runs_is_answered_as_such() -> None:
+def test_an_ensemble_without_trained_runs_has_its_own_sentence() -> None:
     answer = answer_question(planted(), question(Evidence(kind="ensemble")))
     assert answer.statuses == ("inconclusive",)
     assert answer.measured["en"] == "There are too few trained runs for an ensemble."
 
 
-def test_a_p_value_is_called_corrected_only_where_there_are_several_tests() -> None:
+def test_a_p_value_is_called_corrected_only_if_there_are_several_tests() -> None:
     def first_answer(name: str) -> str:
         return build_report(load(ROOT / "results" / name)).answers[0].measured["en"]
 
@@ -201,7 +201,7 @@ def test_a_p_value_is_called_corrected_only_where_there_are_several_tests() -> N
     assert ", p < 0.001 after the correction for the 3 tests" in first_answer("degradation")
 
 
-def test_a_comparison_without_a_claim_is_welch_s_and_has_no_verdict() -> None:
+def test_a_comparison_without_a_claim_uses_welch_and_has_no_verdict() -> None:
     compared = Evidence(kind="compare", conditions=("residual 8 (A)",), against="plain 56")
     answer = answer_question(planted(), question(compared))
     arms = [
@@ -253,12 +253,12 @@ def numbers(text: str, language: str) -> list[str]:
     if language == "fr":
         text = re.sub(r"(?<=\d)\xa0(?=\d{3})", "", text).replace(",", ".")
     text = re.sub(r"\bln \d+ = ", lambda match: match[0][3:-3] + " ", text)
-    found = [match[0].rstrip(",.\xa0") for match in NUMBER.finditer(text)]
-    return [number.replace(",", "").replace("−", "-").replace("\xa0", "") for number in found]
+    texts = [match[0].rstrip(",.\xa0") for match in NUMBER.finditer(text)]
+    return [number.replace(",", "").replace("−", "-").replace("\xa0", "") for number in texts]
 
 
 def is_value(number: str, values: list[float]) -> bool:
-    """Whether a number is one of the values, rounded to the decimals that it shows."""
+    """Return true if a number is one of the values, rounded to the decimals that it shows."""
     digits = len(number.partition(".")[2])
     return any(abs(float(number) - value) <= 0.5001 * 10**-digits for value in values)
 
@@ -268,12 +268,12 @@ def every_answer() -> list[QuestionAnswer]:
     """Answers of the committed results, of the planted study, and to each question of the catalog
     by a study that lacks its conditions.
     """
-    found = [item for folder in RESULTS for item in answers(analyze(load(folder)))]
-    found += [claim_answer(claim["statement"], truth="failing") for claim in CLAIMS]
-    found += [claim_answer(claim["statement"]) for claim in CLAIMS]
+    collected = [item for folder in RESULTS for item in answers(analyze(load(folder)))]
+    collected += [claim_answer(claim["statement"], truth="failing") for claim in CLAIMS]
+    collected += [claim_answer(claim["statement"]) for claim in CLAIMS]
     for name in catalog_names("studies"):
         questions = catalog_questions(name, load_study(name).question)
-        found += [answer_question(planted(), item) for item in questions]
+        collected += [answer_question(planted(), item) for item in questions]
     labels = tuple(TRUTH)
     kinds: tuple[EvidenceKind, ...] = (
         "accuracy",
@@ -285,11 +285,11 @@ def every_answer() -> list[QuestionAnswer]:
     )
     for kind in kinds:
         evidence = Evidence(kind=kind, conditions=labels)
-        found.append(answer_question(planted(), question(evidence)))
-    return found
+        collected.append(answer_question(planted(), question(evidence)))
+    return collected
 
 
-def test_every_number_of_an_answer_is_a_value_of_its_record_in_both_languages() -> None:
+def test_every_number_of_an_answer_is_in_its_record_in_both_languages() -> None:
     counted = 0
     for answer in every_answer():
         values = list(answer.values.values())
@@ -301,10 +301,10 @@ def test_every_number_of_an_answer_is_a_value_of_its_record_in_both_languages() 
     assert not is_value("47.1", [47.2, 4.71])
 
 
-def test_both_languages_show_the_same_numbers_and_an_explanation_shows_none() -> None:
+def test_both_languages_contain_the_same_numbers_and_an_explanation_contains_none() -> None:
     for answer in every_answer():
-        shown = [sorted(numbers(answer.measured[name], name)) for name in LANGUAGES]
-        assert shown[0] == shown[1]
+        values = [sorted(numbers(answer.measured[name], name)) for name in LANGUAGES]
+        assert values[0] == values[1]
         assert not re.search(r"\b\d", answer.explanation["en"] + answer.explanation["fr"])
 
 
@@ -313,7 +313,7 @@ def test_both_languages_show_the_same_numbers_and_an_explanation_shows_none() ->
 
 
 @pytest.mark.parametrize("name", catalog_names("studies"))
-def test_every_study_has_questions_whose_evidence_is_there_and_every_claim_answers_one(
+def test_every_study_has_questions_with_existing_evidence_and_every_claim_answers_one(
     name: str,
 ) -> None:
     study = load_study(name)
@@ -325,9 +325,9 @@ def test_every_study_has_questions_whose_evidence_is_there_and_every_claim_answe
     for item in questions:
         for evidence in item.evidence:
             for beginning in evidence.claims:
-                found = [text for text in statements if text.startswith(beginning)]
-                assert found, beginning
-                used.update(found)
+                matches = [text for text in statements if text.startswith(beginning)]
+                assert matches, beginning
+                used.update(matches)
             plain = [label for label in evidence.conditions if "*" not in label]
             assert {*plain, evidence.against} <= labels | {""}
             if evidence.kind == "compare":
@@ -342,7 +342,7 @@ def test_every_study_has_questions_whose_evidence_is_there_and_every_claim_answe
     assert len(numbers) == len(set(numbers))
 
 
-def test_the_practical_s_questions_of_its_studies_are_all_in_the_catalog_with_their_marks() -> None:
+def test_all_questions_of_the_practical_are_in_the_catalog_with_their_marks() -> None:
     marks = {}
     for name in ("ladder", "ladder-mnist", "lr-batch", "bow-svm"):
         for item in catalog_questions(name, load_study(name).question):
@@ -357,9 +357,7 @@ def test_the_practical_s_questions_of_its_studies_are_all_in_the_catalog_with_th
     assert bonus == {f"question {number}" for number in (21, 25, 28)}
 
 
-def test_every_study_of_the_depth_report_that_compares_depths_asks_what_the_first_run_hides() -> (
-    None
-):
+def test_every_depth_study_of_the_depth_report_has_a_question_on_the_first_converged_run() -> None:
     for name in ("depth", "depth-as-run", "depth-norm", "depth-rate", "depth-epochs"):
         kinds = [
             evidence.kind
@@ -369,7 +367,7 @@ def test_every_study_of_the_depth_report_that_compares_depths_asks_what_the_firs
         assert kinds.count("first that converged") == 1, name
 
 
-def test_a_user_s_study_with_a_name_of_the_catalog_gets_no_questions_of_it() -> None:
+def test_a_user_study_with_the_name_of_a_catalog_study_gets_no_catalog_questions() -> None:
     assert catalog_questions("depth", "Another question?") == ()
 
 
@@ -384,7 +382,7 @@ UNACCENTED = re.compile(
 )
 
 
-def test_french_has_its_accents_its_quotes_and_its_spaces() -> None:
+def test_french_texts_have_accents_quotation_marks_and_spaces() -> None:
     for answer in every_answer():
         for text in (answer.question["fr"], answer.measured["fr"], answer.explanation["fr"]):
             bare = re.sub("«\xa0.*?\xa0»", "x", text)
@@ -421,7 +419,7 @@ def test_every_renderer_has_the_answers_and_the_json_has_both_languages(folder: 
     assert "U+" not in latex.split(r"\section*{Réponses}")[1].split(r"\section*")[0]
 
 
-def test_the_command_prints_the_answers_in_a_language_and_refuses_what_has_none(
+def test_the_command_prints_the_answers_in_a_language_and_refuses_studies_without_answers(
     folder: Path, tmp_path: Path
 ) -> None:
     def run(*words: str) -> tuple[int, str]:

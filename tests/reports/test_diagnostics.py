@@ -1,5 +1,5 @@
-"""What runs measured of themselves stands in the report: figures with words, values as files, and
-nothing unasked.
+"""Measurements of runs in the report: figures with texts, values as files, and nothing that was not
+requested.
 """
 
 from __future__ import annotations
@@ -131,11 +131,11 @@ def test_surfaces_are_drawn_in_french(surfaces: StudyData) -> None:
     assert "plain 8 6 (4 à 8)" in plot.caption
 
 
-def test_a_study_that_did_not_ask_has_no_such_figure() -> None:
+def test_a_study_without_diagnostics_has_no_diagnostics_figure() -> None:
     assert build_report(collect(study_record())).diagnostics == ()
 
 
-def test_each_epoch_has_a_figure_by_depth_and_projections_are_left_out(measured: StudyData) -> None:
+def test_each_epoch_has_a_figure_by_depth_without_projections(measured: StudyData) -> None:
     first, second, _ = build_report(measured).diagnostics
     assert isinstance(first, DepthPlot)
     assert isinstance(second, DepthPlot)
@@ -161,7 +161,7 @@ def test_each_epoch_has_a_figure_by_depth_and_projections_are_left_out(measured:
     assert "Every unit was active" not in second.caption
 
 
-def test_blocks_are_drawn_by_number_with_the_places_where_stages_begin(measured: StudyData) -> None:
+def test_blocks_are_plotted_by_number_with_the_starts_of_the_stages(measured: StudyData) -> None:
     worths = build_report(measured).diagnostics[-1]
     assert isinstance(worths, AblationPlot)
     assert [worth.panel.label for worth in worths.ablations] == list(
@@ -174,7 +174,7 @@ def test_blocks_are_drawn_by_number_with_the_places_where_stages_begin(measured:
     assert "90.0 % whole, 22.0 % without the block that it misses most" in worths.alt
 
 
-def test_the_figures_are_files_with_words_and_the_report_is_built_again_from_its_values(
+def test_the_figures_are_files_with_texts_and_the_report_is_rebuilt_from_its_values(
     measured: StudyData, tmp_path: Path
 ) -> None:
     page = write(measured, tmp_path / "a").read_text(encoding="utf-8")
@@ -192,7 +192,7 @@ def test_the_figures_are_files_with_words_and_the_report_is_built_again_from_its
     assert head.startswith("condition,seed,epoch,images,depth,layer,weight_gradient_norm,")
 
 
-def test_a_run_in_which_nothing_is_finite_has_no_line(measured: StudyData) -> None:
+def test_runs_without_a_finite_value_have_no_line_in_the_figure(measured: StudyData) -> None:
     norms = tuple(
         replace(n, weight_gradient_norm=None) if n.condition == "plain 56" else n
         for n in measured.gradient_norms

@@ -43,7 +43,7 @@ def curves(values, label, field):
 @pytest.mark.parametrize(
     ("metric", "field", "digits"), [("top1", "top1_error_pct", 1), ("loss", "loss_nats", 4)]
 )
-def test_the_sums_are_those_of_the_curves(metric, field, digits):
+def test_distances_equal_the_summed_squared_differences_of_the_curves(metric, field, digits):
     study_data = distance_study(replace(PAIRS, metric=metric))
     rows = reports.build_report(study_data).distances.rows
     assert [row[0].text for row in rows] == [
@@ -65,7 +65,7 @@ def test_the_sums_are_those_of_the_curves(metric, field, digits):
     assert len(seeds) == 3  # two of plain 56 died
 
 
-def test_the_table_is_in_every_file_and_in_none_of_a_study_that_asks_for_none(tmp_path):
+def test_the_distance_table_is_in_every_file_of_a_study_that_declares_distances(tmp_path):
     study_data = distance_study()
     page = reports.write(study_data, tmp_path).read_text(encoding="utf-8")
     for text in (
@@ -113,7 +113,7 @@ def test_the_distances_of_the_source_are_computed_from_its_runs():
     assert accuracy[0][2].note == f"{len(epochs)} epochs"  # a sum over fewer epochs is smaller
 
 
-def test_the_curves_of_the_source_are_drawn_beside_ours_and_named():
+def test_the_curves_of_the_source_are_drawn_beside_ours_with_its_name():
     report = reports.build_report(published_record())
     by_key = {plot.key: plot for plot in report.curves}
     loss = next(p for p in by_key["test-loss"].panels if p.label == "plain 20").published
@@ -128,7 +128,7 @@ def test_the_curves_of_the_source_are_drawn_beside_ours_and_named():
         assert drawing.count(">published<") == len(by_key[key].panels)
 
 
-def test_an_epoch_of_fewer_images_is_named_beside_the_curves_of_the_source():
+def test_an_epoch_with_fewer_images_is_noted_beside_the_curves_of_the_source():
     data = published_record()
     conditions = tuple(
         replace(c, data=replace(c.data, train_images=1294)) for c in data.study.conditions
@@ -144,7 +144,7 @@ def test_an_epoch_of_fewer_images_is_named_beside_the_curves_of_the_source():
         assert [named in caption for caption in captions] == [is_named] * len(captions)
 
 
-def test_numbers_of_other_data_are_not_drawn():
+def test_published_curves_on_other_data_are_not_drawn():
     data = published_record()
     other = replace(data, data=tuple(replace(facts, name="svhn") for facts in data.data))
     report = reports.build_report(other)

@@ -34,7 +34,7 @@ def test_labels_far_below_the_predicted_class_are_doubtful() -> None:
     assert table.note == ""
 
 
-def test_a_long_list_is_cut_and_says_so() -> None:
+def test_a_long_list_is_truncated_with_a_note() -> None:
     mistakes = tuple(mistake(f"{number:02}.jpg", 0.99, 0.0) for number in range(30))
     table = _doubtful_table(SimpleNamespace(mistakes=mistakes))  # type: ignore[arg-type]
     assert len(table.rows) == 20

@@ -1,6 +1,4 @@
-"""What runs reach together: planted logits whose answers are known, from the runs' files to the
-report.
-"""
+"""Ensembles of runs: planted logits with known answers, from the runs' files to the report."""
 
 import math
 from dataclasses import replace
@@ -41,10 +39,10 @@ def planted(folder, ensemble=PAIR, truth=TRUTH):
             logits = np.zeros((IMAGES, 10), np.float32)
             logits[np.arange(IMAGES), labels] = np.where(wrong, 1.0, 3.0)
             logits[np.arange(IMAGES)[wrong], (labels[wrong] + 1) % 10] = 1.5
-            place = folder / cell.record.id
-            place.mkdir(parents=True)
-            save_file({"logits": logits, "labels": labels}, place / "logits-test.safetensors")
-            cell = replace(cell, record=replace(cell.record, folder=str(place)))
+            target = folder / cell.record.id
+            target.mkdir(parents=True)
+            save_file({"logits": logits, "labels": labels}, target / "logits-test.safetensors")
+            cell = replace(cell, record=replace(cell.record, folder=str(target)))
         cells.append(cell)
     return reports.collect(StudyRecord(record.study, tuple(cells)))
 
@@ -54,7 +52,7 @@ def interval(gains):
     return np.mean(gains) - half, np.mean(gains) + half
 
 
-def test_seeds_that_err_on_other_images_are_all_right_together_and_the_gain_is_paired_over_images(
+def test_complementary_errors_give_a_perfect_ensemble_whose_gain_is_paired_over_images(
     tmp_path,
 ):
     joint = planted(tmp_path).ensembles[0]
@@ -70,8 +68,8 @@ def test_seeds_that_err_on_other_images_are_all_right_together_and_the_gain_is_p
     assert (joint.gain_low, joint.gain_high) == pytest.approx((20, 20))
 
 
-def test_the_interval_of_one_ensemble_is_students_over_images(tmp_path):
-    """Of `plain 56` three runs trained, of seeds 0, 1 and 3: the first and the last miss the same
+def test_the_interval_of_one_ensemble_is_a_t_interval_over_images(tmp_path):
+    """Three runs of `plain 56` trained, of seeds 0, 1 and 3: the first and the last miss the same
     images.
     """
     joint = planted(tmp_path).ensembles[1]
@@ -90,7 +88,7 @@ def test_the_interval_of_one_ensemble_is_students_over_images(tmp_path):
     assert (joint.gain_low, joint.gain_high) == pytest.approx(interval(gains))
 
 
-def test_one_of_each_condition_answers_together_for_every_seed_that_all_have(tmp_path):
+def test_ensembles_across_conditions_use_every_seed_that_all_conditions_have(tmp_path):
     record = planted(tmp_path)
     across = [joint for joint in record.ensembles if not joint.condition]
     assert [(joint.seed, joint.members) for joint in across] == [
@@ -109,7 +107,7 @@ def test_one_of_each_condition_answers_together_for_every_seed_that_all_have(tmp
     assert row[6].text == "other seeds, these test images"
 
 
-def test_a_report_is_rebuilt_without_the_runs(tmp_path):
+def test_ensembles_are_in_a_report_that_is_rebuilt_without_the_runs(tmp_path):
     record = planted(tmp_path / "runs")
     page = reports.write(record, tmp_path / "first").read_bytes()
     assert rebuild(tmp_path / "first", tmp_path / "again").read_bytes() == page
@@ -123,7 +121,7 @@ def test_a_report_is_rebuilt_without_the_runs(tmp_path):
         assert "but not other trainings" in text
 
 
-def test_a_report_of_runs_without_outputs_has_no_number_and_one_that_asks_for_none_no_table(
+def test_runs_without_outputs_have_no_ensemble_values_and_other_studies_no_table(
     tmp_path,
 ):
     bare = reports.collect(study_record(study=replace(load_study("digits"), ensembles=(PAIR,))))
@@ -137,7 +135,7 @@ def test_a_report_of_runs_without_outputs_has_no_number_and_one_that_asks_for_no
     assert not (tmp_path / "ensembles.csv").exists()
 
 
-def test_a_study_without_claims_says_in_words_what_the_depths_reach_together(tmp_path):
+def test_the_answer_of_a_study_without_claims_contains_its_ensemble(tmp_path):
     record = planted(tmp_path)
     answer = reports.build_report(replace(record, study=replace(record.study, claims=()))).answer
     assert "Plain 8 and plain 56 together reach" in answer
@@ -176,13 +174,13 @@ OUTLINE = {
         ),
     ],
 )
-def test_an_ensemble_that_cannot_be_is_refused_at_load(changed, message):
+def test_an_impossible_ensemble_is_refused_when_the_study_is_loaded(changed, message):
     with pytest.raises(InputError) as caught:
         parse_study(OUTLINE | changed, "mine.toml", Overrides())
     assert any(message in str(problem) for problem in caught.value.problems), caught.value.problems
 
 
-def test_a_part_of_the_grid_keeps_the_ensemble_of_its_conditions():
+def test_a_part_of_the_grid_has_the_ensembles_of_its_conditions():
     study = load_study("he2016", Overrides(settings=("grid.model.depth=[20, 56]",)))
     assert study.ensembles[0].conditions == ("residual 20 (A)", "residual 56 (A)")
     assert (

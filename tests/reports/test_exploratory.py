@@ -23,7 +23,7 @@ def accuracies(label):
     return [value for outcome, value in TRUTH[label] if outcome == "trained"]
 
 
-def test_a_study_without_claims_explores_every_pair_by_welch_and_benjamini_hochberg():
+def test_a_study_without_claims_compares_every_pair_by_welch_and_benjamini_hochberg():
     table = explored()
     names = [row[0].text.split(" − ") for row in table.rows]
     assert len(names) == 6
@@ -42,7 +42,7 @@ def test_a_study_without_claims_explores_every_pair_by_welch_and_benjamini_hochb
     assert "over 6 differences" in table.note
 
 
-def test_what_a_claim_compares_is_not_explored_again():
+def test_pairs_that_a_claim_compares_are_not_explored_again():
     names = [row[0].text for row in explored(study=load_study("digits")).rows]
     assert len(names) == 5
     assert "plain 56 − residual 56 (A)" not in names
@@ -66,7 +66,7 @@ def grid(depths):
     return parse_study(tables, "study.toml", Overrides())
 
 
-def test_a_large_grid_is_set_against_its_best_and_cut():
+def test_a_large_grid_is_compared_with_its_best_condition_and_truncated():
     study = grid([6 * n + 2 for n in range(1, 31)])
     generator = np.random.default_rng(0)
     truth = {
@@ -82,7 +82,7 @@ def test_a_large_grid_is_set_against_its_best_and_cut():
     assert "9 rows with a larger p are left out" in table.note
 
 
-def test_conditions_that_cannot_be_compared_are_named_and_constant_ones_get_no_p():
+def test_conditions_that_cannot_be_compared_are_listed_and_constant_ones_get_no_p_value():
     truth = TRUTH | {
         "plain 8": [("trained", 99.0)] * 5,
         "residual 8 (A)": [("trained", 98.0)] * 5,
@@ -100,7 +100,7 @@ def test_conditions_that_cannot_be_compared_are_named_and_constant_ones_get_no_p
     assert table.note.endswith("fewer than 2 trained runs: plain 56.")
 
 
-def test_an_unfinished_study_explores_nothing():
+def test_an_unfinished_study_has_no_exploratory_table():
     assert explored(TRUTH | {"plain 8": [*TRUTH["plain 8"][:4], ("waiting", None)]}) is None
 
 
@@ -114,7 +114,7 @@ def written(tmp_path_factory):
 
 
 @pytest.mark.parametrize("form", ["html", "md", "tex"])
-def test_every_form_of_a_report_labels_it_an_exploration(written, form):
+def test_every_form_of_a_report_labels_the_table_as_exploratory(written, form):
     text = (written / f"report.{form}").read_text(encoding="utf-8")
     assert "Exploratory analysis" in text
     assert "No claim declared these differences" in text

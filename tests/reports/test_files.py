@@ -32,7 +32,7 @@ def folder(tmp_path_factory):
     ).parent
 
 
-def test_every_badge_has_its_colors_and_is_read_in_both_themes():
+def test_every_badge_has_its_colors_with_enough_contrast_in_both_themes():
     css = (files("resnetlab.reports") / "templates" / "report.css").read_text(encoding="utf-8")
     light, dark = re.findall(r":root \{(.*?)\n *\}", css, flags=re.S)[:2]
     ours = {
@@ -67,7 +67,7 @@ def contrast(one, other):
     return (light + 0.05) / (dark + 0.05)
 
 
-def test_names_are_text_in_html_and_markdown(tmp_path):
+def test_names_are_escaped_in_html_and_markdown(tmp_path):
     page = reports.write(reports.collect(hostile_record()), tmp_path)
     text = page.read_text(encoding="utf-8")
     tags = [tag for tag, _ in Page(text).tags]
@@ -83,7 +83,7 @@ def test_names_are_text_in_html_and_markdown(tmp_path):
         assert "<script" not in values
 
 
-def test_the_page_loads_nothing_from_elsewhere(folder):
+def test_the_page_loads_no_external_file(folder):
     text = (folder / "report.html").read_text(encoding="utf-8")
     page = Page(text)
     policy = [
@@ -99,10 +99,10 @@ def test_the_page_loads_nothing_from_elsewhere(folder):
     assert not [tag for tag, _ in page.tags if tag in ("link", "img", "iframe", "base", "form")]
     links = [a for tag, a in page.tags if tag == "a"]
     targets = {a["href"] for a in links if not a["href"].startswith("#")}
-    beside = {
+    files = {
         str(path.relative_to(folder)) for path in folder.rglob("*.*") if path.name != "report.html"
     }
-    assert targets - {"https://arxiv.org/abs/1512.03385"} == beside - {
+    assert targets - {"https://arxiv.org/abs/1512.03385"} == files - {
         "report.md",
         "checksums.json",
     }
@@ -128,7 +128,7 @@ def test_ids_are_unique_and_every_reference_has_its_target(folder):
     assert set(re.findall(r'(?:href="|url\()#([^")]+)', markup)) <= set(ids)
 
 
-def test_a_mark_a_row_and_the_script_name_a_run_alike(folder):
+def test_marks_rows_and_the_script_use_the_same_name_for_a_run(folder):
     text = (folder / "report.html").read_text(encoding="utf-8")
     tags = Page(text).tags
     with (folder / "results.csv").open(newline="", encoding="utf-8") as file:
@@ -173,7 +173,7 @@ def test_a_mark_a_row_and_the_script_name_a_run_alike(folder):
     }
 
 
-def test_figures_have_words_and_colors_of_the_page(folder):
+def test_figures_have_a_text_alternative_and_the_colors_of_the_page(folder):
     text = (folder / "report.html").read_text(encoding="utf-8")
     drawn = [a for tag, a in Page(text).tags if tag == "svg"]
     assert len(drawn) == 8
@@ -183,7 +183,7 @@ def test_figures_have_words_and_colors_of_the_page(folder):
     assert all(f"{variable}:" in text for variable in variables)
 
 
-def test_figures_of_the_markdown_are_whole_svg_files(folder):
+def test_figures_of_the_markdown_report_are_complete_svg_files(folder):
     document = (folder / "report.md").read_text(encoding="utf-8")
     names = re.findall(r"!\[.*\]\((figures/[\w-]+\.svg)\)", document)
     assert len(names) == 4
@@ -194,7 +194,7 @@ def test_figures_of_the_markdown_are_whole_svg_files(folder):
         assert "var(" not in text
 
 
-def test_markdown_and_html_show_the_same_tables(folder):
+def test_markdown_and_html_contain_the_same_tables(folder):
     page = [
         [" ".join(cell) for cell in row]
         for row in Page((folder / "report.html").read_text("utf-8")).rows
@@ -234,7 +234,7 @@ def test_a_report_is_rebuilt_from_its_committed_data(folder, tmp_path):
     assert (tmp_path / "results.csv").read_bytes() == (folder / "results.csv").read_bytes()
 
 
-def test_results_hold_a_row_a_planned_run(folder):
+def test_results_csv_has_a_row_for_each_planned_run(folder):
     with (folder / "results.csv").open(newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     assert [row["status"] for row in rows] == [
@@ -244,7 +244,7 @@ def test_results_hold_a_row_a_planned_run(folder):
     assert float(rows[0]["test_error_pct"]) == pytest.approx(1.1)
 
 
-def test_a_damaged_file_is_named(folder, tmp_path):
+def test_a_damaged_file_is_reported_by_name(folder, tmp_path):
     for name in ("report.json", "results.csv", "curves.csv"):
         shutil.copy(folder / name, tmp_path)
     text = (tmp_path / "results.csv").read_text(encoding="utf-8")

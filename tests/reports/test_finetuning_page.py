@@ -68,7 +68,7 @@ def plain(page: str) -> str:
     return re.sub(r"\s+", " ", re.sub(r"<[^>]+>", " ", page)).replace("\N{NO-BREAK SPACE}", " ")
 
 
-def test_the_headline_and_its_interval_are_those_of_the_record(
+def test_the_headline_and_its_interval_equal_the_record(
     outcome: FinetuneOutcome, page: str
 ) -> None:
     test = outcome.result.test
@@ -83,7 +83,7 @@ def test_the_headline_and_its_interval_are_those_of_the_record(
     assert scores["loss_nats"] == pytest.approx(test.loss_nats)
 
 
-def test_every_class_has_its_images_and_one_without_a_test_image_is_named(
+def test_every_class_has_its_images_and_a_class_without_a_test_image_is_reported(
     outcome: FinetuneOutcome, page: str
 ) -> None:
     classes = page[page.index('<h2 id="classes">') : page.index('<h2 id="confusions">')]
@@ -120,7 +120,7 @@ def test_the_page_names_the_stages_and_the_commands_that_use_the_model(
         assert command in words
 
 
-def test_nothing_is_loaded_from_elsewhere_and_no_name_becomes_a_tag(page: str) -> None:
+def test_the_page_loads_no_external_file_and_escapes_names(page: str) -> None:
     assert "<script" not in page
     assert not re.search(r"""(src|href)="(?!data:|#)""", page)
     assert "default-src 'none'" in page
@@ -134,7 +134,7 @@ def test_the_files_beside_the_page_have_checksums(outcome: FinetuneOutcome, page
     ).keys()
 
 
-def test_what_the_time_limit_left_out_is_on_the_page_with_its_command(
+def test_stages_that_the_time_limit_left_out_are_on_the_page_with_the_command_to_train_them(
     outcome: FinetuneOutcome, tmp_path: Path
 ) -> None:
     cut = BudgetCut(
@@ -186,7 +186,7 @@ def test_the_french_page_is_french_and_its_tables_are_english(
         assert path.read_bytes() == (tmp_path / "fr" / path.name).read_bytes()
 
 
-def test_heat_maps_that_the_time_limit_left_out_are_counted_on_the_page(
+def test_heat_maps_omitted_because_of_the_time_limit_are_counted_on_the_page(
     outcome: FinetuneOutcome, tmp_path: Path
 ) -> None:
     changed = replace(outcome, report_folder=tmp_path)
@@ -200,7 +200,7 @@ def test_heat_maps_that_the_time_limit_left_out_are_counted_on_the_page(
 
 @pytest.mark.skipif(not shutil.which("chromium"), reason="needs chromium")
 @pytest.mark.parametrize("width", [1280, 390])
-def test_the_page_never_scrolls_sideways_and_shows_the_accuracy_of_the_classes(
+def test_the_page_never_scrolls_sideways_and_shows_the_accuracy_of_each_class(
     page: str, width: int, tmp_path: Path
 ) -> None:
     measured = layout(page, width, tmp_path, '.classes td[data-name="Correctly classified"]')

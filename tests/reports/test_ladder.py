@@ -79,7 +79,7 @@ def values(name: str) -> list[float]:
     return [value for outcome, value in TRUTH[name] if outcome == "trained" and value is not None]
 
 
-def test_each_rung_is_set_against_its_parent_by_welch() -> None:
+def test_each_rung_is_compared_with_its_parent_by_welch() -> None:
     ladder = report().ladder
     assert ladder is not None
     rows = {row[0].text: row for row in ladder.table.rows}
@@ -100,7 +100,7 @@ def test_each_rung_is_set_against_its_parent_by_welch() -> None:
     assert rows["baseline"][1].text == "80.2 %"
 
 
-def test_what_is_expected_is_judged_and_the_rest_is_shown_without_a_verdict() -> None:
+def test_declared_expectations_get_a_verdict_and_other_rungs_get_none() -> None:
     document = report()
     assert document.ladder is not None
     assert document.claims is not None
@@ -121,7 +121,7 @@ def test_what_is_expected_is_judged_and_the_rest_is_shown_without_a_verdict() ->
     assert len(document.claims.rows) == 2
 
 
-def test_overfitting_shows_as_what_train_has_above_test() -> None:
+def test_the_difference_of_train_and_test_accuracy_is_shown_for_each_rung() -> None:
     document = report()
     assert document.ladder is not None
     row = document.ladder.table.rows[0]
@@ -137,7 +137,7 @@ def test_overfitting_shows_as_what_train_has_above_test() -> None:
     assert "Dashed: mean error on the fixed train images" in error.caption
 
 
-def test_the_figure_leads_from_parents_and_marks_side_rungs() -> None:
+def test_the_figure_connects_rungs_to_their_parents_and_marks_side_rungs() -> None:
     ladder = report().ladder
     assert ladder is not None
     assert [(row.label, row.is_side_rung, row.parent) for row in ladder.plot.rows] == [
@@ -160,7 +160,7 @@ def test_a_ladder_without_any_trained_run_has_a_figure() -> None:
     assert "no trained run" in draw(ladder.plot).wide
 
 
-def test_the_scale_of_the_figure_has_the_intervals_or_the_caption_says_that_they_go_on() -> None:
+def test_the_figure_contains_the_intervals_or_its_caption_states_that_they_are_cut_off() -> None:
     committed = Path(__file__).parents[2] / "results" / "ladder"
     ladder = build_report(load(committed)).ladder
     assert ladder is not None
@@ -176,28 +176,28 @@ def test_the_scale_of_the_figure_has_the_intervals_or_the_caption_says_that_they
     assert "An arrowhead: the interval goes on beyond the scale." in wide.plot.caption
 
 
-def test_failed_runs_have_their_denominator() -> None:
+def test_failed_runs_are_counted_in_the_denominator() -> None:
     ladder = report().ladder
     assert ladder is not None
     assert "3 of 5 trained" in ladder.table.rows[3][1].note
 
 
 @pytest.mark.parametrize("left", ["waiting", "running"])
-def test_nothing_is_judged_before_the_last_run(left: str) -> None:
+def test_an_unfinished_ladder_has_no_verdicts(left: str) -> None:
     ladder = report(TRUTH | {"halves": [*TRUTH["halves"][:4], (left, None)]}).ladder
     assert ladder is not None
     assert {row[3].text for row in ladder.table.rows} == {"–"}
     assert {row[4].text for row in ladder.table.rows} == {"–", "Waiting", "no claim"}
 
 
-def test_a_rung_that_never_learned_is_drawn_without_a_point() -> None:
+def test_a_rung_without_a_trained_run_is_drawn_without_a_point() -> None:
     ladder = report(TRUTH | {"+ momentum": [("at chance", 10.0)] * 5}).ladder
     assert ladder is not None
     assert ladder.plot.rows[3].mean_pct is None
     assert "no trained run" in draw(ladder.plot).wide
 
 
-def test_all_renderers_show_the_ladder_and_other_studies_have_none(tmp_path: Path) -> None:
+def test_all_renderers_contain_the_ladder_and_other_studies_have_none(tmp_path: Path) -> None:
     document = report()
     drawings = {picture.key: draw(picture) for picture in document.plots}
     for text in (

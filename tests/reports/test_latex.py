@@ -20,28 +20,28 @@ from resnetlab.reports.render.latex import write_latex
 
 
 def plain(text):
-    """What a reader sees of LaTeX that `escape` wrote."""
+    """Return the text that a reader sees of LaTeX that `escape` wrote."""
     text = text.replace(r"\allowbreak{}", "")
     for letter, command in sorted(latex.LATEX_ESCAPES.items(), key=lambda item: -len(item[1])):
         text = text.replace(command, f"\x00{ord(letter)}\x00")
     text = text.replace("{-}", "-").replace("{,}", ",")
-    return re.sub("\x00(\\d+)\x00", lambda found: chr(int(found[1])), text)
+    return re.sub("\x00(\\d+)\x00", lambda match: chr(int(match[1])), text)
 
 
 def rows(document):
     """The cells of every table, notes included."""
-    found = []
+    rows_ = []
     for table in re.findall(r"\\toprule\n(.*?)\\end\{longtable\}", document, re.S):
         for line in table.splitlines():
             if line.endswith(r" \\"):
                 cells = re.split(r"(?<!\\) & ", line.removesuffix(r" \\"))
-                found.append(
+                rows_.append(
                     [
                         plain(re.sub(r"\\note\{((?:[^{}]|\{[^{}]*\})*)\}", r" \1", cell))
                         for cell in cells
                     ]
                 )
-    return found
+    return rows_
 
 
 @pytest.fixture(scope="module")
@@ -49,7 +49,7 @@ def evidence():
     return reports.collect(study_record(EVERY_STATUS))
 
 
-def test_numbers_are_those_of_the_page(evidence, tmp_path):
+def test_the_numbers_in_latex_equal_the_numbers_on_the_page(evidence, tmp_path):
     document = write_latex(evidence, tmp_path).read_text(encoding="utf-8")
     page = Page(reports.write(evidence, tmp_path / "page").read_text(encoding="utf-8"))
     in_page = [[" ".join(cell) for cell in row] for row in page.rows]
@@ -60,7 +60,7 @@ def test_numbers_are_those_of_the_page(evidence, tmp_path):
     )
 
 
-def test_tables_have_rules_of_booktabs_alone_and_figures_are_pdf(evidence, tmp_path):
+def test_tables_use_only_the_rules_of_booktabs_and_figures_are_pdf(evidence, tmp_path):
     document = write_latex(evidence, tmp_path).read_text(encoding="utf-8")
     assert (
         document.count(r"\toprule")
@@ -75,7 +75,7 @@ def test_tables_have_rules_of_booktabs_alone_and_figures_are_pdf(evidence, tmp_p
     )
 
 
-def test_a_report_gives_what_its_evidence_gives_byte_for_byte(evidence, tmp_path):
+def test_the_same_evidence_gives_the_same_latex_byte_for_byte(evidence, tmp_path):
     write_latex(evidence, tmp_path / "a")
     write_latex(reports.build_report(evidence), tmp_path / "b")
     for path in sorted((tmp_path / "a").rglob("*.*")):
@@ -106,11 +106,11 @@ def test_colors_of_a_pdf_are_fixed(evidence):
         ("\N{CJK UNIFIED IDEOGRAPH-4E2D}", "{[}U+4E2D{]}"),
     ],
 )
-def test_text_is_text(text, message):
+def test_special_characters_are_escaped(text, message):
     assert latex.escape(text) == message
 
 
-def test_no_name_becomes_a_command():
+def test_names_cannot_inject_a_latex_command():
     document = latex.render(reports.build_report_from_record(hostile_record()))
     assert latex.escape(escape_controls(HOSTILE)) in document
     assert not re.search("[\x00-\x08\x0b-\x1f\u202e]", document)
@@ -158,11 +158,11 @@ def test_the_latex_of_a_committed_report_is_balanced_and_escaped(committed):
     body = document.split(r"\begin{document}")[1]
     body = re.sub(r"^% .*$", "", body, flags=re.M)  # the text alternative of a figure
     opened: list[str] = []
-    for found in re.finditer(r"\\(begin|end)\{(\w+)\}", body.removesuffix("\\end{document}\n")):
-        if found[1] == "begin":
-            opened.append(found[2])
+    for match in re.finditer(r"\\(begin|end)\{(\w+)\}", body.removesuffix("\\end{document}\n")):
+        if match[1] == "begin":
+            opened.append(match[2])
         else:
-            assert opened.pop() == found[2]
+            assert opened.pop() == match[2]
     assert not opened
     bare = re.sub(r"\\[\\{}$&#%_^~]", "", body)  # escaped letters and ends of lines
     assert bare.count("{") == bare.count("}")
@@ -178,7 +178,7 @@ def test_the_latex_of_a_committed_report_is_balanced_and_escaped(committed):
     assert document.isascii() or document.encode("latin-1")
 
 
-def test_a_command_breaks_after_separators_and_a_checksum_everywhere():
+def test_a_command_may_break_after_separators_and_a_checksum_anywhere():
     command = "resnetlab study run x --set recipe.optimizer.weight_decay=0.0001"
     text = latex.escape(command).replace(r"\allowbreak{}", "|")
     assert text == (r"resnetlab study run x -{-}set recipe.|optimizer.|weight\_|decay=|0.|0001")
@@ -188,7 +188,7 @@ def test_a_command_breaks_after_separators_and_a_checksum_everywhere():
     assert head == r"model.\allowbreak{}ceil\_\allowbreak{}mode"
 
 
-def test_a_file_is_named_once(committed):
+def test_a_file_name_is_printed_once(committed):
     document = committed.read_text(encoding="utf-8")
     assert r"\item[{A row for each planned run}] results.csv" + "\n" in document
 

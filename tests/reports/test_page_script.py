@@ -80,7 +80,7 @@ PAGES = {"ladder": ladder_page, "french": french_page, "judged": judged_page}
 
 
 @pytest.mark.slow  # it draws 22 panels in four figures
-def test_a_page_of_66_runs_is_small_and_has_every_value(tmp_path: Path) -> None:
+def test_a_page_of_66_runs_is_small_and_contains_every_value(tmp_path: Path) -> None:
     page = ladder_page(tmp_path)
     assert page.stat().st_size < MAX_BYTES
     tags = Page(page.read_text(encoding="utf-8")).tags
@@ -100,7 +100,9 @@ def test_a_page_of_66_runs_is_small_and_has_every_value(tmp_path: Path) -> None:
 @pytest.mark.timeout(1800)
 @pytest.mark.skipif(not has_browser(), reason="needs node, chromium, puppeteer-core and axe-core")
 @pytest.mark.parametrize("name", PAGES)
-def test_a_reader_uses_the_page_and_axe_finds_nothing_serious(name: str, tmp_path: Path) -> None:
+def test_the_page_works_in_a_browser_and_axe_reports_no_serious_fault(
+    name: str, tmp_path: Path
+) -> None:
     page = PAGES[name](tmp_path)
     command = [sys.executable, str(AUDIT), str(page)]
     ended = subprocess.run(command, capture_output=True, text=True, check=False, timeout=1500)
@@ -111,7 +113,7 @@ def test_a_reader_uses_the_page_and_axe_finds_nothing_serious(name: str, tmp_pat
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
 @pytest.mark.skipif(not has_browser(), reason="needs node, chromium, puppeteer-core and axe-core")
-def test_the_audit_finds_a_wrong_value_and_a_script_that_does_not_run(tmp_path: Path) -> None:
+def test_the_audit_detects_a_wrong_value_and_a_script_that_does_not_run(tmp_path: Path) -> None:
     page = judged_page(tmp_path)
     text = page.read_text(encoding="utf-8")
     # The hash of the policy is that of the script before the change.

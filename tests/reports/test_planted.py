@@ -156,7 +156,7 @@ def rows(report):
 
 
 @pytest.mark.parametrize("name", CLAIMS)
-def test_each_planted_truth_is_found(report, name):
+def test_each_planted_truth_gets_its_verdict(report, name):
     expected = CLAIMS[name][0]
     assert rows(report)[name][-1].badge == expected
     assert next(cell.badge for cell in report.verdicts if cell.text == name) == expected
@@ -165,24 +165,24 @@ def test_each_planted_truth_is_found(report, name):
 @pytest.mark.parametrize(
     ("name", "word"), [("it does not fail", "contradicted"), ("a race", "reproduced")]
 )
-def test_exact_tests_of_five_runs_decide_alone_and_not_within_a_family_of_many(name, word):
+def test_exact_tests_of_five_runs_decide_single_claims_but_not_a_large_family(name, word):
     alone = reports.build_report_from_record(study_record(TRUTH, study=planted((name,))))
     assert alone.verdicts[0].badge == word
 
 
-def test_a_missing_run_like_the_others_would_have_decided_what_a_dead_one_does_not():
+def test_a_claim_with_a_missing_run_is_inconclusive_and_with_that_run_is_reproduced():
     there = TRUTH | {"residual 56 (B)": converged(95.6, 96.4, 96.0, 96.0, 96.0)}
     names = ("missing runs that matter",)
-    found = [
+    badges = [
         reports.build_report_from_record(study_record(truth, study=planted(names)))
         .verdicts[0]
         .badge
         for truth in (TRUTH, there)
     ]
-    assert found == ["inconclusive", "reproduced"]
+    assert badges == ["inconclusive", "reproduced"]
 
 
-def test_a_direction_stands_below_its_size(report):
+def test_the_row_of_a_direction_follows_the_row_of_its_size(report):
     table = report.claims.rows
     index = next(index for index, row in enumerate(table) if row[0].text == "a size, half")
     assert (table[index + 1][0].text, table[index + 1][-1].badge) == (
@@ -192,7 +192,7 @@ def test_a_direction_stands_below_its_size(report):
     assert sum(row[0].text == "Direction of this claim" for row in table) == 3
 
 
-def test_each_claim_says_what_it_compares_and_in_which_unit(report):
+def test_each_claim_states_its_comparison_and_its_unit(report):
     rows_by_label = rows(report)
     assert rows_by_label["an effect in loss"][0].note == "plain 14 − residual 14 (A) in test loss"
     assert rows_by_label["an effect in loss"][1].text.endswith(" nats")
@@ -206,7 +206,7 @@ def test_each_claim_says_what_it_compares_and_in_which_unit(report):
     assert rows_by_label["a broken chain"][0].note.endswith("every step worsens test accuracy")
 
 
-def test_a_claim_on_the_train_images_is_judged_there_and_says_so():
+def test_a_claim_on_the_train_images_is_tested_and_labeled_on_them():
     sides = f"left = {at(14, 'A')}\nright = {at(14, 'none')}\n"
     text = STUDY + "".join(
         f'[[claim]]\nstatement = "Better on {split}."\n{sides}split = "{split}"\n'
@@ -235,7 +235,7 @@ def test_a_claim_on_the_train_images_is_judged_there_and_says_so():
     assert "a fixed part of the train split" in report.claims.note
 
 
-def test_failed_and_missing_runs_qualify_and_are_named(report):
+def test_failed_and_missing_runs_are_listed_and_make_verdicts_conditional(report):
     rows_by_label = rows(report)
     assert rows_by_label["failed runs"][-1].note == "trained runs only"
     assert rows_by_label["a dead arm"][-1].note.endswith("5 of 5 against 0 of 5 trained")
@@ -243,7 +243,7 @@ def test_failed_and_missing_runs_qualify_and_are_named(report):
     assert "memory" in rows_by_label["out of memory"][-1].note
 
 
-def test_the_note_explains_the_kinds_that_are_there_and_counts_the_lines(report):
+def test_the_note_explains_only_the_kinds_in_the_table_and_counts_its_tests(report):
     assert f"corrected over the study's {len(CLAIMS) + 3} tests" in report.claims.note
     few = reports.build_report_from_record(study_record(TRUTH, study=planted(("a chain",)))).claims
     assert "the step with the largest p" in few.note
@@ -251,20 +251,20 @@ def test_the_note_explains_the_kinds_that_are_there_and_counts_the_lines(report)
 
 
 @pytest.mark.parametrize("name", CLAIMS)
-def test_each_kind_alone_has_an_answer(name):
+def test_each_kind_of_claim_has_an_answer(name):
     report = reports.build_report_from_record(study_record(TRUTH, study=planted((name,))))
     assert report.answer.endswith(".")
     assert report.verdicts[0].badge in report.answer
 
 
-def test_a_partial_study_of_every_kind_judges_nothing():
+def test_a_partial_study_of_every_kind_has_no_verdicts():
     partial = TRUTH | {"plain 8": [*TRUTH["plain 8"][:4], ("waiting", None)]}
     report = reports.build_report_from_record(study_record(partial, study=planted()))
     assert {cell.badge for cell in report.verdicts} == {"waiting"}
     assert {cell.text for row in report.claims.rows for cell in row[1:-1]} == {"–"}
 
 
-def test_a_report_of_every_kind_is_built_again_from_its_files(tmp_path):
+def test_a_report_of_every_kind_is_rebuilt_from_its_files(tmp_path):
     study_data = reports.collect(study_record(TRUTH, study=planted()))
     reports.write(study_data, tmp_path / "first")
     assert load(tmp_path / "first").study.claims == study_data.study.claims
@@ -275,13 +275,13 @@ def test_a_report_of_every_kind_is_built_again_from_its_files(tmp_path):
         ).read_bytes() == path.read_bytes()
 
 
-def test_the_order_of_seeds_changes_no_verdict(report):
+def test_the_order_of_seeds_does_not_change_a_verdict(report):
     record = study_record(TRUTH, study=planted())
     other = reports.build_report_from_record(replace(record, runs=record.runs[::-1]))
     assert [cell.badge for cell in other.verdicts] == [cell.badge for cell in report.verdicts]
 
 
-def test_the_forest_plot_has_a_row_a_claim_with_its_failed_runs(report):
+def test_the_forest_plot_has_a_row_for_each_claim_with_its_failed_runs(report):
     rows_by_label = {row.label: row for row in report.forest.rows}
     assert set(rows_by_label) == set(CLAIMS)
     assert rows_by_label["a size"].region == (2.5, 7.5)
@@ -303,7 +303,7 @@ def test_the_forest_plot_has_a_row_a_claim_with_its_failed_runs(report):
         assert f"{name} {effect}: {rows_by_label[name].verdict}" in report.forest.alt
 
 
-def test_the_forest_plot_stands_in_the_page_and_in_the_document(tmp_path):
+def test_the_forest_plot_is_in_the_page_and_in_the_markdown_report(tmp_path):
     page = reports.write(reports.collect(study_record(TRUTH, study=planted())), tmp_path)
     assert "Effect of each claim." in page.read_text(encoding="utf-8")
     assert "](figures/claims.svg)" in (tmp_path / "report.md").read_text(encoding="utf-8")
@@ -312,7 +312,7 @@ def test_the_forest_plot_stands_in_the_page_and_in_the_document(tmp_path):
     assert "left better by, nats" in drawing
 
 
-def test_one_claim_alone_needs_no_forest_plot_and_a_partial_study_has_none():
+def test_a_single_claim_and_a_partial_study_have_no_forest_plot():
     assert (
         reports.build_report_from_record(study_record(TRUTH, study=planted(("an effect",)))).forest
         is None

@@ -118,7 +118,7 @@ TRUTHS = [
 
 
 @pytest.mark.parametrize(("kind", "truth", "word"), TRUTHS)
-def test_each_truth_is_found_by_each_kind(kind, truth, word):
+def test_each_kind_of_claim_gives_the_planted_verdict(kind, truth, word):
     study = parse_study(
         tomllib.loads(f'{STUDY}kind = "{kind}"\n{CLAIMS[kind]}'), "study.toml", Overrides()
     )
@@ -140,10 +140,12 @@ def test_each_truth_is_found_by_each_kind(kind, truth, word):
         assert "trained runs only" in report.verdicts[0].note
 
 
-def test_every_kind_meets_every_verdict_that_it_can_give():
-    found = {kind: {word for values, _, word in TRUTHS if values == kind} for kind in CLAIMS}
+def test_every_kind_of_claim_is_tested_with_every_possible_verdict():
+    words_by_kind = {
+        kind: {word for values, _, word in TRUTHS if values == kind} for kind in CLAIMS
+    }
     words = {"reproduced", "contradicted", "inconclusive", "untestable"}
-    assert found == {
+    assert words_by_kind == {
         kind: words | ({"partly reproduced"} if kind in ("about", "relative") else set())
         for kind in CLAIMS
     }

@@ -65,7 +65,7 @@ def folder(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
 @pytest.mark.parametrize(
     "name", ["report.html", "report.md", "report.tex", "report.json", "figures/claims.csv"]
 )
-def test_no_file_of_a_halved_study_has_a_bare_verdict(folder: Path, name: str) -> None:
+def test_no_file_of_a_halved_study_has_a_verdict_without_its_share(folder: Path, name: str) -> None:
     text = " ".join((folder / name).read_text(encoding="utf-8").split())
     text = re.sub("<style>.*?</style>", "", text)
     assert [match[0] for match in BARE.finditer(text)] == []
@@ -77,7 +77,7 @@ def test_no_file_of_a_halved_study_has_a_bare_verdict(folder: Path, name: str) -
         assert f"saw {5 * IMAGES:,} images, and the study file asks for {10 * IMAGES:,}" in plain
 
 
-def test_the_share_is_a_number_for_programs(folder: Path) -> None:
+def test_the_share_is_a_number_in_the_json_report(folder: Path) -> None:
     table = json.loads((folder / "report.json").read_text(encoding="utf-8"))
     for item, word in zip(table["verdicts"], ("reproduced", "contradicted"), strict=True):
         assert item["training_share_low"] == item["training_share_high"] == 0.5
@@ -92,7 +92,7 @@ def test_a_report_is_rebuilt_with_its_share(folder: Path, tmp_path: Path) -> Non
         assert (tmp_path / name).read_bytes() == (folder / name).read_bytes()
 
 
-def test_the_whole_protocol_and_other_seeds_or_conditions_keep_the_plain_word() -> None:
+def test_the_full_protocol_with_other_seeds_or_conditions_has_plain_verdicts() -> None:
     for overrides in (
         Overrides(),
         Overrides(seeds=(0, 1, 2, 3, 4)),
@@ -105,7 +105,7 @@ def test_the_whole_protocol_and_other_seeds_or_conditions_keep_the_plain_word() 
         assert [str(verdict.phrase) for verdict in analysis.verdicts] == ["reproduced"]
 
 
-def test_an_older_report_without_the_file_s_training_is_limited_without_a_number() -> None:
+def test_an_older_report_without_the_training_of_its_file_is_limited_without_a_number() -> None:
     study_data = halved("recipe.epochs=5")
     conditions = tuple(replace(c, file_protocol=None) for c in study_data.study.conditions)
     report = build_report(
@@ -143,7 +143,7 @@ recipe = [{ epochs = 10 }, { epochs = 40 }]
         ),
     ],
 )
-def test_the_share_is_images_seen_here_over_images_seen_by_the_file(
+def test_the_share_is_the_number_of_trained_images_over_the_number_in_the_file(
     overrides: Overrides, images: int, available: int, shares: tuple[float, float]
 ) -> None:
     study = parse_study(tomllib.loads(FILE), "two.toml", overrides)
@@ -156,21 +156,22 @@ def test_the_share_is_images_seen_here_over_images_seen_by_the_file(
     )
     data = dict.fromkeys(info.conditions, info)
     for label, share in zip(info.conditions, shares, strict=True):
-        found = training_share(study, data, [label])
+        result = training_share(study, data, [label])
         expected = None if share == 1 else (pytest.approx(share), pytest.approx(share))
-        assert (found and (found.low, found.high)) == expected
-    both = training_share(study, data, info.conditions)
-    assert both is None or (both.low, both.high) == (min(shares), max(shares))
+        assert (result and (result.low, result.high)) == expected
+    result = training_share(study, data, info.conditions)
+    expected = None if set(shares) == {1} else (min(shares), max(shares))
+    assert (result and (result.low, result.high)) == expected
 
 
-def test_steps_count_as_images() -> None:
+def test_steps_are_converted_to_images() -> None:
     text = FILE.replace("{ epochs = 10 }, { epochs = 40 }", "{ steps = 64000 }")
     changed = Overrides(settings=("recipe.steps=16000",))
     study = parse_study(tomllib.loads(text), "two.toml", changed)
     info = replace(collect(study_record()).data[0], train_images=45_000)
     label = study.conditions[0].label
-    found = training_share(study, {label: info}, [label])
-    assert found == TrainingShare(0.25, 0.25)
+    share = training_share(study, {label: info}, [label])
+    assert share == TrainingShare(0.25, 0.25)
 
 
 @pytest.mark.parametrize(
@@ -183,18 +184,18 @@ def test_steps_count_as_images() -> None:
         ((None, None), "at a reduced training"),
     ],
 )
-def test_the_words_of_a_share(share: Any, words: str) -> None:
+def test_a_share_is_written_as_a_rounded_percentage(share: Any, words: str) -> None:
     assert str(TrainingShare(*share).message) == words
 
 
-def test_a_file_without_data_takes_those_of_its_command() -> None:
+def test_a_file_without_data_gets_the_data_of_its_command() -> None:
     raw = {k: v for k, v in tomllib.loads(FILE).items() if k != "data"}
     changed = Overrides(data="digits", settings=("recipe.epochs=5",))
     study: Study = parse_study(raw, "two.toml", changed)
     assert [c.file_protocol and c.file_protocol.recipe.epochs for c in study.conditions] == [10, 40]
 
 
-def test_verify_says_the_share_of_the_reported_runs(folder: Path) -> None:
+def test_verify_states_the_share_of_the_reported_runs(folder: Path) -> None:
     study_data = load(folder)
     row = study_data.rows[-1]
     share = training_share(study_data.study, data_by_condition(study_data), [row.condition])
@@ -215,7 +216,7 @@ def shares_of_ladder() -> dict[str, TrainingShare | None]:
     return {c.label: training_share(study, data, [c.label]) for c in study.conditions}
 
 
-def test_the_share_of_an_unchanged_study_is_that_of_its_source_if_it_is_longer() -> None:
+def test_the_share_of_an_unchanged_study_is_relative_to_a_longer_source() -> None:
     """The source trained momentum with decay for 70 epochs, and the other networks for up to 50.
     Another source, which is not the first, has momentum with decay for 30 epochs.
     """
@@ -224,16 +225,16 @@ def test_the_share_of_an_unchanged_study_is_that_of_its_source_if_it_is_longer()
     assert set(shares.values()) == {None}
 
 
-def test_the_length_of_a_source_in_steps_counts_and_other_data_do_not() -> None:
+def test_a_source_length_in_steps_is_used_and_other_data_are_not() -> None:
     study = load_study("he2016")
     info = replace(halved("recipe.epochs=5").data[0], name="cifar10", train_images=45_000)
     label = study.conditions[0].label
     assert training_share(study, {label: info}, [label]) is None
     recipe = replace(study.conditions[0].recipe, steps=6_400, schedule=CONSTANT)
     study = replace(study, conditions=(replace(study.conditions[0], recipe=recipe),))
-    found = training_share(study, {label: info}, [label])
-    assert found is not None
-    assert found.low == pytest.approx(0.1, rel=1e-3)
+    share = training_share(study, {label: info}, [label])
+    assert share is not None
+    assert share.low == pytest.approx(0.1, rel=1e-3)
     assert training_share(study, {label: replace(info, name="svhn")}, [label]) is None
 
 
@@ -241,5 +242,5 @@ def test_a_headline_without_a_verdict_has_the_share_of_the_training() -> None:
     study = load_study("digits", Overrides(settings=("recipe.epochs=5",)))
     study_data = collect(study_record(TRUTH, study=replace(study, claims=())))
     assert build_report(study_data).answer.startswith("At 50 % of the training, plain 8 reached ")
-    whole = collect(study_record(TRUTH, study=replace(load_study("digits"), claims=())))
-    assert build_report(whole).answer.startswith("Plain 8 reached ")
+    full = collect(study_record(TRUTH, study=replace(load_study("digits"), claims=())))
+    assert build_report(full).answer.startswith("Plain 8 reached ")

@@ -58,7 +58,7 @@ def error(value=2.84, **fields):
     )
 
 
-def test_a_compatible_number_stands_with_its_interval_and_as_a_diamond():
+def test_a_compatible_number_is_shown_with_its_interval_and_as_a_diamond():
     document = report(error())
     cells = row(document)
     half = t_quantile(0.975, 4) * 0.7402702209328702 * (1 / 5 + 1) ** 0.5 + 0.005
@@ -76,7 +76,7 @@ def test_a_compatible_number_stands_with_its_interval_and_as_a_diamond():
     assert ">published<" in figures.draw(document.dot_plot).wide
 
 
-def test_errata_of_a_source_stand_once_in_the_report(tmp_path):
+def test_errata_of_a_source_are_listed_once_in_the_report(tmp_path):
     pairs = tuple(
         MatchedReference(
             condition=label,
@@ -94,7 +94,7 @@ def test_errata_of_a_source_stand_once_in_the_report(tmp_path):
     assert load(tmp_path).study.references == pairs
 
 
-def test_a_distant_number_is_incompatible_and_stays_on_the_axis():
+def test_a_distant_number_is_incompatible_and_inside_the_axis():
     document = report(error(12.0, num_runs=5, sd=0.3))
     assert row(document)["Badge"].badge == "incompatible"
     assert "mean of 5; sd 0.30" in row(document)["Published"].note
@@ -131,15 +131,13 @@ def test_a_distant_number_is_incompatible_and_stays_on_the_axis():
         ),
     ],
 )
-def test_no_badge_where_the_number_is_of_something_else_and_the_reason_is_reported(
-    value, protocol, why
-):
+def test_a_number_that_is_not_comparable_gets_no_badge_but_a_reason(value, protocol, why):
     cells = row(report(value, protocol=protocol))["Badge"]
     assert (cells.text, cells.badge) == ("None", "")
     assert cells.note.startswith(why)
 
 
-def test_a_source_links_to_its_work_and_only_by_an_address_that_is_one(tmp_path):
+def test_a_source_links_to_its_work_only_if_its_address_is_valid(tmp_path):
     changed_study = replace(
         load_study("digits"),
         references=(
@@ -183,7 +181,7 @@ def test_a_source_links_to_its_work_and_only_by_an_address_that_is_one(tmp_path)
             )
 
 
-def test_a_published_top_5_error_stands_beside_the_measured_one():
+def test_a_published_top_5_error_is_shown_beside_the_measured_one():
     record = study_record(
         study=replace(
             load_study("digits"),
@@ -197,13 +195,13 @@ def test_a_published_top_5_error_stands_beside_the_measured_one():
             ),
         )
     )
-    found = reports.collect(record)
+    study_data = reports.collect(record)
     seen = iter((4.0, 4.4, 4.2, 4.6, 4.3))
     rows = [
         replace(row, test_top5_error_pct=next(seen)) if row.condition == RESIDUAL else row
-        for row in found.rows
+        for row in study_data.rows
     ]
-    cells = row(reports.build_report(replace(found, rows=tuple(rows))))
+    cells = row(reports.build_report(replace(study_data, rows=tuple(rows))))
     half = t_quantile(0.975, 4) * 0.2236067977499790 * (1 / 5 + 1) ** 0.5 + 0.005
     assert cells["Published"].text == "4.49 % top-5 error"
     assert cells["Measured"].text == "4.3 % top-5 error"
@@ -211,7 +209,7 @@ def test_a_published_top_5_error_stands_beside_the_measured_one():
     assert cells["Badge"].badge == "compatible"
 
 
-def test_what_a_command_changed_costs_the_badge_and_more_seeds_do_not():
+def test_changed_settings_remove_the_badge_but_more_seeds_do_not():
     seeds, data = Override("seeds", "[0, 1, 2, 3, 4]"), Override("data", "mine.npz")
     assert row(report(error(), overrides=(seeds,)))["Badge"].badge == "compatible"
     elsewhere = row(report(error(), overrides=(data,)))  # named as the source's
@@ -224,13 +222,13 @@ def test_what_a_command_changed_costs_the_badge_and_more_seeds_do_not():
     )
 
 
-def test_a_shrunken_data_set_costs_the_badge():
+def test_a_reduced_dataset_removes_the_badge():
     study = load_study("digits")
-    kept = tuple(replace(c, data=replace(c.data, train_images=500)) for c in study.conditions)
-    assert "trained on only 500 images" in row(report(error(), conditions=kept))["Badge"].note
+    reduced = tuple(replace(c, data=replace(c.data, train_images=500)) for c in study.conditions)
+    assert "trained on only 500 images" in row(report(error(), conditions=reduced))["Badge"].note
 
 
-def test_differences_of_the_protocol_are_reported_beside_a_badge():
+def test_differences_of_the_protocol_are_listed_beside_a_badge():
     fields = {
         "recipe.batch_size": 128,
         "recipe.optimizer.name": "sgd",
@@ -247,14 +245,14 @@ def test_differences_of_the_protocol_are_reported_beside_a_badge():
     )
 
 
-def test_failed_runs_are_reported():
+def test_failed_runs_are_listed_beside_a_published_number():
     cells = row(report(error(70.0), condition="plain 56"))
     assert cells["Measured"].note == "n = 3"
     assert "trained runs only" in cells["Differences"].text
 
 
 @pytest.mark.parametrize("epoch", [None, 9.0])
-def test_a_number_of_the_train_images_stands_beside_the_train_images_at_its_epoch(epoch):
+def test_a_published_train_accuracy_is_compared_with_ours_at_its_epoch(epoch):
     """Its interval allows for the part of the train images on which it is measured here, and no
     diamond is drawn.
     """
@@ -296,7 +294,7 @@ def test_a_number_of_the_train_images_stands_beside_the_train_images_at_its_epoc
     assert not any(row.reference_marks for row in document.dot_plot.rows)
 
 
-def test_a_rebuilt_copy_of_the_data_is_reported_and_compared():
+def test_a_rebuilt_copy_of_the_data_is_reported_and_still_compared():
     record = study_record()
     value = MatchedReference(
         condition=RESIDUAL, source="A source", protocol=PROTOCOL, value=error()
@@ -311,7 +309,7 @@ def test_a_rebuilt_copy_of_the_data_is_reported_and_compared():
     assert cells["Differences"].text == "data digits-rebuilt (published digits)"
 
 
-def test_what_no_field_says_of_a_protocol_stands_in_words_in_every_file(tmp_path):
+def test_protocol_differences_without_a_field_are_described_in_every_file(tmp_path):
     differs = (
         ProtocolDifference(reference="weights shared", here="weights of each seed"),
         ProtocolDifference(
@@ -320,12 +318,12 @@ def test_what_no_field_says_of_a_protocol_stands_in_words_in_every_file(tmp_path
         ProtocolDifference(reference="ten epochs", here="never", unless={"recipe.epochs": 10}),
     )
     protocol = replace(PROTOCOL, differences=differs)
-    beside = tuple(
+    pairs = tuple(
         MatchedReference(condition=label, source="a source", protocol=protocol, value=error())
         for label in (RESIDUAL, "plain 56")
     )
     study_data = reports.collect(
-        study_record(study=replace(load_study("digits"), references=beside))
+        study_record(study=replace(load_study("digits"), references=pairs))
     )
     document = reports.build_report(study_data)
     assert [(detail.term, detail.text) for detail in document.protocols] == [
@@ -351,21 +349,21 @@ def test_losses_are_compared_with_losses():
     assert cells["Measured"].text.endswith("nats")
 
 
-def test_a_partial_study_and_one_run_get_no_badge():
+def test_a_partial_study_and_a_single_run_get_no_badge():
     one = TRUTH | {RESIDUAL: [("trained", 97.0), *[("at chance", 10.0)] * 4]}
     assert row(report(error(), truth=one))["Badge"].note == "1 trained run: no interval"
     waiting = TRUTH | {"plain 8": [("waiting", None)] * 5}
     assert row(report(error(), truth=waiting))["Badge"].note == "waiting for the last run"
 
 
-def test_dependent_runs_get_a_badge_by_their_mean():
+def test_dependent_runs_get_a_badge_for_their_mean():
     value = error(2.0, num_runs=2, run_values=(1.9, 2.1), independent=False)
     cells = row(report(value))
     assert cells["Badge"].badge == "compatible"
     assert "runs not independent" in cells["Published"].note
 
 
-def test_numbers_of_a_source_that_nothing_was_measured_beside_are_published_only(tmp_path):
+def test_published_numbers_without_a_measurement_are_listed_as_published_only(tmp_path):
     other = ReferenceValue(label="FPNet-20", quantity="error", value=7.9, num_runs=3, sd=0.2)
     changed_study = replace(
         load_study("digits"),
@@ -403,7 +401,7 @@ def test_numbers_of_a_source_that_nothing_was_measured_beside_are_published_only
     assert reports.build_report_from_record(study_record()).unmatched_references is None
 
 
-def test_the_table_is_in_every_file_and_survives_a_rebuild(tmp_path):
+def test_the_reference_table_is_in_every_file_and_in_a_rebuilt_report(tmp_path):
     changed_study = replace(
         load_study("digits"),
         references=(
@@ -425,7 +423,7 @@ def test_the_table_is_in_every_file_and_survives_a_rebuild(tmp_path):
     assert [line.split(",")[0] for line in text[1:]] == [RESIDUAL]
 
 
-def test_numbers_of_other_images_than_the_claims_are_named_so():
+def test_published_numbers_of_other_images_than_the_claims_are_labeled():
     """The depth report's tables are of train images at epoch 9; claims compare test images."""
     accuracy = ReferenceValue(
         label="plain",
@@ -442,7 +440,7 @@ def test_numbers_of_other_images_than_the_claims_are_named_so():
     assert "of other images" not in report(error()).claims.note
 
 
-def test_an_effect_of_selected_or_approximate_numbers_says_so():
+def test_an_effect_of_selected_or_approximate_numbers_is_labeled():
     def effect(**fields):
         pairs = tuple(
             MatchedReference(
@@ -457,8 +455,8 @@ def test_an_effect_of_selected_or_approximate_numbers_says_so():
         )
         study = replace(load_study("digits"), references=pairs)
         analysis = analyze(reports.collect(study_record(study=study)))
-        (found,) = reference_effects(analysis, study.claims[0])
-        return found.sources
+        (published,) = reference_effects(analysis, study.claims[0])
+        return published.sources
 
     assert effect() == ("A source",)
     assert effect(selected_on="test") == ("A source, best epoch by its test images",)
@@ -486,7 +484,7 @@ def known_effect(**changes):
     return reports.build_report_from_record(study_record(study=values)).forest
 
 
-def test_the_effect_in_published_numbers_stands_in_the_forest_plot():
+def test_the_effect_in_published_numbers_is_shown_in_the_forest_plot():
     contents = known_effect()
     assert [
         known.effect for row in contents.rows for known in row.reference_effects
@@ -523,11 +521,11 @@ def test_the_effect_in_published_numbers_stands_in_the_forest_plot():
         {"claim": replace(load_study("digits").claims[0], split="train")},
     ],
 )
-def test_no_effect_is_made_of_numbers_that_were_measured_otherwise(changes):
+def test_numbers_with_different_protocols_give_no_published_effect(changes):
     assert not known_effect(**changes).rows[0].reference_effects
 
 
-def test_one_source_is_compared_within_itself_where_it_has_both_numbers():
+def test_an_effect_is_computed_within_one_source_if_it_has_both_numbers():
     study = load_study("digits")
     custom = replace(PLAIN, source="A source", value=replace(PLAIN.value, value=40.0))
     residual = MatchedReference(
@@ -544,7 +542,7 @@ def test_one_source_is_compared_within_itself_where_it_has_both_numbers():
     assert (known.sources, known.effect) == (("A source",), pytest.approx(57.16))
 
 
-def test_the_effects_of_a_forest_plot_stand_beside_it(tmp_path):
+def test_the_effects_of_a_forest_plot_are_written_to_a_csv_file_beside_it(tmp_path):
     study = load_study("digits")
     claim = study.claims[0]
     back = replace(claim, statement="Back.", left=claim.right, right=claim.left)

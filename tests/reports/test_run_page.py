@@ -87,7 +87,7 @@ def test_each_run_has_a_page_with_the_numbers_of_results_csv(outcome: rl.StudyOu
         assert f"{row['condition']}, seed {row['seed']}" in text
 
 
-def test_the_report_links_each_run_and_the_pages_link_one_another(
+def test_the_report_links_to_each_run_and_the_pages_link_to_one_another(
     outcome: rl.StudyOutcome,
 ) -> None:
     pages = pages_of(outcome.report)
@@ -103,7 +103,7 @@ def test_the_report_links_each_run_and_the_pages_link_one_another(
     assert f"{residual.name}.html" in Links(pages[plain.name]).urls
 
 
-def test_provenance_and_settings_are_those_of_the_run_without_a_path(
+def test_provenance_and_settings_equal_the_run_and_contain_no_path(
     outcome: rl.StudyOutcome, small_npz: Path
 ) -> None:
     for cell in outcome.record.runs:
@@ -121,7 +121,7 @@ def test_provenance_and_settings_are_those_of_the_run_without_a_path(
         assert "model.shortcut" in text
 
 
-def test_the_confusion_matrix_and_the_mistakes_are_those_of_the_logits(
+def test_the_confusion_matrix_and_the_mistakes_equal_the_logits(
     outcome: rl.StudyOutcome,
 ) -> None:
     wrong_anywhere = 0
@@ -137,12 +137,12 @@ def test_the_confusion_matrix_and_the_mistakes_are_those_of_the_logits(
             for number, row in enumerate(page.rows)
             if row and row[0] == ["True class"] and len(row) == 4
         ]
-        shown = [
+        printed = [
             [int(cell[0].replace("·", "0")) for cell in row[1:]]
             for row in page.rows[start + 1 : start + 4]
         ]
         assert [row[0][0] for row in page.rows[start + 1 : start + 4]] == classes
-        assert shown == counts.tolist()
+        assert printed == counts.tolist()
         losses = np.log(np.exp(logits - logits.max(1, keepdims=True)).sum(1))
         losses -= (logits - logits.max(1, keepdims=True))[np.arange(len(labels)), labels]
         wrong = np.flatnonzero(logits.argmax(1) != labels)
@@ -188,7 +188,7 @@ def read_weights(folder: Path) -> dict[str, np.ndarray]:
     return load_file(folder / "weights.safetensors")
 
 
-def test_stored_accuracies_are_those_of_an_independent_forward_pass(
+def test_stored_accuracies_equal_an_independent_forward_pass(
     outcome: rl.StudyOutcome, small_npz: Path
 ) -> None:
     plain, residual = plain_and_residual(outcome.record)
@@ -202,7 +202,7 @@ def test_stored_accuracies_are_those_of_an_independent_forward_pass(
                 assert accuracy == pytest.approx(accuracy_without(folder, small_npz, off))
 
 
-def test_figures_of_gradients_have_each_epoch_and_blocks_have_both_networks(
+def test_gradient_figures_have_each_epoch_and_block_figures_have_both_networks(
     outcome: rl.StudyOutcome,
 ) -> None:
     for path in pages_of(outcome.report).values():
@@ -213,7 +213,7 @@ def test_figures_of_gradients_have_each_epoch_and_blocks_have_both_networks(
         assert "residual 8 (A, 4-4-8)</text>" in text
 
 
-def test_a_report_rebuilt_without_run_folders_has_no_page_and_no_dead_link(
+def test_a_report_rebuilt_without_run_folders_has_no_run_page_and_no_broken_link(
     outcome: rl.StudyOutcome, tmp_path: Path
 ) -> None:
     for name in ("report.json", "results.csv", "curves.csv", "layers.csv", "blocks.csv"):
@@ -231,7 +231,7 @@ def copied(outcome: rl.StudyOutcome, folder: Path) -> tuple[rl.LoadedStudy, Path
 
 
 @pytest.mark.slow
-def test_pages_of_an_older_run_name_the_command_that_measures_and_it_does(
+def test_pages_of_an_older_run_show_the_command_that_adds_the_measurements(
     outcome: rl.StudyOutcome,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -271,7 +271,7 @@ def test_pages_of_an_older_run_name_the_command_that_measures_and_it_does(
 
 
 @pytest.mark.slow
-def test_damaged_outputs_and_absent_data_are_named_and_cost_no_report(
+def test_damaged_outputs_and_absent_data_are_reported_and_the_report_is_still_written(
     outcome: rl.StudyOutcome, tmp_path: Path, small_npz: Path
 ) -> None:
     study, root = copied(outcome, tmp_path / "damaged")
@@ -292,7 +292,7 @@ def test_damaged_outputs_and_absent_data_are_named_and_cost_no_report(
 
 
 @pytest.mark.slow
-def test_a_page_is_kept_if_nothing_changed_and_written_in_another_language(
+def test_an_unchanged_page_is_not_rewritten_and_another_language_is_written_again(
     outcome: rl.StudyOutcome, tmp_path: Path
 ) -> None:
     study, root = copied(outcome, tmp_path / "again")
@@ -308,7 +308,7 @@ def test_a_page_is_kept_if_nothing_changed_and_written_in_another_language(
 
 
 @pytest.mark.slow
-def test_more_than_200_runs_get_pages_on_demand_alone(
+def test_more_than_200_runs_get_pages_only_on_demand(
     outcome: rl.StudyOutcome, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert MAX_DEFAULT_PAGES == 200
@@ -332,17 +332,17 @@ def test_a_click_on_a_block_shows_the_stored_accuracy(
     text = page.read_text(encoding="utf-8")
     for name in ("2", "1,3", "1,2,3"):
         selectors = [f'[data-block="{number}"]' for number in name.split(",")]
-        shown = clicked(text, selectors, tmp_path)
+        html = clicked(text, selectors, tmp_path)
         expected = [f"{network[name]:.1f} %" for network in networks]
-        assert re.findall(r'class="accuracy">([^<]+)<', shown) == expected
-        assert shown.count('aria-pressed="true"') == len(selectors)
+        assert re.findall(r'class="accuracy">([^<]+)<', html) == expected
+        assert html.count('aria-pressed="true"') == len(selectors)
         assert [round(network[""], 1) != round(network[name], 1) for network in networks] != [
             False,
             False,
         ]
     assert "The network is complete." in clicked(text, ['[data-block="2"]'] * 2, tmp_path)
     removed = text.replace(f'"1,3": {networks[0]["1,3"]}', f'"9": {networks[0]["1,3"]}', 1)
-    shown = clicked(removed, ['[data-block="1"]', '[data-block="3"]'], tmp_path)
-    assert "not measured" in re.findall(r'class="accuracy">([^<]+)<', shown)
+    html = clicked(removed, ['[data-block="1"]', '[data-block="3"]'], tmp_path)
+    assert "not measured" in re.findall(r'class="accuracy">([^<]+)<', html)
     for width in (1280, 390):
         assert layout(text, width, tmp_path)["over"] == 0

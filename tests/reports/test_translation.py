@@ -121,7 +121,7 @@ def test_a_message_is_translated_from_its_template_with_the_messages_in_it():
     assert french.endswith("pour un test de moyennes : 5 sur 5 contre 1 sur 5 entraînés")
 
 
-def test_the_text_of_another_study_file_stays_as_it_is():
+def test_texts_of_user_studies_are_not_translated():
     thesis = "Plain 8 is more accurate than the network of my thesis."
     with use_language("fr"):
         assert tr_study(thesis) == thesis
@@ -130,7 +130,7 @@ def test_the_text_of_another_study_file_stays_as_it_is():
     assert tr_study("Residual 8 is more accurate than plain 8.").startswith("Residual 8 is")
 
 
-def test_both_languages_have_the_same_placeholders_and_ends():
+def test_both_languages_have_the_same_placeholders_and_endings():
     tables = sentences.catalog()
     entries = [*tables["sentence"], *tables["word"], *tables["recorded"]]
     for entry in [*entries, *sentences.study_catalog()]:
@@ -159,8 +159,8 @@ def test_recorded_sentences_are_written_somewhere_in_the_code():
     for entry in sentences.catalog()["recorded"]:
         for part in re.split(r"\{\w+\}", entry["en"]):
             words = part.strip(" :;,.()[]")
-            whole = [words] if words.count(" ") > 2 else words.split()
-            assert all(text in code for text in whole), entry["en"]
+            parts = [words] if words.count(" ") > 2 else words.split()
+            assert all(text in code for text in parts), entry["en"]
 
 
 def limited(label, share):
@@ -193,7 +193,7 @@ def limited(label, share):
         ),
     ],
 )
-def test_numbers_and_sentences_are_written_for_the_language(english, french):
+def test_numbers_and_sentences_are_formatted_for_the_language(english, french):
     before = english()
     with use_language("fr"):
         assert english() == french.replace("~", NARROW)
@@ -213,11 +213,11 @@ def test_numbers_and_sentences_are_written_for_the_language(english, french):
         ({"LANG": "fr_CH", "LC_ALL": ""}, "fr"),
     ],
 )
-def test_the_default_language_is_that_of_the_locale(variables, language):
+def test_the_default_language_follows_the_locale(variables, language):
     assert locale_language(variables) == language
 
 
-def test_another_language_is_refused_in_one_line():
+def test_an_unknown_language_is_refused_in_one_line():
     assert check_language("fr") == "fr"
     with pytest.raises(InputError, match="--lang: not a language") as caught:
         check_language("de")
@@ -271,7 +271,7 @@ def data_texts(study_data):
     return cells | reasons | {f"loss nan at step {step}" for step in range(100)}
 
 
-def test_files_of_data_are_english_in_both_languages(tmp_path):
+def test_data_files_are_english_in_both_languages(tmp_path):
     study_data = anonymous()
     for language in ("en", "fr"):
         write(study_data, tmp_path / language, build_report(study_data, language))
@@ -283,14 +283,14 @@ def test_files_of_data_are_english_in_both_languages(tmp_path):
         )
 
 
-def test_a_french_report_leaves_no_trace_in_an_english_one():
+def test_writing_a_french_report_does_not_change_an_english_one():
     study_data = anonymous(TRUTH)
     before = build_report(study_data)
     build_report(study_data, "fr")
     assert build_report(study_data) == before
 
 
-def test_a_french_document_links_to_its_own_headings(tmp_path):
+def test_the_links_of_a_french_document_point_to_french_headings(tmp_path):
     study_data = anonymous(TRUTH)
     write(study_data, tmp_path, build_report(study_data, "fr"))
     page = (tmp_path / "report.html").read_text()
@@ -300,7 +300,7 @@ def test_a_french_document_links_to_its_own_headings(tmp_path):
     assert "[Tous les essais](#tous-les-essais)" in (tmp_path / "report.md").read_text()
 
 
-def test_latex_has_every_letter_of_the_french_report(tmp_path):
+def test_the_latex_encoding_contains_every_letter_of_the_french_report(tmp_path):
     study_data = anonymous(TRUTH)
     source = write_latex(build_report(study_data, "fr"), tmp_path).read_text()
     assert "{[}U+" not in source  # a letter that the fonts lack

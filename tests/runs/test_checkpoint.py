@@ -40,16 +40,16 @@ def same(left: Checkpoint, right: Checkpoint) -> bool:
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    place = tmp_path_factory.mktemp("run") / "checkpoints"
-    save_checkpoint(place, checkpoint(10))
-    return place
+    checkpoints = tmp_path_factory.mktemp("run") / "checkpoints"
+    save_checkpoint(checkpoints, checkpoint(10))
+    return checkpoints
 
 
-def test_what_is_loaded_is_what_was_saved(folder: Path) -> None:
+def test_a_loaded_checkpoint_equals_the_saved_one(folder: Path) -> None:
     assert same(load_checkpoint(folder, 10), checkpoint(10))
 
 
-def test_the_last_two_are_kept(tmp_path: Path) -> None:
+def test_the_last_two_checkpoints_are_retained(tmp_path: Path) -> None:
     for step in (1, 2, 3, 30, 200):
         save_checkpoint(tmp_path, checkpoint(step))
     assert saved_steps(tmp_path) == [30, 200]
@@ -60,17 +60,19 @@ def test_the_last_two_are_kept(tmp_path: Path) -> None:
 def test_no_truncated_or_flipped_checkpoint_is_accepted(
     tmp_path_factory: pytest.TempPathFactory, folder: Path, data: st.DataObject
 ) -> None:
-    place = tmp_path_factory.mktemp("damaged") / "checkpoints"
-    shutil.copytree(folder, place)
-    victim = data.draw(st.sampled_from(sorted((place / "10").glob("*.safetensors"))))
-    whole = victim.read_bytes()
-    at = data.draw(st.integers(0, len(whole) - 1))
+    target = tmp_path_factory.mktemp("damaged") / "checkpoints"
+    shutil.copytree(folder, target)
+    victim = data.draw(st.sampled_from(sorted((target / "10").glob("*.safetensors"))))
+    content = victim.read_bytes()
+    at = data.draw(st.integers(0, len(content) - 1))
     flip = data.draw(st.integers(0, 255))  # 0 stands for a cut
     victim.write_bytes(
-        whole[:at] if flip == 0 else whole[:at] + bytes([whole[at] ^ flip]) + whole[at + 1 :]
+        content[:at]
+        if flip == 0
+        else content[:at] + bytes([content[at] ^ flip]) + content[at + 1 :]
     )
     with pytest.raises(InputError, match=victim.name):
-        load_checkpoint(place, 10)
+        load_checkpoint(target, 10)
 
 
 @pytest.mark.parametrize(
@@ -83,7 +85,7 @@ def test_a_damaged_manifest_is_refused(tmp_path: Path, text: str) -> None:
         load_checkpoint(tmp_path, 3)
 
 
-def test_a_changed_fact_of_a_manifest_is_refused(tmp_path: Path) -> None:
+def test_a_changed_value_of_a_manifest_is_refused(tmp_path: Path) -> None:
     save_checkpoint(tmp_path, checkpoint(3))
     path = tmp_path / "3" / "MANIFEST.json"
     table = json.loads(path.read_text())
@@ -105,21 +107,23 @@ def test_after_any_single_fault_the_last_or_the_previous_checkpoint_loads(
     count = faulty_calls(tmp_path / "dry", monkeypatch, -1, code)
     assert count > 15
     for number in range(count):
-        place = tmp_path / str(number)
-        faulty_calls(place, monkeypatch, number, code)
-        steps = saved_steps(place)
+        checkpoints = tmp_path / str(number)
+        faulty_calls(checkpoints, monkeypatch, number, code)
+        steps = saved_steps(checkpoints)
         assert steps in ([1], [1, 2])
-        assert same(load_checkpoint(place, steps[-1]), checkpoint(steps[-1]))
-        save_checkpoint(place, checkpoint(2))  # the fault is over
-        assert same(load_checkpoint(place, 2), checkpoint(2))
-        assert sorted(p.name for p in place.iterdir()) == ["1", "2"]
+        assert same(load_checkpoint(checkpoints, steps[-1]), checkpoint(steps[-1]))
+        save_checkpoint(checkpoints, checkpoint(2))  # the fault is over
+        assert same(load_checkpoint(checkpoints, 2), checkpoint(2))
+        assert sorted(p.name for p in checkpoints.iterdir()) == ["1", "2"]
 
 
-def faulty_calls(place: Path, monkeypatch: pytest.MonkeyPatch, fail_at: int, code: int) -> int:
+def faulty_calls(
+    checkpoints: Path, monkeypatch: pytest.MonkeyPatch, fail_at: int, code: int
+) -> int:
     """Save checkpoints 1 and 2, the call numbered `fail_at` of the second failing; how many calls
     there were.
     """
-    save_checkpoint(place, checkpoint(1))
+    save_checkpoint(checkpoints, checkpoint(1))
     seen = -1
 
     def guarded(plain: Any) -> Any:
@@ -136,11 +140,11 @@ def faulty_calls(place: Path, monkeypatch: pytest.MonkeyPatch, fail_at: int, cod
         for name in ("fsync", "fdopen", "open", "replace", "rename", "mkdir", "unlink"):
             patch.setattr(os, name, guarded(getattr(os, name)))
         with contextlib.suppress(ResourceError):
-            save_checkpoint(place, checkpoint(2))
+            save_checkpoint(checkpoints, checkpoint(2))
     return seen + 1
 
 
-def test_no_room_is_reported_before_anything_is_written(
+def test_missing_space_for_a_checkpoint_is_reported_before_writing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     save_checkpoint(tmp_path, checkpoint(1))

@@ -46,8 +46,8 @@ def run(study: Path, tmp_path: Path) -> Path:
 
 def flip(path: Path, old: bytes = b"0", new: bytes = b"1") -> None:
     """Change one byte; the last digit 0 of a file becomes 1, and the file is still valid."""
-    head, found, tail = path.read_bytes().rpartition(old)
-    assert found, path
+    head, match, tail = path.read_bytes().rpartition(old)
+    assert match, path
     path.write_bytes(head + new + tail)
 
 
@@ -61,7 +61,7 @@ def test_a_flipped_byte_of_a_finished_run_is_refused_by_name(name: str, run: Pat
     assert any(damage.path == str(run / name) for damage in check_run(run).damage)
 
 
-def test_flipped_weights_are_refused_before_a_block_ablation_and_flipped_logits_too(
+def test_flipped_weights_and_logits_are_refused_before_a_block_ablation(
     run: Path, small_npz: Path
 ) -> None:
     logits = run / "logits-test.safetensors"
@@ -76,7 +76,7 @@ def test_flipped_weights_are_refused_before_a_block_ablation_and_flipped_logits_
     assert damaged == {"weights.safetensors", "logits-test.safetensors"}
 
 
-def test_what_this_program_adds_to_a_finished_run_renews_the_checksum(run: Path) -> None:
+def test_additions_of_resnetlab_to_a_finished_run_renew_its_checksum(run: Path) -> None:
     directory = RunDirectory(run)
     directory.log_event({"event": "note"})
     directory.save_block_ablation(BlockAblations(images=60, blocks=()))
@@ -88,7 +88,7 @@ def test_what_this_program_adds_to_a_finished_run_renews_the_checksum(run: Path)
         directory.record()
 
 
-def test_a_run_without_checksums_is_read_and_a_note_says_so(run: Path) -> None:
+def test_a_run_without_checksums_is_read_and_reported_in_a_note(run: Path) -> None:
     (run / CHECKSUMS).unlink()
     flip(run / "provenance.jsonl")
     assert RunDirectory(run).record() is not None
@@ -99,7 +99,7 @@ def test_a_run_without_checksums_is_read_and_a_note_says_so(run: Path) -> None:
 
 @pytest.mark.parametrize("name", ["report.json", "results.csv", "curves.csv"])
 @pytest.mark.parametrize("new", [b"1", b"\xff", b"\0"])
-def test_a_flipped_byte_of_a_report_is_one_line(
+def test_a_flipped_byte_of_a_report_is_reported_in_one_line(
     name: str, new: bytes, study: Path, tmp_path: Path
 ) -> None:
     folder = tmp_path / "report"
@@ -116,7 +116,7 @@ def test_a_flipped_byte_of_a_report_is_one_line(
             data_files.load(folder)
 
 
-def test_a_changed_curve_is_noticed_before_a_run_is_resumed(
+def test_a_changed_curve_is_detected_before_a_run_is_resumed(
     small_npz: Path, tmp_path: Path
 ) -> None:
     calls = iter(range(1000))
@@ -130,8 +130,8 @@ def test_a_changed_curve_is_noticed_before_a_run_is_resumed(
         )
     (run,) = (tmp_path / "runs").iterdir()
     assert list((run / "checkpoints").glob("*/MANIFEST.json"))
-    whole = (run / "metrics.jsonl").read_bytes()
-    restore: Callable[[], int] = lambda: (run / "metrics.jsonl").write_bytes(whole)  # noqa: E731
+    content = (run / "metrics.jsonl").read_bytes()
+    restore: Callable[[], int] = lambda: (run / "metrics.jsonl").write_bytes(content)  # noqa: E731
     for old, new in ((b"epoch", b"epocj"), (b"0", b"1")):
         flip(run / "metrics.jsonl", old, new)
         with pytest.raises(InputError, match=r"metrics\.jsonl: changed since the ch"):
@@ -140,7 +140,7 @@ def test_a_changed_curve_is_noticed_before_a_run_is_resumed(
     assert rl.resume(run).result is not None
 
 
-def test_a_changed_table_of_a_page_is_named_by_doctor(
+def test_doctor_reports_a_changed_table_of_a_page(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     folder = tmp_path / "scores"

@@ -1,4 +1,4 @@
-"""What is damaged in a run's folder is found, and the command that is named for it mends it."""
+"""Damage in the folder of a run is detected, and the printed command repairs it."""
 
 from __future__ import annotations
 
@@ -65,26 +65,26 @@ def stopped(tmp_path: Path, small_npz: Path) -> Path:
     return RunDirectory.find(tmp_path, planned.id).path
 
 
-def test_a_sound_run_has_no_damage(finished: Path) -> None:
+def test_an_undamaged_run_has_no_damage(finished: Path) -> None:
     assert (check_run(finished).state, check_run(finished).damage) == ("finished", ())
 
 
-def test_an_unfinished_run_is_named_with_the_command_that_continues_it(stopped: Path) -> None:
+def test_an_unfinished_run_is_listed_with_the_command_that_continues_it(stopped: Path) -> None:
     checked = check_run(stopped)
     assert (checked.state, checked.damage) == ("unfinished", ())
     assert checked.resume_command == f"resnetlab resume {stopped}"
 
 
-def test_a_run_that_a_process_works_on_is_left_alone(run: Path) -> None:
+def test_a_run_that_is_being_trained_is_not_checked(run: Path) -> None:
     (run / "metrics.jsonl").write_text("{torn")
-    with RunDirectory(run).lock() as mine:
-        assert mine
+    with RunDirectory(run).lock() as acquired:
+        assert acquired
         assert (check_run(run).state, check_run(run).damage) == ("running", ())
         assert repair(run) == []
     assert check_run(run).damage
 
 
-def test_a_lock_that_no_process_holds_is_no_damage(run: Path) -> None:
+def test_an_unlocked_lock_file_is_not_a_damage(run: Path) -> None:
     (run / "lock").write_text("")
     assert check_run(run).damage == ()
 
@@ -119,15 +119,15 @@ DAMAGES: dict[str, tuple[str, Callable[[Path], None], str]] = {
 
 
 @pytest.mark.parametrize("why", DAMAGES)
-def test_each_damage_is_found_in_its_file_and_nowhere_else(run: Path, why: str) -> None:
+def test_each_damage_is_reported_in_its_file_only(run: Path, why: str) -> None:
     name, damage, kind = DAMAGES[why]
     damage(run / name)
-    (found,) = check_run(run).damage
-    assert (found.path, found.kind) == (str(run / name), kind)
-    assert str(run) in found.fix
+    (damage_item,) = check_run(run).damage
+    assert (damage_item.path, damage_item.kind) == (str(run / name), kind)
+    assert str(run) in damage_item.fix
 
 
-def test_a_temporary_file_of_a_write_that_was_killed_is_found(
+def test_a_temporary_file_of_a_killed_write_is_detected(
     run: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The real write of this package, ended between its temporary file and its name."""
@@ -136,12 +136,12 @@ def test_a_temporary_file_of_a_write_that_was_killed_is_found(
         file.write("{")
         raise ZeroDivisionError
     monkeypatch.undo()
-    (found,) = check_run(run).damage
-    assert (found.kind, Path(found.path).parent) == ("leftover", run)
-    assert shlex.split(found.fix) == ["resnetlab", "doctor", str(run), "--repair"]
+    (damage,) = check_run(run).damage
+    assert (damage.kind, Path(damage.path).parent) == ("leftover", run)
+    assert shlex.split(damage.fix) == ["resnetlab", "doctor", str(run), "--repair"]
 
 
-def test_mending_removes_what_no_reader_reads_and_nothing_else(run: Path) -> None:
+def test_repair_removes_only_files_that_no_reader_uses(run: Path) -> None:
     metrics, before = RunDirectory(run).metrics(), {path.name for path in run.iterdir()}
     with (run / "metrics.jsonl").open("a") as file:
         file.write('{"step": 9')
@@ -155,34 +155,36 @@ def test_mending_removes_what_no_reader_reads_and_nothing_else(run: Path) -> Non
     assert all(json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines())
 
 
-def test_a_damaged_checkpoint_names_the_earlier_one_from_which_the_run_continues(
+def test_a_damaged_checkpoint_is_reported_with_the_earlier_one_that_continues_the_run(
     stopped: Path,
 ) -> None:
     steps = sorted(int(path.name) for path in (stopped / "checkpoints").iterdir())
     assert len(steps) == 2
     flip(stopped / "checkpoints" / str(steps[1]) / "state.safetensors")
-    (found,) = check_run(stopped).damage
-    assert (found.kind, found.path) == ("corrupt", str(stopped / "checkpoints" / str(steps[1])))
-    assert found.fix == f"resnetlab resume {stopped} --from-step {steps[0]}"
+    (damage,) = check_run(stopped).damage
+    assert (damage.kind, damage.path) == ("corrupt", str(stopped / "checkpoints" / str(steps[1])))
+    assert damage.fix == f"resnetlab resume {stopped} --from-step {steps[0]}"
     with pytest.raises(ResnetlabError, match="differs from its SHA-256"):
         rl.resume(stopped)
     assert rl.resume(stopped, from_step=steps[0]).result
     assert check_run(stopped).damage == ()
 
 
-def test_a_checkpoint_that_was_cut_short_asks_for_nothing_but_to_continue(stopped: Path) -> None:
+def test_a_truncated_checkpoint_needs_no_repair_before_the_run_continues(stopped: Path) -> None:
     last = max((stopped / "checkpoints").iterdir(), key=lambda path: int(path.name))
     (last / "MANIFEST.json").unlink()
-    (found,) = check_run(stopped).damage
-    assert found.fix == f"resnetlab resume {stopped}"
+    (damage,) = check_run(stopped).damage
+    assert damage.fix == f"resnetlab resume {stopped}"
     assert rl.resume(stopped).result
     assert check_run(stopped).damage == ()
 
 
-def test_a_finished_run_with_broken_weights_is_made_again_as_the_line_says(run: Path) -> None:
+def test_a_finished_run_with_damaged_weights_is_trained_again_by_the_printed_command(
+    run: Path,
+) -> None:
     flip(run / "weights.safetensors")
-    (found,) = check_run(run).damage
-    assert found.fix == f"remove {run / 'result.json'}, then: resnetlab resume {run} --from-step 0"
+    (damage,) = check_run(run).damage
+    assert damage.fix == f"remove {run / 'result.json'}, then: resnetlab resume {run} --from-step 0"
     before = RunDirectory(run).result()
     (run / "result.json").unlink()
     again = rl.resume(run, from_step=0).result
@@ -192,6 +194,6 @@ def test_a_finished_run_with_broken_weights_is_made_again_as_the_line_says(run: 
     assert (again.test, again.weights_sha256) == (before.test, before.weights_sha256)
 
 
-def test_a_folder_that_is_not_there_is_a_mistake(tmp_path: Path) -> None:
+def test_an_absent_run_folder_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no such folder"):
         check_run(tmp_path / "nothing")

@@ -1,6 +1,4 @@
-"""What a run measures of itself on request: written whole, whole after a stop, and the training has
-its bits.
-"""
+"""Measurements of a run on request: complete files, also after a stop, and unchanged training."""
 
 from __future__ import annotations
 
@@ -52,7 +50,7 @@ class Run(SmallRun):
         ),
     ],
 )
-def test_diagnostics_change_no_bit_of_a_run_and_no_letter_of_its_name(
+def test_diagnostics_do_not_change_the_bits_or_the_id_of_a_run(
     tmp_path: Path, small_npz: Path, settings: tuple[str, ...]
 ) -> None:
     watched = Run(small_npz, tmp_path / "watched", ALL, *settings)
@@ -79,18 +77,18 @@ def test_diagnostics_change_no_bit_of_a_run_and_no_letter_of_its_name(
 def test_a_stopped_run_ends_with_the_measurements_of_an_uninterrupted_one(
     tmp_path: Path, small_npz: Path
 ) -> None:
-    whole = Run(small_npz, tmp_path / "whole")
-    whole()
-    steps = whole.file.run.recipe.steps_per_epoch(whole.file.train_images)
+    uninterrupted = Run(small_npz, tmp_path / "whole")
+    uninterrupted()
+    steps = uninterrupted.file.run.recipe.steps_per_epoch(uninterrupted.file.train_images)
     for stop in (1, steps - 1, steps, steps + 1):
         broken = Run(small_npz, tmp_path / f"broken-{stop}")
         assert broken(until=stop) is None
         assert ("gradient-norms-1.json" in broken.measured()) == (stop >= steps)
         broken()
-        assert broken.measured() == whole.measured()
+        assert broken.measured() == uninterrupted.measured()
 
 
-def test_a_run_that_begins_again_forgets_what_it_had_measured(
+def test_a_run_that_starts_again_deletes_its_earlier_measurements(
     tmp_path: Path, small_npz: Path
 ) -> None:
     run = Run(small_npz, tmp_path)
@@ -101,7 +99,7 @@ def test_a_run_that_begins_again_forgets_what_it_had_measured(
     assert [norms.epoch for norms in run.directory.gradient_norms()] == [0]
 
 
-def test_a_measurement_has_a_row_a_layer_and_the_blocks_begin_with_the_run_s_own_accuracy(
+def test_a_measurement_has_a_row_for_each_layer_and_block_ablation_starts_with_the_full_model(
     tmp_path: Path, small_npz: Path
 ) -> None:
     run = Run(small_npz, tmp_path)
@@ -128,7 +126,7 @@ def test_a_measurement_has_a_row_a_layer_and_the_blocks_begin_with_the_run_s_own
     assert [item.without for item in record.block_ablation.sets] == [(1, 2)]
 
 
-def test_blocks_may_be_requested_for_after_the_end_and_nothing_is_trained_again(
+def test_block_ablation_may_be_requested_after_the_end_without_training_again(
     tmp_path: Path, small_npz: Path
 ) -> None:
     run = Run(small_npz, tmp_path, rl.DiagnosticsConfig())
@@ -144,12 +142,12 @@ def test_blocks_may_be_requested_for_after_the_end_and_nothing_is_trained_again(
     assert run(file=requested) == result
     assert (run.directory.path / "metrics.jsonl").read_bytes() == before
     assert not run.directory.needs_work(requested)
-    whole = Run(small_npz, tmp_path / "whole")
-    whole()
-    assert run.measured()["block-ablation.json"] == whole.measured()["block-ablation.json"]
+    uninterrupted = Run(small_npz, tmp_path / "whole")
+    uninterrupted()
+    assert run.measured()["block-ablation.json"] == uninterrupted.measured()["block-ablation.json"]
 
 
-def test_surfaces_are_measured_after_the_end_and_again_in_another_size(
+def test_surfaces_are_measured_after_the_end_and_again_if_their_size_changes(
     tmp_path: Path, small_npz: Path
 ) -> None:
     run = Run(small_npz, tmp_path / "late", rl.DiagnosticsConfig())
@@ -163,9 +161,9 @@ def test_surfaces_are_measured_after_the_end_and_again_in_another_size(
         assert landscape
         assert landscape.fulfills(size, run.file.train_images)
     assert run.directory.record()  # its checksums are right
-    whole = Run(small_npz, tmp_path / "whole")
-    whole()
-    measured = whole.directory.loss_landscape()
+    uninterrupted = Run(small_npz, tmp_path / "whole")
+    uninterrupted()
+    measured = uninterrupted.directory.loss_landscape()
     assert measured
     assert measured.planes[0] == landscape.planes[0]
 
@@ -188,7 +186,7 @@ def test_a_study_measures_the_surfaces_of_its_first_seeds(tmp_path: Path, study_
         )
 
 
-def test_what_is_requested_of_a_run_on_its_way_is_what_a_resume_finds(
+def test_diagnostics_requested_for_an_unfinished_run_are_stored_for_its_resumption(
     tmp_path: Path, small_npz: Path
 ) -> None:
     run = Run(small_npz, tmp_path, rl.DiagnosticsConfig())
@@ -197,7 +195,7 @@ def test_what_is_requested_of_a_run_on_its_way_is_what_a_resume_finds(
     assert run.directory.file().diagnostics == ALL
 
 
-def test_a_study_file_asks_its_runs_and_a_mistake_in_it_is_reported(
+def test_a_study_file_requests_diagnostics_and_mistakes_in_it_are_reported(
     tmp_path: Path, study_text: str
 ) -> None:
     file = tmp_path / "s.toml"
@@ -223,7 +221,7 @@ def test_a_study_file_asks_its_runs_and_a_mistake_in_it_is_reported(
             )
 
 
-def test_train_takes_epochs_and_blocks(
+def test_train_accepts_options_for_gradient_epochs_and_blocks(
     tmp_path: Path,
     small_npz: Path,
     monkeypatch: pytest.MonkeyPatch,

@@ -19,13 +19,13 @@ def evaluation(step: int) -> Evaluation:
     )
 
 
-def test_evaluations_are_read_as_they_were_written(tmp_path: Path) -> None:
+def test_evaluations_are_read_back_as_they_were_written(tmp_path: Path) -> None:
     directory = RunDirectory(tmp_path)
     directory.append_metrics(*map(evaluation, range(4)))
     assert directory.metrics() == list(map(evaluation, range(4)))
 
 
-def test_a_line_that_a_kill_tore_is_passed_over_and_the_next_one_is_whole(tmp_path: Path) -> None:
+def test_a_line_torn_by_a_kill_is_ignored_and_the_next_line_is_complete(tmp_path: Path) -> None:
     directory = RunDirectory(tmp_path)
     directory.append_metrics(evaluation(0), evaluation(1))
     path = tmp_path / "metrics.jsonl"
@@ -34,7 +34,7 @@ def test_a_line_that_a_kill_tore_is_passed_over_and_the_next_one_is_whole(tmp_pa
     assert directory.metrics() == [evaluation(0), evaluation(2)]
 
 
-def test_rewinding_forgets_what_came_after_a_checkpoint(tmp_path: Path) -> None:
+def test_rewinding_removes_evaluations_after_a_checkpoint(tmp_path: Path) -> None:
     directory = RunDirectory(tmp_path)
     directory.append_metrics(*map(evaluation, (0, 7, 14, 21)))
     assert (
@@ -43,7 +43,7 @@ def test_rewinding_forgets_what_came_after_a_checkpoint(tmp_path: Path) -> None:
     assert directory.truncate_metrics(-1) == directory.metrics() == []
 
 
-def test_a_result_is_committed_once(tmp_path: Path) -> None:
+def test_a_result_is_written_only_once(tmp_path: Path) -> None:
     directory = RunDirectory(tmp_path)
     first, second = (
         Result(schema=1, status="trained", step=step, selected_step=step) for step in (1, 2)
@@ -54,7 +54,7 @@ def test_a_result_is_committed_once(tmp_path: Path) -> None:
     assert json.loads((tmp_path / "result.json").read_text()) == encode(first)
 
 
-HOLD = """
+LOCK_SCRIPT = """
 import sys, time
 from pathlib import Path
 from resnetlab.runs.directory import RunDirectory
@@ -64,28 +64,28 @@ with RunDirectory(Path(sys.argv[1])).lock() as mine:
 """
 
 
-def test_a_claim_keeps_other_processes_away_and_ends_with_its_process(tmp_path: Path) -> None:
+def test_a_lock_excludes_other_processes_and_ends_with_its_process(tmp_path: Path) -> None:
     directory = RunDirectory(tmp_path)
     holder = subprocess.Popen(
-        [sys.executable, "-c", HOLD, str(tmp_path)], stdout=subprocess.PIPE, text=True
+        [sys.executable, "-c", LOCK_SCRIPT, str(tmp_path)], stdout=subprocess.PIPE, text=True
     )
     try:
         assert holder.stdout is not None
         assert holder.stdout.readline() == "True\n"
         assert directory.is_locked()
-        with directory.lock() as mine:
-            assert not mine
+        with directory.lock() as acquired:
+            assert not acquired
     finally:
         holder.kill()
         holder.communicate()
     deadline = time.monotonic() + 5
     while directory.is_locked() and time.monotonic() < deadline:
         time.sleep(0.01)
-    with directory.lock() as mine:
-        assert mine
+    with directory.lock() as acquired:
+        assert acquired
 
 
-def test_a_run_is_its_hash_whatever_its_data_are_called(tmp_path: Path) -> None:
+def test_a_run_is_identified_by_its_hash_and_not_by_the_name_of_its_data(tmp_path: Path) -> None:
     (tmp_path / "runs" / "bands-cifar-resnet8-s0-0123456789").mkdir(parents=True)
     assert (
         RunDirectory.find(tmp_path, "other-cifar-resnet8-s0-0123456789").path.name

@@ -47,7 +47,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory, small_npz: Path) -> Path:
 
 
 @pytest.mark.parametrize("field", EDITS)
-def test_an_edited_run_is_refused_by_name_wherever_it_is_read(
+def test_an_edited_run_is_refused_by_name_by_every_reader(
     field: str, trained: Path, tmp_path: Path
 ) -> None:
     source = sorted((trained / "runs").iterdir())[0]
@@ -68,7 +68,7 @@ def test_an_edited_run_is_refused_by_name_wherever_it_is_read(
     assert any("was edited" in damage.message for damage in check_run(folder).damage)
 
 
-def test_a_plan_that_gives_a_run_the_id_of_another_writes_nothing(
+def test_a_plan_that_gives_a_run_the_id_of_another_writes_no_file(
     trained: Path, tmp_path: Path
 ) -> None:
     first, second = sorted((trained / "runs").iterdir())
@@ -84,7 +84,7 @@ def test_a_plan_that_gives_a_run_the_id_of_another_writes_nothing(
         assert after == before
 
 
-def test_fields_outside_the_identity_may_change(trained: Path, tmp_path: Path) -> None:
+def test_fields_outside_of_the_identity_may_change(trained: Path, tmp_path: Path) -> None:
     source = sorted((trained / "runs").iterdir())[0]
     folder = tmp_path / "runs" / source.name
     shutil.copytree(source, folder)
@@ -123,7 +123,7 @@ def test_a_run_in_two_folders_counts_once(trained: Path, tmp_path: Path) -> None
         compare(str(tmp_path / "*"), str(second))
 
 
-def test_a_changed_study_file_is_noticed_whatever_its_time(
+def test_a_changed_study_file_is_detected_regardless_of_its_time(
     study_file: Path, tmp_path: Path
 ) -> None:
     network = tmp_path / "net.toml"

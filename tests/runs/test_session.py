@@ -116,29 +116,31 @@ class Runner:
 def test_a_resumed_run_has_the_bits_of_an_uninterrupted_one(
     tmp_path: Path, small_npz: Path, options: tuple[str, ...]
 ) -> None:
-    whole = Runner(small_npz, tmp_path / "whole", *options)
-    assert whole() is not None
-    steps = whole.plan.runs[0].file.run.recipe.total_steps(whole.run.file.train_images)
+    uninterrupted = Runner(small_npz, tmp_path / "whole", *options)
+    assert uninterrupted() is not None
+    steps = uninterrupted.plan.runs[0].file.run.recipe.total_steps(
+        uninterrupted.run.file.train_images
+    )
     for first, second in ((1, 2), (5, 6), (steps // 3, steps - 1), (steps // 3 + 1, steps)):
         broken = Runner(small_npz, tmp_path / f"broken-{first}", *options)
         assert broken(until=first) is None
         assert saved_steps(broken.directory.checkpoints)[-1] == first
-        assert broken(until=second) is None or second == steps
+        assert (broken(until=second) is not None) == (second == steps)
         broken()
-        assert outcome(broken.directory.path) == outcome(whole.directory.path)
+        assert outcome(broken.directory.path) == outcome(uninterrupted.directory.path)
 
 
 @pytest.fixture(scope="module")
 def undisturbed(tmp_path_factory: pytest.TempPathFactory, small_npz: Path) -> Runner:
     """A run that was never stopped."""
-    whole = Runner(small_npz, tmp_path_factory.mktemp("whole"), RECIPE)
-    whole()
-    return whole
+    uninterrupted = Runner(small_npz, tmp_path_factory.mktemp("whole"), RECIPE)
+    uninterrupted()
+    return uninterrupted
 
 
 @settings(max_examples=12, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(stops=st.lists(st.integers(1, 20), max_size=4))
-def test_any_sequence_of_stops_leaves_the_same_bits(
+def test_any_sequence_of_stops_gives_the_same_bits(
     tmp_path_factory: pytest.TempPathFactory, small_npz: Path, undisturbed: Runner, stops: list[int]
 ) -> None:
     broken = Runner(small_npz, tmp_path_factory.mktemp("broken"), RECIPE)
@@ -148,13 +150,13 @@ def test_any_sequence_of_stops_leaves_the_same_bits(
     assert outcome(broken.directory.path) == outcome(undisturbed.directory.path)
 
 
-def test_how_often_checkpoints_are_written_changes_no_bit(tmp_path: Path, small_npz: Path) -> None:
+def test_the_checkpoint_interval_does_not_change_a_bit(tmp_path: Path, small_npz: Path) -> None:
     often, never = Runner(small_npz, tmp_path / "often"), Runner(small_npz, tmp_path / "never")
     often(), never(placement=rl.Placement(checkpoint_seconds=1e9, max_checkpoint_seconds=1e9))
     assert outcome(often.directory.path) == outcome(never.directory.path)
 
 
-def test_a_finished_run_is_read_and_not_run_again(tmp_path: Path, small_npz: Path) -> None:
+def test_a_finished_run_is_not_trained_again(tmp_path: Path, small_npz: Path) -> None:
     runner = Runner(small_npz, tmp_path)
     result = runner()
     before = {
@@ -171,7 +173,7 @@ def test_a_finished_run_is_read_and_not_run_again(tmp_path: Path, small_npz: Pat
     }
 
 
-def test_a_run_leaves_the_files_that_its_readers_expect(tmp_path: Path, small_npz: Path) -> None:
+def test_a_run_writes_the_files_that_its_readers_expect(tmp_path: Path, small_npz: Path) -> None:
     runner = Runner(small_npz, tmp_path)
     result = runner()
     assert result is not None
@@ -216,7 +218,7 @@ def test_a_run_leaves_the_files_that_its_readers_expect(tmp_path: Path, small_np
         ("recipe.normalize=half",),
     ],
 )
-def test_the_weights_file_holds_all_that_a_prediction_needs(
+def test_the_weights_file_contains_everything_for_a_prediction(
     tmp_path: Path, small_npz: Path, options: tuple[str, ...]
 ) -> None:
     from resnetlab.models.build import build_model
@@ -245,7 +247,7 @@ def test_the_weights_file_holds_all_that_a_prediction_needs(
     torch.testing.assert_close(logits, saved, rtol=1e-3, atol=1e-4)
 
 
-def test_the_test_split_is_not_looked_at_before_the_end_unless_its_curve_is_requested_for(
+def test_the_test_split_is_not_evaluated_before_the_end_unless_its_curve_is_requested(
     tmp_path: Path, small_npz: Path
 ) -> None:
     quiet, curve = Runner(small_npz, tmp_path), Runner(small_npz, tmp_path, "data.test_curve=true")
@@ -260,7 +262,7 @@ def test_the_test_split_is_not_looked_at_before_the_end_unless_its_curve_is_requ
     assert all(torch.equal(tensor, weights[1][name]) for name, tensor in weights[0].items())
 
 
-def test_rarer_evaluation_changes_no_weight_and_leaves_the_other_evaluations_as_they_are(
+def test_rarer_evaluation_changes_neither_weights_nor_the_other_evaluations(
     tmp_path: Path, small_npz: Path
 ) -> None:
     every, rare, small = (
@@ -272,14 +274,14 @@ def test_rarer_evaluation_changes_no_weight_and_leaves_the_other_evaluations_as_
         }.items()
     )
     results = [run() for run in (every, rare, small)]
-    whole, *others = results
-    assert whole is not None
+    reference, *others = results
+    assert reference is not None
     for result in others:
         assert result is not None
         assert (result.test, result.train, result.validation) == (
-            whole.test,
-            whole.train,
-            whole.validation,
+            reference.test,
+            reference.train,
+            reference.validation,
         )
 
     weights = [
@@ -317,21 +319,21 @@ def test_rarer_evaluation_changes_no_weight_and_leaves_the_other_evaluations_as_
         assert run.run.evaluation_images == images + (sum(sizes.values()) if limit else 0)
 
 
-def test_a_run_with_rare_evaluations_may_stop_anywhere(tmp_path: Path, small_npz: Path) -> None:
+def test_a_run_with_rare_evaluations_may_stop_at_any_step(tmp_path: Path, small_npz: Path) -> None:
     options = ("recipe.epochs=4", "recipe.eval_every_epochs=3", "data.curve_images=5")
-    whole, parts = (Runner(small_npz, tmp_path / name, *options) for name in ("a", "b"))
-    result = whole()
+    uninterrupted, parts = (Runner(small_npz, tmp_path / name, *options) for name in ("a", "b"))
+    result = uninterrupted()
     assert result is not None
     stop = 0
     while (pieces := parts(until=stop)) is None:
         stop += 3
     assert pieces.weights_sha256 == result.weights_sha256
     assert [replace(line, seconds=0) for line in parts.directory.metrics()] == [
-        replace(line, seconds=0) for line in whole.directory.metrics()
+        replace(line, seconds=0) for line in uninterrupted.directory.metrics()
     ]
 
 
-def test_best_keeps_the_weights_with_the_least_validation_error(
+def test_best_selects_the_weights_with_the_lowest_validation_error(
     tmp_path: Path, small_npz: Path
 ) -> None:
     runner = Runner(
@@ -349,7 +351,7 @@ def test_best_keeps_the_weights_with_the_least_validation_error(
     assert result.validation.top1_error_pct == min(errors.values())
 
 
-def test_a_run_whose_steps_become_eager_says_why(
+def test_a_run_that_falls_back_to_eager_steps_records_the_reason(
     tmp_path: Path, small_npz: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("resnetlab.training.make_step.CudaGraphs", FakeCudaGraphs)
@@ -364,10 +366,12 @@ def test_a_run_whose_steps_become_eager_says_why(
     assert noted == [("start", None, 0), ("eager steps", "a layer draws random numbers", 1)]
 
 
-def test_a_run_that_another_process_holds_is_left_alone(tmp_path: Path, small_npz: Path) -> None:
+def test_a_run_that_another_process_has_locked_is_not_changed(
+    tmp_path: Path, small_npz: Path
+) -> None:
     runner = Runner(small_npz, tmp_path)
-    with runner.directory.lock() as mine:
-        assert mine
+    with runner.directory.lock() as acquired:
+        assert acquired
         with pytest.raises(RunLockedError):
             runner()
     assert runner() is not None
@@ -389,7 +393,7 @@ def poison(
 
 @pytest.mark.parametrize("step", [1, 4, 13, 21])
 @pytest.mark.parametrize("precision", ["fp32", "bf16-emulated"])
-def test_a_loss_that_is_not_finite_ends_the_run_as_diverged_before_a_good_checkpoint_is_overwritten(
+def test_a_non_finite_loss_ends_the_run_as_diverged_and_overwrites_no_good_checkpoint(
     tmp_path: Path, small_npz: Path, monkeypatch: pytest.MonkeyPatch, step: int, precision: str
 ) -> None:
     runner = Runner(small_npz, tmp_path, f"numerics.precision={precision}")
@@ -421,7 +425,7 @@ def test_a_loss_that_is_not_finite_ends_the_run_as_diverged_before_a_good_checkp
     assert runner() == result
 
 
-def test_a_network_that_never_leaves_chance_is_dead(tmp_path: Path, small_npz: Path) -> None:
+def test_a_network_that_never_exceeds_chance_is_at_chance(tmp_path: Path, small_npz: Path) -> None:
     runner = Runner(small_npz, tmp_path, 'recipe.optimizer={name="sgd",lr=1e-12,momentum=0.0}')
     result = runner()
     assert result is not None
@@ -433,7 +437,7 @@ def test_a_network_that_never_leaves_chance_is_dead(tmp_path: Path, small_npz: P
 @pytest.mark.parametrize(
     "error", [torch.OutOfMemoryError("CUDA out of memory"), MemoryError("no memory")]
 )
-def test_out_of_memory_is_a_result_and_changes_no_batch_size(
+def test_out_of_memory_is_a_result_and_the_batch_size_does_not_change(
     tmp_path: Path, small_npz: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
 ) -> None:
     runner = Runner(small_npz, tmp_path)
@@ -448,7 +452,7 @@ def test_out_of_memory_is_a_result_and_changes_no_batch_size(
     assert runner.directory.file().run.recipe.batch_size == 16
 
 
-def test_other_errors_are_not_taken_for_results(
+def test_other_errors_are_raised_and_not_recorded_as_results(
     tmp_path: Path, small_npz: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     runner = Runner(small_npz, tmp_path)
@@ -462,11 +466,14 @@ def test_other_errors_are_not_taken_for_results(
     assert runner.directory.result() is None
 
 
-def test_a_full_disk_is_reported_before_a_checkpoint_is_written_and_the_run_goes_on_later(
+def test_a_full_disk_is_reported_before_a_checkpoint_and_the_run_continues_later(
     tmp_path: Path, small_npz: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    whole, runner = Runner(small_npz, tmp_path / "whole"), Runner(small_npz, tmp_path / "full")
-    whole()
+    uninterrupted, runner = (
+        Runner(small_npz, tmp_path / "whole"),
+        Runner(small_npz, tmp_path / "full"),
+    )
+    uninterrupted()
     assert runner(until=6) is None
     with monkeypatch.context() as patch:
         patch.setattr("resnetlab.runs.checkpoint.free_bytes", lambda _: 1000)
@@ -474,14 +481,14 @@ def test_a_full_disk_is_reported_before_a_checkpoint_is_written_and_the_run_goes
             runner()
     assert saved_steps(runner.directory.checkpoints)[-1] == 6
     runner()
-    assert outcome(runner.directory.path) == outcome(whole.directory.path)
+    assert outcome(runner.directory.path) == outcome(uninterrupted.directory.path)
 
 
 @pytest.mark.parametrize(
     "setting",
     ["recipe.batch_size=8", "recipe.optimizer.lr=0.5", "numerics.precision=bf16-emulated"],
 )
-def test_a_folder_that_holds_another_run_is_refused(
+def test_a_folder_with_another_run_is_refused(
     tmp_path: Path, small_npz: Path, setting: str
 ) -> None:
     runner, other = Runner(small_npz, tmp_path), Runner(small_npz, tmp_path, setting)
@@ -502,7 +509,7 @@ def test_other_data_are_refused(tmp_path: Path, small_npz: Path) -> None:
         runner()
 
 
-def test_another_torch_version_is_refused_and_named(
+def test_another_torch_version_is_refused_with_its_number(
     tmp_path: Path, small_npz: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     runner = Runner(small_npz, tmp_path)
@@ -514,11 +521,14 @@ def test_another_torch_version_is_refused_and_named(
     assert runner() is not None
 
 
-def test_a_damaged_checkpoint_is_refused_by_name_and_the_one_before_it_offered(
+def test_a_damaged_checkpoint_is_refused_and_the_earlier_one_is_offered(
     tmp_path: Path, small_npz: Path
 ) -> None:
-    whole, runner = Runner(small_npz, tmp_path / "whole"), Runner(small_npz, tmp_path / "damaged")
-    whole()
+    uninterrupted, runner = (
+        Runner(small_npz, tmp_path / "whole"),
+        Runner(small_npz, tmp_path / "damaged"),
+    )
+    uninterrupted()
     assert runner(until=8) is None
     state = runner.directory.checkpoints / "8" / "state.safetensors"
     damaged = bytearray(state.read_bytes())
@@ -527,7 +537,7 @@ def test_a_damaged_checkpoint_is_refused_by_name_and_the_one_before_it_offered(
     with pytest.raises(InputError, match=r"state.safetensors differs .* --from-step 7"):
         runner()
     assert runner(from_step=7) is not None
-    assert outcome(runner.directory.path) == outcome(whole.directory.path)
+    assert outcome(runner.directory.path) == outcome(uninterrupted.directory.path)
 
 
 def test_a_checkpoint_with_nan_is_refused_by_name(tmp_path: Path, small_npz: Path) -> None:
@@ -548,13 +558,16 @@ def test_a_checkpoint_with_nan_is_refused_by_name(tmp_path: Path, small_npz: Pat
         runner()
 
 
-def test_starting_again_forgets_what_came_later(tmp_path: Path, small_npz: Path) -> None:
-    whole, runner = Runner(small_npz, tmp_path / "whole"), Runner(small_npz, tmp_path / "again")
-    whole()
+def test_a_run_that_starts_again_removes_later_checkpoints(tmp_path: Path, small_npz: Path) -> None:
+    uninterrupted, runner = (
+        Runner(small_npz, tmp_path / "whole"),
+        Runner(small_npz, tmp_path / "again"),
+    )
+    uninterrupted()
     assert runner(until=9) is None
     assert runner(until=2, from_step=0) is None
     assert saved_steps(runner.directory.checkpoints) == [1, 2]
     runner()
-    assert outcome(runner.directory.path) == outcome(whole.directory.path)
+    assert outcome(runner.directory.path) == outcome(uninterrupted.directory.path)
     with pytest.raises(InputError, match="no checkpoint of step 5"):
         Runner(small_npz, tmp_path / "other")(from_step=5)

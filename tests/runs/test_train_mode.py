@@ -62,7 +62,7 @@ class Run(SmallRun):
 
 
 @pytest.fixture(scope="module")
-def whole(tmp_path_factory: pytest.TempPathFactory, small_npz: Path) -> Run:
+def uninterrupted(tmp_path_factory: pytest.TempPathFactory, small_npz: Path) -> Run:
     """A run that was never stopped, which tests only read."""
     run = Run(small_npz, tmp_path_factory.mktemp("whole"))
     run()
@@ -93,9 +93,7 @@ def test_evaluation_in_training_mode_changes_no_bit_of_the_run(
     assert not (alone.directory.path / "diagnostics").exists()
 
 
-def test_scores_are_those_of_a_loop_in_training_mode_by_hand(
-    tmp_path: Path, small_npz: Path
-) -> None:
+def test_scores_in_training_mode_equal_a_loop_written_out(tmp_path: Path, small_npz: Path) -> None:
     run = Run(small_npz, tmp_path, dropout=0.0)
     result = run()
     loaded = load_run(run.directory, run.file, run.dataset)
@@ -119,8 +117,8 @@ def test_scores_are_those_of_a_loop_in_training_mode_by_hand(
     assert scores["loss_nats"] != pytest.approx(result.test.loss_nats, rel=1e-3)
 
 
-def test_the_curve_has_each_epoch_and_ends_with_the_scores(whole: Run) -> None:
-    evaluation = whole.evaluation()
+def test_the_curve_has_each_epoch_and_ends_with_the_final_scores(uninterrupted: Run) -> None:
+    evaluation = uninterrupted.evaluation()
     assert [(line["epoch"], line["split"]) for line in evaluation["curve"]] == [
         (epoch, split) for epoch in (0, 1, 2) for split in SPLITS
     ]
@@ -130,7 +128,7 @@ def test_the_curve_has_each_epoch_and_ends_with_the_scores(whole: Run) -> None:
             scores["loss_nats"],
             scores["top1_error_pct"],
         )
-    record = whole.directory.record()
+    record = uninterrupted.directory.record()
     assert record
     train_mode = record.evaluated_in("train")
     assert train_mode.result
@@ -140,16 +138,16 @@ def test_the_curve_has_each_epoch_and_ends_with_the_scores(whole: Run) -> None:
 
 
 def test_a_stopped_run_ends_with_the_evaluations_of_an_uninterrupted_one(
-    whole: Run, tmp_path: Path, small_npz: Path
+    uninterrupted: Run, tmp_path: Path, small_npz: Path
 ) -> None:
-    steps = whole.file.run.recipe.steps_per_epoch(whole.file.train_images)
+    steps = uninterrupted.file.run.recipe.steps_per_epoch(uninterrupted.file.train_images)
     for stop in (steps, steps + 1):
         broken = Run(small_npz, tmp_path / f"broken-{stop}")
         assert broken(until=stop) is None
         assert broken.evaluation()["test"] is None
         broken()
-        assert broken.evaluation() == whole.evaluation()
-        assert broken.metrics() == whole.metrics()
+        assert broken.evaluation() == uninterrupted.evaluation()
+        assert broken.metrics() == uninterrupted.metrics()
 
 
 class Killed(BaseException):
@@ -157,8 +155,8 @@ class Killed(BaseException):
 
 
 @pytest.mark.parametrize("when", ["before", "after"])
-def test_a_run_killed_around_the_writing_has_no_evaluation_twice_and_lacks_none(
-    whole: Run, tmp_path: Path, small_npz: Path, monkeypatch: pytest.MonkeyPatch, when: str
+def test_a_run_killed_during_a_write_has_every_evaluation_exactly_once(
+    uninterrupted: Run, tmp_path: Path, small_npz: Path, monkeypatch: pytest.MonkeyPatch, when: str
 ) -> None:
     broken = Run(small_npz, tmp_path / "broken")
     append = RunDirectory.append_train_mode
@@ -177,11 +175,11 @@ def test_a_run_killed_around_the_writing_has_no_evaluation_twice_and_lacks_none(
     written = {line["epoch"] for line in broken.evaluation()["curve"]}
     assert written == ({0} if when == "before" else {0, 1})
     broken()
-    assert broken.evaluation() == whole.evaluation()
-    assert broken.metrics() == whole.metrics()
+    assert broken.evaluation() == uninterrupted.evaluation()
+    assert broken.metrics() == uninterrupted.metrics()
 
 
-def test_a_run_that_begins_again_forgets_its_evaluations(tmp_path: Path, small_npz: Path) -> None:
+def test_a_run_that_starts_again_removes_its_evaluations(tmp_path: Path, small_npz: Path) -> None:
     run = Run(small_npz, tmp_path)
     steps = run.file.run.recipe.steps_per_epoch(run.file.train_images)
     run(until=steps + 1)
@@ -231,14 +229,14 @@ def test_the_status_of_a_mode_follows_from_its_own_evaluations(
     assert diverged.evaluated_in("train").result == diverged.result
 
 
-def test_a_damaged_file_is_named_with_a_remedy_that_works(tmp_path: Path, small_npz: Path) -> None:
+def test_a_damaged_file_is_reported_with_a_fix_that_works(tmp_path: Path, small_npz: Path) -> None:
     run = Run(small_npz, tmp_path)
     run()
     path, expected = run.directory.path / TRAIN_MODE, run.evaluation()["test"]
     path.write_text('{"curve": 1}')
-    found = [item for item in check_run(run.directory.path).damage if item.kind == "unreadable"]
-    assert [item.path for item in found] == [str(path)]
-    assert "study run measures it again" in found[0].fix
+    damage = [item for item in check_run(run.directory.path).damage if item.kind == "unreadable"]
+    assert [item.path for item in damage] == [str(path)]
+    assert "study run measures it again" in damage[0].fix
     path.unlink()
     run()
     assert run.evaluation()["test"] == expected

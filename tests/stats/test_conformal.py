@@ -28,21 +28,23 @@ def exact_rank(images: int, percent: int) -> int:
 
 
 @given(st.lists(st.floats(-5, 5), min_size=1, max_size=60), PERCENTS)
-def test_the_quantile_is_the_score_of_the_exact_rank(scores: list[float], percent: int) -> None:
+def test_the_conformal_quantile_is_the_score_of_the_exact_rank(
+    scores: list[float], percent: int
+) -> None:
     rank = exact_rank(len(scores), percent)
     expected = sorted(scores)[rank - 1] if rank <= len(scores) else math.inf
     assert conformal_quantile(np.array(scores), percent / 100) == expected
 
 
 @given(PERCENTS)
-def test_as_many_images_are_needed_as_give_a_rank_that_exists(percent: int) -> None:
+def test_the_required_number_of_images_is_the_smallest_with_a_valid_rank(percent: int) -> None:
     needed = next(n for n in range(1, 200) if exact_rank(n, percent) <= n)
     assert needed_images(percent / 100) == needed
     assert highest_coverage(needed) >= percent / 100 - 1e-12
 
 
 @pytest.mark.parametrize(("images", "percent"), [(9, 90), (25, 90), (60, 80), (120, 95)])
-def test_a_further_score_is_covered_as_often_as_theory_says(images: int, percent: int) -> None:
+def test_the_coverage_of_another_score_equals_the_theory(images: int, percent: int) -> None:
     """The rank of a further continuous score is uniform, so it is covered with k / (n + 1)."""
     draw, trials = np.random.default_rng(images), 20_000
     scores = draw.gamma(2.0, size=(trials, images + 1))
@@ -58,7 +60,7 @@ def test_a_further_score_is_covered_as_often_as_theory_says(images: int, percent
     st.lists(st.integers(0, 200), min_size=2, max_size=8).filter(any),
     st.sampled_from([0.8, 0.9, 0.95]),
 )
-def test_each_group_has_enough_images_or_all_classes_share_one(
+def test_each_group_has_enough_images_or_all_classes_share_one_threshold(
     counts: list[int], coverage: float
 ) -> None:
     labels = np.repeat(np.arange(len(counts)), counts)
@@ -74,7 +76,7 @@ def test_each_group_has_enough_images_or_all_classes_share_one(
         assert len(alone) == len(counts)
 
 
-def test_a_class_with_enough_images_is_covered_as_stated_even_if_it_is_harder() -> None:
+def test_a_harder_class_with_enough_images_has_its_stated_coverage() -> None:
     """Class 0 gets lower probabilities for its images than the others: with one threshold it would
     be covered less often.
     """
@@ -95,7 +97,7 @@ def test_a_class_with_enough_images_is_covered_as_stated_even_if_it_is_harder() 
     assert np.allclose(by_class[:, 0], expected, atol=0.012)
 
 
-def test_sets_have_the_classes_above_their_thresholds_and_may_be_empty_or_full() -> None:
+def test_sets_have_the_classes_above_their_thresholds_and_may_be_empty_or_complete() -> None:
     probabilities = np.array([[0.6, 0.3, 0.1], [0.34, 0.33, 0.33]])
     sets = prediction_sets(probabilities, np.array([0.5, 0.3, 0.3]))
     assert sets.tolist() == [[True, True, False], [False, True, True]]

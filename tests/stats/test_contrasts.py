@@ -40,7 +40,7 @@ values = st.lists(st.floats(1, 100).map(lambda x: round(x, 1)), min_size=2, max_
 )
 
 
-def test_pairs_on_the_sleep_data():
+def test_paired_differences_of_the_sleep_data_have_known_values():
     effect = paired_difference(DIFFERENCES)
     assert effect.estimate / effect.se == pytest.approx(-4.0621277, abs=1e-7)
     assert 2 * effect.p_below(0) == pytest.approx(0.0028329, abs=1e-7)
@@ -53,17 +53,17 @@ def test_pairs_on_the_sleep_data():
         st.tuples(values, st.floats(-3, 3).filter(lambda c: abs(c) > 0.01)), min_size=1, max_size=4
     )
 )
-def test_a_contrast_has_satterthwaites_degrees_of_freedom(terms):
+def test_a_contrast_has_the_degrees_of_freedom_of_satterthwaite(terms):
     effect = contrast([arm for arm, _ in terms], [c for _, c in terms])
     parts = [(c**2 * np.var(arm, ddof=1) / len(arm), len(arm)) for arm, c in terms]
-    whole = sum(part for part, _ in parts)
+    total = sum(part for part, _ in parts)
     assert effect.estimate == pytest.approx(sum(c * np.mean(arm) for arm, c in terms), abs=1e-9)
-    assert effect.se == pytest.approx(math.sqrt(whole))
-    assert effect.df == pytest.approx(whole**2 / sum(part**2 / (n - 1) for part, n in parts))
+    assert effect.se == pytest.approx(math.sqrt(total))
+    assert effect.df == pytest.approx(total**2 / sum(part**2 / (n - 1) for part, n in parts))
 
 
 @given(values, values, values)
-def test_a_contrast_of_one_pair_is_welchs_and_arms_without_weight_change_nothing(a, b, c):
+def test_a_contrast_of_two_arms_equals_welch_and_arms_with_weight_zero_change_nothing(a, b, c):
     assert contrast((a, b, c), (1, -1, 0)) == welch(a, b)
 
 
@@ -94,13 +94,13 @@ def test_28_percent_less_error_is_plus_28_percent():
         relative_difference((left, (0.0, 0.0)))
 
 
-def test_one_value_is_too_few():
+def test_a_single_value_per_arm_is_refused():
     with pytest.raises(ValueError, match="2 runs per arm"):
         contrast(((1.0, 2.0), (1.0,)), (1, -1))
 
 
 @given(values)
-def test_pairs_equal_scipys(a):
+def test_paired_differences_equal_scipy(a):
     oracle = stats.ttest_rel(a, [0.0] * len(a))
     effect = paired_difference(a)
     assume(effect.se > 0)
@@ -111,7 +111,7 @@ def test_pairs_equal_scipys(a):
 
 
 @given(st.lists(st.floats(0, 100), min_size=2, max_size=4), st.data())
-def test_the_interval_of_a_difference_of_accuracies_lies_within_a_hundred_points(a, data):
+def test_the_interval_of_an_accuracy_difference_is_within_100_points(a, data):
     b = data.draw(st.lists(st.floats(0, 100), min_size=2, max_size=4))
     low, high = accuracy_difference(a, b).interval()
     assert -100 <= low <= high <= 100
@@ -119,7 +119,7 @@ def test_the_interval_of_a_difference_of_accuracies_lies_within_a_hundred_points
     assert (low, high) == (max(-100, min(100, free.low)), min(100, max(-100, free.high)))
 
 
-def test_the_range_of_an_interaction_is_two_hundred_points():
+def test_the_interval_of_an_interaction_is_within_200_points():
     percent = ACCURACY_RANGE_PCT
     assert contrast_range([percent] * 4, (1, -1, -1, 1)) == (-200, 200)
     loss = Interval(float("-inf"), 0.0)

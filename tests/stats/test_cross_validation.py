@@ -27,7 +27,7 @@ OVERLAP = 1 / 4
 """Ratio of test to train images of five folds."""
 
 
-def test_the_golden_value():
+def test_the_corrected_resampled_t_test_has_its_known_value():
     effect = paired_difference(DIFFERENCES, OVERLAP)
     assert (effect.estimate, effect.df) == (3.0, pytest.approx(4))
     assert effect.se == pytest.approx(math.sqrt(1.125))
@@ -42,7 +42,7 @@ def test_the_golden_value():
     assert corrected_resampled_interval(DIFFERENCES, 1, 4) == pytest.approx(effect.interval())
 
 
-def test_it_is_wider_than_a_plain_interval_by_the_stated_factor():
+def test_the_corrected_interval_is_wider_than_a_plain_one_by_the_stated_factor():
     plain = paired_difference(DIFFERENCES)
     corrected = paired_difference(DIFFERENCES, OVERLAP)
     # With K folds, 1 / K + 1 / (K - 1) is (1 + K / (K - 1)) times 1 / K.
@@ -50,7 +50,7 @@ def test_it_is_wider_than_a_plain_interval_by_the_stated_factor():
     assert plain.interval() == pytest.approx(stats.t.interval(0.95, 4, 3.0, stats.sem(DIFFERENCES)))
 
 
-def test_two_arms_without_pairs_add_their_corrected_variances():
+def test_two_unpaired_arms_add_their_corrected_variances():
     a, b = (90.0, 92.0, 91.0), (88.0, 89.0, 87.0)
     effect = contrast((a, b), (1, -1), 0.5)
     assert effect.se**2 == pytest.approx(1.0 * (1 / 3 + 0.5) + 1.0 * (1 / 3 + 0.5))
@@ -66,7 +66,7 @@ def hypothesis(overlap: float) -> MeansHypothesis:
     return MeansHypothesis(arms, pairs=DIFFERENCES)
 
 
-def test_a_verdict_of_folds_names_its_test_and_forecasts_no_seeds():
+def test_a_verdict_on_folds_contains_its_test_and_forecasts_no_seeds():
     (plain,) = compute_verdicts([hypothesis(0.0)])
     (corrected,) = compute_verdicts([hypothesis(OVERLAP)])
     assert (plain.test, corrected.test) == ("", "corrected resampled t-test")
@@ -85,7 +85,7 @@ def test_a_summary_of_folds_has_the_corrected_interval():
     assert summarize(runs, 10.0).interval_pct == pytest.approx((91.0367568, 94.9632432))
 
 
-def test_without_the_value_of_chance_no_mean_over_all_runs_is_given():
+def test_without_the_chance_accuracy_there_is_no_mean_over_all_runs():
     runs = [("trained", 91.0), ("trained", 92.0), ("diverged", None)]
     summary = summarize(runs, math.nan)
     assert (summary.all_mean_pct, summary.all_interval_pct, summary.all_rule) == (

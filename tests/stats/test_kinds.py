@@ -62,25 +62,25 @@ def best(first, *rivals):
 # --------------------------------------------------------------------------------------------------
 
 
-def test_a_size_is_reproduced_with_its_direction_on_a_line_of_its_own():
-    found = compute_verdicts([about(arm(HIGH), arm(MIDDLE), 4.9, 2.0)])[0]
-    assert (found.label, found.direction.label) == ("reproduced", "reproduced")
-    assert found.p_holm == found.p  # the weaker of two lines
-    assert found.direction.p_holm == pytest.approx(2 * found.direction.p)
+def test_a_size_is_reproduced_with_a_separate_verdict_on_its_direction():
+    verdict = compute_verdicts([about(arm(HIGH), arm(MIDDLE), 4.9, 2.0)])[0]
+    assert (verdict.label, verdict.direction.label) == ("reproduced", "reproduced")
+    assert verdict.p_holm == verdict.p  # the weaker of two lines
+    assert verdict.direction.p_holm == pytest.approx(2 * verdict.direction.p)
 
 
-def test_a_size_that_is_contradicted_while_its_direction_holds_is_partly_reproduced():
-    found = compute_verdicts([about(arm(HIGH), arm(LOW), 1.0, 0.5)])[0]
-    assert (found.label, found.direction.label) == ("partly reproduced", "reproduced")
+def test_a_contradicted_size_with_a_reproduced_direction_is_partly_reproduced():
+    verdict = compute_verdicts([about(arm(HIGH), arm(LOW), 1.0, 0.5)])[0]
+    assert (verdict.label, verdict.direction.label) == ("partly reproduced", "reproduced")
 
 
-def test_a_size_in_the_other_direction_is_contradicted():
-    found = compute_verdicts([about(arm(LOW), arm(HIGH), 9.0, 2.0)])[0]
-    assert (found.label, found.direction.label) == ("contradicted", "contradicted")
+def test_a_size_in_the_opposite_direction_is_contradicted():
+    verdict = compute_verdicts([about(arm(LOW), arm(HIGH), 9.0, 2.0)])[0]
+    assert (verdict.label, verdict.direction.label) == ("contradicted", "contradicted")
     assert word(about(arm(LOW), arm(HIGH), -9.0, 2.0)) == "reproduced"
 
 
-def test_the_line_of_a_direction_counts_in_holms_correction():
+def test_the_test_of_a_direction_counts_in_the_correction_of_holm():
     claim, other = (
         about(arm(HIGH), arm(MIDDLE), 4.9, 2.0),
         MeansHypothesis((arm(NOISY), arm(NOISY))),
@@ -94,7 +94,7 @@ def test_the_line_of_a_direction_counts_in_holms_correction():
 # --------------------------------------------------------------------------------------------------
 
 
-def test_equality_needs_evidence_and_not_the_lack_of_it():
+def test_equality_needs_evidence_and_not_just_a_missing_difference():
     shifted = tuple(x + 0.05 for x in HIGH)
     assert word(equal(arm(HIGH), arm(shifted), 1.0)) == "reproduced"
     assert word(equal(arm(HIGH), arm(shifted), 0.1)) == "inconclusive"
@@ -115,29 +115,29 @@ def fails(dead, trained, other_dead=0, n=5, **more):
     )
 
 
-def test_a_network_that_fails_while_the_other_trains():
-    found = compute_verdicts([fails(5, 0)])[0]
-    assert (found.label, found.p) == ("reproduced", pytest.approx(2 * 0.00097656, abs=1e-7))
+def test_a_network_that_fails_while_the_other_trains_reproduces_the_failure_claim():
+    verdict = compute_verdicts([fails(5, 0)])[0]
+    assert (verdict.label, verdict.p) == ("reproduced", pytest.approx(2 * 0.00097656, abs=1e-7))
     assert word(fails(4, 1)) == "reproduced"
     assert word(fails(3, 2)) == "inconclusive"
     assert word(fails(3, 0, n=3)) == "reproduced"
 
 
 def test_a_network_that_trains_contradicts_the_claim_that_it_fails():
-    found = compute_verdicts([fails(0, 5)])[0]
-    assert (found.label, found.p) == ("contradicted", pytest.approx(1 / 32))
+    verdict = compute_verdicts([fails(0, 5)])[0]
+    assert (verdict.label, verdict.p) == ("contradicted", pytest.approx(1 / 32))
     assert word(fails(1, 4)) == "inconclusive"
 
 
-def test_two_networks_that_fail_do_not_reproduce_it():
-    found = compute_verdicts([fails(5, 0, other_dead=4)])[0]
-    assert (found.label, str(found.reason)) == (
+def test_two_networks_that_fail_do_not_reproduce_the_claim():
+    verdict = compute_verdicts([fails(5, 0, other_dead=4)])[0]
+    assert (verdict.label, str(verdict.reason)) == (
         "inconclusive",
         "both conditions fail in most of their runs",
     )
 
 
-def test_a_diverged_run_failed_and_a_missing_one_must_not_matter():
+def test_a_diverged_run_counts_as_failed_and_a_missing_run_is_tested_in_both_ways():
     assert word(fails(3, 0, diverged=[None] * 2)) == "reproduced"
     assert word(fails(4, 0, missing=[None])) == "reproduced"  # 4 of 5 or 5 of 5
     assert word(fails(3, 1, missing=[None])) == "inconclusive"
@@ -145,7 +145,7 @@ def test_a_diverged_run_failed_and_a_missing_one_must_not_matter():
     assert word(fails(4, 0, out_of_memory=[None])) == "untestable"
 
 
-def test_an_undecided_failure_says_how_many_seeds_would_decide_it():
+def test_an_undecided_failure_claim_forecasts_the_number_of_seeds():
     low, about, high = compute_verdicts([fails(3, 2)])[0].forecast  # 3 of 5 against 0 of 5
     assert low == about == high
     enough = [n for n in range(6, 51) if exact.decision_power(n, 0.6, 0.0, 0.05) >= 0.8]
@@ -165,19 +165,19 @@ def test_an_undecided_failure_says_how_many_seeds_would_decide_it():
 
 def test_an_average_over_conditions_is_a_contrast():
     arms = (arm(HIGH), arm(MIDDLE), arm(MIDDLE), arm(LOW))
-    found = compute_verdicts([MeansHypothesis(arms, ((0.5, 0.5, -0.5, -0.5),))])[0]
-    assert found.label == "reproduced"
-    assert found.effect == contrast(
+    verdict = compute_verdicts([MeansHypothesis(arms, ((0.5, 0.5, -0.5, -0.5),))])[0]
+    assert verdict.label == "reproduced"
+    assert verdict.effect == contrast(
         (sorted(HIGH), sorted(MIDDLE), sorted(MIDDLE), sorted(LOW)), (0.5, 0.5, -0.5, -0.5)
     )
 
 
-def test_a_relative_claim_is_in_percent_of_right():
+def test_a_relative_claim_is_in_percent_of_the_right_side():
     left, right = (-7.2, -7.1, -7.3, -7.2, -7.2), (-10.0, -10.1, -9.9, -10.0, -10.0)
-    arms = (arm(left, whole=(-100, 0), chance=-90.0), arm(right, whole=(-100, 0), chance=-90.0))
+    arms = (arm(left, bounds=(-100, 0), chance=-90.0), arm(right, bounds=(-100, 0), chance=-90.0))
     claim = MeansHypothesis(arms, region=Region(18, 38), relative=True, direction=GREATER)
-    found = compute_verdicts([claim])[0]
-    assert (found.label, found.effect) == (
+    verdict = compute_verdicts([claim])[0]
+    assert (verdict.label, verdict.effect) == (
         "reproduced",
         relative_difference((sorted(left), sorted(right))),
     )
@@ -185,7 +185,7 @@ def test_a_relative_claim_is_in_percent_of_right():
     assert word(far) == "partly reproduced"
 
 
-def test_a_ratio_is_not_read_from_converged_runs_when_most_runs_are_dead():
+def test_a_ratio_is_not_computed_from_converged_runs_if_most_runs_failed():
     left = arm((60.0, 61.0), at_chance=[10.0] * 200)
     right = arm([50.0 + i / 10 for i in range(20)])
     assert word(MeansHypothesis((left, right), relative=True)) == "inconclusive"
@@ -195,25 +195,25 @@ def test_a_ratio_is_not_read_from_converged_runs_when_most_runs_are_dead():
 # --------------------------------------------------------------------------------------------------
 
 
-def test_a_chain_holds_when_every_link_does():
+def test_a_chain_is_reproduced_if_every_link_is():
     assert word(chain(arm(HIGH), arm(MIDDLE), arm(LOW))) == "reproduced"
     assert word(chain(arm(HIGH), arm(LOW), arm(MIDDLE))) == "contradicted"
     assert word(chain(arm(HIGH), arm(MIDDLE), arm(MIDDLE))) == "inconclusive"
 
 
-def test_a_chains_p_is_that_of_its_weakest_link_and_its_effect_too():
+def test_the_p_value_and_effect_of_a_chain_are_the_values_of_its_weakest_link():
     close = tuple(x - 0.6 for x in HIGH)
-    found = compute_verdicts([chain(arm(HIGH), arm(close), arm(LOW))])[0]
-    assert found.p == pytest.approx(stats.ttest_ind(HIGH, close, equal_var=False).pvalue)
-    assert found.effect == welch(sorted(HIGH), sorted(close))
+    verdict = compute_verdicts([chain(arm(HIGH), arm(close), arm(LOW))])[0]
+    assert verdict.p == pytest.approx(stats.ttest_ind(HIGH, close, equal_var=False).pvalue)
+    assert verdict.effect == welch(sorted(HIGH), sorted(close))
 
 
-def test_the_best_is_contradicted_when_a_rival_wins_after_holm():
+def test_the_best_is_contradicted_if_a_rival_wins_after_the_correction_of_holm():
     assert word(best(arm(HIGH), arm(MIDDLE), arm(LOW))) == "reproduced"
-    found = compute_verdicts([best(arm(MIDDLE), arm(LOW), arm(HIGH))])[0]
-    assert found.label == "contradicted"
+    verdict = compute_verdicts([best(arm(MIDDLE), arm(LOW), arm(HIGH))])[0]
+    assert verdict.label == "contradicted"
     oracle = stats.ttest_ind(MIDDLE, HIGH, equal_var=False, alternative="less").pvalue
-    assert found.p == pytest.approx(2 * 2 * oracle)
+    assert verdict.p == pytest.approx(2 * 2 * oracle)
     assert word(best(arm(HIGH), arm(LOW), arm(out_of_memory=[None]))) == "untestable"
 
 
@@ -224,7 +224,7 @@ def test_the_best_is_contradicted_when_a_rival_wins_after_holm():
         max_size=4,
     )
 )
-def test_a_chain_is_never_surer_than_each_of_its_links(values):
+def test_a_chain_is_never_more_certain_than_each_of_its_links(values):
     arms = [arm(each) for each in values]
     if word(chain(*arms)) == "reproduced":
         assert all(word(MeansHypothesis(pair)) == "reproduced" for pair in itertools.pairwise(arms))
@@ -234,13 +234,13 @@ def test_a_chain_is_never_surer_than_each_of_its_links(values):
 # --------------------------------------------------------------------------------------------------
 
 
-def test_pairs_are_compared_within_themselves():
+def test_paired_arms_are_compared_pair_by_pair():
     other = tuple(x + d for x, d in zip(NOISY, (0.5, 0.6, 0.4, 0.5, 0.55), strict=True))
     arms = (arm(other), arm(NOISY))
     pairs = tuple(a - b for a, b in zip(other, NOISY, strict=True))
     assert word(MeansHypothesis(arms)) == "inconclusive"
-    found = compute_verdicts([MeansHypothesis(arms, pairs=pairs)])[0]
-    assert (found.label, found.p) == (
+    verdict = compute_verdicts([MeansHypothesis(arms, pairs=pairs)])[0]
+    assert (verdict.label, verdict.p) == (
         "reproduced",
         pytest.approx(stats.ttest_rel(other, NOISY).pvalue),
     )
@@ -259,7 +259,7 @@ def faster(left, right, n=5, **more):
     )
 
 
-def test_fewer_epochs_to_a_level():
+def test_a_claim_of_fewer_epochs_to_an_accuracy_gets_its_verdict():
     assert word(faster((2, 3, 3, 4, 4), (6, 7, 7, 8, INF))) == "reproduced"
     assert word(faster((6, 7, INF, 8, INF), (2, 3, 3, 4, 4))) == "contradicted"
     assert word(faster((2, 6, 3, 9, 4), (6, 3, 7, 4, 5))) == "inconclusive"
@@ -269,7 +269,7 @@ def test_fewer_epochs_to_a_level():
     )
 
 
-def test_an_undecided_race_says_how_many_seeds_would_decide_it():
+def test_an_undecided_race_forecasts_the_number_of_seeds():
     z = stats.norm.ppf(0.975) + stats.norm.ppf(0.8)
     left, right = (2, 3, 6, 4, 4), (3, 4, 7, 5, 5)
     beats = np.mean([(x < y) + 0.5 * (x == y) for x in left for y in right])
@@ -282,7 +282,7 @@ def test_an_undecided_race_says_how_many_seeds_would_decide_it():
 
 
 @pytest.mark.slow
-def test_the_seeds_foreseen_for_a_race_decide_four_of_five():
+def test_the_forecast_number_of_seeds_decides_80_percent_of_races():
     generator = np.random.default_rng(8)
     shift = 2**0.5 * stats.norm.ppf(
         0.8
@@ -294,7 +294,7 @@ def test_the_seeds_foreseen_for_a_race_decide_four_of_five():
     ) == pytest.approx(0.8, abs=0.1)
 
 
-def test_a_missing_run_may_have_been_slow():
+def test_a_missing_run_of_a_race_may_be_slow():
     assert word(faster((2, 3, 3, 4), (6, 7, 7, 8, 9))) == "reproduced"
     assert word(faster((2, 3, 3, 4), (6, 7, 7, 8, 9), missing=[None])) == "inconclusive"
     assert word(faster((2, 3, 3, 4, 4, 2, 2, 3), (6, 7, 7, 8, 9), missing=[None])) == "reproduced"
@@ -304,9 +304,9 @@ def test_a_missing_run_may_have_been_slow():
 # --------------------------------------------------------------------------------------------------
 
 
-def test_more_than_two_conditions_say_how_many_have_too_few_runs():
-    found = compute_verdicts([chain(arm(HIGH), arm((92.0,), at_chance=[10.0] * 4), arm(LOW))])[0]
-    assert (found.label, str(found.reason)) == (
+def test_more_than_two_conditions_report_how_many_have_too_few_runs():
+    verdict = compute_verdicts([chain(arm(HIGH), arm((92.0,), at_chance=[10.0] * 4), arm(LOW))])[0]
+    assert (verdict.label, str(verdict.reason)) == (
         "inconclusive",
         "too few trained runs for a test of means: 1 of the 3 conditions have fewer than 2",
     )
@@ -317,15 +317,15 @@ def test_missing_runs_in_very_many_conditions_are_not_enumerated():
     assert "more than 8" in str(compute_verdicts([chain(*lost)])[0].reason)
 
 
-def test_a_loss_has_no_upper_end():
-    left = arm((-0.2, -0.21, -0.19), whole=(-INF, 0), chance=-2.3, at_chance=[-2.3])
-    right = arm((-0.8, -0.81, -0.79), whole=(-INF, 0), chance=-2.3)
-    found = compute_verdicts([MeansHypothesis((left, right))])[0]
-    assert str(found.qualified_phrase) == "reproduced (trained runs only)"
+def test_the_interval_of_a_loss_has_no_upper_limit():
+    left = arm((-0.2, -0.21, -0.19), bounds=(-INF, 0), chance=-2.3, at_chance=[-2.3])
+    right = arm((-0.8, -0.81, -0.79), bounds=(-INF, 0), chance=-2.3)
+    verdict = compute_verdicts([MeansHypothesis((left, right))])[0]
+    assert str(verdict.qualified_phrase) == "reproduced (trained runs only)"
 
 
 @given(st.floats(-5, 5), st.floats(0.1, 8))
-def test_reproduced_exactly_when_the_interval_lies_in_the_region(shift, margin):
+def test_a_claim_is_reproduced_exactly_if_the_interval_lies_in_the_region(shift, margin):
     left, right = arm(HIGH), arm([x - shift for x in MIDDLE])
     low, high = welch(HIGH, [x - shift for x in MIDDLE]).interval()
     expected = "reproduced" if -margin < low and high < margin else "inconclusive"
@@ -334,7 +334,7 @@ def test_reproduced_exactly_when_the_interval_lies_in_the_region(shift, margin):
         assert word(equal(left, right, margin)) == expected
 
 
-def test_a_family_of_every_kind_is_judged_together():
+def test_claims_of_all_kinds_are_corrected_as_one_family():
     questions = [
         MeansHypothesis((arm(HIGH), arm(LOW))),
         about(arm(HIGH), arm(MIDDLE), 4.9, 2.0),
@@ -346,9 +346,9 @@ def test_a_family_of_every_kind_is_judged_together():
         MeansHypothesis((arm(out_of_memory=[None]), arm(HIGH))),
         MeansHypothesis((arm(NOISY), arm(NOISY))),
     ]
-    words = [found.label for found in compute_verdicts(questions)]
+    words = [verdict.label for verdict in compute_verdicts(questions)]
     assert words == ["reproduced"] * 7 + ["untestable", "inconclusive"]
-    assert {found.label for found in compute_verdicts(questions, finished=False)} == {"waiting"}
+    assert {verdict.label for verdict in compute_verdicts(questions, finished=False)} == {"waiting"}
     assert np.isfinite(
-        [found.p for found in compute_verdicts(questions) if found.p is not None]
+        [verdict.p for verdict in compute_verdicts(questions) if verdict.p is not None]
     ).all()

@@ -31,7 +31,7 @@ def planted(
 
 
 @pytest.mark.parametrize("share", [0.0, 0.05, 0.2])
-def test_the_temperature_maximizes_the_likelihood(share: float) -> None:
+def test_the_temperature_maximizes_the_likelihood_with_label_noise(share: float) -> None:
     probabilities, labels = planted(1, share)
 
     def loss(values: np.ndarray) -> float:
@@ -47,22 +47,22 @@ def test_the_temperature_maximizes_the_likelihood(share: float) -> None:
     )
 
 
-def test_the_estimate_is_that_of_the_surest_half() -> None:
+def test_the_estimate_uses_the_more_confident_half() -> None:
     probabilities, labels = planted(2, 0.1)
-    found = estimate_label_noise(probabilities, labels)
+    estimate = estimate_label_noise(probabilities, labels)
     threshold = np.sort(probabilities.max(1))[300]
     surest = probabilities.max(1) >= threshold
     wrong = int((probabilities[surest].argmax(1) != labels[surest]).sum())
-    assert (found.surest, found.disagreements) == (300, wrong)
-    assert found.share == pytest.approx((wrong - found.expected_errors) / 300)
-    assert found.interval.high == pytest.approx(beta.ppf(0.975, wrong + 1, 300 - wrong))
-    least = int(wrong - found.expected_errors)
-    assert found.interval.low == pytest.approx(beta.ppf(0.025, least, 300 - least + 1))
+    assert (estimate.surest, estimate.disagreements) == (300, wrong)
+    assert estimate.share == pytest.approx((wrong - estimate.expected_errors) / 300)
+    assert estimate.interval.high == pytest.approx(beta.ppf(0.975, wrong + 1, 300 - wrong))
+    least = int(wrong - estimate.expected_errors)
+    assert estimate.interval.low == pytest.approx(beta.ppf(0.025, least, 300 - least + 1))
 
 
 @pytest.mark.parametrize("similar", [False, True])
 @pytest.mark.parametrize("sharpness", [2.0, 8.0])
-def test_the_interval_covers_the_planted_share_in_nearly_every_seed(
+def test_the_interval_covers_the_planted_share_for_nearly_every_seed(
     similar: bool, sharpness: float
 ) -> None:
     covered = 0
@@ -72,10 +72,10 @@ def test_the_interval_covers_the_planted_share_in_nearly_every_seed(
     assert covered >= 18
 
 
-def test_right_labels_of_a_sure_classifier_give_a_small_share() -> None:
+def test_correct_labels_of_a_confident_classifier_give_a_small_share() -> None:
     labels = np.arange(300) % 3
     probabilities = np.full((300, 3), 0.01)
     probabilities[np.arange(300), labels] = 0.98
-    found = estimate_label_noise(probabilities, labels)
-    assert (found.share, found.interval.low) == (0, 0)
-    assert found.interval.high == pytest.approx(1 - 0.025 ** (1 / 150))
+    estimate = estimate_label_noise(probabilities, labels)
+    assert (estimate.share, estimate.interval.low) == (0, 0)
+    assert estimate.interval.high == pytest.approx(1 - 0.025 ** (1 / 150))

@@ -11,7 +11,7 @@ from resnetlab.stats.learning_curve import EXPONENTS, fit_power_laws
 SIZES = np.array([10.0, 20.0, 40.0, 60.0, 80.0])
 
 
-def test_the_law_of_a_curve_without_noise_is_found() -> None:
+def test_the_law_of_a_curve_without_noise_is_recovered() -> None:
     errors = np.stack([0.05 + 0.9 * SIZES**-0.5, 0.3 * SIZES**-0.25, np.full(5, 0.2)])
     laws = fit_power_laws(SIZES, errors)
     assert laws.floor == pytest.approx([0.05, 0.0, 0.2], abs=1e-9)
@@ -19,7 +19,7 @@ def test_the_law_of_a_curve_without_noise_is_found() -> None:
     assert laws.predict(200.0) == pytest.approx([0.05 + 0.9 * 200**-0.5, 0.3 * 200**-0.25, 0.2])
 
 
-def test_no_better_law_exists() -> None:
+def test_no_law_has_a_smaller_error() -> None:
     random = np.random.default_rng(0)
     errors = 0.1 + 0.8 * SIZES**-0.6 + random.normal(0, 0.01, (20, 5))
     laws = fit_power_laws(SIZES, errors)
@@ -39,7 +39,7 @@ def test_no_better_law_exists() -> None:
         assert laws.exponent[k] == pytest.approx(values[2], abs=step + 0.05)
 
 
-def test_a_curve_that_rises_gets_a_flat_law_and_none_falls_below_zero() -> None:
+def test_a_rising_curve_gets_a_constant_law_and_no_prediction_is_negative() -> None:
     rising = np.array([[0.1, 0.12, 0.15, 0.2, 0.3]])
     steep = np.array([[0.5, 0.2, 0.05, 0.01, 0.0]])
     laws = fit_power_laws(SIZES, np.concatenate([rising, steep]))

@@ -19,7 +19,7 @@ from resnetlab.stats.novelty import (
 )
 
 
-def test_distances_are_those_of_scikit_learn() -> None:
+def test_distances_equal_scikit_learn() -> None:
     draw = np.random.default_rng(0)
     labels = np.repeat([0, 1, 2], [30, 12, 3])
     reference = draw.normal(size=(45, 16))
@@ -31,7 +31,7 @@ def test_distances_are_those_of_scikit_learn() -> None:
         assert np.allclose(ours[:, label], theirs, atol=1e-3)
 
 
-def test_measures_are_the_distance_of_the_nearest_class_and_the_log_odds() -> None:
+def test_the_measures_are_the_distance_to_the_nearest_class_and_the_log_odds() -> None:
     draw = np.random.default_rng(1)
     logits, distances = draw.normal(0, 3, (30, 4)), draw.uniform(size=(30, 4))
     best = softmax(logits, 1).max(1)
@@ -46,8 +46,8 @@ def test_the_novelty_is_the_excess_over_the_medians_with_half_the_weight_of_the_
     logits, distances = draw.normal(size=(41, 3)), draw.uniform(size=(41, 3))
     scale = fit_novelty_scale(logits, distances)
     other_logits, other_distances = draw.normal(size=(9, 3)), draw.uniform(size=(9, 3))
-    found = novelty_scores(other_logits, other_distances, scale)
-    for row, score in enumerate(found):
+    scores = novelty_scores(other_logits, other_distances, scale)
+    for row, score in enumerate(scores):
         expected = 0.0
         for weight, values, value in (
             (1.0, distances.min(1), other_distances[row].min()),
@@ -65,7 +65,7 @@ def log_odds(logits: NDArray[np.float64]) -> NDArray[np.float64]:
     return odds
 
 
-def test_a_confident_network_does_not_make_up_for_the_distance() -> None:
+def test_a_confident_network_does_not_compensate_for_the_distance() -> None:
     draw = np.random.default_rng(3)
     scale = fit_novelty_scale(draw.normal(size=(50, 3)), draw.uniform(size=(50, 3)))
     far = np.full((1, 3), 9.0)

@@ -1,4 +1,6 @@
-"""What so many seeds can decide, and how many decide, against tables and scipy's noncentral t."""
+"""Effects that a number of seeds can decide, and the number of seeds for an effect, compared with
+tables and scipy's noncentral t.
+"""
 
 import math
 
@@ -17,13 +19,13 @@ from resnetlab.stats.power import (
 @pytest.mark.parametrize(
     ("n", "margin", "effect"), [(3, 2.27, 3.07), (5, 1.46, 2.02), (10, 0.94, 1.32)]
 )
-def test_what_few_seeds_can_find(n, margin, effect):
+def test_the_detectable_effect_of_few_seeds_has_its_known_value(n, margin, effect):
     assert minimum_confirmable_margin(n) == pytest.approx(margin, abs=0.005)
     assert minimum_detectable_effect(n) == pytest.approx(effect, abs=0.006)
     assert minimum_detectable_effect(n, 0.5) == pytest.approx(minimum_detectable_effect(n) / 2)
 
 
-def test_runs_for_half_a_standard_deviation():
+def test_half_a_standard_deviation_needs_64_runs_per_arm():
     assert required_runs(0.5) == pytest.approx(63.7656, abs=1e-4)
     assert required_runs(1.0, 2.0) == pytest.approx(63.7656, abs=1e-4)
     assert required_runs(0.0) == math.inf
@@ -33,8 +35,8 @@ def test_runs_for_half_a_standard_deviation():
 def test_the_smallest_effect_has_80_percent_power(n):
     nu = 2 * (n - 1)
     shift = minimum_detectable_effect(n) / math.sqrt(2 / n)
-    found = stats.nct.sf(stats.t.ppf(0.975, nu), nu, shift) + stats.nct.cdf(
+    power = stats.nct.sf(stats.t.ppf(0.975, nu), nu, shift) + stats.nct.cdf(
         stats.t.ppf(0.025, nu), nu, shift
     )
-    assert found == pytest.approx(0.8, abs=1e-6)
+    assert power == pytest.approx(0.8, abs=1e-6)
     assert required_runs(minimum_detectable_effect(n)) == pytest.approx(n, abs=1e-3)

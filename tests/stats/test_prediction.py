@@ -20,13 +20,13 @@ from resnetlab.stats.prediction import (
 RUNS = (91.3, 91.0, 91.6, 91.2, 91.4)
 
 
-def test_prediction_of_one_published_run():
+def test_the_prediction_interval_of_one_published_run_equals_its_formula():
     assert prediction_interval([(RUNS, ReportedResult(91.25))]) == pytest.approx(
         (90.6199, 91.9801), abs=1e-4
     )
 
 
-def test_rounding_widens_and_more_runs_behind_the_value_narrow():
+def test_rounding_widens_the_interval_and_more_published_runs_narrow_it():
     low, high = prediction_interval([(RUNS, ReportedResult(91.25, half_width=0.005))])
     assert (low, high) == pytest.approx((90.6149, 91.9851), abs=1e-4)
     assert prediction_interval([(RUNS, ReportedResult(91.25, runs=10**9))]) == pytest.approx(
@@ -43,14 +43,14 @@ def test_the_best_of_some_runs_is_expected_above_their_mean(m, shift):
 
 @settings(max_examples=20)
 @given(st.integers(2, 200), st.floats(0.5, 0.999))
-def test_the_best_of_one_run_has_students_prediction_interval(n, confidence):
+def test_the_best_of_one_run_has_the_prediction_interval_of_student(n, confidence):
     t = stats.t.ppf((1 + confidence) / 2, n - 1)
     assert maximum_prediction_half_width(n, 1, confidence) == pytest.approx(
         t * math.sqrt(1 + 1 / n), rel=1e-7
     )
 
 
-def test_the_best_of_some_has_the_interval_that_the_studentised_largest_gives():
+def test_the_best_of_several_runs_has_the_interval_of_the_studentized_maximum():
     # Of a known deviation (n very large): the largest of m lies within h of its mean with
     # probability .95.
     for m in (3, 5, 10):
@@ -60,7 +60,7 @@ def test_the_best_of_some_has_the_interval_that_the_studentised_largest_gives():
         )
 
 
-def test_a_difference_of_published_numbers_has_the_error_of_both():
+def test_a_difference_of_published_numbers_includes_the_error_of_both():
     other = (90.1, 90.4, 90.0, 90.2, 90.5)
     low, high = prediction_interval([(RUNS, ReportedResult(91.3)), (other, ReportedResult(90.3))])
     one = prediction_interval([(RUNS, ReportedResult(91.3))])
@@ -68,7 +68,7 @@ def test_a_difference_of_published_numbers_has_the_error_of_both():
     assert high - low > one.high - one.low
 
 
-def test_runs_of_the_source_are_compared_by_welch_unless_they_share_something():
+def test_runs_of_the_source_are_compared_by_welch_if_they_are_independent():
     source = ReportedResult(91.2, 3, values=(91.1, 91.2, 91.3))
     badge, _, effect = compare_with_reported(RUNS, source)
     assert (badge, effect) == ("compatible", welch(RUNS, source.values))
@@ -80,7 +80,7 @@ def test_runs_of_the_source_are_compared_by_welch_unless_they_share_something():
     )  # what is shared is one draw
 
 
-def test_a_number_that_these_runs_do_not_give_is_incompatible():
+def test_a_number_far_from_these_runs_is_incompatible():
     assert compare_with_reported(RUNS, ReportedResult(93.6))[0] == "incompatible"
     assert (
         compare_with_reported(RUNS, ReportedResult(93.6, 3, values=(93.5, 93.6, 93.7)))[0]
@@ -90,6 +90,6 @@ def test_a_number_that_these_runs_do_not_give_is_incompatible():
 
 
 @given(st.floats(85, 97), st.integers(1, 10), st.booleans(), st.floats(0, 0.5))
-def test_the_badge_is_whether_the_value_lies_in_the_interval(value, m, best, r):
+def test_the_badge_is_compatible_exactly_if_the_value_lies_in_the_interval(value, m, best, r):
     badge, (low, high), _ = compare_with_reported(RUNS, ReportedResult(value, m, best, r))
     assert badge == ("compatible" if low <= value <= high else "incompatible")

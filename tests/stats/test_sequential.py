@@ -16,7 +16,7 @@ def question(n, high=HIGH, low=LOW):
     return MeansHypothesis((arm(high[:n]), arm(low[:n])))
 
 
-def test_the_error_is_shared_among_the_looks():
+def test_the_error_is_divided_among_the_interim_looks():
     assert LOOKS.corrected_p([0.04]) == (pytest.approx(0.2), 0)
     assert LOOKS.corrected_p([0.04, 0.012]) == (pytest.approx(0.04), 1)
     assert LOOKS.corrected_p([0.004, 0.9, 0.9]) == (pytest.approx(0.02), 0)
@@ -26,21 +26,21 @@ def test_the_error_is_shared_among_the_looks():
     ("seeds", "weights"),
     [((3, 3), (0.5, 0.5)), ((3, 5), (1.0,)), ((3,), (0.0,)), ((3, 5), (0.6, 0.6))],
 )
-def test_looks_that_would_err_too_often_are_refused(seeds, weights):
+def test_interim_looks_with_too_large_a_total_error_are_refused(seeds, weights):
     with pytest.raises(ValueError):
         Looks(seeds, weights)
 
 
-def test_a_claim_is_decided_by_its_least_weighted_p():
+def test_a_claim_is_decided_by_its_smallest_weighted_p_value():
     once = [compute_verdicts([question(n)])[0] for n in (3, 5)]
-    (found,) = compute_sequential_verdicts([[question(3), question(5)]], LOOKS)
-    assert found.p == pytest.approx(min(once[0].p / 0.2, once[1].p / 0.3))
-    assert (found.look, found.label) == (2, "reproduced")
-    assert found.confidence == pytest.approx(1 - 0.05 * 0.3)
-    assert found.effect == once[1].effect
+    (verdict,) = compute_sequential_verdicts([[question(3), question(5)]], LOOKS)
+    assert verdict.p == pytest.approx(min(once[0].p / 0.2, once[1].p / 0.3))
+    assert (verdict.look, verdict.label) == (2, "reproduced")
+    assert verdict.confidence == pytest.approx(1 - 0.05 * 0.3)
+    assert verdict.effect == once[1].effect
 
 
-def test_a_verdict_once_reached_stays():
+def test_a_verdict_of_an_earlier_interim_look_does_not_change():
     clear = (50.0, 50.1, 49.9)
     first = compute_sequential_verdicts([[question(3, low=clear)]], LOOKS)[0]
     assert first.label == "reproduced"
@@ -51,7 +51,7 @@ def test_a_verdict_once_reached_stays():
     )
 
 
-def test_seeds_off_the_schedule_raise():
+def test_numbers_of_seeds_outside_of_the_schedule_are_refused():
     with pytest.raises(ValueError, match="4 seeds are no look"):
         compute_sequential_verdicts([[question(4)]], LOOKS)
     with pytest.raises(ValueError, match="look 1 is at 3 seeds"):
@@ -60,15 +60,15 @@ def test_seeds_off_the_schedule_raise():
         compute_sequential_verdicts([[question(3), question(3)]], LOOKS)
 
 
-def test_a_failed_run_counts_as_a_seed_of_its_look():
+def test_a_failed_run_counts_as_a_seed_of_its_interim_look():
     late = MeansHypothesis((arm(HIGH[:2], at_chance=[10.0]), arm(LOW[:3])))
     assert compute_sequential_verdicts([[late]], LOOKS)[0].conditional
 
 
-def test_a_network_that_fails_is_judged_once_and_spends_nothing():
+def test_a_failure_claim_is_tested_once_and_spends_no_error():
     fails = FailureHypothesis((arm(at_chance=[10.0] * 5), arm(HIGH)))
-    found = compute_sequential_verdicts([[fails]], LOOKS)[0]
-    assert (found.label, found.p) == ("reproduced", compute_verdicts([fails])[0].p)
+    verdict = compute_sequential_verdicts([[fails]], LOOKS)[0]
+    assert (verdict.label, verdict.p) == ("reproduced", compute_verdicts([fails])[0].p)
     with pytest.raises(ValueError, match="one look"):
         compute_sequential_verdicts(
             [[FailureHypothesis((arm(at_chance=[10.0] * 3), arm(HIGH[:3]))), fails]], LOOKS

@@ -17,7 +17,7 @@ def data(seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
     return features.astype(np.float32), labels
 
 
-def test_from_zero_weights_it_is_the_logistic_regression_of_scikit_learn() -> None:
+def test_from_zero_weights_the_fit_equals_the_logistic_regression_of_scikit_learn() -> None:
     features, labels = data()
     zero = LinearHead(np.zeros((3, 6)), np.zeros(3))
     scale = (features.astype(float) ** 2).sum(1).mean()
@@ -31,7 +31,7 @@ def test_from_zero_weights_it_is_the_logistic_regression_of_scikit_learn() -> No
 
 
 @pytest.mark.parametrize("shape", [(120, 6), (40, 90)])
-def test_it_is_the_minimum_of_the_formula_for_few_and_for_many_features(
+def test_the_fit_minimizes_the_formula_for_few_and_for_many_features(
     shape: tuple[int, int],
 ) -> None:
     """The gradient of the formula, written out with no change of variables, is zero there."""
@@ -50,7 +50,7 @@ def test_it_is_the_minimum_of_the_formula_for_few_and_for_many_features(
         assert np.abs(errors.sum(0)).max() < 1e-3
 
 
-def test_a_large_penalty_leaves_the_weights_and_a_small_one_fits_the_data() -> None:
+def test_a_large_penalty_preserves_the_weights_and_a_small_one_fits_the_data() -> None:
     features, labels = data()
     random = np.random.default_rng(1)
     start = LinearHead(random.standard_normal((3, 6)), np.zeros(3))

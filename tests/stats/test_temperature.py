@@ -31,11 +31,11 @@ def planted(
 @pytest.mark.parametrize("temperature", [0.4, 1.0, 3.0])
 def test_the_temperature_has_the_lowest_cross_entropy_of_a_grid(temperature: float) -> None:
     logits, labels = planted(temperature)
-    found = fit_temperature(softmax(logits, 1), labels)
+    fitted = fit_temperature(softmax(logits, 1), labels)
     grid = np.exp(np.linspace(np.log(0.05), np.log(20), 1501))
     losses = [-log_softmax(logits / t, 1)[np.arange(len(labels)), labels].mean() for t in grid]
-    assert found == pytest.approx(grid[int(np.argmin(losses))], rel=5e-3)
-    assert found == pytest.approx(temperature, rel=0.2)
+    assert fitted == pytest.approx(grid[int(np.argmin(losses))], rel=5e-3)
+    assert fitted == pytest.approx(temperature, rel=0.2)
 
 
 class Logits(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
@@ -57,7 +57,7 @@ class Logits(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_probabilities_after_the_temperature_are_those_of_scikit_learn(seed: int) -> None:
+def test_probabilities_after_the_temperature_equal_scikit_learn(seed: int) -> None:
     logits, labels = planted(2.5, seed=seed)
     theirs = CalibratedClassifierCV(FrozenEstimator(Logits()), method="temperature", ensemble=False)
     expected = theirs.fit(logits, labels).predict_proba(logits)
@@ -66,7 +66,7 @@ def test_probabilities_after_the_temperature_are_those_of_scikit_learn(seed: int
     assert np.allclose(ours, expected, atol=1e-3)
 
 
-def test_without_an_error_the_temperature_is_one_and_a_bad_network_gets_one_in_the_range() -> None:
+def test_a_network_without_errors_gets_temperature_one_and_a_bad_one_a_value_in_the_range() -> None:
     logits, _ = planted(1.0)
     raw = softmax(logits, 1)
     assert fit_temperature(raw, raw.argmax(1)) == 1.0

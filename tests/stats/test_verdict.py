@@ -54,7 +54,7 @@ def verdict(left, right):
     return compute_verdicts([greater(left, right)])[0]
 
 
-def test_welch_on_the_sleep_data():
+def test_welch_on_the_sleep_data_has_its_known_values():
     effect = welch(DRUG_1, DRUG_2)
     p_in, p_out = region_test(effect, GREATER)
     assert effect.estimate / effect.se == pytest.approx(-1.8608135, abs=1e-7)
@@ -63,13 +63,13 @@ def test_welch_on_the_sleep_data():
     assert effect.interval() == pytest.approx((-3.3654832, 0.2054832), abs=1e-7)
 
 
-def test_two_one_sided_tests_on_the_sleep_data():
+def test_the_equivalence_test_on_the_sleep_data_has_its_known_value():
     assert region_test(welch(DRUG_1, DRUG_2), Region(-3.5, 3.5))[0] == pytest.approx(
         0.0182654, abs=1e-7
     )
 
 
-def test_one_constant_arm_and_two():
+def test_welch_handles_one_constant_arm_and_two_constant_arms():
     effect = welch((10, 10, 10), (91, 91.2, 90.9))
     assert (effect.estimate / effect.se, effect.df) == (
         pytest.approx(-918.83, abs=0.01),
@@ -80,48 +80,48 @@ def test_one_constant_arm_and_two():
 
 
 @given(arms, arms)
-def test_welch_equals_scipys(a, b):
+def test_welch_equals_scipy(a, b):
     assume(min(len(set(a)), len(set(b))) > 1)  # scipy warns of a constant arm
     ours, oracle = welch(a, b), stats.ttest_ind(a, b, equal_var=False)
     assert (ours.estimate / ours.se, ours.df) == pytest.approx((oracle.statistic, oracle.df))
     assert ours.interval() == pytest.approx(tuple(oracle.confidence_interval()))
 
 
-def test_holm_of_four():
+def test_the_correction_of_holm_for_four_tests_has_its_known_values():
     assert holm((0.01, 0.04, 0.03, 0.005)) == pytest.approx((0.03, 0.06, 0.06, 0.02))
 
 
 @given(st.lists(st.floats(0, 1), max_size=8))
-def test_holm_never_lowers_a_p_value(p):
+def test_the_correction_of_holm_never_lowers_a_p_value(p):
     assert all(after >= before for before, after in zip(p, holm(p), strict=True))
 
 
 @given(arms, arms)
-def test_reproduced_exactly_when_the_interval_lies_in_the_region(a, b):
-    found = verdict(arm(a), arm(b))
+def test_a_claim_is_reproduced_exactly_if_the_interval_lies_above_zero(a, b):
+    result = verdict(arm(a), arm(b))
     low, high = welch(a, b).interval()
     assume(abs(low) > 1e-9)
     assume(abs(high) > 1e-9)
-    assert found.label == (
+    assert result.label == (
         "reproduced" if low > 0 else "contradicted" if high < 0 else "inconclusive"
     )
 
 
 @given(st.lists(st.tuples(arms, arms), min_size=1, max_size=4))
-def test_holm_never_creates_a_verdict(pairs):
+def test_the_correction_of_holm_never_creates_a_verdict(pairs):
     together = compute_verdicts([greater(arm(a), arm(b)) for a, b in pairs])
-    for (a, b), found in zip(pairs, together, strict=True):
-        assert found.label in ("inconclusive", verdict(arm(a), arm(b)).label)
+    for (a, b), result in zip(pairs, together, strict=True):
+        assert result.label in ("inconclusive", verdict(arm(a), arm(b)).label)
 
 
 @given(arms, arms, st.randoms())
-def test_the_order_of_seeds_changes_no_verdict(a, b, random):
+def test_the_order_of_seeds_does_not_change_a_verdict(a, b, random):
     shuffled = list(a)
     random.shuffle(shuffled)
     assert verdict(arm(a), arm(b)) == verdict(arm(shuffled), arm(b))
 
 
-def test_planted_truths_are_found():
+def test_planted_truths_get_their_verdicts():
     high, low = arm((97.0, 96.5, 97.5, 96.8, 97.2)), arm((30.0, 25.0, 36.0, 28.0, 22.0))
     assert verdict(high, low).label == "reproduced"
     assert verdict(low, high).label == "contradicted"
@@ -131,8 +131,8 @@ def test_planted_truths_are_found():
 
 
 def test_constant_arms_differ_deterministically_without_a_p_value():
-    found = verdict(arm((97.0, 97.0)), arm((10.5, 10.5)))
-    assert (found.label, found.effect.deterministic, found.p, found.p_holm) == (
+    result = verdict(arm((97.0, 97.0)), arm((10.5, 10.5)))
+    assert (result.label, result.effect.deterministic, result.p, result.p_holm) == (
         "reproduced",
         True,
         None,
@@ -142,32 +142,32 @@ def test_constant_arms_differ_deterministically_without_a_p_value():
 
 
 def test_out_of_memory_makes_a_claim_untestable():
-    found = verdict(arm((97.0, 96.0), out_of_memory=[None]), arm((30.0, 31.0)))
-    assert found.label == "untestable"
-    assert found.reason == Reason(ReasonKind.OUT_OF_MEMORY)
+    result = verdict(arm((97.0, 96.0), out_of_memory=[None]), arm((30.0, 31.0)))
+    assert result.label == "untestable"
+    assert result.reason == Reason(ReasonKind.OUT_OF_MEMORY)
 
 
 def test_failed_runs_make_a_verdict_conditional_on_convergence():
-    found = verdict(
+    result = verdict(
         arm((97.0, 96.5, 97.5)), arm((30.0, 25.0, 36.0), at_chance=[10.0], diverged=[None])
     )
-    assert str(found.qualified_phrase) == "reproduced (trained runs only)"
+    assert str(result.qualified_phrase) == "reproduced (trained runs only)"
 
 
-def test_too_few_converged_runs_give_the_success_rates_and_no_verdict():
-    found = verdict(arm((97.0, 96.5, 97.5)), arm((30.0,), at_chance=[10.0, 11.0]))
-    assert found.label == "inconclusive"
-    assert "3 of 3 against 1 of 3" in str(found.reason)
-    assert (found.effect, found.p, found.forecast) == (None, None, None)
+def test_too_few_converged_runs_give_success_rates_and_no_verdict():
+    result = verdict(arm((97.0, 96.5, 97.5)), arm((30.0,), at_chance=[10.0, 11.0]))
+    assert result.label == "inconclusive"
+    assert "3 of 3 against 1 of 3" in str(result.reason)
+    assert (result.effect, result.p, result.forecast) == (None, None, None)
 
 
-def test_converged_runs_cannot_overrule_the_mean_over_all_runs():
+def test_converged_runs_cannot_contradict_the_mean_over_all_runs():
     left = arm((60.0, 61.0), at_chance=[10.0] * 200)  # better when it learns, which is hardly ever
     right = arm([50.0 + i / 10 for i in range(20)])
     assert verdict(left, right).label == "inconclusive"
 
 
-def test_a_missing_run_must_not_matter():
+def test_a_missing_run_makes_a_claim_inconclusive_if_it_could_change_the_verdict():
     high, low = (97.0, 96.5, 97.5, 96.8), (30.0, 25.0, 36.0)
     assert verdict(arm(high, missing=[None]), arm(low)).label == "reproduced"
     left, right = arm((60.0, 60.4, 60.2), missing=[None]), arm((59.9, 59.5, 59.7))
@@ -180,13 +180,13 @@ def test_a_missing_run_must_not_matter():
     )  # significant only if the missing run is like the others
 
 
-def test_an_unfinished_study_judges_nothing():
+def test_an_unfinished_study_has_no_verdicts():
     waiting = arm((97.0, 96.0), waiting=[None])
-    found = compute_verdicts([greater(waiting, arm((10.0, 11.0)))], finished=False)[0]
-    assert (found.label, found.effect, found.p) == ("waiting", None, None)
+    result = compute_verdicts([greater(waiting, arm((10.0, 11.0)))], finished=False)[0]
+    assert (result.label, result.effect, result.p) == ("waiting", None, None)
 
 
-def test_forecast_grows_with_noise_and_stops_at_fifty():
+def test_the_forecast_grows_with_noise_and_stops_at_fifty_seeds():
     left, right = (97.0, 96.0, 97.5), (96.5, 96.9, 95.8)
     low, about, high = forecast_seeds(welch(left, right), (3, 3), GREATER)
     assert low <= about
@@ -195,7 +195,7 @@ def test_forecast_grows_with_noise_and_stops_at_fifty():
     assert forecast_seeds(welch(even, even), (3, 3), GREATER).estimate is None
 
 
-def test_forecast_is_the_seeds_for_80_percent_power():
+def test_the_forecast_is_the_number_of_seeds_for_80_percent_power():
     s = 1.0
     left = tuple(90 + x for x in stats.norm.ppf((0.1, 0.3, 0.5, 0.7, 0.9)))
     scale = s / np.std(left, ddof=1)
@@ -217,12 +217,12 @@ def _false_verdicts(draws: int) -> float:
     return 100 * wrong / draws
 
 
-def test_welch_is_seldom_wrong():
+def test_welch_has_its_stated_error_rate():
     assert _false_verdicts(2_000) <= 6.5
 
 
 @pytest.mark.slow
-def test_welch_is_seldom_wrong_in_many_draws(capsys):
+def test_welch_has_its_stated_error_rate_in_many_draws(capsys):
     share = _false_verdicts(20_000)
     with capsys.disabled():
         print(f"\n  Welch, type-I error at 5 runs, sd 2 to 1: {share:.2f} %", end="")

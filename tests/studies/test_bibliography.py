@@ -17,7 +17,7 @@ from resnetlab.studies.parsing.toml_tables import catalog_names, read_named
 from resnetlab.studies.published.bibliography import bibliography, cited_works, format_citation
 
 
-def test_a_citation_is_the_short_name_of_the_work_and_the_place_in_it() -> None:
+def test_a_citation_is_the_short_name_of_a_work_and_a_page_or_table() -> None:
     assert format_citation("he2016, table 6") == "He et al. 2016, table 6"
     assert format_citation("practical; zhang2018") == (
         "Deep Learning practical 5-6; Zhang et al. 2018"
@@ -40,7 +40,7 @@ def test_all_published_numbers_cite_a_work() -> None:
         assert all(key for key, _ in cited_works(load_reference_source(name).source)), name
 
 
-def test_a_mistyped_key_is_refused_in_one_line_with_the_key_that_was_meant() -> None:
+def test_a_mistyped_key_is_refused_in_one_line_with_the_right_key() -> None:
     raw, where = read_named("studies", "digits", "study")
     claim = raw["claim"][0] | {"source": "he216, table 6"}
     with pytest.raises(InputError) as caught:
@@ -52,7 +52,9 @@ def test_a_mistyped_key_is_refused_in_one_line_with_the_key_that_was_meant() -> 
     assert 'did you mean "he2016"?' in line
 
 
-def test_a_report_lists_title_authors_year_and_address_of_each_work_once(tmp_path: Path) -> None:
+def test_a_report_lists_each_cited_work_once_with_title_authors_year_and_address(
+    tmp_path: Path,
+) -> None:
     study = load_study("digits")
     cited = tuple(replace(c, source="he2016, table 6; depth-report") for c in study.claims)
     study = replace(study, claims=cited)

@@ -25,7 +25,7 @@ def plan_of(name, **overrides):
 
 
 @pytest.mark.parametrize("name", WITH_BUDGET)
-def test_a_budget_costs_under_an_hour_on_two_cores_and_keeps_a_claim(name):
+def test_a_budget_variant_needs_less_than_an_hour_on_two_cores_and_has_a_claim(name):
     plan = plan_of(name)
     macs = sum(run.macs + run.evaluation_images * run.file.macs / 3 for run in plan.runs)
     assert macs / (RESNET20_MACS * IMAGES_PER_SECOND) < 3600
@@ -34,7 +34,7 @@ def test_a_budget_costs_under_an_hour_on_two_cores_and_keeps_a_claim(name):
     assert len(plan.runs) <= len(full.conditions) * len(full.seeds)
 
 
-def test_a_budget_is_a_study_of_its_own_name_and_folder_until_a_command_changes_it():
+def test_a_budget_variant_has_its_own_name_and_folder_and_may_be_changed():
     plan = plan_of("shortcuts")
     assert (plan.study.name, folder_name(plan)) == ("shortcuts-budget", "shortcuts-budget")
     assert "recipe.epochs = 2" in " ".join(map(str, plan.study.overrides))
@@ -44,13 +44,13 @@ def test_a_budget_is_a_study_of_its_own_name_and_folder_until_a_command_changes_
     assert changed.study.conditions[0].recipe.epochs == 1
 
 
-def test_the_runs_of_a_budget_know_the_training_of_their_file():
+def test_the_runs_of_a_budget_variant_contain_the_training_of_their_file():
     for condition in plan_of("shortcuts").study.conditions:
         assert condition.file_protocol.recipe.epochs == 10
         assert condition.file_protocol.data.train_images is None
 
 
-def test_a_study_without_a_budget_says_so_and_a_bad_one_is_refused(tmp_path):
+def test_a_missing_budget_variant_is_reported_and_an_invalid_one_is_refused(tmp_path):
     with pytest.raises(InputError, match="the study has no such variant"):
         load_study("digits", Overrides(variant="budget"))
     text = """
@@ -74,7 +74,7 @@ seeds = 1
         load_study(file)
 
 
-def test_the_evidence_of_a_study_keeps_its_epochs_and_says_why_it_has_this_size():
+def test_the_evidence_variant_has_the_same_epochs_and_explains_its_size():
     study = load_study("shortcuts", Overrides(variant="evidence"))
     assert study.name == "shortcuts-evidence"
     assert {condition.recipe.epochs for condition in study.conditions} == {10}
@@ -92,5 +92,5 @@ def test_the_evidence_of_a_study_keeps_its_epochs_and_says_why_it_has_this_size(
     assert command == "resnetlab study run shortcuts --evidence"
 
 
-def test_the_command_of_a_budget_repeats_it():
+def test_the_command_of_a_budget_variant_repeats_the_variant():
     assert load("shortcuts", variant="budget").command == "resnetlab study run shortcuts --budget"

@@ -48,7 +48,7 @@ def opening(name: str) -> str:
 
 
 @pytest.mark.parametrize("name", catalog_names("studies"))
-def test_every_study_of_the_catalog_loads_and_opens_with_source_command_duration_and_result(
+def test_every_study_of_the_catalog_loads_and_starts_with_source_command_duration_and_result(
     name: str,
 ) -> None:
     study = load_study(name)
@@ -102,12 +102,12 @@ def photographs(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Pat
     draw = np.random.default_rng(0)
     for name, classes in (("photos", 3), ("stanford-dogs", 120)):
         for number in range(classes):
-            place = root / name / f"kind{number:03}"
-            place.mkdir(parents=True)
+            target = root / name / f"kind{number:03}"
+            target.mkdir(parents=True)
             for image in range(8):
                 pixels = draw.integers(0, 100, (60, 64, 3))
                 pixels[:, number % 60] += 120
-                Image.fromarray(pixels.astype(np.uint8)).save(place / f"{image}.png")
+                Image.fromarray(pixels.astype(np.uint8)).save(target / f"{image}.png")
     torch.manual_seed(0)
     write_weights(root / "tiny.safetensors", tiny(num_classes=5).state_dict(), {})
     weights = str(root / "tiny.safetensors")
@@ -118,7 +118,7 @@ def photographs(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Pat
 
 
 def small(model: ModelConfig) -> ModelConfig:
-    """The same network with fewer blocks, and narrower where it may be."""
+    """Return an equal network with fewer blocks, and narrower where it may be."""
     if isinstance(model, CifarConfig):
         return replace(
             model,
@@ -173,7 +173,7 @@ def shrunken(
 
 
 @pytest.mark.parametrize("name", catalog_names("studies"))
-def test_every_study_plans_and_its_smallest_claim_runs_as_a_shrunken_copy_to_its_report(
+def test_a_reduced_copy_of_every_study_runs_and_writes_its_report(
     name: str,
     images: dict[str, Path],
     photographs: tuple[dict[str, Path], ExternalConfig],
@@ -183,20 +183,20 @@ def test_every_study_plans_and_its_smallest_claim_runs_as_a_shrunken_copy_to_its
 ) -> None:
     if name == "precision":  # refused where bf16 would be emulated; a copy this small may be
         monkeypatch.setattr("resnetlab.training.resolve.processor_has_bf16", lambda: True)
-    whole = shrunken(name, images, photographs)
-    assert len(LoadedStudy(whole).plan(tmp_path).runs) == 2 * len(whole.conditions)
-    claim = min(whole.claims, key=lambda values: len(condition_labels(values)), default=None)
-    kept = (
+    reduced = shrunken(name, images, photographs)
+    assert len(LoadedStudy(reduced).plan(tmp_path).runs) == 2 * len(reduced.conditions)
+    claim = min(reduced.claims, key=lambda values: len(condition_labels(values)), default=None)
+    labels = (
         condition_labels(claim)
         if claim
-        else [condition.label for condition in whole.conditions[:2]]
+        else [condition.label for condition in reduced.conditions[:2]]
     )
     part = replace(
-        whole,
-        conditions=tuple(map(whole.condition, kept)),
+        reduced,
+        conditions=tuple(map(reduced.condition, labels)),
         claims=(claim,) if claim else (),
         ladder=(),
-        references=tuple(pair for pair in whole.references if pair.condition in kept),
+        references=tuple(pair for pair in reduced.references if pair.condition in labels),
     )
     loaded = LoadedStudy(part)
     plan = loaded.plan(tmp_path)
@@ -232,9 +232,7 @@ def test_every_rung_of_a_ladder_trains_and_has_its_row(
         ]
 
 
-def test_a_claim_that_is_turned_round_comes_out_contradicted(
-    tmp_path: Path, train_here: Train
-) -> None:
+def test_a_reversed_claim_is_contradicted(tmp_path: Path, train_here: Train) -> None:
     """Planted: a network that has learned its digits, and one that has begun."""
     contents = {
         "name": "reversed",
@@ -275,7 +273,7 @@ def test_data_with_other_classes_than_the_published_table_are_refused(
         loaded.plan(tmp_path)
 
 
-def test_a_claim_about_a_condition_that_does_not_exist_is_refused_with_its_axes() -> None:
+def test_a_claim_about_an_unknown_condition_is_refused_with_its_axes() -> None:
     claim = {
         "statement": "?",
         "left": {"model.depth": 57},
@@ -297,7 +295,7 @@ def test_a_claim_about_a_condition_that_does_not_exist_is_refused_with_its_axes(
         parse_study(table, "x.toml", Overrides())
 
 
-def test_a_condition_may_be_picked_by_a_table_that_is_a_value_of_the_grid() -> None:
+def test_a_condition_may_be_selected_by_a_table_that_is_a_value_of_the_grid() -> None:
     (first, second, third) = load_study("imagenet-tables").claims
     assert (first.left, first.right) == ("plain 18 (ImageNet)", "plain 34 (ImageNet)")
     assert (second.left, second.right) == ("ResNet-34 (A)", "plain 34 (ImageNet)")
@@ -307,7 +305,7 @@ def test_a_condition_may_be_picked_by_a_table_that_is_a_value_of_the_grid() -> N
 @pytest.mark.parametrize(
     "name", [name for name in catalog_names("studies") if name.startswith(("depth", "shortcuts"))]
 )
-def test_a_study_of_a_source_pins_its_precision_and_reports_the_last_epoch_of_all_train_images(
+def test_a_study_of_a_source_sets_its_precision_and_reports_the_last_epoch(
     name: str,
 ) -> None:
     study = load_study(name)
@@ -319,7 +317,7 @@ def test_a_study_of_a_source_pins_its_precision_and_reports_the_last_epoch_of_al
         assert condition.recipe.augment == Augment()
 
 
-def test_each_number_of_the_two_reports_stands_beside_its_condition() -> None:
+def test_each_published_number_of_the_depth_report_is_assigned_to_its_condition() -> None:
     described = {(item.condition, item.value.label) for item in load_study("depth").references}
     assert len(described) == 10
     assert ("residual 18 (depth report)", "residual 18") in described
@@ -335,7 +333,7 @@ def test_each_number_of_the_two_reports_stands_beside_its_condition() -> None:
     assert not any(item.value.independent for item in load_study("shortcuts").references)
 
 
-def test_depth_dropout_asks_of_the_networks_of_depth_and_shares_their_runs() -> None:
+def test_depth_dropout_has_the_networks_of_depth_and_shares_their_runs() -> None:
     study, depth = load_study("depth-dropout"), load_study("depth")
     assert len(study.conditions) == 20
     shared = [c for c in study.conditions if "no dropout" not in c.label]

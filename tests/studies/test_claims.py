@@ -59,8 +59,8 @@ def study(*claims: str, grid: str = GRID, **changes: Any) -> Study:
 
 
 def claim(text: str, **changes: Any) -> Any:
-    (found,) = study(text, **changes).claims
-    return found
+    (parsed,) = study(text, **changes).claims
+    return parsed
 
 
 def error_lines(*claims: str, **changes: Any) -> list[str]:
@@ -69,23 +69,27 @@ def error_lines(*claims: str, **changes: Any) -> list[str]:
     return [line.removeprefix("study.toml: ") for line in str(caught.value).splitlines()]
 
 
-def test_curves_are_picked_pair_by_pair_where_they_are_recorded() -> None:
-    apart = '[[distance]]\nstatement = "They are alike."\n' + SIDES
+def test_curves_of_a_distance_are_selected_in_pairs_if_they_are_recorded() -> None:
+    distance = '[[distance]]\nstatement = "They are alike."\n' + SIDES
     followed = GRID.replace("validation = 0.0", "validation = 0.0, test_curve = true")
-    (found,) = study(grid=followed + apart).distances
-    assert (found.left, found.right, found.metric) == (RESIDUAL, PLAIN, "top1")
+    (distance_claim,) = study(grid=followed + distance).distances
+    assert (distance_claim.left, distance_claim.right, distance_claim.metric) == (
+        RESIDUAL,
+        PLAIN,
+        "top1",
+    )
     with pytest.raises(
         InputError, match=r"distance\[0\]: curves of the test images are not recorded"
     ):
-        study(grid=GRID + apart)
+        study(grid=GRID + distance)
     with pytest.raises(InputError, match=r"distance\[0\].left: model.deep is not an axis"):
         study(
             grid=followed
-            + apart.replace('left = { model.shortcut = "A" }', "left = { model.deep = 8 }")
+            + distance.replace('left = { model.shortcut = "A" }', "left = { model.deep = 8 }")
         )
     with pytest.raises(InputError, match=r"distance\[0\].metrc: unknown field"):
-        study(grid=followed + apart + 'metrc = "loss"\n')
-    raw = tomllib.loads(followed + apart)
+        study(grid=followed + distance + 'metrc = "loss"\n')
+    raw = tomllib.loads(followed + distance)
     part = parse_study(raw, "study.toml", Overrides(settings=("grid.model.depth=[8]",)))
     assert part.distances[0].left == ("residual 8 (A)",)
     assert (
@@ -94,7 +98,7 @@ def test_curves_are_picked_pair_by_pair_where_they_are_recorded() -> None:
     )
 
 
-def test_a_condition_is_picked_by_an_axis_whose_value_is_a_table() -> None:
+def test_a_condition_is_selected_by_an_axis_whose_value_is_a_table() -> None:
     head = (
         GRID.split("[grid]")[0]
         + '[grid]\nmodel = ["cifar-resnet20", { name = "cifar-resnet20", dropout = 0.5 }]\n'
@@ -103,9 +107,9 @@ def test_a_condition_is_picked_by_an_axis_whose_value_is_a_table() -> None:
         'left = { model = { name = "cifar-resnet20", dropout = 0.5 } }\nright = { model = '
         '"cifar-resnet20" }\n'
     )
-    found = study(sides, grid=head)
-    assert (found.claims[0].left, found.claims[0].right) == tuple(
-        c.label for c in reversed(found.conditions)
+    parsed = study(sides, grid=head)
+    assert (parsed.claims[0].left, parsed.claims[0].right) == tuple(
+        c.label for c in reversed(parsed.conditions)
     )
 
 
@@ -132,8 +136,8 @@ def every() -> Study:
 # --------------------------------------------------------------------------------------------------
 
 
-def test_each_kind_finds_its_conditions_in_the_grid() -> None:
-    labels_by_kind = {found.kind: condition_labels(found) for found in every().claims}
+def test_each_kind_of_claim_selects_its_conditions_in_the_grid() -> None:
+    labels_by_kind = {parsed.kind: condition_labels(parsed) for parsed in every().claims}
     two = (RESIDUAL[2], PLAIN[2])
     pairs = tuple(label for pair in zip(RESIDUAL, PLAIN, strict=True) for label in pair)
     assert labels_by_kind == {
@@ -157,24 +161,24 @@ def test_each_kind_finds_its_conditions_in_the_grid() -> None:
     }
 
 
-def test_a_claim_without_a_kind_is_greater() -> None:
-    found = claim(TWO)
-    assert (found.kind, found.metric, found.paired) == ("greater", "top1", False)
+def test_a_claim_without_a_kind_has_the_kind_greater() -> None:
+    parsed = claim(TWO)
+    assert (parsed.kind, parsed.metric, parsed.paired) == ("greater", "top1", False)
 
 
-def test_every_kind_of_claim_survives_encoding_and_has_a_description() -> None:
-    for found in every().claims:
-        assert decode(Claim, without_defaults(found), "report.json") == found
-        assert RESIDUAL[2] in describe_claim(found) or PLAIN[2] in describe_claim(found)
+def test_every_kind_of_claim_is_decoded_as_encoded_and_has_a_description() -> None:
+    for parsed in every().claims:
+        assert decode(Claim, without_defaults(parsed), "report.json") == parsed
+        assert RESIDUAL[2] in describe_claim(parsed) or PLAIN[2] in describe_claim(parsed)
 
 
-def test_a_size_has_a_margin_of_half_of_it_and_of_a_fifth_of_a_point_at_least() -> None:
+def test_the_default_margin_of_a_size_is_its_half_and_at_least_0_2_points() -> None:
     assert claim('kind = "about"\nsize = 3.0\n' + TWO).effective_margin == 1.5
     assert claim('kind = "about"\nsize = -0.1\n' + TWO).effective_margin == 0.2
     assert claim('kind = "about"\nsize = 3.0\nmargin = 1.0\n' + TWO).effective_margin == 1.0
 
 
-def test_steps_along_an_axis_go_by_their_number_and_not_by_the_order_of_the_file() -> None:
+def test_steps_along_an_axis_follow_its_numbers_and_not_the_order_in_the_file() -> None:
     mixed = GRID.replace("[8, 14, 20]", "[20, 8, 14]")
     text = 'kind = "monotone"\nalong = "model.depth"\nwhere = { model.shortcut = "none" }'
     assert study(text, grid=mixed).claims[0].order == PLAIN  # type: ignore[union-attr]
@@ -319,7 +323,7 @@ def test_steps_along_an_axis_go_by_their_number_and_not_by_the_order_of_the_file
         ),
     ],
 )
-def test_a_claim_that_cannot_be_answered_is_refused(text: str, line: str) -> None:
+def test_an_unanswerable_claim_is_refused(text: str, line: str) -> None:
     assert error_lines(text) == [line]
 
 
@@ -342,15 +346,15 @@ sd = 0.4
 """
 
 
-def beside(folder: Path, text: str = HE) -> str:
+def write_reference(folder: Path, text: str = HE) -> str:
     (folder / "he.toml").write_text(text, encoding="utf-8")
     return str(folder / "he.toml")
 
 
-def test_a_margin_too_small_for_the_spread_of_a_source_is_refused(
+def test_a_margin_too_small_for_the_published_spread_is_refused(
     tmp_path: Path,
 ) -> None:
-    source = beside(tmp_path)
+    source = write_reference(tmp_path)
     equal = 'kind = "equal"\nmargin = 0.5\n' + TWO
     line = (
         "claim[0].margin: 5 seeds cannot confirm ± 0.5 at a standard deviation of 0.4 "
@@ -364,8 +368,8 @@ def test_a_margin_too_small_for_the_spread_of_a_source_is_refused(
         assert claim(equal + elsewhere, references=source).margin == 0.5
 
 
-def test_the_runs_of_a_source_give_its_spread(tmp_path: Path) -> None:
-    source = beside(
+def test_the_runs_of_a_source_determine_the_expected_spread(tmp_path: Path) -> None:
+    source = write_reference(
         tmp_path, HE.replace("num_runs = 5\nsd = 0.4", "num_runs = 3\nrun_values = [7.6, 8.0, 8.4]")
     )
     (line,) = error_lines('kind = "about"\nsize = 1.0\n' + TWO, references=source)
@@ -375,7 +379,7 @@ def test_the_runs_of_a_source_give_its_spread(tmp_path: Path) -> None:
     )
 
 
-def test_a_ratio_has_the_spread_of_the_source_in_percent_of_its_level(tmp_path: Path) -> None:
+def test_the_spread_of_a_ratio_is_in_percent_of_the_published_level(tmp_path: Path) -> None:
     sides = TWO.replace("left", "?").replace("right", "left").replace("?", "right")
     text = f'kind = "relative"\nsize = -25.0\n{sides}'
     # In percent of an error of 8 the sd is 5; plain over residual is r, and the variance of a ratio
@@ -383,21 +387,24 @@ def test_a_ratio_has_the_spread_of_the_source_in_percent_of_its_level(tmp_path: 
     r = 1.25
     nu = 4 * (1 + r**2) ** 2 / (1 + r**4)
     reach = stats.t.ppf(0.975, nu) * 5 * math.sqrt((1 + r**2) / 5)
-    (line,) = error_lines(f"{text}margin = {reach - 0.01:.2f}", references=beside(tmp_path))
+    (line,) = error_lines(
+        f"{text}margin = {reach - 0.01:.2f}", references=write_reference(tmp_path)
+    )
     assert "at a standard deviation of 0.4 (residual 20 (A): He et al. 2016)" in line
     assert (
-        claim(f"{text}margin = {reach + 0.01:.2f}", references=beside(tmp_path)).kind == "relative"
+        claim(f"{text}margin = {reach + 0.01:.2f}", references=write_reference(tmp_path)).kind
+        == "relative"
     )
 
 
-def test_one_seed_confirms_no_margin() -> None:
+def test_a_single_seed_cannot_confirm_a_margin() -> None:
     (line,) = error_lines('kind = "equal"\nmargin = 5.0\nexpected_sd = 1.0\n' + TWO, seeds=[0])
     assert line.startswith(
         "claim[0].margin: 1 seed cannot confirm ± 5 at a standard deviation of 1. Fix: 2 seeds"
     )
 
 
-def test_mistakes_of_claims_are_reported_with_those_of_the_file() -> None:
+def test_mistakes_in_claims_are_reported_together_with_other_mistakes_of_the_file() -> None:
     lines = error_lines(
         'kind = "about"\nleft = 3\nright = { model.depth = 8 }\nsize = 0.0\n',
         'kind = "best"\nleft = { x = 1 }',
@@ -422,13 +429,13 @@ def test_mistakes_of_claims_are_reported_with_those_of_the_file() -> None:
     ]
 
 
-def test_runs_of_one_training_are_pairs() -> None:
+def test_runs_of_the_same_training_are_compared_as_pairs() -> None:
     grid = (
         GRID.split("[grid]")[0]
         + 'model = "cifar-resnet8"\n[grid]\nrecipe.select = ["last", "best"]\n'
     )
     text = 'paired = true\nleft = { recipe.select = "best" }\nright = { recipe.select = "last" }'
-    found = study(text, grid=grid, data={"source": "digits", "validation": 0.1}).claims[0]
+    parsed = study(text, grid=grid, data={"source": "digits", "validation": 0.1}).claims[0]
     runs = {
         label: ConditionRuns(
             tuple(RunOutcome(seed, "trained", 10.0 * seed + e) for seed, e in enumerate(errors)),
@@ -437,10 +444,10 @@ def test_runs_of_one_training_are_pairs() -> None:
             1.0,
         )
         for label, errors in zip(
-            condition_labels(found), ((1.0, 2.0, 3.0), (3.0, 4.5, 5.0)), strict=True
+            condition_labels(parsed), ((1.0, 2.0, 3.0), (3.0, 4.5, 5.0)), strict=True
         )
     }
-    hypothesis_of = to_hypothesis(found, runs)
+    hypothesis_of = to_hypothesis(parsed, runs)
     assert isinstance(hypothesis_of, MeansHypothesis)
     assert hypothesis_of.pairs == (2.0, 2.5, 2.0)
 
@@ -475,7 +482,7 @@ TABLES = st.recursive(
 
 
 @given(TABLES)
-def test_no_table_ends_in_a_traceback(table: dict[str, Any]) -> None:
+def test_no_claim_table_ends_with_a_traceback(table: dict[str, Any]) -> None:
     claims, problems = parse_claims([table], every().conditions, 5, "study.toml")
     assert len(claims) == 1 or problems
 
@@ -494,14 +501,14 @@ def runs(*errors: float, epochs: float = 10.0, **more: Any) -> ConditionRuns:
 
 
 def hypothesis_of(kind: str) -> Any:
-    found = next(found for found in every().claims if found.kind == kind)
+    parsed = next(parsed for parsed in every().claims if parsed.kind == kind)
     good, bad = runs(3.0, 3.2, 2.9), runs(6.0, 6.3, 5.8)
     return to_hypothesis(
-        found, {label: good if "residual" in label else bad for label in (*PLAIN, *RESIDUAL)}
+        parsed, {label: good if "residual" in label else bad for label in (*PLAIN, *RESIDUAL)}
     )
 
 
-def test_regions_and_directions_are_those_of_the_claims() -> None:
+def test_hypotheses_have_the_regions_and_directions_of_their_claims() -> None:
     assert hypothesis_of("about").region == Region(1.5, 4.5)
     assert (hypothesis_of("about").direction, hypothesis_of("equal").direction) == (GREATER, None)
     assert hypothesis_of("equal").region == Region(-0.5, 0.5)
@@ -515,10 +522,10 @@ def test_regions_and_directions_are_those_of_the_claims() -> None:
 
 
 def test_less_loss_and_less_error_are_better() -> None:
-    found = hypothesis_of("greater")  # by loss
-    assert found.arms[0].trained == pytest.approx((-0.032, -0.03, -0.029))
-    assert found.arms[0].chance == -math.log(10)
-    assert compute_verdicts([found])[0].label == "reproduced"
+    hypothesis = hypothesis_of("greater")  # by loss
+    assert hypothesis.arms[0].trained == pytest.approx((-0.032, -0.03, -0.029))
+    assert hypothesis.arms[0].chance == -math.log(10)
+    assert compute_verdicts([hypothesis])[0].label == "reproduced"
     effect = compute_verdicts([hypothesis_of("relative")])[0].effect
     assert effect is not None
     assert effect.estimate == pytest.approx(100 * (1 - (9.1 / 3) / (18.1 / 3)))
@@ -526,7 +533,7 @@ def test_less_loss_and_less_error_are_better() -> None:
 
 def test_a_claim_on_the_train_images_uses_the_train_scores() -> None:
     text = 'kind = "{}"\nsplit = "train"\nmetric = "error"\n'
-    found = [
+    claims = [
         claim(text.format(kind) + EVERY[kind].replace('metric = "loss"', ""))
         for kind in (
             "greater",
@@ -548,7 +555,7 @@ def test_a_claim_on_the_train_images_uses_the_train_scores() -> None:
         10,
         10.0,
     )
-    for one in found:
+    for one in claims:
         assert describe_claim(one).endswith(", on the train images")
         assert without_defaults(one)["split"] == "train"
         arms = to_hypothesis(one, dict.fromkeys((*PLAIN, *RESIDUAL), learned)).arms
@@ -558,11 +565,11 @@ def test_a_claim_on_the_train_images_uses_the_train_scores() -> None:
     assert by_loss.value("top1", "train") == 99.0
 
 
-def test_a_claim_on_the_test_images_says_nothing_of_its_split_in_a_report() -> None:
+def test_the_default_split_of_a_claim_is_not_written_to_a_report() -> None:
     assert "split" not in without_defaults(claim('split = "test"\n' + TWO))
 
 
-def test_weights_of_averages_chains_and_rivals() -> None:
+def test_averages_chains_and_rivals_have_the_expected_weights() -> None:
     assert hypothesis_of("average").weights == (pytest.approx((1 / 3, -1 / 3) * 3),)
     assert hypothesis_of("every").weights == (
         (1.0, -1.0, 0.0, 0.0, 0.0, 0.0),
@@ -576,12 +583,12 @@ def test_weights_of_averages_chains_and_rivals() -> None:
     assert hypothesis_of("best").weights[1] == (1.0, 0.0, -1.0, 0.0, 0.0, 0.0)
 
 
-def test_failing_counts_runs_and_no_accuracy() -> None:
+def test_a_failure_claim_counts_runs_and_ignores_accuracy() -> None:
     assert isinstance(hypothesis_of("fails-and-trains"), FailureHypothesis)
 
 
-def test_a_race_is_run_within_the_epochs_of_both_and_nobody_leaves_it() -> None:
-    found = next(found for found in every().claims if found.kind == "faster")
+def test_a_race_is_limited_to_the_epochs_that_both_conditions_have() -> None:
+    parsed = next(parsed for parsed in every().claims if parsed.kind == "faster")
     quick = {"validation": ((1.0, 50.0), (2.0, 91.0), (3.0, 89.0))}
     late = {"validation": ((1.0, 50.0), (2.0, 60.0), (30.0, 95.0))}
     left = ConditionRuns(
@@ -597,7 +604,7 @@ def test_a_race_is_run_within_the_epochs_of_both_and_nobody_leaves_it() -> None:
         30.0,
     )
     hypothesis_of = to_hypothesis(
-        found, {RESIDUAL[2]: left, PLAIN[2]: runs(1.0, 1.0, curves=late, epochs=10.0)}
+        parsed, {RESIDUAL[2]: left, PLAIN[2]: runs(1.0, 1.0, curves=late, epochs=10.0)}
     )
     assert isinstance(hypothesis_of, Race)
     assert hypothesis_of.epochs == (
@@ -606,10 +613,10 @@ def test_a_race_is_run_within_the_epochs_of_both_and_nobody_leaves_it() -> None:
     )  # 30 is beyond the other's 10
 
 
-def test_a_race_is_run_on_the_test_curve_where_both_recorded_it() -> None:
-    found = next(found for found in every().claims if found.kind == "faster")
+def test_a_race_uses_the_test_curve_if_both_conditions_recorded_it() -> None:
+    parsed = next(parsed for parsed in every().claims if parsed.kind == "faster")
     curves = {"validation": ((1.0, 95.0),), "test": ((1.0, 10.0), (2.0, 95.0))}
     both = {RESIDUAL[2]: runs(1.0, curves=curves), PLAIN[2]: runs(1.0, curves=curves)}
-    assert to_hypothesis(found, both).epochs == ((2.0,), (2.0,))  # type: ignore[union-attr]
+    assert to_hypothesis(parsed, both).epochs == ((2.0,), (2.0,))  # type: ignore[union-attr]
     both[PLAIN[2]] = runs(1.0, curves={"validation": ((3.0, 95.0),)})
-    assert to_hypothesis(found, both).epochs == ((1.0,), (3.0,))  # type: ignore[union-attr]
+    assert to_hypothesis(parsed, both).epochs == ((1.0,), (3.0,))  # type: ignore[union-attr]

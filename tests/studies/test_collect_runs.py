@@ -92,7 +92,7 @@ def files_of(root: Path) -> dict[str, bytes]:
     }
 
 
-def test_a_light_archive_names_no_folder_and_has_no_weights(
+def test_a_light_archive_contains_no_folder_name_and_no_weights(
     first: Path, archive: Path, tmp_path: Path, small_npz: Path
 ) -> None:
     with tarfile.open(archive) as tar:
@@ -109,7 +109,7 @@ def test_a_light_archive_names_no_folder_and_has_no_weights(
         export_runs(plan_of(first), first, again, light=True)
 
 
-def test_the_report_of_collected_runs_is_that_of_the_machine_that_trained_them(
+def test_the_report_of_collected_runs_equals_the_report_of_the_training_machine(
     first: Path, archive: Path, study_file: Path, tmp_path: Path
 ) -> None:
     collection = collect_runs([archive], str(study_file), tmp_path)
@@ -127,7 +127,7 @@ def test_the_report_of_collected_runs_is_that_of_the_machine_that_trained_them(
             check_finished(run)
 
 
-def test_a_study_gets_the_seeds_of_another_machine_and_later_its_weights(
+def test_a_study_collects_seeds_from_another_machine_and_later_their_weights(
     first: Path, second: Path, archive: Path, study_file: Path, tmp_path: Path
 ) -> None:
     here = tmp_path / "here"
@@ -147,7 +147,7 @@ def test_a_study_gets_the_seeds_of_another_machine_and_later_its_weights(
     assert files_of(here) == before
 
 
-def test_a_folder_of_archives_is_read_as_its_archives(
+def test_a_folder_of_archives_is_read_like_its_archives(
     archive: Path, second: Path, study_file: Path, tmp_path: Path
 ) -> None:
     export_runs(plan_of(second), second, tmp_path / "second.tar.gz", light=True)
@@ -176,7 +176,7 @@ def collect_one(run: Path, first: Path, tmp_path: Path) -> collecting.CollectedR
     return collected
 
 
-def test_a_typed_accuracy_is_found_by_the_logits(first: Path, tmp_path: Path) -> None:
+def test_a_forged_accuracy_is_detected_with_the_logits(first: Path, tmp_path: Path) -> None:
     run = sorted(copy_of(first, tmp_path / "copy").iterdir())[0]
     result = json.loads((run / "result.json").read_text())
     result["test"]["top1_error_pct"] -= 5
@@ -189,7 +189,7 @@ def test_a_typed_accuracy_is_found_by_the_logits(first: Path, tmp_path: Path) ->
 
 
 @pytest.mark.parametrize("name", ["metrics.jsonl", "result.json", "provenance.jsonl"])
-def test_a_changed_file_is_found_by_its_checksum(first: Path, tmp_path: Path, name: str) -> None:
+def test_a_changed_file_is_detected_by_its_checksum(first: Path, tmp_path: Path, name: str) -> None:
     run = sorted(copy_of(first, tmp_path / "copy").iterdir())[0]
     edit(run, name, "0", "1")
     collected = collect_one(run, first, tmp_path)
@@ -197,7 +197,7 @@ def test_a_changed_file_is_found_by_its_checksum(first: Path, tmp_path: Path, na
     assert "differs from its SHA-256" in collected.reason
 
 
-def test_swapped_weights_are_found(first: Path, tmp_path: Path) -> None:
+def test_swapped_weights_are_detected(first: Path, tmp_path: Path) -> None:
     one, other = sorted(copy_of(first, tmp_path / "copy").iterdir())[:2]
     shutil.copy(other / WEIGHTS, one / WEIGHTS)
     collected = collect_one(one, first, tmp_path)
@@ -205,7 +205,7 @@ def test_swapped_weights_are_found(first: Path, tmp_path: Path) -> None:
     assert collected.reason == "weights.safetensors differs from its SHA-256 in result.json"
 
 
-def test_a_folder_without_its_weights_joins_as_one_of_a_light_archive(
+def test_a_run_folder_without_weights_is_collected_like_a_light_archive(
     first: Path, tmp_path: Path
 ) -> None:
     run = sorted(copy_of(first, tmp_path / "copy").iterdir())[0]
@@ -214,13 +214,13 @@ def test_a_folder_without_its_weights_joins_as_one_of_a_light_archive(
     assert check_run(tmp_path / "here" / "runs" / run.name).damage == ()
 
 
-def test_an_unfinished_run_does_not_join(first: Path, tmp_path: Path) -> None:
+def test_an_unfinished_run_is_not_collected(first: Path, tmp_path: Path) -> None:
     run = sorted(copy_of(first, tmp_path / "copy").iterdir())[0]
     (run / "result.json").unlink()
     assert collect_one(run, first, tmp_path).outcome == "not finished"
 
 
-def test_a_run_of_another_protocol_does_not_join_and_the_difference_is_named(
+def test_a_run_with_another_protocol_is_not_collected_and_the_difference_is_reported(
     first: Path, train_machine: Machine, tmp_path: Path
 ) -> None:
     other = train_machine("other", (0,), "recipe.epochs=1")
@@ -233,7 +233,7 @@ def test_a_run_of_another_protocol_does_not_join_and_the_difference_is_named(
     assert "has other conditions, claims or settings" in collection.notes[0]
 
 
-def test_another_result_of_the_same_run_is_reported_and_the_one_that_is_here_stays(
+def test_another_result_of_the_same_run_is_reported_and_the_local_one_stays(
     first: Path, study_file: Path, archive: Path, tmp_path: Path
 ) -> None:
     here = tmp_path / "here"
@@ -251,7 +251,7 @@ def test_another_result_of_the_same_run_is_reported_and_the_one_that_is_here_sta
     assert files_of(here) == before
 
 
-def test_a_run_that_a_process_trains_here_is_left_alone(
+def test_a_run_that_is_being_trained_here_is_not_replaced(
     first: Path, archive: Path, study_file: Path, tmp_path: Path
 ) -> None:
     run = plan_of(first).runs[0].id
@@ -264,7 +264,7 @@ def test_a_run_that_a_process_trains_here_is_left_alone(
     assert sorted(path.name for path in folder.iterdir()) == [LOCK]
 
 
-def test_a_copy_that_is_interrupted_at_any_file_leaves_no_finished_run_and_goes_on(
+def test_an_interrupted_copy_leaves_no_finished_run_and_continues(
     first: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run = sorted((first / "runs").iterdir())[0]
@@ -309,7 +309,7 @@ def test_sources_without_runs_and_studies_without_a_plan_are_refused(
         collect_runs([run], str(study_file), tmp_path)
 
 
-def test_half_precision_keeps_each_predicted_class_and_the_loss_within_its_rounding() -> None:
+def test_half_precision_preserves_each_predicted_class_and_the_rounded_loss() -> None:
     draw = np.random.default_rng(0)
     logits = draw.normal(0, 5, (2000, 10)).astype(np.float32)
     logits[:, 1] = logits[:, 0] * np.float32(1 + 1e-5)  # equal in half precision
@@ -325,7 +325,7 @@ def test_half_precision_keeps_each_predicted_class_and_the_loss_within_its_round
     assert huge.in_half_precision() is huge
 
 
-def test_edited_logits_of_an_archive_do_not_agree_with_the_accuracy(
+def test_edited_logits_of_an_archive_contradict_the_accuracy(
     archive: Path, first: Path, tmp_path: Path
 ) -> None:
     with tarfile.open(archive) as tar:

@@ -58,24 +58,27 @@ def many(root: Path, spec: RunConfig, values: list[float]) -> None:
 PLAIN = replace(SPEC, model=rl.cifar_config(8, "none"))
 
 
-def test_the_effect_is_welchs(tmp_path: Path) -> None:
+def test_the_effect_equals_welch(tmp_path: Path) -> None:
     a, b = [91.0, 92.5, 90.4, 93.0, 91.9], [88.0, 90.1, 87.5, 89.9, 88.2]
     many(tmp_path, SPEC, a)
     many(tmp_path, PLAIN, b)
-    found = compare(f"{tmp_path}/runs/*resnet8*", f"{tmp_path}/runs/*plain8*")
+    comparison = compare(f"{tmp_path}/runs/*resnet8*", f"{tmp_path}/runs/*plain8*")
     oracle = stats.ttest_ind(a, b, equal_var=False)
-    assert found.effect is not None
-    assert found.effect.estimate == pytest.approx(np.mean(a) - np.mean(b))
-    assert (found.p, found.effect.df) == (pytest.approx(oracle.pvalue), pytest.approx(oracle.df))
-    assert tuple(found.effect.interval()) == pytest.approx(tuple(oracle.confidence_interval()))
-    assert found.differing_fields == ("model.shortcut: A against none",)
-    assert any(line.startswith("A - B: +3.0 points") for line in format_lines(found))
-    assert found.warnings == (
+    assert comparison.effect is not None
+    assert comparison.effect.estimate == pytest.approx(np.mean(a) - np.mean(b))
+    assert (comparison.p, comparison.effect.df) == (
+        pytest.approx(oracle.pvalue),
+        pytest.approx(oracle.df),
+    )
+    assert tuple(comparison.effect.interval()) == pytest.approx(tuple(oracle.confidence_interval()))
+    assert comparison.differing_fields == ("model.shortcut: A against none",)
+    assert any(line.startswith("A - B: +3.0 points") for line in format_lines(comparison))
+    assert comparison.warnings == (
         "no claim was declared before the comparison, so this is an exploration and no verdict",
     )
 
 
-def test_each_warning_is_given_where_it_fits(tmp_path: Path) -> None:
+def test_each_warning_is_given_in_its_case(tmp_path: Path) -> None:
     many(tmp_path, SPEC, [90.0, 91.0])
     write(tmp_path, replace(SPEC, seed=2), 50.0, "at chance")
     write(tmp_path, replace(SPEC, seed=3), None)
@@ -111,24 +114,24 @@ def test_two_networks_are_compared_image_by_image(tmp_path: Path) -> None:
             {"logits": np.stack([hits, 1 - hits], 1).astype(np.float32), "labels": labels},
             path / "logits-test.safetensors",
         )
-    found = compare(str(paths[0]), str(paths[1]))
-    assert found.effect is None
-    assert found.disagreement is not None
-    assert (found.disagreement.only_a, found.disagreement.only_b) == (10, 3)
-    assert found.disagreement.p == pytest.approx(stats.binomtest(3, 13, 0.5).pvalue)
-    assert any("not their recipes" in line for line in format_lines(found))
+    comparison = compare(str(paths[0]), str(paths[1]))
+    assert comparison.effect is None
+    assert comparison.disagreement is not None
+    assert (comparison.disagreement.only_a, comparison.disagreement.only_b) == (10, 3)
+    assert comparison.disagreement.p == pytest.approx(stats.binomtest(3, 13, 0.5).pvalue)
+    assert any("not their recipes" in line for line in format_lines(comparison))
 
 
-def test_a_path_without_a_finished_run_is_a_mistake(tmp_path: Path) -> None:
+def test_a_path_without_a_finished_run_is_refused(tmp_path: Path) -> None:
     write(tmp_path, SPEC, None)
     for pattern in (f"{tmp_path}/runs/*", f"{tmp_path}/nothing", f"{tmp_path}"):
         with pytest.raises(rl.InputError, match="no finished run there"):
             compare(pattern, pattern)
 
 
-def test_two_constant_sets_have_a_difference_and_no_p(tmp_path: Path) -> None:
+def test_two_constant_sets_have_a_difference_and_no_p_value(tmp_path: Path) -> None:
     many(tmp_path, SPEC, [90.0, 90.0])
     many(tmp_path, PLAIN, [80.0, 80.0])
-    found = compare(f"{tmp_path}/runs/*resnet8*", f"{tmp_path}/runs/*plain8*")
-    assert found.p is None
-    assert any("the difference is deterministic" in line for line in format_lines(found))
+    comparison = compare(f"{tmp_path}/runs/*resnet8*", f"{tmp_path}/runs/*plain8*")
+    assert comparison.p is None
+    assert any("the difference is deterministic" in line for line in format_lines(comparison))

@@ -73,7 +73,9 @@ def finished(
     return loaded, plan, root
 
 
-def test_one_training_serves_two_conditions(finished: tuple[LoadedStudy, Plan, Path]) -> None:
+def test_a_single_training_is_used_by_two_conditions(
+    finished: tuple[LoadedStudy, Plan, Path],
+) -> None:
     loaded, plan, root = finished
     assert [c.label for c in loaded.study.conditions] == [EVAL, TRAIN]
     assert loaded.study.shared_runs == {TRAIN: EVAL}
@@ -85,7 +87,7 @@ def test_one_training_serves_two_conditions(finished: tuple[LoadedStudy, Plan, P
     assert pending_runs(plan, root) == []
 
 
-def test_the_usual_values_are_those_of_the_study_without_the_axis(
+def test_the_values_in_evaluation_mode_equal_a_study_without_the_axis(
     finished: tuple[LoadedStudy, Plan, Path],
     tmp_path: Path,
     small_npz: Path,
@@ -158,7 +160,7 @@ def test_claims_compare_the_two_results_of_each_run(
     assert analysis.counts.planned == analysis.counts.finished == 3
 
 
-def test_a_report_says_that_both_come_from_one_training(
+def test_a_report_states_that_both_conditions_use_the_same_training(
     finished: tuple[LoadedStudy, Plan, Path],
 ) -> None:
     _, _, root = finished
@@ -238,7 +240,7 @@ def test_commands_count_a_shared_run_once(finished: tuple[LoadedStudy, Plan, Pat
         ),
     ],
 )
-def test_a_mode_that_cannot_be_is_refused_in_a_line(text: str, words: str, small_npz: Path) -> None:
+def test_an_invalid_mode_is_refused_in_one_line(text: str, words: str, small_npz: Path) -> None:
     with pytest.raises(InputError) as caught:
         parse(text.format(data=small_npz))
     lines = str(caught.value).splitlines()

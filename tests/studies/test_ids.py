@@ -18,7 +18,7 @@ BAD = [".", "..", "-rf", "../x", "a/b", "/tmp/x", "~", ".hidden", "", "a" * 65, 
 
 
 @pytest.mark.parametrize("name", BAD)
-def test_a_study_of_such_a_name_is_refused_and_writes_nothing(
+def test_a_study_with_an_unsafe_name_is_refused_and_writes_no_file(
     name: str, study_file: Path, tmp_path: Path
 ) -> None:
     import json
@@ -33,7 +33,7 @@ def test_a_study_of_such_a_name_is_refused_and_writes_nothing(
 
 
 @pytest.mark.parametrize("run_id", [".", "..", "../x", "a/../../x", "/tmp/x", "a\\b", "c:x", ""])
-def test_a_plan_whose_run_is_a_path_is_refused(
+def test_a_plan_with_a_path_instead_of_a_run_id_is_refused(
     run_id: str, study_file: Path, tmp_path: Path
 ) -> None:
     loaded = rl.load_study(study_file)

@@ -44,9 +44,7 @@ def test_no_process_is_started(
     assert result.test is not None
 
 
-def test_settings_of_torch_and_all_random_states_are_as_before(
-    small_npz: Path, tmp_path: Path
-) -> None:
+def test_torch_settings_and_all_random_states_are_restored(small_npz: Path, tmp_path: Path) -> None:
     before = torch.get_num_threads()
     cudnn = torch.backends.cudnn
     flags = cudnn.benchmark, cudnn.deterministic
@@ -65,7 +63,7 @@ def test_settings_of_torch_and_all_random_states_are_as_before(
         cudnn.benchmark, cudnn.deterministic = flags
 
 
-def test_an_unforeseen_error_is_one_line_with_the_traceback_in_a_log(
+def test_an_unexpected_error_is_reported_in_one_line_and_its_traceback_is_logged(
     small_npz: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -90,7 +88,7 @@ def test_an_unforeseen_error_is_one_line_with_the_traceback_in_a_log(
     ]  # type: ignore[union-attr]
 
 
-def test_a_run_that_another_process_trains_is_waited_for(
+def test_the_executor_waits_for_a_run_that_another_process_trains(
     small_npz: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("resnetlab.studies.executors.base.LOCK_RETRY_SECONDS", 0.01)
@@ -115,7 +113,7 @@ rl.train("cifar-plain8", {data!r}, "adam", settings={settings!r}, output={output
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
-def test_ctrl_c_in_python_leaves_a_checkpoint_from_which_the_same_call_continues_to_the_same_bits(
+def test_ctrl_c_in_python_leaves_a_checkpoint_and_the_same_call_ends_with_the_same_bits(
     small_npz: Path, tmp_path: Path
 ) -> None:
     longer = [*SETTINGS, "recipe.epochs=80"]
@@ -137,8 +135,8 @@ def test_ctrl_c_in_python_leaves_a_checkpoint_from_which_the_same_call_continues
     assert list((tmp_path / "stopped").glob("runs/*/checkpoints/*/MANIFEST.json"))
     assert not list((tmp_path / "stopped").glob("runs/*/result.json"))
     first = train(small_npz, tmp_path / "stopped", "recipe.epochs=80")
-    whole = train(small_npz, tmp_path / "whole", "recipe.epochs=80")
+    uninterrupted = train(small_npz, tmp_path / "whole", "recipe.epochs=80")
     assert [line["event"] for line in first.provenance] == ["start", "stopped", "resume"]
     assert first.result is not None
-    assert whole.result is not None
-    assert first.result.test == whole.result.test
+    assert uninterrupted.result is not None
+    assert first.result.test == uninterrupted.result.test

@@ -25,7 +25,7 @@ from resnetlab.training.interleave import round_robin
 from resnetlab.training.state import ScratchTrainState
 
 SEEDS = (0, 1, 2)
-KEPT = ("weights.safetensors", "logits-test.safetensors")
+COMPARED_FILES = ("weights.safetensors", "logits-test.safetensors")
 
 
 def jobs_of(data: Path, root: Path, *settings: str, seeds: tuple[int, ...] = SEEDS) -> list[Job]:
@@ -57,7 +57,7 @@ def work(
 
 def outcome_of(root: Path, job: Job) -> tuple[Any, ...]:
     """Read what the run of a job left, without its clocks."""
-    return outcome(RunDirectory.find(root, job.id).path, KEPT)
+    return outcome(RunDirectory.find(root, job.id).path, COMPARED_FILES)
 
 
 @pytest.fixture(scope="module")
@@ -68,9 +68,9 @@ def alone(
     root = tmp_path_factory.mktemp("alone")
     jobs = jobs_of(small_npz, root)
     work(root, *([job] for job in jobs))
-    found = [outcome_of(root, job) for job in jobs]
-    assert len({files["weights.safetensors"] for files, _, _ in found}) == len(jobs)
-    return jobs, found
+    outcomes = [outcome_of(root, job) for job in jobs]
+    assert len({files["weights.safetensors"] for files, _, _ in outcomes}) == len(jobs)
+    return jobs, outcomes
 
 
 def test_round_robin_alternates_steps_and_returns_each_result() -> None:
@@ -90,7 +90,7 @@ def test_round_robin_alternates_steps_and_returns_each_result() -> None:
     assert "".join(names) == "abcaca"
 
 
-def test_an_error_that_one_raises_closes_the_others() -> None:
+def test_an_error_in_one_generator_closes_the_others() -> None:
     closed: list[str] = []
 
     def waits() -> Generator[None, None, None]:
@@ -128,7 +128,7 @@ def test_parallel_seeds_have_the_bits_of_single_runs(
 
 
 @pytest.mark.parametrize("requested", [10, 31, 55])
-def test_interrupted_parallel_seeds_resume_in_parallel_or_singly_with_the_same_bits(
+def test_interrupted_parallel_seeds_resume_in_parallel_or_alone_with_the_same_bits(
     tmp_path: Path, alone: tuple[list[Job], list[tuple[Any, ...]]], requested: int
 ) -> None:
     jobs, expected = alone
@@ -154,7 +154,7 @@ def act_in(
     monkeypatch.setattr(ScratchTrainState, "record", record)
 
 
-def test_a_diverged_run_does_not_end_the_parallel_ones(
+def test_a_diverged_run_does_not_end_the_parallel_runs(
     tmp_path: Path, alone: tuple[list[Job], list[tuple[Any, ...]]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     jobs, expected = alone
@@ -162,11 +162,11 @@ def test_a_diverged_run_does_not_end_the_parallel_ones(
     last = work(tmp_path, jobs)
     first, _, third = (result["status"] for _, _, result in expected)
     assert [last[job.id]["status"] for job in jobs] == [first, "diverged", third]
-    assert [outcome_of(tmp_path, jobs[place]) for place in (0, 2)] == [expected[0], expected[2]]
+    assert [outcome_of(tmp_path, jobs[index]) for index in (0, 2)] == [expected[0], expected[2]]
 
 
 @pytest.mark.parametrize("also_alone", [False, True])
-def test_out_of_memory_is_a_result_only_for_a_run_without_parallel_ones(
+def test_out_of_memory_is_a_result_only_for_a_run_without_parallel_runs(
     tmp_path: Path,
     alone: tuple[list[Job], list[tuple[Any, ...]]],
     monkeypatch: pytest.MonkeyPatch,
@@ -196,10 +196,10 @@ def test_an_error_of_one_run_is_reported_and_the_others_continue(
     with RunDirectory.find(tmp_path, jobs[1].id).lock():
         last = work(tmp_path, jobs)
     assert [last[job.id]["kind"] for job in jobs] == ["finished", "busy", "finished"]
-    assert [outcome_of(tmp_path, jobs[place]) for place in (0, 2)] == [expected[0], expected[2]]
+    assert [outcome_of(tmp_path, jobs[index]) for index in (0, 2)] == [expected[0], expected[2]]
 
 
-def test_the_data_are_on_the_device_once(
+def test_parallel_seeds_share_one_copy_of_the_data_on_the_device(
     tmp_path: Path, alone: tuple[list[Job], list[tuple[Any, ...]]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     jobs, _ = alone

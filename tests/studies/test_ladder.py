@@ -64,9 +64,9 @@ def tables(**changes: Any) -> dict[str, Any]:
 
 def changed(index: int, **changes: Any) -> dict[str, Any]:
     """The right file with changes of one rung."""
-    whole = copy.deepcopy(tables())
-    whole["rung"][index] |= changes
-    return whole
+    table = copy.deepcopy(tables())
+    table["rung"][index] |= changes
+    return table
 
 
 def parse(raw: dict[str, Any], **overrides: Any) -> Study:
@@ -83,7 +83,7 @@ def by_name(study: Study) -> dict[str, Condition]:
     return {condition.label: condition for condition in study.conditions}
 
 
-def test_a_rung_adds_to_the_one_before_and_a_side_rung_to_the_same_parent() -> None:
+def test_a_rung_changes_the_previous_rung_and_a_side_rung_the_same_parent() -> None:
     conditions = by_name(parse(tables()))
     assert list(conditions) == [
         "baseline",
@@ -163,7 +163,7 @@ def test_the_expected_effect_of_a_rung_becomes_a_claim() -> None:
     )
 
 
-def test_claims_of_a_file_pick_rungs_by_name_and_come_after_those_of_the_rungs() -> None:
+def test_claims_of_a_file_select_rungs_by_name_and_follow_the_claims_of_the_rungs() -> None:
     custom = {"statement": "Adam wins.", "left": {"rung": "Adam"}, "right": {"rung": "baseline"}}
     study = parse(tables(claim=[custom]))
     assert (study.claims[-1].left, study.claims[-1].right) == ("Adam", "baseline")  # type: ignore[union-attr]
@@ -181,7 +181,7 @@ def test_a_command_changes_only_fields_that_no_rung_sets() -> None:
         assert f'is set by the rung "{rung}"' in error_text(tables(), settings=(key,))
 
 
-def test_selected_rungs_keep_their_parents_and_the_dropped_claims_are_named() -> None:
+def test_selected_rungs_include_their_parents_and_dropped_claims_are_listed() -> None:
     study = parse(tables(), settings=('grid.rung=["baseline", "+ normalization", "halves"]',))
     assert (
         list(by_name(study))
@@ -195,11 +195,11 @@ def test_selected_rungs_keep_their_parents_and_the_dropped_claims_are_named() ->
     line = error_text(tables(), settings=('grid.rung=["baseline", "Adam"]',))
     assert '"Adam" needs its parent "+ normalization", which is left out' in line
     assert "not a value of the axis" in error_text(tables(), settings=('grid.rung=["basline"]',))
-    kept = load_study("ladder", Overrides(settings=('grid.rung=["baseline", "+ normalization"]',)))
-    assert {pair.condition for pair in kept.references} == {"baseline", "+ normalization"}
+    part = load_study("ladder", Overrides(settings=('grid.rung=["baseline", "+ normalization"]',)))
+    assert {pair.condition for pair in part.references} == {"baseline", "+ normalization"}
 
 
-def test_a_ladder_survives_encoding() -> None:
+def test_a_ladder_is_decoded_as_it_was_encoded() -> None:
     study = parse(tables())
     assert decode(Study, encode(study), "plan.json") == study
 
@@ -256,17 +256,17 @@ def test_a_mistake_in_a_ladder_is_reported_with_its_field_and_fix(
 ) -> None:
     raw = {key: value for key, value in raw.items() if value is not None}
     lines = error_text(raw).splitlines()
-    found = [line for line in lines if message in line]
-    assert found, lines
-    assert "Fix: " in found[0]
+    matching = [line for line in lines if message in line]
+    assert matching, lines
+    assert "Fix: " in matching[0]
 
 
-def test_a_mistake_of_a_parent_is_reported_once() -> None:
+def test_a_mistake_in_a_parent_is_reported_once() -> None:
     assert len(error_text(tables(recipe={"epochs": 0})).splitlines()) == 1
     assert len(error_text(changed(1, adds={"recipe.normalize": "trian"})).splitlines()) == 1
 
 
-def test_the_ladder_of_the_catalog_is_the_practicals() -> None:
+def test_the_ladder_of_the_catalog_equals_the_practical() -> None:
     study = load_study("ladder")
     main = [rung.condition for rung in study.ladder if not rung.instead_of]
     assert main == [
@@ -290,10 +290,10 @@ def test_the_ladder_of_the_catalog_is_the_practicals() -> None:
     )
     assert (last.model.dropout, last.model.batch_norm, last.model.ceil_mode) == (0.5, True, True)  # type: ignore[union-attr]
     assert conditions["baseline"].recipe.optimizer == SGD(lr=0.1, momentum=0.0)
-    beside = {
+    references = {
         pair.condition: pair.value.value for pair in study.references if not pair.value.selected_on
     }
-    assert set(main[:4]) < set(beside)
+    assert set(main[:4]) < set(references)
     assert {pair.protocol.epochs for pair in study.references if pair.condition == "baseline"} == {
         40
     }

@@ -57,7 +57,7 @@ def launcher(tmp_path: Path) -> Iterator[Launcher]:
         worker.stdout.close()
 
 
-def test_workers_are_copies_of_one_process_and_end_with_their_input(
+def test_workers_are_forks_of_one_process_and_end_with_their_input(
     launcher: Launcher, tmp_path: Path
 ) -> None:
     workers = [launcher.start(tmp_path / f"{number}.log") for number in range(2)]
@@ -88,7 +88,7 @@ def test_a_killed_worker_is_reported_with_its_signal_and_another_can_be_started(
     assert again.wait(60) == 0
 
 
-def test_a_launcher_that_cannot_start_ends_its_workers_instead_of_leaving_them_waiting(
+def test_a_launcher_that_cannot_start_ends_its_workers(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(
@@ -104,7 +104,7 @@ def test_a_launcher_that_cannot_start_ends_its_workers_instead_of_leaving_them_w
     assert "torch is broken" in (tmp_path / "launcher.log").read_text()
 
 
-def test_a_launcher_that_is_killed_costs_no_run(tmp_path: Path, jobs: list[Job]) -> None:
+def test_a_killed_launcher_loses_no_run(tmp_path: Path, jobs: list[Job]) -> None:
     backend = LocalExecutor(tmp_path, rl.Placement(workers=2))
     events: list[RunEvent] = []
     for event in backend.run(jobs, lambda: False):
@@ -116,7 +116,7 @@ def test_a_launcher_that_is_killed_costs_no_run(tmp_path: Path, jobs: list[Job])
     )
 
 
-def test_a_run_has_the_same_bits_in_a_launched_worker_a_new_process_and_the_calling_one(
+def test_a_run_has_the_same_bits_in_a_forked_worker_a_new_process_and_the_calling_process(
     tmp_path: Path, jobs: list[Job], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     list(LocalExecutor(tmp_path / "launched", rl.Placement(workers=2)).run(jobs, lambda: False))

@@ -81,7 +81,7 @@ def events_of(root: Path, job: Job) -> list[str]:
     )
 
 
-def test_jobs_are_done_once_each_in_their_order(
+def test_each_job_is_executed_once_and_in_order(
     backend: Callable[..., Iterator[RunEvent]], jobs: list[Job]
 ) -> None:
     assert kinds(backend(jobs, FINISH)) == [("finished", job.id) for job in jobs]
@@ -112,7 +112,7 @@ def test_a_run_that_dies_once_is_finished_at_its_second_attempt(
     assert events_of(tmp_path, jobs[0]) == ["failed"]
 
 
-def test_a_mistake_that_another_attempt_would_repeat_is_not_tried_again(
+def test_a_mistake_that_would_occur_again_is_not_retried(
     backend: Callable[..., Iterator[RunEvent]], jobs: list[Job], tmp_path: Path
 ) -> None:
     act = 'tell(kind="failed", id=run, reason="ValueError: no", exit_code=1, again=False)'
@@ -120,7 +120,7 @@ def test_a_mistake_that_another_attempt_would_repeat_is_not_tried_again(
     assert events_of(tmp_path, jobs[0]) == ["failed", "gave up"]
 
 
-def test_an_error_of_the_system_is_tried_again(
+def test_an_operating_system_error_is_retried(
     backend: Callable[..., Iterator[RunEvent]], jobs: list[Job]
 ) -> None:
     act = (
@@ -132,7 +132,7 @@ def test_an_error_of_the_system_is_tried_again(
     ]
 
 
-def test_a_full_disk_ends_the_study_and_counts_for_no_run(
+def test_a_full_disk_ends_the_study_and_counts_as_the_result_of_no_run(
     backend: Callable[..., Iterator[RunEvent]], jobs: list[Job], tmp_path: Path
 ) -> None:
     act = 'tell(kind="failed", id=run, reason="the disk is full", exit_code=4, again=False)'
@@ -141,7 +141,7 @@ def test_a_full_disk_ends_the_study_and_counts_for_no_run(
     assert "gave up" not in events_of(tmp_path, jobs[0])
 
 
-def test_a_process_that_the_system_killed_for_want_of_memory_gives_an_out_of_memory_result(
+def test_a_process_killed_by_the_system_for_lack_of_memory_gives_an_out_of_memory_result(
     backend: Callable[..., Iterator[RunEvent]],
     jobs: list[Job],
     tmp_path: Path,
@@ -156,14 +156,14 @@ def test_a_process_that_the_system_killed_for_want_of_memory_gives_an_out_of_mem
     assert result.status == "out of memory"
 
 
-def test_a_run_that_another_driver_holds_is_waited_for(
+def test_the_executor_waits_for_a_run_that_another_driver_has_locked(
     backend: Callable[..., Iterator[RunEvent]], jobs: list[Job]
 ) -> None:
     act = f'tell(kind="busy", id=run) if attempt == 1 and run == "{jobs[0].id}" else {FINISH}'
     assert kinds(backend(jobs[:2], act)) == [("finished", jobs[1].id), ("finished", jobs[0].id)]
 
 
-def test_stopping_waits_for_each_worker_and_leaves_none(
+def test_a_stop_waits_for_each_worker_and_leaves_no_process(
     backend: Callable[..., Iterator[RunEvent]], jobs: list[Job], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(local, "STOP_TIMEOUT_SECONDS", 5.0)
@@ -173,7 +173,7 @@ def test_stopping_waits_for_each_worker_and_leaves_none(
     assert sorted(events) == sorted([("interrupted", job.id) for job in jobs[:2]])
 
 
-def test_a_worker_that_hangs_is_killed_after_its_time(
+def test_a_worker_that_hangs_is_killed_after_its_time_limit(
     backend: Callable[..., Iterator[RunEvent]], jobs: list[Job], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(local, "STOP_TIMEOUT_SECONDS", 0.5)
@@ -181,7 +181,7 @@ def test_a_worker_that_hangs_is_killed_after_its_time(
     assert kinds(backend(jobs, "time.sleep(60)", stop=lambda: time.monotonic() - began > 1)) == []
 
 
-def test_no_more_threads_are_given_out_than_there_are_cores(
+def test_workers_use_no_more_threads_in_total_than_there_are_cores(
     jobs: list[Job], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from dataclasses import replace
@@ -202,7 +202,7 @@ def test_no_more_threads_are_given_out_than_there_are_cores(
     assert LocalExecutor(Path(), rl.Placement()).max_parallel([]) == 0
 
 
-def test_a_worker_starts_without_imports_for_photographs() -> None:
+def test_a_worker_does_not_import_modules_for_photographs() -> None:
     code = "import sys, resnetlab.studies.executors.worker; print('torchvision' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"

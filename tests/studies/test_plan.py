@@ -43,7 +43,7 @@ def plan_of(study: Study, numerics: rl.Numerics = RESOLVED) -> Plan:
     )
 
 
-def test_every_condition_has_every_seed_once_and_costly_runs_come_first() -> None:
+def test_every_condition_has_every_seed_once_and_expensive_runs_come_first() -> None:
     plan = plan_of(load_study("digits"))
     assert len(plan.runs) == len({run.id for run in plan.runs}) == 20
     assert {(run.condition, run.seed) for run in plan.runs} == {
@@ -78,7 +78,7 @@ def test_a_setting_that_changes_a_result_changes_the_id(changed: Overrides) -> N
     assert not before & {run.id for run in plan_of(load_study("digits", changed)).runs}
 
 
-def test_numerics_and_the_content_of_the_data_are_part_of_a_run() -> None:
+def test_numerics_and_the_content_of_the_data_are_part_of_the_run_id() -> None:
     study = load_study("digits")
     before = {run.id for run in plan_of(study).runs}
     assert not before & {run.id for run in plan_of(study, replace(RESOLVED, threads=2)).runs}
@@ -92,7 +92,7 @@ def test_numerics_and_the_content_of_the_data_are_part_of_a_run() -> None:
     }
 
 
-def test_numerics_as_an_axis_are_conditions_of_their_own_and_the_rest_is_the_studys() -> None:
+def test_numerics_as_an_axis_give_conditions_and_the_other_settings_stay() -> None:
     grid = {"model.depth": [8], "numerics.precision": ["fp32", "bf16"]}
     table = {
         "name": "precision",
@@ -136,7 +136,7 @@ def test_numerics_as_an_axis_are_conditions_of_their_own_and_the_rest_is_the_stu
         )
 
 
-def test_the_path_and_the_name_of_the_data_are_not_part_of_a_run() -> None:
+def test_the_path_and_the_name_of_the_data_are_not_part_of_the_run_id() -> None:
     study, moved = (
         load_study("digits"),
         load_study("digits", Overrides(data="elsewhere/digits.npz")),
@@ -151,12 +151,12 @@ def test_the_path_and_the_name_of_the_data_are_not_part_of_a_run() -> None:
     ] == hashes
 
 
-def test_two_studies_that_ask_for_the_same_run_share_it() -> None:
+def test_two_studies_that_contain_the_same_run_share_it() -> None:
     some, more = load_study("digits", Overrides(seeds=(0, 1))), load_study("digits")
     assert {run.id for run in plan_of(some).runs} < {run.id for run in plan_of(more).runs}
 
 
-def test_a_changed_study_has_a_report_of_its_own() -> None:
+def test_a_changed_study_has_another_report_folder() -> None:
     shorter, longer = (Overrides(settings=(f"recipe.epochs={epochs}",)) for epochs in (2, 3))
     names = {
         folder_name(plan_of(load_study("digits", o)))
@@ -166,12 +166,12 @@ def test_a_changed_study_has_a_report_of_its_own() -> None:
     assert "digits" in names
 
 
-def test_a_plan_survives_its_file() -> None:
+def test_a_plan_is_decoded_as_it_was_encoded() -> None:
     plan = plan_of(load_study("digits"))
     assert decode(Plan, encode(plan), "plan.json") == plan
 
 
-def test_a_run_without_a_folder_waits() -> None:
+def test_a_run_without_a_folder_is_waiting() -> None:
     plan = plan_of(load_study("digits"))
     numerics_by_condition = make_record(plan, lambda _: None, frozenset({plan.runs[3].id}))
     assert [cell.state for cell in numerics_by_condition.runs] == [
@@ -200,7 +200,7 @@ def test_the_estimated_time_is_exact_for_a_constant_speed() -> None:
     assert estimate.seconds_left() == 0
 
 
-def test_an_unreadable_plan_is_a_mistake_with_its_file(tmp_path: Path) -> None:
+def test_an_unreadable_plan_is_refused_with_its_file_name(tmp_path: Path) -> None:
     from resnetlab.studies.run import read_plan
 
     with pytest.raises(rl.InputError, match="no study was started there"):
@@ -277,7 +277,7 @@ def test_the_time_of_a_study_is_estimated_from_past_runs() -> None:
     assert measured.evaluation_seconds == pytest.approx(deep.evaluation_images * 42 / 2_100)
 
 
-def test_a_weights_file_is_part_of_a_run_by_its_content_and_not_by_its_path() -> None:
+def test_the_run_id_depends_on_the_content_of_a_weights_file_and_not_on_its_path() -> None:
     from resnetlab.models.configs.external import ExternalConfig
 
     first = plan_of(load_study("digits")).runs[0].file.run
@@ -296,7 +296,7 @@ def test_a_weights_file_is_part_of_a_run_by_its_content_and_not_by_its_path() ->
     assert hub.hash != replace(first, model=ExternalConfig(source="torchvision/resnet18")).hash
 
 
-def test_a_plan_of_a_thousand_runs_is_read_back(study_file: Path, tmp_path: Path) -> None:
+def test_a_plan_of_a_thousand_runs_is_read_back_unchanged(study_file: Path, tmp_path: Path) -> None:
     loaded = rl.load_study(study_file, seeds=500)
     plan = loaded.plan(tmp_path)
     assert not (tmp_path / "studies").exists()

@@ -78,7 +78,7 @@ def wait_for(condition: Any, process: subprocess.Popen[str]) -> None:
 
 
 def bits(records: list[RunRecord]) -> dict[str, Any]:
-    """What of each run must not depend on where it was done: all but clocks."""
+    """Return everything of each run that must not depend on the machine: all but clocks."""
     return {
         record.id: (
             record.result
@@ -92,7 +92,7 @@ def bits(records: list[RunRecord]) -> dict[str, Any]:
     }
 
 
-def test_a_study_on_a_cluster_that_loses_a_machine_has_the_bits_of_one_on_this_machine(
+def test_a_study_on_a_cluster_that_loses_a_machine_has_the_bits_of_a_local_one(
     cluster: Any, small_npz: Path, tmp_path: Path
 ) -> None:
     study = tmp_path / "cluster.toml"
@@ -120,7 +120,7 @@ def test_a_study_on_a_cluster_that_loses_a_machine_has_the_bits_of_one_on_this_m
 
 
 @pytest.mark.slow
-def test_a_driver_may_stop_or_die_and_another_goes_on(
+def test_another_driver_continues_after_a_driver_stopped_or_died(
     cluster: Any, small_npz: Path, tmp_path: Path
 ) -> None:
     study, output = tmp_path / "cluster.toml", tmp_path / "ray"
@@ -172,7 +172,7 @@ def test_a_driver_may_stop_or_die_and_another_goes_on(
         (["--backend", "ray", "--address", "127.0.0.1:1"], "address: no Ray cluster answers"),
     ],
 )
-def test_a_backend_that_is_not_there_is_one_line(
+def test_an_absent_backend_is_reported_in_one_line(
     words: list[str], output_text: str, tmp_path: Path
 ) -> None:
     command = [
@@ -192,7 +192,7 @@ def test_a_backend_that_is_not_there_is_one_line(
     assert len(done.stderr.splitlines()) == 1
 
 
-def test_the_cache_that_the_driver_names_is_that_of_every_machine(
+def test_every_machine_uses_the_cache_folder_of_the_driver(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     backend = pytest.importorskip("resnetlab.studies.executors.ray")
@@ -207,7 +207,7 @@ def test_the_cache_that_the_driver_names_is_that_of_every_machine(
     assert os.environ["RESNETLAB_CACHE"] == str(tmp_path / "shared")
 
 
-def test_a_machine_that_differs_from_the_drivers_says_how(tmp_path: Path) -> None:
+def test_differences_between_a_machine_and_the_driver_are_reported(tmp_path: Path) -> None:
     backend = pytest.importorskip("resnetlab.studies.executors.ray")
     marker = tmp_path / "cache" / "cluster"
     here = {"folder": str(tmp_path), "marker": str(marker), "text": "7", **backend._versions()}

@@ -33,7 +33,7 @@ def value(source, label):
 
 
 @pytest.mark.parametrize("name", catalog_names("references"))
-def test_each_file_loads_and_is_named_as_its_file(name):
+def test_each_file_loads_under_its_own_name(name):
     source = load_reference_source(name)
     assert source.name == name
     for values in source.value:
@@ -62,11 +62,11 @@ def test_each_file_loads_and_is_named_as_its_file(name):
         ("amartyn-cifar10", "plain 56, epoch 10", 62.3),
     ],
 )
-def test_values_are_those_of_the_source(source, label, number):
+def test_values_equal_the_source(source, label, number):
     assert value(source, label).value == number
 
 
-def test_a_value_keeps_what_its_source_says_of_it():
+def test_a_value_contains_the_statements_of_its_source():
     best, custom = (
         value("he2016-cifar10", "ResNet-110, best of 5").as_reported_result(),
         value("shortcut-report", "plain 20"),
@@ -176,14 +176,14 @@ def test_sources_state_their_errata():
         ),
     ],
 )
-def test_all_that_is_typed_is_printed(name, rows, lines):
+def test_every_number_and_note_of_a_source_in_the_catalog_is_printed(name, rows, lines):
     changed_study = load_study(name)
     table = cost_rows(changed_study, model_cost)
     assert len(table) >= len(changed_study.references) + len(changed_study.unmatched_references)
     keys = ("condition", "reference", "split", "epoch")
-    found = [tuple(row[key] for key in keys) for row in table]
+    rows_printed = [tuple(row[key] for key in keys) for row in table]
     for row in rows:
-        assert any(other[: len(row)] == row for other in found), row
+        assert any(other[: len(row)] == row for other in rows_printed), row
     text = "\n".join(source_lines(changed_study))
     for line in lines:
         assert line in text
@@ -195,7 +195,7 @@ def test_all_that_is_typed_is_printed(name, rows, lines):
     )
 
 
-def test_distances_of_published_curves_are_those_of_the_file_of_runs():
+def test_distances_of_published_curves_equal_the_published_runs():
     """By the csv module and fsum: sums of squared differences of the means over five runs."""
     path = resources.files("resnetlab.catalog") / "references" / "shortcut-report-runs.csv"
     with path.open(encoding="utf-8") as lines:
@@ -241,7 +241,7 @@ def test_fine_tuned_networks_are_counted_with_their_new_classifier():
         (HE.replace('quantity = "error"', 'quantity = "eror"') + "value = 8.75\n", "error"),
     ],
 )
-def test_mistakes_are_reported_in_a_line(tmp_path, text, message):
+def test_mistakes_are_reported_in_one_line(tmp_path, text, message):
     path = tmp_path / "x.toml"
     path.write_text(text, encoding="utf-8")
     with pytest.raises(InputError, match=message) as caught:
@@ -254,7 +254,7 @@ def study(published, **changes):
     return parse_study(raw | {"references": published} | changes, where, Overrides())
 
 
-def test_a_number_stands_beside_the_condition_of_its_network():
+def test_a_number_is_assigned_to_the_condition_of_its_network():
     changed_study = study("he2016-cifar10").references
     values = [(item.condition, item.value.value) for item in changed_study]
     assert values == [("residual 20 (A)", 8.75), ("residual 56 (A)", 6.97)]
@@ -263,7 +263,7 @@ def test_a_number_stands_beside_the_condition_of_its_network():
     assert not {"references", "unmatched_references"} & set(without_defaults(load_study("digits")))
 
 
-def test_numbers_that_no_condition_has_are_kept_apart():
+def test_numbers_without_a_matching_condition_are_listed_separately():
     changed_study = study(["he2016-cifar10", "he2016-figure6"])
     values = {pair.value.label for pair in changed_study.unmatched_references}
     assert {"ResNet-32", "ResNet-110, mean of 5", "plain 44"} <= values
@@ -281,12 +281,12 @@ def test_numbers_that_no_condition_has_are_kept_apart():
         (["he2016-cifar10", "he2016-cifar10"], "a source stands twice"),
     ],
 )
-def test_a_study_that_names_no_number_is_refused(published, message):
+def test_a_reference_without_a_matching_number_is_refused(published, message):
     with pytest.raises(InputError, match=message):
         study(published)
 
 
-def test_at_tells_the_numbers_of_one_network_apart(tmp_path):
+def test_the_field_at_selects_one_of_several_numbers_of_a_network(tmp_path):
     path = tmp_path / "mine.toml"
     path.write_text(HE + 'value = 8.75\nat = { "recipe.epochs" = 10 }\n', encoding="utf-8")
     assert [item.condition for item in study(str(path)).references] == ["residual 20 (A)"]
@@ -295,7 +295,7 @@ def test_at_tells_the_numbers_of_one_network_apart(tmp_path):
         study(str(path))
 
 
-def test_a_number_of_a_network_that_is_built_in_several_ways_stands_beside_each(tmp_path):
+def test_a_number_for_several_variants_of_a_network_is_assigned_to_each(tmp_path):
     path = tmp_path / "mine.toml"
     text = (
         HE.replace('"cifar-resnet20"', '["cifar-resnet20", { name = "cifar-plain20" }]')
@@ -313,14 +313,14 @@ def test_a_number_of_a_network_that_is_built_in_several_ways_stands_beside_each(
         load_reference_source(str(path))
 
 
-def test_the_runs_of_the_shortcut_report_average_to_its_losses():
+def test_the_mean_losses_of_the_shortcut_report_equal_its_runs():
     values = [
         value("shortcut-report", f"ResNet {depth} B, loss").value for depth in (20, 32, 44, 56)
     ]
     assert values == [0.583, 0.567, 0.564, 0.555]
 
 
-def test_numbers_by_depth_are_the_source_s_and_a_deeper_network_may_be_worse():
+def test_numbers_by_depth_equal_the_source_and_a_deeper_network_may_be_worse():
     (series,) = depth_series(load_study("he2016-1202"))
     assert series.points == (
         (20, 8.75),
@@ -341,7 +341,7 @@ def test_numbers_by_depth_are_the_source_s_and_a_deeper_network_may_be_worse():
     assert depth_series(load_study("blocks-110")) == ()
 
 
-def test_numbers_by_depth_are_drawn_and_refused_where_there_is_one_depth(tmp_path):
+def test_numbers_by_depth_are_plotted_and_refused_for_a_single_depth(tmp_path):
     path = tmp_path / "depth.svg"
     done = CliRunner().invoke(app, ["study", "references", "he2016-1202", "--draw", str(path)])
     assert done.exit_code == 0, done.output
@@ -355,7 +355,7 @@ def test_numbers_by_depth_are_drawn_and_refused_where_there_is_one_depth(tmp_pat
     assert losses == [0.583, 0.567, 0.564, 0.555]
 
 
-def test_the_runs_of_the_shortcut_report_are_there_by_epoch():
+def test_the_runs_of_the_shortcut_report_are_available_by_epoch():
     """63 runs of 10 epochs; the last epoch is the value, and a source may have one run only."""
     source = load_reference_source("shortcut-report")
     accuracies = [reported for reported in source.value if reported.quantity == "accuracy"]
@@ -389,7 +389,7 @@ WITH_RUNS = HE.replace("[protocol]", 'runs_file = "runs.csv"\n[protocol]').repla
         (WITH_RUNS.replace('runs_file = "runs.csv"\n', ""), "", "without a file of runs"),
     ],
 )
-def test_a_bad_file_of_runs_is_refused(tmp_path, text, rows, message):
+def test_an_invalid_file_of_runs_is_refused(tmp_path, text, rows, message):
     (tmp_path / "runs.csv").write_text(RUNS + rows)
     (tmp_path / "x.toml").write_text(text)
     with pytest.raises(InputError, match=message):

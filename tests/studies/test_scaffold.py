@@ -22,7 +22,7 @@ def answers(*vary: str, **changes: object) -> StudyOptions:
     return StudyOptions(vary=vary, **(defaults | changes))
 
 
-def test_the_file_is_a_study_of_the_axes_that_were_requested_for(tmp_path: Path) -> None:
+def test_the_scaffold_is_a_study_of_the_requested_axes(tmp_path: Path) -> None:
     path = tmp_path / "deeper.toml"
     write_study(answers(*TWO), path)
     study = load_study(path)
@@ -37,7 +37,7 @@ def test_the_file_is_a_study_of_the_axes_that_were_requested_for(tmp_path: Path)
     assert not study.claims
 
 
-def test_the_claim_that_it_proposes_holds_once_a_person_removes_the_marks() -> None:
+def test_the_proposed_claim_is_valid_after_the_comment_signs_are_removed() -> None:
     text = study_text(answers(*TWO), Path("x.toml"))
     comment, claim = text.split("# A claim is a sentence")
     study = parse_study(
@@ -89,7 +89,7 @@ def test_after_a_mistake_no_file_is_written(
     assert not list(tmp_path.iterdir())
 
 
-def test_a_file_that_is_there_stays_as_it_is(tmp_path: Path) -> None:
+def test_an_existing_file_is_not_overwritten(tmp_path: Path) -> None:
     path = tmp_path / "mine.toml"
     path.write_text("# mine\n")
     with pytest.raises(InputError, match="already exists"):
@@ -97,7 +97,7 @@ def test_a_file_that_is_there_stays_as_it_is(tmp_path: Path) -> None:
     assert path.read_text() == "# mine\n"
 
 
-def test_bare_in_a_terminal_it_asks_and_asks_again_where_an_answer_cannot_be(
+def test_in_a_terminal_the_command_prompts_and_repeats_a_question_after_an_invalid_answer(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     from resnetlab.cli.scaffold import prompt_options
@@ -117,8 +117,8 @@ def test_bare_in_a_terminal_it_asks_and_asks_again_where_an_answer_cannot_be(
         ]
     )
     monkeypatch.setattr("typer.prompt", lambda *_, type=str, **__: type(next(typed)))
-    found, out = prompt_options(answers(), Path("study.toml"))
-    assert found == answers(
+    options, out = prompt_options(answers(), Path("study.toml"))
+    assert options == answers(
         "model.depth=8,14", "model.shortcut=A,B", question="Is it so?", recipe="adam", seeds=4
     )
     assert out == Path("so.toml")

@@ -19,13 +19,13 @@ from resnetlab.studies.timing.catalog_durations import Durations
 
 
 @pytest.mark.parametrize("name", catalog_names("studies"))
-def test_the_printed_options_keep_what_they_say(name: str) -> None:
+def test_the_printed_options_select_exactly_the_named_conditions(name: str) -> None:
     study = load_study(name)
     properties = describe_study(study)
     options = [shlex.split(axis["set"]) for axis in properties["axes"]]
-    whole = load_study(name, Overrides(settings=tuple(setting for _, setting in options)))
-    assert conditions_of(whole) == study.conditions
-    assert whole.left_out == ()
+    full = load_study(name, Overrides(settings=tuple(setting for _, setting in options)))
+    assert conditions_of(full) == study.conditions
+    assert full.left_out == ()
     axis, values = next(iter(axes_of(study).items()))
     first = load_study(name, Overrides(settings=(shlex.split(set_option(axis, values[:1]))[1],)))
     assert conditions_of(first) == tuple(c for c in study.conditions if c.values[axis] == values[0])
@@ -36,10 +36,10 @@ def conditions_of(study: Study) -> tuple[Condition, ...]:
     return tuple(replace(condition, file_protocol=None) for condition in study.conditions)
 
 
-def test_a_claim_falls_away_exactly_if_a_condition_that_it_names_does() -> None:
+def test_a_claim_is_left_out_exactly_if_one_of_its_conditions_is() -> None:
     study = load_study("depth")
-    kept = ["depth-report-plain8", "depth-report-resnet8", "depth-report-resnet14"]
-    part = load_study("depth", Overrides(settings=(shlex.split(set_option("model", kept))[1],)))
+    networks = ["depth-report-plain8", "depth-report-resnet8", "depth-report-resnet14"]
+    part = load_study("depth", Overrides(settings=(shlex.split(set_option("model", networks))[1],)))
     labels = {condition.label for condition in part.conditions}
     needed = {claim["claim"]: claim["conditions"] for claim in describe_study(study)["claims"]}
     gone = {statement for statement, conditions in needed.items() if not labels >= {*conditions}}
@@ -60,7 +60,7 @@ def test_a_study_shows_its_question_data_seeds_and_references() -> None:
         assert words in text
 
 
-def test_a_duration_names_its_machine_and_date_and_is_never_typed(
+def test_a_duration_has_its_machine_and_date_and_is_computed_from_results(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     table = {

@@ -59,7 +59,7 @@ def few(eight: Path, tmp_path: Path) -> Path:
     return tmp_path / eight.relative_to(eight.parents[1])
 
 
-def test_runs_in_every_state_are_counted_as_the_careful_reader_counts_them(few: Path) -> None:
+def test_runs_in_every_state_have_the_counts_of_the_full_reader(few: Path) -> None:
     root = few.parents[1]
     runs = [root / "runs" / run.id for run in read_plan(few).runs]
     for run in runs[1:6]:
@@ -73,14 +73,14 @@ def test_runs_in_every_state_are_counted_as_the_careful_reader_counts_them(few: 
     (runs[6] / "checksums.json").unlink()
     with (runs[5] / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        found, record = study_status(few, root), read_record(read_plan(few), root)
+        status, record = study_status(few, root), read_record(read_plan(few), root)
     careful: dict[str, Counter[str]] = {}
     for cell in record.runs:
         result = cell.record.result if cell.record else None
         careful.setdefault(cell.run.condition, Counter())[
             result.status if result else cell.state
         ] += 1
-    assert found.counts == careful
+    assert status.counts == careful
     assert sum(careful.values(), Counter()) == {
         "trained": 2,
         "at chance": 1,
@@ -88,11 +88,11 @@ def test_runs_in_every_state_are_counted_as_the_careful_reader_counts_them(few: 
         "running": 1,
         "waiting": 3,
     }
-    assert (found.finished, found.planned) == (3, 8)
-    assert found.command == "resnetlab study run fabricated.toml"
+    assert (status.finished, status.planned) == (3, 8)
+    assert status.command == "resnetlab study run fabricated.toml"
 
 
-def test_a_run_with_a_checkpoint_that_nobody_trains_is_interrupted(few: Path) -> None:
+def test_an_unlocked_run_with_a_checkpoint_is_interrupted(few: Path) -> None:
     root = few.parents[1]
     runs = [root / "runs" / run.id for run in read_plan(few).runs]
     for run, step in zip(runs[:3], ("100", "200", "300"), strict=True):
@@ -113,7 +113,7 @@ def test_a_run_with_a_checkpoint_that_nobody_trains_is_interrupted(few: Path) ->
 
 
 @pytest.mark.parametrize(
-    ("place", "text", "words"),
+    ("name", "text", "words"),
     [
         ("plan", "{", "plan.json: not JSON"),
         ("plan", "[]", "plan.json: not a table"),
@@ -128,12 +128,12 @@ def test_a_run_with_a_checkpoint_that_nobody_trains_is_interrupted(few: Path) ->
     ],
 )
 def test_a_damaged_file_is_reported_by_name_and_field(
-    few: Path, place: str, text: str, words: str
+    few: Path, name: str, text: str, words: str
 ) -> None:
     root = few.parents[1]
     path = (
         few / "plan.json"
-        if place == "plan"
+        if name == "plan"
         else root / "runs" / read_plan(few).runs[0].id / "result.json"
     )
     path.write_text(text)
@@ -141,7 +141,7 @@ def test_a_damaged_file_is_reported_by_name_and_field(
         study_status(few, root)
 
 
-def test_the_status_of_a_study_that_was_begun_loads_no_library_for_it(fifty: Path) -> None:
+def test_the_status_of_a_started_study_imports_no_library(fifty: Path) -> None:
     code = (
         "import sys; from resnetlab.cli.main import main\n"
         "try: main()\nexcept SystemExit: pass\n"
@@ -155,7 +155,7 @@ def test_the_status_of_a_study_that_was_begun_loads_no_library_for_it(fifty: Pat
         assert done.stdout.splitlines()[-2:] == ["50 of 50 runs finished", "[]"], done.stderr
 
 
-def test_a_study_file_that_was_changed_since_is_planned_anew(
+def test_a_study_file_that_changed_since_its_start_is_planned_again(
     few: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     from resnetlab.cli.main import main
@@ -178,7 +178,7 @@ NEVER, AT_ONCE = 10**18, 0
 
 
 @pytest.mark.parametrize("min_age", [NEVER, AT_ONCE])
-def test_four_times_the_runs_take_no_more_than_five_times_the_work(
+def test_the_work_of_a_status_is_proportional_to_the_number_of_runs(
     fifty: Path,
     two_hundred: Path,
     calls: Callable[[Callable[[], object]], int],
@@ -194,7 +194,7 @@ def test_four_times_the_runs_take_no_more_than_five_times_the_work(
     assert more < 5 * fewer
 
 
-def test_four_times_the_runs_take_five_times_the_work_of_a_report_and_of_a_plan(
+def test_the_work_of_a_report_and_of_a_plan_is_proportional_to_the_number_of_runs(
     fifty: Path, two_hundred: Path, calls: Callable[[Callable[[], object]], int]
 ) -> None:
     folders = fifty, two_hundred
@@ -252,7 +252,7 @@ def indexed(few: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Path, list[Path
 
 
 @pytest.mark.parametrize("name", ["result.json", "run.json", "checksums.json"])
-def test_a_changed_file_of_an_indexed_run_is_noticed_although_its_size_and_its_date_are_the_same(
+def test_a_changed_file_of_an_indexed_run_is_detected_despite_equal_size_and_date(
     indexed: tuple[Path, list[Path]], name: str
 ) -> None:
     folder, runs = indexed
@@ -267,7 +267,7 @@ def test_a_changed_file_of_an_indexed_run_is_noticed_although_its_size_and_its_d
         study_status(folder, folder.parents[1])
 
 
-def test_indexed_runs_that_are_removed_or_begun_anew_are_not_finished(
+def test_indexed_runs_that_were_removed_or_restarted_are_not_finished(
     indexed: tuple[Path, list[Path]],
 ) -> None:
     folder, runs = indexed
@@ -309,13 +309,13 @@ def test_a_damaged_index_is_built_again(
     assert path.read_text() == text
 
 
-def test_a_run_that_ended_within_two_seconds_is_not_indexed(few: Path) -> None:
+def test_a_run_that_ended_less_than_two_seconds_ago_is_not_indexed(few: Path) -> None:
     """It might change within the same step of the clock of the file system."""
     study_status(few, few.parents[1])
     assert not list((few.parents[1] / "cache" / "status").glob("*.json"))
 
 
-def test_a_folder_that_cannot_be_written_to_has_a_status(
+def test_the_status_of_a_read_only_folder_is_printed(
     few: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(status_index, "MIN_AGE_NS", AT_ONCE)

@@ -45,8 +45,8 @@ right = { model.depth = 14, model.shortcut = "none" }
 
 def tables(**changes: Any) -> dict[str, Any]:
     """The right study with changes; None takes a field away."""
-    whole = tomllib.loads(RIGHT) | changes
-    return {key: value for key, value in whole.items() if value is not None}
+    table = tomllib.loads(RIGHT) | changes
+    return {key: value for key, value in table.items() if value is not None}
 
 
 def single(**changes: Any) -> dict[str, Any]:
@@ -106,11 +106,11 @@ def test_axes_may_be_dotted_or_nested(grid: str) -> None:
     assert labels(parse(tomllib.loads(head + grid))) == labels(parse(tables()))
 
 
-def test_a_study_without_a_grid_is_one_condition() -> None:
+def test_a_study_without_a_grid_has_one_condition() -> None:
     assert labels(parse(single())) == ["residual 8 (A)"]
 
 
-def test_models_data_and_recipes_may_be_axes_by_name() -> None:
+def test_models_data_and_recipes_may_be_axes_given_by_name() -> None:
     grid = {
         "model": ["cifar-plain8", "cifar-resnet8"],
         "data": ["digits", "mnist"],
@@ -152,22 +152,22 @@ def test_a_field_below_an_axis_is_set_after_the_axis_in_any_order() -> None:
         },
     ],
 )
-def test_labels_tell_all_conditions_apart(grid: dict[str, Any]) -> None:
+def test_all_conditions_have_different_labels(grid: dict[str, Any]) -> None:
     study = parse(single(grid=grid, recipe={"epochs": 1, "optimizer": {"name": "sgd"}}))
     assert len(set(labels(study))) == len(study.conditions)
 
 
 def test_a_recipe_may_be_a_name_a_table_or_a_table_with_a_base() -> None:
-    whole = load_recipe("cifar")
+    base = load_recipe("cifar")
     changed = load_recipe(
         {"base": "cifar", "epochs": 2, "optimizer": {"lr": 0.5}, "schedule": {"name": "cosine"}}
     )
     assert changed.optimizer == SGD(lr=0.5, nesterov=True, weight_decay=5e-4)
-    assert (changed.epochs, changed.schedule, changed.augment) == (2, Cosine(), whole.augment)
+    assert (changed.epochs, changed.schedule, changed.augment) == (2, Cosine(), base.augment)
     assert load_recipe({"epochs": 3}) == Recipe(epochs=3)
 
 
-def test_another_optimizer_has_no_field_of_the_base() -> None:
+def test_a_different_optimizer_inherits_no_field_of_the_base() -> None:
     changed = load_recipe({"base": "he2016", "optimizer": {"name": "adam"}})
     assert changed.optimizer == Adam()
     assert changed.schedule == Step()
@@ -188,7 +188,7 @@ def test_a_file_is_read_from_its_path(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", catalog_names("studies"))
-def test_every_study_of_the_catalog_loads_and_says_its_source_and_limits(name: str) -> None:
+def test_every_study_of_the_catalog_loads_and_has_a_source_and_limits(name: str) -> None:
     study = load_study(name)
     assert study.name == name
     assert study.question.endswith("?")
@@ -208,7 +208,7 @@ def test_every_recipe_of_the_catalog_loads(name: str) -> None:
     assert recipe.total_steps(50_000) > 0
 
 
-def test_the_study_of_digits_is_the_one_that_the_readme_promises() -> None:
+def test_the_study_digits_has_the_conditions_described_in_the_readme() -> None:
     study = load_study("digits")
     assert {(c.model.depth, c.model.shortcut) for c in study.conditions} == {
         (8, "none"),
@@ -224,7 +224,7 @@ def test_the_study_of_digits_is_the_one_that_the_readme_promises() -> None:
     ]
 
 
-def test_the_recipe_of_the_paper_is_the_papers() -> None:
+def test_the_recipe_of_the_paper_has_its_published_values() -> None:
     recipe = load_recipe("he2016")
     assert recipe.optimizer == SGD(lr=0.1, momentum=0.9, weight_decay=1e-4)
     assert (recipe.batch_size, recipe.steps, recipe.schedule) == (
@@ -263,7 +263,7 @@ def test_a_command_changes_data_seeds_and_fields_and_records_old_values() -> Non
     )
 
 
-def test_an_override_of_data_keeps_the_split_and_records_no_path() -> None:
+def test_an_override_of_data_preserves_the_split_and_records_no_path() -> None:
     raw = tables(data={"source": "digits", "validation": 0.0})
     study = parse(raw, data="/home/me/pets.npz")
     assert study.conditions[0].data.source == "/home/me/pets.npz"
@@ -272,7 +272,7 @@ def test_an_override_of_data_keeps_the_split_and_records_no_path() -> None:
 
 
 @pytest.mark.parametrize(
-    ("setting", "found"),
+    ("setting", "expected"),
     [
         ("recipe.optimizer.lr=0.5", lambda c: c.recipe.optimizer == Adam(lr=0.5)),
         ("recipe.optimizer.name=sgd", lambda c: c.recipe.optimizer == SGD()),
@@ -290,9 +290,9 @@ def test_an_override_of_data_keeps_the_split_and_records_no_path() -> None:
         ("model.depth=14", lambda c: c.model == cifar_config(14)),
     ],
 )
-def test_any_field_can_be_set_by_its_dotted_name(setting: str, found: Any) -> None:
+def test_any_field_can_be_set_by_its_dotted_name(setting: str, expected: Any) -> None:
     study = parse(single(), settings=(setting,))
-    assert all(found(condition) for condition in study.conditions)
+    assert all(expected(condition) for condition in study.conditions)
     assert study.overrides[0].key == setting.split("=")[0]
 
 
@@ -316,12 +316,12 @@ def test_a_field_set_below_an_axis_applies_to_each_value() -> None:
     assert Override("recipe.epochs", "2") in study.overrides
 
 
-def test_a_part_of_the_grid_keeps_its_labels_and_the_claims_that_it_can_answer() -> None:
-    whole = parse(tables())
+def test_a_part_of_the_grid_has_the_same_labels_and_the_claims_about_its_conditions() -> None:
+    full = parse(tables())
     part = parse(tables(), settings=("grid.model.depth=[14]", "recipe.epochs=2"))
     assert labels(part) == ["plain 14", "residual 14 (A)"]
     assert str(part.overrides[0]) == "grid.model.depth = [14] (was 2 values)"
-    assert (part.claims, part.left_out) == (whole.claims, ())
+    assert (part.claims, part.left_out) == (full.claims, ())
     other = parse(tables(), settings=("grid.model.depth=[8]",))
     assert (other.claims, other.left_out) == ((), ("Residual 14 is better than plain 14.",))
     raw = tables(
@@ -360,7 +360,7 @@ def test_a_text_that_is_no_change_is_refused() -> None:
         decode(Study, tables, "plan.json")
 
 
-def test_a_study_is_the_same_after_it_was_read_with_overrides() -> None:
+def test_overrides_do_not_change_the_tables_of_the_caller() -> None:
     raw = tables()
     before = copy.deepcopy(raw)
     parse(raw, data="mnist", settings=("recipe.epochs=1", "model.dropout=0.1"), seeds=(5,))
@@ -400,18 +400,18 @@ def test_a_study_is_the_same_after_it_was_read_with_overrides() -> None:
     ],
     ids=range(15),
 )
-def test_an_invalid_override_is_reported(settings_: str, line: str) -> None:
-    assert any(line in found for found in error_lines(tables(), settings=(settings_,)))
+def test_an_invalid_override_is_refused(settings_: str, line: str) -> None:
+    assert any(line in problem for problem in error_lines(tables(), settings=(settings_,)))
 
 
-def test_two_mistaken_overrides_are_two_lines() -> None:
+def test_two_invalid_overrides_are_reported_in_two_lines() -> None:
     assert len(error_lines(tables(), settings=("epochs=2", "model.depth=20"))) == 2
 
 
 @pytest.mark.parametrize(
     "grid", [{"data": ["digits", "mnist"]}, {"data.source": ["digits", "mnist"]}]
 )
-def test_data_that_are_an_axis_are_not_overridden_in_silence(grid: dict[str, Any]) -> None:
+def test_data_that_are_an_axis_cannot_be_overridden_silently(grid: dict[str, Any]) -> None:
     assert error_lines(single(grid=grid), data="cifar10")[0].startswith(
         "--data: data is an axis of the study's grid"
     )
@@ -448,12 +448,12 @@ def test_mistakes_of_all_parts_are_reported_at_once() -> None:
     ]
 
 
-def test_two_mistakes_of_one_kind_on_an_axis_are_two_lines() -> None:
+def test_two_mistakes_of_one_kind_on_an_axis_are_reported_in_two_lines() -> None:
     lines = error_lines(single(grid={"recipe.epochs": ["ten", "six"]}))
     assert [line.split("got ")[1][:5] for line in lines] == ['"ten"', '"six"']
 
 
-def test_a_folder_that_is_elsewhere_is_no_mistake_of_a_study_of_the_catalog(
+def test_a_catalog_study_loads_although_its_data_folder_is_absent(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -464,7 +464,7 @@ def test_a_folder_that_is_elsewhere_is_no_mistake_of_a_study_of_the_catalog(
     load_study("fixres", Overrides(data="nowhere"))
 
 
-def test_a_study_with_three_mistakes_tells_three() -> None:
+def test_a_study_with_three_mistakes_reports_three() -> None:
     known = (
         "about, budget, claim, data, diagnostics, distance, ensemble, evidence, grid, limits, "
         "model, name, numerics, question, recipe, references, rung, seeds"
@@ -555,12 +555,12 @@ def test_a_study_with_three_mistakes_tells_three() -> None:
 def test_a_mistake_is_reported_with_its_fix(
     changes: dict[str, Any], lines: list[str] | None
 ) -> None:
-    found = error_lines(tables(**changes))
+    problems = error_lines(tables(**changes))
     if lines is not None:
-        assert found == [f"study.toml: {line}" for line in lines]
+        assert problems == [f"study.toml: {line}" for line in lines]
 
 
-def test_at_most_a_thousand_conditions_are_a_study() -> None:
+def test_a_study_has_at_most_a_thousand_conditions() -> None:
     raw = single(grid={"recipe.batch_size": list(range(2, 2 + MAX_CONDITIONS))})
     assert len(parse(raw).conditions) == MAX_CONDITIONS
 
@@ -630,7 +630,7 @@ def test_a_claim_about_an_unknown_condition_is_reported(changes: dict[str, Any],
     assert error_lines(tables(**changes)) == [f"study.toml: {line}"]
 
 
-def test_two_mistaken_claims_are_reported_together() -> None:
+def test_two_invalid_claims_are_reported_together() -> None:
     raw = tables(
         claim=[
             {"statement": "a", "left": {"x": 1}, "right": PLAIN},
@@ -760,7 +760,7 @@ def parses_or_raises_input_error(changed: dict[str, Any], overrides: Overrides) 
 
 
 @given(changes, commands)
-def test_any_table_is_a_study_or_an_input_error(
+def test_any_table_is_parsed_as_a_study_or_refused(
     changed: dict[str, Any], overrides: Overrides
 ) -> None:
     parses_or_raises_input_error(changed, overrides)
@@ -769,13 +769,13 @@ def test_any_table_is_a_study_or_an_input_error(
 @pytest.mark.slow
 @settings(max_examples=2000)
 @given(changes, commands)
-def test_any_table_is_a_study_or_an_input_error_many_times(
+def test_any_table_is_parsed_as_a_study_or_refused_in_many_examples(
     changed: dict[str, Any], overrides: Overrides
 ) -> None:
     parses_or_raises_input_error(changed, overrides)
 
 
-def test_a_label_shows_a_file_by_its_name_and_never_where_it_lay(tmp_path: Path) -> None:
+def test_a_label_contains_the_name_of_a_file_and_never_its_folder(tmp_path: Path) -> None:
     raw = {
         "name": "x",
         "question": "",
@@ -808,7 +808,7 @@ def test_the_path_of_a_recipe_is_relative_to_the_study(
     assert load_study(path).conditions[0].recipe.epochs == 7
 
 
-def test_an_axis_of_networks_takes_any_networks(tmp_path):
+def test_an_axis_of_networks_accepts_every_kind_of_network(tmp_path):
     """Claims about networks that are not there any more are left out and named."""
     file = tmp_path / "mine.toml"
     file.write_text('source = "torchvision.models:resnet18"\nweights = "mine.safetensors"\n')

@@ -27,7 +27,7 @@ def plan(study_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> P
     return rl.load_study(study_file).plan(tmp_path)
 
 
-def test_the_process_that_measures_gives_each_network_a_speed_and_keeps_it(
+def test_a_separate_process_measures_the_speed_of_each_network_once(
     plan: Plan, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     notes: list[str] = []
@@ -54,7 +54,7 @@ def test_nothing_is_measured_unless_requested(plan: Plan, monkeypatch: pytest.Mo
     assert time_runs(plan.runs, pytest.fail, measure=False) == {}
 
 
-def test_a_network_that_takes_too_long_is_named(
+def test_a_network_that_takes_too_long_is_reported_by_name(
     plan: Plan, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     limits: list[float] = []
@@ -75,7 +75,7 @@ def test_a_network_that_takes_too_long_is_named(
     assert max(limits) == module.MAX_TOTAL_SECONDS
 
 
-def test_networks_that_differ_in_no_cost_are_timed_once(plan: Plan) -> None:
+def test_networks_of_equal_cost_are_timed_once(plan: Plan) -> None:
     run = plan.runs[0]
     recipe = run.file.run.recipe
     assert isinstance(recipe, rl.Recipe)
@@ -89,10 +89,11 @@ def test_networks_that_differ_in_no_cost_are_timed_once(plan: Plan) -> None:
     assert with_recipe(optimizer=rl.SGD()) != timed_network(run)
 
 
-def test_a_network_of_twice_the_work_is_slower(plan: Plan) -> None:
+def test_a_network_with_eighty_times_the_work_is_measured_as_slower(plan: Plan) -> None:
     network = timed_network(plan.runs[0])
     assert network is not None
     small = replace(network, model=rl.CifarConfig(blocks=(1, 1, 1), widths=(4, 8, 16)), side=16)
+    # Eighty times the multiply-adds: no load of the machine makes the ratio of the speeds 2.
     large = replace(small, model=rl.CifarConfig(blocks=(5, 5, 5), widths=(16, 32, 64)))
     threads = torch.get_num_threads()
     try:
@@ -103,7 +104,7 @@ def test_a_network_of_twice_the_work_is_slower(plan: Plan) -> None:
     assert speeds[0].evaluation_images_per_second > 2 * speeds[1].evaluation_images_per_second
 
 
-def test_a_process_that_hangs_gives_what_it_measured_before(
+def test_a_process_that_hangs_returns_its_earlier_measurements(
     plan: Plan, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     line = {"train_images_per_second": 7.0, "evaluation_images_per_second": 21.0}
@@ -127,12 +128,12 @@ def test_a_process_that_hangs_gives_what_it_measured_before(
         {"train_images_per_second": "x", "evaluation_images_per_second": 1.0},
     ],
 )
-def test_a_damaged_file_of_the_cache_is_measured_again(table: Any) -> None:
+def test_a_damaged_cache_file_is_measured_again(table: Any) -> None:
     with pytest.raises(InputError):
         decode_timing(table)
 
 
-def test_a_network_of_absurd_size_is_named_and_not_timed(
+def test_a_network_that_is_far_too_large_is_reported_and_not_timed(
     plan: Plan, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "_measure_in_process", lambda _: pytest.fail("measured"))

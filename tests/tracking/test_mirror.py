@@ -87,7 +87,7 @@ def test_a_report_and_every_run_are_copied_once(root: Path) -> None:
 
 
 @pytest.mark.parametrize("failures", range(1, 8))
-def test_what_a_failing_tracker_missed_is_copied_later_and_nothing_twice(
+def test_data_missed_by_a_failing_tracker_are_copied_later_and_only_once(
     root: Path, failures: int
 ) -> None:
     tracker = Recorder(failures)
@@ -101,7 +101,7 @@ def test_what_a_failing_tracker_missed_is_copied_later_and_nothing_twice(
     assert is_complete(tracker, root)
 
 
-def test_a_run_that_grows_is_copied_line_by_line_also_by_another_process(root: Path) -> None:
+def test_a_growing_run_is_copied_line_by_line_also_by_another_process(root: Path) -> None:
     run = plan_of(root).unique_runs[0]
     folder = root / "runs" / run.id
     lines = (folder / "metrics.jsonl").read_text().splitlines(keepends=True)
@@ -119,7 +119,7 @@ def test_a_run_that_grows_is_copied_line_by_line_also_by_another_process(root: P
     assert list(tracker.closed) == [f"handle-{run.id}"]
 
 
-def test_training_neither_waits_for_a_tracker_nor_fails_because_of_one(
+def test_training_neither_waits_for_a_tracker_nor_fails_with_it(
     root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(mirrors, "MAX_WAIT_SECONDS", 0.2)
@@ -149,7 +149,7 @@ def test_training_neither_waits_for_a_tracker_nor_fails_because_of_one(
     assert any(line.startswith("note: slow is slow and still copies") for line in lines)
 
 
-def test_an_unknown_tracker_or_an_absent_package_is_one_line(
+def test_an_unknown_tracker_or_an_absent_package_is_reported_in_one_line(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with pytest.raises(InputError, match=r"--track: not a tracker \(got comet; allowed: tens"):

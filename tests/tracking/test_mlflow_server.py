@@ -42,7 +42,7 @@ def server(tmp_path: Path) -> Iterator[str]:
             process.terminate()
 
 
-def test_a_server_shows_the_runs(root: Path, server: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_server_lists_the_runs(root: Path, server: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", server)
     plan = read_plan(root / "studies" / "small")
     lines: list[str] = []

@@ -27,7 +27,7 @@ Same = Callable[[dict[str, Tensor], dict[str, Tensor]], None]
 
 
 @pytest.fixture
-def stand_in(monkeypatch: pytest.MonkeyPatch) -> type[FakeCudaGraphs]:
+def fake_graphs(monkeypatch: pytest.MonkeyPatch) -> type[FakeCudaGraphs]:
     """Let the CPU capture steps, and RMSprop take its capturable form."""
     kind = type("Fresh", (FakeCudaGraphs,), {})
     monkeypatch.setattr("resnetlab.training.make_step.CudaGraphs", kind)
@@ -78,7 +78,7 @@ class Gpu:
     def train_state(
         self, recipe: Recipe, model: Any = NETWORK, precision: str = "fp32", **more: Any
     ) -> ScratchTrainState:
-        """As `small.learner`, with `capture` on."""
+        """Return a train state as `small.train_state` does, with CUDA graphs on."""
         settings: dict[str, Any] = {
             "cuda_graphs": "on",
             "grad_accum_steps": more.pop("grad_accum_steps", 1),
@@ -91,7 +91,7 @@ class Gpu:
         )
 
     def eager(self, recipe: Recipe, **options: Any) -> ScratchTrainState:
-        """The same, trained to its end by eager steps, which are the definition."""
+        """Return a train state trained to its end by eager steps, which are the definition."""
         train_state = self.train_state(recipe, **options)
         self.small.run(train_state, make_step=self.small.eager)
         return train_state
@@ -112,7 +112,7 @@ def test_a_captured_run_has_the_bits_of_an_eager_one(
     small: SmallTraining,
     gpu: Gpu,
     same: Same,
-    stand_in: type[FakeCudaGraphs],
+    fake_graphs: type[FakeCudaGraphs],
     case: str,
     precision: str,
 ) -> None:
@@ -121,17 +121,17 @@ def test_a_captured_run_has_the_bits_of_an_eager_one(
     small.run(train_state)
     assert train_state.eager_reason == ""
     # 14 steps: 3 of them short, 3 to warm up, the others replayed.
-    assert (stand_in.captured, stand_in.replayed) == (1, 8)
+    assert (fake_graphs.captured, fake_graphs.replayed) == (1, 8)
     same(train_state.state_dict(), eager.state_dict())
     assert train_state.train_metrics() == eager.train_metrics()
 
 
-def test_parts_of_a_batch_that_are_computed_one_after_another_are_captured_too(
-    small: SmallTraining, gpu: Gpu, same: Same, stand_in: type[FakeCudaGraphs]
+def test_gradient_accumulation_is_captured(
+    small: SmallTraining, gpu: Gpu, same: Same, fake_graphs: type[FakeCudaGraphs]
 ) -> None:
     train_state = gpu.train_state(CASES["augmented"], grad_accum_steps=2)
     small.run(train_state)
-    assert stand_in.replayed == 8
+    assert fake_graphs.replayed == 8
     same(train_state.state_dict(), gpu.eager(CASES["augmented"], grad_accum_steps=2).state_dict())
 
 
@@ -146,26 +146,26 @@ def test_parts_of_a_batch_that_are_computed_one_after_another_are_captured_too(
         (DenseNetConfig(depth=7, growth=4, stem=4), {"augment": Augment(crop=8, flip=True)}),
     ],
 )
-def test_other_networks_and_scales_are_captured_too(
+def test_other_networks_and_loss_scales_are_captured(
     small: SmallTraining,
     gpu: Gpu,
     same: Same,
-    stand_in: type[FakeCudaGraphs],
+    fake_graphs: type[FakeCudaGraphs],
     model: Any,
     settings: dict[str, Any],
 ) -> None:
     recipe = Recipe(optimizer=SGD(lr=0.05), **SHORT, **settings)
     train_state = gpu.train_state(recipe, model=model)
     small.run(train_state)
-    assert (train_state.eager_reason, stand_in.replayed) == ("", 8)
+    assert (train_state.eager_reason, fake_graphs.replayed) == ("", 8)
     same(train_state.state_dict(), gpu.eager(recipe, model=model).state_dict())
 
 
 @pytest.mark.parametrize("case", ["adam", "average, clipped"])
-def test_a_run_stopped_between_replays_and_restored_has_the_bits_of_one_that_never_stopped(
-    small: SmallTraining, gpu: Gpu, same: Same, stand_in: type[FakeCudaGraphs], case: str
+def test_a_run_stopped_between_replays_and_restored_has_the_bits_of_an_uninterrupted_one(
+    small: SmallTraining, gpu: Gpu, same: Same, fake_graphs: type[FakeCudaGraphs], case: str
 ) -> None:
-    whole = gpu.eager(CASES[case])
+    uninterrupted = gpu.eager(CASES[case])
     first = gpu.train_state(CASES[case])
     for step in range(SHORT["steps"] + 1):
         small.run(first, until=step)
@@ -173,12 +173,12 @@ def test_a_run_stopped_between_replays_and_restored_has_the_bits_of_one_that_nev
         second.load_state_dict(small.snapshot(first), step)
         assert second.train_metrics() == first.train_metrics()
         small.run(second)
-        same(second.state_dict(), whole.state_dict())
-    assert stand_in.replayed
+        same(second.state_dict(), uninterrupted.state_dict())
+    assert fake_graphs.replayed
 
 
-def test_what_the_callers_body_does_between_replays_changes_no_bit(
-    small: SmallTraining, gpu: Gpu, same: Same, stand_in: type[FakeCudaGraphs]
+def test_work_of_the_caller_between_replays_changes_no_bit(
+    small: SmallTraining, gpu: Gpu, same: Same, fake_graphs: type[FakeCudaGraphs]
 ) -> None:
     train_state = gpu.train_state(CASES["average, clipped"])
     device_images = DeviceImages.from_images(small.images(), small.cpu)
@@ -188,7 +188,7 @@ def test_what_the_callers_body_does_between_replays_changes_no_bit(
             train_state.model.eval()
             train_state.forward(device_images.pixels)
             train_state.model.train()
-    assert stand_in.replayed == 8
+    assert fake_graphs.replayed == 8
     same(train_state.state_dict(), gpu.eager(CASES["average, clipped"]).state_dict())
 
 
@@ -204,10 +204,10 @@ STALE: dict[str, Callable[[Any], Tensor]] = {
 
 
 @pytest.mark.parametrize("stale", STALE)
-def test_the_comparison_of_bits_sees_a_replay_that_does_not_see_a_change(
+def test_the_comparison_of_bits_detects_a_replay_with_stale_values(
     small: SmallTraining,
     gpu: Gpu,
-    stand_in: type[FakeCudaGraphs],
+    fake_graphs: type[FakeCudaGraphs],
     monkeypatch: pytest.MonkeyPatch,
     stale: str,
 ) -> None:
@@ -216,10 +216,10 @@ def test_the_comparison_of_bits_sees_a_replay_that_does_not_see_a_change(
     """
     monkeypatch.setattr(cuda_graphs, "VERIFY_STEPS", 0)
     eager = gpu.eager(CASES["augmented"])
-    stand_in.stale = (STALE[stale],)
+    fake_graphs.stale = (STALE[stale],)
     train_state = gpu.train_state(CASES["augmented"])
     small.run(train_state)
-    assert stand_in.replayed == 8
+    assert fake_graphs.replayed == 8
     assert any(
         not torch.equal(tensor, eager.state_dict()[name])
         for name, tensor in train_state.state_dict().items()
@@ -227,33 +227,33 @@ def test_the_comparison_of_bits_sees_a_replay_that_does_not_see_a_change(
 
 
 @pytest.mark.parametrize("stale", ["the learning rate", "the place in the epoch"])
-def test_a_step_taken_both_ways_finds_it_and_the_run_stays_eager(
-    small: SmallTraining, gpu: Gpu, same: Same, stand_in: type[FakeCudaGraphs], stale: str
+def test_verification_detects_a_stale_replay_and_the_run_stays_eager(
+    small: SmallTraining, gpu: Gpu, same: Same, fake_graphs: type[FakeCudaGraphs], stale: str
 ) -> None:
-    stand_in.stale = (STALE[stale],)
+    fake_graphs.stale = (STALE[stale],)
     train_state = gpu.train_state(CASES["augmented"])
     small.run(train_state)
     assert train_state.eager_reason.startswith(
         "a replayed step differs from an eager one in model/"
     )
-    assert stand_in.replayed == 2, "the first has the recorded step's own batch and rate"
+    assert fake_graphs.replayed == 2, "the first has the recorded step's own batch and rate"
     same(train_state.state_dict(), gpu.eager(CASES["augmented"]).state_dict())
 
 
-def test_what_asks_the_device_in_the_middle_of_a_step_leaves_it_eager(
+def test_code_that_synchronizes_with_the_device_during_a_step_makes_steps_eager(
     small: SmallTraining,
     gpu: Gpu,
     same: Same,
-    stand_in: type[FakeCudaGraphs],
+    fake_graphs: type[FakeCudaGraphs],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     eager = gpu.eager(CASES["momentum, falling rate"])
     loss = ScratchTrainState.loss
 
     def asks(self: ScratchTrainState, logits: Tensor, labels: Tensor) -> Tensor:
-        found = loss(self, logits, labels)
-        assert found.item() == found.item()
-        return found
+        value = loss(self, logits, labels)
+        assert value.item() == value.item()
+        return value
 
     monkeypatch.setattr(ScratchTrainState, "loss", asks)
     train_state = gpu.train_state(CASES["momentum, falling rate"])
@@ -262,16 +262,16 @@ def test_what_asks_the_device_in_the_middle_of_a_step_leaves_it_eager(
         train_state.eager_reason
         == "a step cannot be captured: operation not permitted when stream is capturing"
     )
-    assert stand_in.replayed == 0
+    assert fake_graphs.replayed == 0
     same(train_state.state_dict(), eager.state_dict())
 
 
 @pytest.mark.parametrize("step", [4, 5])
-def test_where_memory_does_not_hold_both_the_recorded_step_goes(
+def test_the_recorded_step_is_dropped_if_memory_is_too_small_for_both(
     small: SmallTraining,
     gpu: Gpu,
     same: Same,
-    stand_in: type[FakeCudaGraphs],
+    fake_graphs: type[FakeCudaGraphs],
     monkeypatch: pytest.MonkeyPatch,
     step: int,
 ) -> None:
@@ -280,7 +280,7 @@ def test_where_memory_does_not_hold_both_the_recorded_step_goes(
 
     def short(self: ScratchTrainState, logits: Tensor, labels: Tensor) -> Tensor:
         # After the forward pass, which has moved the running statistics.
-        if stand_in.captured and self.step == step and not raised:
+        if fake_graphs.captured and self.step == step and not raised:
             raised.append(step)
             raise torch.OutOfMemoryError("CUDA out of memory.")
         return loss(self, logits, labels)
@@ -296,30 +296,30 @@ def test_where_memory_does_not_hold_both_the_recorded_step_goes(
     same(train_state.state_dict(), eager.state_dict())
 
 
-def test_a_network_that_draws_stays_eager(
-    small: SmallTraining, gpu: Gpu, same: Same, stand_in: type[FakeCudaGraphs]
+def test_a_network_that_draws_random_numbers_stays_eager(
+    small: SmallTraining, gpu: Gpu, same: Same, fake_graphs: type[FakeCudaGraphs]
 ) -> None:
     dropping = CifarConfig(blocks=(1, 1, 1), widths=(4, 6, 8), dropout=0.3)
     train_state = gpu.train_state(CASES["augmented"], model=dropping)
     small.run(train_state)
-    assert (train_state.eager_reason, stand_in.captured) == ("a layer draws random numbers", 0)
+    assert (train_state.eager_reason, fake_graphs.captured) == ("a layer draws random numbers", 0)
     same(train_state.state_dict(), gpu.eager(CASES["augmented"], model=dropping).state_dict())
 
 
-def test_a_step_whose_loss_is_not_finite_is_the_same_both_ways(
-    small: SmallTraining, gpu: Gpu, stand_in: type[FakeCudaGraphs]
+def test_a_step_with_a_non_finite_loss_is_equal_in_eager_and_replayed_form(
+    small: SmallTraining, gpu: Gpu, fake_graphs: type[FakeCudaGraphs]
 ) -> None:
     train_state = gpu.train_state(Recipe(optimizer=SGD(lr=1e30), **SHORT))
     small.run(train_state)
     assert train_state.first_nonfinite_step() is not None
-    assert (train_state.eager_reason, stand_in.replayed) == ("", 8)
+    assert (train_state.eager_reason, fake_graphs.replayed) == ("", 8)
 
 
 # What is not captured
 # -------------------------------------------------------------------------------------------------
 
 
-def test_each_reason_for_eager_steps_has_its_words(small: SmallTraining, gpu: Gpu) -> None:
+def test_each_reason_for_eager_steps_has_its_message(small: SmallTraining, gpu: Gpu) -> None:
     recipe = CASES["augmented"]
     assert find_eager_reason(gpu.train_state(recipe)) == ""
     assert find_eager_reason(small.train_state(recipe)) == "only steps on a GPU are captured"
@@ -333,7 +333,7 @@ def test_each_reason_for_eager_steps_has_its_words(small: SmallTraining, gpu: Gp
     assert find_eager_reason(train_state) == "several processes share each batch"
 
 
-def test_on_the_processor_the_rate_stays_a_number_and_nothing_is_captured(
+def test_on_the_cpu_the_learning_rate_is_a_number_and_nothing_is_captured(
     small: SmallTraining,
 ) -> None:
     train_state = small.train_state(CASES["adam"])

@@ -28,7 +28,7 @@ def no_accelerator(monkeypatch: pytest.MonkeyPatch) -> None:
     threads=st.integers(0, 4),
     single=st.booleans(),
 )
-def test_nothing_is_left_to_choose_and_what_was_chosen_stays(
+def test_resolved_numerics_have_no_auto_value_and_explicit_values_are_unchanged(
     precision: typing.Any, memory_format: typing.Any, threads: int, single: bool
 ) -> None:
     requested = Numerics(
@@ -36,26 +36,26 @@ def test_nothing_is_left_to_choose_and_what_was_chosen_stays(
     )
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr("resnetlab.training.resolve.available_cpus", lambda: 7)
-        found = resolve_numerics(requested, single_run=single)
-    assert "auto" not in (found.device, found.precision, found.memory_format)
-    assert found.threads == (threads or (7 if single else 1))
-    assert precision in ("auto", found.precision) or (
-        precision == "bf16-emulated" and found.precision == "bf16"
+        numerics = resolve_numerics(requested, single_run=single)
+    assert "auto" not in (numerics.device, numerics.precision, numerics.memory_format)
+    assert numerics.threads == (threads or (7 if single else 1))
+    assert precision in ("auto", numerics.precision) or (
+        precision == "bf16-emulated" and numerics.precision == "bf16"
     )
-    assert memory_format in ("auto", found.memory_format)
-    assert resolve_numerics(found, single_run=not single) == found, (
+    assert memory_format in ("auto", numerics.memory_format)
+    assert resolve_numerics(numerics, single_run=not single) == numerics, (
         "what is resolved stays resolved"
     )
 
 
 @pytest.mark.usefixtures("no_accelerator")
-def test_auto_on_a_machine_without_accelerator_is_the_processor() -> None:
+def test_auto_on_a_machine_without_accelerator_is_the_cpu() -> None:
     assert resolve_numerics(Numerics(), single_run=False).device == "cpu"
 
 
 @pytest.mark.usefixtures("no_accelerator")
 @pytest.mark.parametrize("device", ["cuda", "mps"])
-def test_a_device_that_is_not_here_is_reported_in_a_line(device: typing.Any) -> None:
+def test_an_absent_device_is_refused_in_one_line(device: typing.Any) -> None:
     with pytest.raises(InputError) as caught:
         resolve_numerics(Numerics(device=device), single_run=True)
     expected = f"device: no {device} device on this machine (allowed: cpu). Fix: --device auto"
@@ -65,26 +65,26 @@ def test_a_device_that_is_not_here_is_reported_in_a_line(device: typing.Any) -> 
 @pytest.mark.parametrize(
     ("capability", "precision"), [((7, 5), "fp32"), ((8, 0), "bf16"), ((9, 0), "bf16")]
 )
-def test_a_gpu_takes_bf16_where_it_has_the_units_and_one_thread(
+def test_a_gpu_uses_one_thread_and_bf16_if_supported(
     monkeypatch: pytest.MonkeyPatch, capability: tuple[int, int], precision: str
 ) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda: capability)
-    found = resolve_numerics(Numerics(threads=8), single_run=True)
-    assert found == Numerics(
+    numerics = resolve_numerics(Numerics(threads=8), single_run=True)
+    assert numerics == Numerics(
         device="cuda",
         precision=precision,
         memory_format="channels_last",
         threads=1,
         cuda_graphs="on",
     )
-    assert resolve_numerics(found, single_run=False) == found
+    assert resolve_numerics(numerics, single_run=False) == numerics
     assert resolve_numerics(Numerics(cuda_graphs="off"), single_run=True) == replace(
-        found, cuda_graphs="off"
+        numerics, cuda_graphs="off"
     )
 
 
-def test_on_the_processor_nothing_is_captured_and_a_runs_identity_says_nothing_of_it() -> None:
+def test_cuda_graphs_on_the_cpu_are_refused_and_not_part_of_the_run_id() -> None:
     assert resolve_numerics(
         Numerics(device="cpu", cuda_graphs="off"), single_run=True
     ) == resolve_numerics(Numerics(device="cpu"), single_run=True)
@@ -102,7 +102,7 @@ def test_on_the_processor_nothing_is_captured_and_a_runs_identity_says_nothing_o
         ({"amx_bf16": True}, "bf16"),
     ],
 )
-def test_a_processor_takes_bf16_only_where_it_multiplies_it_itself(
+def test_a_cpu_uses_bf16_only_with_native_instructions(
     monkeypatch: pytest.MonkeyPatch, capabilities: dict[str, bool], precision: str
 ) -> None:
     monkeypatch.delenv("ONEDNN_MAX_CPU_ISA", raising=False)
@@ -110,7 +110,7 @@ def test_a_processor_takes_bf16_only_where_it_multiplies_it_itself(
     assert resolve_numerics(Numerics(device="cpu"), single_run=True).precision == precision
 
 
-def test_bf16_without_its_instructions_is_refused_in_a_line_and_never_planned_or_begun(
+def test_bf16_without_native_instructions_is_refused_before_planning_and_training(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_f": True}, raising=False)
@@ -125,14 +125,14 @@ def test_bf16_without_its_instructions_is_refused_in_a_line_and_never_planned_or
         setup_device(replace(requested, memory_format="contiguous", threads=1))
 
 
-@pytest.mark.parametrize(("has", "found"), [(True, "bf16"), (False, "bf16-emulated")])
-def test_consent_to_emulation_is_part_of_the_config_and_needs_none_where_the_instructions_exist(
-    monkeypatch: pytest.MonkeyPatch, has: bool, found: str
+@pytest.mark.parametrize(("has", "expected"), [(True, "bf16"), (False, "bf16-emulated")])
+def test_bf16_emulated_is_stored_in_the_config_and_resolved_to_bf16_on_native_hardware(
+    monkeypatch: pytest.MonkeyPatch, has: bool, expected: str
 ) -> None:
     monkeypatch.delenv("ONEDNN_MAX_CPU_ISA", raising=False)
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_bf16": has}, raising=False)
     resolved = resolve_numerics(Numerics(device="cpu", precision="bf16-emulated"), single_run=True)
-    assert resolved.precision == found
+    assert resolved.precision == expected
     assert resolve_numerics(resolved, single_run=True) == resolved
     with autocast(resolved):
         assert (torch.ones(2, 2) @ torch.ones(2, 2)).dtype == torch.bfloat16
@@ -147,7 +147,7 @@ def test_consent_to_emulation_is_part_of_the_config_and_needs_none_where_the_ins
         ("avx512_core_amx", "bf16"),
     ],
 )
-def test_a_person_may_keep_one_dnn_from_bf16(
+def test_an_environment_variable_may_disable_bf16(
     monkeypatch: pytest.MonkeyPatch, limit: str, precision: str
 ) -> None:
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_bf16": True}, raising=False)
@@ -155,7 +155,7 @@ def test_a_person_may_keep_one_dnn_from_bf16(
     assert resolve_numerics(Numerics(device="cpu"), single_run=True).precision == precision
 
 
-def test_a_torch_that_does_not_tell_its_capabilities_gets_fp32(
+def test_a_torch_version_without_capabilities_gets_fp32(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.delattr(torch.cpu, "get_capabilities", raising=False)
@@ -177,13 +177,13 @@ def test_prepare_sets_the_threads_of_the_run() -> None:
 @pytest.mark.parametrize(
     ("precision", "dtype"), [("fp32", torch.float32), ("bf16", torch.bfloat16)]
 )
-def test_the_context_computes_in_the_precision_requested_for(
+def test_the_autocast_context_computes_in_the_requested_precision(
     precision: typing.Any, dtype: torch.dtype
 ) -> None:
     with autocast(Numerics(device="cpu", precision=precision)):
         assert (torch.ones(2, 2) @ torch.ones(2, 2)).dtype == dtype
 
 
-def test_layouts_are_torchs() -> None:
+def test_memory_formats_equal_torch() -> None:
     assert memory_format(Numerics(memory_format="channels_last")) == torch.channels_last
     assert memory_format(Numerics(memory_format="contiguous")) == torch.contiguous_format

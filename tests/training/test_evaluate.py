@@ -53,7 +53,7 @@ class Meddler(nn.Module):
 
 
 @pytest.mark.parametrize("count", [1, 7, 500, 501, 1200])
-def test_logits_come_in_the_splits_order_and_every_image_is_met_once(count: int) -> None:
+def test_logits_are_in_the_order_of_the_split_and_contain_every_image_once(count: int) -> None:
     model, images = Meddler(), numbered(count)
     scored = evaluate(model, model, images)
     assert scored.logits.shape == (count, 3)
@@ -64,7 +64,7 @@ def test_logits_come_in_the_splits_order_and_every_image_is_met_once(count: int)
     assert max(len(batch) for batch in model.batches) <= module.EVAL_BATCH_SIZE
 
 
-def test_the_order_is_shuffled_and_always_the_same() -> None:
+def test_the_evaluation_order_is_shuffled_and_always_the_same() -> None:
     first, second = Meddler(), Meddler()
     evaluate(first, first, numbered(300))
     torch.rand(3)
@@ -74,7 +74,7 @@ def test_the_order_is_shuffled_and_always_the_same() -> None:
     assert order != sorted(order)
 
 
-def test_scores_are_those_of_a_plain_loop(small: SmallTraining) -> None:
+def test_scores_equal_a_plain_loop(small: SmallTraining) -> None:
     images = small.images(60)
     train_state = small.train_state(Recipe(batch_size=8, epochs=2), images)
     small.run(train_state, images)
@@ -92,7 +92,7 @@ def test_scores_are_those_of_a_plain_loop(small: SmallTraining) -> None:
     assert scored.is_finite
 
 
-def test_a_network_that_knows_nothing_scores_ln_k_nats() -> None:
+def test_a_constant_network_has_a_loss_of_ln_k_nats() -> None:
     images = numbered(30)
     scored = evaluate(nn.Identity(), lambda pixels: torch.zeros(len(pixels), 3), images)
     assert scored.loss_nats == pytest.approx(math.log(3), rel=1e-12)
@@ -100,7 +100,7 @@ def test_a_network_that_knows_nothing_scores_ln_k_nats() -> None:
 
 
 @pytest.mark.parametrize("classes", [10, 11])
-def test_the_five_best_predictions_count_where_there_are_more_than_ten_classes(
+def test_the_top_5_error_is_computed_for_more_than_ten_classes(
     classes: int,
 ) -> None:
     draw = torch.Generator().manual_seed(0)
@@ -117,7 +117,7 @@ def test_the_five_best_predictions_count_where_there_are_more_than_ten_classes(
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf])
-def test_logits_that_are_not_finite_are_reported(value: float) -> None:
+def test_non_finite_logits_are_reported(value: float) -> None:
     scored = evaluate(
         nn.Identity(), lambda pixels: torch.full((len(pixels), 3), value), numbered(30)
     )
@@ -126,9 +126,7 @@ def test_logits_that_are_not_finite_are_reported(value: float) -> None:
 
 @pytest.mark.parametrize("raises", [False, True])
 @pytest.mark.parametrize("training", [False, True])
-def test_mode_and_buffers_are_put_back_whatever_the_network_does(
-    training: bool, raises: bool
-) -> None:
+def test_mode_and_buffers_are_restored_even_after_an_error(training: bool, raises: bool) -> None:
     model = Meddler().train(training)
     model.frozen.eval()
     seen, count = model.seen, model.count
@@ -154,7 +152,7 @@ def test_mode_and_buffers_are_put_back_whatever_the_network_does(
     assert model.count == 0
 
 
-def test_evaluation_leaves_a_train_state_with_the_bits_that_it_had(small: SmallTraining) -> None:
+def test_evaluation_does_not_change_the_bits_of_a_train_state(small: SmallTraining) -> None:
     images = small.images()
     train_state = small.train_state(Recipe(batch_size=8, epochs=1, ema=0.9), images)
     small.run(train_state, images)
@@ -196,7 +194,7 @@ def in_train_mode(model: Drawing, count: int, seed: int = 0) -> Tensor:
 @pytest.mark.parametrize(
     ("count", "sizes"), [(48, [16, 16, 16]), (40, [16, 16, 8]), (33, [16, 17]), (1, [1])]
 )
-def test_in_training_mode_no_batch_of_several_leaves_one_image(
+def test_in_training_mode_no_batch_has_a_single_image_unless_the_split_has(
     count: int, sizes: list[int]
 ) -> None:
     model = Drawing()
@@ -206,7 +204,7 @@ def test_in_training_mode_no_batch_of_several_leaves_one_image(
     assert model.sizes == sizes
 
 
-def test_training_mode_draws_from_its_seed_and_leaves_no_trace() -> None:
+def test_training_mode_draws_from_its_seed_and_restores_the_random_state() -> None:
     model = Drawing().eval()
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     state = torch.get_rng_state()

@@ -5,11 +5,10 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import torch
-
-from resnetlab.training import hardware
 
 ASK = """
 import json, sys
@@ -20,6 +19,13 @@ if {first!r}:
     import torch
 answer = encode(resolve_numerics(Numerics(), single_run=False))
 print(json.dumps([answer, "torch" in sys.modules]))
+"""
+CHECK = """
+import json, sys
+from resnetlab.training import hardware
+hardware.GPU_FILES = (sys.argv[1],)
+hardware.has_cuda()
+print(json.dumps("torch" in sys.modules))
 """
 
 
@@ -34,7 +40,7 @@ def ask(*, torch_first: bool) -> tuple[dict[str, object], bool]:
     return answer, imported
 
 
-def test_a_process_without_torch_resolves_numerics_as_one_with_torch_does() -> None:
+def test_a_process_without_torch_resolves_numerics_as_a_process_with_torch_does() -> None:
     quick, _ = ask(torch_first=False)
     known, imported = ask(torch_first=True)
     assert imported
@@ -49,23 +55,10 @@ def test_on_linux_without_a_gpu_torch_is_not_called() -> None:
     assert ask(torch_first=False)[1] is False
 
 
-def test_a_file_of_a_gpu_driver_sends_the_question_to_torch(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: object
-) -> None:
-    calls: list[str] = []
-
-    class Cuda:
-        @staticmethod
-        def is_available() -> bool:
-            calls.append("cuda")
-            return True
-
-    monkeypatch.setattr(hardware, "_torch_is_loaded", lambda: False)
-    monkeypatch.setattr(hardware, "_import_torch", lambda: type("Torch", (), {"cuda": Cuda}))
-    monkeypatch.setattr(hardware, "GPU_FILES", ("/nothing",))
-    monkeypatch.setattr("sys.platform", "linux")
-    assert not hardware.has_cuda()
-    assert calls == []
-    monkeypatch.setattr(hardware, "GPU_FILES", ("/nothing", str(tmp_path)))
-    assert hardware.has_cuda()
-    assert calls == ["cuda"]
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems have no such files")
+@pytest.mark.parametrize("exists", [False, True])
+def test_a_gpu_driver_file_makes_the_check_use_torch(tmp_path: Path, exists: bool) -> None:
+    path = tmp_path if exists else tmp_path / "absent"
+    command = [sys.executable, "-c", CHECK, str(path)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert json.loads(done.stdout) == exists

@@ -29,7 +29,7 @@ def never() -> bool:
 
 
 def numbers(batch: Tensor) -> list[int]:
-    """Which numbered images a batch holds."""
+    """Return the numbers of the images in a batch."""
     return [round(float(image.max()) * 255) for image in batch]
 
 
@@ -37,12 +37,12 @@ def numbers(batch: Tensor) -> list[int]:
 # --------------------------------------------------------------------------------------------------
 
 
-def test_it_yields_a_start_and_then_each_epoch(small: SmallTraining) -> None:
+def test_the_loop_yields_a_start_and_then_each_epoch(small: SmallTraining) -> None:
     train_state = small.train_state(Recipe(batch_size=8, epochs=3))  # 20 images: 3 steps an epoch
-    found = [
+    collected = [
         (p.kind, p.step, p.total_steps, p.epoch, p.images_processed) for p in small.run(train_state)
     ]
-    assert found == [
+    assert collected == [
         ("start", 0, 9, 0.0, 0),
         ("epoch", 3, 9, 1.0, 20),
         ("epoch", 6, 9, 2.0, 40),
@@ -50,13 +50,13 @@ def test_it_yields_a_start_and_then_each_epoch(small: SmallTraining) -> None:
     ]
 
 
-def test_steps_that_are_no_whole_epochs_end_with_the_run(small: SmallTraining) -> None:
+def test_the_last_partial_epoch_ends_with_the_run(small: SmallTraining) -> None:
     train_state = small.train_state(Recipe(batch_size=8, steps=7))
-    found = [(p.kind, p.step, p.images_processed) for p in small.run(train_state)]
-    assert found == [("start", 0, 0), ("epoch", 3, 20), ("epoch", 6, 40), ("epoch", 7, 48)]
+    collected = [(p.kind, p.step, p.images_processed) for p in small.run(train_state)]
+    assert collected == [("start", 0, 0), ("epoch", 3, 20), ("epoch", 6, 40), ("epoch", 7, 48)]
 
 
-def test_a_tick_follows_once_its_time_has_passed(
+def test_a_tick_event_follows_after_its_interval(
     small: SmallTraining, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(events, "TICK_SECONDS", -1.0)
@@ -72,12 +72,12 @@ def test_stop_is_called_before_each_step_and_ends_the_loop(small: SmallTraining)
         return train_state.step >= 4
 
     train_state = small.train_state(Recipe(batch_size=8, epochs=3))
-    found = [(p.kind, p.step) for p in small.events(train_state, should_stop=stop)]
-    assert found == [("start", 0), ("epoch", 3), ("interrupted", 4)]
+    collected = [(p.kind, p.step) for p in small.events(train_state, should_stop=stop)]
+    assert collected == [("start", 0), ("epoch", 3), ("interrupted", 4)]
     assert calls == [0, 1, 2, 3, 4]
 
 
-def test_a_stop_before_the_first_step_trains_nothing(small: SmallTraining) -> None:
+def test_a_stop_before_the_first_step_changes_no_weight(small: SmallTraining) -> None:
     train_state = small.train_state(Recipe(batch_size=8, epochs=1))
     before = small.snapshot(train_state)
     assert [p.kind for p in small.run(train_state, until=0)] == ["start", "interrupted"]
@@ -86,7 +86,7 @@ def test_a_stop_before_the_first_step_trains_nothing(small: SmallTraining) -> No
     )
 
 
-def test_a_resumed_run_does_not_start_again_and_a_finished_run_does_nothing(
+def test_a_resumed_run_yields_no_second_start_and_a_finished_run_yields_nothing(
     small: SmallTraining,
 ) -> None:
     train_state = small.train_state(Recipe(batch_size=8, epochs=2))
@@ -98,7 +98,7 @@ def test_a_resumed_run_does_not_start_again_and_a_finished_run_does_nothing(
     assert small.run(train_state) == []
 
 
-def test_seconds_are_those_of_training_and_not_of_the_body_of_the_callers_loop(
+def test_the_measured_seconds_exclude_the_body_of_the_loop_of_the_caller(
     small: SmallTraining, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     clock = [0.0]
@@ -172,11 +172,11 @@ def test_each_epoch_has_every_image_once_with_its_label_in_a_new_order(
     small.run(train_state, images)
     orders = []
     for epoch in range(3):
-        met = [n for batch, _ in batches[4 * epoch : 4 * epoch + 4] for n in numbers(batch)]
+        order = [n for batch, _ in batches[4 * epoch : 4 * epoch + 4] for n in numbers(batch)]
         labels = [int(label) for _, some in batches[4 * epoch : 4 * epoch + 4] for label in some]
-        assert sorted(met) == list(range(30))
-        assert labels == [n % 4 for n in met]
-        orders.append(tuple(met))
+        assert sorted(order) == list(range(30))
+        assert labels == [n % 4 for n in order]
+        orders.append(tuple(order))
     assert len(set(orders)) == 3
 
 
@@ -190,7 +190,7 @@ def order_of(
     return [n for batch, _ in batches for n in numbers(batch)]
 
 
-def test_the_order_follows_from_seed_and_epoch_and_from_nothing_else(small: SmallTraining) -> None:
+def test_the_order_depends_only_on_seed_and_epoch(small: SmallTraining) -> None:
     plain: dict[str, Any] = {"batch_size": 8, "epochs": 2, "normalize": "none"}
     base = order_of(small, Recipe(**plain))
     for other in (
@@ -206,17 +206,17 @@ def test_the_order_follows_from_seed_and_epoch_and_from_nothing_else(small: Smal
     assert order_of(small, Recipe(**plain), model=dropping) == base
 
 
-def test_conditions_with_one_seed_get_the_same_batches_to_the_pixel(small: SmallTraining) -> None:
+def test_conditions_with_the_same_seed_get_identical_batches(small: SmallTraining) -> None:
     recipe = Recipe(batch_size=8, epochs=2, augment=Augment(crop_padding=2, flip=True, cutout=3))
-    met = []
+    orders = []
     for shortcut in ("none", "A"):
         train_state = small.train_state(
             recipe, model=CifarConfig(blocks=(1, 1, 1), widths=(4, 6, 8), shortcut=shortcut)
         )
         batches = small.watched(train_state)
         small.run(train_state)
-        met.append(batches)
-    for (left, left_labels), (right, right_labels) in zip(*met, strict=True):
+        orders.append(batches)
+    for (left, left_labels), (right, right_labels) in zip(*orders, strict=True):
         assert torch.equal(left, right)
         assert torch.equal(left_labels, right_labels)
 
@@ -265,13 +265,13 @@ CASES: dict[str, tuple[Recipe, CifarConfig]] = {
     ("precision", "layout"), [("fp32", "contiguous"), ("bf16", "channels_last")]
 )
 @pytest.mark.parametrize("case", CASES)
-def test_a_run_stopped_at_any_step_and_restored_has_the_bits_of_one_that_never_stopped(
+def test_a_run_stopped_at_any_step_and_restored_has_the_bits_of_an_uninterrupted_one(
     small: SmallTraining, same: Same, case: str, precision: str, layout: str
 ) -> None:
     recipe, model = CASES[case]
     options = {"precision": precision, "layout": layout, "model": model, "seed": 5}
-    whole = small.train_state(recipe, **options)
-    small.run(whole)
+    uninterrupted = small.train_state(recipe, **options)
+    small.run(uninterrupted)
     first = small.train_state(recipe, **options)
     for step in range(recipe.steps + 1):
         small.run(first, until=step)
@@ -281,17 +281,17 @@ def test_a_run_stopped_at_any_step_and_restored_has_the_bits_of_one_that_never_s
         second.load_state_dict(saved, step)
         assert second.train_metrics() == first.train_metrics()
         small.run(second)
-        same(second.state_dict(), whole.state_dict())
-        assert second.train_metrics() == whole.train_metrics()
-        assert second.step == whole.step == 8
+        same(second.state_dict(), uninterrupted.state_dict())
+        assert second.train_metrics() == uninterrupted.train_metrics()
+        assert second.step == uninterrupted.step == 8
 
 
-def test_a_run_stopped_at_every_step_has_the_bits_of_one_that_never_stopped(
+def test_a_run_stopped_at_every_step_has_the_bits_of_an_uninterrupted_one(
     small: SmallTraining, same: Same
 ) -> None:
     recipe, model = CASES["augmented"]
-    whole = small.train_state(recipe, model=model)
-    small.run(whole)
+    uninterrupted = small.train_state(recipe, model=model)
+    small.run(uninterrupted)
     train_state = small.train_state(recipe, model=model)
     for step in itertools.count(1):
         small.run(train_state, until=step)
@@ -300,12 +300,10 @@ def test_a_run_stopped_at_every_step_has_the_bits_of_one_that_never_stopped(
         fresh = small.train_state(recipe, model=model)
         fresh.load_state_dict(small.snapshot(train_state), train_state.step)
         train_state = fresh
-    same(train_state.state_dict(), whole.state_dict())
+    same(train_state.state_dict(), uninterrupted.state_dict())
 
 
-def test_what_the_callers_body_does_between_steps_changes_no_bit(
-    small: SmallTraining, same: Same
-) -> None:
+def test_work_of_the_caller_between_steps_changes_no_bit(small: SmallTraining, same: Same) -> None:
     recipe, model = CASES["average"]
     calm, busy = (small.train_state(recipe, model=model) for _ in range(2))
     small.run(calm)
@@ -320,7 +318,7 @@ def test_what_the_callers_body_does_between_steps_changes_no_bit(
     same(busy.state_dict(), calm.state_dict())
 
 
-def test_two_train_states_of_one_seed_are_equal_and_of_two_seeds_are_not(
+def test_train_states_are_equal_for_the_same_seed_and_differ_for_different_seeds(
     small: SmallTraining,
 ) -> None:
     recipe = Recipe(batch_size=8, steps=4)
@@ -344,7 +342,7 @@ def test_a_restored_train_state_owns_its_tensors(small: SmallTraining) -> None:
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_a_checkpoint_names_each_tensor_once_and_has_all_that_a_step_changes(
+def test_a_checkpoint_contains_each_tensor_once_and_everything_that_a_step_changes(
     small: SmallTraining, case: str
 ) -> None:
     recipe, model = CASES[case]
@@ -392,7 +390,7 @@ def test_the_running_loss_and_error_are_means_over_the_images_of_the_epoch_so_fa
 
 @pytest.mark.parametrize("bad", [1, 2, 3, 5, 6])
 @pytest.mark.parametrize("value", [math.nan, math.inf])
-def test_the_first_step_whose_loss_is_not_finite_is_found(
+def test_the_first_step_with_a_non_finite_loss_is_detected(
     small: SmallTraining, bad: int, value: float
 ) -> None:
     train_state = small.train_state(Recipe(batch_size=8, epochs=2))
@@ -403,21 +401,21 @@ def test_the_first_step_whose_loss_is_not_finite_is_found(
                 train_state.model.head.bias[0] = value
 
     train_state.before_step = plant
-    found = [train_state.first_nonfinite_step() for _ in small.events(train_state)]
+    steps = [train_state.first_nonfinite_step() for _ in small.events(train_state)]
     epoch = math.ceil(bad / 3)
-    assert found[: epoch + 1] == [None] * epoch + [bad]
+    assert steps[: epoch + 1] == [None] * epoch + [bad]
 
 
 @pytest.mark.parametrize("value", [math.inf, -math.inf, math.nan])
-def test_a_weight_that_is_not_finite_is_found_even_when_no_loss_shows_it(
+def test_a_non_finite_weight_is_detected_even_if_no_loss_shows_it(
     small: SmallTraining, value: float
 ) -> None:
     train_state = small.train_state(Recipe(batch_size=8, epochs=1))
     small.run(train_state)
     train_state.model.register_buffer("nothing", torch.empty(0))
-    for place, tensor in (("stem_norm", "running_var"), ("head", "weight")):
+    for name, tensor in (("stem_norm", "running_var"), ("head", "weight")):
         assert train_state.first_nonfinite_step() is None
-        contents = getattr(getattr(train_state.model, place), tensor).detach().view(-1)
+        contents = getattr(getattr(train_state.model, name), tensor).detach().view(-1)
         before = contents[-1].item()
         contents[-1] = value
         assert train_state.first_nonfinite_step() == 3
@@ -426,7 +424,7 @@ def test_a_weight_that_is_not_finite_is_found_even_when_no_loss_shows_it(
         contents[-1] = before
 
 
-def test_a_train_state_is_evaluated_with_its_ema_if_it_has_one(small: SmallTraining) -> None:
+def test_a_train_state_with_an_ema_is_evaluated_with_its_ema(small: SmallTraining) -> None:
     images = small.images()
     train_state = small.train_state(
         Recipe(batch_size=8, epochs=2, ema=0.9, optimizer=SGD(lr=0.3)), images
@@ -469,7 +467,7 @@ def test_a_network_trained_on_crops_is_evaluated_on_center_crops(
         )
 
 
-def test_with_mixup_the_running_numbers_are_those_of_mixtures_and_of_their_larger_label(
+def test_with_mixup_the_running_metrics_use_mixed_images_and_their_larger_label(
     small: SmallTraining,
 ) -> None:
     train_state = small.train_state(Recipe(batch_size=8, epochs=1, augment=Augment(mixup=1.0)))
@@ -487,11 +485,11 @@ def test_with_mixup_the_running_numbers_are_those_of_mixtures_and_of_their_large
     train_state.before_step = watch
     small.run(train_state)
     seen = sum(count for *_, count in sums)
-    loss, wrong = (sum(row[place] for row in sums) for place in (0, 1))
+    loss, wrong = (sum(row[column] for row in sums) for column in (0, 1))
     assert train_state.train_metrics() == (pytest.approx(loss / seen, rel=1e-5), 100 * wrong / seen)
 
 
-def test_images_of_one_gray_are_trained_on_without_a_division_by_zero(small: SmallTraining) -> None:
+def test_uniform_images_are_trained_on_without_a_division_by_zero(small: SmallTraining) -> None:
     images = LabeledImages(small.images().pixels * 0 + 9, small.images().labels)
     train_state = small.train_state(Recipe(batch_size=8, epochs=1), images)
     small.run(train_state, images)

@@ -21,35 +21,35 @@ def rates(schedule: Schedule, total: int, per_epoch: int = 10) -> list[float]:
 
 
 def torch_rates(total: int, make: Any, every: int = 1) -> list[float]:
-    """What a scheduler of torch multiplies a rate of 1 by, step by step."""
+    """Return the learning rates of a torch scheduler that starts at 1, step by step."""
     optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=1.0)
     scheduler = make(optimizer)
-    found = []
+    rates = []
     for step in range(total):
-        found.append(optimizer.param_groups[0]["lr"])
+        rates.append(optimizer.param_groups[0]["lr"])
         optimizer.step()
         if (step + 1) % every == 0:
             scheduler.step()
-    return found
+    return rates
 
 
-def test_cosine_is_torchs() -> None:
+def test_the_cosine_schedule_equals_torch() -> None:
     expected = torch_rates(50, lambda o: lr_scheduler.CosineAnnealingLR(o, 50, eta_min=0.1))
     assert rates(Cosine(final=0.1), 50) == pytest.approx(expected, rel=1e-9)
 
 
-def test_exponential_is_torchs_stepped_after_each_epoch() -> None:
+def test_the_exponential_schedule_equals_torch_stepped_after_each_epoch() -> None:
     expected = torch_rates(53, lambda o: lr_scheduler.ExponentialLR(o, 0.7), every=10)
     assert rates(Exponential(gamma=0.7), 53, 10) == pytest.approx(expected, rel=1e-9)
 
 
-def test_step_is_torchs_with_milestones_as_shares_of_the_run() -> None:
+def test_the_step_schedule_equals_torch_with_milestones_as_shares_of_the_run() -> None:
     expected = torch_rates(40, lambda o: lr_scheduler.MultiStepLR(o, [20, 30], 0.1))
     assert rates(Step(milestones=(0.5, 0.75), gamma=0.1), 40) == pytest.approx(expected, rel=1e-9)
 
 
 @pytest.mark.parametrize(("peak", "total"), [(0.3, 40), (0.5, 31), (0.25, 80)])
-def test_one_cycle_is_torchs(peak: float, total: int) -> None:
+def test_the_one_cycle_schedule_equals_torch(peak: float, total: int) -> None:
     """Torch puts the peak at pct_start * total_steps - 1 and the end at total_steps - 1: one step
     more, so shifted.
     """
@@ -71,7 +71,7 @@ def test_one_cycle_is_torchs(peak: float, total: int) -> None:
     )
 
 
-def test_the_classic_schedule_drops_at_32k_and_48k_of_64k() -> None:
+def test_the_classic_schedule_drops_at_32k_and_48k_of_64k_steps() -> None:
     for step, expected in (
         (0, 1),
         (31_999, 1),
@@ -84,7 +84,9 @@ def test_the_classic_schedule_drops_at_32k_and_48k_of_64k() -> None:
 
 
 @given(total=st.integers(1, 2000), tenth=st.integers(0, 9))
-def test_a_milestone_is_met_at_the_first_step_at_or_after_its_share(total: int, tenth: int) -> None:
+def test_a_milestone_applies_from_the_first_step_at_or_after_its_share(
+    total: int, tenth: int
+) -> None:
     schedule = Step(milestones=(tenth / 10,), gamma=0.5)
     for step in range(max(0, total * tenth // 10 - 2), min(total, total * tenth // 10 + 3)):
         assert lr_factor(schedule, step, total, 10) == (0.5 if 10 * step >= tenth * total else 1.0)
@@ -111,7 +113,7 @@ schedules = st.one_of(
 
 
 @given(schedule=schedules, total=st.integers(1, 300), per_epoch=st.integers(1, 50))
-def test_every_rate_is_above_zero_and_at_most_the_full_one(
+def test_every_learning_rate_is_above_zero_and_at_most_the_full_one(
     schedule: Schedule, total: int, per_epoch: int
 ) -> None:
     for factor in rates(schedule, total, per_epoch):
@@ -120,7 +122,7 @@ def test_every_rate_is_above_zero_and_at_most_the_full_one(
 
 
 @given(schedule=schedules.filter(lambda s: not isinstance(s, OneCycle)), total=st.integers(1, 300))
-def test_warm_up_rises_evenly_and_goes_over_into_the_schedule_without_a_fall(
+def test_warm_up_rises_evenly_and_continues_into_the_schedule_without_a_drop(
     schedule: Any, total: int
 ) -> None:
     warming = [
@@ -153,15 +155,15 @@ def test_after_warm_up_the_rate_never_rises(schedule: Any, total: int) -> None:
 def test_one_cycle_starts_at_start_rises_to_the_peak_and_falls_to_final(
     total: int, peak: float, start: float, final: float
 ) -> None:
-    found = rates(OneCycle(peak=peak, start=start, final=final), total)
+    factors = rates(OneCycle(peak=peak, start=start, final=final), total)
     top = math.ceil(peak * total)
-    assert found[0] == pytest.approx(start)
-    assert all(b >= a for a, b in itertools.pairwise(found[:top]))
-    assert all(b <= a for a, b in itertools.pairwise(found[top:]))
-    assert found[-1] >= final
+    assert factors[0] == pytest.approx(start)
+    assert all(b >= a for a, b in itertools.pairwise(factors[:top]))
+    assert all(b <= a for a, b in itertools.pairwise(factors[top:]))
+    assert factors[-1] >= final
 
 
-def test_the_rate_depends_on_the_step_alone() -> None:
+def test_the_learning_rate_depends_only_on_the_step() -> None:
     schedule = Cosine(warmup=0.2)
     forwards = rates(schedule, 30)
     assert [lr_factor(schedule, step, 30, 10) for step in reversed(range(30))] == forwards[::-1]

@@ -1,4 +1,4 @@
-"""How much memory something took at most, also where one watch stands within another."""
+"""Peak memory of a block of code, also in nested measurements."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ print(outer.bytes - inner.bytes)
 """
 
 
-def test_a_watch_within_another_hides_no_peak_from_it() -> None:
+def test_a_nested_memory_measurement_hides_no_peak_of_the_outer_one() -> None:
     """In a process of its own: one that has trained keeps what was freed."""
     done = subprocess.run(
         [sys.executable, "-c", SCRIPT], capture_output=True, text=True, timeout=120, check=True
@@ -34,7 +34,7 @@ def test_a_watch_within_another_hides_no_peak_from_it() -> None:
     assert within >= 0
 
 
-KEPT = f"""
+FREED_MEMORY_SCRIPT = f"""
 import torch
 from resnetlab.training.memory import retain_freed_memory, peak_memory
 retain_freed_memory()
@@ -46,9 +46,13 @@ for size in (4, {SIZE // 4}):
 """
 
 
-def test_memory_that_is_free_and_kept_is_not_counted() -> None:
+def test_freed_memory_in_the_allocator_is_not_counted() -> None:
     done = subprocess.run(
-        [sys.executable, "-c", KEPT], capture_output=True, text=True, timeout=120, check=True
+        [sys.executable, "-c", FREED_MEMORY_SCRIPT],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=True,
     )
     small, large = map(int, done.stdout.split())
     assert large - small > SIZE // 2

@@ -43,28 +43,28 @@ from resnetlab.schema import decode
         ),
     ],
 )
-def test_a_recipe_that_cannot_be_is_reported(table: dict[str, Any], line: str) -> None:
+def test_an_impossible_recipe_is_refused(table: dict[str, Any], line: str) -> None:
     with pytest.raises(InputError) as caught:
         decode(Recipe, table, "study.toml", "recipe")
     assert str(caught.value) == f"study.toml: recipe.{line}"
 
 
 @given(images=st.integers(2, 500), batch=st.integers(2, 64), epochs=st.integers(1, 5))
-def test_an_epoch_has_a_batch_for_every_image_but_no_batch_of_one(
+def test_an_epoch_has_a_batch_for_every_image_but_no_batch_of_one_image(
     images: int, batch: int, epochs: int
 ) -> None:
     sizes = [min(batch, images - start) for start in range(0, images, batch)]
-    whole = [size for size in sizes if size > 1]
+    batches = [size for size in sizes if size > 1]
     recipe = Recipe(batch_size=batch, epochs=epochs)
-    assert recipe.steps_per_epoch(images) == len(whole)
-    assert recipe.total_steps(images) == epochs * len(whole)
+    assert recipe.steps_per_epoch(images) == len(batches)
+    assert recipe.total_steps(images) == epochs * len(batches)
 
 
-def test_steps_are_taken_as_given() -> None:
+def test_a_number_of_steps_is_used_unchanged() -> None:
     assert Recipe(batch_size=10, steps=7).total_steps(1000) == 7
 
 
-def test_defaults_are_those_of_the_paper() -> None:
+def test_the_defaults_equal_the_paper() -> None:
     assert (SGD().lr, SGD().momentum, SGD().nesterov, Recipe(epochs=1).batch_size) == (
         0.1,
         0.9,

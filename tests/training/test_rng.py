@@ -1,4 +1,4 @@
-"""What is drawn depends on a name, never on what was drawn before."""
+"""Random streams: a draw depends on a name and never on earlier draws."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from resnetlab.training.rng import derive_seed, make_generator
 name = st.text(max_size=5) | st.integers(0, 99)
 
 
-def test_streams_give_the_numbers_that_they_gave() -> None:
+def test_random_streams_have_their_frozen_values() -> None:
     """Whoever changes these changes every run: raise ALGORITHM_VERSION."""
     assert derive_seed(0, "init", "x") == 464405661246798527
     assert torch.rand(3, generator=make_generator(0, "init", "x")).tolist() == [
@@ -31,14 +31,14 @@ def test_streams_give_the_numbers_that_they_gave() -> None:
     ]
 
 
-def test_a_stream_is_not_touched_by_other_draws() -> None:
+def test_a_stream_is_not_changed_by_other_draws() -> None:
     first = torch.rand(4, generator=make_generator(3, "epoch", 1))
     torch.rand(9)
     torch.rand(9, generator=make_generator(3, "epoch", 2))
     assert torch.equal(torch.rand(4, generator=make_generator(3, "epoch", 1)), first)
 
 
-def test_naming_a_stream_leaves_the_process_as_it_was() -> None:
+def test_creating_a_stream_does_not_change_the_global_generator() -> None:
     before = torch.get_rng_state()
     torch.rand(4, generator=make_generator(3, "epoch", 1))
     assert torch.equal(torch.get_rng_state(), before)
@@ -50,7 +50,7 @@ def test_naming_a_stream_leaves_the_process_as_it_was() -> None:
     st.lists(name, max_size=3),
     st.lists(name, max_size=3),
 )
-def test_two_names_are_two_streams(
+def test_two_names_give_two_streams(
     left_seed: int, right_seed: int, left: list, right: list
 ) -> None:
     same = [left_seed, *map(str, left)] == [right_seed, *map(str, right)]
@@ -58,11 +58,11 @@ def test_two_names_are_two_streams(
 
 
 @given(st.integers(0, 2**64), st.lists(name, max_size=3))
-def test_a_seed_of_a_stream_fits_every_generator(seed: int, names: list) -> None:
+def test_the_seed_of_a_stream_is_valid_for_every_generator(seed: int, names: list) -> None:
     assert 0 <= derive_seed(seed, *names) < 2**63
 
 
-def test_where_names_part_matters() -> None:
+def test_the_boundary_between_name_parts_changes_the_seed() -> None:
     seeds = {
         derive_seed(0, "ab", "c"),
         derive_seed(0, "a", "bc"),

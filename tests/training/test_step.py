@@ -34,7 +34,7 @@ def soft_cross_entropy(logits: Tensor, labels: Tensor, smoothing: float) -> Tens
 
 
 class ByHand:
-    """The same training, in double precision, from the definitions in the papers."""
+    """Reference implementation of training in double precision, from the definitions in papers."""
 
     def __init__(self, model: nn.Module, recipe: Recipe) -> None:
         self.model = copy.deepcopy(model).double().train()
@@ -132,7 +132,9 @@ RECIPES = {
 
 @pytest.mark.parametrize("batch_norm", [True, False], ids=["norm", "bias"])
 @pytest.mark.parametrize("name", RECIPES)
-def test_steps_are_those_of_the_textbook(small: SmallTraining, name: str, batch_norm: bool) -> None:
+def test_steps_equal_the_textbook_formulas(
+    small: SmallTraining, name: str, batch_norm: bool
+) -> None:
     recipe = RECIPES[name]
     train_state = small.train_state(
         recipe, model=CifarConfig(blocks=(1, 1), widths=(4, 6), shortcut="B", batch_norm=batch_norm)
@@ -167,7 +169,7 @@ def test_steps_are_those_of_the_textbook(small: SmallTraining, name: str, batch_
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
-def test_a_step_in_each_layout_and_precision_goes_downhill(
+def test_training_lowers_the_loss_in_each_layout_and_precision(
     small: SmallTraining, precision: str
 ) -> None:
     images = small.images()
@@ -179,7 +181,7 @@ def test_a_step_in_each_layout_and_precision_goes_downhill(
         assert all(p.dtype == torch.float32 for p in train_state.model.parameters())
 
 
-def test_logits_in_bf16_are_judged_in_fp32(small: SmallTraining) -> None:
+def test_the_loss_of_bf16_logits_is_computed_in_fp32(small: SmallTraining) -> None:
     """The loss of logits that bf16 rounds is their own, not rounded once more."""
     train_state = small.train_state(
         Recipe(batch_size=8, steps=3, optimizer=SGD(lr=1e-9)), precision="bf16"
@@ -194,7 +196,7 @@ def test_logits_in_bf16_are_judged_in_fp32(small: SmallTraining) -> None:
     assert float(train_state.losses[0]) == float(F.cross_entropy(logits.float(), labels).detach())
 
 
-def test_the_rate_that_a_step_takes_is_the_schedules(small: SmallTraining) -> None:
+def test_the_learning_rate_of_a_step_is_the_value_of_the_schedule(small: SmallTraining) -> None:
     recipe = Recipe(
         batch_size=8,
         steps=6,
@@ -221,7 +223,7 @@ def test_the_rate_that_a_step_takes_is_the_schedules(small: SmallTraining) -> No
     "settings", [kind(weight_decay=0.1) for kind in (SGD, Adam, AdamW, RMSprop)]
 )
 @pytest.mark.parametrize("everything", [True, False])
-def test_norms_and_biases_decay_only_where_the_recipe_says_so(
+def test_norms_and_biases_decay_only_if_the_recipe_requests_it(
     small: SmallTraining, settings: Any, everything: bool
 ) -> None:
     model = small.train_state(Recipe(steps=1)).model
@@ -237,11 +239,11 @@ def test_norms_and_biases_decay_only_where_the_recipe_says_so(
         == len(decay)
     )
     for name, parameter in model.named_parameters():
-        spared = not everything and ("norm" in name or name.endswith("bias"))
-        assert decay[id(parameter)] == (0.0 if spared else 0.1), name
+        without_decay = not everything and ("norm" in name or name.endswith("bias"))
+        assert decay[id(parameter)] == (0.0 if without_decay else 0.1), name
 
 
-def test_an_optimizer_restored_goes_on_as_if_never_stopped(small: SmallTraining) -> None:
+def test_a_restored_optimizer_continues_as_an_uninterrupted_one(small: SmallTraining) -> None:
     for settings in (SGD(), SGD(momentum=0.0), Adam(), AdamW(), RMSprop()):
         models = [small.train_state(Recipe(steps=1)).model for _ in range(2)]
         one, two = (build_optimizer(Recipe(steps=1, optimizer=settings), model) for model in models)
@@ -269,7 +271,7 @@ def test_an_optimizer_restored_goes_on_as_if_never_stopped(small: SmallTraining)
 # ----------------------------------------------------------------------------------------------
 
 
-def test_what_dropout_drops_follows_from_seed_and_step(small: SmallTraining) -> None:
+def test_the_dropout_mask_follows_from_seed_and_step(small: SmallTraining) -> None:
     model = CifarConfig(blocks=(1, 1, 1), widths=(4, 6, 8), dropout=0.5)
     recipe = Recipe(batch_size=8, steps=3)
     batch = torch.randn(8, 1, 8, 8), torch.zeros(8, dtype=torch.int64)
@@ -289,7 +291,7 @@ def test_what_dropout_drops_follows_from_seed_and_step(small: SmallTraining) -> 
 
 
 @pytest.mark.parametrize("dropout", [0.0, 0.5])
-def test_each_step_drops_anew(small: SmallTraining, dropout: float) -> None:
+def test_each_step_draws_a_new_dropout_mask(small: SmallTraining, dropout: float) -> None:
     model = CifarConfig(blocks=(1, 1, 1), widths=(4, 6, 8), dropout=dropout)
     train_state = small.train_state(
         Recipe(batch_size=4, steps=5, optimizer=SGD(lr=1e-12)), model=model
@@ -301,7 +303,7 @@ def test_each_step_drops_anew(small: SmallTraining, dropout: float) -> None:
     assert len({round(loss, 4) for loss in train_state.losses.tolist()}) == (5 if dropout else 1)
 
 
-def test_runs_of_one_initial_seed_start_alike_and_have_their_own_order(
+def test_runs_with_one_initial_weights_seed_have_the_same_weights_and_different_orders(
     small: SmallTraining,
 ) -> None:
     """The weights are those of that seed; without it each seed has weights of its own."""

@@ -204,7 +204,7 @@ def report_page(number: int) -> LivePage:
 
 @pytest.mark.slow
 @pytest.mark.skipif(not has_puppeteer(), reason="needs node, puppeteer-core and chromium")
-def test_the_page_in_a_browser_keeps_its_place_pauses_and_shows_a_lost_connection() -> None:
+def test_the_page_in_a_browser_preserves_its_position_pauses_and_shows_a_lost_connection() -> None:
     board = Board(report_page(1))
     server = CutServer(board, "Question?", "en", 0)
     threading.Thread(target=server.serve_forever, daemon=True).start()

@@ -65,7 +65,7 @@ class Events:
         return value
 
 
-def test_the_page_has_the_line_and_its_policy_allows_only_the_added_files(
+def test_the_page_has_the_status_line_and_its_policy_allows_only_the_added_files(
     served: WatchServer,
 ) -> None:
     status, headers, page = get(served, "/")
@@ -81,7 +81,7 @@ def test_the_page_has_the_line_and_its_policy_allows_only_the_added_files(
     assert get(served, "/watch.css")[0] == 200
 
 
-def test_before_the_first_report_the_page_has_the_question_and_the_same_line() -> None:
+def test_before_the_first_report_the_page_has_the_question_and_the_status_line() -> None:
     page = live_page(LivePage("0 of 2"), "Is it <better>?", "fr")
     assert "<h1>Is it &lt;better&gt;?</h1>" in page
     assert '<html lang="fr">' in page
@@ -89,7 +89,9 @@ def test_before_the_first_report_the_page_has_the_question_and_the_same_line() -
     assert "script-src 'self' 'self'" not in page
 
 
-def test_files_of_the_report_come_from_memory_and_no_other_path_does(served: WatchServer) -> None:
+def test_files_of_the_report_are_served_from_memory_and_no_other_path_is_served(
+    served: WatchServer,
+) -> None:
     assert get(served, "/report.html")[2] == REPORT
     status, headers, content = get(served, "/figures/a%20b.svg")
     assert (status, content) == (200, "<svg/>")
@@ -120,7 +122,9 @@ def test_files_of_the_report_come_from_memory_and_no_other_path_does(served: Wat
         {"Origin": "null"},
     ],
 )
-def test_pages_of_other_sites_are_refused(served: WatchServer, headers: dict[str, str]) -> None:
+def test_requests_from_other_sites_are_refused(
+    served: WatchServer, headers: dict[str, str]
+) -> None:
     for path in ("/", "/events", "/results.csv", "/watch.js"):
         status, _, text = get(served, path, **headers)
         assert status == 403, path
@@ -142,7 +146,7 @@ def test_every_window_gets_the_present_state_and_one_event_for_each_change(
     assert Events(served).next() == {"version": "v2", "status": "2 of 2"}
 
 
-def test_windows_that_leave_make_room_and_too_many_are_refused(
+def test_closed_windows_free_their_connection_and_too_many_windows_are_refused(
     served: WatchServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(server_module, "ALIVE_SECONDS", 0.05)

@@ -64,19 +64,19 @@ def files_of(root: Path) -> dict[str, tuple[int, bytes]]:
     }
 
 
-def test_the_page_of_a_finished_study_is_the_one_that_report_writes(trained: Trained) -> None:
+def test_the_page_of_a_finished_study_equals_the_page_that_report_writes(trained: Trained) -> None:
     root, plan, report = trained
     before = files_of(root)
     watcher = watcher_of(root, plan)
     assert refresh(watcher).startswith("4 of 4 runs finished · this is the final report")
     page = watcher.board.page
-    whole = report.read_text()
-    assert page.report == whole
-    assert whole.count('<a href="runs/') >= 4
-    shown = live_page(page, plan.study.question, "en")
-    policy = shown.partition("Content-Security-Policy")[2].partition("\n")[0]
-    expected = whole.partition("Content-Security-Policy")[2].partition("\n")[0]
-    assert without_status(shown).replace(policy, expected) == whole
+    written_page = report.read_text()
+    assert page.report == written_page
+    assert written_page.count('<a href="runs/') >= 4
+    live = live_page(page, plan.study.question, "en")
+    policy = live.partition("Content-Security-Policy")[2].partition("\n")[0]
+    expected = written_page.partition("Content-Security-Policy")[2].partition("\n")[0]
+    assert without_status(live).replace(policy, expected) == written_page
     written = {name for name in page.files if name != "report.json"}
     folder = report.parent
     assert written == {
@@ -87,7 +87,7 @@ def test_the_page_of_a_finished_study_is_the_one_that_report_writes(trained: Tra
     assert files_of(root) == before
 
 
-def test_runs_join_the_page_when_they_end_and_nothing_else_makes_an_event(
+def test_finished_runs_appear_on_the_page_and_nothing_else_causes_an_event(
     trained: Trained, copy: Path
 ) -> None:
     _, plan, _ = trained
@@ -110,7 +110,7 @@ def test_runs_join_the_page_when_they_end_and_nothing_else_makes_an_event(
     assert first.exists()
 
 
-def test_a_study_that_was_not_started_shows_its_plan_and_follows_the_one_that_starts(
+def test_a_study_that_was_not_started_shows_its_plan_and_then_the_started_study(
     trained: Trained, tmp_path: Path
 ) -> None:
     root, plan, _ = trained
@@ -129,9 +129,7 @@ def test_a_study_that_was_not_started_shows_its_plan_and_follows_the_one_that_st
 @pytest.mark.parametrize(
     "name", ["result.json", "run.json", "metrics.jsonl", "provenance.jsonl", "checksums.json"]
 )
-def test_a_file_cut_off_anywhere_does_not_end_the_watcher(
-    trained: Trained, copy: Path, name: str
-) -> None:
+def test_a_truncated_file_does_not_end_the_watcher(trained: Trained, copy: Path, name: str) -> None:
     _, plan, _ = trained
     path = copy / "runs" / plan.runs[0].id / name
     content = path.read_bytes()
@@ -151,7 +149,7 @@ def test_a_file_cut_off_anywhere_does_not_end_the_watcher(
     assert watcher.board.page.status.startswith("4 of 4 runs finished · this is the final report")
 
 
-def test_a_broken_plan_or_a_removed_folder_leaves_the_last_page(
+def test_the_last_page_stays_after_a_broken_plan_or_a_removed_folder(
     trained: Trained, copy: Path
 ) -> None:
     _, plan, _ = trained
@@ -168,7 +166,7 @@ def test_a_broken_plan_or_a_removed_folder_leaves_the_last_page(
     assert watcher.board.page.report == report
 
 
-def test_the_line_names_the_runs_that_train_with_their_epochs_and_the_time_left() -> None:
+def test_the_status_line_lists_the_training_runs_with_their_epochs_and_the_time_left() -> None:
     truth = TRUTH | {"plain 56": [("running", None)] * 5}
     record = study_record(truth)
     cells = []

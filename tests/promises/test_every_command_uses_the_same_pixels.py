@@ -89,7 +89,7 @@ def test_the_tensors_of_each_odd_photograph_are_equal_bit_for_bit(
 
 
 @pytest.mark.slow
-def test_an_exported_model_gives_the_same_probabilities_for_each(
+def test_an_exported_model_gives_the_same_probabilities_for_each_odd_photograph(
     photos: tuple[Path, list[Path]], tmp_path: Path, figures: Callable[[str], None]
 ) -> None:
     _, paths = photos

@@ -137,15 +137,15 @@ def test_a_dry_run_of_a_study_prints_its_plan_and_trains_nothing(
     assert not list(Path().glob("runs/*"))
 
 
-def test_a_plan_downloads_nothing_writes_nothing_and_says_what_it_would_cost(
+def test_a_plan_downloads_and_writes_nothing_and_states_the_cost_of_the_study(
     resnetlab: Resnetlab, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(*_: object) -> None:
         raise AssertionError("a plan downloads nothing")
 
     monkeypatch.setattr("resnetlab.data.sources.torchvision_sets._download", fail)
-    kept = 'grid.model=["depth-report-plain8", "depth-report-resnet8"]'
-    words = ("study", "plan", "depth", "--set", kept, "--no-timing")
+    setting = 'grid.model=["depth-report-plain8", "depth-report-resnet8"]'
+    words = ("study", "plan", "depth", "--set", setting, "--no-timing")
     code, out, err = resnetlab(*words)
     assert (code, err) == (0, "")
     assert "10 claims need conditions that --set left out" in out
@@ -157,7 +157,7 @@ def test_a_plan_downloads_nothing_writes_nothing_and_says_what_it_would_cost(
     assert not list(Path().iterdir())
 
 
-def test_the_status_of_a_study_that_was_not_started_is_all_waiting_and_writes_nothing(
+def test_the_status_of_a_study_that_was_not_started_lists_all_runs_as_waiting(
     resnetlab: Resnetlab, study_file: Path, small_npz: Path
 ) -> None:
     words = (study_file, "--data", small_npz, "--output", "results here")
@@ -181,14 +181,14 @@ def test_a_dry_run_of_training_names_the_run_and_trains_nothing(
     assert not Path(folder[1]).exists()
     trained = resnetlab(*words)[1]
     assert f"Run: {folder[1]}" in trained
-    shown = re.search(
+    match = re.search(
         r"^First loss ([\d.]+) nats in training mode, ln (\d+) = ([\d.]+)$", trained, re.M
     )
-    assert shown
+    assert match
     lines = (Path(folder[1]) / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
     first = next(line for line in map(json.loads, lines) if line["split"] == "train epoch")
-    assert (first["step"], f"{first['loss_nats']:.3f}") == (0, shown[1])
-    assert f"{math.log(int(shown[2])):.3f}" == shown[3]
+    assert (first["step"], f"{first['loss_nats']:.3f}") == (0, match[1])
+    assert f"{math.log(int(match[2])):.3f}" == match[3]
 
 
 # Pages
@@ -205,7 +205,7 @@ def opened(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return addresses
 
 
-def test_open_shows_the_page_of_a_report(
+def test_open_shows_the_page_of_a_report_in_the_browser(
     resnetlab: Resnetlab, workspace: Path, opened: list[str]
 ) -> None:
     study = next((workspace / "studies").glob("small*"))
@@ -214,7 +214,7 @@ def test_open_shows_the_page_of_a_report(
 
 
 @pytest.mark.parametrize("why", ["CI", "no display"])
-def test_open_prints_the_path_when_there_is_no_browser(
+def test_open_prints_the_path_if_there_is_no_browser(
     resnetlab: Resnetlab,
     workspace: Path,
     opened: list[str],
@@ -265,7 +265,7 @@ def test_an_invalid_device_is_refused_with_the_allowed_ones(
 
 
 @pytest.mark.parametrize("name", DEVICES)
-def test_every_command_that_computes_refuses_a_bad_device_in_the_same_words(
+def test_every_command_that_computes_refuses_an_invalid_device_with_the_same_message(
     resnetlab: Resnetlab, workspace: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
     monkeypatch.chdir(workspace)
@@ -278,7 +278,7 @@ def test_every_command_that_computes_refuses_a_bad_device_in_the_same_words(
     )
 
 
-def test_the_index_of_a_gpu_is_part_of_the_placement_and_not_of_the_run(
+def test_the_index_of_a_gpu_belongs_to_the_placement_and_not_to_the_id_of_the_run(
     resnetlab: Resnetlab, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     trained: list[dict[str, Any]] = []
@@ -302,7 +302,7 @@ def test_the_index_of_a_gpu_is_part_of_the_placement_and_not_of_the_run(
     assert executor.placement.device_index == 1
 
 
-def test_a_gpu_that_is_not_there_is_refused_before_a_run_is_begun(
+def test_an_absent_gpu_is_refused_before_a_run_is_started(
     resnetlab: Resnetlab, monkeypatch: pytest.MonkeyPatch, small_npz: Path
 ) -> None:
     monkeypatch.setattr("torch.cuda.is_available", lambda: True)
@@ -440,22 +440,22 @@ def test_bash_completes_a_command(on_path: dict[str, str]) -> None:
 # ------------------------------------------------------------------------------------------
 
 
-def test_the_list_of_studies_counts_as_the_whole_studies_do() -> None:
+def test_the_list_of_studies_has_the_counts_of_the_loaded_studies() -> None:
     from resnetlab.studies.parsing.study_file import load_study
     from resnetlab.studies.parsing.toml_tables import study_source, summarize_studies
 
     for row in summarize_studies():
-        whole = load_study(row["study"])
+        study = load_study(row["study"])
         assert row == {
             "study": row["study"],
-            "conditions": len(whole.conditions),
-            "seeds": len(whole.seeds),
-            "question": whole.question,
+            "conditions": len(study.conditions),
+            "seeds": len(study.seeds),
+            "question": study.question,
             "source": study_source(row["study"]),
         }
 
 
-def test_the_list_of_studies_builds_none(
+def test_the_list_of_studies_builds_no_study(
     resnetlab: Resnetlab, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refuse(*_: object) -> None:
@@ -476,7 +476,7 @@ def small(num_classes: int = 10) -> nn.Module:
 """
 
 
-def test_a_network_of_the_current_folder_is_found_by_the_installed_command(
+def test_a_network_in_the_current_folder_is_imported_by_the_installed_command(
     tmp_path: Path, small_npz: Path
 ) -> None:
     """The installed program has its own folder first on the path, as a script has, and not the

@@ -21,7 +21,7 @@ from resnetlab.studies.parsing.overrides import Overrides
 from resnetlab.studies.parsing.study_file import load_study, parse_study
 
 
-def test_of_many_conditions_the_first_have_a_panel_and_none_shows_all_others() -> None:
+def test_the_first_of_many_conditions_have_a_panel_and_no_panel_shows_the_others() -> None:
     study = load_study("digits")
     named = [
         replace(study.conditions[k % 4], label=f"{study.conditions[k % 4].label}, {k}")
@@ -58,7 +58,9 @@ def test_of_many_conditions_the_first_have_a_panel_and_none_shows_all_others() -
     values=st.lists(st.integers(0, 5), min_size=1, max_size=60),
     limit=st.integers(2, 20),
 )
-def test_a_part_of_many_runs_has_their_range_and_order(values: list[int], limit: int) -> None:
+def test_a_selection_from_many_runs_has_the_same_range_and_order(
+    values: list[int], limit: int
+) -> None:
     part = spread(list(enumerate(values)), limit, lambda item: item[1])
     assert len(part) == min(limit, len(values))
     assert sorted(part) == list(part)
@@ -68,7 +70,7 @@ def test_a_part_of_many_runs_has_their_range_and_order(values: list[int], limit:
     assert first.count(5) == min(limit, values.count(5))
 
 
-def test_half_of_many_runs_has_their_median() -> None:
+def test_a_selection_of_half_of_the_runs_has_their_median() -> None:
     part = spread(range(10_001), 101, lambda value: value)
     assert part == tuple(range(0, 10_001, 100))
 
@@ -90,7 +92,7 @@ def many_runs(conditions: int) -> Report:
     return build_report_from_record(study_record(truth, study=many))
 
 
-def test_the_first_figure_of_many_runs_draws_a_part_and_says_so(
+def test_the_first_figure_of_many_runs_shows_a_selection_and_states_it(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(dots, "MAX_DOTS", 20)
@@ -113,7 +115,9 @@ def test_the_first_figure_of_many_runs_draws_a_part_and_says_so(
     assert plot.rows[-1].label.split(",")[0] in drawing
 
 
-def test_the_table_of_many_runs_has_a_part_and_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_table_of_many_runs_has_a_selection_and_states_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr(run_table, "MAX_RUNS", 10)
     every = many_runs(conditions=4)
     table = every.run_table
@@ -130,7 +134,7 @@ def test_the_table_of_many_runs_has_a_part_and_says_so(monkeypatch: pytest.Monke
     assert set(failed) <= set(table.rows)
 
 
-def test_learning_curves_of_many_runs_draw_a_part_and_say_so(
+def test_learning_curves_of_many_runs_show_a_selection_and_state_it(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(curves, "MAX_LINES", 12)
@@ -141,7 +145,7 @@ def test_learning_curves_of_many_runs_draw_a_part_and_say_so(
     assert "Drawn: at most 3 runs of a condition" in figure.caption
 
 
-def test_a_large_ladder_shows_its_main_rungs_and_names_what_it_cuts() -> None:
+def test_a_large_ladder_shows_its_main_rungs_and_lists_the_omitted_side_rungs() -> None:
     """The side rungs come before the last main rung, and four of them have no panel."""
     sides = MAX_PANELS + 1
     text = """
@@ -173,8 +177,8 @@ why = "Softer targets."
     study = parse_study(tomllib.loads(text), "large.toml", Overrides())
     truth = {condition.label: TRUTH["plain 8"] for condition in study.conditions}
     loss = build_report_from_record(study_record(truth, study=study)).curves[0]
-    shown = [panel.label for panel in loss.panels]
-    assert shown == [
+    labels = [panel.label for panel in loss.panels]
+    assert labels == [
         "baseline",
         "+ flip",
         *(f"side {k:02d}" for k in range(sides - 4)),

@@ -28,7 +28,7 @@ def test_values_that_are_not_finite_at_random_steps_end_the_run_as_diverged(
 ) -> None:
     if precision == "bf16" and not torch.cpu._is_amx_tile_supported():
         pytest.skip("this processor computes bf16 without instructions of its own")
-    draw, trials, kept = random.Random(precision), amount(50), 0
+    draw, trials, count = random.Random(precision), amount(50), 0
     for number in range(trials):
         root = tmp_path / str(number)
         kind = draw.choice(("nonfinite_weight", "infinite_loss"))
@@ -49,6 +49,6 @@ def test_values_that_are_not_finite_at_random_steps_end_the_run_as_diverged(
         saved = json.loads(log.read_text())
         assert all(entry["finite"] for entry in saved), where
         assert all(entry["step"] < step for entry in saved), where
-        kept += len(saved)
-    assert kept or trials < 10
-    figures(f"{precision}: {trials} runs, all counted as diverged, {kept} checkpoints, all finite")
+        count += len(saved)
+    assert count or trials < 10
+    figures(f"{precision}: {trials} runs, all counted as diverged, {count} checkpoints, all finite")

@@ -30,9 +30,9 @@ def test_one_fault_at_any_file_operation_leaves_only_complete_files(
     figures: Callable[[str], None],
     writer: Writer,
 ) -> None:
-    whole = writer.run(server, inputs, tmp_path / "whole")
-    assert whole.code == writer.code, whole.output
-    expected, operations = contents(tmp_path / "whole"), whole.operations
+    complete = writer.run(server, inputs, tmp_path / "whole")
+    assert complete.code == writer.code, complete.output
+    expected, operations = contents(tmp_path / "whole"), complete.operations
     trials = [(at, kind) for at in range(len(operations)) for kind in KINDS]
     for at, kind in sorted(random.Random(0).sample(trials, few(len(trials)))):
         where = f"{kind} at operation {at}, {operations[at]}"

@@ -14,7 +14,7 @@ from helpers.outcomes import outcome
 from promises.conftest import ShortRun
 
 
-def test_exhausted_memory_at_random_steps_is_a_result_of_that_run_alone(
+def test_exhausted_memory_at_random_steps_is_the_result_of_that_run_only(
     short_run: ShortRun,
     expected: Any,
     tmp_path: Path,

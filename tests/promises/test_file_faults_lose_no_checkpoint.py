@@ -16,7 +16,7 @@ from helpers.outcomes import outcome
 from promises.conftest import ShortRun
 
 
-def test_a_file_gets_its_name_only_when_it_is_on_the_disk(
+def test_a_file_gets_its_name_only_after_its_content_is_on_the_disk(
     short_run: ShortRun, tmp_path: Path
 ) -> None:
     trial = short_run.train(tmp_path, root=str(tmp_path))
@@ -31,7 +31,7 @@ def test_a_file_gets_its_name_only_when_it_is_on_the_disk(
         assert operations[index + 1][0] == "fsync", operations[index : index + 2]  # its folder
 
 
-def test_one_fault_at_any_file_operation_costs_no_checkpoint(
+def test_one_fault_at_any_file_operation_loses_no_checkpoint(
     short_run: ShortRun,
     expected: Any,
     tmp_path: Path,

@@ -23,7 +23,7 @@ SECONDS = 120
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_reader_survives_damaged_files(
+def test_a_reader_reports_damaged_files_without_a_traceback(
     server: TrialServer,
     tmp_path: Path,
     name: str,
@@ -36,10 +36,10 @@ def test_a_reader_survives_damaged_files(
     if crash.exists():
         content = crash.read_bytes()
         REGRESSIONS.mkdir(exist_ok=True)
-        kept = REGRESSIONS / f"{name}-{hashlib.sha256(content).hexdigest()[:8]}"
-        kept.write_bytes(content)
+        target = REGRESSIONS / f"{name}-{hashlib.sha256(content).hexdigest()[:8]}"
+        target.write_bytes(content)
         text = error.read_text() if error.exists() else f"code {trial.code}"
-        pytest.fail(f"the reader of {name} failed; its input is now {kept}\n{text}")
+        pytest.fail(f"the reader of {name} failed; its input is now {target}\n{text}")
     assert trial.code == 0, trial.output
     num_inputs = int((tmp_path / COUNT).read_text())
     old = len(list(REGRESSIONS.glob(f"{name}-*")))

@@ -58,7 +58,7 @@ def grid_analysis() -> StudyAnalysis:
     return analyze(collect(study_record(truth, study=study, test_curve=True)))
 
 
-def test_a_grid_without_a_trained_run_is_answered_by_the_number_of_failed_runs() -> None:
+def test_a_grid_without_a_trained_run_is_answered_with_the_number_of_failed_runs() -> None:
     study = load_study("lr-batch", Overrides(settings=("model=cifar-resnet8",)))
     truth = {condition.label: [("at chance", 10.0)] * 3 for condition in study.conditions}
     (answer,) = build_report(collect(study_record(truth, study=study, test_curve=True))).answers
@@ -91,7 +91,7 @@ def test_each_cell_of_the_heat_map_has_its_mean_and_its_failed_runs(tmp_path: Pa
         assert "Accuracy by learning rate and batch size" in (tmp_path / name).read_text()
 
 
-def test_the_answer_names_the_best_cell_and_the_diagonal() -> None:
+def test_the_answer_names_the_best_cell_and_describes_the_diagonal() -> None:
     (answer,) = build_report(grid_analysis().study_data).answers
     best = max(itertools.product(RATES, BATCHES), key=lambda cell: accuracy(*cell))
     text = answer.measured["en"]
@@ -118,7 +118,7 @@ def test_the_answer_names_the_best_cell_and_the_diagonal() -> None:
         ("model.batch_norm = [true, false]\nrecipe.epochs = [1, 2]", False),
     ],
 )
-def test_a_heat_map_is_for_exactly_two_axes_of_numbers(grid: str, expected: bool) -> None:
+def test_a_heat_map_needs_exactly_two_numeric_axes(grid: str, expected: bool) -> None:
     text = 'name = "g"\nquestion = "?"\ndata = "digits"\nrecipe = "digits"\nseeds = [0]\n'
     model = '"depth-report-plain8"' if "batch_norm" in grid else '{ family = "cifar", depth = 8 }'
     raw = tomllib.loads(f"{text}model = {model}\n[grid]\n{grid}")
@@ -132,7 +132,7 @@ def digits_analysis() -> StudyAnalysis:
     return analyze(collect(study_record(test_curve=True)))
 
 
-def test_stability_is_the_deviation_of_the_last_epochs_of_each_trained_run() -> None:
+def test_stability_is_the_deviation_over_the_last_epochs_of_each_trained_run() -> None:
     analysis = digits_analysis()
     assert num_last_epochs(analysis) == 3  # a fifth of 10 epochs, and at least 3
     expected = []
@@ -149,7 +149,7 @@ def test_stability_is_the_deviation_of_the_last_epochs_of_each_trained_run() -> 
     assert spreads_of_last_epochs(analysis, "plain 56") == pytest.approx(expected)
 
 
-def test_overfitting_is_train_above_test_and_the_first_loss_that_of_step_0() -> None:
+def test_overfitting_is_train_minus_test_accuracy_and_the_first_loss_is_at_step_0() -> None:
     analysis = digits_analysis()
     gaps = [
         0.1 * (row.test_error_pct or 0) for row in analysis.rows("plain 8")
@@ -172,7 +172,7 @@ def first_loss_detail(study_data: StudyData) -> str:
     return detail
 
 
-def test_the_first_loss_names_its_mode_and_the_reason_where_it_is_far_from_ln_k() -> None:
+def test_the_first_loss_has_its_mode_and_an_explanation_if_it_is_far_from_ln_k() -> None:
     """A new network of 56 layers has a loss of hundreds of nats in evaluation mode."""
     study_data = digits_analysis().study_data
     large = tuple(
@@ -209,7 +209,7 @@ RUNS: dict[str, list[float | None]] = {
 
 
 def by_trial() -> Iterator[dict[str, tuple[float, int]]]:
-    """What the rule gives in every order of the runs: the accuracy, and the number of runs."""
+    """Yield the accuracy and the number of runs that the rule gives for each order of the runs."""
     trained = {label: runs for label, runs in RUNS.items() if any(runs)}
     for orders in itertools.product(*(itertools.permutations(runs) for runs in trained.values())):
         yield {
@@ -230,7 +230,7 @@ def conditions() -> list[FirstConverged]:
     ]
 
 
-def test_the_counted_tables_are_those_of_every_order_of_the_runs() -> None:
+def test_the_counted_orderings_equal_an_enumeration_of_all_orders_of_the_runs() -> None:
     trials = list(by_trial())
     assert len(trials) == 6**3
     (group,) = ordering_groups(conditions())
@@ -244,7 +244,7 @@ def test_the_counted_tables_are_those_of_every_order_of_the_runs() -> None:
     assert group.mean_ordering == "net 14 > net 8 > net 18"
 
 
-def test_the_expected_value_and_number_of_runs_are_those_of_every_order() -> None:
+def test_the_expected_value_and_number_of_runs_equal_an_enumeration_of_all_orders() -> None:
     trials = list(by_trial())
     for condition in conditions()[:3]:
         values, counts = zip(*(trial[condition.label] for trial in trials), strict=True)
@@ -256,7 +256,7 @@ def test_the_expected_value_and_number_of_runs_are_those_of_every_order() -> Non
     assert never.expected_pct is never.expected_runs is never.bias is None
 
 
-def test_the_depth_study_has_the_section_and_others_have_none() -> None:
+def test_only_the_depth_study_has_the_section_on_the_first_converged_run() -> None:
     names = ("plain", "resnet")
     models = ",".join(f'"depth-report-{name}{depth}"' for name in names for depth in (8, 14))
     study = load_study("depth", Overrides(settings=(f"grid.model=[{models}]",)))

@@ -284,7 +284,7 @@ def count(scan: FolderScan) -> Counter[tuple[str, str]]:
 
 
 @pytest.mark.parametrize("build", ZOO, ids=lambda build: build.__name__)
-def test_every_image_is_read_and_every_file_accounted_for(
+def test_every_image_is_read_and_every_file_is_accounted_for(
     tmp_path: Path, build: Callable[[Path], Layout]
 ) -> None:
     root = tmp_path / "photos"
@@ -313,7 +313,7 @@ def test_every_image_is_read_and_every_file_accounted_for(
         assert Counter(row.label for row in scan.rows) == expected
 
 
-def test_a_class_that_is_a_link_is_read_on_request(tmp_path: Path) -> None:
+def test_a_class_folder_that_is_a_link_is_read_on_request(tmp_path: Path) -> None:
     root = tmp_path / "photos"
     layout = links_inside(root)
     with pytest.raises(InputError, match="a link to a folder, which is not followed"):
@@ -324,7 +324,7 @@ def test_a_class_that_is_a_link_is_read_on_request(tmp_path: Path) -> None:
     assert {key: count(scan)[key] for key in layout.counts} == layout.counts
 
 
-def test_two_tables_that_may_be_the_one_are_refused(tmp_path: Path) -> None:
+def test_two_possible_label_tables_are_refused(tmp_path: Path) -> None:
     root = tmp_path / "photos"
     json_lines(root)
     write_table(root / "metadata.csv", [["file_name", "label"], ["000.jpg", "cat"]])
@@ -332,7 +332,7 @@ def test_two_tables_that_may_be_the_one_are_refused(tmp_path: Path) -> None:
         scan_folder(root, image_size=16, cache=tmp_path / "cache")
 
 
-def test_a_line_that_is_no_object_is_named(tmp_path: Path) -> None:
+def test_a_line_that_is_not_a_json_object_is_reported_by_number(tmp_path: Path) -> None:
     root = tmp_path / "photos"
     json_lines(root)
     with (root / "metadata.jsonl").open("a") as file:

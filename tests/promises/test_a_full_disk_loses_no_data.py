@@ -28,14 +28,14 @@ PREPARE = "helpers.injections:fork_launcher;helpers.injections:without_checkpoin
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
     """A disk of 32 MB of its own."""
-    place = tmp_path / "disk"
-    place.mkdir()
+    mount = tmp_path / "disk"
+    mount.mkdir()
     if subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=32m", "tmpfs", str(place)], check=False
+        ["mount", "-t", "tmpfs", "-o", "size=32m", "tmpfs", str(mount)], check=False
     ).returncode:
         pytest.skip("mounting a small disk needs root")
-    yield place
-    subprocess.run(["umount", "--lazy", str(place)], check=True)
+    yield mount
+    subprocess.run(["umount", "--lazy", str(mount)], check=True)
 
 
 def fill(disk: Path, pages: int) -> Path:
@@ -54,9 +54,9 @@ def used_pages(disk: Path) -> int:
 
 @pytest.mark.slow
 def test_after_a_full_disk_the_study_continues_without_loss(
-    small_disk: Path, whole: tuple[Path, dict[str, Any]]
+    small_disk: Path, uninterrupted: tuple[Path, dict[str, Any]]
 ) -> None:
-    study, expected = whole
+    study, expected = uninterrupted
     filler = fill(small_disk, 30)
     process = start(study, small_disk, *LONGER)
     _, output = process.communicate(timeout=240)
@@ -74,7 +74,7 @@ def test_after_a_full_disk_the_study_continues_without_loss(
 
 
 @pytest.mark.slow
-def test_a_study_on_a_disk_that_is_full_at_any_point_goes_on(
+def test_a_study_continues_after_the_disk_was_full_at_any_point(
     server: TrialServer,
     small_disk: Path,
     study_file: Path,
@@ -112,7 +112,7 @@ def check_full(trial: Trial, where: str) -> None:
 
 
 @pytest.mark.parametrize("writer", [*WRITERS, REPORT], ids=lambda writer: writer.name)
-def test_each_command_that_writes(
+def test_each_command_that_writes_reports_a_full_disk(
     server: TrialServer,
     inputs: Path,
     small_disk: Path,
@@ -123,8 +123,8 @@ def test_each_command_that_writes(
     folder = small_disk / "out"
     writer.prepare(inputs, folder)
     empty = used_pages(small_disk)
-    whole = writer.run(server, inputs, folder)
-    assert whole.code == writer.code, whole.output
+    complete = writer.run(server, inputs, folder)
+    assert complete.code == writer.code, complete.output
     expected, pages = contents(folder), used_pages(small_disk) - empty
     assert pages > 0
     rooms = sorted(random.Random(0).sample(range(pages), min(few(20), pages)))
