@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from helpers.pictures import lines_of, opened, picture, save, split_tree, tree
+from helpers.pictures import opened, picture, refused, save, split_tree, tree
 from resnetlab.data.class_names import (
     class_order,
     class_titles,
@@ -25,12 +25,6 @@ from resnetlab.deploy.request import match_classes, match_label
 from resnetlab.errors import InputError
 
 NFC, NFD = "caf\u00e9", "cafe\u0301"
-
-
-def refused(root: Path) -> list[str]:
-    with pytest.raises(InputError) as caught:
-        opened(root, image_size=8)
-    return lines_of(caught.value)
 
 
 def test_names_are_equal_only_after_nfc_trimming_and_case_folding() -> None:

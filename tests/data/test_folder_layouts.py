@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from helpers.pictures import encoded, lines_of, opened, picture, save, split_tree, tree
+from helpers.pictures import encoded, opened, picture, refused, save, split_tree, tree
 from resnetlab.data.check import audit_source
 from resnetlab.data.config import DataConfig, FolderReading, Source
 from resnetlab.data.sources import image_decoder
@@ -18,13 +18,6 @@ from resnetlab.data.splits import load_dataset
 from resnetlab.deploy.inputs import LabeledImages, open_labeled_images
 from resnetlab.errors import InputError
 from resnetlab.finetune.dataset import open_photographs
-
-
-def refused(root: Path, **options: object) -> list[str]:
-    with pytest.raises(InputError) as caught:
-        opened(root, image_size=8, **options)
-    return lines_of(caught.value)
-
 
 ANYWHERE, INSIDE = FolderReading(follow_links="anywhere"), FolderReading(follow_links="inside")
 

@@ -12,17 +12,21 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from helpers.pictures import class_tree, encoded, lines_of, opened, picture, save, split_tree, tree
+from helpers.pictures import (
+    class_tree,
+    encoded,
+    lines_of,
+    opened,
+    picture,
+    refused,
+    save,
+    split_tree,
+    tree,
+)
 from resnetlab.data.sources import folder, image_decoder
 from resnetlab.errors import InputError
 
 DOGS = Path(__file__).resolve().parents[2].parent / "shared" / "data" / "dogs"
-
-
-def refused(root: Path, **options: object) -> list[str]:
-    with pytest.raises(InputError) as caught:
-        opened(root, **options)
-    return lines_of(caught.value)
 
 
 def survey(root: Path) -> folder.FolderScan:

@@ -11,12 +11,13 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import pytest
 import torch
 
+from helpers.finetuning import CPU, make_model, request, stage
 from helpers.processes import environment
 from helpers.stripes import KINDS, QUICK, folder, texture
 from resnetlab.bundle.store import load_bundle
@@ -43,35 +44,14 @@ from resnetlab.finetune.state import FinetuneState
 from resnetlab.models.configs import ExternalConfig
 from resnetlab.recipes.finetune import (
     FinetuneRecipe,
-    Stage,
     Trainable,
     finetune_recipe_names,
     load_finetune_recipe,
 )
-from resnetlab.recipes.numerics import Numerics
 from resnetlab.recipes.train import Adam, Recipe
 from resnetlab.training.evaluate import evaluate
 from resnetlab.training.photo_predictions import SplitPredictions
 from resnetlab.training.step import forward_backward
-
-NUMERICS = Numerics(device="cpu", precision="fp32", memory_format="channels_last", threads=1)
-CPU = torch.device("cpu")
-
-
-def request(photos: Path, backbone: Path, **more: Any) -> FinetuneRequest:
-    return FinetuneRequest(
-        folder=photos, model=str(backbone), train_size=24, output=photos.parent / "out", **more
-    )
-
-
-def make_model(spec: ExternalConfig, seed: int = 0) -> FinetuneModel:
-    return FinetuneModel(spec, None, KINDS, seed, NUMERICS, CPU)
-
-
-def stage(**fields: Any) -> Stage:
-    recipe = Recipe(batch_size=8, epochs=2, optimizer=Adam(lr=1e-2))
-    settings: dict[str, Any] = {"name": "stage", "recipe": recipe} | fields
-    return Stage(**settings)
 
 
 def open_data(photos: Path) -> PhotoDataset:

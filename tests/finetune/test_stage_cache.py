@@ -13,13 +13,12 @@ import threading
 import time
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
 
+from helpers.finetuning import NUMERICS, make_model, stage
 from helpers.processes import environment
-from helpers.stripes import KINDS
 from resnetlab.finetune.api import fixres
 from resnetlab.finetune.dataset import PhotoDataset, open_photographs
 from resnetlab.finetune.model import FinetuneModel
@@ -36,11 +35,8 @@ from resnetlab.finetune.stage_cache import (
 )
 from resnetlab.models.configs import ExternalConfig
 from resnetlab.recipes.finetune import Stage, Trainable
-from resnetlab.recipes.numerics import Numerics
-from resnetlab.recipes.train import Adam, Recipe
 from resnetlab.schema import config_hash
 
-NUMERICS = Numerics(device="cpu", precision="fp32", memory_format="channels_last", threads=1)
 SLOW = """
 [[stages]]
 name = "stage one"
@@ -51,16 +47,6 @@ name = "stage two"
 trainable = "all"
 recipe = { batch_size = 8, epochs = 25, optimizer = { name = "adam" } }
 """
-
-
-def stage(**fields: Any) -> Stage:
-    recipe = Recipe(batch_size=8, epochs=2, optimizer=Adam(lr=1e-2))
-    settings: dict[str, Any] = {"name": "stage", "recipe": recipe} | fields
-    return Stage(**settings)
-
-
-def make_model(spec: ExternalConfig, seed: int = 0) -> FinetuneModel:
-    return FinetuneModel(spec, None, KINDS, seed, NUMERICS, torch.device("cpu"))
 
 
 @pytest.fixture

@@ -13,7 +13,8 @@ import numpy as np
 import pytest
 import torch
 
-from helpers.stripes import KINDS, QUICK, folder
+from helpers.finetuning import make_model, request
+from helpers.stripes import QUICK, folder
 from resnetlab.bundle.store import load_bundle
 from resnetlab.cli.finetune_output import with_budget
 from resnetlab.data.transforms.eval_transform import EvalTransform
@@ -21,29 +22,13 @@ from resnetlab.errors import InputError
 from resnetlab.finetune import stage_budget
 from resnetlab.finetune.api import finetune
 from resnetlab.finetune.dataset import open_photographs
-from resnetlab.finetune.model import FinetuneModel
-from resnetlab.finetune.request import FinetuneRequest
 from resnetlab.finetune.results import BudgetCut
 from resnetlab.finetune.stage import time_step, train_stage
 from resnetlab.finetune.time_limit import TimeLimit, fit_to_limit, suggest_budget
 from resnetlab.models.configs import ExternalConfig
 from resnetlab.recipes.finetune import Stage
-from resnetlab.recipes.numerics import Numerics
 from resnetlab.recipes.train import Adam, Recipe
 from resnetlab.training.step import train_step
-
-NUMERICS = Numerics(device="cpu", precision="fp32", memory_format="channels_last", threads=1)
-CPU = torch.device("cpu")
-
-
-def request(photos: Path, backbone: Path, **more: Any) -> FinetuneRequest:
-    return FinetuneRequest(
-        folder=photos, model=str(backbone), train_size=24, output=photos.parent / "out", **more
-    )
-
-
-def make_model(spec: ExternalConfig) -> FinetuneModel:
-    return FinetuneModel(spec, None, KINDS, 0, NUMERICS, CPU)
 
 
 def make_stage(**fields: Any) -> Stage:

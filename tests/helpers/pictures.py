@@ -6,10 +6,12 @@ import io
 from pathlib import Path
 
 import numpy as np
+import pytest
 from PIL import Image
 
 from resnetlab.data.config import Source
 from resnetlab.data.sources import open_source
+from resnetlab.errors import InputError
 
 
 def picture(seed: int, width: int = 24, height: int = 16, mode: str = "RGB") -> Image.Image:
@@ -64,3 +66,10 @@ def opened(root: Path, **options: object) -> Source:
 
 def lines_of(error: BaseException) -> list[str]:
     return str(error).splitlines()
+
+
+def refused(root: Path, **options: object) -> list[str]:
+    """Return the lines of the error with which the source in a folder is refused."""
+    with pytest.raises(InputError) as caught:
+        opened(root, **options)
+    return lines_of(caught.value)

@@ -2,30 +2,23 @@
 
 from __future__ import annotations
 
-import importlib.util
-from pathlib import Path
 from types import ModuleType
 
 import pytest
 import torch
 from torch import nn
 
-GOLDEN = Path(__file__).parent.parent / "golden"
+from helpers.golden import GOLDEN, load_regenerate
+
+
+@pytest.fixture(scope="module")
+def regenerate() -> ModuleType:
+    return load_regenerate()
 
 
 def golden_rows(name: str) -> list[dict[str, str]]:
     head, *lines = [line.split("\t") for line in (GOLDEN / f"{name}.tsv").read_text().splitlines()]
     return [dict(zip(head, line, strict=True)) for line in lines]
-
-
-@pytest.fixture(scope="module")
-def regenerate() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("regenerate", GOLDEN / "regenerate.py")
-    assert spec
-    assert spec.loader
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 @pytest.mark.parametrize("table", ["fields", "families", "windows", "layers"])

@@ -4,30 +4,17 @@ published.
 
 from __future__ import annotations
 
-import importlib.util
-from pathlib import Path
-from types import ModuleType
-
 import pytest
 
+from helpers.golden import GOLDEN, load_regenerate
 from resnetlab.models.flops import traced_cost
 from resnetlab.models.parse import parse_model
 from resnetlab.models.registry import get_model_config, registered_models
 
-GOLDEN = Path(__file__).parent.parent / "golden"
 ROWS = {
     line.split("\t")[0]: line.split("\t")[1:]
     for line in (GOLDEN / "networks.tsv").read_text().splitlines()[1:]
 }
-
-
-def regenerate() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("regenerate", GOLDEN / "regenerate.py")
-    assert spec
-    assert spec.loader
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 def test_the_golden_table_contains_every_registered_network() -> None:
@@ -70,7 +57,7 @@ def test_the_cost_of_the_built_network_equals_the_golden_table(name: str) -> Non
 
 @pytest.mark.slow
 def test_the_golden_tables_equal_the_output_of_their_command() -> None:
-    for name, made in regenerate().TABLES.items():
+    for name, made in load_regenerate().TABLES.items():
         assert made() == (GOLDEN / f"{name}.tsv").read_text().splitlines(), name
 
 
@@ -131,4 +118,4 @@ def test_the_layers_of_the_practical_equal_its_question_10() -> None:
         "fc5": ("10", 10_000, 10),
     }
     assert sum(w + b for _, w, b in net.values()) == 1_191_170
-    assert regenerate().layers() == (GOLDEN / "layers.tsv").read_text().splitlines()
+    assert load_regenerate().layers() == (GOLDEN / "layers.tsv").read_text().splitlines()

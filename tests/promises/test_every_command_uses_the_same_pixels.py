@@ -1,4 +1,4 @@
-"""Promise: training, evaluation, `predict`, `explain`, `serve` and an exported model see identical
+"""Promise: training, evaluation, `predict`, `explain`, `serve` and an exported model use identical
 tensors of a photograph of any mode.
 """
 

@@ -1,5 +1,5 @@
 """Promise: memory that is exhausted ends one run, which is counted by that name with its batch size
-unchanged, and costs no other run.
+unchanged, and ends no other run.
 """
 
 from __future__ import annotations

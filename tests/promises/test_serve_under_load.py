@@ -1,5 +1,5 @@
 """Promise: the prediction service answers every client of a crowd, whatever the others send, does
-not grow, and ends within five seconds of a signal.
+not grow, and ends at a signal without waiting for uploads.
 """
 
 from __future__ import annotations

@@ -1,5 +1,5 @@
-"""Promise: after SIGTERM or Ctrl-C a study writes the checkpoints of its runs, tells the command
-that goes on, writes its report, and leaves no worker behind.
+"""Promise: after SIGTERM or Ctrl-C a study writes the checkpoints of its runs, prints the command
+that continues, writes its report, and leaves no worker behind.
 """
 
 from __future__ import annotations

@@ -1,5 +1,5 @@
-"""Promise: after SIGTERM or Ctrl-C a run writes a checkpoint, tells the command that goes on, and
-ends with code 143 or 130 within 30 seconds.
+"""Promise: after SIGTERM or Ctrl-C a run writes a checkpoint, prints the command that continues,
+and ends with code 143 or 130 within 30 seconds.
 """
 
 from __future__ import annotations

@@ -12,16 +12,12 @@ import resnetlab as rl
 from helpers.small_run import SmallRun
 from resnetlab.errors import InputError
 
+pytestmark = pytest.mark.usefixtures("tick_after_every_step")
 SURFACES = rl.LandscapeConfig(planes=2, points=5, images=8)
 ALL = rl.DiagnosticsConfig(
     gradient_norms=(0, 1, 3), ablate_blocks=True, ablate_sets=True, loss_landscape=SURFACES
 )
 FIXED = ("recipe.epochs=3",)
-
-
-@pytest.fixture(autouse=True)
-def pulses(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("resnetlab.training.events.TICK_SECONDS", -1.0)
 
 
 class Run(SmallRun):

@@ -31,14 +31,9 @@ from resnetlab.studies.plan import Plan
 from resnetlab.training.events import TrainEvent
 from resnetlab.training.state import ScratchTrainState
 
+pytestmark = pytest.mark.usefixtures("tick_after_every_step")
 EVERY_STEP = rl.Placement(checkpoint_seconds=0, max_checkpoint_seconds=0)
 RECIPE = 'recipe.optimizer={name="adam",lr=0.003}'
-
-
-@pytest.fixture(autouse=True)
-def pulses(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A pulse after each step, so that every step may be a checkpoint's."""
-    monkeypatch.setattr("resnetlab.training.events.TICK_SECONDS", -1.0)
 
 
 def plan_of(data: Path, *settings: str, seed: int = 0, output: Path) -> Plan:

@@ -22,16 +22,12 @@ from resnetlab.runs.paths import TRAIN_MODE
 from resnetlab.runs.records import Evaluation
 from resnetlab.training.rng import make_generator
 
+pytestmark = pytest.mark.usefixtures("tick_after_every_step")
 REQUESTED = rl.DiagnosticsConfig(train_mode=True)
 BATCH_SIZE = 16
 FIXED = (f"recipe.batch_size={BATCH_SIZE}", "recipe.epochs=2", "data.test_curve=true")
 SELECTED = ("recipe.ema=0.9", "recipe.select=best", "data.validation=0.2", "data.curve_images=20")
 SPLITS = ("train", "validation", "test")
-
-
-@pytest.fixture(autouse=True)
-def pulses(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("resnetlab.training.events.TICK_SECONDS", -1.0)
 
 
 class Run(SmallRun):
