@@ -243,12 +243,12 @@ def summary(replications: Sequence[Replication]) -> str:
     """Summarize the repetitions and state the limits of the evidence."""
     count = sum(item.is_consistent for item in replications)
     shares = sorted({str(item.share.message) for item in replications if item.share})
-    limited = (
-        " This is no verdict on a claim: the reported runs themselves are "
-        f"{join_words(shares)} that the study file or its source asks for."
-        if shares
-        else ""
-    )
+    limited = ""
+    if shares:
+        limited = (
+            " This is no verdict on a claim: the reported runs themselves are "
+            f"{join_words(shares)} that the study file or its source asks for."
+        )
     verdict = f"“{shares[0]}: reproduced”" if len(shares) == 1 else "reproduced"
     return (
         f"{count} of {format_count(len(replications), 'repeated run')} "

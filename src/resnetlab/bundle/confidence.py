@@ -243,11 +243,11 @@ def read_confidence(folder: Path, file: ModelFile) -> Confidence | None:
 def describe_missing(folder: Path) -> str:
     """Return a sentence about a model without the file: it has no confidence values, and why."""
     reason = (
-        f"{CONFIDENCE_FILE} belongs to other weights"
-        if (folder / CONFIDENCE_FILE).is_file()
-        else f"`resnetlab finetune` and `resnetlab extend` write {CONFIDENCE_FILE} from at least "
+        f"`resnetlab finetune` and `resnetlab extend` write {CONFIDENCE_FILE} from at least "
         f"{MIN_VALIDATION_IMAGES} validation photographs"
     )
+    if (folder / CONFIDENCE_FILE).is_file():
+        reason = f"{CONFIDENCE_FILE} belongs to other weights"
     return (
         "the model has no stored confidence values (temperature, prediction sets, novelty): "
         f"{reason}"

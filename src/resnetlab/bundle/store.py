@@ -86,9 +86,8 @@ def save_bundle(folder: Path, module: nn.Module, file: ModelFile) -> ModelFile:
     state = {name: tensor.detach().cpu() for name, tensor in module.state_dict().items()}
     network = with_module_hashes(without_weights_source(file.model, len(file.classes)))
     file = replace(file, schema=SCHEMA, model=network)
-    rebuilt = _build_with_weights(
-        file, state, str(folder)
-    )  # raises if the weights could not be loaded again
+    # This raises InputError if the weights could not be loaded again.
+    rebuilt = _build_with_weights(file, state, str(folder))
     folder.parent.mkdir(parents=True, exist_ok=True)
     mark = secrets.token_hex(8)
     new = folder.parent / f".{folder.name}.{mark}.part"

@@ -230,9 +230,11 @@ def _without_torch(_: RunFiles) -> Iterable[Finding]:
 
 def _packed_file(data: str, pack: Path | None) -> str:
     """Return the file of a data set in a pack, or an empty string."""
-    folder = pack if pack is not None and pack.is_dir() else pack.parent if pack else None
-    path = folder / f"{data}.npz" if folder else None
-    return str(path) if path is not None and path.is_file() else ""
+    if pack is None:
+        return ""
+    folder = pack if pack.is_dir() else pack.parent
+    path = folder / f"{data}.npz"
+    return str(path) if path.is_file() else ""
 
 
 def format_checks(checked: Sequence[CheckedRun], language: Language) -> list[str]:

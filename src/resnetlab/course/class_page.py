@@ -124,17 +124,15 @@ def _page(
     language: Language,
 ) -> str:
     title = Text("Submissions of the class", "Rendus de la classe").in_language(language)
-    columns = [
-        Text(*pair).in_language(language)
-        for pair in (
-            ("student", "étudiant"),
-            ("seed", "graine"),
-            ("checks", "vérifications"),
-            ("correct numbers", "nombres justes"),
-            ("answered", "réponses"),
-            ("to look at", "à regarder"),
-        )
-    ]
+    headings = (
+        ("student", "étudiant"),
+        ("seed", "graine"),
+        ("checks", "vérifications"),
+        ("correct numbers", "nombres justes"),
+        ("answered", "réponses"),
+        ("to look at", "à regarder"),
+    )
+    columns = [Text(*pair).in_language(language) for pair in headings]
     cells = [
         [
             row["student"],

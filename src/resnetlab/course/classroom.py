@@ -186,12 +186,11 @@ def _mark_copies(submissions: Sequence[Submission], exercise: Exercise) -> list[
         finding = findings.get(item.folder.name)
         checked = item.checked
         if finding is not None:
-            checked = tuple(
-                run.with_finding(_weigh(finding, run))
-                if run.exercise.name == exercise.name
-                else run
-                for run in checked
-            )
+            runs = list(checked)
+            for index, run in enumerate(runs):
+                if run.exercise.name == exercise.name:
+                    runs[index] = run.with_finding(_weigh(finding, run))
+            checked = tuple(runs)
         marked.append(Submission(item.folder, item.student, item.problem, item.answers, checked))
     return marked
 

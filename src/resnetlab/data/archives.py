@@ -44,9 +44,8 @@ def unpack(archive: Path, target: Path, subfolder: str = "") -> None:
             raise input_error(
                 str(archive), f'has no folder "{subfolder}"', "get the archive from its source"
             )
-        retry_while_in_use(
-            lambda: (unpacked / subfolder).rename(target)
-        )  # a virus scanner may still have new files open
+        # A virus scanner may still have the new files open.
+        retry_while_in_use(lambda: (unpacked / subfolder).rename(target))
 
 
 def _extract_members(tar: tarfile.TarFile, archive: Path, target_root: Path) -> None:

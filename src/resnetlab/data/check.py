@@ -253,10 +253,9 @@ def _table(
 
 
 def _format_groups(groups: Sequence[Sequence[str]], limit: int | None) -> list[str]:
-    lines = [
-        "  "
-        + " = ".join(shorten(name, MAX_VALUE_LENGTH) for name in group[:10])
-        + (f" and {len(group) - 10:,} more" if group[10:] else "")
-        for group in groups
-    ]
+    lines = []
+    for group in groups:
+        names = " = ".join(shorten(name, MAX_VALUE_LENGTH) for name in group[:10])
+        more = f" and {len(group) - 10:,} more" if group[10:] else ""
+        lines.append(f"  {names}{more}")
     return truncate_lines(lines, limit)

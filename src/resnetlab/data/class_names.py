@@ -67,16 +67,14 @@ def lookalike_problems(names: Iterable[str], where: str) -> list[Problem]:
     groups: dict[str, list[str]] = defaultdict(list)
     for name in names:
         groups[lookalike_key(name)].append(name)
-    return [
-        Problem(
-            where,
-            f"classes whose names look alike: {name_difference(group[0], group[1])}"
-            + (f", and {len(group) - 2:,} more" if group[2:] else ""),
-            "rename or merge them",
-        )
-        for group in groups.values()
-        if len(group) > 1
-    ]
+    problems = []
+    for group in groups.values():
+        if len(group) > 1:
+            difference = name_difference(group[0], group[1])
+            more = f", and {len(group) - 2:,} more" if group[2:] else ""
+            message = f"classes whose names look alike: {difference}{more}"
+            problems.append(Problem(where, message, "rename or merge them"))
+    return problems
 
 
 def match_names(names: Iterable[str], known: Sequence[str]) -> dict[str, str]:

@@ -41,16 +41,14 @@ def class_rows(source: Source, per_class: int) -> list[SheetRow]:
 def count_rows(source: Source, rows: Sequence[SheetRow]) -> list[dict[str, int | str]]:
     """Return the number of images by class, and how many of them the sheet shows."""
     splits = {"train": source.train, "validation": source.validation, "test": source.test}
-    return [
-        {"class": row.label}
-        | {
-            split: int(np.sum(images.labels == label))
-            for split, images in splits.items()
-            if images is not None
-        }
-        | {"shown": len(row.images)}
-        for label, row in enumerate(rows)
-    ]
+    counts = []
+    for label, row in enumerate(rows):
+        count: dict[str, int | str] = {"class": row.label}
+        for split, images in splits.items():
+            if images is not None:
+                count[split] = int(np.sum(images.labels == label))
+        counts.append(count | {"shown": len(row.images)})
+    return counts
 
 
 def describe_source(source: Source) -> str:

@@ -57,10 +57,8 @@ def ensemble_result(
     correct = predicted == labels
     combined = np.mean(probabilities, axis=0).argmax(1) == labels
     best = int(correct.sum(1).argmax())
-    only_combined, only_best = (
-        int((combined & ~correct[best]).sum()),
-        int((~combined & correct[best]).sum()),
-    )
+    only_combined = int((combined & ~correct[best]).sum())
+    only_best = int((~combined & correct[best]).sum())
     images = len(labels)
     gains = (combined.astype(np.float64) - correct.mean(0)) * 100
     return EnsembleResult(

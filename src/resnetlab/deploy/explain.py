@@ -142,13 +142,10 @@ class Explainer:
                 by_shape[inputs[index].shape].append(index)
             explanations: dict[int, Explanation] = {}
             for indices in by_shape.values():
-                pixels, class_indices = (
-                    np.stack([inputs[index] for index in indices]),
-                    [labels[index] for index in indices],
-                )
-                explanations |= zip(
-                    indices, self._explain_batch(pixels, class_indices), strict=True
-                )
+                pixels = np.stack([inputs[index] for index in indices])
+                names = [labels[index] for index in indices]
+                explained = self._explain_batch(pixels, names)
+                explanations |= zip(indices, explained, strict=True)
             yield from (explanations[index] for index in batch)
 
     def _explain_batch(

@@ -13,9 +13,8 @@ def optional_import(module: str, extra: str) -> Any:
     """Import an optional module. Raises InputError with the command that installs its extra."""
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter(
-                "ignore"
-            )  # deprecations between other packages do not concern the user
+            # Deprecations between other packages do not concern the user.
+            warnings.simplefilter("ignore")
             return importlib.import_module(module)
     except ImportError as error:
         package = (error.name or module).partition(".")[0]

@@ -103,6 +103,7 @@ def finetune(
     if torchrun_env()[0] > 0:  # only the first process prints progress
         notify = on_item = silent
     checked = _read_request(request, notify)
+    # These modules import torch.
     from resnetlab.finetune.pipeline import run_finetuning
     from resnetlab.finetune.time_limit import TimeLimit
     from resnetlab.finetune.trials import Trials
@@ -117,10 +118,10 @@ def finetune(
         trials = Trials(job, cache, limit, world, should_stop, notify, on_item)
         with_balance = request.balance == "auto"
         selection = trials.select(checked.candidates, with_balance=with_balance)
-        job, model, report = _with_folders(selection.job, request)
+        job, model_folder, report_folder = _with_folders(selection.job, request)
         record, predictions = run_finetuning(
             job,
-            model,
+            model_folder,
             cache,
             limit=limit,
             baseline=baseline,
@@ -132,12 +133,12 @@ def finetune(
         )
     record = replace(record, backbone_trials=selection.backbones, balance_trials=selection.balance)
     if world.is_main_process:
-        report.mkdir(parents=True, exist_ok=True)
-        write_json(report / "finetune.json", encode(record))
-        write_checksums(report, ("finetune.json",))
-        record_training(request.output / "cache", model, job.photos)
+        report_folder.mkdir(parents=True, exist_ok=True)
+        write_json(report_folder / "finetune.json", encode(record))
+        write_checksums(report_folder, ("finetune.json",))
+        record_training(request.output / "cache", model_folder, job.photos)
     tta: Tta = "ten-crop" if job.recipe.crops == 10 else "none"
-    return FinetuneOutcome(record, model, report, job.photos, predictions, tta)
+    return FinetuneOutcome(record, model_folder, report_folder, job.photos, predictions, tta)
 
 
 def _with_folders(job: FinetuneJob, request: FinetuneRequest) -> tuple[FinetuneJob, Path, Path]:
@@ -148,10 +149,11 @@ def _with_folders(job: FinetuneJob, request: FinetuneRequest) -> tuple[FinetuneJ
     name = request.name or folder_name(job)
     if request.folds is not None:
         name = f"{name}-fold{request.fold}"
-    model, report = request.output / "models" / name, request.output / "reports" / name
+    model_folder = request.output / "models" / name
+    report_folder = request.output / "reports" / name
     job = replace(job, identity=_identity(job, *_numerics_settings(request)))
-    _check_replaced(model, job)
-    return job, model, report
+    _check_same_finetuning(model_folder, job)
+    return job, model_folder, report_folder
 
 
 def cross_validate(
@@ -187,13 +189,12 @@ def cross_validate(
             break
     results = tuple(outcome.result for outcome in outcomes)
     accuracies = [result.test.accuracy_pct for result in results]
-    test, train = results[0].test.images, results[0].train_images
-    interval = corrected_resampled_interval(accuracies, test, train) or UNBOUNDED
+    num_test, num_train = results[0].test.images, results[0].train_images
+    interval = corrected_resampled_interval(accuracies, num_test, num_train) or UNBOUNDED
     low, high = cut(interval, Interval(0, 100))
     table = CrossValidation(folds=results, mean_pct=mean(accuracies), low_pct=low, high_pct=high)
-    report = outcomes[0].report_folder.with_name(
-        outcomes[0].report_folder.name.removesuffix("-fold0") + "-folds"
-    )
+    first = outcomes[0].report_folder
+    report = first.with_name(first.name.removesuffix("-fold0") + "-folds")
     report.mkdir(parents=True, exist_ok=True)
     write_json(report / "folds.json", encode(table))
     write_checksums(report, ("folds.json",))
@@ -222,7 +223,7 @@ def fixres(
     report = request.output / "reports" / name
     model = request.output / "models" / name
     job = replace(job, identity=_identity(job, "fixres", train_sizes, test_sizes))
-    _check_replaced(model, job)
+    _check_same_finetuning(model, job)
     for table in sweep(
         job,
         train_sizes,
@@ -266,7 +267,7 @@ def _numerics_settings(request: FinetuneRequest) -> list[object]:
     return [table] if table else []
 
 
-def _check_replaced(folder: Path, job: FinetuneJob) -> None:
+def _check_same_finetuning(folder: Path, job: FinetuneJob) -> None:
     """Raise InputError if `folder` has a model of other data, weights, sizes, recipe or seed.
 
     The model of the same fine-tuning may be replaced.

@@ -257,7 +257,7 @@ def open_photographs(
         raise input_error(
             str(root), "no such folder", "give a folder of photographs, with a folder per class"
         )
-    listing = scan_folder(
+    scan = scan_folder(
         root,
         image_size=DEFAULT_IMAGE_SIZE,
         cache=cache,
@@ -267,51 +267,60 @@ def open_photographs(
         reading=reading,
         purpose=FIND_DAMAGE,
     )
-    notes, rows, pool = list(listing.notes), listing.rows, list(range(len(listing.rows)))
-    if folds is not None:
-        rows, pool, note = _take_fold(listing, folds, fold)
-        notes = [*notes, *listing.groups.notes(), note]
-    if no_test:
-        rows = _without_test(root, rows, split_spec)
-        notes = ["no test split (--no-test): the images not in validation are for training"]
-    if not any(row.split == "validation" for row in rows):
-        groups = listing.groups.numbers[pool]
-        rows = _split_off_validation(rows, listing.classes, str(root), groups)
-        notes.append(
-            f"{root} has no validation split: {VALIDATION_FRACTION:.0%} of the train images were "
-            "set apart for it, stratified by class"
-        )
-    number = {name: k for k, name in enumerate(listing.classes)}
+    rows, notes = _choose_splits(scan, split_spec, no_test=no_test, folds=folds, fold=fold)
+    number = {name: k for k, name in enumerate(scan.classes)}
 
     def part(split: Split) -> PhotoSplit:
         split_rows = tuple(row for row in rows if row.split == split)
-        return PhotoSplit(
-            root,
-            split_rows,
-            np.array([number[row.label] for row in split_rows], np.int64),
-            reading.follow_links != "no",
-        )
+        labels = np.array([number[row.label] for row in split_rows], np.int64)
+        return PhotoSplit(root, split_rows, labels, reading.follow_links != "no")
 
     train, validation = part("train"), part("validation")
     test = validation if no_test else part("test")
-    _check_split_sizes(root, listing.classes, train, validation)
-    sha256 = folder_sha256(replace(listing, rows=rows))
-    chance = float(np.bincount(test.labels).max()) / len(test)
-    name = root.resolve().name
-    overlap = imagenet_overlap(listing.classes)
+    _check_split_sizes(root, scan.classes, train, validation)
     return PhotoDataset(
-        name,
-        root,
-        listing.classes,
-        train,
-        validation,
-        test,
-        sha256,
-        tuple(notes),
-        overlap,
-        chance,
+        name=root.resolve().name,
+        root=root,
+        classes=scan.classes,
+        train=train,
+        validation=validation,
+        test=test,
+        sha256=folder_sha256(replace(scan, rows=rows)),
+        notes=notes,
+        pretraining_overlap=imagenet_overlap(scan.classes),
+        chance_accuracy=float(np.bincount(test.labels).max()) / len(test),
         has_test=not no_test,
     )
+
+
+def _choose_splits(
+    scan: FolderScan,
+    split_spec: SplitSpec | Path | None,
+    *,
+    no_test: bool,
+    folds: int | None,
+    fold: int,
+) -> tuple[tuple[ManifestRow, ...], tuple[str, ...]]:
+    """Return the rows of a scan with their final splits, and notes about the folder.
+
+    The arguments are those of `open_photographs`. Without validation images, a fraction of the
+    train images becomes the validation split.
+    """
+    notes, rows, pool = list(scan.notes), scan.rows, list(range(len(scan.rows)))
+    if folds is not None:
+        rows, pool, note = _take_fold(scan, folds, fold)
+        notes = [*notes, *scan.groups.notes(), note]
+    if no_test:
+        rows = _without_test(scan.root, rows, split_spec)
+        notes = ["no test split (--no-test): the images not in validation are for training"]
+    if not any(row.split == "validation" for row in rows):
+        groups = scan.groups.numbers[pool]
+        rows = _split_off_validation(rows, scan.classes, str(scan.root), groups)
+        notes.append(
+            f"{scan.root} has no validation split: {VALIDATION_FRACTION:.0%} of the train images "
+            "were set apart for it, stratified by class"
+        )
+    return rows, tuple(notes)
 
 
 def _without_test(
@@ -360,6 +369,14 @@ def _split_off_validation(
     where: str,
     groups: NDArray[np.int64],
 ) -> tuple[ManifestRow, ...]:
+    """Return the rows with a fraction of the train images as the validation split.
+
+    Args:
+        rows: Rows of the images.
+        classes: Names of the classes.
+        where: Folder for errors.
+        groups: Number of the group (N,) of each row; a group stays in one split.
+    """
     train = [index for index, row in enumerate(rows) if row.split == "train"]
     labels = np.array([classes.index(rows[index].label) for index in train], np.int64)
     total = max(1, round(VALIDATION_FRACTION * len(train)))

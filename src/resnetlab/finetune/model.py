@@ -87,9 +87,11 @@ class FeatureCache:
         """Remove the features of every split point other than `split_point` if weights changed
         since they were computed.
         """
-        for key in [key for key in self.entries if weights_changed and key[0] != split_point]:
-            rows, _ = self.entries.pop(key)
-            self.total_bytes -= rows.numel() * rows.element_size()
+        if not weights_changed:
+            return
+        for key in [key for key in self.entries if key[0] != split_point]:
+            features, _ = self.entries.pop(key)
+            self.total_bytes -= features.numel() * features.element_size()
 
 
 @dataclass
@@ -124,14 +126,8 @@ class FinetuneModel:
         self.on_item = on_item
         # Folder of the features before the classifier; None for features in memory only.
         self.features_folder = features_folder
-        self.spec, self.classes, self.numerics, self.device, self.world = (
-            spec,
-            classes,
-            numerics,
-            device,
-            world,
-        )
-        self.seed = seed
+        self.spec, self.classes, self.seed = spec, classes, seed
+        self.numerics, self.device, self.world = numerics, device, world
         if weights is not None and isinstance(spec, ExternalConfig):
             self.spec = spec = replace(spec, weights=str(weights), sha256="")
         metadata = weights_metadata(spec) if isinstance(spec, ExternalConfig) else WeightsMetadata()
@@ -318,14 +314,11 @@ class FinetuneModel:
         first = self.features(split_model, pixels[:2])
         if not self.feature_cache.has_room(len(photo_split), first.shape[1]):
             return DeviceImages(pixels, labels)
-        batches = []
+        batches, total = [], len(photo_split)
         for piece in torch.split(pixels, FEATURE_BATCH_SIZE):
             batches.append(self.features(split_model, piece))
-            self.on_item(
-                "features computed",
-                min(len(batches) * FEATURE_BATCH_SIZE, len(photo_split)),
-                len(photo_split),
-            )
+            num_done = min(len(batches) * FEATURE_BATCH_SIZE, total)
+            self.on_item("features computed", num_done, total)
         rows = torch.cat(batches)
         self.feature_cache.add(key, rows, labels)
         return DeviceImages(rows, labels)
@@ -337,9 +330,12 @@ class FinetuneModel:
 
         `tail_forward` maps the inputs of the tail to logits.
         """
-        return lambda inputs: tail_forward(
-            self.features(split_model, inputs) if inputs.dtype == torch.uint8 else inputs
-        )
+
+        def forward(inputs: Tensor) -> Tensor:
+            is_pixels = inputs.dtype == torch.uint8
+            return tail_forward(self.features(split_model, inputs) if is_pixels else inputs)
+
+        return forward
 
 
 def _assumptions(spec: ModelConfig, model: nn.Module, metadata: WeightsMetadata) -> tuple[str, ...]:

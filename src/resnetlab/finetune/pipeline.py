@@ -108,8 +108,9 @@ def run_stages(
         if world.any_rank(should_stop()):
             return
         stage: Stage | None = planned
-        train_photos, following = photos.train, key.with_stage(planned, transforms[planned.size])
-        if adjust_stage and not world.broadcast(cache.contains(following)):
+        train_photos = photos.train
+        planned_key = key.with_stage(planned, transforms[planned.size])
+        if adjust_stage and not world.broadcast(cache.contains(planned_key)):
             stage, train_photos = adjust_stage(planned, transforms)
         if stage is None:
             return
@@ -136,6 +137,7 @@ def run_stages(
 def _predict_validation(
     job: FinetuneJob, finetune_model: FinetuneModel, transform: EvalTransform
 ) -> SplitPredictions:
+    """Predict the validation images at the test size, from cached features if there are any."""
     split_model = finetune_model.split_for_training("classifier", job.recipe.test_size)
     return predict_from_features(finetune_model, split_model, job.photos.validation, transform)
 

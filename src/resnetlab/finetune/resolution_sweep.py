@@ -68,11 +68,8 @@ class _Sweep:
         self, train_size: int, test_sizes: tuple[int, ...]
     ) -> Iterator[TrainResolution | ResolutionCell]:
         """Train stage one at `train_size`, then yield its row and the cells of the row."""
-        start, row, self.cached_seconds = (
-            time.monotonic(),
-            TrainResolution(train_size=train_size),
-            0.0,
-        )
+        start, self.cached_seconds = time.monotonic(), 0.0
+        row = TrainResolution(train_size=train_size)
         stage = self.job.recipe.resolved_stages[0]
         self.notify(f"train {train_size}: stage one begins")
         self.finetune_model.model.load_state_dict(self.initial_state)
@@ -112,11 +109,8 @@ class _Sweep:
 
     def evaluate_cell(self, train_size: int, test_size: int, state: StateDict) -> ResolutionCell:
         """Evaluate stage one at `test_size`, then train and evaluate stage two from its weights."""
-        start, cell, self.cached_seconds = (
-            time.monotonic(),
-            ResolutionCell(train_size=train_size, test_size=test_size),
-            0.0,
-        )
+        start, self.cached_seconds = time.monotonic(), 0.0
+        cell = ResolutionCell(train_size=train_size, test_size=test_size)
         self.notify(f"train {train_size}, test {test_size}: begins")
         self.finetune_model.model.load_state_dict(state)
         with peak_memory(self.finetune_model.device) as peak:

@@ -7,6 +7,7 @@ import math
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 import numpy as np
 import torch
@@ -160,22 +161,26 @@ def train_stage(
                 best = result
         is_last = recipe is recipes[-1]
         ends = should_stop() or (best is not None and should_finish())
+        # A stage that ends before its last learning rate is not complete.
         complete = result.complete and (is_last or not world.any_rank(ends))
         if not complete:
             break
     tail.load_state_dict(best.weights if best else initial)
     invalidate_features(finetune_model, split_model, stage)
     seconds = time.monotonic() - start
-    if best is None:
+    if best is not None:
+        best_epoch = best.best_epoch
+    else:  # the network has its weights from before the stage
         forward = finetune_model.make_forward(split_model, state.eval_forward)
         scores = evaluate(tail, forward, validation, world, batch_size=FEATURE_BATCH_SIZE)
+        best_epoch = _epoch_result(0, scores, seconds)
     return StageResult(
-        stage.name,
-        best.best_epoch if best else _epoch_result(0, scores, seconds),
-        tuple(best.epochs) if best else (),
-        best.lr if best else recipes[0].optimizer.lr,
-        count_parameters(tail, trainable=True),
-        seconds,
+        stage=stage.name,
+        best=best_epoch,
+        epochs=tuple(best.epochs) if best else (),
+        lr=best.lr if best else recipes[0].optimizer.lr,
+        trainable_parameters=count_parameters(tail, trainable=True),
+        seconds=seconds,
         diverged=best is None and complete,
         complete=complete,
     )
@@ -188,10 +193,11 @@ def invalidate_features(
     if stage.frozen_mode == "train":  # the statistics of every layer have changed
         finetune_model.feature_cache.remove_stale("", weights_changed=True)
         return
-    finetune_model.feature_cache.remove_stale(
-        split_model.split_point if stage.trainable in ("classifier", "last norm") else "",
-        stage.trainable != "classifier",
-    )
+    # The features before the trained layers are valid still, if those are the last layers.
+    is_end = stage.trainable in ("classifier", "last norm")
+    valid_split_point = split_model.split_point if is_end else ""
+    weights_changed = stage.trainable != "classifier"
+    finetune_model.feature_cache.remove_stale(valid_split_point, weights_changed)
 
 
 @dataclass
@@ -230,8 +236,8 @@ def _train_one_lr(
     result = _LrResult(state.recipe.optimizer.lr)
     forward = state.finetune_model.make_forward(state.split_model, state.eval_forward)
     batch_size = FEATURE_BATCH_SIZE if validation.pixels.dtype == torch.uint8 else 500
-    constant = state.stage.augment == "none" and state.split_model.trunk is not None
-    threads = 1 if constant else state.finetune_model.numerics.threads
+    has_constant_features = state.stage.augment == "none" and state.split_model.trunk is not None
+    threads = 1 if has_constant_features else state.finetune_model.numerics.threads
     with _threads(threads), image_decoder.suppress_pillow_warnings():
         for event in train_events(state, EagerStep(state, state.load_epoch), should_stop):
             on_event(event)
@@ -347,6 +353,7 @@ def _epochs_since_best_loss(epochs: list[EpochResult]) -> int:
 
 
 def _with_lr(recipe: Recipe, lr: float) -> Recipe:
+    """Return the recipe with another learning rate."""
     return replace(recipe, optimizer=replace(recipe.optimizer, lr=lr))
 
 
@@ -356,10 +363,7 @@ def enable_grad_checkpointing(model: nn.Module) -> None:
     """
     for _, module in list_parts(model):
         if not hasattr(module, "_recomputed"):
-            forward = module.forward
-            module.forward = lambda *inputs, forward=forward: checkpoint(
-                forward, *inputs, use_reentrant=False
-            )
+            module.forward = partial(checkpoint, module.forward, use_reentrant=False)
             module._recomputed = True  # type: ignore[assignment]
 
 

@@ -124,10 +124,10 @@ class StageCache:
         self,
         key: StageKey,
         finetune_model: FinetuneModel,
-        fit: Callable[[], StageResult],
+        train: Callable[[], StageResult],
         should_stop: Callable[[], bool] = lambda: False,
     ) -> StageResult:
-        """Return the last stage of `key`, from the cache or trained by `fit`, and load its weights.
+        """Return the last stage of `key`, from the cache or by `train`, and load its weights.
 
         Only one of several concurrent processes trains the stage. A stage that was stopped is not
         cached. Raises StageLockedError if another process trains the stage for longer than
@@ -143,7 +143,7 @@ class StageCache:
             cached = world.broadcast(_read_stage(path) if world.is_main_process else None)
             if cached is None:
                 with peak_memory(finetune_model.device) as peak:
-                    result = fit()
+                    result = train()
                 result = replace(result, peak_bytes=peak.bytes)
                 if world.is_main_process and result.complete and result.epochs:
                     _write_stage(path, trainable_state(finetune_model.model), result)
@@ -177,15 +177,13 @@ class StageCache:
 
 def trainable_state(model: nn.Module) -> dict[str, Tensor]:
     """Return the tensors that training may change, by their `requires_grad` and train modes."""
-    names = {
-        f"{prefix}.{name}".lstrip(".")
-        for prefix, module in model.named_modules()
-        for name, tensor in (
-            *module.named_parameters(recurse=False),
-            *module.named_buffers(recurse=False),
-        )
-        if (tensor.requires_grad if isinstance(tensor, nn.Parameter) else module.training)
-    }
+    names = set[str]()
+    for prefix, module in model.named_modules():
+        parameters = module.named_parameters(recurse=False)
+        changed = [name for name, parameter in parameters if parameter.requires_grad]
+        if module.training:  # its buffers change too, such as the statistics of batch norm
+            changed += [name for name, _ in module.named_buffers(recurse=False)]
+        names |= {f"{prefix}.{name}".lstrip(".") for name in changed}
     return {name: tensor for name, tensor in model.state_dict().items() if name in names}
 
 

@@ -108,9 +108,9 @@ class FinetuneState(TrainState):
         its class.
         """
         smoothing = self.recipe.label_smoothing
-        shares, log_probabilities = probabilities * weights, F.log_softmax(logits, 1)
-        targets = (1 - smoothing) * shares + smoothing * shares.mean(1, keepdim=True)
-        return -(targets * log_probabilities).sum(1).mean()
+        weighted = probabilities * weights
+        targets = (1 - smoothing) * weighted + smoothing * weighted.mean(1, keepdim=True)
+        return -(targets * F.log_softmax(logits, 1)).sum(1).mean()
 
 
 class PhotoBatches:
@@ -138,9 +138,10 @@ class PhotoBatches:
         if split_model.trunk is not None and key in model.feature_cache.entries:
             return model.feature_cache.entries[key]
         batch_size, count = state.recipe.batch_size, len(self.draws.order)
-        ahead = slice(part.start + batch_size, part.stop + batch_size)
-        positions = range(*part.indices(count))
-        self.prefetcher.submit((k, k) for k in (*positions, *range(*ahead.indices(count))))
+        next_part = slice(part.start + batch_size, part.stop + batch_size)
+        positions = range(*part.indices(count))  # `indices` cuts a slice at the end of the epoch
+        next_positions = range(*next_part.indices(count))
+        self.prefetcher.submit((k, k) for k in (*positions, *next_positions))
         pixels = torch.stack(self.prefetcher.take(positions)).permute(0, 2, 3, 1)
         labels = torch.from_numpy(self.photos.labels)[self.draws.order[part]].to(model.device)
         images = model.preprocess(pixels)
@@ -159,12 +160,12 @@ class PhotoBatches:
         transform, augment, draws = self.state.transform, self.state.stage.augment, self.draws
         index, row = int(draws.order[position]), int(draws.rows[position])
 
-        def factor(width: int, height: int) -> int:
+        def reduction(width: int, height: int) -> int:
             if self.state.stage.decode != "scaled":
                 return 1
             return jpeg_draft_factor(transform, augment, draws, row, width, height)
 
-        photo, full_size = self.photos.load_reduced(index, factor)
+        photo, full_size = self.photos.load_reduced(index, reduction)
         return apply_train_transform(photo, transform, augment, draws, row, full_size)
 
 
@@ -172,18 +173,15 @@ def layer_decay_scales(model: nn.Module, decay: float) -> Callable[[str], float]
     """Return a function from parameter name to learning rate scale: `decay` per part, from the last
     to the first.
     """
-    named_parts = list_parts(model) if decay < 1 else []
-    depth = {
-        f"{name}.": len(named_parts) - 1 - index for index, (name, _) in enumerate(named_parts)
-    }
+    part_names = [name for name, _ in list_parts(model)] if decay < 1 else []
 
-    def share(name: str) -> float:
-        return math.pow(
-            decay,
-            next((exponent for prefix, exponent in depth.items() if name.startswith(prefix)), 0),
-        )
+    def lr_scale(parameter_name: str) -> float:
+        for exponent, part_name in enumerate(reversed(part_names)):
+            if parameter_name.startswith(f"{part_name}."):
+                return math.pow(decay, exponent)
+        return 1.0
 
-    return share
+    return lr_scale
 
 
 def block_decay_scales(model: nn.Module, tail: nn.Module, decay: float) -> Callable[[str], float]:

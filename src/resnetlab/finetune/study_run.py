@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Generator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -78,6 +78,17 @@ def run_finetune_attempt(
     )
 
 
+@dataclass(frozen=True)
+class _SelectedStage:
+    """Stage with the best accuracy on validation so far."""
+
+    predictions: SplitPredictions
+    """Predictions on validation."""
+    step: int
+    """Step of its best epoch."""
+    weights: dict[str, torch.Tensor]
+
+
 class FinetuneSession:
     """Session of a fine-tuning run in this process."""
 
@@ -98,71 +109,57 @@ class FinetuneSession:
         self.weights = directory.path / WEIGHTS
         self.backbone = store_backbone(self.finetune_model, run.recipe, self.weights)
         self.started = False
-        self.step, self.epoch, self.seconds = 0, 0.0, 0.0  # sums over the finished stages
-        # Predictions of the best stage, and the step of its best epoch.
-        self.selected: tuple[SplitPredictions, int] | None = None
+        self.total_steps = run.recipe.total_steps(len(photos.train))
+        # Sums over the finished stages.
+        self.num_stages, self.step, self.epoch, self.seconds = 0, 0, 0.0, 0.0
+        self.selected: _SelectedStage | None = None
 
     def run(self) -> Result | None:
         """Train the stages and return the result, or None after a stop."""
-        should_stop = self.attempt.should_stop
-        best: dict[str, torch.Tensor] = {}
-        total, done = self.recipe.total_steps(len(self.photos.train)), 0
-
-        def on_event(progress: TrainEvent) -> None:
-            self._record_start()
-            self.attempt.on_progress(
-                replace(
-                    progress,
-                    kind="tick",
-                    step=min(total, self.step + progress.step),
-                    total_steps=total,
-                ),
-                (),
-            )
-
         try:
             for result, predictions in run_stages(
                 self.job,
                 self.finetune_model,
                 self.cache,
-                should_stop=should_stop,
-                on_event=on_event,
+                should_stop=self.attempt.should_stop,
+                on_event=self._on_event,
             ):
                 if not result.complete:
                     return None
                 if result.diverged:
-                    return self._commit(
-                        "diverged",
-                        f"{result.stage}: the loss is not finite at any of its rates",
-                        {},
-                    )
+                    reason = f"{result.stage}: the loss is not finite at any of its rates"
+                    return self._commit("diverged", reason, {})
                 self._record_start()
-                step = self._record_stage(result, total)
-                key = accuracy_estimate(predictions).selection_key
-                if not self.selected or key > accuracy_estimate(self.selected[0]).selection_key:
-                    self.selected = predictions, step
-                    best = {
-                        name: tensor.detach().clone()
-                        for name, tensor in self.finetune_model.model.state_dict().items()
-                    }
-                done += 1
+                self._select_if_best(predictions, self._record_stage(result))
+                self.num_stages += 1
+            if self.num_stages < len(self.recipe.stages):
+                return None
+            assert self.selected, "a recipe has a stage at least"
+            self.finetune_model.model.load_state_dict(self.selected.weights)
+            return self._finish(self.selected.predictions)
         except NonFiniteOutputsError as error:
             return self._commit("diverged", error.problems[0].message, {})
         except StageLockedError:
-            if should_stop():
+            if self.attempt.should_stop():
                 return None
             message, fix = "another process computes a stage of this run", "wait for it"
             raise RunLockedError(
                 input_error(str(self.directory.path), message, fix).problems[0]
             ) from None
-        if done < len(self.recipe.stages):
-            return None
-        self.finetune_model.model.load_state_dict(best)
-        assert self.selected, "a recipe has a stage at least"
-        try:
-            return self._finish(self.selected[0])
-        except NonFiniteOutputsError as error:
-            return self._commit("diverged", error.problems[0].message, {})
+
+    def _on_event(self, event: TrainEvent) -> None:
+        """Report the progress of a stage as progress of the run."""
+        self._record_start()
+        step = min(self.total_steps, self.step + event.step)
+        event = replace(event, kind="tick", step=step, total_steps=self.total_steps)
+        self.attempt.on_progress(event, ())
+
+    def _select_if_best(self, predictions: SplitPredictions, step: int) -> None:
+        """Select the stage that was trained last if its accuracy on validation is the highest."""
+        key = accuracy_estimate(predictions).selection_key
+        if self.selected and key <= accuracy_estimate(self.selected.predictions).selection_key:
+            return
+        self.selected = _SelectedStage(predictions, step, self.finetune_model.clone_state())
 
     def _record_start(self) -> None:
         """Write the start of the session to provenance.jsonl, once this process has work to do.
@@ -173,18 +170,15 @@ class FinetuneSession:
             return
         self.started = True
         record, run = self.directory.record(), self.file.run
-        event = (
-            "resume"
-            if record and any(line.get("event") == "start" for line in record.provenance)
-            else "start"
-        )
+        lines = record.provenance if record else ()
+        event = "resume" if any(line.get("event") == "start" for line in lines) else "start"
         facts_sha256 = self.directory.facts_sha256()
         self.directory.log_event(
             provenance_event(event, 0, run.numerics, run.data.sha256, facts_sha256=facts_sha256)
         )
         self.directory.truncate_metrics(-1)
 
-    def _record_stage(self, result: StageResult, total: int) -> int:
+    def _record_stage(self, result: StageResult) -> int:
         """Write the evaluations of a stage, and return the step of its best epoch."""
         stage = next(stage for stage in self.recipe.resolved_stages if stage.name == result.stage)
         steps = stage.recipe.steps_per_epoch(len(self.photos.train))
@@ -210,11 +204,14 @@ class FinetuneSession:
         if self.world.is_main_process:
             self.directory.append_metrics(*lines)
             images = round(self.epoch * len(self.photos.train))
-            progress = TrainEvent("epoch", self.step, total, self.epoch, images, self.seconds)
-            self.attempt.on_progress(progress, tuple(lines))
+            event = TrainEvent(
+                "epoch", self.step, self.total_steps, self.epoch, images, self.seconds
+            )
+            self.attempt.on_progress(event, tuple(lines))
         return best_step
 
     def _finish(self, validation: SplitPredictions) -> Result | None:
+        """Predict the test images, write the weights and outputs, and commit the result."""
         start = time.monotonic()
         test = predict_photos(
             self.finetune_model.model,
@@ -279,7 +276,7 @@ class FinetuneSession:
             status,
             reason,
             step=self.step,
-            selected_step=self.selected[1] if self.selected else self.step,
+            selected_step=self.selected.step if self.selected else self.step,
             scores={name: _to_scores(part) for name, part in predictions.items()},
             train_seconds=self.seconds,
             evaluation_seconds=evaluation_seconds,

@@ -188,7 +188,7 @@ class Trials:
             scored.append(predictions)
         if not trials:
             return "none", ()
-        best = max(range(len(trials)), key=lambda k: (trials[k].balanced_pct, -k))
+        best = max(range(len(trials)), key=lambda k: (trials[k].balanced_pct, -k))  # a tie: first
         for index, other in enumerate(scored):
             differences = balanced_differences(other, scored[best]).tolist()
             p = None if index == best else sign_flip_p(differences)

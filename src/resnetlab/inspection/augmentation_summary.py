@@ -41,17 +41,16 @@ def augmentation_sentences(limits: AugmentationLimits) -> list[str]:
     other = correlations.get(SAME_CLASS)
     if other is not None and copies:
         texts = " and ".join(f"{r:.2f} with {name}" for name, r in copies.items())
-        nearer = min(copies.values()) > other
-        farther = max(copies.values()) < other
+        conclusion = "only some of the copies vary less than new images would."
+        if min(copies.values()) > other:
+            conclusion = "the copies vary less than new images would."
+        elif max(copies.values()) < other:
+            conclusion = (
+                "moved or mirrored pixels differ from it more than a new image of its class."
+            )
         lines.append(
             f"An image correlates {texts}, and {other:.2f} with another image of its class: "
-            + (
-                "the copies vary less than new images would."
-                if nearer
-                else "moved or mirrored pixels differ from it more than a new image of its class."
-                if farther
-                else "only some of the copies vary less than new images would."
-            )
+            f"{conclusion}"
         )
     if limits.labels:
         lines.append(_flip_sentence(limits))

@@ -240,8 +240,10 @@ def _tooltip(layer: Layer) -> str:
 
 
 def _box(layer: Layer, x: int, y: int, width: int, name: str) -> str:
-    strided = layer.stride is not None and max(layer.stride) > 1
-    name += " strided" if strided else "" if layer.layer_parameters else " bare"
+    if layer.stride is not None and max(layer.stride) > 1:
+        name += " strided"
+    elif not layer.layer_parameters:
+        name += " bare"
     then = ""
     if layer.followed_by and len(layer.followed_by) < 4:
         then = " " + ", ".join(layer.followed_by)

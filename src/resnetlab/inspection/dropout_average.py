@@ -167,13 +167,11 @@ def average_sentences(average: DropoutAverage) -> list[str]:
     label, distance = "same_label_as_evaluation_pct", "distance_to_evaluation_points"
     is_close = CLOSE_FACTOR * min(mean[distance], geometric[distance]) <= one[distance]
     nearer = "geometric mean" if geometric[distance] < mean[distance] else "mean"
-    more, less = (
-        mean["accuracy_pct"] > one["accuracy_pct"],
-        mean["accuracy_pct"] < one["accuracy_pct"],
-    )
-    comparison = (
-        "more accurate than" if more else "less accurate than" if less else "as accurate as"
-    )
+    comparison = "as accurate as"
+    if mean["accuracy_pct"] > one["accuracy_pct"]:
+        comparison = "more accurate than"
+    elif mean["accuracy_pct"] < one["accuracy_pct"]:
+        comparison = "less accurate than"
     return [
         (
             f"Evaluation mode gives the label of the mean over {len(average.samples)} thinned "

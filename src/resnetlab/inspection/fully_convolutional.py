@@ -37,9 +37,8 @@ class FullyConvolutional(nn.Module):
         self.net = copy.deepcopy(model).eval()
         self.name = name
         if hasattr(self.net, "spec"):
-            vars(self.net)["spec"] = _AnySize(
-                self.net.spec
-            )  # the size check of the linear layers does not apply to the copy
+            # The size check of the linear layers does not apply to the copy.
+            vars(self.net)["spec"] = _AnySize(self.net.spec)
         self.kernels: dict[int, Pair] = {}
         self.windows: list[Pair] = []
         parameter = next(self.net.parameters())

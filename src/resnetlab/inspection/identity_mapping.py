@@ -85,13 +85,12 @@ def measure_identity_mapping(
                 f"{format_count(steps, 'step')} each "
                 f"({len(rows) + 1} of {2 * len(depths)})"
             )
-            results = {
-                lr: [
+            results = {}
+            for lr in lrs:
+                results[lr] = [
                     unexplained_variance(blocks, kind == "residual", seed, steps, lr)
                     for seed in range(seeds)
                 ]
-                for lr in lrs
-            }
             lr, pairs = min(results.items(), key=lambda item: sum(after for _, after in item[1]))
             after = [100 * pair[1] for pair in pairs]
             rows.append(

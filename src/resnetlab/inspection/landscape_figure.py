@@ -63,10 +63,10 @@ def contour_levels(grids: Sequence[Grid]) -> Levels:
     if len(values) < MIN_LEVELS:
         steps = 2 * MIN_LEVELS - 2
         values = tuple(least * (most / least) ** (step / steps) for step in range(steps + 1))
-    below, above = low < values[0] * (1 - 1e-9), high > values[-1] * (1 + 1e-9)
-    return Levels(
-        values, "both" if below and above else "min" if below else "max" if above else "neither"
-    )
+    is_below, is_above = low < values[0] * (1 - 1e-9), high > values[-1] * (1 + 1e-9)
+    if is_below:
+        return Levels(values, "both" if is_above else "min")
+    return Levels(values, "max" if is_above else "neither")
 
 
 def draw_surface(ax: Axes, grid: Grid, levels: Levels, ink: str) -> None:

@@ -108,7 +108,9 @@ def _convolution(
     stride, padding, dilation = (_pair(args[i]) for i in (3, 4, 5))
     transposed, groups = (args[6], args[8]) if op == "convolution" else (False, 1)
     macs = (x if transposed else y).numel() * args[1].shape[1] * kernel.numel()
-    kind = "transposed conv" if transposed else f"conv, {groups} groups" if groups > 1 else "conv"
+    kind = f"conv, {groups} groups" if groups > 1 else "conv"
+    if transposed:
+        kind = "transposed conv"
     size = _pair(kernel)
     new_field = (
         None

@@ -312,7 +312,9 @@ class _LayerTracer(TorchDispatchMode):  # type: ignore[no-untyped-call]
         sources = tuple(dict.fromkeys(self.operation_of[id(tensor)] for tensor in data))
         layer = make_layer(func, args, kwargs, data, fields, outputs, bool(weights))
         if layer is not None:
-            name = "pool" if layer.kind.endswith("pool") else layer.kind if op in JOIN_OPS else ""
+            name = layer.kind if op in JOIN_OPS else ""
+            if layer.kind.endswith("pool"):
+                name = "pool"
             field = layer.receptive_field
             if name:
                 self.uncounted[layer.kind] += y.numel()

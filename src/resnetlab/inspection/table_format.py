@@ -122,4 +122,6 @@ def _format_value(value: Any) -> str:
 
 
 def _csv_value(value: Any) -> Any:
-    return format_size(value) if isinstance(value, tuple | list) else "" if value is None else value
+    if value is None:
+        return ""
+    return format_size(value) if isinstance(value, tuple | list) else value

@@ -12,7 +12,11 @@ Freeze = Literal["backbone", "none"] | int
 
 def parse_freeze(text: str) -> Freeze:
     """Parse the value of `--freeze`. Raises InputError."""
-    if text not in ("backbone", "none") and not text.isdigit():
-        allowed = "backbone, none, a number of parts"
-        raise input_error("--freeze", "unknown", "--freeze backbone", got=text, allowed=allowed)
-    return int(text) if text.isdigit() else "none" if text == "none" else "backbone"
+    if text == "backbone":
+        return "backbone"
+    if text == "none":
+        return "none"
+    if text.isdigit():
+        return int(text)
+    allowed = "backbone, none, a number of parts"
+    raise input_error("--freeze", "unknown", "--freeze backbone", got=text, allowed=allowed)

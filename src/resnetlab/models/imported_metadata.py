@@ -166,7 +166,8 @@ def _transform(
     values: dict[str, Any] = {"mean": mean, "std": std, "channels": channels}
     if isinstance(spec, CifarConfig) and not options.resize:
         return EvalTransform(crop_mode="square", size=stated.side or 32, **values), tuple(notes)
-    size = stated.side or (32 if isinstance(spec, CifarConfig) else known.size if known else 224)
+    default_size = known.size if known else 224
+    size = stated.side or (32 if isinstance(spec, CifarConfig) else default_size)
     resize = options.resize or (known.resize if known else math.floor(256 / 224 * size))
     if options.resize and options.resize < size:
         message = f"smaller than the crop of {size} pixels"

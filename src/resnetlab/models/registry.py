@@ -113,10 +113,8 @@ def get_model_config(name: str, where: str, field: str) -> ModelConfig:
             if dense_match:
                 return DenseNetConfig(depth=int(dense_match[1]), growth=int(dense_match[2]))
         except ValueError as error:
-            problem, fix = (
-                getattr(error, "message", str(error)),
-                getattr(error, "fix", "cifar-resnet20"),
-            )
+            problem = getattr(error, "message", str(error))
+            fix = getattr(error, "fix", "cifar-resnet20")
             raise input_error(where, problem, fix, field=field) from None
         for entry in registered_models():
             if entry.name == name:

@@ -200,10 +200,10 @@ class FinetuneRecipe:
         """Stages with their epochs limited to `epochs`."""
 
         def shortened(stage: Stage) -> Stage:
-            epochs = min(
-                stage.recipe.epochs or 0, self.epochs or 0
-            )  # a stage may count in steps instead
-            return replace(stage, recipe=replace(stage.recipe, epochs=epochs)) if epochs else stage
+            if not stage.recipe.epochs or not self.epochs:  # a stage may count steps instead
+                return stage
+            epochs = min(stage.recipe.epochs, self.epochs)
+            return replace(stage, recipe=replace(stage.recipe, epochs=epochs))
 
         return tuple(map(shortened, self.stages))
 

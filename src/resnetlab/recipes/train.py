@@ -95,10 +95,8 @@ class Step:
     """Step schedule: the rate is multiplied by `gamma` at each milestone, a fraction of the run."""
 
     name: Literal["step"] = "step"
-    milestones: tuple[UnitInterval, ...] = (
-        0.5,
-        0.75,
-    )  # 32k and 48k of 64k steps: He et al. 2016, sec. 4.2
+    # 32k and 48k of 64k steps: He et al. 2016, sec. 4.2
+    milestones: tuple[UnitInterval, ...] = (0.5, 0.75)
     """Fractions of the run after which the learning rate is multiplied by `gamma`."""
     gamma: PositiveFloat = 0.1
     """Factor of the learning rate at each milestone."""

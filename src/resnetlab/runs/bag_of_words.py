@@ -68,7 +68,8 @@ def _fit_and_evaluate(directory: RunDirectory, file: RunFile, dataset: Dataset) 
     train_seconds = time.monotonic() - start
     start = time.monotonic()
     images = {"train": dataset.train, "test": dataset.test}
-    images |= {"validation": dataset.validation} if dataset.validation is not None else {}
+    if dataset.validation is not None:
+        images["validation"] = dataset.validation
     outputs = fitted.decision_function(dataset.test.pixels)
     scores = {
         name: _scores(fitted, part, outputs if name == "test" else None)

@@ -1,6 +1,4 @@
-"""Life cycle of any run: one process locks its folder, and an exhausted memory is recorded as its
-result.
-"""
+"""Life cycle of any run: one process locks its folder, and "out of memory" (OOM) is a result."""
 
 from __future__ import annotations
 
@@ -27,7 +25,7 @@ class RunLockedError(ResnetlabError):
 
 
 class SharedDeviceOutOfMemoryError(ResnetlabError):
-    """Error of a run that has too little memory beside other runs; alone it may have enough."""
+    """Error of a run that is out of memory beside other runs; alone it may have enough."""
 
 
 def run_once(
@@ -39,8 +37,9 @@ def run_once(
     complete: Callable[[Result], Result] = lambda result: result,
     shared_device: bool = False,
 ) -> Generator[None, None, Result | None]:
-    """Lock the folder of a run and execute it, unless it has a result. Exhausted memory is a result
-    too.
+    """Lock the folder of a run and execute it, unless it has a result.
+
+    A run that is out of memory gets that as its result.
 
     Args:
         directory: Folder of the run.
@@ -85,14 +84,12 @@ def run_once(
             if not is_out_of_memory(error) or not world.is_main_process:
                 raise
             if shared_device:
+                problem = "out of memory beside other runs"
                 raise SharedDeviceOutOfMemoryError(
-                    Problem(
-                        directory.path.name, "out of memory beside other runs", "--parallel-seeds 1"
-                    )
+                    Problem(directory.path.name, problem, "--parallel-seeds 1")
                 ) from None
             step = max(saved_steps(directory.checkpoints), default=0)
-            reason = first_line(error)
-            return commit_result(directory, "out of memory", reason, step=step)
+            return commit_result(directory, "out of memory", first_line(error), step=step)
 
 
 def check_data(file: RunFile, identity: DataIdentity, folder: str) -> None:
@@ -118,20 +115,10 @@ def _log_stop(directory: RunDirectory, world: World) -> None:
 
 def check_world_size(file: RunFile, world: World, directory: RunDirectory) -> None:
     """Raise InputError if the number of processes differs from that of the run."""
-    ranks = file.run.numerics.world_size
+    ranks, folder = file.run.numerics.world_size, str(directory.path)
     if ranks != world.size:
-        command = command_line(
-            [
-                "torchrun",
-                "--nproc-per-node",
-                str(ranks),
-                "-m",
-                "resnetlab",
-                "resume",
-                str(directory.path),
-            ]
-        )
-        fix = command if ranks > 1 else "start it without torchrun"
-        raise input_error(
-            str(directory.path), "processes of the run", fix, got=world.size, allowed=str(ranks)
-        )
+        torchrun = ["torchrun", "--nproc-per-node", str(ranks), "-m", "resnetlab"]
+        fix = "start it without torchrun"
+        if ranks > 1:
+            fix = command_line([*torchrun, "resume", folder])
+        raise input_error(folder, "processes of the run", fix, got=world.size, allowed=str(ranks))

@@ -72,11 +72,10 @@ def _software() -> dict[str, Any]:
         version = "source tree"
     package_dir = Path(__file__).resolve().parent
     commit = _git(package_dir, "rev-parse", "HEAD")
-    dirty = (
-        bool(_git(package_dir, "status", "--porcelain", "--untracked-files=no", "--", "."))
-        if commit
-        else False
-    )
+    dirty = False
+    if commit:
+        changes = _git(package_dir, "status", "--porcelain", "--untracked-files=no", "--", ".")
+        dirty = bool(changes)
     return {"commit": commit, "dirty": dirty, "version": version, "packages": packages}
 
 

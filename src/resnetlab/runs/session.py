@@ -98,14 +98,13 @@ def _check_batch_size(
     numerics, recipe = file.run.numerics, scratch_recipe(file.run.recipe, file.data_name)
     check_world_size(file, world, directory)
     parts = numerics.world_size * numerics.grad_accum_steps
-    least = min(
-        recipe.batch_size,
-        image_count - (recipe.steps_per_epoch(image_count) - 1) * recipe.batch_size,
-    )
-    if parts > 1 and least // parts < 2:
+    full_batches = recipe.steps_per_epoch(image_count) - 1
+    last_batch = image_count - full_batches * recipe.batch_size
+    smallest = min(recipe.batch_size, last_batch)
+    if parts > 1 and smallest // parts < 2:
         problem = (
-            f"a batch of {least} images (of {image_count:,}) is too small for {parts} microbatches "
-            "of two images"
+            f"a batch of {smallest} images (of {image_count:,}) is too small for {parts} "
+            "microbatches of two images"
         )
         raise input_error(
             "", problem, "another batch size", field="recipe.batch_size", got=recipe.batch_size
@@ -139,7 +138,7 @@ class RunSession:
         """Train to the end and return the result, or None after a stop."""
         should_stop, yield_every_step = self.attempt.should_stop, self.attempt.shares_device
         if self.world.is_main_process:
-            self._restore(self.attempt.from_step)
+            self._resume(self.attempt.from_step)
         self._broadcast_state()
         step = self.profiler.wrap_step(make_step(self.state, self.train_images))
         last_save, base_seconds = time.monotonic(), self.train_seconds
@@ -202,8 +201,12 @@ class RunSession:
             line = {"event": "eager steps", "time": utc_now()}
             self.directory.log_event(line | {"step": self.state.step, "reason": self.eager_reason})
 
-    def _restore(self, from_step: int | None) -> None:
-        """Load a checkpoint, by default the last one, and remove what was written after it."""
+    def _resume(self, from_step: int | None) -> None:
+        """Resume the run from a checkpoint, by default the last one, or start it without one.
+
+        What was written after the checkpoint is removed. Raises InputError if there is none of
+        `from_step`, or if it does not continue this run with the same bits.
+        """
         steps = saved_steps(self.directory.checkpoints)
         step = from_step if from_step is not None else max(steps, default=0)
         path = str(self.directory.path)
@@ -259,12 +262,10 @@ class RunSession:
         """Write the start or the resumption of the run to provenance.jsonl."""
         run = self.file.run
         self.eager_reason = find_eager_reason(self.state)
-        extra = (
-            {"steps": f"eager: {self.eager_reason}" if self.eager_reason else "captured"}
-            if run.numerics.device == "cuda"
-            else {}
-        )
-        extra["facts_sha256"] = self.directory.facts_sha256()
+        extra = {"facts_sha256": self.directory.facts_sha256()}
+        if run.numerics.device == "cuda":
+            kind = f"eager: {self.eager_reason}" if self.eager_reason else "captured"
+            extra = {"steps": kind, **extra}
         event = "resume" if step else "start"
         self.directory.log_event(
             provenance_event(event, step, run.numerics, run.data.sha256, **extra)
@@ -279,10 +280,7 @@ class RunSession:
         self.state.load_state_dict(tensors, step)
 
     def _save_gradient_norms(self) -> None:
-        """Save the gradient norms of the layers.
-
-        If memory is exhausted, continue training without them.
-        """
+        """Save the gradient norms of the layers. If they run out of memory, train without them."""
         start = time.monotonic()
         try:
             self.directory.save_gradient_norms(measure_gradients(self.state, self.train_images))
@@ -292,6 +290,7 @@ class RunSession:
         self.evaluator.seconds += time.monotonic() - start
 
     def _save_checkpoint(self) -> None:
+        """Save what `_resume` needs: the training state, the best weights and the sums so far."""
         metadata = {
             "run": self.file.run.hash,
             "step": self.state.step,

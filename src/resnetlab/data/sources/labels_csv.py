@@ -189,16 +189,14 @@ def read_labels(
             *problems or [Problem(where, "no rows", "give a row path,label for each image")]
         )
     table_paths = {source.path for source in tables}
-    passed = [
-        SkippedFile(
-            entry.path,
-            "hidden" if entry.path.startswith(".") else entry.skip_reason or f"not in {names}",
-        )
-        for entry in entries
-        if entry.path not in files and entry.path not in table_paths
-    ]
+    skipped = []
+    for entry in entries:
+        if entry.path not in files and entry.path not in table_paths:
+            is_hidden = entry.path.startswith(".")
+            reason = "hidden" if is_hidden else entry.skip_reason or f"not in {names}"
+            skipped.append(SkippedFile(entry.path, reason))
     labeled = [replace(file, label=normalize_name(file.label)) for file in files.values()]
-    return labeled, passed, [*notes, *_completion_notes(finder)]
+    return labeled, skipped, [*notes, *_completion_notes(finder)]
 
 
 def _notes(table: _Table) -> list[str]:
@@ -361,15 +359,11 @@ def _parse_row(
 def _row_problem(where: str, kind: str, text: str) -> Problem:
     match kind:
         case "length":
-            message, fix = (
-                "more or fewer values than columns",
-                "quote a value that contains a comma",
-            )
+            message = "more or fewer values than columns"
+            fix = "quote a value that contains a comma"
         case "absent":
-            message, fix = (
-                f'no file "{text}" in the folder',
-                "write paths below the folder, or remove the row",
-            )
+            message = f'no file "{text}" in the folder'
+            fix = "write paths below the folder, or remove the row"
         case "skipped":
             message, fix = text, "put the file itself there, or remove the row"
         case "repeated":

@@ -255,15 +255,12 @@ def apply_manifest(rows: Sequence[ManifestRow], root: Path, path: Path) -> tuple
             name for name, split in splits.items() if split not in get_args(Split)
         },
     }
-    problems = [
-        Problem(
-            str(path),
-            f'{message} "{names[0]}"' + (f" and {len(names) - 1:,} more" if names[1:] else ""),
-            fix,
-        )
-        for message, names in ((message, sorted(paths)) for message, paths in mismatches.items())
-        if names
-    ]
+    problems = []
+    for message, unsorted in mismatches.items():
+        if unsorted:
+            first, *others = sorted(unsorted)
+            more = f" and {len(others):,} more" if others else ""
+            problems.append(Problem(str(path), f'{message} "{first}"{more}', fix))
     missing = {"train", "test"} - set(splits.values())
     problems += [Problem(str(path), f"no {split} images", fix) for split in sorted(missing)]
     if problems:

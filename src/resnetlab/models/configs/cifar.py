@@ -107,16 +107,14 @@ class CifarConfig(CountedConfig):
         option = {"none": "", "A": "", "B": "-b", "C": "-c", "gated": "-gated"}[self.shortcut]
         if self.zero_channels == "end":
             option = "-a-end" if self.shortcut == "A" else option
-        classic = (
-            CifarConfig(
+        is_classic = False
+        if self.blocks[0]:
+            is_classic = self == CifarConfig(
                 blocks=(self.blocks[0],) * 3,
                 shortcut=self.shortcut,
                 zero_channels=self.zero_channels if self.shortcut == "A" else "both ends",
             )
-            if self.blocks[0]
-            else None
-        )
-        return f"cifar-{kind}{self.depth}{option}{'' if self == classic else '+'}"
+        return f"cifar-{kind}{self.depth}{option}{'' if is_classic else '+'}"
 
     @property
     def title(self) -> str:
@@ -157,10 +155,8 @@ class CifarConfig(CountedConfig):
                     shortcut.norm(self.batch_norm and not pre)
                 elif self.shortcut == "gated":
                     shortcut.conv(f"{name}.shortcut.gate", out, 1, stride, bias=True)
-                counter.parameters, counter.macs = (
-                    counter.parameters + shortcut.parameters,
-                    counter.macs + shortcut.macs,
-                )
+                counter.parameters += shortcut.parameters
+                counter.macs += shortcut.macs
         counter.norm(self.batch_norm and pre)
         counter.linear(num_classes)
 
@@ -168,11 +164,8 @@ class CifarConfig(CountedConfig):
         """Return the channels, kernel size and stride of each convolution of a block."""
         if self.block == "basic":
             return (width, 3, stride), (width, 3, 1)
-        return (
-            (width, 1, stride),
-            (width, 3, 1),
-            (EXPANSION * width, 1, 1),
-        )  # the stride as in He et al.'s own code
+        # The first convolution has the stride, as in He et al.'s own code.
+        return (width, 1, stride), (width, 3, 1), (EXPANSION * width, 1, 1)
 
 
 def cifar_config(depth: int, shortcut: Shortcut = "A", **fields: Any) -> CifarConfig:

@@ -109,10 +109,8 @@ class ImageNetConfig(CountedConfig):
                     shortcut = CostCounter(channels, side)
                     shortcut.conv(f"{name}.shortcut", counter.channels, 1, stride)
                     shortcut.norm()
-                    counter.parameters, counter.macs = (
-                        counter.parameters + shortcut.parameters,
-                        counter.macs + shortcut.macs,
-                    )
+                    counter.parameters += shortcut.parameters
+                    counter.macs += shortcut.macs
         counter.linear(num_classes)
 
 
