@@ -58,6 +58,7 @@ from resnetlab.schema import (
     encode,
     strict_dataclass,
 )
+from resnetlab.schema_errors import RENAMED_FIELDS
 from resnetlab.studies.claims import Greater
 from resnetlab.studies.references import Protocol, ProtocolDifference, ReferenceValue
 from resnetlab.studies.study import Condition, Distance, Ensemble, Study
@@ -711,11 +712,11 @@ def test_a_table_of_a_model_is_reported_the_new_name_too(old: str, new: str) -> 
 
 
 def test_the_changelog_and_these_tests_have_every_renamed_key() -> None:
-    assert set(schema.RENAMED_FIELDS) == {(old, new) for _, old, new in RENAMED_KEYS}
+    assert set(RENAMED_FIELDS) == {(old, new) for _, old, new in RENAMED_KEYS}
     changelog = (Path(__file__).parents[1] / "CHANGELOG.md").read_text(encoding="utf-8")
     assert {
         (old, new)
-        for old, new in schema.RENAMED_FIELDS
+        for old, new in RENAMED_FIELDS
         if not re.search(rf"^\| `{old}` \| `{new}` \|", changelog, re.MULTILINE)
     } == set()
 
