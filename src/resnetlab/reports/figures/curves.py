@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any
 
+from resnetlab.reports.display_limits import MAX_LINES, limit_per_group, select_evenly
 from resnetlab.reports.figures.canvas import (
     INK,
     LINE_STYLES,
@@ -17,7 +18,6 @@ from resnetlab.reports.figures.canvas import (
     wrap_lines,
 )
 from resnetlab.reports.plot_data import LearningCurves, Line, Panel
-from resnetlab.reports.thinning import MAX_LINES, part_of, spread
 from resnetlab.translation import tr
 
 if TYPE_CHECKING:
@@ -70,7 +70,7 @@ def draw(plot: LearningCurves, narrow: bool) -> Figure:
 
 def drawn_lines(panel: Panel, panels: int) -> tuple[Line, ...]:
     """Return the runs whose curves are drawn in one of so many panels."""
-    return spread(panel.runs, part_of(MAX_LINES, panels), lambda line: line.y[-1])
+    return select_evenly(panel.runs, limit_per_group(MAX_LINES, panels), lambda line: line.y[-1])
 
 
 def _lines(panel: Panel) -> list[Line]:
