@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 from resnetlab.analysis.study_data import CurvePoint
 from resnetlab.reports.format import capitalize_first, join_clauses
 from resnetlab.reports.plot_data import LearningCurves, Line, Panel
-from resnetlab.reports.study import references
 from resnetlab.reports.study.curve_captions import MIN_T_BAND_RUNS, caption
+from resnetlab.reports.study.reference_plots import published_curve
 from resnetlab.stats.intervals import ACCURACY_RANGE_PCT, Interval, mean, t_interval, within_range
 from resnetlab.studies.claims import Best, Monotone, condition_labels
 from resnetlab.translation import tr, tr_finished
@@ -233,7 +233,7 @@ def _panel(analysis: StudyAnalysis, label: str, split: str, quantity: str) -> Pa
 
 
 def _published_line(analysis: StudyAnalysis, label: str, quantity: str) -> Line | None:
-    curve = references.published_curve(analysis, label, quantity)
+    curve = published_curve(analysis, label, quantity)
     return Line("trained", tuple(curve), tuple(curve.values())) if curve else None
 
 

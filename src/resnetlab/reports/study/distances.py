@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 from resnetlab.reports.document import Cell, Table, number_columns, text_columns
 from resnetlab.reports.format import DASH, format_count, format_number, join_clauses
-from resnetlab.reports.study.references import citation_link, published_curve
+from resnetlab.reports.study.reference_plots import published_curve
+from resnetlab.reports.study.references import citation_link
 from resnetlab.stats.intervals import mean
 from resnetlab.studies.bibliography import format_citation
 from resnetlab.studies.study import Distance

@@ -19,7 +19,7 @@ from resnetlab.reports.format import (
     join_words,
 )
 from resnetlab.reports.plot_data import Dot, DotPlot, DotRow
-from resnetlab.reports.study import references
+from resnetlab.reports.study import reference_plots
 from resnetlab.stats.intervals import Summary
 from resnetlab.studies.claims import condition_labels
 from resnetlab.studies.imported_runs import Unit
@@ -41,7 +41,7 @@ def dot_plot(analysis: StudyAnalysis) -> DotPlot:
     plot = DotPlot(
         "accuracy",
         capitalize_first(tr_finished(analysis.study.measure.name)),
-        _caption(analysis, hidden) + references.marks_caption(rows),
+        _caption(analysis, hidden) + reference_plots.marks_caption(rows),
         _text_alternative(analysis, drawn),
         rows,
         low,
@@ -109,7 +109,7 @@ def _dot_row(analysis: StudyAnalysis, label: str, summary: Summary) -> DotRow:
             ),
             mean_text,
         ),
-        reference_marks=references.reference_marks(analysis, label),
+        reference_marks=reference_plots.reference_marks(analysis, label),
     )
 
 

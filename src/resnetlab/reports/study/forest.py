@@ -14,7 +14,7 @@ from resnetlab.reports.format import (
     join_words,
 )
 from resnetlab.reports.plot_data import ForestPlot, ForestRow
-from resnetlab.reports.study import estimands, references
+from resnetlab.reports.study import estimands, reference_plots
 from resnetlab.stats.hypothesis_types import Hypothesis, MeansHypothesis
 from resnetlab.stats.outcomes import OutcomeCounts
 from resnetlab.stats.verdict import Verdict
@@ -38,7 +38,7 @@ def forest_plot(analysis: StudyAnalysis) -> ForestPlot | None:
     tested = zip(claims, analysis.hypotheses, analysis.verdicts, analysis.shares, strict=True)
     rows = []
     for claim, hypothesis, verdict, share in tested:
-        known = references.reference_effects(analysis, claim) if verdict.effect else ()
+        known = reference_plots.reference_effects(analysis, claim) if verdict.effect else ()
         trained_share = (share.low, share.high) if share else (None, None)
         row = _forest_row(claim, hypothesis, verdict, analysis.study.measure)
         rows.append(replace(row, reference_effects=known, training_share=trained_share))

@@ -33,7 +33,7 @@ from resnetlab.reports.study import (
     text,
 )
 from resnetlab.reports.study.headline import headline
-from resnetlab.reports.study.references import marks_caption
+from resnetlab.reports.study.reference_plots import marks_caption
 from resnetlab.stats.intervals import Interval, mean, within_range
 from resnetlab.stats.prediction import ReportedResult, compare_with_reported
 from resnetlab.studies.imported_runs import ImportedRuns, Measure, PublishedValue
