@@ -91,7 +91,10 @@ def _csv_row(cell: ResolutionCell) -> list[str | float | None]:
         else:
             values += [None] * 4
     paired = cell.paired
-    values += [paired.only_this, paired.only_baseline, paired.p] if paired else [None] * 3
+    if paired:
+        values += [paired.only_this, paired.only_baseline, paired.p]
+    else:
+        values += [None] * 3
     return values
 
 
@@ -317,17 +320,16 @@ def _html(content: Page, drawings: dict[str, list[str]]) -> str:
 
     from resnetlab.reports.render.html import jinja_environment
 
-    pictures = {
-        key: Markup(
-            f'<div class="wide">{to_themed_svg(wide, str(escape(tr(CAPTIONS[key]))))}</div>'
-            f'<div class="narrow">{to_themed_svg(narrow, str(escape(tr(CAPTIONS[key]))))}</div>'
+    captions = {key: tr(text) for key, text in CAPTIONS.items()}
+    pictures = {}
+    for key, (wide, narrow) in drawings.items():
+        label = str(escape(captions[key]))
+        pictures[key] = Markup(
+            f'<div class="wide">{to_themed_svg(wide, label)}</div>'
+            f'<div class="narrow">{to_themed_svg(narrow, label)}</div>'
         )
-        for key, (wide, narrow) in drawings.items()
-    }
     template = jinja_environment().get_template("fixres.html")
-    return template.render(
-        page=content, pictures=pictures, captions={key: tr(text) for key, text in CAPTIONS.items()}
-    )
+    return template.render(page=content, pictures=pictures, captions=captions)
 
 
 def _markdown(content: Page) -> str:
