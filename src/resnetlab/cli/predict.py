@@ -152,20 +152,13 @@ def predict(
     as_text = not (json or csv)
     has_short_text = as_text and (watch or len(images) > 1)
     count = top or (1 if has_short_text else 5)
-    lines: Callable[[str, Prediction | None, str], Iterator[str]]
-    if json:
-        lines = json_lines
-    elif csv:
-        lines = csv_lines
-    else:
-        lines = partial(text_lines, one_line=count == 1)
     printer = Printer(
         model=loaded,
         top=count,
         thresholds=loaded.set_thresholds(coverage) if coverage is not None else None,
         tta=tta,
         batch_size=batch_size,
-        lines=lines,
+        lines=_choose_format(json, csv, one_line=count == 1),
     )
     if csv:
         typer.echo(CSV_HEADER)
@@ -175,6 +168,16 @@ def predict(
         exit_code = _predict_once(printer, images, sorting, sheet, with_summary=as_text)
     if exit_code:
         raise typer.Exit(exit_code)
+
+
+Format = Callable[[str, "Prediction | None", str], Iterator[str]]
+
+
+def _choose_format(json: bool, csv: bool, *, one_line: bool) -> Format:
+    """Return the function that formats a prediction as JSON, CSV or text."""
+    if json:
+        return json_lines
+    return csv_lines if csv else partial(text_lines, one_line=one_line)
 
 
 @dataclass(frozen=True)
@@ -188,7 +191,7 @@ class Printer:
     """Thresholds of the prediction sets, or None without a coverage."""
     tta: str
     batch_size: int
-    lines: Callable[[str, Prediction | None, str], Iterator[str]]
+    lines: Format
     """Function from a name, a prediction and the reason why there is none, to lines."""
 
     def print_each(self, images: Iterable[LazyImage]) -> Iterator[Prediction | None]:
