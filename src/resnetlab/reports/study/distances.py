@@ -60,10 +60,8 @@ def _row(analysis: StudyAnalysis, distance: Distance, left: str, right: str) -> 
     loss = distance.metric == "loss"
     digits = 4 if loss else 1
     runs = [_sum_squared_differences(a[seed], b[seed]) for seed in a if seed in b]
-    within = [
-        _sum_squared_differences(one, other) for one, other in itertools.combinations(a.values(), 2)
-    ]
-
+    pairs = itertools.combinations(a.values(), 2)
+    within = [_sum_squared_differences(first, second) for first, second in pairs]
     runs_cell = Cell(DASH)
     if runs:
         span = tr(

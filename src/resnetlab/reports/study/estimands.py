@@ -125,21 +125,25 @@ def counts_cell(hypothesis: FailureHypothesis | SpeedHypothesis) -> Cell:
             for counts in counts_of_arms
         ]
         return Cell(tr("{rate} fail", rate=rates[0]), tr("against {rate}", rate=rates[1]))
-    medians = [statistics.median_high(times) if times else math.nan for times in hypothesis.epochs]
     never = [
         tr("{never} of {runs}", never=sum(math.isinf(time) for time in times), runs=len(times))
         for times in hypothesis.epochs
     ]
-    median_texts = [
-        DASH if math.isnan(m) else tr("never") if math.isinf(m) else tr("{epoch:g}", epoch=m)
-        for m in medians
-    ]
+    left, right = (_median_text(times) for times in hypothesis.epochs)
+    medians = tr("{left} against {right} epochs", left=left, right=right)
+    if hypothesis.epochs[1] and statistics.median_high(hypothesis.epochs[1]) == 1:
+        medians = tr("{left} against {right} epoch", left=left, right=right)
     return Cell(
-        tr("{left} against {right} epoch", left=median_texts[0], right=median_texts[1])
-        if medians[1] == 1
-        else tr("{left} against {right} epochs", left=median_texts[0], right=median_texts[1]),
-        tr("medians; never: {left} against {right}", left=never[0], right=never[1]),
+        medians, tr("medians; never: {left} against {right}", left=never[0], right=never[1])
     )
+
+
+def _median_text(epochs: tuple[float, ...]) -> str:
+    """Return the median of the epochs at which runs reached an accuracy, or a dash without runs."""
+    if not epochs:
+        return DASH
+    median = statistics.median_high(epochs)
+    return tr("never") if math.isinf(median) else tr("{epoch:g}", epoch=median)
 
 
 _TEST_DESCRIPTIONS = {

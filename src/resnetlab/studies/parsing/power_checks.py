@@ -142,34 +142,30 @@ def _reference_sds(
     It is that of the first published number of the arm that has one, else the mean over the other
     arms.
     """
-    comparable = [b for b in references if _is_comparable(claim, b.value)]
-    by_label = {
-        label: [b for b in comparable if b.condition == label] for label in condition_labels(claim)
-    }
-    first = {
-        label: next((b for b in values if b.value.run_sd), None)
-        for label, values in by_label.items()
-    }
-    known = {label: reference for label, reference in first.items() if reference}
-    if not known:
+    labels = condition_labels(claim)
+    comparable = [reference for reference in references if _is_comparable(claim, reference.value)]
+    sd_by_label: dict[str, float] = {}
+    origins = []
+    for label in dict.fromkeys(labels):
+        for reference in comparable:
+            if reference.condition == label and reference.value.run_sd:
+                sd_by_label[label] = reference.value.run_sd
+                origins.append(f"{reference.value.run_sd:.2g} ({label}: {reference.title})")
+                break
+    if not sd_by_label:
         return [], ""
-    default_sd = mean([reference.value.run_sd or 0.0 for reference in known.values()])
-    sds = [
-        (reference.value.run_sd if (reference := first[label]) else None) or default_sd
-        for label in condition_labels(claim)
-    ]
+    default_sd = mean(list(sd_by_label.values()))
+    sds = [sd_by_label.get(label, default_sd) for label in labels]
     if isinstance(claim, Relative):
-        levels = [
-            next(filter(None, (_value_in_metric(claim, b.value) for b in by_label[right])), None)
-            for right in claim.right
-        ]
-        if not all(levels):
-            return [], ""
-        sds = [100 * sd / (levels[index // 2] or math.inf) for index, sd in enumerate(sds)]
-    return sds, " and ".join(
-        f"{reference.value.run_sd:.2g} ({label}: {reference.title})"
-        for label, reference in known.items()
-    )
+        divisors = []  # the published values of the right conditions
+        for label in claim.right:
+            values = [_value_in_metric(claim, r.value) for r in comparable if r.condition == label]
+            divisor = next(filter(None, values), None)
+            if divisor is None:
+                return [], ""
+            divisors += [divisor, divisor]
+        sds = [100 * sd / divisor for sd, divisor in zip(sds, divisors, strict=True)]
+    return sds, " and ".join(origins)
 
 
 def _is_comparable(claim: ClaimWithMargin, value: ReferenceValue) -> bool:
@@ -181,9 +177,9 @@ def _is_comparable(claim: ClaimWithMargin, value: ReferenceValue) -> bool:
 def _value_in_metric(claim: ClaimWithMargin, value: ReferenceValue) -> float | None:
     """Return a published value in the claim's metric."""
     accuracy = value.accuracy_pct
-    return (
-        value.value if accuracy is None else accuracy if claim.metric == "top1" else 100 - accuracy
-    )
+    if accuracy is None:
+        return value.value
+    return accuracy if claim.metric == "top1" else 100 - accuracy
 
 
 def share_training(left: Condition, right: Condition) -> bool:
