@@ -235,7 +235,6 @@ def _claims_note(analysis: StudyAnalysis, number_of_tests: int) -> str:
         )
     elif number_of_tests > 1:
         family = tr("corrected over the study's {count} claims (Holm 1979)", count=number_of_tests)
-    tests = estimands.claims_note(study.claims, family)
     if all(map(_is_simple, study.claims)):
         tests = tr(
             "Difference: left minus right over trained runs, by Welch's t with ν degrees of "
@@ -244,6 +243,8 @@ def _claims_note(analysis: StudyAnalysis, number_of_tests: int) -> str:
             "inconclusive.",
             family=family,
         )
+    else:
+        tests = estimands.claims_note(study.claims, family)
     sentences = [tests]
     if number_of_tests > 1:
         sentences.append(tr("Intervals are not corrected for the number of claims."))
