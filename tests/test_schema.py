@@ -58,6 +58,7 @@ from resnetlab.schema import (
     encode,
     strict_dataclass,
 )
+from resnetlab.schema_errors import RENAMED_FIELDS
 from resnetlab.studies.claims import Greater
 from resnetlab.studies.published.references import Protocol, ProtocolDifference, ReferenceValue
 from resnetlab.studies.study import Condition, Distance, Ensemble, Study
@@ -713,11 +714,11 @@ def test_a_renamed_key_in_a_model_table_is_refused_with_its_new_name(old: str, n
 
 
 def test_the_changelog_and_these_tests_contain_every_renamed_key() -> None:
-    assert set(schema.RENAMED_FIELDS) == {(old, new) for _, old, new in RENAMED_KEYS}
+    assert set(RENAMED_FIELDS) == {(old, new) for _, old, new in RENAMED_KEYS}
     changelog = (Path(__file__).parents[1] / "CHANGELOG.md").read_text(encoding="utf-8")
     assert {
         (old, new)
-        for old, new in schema.RENAMED_FIELDS
+        for old, new in RENAMED_FIELDS
         if not re.search(rf"^\| `{old}` \| `{new}` \|", changelog, re.MULTILINE)
     } == set()
 

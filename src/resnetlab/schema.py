@@ -13,27 +13,19 @@ import hashlib
 import json
 import math
 import re
-import sys
 import tomllib
-import types
-import typing
-from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Self, TypeVar, cast, dataclass_transform
+from typing import Annotated, Any, Self, TypeVar, dataclass_transform
 
 from pydantic import AfterValidator, Field, TypeAdapter, ValidationError
-from pydantic_core import CoreSchema, ErrorDetails, core_schema
+from pydantic_core import CoreSchema, core_schema
 
-from resnetlab.errors import (
-    MAX_LISTED_PROBLEMS,
-    InputError,
-    Problem,
-    input_error,
-    more_problems,
-    suggest,
-)
+from resnetlab.errors import InputError, Problem, input_error
 from resnetlab.files import read_text
+from resnetlab.schema_errors import FieldError as FieldError  # modules import it from here
+from resnetlab.schema_errors import describe_errors, unknown_field
+from resnetlab.schema_types import is_discriminator, is_union, type_hints, union_members
 
 T = TypeVar("T")
 
@@ -51,18 +43,6 @@ RunId = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9.+_-]{0,127}$")]
 """Id of a run, which names its folder."""
 HttpsUrl = Annotated[str, Field(pattern=r"^(https://[A-Za-z0-9._/-]{1,200})?$")]
 """HTTPS address, or an empty string."""
-
-
-class FieldError(ValueError):
-    """Error that a `__post_init__` raises: the field, the problem with its value, and the fix."""
-
-    def __init__(self, field: str, message: str, fix: str) -> None:
-        super().__init__(f"{field}: {message}. Fix: {fix}" if field else f"{message}. Fix: {fix}")
-        self.field, self.message, self.fix = field, message, fix
-
-    def _render_traceback_(self) -> list[str]:
-        """Return the line that a notebook shows."""
-        return [f"FieldError: {self}"]
 
 
 class StoredAsText:
@@ -114,8 +94,8 @@ def _with_checked_names(cls: type[T]) -> type[T]:
 def _unknown_argument(cls: Any, name: str, known: Collection[str]) -> Problem:
     """Return the problem of an unknown field; a field of that name may be one level below."""
     problem = unknown_field(cls.__name__, name, name, known)
-    for field, hint in _type_hints(cls).items():
-        for member in typing.get_args(hint) if _is_union(hint) else (hint,):
+    for field, hint in type_hints(cls).items():
+        for member in union_members(hint) if is_union(hint) else [hint]:
             if isinstance(member, type) and name in getattr(member, "__dataclass_fields__", ()):
                 fix = f'did you mean "{field}={member.__name__}({name}=...)"?'
                 return dataclasses.replace(problem, fix=fix)
@@ -146,54 +126,6 @@ def _type_adapter(type_: Any) -> TypeAdapter[Any]:
 
 SCHEMA = 2
 """Version of the names in files. Schema 2 gave fields and statuses the field's standard names."""
-
-RENAMED_FIELDS = (
-    ("abreast", "parallel_seeds"),
-    ("accumulate", "grad_accum_steps"),
-    ("capture", "cuda_graphs"),
-    ("checkpoint_parts", "grad_checkpointing"),
-    ("choose", "select"),
-    ("chosen", "selected_on"),
-    ("depth_decay", "layer_decay"),
-    ("deviation", "std"),
-    ("differs", "differences"),
-    ("drop_blocks", "ablate_blocks"),
-    ("gradients", "gradient_norms"),
-    ("instruments", "diagnostics"),
-    ("licence", "license"),
-    ("longest_loss_seconds", "max_checkpoint_seconds"),
-    ("m", "num_runs"),
-    ("normalise", "normalize"),
-    ("of", "conditions"),
-    ("optimiser", "optimizer"),
-    ("published", "reference"),
-    ("published", "references"),
-    ("ranks", "world_size"),
-    ("rates", "lrs"),
-    ("runs", "run_values"),
-    ("said", "summary"),
-    ("says", "statement"),
-    ("trains", "trainable"),
-    ("view", "crop_mode"),
-)
-"""Keys of TOML files in schema 1, and in schema 2. The JSON files of schema 1 are not read."""
-
-
-def unknown_field(where: str, field: str, name: str, known: Collection[str]) -> Problem:
-    """Return the problem of a table's unknown key, with its new name if schema 2 renamed it.
-
-    Args:
-        where: File of the table.
-        field: Path of the key in the file, such as `recipe.optimiser`.
-        name: The key.
-        known: Keys that the table may have.
-    """
-    renamed = next((new for old, new in RENAMED_FIELDS if old == name and new in known), "")
-    if renamed:
-        fix = f"write {renamed}: the field was renamed in schema {SCHEMA}"
-    else:
-        fix = suggest(name, known) or "remove it"
-    return Problem(where, "unknown field", fix, field=field, allowed=", ".join(known))
 
 
 def check_schema(table: object, where: str) -> None:
@@ -228,11 +160,8 @@ def decode(type_: Any, value: object, where: str, field: str = "") -> Any:
     try:
         return _type_adapter(type_).validate_json(text, strict=True)
     except ValidationError as error:
-        every = error.errors(include_url=False)
-        details = _of_nearest_members(type_, list(filter(_is_relevant, every)) or every)
-        described = details[:MAX_LISTED_PROBLEMS]  # a description with its suggestion takes a while
-        problems = dict.fromkeys(_to_problem(type_, detail, where, field) for detail in described)
-        raise InputError(*problems, *more_problems(where, details[MAX_LISTED_PROBLEMS:])) from None
+        details = error.errors(include_url=False)
+        raise InputError(*describe_errors(type_, details, where, field)) from None
 
 
 def decode_lines(type_: type[T], lines: Sequence[bytes]) -> list[T] | None:
@@ -277,20 +206,14 @@ def _to_plain(value: Any) -> Any:
 
 
 @functools.cache
-def _type_hints(cls: Any, *, include_extras: bool = False) -> dict[str, Any]:
-    """Return the types of a dataclass's fields. Evaluating them takes as long as a short decode."""
-    return typing.get_type_hints(cls, include_extras=include_extras)
-
-
-@functools.cache
 def _defaults(cls: Any) -> tuple[tuple[str, Any, bool], ...]:
     """Return name, default and kind of each field; the last is true for a discriminator."""
-    hints = _type_hints(cls)
+    hints = type_hints(cls)
     return tuple(
         (
             item.name,
             item.default_factory() if callable(item.default_factory) else item.default,
-            _is_discriminator(hints[item.name]),
+            is_discriminator(hints[item.name]),
         )
         for item in dataclasses.fields(cls)
     )
@@ -326,9 +249,9 @@ def read_toml(path: Path) -> dict[str, Any]:
 
 def parse_toml(text: str, where: str) -> dict[str, Any]:
     """Parse a TOML text. `where` names the file in errors. Raises InputError."""
-    # tomllib's time and memory grow with the square of the parts of a dotted key.
     fix = "a specification is a small text file"
     too_deep = f"a whole number beyond 64 bits, or tables nested deeper than {MAX_DEPTH}"
+    # tomllib's time and memory grow with the square of the parts of a dotted key.
     if sum(line.count(".") ** 2 for line in text.splitlines()) > 4_000_000:
         raise input_error(where, "has a key of thousands of parts", fix)
     try:
@@ -340,253 +263,22 @@ def parse_toml(text: str, where: str) -> dict[str, Any]:
         raise input_error(f"{where}{line}", message, "write it as key = value") from None
     except (ValueError, RecursionError):
         raise input_error(where, too_deep, fix) from None
-    level: list[Any] = [tables]
-    for _ in range(MAX_DEPTH):
-        if any(type(item) is int and not -(2**63) <= item < 2**63 for item in level):
-            break
-        inside = [
-            item.values() if isinstance(item, dict) else item
-            for item in level
-            if isinstance(item, dict | list)
-        ]
-        level = [item for items in inside for item in items]
-    if level:
+    if _exceeds_limits(tables):
         raise input_error(where, too_deep, fix)
     return tables
 
 
-# Error messages
-# --------------------------------------------------------------------------------------------------
-
-
-def _to_problem(type_: Any, detail: ErrorDetails, where: str, prefix: str) -> Problem:
-    names, holder, field_type, _ = _resolve_location(type_, detail["loc"])
-    field = ".".join(filter(None, (prefix, *names))).replace(".[", "[")
-    last = names[-1] if names else ""
-    got = _short_json(detail["input"])
-    context = detail.get("ctx", {})
-    match detail["type"]:
-        case "unexpected_keyword_argument" | "extra_forbidden":
-            known = sorted(item.name for item in dataclasses.fields(holder)) if holder else []
-            return unknown_field(where, field, last, known)
-        case "missing" | "missing_argument" | "missing_keyword_only_argument":
-            fix = "give one more value"
-            if not last.startswith("["):
-                fix = f"add {last} = {_example_value(field_type)}"
-            return Problem(where, "missing", fix, field=field)
-        case "union_tag_not_found" | "union_tag_invalid":
-            return _tag_problem(context, field_type, where, field)
-        case "literal_error":
-            options = [str(option) for option in _literal_values(field_type)]
-            fix = suggest(str(detail["input"]), options) or f"{last} = {_short_json(options[0])}"
-            allowed = ", ".join(options)
-            return Problem(where, "unknown value", fix, field=field, got=got, allowed=allowed)
-        case "value_error" if isinstance(context.get("error"), FieldError):
-            error = context["error"]
-            path = f"{field}.{error.field}" if field and error.field else field or error.field
-            return Problem(where, error.message, error.fix, field=path)
-        case "dataclass_type" | "dict_type":
-            fix = "give it as a table"
-            if last.isidentifier():
-                fix = f"write it as [{last}] with its fields below"
-            if _is_union(_unwrap_annotated(field_type)):
-                fix = f"{last} = {_example_value(field_type)}"
-            return Problem(where, "not a table", fix, field=field, got=got)
-        case "json_invalid":
-            return Problem(where, "has text that is not UTF-8", "give it in UTF-8", field=field)
-    allowed = _describe_allowed(field_type)
-    message = "out of range" if "than" in detail["type"] else "not allowed"
-    default = _field_default(holder, last)
-    example = _short_json(default) if default is not None else _example_value(field_type)
-    fix = f"{last} = {example}"
-    if "..." in example or not last.isidentifier():
-        fix = f"give {allowed}"
-    return Problem(where, message, fix, field=field, got=got, allowed=allowed)
-
-
-def _tag_problem(context: Mapping[str, Any], union: Any, where: str, field: str) -> Problem:
-    """Return the problem of a table whose discriminator names no member of a union."""
-    name = str(context.get("discriminator", "")).strip("'")
-    expected = (tag.strip("' ") for tag in str(context.get("expected_tags", "")).split(","))
-    tags = list(filter(None, expected)) or _discriminator_options(union, name)
-    got = _short_json(context["tag"]) if "tag" in context else "none"
-    fix = suggest(str(context.get("tag", "")), tags) or f'{name} = "{[*tags, "..."][0]}"'
-    allowed = ", ".join(tags)
-    return Problem(where, "unknown", fix, field=f"{field}.{name}", got=got, allowed=allowed)
-
-
-def _is_relevant(detail: ErrorDetails) -> bool:
-    """Return True if an error belongs to the member of a union that the user meant."""
-    step = str(detail["loc"][-1]) if detail["loc"] else ""
-    if step.startswith("literal["):
-        return not isinstance(detail["input"], dict)
-    return detail["type"] != "dataclass_type" or not step[:1].isupper()
-
-
-def _of_nearest_members(type_: Any, details: list[ErrorDetails]) -> list[ErrorDetails]:
-    """Return the errors without those of the other members of a union such as `Recipe |
-    FinetuneRecipe`.
-
-    pydantic tries a table as each of them. The member that was meant has the fewest errors.
-    """
-    members = [
-        detail["loc"][:end] if end else None
-        for detail in details
-        for end in (_resolve_location(type_, detail["loc"])[3],)
-    ]
-    counts = Counter(member for member in members if member)
-    nearest: dict[tuple[int | str, ...], tuple[int | str, ...]] = {}
-    for member, count in counts.items():
-        if count < counts.get(nearest.get(member[:-1], ()), sys.maxsize):
-            nearest[member[:-1]] = member
-    return [
-        detail
-        for detail, member in zip(details, members, strict=True)
-        if not member or nearest[member[:-1]] == member
-    ]
-
-
-def _resolve_location(type_: Any, loc: tuple[int | str, ...]) -> tuple[list[str], Any, Any, int]:
-    """Resolve the error location `loc` in the type `type_`.
-
-    Returns:
-        The field names along the location, the dataclass of the last field, the type of the last
-        field, and the number of parts of `loc` up to the first name of a union's member; 0 if it
-        has none.
-    """
-    names: list[str] = []
-    member_end = 0
-    holder: Any = None
-    field_type: Any = type_
-    for number, part in enumerate(loc, 1):
-        bare = _unwrap_annotated(field_type)
-        if _is_union(bare):
-            members = [member for member in typing.get_args(bare) if member is not type(None)]
-            tables = filter(dataclasses.is_dataclass, members)
-            # pydantic adds the tag of a union to the location; the file has no such level.
-            if matches := [m for m in tables if part in _discriminator_values(m)]:
-                field_type = matches[0]
-                continue
-            if isinstance(part, str) and part.startswith("literal["):
-                continue
-            if named := [member for member in members if part in _pydantic_names(member)]:
-                if dataclasses.is_dataclass(named[0]):
-                    field_type, member_end = named[0], member_end or number
-                continue
-            field_type = members[0]
-            bare = _unwrap_annotated(field_type)
-        if isinstance(part, int):
-            names.append(f"[{part}]")
-            arguments = typing.get_args(bare)
-            field_type = arguments[0] if arguments else Any
-        else:
-            names.append(part)
-            holder = bare if dataclasses.is_dataclass(bare) else None
-            field_type = _type_hints(bare, include_extras=True).get(part, Any) if holder else Any
-            if typing.get_origin(bare) is dict:
-                field_type = typing.get_args(bare)[1]
-    return names, holder, field_type, member_end
-
-
-def _pydantic_names(member: Any) -> tuple[str, str]:
-    """Return the names by which pydantic's locations call a member of a union."""
-    return getattr(member, "__name__", ""), str(member)
-
-
-def _unwrap_annotated(type_: Any) -> Any:
-    return typing.get_args(type_)[0] if typing.get_origin(type_) is Annotated else type_
-
-
-def _is_union(type_: Any) -> bool:
-    return isinstance(type_, types.UnionType) or typing.get_origin(type_) is typing.Union
-
-
-def _is_discriminator(type_: Any) -> bool:
-    return typing.get_origin(type_) is typing.Literal and len(typing.get_args(type_)) == 1
-
-
-def _discriminator_values(cls: Any) -> set[str]:
-    hints = _type_hints(cls).values()
-    return {
-        value
-        for hint in hints
-        if typing.get_origin(hint) is typing.Literal
-        for value in typing.get_args(hint)
-    }
-
-
-def _literal_values(type_: Any) -> list[Any]:
-    """Return the values of a Literal, or of a union of Literals."""
-    bare = _unwrap_annotated(type_)
-    members = list(typing.get_args(bare))
-    return [v for m in members for v in _literal_values(m)] if _is_union(bare) else members
-
-
-def _discriminator_options(type_: Any, discriminator: str) -> list[str]:
-    members = typing.get_args(_unwrap_annotated(type_))
-    return [
-        str(v) for m in members for v in typing.get_args(_type_hints(m).get(discriminator, None))
-    ]
-
-
-def _field_default(owner: Any, name: str) -> Any:
-    for item in dataclasses.fields(owner) if owner else ():
-        if item.name == name and item.default is not dataclasses.MISSING:
-            return item.default
-    return None
-
-
-_TYPE_DESCRIPTIONS: dict[Any, tuple[str, str]] = {
-    int: ("a whole number", "1"),
-    float: ("a number", "0.1"),
-    str: ("a string", '"..."'),
-    bool: ("true or false", "true"),
-}
-
-
-def _describe_allowed(type_: Any) -> str:
-    """Describe the allowed values of a type: `a whole number, at least 1`."""
-    bare = _unwrap_annotated(type_)
-    if _is_union(bare):
-        members = [_describe_allowed(m) for m in typing.get_args(bare) if m is not type(None)]
-        return " or ".join(dict.fromkeys(members))
-    if typing.get_origin(bare) in (tuple, list):
-        return f"a list, each {_describe_allowed(typing.get_args(bare)[0])}"
-    words = [_TYPE_DESCRIPTIONS.get(bare, ("another value", "..."))[0]]
-    phrases: dict[str, Callable[[Any], str]] = {
-        "ge": lambda bound: f"at least {bound:g}",
-        "gt": lambda bound: f"above {bound:g}",
-        "le": lambda bound: f"at most {bound:g}",
-        "lt": lambda bound: f"below {bound:g}",
-        "pattern": lambda _: "a letter or digit, then up to 63 more, '.', '_' or '-'",
-    }
-    for mark in typing.get_args(type_)[1:] if typing.get_origin(type_) is Annotated else ():
-        for rule in getattr(mark, "metadata", [mark]):
-            for attribute, phrase in phrases.items():
-                bound = getattr(rule, attribute, None)
-                if bound is not None:
-                    words.append(phrase(bound))
-    return ", ".join(words)
-
-
-def _example_value(type_: Any) -> str:
-    bare = _unwrap_annotated(type_)
-    if _is_union(bare):
-        return _example_value(next(m for m in typing.get_args(bare) if m is not type(None)))
-    if typing.get_origin(bare) is typing.Literal:
-        return _short_json(typing.get_args(bare)[0])
-    if typing.get_origin(bare) is tuple:
-        return f"[{_example_value(typing.get_args(bare)[0])}]"
-    if dataclasses.is_dataclass(bare):
-        tags = [
-            f"{name} = {_example_value(hint)}"
-            for name, hint in _type_hints(cast(Any, bare)).items()
-            if _is_discriminator(hint)
-        ]
-        return f"{{ {', '.join(tags) or '...'} }}"
-    return _TYPE_DESCRIPTIONS.get(bare, ("", "..."))[1]
-
-
-def _short_json(value: object) -> str:
-    text = json.dumps(value, ensure_ascii=False, default=str)
-    return text if len(text) <= 60 else text[:57] + "..."
+def _exceeds_limits(tables: dict[str, Any]) -> bool:
+    """Return True if there is a whole number beyond 64 bits, or a table too deep in others."""
+    level: list[Any] = [tables]
+    for _ in range(MAX_DEPTH):
+        next_level: list[Any] = []
+        for item in level:
+            if type(item) is int and not -(2**63) <= item < 2**63:
+                return True
+            if isinstance(item, dict):
+                next_level += item.values()
+            elif isinstance(item, list):
+                next_level += item
+        level = next_level
+    return bool(level)

@@ -10,13 +10,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from helpers.synthetic import TRUTH, study_record
+from resnetlab.reports.display_limits import select_evenly, select_first
 from resnetlab.reports.document import Report
 from resnetlab.reports.figures import curves, dots, draw
 from resnetlab.reports.figures.dots import drawn_rows
-from resnetlab.reports.study import dot_plot, plots, run_table
+from resnetlab.reports.study import curve_captions, dot_plot, run_table
 from resnetlab.reports.study.assemble import build_report_from_record
-from resnetlab.reports.study.plots import MAX_PANELS
-from resnetlab.reports.thinning import first_of, spread
+from resnetlab.reports.study.curve_plots import MAX_PANELS
 from resnetlab.studies.parsing.overrides import Overrides
 from resnetlab.studies.parsing.study_file import load_study, parse_study
 
@@ -61,17 +61,17 @@ def test_the_first_of_many_conditions_have_a_panel_and_no_panel_shows_the_others
 def test_a_selection_from_many_runs_has_the_same_range_and_order(
     values: list[int], limit: int
 ) -> None:
-    part = spread(list(enumerate(values)), limit, lambda item: item[1])
+    part = select_evenly(list(enumerate(values)), limit, lambda item: item[1])
     assert len(part) == min(limit, len(values))
     assert sorted(part) == list(part)
     assert {min(values), max(values)} <= {value for _, value in part}
-    first = first_of(values, limit, lambda value: value == 5)
+    first = select_first(values, limit, lambda value: value == 5)
     assert len(first) == len(part)
     assert first.count(5) == min(limit, values.count(5))
 
 
 def test_a_selection_of_half_of_the_runs_has_their_median() -> None:
-    part = spread(range(10_001), 101, lambda value: value)
+    part = select_evenly(range(10_001), 101, lambda value: value)
     assert part == tuple(range(0, 10_001, 100))
 
 
@@ -138,7 +138,7 @@ def test_learning_curves_of_many_runs_show_a_selection_and_state_it(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(curves, "MAX_LINES", 12)
-    monkeypatch.setattr(plots, "MAX_LINES", 12)
+    monkeypatch.setattr(curve_captions, "MAX_LINES", 12)
     figure = many_runs(conditions=4).curves[0]
     assert [len(panel.runs) for panel in figure.panels] == [5] * 4
     assert [len(curves.drawn_lines(panel, 4)) for panel in figure.panels] == [3] * 4

@@ -12,7 +12,7 @@ from resnetlab.errors import InputError
 from resnetlab.reports import figures
 from resnetlab.reports.figures import values
 from resnetlab.reports.render import latex
-from resnetlab.reports.study.references import reference_effects
+from resnetlab.reports.study.reference_plots import reference_effects
 from resnetlab.schema import decode
 from resnetlab.stats.intervals import t_quantile
 from resnetlab.studies.parsing.study_file import load_study

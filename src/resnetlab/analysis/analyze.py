@@ -153,7 +153,8 @@ def _analyze_imported(study_data: StudyData, imported: ImportedRuns) -> StudyAna
     )
     measure = imported.measure
     low, high = sorted(measure.sign * end for end in measure.value_range)
-    summaries, by_label = {}, {}
+    summaries = {}
+    by_label = {}
     for label in imported.conditions:
         summaries[label] = summarize(
             [(row.status, row.measured) for row in rows[label]],
@@ -188,7 +189,8 @@ def _count_runs(study: Study, rows: Iterable[RunRow]) -> OutcomeCounts:
 
     It has its status in evaluation mode, unless it still has to be evaluated in training mode.
     """
-    shared, statuses = study.shared_runs, dict[tuple[str, int], Outcome]()
+    shared = study.shared_runs
+    statuses: dict[tuple[str, int], Outcome] = {}
     for row in sorted(rows, key=lambda row: row.condition in shared):
         key = shared.get(row.condition, row.condition), row.seed
         if key not in statuses or row.status in ("waiting", "running"):

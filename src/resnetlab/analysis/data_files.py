@@ -129,7 +129,9 @@ def _parse_cell(hint: Any, text: str, where: str, name: str) -> object:
     if text == "" and types.NoneType in kinds:
         return None
     try:
-        return int(text) if int in kinds else float(text) if float in kinds else text
+        if int in kinds:
+            return int(text)
+        return float(text) if float in kinds else text
     except ValueError:
         raise input_error(
             where, "not a number", "restore the file from its commit", field=name, got=text

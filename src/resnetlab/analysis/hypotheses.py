@@ -125,18 +125,16 @@ class ConditionRuns:
         self, accuracy_pct: float, split: str, max_epochs: float
     ) -> tuple[float, ...]:
         """Return the first epoch with that accuracy for each run; inf if never; none if missing."""
-        return tuple(
-            next(
-                (
+        first_epochs = []
+        for run in self.runs:
+            if run.outcome in ("trained", "at chance", "diverged"):
+                epochs = [
                     epoch
-                    for epoch, reached in _curve(run, split)
-                    if reached >= accuracy_pct and epoch <= max_epochs
-                ),
-                math.inf,
-            )
-            for run in self.runs
-            if run.outcome in ("trained", "at chance", "diverged")
-        )
+                    for epoch, reached_pct in _curve(run, split)
+                    if reached_pct >= accuracy_pct and epoch <= max_epochs
+                ]
+                first_epochs.append(epochs[0] if epochs else math.inf)
+        return tuple(first_epochs)
 
 
 def _curve(run: RunOutcome, split: str) -> tuple[tuple[float, float], ...]:

@@ -47,9 +47,11 @@ def with_looks(study: Study, max_seeds: int) -> Study:
             got=max_seeds,
             allowed=allowed,
         )
-    seeds, new = list(study.seeds), 0
+    seeds = list(study.seeds)
+    new = 0
     while len(seeds) < looks[-1]:
-        seeds += [new] if new not in seeds else []
+        if new not in seeds:
+            seeds.append(new)
         new += 1
     return replace(
         study,

@@ -65,15 +65,15 @@ def training_share(
         data: Data of each condition, by its label.
         labels: Labels of the conditions.
     """
-    shares = [
-        share
-        for label in dict.fromkeys(labels)
-        for share in [_condition_share(study, study.condition(label), data[label])]
-    ]
-    known = [share for share in shares if share is not None]
-    if len(known) < len(shares):
-        return TrainingShare()
-    return TrainingShare(min(known), max(known)) if min(known, default=1.0) < FULL_SHARE else None
+    shares = []
+    for label in dict.fromkeys(labels):
+        share = _condition_share(study, study.condition(label), data[label])
+        if share is None:
+            return TrainingShare()
+        shares.append(share)
+    if min(shares, default=1.0) >= FULL_SHARE:
+        return None
+    return TrainingShare(min(shares), max(shares))
 
 
 def is_shortened(study: Study) -> bool:

@@ -63,7 +63,7 @@ def verify(
 ) -> None:
     """Repeat some runs of a report and check them against prediction intervals."""
     from resnetlab.api import replication
-    from resnetlab.cli.display import execute_with_display
+    from resnetlab.cli.plan_execution import execute_with_display
     from resnetlab.cli.signals import SignalFlag
     from resnetlab.recipes.numerics import Placement
     from resnetlab.studies.executors.local import LocalExecutor

@@ -155,8 +155,10 @@ def course_check(
     from resnetlab.translation import check_language
 
     language, loaded = check_language(lang), load_lesson(lesson)
-    known = read_student(output)
-    seed = student_seed(student) if student else known.seed if known else None
+    recorded = read_student(output)
+    seed = recorded.seed if recorded else None
+    if student:
+        seed = student_seed(student)
     checked = check_lesson(
         loaded, runs or (), output, seed=seed, pack=pack, data=data, notify=notify
     )

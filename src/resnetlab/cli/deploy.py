@@ -23,7 +23,7 @@ from resnetlab.cli.common import (
     print_json,
 )
 from resnetlab.cli.deploy_options import Model, announce_model
-from resnetlab.cli.deploy_output import export_lines
+from resnetlab.cli.deploy_output import export_as_dict, export_lines
 from resnetlab.errors import input_error
 from resnetlab.translation import check_language
 
@@ -99,16 +99,7 @@ def export(
     else:
         parity = export_network(loaded, to, path, check, notify)
     if json:
-        details = {
-            "file": path,
-            "format": to,
-            "images": parity.num_images,
-            "kind": parity.image_kind,
-            "batches": parity.batch_sizes,
-            "largest_difference": parity.max_difference,
-            "largest_probability_difference": parity.max_probability_difference,
-        }
-        print_json(details)
+        print_json(export_as_dict(path, to, parity))
         return
     for line in export_lines(path, to, file, parity):
         typer.echo(line)

@@ -171,6 +171,19 @@ def _csv_flag(value: bool | None) -> str:
     return "" if value is None else str(value).lower()
 
 
+def export_as_dict(path: Path, export_format: str, check: ExportCheck) -> dict[str, object]:
+    """Return an export and its comparison with PyTorch as plain values, for `--json`."""
+    return {
+        "file": path,
+        "format": export_format,
+        "images": check.num_images,
+        "kind": check.image_kind,
+        "batches": check.batch_sizes,
+        "largest_difference": check.max_difference,
+        "largest_probability_difference": check.max_probability_difference,
+    }
+
+
 def export_lines(path: Path, to: str, file: ModelFile, check: ExportCheck) -> Iterator[str]:
     """Yield what an export was compared with, and how its file is used."""
     images = f"{check.num_images} {check.image_kind}"

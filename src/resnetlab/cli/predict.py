@@ -146,33 +146,38 @@ def predict(
     from resnetlab.deploy.predict import load_model
 
     loaded = load_model(model, device=device, accept_license=accept_license, threads=threads)
-    for note in () if json else _confidence_notes(loaded, tta):  # JSON has null for unknown
-        notify(f"note: {note}")
+    if not json:  # JSON has null for unknown
+        for note in _confidence_notes(loaded, tta):
+            notify(f"note: {note}")
     as_text = not (json or csv)
-    count = top or (1 if as_text and (watch or len(images) > 1) else 5)
-    as_lines = partial(text_lines, one_line=count == 1)
+    has_short_text = as_text and (watch or len(images) > 1)
+    count = top or (1 if has_short_text else 5)
     printer = Printer(
         model=loaded,
         top=count,
         thresholds=loaded.set_thresholds(coverage) if coverage is not None else None,
         tta=tta,
         batch_size=batch_size,
-        lines=json_lines if json else csv_lines if csv else as_lines,
+        lines=_choose_format(json, csv, one_line=count == 1),
     )
     if csv:
         typer.echo(CSV_HEADER)
     if watch:
-        raise typer.Exit(_watch(printer, files, links, sorting))
-    predictions, thumbnails = _predict_once(printer, images, with_thumbnails=sheet is not None)
-    if as_text and len(predictions) > 1:
-        typer.echo(prediction_summary(predictions))
-    if sorting.folder is not None:
-        sort_predictions(predictions, loaded.classes, sorting)
-    if sheet is not None:
-        _write_sheet(sheet, loaded, predictions, thumbnails)
-    if failed := len(images) - len(predictions):
-        typer.echo(f"not an image: {failed:,} of {format_count(len(images), 'file')}", err=True)
-        raise typer.Exit(UNFINISHED if predictions else BAD_INPUT)
+        exit_code = _watch(printer, files, links, sorting)
+    else:
+        exit_code = _predict_once(printer, images, sorting, sheet, with_summary=as_text)
+    if exit_code:
+        raise typer.Exit(exit_code)
+
+
+Format = Callable[[str, "Prediction | None", str], Iterator[str]]
+
+
+def _choose_format(json: bool, csv: bool, *, one_line: bool) -> Format:
+    """Return the function that formats a prediction as JSON, CSV or text."""
+    if json:
+        return json_lines
+    return csv_lines if csv else partial(text_lines, one_line=one_line)
 
 
 @dataclass(frozen=True)
@@ -186,7 +191,7 @@ class Printer:
     """Thresholds of the prediction sets, or None without a coverage."""
     tta: str
     batch_size: int
-    lines: Callable[[str, Prediction | None, str], Iterator[str]]
+    lines: Format
     """Function from a name, a prediction and the reason why there is none, to lines."""
 
     def print_each(self, images: Iterable[LazyImage]) -> Iterator[Prediction | None]:
@@ -207,15 +212,42 @@ class Printer:
 
 
 def _predict_once(
-    printer: Printer, images: Sequence[LazyImage], with_thumbnails: bool
-) -> tuple[list[Prediction], dict[str, bytes]]:
-    """Print the predictions of images; return them, and a thumbnail of each image by its name."""
+    printer: Printer,
+    images: Sequence[LazyImage],
+    sorting: Sorting,
+    sheet: Path | None,
+    *,
+    with_summary: bool,
+) -> int:
+    """Print the predictions of images, sort the images and write the contact sheet.
+
+    Args:
+        printer: Model and format of the predictions.
+        images: Images of all files and folders.
+        sorting: Folders to sort the images into; without a folder they stay where they are.
+        sheet: File of the contact sheet, or None for none.
+        with_summary: True to print the number of images of each class.
+
+    Returns:
+        The exit code.
+    """
     thumbnails: dict[str, bytes] = {}
-    if with_thumbnails:
+    if sheet is not None:
         from resnetlab.reports.prediction_sheet import with_thumbnail
 
         images = [with_thumbnail(image, thumbnails) for image in images]
-    return [item for item in printer.print_each(images) if item is not None], thumbnails
+    predictions = [item for item in printer.print_each(images) if item is not None]
+    if with_summary and len(predictions) > 1:
+        typer.echo(prediction_summary(predictions))
+    if sorting.folder is not None:
+        sort_predictions(predictions, printer.model.classes, sorting)
+    if sheet is not None:
+        _write_sheet(sheet, printer.model, predictions, thumbnails)
+    failed = len(images) - len(predictions)
+    if not failed:
+        return DONE
+    typer.echo(f"not an image: {failed:,} of {format_count(len(images), 'file')}", err=True)
+    return UNFINISHED if predictions else BAD_INPUT
 
 
 def _write_sheet(
@@ -245,7 +277,8 @@ def _watch(
     """Print the predictions of the photographs of folders as they come; return the exit code."""
     from resnetlab.deploy.watch_folders import watch_folders
 
-    done, failed = 0, set[str]()
+    done = 0
+    failed: set[str] = set()
     with SignalFlag("Stopping.").installed() as stopped:
         notify(f"watching {', '.join(map(str, folders))}; Ctrl-C ends it")
         for images in watch_folders(folders, follow_links, stopped.is_set):

@@ -166,7 +166,8 @@ def _execute_distributed(
     from resnetlab.studies.executors.worker import JobRunner
     from resnetlab.training.distributed import process_group, torchrun_world
 
-    world, last = torchrun_world(), dict[str, Any]()
+    world = torchrun_world()
+    last: dict[str, Any] = {}
     with contextlib.ExitStack() as stack:
         interrupt = stack.enter_context(SignalFlag().installed())
         stack.enter_context(process_group(world, job.file.run.numerics.device))

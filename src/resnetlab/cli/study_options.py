@@ -114,7 +114,9 @@ def variant_name(budget: bool, evidence: bool) -> VariantName:
     if budget and evidence:
         fix = "give one of them"
         raise input_error("--budget, --evidence", "two variants of a study at once", fix)
-    return "budget" if budget else "evidence" if evidence else ""
+    if budget:
+        return "budget"
+    return "evidence" if evidence else ""
 
 
 def check_built_without_code(loaded: LoadedStudy, source: str) -> None:

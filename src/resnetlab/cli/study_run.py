@@ -31,7 +31,7 @@ def run_and_print(
     track: Sequence[str] = (),
 ) -> None:
     """Run a study, print its answer, and end with the exit code of what remained unfinished."""
-    from resnetlab.cli.display import execute_with_display
+    from resnetlab.cli.plan_execution import execute_with_display
     from resnetlab.cli.plan_forecast import left_out_lines
     from resnetlab.cli.signals import SignalFlag
     from resnetlab.tracking.mirror import copy_reports, open_mirrors

@@ -21,4 +21,8 @@ def output_format(json: bool, csv: bool, markdown: bool) -> TableFormat:
         raise input_error(
             "--json, --csv, --markdown", "more than one output format", "give one of them"
         )
-    return "json" if json else "csv" if csv else "markdown" if markdown else "text"
+    if json:
+        return "json"
+    if csv:
+        return "csv"
+    return "markdown" if markdown else "text"

@@ -91,29 +91,47 @@ def _csv_row(cell: ResolutionCell) -> list[str | float | None]:
         else:
             values += [None] * 4
     paired = cell.paired
-    values += [paired.only_this, paired.only_baseline, paired.p] if paired else [None] * 3
+    if paired:
+        values += [paired.only_this, paired.only_baseline, paired.p]
+    else:
+        values += [None] * 3
     return values
 
 
 def page(resolution_table: ResolutionTable) -> Page:
     """Return the content of the report in words; fixres.json has every number of it."""
-    train, validation, test = resolution_table.images
+    _, _, test_images = resolution_table.images
     limits = tr(
         "One seed: the intervals are over the {test:,} test images and do not cover other "
         "seeds. The p-values are those of McNemar's exact test on the same test images, one "
         "per cell and not corrected for their number.",
-        test=test,
+        test=test_images,
     )
-    chosen = tr(
-        "each cell is evaluated once on it, and it selects nothing: the validation images "
-        "select the epochs and the best pair"
+    return Page(
+        title=tr("Train and test sizes on {data}", data=resolution_table.data),
+        answer=" ".join((_answer(resolution_table), *_caveats(resolution_table))),
+        limits=limits,
+        table=_cell_table(resolution_table),
+        stage_table=_stage_table(resolution_table),
+        details=_details(resolution_table),
+        command=resolution_table.command,
     )
-    shared = tr(
-        "no time and no memory are given per pair of sizes: features of the frozen layers are "
-        "computed once per test size and shared by the pairs that follow; stage one is timed "
-        "alone"
+
+
+def _details(resolution_table: ResolutionTable) -> tuple[tuple[str, str], ...]:
+    """Return the terms and texts of the section on reproduction."""
+    train, validation, test = resolution_table.images
+    trained = tr(
+        "{trained:,} of {all_parameters:,} parameters",
+        trained=resolution_table.trainable_parameters,
+        all_parameters=resolution_table.parameters,
     )
-    data = tr(
+    network = tr(
+        "{model}: {trained} are trained in stage one",
+        model=resolution_table.model,
+        trained=trained,
+    )
+    images = tr(
         "{data}: {train:,} train, {validation:,} validation, {test:,} test; {classes} classes; "
         "always guessing the most frequent class is correct for {chance_pct:.1f} % of the test "
         "images",
@@ -124,43 +142,31 @@ def page(resolution_table: ResolutionTable) -> Page:
         classes=resolution_table.classes,
         chance_pct=resolution_table.chance_pct,
     )
-    trained = tr(
-        "{trained:,} of {all_parameters:,} parameters",
-        trained=resolution_table.trainable_parameters,
-        all_parameters=resolution_table.parameters,
-    )
     seed = tr(
         "seed {seed}, {precision}", seed=resolution_table.seed, precision=resolution_table.precision
     )
     duration = format.format_duration(resolution_table.seconds)
-    details = (
-        (
-            tr("Network"),
-            tr(
-                "{model}: {trained} are trained in stage one",
-                model=resolution_table.model,
-                trained=trained,
-            ),
-        ),
-        (tr("License of the weights"), resolution_table.license),
-        (tr("Images"), data),
-        (tr("Recipe"), f"{resolution_table.recipe}, {seed}"),
-        (
-            tr("Machine"),
-            tr("{machine}; {duration} in all", machine=resolution_table.machine, duration=duration),
-        ),
-        (tr("Test split"), chosen),
-        (tr("Time and memory"), shared),
-        *_code_details(resolution_table.provenance),
+    machine = tr(
+        "{machine}; {duration} in all", machine=resolution_table.machine, duration=duration
     )
-    return Page(
-        title=tr("Train and test sizes on {data}", data=resolution_table.data),
-        answer=" ".join((_answer(resolution_table), *_caveats(resolution_table))),
-        limits=limits,
-        table=_cell_table(resolution_table),
-        stage_table=_stage_table(resolution_table),
-        details=details,
-        command=resolution_table.command,
+    test_split = tr(
+        "each cell is evaluated once on it, and it selects nothing: the validation images "
+        "select the epochs and the best pair"
+    )
+    time_and_memory = tr(
+        "no time and no memory are given per pair of sizes: features of the frozen layers are "
+        "computed once per test size and shared by the pairs that follow; stage one is timed "
+        "alone"
+    )
+    return (
+        (tr("Network"), network),
+        (tr("License of the weights"), resolution_table.license),
+        (tr("Images"), images),
+        (tr("Recipe"), f"{resolution_table.recipe}, {seed}"),
+        (tr("Machine"), machine),
+        (tr("Test split"), test_split),
+        (tr("Time and memory"), time_and_memory),
+        *_code_details(resolution_table.provenance),
     )
 
 
@@ -314,17 +320,16 @@ def _html(content: Page, drawings: dict[str, list[str]]) -> str:
 
     from resnetlab.reports.render.html import jinja_environment
 
-    pictures = {
-        key: Markup(
-            f'<div class="wide">{to_themed_svg(wide, str(escape(tr(CAPTIONS[key]))))}</div>'
-            f'<div class="narrow">{to_themed_svg(narrow, str(escape(tr(CAPTIONS[key]))))}</div>'
+    captions = {key: tr(text) for key, text in CAPTIONS.items()}
+    pictures = {}
+    for key, (wide, narrow) in drawings.items():
+        label = str(escape(captions[key]))
+        pictures[key] = Markup(
+            f'<div class="wide">{to_themed_svg(wide, label)}</div>'
+            f'<div class="narrow">{to_themed_svg(narrow, label)}</div>'
         )
-        for key, (wide, narrow) in drawings.items()
-    }
     template = jinja_environment().get_template("fixres.html")
-    return template.render(
-        page=content, pictures=pictures, captions={key: tr(text) for key, text in CAPTIONS.items()}
-    )
+    return template.render(page=content, pictures=pictures, captions=captions)
 
 
 def _markdown(content: Page) -> str:

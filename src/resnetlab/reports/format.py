@@ -78,7 +78,8 @@ def format_p_value(p: float | None) -> str:
     """Format a p-value: `0.012`, `< 0.0001`."""
     if p is None:
         return DASH
-    return localize_number("< 0.0001" if p < 0.0001 else f"{p:.4f}" if p < 0.001 else f"{p:.3f}")
+    text = f"{p:.4f}" if p < 0.001 else f"{p:.3f}"
+    return localize_number("< 0.0001" if p < 0.0001 else text)
 
 
 def format_p_relation(p: float) -> str:

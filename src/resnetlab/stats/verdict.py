@@ -210,16 +210,18 @@ def _corrected_verdicts(claims: Sequence[Sequence[Hypothesis]], looks: Looks) ->
     directions = [_direction_hypotheses(hypotheses_by_look) for hypotheses_by_look in claims]
     tested: list[Sequence[Hypothesis]] = [*claims, *filter(None, directions)]
     results = [[_test(hypothesis) for hypothesis in by_look] for by_look in tested]
-    corrected = [
-        (tests[0].p, 0)  # it is tested once
-        if isinstance(by_look[0], FailureHypothesis)
-        else looks.corrected_p([test.p for test in tests])
-        for by_look, tests in zip(tested, results, strict=True)
-    ]
+    corrected = []
+    for by_look, tests in zip(tested, results, strict=True):
+        if isinstance(by_look[0], FailureHypothesis):
+            corrected.append((tests[0].p, 0))  # it is tested once
+        else:
+            corrected.append(looks.corrected_p([test.p for test in tests]))
     adjusted = holm([p for p, _ in corrected])
     verdicts = [
-        _verdict(*parts, looks, len(tested))
-        for parts in zip(tested, results, corrected, adjusted, strict=True)
+        _verdict(by_look, tests, correction, p_holm, looks, len(tested))
+        for by_look, tests, correction, p_holm in zip(
+            tested, results, corrected, adjusted, strict=True
+        )
     ]
     of_claims, of_directions = verdicts[: len(claims)], iter(verdicts[len(claims) :])
     return [
@@ -319,19 +321,13 @@ def _test_means(hypothesis: MeansHypothesis, trained: Sequence[Sample]) -> _Test
     if len(effects) == 1 and effects[0].deterministic and p_in == p_out:
         return _no_result(ReasonKind.ON_THE_EDGE)
     side: Literal["inside", "outside"] = "inside" if p_in <= p_out else "outside"
-    if any(
-        len(values) < arm.counts.finished
-        for values, arm in zip(trained, hypothesis.arms, strict=True)
-    ):
-        overall = [
-            arm.interval_over_all_runs(values)
-            for arm, values in zip(hypothesis.arms, trained, strict=True)
-        ]
-        spans = (
-            [_relative_difference_interval(overall)]
-            if hypothesis.relative
-            else [contrast_range(overall, row) for row in hypothesis.weights]
-        )
+    arms = list(zip(hypothesis.arms, trained, strict=True))
+    if any(len(values) < arm.counts.finished for arm, values in arms):
+        overall = [arm.interval_over_all_runs(values) for arm, values in arms]
+        if hypothesis.relative:
+            spans = [_relative_difference_interval(overall)]
+        else:
+            spans = [contrast_range(overall, row) for row in hypothesis.weights]
         outside = any(span.high <= region.low or span.low >= region.high for span in spans)
         inside = all(region.low < span.low and span.high < region.high for span in spans)
         if (side == "inside" and outside) or (side == "outside" and inside):
@@ -355,7 +351,8 @@ def _test_failure(hypothesis: FailureHypothesis, failed: Sequence[int]) -> _Test
     second one in at most half. It is contradicted if the first arm clearly fails in fewer than half
     of its runs, by the one-sided 95 % bound (Clopper and Pearson 1934).
     """
-    (k_a, k_b), (n_a, n_b) = failed, [arm.counts.finished for arm in hypothesis.arms]
+    k_a, k_b = failed
+    n_a, n_b = (arm.counts.finished for arm in hypothesis.arms)
     if 2 * k_a < n_a:
         from scipy.stats import binomtest
 
@@ -391,7 +388,8 @@ def _verdict(
     num_tests: int,
 ) -> Verdict:
     """Return the verdict: the side of the deciding look, the effect of the latest."""
-    hypothesis, latest, (p, deciding_look) = hypotheses_by_look[-1], results[-1], corrected
+    hypothesis, latest = hypotheses_by_look[-1], results[-1]
+    p, deciding_look = corrected
     result = latest if latest.label == "untestable" else results[deciding_look]
     label, effect = result.label, latest.effect
     if result.side != "none" and p_holm < ALPHA:

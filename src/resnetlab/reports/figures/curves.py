@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any
 
+from resnetlab.reports.display_limits import MAX_LINES, limit_per_group, select_evenly
 from resnetlab.reports.figures.canvas import (
     INK,
     LINE_STYLES,
@@ -17,7 +18,6 @@ from resnetlab.reports.figures.canvas import (
     wrap_lines,
 )
 from resnetlab.reports.plot_data import LearningCurves, Line, Panel
-from resnetlab.reports.thinning import MAX_LINES, part_of, spread
 from resnetlab.translation import tr
 
 if TYPE_CHECKING:
@@ -70,7 +70,7 @@ def draw(plot: LearningCurves, narrow: bool) -> Figure:
 
 def drawn_lines(panel: Panel, panels: int) -> tuple[Line, ...]:
     """Return the runs whose curves are drawn in one of so many panels."""
-    return spread(panel.runs, part_of(MAX_LINES, panels), lambda line: line.y[-1])
+    return select_evenly(panel.runs, limit_per_group(MAX_LINES, panels), lambda line: line.y[-1])
 
 
 def _lines(panel: Panel) -> list[Line]:
@@ -94,19 +94,18 @@ def _draw_panel(ax: Axes, panel: Panel, plot: LearningCurves) -> None:
         )
     if panel.partner:
         _draw_condition(ax, panel.partner, plot, (0, (4, 2)))
-    for other in plot.panels if plot.has_gray_means else ():
-        if other is not panel and other.mean and not panel.partner:
-            (line,) = ax.plot(
-                other.mean.x,
-                _mask_above_scale(other.mean, plot.y_max),
-                color=MUTED,
-                lw=1,
-                alpha=0.45,
-                zorder=1,
-            )
-            mark(line, condition=other.label, kind="other")
+    if plot.has_gray_means and not panel.partner:
+        _draw_gray_means(ax, [other for other in plot.panels if other is not panel], plot.y_max)
     dashes = "-" if panel.partner else LINE_STYLES[panel.series_index % len(LINE_STYLES)]
     _draw_condition(ax, panel, plot, dashes)
+
+
+def _draw_gray_means(ax: Axes, panels: list[Panel], y_max: float) -> None:
+    for panel in panels:
+        if panel.mean:
+            values = _mask_above_scale(panel.mean, y_max)
+            (line,) = ax.plot(panel.mean.x, values, color=MUTED, lw=1, alpha=0.45, zorder=1)
+            mark(line, condition=panel.label, kind="other")
 
 
 def _draw_published(ax: Axes, line: Line, color: str, y_max: float, is_labeled: bool) -> None:

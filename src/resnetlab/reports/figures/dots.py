@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from resnetlab.reports.display_limits import MAX_DOTS, limit_per_group, select_evenly
 from resnetlab.reports.figures.canvas import (
     CARD,
     GRID,
@@ -26,7 +27,6 @@ from resnetlab.reports.figures.canvas import (
     wrap_lines,
 )
 from resnetlab.reports.plot_data import Dot, DotPlot, DotRow
-from resnetlab.reports.thinning import MAX_DOTS, part_of, spread
 from resnetlab.translation import deferred, tr, tr_word
 
 if TYPE_CHECKING:
@@ -66,8 +66,8 @@ def draw(plot: DotPlot, narrow: bool) -> Figure:
 def drawn_rows(plot: DotPlot) -> tuple[DotRow, ...]:
     """Return the rows that are drawn, with their dots that are drawn."""
     rows = [row for row in plot.rows if not plot.drawn_labels or row.label in plot.drawn_labels]
-    limit = part_of(MAX_DOTS, len(rows))
-    return tuple(replace(row, dots=spread(row.dots, limit, _rank)) for row in rows)
+    limit = limit_per_group(MAX_DOTS, len(rows))
+    return tuple(replace(row, dots=select_evenly(row.dots, limit, _rank)) for row in rows)
 
 
 def _rank(dot: Dot) -> tuple[bool, float]:

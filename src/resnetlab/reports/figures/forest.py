@@ -82,9 +82,9 @@ def _scale(rows: list[ForestRow]) -> tuple[float, float]:
         end for row in rows for end in row.region if row.effect is not None and -1e9 < end < 1e9
     ]
     low, high = min([0.0, *effects, *ends]), max([0.0, *effects, *ends])
-    spread = max(high - low, 1e-6)
-    low = max(low - spread, min([low, *(row.low for row in rows if row.low is not None)]))
-    high = min(high + spread, max([high, *(row.high for row in rows if row.high is not None)]))
+    width = max(high - low, 1e-6)
+    low = max(low - width, min([low, *(row.low for row in rows if row.low is not None)]))
+    high = min(high + width, max([high, *(row.high for row in rows if row.high is not None)]))
     pad = 0.06 * (high - low)
     return low - pad, high + pad
 

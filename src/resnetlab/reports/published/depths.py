@@ -39,12 +39,11 @@ def depth_series(study: Study) -> tuple[DepthSeries, ...]:
         if depth is None:
             continue
         kind = "plain" if shortcut == "none" else f"residual ({shortcut})"
-        kind = f"{model.family} {kind}"
         unit = "nats" if value.quantity == "loss" else "%"
-        key = (f"{value.quantity}, {unit}", f"{kind}, {value.split}, {reference.title}")
-        other = series_values.setdefault(key, {}).get(depth)
-        if other is None or _rank(value) > _rank(other):
-            series_values[key][depth] = value
+        label = f"{model.family} {kind}, {value.split}, {reference.title}"
+        by_depth = series_values.setdefault((f"{value.quantity}, {unit}", label), {})
+        if depth not in by_depth or _rank(value) > _rank(by_depth[depth]):
+            by_depth[depth] = value
     return tuple(
         DepthSeries(
             label,
@@ -63,12 +62,13 @@ def _rank(value: ReferenceValue) -> tuple[bool, int]:
 def depth_sentences(series: tuple[DepthSeries, ...]) -> list[str]:
     """Return a sentence for each series: its first and last depth, and its best one."""
     lines = []
-    for one in series:
-        quantity, unit = one.quantity.split(", ")
-        best = (max if quantity == "accuracy" else min)(one.points, key=lambda point: point[1])
-        first, last = one.points[0], one.points[-1]
+    for item in series:
+        quantity, unit = item.quantity.split(", ")
+        sign = 1 if quantity == "accuracy" else -1
+        best = max(item.points, key=lambda point: sign * point[1])
+        first, last = item.points[0], item.points[-1]
         text = (
-            f"Published {quantity} of {one.label}: {first[1]:g} {unit} with {first[0]} "
+            f"Published {quantity} of {item.label}: {first[1]:g} {unit} with {first[0]} "
             f"layers, {last[1]:g} {unit} with {last[0]:,}"
         )
         if best in (first, last):

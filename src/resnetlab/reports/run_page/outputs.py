@@ -127,17 +127,15 @@ def read_outputs(file: RunFile, folder: Path, images: ImageLoader) -> RunOutputs
 
 
 def _matrix(classes: Sequence[str], counts: NDArray[np.int64]) -> ConfusionMatrix:
-    rows = tuple(
-        (
-            name,
-            tuple(
-                (int(cell), float(cell) / max(1, int(row.sum())), column == number)
-                for column, cell in enumerate(row)
-            ),
-        )
-        for number, (name, row) in enumerate(zip(classes, counts, strict=True))
-    )
-    return ConfusionMatrix(tuple(classes), rows)
+    rows = []
+    for true, name in enumerate(classes):
+        images = max(1, int(counts[true].sum()))
+        cells = [
+            (int(cell), float(cell) / images, predicted == true)
+            for predicted, cell in enumerate(counts[true])
+        ]
+        rows.append((name, tuple(cells)))
+    return ConfusionMatrix(tuple(classes), tuple(rows))
 
 
 def _pair_table(classes: Sequence[str], counts: NDArray[np.int64]) -> Table:

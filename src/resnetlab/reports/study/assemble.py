@@ -12,6 +12,7 @@ from resnetlab.reports.figures.values import plot_csv
 from resnetlab.reports.format import capitalize_first
 from resnetlab.reports.study import (
     cost_plots,
+    curve_plots,
     details,
     diagnostics,
     distances,
@@ -25,7 +26,6 @@ from resnetlab.reports.study import (
     imported,
     ladder,
     limitations,
-    plots,
     references,
     run_table,
     tables,
@@ -81,7 +81,7 @@ def _assemble(
         claims=tables.claims(analysis),
         forest=forest.forest_plot(analysis),
         outcomes=tables.outcomes(analysis),
-        curves=plots.learning_curves(analysis),
+        curves=curve_plots.learning_curves(analysis),
         run_table=run_table.table(analysis),
         test_split=limitations.test_split_note(analysis),
         command=text.command(analysis),

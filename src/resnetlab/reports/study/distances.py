@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 from resnetlab.reports.document import Cell, Table, number_columns, text_columns
 from resnetlab.reports.format import DASH, format_count, format_number, join_clauses
-from resnetlab.reports.study.references import citation_link, published_curve
+from resnetlab.reports.study.reference_plots import published_curve
+from resnetlab.reports.study.references import citation_link
 from resnetlab.stats.intervals import mean
 from resnetlab.studies.published.bibliography import format_citation
 from resnetlab.studies.study import Distance
@@ -59,10 +60,8 @@ def _row(analysis: StudyAnalysis, distance: Distance, left: str, right: str) -> 
     loss = distance.metric == "loss"
     digits = 4 if loss else 1
     runs = [_sum_squared_differences(a[seed], b[seed]) for seed in a if seed in b]
-    within = [
-        _sum_squared_differences(one, other) for one, other in itertools.combinations(a.values(), 2)
-    ]
-
+    pairs = itertools.combinations(a.values(), 2)
+    within = [_sum_squared_differences(first, second) for first, second in pairs]
     runs_cell = Cell(DASH)
     if runs:
         span = tr(

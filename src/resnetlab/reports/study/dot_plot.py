@@ -7,6 +7,7 @@ from collections.abc import Collection
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from resnetlab.reports.display_limits import MAX_ROWS, select_first
 from resnetlab.reports.figures.dots import drawn_rows
 from resnetlab.reports.format import (
     capitalize_first,
@@ -18,8 +19,7 @@ from resnetlab.reports.format import (
     join_words,
 )
 from resnetlab.reports.plot_data import Dot, DotPlot, DotRow
-from resnetlab.reports.study import references
-from resnetlab.reports.thinning import MAX_ROWS, first_of
+from resnetlab.reports.study import reference_plots
 from resnetlab.stats.intervals import Summary
 from resnetlab.studies.claims import condition_labels
 from resnetlab.studies.imported_runs import Unit
@@ -37,11 +37,11 @@ def dot_plot(analysis: StudyAnalysis) -> DotPlot:
     low, high = value_scale(rows, analysis.study.measure.unit)
     hidden = all(row.chance_pct < low for row in rows)
     claimed = {label for claim in analysis.study.claims for label in condition_labels(claim)}
-    drawn = first_of([row.label for row in rows], MAX_ROWS, claimed.__contains__)
+    drawn = select_first([row.label for row in rows], MAX_ROWS, claimed.__contains__)
     plot = DotPlot(
         "accuracy",
         capitalize_first(tr_word(analysis.study.measure.name)),
-        _caption(analysis, hidden) + references.marks_caption(rows),
+        _caption(analysis, hidden) + reference_plots.marks_caption(rows),
         _text_alternative(analysis, drawn),
         rows,
         low,
@@ -62,13 +62,13 @@ def value_scale(rows: tuple[DotRow, ...], unit: Unit) -> tuple[float, float]:
         return 0.0, 100.0
     values += [mark.value_pct for row in rows for mark in row.reference_marks]
     low, high = min(values), max(values)
-    spread = max(high - low, 1.0) if unit == "%" else (high - low or abs(low) or 1.0)
+    width = max(high - low, 1.0) if unit == "%" else (high - low or abs(low) or 1.0)
     # Intervals of few runs may be far wider than the runs. They are cut; the text has their ends.
     lows = [row.low_pct for row in rows if row.low_pct is not None]
     highs = [row.high_pct for row in rows if row.high_pct is not None]
-    low, high = max(low - spread, min([low, *lows])), min(high + spread, max([high, *highs]))
+    low, high = max(low - width, min([low, *lows])), min(high + width, max([high, *highs]))
     chance = min(row.chance_pct for row in rows)
-    low = min(low, chance) if low - chance < 3 * spread else low
+    low = min(low, chance) if low - chance < 3 * width else low
     if unit != "%":
         pad = 0.05 * (high - low)
         return low - pad, high + pad
@@ -109,7 +109,7 @@ def _dot_row(analysis: StudyAnalysis, label: str, summary: Summary) -> DotRow:
             ),
             mean_text,
         ),
-        reference_marks=references.reference_marks(analysis, label),
+        reference_marks=reference_plots.reference_marks(analysis, label),
     )
 
 

@@ -32,62 +32,12 @@ def unit(claim: AnyClaim, measure: Measure = TEST_ACCURACY) -> str:
 def describe_estimand(claim: AnyClaim, measure: Measure = TEST_ACCURACY) -> str:
     """Describe the estimand and its region: `residual 56 (A) − plain 56: above 0`."""
     match claim:
-        case claims.Greater():
-            compared = _difference_text(claim.left, claim.right, claim, measure)
-            edge = f": above {claim.by_more_than:g}" if claim.by_more_than else ""
-            return compared + _paired_text(claim.paired) + edge
-        case claims.About():
-            ends = (
-                format_number(claim.size - claim.effective_margin, 2),
-                format_number(claim.size + claim.effective_margin, 2),
-            )
-            compared = _difference_text(claim.left, claim.right, claim, measure)
-            return tr(
-                "{compared}: from {low} to {high} {unit}",
-                compared=compared + _paired_text(claim.paired),
-                low=ends[0],
-                high=ends[1],
-                unit=unit(claim, measure),
-            )
-        case claims.Equal():
-            compared = _difference_text(claim.left, claim.right, claim, measure)
-            amount = tr("{margin:g} {unit}", margin=claim.margin, unit=unit(claim, measure))
-            if claim.margin == 1:
-                amount = amount.removesuffix("s")
-            return tr(
-                "{compared}: within ± {margin}",
-                compared=compared + _paired_text(claim.paired),
-                margin=amount,
-            )
+        case claims.Greater() | claims.About() | claims.Equal():
+            return _describe_difference(claim, measure)
+        case claims.Average() | claims.Every() | claims.Relative():
+            return _describe_pairs(claim, measure)
         case claims.FailsAndTrains():
             return tr("runs that fail, {left} against {right}", left=claim.left, right=claim.right)
-        case claims.Average():
-            pairs = [
-                _difference_text(*pair, claim, measure)
-                for pair in zip(claim.left, claim.right, strict=True)
-            ]
-            return tr("mean of {pairs}", pairs=join_words(pairs))
-        case claims.Every():
-            pairs = [
-                _difference_text(*pair, claim, measure)
-                for pair in zip(claim.left, claim.right, strict=True)
-            ]
-            return tr("each of {pairs}", pairs=join_words(pairs))
-        case claims.Relative():
-            pairs = [
-                _difference_text(*pair, claim, measure)
-                for pair in zip(claim.left, claim.right, strict=True)
-            ]
-            ends = (
-                format_number(claim.size - claim.margin, 1),
-                format_number(claim.size + claim.margin, 1),
-            )
-            return tr(
-                "mean of {pairs}, each in percent of the right: from {low} to {high} %",
-                pairs=join_words(pairs),
-                low=ends[0],
-                high=ends[1],
-            )
         case claims.Monotone():
             return tr(
                 "{order}: every step {change} {metric}",
@@ -113,6 +63,55 @@ def describe_estimand(claim: AnyClaim, measure: Measure = TEST_ACCURACY) -> str:
             assert_never(claim)
 
 
+def _describe_difference(
+    claim: claims.Greater | claims.About | claims.Equal, measure: Measure
+) -> str:
+    """Describe the difference of two conditions and its region."""
+    compared = _difference_text(claim.left, claim.right, claim, measure)
+    if claim.paired:
+        compared += tr(", run by run")
+    match claim:
+        case claims.Greater():
+            return f"{compared}: above {claim.by_more_than:g}" if claim.by_more_than else compared
+        case claims.About():
+            return tr(
+                "{compared}: from {low} to {high} {unit}",
+                compared=compared,
+                low=format_number(claim.size - claim.effective_margin, 2),
+                high=format_number(claim.size + claim.effective_margin, 2),
+                unit=unit(claim, measure),
+            )
+        case claims.Equal():
+            margin = tr("{margin:g} {unit}", margin=claim.margin, unit=unit(claim, measure))
+            if claim.margin == 1:
+                margin = margin.removesuffix("s")
+            return tr("{compared}: within ± {margin}", compared=compared, margin=margin)
+
+
+def _describe_pairs(
+    claim: claims.Average | claims.Every | claims.Relative, measure: Measure
+) -> str:
+    """Describe the differences of several pairs of conditions and their region."""
+    pairs = join_words(
+        [
+            _difference_text(left, right, claim, measure)
+            for left, right in zip(claim.left, claim.right, strict=True)
+        ]
+    )
+    match claim:
+        case claims.Average():
+            return tr("mean of {pairs}", pairs=pairs)
+        case claims.Every():
+            return tr("each of {pairs}", pairs=pairs)
+        case claims.Relative():
+            return tr(
+                "mean of {pairs}, each in percent of the right: from {low} to {high} %",
+                pairs=pairs,
+                low=format_number(claim.size - claim.margin, 1),
+                high=format_number(claim.size + claim.margin, 1),
+            )
+
+
 def counts_cell(hypothesis: FailureHypothesis | SpeedHypothesis) -> Cell:
     """Return a cell with the numbers of a claim that compares no means."""
     if isinstance(hypothesis, FailureHypothesis):
@@ -126,21 +125,25 @@ def counts_cell(hypothesis: FailureHypothesis | SpeedHypothesis) -> Cell:
             for counts in counts_of_arms
         ]
         return Cell(tr("{rate} fail", rate=rates[0]), tr("against {rate}", rate=rates[1]))
-    medians = [statistics.median_high(times) if times else math.nan for times in hypothesis.epochs]
     never = [
         tr("{never} of {runs}", never=sum(math.isinf(time) for time in times), runs=len(times))
         for times in hypothesis.epochs
     ]
-    median_texts = [
-        DASH if math.isnan(m) else tr("never") if math.isinf(m) else tr("{epoch:g}", epoch=m)
-        for m in medians
-    ]
+    left, right = (_median_text(times) for times in hypothesis.epochs)
+    medians = tr("{left} against {right} epochs", left=left, right=right)
+    if hypothesis.epochs[1] and statistics.median_high(hypothesis.epochs[1]) == 1:
+        medians = tr("{left} against {right} epoch", left=left, right=right)
     return Cell(
-        tr("{left} against {right} epoch", left=median_texts[0], right=median_texts[1])
-        if medians[1] == 1
-        else tr("{left} against {right} epochs", left=median_texts[0], right=median_texts[1]),
-        tr("medians; never: {left} against {right}", left=never[0], right=never[1]),
+        medians, tr("medians; never: {left} against {right}", left=never[0], right=never[1])
     )
+
+
+def _median_text(epochs: tuple[float, ...]) -> str:
+    """Return the median of the epochs at which runs reached an accuracy, or a dash without runs."""
+    if not epochs:
+        return DASH
+    median = statistics.median_high(epochs)
+    return tr("never") if math.isinf(median) else tr("{epoch:g}", epoch=median)
 
 
 _TEST_DESCRIPTIONS = {
@@ -229,10 +232,6 @@ def claims_note(declared_claims: Sequence[AnyClaim], correction: str) -> str:
 
 def _is_paired(claim: AnyClaim) -> bool:
     return bool(getattr(claim, "paired", False))
-
-
-def _paired_text(paired: bool) -> str:
-    return tr(", run by run") if paired else ""
 
 
 def _metric_text(claim: MetricClaim, measure: Measure) -> str:

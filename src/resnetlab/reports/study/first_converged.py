@@ -62,35 +62,34 @@ def _condition_table(conditions: tuple[FirstConverged, ...]) -> Table:
         "are exact for these runs. Bias: expected accuracy of the rule minus the mean of all "
         "runs, in which failed runs count."
     )
-    rows = tuple(
-        (
-            Cell(item.label),
-            Cell(
-                tr(
-                    "{trained} of {finished}",
-                    trained=len(item.trained_pct),
-                    finished=item.finished,
-                )
-            ),
-            Cell(
-                tr("never") if item.expected_runs is None else format_number(item.expected_runs, 2)
-            ),
-            Cell(
-                format_pct(item.expected_pct),
-                tr(
-                    "{low} to {high}",
-                    low=format_number(min(item.trained_pct)),
-                    high=format_number(max(item.trained_pct)),
-                )
-                if len(item.trained_pct) > 1
-                else "",
-            ),
-            Cell(format_pct(item.all_mean_pct)),
-            Cell(DASH if item.bias is None else format_signed(item.bias)),
-        )
-        for item in conditions
-    )
+    rows = tuple(map(_condition_row, conditions))
     return Table("first-converged", columns, rows, note)
+
+
+def _condition_row(condition: FirstConverged) -> tuple[Cell, ...]:
+    trained = tr(
+        "{trained} of {finished}",
+        trained=len(condition.trained_pct),
+        finished=condition.finished,
+    )
+    expected_runs = tr("never")
+    if condition.expected_runs is not None:
+        expected_runs = format_number(condition.expected_runs, 2)
+    accuracy_range = ""
+    if len(condition.trained_pct) > 1:
+        accuracy_range = tr(
+            "{low} to {high}",
+            low=format_number(min(condition.trained_pct)),
+            high=format_number(max(condition.trained_pct)),
+        )
+    return (
+        Cell(condition.label),
+        Cell(trained),
+        Cell(expected_runs),
+        Cell(format_pct(condition.expected_pct), accuracy_range),
+        Cell(format_pct(condition.all_mean_pct)),
+        Cell(DASH if condition.bias is None else format_signed(condition.bias)),
+    )
 
 
 def _ordering_table(groups: tuple[OrderingGroup, ...]) -> Table:

@@ -14,7 +14,7 @@ from resnetlab.reports.format import (
     join_words,
 )
 from resnetlab.reports.plot_data import ForestPlot, ForestRow
-from resnetlab.reports.study import estimands, references
+from resnetlab.reports.study import estimands, reference_plots
 from resnetlab.stats.hypothesis_types import Hypothesis, MeansHypothesis
 from resnetlab.stats.outcomes import OutcomeCounts
 from resnetlab.stats.verdict import Verdict
@@ -38,10 +38,10 @@ def forest_plot(analysis: StudyAnalysis) -> ForestPlot | None:
     tested = zip(claims, analysis.hypotheses, analysis.verdicts, analysis.shares, strict=True)
     rows = []
     for claim, hypothesis, verdict, share in tested:
-        known = references.reference_effects(analysis, claim) if verdict.effect else ()
+        published = reference_plots.reference_effects(analysis, claim) if verdict.effect else ()
         trained_share = (share.low, share.high) if share else (None, None)
         row = _forest_row(claim, hypothesis, verdict, analysis.study.measure)
-        rows.append(replace(row, reference_effects=known, training_share=trained_share))
+        rows.append(replace(row, reference_effects=published, training_share=trained_share))
     caption = tr(
         "Shaded: the region in which a claim is true. Dot: how much better the first condition "
         "of the comparison (left) is; line: its interval as in the table, cut at the edge of "
@@ -59,26 +59,28 @@ def forest_plot(analysis: StudyAnalysis) -> ForestPlot | None:
 
 def _forest_alt(row: ForestRow) -> str:
     """Describe a row for the text alternative."""
-    known = [
+    published = [
         tr(
             ", published {effect} ({sources})",
-            effect=format_signed(known.effect, 2),
-            sources=join_words(known.sources),
+            effect=format_signed(reference.effect, 2),
+            sources=join_words(reference.sources),
         )
-        for known in row.reference_effects
+        for reference in row.reference_effects
     ]
     effect = row.texts[0] or tr("(no estimate)")
     described = tr(
         "{label} {effect}: {verdict}", label=row.label, effect=effect, verdict=row.verdict
     )
-    return described + "".join(known)
+    return described + "".join(published)
 
 
 def _forest_row(
     claim: AnyClaim, hypothesis: Hypothesis, verdict: Verdict, measure: Measure
 ) -> ForestRow:
-    effect, unit, region = verdict.effect, "", (math.nan, math.nan)
-    text, estimate = "", None
+    effect = verdict.effect
+    region = (math.nan, math.nan)
+    text, unit = "", ""
+    estimate: float | None = None
     low: float | None = None
     high: float | None = None
     if isinstance(hypothesis, MeansHypothesis):
@@ -87,7 +89,8 @@ def _forest_row(
         text = estimands.counts_cell(hypothesis).text
     if effect is not None:
         unit, estimate = estimands.unit(claim, measure), effect.estimate
-        low, high = interval = effect.interval(verdict.confidence)
+        interval = effect.interval(verdict.confidence)
+        low, high = interval
         digits = 3 if unit == "nats" else decimals(interval, measure.unit)
         text = f"{format_signed(estimate, digits)} {format_interval(interval, digits)} {unit}"
     return ForestRow(

@@ -23,9 +23,17 @@ from resnetlab.reports.format import (
     join_words,
 )
 from resnetlab.reports.plot_data import DotPlot, ReferenceMark
-from resnetlab.reports.study import dot_plot, exploratory, forest, plots, run_table, tables, text
+from resnetlab.reports.study import (
+    curve_plots,
+    dot_plot,
+    exploratory,
+    forest,
+    run_table,
+    tables,
+    text,
+)
 from resnetlab.reports.study.headline import headline
-from resnetlab.reports.study.references import marks_caption
+from resnetlab.reports.study.reference_plots import marks_caption
 from resnetlab.stats.intervals import Interval, mean, within_range
 from resnetlab.stats.prediction import ReportedResult, compare_with_reported
 from resnetlab.studies.imported_runs import ImportedRuns, Measure, PublishedValue
@@ -68,7 +76,7 @@ def build(
         claims=_claims(analysis, imported),
         forest=forest.forest_plot(analysis),
         outcomes=replace(tables.outcomes(analysis), note=_OUTCOMES_NOTE),
-        curves=plots.learning_curves(analysis),
+        curves=curve_plots.learning_curves(analysis),
         run_table=_run_table(analysis, imported),
         test_split=(
             "The runs were trained elsewhere. Their values are those of the table; resnetlab "

@@ -100,15 +100,14 @@ def _row(analysis: StudyAnalysis, rung: Rung, verdict: Verdict | None) -> tuple[
             instead_of=rung.instead_of,
             parent=rung.parent,
         )
-    changes = join_clauses(part for part in (side, *rung.adds) if part) or tr(
-        "model, data and recipe of the study"
-    )
-    notes = [format_interval(summary.interval_pct, digits)] if summary.interval_pct else []
-    notes += (
-        [tr("{trained} of {finished} trained", trained=counts.trained, finished=counts.finished)]
-        if counts.trained < counts.finished
-        else []
-    )
+    changes = join_clauses(part for part in (side, *rung.adds) if part)
+    notes = []
+    if summary.interval_pct:
+        notes.append(format_interval(summary.interval_pct, digits))
+    if counts.trained < counts.finished:
+        notes.append(
+            tr("{trained} of {finished} trained", trained=counts.trained, finished=counts.finished)
+        )
     gap_to_test = None if train is None or summary.mean_pct is None else train - summary.mean_pct
     difference, interval = Cell(DASH), None
     if effect is not None:
@@ -117,30 +116,28 @@ def _row(analysis: StudyAnalysis, rung: Rung, verdict: Verdict | None) -> tuple[
             format_signed(effect.estimate, decimals(interval)),
             format_interval(interval, decimals(interval)),
         )
-    word = Cell(tr("no claim") if rung.parent else DASH)
-    if verdict is not None:
-        p = (
-            tr("p {p}, Holm", p=format_p_value(verdict.p_holm))
-            if verdict.p_holm is not None
-            else ""
-        )
-        word = Cell(
-            capitalize_first(tr(verdict.phrase)),
-            join_clauses(filter(None, (p, _expectation_text(rung)))),
-            verdict.badge,
-        )
     return (
-        Cell(rung.condition, changes),
+        Cell(rung.condition, changes or tr("model, data and recipe of the study")),
         Cell(format_pct(summary.mean_pct, digits), join_clauses(notes)),
         Cell(
             format_pct(train),
             "" if gap_to_test is None else tr("{gap} to test", gap=format_signed(gap_to_test)),
         ),
         difference,
-        word,
+        _verdict_cell(rung, verdict),
         Cell(_explanation(rung)),
         _spread_cell(analysis, rung),
     )
+
+
+def _verdict_cell(rung: Rung, verdict: Verdict | None) -> Cell:
+    """Return the verdict with its p-value and the expected result, if the rung has a claim."""
+    if verdict is None:
+        return Cell(tr("no claim") if rung.parent else DASH)
+    notes = [_expectation_text(rung)]
+    if verdict.p_holm is not None:
+        notes.insert(0, tr("p {p}, Holm", p=format_p_value(verdict.p_holm)))
+    return Cell(capitalize_first(tr(verdict.phrase)), join_clauses(notes), verdict.badge)
 
 
 def _spread_cell(analysis: StudyAnalysis, rung: Rung) -> Cell:

@@ -7,6 +7,7 @@ images, or if the protocol here is a reduced one.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from statistics import NormalDist
 from typing import TYPE_CHECKING
@@ -171,59 +172,21 @@ def _no_interval_reason(
 
 def _differences(analysis: StudyAnalysis, reference: MatchedReference) -> tuple[str, ...]:
     """Return the differences from the source's protocol."""
-    condition = analysis.study.condition(reference.condition)
-    dataset, protocol = analysis.data(reference.condition), reference.protocol
-    recipe, differences = condition.recipe, []
-    if dataset.name == f"{protocol.data}-rebuilt":
-        differences.append(
-            tr("data {name} (published {data})", name=dataset.name, data=protocol.data)
-        )
-    if reference.value.split == "train" and dataset.train_subset_images:
-        differences.append(
-            tr(
-                "measured on {train_subset_images:,} fixed train images, which widens the interval "
-                "(published: all train images)",
-                train_subset_images=dataset.train_subset_images,
-            )
-        )
-    lengths = (
-        (recipe.total_steps(dataset.train_images), protocol.steps, "step"),
-        (recipe.num_epochs(dataset.train_images), protocol.epochs, "epoch"),
-        (dataset.train_images, protocol.train_images, "train image"),
-    )
-    for here, published, unit in lengths:
-        if published is not None and here != published:
-            differences.append(
-                tr(
-                    "{here} (published {published:,.10g})",
-                    here=format_count(here, unit),
-                    published=published,
-                )
-            )
-    fields = flatten_condition(condition)
-    for key, value in protocol.fields.items():
-        if key in fields and fields[key] != value:
-            name, here_text = key.split(".", 1)[-1], _setting_text(fields[key])
-            differences.append(
-                tr(
-                    "{name} {here_text} (published {value})",
-                    name=name,
-                    here_text=here_text,
-                    value=_setting_text(value),
-                )
-            )
+    differences = [
+        *_image_differences(analysis, reference),
+        *_length_differences(analysis, reference),
+        *_setting_differences(analysis, reference),
+    ]
+    select_best = analysis.study.condition(reference.condition).recipe.select == "best"
     selected_on = reference.value.selected_on
-    if selected_on != ("validation" if recipe.select == "best" else ""):
-        published_text = (
-            tr("by the {images}", images=name_images(selected_on))
-            if selected_on
-            else tr(_UNKNOWN_EPOCH)
-        )
-        here_text = tr("by validation") if recipe.select == "best" else tr("the last")
+    if selected_on != ("validation" if select_best else ""):
+        published_text = tr(_UNKNOWN_EPOCH)
+        if selected_on:
+            published_text = tr("by the {images}", images=name_images(selected_on))
         differences.append(
             tr(
                 "the epoch: {here_text} (published {published_text})",
-                here_text=here_text,
+                here_text=tr("by validation") if select_best else tr("the last"),
                 published_text=published_text,
             )
         )
@@ -231,6 +194,50 @@ def _differences(analysis: StudyAnalysis, reference: MatchedReference) -> tuple[
     if counts.trained < counts.finished:
         differences.append(tr("trained runs only"))
     return tuple(differences)
+
+
+def _image_differences(analysis: StudyAnalysis, reference: MatchedReference) -> Iterator[str]:
+    dataset, data = analysis.data(reference.condition), reference.protocol.data
+    if dataset.name == f"{data}-rebuilt":
+        yield tr("data {name} (published {data})", name=dataset.name, data=data)
+    if reference.value.split == "train" and dataset.train_subset_images:
+        yield tr(
+            "measured on {train_subset_images:,} fixed train images, which widens the interval "
+            "(published: all train images)",
+            train_subset_images=dataset.train_subset_images,
+        )
+
+
+def _length_differences(analysis: StudyAnalysis, reference: MatchedReference) -> Iterator[str]:
+    """Yield the differences in steps, epochs and the number of train images."""
+    recipe = analysis.study.condition(reference.condition).recipe
+    protocol = reference.protocol
+    train_images = analysis.data(reference.condition).train_images
+    lengths = (
+        (recipe.total_steps(train_images), protocol.steps, "step"),
+        (recipe.num_epochs(train_images), protocol.epochs, "epoch"),
+        (train_images, protocol.train_images, "train image"),
+    )
+    for here, published, unit in lengths:
+        if published is not None and here != published:
+            yield tr(
+                "{here} (published {published:,.10g})",
+                here=format_count(here, unit),
+                published=published,
+            )
+
+
+def _setting_differences(analysis: StudyAnalysis, reference: MatchedReference) -> Iterator[str]:
+    """Yield the fields of the condition whose values are not those of the source."""
+    fields = flatten_condition(analysis.study.condition(reference.condition))
+    for key, value in reference.protocol.fields.items():
+        if key in fields and fields[key] != value:
+            yield tr(
+                "{name} {here_text} (published {value})",
+                name=key.split(".", 1)[-1],
+                here_text=_setting_text(fields[key]),
+                value=_setting_text(value),
+            )
 
 
 def _reduction(analysis: StudyAnalysis, reference: MatchedReference) -> str:

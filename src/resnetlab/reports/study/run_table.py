@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from resnetlab.analysis.study_data import RunRow
+from resnetlab.reports.display_limits import MAX_RUNS, select_first
 from resnetlab.reports.document import Cell, RunKey, Table, number_columns, text_columns
 from resnetlab.reports.format import DASH, format_duration, format_number, format_pct, join_clauses
-from resnetlab.reports.thinning import MAX_RUNS, first_of
 from resnetlab.translation import localize_number, tr, tr_recorded, tr_word
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ def table(analysis: StudyAnalysis) -> Table:
 def listed_runs(analysis: StudyAnalysis) -> tuple[tuple[RunRow, ...], str]:
     """Return the runs of the table, and a sentence about those that it leaves out."""
     every = [row for label in analysis.summaries for row in analysis.rows(label)]
-    listed = first_of(every, MAX_RUNS, lambda row: row.status != "trained")
+    listed = select_first(every, MAX_RUNS, lambda row: row.status != "trained")
     if len(listed) == len(every):
         return listed, ""
     sentence = tr(

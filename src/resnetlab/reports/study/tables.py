@@ -196,16 +196,11 @@ def claims(analysis: StudyAnalysis) -> Table | None:
     """Return the table of claims and verdicts, or None if the study declares no claim."""
     if not analysis.study.claims:
         return None
-    only_simple = all(
-        isinstance(c, Greater)
-        and (c.metric, c.split, c.paired, c.by_more_than) == ("top1", "test", False, 0.0)
-        for c in analysis.study.claims
-    )
     measure = analysis.study.measure
     one_unit = all(
         estimands.unit(claim, measure) == tr("points") for claim in analysis.study.claims
     )
-    looked = any(
+    has_several_looks = any(
         verdict.look > 1 or verdict.confidence != SINGLE_LOOK_CONFIDENCE
         for verdict in analysis.verdicts
     )
@@ -213,32 +208,35 @@ def claims(analysis: StudyAnalysis) -> Table | None:
         *text_columns("Claim"),
         *number_columns(
             "Difference, points" if one_unit else "Difference",
-            "CI" if looked else "95 % CI",
+            "CI" if has_several_looks else "95 % CI",
             "ν",
             "p",
             "p, Holm",
         ),
         *text_columns("Verdict"),
     )
-    judged_claims = zip(analysis.study.claims, analysis.hypotheses, analysis.verdicts, strict=True)
-    rows = tuple(
-        row
-        for triple in judged_claims
-        for row in _claim_rows(
-            *triple, one_unit, citation_link(analysis, triple[0].source), measure
-        )
-    )
+    rows: list[tuple[Cell, ...]] = []
+    for claim, hypothesis, verdict in zip(
+        analysis.study.claims, analysis.hypotheses, analysis.verdicts, strict=True
+    ):
+        link = citation_link(analysis, claim.source)
+        rows += _claim_rows(claim, hypothesis, verdict, one_unit, link, measure)
+    return Table("claims", columns, tuple(rows), _claims_note(analysis, len(rows)))
+
+
+def _claims_note(analysis: StudyAnalysis, number_of_tests: int) -> str:
+    """Return the note of the table of claims: tests, corrections, and claims that are left out."""
+    study = analysis.study
     family = tr("not corrected because there is one claim")
-    if len(rows) > 1:
-        directed = len(rows) > len(analysis.study.claims)
-        family = tr("corrected over the study's {count} claims (Holm 1979)", count=len(rows))
-        if directed:
-            family = tr(
-                "corrected over the study's {count} tests, directions included (Holm 1979)",
-                count=len(rows),
-            )
-    if only_simple:
-        note = tr(
+    if number_of_tests > len(study.claims):
+        family = tr(
+            "corrected over the study's {count} tests, directions included (Holm 1979)",
+            count=number_of_tests,
+        )
+    elif number_of_tests > 1:
+        family = tr("corrected over the study's {count} claims (Holm 1979)", count=number_of_tests)
+    if all(map(_is_simple, study.claims)):
+        tests = tr(
             "Difference: left minus right over trained runs, by Welch's t with ν degrees of "
             "freedom. If p, {family}, is below 0.05, a difference above 0 reproduces the claim "
             "that left is greater, and one below 0 contradicts it. Otherwise the claim is "
@@ -246,23 +244,31 @@ def claims(analysis: StudyAnalysis) -> Table | None:
             family=family,
         )
     else:
-        note = estimands.claims_note(analysis.study.claims, family)
-    if len(rows) > 1:
-        note += " " + tr("Intervals are not corrected for the number of claims.")
-    note += f" {tr(VERDICT_NOTE)}"
-    skipped = " ".join(tr_study(statement) for statement in analysis.study.left_out)
-    left_out = tr(
-        "Claims without a verdict, as their conditions are left out: {skipped}", skipped=skipped
-    )
+        tests = estimands.claims_note(study.claims, family)
+    sentences = [tests]
+    if number_of_tests > 1:
+        sentences.append(tr("Intervals are not corrected for the number of claims."))
+    sentences.append(tr(VERDICT_NOTE))
     if any(verdict.forecast for verdict in analysis.verdicts):
-        note += f" {tr(FORECAST_NOTE)}"
-    parts = (
-        note,
-        quantity_note(analysis),
-        protocol_sentence(analysis),
-        left_out if skipped else "",
-    )
-    return Table("claims", columns, rows, " ".join(filter(None, parts)))
+        sentences.append(tr(FORECAST_NOTE))
+    sentences += [quantity_note(analysis), protocol_sentence(analysis)]
+    if study.left_out:
+        skipped = " ".join(tr_study(statement) for statement in study.left_out)
+        sentences.append(
+            tr(
+                "Claims without a verdict, as their conditions are left out: {skipped}",
+                skipped=skipped,
+            )
+        )
+    return " ".join(filter(None, sentences))
+
+
+def _is_simple(claim: AnyClaim) -> bool:
+    """Return True if a claim says only that one test accuracy is above another one."""
+    if not isinstance(claim, Greater):
+        return False
+    is_test_accuracy = claim.metric == "top1" and claim.split == "test"
+    return is_test_accuracy and not claim.paired and claim.by_more_than == 0.0
 
 
 def _claim_rows(

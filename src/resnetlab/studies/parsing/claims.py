@@ -160,12 +160,12 @@ def answerable_tables(
     where: str,
 ) -> tuple[T, ...]:
     """Return what `parse` reads from the tables that need only `conditions`, a part of the grid."""
-    return tuple(
-        item
-        for items, problems in (parse([table], conditions, where) for table in tables)
-        if not problems
-        for item in items
-    )
+    answerable: list[T] = []
+    for table in tables:
+        items, problems = parse([table], conditions, where)
+        if not problems:
+            answerable += items
+    return tuple(answerable)
 
 
 def _parse_tables(

@@ -191,12 +191,10 @@ def _with_additions(parts: Mapping[str, Any], adds: Mapping[str, Any]) -> dict[s
         for part in reversed(key.split(".")):
             value = {part: value}
         nested = deep_merge(nested, value)
-    named = {
-        root: {BARE_NAME_FIELDS[root]: part_table}
-        if isinstance(part_table, str) and isinstance(nested.get(root), dict)
-        else part_table
-        for root, part_table in parts.items()
-    }
+    named = dict(parts)
+    for part, value in parts.items():
+        if isinstance(value, str) and isinstance(nested.get(part), dict):
+            named[part] = {BARE_NAME_FIELDS[part]: value}
     return deep_merge(named, nested)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -40,60 +40,64 @@ def check_claim(
     field: str,
 ) -> list[Problem]:
     """Return a problem for each part of a claim that no result of the plan can decide."""
-    problems = []
+    problems: list[Problem] = []
     by_label = {condition.label: condition for condition in conditions}
-    if isinstance(claim, ClaimWithMargin) and (spread := _run_variance(claim, references)):
-        reach = _smallest_margin(seeds, spread)
-        if claim.effective_margin < reach:
-            enough = next(
-                (
-                    n
-                    for n in range(2, MAX_SEEDS + 1)
-                    if _smallest_margin(n, spread) <= claim.effective_margin
-                ),
-                None,
-            )
-            more = f"{enough} seeds" if enough else f"more than {MAX_SEEDS} seeds"
-            wider = (
-                f"margin = {math.ceil(100 * reach) / 100:g}, or " if math.isfinite(reach) else ""
-            )
-            alternative = "" if claim.expected_sd else ", or an expected_sd of your own"
-            message = (
-                f"{format_count(seeds, 'seed')} cannot confirm ± {claim.effective_margin:g} at a "
-                "standard deviation of "
-            )
-            problems.append(
-                Problem(
-                    where, message + spread.origin, f"{wider}{more}{alternative}", f"{field}.margin"
-                )
-            )
-    if (
-        isinstance(claim, Greater | About | Equal)
-        and claim.paired
-        and not share_training(by_label[claim.left], by_label[claim.right])
-    ):
-        message = "runs of left and right share only a seed, so they are not pairs"
-        problems.append(
-            Problem(where, message, "remove it: Welch's test compares them", f"{field}.paired")
-        )
-    if (
-        isinstance(claim, Greater | About | Equal)
-        and not claim.paired
-        and by_label[claim.left].evaluation_mode != by_label[claim.right].evaluation_mode
-        and share_training(by_label[claim.left], by_label[claim.right])
-    ):
-        message = "left and right are the same runs in two modes of evaluation, so they are pairs"
-        problems.append(Problem(where, message, "paired = true", f"{field}.paired"))
+    if isinstance(claim, ClaimWithMargin):
+        problems += _margin_problems(claim, seeds, references, where, f"{field}.margin")
+    if isinstance(claim, Greater | About | Equal):
+        left, right = by_label[claim.left], by_label[claim.right]
+        problems += _pairing_problems(claim.paired, left, right, where, f"{field}.paired")
     if isinstance(claim, Faster):
-        data_configs = [by_label[label].data for label in (claim.left, claim.right)]
-        if not all(data.test_curve for data in data_configs) and not all(
-            data.validation for data in data_configs
-        ):
+        data = [by_label[claim.left].data, by_label[claim.right].data]
+        has_curves = all(item.test_curve for item in data) or all(item.validation for item in data)
+        if not has_curves:
             message = "no split is evaluated at each epoch in both conditions"
-            problems.append(
-                Problem(where, message, "data.validation = 0.1, or data.test_curve = true", field)
-            )
+            fix = "data.validation = 0.1, or data.test_curve = true"
+            problems.append(Problem(where, message, fix, field))
     return problems
+
+
+def _margin_problems(
+    claim: ClaimWithMargin,
+    seeds: int,
+    references: Sequence[MatchedReference],
+    where: str,
+    field: str,
+) -> Iterator[Problem]:
+    """Yield a problem if the seeds are too few to confirm the margin of a claim."""
+    run_variance = _run_variance(claim, references)
+    if run_variance is None:
+        return
+    smallest_margin = _smallest_margin(seeds, run_variance)
+    if claim.effective_margin >= smallest_margin:
+        return
+    fixes = f"more than {MAX_SEEDS} seeds"
+    for enough in range(2, MAX_SEEDS + 1):
+        if _smallest_margin(enough, run_variance) <= claim.effective_margin:
+            fixes = f"{enough} seeds"
+            break
+    if math.isfinite(smallest_margin):
+        fixes = f"margin = {math.ceil(100 * smallest_margin) / 100:g}, or {fixes}"
+    if not claim.expected_sd:
+        fixes += ", or an expected_sd of your own"
+    message = (
+        f"{format_count(seeds, 'seed')} cannot confirm ± {claim.effective_margin:g} at a "
+        f"standard deviation of {run_variance.origin}"
+    )
+    yield Problem(where, message, fixes, field)
+
+
+def _pairing_problems(
+    is_paired: bool, left: Condition, right: Condition, where: str, field: str
+) -> Iterator[Problem]:
+    """Yield a problem if a claim pairs independent runs, or does not pair dependent ones."""
+    if is_paired and not share_training(left, right):
+        message = "runs of left and right share only a seed, so they are not pairs"
+        yield Problem(where, message, "remove it: Welch's test compares them", field)
+    in_two_modes = left.evaluation_mode != right.evaluation_mode
+    if not is_paired and in_two_modes and share_training(left, right):
+        message = "left and right are the same runs in two modes of evaluation, so they are pairs"
+        yield Problem(where, message, "paired = true", field)
 
 
 class _RunVariance(NamedTuple):
@@ -110,7 +114,7 @@ def _smallest_margin(seeds: int, run_variance: _RunVariance) -> float:
 def _run_variance(
     claim: ClaimWithMargin, references: Sequence[MatchedReference]
 ) -> _RunVariance | None:
-    """Return the spread from expected_sd or published numbers; None without, and for pairs."""
+    """Return the variance from expected_sd or published numbers; None without, and for pairs."""
     if not isinstance(claim, Relative) and claim.paired:
         return None
     weights = [1.0] * len(condition_labels(claim))
@@ -138,34 +142,30 @@ def _reference_sds(
     It is that of the first published number of the arm that has one, else the mean over the other
     arms.
     """
-    comparable = [b for b in references if _is_comparable(claim, b.value)]
-    by_label = {
-        label: [b for b in comparable if b.condition == label] for label in condition_labels(claim)
-    }
-    first = {
-        label: next((b for b in values if b.value.run_sd), None)
-        for label, values in by_label.items()
-    }
-    known = {label: reference for label, reference in first.items() if reference}
-    if not known:
+    labels = condition_labels(claim)
+    comparable = [reference for reference in references if _is_comparable(claim, reference.value)]
+    sd_by_label: dict[str, float] = {}
+    origins = []
+    for label in dict.fromkeys(labels):
+        for reference in comparable:
+            if reference.condition == label and reference.value.run_sd:
+                sd_by_label[label] = reference.value.run_sd
+                origins.append(f"{reference.value.run_sd:.2g} ({label}: {reference.title})")
+                break
+    if not sd_by_label:
         return [], ""
-    default_sd = mean([reference.value.run_sd or 0.0 for reference in known.values()])
-    sds = [
-        (reference.value.run_sd if (reference := first[label]) else None) or default_sd
-        for label in condition_labels(claim)
-    ]
+    default_sd = mean(list(sd_by_label.values()))
+    sds = [sd_by_label.get(label, default_sd) for label in labels]
     if isinstance(claim, Relative):
-        levels = [
-            next(filter(None, (_value_in_metric(claim, b.value) for b in by_label[right])), None)
-            for right in claim.right
-        ]
-        if not all(levels):
-            return [], ""
-        sds = [100 * sd / (levels[index // 2] or math.inf) for index, sd in enumerate(sds)]
-    return sds, " and ".join(
-        f"{reference.value.run_sd:.2g} ({label}: {reference.title})"
-        for label, reference in known.items()
-    )
+        divisors = []  # the published values of the right conditions
+        for label in claim.right:
+            values = [_value_in_metric(claim, r.value) for r in comparable if r.condition == label]
+            divisor = next(filter(None, values), None)
+            if divisor is None:
+                return [], ""
+            divisors += [divisor, divisor]
+        sds = [100 * sd / divisor for sd, divisor in zip(sds, divisors, strict=True)]
+    return sds, " and ".join(origins)
 
 
 def _is_comparable(claim: ClaimWithMargin, value: ReferenceValue) -> bool:
@@ -177,9 +177,9 @@ def _is_comparable(claim: ClaimWithMargin, value: ReferenceValue) -> bool:
 def _value_in_metric(claim: ClaimWithMargin, value: ReferenceValue) -> float | None:
     """Return a published value in the claim's metric."""
     accuracy = value.accuracy_pct
-    return (
-        value.value if accuracy is None else accuracy if claim.metric == "top1" else 100 - accuracy
-    )
+    if accuracy is None:
+        return value.value
+    return accuracy if claim.metric == "top1" else 100 - accuracy
 
 
 def share_training(left: Condition, right: Condition) -> bool:

@@ -6,7 +6,7 @@ conditions, and reports every mistake of a file at once.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import field, replace
 from pathlib import Path
 from typing import Annotated, Any
@@ -133,8 +133,7 @@ def parse_study(
     statements, more = parse_statements(statement_tables, known, points, where)
     problems += more
     if axis_values and not problems:
-        selected = axis_values.items()
-        conditions = [c for c in conditions if all(c.values[a] in v for a, v in selected)]
+        conditions = _select_conditions(conditions, axis_values)
         statements = answerable_statements(statement_tables, conditions, where)
         all_rungs, (rungs, problems) = rungs, select_rungs(rungs, axis_values.get("rung", ()))
         lost = [rung.claim.statement for rung in all_rungs if rung.claim and rung not in rungs]
@@ -166,6 +165,17 @@ def parse_study(
         ensembles=statements.ensembles,
         ladder=rungs,
     )
+
+
+def _select_conditions(
+    conditions: Iterable[Condition], axis_values: Mapping[str, Sequence[object]]
+) -> list[Condition]:
+    """Return the conditions whose value on each axis is one of the given values of that axis."""
+    return [
+        condition
+        for condition in conditions
+        if all(condition.values[axis] in values for axis, values in axis_values.items())
+    ]
 
 
 MAX_SEED = 2**63 - 1

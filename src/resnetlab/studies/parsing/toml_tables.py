@@ -28,12 +28,11 @@ def read_named(
         path = resources.files("resnetlab.catalog") / kind / f"{source}.toml"
         return parse_toml(path.read_text(encoding="utf-8"), f"{source}.toml"), f"{source}.toml"
     if source.endswith(".toml") or is_path(source):
-        relative_path = (
-            Path(where).parent / source
-        )  # a path in a study file is relative to that file
-        return read_toml(
-            relative_path if where.endswith(".toml") and relative_path.exists() else Path(source)
-        ), source
+        path = Path(source)
+        if where.endswith(".toml"):  # a path in a study file is relative to that file
+            relative_path = Path(where).parent / source
+            path = relative_path if relative_path.exists() else path
+        return read_toml(path), source
     known = [*catalog_names(kind), *others]
     fix = suggest(source, known) or f"one of {', '.join(known)}, or a path that ends in .toml"
     raise input_error(

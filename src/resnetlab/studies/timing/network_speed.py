@@ -18,6 +18,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import asdict, replace
 from importlib import metadata
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from resnetlab.errors import InputError
 from resnetlab.files import read_json, write_json
@@ -32,6 +33,12 @@ from resnetlab.settings import cache_dir
 from resnetlab.studies.plan import PlannedRun
 from resnetlab.studies.timing.time_estimate import Timing
 from resnetlab.training.hardware import read_cpuinfo, total_memory
+
+if TYPE_CHECKING:
+    import torch
+
+    from resnetlab.data.config import LabeledImages
+    from resnetlab.training.state import ScratchTrainState
 
 STEP_SECONDS = 1.0
 """Time for the training steps of a network."""
@@ -215,62 +222,70 @@ def measure(network: TimedNetwork) -> Timing:
     """Time training steps and an evaluation of a network in this process. Changes its settings."""
     import torch
 
-    from resnetlab.data.config import LabeledImages
     from resnetlab.data.device_images import DeviceImages
     from resnetlab.training.device import setup_device
     from resnetlab.training.evaluate import EVAL_BATCH_SIZE, evaluate
-    from resnetlab.training.make_step import make_step
-    from resnetlab.training.state import ScratchTrainState
 
     device = setup_device(network.numerics)
-    on_gpu = device.type != "cpu"
-
-    def random_images(count: int) -> LabeledImages:
-        import numpy as np
-
-        random = np.random.default_rng(0)
-        shape = (count, network.side, network.side, network.channels)
-        pixels = random.integers(0, 256, shape, dtype=np.uint8)
-        return LabeledImages(pixels, random.integers(0, network.classes, count))
-
-    def train(batch: int, seconds: float) -> tuple[ScratchTrainState, float]:
-        """Return the state after steps of `batch` images, and the images per second."""
-        images = random_images(4 * batch)
-        recipe = replace(network.recipe, batch_size=batch, steps=1_000_000)
-        state = ScratchTrainState(
-            network.model, recipe, network.numerics, 0, images, network.classes, device
-        )
-        step = make_step(state, DeviceImages.from_images(images, device))
-        for _ in range(WARMUP_STEPS if on_gpu else 1):
-            step()
-        step.synchronize()
-        start, steps = time.perf_counter(), 0
-        while (elapsed := time.perf_counter() - start) < seconds or not steps:
-            for _ in range(10 if on_gpu else 1):
-                step()
-                steps += 1
-            step.synchronize()
-        elapsed = time.perf_counter() - start
-        return state, steps * batch / elapsed
-
     batch = network.recipe.batch_size
     first = min(batch, FIRST_BATCH * network.numerics.grad_accum_steps)
-    if on_gpu:
-        state, speed = train(batch, STEP_SECONDS)
+    if device.type != "cpu":
+        state, speed = _time_steps(network, device, batch, STEP_SECONDS)
     else:
-        state, speed = train(first, 0.0)
+        state, speed = _time_steps(network, device, first, 0.0)
         affordable = min(batch, int(speed * STEP_SECONDS))
         if affordable > first:
-            state, speed = train(affordable, STEP_SECONDS)
+            state, speed = _time_steps(network, device, affordable, STEP_SECONDS)
     # The forward pass is about a third of a step.
     count = max(16, min(EVAL_BATCH_SIZE, int(3 * speed * EVALUATION_SECONDS)))
-    images = DeviceImages.from_images(random_images(count), device)
+    images = DeviceImages.from_images(_random_images(network, count), device)
     evaluate(state.model, state.forward, images)
     start = time.perf_counter()
     evaluate(state.model, state.forward, images)
     if device.type == "cuda":
         torch.cuda.synchronize(device)
     return Timing(speed, count / (time.perf_counter() - start))
+
+
+def _time_steps(
+    network: TimedNetwork, device: torch.device, batch: int, seconds: float
+) -> tuple[ScratchTrainState, float]:
+    """Return the state after steps of `batch` images, and the images per second."""
+    from resnetlab.data.device_images import DeviceImages
+    from resnetlab.training.make_step import make_step
+    from resnetlab.training.state import ScratchTrainState
+
+    on_gpu = device.type != "cpu"
+    images = _random_images(network, 4 * batch)
+    recipe = replace(network.recipe, batch_size=batch, steps=1_000_000)
+    state = ScratchTrainState(
+        network.model, recipe, network.numerics, 0, images, network.classes, device
+    )
+    step = make_step(state, DeviceImages.from_images(images, device))
+    for _ in range(WARMUP_STEPS if on_gpu else 1):
+        step()
+    step.synchronize()
+    steps = 0
+    start = time.perf_counter()
+    while time.perf_counter() - start < seconds or not steps:
+        for _ in range(10 if on_gpu else 1):
+            step()
+            steps += 1
+        step.synchronize()
+    elapsed = time.perf_counter() - start
+    return state, steps * batch / elapsed
+
+
+def _random_images(network: TimedNetwork, count: int) -> LabeledImages:
+    """Return random images and labels of a network's size, channels and classes."""
+    import numpy as np
+
+    from resnetlab.data.config import LabeledImages
+
+    random = np.random.default_rng(0)
+    shape = (count, network.side, network.side, network.channels)
+    pixels = random.integers(0, 256, shape, dtype=np.uint8)
+    return LabeledImages(pixels, random.integers(0, network.classes, count))
 
 
 def main() -> None:

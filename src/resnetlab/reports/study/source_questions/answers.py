@@ -185,24 +185,25 @@ def _opening(writer: AnswerWriter, share: TrainingShare | None) -> str:
             "Avec un entraînement réduit, les essais montrent ceci ; ce n'est pas une réponse au "
             "protocole complet.",
         )
-    percents = [100 * value for value in (share.low, share.high)]
-    # A share below 1 is never shown as 100 %.
-    texts = [
-        writer.count("share of the training, %", float(f"{p:.2g}") if p < 1 else float(rounded))
-        for p in percents
-        for rounded in [min(99, round(p)) if p < 100 else 100]
-    ]
-    text = (
-        texts[0]
-        if texts[0] == texts[1]
-        else writer.say(f"{texts[0]} to {texts[1]}", f"{texts[0]} à {texts[1]}")
+    low, high = (
+        writer.count("share of the training, %", _rounded_percent(value))
+        for value in (share.low, share.high)
     )
+    text = low if low == high else writer.say(f"{low} to {high}", f"{low} à {high}")
     return writer.say(
         f"At {text} % of the full training, the runs show this; it is no answer at the full "
         "protocol.",
         f"À {text} % de l'entraînement complet, les essais montrent ceci ; ce n'est pas une "
         "réponse au protocole complet.",
     )
+
+
+def _rounded_percent(share: float) -> float:
+    """Return a share in percent for a text. A share below 1 is never shown as 100 %."""
+    percent = 100 * share
+    if percent < 1:
+        return float(f"{percent:.2g}")
+    return float(min(99, round(percent))) if percent < 100 else 100.0
 
 
 def _not_run(

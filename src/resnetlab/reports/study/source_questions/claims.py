@@ -306,7 +306,8 @@ def _accuracy(
     possible = Interval(0.0, math.inf) if loss else ACCURACY_RANGE_PCT
     interval = within_range(t_interval(values), possible)
     digits = 3 if loss else decimals(interval)
-    name = f"{split} {'loss' if loss else 'accuracy' if metric == 'top1' else 'error'} of {label}"
+    metric_name = {"top1": "accuracy", "error": "error", "loss": "loss"}[metric]
+    name = f"{split} {metric_name} of {label}"
     size = writer.number(name, mean(values), digits)
     ends = writer.interval(name, interval, digits)
     return writer.say(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from resnetlab.analysis.first_converged import first_converged, ordering_groups
+from resnetlab.analysis.first_converged import OrderingGroup, first_converged, ordering_groups
 from resnetlab.reports.format import decimals
 from resnetlab.reports.study.source_questions.claims import Finding
 from resnetlab.reports.study.source_questions.measures import too_few
@@ -64,16 +64,12 @@ def first_converged_finding(writer: AnswerWriter, analysis: StudyAnalysis) -> Fi
     """
     conditions = first_converged(analysis)
     labels = tuple(condition.label for condition in conditions)
-    shares = [
-        (same / group.tables, same, group)
-        for group in ordering_groups(conditions)
-        if group.orderings
-        for same in [sum(o.tables for o in group.orderings if o.text == group.mean_ordering)]
-    ]
+    groups = [group for group in ordering_groups(conditions) if group.orderings]
+    groups.sort(key=lambda group: _agreeing_tables(group) / group.tables)
     parts = []
-    if len(shares) > MAX_GROUPS:
+    if len(groups) > MAX_GROUPS:
         listed = writer.count("groups in the answer", MAX_GROUPS)
-        of_all = writer.count("groups of networks", len(shares))
+        of_all = writer.count("groups of networks", len(groups))
         parts.append(
             writer.say(
                 f"Of {of_all} groups of networks, these {listed} agree least with the means.",
@@ -81,9 +77,9 @@ def first_converged_finding(writer: AnswerWriter, analysis: StudyAnalysis) -> Fi
                 "avec les moyennes.",
             )
         )
-    for _, same, group in sorted(shares, key=lambda item: item[0])[:MAX_GROUPS]:
+    for group in groups[:MAX_GROUPS]:
         total = writer.count("tables", group.tables)
-        agreeing = writer.count("tables with the ordering of the means", same)
+        agreeing = writer.count("tables with the ordering of the means", _agreeing_tables(group))
         parts.append(
             writer.say(
                 f"For {writer.labels(group.labels)} the rule could have given {total} tables, of "
@@ -107,3 +103,10 @@ def first_converged_finding(writer: AnswerWriter, analysis: StudyAnalysis) -> Fi
     if not parts:
         return Finding("inconclusive", too_few(writer, *labels[:1]), labels)
     return Finding("measured", " ".join(parts), labels)
+
+
+def _agreeing_tables(group: OrderingGroup) -> int:
+    """Return the number of tables with the ordering of the means of all runs."""
+    return sum(
+        ordering.tables for ordering in group.orderings if ordering.text == group.mean_ordering
+    )

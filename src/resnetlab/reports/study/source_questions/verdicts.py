@@ -222,14 +222,14 @@ def _open_question(writer: AnswerWriter, claim: AnyClaim) -> tuple[str, str]:
         case claims.Faster():
             return "which of the two is faster", "lequel des deux est le plus rapide"
         case claims.Greater():
-            lower = claim.metric != "top1"
+            if claim.metric == "top1":
+                return (
+                    "which of the two is more accurate",
+                    "lequel des deux est le plus précis",
+                )
             return (
-                f"which of the two has the lower {claim.metric}"
-                if lower
-                else "which of the two is more accurate",
-                "lequel des deux a la valeur la plus basse"
-                if lower
-                else "lequel des deux est le plus précis",
+                f"which of the two has the lower {claim.metric}",
+                "lequel des deux a la valeur la plus basse",
             )
         case _:
             assert_never(claim)

@@ -1,4 +1,4 @@
-"""Parts of large figures and tables that a page shows: the others stay in the CSV files."""
+"""Limits of the rows, dots and curves that a page shows. The CSV files have all of them."""
 
 from __future__ import annotations
 
@@ -17,14 +17,15 @@ MAX_RUNS = 1000
 """Largest number of rows in the table of all runs."""
 
 
-def part_of(limit: int, parts: int) -> int:
-    """Return the share of each of `parts` groups in a limit of all, at least 2."""
-    return max(2, limit // max(1, parts))
+def limit_per_group(limit: int, groups: int) -> int:
+    """Divide a limit of all items by the number of groups; the result is at least 2."""
+    return max(2, limit // max(1, groups))
 
 
-def first_of(items: Sequence[T], limit: int, is_first: Callable[[T], bool]) -> tuple[T, ...]:
-    """Return at most `limit` items in their order: those for which `is_first` is true, then the
-    first of the others.
+def select_first(items: Sequence[T], limit: int, is_first: Callable[[T], bool]) -> tuple[T, ...]:
+    """Return at most `limit` items in their order.
+
+    Items for which `is_first` is true are preferred to the others, and earlier ones to later ones.
     """
     if len(items) <= limit:
         return tuple(items)
@@ -32,7 +33,7 @@ def first_of(items: Sequence[T], limit: int, is_first: Callable[[T], bool]) -> t
     return tuple(items[index] for index in sorted(ranked[:limit]))
 
 
-def spread(items: Sequence[T], limit: int, value: Callable[[T], Any]) -> tuple[T, ...]:
+def select_evenly(items: Sequence[T], limit: int, value: Callable[[T], Any]) -> tuple[T, ...]:
     """Return at most `limit` items in their order, evenly spaced by the rank of their `value`.
 
     The items with the lowest and the highest value are among them, so that the range and the shape
