@@ -33,6 +33,8 @@ PICTURES = {
 """Command that draws each picture of docs/pictures, without the name of the file."""
 PICTURES_OF_RUNS = {"loss-surfaces.svg"}
 """Pictures of trained networks. Their command needs the runs of a study, and stands beside them."""
+PICTURE_OF_PACKAGES = "packages.svg"
+"""Picture that `python docs/packages.py` draws."""
 
 
 @pytest.fixture(scope="module")
@@ -265,7 +267,8 @@ def test_every_page_of_the_site_is_in_its_navigation(pages: dict[Path, Page], si
 def test_the_pictures_equal_the_drawings_of_the_commands(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert {path.name for path in (DOCS / "pictures").iterdir()} == set(PICTURES) | PICTURES_OF_RUNS
+    names = {path.name for path in (DOCS / "pictures").iterdir()}
+    assert names == {*PICTURES, *PICTURES_OF_RUNS, PICTURE_OF_PACKAGES}
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("sys.argv", ["resnetlab", *PICTURES[name].split(), name])
     with pytest.raises(SystemExit) as end:
@@ -277,3 +280,16 @@ def test_the_pictures_equal_the_drawings_of_the_commands(
     if "gradients" in name:  # the last bits of its numbers differ between processors
         drawn, committed = (re.sub(r"-?\d+(\.\d+)?", "0", text) for text in (drawn, committed))
     assert drawn == committed
+
+
+def test_architecture_page_lists_the_packages_that_exist(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(DOCS))
+    packages = importlib.import_module("packages")
+    listed = [name for layer in packages.layers() for name in layer]
+    existing = {path.stem for path in SOURCE.iterdir() if path.suffix == ".py" or path.is_dir()}
+    assert sorted(listed) == sorted(existing - {"__init__", "__main__", "__pycache__", "py"})
+    assert packages.page() == packages.PAGE.read_text(encoding="utf-8")
+    assert packages.picture() == packages.PICTURE.read_text(encoding="utf-8")
+    for name in listed:
+        for path in re.findall(r"`([^`]*\.\w+)`", packages.first_files(name)):
+            assert (SOURCE / name / path).is_file(), f"{name}: {path}"

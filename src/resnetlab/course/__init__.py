@@ -1,1 +1,4 @@
-"""Course on convolutional and residual networks: lessons, checks of runs, reports and classes."""
+"""Course on convolutional and residual networks: lessons, checks of runs, reports and classes.
+
+Start with `lessons.py`, then `check.py`.
+"""

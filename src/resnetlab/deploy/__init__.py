@@ -1,3 +1,4 @@
-"""Deployment of a trained network from its model folder: predict, evaluate, ensemble, explain,
-export and serve.
+"""Use of a trained network from its model folder: predict, evaluate, explain, export, serve.
+
+Start with `predict.py`, then `evaluate.py`.
 """

@@ -2,4 +2,5 @@
 
 Code that a report's authors ran, but that its text does not describe, lives here, so that the
 library needs no option for it. No other module imports this package.
+Start with `depth_report.py`.
 """

@@ -2,6 +2,7 @@
 
 The name belongs to this package and to the public function `finetune` of
 `resnetlab.interactive.photographs`, so the package can be called.
+Start with `pipeline.py`, then `stage.py`.
 """
 
 import importlib

@@ -1,7 +1,7 @@
-"""Reports of studies.
+"""Reports: pages, documents and figures from what an analysis found.
 
 `write(collect(record), folder)` writes a report while a study runs and when it ends;
-`rebuild(folder)` writes it again.
+`rebuild(folder)` writes it again. Start with `study/assemble.py`, then `write.py`.
 """
 
 from resnetlab.analysis.collect import collect

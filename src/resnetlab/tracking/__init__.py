@@ -1,1 +1,4 @@
-"""Copies of runs in the trackers of others: TensorBoard, MLflow, Weights & Biases, trackio."""
+"""Copies of runs in the trackers of others: TensorBoard, MLflow, Weights & Biases, trackio.
+
+Start with `mirror.py`.
+"""

@@ -29,6 +29,8 @@ ALIVE_SECONDS = 15.0
 """Time after which a comment is sent if nothing changed, which shows that a browser has left."""
 
 _FILE_POLICY = "default-src 'none'; style-src 'unsafe-inline'; sandbox"
+_PAGE_POLICY = "sandbox allow-scripts"
+"""Policy of the pages of runs. Each page allows only its own script, by the hash of the script."""
 
 
 class WatchServer(ThreadingHTTPServer):
@@ -87,7 +89,8 @@ class WatchHandler(BaseHTTPRequestHandler):
         elif path in ADDED_FILES:
             self._send(ADDED_FILES[path], _content_type(path))
         elif path[1:] in page.files:
-            self._send(page.files[path[1:]], _content_type(path), policy=_FILE_POLICY)
+            policy = _PAGE_POLICY if path.startswith("/runs/") else _FILE_POLICY
+            self._send(page.files[path[1:]], _content_type(path), policy=policy)
         else:
             self._send(b"no such file in the report", "text/plain", status=404)
 

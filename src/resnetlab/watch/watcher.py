@@ -10,6 +10,7 @@ from pathlib import Path
 
 from resnetlab.analysis.collect import collect
 from resnetlab.errors import InputError, first_line
+from resnetlab.reports.run_page.write import MAX_DEFAULT_PAGES, write_run_pages
 from resnetlab.reports.study.assemble import build_report
 from resnetlab.reports.write import write
 from resnetlab.studies.plan import Plan, StudyRecord
@@ -45,7 +46,7 @@ class StudyWatcher:
     ) -> None:
         self.plan, self.find_folder, self.language = plan, find_folder, language
         self.folder = find_folder()
-        self.run_files = RunFiles(root)
+        self.root, self.run_files = root, RunFiles(root)
         with use_language(language):
             self.board = Board(LivePage(tr("the report is being written")))
         self._plan_state: object = None
@@ -110,12 +111,19 @@ class StudyWatcher:
             return
 
     def _build(self, record: StudyRecord) -> tuple[str, dict[str, bytes]]:
-        """Return the report as `study report` writes it, and the content of all its files."""
+        """Return the report as `study report` writes it, and the content of all its files.
+
+        The pages of runs are written when the study has ended, as `study run` does.
+        """
         study_data = collect(record, self.plan.command)
         report = build_report(study_data, self.language)
         with tempfile.TemporaryDirectory(prefix="resnetlab-watch-") as name:
             folder = Path(name)
-            page = write(study_data, folder, report).read_text(encoding="utf-8")
+            has_ended = all(run.state in ("finished", "missing") for run in record.runs)
+            if has_ended and len(record.states) <= MAX_DEFAULT_PAGES:
+                write_run_pages(record, report, self.root, folder)
+            path = write(study_data, folder, report, has_run_pages=True)
+            page = path.read_text(encoding="utf-8")
             files = {
                 path.relative_to(folder).as_posix(): path.read_bytes()
                 for path in folder.rglob("*")

@@ -1,0 +1,1 @@
+"""Transforms of images: crops, flips, color, normalization, for training and for evaluation."""

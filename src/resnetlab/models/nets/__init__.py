@@ -1,0 +1,1 @@
+"""Networks as torch modules, a module for each family."""

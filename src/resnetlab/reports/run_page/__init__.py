@@ -1,0 +1,1 @@
+"""Page of a single run: curves, confusions, gradients, blocks, settings and provenance."""

@@ -1,0 +1,1 @@
+"""Executors of a plan: this process, worker processes on this machine, or a Ray cluster."""

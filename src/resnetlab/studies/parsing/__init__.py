@@ -1,0 +1,1 @@
+"""Parsing of study files: TOML to dataclasses, with all mistakes reported at once."""
