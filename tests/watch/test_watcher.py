@@ -70,13 +70,13 @@ def test_the_page_of_a_finished_study_equals_the_page_that_report_writes(trained
     watcher = watcher_of(root, plan)
     assert refresh(watcher).startswith("4 of 4 runs finished · this is the final report")
     page = watcher.board.page
-    written_page = report.read_text()
-    assert page.report == written_page
-    assert written_page.count('<a href="runs/') >= 4
+    expected = report.read_text()
+    assert page.report == expected
+    assert expected.count('<a href="runs/') >= 4
     live = live_page(page, plan.study.question, "en")
     policy = live.partition("Content-Security-Policy")[2].partition("\n")[0]
-    expected = written_page.partition("Content-Security-Policy")[2].partition("\n")[0]
-    assert without_status(live).replace(policy, expected) == written_page
+    policy_of_report = expected.partition("Content-Security-Policy")[2].partition("\n")[0]
+    assert without_status(live).replace(policy, policy_of_report) == expected
     written = {name for name in page.files if name != "report.json"}
     folder = report.parent
     assert written == {
