@@ -5,6 +5,7 @@ folding where the outputs would differ.
 from __future__ import annotations
 
 import copy
+import threading
 from collections.abc import Callable
 
 import pytest
@@ -219,6 +220,11 @@ def with_hook(model: Pair) -> None:
     model.conv.register_forward_hook(lambda _, __, output: output.clamp(min=0))
 
 
+def with_forward(model: Pair) -> None:
+    usual = model.conv.forward
+    model.conv.forward = lambda images: usual(images).abs()  # type: ignore[method-assign]
+
+
 def with_weight_norm(model: Pair) -> None:
     parametrizations.weight_norm(model.conv)
 
@@ -232,7 +238,8 @@ def without_statistics(model: Pair) -> None:
 
 
 @pytest.mark.parametrize(
-    "change", [with_subclass, with_hook, with_weight_norm, with_two_names, without_statistics]
+    "change",
+    [with_subclass, with_hook, with_forward, with_weight_norm, with_two_names, without_statistics],
 )
 def test_modules_with_something_of_their_own_are_not_folded(
     change: Callable[[Pair], None],
@@ -244,3 +251,9 @@ def test_modules_with_something_of_their_own_are_not_folded(
     model = randomize(model, images)
     assert foldable_pairs(model) == []
     assert torch.equal(outputs(prepare_for_inference(model), images), outputs(model, images))
+
+
+def test_a_network_that_cannot_be_copied_is_used_itself() -> None:
+    model = Pair(lambda m, x: m.norm(m.conv(x))).eval()
+    model.lock = threading.Lock()
+    assert prepare_for_inference(model) is model

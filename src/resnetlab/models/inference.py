@@ -30,8 +30,9 @@ def prepare_for_inference(
 
     A batch norm is folded if its only input is the output of a convolution that is called once and
     that nothing else uses. All others stay, and so does every batch norm of a network that cannot
-    be traced (torch.fx), or that has hooks. The copy is for inference only: it shares the tensors
-    that do not change with `model`.
+    be traced (torch.fx), or in which a module has hooks or a forward pass of its own. The copy is
+    for inference only: it shares the tensors that do not change with `model`. A network that cannot
+    be copied, since it has a lock for example, is returned itself.
 
     Args:
         model: Network from images (N, C, H, W) to logits (N, K); it is not changed.
@@ -40,7 +41,10 @@ def prepare_for_inference(
     shared: dict[int, object] = {
         id(tensor): tensor for tensor in (*model.parameters(), *model.buffers())
     }
-    prepared = copy.deepcopy(model, shared).eval()
+    try:
+        prepared = copy.deepcopy(model, shared).eval()
+    except (TypeError, RuntimeError):
+        return model
     for conv_name, norm_name in foldable_pairs(prepared):
         _fold(prepared, conv_name, norm_name)
     for module in prepared.modules():
@@ -57,7 +61,7 @@ def foldable_pairs(model: nn.Module) -> list[tuple[str, str]]:
         model: Network in evaluation mode.
     """
     modules = dict(model.named_modules(remove_duplicate=False))
-    if any(map(_has_hooks, modules.values())) or not any(map(_is_norm, modules.values())):
+    if any(map(_is_changed, modules.values())) or not any(map(_is_norm, modules.values())):
         return []
     try:
         with torch.no_grad():
@@ -125,8 +129,10 @@ def _is_norm(module: nn.Module) -> bool:
     return is_known and module.running_mean is not None and module.running_var is not None
 
 
-def _has_hooks(module: nn.Module) -> bool:
-    return bool(module._forward_hooks or module._forward_pre_hooks)
+def _is_changed(module: nn.Module) -> bool:
+    """Return True for a module that computes something else than its class does."""
+    has_hooks = module._forward_hooks or module._forward_pre_hooks
+    return bool(has_hooks) or "forward" in vars(module)
 
 
 class _LayerTracer(fx.Tracer):
