@@ -20,7 +20,7 @@ from resnetlab.models.nets.classic import check_image_size
 from resnetlab.models.nets.subsample import SubsampledConv2d
 
 TIMM_NORM = "timm.layers.norm_act.BatchNormAct2d"
-"""Batch norm of timm; its children `drop` and `act` come after the affine map, in this order."""
+"""Batch norm of timm; its children, a dropout and an activation, follow the affine map in order."""
 
 
 def prepare_for_inference(
