@@ -10,8 +10,10 @@ import json
 import re
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -32,6 +34,7 @@ from resnetlab.deploy.inputs import find_images
 from resnetlab.deploy.predict import load_model
 from resnetlab.errors import InputError, ResourceError
 from resnetlab.training.device import restored_settings
+from resnetlab.training.photo_predictions import PredictOutputs, make_predict_outputs
 
 HALF = {"mean": (0.5,) * 3, "std": (0.5,) * 3}
 THEIRS = Compose(
@@ -271,6 +274,40 @@ def test_the_number_of_threads_is_set_by_the_option_or_the_environment(
     monkeypatch.setenv("OMP_NUM_THREADS", variable)
     with restored_settings():
         assert load_model(pets, device="cpu", threads=threads).numerics.threads == expected
+
+
+def count_norms(network: torch.nn.Module) -> int:
+    return sum(isinstance(module, torch.nn.BatchNorm2d) for module in network.modules())
+
+
+def test_predictions_use_a_folded_copy_and_leave_the_network_as_it_is(
+    pets: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = load_model(pets, device="cpu")
+    norms = count_norms(model.module)
+    expected = make_predict_outputs(model.module, model.file.eval_transform, model.device, "pets")
+    used: list[torch.nn.Module] = []
+
+    def record(network: torch.nn.Module, *details: Any, **more: Any) -> PredictOutputs:
+        used.append(network)
+        return make_predict_outputs(network, *details, **more)
+
+    monkeypatch.setattr("resnetlab.deploy.predict.make_predict_outputs", record)
+    views = np.random.default_rng(0).integers(0, 256, (5, 1, 24, 24, 3), np.uint8)
+    given = model.predict_outputs(views)
+    assert np.allclose(given.probabilities, expected(views).probabilities, rtol=0, atol=1e-6)
+    assert count_norms(model.module) == norms > 0
+    assert [count_norms(network) for network in used] == [0]
+
+
+def test_a_model_in_bf16_predicts_with_the_network_of_its_run(
+    pets: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its predictions repeat the evaluation of the run, in the rounding of bf16."""
+    model = load_model(pets, device="cpu")
+    model.numerics = replace(model.numerics, precision="bf16-emulated")
+    monkeypatch.setattr("resnetlab.deploy.predict.prepare_for_inference", None)
+    assert model.predict([picture(0)])
 
 
 def test_several_photographs_are_printed_one_per_line_with_a_count_of_the_classes(

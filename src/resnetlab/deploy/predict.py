@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -21,13 +22,15 @@ from resnetlab.data.transforms.augment import normalize
 from resnetlab.deploy.request import check_coverage, check_model, check_tta
 from resnetlab.errors import InputError, Problem, ResourceError
 from resnetlab.messages import format_count
+from resnetlab.models.inference import prepare_for_inference
 from resnetlab.notebook import Summary, with_summary
 from resnetlab.recipes.numerics import Numerics, parse_device
 from resnetlab.table import Table
-from resnetlab.training.device import autocast, setup_device
+from resnetlab.training.device import autocast, memory_format, setup_device
 from resnetlab.training.photo_predictions import (
     ImagePrediction,
     PhotoOutputs,
+    PredictOutputs,
     make_predict_outputs,
     predict_images,
 )
@@ -121,13 +124,6 @@ class Classifier:
         self.device = setup_device(self.numerics, index)
         self.module = bundle.module.to(self.device)
         transform = bundle.file.eval_transform
-        self._predict_outputs = make_predict_outputs(
-            self.module,
-            transform,
-            self.device,
-            bundle.file.name,
-            with_features=self.confidence is not None,
-        )
         self._mean, self._std = (
             torch.tensor(values, device=self.device) for values in (transform.mean, transform.std)
         )
@@ -140,6 +136,24 @@ class Classifier:
             return ()
         here = f"{self.numerics.precision} on this device"
         return (f"the run evaluated itself in {precision}, and this evaluation is in {here}",)
+
+    @cached_property
+    def _predict_outputs(self) -> PredictOutputs:
+        """Function from views to outputs, by a copy of the network that is prepared at the first
+        prediction.
+
+        A model in bf16 repeats the evaluation of its run, so that its network is used as it is.
+        """
+        network = self.module
+        if self.numerics.precision == "fp32":
+            network = prepare_for_inference(network, memory_format(self.numerics))
+        return make_predict_outputs(
+            network,
+            self.file.eval_transform,
+            self.device,
+            self.file.name,
+            with_features=self.confidence is not None,
+        )
 
     @property
     def classes(self) -> tuple[str, ...]:

@@ -24,7 +24,7 @@ class LeNet5Network(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Return logits (N, K) of images (N, C, 28, 28)."""
-        _check_image_size(self.spec, images)
+        check_image_size(self.spec, images)
         x = F.max_pool2d(torch.tanh(self.conv1(images)), 2)
         x = F.max_pool2d(torch.tanh(self.conv2(x)), 2)
         x = torch.tanh(self.fc3(x.flatten(1)))
@@ -55,7 +55,7 @@ class AlexNetCifarNetwork(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Return logits (N, K) of images (N, C, 32, 32)."""
-        _check_image_size(self.spec, images)
+        check_image_size(self.spec, images)
         x = images
         for layer in (1, 2, 3):
             conv, norm, pool = (
@@ -93,7 +93,7 @@ class VGGNetwork(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Return logits (N, K) of images (N, C, H, W)."""
-        _check_image_size(self.spec, images)
+        check_image_size(self.spec, images)
         x = images
         for stage in self.stages:
             x = F.max_pool2d(stage(x), 2)
@@ -153,7 +153,7 @@ class DenseNetwork(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Return logits (N, K) of images (N, C, H, W)."""
-        _check_image_size(self.spec, images)
+        check_image_size(self.spec, images)
         x = self.stem(images)
         for block, transition in zip(self.blocks, [*self.transitions, nn.Identity()], strict=True):
             x = transition(block(x))
@@ -162,7 +162,7 @@ class DenseNetwork(nn.Module):
         return logits
 
 
-def _check_image_size(
+def check_image_size(
     spec: LeNet5Config | AlexNetCifarConfig | VGGConfig | DenseNetConfig, images: Tensor
 ) -> None:
     """Raise InputError with the layer that cannot take such images, and the smallest size."""
