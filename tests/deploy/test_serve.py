@@ -33,6 +33,7 @@ from resnetlab.bundle.spec import License
 from resnetlab.deploy import serve
 from resnetlab.deploy.confidence import describe_doubt
 from resnetlab.deploy.predict import load_model
+from resnetlab.deploy.prediction_service import PredictResponse, Service
 from resnetlab.deploy.serve import create_app
 from resnetlab.deploy.server_limits import Limits
 from resnetlab.errors import InputError
@@ -303,14 +304,14 @@ def test_requests_above_the_limit_get_503_and_slow_ones_are_ended(
     pets: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     release, looking = threading.Event(), threading.Event()
-    look = serve.Service.predict
+    look = Service.predict
 
-    def slow(self: serve.Service, raw: bytes, top: int, explained: bool) -> serve.PredictResponse:
+    def slow(self: Service, raw: bytes, top: int, explained: bool) -> PredictResponse:
         looking.set()
         release.wait(20)
         return look(self, raw, top, explained)
 
-    monkeypatch.setattr(serve.Service, "predict", slow)
+    monkeypatch.setattr(Service, "predict", slow)
     with client(pets, Limits(seconds=2, max_requests=1)) as connection:
         answers: list[httpx.Response] = []
         first = threading.Thread(
@@ -329,10 +330,10 @@ def test_requests_above_the_limit_get_503_and_slow_ones_are_ended(
 def test_an_unforeseen_error_is_a_line_too(
     service: TestClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def broken(*_: object) -> serve.PredictResponse:
+    def broken(*_: object) -> PredictResponse:
         raise ZeroDivisionError("secret")
 
-    monkeypatch.setattr(serve.Service, "predict", broken)
+    monkeypatch.setattr(Service, "predict", broken)
     assert (
         error_text(service.post("/predict", content=PHOTO), 500)
         == "unexpected error: ZeroDivisionError"

@@ -19,8 +19,7 @@ import resnetlab as rl
 from resnetlab.checksums import renew_checksum
 from resnetlab.errors import InputError
 from resnetlab.runs.damage import check_run
-from resnetlab.runs.directory import check_finished
-from resnetlab.runs.paths import LOCK, LOGITS, WEIGHTS
+from resnetlab.runs.paths import LOCK, LOGITS, WEIGHTS, check_finished
 from resnetlab.runs.recorded_logits import RecordedLogits
 from resnetlab.studies import collect_runs as collecting
 from resnetlab.studies.collect_runs import Collection, collect_runs

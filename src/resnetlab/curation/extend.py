@@ -25,7 +25,7 @@ from resnetlab.curation.extended_model import (
     save_extended_model,
     write_confidence,
 )
-from resnetlab.curation.features import open_model_folder, setup_features
+from resnetlab.curation.features import FeatureNetwork, open_model_folder, setup_features
 from resnetlab.curation.results import ClassAccuracy, ExtendResult
 from resnetlab.data.config import DEFAULT_READING, FolderReading
 from resnetlab.data.sources.manifest import SplitSpec
@@ -115,20 +115,10 @@ def extend(
     network = open_model_folder(
         request.model, numerics, device, accept_license=request.accept_license
     )
-    begin = time.monotonic()
-    compute = partial(
-        compute_split_features, network, classes=added.classes, cache=cache, on_item=on_item
-    )
-    old_features = ExtensionFeatures(
-        compute(splits_of_record(old, "train")),
-        compute(splits_of_record(old, "validation")),
-        compute(splits_of_record(old, "test")),
-    )
-    added_features = ExtensionFeatures(
-        *(compute([part] if part.names else []) for part in added.splits)
-    )
+    features_start = time.monotonic()
+    old_features, added_features = _compute_features(network, old, added, cache, on_item)
     features = old_features.join(added_features)
-    feature_seconds = time.monotonic() - begin
+    feature_seconds = time.monotonic() - features_start
     before = classifier_as_arrays(network)
     head, penalty = _fit_classifier(before.with_outputs(len(added.classes)), features, notify)
     result = _evaluate(request, file, added, before, head, penalty, old_features, added_features)
@@ -144,11 +134,7 @@ def extend(
         result,
     )
     write_confidence(network, features, folder, len(added.classes), notify)
-    record = PhotoRecord(
-        folders=(*old.folders, record_folder([part.photos for part in added.splits]))
-    )
-    weights = check_model(folder, accept_license=True).weights_sha256
-    write_record(cache, weights, record)
+    _record_photographs(folder, old, added, cache)
     result = replace(
         result,
         model=folder.name,
@@ -160,6 +146,35 @@ def extend(
     write_json(report / "extend.json", encode(result))
     write_checksums(report, ("extend.json",))
     return result, folder
+
+
+def _compute_features(
+    network: FeatureNetwork,
+    old: PhotoRecord,
+    added: AddedPhotos,
+    cache: Path,
+    on_item: ItemCallback,
+) -> tuple[ExtensionFeatures, ExtensionFeatures]:
+    """Return the features of the model's own photographs, and those of the added ones."""
+    compute = partial(
+        compute_split_features, network, classes=added.classes, cache=cache, on_item=on_item
+    )
+    old_features = ExtensionFeatures(
+        compute(splits_of_record(old, "train")),
+        compute(splits_of_record(old, "validation")),
+        compute(splits_of_record(old, "test")),
+    )
+    added_features = ExtensionFeatures(
+        *(compute([part] if part.names else []) for part in added.splits)
+    )
+    return old_features, added_features
+
+
+def _record_photographs(folder: Path, old: PhotoRecord, added: AddedPhotos, cache: Path) -> None:
+    """Record the photographs of the extended model in `folder`: it can be extended again."""
+    added_folder = record_folder([part.photos for part in added.splits])
+    weights = check_model(folder, accept_license=True).weights_sha256
+    write_record(cache, weights, PhotoRecord(folders=(*old.folders, added_folder)))
 
 
 def _old_photographs(

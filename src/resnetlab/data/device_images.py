@@ -38,10 +38,8 @@ class DeviceImageCache:
         """Return the copy of that split on `device`."""
         key = id(images), device
         if key not in self._copies:
-            self._copies[key] = (
-                images,
-                DeviceImages.from_images(images, device),
-            )  # storing the split keeps its id from being reused
+            # The split is stored too, so that no other object gets its id.
+            self._copies[key] = images, DeviceImages.from_images(images, device)
         return self._copies[key][1]
 
 
@@ -53,9 +51,8 @@ def channel_statistics(images: LabeledImages) -> tuple[list[float], list[float]]
     means, deviations = [], []
     values = torch.arange(256, dtype=torch.float64)
     for channel in range(images.pixels.shape[3]):
-        counts = torch.bincount(
-            torch.from_numpy(images.pixels[..., channel].reshape(-1)), minlength=256
-        ).double()
+        pixels = torch.from_numpy(images.pixels[..., channel].reshape(-1))
+        counts = torch.bincount(pixels, minlength=256).double()
         mean = (counts * values).sum() / counts.sum()
         variance = (counts * (values - mean) ** 2).sum() / counts.sum()
         means.append(float(mean / 255))

@@ -58,10 +58,8 @@ def split_dataset(source: Source, data: DataConfig) -> Dataset:
             fix=fix,
             groups=source.groups,
         )
-        train, validation = (
-            _select_images(train, ~drawn),
-            _select_images(train, drawn) if total else None,
-        )
+        validation = _select_images(train, drawn) if total else None
+        train = _select_images(train, ~drawn)
     available = len(train)
     if data.train_images is not None:
         train = _subsample(source, train, data.train_images, data.split_seed)
@@ -108,10 +106,8 @@ def _take_fold(source: Source, folds: int, fold: int, seed: int) -> Source:
 def _subsample(source: Source, train: LabeledImages, size: int, seed: int) -> LabeledImages:
     minimum, maximum = len(source.classes), len(train)
     if not minimum <= size <= maximum:
-        problem, fix = (
-            "not that many, or fewer than the classes",
-            f"train_images = {maximum if size > maximum else minimum}",
-        )
+        problem = "not that many, or fewer than the classes"
+        fix = f"train_images = {maximum if size > maximum else minimum}"
         allowed = f"{minimum} to {maximum}"
         raise input_error(
             source.name, problem, fix, field="train_images", got=size, allowed=allowed

@@ -90,7 +90,8 @@ def inspect_gradients(
     for name in [networks] if isinstance(networks, str) else networks:
         run = Path(name)
         if (run / "run.json").exists():
-            from resnetlab.runs.directory import RunDirectory, check_finished
+            from resnetlab.runs.directory import RunDirectory
+            from resnetlab.runs.paths import check_finished
 
             norms = RunDirectory(run).gradient_norms()
             if not norms:
@@ -120,7 +121,8 @@ def inspect_blocks(run: str | Path, data: str = "") -> Table:
     Raises:
         InputError: The run is not finished, or its network has no blocks.
     """
-    from resnetlab.runs.directory import RunDirectory, check_finished
+    from resnetlab.runs.directory import RunDirectory
+    from resnetlab.runs.paths import check_finished
     from resnetlab.schema import encode
 
     folder = Path(run)

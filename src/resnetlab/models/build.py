@@ -48,8 +48,8 @@ def build_model(
         return load_external(spec, channels, num_classes, generator_for)
     with torch.device("meta"):  # `init_weights` draws the weights; drawing twice would cost time
         model = build_module(spec, channels, num_classes)
-    assert not isinstance(spec, BagOfWordsConfig)  # it has no layers, so `_construct` refuses it
     model = allocate_on_cpu(model)
+    assert not isinstance(spec, BagOfWordsConfig)  # `_construct` refused it: it has no layers
     init_weights(model, spec.init, generator_for)
     return model
 
@@ -69,6 +69,7 @@ def build_module(spec: ModelConfig, channels: int, num_classes: int) -> nn.Modul
 
 
 def _construct(spec: ModelConfig, channels: int, num_classes: int) -> nn.Module:
+    """Return the network of the class that belongs to the class of `spec`."""
     match spec:
         case CifarConfig():
             return CifarNetwork(spec, channels, num_classes)

@@ -52,13 +52,11 @@ def build_with_new_head(
         )
     bound = head.in_features**-0.5
     with torch.no_grad():
-        for parameter, kind in ((head.weight, "weight"), (head.bias, "bias")):
+        for kind, parameter in (("weight", head.weight), ("bias", head.bias)):
             if parameter is not None:
-                parameter.copy_(
-                    torch.empty(parameter.shape).uniform_(
-                        -bound, bound, generator=generator_for(f"{name}.{kind}")
-                    )
-                )
+                generator = generator_for(f"{name}.{kind}")
+                values = torch.empty(parameter.shape).uniform_(-bound, bound, generator=generator)
+                parameter.copy_(values)
     path = weights_file(spec)
     if path is not None:
         load_backbone(model, read_weights(path)[0], str(path))
@@ -71,13 +69,11 @@ def load_backbone(model: nn.Module, tensors: dict[str, Tensor], where: str) -> N
     """Load `tensors` into all of `model` but its classifier, whose tensors may be absent or of
     another task.
     """
-    name, _ = classifier(model, where)
-    head = {key: tensor for key, tensor in model.state_dict().items() if key.startswith(f"{name}.")}
-    load_weights(
-        model,
-        {key: t for key, t in tensors.items() if not key.startswith(f"{name}.")} | head,
-        where,
-    )
+    head_name, _ = classifier(model, where)
+    prefix = f"{head_name}."
+    backbone = {name: t for name, t in tensors.items() if not name.startswith(prefix)}
+    head = {name: t for name, t in model.state_dict().items() if name.startswith(prefix)}
+    load_weights(model, backbone | head, where)
 
 
 def classifier(model: nn.Module, where: str) -> tuple[str, nn.Linear]:
@@ -85,9 +81,8 @@ def classifier(model: nn.Module, where: str) -> tuple[str, nn.Linear]:
 
     Raises InputError when the network does not end in a linear layer.
     """
-    linear = [
-        (name, module) for name, module in model.named_modules() if isinstance(module, nn.Linear)
-    ]
+    named = model.named_modules()
+    linear = [(name, module) for name, module in named if isinstance(module, nn.Linear)]
     get_classifier = getattr(model, "get_classifier", None)  # timm's
     if callable(get_classifier):
         head = get_classifier()
@@ -133,7 +128,9 @@ def block_numbers(model: nn.Module) -> dict[str, int]:
     number = -1
     for prefix, module in _leaves_of_sequences(model):
         parameters = dict(module.named_parameters())
-        number += number < 0 or any(parameter.ndim > 1 for parameter in parameters.values())
+        has_matrix = any(parameter.ndim > 1 for parameter in parameters.values())
+        if has_matrix or number < 0:
+            number += 1
         numbers |= {f"{prefix}.{name}": number for name in parameters}
     return numbers
 
@@ -191,12 +188,11 @@ def last_batch_norm(model: nn.Module, side: int) -> str | None:
 
     Raises InputError when the network cannot take such images.
     """
-    norms = {
-        module: name for name, module in model.named_modules() if isinstance(module, nn.BatchNorm2d)
-    }
-    names: list[str] = []
+    names: list[str] = []  # of the batch norms, in the order in which the network uses them
     hooks = [
-        module.register_forward_hook(lambda norm, *_: names.append(norms[norm])) for module in norms
+        module.register_forward_hook(lambda *_, name=name: names.append(name))
+        for name, module in model.named_modules()
+        if isinstance(module, nn.BatchNorm2d)
     ]
     try:
         forward_in_eval_mode(model, torch.zeros(1, 3, side, side))
@@ -237,16 +233,14 @@ def is_folded(norm: nn.Module) -> bool:
     """Return True if a batch norm only scales, because its statistics were folded away: mean 0 and
     variance 1 - eps.
     """
-    if (
-        not isinstance(norm, nn.BatchNorm2d)
-        or norm.running_mean is None
-        or norm.running_var is None
-    ):
+    if not isinstance(norm, nn.BatchNorm2d):
         return True
-    folded = torch.zeros_like(norm.running_mean), torch.full_like(norm.running_var, 1 - norm.eps)
-    return all(
-        torch.allclose(statistic, value, rtol=0, atol=1e-6)
-        for statistic, value in zip((norm.running_mean, norm.running_var), folded, strict=True)
+    mean, variance = norm.running_mean, norm.running_var
+    if mean is None or variance is None:
+        return True
+    zeros, folded_variance = torch.zeros_like(mean), torch.full_like(variance, 1 - norm.eps)
+    return torch.allclose(mean, zeros, rtol=0, atol=1e-6) and torch.allclose(
+        variance, folded_variance, rtol=0, atol=1e-6
     )
 
 
@@ -260,12 +254,11 @@ class TrainableTail(nn.Module):
     def forward(self, features: Tensor) -> Tensor:
         """Return logits (B, K)."""
         pieces = torch.split(features, [shape.numel() for shape in self.shapes], 1)
-        logits: Tensor = self.rest(
-            *(
-                torch.unflatten(piece, 1, shape)
-                for piece, shape in zip(pieces, self.shapes, strict=True)
-            )
-        )
+        inputs = [
+            torch.unflatten(piece, 1, shape)
+            for piece, shape in zip(pieces, self.shapes, strict=True)
+        ]
+        logits: Tensor = self.rest(*inputs)
         return logits
 
 
@@ -297,23 +290,22 @@ def split_at(
     """
     try:
         graph = _PathTracer(module_name).trace(model)
-        begun = False
+        is_reached = False
 
         def half(node: fx.Node) -> int:
-            nonlocal begun
-            begun = begun or (node.op == "call_module" and node.target == module_name)
-            return int(begun)
+            """Return 0 for the steps before the module, and 1 from there on."""
+            nonlocal is_reached
+            if node.op == "call_module" and node.target == module_name:
+                is_reached = True
+            return int(is_reached)
 
         halves = split_module(fx.GraphModule(model, graph), model, half)
         trunk = FrozenTrunk(halves.get_submodule("submod_0"))
     except Exception:  # a forward that depends on its input's values cannot be traced
         return None
-    device = next(model.parameters()).device
+    images = torch.zeros(2, 3, side, side, device=next(model.parameters()).device)
     with torch.inference_mode():
-        shapes = tuple(
-            piece.shape[1:]
-            for piece in trunk.boundary_tensors(torch.zeros(2, 3, side, side, device=device))
-        )
+        shapes = tuple(tensor.shape[1:] for tensor in trunk.boundary_tensors(images))
     return trunk, TrainableTail(halves.get_submodule("submod_1"), shapes)
 
 

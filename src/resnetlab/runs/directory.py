@@ -390,15 +390,3 @@ def free_bytes(folder: Path) -> int:
         return shutil.disk_usage(folder).free
     except (AttributeError, OSError):
         return sys.maxsize
-
-
-def check_finished(folder: Path) -> None:
-    """Raise InputError unless `folder` belongs to a finished run with weights."""
-    if not (folder / WEIGHTS).exists() and (folder / "result.json").exists():
-        message = f"is finished, but has no {WEIGHTS}"
-        fix = "export the run with its weights where it was trained, or train it again"
-        raise input_error(str(folder), message, fix)
-    if not (folder / WEIGHTS).exists():
-        raise input_error(
-            str(folder), "no finished run", "give the folder of a run that has weights.safetensors"
-        )

@@ -14,10 +14,10 @@ from resnetlab.messages import Notify, silent
 from resnetlab.models.code_hash import check_unchanged
 from resnetlab.models.configs.external import check_code
 from resnetlab.models.weights import load_weights, read_weights
-from resnetlab.runs.directory import RunDirectory, check_finished
+from resnetlab.runs.directory import RunDirectory
 from resnetlab.runs.kinds import scratch_recipe
 from resnetlab.runs.lifecycle import check_data
-from resnetlab.runs.paths import WEIGHTS
+from resnetlab.runs.paths import WEIGHTS, check_finished
 from resnetlab.runs.records import RunFile
 from resnetlab.training.device import setup_device
 from resnetlab.training.state import ScratchTrainState

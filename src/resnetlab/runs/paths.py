@@ -1,6 +1,6 @@
-"""Map of run ids to run folders.
+"""Paths of runs: the folder of each run id, and the names of files in it.
 
-Reads no file of a run, so that it is fast for thousands of runs.
+No file of a run is read, so that this is fast for thousands of runs.
 """
 
 from __future__ import annotations
@@ -47,6 +47,18 @@ def check_run_id(run_id: str) -> None:
     if not _FOLDER_NAME.fullmatch(run_id):
         fix = "restore the file that names it, or start the study again"
         raise input_error("runs", "is not the id of a run", fix, got=run_id)
+
+
+def check_finished(folder: Path) -> None:
+    """Raise InputError unless `folder` belongs to a finished run with weights."""
+    if not (folder / WEIGHTS).exists() and (folder / "result.json").exists():
+        message = f"is finished, but has no {WEIGHTS}"
+        fix = "export the run with its weights where it was trained, or train it again"
+        raise input_error(str(folder), message, fix)
+    if not (folder / WEIGHTS).exists():
+        raise input_error(
+            str(folder), "no finished run", "give the folder of a run that has weights.safetensors"
+        )
 
 
 def _hash(run_id: str) -> str:

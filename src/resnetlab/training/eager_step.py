@@ -22,7 +22,7 @@ class EagerStep:
 
     Args:
         state: Training state.
-        load_epoch: Function from the number of an epoch, from 0, to the loader of its batches.
+        load_epoch: Function from the index of an epoch, from 0, to the loader of its batches.
     """
 
     load: BatchLoader
@@ -46,18 +46,17 @@ class EagerStep:
 
     def train_on(self, batch: slice) -> None:
         """Take a step on a slice of the epoch."""
-        state, size = self.state, batch.stop - batch.start
-        parts = state.world.microbatches(size, state.numerics.grad_accum_steps)
-        local_part = slice(parts[0].start, parts[-1].stop)  # the images of this process
+        state, batch_size = self.state, batch.stop - batch.start
+        microbatches = state.world.microbatches(batch_size, state.numerics.grad_accum_steps)
+        # Microbatches are slices of the batch; several processes have different ones.
+        first, end = microbatches[0].start, microbatches[-1].stop
         if state.can_shard_batches:
-            images, labels = self.load(
-                slice(batch.start + local_part.start, batch.start + local_part.stop)
-            )
+            images, labels = self.load(slice(batch.start + first, batch.start + end))
         else:
-            images, labels = (tensor[local_part] for tensor in self.load(batch))
+            images, labels = (tensor[first:end] for tensor in self.load(batch))
         state.set_lr()
         state.seed_dropout(state.step)
-        state.record(train_step(state, images, labels, size))
+        state.record(train_step(state, images, labels, batch_size))
 
     def synchronize(self) -> None:
         """Wait until the device has finished the queued steps, so that a clock counts them."""

@@ -59,9 +59,9 @@ def evaluate(
             forward(images.pixels[part]).float().cpu() for part in batches[world.rank :: world.size]
         ]
     by_rank = world.all_gather(local_logits)
-    return _result(
-        [by_rank[index % world.size][index // world.size] for index in range(len(batches))], images
-    )
+    # Batch `index` was computed by the process `index % world.size`, see above.
+    logits = [by_rank[index % world.size][index // world.size] for index in range(len(batches))]
+    return _result(logits, images)
 
 
 def evaluate_in_train_mode(

@@ -69,10 +69,11 @@ def processor_has_bf16() -> bool:
     flags = None if _torch_is_loaded() else read_cpuinfo()[1]
     if flags is not None:
         return any(name in flags for name in BF16_FLAGS)
-    probe: Callable[[], dict[str, object]] = getattr(
+    # Older versions of torch have no such function.
+    get_capabilities: Callable[[], dict[str, object]] = getattr(
         _import_torch().cpu, "get_capabilities", dict
-    )  # missing in older torch
-    capabilities = probe()
+    )
+    capabilities = get_capabilities()
     return any(bool(capabilities.get(name)) for name in BF16_FLAGS)
 
 

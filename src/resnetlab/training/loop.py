@@ -1,6 +1,7 @@
-"""Training loop. It writes no file, evaluates nothing and reads no clock: its caller does.
+"""Training loop. It writes no file, evaluates nothing and reads no clock: its callers do.
 
-step.py has the step itself, events.py the times of a run's progress.
+step.py has the step itself. events.py calls the loop and adds the times. runs/session.py evaluates
+and saves checkpoints between the steps.
 """
 
 from __future__ import annotations

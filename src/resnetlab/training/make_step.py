@@ -13,7 +13,7 @@ from resnetlab.training.state import ScratchTrainState
 def make_step(state: ScratchTrainState, images: DeviceImages) -> EagerStep:
     """Return a step over `images`: a CUDA graph if possible, else an eager step.
 
-    `state.eager_reason` then has the reason.
+    For an eager step, the reason is written to `state.eager_reason`.
     """
     batches = InMemoryBatches(state, images)
     state.eager_reason = find_eager_reason(state)
@@ -24,14 +24,14 @@ def make_step(state: ScratchTrainState, images: DeviceImages) -> EagerStep:
 
 def find_eager_reason(state: ScratchTrainState) -> str:
     """Return the reason why steps cannot be captured, or "" if none is known before training."""
-    reasons = {
-        "only steps on a GPU are captured": state.numerics.cuda_graphs == "auto",
-        "numerics.cuda_graphs is off": state.numerics.cuda_graphs == "off",
-        "several processes share each batch": state.world.size > 1,
-        "RandAugment's operations are chosen on the processor": state.recipe.augment.randaugment
-        is not None,
-        "the code of an external network may do more on the processor than is recorded": isinstance(
-            state.spec, ExternalConfig
-        ),
-    }
-    return next((reason for reason, applies in reasons.items() if applies), "")
+    if state.numerics.cuda_graphs == "auto":  # `resolve_numerics` replaces it on a GPU
+        return "only steps on a GPU are captured"
+    if state.numerics.cuda_graphs == "off":
+        return "numerics.cuda_graphs is off"
+    if state.world.size > 1:
+        return "several processes share each batch"
+    if state.recipe.augment.randaugment is not None:
+        return "RandAugment's operations are chosen on the processor"
+    if isinstance(state.spec, ExternalConfig):
+        return "the code of an external network may do more on the processor than is recorded"
+    return ""

@@ -38,10 +38,8 @@ def peak_memory(device: torch.device) -> Iterator[Peak]:
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
     else:
-        with suppress(OSError):
-            Path("/proc/self/clear_refs").write_text(
-                "5", encoding="ascii"
-            )  # Linux: reset the high-water mark
+        with suppress(OSError):  # Linux: 5 resets the high-water mark
+            Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
     try:
         yield peak
     finally:
@@ -56,9 +54,8 @@ def _peak_bytes(device: torch.device) -> int:
 def _peak_resident() -> int:
     """Return the process's peak resident memory in bytes."""
     with suppress(OSError):
-        for line in (
-            Path("/proc/self/status").read_text(encoding="ascii", errors="replace").splitlines()
-        ):
+        text = Path("/proc/self/status").read_text(encoding="ascii", errors="replace")
+        for line in text.splitlines():
             if line.startswith("VmHWM:"):
                 return 1024 * int(line.split()[1])
     try:
@@ -114,10 +111,11 @@ def _set_malloc_options(max_mapped: int, trim_threshold: int, top_pad: int) -> N
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Return True if an error of Python or torch means that memory ran out."""
+    """Return True if an error of Python or torch means out of memory (OOM).
+
+    `run_once` in runs/lifecycle.py handles such an error of a run.
+    """
     if isinstance(error, MemoryError | torch.OutOfMemoryError):
         return True
-    return isinstance(error, RuntimeError) and any(
-        phrase in str(error)
-        for phrase in ("not enough memory", "can't allocate memory", "CUDNN_STATUS_ALLOC_FAILED")
-    )
+    phrases = ("not enough memory", "can't allocate memory", "CUDNN_STATUS_ALLOC_FAILED")
+    return isinstance(error, RuntimeError) and any(phrase in str(error) for phrase in phrases)

@@ -30,16 +30,15 @@ def build_optimizer(
         if parameter.requires_grad:
             no_decay = not recipe.decay_norm_and_bias and parameter.ndim <= 1
             by_group.setdefault((no_decay, lr_scale(name)), []).append(parameter)
-    groups = [
-        {
-            "params": parameters,
+    groups: list[dict[str, Any]] = []
+    # Groups with weight decay come first, and among them those with the largest learning rate.
+    for no_decay, scale in sorted(by_group, key=lambda group: (group[0], -group[1])):
+        group = {
+            "params": by_group[no_decay, scale],
             "weight_decay": 0.0 if no_decay else settings.weight_decay,
             "lr": scale * settings.lr,
         }
-        for (no_decay, scale), parameters in sorted(
-            by_group.items(), key=lambda item: (item[0][0], -item[0][1])
-        )
-    ]
+        groups.append(group)
     common: dict[str, Any] = {"params": groups, "lr": settings.lr}
     match settings:
         case SGD():

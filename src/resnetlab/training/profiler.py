@@ -59,14 +59,11 @@ class RunProfiler(NullProfiler):
     def __init__(self, state: TrainState, folder: Path) -> None:
         self.state, self.folder = state, folder
         self.seconds: dict[str, float] = defaultdict(float)
-        self.current_phase, self.phase_start, self.num_steps = OTHER_PHASE, time.monotonic(), 0
+        self.current_phase, self.phase_start = OTHER_PHASE, time.monotonic()
+        self.num_steps, self.num_traced_steps, self.is_tracing = 0, 0, False
         activities = [torch.profiler.ProfilerActivity.CPU]
         activities += [torch.profiler.ProfilerActivity.CUDA] if state.device.type == "cuda" else []
-        self.torch_profiler, self.is_tracing, self.num_traced_steps = (
-            profile(activities=activities),
-            False,
-            0,
-        )
+        self.torch_profiler = profile(activities=activities)
         self.exit_stack = contextlib.ExitStack()
 
     def __enter__(self) -> RunProfiler:
@@ -192,10 +189,8 @@ class RunProfiler(NullProfiler):
             "time alone)"
         )
         for name in sorted(self_time, key=lambda name: -self_time[name])[:MAX_OPERATORS]:
-            milliseconds, count = (
-                self_time[name] / 1e3 / self.num_traced_steps,
-                calls[name] / self.num_traced_steps,
-            )
+            milliseconds = self_time[name] / 1e3 / self.num_traced_steps
+            count = calls[name] / self.num_traced_steps
             yield (
                 f"{milliseconds:9.3f} ms  {100 * self_time[name] / total:5.1f} %  {count:5.0f}  "
                 f"{name[:60]}"

@@ -52,13 +52,17 @@ def resolve_numerics(numerics: Numerics, *, single_run: bool) -> Numerics:
     threads = numerics.threads or (
         max(1, available_cpus() // numerics.world_size) if single_run else 1
     )
+    if device != "cuda":  # without a GPU there is nothing to capture
+        capture = "auto"
+    elif capture == "auto":
+        capture = "on"
     return replace(
         numerics,
         device=device,
         precision=precision,
         memory_format=layout,
         threads=threads if device == "cpu" else 1,
-        cuda_graphs=("off" if capture == "off" else "on") if device == "cuda" else "auto",
+        cuda_graphs=capture,
     )
 
 
@@ -93,7 +97,9 @@ def _resolve_device(
     if requested == "cpu":
         return "cpu"
     if requested == "auto":
-        return "cuda" if has_cuda() else "mps" if has_mps() else "cpu"
+        if has_cuda():
+            return "cuda"
+        return "mps" if has_mps() else "cpu"
     available = {"cpu": True, "cuda": has_cuda(), "mps": has_mps()}
     if not available[requested]:
         names = ", ".join(name for name, present in available.items() if present)

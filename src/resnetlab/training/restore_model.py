@@ -19,9 +19,8 @@ def preserve_buffers_and_mode(model: nn.Module) -> Iterator[None]:
     finally:
         for module, training, buffers_of_module in modules:
             module.training = training
-            module._buffers.update(
-                buffers_of_module
-            )  # a module may have replaced the tensor itself
+            # A module may have replaced a buffer by another tensor.
+            module._buffers.update(buffers_of_module)
         with torch.no_grad():
             for buffer, saved in buffers:
                 buffer.copy_(saved)

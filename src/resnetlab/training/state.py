@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -71,6 +73,13 @@ class TrainState:
         """Return the mean cross-entropy; the labels may be class probabilities (B, K)."""
         return F.cross_entropy(logits.float(), labels, label_smoothing=self.recipe.label_smoothing)
 
+    def no_sync(self) -> AbstractContextManager[None]:
+        """Return a context in which several processes do not average their gradients."""
+        if isinstance(self.ddp_model, nn.parallel.DistributedDataParallel):
+            context: AbstractContextManager[None] = self.ddp_model.no_sync()
+            return context
+        return nullcontext()
+
     def set_train_mode(self) -> None:
         """Set the model to training mode, except the modules that stay in eval mode."""
         if self.model.training:
@@ -121,25 +130,28 @@ class TrainState:
         return epochs * per_epoch + self._images_in(steps)
 
     def _images_in(self, steps: int) -> int:
+        """Return the number of images in the first `steps` of an epoch; the last may have fewer."""
         return min(self.num_train_images, steps * self.recipe.batch_size)
 
     def _steps_of_epoch(self) -> int:
+        """Return the number of steps of the epoch so far: all of them right after its last step."""
         return (self.step - 1) % self.steps_per_epoch + 1 if self.step else 0
 
     def eval_forward(self, images: Tensor) -> Tensor:
         """Return logits (B, K) of prepared images (B, C, H, W), with the EMA if there is one."""
         inputs = to_memory_format(images, self.numerics)
         with autocast(self.numerics):
-            logits: Tensor = (
-                torch.func.functional_call(self.model, self._ema_by_name(), (inputs,))
-                if self.ema
-                else self.model(inputs)
-            )
+            if self.ema is None:
+                logits: Tensor = self.model(inputs)
+            else:
+                logits = torch.func.functional_call(self.model, self._ema_by_name(), (inputs,))
         return logits
 
     def _ema_by_name(self) -> dict[str, Tensor]:
-        weights = self.ema.weights if self.ema else []
-        return dict(zip(self.trainable, weights, strict=bool(self.ema)))
+        """Return the averaged parameters by name; without an EMA there are none."""
+        if self.ema is None:
+            return {}
+        return dict(zip(self.trainable, self.ema.weights, strict=True))
 
     def eval_state_dict(self) -> dict[str, Tensor]:
         """Return the state dict for evaluation, with the EMA in place of the trained weights."""
@@ -152,9 +164,9 @@ class TrainState:
         prediction is correct if it is the class with the largest share.
         """
         steps = self._steps_of_epoch()
-        sizes = torch.full((steps,), float(self.recipe.batch_size), dtype=torch.float64)
         images = self._images_in(steps)
-        if steps:
+        sizes = torch.full((steps,), float(self.recipe.batch_size), dtype=torch.float64)
+        if steps:  # the last batch of an epoch may be smaller
             sizes[-1] -= steps * self.recipe.batch_size - images
         losses, errors = self.losses[:steps].cpu().double(), self.error_counts[:steps].cpu()
         loss = (losses * sizes).sum() / max(1, images)
@@ -169,29 +181,26 @@ class TrainState:
         bad_steps = torch.nonzero(~torch.isfinite(self.losses[:steps]))
         if len(bad_steps):
             return self.step - steps + int(bad_steps[0]) + 1
-        tensors = (
-            tensor.detach()
-            for tensor in (*self.model.parameters(), *self.model.buffers())
-            if tensor.numel()
-        )
         # min and max are NaN if any element is NaN; one transfer from the device is enough for all.
-        extremes = [
-            value.float()
-            for tensor in tensors
-            if tensor.is_floating_point()
-            for value in torch.aminmax(tensor)
-        ]
+        extremes: list[Tensor] = []
+        for tensor in (*self.model.parameters(), *self.model.buffers()):
+            if tensor.numel() and tensor.is_floating_point():
+                extremes += [value.float() for value in torch.aminmax(tensor.detach())]
         return None if bool(torch.stack(extremes).isfinite().all()) else self.step
 
     def state_dict(self) -> dict[str, Tensor]:
         """Return all tensors that a checkpoint needs for a bit-exact resume, except the step."""
-        tensors = {f"model/{name}": tensor for name, tensor in self.model.state_dict().items()}
-        tensors |= {
-            f"optimizer/{name}": t
-            for name, t in optimizer_state_dict(self.optimizer, self.model).items()
+        parts = {
+            "model": self.model.state_dict(),
+            "optimizer": optimizer_state_dict(self.optimizer, self.model),
+            "ema": self._ema_by_name(),
+            "epoch": {"losses": self.losses, "error_counts": self.error_counts},
         }
-        tensors |= {f"ema/{name}": tensor for name, tensor in self._ema_by_name().items()}
-        return tensors | {"epoch/losses": self.losses, "epoch/error_counts": self.error_counts}
+        return {
+            f"{part}/{name}": tensor
+            for part, tensors in parts.items()
+            for name, tensor in tensors.items()
+        }
 
     def load_state_dict(self, tensors: dict[str, Tensor], step: int) -> None:
         """Restore the tensors that `state_dict` returned at `step`."""

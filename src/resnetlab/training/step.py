@@ -1,7 +1,7 @@
-"""Training step: forward, loss, backward, clip, update, EMA.
+"""Training step, for example of SGD: forward, loss, backward, clip, update, EMA.
 
-Start reading here and go on with loop.py. The caller (eager_step.py) loads the batch and sets the
-learning rate and the seed of dropout first. Every faster way to take a step (cuda_graphs.py) must
+Start reading here and go on with loop.py. The caller (eager_step.py) first loads the batch and sets
+the learning rate and the seed of dropout. Every faster way to take a step (cuda_graphs.py) must
 give the same bits as this one.
 """
 
@@ -17,7 +17,9 @@ from resnetlab.training.state import TrainState
 
 
 def train_step(state: TrainState, images: Tensor, labels: Tensor, batch_size: int = 0) -> Tensor:
-    """Take one optimizer step. Never waits for the device, so that a CUDA graph can capture it.
+    """Take one step of the optimizer (SGD, Adam, ...) on a batch.
+
+    The function never waits for the device, so that a CUDA graph can capture it.
 
     Args:
         state: Training state. Its model, optimizer and EMA change.
@@ -53,12 +55,13 @@ def forward_backward(
     sizes = [part.stop - part.start for part in parts]
     microbatches = zip(torch.split(images, sizes), torch.split(labels, sizes), strict=True)
     for index, (x, y) in enumerate(microbatches):
+        is_last = index == len(sizes) - 1
         # Processes average their gradients once, in the backward pass of the last microbatch.
-        synchronize = state.world.size == 1 or index == len(sizes) - 1
-        with nullcontext() if synchronize else state.ddp_model.no_sync():  # type: ignore[operator]
+        with nullcontext() if is_last else state.no_sync():
             with autocast(state.numerics):
                 logits = state.ddp_model(to_memory_format(x, state.numerics))
-            loss = state.loss(logits, y) * (len(x) / batch_size)
+            loss = state.loss(logits, y) * (len(x) / batch_size)  # its part of the batch's mean
+            # The average divides by the number of processes; the gradients must add up instead.
             (loss * state.world.size).backward()  # type: ignore[no-untyped-call]
         losses.append(loss.detach())
         all_logits.append(logits.detach())

@@ -36,7 +36,8 @@ def block_ablation(
     """Print the accuracy of a run without each of its blocks (block ablation)."""
     table_format = output_format(json, csv, markdown)
     from resnetlab.inspection.table_format import render
-    from resnetlab.runs.directory import RunDirectory, check_finished
+    from resnetlab.runs.directory import RunDirectory
+    from resnetlab.runs.paths import check_finished
     from resnetlab.schema import encode
 
     ablations = RunDirectory(run).block_ablation()
@@ -125,7 +126,8 @@ def _named_norms(
 
     run = Path(name)
     if (run / "run.json").exists():
-        from resnetlab.runs.directory import RunDirectory, check_finished
+        from resnetlab.runs.directory import RunDirectory
+        from resnetlab.runs.paths import check_finished
 
         saved = RunDirectory(run).gradient_norms()
         if not saved:
@@ -175,7 +177,7 @@ def landscape(
     from resnetlab.inspection.landscape_summary import landscape_sentences, plane_rows, spread_rows
     from resnetlab.inspection.table_format import render
     from resnetlab.interactive.landscapes import landscape_config, measure_landscapes
-    from resnetlab.runs.directory import check_finished
+    from resnetlab.runs.paths import check_finished
 
     config = landscape_config(planes, points, images, "--{}".format)
     for run in runs:
@@ -203,7 +205,7 @@ def filters(
     """Draw the filters of a run's first layer and their feature maps as a PNG."""
     table_format = output_format(json, csv, markdown)
     indices = _parse_indices(images)
-    from resnetlab.runs.directory import check_finished
+    from resnetlab.runs.paths import check_finished
 
     check_finished(run)
     announce_loading(quiet=json)

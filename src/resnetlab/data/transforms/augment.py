@@ -15,7 +15,7 @@ from resnetlab.data.transforms.epoch_draws import EpochDraws
 def crop_and_hflip(
     pixels: Tensor, crop_offset: Tensor | None, hflip: Tensor | None, padding: int, size: int = 0
 ) -> Tensor:
-    """Crop each image and flip some horizontally. One gather does both.
+    """Crop each image and flip some horizontally. One indexing operation does both.
 
     Args:
         pixels: Images (B, H, W, C).
@@ -52,9 +52,9 @@ def cutout(images: Tensor, cutout_center: Tensor, size: int) -> Tensor:
     height, width = images.shape[2:]
     rows = torch.arange(height, device=images.device)[None, :] - cutout_center[:, :1] + size // 2
     columns = torch.arange(width, device=images.device)[None, :] - cutout_center[:, 1:] + size // 2
-    inside = ((rows >= 0) & (rows < size))[:, None, :, None] & ((columns >= 0) & (columns < size))[
-        :, None, None, :
-    ]
+    inside_rows = (rows >= 0) & (rows < size)
+    inside_columns = (columns >= 0) & (columns < size)
+    inside = inside_rows[:, None, :, None] & inside_columns[:, None, None, :]
     return torch.where(inside, 0.0, images)  # keeps channels-last, which masked_fill does not
 
 
@@ -81,11 +81,10 @@ def train_batch(
     normalizer: Callable[[Tensor], Tensor],
 ) -> Tensor:
     """Return a batch (B, C, H, W) of the split (N, H, W, C), augmented and normalized."""
-    corner = draws.crop_offset[positions] if augment.crop_padding or augment.crop else None
-    mirror = draws.hflip[positions] if augment.flip else None
-    batch = crop_and_hflip(
-        pixels[draws.order[positions]], corner, mirror, augment.crop_padding, augment.crop
-    )
+    crop_offset = draws.crop_offset[positions] if augment.crop_padding or augment.crop else None
+    hflip = draws.hflip[positions] if augment.flip else None
+    batch = pixels[draws.order[positions]]
+    batch = crop_and_hflip(batch, crop_offset, hflip, augment.crop_padding, augment.crop)
     if augment.randaugment:
         # The import is here because torchvision's operations take seconds to import.
         from resnetlab.data.transforms.randaugment import rand_augment
@@ -107,9 +106,6 @@ def train_labels(
     """Return the labels (B,) of a part of an epoch; with mixup the class probabilities (B, K)."""
     batch = labels[draws.order[positions]]
     if augment.mixup:
-        return mixup(
-            F.one_hot(batch, classes).float(),
-            draws.mix_lambda[positions],
-            draws.mix_partner[positions],
-        )
+        one_hot = F.one_hot(batch, classes).float()
+        return mixup(one_hot, draws.mix_lambda[positions], draws.mix_partner[positions])
     return batch

@@ -19,22 +19,27 @@ NUM_OPERATIONS = 14
 class EpochDraws:
     """Random draws of one epoch, in the order in which images are used."""
 
-    order: Tensor  # (N,) int64: index of the image
-    crop_offset: (
-        Tensor  # (N, 2) int64: top and left of its crop, from 0 to 2 x padding, or to side - crop
-    )
-    hflip: Tensor  # (N,) bool
-    cutout_center: Tensor  # (N, 2) int64: row and column of the center of its cutout
-    op: Tensor  # (N, R) int64: RandAugment's operations in order; R is 0 without it
-    op_flip: Tensor  # (N, R) bool: true for the negative direction of an operation that has two
-    mix_lambda: Tensor  # (N,) fp32: mixup weight of the image itself; empty without mixup
-    mix_partner: Tensor  # (N,) fp64: their order within a batch decides the mixup partners
+    order: Tensor
+    """Index of the image, (N,) int64."""
+    crop_offset: Tensor
+    """Top and left of its crop, (N, 2) int64, from 0 to 2 x padding, or to side - crop."""
+    hflip: Tensor
+    """True for an image that is flipped, (N,) bool."""
+    cutout_center: Tensor
+    """Row and column of the center of its cutout, (N, 2) int64."""
+    op: Tensor
+    """RandAugment's operations in order, (N, R) int64; R is 0 without it."""
+    op_flip: Tensor
+    """True for the negative direction of an operation that has two, (N, R) bool."""
+    mix_lambda: Tensor
+    """Mixup weight of the image itself, (N,) fp32; empty without mixup."""
+    mix_partner: Tensor
+    """Numbers whose order within a batch decides the mixup partners, (N,) fp64."""
 
     def to(self, device: torch.device) -> EpochDraws:
-        """Return the same plan on a device."""
-        return EpochDraws(
-            **{field.name: getattr(self, field.name).to(device) for field in fields(self)}
-        )
+        """Return the same draws on a device."""
+        tensors = {field.name: getattr(self, field.name).to(device) for field in fields(self)}
+        return EpochDraws(**tensors)
 
 
 def draw_epoch(
@@ -57,9 +62,10 @@ def draw_epoch(
     margin = image_size - augment.crop if augment.crop else 2 * augment.crop_padding
     rounds = augment.randaugment.operations if augment.randaugment else 0
     mixed = num_images if augment.mixup else 0
-    beta = np.random.default_rng(
-        generator_for("mixup").initial_seed()
-    )  # torch cannot draw from Beta with a generator
+    alpha = augment.mixup or 1.0
+    # numpy draws these, because torch cannot draw from Beta with a generator.
+    beta_generator = np.random.default_rng(generator_for("mixup").initial_seed())
+    mix_lambda = beta_generator.beta(alpha, alpha, mixed)
     return EpochDraws(
         order=torch.randperm(num_images, generator=generator_for("order")),
         crop_offset=torch.randint(margin + 1, (num_images, 2), generator=generator_for("crop")),
@@ -71,8 +77,6 @@ def draw_epoch(
             NUM_OPERATIONS, (num_images, rounds), generator=generator_for("operation")
         ),
         op_flip=torch.rand(num_images, rounds, generator=generator_for("opposite")) < 0.5,
-        mix_lambda=torch.from_numpy(
-            beta.beta(augment.mixup or 1.0, augment.mixup or 1.0, mixed)
-        ).float(),
+        mix_lambda=torch.from_numpy(mix_lambda).float(),
         mix_partner=torch.rand(mixed, dtype=torch.float64, generator=generator_for("mate")),
     )

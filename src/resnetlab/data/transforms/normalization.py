@@ -53,11 +53,8 @@ class PerImageNormalizer:
         flat = pixels.flatten(1).float()
         lower_bound = flat.shape[1] ** -0.5
         deviation, mean = torch.std_mean(flat, 1, correction=0, keepdim=True)
-        return (
-            ((flat - mean) / deviation.clamp(min=lower_bound))
-            .view(pixels.shape)
-            .permute(0, 3, 1, 2)
-        )
+        normalized = (flat - mean) / deviation.clamp(min=lower_bound)
+        return normalized.view(pixels.shape).permute(0, 3, 1, 2)
 
 
 Normalizer = ChannelNormalizer | PerImageNormalizer | ZCAWhitening
@@ -88,9 +85,8 @@ def fit_normalizer(
         case "per-image":
             return PerImageNormalizer()
         case "zca":
-            return zca.fit(center_crop(torch.from_numpy(train.pixels), crop_size).numpy()).to(
-                device
-            )
+            cropped = center_crop(torch.from_numpy(train.pixels), crop_size)
+            return zca.fit(cropped.numpy()).to(device)
         case _:
             assert_never(mode)
 

@@ -51,9 +51,9 @@ class Block(nn.Module):
     """Residual or plain block of any convolutions, arranged as in He et al. 2016b, fig. 4.
 
     `convolutions` gives channels, kernel size, stride and groups of each. In a network with
-    pre-activation, the `first` block does not activate its input, because the stem did. With full
-    pre-activation, a projection shortcut takes the activated input, as in the code of He et al.;
-    every other shortcut takes the input itself.
+    pre-activation, the block with `is_first` does not activate its input, because the stem did.
+    With full pre-activation, a projection shortcut takes the activated input, as in the code of
+    He et al.; every other shortcut takes the input itself.
     """
 
     def __init__(
@@ -68,24 +68,20 @@ class Block(nn.Module):
         is_first: bool = False,
     ) -> None:
         super().__init__()
-        self.num_convolutions, self.arrangement, self.is_first = (
-            len(convolutions),
-            arrangement,
-            is_first,
-        )
+        self.num_convolutions, self.arrangement = len(convolutions), arrangement
+        self.is_first = is_first
+        preactivated = arrangement == "full-preactivation"
         channels = channels_in
         for layer, (out, kernel, stride, groups) in enumerate(convolutions, 1):
             conv = nn.Conv2d(
                 channels, out, kernel, stride, kernel // 2, groups=groups, bias=not batch_norm
             )
-            norm_channels = channels if arrangement == "full-preactivation" else out
-            without_norm = not batch_norm or (
-                arrangement == "full-preactivation" and is_first and layer == 1
-            )
+            norm: nn.Module = nn.Identity()
+            normalized_by_stem = preactivated and is_first and layer == 1
+            if batch_norm and not normalized_by_stem:
+                norm = nn.BatchNorm2d(channels if preactivated else out)
             self.add_module(f"conv{layer}", conv)
-            self.add_module(
-                f"norm{layer}", nn.Identity() if without_norm else nn.BatchNorm2d(norm_channels)
-            )
+            self.add_module(f"norm{layer}", norm)
             channels = out
         self.dropout = nn.Dropout2d(dropout) if dropout else nn.Identity()
         self.shortcut = shortcut
@@ -99,49 +95,49 @@ class Block(nn.Module):
         return out
 
     def preactivate(self, x: Tensor) -> Tensor:
-        """Return the input of the first convolution."""
-        if self.is_first or self.arrangement not in (
-            "relu-only-preactivation",
-            "full-preactivation",
-        ):
-            return x
-        return F.relu(self._norm(1, x) if self.arrangement == "full-preactivation" else x)
+        """Return the input of the first convolution: `x`, activated in the variants that do so."""
+        if not self.is_first and self.arrangement == "full-preactivation":
+            return F.relu(self._norm(1, x))
+        if not self.is_first and self.arrangement == "relu-only-preactivation":
+            return F.relu(x)
+        return x
 
     def residual(self, x: Tensor) -> Tensor:
-        """Return the output of the residual branch from the activated input: (N, C_in, H, W) to (N,
-        C_out, H / stride, W / stride).
+        """Return the output of the residual branch from the activated input.
+
+        The shapes are (N, C_in, H, W) and (N, C_out, H / stride, W / stride).
         """
-        pre = self.arrangement == "full-preactivation"
+        preactivated = self.arrangement == "full-preactivation"
         for layer in range(1, self.num_convolutions + 1):
             if layer > 1:
-                x = F.relu(self._norm(layer, x) if pre else x)
+                x = F.relu(self._norm(layer, x) if preactivated else x)
             x = self._conv(layer, x)
-            last = layer == self.num_convolutions
-            x = (
-                x
-                if pre or (last and self.arrangement == "norm-after-addition")
-                else self._norm(layer, x)
-            )
-        x = F.relu(x) if self.arrangement == "relu-before-addition" else x
+            is_last = layer == self.num_convolutions
+            normalized_later = is_last and self.arrangement == "norm-after-addition"
+            if not preactivated and not normalized_later:
+                x = self._norm(layer, x)
+        if self.arrangement == "relu-before-addition":
+            x = F.relu(x)
         out: Tensor = self.dropout(x)
         return out
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the block's output: (N, C_in, H, W) to (N, C_out, H / stride, W / stride)."""
         activated = self.preactivate(x)
-        preactivated_shortcut = self.arrangement == "full-preactivation" and isinstance(
-            self.shortcut, ProjectionShortcut
-        )
-        x = add_shortcut(
-            self.shortcut, activated if preactivated_shortcut else x, self.residual(activated)
-        )
+        is_projection = isinstance(self.shortcut, ProjectionShortcut)
+        if is_projection and self.arrangement == "full-preactivation":
+            x = activated
+        x = add_shortcut(self.shortcut, x, self.residual(activated))
         if self.arrangement == "norm-after-addition":
             return F.relu(self._norm(self.num_convolutions, x))
         return F.relu(x) if self.arrangement == "original" else x
 
 
 def add_shortcut(shortcut: nn.Module | None, x: Tensor, residual: Tensor) -> Tensor:
-    """Return branch plus shortcut, their gated mix, or the branch of a plain block."""
+    """Return the sum of the residual branch and the shortcut of `x`.
+
+    With a gate it is their mix, and in a plain block, without a shortcut, the branch alone.
+    """
     match shortcut:
         case None:
             return residual

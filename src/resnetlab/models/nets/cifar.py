@@ -23,9 +23,8 @@ class CifarNetwork(nn.Module):
             blocks: list[nn.Module] = []
             for block in range(count):
                 stride = 2 if stage > 0 and block == 0 else 1
-                blocks.append(
-                    _make_block(spec, width, out, stride, is_first=not stages and not blocks)
-                )
+                is_first = stage == 0 and block == 0
+                blocks.append(_make_block(spec, width, out, stride, is_first))
                 width = out if spec.block == "basic" else EXPANSION * out
             stages.append(nn.Sequential(*blocks))
         self.stages = nn.Sequential(*stages)
@@ -74,6 +73,7 @@ def _make_shortcut(
     at_end = spec.zero_channels == "end"
     if spec.shortcut == "gated":
         return HighwayGate(channels_in, channels_out, stride, at_end)
+    # With full pre-activation, the input of a projection is normalized before.
     norm = spec.batch_norm and spec.arrangement != "full-preactivation"
     return make_shortcut(
         spec.shortcut, channels_in, channels_out, stride, norm, not spec.batch_norm, at_end

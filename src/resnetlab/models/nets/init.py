@@ -36,19 +36,13 @@ def init_weights(
             assert parameter is None or isinstance(module, nn.BatchNorm2d), f"no rule for {name}"
             continue
         fan_in = module.weight[0].numel()
-        if kind == "he":
-            _fill_(
-                module.weight,
-                generator_for(f"{name}.weight"),
-                normal=True,
-                scale=(2 / fan_in) ** 0.5,
-            )
-            if module.bias is not None:
-                module.bias.zero_()
-        else:
-            _fill_(module.weight, generator_for(f"{name}.weight"), normal=False, scale=fan_in**-0.5)
-            if module.bias is not None:
-                _fill_(module.bias, generator_for(f"{name}.bias"), normal=False, scale=fan_in**-0.5)
+        is_he = kind == "he"
+        scale = (2 / fan_in) ** 0.5 if is_he else fan_in**-0.5
+        _fill_(module.weight, generator_for(f"{name}.weight"), normal=is_he, scale=scale)
+        if module.bias is not None and is_he:
+            module.bias.zero_()
+        elif module.bias is not None:
+            _fill_(module.bias, generator_for(f"{name}.bias"), normal=False, scale=scale)
     for module in model.modules():
         if isinstance(module, HighwayGate) and module.gate.bias is not None:
             module.gate.bias.fill_(HighwayGate.initial_bias)
@@ -56,9 +50,8 @@ def init_weights(
 
 def _fill_(parameter: Tensor, generator: torch.Generator, normal: bool, scale: float) -> None:
     values = torch.empty(parameter.shape)  # on the CPU: the same numbers for every device
-    values = (
+    if normal:
         values.normal_(0, scale, generator=generator)
-        if normal
-        else values.uniform_(-scale, scale, generator=generator)
-    )
+    else:
+        values.uniform_(-scale, scale, generator=generator)
     parameter.copy_(values)

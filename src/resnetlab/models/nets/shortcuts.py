@@ -105,7 +105,7 @@ def make_shortcut(
     bias: bool | None = None,
     zeros_at_end: bool = False,
 ) -> nn.Module:
-    """Return the shortcut for `option`.
+    """Return the shortcut of option A (zero padding), B or C (projections) for a block.
 
     By default a projection has a bias if it has no normalization; `bias` overrides that. Option A
     adds its zero channels at both ends, or with `zeros_at_end` after the others.
