@@ -22,10 +22,14 @@ def listen(host: str, port: int) -> socket.socket:
     """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
-        return socket.create_server((host, port), family=family)
+        listening = socket.create_server((host, port), family=family)
     except OSError as error:
         message = f"{host}:{port} cannot be bound: {(error.strerror or str(error)).lower()}"
         raise input_error("--port", message, "--port 0 takes a free one") from None
+    # Accepted connections inherit it. Without it, the second packet of a response waits up to 40 ms
+    # for the client's acknowledgment; asyncio sets it only for sockets that it creates.
+    listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return listening
 
 
 def refusal(host_header: str, origin: str | None, bound: str) -> str:

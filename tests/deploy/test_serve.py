@@ -12,6 +12,7 @@ import json
 import re
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -37,7 +38,7 @@ from resnetlab.deploy.prediction_service import PredictResponse, Service
 from resnetlab.deploy.serve import create_app
 from resnetlab.deploy.server_limits import Limits
 from resnetlab.errors import InputError
-from resnetlab.local_server import allowed_host
+from resnetlab.local_server import allowed_host, listen
 
 HERE = "http://localhost:8000"
 PHOTO = encoded(picture(3, 60, 50))
@@ -325,6 +326,14 @@ def test_requests_above_the_limit_get_503_and_slow_requests_are_ended(
         release.set()
         time.sleep(0.2)
         assert connection.get("/health").status_code == 200
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
+def test_responses_do_not_wait_for_acknowledgments(host: str) -> None:
+    with listen(host, 0) as listening, socket.create_connection(listening.getsockname()[:2]):
+        connection, _ = listening.accept()
+        with connection:
+            assert connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY) != 0
 
 
 def test_an_unexpected_error_of_the_service_is_reported_in_one_line(

@@ -188,10 +188,13 @@ def test_evaluation_decodes_whole_photographs(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     part, calls = part_of(tmp_path, 2), []
-    decode = image_decoder.decode
-    monkeypatch.setattr(
-        image_decoder, "decode", lambda raw, by=1: calls.append(by) or decode(raw, by)
-    )
+    for name in ("decode", "decode_rgb"):
+        function = getattr(image_decoder, name)
+        monkeypatch.setattr(
+            image_decoder,
+            name,
+            lambda raw, by=1, function=function: calls.append(by) or function(raw, by),
+        )
     crops(part, "test-like", True, draws(2, 0))
     assert calls == [8, 8]
     calls.clear()

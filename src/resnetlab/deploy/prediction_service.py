@@ -9,6 +9,7 @@ import asyncio
 import base64
 import contextlib
 import io
+import threading
 import time
 from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
@@ -17,13 +18,15 @@ from functools import partial
 
 import numpy as np
 from fastapi import Request
+from numpy.typing import NDArray
 from PIL import Image
 from starlette.exceptions import HTTPException
 from starlette.formparsers import MultiPartException, MultiPartParser
 
 from resnetlab.data.photo_loader import LazyImage, augmented_views
 from resnetlab.data.sources import image_decoder
-from resnetlab.data.transforms.eval_transform import apply_eval_transform
+from resnetlab.data.sources.decode_cache import default_workers
+from resnetlab.deploy.batching import MAX_BATCH_SIZE, BatchedNetwork
 from resnetlab.deploy.confidence import describe_doubt, describe_unknown
 from resnetlab.deploy.explain import Explainer
 from resnetlab.deploy.predict import Classifier
@@ -59,15 +62,25 @@ class PredictResponse:
 
 
 class Service:
-    """Prediction service: a model, one thread for inference, and a bounded queue of requests."""
+    """Prediction service: a model, threads that decode, and a bounded queue of requests.
+
+    Photographs that arrive together go through the network as one batch.
+    """
 
     def __init__(self, model: Classifier, limits: Limits) -> None:
         self.model, self.limits, self.explainer = model, limits, Explainer(model)
         self.num_requests = 0
         self.waiting_bytes = 0
-        self.seconds_per_image = 0.1
-        """Duration of the last prediction, for the header Retry-After."""
-        self.pool = ThreadPoolExecutor(max_workers=1, thread_name_prefix="predict")
+        self.network = BatchedNetwork(model.predict_outputs)
+        # While the network works on a batch, the threads of the next one decode or wait.
+        self.pool = ThreadPoolExecutor(2 * MAX_BATCH_SIZE, thread_name_prefix="predict")
+        self.decoding = threading.BoundedSemaphore(default_workers())
+        """Limit on the decoded photographs in memory: one for each core."""
+
+    def close(self) -> None:
+        """Let the threads end after the predictions that have started. Returns before."""
+        self.pool.shutdown(wait=False, cancel_futures=True)
+        self.network.close()
 
     async def handle(self, request: Request, top: int, with_heat_map: bool) -> PredictResponse:
         """Read a photograph from a request and predict its classes within the limits."""
@@ -85,13 +98,9 @@ class Service:
             self.waiting_bytes += size
             prediction = self.pool.submit(partial(self.predict, raw, top, with_heat_map))
             try:
-                response = await asyncio.wait_for(
-                    asyncio.wrap_future(prediction), self.limits.seconds
-                )
+                return await asyncio.wait_for(asyncio.wrap_future(prediction), self.limits.seconds)
             finally:
                 prediction.cancel()  # has an effect only before the prediction starts
-            self.seconds_per_image = response.seconds
-            return response
         except TimeoutError:
             raise HTTPException(
                 408, f"took longer than {self.limits.seconds:g} s; send a smaller photograph"
@@ -110,7 +119,7 @@ class Service:
                     pass
 
     def _busy(self, reason: str) -> HTTPException:
-        seconds = max(1, round(self.num_requests * self.seconds_per_image))
+        seconds = max(1, round(self.num_requests * self.network.seconds_per_image))
         return HTTPException(
             503,
             f"busy: {reason}; try again in {seconds} s",
@@ -120,18 +129,16 @@ class Service:
     def predict(self, raw: bytes, top: int, with_heat_map: bool) -> PredictResponse:
         """Predict the classes of the photograph in the bytes `raw`."""
         start = time.monotonic()
-        with image_decoder.suppress_pillow_warnings():
-            photograph = self._decode(raw)
-        views = augmented_views(photograph, self.model.file.eval_transform, "none")[np.newaxis]
+        views = self._decode_views(raw)
         try:
-            outputs = self.model.predict_outputs(views)
+            outputs, row = self.network.predict(views)
         except NonFiniteOutputsError as error:
             raise HTTPException(500, str(error)) from None
-        image = LazyImage("photograph", lambda: photograph)
-        result = self.model.calibrate(image_prediction(image, outputs, 0))
+        image = LazyImage("photograph", partial(self._decode, raw))
+        result = self.model.calibrate(image_prediction(image, outputs, row))
         prediction = self.model.top_k(result, top)
         classes = [PredictedClass(item.label, item.probability) for item in prediction.top_classes]
-        heat_map = self._heat_map(photograph) if with_heat_map else ""
+        heat_map = self._heat_map(views[0]) if with_heat_map else ""
         file, first = self.model.file, classes[0]
         if prediction.none_of_these:
             note = describe_unknown(first.name, first.probability)
@@ -147,11 +154,15 @@ class Service:
             none_of_these=prediction.none_of_these,
         )
 
-    def _heat_map(self, photograph: Image.Image) -> str:
+    def _decode_views(self, raw: bytes) -> NDArray[np.uint8]:
+        """Return the input (1, H, W, C) of the network for the photograph in the bytes `raw`."""
+        with self.decoding:
+            return augmented_views(self._decode(raw), self.model.file.eval_transform, "none")
+
+    def _heat_map(self, pixels: NDArray[np.uint8]) -> str:
         """Return the Grad-CAM heat map of the first class as a PNG in a data URI."""
-        pixels = apply_eval_transform(photograph, self.model.file.eval_transform)
         try:
-            (explanation,) = self.explainer.explain([pixels], [""])
+            (explanation,) = self.network.run_alone(partial(self.explainer.explain, [pixels], [""]))
         except InputError as error:
             raise HTTPException(501, str(error)) from None
         return _png_uri(explanation.overlay())

@@ -69,8 +69,9 @@ def create_app(
 
     @asynccontextmanager
     async def life(_: FastAPI) -> AsyncIterator[None]:
-        yield
-        service.pool.shutdown(wait=False, cancel_futures=True)
+        with image_decoder.suppress_pillow_warnings():
+            yield
+        service.close()
 
     app = FastAPI(
         title=f"resnetlab: {model.file.name}",

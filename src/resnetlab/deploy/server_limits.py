@@ -14,7 +14,7 @@ class Limits:
     seconds: float = 30
     """Time limit for the upload, and again for the prediction."""
     max_requests: int = 64
-    """Maximum number of concurrent requests; the network processes one after another."""
+    """Maximum number of concurrent requests."""
     waiting_megabytes: float = 200
     """Maximum size of the photographs that wait, all together."""
     header_seconds: float = 10

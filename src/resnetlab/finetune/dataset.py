@@ -20,7 +20,7 @@ from PIL import Image
 from resnetlab.data import stratify
 from resnetlab.data.config import DEFAULT_READING, DataConfig, DataIdentity, FolderReading, Split
 from resnetlab.data.photo_loader import LazyImage, load_batches
-from resnetlab.data.sources import image_decoder
+from resnetlab.data.sources import fast_jpeg, image_decoder
 from resnetlab.data.sources.folder import (
     DEFAULT_IMAGE_SIZE,
     FIND_DAMAGE,
@@ -122,8 +122,7 @@ class PhotoSplit:
         with self._with_path(index):
             raw = self._read(index)
             size = image_decoder.upright_size(raw)
-            image = image_decoder.decode(raw, reduction(*size))
-        photo = np.array(image if image.mode == "RGB" else image.convert("RGB"))
+            photo = image_decoder.decode_rgb(raw, reduction(*size))
         cache.add(index, reduction(*size), photo, size)
         return photo, size
 
@@ -257,6 +256,8 @@ def open_photographs(
         raise input_error(
             str(root), "no such folder", "give a folder of photographs, with a folder per class"
         )
+    if note := fast_jpeg.fallback_note():
+        notify(f"note: {note}")
     scan = scan_folder(
         root,
         image_size=DEFAULT_IMAGE_SIZE,
