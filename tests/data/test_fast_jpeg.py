@@ -111,7 +111,7 @@ def test_files_of_every_width_and_height_from_the_smallest_have_the_pixels_of_pi
 
 @pytest.mark.parametrize("orientation", range(10))
 @pytest.mark.parametrize("factor", [1, 2])
-def test_an_orientation_is_applied_as_by_pillow(orientation: int, factor: int) -> None:
+def test_an_orientation_is_applied_as_in_pillow(orientation: int, factor: int) -> None:
     exif = Image.Exif()
     exif[0x0112] = orientation
     raw = encoded(textured(2), "JPEG", exif=exif)
@@ -144,7 +144,7 @@ def with_adobe_marker(raw: bytes, transform: int) -> bytes:
 
 @pytest.mark.parametrize("transform", [0, 1, 2, 9])
 @pytest.mark.parametrize("mode", ["RGB", "L", "CMYK"])
-def test_the_color_transform_of_an_adobe_marker_is_read_as_by_pillow(
+def test_the_color_transform_of_an_adobe_marker_is_read_as_in_pillow(
     transform: int, mode: str
 ) -> None:
     raw = encoded(textured(5, mode=mode), "JPEG")
@@ -154,7 +154,7 @@ def test_the_color_transform_of_an_adobe_marker_is_read_as_by_pillow(
     assert isinstance(check_same(raw), np.ndarray)
 
 
-def test_cmyk_and_other_formats_are_left_to_pillow() -> None:
+def test_pillow_decodes_cmyk_and_other_formats() -> None:
     others = [encoded(textured(6, mode="CMYK"), "JPEG")]
     others += [encoded(textured(6), kind) for kind in ("PNG", "WEBP", "BMP", "GIF", "TIFF")]
     for raw in others:
@@ -164,34 +164,40 @@ def test_cmyk_and_other_formats_are_left_to_pillow() -> None:
 
 @pytest.mark.parametrize("kind", ["4:2:0", "progressive", "restart markers by block"])
 def test_a_truncated_file_is_refused_with_the_same_words(kind: str) -> None:
-    whole = encoded(textured(7), "JPEG", **ORDINARY[kind])
-    refusals = [check_same(whole[: len(whole) * part // 20]) for part in range(1, 20)]
+    complete = encoded(textured(7), "JPEG", **ORDINARY[kind])
+    refusals = [check_same(complete[: len(complete) * part // 20]) for part in range(1, 20)]
     assert "truncated JPEG" in [reason for reason in refusals if isinstance(reason, str)]
 
 
 def test_missing_end_markers_and_bytes_after_the_end_change_nothing() -> None:
-    whole = encoded(textured(8), "JPEG")
-    pixels = check_same(whole)
-    for raw in (whole[:-1], whole[:-2], whole + b"\0" * 99, whole + whole, whole[:-2] + b"text"):
+    complete = encoded(textured(8), "JPEG")
+    pixels = check_same(complete)
+    for raw in (
+        complete[:-1],
+        complete[:-2],
+        complete + b"\0" * 99,
+        complete + complete,
+        complete[:-2] + b"text",
+    ):
         check_same(raw)
-    np.testing.assert_array_equal(check_same(whole + b"\0" * 99), pixels)
+    np.testing.assert_array_equal(check_same(complete + b"\0" * 99), pixels)
 
 
 @pytest.mark.parametrize("kind", ["4:4:4", "4:2:0", "progressive", "restart markers by row"])
 def test_damaged_files_have_the_pixels_or_the_refusal_of_pillow(kind: str) -> None:
     rng = np.random.default_rng(9)
-    whole = encoded(textured(9, 90, 70), "JPEG", **ORDINARY[kind])
+    complete = encoded(textured(9, 90, 70), "JPEG", **ORDINARY[kind])
     refused = 0
     for number in range(150):
-        raw = bytearray(whole)
-        place = int(rng.integers(2, len(raw)))
+        raw = bytearray(complete)
+        position = int(rng.integers(2, len(raw)))
         match number % 3:
             case 0:
-                raw[place] ^= 1 << int(rng.integers(8))
+                raw[position] ^= 1 << int(rng.integers(8))
             case 1:
-                del raw[place : place + int(rng.integers(1, 9))]
+                del raw[position : position + int(rng.integers(1, 9))]
             case _:
-                raw[place:place] = rng.bytes(int(rng.integers(1, 9)))
+                raw[position:position] = rng.bytes(int(rng.integers(1, 9)))
         refused += isinstance(check_same(bytes(raw), (1, 2, 8)[number % 3]), str)
     assert 0 < refused < 150
 
@@ -208,7 +214,7 @@ def test_without_simplejpeg_pillow_decodes_without_a_note(
     np.testing.assert_array_equal(decode_rgb(raw), pixels)
 
 
-def test_if_one_pixel_differs_pillow_decodes_and_one_line_says_so(
+def test_pillow_decodes_and_a_note_is_printed_if_a_pixel_differs(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     decode = simplejpeg.decode_jpeg

@@ -62,7 +62,7 @@ def level_of(future: Future[tuple[PhotoOutputs, int]]) -> float:
     return float(outputs.logits[row, 0])
 
 
-def test_what_waits_is_one_batch_and_each_photograph_gets_its_own_row() -> None:
+def test_waiting_photographs_are_one_batch_and_each_gets_its_own_row() -> None:
     slow = SlowNetwork()
     network = BatchedNetwork(slow, max_batch_size=4)
     futures = submit_all(network, slow, [views(level) for level in range(8)])
@@ -93,7 +93,7 @@ def test_photographs_of_different_shapes_are_in_different_batches() -> None:
     network.close()
 
 
-def test_the_error_of_one_photograph_is_not_that_of_the_others() -> None:
+def test_the_error_of_a_photograph_does_not_affect_the_others() -> None:
     slow = SlowNetwork()
     network = BatchedNetwork(slow)
     futures = submit_all(network, slow, [views(level) for level in (1, 12, 13, 14)])
