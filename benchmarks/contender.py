@@ -24,7 +24,7 @@ from resnetlab.training.events import train_events
 from resnetlab.training.make_step import make_step
 from resnetlab.training.resolve import resolve_numerics
 from resnetlab.training.rng import make_generator
-from resnetlab.training.state import ScratchTrainState
+from resnetlab.training.scratch_state import ScratchTrainState
 
 SHAPES = {"cifar10": (32, 3, 50_000), "digits": (8, 1, 1_437)}
 """Side, channels and train images."""

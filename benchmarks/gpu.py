@@ -47,7 +47,7 @@ from resnetlab.training.interleave import round_robin
 from resnetlab.training.make_step import make_step
 from resnetlab.training.resolve import resolve_numerics
 from resnetlab.training.rng import make_generator
-from resnetlab.training.state import ScratchTrainState
+from resnetlab.training.scratch_state import ScratchTrainState
 
 HERE = Path(__file__).parent
 SIDE, CHANNELS, CLASSES = 32, 3, 10

@@ -41,7 +41,7 @@ from machine import machine
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from resnetlab.bundle.spec import ModelFile
+from resnetlab.bundle.model_file import ModelFile
 from resnetlab.bundle.store import Bundle
 from resnetlab.data.transforms.eval_transform import EvalTransform
 from resnetlab.deploy.export import onnx_proto

@@ -31,7 +31,7 @@ import torch
 from machine import machine
 from PIL import Image
 
-from resnetlab.bundle.spec import License, ModelFile
+from resnetlab.bundle.model_file import License, ModelFile
 from resnetlab.bundle.store import save_bundle
 from resnetlab.data.transforms.eval_transform import EvalTransform
 from resnetlab.models.build import build_model

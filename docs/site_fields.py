@@ -16,7 +16,7 @@ from resnetlab import schema
 from resnetlab.analysis import study_data
 from resnetlab.analysis.ensembles import EnsembleRow
 from resnetlab.analysis.study_data import CurvePoint, RunRow
-from resnetlab.bundle import spec
+from resnetlab.bundle import model_file
 from resnetlab.data import config as data
 from resnetlab.data.transforms.eval_transform import EvalTransform
 from resnetlab.imported_runs import declaration
@@ -154,7 +154,7 @@ FILE_FORMATS: dict[str, tuple[str, tuple[type, ...]]] = {
     ),
     "model.json": (
         "Everything that a program needs to use the weights, in the folder of a model.",
-        (spec.ModelFile, spec.Metric, spec.License, EvalTransform),
+        (model_file.ModelFile, model_file.Metric, model_file.License, EvalTransform),
     ),
     "results.csv": (
         f"One line for each planned run, in the folder of a report. {VARIED_COLUMNS}",

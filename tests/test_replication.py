@@ -14,10 +14,10 @@ from resnetlab.api.loaded_study import LoadedStudy
 from resnetlab.api.replication import (
     Replication,
     format_replication,
+    repeat_runs,
     repetition_folder,
     sample_runs,
     summary,
-    verify,
 )
 from resnetlab.cli.main import main
 from resnetlab.errors import InputError
@@ -47,14 +47,18 @@ def repeated(
     result: Path, tmp_path_factory: pytest.TempPathFactory, small_npz: Path
 ) -> list[Replication]:
     return list(
-        verify(result, tmp_path_factory.mktemp("again"), num_runs=2, seed=1, data=str(small_npz))
+        repeat_runs(
+            result, tmp_path_factory.mktemp("again"), num_runs=2, seed=1, data=str(small_npz)
+        )
     )
 
 
 def test_python_repeats_runs_like_the_command(
     result: Path, repeated: list[Replication], tmp_path: Path, small_npz: Path
 ) -> None:
-    again = rl.verify(result, runs=1, seed=1, data=str(small_npz), output=tmp_path, progress=False)
+    again = rl.repeat_runs(
+        result, runs=1, seed=1, data=str(small_npz), output=tmp_path, progress=False
+    )
     assert again.is_consistent
     assert [item.repeated.run for item in again] == [repeated[0].repeated.run]
     assert format_replication(repeated[0])[:40] in repr(again)
@@ -83,7 +87,7 @@ def test_a_report_with_changed_numbers_is_not_reproduced(
         for row in study_data.rows
     )
     write(replace(study_data, rows=rows), tmp_path / "altered")
-    items = list(verify(tmp_path / "altered", tmp_path, num_runs=1, data=str(small_npz)))
+    items = list(repeat_runs(tmp_path / "altered", tmp_path, num_runs=1, data=str(small_npz)))
     assert not items[0].is_consistent
     assert (
         "(different digits, though torch, processor and data are the same); 95 % prediction "
@@ -139,7 +143,7 @@ def test_runs_are_drawn_by_the_seed_and_at_most_all_of_them(result: Path, tmp_pa
     with pytest.raises(InputError, match="no finished run to repeat"):
         sample_runs(replace(study_data, rows=()), 2, 0)
     with pytest.raises(InputError, match=r"report\.json"):
-        list(verify(tmp_path, tmp_path))
+        list(repeat_runs(tmp_path, tmp_path))
 
 
 def test_a_result_in_bf16_is_refused_if_bf16_would_be_emulated(
@@ -151,7 +155,7 @@ def test_a_result_in_bf16_is_refused_if_bf16_would_be_emulated(
         lambda *_: Numerics(device="cpu", precision="bf16"),
     )
     with pytest.raises(InputError, match="precision: its runs were trained in bf16") as caught:
-        list(verify(result, tmp_path))
+        list(repeat_runs(result, tmp_path))
     assert str(result) in str(caught.value)
 
 
@@ -164,7 +168,7 @@ def test_the_caller_that_trains_the_runs_may_stop(
         calls.append(plan.runs[0].id)
         return False
 
-    assert list(verify(result, tmp_path, num_runs=2, data=str(small_npz), train=train)) == []
+    assert list(repeat_runs(result, tmp_path, num_runs=2, data=str(small_npz), train=train)) == []
     assert len(calls) == 1
 
 
@@ -186,7 +190,7 @@ def test_a_stopped_call_leaves_its_folder_and_the_next_call_continues_and_remove
                     list(loaded.execute(plan, root))
                 return True
 
-            list(verify(result, root, num_runs=2, data=str(small_npz), train=train))
+            list(repeat_runs(result, root, num_runs=2, data=str(small_npz), train=train))
         return len(trained)
 
     with pytest.raises(KeyboardInterrupt):

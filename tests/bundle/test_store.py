@@ -15,7 +15,7 @@ import torch
 from torch import nn
 
 from resnetlab.bundle import store
-from resnetlab.bundle.spec import License, Metric, ModelFile
+from resnetlab.bundle.model_file import License, Metric, ModelFile
 from resnetlab.bundle.store import load_bundle, read_model_file, save_bundle
 from resnetlab.data.transforms.eval_transform import EvalTransform
 from resnetlab.errors import InputError, ResourceError

@@ -19,7 +19,7 @@ from torch import nn
 
 from helpers.pictures import picture
 from resnetlab.bundle import store
-from resnetlab.bundle.spec import License, Metric, ModelFile
+from resnetlab.bundle.model_file import License, Metric, ModelFile
 from resnetlab.bundle.store import load_bundle, save_bundle
 from resnetlab.bundle.timm_folder import TORCHVISION_IN_TIMM, crop_fraction, timm_architecture
 from resnetlab.data.transforms.eval_transform import EvalTransform, apply_eval_transform

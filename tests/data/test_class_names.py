@@ -20,7 +20,7 @@ from resnetlab.data.class_names import (
 )
 from resnetlab.data.sources import open_source
 from resnetlab.data.sources.manifest import apply_manifest
-from resnetlab.deploy.inputs import LabeledImages
+from resnetlab.deploy.inputs import EvaluationImages
 from resnetlab.deploy.request import match_classes, match_label
 from resnetlab.errors import InputError
 
@@ -122,10 +122,10 @@ def test_similar_looking_class_names_in_arrays_are_refused_but_single_letters_ar
 
 
 def test_a_model_matches_the_classes_of_a_folder_in_another_unicode_form() -> None:
-    data = LabeledImages("new", "test", (NFD, "DOG"), (), (NFD, "DOG", "DOG"))
+    data = EvaluationImages("new", "test", (NFD, "DOG"), (), (NFD, "DOG", "DOG"))
     assert match_classes(["dog", NFC], data) == {NFD: 1, "DOG": 0}
     assert match_label("Dog", ["dog", "cat"]) == "dog"
-    unlike = LabeledImages("new", "test", ("c\u0430t",), (), ("c\u0430t",))
+    unlike = EvaluationImages("new", "test", ("c\u0430t",), (), ("c\u0430t",))
     with pytest.raises(InputError, match=r"U\+0430 where .* has U\+0061"):
         match_classes(["dog", "cat"], unlike)
 

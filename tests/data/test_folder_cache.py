@@ -227,7 +227,7 @@ def test_changed_content_with_the_same_size_and_modification_time_is_detected(
 
 def test_a_file_that_changes_between_hash_and_decoding_is_reported_as_bad(tmp_path: Path) -> None:
     save(tmp_path / "1.png", picture(1))
-    result = decode_cache.decode(
+    result = decode_cache.decode_or_load(
         tmp_path, ["1.png"], ["0" * 64], 8, cache=tmp_path / "cache", workers=1, notify=print
     )
     assert result.reasons == ("changed while it was read",)

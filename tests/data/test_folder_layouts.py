@@ -15,7 +15,7 @@ from resnetlab.data.check import audit_source
 from resnetlab.data.config import DataConfig, FolderReading, Source
 from resnetlab.data.sources import image_decoder
 from resnetlab.data.splits import load_dataset
-from resnetlab.deploy.inputs import LabeledImages, open_labeled_images
+from resnetlab.deploy.inputs import EvaluationImages, open_labeled_images
 from resnetlab.errors import InputError
 from resnetlab.finetune.dataset import open_photographs
 
@@ -211,7 +211,7 @@ def test_the_same_pixels_under_two_classes_are_listed_and_reported_before_traini
 # --------------------------------------------------------------------------------------------------
 
 
-def labeled(root: Path, split: str = "test") -> LabeledImages:
+def labeled(root: Path, split: str = "test") -> EvaluationImages:
     return open_labeled_images(str(root), split, root.parent / "cache")
 
 

@@ -20,7 +20,7 @@ from helpers.sentences import PageText, english_left
 from helpers.small import CLASSES, NET, write_model
 from resnetlab.data.photo_loader import LazyImage
 from resnetlab.deploy.evaluate import PredictionsWithImages, evaluate, predict_all
-from resnetlab.deploy.inputs import LabeledImages, open_labeled_images
+from resnetlab.deploy.inputs import EvaluationImages, open_labeled_images
 from resnetlab.deploy.mistakes import draw_mistakes
 from resnetlab.deploy.predict import load_model
 from resnetlab.errors import InputError
@@ -41,7 +41,7 @@ class Known:
 
 def planted(
     folder: Path, images: int = 400, seed: int = 0
-) -> tuple[Known, LabeledImages, PredictionsWithImages]:
+) -> tuple[Known, EvaluationImages, PredictionsWithImages]:
     """Answers drawn at random, better than chance."""
     draw = np.random.default_rng(seed)
     truth = draw.integers(0, 4, images)  # of six classes, the data has four
@@ -50,7 +50,7 @@ def planted(
     probabilities = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
     pictures = tuple(LazyImage(f"{k}.jpg", lambda: picture(0)) for k in range(images))
     labels = tuple(CLASSES[k] for k in truth)
-    data = LabeledImages("planted", "test", CLASSES[:4], pictures, labels)
+    data = EvaluationImages("planted", "test", CLASSES[:4], pictures, labels)
     return Known(folder), data, PredictionsWithImages(probabilities, truth, pictures)
 
 

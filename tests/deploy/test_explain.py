@@ -17,7 +17,7 @@ from typer.testing import CliRunner
 
 from helpers.pictures import picture, save
 from helpers.small import CLASSES, write_model
-from resnetlab.bundle.spec import ModelFile
+from resnetlab.bundle.model_file import ModelFile
 from resnetlab.bundle.store import load_bundle, save_bundle
 from resnetlab.cli import deploy as commands
 from resnetlab.cli.explain import explain as explain_command

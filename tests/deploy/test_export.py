@@ -21,7 +21,7 @@ from torchvision.transforms import CenterCrop, Compose, Normalize, Resize, ToTen
 
 from helpers.pictures import picture
 from helpers.small import CLASSES, write_model
-from resnetlab.bundle.spec import License
+from resnetlab.bundle.model_file import License
 from resnetlab.cli import deploy as commands
 from resnetlab.data.transforms.eval_transform import EvalTransform
 from resnetlab.deploy import export as module

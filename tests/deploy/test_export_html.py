@@ -17,7 +17,7 @@ import pytest
 
 from helpers.pictures import picture
 from helpers.small import write_model
-from resnetlab.bundle.spec import License
+from resnetlab.bundle.model_file import License
 from resnetlab.cli import deploy as commands
 from resnetlab.deploy import web_runtime
 from resnetlab.deploy.predict import load_model

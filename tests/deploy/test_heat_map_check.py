@@ -25,7 +25,7 @@ from resnetlab.deploy.heat_map_check import check_heat_maps
 from resnetlab.deploy.heat_map_scores import (
     REMOVED_PCT,
     border_heat_pct,
-    decide,
+    heat_map_verdict,
     mean_interval,
     paired_drops,
     removal_drops,
@@ -135,14 +135,14 @@ def test_maps_of_the_evidence_are_better_than_random_maps_and_random_maps_are_no
     maps = [gaussian_filter(photo_with_patch(k)[1].astype(np.float32), 2) for k in range(count)]
     points = drops_of(maps, count)
     over_random = mean_interval((points[:, 0] - points[:, 1]).tolist())
-    assert decide(over_random) == "better"
+    assert heat_map_verdict(over_random) == "better"
     assert over_random.mean > 20
-    assert decide(mean_interval((points[:, 0] - points[:, 2]).tolist())) == "better"
+    assert heat_map_verdict(mean_interval((points[:, 0] - points[:, 2]).tolist())) == "better"
     verdicts = []
     for trial in range(8):
         random = [smooth(100 * trial + k) for k in range(count)]
         points = drops_of(random, count, seed=trial)
-        verdicts.append(decide(mean_interval((points[:, 0] - points[:, 1]).tolist())))
+        verdicts.append(heat_map_verdict(mean_interval((points[:, 0] - points[:, 1]).tolist())))
     assert verdicts.count("better") <= 1, verdicts
 
 
@@ -151,7 +151,7 @@ def test_a_correct_map_that_is_the_same_for_all_photographs_is_no_better_than_an
     heat, count = gaussian_filter(patch.astype(np.float32), 2), 8
     drops = paired_drops(patch_classifier, [pixels] * count, [heat] * count, [0] * count, 0)
     points = 100 * np.stack(list(drops)).mean(2)
-    assert decide(mean_interval((points[:, 0] - points[:, 1]).tolist())) == "better"
+    assert heat_map_verdict(mean_interval((points[:, 0] - points[:, 1]).tolist())) == "better"
     assert np.abs(points[:, 0] - points[:, 2]).max() < 5
 
 

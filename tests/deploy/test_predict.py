@@ -25,7 +25,7 @@ from torchvision.transforms import CenterCrop, Compose, Normalize, Resize, TenCr
 
 from helpers.pictures import encoded, picture, save
 from helpers.small import CLASSES, write_model
-from resnetlab.bundle.spec import License
+from resnetlab.bundle.model_file import License
 from resnetlab.bundle.store import load_bundle
 from resnetlab.cli.main import main
 from resnetlab.data.photo_loader import augmented_views

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from resnetlab.bundle.spec import License, ModelFile
+from resnetlab.bundle.model_file import License, ModelFile
 from resnetlab.bundle.store import save_bundle
 from resnetlab.data.transforms.eval_transform import EvalTransform
 from resnetlab.deploy.explain import explain

@@ -30,7 +30,7 @@ from helpers.pages import displayed
 from helpers.pictures import encoded, picture, save
 from helpers.sentences import PageText, english_left
 from helpers.small import CLASSES, write_model
-from resnetlab.bundle.spec import License
+from resnetlab.bundle.model_file import License
 from resnetlab.deploy import serve
 from resnetlab.deploy.confidence import describe_doubt
 from resnetlab.deploy.predict import load_model

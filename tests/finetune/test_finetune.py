@@ -26,13 +26,13 @@ from resnetlab.data.device_images import DeviceImages
 from resnetlab.data.transforms.eval_transform import EvalTransform, apply_eval_transform
 from resnetlab.data.transforms.photo_train import Augmentation
 from resnetlab.errors import InputError
-from resnetlab.finetune.api import cross_validate, finetune, folder_name, prepare_job
 from resnetlab.finetune.backbones import DOWNLOAD_MEGABYTES, PREFERRED_MODELS, PREFERRED_ON_CPU
 from resnetlab.finetune.dataset import PhotoDataset, PhotoSplit, open_photographs
 from resnetlab.finetune.evaluation import compare, predict_photos
 from resnetlab.finetune.model import FinetuneModel
 from resnetlab.finetune.pipeline import StoppedError
 from resnetlab.finetune.request import FinetuneRequest
+from resnetlab.finetune.run import cross_validate, finetune, folder_name, prepare_job
 from resnetlab.finetune.stage import (
     balanced_class_weights,
     enable_grad_checkpointing,

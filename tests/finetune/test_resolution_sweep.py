@@ -21,10 +21,10 @@ from resnetlab.errors import InputError
 from resnetlab.files import read_json
 from resnetlab.finetune import apparent_size
 from resnetlab.finetune import resolution_sweep as module
-from resnetlab.finetune.api import fixres
 from resnetlab.finetune.apparent_size import apparent_sizes, draw_crops, median_crop_side
 from resnetlab.finetune.request import FinetuneRequest
 from resnetlab.finetune.results import ResolutionTable
+from resnetlab.finetune.run import fixres
 from resnetlab.reports.fixres import page, rebuild, write
 from resnetlab.schema import decode
 

@@ -306,7 +306,7 @@ def test_a_run_ends_with_the_stage_of_the_highest_validation_accuracy(
 def test_a_run_has_the_weights_of_the_same_fine_tuning_command(
     photos: Path, backbone: Path, tmp_path: Path
 ) -> None:
-    from resnetlab.finetune.api import FinetuneRequest, finetune
+    from resnetlab.finetune.run import FinetuneRequest, finetune
 
     done = finetune(
         FinetuneRequest(

@@ -20,9 +20,9 @@ from resnetlab.cli.finetune_output import with_budget
 from resnetlab.data.transforms.eval_transform import EvalTransform
 from resnetlab.errors import InputError
 from resnetlab.finetune import stage_budget
-from resnetlab.finetune.api import finetune
 from resnetlab.finetune.dataset import open_photographs
 from resnetlab.finetune.results import BudgetCut
+from resnetlab.finetune.run import finetune
 from resnetlab.finetune.stage import time_step, train_stage
 from resnetlab.finetune.time_limit import TimeLimit, fit_to_limit, suggest_budget
 from resnetlab.models.configs import ExternalConfig

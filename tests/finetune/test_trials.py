@@ -27,11 +27,11 @@ from resnetlab.cli.finetune_output import trial_lines
 from resnetlab.data.transforms.photo_train import draw_photo_epoch
 from resnetlab.errors import InputError
 from resnetlab.finetune import trials as module
-from resnetlab.finetune.api import FinetuneOutcome, finetune
 from resnetlab.finetune.candidates import select_candidates
 from resnetlab.finetune.evaluation import balanced_differences, count_by_class
 from resnetlab.finetune.request import FinetuneRequest
 from resnetlab.finetune.results import BackboneTrial
+from resnetlab.finetune.run import FinetuneOutcome, finetune
 from resnetlab.finetune.stage import balanced_class_weights
 from resnetlab.models.weights import write_weights
 from resnetlab.reports.finetuning_trials import backbone_section, balance_section

@@ -16,7 +16,7 @@ import torch
 from resnetlab.runs import session
 from resnetlab.runs.checkpoint import Checkpoint
 from resnetlab.studies.executors import launcher
-from resnetlab.training.state import ScratchTrainState
+from resnetlab.training.scratch_state import ScratchTrainState
 
 
 def out_of_memory(step: str) -> None:

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from scipy.special import softmax
 
 from resnetlab.bundle.confidence import Confidence, SplitOutputs, fit_confidence, write_confidence
+from resnetlab.bundle.model_file import License, ModelFile
 from resnetlab.bundle.reading import read_model_file
-from resnetlab.bundle.spec import License, ModelFile
 from resnetlab.bundle.store import save_bundle
 from resnetlab.data.transforms.eval_transform import EvalTransform
 from resnetlab.models.build import build_model

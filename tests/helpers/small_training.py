@@ -13,11 +13,11 @@ from resnetlab.data.device_images import DeviceImages
 from resnetlab.models.configs import CifarConfig
 from resnetlab.recipes.numerics import Numerics
 from resnetlab.recipes.train import Recipe
-from resnetlab.training.batches import InMemoryBatches
-from resnetlab.training.eager_step import BatchLoader, EagerStep
+from resnetlab.training.batches import BatchLoader, InMemoryBatches
+from resnetlab.training.eager_step import EagerStep
 from resnetlab.training.events import TrainEvent, train_events
 from resnetlab.training.make_step import make_step
-from resnetlab.training.state import ScratchTrainState
+from resnetlab.training.scratch_state import ScratchTrainState
 from resnetlab.training.step import train_step
 
 MakeStep = Callable[[ScratchTrainState, DeviceImages], EagerStep]
@@ -115,7 +115,7 @@ class SmallTraining:
         """Take one step on a batch."""
         state.set_lr()
         state.seed_dropout(state.step)
-        state.record(train_step(state, images, labels))
+        state.record_step(train_step(state, images, labels))
 
     @staticmethod
     def snapshot(state: ScratchTrainState) -> dict[str, Tensor]:

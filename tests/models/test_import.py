@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from helpers.pictures import picture
 from resnetlab.bundle.reading import read_model_file
 from resnetlab.deploy.export import metadata
-from resnetlab.deploy.inputs import LabeledImages
+from resnetlab.deploy.inputs import EvaluationImages
 from resnetlab.deploy.predict import load_model
 from resnetlab.deploy.request import match_classes
 from resnetlab.errors import InputError
@@ -383,7 +383,7 @@ def test_outputs_without_names_are_refused_in_one_line_that_names_the_option(
     model = tmp_path / "out"
     save_file(their_state(), tmp_path / "net.safetensors")
     import_weights(tmp_path / "net.safetensors", "cifar-resnet8", model)
-    data = LabeledImages("pets", "test", ("cat", "dog"), (), ("cat", "dog"))
+    data = EvaluationImages("pets", "test", ("cat", "dog"), (), ("cat", "dog"))
     with pytest.raises(InputError) as caught:
         match_classes(load_model(model).classes, data)
     assert str(caught.value) == (

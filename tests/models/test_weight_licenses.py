@@ -12,7 +12,7 @@ import torch
 import torchvision
 
 from resnetlab.bundle.licenses import check_commercial_use, find_license, unknown_terms
-from resnetlab.bundle.spec import License
+from resnetlab.bundle.model_file import License
 from resnetlab.errors import InputError
 from resnetlab.models.configs import ExternalConfig
 from resnetlab.models.convert import ImportOptions, import_weights

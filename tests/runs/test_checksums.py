@@ -12,7 +12,7 @@ import pytest
 
 import resnetlab as rl
 from resnetlab.analysis import data_files
-from resnetlab.bundle.spec import License
+from resnetlab.bundle.model_file import License
 from resnetlab.checksums import CHECKSUMS
 from resnetlab.cli.main import main
 from resnetlab.deploy.results import EvaluationResult, proportion

@@ -29,7 +29,7 @@ from resnetlab.runs.lifecycle import RunLockedError
 from resnetlab.runs.records import Result
 from resnetlab.studies.plan import Plan
 from resnetlab.training.events import TrainEvent
-from resnetlab.training.state import ScratchTrainState
+from resnetlab.training.scratch_state import ScratchTrainState
 
 pytestmark = pytest.mark.usefixtures("tick_after_every_step")
 EVERY_STEP = rl.Placement(checkpoint_seconds=0, max_checkpoint_seconds=0)

@@ -20,7 +20,7 @@ from resnetlab.runs import session
 from resnetlab.runs.directory import RunDirectory
 from resnetlab.runs.lifecycle import RunLockedError
 from resnetlab.studies.executors.local import LocalExecutor
-from resnetlab.training.state import ScratchTrainState
+from resnetlab.training.scratch_state import ScratchTrainState
 
 RUN = ("cifar-plain8", "adam")
 SETTINGS = ("recipe.epochs=2", "numerics.threads=1", "numerics.precision=fp32")

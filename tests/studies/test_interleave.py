@@ -22,7 +22,7 @@ from resnetlab.studies.executors.factory import make_executor
 from resnetlab.studies.executors.worker import JobRunner
 from resnetlab.studies.single_run import plan_run
 from resnetlab.training.interleave import round_robin
-from resnetlab.training.state import ScratchTrainState
+from resnetlab.training.scratch_state import ScratchTrainState
 
 SEEDS = (0, 1, 2)
 COMPARED_FILES = ("weights.safetensors", "logits-test.safetensors")

@@ -21,7 +21,7 @@ from resnetlab.recipes.train import SGD, Adam, AdamW, Cosine, OneCycle, Recipe, 
 from resnetlab.training import cuda_graphs
 from resnetlab.training.distributed import World
 from resnetlab.training.make_step import find_eager_reason
-from resnetlab.training.state import ScratchTrainState
+from resnetlab.training.scratch_state import ScratchTrainState
 
 Same = Callable[[dict[str, Tensor], dict[str, Tensor]], None]
 
@@ -186,7 +186,7 @@ def test_work_of_the_caller_between_replays_changes_no_bit(
         torch.rand(7)
         with torch.no_grad():
             train_state.model.eval()
-            train_state.forward(device_images.pixels)
+            train_state.eval_forward_pixels(device_images.pixels)
             train_state.model.train()
     assert fake_graphs.replayed == 8
     same(train_state.state_dict(), gpu.eager(CASES["average, clipped"]).state_dict())

@@ -79,12 +79,12 @@ def test_scores_equal_a_plain_loop(small: SmallTraining) -> None:
     train_state = small.train_state(Recipe(batch_size=8, epochs=2), images)
     small.run(train_state, images)
     device_images = DeviceImages.from_images(images, CPU)
-    scored = evaluate(train_state.model, train_state.forward, device_images)
+    scored = evaluate(train_state.model, train_state.eval_forward_pixels, device_images)
     train_state.model.eval()
     loss = wrong = 0.0
     for pixels, label in zip(device_images.pixels, images.labels, strict=True):
         with torch.no_grad():
-            logits = train_state.forward(pixels[None])[0].double()
+            logits = train_state.eval_forward_pixels(pixels[None])[0].double()
         loss -= float(logits[label] - torch.log(torch.exp(logits).sum()))
         wrong += int(logits.argmax()) != label
     assert scored.loss_nats == pytest.approx(loss / 60, rel=1e-5)
@@ -158,7 +158,9 @@ def test_evaluation_does_not_change_the_bits_of_a_train_state(small: SmallTraini
     small.run(train_state, images)
     before, state = small.snapshot(train_state), torch.get_rng_state()
     gradients = [p.grad.clone() for p in train_state.model.parameters()]
-    evaluate(train_state.model, train_state.forward, DeviceImages.from_images(images, CPU))
+    evaluate(
+        train_state.model, train_state.eval_forward_pixels, DeviceImages.from_images(images, CPU)
+    )
     assert all(
         torch.equal(before[name], tensor) for name, tensor in train_state.state_dict().items()
     )

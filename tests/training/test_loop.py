@@ -313,7 +313,7 @@ def test_work_of_the_caller_between_steps_changes_no_bit(small: SmallTraining, s
         torch.rand(7)
         with torch.no_grad():
             busy.model.eval()
-            busy.forward(device_images.pixels)
+            busy.eval_forward_pixels(device_images.pixels)
             busy.model.train()
     same(busy.state_dict(), calm.state_dict())
 
@@ -437,7 +437,7 @@ def test_a_train_state_with_an_ema_is_evaluated_with_its_ema(small: SmallTrainin
     x = train_state.normalizer(device_images.pixels)
     with torch.no_grad():
         torch.testing.assert_close(
-            train_state.forward(device_images.pixels), judged(x), rtol=1e-4, atol=1e-5
+            train_state.eval_forward_pixels(device_images.pixels), judged(x), rtol=1e-4, atol=1e-5
         )
         assert not torch.allclose(train_state.model(x), judged(x), rtol=1e-3, atol=1e-3)
 
@@ -458,11 +458,14 @@ def test_a_network_trained_on_crops_is_evaluated_on_center_crops(
     changed = device_images.pixels.clone()
     changed[:, :edge] = changed[:, -edge:] = 255
     with torch.no_grad():
-        assert torch.equal(train_state.forward(device_images.pixels), train_state.forward(changed))
+        assert torch.equal(
+            train_state.eval_forward_pixels(device_images.pixels),
+            train_state.eval_forward_pixels(changed),
+        )
         middle = device_images.pixels[:, edge:-edge, edge:-edge]
         train_state.model.eval()
         torch.testing.assert_close(
-            train_state.forward(device_images.pixels),
+            train_state.eval_forward_pixels(device_images.pixels),
             train_state.model(train_state.normalizer(middle)),
         )
 

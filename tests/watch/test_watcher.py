@@ -50,7 +50,7 @@ def watcher_of(root: Path, plan: Plan) -> StudyWatcher:
 
 def refresh(watcher: StudyWatcher) -> str:
     """Look and write the report now. Returns the status line."""
-    watcher.look()
+    watcher.poll()
     watcher._next_report = 0.0
     watcher.refresh_report()
     return watcher.board.page.status
@@ -134,18 +134,18 @@ def test_a_truncated_file_does_not_end_the_watcher(trained: Trained, copy: Path,
     path = copy / "runs" / plan.runs[0].id / name
     content = path.read_bytes()
     watcher = watcher_of(copy, plan)
-    watcher.look()
+    watcher.poll()
     for number, size in enumerate(range(0, len(content), max(1, len(content) // 9))):
         path.write_bytes(content[:size])
         os.utime(path, ns=(number, number))
-        watcher.look()
+        watcher.poll()
         assert "of 4 runs finished" in watcher.board.page.status
         if name in ("result.json", "run.json"):
             assert f"not shown: {path.parent}" in watcher.board.page.status
     assert refresh(watcher)
     assert "Partial report" in watcher.board.page.report or name == "checksums.json"
     path.write_bytes(content)
-    watcher.look()
+    watcher.poll()
     assert watcher.board.page.status.startswith("4 of 4 runs finished · this is the final report")
 
 
@@ -158,10 +158,10 @@ def test_the_last_page_stays_after_a_broken_plan_or_a_removed_folder(
     report = watcher.board.page.report
     path = copy / "studies" / "small" / "plan.json"
     path.write_bytes(path.read_bytes()[:100])
-    watcher.look()
+    watcher.poll()
     assert watcher.board.page.status.startswith("4 of 4 runs finished")
     shutil.rmtree(copy)
-    watcher.look()
+    watcher.poll()
     assert watcher.board.page.status.startswith("0 of 4 runs finished")
     assert watcher.board.page.report == report
 

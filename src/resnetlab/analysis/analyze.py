@@ -23,7 +23,7 @@ from resnetlab.studies.study import Condition, Study
 
 @dataclass(frozen=True)
 class StudyAnalysis:
-    """Evidence of a study with its summaries and verdicts."""
+    """Data of a study with its summaries and verdicts."""
 
     study_data: StudyData
     counts: OutcomeCounts
@@ -38,7 +38,7 @@ class StudyAnalysis:
 
     @property
     def study(self) -> Study:
-        """Return the study of the evidence."""
+        """Return the study."""
         return self.study_data.study
 
     def rows(self, label: str) -> tuple[RunRow, ...]:

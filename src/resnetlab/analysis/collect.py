@@ -27,7 +27,7 @@ from resnetlab.studies.study import Study
 
 
 def collect(record: StudyRecord, command: str = "") -> StudyData:
-    """Collect the evidence of a study from the present state of its runs."""
+    """Collect the data of a study from the present state of its runs."""
     study, study_runs = record.study, _study_runs(record)
     records = [study_run.record for study_run in study_runs if study_run.record is not None]
     events = [event for run_record in records for event in run_record.provenance]

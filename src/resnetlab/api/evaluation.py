@@ -11,7 +11,7 @@ from resnetlab.messages import ItemCallback, Notify, silent
 from resnetlab.translation import Language
 
 if TYPE_CHECKING:
-    from resnetlab.deploy.inputs import LabeledImages, SplitName
+    from resnetlab.deploy.inputs import EvaluationImages, SplitName
     from resnetlab.deploy.predict import Classifier
     from resnetlab.deploy.results import EvaluationResult
 
@@ -75,7 +75,7 @@ def evaluate(
 
 def evaluate_images(
     model: Classifier,
-    images: LabeledImages,
+    images: EvaluationImages,
     *,
     tta: Tta = "none",
     batch_size: int = LOADER_BATCH_SIZE,

@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 
 from resnetlab.deploy.evaluate import PredictionsWithImages, evaluate
-from resnetlab.deploy.inputs import LabeledImages, SplitName
+from resnetlab.deploy.inputs import EvaluationImages, SplitName
 from resnetlab.deploy.mistakes import MistakeDrawing, draw_mistakes
 from resnetlab.deploy.predict import load_model
-from resnetlab.finetune.api import FinetuneOutcome
+from resnetlab.finetune.run import FinetuneOutcome
 from resnetlab.messages import ItemCallback, Notify, silent
 from resnetlab.reports.document import Detail
 from resnetlab.reports.finetuning import Surroundings, write
@@ -56,7 +56,7 @@ def write_finetune_page(
     names = tuple(photos.classes[k] for k in photos.test.labels)
     images = tuple(photos.test.images)
     split: SplitName = "test" if result.has_test else "validation"
-    data = LabeledImages(photos.name, split, photos.classes, images, names)
+    data = EvaluationImages(photos.name, split, photos.classes, images, names)
     raw, calibrated = answers.probabilities, answers.probabilities
     if model.confidence is not None:
         calibrated = model.confidence.calibrate(raw)

@@ -202,7 +202,7 @@ def gradients_at_init(
     from resnetlab.models.flops import model_cost
     from resnetlab.recipes.numerics import Numerics
     from resnetlab.recipes.train import Recipe
-    from resnetlab.training.state import ScratchTrainState
+    from resnetlab.training.scratch_state import ScratchTrainState
 
     dataset, device = (
         load_dataset(DataConfig(source=data), output / "cache", notify),

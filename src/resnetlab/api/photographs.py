@@ -21,7 +21,7 @@ from resnetlab.table import Table
 if TYPE_CHECKING:
     from resnetlab.data.check import Audit
     from resnetlab.data.summary import FolderSummary
-    from resnetlab.finetune.api import FinetuneOutcome
+    from resnetlab.finetune.run import FinetuneOutcome
 
 
 def finetune(
@@ -90,7 +90,7 @@ def finetune(
         ResourceError: The disk is full.
     """
     from resnetlab.api.finetune_page import write_finetune_page
-    from resnetlab.finetune.api import finetune as run
+    from resnetlab.finetune.run import finetune as run
 
     notify, on_item = progress_callbacks(progress)
     request = FinetuneRequest(
@@ -201,7 +201,7 @@ def fixres(
         InputError: An argument, the weights or the photographs are invalid.
         ResourceError: The disk is full.
     """
-    from resnetlab.finetune.api import fixres as run
+    from resnetlab.finetune.run import fixres as run
     from resnetlab.reports.fixres import page, write
 
     notify, on_item = progress_callbacks(progress)

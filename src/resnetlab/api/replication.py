@@ -1,4 +1,4 @@
-"""Replication: repeat some runs of a committed result here and compare them with the report.
+"""Repetition of reported runs: draw some, train them here and compare them with the report.
 
 The 95 % prediction interval of one new run is mean +- t s sqrt(1 + 1 / n), from the n reported
 trained runs of its condition. One run proves nothing about a mean, and one in twenty lies outside
@@ -102,7 +102,7 @@ def sample_runs(study_data: StudyData, num_runs: int, seed: int) -> tuple[RunRow
     return tuple(random.Random(seed).sample(finished, min(num_runs, len(finished))))
 
 
-def verify(
+def repeat_runs(
     folder: Path,
     root: Path,
     *,

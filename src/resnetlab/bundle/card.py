@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterator
 
 from resnetlab.bundle.front_matter import front_matter
-from resnetlab.bundle.spec import Metric, ModelFile
+from resnetlab.bundle.model_file import Metric, ModelFile
 from resnetlab.bundle.timm_folder import timm_architecture, transform_difference
 from resnetlab.messages import format_count
 from resnetlab.schema import encode

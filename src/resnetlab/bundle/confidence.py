@@ -18,8 +18,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from resnetlab.bundle.model_file import ModelFile
 from resnetlab.bundle.reading import description_sha256
-from resnetlab.bundle.spec import ModelFile
 from resnetlab.errors import InputError, input_error
 from resnetlab.files import atomic_write, disk_errors_as_resource_error
 from resnetlab.models.tensorfile import open_safetensors

@@ -8,7 +8,7 @@ import json
 import re
 from typing import Any
 
-from resnetlab.bundle.spec import License, Metric, ModelFile
+from resnetlab.bundle.model_file import License, Metric, ModelFile
 from resnetlab.bundle.timm_folder import timm_architecture
 
 HUB_DATASETS = {

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from resnetlab.bundle.spec import License
+from resnetlab.bundle.model_file import License
 from resnetlab.errors import input_error
 from resnetlab.models.configs import ExternalConfig, ModelConfig
 from resnetlab.models.tensorfile import read_metadata

@@ -14,7 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from resnetlab.bundle.spec import MODEL_FILE, OLD_WEIGHTS_FILE, WEIGHTS_FILE, ModelFile
+from resnetlab.bundle.model_file import MODEL_FILE, OLD_WEIGHTS_FILE, WEIGHTS_FILE, ModelFile
 from resnetlab.errors import InputError, input_error
 from resnetlab.files import json_sha256, read_json, sha256
 from resnetlab.models.configs import ExternalConfig, ModelConfig

@@ -19,6 +19,14 @@ from torch import Tensor, nn
 from resnetlab import trust
 from resnetlab.bundle.card import model_card
 from resnetlab.bundle.confidence import Confidence, describe_missing, read_confidence
+from resnetlab.bundle.model_file import (
+    CARD_FILE,
+    MODEL_FILE,
+    OLD_WEIGHTS_FILE,
+    TIMM_FILE,
+    WEIGHTS_FILE,
+    ModelFile,
+)
 from resnetlab.bundle.reading import (
     PENDING_FILE,
     description_sha256,
@@ -26,14 +34,6 @@ from resnetlab.bundle.reading import (
     read_pending_table,
     weights_path,
     without_weights_source,
-)
-from resnetlab.bundle.spec import (
-    CARD_FILE,
-    MODEL_FILE,
-    OLD_WEIGHTS_FILE,
-    TIMM_FILE,
-    WEIGHTS_FILE,
-    ModelFile,
 )
 from resnetlab.bundle.timm_folder import timm_architecture, timm_config
 from resnetlab.errors import input_error

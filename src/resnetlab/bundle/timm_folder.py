@@ -10,7 +10,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from resnetlab.bundle.spec import ModelFile
+from resnetlab.bundle.model_file import ModelFile
 from resnetlab.data.transforms.eval_transform import EvalTransform
 from resnetlab.models.configs import ExternalConfig, ModelConfig
 

@@ -13,7 +13,7 @@ from resnetlab.deploy.confidence import UNSURE_PROBABILITY, AnswerKind, answer_k
 from resnetlab.messages import format_count
 
 if TYPE_CHECKING:
-    from resnetlab.bundle.spec import ModelFile
+    from resnetlab.bundle.model_file import ModelFile
     from resnetlab.deploy.ensemble_stats import AccuracyGain, EnsembleResult
     from resnetlab.deploy.export import ExportCheck
     from resnetlab.deploy.predict import Prediction

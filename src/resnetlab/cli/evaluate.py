@@ -31,7 +31,7 @@ from resnetlab.shell import command_line
 from resnetlab.translation import check_language
 
 if TYPE_CHECKING:
-    from resnetlab.bundle.spec import ModelFile
+    from resnetlab.bundle.model_file import ModelFile
 
 DataArgument = Annotated[
     str,

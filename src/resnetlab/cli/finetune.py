@@ -176,11 +176,11 @@ def _train(
         The exit code, which is not 0 after a signal.
     """
     from resnetlab.cli.signals import SignalFlag
-    from resnetlab.finetune import api
+    from resnetlab.finetune import run
 
     progress = ProgressLine()
     with SignalFlag().installed() as interrupt:
-        outcome = api.finetune(
+        outcome = run.finetune(
             request,
             budget_seconds=seconds,
             baseline=baseline,
@@ -202,10 +202,10 @@ def _cross_validate(
 ) -> int:
     """Fine-tune once for each fold, print the table, and return the exit code."""
     from resnetlab.cli.signals import SignalFlag
-    from resnetlab.finetune import api
+    from resnetlab.finetune import run
 
     with SignalFlag().installed() as interrupt:
-        table, report = api.cross_validate(
+        table, report = run.cross_validate(
             request,
             folds,
             budget_seconds=seconds,

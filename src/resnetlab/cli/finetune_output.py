@@ -21,13 +21,13 @@ from resnetlab.shell import command_line
 from resnetlab.translation import Language, deferred
 
 if TYPE_CHECKING:
-    from resnetlab.finetune.api import FinetuneOutcome
     from resnetlab.finetune.results import (
         AccuracyEstimate,
-        Comparison,
         CrossValidation,
         FinetuneResult,
+        PairedComparison,
     )
+    from resnetlab.finetune.run import FinetuneOutcome
 
 
 def notify_line(line: str) -> None:
@@ -217,7 +217,7 @@ def _accuracy(estimate: AccuracyEstimate) -> str:
     return f"validation {estimate.accuracy_pct:.1f} % {interval}"
 
 
-def _paired_text(paired: Comparison | None) -> str:
+def _paired_text(paired: PairedComparison | None) -> str:
     if paired is None:
         return ""
     return (

@@ -120,11 +120,11 @@ def _sweep(
         The table, the path of the report, and the exit code, which is not 0 after a signal.
     """
     from resnetlab.cli.signals import SignalFlag
-    from resnetlab.finetune import api
+    from resnetlab.finetune import run
     from resnetlab.reports.fixres import write
 
     with SignalFlag().installed() as interrupt:
-        for table, folder in api.fixres(
+        for table, folder in run.fixres(
             request,
             train_sizes,
             test_sizes,

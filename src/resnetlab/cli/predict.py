@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from resnetlab.bundle.spec import ModelFile
+    from resnetlab.bundle.model_file import ModelFile
     from resnetlab.data.config import FollowLinks
     from resnetlab.data.photo_loader import LazyImage
     from resnetlab.deploy.predict import Classifier, Prediction

@@ -68,7 +68,7 @@ def watch(
     if hasattr(os, "nice"):  # absent on Windows
         os.nice(NICENESS)
     signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
-    watcher.look()
+    watcher.poll()
     threading.Thread(target=server.serve_forever, daemon=True).start()
     typer.echo(f"{plan.study.name}: {server.address} (Ctrl-C stops it)")
     if open_report:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from resnetlab.course.lessons import Lesson, NumberPart, Question, find_question
+from resnetlab.course.lessons import Lesson, LessonQuestion, NumberPart, find_question
 from resnetlab.course.student import (
     NumberAnswer,
     read_answers,
@@ -26,7 +26,7 @@ from resnetlab.translation import Language
 class NumberState:
     """State of one number of a question."""
 
-    question: Question
+    question: LessonQuestion
     part: NumberPart
     answer: NumberAnswer | None
 
@@ -80,7 +80,7 @@ class NumberState:
 class AnswerResult:
     """Result of `course answer`: the numbers that were checked, or the words that were saved."""
 
-    question: Question
+    question: LessonQuestion
     states: tuple[NumberState, ...]
     text: str
 
@@ -138,7 +138,7 @@ def answer_question(name: str, values: Sequence[str], root: Path) -> AnswerResul
 
 
 def _parse_numbers(
-    question: Question, values: Sequence[str]
+    question: LessonQuestion, values: Sequence[str]
 ) -> list[tuple[NumberPart, float]] | None:
     """Return the numbers of an answer, or None for an answer in words.
 

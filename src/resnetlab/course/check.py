@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from resnetlab.course.assignment import MIN_SIMILARITY, assign_runs
-from resnetlab.course.findings import Finding, Outcome, failed, not_checked
+from resnetlab.course.findings import CheckFinding, Outcome, failed, not_checked
 from resnetlab.course.lessons import Exercise, Lesson
 from resnetlab.course.references import accepted_data, reference_runs
 from resnetlab.course.run_checks import (
@@ -28,7 +28,7 @@ from resnetlab.translation import Language
 if TYPE_CHECKING:
     from resnetlab.course.recompute import DatasetCache
 
-ComputedChecks = Callable[[RunFiles], Iterable[Finding]]
+ComputedChecks = Callable[[RunFiles], Iterable[CheckFinding]]
 
 RANK: dict[Outcome, int] = {"passed": 0, "unusual": 1, "not checked": 2, "failed": 3}
 """Outcomes from the best to the worst."""
@@ -40,7 +40,7 @@ class CheckedRun:
 
     exercise: Exercise
     folder: Path | None
-    findings: tuple[Finding, ...]
+    findings: tuple[CheckFinding, ...]
     run: RunFiles | None = None
 
     @property
@@ -60,7 +60,7 @@ class CheckedRun:
         scores = self.run.result.train if self.run else None
         return None if scores is None else 100 - scores.top1_error_pct
 
-    def with_finding(self, finding: Finding) -> CheckedRun:
+    def with_finding(self, finding: CheckFinding) -> CheckedRun:
         """Return the run with one more finding."""
         return replace(self, findings=(*self.findings, finding))
 
@@ -142,7 +142,7 @@ def check_exercise_run(
         pack: Folder of `resnetlab data pack` with the data sets of the class.
         computed: Function that yields the checks which need the data.
     """
-    findings: list[Finding] = []
+    findings: list[CheckFinding] = []
     try:
         findings.append(check_run_files(folder))
         run = read_run(folder)
@@ -162,7 +162,7 @@ def check_exercise_run(
     return CheckedRun(exercise, folder, tuple(findings), run)
 
 
-def _has_failed(findings: Iterable[Finding], checks: Sequence[str]) -> bool:
+def _has_failed(findings: Iterable[CheckFinding], checks: Sequence[str]) -> bool:
     return any(item.outcome == "failed" and item.check in checks for item in findings)
 
 
@@ -194,7 +194,7 @@ def _computed_checks(
     cache = datasets or DatasetCache(root / "cache", notify)
     source = data or _packed_file(exercise.data, pack) or exercise.data
 
-    def compute(run: RunFiles) -> Iterable[Finding]:
+    def compute(run: RunFiles) -> Iterable[CheckFinding]:
         config = replace(run.file.data, source=source)
         try:
             dataset = cache.load(config)
@@ -222,7 +222,7 @@ def _computed_checks(
     return compute
 
 
-def _without_torch(_: RunFiles) -> Iterable[Finding]:
+def _without_torch(_: RunFiles) -> Iterable[CheckFinding]:
     en = 'torch is not installed; pip install "resnetlab[train]"'
     fr = 'torch n\'est pas installé ; pip install "resnetlab[train]"'
     return [not_checked(check, en, fr) for check in ("logits", "initial weights")]

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from resnetlab.course.check import RANK, CheckedRun, check_lesson
 from resnetlab.course.copies import find_copies
-from resnetlab.course.findings import OUTCOMES, Finding, Outcome, failed
+from resnetlab.course.findings import OUTCOMES, CheckFinding, Outcome, failed
 from resnetlab.course.lessons import Exercise, Lesson, all_questions
 from resnetlab.course.student import STUDENT_FILE, Answer, Student, read_answers, read_student
 from resnetlab.course.texts import Text
@@ -195,7 +195,7 @@ def _mark_copies(submissions: Sequence[Submission], exercise: Exercise) -> list[
     return marked
 
 
-def _weigh(finding: Finding, run: CheckedRun) -> Finding:
+def _weigh(finding: CheckFinding, run: CheckedRun) -> CheckFinding:
     """Return the finding about copies; only unusual if the weights come from the run's own seed.
 
     Then the others have copied this run, and a person decides how they got it.
@@ -209,7 +209,7 @@ def _weigh(finding: Finding, run: CheckedRun) -> Finding:
         f"{finding.text.en}; they come from this student's seed",
         f"{finding.text.fr} ; ils viennent de la graine de cet étudiant",
     )
-    return Finding(finding.check, "unusual", text)
+    return CheckFinding(finding.check, "unusual", text)
 
 
 def class_rows(

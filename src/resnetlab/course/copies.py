@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from resnetlab.course.findings import Finding, failed, passed
+from resnetlab.course.findings import CheckFinding, failed, passed
 from resnetlab.course.run_checks import BUFFERS, NORMALIZER
 from resnetlab.files import sha256
 from resnetlab.models.tensorfile import open_safetensors
@@ -24,7 +24,7 @@ NEAR_COPY = 0.1
 """Largest relative distance between the weights of two runs that makes them copies."""
 
 
-def find_copies(folders: Mapping[str, Path]) -> dict[str, Finding]:
+def find_copies(folders: Mapping[str, Path]) -> dict[str, CheckFinding]:
     """Compare the runs of one exercise with each other.
 
     Args:
@@ -51,7 +51,7 @@ def find_copies(folders: Mapping[str, Path]) -> dict[str, Finding]:
     return {name: _finding(copied) for name, copied in partners.items()}
 
 
-def _finding(partners: Mapping[str, str]) -> Finding:
+def _finding(partners: Mapping[str, str]) -> CheckFinding:
     if not partners:
         return passed(
             "copies",

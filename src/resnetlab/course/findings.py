@@ -37,7 +37,7 @@ CHECKS = {
 
 
 @dataclass(frozen=True)
-class Finding:
+class CheckFinding:
     """Result of one check of a run, with a sentence."""
 
     check: str
@@ -63,16 +63,16 @@ class Finding:
         }
 
 
-def passed(check: str, en: str, fr: str) -> Finding:
+def passed(check: str, en: str, fr: str) -> CheckFinding:
     """Return a passed check."""
-    return Finding(check, "passed", Text(en, fr))
+    return CheckFinding(check, "passed", Text(en, fr))
 
 
-def failed(check: str, en: str, fr: str) -> Finding:
+def failed(check: str, en: str, fr: str) -> CheckFinding:
     """Return a failed check."""
-    return Finding(check, "failed", Text(en, fr))
+    return CheckFinding(check, "failed", Text(en, fr))
 
 
-def not_checked(check: str, en: str, fr: str) -> Finding:
+def not_checked(check: str, en: str, fr: str) -> CheckFinding:
     """Return a check for which something is absent."""
-    return Finding(check, "not checked", Text(en, fr))
+    return CheckFinding(check, "not checked", Text(en, fr))

@@ -38,7 +38,7 @@ PRACTICAL_NUMBER = 5
 
 
 @dataclass(frozen=True)
-class Protocol:
+class LessonProtocol:
     """Training that an exercise asks for."""
 
     model: ModelConfig
@@ -71,13 +71,13 @@ class Exercise:
         return command_line([*words, "--seed", str(seed)])
 
     @property
-    def protocol(self) -> Protocol:
+    def protocol(self) -> LessonProtocol:
         """Return the network, the data and the recipe of the run."""
         return _protocol(self)
 
 
 @cache
-def _protocol(exercise: Exercise) -> Protocol:
+def _protocol(exercise: Exercise) -> LessonProtocol:
     tables = {"model": exercise.model, "data": exercise.data, "recipe": exercise.recipe}
     study = parse_study(
         tables | {"name": "train", "question": "", "seeds": [0]},
@@ -85,7 +85,7 @@ def _protocol(exercise: Exercise) -> Protocol:
         Overrides(settings=exercise.settings),
     )
     (condition,) = study.conditions
-    return Protocol(condition.model, condition.data, condition.recipe)
+    return LessonProtocol(condition.model, condition.data, condition.recipe)
 
 
 @strict_dataclass
@@ -105,7 +105,7 @@ class NumberPart:
 
 
 @strict_dataclass
-class Question:
+class LessonQuestion:
     """Question of a lesson."""
 
     number: str
@@ -227,7 +227,7 @@ class Lesson:
     picture: tuple[Picture, ...] = ()
     exercise: tuple[Exercise, ...] = ()
     claim: tuple[ExerciseClaim, ...] = ()
-    question: tuple[Question, ...]
+    question: tuple[LessonQuestion, ...]
 
     @property
     def required_exercises(self) -> tuple[Exercise, ...]:
@@ -293,14 +293,14 @@ def lessons() -> tuple[Lesson, ...]:
     return tuple(load_lesson(number) for number in range(1, NUMBER_OF_LESSONS + 1))
 
 
-def all_questions() -> Iterator[tuple[Lesson, Question]]:
+def all_questions() -> Iterator[tuple[Lesson, LessonQuestion]]:
     """Yield every question with its lesson, in the order of the lessons."""
     for lesson in lessons():
         for question in lesson.question:
             yield lesson, question
 
 
-def find_question(name: str) -> tuple[Lesson, Question]:
+def find_question(name: str) -> tuple[Lesson, LessonQuestion]:
     """Return the question that a user names: `Q10`, `10`, `Q5.10` or `L8a`. Raises InputError."""
     key = name.strip().upper().removeprefix("Q").removeprefix(f"{PRACTICAL_NUMBER}.")
     key = key.removeprefix("L").lower()

@@ -8,7 +8,14 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from resnetlab.course.lessons import Exercise, Lesson, NumberPart, Question, course_index, lessons
+from resnetlab.course.lessons import (
+    Exercise,
+    Lesson,
+    LessonQuestion,
+    NumberPart,
+    course_index,
+    lessons,
+)
 from resnetlab.course.references import CONFIDENCE, reference_runs
 from resnetlab.course.texts import Text, localize, typeset_markdown
 from resnetlab.course.values import declared_values, fill_values, names_in
@@ -122,7 +129,7 @@ def _exercise(exercise: Exercise, language: Language) -> str:
     return "\n\n".join(parts)
 
 
-def _question(question: Question, language: Language) -> str:
+def _question(question: LessonQuestion, language: Language) -> str:
     heading = f"### {question.label}{MARKS[question.mark]}"
     text = _filled(question.text.en, question.text.fr, language)
     parts = [heading, text]
@@ -173,7 +180,7 @@ def solution_page(lesson: Lesson, language: Language, measured: Measured) -> str
     return "\n\n".join(lines) + "\n"
 
 
-def _solution(question: Question, language: Language, measured: Measured) -> str:
+def _solution(question: LessonQuestion, language: Language, measured: Measured) -> str:
     parts = [f"## {question.label}{MARKS[question.mark]}"]
     parts.append(_filled(question.text.en, question.text.fr, language))
     body = [_filled(question.answer.en, question.answer.fr, language)]
@@ -203,7 +210,7 @@ def _number_line(part: NumberPart, language: Language) -> str:
     return f"- {meaning}: {fill_values(f'{{{part.value}}}', language)} (`{part.formula}`)"
 
 
-def commands_of(question: Question) -> list[str]:
+def commands_of(question: LessonQuestion) -> list[str]:
     """Return the commands that printed the numbers of a model answer, each once."""
     names = names_in(question.answer.en) | {part.value for part in question.numbers}
     declared = declared_values()

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from resnetlab.course.findings import Finding, failed, passed
+from resnetlab.course.findings import CheckFinding, failed, passed
 from resnetlab.course.run_checks import RunFiles
 from resnetlab.course.texts import localize
 from resnetlab.data.config import DataConfig, Dataset
@@ -71,7 +71,7 @@ class DatasetCache:
         return self._datasets[data]
 
 
-def check_by_computation(run: RunFiles, dataset: Dataset) -> Iterator[Finding]:
+def check_by_computation(run: RunFiles, dataset: Dataset) -> Iterator[CheckFinding]:
     """Yield the findings about the logits and the initial weights of a run.
 
     Raises InputError if the weights do not fit the network.
@@ -81,7 +81,7 @@ def check_by_computation(run: RunFiles, dataset: Dataset) -> Iterator[Finding]:
         yield from _computed_findings(run, loaded)
 
 
-def _computed_findings(run: RunFiles, loaded: LoadedRun) -> Iterator[Finding]:
+def _computed_findings(run: RunFiles, loaded: LoadedRun) -> Iterator[CheckFinding]:
     yield _check_logits(run, loaded)
     yield _check_initial_weights(run, loaded)
 
@@ -92,7 +92,7 @@ def _on_this_processor(file: RunFile) -> RunFile:
     return replace(file, run=replace(file.run, numerics=numerics))
 
 
-def _check_logits(run: RunFiles, loaded: LoadedRun) -> Finding:
+def _check_logits(run: RunFiles, loaded: LoadedRun) -> CheckFinding:
     file = read_logits(run.directory.path)
     recorded, labels = file.logits, file.labels
     test = loaded.dataset.test
@@ -108,7 +108,7 @@ def _check_logits(run: RunFiles, loaded: LoadedRun) -> Finding:
     drawn = DeviceImages(
         torch.from_numpy(test.pixels[indices]), torch.from_numpy(test.labels[indices])
     )
-    result = evaluate(loaded.state.model, loaded.state.forward, drawn)
+    result = evaluate(loaded.state.model, loaded.state.eval_forward_pixels, drawn)
     difference = np.abs(result.logits.numpy() - recorded[indices])
     spread = float(recorded.std()) or 1.0
     count = len(indices)
@@ -140,11 +140,11 @@ def _train_difference(run: RunFiles, loaded: LoadedRun) -> float | None:
         return None
     evaluator = RunEvaluator(loaded.state, run.file, loaded.dataset, DeviceImageCache())
     images = evaluator.splits["train"]
-    error = evaluate(loaded.state.model, loaded.state.forward, images).top1_error_pct
+    error = evaluate(loaded.state.model, loaded.state.eval_forward_pixels, images).top1_error_pct
     return abs(error - scores.top1_error_pct)
 
 
-def _check_initial_weights(run: RunFiles, loaded: LoadedRun) -> Finding:
+def _check_initial_weights(run: RunFiles, loaded: LoadedRun) -> CheckFinding:
     weights = read_weights(run.directory.path / WEIGHTS)[0]
     seed = run.file.run.seed
     model = build_model(

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from resnetlab.course.assignment import EXACT, assign_runs
-from resnetlab.course.lessons import Exercise, Lesson, Question, lessons
+from resnetlab.course.lessons import Exercise, Lesson, LessonQuestion, lessons
 from resnetlab.course.run_checks import RunFiles, read_run
 from resnetlab.course.student import Answer, read_answers, read_student
 from resnetlab.course.texts import Text, localize
@@ -169,7 +169,7 @@ def _free_sections(root: Path, language: Language) -> Iterator[tuple[str, str]]:
 
 
 def _section(
-    question: Question, answer: Answer | None, runs: dict[str, RunFiles], language: Language
+    question: LessonQuestion, answer: Answer | None, runs: dict[str, RunFiles], language: Language
 ) -> AnswerSection:
     numbers = []
     for part in question.numbers:

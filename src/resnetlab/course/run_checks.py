@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from resnetlab.checksums import CHECKSUMS, changed_files, read_checksums
-from resnetlab.course.findings import Finding, failed, not_checked, passed
+from resnetlab.course.findings import CheckFinding, failed, not_checked, passed
 from resnetlab.course.lessons import Exercise
 from resnetlab.course.references import CONFIDENCE, Reference
 from resnetlab.course.texts import Text, localize
@@ -51,7 +51,7 @@ def read_run(folder: Path) -> RunFiles | None:
     return RunFiles(directory, directory.file(), result)
 
 
-def check_run_files(folder: Path) -> Finding:
+def check_run_files(folder: Path) -> CheckFinding:
     """Compare every file of a run with its SHA-256 in `checksums.json`."""
     listed = read_checksums(folder)
     absent = [name for name in (*CHECKED_FILES, *LARGE_FILES) if name not in listed]
@@ -79,7 +79,7 @@ def check_run_files(folder: Path) -> Finding:
 
 def check_configuration(
     run: RunFiles, exercise: Exercise, accepted: Mapping[str, str], seed: int | None
-) -> Iterator[Finding]:
+) -> Iterator[CheckFinding]:
     """Yield the findings about network, training, data and seed.
 
     Args:
@@ -94,7 +94,7 @@ def check_configuration(
     yield _check_seed(run, seed)
 
 
-def _check_network(run: RunFiles, exercise: Exercise) -> Finding:
+def _check_network(run: RunFiles, exercise: Exercise) -> CheckFinding:
     expected = exercise.protocol.model
     parameters = count_parameters(run.directory.path / WEIGHTS)
     if run.file.run.model != expected:
@@ -119,7 +119,7 @@ def _check_network(run: RunFiles, exercise: Exercise) -> Finding:
     )
 
 
-def _check_training(run: RunFiles, exercise: Exercise) -> Finding:
+def _check_training(run: RunFiles, exercise: Exercise) -> CheckFinding:
     protocol, config = exercise.protocol, run.file.run
     identity = protocol.data.identity(config.data.sha256)
     different = []
@@ -146,7 +146,7 @@ def _check_training(run: RunFiles, exercise: Exercise) -> Finding:
     )
 
 
-def _check_data(run: RunFiles, accepted: Mapping[str, str]) -> Finding:
+def _check_data(run: RunFiles, accepted: Mapping[str, str]) -> CheckFinding:
     digest = run.file.run.data.sha256
     if digest not in accepted:
         return failed(
@@ -161,7 +161,7 @@ def _check_data(run: RunFiles, accepted: Mapping[str, str]) -> Finding:
     )
 
 
-def _check_seed(run: RunFiles, seed: int | None) -> Finding:
+def _check_seed(run: RunFiles, seed: int | None) -> CheckFinding:
     used = run.file.run.seed
     if seed is None:
         return not_checked(
@@ -194,7 +194,7 @@ def count_parameters(weights: Path) -> int:
         return sum(int(np.prod(file.get_slice(name).get_shape())) for name in names)
 
 
-def check_scores(run: RunFiles) -> Finding:
+def check_scores(run: RunFiles) -> CheckFinding:
     """Compute test error and loss from the recorded logits, and compare them with the result."""
     scores = run.result.test
     if scores is None or scores.loss_nats is None:
@@ -217,7 +217,7 @@ def check_scores(run: RunFiles) -> Finding:
     )
 
 
-def check_accuracy(run: RunFiles, reference: Reference | None) -> Finding:
+def check_accuracy(run: RunFiles, reference: Reference | None) -> CheckFinding:
     """Compare the test accuracy with the prediction interval of the reference runs."""
     scores = run.result.test
     if reference is None or scores is None:
@@ -231,9 +231,9 @@ def check_accuracy(run: RunFiles, reference: Reference | None) -> Finding:
         f"essais de référence [{localize(low, 'fr', 1)} ; {localize(high, 'fr', 1)}] %",
     )
     if low <= accuracy <= high:
-        return Finding("accuracy", "passed", text)
+        return CheckFinding("accuracy", "passed", text)
     rare = Text(
         f"{text.en}; one honest run in {round(1 / (1 - CONFIDENCE))} lies outside",
         f"{text.fr} ; un essai honnête sur {round(1 / (1 - CONFIDENCE))} en sort",
     )
-    return Finding("accuracy", "unusual", rare)
+    return CheckFinding("accuracy", "unusual", rare)

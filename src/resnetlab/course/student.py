@@ -11,7 +11,7 @@ import unicodedata
 from dataclasses import replace
 from pathlib import Path
 
-from resnetlab.course.lessons import NumberPart, Question
+from resnetlab.course.lessons import LessonQuestion, NumberPart
 from resnetlab.course.values import numbers
 from resnetlab.errors import input_error
 from resnetlab.files import read_json, write_json
@@ -115,14 +115,16 @@ def read_answers(root: Path) -> dict[str, Answer]:
     return file.answers
 
 
-def save_text(question: Question, text: str, root: Path) -> None:
+def save_text(question: LessonQuestion, text: str, root: Path) -> None:
     """Save an answer in words."""
     answers = read_answers(root)
     answer = answers.get(question.key, Answer(numbers={}))
     _save(answers | {question.key: replace(answer, text=text.strip())}, root)
 
 
-def save_number(question: Question, part: NumberPart, value: float, root: Path) -> NumberAnswer:
+def save_number(
+    question: LessonQuestion, part: NumberPart, value: float, root: Path
+) -> NumberAnswer:
     """Check an answer to a number of a question, count the try, and save it."""
     answers = read_answers(root)
     answer = answers.get(question.key, Answer(numbers={}))

@@ -185,7 +185,7 @@ def _near_old_photos(
 def _decode(photos: PhotoSplit, side: int, notify: Notify) -> tuple[NDArray[np.uint8], int]:
     """Return small images of old photographs (N, S, S, C), and the number that cannot be read."""
     present = [row for row in photos.rows if (photos.root / row.path).is_file()]
-    decoded = decode_cache.decode(
+    decoded = decode_cache.decode_or_load(
         photos.root,
         [row.path for row in present],
         [row.sha256 for row in present],

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from resnetlab.bundle.spec import ModelFile
+from resnetlab.bundle.model_file import ModelFile
 from resnetlab.checksums import write_checksums
 from resnetlab.curation.added_photos import AddedPhotos, open_added_photos
 from resnetlab.curation.extended_model import (

@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from resnetlab.bundle.spec import Metric, ModelFile
+from resnetlab.bundle.model_file import Metric, ModelFile
 from resnetlab.bundle.store import save_bundle
 from resnetlab.curation.added_photos import AddedPhotos
 from resnetlab.curation.features import FeatureNetwork, compute_features

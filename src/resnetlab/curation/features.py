@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from resnetlab.bundle.spec import License, ModelFile
+from resnetlab.bundle.model_file import License, ModelFile
 from resnetlab.bundle.store import load_bundle
 from resnetlab.data.transforms.augment import normalize
 from resnetlab.data.transforms.eval_transform import EvalTransform

@@ -11,7 +11,7 @@ from resnetlab.data.class_names import class_order
 from resnetlab.data.photo_loader import LOADER_BATCH_SIZE, Tta
 from resnetlab.deploy.ensemble_stats import EnsembleResult, ensemble_result
 from resnetlab.deploy.evaluate import PredictionsWithImages, predict_all
-from resnetlab.deploy.inputs import LabeledImages
+from resnetlab.deploy.inputs import EvaluationImages
 from resnetlab.deploy.predict import Classifier
 from resnetlab.errors import input_error
 from resnetlab.messages import ItemCallback, silent
@@ -19,7 +19,7 @@ from resnetlab.messages import ItemCallback, silent
 
 def evaluate_ensemble(
     models: Sequence[Classifier],
-    data: LabeledImages,
+    data: EvaluationImages,
     *,
     tta: Tta = "none",
     batch_size: int = LOADER_BATCH_SIZE,

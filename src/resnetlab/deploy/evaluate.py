@@ -26,7 +26,7 @@ from resnetlab.deploy.confidence_scores import (
     score_novelty,
     score_sets,
 )
-from resnetlab.deploy.inputs import LabeledImages, find_strangers
+from resnetlab.deploy.inputs import EvaluationImages, find_strangers
 from resnetlab.deploy.metrics import average_precision, average_scores, f1_by_class, roc_auc
 from resnetlab.deploy.predict import CalibratedPrediction, Classifier
 from resnetlab.deploy.request import check_coverage, check_strangers, match_classes
@@ -56,7 +56,7 @@ class PredictionsWithImages(SplitPredictions):
 
 def predict_all(
     model: Classifier,
-    data: LabeledImages,
+    data: EvaluationImages,
     *,
     tta: Tta = "none",
     batch_size: int = LOADER_BATCH_SIZE,
@@ -121,7 +121,7 @@ def predict_strangers(
 
 def evaluate(
     model: Classifier,
-    data: LabeledImages,
+    data: EvaluationImages,
     predictions: PredictionsWithImages,
     tta: Tta = "none",
     *,

@@ -6,7 +6,7 @@ import base64
 import gzip
 
 from resnetlab.bundle.card import describe_transform
-from resnetlab.bundle.spec import ModelFile
+from resnetlab.bundle.model_file import ModelFile
 from resnetlab.deploy.pages import mark_safe, read_template, template_environment
 from resnetlab.deploy.web_runtime import WebRuntime
 

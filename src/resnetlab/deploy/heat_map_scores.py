@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from resnetlab.bundle.spec import License
+from resnetlab.bundle.model_file import License
 from resnetlab.deploy.imputation import impute
 from resnetlab.schema import strict_dataclass
 from resnetlab.stats.intervals import mean, t_interval
@@ -31,7 +31,7 @@ ProbabilityFunction = Callable[[NDArray[np.uint8]], NDArray[np.float64]]
 HeatMap = NDArray[np.float32]
 """Heat map (H, W), 0 to 1."""
 
-Verdict = Literal["better", "undecided", "worse"]
+HeatMapVerdict = Literal["better", "undecided", "worse"]
 """Verdict on heat maps against random maps, by the interval of the mean difference."""
 
 
@@ -95,7 +95,7 @@ class HeatMapCheck:
     """Number of photographs with a heat map, which the scores are from."""
     without_evidence: tuple[str, ...] = ()
     """Photographs whose heat map is 0 everywhere. No number includes them."""
-    verdict: Verdict
+    verdict: HeatMapVerdict
     """Verdict by the interval of `over_random`."""
     over_random: Mean
     """Difference of the drops by the heat map and by a random map, mean of the removed shares, in
@@ -227,7 +227,7 @@ def mean_interval(values: Sequence[float]) -> Mean:
     return Mean(mean=mean(values), low=interval.low, high=interval.high)
 
 
-def decide(over_random: Mean) -> Verdict:
+def heat_map_verdict(over_random: Mean) -> HeatMapVerdict:
     """Return the verdict: heat maps are better or worse if the interval excludes 0."""
     if over_random.low > 0:
         return "better"
@@ -272,7 +272,7 @@ def describe_removal(check: HeatMapCheck) -> str:
 def describe_other(check: HeatMapCheck) -> str:
     """Return the comparison with the map of another photograph in a sentence."""
     difference = f"the difference is {_points(check.over_other)}"
-    match decide(check.over_other):
+    match heat_map_verdict(check.over_other):
         case "better":
             return (
                 f"The maps depend on the photograph: against the map of another one, {difference}."

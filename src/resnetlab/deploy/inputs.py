@@ -32,7 +32,7 @@ SplitName = Literal["train", "validation", "test", "all"]
 
 
 @dataclass(frozen=True)
-class LabeledImages:
+class EvaluationImages:
     """Labeled images of one split of a data set."""
 
     name: str
@@ -108,7 +108,7 @@ def open_labeled_images(
     *,
     manifest_path: Path | None = None,
     reading: FolderReading = DEFAULT_READING,
-) -> LabeledImages:
+) -> EvaluationImages:
     """Open the labeled images of `split` in a folder, an `.npz` file or a named data set.
 
     The manifest at `manifest_path` defines the splits of a folder, or else the folder's layout. A
@@ -141,7 +141,7 @@ def _open_folder(
     notify: Notify,
     manifest_path: Path | None,
     reading: FolderReading,
-) -> LabeledImages:
+) -> EvaluationImages:
     listing = list_folder(root, reading, for_training=False)
     follow_links = reading.follow_links != "no"
     paths = [file.path for file in listing.files]
@@ -182,7 +182,7 @@ def _open_folder(
         for row in split_rows
     )
     labels = tuple(row.label for row in split_rows)
-    return LabeledImages(
+    return EvaluationImages(
         root.resolve().name,
         split,
         listing.classes,
@@ -252,7 +252,7 @@ def _bad_files_of_split(
     return tuple(item for item in bad_files if split == "all" or split_of[item[0]] in (None, split))
 
 
-def _open_arrays(data: str, split: SplitName, cache: Path, notify: Notify) -> LabeledImages:
+def _open_arrays(data: str, split: SplitName, cache: Path, notify: Notify) -> EvaluationImages:
     source = open_source(data, cache=cache, notify=notify)
     images: list[LazyImage] = []
     labels: list[str] = []
@@ -271,6 +271,6 @@ def _open_arrays(data: str, split: SplitName, cache: Path, notify: Notify) -> La
         labels += [source.classes[k] for k in part.labels]
     if not images:
         raise input_error(data, f"no {split} images", "--split test")
-    return LabeledImages(
+    return EvaluationImages(
         source.name, split, source.classes, tuple(images), tuple(labels), (), source.notes
     )

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from resnetlab.bundle.card import describe_transform
-from resnetlab.bundle.spec import ModelFile
+from resnetlab.bundle.model_file import ModelFile
 from resnetlab.data.transforms.eval_transform import MAX_ASPECT_RATIO, EvalTransform
 from resnetlab.deploy.optional_imports import optional_import
 

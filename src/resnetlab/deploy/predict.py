@@ -13,8 +13,8 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
+from resnetlab.bundle.model_file import ModelFile
 from resnetlab.bundle.reading import RUN_PRECISION
-from resnetlab.bundle.spec import ModelFile
 from resnetlab.bundle.store import Bundle, load_bundle
 from resnetlab.data.photo_loader import LOADER_BATCH_SIZE, LazyImage, Tta, image_from_file
 from resnetlab.data.sources import image_decoder

@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import Literal, get_args
 
 from resnetlab.bundle.confidence import MIN_VALIDATION_IMAGES, Confidence
+from resnetlab.bundle.model_file import ModelFile
 from resnetlab.bundle.reading import check_license, read_model_file
-from resnetlab.bundle.spec import ModelFile
 from resnetlab.data.class_names import match_names, suggest_lookalike, unnamed_classes
 from resnetlab.data.photo_loader import Tta
 from resnetlab.data.transforms.eval_transform import EvalTransform
-from resnetlab.deploy.inputs import LabeledImages, find_images
+from resnetlab.deploy.inputs import EvaluationImages, find_images
 from resnetlab.errors import InputError, Problem, input_error, suggest
 from resnetlab.messages import format_count
 from resnetlab.models.configs.external import allow_code, check_code
@@ -175,7 +175,7 @@ def too_few_images_error(folder: Path, count: int) -> InputError:
     return input_error(str(folder), message, "add photographs, or omit --check-on")
 
 
-def match_classes(classes: Sequence[str], data: LabeledImages) -> dict[str, int]:
+def match_classes(classes: Sequence[str], data: EvaluationImages) -> dict[str, int]:
     """Map each class of the data to its output. Names are compared in NFC and without case.
 
     Raises InputError with every class that the model lacks.

@@ -5,7 +5,7 @@ Does not import torch.
 
 from __future__ import annotations
 
-from resnetlab.bundle.spec import License
+from resnetlab.bundle.model_file import License
 from resnetlab.notebook import Summary, with_summary
 from resnetlab.schema import NonNegativeInt, strict_dataclass
 from resnetlab.stats.intervals import clopper_pearson

@@ -11,8 +11,8 @@ from resnetlab.data.photo_loader import LazyImage, image_from_file
 from resnetlab.deploy.inputs import find_image_paths
 from resnetlab.errors import InputError, Problem
 
-LOOK_SECONDS = 1.0
-"""Time between two looks at the folders."""
+POLL_SECONDS = 1.0
+"""Seconds between two readings of the folders."""
 
 WAIT_SECONDS = 0.1
 """Longest time until a wait ends after the flag to stop was set."""
@@ -33,17 +33,17 @@ def check_watched_folders(folders: Sequence[Path]) -> None:
 
 
 def watch_folders(
-    folders: Sequence[Path], follow_links: FollowLinks, is_stopped: Callable[[], bool]
+    folders: Sequence[Path], follow_links: FollowLinks, should_stop: Callable[[], bool]
 ) -> Iterator[list[LazyImage]]:
     """Yield the photographs of folders as they come, those that are there first.
 
-    A file is complete when its size and its time are those of the look before, and it is not empty.
-    Each complete file comes once; a file that changes later is a new one. Ends when `is_stopped`
-    returns True. Raises InputError if a folder is removed.
+    A file is complete when its size and its time are those of the reading before, and it is not
+    empty. Each complete file comes once; a file that changes later is a new one. Ends when
+    `should_stop` returns True. Raises InputError if a folder is removed.
     """
     before: dict[Path, FileState] = {}
     finished: dict[Path, FileState] = {}
-    while not is_stopped():
+    while not should_stop():
         now = _file_states(folders, follow_links)
         complete = {
             path: state
@@ -54,8 +54,8 @@ def watch_folders(
         finished |= complete
         if complete:
             yield [image_from_file(path, follow_links=follow_links != "no") for path in complete]
-        end = time.monotonic() + LOOK_SECONDS
-        while not is_stopped() and time.monotonic() < end:
+        end = time.monotonic() + POLL_SECONDS
+        while not should_stop() and time.monotonic() < end:
             time.sleep(WAIT_SECONDS)
 
 

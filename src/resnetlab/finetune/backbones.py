@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from resnetlab.bundle.licenses import check_commercial_use, find_license, stated_license
-from resnetlab.bundle.spec import License
+from resnetlab.bundle.model_file import License
 from resnetlab.connection import connection_problem
 from resnetlab.errors import input_error
 from resnetlab.models.configs import ExternalConfig, ModelConfig

@@ -193,7 +193,7 @@ class PhotoDataset:
     notes: tuple[str, ...]
     pretraining_overlap: str
     """Warning if a known pre-training set contains the images; otherwise empty."""
-    chance_accuracy: float
+    class_share: float
     """Fraction of the largest class among the test images."""
     has_test: bool = True
     """False if `test` has the validation images, because all others are for training."""
@@ -289,7 +289,7 @@ def open_photographs(
         sha256=folder_sha256(replace(scan, rows=rows)),
         notes=notes,
         pretraining_overlap=imagenet_overlap(scan.classes),
-        chance_accuracy=float(np.bincount(test.labels).max()) / len(test),
+        class_share=float(np.bincount(test.labels).max()) / len(test),
         has_test=not no_test,
     )
 

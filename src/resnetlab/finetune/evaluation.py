@@ -11,12 +11,12 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from resnetlab.bundle.spec import Metric
+from resnetlab.bundle.model_file import Metric
 from resnetlab.data.photo_loader import Tta
 from resnetlab.data.transforms.eval_transform import EvalTransform
 from resnetlab.finetune.dataset import PhotoSplit
 from resnetlab.finetune.model import FEATURE_BATCH_SIZE, FinetuneModel, SplitModel
-from resnetlab.finetune.results import AccuracyEstimate, Comparison
+from resnetlab.finetune.results import AccuracyEstimate, PairedComparison
 from resnetlab.messages import ItemCallback, silent
 from resnetlab.stats.exact import mcnemar
 from resnetlab.stats.intervals import clopper_pearson
@@ -57,11 +57,11 @@ def predict_photos(
     return SplitPredictions(np.stack(rows), photo_split.labels)
 
 
-def compare(ours: SplitPredictions, theirs: SplitPredictions) -> Comparison:
+def compare(ours: SplitPredictions, theirs: SplitPredictions) -> PairedComparison:
     """Compare two networks on the same images with McNemar's exact test."""
     only_ours = int((ours.correct & ~theirs.correct).sum())
     only_theirs = int((theirs.correct & ~ours.correct).sum())
-    return Comparison(
+    return PairedComparison(
         baseline_accuracy_pct=100 * float(theirs.correct.mean()),
         only_this=only_ours,
         only_baseline=only_theirs,

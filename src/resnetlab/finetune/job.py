@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from resnetlab.bundle.spec import Metric, ModelFile
+from resnetlab.bundle.model_file import Metric, ModelFile
 from resnetlab.bundle.store import save_bundle
 from resnetlab.data.transforms.eval_transform import EvalTransform
 from resnetlab.finetune.backbones import Backbone

@@ -192,20 +192,20 @@ def run_finetuning(
     stages = _train_and_save(
         job, finetune_model, transform, folder, cache, limit, should_stop, notify
     )
-    skipped = _skipped_lines(recipe.resolved_stages[len(stages) :], limit)
-    for line in skipped:
+    left_out = _left_out_lines(recipe.resolved_stages[len(stages) :], limit)
+    for line in left_out:
         notify(line)
     kind = "test" if photos.has_test else "validation"
     notify(f"evaluating {format_count(len(photos.test), f'{kind} image')}")
     predictions = _predict_test(job, finetune_model, transform, on_item)
-    caveats = (*job.caveats, *finetune_model.assumptions, *skipped)
+    caveats = (*job.caveats, *finetune_model.assumptions, *left_out)
     result = make_result(job, folder, stages, predictions, earlier, limit, caveats)
     if not world.is_main_process:
         return result, predictions
     metrics = [accuracy_metric("validation", result.validation, photos.name)]
     if photos.has_test:
         metrics.append(accuracy_metric("test", result.test, photos.name))
-    save_model(job, finetune_model, transform, folder, tuple(metrics), skipped)
+    save_model(job, finetune_model, transform, folder, tuple(metrics), left_out)
     reference, note = affordable_reference(job, finetune_model, transform, limit)
     if note:
         notify(note)
@@ -243,7 +243,7 @@ def _predict_test(
     )
 
 
-def _skipped_lines(stages: Sequence[Stage], limit: TimeLimit) -> tuple[str, ...]:
+def _left_out_lines(stages: Sequence[Stage], limit: TimeLimit) -> tuple[str, ...]:
     """Return a line for each stage that the time limit changed or that was not trained at all."""
     by_limit = {cut.stage for cut in limit.cuts}
     others = [stage.name for stage in stages if stage.name not in by_limit]

@@ -27,7 +27,12 @@ from resnetlab.finetune.evaluation import (
 )
 from resnetlab.finetune.job import FinetuneJob, save_model
 from resnetlab.finetune.model import FinetuneModel
-from resnetlab.finetune.results import Comparison, ResolutionCell, ResolutionTable, TrainResolution
+from resnetlab.finetune.results import (
+    PairedComparison,
+    ResolutionCell,
+    ResolutionTable,
+    TrainResolution,
+)
 from resnetlab.finetune.stage import StageResult, train_stage
 from resnetlab.finetune.stage_cache import StageCache, StageKey, StageLockedError, stage_key
 from resnetlab.messages import ItemCallback, Notify, silent
@@ -213,7 +218,7 @@ class _Sweep:
         paired = self._compare_best()
         return replace(table, best=best, best_paired=paired, seconds=round(seconds, 1))
 
-    def _compare_best(self) -> Comparison | None:
+    def _compare_best(self) -> PairedComparison | None:
         """Compare the best pair of sizes with stage one at its train size."""
         if self.best is None or self.best.sizes[0] not in self.same_size_predictions:
             return None
@@ -298,7 +303,7 @@ def _empty_table(
         classes=len(photos.classes),
         images=(len(photos.train), len(photos.validation), len(photos.test)),
         seed=job.seed,
-        chance_pct=100 * photos.chance_accuracy,
+        chance_pct=100 * photos.class_share,
         rows=tuple(TrainResolution(train_size=size) for size in train_sizes),
         cells=tuple(
             ResolutionCell(train_size=train_size, test_size=test_size)

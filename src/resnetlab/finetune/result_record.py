@@ -82,7 +82,7 @@ def make_result(
         test_size=job.recipe.test_size,
         seed=job.seed,
         recipe=job.recipe.name,
-        chance_pct=100 * photos.chance_accuracy,
+        chance_pct=100 * photos.class_share,
         has_test=photos.has_test,
         budget_seconds=limit.seconds,
         budget_cuts=tuple(limit.cuts),

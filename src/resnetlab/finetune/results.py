@@ -99,7 +99,7 @@ class Misclassification:
 
 
 @strict_dataclass
-class Comparison:
+class PairedComparison:
     """Comparison with an earlier model on the same test images, by McNemar's exact test."""
 
     baseline: str = ""
@@ -127,7 +127,7 @@ class BackboneTrial:
     validation: AccuracyEstimate | None = None
     """Accuracy on validation; None if the network was left out."""
     selected: bool = False
-    paired: Comparison | None = None
+    paired: PairedComparison | None = None
     """Comparison with the selected network on the same validation images; None for itself."""
     left_out: str = ""
     """Reason why there is no accuracy; empty if there is one."""
@@ -176,7 +176,7 @@ class FinetuneResult:
     """Path of a test image."""
     worst: tuple[Misclassification, ...] = ()
     caveats: tuple[str, ...] = ()
-    comparison: Comparison | None = None
+    comparison: PairedComparison | None = None
     seconds: float
     budget_seconds: float | None = None
     """Time limit; None for none."""
@@ -229,7 +229,7 @@ class ResolutionCell:
     """Accuracy after stage one on validation and on test."""
     stage_two: tuple[AccuracyEstimate, AccuracyEstimate] | None = None
     """Accuracy after stage two on validation and on test; None if the recipe has no stage two."""
-    paired: Comparison | None = None
+    paired: PairedComparison | None = None
     """Comparison of stage two with stage one on the same test images."""
     seconds: float = 0.0
     """Seconds of the cell after the cells before it, with which it shares features: not a cost of
@@ -267,7 +267,7 @@ class ResolutionTable:
     cells: tuple[ResolutionCell, ...]
     best: tuple[PositiveInt, PositiveInt] | None = None
     """Pair of sizes with the highest validation accuracy, then the lowest loss."""
-    best_paired: Comparison | None = None
+    best_paired: PairedComparison | None = None
     """Comparison of the best pair with stage one at its train size for both, on the same test
     images.
     """

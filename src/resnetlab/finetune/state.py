@@ -25,7 +25,7 @@ from resnetlab.finetune.model import FEATURE_BATCH_SIZE, FinetuneModel, SplitMod
 from resnetlab.models.transfer import block_numbers, list_parts
 from resnetlab.recipes.finetune import Stage
 from resnetlab.recipes.train import Recipe
-from resnetlab.training.eager_step import Batch, BatchLoader
+from resnetlab.training.batches import Batch, BatchLoader
 from resnetlab.training.optimizer import build_optimizer
 from resnetlab.training.rng import derive_seed, make_generator
 from resnetlab.training.state import TrainState

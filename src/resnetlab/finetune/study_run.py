@@ -73,7 +73,7 @@ def run_finetune_attempt(
             photos.identity,
             training,
             world,
-            shared_device=attempt.shares_device,
+            shares_device=attempt.shares_device,
         )
     )
 

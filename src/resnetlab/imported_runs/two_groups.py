@@ -52,7 +52,7 @@ class Request:
 
 
 @dataclass(frozen=True)
-class Answer:
+class GroupsVerdict:
     """Verdict with its numbers, for the page."""
 
     words: ClaimSentences
@@ -85,7 +85,7 @@ def answer(request: dict[str, Any], folder: Path) -> dict[str, Any]:
         return {"error": str(error).replace(f"{folder}/", "")}
 
 
-def _judge(request: Request, folder: Path) -> Answer:
+def _judge(request: Request, folder: Path) -> GroupsVerdict:
     if not math.isfinite(request.margin) or request.margin < 0:
         raise input_error("the margin", "not a number from 0 on", "0.5", got=request.margin)
     if request.kind == "equal" and request.margin == 0:
@@ -135,9 +135,9 @@ def _answer(
     reading: Sequence[str],
     table: str,
     command: Sequence[str],
-) -> Answer:
+) -> GroupsVerdict:
     effect = verdict.effect
-    return Answer(
+    return GroupsVerdict(
         words=words,
         label=verdict.label,
         estimate=effect.estimate if effect else None,

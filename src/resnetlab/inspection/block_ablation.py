@@ -20,7 +20,7 @@ from resnetlab.models.nets.blocks import BasicBlock, Block
 from resnetlab.models.nets.shortcuts import ZeroPadShortcut
 from resnetlab.training.evaluate import evaluate
 from resnetlab.training.rng import make_generator
-from resnetlab.training.state import ScratchTrainState
+from resnetlab.training.scratch_state import ScratchTrainState
 
 MAX_SETS = 500
 """Largest number of sets of blocks that are measured: as many evaluations of the test split."""
@@ -129,4 +129,4 @@ def _set_sizes(count: int) -> Sequence[int]:
 
 
 def _accuracy_pct(state: ScratchTrainState, test: DeviceImages) -> float:
-    return 100 - evaluate(state.model, state.forward, test).top1_error_pct
+    return 100 - evaluate(state.model, state.eval_forward_pixels, test).top1_error_pct

@@ -22,7 +22,7 @@ from resnetlab.errors import input_error
 from resnetlab.training.evaluate import EVAL_BATCH_SIZE
 from resnetlab.training.restore_model import preserve_buffers_and_mode
 from resnetlab.training.rng import derive_seed
-from resnetlab.training.state import ScratchTrainState
+from resnetlab.training.scratch_state import ScratchTrainState
 
 CLOSE_FACTOR = 2.0
 """Factor by which evaluation mode is called nearer to a mean than to one thinned network."""
@@ -98,14 +98,14 @@ def sample_dropout(state: ScratchTrainState, images: DeviceImages, masks: int) -
     layers = dropout_layers(state.model)
     if not layers:
         raise input_error(
-            state.spec.slug,
+            state.model_config.slug,
             "the network has no dropout layer",
             'a model file with family = "alexnet-cifar" and dropout = 0.5',
         )
 
     def logits() -> Tensor:
         parts = torch.split(images.pixels, EVAL_BATCH_SIZE)
-        return torch.cat([state.forward(part).float().cpu() for part in parts])
+        return torch.cat([state.eval_forward_pixels(part).float().cpu() for part in parts])
 
     with torch.inference_mode(), seeded_draws(state.seed, "dropout masks"):
         with only_in_training_mode(state.model, {}):

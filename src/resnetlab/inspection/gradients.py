@@ -20,7 +20,7 @@ from resnetlab.data.device_images import DeviceImages
 from resnetlab.inspection.diagnostics_config import GradientNorms, LayerNorms
 from resnetlab.training.restore_model import preserve_buffers_and_mode
 from resnetlab.training.rng import derive_seed, make_generator
-from resnetlab.training.state import ScratchTrainState
+from resnetlab.training.scratch_state import ScratchTrainState
 
 MAX_IMAGES = 128
 """Maximum number of images in the measured batch.

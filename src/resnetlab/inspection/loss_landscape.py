@@ -40,7 +40,7 @@ from resnetlab.inspection.landscape_summary import axis_values, finite_or_none
 from resnetlab.training.evaluate import EVAL_BATCH_SIZE
 from resnetlab.training.restore_model import preserve_buffers_and_mode
 from resnetlab.training.rng import make_generator
-from resnetlab.training.state import ScratchTrainState
+from resnetlab.training.scratch_state import ScratchTrainState
 
 STREAM = "loss landscape"
 """Name of all random streams of a measurement."""

@@ -15,7 +15,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from resnetlab.data.device_images import DeviceImages
 from resnetlab.inspection.dropout_average import dropout_layers, only_in_training_mode, seeded_draws
-from resnetlab.training.state import ScratchTrainState
+from resnetlab.training.scratch_state import ScratchTrainState
 
 REASONS = {
     "batch norm": "in training mode it normalizes with the mean and the variance of this batch, "
@@ -120,7 +120,7 @@ def _logits(
     """Return the logits (N, K) of the batch, and the number of buffers that the pass changed."""
     with only_in_training_mode(state.model, layers):
         before = {name: buffer.clone() for name, buffer in state.model.named_buffers()}
-        logits = state.forward(batch.pixels).double()
+        logits = state.eval_forward_pixels(batch.pixels).double()
         after = dict(state.model.named_buffers())
         changed = sum(not torch.equal(after[name], value) for name, value in before.items())
     return logits, changed

@@ -17,7 +17,7 @@ from resnetlab.recipes.train import Recipe
 from resnetlab.training.batches import InMemoryBatches
 from resnetlab.training.eager_step import EagerStep
 from resnetlab.training.loop import train
-from resnetlab.training.state import ScratchTrainState
+from resnetlab.training.scratch_state import ScratchTrainState
 
 
 def build_state(

@@ -10,8 +10,8 @@ from resnetlab.finetune.results import (
     AccuracyEstimate,
     BackboneTrial,
     BalanceTrial,
-    Comparison,
     FinetuneResult,
+    PairedComparison,
 )
 from resnetlab.reports.document import Cell, Table, number_columns, text_columns
 from resnetlab.reports.format import (
@@ -111,7 +111,7 @@ def _backbone_row(trial: BackboneTrial) -> tuple[Cell, ...]:
     )
 
 
-def _paired(paired: Comparison) -> Cell:
+def _paired(paired: PairedComparison) -> Cell:
     counts = tr(
         "{only_this} correct only here, {only_baseline} only there",
         only_this=paired.only_this,

@@ -36,7 +36,7 @@ UNCLEAR_TITLES: dict[AnswerKind, str] = {
 """Titles of the groups of photographs without one class; these groups are first."""
 
 
-class Answer(Protocol):
+class SheetAnswer(Protocol):
     """Predicted class with its probability, 0 to 1."""
 
     @property
@@ -48,7 +48,7 @@ class Answer(Protocol):
         """Probability of the class."""
 
 
-class Prediction(Protocol):
+class SheetPrediction(Protocol):
     """Prediction for a photograph; see `deploy.predict`, which imports torch."""
 
     @property
@@ -56,7 +56,7 @@ class Prediction(Protocol):
         """Name of the photograph."""
 
     @property
-    def answer(self) -> Answer:
+    def answer(self) -> SheetAnswer:
         """Class of a prediction set of one class, else the most probable class."""
 
     @property
@@ -107,7 +107,7 @@ def with_thumbnail(image: LazyImage, thumbnails: dict[str, bytes]) -> LazyImage:
     return LazyImage(image.name, load)
 
 
-def group_predictions(predictions: Sequence[Prediction]) -> list[SheetGroup]:
+def group_predictions(predictions: Sequence[SheetPrediction]) -> list[SheetGroup]:
     """Return the photographs by predicted class, at most MAX_PHOTOGRAPHS of them."""
     labels = sorted({item.answer.label for item in predictions})
     title = class_titles(labels)
@@ -127,7 +127,7 @@ def group_predictions(predictions: Sequence[Prediction]) -> list[SheetGroup]:
     return [SheetGroup(name, count[name], tuple(by_group[name])) for name in names]
 
 
-def _common_folder(predictions: Sequence[Prediction]) -> str:
+def _common_folder(predictions: Sequence[SheetPrediction]) -> str:
     """Return the folder that contains all photographs, or "" without one."""
     try:
         return os.path.commonpath([PurePath(item.name).parent for item in predictions])
@@ -135,7 +135,7 @@ def _common_folder(predictions: Sequence[Prediction]) -> str:
         return ""
 
 
-def _sheet_photo(item: Prediction, title: Mapping[str, str], folder: str) -> SheetPhoto:
+def _sheet_photo(item: SheetPrediction, title: Mapping[str, str], folder: str) -> SheetPhoto:
     kind = answer_kind(item.prediction_set, item.none_of_these)
     label = title[item.answer.label]
     unsure = kind == "class" and item.answer.probability < UNSURE_PROBABILITY
@@ -145,7 +145,7 @@ def _sheet_photo(item: Prediction, title: Mapping[str, str], folder: str) -> She
 
 
 def write(
-    predictions: Sequence[Prediction],
+    predictions: Sequence[SheetPrediction],
     thumbnails: Mapping[str, bytes],
     path: Path,
     *,

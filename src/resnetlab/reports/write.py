@@ -42,8 +42,8 @@ def write(
     report = report or build_report(study_data)
     with use_language(report.language):
         drawings = {picture.key: figures.draw(picture) for picture in report.plots}
-    evidence = replace(study_data, verdicts=report.claim_verdicts, answers=report.answers)
-    save(evidence, folder)
+    with_answers = replace(study_data, verdicts=report.claim_verdicts, answers=report.answers)
+    save(with_answers, folder)
     for key, drawing in drawings.items():
         files.write_text(folder / "figures" / f"{key}.svg", figures.to_standalone_svg(drawing.wide))
     # Data files are English, like the columns of the others.

@@ -47,7 +47,7 @@ def run_bag_of_words_attempt(
             dataset.identity,
             fit_and_evaluate,
             world,
-            shared_device=attempt.shares_device,
+            shares_device=attempt.shares_device,
         )
     )
 

@@ -18,7 +18,7 @@ from resnetlab.stats.chance import UNDECIDED, chance_verdict
 from resnetlab.training.evaluate import EvalResult, evaluate, evaluate_in_train_mode
 from resnetlab.training.events import TrainEvent
 from resnetlab.training.rng import derive_seed, make_generator
-from resnetlab.training.state import ScratchTrainState
+from resnetlab.training.scratch_state import ScratchTrainState
 
 CurveSplit = Split | Literal["train epoch"]
 """Split of a line of metrics.jsonl."""
@@ -122,7 +122,7 @@ class RunEvaluator:
         results = {
             name: evaluate_in_train_mode(
                 state.model,
-                state.forward,
+                state.eval_forward_pixels,
                 images,
                 state.recipe.batch_size,
                 derive_seed(state.seed, "evaluation in training mode", step, name),
@@ -176,7 +176,7 @@ class RunEvaluator:
         return results
 
     def _evaluate(self, images: DeviceImages) -> EvalResult:
-        return evaluate(self.state.model, self.state.forward, images, self.state.world)
+        return evaluate(self.state.model, self.state.eval_forward_pixels, images, self.state.world)
 
     def first_nonfinite_step(self) -> int | None:
         """Return the first step of this epoch with a loss or weight that is not finite, or None."""

@@ -35,7 +35,7 @@ def run_once(
     body: Callable[[], Generator[None, None, Result | None]],
     world: World = SINGLE_PROCESS,
     complete: Callable[[Result], Result] = lambda result: result,
-    shared_device: bool = False,
+    shares_device: bool = False,
 ) -> Generator[None, None, Result | None]:
     """Lock the folder of a run and execute it, unless it has a result.
 
@@ -48,7 +48,7 @@ def run_once(
         body: Generator that executes the run and returns its result, or None if it was stopped.
         world: Processes that train the run together.
         complete: Function for a finished run that lacks a requested measurement.
-        shared_device: True if other runs use the same device.
+        shares_device: True if other runs use the same device.
 
     Raises:
         RunLockedError: Another process trains this run.
@@ -83,7 +83,7 @@ def run_once(
         except (MemoryError, RuntimeError) as error:
             if not is_out_of_memory(error) or not world.is_main_process:
                 raise
-            if shared_device:
+            if shares_device:
                 problem = "out of memory beside other runs"
                 raise SharedDeviceOutOfMemoryError(
                     Problem(directory.path.name, problem, "--parallel-seeds 1")

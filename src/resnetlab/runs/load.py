@@ -20,7 +20,7 @@ from resnetlab.runs.lifecycle import check_data
 from resnetlab.runs.paths import WEIGHTS, check_finished
 from resnetlab.runs.records import RunFile
 from resnetlab.training.device import setup_device
-from resnetlab.training.state import ScratchTrainState
+from resnetlab.training.scratch_state import ScratchTrainState
 
 
 @dataclass(frozen=True)

@@ -45,7 +45,7 @@ from resnetlab.training.events import TrainEvent, train_events
 from resnetlab.training.make_step import find_eager_reason, make_step
 from resnetlab.training.memory import is_out_of_memory
 from resnetlab.training.profiler import NullProfiler, RunProfiler
-from resnetlab.training.state import ScratchTrainState
+from resnetlab.training.scratch_state import ScratchTrainState
 
 
 def run_attempt(attempt: RunAttempt, dataset: Dataset) -> Generator[None, None, Result | None]:
@@ -138,7 +138,7 @@ class RunSession:
         """Train to the end and return the result, or None after a stop."""
         should_stop, yield_every_step = self.attempt.should_stop, self.attempt.shares_device
         if self.world.is_main_process:
-            self._resume(self.attempt.from_step)
+            self._start_or_resume(self.attempt.from_step)
         self._broadcast_state()
         step = self.profiler.wrap_step(make_step(self.state, self.train_images))
         last_save, base_seconds = time.monotonic(), self.train_seconds
@@ -201,7 +201,7 @@ class RunSession:
             line = {"event": "eager steps", "time": utc_now()}
             self.directory.log_event(line | {"step": self.state.step, "reason": self.eager_reason})
 
-    def _resume(self, from_step: int | None) -> None:
+    def _start_or_resume(self, from_step: int | None) -> None:
         """Resume the run from a checkpoint, by default the last one, or start it without one.
 
         What was written after the checkpoint is removed. Raises InputError if there is none of
@@ -290,7 +290,7 @@ class RunSession:
         self.evaluator.seconds += time.monotonic() - start
 
     def _save_checkpoint(self) -> None:
-        """Save what `_resume` needs: the training state, the best weights and the sums so far."""
+        """Save what a resumption needs: the training state, the best weights and the sums."""
         metadata = {
             "run": self.file.run.hash,
             "step": self.state.step,

@@ -90,7 +90,7 @@ class FinetuneTrainer:
             channels=3,
             side=0,
             train_images=len(photos.train),
-            class_share=photos.chance_accuracy,
+            class_share=photos.class_share,
             about=photos.pretraining_overlap,
             validation_images=len(photos.validation),
             test_images=len(photos.test),

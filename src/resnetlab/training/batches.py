@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 
 from torch import Tensor
@@ -9,9 +10,14 @@ from torch import Tensor
 from resnetlab.data.device_images import DeviceImages
 from resnetlab.data.transforms.augment import train_batch, train_labels
 from resnetlab.data.transforms.epoch_draws import EpochDraws, draw_epoch
-from resnetlab.training.eager_step import Batch, BatchLoader
 from resnetlab.training.rng import make_generator
-from resnetlab.training.state import ScratchTrainState
+from resnetlab.training.scratch_state import ScratchTrainState
+
+Batch = tuple[Tensor, Tensor]
+"""Images (B, C, H, W) or features (B, F), with labels (B,) int64 or class probabilities (B, K)."""
+
+BatchLoader = Callable[[slice], Batch]
+"""Function from a slice of an epoch to the batch of those images."""
 
 
 class InMemoryBatches:

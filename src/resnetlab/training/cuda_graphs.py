@@ -27,7 +27,7 @@ from resnetlab.errors import first_line
 from resnetlab.training.batches import InMemoryBatches
 from resnetlab.training.eager_step import EagerStep
 from resnetlab.training.memory import is_out_of_memory
-from resnetlab.training.state import ScratchTrainState
+from resnetlab.training.scratch_state import ScratchTrainState
 from resnetlab.training.step import train_step
 
 WARMUP_STEPS = 3
@@ -168,7 +168,7 @@ class GraphedStep(EagerStep):
         assert self.draws is not None
         positions = self.batch_start + self.batch_offsets
         metrics = train_step(state, *self.batches.batch(self.draws, positions))
-        state.write_metrics(self.batch_start // state.recipe.batch_size, metrics)
+        state.store_metrics(self.batch_start // state.recipe.batch_size, metrics)
 
     def _verify_replay(self, batch: slice) -> None:
         """Take a step both ways; if the replay differs from the eager step, discard the graph."""

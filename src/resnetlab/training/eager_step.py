@@ -5,16 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import torch
-from torch import Tensor
 
+from resnetlab.training.batches import BatchLoader
 from resnetlab.training.state import TrainState
 from resnetlab.training.step import train_step
-
-Batch = tuple[Tensor, Tensor]
-"""Images (B, C, H, W) or features (B, F), with labels (B,) int64 or class probabilities (B, K)."""
-
-BatchLoader = Callable[[slice], Batch]
-"""Function from a slice of an epoch to the batch of those images."""
 
 
 class EagerStep:
@@ -56,7 +50,7 @@ class EagerStep:
             images, labels = (tensor[first:end] for tensor in self.load(batch))
         state.set_lr()
         state.seed_dropout(state.step)
-        state.record(train_step(state, images, labels, batch_size))
+        state.record_step(train_step(state, images, labels, batch_size))
 
     def synchronize(self) -> None:
         """Wait until the device has finished the queued steps, so that a clock counts them."""
@@ -64,4 +58,4 @@ class EagerStep:
             torch.cuda.current_stream(self.state.device).synchronize()
 
     def wait_for_current_stream(self) -> None:
-        """Continue after a pause in which the caller may have used the device."""
+        """Do nothing: an eager step uses the stream of the caller. `GraphedStep` waits here."""

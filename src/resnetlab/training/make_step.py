@@ -7,7 +7,7 @@ from resnetlab.models.configs.external import ExternalConfig
 from resnetlab.training.batches import InMemoryBatches
 from resnetlab.training.cuda_graphs import CudaGraphs, GraphedStep
 from resnetlab.training.eager_step import EagerStep
-from resnetlab.training.state import ScratchTrainState
+from resnetlab.training.scratch_state import ScratchTrainState
 
 
 def make_step(state: ScratchTrainState, images: DeviceImages) -> EagerStep:
@@ -32,6 +32,6 @@ def find_eager_reason(state: ScratchTrainState) -> str:
         return "several processes share each batch"
     if state.recipe.augment.randaugment is not None:
         return "RandAugment's operations are chosen on the processor"
-    if isinstance(state.spec, ExternalConfig):
+    if isinstance(state.model_config, ExternalConfig):
         return "the code of an external network may do more on the processor than is recorded"
     return ""

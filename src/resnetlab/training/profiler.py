@@ -14,7 +14,8 @@ from torch.profiler import profile
 
 from resnetlab.files import replace_file, write_text
 from resnetlab.messages import format_count
-from resnetlab.training.eager_step import Batch, EagerStep
+from resnetlab.training.batches import Batch
+from resnetlab.training.eager_step import EagerStep
 from resnetlab.training.state import TrainState
 
 SKIPPED_STEPS, TRACED_STEPS = 5, 20

@@ -8,26 +8,18 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from resnetlab.data.config import LabeledImages
-from resnetlab.data.transforms.augment import center_crop
-from resnetlab.data.transforms.normalization import fit_normalizer
-from resnetlab.models.build import build_model
-from resnetlab.models.configs import ModelConfig
-from resnetlab.models.external import check_one_output
 from resnetlab.recipes.numerics import Numerics
 from resnetlab.recipes.train import Recipe
-from resnetlab.training.device import autocast, memory_format, to_memory_format
+from resnetlab.training.device import autocast, to_memory_format
 from resnetlab.training.distributed import SINGLE_PROCESS, World
 from resnetlab.training.ema import EMA
 from resnetlab.training.lr_schedule import lr_factor
 from resnetlab.training.optimizer import (
-    build_optimizer,
     load_optimizer_state_dict,
-    lrs_to_device,
     optimizer_state_dict,
     set_lr,
 )
-from resnetlab.training.rng import derive_seed, make_generator
+from resnetlab.training.rng import derive_seed
 
 
 class TrainState:
@@ -102,7 +94,7 @@ class TrainState:
         else:
             torch.manual_seed(seed)
 
-    def record(self, metrics: Tensor) -> None:
+    def record_step(self, metrics: Tensor) -> None:
         """Store the metrics of a step, summed over the processes, and count the step.
 
         Args:
@@ -112,7 +104,7 @@ class TrainState:
         self.losses[index], self.error_counts[index] = self.world.all_reduce_sum(metrics)
         self.step += 1
 
-    def write_metrics(self, index: Tensor, metrics: Tensor) -> None:
+    def store_metrics(self, index: Tensor, metrics: Tensor) -> None:
         """Store the metrics of a step, as operations that a CUDA graph can capture.
 
         Args:
@@ -216,44 +208,3 @@ class TrainState:
             self.losses.copy_(parts["epoch"]["losses"])
             self.error_counts.copy_(parts["epoch"]["error_counts"])
         self.step = step
-
-
-class ScratchTrainState(TrainState):
-    """Training state of a model that is built from its config and takes uint8 images."""
-
-    def __init__(
-        self,
-        model: ModelConfig,
-        recipe: Recipe,
-        numerics: Numerics,
-        seed: int,
-        train: LabeledImages,
-        num_classes: int,
-        device: torch.device,
-        world: World = SINGLE_PROCESS,
-    ) -> None:
-        channels = train.pixels.shape[3]
-        init_seed = seed if recipe.initial_weights_seed is None else recipe.initial_weights_seed
-        built = build_model(
-            model, channels, num_classes, lambda name: make_generator(init_seed, "init", name)
-        )
-        check_one_output(built, model.slug)
-        if numerics.batch_norm == "synchronized":
-            built = nn.SyncBatchNorm.convert_sync_batchnorm(built)  # type: ignore[no-untyped-call]
-        network: nn.Module = built.to(device).to(memory_format=memory_format(numerics))
-        self.spec, self.num_classes = model, num_classes
-        self.eager_reason = ""  # reason why steps are eager although CUDA graphs are faster
-        optimizer = build_optimizer(recipe, network, capturable=numerics.cuda_graphs == "on")
-        super().__init__(network, optimizer, recipe, numerics, seed, len(train), device, world)
-        if numerics.cuda_graphs == "on":
-            lrs_to_device(optimizer, device)
-        self.normalizer = fit_normalizer(recipe.normalize, train, recipe.augment.crop, device)
-
-    def forward(self, pixels: Tensor) -> Tensor:
-        """Return logits (B, K) of uint8 images (B, H, W, C), with the EMA if there is one."""
-        return self.eval_forward(self.preprocess(pixels))
-
-    def preprocess(self, pixels: Tensor) -> Tensor:
-        """Return uint8 (B, H, W, C) as evaluation inputs (B, C, H, W): cropped and normalized."""
-        images = self.normalizer(center_crop(pixels, self.recipe.augment.crop))
-        return to_memory_format(images, self.numerics)

@@ -16,7 +16,9 @@ from resnetlab.training.device import autocast, to_memory_format
 from resnetlab.training.state import TrainState
 
 
-def train_step(state: TrainState, images: Tensor, labels: Tensor, batch_size: int = 0) -> Tensor:
+def train_step(
+    state: TrainState, images: Tensor, labels: Tensor, batch_size: int | None = None
+) -> Tensor:
     """Take one step of the optimizer (SGD, Adam, ...) on a batch.
 
     The function never waits for the device, so that a CUDA graph can capture it.
@@ -25,7 +27,7 @@ def train_step(state: TrainState, images: Tensor, labels: Tensor, batch_size: in
         state: Training state. Its model, optimizer and EMA change.
         images: Images of this process (B, C, H, W).
         labels: Labels of these images, (B,) int64 or class probabilities (B, K).
-        batch_size: Size of the batch over all processes; 0 if `images` is the whole batch.
+        batch_size: Size of the batch over all processes; None if `images` is the whole batch.
 
     Returns:
         The loss in nats and the number of errors, (2,) fp32. Over all processes they add up to the

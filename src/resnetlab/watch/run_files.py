@@ -22,7 +22,7 @@ FolderState = tuple[FileState | None, ...]
 """States of the files of a run that training writes; None for a file that is absent."""
 
 
-class RunFiles:
+class WatchedRunFiles:
     """Run folders of a plan, read again only where a file changed."""
 
     def __init__(self, root: Path) -> None:
@@ -34,8 +34,8 @@ class RunFiles:
     def states(self, plan: Plan, running: frozenset[str]) -> dict[Path, tuple[FolderState, bool]]:
         """Return the state of each run's folder, and whether a process still trains the run.
 
-        `running` has the ids of the runs that were training at the last look. Only their locks are
-        looked at: a look takes a free lock for an instant, and must not take it from a process that
+        `running` has the ids of the runs that were training at the last reading. Only their locks
+        are tried: this takes a free lock for an instant, and must not take it from a process that
         starts a run.
         """
         folders = locate_runs(self.root, [run.id for run in plan.runs])

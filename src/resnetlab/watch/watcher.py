@@ -1,4 +1,4 @@
-"""Loop that looks at the files of a study and writes its report again when they change."""
+"""Loop that reads the files of a study and writes its report again when they change."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ from resnetlab.studies.run import read_plan
 from resnetlab.translation import Language, tr, use_language
 from resnetlab.watch.board import Board, LivePage
 from resnetlab.watch.progress import status_line, study_progress
-from resnetlab.watch.run_files import RunFiles
+from resnetlab.watch.run_files import WatchedRunFiles
 
-LOOK_SECONDS = 1.0
-"""Time between two looks at the files."""
+POLL_SECONDS = 1.0
+"""Seconds between two readings of the files."""
 
 MIN_REPORT_SECONDS = 3.0
 """Shortest time between two reports."""
 
-LOOK_SHARE, REPORT_SHARE = 0.05, 0.1
-"""Largest shares of a core's time that looks, and reports while runs train, may take."""
+POLL_SHARE, REPORT_SHARE = 0.05, 0.1
+"""Largest shares of a core's time that reading, and reports while runs train, may take."""
 
 
 class StudyWatcher:
@@ -46,7 +46,7 @@ class StudyWatcher:
     ) -> None:
         self.plan, self.find_folder, self.language = plan, find_folder, language
         self.folder = find_folder()
-        self.root, self.run_files = root, RunFiles(root)
+        self.root, self.run_files = root, WatchedRunFiles(root)
         with use_language(language):
             self.board = Board(LivePage(tr("the report is being written")))
         self._plan_state: object = None
@@ -57,17 +57,17 @@ class StudyWatcher:
         self._refreshed, self._problem = "", ""
         self._next_report = 0.0
 
-    def watch(self, is_stopped: Callable[[], bool] = lambda: False) -> None:
-        """Look at the files again and again, until `is_stopped` returns True."""
-        while not is_stopped():
+    def watch(self, should_stop: Callable[[], bool] = lambda: False) -> None:
+        """Read the files again and again, until `should_stop` returns True."""
+        while not should_stop():
             start = time.thread_time()
-            self.look()
+            self.poll()
             spent = time.thread_time() - start
             self.refresh_report()
-            time.sleep(max(LOOK_SECONDS, spent / LOOK_SHARE))
+            time.sleep(max(POLL_SECONDS, spent / POLL_SHARE))
 
-    def look(self) -> None:
-        """Read the files that have changed since the last look, and publish the progress."""
+    def poll(self) -> None:
+        """Read the files that have changed since the last reading, and publish the progress."""
         self._read_plan()
         states = (self._plan_state, self.run_files.states(self.plan, self._running))
         if states != self._seen:

@@ -16,7 +16,7 @@ from resnetlab.messages import format_count
 
 if TYPE_CHECKING:
     from resnetlab.data.device_images import DeviceImages
-    from resnetlab.training.state import ScratchTrainState
+    from resnetlab.training.scratch_state import ScratchTrainState
 
 MAX_LISTED_LAYERS = 20
 

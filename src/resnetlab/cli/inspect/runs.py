@@ -228,7 +228,7 @@ def filters(
     batch = DeviceImages(opened.test.pixels[indices], opened.test.labels[indices])
     state = opened.state
     result = first_filters(state.model, state.preprocess(batch.pixels), str(run))
-    predicted = evaluate(state.model, state.forward, batch).logits.argmax(1).tolist()
+    predicted = evaluate(state.model, state.eval_forward_pixels, batch).logits.argmax(1).tolist()
     captioned = [
         CaptionedImage(
             test.pixels[index],

@@ -57,7 +57,7 @@ def read_headers(
         return list(pool.map(probe_file, paths))
 
 
-def decode(
+def decode_or_load(
     root: Path,
     paths: Sequence[str],
     hashes: Sequence[str],
@@ -76,7 +76,7 @@ def decode(
     if not paths:
         return DecodedImages(np.empty((0, side, side, 1), np.uint8), ())
     key = cache_key(side, hashes)
-    cached = load(cache, key)
+    cached = load_cached(cache, key)
     if cached is not None and len(cached.reasons) == len(paths):
         return cached
     if pixels_path(cache, key).exists():
@@ -90,7 +90,7 @@ def decode(
     reasons = list(decoded.reasons)
     metadata = {"reasons": reasons, "sha256": _checksum(key, decoded.pixels, reasons)}
     files.write_json(pixels_path(cache, key).with_suffix(".json"), metadata)
-    return load(cache, key) or decoded
+    return load_cached(cache, key) or decoded
 
 
 def cache_key(side: int, hashes: Sequence[str]) -> str:
@@ -105,7 +105,7 @@ def pixels_path(cache: Path, key: str) -> Path:
     return cache / f"{key}.npy"
 
 
-def load(cache: Path, key: str) -> DecodedImages | None:
+def load_cached(cache: Path, key: str) -> DecodedImages | None:
     """Return the cached images, memory-mapped; None if there are none or a byte differs."""
     try:
         metadata = files.read_json(

@@ -238,7 +238,7 @@ def scan_folder(
     readable = [index for index, header in enumerate(headers) if not header.reason]
     side, notes = _choose_side(image_size, {headers[index].size for index in readable})
     hashes = [headers[index].sha256 for index in readable]
-    decoded = decode_cache.decode(
+    decoded = decode_cache.decode_or_load(
         root,
         [paths[index] for index in readable],
         hashes,

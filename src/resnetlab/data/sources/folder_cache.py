@@ -100,7 +100,7 @@ def load(path: Path, fingerprint: Fingerprint) -> CachedFolder | None:
             map(Path, metadata["beside"])
         ):
             return None
-        decoded = decode_cache.load(path.parent, metadata["pixels"])
+        decoded = decode_cache.load_cached(path.parent, metadata["pixels"])
         if decoded is None:
             return None
         classes, notes = tuple(metadata["classes"]), tuple(metadata["notes"])

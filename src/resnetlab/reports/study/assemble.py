@@ -1,4 +1,4 @@
-"""Report of a study, built from its evidence: summaries, verdicts, and all text and numbers."""
+"""Report of a study, built from its data: summaries, verdicts, and all text and numbers."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def build_report_from_record(record: StudyRecord, command: str = "") -> Report:
 
 
 def build_report(study_data: StudyData, language: Language = "en") -> Report:
-    """Build a report from evidence. The same evidence gives the same report.
+    """Build a report from study data. The same data give the same report.
 
     Args:
         study_data: Values of the study.

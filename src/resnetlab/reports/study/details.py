@@ -20,10 +20,10 @@ if TYPE_CHECKING:
 
 def details(analysis: StudyAnalysis, first_loss: Sequence[str]) -> tuple[Detail, ...]:
     """Return details about data, software, hardware and numerics, one for each different value."""
-    evidence = analysis.study_data
+    study_data = analysis.study_data
     details = []
-    for data in evidence.data:
-        where = f" ({join_words(data.conditions)})" if len(evidence.data) > 1 else ""
+    for data in study_data.data:
+        where = f" ({join_words(data.conditions)})" if len(study_data.data) > 1 else ""
         splits = ("train", "validation", "test")
         counts = [(getattr(data, f"{split}_images"), split) for split in splits]
         images = join_words(
@@ -43,10 +43,10 @@ def details(analysis: StudyAnalysis, first_loss: Sequence[str]) -> tuple[Detail,
         ]
     details += finetune.details(analysis)
     details += [Detail(tr("First loss"), text) for text in first_loss]
-    for machine in evidence.machines:
-        where = f", {format_count(machine.runs, 'run')}" if len(evidence.machines) > 1 else ""
+    for machine in study_data.machines:
+        where = f", {format_count(machine.runs, 'run')}" if len(study_data.machines) > 1 else ""
         details += _machine_details(machine, where)
-    for numerics in evidence.numerics:
+    for numerics in study_data.numerics:
         defaults = encode(Numerics())
         changed = [
             f"{name.replace('_', ' ')} {value}"
@@ -54,8 +54,8 @@ def details(analysis: StudyAnalysis, first_loss: Sequence[str]) -> tuple[Detail,
             if value != defaults[name]
         ]
         details.append(Detail(tr("Numerics"), ", ".join(changed)))
-    if evidence.began:
-        began, ended = (iso[:16].replace("T", " ") for iso in (evidence.began, evidence.ended))
+    if study_data.began:
+        began, ended = (iso[:16].replace("T", " ") for iso in (study_data.began, study_data.ended))
         details.append(Detail(tr("Run"), tr("{began} to {ended} UTC", began=began, ended=ended)))
     return tuple(details)
 

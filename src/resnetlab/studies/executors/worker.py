@@ -96,18 +96,18 @@ class JobRunner:
         The last message about each is busy, failed, interrupted or finished. A job that lacked
         memory on the shared device runs alone after the others.
         """
-        shared_device = len(jobs) > 1
-        crowded = [
+        shares_device = len(jobs) > 1
+        to_run_alone = [
             index
-            for index, alone in round_robin(self._run_job(job, shared_device) for job in jobs)
-            if alone
+            for index, must_retry in round_robin(self._run_job(job, shares_device) for job in jobs)
+            if must_retry
         ]
-        if crowded:
+        if to_run_alone:
             gc.collect()  # frees device memory that their errors still reference
-        for index in crowded:
+        for index in to_run_alone:
             self.run(jobs[index] | {"from_step": None})
 
-    def _run_job(self, job: dict[str, Any], shared_device: bool) -> Generator[None, None, bool]:
+    def _run_job(self, job: dict[str, Any], shares_device: bool) -> Generator[None, None, bool]:
         """Run a job and yield after each step.
 
         Return True if it needs the memory of a device that others share, so that it must run alone.
@@ -142,7 +142,7 @@ class JobRunner:
                 on_progress,
                 from_step=job["from_step"],
                 world=self.world,
-                shared_image_cache=self.image_cache if shared_device else None,
+                shared_image_cache=self.image_cache if shares_device else None,
             )
             result = yield from trainer_of(file.run.kind).train(attempt, data)
         except SharedDeviceOutOfMemoryError:

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     import torch
 
     from resnetlab.data.config import LabeledImages
-    from resnetlab.training.state import ScratchTrainState
+    from resnetlab.training.scratch_state import ScratchTrainState
 
 STEP_SECONDS = 1.0
 """Time for the training steps of a network."""
@@ -239,9 +239,9 @@ def measure(network: TimedNetwork) -> Timing:
     # The forward pass is about a third of a step.
     count = max(16, min(EVAL_BATCH_SIZE, int(3 * speed * EVALUATION_SECONDS)))
     images = DeviceImages.from_images(_random_images(network, count), device)
-    evaluate(state.model, state.forward, images)
+    evaluate(state.model, state.eval_forward_pixels, images)
     start = time.perf_counter()
-    evaluate(state.model, state.forward, images)
+    evaluate(state.model, state.eval_forward_pixels, images)
     if device.type == "cuda":
         torch.cuda.synchronize(device)
     return Timing(speed, count / (time.perf_counter() - start))
@@ -253,7 +253,7 @@ def _time_steps(
     """Return the state after steps of `batch` images, and the images per second."""
     from resnetlab.data.device_images import DeviceImages
     from resnetlab.training.make_step import make_step
-    from resnetlab.training.state import ScratchTrainState
+    from resnetlab.training.scratch_state import ScratchTrainState
 
     on_gpu = device.type != "cpu"
     images = _random_images(network, 4 * batch)

@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from resnetlab.bundle.licenses import unknown_terms
+from resnetlab.bundle.model_file import MODEL_FILE
 from resnetlab.bundle.reading import read_model_file
-from resnetlab.bundle.spec import MODEL_FILE
 from resnetlab.checksums import write_checksums
 from resnetlab.data.photo_loader import Tta, loader_threads
 from resnetlab.errors import InputError, input_error
