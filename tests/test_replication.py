@@ -56,9 +56,7 @@ def repeated(
 def test_python_repeats_runs_like_the_command(
     result: Path, repeated: list[Replication], tmp_path: Path, small_npz: Path
 ) -> None:
-    again = rl.repeat_runs(
-        result, runs=1, seed=1, data=str(small_npz), output=tmp_path, progress=False
-    )
+    again = rl.verify(result, runs=1, seed=1, data=str(small_npz), output=tmp_path, progress=False)
     assert again.is_consistent
     assert [item.repeated.run for item in again] == [repeated[0].repeated.run]
     assert format_replication(repeated[0])[:40] in repr(again)
@@ -94,7 +92,7 @@ def test_a_report_with_changed_numbers_is_not_reproduced(
         "interval [" in format_replication(items[0])
     )
     assert format_replication(items[0]).endswith(": not reproduced")
-    monkeypatch.setattr("resnetlab.api.replication.verify", lambda *_, **__: iter(items))
+    monkeypatch.setattr("resnetlab.api.replication.repeat_runs", lambda *_, **__: iter(items))
     monkeypatch.setattr("sys.argv", ["resnetlab", "verify", str(tmp_path / "altered")])
     with pytest.raises(SystemExit) as end:
         main()
