@@ -258,13 +258,13 @@ def our_sides(name: str, photographs: Path, count: int, folder: Path) -> dict[st
 def classifier(name: str) -> Classifier:
     """Return the network as a model of this package, with timm's evaluation transform."""
     module = build(name)
-    config = timm.data.resolve_data_config({}, model=module)
+    data_config = timm.data.resolve_data_config({}, model=module)
     transform = EvalTransform(
-        size=config["input_size"][-1],
-        resize=int(config["input_size"][-1] / config["crop_pct"]),
-        interpolation=config["interpolation"],
-        mean=config["mean"],
-        std=config["std"],
+        size=data_config["input_size"][-1],
+        resize=int(data_config["input_size"][-1] / data_config["crop_pct"]),
+        interpolation=data_config["interpolation"],
+        mean=data_config["mean"],
+        std=data_config["std"],
     )
     spec = ExternalConfig(source=f"timm/{name}")
     names = tuple(f"class {number}" for number in range(CLASSES))

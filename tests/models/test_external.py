@@ -127,8 +127,8 @@ def test_a_local_weights_file_is_written_and_read_with_classes_and_preprocessing
     again = build(spec, seed=5).state_dict()
     assert all(torch.equal(again[name], tensor) for name, tensor in model.state_dict().items())
     assert weights_metadata(spec) == WeightsMetadata(("a", "b"), (0.5,), (0.25,), 8)
-    config = replace(spec, mean=(0.1,), std=(0.2,), class_names=("x", "y"))
-    assert weights_metadata(config) == WeightsMetadata(("x", "y"), (0.1,), (0.2,), 8)
+    changed = replace(spec, mean=(0.1,), std=(0.2,), class_names=("x", "y"))
+    assert weights_metadata(changed) == WeightsMetadata(("x", "y"), (0.1,), (0.2,), 8)
 
 
 def test_a_file_with_another_hash_than_the_config_is_refused(

@@ -138,14 +138,14 @@ def weights_metadata(spec: ExternalConfig) -> WeightsMetadata:
 
 def _library_metadata(spec: ExternalConfig, metadata: WeightsMetadata) -> WeightsMetadata:
     if spec.library == "timm":
-        config = timm_config(import_timm(spec), spec.name)
-        if config is None:
+        pretrained_cfg = timm_config(import_timm(spec), spec.name)
+        if pretrained_cfg is None:
             return metadata
         return WeightsMetadata(
             metadata.class_names,
-            tuple(config.mean),
-            tuple(config.std),
-            metadata.side or int(config.input_size[1]),
+            tuple(pretrained_cfg.mean),
+            tuple(pretrained_cfg.std),
+            metadata.side or int(pretrained_cfg.input_size[1]),
         )
     weights = _torchvision_weights(spec)
     transform = weights.transforms()
@@ -201,8 +201,8 @@ def _library_outputs(spec: ExternalConfig) -> int:
     if "num_classes" in spec.kwargs:
         return int(spec.kwargs["num_classes"])  # type: ignore[arg-type]
     if spec.library == "timm":
-        config = import_timm(spec).get_pretrained_cfg(spec.name)
-        return int(config.num_classes) if config is not None else 0
+        pretrained_cfg = import_timm(spec).get_pretrained_cfg(spec.name)
+        return int(pretrained_cfg.num_classes) if pretrained_cfg is not None else 0
     return len(_torchvision_weights(spec).meta.get("categories", ()))
 
 
@@ -244,9 +244,9 @@ def _hub_url(spec: ExternalConfig) -> str:
     """Return the address of a file of the weights, or of the hub that has it."""
     if spec.library == "torchvision":
         return str(_torchvision_weights(spec).url)
-    config = timm_config(import_timm(spec), spec.name)
-    if config is not None and not config.hf_hub_id and config.url:
-        return str(config.url)
+    pretrained_cfg = timm_config(import_timm(spec), spec.name)
+    if pretrained_cfg is not None and not pretrained_cfg.hf_hub_id and pretrained_cfg.url:
+        return str(pretrained_cfg.url)
     from huggingface_hub import constants
 
     return str(constants.ENDPOINT)
@@ -257,17 +257,17 @@ def _is_downloaded(spec: ExternalConfig) -> bool:
     if spec.library == "torchvision":
         name = str(_torchvision_weights(spec).url).rpartition("/")[2]
         return (Path(torch.hub.get_dir()) / "checkpoints" / name).is_file()
-    config = timm_config(import_timm(spec), spec.name)
-    if config is None or not config.hf_hub_id:
+    pretrained_cfg = timm_config(import_timm(spec), spec.name)
+    if pretrained_cfg is None or not pretrained_cfg.hf_hub_id:
         return False
     from huggingface_hub import try_to_load_from_cache
 
     names = (
-        [config.hf_hub_filename]
-        if config.hf_hub_filename
+        [pretrained_cfg.hf_hub_filename]
+        if pretrained_cfg.hf_hub_filename
         else ["model.safetensors", "pytorch_model.bin"]
     )
-    return any(isinstance(try_to_load_from_cache(config.hf_hub_id, name), str) for name in names)
+    return any(isinstance(try_to_load_from_cache(pretrained_cfg.hf_hub_id, name), str) for name in names)
 
 
 def _torchvision_weights(spec: ExternalConfig) -> Any:

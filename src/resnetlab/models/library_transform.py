@@ -73,13 +73,13 @@ def _torchvision_transform(version: Any, note: str) -> LibraryTransform:
 
 
 def _timm_transform(spec: ExternalConfig) -> LibraryTransform | None:
-    config = timm_config(import_timm(spec), spec.name)
-    if config is None:
+    pretrained_cfg = timm_config(import_timm(spec), spec.name)
+    if pretrained_cfg is None:
         return None
-    size = int(config.input_size[1])
+    size = int(pretrained_cfg.input_size[1])
     kind: Literal["bilinear", "bicubic"] = (
-        "bilinear" if config.interpolation == "bilinear" else "bicubic"
+        "bilinear" if pretrained_cfg.interpolation == "bilinear" else "bicubic"
     )
     note = f"timm's preprocessing of {spec.name} is assumed (--mean, --std, --resize)"
-    resize = max(size, math.floor(size / config.crop_pct))
-    return LibraryTransform(tuple(config.mean), tuple(config.std), size, resize, kind, note)
+    resize = max(size, math.floor(size / pretrained_cfg.crop_pct))
+    return LibraryTransform(tuple(pretrained_cfg.mean), tuple(pretrained_cfg.std), size, resize, kind, note)
