@@ -266,9 +266,9 @@ def classifier(name: str) -> Classifier:
         mean=data_config["mean"],
         std=data_config["std"],
     )
-    spec = ExternalConfig(source=f"timm/{name}")
+    config = ExternalConfig(source=f"timm/{name}")
     names = tuple(f"class {number}" for number in range(CLASSES))
-    file = ModelFile(name=name, model=spec, classes=names, eval_transform=transform)
+    file = ModelFile(name=name, model=config, classes=names, eval_transform=transform)
     return Classifier(Bundle(module, file), "cpu")
 
 

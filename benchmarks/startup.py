@@ -161,8 +161,8 @@ def prepare(root: Path) -> None:
     shutil.copy(root / "photos" / "test" / "cat" / "0.jpg", root / "photo.jpg")
     runs = [f"{name},{seed},{90 + seed}" for name in "AB" for seed in range(5)]
     (root / "runs.csv").write_text("\n".join(["model,seed,accuracy", *runs]) + "\n")
-    spec = get_model_config("cifar-resnet20", "benchmark", "")
-    module = build_model(spec, 3, 3, lambda name: torch.Generator().manual_seed(len(name)))
+    config = get_model_config("cifar-resnet20", "benchmark", "")
+    module = build_model(config, 3, 3, lambda name: torch.Generator().manual_seed(len(name)))
     view = EvalTransform(size=32, mean=(0.5,) * 3, std=(0.25,) * 3)
     classes = ("cat", "dog", "owl")
     save_bundle(
@@ -170,7 +170,7 @@ def prepare(root: Path) -> None:
         module,
         ModelFile(
             name="pets",
-            model=spec,
+            model=config,
             classes=classes,
             eval_transform=view,
             license=License(name="MIT"),

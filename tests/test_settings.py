@@ -132,19 +132,19 @@ def test_offline_weights_are_read_from_the_folders_where_a_user_put_them(
     monkeypatch.setenv(settings.OFFLINE_VARIABLE, "1")
     monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
-    spec = ExternalConfig(source=source, weights="hub")
-    file = tmp_path / "cache" / "weights" / spec.library / f"{spec.name}.safetensors"
-    assert local_weights_path(spec) == file
-    line = refused(hub_weights, spec)
+    config = ExternalConfig(source=source, weights="hub")
+    file = tmp_path / "cache" / "weights" / config.library / f"{config.name}.safetensors"
+    assert local_weights_path(config) == file
+    line = refused(hub_weights, config)
     assert line.startswith(
-        f"{spec.slug}: is not here, and nothing is downloaded because "
+        f"{config.slug}: is not here, and nothing is downloaded because "
         f"{settings.OFFLINE_VARIABLE} is set. "
     )
     assert line.endswith(f"Fix: place {file.name} in {file.parent}, or give its path as weights")
     assert not (tmp_path / "torch").exists()
     assert not (tmp_path / "hub").exists()
-    write_weights(file, build_external(spec, 3, 10).state_dict(), {})
-    module = build_model(spec, 3, 10, lambda _: torch.Generator())
+    write_weights(file, build_external(config, 3, 10).state_dict(), {})
+    module = build_model(config, 3, 10, lambda _: torch.Generator())
     assert sum(tensor.numel() for tensor in module.state_dict().values()) > 100_000
 
 

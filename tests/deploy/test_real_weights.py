@@ -49,16 +49,16 @@ def real(tmp_path_factory: pytest.TempPathFactory) -> tuple[Classifier, list[Laz
             "RESNETLAB_TEST_WEIGHTS says"
         )
     kwargs = {"num_classes": 1001, "pad_type": "same"}
-    spec = ExternalConfig(source="timm/mobilenetv2_100", kwargs=kwargs, weights=str(WEIGHTS))
+    config = ExternalConfig(source="timm/mobilenetv2_100", kwargs=kwargs, weights=str(WEIGHTS))
     file = ModelFile(
         name="mobilenetv2_100",
-        model=spec,
+        model=config,
         classes=tuple(f"{k}" for k in range(1001)),
         eval_transform=EvalTransform(size=224, mean=(0.5,) * 3, std=(0.5,) * 3),
         license=License(name="Apache-2.0"),
     )
     folder = tmp_path_factory.mktemp("real") / "mobilenet"
-    save_bundle(folder, build_model(spec, 3, 1001, lambda _: torch.Generator()), file)
+    save_bundle(folder, build_model(config, 3, 1001, lambda _: torch.Generator()), file)
     images = [one for breed in sorted(DOGS.iterdir()) for one in find_images([breed])[0][:3]]
     return load_model(folder, device="cpu"), images
 

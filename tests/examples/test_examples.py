@@ -21,8 +21,8 @@ from resnetlab.training.rng import make_generator
 DEPTHS = (8, 14, 18, 34, 50)
 
 
-def built(spec: ModelConfig, seed: int = 0) -> nn.Module:
-    return build_model(spec, 3, 10, lambda name: make_generator(seed, "init", name))
+def built(config: ModelConfig, seed: int = 0) -> nn.Module:
+    return build_model(config, 3, 10, lambda name: make_generator(seed, "init", name))
 
 
 def external(function: str, **kwargs: int | str) -> ExternalConfig:
@@ -120,8 +120,8 @@ def test_without_any_variant_the_networks_have_the_layers_of_our_own(depth: int,
 
 
 def test_the_initial_weights_are_the_defaults_of_torch_and_follow_from_the_seed() -> None:
-    spec = external("depth_report:plain", depth=8)
-    one, same, other = built(spec), built(spec), built(spec, 1)
+    config = external("depth_report:plain", depth=8)
+    one, same, other = built(config), built(config), built(config, 1)
     assert all(torch.equal(a, b) for a, b in zip(one.parameters(), same.parameters(), strict=True))
     assert not torch.equal(one.head.weight, other.head.weight)
     for module in one.modules():
@@ -133,7 +133,7 @@ def test_the_initial_weights_are_the_defaults_of_torch_and_follow_from_the_seed(
 
 
 @pytest.mark.parametrize(
-    ("spec", "message"),
+    ("config", "message"),
     [
         (external("depth_report:plain", depth=9), "depth = 9 is not one of 8, 14, 18, 34, 50"),
         (
@@ -143,10 +143,10 @@ def test_the_initial_weights_are_the_defaults_of_torch_and_follow_from_the_seed(
     ],
 )
 def test_an_argument_that_the_report_does_not_have_is_refused_in_one_line(
-    spec: ExternalConfig, message: str
+    config: ExternalConfig, message: str
 ) -> None:
     with pytest.raises(InputError, match=message.replace("(", r"\(")) as caught:
-        built(spec)
+        built(config)
     assert "\n" not in str(caught.value)
 
 

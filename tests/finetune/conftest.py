@@ -55,7 +55,7 @@ def fitting(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def spec(backbone: Path) -> ExternalConfig:
+def config(backbone: Path) -> ExternalConfig:
     """Model config of the pre-trained network."""
     return ExternalConfig(
         source="helpers.tiny:tiny",

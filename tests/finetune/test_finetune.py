@@ -109,7 +109,7 @@ def test_a_folder_is_fine_tuned_into_a_model_that_loads_and_classifies(
 @pytest.mark.parametrize("augment", ["none", "standard", "trivial", "test-like"])
 def test_a_repeated_stage_has_the_same_bits_for_any_number_of_decoding_threads(
     photos: Path,
-    spec: ExternalConfig,
+    config: ExternalConfig,
     trainable: Trainable,
     augment: Augmentation,
     monkeypatch: pytest.MonkeyPatch,
@@ -117,7 +117,7 @@ def test_a_repeated_stage_has_the_same_bits_for_any_number_of_decoding_threads(
     data = open_data(photos)
     states = []
     for workers in (1, 5):
-        model = make_model(spec)
+        model = make_model(config)
         monkeypatch.setattr(
             "resnetlab.data.photo_loader.default_workers", lambda workers=workers: workers
         )
@@ -126,7 +126,7 @@ def test_a_repeated_stage_has_the_same_bits_for_any_number_of_decoding_threads(
     assert states[0].keys() == states[1].keys()
     for name, tensor in states[0].items():
         assert torch.equal(tensor, states[1][name]), name
-    fresh = make_model(spec).model.state_dict()
+    fresh = make_model(config).model.state_dict()
     changed = {
         name.split(".")[0]
         for name, tensor in states[0].items()
@@ -141,9 +141,9 @@ def test_a_repeated_stage_has_the_same_bits_for_any_number_of_decoding_threads(
 
 
 def test_constant_features_give_the_predictions_of_the_whole_network(
-    photos: Path, spec: ExternalConfig
+    photos: Path, config: ExternalConfig
 ) -> None:
-    data, model = open_data(photos), make_model(spec)
+    data, model = open_data(photos), make_model(config)
     view = model.eval_transform(24)
     expected = torch.from_numpy(predict_photos(model.model, data.test, view, CPU).probabilities)
     parts: tuple[Trainable, ...] = ("classifier", "last norm", 2)
@@ -158,7 +158,7 @@ def test_constant_features_give_the_predictions_of_the_whole_network(
 
 
 def test_training_on_constant_features_equals_training_on_the_photographs(
-    photos: Path, spec: ExternalConfig, monkeypatch: pytest.MonkeyPatch
+    photos: Path, config: ExternalConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Equal steps with the frozen part computed each time: predictions differ by less than 1e-5."""
 
@@ -170,7 +170,7 @@ def test_training_on_constant_features_equals_training_on_the_photographs(
 
     data, results = open_data(photos), []
     for cached in (True, False):
-        model = make_model(spec)
+        model = make_model(config)
         if not cached:
             monkeypatch.setattr(model, "features_or_pixels", fresh)
             monkeypatch.setattr(model.feature_cache, "add", lambda *_: None)
@@ -182,11 +182,11 @@ def test_training_on_constant_features_equals_training_on_the_photographs(
 
 
 def test_a_network_that_cannot_be_split_is_trained_completely_with_the_same_result(
-    photos: Path, spec: ExternalConfig
+    photos: Path, config: ExternalConfig
 ) -> None:
     data, results = open_data(photos), []
     for source in ("helpers.tiny:tiny", "helpers.tiny:asking"):
-        model = make_model(replace(spec, source=source))
+        model = make_model(replace(config, source=source))
         assert (model.split_for_training("classifier", 24).trunk is None) == (
             source == "helpers.tiny:asking"
         )
@@ -199,10 +199,10 @@ def test_a_network_that_cannot_be_split_is_trained_completely_with_the_same_resu
 
 @pytest.mark.parametrize("mode", ["eval", "train"])
 def test_statistics_of_a_frozen_network_change_in_training_mode_but_not_in_evaluation_mode(
-    photos: Path, spec: ExternalConfig, tmp_path: Path, mode: Literal["eval", "train"]
+    photos: Path, config: ExternalConfig, tmp_path: Path, mode: Literal["eval", "train"]
 ) -> None:
     """The convolutions keep their bits in both; the cache of stages returns what was trained."""
-    data, model = open_data(photos), make_model(spec)
+    data, model = open_data(photos), make_model(config)
     before = model.clone_state()
     trained = stage(frozen_mode=mode)
     cache = StageCache(tmp_path / "stages")
@@ -215,15 +215,15 @@ def test_statistics_of_a_frozen_network_change_in_training_mode_but_not_in_evalu
     assert statistics
     assert changed & statistics == (statistics if mode == "train" else set())
     assert len(head) == 2  # weight and bias of the new classifier
-    again = make_model(spec)
+    again = make_model(config)
     cache.load_or_train(key, again, lambda: pytest.fail("it is in the cache"))
     assert all(torch.equal(tensor, after[name]) for name, tensor in again.clone_state().items())
 
 
 def test_gradient_accumulation_gives_the_gradient_of_the_whole_batch(
-    photos: Path, spec: ExternalConfig
+    photos: Path, config: ExternalConfig
 ) -> None:
-    data, model = open_data(photos), make_model(spec)
+    data, model = open_data(photos), make_model(config)
     view, gradients = model.eval_transform(24), []
     for pieces in (1, 3):
         split_model = model.split_for_training("classifier", 24)
@@ -250,11 +250,11 @@ def test_gradient_accumulation_gives_the_gradient_of_the_whole_batch(
 
 
 def test_recomputing_activations_gives_the_same_gradients(
-    photos: Path, spec: ExternalConfig
+    photos: Path, config: ExternalConfig
 ) -> None:
     data, gradients = open_data(photos), []
     for again in (False, True):
-        model = make_model(spec)
+        model = make_model(config)
         split_model, settings = model.split_for_training("all", 24), stage(trainable="all")
         if again:
             enable_grad_checkpointing(split_model.tail)
@@ -290,10 +290,10 @@ def test_balanced_class_weights_give_each_class_the_same_total_weight() -> None:
 
 
 def test_a_class_weight_multiplies_the_smoothed_loss_of_the_images_of_its_class(
-    photos: Path, spec: ExternalConfig
+    photos: Path, config: ExternalConfig
 ) -> None:
     """The loss written out image by image; torch's own `weight` gives another value."""
-    data, model = open_data(photos), make_model(spec)
+    data, model = open_data(photos), make_model(config)
     split_model, weights = (
         model.split_for_training("classifier", 24),
         torch.tensor([0.3, 1.0, 20.0]),
@@ -329,7 +329,7 @@ def test_a_class_weight_multiplies_the_smoothed_loss_of_the_images_of_its_class(
 )
 def test_the_smoothed_loss_decides_between_learning_rates_of_equal_accuracy(
     photos: Path,
-    spec: ExternalConfig,
+    config: ExternalConfig,
     monkeypatch: pytest.MonkeyPatch,
     accuracies: tuple[float, ...],
     smoothed: tuple[float, ...],
@@ -349,7 +349,7 @@ def test_the_smoothed_loss_decides_between_learning_rates_of_equal_accuracy(
         return result
 
     monkeypatch.setattr(module, "_train_one_lr", trained)
-    data, model = open_data(photos), make_model(spec)
+    data, model = open_data(photos), make_model(config)
     for rates in ((0.01, 0.1, 1.0), (1.0, 0.01, 0.1)):
         assert train_stage(model, stage(lrs=rates), data, views(model), 0).lr == chosen
 
@@ -366,9 +366,9 @@ def test_the_smoothed_loss_is_lowest_for_a_probability_of_95_percent() -> None:
 
 
 def test_a_loss_that_is_not_finite_restores_the_earlier_weights(
-    photos: Path, spec: ExternalConfig
+    photos: Path, config: ExternalConfig
 ) -> None:
-    data, model = open_data(photos), make_model(spec)
+    data, model = open_data(photos), make_model(config)
     before = {name: tensor.clone() for name, tensor in model.model.state_dict().items()}
     wild = stage(
         recipe=Recipe(batch_size=8, epochs=1, optimizer=Adam(lr=1e30)),
@@ -382,9 +382,9 @@ def test_a_loss_that_is_not_finite_restores_the_earlier_weights(
 
 
 def test_folded_statistics_do_not_change_and_the_affine_parameters_are_trained(
-    photos: Path, spec: ExternalConfig
+    photos: Path, config: ExternalConfig
 ) -> None:
-    data, model = open_data(photos), make_model(spec)
+    data, model = open_data(photos), make_model(config)
     norm = batch_norm(model)
     for module in model.model.modules():
         if isinstance(module, torch.nn.BatchNorm2d):
@@ -396,7 +396,7 @@ def test_folded_statistics_do_not_change_and_the_affine_parameters_are_trained(
     train_stage(model, stage(trainable="last norm", augment="test-like"), data, views(model), 0)
     assert torch.equal(running_mean(norm), mean)
     assert not torch.equal(norm.weight, weight)
-    other = make_model(spec)
+    other = make_model(config)
     ours = batch_norm(other)
     before = running_mean(ours).clone()
     train_stage(other, stage(trainable="last norm", augment="test-like"), data, views(other), 0)

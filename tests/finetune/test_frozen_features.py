@@ -26,9 +26,9 @@ from resnetlab.recipes.numerics import Numerics
 NUMERICS = Numerics(device="cpu", precision="fp32", memory_format="channels_last", threads=1)
 
 
-def make_model(spec: ExternalConfig, features: Path | None = None) -> FinetuneModel:
+def make_model(config: ExternalConfig, features: Path | None = None) -> FinetuneModel:
     device = torch.device("cpu")
-    return FinetuneModel(spec, None, KINDS, 0, NUMERICS, device, features_folder=features)
+    return FinetuneModel(config, None, KINDS, 0, NUMERICS, device, features_folder=features)
 
 
 def plain_features(model: FinetuneModel, photos: PhotoSplit, view: EvalTransform) -> torch.Tensor:
@@ -46,19 +46,19 @@ def plain_features(model: FinetuneModel, photos: PhotoSplit, view: EvalTransform
 
 
 def test_every_way_to_compute_features_gives_the_bits_of_a_forward_pass(
-    photos: Path, backbone: Path, spec: ExternalConfig, tmp_path: Path
+    photos: Path, backbone: Path, config: ExternalConfig, tmp_path: Path
 ) -> None:
     data = open_photographs(photos, cache=tmp_path / "cache")
-    view = make_model(spec).eval_transform(24)
+    view = make_model(config).eval_transform(24)
     for part in (data.train, data.validation):
-        plain = plain_features(make_model(spec), part, view)
+        plain = plain_features(make_model(config), part, view)
         for features in (None, tmp_path / "cache" / "features", tmp_path / "cache" / "features"):
-            model = make_model(spec, features)
+            model = make_model(config, features)
             split_model = model.split_for_training("classifier", 24)
             rows = model.features_or_pixels(split_model, part, view).pixels
             assert torch.equal(rows, plain)
             assert np.array_equal(split_outputs(part, model, view).features, plain.numpy())
-        direct = confidence._predict_outputs(part, make_model(spec), view, lambda *_: None)
+        direct = confidence._predict_outputs(part, make_model(config), view, lambda *_: None)
         assert np.array_equal(direct.features, plain.numpy())
         assert np.allclose(direct.logits, split_outputs(part, model, view).logits, atol=1e-6)
         network = open_network(str(backbone), size=24, device="cpu")
@@ -109,13 +109,13 @@ def test_no_command_computes_the_features_of_a_photograph_again(
 
 
 def test_the_features_of_equal_photographs_are_computed_once(
-    photos: Path, spec: ExternalConfig, tmp_path: Path
+    photos: Path, config: ExternalConfig, tmp_path: Path
 ) -> None:
     for number in range(3):
         source = photos / "train" / "down" / "00.png"
         shutil.copy(source, photos / "train" / "down" / f"copy{number}.png")
     data = open_photographs(photos, cache=tmp_path / "cache")
-    model, sizes = make_model(spec), list[int]()
+    model, sizes = make_model(config), list[int]()
     split_model = model.split_for_training("classifier", 24)
     trunk = split_model.trunk
     assert trunk is not None

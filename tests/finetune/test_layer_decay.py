@@ -51,12 +51,12 @@ def test_a_torchvision_network_has_the_learning_rates_of_the_same_timm_network(n
 
 
 def test_the_optimizer_of_a_stage_gets_these_rates_even_with_a_frozen_part(
-    photos: Path, spec: ExternalConfig
+    photos: Path, config: ExternalConfig
 ) -> None:
     """Frozen are stem, norm and the first block; the second has half the rate of the head."""
     data = open_photographs(photos, cache=photos.parent / "cache")
     numerics = Numerics(device="cpu", precision="fp32", memory_format="channels_last", threads=1)
-    model = FinetuneModel(spec, None, KINDS, 0, numerics, torch.device("cpu"))
+    model = FinetuneModel(config, None, KINDS, 0, numerics, torch.device("cpu"))
     stage = Stage(
         name="stage",
         trainable=3,

@@ -48,8 +48,8 @@ ALL: dict[str, Any] = {
 }
 
 
-def make_model(spec: ExternalConfig) -> FinetuneModel:
-    return FinetuneModel(spec, None, KINDS, 0, NUMERICS, torch.device("cpu"))
+def make_model(config: ExternalConfig) -> FinetuneModel:
+    return FinetuneModel(config, None, KINDS, 0, NUMERICS, torch.device("cpu"))
 
 
 def make_stage(**fields: Any) -> Stage:
@@ -148,10 +148,10 @@ def test_mixing_does_not_change_the_generator_of_torch() -> None:
 
 
 def test_the_loss_of_a_mixed_image_is_the_class_weighted_sum_over_its_labels(
-    photos: Path, spec: ExternalConfig
+    photos: Path, config: ExternalConfig
 ) -> None:
     """Written out: share times weight times smoothed loss, summed over the two labels."""
-    data, model = open_photographs(photos, cache=photos.parent / "cache"), make_model(spec)
+    data, model = open_photographs(photos, cache=photos.parent / "cache"), make_model(config)
     split_model = model.split_for_training("classifier", 24)
     settings = make_stage(recipe=Recipe(batch_size=8, epochs=1, label_smoothing=0.1))
     weights = torch.tensor([0.3, 1.0, 20.0])
@@ -182,7 +182,7 @@ def test_the_loss_of_a_mixed_image_is_the_class_weighted_sum_over_its_labels(
 @pytest.mark.parametrize("sampler", ["shuffled", "balanced"])
 def test_threads_and_the_global_generator_do_not_change_a_bit(
     photos: Path,
-    spec: ExternalConfig,
+    config: ExternalConfig,
     monkeypatch: pytest.MonkeyPatch,
     trainable: Any,
     sampler: str,
@@ -194,7 +194,7 @@ def test_threads_and_the_global_generator_do_not_change_a_bit(
             "resnetlab.data.photo_loader.default_workers", lambda workers=workers: workers
         )
         torch.manual_seed(workers)
-        model = make_model(spec)
+        model = make_model(config)
         view = model.eval_transform(24)
         settings = make_stage(trainable=trainable, **ALL)
         train_stage(model, settings, data, {"train": view, "test": view}, 3, sampler=sampler)
@@ -204,12 +204,12 @@ def test_threads_and_the_global_generator_do_not_change_a_bit(
 
 @pytest.mark.parametrize("field", ["augment", "mixup", "cutmix", "random_erasing"])
 def test_each_augmentation_changes_the_trained_weights(
-    photos: Path, spec: ExternalConfig, field: str
+    photos: Path, config: ExternalConfig, field: str
 ) -> None:
     data = open_photographs(photos, cache=photos.parent / "cache")
     hashes = []
     for settings in (make_stage(), make_stage(**{field: ALL[field]})):
-        model = make_model(spec)
+        model = make_model(config)
         view = model.eval_transform(24)
         train_stage(model, settings, data, {"train": view, "test": view}, 3)
         hashes.append(state_dict_hash(model.model.state_dict()))

@@ -70,24 +70,24 @@ def fitted(
 
 @pytest.mark.parametrize("trainable", ["classifier", "last norm", "all", 2])
 def test_a_cached_stage_gives_the_bits_and_the_history_of_the_computed_one(
-    trainable: Trainable, spec: ExternalConfig, data: PhotoDataset, tmp_path: Path
+    trainable: Trainable, config: ExternalConfig, data: PhotoDataset, tmp_path: Path
 ) -> None:
     cache, one_stage = StageCache(tmp_path / "stages"), stage(trainable=trainable)
-    first, second = make_model(spec), make_model(spec)
+    first, second = make_model(config), make_model(config)
     computed, read = fitted(cache, first, one_stage, data), fitted(cache, second, one_stage, data)
     assert (computed[1], read[1]) == (1, 0)
     assert computed[0] == read[0]
     assert state_dict_hash(first.model.state_dict()) == state_dict_hash(second.model.state_dict())
     assert state_dict_hash(first.model.state_dict()) != state_dict_hash(
-        make_model(spec).model.state_dict()
+        make_model(config).model.state_dict()
     )
     assert set(trainable_state(first.model)) <= set(first.model.state_dict())
 
 
 def test_a_change_that_may_change_bits_gives_another_cache_key(
-    spec: ExternalConfig, data: PhotoDataset
+    config: ExternalConfig, data: PhotoDataset
 ) -> None:
-    one = make_model(spec)
+    one = make_model(config)
     view, smaller = one.eval_transform(24), one.eval_transform(16)
     basis = stage_key(one, data.sha256, "none")
     others: list[StageKey] = [
@@ -97,7 +97,7 @@ def test_a_change_that_may_change_bits_gives_another_cache_key(
         basis.with_stage(stage(trainable="all"), view),
         basis.with_stage(stage(), view).with_stage(stage(), view),
         replace(basis, numerics=replace(NUMERICS, threads=2)),
-        stage_key(make_model(spec, seed=1), data.sha256, "none"),
+        stage_key(make_model(config, seed=1), data.sha256, "none"),
         stage_key(one, "other", "none"),
         stage_key(one, data.sha256, "balanced"),
         replace(basis, packages=basis.packages | {"torch": "0"}),
@@ -110,9 +110,9 @@ def test_a_change_that_may_change_bits_gives_another_cache_key(
 
 @pytest.mark.parametrize("harm", ["cut", "flipped", "empty"])
 def test_a_file_of_the_stage_cache_that_was_changed_counts_as_absent(
-    harm: str, spec: ExternalConfig, data: PhotoDataset, tmp_path: Path
+    harm: str, config: ExternalConfig, data: PhotoDataset, tmp_path: Path
 ) -> None:
-    cache, one = StageCache(tmp_path / "stages"), make_model(spec)
+    cache, one = StageCache(tmp_path / "stages"), make_model(config)
     fitted(cache, one, stage(), data)
     (path,) = cache.folder.glob("*.safetensors")
     content = path.read_bytes()
@@ -121,22 +121,22 @@ def test_a_file_of_the_stage_cache_that_was_changed_counts_as_absent(
             harm
         ]
     )
-    again = make_model(spec)
+    again = make_model(config)
     assert fitted(cache, again, stage(), data)[1] == 1
     assert state_dict_hash(again.model.state_dict()) == state_dict_hash(one.model.state_dict())
-    assert fitted(cache, make_model(spec), stage(), data)[1] == 0
+    assert fitted(cache, make_model(config), stage(), data)[1] == 0
 
 
 def test_two_simultaneous_requests_train_a_stage_once_and_the_second_waits(
-    spec: ExternalConfig, data: PhotoDataset, tmp_path: Path
+    config: ExternalConfig, data: PhotoDataset, tmp_path: Path
 ) -> None:
     computed: list[int] = []
 
     def ask() -> None:
         computed.append(
-            fitted(StageCache(tmp_path / "stages"), make_model(spec), stage(trainable="all"), data)[
-                1
-            ]
+            fitted(
+                StageCache(tmp_path / "stages"), make_model(config), stage(trainable="all"), data
+            )[1]
         )
 
     threads = [threading.Thread(target=ask) for _ in range(2)]
@@ -145,7 +145,7 @@ def test_two_simultaneous_requests_train_a_stage_once_and_the_second_waits(
     for thread in threads:
         thread.join(120)
     assert sorted(computed) == [0, 1]
-    cache, one = StageCache(tmp_path / "other", wait_seconds=0.1), make_model(spec)
+    cache, one = StageCache(tmp_path / "other", wait_seconds=0.1), make_model(config)
     view = one.eval_transform(24)
     basis = stage_key(one, data.sha256, "none").with_stage(stage(), view)
 
@@ -158,9 +158,9 @@ def test_two_simultaneous_requests_train_a_stage_once_and_the_second_waits(
 
 
 def test_a_stage_that_was_stopped_early_is_not_cached(
-    spec: ExternalConfig, data: PhotoDataset, tmp_path: Path
+    config: ExternalConfig, data: PhotoDataset, tmp_path: Path
 ) -> None:
-    cache, one = StageCache(tmp_path / "stages"), make_model(spec)
+    cache, one = StageCache(tmp_path / "stages"), make_model(config)
     view, calls = one.eval_transform(24), []
 
     def stop() -> bool:

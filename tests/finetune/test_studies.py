@@ -594,11 +594,11 @@ def test_train_accepts_a_recipe_of_fine_tuning(
 
 
 def test_the_ten_crops_equal_torchvision_and_their_probabilities_are_averaged(
-    photos: Path, spec: ExternalConfig, tmp_path: Path
+    photos: Path, config: ExternalConfig, tmp_path: Path
 ) -> None:
     test = open_photographs(photos, cache=tmp_path / "cache").test
-    model = load_network(spec)
-    view = EvalTransform(size=16, mean=spec.mean, std=spec.std)
+    model = load_network(config)
+    view = EvalTransform(size=16, mean=config.mean, std=config.std)
     ours = predict_photos(model, test, view, torch.device("cpu"), crops=10).probabilities
     for index in range(len(test)):
         image = test.load(index)
@@ -614,11 +614,11 @@ def test_the_ten_crops_equal_torchvision_and_their_probabilities_are_averaged(
         np.testing.assert_allclose(ours[index], expected.numpy(), atol=1e-5)
 
 
-def load_network(spec: ExternalConfig) -> torch.nn.Module:
+def load_network(config: ExternalConfig) -> torch.nn.Module:
     from resnetlab.models.transfer import build_with_new_head
     from resnetlab.training.rng import make_generator
 
-    return build_with_new_head(spec, 3, lambda name: make_generator(0, "init", name)).eval()
+    return build_with_new_head(config, 3, lambda name: make_generator(0, "init", name)).eval()
 
 
 def test_a_model_file_beside_a_study_file_is_resolved_relative_to_the_study(

@@ -82,12 +82,12 @@ def test_without_a_limit_nothing_is_measured_and_no_stage_is_changed() -> None:
 
 
 def test_measuring_a_step_changes_no_bit_of_the_training_after_the_measurement(
-    photos: Path, spec: ExternalConfig
+    photos: Path, config: ExternalConfig
 ) -> None:
     data = open_photographs(photos, cache=photos.parent / "cache")
     states = []
     for measured in (False, True):
-        model = make_model(spec)
+        model = make_model(config)
         stage = make_stage(recipe=Recipe(batch_size=8, epochs=1, optimizer=Adam(lr=1e-2)))
         view = model.eval_transform(24)
         views: dict[str, EvalTransform] = {"train": view, "test": view}
@@ -101,9 +101,9 @@ def test_measuring_a_step_changes_no_bit_of_the_training_after_the_measurement(
 
 
 def test_a_step_without_remaining_time_is_measured_once(
-    photos: Path, spec: ExternalConfig, monkeypatch: pytest.MonkeyPatch
+    photos: Path, config: ExternalConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    data, model = open_photographs(photos, cache=photos.parent / "cache"), make_model(spec)
+    data, model = open_photographs(photos, cache=photos.parent / "cache"), make_model(config)
     view, steps = model.eval_transform(24), []
     monkeypatch.setattr(
         "resnetlab.training.eager_step.train_step",
@@ -121,9 +121,9 @@ def test_a_step_without_remaining_time_is_measured_once(
 
 
 def test_a_stage_that_should_finish_ends_after_the_first_learning_rate_with_a_result(
-    photos: Path, spec: ExternalConfig
+    photos: Path, config: ExternalConfig
 ) -> None:
-    data, model = open_photographs(photos, cache=photos.parent / "cache"), make_model(spec)
+    data, model = open_photographs(photos, cache=photos.parent / "cache"), make_model(config)
     view = model.eval_transform(24)
     recipe = Recipe(batch_size=8, steps=8, optimizer=Adam(lr=1e-2))
     probe = Stage(name="probe", augment="none", lrs=(1e-3, 1e-2, 1e-1), recipe=recipe)

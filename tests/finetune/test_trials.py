@@ -249,7 +249,7 @@ def test_the_local_networks_are_files_and_downloads_without_duplicates(
     monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
     monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "hub"))
     backbones = select_candidates("", None, ("at-hand",), False).backbones
-    assert [backbone.spec.slug.rstrip("+") for backbone in backbones] == [
+    assert [backbone.config.slug.rstrip("+") for backbone in backbones] == [
         "helpers.tiny:tiny",
         "timm/resnet18",
         "torchvision/resnet34",

@@ -1,7 +1,7 @@
 """Write the golden tables again: `python tests/golden/regenerate.py`. Review what changes as data.
 
 networks.tsv: every network with a name, counted on the network as built (the meta device), not from
-its spec. layers.tsv: output size and weights of each layer of the small classic networks.
+its config. layers.tsv: output size and weights of each layer of the small classic networks.
 fields.tsv: what `inspect model` says of each layer: output, parameters, multiply-adds, receptive
 fields, jump. families.tsv: what `inspect table` says of the depth report's table 1 and of the
 ImageNet networks. windows.tsv: the arithmetic of `inspect conv` and `inspect pool`, the cases of
@@ -90,13 +90,13 @@ def layers() -> list[str]:
     return lines
 
 
-def layers_of(spec: ModelConfig, channels: int, side: int) -> list[str]:
+def layers_of(config: ModelConfig, channels: int, side: int) -> list[str]:
     """Convolutions, poolings that are modules, and linear layers, in the order in which an image
     meets them.
     """
     lines: list[str] = []
     with torch.device("meta"):
-        model = build_module(spec, channels, 10).eval()
+        model = build_module(config, channels, 10).eval()
         images = torch.zeros(1, channels, side, side)
 
     def note(name: str) -> object:

@@ -26,9 +26,9 @@ def request(photos: Path, backbone: Path, **more: Any) -> FinetuneRequest:
     )
 
 
-def make_model(spec: ExternalConfig, seed: int = 0) -> FinetuneModel:
+def make_model(config: ExternalConfig, seed: int = 0) -> FinetuneModel:
     """Build the network for the three kinds of stripes, on the CPU."""
-    return FinetuneModel(spec, None, KINDS, seed, NUMERICS, CPU)
+    return FinetuneModel(config, None, KINDS, seed, NUMERICS, CPU)
 
 
 def stage(**fields: Any) -> Stage:

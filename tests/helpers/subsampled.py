@@ -41,5 +41,5 @@ def strided(num_classes: int) -> nn.Module:
     return _Strided(num_classes)
 
 
-def build(spec: ModelConfig) -> nn.Module:
-    return build_model(spec, 3, 5, lambda name: make_generator(0, "init", name))
+def build(config: ModelConfig) -> nn.Module:
+    return build_model(config, 3, 5, lambda name: make_generator(0, "init", name))

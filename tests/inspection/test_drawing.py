@@ -176,12 +176,12 @@ def test_a_drawing_has_the_operations_of_a_forward_pass_in_their_order(
         "arrangement": arrangement,
         "block": block,
     }
-    spec = parse_model(table, "test")
-    model = build_model(spec, 3, 5, lambda name: make_generator(0, "init", name)).eval()
+    config = parse_model(table, "test")
+    model = build_model(config, 3, 5, lambda name: make_generator(0, "init", name)).eval()
     # The first bottleneck widens its maps, so that its shortcut pads: the padding stands beside.
     with torch.no_grad(), CallRecorder() as recorder:
         model(torch.zeros(1, 3, 8, 8))
-    operations, starts = drawn_operations(draw_network(trace_layers(spec, (3, 8, 8), 5)))
+    operations, starts = drawn_operations(draw_network(trace_layers(config, (3, 8, 8), 5)))
     assert operations == recorder.names
     if block == "basic":
         assert starts == recorder.starts
@@ -191,8 +191,8 @@ def test_a_drawing_has_the_operations_of_a_forward_pass_in_their_order(
 def test_the_five_block_arrangements_have_five_different_drawings() -> None:
     drawings = []
     for arrangement in get_args(Arrangement):
-        spec = parse_model({"blocks": [2, 2, 2], "arrangement": arrangement}, "test")
-        drawings.append(drawn_operations(draw_network(trace_layers(spec, (3, 32, 32), 10))))
+        config = parse_model({"blocks": [2, 2, 2], "arrangement": arrangement}, "test")
+        drawings.append(drawn_operations(draw_network(trace_layers(config, (3, 32, 32), 10))))
     assert len({str(drawing) for drawing in drawings}) == len(drawings) == 5
 
 

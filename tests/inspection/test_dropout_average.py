@@ -37,7 +37,10 @@ dropout = 0.5
 def stub(model: nn.Module) -> Any:
     """A training state of a network that takes floating-point pixels as they are."""
     return SimpleNamespace(
-        model=model, seed=0, spec=SimpleNamespace(slug="net"), forward=lambda pixels: model(pixels)
+        model=model,
+        seed=0,
+        config=SimpleNamespace(slug="net"),
+        forward=lambda pixels: model(pixels),
     )
 
 

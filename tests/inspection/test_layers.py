@@ -266,9 +266,9 @@ def _support(
 def test_a_receptive_field_is_the_support_of_the_gradient_of_the_image(
     name: str, layer: str, row: str, side: int, position: tuple[int, int]
 ) -> None:
-    spec = parse_model(name, "test")
-    paths = _paths(spec, row, side)
-    seen = _support(_positive(build_module(spec, 3, 10)), layer, position, side, 3)
+    config = parse_model(name, "test")
+    paths = _paths(config, row, side)
+    seen = _support(_positive(build_module(config, 3, 10)), layer, position, side, 3)
     assert seen == tuple(
         span.pixels(at, side) for span, at in zip(paths.largest, position, strict=True)
     )
@@ -278,12 +278,12 @@ def test_a_receptive_field_is_the_support_of_the_gradient_of_the_image(
 def test_the_smallest_receptive_field_is_the_field_through_shortcuts_only(
     position: tuple[int, int],
 ) -> None:
-    spec = parse_model("cifar-resnet20-b", "test")
-    model = _positive(build_module(spec, 3, 10))
+    config = parse_model("cifar-resnet20-b", "test")
+    model = _positive(build_module(config, 3, 10))
     for name, module in model.named_modules():
         if name.endswith("conv2"):
             torch.nn.init.zeros_(module.weight)
-    paths = _paths(spec, "stages.2.2.add", 32)
+    paths = _paths(config, "stages.2.2.add", 32)
     seen = _support(model, "stages.2.2", position, 32, 3)
     assert paths.smallest_size == (3, 3)
     assert seen == tuple(
@@ -291,10 +291,10 @@ def test_the_smallest_receptive_field_is_the_field_through_shortcuts_only(
     )
 
 
-def _paths(spec: Any, row: str, side: int) -> ReceptiveField:
+def _paths(config: Any, row: str, side: int) -> ReceptiveField:
     paths = next(
         layers.receptive_field
-        for layers in trace_layers(spec, (3, side, side), 10).rows
+        for layers in trace_layers(config, (3, side, side), 10).rows
         if layers.name == row
     )
     assert paths

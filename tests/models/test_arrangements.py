@@ -29,9 +29,11 @@ BLOCKS = ["basic", "bottleneck"]
 SHORTCUTS = ["none", "A", "B", "C", "gated"]
 
 
-def build(spec: CifarConfig, seed: int = 0) -> nn.Module:
+def build(config: CifarConfig, seed: int = 0) -> nn.Module:
     """In double precision, with normalizations that are not the identity."""
-    model = build_model(spec, 3, 5, lambda name: make_generator(seed, "init", name)).double().eval()
+    model = (
+        build_model(config, 3, 5, lambda name: make_generator(seed, "init", name)).double().eval()
+    )
     draw = torch.Generator().manual_seed(1)
     with torch.no_grad():
         for name, tensor in model.state_dict().items():
@@ -42,7 +44,7 @@ def build(spec: CifarConfig, seed: int = 0) -> nn.Module:
     return model
 
 
-def reference(state: dict[str, Tensor], spec: CifarConfig, x: Tensor) -> Tensor:
+def reference(state: dict[str, Tensor], config: CifarConfig, x: Tensor) -> Tensor:
     """The network from its weights alone, a formula an arrangement."""
 
     def norm(name: str, x: Tensor) -> Tensor:
@@ -56,16 +58,16 @@ def reference(state: dict[str, Tensor], spec: CifarConfig, x: Tensor) -> Tensor:
         weight = state[f"{name}.weight"]
         return F.conv2d(x, weight, state.get(f"{name}.bias"), stride, weight.shape[2] // 2)
 
-    count = 2 if spec.block == "basic" else 3
+    count = 2 if config.block == "basic" else 3
     x = F.relu(norm("stem_norm", conv("stem", x)))
     beginning = True
-    for stage, blocks in enumerate(spec.blocks):
+    for stage, blocks in enumerate(config.blocks):
         for block in range(blocks):
             name, stride = f"stages.{stage}.{block}", 2 if stage and not block else 1
             strides = [stride] + [1] * (count - 1)
             numbers = range(1, count + 1)
             way, y = x, x
-            match spec.arrangement:
+            match config.arrangement:
                 case "full-preactivation":
                     for i in numbers:
                         y = y if beginning and i == 1 else F.relu(norm(f"{name}.norm{i}", y))
@@ -86,28 +88,28 @@ def reference(state: dict[str, Tensor], spec: CifarConfig, x: Tensor) -> Tensor:
                         y = conv(f"{name}.conv{i}", y, strides[i - 1])
                         if i < count:
                             y = F.relu(norm(f"{name}.norm{i}", y))
-                    y = norm(f"{name}.norm{count}", y) if spec.arrangement == "original" else y
+                    y = norm(f"{name}.norm{count}", y) if config.arrangement == "original" else y
             if f"{name}.shortcut.conv.weight" in state:
                 way = conv(f"{name}.shortcut.conv", way, stride)
-                if spec.arrangement != "full-preactivation":
+                if config.arrangement != "full-preactivation":
                     way = norm(f"{name}.shortcut.norm", way)
-            elif spec.shortcut != "none":
+            elif config.shortcut != "none":
                 padded = torch.zeros_like(y)
                 more = (y.shape[1] - x.shape[1]) // 2
                 padded[:, more : more + x.shape[1]] = x[:, :, ::stride, ::stride]
                 way = padded
-            if spec.shortcut == "gated":
+            if config.shortcut == "gated":
                 gate = torch.sigmoid(conv(f"{name}.shortcut.gate", x, stride))
                 y = gate * y + (1 - gate) * way
-            elif spec.shortcut != "none":
+            elif config.shortcut != "none":
                 y = y + way
-            if spec.arrangement == "norm-after-addition":
+            if config.arrangement == "norm-after-addition":
                 y = norm(f"{name}.norm{count}", y)
-            x = F.relu(y) if spec.arrangement in ("original", "norm-after-addition") else y
+            x = F.relu(y) if config.arrangement in ("original", "norm-after-addition") else y
             beginning = False
-    if spec.arrangement == "full-preactivation":
+    if config.arrangement == "full-preactivation":
         x = norm("head_norm", x)
-    x = F.relu(x) if spec.arrangement.endswith("preactivation") else x
+    x = F.relu(x) if config.arrangement.endswith("preactivation") else x
     return x.mean((2, 3)) @ state["head.weight"].T + state["head.bias"]
 
 
@@ -117,16 +119,18 @@ def reference(state: dict[str, Tensor], spec: CifarConfig, x: Tensor) -> Tensor:
 def test_a_block_equals_a_reference_implementation_of_its_arrangement(
     arrangement: Any, block: Any, shortcut: Any
 ) -> None:
-    spec = CifarConfig(
+    config = CifarConfig(
         blocks=(2, 2), widths=(4, 6), shortcut=shortcut, block=block, arrangement=arrangement
     )
-    model = build(spec)
+    model = build(config)
     images = torch.randn(
         2, 3, 7, 7, generator=torch.Generator().manual_seed(2), dtype=torch.float64
     )
     state = {name: tensor.clone() for name, tensor in model.state_dict().items()}
-    torch.testing.assert_close(model(images), reference(state, spec, images), rtol=1e-9, atol=1e-9)
-    assert spec.cost(3, 5, 9) == traced_cost(spec, 3, 5, 9)
+    torch.testing.assert_close(
+        model(images), reference(state, config, images), rtol=1e-9, atol=1e-9
+    )
+    assert config.cost(3, 5, 9) == traced_cost(config, 3, 5, 9)
 
 
 @pytest.mark.parametrize("shortcut", SHORTCUTS)
@@ -134,11 +138,11 @@ def test_a_block_equals_a_reference_implementation_of_its_arrangement(
 def test_the_cost_of_a_network_without_batch_norm_equals_the_built_network(
     arrangement: Any, shortcut: Any
 ) -> None:
-    spec = CifarConfig(
+    config = CifarConfig(
         blocks=(1, 1), widths=(4, 6), shortcut=shortcut, arrangement=arrangement, batch_norm=False
     )
-    assert spec.cost(1, 3, 8) == traced_cost(spec, 1, 3, 8)
-    assert not [m for m in build(spec).modules() if isinstance(m, nn.BatchNorm2d)]
+    assert config.cost(1, 3, 8) == traced_cost(config, 1, 3, 8)
+    assert not [m for m in build(config).modules() if isinstance(m, nn.BatchNorm2d)]
 
 
 @pytest.mark.parametrize("arrangement", ARRANGEMENTS[1:])
@@ -173,9 +177,9 @@ def test_arrangements_of_one_seed_start_from_the_same_convolutions(arrangement: 
 def test_pre_activation_and_bottleneck_networks_have_the_published_parameter_counts(
     table: dict[str, Any], parameters: int
 ) -> None:
-    spec = parse_model(table, "")
-    assert spec.depth == table["depth"]
-    assert traced_cost(spec, 3, 10, 32)[0] == parameters
+    config = parse_model(table, "")
+    assert config.depth == table["depth"]
+    assert traced_cost(config, 3, 10, 32)[0] == parameters
 
 
 def test_a_gate_starts_nearly_closed() -> None:
@@ -233,7 +237,7 @@ def test_depth_report_networks_match_the_text_of_the_report() -> None:
 
 
 def test_a_table_with_bottlenecks_counts_three_layers_for_each_block() -> None:
-    spec = parse_model({"depth": 29, "block": "bottleneck"}, "x")
-    assert isinstance(spec, CifarConfig)
-    assert (spec.blocks, spec.depth) == ((3, 3, 3), 29)
-    assert spec.title == "residual 29 (A, bottleneck)"
+    config = parse_model({"depth": 29, "block": "bottleneck"}, "x")
+    assert isinstance(config, CifarConfig)
+    assert (config.blocks, config.depth) == ((3, 3, 3), 29)
+    assert config.title == "residual 29 (A, bottleneck)"

@@ -33,14 +33,13 @@ SPECS = [
 ]
 
 
-def named(spec: CifarConfig) -> str:
-    return (
-        f"{spec.shortcut}-{'-'.join(map(str, spec.blocks))}-{'bn' if spec.batch_norm else 'bias'}"
-    )
+def named(config: CifarConfig) -> str:
+    blocks = "-".join(map(str, config.blocks))
+    return f"{config.shortcut}-{blocks}-{'bn' if config.batch_norm else 'bias'}"
 
 
-def build(spec: CifarConfig, channels: int = 3, classes: int = 10, seed: int = 0) -> nn.Module:
-    return build_model(spec, channels, classes, lambda name: make_generator(seed, "init", name))
+def build(config: CifarConfig, channels: int = 3, classes: int = 10, seed: int = 0) -> nn.Module:
+    return build_model(config, channels, classes, lambda name: make_generator(seed, "init", name))
 
 
 def size(model: nn.Module) -> int:
@@ -75,18 +74,18 @@ def _one_thread() -> Iterator[None]:
 def test_the_classic_networks_have_the_published_parameter_counts(
     depth: int, option: Any, parameters: int
 ) -> None:
-    spec = cifar_config(depth, option)
-    assert size(build(spec)) == parameters
-    assert spec.cost(3, 10, 32)[0] == parameters
+    config = cifar_config(depth, option)
+    assert size(build(config)) == parameters
+    assert config.cost(3, 10, 32)[0] == parameters
 
 
 @pytest.mark.parametrize("side", [8, 32, 33, 27, 5])
-@pytest.mark.parametrize("spec", SPECS, ids=named)
-def test_the_cost_of_a_config_equals_the_built_network(spec: CifarConfig, side: int) -> None:
-    model = build(spec, channels=1, classes=7).eval()
+@pytest.mark.parametrize("config", SPECS, ids=named)
+def test_the_cost_of_a_config_equals_the_built_network(config: CifarConfig, side: int) -> None:
+    model = build(config, channels=1, classes=7).eval()
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         model(torch.zeros(1, 1, side, side))
-    assert spec.cost(1, 7, side) == (size(model), counter.get_total_flops() // 2)
+    assert config.cost(1, 7, side) == (size(model), counter.get_total_flops() // 2)
 
 
 @pytest.mark.parametrize(("option", "depth"), [("none", 8), ("A", 14), ("B", 20)])
@@ -105,7 +104,7 @@ def test_depth_counts_the_weighted_layers_on_the_longest_path(option: Any, depth
 
 
 def reference(
-    state: dict[str, Tensor], spec: CifarConfig, images: Tensor, training: bool
+    state: dict[str, Tensor], config: CifarConfig, images: Tensor, training: bool
 ) -> Tensor:
     """The network as the paper describes it, from its weights alone."""
 
@@ -113,7 +112,7 @@ def reference(
         return F.conv2d(x, state[f"{name}.weight"], state.get(f"{name}.bias"), stride, padding)
 
     def norm(name: str, x: Tensor) -> Tensor:
-        if not spec.batch_norm:
+        if not config.batch_norm:
             return x
         if training:
             mean, variance = x.mean((0, 2, 3)), x.var((0, 2, 3), unbiased=False)
@@ -123,12 +122,12 @@ def reference(
         return x * state[f"{name}.weight"][:, None, None] + state[f"{name}.bias"][:, None, None]
 
     x = F.relu(norm("stem_norm", convolve("stem", images, 1, 1)))
-    for stage, count in enumerate(spec.blocks):
+    for stage, count in enumerate(config.blocks):
         for block in range(count):
             name, stride = f"stages.{stage}.{block}", 2 if stage and not block else 1
             branch = F.relu(norm(f"{name}.norm1", convolve(f"{name}.conv1", x, stride, 1)))
             branch = norm(f"{name}.norm2", convolve(f"{name}.conv2", branch, 1, 1))
-            if spec.shortcut == "none":
+            if config.shortcut == "none":
                 x = F.relu(branch)
             elif f"{name}.shortcut.conv.weight" in state:
                 way = norm(f"{name}.shortcut.norm", convolve(f"{name}.shortcut.conv", x, stride, 0))
@@ -141,9 +140,9 @@ def reference(
     return x.mean((2, 3)) @ state["head.weight"].T + state["head.bias"]
 
 
-def stirred(spec: CifarConfig, channels: int = 3) -> nn.Module:
+def stirred(config: CifarConfig, channels: int = 3) -> nn.Module:
     """A network in double precision whose normalizations are not the identity."""
-    model = build(spec, channels).double()
+    model = build(config, channels).double()
     draw = torch.Generator().manual_seed(1)
     with torch.no_grad():
         for name, tensor in model.state_dict().items():
@@ -154,26 +153,26 @@ def stirred(spec: CifarConfig, channels: int = 3) -> nn.Module:
 
 @pytest.mark.parametrize("training", [True, False], ids=["training", "evaluation"])
 @pytest.mark.parametrize("side", [8, 9])
-@pytest.mark.parametrize("spec", SPECS, ids=named)
+@pytest.mark.parametrize("config", SPECS, ids=named)
 def test_the_network_equals_a_reference_implementation_of_the_paper(
-    spec: CifarConfig, side: int, training: bool
+    config: CifarConfig, side: int, training: bool
 ) -> None:
-    model = stirred(spec).train(training)
+    model = stirred(config).train(training)
     images = torch.randn(
         4, 3, side, side, generator=torch.Generator().manual_seed(2), dtype=torch.float64
     )
     state = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     torch.testing.assert_close(
-        model(images), reference(state, spec, images, training), rtol=1e-9, atol=1e-9
+        model(images), reference(state, config, images, training), rtol=1e-9, atol=1e-9
     )
 
 
 @pytest.mark.parametrize("option", OPTIONS)
 def test_projections_are_at_the_blocks_that_the_shortcut_option_requires(option: Any) -> None:
-    spec = CifarConfig(blocks=(2, 2, 2), widths=(4, 8, 8), shortcut=option)
+    config = CifarConfig(blocks=(2, 2, 2), widths=(4, 8, 8), shortcut=option)
     projections = {
         name.removesuffix(".conv.weight")
-        for name in build(spec).state_dict()
+        for name in build(config).state_dict()
         if "shortcut.conv" in name
     }
     where = {
@@ -186,8 +185,8 @@ def test_projections_are_at_the_blocks_that_the_shortcut_option_requires(option:
 
 
 def test_shortcut_a_has_no_parameters_and_copies_the_signal_to_the_middle_channels() -> None:
-    spec = CifarConfig(blocks=(1, 1), widths=(2, 5), shortcut="A")
-    way = build(spec).stages[1][0].shortcut
+    config = CifarConfig(blocks=(1, 1), widths=(2, 5), shortcut="A")
+    way = build(config).stages[1][0].shortcut
     assert not list(way.parameters())
     x = torch.arange(2.0 * 5 * 5).reshape(1, 2, 5, 5) + 1
     out = way(x)
@@ -378,11 +377,13 @@ def test_the_cost_of_every_valid_config_equals_the_built_network(
     blocks: list[int], option: Any, start: int, more: list[int], batch_norm: bool, side: int
 ) -> None:
     widths = tuple(start + sum(more[:stage]) for stage in range(len(blocks)))
-    spec = CifarConfig(blocks=tuple(blocks), widths=widths, shortcut=option, batch_norm=batch_norm)
-    model = build(spec, classes=3).eval()
+    config = CifarConfig(
+        blocks=tuple(blocks), widths=widths, shortcut=option, batch_norm=batch_norm
+    )
+    model = build(config, classes=3).eval()
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         assert model(torch.zeros(2, 3, side, side)).shape == (2, 3)
-    assert spec.cost(3, 3, side) == (size(model), counter.get_total_flops() // 4)
+    assert config.cost(3, 3, side) == (size(model), counter.get_total_flops() // 4)
 
 
 @pytest.mark.parametrize("layout", [torch.channels_last, torch.contiguous_format])

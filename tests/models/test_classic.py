@@ -27,9 +27,11 @@ from resnetlab.training.rng import make_generator
 TINY_VGG = VGGConfig(convolutions=(1, 2), widths=(3, 4), hidden=6)
 
 
-def build(spec: ModelConfig, channels: int = 3) -> nn.Module:
+def build(config: ModelConfig, channels: int = 3) -> nn.Module:
     model = (
-        build_model(spec, channels, 5, lambda name: make_generator(0, "init", name)).double().eval()
+        build_model(config, channels, 5, lambda name: make_generator(0, "init", name))
+        .double()
+        .eval()
     )
     draw = torch.Generator().manual_seed(1)
     with torch.no_grad():
@@ -101,18 +103,18 @@ CASES: dict[str, tuple[ModelConfig, Any, int]] = {
 }
 
 
-@pytest.mark.parametrize(("spec", "reference", "side"), CASES.values(), ids=CASES)
+@pytest.mark.parametrize(("config", "reference", "side"), CASES.values(), ids=CASES)
 def test_a_network_equals_a_reference_implementation_of_its_source(
-    spec: ModelConfig, reference: Any, side: int
+    config: ModelConfig, reference: Any, side: int
 ) -> None:
-    model = build(spec)
+    model = build(config)
     images = torch.randn(
         2, 3, side, side, generator=torch.Generator().manual_seed(2), dtype=torch.float64
     )
     torch.testing.assert_close(
         model(images), reference(dict(model.state_dict()), images), rtol=1e-9, atol=1e-9
     )
-    assert spec.cost(3, 5, side) == traced_cost(spec, 3, 5, side)
+    assert config.cost(3, 5, side) == traced_cost(config, 3, 5, side)
 
 
 def test_vgg16_has_the_parameter_shapes_of_torchvision() -> None:
@@ -182,20 +184,20 @@ def test_dropout_is_between_the_two_linear_layers_and_off_in_evaluation() -> Non
 def test_an_image_that_is_too_small_is_refused_with_the_layer_and_the_smallest_size(
     name: str, side: int, line: str
 ) -> None:
-    spec = parse_model(name, "")
+    config = parse_model(name, "")
     with pytest.raises(InputError) as error:
-        spec.cost(3, 10, side)
+        config.cost(3, 10, side)
     assert str(error.value) == line
     if name != "vgg16":
         with pytest.raises(InputError) as raised:
-            build(spec)(torch.zeros(1, 3, side, side, dtype=torch.float64))
+            build(config)(torch.zeros(1, 3, side, side, dtype=torch.float64))
         assert str(raised.value) == line
 
 
 @pytest.mark.parametrize(("name", "low", "high"), [("lenet5", 28, 31), ("alexnet-cifar", 32, 39)])
 def test_accepted_image_sizes_give_logits(name: str, low: int, high: int) -> None:
-    spec = parse_model(name, "")
-    model = build(spec)
+    config = parse_model(name, "")
+    model = build(config)
     for side in (low, high):
         assert model(torch.zeros(1, 3, side, side, dtype=torch.float64)).shape == (1, 5)
 
@@ -240,9 +242,9 @@ def test_mistakes_in_other_families_are_reported(value: Any, line: str) -> None:
 
 
 def test_a_name_with_changed_fields_is_another_network() -> None:
-    spec = parse_model({"name": "alexnet-cifar", "ceil_mode": True, "dropout": 0.5}, "")
-    assert spec == AlexNetCifarConfig(ceil_mode=True, dropout=0.5)
-    assert (spec.slug, spec.title) == (
+    config = parse_model({"name": "alexnet-cifar", "ceil_mode": True, "dropout": 0.5}, "")
+    assert config == AlexNetCifarConfig(ceil_mode=True, dropout=0.5)
+    assert (config.slug, config.title) == (
         "alexnet-cifar+",
         "AlexNet for CIFAR (ceil mode, dropout 0.5)",
     )

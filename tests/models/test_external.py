@@ -35,8 +35,8 @@ SHARED_WEIGHTS = Path(__file__).resolve().parents[2].parent / "shared" / "data" 
 REAL = Path(os.environ.get("RESNETLAB_TEST_WEIGHTS") or SHARED_WEIGHTS)
 
 
-def build(spec: ExternalConfig, channels: int = 3, classes: int = 7, seed: int = 0) -> nn.Module:
-    return build_model(spec, channels, classes, lambda name: make_generator(seed, "init", name))
+def build(config: ExternalConfig, channels: int = 3, classes: int = 7, seed: int = 0) -> nn.Module:
+    return build_model(config, channels, classes, lambda name: make_generator(seed, "init", name))
 
 
 def tiny(num_classes: int = 2, width: int = 4, channels: int = 3) -> nn.Module:
@@ -67,9 +67,9 @@ def custom_model(monkeypatch: pytest.MonkeyPatch) -> str:
     return "ownpackage:tiny"
 
 
-def error_text(spec: ExternalConfig) -> str:
+def error_text(config: ExternalConfig) -> str:
     with pytest.raises(InputError) as caught:
-        build(spec)
+        build(config)
     return str(caught.value)
 
 
@@ -77,17 +77,17 @@ def error_text(spec: ExternalConfig) -> str:
     "name", ["timm/mobilenetv2_100", "torchvision/resnet18", "package.module:function"]
 )
 def test_an_external_network_has_a_name_and_is_decoded_from_a_file(name: str) -> None:
-    spec = parse_model(name, "x")
-    assert spec == ExternalConfig(source=name)
-    assert spec.slug == name
+    config = parse_model(name, "x")
+    assert config == ExternalConfig(source=name)
+    assert config.slug == name
     table = {"name": name, "kwargs": {"num_classes": 1001, "pad_type": "same", "rates": [1, 2]}}
     more = parse_model(table, "x")
     assert isinstance(more, ExternalConfig)
     assert more.kwargs == {"num_classes": 1001, "pad_type": "same", "rates": [1, 2]}
     assert decode(ModelConfig, encode(more), "x") == more
-    assert config_hash(more) != config_hash(spec)
+    assert config_hash(more) != config_hash(config)
     assert more.slug == f"{name}+"
-    assert {more, spec, replace(spec)} == {more, spec}
+    assert {more, config, replace(config)} == {more, config}
 
 
 def test_a_torchvision_network_is_built_for_the_classes_of_the_data() -> None:
@@ -108,9 +108,9 @@ def test_initial_weights_follow_from_the_seed_and_the_global_generator_is_unchan
 
 
 def test_a_function_of_the_user_is_called_with_kwargs_and_classes(custom_model: str) -> None:
-    spec = ExternalConfig(source=custom_model, kwargs={"width": 6})
-    assert build(spec)[3].weight.shape == (7, 6)
-    assert model_cost(spec, 3, 7, 8) == (6 * 27 + 6 + 7 * 6 + 7, 6 * 27 * 36 + 42)
+    config = ExternalConfig(source=custom_model, kwargs={"width": 6})
+    assert build(config)[3].weight.shape == (7, 6)
+    assert model_cost(config, 3, 7, 8) == (6 * 27 + 6 + 7 * 6 + 7, 6 * 27 * 36 + 42)
     assert build(ExternalConfig(source="ownpackage:fixed"))[3].weight.shape == (3, 4)
 
 
@@ -123,11 +123,11 @@ def test_a_local_weights_file_is_written_and_read_with_classes_and_preprocessing
         model.state_dict(),
         {"classes": ["a", "b"], "mean": [0.5], "std": [0.25], "side": 8},
     )
-    spec = ExternalConfig(source=custom_model, weights=str(path), sha256=sha256(path))
-    again = build(spec, seed=5).state_dict()
+    config = ExternalConfig(source=custom_model, weights=str(path), sha256=sha256(path))
+    again = build(config, seed=5).state_dict()
     assert all(torch.equal(again[name], tensor) for name, tensor in model.state_dict().items())
-    assert weights_metadata(spec) == WeightsMetadata(("a", "b"), (0.5,), (0.25,), 8)
-    changed = replace(spec, mean=(0.1,), std=(0.2,), class_names=("x", "y"))
+    assert weights_metadata(config) == WeightsMetadata(("a", "b"), (0.5,), (0.25,), 8)
+    changed = replace(config, mean=(0.1,), std=(0.2,), class_names=("x", "y"))
     assert weights_metadata(changed) == WeightsMetadata(("x", "y"), (0.1,), (0.2,), 8)
 
 
@@ -139,8 +139,8 @@ def test_a_file_with_another_hash_than_the_config_is_refused(
     line = error_text(ExternalConfig(source=custom_model, weights=str(path), sha256="0" * 64))
     assert (
         line
-        == f"{path}: differs from the SHA-256 of the spec. Fix: give the file that the spec was "
-        "made with"
+        == f"{path}: differs from the SHA-256 of the config. Fix: give the file that the config "
+        "was made with"
     )
 
 
@@ -170,10 +170,10 @@ def test_a_file_with_missing_or_extra_names_is_refused_with_five_names_and_their
 def test_an_invalid_path_is_reported_when_the_weights_are_read(
     custom_model: str, path: str
 ) -> None:
-    spec = parse_model({"name": custom_model, "weights": path}, "x")
-    assert isinstance(spec, ExternalConfig)
-    assert spec.sha256 == ""
-    assert len(error_text(spec).splitlines()) == 1
+    config = parse_model({"name": custom_model, "weights": path}, "x")
+    assert isinstance(config, ExternalConfig)
+    assert config.sha256 == ""
+    assert len(error_text(config).splitlines()) == 1
 
 
 @pytest.mark.parametrize("metadata", [[], {"classes": 3}, {"mean": ["x"]}, {"side": None}])
@@ -211,21 +211,21 @@ def test_an_unreachable_hub_is_reported_with_the_file_to_download_and_its_folder
     monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
     monkeypatch.setattr("torch.hub.urlopen", refuse)
     monkeypatch.setattr("resnetlab.models.external.connection_problem", lambda _: "")
-    spec = replace(SMALL, weights="hub")
+    config = replace(SMALL, weights="hub")
     folder = tmp_path / "weights" / "torchvision"
-    line = error_text(spec)
+    line = error_text(config)
     assert line == (
         "torchvision/squeezenet1_1+: the hub of torchvision cannot be reached: <urlopen error "
         "no route to host>. "
         f"Fix: place squeezenet1_1.safetensors in {folder}, or give its path as weights"
     )
-    assert local_weights_path(spec) == folder / "squeezenet1_1.safetensors"
+    assert local_weights_path(config) == folder / "squeezenet1_1.safetensors"
     folder.mkdir(parents=True)
     state = build(SMALL, classes=1000).state_dict()
-    write_weights(local_weights_path(spec), state, {})
-    placed = build(spec, classes=1000, seed=9).state_dict()
+    write_weights(local_weights_path(config), state, {})
+    placed = build(config, classes=1000, seed=9).state_dict()
     assert all(torch.equal(placed[name], state[name]) for name in state)
-    metadata = weights_metadata(spec)
+    metadata = weights_metadata(config)
     assert (len(metadata.class_names), metadata.mean, metadata.side) == (
         1000,
         (0.485, 0.456, 0.406),
@@ -242,7 +242,7 @@ def test_a_library_that_is_not_installed_is_reported_with_its_extra(
 
 
 @pytest.mark.parametrize(
-    ("spec", "start"),
+    ("config", "start"),
     [
         (
             ExternalConfig(source="torchvision/nonet"),
@@ -272,9 +272,9 @@ def test_a_library_that_is_not_installed_is_reported_with_its_extra(
 )
 @pytest.mark.usefixtures("custom_model")
 def test_a_network_that_cannot_be_built_is_refused_in_one_line(
-    spec: ExternalConfig, start: str
+    config: ExternalConfig, start: str
 ) -> None:
-    line = error_text(spec)
+    line = error_text(config)
     assert line.startswith(start)
     assert len(line.splitlines()) == 1
     assert ". Fix: " in line
@@ -319,11 +319,11 @@ def test_the_content_of_a_weights_file_is_part_of_the_config_hash(
     path = tmp_path / "w.safetensors"
     write_weights(path, build(ExternalConfig(source=custom_model)).state_dict(), {})
     table = {"name": custom_model, "weights": str(path)}
-    spec = parse_model(table, "x")
-    assert isinstance(spec, ExternalConfig)
-    assert spec.sha256 == sha256(path)
+    config = parse_model(table, "x")
+    assert isinstance(config, ExternalConfig)
+    assert config.sha256 == sha256(path)
     write_weights(path, build(ExternalConfig(source=custom_model), seed=1).state_dict(), {})
-    assert config_hash(parse_model(table, "x")) != config_hash(spec)
+    assert config_hash(parse_model(table, "x")) != config_hash(config)
 
 
 @pytest.mark.parametrize(
@@ -343,22 +343,22 @@ def test_published_weights_load_into_the_timm_network(file: str, kwargs: dict[st
             f"{file} lies neither beside this repository nor where RESNETLAB_TEST_WEIGHTS says"
         )
     name = file.split(".")[0].removesuffix("_features")
-    spec = ExternalConfig(
+    config = ExternalConfig(
         source=f"timm/{name}",
         kwargs=kwargs,
         weights=str(path),
         mean=(0.5,) * 3,
         std=(0.5,) * 3,
     )
-    model = build(spec).eval()
+    model = build(config).eval()
     tensors, _ = read_weights(path)
     assert all(torch.equal(model.state_dict()[key], tensor) for key, tensor in tensors.items())
     with torch.no_grad():
         out = model(torch.zeros(1, 3, 96, 96))
     assert out.shape == (1, kwargs["num_classes"] or 1280)
     assert torch.isfinite(out).all()
-    assert weights_metadata(spec).mean == (0.5, 0.5, 0.5)
-    assert external.weights_file(spec) == path
+    assert weights_metadata(config).mean == (0.5, 0.5, 0.5)
+    assert external.weights_file(config) == path
 
 
 def test_naming_an_external_network_does_not_import_torch() -> None:
@@ -412,8 +412,8 @@ def test_assumed_metadata_of_a_local_file_are_listed(tmp_path: Path) -> None:
         path = tmp_path / f"net{outputs}.safetensors"
         state = timm.create_model("resnet10t", num_classes=outputs).state_dict()
         write_weights(path, state, metadata)
-        spec = ExternalConfig(source="timm/resnet10t", weights=str(path), **fields)
-        return list(external.weights_assumptions(spec, "fc"))
+        config = ExternalConfig(source="timm/resnet10t", weights=str(path), **fields)
+        return list(external.weights_assumptions(config, "fc"))
 
     (line,) = assumptions(1000, {})
     assert line.startswith(

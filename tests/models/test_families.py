@@ -1,4 +1,4 @@
-"""Any accepted spec of any family builds, costs what it says, and comes back from its file."""
+"""Any accepted config of any family builds, costs what it says, and comes back from its file."""
 
 from __future__ import annotations
 
@@ -71,36 +71,39 @@ SPECS = st.one_of(
 
 
 @given(
-    spec=SPECS, channels=st.sampled_from([1, 3]), classes=st.integers(1, 5), side=st.integers(1, 40)
+    config=SPECS,
+    channels=st.sampled_from([1, 3]),
+    classes=st.integers(1, 5),
+    side=st.integers(1, 40),
 )
 def test_the_cost_of_a_config_equals_its_network_or_the_image_size_is_refused(
-    spec: ModelConfig, channels: int, classes: int, side: int
+    config: ModelConfig, channels: int, classes: int, side: int
 ) -> None:
     try:
-        cost = spec.cost(channels, classes, side)
+        cost = config.cost(channels, classes, side)
     except InputError as error:
         with pytest.raises((RuntimeError, InputError)):
-            traced_cost.__wrapped__(spec, channels, classes, side)
+            traced_cost.__wrapped__(config, channels, classes, side)
         smallest = int(error.problems[0].fix.split(" are ")[1].split("x")[0])
         assert smallest != side
-        assert spec.cost(channels, classes, smallest) == traced_cost(
-            spec, channels, classes, smallest
+        assert config.cost(channels, classes, smallest) == traced_cost(
+            config, channels, classes, smallest
         )
         return
-    assert cost == traced_cost(spec, channels, classes, side)
+    assert cost == traced_cost(config, channels, classes, side)
 
 
-@given(spec=SPECS)
-def test_a_config_is_decoded_from_its_file_and_parsed_from_its_table(spec: ModelConfig) -> None:
-    assert decode(ModelConfig, json.loads(json.dumps(encode(spec))), "x") == spec
-    assert parse_model(without_defaults(spec), "x") == spec
-    assert spec.slug
-    assert spec.title
-    assert spec.depth > 1
+@given(config=SPECS)
+def test_a_config_is_decoded_from_its_file_and_parsed_from_its_table(config: ModelConfig) -> None:
+    assert decode(ModelConfig, json.loads(json.dumps(encode(config))), "x") == config
+    assert parse_model(without_defaults(config), "x") == config
+    assert config.slug
+    assert config.title
+    assert config.depth > 1
 
 
 @pytest.mark.parametrize(
-    "spec",
+    "config",
     [
         LeNet5Config(),
         AlexNetCifarConfig(batch_norm=True),
@@ -108,20 +111,20 @@ def test_a_config_is_decoded_from_its_file_and_parsed_from_its_table(spec: Model
         VGGConfig(hidden=8),
     ],
 )
-def test_all_initial_weights_are_drawn_by_their_names(spec: ModelConfig) -> None:
+def test_all_initial_weights_are_drawn_by_their_names(config: ModelConfig) -> None:
     names: list[str] = []
 
     def draw(name: str) -> torch.Generator:
         names.append(name)
         return make_generator(0, "init", name)
 
-    model = build_model(spec, 3, 10, draw)
+    model = build_model(config, 3, 10, draw)
     drawn = [
         f"{name}.{part}"
         for name, module in model.named_modules()
         if isinstance(module, nn.Conv2d | nn.Linear)
         for part, _ in module.named_parameters()
-        if part == "weight" or spec.init == "pytorch"
+        if part == "weight" or config.init == "pytorch"
     ]
     assert sorted(names) == sorted(drawn)
     for tensor in model.state_dict().values():

@@ -1,5 +1,5 @@
-"""The golden tables: what every named network costs, as built, as its spec says, and as others have
-published.
+"""The golden tables: what every named network costs, as built, as its config says, and as others
+have published.
 """
 
 from __future__ import annotations

@@ -109,10 +109,10 @@ def test_the_parameters_of_a_wide_network_are_counted_without_allocating_it() ->
     )
 
 
-@pytest.mark.parametrize("spec", SMALL, ids=lambda spec: f"{spec.shortcut}-{spec.block}")
+@pytest.mark.parametrize("config", SMALL, ids=lambda config: f"{config.shortcut}-{config.block}")
 @pytest.mark.parametrize("side", [64, 33, 1])
-def test_the_cost_of_a_config_equals_the_built_network(spec: ImageNetConfig, side: int) -> None:
-    assert spec.cost(3, 7, side) == traced_cost(spec, 3, 7, side)
+def test_the_cost_of_a_config_equals_the_built_network(config: ImageNetConfig, side: int) -> None:
+    assert config.cost(3, 7, side) == traced_cost(config, 3, 7, side)
 
 
 @pytest.mark.parametrize("name", ["plain18", "plain34"])
@@ -164,5 +164,5 @@ def test_stride_on_first_or_middle_halves_the_same_stages_at_different_cost() ->
     ],
 )
 def test_networks_have_the_expected_names_and_titles(table: Any, slug: str, title: str) -> None:
-    spec = parse_model(table, "")
-    assert (spec.slug, spec.title) == (slug, title)
+    config = parse_model(table, "")
+    assert (config.slug, config.title) == (slug, title)

@@ -36,8 +36,8 @@ from resnetlab.schema import config_hash
 
 
 def network(seed: int = 0, classes: int = 10, name: str = "cifar-resnet8") -> nn.Module:
-    spec = parse_model(name, "")
-    return build_model(spec, 3, classes, lambda _: torch.Generator().manual_seed(seed))
+    config = parse_model(name, "")
+    return build_model(config, 3, classes, lambda _: torch.Generator().manual_seed(seed))
 
 
 _THEIRS = (
@@ -293,8 +293,8 @@ def test_a_torchvision_vgg_with_our_names_gives_its_logits(tmp_path: Path) -> No
             layer.running_var.uniform_(0.5, 2)
             nn.init.uniform_(layer.weight, 0.5, 2)
             nn.init.normal_(layer.bias)
-    spec = VGGConfig(convolutions=(1, 1, 2, 2, 2), hidden=8, batch_norm=True)
-    ours = build_module(spec, 3, 3)
+    config = VGGConfig(convolutions=(1, 1, 2, 2, 2), hidden=8, batch_norm=True)
+    ours = build_module(config, 3, 3)
     file = CheckpointFile(theirs.state_dict(), WeightsMetadata())
     mapped = _vgg_in_order(tmp_path / "vgg.pth", file, ours)
     load_weights(ours, mapped.tensors, "vgg.pth")

@@ -93,30 +93,30 @@ def one_of_each_kind() -> list[tuple[str, ModelConfig]]:
     return list(kinds.values())
 
 
-def build(spec: ModelConfig) -> nn.Module:
-    return build_model(spec, 3, 10, lambda part: make_generator(0, "init", part))
+def build(config: ModelConfig) -> nn.Module:
+    return build_model(config, 3, 10, lambda part: make_generator(0, "init", part))
 
 
-@pytest.mark.parametrize(("name", "spec"), one_of_each_kind())
-def test_every_registered_family_has_the_same_outputs(name: str, spec: ModelConfig) -> None:
-    images = random_images(64 if isinstance(spec, ImageNetConfig) else 28)
-    model = randomize(build(spec), images)
+@pytest.mark.parametrize(("name", "config"), one_of_each_kind())
+def test_every_registered_family_has_the_same_outputs(name: str, config: ModelConfig) -> None:
+    images = random_images(64 if isinstance(config, ImageNetConfig) else 28)
+    model = randomize(build(config), images)
     prepared = check_equal(model, images)
     # In this DenseNet, every batch norm comes after a concatenation.
-    unfolded = count_norms(model) if isinstance(spec, DenseNetConfig) else 0
+    unfolded = count_norms(model) if isinstance(config, DenseNetConfig) else 0
     assert count_norms(prepared) == unfolded, name
 
 
 @pytest.mark.parametrize(
-    "spec",
+    "config",
     [
         VGGConfig(convolutions=(2, 1), widths=(4, 8), hidden=8, batch_norm=True),
         AlexNetCifarConfig(batch_norm=True),
     ],
 )
-def test_families_with_batch_norm_by_choice_have_the_same_outputs(spec: ModelConfig) -> None:
+def test_families_with_batch_norm_by_choice_have_the_same_outputs(config: ModelConfig) -> None:
     images = random_images(32)
-    model = randomize(build(spec), images)
+    model = randomize(build(config), images)
     assert count_norms(model) > 0
     assert count_norms(check_equal(model, images)) == 0
 
@@ -133,9 +133,9 @@ def test_families_with_batch_norm_by_choice_have_the_same_outputs(spec: ModelCon
 )
 def test_every_arrangement_of_a_block_has_the_same_outputs(arrangement: str, unfolded: int) -> None:
     """The last norm of a block is behind an addition, or the first one; all others are folded."""
-    spec = CifarConfig(blocks=(1, 1), widths=(8, 16), shortcut="B", arrangement=arrangement)  # type: ignore[arg-type]
+    config = CifarConfig(blocks=(1, 1), widths=(8, 16), shortcut="B", arrangement=arrangement)  # type: ignore[arg-type]
     images = random_images(16)
-    prepared = check_equal(randomize(build(spec), images), images)
+    prepared = check_equal(randomize(build(config), images), images)
     assert count_norms(prepared) == unfolded
 
 

@@ -23,10 +23,10 @@ def error_text(value: object) -> list[str]:
 
 @given(st.integers(1, 300), st.sampled_from(["none", "A", "B", "C"]))
 def test_the_slug_of_a_classic_network_is_parsed_to_the_same_config(n: int, option: Any) -> None:
-    spec = cifar_config(6 * n + 2, option)
-    assert spec.blocks == (n, n, n)
-    assert get_model_config(spec.slug, "", "") == spec
-    assert parse_model(spec.slug, "study.toml") == spec
+    config = cifar_config(6 * n + 2, option)
+    assert config.blocks == (n, n, n)
+    assert get_model_config(config.slug, "", "") == config
+    assert parse_model(config.slug, "study.toml") == config
 
 
 @pytest.mark.parametrize(
@@ -119,7 +119,7 @@ def test_the_depth_is_counted_over_the_stages_given_by_the_widths() -> None:
 
 
 @pytest.mark.parametrize(
-    ("table", "spec"),
+    ("table", "config"),
     [
         ({"depth": 8}, cifar_config(8)),
         ({"name": "cifar-plain20"}, cifar_config(20, "none")),
@@ -134,9 +134,9 @@ def test_the_depth_is_counted_over_the_stages_given_by_the_widths() -> None:
     ],
 )
 def test_a_table_may_name_a_network_and_change_its_fields(
-    table: dict[str, Any], spec: CifarConfig
+    table: dict[str, Any], config: CifarConfig
 ) -> None:
-    assert parse_model(table, "x") == spec
+    assert parse_model(table, "x") == config
 
 
 @pytest.mark.parametrize(

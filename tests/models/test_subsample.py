@@ -23,9 +23,9 @@ import torch
 from helpers.subsampled import NETWORKS, build
 torch.set_num_threads(1)
 images = torch.randn(6, 3, 112, 112).to(memory_format=torch.channels_last)
-for name, spec in NETWORKS.items():
+for name, config in NETWORKS.items():
     print(name, flush=True)
-    model = build(spec).to(memory_format=torch.channels_last).train()
+    model = build(config).to(memory_format=torch.channels_last).train()
     blocks = []
     for _ in range(20):
         model(images).sum().backward()

@@ -29,8 +29,8 @@ SMALL = ExternalConfig(
 )
 
 
-def build(spec: ExternalConfig, seed: int = 0, channels: int = 3) -> torch.nn.Module:
-    return build_model(spec, channels, 7, lambda name: make_generator(seed, "init", name)).eval()
+def build(config: ExternalConfig, seed: int = 0, channels: int = 3) -> torch.nn.Module:
+    return build_model(config, channels, 7, lambda name: make_generator(seed, "init", name)).eval()
 
 
 @pytest.mark.parametrize(
@@ -92,11 +92,11 @@ def test_a_local_weights_file_gives_the_same_outputs_and_class_names(tmp_path: P
     write_weights(
         path, model.state_dict(), {"classes": ["a", "b"], "mean": [0.5] * 3, "std": [0.5] * 3}
     )
-    spec = replace(SMALL, weights=str(path), sha256=sha256(path))
+    config = replace(SMALL, weights=str(path), sha256=sha256(path))
     with torch.no_grad():
-        assert torch.equal(build(spec, seed=9)(images), model(images))
+        assert torch.equal(build(config, seed=9)(images), model(images))
         assert not torch.equal(build(SMALL, seed=9)(images), model(images))
-    assert weights_metadata(spec).class_names == ("a", "b")
+    assert weights_metadata(config).class_names == ("a", "b")
 
 
 def test_the_metadata_of_timm_weights_contain_mean_deviation_and_size() -> None:
@@ -115,13 +115,13 @@ def test_an_unreachable_hub_is_reported_in_one_line(
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
     monkeypatch.setattr("resnetlab.models.external.connection_problem", lambda _: "")
     monkeypatch.setenv("RESNETLAB_CACHE", str(tmp_path))
-    spec = ExternalConfig(source="timm/resnet18", weights="hub")
+    config = ExternalConfig(source="timm/resnet18", weights="hub")
     with pytest.raises(InputError) as caught:
-        build(spec)
+        build(config)
     line = str(caught.value)
     assert line.startswith("timm/resnet18+: the hub of timm cannot be reached: ")
     assert line.endswith(
-        f"Fix: place resnet18.safetensors in {local_weights_path(spec).parent}, or give its "
+        f"Fix: place resnet18.safetensors in {local_weights_path(config).parent}, or give its "
         "path as weights"
     )
     assert len(line.splitlines()) == 1

@@ -72,12 +72,12 @@ def trunk(model: torch.nn.Module) -> dict[str, torch.Tensor]:
 
 def test_finetune_starts_from_the_weights_of_a_timm_folder(network: Any, folder: Path) -> None:
     backbone = select_backbone(f"local-dir:{folder}", None, False)
-    spec = backbone.spec
-    assert isinstance(spec, ExternalConfig)
-    assert (spec.source, spec.mean, spec.std) == ("timm/mobilenetv2_035", MEAN, STD)
-    assert spec.kwargs["pad_type"] == "same"
-    assert len(spec.sha256) == 64
-    built = build_with_new_head(spec, 5, lambda _: torch.Generator())
+    config = backbone.config
+    assert isinstance(config, ExternalConfig)
+    assert (config.source, config.mean, config.std) == ("timm/mobilenetv2_035", MEAN, STD)
+    assert config.kwargs["pad_type"] == "same"
+    assert len(config.sha256) == 64
+    built = build_with_new_head(config, 5, lambda _: torch.Generator())
     assert built.get_submodule("classifier").out_features == 5  # type: ignore[union-attr]
     expected = trunk(network)
     assert all(torch.equal(t, expected[n]) for n, t in trunk(built).items())
@@ -90,9 +90,9 @@ def test_finetune_starts_from_hub_weights_and_reads_the_license_of_the_card(
         select_backbone("hf-hub:someone/birds", None, False)
     backbone = with_library_license(select_backbone("hf-hub:someone/birds", None, True), True)
     assert backbone.license.name == "cc-by-nc-4.0"
-    assert isinstance(backbone.spec, ExternalConfig)
-    assert str(hub) in backbone.spec.weights
-    built = build_with_new_head(backbone.spec, 2, lambda _: torch.Generator())
+    assert isinstance(backbone.config, ExternalConfig)
+    assert str(hub) in backbone.config.weights
+    built = build_with_new_head(backbone.config, 2, lambda _: torch.Generator())
     expected = trunk(network)
     assert all(torch.equal(t, expected[n]) for n, t in trunk(built).items())
 
@@ -168,4 +168,4 @@ def test_a_file_of_weights_given_beside_the_folder_has_priority(
     weights = tmp_path / "other.safetensors"
     backbone = select_backbone(f"local-dir:{folder}", weights, False)
     assert backbone.weights == weights
-    assert replace(backbone.spec, weights="") == backbone.spec
+    assert replace(backbone.config, weights="") == backbone.config

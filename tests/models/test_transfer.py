@@ -43,9 +43,9 @@ def generator(name: str) -> torch.Generator:
 
 
 def pretrained(tmp_path: Path, source: str, classes: int) -> ExternalConfig:
-    """A spec with weights that were drawn for `classes`."""
-    spec = ExternalConfig(source=source, kwargs={"num_classes": classes})
-    model = build_with_new_head(spec, classes, generator)
+    """A config with weights that were drawn for `classes`."""
+    config = ExternalConfig(source=source, kwargs={"num_classes": classes})
+    model = build_with_new_head(config, classes, generator)
     for module in model.modules():
         if isinstance(module, nn.BatchNorm2d):
             module.running_mean.normal_()  # type: ignore[union-attr]
@@ -58,15 +58,18 @@ def pretrained(tmp_path: Path, source: str, classes: int) -> ExternalConfig:
 def test_the_backbone_has_the_pretrained_weights_and_the_new_classifier_is_reproducible(
     tmp_path: Path, source: str
 ) -> None:
-    spec = pretrained(tmp_path, source, 7)
-    model, again = build_with_new_head(spec, 4, generator), build_with_new_head(spec, 4, generator)
+    config = pretrained(tmp_path, source, 7)
+    model, again = (
+        build_with_new_head(config, 4, generator),
+        build_with_new_head(config, 4, generator),
+    )
     name, head = classifier(model, source)
     assert head.out_features == 4
     assert 0 < head.weight.abs().max() <= head.in_features**-0.5
     for key, tensor in model.state_dict().items():
         assert torch.equal(tensor, again.state_dict()[key]), key
     converted = build_with_new_head(
-        ExternalConfig(source=source, weights=spec.weights), 7, generator
+        ExternalConfig(source=source, weights=config.weights), 7, generator
     ).state_dict()
     for key, tensor in model.state_dict().items():
         assert key.startswith(f"{name}.") or torch.equal(tensor, converted[key]), key
@@ -121,16 +124,16 @@ def test_the_parameters_of_the_published_network_are_counted_on_the_meta_device(
 def test_the_parameter_count_of_a_network_includes_its_new_classifier() -> None:
     """Weights of 1,001 classes: their head of 1,282,281 parameters gives way to one of 12,810."""
     kwargs: dict[str, Any] = {"num_classes": 1001, "pad_type": "same"}
-    spec = ExternalConfig(source="timm/mobilenetv2_100", kwargs=kwargs)
-    fitted = build_with_new_head(spec, 10, generator)
+    config = ExternalConfig(source="timm/mobilenetv2_100", kwargs=kwargs)
+    fitted = build_with_new_head(config, 10, generator)
     parameters = sum(parameter.numel() for parameter in fitted.parameters())
     assert parameters == 2_236_682
-    assert model_cost(with_num_classes(spec, 10), 3, 10, 96)[0] == parameters
-    trained = model_cost(spec, 3, 10, 96)
+    assert model_cost(with_num_classes(config, 10), 3, 10, 96)[0] == parameters
+    trained = model_cost(config, 3, 10, 96)
     assert trained[0] - parameters == 991 * 1281
-    assert trained[1] - model_cost(with_num_classes(spec, 10), 3, 10, 96)[1] == 991 * 1280
-    assert count_trainable_parameters(with_num_classes(spec, 10), 3, 10, "backbone") == 12_810
-    assert spec.kwargs["num_classes"] == 1001
+    assert trained[1] - model_cost(with_num_classes(config, 10), 3, 10, 96)[1] == 991 * 1280
+    assert count_trainable_parameters(with_num_classes(config, 10), 3, 10, "backbone") == 12_810
+    assert config.kwargs["num_classes"] == 1001
     plain = ExternalConfig(source="torchvision/resnet18")
     assert with_num_classes(plain, 10) == plain
 
@@ -155,12 +158,12 @@ def test_frozen_layers_have_no_gradient_and_fixed_statistics() -> None:
 
 
 def test_weights_of_another_architecture_are_refused_by_name(tmp_path: Path) -> None:
-    spec = pretrained(tmp_path, "torchvision/resnet18", 5)
+    config = pretrained(tmp_path, "torchvision/resnet18", 5)
     with pytest.raises(
         InputError, match=r"is missing .*tensors.*Fix: give the file of this network"
     ):
         build_with_new_head(
-            ExternalConfig(source="torchvision/resnet34", weights=spec.weights), 5, generator
+            ExternalConfig(source="torchvision/resnet34", weights=config.weights), 5, generator
         )
 
 

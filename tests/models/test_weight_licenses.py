@@ -69,9 +69,9 @@ def test_the_commercial_use_of_every_timm_configuration_follows_its_license() ->
     ],
 )
 def test_weights_for_research_only_need_consent(name: str) -> None:
-    spec = ExternalConfig(source=f"timm/{name}", weights="hub")
+    config = ExternalConfig(source=f"timm/{name}", weights="hub")
     with pytest.raises(InputError, match=r"forbids commercial use: .*timm \d.*--accept-license"):
-        check_commercial_use(spec, find_license(spec))
+        check_commercial_use(config, find_license(config))
 
 
 def test_a_tag_that_timm_does_not_have_is_unknown() -> None:
@@ -134,8 +134,8 @@ def test_the_license_of_a_file_follows_from_its_metadata_or_its_name(tmp_path: P
     small = parse_model("timm/mobilenetv2_100", "")
     regnet = parse_model("timm/regnety_160", "")
 
-    def name_of(spec: object, file: str) -> str:
-        return find_license(spec, tmp_path / f"{file}.safetensors").name  # type: ignore[arg-type]
+    def name_of(config: object, file: str) -> str:
+        return find_license(config, tmp_path / f"{file}.safetensors").name  # type: ignore[arg-type]
 
     assert name_of(small, "stated") == "CC-BY-NC-4.0"
     assert name_of(parse_model("resnet50", ""), "stated") == "CC-BY-NC-4.0"

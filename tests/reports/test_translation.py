@@ -52,7 +52,7 @@ TEXTS = {"question", "about", "limits", "statement", "why", "reason"} | {
 
 def placeholders(text):
     return sorted(
-        (name, spec) for _, name, spec, _ in string.Formatter().parse(text) if name is not None
+        (name, config) for _, name, config, _ in string.Formatter().parse(text) if name is not None
     )
 
 

@@ -111,10 +111,10 @@ def photographs(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Pat
     torch.manual_seed(0)
     write_weights(root / "tiny.safetensors", tiny(num_classes=5).state_dict(), {})
     weights = str(root / "tiny.safetensors")
-    spec = ExternalConfig(
+    config = ExternalConfig(
         source="helpers.tiny:tiny", weights=weights, mean=(0.5,) * 3, std=(0.5,) * 3
     )
-    return {name: root / name for name in ("photos", "stanford-dogs")}, spec
+    return {name: root / name for name in ("photos", "stanford-dogs")}, config
 
 
 def small(model: ModelConfig) -> ModelConfig:

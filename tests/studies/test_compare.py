@@ -30,19 +30,19 @@ SPEC = RunConfig(
 
 
 def write(
-    root: Path, spec: RunConfig, accuracy_pct: float | None, status: Status = "trained"
+    root: Path, config: RunConfig, accuracy_pct: float | None, status: Status = "trained"
 ) -> Path:
     """A finished run, or with None one that is not."""
     file = RunFile(
         schema=SCHEMA,
-        run=spec,
+        run=config,
         data_name="digits",
         data=rl.DataConfig(source="digits"),
         classes=("a", "b"),
         train_images=10,
         class_share=0.5,
     )
-    directory = RunDirectory(root / "runs" / run_id(spec, "digits"))
+    directory = RunDirectory(root / "runs" / run_id(config, "digits"))
     write_json(directory.path / "run.json", encode(file))
     if accuracy_pct is not None:
         scores = rl.Scores(images=4, loss_nats=0.5, top1_error_pct=100 - accuracy_pct)
@@ -50,9 +50,9 @@ def write(
     return directory.path
 
 
-def many(root: Path, spec: RunConfig, values: list[float]) -> None:
+def many(root: Path, config: RunConfig, values: list[float]) -> None:
     for seed, value in enumerate(values):
-        write(root, replace(spec, seed=seed), value)
+        write(root, replace(config, seed=seed), value)
 
 
 PLAIN = replace(SPEC, model=rl.cifar_config(8, "none"))

@@ -40,16 +40,16 @@ def inspect_model(
     Raises:
         InputError: The network is unknown, or the image does not fit it.
     """
-    spec = read_network(model, classes=classes, trust_code=trust_code)
+    config = read_network(model, classes=classes, trust_code=trust_code)
     from resnetlab.inspection import layer_table
     from resnetlab.inspection.layers import trace_layers
 
-    *shape, default_classes = default_input(model if isinstance(model, str) else "", spec)
+    *shape, default_classes = default_input(model if isinstance(model, str) else "", config)
     channels, height, width = image_shape or shape
-    trace = trace_layers(spec, (channels, height, width), classes or default_classes)
+    trace = trace_layers(config, (channels, height, width), classes or default_classes)
     totals = layer_table.totals(trace)
     title = f"{trace.name}: {totals['parameters']:,} parameters, {totals['macs']:,} MACs"
-    notes = layer_table.notes(spec, trace.image_shape, trace)
+    notes = layer_table.notes(config, trace.image_shape, trace)
     return Table.from_rows(layer_table.layer_rows(trace), title, notes)
 
 
@@ -101,8 +101,8 @@ def inspect_gradients(
         elif not data:
             raise input_error("data", "missing", 'give data="digits", or the folder of a run')
         else:
-            spec = read_network(name, trust_code=trust_code)
-            norms = (gradients_at_init(spec, data, Path(output), seed, images, silent),)
+            config = read_network(name, trust_code=trust_code)
+            norms = (gradients_at_init(config, data, Path(output), seed, images, silent),)
         measured.append(MeasuredNetwork(name, norms))
     notes = [*gradient_sentences(measured), *gradient_notes(measured, seed)]
     return Table.from_rows(gradient_rows(measured), "Norms by layer", notes)
@@ -144,24 +144,24 @@ def read_network(
     from resnetlab.models.parse import parse_model
     from resnetlab.models.timm_source import parse_model_source
 
-    spec: Any = model
+    config: Any = model
     if isinstance(model, str) and stride_on:
-        spec = parse_model({"name": model, "stride_on": stride_on}, "MODEL", "")
+        config = parse_model({"name": model, "stride_on": stride_on}, "MODEL", "")
     elif isinstance(model, str):
-        spec = parse_model_source(model, "MODEL", weights=False)
+        config = parse_model_source(model, "MODEL", weights=False)
     if trust_code:
-        allow_code(spec)
-    check_code(spec)
-    return with_num_classes(spec, classes) if classes else spec
+        allow_code(config)
+    check_code(config)
+    return with_num_classes(config, classes) if classes else config
 
 
-def default_input(name: str, spec: Any = None) -> tuple[int, int, int, int]:
+def default_input(name: str, config: Any = None) -> tuple[int, int, int, int]:
     """Return the default channels, height, width and number of classes of a network: those of its
     registered name, or of the first network of its family.
 
     Args:
         name: Name of the network, or model file.
-        spec: Config of the network, if it is known.
+        config: Config of the network, if it is known.
     """
     from resnetlab.models.registry import registered_models
     from resnetlab.models.timm_source import is_timm_source, read_timm_source
@@ -170,9 +170,9 @@ def default_input(name: str, spec: Any = None) -> tuple[int, int, int, int]:
         folder = read_timm_source(name, "MODEL")
         return folder.channels, folder.size, folder.size, folder.num_classes
     entries = registered_models()
-    if spec is None and name.endswith(".toml"):
-        spec = read_network(name)
-    family = getattr(spec, "family", "")
+    if config is None and name.endswith(".toml"):
+        config = read_network(name)
+    family = getattr(config, "family", "")
     same = [entry for entry in entries if name == entry.name]
     same += [entry for entry in entries if family == entry.model.family]
     if same:
@@ -190,7 +190,7 @@ def gradients_of_run(run_folder: Path, data: str, images: int, notify: Notify) -
 
 
 def gradients_at_init(
-    spec: ModelConfig, data: str, output: Path, seed: int, images: int, notify: Notify
+    config: ModelConfig, data: str, output: Path, seed: int, images: int, notify: Notify
 ) -> GradientNorms:
     """Measure the gradients at the initial weights of a network."""
     import torch
@@ -208,11 +208,11 @@ def gradients_at_init(
         load_dataset(DataConfig(source=data), output / "cache", notify),
         torch.device("cpu"),
     )
-    model_cost(spec, dataset.channels, len(dataset.classes), dataset.image_size)
+    model_cost(config, dataset.channels, len(dataset.classes), dataset.image_size)
     numerics = Numerics(device="cpu", precision="fp32", memory_format="contiguous", threads=1)
     recipe = Recipe(batch_size=images, epochs=1)
     state = ScratchTrainState(
-        spec, recipe, numerics, seed, dataset.train, len(dataset.classes), device
+        config, recipe, numerics, seed, dataset.train, len(dataset.classes), device
     )
     return measure_gradients(state, DeviceImages.from_images(dataset.train, device), images)
 

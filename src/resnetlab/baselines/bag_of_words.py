@@ -28,7 +28,7 @@ WHITENING_EPSILON = 0.1
 class FittedBagOfWords:
     """Trained bag of visual words: whitening, dictionary and SVM."""
 
-    spec: BagOfWordsConfig
+    config: BagOfWordsConfig
     mean: Floats  # (D,)
     whitening: Floats  # (D, D)
     dictionary: Floats  # (words, D)
@@ -38,13 +38,13 @@ class FittedBagOfWords:
     def decision_function(self, pixels: NDArray[np.uint8]) -> Floats:
         """Return the SVM's scores (N, K) of images (N, H, W, C); the largest is predicted."""
         return (
-            _features(pixels, self.spec, self.mean, self.whitening, self.dictionary)
+            _features(pixels, self.config, self.mean, self.whitening, self.dictionary)
             @ self.weights.T
             + self.bias
         )
 
 
-def fit(spec: BagOfWordsConfig, train: LabeledImages, seed: int) -> FittedBagOfWords:
+def fit(config: BagOfWordsConfig, train: LabeledImages, seed: int) -> FittedBagOfWords:
     """Train whitening and dictionary on random patches, then the SVM on the word counts.
 
     Raises InputError if the images are smaller than a patch.
@@ -52,55 +52,55 @@ def fit(spec: BagOfWordsConfig, train: LabeledImages, seed: int) -> FittedBagOfW
     from sklearn.cluster import MiniBatchKMeans
     from sklearn.svm import LinearSVC
 
-    spec.patches_per_side(train.pixels.shape[1])
+    config.patches_per_side(train.pixels.shape[1])
     draw = np.random.default_rng(derive_seed(seed, "words", "patches"))
-    sample = _sample_patches(train.pixels, spec, draw)
+    sample = _sample_patches(train.pixels, config, draw)
     mean = sample.mean(axis=0)
     values, vectors = np.linalg.eigh(np.cov(sample - mean, rowvar=False))
     whitening: Floats = (vectors / np.sqrt(np.maximum(values, 0) + WHITENING_EPSILON)) @ vectors.T
     kmeans = MiniBatchKMeans(
-        min(spec.words, len(sample)),
+        min(config.words, len(sample)),
         batch_size=4096,
         n_init=1,
         max_iter=20,
         random_state=derive_seed(seed, "words", "dictionary") % 2**32,
     )
     dictionary: Floats = kmeans.fit((sample - mean) @ whitening).cluster_centers_
-    features = _features(train.pixels, spec, mean, whitening, dictionary)
+    features = _features(train.pixels, config, mean, whitening, dictionary)
     svm = LinearSVC(
-        C=spec.penalty, dual=False, random_state=derive_seed(seed, "words", "svm") % 2**32
+        C=config.penalty, dual=False, random_state=derive_seed(seed, "words", "svm") % 2**32
     )
     svm.fit(features, train.labels)
     weights, bias = np.asarray(svm.coef_), np.asarray(svm.intercept_)
     if len(weights) == 1:  # for two classes scikit-learn stores only the second
         weights, bias = np.concatenate([-weights, weights]), np.concatenate([-bias, bias])
-    return FittedBagOfWords(spec, mean, whitening, dictionary, weights, bias)
+    return FittedBagOfWords(config, mean, whitening, dictionary, weights, bias)
 
 
 def _sample_patches(
-    pixels: NDArray[np.uint8], spec: BagOfWordsConfig, rng: np.random.Generator
+    pixels: NDArray[np.uint8], config: BagOfWordsConfig, rng: np.random.Generator
 ) -> Floats:
     """Return random patches (P, D), equally many of each image and about PATCHES in all."""
     each = max(1, NUM_PATCHES // len(pixels))
     return np.concatenate(
         [
             rng.permuted(part, axis=1)[:, :each].reshape(-1, part.shape[2])
-            for part in _iter_patches(pixels, spec)
+            for part in _iter_patches(pixels, config)
         ]
     )
 
 
-def _iter_patches(pixels: NDArray[np.uint8], spec: BagOfWordsConfig) -> Iterator[Floats]:
+def _iter_patches(pixels: NDArray[np.uint8], config: BagOfWordsConfig) -> Iterator[Floats]:
     """Yield the patches (B, P, D) of batches of images, with zero mean and normalized contrast."""
-    step = spec.stride
+    step = config.stride
     for start in range(0, len(pixels), IMAGES_PER_BATCH):
         part = pixels[start : start + IMAGES_PER_BATCH]
         windows = np.lib.stride_tricks.sliding_window_view(
-            part, (spec.patch, spec.patch), axis=(1, 2)
+            part, (config.patch, config.patch), axis=(1, 2)
         )
         patches = (
             windows[:, ::step, ::step]
-            .reshape(len(part), -1, part.shape[3] * spec.patch**2)
+            .reshape(len(part), -1, part.shape[3] * config.patch**2)
             .astype(np.float64)
         )
         patches -= patches.mean(axis=2, keepdims=True)
@@ -109,19 +109,19 @@ def _iter_patches(pixels: NDArray[np.uint8], spec: BagOfWordsConfig) -> Iterator
 
 def _features(
     pixels: NDArray[np.uint8],
-    spec: BagOfWordsConfig,
+    config: BagOfWordsConfig,
     mean: Floats,
     whitening: Floats,
     dictionary: Floats,
 ) -> Floats:
     """Return the square roots of each word's share in each region, (N, regions^2 x words)."""
-    words, patches_per_side = len(dictionary), spec.patches_per_side(pixels.shape[1])
-    region_index = np.arange(patches_per_side) * spec.regions // patches_per_side
-    region = (region_index[:, None] * spec.regions + region_index[None, :]).reshape(-1)  # (P,)
+    words, patches_per_side = len(dictionary), config.patches_per_side(pixels.shape[1])
+    region_index = np.arange(patches_per_side) * config.regions // patches_per_side
+    region = (region_index[:, None] * config.regions + region_index[None, :]).reshape(-1)  # (P,)
     projected, lengths = whitening @ dictionary.T, (dictionary**2).sum(axis=1) / 2
-    length = spec.regions**2 * words
+    length = config.regions**2 * words
     counts = []
-    for part in _iter_patches(pixels, spec):
+    for part in _iter_patches(pixels, config):
         nearest = ((part - mean) @ projected - lengths).argmax(axis=2)  # (B, P): the least distance
         index = np.arange(len(part))[:, None] * length + region * words + nearest
         counts.append(

@@ -1,4 +1,4 @@
 """Model folder of a trained network: `model.safetensors`, `model.json` and a model card.
 
-Start with `spec.py`, then `store.py`.
+Start with `model_file.py`, then `store.py`.
 """

@@ -12,50 +12,50 @@ from resnetlab.models.weight_licenses import published_license, source_license
 from resnetlab.settings import weights_dir
 
 
-def find_license(spec: ModelConfig, weights: Path | None = None) -> License:
+def find_license(config: ModelConfig, weights: Path | None = None) -> License:
     """Return the license of pre-trained weights; its name is empty if nothing states one.
 
     The model config has priority, then the metadata of the file of weights, then the library that
     published the network, which is imported for it.
 
     Args:
-        spec: Network of the weights.
-        weights: File of the weights, if `spec` does not name it.
+        config: Network of the weights.
+        weights: File of the weights, if `config` does not name it.
 
     Raises:
         InputError: The file of weights is damaged.
     """
-    stated = stated_license(spec, weights)
+    stated = stated_license(config, weights)
     if stated.name:
         return stated
-    if isinstance(spec, ExternalConfig):
-        path = _weights_path(spec, weights)
+    if isinstance(config, ExternalConfig):
+        path = _weights_path(config, weights)
         file_name = path.name if path else ""
-        if not (spec.weights or weights):
+        if not (config.weights or weights):
             return stated  # the weights are drawn from a seed
-        published = published_license(spec.library, spec.name, file_name)
+        published = published_license(config.library, config.name, file_name)
     else:
-        published = source_license(spec.slug)
-    return License(name=published.name, applies_to=_weights_title(spec), source=published.source)
+        published = source_license(config.slug)
+    return License(name=published.name, applies_to=_weights_title(config), source=published.source)
 
 
-def stated_license(spec: ModelConfig, weights: Path | None = None) -> License:
+def stated_license(config: ModelConfig, weights: Path | None = None) -> License:
     """Return the license that the model config or the file of weights states, or an unknown one.
 
     Imports no library. Raises InputError if the file of weights is damaged.
     """
-    if isinstance(spec, ExternalConfig) and spec.license:
-        return License(name=spec.license, applies_to=_weights_title(spec))
-    path = _weights_path(spec, weights)
+    if isinstance(config, ExternalConfig) and config.license:
+        return License(name=config.license, applies_to=_weights_title(config))
+    path = _weights_path(config, weights)
     if path is None or not path.is_file() or path.suffix != ".safetensors":
-        return License(applies_to=_weights_title(spec))
+        return License(applies_to=_weights_title(config))
     name = read_metadata(path).get("license")
     if not isinstance(name, str) or not name:
-        return License(applies_to=_weights_title(spec))
-    return License(name=name, applies_to=_weights_title(spec), source=f"stated in {path.name}")
+        return License(applies_to=_weights_title(config))
+    return License(name=name, applies_to=_weights_title(config), source=f"stated in {path.name}")
 
 
-def check_commercial_use(spec: ModelConfig, weights_license: License) -> None:
+def check_commercial_use(config: ModelConfig, weights_license: License) -> None:
     """Raise InputError for weights whose license forbids commercial use; the user must accept it
     explicitly.
     """
@@ -63,7 +63,7 @@ def check_commercial_use(spec: ModelConfig, weights_license: License) -> None:
         source = f", {weights_license.source}" if weights_license.source else ""
         message = f"the license of its weights forbids commercial use: {weights_license}{source}"
         fix = "--accept-license, if your use is not commercial, or another model"
-        raise input_error(spec.slug, message, fix)
+        raise input_error(config.slug, message, fix)
 
 
 def unknown_terms(weights_license: License) -> str:
@@ -80,15 +80,15 @@ def unknown_terms(weights_license: License) -> str:
     )
 
 
-def _weights_path(spec: ModelConfig, weights: Path | None) -> Path | None:
+def _weights_path(config: ModelConfig, weights: Path | None) -> Path | None:
     """Return the local file of the weights, or None if there is none."""
-    if weights is not None or not isinstance(spec, ExternalConfig):
+    if weights is not None or not isinstance(config, ExternalConfig):
         return weights
-    if spec.weights == "hub":
-        path = weights_dir() / spec.library / f"{spec.name}.safetensors"
+    if config.weights == "hub":
+        path = weights_dir() / config.library / f"{config.name}.safetensors"
         return path if path.is_file() else None
-    return Path(spec.weights) if spec.weights else None
+    return Path(config.weights) if config.weights else None
 
 
-def _weights_title(spec: ModelConfig) -> str:
-    return f"the pre-trained weights of {spec.slug}"
+def _weights_title(config: ModelConfig) -> str:
+    return f"the pre-trained weights of {config.slug}"

@@ -57,7 +57,7 @@ class FeatureNetwork:
     module: nn.Module
     head_name: str
     """Name of the classifier, an `nn.Linear`."""
-    spec: ModelConfig
+    config: ModelConfig
     transform: EvalTransform
     numerics: Numerics
     device: torch.device
@@ -76,7 +76,7 @@ class FeatureNetwork:
     def identity(self) -> str:
         """Return a SHA-256 of everything that determines the features of a photograph."""
         return features_identity(
-            self.module, self.head_name, self.spec, self.transform, self.numerics
+            self.module, self.head_name, self.config, self.transform, self.numerics
         )
 
     def compute(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
@@ -144,17 +144,17 @@ def open_network(
             raise input_error("--weights", message, "leave --weights out")
         return open_model_folder(Path(model), numerics, torch_device, size, accept_license)
     backbone = select_backbone(model, weights, accept_license)
-    check_code(backbone.spec)
+    check_code(backbone.config)
     backbone = with_library_license(backbone, accept_license)
     # The classifier of two outputs is never used.
     built = FinetuneModel(
-        backbone.spec, backbone.weights, ("first", "second"), 0, numerics, torch_device
+        backbone.config, backbone.weights, ("first", "second"), 0, numerics, torch_device
     )
     network = FeatureNetwork(
-        name=backbone.spec.slug,
+        name=backbone.config.slug,
         module=built.model,
-        head_name=classifier(built.model, backbone.spec.slug)[0],
-        spec=built.spec,
+        head_name=classifier(built.model, backbone.config.slug)[0],
+        config=built.config,
         transform=built.eval_transform(size or DEFAULT_SIZE),
         numerics=numerics,
         device=torch_device,
@@ -189,7 +189,7 @@ def open_model_folder(
         name=file.name,
         module=bundle.module.to(device).to(memory_format=memory_format(numerics)),
         head_name=classifier(bundle.module, file.name)[0],
-        spec=file.model,
+        config=file.model,
         transform=transform,
         numerics=numerics,
         device=device,

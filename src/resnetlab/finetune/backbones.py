@@ -41,9 +41,9 @@ MAX_LISTED_MODELS = 5
 
 @dataclass(frozen=True)
 class Backbone:
-    """Pre-trained network, its weights file if the spec does not name it, and their license."""
+    """Pre-trained network, its weights file if the config does not name it, and their license."""
 
-    spec: ModelConfig
+    config: ModelConfig
     weights: Path | None
     license: License
     origin: str
@@ -64,7 +64,7 @@ def select_backbone(
     """
     backbone = _requested_backbone(model, weights) if model else _find_local(weights, device)
     if not accept_license:
-        check_commercial_use(backbone.spec, backbone.license)
+        check_commercial_use(backbone.config, backbone.license)
     return backbone
 
 
@@ -73,19 +73,19 @@ def with_library_license(backbone: Backbone, accept_license: bool) -> Backbone:
 
     Imports the library. Raises InputError as `select_backbone` does.
     """
-    weights_license = find_license(backbone.spec, backbone.weights)
+    weights_license = find_license(backbone.config, backbone.weights)
     if not accept_license:
-        check_commercial_use(backbone.spec, weights_license)
+        check_commercial_use(backbone.config, weights_license)
     return replace(backbone, license=weights_license)
 
 
 def _requested_backbone(model: str, weights: Path | None) -> Backbone:
-    spec = parse_model_source(model, "--model", weights=weights is None)
+    config = parse_model_source(model, "--model", weights=weights is None)
     if weights is not None:
         read_metadata(weights)  # a file of another kind is refused before photographs are decoded
     elif not model.endswith(".toml") and not is_timm_source(model):
-        spec = with_hub_weights(spec)
-    return Backbone(spec, weights, stated_license(spec, weights), "")
+        config = with_hub_weights(config)
+    return Backbone(config, weights, stated_license(config, weights), "")
 
 
 def _find_local(weights: Path | None, device: str) -> Backbone:
@@ -103,8 +103,8 @@ def _find_local(weights: Path | None, device: str) -> Backbone:
             )
         return backbone_from_file(files[0], f"{WEIGHTS_ENV_VAR}: {files[0].name}")
     name, origin = _preferred_torchvision_model(device)
-    spec = ExternalConfig(source=f"torchvision/{name}", weights="hub")
-    return Backbone(spec, None, stated_license(spec), origin)
+    config = ExternalConfig(source=f"torchvision/{name}", weights="hub")
+    return Backbone(config, None, stated_license(config), origin)
 
 
 def backbone_from_file(path: Path, origin: str) -> Backbone:
@@ -114,13 +114,13 @@ def backbone_from_file(path: Path, origin: str) -> Backbone:
     Raises InputError.
     """
     if path.suffix == ".toml":
-        spec = parse_model(str(path), str(path))
-        return Backbone(spec, None, stated_license(spec), origin)
+        config = parse_model(str(path), str(path))
+        return Backbone(config, None, stated_license(config), origin)
     model = read_metadata(path).get("model")
     if model is None and (not path.stem.isidentifier() or path.stem in GENERIC_STEMS):
         raise input_error(str(path), "does not name its network", "name it: --model timm/NAME")
-    spec = parse_model(model or f"timm/{path.stem}", str(path))
-    return Backbone(spec, path, stated_license(spec, path), origin)
+    config = parse_model(model or f"timm/{path.stem}", str(path))
+    return Backbone(config, path, stated_license(config, path), origin)
 
 
 def downloaded_models() -> list[str]:

@@ -47,10 +47,10 @@ class Candidates:
 
     def title(self, backbone: Backbone) -> str:
         """Return the name of a network, with its weights file if another one has the same name."""
-        slug, weights = backbone.spec.slug, backbone.weights
-        same = sum(other.spec.slug == slug for other in self.backbones)
-        if weights is None and isinstance(backbone.spec, ExternalConfig):
-            weights = Path(backbone.spec.weights)
+        slug, weights = backbone.config.slug, backbone.weights
+        same = sum(other.config.slug == slug for other in self.backbones)
+        if weights is None and isinstance(backbone.config, ExternalConfig):
+            weights = Path(backbone.config.weights)
         return f"{slug} ({weights.name})" if same > 1 and weights is not None else slug
 
 
@@ -95,7 +95,7 @@ def select_candidates(
     unique = list[Backbone]()
     for backbone in backbones:
         if all(
-            (other.spec, other.weights) != (backbone.spec, backbone.weights) for other in unique
+            (other.config, other.weights) != (backbone.config, backbone.weights) for other in unique
         ):
             unique.append(backbone)
     return Candidates(tuple(unique), tuple(left_out))
@@ -106,7 +106,7 @@ def _named(name: str, accept_license: bool) -> Backbone:
         return select_backbone(name, None, accept_license)
     backbone = backbone_from_file(Path(name), "")
     if not accept_license:
-        check_commercial_use(backbone.spec, backbone.license)
+        check_commercial_use(backbone.config, backbone.license)
     return backbone
 
 
@@ -118,10 +118,10 @@ def _at_hand(accept_license: bool) -> Candidates:
             if name.endswith((".toml", ".safetensors")):
                 backbone = backbone_from_file(Path(name), origin)
             else:
-                spec = ExternalConfig(source=name, weights="hub")
-                backbone = Backbone(spec, None, stated_license(spec), origin)
+                config = ExternalConfig(source=name, weights="hub")
+                backbone = Backbone(config, None, stated_license(config), origin)
             if not accept_license:
-                check_commercial_use(backbone.spec, backbone.license)
+                check_commercial_use(backbone.config, backbone.license)
             backbones.append(backbone)
         except InputError as error:
             left_out.append(LeftOut(name, str(error.problems[0]), origin))

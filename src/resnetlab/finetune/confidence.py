@@ -144,7 +144,7 @@ def split_outputs(
     with torch.inference_mode():
         batches = torch.split(features.to(finetune_model.device), FEATURE_BATCH_SIZE)
         logits = torch.cat([split_model.tail(batch) for batch in batches])
-    check_outputs(logits, finetune_model.spec.slug)
+    check_outputs(logits, finetune_model.config.slug)
     return outputs_of(features.numpy(), logits, split.labels)
 
 
@@ -167,7 +167,7 @@ def _predict_outputs(
         finetune_model.model,
         transform,
         finetune_model.device,
-        finetune_model.spec.slug,
+        finetune_model.config.slug,
         with_features=True,
     )
     batch_size = FEATURE_BATCH_SIZE if transform.crop_mode == "crop" else 1

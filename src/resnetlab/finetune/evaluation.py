@@ -105,7 +105,7 @@ def predict_from_features(
         finetune_model.world,
         batch_size=FEATURE_BATCH_SIZE,
     )
-    check_outputs(scored.logits, finetune_model.spec.slug)
+    check_outputs(scored.logits, finetune_model.config.slug)
     return SplitPredictions(torch.softmax(scored.logits.double(), 1).numpy(), photo_split.labels)
 
 

@@ -58,7 +58,7 @@ ComputeFeatures = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
 def features_identity(
     module: nn.Module,
     head_name: str,
-    spec: ModelConfig,
+    config: ModelConfig,
     transform: EvalTransform,
     numerics: Numerics,
 ) -> str:
@@ -75,7 +75,7 @@ def features_identity(
         {
             "format": 2,
             "packages": {name: importlib.metadata.version(name) for name in PACKAGES},
-            "network": _encode_network(spec),
+            "network": _encode_network(config),
             "tensors": state_dict_hash(tensors),
             "transform": encode(transform),
             "numerics": [numerics.device, numerics.precision, numerics.memory_format],
@@ -215,9 +215,9 @@ def _read_features(path: Path | None) -> Stored:
     return (numbers, rows) if intact and len(numbers) == len(rows) else ({}, empty)
 
 
-def _encode_network(spec: ModelConfig) -> object:
+def _encode_network(config: ModelConfig) -> object:
     """Return the architecture without weights and without the number of outputs."""
-    network = with_module_hashes(without_weights_source(spec, 2))
+    network = with_module_hashes(without_weights_source(config, 2))
     if isinstance(network, ExternalConfig):
         kwargs = {name: value for name, value in network.kwargs.items() if name != "num_classes"}
         code = {name: value for name, value in network.code.items() if name != PARAMETERS}

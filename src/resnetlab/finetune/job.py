@@ -65,7 +65,7 @@ class FinetuneJob:
         `features_folder` has the features before the classifier; None stores none.
         """
         return FinetuneModel(
-            self.backbone.spec,
+            self.backbone.config,
             self.backbone.weights,
             self.photos.classes,
             self.seed,
@@ -102,7 +102,7 @@ def save_model(
     provenance = provenance_event("finetune", 0, job.numerics, job.photos.sha256)
     file = ModelFile(
         name=folder.name,
-        model=finetune_model.spec,
+        model=finetune_model.config,
         classes=job.photos.classes,
         eval_transform=transform,
         license=job.backbone.license,

@@ -113,7 +113,7 @@ class FinetuneModel:
 
     def __init__(
         self,
-        spec: ModelConfig,
+        config: ModelConfig,
         weights: Path | None,
         classes: tuple[str, ...],
         seed: int,
@@ -126,19 +126,21 @@ class FinetuneModel:
         self.on_item = on_item
         # Folder of the features before the classifier; None for features in memory only.
         self.features_folder = features_folder
-        self.spec, self.classes, self.seed = spec, classes, seed
+        self.config, self.classes, self.seed = config, classes, seed
         self.numerics, self.device, self.world = numerics, device, world
-        if weights is not None and isinstance(spec, ExternalConfig):
-            self.spec = spec = replace(spec, weights=str(weights), sha256="")
-        metadata = weights_metadata(spec) if isinstance(spec, ExternalConfig) else WeightsMetadata()
-        model = build_with_new_head(
-            spec, len(classes), lambda name: make_generator(seed, "init", name)
+        if weights is not None and isinstance(config, ExternalConfig):
+            self.config = config = replace(config, weights=str(weights), sha256="")
+        metadata = (
+            weights_metadata(config) if isinstance(config, ExternalConfig) else WeightsMetadata()
         )
-        if weights is not None and not isinstance(spec, ExternalConfig):
+        model = build_with_new_head(
+            config, len(classes), lambda name: make_generator(seed, "init", name)
+        )
+        if weights is not None and not isinstance(config, ExternalConfig):
             tensors, metadata = read_weights(weights)
             load_backbone(model, tensors, str(weights))
         # Sentences for metadata about the weights that neither they nor the config state.
-        self.assumptions = _assumptions(spec, model, metadata)
+        self.assumptions = _assumptions(config, model, metadata)
         self.mean, self.std = (metadata.mean, metadata.std) if metadata.mean else IMAGENET_MEAN_STD
         self.model: nn.Module = model.to(device).to(memory_format=memory_format(numerics)).eval()
         self.feature_cache = FeatureCache()
@@ -151,7 +153,7 @@ class FinetuneModel:
 
         Raises InputError if the network does not accept it.
         """
-        check_side(self.model, size, self.spec.slug)
+        check_side(self.model, size, self.config.slug)
         return EvalTransform(crop_mode=crop_mode, size=size, mean=self.mean, std=self.std)  # type: ignore[arg-type]
 
     def split_for_training(
@@ -165,7 +167,7 @@ class FinetuneModel:
         network is not split, and the frozen part is in training mode too. Raises InputError if no
         layer would be trainable.
         """
-        name = self.spec.slug
+        name = self.config.slug
         head_name, head = classifier(self.model, name)
         split_point = head_name
         match trainable:
@@ -281,7 +283,7 @@ class FinetuneModel:
         if self.features_folder is None:
             return None
         head = split_model.split_point
-        identity = features_identity(self.model, head, self.spec, transform, numerics)
+        identity = features_identity(self.model, head, self.config, transform, numerics)
         return features_path(self.features_folder, identity)
 
     def features_or_pixels(
@@ -295,7 +297,7 @@ class FinetuneModel:
         if split_model.trunk is not None and key in self.feature_cache.entries:
             return DeviceImages(*self.feature_cache.entries[key])
         if split_model.at_classifier:
-            size = classifier(self.model, self.spec.slug)[1].in_features
+            size = classifier(self.model, self.config.slug)[1].in_features
             if self.feature_cache.has_room(len(photo_split), size):
                 rows = self.classifier_inputs(split_model, photo_split, transform, self.on_item)
                 rows = rows.to(self.device)
@@ -305,7 +307,7 @@ class FinetuneModel:
             message = (
                 "whole images differ in shape, and this network cannot be split at its classifier"
             )
-            raise input_error(self.spec.slug, message, 'crop_mode = "crop"', field="crop_mode")
+            raise input_error(self.config.slug, message, 'crop_mode = "crop"', field="crop_mode")
         pixels = torch.from_numpy(
             photo_split.stack(lambda image: apply_eval_transform(image, transform), self.on_item)
         )
@@ -338,10 +340,12 @@ class FinetuneModel:
         return forward
 
 
-def _assumptions(spec: ModelConfig, model: nn.Module, metadata: WeightsMetadata) -> tuple[str, ...]:
+def _assumptions(
+    config: ModelConfig, model: nn.Module, metadata: WeightsMetadata
+) -> tuple[str, ...]:
     """Return a sentence for each assumption about pre-trained weights."""
     if not metadata.mean:
         return (ASSUMED_NORMALIZATION,)
-    if isinstance(spec, ExternalConfig):
-        return weights_assumptions(spec, classifier(model, spec.slug)[0])
+    if isinstance(config, ExternalConfig):
+        return weights_assumptions(config, classifier(model, config.slug)[0])
     return ()

@@ -239,7 +239,7 @@ def _predict_test(
         finetune_model.device,
         recipe.crops,
         on_item,
-        where=job.backbone.spec.slug,
+        where=job.backbone.config.slug,
     )
 
 

@@ -109,8 +109,8 @@ def read_request(request: FinetuneRequest, notify: Notify = silent) -> CheckedRe
     )
     for backbone in candidates.backbones:
         if request.trust_code:
-            allow_code(backbone.spec)
-        check_code(backbone.spec)
+            allow_code(backbone.config)
+        check_code(backbone.config)
     photos = open_photographs(
         request.folder,
         cache=request.output / "cache",
@@ -130,7 +130,7 @@ def read_request(request: FinetuneRequest, notify: Notify = silent) -> CheckedRe
     notify(
         f"{format_count(len(photos.classes), 'class')}, "
         f"{format_count(len(photos.train), 'train image')}; "
-        f"{backbone.spec.slug}{origin}{more}"
+        f"{backbone.config.slug}{origin}{more}"
     )
     return CheckedRequest(photos, candidates, recipe)
 

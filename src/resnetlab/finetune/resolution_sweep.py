@@ -297,7 +297,7 @@ def _empty_table(
     photos = job.photos
     provenance = provenance_event("fixres", 0, job.numerics, photos.sha256)
     return ResolutionTable(
-        model=job.backbone.spec.slug,
+        model=job.backbone.config.slug,
         recipe=job.recipe.name,
         data=photos.name,
         classes=len(photos.classes),

@@ -65,7 +65,7 @@ def make_result(
         replace(compare(predictions, baseline[1]), baseline=baseline[0]) if baseline else None
     )
     return FinetuneResult(
-        model=job.backbone.spec.slug,
+        model=job.backbone.config.slug,
         data=photos.name,
         classes=len(photos.classes),
         folder=folder.name,

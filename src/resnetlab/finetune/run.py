@@ -247,8 +247,8 @@ def _stage_cache(request: FinetuneRequest) -> StageCache:
 
 def folder_name(job: FinetuneJob) -> str:
     """Return the name of data, network and recipe as a folder name: `photos-resnet50-full`."""
-    spec = job.backbone.spec
-    network = spec.name if isinstance(spec, ExternalConfig) else spec.slug
+    config = job.backbone.config
+    network = config.name if isinstance(config, ExternalConfig) else config.slug
     name = f"{job.photos.name}-{network}-{job.recipe.name}"
     return re.sub(r"[^\w.-]+", "-", name).strip("._-")
 
@@ -256,7 +256,7 @@ def folder_name(job: FinetuneJob) -> str:
 def _identity(job: FinetuneJob, *extra: object) -> str:
     """Return ten digits of a hash of what makes a model: data, network, weights, recipe, seed."""
     weights = sha256(job.backbone.weights) if job.backbone.weights else ""
-    network, recipe = encode(job.backbone.spec), without_defaults(job.recipe)
+    network, recipe = encode(job.backbone.config), without_defaults(job.recipe)
     parts = [job.photos.sha256, network, weights, recipe, job.seed, *extra]
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:10]
 
@@ -286,7 +286,7 @@ def _read_request(request: FinetuneRequest, notify: Notify) -> CheckedRequest:
     """Read and check the request, then report that torch is loading, which takes seconds."""
     checked = read_request(request, notify)
     if "torch" not in sys.modules:
-        library = getattr(checked.backbone.spec, "library", "")
+        library = getattr(checked.backbone.config, "library", "")
         notify(f"loading {' and '.join(filter(None, ('torch', library)))} ...")
     candidates = _with_licenses(checked.candidates, request.accept_license)
     for backbone in candidates.backbones:
@@ -308,7 +308,7 @@ def _with_licenses(candidates: Candidates, accept_license: bool) -> Candidates:
             if not backbone.origin or len(candidates.backbones) == 1:
                 raise
             reason = str(error.problems[0])
-            left_out.append(LeftOut(backbone.spec.slug, reason, backbone.origin))
+            left_out.append(LeftOut(backbone.config.slug, reason, backbone.origin))
     if not backbones:
         fix = "--accept-license, if your use is not commercial, or --try timm/NAME"
         raise input_error("--try", "no network is left", fix, got=left_out[-1].reason)

@@ -80,7 +80,7 @@ def stage_key(
     finetune_model: FinetuneModel, data: str, class_weights: str, sampler: str = "shuffled"
 ) -> StageKey:
     """Return the cache key of a network before its first stage."""
-    network = with_module_hashes(finetune_model.spec)
+    network = with_module_hashes(finetune_model.config)
     if isinstance(network, ExternalConfig):
         network = replace(
             network, weights="", sha256="", mean=(), std=(), class_names=(), license=None

@@ -36,7 +36,7 @@ def store_backbone(finetune_model: FinetuneModel, recipe: FinetuneRecipe, weight
     """
     if any(stage.trainable in ("all", 0) for stage in recipe.stages):
         return ""
-    head, _ = classifier(finetune_model.model, finetune_model.spec.slug)
+    head, _ = classifier(finetune_model.model, finetune_model.config.slug)
     tensors = {
         name: tensor
         for name, tensor in finetune_model.model.state_dict().items()

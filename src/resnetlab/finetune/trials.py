@@ -90,7 +90,7 @@ class Trials:
         )
         if reason := self.beyond_limit(self.seconds_of_features(job, model)):
             self.notify(
-                f"no method for uneven classes is tried with {job.backbone.spec.slug}: {reason}"
+                f"no method for uneven classes is tried with {job.backbone.config.slug}: {reason}"
             )
             return replace(selection, finetune_model=model)
         method, trials = self._try_methods(job, model)

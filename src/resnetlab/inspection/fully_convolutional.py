@@ -36,9 +36,9 @@ class FullyConvolutional(nn.Module):
         super().__init__()
         self.net = copy.deepcopy(model).eval()
         self.name = name
-        if hasattr(self.net, "spec"):
+        if hasattr(self.net, "config"):
             # The size check of the linear layers does not apply to the copy.
-            vars(self.net)["spec"] = _AnySize(self.net.spec)
+            vars(self.net)["config"] = _AnySize(self.net.config)
         self.kernels: dict[int, Pair] = {}
         self.windows: list[Pair] = []
         parameter = next(self.net.parameters())
@@ -87,10 +87,10 @@ class FullyConvolutional(nn.Module):
 
 
 class _AnySize:
-    """Config that accepts images of any size, and is `spec` in all else."""
+    """Config that accepts images of any size, and is `config` in all else."""
 
-    def __init__(self, spec: Any) -> None:
-        self._spec = spec
+    def __init__(self, config: Any) -> None:
+        self._spec = config
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._spec, name)

@@ -72,19 +72,21 @@ CANDIDATE_SIDES = (
 """Sides in pixels that are tried with an external network, to report a size that works."""
 
 
-def trace_layers(spec: ModelConfig, image_shape: tuple[int, int, int], classes: int) -> LayerTrace:
-    """Return the layers of `spec` for one image (C, H, W).
+def trace_layers(
+    config: ModelConfig, image_shape: tuple[int, int, int], classes: int
+) -> LayerTrace:
+    """Return the layers of `config` for one image (C, H, W).
 
     Raises InputError that names the layer that cannot take the image, and the smallest image that
     works.
     """
     channels, *sides = image_shape
-    if not isinstance(spec, ExternalConfig):
+    if not isinstance(config, ExternalConfig):
         for side in sides:
-            spec.cost(channels, classes, side)
+            config.cost(channels, classes, side)
     with torch.device("meta"):
-        model = build_module(spec, channels, classes)
-    return trace_module(model, image_shape, spec.slug)
+        model = build_module(config, channels, classes)
+    return trace_module(model, image_shape, config.slug)
 
 
 def trace_module(

@@ -33,24 +33,24 @@ from resnetlab.models.nets.subsample import replace_unsafe_convs
 
 
 def build_model(
-    spec: ModelConfig, channels: int, num_classes: int, generator_for: GeneratorFor
+    config: ModelConfig, channels: int, num_classes: int, generator_for: GeneratorFor
 ) -> nn.Module:
-    """Build the network of `spec` on the CPU, in fp32.
+    """Build the network of `config` on the CPU, in fp32.
 
     Args:
-        spec: Model to build.
+        config: Model to build.
         channels: Number of channels of the images.
         num_classes: Number of outputs.
         generator_for: Function that returns the generator of a parameter, by its name:
             `lambda name: make_generator(seed, "init", name)`.
     """
-    if isinstance(spec, ExternalConfig):
-        return load_external(spec, channels, num_classes, generator_for)
+    if isinstance(config, ExternalConfig):
+        return load_external(config, channels, num_classes, generator_for)
     with torch.device("meta"):  # `init_weights` draws the weights; drawing twice would cost time
-        model = build_module(spec, channels, num_classes)
+        model = build_module(config, channels, num_classes)
     model = allocate_on_cpu(model)
-    assert not isinstance(spec, BagOfWordsConfig)  # `_construct` refused it: it has no layers
-    init_weights(model, spec.init, generator_for)
+    assert not isinstance(config, BagOfWordsConfig)  # `_construct` refused it: it has no layers
+    init_weights(model, config.init, generator_for)
     return model
 
 
@@ -63,31 +63,33 @@ def allocate_on_cpu(model: nn.Module) -> nn.Module:
     return model
 
 
-def build_module(spec: ModelConfig, channels: int, num_classes: int) -> nn.Module:
-    """Build the network of `spec` with arbitrary weights; on device "meta" it takes no memory."""
-    return replace_unsafe_convs(_construct(spec, channels, num_classes))
+def build_module(config: ModelConfig, channels: int, num_classes: int) -> nn.Module:
+    """Build the network of `config` with arbitrary weights; on device "meta" it takes no memory."""
+    return replace_unsafe_convs(_construct(config, channels, num_classes))
 
 
-def _construct(spec: ModelConfig, channels: int, num_classes: int) -> nn.Module:
-    """Return the network of the class that belongs to the class of `spec`."""
-    match spec:
+def _construct(config: ModelConfig, channels: int, num_classes: int) -> nn.Module:
+    """Return the network of the class that belongs to the class of `config`."""
+    match config:
         case CifarConfig():
-            return CifarNetwork(spec, channels, num_classes)
+            return CifarNetwork(config, channels, num_classes)
         case ImageNetConfig():
-            return ImageNetNetwork(spec, channels, num_classes)
+            return ImageNetNetwork(config, channels, num_classes)
         case LeNet5Config():
-            return LeNet5Network(spec, channels, num_classes)
+            return LeNet5Network(config, channels, num_classes)
         case AlexNetCifarConfig():
-            return AlexNetCifarNetwork(spec, channels, num_classes)
+            return AlexNetCifarNetwork(config, channels, num_classes)
         case VGGConfig():
-            return VGGNetwork(spec, channels, num_classes)
+            return VGGNetwork(config, channels, num_classes)
         case DenseNetConfig():
-            return DenseNetwork(spec, channels, num_classes)
+            return DenseNetwork(config, channels, num_classes)
         case ExternalConfig():
-            return build_external(spec, channels, num_classes)
+            return build_external(config, channels, num_classes)
         case BagOfWordsConfig():
             raise input_error(
-                spec.slug, "has no layers: it is no network", "name a network of `resnetlab models`"
+                config.slug,
+                "has no layers: it is no network",
+                "name a network of `resnetlab models`",
             )
         case _:
-            assert_never(spec)
+            assert_never(config)

@@ -87,8 +87,8 @@ def import_weights(
     """
     options = options or ImportOptions()
     folder = read_timm_source(model_name, "--as") if is_timm_source(model_name) else None
-    spec = folder.spec if folder else parse_model(model_name, "--as", "")
-    if not isinstance(spec, ImportedConfig):
+    config = folder.config if folder else parse_model(model_name, "--as", "")
+    if not isinstance(config, ImportedConfig):
         raise input_error(
             "--as",
             "no weights of this family are known",
@@ -99,22 +99,22 @@ def import_weights(
         find_source(options.repository)
     path = out / "weights.safetensors"
     origin = {"imported_from": file.name, "imported_sha256": sha256(file) if file.is_file() else ""}
-    model, checkpoint = _load_network(file, spec, options.key)
+    model, checkpoint = _load_network(file, config, options.key)
     if folder:
         options = _with_folder_metadata(options, folder)
-    if isinstance(spec, ExternalConfig):
-        spec = replace(spec, weights="", sha256="", class_names=(), license=None)
-    channels, outputs = _channels(model), _num_outputs(model, spec)
-    known = library_transform(spec, file.name, origin["imported_sha256"])
+    if isinstance(config, ExternalConfig):
+        config = replace(config, weights="", sha256="", class_names=(), license=None)
+    channels, outputs = _channels(model), _num_outputs(model, config)
+    known = library_transform(config, file.name, origin["imported_sha256"])
     if folder:
         known = LibraryTransform(
-            folder.spec.mean, folder.spec.std, folder.size, folder.resize, folder.interpolation
+            folder.config.mean, folder.config.std, folder.size, folder.resize, folder.interpolation
         )
     _check_is_classifier(file, checkpoint, outputs)
-    metadata = find_metadata(spec, options, checkpoint.metadata, known, channels, outputs, file)
+    metadata = find_metadata(config, options, checkpoint.metadata, known, channels, outputs, file)
     transform, assumed = metadata.transform, (*checkpoint.notes, *metadata.notes)
     header = {
-        "model": encode(spec),
+        "model": encode(config),
         "classes": metadata.class_names,
         "channels": channels,
         "side": transform.size,
@@ -140,8 +140,8 @@ def _with_folder_metadata(options: ImportOptions, folder: TimmSource) -> ImportO
     """Return the options with what a folder of timm states and they do not give."""
     return replace(
         options,
-        classes=options.classes or folder.spec.class_names,
-        license=options.license or folder.spec.license or "",
+        classes=options.classes or folder.config.class_names,
+        license=options.license or folder.config.license or "",
     )
 
 
@@ -158,30 +158,30 @@ def _check_replaced(out: Path, path: Path, metadata: dict[str, Any]) -> None:
             raise input_error(str(path), f"exists, with the weights of {from_file}", fix)
 
 
-def _load_network(file: Path, spec: ImportedConfig, key: str) -> tuple[nn.Module, CheckpointFile]:
+def _load_network(file: Path, config: ImportedConfig, key: str) -> tuple[nn.Module, CheckpointFile]:
     """Return the network with the weights of the file, and the file's metadata and remarks."""
     checkpoint = read_checkpoint(file, key)
-    if not isinstance(spec, ExternalConfig) and any(
+    if not isinstance(config, ExternalConfig) and any(
         name.startswith("stages.0.blocks.0.") for name in checkpoint.tensors
     ):
         message = "its names are those of a pre-activation network of timm, which has other layers"
         raise input_error(
             str(file), message, "--as timm/resnetv2_50, or the timm name of its network"
         )
-    outputs = 1000 if isinstance(spec, ExternalConfig) else 10
-    template = _build(spec, 3, outputs)
+    outputs = 1000 if isinstance(config, ExternalConfig) else 10
+    template = _build(config, 3, outputs)
     channels = _file_channels(checkpoint, template)
     if channels != 3:
-        template = _build(spec, channels, outputs)
+        template = _build(config, channels, outputs)
     convert: Callable[[str], str] = (
-        convert_key if isinstance(spec, CifarConfig | ImageNetConfig) else str
+        convert_key if isinstance(config, CifarConfig | ImageNetConfig) else str
     )
-    if isinstance(spec, VGGConfig):
+    if isinstance(config, VGGConfig):
         checkpoint = _vgg_in_order(file, checkpoint, template)
     checkpoint = select_network(checkpoint, template.state_dict().keys(), convert)
-    head = f"{_head_name(template, spec)}.weight"
+    head = f"{_head_name(template, config)}.weight"
     checkpoint = _with_head(file, checkpoint, template, head)
-    model = _build(spec, channels, checkpoint.tensors[head].shape[0])
+    model = _build(config, channels, checkpoint.tensors[head].shape[0])
     load_weights(model, checkpoint.tensors, str(file))
     return model, checkpoint
 
@@ -198,23 +198,23 @@ def _file_channels(checkpoint: CheckpointFile, template: nn.Module) -> int:
     return first.shape[1] if first is not None and first.shape[1] in (1, 3) else 3
 
 
-def _build(spec: ImportedConfig, channels: int, outputs: int) -> nn.Module:
-    if isinstance(spec, ExternalConfig):  # such networks may compute buffers that no file has
-        plain = replace(spec, weights="", sha256="")
+def _build(config: ImportedConfig, channels: int, outputs: int) -> nn.Module:
+    if isinstance(config, ExternalConfig):  # such networks may compute buffers that no file has
+        plain = replace(config, weights="", sha256="")
         return build_model(plain, channels, outputs, lambda _: torch.Generator())
     with torch.device("meta"):
-        model = build_module(spec, channels, outputs)
+        model = build_module(config, channels, outputs)
     return allocate_on_cpu(model)
 
 
-def _head_name(model: nn.Module, spec: ImportedConfig) -> str:
+def _head_name(model: nn.Module, config: ImportedConfig) -> str:
     """Return the name of the classifier: a linear layer, or for some networks a 1x1 convolution."""
     get_classifier = getattr(model, "get_classifier", None)  # timm's
     head = get_classifier() if callable(get_classifier) else None
     names = [name for name, module in model.named_modules() if module is head]
     if names and isinstance(head, nn.Linear | nn.Conv2d):
         return str(names[0])
-    return classifier(model, spec.slug)[0]
+    return classifier(model, config.slug)[0]
 
 
 def _with_head(
@@ -272,8 +272,8 @@ def _channels(model: nn.Module) -> int:
     return first.shape[1] if first is not None and first.shape[1] in (1, 3) else 3
 
 
-def _num_outputs(model: nn.Module, spec: ImportedConfig) -> int:
-    return model.get_parameter(f"{_head_name(model, spec)}.weight").shape[0]
+def _num_outputs(model: nn.Module, config: ImportedConfig) -> int:
+    return model.get_parameter(f"{_head_name(model, config)}.weight").shape[0]
 
 
 def _check_is_classifier(file: Path, checkpoint: CheckpointFile, outputs: int) -> None:

@@ -20,19 +20,19 @@ if TYPE_CHECKING:
     from torch import nn
 
 
-def model_cost(spec: ModelConfig, channels: int, num_classes: int, side: int) -> tuple[int, int]:
+def model_cost(config: ModelConfig, channels: int, num_classes: int, side: int) -> tuple[int, int]:
     """Return parameters, and multiply-adds for one image of `side` pixels.
 
     An external network is built to be counted. Raises InputError when the network cannot take such
     images.
     """
-    if isinstance(spec, ExternalConfig):
-        return traced_cost(spec, channels, num_classes, side)
-    return spec.cost(channels, num_classes, side)
+    if isinstance(config, ExternalConfig):
+        return traced_cost(config, channels, num_classes, side)
+    return config.cost(channels, num_classes, side)
 
 
 @functools.lru_cache(maxsize=256)  # a study asks once for each run
-def traced_cost(spec: ModelConfig, channels: int, num_classes: int, side: int) -> tuple[int, int]:
+def traced_cost(config: ModelConfig, channels: int, num_classes: int, side: int) -> tuple[int, int]:
     """Count parameters and multiply-adds of the network, built on the meta device."""
     import torch
     from torch.utils.flop_counter import FlopCounterMode
@@ -40,7 +40,7 @@ def traced_cost(spec: ModelConfig, channels: int, num_classes: int, side: int) -
     from resnetlab.models.build import build_module
 
     with torch.device("meta"):
-        model = build_module(spec, channels, num_classes).eval()
+        model = build_module(config, channels, num_classes).eval()
         images = torch.zeros(1, channels, side, side)
     counter: Any = FlopCounterMode(display=False)
     try:
@@ -49,27 +49,27 @@ def traced_cost(spec: ModelConfig, channels: int, num_classes: int, side: int) -
     except RuntimeError as error:
         problem = f"cannot take images of {channels}x{side}x{side}: {first_line(error)}"
         raise input_error(
-            spec.slug, problem, "images of another size, or another network"
+            config.slug, problem, "images of another size, or another network"
         ) from None
     return count_parameters(model), counter.get_total_flops() // 2
 
 
-def with_code(spec: ModelConfig, channels: int, num_classes: int) -> ModelConfig:
-    """Return `spec` with the hashes of its code and of its parameters' names and shapes.
+def with_code(config: ModelConfig, channels: int, num_classes: int) -> ModelConfig:
+    """Return `config` with the hashes of its code and of its parameters' names and shapes.
 
     Only a network of the user's own code has them. It is built on the meta device.
     """
-    if not (isinstance(spec, ExternalConfig) and spec.needs_consent):
-        return spec
+    if not (isinstance(config, ExternalConfig) and config.needs_consent):
+        return config
     import torch
 
     from resnetlab.models.build import build_module
 
     with torch.device("meta"):
-        state = build_module(spec, channels, num_classes).state_dict()
+        state = build_module(config, channels, num_classes).state_dict()
     shapes = {name: list(tensor.shape) for name, tensor in state.items()}
     digest = hashlib.sha256(json.dumps(shapes).encode()).hexdigest()[:HEX_DIGITS]
-    return replace(spec, code=loaded_module_hashes(spec.source) | {PARAMETERS: digest})
+    return replace(config, code=loaded_module_hashes(config.source) | {PARAMETERS: digest})
 
 
 def count_parameters(model: nn.Module, trainable: bool = False) -> int:

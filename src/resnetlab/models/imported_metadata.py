@@ -60,7 +60,7 @@ class ImportedMetadata:
 
 
 def find_metadata(
-    spec: ImportedConfig,
+    config: ImportedConfig,
     options: ImportOptions,
     stated: WeightsMetadata,
     known: LibraryTransform | None,
@@ -71,7 +71,7 @@ def find_metadata(
     """Return the metadata of imported weights.
 
     Args:
-        spec: Network of the weights.
+        config: Network of the weights.
         options: Metadata that the user gives.
         stated: Metadata that the file states.
         known: Evaluation transform of the library that published the weights.
@@ -82,28 +82,28 @@ def find_metadata(
     Raises:
         InputError: An option does not fit the network.
     """
-    transform, transform_notes = _transform(spec, options, stated, known, channels)
-    class_names, class_notes = _class_names(spec, options, stated, outputs)
-    license_name, license_note = _license(spec, options, file)
-    notes = (*_same_tensors(spec, options), *transform_notes, *class_notes)
+    transform, transform_notes = _transform(config, options, stated, known, channels)
+    class_names, class_notes = _class_names(config, options, stated, outputs)
+    license_name, license_note = _license(config, options, file)
+    notes = (*_same_tensors(config, options), *transform_notes, *class_notes)
     if license_name and license_note:
         notes = (*notes, license_note)
     return ImportedMetadata(transform, class_names, license_name, license_note, notes)
 
 
-def _license(spec: ImportedConfig, options: ImportOptions, file: Path) -> tuple[str, str]:
+def _license(config: ImportedConfig, options: ImportOptions, file: Path) -> tuple[str, str]:
     """Return the license of the weights, and a line if it is from a library or unknown."""
     if options.license:
         return options.license, ""
     metadata = read_metadata(file) if file.suffix == ".safetensors" else {}
     if isinstance(metadata.get("license"), str) and metadata["license"]:
         return metadata["license"], ""
-    if isinstance(spec, ExternalConfig):
-        published = published_license(spec.library, spec.name, file.name)
+    if isinstance(config, ExternalConfig):
+        published = published_license(config.library, config.name, file.name)
     else:
-        published = source_license(spec.slug)
-        if not published.name and isinstance(spec, ImageNetConfig | VGGConfig):
-            published = torchvision_license(spec.slug, file.name)
+        published = source_license(config.slug)
+        if not published.name and isinstance(config, ImageNetConfig | VGGConfig):
+            published = torchvision_license(config.slug, file.name)
     source = f" ({published.source})" if published.source else ""
     if not published.name:
         return "", f"the license of the weights is unknown{source}; --license names it"
@@ -111,18 +111,20 @@ def _license(spec: ImportedConfig, options: ImportOptions, file: Path) -> tuple[
     return published.name, note
 
 
-def _same_tensors(spec: ImportedConfig, options: ImportOptions) -> tuple[str, ...]:
+def _same_tensors(config: ImportedConfig, options: ImportOptions) -> tuple[str, ...]:
     """Return a remark if other networks have the same tensors, so that the file cannot tell."""
-    if not isinstance(spec, CifarConfig) or spec.shortcut not in ("none", "A"):
+    if not isinstance(config, CifarConfig) or config.shortcut not in ("none", "A"):
         return ()
-    if spec.shortcut == "none":
-        message = f"{spec.slug} has no shortcuts, but a residual network with option A has the same"
+    if config.shortcut == "none":
+        message = (
+            f"{config.slug} has no shortcuts, but a residual network with option A has the same"
+        )
         return (f"{message} tensors: if these are a residual network's, --as names that one",)
-    if options.repository and find_source(options.repository).zero_channels == spec.zero_channels:
+    if options.repository and find_source(options.repository).zero_channels == config.zero_channels:
         return ()
-    where = "at both ends" if spec.zero_channels == "both ends" else "at the end"
-    other = "-a-end" if spec.zero_channels == "both ends" else ""
-    classic = f"cifar-resnet{spec.depth}{other}"
+    where = "at both ends" if config.zero_channels == "both ends" else "at the end"
+    other = "-a-end" if config.zero_channels == "both ends" else ""
+    classic = f"cifar-resnet{config.depth}{other}"
     return (
         (
             f"shortcut option A is assumed with its zero channels {where}; the same tensors fit "
@@ -132,7 +134,7 @@ def _same_tensors(spec: ImportedConfig, options: ImportOptions) -> tuple[str, ..
 
 
 def _transform(
-    spec: ImportedConfig,
+    config: ImportedConfig,
     options: ImportOptions,
     stated: WeightsMetadata,
     known: LibraryTransform | None,
@@ -164,10 +166,10 @@ def _transform(
             message = f"{len(numbers)} values for the network's {channels} channels"
             raise input_error(option, message, "give one value per channel")
     values: dict[str, Any] = {"mean": mean, "std": std, "channels": channels}
-    if isinstance(spec, CifarConfig) and not options.resize:
+    if isinstance(config, CifarConfig) and not options.resize:
         return EvalTransform(crop_mode="square", size=stated.side or 32, **values), tuple(notes)
     default_size = known.size if known else 224
-    size = stated.side or (32 if isinstance(spec, CifarConfig) else default_size)
+    size = stated.side or (32 if isinstance(config, CifarConfig) else default_size)
     resize = options.resize or (known.resize if known else math.floor(256 / 224 * size))
     if options.resize and options.resize < size:
         message = f"smaller than the crop of {size} pixels"
@@ -182,7 +184,7 @@ def _transform(
 
 
 def _class_names(
-    spec: ImportedConfig, options: ImportOptions, stated: WeightsMetadata, outputs: int
+    config: ImportedConfig, options: ImportOptions, stated: WeightsMetadata, outputs: int
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Return the names of the outputs, and a line if they are assumed."""
     if options.classes:
@@ -195,7 +197,7 @@ def _class_names(
     source = find_source(options.repository) if options.repository else None
     if source and outputs in source.classes:
         return known_class_names(source.classes[outputs]), ()
-    if outputs == 1000 and not isinstance(spec, CifarConfig):
+    if outputs == 1000 and not isinstance(config, CifarConfig):
         note = "the 1,000 outputs are assumed to be ImageNet's classes in torchvision's order"
         return known_class_names("imagenet"), (f"{note} (--classes names them)",)
     note = f"the {outputs} outputs have no names (--classes FILE, cifar10, cifar100 or imagenet)"

@@ -26,21 +26,21 @@ class LibraryTransform:
     note: str = ""
 
 
-def library_transform(spec: ModelConfig, file_name: str, digest: str) -> LibraryTransform | None:
+def library_transform(config: ModelConfig, file_name: str, digest: str) -> LibraryTransform | None:
     """Return the evaluation transform of weights that a library published, or None.
 
     torchvision's files are recognized by the first eight digits of their SHA-256, which their names
     end in, or by the name alone.
 
     Args:
-        spec: Network of the weights.
+        config: Network of the weights.
         file_name: Name of the file of weights.
         digest: SHA-256 of the file.
     """
-    if isinstance(spec, ExternalConfig) and spec.library == "timm":
-        return _timm_transform(spec)
-    name = spec.name if isinstance(spec, ExternalConfig) else spec.slug
-    if isinstance(spec, ExternalConfig) and spec.library != "torchvision":
+    if isinstance(config, ExternalConfig) and config.library == "timm":
+        return _timm_transform(config)
+    name = config.name if isinstance(config, ExternalConfig) else config.slug
+    if isinstance(config, ExternalConfig) and config.library != "torchvision":
         return None
     try:
         versions = list(importlib.import_module("torchvision.models").get_model_weights(name))
@@ -54,7 +54,7 @@ def library_transform(spec: ModelConfig, file_name: str, digest: str) -> Library
         version = published[file_name]
         note = "by the file's name, its preprocessing is assumed to be that of torchvision's"
         return _torchvision_transform(version, f"{note} {version}")
-    if not isinstance(spec, ExternalConfig):
+    if not isinstance(config, ExternalConfig):
         return None
     version = type(versions[0]).DEFAULT
     note = f"the preprocessing of torchvision's {version} is assumed (--mean, --std, --resize)"
@@ -72,14 +72,16 @@ def _torchvision_transform(version: Any, note: str) -> LibraryTransform:
     )
 
 
-def _timm_transform(spec: ExternalConfig) -> LibraryTransform | None:
-    pretrained_cfg = timm_config(import_timm(spec), spec.name)
+def _timm_transform(config: ExternalConfig) -> LibraryTransform | None:
+    pretrained_cfg = timm_config(import_timm(config), config.name)
     if pretrained_cfg is None:
         return None
     size = int(pretrained_cfg.input_size[1])
     kind: Literal["bilinear", "bicubic"] = (
         "bilinear" if pretrained_cfg.interpolation == "bilinear" else "bicubic"
     )
-    note = f"timm's preprocessing of {spec.name} is assumed (--mean, --std, --resize)"
+    note = f"timm's preprocessing of {config.name} is assumed (--mean, --std, --resize)"
     resize = max(size, math.floor(size / pretrained_cfg.crop_pct))
-    return LibraryTransform(tuple(pretrained_cfg.mean), tuple(pretrained_cfg.std), size, resize, kind, note)
+    return LibraryTransform(
+        tuple(pretrained_cfg.mean), tuple(pretrained_cfg.std), size, resize, kind, note
+    )

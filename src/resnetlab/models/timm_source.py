@@ -34,7 +34,7 @@ _HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+(@[\w./-]+)?")
 class TimmSource:
     """Network of a folder of timm, without its weights, and the preprocessing that it states."""
 
-    spec: ExternalConfig
+    config: ExternalConfig
     size: int
     """Side in pixels of the images that the network was trained for."""
     resize: int
@@ -62,15 +62,15 @@ def parse_model_source(name: str, where: str, *, weights: bool) -> ModelConfig:
     """
     if not is_timm_source(name):
         return parse_model(name, where, "")
-    spec = read_timm_source(name, where).spec
+    config = read_timm_source(name, where).config
     if not weights:
-        return spec
+        return config
     path = _find_file(name, WEIGHTS, where)
-    stated = _card_license(name, where) or spec.license
+    stated = _card_license(name, where) or config.license
     # timm copies the license of the first weights into the description of changed ones.
-    if spec.license and commercial_use(spec.license) == "forbidden":
-        stated = spec.license
-    return with_weights_hash(replace(spec, weights=str(path), license=stated))
+    if config.license and commercial_use(config.license) == "forbidden":
+        stated = config.license
+    return with_weights_hash(replace(config, weights=str(path), license=stated))
 
 
 def read_timm_source(name: str, where: str) -> TimmSource:
@@ -99,11 +99,11 @@ def read_timm_source(name: str, where: str) -> TimmSource:
     except (ValueError, TypeError, KeyError, AttributeError, ZeroDivisionError) as error:
         problem = f"is not the description of a network of timm: {first_line(error)}"
         raise input_error(str(path), problem, fix) from None
-    spec: ExternalConfig = decode(ExternalConfig, spec_table, str(path))
+    config: ExternalConfig = decode(ExternalConfig, spec_table, str(path))
     kind: Literal["bilinear", "bicubic"] = (
         "bilinear" if settings.get("interpolation") == "bilinear" else "bicubic"
     )
-    return TimmSource(spec, size, resize, kind, channels, outputs)
+    return TimmSource(config, size, resize, kind, channels, outputs)
 
 
 def _find_file(name: str, file_name: str, where: str) -> Path:

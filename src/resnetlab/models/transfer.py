@@ -26,29 +26,32 @@ from resnetlab.models.weights import load_weights, read_weights
 
 
 def build_with_new_head(
-    spec: ModelConfig, num_classes: int, generator_for: GeneratorFor
+    config: ModelConfig, num_classes: int, generator_for: GeneratorFor
 ) -> nn.Module:
-    """Return the network of `spec` for 3 channels and `num_classes` outputs, with pre-trained
+    """Return the network of `config` for 3 channels and `num_classes` outputs, with pre-trained
     weights and a new classifier.
 
     The classifier's weights are uniform in +-1 / sqrt(fan-in), from `generator_for`. A network of
     this package is freshly initialized; `load_backbone` loads its pre-trained weights. Raises
     InputError when the weights belong to another network.
     """
-    if not isinstance(spec, ExternalConfig):
-        return build_model(spec, 3, num_classes, generator_for)
+    if not isinstance(config, ExternalConfig):
+        return build_model(config, 3, num_classes, generator_for)
     model = build_model(
-        replace(with_num_classes(spec, num_classes), weights="", sha256=""),
+        replace(with_num_classes(config, num_classes), weights="", sha256=""),
         3,
         num_classes,
         generator_for,
     )
-    check_one_output(model, spec.slug)
-    name, head = classifier(model, spec.slug)
+    check_one_output(model, config.slug)
+    name, head = classifier(model, config.slug)
     if head.out_features != num_classes:
         problem = f"gives {head.out_features} outputs whatever it is asked"
         raise input_error(
-            spec.slug, problem, "a function with an argument num_classes", allowed=str(num_classes)
+            config.slug,
+            problem,
+            "a function with an argument num_classes",
+            allowed=str(num_classes),
         )
     bound = head.in_features**-0.5
     with torch.no_grad():
@@ -57,11 +60,11 @@ def build_with_new_head(
                 generator = generator_for(f"{name}.{kind}")
                 values = torch.empty(parameter.shape).uniform_(-bound, bound, generator=generator)
                 parameter.copy_(values)
-    path = weights_file(spec)
+    path = weights_file(config)
     if path is not None:
         load_backbone(model, read_weights(path)[0], str(path))
-    elif spec.weights:
-        load_backbone(model, hub_weights(spec), spec.slug)
+    elif config.weights:
+        load_backbone(model, hub_weights(config), config.slug)
     return model
 
 
@@ -173,12 +176,12 @@ def freeze(model: nn.Module, frozen_part: Freeze, where: str) -> None:
 
 
 def count_trainable_parameters(
-    spec: ModelConfig, channels: int, num_classes: int, frozen_part: str
+    config: ModelConfig, channels: int, num_classes: int, frozen_part: str
 ) -> int:
     """Return the number of trainable parameters, counted on the meta device. Raises InputError."""
     with torch.device("meta"):
-        model = build_module(spec, channels, num_classes)
-    freeze(model, parse_freeze(frozen_part), spec.slug)
+        model = build_module(config, channels, num_classes)
+    freeze(model, parse_freeze(frozen_part), config.slug)
     return count_parameters(model, trainable=True)
 
 

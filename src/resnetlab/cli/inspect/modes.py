@@ -117,8 +117,8 @@ def _open(
     if not data:
         fix = "give --data digits, or the folder of a run instead of MODEL"
         raise input_error("--data", "missing", fix)
-    spec = parse_name(network)
-    announce_loading(spec, quiet=quiet)
+    config = parse_name(network)
+    announce_loading(config, quiet=quiet)
     from resnetlab.data.config import DataConfig
     from resnetlab.data.device_images import DeviceImages
     from resnetlab.data.splits import load_dataset
@@ -128,7 +128,7 @@ def _open(
 
     dataset = load_dataset(DataConfig(source=data), output / "cache", notify)
     recipe = scratch_recipe(load_recipe("digits"), "digits")
-    state = build_state(spec, dataset, recipe, seed, epochs, notify)
+    state = build_state(config, dataset, recipe, seed, epochs, notify)
     length = format_count(epochs, "epoch")
     trained = f"trained for {length} by the recipe digits" if epochs else "initial weights"
     note = f"{network}, seed {seed}, {trained}; test images of {dataset.name}."

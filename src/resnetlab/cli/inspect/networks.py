@@ -85,14 +85,14 @@ def model(
     dataset = open_images(data, output) if data else None
     train_images = len(dataset.train) if dataset else train_images
     traces, num_classes = [], 0
-    for name, spec in zip(names, specs, strict=True):
+    for name, config in zip(names, specs, strict=True):
         channels, height, width, default_classes = default_input(name)
         if dataset:
             channels, height, width = dataset.channels, dataset.image_size, dataset.image_size
             default_classes = len(dataset.classes)
         size = input_size(name, image) if image else (channels, height, width)
         num_classes = classes or default_classes
-        trace = trace_layers(spec, size, num_classes)
+        trace = trace_layers(config, size, num_classes)
         if len(names) > 1 and name.endswith(".toml"):
             trace = replace(trace, name=Path(name).stem)  # two files may have the same short name
         traces.append(trace)
@@ -122,8 +122,8 @@ def _compare_networks(
     from resnetlab.inspection.table_format import render
 
     rows = []
-    for spec, trace in zip(specs, traces, strict=True):
-        row = layer_table.network_row(trace, getattr(spec, "depth", None))
+    for config, trace in zip(specs, traces, strict=True):
+        row = layer_table.network_row(trace, getattr(config, "depth", None))
         if train_images:
             row |= layer_table.parameters_per_image(trace.parameters, train_images)
         rows.append(row)
@@ -131,7 +131,7 @@ def _compare_networks(
 
 
 def _list_layers(
-    spec: ModelConfig,
+    config: ModelConfig,
     trace: LayerTrace,
     train_images: int,
     trainable: dict[str, int],
@@ -141,11 +141,11 @@ def _list_layers(
     from resnetlab.inspection import layer_table
     from resnetlab.inspection.table_format import render
 
-    details = layer_table.totals(trace) | layer_table.pretrained_metadata(spec)
+    details = layer_table.totals(trace) | layer_table.pretrained_metadata(config)
     if train_images:
         details |= layer_table.parameters_per_image(trace.parameters, train_images)
     rows = layer_table.layer_rows(trace)
-    notes = layer_table.notes(spec, trace.image_shape, trace)
+    notes = layer_table.notes(config, trace.image_shape, trace)
     if table_format == "text":
         rows = layer_table.compact_rows(rows)
     return render(rows, table_format, details=details | trainable, notes=notes)
@@ -191,7 +191,7 @@ def fully_convolutional(
     json: Json = False,
 ) -> None:
     """Convert dense layers to convolutions and print scores on a larger image."""
-    spec = parse_name(name, classes=classes)
+    config = parse_name(name, classes=classes)
     size, trained = input_size(name, image), input_size(name, train_input)
     if size[0] != trained[0] or size[1] < trained[1] or size[2] < trained[2]:
         least = "x".join(map(str, trained))
@@ -201,7 +201,7 @@ def fully_convolutional(
             f"at least {least}",
             got=image,
         )
-    announce_loading(spec, quiet=json)
+    announce_loading(config, quiet=json)
     from resnetlab.api.networks import default_input
     from resnetlab.inspection.fully_convolutional import score_map
     from resnetlab.inspection.table_format import render
@@ -209,7 +209,7 @@ def fully_convolutional(
     from resnetlab.training.rng import make_generator
 
     model = build_model(
-        spec,
+        config,
         trained[0],
         classes or default_input(name)[3],
         lambda part: make_generator(0, "init", part),

@@ -139,9 +139,9 @@ def _named_norms(
         raise input_error(
             "--data", "missing", "give --data digits, or the folder of a run instead of MODEL"
         )
-    spec = parse_name(name)
-    announce_loading(spec, quiet=quiet)
-    return name, (gradients_at_init(spec, data, output, seed, images, notify),)
+    config = parse_name(name)
+    announce_loading(config, quiet=quiet)
+    return name, (gradients_at_init(config, data, output, seed, images, notify),)
 
 
 def landscape(

@@ -140,7 +140,7 @@ class VGGConfig(CountedConfig):
     def slug(self) -> str:
         """Common name of the network, with a `+` if the config differs from the classic one."""
         names = {"vgg16": VGGConfig(), "vgg19": VGG19, "vgg16-paper": VGG16_PAPER}
-        return next((name for name, spec in names.items() if spec == self), f"vgg{self.depth}+")
+        return next((name for name, config in names.items() if config == self), f"vgg{self.depth}+")
 
     @property
     def title(self) -> str:

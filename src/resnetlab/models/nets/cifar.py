@@ -13,24 +13,27 @@ from resnetlab.models.nets.shortcuts import HighwayGate, make_shortcut
 class CifarNetwork(nn.Module):
     """Network for small images: stem, stages, average pooling, classifier."""
 
-    def __init__(self, spec: CifarConfig, channels: int, num_classes: int) -> None:
+    def __init__(self, config: CifarConfig, channels: int, num_classes: int) -> None:
         super().__init__()
-        width = spec.widths[0]
-        self.stem = nn.Conv2d(channels, width, 3, 1, 1, bias=not spec.batch_norm)
-        self.stem_norm = nn.BatchNorm2d(width) if spec.batch_norm else nn.Identity()
+        width = config.widths[0]
+        self.stem = nn.Conv2d(channels, width, 3, 1, 1, bias=not config.batch_norm)
+        self.stem_norm = nn.BatchNorm2d(width) if config.batch_norm else nn.Identity()
         stages: list[nn.Module] = []
-        for stage, (count, out) in enumerate(zip(spec.blocks, spec.widths, strict=True)):
+        for stage, (count, out) in enumerate(zip(config.blocks, config.widths, strict=True)):
             blocks: list[nn.Module] = []
             for block in range(count):
                 stride = 2 if stage > 0 and block == 0 else 1
                 is_first = stage == 0 and block == 0
-                blocks.append(_make_block(spec, width, out, stride, is_first))
-                width = out if spec.block == "basic" else EXPANSION * out
+                blocks.append(_make_block(config, width, out, stride, is_first))
+                width = out if config.block == "basic" else EXPANSION * out
             stages.append(nn.Sequential(*blocks))
         self.stages = nn.Sequential(*stages)
-        if spec.arrangement == "full-preactivation" and spec.batch_norm:
+        if config.arrangement == "full-preactivation" and config.batch_norm:
             self.head_norm = nn.BatchNorm2d(width)
-        self.activates_last = spec.arrangement in ("relu-only-preactivation", "full-preactivation")
+        self.activates_last = config.arrangement in (
+            "relu-only-preactivation",
+            "full-preactivation",
+        )
         self.head = nn.Linear(width, num_classes)
 
     def forward(self, images: Tensor) -> Tensor:
@@ -45,36 +48,36 @@ class CifarNetwork(nn.Module):
 
 
 def _make_block(
-    spec: CifarConfig, channels_in: int, width: int, stride: int, is_first: bool
+    config: CifarConfig, channels_in: int, width: int, stride: int, is_first: bool
 ) -> nn.Module:
-    channels_out = width if spec.block == "basic" else EXPANSION * width
-    shortcut = _make_shortcut(spec, channels_in, channels_out, stride)
-    if spec.block == "basic" and spec.arrangement == "original":
+    channels_out = width if config.block == "basic" else EXPANSION * width
+    shortcut = _make_shortcut(config, channels_in, channels_out, stride)
+    if config.block == "basic" and config.arrangement == "original":
         return BasicBlock(
-            channels_in, channels_out, stride, shortcut, spec.batch_norm, spec.dropout
+            channels_in, channels_out, stride, shortcut, config.batch_norm, config.dropout
         )
-    convolutions = tuple((*layer, 1) for layer in spec.convolutions(width, stride))
+    convolutions = tuple((*layer, 1) for layer in config.convolutions(width, stride))
     return Block(
         channels_in,
         convolutions,
         shortcut,
-        spec.arrangement,
-        batch_norm=spec.batch_norm,
-        dropout=spec.dropout,
+        config.arrangement,
+        batch_norm=config.batch_norm,
+        dropout=config.dropout,
         is_first=is_first,
     )
 
 
 def _make_shortcut(
-    spec: CifarConfig, channels_in: int, channels_out: int, stride: int
+    config: CifarConfig, channels_in: int, channels_out: int, stride: int
 ) -> nn.Module | None:
-    if spec.shortcut == "none":
+    if config.shortcut == "none":
         return None
-    at_end = spec.zero_channels == "end"
-    if spec.shortcut == "gated":
+    at_end = config.zero_channels == "end"
+    if config.shortcut == "gated":
         return HighwayGate(channels_in, channels_out, stride, at_end)
     # With full pre-activation, the input of a projection is normalized before.
-    norm = spec.batch_norm and spec.arrangement != "full-preactivation"
+    norm = config.batch_norm and config.arrangement != "full-preactivation"
     return make_shortcut(
-        spec.shortcut, channels_in, channels_out, stride, norm, not spec.batch_norm, at_end
+        config.shortcut, channels_in, channels_out, stride, norm, not config.batch_norm, at_end
     )

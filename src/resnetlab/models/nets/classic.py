@@ -13,9 +13,9 @@ from resnetlab.models.configs.dense import DenseNetConfig
 class LeNet5Network(nn.Module):
     """LeNet-5 for 28x28 images: two convolutions with tanh and max pooling, three linear layers."""
 
-    def __init__(self, spec: LeNet5Config, channels: int, num_classes: int) -> None:
+    def __init__(self, config: LeNet5Config, channels: int, num_classes: int) -> None:
         super().__init__()
-        self.spec = spec
+        self.config = config
         self.conv1 = nn.Conv2d(channels, 6, 5, padding=2)
         self.conv2 = nn.Conv2d(6, 16, 5)
         self.fc3 = nn.Linear(400, 120)
@@ -24,7 +24,7 @@ class LeNet5Network(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Return logits (N, K) of images (N, C, 28, 28)."""
-        check_image_size(self.spec, images)
+        check_image_size(self.config, images)
         x = F.max_pool2d(torch.tanh(self.conv1(images)), 2)
         x = F.max_pool2d(torch.tanh(self.conv2(x)), 2)
         x = torch.tanh(self.fc3(x.flatten(1)))
@@ -38,24 +38,24 @@ class AlexNetCifarNetwork(nn.Module):
     It takes 32x32 images, or 28x28 images with `ceil_mode`.
     """
 
-    def __init__(self, spec: AlexNetCifarConfig, channels: int, num_classes: int) -> None:
+    def __init__(self, config: AlexNetCifarConfig, channels: int, num_classes: int) -> None:
         super().__init__()
-        self.spec = spec
+        self.config = config
         for layer, (in_channels, out) in enumerate(((channels, 32), (32, 64), (64, 64)), 1):
             self.add_module(f"conv{layer}", nn.Conv2d(in_channels, out, 5, padding=2))
             self.add_module(
-                f"norm{layer}", nn.BatchNorm2d(out) if spec.batch_norm else nn.Identity()
+                f"norm{layer}", nn.BatchNorm2d(out) if config.batch_norm else nn.Identity()
             )
             self.add_module(
-                f"pool{layer}", nn.MaxPool2d(2, ceil_mode=spec.ceil_mode and layer == 3)
+                f"pool{layer}", nn.MaxPool2d(2, ceil_mode=config.ceil_mode and layer == 3)
             )
         self.fc4 = nn.Linear(1024, 1000)
-        self.dropout = nn.Dropout(spec.dropout) if spec.dropout else nn.Identity()
+        self.dropout = nn.Dropout(config.dropout) if config.dropout else nn.Identity()
         self.fc5 = nn.Linear(1000, num_classes)
 
     def forward(self, images: Tensor) -> Tensor:
         """Return logits (N, K) of images (N, C, 32, 32)."""
-        check_image_size(self.spec, images)
+        check_image_size(self.config, images)
         x = images
         for layer in (1, 2, 3):
             conv, norm, pool = (
@@ -70,34 +70,34 @@ class AlexNetCifarNetwork(nn.Module):
 class VGGNetwork(nn.Module):
     """VGG: stages of 3x3 convolutions, each with a max pooling, then three linear layers."""
 
-    def __init__(self, spec: VGGConfig, channels: int, num_classes: int) -> None:
+    def __init__(self, config: VGGConfig, channels: int, num_classes: int) -> None:
         super().__init__()
-        self.spec = spec
+        self.config = config
         stages = []
-        for count, width in zip(spec.convolutions, spec.widths, strict=True):
+        for count, width in zip(config.convolutions, config.widths, strict=True):
             layers = []
             for _ in range(count):
                 layers.append(nn.Sequential())
                 layers[-1].add_module("conv", nn.Conv2d(channels, width, 3, padding=1))
                 layers[-1].add_module(
-                    "norm", nn.BatchNorm2d(width) if spec.batch_norm else nn.Identity()
+                    "norm", nn.BatchNorm2d(width) if config.batch_norm else nn.Identity()
                 )
                 layers[-1].add_module("relu", nn.ReLU())
                 channels = width
             stages.append(nn.Sequential(*layers))
         self.stages = nn.ModuleList(stages)
-        self.fc1 = nn.Linear(49 * channels, spec.hidden)
-        self.fc2 = nn.Linear(spec.hidden, spec.hidden)
-        self.fc3 = nn.Linear(spec.hidden, num_classes)
-        self.dropout = nn.Dropout(spec.dropout) if spec.dropout else nn.Identity()
+        self.fc1 = nn.Linear(49 * channels, config.hidden)
+        self.fc2 = nn.Linear(config.hidden, config.hidden)
+        self.fc3 = nn.Linear(config.hidden, num_classes)
+        self.dropout = nn.Dropout(config.dropout) if config.dropout else nn.Identity()
 
     def forward(self, images: Tensor) -> Tensor:
         """Return logits (N, K) of images (N, C, H, W)."""
-        check_image_size(self.spec, images)
+        check_image_size(self.config, images)
         x = images
         for stage in self.stages:
             x = F.max_pool2d(stage(x), 2)
-        x = (F.adaptive_avg_pool2d(x, 7) if self.spec.adaptive_pool else x).flatten(1)
+        x = (F.adaptive_avg_pool2d(x, 7) if self.config.adaptive_pool else x).flatten(1)
         x = self.dropout(F.relu(self.fc1(x)))
         x = self.dropout(F.relu(self.fc2(x)))
         logits: Tensor = self.fc3(x)
@@ -134,18 +134,18 @@ class Transition(nn.Module):
 class DenseNetwork(nn.Module):
     """DenseNet: stem, three dense blocks with transitions, norm, average pooling, classifier."""
 
-    def __init__(self, spec: DenseNetConfig, channels: int, num_classes: int) -> None:
+    def __init__(self, config: DenseNetConfig, channels: int, num_classes: int) -> None:
         super().__init__()
-        self.spec = spec
-        self.stem = nn.Conv2d(channels, spec.stem, 3, padding=1, bias=False)
-        width, blocks, transitions = spec.stem, [], []
+        self.config = config
+        self.stem = nn.Conv2d(channels, config.stem, 3, padding=1, bias=False)
+        width, blocks, transitions = config.stem, [], []
         for block in range(3):
             layers = [
-                DenseLayer(width + i * spec.growth, spec.growth, spec.dropout)
-                for i in range(spec.layers)
+                DenseLayer(width + i * config.growth, config.growth, config.dropout)
+                for i in range(config.layers)
             ]
             blocks.append(nn.Sequential(*layers))
-            width += spec.layers * spec.growth
+            width += config.layers * config.growth
             transitions += [Transition(width)] if block < 2 else []
         self.blocks, self.transitions = nn.ModuleList(blocks), nn.ModuleList(transitions)
         self.norm = nn.BatchNorm2d(width)
@@ -153,7 +153,7 @@ class DenseNetwork(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Return logits (N, K) of images (N, C, H, W)."""
-        check_image_size(self.spec, images)
+        check_image_size(self.config, images)
         x = self.stem(images)
         for block, transition in zip(self.blocks, [*self.transitions, nn.Identity()], strict=True):
             x = transition(block(x))
@@ -163,8 +163,8 @@ class DenseNetwork(nn.Module):
 
 
 def check_image_size(
-    spec: LeNet5Config | AlexNetCifarConfig | VGGConfig | DenseNetConfig, images: Tensor
+    config: LeNet5Config | AlexNetCifarConfig | VGGConfig | DenseNetConfig, images: Tensor
 ) -> None:
     """Raise InputError with the layer that cannot take such images, and the smallest size."""
     for side in {images.shape[2], images.shape[3]}:
-        spec.cost(images.shape[1], 1, side)
+        config.cost(images.shape[1], 1, side)

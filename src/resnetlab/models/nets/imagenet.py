@@ -13,21 +13,21 @@ from resnetlab.models.nets.shortcuts import make_shortcut
 class ImageNetNetwork(nn.Module):
     """Network for ImageNet: stem, four stages, average pooling, classifier; images of any size."""
 
-    def __init__(self, spec: ImageNetConfig, channels: int, num_classes: int) -> None:
+    def __init__(self, config: ImageNetConfig, channels: int, num_classes: int) -> None:
         super().__init__()
         self.stem = nn.Conv2d(channels, 64, 7, 2, 3, bias=False)
         self.stem_norm = nn.BatchNorm2d(64)
         stages, width = [], 64
-        for stage, (count, inner) in enumerate(zip(spec.blocks, WIDTHS, strict=True)):
+        for stage, (count, inner) in enumerate(zip(config.blocks, WIDTHS, strict=True)):
             blocks = []
             for block in range(count):
                 stride = 2 if stage and not block else 1
-                convolutions = spec.convolutions(inner, stride)
+                convolutions = config.convolutions(inner, stride)
                 out = convolutions[-1][0]
                 shortcut = (
                     None
-                    if spec.shortcut == "none"
-                    else make_shortcut(spec.shortcut, width, out, stride, True)
+                    if config.shortcut == "none"
+                    else make_shortcut(config.shortcut, width, out, stride, True)
                 )
                 blocks.append(Block(width, convolutions, shortcut))
                 width = out
